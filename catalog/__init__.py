@@ -1,0 +1,1 @@
+"""Owns events and ticket types."""

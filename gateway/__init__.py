@@ -1,0 +1,1 @@
+"""The only door: accounts and tokens, accepting purchases, telling outcomes."""

@@ -1,0 +1,1 @@
+"""Decides the queued purchases, and proves that it decided rightly."""

@@ -1,0 +1,1 @@
+"""The words and contracts that the services have in common. Knows no service."""

@@ -1,0 +1,54 @@
+"""Celery as gateway and worker both know it: the queue, the task's name, and every timeout.
+
+A message is only a hint that there is work (DESIGN, "The flow"), so nothing here tries to make
+messages safe: they are acknowledged at once, kept nowhere, and never waited for.
+"""
+
+from celery import Celery
+
+from shared.settings import Settings
+
+PURCHASES_QUEUE = "purchases"
+DECIDE_QUEUE_TASK = "purchase_worker.decide_queue"
+
+
+def make_celery(settings: Settings) -> Celery:
+    """A Celery application on our broker, with hard limits on everything that could hang."""
+    celery = Celery("eventify", broker=settings.celery_broker_url, set_as_current=False)
+    celery.conf.update(
+        # No result backend: with one, every publish also subscribes, and leaks (celery#5320).
+        result_backend=None,
+        task_ignore_result=True,
+        task_default_queue=PURCHASES_QUEUE,
+        task_serializer="json",
+        accept_content=["json"],
+        # Sending a hint may cost this much and no more: kombu's own default is to wait for ever.
+        broker_pool_limit=2,
+        broker_connection_timeout=2,
+        task_publish_retry=True,
+        task_publish_retry_policy={
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0.1,
+            "interval_max": 0.1,
+        },
+        broker_transport_options={
+            "socket_timeout": 5,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+            # Hints are worth nothing after seconds; an hour of redelivery only repeats them.
+            "visibility_timeout": 60,
+        },
+        # A worker outlives any absence of its broker, and a failover that leaves it read-only.
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_channel_error_retry=True,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        # Gossip, mingle and events serve Flower; they cost a small machine dearly.
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+    )
+    return celery

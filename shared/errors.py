@@ -1,0 +1,171 @@
+"""What can go wrong, as one tree; each refusal has its HTTP status and its code.
+
+EventifyError
+├── ConfigurationError              an operator's mistake: told in one sentence, exit code not 0
+└── Problem                         a refusal that a client reads as application/problem+json
+    ├── InvalidInput                400 invalid
+    │   └── MalformedBody           400 malformed_body
+    ├── NotEnoughTickets            400 not_enough_tickets
+    ├── SaleNotOpen, SaleClosed     400 sale_not_open, sale_closed
+    ├── NotAuthenticated            401 not_authenticated
+    ├── PermissionDenied            403 permission_denied
+    ├── NotFound                    404 not_found
+    ├── MethodNotAllowed            405 method_not_allowed
+    ├── Conflict                    409 conflict
+    ├── PreconditionFailed          412 precondition_failed
+    ├── BodyTooLarge                413 body_too_large
+    ├── IdempotencyKeyReused        422 idempotency_key_reused
+    ├── PreconditionRequired        428 precondition_required
+    ├── TooManyRequests             429 too_many_requests
+    ├── ServerError                 500 server_error
+    └── Unavailable                 503 unavailable
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+
+class EventifyError(Exception):
+    """The root of every error that Eventify raises itself."""
+
+
+class ConfigurationError(EventifyError):
+    """Something that the operator has to set right."""
+
+
+class Problem(EventifyError):
+    """A refusal, told to the client as problem details (RFC 9457).
+
+    Args:
+        detail: one sentence for a person; the class's own when not given.
+        errors: for validation, the messages of each field.
+        headers: more HTTP headers of the answer.
+        extra: more members of the problem document, such as a purchase's `id`.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "server_error"
+    default_detail: ClassVar[str] = "Something went wrong on our side."
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        errors: Mapping[str, Sequence[str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, object] | None = None,
+    ) -> None:
+        self.detail = detail or self.default_detail
+        self.errors = errors
+        self.headers = dict(headers or {})
+        self.extra = dict(extra or {})
+        super().__init__(self.detail)
+
+
+class InvalidInput(Problem):
+    status = 400
+    code = "invalid"
+    default_detail = "Some fields are not valid."
+
+
+class MalformedBody(InvalidInput):
+    code = "malformed_body"
+    default_detail = "The body is not valid JSON."
+
+
+class NotEnoughTickets(Problem):
+    status = 400
+    code = "not_enough_tickets"
+    default_detail = "Not enough tickets available"
+
+
+class SaleNotOpen(Problem):
+    status = 400
+    code = "sale_not_open"
+    default_detail = "The sale of this ticket type has not opened yet."
+
+
+class SaleClosed(Problem):
+    status = 400
+    code = "sale_closed"
+    default_detail = "The sale of this ticket type is over."
+
+
+class NotAuthenticated(Problem):
+    status = 401
+    code = "not_authenticated"
+    default_detail = "Authentication credentials were not provided."
+
+    def __init__(self, detail: str | None = None) -> None:
+        # RFC 6750: the challenge says why only when a token was given.
+        challenge = 'Bearer realm="eventify"'
+        if detail is not None:
+            challenge += ', error="invalid_token"'
+        super().__init__(detail, headers={"WWW-Authenticate": challenge})
+
+
+class PermissionDenied(Problem):
+    status = 403
+    code = "permission_denied"
+    default_detail = "You do not have permission to perform this action."
+
+
+class NotFound(Problem):
+    status = 404
+    code = "not_found"
+    default_detail = "Not found."
+
+
+class MethodNotAllowed(Problem):
+    status = 405
+    code = "method_not_allowed"
+    default_detail = "This method is not allowed here."
+
+
+class Conflict(Problem):
+    status = 409
+    code = "conflict"
+    default_detail = "This conflicts with what is stored."
+
+
+class PreconditionFailed(Problem):
+    status = 412
+    code = "precondition_failed"
+    default_detail = "It was changed since you read it; read it again."
+
+
+class BodyTooLarge(Problem):
+    status = 413
+    code = "body_too_large"
+    default_detail = "The body is too large."
+
+
+class IdempotencyKeyReused(Problem):
+    status = 422
+    code = "idempotency_key_reused"
+    default_detail = "This Idempotency-Key was used before with another body."
+
+
+class PreconditionRequired(Problem):
+    status = 428
+    code = "precondition_required"
+    default_detail = "Send If-Match with the current ETag."
+
+
+class TooManyRequests(Problem):
+    status = 429
+    code = "too_many_requests"
+    default_detail = "Too many requests; slow down."
+
+
+class ServerError(Problem):
+    """What nobody foresaw. Its cause goes to the log, never to the client."""
+
+
+class Unavailable(Problem):
+    status = 503
+    code = "unavailable"
+    default_detail = "Not accepted for now; try again, with the same Idempotency-Key."
+
+    def __init__(self, detail: str | None = None, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})

@@ -1,0 +1,92 @@
+"""What every HTTP service does at its edge, as one plain ASGI layer around its application."""
+
+import re
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uuid_utils import uuid7
+
+from shared.errors import ServerError
+from shared.logging import get_logger
+from shared.problem_details import PROBLEM_JSON, problem_body
+
+# What we take over from a client goes into logs and rows: short and harmless.
+GIVEN_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
+logger = get_logger(__name__)
+
+
+class Edge:
+    """Names each request, reads each body as JSON, ends each path in a slash, hides each crash.
+
+    - `X-Request-ID`: the client's, if it is of a harmless form, or a new one; on every answer, and
+      in `scope["request_id"]` and every log line.
+    - A body is JSON whatever its `Content-Type` says, so that `curl -d '{...}'` works as typed.
+      Tokens travel in a header, so no browser form can forge a request this way.
+    - `/api/events` is sent on to `/api/events/`, with the method kept (308).
+    - An error that nobody foresaw is a logged traceback, and a plain 500 for the client.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        request_id = given_request_id(scope) or str(uuid7()).encode()
+        scope["request_id"] = request_id.decode()
+        started = False
+
+        async def send_named(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            await send(message)
+
+        path: str = scope["path"]
+        if path.startswith("/api/"):
+            if not path.endswith("/"):
+                await _redirect_to_slash(scope, send_named)
+                return
+            if scope["method"] in ("POST", "PUT", "PATCH"):
+                scope["headers"] = [
+                    *(h for h in scope["headers"] if h[0] != b"content-type"),
+                    (b"content-type", b"application/json"),
+                ]
+        with structlog.contextvars.bound_contextvars(request_id=scope["request_id"]):
+            try:
+                await self._app(scope, receive, send_named)
+            except Exception:
+                logger.exception("request_crashed", path=path)
+                if not started:
+                    await _answer_server_error(send_named)
+
+
+def given_request_id(scope: Scope) -> bytes | None:
+    """The client's own `X-Request-ID`, where it is of a form that we take over."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            return value if GIVEN_REQUEST_ID.fullmatch(value) else None
+    return None
+
+
+async def _redirect_to_slash(scope: Scope, send: Send) -> None:
+    target: bytes = scope.get("raw_path") or scope["path"].encode()
+    target = target.partition(b"?")[0] + b"/"
+    if scope["query_string"]:
+        target += b"?" + scope["query_string"]
+    headers = [(b"location", target), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 308, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _answer_server_error(send: Send) -> None:
+    body = problem_body(ServerError())
+    headers = [
+        (b"content-type", PROBLEM_JSON.encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,81 @@
+"""Problems as HTTP answers: application/problem+json (RFC 9457), the same from every service."""
+
+from http import HTTPStatus
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from shared import errors
+from shared.errors import Problem
+from shared.logging import get_logger
+
+PROBLEM_JSON = "application/problem+json"
+logger = get_logger(__name__)
+
+
+def problem_document(problem: Problem) -> dict[str, object]:
+    """The members of a problem; `about:blank` says that status and code tell all (RFC 9457)."""
+    document: dict[str, object] = {
+        "type": "about:blank",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+    }
+    if problem.errors:
+        document["errors"] = problem.errors
+    return document | problem.extra
+
+
+def problem_body(problem: Problem) -> bytes:
+    return msgspec.json.encode(problem_document(problem))
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make every refusal of a FastAPI application a problem document, its own 404 and 405 too."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(Exception, _on_unforeseen)
+
+
+def _answer(problem: Problem) -> Response:
+    return Response(problem_body(problem), problem.status, problem.headers, media_type=PROBLEM_JSON)
+
+
+async def _on_problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return _answer(error)
+
+
+async def _on_http_exception(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    by_status: dict[int, type[Problem]] = {
+        400: errors.MalformedBody,
+        404: errors.NotFound,
+        405: errors.MethodNotAllowed,
+        413: errors.BodyTooLarge,
+    }
+    problem = by_status.get(error.status_code, errors.ServerError)()
+    problem.headers.update(error.headers or {})
+    return _answer(problem)
+
+
+async def _on_validation_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    fields: dict[str, list[str]] = {}
+    for e in error.errors():
+        if e["type"] == "json_invalid":
+            return _answer(errors.MalformedBody())
+        # ("body", "price") is the field "price"; ("body",) is the body as a whole.
+        place = [str(part) for part in e["loc"] if part not in ("body", "query", "path", "header")]
+        message = e["msg"].removeprefix("Value error, ")
+        fields.setdefault(".".join(place) or "body", []).append(message)
+    return _answer(errors.InvalidInput(errors=fields))
+
+
+async def _on_unforeseen(request: Request, error: Exception) -> Response:
+    logger.error("request_failed", path=request.url.path, exc_info=error)
+    return _answer(errors.ServerError())

@@ -1,0 +1,141 @@
+"""Every setting and every limit of Eventify, read from the environment (`EVENTIFY_...`)."""
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from shared.errors import ConfigurationError
+
+
+class Settings(BaseSettings):
+    """Units stand last in each name; the reason for a number stands beside it."""
+
+    model_config = SettingsConfigDict(env_prefix="EVENTIFY_", frozen=True)
+
+    # --- what the services are connected to ---
+    database_url: str
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    # Celery's broker; the same Redis unless told otherwise.
+    broker_url: str = Field(
+        default="", validation_alias=AliasChoices("EVENTIFY_BROKER_URL", "broker_url")
+    )
+    catalog_url: str = "http://127.0.0.1:8001"
+    # Signing keys `<kid>.pem` (gateway) and public keys `<kid>.pub.pem` (every service).
+    keys_dir: Path = Path(".eventify/keys")
+
+    # --- tokens ---
+    token_issuer: str = "eventify"
+    token_audience: str = "eventify"
+    # Long enough to sit through an on-sale without a refresh in the middle of it.
+    access_token_seconds: int = 3600
+    refresh_token_seconds: int = 86_400
+    # A client whose answer was lost may ask again for the same successor this long.
+    refresh_retry_seconds: int = 10
+    # A token of ours is about 600 bytes; what is longer is refused before it is parsed.
+    token_max_bytes: int = 4096
+    # Tokens whose signature was checked; 20,000 buyers cost about 25 MB.
+    token_cache_rows: int = 20_000
+    # Argon2id takes a core for tens of milliseconds: one at a time leaves the rest to purchases.
+    password_hash_threads: int = 1
+
+    # --- the door ---
+    body_max_bytes: int = 65_536
+    # 200 rows a statement accept 23,800/s; 50 rows 19,800/s; more rows only add latency (DESIGN).
+    accept_batch_rows: int = 200
+    # One batch commits while the next is being sent; a third found no gain on two cores.
+    accept_writers: int = 2
+    # Requests that may wait for a writer: half a second of work at the measured rate.
+    accept_pending_max_rows: int = 10_000
+    # The answer is 503 when the fate of a request is not known by then.
+    accept_timeout_seconds: float = 5.0
+    # Queued in the whole system before new requests get 503: ten seconds of work for one worker.
+    backlog_max_rows: int = 200_000
+    status_batch_rows: int = 500
+    status_readers: int = 2
+    # `?wait=` and `Prefer: wait=`; most proxies cut a silent connection after 60 s.
+    wait_max_seconds: int = 30
+    # Positions are counted up to here and only estimated beyond: 1,000 index entries cost 0.2 ms.
+    position_max_rows: int = 1_000
+    # How often waiting clients are looked up in the database, should Redis have told nothing.
+    wait_recheck_seconds: float = 1.0
+    # Retry-After on 503 and for sales that open later than this many seconds from now.
+    retry_after_seconds: int = 1
+
+    # --- the drain ---
+    # 500 rows a transaction decide 39,000/s; 100 rows 25,600/s (DESIGN).
+    drain_batch_rows: int = 500
+    # A sold-out backlog is closed by SQL alone, in pieces that keep each transaction short.
+    drain_close_rows: int = 5_000
+    # One task's turn before it goes to the back, so that one hot sale cannot starve the others.
+    drain_max_batches: int = 40
+    drain_max_seconds: float = 2.0
+    worker_processes: int = 2
+    # Results in Redis are a cache: rebuilt from PostgreSQL when missing.
+    result_ttl_seconds: int = 3_600
+    # A hint may be thought pending this long; then another is sent.
+    hint_ttl_ms: int = 1_000
+
+    # --- the sweeper ---
+    sweep_interval_seconds: float = 0.5
+    # A healthy worker decides within milliseconds; a second means that its hint was lost.
+    sweep_after_seconds: float = 1.0
+
+    # --- the audit ---
+    # The sweeper's second and a batch, ten times over.
+    audit_queued_max_seconds: float = 15.0
+
+    # --- PostgreSQL and Redis ---
+    # Longest statement of ours is a batch of thousands of rows: tens of milliseconds.
+    statement_timeout_ms: int = 5_000
+    lock_timeout_ms: int = 2_000
+    idle_in_transaction_timeout_ms: int = 10_000
+    database_connect_timeout_seconds: int = 2
+    database_pool_size: int = 5
+    redis_timeout_seconds: float = 0.5
+
+    # --- the process ---
+    log_level: str = "INFO"
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql_url(cls, url: str) -> str:
+        try:
+            parsed = make_url(url)
+        except ArgumentError as error:
+            raise ValueError("is not a URL such as postgresql://user:password@host/name") from error
+        if parsed.get_backend_name() not in ("postgresql", "postgres"):
+            raise ValueError("must be a postgresql:// URL")
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, url: str) -> str:
+        if not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must be a redis://, rediss:// or unix:// URL")
+        return url
+
+    @property
+    def celery_broker_url(self) -> str:
+        return self.broker_url or self.redis_url
+
+
+@cache
+def get_settings() -> Settings:
+    """The process's settings.
+
+    Raises:
+        ConfigurationError: a setting is missing or malformed; the message names each of them.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = (
+            f"EVENTIFY_{str(e['loc'][0]).removeprefix('EVENTIFY_').upper()} "
+            + ("is not set" if e["type"] == "missing" else e["msg"].removeprefix("Value error, "))
+            for e in error.errors()
+        )
+        raise ConfigurationError("; ".join(problems)) from error

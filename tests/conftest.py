@@ -1,0 +1,132 @@
+"""Real servers for every test that asks: one PostgreSQL and one Valkey a run, a database a test."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+
+from deploy.local.embedded import (
+    EmbeddedServer,
+    free_port,
+    prepare_postgres,
+    prepare_valkey,
+    run_as,
+)
+from shared.database import open_engine
+from shared.keys import SigningKey, ensure_signing_key, load_signing_key
+from shared.migrate import migrate
+from shared.settings import Settings
+from tests.waiting import eventually
+
+TEMPLATE_DATABASE = "eventify_template"
+_database_numbers = count(1)
+
+
+@contextmanager
+def running(server: EmbeddedServer) -> Iterator[EmbeddedServer]:
+    """Run a server until the block ends."""
+    process = subprocess.Popen(
+        server.program.argv,
+        **run_as(server.program.user),
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield server
+    finally:
+        process.send_signal(server.program.stop_signal)
+        process.wait(timeout=30)
+
+
+def admin_connection(server_url: str) -> psycopg2.extensions.connection:
+    """A connection that can make databases."""
+    url = make_url(server_url).set(database="postgres")
+    connection = psycopg2.connect(url.render_as_string(hide_password=False))
+    connection.autocommit = True
+    return connection
+
+
+def run_admin(server_url: str, statement: str) -> None:
+    connection = admin_connection(server_url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()
+
+
+def with_database(server_url: str, name: str) -> str:
+    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def keys_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("keys")
+    ensure_signing_key(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def signing_key(keys_dir: Path) -> SigningKey:
+    return load_signing_key(keys_dir)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running PostgreSQL whose template database has the schema."""
+    # initdb as root hands the folder to another user, who must be able to walk to it.
+    folder = tmp_path_factory.mktemp("postgres")
+    with running(prepare_postgres(folder, free_port())) as server:
+        eventually(lambda: admin_connection(server.url).close(), retry_on=psycopg2.OperationalError)
+        run_admin(server.url, f"CREATE DATABASE {TEMPLATE_DATABASE}")
+        settings = Settings(database_url=with_database(server.url, TEMPLATE_DATABASE))
+        engine = open_engine(settings, "test-migrate")
+        migrate(engine)
+        engine.dispose()
+        yield server.url
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> Iterator[str]:
+    """A database of this test's own, with the schema and nothing else."""
+    name = f"test_{os.getpid()}_{next(_database_numbers)}"
+    run_admin(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE}")
+    yield with_database(postgres_url, name)
+    run_admin(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running(prepare_valkey(tmp_path_factory.mktemp("valkey"), free_port())) as server:
+        with redis.Redis.from_url(server.url) as client:
+            eventually(client.ping, retry_on=redis.ConnectionError)
+        yield server.url
+
+
+@pytest.fixture
+def redis_client(valkey_url: str) -> Iterator[redis.Redis]:
+    """A client of the emptied Valkey."""
+    with redis.Redis.from_url(valkey_url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def settings(database_url: str, valkey_url: str, keys_dir: Path) -> Settings:
+    return Settings(database_url=database_url, redis_url=valkey_url, keys_dir=keys_dir)
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    engine = open_engine(settings, "test", pool_size=20)
+    yield engine
+    engine.dispose()
