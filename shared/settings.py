@@ -27,6 +27,16 @@ class Settings(BaseSettings):
     # Signing keys `<kid>.pem` (gateway) and public keys `<kid>.pub.pem` (every service).
     keys_dir: Path = Path(".eventify/keys")
 
+    # --- where the services listen ---
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = 8000
+    catalog_host: str = "127.0.0.1"
+    catalog_port: int = 8001
+    # Connections that the kernel keeps for us while all are busy; it cuts this to its own limit.
+    listen_backlog: int = 4_096
+    # What is under way at a stop may take this long: the longest wait of a client is cut short.
+    shutdown_seconds: int = 10
+
     # --- tokens ---
     token_issuer: str = "eventify"
     token_audience: str = "eventify"

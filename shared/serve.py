@@ -1,0 +1,58 @@
+"""Runs an ASGI application in this process, with the same flags for every service."""
+
+import resource
+import socket
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from shared.errors import ConfigurationError
+from shared.settings import Settings
+
+
+def serve(app: ASGIApp, host: str, port: int, settings: Settings) -> None:
+    """Answer on a port until SIGTERM or SIGINT, then finish what is under way.
+
+    Several processes may share the port (`SO_REUSEPORT`): the kernel spreads connections over them.
+
+    Raises:
+        ConfigurationError: the address cannot be bound.
+    """
+    raise_open_files_limit()
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        backlog=settings.listen_backlog,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+    with listening_socket(host, port, settings.listen_backlog) as listener:
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def listening_socket(host: str, port: int, backlog: int) -> socket.socket:
+    """A socket that shares its port with the other processes of the same service."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
+        listener.listen(backlog)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot listen on {host} port {port}: {error.strerror}."
+        ) from error
+    return listener
+
+
+def raise_open_files_limit() -> None:
+    """Allow this process as many connections as its hard limit lets it have."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

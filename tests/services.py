@@ -1,0 +1,52 @@
+"""Runs a real service as a process of its own, for as long as a test needs it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from shared.settings import Settings
+from tests.waiting import eventually
+
+PROJECT = Path(__file__).parent.parent
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment in which a process gets these settings."""
+    return os.environ | {
+        f"EVENTIFY_{name.upper()}": str(getattr(settings, name))
+        for name in settings.model_fields_set
+    }
+
+
+@contextmanager
+def running_service(
+    module: str, settings: Settings, ready_url: str | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `python -m module` with these settings; wait until `ready_url` answers 200.
+
+    The process is asked to stop at the end (SIGTERM), and must do so within its time.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", module], cwd=PROJECT, env=environment(settings)
+    )
+    try:
+        if ready_url is not None:
+
+            def ready() -> None:
+                assert process.poll() is None, f"{module} ended with code {process.returncode}"
+                assert httpx.get(ready_url).status_code == 200
+
+            eventually(ready, retry_on=(AssertionError, httpx.TransportError))
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
