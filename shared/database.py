@@ -1,9 +1,19 @@
 """Engines on PostgreSQL: how every process connects, with every limit set."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import psycopg2
+from psycopg2.extensions import connection, cursor
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from shared.settings import Settings
+
+# What a statement raises while the database is away, starting, failing over or out of connections.
+DATABASE_AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError, PoolTimeoutError)
 
 
 def sqlalchemy_url(database_url: str) -> URL:
@@ -43,3 +53,24 @@ def open_engine(settings: Settings, process_name: str, *, pool_size: int | None 
             "tcp_user_timeout": 10_000,
         },
     )
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[cursor]:
+    """One transaction of plain psycopg2, for the statements that run thousands of times a second.
+
+    Commits when the block ends, rolls back when it raises. An error that leaves here after the
+    block's end comes from COMMIT, whose fate is then unknown.
+
+    Raises:
+        psycopg2.Error: from a statement or from COMMIT.
+    """
+    pooled = engine.raw_connection()
+    try:
+        plain = cast("connection", pooled)
+        with plain.cursor() as plain_cursor:
+            yield plain_cursor
+        plain.commit()
+    finally:
+        # Back to the pool, which rolls back what is left open and drops a broken connection.
+        pooled.close()

@@ -6,6 +6,7 @@ EventifyError
     ├── InvalidInput                400 invalid
     │   └── MalformedBody           400 malformed_body
     ├── NotEnoughTickets            400 not_enough_tickets
+    ├── OverUserLimit               400 over_user_limit
     ├── SaleNotOpen, SaleClosed     400 sale_not_open, sale_closed
     ├── NotAuthenticated            401 not_authenticated
     ├── PermissionDenied            403 permission_denied
@@ -77,6 +78,12 @@ class NotEnoughTickets(Problem):
     status = 400
     code = "not_enough_tickets"
     default_detail = "Not enough tickets available"
+
+
+class OverUserLimit(Problem):
+    status = 400
+    code = "over_user_limit"
+    default_detail = "This would be more tickets than one user may hold."
 
 
 class SaleNotOpen(Problem):

@@ -6,12 +6,14 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from shared import errors
 from shared.errors import Problem
 from shared.logging import get_logger
 
 PROBLEM_JSON = "application/problem+json"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 logger = get_logger(__name__)
 
 
@@ -50,7 +52,7 @@ async def _on_problem(_request: Request, error: Exception) -> Response:
     return _answer(error)
 
 
-async def _on_http_exception(_request: Request, error: Exception) -> Response:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     by_status: dict[int, type[Problem]] = {
         400: errors.MalformedBody,
@@ -60,7 +62,21 @@ async def _on_http_exception(_request: Request, error: Exception) -> Response:
     }
     problem = by_status.get(error.status_code, errors.ServerError)()
     problem.headers.update(error.headers or {})
+    if error.status_code == 405:
+        problem.headers["Allow"] = ", ".join(_allowed_methods(request))
     return _answer(problem)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """The methods of all routes of this path; Starlette's own answer names those of the first."""
+    return [
+        method
+        for method in METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.router.routes
+        )
+    ]
 
 
 async def _on_validation_error(_request: Request, error: Exception) -> Response:

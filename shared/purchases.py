@@ -77,6 +77,15 @@ def purchase_body(  # noqa: PLR0913 - a purchase has this many fields
     )
 
 
+def still_queued(purchase: Purchase, position: int, wait_seconds: float) -> QueuedPurchase:
+    """The purchase with where it stands in the queue."""
+    return QueuedPurchase(
+        **msgspec.structs.asdict(purchase),
+        position=position,
+        estimated_wait_seconds=wait_seconds,
+    )
+
+
 def rfc3339(moment: datetime) -> str:
     """`2026-11-22T12:00:00.123456Z`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -51,6 +51,23 @@ class Settings(BaseSettings):
     token_cache_rows: int = 20_000
     # Argon2id takes a core for tens of milliseconds: one at a time leaves the rest to purchases.
     password_hash_threads: int = 1
+    # Sign-ins that may wait for a core: about two seconds of hashing; beyond it the answer is 503.
+    password_hash_waiting_max: int = 100
+    # Threads for the accounts' own queries; each is a few milliseconds.
+    account_threads: int = 2
+    # Account requests that may wait for such a thread: about a second of work.
+    account_waiting_max: int = 1_000
+
+    # --- the gateway's way to the catalog ---
+    catalog_connect_timeout_seconds: float = 2.0
+    # The catalog's statements end at statement_timeout_ms; waiting longer than this helps nobody.
+    catalog_timeout_seconds: float = 10.0
+    # Organisers' traffic is light; more would only queue at the catalog's own connection pool.
+    catalog_connections_max: int = 100
+    # How old the catalog's part of the OpenAPI document may be.
+    schema_cache_seconds: float = 60.0
+    # Load balancers give up on a probe after a few seconds.
+    ready_timeout_seconds: float = 2.0
 
     # --- the door ---
     body_max_bytes: int = 65_536
@@ -64,7 +81,11 @@ class Settings(BaseSettings):
     accept_timeout_seconds: float = 5.0
     # Queued in the whole system before new requests get 503: ten seconds of work for one worker.
     backlog_max_rows: int = 200_000
+    # Counted this often; at 40,000 decisions a second the limit is still far away in between.
+    backlog_check_seconds: float = 1.0
     status_batch_rows: int = 500
+    # Polls that may wait for a reader: as many as a gateway is meant to hold waiting.
+    status_pending_max_rows: int = 20_000
     status_readers: int = 2
     # `?wait=` and `Prefer: wait=`; most proxies cut a silent connection after 60 s.
     wait_max_seconds: int = 30

@@ -1,0 +1,182 @@
+"""What a purchase request is, when it is refused at the door, and what it is answered. Pure."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from shared.errors import (
+    IdempotencyKeyReused,
+    InvalidInput,
+    MalformedBody,
+    NotAuthenticated,
+    NotEnoughTickets,
+    Problem,
+    SaleClosed,
+    SaleNotOpen,
+)
+from shared.purchases import QUEUED, QueuedPurchase, purchase_body, still_queued
+
+MAX_INT4: Final = 2**31 - 1
+MAX_INT8: Final = 2**63 - 1
+# 1-255 printable ASCII characters, with or without the quotes of a structured field (RFC 8941).
+IDEMPOTENCY_KEY = re.compile(r'"([\x20-\x7e]{1,255})"|([\x20-\x7e]{1,255})')
+# Nobody is told to sleep longer than a day: the sale's start may be changed meanwhile.
+RETRY_AFTER_MAX_SECONDS = 86_400
+
+
+class PurchaseInput(msgspec.Struct, frozen=True):
+    """The body of a request: integers, and nothing that merely looks like one."""
+
+    ticket_type: int
+    quantity: int
+
+
+class PurchaseRequest(msgspec.Struct, frozen=True):
+    """A request that is well-formed: what the store is asked to accept."""
+
+    id: str
+    user_id: int
+    ticket_type_id: int
+    quantity: int
+    idempotency_key: str | None
+    fingerprint: bytes | None
+    request_id: str
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """Durably stored; `position` counts the requests ahead of it."""
+
+    event_id: int
+    unit_price: Decimal
+    created_at: datetime
+    position: int
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """The same key and body made this purchase earlier."""
+
+    purchase_id: str
+
+
+Verdict = Accepted | Replayed | Problem
+
+_decoder = msgspec.json.Decoder(PurchaseInput)
+
+
+def parse_body(body: bytes) -> PurchaseInput:
+    """Read and check a request's body.
+
+    Raises:
+        MalformedBody: it is not JSON.
+        InvalidInput: a field is missing or not a positive integer; names each such field.
+    """
+    try:
+        parsed = _decoder.decode(body)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    else:
+        if 1 <= parsed.quantity <= MAX_INT4 and 1 <= parsed.ticket_type <= MAX_INT8:
+            return parsed
+    raise _why_invalid(body)
+
+
+def _why_invalid(body: bytes) -> InvalidInput:
+    try:
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return MalformedBody()
+    if not isinstance(fields, dict):
+        return InvalidInput(errors={"body": ["A JSON object is expected."]})
+    errors = {
+        name: [message]
+        for name, limit in (("ticket_type", MAX_INT8), ("quantity", MAX_INT4))
+        if (message := _why_invalid_integer(fields, name, limit)) is not None
+    }
+    return InvalidInput(errors=errors)
+
+
+def _why_invalid_integer(fields: Mapping[str, Any], name: str, limit: int) -> str | None:
+    if name not in fields:
+        return "This field is required."
+    value = fields[name]
+    if isinstance(value, bool) or not isinstance(value, int):
+        return "A valid integer is required."
+    if value < 1:
+        return "Ensure this value is greater than or equal to 1."
+    if value > limit:
+        return f"Ensure this value is less than or equal to {limit}."
+    return None
+
+
+def parse_idempotency_key(header: str | None) -> str | None:
+    """The key, without its quotes.
+
+    Raises:
+        InvalidInput: it is empty, too long, or not printable ASCII.
+    """
+    if header is None:
+        return None
+    match = IDEMPOTENCY_KEY.fullmatch(header)
+    if match is None:
+        raise InvalidInput(errors={"Idempotency-Key": ["1 to 255 printable characters."]})
+    return match[1] or match[2]
+
+
+def fingerprint(wanted: PurchaseInput) -> bytes:
+    """What the body asked for; the same key with another fingerprint is a client's mistake."""
+    return hashlib.blake2b(
+        f"{wanted.ticket_type}:{wanted.quantity}".encode(), digest_size=16
+    ).digest()
+
+
+def refusal(
+    code: str, *, ticket_type_id: int, max_per_purchase: int | None, sales_start: datetime | None
+) -> Problem:
+    """The problem that the accept statement's verdict stands for."""
+    match code:
+        case "unknown_ticket_type":
+            message = f'Invalid pk "{ticket_type_id}" - object does not exist.'
+            return InvalidInput(errors={"ticket_type": [message]})
+        case "unknown_user":
+            return NotAuthenticated("The token's user does not exist.")
+        case "over_purchase_limit":
+            message = f"Ensure this value is less than or equal to {max_per_purchase}."
+            return InvalidInput(errors={"quantity": [message]})
+        case "sale_not_open":
+            return SaleNotOpen(headers=_opens_in(sales_start))
+        case "sale_closed":
+            return SaleClosed()
+        case "not_enough_tickets":
+            return NotEnoughTickets()
+        case "key_reused":
+            return IdempotencyKeyReused()
+    raise AssertionError(f"the accept statement gave an unknown verdict: {code}")
+
+
+def _opens_in(sales_start: datetime | None) -> dict[str, str]:
+    assert sales_start is not None, "a sale that is not open yet has a start"
+    seconds = max(1, int((sales_start - datetime.now(UTC)).total_seconds()) + 1)
+    return {"Retry-After": str(seconds)} if seconds <= RETRY_AFTER_MAX_SECONDS else {}
+
+
+def queued_purchase(
+    request: PurchaseRequest, accepted: Accepted, wait_seconds: float
+) -> QueuedPurchase:
+    """The body of the 202."""
+    purchase = purchase_body(
+        id=request.id,
+        ticket_type=request.ticket_type_id,
+        event=accepted.event_id,
+        quantity=request.quantity,
+        unit_price=accepted.unit_price,
+        status=QUEUED,
+        reason=None,
+        created_at=accepted.created_at,
+        decided_at=None,
+    )
+    return still_queued(purchase, accepted.position, wait_seconds)

@@ -1,0 +1,88 @@
+"""Tells the workers that there is work: one hint at a time for each ticket type.
+
+A hint may be lost, doubled or late; that costs time and nothing else. So sending one may fail,
+is counted, and never holds up the answer to a buyer.
+"""
+
+import threading
+import time
+from collections.abc import Iterable
+
+import redis
+from celery import Celery
+
+from shared.broker import DECIDE_QUEUE_TASK, PURCHASES_QUEUE, make_celery
+from shared.logging import get_logger
+from shared.purchases import HINT_KEY_PREFIX
+from shared.settings import Settings
+
+# After a failure, hints are dropped for this long: the sweeper decides meanwhile.
+PAUSE_AFTER_FAILURE_SECONDS = 1.0
+
+logger = get_logger(__name__)
+
+
+class HintSender:
+    """One thread that publishes; what is asked for while it publishes goes out together."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._hint_ttl_ms = settings.hint_ttl_ms
+        self._celery: Celery = make_celery(settings)
+        self._redis = redis.Redis.from_url(
+            settings.redis_url,
+            socket_timeout=settings.redis_timeout_seconds,
+            socket_connect_timeout=settings.redis_timeout_seconds,
+        )
+        self._wanted: set[int] = set()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._paused_until = 0.0
+        self.failures = 0
+        self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
+        self._thread.start()
+
+    def notify(self, ticket_type_ids: Iterable[int]) -> None:
+        """There is work for these ticket types; returns at once, from any thread."""
+        with self._wake:
+            self._wanted.update(ticket_type_ids)
+            self._wake.notify()
+
+    def close(self) -> None:
+        """Send what was asked for, then end the thread."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(timeout=5)
+        self._celery.close()
+        self._redis.close()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._wanted and not self._closing:
+                    self._wake.wait()
+                if not self._wanted:
+                    return
+                wanted, self._wanted = self._wanted, set()
+            for ticket_type_id in wanted:
+                self._send(ticket_type_id)
+
+    def _send(self, ticket_type_id: int) -> None:
+        if time.monotonic() < self._paused_until:
+            return
+        try:
+            if self._is_pending(ticket_type_id):
+                return
+            self._celery.send_task(
+                DECIDE_QUEUE_TASK, (ticket_type_id,), queue=PURCHASES_QUEUE, ignore_result=True
+            )
+        except Exception as error:
+            # Whatever a broker or its driver raises: a hint is only a hint.
+            self.failures += 1
+            self._paused_until = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
+            logger.warning("hint_not_sent", error=repr(error), failures=self.failures)
+
+    def _is_pending(self, ticket_type_id: int) -> bool:
+        """Whether a hint is on its way that no worker has taken yet; marks this one if not."""
+        key = f"{HINT_KEY_PREFIX}{ticket_type_id}"
+        return not self._redis.set(key, b"1", nx=True, px=self._hint_ttl_ms)

@@ -1,0 +1,40 @@
+"""How long a queued purchase will wait: its position over the pace that was seen of late."""
+
+import math
+import random
+from collections import OrderedDict
+
+# Before any decision was seen: one transaction for each purchase makes 1,050-1,500 a second
+# (DESIGN), and batches only make it faster.
+ASSUMED_PER_SECOND = 1_000.0
+# Weight of the newest batch in the running mean: about the last ten batches count.
+NEWEST_WEIGHT = 0.2
+# Ticket types remembered; the least recently decided is forgotten first.
+REMEMBERED_TICKET_TYPES = 10_000
+# Retry-After is longer than the estimate by up to this part, so that clients come back spread out.
+JITTER = 0.25
+
+
+class Pace:
+    """Decisions per second of each ticket type, as a running mean over its batches."""
+
+    def __init__(self) -> None:
+        self._per_second: OrderedDict[int, float] = OrderedDict()
+
+    def observe(self, ticket_type_id: int, decided: int, seconds: float) -> None:
+        """A batch of `decided` purchases took `seconds`."""
+        newest = decided / max(seconds, 1e-6)
+        known = self._per_second.pop(ticket_type_id, newest)
+        self._per_second[ticket_type_id] = known + NEWEST_WEIGHT * (newest - known)
+        if len(self._per_second) > REMEMBERED_TICKET_TYPES:
+            self._per_second.popitem(last=False)
+
+    def wait_seconds(self, ticket_type_id: int, position: int) -> float:
+        """The estimated wait of a request with so many ahead of it, to a tenth of a second."""
+        per_second = self._per_second.get(ticket_type_id, ASSUMED_PER_SECOND)
+        return math.ceil(10 * position / per_second) / 10
+
+
+def retry_after_seconds(wait_seconds: float) -> int:
+    """When to ask again: never under a second, and not all at the same moment."""
+    return max(1, math.ceil(wait_seconds * random.uniform(1, 1 + JITTER)))  # noqa: S311 - jitter

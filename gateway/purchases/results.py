@@ -1,0 +1,94 @@
+"""Reads purchases for the poll route: Redis first, PostgreSQL for what Redis does not know."""
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+import redis
+from sqlalchemy import Engine
+
+from gateway.purchases import store
+from shared.database import DATABASE_AWAY
+from shared.errors import Unavailable
+from shared.logging import get_logger
+from shared.purchases import RESULT_KEY_PREFIX, Purchase, unpack_result
+from shared.settings import Settings
+
+# After a failure, purchases are read from PostgreSQL alone for this long.
+PAUSE_AFTER_FAILURE_SECONDS = 1.0
+
+logger = get_logger(__name__)
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """A decided purchase: its body never changes any more."""
+
+    user_id: int
+    body: bytes
+
+
+class Queued(msgspec.Struct, frozen=True):
+    user_id: int
+    purchase: Purchase
+    position: int
+
+
+Reading = Decided | Queued | None
+
+
+class ResultReader:
+    """Blocking; call it from a thread."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._engine = engine
+        self._position_max_rows = settings.position_max_rows
+        self._redis = redis.Redis.from_url(
+            settings.redis_url,
+            socket_timeout=settings.redis_timeout_seconds,
+            socket_connect_timeout=settings.redis_timeout_seconds,
+        )
+        self._away_until = 0.0
+
+    def read(self, ids: Sequence[str]) -> list[Reading | Exception]:
+        """Each purchase, decided or queued; None where there is no such purchase.
+
+        What the database cannot tell just now is `Unavailable`, for those purchases alone.
+        """
+        readings: dict[str, Reading | Exception] = dict(self._from_redis(ids))
+        missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in readings]
+        if missing:
+            try:
+                readings.update(self._from_postgres(missing))
+            except DATABASE_AWAY as error:
+                logger.warning("read_unavailable", error=str(error))
+                readings.update(
+                    (id_, Unavailable("Try again; nothing is lost.")) for id_ in missing
+                )
+        return [readings.get(id_) for id_ in ids]
+
+    def _from_redis(self, ids: Sequence[str]) -> dict[str, Decided]:
+        if time.monotonic() < self._away_until:
+            return {}
+        try:
+            values = self._redis.mget([RESULT_KEY_PREFIX + id_ for id_ in ids])
+        except redis.RedisError as error:
+            self._away_until = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
+            logger.warning("redis_away", error=str(error))
+            return {}
+        return {
+            id_: Decided(*unpack_result(value))
+            for id_, value in zip(ids, values, strict=True)
+            if isinstance(value, bytes)
+        }
+
+    def _from_postgres(self, ids: Sequence[str]) -> dict[str, Reading]:
+        found = store.read(self._engine, ids, position_max_rows=self._position_max_rows)
+        return {
+            id_: Decided(row.user_id, msgspec.json.encode(row.purchase))
+            if row.position is None
+            else Queued(row.user_id, row.purchase, row.position)
+            for id_, row in found.items()
+        }
+
+    def close(self) -> None:
+        self._redis.close()

@@ -1,0 +1,214 @@
+"""The two hot routes as plain ASGI: check the token, parse, call the service, answer.
+
+They bear most of an on-sale's load, so they go around FastAPI's machinery; their part of the
+OpenAPI document is declared by hand in `openapi.py`.
+"""
+
+import re
+import zlib
+from collections.abc import Iterable
+from urllib.parse import parse_qs
+
+import msgspec
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.purchases.accept import parse_body, parse_idempotency_key
+from gateway.purchases.pace import retry_after_seconds
+from gateway.purchases.service import Answer, PurchaseService
+from shared.errors import (
+    BodyTooLarge,
+    InvalidInput,
+    MethodNotAllowed,
+    NotEnoughTickets,
+    NotFound,
+    OverUserLimit,
+    Problem,
+)
+from shared.problem_details import PROBLEM_JSON, problem_body
+from shared.purchases import CONFIRMED
+from shared.settings import Settings
+from shared.tokens import Claims, TokenVerifier
+
+PREFIX = "/api/ticket-purchases/"
+PURCHASE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\b")
+
+Headers = list[tuple[bytes, bytes]]
+JSON = (b"content-type", b"application/json")
+# A decided purchase never changes: whoever has it need not ask again.
+CACHE_FOR_EVER = (b"cache-control", b"private, max-age=31536000, immutable")
+CACHE_BUT_ASK = (b"cache-control", b"private, no-cache")
+
+
+class _Outcome(msgspec.Struct):
+    """The part of a purchase's body that decides how it is answered."""
+
+    status: str
+    reason: str | None = None
+
+
+class PurchaseRoutes:
+    """Answers the hot routes, and hands everything else on to `otherwise`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        service: PurchaseService,
+        verifier: TokenVerifier,
+        otherwise: ASGIApp,
+    ) -> None:
+        self._settings = settings
+        self._service = service
+        self._verifier = verifier
+        self._otherwise = otherwise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        if scope["type"] != "http" or not path.startswith(PREFIX):
+            await self._otherwise(scope, receive, send)
+            return
+        method: str = scope["method"]
+        purchase_id = path[len(PREFIX) :].removesuffix("/")
+        try:
+            headers = dict(scope["headers"])
+            claims = self._verifier.authenticate(_text(headers.get(b"authorization")))
+            if purchase_id:
+                await self._one(scope, send, claims, headers, purchase_id)
+            elif method == "POST":
+                await self._create(scope, receive, send, claims, headers)
+            elif method == "GET":
+                await self._otherwise(scope, receive, send)
+            else:
+                raise MethodNotAllowed(headers={"Allow": "GET, POST"})
+        except Problem as problem:
+            await _send_problem(send, problem)
+
+    async def _create(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        claims: Claims,
+        headers: dict[bytes, bytes],
+    ) -> None:
+        body = await _read_body(receive, self._settings.body_max_bytes)
+        wait_seconds = self._prefer_wait(headers.get(b"prefer"))
+        answer = await self._service.buy(
+            claims.user_id,
+            parse_body(body),
+            idempotency_key=parse_idempotency_key(_text(headers.get(b"idempotency-key"))),
+            request_id=scope["request_id"],
+            wait_seconds=wait_seconds,
+        )
+        extra = [(b"location", f"{PREFIX}{answer.id}/".encode())]
+        if wait_seconds:
+            extra.append((b"preference-applied", b"wait=%d" % wait_seconds))
+        if answer.replayed:
+            extra.append((b"idempotency-replayed", b"true"))
+        await _send_created(send, answer, extra)
+
+    async def _one(
+        self,
+        scope: Scope,
+        send: Send,
+        claims: Claims,
+        headers: dict[bytes, bytes],
+        purchase_id: str,
+    ) -> None:
+        if scope["method"] != "GET":
+            raise MethodNotAllowed(headers={"Allow": "GET"})
+        if not PURCHASE_ID.fullmatch(purchase_id):
+            raise NotFound
+        wait_seconds = self._query_wait(scope["query_string"])
+        answer = await self._service.look_up(claims.user_id, purchase_id, wait_seconds)
+        etag = b'"%08x"' % zlib.crc32(answer.body)
+        extra = [(b"etag", etag), _caching(answer), *_retry_after(answer)]
+        if _matches(headers.get(b"if-none-match"), etag):
+            await _send(send, 304, extra, b"")
+        else:
+            await _send(send, 200, [JSON, *extra], answer.body)
+
+    def _prefer_wait(self, prefer: bytes | None) -> int:
+        """`Prefer: wait=N` (RFC 7240), cut to what we can do; a preference is never an error."""
+        match = PREFER_WAIT.search(prefer.decode("latin-1")) if prefer else None
+        return min(int(match[1]), self._settings.wait_max_seconds) if match else 0
+
+    def _query_wait(self, query: bytes) -> int:
+        if b"wait" not in query:
+            return 0
+        values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("wait")
+        if values is None:
+            return 0
+        if not re.fullmatch(r"[0-9]{1,9}", values[-1]):
+            raise InvalidInput(errors={"wait": ["A whole number of seconds is required."]})
+        return min(int(values[-1]), self._settings.wait_max_seconds)
+
+
+async def _send_created(send: Send, answer: Answer, extra: Headers) -> None:
+    """202 while queued; a decision that was waited for, or made before, decides the status."""
+    if answer.waits_seconds is not None:
+        await _send(send, 202, [JSON, *extra, *_retry_after(answer)], answer.body)
+        return
+    if answer.replayed:
+        await _send(send, 200, [JSON, *extra], answer.body)
+        return
+    outcome = msgspec.json.decode(answer.body, type=_Outcome)
+    if outcome.status == CONFIRMED:
+        await _send(send, 201, [JSON, *extra], answer.body)
+        return
+    refusals: dict[str | None, type[Problem]] = {
+        problem.code: problem for problem in (NotEnoughTickets, OverUserLimit)
+    }
+    problem = refusals[outcome.reason](extra={"id": answer.id})
+    await _send_problem(send, problem, extra)
+
+
+def _caching(answer: Answer) -> tuple[bytes, bytes]:
+    return CACHE_FOR_EVER if answer.waits_seconds is None else CACHE_BUT_ASK
+
+
+def _retry_after(answer: Answer) -> Headers:
+    if answer.waits_seconds is None:
+        return []
+    return [(b"retry-after", b"%d" % retry_after_seconds(answer.waits_seconds))]
+
+
+def _matches(if_none_match: bytes | None, etag: bytes) -> bool:
+    """Weak comparison, as RFC 9110 asks for here."""
+    if if_none_match is None:
+        return False
+    candidates = {tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")}
+    return etag in candidates or b"*" in candidates
+
+
+async def _read_body(receive: Receive, max_bytes: int) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidInput("The client left before its request was complete.")
+        part: bytes = message.get("body", b"")
+        body += part
+        if len(body) > max_bytes:
+            raise BodyTooLarge
+        if not message.get("more_body", False):
+            return body
+
+
+async def _send_problem(
+    send: Send, problem: Problem, extra: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    content_type = (b"content-type", PROBLEM_JSON.encode())
+    await _send(send, problem.status, [content_type, *extra, *headers], problem_body(problem))
+
+
+async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    if status != 304:
+        headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _text(header: bytes | None) -> str | None:
+    return header.decode("latin-1") if header is not None else None

@@ -1,0 +1,254 @@
+"""The gateway's SQL on purchases: accept a batch durably, read purchases back."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import psycopg2
+from psycopg2.extensions import cursor
+from sqlalchemy import Engine
+
+from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, Verdict, refusal
+from shared.database import DATABASE_AWAY, transaction
+from shared.errors import ServerError, Unavailable
+from shared.logging import get_logger
+from shared.purchases import QUEUED, Purchase, purchase_body
+
+# One statement for a whole batch. Its verdicts, its rows and its view of the sale are of one
+# moment. An earlier purchase with the same key outranks every refusal: it is answered as it stands.
+# `pg_current_xact_id` makes even a batch of nothing but replays commit for real, so that what it
+# tells is known to any synchronous standby.
+ACCEPT = """
+WITH request AS (
+    SELECT * FROM unnest(
+        %(ids)s::uuid[], %(user_ids)s::bigint[], %(ticket_type_ids)s::bigint[],
+        %(quantities)s::int[], %(keys)s::text[], %(fingerprints)s::bytea[],
+        %(request_ids)s::text[])
+    WITH ORDINALITY AS r (id, user_id, ticket_type_id, quantity, idempotency_key, fingerprint,
+                          request_id, nth)
+), verdict AS MATERIALIZED (
+    SELECT r.*, t.event_id, t.price, t.max_per_user, t.max_per_purchase, t.sales_start,
+        earlier.id AS earlier_id,
+        CASE
+            WHEN earlier.fingerprint <> r.fingerprint THEN 'key_reused'
+            WHEN earlier.id IS NOT NULL THEN NULL
+            WHEN u.id IS NULL THEN 'unknown_user'
+            WHEN t.id IS NULL THEN 'unknown_ticket_type'
+            WHEN r.quantity > t.max_per_purchase THEN 'over_purchase_limit'
+            WHEN t.sales_start > now() THEN 'sale_not_open'
+            WHEN t.sales_end <= now() THEN 'sale_closed'
+            WHEN i.sold >= i.issued THEN 'not_enough_tickets'
+        END AS refusal
+    FROM request r
+    LEFT JOIN users u ON u.id = r.user_id
+    LEFT JOIN ticket_types t ON t.id = r.ticket_type_id
+    LEFT JOIN ticket_inventory i ON i.ticket_type_id = r.ticket_type_id
+    LEFT JOIN ticket_purchases earlier
+        ON earlier.user_id = r.user_id AND earlier.idempotency_key = r.idempotency_key
+), ahead AS (
+    SELECT ticket_type_id, (
+        SELECT count(*) FROM (
+            SELECT FROM ticket_purchases q
+            WHERE q.ticket_type_id = wanted.ticket_type_id AND q.status = 'queued'
+            LIMIT %(position_max_rows)s) counted) AS queued
+    FROM (SELECT DISTINCT ticket_type_id FROM verdict) wanted
+), accepted AS (
+    INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price, user_limit,
+                                  idempotency_key, fingerprint, request_id)
+    SELECT id, user_id, ticket_type_id, quantity, price, max_per_user,
+           idempotency_key, fingerprint, request_id
+    FROM verdict WHERE refusal IS NULL AND earlier_id IS NULL
+    ORDER BY nth
+    ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+    RETURNING id, created_at
+)
+SELECT v.refusal, v.earlier_id::text, v.event_id, v.price, a.created_at, ahead.queued,
+       v.max_per_purchase, v.sales_start, pg_current_xact_id()
+FROM verdict v
+LEFT JOIN accepted a ON a.id = v.id
+LEFT JOIN ahead ON ahead.ticket_type_id = v.ticket_type_id
+ORDER BY v.nth
+"""
+
+READ = """
+SELECT p.id::text, p.user_id, p.seq, p.ticket_type_id, t.event_id, p.quantity, p.unit_price,
+       p.status, p.reason, p.created_at, p.decided_at
+FROM ticket_purchases p JOIN ticket_types t ON t.id = p.ticket_type_id
+WHERE p.id = ANY(%(ids)s::uuid[])
+"""
+
+HEAD_OF_QUEUE = """
+SELECT seq FROM ticket_purchases
+WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
+ORDER BY seq LIMIT %(rows)s
+"""
+
+DECIDED_AMONG = """
+SELECT id::text FROM ticket_purchases WHERE id = ANY(%(ids)s::uuid[]) AND status <> 'queued'
+"""
+
+QUEUED_NOW = """
+SELECT count(*) FROM (SELECT FROM ticket_purchases WHERE status = 'queued' LIMIT %(rows)s) counted
+"""
+
+# A key that two statements insert at the same moment is seen by the next snapshot at the latest.
+ACCEPT_ATTEMPTS = 3
+
+logger = get_logger(__name__)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A purchase as stored. `position`: the requests ahead of it; None once it is decided."""
+
+    user_id: int
+    purchase: Purchase
+    position: int | None
+
+
+def accept(
+    engine: Engine, requests: Sequence[PurchaseRequest], *, position_max_rows: int
+) -> list[Verdict]:
+    """Store the requests durably and in order, or say of each why not; commits before it returns.
+
+    Raises:
+        Unavailable: the database is away, or it is unknown whether it committed: the same keys
+            will tell.
+    """
+    verdicts: dict[str, Verdict] = {}
+    undecided = list(requests)
+    for _attempt in range(ACCEPT_ATTEMPTS):
+        rows = _insert(engine, undecided, position_max_rows)
+        taken: dict[int, int] = {}
+        for request, row in zip(undecided, rows, strict=True):
+            verdict = _verdict(request, row, taken)
+            if verdict is not None:
+                verdicts[request.id] = verdict
+        undecided = [request for request in undecided if request.id not in verdicts]
+        if not undecided:
+            break
+    return [verdicts.get(request.id, Unavailable()) for request in requests]
+
+
+def parameters_of(requests: Sequence[PurchaseRequest], position_max_rows: int) -> dict[str, Any]:
+    """The requests as the accept statement takes them: one array for each column."""
+    return {
+        "ids": [r.id for r in requests],
+        "user_ids": [r.user_id for r in requests],
+        "ticket_type_ids": [r.ticket_type_id for r in requests],
+        "quantities": [r.quantity for r in requests],
+        "keys": [r.idempotency_key for r in requests],
+        "fingerprints": [r.fingerprint for r in requests],
+        "request_ids": [r.request_id for r in requests],
+        "position_max_rows": position_max_rows,
+    }
+
+
+def _insert(
+    engine: Engine, requests: Sequence[PurchaseRequest], position_max_rows: int
+) -> list[tuple[Any, ...] | None]:
+    parameters = parameters_of(requests, position_max_rows)
+    try:
+        with transaction(engine) as cursor:
+            cursor.execute(ACCEPT, parameters)
+            rows = cursor.fetchall()
+    except DATABASE_AWAY as error:
+        logger.warning("accept_unavailable", rows=len(requests), error=str(error))
+        raise Unavailable from error
+    except psycopg2.Error:
+        # Rolled back whole. Whatever is wrong with one request must not fail its neighbours.
+        if len(requests) == 1:
+            logger.exception("request_not_acceptable", purchase=requests[0].id)
+            return [None]
+        return [row for r in requests for row in _insert(engine, [r], position_max_rows)]
+    return list(rows)
+
+
+def _verdict(
+    request: PurchaseRequest, row: tuple[Any, ...] | None, taken: dict[int, int]
+) -> Verdict | None:
+    """What a row of the statement says; None when another statement holds the key just now."""
+    if row is None:
+        return ServerError()
+    code, earlier_id, event_id, price, created_at, queued, max_per_purchase, sales_start, _ = row
+    if code is not None:
+        return refusal(
+            code,
+            ticket_type_id=request.ticket_type_id,
+            max_per_purchase=max_per_purchase,
+            sales_start=sales_start,
+        )
+    if earlier_id is not None:
+        return Replayed(earlier_id)
+    if created_at is None:
+        return None
+    ahead_in_batch = taken.get(request.ticket_type_id, 0)
+    taken[request.ticket_type_id] = ahead_in_batch + 1
+    return Accepted(event_id, price, created_at, queued + ahead_in_batch)
+
+
+def read(engine: Engine, ids: Sequence[str], *, position_max_rows: int) -> dict[str, Found]:
+    """The purchases with these ids; positions are exact up to `position_max_rows`.
+
+    Raises:
+        DATABASE_AWAY: nothing was read.
+    """
+    with transaction(engine) as cursor:
+        cursor.execute(READ, {"ids": list(ids)})
+        rows = cursor.fetchall()
+        queued_types = {row[3] for row in rows if row[7] == QUEUED}
+        heads = _heads_of_queues(cursor, queued_types, position_max_rows)
+    return {row[0]: _found(row, heads) for row in rows}
+
+
+def _heads_of_queues(
+    cursor: cursor, ticket_type_ids: Iterable[int], rows: int
+) -> dict[int, list[int]]:
+    """The oldest sequence numbers of each queue: one short index scan serves a batch of polls."""
+    heads = {}
+    for ticket_type_id in ticket_type_ids:
+        cursor.execute(HEAD_OF_QUEUE, {"ticket_type_id": ticket_type_id, "rows": rows})
+        heads[ticket_type_id] = [row[0] for row in cursor.fetchall()]
+    return heads
+
+
+def _found(row: tuple[Any, ...], heads: dict[int, list[int]]) -> Found:
+    id_, user_id, seq, ticket_type_id, event_id, quantity, price, status, reason, *times = row
+    purchase = purchase_body(
+        id=id_,
+        ticket_type=ticket_type_id,
+        event=event_id,
+        quantity=quantity,
+        unit_price=price,
+        status=status,
+        reason=reason,
+        created_at=times[0],
+        decided_at=times[1],
+    )
+    position = position_in(heads[ticket_type_id], seq) if status == QUEUED else None
+    return Found(user_id, purchase, position)
+
+
+def position_in(head: Sequence[int], seq: int) -> int:
+    """Requests ahead of `seq`, given the oldest sequence numbers of its queue.
+
+    Beyond the head it is an estimate from above: sequence numbers are shared by all queues.
+    """
+    if not head or seq <= head[-1]:
+        return bisect_left(head, seq)
+    return len(head) + seq - head[-1] - 1
+
+
+def decided_among(engine: Engine, ids: Sequence[str]) -> list[str]:
+    """Which of these purchases are decided by now."""
+    with transaction(engine) as cursor:
+        cursor.execute(DECIDED_AMONG, {"ids": list(ids)})
+        return [row[0] for row in cursor.fetchall()]
+
+
+def queued_now(engine: Engine, at_most: int) -> int:
+    """How many purchases are queued in the whole system, counted up to a limit."""
+    with transaction(engine) as cursor:
+        cursor.execute(QUEUED_NOW, {"rows": at_most})
+        row = cursor.fetchone()
+    return int(row[0]) if row else 0

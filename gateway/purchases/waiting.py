@@ -1,0 +1,130 @@
+"""Clients that wait for a decision, and what wakes them: Redis, or else the database."""
+
+import asyncio
+from collections.abc import Iterable
+
+import msgspec
+import redis.asyncio
+from sqlalchemy import Engine
+
+from gateway.purchases import store
+from gateway.purchases.pace import Pace
+from shared.database import DATABASE_AWAY
+from shared.logging import get_logger
+from shared.purchases import DECIDED_CHANNEL, DecidedBatch
+from shared.settings import Settings
+
+# While Redis tells of decisions the database is asked this many times less often.
+RECHECKS_SKIPPED_WHILE_TOLD = 5
+# Ids in one look-up: a few milliseconds of an index.
+RECHECK_ROWS = 2_000
+
+logger = get_logger(__name__)
+
+
+class Waiters:
+    """One future for each client that waits."""
+
+    def __init__(self) -> None:
+        self._futures: dict[str, list[asyncio.Future[None]]] = {}
+        self._closed = False
+
+    def expect(self, purchase_id: str) -> asyncio.Future[None]:
+        """A future that is done at the decision; expect first, then look, then wait."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            future.set_result(None)
+        else:
+            self._futures.setdefault(purchase_id, []).append(future)
+        return future
+
+    def forget(self, purchase_id: str, future: asyncio.Future[None]) -> None:
+        """The client has its answer, or is gone."""
+        waiting = self._futures.get(purchase_id)
+        if waiting is not None and future in waiting:
+            waiting.remove(future)
+            if not waiting:
+                del self._futures[purchase_id]
+
+    def wake(self, purchase_ids: Iterable[str]) -> None:
+        for purchase_id in purchase_ids:
+            for future in self._futures.pop(purchase_id, ()):
+                if not future.done():
+                    future.set_result(None)
+
+    def close(self) -> None:
+        """Wake all, and let nobody wait any more: the process is stopping."""
+        self._closed = True
+        self.wake(list(self._futures))
+
+    def ids(self) -> list[str]:
+        return list(self._futures)
+
+
+class DecisionListener:
+    """Wakes waiters at each message of a worker, and looks into the database in between."""
+
+    def __init__(self, settings: Settings, engine: Engine, waiters: Waiters, pace: Pace) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._waiters = waiters
+        self._pace = pace
+        self._is_told = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._listen_for_ever()),
+            asyncio.create_task(self._recheck_for_ever()),
+        ]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _listen_for_ever(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except (redis.RedisError, OSError) as error:
+                logger.warning("redis_not_listened_to", error=str(error))
+            self._is_told = False
+            await asyncio.sleep(self._settings.wait_recheck_seconds)
+
+    async def _listen(self) -> None:
+        client = redis.asyncio.Redis.from_url(
+            self._settings.redis_url,
+            socket_connect_timeout=self._settings.redis_timeout_seconds,
+            socket_keepalive=True,
+            # A silent connection is asked whether it lives.
+            health_check_interval=5,
+        )
+        async with client, client.pubsub(ignore_subscribe_messages=True) as subscription:
+            await subscription.subscribe(DECIDED_CHANNEL)
+            self._is_told = True
+            while True:
+                message = await subscription.get_message(timeout=5.0)
+                if message is not None:
+                    batch = msgspec.msgpack.decode(message["data"], type=DecidedBatch)
+                    self._pace.observe(batch.ticket_type, len(batch.ids), batch.seconds)
+                    self._waiters.wake(batch.ids)
+
+    async def _recheck_for_ever(self) -> None:
+        skipped = 0
+        while True:
+            await asyncio.sleep(self._settings.wait_recheck_seconds)
+            if self._is_told and skipped < RECHECKS_SKIPPED_WHILE_TOLD:
+                skipped += 1
+                continue
+            skipped = 0
+            try:
+                await self._recheck()
+            except DATABASE_AWAY as error:
+                logger.warning("waiters_not_rechecked", error=str(error))
+
+    async def _recheck(self) -> None:
+        waiting = self._waiters.ids()
+        for start in range(0, len(waiting), RECHECK_ROWS):
+            ids = waiting[start : start + RECHECK_ROWS]
+            self._waiters.wake(await asyncio.to_thread(store.decided_among, self._engine, ids))

@@ -1,0 +1,57 @@
+"""Wires the task to Celery: one application, one queue, connections opened in each child."""
+
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
+
+from purchase_worker.runtime import Runtime
+from purchase_worker.tasks import decide_queue
+from shared.broker import DECIDE_QUEUE_TASK, PURCHASES_QUEUE, make_celery
+from shared.logging import configure_logging
+from shared.settings import Settings, get_settings
+
+
+def create_worker_app(settings: Settings) -> Celery:
+    """The Celery application that consumes hints."""
+    celery = make_celery(settings)
+    runtimes: list[Runtime] = []
+
+    # Weak references would drop these functions as soon as this one returns.
+    @worker_process_init.connect(weak=False)
+    def open_connections(**_: Any) -> None:
+        runtimes.append(Runtime(settings, "worker"))
+
+    @worker_process_shutdown.connect(weak=False)
+    def close_connections(**_: Any) -> None:
+        for runtime in runtimes:
+            runtime.close()
+
+    @setup_logging.connect(weak=False)
+    def configure(**_: Any) -> None:
+        configure_logging(settings, "worker")
+
+    @celery.task(name=DECIDE_QUEUE_TASK)
+    def decide(ticket_type_id: int) -> None:
+        drained = decide_queue(runtimes[0], ticket_type_id)
+        if drained is not None and drained.more:
+            # To the back of the queue: other ticket types have their turn first.
+            decide.apply_async((ticket_type_id,), queue=PURCHASES_QUEUE)
+
+    return celery
+
+
+def run() -> None:
+    """Consume until SIGTERM; the running turn is finished first."""
+    settings = get_settings()
+    create_worker_app(settings).worker_main(
+        [
+            "worker",
+            f"--concurrency={settings.worker_processes}",
+            f"--queues={PURCHASES_QUEUE}",
+            f"--loglevel={settings.log_level}",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )

@@ -1,0 +1,74 @@
+"""The rule of a sale: who gets tickets. Pure; it reads nothing and writes nothing.
+
+Requests are decided in the order of their acceptance. A request that does not fit is rejected
+whole and at once; a later, smaller one may still fit. Splitting the requests into batches
+anywhere changes no decision.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+NOT_ENOUGH_TICKETS: Final = "not_enough_tickets"
+OVER_USER_LIMIT: Final = "over_user_limit"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What was asked, with the terms that were frozen when it was accepted."""
+
+    id: str
+    user_id: int
+    quantity: int
+    user_limit: int | None  # tickets of this type that one user may hold; None: no limit
+
+
+class Inventory(msgspec.Struct, frozen=True):
+    """Where a ticket type stands between two decisions."""
+
+    left: int
+    decisions: int
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """One outcome. `reason` None means confirmed; `number` counts from 1 for each ticket type."""
+
+    request: Request
+    number: int
+    reason: str | None
+    left_after: int
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """The outcomes of a batch in order, and where the ticket type stands after them."""
+
+    decisions: list[Decision]
+    inventory: Inventory
+    held: Mapping[int, int]
+
+
+def decide(inventory: Inventory, held: Mapping[int, int], requests: Iterable[Request]) -> Decided:
+    """Decide each request in order.
+
+    Args:
+        inventory: what is left to sell, and how many decisions were made so far.
+        held: tickets of this type that each user holds already; at least of those with a limit.
+        requests: in the order of acceptance.
+    """
+    left = inventory.left
+    number = inventory.decisions
+    held = dict(held)
+    decisions = []
+    for request in requests:
+        number += 1
+        has = held.get(request.user_id, 0)
+        if request.quantity > left:
+            reason = NOT_ENOUGH_TICKETS
+        elif request.user_limit is not None and has + request.quantity > request.user_limit:
+            reason = OVER_USER_LIMIT
+        else:
+            reason = None
+            left -= request.quantity
+            held[request.user_id] = has + request.quantity
+        decisions.append(Decision(request, number, reason, left))
+    return Decided(decisions, Inventory(left, number), held)

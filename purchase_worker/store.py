@@ -1,0 +1,228 @@
+"""The worker's SQL: lock the counter, read the queue, write the outcomes. No rule lives here."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+from psycopg2.extensions import cursor
+
+from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decision, Inventory, Request
+
+# NO KEY: it does not conflict with the key-share locks of foreign keys. SKIP LOCKED: somebody
+# else is deciding this ticket type now, and looks again before leaving (see drain.py).
+LOCK_INVENTORY = """
+SELECT i.issued - i.sold, i.decisions, t.event_id
+FROM ticket_inventory i JOIN ticket_types t ON t.id = i.ticket_type_id
+WHERE i.ticket_type_id = %(ticket_type_id)s
+FOR NO KEY UPDATE OF i SKIP LOCKED
+"""
+
+# Read after the lock was taken, so every row that was visible before is seen, in order.
+READ_QUEUE = """
+SELECT id::text, user_id, quantity, user_limit, unit_price, created_at, request_id,
+       (SELECT pg_current_snapshot()::text)
+FROM ticket_purchases
+WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
+ORDER BY seq
+LIMIT %(rows)s
+"""
+
+READ_HELD = """
+SELECT user_id, sum(quantity)::int
+FROM ticket_purchases
+WHERE user_id = ANY(%(user_ids)s) AND ticket_type_id = %(ticket_type_id)s AND status = 'confirmed'
+GROUP BY user_id
+"""
+
+WRITE_DECISIONS = """
+UPDATE ticket_purchases p
+SET status = CASE WHEN d.reason IS NULL THEN 'confirmed' ELSE 'rejected' END,
+    reason = d.reason, decided_at = now(),
+    decision_number = d.number, left_after = d.left_after
+FROM unnest(%(ids)s::uuid[], %(reasons)s::text[], %(numbers)s::bigint[], %(lefts)s::int[])
+     AS d (id, reason, number, left_after)
+WHERE p.id = d.id AND p.status = 'queued'
+"""
+
+# The rule of a sold-out ticket type, without a round trip: nothing fits any more.
+CLOSE_SOLD_OUT = """
+UPDATE ticket_purchases p
+SET status = 'rejected', reason = %(reason)s, decided_at = now(),
+    decision_number = %(decisions)s + q.nth, left_after = 0
+FROM (SELECT id, row_number() OVER (ORDER BY seq) AS nth
+      FROM (SELECT id, seq FROM ticket_purchases
+            WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
+            ORDER BY seq LIMIT %(rows)s) oldest) q
+WHERE p.id = q.id
+RETURNING p.id::text, p.user_id, p.quantity, p.user_limit, p.unit_price, p.created_at,
+          p.request_id, (SELECT pg_current_snapshot()::text), q.nth
+"""
+
+WRITE_INVENTORY = """
+UPDATE ticket_inventory SET sold = sold + %(sold)s, decisions = %(decisions)s
+WHERE ticket_type_id = %(ticket_type_id)s
+RETURNING now()
+"""
+
+WRITE_BATCH = """
+INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by)
+VALUES (%(ticket_type_id)s, %(first)s, %(last)s, %(seen)s, %(decided_by)s)
+"""
+
+HAS_QUEUED = """
+SELECT EXISTS (SELECT FROM ticket_purchases
+               WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued')
+"""
+
+# One step in the queue's index for each ticket type, however long its queue is.
+QUEUED_TOO_LONG = """
+WITH RECURSIVE oldest AS (
+    (SELECT ticket_type_id, created_at FROM ticket_purchases
+     WHERE status = 'queued' ORDER BY ticket_type_id, seq LIMIT 1)
+    UNION ALL
+    SELECT n.ticket_type_id, n.created_at FROM oldest o CROSS JOIN LATERAL
+        (SELECT ticket_type_id, created_at FROM ticket_purchases
+         WHERE status = 'queued' AND ticket_type_id > o.ticket_type_id
+         ORDER BY ticket_type_id, seq LIMIT 1) n
+)
+SELECT ticket_type_id FROM oldest
+WHERE created_at < now() - make_interval(secs => %(seconds)s)
+ORDER BY created_at
+"""
+
+
+class Locked(msgspec.Struct, frozen=True):
+    """A ticket type whose inventory row this transaction has locked."""
+
+    inventory: Inventory
+    event_id: int
+
+
+class QueuedRow(msgspec.Struct, frozen=True):
+    """A queued request with what its result will tell."""
+
+    request: Request
+    unit_price: Decimal
+    created_at: datetime
+    request_id: str | None
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """The oldest queued requests, and which transactions were visible when they were read."""
+
+    rows: list[QueuedRow]
+    seen: str
+
+
+def lock_inventory(cursor: cursor, ticket_type_id: int) -> Locked | None:
+    """Lock the counter until the transaction ends; None when another holds it or it is gone."""
+    cursor.execute(LOCK_INVENTORY, {"ticket_type_id": ticket_type_id})
+    row = cursor.fetchone()
+    return None if row is None else Locked(Inventory(row[0], row[1]), row[2])
+
+
+def read_queue(cursor: cursor, ticket_type_id: int, rows: int) -> Queue:
+    """The oldest queued requests in the order of acceptance; call it under the lock."""
+    cursor.execute(READ_QUEUE, {"ticket_type_id": ticket_type_id, "rows": rows})
+    return _queue(cursor.fetchall())
+
+
+def read_held(cursor: cursor, ticket_type_id: int, user_ids: Sequence[int]) -> dict[int, int]:
+    """Tickets of this type that each of the users holds."""
+    if not user_ids:
+        return {}
+    cursor.execute(READ_HELD, {"ticket_type_id": ticket_type_id, "user_ids": list(user_ids)})
+    return dict(cursor.fetchall())
+
+
+def write_decisions(cursor: cursor, decisions: Sequence[Decision]) -> None:
+    """Give each request its outcome.
+
+    Raises:
+        RuntimeError: a request was no longer queued, which the lock makes impossible.
+    """
+    cursor.execute(
+        WRITE_DECISIONS,
+        {
+            "ids": [d.request.id for d in decisions],
+            "reasons": [d.reason for d in decisions],
+            "numbers": [d.number for d in decisions],
+            "lefts": [d.left_after for d in decisions],
+        },
+    )
+    if cursor.rowcount != len(decisions):
+        raise RuntimeError(f"decided {len(decisions)} requests, yet {cursor.rowcount} were queued")
+
+
+def close_sold_out(cursor: cursor, ticket_type_id: int, decisions: int, rows: int) -> Queue:
+    """Reject the oldest queued requests of a sold-out ticket type; call it under the lock."""
+    cursor.execute(
+        CLOSE_SOLD_OUT,
+        {
+            "ticket_type_id": ticket_type_id,
+            "decisions": decisions,
+            "rows": rows,
+            "reason": NOT_ENOUGH_TICKETS,
+        },
+    )
+    # RETURNING promises no order.
+    return _queue(sorted(cursor.fetchall(), key=itemgetter(8)))
+
+
+def write_inventory(
+    cursor: cursor,
+    ticket_type_id: int,
+    *,
+    before: Inventory,
+    after: Inventory,
+    seen: str,
+    decided_by: str,
+) -> datetime:
+    """Move the counter on and record the batch; returns the time of the decisions."""
+    cursor.execute(
+        WRITE_BATCH,
+        {
+            "ticket_type_id": ticket_type_id,
+            "first": before.decisions + 1,
+            "last": after.decisions,
+            "seen": seen,
+            "decided_by": decided_by,
+        },
+    )
+    cursor.execute(
+        WRITE_INVENTORY,
+        {
+            "ticket_type_id": ticket_type_id,
+            "sold": before.left - after.left,
+            "decisions": after.decisions,
+        },
+    )
+    row = cursor.fetchone()
+    assert row is not None, "the row is locked, so it is there"
+    decided_at: datetime = row[0]
+    return decided_at
+
+
+def has_queued(cursor: cursor, ticket_type_id: int) -> bool:
+    cursor.execute(HAS_QUEUED, {"ticket_type_id": ticket_type_id})
+    row = cursor.fetchone()
+    return bool(row and row[0])
+
+
+def queued_too_long(cursor: cursor, seconds: float) -> list[int]:
+    """Ticket types with a request that was accepted longer ago than that; the oldest first."""
+    cursor.execute(QUEUED_TOO_LONG, {"seconds": seconds})
+    return [row[0] for row in cursor.fetchall()]
+
+
+def _queue(rows: list[tuple[Any, ...]]) -> Queue:
+    return Queue(
+        rows=[
+            QueuedRow(Request(row[0], row[1], row[2], row[3]), row[4], row[5], row[6])
+            for row in rows
+        ],
+        seen=rows[0][7] if rows else "",
+    )

@@ -1,0 +1,73 @@
+"""The sweeper, `python -m purchase_worker.sweep`: decides whatever has been queued too long.
+
+It needs PostgreSQL and nothing else. Lost hints, dead workers and an absent Redis cost a second;
+they never cost a purchase. Run as many as you like: at each pass an advisory lock elects one.
+"""
+
+import signal
+import threading
+
+from purchase_worker import store
+from purchase_worker.drain import drain
+from purchase_worker.runtime import Runtime
+from shared.database import DATABASE_AWAY, transaction
+from shared.logging import configure_logging, get_logger
+from shared.process import run_or_explain
+from shared.settings import get_settings
+
+# Two-part advisory locks: "EVNT" and what the lock is for.
+TRY_ELECTION = "SELECT pg_try_advisory_xact_lock(1163284052, 1)"
+
+logger = get_logger(__name__)
+
+
+def sweep(runtime: Runtime) -> int:
+    """One pass: decide what was queued too long, the oldest first; returns how many it decided.
+
+    Raises:
+        DATABASE_AWAY: the next pass begins afresh.
+    """
+    decided = 0
+    # The election lasts for one pass, so it needs no session of its own (PgBouncer has none).
+    with transaction(runtime.engine) as cursor:
+        cursor.execute(TRY_ELECTION)
+        if cursor.fetchone() != (True,):
+            return 0
+        stale = store.queued_too_long(cursor, runtime.settings.sweep_after_seconds)
+        for ticket_type_id in stale:
+            decided += _sweep_one(runtime, ticket_type_id)
+    return decided
+
+
+def _sweep_one(runtime: Runtime, ticket_type_id: int) -> int:
+    try:
+        drained = drain(runtime.engine, ticket_type_id, runtime.settings, runtime.tell)
+    except Exception:
+        # One ticket type in trouble must not keep the others waiting.
+        logger.exception("sweep_failed", ticket_type=ticket_type_id)
+        return 0
+    if drained.decided:
+        logger.info("swept", ticket_type=ticket_type_id, decided=drained.decided)
+    return drained.decided
+
+
+def run() -> None:
+    """Sweep until SIGTERM or SIGINT; the running pass is finished first."""
+    settings = get_settings()
+    configure_logging(settings, "sweeper")
+    runtime = Runtime(settings, "sweeper")
+    stopping = threading.Event()
+    for stop_signal in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop_signal, lambda *_: stopping.set())
+    logger.info("sweeper_started", every_seconds=settings.sweep_interval_seconds)
+    while not stopping.wait(settings.sweep_interval_seconds):
+        try:
+            sweep(runtime)
+        except DATABASE_AWAY as error:
+            logger.warning("sweep_interrupted", error=str(error))
+    runtime.close()
+    logger.info("sweeper_stopped")
+
+
+if __name__ == "__main__":
+    run_or_explain(run)

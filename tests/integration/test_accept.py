@@ -1,0 +1,168 @@
+"""Accepting: a batch of requests becomes rows, or each refusal its reason."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.purchases import store
+from gateway.purchases.accept import Accepted, Replayed
+from shared.database import open_engine
+from shared.errors import (
+    IdempotencyKeyReused,
+    InvalidInput,
+    NotAuthenticated,
+    NotEnoughTickets,
+    Problem,
+    SaleClosed,
+    SaleNotOpen,
+    ServerError,
+    Unavailable,
+)
+from shared.settings import Settings
+from tests.factories import accept, add_ticket_type, add_user, outcomes, request, rows, run
+
+
+def test_accepts_a_batch_in_its_order(engine: Engine) -> None:
+    user = add_user(engine)
+    ticket_type = add_ticket_type(engine, 10, price=Decimal("19.90"))
+    requests = [request(user, ticket_type, 1 + n % 3) for n in range(50)]
+    verdicts = accept(engine, requests)
+    assert [v.position for v in verdicts if isinstance(v, Accepted)] == list(range(50))
+    assert [id_ for id_, _, _ in outcomes(engine, ticket_type)] == [r.id for r in requests]
+    assert {v.unit_price for v in verdicts if isinstance(v, Accepted)} == {Decimal("19.90")}
+
+
+def test_positions_count_what_earlier_batches_left_queued(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
+    accept(engine, [request(user, ticket_type) for _ in range(3)])
+    verdict = accept(engine, [request(user, ticket_type)])[0]
+    assert isinstance(verdict, Accepted)
+    assert verdict.position == 3
+
+
+@pytest.mark.parametrize(
+    ("columns", "quantity", "expected"),
+    [
+        ({"sales_start": datetime.now(UTC) + timedelta(hours=1)}, 1, SaleNotOpen),
+        ({"sales_end": datetime.now(UTC) - timedelta(hours=1)}, 1, SaleClosed),
+        ({"max_per_purchase": 2}, 3, InvalidInput),
+    ],
+)
+def test_refuses_what_the_terms_do_not_allow(
+    engine: Engine, columns: dict[str, object], quantity: int, expected: type[Problem]
+) -> None:
+    ticket_type = add_ticket_type(engine, 10, **columns)
+    (verdict,) = accept(engine, [request(add_user(engine), ticket_type, quantity)])
+    assert type(verdict) is expected
+    assert outcomes(engine, ticket_type) == []
+
+
+def test_refuses_a_sold_out_ticket_type_at_the_door(engine: Engine) -> None:
+    ticket_type = add_ticket_type(engine, 0)
+    (verdict,) = accept(engine, [request(add_user(engine), ticket_type)])
+    assert isinstance(verdict, NotEnoughTickets)
+    assert outcomes(engine, ticket_type) == []
+
+
+def test_each_refusal_in_a_batch_leaves_its_neighbours_alone(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    requests = [
+        request(user, ticket_type),
+        request(user, 999_999_999),
+        request(999_999_999, ticket_type),
+        request(user, ticket_type),
+    ]
+    verdicts = accept(engine, requests)
+    assert [type(v) for v in verdicts] == [Accepted, InvalidInput, NotAuthenticated, Accepted]
+    assert len(outcomes(engine, ticket_type)) == 2
+
+
+def test_a_request_that_breaks_the_statement_fails_alone(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    poison = request(user, ticket_type)
+    taken = request(user, ticket_type)
+    accept(engine, [taken])
+    # An id that is taken already: nothing that a client can bring about, and nothing to die of.
+    run(engine, "ALTER TABLE ticket_purchases ADD CONSTRAINT no_threes CHECK (quantity <> 3)")
+    poison = request(user, ticket_type, 3)
+    verdicts = accept(engine, [request(user, ticket_type), poison, request(user, ticket_type)])
+    assert [type(v) for v in verdicts] == [Accepted, ServerError, Accepted]
+
+
+def test_the_same_key_and_body_give_the_same_purchase(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    first = request(user, ticket_type, 2, key="k")
+    accept(engine, [first])
+    again = accept(engine, [request(user, ticket_type, 2, key="k")])
+    assert again == [Replayed(first.id)]
+    assert len(outcomes(engine, ticket_type)) == 1
+
+
+def test_a_replay_outranks_a_sale_that_has_closed_since(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    first = request(user, ticket_type, 1, key="k")
+    accept(engine, [first])
+    run(engine, "UPDATE ticket_types SET sales_end = now() - interval '1 hour'")
+    assert accept(engine, [request(user, ticket_type, 1, key="k")]) == [Replayed(first.id)]
+
+
+def test_the_same_key_with_another_body_is_refused(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    accept(engine, [request(user, ticket_type, 1, key="k")])
+    (verdict,) = accept(engine, [request(user, ticket_type, 2, key="k")])
+    assert isinstance(verdict, IdempotencyKeyReused)
+
+
+def test_the_same_key_of_two_users_makes_two_purchases(engine: Engine) -> None:
+    ticket_type = add_ticket_type(engine, 5)
+    verdicts = accept(engine, [request(add_user(engine), ticket_type, 1, "k") for _ in range(2)])
+    assert [type(v) for v in verdicts] == [Accepted, Accepted]
+
+
+def test_the_same_key_twice_in_one_batch_makes_one_purchase(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    first, second = (request(user, ticket_type, 1, "k") for _ in range(2))
+    verdicts = accept(engine, [first, second])
+    assert [type(v) for v in verdicts] == [Accepted, Replayed]
+    assert [id_ for id_, _, _ in outcomes(engine, ticket_type)] == [first.id]
+
+
+def test_the_same_key_at_the_same_moment_from_many_sides_makes_one_purchase(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    with ThreadPoolExecutor(8) as pool:
+        verdicts = list(
+            pool.map(lambda _: accept(engine, [request(user, ticket_type, 1, "k")])[0], range(40))
+        )
+    (bought,) = outcomes(engine, ticket_type)
+    assert {v.purchase_id for v in verdicts if isinstance(v, Replayed)} == {bought[0]}
+    assert sum(isinstance(v, Accepted) for v in verdicts) == 1
+
+
+def test_a_database_that_is_away_means_not_accepted(settings: Settings) -> None:
+    away = settings.model_copy(update={"database_url": "postgresql://nobody@127.0.0.1:1/nothing"})
+    engine = open_engine(away, "test")
+    with pytest.raises(Unavailable):
+        accept(engine, [request(1, 1)])
+    engine.dispose()
+
+
+def test_reads_positions_back(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    requests = [request(user, ticket_type) for _ in range(5)]
+    accept(engine, requests)
+    found = store.read(engine, [r.id for r in requests], position_max_rows=1_000)
+    assert [found[r.id].position for r in requests] == [0, 1, 2, 3, 4]
+
+
+def test_each_row_knows_the_transaction_that_accepted_it(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    accept(engine, [request(user, ticket_type), request(user, ticket_type)])
+    accept(engine, [request(user, ticket_type)])
+    xids = [
+        row[0]
+        for row in rows(engine, "SELECT accepted_xid::text FROM ticket_purchases ORDER BY seq")
+    ]
+    assert xids[0] == xids[1] != xids[2]

@@ -1,0 +1,129 @@
+"""Deciding: the queued rows of a ticket type get their outcomes, in order, under the lock."""
+
+from decimal import Decimal
+
+import msgspec
+import redis
+from sqlalchemy import Engine
+
+from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
+from purchase_worker.drain import Batch, decide_batch, drain
+from purchase_worker.results import ResultPublisher
+from shared.purchases import RESULT_KEY_PREFIX, Purchase, unpack_result
+from shared.settings import Settings
+from tests.factories import (
+    add_ticket_type,
+    add_user,
+    add_users,
+    inventory,
+    outcomes,
+    queue,
+    request,
+    rows,
+    run,
+)
+
+
+def ignore(_batch: Batch) -> None:
+    """A listener for tests that look into the database instead."""
+
+
+def test_a_confirmed_purchase_lowers_what_is_left(engine: Engine, settings: Settings) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
+    queue(engine, [request(user, ticket_type, 2)])
+    drain(engine, ticket_type, settings, ignore)
+    assert inventory(engine, ticket_type) == (10, 2, 1)
+
+
+def test_decides_in_the_order_of_acceptance(engine: Engine, settings: Settings) -> None:
+    ticket_type = add_ticket_type(engine, 3)
+    users = add_users(engine, 3)
+    first, second, third = queue(
+        engine, [request(user, ticket_type, n) for user, n in zip(users, (2, 2, 1), strict=True)]
+    )
+    drain(engine, ticket_type, settings, ignore)
+    assert outcomes(engine, ticket_type) == [
+        (first, "confirmed", None),
+        (second, "rejected", NOT_ENOUGH_TICKETS),
+        (third, "confirmed", None),
+    ]
+
+
+def test_holds_to_the_limit_of_each_user_over_batches(engine: Engine, settings: Settings) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 10, max_per_user=3)
+    queue(engine, [request(user, ticket_type, 2)])
+    drain(engine, ticket_type, settings, ignore)
+    queue(engine, [request(user, ticket_type, 2), request(user, ticket_type, 1)])
+    drain(engine, ticket_type, settings, ignore)
+    assert [o[1:] for o in outcomes(engine, ticket_type)] == [
+        ("confirmed", None),
+        ("rejected", OVER_USER_LIMIT),
+        ("confirmed", None),
+    ]
+
+
+def test_closes_the_backlog_of_a_sold_out_ticket_type_in_bulk_and_in_order(
+    engine: Engine, settings: Settings
+) -> None:
+    ticket_type = add_ticket_type(engine, 1)
+    small = settings.model_copy(update={"drain_batch_rows": 1, "drain_close_rows": 20})
+    ids = queue(engine, [request(user, ticket_type) for user in add_users(engine, 50)])
+    told: list[Batch] = []
+    drained = drain(engine, ticket_type, small, told.append)
+    assert (drained.decided, drained.more) == (50, False)
+    assert [len(batch.outcomes) for batch in told] == [1, 20, 20, 9]
+    assert [o.purchase.id for batch in told for o in batch.outcomes] == ids
+    assert inventory(engine, ticket_type) == (1, 1, 50)
+    numbers = rows(engine, "SELECT decision_number, left_after FROM ticket_purchases ORDER BY seq")
+    assert numbers == [(n, 0) for n in range(1, 51)]
+
+
+def test_a_turn_ends_at_its_bound_and_says_that_more_is_queued(
+    engine: Engine, settings: Settings
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 100)
+    bounded = settings.model_copy(update={"drain_batch_rows": 2, "drain_max_batches": 3})
+    queue(engine, [request(user, ticket_type) for _ in range(10)])
+    drained = drain(engine, ticket_type, bounded, ignore)
+    assert (drained.decided, drained.more) == (6, True)
+    assert not drain(engine, ticket_type, bounded, ignore).more
+
+
+def test_leaves_at_once_when_another_holds_the_lock(engine: Engine, settings: Settings) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 100)
+    queue(engine, [request(user, ticket_type)])
+    with engine.connect() as other:
+        other.exec_driver_sql("SELECT * FROM ticket_inventory FOR NO KEY UPDATE")
+        assert decide_batch(engine, ticket_type, settings) is None
+        other.rollback()
+    assert drain(engine, ticket_type, settings, ignore).decided == 1
+
+
+def test_price_changes_do_not_reach_what_was_accepted(engine: Engine, settings: Settings) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 100, price=Decimal("10.00"))
+    queue(engine, [request(user, ticket_type, 3)])
+    run(engine, "UPDATE ticket_types SET price = 99")
+    told: list[Batch] = []
+    drain(engine, ticket_type, settings, told.append)
+    assert told[0].outcomes[0].purchase.total_price == "30.00"
+
+
+def test_results_reach_redis_and_name_their_owner(
+    engine: Engine, settings: Settings, redis_client: redis.Redis
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 1)
+    (id_,) = queue(engine, [request(user, ticket_type)])
+    drain(engine, ticket_type, settings, ResultPublisher(settings))
+    value = redis_client.get(RESULT_KEY_PREFIX + id_)
+    assert isinstance(value, bytes)
+    owner, body = unpack_result(value)
+    assert owner == user
+    assert msgspec.json.decode(body, type=Purchase).status == "confirmed"
+
+
+def test_without_redis_the_decisions_stand(engine: Engine, settings: Settings) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 1)
+    queue(engine, [request(user, ticket_type)])
+    publisher = ResultPublisher(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
+    assert drain(engine, ticket_type, settings, publisher).decided == 1
+    assert publisher.failures == 1

@@ -1,0 +1,132 @@
+"""Many buyers, several drains at once, few tickets: and the proof that the lock is what holds."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
+import pytest
+from psycopg2.extensions import cursor
+from sqlalchemy import Engine
+
+from purchase_worker import store
+from purchase_worker.drain import Batch, decide_batch, drain
+from shared.settings import Settings
+from tests.factories import (
+    accept,
+    add_ticket_type,
+    add_users,
+    inventory,
+    outcomes,
+    queue,
+    request,
+    run,
+    scalar,
+)
+
+CAPACITY = 40
+BUYERS = 400
+
+
+def ignore(_batch: Batch) -> None:
+    """A listener for tests that look into the database instead."""
+
+
+def test_concurrent_purchases_never_oversell(engine: Engine, settings: Settings) -> None:
+    ticket_type = add_ticket_type(engine, CAPACITY)
+    users = add_users(engine, BUYERS)
+    small = settings.model_copy(update={"drain_batch_rows": 7})
+    buying = threading.Event()
+
+    def drain_while_buying(_n: int) -> None:
+        while not buying.is_set():
+            drain(engine, ticket_type, small, ignore)
+
+    with ThreadPoolExecutor(8) as pool:
+        drains = [pool.submit(drain_while_buying, n) for n in range(3)]
+        buys = [pool.submit(accept, engine, [request(user, ticket_type)]) for user in users]
+        for buy in buys:
+            buy.result()
+        buying.set()
+        for each in drains:
+            each.result()
+    drain(engine, ticket_type, small, ignore)
+    assert inventory(engine, ticket_type)[:2] == (CAPACITY, CAPACITY)
+    statuses = [status for _, status, _ in outcomes(engine, ticket_type)]
+    assert statuses.count("confirmed") == CAPACITY
+    assert "queued" not in statuses
+
+
+LOCK_CLAUSE = "FOR NO KEY UPDATE OF i SKIP LOCKED"
+BARRIERS = (
+    "ALTER TABLE ticket_inventory DROP CONSTRAINT ticket_inventory_never_oversold",
+    "ALTER TABLE decision_batches DROP CONSTRAINT decision_batches_pkey",
+    "DROP INDEX ticket_purchases_decisions",
+)
+
+
+def take_the_lock_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert LOCK_CLAUSE in store.LOCK_INVENTORY
+    unlocked = store.LOCK_INVENTORY.replace(LOCK_CLAUSE, "")
+    monkeypatch.setattr(store, "LOCK_INVENTORY", unlocked)
+
+
+def decide_while_another_decides(
+    engine: Engine, settings: Settings, ticket_type: int, monkeypatch: pytest.MonkeyPatch
+) -> int:
+    """A second drain comes in after the first has read the counter; returns the tickets sold.
+
+    20 buyers are queued for 10 tickets, and a batch takes 10 of them.
+    """
+    read_queue = store.read_queue
+
+    def come_in_between(cursor: cursor, ticket_type_id: int, rows: int) -> store.Queue:
+        monkeypatch.setattr(store, "read_queue", read_queue)
+        decide_batch(engine, ticket_type, settings)
+        return read_queue(cursor, ticket_type_id, rows)
+
+    monkeypatch.setattr(store, "read_queue", come_in_between)
+    decide_batch(engine, ticket_type, settings)
+    sold: int = scalar(
+        engine, "SELECT sum(quantity) FROM ticket_purchases WHERE status = 'confirmed'"
+    )
+    return sold
+
+
+@pytest.fixture
+def contested(engine: Engine) -> int:
+    ticket_type = add_ticket_type(engine, 10)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 20)])
+    return ticket_type
+
+
+@pytest.fixture
+def by_tens(settings: Settings) -> Settings:
+    return settings.model_copy(update={"drain_batch_rows": 10})
+
+
+def test_with_the_lock_a_second_drain_sells_nothing_twice(
+    engine: Engine, by_tens: Settings, contested: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert decide_while_another_decides(engine, by_tens, contested, monkeypatch) == 10
+
+
+def test_without_the_lock_the_same_schedule_oversells(
+    engine: Engine, by_tens: Settings, contested: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control: it is the lock that holds, and the test above can fail."""
+    take_the_lock_out(monkeypatch)
+    for barrier in BARRIERS:
+        run(engine, barrier)
+    assert decide_while_another_decides(engine, by_tens, contested, monkeypatch) == 20
+
+
+@pytest.mark.parametrize("kept", range(len(BARRIERS)))
+def test_without_the_lock_each_barrier_of_the_database_still_holds(
+    engine: Engine, by_tens: Settings, contested: int, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    take_the_lock_out(monkeypatch)
+    for nth, barrier in enumerate(BARRIERS):
+        if nth != kept:
+            run(engine, barrier)
+    with pytest.raises(psycopg2.IntegrityError):
+        decide_while_another_decides(engine, by_tens, contested, monkeypatch)

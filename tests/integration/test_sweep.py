@@ -1,0 +1,101 @@
+"""The sweeper: whatever has been queued too long is decided, with or without Redis."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from purchase_worker.runtime import Runtime
+from purchase_worker.sweep import TRY_ELECTION, sweep
+from shared.settings import Settings
+from tests.factories import add_ticket_type, add_users, outcomes, queue, request, rows, run
+from tests.services import running_service
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def runtime(settings: Settings) -> Iterator[Runtime]:
+    """A sweeper that finds Redis away."""
+    runtime = Runtime(
+        settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}), "test-sweeper"
+    )
+    yield runtime
+    runtime.close()
+
+
+def grow_old(engine: Engine) -> None:
+    """Make what is queued look as if it had been so for a minute."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        connection.exec_driver_sql(
+            "UPDATE ticket_purchases SET created_at = created_at - interval '1 minute'"
+        )
+
+
+def statuses(engine: Engine, ticket_type: int) -> set[str]:
+    return {status for _, status, _ in outcomes(engine, ticket_type)}
+
+
+def test_decides_what_was_queued_too_long_without_redis(engine: Engine, runtime: Runtime) -> None:
+    ticket_types = [add_ticket_type(engine, 3) for _ in range(3)]
+    for ticket_type in ticket_types:
+        queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
+    grow_old(engine)
+    assert sweep(runtime) == 15
+    for ticket_type in ticket_types:
+        assert statuses(engine, ticket_type) == {"confirmed", "rejected"}
+
+
+def test_leaves_what_is_fresh_to_the_workers(engine: Engine, runtime: Runtime) -> None:
+    ticket_type = add_ticket_type(engine, 3)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
+    assert sweep(runtime) == 0
+    assert statuses(engine, ticket_type) == {"queued"}
+
+
+def test_of_several_sweepers_one_is_elected(engine: Engine, runtime: Runtime) -> None:
+    ticket_type = add_ticket_type(engine, 3)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
+    grow_old(engine)
+    with engine.connect() as elected:
+        assert elected.exec_driver_sql(TRY_ELECTION).scalar_one() is True
+        assert sweep(runtime) == 0
+    assert sweep(runtime) == 5
+
+
+def test_a_ticket_type_in_trouble_keeps_no_other_waiting(engine: Engine, runtime: Runtime) -> None:
+    troubled, healthy = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
+    (user,) = add_users(engine, 1)
+    queue(engine, [request(user, troubled), request(user, healthy)])
+    grow_old(engine)
+    run(
+        engine,
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'trouble'; END $$",
+    )
+    run(
+        engine,
+        "CREATE TRIGGER trouble BEFORE UPDATE ON ticket_inventory FOR EACH ROW"
+        f" WHEN (OLD.ticket_type_id = {troubled}) EXECUTE FUNCTION fail()",
+    )
+    assert sweep(runtime) == 1
+    assert statuses(engine, troubled) == {"queued"}
+    assert statuses(engine, healthy) == {"confirmed"}
+
+
+def test_the_sweeper_process_decides_and_stops_when_told(
+    engine: Engine, settings: Settings
+) -> None:
+    ticket_type = add_ticket_type(engine, 3)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
+    quick = settings.model_copy(
+        update={"sweep_after_seconds": 0.05, "sweep_interval_seconds": 0.05}
+    )
+    with running_service("purchase_worker.sweep", Settings(**quick.model_dump())) as process:
+
+        def all_decided() -> None:
+            assert statuses(engine, ticket_type) == {"confirmed", "rejected"}
+
+        eventually(all_decided)
+    assert process.returncode == 0
+    assert rows(engine, "SELECT sold FROM ticket_inventory") == [(3,)]
