@@ -78,7 +78,8 @@ def decided(engine: Engine, settings: Settings) -> int:
             (
                 "INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price,"
                 " status, decided_at, decision_number, left_after)"
-                " SELECT gen_random_uuid(), user_id, ticket_type_id, 1, 1, 'confirmed', now(), 77, 0 FROM ticket_purchases LIMIT 1"
+                " SELECT gen_random_uuid(), user_id, ticket_type_id, 1, 1, 'confirmed', now(), 9, 0"
+                " FROM ticket_purchases LIMIT 1"
             ),
             "ticket_purchases_born_queued",
         ),
@@ -94,7 +95,8 @@ def decided(engine: Engine, settings: Settings) -> int:
             (
                 "INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price,"
                 " idempotency_key, fingerprint)"
-                " SELECT gen_random_uuid(), user_id, ticket_type_id, 1, 1, 'k', 'f' FROM ticket_purchases LIMIT 1"
+                " SELECT gen_random_uuid(), user_id, ticket_type_id, 1, 1, 'k', 'f'"
+                " FROM ticket_purchases LIMIT 1"
             ),
             "ticket_purchases_idempotency",
         ),

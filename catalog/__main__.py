@@ -1,0 +1,19 @@
+"""Starts the catalog service: `python -m catalog`."""
+
+from catalog.app import create_app
+from shared.http import Edge
+from shared.logging import configure_logging
+from shared.process import run_or_explain
+from shared.serve import serve
+from shared.settings import get_settings
+
+
+def run() -> None:
+    settings = get_settings()
+    configure_logging(settings, "catalog")
+    app = Edge(create_app(settings))
+    serve(app, settings.catalog_host, settings.catalog_port, settings)
+
+
+if __name__ == "__main__":
+    run_or_explain(run)

@@ -1,0 +1,41 @@
+"""Puts the catalog together: its routes, its database, and the form of its refusals."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from catalog import event_routes, health_routes, ticket_type_routes
+from catalog.body_limit import BodyLimit
+from catalog.openapi import CatalogDocument
+from shared.database import open_engine
+from shared.problem_details import install_problem_handlers
+from shared.settings import Settings
+from shared.tokens import TokenVerifier
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The catalog as an ASGI application, which opens its connections when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.tokens = TokenVerifier(settings)
+        app.state.engine = open_engine(settings, "catalog")
+        yield
+        app.state.engine.dispose()
+
+    app = CatalogDocument(
+        title="Eventify catalog",
+        version="1",
+        description="Events and their ticket types.",
+        openapi_url="/api/schema/",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.add_middleware(BodyLimit, max_bytes=settings.body_max_bytes)
+    install_problem_handlers(app)
+    for routes in (event_routes, ticket_type_routes, health_routes):
+        app.include_router(routes.router)
+    return app

@@ -1,0 +1,110 @@
+"""Lists in pages: `{count, next, previous, results}`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Generic, TypeVar
+from urllib.parse import urlencode
+
+from fastapi import Depends, Query, Request
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
+
+from catalog.rules import row_id
+from shared.errors import NotFound
+
+# A screenful; and a limit on what one request may cost.
+DEFAULT_PAGE_SIZE = 20
+MAX_PAGE_SIZE = 100
+INVALID_PAGE = "Invalid page."
+Item = TypeVar("Item")
+
+
+class Page(BaseModel, Generic[Item]):
+    """One page of a list."""
+
+    count: int = Field(description="How many there are on all pages.", examples=[1])
+    next: str | None = Field(description="The next page's URL.", examples=[None])
+    previous: str | None = Field(description="The previous page's URL.", examples=[None])
+    results: list[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class PageWanted:
+    """Which page a client asks for.
+
+    `number` counts from 1; `address` and `query` are those of the request, `page` left out.
+    """
+
+    number: int
+    size: int
+    address: str
+    query: tuple[tuple[str, str], ...] = ()
+
+    def offset(self, count: int) -> int:
+        """How many rows stand before the page; the first page exists even when it is empty.
+
+        Raises:
+            NotFound: the page is beyond the end.
+        """
+        before = (self.number - 1) * self.size
+        if self.number > 1 and before >= count:
+            raise NotFound(INVALID_PAGE)
+        return before
+
+    def page_of(self, count: int, results: Sequence[Item]) -> Page[Item]:
+        more = self.number * self.size < count
+        return Page(
+            count=count,
+            next=self._url(self.number + 1) if more else None,
+            previous=self._url(self.number - 1) if self.number > 1 else None,
+            results=list(results),
+        )
+
+    def _url(self, number: int) -> str:
+        page = (("page", str(number)),) if number > 1 else ()
+        query = urlencode(self.query + page)
+        return f"{self.address}?{query}" if query else self.address
+
+
+def page_number(text: str) -> int:
+    """The number of a page, counted from 1.
+
+    Raises:
+        NotFound: it is none.
+    """
+    try:
+        return row_id(text)
+    except NotFound:
+        raise NotFound(INVALID_PAGE) from None
+
+
+PageNumber = Annotated[
+    int, BeforeValidator(page_number), WithJsonSchema({"type": "integer", "minimum": 1})
+]
+
+
+def page_wanted(
+    request: Request,
+    page: Annotated[PageNumber, Query(description="Counts from 1.")] = 1,
+    page_size: Annotated[
+        int, Query(ge=1, description=f"More than {MAX_PAGE_SIZE} is answered with that many.")
+    ] = DEFAULT_PAGE_SIZE,
+) -> PageWanted:
+    """The page that the query names."""
+    query = tuple(item for item in request.query_params.multi_items() if item[0] != "page")
+    return PageWanted(page, min(page_size, MAX_PAGE_SIZE), public_address(request), query)
+
+
+def public_address(request: Request) -> str:
+    """The request's URL without its query, as the client at the outermost door knows it."""
+    forwarded_scheme = _first(request.headers.get("X-Forwarded-Proto"))
+    scheme = forwarded_scheme if forwarded_scheme in ("http", "https") else request.url.scheme
+    host = _first(request.headers.get("X-Forwarded-Host")) or request.url.netloc
+    return f"{scheme}://{host}{request.url.path}"
+
+
+def _first(header: str | None) -> str:
+    """The value that the first of several proxies gave."""
+    return (header or "").partition(",")[0].strip()
+
+
+WantedPage = Annotated[PageWanted, Depends(page_wanted)]

@@ -1,0 +1,218 @@
+"""The bodies that the catalog reads and answers."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+from catalog.rules import (
+    DEFAULT_PER_PURCHASE,
+    MAX_CAPACITY,
+    MAX_ID,
+    MAX_INT4,
+    MAX_PER_PURCHASE,
+    price,
+)
+from shared.models import Event, TicketInventory, TicketType
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL stores every character but this one."""
+    if "\0" in text:
+        raise ValueError("must not contain NUL characters")
+    return text
+
+
+def _written_time(value: object) -> object:
+    """A number is no time here, however many seconds since 1970 it may mean."""
+    if not isinstance(value, str) or "T" not in value.upper():
+        raise ValueError("must be a time with its offset, such as 2026-11-22T20:00:00Z")
+    return value
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC, where the years 1 to 9999 are all there is."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is out of range") from None
+
+
+def _unset() -> Any:
+    """The default of a field that a PATCH may leave out, and may not set to null."""
+    return None
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_storable)]
+Title = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
+# Both bounds of a moment hold in UTC as well, for that is how it is stored and answered.
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_time), AfterValidator(_in_utc)]
+Price = Annotated[
+    Decimal,
+    BeforeValidator(price),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$"},
+                {"type": "number", "minimum": 0, "multipleOf": 0.01},
+            ],
+            "examples": ["100.00"],
+        }
+    ),
+]
+Id = Annotated[StrictInt, Field(ge=1, le=MAX_ID)]
+Capacity = Annotated[StrictInt, Field(ge=0, le=MAX_CAPACITY)]
+PerPurchase = Annotated[StrictInt, Field(ge=1, le=MAX_PER_PURCHASE)]
+PerUser = Annotated[StrictInt, Field(ge=1, le=MAX_INT4)]
+
+EVENT_EXAMPLE = {
+    "title": "Open-air concert",
+    "description": "Doors open at 18:00.",
+    "start_time": "2027-06-05T18:00:00Z",
+    "end_time": "2027-06-05T23:00:00Z",
+}
+TICKET_TYPE_EXAMPLE = {
+    "event": 1,
+    "name": "Standing",
+    "price": "100.00",
+    "capacity": 500,
+    "sales_start": "2027-01-10T10:00:00Z",
+    "sales_end": None,
+    "max_per_purchase": 10,
+    "max_per_user": 4,
+}
+
+
+def _with_example(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
+
+
+class EventBody(BaseModel):
+    """An event as its owner describes it."""
+
+    model_config = _with_example(EVENT_EXAMPLE)
+
+    title: Title
+    description: Text = ""
+    start_time: Moment
+    end_time: Moment = Field(description="After `start_time`.")
+
+
+class EventPatch(BaseModel):
+    """Those fields of an event that shall change."""
+
+    model_config = _with_example({"title": "Open-air concert, second night"})
+
+    title: Title = Field(default_factory=_unset)
+    description: Text = Field(default_factory=_unset)
+    start_time: Moment = Field(default_factory=_unset)
+    end_time: Moment = Field(default_factory=_unset)
+
+
+class EventView(BaseModel):
+    """An event."""
+
+    model_config = _with_example({"id": 1, **EVENT_EXAMPLE, "owner": 1})
+
+    id: int
+    title: str
+    description: str
+    start_time: datetime
+    end_time: datetime
+    owner: int = Field(description="The owner's id; only the owner writes.")
+
+    @classmethod
+    def of(cls, event: Event) -> "EventView":
+        return cls(
+            id=event.id,
+            title=event.title,
+            description=event.description,
+            start_time=event.start_time,
+            end_time=event.end_time,
+            owner=event.owner_id,
+        )
+
+
+class TicketTypeBody(BaseModel):
+    """A ticket type as the event's owner describes it."""
+
+    model_config = _with_example(TICKET_TYPE_EXAMPLE)
+
+    event: Id
+    name: Title
+    price: Price
+    capacity: Capacity = Field(description="How many are left to sell.")
+    sales_start: Moment | None = Field(None, description="null: open from the beginning.")
+    sales_end: Moment | None = Field(None, description="null: open to the end.")
+    max_per_purchase: PerPurchase = DEFAULT_PER_PURCHASE
+    max_per_user: PerUser | None = Field(None, description="null: no limit.")
+
+
+class TicketTypePatch(BaseModel):
+    """Those fields of a ticket type that shall change."""
+
+    model_config = _with_example({"price": "90.00", "sales_end": "2027-06-01T00:00:00Z"})
+
+    event: Id = Field(default_factory=_unset)
+    name: Title = Field(default_factory=_unset)
+    price: Price = Field(default_factory=_unset)
+    capacity: Capacity = Field(default_factory=_unset)
+    sales_start: Moment | None = Field(default_factory=_unset)
+    sales_end: Moment | None = Field(default_factory=_unset)
+    max_per_purchase: PerPurchase = Field(default_factory=_unset)
+    max_per_user: PerUser | None = Field(default_factory=_unset)
+
+
+class TicketTypeView(BaseModel):
+    """A ticket type."""
+
+    model_config = _with_example({"id": 1, **TICKET_TYPE_EXAMPLE, "sold": 0})
+
+    id: int
+    event: int
+    name: str
+    price: str = Field(description="A decimal number with two decimals.")
+    capacity: int = Field(description="How many are left to sell.")
+    sold: int
+    sales_start: datetime | None
+    sales_end: datetime | None
+    max_per_purchase: int
+    max_per_user: int | None
+
+    @classmethod
+    def of(cls, ticket_type: TicketType, inventory: TicketInventory) -> "TicketTypeView":
+        return cls(
+            id=ticket_type.id,
+            event=ticket_type.event_id,
+            name=ticket_type.name,
+            price=f"{ticket_type.price:.2f}",
+            capacity=inventory.issued - inventory.sold,
+            sold=inventory.sold,
+            sales_start=ticket_type.sales_start,
+            sales_end=ticket_type.sales_end,
+            max_per_purchase=ticket_type.max_per_purchase,
+            max_per_user=ticket_type.max_per_user,
+        )
+
+
+class CapacityChange(BaseModel):
+    """Tickets to add, or to withdraw when negative."""
+
+    model_config = _with_example({"change": 20})
+
+    change: StrictInt = Field(description="Not 0, and not below 0 left.")
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"

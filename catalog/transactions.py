@@ -1,0 +1,92 @@
+"""One request, one transaction; what the database refuses becomes a problem."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
+
+from shared.database import DATABASE_AWAY
+from shared.errors import Conflict, InvalidInput, NotAuthenticated, Problem, Unavailable
+from shared.logging import get_logger
+
+# SQLSTATE classes and codes (PostgreSQL, appendix A).
+DATA_EXCEPTION_CLASS = "22"
+FOREIGN_KEY_VIOLATION = "23503"
+CHECK_VIOLATION = "23514"
+READ_ONLY_TRANSACTION = "25006"  # what a failover leaves behind for a moment
+
+FIELD_OF_CONSTRAINT = {
+    "events_title_length": "title",
+    "events_end_after_start": "end_time",
+    "ticket_types_event_id_fkey": "event",
+    "ticket_types_name_length": "name",
+    "ticket_types_price_not_negative": "price",
+    "ticket_types_max_per_purchase_positive": "max_per_purchase",
+    "ticket_types_max_per_user_positive": "max_per_user",
+    "ticket_types_sales_end_after_start": "sales_end",
+    "ticket_inventory_never_oversold": "capacity",
+}
+HAS_PURCHASES = "It has purchases, so it cannot be deleted."
+# The fate of a COMMIT whose connection broke is unknown, hence the advice to look first.
+TRY_AGAIN = "The database cannot answer for now; see whether your change was made, and try again."
+logger = get_logger(__name__)
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """A session whose transaction commits when the block ends, and rolls back when it raises.
+
+    Raises:
+        Problem: what the database refuses, in words that a client may read.
+    """
+    try:
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+    except SQLAlchemyError as error:
+        problem = problem_of(error)
+        if problem is None:
+            raise
+        if isinstance(problem, Unavailable):
+            logger.warning("database_unavailable", sqlstate=_sqlstate(error))
+        raise problem from error
+
+
+def problem_of(error: SQLAlchemyError) -> Problem | None:
+    """The refusal that an error of the database means; None where we are at fault."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    sqlstate = _sqlstate(error)
+    if isinstance(cause, (*DATABASE_AWAY, PoolTimeoutError)) or sqlstate == READ_ONLY_TRANSACTION:
+        return Unavailable(TRY_AGAIN)
+    if sqlstate == FOREIGN_KEY_VIOLATION:
+        return _broken_reference(_constraint(error))
+    if sqlstate == CHECK_VIOLATION:
+        return InvalidInput(errors={_field(error): ["This value is not possible."]})
+    if sqlstate is not None and sqlstate.startswith(DATA_EXCEPTION_CLASS):
+        return InvalidInput("A value is out of range.")
+    return None
+
+
+def _broken_reference(constraint: str) -> Problem:
+    if constraint == "events_owner_id_fkey":
+        return NotAuthenticated("The user of this token does not exist.")
+    if constraint == "ticket_types_event_id_fkey":
+        return InvalidInput(errors={"event": ["There is no such event."]})
+    return Conflict(HAS_PURCHASES)
+
+
+def _field(error: SQLAlchemyError) -> str:
+    constraint = _constraint(error)
+    return FIELD_OF_CONSTRAINT.get(constraint, constraint)
+
+
+def _constraint(error: SQLAlchemyError) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    return getattr(getattr(cause, "diag", None), "constraint_name", None) or "body"
+
+
+def _sqlstate(error: SQLAlchemyError) -> str | None:
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    return getattr(cause, "pgcode", None)

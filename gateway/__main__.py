@@ -1,0 +1,17 @@
+"""Starts a gateway: `python -m gateway`."""
+
+from gateway.app import create_app
+from shared.logging import configure_logging
+from shared.process import run_or_explain
+from shared.serve import serve
+from shared.settings import get_settings
+
+
+def run() -> None:
+    settings = get_settings()
+    configure_logging(settings, "gateway")
+    serve(create_app(settings), settings.gateway_host, settings.gateway_port, settings)
+
+
+if __name__ == "__main__":
+    run_or_explain(run)

@@ -1,0 +1,84 @@
+"""The wiring of the gateway: what it is made of, and in which order that opens and closes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.routing import Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Lifespan
+
+from gateway import health, schema
+from gateway.accounts import routes as account_routes
+from gateway.accounts.accounts import Accounts
+from gateway.body_limit import BodyLimit
+from gateway.draining import Draining
+from gateway.health import Readiness
+from gateway.proxy import PREFIXES, CatalogDoor
+from gateway.schema import ASSETS_URL, WholeSchema, assets_folder
+from shared.database import open_engine
+from shared.http import Edge
+from shared.keys import ensure_signing_key
+from shared.problem_details import install_problem_handlers
+from shared.settings import Settings
+from shared.tokens import TokenVerifier
+
+DESCRIPTION = """
+Ticket on-sales: never oversold, never lost, first come first served and provable.
+
+Register, sign in, and send `Authorization: Bearer <access>` with every other request. Paths end in
+a slash. Every refusal is `application/problem+json` with a `code` that programs may rely on.
+"""
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """The gateway as an ASGI application; it opens its connections when it starts.
+
+    Raises:
+        ConfigurationError: there is no signing key, and none can be made.
+    """
+    ensure_signing_key(settings.keys_dir)
+    # Every thread that uses it finds a connection free: no kind of work can starve another.
+    threads = settings.accept_writers + settings.status_readers + settings.account_threads
+    engine = open_engine(settings, "gateway", pool_size=threads + 2)  # readiness, and one spare
+    verifier = TokenVerifier(settings)
+    draining = Draining()
+    door = CatalogDoor(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        draining.watch()
+        await door.open()
+        app.state.verifier = verifier
+        app.state.accounts = Accounts(settings, engine, verifier)
+        app.state.readiness = Readiness(settings, engine, draining)
+        app.state.schema = WholeSchema(door, settings.schema_cache_seconds)
+        yield
+        app.state.readiness.close()
+        app.state.accounts.close()
+        await door.close()
+        engine.dispose()
+
+    return Edge(_fastapi_app(settings, door, lifespan))
+
+
+def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastAPI]) -> FastAPI:
+    """Every route but the two hot ones."""
+    app = FastAPI(
+        title="Eventify",
+        version="1",
+        description=DESCRIPTION,
+        # Ours are at /api/schema/ and /api/docs/.
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    install_problem_handlers(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.body_max_bytes)
+    for routes in (account_routes, health, schema):
+        app.include_router(routes.router)
+    for prefix in PREFIXES:
+        app.router.routes.append(Route(prefix + "{rest:path}", door))
+    app.mount(ASSETS_URL, StaticFiles(directory=assets_folder()))
+    return app

@@ -1,0 +1,72 @@
+"""Whether this process lives, and whether it should be sent requests."""
+
+import asyncio
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from sqlalchemy import Engine, text
+
+from gateway.bounded_executor import BoundedExecutor
+from gateway.draining import Draining
+from gateway.refusals import refusals
+from gateway.transactions import transaction
+from shared.errors import Unavailable
+from shared.settings import Settings
+
+router = APIRouter(tags=["Operation"])
+
+
+class Health(BaseModel):
+    """It is well."""
+
+    status: str = Field(default="ok", examples=["ok"])
+
+
+class Readiness:
+    """Asks the database, in a thread of its own so that no other work can hold up the answer."""
+
+    def __init__(self, settings: Settings, engine: Engine, draining: Draining) -> None:
+        self._engine = engine
+        self._draining = draining
+        self._retry_after_seconds = settings.retry_after_seconds
+        self._timeout_seconds = settings.ready_timeout_seconds
+        # One probe asks while a few others wait; more are refused, which is an answer too.
+        self._threads = BoundedExecutor("readiness", threads=1, waiting_max=4)
+
+    async def check(self) -> None:
+        """Nothing if requests are welcome.
+
+        Raises:
+            Unavailable: the process is stopping, or the database does not answer in time.
+        """
+        if self._draining.begun:
+            raise self._unavailable("This process is stopping.")
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._threads.run(self._ask)
+        except TimeoutError as error:
+            raise self._unavailable("The database does not answer.") from error
+
+    def close(self) -> None:
+        self._threads.close()
+
+    def _ask(self) -> None:
+        with transaction(self._engine) as connection:
+            connection.execute(text("SELECT 1"))
+
+    def _unavailable(self, detail: str) -> Unavailable:
+        return Unavailable(detail, retry_after_seconds=self._retry_after_seconds)
+
+
+@router.get("/healthz", summary="Is the process alive?")
+async def healthz() -> Health:
+    """200 as long as the process answers at all."""
+    return Health()
+
+
+@router.get("/readyz", summary="Is it ready for requests?", responses=refusals(503))
+async def readyz(request: Request) -> Health:
+    """200 if the database answers and the process is not stopping. Redis is not required."""
+    readiness: Readiness = request.app.state.readiness
+    await readiness.check()
+    return Health()

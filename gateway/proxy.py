@@ -1,0 +1,146 @@
+"""The door to the catalog: what comes for events and ticket types goes on there, byte for byte."""
+
+from collections.abc import Iterable
+
+import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope, Send
+from yarl import URL
+
+from shared.errors import Unavailable
+from shared.logging import get_logger
+from shared.settings import Settings
+
+PREFIXES = ("/api/events/", "/api/ticket-types/")
+PASSED_ON = ("authorization", "content-type", "accept", "if-match", "if-none-match")
+# RFC 9110, 7.6.1: these concern one connection only. The rest of them is made here anew.
+NOT_GIVEN_BACK = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te"),
+        *("trailer", "transfer-encoding", "upgrade", "content-length"),
+        *("date", "server", "x-request-id"),
+    }
+)
+# The catalog closes idle connections after 5 s (uvicorn's default). Ours must be gone before, or
+# a request could be sent into a connection that is being closed.
+KEEP_ALIVE_SECONDS = 4
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+logger = get_logger(__name__)
+
+
+class CatalogDoor:
+    """An ASGI application that answers with the catalog's answers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._base = settings.catalog_url.rstrip("/")
+        self._settings = settings
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Call it on the event loop that will serve."""
+        settings = self._settings
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=settings.catalog_connections_max, keepalive_timeout=KEEP_ALIVE_SECONDS
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(
+                total=settings.catalog_timeout_seconds,
+                sock_connect=settings.catalog_connect_timeout_seconds,
+            ),
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        )
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return
+        answer, content = await self.ask(
+            request.method, target(scope), headers=onward_headers(request), body=body
+        )
+        headers = [(b"content-length", content_length(answer, content)), *kept(answer.headers)]
+        if request.method != "HEAD" and answer.status in (204, 304):
+            headers = headers[1:]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def ask(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        """The catalog's answer, and its whole body.
+
+        Raises:
+            Unavailable: it did not answer in time, or not at all.
+        """
+        assert self._session is not None, "the door is not open"
+        try:
+            async with self._session.request(
+                method,
+                URL(self._base + target, encoded=True),
+                headers=CIMultiDict(headers),
+                data=body or None,
+                allow_redirects=False,
+            ) as answer:
+                return answer, await answer.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            logger.warning("catalog_unavailable", error=repr(error))
+            raise Unavailable(
+                _lost_answer(method, error), retry_after_seconds=self._settings.retry_after_seconds
+            ) from error
+
+
+def target(scope: Scope) -> str:
+    """Path and query as the client wrote them."""
+    path: bytes = scope["raw_path"]
+    query: bytes = scope["query_string"]
+    return (path + b"?" + query if query else path).decode("ascii", "surrogateescape")
+
+
+def onward_headers(request: Request) -> list[tuple[str, str]]:
+    """What the catalog is told of the client's request."""
+    headers = [(name, request.headers[name]) for name in PASSED_ON if name in request.headers]
+    headers.append(("X-Request-ID", request.scope["request_id"]))
+    headers.append(("X-Forwarded-Proto", request.url.scheme))
+    if "host" in request.headers:
+        headers.append(("X-Forwarded-Host", request.headers["host"]))
+    return headers
+
+
+def kept(headers: CIMultiDictProxy[str]) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer that are meant for the client."""
+    of_the_connection = {
+        name.strip().lower()
+        for value in headers.getall("connection", ())
+        for name in value.split(",")
+    }
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1", "surrogateescape"))
+        for name, value in headers.items()
+        if name.lower() not in NOT_GIVEN_BACK | of_the_connection
+    ]
+
+
+def content_length(answer: aiohttp.ClientResponse, content: bytes) -> bytes:
+    """The length of the body; for HEAD the length that the body would have."""
+    if answer.method == "HEAD" and "content-length" in answer.headers:
+        return answer.headers["content-length"].encode()
+    return b"%d" % len(content)
+
+
+def _lost_answer(method: str, error: Exception) -> str:
+    if method in SAFE_METHODS or isinstance(error, aiohttp.ClientConnectorError):
+        return "The catalog does not answer for now; try again."
+    return "The catalog's answer was lost; look whether it was done before you try again."

@@ -1,0 +1,35 @@
+"""Transactions of the gateway's ordinary routes: a database that is away is a 503, not a crash."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from shared.database import DATABASE_AWAY
+from shared.errors import Unavailable
+from shared.logging import get_logger
+
+READ_ONLY_TRANSACTION = "25006"  # what a failover leaves behind for a moment
+logger = get_logger(__name__)
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """Commits when the block ends, rolls back when it raises. It blocks: call it from a thread.
+
+    Raises:
+        Unavailable: the database is away, a lock or a connection was not to be had in time, or the
+            connection was lost in COMMIT, so that nobody knows whether it was done.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except (DBAPIError, PoolTimeoutError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        sqlstate = getattr(cause, "pgcode", None)
+        if not isinstance(cause, DATABASE_AWAY) and sqlstate != READ_ONLY_TRANSACTION:
+            raise
+        logger.warning("database_unavailable", error=type(cause).__name__, sqlstate=sqlstate)
+        raise Unavailable("The database does not answer for now; try again.") from error

@@ -1,0 +1,82 @@
+"""Makes what the tests of the catalog start from."""
+
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from sqlalchemy import Engine, text
+
+EVENT = {
+    "title": "Open-air concert",
+    "description": "Doors open at 18:00.",
+    "start_time": "2027-06-05T18:00:00Z",
+    "end_time": "2027-06-05T23:00:00Z",
+}
+TICKET_TYPE = {"name": "Standing", "price": "100.00", "capacity": 500}
+
+
+def user_id_of(client: httpx.Client) -> int:
+    return int(client.headers["X-Test-User"])
+
+
+def make_user(database: Engine, username: str) -> int:
+    with database.begin() as connection:
+        return connection.execute(
+            text("INSERT INTO users (username) VALUES (:name) RETURNING id"), {"name": username}
+        ).scalar_one()
+
+
+def make_event(client: httpx.Client, **fields: object) -> dict[str, Any]:
+    answer = client.post("/api/events/", json=EVENT | fields)
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def make_ticket_type(client: httpx.Client, **fields: object) -> dict[str, Any]:
+    """A ticket type, of a new event unless `event` is given."""
+    event = fields.pop("event", None) or make_event(client)["id"]
+    answer = client.post("/api/ticket-types/", json=TICKET_TYPE | {"event": event} | fields)
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def path_of(ticket_type: dict[str, Any]) -> str:
+    return f"/api/ticket-types/{ticket_type['id']}/"
+
+
+def queue_purchase(database: Engine, ticket_type_id: int, user_id: int, quantity: int = 1) -> None:
+    """A purchase as the gateway accepts it."""
+    with database.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price)"
+                " VALUES (:id, :user_id, :ticket_type_id, :quantity, 100)"
+            ),
+            {
+                "id": uuid4(),
+                "user_id": user_id,
+                "ticket_type_id": ticket_type_id,
+                "quantity": quantity,
+            },
+        )
+
+
+def sell(database: Engine, ticket_type_id: int, user_id: int, quantity: int) -> None:
+    """A purchase, decided as the worker decides it."""
+    queue_purchase(database, ticket_type_id, user_id, quantity)
+    with database.begin() as connection:
+        number, left = connection.execute(
+            text(
+                "UPDATE ticket_inventory SET sold = sold + :quantity, decisions = decisions + 1"
+                " WHERE ticket_type_id = :id RETURNING decisions, issued - sold"
+            ),
+            {"id": ticket_type_id, "quantity": quantity},
+        ).one()
+        connection.execute(
+            text(
+                "UPDATE ticket_purchases SET status = 'confirmed', decided_at = now(),"
+                " decision_number = :number, left_after = :left"
+                " WHERE ticket_type_id = :id AND status = 'queued'"
+            ),
+            {"id": ticket_type_id, "number": number, "left": left},
+        )

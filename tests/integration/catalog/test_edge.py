@@ -1,0 +1,162 @@
+"""What holds for every route of the catalog: who may call, what is refused, what is described."""
+
+import json
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.local.embedded import free_port
+from shared.keys import SigningKey
+from shared.settings import Settings
+from shared.tokens import mint
+from tests.conftest import run_admin
+from tests.integration.catalog.conftest import url_of
+from tests.integration.catalog.making import EVENT
+from tests.services import running_service
+from tests.waiting import eventually
+
+PATHS = ["/api/events/", "/api/events/1/", "/api/ticket-types/", "/api/ticket-types/1/"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_route_asks_who_calls(catalog_url: str, path: str) -> None:
+    answer = httpx.get(catalog_url + path)
+    assert (answer.status_code, answer.json()["code"]) == (401, "not_authenticated")
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    answer = httpx.get(catalog_url + path, headers={"Authorization": "Bearer nonsense"})
+    assert answer.status_code == 401
+
+
+def test_a_token_that_expired_opens_nothing(
+    catalog_url: str, catalog_settings: Settings, signing_key: SigningKey
+) -> None:
+    issued_at = int(time.time()) - catalog_settings.access_token_seconds - 1
+    token = mint(catalog_settings, signing_key, 1, "access", issued_at=issued_at)
+    headers = {"Authorization": f"Bearer {token}"}
+    assert httpx.get(f"{catalog_url}/api/events/", headers=headers).status_code == 401
+
+
+def test_a_user_who_is_gone_can_create_nothing(
+    catalog_url: str, catalog_settings: Settings, signing_key: SigningKey
+) -> None:
+    token = mint(catalog_settings, signing_key, 2**63 - 1, "access")
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = httpx.post(f"{catalog_url}/api/events/", headers=headers, json=EVENT)
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/events/", "GET, POST"),
+        ("/api/ticket-types/", "GET, POST"),
+        ("/api/events/1/", "GET, PUT, PATCH, DELETE"),
+        ("/api/ticket-types/1/", "GET, PUT, PATCH, DELETE"),
+        ("/api/ticket-types/1/capacity/", "POST"),
+    ],
+)
+def test_a_method_that_a_path_has_not_is_answered_with_those_it_has(
+    owner: httpx.Client, path: str, allowed: str
+) -> None:
+    answer = owner.request("PROPFIND", path)
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert answer.headers["Allow"] == allowed
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"5", b"null", b'"x"', b"\xff", b"[" * 15_000, b'{"title": ' + b"9" * 5000],
+    ids=["empty", "open", "list", "number", "null", "text", "bytes", "deep", "long number"],
+)
+@pytest.mark.parametrize("path", ["/api/events/", "/api/ticket-types/"])
+def test_a_body_that_is_no_json_object_is_refused(
+    owner: httpx.Client, path: str, body: bytes
+) -> None:
+    answer = owner.post(path, content=body)
+    assert answer.status_code == 400
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_strange_names_of_fields_are_ignored(owner: httpx.Client) -> None:
+    answer = owner.post(
+        "/api/events/", content=json.dumps(EVENT | {"\ud800": 1, "\0": "\0", "": None})
+    )
+    assert answer.status_code == 201
+    path = answer.headers["Location"]
+    assert owner.patch(path, content=json.dumps({"\ud800": 1, "\0": "\0"})).status_code == 200
+
+
+def test_a_body_is_json_whatever_it_is_called(owner: httpx.Client) -> None:
+    for content_type in ("application/x-www-form-urlencoded", "text/plain; charset=latin-1"):
+        headers = {"Content-Type": content_type}
+        answer = owner.post("/api/events/", content=json.dumps(EVENT), headers=headers)
+        assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_body_that_is_too_large_is_refused(
+    owner: httpx.Client, catalog_settings: Settings, announced: bool
+) -> None:
+    body = b" " * (catalog_settings.body_max_bytes + 1)
+    answer = owner.post("/api/events/", content=body if announced else iter([body]))
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+def test_an_unknown_path_is_a_problem_too(owner: httpx.Client) -> None:
+    answer = owner.get("/api/nothing/")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert answer.headers["X-Request-ID"]
+
+
+def test_every_operation_is_described(catalog_url: str) -> None:
+    document = httpx.get(f"{catalog_url}/api/schema/").json()
+    assert document["openapi"].startswith("3.1")
+    operations = {
+        operation["operationId"]: operation
+        for methods in document["paths"].values()
+        for operation in methods.values()
+    }
+    assert len(operations) == 13
+    for operation in operations.values():
+        assert operation["summary"]
+        assert operation["tags"] in (["Events"], ["Ticket types"])
+        assert operation["security"] == [{"bearerAuth": []}]
+        assert {"401", "503"} <= operation["responses"].keys()
+        assert "422" not in operation["responses"]
+        for status, response in operation["responses"].items():
+            if status >= "4":
+                assert list(response["content"]) == ["application/problem+json"]
+    assert {"412", "428"} <= operations["replace_ticket_type"]["responses"].keys()
+    assert "Problem" in document["components"]["schemas"]
+
+
+def test_without_its_database_the_catalog_asks_for_patience(
+    database_url: str, postgres_url: str, keys_dir: Path, signing_key: SigningKey
+) -> None:
+    settings = Settings(database_url=database_url, keys_dir=keys_dir, catalog_port=free_port())
+    url = url_of(settings)
+    headers = {"Authorization": f"Bearer {mint(settings, signing_key, 1, 'access')}"}
+    name = database_url.rpartition("/")[2]
+
+    def get(path: str) -> httpx.Response:
+        return httpx.get(url + path, headers=headers)
+
+    with running_service("catalog", settings, f"{url}/readyz"):
+        run_admin(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        run_admin(
+            postgres_url,
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
+        )
+        for path in ("/readyz", "/api/events/"):
+            assert (get(path).status_code, get(path).json()["code"]) == (503, "unavailable")
+            assert int(get(path).headers["Retry-After"]) > 0
+        assert get("/healthz").status_code == 200
+        run_admin(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+        def back() -> None:
+            assert get("/readyz").status_code == 200
+
+        eventually(back)
+        assert get("/api/events/").status_code == 200

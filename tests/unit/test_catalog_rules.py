@@ -1,0 +1,131 @@
+"""The catalog's rules, without any I/O."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catalog.etags import check_if_match, etag_of, is_unchanged
+from catalog.paging import PageWanted
+from catalog.rules import (
+    MAX_CAPACITY,
+    MAX_INT4,
+    Stock,
+    check_event_times,
+    check_owner,
+    check_sale_window,
+    issued_after_change,
+    issued_for_capacity,
+    price,
+)
+from shared.errors import (
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    PreconditionRequired,
+)
+
+NOON = datetime(2027, 6, 5, 12, tzinfo=UTC)
+TAG = etag_of(b"{}")
+
+
+@given(cents=st.integers(0, 999_999_999_999))
+def test_a_price_in_any_form_is_the_same_price(cents: int) -> None:
+    exact = Decimal(cents) / 100
+    assert price(f"{exact:.2f}") == exact
+    assert price(float(exact)) == exact
+
+
+@pytest.mark.parametrize(
+    "value", [True, None, [], "", " 1", "1.", ".5", "+1", "1,5", float("nan"), float("inf"), -0.01]
+)
+def test_what_is_no_price_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="must"):
+        price(value)
+
+
+def test_an_event_must_end_after_it_starts() -> None:
+    check_event_times(NOON, NOON + timedelta(microseconds=1))
+    with pytest.raises(InvalidInput) as refusal:
+        check_event_times(NOON, NOON)
+    assert refusal.value.errors == {"end_time": ["must be after start_time"]}
+
+
+def test_a_sale_may_be_open_at_either_side() -> None:
+    for window in ((None, None), (NOON, None), (None, NOON), (NOON, NOON + timedelta(seconds=1))):
+        check_sale_window(*window)
+    with pytest.raises(InvalidInput):
+        check_sale_window(NOON, NOON)
+
+
+def test_only_the_owner_writes() -> None:
+    check_owner(1, 1)
+    with pytest.raises(PermissionDenied):
+        check_owner(1, 2)
+
+
+stocks = st.integers(0, MAX_CAPACITY).flatmap(
+    lambda issued: st.builds(Stock, st.just(issued), st.integers(0, issued))
+)
+
+
+@given(stock=stocks, capacity=st.integers(0, MAX_CAPACITY))
+def test_a_capacity_that_is_set_is_what_is_left(stock: Stock, capacity: int) -> None:
+    assert Stock(issued_for_capacity(stock, capacity), stock.sold).left == capacity
+
+
+def test_a_capacity_is_refused_where_the_count_of_issued_tickets_would_overflow() -> None:
+    stock = Stock(issued=MAX_INT4, sold=MAX_INT4 - 5)
+    assert issued_for_capacity(stock, 5) == MAX_INT4
+    with pytest.raises(InvalidInput):
+        issued_for_capacity(stock, 6)
+
+
+@given(stock=stocks, change=st.integers(-2 * MAX_CAPACITY, 2 * MAX_CAPACITY))
+def test_a_change_moves_what_is_left_or_is_refused(stock: Stock, change: int) -> None:
+    if change != 0 and 0 <= stock.left + change <= MAX_CAPACITY:
+        issued = issued_after_change(stock, change)
+        assert Stock(issued, stock.sold).left == stock.left + change
+    else:
+        with pytest.raises(InvalidInput) as refusal:
+            issued_after_change(stock, change)
+        assert list(refusal.value.errors or ()) == ["change"]
+
+
+def test_a_write_passes_only_with_the_current_tag() -> None:
+    check_if_match(None, TAG, required=False)
+    for header in (TAG, "*", f'"a,b", {TAG}'):
+        check_if_match(header, TAG, required=True)
+    with pytest.raises(PreconditionRequired):
+        check_if_match(None, TAG, required=True)
+    for header in ('"other"', f"W/{TAG}", "", TAG.strip('"')):
+        with pytest.raises(PreconditionFailed):
+            check_if_match(header, TAG, required=False)
+
+
+def test_a_reader_is_told_when_nothing_changed() -> None:
+    assert is_unchanged(f'W/"x" , W/{TAG}', TAG)
+    assert is_unchanged("*", TAG)
+    assert not is_unchanged('"x"', TAG)
+    assert not is_unchanged(None, TAG)
+
+
+@given(count=st.integers(0, 50), size=st.integers(1, 10))
+def test_the_pages_of_a_list_hold_each_row_once(count: int, size: int) -> None:
+    rows = list(range(count))
+    seen: list[int] = []
+    number = 1
+    while True:
+        wanted = PageWanted(number, size, "http://door/")
+        before = wanted.offset(count)
+        page = wanted.page_of(count, rows[before : before + size])
+        seen += page.results
+        if page.next is None:
+            break
+        number += 1
+    assert seen == rows
+    with pytest.raises(NotFound):
+        PageWanted(number + 1, size, "http://door/").offset(count)
