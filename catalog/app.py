@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from catalog import event_routes, health_routes, ticket_type_routes
-from catalog.body_limit import BodyLimit
 from catalog.openapi import CatalogDocument
+from shared.body_limit import BodyLimit
 from shared.database import open_engine
 from shared.problem_details import install_problem_handlers
 from shared.settings import Settings

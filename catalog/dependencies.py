@@ -7,7 +7,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BeforeValidator, WithJsonSchema
 from sqlalchemy import Engine
 
-from catalog.rules import MAX_ID, row_id
+from shared.row_ids import MAX_ID, row_id
 from shared.tokens import TokenVerifier
 
 bearer = HTTPBearer(scheme_name="bearerAuth", bearerFormat="JWT", auto_error=False)

@@ -9,12 +9,13 @@ from sqlalchemy import Engine
 from catalog import event_store
 from catalog.dependencies import Database, PathId, UserId
 from catalog.openapi import ANY_OTHER, refusals
-from catalog.paging import Page, WantedPage
-from catalog.rules import MAX_ID, check_event_times, check_owner, row_id
+from catalog.rules import check_event_times, check_owner
 from catalog.schemas import EventBody, EventPatch, EventView, Moment, Text
 from catalog.transactions import HAS_PURCHASES, transaction
 from shared.errors import Conflict, InvalidInput, NotFound, PermissionDenied
 from shared.models import Event
+from shared.paging import Page, WantedPage
+from shared.row_ids import MAX_ID, row_id
 
 ME = "me"
 # Longer searches only cost: each word of them is looked for in every event.

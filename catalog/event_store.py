@@ -6,9 +6,9 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session
 
-from catalog.paging import PageWanted
 from shared.errors import NotFound
 from shared.models import Event, TicketInventory, TicketPurchase, TicketType
+from shared.paging import PageWanted
 from shared.purchases import QUEUED
 
 

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from shared.errors import InvalidInput, NotFound, PermissionDenied
+from shared.errors import InvalidInput, PermissionDenied
 
-MAX_ID = 2**63 - 1  # PostgreSQL's bigint
 MAX_INT4 = 2**31 - 1  # PostgreSQL's integer
 # More tickets than any sale has; it keeps issued = sold + capacity within an integer.
 MAX_CAPACITY = 1_000_000_000
 MAX_PER_PURCHASE = 1_000_000
 DEFAULT_PER_PURCHASE = 10
 
-ID = re.compile(r"[1-9][0-9]{0,18}")
 # NUMERIC(12, 2)
 PRICE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,2})?")
 
@@ -29,17 +27,6 @@ class Stock:
     @property
     def left(self) -> int:
         return self.issued - self.sold
-
-
-def row_id(text: str) -> int:
-    """The id that a path names.
-
-    Raises:
-        NotFound: no row can have it.
-    """
-    if not ID.fullmatch(text) or int(text) > MAX_ID:
-        raise NotFound
-    return int(text)
 
 
 def price(value: object) -> Decimal:

@@ -19,12 +19,12 @@ from pydantic import (
 from catalog.rules import (
     DEFAULT_PER_PURCHASE,
     MAX_CAPACITY,
-    MAX_ID,
     MAX_INT4,
     MAX_PER_PURCHASE,
     price,
 )
 from shared.models import Event, TicketInventory, TicketType
+from shared.row_ids import MAX_ID
 
 
 def _storable(text: str) -> str:

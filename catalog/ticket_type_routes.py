@@ -9,8 +9,7 @@ from catalog.change_ticket_type import change, check_event, etag, lock_own, repr
 from catalog.dependencies import Database, PathId, UserId
 from catalog.etags import check_if_match, etag_of, is_unchanged
 from catalog.openapi import ANY_OTHER, refusals
-from catalog.paging import Page, WantedPage
-from catalog.rules import MAX_ID, check_sale_window, issued_after_change
+from catalog.rules import check_sale_window, issued_after_change
 from catalog.schemas import CapacityChange, TicketTypeBody, TicketTypePatch, TicketTypeView
 from catalog.ticket_type_store import StoredTicketType
 from catalog.transactions import HAS_PURCHASES, transaction
@@ -23,6 +22,8 @@ from shared.errors import (
     PreconditionRequired,
 )
 from shared.models import TicketType
+from shared.paging import Page, WantedPage
+from shared.row_ids import MAX_ID
 
 router = APIRouter(prefix="/api/ticket-types", tags=["Ticket types"], responses=ANY_OTHER)
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from catalog.paging import PageWanted
 from catalog.rules import Stock
 from shared.errors import NotFound
 from shared.models import Event, TicketInventory, TicketPurchase, TicketType
+from shared.paging import PageWanted
 from shared.purchases import QUEUED
 
 

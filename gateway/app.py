@@ -11,11 +11,15 @@ from starlette.types import ASGIApp, Lifespan
 from gateway import health, schema
 from gateway.accounts import routes as account_routes
 from gateway.accounts.accounts import Accounts
-from gateway.body_limit import BodyLimit
 from gateway.draining import Draining
 from gateway.health import Readiness
 from gateway.proxy import PREFIXES, CatalogDoor
+from gateway.purchases import list_routes
+from gateway.purchases.list_routes import PurchaseLists
+from gateway.purchases.routes import PurchaseRoutes
+from gateway.purchases.service import PurchaseService
 from gateway.schema import ASSETS_URL, WholeSchema, assets_folder
+from shared.body_limit import BodyLimit
 from shared.database import open_engine
 from shared.http import Edge
 from shared.keys import ensure_signing_key
@@ -38,28 +42,38 @@ def create_app(settings: Settings) -> ASGIApp:
         ConfigurationError: there is no signing key, and none can be made.
     """
     ensure_signing_key(settings.keys_dir)
-    # Every thread that uses it finds a connection free: no kind of work can starve another.
-    threads = settings.accept_writers + settings.status_readers + settings.account_threads
-    engine = open_engine(settings, "gateway", pool_size=threads + 2)  # readiness, and one spare
+    engine = open_engine(settings, "gateway", pool_size=_connections(settings))
     verifier = TokenVerifier(settings)
     draining = Draining()
     door = CatalogDoor(settings)
+    purchases = PurchaseService(settings, engine)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        draining.watch()
+        draining.watch(purchases.refuse_more)
         await door.open()
+        purchases.start()
         app.state.verifier = verifier
         app.state.accounts = Accounts(settings, engine, verifier)
         app.state.readiness = Readiness(settings, engine, draining)
         app.state.schema = WholeSchema(door, settings.schema_cache_seconds)
+        app.state.purchase_lists = PurchaseLists(settings, engine, purchases)
         yield
+        await purchases.stop()
+        app.state.purchase_lists.close()
         app.state.readiness.close()
         app.state.accounts.close()
         await door.close()
         engine.dispose()
 
-    return Edge(_fastapi_app(settings, door, lifespan))
+    otherwise = _fastapi_app(settings, door, lifespan)
+    return Edge(PurchaseRoutes(settings, purchases, verifier, otherwise))
+
+
+def _connections(settings: Settings) -> int:
+    """Every thread that uses the database finds a connection free: no work can starve another."""
+    threads = settings.accept_writers + settings.status_readers + settings.account_threads
+    return threads + settings.list_threads + 4  # readiness, backlog, waiters, and one spare
 
 
 def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastAPI]) -> FastAPI:
@@ -76,7 +90,7 @@ def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastA
     )
     install_problem_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.body_max_bytes)
-    for routes in (account_routes, health, schema):
+    for routes in (account_routes, list_routes, health, schema):
         app.include_router(routes.router)
     for prefix in PREFIXES:
         app.router.routes.append(Route(prefix + "{rest:path}", door))

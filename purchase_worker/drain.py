@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from purchase_worker import store
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decision, Inventory, decide
 from purchase_worker.store import Locked, Queue, QueuedRow
-from shared.database import transaction
+from shared.database import statement, transaction
 from shared.purchases import CONFIRMED, REJECTED, Purchase, purchase_body
 from shared.settings import Settings
 
@@ -101,7 +101,7 @@ def decide_batch(engine: Engine, ticket_type_id: int, settings: Settings) -> Bat
             held = store.read_held(cursor, ticket_type_id, sorted(limited))
             outcome = decide(before, held, (row.request for row in queue.rows))
             decisions, after = outcome.decisions, outcome.inventory
-            store.write_decisions(cursor, decisions)
+            store.write_decisions(cursor, queue, decisions)
         if not decisions:
             return Batch(ticket_type_id, [], 0.0, before.left)
         decided_at = store.write_inventory(
@@ -120,7 +120,7 @@ def decide_batch(engine: Engine, ticket_type_id: int, settings: Settings) -> Bat
 
 
 def _has_queued(engine: Engine, ticket_type_id: int) -> bool:
-    with transaction(engine) as cursor:
+    with statement(engine) as cursor:
         return store.has_queued(cursor, ticket_type_id)
 
 

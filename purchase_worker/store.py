@@ -23,7 +23,7 @@ FOR NO KEY UPDATE OF i SKIP LOCKED
 # Read after the lock was taken, so every row that was visible before is seen, in order.
 READ_QUEUE = """
 SELECT id::text, user_id, quantity, user_limit, unit_price, created_at, request_id,
-       (SELECT pg_current_snapshot()::text)
+       (SELECT pg_current_snapshot()::text), ctid::text
 FROM ticket_purchases
 WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
 ORDER BY seq
@@ -37,14 +37,16 @@ WHERE user_id = ANY(%(user_ids)s) AND ticket_type_id = %(ticket_type_id)s AND st
 GROUP BY user_id
 """
 
+# The rows are found by their places, which nobody can change meanwhile: only the holder of the lock
+# updates queued rows. No index is asked, and no plan can walk the whole queue for a few of them.
 WRITE_DECISIONS = """
 UPDATE ticket_purchases p
 SET status = CASE WHEN d.reason IS NULL THEN 'confirmed' ELSE 'rejected' END,
     reason = d.reason, decided_at = now(),
     decision_number = d.number, left_after = d.left_after
-FROM unnest(%(ids)s::uuid[], %(reasons)s::text[], %(numbers)s::bigint[], %(lefts)s::int[])
-     AS d (id, reason, number, left_after)
-WHERE p.id = d.id AND p.status = 'queued'
+FROM unnest(%(places)s::tid[], %(ids)s::uuid[], %(reasons)s::text[], %(numbers)s::bigint[],
+            %(lefts)s::int[]) AS d (place, id, reason, number, left_after)
+WHERE p.ctid = d.place AND p.id = d.id AND p.decision_number IS NULL
 """
 
 # The rule of a sold-out ticket type, without a round trip: nothing fits any more.
@@ -58,7 +60,7 @@ FROM (SELECT id, row_number() OVER (ORDER BY seq) AS nth
             ORDER BY seq LIMIT %(rows)s) oldest) q
 WHERE p.id = q.id
 RETURNING p.id::text, p.user_id, p.quantity, p.user_limit, p.unit_price, p.created_at,
-          p.request_id, (SELECT pg_current_snapshot()::text), q.nth
+          p.request_id, (SELECT pg_current_snapshot()::text), p.ctid::text, q.nth
 """
 
 WRITE_INVENTORY = """
@@ -111,9 +113,13 @@ class QueuedRow(msgspec.Struct, frozen=True):
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """The oldest queued requests, and which transactions were visible when they were read."""
+    """The oldest queued requests, and which transactions were visible when they were read.
+
+    `places`: where in the table each row lies; good until the transaction ends.
+    """
 
     rows: list[QueuedRow]
+    places: list[str]
     seen: str
 
 
@@ -138,8 +144,8 @@ def read_held(cursor: cursor, ticket_type_id: int, user_ids: Sequence[int]) -> d
     return dict(cursor.fetchall())
 
 
-def write_decisions(cursor: cursor, decisions: Sequence[Decision]) -> None:
-    """Give each request its outcome.
+def write_decisions(cursor: cursor, queue: Queue, decisions: Sequence[Decision]) -> None:
+    """Give each request of the queue its outcome.
 
     Raises:
         RuntimeError: a request was no longer queued, which the lock makes impossible.
@@ -147,6 +153,7 @@ def write_decisions(cursor: cursor, decisions: Sequence[Decision]) -> None:
     cursor.execute(
         WRITE_DECISIONS,
         {
+            "places": queue.places,
             "ids": [d.request.id for d in decisions],
             "reasons": [d.reason for d in decisions],
             "numbers": [d.number for d in decisions],
@@ -169,7 +176,7 @@ def close_sold_out(cursor: cursor, ticket_type_id: int, decisions: int, rows: in
         },
     )
     # RETURNING promises no order.
-    return _queue(sorted(cursor.fetchall(), key=itemgetter(8)))
+    return _queue(sorted(cursor.fetchall(), key=itemgetter(9)))
 
 
 def write_inventory(
@@ -224,5 +231,6 @@ def _queue(rows: list[tuple[Any, ...]]) -> Queue:
             QueuedRow(Request(row[0], row[1], row[2], row[3]), row[4], row[5], row[6])
             for row in rows
         ],
+        places=[row[8] for row in rows],
         seen=rows[0][7] if rows else "",
     )

@@ -35,7 +35,8 @@ def configure_logging(settings: Settings, process_name: str) -> None:
     )
     logging.root.handlers = [handler]
     logging.root.setLevel(settings.log_level)
-    for chatty in ("kombu", "celery.redirected", "urllib3", "asyncio", "alembic"):
+    # What Celery says of each task, we say better: one line for each drain.
+    for chatty in ("kombu", "celery.app.trace", "celery.worker.strategy", "asyncio", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(process=process_name)
 

@@ -89,6 +89,8 @@ class Settings(BaseSettings):
     status_readers: int = 2
     # `?wait=` and `Prefer: wait=`; most proxies cut a silent connection after 60 s.
     wait_max_seconds: int = 30
+    # One's own purchases, listed: rare beside the polls, and kept from taking their connections.
+    list_threads: int = 2
     # Positions are counted up to here and only estimated beyond: 1,000 index entries cost 0.2 ms.
     position_max_rows: int = 1_000
     # How often waiting clients are looked up in the database, should Redis have told nothing.

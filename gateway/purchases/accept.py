@@ -20,9 +20,9 @@ from shared.errors import (
     SaleNotOpen,
 )
 from shared.purchases import QUEUED, QueuedPurchase, purchase_body, still_queued
+from shared.row_ids import MAX_ID
 
 MAX_INT4: Final = 2**31 - 1
-MAX_INT8: Final = 2**63 - 1
 # 1-255 printable ASCII characters, with or without the quotes of a structured field (RFC 8941).
 IDEMPOTENCY_KEY = re.compile(r'"([\x20-\x7e]{1,255})"|([\x20-\x7e]{1,255})')
 # Nobody is told to sleep longer than a day: the sale's start may be changed meanwhile.
@@ -80,7 +80,7 @@ def parse_body(body: bytes) -> PurchaseInput:
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError):
         pass
     else:
-        if 1 <= parsed.quantity <= MAX_INT4 and 1 <= parsed.ticket_type <= MAX_INT8:
+        if 1 <= parsed.quantity <= MAX_INT4 and 1 <= parsed.ticket_type <= MAX_ID:
             return parsed
     raise _why_invalid(body)
 
@@ -94,7 +94,7 @@ def _why_invalid(body: bytes) -> InvalidInput:
         return InvalidInput(errors={"body": ["A JSON object is expected."]})
     errors = {
         name: [message]
-        for name, limit in (("ticket_type", MAX_INT8), ("quantity", MAX_INT4))
+        for name, limit in (("ticket_type", MAX_ID), ("quantity", MAX_INT4))
         if (message := _why_invalid_integer(fields, name, limit)) is not None
     }
     return InvalidInput(errors=errors)

@@ -39,6 +39,8 @@ class HintSender:
         self._paused_until = 0.0
         self.failures = 0
         self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
+
+    def start(self) -> None:
         self._thread.start()
 
     def notify(self, ticket_type_ids: Iterable[int]) -> None:

@@ -77,6 +77,16 @@ PURCHASE_SCHEMAS: dict[str, Any] = {
         },
         "examples": [CONFIRMED_EXAMPLE, QUEUED_EXAMPLE],
     },
+    "PurchasePage": {
+        "type": "object",
+        "required": ["count", "next", "previous", "results"],
+        "properties": {
+            "count": {"type": "integer"},
+            "next": {"type": ["string", "null"], "format": "uri"},
+            "previous": {"type": ["string", "null"], "format": "uri"},
+            "results": {"type": "array", "items": PURCHASE},
+        },
+    },
 }
 
 
@@ -100,6 +110,10 @@ def _purchase(description: str, example: dict[str, Any], **headers: Any) -> dict
     }
 
 
+def _filter(name: str, **schema: Any) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema}
+
+
 def _problem(description: str, **more: Any) -> dict[str, Any]:
     content = {"schema": {"$ref": "#/components/schemas/Problem"}} | more
     return {"description": description, "content": {PROBLEM_JSON: content}}
@@ -107,6 +121,32 @@ def _problem(description: str, **more: Any) -> dict[str, Any]:
 
 PURCHASE_PATHS: dict[str, Any] = {
     "/api/ticket-purchases/": {
+        "get": {
+            "tags": TAGS,
+            "operationId": "list_purchases",
+            "summary": "List one's own purchases, newest first",
+            "security": SECURITY,
+            "parameters": [
+                _filter("status", type="string", enum=["queued", "confirmed", "rejected"]),
+                _filter("ticket_type", type="integer", format="int64", minimum=1),
+                _filter("page", type="integer", minimum=1),
+                _filter("page_size", type="integer", minimum=1),
+            ],
+            "responses": {
+                "200": {
+                    "description": "A page of purchases",
+                    "content": {
+                        "application/json": {
+                            "schema": {"$ref": "#/components/schemas/PurchasePage"}
+                        }
+                    },
+                },
+                "400": _problem("A filter is not valid"),
+                "401": _problem("No token, or a bad one"),
+                "404": _problem("There is no such page"),
+                "503": _problem("Cannot be told for now; nothing is lost"),
+            },
+        },
         "post": {
             "tags": TAGS,
             "operationId": "buy",
@@ -165,7 +205,7 @@ PURCHASE_PATHS: dict[str, Any] = {
                 "422": _problem("The key was used before with another body"),
                 "503": _problem("Not accepted for now; retry with the same key"),
             },
-        }
+        },
     },
     "/api/ticket-purchases/{id}/": {
         "get": {

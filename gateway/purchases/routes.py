@@ -63,10 +63,10 @@ class PurchaseRoutes:
         self._otherwise = otherwise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path: str = scope["path"]
-        if scope["type"] != "http" or not path.startswith(PREFIX):
+        if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
             await self._otherwise(scope, receive, send)
             return
+        path: str = scope["path"]
         method: str = scope["method"]
         purchase_id = path[len(PREFIX) :].removesuffix("/")
         try:

@@ -24,7 +24,7 @@ from gateway.purchases.pace import Pace
 from gateway.purchases.results import Decided, Queued, Reading, ResultReader
 from gateway.purchases.waiting import DecisionListener, Waiters
 from shared.errors import NotFound, Unavailable
-from shared.purchases import QueuedPurchase, still_queued
+from shared.purchases import Purchase, QueuedPurchase, still_queued
 from shared.settings import Settings
 
 
@@ -38,7 +38,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class PurchaseService:
-    """Create it in a running event loop; `start` it before the first request, `stop` it last."""
+    """`start` it in the event loop before the first request, `stop` it after the last."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._settings = settings
@@ -68,6 +68,7 @@ class PurchaseService:
         )
 
     def start(self) -> None:
+        self._hints.start()
         self._listener.start()
         self._backlog.start()
 
@@ -147,6 +148,12 @@ class PurchaseService:
         finally:
             self._waiters.forget(purchase_id, decision)
         return self._answer(user_id, purchase_id, await self._reading.submit(purchase_id))
+
+    def body(self, found: store.Found) -> Purchase:
+        """The purchase as clients read it, with where it stands while it is queued."""
+        if found.position is None:
+            return found.purchase
+        return self._still_queued(Queued(found.user_id, found.purchase, found.position))
 
     def _answer(self, user_id: int, purchase_id: str, reading: Reading) -> Answer:
         if reading is None or reading.user_id != user_id:

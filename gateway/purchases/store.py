@@ -1,7 +1,7 @@
 """The gateway's SQL on purchases: accept a batch durably, read purchases back."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 
 from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, Verdict, refusal
-from shared.database import DATABASE_AWAY, transaction
+from shared.database import DATABASE_AWAY, statement
 from shared.errors import ServerError, Unavailable
 from shared.logging import get_logger
 from shared.purchases import QUEUED, Purchase, purchase_body
@@ -78,6 +78,23 @@ FROM ticket_purchases p JOIN ticket_types t ON t.id = p.ticket_type_id
 WHERE p.id = ANY(%(ids)s::uuid[])
 """
 
+COUNT_OF_USER = """
+SELECT count(*) FROM ticket_purchases p
+WHERE p.user_id = %(user_id)s
+  AND (%(status)s IS NULL OR p.status = %(status)s)
+  AND (%(ticket_type_id)s IS NULL OR p.ticket_type_id = %(ticket_type_id)s)
+"""
+
+LIST_OF_USER = """
+SELECT p.id::text, p.user_id, p.seq, p.ticket_type_id, t.event_id, p.quantity, p.unit_price,
+       p.status, p.reason, p.created_at, p.decided_at
+FROM ticket_purchases p JOIN ticket_types t ON t.id = p.ticket_type_id
+WHERE p.user_id = %(user_id)s
+  AND (%(status)s IS NULL OR p.status = %(status)s)
+  AND (%(ticket_type_id)s IS NULL OR p.ticket_type_id = %(ticket_type_id)s)
+ORDER BY p.seq DESC LIMIT %(rows)s OFFSET %(offset)s
+"""
+
 HEAD_OF_QUEUE = """
 SELECT seq FROM ticket_purchases
 WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
@@ -104,6 +121,14 @@ class Found(msgspec.Struct, frozen=True):
     user_id: int
     purchase: Purchase
     position: int | None
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """Which purchases of a user; None: all."""
+
+    user_id: int
+    status: str | None
+    ticket_type_id: int | None
 
 
 def accept(
@@ -149,7 +174,7 @@ def _insert(
 ) -> list[tuple[Any, ...] | None]:
     parameters = parameters_of(requests, position_max_rows)
     try:
-        with transaction(engine) as cursor:
+        with statement(engine) as cursor:
             cursor.execute(ACCEPT, parameters)
             rows = cursor.fetchall()
     except DATABASE_AWAY as error:
@@ -193,12 +218,46 @@ def read(engine: Engine, ids: Sequence[str], *, position_max_rows: int) -> dict[
     Raises:
         DATABASE_AWAY: nothing was read.
     """
-    with transaction(engine) as cursor:
+    with statement(engine) as cursor:
         cursor.execute(READ, {"ids": list(ids)})
-        rows = cursor.fetchall()
-        queued_types = {row[3] for row in rows if row[7] == QUEUED}
-        heads = _heads_of_queues(cursor, queued_types, position_max_rows)
-    return {row[0]: _found(row, heads) for row in rows}
+        found = _all_found(cursor, position_max_rows)
+    return {row.purchase.id: row for row in found}
+
+
+def list_of_user(
+    engine: Engine,
+    wanted: Filter,
+    offset_of: Callable[[int], int],
+    rows: int,
+    *,
+    position_max_rows: int,
+) -> tuple[int, list[Found]]:
+    """How many purchases of a user there are, and one page of them, newest first.
+
+    Args:
+        engine: connections to PostgreSQL.
+        wanted: whose, and which.
+        offset_of: gives, for the count, how many to leave out before the page.
+        rows: the most of a page.
+        position_max_rows: up to which positions are exact.
+
+    Raises:
+        DATABASE_AWAY: nothing was read.
+    """
+    parameters = msgspec.structs.asdict(wanted)
+    with statement(engine) as cursor:
+        cursor.execute(COUNT_OF_USER, parameters)
+        row = cursor.fetchone()
+        count = int(row[0]) if row else 0
+        cursor.execute(LIST_OF_USER, parameters | {"rows": rows, "offset": offset_of(count)})
+        return count, _all_found(cursor, position_max_rows)
+
+
+def _all_found(cursor: cursor, position_max_rows: int) -> list[Found]:
+    rows = cursor.fetchall()
+    queued_types = {row[3] for row in rows if row[7] == QUEUED}
+    heads = _heads_of_queues(cursor, queued_types, position_max_rows)
+    return [_found(row, heads) for row in rows]
 
 
 def _heads_of_queues(
@@ -241,14 +300,14 @@ def position_in(head: Sequence[int], seq: int) -> int:
 
 def decided_among(engine: Engine, ids: Sequence[str]) -> list[str]:
     """Which of these purchases are decided by now."""
-    with transaction(engine) as cursor:
+    with statement(engine) as cursor:
         cursor.execute(DECIDED_AMONG, {"ids": list(ids)})
         return [row[0] for row in cursor.fetchall()]
 
 
 def queued_now(engine: Engine, at_most: int) -> int:
     """How many purchases are queued in the whole system, counted up to a limit."""
-    with transaction(engine) as cursor:
+    with statement(engine) as cursor:
         cursor.execute(QUEUED_NOW, {"rows": at_most})
         row = cursor.fetchone()
     return int(row[0]) if row else 0

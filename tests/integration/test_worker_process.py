@@ -20,6 +20,7 @@ from tests.waiting import eventually
 @pytest.fixture
 def hints(settings: Settings, redis_client: redis.Redis) -> Iterator[HintSender]:
     sender = HintSender(settings)
+    sender.start()
     yield sender
     sender.close()
 
@@ -83,6 +84,7 @@ def test_hints_are_coalesced_until_a_worker_takes_one(
 
 def test_a_broker_that_is_away_costs_a_counted_warning(settings: Settings) -> None:
     away = HintSender(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
+    away.start()
     away.notify([7])
     away.close()
     assert away.failures == 1

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.etags import check_if_match, etag_of, is_unchanged
-from catalog.paging import PageWanted
 from catalog.rules import (
     MAX_CAPACITY,
     MAX_INT4,
@@ -27,6 +26,7 @@ from shared.errors import (
     PreconditionFailed,
     PreconditionRequired,
 )
+from shared.paging import PageWanted
 
 NOON = datetime(2027, 6, 5, 12, tzinfo=UTC)
 TAG = etag_of(b"{}")

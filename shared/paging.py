@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
-from catalog.rules import row_id
 from shared.errors import NotFound
+from shared.row_ids import row_id
 
 # A screenful; and a limit on what one request may cost.
 DEFAULT_PAGE_SIZE = 20

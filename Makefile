@@ -1,0 +1,66 @@
+# Everything a developer or an operator does here, one command each. A bare `make` lists them.
+# `make up` needs Python 3.11 or newer and nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+UV_COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --group build
+
+.DEFAULT_GOAL := help
+.PHONY: help up down status demo audit test check lock clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+up: $(VENV)/installed ## start everything and stay until Ctrl-C; ARGS="--detach --port 8123" passes options on
+	@$(BIN)/eventify up $(ARGS)
+
+down: $(VENV)/installed ## stop what `make up` started
+	@$(BIN)/eventify down
+
+status: $(VENV)/installed ## what runs, and how often it was restarted
+	@$(BIN)/eventify status $(ARGS)
+
+demo: $(VENV)/installed ## a real on-sale, live, ending with the audit and a picture
+	@$(BIN)/eventify demo $(ARGS)
+
+audit: $(VENV)/installed ## replay every decision from the rows
+	@$(BIN)/eventify audit $(ARGS)
+
+test: $(VENV)/installed-dev ## run the tests; ARGS="tests/unit" runs some
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/installed-dev ## lint, formatting, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: $(VENV)/installed-dev ## write requirements.txt and requirements-dev.txt anew from pyproject.toml
+	$(UV_COMPILE) -o requirements.txt pyproject.toml
+	$(UV_COMPILE) --group dev -o requirements-dev.txt -c requirements.txt pyproject.toml
+
+clean: ## remove the virtual environment and caches; data in .eventify stays
+	@if [ -x $(BIN)/eventify ]; then $(BIN)/eventify down; fi
+	rm -rf $(VENV) eventify.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "Error: Eventify needs Python 3.11 or newer; name one with make PYTHON=/path/to/python3." >&2; exit 1; }
+	@echo "Making the virtual environment $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# Downloads happen here, and only when the locked versions changed.
+$(VENV)/installed: requirements.txt | $(BIN)/python
+	@echo "Installing the locked dependencies ..."
+	@$(PIP_INSTALL) --require-hashes -r requirements.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt | $(VENV)/installed
+	@echo "Installing the locked development tools ..."
+	@$(PIP_INSTALL) --require-hashes -r requirements-dev.txt
+	@touch $@

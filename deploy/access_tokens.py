@@ -1,0 +1,53 @@
+"""Access tokens without a login, for tests and load tests: whoever has the key may mint them."""
+
+import re
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, text
+
+from shared.errors import ConfigurationError
+from shared.keys import load_signing_key
+from shared.settings import Settings
+from shared.tokens import mint
+
+# An update that changes nothing makes the row of a user who was there already come back too.
+MAKE_USERS = text("""
+WITH wanted AS (
+    SELECT name, number FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS t (name, number)
+), kept AS (
+    INSERT INTO users (username) SELECT name FROM wanted
+    ON CONFLICT (lower(username)) DO UPDATE SET username = users.username
+    RETURNING id, username
+)
+SELECT kept.id FROM wanted JOIN kept ON lower(kept.username) = lower(wanted.name) ORDER BY number
+""")
+USERNAME = re.compile(r"[\w.@+-]{1,150}")
+# A million takes ten minutes: 0.6 ms for each signature.
+MOST_TOKENS = 1_000_000
+
+
+def user_names(name: str, count: int | None) -> list[str]:
+    """The name itself, or with a count the names `NAME1` to `NAMEn`.
+
+    Raises:
+        ConfigurationError: a name is not one that a user may have, or the count is out of range.
+    """
+    if count is not None and not 1 <= count <= MOST_TOKENS:
+        raise ConfigurationError(f"--count {count} is not between 1 and {MOST_TOKENS}.")
+    names = [name] if count is None else [f"{name}{number}" for number in range(1, count + 1)]
+    if not USERNAME.fullmatch(names[-1]):
+        raise ConfigurationError(
+            "A user's name has 1 to 150 letters, digits and the characters @ . + - _ only."
+        )
+    return names
+
+
+def mint_tokens(connection: Connection, settings: Settings, names: list[str]) -> Iterator[str]:
+    """Make the users who are missing, and give one access token for each name, in order.
+
+    Raises:
+        ConfigurationError: there is no signing key.
+    """
+    key = load_signing_key(settings.keys_dir)
+    user_ids = connection.scalars(MAKE_USERS, {"names": names}).all()
+    return (mint(settings, key, user_id, "access") for user_id in user_ids)

@@ -1,0 +1,234 @@
+"""The operator's command, `eventify`."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from sqlalchemy import text
+
+from deploy import connections
+from deploy.access_tokens import mint_tokens, user_names
+from deploy.audit_table import show_audit
+from deploy.local import up as local_up
+from deploy.local.down import take_down
+from deploy.local.embedded import free_port
+from deploy.local.environment import settings_of_running_system
+from deploy.local.home import Home, find_home, running_state
+from deploy.local.status import status_report, status_text
+from deploy.local.supervisor_client import SupervisorAwayError
+from purchase_worker.audit import audit as audit_rows
+from shared import migrate as schema
+from shared.errors import ConfigurationError
+
+
+class OneSentenceErrors(click.Group):
+    """Tells an operator's mistake in one sentence, exit code 1, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=OneSentenceErrors, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Eventify, the engine for ticket on-sales, on this machine.
+
+    Its data is in EVENTIFY_HOME (default: .eventify). It runs its own PostgreSQL and Valkey unless
+    EVENTIFY_DATABASE_URL or EVENTIFY_REDIS_URL name others.
+    """
+
+
+@main.command()
+@click.option("--detach", is_flag=True, help="Return when it is ready, and leave it running.")
+@click.option("--host", envvar="EVENTIFY_GATEWAY_HOST", default="127.0.0.1", show_default=True)
+@click.option("--port", envvar="EVENTIFY_GATEWAY_PORT", type=int, default=8000, show_default=True)
+@click.option("--gateways", type=int, default=1, show_default=True, help="Gateway processes.")
+@click.option("--workers", type=int, default=1, show_default=True, help="Celery workers.")
+def up(detach: bool, host: str, port: int, gateways: int, workers: int) -> None:
+    """Start all of it; Ctrl-C stops it."""
+    home, wish = find_home(), local_up.Wish(host, port, gateways, workers)
+    stop_requested = _listen_for_stop()
+    _say(f"Starting Eventify, with its data in {home.path}:")
+    began = time.monotonic()
+    system = local_up.start(home, wish, _say, stop_requested)
+    _say(f"Ready in {time.monotonic() - began:.1f} s.\n\n{_what_to_try(system, detach)}")
+    if detach:
+        return
+    local_up.follow(system, _say, stop_requested)
+    exit_code = system.process.poll()
+    if exit_code is None:
+        _say("\nStopping ...")
+    local_up.stop(system)
+    if exit_code:
+        raise ConfigurationError("The supervisor was killed; everything else was stopped.")
+    _say("Eventify is stopped.")
+
+
+@main.command()
+def down() -> None:
+    """Stop what `up` started."""
+    home = find_home()
+    if take_down(home):
+        click.echo("Eventify is stopped.")
+    else:
+        click.echo(f"Nothing is running in {home.path}.")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs; with passwords.")
+def status(as_json: bool) -> None:
+    """What runs, where, and how often it was restarted."""
+    home = find_home()
+    try:
+        report = status_report(home)
+    except SupervisorAwayError:
+        if not as_json:
+            raise
+        report = None
+    if as_json:
+        click.echo(json.dumps(report or {"running": False}, indent=2))
+    elif report is None:
+        raise ConfigurationError(f"Nothing is running in {home.path}.")
+    else:
+        click.echo(status_text(report))
+    sys.exit(0 if report else 1)
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database's schema to the newest version."""
+    settings = settings_of_running_system(find_home())
+    with connections.database(settings) as engine:
+        schema.migrate(engine)
+        with engine.connect() as connection:
+            version = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    click.echo(f"The schema is at version {version}.")
+
+
+@main.command()
+@click.argument("name")
+@click.option("--count", type=int, help="Mint for the users NAME1 to NAMEn.")
+def token(name: str, count: int | None) -> None:
+    """Mint access tokens without a login, one a line; makes the users that are missing."""
+    names = user_names(name, count)
+    settings = settings_of_running_system(find_home())
+    with connections.database_connection(settings) as connection:
+        tokens = mint_tokens(connection, settings, names)
+    for minted in tokens:
+        click.echo(minted)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def audit(as_json: bool) -> None:
+    """Replay every decision from the rows; exit code 1 on any violation."""
+    settings = settings_of_running_system(find_home())
+    with connections.database(settings) as engine:
+        report = audit_rows(engine, settings)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
+    else:
+        show_audit(Console(highlight=False), report)
+    sys.exit(0 if report.ok else 1)
+
+
+@main.command()
+@click.option("--buyers", type=click.IntRange(1, 100_000), default=5_000, show_default=True)
+@click.option("--tickets", type=click.IntRange(0, 1_000_000), default=500, show_default=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, 3_600),
+    default=2.0,
+    show_default=True,
+    help="Within how long all buyers press the button.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Who wants what, and when.")
+@click.option(
+    "--picture",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    default=Path("demo.png"),
+    show_default=True,
+)
+def demo(buyers: int, tickets: int, seconds: float, seed: int, picture: Path) -> None:
+    """A real on-sale over HTTP: live, then summed up, audited, and drawn.
+
+    Brings a system up if none runs, and takes it down again at the end.
+    """
+    # Drawing takes most of a second to import, which no other command should wait for.
+    from deploy.demo.run import Plan, run_demo  # noqa: PLC0415
+
+    plan = Plan(buyers, tickets, seconds, picture, seed)
+    home = find_home()
+    with _running_system(home) as gateway_url:
+        settings = settings_of_running_system(home)
+        with connections.database(settings) as engine:
+            kept = run_demo(plan, gateway_url, settings, engine, Console(highlight=False))
+    sys.exit(0 if kept else 1)
+
+
+@contextmanager
+def _running_system(home: Home) -> Iterator[str]:
+    """The gateway's URL of what runs in this home, or of what is brought up for this once."""
+    state = running_state(home)
+    if state is not None:
+        yield state.gateway_url
+        return
+    _say("Nothing is running, so Eventify is brought up for this demo:")
+    wish = local_up.Wish("127.0.0.1", free_port(), gateways=1, workers=1)
+    system = local_up.start(home, wish, _say, _listen_for_stop())
+    try:
+        yield system.state.gateway_url
+    finally:
+        local_up.stop(system)
+        _say("Eventify is stopped.")
+
+
+def _listen_for_stop() -> Callable[[], bool]:
+    """Whether somebody asked to stop: Ctrl-C, a service manager, or a terminal that closed."""
+    received: list[int] = []
+    for stop_signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stop_signal, lambda number, _frame: received.append(number))
+    return lambda: bool(received)
+
+
+def _say(line: str) -> None:
+    # A terminal that closed must not keep us from stopping what we started.
+    with suppress(OSError):
+        click.echo(line)
+
+
+def _what_to_try(system: local_up.System, detached: bool) -> str:
+    url, command = system.state.gateway_url, _command()
+    stop = f"{command} down" if detached else "Ctrl-C"
+    return f"""\
+  gateway    {url}
+  API docs   {url}/api/docs/
+  database   {connections.where(system.settings.database_url)}
+  logs       {system.home.logs}
+
+Try:
+  {command} demo
+  {command} status
+  curl {url}/api/events/ -H "Authorization: Bearer $({command} token ada)"
+
+{stop} stops it."""
+
+
+def _command() -> str:
+    """How the operator calls this command."""
+    called_as = Path(sys.argv[0])
+    if called_as.name != "eventify" or shutil.which("eventify"):
+        return "eventify"
+    return os.path.relpath(called_as)

@@ -1,0 +1,66 @@
+"""The operator's own connections: what cannot be reached is told in one sentence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from shared.database import open_engine
+from shared.errors import ConfigurationError
+from shared.settings import Settings
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[Engine]:
+    """An engine for one command.
+
+    Raises:
+        ConfigurationError: the database cannot be reached, or refuses what is asked of it.
+    """
+    engine = open_engine(settings, "operator", pool_size=2)
+    try:
+        yield engine
+    except SQLAlchemyError as error:
+        reason = str(error.orig if isinstance(error, DBAPIError) else error).strip()
+        raise ConfigurationError(
+            f"The database {where(settings.database_url)} failed: {reason.splitlines()[0]}"
+        ) from error
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def database_connection(settings: Settings) -> Iterator[Connection]:
+    """One connection, in a transaction that is committed at the end.
+
+    Raises:
+        ConfigurationError: as for `database`.
+    """
+    with database(settings) as engine, engine.begin() as connection:
+        yield connection
+
+
+def redis_answers(settings: Settings) -> bool:
+    """Whether Redis can be reached.
+
+    Raises:
+        ConfigurationError: its URL cannot be read.
+    """
+    try:
+        client = redis.Redis.from_url(
+            settings.redis_url, socket_timeout=2, socket_connect_timeout=2
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"EVENTIFY_REDIS_URL cannot be read: {error}.") from error
+    try:
+        with client:
+            return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+
+
+def where(url: str) -> str:
+    """The URL with its password hidden, to be shown."""
+    return make_url(url).render_as_string(hide_password=True)

@@ -1,0 +1,1 @@
+"""`eventify demo`: a real on-sale over HTTP, to watch and to show."""

@@ -1,0 +1,38 @@
+"""Stops what runs on this machine, from another terminal."""
+
+import os
+import time
+
+from deploy.local.home import AlreadyRunningError, Home, is_locked, lock_home, running_state
+from deploy.local.supervision import clear_away, stop_supervisor
+from shared.errors import ConfigurationError
+
+# Between a start's first moment and its record there is a second of preparation, or an initdb.
+RECORD_SECONDS = 10
+
+
+def take_down(home: Home) -> bool:
+    """Stop everything of this home and wait until it is gone; whether anything was running.
+
+    Raises:
+        ConfigurationError: it does not end, or is just being started.
+    """
+    was_running = is_locked(home)
+    if was_running:
+        deadline = time.monotonic() + RECORD_SECONDS
+        while (state := running_state(home)) is None and is_locked(home):
+            if time.monotonic() > deadline:
+                raise ConfigurationError(f"Eventify is just being started in {home.path}.")
+            time.sleep(0.1)
+        if state is not None:
+            stop_supervisor(home, state.supervisor_pid)
+    if not home.lock_file.exists():
+        return False
+    try:
+        lock = lock_home(home)
+    except AlreadyRunningError as error:
+        raise ConfigurationError(f"Eventify was started again in {home.path}.") from error
+    try:
+        return clear_away(home) > 0 or was_running
+    finally:
+        os.close(lock)

@@ -1,0 +1,74 @@
+"""The EVENTIFY_* variables: what the services get, and what a command takes from a running system.
+
+What the caller gave always stands above what is worked out here.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.local.embedded import free_port
+from deploy.local.home import Home, running_state
+from shared.errors import ConfigurationError
+from shared.settings import Settings, get_settings
+
+PREFIX = "EVENTIFY_"
+
+
+def service_environment(
+    caller: Mapping[str, str], home: Home, host: str, port: int
+) -> dict[str, str]:
+    """What the services are told; the database and the Redis only where the caller gave them."""
+    given = {name: value for name, value in caller.items() if name.startswith(PREFIX) and value}
+    catalog_host = given.get("EVENTIFY_CATALOG_HOST", "127.0.0.1")
+    catalog_port = given.get("EVENTIFY_CATALOG_PORT") or str(free_port())
+    worked_out = {
+        "EVENTIFY_CATALOG_PORT": catalog_port,
+        "EVENTIFY_CATALOG_URL": http_url(catalog_host, catalog_port),
+        "EVENTIFY_KEYS_DIR": str(home.keys),
+    }
+    decided = {
+        "EVENTIFY_HOME": str(home.path),
+        "EVENTIFY_GATEWAY_HOST": host,
+        "EVENTIFY_GATEWAY_PORT": str(port),
+    }
+    environment = worked_out | given | decided
+    # Services do not stand where the caller stands.
+    environment["EVENTIFY_KEYS_DIR"] = str(Path(environment["EVENTIFY_KEYS_DIR"]).absolute())
+    return environment
+
+
+def settings_from(environment: Mapping[str, str]) -> Settings:
+    """Make this process see exactly these EVENTIFY_* variables, and read its settings from them.
+
+    Raises:
+        ConfigurationError: a setting is missing or malformed.
+    """
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
+    os.environ.update(environment)
+    get_settings.cache_clear()
+    return get_settings()
+
+
+def settings_of_running_system(home: Home) -> Settings:
+    """The settings of the system that runs in this home, or those that the caller gave.
+
+    Raises:
+        ConfigurationError: nothing runs there, and the caller named no database.
+    """
+    given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX) and value}
+    state = running_state(home)
+    environment = {"EVENTIFY_KEYS_DIR": str(home.keys)} | dict(state.environment if state else {})
+    environment |= given
+    if "EVENTIFY_DATABASE_URL" not in environment:
+        raise ConfigurationError(
+            f"Eventify does not run in {home.path}, and EVENTIFY_DATABASE_URL is not set."
+        )
+    return settings_from(environment)
+
+
+def http_url(host: str, port: int | str) -> str:
+    """Where a client on this machine finds what listens there."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,85 @@
+"""Finds and ends what still runs of a system whose supervisor was killed."""
+
+import signal
+import time
+from contextlib import suppress
+
+import psutil
+
+from deploy.local.home import Home
+
+# In the environment of everything that a supervisor starts, and of nothing else.
+MARKER = "EVENTIFY_SUPERVISED_IN"
+# The kernel needs no time to speak of to kill; a process stuck on a broken disk never ends.
+KILLED_SECONDS = 5
+# These write their titles over their environment, so they are known by where they stand.
+EMBEDDED_SERVERS = frozenset({"postgres", "valkey-server"})
+
+
+def end_leftovers(home: Home, services_seconds: int, servers_seconds: int) -> int:
+    """End the services and then their servers, and return how many processes that were.
+
+    Args:
+        home: whose processes.
+        services_seconds: what services may take to end by themselves before they are killed.
+        servers_seconds: the same for PostgreSQL and Valkey.
+    """
+    found = _leftovers(home)
+    servers = {process for process in found if _name(process) in EMBEDDED_SERVERS}
+    _end(found - servers, services_seconds)
+    _end(servers, servers_seconds)
+    return len(found)
+
+
+def _leftovers(home: Home) -> set[psutil.Process]:
+    me = psutil.Process()
+    return {
+        process for process in psutil.process_iter() if process != me and _belongs(process, home)
+    }
+
+
+def _belongs(process: psutil.Process, home: Home) -> bool:
+    try:
+        if process.name() in EMBEDDED_SERVERS:
+            return process.cwd() in (str(home.postgres / "data"), str(home.valkey))
+        return process.environ().get(MARKER) == str(home.path)
+    except (psutil.Error, OSError):
+        return False  # it ended meanwhile, or is another user's
+
+
+def _end(processes: set[psutil.Process], seconds: int) -> None:
+    pids = {process.pid for process in processes}
+    for process in processes:
+        with suppress(psutil.Error):
+            # The children of one of them are its own to end.
+            if process.ppid() not in pids:
+                # SIGINT is PostgreSQL's fast shutdown; on SIGTERM it would wait for sessions.
+                fast = process.name() == "postgres"
+                process.send_signal(signal.SIGINT if fast else signal.SIGTERM)
+    for process in _wait(processes, seconds):
+        with suppress(psutil.Error):
+            process.kill()
+    _wait(processes, KILLED_SECONDS)
+
+
+def _wait(processes: set[psutil.Process], seconds: int) -> list[psutil.Process]:
+    """Those that are still alive after this time."""
+    deadline = time.monotonic() + seconds
+    while (alive := [p for p in processes if lives(p)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return alive
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it still runs; one that only waits for its parent to take note does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return ""

@@ -1,0 +1,29 @@
+"""What a program is to the supervisor: a command to keep running, and how to end it."""
+
+import signal
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A command to keep running.
+
+    `stop_seconds`: what it may take to end when asked, before it is killed. `kill_as_group`: its
+    own children are killed with it. `user`: whom to run it as, where that is not the caller.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_seconds: int = 10
+    kill_as_group: bool = False
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramGroup:
+    """Programs that start and stop together. `autostart`: as soon as the supervisor runs."""
+
+    name: str
+    programs: tuple[Program, ...]
+    autostart: bool = False

@@ -1,0 +1,86 @@
+"""Talks to a running supervisord, over its socket."""
+
+import socket
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+from xmlrpc import client as xmlrpc
+
+from shared.errors import ConfigurationError
+
+# It answers within milliseconds; more means that it hangs.
+ANSWER_SECONDS = 5.0
+
+
+class SupervisorAwayError(ConfigurationError):
+    """supervisord does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A program under the supervisor. `state`: supervisord's own word, such as `running`,
+    `starting`, or `backoff` while it waits to try again what ended at once."""
+
+    name: str
+    state: str
+    pid: int | None
+    restarts: int
+
+
+class SupervisorClient:
+    def __init__(self, socket_path: str) -> None:
+        self._socket_path = socket_path
+
+    def processes(self) -> list[Process]:
+        """Every program, by name.
+
+        Raises:
+            SupervisorAwayError: it does not answer.
+        """
+        restarts = self._call("eventify.counts")
+        processes = (
+            Process(
+                name=info["name"],
+                state=info["statename"].lower(),
+                pid=info["pid"] or None,
+                restarts=restarts.get(info["name"], 0),
+            )
+            for info in self._call("supervisor.getAllProcessInfo")
+        )
+        return sorted(processes, key=lambda process: process.name)
+
+    def start(self, group: str) -> None:
+        """Start a group's programs, without waiting for them.
+
+        Raises:
+            SupervisorAwayError: it does not answer.
+        """
+        self._call("supervisor.startProcessGroup", group, False)
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        transport = _UnixTransport(self._socket_path)
+        try:
+            with xmlrpc.ServerProxy("http://supervisor", transport=transport) as server:
+                return getattr(server, method)(*arguments)
+        except (OSError, HTTPException, xmlrpc.Error) as error:
+            raise SupervisorAwayError(f"Eventify's supervisor does not answer: {error}.") from error
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, socket_path: str) -> None:
+        super().__init__("supervisor", timeout=ANSWER_SECONDS)
+        self._socket_path = socket_path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(ANSWER_SECONDS)
+        self.sock.connect(self._socket_path)
+
+
+class _UnixTransport(xmlrpc.Transport):
+    def __init__(self, socket_path: str) -> None:
+        super().__init__()
+        self._socket_path = socket_path
+
+    def make_connection(self, _host: Any) -> HTTPConnection:
+        return _UnixConnection(self._socket_path)

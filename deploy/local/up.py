@@ -1,0 +1,233 @@
+"""Starts everything on this machine, and stops it again."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from deploy.connections import database, redis_answers, where
+from deploy.local.embedded import DATABASE_NAME, free_port, prepare_postgres, prepare_valkey
+from deploy.local.environment import http_url, service_environment, settings_from
+from deploy.local.home import (
+    AlreadyRunningError,
+    Home,
+    RunningState,
+    lock_home,
+    make_home,
+    write_state,
+)
+from deploy.local.program import Program, ProgramGroup
+from deploy.local.readiness import (
+    READY_SECONDS,
+    Patience,
+    wait_for_database,
+    wait_for_services,
+    wait_for_supervisor,
+)
+from deploy.local.services import DOOR, SERVERS, SERVICES, service_groups
+from deploy.local.supervision import (
+    clear_away,
+    make_socket_path,
+    start_supervisor,
+    stop_supervisor,
+)
+from deploy.local.supervisor_client import SupervisorAwayError, SupervisorClient
+from shared.errors import ConfigurationError
+from shared.keys import ensure_signing_key
+from shared.migrate import migrate
+from shared.settings import Settings
+
+Say = Callable[[str], None]
+StopRequested = Callable[[], bool]
+# How soon Ctrl-C is heard; to ask the supervisor this often costs next to nothing.
+FOLLOW_SECONDS = 0.5
+# More processes than this on one machine are a slip of the finger.
+MOST_PROCESSES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the operator asked for."""
+
+    host: str
+    port: int
+    gateways: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What was started: `process` is its supervisor."""
+
+    home: Home
+    state: RunningState
+    settings: Settings
+    process: subprocess.Popen[bytes]
+
+    @property
+    def client(self) -> SupervisorClient:
+        return SupervisorClient(self.state.supervisor_socket)
+
+
+def start(home: Home, wish: Wish, say: Say, stop_requested: StopRequested) -> System:
+    """Start everything and wait until it is ready; what fails half-way is stopped again.
+
+    Args:
+        home: where its data is.
+        wish: what to start.
+        say: takes each line of progress.
+        stop_requested: whether the operator has changed their mind.
+
+    Raises:
+        AlreadyRunningError: this home has a running system; it is left alone.
+        ConfigurationError: something that the operator has to set right, or that does not start.
+    """
+    _check(wish)
+    environment = service_environment(os.environ, home, wish.host, wish.port)
+    # Mistakes in the settings are told before anything is touched; the database is known later.
+    settings_from({"EVENTIFY_DATABASE_URL": f"postgresql:///{DATABASE_NAME}"} | environment)
+    make_home(home)
+    lock = lock_home(home)
+    try:
+        if ended := clear_away(home):
+            say(f"Ended {ended} processes that a killed supervisor had left running.")
+        _check_port(wish.host, wish.port)
+        servers = _prepare_servers(home, environment, say)
+        settings = settings_from(environment)
+        ensure_signing_key(settings.keys_dir)
+        system = _launch(home, wish, settings, environment, servers, lock)
+    finally:
+        os.close(lock)
+    try:
+        _bring_up(system, servers, say, Patience(READY_SECONDS, stop_requested))
+    except BaseException:
+        stop(system)
+        raise
+    return system
+
+
+def stop(system: System) -> None:
+    """Stop everything, and wait until it is gone.
+
+    Raises:
+        ConfigurationError: it does not end.
+    """
+    if system.process.poll() is None:
+        stop_supervisor(system.home, system.process.pid)
+        system.process.wait()
+    try:
+        lock = lock_home(system.home)
+    except AlreadyRunningError:
+        return  # somebody was quick, and began anew
+    try:
+        clear_away(system.home)
+    finally:
+        os.close(lock)
+
+
+def follow(system: System, say: Say, stop_requested: StopRequested) -> None:
+    """Tell of restarts until the operator wants to stop, or the supervisor ends by itself."""
+    restarts: dict[str, int] = {}
+    while system.process.poll() is None and not stop_requested():
+        try:
+            processes = system.client.processes()
+        except SupervisorAwayError:
+            processes = []  # it is ending
+        for process in processes:
+            if process.restarts > restarts.get(process.name, 0):
+                say(f"{process.name} ended and was started again; see its log.")
+            restarts[process.name] = process.restarts
+        time.sleep(FOLLOW_SECONDS)
+
+
+def _check(wish: Wish) -> None:
+    if not 1 <= wish.port <= 65_535:
+        raise ConfigurationError(f"--port {wish.port} is not between 1 and 65535.")
+    for name, number in (("gateways", wish.gateways), ("workers", wish.workers)):
+        if not 1 <= number <= MOST_PROCESSES:
+            raise ConfigurationError(f"--{name} {number} is not between 1 and {MOST_PROCESSES}.")
+
+
+def _check_port(host: str, port: int) -> None:
+    """Bind it once without sharing: the gateways would share it even with a stranger."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(
+            f"Cannot listen on {host} port {port}: {reason}. Choose another with --port."
+        ) from error
+
+
+def _prepare_servers(home: Home, environment: dict[str, str], say: Say) -> tuple[Program, ...]:
+    """The embedded servers for what the caller did not give; tells the environment their URLs."""
+    servers = []
+    if "EVENTIFY_DATABASE_URL" in environment:
+        with database(settings_from(environment)) as engine:
+            engine.connect().close()
+    else:
+        with _timed("PostgreSQL's folder", say):
+            postgres = prepare_postgres(home.postgres, free_port())
+        environment["EVENTIFY_DATABASE_URL"] = postgres.url
+        servers.append(postgres.program)
+    if "EVENTIFY_REDIS_URL" in environment:
+        settings = settings_from(environment)
+        if not redis_answers(settings):
+            say(f"Warning: {where(settings.redis_url)} does not answer; sales go on, only slower.")
+    else:
+        valkey = prepare_valkey(home.valkey, free_port())
+        environment["EVENTIFY_REDIS_URL"] = valkey.url
+        servers.append(valkey.program)
+    return tuple(servers)
+
+
+def _launch(
+    home: Home,
+    wish: Wish,
+    settings: Settings,
+    environment: dict[str, str],
+    servers: tuple[Program, ...],
+    lock: int,
+) -> System:
+    """Start the supervisor and record it; its servers start by themselves, services when told."""
+    groups = service_groups(settings, wish.gateways, wish.workers)
+    if servers:
+        groups = (ProgramGroup(SERVERS, servers, autostart=True), *groups)
+    socket_path = make_socket_path()
+    process = start_supervisor(home, groups, environment, socket_path, lock)
+    state = RunningState(
+        gateway_url=http_url(wish.host, wish.port),
+        catalog_url=settings.catalog_url,
+        supervisor_pid=process.pid,
+        supervisor_socket=socket_path,
+        environment=environment,
+    )
+    write_state(home, state)
+    return System(home, state, settings, process)
+
+
+def _bring_up(system: System, servers: tuple[Program, ...], say: Say, patience: Patience) -> None:
+    home, settings = system.home, system.settings
+    wait_for_supervisor(system.process, system.client, home, patience)
+    if any(program.name == "postgres" for program in servers):
+        with _timed("PostgreSQL and Valkey" if len(servers) > 1 else "PostgreSQL", say):
+            wait_for_database(settings.database_url, home, patience)
+    with _timed("the schema", say), database(settings) as engine:
+        migrate(engine)
+    with _timed("the services", say):
+        system.client.start(SERVICES)
+        system.client.start(DOOR)
+        wait_for_services(system.client, settings, home, patience, say)
+
+
+@contextmanager
+def _timed(what: str, say: Say) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    say(f"  {what:<22} {time.monotonic() - began:5.1f} s")

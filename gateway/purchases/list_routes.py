@@ -1,0 +1,79 @@
+"""One's own purchases, newest first. An ordinary route, described in `openapi.py` as all are."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request, Response
+from sqlalchemy import Engine
+
+from gateway.accounts.routes import signed_in
+from gateway.bounded_executor import BoundedExecutor
+from gateway.purchases import store
+from gateway.purchases.service import PurchaseService
+from gateway.purchases.store import Filter
+from shared.database import DATABASE_AWAY
+from shared.errors import Unavailable
+from shared.paging import Page, WantedPage
+from shared.row_ids import MAX_ID
+from shared.settings import Settings
+from shared.tokens import Claims
+
+# Lists are rare; when so many wait, something is wrong, and they are the first to be refused.
+WAITING_MAX = 200
+
+router = APIRouter(include_in_schema=False)
+
+
+class PurchaseLists:
+    """Reads pages of purchases in a few threads of their own."""
+
+    def __init__(self, settings: Settings, engine: Engine, service: PurchaseService) -> None:
+        self._engine = engine
+        self._service = service
+        self._position_max_rows = settings.position_max_rows
+        self._threads = BoundedExecutor(
+            "list", threads=settings.list_threads, waiting_max=WAITING_MAX
+        )
+
+    async def page(self, wanted: Filter, page: WantedPage) -> Page[object]:
+        """A page of a user's purchases.
+
+        Raises:
+            NotFound: the page is beyond the end.
+            Unavailable: the database is away, or too many lists are being read.
+        """
+        try:
+            count, found = await self._threads.run(
+                store.list_of_user,
+                self._engine,
+                wanted,
+                page.offset,
+                page.size,
+                position_max_rows=self._position_max_rows,
+            )
+        except DATABASE_AWAY as error:
+            raise Unavailable("Try again; nothing is lost.") from error
+        return page.page_of(count, [self._service.body(row) for row in found])
+
+    def close(self) -> None:
+        self._threads.close()
+
+
+@router.get("/api/ticket-purchases/")
+async def list_purchases(
+    request: Request,
+    claims: Annotated[Claims, Depends(signed_in)],
+    page: WantedPage,
+    status: Literal["queued", "confirmed", "rejected"] | None = None,
+    ticket_type: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+) -> Response:
+    lists: PurchaseLists = request.app.state.purchase_lists
+    wanted = Filter(claims.user_id, status, ticket_type)
+    answered = await lists.page(wanted, page)
+    body = {
+        "count": answered.count,
+        "next": answered.next,
+        "previous": answered.previous,
+        "results": answered.results,
+    }
+    return Response(msgspec.json.encode(body), media_type="application/json")
