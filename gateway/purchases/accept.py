@@ -24,7 +24,7 @@ from shared.row_ids import MAX_ID
 
 MAX_INT4: Final = 2**31 - 1
 # 1-255 printable ASCII characters, with or without the quotes of a structured field (RFC 8941).
-IDEMPOTENCY_KEY = re.compile(r'"([\x20-\x7e]{1,255})"|([\x20-\x7e]{1,255})')
+IDEMPOTENCY_KEY = re.compile(r'"([\x20-\x7e]{1,255})"|((?!")[\x20-\x7e]{1,255})')
 # Nobody is told to sleep longer than a day: the sale's start may be changed meanwhile.
 RETRY_AFTER_MAX_SECONDS = 86_400
 

@@ -72,6 +72,11 @@ class PurchaseService:
         self._listener.start()
         self._backlog.start()
 
+    @property
+    def waiting(self) -> int:
+        """How many purchases somebody waits for."""
+        return len(self._waiters.ids())
+
     def refuse_more(self) -> None:
         """Answer 503 from now on, and let nobody wait any longer: the process is stopping."""
         self._stopping = True

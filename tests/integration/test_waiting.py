@@ -1,0 +1,168 @@
+"""Clients that wait: woken by Redis, by the database without it, and let go at a stop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+from sqlalchemy import Engine
+
+from gateway.purchases.accept import PurchaseInput
+from gateway.purchases.service import Answer, PurchaseService
+from purchase_worker.drain import drain
+from purchase_worker.results import ResultPublisher
+from shared.errors import NotFound, Unavailable
+from shared.settings import Settings
+from tests.factories import add_ticket_type, add_user, queue, request
+
+LIMIT_SECONDS = 20
+
+
+@asynccontextmanager
+async def serving(settings: Settings, engine: Engine) -> AsyncIterator[PurchaseService]:
+    service = PurchaseService(settings, engine)
+    service.start()
+    try:
+        yield service
+    finally:
+        await service.stop()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def status(answer: Answer) -> str:
+    told: str = msgspec.json.decode(answer.body)["status"]
+    return told
+
+
+def run(story: Awaitable[None]) -> None:
+    asyncio.run(asyncio.wait_for(story, LIMIT_SECONDS))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def buyer(engine: Engine) -> int:
+    return add_user(engine)
+
+
+@pytest.fixture
+def queued(engine: Engine, buyer: int) -> tuple[int, str]:
+    """A ticket type, and a purchase of it that is queued."""
+    ticket_type = add_ticket_type(engine, 5)
+    (id_,) = queue(engine, [request(buyer, ticket_type)])
+    return ticket_type, id_
+
+
+@pytest.mark.parametrize("redis_is_there", [True, False])
+def test_who_waits_is_told_at_the_decision(
+    engine: Engine,
+    settings: Settings,
+    buyer: int,
+    queued: tuple[int, str],
+    redis_is_there: bool,
+) -> None:
+    ticket_type, id_ = queued
+    if not redis_is_there:
+        settings = settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+
+    async def story() -> None:
+        async with serving(settings, engine) as service:
+            waiting = asyncio.create_task(service.look_up(buyer, id_, LIMIT_SECONDS))
+            await until(lambda: service.waiting == 1)
+            await asyncio.to_thread(drain, engine, ticket_type, settings, ResultPublisher(settings))
+            assert status(await waiting) == "confirmed"
+            assert service.waiting == 0
+
+    run(story())
+
+
+def test_who_waits_in_vain_is_told_that_it_is_still_queued(
+    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+) -> None:
+    async def story() -> None:
+        async with serving(settings, engine) as service:
+            answer = await service.look_up(buyer, queued[1], 1)
+            assert (status(answer), answer.waits_seconds) == ("queued", 0.0)
+
+    run(story())
+
+
+def test_a_stop_lets_go_of_those_who_wait(
+    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+) -> None:
+    async def story() -> None:
+        async with serving(settings, engine) as service:
+            waiting = asyncio.create_task(service.look_up(buyer, queued[1], 10 * LIMIT_SECONDS))
+            await until(lambda: service.waiting == 1)
+            service.refuse_more()
+            assert status(await waiting) == "queued"
+
+    run(story())
+
+
+def test_a_process_that_stops_accepts_nothing(
+    engine: Engine, settings: Settings, buyer: int
+) -> None:
+    async def story() -> None:
+        async with serving(settings, engine) as service:
+            service.refuse_more()
+            with pytest.raises(Unavailable):
+                await service.buy(
+                    buyer,
+                    PurchaseInput(1, 1),
+                    idempotency_key=None,
+                    request_id="test",
+                    wait_seconds=0,
+                )
+
+    run(story())
+
+
+def test_who_left_is_forgotten(
+    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+) -> None:
+    async def story() -> None:
+        async with serving(settings, engine) as service:
+            waiting = asyncio.create_task(service.look_up(buyer, queued[1], LIMIT_SECONDS))
+            await until(lambda: service.waiting == 1)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            assert service.waiting == 0
+
+    run(story())
+
+
+def test_nobody_waits_for_what_is_another_users(
+    engine: Engine, settings: Settings, queued: tuple[int, str]
+) -> None:
+    stranger = add_user(engine)
+
+    async def story() -> None:
+        async with serving(settings, engine) as service:
+            with pytest.raises(NotFound):
+                await service.look_up(stranger, queued[1], LIMIT_SECONDS)
+            assert service.waiting == 0
+
+    run(story())
+
+
+def test_a_full_backlog_is_refused_at_the_door(
+    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+) -> None:
+    small = settings.model_copy(update={"backlog_max_rows": 1, "backlog_check_seconds": 0.01})
+    wanted = PurchaseInput(queued[0], 1)
+
+    async def buy_until_refused(service: PurchaseService) -> None:
+        while True:
+            await service.buy(buyer, wanted, idempotency_key=None, request_id="", wait_seconds=0)
+
+    async def story() -> None:
+        async with serving(small, engine) as service:
+            with pytest.raises(Unavailable):
+                await buy_until_refused(service)
+
+    run(story())

@@ -1,0 +1,93 @@
+"""Someone at a terminal: runs the `eventify` command as a process, in a home of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from deploy.local.embedded import free_port
+from deploy.local.leftovers import MARKER
+
+PROJECT = Path(__file__).parent.parent.parent
+
+
+class Operator:
+    """Someone at a terminal, with a home of their own."""
+
+    def __init__(self, home: Path, port: int) -> None:
+        self.home = home
+        self.port = port
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("EVENTIFY_")
+        } | {"EVENTIFY_HOME": str(home)}
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-c", "from deploy.command import main; main()", *arguments]
+
+    def run(self, *arguments: str, **more_environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=PROJECT,
+            env=self.environment | more_environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    def start_in_foreground(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command("up", "--port", str(self.port)),
+            cwd=PROJECT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def up(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run("up", "--detach", "--port", str(self.port), *arguments)
+
+    def status(self) -> dict[str, Any]:
+        answer = self.run("status", "--json")
+        report: dict[str, Any] = json.loads(answer.stdout)
+        assert report["running"] is (answer.returncode == 0)
+        return report
+
+    def processes(self) -> dict[str, dict[str, Any]]:
+        return {process["name"]: process for process in self.status()["processes"]}
+
+    def kill_supervisor(self) -> None:
+        state = json.loads((self.home / "state.json").read_text())
+        supervisor = psutil.Process(state["supervisor_pid"])
+        supervisor.kill()
+        psutil.wait_procs([supervisor])
+
+    def living(self) -> list[psutil.Process]:
+        """Every process of this home, as the operating system tells it."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            # PostgreSQL and Valkey overwrite their environment, and stand in their data folders.
+            return process.environ().get(MARKER) == str(self.home) or process.cwd().startswith(
+                f"{self.home}/"
+            )
+        except (psutil.Error, OSError):
+            return False
+
+
+@contextmanager
+def operator_in(folder: Path) -> Iterator[Operator]:
+    # Too deep for a socket's path, and with what quoting has to survive.
+    operator = Operator(folder / "a b #c %d ;e" / ("deep" * 20) / "home", free_port())
+    try:
+        yield operator
+    finally:
+        operator.run("down")
