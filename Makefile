@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Three at a time on two cores: most tests wait for processes. Tests of one file stay together.
+PYTEST_PARALLEL := -n 3 --dist loadscope --no-loadscope-reorder
 UV_COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --group build
 
@@ -31,7 +33,7 @@ audit: $(VENV)/installed ## replay every decision from the rows
 	@$(BIN)/eventify audit $(ARGS)
 
 test: $(VENV)/installed-dev ## run the tests; ARGS="tests/unit" runs some
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) $(ARGS)
 
 check: $(VENV)/installed-dev ## lint, formatting, types, import contracts
 	$(BIN)/ruff check .

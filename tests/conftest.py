@@ -130,3 +130,8 @@ def engine(settings: Settings) -> Iterator[Engine]:
     engine = open_engine(settings, "test", pool_size=20)
     yield engine
     engine.dispose()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no process is left with them when the others are done."""
+    items.sort(key=lambda item: "tests/system/" not in item.nodeid)

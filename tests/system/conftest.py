@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -101,3 +102,9 @@ def on_sale(organiser: httpx.Client) -> Callable[..., int]:
         return id_
 
     return put_on_sale
+
+
+@pytest.fixture
+def operator(tmp_path: Path) -> Iterator[Operator]:
+    with operator_in(tmp_path) as operator:
+        yield operator

@@ -9,12 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 
 from deploy.local.embedded import free_port
 from deploy.local.leftovers import MARKER
 
 PROJECT = Path(__file__).parent.parent.parent
+# What runs after `up --gateways 2`.
+WITH_TWO_GATEWAYS = {
+    *("postgres", "valkey", "catalog-1", "worker-1", "sweeper-1"),
+    *("gateway-1", "gateway-2"),
+}
 
 
 class Operator:
@@ -91,3 +97,7 @@ def operator_in(folder: Path) -> Iterator[Operator]:
         yield operator
     finally:
         operator.run("down")
+
+
+def gateway_is_ready(operator: Operator) -> None:
+    assert httpx.get(f"http://127.0.0.1:{operator.port}/readyz").status_code == 200
