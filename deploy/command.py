@@ -150,7 +150,7 @@ def audit(as_json: bool) -> None:
 @click.option(
     "--seconds",
     type=click.FloatRange(0, 3_600),
-    default=2.0,
+    default=3.0,
     show_default=True,
     help="Within how long all buyers press the button.",
 )

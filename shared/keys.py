@@ -49,7 +49,7 @@ def ensure_signing_key(keys_dir: Path) -> None:
 def add_signing_key(keys_dir: Path) -> str:
     """Add a key, which signs from now on, and return its id."""
     # Names sort by age: the newest signs.
-    kid = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    kid = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
     private_key = generate_private_key(public_exponent=65537, key_size=RSA_BITS)
     # The public half first: no service may ever meet a token whose key it cannot find.
     _write_atomically(

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from deploy.demo.sale import Outcome, Sale, Summary
 
-BAR_WIDTH = 44
+BAR_WIDTH = 36
 
 
 def live(sale: Sale) -> RenderableType:
@@ -30,24 +30,28 @@ def live(sale: Sale) -> RenderableType:
         ProgressBar(sale.buyers, len(sale.bought), width=BAR_WIDTH, complete_style="cyan"),
         f"{len(sale.bought):,} of {sale.buyers:,}",
     )
-    counts = Text.assemble(
-        ("  queued ", "dim"),
-        (f"{queued:<6,}", "yellow"),
-        ("  confirmed ", "dim"),
-        (f"{sale.count(Outcome.CONFIRMED):<6,}", "green"),
-        ("  rejected ", "dim"),
-        (f"{sale.count(Outcome.REJECTED):<6,}", "red"),
-        ("  sold out at the door ", "dim"),
-        (f"{sale.count(Outcome.SOLD_OUT):<6,}", "red"),
-        ("  decisions/s ", "dim"),
-        (f"{decisions_per_second(sale):<6,.0f}", "bold"),
+    counts = Table.grid(padding=(0, 2))
+    for _ in range(5):
+        counts.add_column(justify="right", min_width=11)
+    counts.add_row(
+        *(
+            Text(name, style="dim")
+            for name in ("queued", "confirmed", "rejected", "sold out", "decisions/s")
+        )
+    )
+    counts.add_row(
+        Text(f"{queued:,}", style="yellow"),
+        Text(f"{sale.count(Outcome.CONFIRMED):,}", style="green"),
+        Text(f"{sale.count(Outcome.REJECTED):,}", style="red"),
+        Text(f"{sale.count(Outcome.SOLD_OUT):,}", style="red"),
+        Text(f"{decisions_per_second(sale):,.0f}", style="bold"),
     )
     return Panel(Group(bars, Text(), counts), title="on sale", border_style="magenta")
 
 
 def decisions_per_second(sale: Sale) -> float:
     """Over the last half second of samples."""
-    recent = sale.samples[-6:]
+    recent = sale.samples[-10:]
     if len(recent) < 2:
         return 0.0
     return (recent[-1].decisions - recent[0].decisions) / (recent[-1].at - recent[0].at)
@@ -62,7 +66,7 @@ def show_summary(console: Console, summary: Summary) -> None:
         sold += f"; sold out after {summary.sold_out_after_seconds:.1f} s"
     table.add_row("sold", Text(sold, style="bold green"))
     table.add_row("rejected", f"{summary.rejected:,} that did not fit when their turn came")
-    table.add_row("sold out", f"{summary.sold_out:,} told so at the door")
+    table.add_row("sold out", f"{summary.sold_out:,} told so at the door, nothing stored")
     if summary.failed:
         table.add_row("failed", Text(f"{summary.failed:,} got no answer", style="bold red"))
     if summary.retries:
@@ -74,7 +78,6 @@ def show_summary(console: Console, summary: Summary) -> None:
     )
     table.add_row(
         "request to decision",
-        f"p50 {summary.p50_ms:,.0f} ms, p99 {summary.p99_ms:,.0f} ms,"
-        " from the moment the buyer pressed the button",
+        f"p50 {summary.p50_ms:,.0f} ms, p99 {summary.p99_ms:,.0f} ms (from the buyer's button)",
     )
     console.print(Panel(table, title="the sale", border_style="green"))

@@ -55,9 +55,15 @@ def draw(sale: Sale, summary: Summary, file: Path) -> None:
 
 
 def _title(summary: Summary) -> str:
-    return (
-        f"{summary.buyers:,} buyers, {summary.tickets:,} tickets:"
-        f" {summary.sold:,} sold in {summary.seconds:.1f} s"
+    told = f"{summary.buyers:,} buyers, {summary.tickets:,} tickets: "
+    if summary.sold_out_after_seconds is None:
+        return told + f"{summary.sold:,} sold, none twice"
+    return told + f"sold out after {summary.sold_out_after_seconds:.1f} s, none sold twice"
+
+
+def _legend_above(axes: Axes) -> None:
+    axes.legend(
+        frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(LABELS), borderpad=0
     )
 
 
@@ -76,7 +82,7 @@ def _draw_tickets(axes: Axes, sale: Sale) -> None:
     )
     axes.set_ylim(bottom=0)
     axes.set_ylabel("tickets, requests")
-    axes.legend(frameon=False, loc="upper right")
+    _legend_above(axes)
 
 
 def _draw_answers(axes: Axes, sale: Sale, summary: Summary) -> None:
@@ -100,7 +106,7 @@ def _draw_answers(axes: Axes, sale: Sale, summary: Summary) -> None:
         )
         bottom = [below + height for below, height in zip(bottom, heights, strict=True)]
     axes.set_ylabel("answers per second")
-    axes.legend(frameon=False, loc="upper right")
+    _legend_above(axes)
 
 
 def _draw_waits(axes: Axes, sale: Sale, summary: Summary) -> None:

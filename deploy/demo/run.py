@@ -135,8 +135,7 @@ def _hold(
     sale = Sale(tickets=plan.tickets, buyers=plan.buyers, bought=[], samples=[])
     watcher = Watcher(engine, ticket_type_id, sale)
     with _drawn(sale, console):
-        watcher.start()
-        rush(base_url, ticket_type_id, buyers, sale)
+        rush(base_url, ticket_type_id, buyers, sale, opens=watcher.start)
         watcher.stop()
     return sale
 
@@ -159,3 +158,5 @@ def _drawn(sale: Sale, console: Console) -> Iterator[None]:
             over.set()
             drawing.join()
             screen.update(live(sale), refresh=True)
+    if not console.is_terminal:
+        console.print()  # into a file the last frame is written without its line's end

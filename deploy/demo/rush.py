@@ -1,9 +1,10 @@
 """The buyers: each has a moment at which it presses the button, and stays until it knows."""
 
 import asyncio
+import gc
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import uvloop
@@ -17,6 +18,8 @@ WAIT_SECONDS = 30
 # A buyer whose request was refused for now comes back so often, with the same key.
 RETRIES = 40
 RETRY_SECONDS = 0.25
+# To set up one waiting buyer; ten times what it takes.
+GATHERING_SECONDS = 0.0002
 # Files that this process needs for other things than connections.
 SPARE_FILES = 64
 # Buyers that are connected at the same time at the most: each costs both ends a socket.
@@ -40,14 +43,36 @@ class _Purchase(msgspec.Struct):
     status: str
 
 
-def rush(base_url: str, ticket_type_id: int, buyers: Sequence[Buyer], sale: Sale) -> None:
-    """Let all buyers buy; each one's story is added to the sale when it is over."""
-    uvloop.run(_rush(base_url, ticket_type_id, buyers, sale))
+def rush(
+    base_url: str,
+    ticket_type_id: int,
+    buyers: Sequence[Buyer],
+    sale: Sale,
+    opens: Callable[[], None],
+) -> None:
+    """Let all buyers buy; each one's story is added to the sale when it is over.
+
+    Args:
+        base_url: the gateway's.
+        ticket_type_id: what they want.
+        buyers: the crowd.
+        sale: where the stories go.
+        opens: called when the crowd has gathered and the sale begins.
+    """
+    gc.freeze()  # thousands of waiting buyers need not be looked through for garbage
+    uvloop.run(_rush(base_url, ticket_type_id, buyers, sale, opens))
 
 
-async def _rush(base_url: str, ticket_type_id: int, buyers: Sequence[Buyer], sale: Sale) -> None:
+async def _rush(
+    base_url: str,
+    ticket_type_id: int,
+    buyers: Sequence[Buyer],
+    sale: Sale,
+    opens: Callable[[], None],
+) -> None:
     seats = asyncio.Semaphore(_connections())
-    opened = time.monotonic()
+    # The sale opens when the crowd stands at the door: gathering it is not the gateway's time.
+    opened = time.monotonic() + GATHERING_SECONDS * len(buyers)
 
     async def attend(buyer: Buyer) -> None:
         await asyncio.sleep(opened + buyer.wish.presses_at - time.monotonic())
@@ -60,6 +85,8 @@ async def _rush(base_url: str, ticket_type_id: int, buyers: Sequence[Buyer], sal
     async with asyncio.TaskGroup() as crowd:
         for buyer in buyers:
             crowd.create_task(attend(buyer))
+        await asyncio.sleep(opened - time.monotonic())
+        opens()
 
 
 async def _buy(connection: Connection, ticket_type_id: int, buyer: Buyer) -> tuple[Outcome, int]:

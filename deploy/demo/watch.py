@@ -7,7 +7,7 @@ from sqlalchemy import Engine, text
 
 from deploy.demo.sale import Sale, Sample
 
-EVERY_SECONDS = 0.1
+EVERY_SECONDS = 0.05
 LOOK = text("""
 SELECT i.issued - i.sold, i.decisions,
        (SELECT count(*) FROM ticket_purchases p
@@ -17,7 +17,7 @@ FROM ticket_inventory i WHERE i.ticket_type_id = :id
 
 
 class Watcher:
-    """Adds a sample to the sale ten times a second between `start` and `stop`."""
+    """Adds a sample to the sale twenty times a second between `start` and `stop`."""
 
     def __init__(self, engine: Engine, ticket_type_id: int, sale: Sale) -> None:
         self._engine = engine
