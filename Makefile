@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# What is locked is complete, so nothing is resolved; Python compiles a module when it is first used.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 # Three at a time on two cores: most tests wait for processes. Tests of one file stay together.
 PYTEST_PARALLEL := -n 3 --dist loadscope --no-loadscope-reorder
 UV_COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
@@ -59,7 +60,7 @@ $(BIN)/python:
 $(VENV)/installed: requirements.txt | $(BIN)/python
 	@echo "Installing the locked dependencies ..."
 	@$(PIP_INSTALL) --require-hashes -r requirements.txt
-	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@$(PIP_INSTALL) --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt | $(VENV)/installed

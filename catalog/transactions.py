@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from shared.database import DATABASE_AWAY
@@ -16,7 +15,6 @@ from shared.logging import get_logger
 DATA_EXCEPTION_CLASS = "22"
 FOREIGN_KEY_VIOLATION = "23503"
 CHECK_VIOLATION = "23514"
-READ_ONLY_TRANSACTION = "25006"  # what a failover leaves behind for a moment
 
 FIELD_OF_CONSTRAINT = {
     "events_title_length": "title",
@@ -58,7 +56,7 @@ def problem_of(error: SQLAlchemyError) -> Problem | None:
     """The refusal that an error of the database means; None where we are at fault."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     sqlstate = _sqlstate(error)
-    if isinstance(cause, (*DATABASE_AWAY, PoolTimeoutError)) or sqlstate == READ_ONLY_TRANSACTION:
+    if isinstance(cause, DATABASE_AWAY):
         return Unavailable(TRY_AGAIN)
     if sqlstate == FOREIGN_KEY_VIOLATION:
         return _broken_reference(_constraint(error))

@@ -11,7 +11,6 @@ from shared.database import DATABASE_AWAY
 from shared.errors import Unavailable
 from shared.logging import get_logger
 
-READ_ONLY_TRANSACTION = "25006"  # what a failover leaves behind for a moment
 logger = get_logger(__name__)
 
 
@@ -29,7 +28,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     except (DBAPIError, PoolTimeoutError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         sqlstate = getattr(cause, "pgcode", None)
-        if not isinstance(cause, DATABASE_AWAY) and sqlstate != READ_ONLY_TRANSACTION:
+        if not isinstance(cause, DATABASE_AWAY):
             raise
         logger.warning("database_unavailable", error=type(cause).__name__, sqlstate=sqlstate)
         raise Unavailable("The database does not answer for now; try again.") from error

@@ -1,8 +1,10 @@
 """Decides what is queued: lock, gather, decide, apply, commit; then tell.
 
-Any number of processes may drain the same ticket type. One holds the lock; the others leave at
-once, and nothing is lost by that: whoever drains looks once more, without the lock, before it
-leaves, so a request that was committed while another was turned away is seen by that last look.
+Any number of processes may drain the same ticket type. One holds the lock; the others leave, and
+nothing is lost by that: whoever drains looks once more, without the lock, before it leaves, so a
+request that was committed before another was turned away is seen by that last look. An owner who
+changes the capacity holds the lock too, for a moment and without looking: therefore whoever is
+turned away comes back once, and should that fail too, the sweeper decides.
 """
 
 import os
@@ -20,6 +22,9 @@ from purchase_worker.store import Locked, Queue, QueuedRow
 from shared.database import statement, transaction
 from shared.purchases import CONFIRMED, REJECTED, Purchase, purchase_body
 from shared.settings import Settings
+
+# A change of capacity holds the lock for a few milliseconds.
+COME_BACK_SECONDS = 0.02
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -64,12 +69,17 @@ def drain(
     """
     deadline = time.monotonic() + settings.drain_max_seconds
     decided = batches = 0
+    turned_away = False
     while _has_queued(engine, ticket_type_id):
         if batches == settings.drain_max_batches or time.monotonic() > deadline:
             return Drained(decided, batches, more=True)
         batch = decide_batch(engine, ticket_type_id, settings)
         if batch is None:
-            break  # another process has the lock, and will look again before it leaves
+            if turned_away:
+                break
+            turned_away = True
+            time.sleep(COME_BACK_SECONDS)
+            continue
         if batch.outcomes:
             tell(batch)
             decided += len(batch.outcomes)

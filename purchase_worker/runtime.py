@@ -1,14 +1,15 @@
 """What a deciding process holds: its connections, opened after the fork and never before."""
 
-from collections.abc import Callable
-
 import redis
 from sqlalchemy import Engine
 
 from purchase_worker.drain import Batch
 from purchase_worker.results import ResultPublisher
 from shared.database import open_engine
+from shared.logging import get_logger
 from shared.settings import Settings
+
+logger = get_logger(__name__)
 
 
 class Runtime:
@@ -17,9 +18,22 @@ class Runtime:
     def __init__(self, settings: Settings, process_name: str) -> None:
         self.settings = settings
         self.engine: Engine = open_engine(settings, process_name, pool_size=2)
-        publisher = ResultPublisher(settings)
-        self.redis: redis.Redis = publisher.redis
-        self.tell: Callable[[Batch], None] = publisher
+        self._publisher = ResultPublisher(settings)
+        self.redis: redis.Redis = self._publisher.redis
+
+    def tell(self, batch: Batch) -> None:
+        """What others hear of a batch after its commit: one log line, and the results."""
+        confirmed = sum(outcome.purchase.reason is None for outcome in batch.outcomes)
+        logger.info(
+            "batch_decided",
+            ticket_type=batch.ticket_type_id,
+            confirmed=confirmed,
+            rejected=len(batch.outcomes) - confirmed,
+            left=batch.left_after,
+            seconds=round(batch.seconds, 4),
+            request_ids=[outcome.request_id for outcome in batch.outcomes],
+        )
+        self._publisher(batch)
 
     def close(self) -> None:
         self.engine.dispose()

@@ -11,8 +11,8 @@ from psycopg2.extensions import cursor
 
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decision, Inventory, Request
 
-# NO KEY: it does not conflict with the key-share locks of foreign keys. SKIP LOCKED: somebody
-# else is deciding this ticket type now, and looks again before leaving (see drain.py).
+# NO KEY: it does not conflict with the key-share locks of foreign keys. SKIP LOCKED: whoever else
+# holds the row, nobody waits for it here (see drain.py).
 LOCK_INVENTORY = """
 SELECT i.issued - i.sold, i.decisions, t.event_id
 FROM ticket_inventory i JOIN ticket_types t ON t.id = i.ticket_type_id
@@ -54,11 +54,11 @@ CLOSE_SOLD_OUT = """
 UPDATE ticket_purchases p
 SET status = 'rejected', reason = %(reason)s, decided_at = now(),
     decision_number = %(decisions)s + q.nth, left_after = 0
-FROM (SELECT id, row_number() OVER (ORDER BY seq) AS nth
-      FROM (SELECT id, seq FROM ticket_purchases
+FROM (SELECT place, row_number() OVER (ORDER BY seq) AS nth
+      FROM (SELECT ctid AS place, seq FROM ticket_purchases
             WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
             ORDER BY seq LIMIT %(rows)s) oldest) q
-WHERE p.id = q.id
+WHERE p.ctid = q.place
 RETURNING p.id::text, p.user_id, p.quantity, p.user_limit, p.unit_price, p.created_at,
           p.request_id, (SELECT pg_current_snapshot()::text), p.ctid::text, q.nth
 """
@@ -74,9 +74,10 @@ INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, d
 VALUES (%(ticket_type_id)s, %(first)s, %(last)s, %(seen)s, %(decided_by)s)
 """
 
+# In this form the planner takes the queue's index; of EXISTS it may make a scan of the whole table.
 HAS_QUEUED = """
-SELECT EXISTS (SELECT FROM ticket_purchases
-               WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued')
+SELECT 1 FROM ticket_purchases
+WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued' ORDER BY seq LIMIT 1
 """
 
 # One step in the queue's index for each ticket type, however long its queue is.
@@ -215,8 +216,7 @@ def write_inventory(
 
 def has_queued(cursor: cursor, ticket_type_id: int) -> bool:
     cursor.execute(HAS_QUEUED, {"ticket_type_id": ticket_type_id})
-    row = cursor.fetchone()
-    return bool(row and row[0])
+    return cursor.fetchone() is not None
 
 
 def queued_too_long(cursor: cursor, seconds: float) -> list[int]:

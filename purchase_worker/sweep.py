@@ -30,6 +30,8 @@ def sweep(runtime: Runtime) -> int:
     decided = 0
     # The election lasts for one pass, so it needs no session of its own (PgBouncer has none).
     with transaction(runtime.engine) as cursor:
+        # This transaction idles while others decide, and holds nothing but the election.
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         cursor.execute(TRY_ELECTION)
         if cursor.fetchone() != (True,):
             return 0

@@ -22,17 +22,8 @@ def decide_queue(runtime: Runtime, ticket_type_id: int) -> Drained | None:
     except redis.RedisError as error:
         logger.warning("hint_not_cleared", ticket_type=ticket_type_id, error=str(error))
     try:
-        drained = drain(runtime.engine, ticket_type_id, runtime.settings, runtime.tell)
+        return drain(runtime.engine, ticket_type_id, runtime.settings, runtime.tell)
     except DATABASE_AWAY as error:
         # Nothing is lost: what was not committed is still queued, and the sweeper will see it.
         logger.warning("drain_interrupted", ticket_type=ticket_type_id, error=str(error))
         return None
-    if drained.decided:
-        logger.info(
-            "drained",
-            ticket_type=ticket_type_id,
-            decided=drained.decided,
-            batches=drained.batches,
-            more=drained.more,
-        )
-    return drained

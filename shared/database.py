@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import cast
 
 import psycopg2
+from psycopg2 import errors
 from psycopg2.extensions import connection, cursor
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -18,8 +19,16 @@ from shared.settings import Settings
 
 # A connection in steady use needs no asking whether it lives; one that idled may have been dropped.
 PING_AFTER_SECONDS = 1.0
-# What a statement raises while the database is away, starting, failing over or out of connections.
-DATABASE_AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError, PoolTimeoutError)
+# What a statement raises while the database is away, starting, failing over (read-only for a
+# moment) or out of connections.
+DATABASE_AWAY = (
+    psycopg2.OperationalError,
+    psycopg2.InterfaceError,
+    errors.ReadOnlySqlTransaction,
+    PoolTimeoutError,
+)
+# What rolled a transaction back whole because of others at the same rows: it may be run again.
+TRY_AGAIN = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable)
 
 
 def sqlalchemy_url(database_url: str) -> URL:

@@ -22,6 +22,7 @@ class Edge:
       in `scope["request_id"]` and every log line.
     - A body is JSON whatever its `Content-Type` says, so that `curl -d '{...}'` works as typed.
       Tokens travel in a header, so no browser form can forge a request this way.
+    - HEAD is answered wherever GET is.
     - `/api/events` is sent on to `/api/events/`, with the method kept (308).
     - An error that nobody foresaw is a logged traceback, and a plain 500 for the client.
     """
@@ -55,6 +56,9 @@ class Edge:
                     *(h for h in scope["headers"] if h[0] != b"content-type"),
                     (b"content-type", b"application/json"),
                 ]
+        if scope["method"] == "HEAD":
+            # As GET; the server below, which keeps the method it has read, sends no body.
+            scope = {**scope, "method": "GET"}
         with structlog.contextvars.bound_contextvars(request_id=scope["request_id"]):
             try:
                 await self._app(scope, receive, send_named)

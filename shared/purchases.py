@@ -96,7 +96,7 @@ def pack_result(user_id: int, body: bytes) -> bytes:
     return b"%d %b" % (user_id, body)
 
 
-def unpack_result(value: bytes) -> tuple[int, bytes]:
-    """The owner's id and the body."""
+def unpack_result(value: bytes) -> tuple[int, bytes] | None:
+    """The owner's id and the body; None for what is no result of ours."""
     user_id, _, body = value.partition(b" ")
-    return int(user_id), body
+    return (int(user_id), body) if user_id.isdigit() and body else None

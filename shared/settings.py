@@ -93,9 +93,10 @@ class Settings(BaseSettings):
     list_threads: int = 2
     # Positions are counted up to here and only estimated beyond: 1,000 index entries cost 0.2 ms.
     position_max_rows: int = 1_000
-    # How often waiting clients are looked up in the database, should Redis have told nothing.
+    # How often waiting clients are looked up in the database while Redis cannot be listened to;
+    # with Redis there every sixth time, should a message have been lost.
     wait_recheck_seconds: float = 1.0
-    # Retry-After on 503 and for sales that open later than this many seconds from now.
+    # Retry-After of what is not ready, or whose catalog is away.
     retry_after_seconds: int = 1
 
     # --- the drain ---

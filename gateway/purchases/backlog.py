@@ -36,6 +36,8 @@ class BacklogGauge:
                 queued = await asyncio.to_thread(store.queued_now, self._engine, limit)
             except DATABASE_AWAY as error:
                 logger.warning("backlog_not_counted", error=str(error))
+            except Exception:
+                logger.exception("counting_failed")
             else:
                 if (queued >= limit) != self.is_full:
                     self.is_full = queued >= limit

@@ -1,4 +1,4 @@
-"""Tells the workers that there is work: one hint at a time for each ticket type.
+"""Tells the workers that there is work: one untaken hint at a time for each ticket type.
 
 A hint may be lost, doubled or late; that costs time and nothing else. So sending one may fail,
 is counted, and never holds up the answer to a buyer.

@@ -75,11 +75,12 @@ class ResultReader:
             self._away_until = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
             logger.warning("redis_away", error=str(error))
             return {}
-        return {
-            id_: Decided(*unpack_result(value))
-            for id_, value in zip(ids, values, strict=True)
-            if isinstance(value, bytes)
-        }
+        found = {}
+        for id_, value in zip(ids, values, strict=True):
+            result = unpack_result(value) if isinstance(value, bytes) else None
+            if result is not None:
+                found[id_] = Decided(*result)
+        return found
 
     def _from_postgres(self, ids: Sequence[str]) -> dict[str, Reading]:
         found = store.read(self._engine, ids, position_max_rows=self._position_max_rows)

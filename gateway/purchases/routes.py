@@ -31,12 +31,14 @@ from shared.tokens import Claims, TokenVerifier
 
 PREFIX = "/api/ticket-purchases/"
 PURCHASE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\b")
+PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\b", re.IGNORECASE)
 
 Headers = list[tuple[bytes, bytes]]
 JSON = (b"content-type", b"application/json")
 # A decided purchase never changes: whoever has it need not ask again.
 CACHE_FOR_EVER = (b"cache-control", b"private, max-age=31536000, immutable")
+# A browser's cache may serve several users, one after another.
+VARY = (b"vary", b"Authorization")
 CACHE_BUT_ASK = (b"cache-control", b"private, no-cache")
 
 
@@ -68,7 +70,8 @@ class PurchaseRoutes:
             return
         path: str = scope["path"]
         method: str = scope["method"]
-        purchase_id = path[len(PREFIX) :].removesuffix("/")
+        # RFC 9562: letters of either case are read.
+        purchase_id = path[len(PREFIX) :].removesuffix("/").lower()
         try:
             headers = dict(scope["headers"])
             claims = self._verifier.authenticate(_text(headers.get(b"authorization")))
@@ -122,7 +125,7 @@ class PurchaseRoutes:
         wait_seconds = self._query_wait(scope["query_string"])
         answer = await self._service.look_up(claims.user_id, purchase_id, wait_seconds)
         etag = b'"%08x"' % zlib.crc32(answer.body)
-        extra = [(b"etag", etag), _caching(answer), *_retry_after(answer)]
+        extra = [(b"etag", etag), _caching(answer), VARY, *_retry_after(answer)]
         if _matches(headers.get(b"if-none-match"), etag):
             await _send(send, 304, extra, b"")
         else:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 from sqlalchemy import Engine
@@ -126,7 +127,9 @@ class PurchaseService:
                 return msgspec.structs.replace(answer, replayed=True)
             if decision is not None:
                 await asyncio.wait((decision,), timeout=wait_seconds)
-                return await self.look_up(user_id, request.id)
+                # What was accepted is never answered with a 503: then it is told as accepted.
+                with suppress(Unavailable):
+                    return await self.look_up(user_id, request.id)
         finally:
             if decision is not None:
                 self._waiters.forget(request.id, decision)

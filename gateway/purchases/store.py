@@ -10,8 +10,8 @@ from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 
 from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, Verdict, refusal
-from shared.database import DATABASE_AWAY, statement
-from shared.errors import ServerError, Unavailable
+from shared.database import DATABASE_AWAY, TRY_AGAIN, statement
+from shared.errors import Problem, ServerError, Unavailable
 from shared.logging import get_logger
 from shared.purchases import QUEUED, Purchase, purchase_body
 
@@ -109,6 +109,8 @@ QUEUED_NOW = """
 SELECT count(*) FROM (SELECT FROM ticket_purchases WHERE status = 'queued' LIMIT %(rows)s) counted
 """
 
+# One row of the accept statement's answer.
+Row = tuple[Any, ...]
 # A key that two statements insert at the same moment is seen by the next snapshot at the latest.
 ACCEPT_ATTEMPTS = 3
 
@@ -136,17 +138,17 @@ def accept(
 ) -> list[Verdict]:
     """Store the requests durably and in order, or say of each why not; commits before it returns.
 
-    Raises:
-        Unavailable: the database is away, or it is unknown whether it committed: the same keys
-            will tell.
+    `Unavailable` as a verdict: the database is away, or it is unknown whether it committed. The
+    same key will tell.
     """
     verdicts: dict[str, Verdict] = {}
     undecided = list(requests)
     for _attempt in range(ACCEPT_ATTEMPTS):
-        rows = _insert(engine, undecided, position_max_rows)
         taken: dict[int, int] = {}
-        for request, row in zip(undecided, rows, strict=True):
-            verdict = _verdict(request, row, taken)
+        for request, row in zip(
+            undecided, _insert(engine, undecided, position_max_rows), strict=True
+        ):
+            verdict = row if isinstance(row, Problem) else _verdict(request, row, taken)
             if verdict is not None:
                 verdicts[request.id] = verdict
         undecided = [request for request in undecided if request.id not in verdicts]
@@ -171,30 +173,30 @@ def parameters_of(requests: Sequence[PurchaseRequest], position_max_rows: int) -
 
 def _insert(
     engine: Engine, requests: Sequence[PurchaseRequest], position_max_rows: int
-) -> list[tuple[Any, ...] | None]:
-    parameters = parameters_of(requests, position_max_rows)
-    try:
-        with statement(engine) as cursor:
-            cursor.execute(ACCEPT, parameters)
-            rows = cursor.fetchall()
-    except DATABASE_AWAY as error:
-        logger.warning("accept_unavailable", rows=len(requests), error=str(error))
-        raise Unavailable from error
-    except psycopg2.Error:
-        # Rolled back whole. Whatever is wrong with one request must not fail its neighbours.
-        if len(requests) == 1:
-            logger.exception("request_not_acceptable", purchase=requests[0].id)
-            return [None]
-        return [row for r in requests for row in _insert(engine, [r], position_max_rows)]
-    return list(rows)
+) -> Sequence[Row | Problem]:
+    """Run the statement: a row for each request, or the problem that it met."""
+    for _attempt in range(ACCEPT_ATTEMPTS):
+        try:
+            with statement(engine) as cursor:
+                cursor.execute(ACCEPT, parameters_of(requests, position_max_rows))
+                return cursor.fetchall()
+        except TRY_AGAIN as error:
+            # Rolled back whole, because of others: two retry storms that cross, a changed sale.
+            logger.warning("accept_repeated", rows=len(requests), error=str(error))
+        except DATABASE_AWAY as error:
+            logger.warning("accept_unavailable", rows=len(requests), error=str(error))
+            break
+        except psycopg2.Error:
+            # Rolled back whole. Whatever is wrong with one request must not fail its neighbours.
+            if len(requests) == 1:
+                logger.exception("request_not_acceptable", purchase=requests[0].id)
+                return [ServerError()]
+            return [row for r in requests for row in _insert(engine, [r], position_max_rows)]
+    return [Unavailable() for _ in requests]
 
 
-def _verdict(
-    request: PurchaseRequest, row: tuple[Any, ...] | None, taken: dict[int, int]
-) -> Verdict | None:
+def _verdict(request: PurchaseRequest, row: Row, taken: dict[int, int]) -> Verdict | None:
     """What a row of the statement says; None when another statement holds the key just now."""
-    if row is None:
-        return ServerError()
     code, earlier_id, event_id, price, created_at, queued, max_per_purchase, sales_start, _ = row
     if code is not None:
         return refusal(
@@ -271,7 +273,7 @@ def _heads_of_queues(
     return heads
 
 
-def _found(row: tuple[Any, ...], heads: dict[int, list[int]]) -> Found:
+def _found(row: Row, heads: dict[int, list[int]]) -> Found:
     id_, user_id, seq, ticket_type_id, event_id, quantity, price, status, reason, *times = row
     purchase = purchase_body(
         id=id_,

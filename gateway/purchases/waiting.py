@@ -14,8 +14,10 @@ from shared.logging import get_logger
 from shared.purchases import DECIDED_CHANNEL, DecidedBatch
 from shared.settings import Settings
 
-# While Redis tells of decisions the database is asked this many times less often.
+# While Redis is listened to, so many looks into the database are left out between two.
 RECHECKS_SKIPPED_WHILE_TOLD = 5
+# Between two tries to listen to Redis.
+RECONNECT_SECONDS = 1.0
 # Ids in one look-up: a few milliseconds of an index.
 RECHECK_ROWS = 2_000
 
@@ -89,8 +91,12 @@ class DecisionListener:
                 await self._listen()
             except (redis.RedisError, OSError) as error:
                 logger.warning("redis_not_listened_to", error=str(error))
-            self._is_told = False
-            await asyncio.sleep(self._settings.wait_recheck_seconds)
+            except Exception:
+                # Whatever it is, those who wait must go on being woken.
+                logger.exception("listening_failed")
+            finally:
+                self._is_told = False
+            await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _listen(self) -> None:
         client = redis.asyncio.Redis.from_url(
@@ -122,6 +128,8 @@ class DecisionListener:
                 await self._recheck()
             except DATABASE_AWAY as error:
                 logger.warning("waiters_not_rechecked", error=str(error))
+            except Exception:
+                logger.exception("rechecking_failed")
 
     async def _recheck(self) -> None:
         waiting = self._waiters.ids()

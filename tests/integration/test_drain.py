@@ -1,8 +1,10 @@
 """Deciding: the queued rows of a ticket type get their outcomes, in order, under the lock."""
 
+import time
 from decimal import Decimal
 
 import msgspec
+import pytest
 import redis
 from sqlalchemy import Engine
 
@@ -99,6 +101,18 @@ def test_leaves_at_once_when_another_holds_the_lock(engine: Engine, settings: Se
     assert drain(engine, ticket_type, settings, ignore).decided == 1
 
 
+def test_whoever_was_turned_away_comes_back_once(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An owner who changes the capacity holds the lock for a moment, and decides nothing."""
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 100)
+    queue(engine, [request(user, ticket_type)])
+    with engine.connect() as owner:
+        owner.exec_driver_sql("SELECT * FROM ticket_inventory FOR NO KEY UPDATE")
+        monkeypatch.setattr(time, "sleep", lambda _seconds: owner.rollback())
+        assert drain(engine, ticket_type, settings, ignore).decided == 1
+
+
 def test_price_changes_do_not_reach_what_was_accepted(engine: Engine, settings: Settings) -> None:
     user, ticket_type = add_user(engine), add_ticket_type(engine, 100, price=Decimal("10.00"))
     queue(engine, [request(user, ticket_type, 3)])
@@ -116,7 +130,9 @@ def test_results_reach_redis_and_name_their_owner(
     drain(engine, ticket_type, settings, ResultPublisher(settings))
     value = redis_client.get(RESULT_KEY_PREFIX + id_)
     assert isinstance(value, bytes)
-    owner, body = unpack_result(value)
+    result = unpack_result(value)
+    assert result is not None
+    owner, body = result
     assert owner == user
     assert msgspec.json.decode(body, type=Purchase).status == "confirmed"
 

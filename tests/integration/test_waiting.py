@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
+import redis
 from sqlalchemy import Engine
 
 from gateway.purchases.accept import PurchaseInput
@@ -13,6 +14,7 @@ from gateway.purchases.service import Answer, PurchaseService
 from purchase_worker.drain import drain
 from purchase_worker.results import ResultPublisher
 from shared.errors import NotFound, Unavailable
+from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX
 from shared.settings import Settings
 from tests.factories import add_ticket_type, add_user, queue, request
 
@@ -164,5 +166,66 @@ def test_a_full_backlog_is_refused_at_the_door(
         async with serving(small, engine) as service:
             with pytest.raises(Unavailable):
                 await buy_until_refused(service)
+
+    run(story())
+
+
+def test_a_message_that_nobody_can_read_ends_no_listening(
+    engine: Engine,
+    settings: Settings,
+    buyer: int,
+    queued: tuple[int, str],
+    redis_client: redis.Redis,
+) -> None:
+    only_told = settings.model_copy(update={"wait_recheck_seconds": 1_000.0})
+
+    def listeners() -> int:
+        return int(redis_client.pubsub_numsub(DECIDED_CHANNEL)[0][1])
+
+    async def story() -> None:
+        async with serving(only_told, engine) as service:
+            await until(lambda: listeners() == 1)
+            redis_client.publish(DECIDED_CHANNEL, b"\xc1 is no message")
+            await until(lambda: listeners() == 0)
+            await until(lambda: listeners() == 1)
+            waiting = asyncio.create_task(service.look_up(buyer, queued[1], LIMIT_SECONDS))
+            await until(lambda: service.waiting == 1)
+            await asyncio.to_thread(drain, engine, queued[0], settings, ResultPublisher(settings))
+            assert status(await waiting) == "confirmed"
+
+    run(story())
+
+
+def test_a_result_that_nobody_can_read_is_read_from_the_rows(
+    engine: Engine,
+    settings: Settings,
+    buyer: int,
+    queued: tuple[int, str],
+    redis_client: redis.Redis,
+) -> None:
+    redis_client.set(RESULT_KEY_PREFIX + queued[1], b"x")
+
+    async def story() -> None:
+        async with serving(settings, engine) as service:
+            assert status(await service.look_up(buyer, queued[1])) == "queued"
+
+    run(story())
+
+
+def test_what_was_accepted_is_told_so_even_when_its_outcome_cannot_be_read(
+    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+) -> None:
+    unreadable = settings.model_copy(update={"status_pending_max_rows": 0})
+
+    async def story() -> None:
+        async with serving(unreadable, engine) as service:
+            answer = await service.buy(
+                buyer,
+                PurchaseInput(queued[0], 1),
+                idempotency_key=None,
+                request_id="",
+                wait_seconds=1,
+            )
+            assert status(answer) == "queued"
 
     run(story())
