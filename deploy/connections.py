@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg2
 import redis
 from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -22,10 +23,11 @@ def database(settings: Settings) -> Iterator[Engine]:
     engine = open_engine(settings, "operator", pool_size=2)
     try:
         yield engine
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, psycopg2.Error) as error:
         reason = str(error.orig if isinstance(error, DBAPIError) else error).strip()
+        sentence = next(iter(reason.splitlines()), "no reason was given")
         raise ConfigurationError(
-            f"The database {where(settings.database_url)} failed: {reason.splitlines()[0]}"
+            f"The database {where(settings.database_url)} failed: {sentence}"
         ) from error
     finally:
         engine.dispose()

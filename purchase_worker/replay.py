@@ -3,10 +3,13 @@
 The rows say of themselves how each decision was made: its number, what was left after it, and,
 for each batch, which transactions it could see. So the replay needs no trust in the code that
 decided: it holds the rows against the rule, against plain arithmetic, and against one another.
+What that proves, and what it cannot, stands in docs/decisions/0002-proof-of-the-order.md.
 """
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -20,14 +23,16 @@ OUTCOMES: Final = "outcomes"
 USER_LIMITS: Final = "user_limits"
 FIRST_COME: Final = "first_come"
 QUEUE: Final = "queue"
+GUARDS: Final = "guards"
 
 DESCRIPTIONS: Final = {
     INVENTORY: "sold + left = issued, and never less than nothing left, after every decision",
-    NUMBERING: "decisions are numbered 1, 2, 3 ... without a gap, each in one recorded batch",
+    NUMBERING: "whatever is not queued has its number: 1, 2, 3 ... with no gap, each in one batch",
     OUTCOMES: "each outcome, and what it says was left, is what the rule gives",
     USER_LIMITS: "nobody holds more than the limit that was accepted with the request",
     FIRST_COME: "nobody was decided before an earlier request that could be seen",
     QUEUE: "nothing has been queued for too long",
+    GUARDS: "the database's own guards of these rows are in place and enabled",
 }
 
 
@@ -86,6 +91,13 @@ class Snapshot(msgspec.Struct, frozen=True):
         """Whether a transaction that has committed by now was visible."""
         return xid < self.xmin or (xid < self.xmax and xid not in self.in_progress)
 
+    def sees_all_of(self, earlier: "Snapshot") -> bool:
+        """Whether it saw every transaction that an earlier one saw.
+
+        Both must be of one cluster: in a younger one, transaction ids begin low again.
+        """
+        return earlier.xmax <= self.xmax and not any(map(earlier.sees, self.in_progress))
+
 
 class BatchRecord(msgspec.Struct, frozen=True):
     first_number: int
@@ -94,8 +106,10 @@ class BatchRecord(msgspec.Struct, frozen=True):
 
 
 class Violation(msgspec.Struct, frozen=True):
+    """A broken promise. `ticket_type` None: it concerns them all."""
+
     invariant: str
-    ticket_type: int
+    ticket_type: int | None
     detail: str
 
 
@@ -119,7 +133,7 @@ class Replay:
         self.violations: list[Violation] = []
         self._ticket_type_id = ticket_type_id
         self._counter = counter
-        self._changes = list(changes)
+        self._changes = deque(changes)
         self._batches = batches
         self._batch_firsts = [batch.first_number for batch in batches]
         self._batch_max_seq = [0] * len(batches)
@@ -128,6 +142,8 @@ class Replay:
         self._issued = 0
         self._sold = 0
         self._held: dict[int, int] = {}
+        self._check_changes()
+        self._check_batches()
 
     def feed(self, rows: Iterable[Row]) -> None:
         for row in rows:
@@ -140,6 +156,45 @@ class Replay:
     def finish(self, queued: Iterable[QueuedRow], queued_max_seconds: float) -> None:
         """Check the totals and what is still queued."""
         self._issue_until(None)
+        self._check_totals()
+        for row in queued:
+            self._check_passed_over(row.id, row.seq, row.accepted_xid, len(self._batches))
+            if row.queued_seconds > queued_max_seconds:
+                self._violation(QUEUE, f"{row.id} is queued for {row.queued_seconds:.0f} s")
+
+    def _check_changes(self) -> None:
+        """Changes are made under the counter's lock, so they stand in the order of decisions."""
+        after = 0
+        for nth, change in enumerate(self._changes):
+            last_possible = self._counter.decisions if nth else 0
+            if not after <= change.after_decision <= last_possible:
+                self._violation(
+                    INVENTORY,
+                    f"a change of {change.change:+} after decision {change.after_decision}"
+                    f" stands where only {after} to {last_possible} is possible",
+                )
+            after = max(after, change.after_decision)
+
+    def _check_batches(self) -> None:
+        """Each batch begins where the one before it ended, and sees at least what that one saw."""
+        expected = 1
+        for batch in self._batches:
+            if batch.first_number != expected or batch.last_number < batch.first_number:
+                self._violation(
+                    NUMBERING,
+                    f"a batch is recorded for {batch.first_number} to {batch.last_number}"
+                    f" where {expected} comes next",
+                )
+            expected = batch.last_number + 1
+        for earlier, later in pairwise(self._batches):
+            if not later.seen.sees_all_of(earlier.seen):
+                self._violation(
+                    FIRST_COME,
+                    f"the batch that began with {later.first_number} did not see all that the"
+                    f" batch before it saw",
+                )
+
+    def _check_totals(self) -> None:
         counter = self._counter
         for name, stored, replayed in (
             ("issued", counter.issued, self._issued),
@@ -154,10 +209,6 @@ class Replay:
         if self._batches and self._batches[-1].last_number != self._number:
             last = self._batches[-1].last_number
             self._violation(NUMBERING, f"batches go up to {last}, decisions to {self._number}")
-        for row in queued:
-            self._check_passed_over(row.id, row.seq, row.accepted_xid, len(self._batches))
-            if row.queued_seconds > queued_max_seconds:
-                self._violation(QUEUE, f"{row.id} is queued for {row.queued_seconds:.0f} s")
 
     def _check_numbering(self, row: Row) -> None:
         if row.decision_number != self._number + 1:
@@ -168,14 +219,16 @@ class Replay:
 
     def _issue_until(self, decision: int | None) -> None:
         while self._changes and (decision is None or self._changes[0].after_decision <= decision):
-            self._issued += self._changes.pop(0).change
+            self._issued += self._changes.popleft().change
             if self._issued < self._sold:
                 self._violation(INVENTORY, f"withdrawn to {self._issued} with {self._sold} sold")
 
     def _check_outcome(self, row: Row) -> None:
         before = Inventory(self._issued - self._sold, row.decision_number - 1)
         request = Request(row.id, row.user_id, row.quantity, row.user_limit)
-        (expected,) = decide(before, self._held, [request]).decisions
+        # Of this user alone: the rule copies what it is given, and the buyers may be many.
+        held = {row.user_id: self._held.get(row.user_id, 0)}
+        (expected,) = decide(before, held, [request]).decisions
         status = CONFIRMED if expected.reason is None else REJECTED
         if (row.status, row.reason) != (status, expected.reason):
             self._violation(
@@ -208,6 +261,13 @@ class Replay:
         if nth < 0 or row.decision_number > self._batches[nth].last_number:
             self._violation(NUMBERING, f"{row.id} ({row.decision_number}) is in no recorded batch")
             return
+        batch = self._batches[nth]
+        if not batch.seen.sees(row.accepted_xid):
+            self._violation(
+                FIRST_COME,
+                f"{row.id} could not be seen by its own batch, which began with"
+                f" {batch.first_number}",
+            )
         if row.seq < self._batch_max_seq[nth]:
             self._violation(FIRST_COME, f"{row.id} came earlier than one decided before it")
         elif row.seq < self._max_seq:
@@ -218,7 +278,8 @@ class Replay:
     def _check_passed_over(self, id_: str, seq: int, accepted_xid: int, before: int) -> None:
         """A later request went first: right only if this one was not committed by then.
 
-        What one batch saw every later one saw too, so the latest batch that passed it over tells.
+        What one batch saw every later one saw too (`_check_batches`), so the latest batch that
+        passed it over tells for all.
         """
         if seq > self._max_seq:
             return

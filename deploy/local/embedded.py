@@ -51,7 +51,7 @@ def free_port() -> int:
     """
     # Below 32,768: the kernel lends the ports above to outgoing connections, even to a client that
     # is just trying to reach the server which is to come back on that very port.
-    for port in random.sample(range(20_000, 32_000), k=100):
+    for port in random.SystemRandom().sample(range(20_000, 32_000), k=100):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.purchases import store
-from gateway.purchases.accept import Accepted, Replayed
+from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed
 from shared.database import open_engine
 from shared.errors import (
     IdempotencyKeyReused,
@@ -27,13 +27,13 @@ from tests.factories import (
     accept,
     add_ticket_type,
     add_user,
-    add_users,
     outcomes,
     request,
     rows,
     run,
     scalar,
 )
+from tests.waiting import eventually
 
 
 def test_accepts_a_batch_in_its_order(engine: Engine) -> None:
@@ -168,19 +168,27 @@ def test_what_was_accepted_stays_so_when_a_later_step_fails(
     assert [type(v) for v in verdicts] == [Accepted, Accepted, Unavailable]
 
 
-def test_two_retry_storms_that_cross_are_both_answered(engine: Engine) -> None:
-    users, ticket_type = add_users(engine, 60), add_ticket_type(engine, 5)
+def test_two_batches_that_lock_each_other_out_are_both_answered(engine: Engine) -> None:
+    """Retry storms cross: each has a key that the other wants. One is rolled back and repeated."""
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
 
-    def storm(turn: int) -> list[object]:
-        order = users if turn % 2 else users[::-1]
-        return list(
-            accept(engine, [request(user, ticket_type, 1, f"{turn // 2}") for user in order])
-        )
+    def buy(key: str) -> PurchaseRequest:
+        return request(user, ticket_type, 1, key)
 
-    with ThreadPoolExecutor(2) as pool:
-        answers = [verdict for verdicts in pool.map(storm, range(20)) for verdict in verdicts]
-    assert {type(answer) for answer in answers} == {Accepted, Replayed}
-    assert len(outcomes(engine, ticket_type)) == 10 * len(users)
+    def somebody_waits() -> None:
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        assert scalar(engine, waiting) == 1
+
+    with engine.connect() as connection, ThreadPoolExecutor(1) as pool:
+        cursor = connection.connection.cursor()
+        cursor.execute(store.ACCEPT, store.parameters_of([buy("a")], 1_000))
+        crossing = pool.submit(accept, engine, [buy("b"), buy("a")])
+        eventually(somebody_waits)
+        # The other waited first, so it is the other that the database rolls back.
+        cursor.execute(store.ACCEPT, store.parameters_of([buy("b")], 1_000))
+        connection.connection.commit()
+        assert [type(verdict) for verdict in crossing.result()] == [Replayed, Replayed]
+    assert len(outcomes(engine, ticket_type)) == 2
 
 
 def test_a_database_that_only_reads_means_not_accepted(engine: Engine, settings: Settings) -> None:
