@@ -6,9 +6,11 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
+from types import FrameType
 from typing import Any
 
 import click
@@ -30,15 +32,30 @@ from purchase_worker.audit import audit as audit_rows
 from shared import migrate as schema
 from shared.errors import ConfigurationError
 
+Handler = Callable[[int, FrameType | None], object]
+# Ctrl-C, a service manager, and a terminal that closed.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What a shell reports of a program that Ctrl-C ended: 128 and the signal's number.
+INTERRUPTED = 130
+# 1 is a violation; a script must be able to tell that from an audit that never happened.
+AUDIT_NOT_RUN = 2
+PICTURE_FORMATS = (".png", ".svg", ".pdf")
+
 
 class OneSentenceErrors(click.Group):
-    """Tells an operator's mistake in one sentence, exit code 1, without a traceback."""
+    """Tells an operator's mistake in one sentence, exit code 1, without a traceback.
+
+    An interruption is told so too, with exit code 130.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except ConfigurationError as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            _say("Interrupted.", err=True)
+            sys.exit(INTERRUPTED)
 
 
 @click.group(cls=OneSentenceErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,18 +76,18 @@ def main() -> None:
 def up(detach: bool, host: str, port: int, gateways: int, workers: int) -> None:
     """Start all of it; Ctrl-C stops it."""
     home, wish = find_home(), local_up.Wish(host, port, gateways, workers)
-    stop_requested = _listen_for_stop()
     _say(f"Starting Eventify, with its data in {home.path}:")
-    began = time.monotonic()
-    system = local_up.start(home, wish, _say, stop_requested)
-    _say(f"Ready in {time.monotonic() - began:.1f} s.\n\n{_what_to_try(system, detach)}")
-    if detach:
-        return
-    local_up.follow(system, _say, stop_requested)
-    exit_code = system.process.poll()
-    if exit_code is None:
-        _say("\nStopping ...")
-    local_up.stop(system)
+    with _stop_noted() as stop_requested:
+        began = time.monotonic()
+        system = local_up.start(home, wish, _say, stop_requested)
+        _say(f"Ready in {time.monotonic() - began:.1f} s.\n\n{_what_to_try(system, detach)}")
+        if detach:
+            return
+        local_up.follow(system, _say, stop_requested)
+        exit_code = system.process.poll()
+        if exit_code is None:
+            _say("\nStopping ...")
+        local_up.stop(system)
     if exit_code:
         raise ConfigurationError("The supervisor was killed; everything else was stopped.")
     _say("Eventify is stopped.")
@@ -133,10 +150,17 @@ def token(name: str, count: int | None) -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def audit(as_json: bool) -> None:
-    """Replay every decision from the rows; exit code 1 on any violation."""
-    settings = settings_of_running_system(find_home())
-    with connections.database(settings) as engine:
-        report = audit_rows(engine, settings)
+    """Replay every decision from the rows.
+
+    Exit code 1 on any violation, 2 if the audit could not be run.
+    """
+    try:
+        settings = settings_of_running_system(find_home())
+        with connections.database(settings) as engine:
+            report = audit_rows(engine, settings)
+    except ConfigurationError as error:
+        _say(f"Error: The audit could not be run: {error}", err=True)
+        sys.exit(AUDIT_NOT_RUN)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
     else:
@@ -166,6 +190,7 @@ def demo(buyers: int, tickets: int, seconds: float, seed: int, picture: Path) ->
 
     Brings a system up if none runs, and takes it down again at the end.
     """
+    _check_picture(picture)
     # Drawing takes most of a second to import, which no other command should wait for.
     from deploy.demo.run import Plan, run_demo  # noqa: PLC0415
 
@@ -187,26 +212,75 @@ def _running_system(home: Home) -> Iterator[str]:
         return
     _say("Nothing is running, so Eventify is brought up for this demo:")
     wish = local_up.Wish("127.0.0.1", free_port(), gateways=1, workers=1)
-    system = local_up.start(home, wish, _say, _listen_for_stop())
-    try:
-        yield system.state.gateway_url
-    finally:
-        local_up.stop(system)
-        _say("Eventify is stopped.")
+    # Starting and stopping are not torn apart by a signal; what runs in between is.
+    with _stop_noted() as stop_requested:
+        system = local_up.start(home, wish, _say, stop_requested)
+        try:
+            with _stop_interrupts():
+                if stop_requested():
+                    raise KeyboardInterrupt
+                yield system.state.gateway_url
+        finally:
+            local_up.stop(system)
+            _say("Eventify is stopped.")
 
 
-def _listen_for_stop() -> Callable[[], bool]:
-    """Whether somebody asked to stop: Ctrl-C, a service manager, or a terminal that closed."""
+@contextmanager
+def _stop_noted() -> Iterator[Callable[[], bool]]:
+    """Within, a request to stop is only noted; gives whether there was one."""
     received: list[int] = []
-    for stop_signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(stop_signal, lambda number, _frame: received.append(number))
-    return lambda: bool(received)
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+
+    with _signal_handlers(dict.fromkeys(STOP_SIGNALS, note)):
+        yield lambda: bool(received)
 
 
-def _say(line: str) -> None:
+@contextmanager
+def _stop_interrupts() -> Iterator[None]:
+    """Within, a request to stop raises KeyboardInterrupt, whichever signal it came by."""
+
+    def as_ctrl_c(_number: int, _frame: FrameType | None) -> None:
+        # asyncio knows how to end its tasks at this one; an exception would hit any of them.
+        signal.raise_signal(signal.SIGINT)
+
+    handlers: dict[signal.Signals, Handler] = dict.fromkeys(STOP_SIGNALS, as_ctrl_c)
+    with _signal_handlers(handlers | {signal.SIGINT: signal.default_int_handler}):
+        yield
+
+
+@contextmanager
+def _signal_handlers(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
+
+
+def _check_picture(picture: Path) -> None:
+    """Fail before a sale is held that could then not be drawn.
+
+    Raises:
+        ConfigurationError: the folder does not exist or cannot be written, or no such picture can.
+    """
+    if picture.suffix.lower() not in PICTURE_FORMATS:
+        raise ConfigurationError(
+            f"Cannot draw {picture}: its name must end in {', '.join(PICTURE_FORMATS)}."
+        )
+    try:
+        with TemporaryFile(dir=picture.parent):
+            pass
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write {picture}: {error.strerror}.") from error
+
+
+def _say(line: str, *, err: bool = False) -> None:
     # A terminal that closed must not keep us from stopping what we started.
     with suppress(OSError):
-        click.echo(line)
+        click.echo(line, err=err)
 
 
 def _what_to_try(system: local_up.System, detached: bool) -> str:

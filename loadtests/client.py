@@ -35,6 +35,10 @@ class _Exchange(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._body = b""
 
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
     def send(self, request: bytes) -> asyncio.Future[Answer]:
         if self._transport is None or self._transport.is_closing():
             raise ConnectionResetError("the connection is closed")
@@ -69,6 +73,8 @@ class _Exchange(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         answer = Answer(self._parser.get_status_code(), self._headers, self._body)
+        if not self._parser.should_keep_alive():
+            self.close()
         self._begin()
         if self.answer is not None and not self.answer.done():
             self.answer.set_result(answer)
@@ -93,7 +99,7 @@ class Connection:
         body: bytes = b"",
         timeout_seconds: float = 60.0,
     ) -> Answer:
-        """Send one request and wait for its answer.
+        """Send one request and wait for its answer. Only one may be under way.
 
         Raises:
             OSError: no connection, or it was lost before the answer.
@@ -105,13 +111,14 @@ class Connection:
         request = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
         try:
             async with asyncio.timeout(timeout_seconds):
-                if self._exchange is None:
+                if self._exchange is None or not self._exchange.is_open:
                     loop = asyncio.get_running_loop()
                     _transport, self._exchange = await loop.create_connection(
                         _Exchange, self._host, self._port
                     )
                 return await self._exchange.send(request)
-        except OSError:  # a TimeoutError is one too
+        except BaseException:
+            # Also when cancelled: the answer may still come, and would be taken for the next one's.
             self.close()
             raise
 

@@ -1,15 +1,19 @@
 """RSA key files: one folder, `<kid>.pem` to sign and `<kid>.pub.pem` to verify.
 
-Rotation is by overlap: the newest key signs, every key in the folder verifies.
+Rotation is by overlap: every key in the folder verifies, and of those that all verifiers have seen
+the newest signs. A key whose files were taken away does neither.
 """
 
 import base64
 import os
 import secrets
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import (
     RSAPrivateKey,
@@ -22,6 +26,14 @@ from shared.errors import ConfigurationError
 # NIST SP 800-57 part 1: 2048 bits are good until 2030, and verify in 61 us (DESIGN).
 RSA_BITS = 2048
 PUBLIC_SUFFIX = ".pub.pem"
+# Services look into the folder this often; reading two public keys takes 0.07 ms.
+KEYS_RELOAD_SECONDS = 5.0
+# Verifiers elsewhere may keep our JWK Set this long.
+JWKS_MAX_AGE_SECONDS = 300
+# The last set without a new key is handed out when a gateway has not looked yet, and is then kept.
+SIGNS_AFTER_SECONDS = KEYS_RELOAD_SECONDS + JWKS_MAX_AGE_SECONDS
+
+logger = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +50,7 @@ def ensure_signing_key(keys_dir: Path) -> None:
     """
     try:
         keys_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
-        if not any(_private_files(keys_dir)):
+        if not _private_files(keys_dir):
             add_signing_key(keys_dir)
     except OSError as error:
         raise ConfigurationError(
@@ -47,8 +59,8 @@ def ensure_signing_key(keys_dir: Path) -> None:
 
 
 def add_signing_key(keys_dir: Path) -> str:
-    """Add a key, which signs from now on, and return its id."""
-    # Names sort by age: the newest signs.
+    """Add a key and return its id. It verifies at once, and signs after `SIGNS_AFTER_SECONDS`."""
+    # Names sort by age: the newest that may sign does.
     kid = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
     private_key = generate_private_key(public_exponent=65537, key_size=RSA_BITS)
     # The public half first: no service may ever meet a token whose key it cannot find.
@@ -71,29 +83,37 @@ def add_signing_key(keys_dir: Path) -> str:
     return kid
 
 
-def load_signing_key(keys_dir: Path) -> SigningKey:
-    """The newest private key.
+def load_signing_key(keys_dir: Path, known: SigningKey | None = None) -> SigningKey:
+    """The key that signs now.
+
+    Args:
+        keys_dir: the folder of keys.
+        known: a key read before; it is given back if it still signs, for reading one takes 50 ms.
 
     Raises:
         ConfigurationError: there is none, or it cannot be read.
     """
     try:
-        newest = max(_private_files(keys_dir), default=None)
-        if newest is None:
-            raise ConfigurationError(f"There is no signing key in {keys_dir}.")
-        key = serialization.load_pem_private_key(newest.read_bytes(), password=None)
-    except (OSError, ValueError) as error:
+        file = _signing_file(keys_dir)
+        if known is not None and known.kid == file.stem:
+            return known
+        key = serialization.load_pem_private_key(file.read_bytes(), password=None)
+    except (OSError, TypeError, ValueError, UnsupportedAlgorithm) as error:
         raise ConfigurationError(f"Cannot read a signing key in {keys_dir}: {error}.") from error
     if not isinstance(key, RSAPrivateKey):
-        raise ConfigurationError(f"The signing key {newest.name} is not an RSA key.")
-    return SigningKey(newest.stem, key)
+        raise ConfigurationError(f"The signing key {file.name} is not an RSA key.")
+    return SigningKey(file.stem, key)
 
 
 def load_public_keys(keys_dir: Path) -> dict[str, RSAPublicKey]:
-    """Every public key, by its id."""
+    """Every public key, by its id. A file that cannot be read does not keep the others from use."""
     keys = {}
     for file in sorted(keys_dir.glob(f"*{PUBLIC_SUFFIX}")):
-        key = serialization.load_pem_public_key(file.read_bytes())
+        try:
+            key = serialization.load_pem_public_key(file.read_bytes())
+        except (OSError, ValueError, UnsupportedAlgorithm) as error:
+            logger.warning("public_key_not_read", file=file.name, error=str(error))
+            continue
         if isinstance(key, RSAPublicKey):
             keys[file.name.removesuffix(PUBLIC_SUFFIX)] = key
     return keys
@@ -116,8 +136,32 @@ def json_web_key_set(public_keys: dict[str, RSAPublicKey]) -> dict[str, list[dic
     }
 
 
+def _signing_file(keys_dir: Path) -> Path:
+    """The newest private key that every verifier has seen; the oldest if all are too new.
+
+    The age is the public file's: unlike the time in a key's name, it counts from the moment when
+    the key was put here, also if it was made elsewhere. Where all files are new, as in a container
+    that has just been given them, an older key signs for a while, and nobody is harmed.
+    """
+    files = _private_files(keys_dir)
+    if not files:
+        raise ConfigurationError(f"There is no signing key with its public half in {keys_dir}.")
+    seen_by_all_since = time.time() - SIGNS_AFTER_SECONDS
+    old_enough = [f for f in files if _public_half(f).stat().st_mtime <= seen_by_all_since]
+    return max(old_enough, default=files[0])
+
+
 def _private_files(keys_dir: Path) -> list[Path]:
-    return [file for file in keys_dir.glob("*.pem") if not file.name.endswith(PUBLIC_SUFFIX)]
+    """The oldest first. One without its public half is none: nobody could verify what it signs."""
+    return sorted(
+        file
+        for file in keys_dir.glob("*.pem")
+        if not file.name.endswith(PUBLIC_SUFFIX) and _public_half(file).exists()
+    )
+
+
+def _public_half(private_file: Path) -> Path:
+    return private_file.with_name(f"{private_file.stem}{PUBLIC_SUFFIX}")
 
 
 def _write_atomically(path: Path, content: bytes, *, mode: int) -> None:

@@ -4,6 +4,7 @@ import binascii
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
@@ -17,15 +18,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from uuid_utils.compat import uuid7
 
 from shared.errors import NotAuthenticated, NotFound
-from shared.keys import SigningKey, load_public_keys
+from shared.keys import KEYS_RELOAD_SECONDS, SigningKey, load_public_keys
 from shared.row_ids import row_id
 from shared.settings import Settings
 
 # Fixed by us, never taken from a token's own header (RFC 8725, 3.1).
 ALGORITHM = "RS256"
 TokenType = Literal["access", "refresh"]
-# Unknown key ids make the folder be read again, yet not more often than this.
-KEYS_RELOAD_SECONDS = 5.0
 # Headers remembered: one for each key is enough, and strangers' spellings must not fill the memory.
 KNOWN_HEADERS = 64
 # Clocks of several hosts differ; a token from this far in the future is still believed.
@@ -101,24 +100,34 @@ def mint(
     return jwt.encode(claims, key.private_key, algorithm=ALGORITHM, headers={"kid": key.kid})
 
 
+class _Trusted:
+    """One set of public keys, and what was learnt with it; another set begins with nothing learnt.
+
+    A thread that still checks with the former set leaves its result where nobody looks any more.
+    """
+
+    __slots__ = ("checked", "key_by_header", "keys")
+
+    def __init__(self, keys: Mapping[str, RSAPublicKey]) -> None:
+        self.keys = keys
+        self.key_by_header: dict[str, RSAPublicKey] = {}
+        self.checked: OrderedDict[str, Claims] = OrderedDict()
+
+
 class TokenVerifier:
-    """Checks tokens, and remembers the access tokens that it has checked until they expire."""
+    """Checks tokens, and remembers the access tokens that it has checked until they expire.
+
+    It may be used by several threads at once.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._keys: Mapping[str, RSAPublicKey] = {}
-        self._keys_loaded_at = float("-inf")
-        self._key_by_header: dict[str, RSAPublicKey] = {}
-        self._checked: OrderedDict[str, Claims] = OrderedDict()
+        self._trusted = _Trusted({})
+        self._keys_read_at = float("-inf")
 
     def public_keys(self) -> Mapping[str, RSAPublicKey]:
-        """The keys that verify, read again every few seconds at the most."""
-        now = time.monotonic()
-        if now - self._keys_loaded_at >= KEYS_RELOAD_SECONDS:
-            self._keys = load_public_keys(self._settings.keys_dir)
-            self._key_by_header.clear()
-            self._keys_loaded_at = now
-        return self._keys
+        """The keys that verify, as they were `KEYS_RELOAD_SECONDS` ago or later."""
+        return self._trusted_now().keys
 
     def authenticate(self, authorization: str | None) -> Claims:
         """The claims of an `Authorization: Bearer ...` header.
@@ -131,15 +140,17 @@ class TokenVerifier:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise NotAuthenticated
-        claims = self._checked.get(token)
+        trusted = self._trusted_now()
+        claims = trusted.checked.get(token)
         if claims is not None:
             if claims.expires_at > time.time():
                 return claims
-            del self._checked[token]
-        claims = self.verify(token, "access")
-        self._checked[token] = claims
-        if len(self._checked) > self._settings.token_cache_rows:
-            self._checked.popitem(last=False)
+            trusted.checked.pop(token, None)  # another thread may have been first
+        claims = self._verify(trusted, token, "access")
+        trusted.checked[token] = claims
+        if len(trusted.checked) > self._settings.token_cache_rows:
+            with suppress(KeyError):  # other threads may have emptied it
+                trusted.checked.popitem(last=False)
         return claims
 
     def verify(self, token: str, token_type: TokenType) -> Claims:
@@ -148,20 +159,24 @@ class TokenVerifier:
         Raises:
             NotAuthenticated: its signature, times, issuer, audience or type do not hold.
         """
+        return self._verify(self._trusted_now(), token, token_type)
+
+    def _trusted_now(self) -> _Trusted:
+        now = time.monotonic()
+        if now - self._keys_read_at >= KEYS_RELOAD_SECONDS:
+            keys = load_public_keys(self._settings.keys_dir)
+            if keys != self._trusted.keys:
+                self._trusted = _Trusted(keys)
+            self._keys_read_at = now
+        return self._trusted
+
+    def _verify(self, trusted: _Trusted, token: str, token_type: TokenType) -> Claims:
         if len(token) <= self._settings.token_max_bytes:
             try:
-                return self._claims(self._payload(token), token_type)
+                return self._claims(_payload(trusted, token), token_type)
             except (InvalidSignature, NotFound, ValueError):
                 pass
         raise NotAuthenticated("The token is invalid or has expired.")
-
-    def _payload(self, token: str) -> _Payload:
-        """What is in a token whose signature holds (docs/decisions/0007)."""
-        signed, _, signature = token.rpartition(".")
-        header, _, payload = signed.partition(".")
-        key = self._key_of(header)
-        key.verify(_base64url_decode(signature), signed.encode("ascii"), PADDING, HASH)
-        return _payload_decoder.decode(_base64url_decode(payload))
 
     def _claims(self, payload: _Payload, token_type: TokenType) -> Claims:
         now = time.time()
@@ -176,23 +191,34 @@ class TokenVerifier:
             raise ValueError("a claim does not hold")
         return Claims(row_id(payload.sub), UUID(payload.jti), payload.exp)
 
-    def _key_of(self, header: str) -> RSAPublicKey:
-        """The key that a token's header names; it may name a key, and nothing else of the check.
 
-        All tokens of one key begin with the same header, so it is read once for all of them.
-        """
-        key = self._key_by_header.get(header)
-        if key is None:
-            key = self._find_key(_header_decoder.decode(_base64url_decode(header)))
-            if len(self._key_by_header) < KNOWN_HEADERS:
-                self._key_by_header[header] = key
-        return key
+def _payload(trusted: _Trusted, token: str) -> _Payload:
+    """What is in a token whose signature holds (docs/decisions/0007)."""
+    signed, _, signature = token.rpartition(".")
+    header, _, payload = signed.partition(".")
+    key = _key_of(trusted, header)
+    key.verify(_base64url_decode(signature), signed.encode("ascii"), PADDING, HASH)
+    return _payload_decoder.decode(_base64url_decode(payload))
 
-    def _find_key(self, header: _Header) -> RSAPublicKey:
-        key = self._keys.get(header.kid) or self.public_keys().get(header.kid)
-        if key is None or header.alg != ALGORITHM or header.crit is not None:
-            raise ValueError("not a header of ours")
-        return key
+
+def _key_of(trusted: _Trusted, header: str) -> RSAPublicKey:
+    """The key that a token's header names; it may name a key, and nothing else of the check.
+
+    All tokens of one key begin with the same header, so it is read once for all of them.
+    """
+    key = trusted.key_by_header.get(header)
+    if key is None:
+        key = _find_key(trusted, _header_decoder.decode(_base64url_decode(header)))
+        if len(trusted.key_by_header) < KNOWN_HEADERS:
+            trusted.key_by_header[header] = key
+    return key
+
+
+def _find_key(trusted: _Trusted, header: _Header) -> RSAPublicKey:
+    key = trusted.keys.get(header.kid)
+    if key is None or header.alg != ALGORITHM or header.crit is not None:
+        raise ValueError("not a header of ours")
+    return key
 
 
 def _base64url_decode(segment: str) -> bytes:

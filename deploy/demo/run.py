@@ -135,8 +135,10 @@ def _hold(
     sale = Sale(tickets=plan.tickets, buyers=plan.buyers, bought=[], samples=[])
     watcher = Watcher(engine, ticket_type_id, sale)
     with _drawn(sale, console):
-        rush(base_url, ticket_type_id, buyers, sale, opens=watcher.start)
-        watcher.stop()
+        try:
+            rush(base_url, ticket_type_id, buyers, sale, opens=watcher.start)
+        finally:
+            watcher.stop()  # also when interrupted: the database may be stopped next
     return sale
 
 

@@ -31,7 +31,9 @@ class Watcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take a last look, and end."""
+        """Take a last look, and end; nothing where it was never started."""
+        if self._thread.ident is None:
+            return
         self._stopped.set()
         self._thread.join()
         self._look()

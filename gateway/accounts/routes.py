@@ -19,11 +19,8 @@ from gateway.accounts.schemas import (
 )
 from gateway.accounts.store import Account
 from gateway.refusals import refusals
-from shared.keys import json_web_key_set
+from shared.keys import JWKS_MAX_AGE_SECONDS, json_web_key_set
 from shared.tokens import Claims, TokenVerifier
-
-# Verifiers elsewhere may keep the keys this long; a new key must not sign before that is over.
-JWKS_MAX_AGE_SECONDS = 300
 
 router = APIRouter(tags=["Accounts and tokens"])
 # Only documents the scheme: the check itself is `signed_in`, the same as every service's.
@@ -119,7 +116,10 @@ async def blacklist(body: Refresh, accounts: AllAccounts) -> Nothing:
 
 @router.get("/.well-known/jwks.json", summary="Public keys")
 async def jwks(verifier: Verifier, response: Response) -> JsonWebKeySet:
-    """The keys that verify tokens, as a JWK Set. Rotation is by overlap."""
+    """The keys that verify tokens, as a JWK Set. Rotation is by overlap.
+
+    A new key stands here for as long as an answer may be kept, before it signs.
+    """
     response.headers["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE_SECONDS}"
     return JsonWebKeySet.model_validate(json_web_key_set(dict(verifier.public_keys())))
 

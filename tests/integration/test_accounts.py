@@ -15,7 +15,7 @@ from argon2 import PasswordHasher
 from psycopg2.extensions import connection
 
 from deploy.local.embedded import free_port
-from shared.keys import SigningKey
+from shared.keys import SigningKey, add_signing_key
 from shared.settings import Settings
 from shared.tokens import mint
 from tests.conftest import TEMPLATE_DATABASE, run_admin, with_database
@@ -449,6 +449,45 @@ def test_anyone_can_check_a_token_with_the_public_keys(
         pair["access"], key, algorithms=["RS256"], audience="eventify", issuer="eventify"
     )
     assert claims["typ"] == "access"
+
+
+def test_a_new_key_is_shown_before_it_signs_and_a_removed_one_is_out_at_once(
+    gateway_settings: Settings, username: str, tmp_path: Path
+) -> None:
+    old, new = add_signing_key(tmp_path), add_signing_key(tmp_path)
+    rotating = gateway_settings.model_copy(
+        update={"keys_dir": tmp_path, "gateway_port": free_port()}
+    )
+    url = f"http://127.0.0.1:{rotating.gateway_port}"
+    with (
+        running_service("gateway", rotating, f"{url}/readyz"),
+        httpx.Client(base_url=url, timeout=10) as client,
+    ):
+        shown = client.get("/.well-known/jwks.json").json()["keys"]
+        assert {key["kid"] for key in shown} == {old, new}
+        headers = {"Authorization": f"Bearer {_access_signed_by(client, username, old)}"}
+        assert client.get("/api/users/me/", headers=headers).status_code == 200
+
+        for file in tmp_path.glob(f"{old}.*"):
+            file.unlink()
+
+        def the_old_key_is_out() -> None:
+            assert client.get("/api/users/me/", headers=headers).status_code == 401
+
+        eventually(the_old_key_is_out)
+        headers = {"Authorization": f"Bearer {_access_signed_by(client, username, new)}"}
+        assert client.get("/api/users/me/", headers=headers).status_code == 200
+
+
+def _access_signed_by(client: httpx.Client, username: str, kid: str) -> str:
+    """A new access token, once that key signs."""
+
+    def signed_in() -> str:
+        access: str = sign_in(client, username).json()["access"]
+        assert jwt.get_unverified_header(access)["kid"] == kid
+        return access
+
+    return eventually(signed_in)
 
 
 # --- the door itself ---

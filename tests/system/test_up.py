@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from deploy.local.leftovers import lives
+from tests.conftest import with_database
 from tests.system.operators import WITH_TWO_GATEWAYS, Operator, gateway_is_ready
 
 
@@ -84,6 +85,25 @@ def test_up_interrupted_while_it_starts_leaves_nothing(operator: Operator) -> No
         assert foreground.wait(timeout=30) == 1
     assert operator.living() == []
     assert operator.status() == {"running": False}
+
+
+def test_a_picture_that_cannot_be_written_is_told_before_the_sale(operator: Operator) -> None:
+    for picture in ("/nowhere/demo.png", "demo.txt"):
+        refused = operator.run("demo", "--picture", picture)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert picture in refused.stderr
+        assert refused.stderr.count("\n") == 1
+
+
+def test_an_audit_that_could_not_be_run_is_not_taken_for_a_violation(
+    operator: Operator, postgres_url: str
+) -> None:
+    without_tables = with_database(postgres_url, "postgres")
+    for database_url in ("", "postgresql://127.0.0.1:1/away", without_tables):
+        told = operator.run("audit", EVENTIFY_DATABASE_URL=database_url)
+        assert (told.returncode, told.stdout) == (2, "")
+        assert told.stderr.startswith("Error: The audit could not be run: ")
+        assert told.stderr.count("\n") == 1
 
 
 def test_up_says_when_its_supervisor_was_killed(operator: Operator) -> None:

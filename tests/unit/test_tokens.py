@@ -1,9 +1,10 @@
-"""Tokens: ours hold, and everything else that calls itself one does not."""
+"""Tokens: ours hold, and everything else that calls itself one does not; keys come and go."""
 
 import base64
 import hashlib
 import hmac
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,15 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from shared.errors import NotAuthenticated
-from shared.keys import SigningKey, add_signing_key, load_public_keys, load_signing_key
+from shared.errors import ConfigurationError, NotAuthenticated
+from shared.keys import (
+    KEYS_RELOAD_SECONDS,
+    SIGNS_AFTER_SECONDS,
+    SigningKey,
+    add_signing_key,
+    load_public_keys,
+    load_signing_key,
+)
 from shared.settings import Settings
 from shared.tokens import TokenVerifier, mint
 
@@ -188,17 +196,145 @@ def test_a_remembered_token_still_expires(
         verifier.authenticate(f"Bearer {token}")
 
 
-def test_a_new_key_is_found_and_the_old_one_still_verifies(tmp_path: Path) -> None:
-    settings = Settings(database_url="postgresql:///unused", keys_dir=tmp_path)
-    add_signing_key(tmp_path)
-    old = load_signing_key(tmp_path)
-    before = TokenVerifier(settings)
-    before.authenticate(f"Bearer {signed(old)}")
-    kid = add_signing_key(tmp_path)
-    new = load_signing_key(tmp_path)
-    assert new.kid == kid
+def test_a_token_that_two_find_expired_at_once_is_refused_to_both(
+    settings: Settings, signing_key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier = TokenVerifier(settings)
+    header = f"Bearer {signed(signing_key)}"
+    verifier.authenticate(header)
+    refused: list[str] = []
+
+    def clock() -> float:
+        # Whoever looks first is overtaken by another, who is through before it goes on.
+        if not refused:
+            refused.append("the other")
+            with pytest.raises(NotAuthenticated):
+                verifier.authenticate(header)
+        return NOW + 601.0
+
+    monkeypatch.setattr(time, "time", clock)
+    with pytest.raises(NotAuthenticated):
+        verifier.authenticate(header)
+    assert refused
+
+
+# --- keys that come and go ---
+
+
+@pytest.fixture
+def rotation(tmp_path: Path) -> Settings:
+    """The settings of a folder of keys that a test may change."""
+    return Settings(database_url="postgresql:///unused", keys_dir=tmp_path)
+
+
+def add_key(settings: Settings, *, age_seconds: float = 0) -> SigningKey:
+    """A key that was put into the folder so long ago."""
+    kid = add_signing_key(settings.keys_dir)
+    put_there_at = time.time() - age_seconds
+    os.utime(settings.keys_dir / f"{kid}.pub.pem", (put_there_at, put_there_at))
+    private = (settings.keys_dir / f"{kid}.pem").read_bytes()
+    return SigningKey(kid, serialization.load_pem_private_key(private, None))
+
+
+def remove_key(settings: Settings, key: SigningKey) -> None:
+    (settings.keys_dir / f"{key.kid}.pem").unlink()
+    (settings.keys_dir / f"{key.kid}.pub.pem").unlink()
+
+
+def let_the_keys_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = time.monotonic() + KEYS_RELOAD_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+
+
+def test_a_new_key_is_found_and_the_old_one_still_verifies(
+    rotation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = add_key(rotation)
+    verifier = TokenVerifier(rotation)
+    verifier.authenticate(f"Bearer {signed(old)}")
+    new = add_key(rotation)
+    let_the_keys_be_read_again(monkeypatch)
     for key in (old, new):
-        TokenVerifier(settings).authenticate(f"Bearer {signed(key)}")
+        assert verifier.authenticate(f"Bearer {signed(key)}").user_id == 7
+
+
+@pytest.mark.parametrize("sub", ["7", "8"], ids=["remembered", "not seen before"])
+def test_a_key_that_was_removed_verifies_no_more(
+    rotation: Settings, monkeypatch: pytest.MonkeyPatch, sub: str
+) -> None:
+    leaked, good = add_key(rotation), add_key(rotation)
+    verifier = TokenVerifier(rotation)
+    verifier.authenticate(f"Bearer {signed(leaked)}")
+    remove_key(rotation, leaked)
+    let_the_keys_be_read_again(monkeypatch)
+    with pytest.raises(NotAuthenticated):
+        verifier.authenticate(f"Bearer {signed(leaked, GOOD | {'sub': sub})}")
+    assert verifier.authenticate(f"Bearer {signed(good)}").user_id == 7
+
+
+def test_what_was_checked_while_its_key_was_removed_is_not_remembered(
+    rotation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaked = add_key(rotation)
+    verifier = TokenVerifier(rotation)
+    header = f"Bearer {signed(leaked)}"
+
+    def clock() -> float:
+        # The claims' times are looked at after the signature: just then the key goes.
+        if leaked.kid in verifier.public_keys():
+            remove_key(rotation, leaked)
+            let_the_keys_be_read_again(monkeypatch)
+            assert verifier.public_keys() == {}
+        return float(NOW)
+
+    with monkeypatch.context() as during:
+        during.setattr(time, "time", clock)
+        verifier.authenticate(header)
+    with pytest.raises(NotAuthenticated):
+        verifier.authenticate(header)
+
+
+def test_a_public_key_that_cannot_be_read_keeps_no_other_from_use(rotation: Settings) -> None:
+    key = add_key(rotation)
+    (rotation.keys_dir / "half.pub.pem").write_bytes(b"-----BEGIN PUBLIC KEY-----\nMIIB")
+    (rotation.keys_dir / "folder.pub.pem").mkdir()
+    assert TokenVerifier(rotation).authenticate(f"Bearer {signed(key)}").user_id == 7
+
+
+def test_the_only_key_signs_at_once(rotation: Settings) -> None:
+    only = add_key(rotation)
+    assert load_signing_key(rotation.keys_dir).kid == only.kid
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "signs"), [(SIGNS_AFTER_SECONDS - 10, "old"), (SIGNS_AFTER_SECONDS, "new")]
+)
+def test_a_new_key_signs_only_when_every_verifier_has_seen_it(
+    rotation: Settings, age_seconds: float, signs: str
+) -> None:
+    old = add_key(rotation, age_seconds=86_400)
+    new = add_key(rotation, age_seconds=age_seconds)
+    expected = {"old": old, "new": new}[signs]
+    assert load_signing_key(rotation.keys_dir).kid == expected.kid
+    assert load_signing_key(rotation.keys_dir, known=old).kid == expected.kid
+
+
+def test_of_keys_that_are_all_new_the_oldest_signs(rotation: Settings) -> None:
+    oldest = add_key(rotation)
+    add_key(rotation)
+    assert load_signing_key(rotation.keys_dir).kid == oldest.kid
+
+
+def test_a_key_that_nobody_could_verify_does_not_sign(rotation: Settings) -> None:
+    whole, halved = (add_key(rotation, age_seconds=86_400) for _ in range(2))
+    (rotation.keys_dir / f"{halved.kid}.pub.pem").unlink()
+    assert load_signing_key(rotation.keys_dir).kid == whole.kid
+    remove_key(rotation, whole)
+    with pytest.raises(ConfigurationError, match="no signing key"):
+        load_signing_key(rotation.keys_dir, known=halved)
+
+
+# --- without a token, and what is remembered ---
 
 
 @pytest.mark.parametrize(
@@ -213,4 +349,4 @@ def test_what_is_remembered_is_bounded(settings: Settings, signing_key: SigningK
     verifier = TokenVerifier(settings.model_copy(update={"token_cache_rows": 3}))
     for user in range(1, 10):
         verifier.authenticate(f"Bearer {signed(signing_key, GOOD | {'sub': str(user)})}")
-    assert len(verifier._checked) == 3
+    assert len(verifier._trusted.checked) == 3
