@@ -5,10 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# What is locked is complete, so nothing is resolved; Python compiles a module when it is first used.
+# What is locked is complete, so nothing is resolved; COMPILE uses every core, where pip uses one.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 # Three at a time on two cores: most tests wait for processes. Tests of one file stay together.
 PYTEST_PARALLEL := -n 3 --dist loadscope --no-loadscope-reorder
+COMPILE := $(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing)/' $(VENV)/lib
 UV_COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --group build
 
@@ -61,9 +62,11 @@ $(VENV)/installed: requirements.txt | $(BIN)/python
 	@echo "Installing the locked dependencies ..."
 	@$(PIP_INSTALL) --require-hashes -r requirements.txt
 	@$(PIP_INSTALL) --no-build-isolation -e .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt | $(VENV)/installed
 	@echo "Installing the locked development tools ..."
 	@$(PIP_INSTALL) --require-hashes -r requirements-dev.txt
+	@$(COMPILE)
 	@touch $@
