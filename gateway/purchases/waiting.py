@@ -16,6 +16,8 @@ from shared.settings import Settings
 
 # While Redis is listened to, so many looks into the database are left out between two.
 RECHECKS_SKIPPED_WHILE_TOLD = 5
+# A silent channel is listened to this long at a time; a stop waits no longer than that.
+LISTEN_SECONDS = 1.0
 # Between two tries to listen to Redis.
 RECONNECT_SECONDS = 1.0
 # Ids in one look-up: a few milliseconds of an index.
@@ -72,6 +74,7 @@ class DecisionListener:
         self._waiters = waiters
         self._pace = pace
         self._is_told = False
+        self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -81,12 +84,14 @@ class DecisionListener:
         ]
 
     async def stop(self) -> None:
+        # A cancellation alone does not end it: redis-py swallows one that meets it connecting.
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _listen_for_ever(self) -> None:
-        while True:
+        while not self._stopping:
             try:
                 await self._listen()
             except (redis.RedisError, OSError) as error:
@@ -96,7 +101,8 @@ class DecisionListener:
                 logger.exception("listening_failed")
             finally:
                 self._is_told = False
-            await asyncio.sleep(RECONNECT_SECONDS)
+            if not self._stopping:
+                await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _listen(self) -> None:
         client = redis.asyncio.Redis.from_url(
@@ -109,8 +115,8 @@ class DecisionListener:
         async with client, client.pubsub(ignore_subscribe_messages=True) as subscription:
             await subscription.subscribe(DECIDED_CHANNEL)
             self._is_told = True
-            while True:
-                message = await subscription.get_message(timeout=5.0)
+            while not self._stopping:
+                message = await subscription.get_message(timeout=LISTEN_SECONDS)
                 if message is not None:
                     batch = msgspec.msgpack.decode(message["data"], type=DecidedBatch)
                     self._pace.observe(batch.ticket_type, len(batch.ids), batch.seconds)

@@ -10,7 +10,9 @@ import redis
 from sqlalchemy import Engine
 
 from gateway.purchases.accept import PurchaseInput
+from gateway.purchases.pace import Pace
 from gateway.purchases.service import Answer, PurchaseService
+from gateway.purchases.waiting import DecisionListener, Waiters
 from purchase_worker.drain import drain
 from purchase_worker.results import ResultPublisher
 from shared.errors import NotFound, Unavailable
@@ -168,6 +170,23 @@ def test_a_full_backlog_is_refused_at_the_door(
                 await buy_until_refused(service)
 
     run(story())
+
+
+def test_listening_ends_at_whatever_moment_it_is_stopped(
+    engine: Engine, settings: Settings, redis_client: redis.Redis
+) -> None:
+    """redis-py swallows a cancellation that meets it connecting: that must not keep us."""
+
+    async def story() -> None:
+        for rounds in range(40):
+            listener = DecisionListener(settings, engine, Waiters(), Pace())
+            listener.start()
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+            async with asyncio.timeout(LIMIT_SECONDS / 2):
+                await listener.stop()
+
+    asyncio.run(story())
 
 
 def test_a_message_that_nobody_can_read_ends_no_listening(
