@@ -8,7 +8,7 @@ from rich.text import Text
 
 from deploy.demo.sale import Outcome, Sale, Summary
 
-BAR_WIDTH = 36
+BAR_WIDTH = 34
 
 
 def live(sale: Sale) -> RenderableType:
@@ -19,7 +19,7 @@ def live(sale: Sale) -> RenderableType:
     bars = Table.grid(padding=(0, 1))
     bars.add_column(justify="right", width=16)
     bars.add_column(width=BAR_WIDTH)
-    bars.add_column(justify="right", width=14)
+    bars.add_column(justify="right", width=18)
     bars.add_row(
         "tickets left",
         ProgressBar(sale.tickets, left, width=BAR_WIDTH, complete_style="magenta"),
