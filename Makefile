@@ -10,8 +10,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 # Three at a time on two cores: most tests wait for processes. Tests of one file stay together.
 PYTEST_PARALLEL := -n 3 --dist loadscope --no-loadscope-reorder
 COMPILE := $(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing)/' $(VENV)/lib
-UV_COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-annotate --group build
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --group build
 
 .DEFAULT_GOAL := help
 .PHONY: help up down status demo audit test check lock clean
