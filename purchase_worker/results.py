@@ -8,6 +8,7 @@ import redis
 from purchase_worker.drain import Batch
 from shared.logging import get_logger
 from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX, DecidedBatch, pack_result
+from shared.redis_client import open_redis
 from shared.settings import Settings
 
 # After a failure, batches are decided without asking Redis again for this long.
@@ -21,11 +22,7 @@ class ResultPublisher:
 
     def __init__(self, settings: Settings) -> None:
         self._ttl_seconds = settings.result_ttl_seconds
-        self.redis = redis.Redis.from_url(
-            settings.redis_url,
-            socket_timeout=settings.redis_timeout_seconds,
-            socket_connect_timeout=settings.redis_timeout_seconds,
-        )
+        self.redis = open_redis(settings)
         self._away_until = 0.0
         self.failures = 0
 

@@ -10,11 +10,9 @@ from starlette.routing import Match
 
 from shared import errors
 from shared.errors import Problem
-from shared.logging import get_logger
 
 PROBLEM_JSON = "application/problem+json"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-logger = get_logger(__name__)
 
 
 def problem_document(problem: Problem) -> dict[str, object]:
@@ -92,6 +90,6 @@ async def _on_validation_error(_request: Request, error: Exception) -> Response:
     return _answer(errors.InvalidInput(errors=fields))
 
 
-async def _on_unforeseen(request: Request, error: Exception) -> Response:
-    logger.error("request_failed", path=request.url.path, exc_info=error)
+async def _on_unforeseen(_request: Request, _error: Exception) -> Response:
+    # Starlette raises it again after this answer, and `shared.http.Edge` logs it.
     return _answer(errors.ServerError())

@@ -65,7 +65,8 @@ def listening_socket(host: str, port: int, backlog: int) -> socket.socket:
     return listener
 
 
-def raise_open_files_limit() -> None:
-    """Allow this process as many connections as its hard limit lets it have."""
+def raise_open_files_limit() -> int:
+    """Allow this process as many connections as its hard limit lets it have; returns the limit."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard

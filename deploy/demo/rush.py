@@ -11,6 +11,7 @@ import uvloop
 
 from deploy.demo.sale import Bought, Outcome, Sale, Wish
 from loadtests.client import Connection
+from shared.serve import raise_open_files_limit
 
 PURCHASES = "/api/ticket-purchases/"
 # Held open for each buyer's decision; a gateway lets no client wait longer.
@@ -131,8 +132,7 @@ async def _ask(connection: Connection, ticket_type_id: int, buyer: Buyer) -> Out
 
 def _connections() -> int:
     """As many as this process may open, up to what makes sense."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    hard = raise_open_files_limit()
     if hard == resource.RLIM_INFINITY:
         return CONNECTIONS_MAX
     return max(1, min(CONNECTIONS_MAX, hard - SPARE_FILES))

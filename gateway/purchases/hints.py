@@ -8,12 +8,12 @@ import threading
 import time
 from collections.abc import Iterable
 
-import redis
 from celery import Celery
 
 from shared.broker import DECIDE_QUEUE_TASK, PURCHASES_QUEUE, make_celery
 from shared.logging import get_logger
 from shared.purchases import HINT_KEY_PREFIX
+from shared.redis_client import open_redis
 from shared.settings import Settings
 
 # After a failure, hints are dropped for this long: the sweeper decides meanwhile.
@@ -28,11 +28,7 @@ class HintSender:
     def __init__(self, settings: Settings) -> None:
         self._hint_ttl_ms = settings.hint_ttl_ms
         self._celery: Celery = make_celery(settings)
-        self._redis = redis.Redis.from_url(
-            settings.redis_url,
-            socket_timeout=settings.redis_timeout_seconds,
-            socket_connect_timeout=settings.redis_timeout_seconds,
-        )
+        self._redis = open_redis(settings)
         self._wanted: set[int] = set()
         self._wake = threading.Condition()
         self._closing = False

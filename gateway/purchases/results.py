@@ -12,6 +12,7 @@ from shared.database import DATABASE_AWAY
 from shared.errors import Unavailable
 from shared.logging import get_logger
 from shared.purchases import RESULT_KEY_PREFIX, Purchase, unpack_result
+from shared.redis_client import open_redis
 from shared.settings import Settings
 
 # After a failure, purchases are read from PostgreSQL alone for this long.
@@ -42,11 +43,7 @@ class ResultReader:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._engine = engine
         self._position_max_rows = settings.position_max_rows
-        self._redis = redis.Redis.from_url(
-            settings.redis_url,
-            socket_timeout=settings.redis_timeout_seconds,
-            socket_connect_timeout=settings.redis_timeout_seconds,
-        )
+        self._redis = open_redis(settings)
         self._away_until = 0.0
 
     def read(self, ids: Sequence[str]) -> list[Reading | Exception]:

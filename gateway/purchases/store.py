@@ -71,29 +71,24 @@ LEFT JOIN ahead ON ahead.ticket_type_id = v.ticket_type_id
 ORDER BY v.nth
 """
 
-READ = """
+# What `_found` reads.
+FOUND = """
 SELECT p.id::text, p.user_id, p.seq, p.ticket_type_id, t.event_id, p.quantity, p.unit_price,
        p.status, p.reason, p.created_at, p.decided_at
 FROM ticket_purchases p JOIN ticket_types t ON t.id = p.ticket_type_id
-WHERE p.id = ANY(%(ids)s::uuid[])
 """
 
-COUNT_OF_USER = """
-SELECT count(*) FROM ticket_purchases p
+READ = FOUND + "WHERE p.id = ANY(%(ids)s::uuid[])"
+
+OF_USER = """
 WHERE p.user_id = %(user_id)s
   AND (%(status)s IS NULL OR p.status = %(status)s)
   AND (%(ticket_type_id)s IS NULL OR p.ticket_type_id = %(ticket_type_id)s)
 """
 
-LIST_OF_USER = """
-SELECT p.id::text, p.user_id, p.seq, p.ticket_type_id, t.event_id, p.quantity, p.unit_price,
-       p.status, p.reason, p.created_at, p.decided_at
-FROM ticket_purchases p JOIN ticket_types t ON t.id = p.ticket_type_id
-WHERE p.user_id = %(user_id)s
-  AND (%(status)s IS NULL OR p.status = %(status)s)
-  AND (%(ticket_type_id)s IS NULL OR p.ticket_type_id = %(ticket_type_id)s)
-ORDER BY p.seq DESC LIMIT %(rows)s OFFSET %(offset)s
-"""
+COUNT_OF_USER = "SELECT count(*) FROM ticket_purchases p" + OF_USER
+
+LIST_OF_USER = FOUND + OF_USER + "ORDER BY p.seq DESC LIMIT %(rows)s OFFSET %(offset)s"
 
 HEAD_OF_QUEUE = """
 SELECT seq FROM ticket_purchases

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, make_url, text
 from deploy.connections import database
 from gateway.purchases import store as gateway_store
 from purchase_worker.audit import Report, audit
-from purchase_worker.drain import Batch, drain
+from purchase_worker.drain import drain
 from purchase_worker.guards import GUARDS, standing_guards
 from shared.database import statement, transaction
 from shared.errors import ConfigurationError
@@ -18,6 +18,7 @@ from tests.factories import (
     add_ticket_type,
     add_user,
     add_users,
+    ignore,
     outcomes,
     queue,
     request,
@@ -26,10 +27,6 @@ from tests.factories import (
 )
 from tests.services import PROJECT
 from tests.waiting import eventually
-
-
-def ignore(_batch: Batch) -> None:
-    """A listener for tests that look into the database instead."""
 
 
 def tamper(engine: Engine, *statements: str) -> None:

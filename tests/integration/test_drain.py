@@ -17,6 +17,7 @@ from tests.factories import (
     add_ticket_type,
     add_user,
     add_users,
+    ignore,
     inventory,
     outcomes,
     queue,
@@ -24,10 +25,6 @@ from tests.factories import (
     rows,
     run,
 )
-
-
-def ignore(_batch: Batch) -> None:
-    """A listener for tests that look into the database instead."""
 
 
 def test_a_confirmed_purchase_lowers_what_is_left(engine: Engine, settings: Settings) -> None:

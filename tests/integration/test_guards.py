@@ -5,13 +5,9 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from purchase_worker.drain import Batch, drain
+from purchase_worker.drain import drain
 from shared.settings import Settings
-from tests.factories import add_ticket_type, add_user, inventory, queue, request, rows, run
-
-
-def ignore(_batch: Batch) -> None:
-    """A listener for tests that look into the database instead."""
+from tests.factories import add_ticket_type, add_user, ignore, inventory, queue, request, rows, run
 
 
 @pytest.fixture

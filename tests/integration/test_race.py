@@ -9,12 +9,13 @@ from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 
 from purchase_worker import store
-from purchase_worker.drain import Batch, decide_batch, drain
+from purchase_worker.drain import decide_batch, drain
 from shared.settings import Settings
 from tests.factories import (
     accept,
     add_ticket_type,
     add_users,
+    ignore,
     inventory,
     outcomes,
     queue,
@@ -25,10 +26,6 @@ from tests.factories import (
 
 CAPACITY = 40
 BUYERS = 400
-
-
-def ignore(_batch: Batch) -> None:
-    """A listener for tests that look into the database instead."""
 
 
 def test_concurrent_purchases_never_oversell(engine: Engine, settings: Settings) -> None:

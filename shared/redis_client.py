@@ -1,0 +1,14 @@
+"""How our threads and workers connect to Redis: never waiting long for it."""
+
+import redis
+
+from shared.settings import Settings
+
+
+def open_redis(settings: Settings) -> redis.Redis:
+    """A client whose every call gives up after `redis_timeout_seconds`."""
+    return redis.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=settings.redis_timeout_seconds,
+        socket_connect_timeout=settings.redis_timeout_seconds,
+    )
