@@ -18,6 +18,7 @@ from gateway.purchases import list_routes
 from gateway.purchases.list_routes import PurchaseLists
 from gateway.purchases.routes import PurchaseRoutes
 from gateway.purchases.service import PurchaseService
+from gateway.rate_limits.by_address import AddressLimit
 from gateway.schema import ASSETS_URL, WholeSchema, assets_folder
 from shared.body_limit import BodyLimit
 from shared.database import open_engine
@@ -47,6 +48,7 @@ def create_app(settings: Settings) -> ASGIApp:
     draining = Draining()
     door = CatalogDoor(settings)
     purchases = PurchaseService(settings, engine)
+    sign_in_limit = AddressLimit(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -55,6 +57,7 @@ def create_app(settings: Settings) -> ASGIApp:
         purchases.start()
         app.state.verifier = verifier
         app.state.accounts = Accounts(settings, engine, verifier)
+        app.state.sign_in_limit = sign_in_limit
         app.state.readiness = Readiness(settings, engine, draining)
         app.state.schema = WholeSchema(door, settings.schema_cache_seconds)
         app.state.purchase_lists = PurchaseLists(settings, engine, purchases)
@@ -63,6 +66,7 @@ def create_app(settings: Settings) -> ASGIApp:
         app.state.purchase_lists.close()
         app.state.readiness.close()
         app.state.accounts.close()
+        sign_in_limit.close()
         await door.close()
         engine.dispose()
 

@@ -1,18 +1,14 @@
 """Tells the outcomes of a committed batch: one result each into Redis, one message for all."""
 
-import time
-
 import msgspec
 import redis
 
 from purchase_worker.drain import Batch
+from shared.circuit_breaker import CircuitBreaker
 from shared.logging import get_logger
 from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX, DecidedBatch, pack_result
 from shared.redis_client import open_redis
 from shared.settings import Settings
-
-# After a failure, batches are decided without asking Redis again for this long.
-PAUSE_AFTER_FAILURE_SECONDS = 1.0
 
 logger = get_logger(__name__)
 
@@ -23,12 +19,12 @@ class ResultPublisher:
     def __init__(self, settings: Settings) -> None:
         self._ttl_seconds = settings.result_ttl_seconds
         self.redis = open_redis(settings)
-        self._away_until = 0.0
+        self._breaker = CircuitBreaker()
         self.failures = 0
 
     def __call__(self, batch: Batch) -> None:
         """Publish a batch that is committed; a failure is a counted warning and nothing more."""
-        if time.monotonic() < self._away_until:
+        if self._breaker.is_open:
             return
         message = DecidedBatch(
             ticket_type=batch.ticket_type_id,
@@ -48,5 +44,5 @@ class ResultPublisher:
             pipeline.execute()
         except redis.RedisError as error:
             self.failures += 1
-            self._away_until = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
+            self._breaker.trip()
             logger.warning("results_not_published", error=str(error), failures=self.failures)

@@ -31,6 +31,7 @@ def serve(app: ASGIApp, host: str, port: int, settings: Settings) -> None:
         access_log=False,
         server_header=False,
         date_header=True,
+        forwarded_allow_ips=settings.trusted_proxies,
         backlog=settings.listen_backlog,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )

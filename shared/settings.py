@@ -69,6 +69,17 @@ class Settings(BaseSettings):
     # Load balancers give up on a probe after a few seconds.
     ready_timeout_seconds: float = 2.0
 
+    # --- how often one may ask; a burst or rate of 0 lifts the limit ---
+    # A person clicks, and a client retries after Retry-After: both stay far below.
+    purchase_rate_burst: int = 20
+    purchase_rate_per_second: float = 5.0
+    # For each address, sign-in and registration together. Many may share an address, so a crowd
+    # gets in at once; guessing passwords goes on at the pace below.
+    sign_in_rate_burst: int = 60
+    sign_in_rate_per_second: float = 1.0
+    # Whose X-Forwarded-For is believed: addresses or networks, with commas between; "" for nobody.
+    trusted_proxies: str = "127.0.0.1,::1"
+
     # --- the door ---
     body_max_bytes: int = 65_536
     # 200 rows a statement accept 23,800/s; 50 rows 19,800/s; more rows only add latency (DESIGN).
@@ -89,6 +100,9 @@ class Settings(BaseSettings):
     status_readers: int = 2
     # `?wait=` and `Prefer: wait=`; most proxies cut a silent connection after 60 s.
     wait_max_seconds: int = 30
+    # Clients that wait or follow at a time; a waiting one takes about 20 KiB. Beyond, a wait is
+    # answered at once, and an event stream with 503.
+    waiting_max_rows: int = 20_000
     # One's own purchases, listed: rare beside the polls, and kept from taking their connections.
     list_threads: int = 2
     # Positions are counted up to here and only estimated beyond: 1,000 index entries cost 0.2 ms.

@@ -18,6 +18,7 @@ from gateway.accounts.schemas import (
     User,
 )
 from gateway.accounts.store import Account
+from gateway.rate_limits.by_address import AddressLimit
 from gateway.refusals import refusals
 from shared.keys import JWKS_MAX_AGE_SECONDS, json_web_key_set
 from shared.tokens import Claims, TokenVerifier
@@ -57,11 +58,24 @@ def uncached(response: Response) -> None:
     response.headers["Cache-Control"] = "no-store"
 
 
+async def limited(request: Request, response: Response) -> None:
+    """Take one of the tries that an address has.
+
+    Raises:
+        TooManyRequests: it has none for now.
+    """
+    limit: AddressLimit = request.app.state.sign_in_limit
+    # No address: a unix socket, whose users share one bucket.
+    address = request.client.host if request.client is not None else ""
+    response.headers.update(await limit.draw(address))
+
+
 @router.post(
     "/api/users/",
     status_code=201,
     summary="Register",
-    responses=refusals(400, 503),
+    dependencies=[Depends(limited)],
+    responses=refusals(400, 429, 503),
 )
 async def register(body: NewUser, accounts: AllAccounts) -> User:
     """Make an account. A taken name or a weak password is told by field."""
@@ -77,8 +91,8 @@ async def me(claims: Annotated[Claims, Depends(signed_in)], accounts: AllAccount
 @router.post(
     "/api/token/",
     summary="Sign in",
-    dependencies=[Depends(uncached)],
-    responses=refusals(400, 401, 503),
+    dependencies=[Depends(uncached), Depends(limited)],
+    responses=refusals(400, 401, 429, 503),
 )
 async def sign_in(body: Credentials, accounts: AllAccounts) -> TokenPair:
     """Exchange name and password for a pair of tokens."""

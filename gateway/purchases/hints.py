@@ -5,19 +5,16 @@ is counted, and never holds up the answer to a buyer.
 """
 
 import threading
-import time
 from collections.abc import Iterable
 
 from celery import Celery
 
 from shared.broker import DECIDE_QUEUE_TASK, PURCHASES_QUEUE, make_celery
+from shared.circuit_breaker import CircuitBreaker
 from shared.logging import get_logger
 from shared.purchases import HINT_KEY_PREFIX
 from shared.redis_client import open_redis
 from shared.settings import Settings
-
-# After a failure, hints are dropped for this long: the sweeper decides meanwhile.
-PAUSE_AFTER_FAILURE_SECONDS = 1.0
 
 logger = get_logger(__name__)
 
@@ -32,7 +29,8 @@ class HintSender:
         self._wanted: set[int] = set()
         self._wake = threading.Condition()
         self._closing = False
-        self._paused_until = 0.0
+        # While it is open, hints are dropped: the sweeper decides meanwhile.
+        self._breaker = CircuitBreaker()
         self.failures = 0
         self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
 
@@ -66,7 +64,7 @@ class HintSender:
                 self._send(ticket_type_id)
 
     def _send(self, ticket_type_id: int) -> None:
-        if time.monotonic() < self._paused_until:
+        if self._breaker.is_open:
             return
         try:
             if self._is_pending(ticket_type_id):
@@ -77,7 +75,7 @@ class HintSender:
         except Exception as error:
             # Whatever a broker or its driver raises: a hint is only a hint.
             self.failures += 1
-            self._paused_until = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
+            self._breaker.trip()
             logger.warning("hint_not_sent", error=repr(error), failures=self.failures)
 
     def _is_pending(self, ticket_type_id: int) -> bool:

@@ -13,6 +13,10 @@ NEWEST_WEIGHT = 0.2
 REMEMBERED_TICKET_TYPES = 10_000
 # Retry-After is longer than the estimate by up to this part, so that clients come back spread out.
 JITTER = 0.25
+# A stream of events looks again after this part of the wait, so that one sees oneself move up ...
+LOOK_AGAIN_PART = 0.1
+# ... within these bounds; proxies take a connection for dead that is silent for a minute.
+LOOK_AGAIN_MIN_SECONDS, LOOK_AGAIN_MAX_SECONDS = 1.0, 15.0
 
 
 class Pace:
@@ -38,3 +42,11 @@ class Pace:
 def retry_after_seconds(wait_seconds: float) -> int:
     """When to ask again: never under a second, and not all at the same moment."""
     return max(1, math.ceil(wait_seconds * random.uniform(1, 1 + JITTER)))  # noqa: S311 - jitter
+
+
+def look_again_seconds(wait_seconds: float) -> float:
+    """How long whoever follows a queued purchase is told nothing, unless it is decided."""
+    wanted = max(
+        LOOK_AGAIN_MIN_SECONDS, min(LOOK_AGAIN_MAX_SECONDS, wait_seconds * LOOK_AGAIN_PART)
+    )
+    return wanted * random.uniform(1, 1 + JITTER)  # noqa: S311 - jitter

@@ -1,6 +1,5 @@
 """Reads purchases for the poll route: Redis first, PostgreSQL for what Redis does not know."""
 
-import time
 from collections.abc import Sequence
 
 import msgspec
@@ -8,15 +7,13 @@ import redis
 from sqlalchemy import Engine
 
 from gateway.purchases import store
+from shared.circuit_breaker import CircuitBreaker
 from shared.database import DATABASE_AWAY
 from shared.errors import Unavailable
 from shared.logging import get_logger
 from shared.purchases import RESULT_KEY_PREFIX, Purchase, unpack_result
 from shared.redis_client import open_redis
 from shared.settings import Settings
-
-# After a failure, purchases are read from PostgreSQL alone for this long.
-PAUSE_AFTER_FAILURE_SECONDS = 1.0
 
 logger = get_logger(__name__)
 
@@ -44,7 +41,7 @@ class ResultReader:
         self._engine = engine
         self._position_max_rows = settings.position_max_rows
         self._redis = open_redis(settings)
-        self._away_until = 0.0
+        self._breaker = CircuitBreaker()
 
     def read(self, ids: Sequence[str]) -> list[Reading | Exception]:
         """Each purchase, decided or queued; None where there is no such purchase.
@@ -64,12 +61,12 @@ class ResultReader:
         return [readings.get(id_) for id_ in ids]
 
     def _from_redis(self, ids: Sequence[str]) -> dict[str, Decided]:
-        if time.monotonic() < self._away_until:
+        if self._breaker.is_open:
             return {}
         try:
             values = self._redis.mget([RESULT_KEY_PREFIX + id_ for id_ in ids])
         except redis.RedisError as error:
-            self._away_until = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
+            self._breaker.trip()
             logger.warning("redis_away", error=str(error))
             return {}
         found = {}

@@ -5,16 +5,17 @@ OpenAPI document is declared by hand in `openapi.py`.
 """
 
 import re
-import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qs
 
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.purchases.accept import parse_body, parse_idempotency_key
+from gateway.purchases.event_stream import EVENT_STREAM, send_events
 from gateway.purchases.pace import retry_after_seconds
 from gateway.purchases.service import Answer, PurchaseService
+from gateway.purchases.waiting import ClientLeft, Patience
 from shared.errors import (
     BodyTooLarge,
     InvalidInput,
@@ -38,7 +39,7 @@ JSON = (b"content-type", b"application/json")
 # A decided purchase never changes: whoever has it need not ask again.
 CACHE_FOR_EVER = (b"cache-control", b"private, max-age=31536000, immutable")
 # A browser's cache may serve several users, one after another.
-VARY = (b"vary", b"Authorization")
+VARY = (b"vary", b"Authorization, Accept")
 CACHE_BUT_ASK = (b"cache-control", b"private, no-cache")
 
 
@@ -76,7 +77,7 @@ class PurchaseRoutes:
             headers = dict(scope["headers"])
             claims = self._verifier.authenticate(_text(headers.get(b"authorization")))
             if purchase_id:
-                await self._one(scope, send, claims, headers, purchase_id)
+                await self._one(scope, receive, send, claims, headers, purchase_id)
             elif method == "POST":
                 await self._create(scope, receive, send, claims, headers)
             elif method == "GET":
@@ -85,6 +86,8 @@ class PurchaseRoutes:
                 raise MethodNotAllowed(headers={"Allow": "GET, POST"})
         except Problem as problem:
             await _send_problem(send, problem)
+        except ClientLeft:
+            return
 
     async def _create(
         self,
@@ -101,9 +104,9 @@ class PurchaseRoutes:
             parse_body(body),
             idempotency_key=parse_idempotency_key(_text(headers.get(b"idempotency-key"))),
             request_id=scope["request_id"],
-            wait_seconds=wait_seconds,
+            patience=Patience(wait_seconds, receive) if wait_seconds else None,
         )
-        extra = [(b"location", f"{PREFIX}{answer.id}/".encode())]
+        extra = [(b"location", f"{PREFIX}{answer.id}/".encode()), *_encoded(answer.rate_limit)]
         if wait_seconds:
             extra.append((b"preference-applied", b"wait=%d" % wait_seconds))
         if answer.replayed:
@@ -113,6 +116,7 @@ class PurchaseRoutes:
     async def _one(
         self,
         scope: Scope,
+        receive: Receive,
         send: Send,
         claims: Claims,
         headers: dict[bytes, bytes],
@@ -122,9 +126,14 @@ class PurchaseRoutes:
             raise MethodNotAllowed(headers={"Allow": "GET"})
         if not PURCHASE_ID.fullmatch(purchase_id):
             raise NotFound
+        if EVENT_STREAM in headers.get(b"accept", b""):
+            answers = self._service.follow(claims.user_id, purchase_id, receive)
+            await send_events(send, answers, headers.get(b"last-event-id"))
+            return
         wait_seconds = self._query_wait(scope["query_string"])
-        answer = await self._service.look_up(claims.user_id, purchase_id, wait_seconds)
-        etag = b'"%08x"' % zlib.crc32(answer.body)
+        patience = Patience(wait_seconds, receive) if wait_seconds else None
+        answer = await self._service.look_up(claims.user_id, purchase_id, patience)
+        etag = b'"%b"' % answer.version
         extra = [(b"etag", etag), _caching(answer), VARY, *_retry_after(answer)]
         if _matches(headers.get(b"if-none-match"), etag):
             await _send(send, 304, extra, b"")
@@ -189,7 +198,7 @@ async def _read_body(receive: Receive, max_bytes: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise InvalidInput("The client left before its request was complete.")
+            raise ClientLeft
         part: bytes = message.get("body", b"")
         body += part
         if len(body) > max_bytes:
@@ -201,9 +210,12 @@ async def _read_body(receive: Receive, max_bytes: int) -> bytes:
 async def _send_problem(
     send: Send, problem: Problem, extra: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
-    headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-    content_type = (b"content-type", PROBLEM_JSON.encode())
-    await _send(send, problem.status, [content_type, *extra, *headers], problem_body(problem))
+    headers = [(b"content-type", PROBLEM_JSON.encode()), *extra, *_encoded(problem.headers)]
+    await _send(send, problem.status, headers, problem_body(problem))
+
+
+def _encoded(headers: Mapping[str, str]) -> Headers:
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
 async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:

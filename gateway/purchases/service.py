@@ -1,11 +1,14 @@
 """Wires what the purchase routes need, and does their two jobs: buy and look up."""
 
 import asyncio
-from collections.abc import Sequence
+import zlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import Engine
+from starlette.types import Receive
 from uuid_utils import uuid7
 
 from gateway.purchases import store
@@ -21,21 +24,39 @@ from gateway.purchases.accept import (
 from gateway.purchases.backlog import BacklogGauge
 from gateway.purchases.batching import Batcher
 from gateway.purchases.hints import HintSender
-from gateway.purchases.pace import Pace
+from gateway.purchases.pace import Pace, look_again_seconds
 from gateway.purchases.results import Decided, Queued, Reading, ResultReader
-from gateway.purchases.waiting import DecisionListener, Waiters
-from shared.errors import NotFound, Unavailable
+from gateway.purchases.waiting import DecisionListener, Patience, Waiters
+from gateway.rate_limits.limiter import RateLimiter
+from gateway.rate_limits.token_bucket import Draw, Rate
+from shared.errors import NotFound, Problem, Unavailable
 from shared.purchases import Purchase, QueuedPurchase, still_queued
 from shared.settings import Settings
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A purchase as it stands. `waits_seconds`: the estimate while queued; None once decided."""
+    """A purchase as it stands. `waits_seconds`: the estimate while queued; None once decided.
+
+    `rate_limit`: the headers that tell a buyer how many more requests are welcome.
+    """
 
     id: str
     body: bytes
     waits_seconds: float | None
     replayed: bool = False
+    rate_limit: Mapping[str, str] = {}
+
+    @property
+    def version(self) -> bytes:
+        """Another one whenever the body is another one."""
+        return b"%08x" % zlib.crc32(self.body)
+
+
+class _Admitted(msgspec.Struct, frozen=True):
+    """What the accept statement says to a request that was within its user's limit."""
+
+    verdict: Accepted | Replayed
+    rate_limit: Mapping[str, str]
 
 
 class PurchaseService:
@@ -46,12 +67,17 @@ class PurchaseService:
         self._engine = engine
         self._stopping = False
         self._pace = Pace()
-        self._waiters = Waiters()
+        self._waiters = Waiters(settings.waiting_max_rows)
+        self._limiter = RateLimiter(
+            "purchases",
+            Rate(settings.purchase_rate_burst, settings.purchase_rate_per_second),
+            settings,
+        )
         self._hints = HintSender(settings)
         self._results = ResultReader(settings, engine)
         self._listener = DecisionListener(settings, engine, self._waiters, self._pace)
         self._backlog = BacklogGauge(settings, engine)
-        self._accepting: Batcher[PurchaseRequest, Accepted | Replayed] = Batcher(
+        self._accepting: Batcher[PurchaseRequest, _Admitted] = Batcher(
             "accept",
             self._accept,
             batch_rows=settings.accept_batch_rows,
@@ -75,8 +101,8 @@ class PurchaseService:
 
     @property
     def waiting(self) -> int:
-        """How many purchases somebody waits for."""
-        return len(self._waiters.ids())
+        """How many clients wait for a decision, or follow one."""
+        return self._waiters.count
 
     def refuse_more(self) -> None:
         """Answer 503 from now on, and let nobody wait any longer: the process is stopping."""
@@ -92,6 +118,7 @@ class PurchaseService:
         await self._backlog.stop()
         await asyncio.to_thread(self._hints.close)
         self._results.close()
+        self._limiter.close()
 
     async def buy(
         self,
@@ -100,16 +127,19 @@ class PurchaseService:
         *,
         idempotency_key: str | None,
         request_id: str,
-        wait_seconds: int,
+        patience: Patience | None = None,
     ) -> Answer:
         """Accept a request durably, and wait for its decision if asked to.
 
         Raises:
+            TooManyRequests: of this user.
             Unavailable: not accepted; or unknown, which the same key will tell.
             Problem: refused at the door.
+            ClientLeft: while it waited; what was accepted stays accepted.
         """
         if self._stopping or self._backlog.is_full:
             raise Unavailable
+        self._limiter.refuse_if_known(str(user_id))
         request = PurchaseRequest(
             id=str(uuid7()),
             user_id=user_id,
@@ -119,43 +149,83 @@ class PurchaseService:
             fingerprint=fingerprint(wanted) if idempotency_key is not None else None,
             request_id=request_id,
         )
-        decision = self._waiters.expect(request.id) if wait_seconds else None
+        decision = self._waiters.expect(request.id) if patience is not None else None
         try:
-            verdict = await self._accepting.submit(request)
+            admitted = await self._accepting.submit(request)
+            verdict, rate_limit = admitted.verdict, admitted.rate_limit
             if isinstance(verdict, Replayed):
-                answer = await self.look_up(user_id, verdict.purchase_id, wait_seconds)
-                return msgspec.structs.replace(answer, replayed=True)
-            if decision is not None:
-                await asyncio.wait((decision,), timeout=wait_seconds)
+                answer = await self.look_up(user_id, verdict.purchase_id, patience)
+                return replace(answer, replayed=True, rate_limit=rate_limit)
+            if patience is not None and decision is not None:
+                await patience.wait_for(decision)
                 # What was accepted is never answered with a 503: then it is told as accepted.
                 with suppress(Unavailable):
-                    return await self.look_up(user_id, request.id)
+                    return replace(await self.look_up(user_id, request.id), rate_limit=rate_limit)
         finally:
             if decision is not None:
                 self._waiters.forget(request.id, decision)
         waits_seconds = self._pace.wait_seconds(request.ticket_type_id, verdict.position)
         body = queued_purchase(request, verdict, waits_seconds)
-        return Answer(request.id, msgspec.json.encode(body), waits_seconds)
+        return Answer(request.id, msgspec.json.encode(body), waits_seconds, rate_limit=rate_limit)
 
-    async def look_up(self, user_id: int, purchase_id: str, wait_seconds: int = 0) -> Answer:
+    async def look_up(
+        self, user_id: int, purchase_id: str, patience: Patience | None = None
+    ) -> Answer:
         """A user's purchase as it stands, after its decision or a wait if asked to.
 
         Raises:
             NotFound: there is none, or it is another user's.
             Unavailable: the database is away.
+            ClientLeft: while it waited.
         """
-        if not wait_seconds:
+        if patience is None:
             return self._answer(user_id, purchase_id, await self._reading.submit(purchase_id))
         # Expect before looking: a decision in between is then not missed.
         decision = self._waiters.expect(purchase_id)
         try:
-            answer = self._answer(user_id, purchase_id, await self._reading.submit(purchase_id))
+            answer = await self.look_up(user_id, purchase_id)
             if answer.waits_seconds is None:
                 return answer
-            await asyncio.wait((decision,), timeout=wait_seconds)
+            await patience.wait_for(decision)
         finally:
             self._waiters.forget(purchase_id, decision)
-        return self._answer(user_id, purchase_id, await self._reading.submit(purchase_id))
+        return await self.look_up(user_id, purchase_id)
+
+    async def follow(
+        self, user_id: int, purchase_id: str, receive: Receive
+    ) -> AsyncGenerator[Answer | None]:
+        """The purchase as it stands, again as it moves up, and at last decided.
+
+        None: nothing new for a while. It ends undecided when the process stops.
+
+        Raises:
+            NotFound: there is none, or it is another user's.
+            Unavailable: at the first look: the database is away, or too many follow.
+            ClientLeft: there is nobody to tell any more.
+        """
+        if self._stopping or self._waiters.is_full:
+            raise Unavailable
+        answer, told = None, b""
+        while True:
+            decision = self._waiters.expect(purchase_id)
+            try:
+                answer = await self._look_again(user_id, purchase_id, answer)
+                yield answer if answer.body != told else None
+                told = answer.body
+                if answer.waits_seconds is None or self._stopping:
+                    return
+                await Patience(look_again_seconds(answer.waits_seconds), receive).wait_for(decision)
+            finally:
+                self._waiters.forget(purchase_id, decision)
+
+    async def _look_again(self, user_id: int, purchase_id: str, known: Answer | None) -> Answer:
+        """Who follows hears later what the database cannot tell for a while."""
+        try:
+            return await self.look_up(user_id, purchase_id)
+        except Unavailable:
+            if known is None:
+                raise
+            return known
 
     def body(self, found: store.Found) -> Purchase:
         """The purchase as clients read it, with where it stands while it is queued."""
@@ -176,8 +246,33 @@ class PurchaseService:
         waits_seconds = self._pace.wait_seconds(purchase.ticket_type, reading.position)
         return still_queued(purchase, reading.position, waits_seconds)
 
-    def _accept(self, requests: Sequence[PurchaseRequest]) -> list[Verdict]:
-        """In a writer's thread: store the batch, then tell the workers; after the commit only."""
+    def _accept(self, requests: Sequence[PurchaseRequest]) -> list[_Admitted | Problem]:
+        """In a writer's thread: who may ask, stores the batch; after the commit tells the workers.
+
+        The limits are asked here, not before, as one call to Redis then serves a whole batch.
+        """
+        draws = self._limiter.draw([str(request.user_id) for request in requests])
+        admissible = [
+            request
+            for request, drawn in zip(requests, draws, strict=True)
+            if drawn.retry_after_seconds is None
+        ]
+        verdicts = iter(self._store(admissible) if admissible else ())
+        return [
+            self._limiter.refusal(drawn)
+            if drawn.retry_after_seconds is not None
+            else self._admitted(next(verdicts), drawn)
+            for drawn in draws
+        ]
+
+    def _admitted(self, verdict: Verdict, drawn: Draw) -> _Admitted | Problem:
+        headers = self._limiter.headers(drawn)
+        if isinstance(verdict, Problem):
+            verdict.headers.update(headers)
+            return verdict
+        return _Admitted(verdict, headers)
+
+    def _store(self, requests: Sequence[PurchaseRequest]) -> list[Verdict]:
         verdicts = store.accept(
             self._engine, requests, position_max_rows=self._settings.position_max_rows
         )

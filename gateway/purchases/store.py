@@ -47,12 +47,13 @@ WITH request AS (
     LEFT JOIN ticket_purchases earlier
         ON earlier.user_id = r.user_id AND earlier.idempotency_key = r.idempotency_key
 ), ahead AS (
-    SELECT ticket_type_id, (
-        SELECT count(*) FROM (
-            SELECT FROM ticket_purchases q
-            WHERE q.ticket_type_id = wanted.ticket_type_id AND q.status = 'queued'
-            LIMIT %(position_max_rows)s) counted) AS queued
+    SELECT wanted.ticket_type_id, head.queued, head.last_seq
     FROM (SELECT DISTINCT ticket_type_id FROM verdict) wanted
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS queued, max(oldest.seq) AS last_seq FROM (
+            SELECT q.seq FROM ticket_purchases q
+            WHERE q.ticket_type_id = wanted.ticket_type_id AND q.status = 'queued'
+            ORDER BY q.seq LIMIT %(position_max_rows)s) oldest) head
 ), accepted AS (
     INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price, user_limit,
                                   idempotency_key, fingerprint, request_id)
@@ -61,10 +62,10 @@ WITH request AS (
     FROM verdict WHERE refusal IS NULL AND earlier_id IS NULL
     ORDER BY nth
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING id, created_at
+    RETURNING id, created_at, seq
 )
-SELECT v.refusal, v.earlier_id::text, v.event_id, v.price, a.created_at, ahead.queued,
-       v.max_per_purchase, v.sales_start, pg_current_xact_id()
+SELECT v.refusal, v.earlier_id::text, v.event_id, v.price, a.created_at, a.seq, ahead.queued,
+       ahead.last_seq, v.max_per_purchase, v.sales_start, pg_current_xact_id()
 FROM verdict v
 LEFT JOIN accepted a ON a.id = v.id
 LEFT JOIN ahead ON ahead.ticket_type_id = v.ticket_type_id
@@ -143,7 +144,11 @@ def accept(
         for request, row in zip(
             undecided, _insert(engine, undecided, position_max_rows), strict=True
         ):
-            verdict = row if isinstance(row, Problem) else _verdict(request, row, taken)
+            verdict = (
+                row
+                if isinstance(row, Problem)
+                else _verdict(request, row, taken, position_max_rows)
+            )
             if verdict is not None:
                 verdicts[request.id] = verdict
         undecided = [request for request in undecided if request.id not in verdicts]
@@ -190,10 +195,13 @@ def _insert(
     return [Unavailable() for _ in requests]
 
 
-def _verdict(request: PurchaseRequest, row: Row, taken: dict[int, int]) -> Verdict | None:
+def _verdict(
+    request: PurchaseRequest, row: Row, taken: dict[int, int], position_max_rows: int
+) -> Verdict | None:
     """What a row of the statement says; None when another statement holds the key just now."""
-    code, earlier_id, event_id, price, created_at, queued, max_per_purchase, sales_start, _ = row
+    code, earlier_id, event_id, price, created_at, seq, queued, last_seq, *sale, _xid = row
     if code is not None:
+        max_per_purchase, sales_start = sale
         return refusal(
             code,
             ticket_type_id=request.ticket_type_id,
@@ -206,7 +214,11 @@ def _verdict(request: PurchaseRequest, row: Row, taken: dict[int, int]) -> Verdi
         return None
     ahead_in_batch = taken.get(request.ticket_type_id, 0)
     taken[request.ticket_type_id] = ahead_in_batch + 1
-    return Accepted(event_id, price, created_at, queued + ahead_in_batch)
+    if queued < position_max_rows:
+        position = queued + ahead_in_batch
+    else:
+        position = _position_beyond(queued, last_seq, seq)
+    return Accepted(event_id, price, created_at, position)
 
 
 def read(engine: Engine, ids: Sequence[str], *, position_max_rows: int) -> dict[str, Found]:
@@ -286,13 +298,15 @@ def _found(row: Row, heads: dict[int, list[int]]) -> Found:
 
 
 def position_in(head: Sequence[int], seq: int) -> int:
-    """Requests ahead of `seq`, given the oldest sequence numbers of its queue.
-
-    Beyond the head it is an estimate from above: sequence numbers are shared by all queues.
-    """
+    """Requests ahead of `seq`, given the oldest sequence numbers of its queue."""
     if not head or seq <= head[-1]:
         return bisect_left(head, seq)
-    return len(head) + seq - head[-1] - 1
+    return _position_beyond(len(head), head[-1], seq)
+
+
+def _position_beyond(head_rows: int, last_seq: int, seq: int) -> int:
+    """An estimate from above: sequence numbers are shared by all queues, and some are skipped."""
+    return head_rows + seq - last_seq - 1
 
 
 def decided_among(engine: Engine, ids: Sequence[str]) -> list[str]:

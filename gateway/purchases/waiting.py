@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import msgspec
 import redis.asyncio
 from sqlalchemy import Engine
+from starlette.types import Receive
 
 from gateway.purchases import store
 from gateway.purchases.pace import Pace
@@ -26,24 +27,49 @@ RECHECK_ROWS = 2_000
 logger = get_logger(__name__)
 
 
-class Waiters:
-    """One future for each client that waits."""
+class ClientLeft(Exception):
+    """The client closed its connection: there is nobody to answer."""
 
-    def __init__(self) -> None:
+
+class Waiters:
+    """One future for each client that waits, `at_most` so many."""
+
+    def __init__(self, at_most: int) -> None:
         self._futures: dict[str, list[asyncio.Future[None]]] = {}
+        self._at_most = at_most
+        self._count = 0
         self._closed = False
 
+    @property
+    def count(self) -> int:
+        """How many clients wait."""
+        return self._count
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody may wait any more."""
+        return self._closed
+
+    @property
+    def is_full(self) -> bool:
+        return self._count >= self._at_most
+
     def expect(self, purchase_id: str) -> asyncio.Future[None]:
-        """A future that is done at the decision; expect first, then look, then wait."""
+        """A future that is done at the decision; expect first, then look, then wait.
+
+        Where nobody more may wait it is done from the start. `forget` it in the end.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._closed:
+        if self._closed or self.is_full:
             future.set_result(None)
         else:
             self._futures.setdefault(purchase_id, []).append(future)
+        self._count += 1
         return future
 
     def forget(self, purchase_id: str, future: asyncio.Future[None]) -> None:
         """The client has its answer, or is gone."""
+        self._count -= 1
         waiting = self._futures.get(purchase_id)
         if waiting is not None and future in waiting:
             waiting.remove(future)
@@ -63,6 +89,41 @@ class Waiters:
 
     def ids(self) -> list[str]:
         return list(self._futures)
+
+
+class Patience:
+    """How long a client waits: `seconds`, or until it leaves.
+
+    Args:
+        seconds: at most.
+        receive: the request's, whose body was read to its end.
+    """
+
+    def __init__(self, seconds: float, receive: Receive) -> None:
+        self._seconds = seconds
+        self._receive = receive
+
+    async def wait_for(self, decision: asyncio.Future[None]) -> None:
+        """Wait for a future of `Waiters`, as long as patience lasts.
+
+        Raises:
+            ClientLeft: before the decision.
+        """
+        if decision.done():
+            return
+        leaving = asyncio.ensure_future(self._client_leaves())
+        try:
+            await asyncio.wait(
+                (decision, leaving), timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            leaving.cancel()
+        if leaving.done() and not decision.done():
+            raise ClientLeft
+
+    async def _client_leaves(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
 
 class DecisionListener:

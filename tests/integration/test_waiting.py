@@ -1,24 +1,27 @@
 """Clients that wait: woken by Redis, by the database without it, and let go at a stop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
 import pytest
 import redis
 from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+from starlette.types import Message
 
 from gateway.purchases.accept import PurchaseInput
 from gateway.purchases.pace import Pace
 from gateway.purchases.service import Answer, PurchaseService
-from gateway.purchases.waiting import DecisionListener, Waiters
+from gateway.purchases.waiting import ClientLeft, DecisionListener, Patience, Waiters
 from purchase_worker.drain import drain
 from purchase_worker.results import ResultPublisher
 from shared.errors import NotFound, Unavailable
 from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX
 from shared.settings import Settings
-from tests.factories import add_ticket_type, add_user, queue, request
+from tests.conftest import run_admin
+from tests.factories import add_ticket_type, add_user, ignore, outcomes, queue, request
 
 LIMIT_SECONDS = 20
 
@@ -42,6 +45,24 @@ async def until(condition: Callable[[], bool]) -> None:
 def status(answer: Answer) -> str:
     told: str = msgspec.json.decode(answer.body)["status"]
     return told
+
+
+class Client:
+    """The end of a connection that a request came from."""
+
+    def __init__(self) -> None:
+        self._left = asyncio.Event()
+
+    def leave(self) -> None:
+        self._left.set()
+
+    async def receive(self) -> Message:
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+
+def patience(seconds: float = LIMIT_SECONDS, client: Client | None = None) -> Patience:
+    return Patience(seconds, (client or Client()).receive)
 
 
 def run(story: Awaitable[None]) -> None:
@@ -75,7 +96,7 @@ def test_who_waits_is_told_at_the_decision(
 
     async def story() -> None:
         async with serving(settings, engine) as service:
-            waiting = asyncio.create_task(service.look_up(buyer, id_, LIMIT_SECONDS))
+            waiting = asyncio.create_task(service.look_up(buyer, id_, patience()))
             await until(lambda: service.waiting == 1)
             await asyncio.to_thread(drain, engine, ticket_type, settings, ResultPublisher(settings))
             assert status(await waiting) == "confirmed"
@@ -89,7 +110,7 @@ def test_who_waits_in_vain_is_told_that_it_is_still_queued(
 ) -> None:
     async def story() -> None:
         async with serving(settings, engine) as service:
-            answer = await service.look_up(buyer, queued[1], 1)
+            answer = await service.look_up(buyer, queued[1], patience(1))
             assert (status(answer), answer.waits_seconds) == ("queued", 0.0)
 
     run(story())
@@ -100,7 +121,9 @@ def test_a_stop_lets_go_of_those_who_wait(
 ) -> None:
     async def story() -> None:
         async with serving(settings, engine) as service:
-            waiting = asyncio.create_task(service.look_up(buyer, queued[1], 10 * LIMIT_SECONDS))
+            waiting = asyncio.create_task(
+                service.look_up(buyer, queued[1], patience(10 * LIMIT_SECONDS))
+            )
             await until(lambda: service.waiting == 1)
             service.refuse_more()
             assert status(await waiting) == "queued"
@@ -120,22 +143,64 @@ def test_a_process_that_stops_accepts_nothing(
                     PurchaseInput(1, 1),
                     idempotency_key=None,
                     request_id="test",
-                    wait_seconds=0,
                 )
 
     run(story())
 
 
-def test_who_left_is_forgotten(
+def test_who_leaves_while_waiting_is_forgotten_at_once(
     engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
 ) -> None:
     async def story() -> None:
         async with serving(settings, engine) as service:
-            waiting = asyncio.create_task(service.look_up(buyer, queued[1], LIMIT_SECONDS))
+            client = Client()
+            waiting = asyncio.create_task(
+                service.look_up(buyer, queued[1], patience(10 * LIMIT_SECONDS, client))
+            )
             await until(lambda: service.waiting == 1)
-            waiting.cancel()
-            await asyncio.wait([waiting])
+            client.leave()
+            with pytest.raises(ClientLeft):
+                await waiting
             assert service.waiting == 0
+
+    run(story())
+
+
+def test_who_leaves_while_a_purchase_is_waited_for_has_bought_all_the_same(
+    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+) -> None:
+    async def story() -> None:
+        async with serving(settings, engine) as service:
+            client = Client()
+            buying = asyncio.create_task(
+                service.buy(
+                    buyer,
+                    PurchaseInput(queued[0], 1),
+                    idempotency_key=None,
+                    request_id="",
+                    patience=patience(10 * LIMIT_SECONDS, client),
+                )
+            )
+            await until(lambda: len(outcomes(engine, queued[0])) == 2)
+            client.leave()
+            with pytest.raises(ClientLeft):
+                await buying
+            assert service.waiting == 0
+
+    run(story())
+
+
+def test_whom_there_is_no_room_for_is_answered_without_waiting(
+    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+) -> None:
+    full = settings.model_copy(update={"waiting_max_rows": 0})
+
+    async def story() -> None:
+        async with serving(full, engine) as service:
+            answer = await service.look_up(buyer, queued[1], patience(10 * LIMIT_SECONDS))
+            assert status(answer) == "queued"
+            with pytest.raises(Unavailable):
+                await anext(service.follow(buyer, queued[1], Client().receive))
 
     run(story())
 
@@ -148,7 +213,7 @@ def test_nobody_waits_for_what_is_another_users(
     async def story() -> None:
         async with serving(settings, engine) as service:
             with pytest.raises(NotFound):
-                await service.look_up(stranger, queued[1], LIMIT_SECONDS)
+                await service.look_up(stranger, queued[1], patience())
             assert service.waiting == 0
 
     run(story())
@@ -162,7 +227,7 @@ def test_a_full_backlog_is_refused_at_the_door(
 
     async def buy_until_refused(service: PurchaseService) -> None:
         while True:
-            await service.buy(buyer, wanted, idempotency_key=None, request_id="", wait_seconds=0)
+            await service.buy(buyer, wanted, idempotency_key=None, request_id="")
 
     async def story() -> None:
         async with serving(small, engine) as service:
@@ -179,7 +244,7 @@ def test_listening_ends_at_whatever_moment_it_is_stopped(
 
     async def story() -> None:
         for rounds in range(40):
-            listener = DecisionListener(settings, engine, Waiters(), Pace())
+            listener = DecisionListener(settings, engine, Waiters(at_most=1), Pace())
             listener.start()
             for _ in range(rounds):
                 await asyncio.sleep(0)
@@ -207,7 +272,7 @@ def test_a_message_that_nobody_can_read_ends_no_listening(
             redis_client.publish(DECIDED_CHANNEL, b"\xc1 is no message")
             await until(lambda: listeners() == 0)
             await until(lambda: listeners() == 1)
-            waiting = asyncio.create_task(service.look_up(buyer, queued[1], LIMIT_SECONDS))
+            waiting = asyncio.create_task(service.look_up(buyer, queued[1], patience()))
             await until(lambda: service.waiting == 1)
             await asyncio.to_thread(drain, engine, queued[0], settings, ResultPublisher(settings))
             assert status(await waiting) == "confirmed"
@@ -243,8 +308,120 @@ def test_what_was_accepted_is_told_so_even_when_its_outcome_cannot_be_read(
                 PurchaseInput(queued[0], 1),
                 idempotency_key=None,
                 request_id="",
-                wait_seconds=1,
+                patience=patience(1),
             )
             assert status(answer) == "queued"
+
+    run(story())
+
+
+# --- following ---
+
+
+@contextmanager
+def unreachable(server_url: str, database_url: str) -> Iterator[None]:
+    """Nobody gets into the database, and who is in is thrown out."""
+    name = make_url(database_url).database
+    run_admin(server_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    run_admin(
+        server_url,
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
+    )
+    try:
+        yield
+    finally:
+        run_admin(server_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+@pytest.mark.parametrize("redis_is_there", [True, False])
+def test_who_follows_is_told_the_position_then_the_outcome(
+    engine: Engine,
+    settings: Settings,
+    buyer: int,
+    queued: tuple[int, str],
+    redis_is_there: bool,
+) -> None:
+    ticket_type, id_ = queued
+    if not redis_is_there:
+        settings = settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+
+    async def story() -> None:
+        async with serving(settings, engine) as service:
+            answers = service.follow(buyer, id_, Client().receive)
+            first = await anext(answers)
+            assert first is not None
+            assert status(first) == "queued"
+            await asyncio.to_thread(drain, engine, ticket_type, settings, ResultPublisher(settings))
+            later = [answer async for answer in answers if answer is not None]
+            assert [status(answer) for answer in later] == ["confirmed"]
+            assert service.waiting == 0
+
+    run(story())
+
+
+def test_who_follows_sees_oneself_move_up(
+    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+) -> None:
+    ticket_type = queued[0]
+    (second,) = queue(engine, [request(buyer, ticket_type)])
+    one_by_one = settings.model_copy(update={"drain_batch_rows": 1, "drain_max_batches": 1})
+
+    async def story() -> None:
+        async with serving(settings, engine) as service:
+            answers = service.follow(buyer, second, Client().receive)
+            positions = []
+            async for answer in answers:
+                if answer is not None:
+                    positions.append(msgspec.json.decode(answer.body).get("position"))
+                    await asyncio.to_thread(drain, engine, ticket_type, one_by_one, ignore)
+            assert positions == [1, 0, None]
+
+    run(story())
+
+
+def test_following_ends_when_the_client_leaves(
+    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+) -> None:
+    async def story() -> None:
+        async with serving(settings, engine) as service:
+            client = Client()
+            answers = service.follow(buyer, queued[1], client.receive)
+            await anext(answers)
+            client.leave()
+            with pytest.raises(ClientLeft):
+                await anext(answers)
+            assert service.waiting == 0
+
+    run(story())
+
+
+def test_following_ends_undecided_at_a_stop(
+    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+) -> None:
+    async def story() -> None:
+        async with serving(settings, engine) as service:
+            answers = service.follow(buyer, queued[1], Client().receive)
+            await anext(answers)
+            service.refuse_more()
+            assert [answer async for answer in answers if answer is not None] == []
+            assert service.waiting == 0
+
+    run(story())
+
+
+def test_following_outlasts_a_database_that_is_away(
+    postgres_url: str, engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+) -> None:
+    ticket_type, id_ = queued
+
+    async def story() -> None:
+        async with serving(settings, engine) as service:
+            answers = service.follow(buyer, id_, Client().receive)
+            await anext(answers)
+            with unreachable(postgres_url, settings.database_url):
+                assert await anext(answers) is None
+            await asyncio.to_thread(drain, engine, ticket_type, settings, ResultPublisher(settings))
+            later = [answer async for answer in answers if answer is not None]
+            assert [status(answer) for answer in later] == ["confirmed"]
 
     run(story())

@@ -191,7 +191,7 @@ def test_a_decided_purchase_may_be_cached_for_ever(buyer: httpx.Client, on_sale:
     told = buyer.get(address)
     assert told.json() == bought
     assert "immutable" in told.headers["Cache-Control"]
-    assert told.headers["Vary"] == "Authorization"
+    assert told.headers["Vary"] == "Authorization, Accept"
     assert "Retry-After" not in told.headers
     unchanged = buyer.get(address, headers={"If-None-Match": told.headers["ETag"]})
     assert (unchanged.status_code, unchanged.content) == (304, b"")

@@ -1,0 +1,153 @@
+"""Token buckets that all gateways share in Redis; each its own ones while Redis is away."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from math import ceil
+
+import redis
+
+from gateway.rate_limits.token_bucket import (
+    MICROSECONDS,
+    Draw,
+    Rate,
+    draw,
+    draw_of,
+    policy_header,
+    rate_limit_header,
+)
+from shared.circuit_breaker import CircuitBreaker
+from shared.errors import TooManyRequests
+from shared.logging import get_logger
+from shared.redis_client import open_redis
+from shared.settings import Settings
+
+# Of the buckets that are kept here, the least recently used are forgotten: about 10 MB.
+REMEMBERED_ROWS = 50_000
+
+# `token_bucket.draw` for each key in turn, at the clock of Redis, which all gateways share.
+DRAW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local interval, span = tonumber(ARGV[1]), tonumber(ARGV[2])
+local answers = {}
+for i, key in ipairs(KEYS) do
+    local full_at = tonumber(redis.call('GET', key) or now) or now
+    local full_then = math.max(full_at, now) + interval
+    local room = now + span - full_then
+    if room < 0 then
+        answers[i] = room
+    else
+        local milliseconds = math.ceil((full_then - now) / 1000)
+        redis.call('SET', key, string.format('%.0f', full_then), 'PX', milliseconds)
+        answers[i] = math.floor(room / interval)
+    end
+end
+return answers
+"""
+
+logger = get_logger(__name__)
+
+
+class RateLimiter:
+    """Draws tokens for many keys in one call; several threads may do so at once.
+
+    It fails open: whatever happens to Redis, a draw is answered, from this process's own buckets.
+
+    Args:
+        name: of the policy, as clients read it.
+        rate: of each key's bucket.
+        settings: where Redis is.
+    """
+
+    def __init__(self, name: str, rate: Rate, settings: Settings) -> None:
+        self._name = name
+        self._rate = rate
+        self._redis = open_redis(settings)
+        self._script = self._redis.register_script(DRAW)
+        self._breaker = CircuitBreaker()
+        self._own: OrderedDict[str, int] = OrderedDict()
+        self._lock = threading.Lock()
+        self._empty_until: OrderedDict[str, float] = OrderedDict()
+        self._headers: dict[int, Mapping[str, str]] = {}
+
+    def draw(self, keys: Sequence[str]) -> list[Draw]:
+        """One token for each key, in order; blocking."""
+        if self._rate.is_unlimited:
+            return [Draw(0)] * len(keys)
+        answers = self._from_redis(keys) or self._from_own(keys)
+        draws = [draw_of(answer) for answer in answers]
+        for key, drawn in zip(keys, draws, strict=True):
+            if drawn.retry_after_seconds is not None:
+                self._remember_empty(key, drawn.retry_after_seconds)
+        return draws
+
+    def refuse_if_known(self, key: str) -> None:
+        """Refuse without asking anybody while the key's bucket is known to be empty.
+
+        Raises:
+            TooManyRequests: it is. Who hammers costs next to nothing.
+        """
+        empty_until = self._empty_until.get(key)
+        if empty_until is None:
+            return
+        seconds = empty_until - time.monotonic()
+        if seconds > 0:
+            raise self.refusal(Draw(0, seconds))
+        self._empty_until.pop(key, None)
+
+    def refusal(self, drawn: Draw) -> TooManyRequests:
+        """The problem that a token which was not given stands for."""
+        assert drawn.retry_after_seconds is not None
+        retry_after = {"Retry-After": str(ceil(drawn.retry_after_seconds))}
+        return TooManyRequests(headers={**retry_after, **self._told(drawn)})
+
+    def headers(self, drawn: Draw) -> Mapping[str, str]:
+        """`RateLimit` and `RateLimit-Policy` of an answer; none where nothing is limited."""
+        if self._rate.is_unlimited:
+            return {}
+        known = self._headers.get(drawn.tokens_left)
+        if known is None:
+            known = self._headers[drawn.tokens_left] = self._told(drawn)
+        return known
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def _told(self, drawn: Draw) -> Mapping[str, str]:
+        return {
+            "RateLimit-Policy": policy_header(self._name, self._rate),
+            "RateLimit": rate_limit_header(self._name, self._rate, drawn),
+        }
+
+    def _from_redis(self, keys: Sequence[str]) -> list[int] | None:
+        if self._breaker.is_open:
+            return None
+        try:
+            answers: list[int] = self._script(
+                keys=[f"eventify:rate:{self._name}:{key}" for key in keys],
+                args=[self._rate.interval, self._rate.span],
+            )
+        except redis.RedisError as error:
+            self._breaker.trip()
+            logger.warning("rate_limits_not_shared", policy=self._name, error=str(error))
+            return None
+        return answers
+
+    def _from_own(self, keys: Sequence[str]) -> list[int]:
+        now = time.monotonic_ns() // (1_000_000_000 // MICROSECONDS)
+        answers = []
+        with self._lock:
+            for key in keys:
+                self._own[key], answer = draw(self._own.pop(key, now), now, self._rate)
+                answers.append(answer)
+            while len(self._own) > REMEMBERED_ROWS:
+                self._own.popitem(last=False)
+        return answers
+
+    def _remember_empty(self, key: str, seconds: float) -> None:
+        with self._lock:
+            self._empty_until[key] = time.monotonic() + seconds
+            while len(self._empty_until) > REMEMBERED_ROWS:
+                self._empty_until.popitem(last=False)

@@ -1,0 +1,131 @@
+"""A purchase followed as server-sent events, over HTTP from a real gateway process."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+
+from deploy.local.embedded import free_port
+from purchase_worker.drain import drain
+from shared.keys import SigningKey
+from shared.settings import Settings
+from shared.tokens import mint
+from tests.factories import add_ticket_type, add_user, ignore, queue, request
+from tests.services import running_service
+
+EVENTS = {"Accept": "text/event-stream"}
+
+
+@pytest.fixture
+def serving(settings: Settings) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    port = free_port()
+    settings = Settings(**settings.model_dump(include=settings.model_fields_set), gateway_port=port)
+    url = f"http://127.0.0.1:{port}"
+    with running_service("gateway", settings, f"{url}/readyz") as process:
+        yield process, url
+
+
+@pytest.fixture
+def process(serving: tuple[subprocess.Popen[bytes], str]) -> subprocess.Popen[bytes]:
+    return serving[0]
+
+
+@pytest.fixture
+def buyer_id(engine: Engine) -> int:
+    return add_user(engine)
+
+
+@pytest.fixture
+def buyer(
+    serving: tuple[subprocess.Popen[bytes], str],
+    settings: Settings,
+    signing_key: SigningKey,
+    buyer_id: int,
+) -> Iterator[httpx.Client]:
+    token = mint(settings, signing_key, buyer_id, "access")
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=serving[1], headers=headers, timeout=20, verify=False) as client:
+        yield client
+
+
+@pytest.fixture
+def queued(engine: Engine, buyer_id: int) -> tuple[int, str]:
+    """A ticket type, and where a queued purchase of it is told."""
+    ticket_type = add_ticket_type(engine, 5)
+    (id_,) = queue(engine, [request(buyer_id, ticket_type)])
+    return ticket_type, f"/api/ticket-purchases/{id_}/"
+
+
+def events_of(stream: Iterator[str]) -> Iterator[dict[str, str]]:
+    """The events of a stream, as a browser reads them; comments and `retry` left out."""
+    fields: dict[str, str] = {}
+    for line in stream:
+        name, colon, value = line.partition(": ")
+        if colon and name != "retry":
+            fields[name] = value
+        if not line and fields:
+            yield fields
+            fields = {}
+
+
+def test_a_stream_tells_the_position_then_the_outcome_and_ends(
+    engine: Engine, settings: Settings, buyer: httpx.Client, queued: tuple[int, str]
+) -> None:
+    ticket_type, path = queued
+    with buyer.stream("GET", path, headers=EVENTS) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        assert answer.headers["Cache-Control"] == "no-store"
+        events = events_of(answer.iter_lines())
+        first = next(events)
+        assert first["event"] == "position"
+        assert json.loads(first["data"])["position"] == 0
+        drain(engine, ticket_type, settings, ignore)
+        (last,) = events
+    assert last["event"] == "outcome"
+    assert json.loads(last["data"]) == buyer.get(path).json()
+
+
+def test_a_browser_that_comes_back_with_the_outcome_is_told_to_stop(
+    engine: Engine, settings: Settings, buyer: httpx.Client, queued: tuple[int, str]
+) -> None:
+    ticket_type, path = queued
+    drain(engine, ticket_type, settings, ignore)
+    (outcome,) = events_of(iter(buyer.get(path, headers=EVENTS).text.split("\n")))
+    again = buyer.get(path, headers=EVENTS | {"Last-Event-ID": outcome["id"]})
+    assert (again.status_code, again.content) == (204, b"")
+    other = buyer.get(path, headers=EVENTS | {"Last-Event-ID": "00000000"})
+    assert other.status_code == 200
+
+
+def test_what_is_nobodys_has_no_stream(buyer: httpx.Client) -> None:
+    path = "/api/ticket-purchases/01a20375-b093-70f7-9ffe-a62a46181fc4/"
+    refused = buyer.get(path, headers=EVENTS)
+    assert refused.status_code == 404
+    assert refused.headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_stop_ends_streams_and_waits_cleanly(
+    process: subprocess.Popen[bytes], buyer: httpx.Client, queued: tuple[int, str]
+) -> None:
+    path = queued[1]
+    waiting = HTTPConnection(buyer.base_url.host, buyer.base_url.port or 80, timeout=20)
+    with closing(waiting):
+        waiting.request("GET", f"{path}?wait=30", headers=dict(buyer.headers))
+        # What was sent before this stream began is under way when it tells its first event.
+        with buyer.stream("GET", path, headers=EVENTS) as stream:
+            events = events_of(stream.iter_lines())
+            next(events)
+            process.send_signal(signal.SIGTERM)
+            # Not cut off: httpx would raise at a stream without its proper end.
+            assert list(events) == []
+        answer = waiting.getresponse()
+        assert (answer.status, json.load(answer)["status"]) == (200, "queued")
+    # Of its own will, with the signal's own exit code as uvicorn gives it.
+    assert process.wait(timeout=10) == -signal.SIGTERM
