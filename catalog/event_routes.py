@@ -7,7 +7,7 @@ from pydantic import AfterValidator, WithJsonSchema
 from sqlalchemy import Engine
 
 from catalog import event_store
-from catalog.dependencies import Database, PathId, UserId
+from catalog.dependencies import Database, PathId, SignedInRoute, UserId
 from catalog.openapi import ANY_OTHER, refusals
 from catalog.rules import check_event_times, check_owner
 from catalog.schemas import EventBody, EventPatch, EventView, Moment, Text
@@ -22,7 +22,9 @@ ME = "me"
 SEARCH_MAX_CHARACTERS = 200
 LOCATION = {"Location": {"schema": {"type": "string"}, "example": "/api/events/1/"}}
 
-router = APIRouter(prefix="/api/events", tags=["Events"], responses=ANY_OTHER)
+router = APIRouter(
+    prefix="/api/events", tags=["Events"], responses=ANY_OTHER, route_class=SignedInRoute
+)
 
 
 def _owner(text: str) -> str:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Query, Response
 
 from catalog import ticket_type_store as store
 from catalog.change_ticket_type import change, check_event, etag, lock_own, representation
-from catalog.dependencies import Database, PathId, UserId
+from catalog.dependencies import Database, PathId, SignedInRoute, UserId
 from catalog.etags import check_if_match, etag_of, is_unchanged
 from catalog.openapi import ANY_OTHER, refusals
 from catalog.rules import check_sale_window, issued_after_change
@@ -25,7 +25,12 @@ from shared.models import TicketType
 from shared.paging import Page, WantedPage
 from shared.row_ids import MAX_ID
 
-router = APIRouter(prefix="/api/ticket-types", tags=["Ticket types"], responses=ANY_OTHER)
+router = APIRouter(
+    prefix="/api/ticket-types",
+    tags=["Ticket types"],
+    responses=ANY_OTHER,
+    route_class=SignedInRoute,
+)
 
 IfMatch = Annotated[
     str | None,

@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> ASGIApp:
     engine = open_engine(settings, "gateway", pool_size=_connections(settings))
     verifier = TokenVerifier(settings)
     draining = Draining()
-    door = CatalogDoor(settings)
+    door = CatalogDoor(settings, verifier)
     purchases = PurchaseService(settings, engine)
     sign_in_limit = AddressLimit(settings)
 

@@ -3,7 +3,7 @@
 import binascii
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -30,7 +30,8 @@ KNOWN_HEADERS = 64
 # Clocks of several hosts differ; a token from this far in the future is still believed.
 CLOCK_SKEW_SECONDS = 5
 PADDING, HASH = PKCS1v15(), SHA256()  # RS256 (RFC 7518, 3.3)
-FROM_URL_ALPHABET = bytes.maketrans(b"-_+/", b"+/!!")
+# RFC 7515, 2: the URL's alphabet, and no padding.
+FROM_URL_ALPHABET = bytes.maketrans(b"-_+/=", b"+/!!!")
 
 
 class _Header(msgspec.Struct):
@@ -128,6 +129,18 @@ class TokenVerifier:
     def public_keys(self) -> Mapping[str, RSAPublicKey]:
         """The keys that verify, as they were `KEYS_RELOAD_SECONDS` ago or later."""
         return self._trusted_now().keys
+
+    def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> Claims:
+        """The claims of whoever sent a request with these headers, as ASGI gives them.
+
+        Raises:
+            NotAuthenticated: no token, a bad one, or several, of which another might be believed
+                by whoever stands before us.
+        """
+        given = [value for name, value in headers if name == b"authorization"]
+        if len(given) > 1:
+            raise NotAuthenticated("There is more than one Authorization header.")
+        return self.authenticate(given[0].decode("latin-1") if given else None)
 
     def authenticate(self, authorization: str | None) -> Claims:
         """The claims of an `Authorization: Bearer ...` header.

@@ -50,7 +50,7 @@ def signed_in(
     Raises:
         NotAuthenticated: there is none, or it does not hold.
     """
-    return verifier.authenticate(request.headers.get("authorization"))
+    return verifier.caller(request.headers.raw)
 
 
 def uncached(response: Response) -> None:

@@ -75,7 +75,7 @@ class PurchaseRoutes:
         purchase_id = path[len(PREFIX) :].removesuffix("/").lower()
         try:
             headers = dict(scope["headers"])
-            claims = self._verifier.authenticate(_text(headers.get(b"authorization")))
+            claims = self._verifier.caller(scope["headers"])
             if purchase_id:
                 await self._one(scope, receive, send, claims, headers, purchase_id)
             elif method == "POST":

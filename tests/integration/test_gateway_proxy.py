@@ -19,7 +19,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from deploy.local.embedded import free_port
+from shared.keys import load_signing_key
 from shared.settings import Settings
+from shared.tokens import mint
 from tests.conftest import with_database
 from tests.services import running_service
 from tests.waiting import eventually
@@ -99,10 +101,13 @@ def gateway_settings(postgres_url: str, keys_dir: Path) -> Settings:
 
 @contextmanager
 def running_gateway(settings: Settings) -> Iterator[httpx.Client]:
+    """A gateway, and the client of somebody who is signed in."""
     url = f"http://127.0.0.1:{settings.gateway_port}"
+    token = mint(settings, load_signing_key(settings.keys_dir), 1, "access")
+    headers = {"Authorization": f"Bearer {token}"}
     with (
         running_service("gateway", settings, f"{url}/readyz"),
-        httpx.Client(base_url=url, timeout=20) as client,
+        httpx.Client(base_url=url, timeout=20, headers=headers) as client,
     ):
         yield client
 
@@ -114,10 +119,12 @@ def gateway(gateway_settings: Settings) -> Iterator[httpx.Client]:
         yield client
 
 
-def speak(gateway: httpx.Client, request: bytes) -> bytes:
-    """Send bytes as they are, which no HTTP client would let pass, and read the whole answer."""
+def get_target(gateway: httpx.Client, target: bytes) -> bytes:
+    """Ask for a target as it is, which no HTTP client would let pass, and read the whole answer."""
+    authorization = gateway.headers["Authorization"].encode()
+    request = b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: %b\r\n\r\n"
     with socket.create_connection((gateway.base_url.host, gateway.base_url.port or 80)) as line:
-        line.sendall(request)
+        line.sendall(request % (target, authorization))
         return b"".join(iter(lambda: line.recv(65_536), b""))
 
 
@@ -126,7 +133,6 @@ def test_a_request_reaches_the_catalog_with_what_concerns_it(gateway: httpx.Clie
         "/api/ticket-types/1/",
         content=b'{"name": "\xc3\xa9"}',
         headers={
-            "Authorization": "Bearer x",
             "Accept": "application/json",
             "If-Match": '"a"',
             "If-None-Match": '"b"',
@@ -140,7 +146,7 @@ def test_a_request_reaches_the_catalog_with_what_concerns_it(gateway: httpx.Clie
     headers = dict(told["headers"])
     assert (told["method"], told["body"]) == ("PUT", '{"name": "Ã©"}')
     assert {name: headers[name] for name in headers if name not in ("host", "content-length")} == {
-        "authorization": "Bearer x",
+        "authorization": gateway.headers["Authorization"],
         "accept": "application/json",
         "content-type": "application/json",
         "if-match": '"a"',
@@ -152,6 +158,12 @@ def test_a_request_reaches_the_catalog_with_what_concerns_it(gateway: httpx.Clie
     assert len(told["headers"]) == len(headers)
     assert answer.headers.get_list("x-request-id") == ["req-1"]
     assert len(answer.headers.get_list("date")) == 1
+
+
+def test_a_stranger_does_not_get_as_far_as_the_catalog(gateway: httpx.Client) -> None:
+    for authorization in ("", "Bearer x"):
+        answer = gateway.get("/api/events/teapot/", headers={"Authorization": authorization})
+        assert (answer.status_code, answer.json()["code"]) == (401, "not_authenticated")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
@@ -178,16 +190,14 @@ def test_head_tells_the_length_and_sends_nothing(gateway: httpx.Client) -> None:
     ],
 )
 def test_path_and_query_pass_byte_for_byte(gateway: httpx.Client, target: bytes) -> None:
-    answer = speak(gateway, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = get_target(gateway, target)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200"), answer
     assert json.loads(body)["target"].removesuffix("?").encode("latin-1") == target
 
 
 def test_a_target_that_is_no_ascii_crashes_nothing(gateway: httpx.Client) -> None:
-    answer = speak(
-        gateway, b"GET /api/events/?q=\xff\xfe HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    )
+    answer = get_target(gateway, b"/api/events/?q=\xff\xfe")
     assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 200")), answer
 
 

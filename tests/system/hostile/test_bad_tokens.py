@@ -1,0 +1,209 @@
+"""Whatever is shown for a token and is none opens no route and changes nothing."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from deploy.local.home import Home
+from shared.keys import load_signing_key
+from tests.bad_tokens import BAD, GOOD, Forger
+from tests.system.conftest import Shop
+from tests.system.hostile.conftest import Target
+from tests.system.hostile.wire import Answer, Wire
+
+# All that one may do without a token. Everything else has to say that it needs one.
+PUBLIC = {
+    ("POST", "/api/users/"),
+    ("POST", "/api/token/"),
+    ("POST", "/api/token/refresh/"),
+    ("POST", "/api/token/verify/"),
+    ("POST", "/api/token/blacklist/"),
+    ("GET", "/.well-known/jwks.json"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+}
+# Where other systems look for tokens, and we do not.
+ELSEWHERE = [
+    "X-Authorization",
+    "Proxy-Authorization",
+    "X-Access-Token",
+    "Token",
+    "X-Forwarded-User",
+]
+Lines = list[str | bytes]
+
+
+@dataclass(frozen=True)
+class Operation:
+    method: str
+    path: str
+    secured: bool
+
+
+@pytest.fixture(scope="module")
+def operations(shop: Shop) -> list[Operation]:
+    """What the document says can be done; last what deletes, and an event after its parts."""
+    document = httpx.get(f"{shop.url}/api/schema/").json()
+    found = [
+        Operation(method.upper(), path, operation.get("security") == [{"bearerAuth": []}])
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    ]
+    found.sort(key=lambda o: (o.method == "DELETE", "events" in o.path))
+    return found
+
+
+@pytest.fixture
+def forger(shop: Shop, target: Target) -> Forger:
+    """Forges tokens of the organiser, who may do all that is tried."""
+    user_id = target.organiser.get("/api/users/me/").json()["id"]
+    key = load_signing_key(Home(shop.operator.home).keys)
+    return Forger(key, GOOD | {"sub": str(user_id)})
+
+
+def headers_without_a_token(good: str) -> Iterator[tuple[str, Lines]]:
+    """Header lines that hold a good token, yet not as `Authorization: Bearer` has to."""
+    yield "no header", []
+    for value in (
+        *(
+            "",
+            "Bearer",
+            "Bearer ",
+            "bearer",
+            good,
+            f"Bearer {good} {good}",
+            f"Bearer {good},{good}",
+        ),
+        *(f"Bearer={good}", f"Bearer\t{good}", f"Bearer:{good}", f'Bearer "{good}"'),
+        *(
+            f"Token {good}",
+            f"JWT {good}",
+            f"Digest {good}",
+            f"Basic {good}",
+            f"Bearer Bearer {good}",
+        ),
+        "Basic " + base64.b64encode(b"organiser:password").decode(),
+    ):
+        yield f"Authorization: {value.replace(good, '<good>')}", [f"Authorization: {value}"]
+    yield "bytes", [b"Authorization: Bearer \xff\xfe\x80" + good.encode()]
+    yield "UTF-8 scheme", ["Authorization: Ｂearer ".encode() + good.encode()]
+    for first, second in ((good, good), (good, "x"), ("x", good), (good, "")):
+        names = " and ".join("good" if token == good else "bad" for token in (first, second))
+        yield f"twice: {names}", [f"Authorization: Bearer {token}" for token in (first, second)]
+    for name in ELSEWHERE:
+        yield name, [f"{name}: Bearer {good}"]
+    yield "Cookie", [f"Cookie: access={good}; Authorization=Bearer {good}"]
+
+
+def attacks(forger: Forger) -> dict[str, Lines]:
+    by_token: dict[str, Lines] = {
+        f"token: {name}": [b"Authorization: Bearer " + forge(forger).encode()]
+        for name, forge in BAD.items()
+    }
+    return by_token | dict(headers_without_a_token(forger.signed()))
+
+
+def is_refused(answer: Answer, lines: Lines) -> bool:
+    if any(byte < 0x20 for line in lines for byte in _octets(line) if byte != 0x09):
+        return answer.status == 400  # such a line is no HTTP: it is refused before anyone reads it
+    return (
+        answer.status == 401
+        and answer.is_problem
+        and answer.json()["code"] == "not_authenticated"
+        and answer.headers["www-authenticate"].startswith('Bearer realm="eventify"')
+        and "x-request-id" in answer.headers
+    )
+
+
+def _octets(line: str | bytes) -> bytes:
+    return line if isinstance(line, bytes) else line.encode("latin-1")
+
+
+def test_what_needs_a_token_says_so(operations: list[Operation]) -> None:
+    unsecured = {(o.method, o.path) for o in operations if not o.secured}
+    assert unsecured == PUBLIC
+
+
+def test_what_can_be_done_is_in_the_document(operations: list[Operation], target: Target) -> None:
+    for path in {o.path for o in operations}:
+        refused = target.organiser.request("PROPFIND", target.address(path))
+        assert refused.status_code == 405, path
+        allowed = set(refused.headers["Allow"].split(", ")) - {"HEAD"}
+        assert allowed == {o.method for o in operations if o.path == path}, path
+
+
+def test_no_bad_token_opens_any_route(
+    operations: list[Operation],
+    target: Target,
+    forger: Forger,
+    wire: Wire,
+    stored: Callable[[], dict[str, str]],
+) -> None:
+    body = json.dumps(target.body).encode()
+    before = stored()
+    tried, opened = 0, []
+    for operation in operations:
+        if not operation.secured:
+            continue
+        for name, lines in attacks(forger).items():
+            answer = wire.request(
+                operation.method, target.address(operation.path), [*lines, "If-Match: *"], body
+            )
+            tried += 1
+            if not is_refused(answer, lines):
+                opened.append((operation, name, answer))
+    assert opened == []
+    assert stored() == before
+    assert tried > 2_000  # 140 attacks on each of 17 operations
+
+
+def test_with_the_good_token_each_of_these_requests_is_done(
+    operations: list[Operation], target: Target, forger: Forger, wire: Wire
+) -> None:
+    """The control: the token alone kept the others out. A new route needs its fields here."""
+    body = json.dumps(target.body).encode()
+    lines = [f"Authorization: Bearer {forger.signed()}", "If-Match: *"]
+    for operation in operations:
+        # A purchase is its buyer's alone.
+        if operation.secured and operation.path != "/api/ticket-purchases/{id}/":
+            answer = wire.request(operation.method, target.address(operation.path), lines, body)
+            assert answer.status in (200, 201, 202, 204), (operation, answer)
+
+
+def test_a_token_in_the_address_is_none(target: Target, forger: Forger, wire: Wire) -> None:
+    for name in ("access_token", "token", "access", "authorization", "jwt"):
+        for path in ("/api/users/me/", "/api/events/", "/api/ticket-purchases/"):
+            answer = wire.request("GET", f"{path}?{name}={forger.signed()}")
+            assert is_refused(answer, []), (name, path)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[" * 20_000, b"\xff\xfe", b"[]", b"{}", b" " * 100_000],
+    ids=["empty", "open", "deep", "no text", "a list", "no fields", "too large"],
+)
+def test_nothing_is_said_of_a_strangers_body(
+    operations: list[Operation], target: Target, wire: Wire, body: bytes
+) -> None:
+    for operation in operations:
+        if operation.secured:
+            for lines in ([], ["Authorization: Bearer x"]):
+                address = target.address(operation.path)
+                answer = wire.request(operation.method, address, lines, body)
+                assert is_refused(answer, []), (operation, answer)
+
+
+def test_a_stranger_is_answered_before_the_body_is_there(
+    operations: list[Operation], target: Target, shop: Shop
+) -> None:
+    for operation in operations:
+        if operation.secured:
+            wire = Wire(shop.url)
+            head = f"{operation.method} {target.address(operation.path)} HTTP/1.1\r\nHost: x\r\n"
+            answer = wire.say(f"{head}Content-Length: 1000\r\n\r\n".encode(), operation.method)
+            wire.close()
+            assert is_refused(answer, []), (operation, answer)
