@@ -34,7 +34,11 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.body_max_bytes)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.body_max_bytes,
+        timeout_seconds=settings.body_timeout_seconds,
+    )
     install_problem_handlers(app)
     for routes in (event_routes, ticket_type_routes, health_routes):
         app.include_router(routes.router)

@@ -93,7 +93,11 @@ def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastA
         generate_unique_id_function=lambda route: route.name,
     )
     install_problem_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.body_max_bytes)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.body_max_bytes,
+        timeout_seconds=settings.body_timeout_seconds,
+    )
     for routes in (account_routes, list_routes, health, schema):
         app.include_router(routes.router)
     for prefix in PREFIXES:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 from yarl import URL
 
@@ -63,10 +63,7 @@ class CatalogDoor:
         # The catalog asks again: this one is for not reading the bodies of strangers.
         self._verifier.caller(scope["headers"])
         request = Request(scope, receive)
-        try:
-            body = await request.body()
-        except ClientDisconnect:
-            return
+        body = await request.body()
         answer, content = await self.ask(
             request.method, target(scope), headers=onward_headers(request), body=body
         )

@@ -2,6 +2,7 @@
 
 EventifyError
 ├── ConfigurationError              an operator's mistake: told in one sentence, exit code not 0
+├── ClientLeft                      nobody is there any more who could be answered
 └── Problem                         a refusal that a client reads as application/problem+json
     ├── InvalidInput                400 invalid
     │   └── MalformedBody           400 malformed_body
@@ -12,6 +13,7 @@ EventifyError
     ├── PermissionDenied            403 permission_denied
     ├── NotFound                    404 not_found
     ├── MethodNotAllowed            405 method_not_allowed
+    ├── BodyTooSlow                 408 body_too_slow
     ├── Conflict                    409 conflict
     ├── PreconditionFailed          412 precondition_failed
     ├── BodyTooLarge                413 body_too_large
@@ -32,6 +34,10 @@ class EventifyError(Exception):
 
 class ConfigurationError(EventifyError):
     """Something that the operator has to set right."""
+
+
+class ClientLeft(EventifyError):
+    """The client closed its connection before its request was complete, or while it waited."""
 
 
 class Problem(EventifyError):
@@ -127,6 +133,16 @@ class MethodNotAllowed(Problem):
     status = 405
     code = "method_not_allowed"
     default_detail = "This method is not allowed here."
+
+
+class BodyTooSlow(Problem):
+    status = 408
+    code = "body_too_slow"
+    default_detail = "The body did not come in time."
+
+    def __init__(self) -> None:
+        # RFC 9110, 15.5.9: we will not wait for the rest on this connection.
+        super().__init__(headers={"Connection": "close"})
 
 
 class Conflict(Problem):

@@ -6,7 +6,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
-from shared.errors import ServerError
+from shared.errors import ClientLeft, ServerError
 from shared.logging import get_logger
 from shared.problem_details import PROBLEM_JSON, problem_body
 
@@ -24,7 +24,8 @@ class Edge:
       Tokens travel in a header, so no browser form can forge a request this way.
     - HEAD is answered wherever GET is.
     - `/api/events` is sent on to `/api/events/`, with the method kept (308).
-    - An error that nobody foresaw is a logged traceback, and a plain 500 for the client.
+    - An error that nobody foresaw is a logged traceback, and a plain 500 for the client. A client
+      that left is no error.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -52,16 +53,15 @@ class Edge:
                 await _redirect_to_slash(scope, send_named)
                 return
             if scope["method"] in ("POST", "PUT", "PATCH"):
-                scope["headers"] = [
-                    *(h for h in scope["headers"] if h[0] != b"content-type"),
-                    (b"content-type", b"application/json"),
-                ]
+                _read_as_json(scope)
         if scope["method"] == "HEAD":
             # As GET; the server below, which keeps the method it has read, sends no body.
             scope = {**scope, "method": "GET"}
         with structlog.contextvars.bound_contextvars(request_id=scope["request_id"]):
             try:
                 await self._app(scope, receive, send_named)
+            except ClientLeft:
+                return
             except Exception:
                 logger.exception("request_crashed", path=path)
                 if not started:
@@ -74,6 +74,11 @@ def given_request_id(scope: Scope) -> bytes | None:
         if name == b"x-request-id":
             return value if GIVEN_REQUEST_ID.fullmatch(value) else None
     return None
+
+
+def _read_as_json(scope: Scope) -> None:
+    others = (header for header in scope["headers"] if header[0] != b"content-type")
+    scope["headers"] = [*others, (b"content-type", b"application/json")]
 
 
 async def _redirect_to_slash(scope: Scope, send: Send) -> None:

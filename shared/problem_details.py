@@ -52,11 +52,13 @@ async def _on_problem(_request: Request, error: Exception) -> Response:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, Problem):
+        # FastAPI makes a 400 of whatever is raised while it reads a body.
+        return _answer(error.__cause__)
     by_status: dict[int, type[Problem]] = {
         400: errors.MalformedBody,
         404: errors.NotFound,
         405: errors.MethodNotAllowed,
-        413: errors.BodyTooLarge,
     }
     problem = by_status.get(error.status_code, errors.ServerError)()
     problem.headers.update(error.headers or {})

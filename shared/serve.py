@@ -7,6 +7,7 @@ import socket
 import uvicorn
 from starlette.types import ASGIApp
 
+from shared.connection import Connection
 from shared.errors import ConfigurationError
 from shared.settings import Settings
 
@@ -24,7 +25,7 @@ def serve(app: ASGIApp, host: str, port: int, settings: Settings) -> None:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=_connection(settings),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -37,6 +38,16 @@ def serve(app: ASGIApp, host: str, port: int, settings: Settings) -> None:
     )
     with listening_socket(host, port, settings.listen_backlog) as listener:
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _connection(settings: Settings) -> type[Connection]:
+    """The kind of connection that keeps to the limits of these settings."""
+
+    class LimitedConnection(Connection):
+        head_timeout_seconds = settings.head_timeout_seconds
+        head_max_bytes = settings.head_max_bytes
+
+    return LimitedConnection
 
 
 def _spare_the_collector() -> None:

@@ -15,9 +15,9 @@ from gateway.purchases.accept import parse_body, parse_idempotency_key
 from gateway.purchases.event_stream import EVENT_STREAM, send_events
 from gateway.purchases.pace import retry_after_seconds
 from gateway.purchases.service import Answer, PurchaseService
-from gateway.purchases.waiting import ClientLeft, Patience
+from gateway.purchases.waiting import Patience
+from shared.body_limit import read_body
 from shared.errors import (
-    BodyTooLarge,
     InvalidInput,
     MethodNotAllowed,
     NotEnoughTickets,
@@ -86,8 +86,6 @@ class PurchaseRoutes:
                 raise MethodNotAllowed(headers={"Allow": "GET, POST"})
         except Problem as problem:
             await _send_problem(send, problem)
-        except ClientLeft:
-            return
 
     async def _create(
         self,
@@ -97,7 +95,12 @@ class PurchaseRoutes:
         claims: Claims,
         headers: dict[bytes, bytes],
     ) -> None:
-        body = await _read_body(receive, self._settings.body_max_bytes)
+        body = await read_body(
+            scope,
+            receive,
+            max_bytes=self._settings.body_max_bytes,
+            timeout_seconds=self._settings.body_timeout_seconds,
+        )
         wait_seconds = self._prefer_wait(headers.get(b"prefer"))
         answer = await self._service.buy(
             claims.user_id,
@@ -191,20 +194,6 @@ def _matches(if_none_match: bytes | None, etag: bytes) -> bool:
         return False
     candidates = {tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")}
     return etag in candidates or b"*" in candidates
-
-
-async def _read_body(receive: Receive, max_bytes: int) -> bytes:
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientLeft
-        part: bytes = message.get("body", b"")
-        body += part
-        if len(body) > max_bytes:
-            raise BodyTooLarge
-        if not message.get("more_body", False):
-            return body
 
 
 async def _send_problem(

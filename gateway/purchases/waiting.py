@@ -11,6 +11,7 @@ from starlette.types import Receive
 from gateway.purchases import store
 from gateway.purchases.pace import Pace
 from shared.database import DATABASE_AWAY
+from shared.errors import ClientLeft
 from shared.logging import get_logger
 from shared.purchases import DECIDED_CHANNEL, DecidedBatch
 from shared.settings import Settings
@@ -25,10 +26,6 @@ RECONNECT_SECONDS = 1.0
 RECHECK_ROWS = 2_000
 
 logger = get_logger(__name__)
-
-
-class ClientLeft(Exception):
-    """The client closed its connection: there is nobody to answer."""
 
 
 class Waiters:

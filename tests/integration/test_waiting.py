@@ -14,10 +14,10 @@ from starlette.types import Message
 from gateway.purchases.accept import PurchaseInput
 from gateway.purchases.pace import Pace
 from gateway.purchases.service import Answer, PurchaseService
-from gateway.purchases.waiting import ClientLeft, DecisionListener, Patience, Waiters
+from gateway.purchases.waiting import DecisionListener, Patience, Waiters
 from purchase_worker.drain import drain
 from purchase_worker.results import ResultPublisher
-from shared.errors import NotFound, Unavailable
+from shared.errors import ClientLeft, NotFound, Unavailable
 from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX
 from shared.settings import Settings
 from tests.conftest import run_admin

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 
 from tests.system.conftest import Shop
-from tests.system.hostile.wire import Wire
+from tests.wire import Wire
 
 # One body for all routes: each takes its fields, and ignores the rest.
 TITLE = {

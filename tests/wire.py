@@ -54,10 +54,14 @@ class Wire:
 
     def say(self, request: bytes, method: str = "GET") -> Answer:
         """Send these bytes, and read the answer to a request of that method."""
+        self.open().sendall(request)
+        return self.answer(method)
+
+    def open(self) -> socket.socket:
+        """The connection itself."""
         if self._line is None:
             self._line = socket.create_connection(self._address, timeout=TIMEOUT_SECONDS)
-        self._line.sendall(request)
-        return self.answer(method)
+        return self._line
 
     def answer(self, method: str = "GET") -> Answer:
         """The next answer on this connection."""

@@ -1,0 +1,75 @@
+"""A client's connection: uvicorn's, which would wait for a request without end, with limits."""
+
+import asyncio
+from typing import ClassVar
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from shared.body_limit import IS_WHOLE
+
+TOO_LARGE = "The head of the request is too large."
+
+
+class Connection(HttpToolsProtocol):
+    """Is closed when no request begins, or the head of one takes too long or too many bytes.
+
+    uvicorn itself limits the rest between two requests only, and only until the first byte. While
+    the application is at work on a request, its own limits hold. What is left of a body after
+    the answer has the same time as a head.
+
+    It also tells in the scope that a body is there already (`IS_WHOLE`). Of uvicorn it knows those
+    methods alone that the event loop, the parser and the answer call.
+    """
+
+    head_timeout_seconds: ClassVar[float]
+    head_max_bytes: ClassVar[int]
+
+    _at_work = 0  # requests whose head is there and whose answer is not complete
+    _head_bytes: int | None = None  # of the head that has begun
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._start_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._at_work or self.transport.is_closing():
+            return
+        if self._deadline is None:
+            self._start_waiting()
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.head_max_bytes:
+                self.send_400_response(TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = None
+        self._at_work += 1
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        # The application begins after this, when the whole request has come in one piece.
+        self.scope["extensions"] = {IS_WHOLE: {}}
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self._at_work -= 1
+        super().on_response_complete()
+
+    def _start_waiting(self) -> None:
+        self._deadline = self.loop.call_later(self.head_timeout_seconds, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
