@@ -48,15 +48,10 @@ class Edge:
             await send(message)
 
         path: str = scope["path"]
-        if path.startswith("/api/"):
-            if not path.endswith("/"):
-                await _redirect_to_slash(scope, send_named)
-                return
-            if scope["method"] in ("POST", "PUT", "PATCH"):
-                _read_as_json(scope)
-        if scope["method"] == "HEAD":
-            # As GET; the server below, which keeps the method it has read, sends no body.
-            scope = {**scope, "method": "GET"}
+        if path.startswith("/api/") and not path.endswith("/"):
+            await _redirect_to_slash(scope, send_named)
+            return
+        scope = _as_we_read_it(scope)
         with structlog.contextvars.bound_contextvars(request_id=scope["request_id"]):
             try:
                 await self._app(scope, receive, send_named)
@@ -76,9 +71,14 @@ def given_request_id(scope: Scope) -> bytes | None:
     return None
 
 
-def _read_as_json(scope: Scope) -> None:
-    others = (header for header in scope["headers"] if header[0] != b"content-type")
-    scope["headers"] = [*others, (b"content-type", b"application/json")]
+def _as_we_read_it(scope: Scope) -> Scope:
+    if scope["method"] == "HEAD":
+        # As GET; the server below, which keeps the method it has read, sends no body.
+        return {**scope, "method": "GET"}
+    if scope["method"] in ("POST", "PUT", "PATCH"):
+        others = (header for header in scope["headers"] if header[0] != b"content-type")
+        scope["headers"] = [*others, (b"content-type", b"application/json")]
+    return scope
 
 
 async def _redirect_to_slash(scope: Scope, send: Send) -> None:
