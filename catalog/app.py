@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from catalog import event_routes, health_routes, ticket_type_routes
-from catalog.openapi import CatalogDocument
 from shared.body_limit import BodyLimit
 from shared.database import open_engine
+from shared.openapi import DocumentedApp
 from shared.problem_details import install_problem_handlers
 from shared.settings import Settings
 from shared.tokens import TokenVerifier
@@ -24,7 +24,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         app.state.engine.dispose()
 
-    app = CatalogDocument(
+    app = DocumentedApp(
         title="Eventify catalog",
         version="1",
         description="Events and their ticket types.",

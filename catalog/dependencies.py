@@ -5,14 +5,13 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request, Response
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BeforeValidator, WithJsonSchema
 from sqlalchemy import Engine
 
+from shared.openapi import bearer
 from shared.row_ids import MAX_ID, row_id
 from shared.tokens import TokenVerifier
-
-bearer = HTTPBearer(scheme_name="bearerAuth", bearerFormat="JWT", auto_error=False)
 
 
 class SignedInRoute(APIRoute):

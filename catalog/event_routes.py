@@ -8,22 +8,35 @@ from sqlalchemy import Engine
 
 from catalog import event_store
 from catalog.dependencies import Database, PathId, SignedInRoute, UserId
-from catalog.openapi import ANY_OTHER, refusals
 from catalog.rules import check_event_times, check_owner
-from catalog.schemas import EventBody, EventPatch, EventView, Moment, Text
+from catalog.schemas import EventBody, EventPage, EventPatch, EventView, Moment, Text
 from catalog.transactions import HAS_PURCHASES, transaction
-from shared.errors import Conflict, InvalidInput, NotFound, PermissionDenied
+from shared.errors import Conflict, InvalidInput, NotFound, PermissionDenied, Unavailable
 from shared.models import Event
-from shared.paging import Page, WantedPage
+from shared.openapi import headers, links_by_id, refusals
+from shared.paging import INVALID_PAGE, Page, WantedPage
 from shared.row_ids import MAX_ID, row_id
 
 ME = "me"
 # Longer searches only cost: each word of them is looked for in every event.
 SEARCH_MAX_CHARACTERS = 200
-LOCATION = {"Location": {"schema": {"type": "string"}, "example": "/api/events/1/"}}
+ENDS_TOO_EARLY = InvalidInput(errors={"end_time": ["must be after start_time"]})
+CREATED = {
+    "headers": headers({"Location": "/api/events/1/"}),
+    "links": links_by_id("read_event", "replace_event", "change_event", "delete_event")
+    | {
+        "create_ticket_type": {
+            "operationId": "create_ticket_type",
+            "requestBody": {"event": "$response.body#/id"},
+        }
+    },
+}
 
 router = APIRouter(
-    prefix="/api/events", tags=["Events"], responses=ANY_OTHER, route_class=SignedInRoute
+    prefix="/api/events",
+    tags=["Events"],
+    responses=refusals(Unavailable),
+    route_class=SignedInRoute,
 )
 
 
@@ -48,7 +61,16 @@ EventOrder = Literal[
 ]
 
 
-@router.get("/", summary="List events", responses=refusals(InvalidInput, NotFound))
+@router.get(
+    "/",
+    response_model=EventPage,
+    summary="List events",
+    response_description="A page of events",
+    responses=refusals(
+        InvalidInput(errors={"starts_after": ["must be a time with its offset"]}),
+        NotFound(INVALID_PAGE),
+    ),
+)
 def list_events(
     user_id: UserId,
     database: Database,
@@ -79,7 +101,8 @@ def list_events(
     "/",
     status_code=201,
     summary="Create an event",
-    responses=refusals(InvalidInput) | {201: {"headers": LOCATION}},
+    response_description="The new event",
+    responses=refusals(ENDS_TOO_EARLY) | {201: CREATED},
 )
 def create_event(
     user_id: UserId, database: Database, body: EventBody, response: Response
@@ -93,7 +116,12 @@ def create_event(
     return EventView.of(event)
 
 
-@router.get("/{id}/", summary="Read an event", responses=refusals(NotFound))
+@router.get(
+    "/{id}/",
+    summary="Read an event",
+    response_description="The event",
+    responses=refusals(NotFound),
+)
 def read_event(_user_id: UserId, database: Database, event_id: PathId) -> EventView:
     with transaction(database) as session:
         return EventView.of(event_store.find(session, event_id))
@@ -102,7 +130,8 @@ def read_event(_user_id: UserId, database: Database, event_id: PathId) -> EventV
 @router.put(
     "/{id}/",
     summary="Replace an event",
-    responses=refusals(InvalidInput, PermissionDenied, NotFound),
+    response_description="The event as it is now",
+    responses=refusals(ENDS_TOO_EARLY, PermissionDenied, NotFound),
 )
 def replace_event(
     user_id: UserId, database: Database, event_id: PathId, body: EventBody
@@ -114,7 +143,8 @@ def replace_event(
 @router.patch(
     "/{id}/",
     summary="Change an event",
-    responses=refusals(InvalidInput, PermissionDenied, NotFound),
+    response_description="The event as it is now",
+    responses=refusals(ENDS_TOO_EARLY, PermissionDenied, NotFound),
 )
 def change_event(
     user_id: UserId, database: Database, event_id: PathId, body: EventPatch
@@ -127,7 +157,8 @@ def change_event(
     "/{id}/",
     status_code=204,
     summary="Delete an event",
-    responses=refusals(PermissionDenied, NotFound, Conflict),
+    response_description="It is gone",
+    responses=refusals(PermissionDenied, NotFound, Conflict(HAS_PURCHASES)),
 )
 def delete_event(user_id: UserId, database: Database, event_id: PathId) -> None:
     """Only its owner may, with its ticket types, and not once there was any purchase under it."""

@@ -24,6 +24,8 @@ from catalog.rules import (
     price,
 )
 from shared.models import Event, TicketInventory, TicketType
+from shared.openapi import NO_NUL
+from shared.paging import Page
 from shared.row_ids import MAX_ID
 
 
@@ -54,8 +56,18 @@ def _unset() -> Any:
     return None
 
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_storable)]
-Title = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
+Text = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True),
+    AfterValidator(_storable),
+    Field(json_schema_extra={"pattern": NO_NUL}),
+]
+Title = Annotated[
+    Text,
+    StringConstraints(min_length=1, max_length=200),
+    # It is not blank, for white space around it is cut off.
+    Field(json_schema_extra={"pattern": r"^[^\u0000]*[^\u0000\s][^\u0000]*$"}),
+]
 # Both bounds of a moment hold in UTC as well, for that is how it is stored and answered.
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_time), AfterValidator(_in_utc)]
 Price = Annotated[
@@ -65,13 +77,17 @@ Price = Annotated[
         {
             "anyOf": [
                 {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$"},
-                {"type": "number", "minimum": 0, "multipleOf": 0.01},
+                {"type": "number", "minimum": 0, "maximum": 9_999_999_999.99, "multipleOf": 0.01},
             ],
             "examples": ["100.00"],
         }
     ),
 ]
 Id = Annotated[StrictInt, Field(ge=1, le=MAX_ID)]
+ViewedId = Annotated[
+    int,
+    WithJsonSchema({"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}),
+]
 Capacity = Annotated[StrictInt, Field(ge=0, le=MAX_CAPACITY)]
 PerPurchase = Annotated[StrictInt, Field(ge=1, le=MAX_PER_PURCHASE)]
 PerUser = Annotated[StrictInt, Field(ge=1, le=MAX_INT4)]
@@ -82,20 +98,34 @@ EVENT_EXAMPLE = {
     "start_time": "2027-06-05T18:00:00Z",
     "end_time": "2027-06-05T23:00:00Z",
 }
+EVENT_VIEW_EXAMPLE = {"id": 1, **EVENT_EXAMPLE, "owner": 1}
 TICKET_TYPE_EXAMPLE = {
     "event": 1,
     "name": "Standing",
     "price": "100.00",
     "capacity": 500,
     "sales_start": "2027-01-10T10:00:00Z",
-    "sales_end": None,
+    "sales_end": "2027-06-05T18:00:00Z",
     "max_per_purchase": 10,
     "max_per_user": 4,
 }
+TICKET_TYPE_VIEW_EXAMPLE = {"id": 1, **TICKET_TYPE_EXAMPLE, "sold": 0}
 
 
 def _with_example(example: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [example]})
+
+
+def _with_page_of(example: dict[str, Any], address: str) -> ConfigDict:
+    """The second of three pages."""
+    return _with_example(
+        {
+            "count": 3,
+            "next": f"{address}?page_size=1&page=3",
+            "previous": f"{address}?page_size=1",
+            "results": [example],
+        }
+    )
 
 
 class EventBody(BaseModel):
@@ -123,14 +153,14 @@ class EventPatch(BaseModel):
 class EventView(BaseModel):
     """An event."""
 
-    model_config = _with_example({"id": 1, **EVENT_EXAMPLE, "owner": 1})
+    model_config = _with_example(EVENT_VIEW_EXAMPLE)
 
-    id: int
+    id: ViewedId
     title: str
     description: str
     start_time: datetime
     end_time: datetime
-    owner: int = Field(description="The owner's id; only the owner writes.")
+    owner: ViewedId = Field(description="The owner's id; only the owner writes.")
 
     @classmethod
     def of(cls, event: Event) -> "EventView":
@@ -142,6 +172,12 @@ class EventView(BaseModel):
             end_time=event.end_time,
             owner=event.owner_id,
         )
+
+
+class EventPage(Page[EventView]):
+    """One page of a list of events."""
+
+    model_config = _with_page_of(EVENT_VIEW_EXAMPLE, "http://localhost:8000/api/events/")
 
 
 class TicketTypeBody(BaseModel):
@@ -177,18 +213,21 @@ class TicketTypePatch(BaseModel):
 class TicketTypeView(BaseModel):
     """A ticket type."""
 
-    model_config = _with_example({"id": 1, **TICKET_TYPE_EXAMPLE, "sold": 0})
+    model_config = _with_example(TICKET_TYPE_VIEW_EXAMPLE)
 
-    id: int
-    event: int
+    id: ViewedId
+    event: ViewedId
     name: str
-    price: str = Field(description="A decimal number with two decimals.")
-    capacity: int = Field(description="How many are left to sell.")
-    sold: int
+    price: str = Field(
+        description="A decimal number with two decimals.",
+        json_schema_extra={"pattern": r"^[0-9]{1,10}\.[0-9]{2}$"},
+    )
+    capacity: int = Field(ge=0, description="How many are left to sell.")
+    sold: int = Field(ge=0)
     sales_start: datetime | None
     sales_end: datetime | None
-    max_per_purchase: int
-    max_per_user: int | None
+    max_per_purchase: int = Field(ge=1)
+    max_per_user: int | None = Field(ge=1)
 
     @classmethod
     def of(cls, ticket_type: TicketType, inventory: TicketInventory) -> "TicketTypeView":
@@ -204,6 +243,14 @@ class TicketTypeView(BaseModel):
             max_per_purchase=ticket_type.max_per_purchase,
             max_per_user=ticket_type.max_per_user,
         )
+
+
+class TicketTypePage(Page[TicketTypeView]):
+    """One page of a list of ticket types."""
+
+    model_config = _with_page_of(
+        TICKET_TYPE_VIEW_EXAMPLE, "http://localhost:8000/api/ticket-types/"
+    )
 
 
 class CapacityChange(BaseModel):

@@ -8,9 +8,14 @@ from catalog import ticket_type_store as store
 from catalog.change_ticket_type import change, check_event, etag, lock_own, representation
 from catalog.dependencies import Database, PathId, SignedInRoute, UserId
 from catalog.etags import check_if_match, etag_of, is_unchanged
-from catalog.openapi import ANY_OTHER, refusals
 from catalog.rules import check_sale_window, issued_after_change
-from catalog.schemas import CapacityChange, TicketTypeBody, TicketTypePatch, TicketTypeView
+from catalog.schemas import (
+    CapacityChange,
+    TicketTypeBody,
+    TicketTypePage,
+    TicketTypePatch,
+    TicketTypeView,
+)
 from catalog.ticket_type_store import StoredTicketType
 from catalog.transactions import HAS_PURCHASES, transaction
 from shared.errors import (
@@ -20,15 +25,17 @@ from shared.errors import (
     PermissionDenied,
     PreconditionFailed,
     PreconditionRequired,
+    Unavailable,
 )
 from shared.models import TicketType
-from shared.paging import Page, WantedPage
+from shared.openapi import headers, links_by_id, refusals
+from shared.paging import INVALID_PAGE, Page, WantedPage
 from shared.row_ids import MAX_ID
 
 router = APIRouter(
     prefix="/api/ticket-types",
     tags=["Ticket types"],
-    responses=ANY_OTHER,
+    responses=refusals(Unavailable),
     route_class=SignedInRoute,
 )
 
@@ -39,15 +46,44 @@ IfMatch = Annotated[
 IfNoneMatch = Annotated[
     str | None, Header(alias="If-None-Match", description="ETags of what the client already has.")
 ]
-EXAMPLE_ETAG = '"0123456789abcdef0123456789abcdef"'
-ETAG = {"ETag": {"schema": {"type": "string"}, "example": EXAMPLE_ETAG}}
-LOCATION = {"Location": {"schema": {"type": "string"}, "example": "/api/ticket-types/1/"}}
-CHANGE_REFUSALS = refusals(
-    InvalidInput, PermissionDenied, NotFound, Conflict, PreconditionFailed, PreconditionRequired
+ETAG = {"ETag": '"0123456789abcdef0123456789abcdef"'}
+UNKNOWN_EVENT = InvalidInput(errors={"event": ["There is no such event."]})
+CREATED = {
+    "headers": headers(ETAG | {"Location": "/api/ticket-types/1/"}),
+    "links": links_by_id(
+        "read_ticket_type",
+        "replace_ticket_type",
+        "change_ticket_type",
+        "delete_ticket_type",
+        "change_capacity",
+    )
+    | {
+        "buy": {
+            "operationId": "buy",
+            "requestBody": {"ticket_type": "$response.body#/id", "quantity": 1},
+        }
+    },
+}
+CHANGED = refusals(
+    InvalidInput(errors={"sales_end": ["must be after sales_start"]}),
+    PermissionDenied,
+    NotFound,
+    Conflict("It has purchases, so it stays with its event."),
+    PreconditionFailed,
+    PreconditionRequired,
+) | {200: {"headers": headers(ETAG)}}
+
+
+@router.get(
+    "/",
+    response_model=TicketTypePage,
+    summary="List ticket types",
+    response_description="A page of ticket types",
+    responses=refusals(
+        InvalidInput(errors={"event": ["Input should be greater than or equal to 1"]}),
+        NotFound(INVALID_PAGE),
+    ),
 )
-
-
-@router.get("/", summary="List ticket types", responses=refusals(InvalidInput, NotFound))
 def list_ticket_types(
     _user_id: UserId,
     database: Database,
@@ -68,7 +104,8 @@ def list_ticket_types(
     status_code=201,
     response_model=TicketTypeView,
     summary="Create a ticket type",
-    responses=refusals(InvalidInput, PermissionDenied) | {201: {"headers": ETAG | LOCATION}},
+    response_description="The new ticket type",
+    responses=refusals(UNKNOWN_EVENT, PermissionDenied) | {201: CREATED},
 )
 def create_ticket_type(user_id: UserId, database: Database, body: TicketTypeBody) -> Response:
     """Only the event's owner may."""
@@ -89,10 +126,11 @@ def create_ticket_type(user_id: UserId, database: Database, body: TicketTypeBody
     "/{id}/",
     response_model=TicketTypeView,
     summary="Read a ticket type",
+    response_description="The ticket type",
     responses=refusals(NotFound)
     | {
-        200: {"headers": ETAG},
-        304: {"description": "It is as the client has it.", "headers": ETAG},
+        200: {"headers": headers(ETAG)},
+        304: {"description": "It is as the client has it", "headers": headers(ETAG)},
     },
 )
 def read_ticket_type(
@@ -113,7 +151,8 @@ def read_ticket_type(
     "/{id}/",
     response_model=TicketTypeView,
     summary="Replace a ticket type",
-    responses=CHANGE_REFUSALS | {200: {"headers": ETAG}},
+    response_description="The ticket type as it is now",
+    responses=CHANGED,
 )
 def replace_ticket_type(
     user_id: UserId,
@@ -136,7 +175,8 @@ def replace_ticket_type(
     "/{id}/",
     response_model=TicketTypeView,
     summary="Change a ticket type",
-    responses=CHANGE_REFUSALS | {200: {"headers": ETAG}},
+    response_description="The ticket type as it is now",
+    responses=CHANGED,
 )
 def change_ticket_type(
     user_id: UserId,
@@ -160,7 +200,8 @@ def change_ticket_type(
     "/{id}/",
     status_code=204,
     summary="Delete a ticket type",
-    responses=refusals(PermissionDenied, NotFound, Conflict, PreconditionFailed),
+    response_description="It is gone",
+    responses=refusals(PermissionDenied, NotFound, Conflict(HAS_PURCHASES), PreconditionFailed),
 )
 def delete_ticket_type(
     user_id: UserId,
@@ -181,8 +222,14 @@ def delete_ticket_type(
     "/{id}/capacity/",
     response_model=TicketTypeView,
     summary="Add or withdraw tickets",
-    responses=refusals(InvalidInput, PermissionDenied, NotFound, PreconditionFailed)
-    | {200: {"headers": ETAG}},
+    response_description="The ticket type as it is now",
+    responses=refusals(
+        InvalidInput(errors={"change": ["cannot withdraw 20 tickets: 5 are left"]}),
+        PermissionDenied,
+        NotFound,
+        PreconditionFailed,
+    )
+    | {200: {"headers": headers(ETAG)}},
 )
 def change_capacity(
     user_id: UserId,

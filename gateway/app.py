@@ -19,21 +19,15 @@ from gateway.purchases.list_routes import PurchaseLists
 from gateway.purchases.routes import PurchaseRoutes
 from gateway.purchases.service import PurchaseService
 from gateway.rate_limits.by_address import AddressLimit
-from gateway.schema import ASSETS_URL, WholeSchema, assets_folder
+from gateway.schema import ASSETS_URL, DESCRIPTION, TAGS, WholeSchema, assets_folder
 from shared.body_limit import BodyLimit
 from shared.database import open_engine
 from shared.http import Edge
 from shared.keys import ensure_signing_key
+from shared.openapi import DocumentedApp
 from shared.problem_details import install_problem_handlers
 from shared.settings import Settings
 from shared.tokens import TokenVerifier
-
-DESCRIPTION = """
-Ticket on-sales: never oversold, never lost, first come first served and provable.
-
-Register, sign in, and send `Authorization: Bearer <access>` with every other request. Paths end in
-a slash. Every refusal is `application/problem+json` with a `code` that programs may rely on.
-"""
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -82,10 +76,11 @@ def _connections(settings: Settings) -> int:
 
 def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastAPI]) -> FastAPI:
     """Every route but the two hot ones."""
-    app = FastAPI(
+    app = DocumentedApp(
         title="Eventify",
         version="1",
         description=DESCRIPTION,
+        openapi_tags=TAGS,
         # Ours are at /api/schema/ and /api/docs/.
         openapi_url=None,
         redirect_slashes=False,

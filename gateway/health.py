@@ -1,16 +1,17 @@
 """Whether this process lives, and whether it should be sent requests."""
 
 import asyncio
+from typing import Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Engine, text
 
 from gateway.bounded_executor import BoundedExecutor
 from gateway.draining import Draining
-from gateway.refusals import refusals
 from gateway.transactions import transaction
 from shared.errors import Unavailable
+from shared.openapi import refusals
 from shared.settings import Settings
 
 router = APIRouter(tags=["Operation"])
@@ -19,7 +20,9 @@ router = APIRouter(tags=["Operation"])
 class Health(BaseModel):
     """It is well."""
 
-    status: str = Field(default="ok", examples=["ok"])
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
+
+    status: Literal["ok"] = "ok"
 
 
 class Readiness:
@@ -58,13 +61,18 @@ class Readiness:
         return Unavailable(detail, retry_after_seconds=self._retry_after_seconds)
 
 
-@router.get("/healthz", summary="Is the process alive?")
+@router.get("/healthz", summary="Is the process alive?", response_description="It is")
 async def healthz() -> Health:
     """200 as long as the process answers at all."""
     return Health()
 
 
-@router.get("/readyz", summary="Is it ready for requests?", responses=refusals(503))
+@router.get(
+    "/readyz",
+    summary="Is it ready for requests?",
+    response_description="It is",
+    responses=refusals(Unavailable("The database does not answer.")),
+)
 async def readyz(request: Request) -> Health:
     """200 if the database answers and the process is not stopping. Redis is not required."""
     readiness: Readiness = request.app.state.readiness

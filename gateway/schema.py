@@ -10,25 +10,51 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from gateway.proxy import PREFIXES, CatalogDoor
-from gateway.purchases.openapi import PURCHASE_PATHS, PURCHASE_SCHEMAS
-from gateway.refusals import PROBLEM_SCHEMA
+from gateway.purchases.openapi import purchases_document
 from shared.errors import Unavailable
 from shared.logging import get_logger
+from shared.openapi import refusal_table
 
 Document = Mapping[str, Any]
 
-# Its routes are hand-written, and so is what the document says of them.
-PURCHASES: Document = {
-    "paths": PURCHASE_PATHS,
-    "components": {"schemas": PURCHASE_SCHEMAS},
-}
+DESCRIPTION = f"""
+Ticket on-sales: never oversold, never lost, first come first served and provable.
+
+**Start here**: register, sign in, and send `Authorization: Bearer <access>` with every other
+request. An organiser makes an event and its ticket types; everyone else buys.
+
+- Paths end in a slash; without it you are led on (308). Bodies are JSON, whatever their
+  `Content-Type` says. Unknown fields are ignored. `HEAD` is answered wherever `GET` is.
+- Times are RFC 3339 in UTC, money is a decimal string, ids of rows are 64-bit integers.
+- Lists are pages: `count`, `next`, `previous`, `results`; `?page=`, `?page_size=`.
+- Every answer carries `X-Request-ID`: yours, or a new one.
+
+**Refusals** are `application/problem+json` (RFC 9457). Rely on the `code`:
+
+{refusal_table()}
+
+405 carries `Allow`. 429 and 503 carry `Retry-After`: nothing was done, ask again then.
+"""
+TAGS = [
+    {"name": "Accounts and tokens", "description": "Register, sign in, stay signed in."},
+    {"name": "Events", "description": "What tickets are sold for. Only its owner changes one."},
+    {
+        "name": "Ticket types",
+        "description": "What is sold, at which price, when, and how many are left.",
+    },
+    {
+        "name": "Purchases",
+        "description": "Accepted at once, decided in the order of acceptance, never changed.",
+    },
+    {"name": "Operation", "description": "For those who run it, and this document itself."},
+]
 CATALOG_SCHEMA = "/api/schema/"
 ASSETS_URL = "/docs-assets"
 logger = get_logger(__name__)
-router = APIRouter(include_in_schema=False)
+router = APIRouter(tags=["Operation"])
 
 
 def merge(own: Document, purchases: Document, catalog: Document) -> dict[str, Any]:
@@ -43,7 +69,7 @@ def merge(own: Document, purchases: Document, catalog: Document) -> dict[str, An
         path: item for path, item in catalog.get("paths", {}).items() if path.startswith(PREFIXES)
     }
     paths: dict[str, dict[str, Any]] = {}
-    components: dict[str, dict[str, Any]] = {"schemas": {"Problem": PROBLEM_SCHEMA}}
+    components: dict[str, dict[str, Any]] = {}
     for document in (own, purchases, {**catalog, "paths": behind}):
         for path, operations in document.get("paths", {}).items():
             paths[path] = {**operations, **paths.get(path, {})}
@@ -61,12 +87,14 @@ class WholeSchema:
         self._catalog: Document = {}
         self._asked_at = float("-inf")
         self._asking = asyncio.Lock()
+        # Its routes are hand-written, and so is what the document says of them.
+        self._purchases = purchases_document()
 
     async def document(self, own: Document) -> dict[str, Any]:
         async with self._asking:
             if time.monotonic() - self._asked_at >= self._cache_seconds:
                 await self._ask()
-        return merge(own, PURCHASES, self._catalog)
+        return merge(own, self._purchases, self._catalog)
 
     async def _ask(self) -> None:
         try:
@@ -79,8 +107,14 @@ class WholeSchema:
             logger.warning("catalog_schema_unavailable", error=repr(error))
 
 
-@router.get("/api/schema/")
+@router.get(
+    "/api/schema/",
+    summary="This document",
+    response_class=JSONResponse,
+    response_description="An OpenAPI document",
+)
 async def schema(request: Request) -> Response:
+    """Made of the gateway's own part and of the catalog's, or the last that is known of it."""
     app: FastAPI = request.app
     whole: WholeSchema = app.state.schema
     return Response(
@@ -88,8 +122,14 @@ async def schema(request: Request) -> Response:
     )
 
 
-@router.get("/api/docs/")
+@router.get(
+    "/api/docs/",
+    summary="This document as pages",
+    response_class=HTMLResponse,
+    response_description="Swagger UI",
+)
 async def docs() -> HTMLResponse:
+    """Swagger UI, with all of its files from here."""
     return get_swagger_ui_html(
         openapi_url="/api/schema/",
         title="Eventify API",

@@ -21,9 +21,9 @@ Item = TypeVar("Item")
 class Page(BaseModel, Generic[Item]):
     """One page of a list."""
 
-    count: int = Field(description="How many there are on all pages.", examples=[1])
-    next: str | None = Field(description="The next page's URL.", examples=[None])
-    previous: str | None = Field(description="The previous page's URL.", examples=[None])
+    count: int = Field(ge=0, description="How many there are on all pages.")
+    next: str | None = Field(description="The next page's URL.")
+    previous: str | None = Field(description="The previous page's URL.")
     results: list[Item]
 
 

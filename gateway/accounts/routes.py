@@ -3,9 +3,8 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response, Security
-from fastapi.security import HTTPBearer
 
-from gateway.accounts.accounts import Accounts
+from gateway.accounts.accounts import BAD_TOKEN, WRONG_CREDENTIALS, Accounts
 from gateway.accounts.pairs import SignedPair
 from gateway.accounts.schemas import (
     Credentials,
@@ -19,13 +18,33 @@ from gateway.accounts.schemas import (
 )
 from gateway.accounts.store import Account
 from gateway.rate_limits.by_address import AddressLimit
-from gateway.refusals import refusals
+from shared.errors import InvalidInput, NotAuthenticated, TooManyRequests, Unavailable
 from shared.keys import JWKS_MAX_AGE_SECONDS, json_web_key_set
+from shared.openapi import RATE_LIMITS, bearer, headers, refusals
 from shared.tokens import Claims, TokenVerifier
 
 router = APIRouter(tags=["Accounts and tokens"])
-# Only documents the scheme: the check itself is `signed_in`, the same as every service's.
-bearer = HTTPBearer(scheme_name="bearerAuth", bearerFormat="JWT", auto_error=False)
+CACHED_PUBLICLY = f"public, max-age={JWKS_MAX_AGE_SECONDS}"
+NOT_STORED = {"Cache-Control": "no-store"}
+MISSING = InvalidInput(errors={"refresh": ["Field required"]})
+WRONG_TOKEN = NotAuthenticated(BAD_TOKEN)
+# Where a client goes on with what it was answered.
+SIGN_IN = {
+    "sign_in": {
+        "operationId": "sign_in",
+        "requestBody": {
+            "username": "$response.body#/username",
+            "password": "$request.body#/password",
+        },
+    }
+}
+WITH_REFRESH = {
+    operation_id: {
+        "operationId": operation_id,
+        "requestBody": {"refresh": "$response.body#/refresh"},
+    }
+    for operation_id in ("refresh", "blacklist")
+} | {"verify": {"operationId": "verify", "requestBody": {"token": "$response.body#/access"}}}
 
 
 def accounts_of(request: Request) -> Accounts:
@@ -55,7 +74,7 @@ def signed_in(
 
 def uncached(response: Response) -> None:
     """RFC 6749, 5.1: an answer with tokens in it is kept by nobody on the way."""
-    response.headers["Cache-Control"] = "no-store"
+    response.headers.update(NOT_STORED)
 
 
 async def limited(request: Request, response: Response) -> None:
@@ -75,14 +94,25 @@ async def limited(request: Request, response: Response) -> None:
     status_code=201,
     summary="Register",
     dependencies=[Depends(limited)],
-    responses=refusals(400, 429, 503),
+    response_description="The new account",
+    responses=refusals(
+        InvalidInput(errors={"username": ["This username is taken."]}),
+        TooManyRequests(headers={"Retry-After": "1", **RATE_LIMITS}),
+        Unavailable,
+    )
+    | {201: {"headers": headers({}, RATE_LIMITS), "links": SIGN_IN}},
 )
 async def register(body: NewUser, accounts: AllAccounts) -> User:
     """Make an account. A taken name or a weak password is told by field."""
     return _user(await accounts.register(body.username, body.password, body.email or None))
 
 
-@router.get("/api/users/me/", summary="Read one's own account", responses=refusals(401, 503))
+@router.get(
+    "/api/users/me/",
+    summary="Read one's own account",
+    response_description="The account",
+    responses=refusals(Unavailable),
+)
 async def me(claims: Annotated[Claims, Depends(signed_in)], accounts: AllAccounts) -> User:
     """The account of the access token."""
     return _user(await accounts.account_of(claims))
@@ -92,7 +122,14 @@ async def me(claims: Annotated[Claims, Depends(signed_in)], accounts: AllAccount
     "/api/token/",
     summary="Sign in",
     dependencies=[Depends(uncached), Depends(limited)],
-    responses=refusals(400, 401, 429, 503),
+    response_description="The first pair of tokens",
+    responses=refusals(
+        InvalidInput(errors={"password": ["Field required"]}),
+        NotAuthenticated(WRONG_CREDENTIALS),
+        TooManyRequests(headers={"Retry-After": "1", **RATE_LIMITS}),
+        Unavailable,
+    )
+    | {200: {"headers": headers(NOT_STORED, RATE_LIMITS), "links": WITH_REFRESH}},
 )
 async def sign_in(body: Credentials, accounts: AllAccounts) -> TokenPair:
     """Exchange name and password for a pair of tokens."""
@@ -103,7 +140,9 @@ async def sign_in(body: Credentials, accounts: AllAccounts) -> TokenPair:
     "/api/token/refresh/",
     summary="Get the next pair",
     dependencies=[Depends(uncached)],
-    responses=refusals(400, 401, 503),
+    response_description="The next pair of tokens",
+    responses=refusals(MISSING, WRONG_TOKEN, Unavailable)
+    | {200: {"headers": headers(NOT_STORED), "links": WITH_REFRESH}},
 )
 async def refresh(body: Refresh, accounts: AllAccounts) -> TokenPair:
     """Exchange a refresh token for a new pair. It works once.
@@ -114,27 +153,44 @@ async def refresh(body: Refresh, accounts: AllAccounts) -> TokenPair:
     return _pair(await accounts.refresh(body.refresh))
 
 
-@router.post("/api/token/verify/", summary="Check a token", responses=refusals(400, 401, 503))
+@router.post(
+    "/api/token/verify/",
+    summary="Check a token",
+    response_description="It holds",
+    responses=refusals(
+        InvalidInput(errors={"token": ["Field required"]}), WRONG_TOKEN, Unavailable
+    ),
+)
 async def verify(body: Token, accounts: AllAccounts) -> Nothing:
     """`{}` if the access or refresh token holds, else 401."""
     await accounts.verify(body.token)
     return Nothing()
 
 
-@router.post("/api/token/blacklist/", summary="Sign out", responses=refusals(400, 401, 503))
+@router.post(
+    "/api/token/blacklist/",
+    summary="Sign out",
+    response_description="It is done",
+    responses=refusals(MISSING, WRONG_TOKEN, Unavailable),
+)
 async def blacklist(body: Refresh, accounts: AllAccounts) -> Nothing:
     """Revoke a refresh token and all that descend from the same login."""
     await accounts.sign_out(body.refresh)
     return Nothing()
 
 
-@router.get("/.well-known/jwks.json", summary="Public keys")
+@router.get(
+    "/.well-known/jwks.json",
+    summary="Public keys",
+    response_description="The JWK Set",
+    responses={200: {"headers": headers({"Cache-Control": CACHED_PUBLICLY})}},
+)
 async def jwks(verifier: Verifier, response: Response) -> JsonWebKeySet:
     """The keys that verify tokens, as a JWK Set. Rotation is by overlap.
 
     A new key stands here for as long as an answer may be kept, before it signs.
     """
-    response.headers["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE_SECONDS}"
+    response.headers["Cache-Control"] = CACHED_PUBLICLY
     return JsonWebKeySet.model_validate(json_web_key_set(dict(verifier.public_keys())))
 
 

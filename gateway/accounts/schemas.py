@@ -3,11 +3,13 @@
 import re
 import unicodedata
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from gateway.accounts.password_rules import MAX_BYTES, weaknesses
+from gateway.accounts.password_rules import MAX_BYTES, MIN_CHARACTERS, weaknesses
+from shared.openapi import NO_NUL
+from shared.row_ids import MAX_ID
 
 USERNAME_MAX_CHARACTERS = 150
 USERNAME = re.compile(r"[\w.@+-]+")
@@ -48,27 +50,38 @@ def _hashable(password: str) -> str:
     return password
 
 
-Text = Annotated[str, AfterValidator(_storable)]
+Text = Annotated[str, AfterValidator(_storable), Field(json_schema_extra={"pattern": NO_NUL})]
+Email = Annotated[
+    Text,
+    AfterValidator(_email),
+    Field(
+        json_schema_extra={
+            "pattern": r"^$|^[^@\s\u0000]+@[^@\s.\u0000]+(\.[^@\s.\u0000]+)+$",
+            "maxLength": EMAIL_MAX_CHARACTERS,
+        }
+    ),
+]
+TOKEN_EXAMPLE = "eyJhbGciOiJSUzI1NiIs..."
+
+
+def _with_example(**example: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
 
 
 class NewUser(BaseModel):
     """Who wants an account."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"username": "ana", "password": "velvet-tram-42", "email": "ana@x.org"}]
-        }
-    )
+    model_config = _with_example(username="ana", password="velvet-tram-42", email="ana@x.org")
 
     username: Annotated[Text, AfterValidator(_one_spelling), AfterValidator(_username)] = Field(
-        description="1-150 letters, digits and @ . + - _; unique, whatever the case."
+        description="1-150 letters, digits and @ . + - _; unique, whatever the case.",
+        json_schema_extra={"minLength": 1, "maxLength": USERNAME_MAX_CHARACTERS},
     )
     password: Text = Field(
-        description="At least 8 characters, not only digits, not like the username, not common."
+        description="At least 8 characters, not only digits, not like the username, not common.",
+        json_schema_extra={"minLength": MIN_CHARACTERS, "maxLength": MAX_BYTES},
     )
-    email: Annotated[Text, AfterValidator(_email)] | None = Field(
-        default=None, description="Optional; only its form is checked."
-    )
+    email: Email | None = Field(default=None, description="Optional; only its form is checked.")
 
     @field_validator("password")
     @classmethod
@@ -82,58 +95,83 @@ class NewUser(BaseModel):
 class User(BaseModel):
     """An account, as its owner reads it."""
 
-    id: int = Field(examples=[7])
-    username: str = Field(examples=["ana"])
-    email: str | None = Field(examples=["ana@x.org"])
+    model_config = _with_example(
+        id=7, username="ana", email="ana@x.org", created_at="2026-11-22T12:00:00.000000Z"
+    )
+
+    id: int = Field(ge=1, le=MAX_ID)
+    username: str
+    email: str | None
     created_at: datetime
 
 
 class Credentials(BaseModel):
     """Name and password."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"username": "ana", "password": "velvet-tram-42"}]}
-    )
+    model_config = _with_example(username="ana", password="velvet-tram-42")
 
     username: Annotated[Text, AfterValidator(_one_spelling)]
-    password: Annotated[Text, AfterValidator(_hashable)]
+    password: Annotated[Text, AfterValidator(_hashable)] = Field(
+        json_schema_extra={"maxLength": MAX_BYTES}
+    )
 
 
 class TokenPair(BaseModel):
     """`access` opens every route until it expires; `refresh` gets the next pair, once."""
 
-    access: str = Field(examples=["eyJhbGciOiJSUzI1NiIs..."])
-    refresh: str = Field(examples=["eyJhbGciOiJSUzI1NiIs..."])
+    model_config = _with_example(access=TOKEN_EXAMPLE, refresh=TOKEN_EXAMPLE)
+
+    access: str
+    refresh: str
 
 
 class Refresh(BaseModel):
     """A refresh token."""
 
-    refresh: Text = Field(examples=["eyJhbGciOiJSUzI1NiIs..."])
+    model_config = _with_example(refresh=TOKEN_EXAMPLE)
+
+    refresh: Text
 
 
 class Token(BaseModel):
     """A token of either type."""
 
-    token: Text = Field(examples=["eyJhbGciOiJSUzI1NiIs..."])
+    model_config = _with_example(token=TOKEN_EXAMPLE)
+
+    token: Text
 
 
 class Nothing(BaseModel):
     """`{}`: it is done, or it holds."""
 
+    model_config = _with_example()
+
 
 class JsonWebKey(BaseModel):
     """A public key (RFC 7517)."""
 
-    kty: str = Field(examples=["RSA"])
-    use: str = Field(examples=["sig"])
-    alg: str = Field(examples=["RS256"])
+    kty: str
+    use: str
+    alg: str
     kid: str
     n: str
-    e: str = Field(examples=["AQAB"])
+    e: str
 
 
 class JsonWebKeySet(BaseModel):
     """Every public key that verifies tokens."""
+
+    model_config = _with_example(
+        keys=[
+            {
+                "kty": "RSA",
+                "use": "sig",
+                "alg": "RS256",
+                "kid": "5d41402abc4b2a76",
+                "n": "u1SU1LfVLPHCozMxH2Mo4lgOEePzNm0tRgeLezV6ffAt0gunVTLw7onLRnrq0_IzW7yWR7Q...",
+                "e": "AQAB",
+            }
+        ]
+    )
 
     keys: list[JsonWebKey]

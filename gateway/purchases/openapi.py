@@ -1,52 +1,70 @@
 """The OpenAPI description of the hand-written purchase routes."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from shared.problem_details import PROBLEM_JSON
+import msgspec
+
+from gateway.purchases.accept import MAX_INT4
+from shared.errors import (
+    IdempotencyKeyReused,
+    InvalidInput,
+    NotEnoughTickets,
+    NotFound,
+    OverUserLimit,
+    SaleClosed,
+    SaleNotOpen,
+    TooManyRequests,
+    Unavailable,
+)
+from shared.openapi import RATE_LIMITS, complete, headers, links_by_id, refusals
+from shared.paging import INVALID_PAGE
+from shared.row_ids import MAX_ID
 
 ID = "01a2035e-7a5b-7c3d-8f4e-2b1a9c8d7e6f"
 TAGS = ["Purchases"]
 SECURITY: list[dict[str, list[str]]] = [{"bearerAuth": []}]
 PURCHASE = {"$ref": "#/components/schemas/Purchase"}
+ETAG = '"5d41402a"'
+PLACE = f"/api/ticket-purchases/{ID}/"
+REJECTED_IN_TIME = {"Location": PLACE, "Preference-Applied": "wait=10"}
+VARY = {"Vary": "Authorization, Accept"}
+NOT_TOLD = Unavailable("Try again; nothing is lost.")
 
-QUEUED_EXAMPLE = {
+CONFIRMED: Mapping[str, Any] = {
     "id": ID,
     "ticket_type": 1,
     "event": 1,
     "quantity": 2,
     "unit_price": "100.00",
     "total_price": "200.00",
-    "status": "queued",
+    "status": "confirmed",
     "reason": None,
     "created_at": "2026-11-22T12:00:00.000000Z",
+    "decided_at": "2026-11-22T12:00:00.012345Z",
+}
+REJECTED = {**CONFIRMED, "status": "rejected", "reason": "not_enough_tickets"}
+QUEUED = {
+    **CONFIRMED,
+    "status": "queued",
     "decided_at": None,
     "position": 41,
     "estimated_wait_seconds": 0.1,
 }
-CONFIRMED_EXAMPLE = {
-    name: value
-    for name, value in QUEUED_EXAMPLE.items()
-    if name not in ("position", "estimated_wait_seconds")
-} | {"status": "confirmed", "decided_at": "2026-11-22T12:00:00.012345Z"}
-SOLD_OUT_EXAMPLE = {
-    "type": "about:blank",
-    "title": "Bad Request",
-    "status": 400,
-    "detail": "Not enough tickets available",
-    "code": "not_enough_tickets",
-    "id": ID,
-}
+EXAMPLES = {"confirmed": CONFIRMED, "rejected": REJECTED, "queued": QUEUED}
 
-PURCHASE_SCHEMAS: dict[str, Any] = {
+MONEY = {"type": "string", "pattern": r"^[0-9]+\.[0-9]{2}$"}
+ROW_ID = {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}
+QUANTITY = {"type": "integer", "format": "int32", "minimum": 1, "maximum": MAX_INT4}
+SCHEMAS: Mapping[str, Any] = {
     "PurchaseRequest": {
         "type": "object",
+        "description": "How many of which tickets. Other fields are ignored.",
         "required": ["ticket_type", "quantity"],
         "properties": {
-            "ticket_type": {"type": "integer", "format": "int64", "minimum": 1},
+            "ticket_type": ROW_ID,
             "quantity": {
-                "type": "integer",
-                "format": "int32",
-                "minimum": 1,
+                **QUANTITY,
                 "description": "At most the ticket type's `max_per_purchase`.",
             },
         },
@@ -54,199 +72,262 @@ PURCHASE_SCHEMAS: dict[str, Any] = {
     },
     "Purchase": {
         "type": "object",
-        "required": list(CONFIRMED_EXAMPLE),
+        "description": "`queued` at first; then `confirmed` or `rejected`, for ever.",
+        "required": list(CONFIRMED),
         "properties": {
             "id": {"type": "string", "format": "uuid", "description": "A UUIDv7."},
-            "ticket_type": {"type": "integer", "format": "int64"},
-            "event": {"type": "integer", "format": "int64"},
-            "quantity": {"type": "integer", "format": "int32"},
-            "unit_price": {"type": "string", "description": "As it was at acceptance."},
-            "total_price": {"type": "string"},
+            "ticket_type": ROW_ID,
+            "event": ROW_ID,
+            "quantity": QUANTITY,
+            "unit_price": {**MONEY, "description": "As it was at acceptance."},
+            "total_price": MONEY,
             "status": {"type": "string", "enum": ["queued", "confirmed", "rejected"]},
             "reason": {
                 "type": ["string", "null"],
-                "description": "Why it was rejected: `not_enough_tickets`, `over_user_limit`.",
+                "enum": ["not_enough_tickets", "over_user_limit", None],
+                "description": "Why it was rejected.",
             },
             "created_at": {"type": "string", "format": "date-time"},
             "decided_at": {"type": ["string", "null"], "format": "date-time"},
             "position": {
                 "type": "integer",
+                "minimum": 0,
                 "description": "While queued: the requests ahead of it.",
             },
-            "estimated_wait_seconds": {"type": "number", "description": "While queued."},
+            "estimated_wait_seconds": {
+                "type": "number",
+                "minimum": 0,
+                "description": "While queued.",
+            },
         },
-        "examples": [CONFIRMED_EXAMPLE, QUEUED_EXAMPLE],
+        "examples": list(EXAMPLES.values()),
     },
     "PurchasePage": {
         "type": "object",
+        "description": "One page of a list.",
         "required": ["count", "next", "previous", "results"],
         "properties": {
-            "count": {"type": "integer"},
-            "next": {"type": ["string", "null"], "format": "uri"},
-            "previous": {"type": ["string", "null"], "format": "uri"},
+            "count": {
+                "type": "integer",
+                "minimum": 0,
+                "description": "How many there are on all pages.",
+            },
+            "next": {"type": ["string", "null"], "description": "The next page's URL."},
+            "previous": {"type": ["string", "null"], "description": "The previous page's URL."},
             "results": {"type": "array", "items": PURCHASE},
         },
+        "examples": [{"count": 1, "next": None, "previous": None, "results": [CONFIRMED]}],
     },
 }
+EVENTS = f"""retry: 1000
+
+event: position
+id: 9f3c1a7e
+data: {msgspec.json.encode(QUEUED).decode()}
+
+event: outcome
+id: 5d41402a
+data: {msgspec.json.encode(CONFIRMED).decode()}
+
+"""
 
 
-def _header(description: str, example: str | int) -> dict[str, Any]:
-    kind = "integer" if isinstance(example, int) else "string"
-    return {"description": description, "schema": {"type": kind}, "example": example}
-
-
-LOCATION = _header("Where to ask for the outcome.", f"/api/ticket-purchases/{ID}/")
-RETRY_AFTER = _header("Seconds until it is worth asking again.", 1)
-PREFERENCE_APPLIED = _header("The wait that was granted.", "wait=10")
-REPLAYED = _header("`true`: an earlier request had the same key and body.", "true")
-ETAG = _header("Changes when the purchase does.", '"5d41402a"')
-
-
-def _purchase(description: str, example: dict[str, Any], **headers: Any) -> dict[str, Any]:
+def _purchase(
+    description: str,
+    *kinds: str,
+    always: Mapping[str, str],
+    sometimes: Mapping[str, str] | None = None,
+    as_events: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A response whose body is a purchase of one of these kinds."""
+    content: dict[str, Any] = {
+        "application/json": {
+            "schema": PURCHASE,
+            "examples": {kind: {"value": EXAMPLES[kind]} for kind in kinds},
+        }
+    }
+    if as_events is not None:
+        content["text/event-stream"] = as_events
     return {
         "description": description,
-        "headers": {name.replace("_", "-"): header for name, header in headers.items()},
-        "content": {"application/json": {"schema": PURCHASE, "example": example}},
+        "headers": headers(always, sometimes),
+        "content": content,
     }
 
 
-def _filter(name: str, **schema: Any) -> dict[str, Any]:
-    return {"name": name, "in": "query", "schema": schema}
+def _created(description: str, *kinds: str, **more: Mapping[str, str]) -> dict[str, Any]:
+    """A response that names the purchase's place."""
+    always = {"Location": PLACE, **more.get("always", {})}
+    sometimes = {**more.get("sometimes", {}), **RATE_LIMITS}
+    response = _purchase(description, *kinds, always=always, sometimes=sometimes)
+    return response | {"links": links_by_id("read_purchase")}
 
 
-def _problem(description: str, **more: Any) -> dict[str, Any]:
-    content = {"schema": {"$ref": "#/components/schemas/Problem"}} | more
-    return {"description": description, "content": {PROBLEM_JSON: content}}
+def _filter(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
-PURCHASE_PATHS: dict[str, Any] = {
-    "/api/ticket-purchases/": {
-        "get": {
-            "tags": TAGS,
-            "operationId": "list_purchases",
-            "summary": "List one's own purchases, newest first",
-            "security": SECURITY,
-            "parameters": [
-                _filter("status", type="string", enum=["queued", "confirmed", "rejected"]),
-                _filter("ticket_type", type="integer", format="int64", minimum=1),
-                _filter("page", type="integer", minimum=1),
-                _filter("page_size", type="integer", minimum=1),
-            ],
-            "responses": {
-                "200": {
-                    "description": "A page of purchases",
-                    "content": {
-                        "application/json": {
-                            "schema": {"$ref": "#/components/schemas/PurchasePage"}
-                        }
-                    },
-                },
-                "400": _problem("A filter is not valid"),
-                "401": _problem("No token, or a bad one"),
-                "404": _problem("There is no such page"),
-                "503": _problem("Cannot be told for now; nothing is lost"),
+def _header(name: str, description: str, example: str, **schema: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "description": description,
+        "schema": {"type": "string", **schema},
+        "example": example,
+    }
+
+
+LIST: dict[str, Any] = {
+    "tags": TAGS,
+    "operationId": "list_purchases",
+    "summary": "List one's own purchases, newest first",
+    "security": SECURITY,
+    "parameters": [
+        _filter("status", "Only those.", type="string", enum=["queued", "confirmed", "rejected"]),
+        _filter("ticket_type", "Only those of this one.", **ROW_ID),
+        _filter("page", "Counts from 1.", type="integer", minimum=1),
+        _filter(
+            "page_size",
+            "More than 100 is answered with that many.",
+            type="integer",
+            minimum=1,
+            default=20,
+        ),
+    ],
+    "responses": {
+        "200": {
+            "description": "A page of purchases",
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/PurchasePage"}}
             },
         },
-        "post": {
-            "tags": TAGS,
-            "operationId": "buy",
-            "summary": "Buy tickets",
-            "description": "The request is stored durably before the answer leaves; it is decided"
-            " in the order of acceptance. Send an `Idempotency-Key` to be able to retry safely.",
-            "security": SECURITY,
-            "parameters": [
-                {
-                    "name": "Idempotency-Key",
-                    "in": "header",
-                    "description": "The same key and body give the same purchase.",
-                    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-                    "example": '"8e03978e-40d5-43dd-bc93-6894a57f9324"',
-                },
-                {
-                    "name": "Prefer",
-                    "in": "header",
-                    "description": "`wait=N`: wait up to N seconds (at most 30) for the decision.",
-                    "schema": {"type": "string"},
-                    "example": "wait=10",
-                },
-            ],
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "application/json": {"schema": {"$ref": "#/components/schemas/PurchaseRequest"}}
-                },
-            },
-            "responses": {
-                "200": _purchase(
-                    "Decided earlier, under the same key",
-                    CONFIRMED_EXAMPLE,
-                    Location=LOCATION,
-                    Idempotency_Replayed=REPLAYED,
-                ),
-                "201": _purchase(
-                    "Confirmed within the wait",
-                    CONFIRMED_EXAMPLE,
-                    Location=LOCATION,
-                    Preference_Applied=PREFERENCE_APPLIED,
-                ),
-                "202": _purchase(
-                    "Accepted and queued",
-                    QUEUED_EXAMPLE,
-                    Location=LOCATION,
-                    Retry_After=RETRY_AFTER,
-                    Idempotency_Replayed=REPLAYED,
-                ),
-                "400": _problem(
-                    "Not valid, not on sale, sold out, or rejected within the wait",
-                    example=SOLD_OUT_EXAMPLE,
-                ),
-                "401": _problem("No token, or a bad one"),
-                "413": _problem("The body is too large"),
-                "422": _problem("The key was used before with another body"),
-                "503": _problem("Not accepted for now; retry with the same key"),
-            },
-        },
-    },
-    "/api/ticket-purchases/{id}/": {
-        "get": {
-            "tags": TAGS,
-            "operationId": "read_purchase",
-            "summary": "Ask what became of a purchase",
-            "security": SECURITY,
-            "parameters": [
-                {
-                    "name": "id",
-                    "in": "path",
-                    "required": True,
-                    "schema": {"type": "string", "format": "uuid"},
-                    "example": ID,
-                },
-                {
-                    "name": "wait",
-                    "in": "query",
-                    "description": "Answer at the decision, or after so many seconds (at most 30).",
-                    "schema": {"type": "integer", "minimum": 0},
-                },
-                {
-                    "name": "If-None-Match",
-                    "in": "header",
-                    "schema": {"type": "string"},
-                    "description": "An ETag that the client has already.",
-                },
-            ],
-            "responses": {
-                "200": _purchase(
-                    "The purchase as it stands",
-                    CONFIRMED_EXAMPLE,
-                    ETag=ETAG,
-                    Retry_After=RETRY_AFTER,
-                ),
-                "304": {"description": "Nothing has changed", "headers": {"ETag": ETAG}},
-                "400": _problem("`wait` is not a number"),
-                "401": _problem("No token, or a bad one"),
-                "404": _problem("There is no such purchase of yours"),
-                "503": _problem("Cannot be told for now; nothing is lost"),
-            },
-        }
+        **refusals(
+            InvalidInput(errors={"ticket_type": ["Input should be greater than or equal to 1"]}),
+            NotFound(INVALID_PAGE),
+            NOT_TOLD,
+        ),
     },
 }
+
+BUY: dict[str, Any] = {
+    "tags": TAGS,
+    "operationId": "buy",
+    "summary": "Buy tickets",
+    "description": "The request is stored durably before the answer leaves; it is decided in the"
+    " order of acceptance. A 202 is not a ticket yet: ask at `Location`, or send"
+    " `Prefer: wait=10` to be answered with the outcome. Send an `Idempotency-Key` to be able to"
+    " retry safely, whatever happened to the answer.",
+    "security": SECURITY,
+    "parameters": [
+        _header(
+            "Idempotency-Key",
+            "1-255 printable characters, best a new UUID for each purchase, in quotes. The same"
+            " key and body give the same purchase.",
+            '"8e03978e-40d5-43dd-bc93-6894a57f9324"',
+            # In quotes or without them; a header's own value neither begins nor ends in a space.
+            pattern=r'^("[ -~]{1,255}"|[!#-~]([ -~]{0,253}[!-~])?)$',
+        ),
+        _header(
+            "Prefer",
+            "`wait=N`: wait up to N seconds (at most 30) for the decision (RFC 7240).",
+            "wait=10",
+        ),
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/PurchaseRequest"},
+                "example": {"ticket_type": 1, "quantity": 2},
+            }
+        },
+    },
+    "responses": {
+        "200": _created(
+            "Decided earlier, under the same key",
+            "confirmed",
+            "rejected",
+            always={"Idempotency-Replayed": "true"},
+            sometimes={"Preference-Applied": "wait=10"},
+        ),
+        "201": _created(
+            "Confirmed within the wait", "confirmed", always={"Preference-Applied": "wait=10"}
+        ),
+        "202": _created(
+            "Accepted and queued",
+            "queued",
+            always={"Retry-After": "1"},
+            sometimes={"Preference-Applied": "wait=10", "Idempotency-Replayed": "true"},
+        ),
+        **refusals(
+            InvalidInput(errors={"quantity": ["A valid integer is required."]}),
+            NotEnoughTickets(extra={"id": ID}, headers=REJECTED_IN_TIME),
+            OverUserLimit(extra={"id": ID}, headers=REJECTED_IN_TIME),
+            SaleNotOpen(headers={"Retry-After": "3600"}),
+            SaleClosed,
+            IdempotencyKeyReused,
+            TooManyRequests(headers={"Retry-After": "1", **RATE_LIMITS}),
+            Unavailable,
+        ),
+    },
+}
+
+READ: dict[str, Any] = {
+    "tags": TAGS,
+    "operationId": "read_purchase",
+    "summary": "Ask what became of a purchase",
+    "description": "Ask again after `Retry-After`, or with `?wait=20`, or send"
+    " `Accept: text/event-stream` to be told: an event `position` each time that it moves up, and"
+    " an `outcome` at last. A decided purchase never changes and may be cached for ever.",
+    "security": SECURITY,
+    "parameters": [
+        {
+            "name": "id",
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "format": "uuid"},
+            "example": ID,
+        },
+        _filter(
+            "wait",
+            "Answer at the decision, or after so many seconds (at most 30).",
+            type="integer",
+            minimum=0,
+            maximum=999_999_999,
+        ),
+        _header("If-None-Match", "ETags of what the client already has.", ETAG),
+        _header("Last-Event-ID", "Of an event stream: the last event that came.", "5d41402a"),
+    ],
+    "responses": {
+        "200": _purchase(
+            "The purchase as it stands",
+            "confirmed",
+            "rejected",
+            "queued",
+            always=VARY | {"Cache-Control": "private, no-cache"},
+            sometimes={"ETag": ETAG, "Retry-After": "1"},
+            as_events={"schema": {"type": "string"}, "example": EVENTS},
+        ),
+        "204": {"description": "An event stream's outcome was told before: do not connect again"},
+        "304": {
+            "description": "Nothing has changed",
+            "headers": headers(
+                VARY | {"ETag": ETAG, "Cache-Control": "private, no-cache"}, {"Retry-After": "1"}
+            ),
+        },
+        **refusals(
+            InvalidInput(errors={"wait": ["A whole number of seconds is required."]}),
+            NotFound,
+            NOT_TOLD,
+        ),
+    },
+}
+
+
+def purchases_document() -> dict[str, Any]:
+    """The purchase routes' part of the document."""
+    paths = {
+        "/api/ticket-purchases/": {"get": LIST, "post": BUY},
+        "/api/ticket-purchases/{id}/": {"get": READ},
+    }
+    return complete({"paths": paths, "components": {"schemas": dict(SCHEMAS)}})

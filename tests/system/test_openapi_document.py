@@ -1,0 +1,187 @@
+"""The OpenAPI document that the one door serves: whole, valid, and with examples that are true."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+import openapi_spec_validator
+import pytest
+from fastapi.routing import APIRoute
+from openapi_schema_validator import OAS31Validator
+
+from catalog import event_routes, ticket_type_routes
+from gateway import health, schema
+from gateway.accounts import routes as account_routes
+from gateway.purchases import list_routes
+from shared.errors import MethodNotAllowed, Problem
+from tests.system.conftest import Shop
+
+ROUTERS = [
+    *(account_routes.router, list_routes.router, health.router, schema.router),
+    *(event_routes.router, ticket_type_routes.router),
+]
+# These are no router's.
+LEAN_ROUTES = {("post", "/api/ticket-purchases/"), ("get", "/api/ticket-purchases/{id}/")}
+OPEN_OPERATIONS = {
+    *("register", "sign_in", "refresh", "verify", "blacklist", "jwks"),
+    *("healthz", "readyz", "schema", "docs"),
+}
+
+Document = Mapping[str, Any]
+# Where it stands, its schema, and itself.
+Example = tuple[str, Mapping[str, Any], Any]
+
+
+@pytest.fixture(scope="module")
+def document(shop: Shop) -> Document:
+    whole: Document = httpx.get(f"{shop.url}/api/schema/").json()
+    return whole
+
+
+def operations(document: Document) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield method, path, operation
+
+
+def resolved(document: Document, node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The node, or the component that it refers to."""
+    if "$ref" not in node:
+        return node
+    _, kind, name = node["$ref"].removeprefix("#").rsplit("/", 2)
+    component: Mapping[str, Any] = document["components"][kind][name]
+    return component
+
+
+def bodies(
+    document: Document,
+) -> Iterator[tuple[str, Mapping[str, Any], list[Any]]]:
+    """Every JSON body of a request or an answer: where it stands, its schema, its examples."""
+    for _, _, operation in operations(document):
+        contents = {"request": operation.get("requestBody", {}).get("content", {})}
+        contents |= {s: r.get("content", {}) for s, r in operation["responses"].items()}
+        for place, content in contents.items():
+            for media_type, body in content.items():
+                if media_type.endswith("json") and body["schema"]:
+                    where = f"{operation['operationId']} {place}"
+                    yield where, body["schema"], body_examples(document, body)
+
+
+def body_examples(document: Document, body: Mapping[str, Any]) -> list[Any]:
+    named = [example["value"] for example in body.get("examples", {}).values()]
+    own = named + ([body["example"]] if "example" in body else [])
+    return own or resolved(document, body["schema"]).get("examples", [])
+
+
+def values(document: Document) -> Iterator[Example]:
+    """Every parameter and every header that has an example."""
+    for _, _, operation in operations(document):
+        parameters = {
+            p["name"]: p for p in (resolved(document, p) for p in operation["parameters"])
+        }
+        answered = {
+            f"{status} {name}": header
+            for status, response in operation["responses"].items()
+            for name, header in response["headers"].items()
+        }
+        for name, one in {**parameters, **answered}.items():
+            if "example" in one:
+                yield f"{operation['operationId']} {name}", one["schema"], one["example"]
+
+
+def test_the_document_is_valid(document: Document) -> None:
+    assert document["openapi"].startswith("3.1")
+    openapi_spec_validator.validate(dict(document))
+
+
+def test_every_route_is_documented_and_nothing_else(document: Document) -> None:
+    routed = {
+        (method.lower(), route.path)
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    }
+    assert {(method, path) for method, path, _ in operations(document)} == routed | LEAN_ROUTES
+
+
+def test_every_example_fits_its_schema(document: Document) -> None:
+    shown = [
+        (where, its_schema, example)
+        for where, its_schema, examples in bodies(document)
+        for example in examples
+    ] + list(values(document))
+    assert len(shown) > 400
+    for where, its_schema, example in shown:
+        rooted = {**its_schema, "components": document["components"]}
+        validator = OAS31Validator(rooted, format_checker=OAS31Validator.FORMAT_CHECKER)
+        errors = [error.message for error in validator.iter_errors(example)]
+        assert not errors, (where, errors)
+
+
+def test_every_body_has_an_example(document: Document) -> None:
+    assert [where for where, _, examples in bodies(document) if not examples] == []
+
+
+def test_every_refusal_is_shown_by_its_code(document: Document) -> None:
+    shown = {
+        (int(status), example["value"]["status"], example["value"]["code"])
+        for _, _, operation in operations(document)
+        for status, response in operation["responses"].items()
+        if int(status) >= 400
+        for example in response["content"]["application/problem+json"]["examples"].values()
+    }
+    assert all(status == told for status, told, _ in shown)
+    kinds = set(every_kind_of(Problem))
+    assert {code for _, _, code in shown} == {kind.code for kind in kinds - {MethodNotAllowed}}
+    # Of a method that a path has not, no operation can tell.
+    assert all(f"| {kind.status} | `{kind.code}` |" in told_in_words(document) for kind in kinds)
+
+
+def every_kind_of(problem: type[Problem]) -> Iterator[type[Problem]]:
+    for kind in problem.__subclasses__():
+        yield kind
+        yield from every_kind_of(kind)
+
+
+def told_in_words(document: Document) -> str:
+    words: str = document["info"]["description"]
+    return words
+
+
+def test_every_operation_but_the_open_ones_asks_for_a_token(document: Document) -> None:
+    secured = {o["operationId"]: bool(o.get("security")) for _, _, o in operations(document)}
+    assert {name for name, has_security in secured.items() if not has_security} == OPEN_OPERATIONS
+    for _, _, operation in operations(document):
+        if operation.get("security"):
+            assert operation["security"] == [{"bearerAuth": []}]
+            assert "WWW-Authenticate" in operation["responses"]["401"]["headers"]
+    assert document["components"]["securitySchemes"]["bearerAuth"]["scheme"] == "bearer"
+
+
+def test_every_operation_is_described_under_a_known_tag(document: Document) -> None:
+    tags = {tag["name"] for tag in document["tags"]}
+    for _, _, operation in operations(document):
+        assert set(operation["tags"]) <= tags
+        assert operation["summary"], operation["operationId"]
+    names = Counter(operation["operationId"] for _, _, operation in operations(document))
+    assert set(names.values()) == {1}
+
+
+def test_every_schema_is_used_and_has_one_name(document: Document) -> None:
+    schemas = document["components"]["schemas"]
+    text = str(document)
+    unused = [name for name in schemas if f"'#/components/schemas/{name}'" not in text]
+    assert unused == []
+    without_names = [
+        str({key: value for key, value in schema.items() if key not in ("title", "description")})
+        for schema in schemas.values()
+    ]
+    assert len(set(without_names)) == len(schemas)
+
+
+def test_every_answer_carries_the_requests_name(document: Document) -> None:
+    for _, _, operation in operations(document):
+        for status, response in operation["responses"].items():
+            assert response["headers"]["X-Request-ID"]["required"], status
