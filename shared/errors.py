@@ -10,6 +10,7 @@ EventifyError
     ├── OverUserLimit               400 over_user_limit
     ├── SaleNotOpen, SaleClosed     400 sale_not_open, sale_closed
     ├── NotAuthenticated            401 not_authenticated
+    │   └── TokenNotValid           401 token_not_valid
     ├── PermissionDenied            403 permission_denied
     ├── NotFound                    404 not_found
     ├── MethodNotAllowed            405 method_not_allowed
@@ -115,6 +116,15 @@ class NotAuthenticated(Problem):
         if detail is not None:
             challenge += ', error="invalid_token"'
         super().__init__(detail, headers={"WWW-Authenticate": challenge})
+
+
+class TokenNotValid(NotAuthenticated):
+    """A token that was sent in the body, to be refreshed, verified or revoked."""
+
+    code = "token_not_valid"
+
+    def __init__(self) -> None:
+        super().__init__("The token is invalid or has expired.")
 
 
 class PermissionDenied(Problem):

@@ -9,12 +9,11 @@ from gateway.accounts.pairs import PairSigner, SignedPair
 from gateway.accounts.passwords import Passwords
 from gateway.accounts.store import Account, IssuedToken
 from gateway.bounded_executor import BoundedExecutor
-from shared.errors import InvalidInput, NotAuthenticated
+from shared.errors import InvalidInput, NotAuthenticated, TokenNotValid
 from shared.settings import Settings
-from shared.tokens import Claims, TokenVerifier
+from shared.tokens import Claims, TokenType, TokenVerifier
 
 WRONG_CREDENTIALS = "No account has this username and password."
-BAD_TOKEN = "The token is invalid or has expired."
 
 
 class Accounts:
@@ -77,37 +76,43 @@ class Accounts:
         """The next pair for a refresh token, which is then spent.
 
         Raises:
-            NotAuthenticated: the token does not hold, was spent before, or is revoked.
+            TokenNotValid: the token does not hold, was spent before, or is revoked.
         """
-        claims = self._verifier.verify(refresh_token, "refresh")
+        claims = self._claims(refresh_token, "refresh")
         return await self._threads.run(self._spend, claims)
 
     async def verify(self, token: str) -> None:
         """Nothing if a token of either type holds.
 
         Raises:
-            NotAuthenticated: it does not.
+            TokenNotValid: it does not.
         """
         try:
-            self._verifier.verify(token, "access")
-        except NotAuthenticated:
-            claims = self._verifier.verify(token, "refresh")
+            self._claims(token, "access")
+        except TokenNotValid:
+            claims = self._claims(token, "refresh")
             if not await self._threads.run(store.is_usable, self._engine, claims.token_id):
-                raise NotAuthenticated(BAD_TOKEN) from None
+                raise TokenNotValid from None
 
     async def sign_out(self, refresh_token: str) -> None:
         """Let no token of this one's family be refreshed again.
 
         Raises:
-            NotAuthenticated: the token does not hold, or its family was revoked before.
+            TokenNotValid: the token does not hold, or its family was revoked before.
         """
-        claims = self._verifier.verify(refresh_token, "refresh")
+        claims = self._claims(refresh_token, "refresh")
         if not await self._threads.run(store.revoke, self._engine, claims.token_id):
-            raise NotAuthenticated(BAD_TOKEN)
+            raise TokenNotValid
 
     def close(self) -> None:
         self._passwords.close()
         self._threads.close()
+
+    def _claims(self, token: str, token_type: TokenType) -> Claims:
+        try:
+            return self._verifier.verify(token, token_type)
+        except NotAuthenticated:
+            raise TokenNotValid from None
 
     def _start_family(self, user_id: int) -> SignedPair:
         return self._sign(store.start_family(self._engine, user_id, self._lifetime))
@@ -120,7 +125,7 @@ class Accounts:
             retry_window=self._retry_window,
         )
         if successor is None:
-            raise NotAuthenticated(BAD_TOKEN)
+            raise TokenNotValid
         return self._sign(successor)
 
     def _sign(self, token: IssuedToken) -> SignedPair:

@@ -306,7 +306,7 @@ def test_a_spent_token_that_returns_late_revokes_the_whole_family(
 
     stolen = refresh(gateway, pair["refresh"])
     assert stolen.status_code == 401
-    assert stolen.json()["code"] == "not_authenticated"
+    assert stolen.json()["code"] == "token_not_valid"
     assert refresh(gateway, newest["refresh"]).status_code == 401
     assert refresh(gateway, successor["refresh"]).status_code == 401
     # Another login of the same user is another family.
