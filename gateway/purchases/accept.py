@@ -25,8 +25,6 @@ from shared.row_ids import MAX_ID
 MAX_INT4: Final = 2**31 - 1
 # 1-255 printable ASCII characters, with or without the quotes of a structured field (RFC 8941).
 IDEMPOTENCY_KEY = re.compile(r'"([\x20-\x7e]{1,255})"|((?!")[\x20-\x7e]{1,255})')
-# Nobody is told to sleep longer than a day: the sale's start may be changed meanwhile.
-RETRY_AFTER_MAX_SECONDS = 86_400
 
 
 class PurchaseInput(msgspec.Struct, frozen=True):
@@ -161,7 +159,7 @@ def refusal(
 def _opens_in(sales_start: datetime | None) -> dict[str, str]:
     assert sales_start is not None, "a sale that is not open yet has a start"
     seconds = max(1, int((sales_start - datetime.now(UTC)).total_seconds()) + 1)
-    return {"Retry-After": str(seconds)} if seconds <= RETRY_AFTER_MAX_SECONDS else {}
+    return {"Retry-After": str(seconds)}
 
 
 def queued_purchase(
