@@ -69,14 +69,13 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 def _allowed_methods(request: Request) -> list[str]:
     """The methods of all routes of this path; Starlette's own answer names those of the first."""
-    return [
-        method
-        for method in METHODS
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
-            for route in request.app.router.routes
-        )
-    ]
+
+    def is_allowed(method: str) -> bool:
+        # HEAD is answered wherever GET is (`shared.http.Edge`).
+        scope = {**request.scope, "method": "GET" if method == "HEAD" else method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)
+
+    return [method for method in METHODS if is_allowed(method)]
 
 
 async def _on_validation_error(_request: Request, error: Exception) -> Response:

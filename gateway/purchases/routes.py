@@ -83,7 +83,7 @@ class PurchaseRoutes:
             elif method == "GET":
                 await self._otherwise(scope, receive, send)
             else:
-                raise MethodNotAllowed(headers={"Allow": "GET, POST"})
+                raise MethodNotAllowed(headers={"Allow": "GET, HEAD, POST"})
         except Problem as problem:
             await _send_problem(send, problem)
 
@@ -126,7 +126,7 @@ class PurchaseRoutes:
         purchase_id: str,
     ) -> None:
         if scope["method"] != "GET":
-            raise MethodNotAllowed(headers={"Allow": "GET"})
+            raise MethodNotAllowed(headers={"Allow": "GET, HEAD"})
         if not PURCHASE_ID.fullmatch(purchase_id):
             raise NotFound
         if EVENT_STREAM in headers.get(b"accept", b""):

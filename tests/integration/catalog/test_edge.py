@@ -50,10 +50,10 @@ def test_a_user_who_is_gone_can_create_nothing(
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        ("/api/events/", "GET, POST"),
-        ("/api/ticket-types/", "GET, POST"),
-        ("/api/events/1/", "GET, PUT, PATCH, DELETE"),
-        ("/api/ticket-types/1/", "GET, PUT, PATCH, DELETE"),
+        ("/api/events/", "GET, HEAD, POST"),
+        ("/api/ticket-types/", "GET, HEAD, POST"),
+        ("/api/events/1/", "GET, HEAD, PUT, PATCH, DELETE"),
+        ("/api/ticket-types/1/", "GET, HEAD, PUT, PATCH, DELETE"),
         ("/api/ticket-types/1/capacity/", "POST"),
     ],
 )
