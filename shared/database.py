@@ -105,11 +105,14 @@ def statement(engine: Engine) -> Iterator[cursor]:
 @contextmanager
 def _plain(engine: Engine) -> Iterator[connection]:
     pooled = engine.raw_connection()
+    plain = cast("connection", pooled.driver_connection)
     try:
-        yield cast("connection", pooled.driver_connection)
+        yield plain
     finally:
-        # Back to the pool, which rolls back what is left open and drops a broken connection.
-        pooled.close()
+        if plain.closed:  # lost: the pool would try to roll back, and log its stack trace
+            pooled.invalidate()
+        else:
+            pooled.close()  # back to the pool, which rolls back what is left open
 
 
 def _ping_after_idling(engine: Engine) -> None:
