@@ -1,21 +1,24 @@
 """A shop that is open: one system for all tests that only trade on it."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg2
 import pytest
+from psycopg2.extensions import cursor
 
 from deploy.access_tokens import mint_tokens, user_names
 from deploy.local.home import Home
 from shared.database import open_engine
 from shared.settings import Settings
 from tests.system.operators import Operator, operator_in
+from tests.system.selling import OnSale, put_on_sale
 
 _names = count(1)
 
@@ -29,8 +32,9 @@ class Shop:
         self.url: str = report["gateway_url"]
         self.database_url: str = report["database_url"]
         self.redis_url: str = report["redis_url"]
-        self._settings = Settings(database_url=self.database_url, keys_dir=Home(operator.home).keys)
-        self._engine = open_engine(self._settings, "test")
+        self.home = Home(operator.home)
+        self.settings = Settings(database_url=self.database_url, keys_dir=self.home.keys)
+        self._engine = open_engine(self.settings, "test")
         self._closing = ExitStack()
 
     def user(self) -> httpx.Client:
@@ -41,16 +45,26 @@ class Shop:
     def users(self, how_many: int) -> list[httpx.Client]:
         names = user_names(f"user{next(_names)}_", how_many)
         with self._engine.begin() as connection:
-            tokens = list(mint_tokens(connection, self._settings, names))
-        return [self._closing.enter_context(self._client(token)) for token in tokens]
+            tokens = list(mint_tokens(connection, self.settings, names))
+        return [self.client(token) for token in tokens]
 
-    def _client(self, token: str) -> httpx.Client:
-        return httpx.Client(
+    def client(self, token: str | None = None) -> httpx.Client:
+        """Whoever holds this token; without one, somebody who is not signed in."""
+        client = httpx.Client(
             base_url=self.url,
-            headers={"Authorization": f"Bearer {token}"},
+            headers={} if token is None else {"Authorization": f"Bearer {token}"},
             timeout=40,
             verify=False,  # reading the certificates takes longer than a purchase
         )
+        return self._closing.enter_context(client)
+
+    @contextmanager
+    def database(self, name: str | None = None) -> Iterator[cursor]:
+        """The database (or another of its server), each statement a transaction of its own."""
+        with closing(psycopg2.connect(self.database_url, dbname=name)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as statements:
+                yield statements
 
     def close(self) -> None:
         self._closing.close()
@@ -81,27 +95,9 @@ def buyer(shop: Shop) -> httpx.Client:
 
 
 @pytest.fixture
-def on_sale(organiser: httpx.Client) -> Callable[..., int]:
+def on_sale(organiser: httpx.Client) -> OnSale:
     """Puts a ticket type on sale and gives its id."""
-
-    def put_on_sale(capacity: int, **fields: Any) -> int:
-        starts = datetime.now(UTC) + timedelta(days=30)
-        event = organiser.post(
-            "/api/events/",
-            json={
-                "title": "Concert",
-                "start_time": starts.isoformat(),
-                "end_time": (starts + timedelta(hours=3)).isoformat(),
-            },
-        )
-        assert event.status_code == 201, event.text
-        body = {"event": event.json()["id"], "name": "Standing", "price": "25.00"}
-        created = organiser.post("/api/ticket-types/", json=body | {"capacity": capacity} | fields)
-        assert created.status_code == 201, created.text
-        id_: int = created.json()["id"]
-        return id_
-
-    return put_on_sale
+    return partial(put_on_sale, organiser)
 
 
 @pytest.fixture

@@ -57,8 +57,8 @@ class Operator:
             text=True,
         )
 
-    def up(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.run("up", "--detach", "--port", str(self.port), *arguments)
+    def up(self, *arguments: str, **more_environment: str) -> subprocess.CompletedProcess[str]:
+        return self.run("up", "--detach", "--port", str(self.port), *arguments, **more_environment)
 
     def status(self) -> dict[str, Any]:
         answer = self.run("status", "--json")

@@ -1,0 +1,54 @@
+"""A second system, for the rows that tell what happens while something is away."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import httpx
+import pytest
+
+from tests.system.conftest import Shop
+from tests.system.operators import operator_in
+from tests.waiting import eventually
+
+# So few are queued before the backlog is full.
+BACKLOG_MAX_ROWS = 3
+
+
+@pytest.fixture(scope="session")
+def fragile_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop whose parts may be taken away, if they are given back at the end of the test."""
+    with operator_in(tmp_path_factory.mktemp("fragile")) as operator:
+        started = operator.up(
+            EVENTIFY_BACKLOG_MAX_ROWS=str(BACKLOG_MAX_ROWS), EVENTIFY_BACKLOG_CHECK_SECONDS="0.1"
+        )
+        assert started.returncode == 0, started.stderr
+        with closing(Shop(operator)) as shop:
+            yield shop
+
+
+@contextmanager
+def database_away(shop: Shop) -> Iterator[None]:
+    """The database takes no connection, and has cut those it had, until the block ends."""
+    with shop.database("postgres") as server:
+        name = shop.settings.database_url.rpartition("/")[2].partition("?")[0]
+        server.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
+        try:
+            server.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = %s AND application_name <> 'eventify-test'",
+                (name,),
+            )
+            yield
+        finally:
+            server.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS true')
+    until_ready(shop)
+
+
+def until_ready(shop: Shop) -> None:
+    """Wait until the gateway is there, and it and the catalog have their database."""
+
+    def ready() -> None:
+        assert httpx.get(f"{shop.url}/readyz").status_code == 200
+        assert shop.user().get("/api/events/").status_code == 200
+
+    eventually(ready, retry_on=(AssertionError, httpx.TransportError))

@@ -1,0 +1,25 @@
+"""Reading refusals (RFC 9457)."""
+
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+
+def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem document of an answer, which is this refusal and whole."""
+    assert answer.headers["Content-Type"] == "application/problem+json", answer.text
+    problem: dict[str, Any] = answer.json()
+    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert problem["type"] == "about:blank"
+    assert problem["title"] == HTTPStatus(status).phrase
+    assert problem["detail"]
+    for messages in problem.get("errors", {}).values():
+        assert messages
+        assert all(isinstance(message, str) for message in messages)
+    return problem
+
+
+def refused_by_field(answer: httpx.Response, *fields: str) -> None:
+    """A validation that names exactly these fields."""
+    assert refused(answer, 400, "invalid")["errors"].keys() == set(fields), answer.text

@@ -1,0 +1,31 @@
+"""The routes of the contract, and with which methods each is answered."""
+
+from tests.system.selling import EVENTS, PURCHASES, TICKET_TYPES
+
+# Of no row: a route is asked for with it where the answer does not depend on the row.
+NOBODYS = "01a20375-b093-70f7-9ffe-a62a46181fc4"
+
+OPEN: dict[str, set[str]] = {
+    "/api/users/": {"POST"},
+    "/api/token/": {"POST"},
+    "/api/token/refresh/": {"POST"},
+    "/api/token/verify/": {"POST"},
+    "/api/token/blacklist/": {"POST"},
+    "/.well-known/jwks.json": {"GET"},
+    "/api/schema/": {"GET"},
+    "/api/docs/": {"GET"},
+    "/healthz": {"GET"},
+    "/readyz": {"GET"},
+}
+FOR_USERS: dict[str, set[str]] = {
+    "/api/users/me/": {"GET"},
+    EVENTS: {"GET", "POST"},
+    f"{EVENTS}1/": {"GET", "PUT", "PATCH", "DELETE"},
+    TICKET_TYPES: {"GET", "POST"},
+    f"{TICKET_TYPES}1/": {"GET", "PUT", "PATCH", "DELETE"},
+    f"{TICKET_TYPES}1/capacity/": {"POST"},
+    PURCHASES: {"GET", "POST"},
+    f"{PURCHASES}{NOBODYS}/": {"GET"},
+}
+ROUTES = OPEN | FOR_USERS
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -1,0 +1,507 @@
+"""Conventions, which hold for every route."""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.system.conftest import Shop
+from tests.system.contract.conftest import database_away, until_ready
+from tests.system.contract.problems import refused, refused_by_field
+from tests.system.contract.routes import METHODS, NOBODYS, ROUTES
+from tests.system.selling import (
+    EVENTS,
+    PURCHASES,
+    TICKET_TYPES,
+    WAIT,
+    OnSale,
+    buy,
+    create,
+    event_fields,
+    put_on_sale,
+    ticket_type_fields,
+)
+from tests.waiting import eventually
+
+PASSWORD = "velvet-tram-42"
+SERVERS = {"postgres", "valkey"}  # their logs are their own
+TRACE_OR_SQL = re.compile(
+    r"Traceback|\bSELECT\b.+\bFROM\b|\bINSERT INTO\b|\bUPDATE \w+ SET\b|psycopg2\.errors"
+)
+RFC3339_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
+
+
+# --- lists ---
+
+
+def test_lists_are_count_next_previous_results(
+    organiser: httpx.Client, buyer: httpx.Client, on_sale: OnSale
+) -> None:
+    buy(buyer, on_sale(1), **WAIT)
+    for client, path in ((organiser, EVENTS), (organiser, TICKET_TYPES), (buyer, PURCHASES)):
+        page = client.get(path)
+        assert page.status_code == 200
+        assert page.json().keys() == {"count", "next", "previous", "results"}
+        assert page.json()["count"] >= len(page.json()["results"]) >= 1
+    nothing = buyer.get(EVENTS, params={"owner": "me"}).json()
+    assert nothing == {"count": 0, "next": None, "previous": None, "results": []}
+
+
+def test_lists_page(shop: Shop, on_sale: OnSale) -> None:
+    user = shop.user()
+    ticket_type = on_sale(10)
+    bought = [buy(user, ticket_type, **WAIT).json() for _ in range(3)][::-1]
+    events = [create(user, EVENTS, event_fields()) for _ in range(3)]
+    types = [create(user, TICKET_TYPES, ticket_type_fields(events[0]["id"])) for _ in range(3)]
+    for path, query, rows in (
+        (EVENTS, {"owner": "me"}, events),
+        (TICKET_TYPES, {"event": str(events[0]["id"])}, types),
+        (PURCHASES, {"status": "confirmed"}, bought),
+    ):
+        first = user.get(path, params=query | {"page_size": "2"}).json()
+        assert (first["count"], first["results"], first["previous"]) == (3, rows[:2], None)
+        second = user.get(first["next"]).json()
+        assert (second["count"], second["results"], second["next"]) == (3, rows[2:], None)
+        assert user.get(second["previous"]).json() == first
+        assert user.get(path, params=query | {"page_size": "2", "page": "2"}).json() == second
+        assert first["next"].startswith(f"{shop.url}{path}?")
+        for beyond in ("3", "0", "-1", "x", "9" * 30):
+            refused(
+                user.get(path, params=query | {"page_size": "2", "page": beyond}), 404, "not_found"
+            )
+
+
+def test_lists_page_size_is_at_most_100(shop: Shop) -> None:
+    user = shop.user()
+    event = create(user, EVENTS, event_fields())
+    ticket_type = put_on_sale(user, 0)
+    me = event["owner"]
+    with shop.database() as statements:
+        statements.execute(
+            "INSERT INTO events (title, start_time, end_time, owner_id)"
+            " SELECT 'Many', now(), now() + interval '1 hour', %s FROM generate_series(1, 101)",
+            (me,),
+        )
+        statements.execute(
+            "WITH many AS (INSERT INTO ticket_types (event_id, name, price)"
+            " SELECT %s, 'Many', 1 FROM generate_series(1, 101) RETURNING id)"
+            " INSERT INTO ticket_inventory (ticket_type_id, issued) SELECT id, 1 FROM many",
+            (event["id"],),
+        )
+        statements.execute(
+            "INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price)"
+            " SELECT gen_random_uuid(), %s, %s, 1, 25 FROM generate_series(1, 101)",
+            (me, ticket_type),
+        )
+    for path, query in (
+        (EVENTS, {"owner": "me"}),
+        (TICKET_TYPES, {"event": event["id"]}),
+        (PURCHASES, {}),
+    ):
+        for asked, given in ((99, 99), (100, 100), (101, 100), (10**6, 100)):
+            page = user.get(path, params=query | {"page_size": asked}).json()
+            assert len(page["results"]) == given, (path, asked)
+            assert page["next"], (path, asked)
+        for bad in ("0", "-1", "x"):
+            refused_by_field(user.get(path, params=query | {"page_size": bad}), "page_size")
+
+
+# --- errors ---
+
+
+@pytest.fixture
+def refusals(
+    shop: Shop, organiser: httpx.Client, buyer: httpx.Client, on_sale: OnSale
+) -> dict[int, list[httpx.Response]]:
+    """Refusals of every status that a client can bring about, from each service, by status."""
+    ticket_type, visitor = on_sale(10), shop.client()
+    key = {"Idempotency-Key": str(uuid4())}
+    buy(buyer, ticket_type, **key, **WAIT)
+    type_address = f"{TICKET_TYPES}{ticket_type}/"
+    event_address = f"{EVENTS}{buyer.get(type_address).json()['event']}/"
+    stale = {"If-Match": '"stale"'}
+    large = b" " * 100_000
+    answers = [
+        *(client.post(path, json={}) for client, path in _posts(visitor, buyer)),
+        *(client.post(path, content=b"{") for client, path in _posts(visitor, buyer)),
+        *(visitor.get(path) for path in ("/api/users/me/", EVENTS, PURCHASES)),
+        visitor.post("/api/token/", json={"username": "nobody", "password": PASSWORD}),
+        visitor.post("/api/token/verify/", json={"token": "nonsense"}),
+        buyer.patch(event_address, json={"title": "Mine"}),
+        *(buyer.get(f"{path}{NOBODYS}/") for path in (EVENTS, TICKET_TYPES, PURCHASES)),
+        *(visitor.get(path) for path in ("/nothing", "/api/nothing/", "/")),
+        *(buyer.request("PROPFIND", path) for path in ROUTES),
+        organiser.delete(event_address),
+        organiser.patch(type_address, json={"capacity": 1}, headers=stale),
+        *(client.post(path, content=large) for client, path in _posts(visitor, buyer)),
+        buy(buyer, ticket_type, 2, **key),
+        organiser.patch(type_address, json={"capacity": 1}),
+    ]
+    by_status: dict[int, list[httpx.Response]] = {}
+    for answer in answers:
+        by_status.setdefault(answer.status_code, []).append(answer)
+    assert by_status.keys() == {400, 401, 403, 404, 405, 409, 412, 413, 422, 428}
+    return by_status
+
+
+def _posts(visitor: httpx.Client, buyer: httpx.Client) -> Iterator[tuple[httpx.Client, str]]:
+    """Every route that reads a body of its own."""
+    for path, methods in ROUTES.items():
+        if "POST" in methods:
+            yield (visitor if path.startswith(("/api/users", "/api/token")) else buyer), path
+
+
+def test_errors_are_problem_json(refusals: dict[int, list[httpx.Response]]) -> None:
+    codes = {
+        400: {"invalid", "malformed_body"},
+        401: {"not_authenticated", "token_not_valid"},
+        403: {"permission_denied"},
+        404: {"not_found"},
+        405: {"method_not_allowed"},
+        409: {"conflict"},
+        412: {"precondition_failed"},
+        413: {"body_too_large"},
+        422: {"idempotency_key_reused"},
+        428: {"precondition_required"},
+    }
+    for status, answers in refusals.items():
+        for answer in answers:
+            refused(answer, status, answer.json()["code"])
+        assert {answer.json()["code"] for answer in answers} == codes[status]
+
+
+def test_errors_of_validation_have_messages_by_field(
+    organiser: httpx.Client, on_sale: OnSale
+) -> None:
+    capacity = f"{TICKET_TYPES}{on_sale(1)}/capacity/"
+    for path, fields in {
+        "/api/users/": ("username", "password"),
+        "/api/token/": ("username", "password"),
+        "/api/token/refresh/": ("refresh",),
+        "/api/token/verify/": ("token",),
+        "/api/token/blacklist/": ("refresh",),
+        EVENTS: ("title", "start_time", "end_time"),
+        TICKET_TYPES: ("event", "name", "price", "capacity"),
+        capacity: ("change",),
+        PURCHASES: ("ticket_type", "quantity"),
+    }.items():
+        refused_by_field(organiser.post(path, json={}), *fields)
+        refused_by_field(organiser.post(path, json=dict.fromkeys(fields)), *fields)
+
+
+def test_status_is_400_for_validation_never_422(organiser: httpx.Client, on_sale: OnSale) -> None:
+    ticket_type = on_sale(1)
+    event = organiser.get(f"{TICKET_TYPES}{ticket_type}/").json()["event"]
+    bodies = (b"", b"{", b"[]", b"7", b"null", b'"x"', b"\xff", b"{}", b'{"change": "x"}')
+    writes = [("POST", path) for path, methods in ROUTES.items() if "POST" in methods]
+    writes = [(method, path.replace("/1/", f"/{ticket_type}/")) for method, path in writes]
+    writes += [("PUT", f"{EVENTS}{event}/"), ("PUT", f"{TICKET_TYPES}{ticket_type}/")]
+    for method, path in writes:
+        for body in bodies:
+            assert organiser.request(method, path, content=body).status_code == 400, (path, body)
+    for address, field in (
+        (f"{EVENTS}{event}/", "title"),
+        (f"{TICKET_TYPES}{ticket_type}/", "name"),
+    ):
+        for body in (*bodies[:7], json.dumps({field: None}).encode()):
+            assert organiser.patch(address, content=body).status_code == 400, (address, body)
+    for path in (EVENTS, TICKET_TYPES, PURCHASES):
+        assert organiser.get(path, params={"page_size": "x"}).status_code == 400
+
+
+def test_no_stack_trace_no_sql_no_secret_in_any_answer_or_log(
+    fragile_shop: Shop,
+) -> None:
+    visitor = fragile_shop.client()
+    organiser, buyer = fragile_shop.users(2)
+    ticket_type = put_on_sale(organiser, 10)
+    account = {"username": f"ana{uuid4().hex}", "password": PASSWORD}
+    tokens = visitor.post("/api/users/", json=account)
+    tokens = visitor.post("/api/token/", json=account)
+
+    def everything() -> list[httpx.Response]:
+        return [
+            visitor.post("/api/users/", json=account),
+            visitor.post("/api/token/", json=account | {"password": "wrong-" + PASSWORD}),
+            visitor.post("/api/token/refresh/", json=tokens.json()),
+            visitor.post("/api/token/verify/", json={"token": tokens.json()["access"] + "x"}),
+            *(buyer.get(path) for path in ("/api/users/me/", EVENTS, TICKET_TYPES, PURCHASES)),
+            buyer.post(EVENTS, json=event_fields(title="'; DROP TABLE events; --")),
+            buyer.post(EVENTS, json={"title": "nul\0"}),
+            buyer.get(EVENTS, params={"search": "'\\%_"}),
+            buy(buyer, ticket_type, 2),
+            buy(buyer, 2**63 - 1),
+            buyer.get(f"{PURCHASES}%00/"),
+            visitor.get("/readyz"),
+        ]
+
+    answers = everything()
+    with database_away(fragile_shop):
+        away = everything()
+    assert {answer.status_code for answer in away} <= {400, 401, 404, 503}
+    assert 503 in {answer.status_code for answer in away}
+    secrets = [
+        *(account["password"], *tokens.json().values()),
+        *(client.headers["Authorization"].split()[1] for client in (organiser, buyer)),
+        str(httpx.URL(fragile_shop.database_url).password),
+        "$argon2id$",
+        "PRIVATE KEY",
+    ]
+    ours = [file for file in fragile_shop.home.logs.iterdir() if file.stem not in SERVERS]
+    assert {file.stem for file in ours} >= {"gateway-1", "catalog-1", "worker-1", "sweeper-1"}
+    told = {file.name: file.read_text() for file in ours}
+    told |= {
+        f"{answer.request.method} {answer.url} {answer.status_code}": answer.text
+        for answer in [*answers, *away]
+        if not (answer.is_success and "/token/" in str(answer.url))  # there, they are the answer
+    }
+    for place, text in told.items():
+        assert not (found := TRACE_OR_SQL.search(text)), (place, text[found.start() :])
+        assert [secret for secret in secrets if secret in text] == [], place
+
+
+# --- request ids ---
+
+
+def test_every_answer_carries_x_request_id_given_or_made(
+    shop: Shop,
+    buyer: httpx.Client,
+    on_sale: OnSale,
+    refusals: dict[int, list[httpx.Response]],
+) -> None:
+    bought = buy(buyer, on_sale(10), **WAIT)
+    address = f"{PURCHASES}{bought.json()['id']}/"
+    etag = buyer.get(address).headers["ETag"]
+    asked: list[tuple[httpx.Client, str, str, dict[str, str]]] = [
+        *((buyer, method, path, {}) for path in ROUTES for method in METHODS),
+        (buyer, "GET", address, {}),
+        (buyer, "GET", address, {"If-None-Match": etag}),
+        (buyer, "GET", "/api/events", {}),  # sent on to its slash
+        (buyer, "GET", "/nothing", {}),
+        (buyer, "HEAD", EVENTS, {}),
+        (shop.client(), "GET", EVENTS, {}),
+    ]
+    made = [bought.headers["X-Request-ID"]]
+    made += [a.headers["X-Request-ID"] for answers in refusals.values() for a in answers]
+    for client, method, path, headers in asked:
+        given = f"order-{uuid4()}"
+        answer = client.request(method, path, headers=headers | {"X-Request-ID": given}, json={})
+        assert answer.headers.get_list("X-Request-ID") == [given], (method, path)
+        made.append(client.request(method, path, headers=headers, json={}).headers["X-Request-ID"])
+    assert len(set(made)) == len(made)
+    # What could harm a log is not taken over.
+    for harmful in ("x" * 129, 'a"b', "a b", "{}"):
+        answer = buyer.get(EVENTS, headers={"X-Request-ID": harmful})
+        assert answer.headers["X-Request-ID"] not in ("", harmful)
+
+
+def test_logs_carry_x_request_id_through_the_worker(
+    shop: Shop, buyer: httpx.Client, on_sale: OnSale
+) -> None:
+    given = f"order-{uuid4()}"
+    ticket_type = on_sale(10)
+    bought = buy(buyer, ticket_type, **WAIT, **{"X-Request-ID": given})
+    assert bought.headers["X-Request-ID"] == given
+
+    def told_by_who_decided() -> None:
+        # Whether it was the worker or the sweeper: both decide by the same code.
+        lines = [
+            json.loads(line)
+            for name in ("worker-1", "sweeper-1")
+            for line in (shop.home.logs / f"{name}.log").read_text().splitlines()
+            if given in line
+        ]
+        (line,) = lines
+        assert (line["event"], line["ticket_type"]) == ("batch_decided", ticket_type)
+        assert line["request_ids"] == [given]
+
+    eventually(told_by_who_decided)
+
+
+# --- health ---
+
+
+def test_healthz_answers_while_the_process_is_alive(fragile_shop: Shop) -> None:
+    visitor = fragile_shop.client()
+    assert visitor.get("/healthz").json() == {"status": "ok"}
+    with database_away(fragile_shop):
+        assert visitor.get("/healthz").status_code == 200
+
+
+def test_readyz_database_reachable(fragile_shop: Shop) -> None:
+    visitor = fragile_shop.client()
+    assert visitor.get("/readyz").status_code == 200
+    with database_away(fragile_shop):
+        answer = visitor.get("/readyz")
+    refused(answer, 503, "unavailable")
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_readyz_not_draining(fragile_shop: Shop) -> None:
+    organiser, buyer = fragile_shop.users(2)
+    ticket_type = put_on_sale(organiser, 10)
+    gateway = fragile_shop.operator.processes()["gateway-1"]["pid"]
+    os.kill(gateway, signal.SIGTERM)
+
+    def not_ready() -> None:
+        # Its door closes at once: refused is as good an answer to a load balancer as 503.
+        try:
+            assert httpx.get(f"{fragile_shop.url}/readyz").status_code == 503
+        except httpx.TransportError:
+            return
+
+    eventually(not_ready)
+    until_ready(fragile_shop)
+    assert buy(buyer, ticket_type, **WAIT).status_code == 201
+
+
+def test_readyz_redis_is_not_required(fragile_shop: Shop) -> None:
+    redis = fragile_shop.operator.processes()["valkey"]["pid"]
+    os.kill(redis, signal.SIGSTOP)
+    try:
+        assert fragile_shop.client().get("/readyz").status_code == 200
+    finally:
+        os.kill(redis, signal.SIGCONT)
+
+
+# --- forms of values and bodies ---
+
+
+def test_times_are_rfc_3339_utc(
+    shop: Shop, organiser: httpx.Client, buyer: httpx.Client, on_sale: OnSale
+) -> None:
+    local = "2031-06-05T20:00:00+02:00"
+    ticket_type = on_sale(10, sales_end=local, sales_start="2020-01-01T00:00:00-05:00")
+    type_body = organiser.get(f"{TICKET_TYPES}{ticket_type}/").json()
+    event_body = organiser.get(f"{EVENTS}{type_body['event']}/").json()
+    account = {"username": f"ana{uuid4().hex}", "password": PASSWORD}
+    account_body = shop.client().post("/api/users/", json=account).json()
+    queued, decided = buy(buyer, ticket_type).json(), buy(buyer, ticket_type, **WAIT).json()
+    for body, fields in (
+        (account_body, ("created_at",)),
+        (event_body, ("start_time", "end_time")),
+        (type_body, ("sales_start", "sales_end")),
+        (queued, ("created_at",)),
+        (decided, ("created_at", "decided_at")),
+    ):
+        for field in fields:
+            assert RFC3339_UTC.fullmatch(body[field]), (field, body[field])
+    assert type_body["sales_end"] == "2031-06-05T18:00:00Z"
+    assert abs(datetime.fromisoformat(decided["decided_at"]) - datetime.now(UTC)).seconds < 60
+
+
+def test_money_is_in_decimal_strings(
+    organiser: httpx.Client, buyer: httpx.Client, on_sale: OnSale
+) -> None:
+    ticket_type = on_sale(10, price="0.10", max_per_purchase=3)
+    assert organiser.get(f"{TICKET_TYPES}{ticket_type}/").json()["price"] == "0.10"
+    bought = buy(buyer, ticket_type, 3, **WAIT).json()
+    assert (bought["unit_price"], bought["total_price"]) == ("0.10", "0.30")
+    dear = on_sale(10, price="9999999999.99")
+    total = buy(buyer, dear, 3, **WAIT).json()["total_price"]
+    assert (total, Decimal(total)) == ("29999999999.97", 3 * Decimal("9999999999.99"))
+
+
+def test_unknown_body_fields_are_ignored(
+    shop: Shop, organiser: httpx.Client, buyer: httpx.Client
+) -> None:
+    more: dict[str, Any] = {"colour": "red", "": None, "nested": {"a": [1]}}
+    account = {"username": f"ana{uuid4().hex}", "password": PASSWORD} | more
+    visitor = shop.client()
+    assert visitor.post("/api/users/", json=account).status_code == 201
+    pair = visitor.post("/api/token/", json=account).json()
+    pair = visitor.post("/api/token/refresh/", json=pair | more).json()
+    assert visitor.post("/api/token/verify/", json={"token": pair["access"]} | more).json() == {}
+    assert visitor.post("/api/token/blacklist/", json=pair | more).json() == {}
+    event = create(organiser, EVENTS, event_fields() | more)
+    ticket_type = create(organiser, TICKET_TYPES, ticket_type_fields(event["id"]) | more)
+    type_address = f"{TICKET_TYPES}{ticket_type['id']}/"
+    for method, path, body in (
+        ("PUT", f"{EVENTS}{event['id']}/", event_fields()),
+        ("PATCH", f"{EVENTS}{event['id']}/", {}),
+        ("PUT", type_address, ticket_type_fields(event["id"])),
+        ("PATCH", type_address, {}),
+        ("POST", f"{type_address}capacity/", {"change": 1}),
+    ):
+        answer = organiser.request(method, path, json=body | more)
+        assert answer.status_code == 200, (method, path)
+        assert "colour" not in answer.json()
+    bought = buyer.post(PURCHASES, json={"ticket_type": ticket_type["id"], "quantity": 1} | more)
+    assert bought.status_code == 202
+
+
+def test_a_json_body_is_read_as_json_whatever_its_content_type_says(
+    shop: Shop, organiser: httpx.Client, buyer: httpx.Client
+) -> None:
+    visitor = shop.client()
+
+    def send(
+        client: httpx.Client, method: str, path: str, body: dict[str, Any], content_type: str
+    ) -> dict[str, Any]:
+        headers = {"Content-Type": content_type} if content_type else {}
+        answer = client.request(method, path, content=json.dumps(body), headers=headers)
+        assert answer.status_code in (200, 201, 202), (method, path, content_type, answer.text)
+        told: dict[str, Any] = answer.json()
+        return told
+
+    # The first is what `curl -d` says; without any is what some clients send.
+    for kind in ("application/x-www-form-urlencoded", "text/plain; charset=latin-1", ""):
+        account = {"username": f"ana{uuid4().hex}", "password": PASSWORD}
+        send(visitor, "POST", "/api/users/", account, kind)
+        pair = send(visitor, "POST", "/api/token/", account, kind)
+        pair = send(visitor, "POST", "/api/token/refresh/", pair, kind)
+        send(visitor, "POST", "/api/token/verify/", {"token": pair["access"]}, kind)
+        send(visitor, "POST", "/api/token/blacklist/", pair, kind)
+        event = send(organiser, "POST", EVENTS, event_fields(), kind)
+        send(organiser, "PUT", f"{EVENTS}{event['id']}/", event_fields(), kind)
+        send(organiser, "PATCH", f"{EVENTS}{event['id']}/", {"title": "Opera"}, kind)
+        ticket_type = ticket_type_fields(event["id"])
+        id_ = send(organiser, "POST", TICKET_TYPES, ticket_type, kind)["id"]
+        send(organiser, "PUT", f"{TICKET_TYPES}{id_}/", ticket_type, kind)
+        send(organiser, "PATCH", f"{TICKET_TYPES}{id_}/", {"name": "Seated"}, kind)
+        send(organiser, "POST", f"{TICKET_TYPES}{id_}/capacity/", {"change": 1}, kind)
+        send(buyer, "POST", PURCHASES, {"ticket_type": id_, "quantity": 1}, kind)
+
+
+# --- where the contract is silent: as DRF users and RFC readers expect ---
+
+
+def test_every_route_answers_405_with_allow_to_a_method_that_it_has_not(
+    buyer: httpx.Client,
+) -> None:
+    for path, methods in ROUTES.items():
+        for method in (*METHODS, "PROPFIND"):
+            if method not in methods:
+                answer = buyer.request(method, path)
+                refused(answer, 405, "method_not_allowed")
+                heads = {"HEAD"} if "GET" in methods else set()
+                assert set(answer.headers["Allow"].split(", ")) == methods | heads, (method, path)
+
+
+def test_head_is_answered_as_get_without_its_body(
+    buyer: httpx.Client, organiser: httpx.Client, on_sale: OnSale
+) -> None:
+    bought = f"{PURCHASES}{buy(buyer, on_sale(10), **WAIT).json()['id']}/"
+    event = f"{EVENTS}{create(organiser, EVENTS, event_fields())['id']}/"
+    reads = [path for path, methods in ROUTES.items() if "GET" in methods and "/1/" not in path]
+    for path in (*reads, bought, event):
+        got, head = buyer.get(path), buyer.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        assert head.headers["Content-Length"] == got.headers["Content-Length"], path
+        assert head.headers.get("ETag") == got.headers.get("ETag"), path
+
+
+def test_an_unknown_route_answers_404_with_problem_details(shop: Shop, buyer: httpx.Client) -> None:
+    for path in ("/", "/nothing", "/api/", "/api/nothing/", f"{EVENTS}1/2/"):
+        for method in METHODS:
+            refused(buyer.request(method, path), 404, "not_found")
+    for client, path in ((shop.client(), "/api/nothing/"), (buyer, f"{PURCHASES}a/b/")):
+        refused(client.get(path), 404, "not_found")

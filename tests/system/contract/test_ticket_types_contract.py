@@ -1,0 +1,363 @@
+"""Ticket types."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from tests.system.conftest import Shop
+from tests.system.contract.problems import refused, refused_by_field
+from tests.system.selling import (
+    EVENTS,
+    TICKET_TYPES,
+    WAIT,
+    OnSale,
+    buy,
+    create,
+    event_fields,
+    left,
+    sale_held,
+    ticket_type_fields,
+)
+from tests.waiting import eventually
+
+FIELDS = {
+    *("id", "event", "name", "price", "capacity", "sold", "sales_start", "sales_end"),
+    *("max_per_purchase", "max_per_user"),
+}
+
+
+def new_event(owner: httpx.Client) -> int:
+    id_: int = create(owner, EVENTS, event_fields())["id"]
+    return id_
+
+
+def new_type(owner: httpx.Client, **fields: Any) -> dict[str, Any]:
+    return create(owner, TICKET_TYPES, ticket_type_fields(new_event(owner)) | fields)
+
+
+def address(ticket_type: dict[str, Any] | int) -> str:
+    id_ = ticket_type if isinstance(ticket_type, int) else ticket_type["id"]
+    return f"{TICKET_TYPES}{id_}/"
+
+
+def writes(owner: httpx.Client, ticket_type: dict[str, Any], **fields: Any) -> list[httpx.Response]:
+    """The answers to a POST, a PUT and a PATCH of the same fields."""
+    whole = ticket_type_fields(ticket_type["event"]) | fields
+    return [
+        owner.post(TICKET_TYPES, json=whole),
+        owner.put(address(ticket_type), json=whole),
+        owner.patch(address(ticket_type), json=fields),
+    ]
+
+
+# --- the same verbs ---
+
+
+def test_get_ticket_types_lists(organiser: httpx.Client) -> None:
+    ticket_type = new_type(organiser)
+    listed = organiser.get(TICKET_TYPES, params={"event": ticket_type["event"]})
+    assert (listed.status_code, listed.json()["results"]) == (200, [ticket_type])
+
+
+def test_post_ticket_types_creates(organiser: httpx.Client) -> None:
+    created = organiser.post(TICKET_TYPES, json=ticket_type_fields(new_event(organiser)))
+    assert created.status_code == 201
+    assert created.headers["Location"] == address(created.json())
+    read = organiser.get(created.headers["Location"])
+    assert (read.json(), read.headers["ETag"]) == (created.json(), created.headers["ETag"])
+
+
+def test_get_ticket_type_reads(organiser: httpx.Client) -> None:
+    ticket_type = new_type(organiser)
+    read = organiser.get(address(ticket_type))
+    assert (read.status_code, read.json()) == (200, ticket_type)
+    unchanged = organiser.get(address(ticket_type), headers={"If-None-Match": read.headers["ETag"]})
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    for nobodys in ("9223372036854775807", "9223372036854775808", "0", "-1", "x", "%00"):
+        refused(organiser.get(f"{TICKET_TYPES}{nobodys}/"), 404, "not_found")
+
+
+def test_put_ticket_type_replaces(organiser: httpx.Client) -> None:
+    ticket_type = new_type(organiser, max_per_user=3)
+    body = ticket_type_fields(ticket_type["event"], name="Seated")
+    replaced = organiser.put(address(ticket_type), json=body)
+    assert replaced.status_code == 200
+    assert replaced.json() == ticket_type | {"name": "Seated", "max_per_user": None}
+    assert organiser.get(address(ticket_type)).json() == replaced.json()
+    refused_by_field(
+        organiser.put(address(ticket_type), json={}), "event", "name", "price", "capacity"
+    )
+
+
+def test_patch_ticket_type_changes(organiser: httpx.Client) -> None:
+    ticket_type = new_type(organiser, max_per_user=3)
+    changed = organiser.patch(address(ticket_type), json={"name": "Seated"})
+    assert (changed.status_code, changed.json()) == (200, ticket_type | {"name": "Seated"})
+    assert organiser.get(address(ticket_type)).json() == changed.json()
+
+
+def test_delete_ticket_type_deletes(organiser: httpx.Client, buyer: httpx.Client) -> None:
+    unsold, sold = new_type(organiser), new_type(organiser)
+    deleted = organiser.delete(address(unsold))
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    refused(organiser.get(address(unsold)), 404, "not_found")
+    # A purchase is never deleted, and so neither is what it is of.
+    buy(buyer, sold["id"], **WAIT)
+    refused(organiser.delete(address(sold)), 409, "conflict")
+
+
+# --- the fields ---
+
+
+def test_fields(organiser: httpx.Client) -> None:
+    ticket_type = new_type(organiser, name="Standing", capacity=500)
+    assert ticket_type.keys() == FIELDS
+    assert (ticket_type["name"], ticket_type["capacity"]) == ("Standing", 500)
+    refused_by_field(organiser.post(TICKET_TYPES, json={}), "event", "name", "price", "capacity")
+    for field, bad_values in {
+        "event": (2**63 - 1, 2**63, 0, -1, True, "1", None),
+        "name": ("", " ", "x" * 201, None, 7, "nul\0"),
+        "capacity": (-1, 2**31, 1.5, "5", True, None),
+    }.items():
+        for bad in bad_values:
+            for answer in writes(organiser, ticket_type, **{field: bad}):
+                refused_by_field(answer, field)
+    assert organiser.get(address(ticket_type)).json() == ticket_type
+
+
+def test_price_is_a_decimal_string_of_0_or_more(organiser: httpx.Client) -> None:
+    ticket_type = new_type(organiser)
+    for sent, told in (("100.00", "100.00"), ("0", "0.00"), ("12.5", "12.50"), (7, "7.00")):
+        for answer in writes(organiser, ticket_type, price=sent):
+            assert answer.status_code in (200, 201)
+            assert answer.json()["price"] == told
+    for bad in ("-0.01", "1.001", "12345678901", "1e3", "NaN", "Infinity", "", "x", True, None):
+        for answer in writes(organiser, ticket_type, price=bad):
+            refused_by_field(answer, "price")
+
+
+def test_sold_is_read_only(organiser: httpx.Client) -> None:
+    ticket_type = new_type(organiser, sold=7)
+    assert ticket_type["sold"] == 0
+    for answer in writes(organiser, ticket_type, sold=7, id=1_000_000):
+        assert answer.json()["sold"] == 0
+        assert answer.json()["id"] != 1_000_000
+
+
+def test_sales_start_and_sales_end_null_is_open(
+    organiser: httpx.Client, buyer: httpx.Client
+) -> None:
+    ticket_type = new_type(organiser)
+    assert (ticket_type["sales_start"], ticket_type["sales_end"]) == (None, None)
+    assert buy(buyer, ticket_type["id"]).status_code == 202
+    past, future = ((datetime.now(UTC) + timedelta(days=days)).isoformat() for days in (-1, 1))
+    for window, status in (
+        ({"sales_start": past, "sales_end": None}, 202),
+        ({"sales_start": None, "sales_end": future}, 202),
+        ({"sales_start": past, "sales_end": future}, 202),
+        ({"sales_start": future, "sales_end": None}, 400),
+        ({"sales_start": None, "sales_end": past}, 400),
+    ):
+        assert organiser.patch(address(ticket_type), json=window).status_code == 200
+        assert buy(buyer, ticket_type["id"]).status_code == status, window
+    ticket_type = new_type(organiser)
+    for answer in writes(organiser, ticket_type, sales_start=future, sales_end=past):
+        refused_by_field(answer, "sales_end")
+    for field in ("sales_start", "sales_end"):
+        for bad in ("2031-06-05T20:00:00", "soon", 7):
+            for answer in writes(organiser, ticket_type, **{field: bad}):
+                refused_by_field(answer, field)
+
+
+def test_max_per_purchase_is_10_by_default(organiser: httpx.Client, buyer: httpx.Client) -> None:
+    ticket_type = new_type(organiser, capacity=100)
+    assert ticket_type["max_per_purchase"] == 10
+    assert buy(buyer, ticket_type["id"], 10).status_code == 202
+    refused_by_field(buy(buyer, ticket_type["id"], 11), "quantity")
+    organiser.patch(address(ticket_type), json={"max_per_purchase": 11})
+    assert buy(buyer, ticket_type["id"], 11).status_code == 202
+    for bad in (0, -1, 1.5, "2", True, None):
+        for answer in writes(organiser, ticket_type, max_per_purchase=bad):
+            refused_by_field(answer, "max_per_purchase")
+
+
+def test_max_per_user_null_is_none(organiser: httpx.Client, buyer: httpx.Client) -> None:
+    unlimited, limited = (
+        new_type(organiser, capacity=100, max_per_user=most) for most in (None, 2)
+    )
+    assert (unlimited["max_per_user"], limited["max_per_user"]) == (None, 2)
+    assert [buy(buyer, unlimited["id"], 10, **WAIT).status_code for _ in range(3)] == [201] * 3
+    assert [buy(buyer, limited["id"], 1, **WAIT).status_code for _ in range(3)] == [201, 201, 400]
+    for bad in (0, -1, 1.5, "2", True):
+        for answer in writes(organiser, unlimited, max_per_user=bad):
+            refused_by_field(answer, "max_per_user")
+
+
+def test_only_the_events_owner_writes(organiser: httpx.Client, buyer: httpx.Client) -> None:
+    ticket_type = new_type(organiser)
+    for answer in (
+        *writes(buyer, ticket_type, name="Mine"),
+        buyer.delete(address(ticket_type)),
+        buyer.post(f"{address(ticket_type)}capacity/", json={"change": 1}),
+        # Nor does one's own ticket type go under another's event.
+        buyer.patch(address(new_type(buyer)), json={"event": ticket_type["event"]}),
+    ):
+        refused(answer, 403, "permission_denied")
+    assert buyer.get(address(ticket_type)).json() == ticket_type
+
+
+def test_list_event(organiser: httpx.Client) -> None:
+    one, _other = new_type(organiser), new_type(organiser)
+    same = create(organiser, TICKET_TYPES, ticket_type_fields(one["event"], name="Seated"))
+    page = organiser.get(TICKET_TYPES, params={"event": one["event"]}).json()
+    assert (page["count"], page["results"]) == (2, [one, same])
+    refused_by_field(organiser.get(TICKET_TYPES, params={"event": "x"}), "event")
+
+
+# --- capacity ---
+
+
+def test_capacity_is_what_is_left_to_sell_so_a_confirmed_purchase_of_2_lowers_it_by_2(
+    organiser: httpx.Client, buyer: httpx.Client
+) -> None:
+    ticket_type = new_type(organiser, capacity=10)
+    bought = buy(buyer, ticket_type["id"], 2, **WAIT)
+    assert (bought.status_code, bought.json()["status"]) == (201, "confirmed")
+    after = organiser.get(address(ticket_type)).json()
+    assert after == ticket_type | {"capacity": 8, "sold": 2}
+
+
+def test_post_capacity_adds_or_withdraws_tickets_safely_during_a_sale(
+    shop: Shop, organiser: httpx.Client, on_sale: OnSale
+) -> None:
+    ticket_type = on_sale(40, max_per_purchase=1)
+
+    def buy_one(buyer: httpx.Client) -> int:
+        return buy(buyer, ticket_type, **WAIT).status_code
+
+    def change(by: int) -> httpx.Response:
+        return organiser.post(f"{address(ticket_type)}capacity/", json={"change": by})
+
+    buyers = shop.users(30)
+    with ThreadPoolExecutor(16) as pool:
+        statuses = pool.map(buy_one, buyers)
+        changes = [change(by) for by in (20, -5, 20, -5)]
+        assert list(statuses) == [201] * 30
+    for answer in changes:
+        assert answer.status_code == 200
+        assert answer.headers["ETag"]
+    after = organiser.get(address(ticket_type)).json()
+    assert (after["capacity"], after["sold"]) == (40 + 30 - 30, 30)
+
+
+def test_post_capacity_below_0_left_answers_400(
+    organiser: httpx.Client, buyer: httpx.Client
+) -> None:
+    ticket_type = new_type(organiser, capacity=10)
+    buy(buyer, ticket_type["id"], 4, **WAIT)
+    change = f"{address(ticket_type)}capacity/"
+    for bad in (-7, -(2**70), 2**70, 0, "1", 1.5, True, None):
+        refused_by_field(organiser.post(change, json={"change": bad}), "change")
+    refused_by_field(organiser.post(change, json={}), "change")
+    assert left(organiser, ticket_type["id"]) == 6
+    withdrawn = organiser.post(change, json={"change": -6})
+    assert (withdrawn.status_code, withdrawn.json()["capacity"]) == (200, 0)
+
+
+def test_post_capacity_is_recorded_so_the_audit_still_adds_up(
+    shop: Shop, organiser: httpx.Client, buyer: httpx.Client
+) -> None:
+    ticket_type = new_type(organiser, capacity=3)
+    buy(buyer, ticket_type["id"], 2, **WAIT)
+    for by in (20, -11):
+        organiser.post(f"{address(ticket_type)}capacity/", json={"change": by})
+    assert buy(buyer, ticket_type["id"], 5, **WAIT).status_code == 201
+    with shop.database() as statements:
+        statements.execute(
+            "SELECT change, changed_by FROM inventory_changes WHERE ticket_type_id = %s"
+            " ORDER BY id",
+            (ticket_type["id"],),
+        )
+        me = organiser.get("/api/users/me/").json()["id"]
+        assert statements.fetchall() == [(3, me), (20, me), (-11, me)]
+    report = shop.audit()
+    assert report["ok"], report
+
+
+def test_put_or_patch_of_capacity_once_something_was_sold_needs_if_match_else_428(
+    organiser: httpx.Client, buyer: httpx.Client
+) -> None:
+    ticket_type = new_type(organiser, capacity=10)
+    form = ticket_type_fields(ticket_type["event"], capacity=10)
+    assert organiser.put(address(ticket_type), json=form).status_code == 200  # nothing sold yet
+    buy(buyer, ticket_type["id"], 2, **WAIT)
+    for answer in (
+        organiser.put(address(ticket_type), json=form),
+        organiser.patch(address(ticket_type), json={"capacity": 10}),
+    ):
+        refused(answer, 428, "precondition_required")
+    assert left(organiser, ticket_type["id"]) == 8
+    # What is no capacity needs none.
+    assert organiser.patch(address(ticket_type), json={"name": "Seated"}).status_code == 200
+    for method, body in (("PUT", form | {"capacity": 20}), ("PATCH", {"capacity": 30})):
+        fresh = {"If-Match": organiser.get(address(ticket_type)).headers["ETag"]}
+        answer = organiser.request(method, address(ticket_type), json=body, headers=fresh)
+        assert (answer.status_code, answer.json()["capacity"]) == (200, body["capacity"])
+
+
+def test_put_or_patch_of_capacity_once_something_is_queued_needs_if_match_else_428(
+    shop: Shop, organiser: httpx.Client, buyer: httpx.Client
+) -> None:
+    form: dict[str, Any] = ticket_type_fields(new_event(organiser), capacity=1)
+    for method, body in (("PUT", form), ("PATCH", {"capacity": 1})):
+        ticket_type = create(organiser, TICKET_TYPES, form)
+        with ThreadPoolExecutor(1) as pool:
+            with sale_held(shop.database_url, ticket_type["id"]):
+                # It will be rejected: that it is queued is the only thing against the form.
+                assert buy(buyer, ticket_type["id"], 2).status_code == 202
+                writing = pool.submit(organiser.request, method, address(ticket_type), json=body)
+                eventually(lambda: _someone_waits_for_the_sale(shop))
+            refused(writing.result(), 428, "precondition_required")
+
+
+def _someone_waits_for_the_sale(shop: Shop) -> None:
+    with shop.database() as statements:
+        statements.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        assert statements.fetchone() == (1,)
+
+
+def test_put_or_patch_of_capacity_with_a_stale_etag_answers_412(
+    organiser: httpx.Client, buyer: httpx.Client
+) -> None:
+    ticket_type = new_type(organiser, capacity=10)
+    stale = organiser.get(address(ticket_type)).headers["ETag"]
+    buy(buyer, ticket_type["id"], 2, **WAIT)
+    fresh = organiser.get(address(ticket_type)).headers["ETag"]
+    form = ticket_type_fields(ticket_type["event"], capacity=10)
+    for if_match in (stale, f"W/{fresh}", '"other"', "nonsense"):
+        for method, body in (("PUT", form), ("PATCH", {"capacity": 10})):
+            answer = organiser.request(
+                method, address(ticket_type), json=body, headers={"If-Match": if_match}
+            )
+            refused(answer, 412, "precondition_failed")
+    assert left(organiser, ticket_type["id"]) == 8
+
+
+def test_a_stale_form_cannot_put_sold_tickets_back_on_sale(
+    organiser: httpx.Client, buyer: httpx.Client
+) -> None:
+    ticket_type = new_type(organiser, capacity=2)
+    opened = organiser.get(address(ticket_type))
+    assert buy(buyer, ticket_type["id"], 2, **WAIT).status_code == 201
+    # The organiser only mended the name, in a form that was opened before the sale.
+    form = opened.json() | {"name": "Seated"}
+    with_etag = {"If-Match": opened.headers["ETag"]}
+    assert organiser.put(address(ticket_type), json=form).status_code == 428
+    assert organiser.put(address(ticket_type), json=form, headers=with_etag).status_code == 412
+    assert left(organiser, ticket_type["id"]) == 0
+    refused(buy(buyer, ticket_type["id"]), 400, "not_enough_tickets")
