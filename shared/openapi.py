@@ -12,7 +12,14 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.security import HTTPBearer
 
-from shared.errors import BodyTooLarge, MalformedBody, NotAuthenticated, Problem, ServerError
+from shared.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    MalformedBody,
+    NotAuthenticated,
+    Problem,
+    ServerError,
+)
 from shared.problem_details import PROBLEM_JSON, problem_document
 from shared.row_ids import MAX_ID
 
@@ -38,6 +45,7 @@ PROBLEM_SCHEMA: Mapping[str, Any] = {
 }
 HEADERS: Mapping[str, str] = {
     "Cache-Control": "Who may keep this answer, and for how long.",
+    "Connection": "`close`: the rest of the body is not read.",
     "ETag": "The name of this state: send it in `If-None-Match` or `If-Match`.",
     "Idempotency-Replayed": "`true`: an earlier request had the same key and body.",
     "Location": "Where it is to be read.",
@@ -211,6 +219,6 @@ def _with_whole_bounds(schema: Any) -> Any:
 
 def _refusals_by_form(operation: Mapping[str, Any]) -> list[type[Problem]]:
     """How an operation may refuse because it takes a body, or a token, or because it runs."""
-    of_body = [MalformedBody, BodyTooLarge] if "requestBody" in operation else []
+    of_body = [MalformedBody, BodyTooSlow, BodyTooLarge] if "requestBody" in operation else []
     of_token = [NotAuthenticated] if operation.get("security") else []
     return [*of_body, *of_token, ServerError]

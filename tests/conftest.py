@@ -24,6 +24,7 @@ from shared.database import open_engine
 from shared.keys import SigningKey, ensure_signing_key, load_signing_key
 from shared.migrate import migrate
 from shared.settings import Settings
+from tests.services import folder_for_servers
 from tests.waiting import eventually
 
 TEMPLATE_DATABASE = "eventify_template"
@@ -81,11 +82,9 @@ def signing_key(keys_dir: Path) -> SigningKey:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """A running PostgreSQL whose template database has the schema."""
-    # initdb as root hands the folder to another user, who must be able to walk to it.
-    folder = tmp_path_factory.mktemp("postgres")
-    with running(prepare_postgres(folder, free_port())) as server:
+    with folder_for_servers() as folder, running(prepare_postgres(folder, free_port())) as server:
         eventually(lambda: admin_connection(server.url).close(), retry_on=psycopg2.OperationalError)
         run_admin(server.url, f"CREATE DATABASE {TEMPLATE_DATABASE}")
         settings = Settings(database_url=with_database(server.url, TEMPLATE_DATABASE))
@@ -105,8 +104,8 @@ def database_url(postgres_url: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running(prepare_valkey(tmp_path_factory.mktemp("valkey"), free_port())) as server:
+def valkey_url() -> Iterator[str]:
+    with folder_for_servers() as folder, running(prepare_valkey(folder, free_port())) as server:
         with redis.Redis.from_url(server.url) as client:
             eventually(client.ping, retry_on=redis.ConnectionError)
         yield server.url

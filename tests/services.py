@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 
@@ -21,6 +22,17 @@ def environment(settings: Settings) -> dict[str, str]:
         f"EVENTIFY_{name.upper()}": str(getattr(settings, name))
         for name in settings.model_fields_set
     }
+
+
+@contextmanager
+def folder_for_servers() -> Iterator[Path]:
+    """A new folder that goes with the block.
+
+    It is none of pytest's: those lie in one that every run of pytest shuts to all other users
+    again, and the embedded PostgreSQL of root runs as another user.
+    """
+    with TemporaryDirectory(prefix="eventify-test-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response, Security
 
-from gateway.accounts.accounts import BAD_TOKEN, WRONG_CREDENTIALS, Accounts
+from gateway.accounts.accounts import WRONG_CREDENTIALS, Accounts
 from gateway.accounts.pairs import SignedPair
 from gateway.accounts.schemas import (
     Credentials,
@@ -18,7 +18,13 @@ from gateway.accounts.schemas import (
 )
 from gateway.accounts.store import Account
 from gateway.rate_limits.by_address import AddressLimit
-from shared.errors import InvalidInput, NotAuthenticated, TooManyRequests, Unavailable
+from shared.errors import (
+    InvalidInput,
+    NotAuthenticated,
+    TokenNotValid,
+    TooManyRequests,
+    Unavailable,
+)
 from shared.keys import JWKS_MAX_AGE_SECONDS, json_web_key_set
 from shared.openapi import RATE_LIMITS, bearer, headers, refusals
 from shared.tokens import Claims, TokenVerifier
@@ -27,7 +33,6 @@ router = APIRouter(tags=["Accounts and tokens"])
 CACHED_PUBLICLY = f"public, max-age={JWKS_MAX_AGE_SECONDS}"
 NOT_STORED = {"Cache-Control": "no-store"}
 MISSING = InvalidInput(errors={"refresh": ["Field required"]})
-WRONG_TOKEN = NotAuthenticated(BAD_TOKEN)
 # Where a client goes on with what it was answered.
 SIGN_IN = {
     "sign_in": {
@@ -141,7 +146,7 @@ async def sign_in(body: Credentials, accounts: AllAccounts) -> TokenPair:
     summary="Get the next pair",
     dependencies=[Depends(uncached)],
     response_description="The next pair of tokens",
-    responses=refusals(MISSING, WRONG_TOKEN, Unavailable)
+    responses=refusals(MISSING, TokenNotValid, Unavailable)
     | {200: {"headers": headers(NOT_STORED), "links": WITH_REFRESH}},
 )
 async def refresh(body: Refresh, accounts: AllAccounts) -> TokenPair:
@@ -158,7 +163,7 @@ async def refresh(body: Refresh, accounts: AllAccounts) -> TokenPair:
     summary="Check a token",
     response_description="It holds",
     responses=refusals(
-        InvalidInput(errors={"token": ["Field required"]}), WRONG_TOKEN, Unavailable
+        InvalidInput(errors={"token": ["Field required"]}), TokenNotValid, Unavailable
     ),
 )
 async def verify(body: Token, accounts: AllAccounts) -> Nothing:
@@ -171,7 +176,7 @@ async def verify(body: Token, accounts: AllAccounts) -> Nothing:
     "/api/token/blacklist/",
     summary="Sign out",
     response_description="It is done",
-    responses=refusals(MISSING, WRONG_TOKEN, Unavailable),
+    responses=refusals(MISSING, TokenNotValid, Unavailable),
 )
 async def blacklist(body: Refresh, accounts: AllAccounts) -> Nothing:
     """Revoke a refresh token and all that descend from the same login."""

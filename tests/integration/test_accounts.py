@@ -32,7 +32,10 @@ def gateway_settings(postgres_url: str, keys_dir: Path) -> Iterator[Settings]:
     name = f"test_accounts_{os.getpid()}"
     run_admin(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE}")
     yield Settings(
-        database_url=with_database(postgres_url, name), keys_dir=keys_dir, gateway_port=free_port()
+        database_url=with_database(postgres_url, name),
+        keys_dir=keys_dir,
+        gateway_port=free_port(),
+        sign_in_rate_burst=0,
     )
     run_admin(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 

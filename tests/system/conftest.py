@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,7 +16,7 @@ from deploy.access_tokens import mint_tokens, user_names
 from deploy.local.home import Home
 from shared.database import open_engine
 from shared.settings import Settings
-from tests.system.operators import Operator, operator_in
+from tests.system.operators import Operator, an_operator
 from tests.system.selling import OnSale, put_on_sale
 
 _names = count(1)
@@ -76,8 +75,8 @@ class Shop:
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with operator_in(tmp_path_factory.mktemp("shop")) as operator:
+def shop() -> Iterator[Shop]:
+    with an_operator() as operator:
         started = operator.up()
         assert started.returncode == 0, started.stderr
         with closing(Shop(operator)) as shop:
@@ -101,6 +100,6 @@ def on_sale(organiser: httpx.Client) -> OnSale:
 
 
 @pytest.fixture
-def operator(tmp_path: Path) -> Iterator[Operator]:
-    with operator_in(tmp_path) as operator:
+def operator() -> Iterator[Operator]:
+    with an_operator() as operator:
         yield operator

@@ -14,6 +14,7 @@ import psutil
 
 from deploy.local.embedded import free_port
 from deploy.local.leftovers import MARKER
+from tests.services import folder_for_servers
 
 PROJECT = Path(__file__).parent.parent.parent
 # What runs after `up --gateways 2`.
@@ -90,13 +91,15 @@ class Operator:
 
 
 @contextmanager
-def operator_in(folder: Path) -> Iterator[Operator]:
-    # Too deep for a socket's path, and with what quoting has to survive.
-    operator = Operator(folder / "a b #c %d ;e" / ("deep" * 20) / "home", free_port())
-    try:
-        yield operator
-    finally:
-        operator.run("down")
+def an_operator() -> Iterator[Operator]:
+    """Whose system is stopped in the end, and whose home is gone."""
+    with folder_for_servers() as folder:
+        # Too deep for a socket's path, and with what quoting has to survive.
+        operator = Operator(folder / "a b #c %d ;e" / ("deep" * 20) / "home", free_port())
+        try:
+            yield operator
+        finally:
+            operator.run("down")
 
 
 def gateway_is_ready(operator: Operator) -> None:

@@ -9,14 +9,14 @@ import httpx
 import pytest
 
 from deploy.local.embedded import free_port
-from tests.system.operators import WITH_TWO_GATEWAYS, Operator, gateway_is_ready, operator_in
+from tests.system.operators import WITH_TWO_GATEWAYS, Operator, an_operator, gateway_is_ready
 from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+def running() -> Iterator[Operator]:
     """An operator whose system runs, for tests that leave it running."""
-    with operator_in(tmp_path_factory.mktemp("running")) as operator:
+    with an_operator() as operator:
         started = operator.up("--gateways", "2")
         assert started.returncode == 0, started.stderr
         yield operator

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.system.conftest import Shop
-from tests.system.operators import operator_in
+from tests.system.operators import an_operator
 from tests.waiting import eventually
 
 # So few are queued before the backlog is full.
@@ -15,9 +15,9 @@ BACKLOG_MAX_ROWS = 3
 
 
 @pytest.fixture(scope="session")
-def fragile_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def fragile_shop() -> Iterator[Shop]:
     """A shop whose parts may be taken away, if they are given back at the end of the test."""
-    with operator_in(tmp_path_factory.mktemp("fragile")) as operator:
+    with an_operator() as operator:
         started = operator.up(
             EVENTIFY_BACKLOG_MAX_ROWS=str(BACKLOG_MAX_ROWS), EVENTIFY_BACKLOG_CHECK_SECONDS="0.1"
         )

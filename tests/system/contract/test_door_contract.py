@@ -125,7 +125,7 @@ def test_every_route_is_in_the_openapi_document(document: dict[str, Any]) -> Non
         for method in item
         if method.upper() in METHODS
     }
-    assert told == ANSWERS.keys()
+    assert told - {("/api/schema/", "get"), ("/api/docs/", "get")} == ANSWERS.keys()
     for path, method in told:
         route = path.replace("{id}", "1") if path.startswith((EVENTS, TICKET_TYPES)) else path
         needs_token = bool(document["paths"][path][method].get("security"))
@@ -146,18 +146,20 @@ def test_every_body_is_in_the_openapi_document(document: dict[str, Any]) -> None
                 assert answer["content"][kind]["schema"], (path, method, status)
 
 
-@pytest.mark.xfail(strict=False, reason="being built")
 def test_every_header_is_in_the_openapi_document(document: dict[str, Any]) -> None:
     for (path, method), by_status in HEADERS.items():
         for status, headers in by_status.items():
             told = document["paths"][path][method]["responses"][str(status)].get("headers", {})
             assert headers <= told.keys(), (path, method, status)
     for (path, method), parameters in PARAMETERS.items():
-        told = {p["name"] for p in document["paths"][path][method]["parameters"]}
+        told = {
+            # Those that every operation has are told once, and referred to.
+            p.get("name", p.get("$ref", "").rpartition("/")[2])
+            for p in document["paths"][path][method]["parameters"]
+        }
         assert parameters <= told, (path, method)
 
 
-@pytest.mark.xfail(strict=False, reason="being built")
 def test_every_error_is_in_the_openapi_document(document: dict[str, Any]) -> None:
     for (path, method), statuses in ANSWERS.items():
         told = document["paths"][path][method]["responses"].keys()
