@@ -18,14 +18,24 @@ CHECK_VIOLATION = "23514"
 
 FIELD_OF_CONSTRAINT = {
     "events_title_length": "title",
+    "events_title_trimmed": "title",
+    "events_start_time_writable": "start_time",
+    "events_end_time_writable": "end_time",
     "events_end_after_start": "end_time",
     "ticket_types_event_id_fkey": "event",
+    "ticket_types_stays_with_its_event": "event",
     "ticket_types_name_length": "name",
+    "ticket_types_name_trimmed": "name",
     "ticket_types_price_not_negative": "price",
+    "ticket_types_price_a_number": "price",
     "ticket_types_max_per_purchase_positive": "max_per_purchase",
+    "ticket_types_max_per_purchase_bounded": "max_per_purchase",
     "ticket_types_max_per_user_positive": "max_per_user",
+    "ticket_types_sales_start_writable": "sales_start",
+    "ticket_types_sales_end_writable": "sales_end",
     "ticket_types_sales_end_after_start": "sales_end",
     "ticket_inventory_never_oversold": "capacity",
+    "ticket_inventory_left_bounded": "capacity",
 }
 HAS_PURCHASES = "It has purchases, so it cannot be deleted."
 # The fate of a COMMIT whose connection broke is unknown, hence the advice to look first.

@@ -119,7 +119,7 @@ def decide_batch(engine: Engine, ticket_type_id: int, settings: Settings) -> Bat
             ticket_type_id,
             before=before,
             after=after,
-            seen=queue.seen,
+            queue=queue,
             decided_by=_this_process(),
         )
     outcomes = [

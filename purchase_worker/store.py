@@ -37,12 +37,15 @@ WHERE user_id = ANY(%(user_ids)s) AND ticket_type_id = %(ticket_type_id)s AND st
 GROUP BY user_id
 """
 
+# A request may have come after this transaction began: nothing is decided before it was accepted.
+DECIDED_AT = "greatest(now(), %(latest)s)"
+
 # The rows are found by their places, which nobody can change meanwhile: only the holder of the lock
 # updates queued rows. No index is asked, and no plan can walk the whole queue for a few of them.
-WRITE_DECISIONS = """
+WRITE_DECISIONS = f"""
 UPDATE ticket_purchases p
 SET status = CASE WHEN d.reason IS NULL THEN 'confirmed' ELSE 'rejected' END,
-    reason = d.reason, decided_at = now(),
+    reason = d.reason, decided_at = {DECIDED_AT},
     decision_number = d.number, left_after = d.left_after
 FROM unnest(%(places)s::tid[], %(ids)s::uuid[], %(reasons)s::text[], %(numbers)s::bigint[],
             %(lefts)s::int[]) AS d (place, id, reason, number, left_after)
@@ -52,10 +55,10 @@ WHERE p.ctid = d.place AND p.id = d.id AND p.decision_number IS NULL
 # The rule of a sold-out ticket type, without a round trip: nothing fits any more.
 CLOSE_SOLD_OUT = """
 UPDATE ticket_purchases p
-SET status = 'rejected', reason = %(reason)s, decided_at = now(),
+SET status = 'rejected', reason = %(reason)s, decided_at = greatest(now(), q.latest),
     decision_number = %(decisions)s + q.nth, left_after = 0
-FROM (SELECT place, row_number() OVER (ORDER BY seq) AS nth
-      FROM (SELECT ctid AS place, seq FROM ticket_purchases
+FROM (SELECT place, row_number() OVER (ORDER BY seq) AS nth, max(created_at) OVER () AS latest
+      FROM (SELECT ctid AS place, seq, created_at FROM ticket_purchases
             WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
             ORDER BY seq LIMIT %(rows)s) oldest) q
 WHERE p.ctid = q.place
@@ -63,15 +66,17 @@ RETURNING p.id::text, p.user_id, p.quantity, p.user_limit, p.unit_price, p.creat
           p.request_id, (SELECT pg_current_snapshot()::text), p.ctid::text, q.nth
 """
 
+WRITE_BATCH = f"""
+INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by,
+                              decided_at)
+VALUES (%(ticket_type_id)s, %(first)s, %(last)s, %(seen)s, %(decided_by)s, {DECIDED_AT})
+RETURNING decided_at
+"""
+
+# The last of a batch: the database holds the counter's move against the rows that were written.
 WRITE_INVENTORY = """
 UPDATE ticket_inventory SET sold = sold + %(sold)s, decisions = %(decisions)s
 WHERE ticket_type_id = %(ticket_type_id)s
-RETURNING now()
-"""
-
-WRITE_BATCH = """
-INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by)
-VALUES (%(ticket_type_id)s, %(first)s, %(last)s, %(seen)s, %(decided_by)s)
 """
 
 # In this form the planner takes the queue's index; of EXISTS it may make a scan of the whole table.
@@ -117,11 +122,13 @@ class Queue(msgspec.Struct, frozen=True):
     """The oldest queued requests, and which transactions were visible when they were read.
 
     `places`: where in the table each row lies; good until the transaction ends.
+    `latest`: when the last of them was accepted; None if there is none.
     """
 
     rows: list[QueuedRow]
     places: list[str]
     seen: str
+    latest: datetime | None
 
 
 def lock_inventory(cursor: cursor, ticket_type_id: int) -> Locked | None:
@@ -159,6 +166,7 @@ def write_decisions(cursor: cursor, queue: Queue, decisions: Sequence[Decision])
             "reasons": [d.reason for d in decisions],
             "numbers": [d.number for d in decisions],
             "lefts": [d.left_after for d in decisions],
+            "latest": queue.latest,
         },
     )
     if cursor.rowcount != len(decisions):
@@ -186,20 +194,23 @@ def write_inventory(
     *,
     before: Inventory,
     after: Inventory,
-    seen: str,
+    queue: Queue,
     decided_by: str,
 ) -> datetime:
-    """Move the counter on and record the batch; returns the time of the decisions."""
+    """Record the batch and move the counter on; returns the time of the decisions."""
     cursor.execute(
         WRITE_BATCH,
         {
             "ticket_type_id": ticket_type_id,
             "first": before.decisions + 1,
             "last": after.decisions,
-            "seen": seen,
+            "seen": queue.seen,
             "decided_by": decided_by,
+            "latest": queue.latest,
         },
     )
+    row = cursor.fetchone()
+    assert row is not None, "an insert returns its row"
     cursor.execute(
         WRITE_INVENTORY,
         {
@@ -208,8 +219,6 @@ def write_inventory(
             "decisions": after.decisions,
         },
     )
-    row = cursor.fetchone()
-    assert row is not None, "the row is locked, so it is there"
     decided_at: datetime = row[0]
     return decided_at
 
@@ -233,4 +242,5 @@ def _queue(rows: list[tuple[Any, ...]]) -> Queue:
         ],
         places=[row[8] for row in rows],
         seen=rows[0][7] if rows else "",
+        latest=max((row[5] for row in rows), default=None),
     )

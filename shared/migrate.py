@@ -16,8 +16,12 @@ def alembic_config() -> Config:
     return config
 
 
-def migrate(engine: Engine) -> None:
-    """Run every migration that is still missing; safe to call from several processes at once.
+def migrate(engine: Engine, revision: str = "head") -> None:
+    """Run every migration that is missing; safe to call from several processes at once.
+
+    Args:
+        engine: connections to the database.
+        revision: how far to go.
 
     Raises:
         sqlalchemy.exc.DBAPIError: the database is away, or a lock was not to be had in time.
@@ -33,7 +37,7 @@ def migrate(engine: Engine) -> None:
         connection.commit()
         try:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
         finally:
             connection.execute(text("SELECT pg_advisory_unlock(:id)"), {"id": MIGRATION_LOCK_ID})
             connection.commit()

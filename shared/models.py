@@ -51,9 +51,28 @@ class Base(DeclarativeBase):
     }
 
 
+def written_out(column: str) -> str:
+    """The check that a moment can be written as a time: the years have four digits, and an end."""
+    return f"{column} >= '0001-01-01 00:00:00+00' AND {column} < '10000-01-01 00:00:00+00'"
+
+
 class User(Base):
     __tablename__ = "users"
-    __table_args__ = (Index("users_username_key", text("lower(username)"), unique=True),)
+    __table_args__ = (
+        Index("users_username_key", text("lower(username)"), unique=True),
+        CheckConstraint("id >= 1", name="users_id_positive"),
+        # The gateway knows which of the characters beyond ASCII are letters; here they all pass.
+        CheckConstraint(
+            r"""username COLLATE "C" ~ '^[\w.@+\-\u0080-\U0010ffff]+$'""",
+            name="users_username_form",
+        ),
+        CheckConstraint("username IS NFKC NORMALIZED", name="users_username_one_spelling"),
+        CheckConstraint(
+            r"""length(email) <= 254 AND email COLLATE "C" ~ '^[^@\s]+@[^@\s.]+(\.[^@\s.]+)+$'""",
+            name="users_email_form",
+        ),
+        CheckConstraint("password_hash LIKE '$argon2id$%'", name="users_password_hashed"),
+    )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     username: Mapped[str] = mapped_column(String(150))
@@ -66,10 +85,17 @@ class RefreshToken(Base):
     """One row for each refresh token given out. A family is what descends from one login."""
 
     __tablename__ = "refresh_tokens"
-    __table_args__ = (Index("refresh_tokens_by_family", "family"),)
+    __table_args__ = (
+        Index("refresh_tokens_by_family", "family"),
+        CheckConstraint("expires_at > issued_at", name="refresh_tokens_expires_after_issue"),
+        CheckConstraint(
+            "(spent_at IS NULL) = (successor IS NULL)", name="refresh_tokens_spent_for_successor"
+        ),
+    )
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)  # the token's `jti`
-    family: Mapped[UUID] = mapped_column(Uuid)
+    # The login's first token, by whose lock one transaction at a time works on the family.
+    family: Mapped[UUID] = mapped_column(ForeignKey("refresh_tokens.id"))
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     issued_at: Mapped[datetime]
     expires_at: Mapped[datetime]
@@ -83,6 +109,10 @@ class Event(Base):
     __table_args__ = (
         CheckConstraint("length(title) BETWEEN 1 AND 200", name="events_title_length"),
         CheckConstraint("end_time > start_time", name="events_end_after_start"),
+        CheckConstraint("id >= 1", name="events_id_positive"),
+        CheckConstraint(r"""title COLLATE "C" !~ '^\s|\s$'""", name="events_title_trimmed"),
+        CheckConstraint(written_out("start_time"), name="events_start_time_writable"),
+        CheckConstraint(written_out("end_time"), name="events_end_time_writable"),
         Index("events_by_owner", "owner_id"),
         Index("events_by_start_time", "start_time"),
     )
@@ -104,6 +134,15 @@ class TicketType(Base):
         CheckConstraint("max_per_purchase >= 1", name="ticket_types_max_per_purchase_positive"),
         CheckConstraint("max_per_user >= 1", name="ticket_types_max_per_user_positive"),
         CheckConstraint("sales_end > sales_start", name="ticket_types_sales_end_after_start"),
+        CheckConstraint("id >= 1", name="ticket_types_id_positive"),
+        CheckConstraint(r"""name COLLATE "C" !~ '^\s|\s$'""", name="ticket_types_name_trimmed"),
+        # NaN is more than any number to PostgreSQL, and so not negative.
+        CheckConstraint("price <> 'NaN'", name="ticket_types_price_a_number"),
+        CheckConstraint(
+            "max_per_purchase <= 1000000", name="ticket_types_max_per_purchase_bounded"
+        ),
+        CheckConstraint(written_out("sales_start"), name="ticket_types_sales_start_writable"),
+        CheckConstraint(written_out("sales_end"), name="ticket_types_sales_end_writable"),
         Index("ticket_types_by_event", "event_id"),
     )
 
@@ -125,6 +164,7 @@ class TicketInventory(Base):
     __table_args__ = (
         CheckConstraint("sold BETWEEN 0 AND issued", name="ticket_inventory_never_oversold"),
         CheckConstraint("decisions >= 0", name="ticket_inventory_decisions_not_negative"),
+        CheckConstraint("issued - sold <= 1000000000", name="ticket_inventory_left_bounded"),
         {"postgresql_with": {"fillfactor": 20}},
     )
 
@@ -177,6 +217,21 @@ class TicketPurchase(Base):
             name="ticket_purchases_decided_whole",
         ),
         CheckConstraint("left_after >= 0", name="ticket_purchases_left_not_negative"),
+        CheckConstraint("unit_price <> 'NaN'", name="ticket_purchases_unit_price_a_number"),
+        CheckConstraint("user_limit >= 1", name="ticket_purchases_user_limit_positive"),
+        # Of one purchase; of all that a user holds, only the rule itself can tell.
+        CheckConstraint(
+            "status <> 'confirmed' OR quantity <= user_limit",
+            name="ticket_purchases_within_user_limit",
+        ),
+        CheckConstraint("decision_number >= 1", name="ticket_purchases_decision_number_positive"),
+        # A known reason, which the row's own figures bear out.
+        CheckConstraint(
+            "CASE reason WHEN 'not_enough_tickets' THEN quantity > left_after"
+            " WHEN 'over_user_limit' THEN quantity <= left_after AND user_limit IS NOT NULL"
+            " ELSE reason IS NULL END",
+            name="ticket_purchases_reason_true",
+        ),
         Index(
             "ticket_purchases_idempotency",
             "user_id",

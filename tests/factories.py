@@ -77,13 +77,12 @@ def add_ticket_type(engine: Engine, capacity: int, **columns: Any) -> int:
     names = ", ".join(values)
     placeholders = ", ".join(f":{name}" for name in values)
     ticket_type_id: int = scalar(
-        engine, f"INSERT INTO ticket_types ({names}) VALUES ({placeholders}) RETURNING id", **values
-    )
-    run(
         engine,
-        "INSERT INTO ticket_inventory (ticket_type_id, issued) VALUES (:id, :capacity)",
-        id=ticket_type_id,
+        f"WITH made AS (INSERT INTO ticket_types ({names}) VALUES ({placeholders}) RETURNING id)"
+        " INSERT INTO ticket_inventory (ticket_type_id, issued) SELECT id, :capacity FROM made"
+        " RETURNING ticket_type_id",
         capacity=capacity,
+        **values,
     )
     return ticket_type_id
 

@@ -170,7 +170,13 @@ def test_an_empty_database_passes(engine: Engine, settings: Settings) -> None:
 def test_tampering_is_caught(
     engine: Engine, settings: Settings, sale: int, invariant: str, statement: str
 ) -> None:
-    run(engine, "ALTER TABLE ticket_purchases ALTER seq DROP IDENTITY")
+    # What holds even for such a one, unless it is taken away first.
+    run(
+        engine,
+        "ALTER TABLE ticket_purchases ALTER seq DROP IDENTITY,"
+        " DROP CONSTRAINT ticket_purchases_reason_true,"
+        " DROP CONSTRAINT ticket_purchases_within_user_limit",
+    )
     tamper(engine, statement)
     report = audit(engine, settings)
     assert invariant in broken(report)
@@ -189,11 +195,11 @@ def test_a_late_request_cannot_be_put_first_with_a_made_up_record(
             " decision_number = 1, left_after = 9"
             " WHERE seq = (SELECT max(seq) FROM ticket_purchases)"
         )
-        cursor.execute("UPDATE ticket_inventory SET sold = 1, decisions = 1")
         cursor.execute(
             "INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen,"
             " decided_by) SELECT id, 1, 1, '3:3:', 'forged' FROM ticket_types"
         )
+        cursor.execute("UPDATE ticket_inventory SET sold = 1, decisions = 1")
     drain(engine, ticket_type, settings, ignore)
     assert broken(audit(engine, settings)) == {"first_come"}
 
@@ -208,7 +214,7 @@ def test_a_late_request_cannot_be_put_first_with_a_made_up_record(
 def test_forged_changes_that_cancel_out_are_caught(
     engine: Engine, settings: Settings, sale: int, changes: str
 ) -> None:
-    run(
+    tamper(
         engine,
         "INSERT INTO inventory_changes (ticket_type_id, change, after_decision)"
         f" SELECT {sale}, c.* FROM (VALUES {changes}) AS c",

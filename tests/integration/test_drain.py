@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
 from purchase_worker.drain import Batch, decide_batch, drain
 from purchase_worker.results import ResultPublisher
-from shared.purchases import RESULT_KEY_PREFIX, Purchase, unpack_result
+from shared.purchases import RESULT_KEY_PREFIX, Purchase, rfc3339, unpack_result
 from shared.settings import Settings
 from tests.factories import (
     add_ticket_type,
@@ -46,6 +46,31 @@ def test_decides_in_the_order_of_acceptance(engine: Engine, settings: Settings) 
         (second, "rejected", NOT_ENOUGH_TICKETS),
         (third, "confirmed", None),
     ]
+
+
+@pytest.mark.parametrize("capacity", [10, 0], ids=["on sale", "sold out"])
+def test_nothing_is_decided_before_it_was_accepted(
+    engine: Engine, settings: Settings, capacity: int
+) -> None:
+    """Of what is accepted while a batch begins, the acceptance is later than the batch's own now.
+
+    And a clock may be set back between the two.
+    """
+    ticket_type = add_ticket_type(engine, 1)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 3)])
+    run(engine, "UPDATE ticket_inventory SET issued = :issued", issued=capacity)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        connection.exec_driver_sql(
+            "UPDATE ticket_purchases SET created_at = created_at + seq * interval '1 minute'"
+        )
+    batches: list[Batch] = []
+    drain(engine, ticket_type, settings, batches.append)
+    last = max(row[0] for row in rows(engine, "SELECT created_at FROM ticket_purchases"))
+    assert set(rows(engine, "SELECT decided_at FROM ticket_purchases")) == {(last,)}
+    assert rows(engine, "SELECT decided_at FROM decision_batches") == [(last,)]
+    (batch,) = batches
+    assert {outcome.purchase.decided_at for outcome in batch.outcomes} == {rfc3339(last)}
 
 
 def test_holds_to_the_limit_of_each_user_over_batches(engine: Engine, settings: Settings) -> None:

@@ -58,6 +58,7 @@ BARRIERS = (
     "ALTER TABLE ticket_inventory DROP CONSTRAINT ticket_inventory_never_oversold",
     "ALTER TABLE decision_batches DROP CONSTRAINT decision_batches_pkey",
     "DROP INDEX ticket_purchases_decisions",
+    "DROP TRIGGER ticket_inventory_moves_by_decisions ON ticket_inventory",
 )
 
 

@@ -1,13 +1,36 @@
 """The schema: what the migrations make is what the models say."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 from sqlalchemy.dialects.postgresql.base import ischema_names
 
+from purchase_worker.audit import audit
+from purchase_worker.drain import drain
+from shared.database import open_engine
 from shared.migrate import migrate
 from shared.models import Base, PgSnapshot, Xid8
+from shared.settings import Settings
+from tests.conftest import run_admin
+from tests.factories import add_ticket_type, add_users, ignore, queue, request, rows
+
+
+@pytest.fixture
+def empty_engine(postgres_url: str, settings: Settings) -> Iterator[Engine]:
+    """A database beside the test's own, with nothing in it."""
+    url = f"{settings.database_url}_empty"
+    name = url.rpartition("/")[2]
+    run_admin(postgres_url, f"CREATE DATABASE {name}")
+    elsewhere = settings.model_copy(update={"database_url": url})
+    engine = open_engine(elsewhere, "test-upgrade", pool_size=10)
+    yield engine
+    engine.dispose()
+    run_admin(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_migrations_make_what_the_models_say(
@@ -19,9 +42,50 @@ def test_migrations_make_what_the_models_say(
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
+READ_CHECKS = """
+SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated
+FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace
+"""
+
+
+def test_the_checks_of_the_migrations_are_those_of_the_models(
+    engine: Engine, empty_engine: Engine
+) -> None:
+    Base.metadata.create_all(empty_engine)
+    assert set(rows(engine, READ_CHECKS)) == set(rows(empty_engine, READ_CHECKS))
+
+
+def test_an_upgrade_during_a_sale_fails_no_purchase_and_keeps_the_proof(
+    empty_engine: Engine, settings: Settings
+) -> None:
+    migrate(empty_engine, "0001")
+    ticket_type = add_ticket_type(empty_engine, 1_000)
+    users = add_users(empty_engine, 20)
+    upgraded = Event()
+
+    def sell_on() -> int:
+        """Buy and decide in batches until well after the upgrade."""
+        batches = 0
+        while not (upgraded.is_set() and batches > 20):
+            queue(empty_engine, [request(user, ticket_type) for user in users])
+            drain(empty_engine, ticket_type, settings, ignore)
+            batches += 1
+        return batches
+
+    with ThreadPoolExecutor(2) as sellers:
+        selling = [sellers.submit(sell_on) for _ in range(2)]
+        migrate(empty_engine)
+        upgraded.set()
+        bought = sum(each.result() for each in selling) * len(users)
+    drain(empty_engine, ticket_type, settings, ignore)
+    report = audit(empty_engine, settings)
+    assert report.ok
+    assert (report.purchases, report.queued) == (bought, 0)
+
+
 def test_migrating_twice_changes_nothing(engine: Engine) -> None:
     migrate(engine)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT version_num FROM alembic_version")).all() == [
-            ("0001",)
+            ("0004",)
         ]

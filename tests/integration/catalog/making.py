@@ -4,7 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 EVENT = {
     "title": "Open-air concert",
@@ -13,6 +13,18 @@ EVENT = {
     "end_time": "2027-06-05T23:00:00Z",
 }
 TICKET_TYPE = {"name": "Standing", "price": "100.00", "capacity": 500}
+DECIDE = """
+UPDATE ticket_purchases
+SET status = 'confirmed', decided_at = now(), decision_number = :number, left_after = :left
+WHERE ticket_type_id = :id AND status = 'queued'
+"""
+RECORD = """
+INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by)
+VALUES (:id, :number, :number, pg_current_snapshot(), 'test')
+"""
+COUNT = """
+UPDATE ticket_inventory SET sold = sold + :quantity, decisions = :number WHERE ticket_type_id = :id
+"""
 
 
 def user_id_of(client: httpx.Client) -> int:
@@ -47,36 +59,43 @@ def path_of(ticket_type: dict[str, Any]) -> str:
 def queue_purchase(database: Engine, ticket_type_id: int, user_id: int, quantity: int = 1) -> None:
     """A purchase as the gateway accepts it."""
     with database.begin() as connection:
-        connection.execute(
-            text(
-                "INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price)"
-                " VALUES (:id, :user_id, :ticket_type_id, :quantity, 100)"
-            ),
-            {
-                "id": uuid4(),
-                "user_id": user_id,
-                "ticket_type_id": ticket_type_id,
-                "quantity": quantity,
-            },
-        )
+        queue_within(connection, ticket_type_id, user_id, quantity)
 
 
 def sell(database: Engine, ticket_type_id: int, user_id: int, quantity: int) -> None:
     """A purchase, decided as the worker decides it."""
-    queue_purchase(database, ticket_type_id, user_id, quantity)
     with database.begin() as connection:
-        number, left = connection.execute(
-            text(
-                "UPDATE ticket_inventory SET sold = sold + :quantity, decisions = decisions + 1"
-                " WHERE ticket_type_id = :id RETURNING decisions, issued - sold"
-            ),
-            {"id": ticket_type_id, "quantity": quantity},
-        ).one()
-        connection.execute(
-            text(
-                "UPDATE ticket_purchases SET status = 'confirmed', decided_at = now(),"
-                " decision_number = :number, left_after = :left"
-                " WHERE ticket_type_id = :id AND status = 'queued'"
-            ),
-            {"id": ticket_type_id, "number": number, "left": left},
-        )
+        sell_within(connection, ticket_type_id, user_id, quantity)
+
+
+def queue_within(
+    connection: Connection, ticket_type_id: int, user_id: int, quantity: int = 1
+) -> None:
+    """A purchase that is accepted when the transaction ends."""
+    connection.execute(
+        text(
+            "INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price)"
+            " VALUES (:id, :user_id, :ticket_type_id, :quantity, 100)"
+        ),
+        {
+            "id": uuid4(),
+            "user_id": user_id,
+            "ticket_type_id": ticket_type_id,
+            "quantity": quantity,
+        },
+    )
+
+
+def sell_within(connection: Connection, ticket_type_id: int, user_id: int, quantity: int) -> None:
+    """A sale that is made when the transaction ends; until then it locks the counter."""
+    number, left = connection.execute(
+        text(
+            "SELECT decisions + 1, issued - sold - :quantity FROM ticket_inventory"
+            " WHERE ticket_type_id = :id FOR NO KEY UPDATE"
+        ),
+        {"id": ticket_type_id, "quantity": quantity},
+    ).one()
+    queue_within(connection, ticket_type_id, user_id, quantity)
+    decided = {"id": ticket_type_id, "number": number, "left": left, "quantity": quantity}
+    for statement in (DECIDE, RECORD, COUNT):
+        connection.execute(text(statement), decided)

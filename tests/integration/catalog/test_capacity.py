@@ -11,6 +11,7 @@ from tests.integration.catalog.making import (
     path_of,
     queue_purchase,
     sell,
+    sell_within,
     user_id_of,
 )
 from tests.waiting import eventually
@@ -143,10 +144,7 @@ def test_a_sale_between_reading_and_writing_makes_a_form_stale(
     read = {"If-Match": etag_of(owner, path)}
     with ThreadPoolExecutor(1) as form:
         with database.begin() as connection:
-            connection.execute(
-                text("UPDATE ticket_inventory SET sold = 3 WHERE ticket_type_id = :id"),
-                {"id": ticket_type["id"]},
-            )
+            sell_within(connection, ticket_type["id"], user_id_of(owner), 3)
             answer = form.submit(owner.patch, path, json={"capacity": 10}, headers=read)
             eventually(lambda: _assert_the_catalog_waits(database))
         assert answer.result().status_code == 412

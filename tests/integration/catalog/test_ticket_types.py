@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -14,6 +13,7 @@ from tests.integration.catalog.making import (
     make_ticket_type,
     path_of,
     queue_purchase,
+    queue_within,
     sell,
     user_id_of,
 )
@@ -235,14 +235,7 @@ def test_a_purchase_that_is_being_accepted_keeps_a_ticket_type_from_being_delete
     path = path_of(ticket_type) if what == "ticket_type" else f"/api/events/{ticket_type['event']}/"
     with ThreadPoolExecutor(1) as deleter:
         with database.begin() as connection:
-            connection.execute(
-                text(
-                    "INSERT INTO ticket_purchases"
-                    " (id, user_id, ticket_type_id, quantity, unit_price)"
-                    " VALUES (:id, :user, :ticket_type, 1, 100)"
-                ),
-                {"id": uuid4(), "user": user_id_of(owner), "ticket_type": ticket_type["id"]},
-            )
+            queue_within(connection, ticket_type["id"], user_id_of(owner))
             answer = deleter.submit(owner.delete, path)
             eventually(lambda: _assert_waits_for_a_lock(database, "DELETE"))
         assert answer.result().status_code == 409
