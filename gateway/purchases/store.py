@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import psycopg2
+from psycopg2.errors import ForeignKeyViolation
 from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 
@@ -180,8 +181,9 @@ def _insert(
             with statement(engine) as cursor:
                 cursor.execute(ACCEPT, parameters_of(requests, position_max_rows))
                 return cursor.fetchall()
-        except TRY_AGAIN as error:
-            # Rolled back whole, because of others: two retry storms that cross, a changed sale.
+        except (*TRY_AGAIN, ForeignKeyViolation) as error:
+            # Rolled back whole, because of others: two retry storms that cross, a changed sale, a
+            # ticket type that was deleted after we saw it and is unknown when we look again.
             logger.warning("accept_repeated", rows=len(requests), error=str(error))
         except DATABASE_AWAY as error:
             logger.warning("accept_unavailable", rows=len(requests), error=str(error))

@@ -191,6 +191,25 @@ def test_two_batches_that_lock_each_other_out_are_both_answered(engine: Engine) 
     assert len(outcomes(engine, ticket_type)) == 2
 
 
+@pytest.mark.parametrize("requests", [1, 2])
+def test_a_ticket_type_that_is_being_deleted_is_unknown_once_it_is_gone(
+    engine: Engine, requests: int
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
+
+    def somebody_waits() -> None:
+        assert rows(engine, "SELECT pid FROM pg_locks WHERE NOT granted")
+
+    with engine.connect() as connection, ThreadPoolExecutor(1) as pool:
+        connection.exec_driver_sql("DELETE FROM ticket_types")
+        buying = pool.submit(accept, engine, [request(user, ticket_type) for _ in range(requests)])
+        eventually(somebody_waits)
+        connection.commit()
+        for verdict in buying.result():
+            assert isinstance(verdict, InvalidInput)
+            assert list(verdict.errors or ()) == ["ticket_type"]
+
+
 def test_a_database_that_only_reads_means_not_accepted(engine: Engine, settings: Settings) -> None:
     user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
     name = scalar(engine, "SELECT current_database()")
