@@ -1,6 +1,7 @@
 """Access tokens without a login, for tests and load tests: whoever has the key may mint them."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
@@ -34,6 +35,7 @@ def user_names(name: str, count: int | None) -> list[str]:
     """
     if count is not None and not 1 <= count <= MOST_TOKENS:
         raise ConfigurationError(f"--count {count} is not between 1 and {MOST_TOKENS}.")
+    name = unicodedata.normalize("NFKC", name)  # as the gateway stores it
     names = [name] if count is None else [f"{name}{number}" for number in range(1, count + 1)]
     if not USERNAME.fullmatch(names[-1]):
         raise ConfigurationError(

@@ -10,6 +10,10 @@ def test_without_a_count_it_is_the_user_of_that_name() -> None:
     assert user_names("ada", None) == ["ada"]
 
 
+def test_a_name_has_the_spelling_that_the_gateway_gives_it() -> None:
+    assert user_names("ﬁne", None) == ["fine"]
+
+
 def test_with_a_count_the_users_are_numbered_from_one() -> None:
     assert user_names("ada", 3) == ["ada1", "ada2", "ada3"]
 
