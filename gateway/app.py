@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Lifespan
 from gateway import health, schema
 from gateway.accounts import routes as account_routes
 from gateway.accounts.accounts import Accounts
+from gateway.accounts.expiry import ExpiredTokens
 from gateway.draining import Draining
 from gateway.health import Readiness
 from gateway.proxy import PREFIXES, CatalogDoor
@@ -43,12 +44,14 @@ def create_app(settings: Settings) -> ASGIApp:
     door = CatalogDoor(settings, verifier)
     purchases = PurchaseService(settings, engine)
     sign_in_limit = AddressLimit(settings)
+    expired_tokens = ExpiredTokens(settings, engine)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         draining.watch(purchases.refuse_more)
         await door.open()
         purchases.start()
+        expired_tokens.start()
         app.state.verifier = verifier
         app.state.accounts = Accounts(settings, engine, verifier)
         app.state.sign_in_limit = sign_in_limit
@@ -57,6 +60,7 @@ def create_app(settings: Settings) -> ASGIApp:
         app.state.purchase_lists = PurchaseLists(settings, engine, purchases)
         yield
         await purchases.stop()
+        await expired_tokens.stop()
         app.state.purchase_lists.close()
         app.state.readiness.close()
         app.state.accounts.close()
@@ -71,7 +75,8 @@ def create_app(settings: Settings) -> ASGIApp:
 def _connections(settings: Settings) -> int:
     """Every thread that uses the database finds a connection free: no work can starve another."""
     threads = settings.accept_writers + settings.status_readers + settings.account_threads
-    return threads + settings.list_threads + 4  # readiness, backlog, waiters, and one spare
+    # And readiness, the backlog, waiters, expired tokens, and one spare.
+    return threads + settings.list_threads + 5
 
 
 def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastAPI]) -> FastAPI:

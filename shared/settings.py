@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     refresh_token_seconds: int = 86_400
     # A client whose answer was lost may ask again for the same successor this long.
     refresh_retry_seconds: int = 10
+    # Refresh tokens that expired are deleted this often, and so many logins' at a time: some 20 ms.
+    refresh_cleanup_seconds: float = 300.0
+    refresh_cleanup_families: int = 1_000
     # A token of ours is about 600 bytes; what is longer is refused before it is parsed.
     token_max_bytes: int = 4096
     # Tokens whose signature was checked; 20,000 buyers cost about 25 MB.

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_ignore
+from sqlalchemy.orm import aliased
 from uuid_utils.compat import uuid7
 
 from gateway.accounts.refresh import StoredToken, Verdict, judge
@@ -39,6 +40,8 @@ class IssuedToken:
     issued_at: datetime
 
 
+# How long a token is kept after its end: by then whoever was just spending it is long done.
+KEPT_AFTER_EXPIRY = timedelta(hours=1)
 ACCOUNT = (User.id, User.username, User.email, User.created_at)
 TOKEN = tuple(getattr(RefreshToken, name) for name in StoredToken.__dataclass_fields__)
 
@@ -143,6 +146,25 @@ def revoke(engine: Engine, token_id: UUID) -> bool:
             return False
         _revoke(connection, token.family)
         return True
+
+
+def delete_expired(engine: Engine, families: int) -> int:
+    """Delete so many families of which no token can be used any more; returns how many tokens.
+
+    A family goes as a whole: while one of its tokens lives, its first token is needed as its lock.
+    """
+    first, other = aliased(RefreshToken), aliased(RefreshToken)
+    ended_by = func.now() - KEPT_AFTER_EXPIRY
+    ended = (
+        select(first.id)
+        .where(first.id == first.family, first.expires_at <= ended_by)
+        .where(~exists().where(other.family == first.id, other.expires_at > ended_by))
+        .limit(families)
+        .with_for_update(skip_locked=True)
+    )
+    with transaction(engine) as connection:
+        gone = connection.execute(delete(RefreshToken).where(RefreshToken.family.in_(ended)))
+    return gone.rowcount
 
 
 def _lock_family(connection: Connection, token_id: UUID) -> None:

@@ -36,6 +36,8 @@ def gateway_settings(postgres_url: str, keys_dir: Path) -> Iterator[Settings]:
         keys_dir=keys_dir,
         gateway_port=free_port(),
         sign_in_rate_burst=0,
+        refresh_cleanup_seconds=0.1,
+        refresh_cleanup_families=1,
     )
     run_admin(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -95,12 +97,18 @@ def token_id(token: str) -> str:
 
 
 def age_spent_tokens(database: connection, seconds: int) -> None:
-    # No guard fires for a replica: time is not ours to turn back otherwise.
+    _without_guards(
+        database,
+        "UPDATE refresh_tokens SET spent_at = spent_at - %s * interval '1 second'",
+        seconds,
+    )
+
+
+def _without_guards(database: connection, statement: str, value: object) -> None:
+    """Turn back the time of rows, as no code of ours may: no trigger fires for a replica."""
     with database.cursor() as cursor:
         cursor.execute("SET session_replication_role = replica")
-        cursor.execute(
-            "UPDATE refresh_tokens SET spent_at = spent_at - %s * interval '1 second'", [seconds]
-        )
+        cursor.execute(statement, [value])
         cursor.execute("RESET session_replication_role")
 
 
@@ -373,6 +381,39 @@ def _assert_waiting_for_a_lock(database: connection, sessions: int) -> None:
             " WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         assert cursor.fetchone() == (sessions,)
+
+
+def test_logins_that_ended_are_forgotten_and_one_that_goes_on_is_kept_whole(
+    gateway: httpx.Client, database: connection, username: str
+) -> None:
+    def a_day_ago(tokens: list[str]) -> None:
+        _without_guards(
+            database,
+            "UPDATE refresh_tokens SET issued_at = issued_at - interval '26 hours',"
+            " expires_at = expires_at - interval '26 hours' WHERE id = ANY(%s::uuid[])",
+            tokens,
+        )
+
+    def login(refreshes: int) -> list[str]:
+        tokens = [sign_in(gateway, username).json()["refresh"]]
+        for _ in range(refreshes):
+            tokens.append(refresh(gateway, tokens[-1]).json()["refresh"])
+        return [token_id(token) for token in tokens]
+
+    def stored() -> set[str]:
+        with database.cursor() as cursor:
+            cursor.execute("SELECT id::text FROM refresh_tokens")
+            return {row[0] for row in cursor}
+
+    going_on, ended, ended_too = login(2), login(1), login(0)
+    a_day_ago(going_on[:2])
+    a_day_ago(ended + ended_too)
+
+    def the_ended_are_gone() -> None:
+        assert not stored() & {*ended, *ended_too}
+
+    eventually(the_ended_are_gone)
+    assert set(going_on) <= stored()
 
 
 @pytest.mark.parametrize("kind", ["access", "refresh"])
