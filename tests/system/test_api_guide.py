@@ -1,0 +1,200 @@
+"""The guide for client developers works as it stands there, and names every error and limit."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from shared.errors import Problem
+from shared.settings import Settings
+from tests.system.conftest import Shop
+from tests.system.operators import PROJECT
+
+OnSale = Callable[..., int]
+GUIDE = (PROJECT / "docs" / "api.md").read_text()
+GUIDE_URL = "http://localhost:8000"
+# In the order of the guide: languages of snippets, and of what they print.
+SNIPPETS = ("bash", "python")
+SHOWN = ("json", "http", "text")
+BETWEEN_SNIPPETS = "----- the next snippet -----"
+# What is another one at each run.
+VARYING = {
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}": "<uuid>",
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z": "<time>",
+    r"eyJ[\w.-]+": "<token>",
+    r'("id"|"event"|"ticket_type"):\d+': r"\1:<id>",
+    r'^(etag: "|id: )[0-9a-f]+': r"\1<version>",
+}
+
+
+def blocks() -> list[tuple[str, str]]:
+    """The language and text of each fenced block."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, flags=re.DOTALL | re.MULTILINE)
+
+
+def snippets(wanted: str) -> list[tuple[str, str, str]]:
+    """Each snippet of a language, and the language and text of what is shown below it, if any."""
+    following = [*blocks()[1:], ("", "")]
+    return [
+        (snippet, *(after if after[0] in SHOWN else ("", "")))
+        for (language, snippet), after in zip(blocks(), following, strict=True)
+        if language == wanted
+    ]
+
+
+def run_all(language: str, folder: Path, url: str) -> list[str]:
+    """What each snippet of a language printed, run in one session so that variables carry over."""
+    program, first_line, separate = {
+        "bash": ("bash", "set -euo pipefail", f"echo '{BETWEEN_SNIPPETS}'"),
+        "python": (sys.executable, "", f"print('{BETWEEN_SNIPPETS}')"),
+    }[language]
+    typed = [first_line, *(f"{snippet}\n{separate}" for snippet, *_ in snippets(language))]
+    ended = subprocess.run(
+        [program, "-c", "\n".join(typed).replace(GUIDE_URL, url)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout.replace(url, GUIDE_URL).split(BETWEEN_SNIPPETS)[:-1]
+
+
+def normal(text: str) -> str:
+    for pattern, name in VARYING.items():
+        text = re.sub(pattern, name, text, flags=re.MULTILINE)
+    return text.strip()
+
+
+def compact(text: str) -> str:
+    """Without white space: the guide breaks long lines."""
+    return "".join(normal(text).split())
+
+
+def check_shown(language: str, shown: str, printed: str, snippet: str) -> None:
+    """What is shown was printed; of an HTTP answer, headers may be left out."""
+    if language == "http":
+        shown_head, _, shown = normal(shown).partition("\n\n")
+        printed_head, _, printed = normal(printed.replace("\r", "")).partition("\n\n")
+        assert shown_head.splitlines()[0] == printed_head.splitlines()[0], snippet
+        assert set(shown_head.splitlines()) <= set(printed_head.splitlines()), snippet
+    assert compact(shown) == compact(printed), snippet
+
+
+def test_every_snippet_prints_what_the_guide_shows(shop: Shop, tmp_path: Path) -> None:
+    for language in SNIPPETS:
+        printed = run_all(language, tmp_path, shop.url)
+        for (snippet, kind, shown), output in zip(snippets(language), printed, strict=True):
+            check_shown(kind, shown, output, snippet)
+
+
+def test_the_table_of_errors_names_every_code_with_its_status() -> None:
+    table = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", GUIDE, flags=re.MULTILINE)
+    named = sorted((int(status), code) for status, code in table)
+    assert named == sorted({(problem.status, problem.code) for problem in problems(Problem)})
+
+
+def problems(base: type[Problem]) -> Iterator[type[Problem]]:
+    for problem in base.__subclasses__():
+        yield problem
+        yield from problems(problem)
+
+
+def test_the_table_of_limits_has_the_defaults_of_the_settings() -> None:
+    table = re.findall(r"\| `EVENTIFY_(\w+)` \| ([\d,.]+) \|", GUIDE)
+    assert len(table) > 10
+    for name, shown in table:
+        assert float(shown.replace(",", "")) == Settings.model_fields[name.lower()].default, name
+
+
+# --- the client in Python ---
+
+
+class Unreliable(httpx.BaseTransport):
+    """A way to the real gateway on which each of `troubles` befalls one request.
+
+    None: it arrives, and its answer is lost. An answer: it is given instead of the gateway's.
+    """
+
+    def __init__(self, *troubles: httpx.Response | None) -> None:
+        self._way = httpx.HTTPTransport(verify=False)
+        self._troubles = iter(troubles)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        for trouble in self._troubles:
+            if trouble is not None:
+                return trouble
+            self._way.handle_request(request).read()
+            raise httpx.ReadError("the connection was lost")
+        return self._way.handle_request(request)
+
+    def close(self) -> None:
+        self._way.close()
+
+
+@pytest.fixture(scope="module")
+def guide() -> dict[str, Any]:
+    """The names that the guide's client defines."""
+    (client,) = (snippet for snippet, *_ in snippets("python") if "def buy(" in snippet)
+    names: dict[str, Any] = {}
+    exec(client, names)
+    return names
+
+
+def by_way_of(transport: httpx.BaseTransport, buyer: httpx.Client) -> httpx.Client:
+    return httpx.Client(base_url=buyer.base_url, headers=buyer.headers, transport=transport)
+
+
+def test_the_client_buys_once_however_often_answers_are_lost(
+    guide: dict[str, Any], buyer: httpx.Client, on_sale: OnSale
+) -> None:
+    ticket_type = on_sale(10)
+    busy = [httpx.Response(status, headers={"Retry-After": "0"}) for status in (503, 429, 408)]
+    with by_way_of(Unreliable(None, *busy), buyer) as client:
+        bought = guide["buy"](client, ticket_type, 2, uuid4())
+    assert bought["status"] == "confirmed"
+    assert buyer.get("/api/ticket-purchases/").json()["results"] == [bought]
+    assert buyer.get(f"/api/ticket-types/{ticket_type}/").json()["capacity"] == 8
+
+
+def test_the_client_asks_on_where_the_purchase_is_still_queued(
+    guide: dict[str, Any], buyer: httpx.Client, on_sale: OnSale
+) -> None:
+    ticket_type = on_sale(10)
+    key = str(uuid4())
+    accepted = buyer.post(
+        "/api/ticket-purchases/",
+        json={"ticket_type": ticket_type, "quantity": 1},
+        headers={"Idempotency-Key": key},
+    )
+    told_as_accepted = httpx.Response(
+        202, headers={"Retry-After": "0"}, json=accepted.json() | {"status": "queued"}
+    )
+    with by_way_of(Unreliable(told_as_accepted), buyer) as client:
+        bought = guide["buy"](client, ticket_type, 1, key)
+    assert (bought["id"], bought["status"]) == (accepted.json()["id"], "confirmed")
+
+
+def test_the_client_tells_why_a_purchase_was_refused(
+    guide: dict[str, Any], buyer: httpx.Client, on_sale: OnSale
+) -> None:
+    ticket_type, key = on_sale(1), uuid4()
+    for _attempt in ("rejected while it waits", "found rejected under the key"):
+        with pytest.raises(guide["Refused"]) as refused:
+            guide["buy"](buyer, ticket_type, 2, key)
+        assert refused.value.code == "not_enough_tickets"
+
+
+def test_the_client_gives_up_when_its_patience_ends(
+    guide: dict[str, Any], buyer: httpx.Client, on_sale: OnSale
+) -> None:
+    away = httpx.Response(503, headers={"Retry-After": "5"})
+    with by_way_of(Unreliable(away), buyer) as client, pytest.raises(TimeoutError):
+        guide["buy"](client, on_sale(1), 1, uuid4(), patience_seconds=2)
