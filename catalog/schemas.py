@@ -24,16 +24,9 @@ from catalog.rules import (
     price,
 )
 from shared.models import Event, TicketInventory, TicketType
-from shared.openapi import NO_NUL
 from shared.paging import Page
 from shared.row_ids import MAX_ID
-
-
-def _storable(text: str) -> str:
-    """PostgreSQL stores every character but this one."""
-    if "\0" in text:
-        raise ValueError("must not contain NUL characters")
-    return text
+from shared.text import NO_NUL, Storable
 
 
 def _written_time(value: object) -> object:
@@ -59,7 +52,7 @@ def _unset() -> Any:
 Text = Annotated[
     str,
     StringConstraints(strip_whitespace=True),
-    AfterValidator(_storable),
+    Storable,
     Field(json_schema_extra={"pattern": NO_NUL}),
 ]
 Title = Annotated[

@@ -57,8 +57,6 @@ HEADERS: Mapping[str, str] = {
     "WWW-Authenticate": "How to authenticate (RFC 6750).",
     "X-Request-ID": "The name of this request in every log: the one that was sent, or a new one.",
 }
-# PostgreSQL stores every character but one, and so says the schema of each text.
-NO_NUL = r"^[^\u0000]*$"
 TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1}
 SECONDS: Mapping[str, Any] = {"type": "integer", "minimum": 0}
 REQUEST_ID = "01a2035e-7a5b-7c3d-8f4e-2b1a9c8d7e60"

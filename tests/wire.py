@@ -45,9 +45,14 @@ class Wire:
         headers: Iterable[str | bytes] = (),
         body: bytes | None = None,
     ) -> Answer:
-        """Send a request whose target and header lines are as given, with its body's length."""
-        lines = [f"{method} ".encode() + _bytes(target) + b" HTTP/1.1", b"Host: tickets.example"]
+        """Send a request whose target and header lines are as given.
+
+        `Host` is added where it is not among them, and the body's length where there is a body.
+        """
+        lines = [f"{method} ".encode() + _bytes(target) + b" HTTP/1.1"]
         lines += [_bytes(line) for line in headers]
+        if not any(line.startswith(b"Host:") for line in lines):
+            lines.append(b"Host: tickets.example")
         if body is not None:
             lines.append(b"Content-Length: %d" % len(body))
         return self.say(b"\r\n".join([*lines, b"", body or b""]), method)

@@ -8,21 +8,14 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.accounts.password_rules import MAX_BYTES, MIN_CHARACTERS, weaknesses
-from shared.openapi import NO_NUL
 from shared.row_ids import MAX_ID
+from shared.text import StorableText
 
 USERNAME_MAX_CHARACTERS = 150
 USERNAME = re.compile(r"[\w.@+-]+")
 # Only the form is checked: whether an address exists is known to its mail server alone.
 EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 EMAIL_MAX_CHARACTERS = 254  # RFC 5321: a path of 256 with its angle brackets
-
-
-def _storable(text: str) -> str:
-    # PostgreSQL stores no NUL; half a surrogate pair, which JSON can carry, has no UTF-8 at all.
-    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("Null characters and lone surrogates are not allowed.")
-    return text
 
 
 def _one_spelling(username: str) -> str:
@@ -50,9 +43,8 @@ def _hashable(password: str) -> str:
     return password
 
 
-Text = Annotated[str, AfterValidator(_storable), Field(json_schema_extra={"pattern": NO_NUL})]
 Email = Annotated[
-    Text,
+    StorableText,
     AfterValidator(_email),
     Field(
         json_schema_extra={
@@ -73,11 +65,11 @@ class NewUser(BaseModel):
 
     model_config = _with_example(username="ana", password="velvet-tram-42", email="ana@x.org")
 
-    username: Annotated[Text, AfterValidator(_one_spelling), AfterValidator(_username)] = Field(
+    username: Annotated[StorableText, AfterValidator(_one_spelling), AfterValidator(_username)] = Field(
         description="1-150 letters, digits and @ . + - _; unique, whatever the case.",
         json_schema_extra={"minLength": 1, "maxLength": USERNAME_MAX_CHARACTERS},
     )
-    password: Text = Field(
+    password: StorableText = Field(
         description="At least 8 characters, not only digits, not like the username, not common.",
         json_schema_extra={"minLength": MIN_CHARACTERS, "maxLength": MAX_BYTES},
     )
@@ -110,8 +102,8 @@ class Credentials(BaseModel):
 
     model_config = _with_example(username="ana", password="velvet-tram-42")
 
-    username: Annotated[Text, AfterValidator(_one_spelling)]
-    password: Annotated[Text, AfterValidator(_hashable)] = Field(
+    username: Annotated[StorableText, AfterValidator(_one_spelling)]
+    password: Annotated[StorableText, AfterValidator(_hashable)] = Field(
         json_schema_extra={"maxLength": MAX_BYTES}
     )
 
@@ -130,7 +122,7 @@ class Refresh(BaseModel):
 
     model_config = _with_example(refresh=TOKEN_EXAMPLE)
 
-    refresh: Text
+    refresh: StorableText
 
 
 class Token(BaseModel):
@@ -138,7 +130,7 @@ class Token(BaseModel):
 
     model_config = _with_example(token=TOKEN_EXAMPLE)
 
-    token: Text
+    token: StorableText
 
 
 class Nothing(BaseModel):

@@ -1,52 +1,16 @@
-"""What strangers would like to get at: an organiser's event on sale, and a buyer's purchase."""
+"""Rows to attack in the shop, somebody to do it, and a look at whether it was harmed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import psycopg2
 import pytest
 
 from tests.system.conftest import Shop
+from tests.system.hostile.attacker import Attacker
+from tests.system.hostile.target import Target
 from tests.wire import Wire
-
-# One body for all routes: each takes its fields, and ignores the rest.
-TITLE = {
-    "title": "Mine now",
-    "description": "",
-    "start_time": "2036-06-05T18:00:00Z",
-    "end_time": "2036-06-05T23:00:00Z",
-}
-TERMS = {"name": "Mine now", "price": "0.00", "capacity": 5, "change": 1, "quantity": 1}
-
-
-@dataclass(frozen=True)
-class Target:
-    """Rows worth attacking. The purchase is of another event than the one that may be deleted."""
-
-    organiser: httpx.Client
-    buyer: httpx.Client
-    event: int
-    ticket_type: int
-    sold_type: int
-    purchase: str
-
-    @property
-    def body(self) -> dict[str, Any]:
-        """With it each write would be done, if it were allowed."""
-        return TITLE | TERMS | {"event": self.event, "ticket_type": self.sold_type}
-
-    def address(self, path: str) -> str:
-        """A documented path, with the id of one of the rows. Fails for resources not known here."""
-        ids = {
-            "/api/events/": self.event,
-            "/api/ticket-types/": self.ticket_type,
-            "/api/ticket-purchases/": self.purchase,
-        }
-        prefix, parameter, rest = path.partition("{id}")
-        return f"{prefix}{ids[prefix]}{rest}" if parameter else path
 
 
 @pytest.fixture
@@ -89,3 +53,18 @@ def stored(shop: Shop) -> Callable[[], dict[str, str]]:
         return found
 
     return digests
+
+
+@pytest.fixture
+def attacker(shop: Shop, target: Target) -> Iterator[Attacker]:
+    attacker = Attacker(shop, target)
+    with closing(attacker.wire):
+        yield attacker
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_has_died(shop: Shop) -> Iterator[None]:
+    before = shop.operator.processes()
+    yield
+    assert shop.operator.processes() == before
+    assert httpx.get(f"{shop.url}/readyz").status_code == 200

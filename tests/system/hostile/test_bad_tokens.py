@@ -12,7 +12,7 @@ from deploy.local.home import Home
 from shared.keys import load_signing_key
 from tests.bad_tokens import BAD, GOOD, Forger
 from tests.system.conftest import Shop
-from tests.system.hostile.conftest import Target
+from tests.system.hostile.target import Target
 from tests.wire import Answer, Wire
 
 # All that one may do without a token. Everything else has to say that it needs one.

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from tests.system.conftest import Shop
-from tests.system.hostile.conftest import Target
+from tests.system.hostile.target import Target
 
 PURCHASES = "/api/ticket-purchases/"
 PASSWORD = "velvet-tram-42"

@@ -1,0 +1,43 @@
+"""Somebody signed in who sends whatever may break something, and what has to come back."""
+
+from collections.abc import Iterable
+from itertools import cycle
+
+from tests.system.conftest import Shop
+from tests.system.hostile.target import Target
+from tests.wire import Answer, Wire
+
+PURCHASES = "/api/ticket-purchases/"
+# What no answer may show of the inside.
+INSIDE = ("Traceback", 'File "', "psycopg", "sqlalchemy", "SELECT ", "INSERT ", "pydantic")
+# What the HTTP parser says itself of bytes that are no HTTP; no request comes of them.
+NO_HTTP = b"Invalid HTTP request received."
+# A buyer may buy only so often; so many take turns that none of them is told so.
+BUYERS = 12
+
+
+class Attacker:
+    """Signed in as whoever may do what is tried."""
+
+    def __init__(self, shop: Shop, target: Target) -> None:
+        self.wire = Wire(shop.url)
+        self._organiser = target.organiser.headers["Authorization"]
+        self._buyers = cycle(user.headers["Authorization"] for user in shop.users(BUYERS))
+
+    def request(
+        self,
+        method: str,
+        address: str,
+        headers: Iterable[str | bytes] = (),
+        body: bytes | None = None,
+    ) -> Answer:
+        who = next(self._buyers) if address.startswith(PURCHASES) else self._organiser
+        return self.wire.request(method, address, [f"Authorization: {who}", *headers], body)
+
+
+def check(answer: Answer, *what: object) -> None:
+    """It is no crash, and a refusal is a problem document that shows nothing of the inside."""
+    assert answer.status < 500, (what, answer)
+    if answer.status >= 400:
+        assert answer.is_problem or answer.body == NO_HTTP, (what, answer)
+    assert not any(word in answer.body.decode(errors="replace") for word in INSIDE), (what, answer)

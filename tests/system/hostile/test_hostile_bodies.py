@@ -1,0 +1,248 @@
+"""Whatever comes for a body: a clear refusal, and never a crash."""
+
+import gzip
+import json
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.system.conftest import Shop
+from tests.system.hostile.attacker import PURCHASES, Attacker, check
+from tests.system.hostile.target import Target
+from tests.wire import Wire
+
+ACCOUNT = {"username": "eve", "password": "velvet-tram-42", "email": "eve@example.com"}
+TOKENS = {"refresh": "x", "token": "x"}
+TIMES = {"start_time", "end_time", "sales_start", "sales_end"}
+TEXTS = {"title", "description", "name", "username", "password", "email", "refresh", "token"}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Something that takes a body, at the address of an existing row."""
+
+    method: str
+    address: str
+    fields: list[str]
+
+
+@pytest.fixture
+def operations(shop: Shop, target: Target) -> list[Operation]:
+    """Whatever takes a body, as the document tells it."""
+    document = httpx.get(f"{shop.url}/api/schema/").json()
+    found = []
+    for path, by_method in document["paths"].items():
+        for method, operation in by_method.items():
+            if "requestBody" in operation:
+                schema = operation["requestBody"]["content"]["application/json"]["schema"]
+                named = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+                address = target.address(path)
+                found.append(Operation(method.upper(), address, list(named["properties"])))
+    assert len(found) >= 13
+    return found
+
+
+@pytest.fixture
+def good(target: Target) -> dict[str, Any]:
+    """A body that is right for every operation, but for what there is only once."""
+    return target.body | ACCOUNT | TOKENS
+
+
+# --- bodies ---
+
+
+def no_json(good: dict[str, Any]) -> dict[str, bytes]:
+    """Bodies that are no JSON object in UTF-8, or too large."""
+    text = json.dumps(good)
+    return {
+        "empty": b"",
+        "spaces": b" \r\n\t",
+        **{
+            value: value.encode()
+            for value in ("null", "true", "0", "-0", "1.5", '"x"', "[]", "[{}]")
+        },
+        **{value: value.encode() for value in ("1e400", "NaN", "Infinity", "-Infinity")},
+        **{
+            value: value.encode()
+            for value in ("{", "}", "{}}", "{,}", '{"a"}', "{'a': 1}", "{a: 1}")
+        },
+        "cut off": text[:-1].encode(),
+        "comment": b"/* */" + text.encode(),
+        "trailing comma": text[:-1].encode() + b",}",
+        "two": text.encode() * 2,
+        "NUL bytes": b"\0" * 100,
+        "NUL at the end": text.encode() + b"\0",
+        "control character in a text": text.replace("Mine", "\x01").encode(),
+        "no UTF-8": b"\xff\xfe" + text.encode(),
+        "gzip": gzip.compress(text.encode()),
+        "form": b"title=x&ticket_type=1&quantity=1",
+        "XML": b"<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]><a>&b;</a>",
+        "deep lists": b"[" * 60_000,
+        "deep objects": b'{"a":' * 12_000,
+        "deep, and closed": b'{"a":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+        "deeper than it may be long": b"[" * 100_000,
+        "too long": text.encode() + b" " * 70_000,
+    }
+
+
+def test_a_body_that_is_no_json_object_is_refused_everywhere(
+    operations: list[Operation],
+    good: dict[str, Any],
+    attacker: Attacker,
+    stored: Callable[[], dict[str, str]],
+) -> None:
+    before = stored()
+    for operation in operations:
+        for name, body in no_json(good).items():
+            lines = ["Content-Encoding: gzip"] if name == "gzip" else []
+            answer = attacker.request(operation.method, operation.address, lines, body)
+            check(answer, operation, name)
+            assert answer.status == (413 if len(body) > 65_536 else 400), (operation, name, answer)
+    assert stored() == before
+
+
+def test_strange_encodings_crash_nothing(
+    operations: list[Operation], good: dict[str, Any], attacker: Attacker
+) -> None:
+    text = json.dumps(good | dict.fromkeys(TEXTS, "é"), ensure_ascii=False)
+    encodings = ("utf-16", "utf-16-le", "utf-32", "utf-7", "utf-8-sig", "latin-1")
+    bodies = {encoding: text.encode(encoding) for encoding in encodings} | {
+        "overlong UTF-8": text.encode().replace("é".encode(), b"\xc0\xaf"),
+        "UTF-8 of a surrogate": text.encode().replace("é".encode(), b"\xed\xa0\x80"),
+    }
+    for operation in operations:
+        for encoding, body in bodies.items():
+            lines = [f"Content-Type: application/json; charset={encoding}"]
+            answer = attacker.request(operation.method, operation.address, lines, body)
+            check(answer, operation, encoding)
+
+
+NUMBERS = (
+    *("-0", "-1", "1.5", "1e400", "-1e400", "NaN", "Infinity", "1e-400", "9" * 4_000, "9" * 5_000),
+    *(str(sign * 2**bits) for bits in (31, 32, 63, 64, 128) for sign in (1, -1)),
+)
+TEXT_VALUES = (
+    *(r'"\u0000"', r'"a\u0000b"', r'"\ud800"', r'"a\udfffb"', r'"\udc00\ud800"', r'"\ud83d\ude00"'),
+    *(r'"\uffff"', r'"\u202e"', '""', '" "', '"x"', '"1"', '"0x1"', '"1e3"', '"NaN"', '"null"'),
+    *('"٣"', '"\' OR 1=1 --"', '"%s%n{0}${x}"', f'"{"x" * 60_000}"', '"2026-01-01T00:00:00+99:99"'),
+    *('"0001-01-01T00:00:00+23:59"', '"9999-12-31T23:59:59-23:59"', '"2026-02-30T00:00:00Z"'),
+)
+OTHER_VALUES = (
+    "null",
+    "true",
+    "false",
+    "[]",
+    "{}",
+    "[1]",
+    '[["x"]]',
+    '{"a": {"b": null}}',
+    "[" * 500 + "]" * 500,
+)
+
+
+def hostile_values(field: str) -> Iterable[str]:
+    """What is hard to read as the type of the field, and a little of everything else."""
+    if field in TEXTS or field in TIMES:
+        return (*TEXT_VALUES, *OTHER_VALUES, "-0", "1e400", "9" * 5_000)
+    return (*NUMBERS, *OTHER_VALUES, r'"\u0000"', r'"\ud800"', '"1e3"')
+
+
+def test_a_hostile_value_in_any_field_crashes_nothing(
+    operations: list[Operation], good: dict[str, Any], attacker: Attacker
+) -> None:
+    tried = 0
+    for operation in operations:
+        for field in operation.fields:
+            for value in hostile_values(field):
+                body = json.dumps(good | {field: 0}).replace(f'"{field}": 0', f'"{field}": {value}')
+                answer = attacker.request(
+                    operation.method, operation.address, ["If-Match: *"], body.encode()
+                )
+                check(answer, operation, field, value[:200])
+                tried += 1
+    assert tried > 1_400
+
+
+def test_text_that_cannot_be_stored_is_told_by_field(
+    operations: list[Operation], good: dict[str, Any], attacker: Attacker
+) -> None:
+    tried = set()
+    for operation in operations:
+        for field in TEXTS & set(operation.fields):
+            for value in ("\0", "a\0b", "\ud800", "a\udfffb", "\ude00\ud83d", " \ud800 "):
+                body = json.dumps(good | {field: value}).encode()
+                answer = attacker.request(operation.method, operation.address, [], body)
+                assert answer.status == 400, (operation, field, answer)
+                assert answer.json()["errors"].keys() == {field}, (operation, field, answer)
+                tried.add(field)
+    assert tried == TEXTS
+
+
+def test_strange_names_of_fields_are_ignored(good: dict[str, Any], attacker: Attacker) -> None:
+    body = json.dumps({"\0": "\0", "": None, "__proto__": {}, "self": 1, "é" * 999: 1} | good)
+    for address, status in (("/api/events/", 201), (PURCHASES, 202), ("/api/ticket-types/", 201)):
+        assert attacker.request("POST", address, [], body.encode()).status == status
+
+
+def test_of_a_name_that_stands_twice_the_last_counts(
+    good: dict[str, Any], attacker: Attacker
+) -> None:
+    sold = good["ticket_type"]
+    for twice in ('"quantity": 1, "quantity": 2', '"quantity": "x", "quantity": 2'):
+        body = f'{{"ticket_type": {sold}, {twice}}}'.encode()
+        bought = attacker.request("POST", PURCHASES, [], body)
+        assert (bought.status, bought.json()["quantity"]) == (202, 2), twice
+    for first in ('"first"', "1"):
+        body = f'{{"title": {first}, {json.dumps(good | {"title": "last"})[1:]}'.encode()
+        created = attacker.request("POST", "/api/events/", [], body)
+        assert (created.status, created.json()["title"]) == (201, "last")
+
+
+# --- how a body is framed ---
+
+
+@pytest.mark.parametrize("address", [PURCHASES, "/api/token/", "/api/events/"])
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        (b"Content-Length: -1", b"{}"),
+        (b"Content-Length: 2, 2", b"{}"),
+        (b"Content-Length: 2\r\nContent-Length: 3", b"{}"),
+        (b"Content-Length: 0x2", b"{}"),
+        (b"Content-Length: 99999999999999999999999", b"{}"),
+        (b"Content-Length: 2\r\nTransfer-Encoding: chunked", b"2\r\n{}\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding: chunked, identity", b"{}"),
+        (b"Transfer-Encoding: chunked", b"x\r\n{}\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding: chunked", b"-2\r\n{}\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding: chunked", b"ffffffffffffffffff\r\n{}\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding: chunked", b"1\r\n{}\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding: chunked", b"2\r\n{}\r\n0\r\nX-Trailer: y\r\n\r\n"),
+        (b"Transfer-Encoding: chunked", b"1000\r\n" + b" " * 4096 + b"\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding: chunked", b"11171\r\n" + b" " * 70_001 + b"\r\n0\r\n\r\n"),
+        (b"Content-Length: 2", b"{} and more than was said"),
+    ],
+)
+def test_a_body_in_a_wrong_frame_is_refused(
+    wire: Wire, buyer: httpx.Client, address: str, framing: bytes, body: bytes
+) -> None:
+    token = buyer.headers["Authorization"].encode()
+    head = b"POST %b HTTP/1.1\r\nHost: x\r\nAuthorization: %b\r\n%b\r\n\r\n"
+    answer = wire.say(head % (address.encode(), token, framing) + body, "POST")
+    check(answer, framing, body)
+    assert answer.status in (400, 413)
+
+
+@pytest.mark.parametrize("address", [PURCHASES, "/api/token/", "/api/events/"])
+def test_a_client_that_leaves_before_its_body_is_complete_harms_nobody(
+    buyer: httpx.Client, shop: Shop, address: str
+) -> None:
+    token = buyer.headers["Authorization"]
+    for _ in range(10):
+        with closing(Wire(shop.url)) as leaving:
+            head = f"POST {address} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n"
+            leaving.open().sendall(f"{head}Content-Length: 50\r\n\r\n{{".encode())
+    assert buyer.get(address.replace("token", "events")).status_code == 200
