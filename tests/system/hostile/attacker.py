@@ -22,7 +22,8 @@ class Attacker:
     def __init__(self, shop: Shop, target: Target) -> None:
         self.wire = Wire(shop.url)
         self._organiser = target.organiser.headers["Authorization"]
-        self._buyers = cycle(user.headers["Authorization"] for user in shop.users(BUYERS))
+        self._buyer = target.buyer.headers["Authorization"]
+        self._others = cycle(user.headers["Authorization"] for user in shop.users(BUYERS))
 
     def request(
         self,
@@ -31,8 +32,13 @@ class Attacker:
         headers: Iterable[str | bytes] = (),
         body: bytes | None = None,
     ) -> Answer:
-        who = next(self._buyers) if address.startswith(PURCHASES) else self._organiser
-        return self.wire.request(method, address, [f"Authorization: {who}", *headers], body)
+        lines = [f"Authorization: {self._who_may(method, address)}", *headers]
+        return self.wire.request(method, address, lines, body)
+
+    def _who_may(self, method: str, address: str) -> str:
+        if not address.startswith(PURCHASES):
+            return self._organiser
+        return next(self._others) if method == "POST" else self._buyer
 
 
 def check(answer: Answer, *what: object) -> None:
