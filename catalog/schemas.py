@@ -56,8 +56,9 @@ Text = Annotated[
     Field(json_schema_extra={"pattern": NO_NUL}),
 ]
 Title = Annotated[
-    Text,
-    StringConstraints(min_length=1, max_length=200),
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    Storable,
     # It is not blank, for white space around it is cut off.
     Field(json_schema_extra={"pattern": r"^[^\u0000]*[^\u0000\s][^\u0000]*$"}),
 ]

@@ -43,6 +43,7 @@ def _hashable(password: str) -> str:
     return password
 
 
+Username = Annotated[StorableText, AfterValidator(_one_spelling), AfterValidator(_username)]
 Email = Annotated[
     StorableText,
     AfterValidator(_email),
@@ -65,7 +66,7 @@ class NewUser(BaseModel):
 
     model_config = _with_example(username="ana", password="velvet-tram-42", email="ana@x.org")
 
-    username: Annotated[StorableText, AfterValidator(_one_spelling), AfterValidator(_username)] = Field(
+    username: Username = Field(
         description="1-150 letters, digits and @ . + - _; unique, whatever the case.",
         json_schema_extra={"minLength": 1, "maxLength": USERNAME_MAX_CHARACTERS},
     )
