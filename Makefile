@@ -14,7 +14,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo audit test check lock clean
+.PHONY: help up down status demo audit test fuzz check lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ audit: $(VENV)/installed ## replay every decision from the rows
 
 test: $(VENV)/installed-dev ## run the tests; ARGS="tests/unit" runs some
 	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) $(ARGS)
+
+fuzz: $(VENV)/installed-dev ## ask a system everything that the OpenAPI document allows and forbids; ARGS="--seed 7"
+	@$(BIN)/python -m tests.fuzz --max-examples 200 $(ARGS)
 
 check: $(VENV)/installed-dev ## lint, formatting, types, import contracts
 	$(BIN)/ruff check .

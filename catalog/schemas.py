@@ -60,7 +60,7 @@ Title = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     Storable,
     # It is not blank, for white space around it is cut off.
-    Field(json_schema_extra={"pattern": r"^[^\u0000]*[^\u0000\s][^\u0000]*$"}),
+    Field(json_schema_extra={"pattern": r"^[^\u0000]*[^\u0000\u0085\s][^\u0000]*$"}),
 ]
 # Both bounds of a moment hold in UTC as well, for that is how it is stored and answered.
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_time), AfterValidator(_in_utc)]
@@ -252,7 +252,9 @@ class CapacityChange(BaseModel):
 
     model_config = _with_example({"change": 20})
 
-    change: StrictInt = Field(description="Not 0, and not below 0 left.")
+    change: Annotated[StrictInt, Field(ge=-MAX_CAPACITY, le=MAX_CAPACITY)] = Field(
+        description="Not 0, and not below 0 left.", json_schema_extra={"not": {"const": 0}}
+    )
 
 
 class Health(BaseModel):

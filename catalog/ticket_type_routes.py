@@ -50,12 +50,13 @@ ETAG = {"ETag": '"0123456789abcdef0123456789abcdef"'}
 UNKNOWN_EVENT = InvalidInput(errors={"event": ["There is no such event."]})
 CREATED = {
     "headers": headers(ETAG | {"Location": "/api/ticket-types/1/"}),
-    "links": links_by_id(
-        "read_ticket_type",
+    "links": links_by_id("read_ticket_type")
+    | links_by_id(
         "replace_ticket_type",
         "change_ticket_type",
         "delete_ticket_type",
         "change_capacity",
+        **{"header.If-Match": "$response.header.ETag"},
     )
     | {
         "buy": {

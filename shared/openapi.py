@@ -132,10 +132,11 @@ def _response(status: int, problems: list[Problem]) -> dict[str, Any]:
     }
 
 
-def links_by_id(*operation_ids: str) -> dict[str, dict[str, Any]]:
-    """Where a client goes on with the `id` of what it was answered."""
+def links_by_id(*operation_ids: str, **parameters: str) -> dict[str, dict[str, Any]]:
+    """Where a client goes on with the `id` of what it was answered, and with other parameters."""
+    all_parameters = {"id": "$response.body#/id", **parameters}
     return {
-        operation_id: {"operationId": operation_id, "parameters": {"id": "$response.body#/id"}}
+        operation_id: {"operationId": operation_id, "parameters": all_parameters}
         for operation_id in operation_ids
     }
 

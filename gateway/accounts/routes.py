@@ -146,8 +146,7 @@ async def sign_in(body: Credentials, accounts: AllAccounts) -> TokenPair:
     summary="Get the next pair",
     dependencies=[Depends(uncached)],
     response_description="The next pair of tokens",
-    responses=refusals(MISSING, TokenNotValid, Unavailable)
-    | {200: {"headers": headers(NOT_STORED), "links": WITH_REFRESH}},
+    responses=refusals(MISSING, TokenNotValid, Unavailable) | {200: {"headers": headers(NOT_STORED)}},
 )
 async def refresh(body: Refresh, accounts: AllAccounts) -> TokenPair:
     """Exchange a refresh token for a new pair. It works once.

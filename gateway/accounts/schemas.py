@@ -14,7 +14,11 @@ from shared.text import StorableText
 USERNAME_MAX_CHARACTERS = 150
 USERNAME = re.compile(r"[\w.@+-]+")
 # Only the form is checked: whether an address exists is known to its mail server alone.
-EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
+# Control characters are named, for not every dialect of patterns counts the same ones as blank.
+EMAIL_PATTERN = r"^{part}+@{label}+(\.{label}+)+$".format(
+    part=r"[^@\s\x00-\x1f\x7f-\x9f\ufeff]", label=r"[^@\s\x00-\x1f\x7f-\x9f\ufeff.]"
+)
+EMAIL = re.compile(EMAIL_PATTERN)
 EMAIL_MAX_CHARACTERS = 254  # RFC 5321: a path of 256 with its angle brackets
 
 
@@ -49,7 +53,7 @@ Email = Annotated[
     AfterValidator(_email),
     Field(
         json_schema_extra={
-            "pattern": r"^$|^[^@\s\u0000]+@[^@\s.\u0000]+(\.[^@\s.\u0000]+)+$",
+            "pattern": f"^$|{EMAIL_PATTERN}",
             "maxLength": EMAIL_MAX_CHARACTERS,
         }
     ),
@@ -68,7 +72,12 @@ class NewUser(BaseModel):
 
     username: Username = Field(
         description="1-150 letters, digits and @ . + - _; unique, whatever the case.",
-        json_schema_extra={"minLength": 1, "maxLength": USERNAME_MAX_CHARACTERS},
+        json_schema_extra={
+            "minLength": 1,
+            "maxLength": USERNAME_MAX_CHARACTERS,
+            # Which letters there are beyond ASCII, no pattern tells in every dialect.
+            "pattern": r"^([A-Za-z0-9_.@+-]|[^\x00-\x7f])+$",
+        },
     )
     password: StorableText = Field(
         description="At least 8 characters, not only digits, not like the username, not common.",

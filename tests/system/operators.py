@@ -34,6 +34,10 @@ class Operator:
             name: value for name, value in os.environ.items() if not name.startswith("EVENTIFY_")
         } | {"EVENTIFY_HOME": str(home)}
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-c", "from deploy.command import main; main()", *arguments]
 

@@ -1,0 +1,82 @@
+"""A system to be fuzzed: nobody is slowed down in it, and a few rows are there."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+
+from tests.system.operators import PROJECT, Operator, operator_in
+
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+# So high that it is never met; with none at all the headers that tell of it would not be there.
+NEVER_MET = "1000000"
+SETTINGS = {
+    "EVENTIFY_PURCHASE_RATE_BURST": NEVER_MET,
+    "EVENTIFY_PURCHASE_RATE_PER_SECOND": NEVER_MET,
+    "EVENTIFY_SIGN_IN_RATE_BURST": NEVER_MET,
+    "EVENTIFY_SIGN_IN_RATE_PER_SECOND": NEVER_MET,
+    # The token that comes with every request lasts for the longest run.
+    "EVENTIFY_ACCESS_TOKEN_SECONDS": "86400",
+}
+
+
+@dataclass(frozen=True)
+class FuzzedSystem:
+    """A running system, and the token of the user who will ask it everything."""
+
+    operator: Operator
+    token: str
+
+    def fuzz(self, *options: str, quietly: bool) -> subprocess.CompletedProcess[str]:
+        """Ask it all that the document allows and forbids.
+
+        Args:
+            options: of `schemathesis run`, such as `--seed 7`.
+            quietly: keep what is printed for the caller.
+        """
+        program = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION)]
+        return subprocess.run(
+            [*program, "run", f"{self.operator.url}/api/schema/", *options],
+            cwd=PROJECT,
+            env=self.operator.environment | {"EVENTIFY_FUZZ_TOKEN": self.token},
+            capture_output=quietly,
+            text=True,
+            check=False,
+        )
+
+
+@contextmanager
+def system_in(folder: Path) -> Iterator[FuzzedSystem]:
+    """A running system, with two events and a ticket type of each, whose ids are 1 and 2.
+
+    The first ones belong to the user who does the asking, and have a purchase, so that nothing
+    can delete them; the second ones belong to someone else.
+    """
+    with operator_in(folder) as operator:
+        started = operator.run("up", "--detach", "--port", str(operator.port), **SETTINGS)
+        assert started.returncode == 0, started.stderr
+        mine, other = operator.run("token", "fuzz", "--count", "2").stdout.split()
+        for token in (mine, other):
+            _sell_a_ticket(operator.url, token)
+        yield FuzzedSystem(operator, mine)
+
+
+def _sell_a_ticket(url: str, token: str) -> None:
+    starts = datetime.now(UTC) + timedelta(days=30)
+    bearer = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=url, headers=bearer, timeout=40) as client:
+        times = {"start_time": starts.isoformat(), "end_time": "2100-01-01T00:00:00Z"}
+        event = client.post("/api/events/", json={"title": "Concert", **times}).json()["id"]
+        offer = {"event": event, "name": "Standing", "price": "25.00", "capacity": 1_000_000}
+        ticket_type = client.post("/api/ticket-types/", json=offer).json()["id"]
+        bought = client.post(
+            "/api/ticket-purchases/",
+            json={"ticket_type": ticket_type, "quantity": 1},
+            headers={"Prefer": "wait=20"},
+        )
+        assert bought.status_code == 201, bought.text

@@ -1,0 +1,37 @@
+"""Requests of every kind that the document allows and forbids find nothing wrong."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.system import system_in
+
+PHASES = ("examples", "coverage", "fuzzing", "stateful")
+OPERATIONS = 26
+
+
+@pytest.mark.timeout(300)  # two thousand requests, while other tests have the cores
+def test_no_request_finds_an_answer_that_is_not_in_the_document(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    with system_in(tmp_path) as system:
+        fuzzed = system.fuzz("--seed", "1", "--report-json-path", str(report), quietly=True)
+        audited = system.operator.run("audit")
+        restarts = [process["restarts"] for process in system.operator.processes().values()]
+    assert fuzzed.returncode == 0, fuzzed.stdout + fuzzed.stderr
+
+    told = json.loads(report.read_text())
+    assert told["complete"]
+    assert told["operations"]["tested"] == told["operations"]["total"] == OPERATIONS
+    assert {name: phase["status"] for name, phase in told["phases"].items()} == dict.fromkeys(
+        PHASES, "success"
+    )
+    assert told["test_cases"]["generated"] > 1_000
+    links = re.search(r"(\d+) covered / (\d+) selected", fuzzed.stdout)
+    assert links is not None
+    # Most of what can be done with what was made was done with it.
+    assert int(links[1]) > int(links[2]) / 2
+
+    assert audited.returncode == 0, audited.stdout
+    assert set(restarts) == {0}
