@@ -45,7 +45,7 @@ PROBLEM_SCHEMA: Mapping[str, Any] = {
 }
 HEADERS: Mapping[str, str] = {
     "Cache-Control": "Who may keep this answer, and for how long.",
-    "Connection": "`close`: the rest of the body is not read.",
+    "Connection": "`close`: this connection is used no more.",
     "ETag": "The name of this state: send it in `If-None-Match` or `If-Match`.",
     "Idempotency-Replayed": "`true`: an earlier request had the same key and body.",
     "Location": "Where it is to be read.",
@@ -67,10 +67,6 @@ REQUEST_ID_PARAMETER: Mapping[str, Any] = {
     " `A-Z a-z 0-9 . _ : + / = @ -`.",
     "schema": {"type": "string"},
     "example": REQUEST_ID,
-}
-RATE_LIMITS: Mapping[str, str] = {
-    "RateLimit": '"purchases";r=19;t=1',
-    "RateLimit-Policy": '"purchases";q=20;w=4',
 }
 # FastAPI promises a 422 that we never answer: validation is 400 here.
 FASTAPI_SCHEMAS = ("HTTPValidationError", "ValidationError")
@@ -97,6 +93,11 @@ def headers(
         }
         for name, example in {**always, **(sometimes or {})}.items()
     }
+
+
+def rate_limits(policy: str) -> dict[str, str]:
+    """The headers by which a limited operation tells what is left, with an example of each."""
+    return {"RateLimit": f'"{policy}";r=19;t=1', "RateLimit-Policy": f'"{policy}";q=20;w=4'}
 
 
 def refusals(*problems: Problem | type[Problem]) -> Responses:

@@ -26,11 +26,12 @@ from shared.errors import (
     Unavailable,
 )
 from shared.keys import JWKS_MAX_AGE_SECONDS, json_web_key_set
-from shared.openapi import RATE_LIMITS, bearer, headers, refusals
+from shared.openapi import bearer, headers, rate_limits, refusals
 from shared.tokens import Claims, TokenVerifier
 
 router = APIRouter(tags=["Accounts and tokens"])
 CACHED_PUBLICLY = f"public, max-age={JWKS_MAX_AGE_SECONDS}"
+LIMITED_BY = rate_limits("sign-in")
 NOT_STORED = {"Cache-Control": "no-store"}
 MISSING = InvalidInput(errors={"refresh": ["Field required"]})
 # Where a client goes on with what it was answered.
@@ -102,10 +103,10 @@ async def limited(request: Request, response: Response) -> None:
     response_description="The new account",
     responses=refusals(
         InvalidInput(errors={"username": ["This username is taken."]}),
-        TooManyRequests(headers={"Retry-After": "1", **RATE_LIMITS}),
+        TooManyRequests(headers={"Retry-After": "1", **LIMITED_BY}),
         Unavailable,
     )
-    | {201: {"headers": headers({}, RATE_LIMITS), "links": SIGN_IN}},
+    | {201: {"headers": headers({}, LIMITED_BY), "links": SIGN_IN}},
 )
 async def register(body: NewUser, accounts: AllAccounts) -> User:
     """Make an account. A taken name or a weak password is told by field."""
@@ -131,10 +132,10 @@ async def me(claims: Annotated[Claims, Depends(signed_in)], accounts: AllAccount
     responses=refusals(
         InvalidInput(errors={"password": ["Field required"]}),
         NotAuthenticated(WRONG_CREDENTIALS),
-        TooManyRequests(headers={"Retry-After": "1", **RATE_LIMITS}),
+        TooManyRequests(headers={"Retry-After": "1", **LIMITED_BY}),
         Unavailable,
     )
-    | {200: {"headers": headers(NOT_STORED, RATE_LIMITS), "links": WITH_REFRESH}},
+    | {200: {"headers": headers(NOT_STORED, LIMITED_BY), "links": WITH_REFRESH}},
 )
 async def sign_in(body: Credentials, accounts: AllAccounts) -> TokenPair:
     """Exchange name and password for a pair of tokens."""
@@ -146,7 +147,8 @@ async def sign_in(body: Credentials, accounts: AllAccounts) -> TokenPair:
     summary="Get the next pair",
     dependencies=[Depends(uncached)],
     response_description="The next pair of tokens",
-    responses=refusals(MISSING, TokenNotValid, Unavailable) | {200: {"headers": headers(NOT_STORED)}},
+    responses=refusals(MISSING, TokenNotValid, Unavailable)
+    | {200: {"headers": headers(NOT_STORED)}},
 )
 async def refresh(body: Refresh, accounts: AllAccounts) -> TokenPair:
     """Exchange a refresh token for a new pair. It works once.

@@ -17,7 +17,7 @@ from shared.errors import (
     TooManyRequests,
     Unavailable,
 )
-from shared.openapi import RATE_LIMITS, complete, headers, links_by_id, refusals
+from shared.openapi import complete, headers, links_by_id, rate_limits, refusals
 from shared.paging import INVALID_PAGE
 from shared.row_ids import MAX_ID
 
@@ -29,6 +29,7 @@ ETAG = '"5d41402a"'
 PLACE = f"/api/ticket-purchases/{ID}/"
 REJECTED_IN_TIME = {"Location": PLACE, "Preference-Applied": "wait=10"}
 VARY = {"Vary": "Authorization, Accept"}
+LIMITED_BY = rate_limits("purchases")
 NOT_TOLD = Unavailable("Try again; nothing is lost.")
 
 CONFIRMED: Mapping[str, Any] = {
@@ -158,7 +159,7 @@ def _purchase(
 def _created(description: str, *kinds: str, **more: Mapping[str, str]) -> dict[str, Any]:
     """A response that names the purchase's place."""
     always = {"Location": PLACE, **more.get("always", {})}
-    sometimes = {**more.get("sometimes", {}), **RATE_LIMITS}
+    sometimes = {**more.get("sometimes", {}), **LIMITED_BY}
     response = _purchase(description, *kinds, always=always, sometimes=sometimes)
     return response | {"links": links_by_id("read_purchase")}
 
@@ -266,7 +267,7 @@ BUY: dict[str, Any] = {
             SaleNotOpen(headers={"Retry-After": "3600"}),
             SaleClosed,
             IdempotencyKeyReused,
-            TooManyRequests(headers={"Retry-After": "1", **RATE_LIMITS}),
+            TooManyRequests(headers={"Retry-After": "1", **LIMITED_BY}),
             Unavailable,
         ),
     },
