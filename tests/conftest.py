@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 import redis
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
@@ -29,6 +30,8 @@ from tests.waiting import eventually
 
 TEMPLATE_DATABASE = "eventify_template"
 _database_numbers = count(1)
+# `--hypothesis-profile=fuzz`: on and on, with other examples each time.
+hypothesis_settings.register_profile("fuzz", max_examples=1_000)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.system.operators import PROJECT, Operator, operator_in
+from tests.system.operators import PROJECT, Operator, an_operator
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 # So high that it is never met; with none at all the headers that tell of it would not be there.
@@ -51,13 +51,13 @@ class FuzzedSystem:
 
 
 @contextmanager
-def system_in(folder: Path) -> Iterator[FuzzedSystem]:
+def a_system() -> Iterator[FuzzedSystem]:
     """A running system, with two events and a ticket type of each, whose ids are 1 and 2.
 
     The first ones belong to the user who does the asking, and have a purchase, so that nothing
     can delete them; the second ones belong to someone else.
     """
-    with operator_in(folder) as operator:
+    with an_operator() as operator:
         started = operator.run("up", "--detach", "--port", str(operator.port), **SETTINGS)
         assert started.returncode == 0, started.stderr
         mine, other = operator.run("token", "fuzz", "--count", "2").stdout.split()

@@ -74,13 +74,22 @@ class Shop:
         return report
 
 
-@pytest.fixture(scope="session")
-def shop() -> Iterator[Shop]:
+@contextmanager
+def open_shop(**settings: str) -> Iterator[Shop]:
+    """A shop of its own, with settings given as environment variables."""
     with an_operator() as operator:
+        operator.environment |= settings
         started = operator.up()
         assert started.returncode == 0, started.stderr
         with closing(Shop(operator)) as shop:
             yield shop
+
+
+@pytest.fixture(scope="session")
+def shop() -> Iterator[Shop]:
+    # All tests have one address between them.
+    with open_shop(EVENTIFY_SIGN_IN_RATE_BURST="10000") as shop:
+        yield shop
 
 
 @pytest.fixture(scope="session")

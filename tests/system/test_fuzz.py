@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.system import system_in
+from tests.fuzz.system import a_system
 
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 OPERATIONS = 26
@@ -15,7 +15,7 @@ OPERATIONS = 26
 @pytest.mark.timeout(300)  # two thousand requests, while other tests have the cores
 def test_no_request_finds_an_answer_that_is_not_in_the_document(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    with system_in(tmp_path) as system:
+    with a_system() as system:
         fuzzed = system.fuzz("--seed", "1", "--report-json-path", str(report), quietly=True)
         audited = system.operator.run("audit")
         restarts = [process["restarts"] for process in system.operator.processes().values()]

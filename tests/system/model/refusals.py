@@ -1,0 +1,28 @@
+"""The refusals of the contract: what the models raise where a client is told no."""
+
+# Each code with the HTTP status that it comes with.
+STATUS = {
+    "invalid": 400,
+    "not_enough_tickets": 400,
+    "over_user_limit": 400,
+    "sale_not_open": 400,
+    "sale_closed": 400,
+    "not_authenticated": 401,
+    "permission_denied": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "conflict": 409,
+    "precondition_failed": 412,
+    "idempotency_key_reused": 422,
+    "precondition_required": 428,
+}
+
+
+class Refusal(Exception):
+    """A refusal with this code, which names exactly these fields."""
+
+    def __init__(self, code: str, *fields: str) -> None:
+        super().__init__(code, *fields)
+        self.code = code
+        self.status = STATUS[code]
+        self.fields = set(fields)
