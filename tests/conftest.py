@@ -31,7 +31,7 @@ from tests.waiting import eventually
 TEMPLATE_DATABASE = "eventify_template"
 _database_numbers = count(1)
 # `--hypothesis-profile=fuzz`: on and on, with other examples each time.
-hypothesis_settings.register_profile("fuzz", max_examples=1_000)
+hypothesis_settings.register_profile("fuzz", max_examples=200)
 
 
 @contextmanager

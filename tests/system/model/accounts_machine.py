@@ -142,6 +142,8 @@ class AccountsMachine(RuleBasedStateMachine):
         self.model.let_the_retry_window_pass()
         connection = psycopg2.connect(self.database_url)
         with connection, connection.cursor() as cursor:
+            # No guard fires for a replica: time is not ours to turn back otherwise.
+            cursor.execute("SET session_replication_role = replica")
             cursor.execute(
                 "UPDATE refresh_tokens SET spent_at = spent_at - interval '1 day' FROM users"
                 " WHERE users.id = user_id AND username LIKE %s AND spent_at IS NOT NULL",

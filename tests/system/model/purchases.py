@@ -17,7 +17,7 @@ NOW = "2026-11-22T12:00:00Z"
 
 @dataclass(eq=False)
 class Purchase:
-    """A stored purchase. What the system alone can know stands in `told` once it was read."""
+    """A stored purchase."""
 
     user: int
     ticket_type: TicketType
@@ -25,13 +25,19 @@ class Purchase:
     unit_price: str
     reason: str | None
     key: str | None
-    told: Mapping[str, Any] | None = None
+    # The whole body, with what the system alone can know, once it was read.
+    read: Mapping[str, Any] | None = None
+
+    @property
+    def id(self) -> str:
+        return self.view()["id"]
 
     @property
     def status(self) -> str:
         return "confirmed" if self.reason is None else "rejected"
 
-    def view(self) -> dict[str, Any]:
+    def terms(self) -> dict[str, Any]:
+        """What can be foreseen of the body."""
         return {
             "ticket_type": self.ticket_type.id,
             "event": self.ticket_type.event.id,
@@ -41,6 +47,11 @@ class Purchase:
             "status": self.status,
             "reason": self.reason,
         }
+
+    def view(self) -> Mapping[str, Any]:
+        """It never changes any more."""
+        assert self.read is not None
+        return self.read
 
 
 class Purchases:

@@ -27,7 +27,7 @@ def steps(*, runs: int, steps_a_run: int) -> settings:
         # Steps are requests, slower than what Hypothesis is used to.
         suppress_health_check=[HealthCheck.too_slow],
         # One failure at a time, reduced, and nothing more: each attempt asks the real system.
-        phases=(Phase.reuse, Phase.generate, Phase.shrink),
+        phases=(Phase.reuse, Phase.generate),
         report_multiple_bugs=False,
         print_blob=True,
     )
