@@ -8,9 +8,8 @@ from tests.system.conftest import Shop, open_shop
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def shop() -> Iterator[Shop]:
     with open_shop(
-        tmp_path_factory.mktemp("model"),
         EVENTIFY_PURCHASE_RATE_PER_SECOND="0",
         EVENTIFY_SIGN_IN_RATE_PER_SECOND="0",
         # Longer than any run: a machine under load must not age what was spent a moment ago.
