@@ -97,13 +97,20 @@ def postgres_url() -> Iterator[str]:
         yield server.url
 
 
+@contextmanager
+def new_database(server_url: str) -> Iterator[str]:
+    """A database with the schema and nothing else, for as long as the block lasts."""
+    name = f"test_{os.getpid()}_{next(_database_numbers)}"
+    run_admin(server_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE}")
+    yield with_database(server_url, name)
+    run_admin(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def database_url(postgres_url: str) -> Iterator[str]:
-    """A database of this test's own, with the schema and nothing else."""
-    name = f"test_{os.getpid()}_{next(_database_numbers)}"
-    run_admin(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE}")
-    yield with_database(postgres_url, name)
-    run_admin(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    """A database of this test's own."""
+    with new_database(postgres_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Accounts and tokens, over HTTP against a real gateway process."""
 
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -18,7 +17,7 @@ from deploy.local.embedded import free_port
 from shared.keys import SigningKey, add_signing_key
 from shared.settings import Settings
 from shared.tokens import mint
-from tests.conftest import TEMPLATE_DATABASE, run_admin, with_database
+from tests.conftest import new_database
 from tests.services import running_service
 from tests.waiting import eventually
 
@@ -29,17 +28,15 @@ _numbers = count(1)
 @pytest.fixture(scope="module")
 def gateway_settings(postgres_url: str, keys_dir: Path) -> Iterator[Settings]:
     """One gateway with its own database for all tests here; each makes users of its own."""
-    name = f"test_accounts_{os.getpid()}"
-    run_admin(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE}")
-    yield Settings(
-        database_url=with_database(postgres_url, name),
-        keys_dir=keys_dir,
-        gateway_port=free_port(),
-        sign_in_rate_burst=0,
-        refresh_cleanup_seconds=0.1,
-        refresh_cleanup_families=1,
-    )
-    run_admin(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(postgres_url) as url:
+        yield Settings(
+            database_url=url,
+            keys_dir=keys_dir,
+            gateway_port=free_port(),
+            sign_in_rate_burst=0,
+            refresh_cleanup_seconds=0.1,
+            refresh_cleanup_families=1,
+        )
 
 
 @pytest.fixture(scope="module")

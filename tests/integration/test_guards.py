@@ -1,6 +1,5 @@
 """The database as last guard: what no code may do, no SQL can do either."""
 
-import os
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -13,7 +12,7 @@ from gateway.accounts import store as accounts
 from purchase_worker.drain import drain
 from shared.database import open_engine
 from shared.settings import Settings
-from tests.conftest import TEMPLATE_DATABASE, run_admin, with_database
+from tests.conftest import new_database
 from tests.factories import (
     add_event,
     add_ticket_type,
@@ -30,16 +29,14 @@ from tests.factories import (
 @pytest.fixture(scope="module")
 def guarded(postgres_url: str) -> Iterator[Engine]:
     """A database with a row of every kind: what is refused changes none of them."""
-    name = f"test_guards_{os.getpid()}"
-    run_admin(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE}")
-    settings = Settings(database_url=with_database(postgres_url, name))
-    engine = open_engine(settings, "test-guards")
-    add_event(engine)
-    _sell(engine, settings)
-    _give_out_tokens(engine)
-    yield engine
-    engine.dispose()
-    run_admin(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(postgres_url) as url:
+        settings = Settings(database_url=url)
+        engine = open_engine(settings, "test-guards")
+        add_event(engine)
+        _sell(engine, settings)
+        _give_out_tokens(engine)
+        yield engine
+        engine.dispose()
 
 
 def _sell(engine: Engine, settings: Settings) -> int:

@@ -1,6 +1,5 @@
 """Clients that send slowly, endlessly or not at all, against real processes with short limits."""
 
-import os
 import socket
 import threading
 import time
@@ -14,7 +13,7 @@ from deploy.local.embedded import free_port
 from shared.keys import SigningKey
 from shared.settings import Settings
 from shared.tokens import mint
-from tests.conftest import TEMPLATE_DATABASE, run_admin, with_database
+from tests.conftest import new_database
 from tests.services import running_service
 from tests.wire import Wire
 
@@ -33,18 +32,16 @@ ROUTES = {
 
 @pytest.fixture(scope="module")
 def settings(postgres_url: str, keys_dir: Path) -> Iterator[Settings]:
-    name = f"test_slow_clients_{os.getpid()}"
-    run_admin(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE}")
-    yield Settings(
-        database_url=with_database(postgres_url, name),
-        keys_dir=keys_dir,
-        gateway_port=free_port(),
-        catalog_port=free_port(),
-        body_timeout_seconds=LIMIT_SECONDS,
-        head_timeout_seconds=LIMIT_SECONDS,
-        head_max_bytes=HEAD_MAX_BYTES,
-    )
-    run_admin(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(postgres_url) as url:
+        yield Settings(
+            database_url=url,
+            keys_dir=keys_dir,
+            gateway_port=free_port(),
+            catalog_port=free_port(),
+            body_timeout_seconds=LIMIT_SECONDS,
+            head_timeout_seconds=LIMIT_SECONDS,
+            head_max_bytes=HEAD_MAX_BYTES,
+        )
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """One catalog process, with a database of its own, for all the tests of this folder."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -15,7 +14,7 @@ from shared.database import open_engine
 from shared.keys import SigningKey
 from shared.settings import Settings
 from shared.tokens import mint
-from tests.conftest import TEMPLATE_DATABASE, run_admin, with_database
+from tests.conftest import new_database
 from tests.integration.catalog.making import make_user
 from tests.services import running_service
 
@@ -28,15 +27,13 @@ def url_of(settings: Settings) -> str:
 
 @pytest.fixture(scope="session")
 def catalog_settings(postgres_url: str, keys_dir: Path) -> Iterator[Settings]:
-    name = f"catalog_{os.getpid()}"
-    run_admin(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE}")
-    yield Settings(
-        database_url=with_database(postgres_url, name),
-        keys_dir=keys_dir,
-        catalog_port=free_port(),
-        body_max_bytes=20_000,
-    )
-    run_admin(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(postgres_url) as url:
+        yield Settings(
+            database_url=url,
+            keys_dir=keys_dir,
+            catalog_port=free_port(),
+            body_max_bytes=20_000,
+        )
 
 
 @pytest.fixture(scope="session")
