@@ -54,6 +54,8 @@ def open_engine(settings: Settings, process_name: str, *, pool_size: int | None 
         sqlalchemy_url(settings.database_url),
         pool_size=pool_size or settings.database_pool_size,
         max_overflow=0,
+        # An error's text goes to the log when nobody foresaw it: without what users sent.
+        hide_parameters=True,
         pool_timeout=settings.database_connect_timeout_seconds,
         connect_args={
             "application_name": f"eventify-{process_name}",
