@@ -28,6 +28,37 @@ def key() -> dict[str, str]:
     return {"Idempotency-Key": f'"{uuid4()}"'}
 
 
+# --- the optional headers ---
+
+
+def test_idempotency_key_is_1_to_255_printable_characters(
+    buyer: httpx.Client, on_sale: OnSale
+) -> None:
+    ticket_type = on_sale(10)
+    for bad in (b"", b'""', b"x" * 256, b'"' + b"x" * 256 + b'"', b"caf\xe9", b"a\tb"):
+        answer = buyer.post(
+            PURCHASES,
+            json={"ticket_type": ticket_type, "quantity": 1},
+            headers=[(b"Idempotency-Key", bad)],
+        )
+        refused_by_field(answer, "Idempotency-Key")
+    for good in ("x", '"~ !"', f'"{"x" * 255}"'):
+        assert buy(buyer, ticket_type, **{"Idempotency-Key": good}).status_code == 202
+
+
+def test_prefer_wait_n_is_at_most_30(buyer: httpx.Client, on_sale: OnSale) -> None:
+    ticket_type = on_sale(10)
+    for asked, granted in (
+        ("wait=30", "wait=30"),
+        ("wait=31", "wait=30"),
+        ("wait=99999", "wait=30"),
+    ):
+        assert buy(buyer, ticket_type, Prefer=asked).headers["Preference-Applied"] == granted
+    for ignored in ("wait=0", "wait=soon", "wait", "respond-async", "awaits=9"):
+        answer = buy(buyer, ticket_type, Prefer=ignored)
+        assert (answer.status_code, answer.headers.get("Preference-Applied")) == (202, None)
+
+
 # --- the table ---
 
 
@@ -293,37 +324,6 @@ def _retrying_buys_once(buyer: httpx.Client, ticket_type: int, header: dict[str,
     again = buy(buyer, ticket_type, 2, **header, **WAIT)
     assert (again.status_code, again.json()) == (200, first.json())
     assert left(buyer, ticket_type) == 8
-
-
-# --- the optional headers ---
-
-
-def test_idempotency_key_is_1_to_255_printable_characters(
-    buyer: httpx.Client, on_sale: OnSale
-) -> None:
-    ticket_type = on_sale(10)
-    for bad in (b"", b'""', b"x" * 256, b'"' + b"x" * 256 + b'"', b"caf\xe9", b"a\tb"):
-        answer = buyer.post(
-            PURCHASES,
-            json={"ticket_type": ticket_type, "quantity": 1},
-            headers=[(b"Idempotency-Key", bad)],
-        )
-        refused_by_field(answer, "Idempotency-Key")
-    for good in ("x", '"~ !"', f'"{"x" * 255}"'):
-        assert buy(buyer, ticket_type, **{"Idempotency-Key": good}).status_code == 202
-
-
-def test_prefer_wait_n_is_at_most_30(buyer: httpx.Client, on_sale: OnSale) -> None:
-    ticket_type = on_sale(10)
-    for asked, granted in (
-        ("wait=30", "wait=30"),
-        ("wait=31", "wait=30"),
-        ("wait=99999", "wait=30"),
-    ):
-        assert buy(buyer, ticket_type, Prefer=asked).headers["Preference-Applied"] == granted
-    for ignored in ("wait=0", "wait=soon", "wait", "respond-async", "awaits=9"):
-        answer = buy(buyer, ticket_type, Prefer=ignored)
-        assert (answer.status_code, answer.headers.get("Preference-Applied")) == (202, None)
 
 
 # --- the body ---
