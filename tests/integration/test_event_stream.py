@@ -18,14 +18,17 @@ from shared.settings import Settings
 from shared.tokens import mint
 from tests.factories import add_ticket_type, add_user, ignore, queue, request
 from tests.services import running_service
+from tests.waiting import eventually
 
 EVENTS = {"Accept": "text/event-stream"}
 
 
 @pytest.fixture
 def serving(settings: Settings) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A gateway at which two may wait at a time."""
     port = free_port()
-    settings = Settings(**settings.model_dump(include=settings.model_fields_set), gateway_port=port)
+    given = settings.model_dump(include=settings.model_fields_set)
+    settings = Settings(**given, gateway_port=port, waiting_max_rows=2)
     url = f"http://127.0.0.1:{port}"
     with running_service("gateway", settings, f"{url}/readyz") as process:
         yield process, url
@@ -109,6 +112,29 @@ def test_what_is_nobodys_has_no_stream(buyer: httpx.Client) -> None:
     refused = buyer.get(path, headers=EVENTS)
     assert refused.status_code == 404
     assert refused.headers["Content-Type"] == "application/problem+json"
+
+
+def test_who_leaves_makes_room_for_another(buyer: httpx.Client, queued: tuple[int, str]) -> None:
+    path = queued[1]
+    waiting = HTTPConnection(buyer.base_url.host, buyer.base_url.port or 80, timeout=20)
+    waiting.request("GET", f"{path}?wait=30", headers=dict(buyer.headers))
+    with buyer.stream("GET", path, headers=EVENTS) as stream:
+        events = events_of(stream.iter_lines())
+        next(events)
+        refused = buyer.get(path, headers=EVENTS)
+        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+        # Nor can anyone wait: the answer comes at once.
+        assert buyer.get(path, params={"wait": 30}).json()["status"] == "queued"
+    waiting.close()
+
+    def there_is_room_for_two() -> None:
+        with (
+            buyer.stream("GET", path, headers=EVENTS) as one,
+            buyer.stream("GET", path, headers=EVENTS) as other,
+        ):
+            assert [one.status_code, other.status_code] == [200, 200]
+
+    eventually(there_is_room_for_two)
 
 
 def test_a_stop_ends_streams_and_waits_cleanly(

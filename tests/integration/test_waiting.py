@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 import msgspec
 import pytest
@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 from starlette.types import Message
 
+from deploy.local.embedded import EmbeddedServer, free_port, prepare_valkey
 from gateway.purchases.accept import PurchaseInput
 from gateway.purchases.pace import Pace
 from gateway.purchases.service import Answer, PurchaseService
@@ -20,8 +21,10 @@ from purchase_worker.results import ResultPublisher
 from shared.errors import ClientLeft, NotFound, Unavailable
 from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX
 from shared.settings import Settings
-from tests.conftest import run_admin
+from tests.conftest import run_admin, running
 from tests.factories import add_ticket_type, add_user, ignore, outcomes, queue, request
+from tests.services import folder_for_servers
+from tests.waiting import eventually
 
 LIMIT_SECONDS = 20
 
@@ -357,6 +360,31 @@ def test_who_follows_is_told_the_position_then_the_outcome(
             assert service.waiting == 0
 
     run(story())
+
+
+def test_who_waits_or_follows_is_told_even_when_redis_dies_meanwhile(
+    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+) -> None:
+    ticket_type, id_ = queued
+
+    async def story(mortal: EmbeddedServer, kill: Callable[[], None]) -> None:
+        dependent = settings.model_copy(update={"redis_url": mortal.url})
+        async with serving(dependent, engine) as service:
+            answers = service.follow(buyer, id_, Client().receive)
+            await anext(answers)
+            waiting = asyncio.create_task(service.look_up(buyer, id_, patience()))
+            await until(lambda: service.waiting == 2)
+            await asyncio.to_thread(kill)
+            await asyncio.to_thread(drain, engine, ticket_type, settings, ignore)
+            assert status(await waiting) == "confirmed"
+            later = [answer async for answer in answers if answer is not None]
+            assert [status(answer) for answer in later] == ["confirmed"]
+
+    with folder_for_servers() as folder, ExitStack() as life:
+        mortal = life.enter_context(running(prepare_valkey(folder, free_port())))
+        with redis.Redis.from_url(mortal.url) as client:
+            eventually(client.ping, retry_on=redis.ConnectionError)
+        run(story(mortal, life.close))
 
 
 def test_who_follows_sees_oneself_move_up(
