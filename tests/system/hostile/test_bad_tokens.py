@@ -25,6 +25,8 @@ PUBLIC = {
     ("GET", "/.well-known/jwks.json"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
+    ("GET", "/api/schema/"),
+    ("GET", "/api/docs/"),
 }
 # Where other systems look for tokens, and we do not.
 ELSEWHERE = [
