@@ -94,8 +94,10 @@ class AccountsMachine(RuleBasedStateMachine):
         token.access, token.refresh = answer.json()["access"], answer.json()["refresh"]
         return token
 
-    @rule(target=tokens, token=tokens)
-    def refresh(self, token: RefreshToken) -> RefreshToken | MultipleResults:
+    @rule(target=tokens, token=tokens, late=st.sampled_from([False, False, True]))
+    def refresh(self, token: RefreshToken, late: bool) -> RefreshToken | MultipleResults:
+        if late:
+            self._let_the_retry_window_pass()
         answer = self.post("/api/token/refresh/", refresh=token.refresh)
         successor = agreed(answer, 200, lambda: self.model.refresh(token))
         if successor is None:
@@ -136,8 +138,7 @@ class AccountsMachine(RuleBasedStateMachine):
         refused = self.client.get("/api/users/me/", headers=bearer)
         check_refused(refused, Refusal("not_authenticated"))
 
-    @rule()
-    def let_the_retry_window_pass(self) -> None:
+    def _let_the_retry_window_pass(self) -> None:
         """Nobody waits: what was spent is spent a day earlier."""
         self.model.let_the_retry_window_pass()
         connection = psycopg2.connect(self.database_url)

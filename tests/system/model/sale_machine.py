@@ -1,11 +1,11 @@
 """Organises and buys at random, one request after another, beside the models of both."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, MultipleResults, rule
+from hypothesis.stateful import Bundle, MultipleResults, initialize, rule
 
 from tests.system.conftest import Shop
 from tests.system.model.answers import agreed, check_refused, check_status
@@ -14,6 +14,8 @@ from tests.system.model.catalog_machine import (
     USERS,
     CatalogMachine,
     mostly,
+    not_on_sale,
+    on_sale,
     page_numbers,
     page_sizes,
     those_made,
@@ -52,6 +54,13 @@ class SaleMachine(CatalogMachine):
     def __init__(self, shop: Shop) -> None:
         super().__init__(shop)
         self.sales = Purchases()
+
+    @initialize(target=ticket_types, first=on_sale, second=on_sale, third=not_on_sale)
+    def announce(self, **bodies: dict[str, Any]) -> MultipleResults:
+        """Of the first type a ticket is sold already: much is otherwise from then on."""
+        announced = super().announce(**bodies)
+        self._buy(announced.values[0], Order(user=1, quantity=1, key=None, waits=True))
+        return announced
 
     @rule(
         target=purchases, ticket_type=ticket_types, orders=st.lists(orders, min_size=1, max_size=4)
