@@ -11,6 +11,7 @@ from tests.system.conftest import Shop
 from tests.system.model.answers import agreed, check_refused, check_status
 from tests.system.model.catalog import TicketType
 from tests.system.model.catalog_machine import (
+    EVENTS,
     USERS,
     CatalogMachine,
     mostly,
@@ -135,6 +136,12 @@ class SaleMachine(CatalogMachine):
             for method in ("PUT", "PATCH", "DELETE"):
                 refused = self.ask(user, method, address, json={"quantity": 1})
                 check_refused(refused, Refusal("method_not_allowed"))
+
+    @rule(purchase=purchases)
+    def delete_the_event_under_it(self, purchase: Purchase) -> None:
+        event = purchase.ticket_type.event
+        answer = self.ask(event.owner, "DELETE", f"{EVENTS}{event.id}/")
+        agreed(answer, 204, lambda: self.catalog.delete_event(event.owner, event))
 
     @rule(
         user=users,
