@@ -71,21 +71,21 @@ class Accounts:
     def refresh(self, token: RefreshToken) -> RefreshToken:
         """The token's successor, a new one or the same again; a theft revokes the family."""
         if token.family.revoked:
-            raise Refusal("not_authenticated")
+            raise Refusal("token_not_valid")
         if token.successor is None:
             token.successor = self._issue(token.family)
         elif token.spent_long_ago:
             token.family.revoked = True
-            raise Refusal("not_authenticated")
+            raise Refusal("token_not_valid")
         return token.successor
 
     def verify(self, token: RefreshToken) -> None:
         if not token.holds:
-            raise Refusal("not_authenticated")
+            raise Refusal("token_not_valid")
 
     def blacklist(self, token: RefreshToken) -> None:
         if token.family.revoked:
-            raise Refusal("not_authenticated")
+            raise Refusal("token_not_valid")
         token.family.revoked = True
 
     def let_the_retry_window_pass(self) -> None:

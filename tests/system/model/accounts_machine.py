@@ -133,7 +133,7 @@ class AccountsMachine(RuleBasedStateMachine):
     def take_one_token_for_the_other(self, token: RefreshToken) -> None:
         for path in ("refresh", "blacklist"):
             refused = self.post(f"/api/token/{path}/", refresh=token.access)
-            check_refused(refused, Refusal("not_authenticated"))
+            check_refused(refused, Refusal("token_not_valid"))
         bearer = {"Authorization": f"Bearer {token.refresh}"}
         refused = self.client.get("/api/users/me/", headers=bearer)
         check_refused(refused, Refusal("not_authenticated"))

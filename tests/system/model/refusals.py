@@ -8,6 +8,7 @@ STATUS = {
     "sale_not_open": 400,
     "sale_closed": 400,
     "not_authenticated": 401,
+    "token_not_valid": 401,
     "permission_denied": 403,
     "not_found": 404,
     "method_not_allowed": 405,
