@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from starlette.types import Receive
 from uuid_utils import uuid7
 
+from gateway.batching import Batcher
 from gateway.purchases import store
 from gateway.purchases.accept import (
     Accepted,
@@ -22,13 +23,11 @@ from gateway.purchases.accept import (
     queued_purchase,
 )
 from gateway.purchases.backlog import BacklogGauge
-from gateway.purchases.batching import Batcher
 from gateway.purchases.hints import HintSender
 from gateway.purchases.pace import Pace, look_again_seconds
 from gateway.purchases.results import Decided, Queued, Reading, ResultReader
 from gateway.purchases.waiting import DecisionListener, Patience, Waiters
-from gateway.rate_limits.limiter import RateLimiter
-from gateway.rate_limits.token_bucket import Draw, Rate
+from gateway.rate_limits.by_user import UserLimit
 from shared.errors import NotFound, Problem, Unavailable
 from shared.purchases import Purchase, QueuedPurchase, still_queued
 from shared.settings import Settings
@@ -52,13 +51,6 @@ class Answer(msgspec.Struct, frozen=True):
         return b"%08x" % zlib.crc32(self.body)
 
 
-class _Admitted(msgspec.Struct, frozen=True):
-    """What the accept statement says to a request that was within its user's limit."""
-
-    verdict: Accepted | Replayed
-    rate_limit: Mapping[str, str]
-
-
 class PurchaseService:
     """`start` it in the event loop before the first request, `stop` it after the last."""
 
@@ -68,16 +60,12 @@ class PurchaseService:
         self._stopping = False
         self._pace = Pace()
         self._waiters = Waiters(settings.waiting_max_rows)
-        self._limiter = RateLimiter(
-            "purchases",
-            Rate(settings.purchase_rate_burst, settings.purchase_rate_per_second),
-            settings,
-        )
+        self._limit = UserLimit(settings)
         self._hints = HintSender(settings)
         self._results = ResultReader(settings, engine)
         self._listener = DecisionListener(settings, engine, self._waiters, self._pace)
         self._backlog = BacklogGauge(settings, engine)
-        self._accepting: Batcher[PurchaseRequest, _Admitted] = Batcher(
+        self._accepting: Batcher[PurchaseRequest, Accepted | Replayed] = Batcher(
             "accept",
             self._accept,
             batch_rows=settings.accept_batch_rows,
@@ -112,13 +100,13 @@ class PurchaseService:
     async def stop(self) -> None:
         """Finish what was accepted, then let go of everything."""
         self.refuse_more()
+        await self._limit.close()
         await self._accepting.close()
         await self._reading.close()
         await self._listener.stop()
         await self._backlog.stop()
         await asyncio.to_thread(self._hints.close)
         self._results.close()
-        self._limiter.close()
 
     async def buy(
         self,
@@ -139,7 +127,7 @@ class PurchaseService:
         """
         if self._stopping or self._backlog.is_full:
             raise Unavailable
-        self._limiter.refuse_if_known(str(user_id))
+        rate_limit = await self._limit.draw(user_id)
         request = PurchaseRequest(
             id=str(uuid7()),
             user_id=user_id,
@@ -151,8 +139,7 @@ class PurchaseService:
         )
         decision = self._waiters.expect(request.id) if patience is not None else None
         try:
-            admitted = await self._accepting.submit(request)
-            verdict, rate_limit = admitted.verdict, admitted.rate_limit
+            verdict = await self._accepting.submit(request)
             if isinstance(verdict, Replayed):
                 answer = await self.look_up(user_id, verdict.purchase_id, patience)
                 return replace(answer, replayed=True, rate_limit=rate_limit)
@@ -161,6 +148,9 @@ class PurchaseService:
                 # What was accepted is never answered with a 503: then it is told as accepted.
                 with suppress(Unavailable):
                     return replace(await self.look_up(user_id, request.id), rate_limit=rate_limit)
+        except Problem as problem:
+            problem.headers.update(rate_limit)
+            raise
         finally:
             if decision is not None:
                 self._waiters.forget(request.id, decision)
@@ -246,33 +236,8 @@ class PurchaseService:
         waits_seconds = self._pace.wait_seconds(purchase.ticket_type, reading.position)
         return still_queued(purchase, reading.position, waits_seconds)
 
-    def _accept(self, requests: Sequence[PurchaseRequest]) -> list[_Admitted | Problem]:
-        """In a writer's thread: who may ask, stores the batch; after the commit tells the workers.
-
-        The limits are asked here, not before, as one call to Redis then serves a whole batch.
-        """
-        draws = self._limiter.draw([str(request.user_id) for request in requests])
-        admissible = [
-            request
-            for request, drawn in zip(requests, draws, strict=True)
-            if drawn.retry_after_seconds is None
-        ]
-        verdicts = iter(self._store(admissible) if admissible else ())
-        return [
-            self._limiter.refusal(drawn)
-            if drawn.retry_after_seconds is not None
-            else self._admitted(next(verdicts), drawn)
-            for drawn in draws
-        ]
-
-    def _admitted(self, verdict: Verdict, drawn: Draw) -> _Admitted | Problem:
-        headers = self._limiter.headers(drawn)
-        if isinstance(verdict, Problem):
-            verdict.headers.update(headers)
-            return verdict
-        return _Admitted(verdict, headers)
-
-    def _store(self, requests: Sequence[PurchaseRequest]) -> list[Verdict]:
+    def _accept(self, requests: Sequence[PurchaseRequest]) -> list[Verdict]:
+        """In a writer's thread: store the batch, then tell the workers; after the commit only."""
         verdicts = store.accept(
             self._engine, requests, position_max_rows=self._settings.position_max_rows
         )

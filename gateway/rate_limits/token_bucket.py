@@ -32,6 +32,10 @@ class Rate(msgspec.Struct, frozen=True):
         """Microseconds in which an empty bucket is filled."""
         return self.interval * self.burst
 
+    @property
+    def span_seconds(self) -> float:
+        return self.span / MICROSECONDS
+
 
 class Draw(msgspec.Struct, frozen=True):
     """What became of the wish for one token. `retry_after_seconds`: None if it was given."""
@@ -61,7 +65,7 @@ def draw_of(answer: int) -> Draw:
 
 def policy_header(name: str, rate: Rate) -> str:
     """`RateLimit-Policy`, as in draft-ietf-httpapi-ratelimit-headers-10: quota and window."""
-    return f'"{name}";q={rate.burst};w={math.ceil(rate.span / MICROSECONDS)}'
+    return f'"{name}";q={rate.burst};w={math.ceil(rate.span_seconds)}'
 
 
 def rate_limit_header(name: str, rate: Rate, drawn: Draw) -> str:

@@ -1,7 +1,8 @@
 """Rate limits: shared in Redis, each process's own without it, and never in a sale's way."""
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 
 import httpx
@@ -14,6 +15,7 @@ from sqlalchemy import Engine
 
 from deploy.local.embedded import free_port
 from gateway.rate_limits.by_address import bucket_of
+from gateway.rate_limits.by_user import UserLimit
 from gateway.rate_limits.limiter import DRAW, RateLimiter
 from gateway.rate_limits.token_bucket import MICROSECONDS, Draw, Rate, draw
 from shared.errors import TooManyRequests
@@ -97,6 +99,46 @@ def test_redis_reckons_as_the_rule_does(
     assert answer == expected
     if expected >= 0:
         assert redis_client.get(key) in (b"%d" % full_at, None)
+
+
+# --- a user's purchases ---
+
+
+def left_after(limit: UserLimit, user_ids: Iterable[int]) -> list[int | None]:
+    """The tokens that are left after each request; None where it was refused."""
+
+    async def ask() -> list[int | None]:
+        told: list[int | None] = []
+        for user_id in user_ids:
+            try:
+                header = (await limit.draw(user_id))["RateLimit"]
+                told.append(int(header.split(";")[1].removeprefix("r=")))
+            except TooManyRequests:
+                told.append(None)
+        await limit.close()
+        return told
+
+    return asyncio.run(ask())
+
+
+@pytest.fixture
+def limited(settings: Settings, redis_client: redis.Redis) -> Settings:
+    return settings.model_copy(update={"purchase_rate_burst": 3, "purchase_rate_per_second": 0.001})
+
+
+def test_who_asks_once_costs_redis_nothing(limited: Settings, redis_client: redis.Redis) -> None:
+    assert left_after(UserLimit(limited), range(100)) == [2] * 100
+    assert redis_client.keys("eventify:rate:*") == []
+
+
+def test_who_comes_again_has_had_all_of_it_counted(limited: Settings) -> None:
+    assert left_after(UserLimit(limited), [7, 7, 7, 7, 8]) == [2, 1, 0, None, 2]
+
+
+def test_a_user_who_goes_from_gateway_to_gateway_has_one_bucket(limited: Settings) -> None:
+    assert left_after(UserLimit(limited), [7, 7]) == [2, 1]
+    # The other gateway has not seen this user: one is let through, and then counted with the rest.
+    assert left_after(UserLimit(limited), [7, 7, 7]) == [2, None, None]
 
 
 # --- without Redis ---

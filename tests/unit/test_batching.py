@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 
 import pytest
 
-from gateway.purchases.batching import Batcher
+from gateway.batching import Batcher
 from shared.errors import NotEnoughTickets, Unavailable
 
 
