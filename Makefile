@@ -37,8 +37,9 @@ audit: $(VENV)/installed ## replay every decision from the rows
 test: $(VENV)/installed-dev ## run the tests; ARGS="tests/unit" runs some
 	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) $(ARGS)
 
-fuzz: $(VENV)/installed-dev ## ten minutes of requests of every kind; ARGS="--seed 7 --max-time 3600" for more
+fuzz: $(VENV)/installed-dev ## a quarter of an hour of requests of every kind; ARGS="--seed 7 --max-time 3600" for more
 	@$(BIN)/python -m tests.fuzz --max-time 600 $(ARGS)
+	@$(BIN)/python -m pytest -q --hypothesis-profile=fuzz tests/system/model
 
 check: $(VENV)/installed-dev ## lint, formatting, types, import contracts
 	$(BIN)/ruff check .
