@@ -77,7 +77,8 @@ def command_line(argv: Iterable[str]) -> str:
     # A backslash before each unusual character also parts a space from `;` and `#`, which would
     # otherwise begin a comment.
     words = (re.sub(r"[^\w@+=:,./%-]", r"\\\g<0>", word) for word in argv)
-    return " ".join(words).replace("%", "%%")
+    # The quotes keep a space at the very end, which the file's reader would cut off.
+    return " ".join(words).replace("%", "%%") + '""'
 
 
 def _section(name: str, **values: object) -> str:

@@ -3,7 +3,7 @@
 import shlex
 import signal
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from supervisor.options import UnhosedConfigParser
 
@@ -23,6 +23,7 @@ def read(config: str) -> UnhosedConfigParser:
 
 
 @given(st.lists(WORDS, min_size=1))
+@example([" "])
 def test_a_command_reaches_supervisord_word_for_word(words: list[str]) -> None:
     argv = ["/usr/bin/python", *words]
     parser = read(f"[program:any]\ncommand={command_line(argv)}\n")
