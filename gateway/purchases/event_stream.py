@@ -4,6 +4,7 @@
 the data of both is the purchase as every other answer shows it.
 """
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -12,6 +13,7 @@ from starlette.types import Send
 from gateway.purchases.service import Answer
 
 EVENT_STREAM = b"text/event-stream"
+JSON_RANGES = (b"application/json", b"application/*", b"*/*")
 HEADERS = [
     (b"content-type", EVENT_STREAM),
     (b"cache-control", b"no-store"),
@@ -23,6 +25,28 @@ HEADERS = [
 RETRY = b"retry: 1000\n\n"
 # A comment: it keeps the connection alive, and tells us when the client is gone.
 NOTHING_NEW = b":\n\n"
+
+QUALITY = re.compile(rb";\s*q=([01](?:\.\d{0,3})?)\s*$")  # RFC 9110, 12.4.2
+
+
+def wants_events(accept: bytes) -> bool:
+    """Whether a client that sends this `Accept` would rather have events than JSON.
+
+    What it gives the higher quality counts; of two that are equal, what it names first.
+    """
+    accept = accept.lower()
+    if EVENT_STREAM not in accept:
+        return False
+    for media_range in sorted(accept.split(b","), key=_quality, reverse=True):
+        media_type = media_range.partition(b";")[0].strip()
+        if media_type in (EVENT_STREAM, *JSON_RANGES) and _quality(media_range):
+            return media_type == EVENT_STREAM
+    return False
+
+
+def _quality(media_range: bytes) -> float:
+    match = QUALITY.search(media_range)
+    return float(match[1]) if match else 1.0
 
 
 async def send_events(

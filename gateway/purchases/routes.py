@@ -12,7 +12,7 @@ import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.purchases.accept import parse_body, parse_idempotency_key
-from gateway.purchases.event_stream import EVENT_STREAM, send_events
+from gateway.purchases.event_stream import send_events, wants_events
 from gateway.purchases.pace import retry_after_seconds
 from gateway.purchases.service import Answer, PurchaseService
 from gateway.purchases.waiting import Patience
@@ -125,11 +125,11 @@ class PurchaseRoutes:
         headers: dict[bytes, bytes],
         purchase_id: str,
     ) -> None:
-        if scope["method"] != "GET":
-            raise MethodNotAllowed(headers={"Allow": "GET, HEAD"})
         if not PURCHASE_ID.fullmatch(purchase_id):
             raise NotFound
-        if EVENT_STREAM in headers.get(b"accept", b""):
+        if scope["method"] != "GET":
+            raise MethodNotAllowed(headers={"Allow": "GET, HEAD"})
+        if wants_events(headers.get(b"accept", b"")):
             answers = self._service.follow(claims.user_id, purchase_id, receive)
             await send_events(send, answers, headers.get(b"last-event-id"))
             return
