@@ -98,7 +98,8 @@ TICKET_TYPE_EXAMPLE = {
     "name": "Standing",
     "price": "100.00",
     "capacity": 500,
-    "sales_start": "2027-01-10T10:00:00Z",
+    # Past, so that who tries out the examples one by one can buy.
+    "sales_start": "2026-01-10T10:00:00Z",
     "sales_end": "2027-06-05T18:00:00Z",
     "max_per_purchase": 10,
     "max_per_user": 4,

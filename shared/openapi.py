@@ -66,7 +66,6 @@ REQUEST_ID_PARAMETER: Mapping[str, Any] = {
     "description": "A name for this request, to find it in the logs. Used if it is 1-128 of"
     " `A-Z a-z 0-9 . _ : + / = @ -`.",
     "schema": {"type": "string"},
-    "example": REQUEST_ID,
 }
 # FastAPI promises a 422 that we never answer: validation is 400 here.
 FASTAPI_SCHEMAS = ("HTTPValidationError", "ValidationError")

@@ -168,13 +168,13 @@ def _filter(name: str, description: str, **schema: Any) -> dict[str, Any]:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
-def _header(name: str, description: str, example: str, **schema: Any) -> dict[str, Any]:
+def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    """Without an example: the pages would send it with every request that is tried out."""
     return {
         "name": name,
         "in": "header",
         "description": description,
         "schema": {"type": "string", **schema},
-        "example": example,
     }
 
 
@@ -222,16 +222,15 @@ BUY: dict[str, Any] = {
     "parameters": [
         _header(
             "Idempotency-Key",
-            "1-255 printable characters, best a new UUID for each purchase, in quotes. The same"
-            " key and body give the same purchase.",
-            '"8e03978e-40d5-43dd-bc93-6894a57f9324"',
+            "1-255 printable characters, best a new UUID for each purchase, in quotes:"
+            ' `"8e03978e-40d5-43dd-bc93-6894a57f9324"`. The same key and body give the same'
+            " purchase.",
             # In quotes or without them; a header's own value neither begins nor ends in a space.
             pattern=r'^("[ -~]{1,255}"|[!#-~]([ -~]{0,253}[!-~])?)$',
         ),
         _header(
             "Prefer",
-            "`wait=N`: wait up to N seconds (at most 30) for the decision (RFC 7240).",
-            "wait=10",
+            "`wait=10`: wait up to 10 seconds for the decision (RFC 7240); at most 30.",
         ),
     ],
     "requestBody": {
@@ -296,8 +295,8 @@ READ: dict[str, Any] = {
             minimum=0,
             maximum=999_999_999,
         ),
-        _header("If-None-Match", "ETags of what the client already has.", ETAG),
-        _header("Last-Event-ID", "Of an event stream: the last event that came.", "5d41402a"),
+        _header("If-None-Match", "ETags of what the client already has."),
+        _header("Last-Event-ID", "Of an event stream: the last event that came."),
     ],
     "responses": {
         "200": _purchase(

@@ -120,6 +120,17 @@ def test_every_example_fits_its_schema(document: Document) -> None:
         assert not errors, (where, errors)
 
 
+def test_the_pages_send_no_header_that_nobody_typed(document: Document) -> None:
+    """Swagger UI sends a parameter's example as its value: every purchase would have one key."""
+    prefilled = [
+        (operation["operationId"], parameter["name"])
+        for _, _, operation in operations(document)
+        for parameter in (resolved(document, p) for p in operation["parameters"])
+        if parameter["in"] == "header" and {"example", "examples"} & set(parameter)
+    ]
+    assert prefilled == []
+
+
 def test_every_body_has_an_example(document: Document) -> None:
     assert [where for where, _, examples in bodies(document) if not examples] == []
 
