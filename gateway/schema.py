@@ -36,7 +36,8 @@ request. An organiser makes an event and its ticket types; everyone else buys.
 
 {refusal_table()}
 
-405 carries `Allow`. 429 and 503 carry `Retry-After`: nothing was done, ask again then.
+405 carries `Allow`. 429 and 503 carry `Retry-After`: ask again then, a purchase with the same
+`Idempotency-Key`.
 """
 TAGS = [
     {"name": "Accounts and tokens", "description": "Register, sign in, stay signed in."},

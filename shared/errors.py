@@ -122,9 +122,10 @@ class TokenNotValid(NotAuthenticated):
     """A token that was sent in the body, to be refreshed, verified or revoked."""
 
     code = "token_not_valid"
+    default_detail = "The token is invalid or has expired."
 
     def __init__(self) -> None:
-        super().__init__("The token is invalid or has expired.")
+        super().__init__(self.default_detail)
 
 
 class PermissionDenied(Problem):

@@ -154,7 +154,7 @@ async def refresh(body: Refresh, accounts: AllAccounts) -> TokenPair:
     """Exchange a refresh token for a new pair. It works once.
 
     If the answer was lost, ask again within 10 seconds: the same pair comes again. A spent token
-    that is used later revokes every token of its login.
+    that is used later revokes every refresh token of its sign-in.
     """
     return _pair(await accounts.refresh(body.refresh))
 
@@ -180,7 +180,7 @@ async def verify(body: Token, accounts: AllAccounts) -> Nothing:
     responses=refusals(MISSING, TokenNotValid, Unavailable),
 )
 async def blacklist(body: Refresh, accounts: AllAccounts) -> Nothing:
-    """Revoke a refresh token and all that descend from the same login."""
+    """Revoke every refresh token of its sign-in. Access tokens live on until they expire."""
     await accounts.sign_out(body.refresh)
     return Nothing()
 
