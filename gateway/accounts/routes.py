@@ -1,5 +1,6 @@
 """The routes of accounts and tokens: parse, call, answer."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response, Security
@@ -21,6 +22,7 @@ from gateway.rate_limits.by_address import AddressLimit
 from shared.errors import (
     InvalidInput,
     NotAuthenticated,
+    Problem,
     TokenNotValid,
     TooManyRequests,
     Unavailable,
@@ -83,8 +85,8 @@ def uncached(response: Response) -> None:
     response.headers.update(NOT_STORED)
 
 
-async def limited(request: Request, response: Response) -> None:
-    """Take one of the tries that an address has.
+async def limited(request: Request, response: Response) -> AsyncIterator[None]:
+    """Take one of the tries that an address has; a refusal tells how many are left, too.
 
     Raises:
         TooManyRequests: it has none for now.
@@ -92,7 +94,13 @@ async def limited(request: Request, response: Response) -> None:
     limit: AddressLimit = request.app.state.sign_in_limit
     # No address: a unix socket, whose users share one bucket.
     address = request.client.host if request.client is not None else ""
-    response.headers.update(await limit.draw(address))
+    tries_left = await limit.draw(address)
+    response.headers.update(tries_left)
+    try:
+        yield
+    except Problem as problem:
+        problem.headers.update(tries_left)
+        raise
 
 
 @router.post(

@@ -266,17 +266,21 @@ def test_a_user_with_too_many_purchases_is_told_when_to_come_back(
 def test_an_address_that_tries_too_often_is_told_when_to_come_back(
     settings: Settings, redis_client: redis.Redis
 ) -> None:
-    wrong = {"username": "ana", "password": "velvet-tram-42"}
+    right = {"username": "ana", "password": "velvet-tram-42"}
     with gateway(settings, sign_in_rate_burst=3, sign_in_rate_per_second=0.1) as client:
-        assert client.post("/api/users/", json=wrong).status_code == 201
-        tries = [client.post("/api/token/", json=wrong) for _ in range(3)]
-        assert [answer.status_code for answer in tries] == [200, 200, 429]
+        assert client.post("/api/users/", json=right).status_code == 201
+        tries = [
+            client.post("/api/token/", json=sent)
+            for sent in (right | {"password": "guessed"}, right, right)
+        ]
+        assert [answer.status_code for answer in tries] == [401, 200, 429]
         assert tries[0].headers["RateLimit"] == '"sign-in";r=1;t=20'
+        assert tries[1].headers["RateLimit"] == '"sign-in";r=0;t=30'
         assert 0 < int(tries[2].headers["Retry-After"]) <= 10
-        assert client.post("/api/users/", json=wrong).status_code == 429
+        assert client.post("/api/users/", json=right).status_code == 429
         # A proxy that we believe says who it was.
         elsewhere = {"X-Forwarded-For": "198.51.100.7"}
-        assert client.post("/api/token/", json=wrong, headers=elsewhere).status_code == 200
+        assert client.post("/api/token/", json=right, headers=elsewhere).status_code == 200
 
 
 def test_whom_we_do_not_believe_cannot_lend_itself_another_address(
