@@ -43,7 +43,10 @@ def price(value: object) -> Decimal:
     if text.startswith("-"):
         raise ValueError("must not be negative")
     if not PRICE.fullmatch(text):
-        raise ValueError("must have at most 10 digits before the decimal point and 2 after it")
+        raise ValueError(
+            'must be a decimal number such as "100.00", with at most 10 digits before its point'
+            " and 2 after it"
+        )
     return Decimal(text)
 
 

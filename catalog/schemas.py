@@ -1,5 +1,6 @@
 """The bodies that the catalog reads and answers."""
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -28,10 +29,14 @@ from shared.paging import Page
 from shared.row_ids import MAX_ID
 from shared.text import NO_NUL, Storable
 
+# What the form leaves open, pydantic refuses: it knows the days of each month.
+WRITTEN_TIME = re.compile(r"[^T]+T.*(Z|[+-][0-9:]+)", re.IGNORECASE)
+
 
 def _written_time(value: object) -> object:
-    """A number is no time here, however many seconds since 1970 it may mean."""
-    if not isinstance(value, str) or "T" not in value.upper():
+    """A number is no time here, however many seconds since 1970 it may mean; nor is a time that
+    does not say where, or whose `+` became a space on its way in an address."""
+    if not isinstance(value, str) or not WRITTEN_TIME.fullmatch(value):
         raise ValueError("must be a time with its offset, such as 2026-11-22T20:00:00Z")
     return value
 

@@ -61,6 +61,11 @@ def test_a_sale_may_be_open_at_either_side() -> None:
         check_sale_window(NOON, NOON)
 
 
+def test_a_price_with_a_comma_is_told_what_a_price_looks_like() -> None:
+    with pytest.raises(ValueError, match=r'such as "100\.00"'):
+        price("12,50")
+
+
 def test_only_the_owner_writes() -> None:
     check_owner(1, 1)
     with pytest.raises(PermissionDenied):

@@ -129,6 +129,17 @@ def test_a_bad_field_is_refused_by_its_name(
     assert list(answer.json()["errors"]) == [field]
 
 
+@pytest.mark.parametrize(
+    "written", ["2027-06-05T18:00:00", "2027-06-05", "2027-06-05T18:00:00 02:00", 1_800_000_000]
+)
+def test_a_time_without_its_offset_is_told_what_one_looks_like(
+    owner: httpx.Client, written: object
+) -> None:
+    errors = owner.post("/api/events/", json=EVENT | {"start_time": written}).json()["errors"]
+    told = "must be a time with its offset, such as 2026-11-22T20:00:00Z"
+    assert errors == {"start_time": [told]}
+
+
 def test_every_missing_field_is_named(owner: httpx.Client) -> None:
     answer = owner.post("/api/events/", json={})
     assert answer.status_code == 400
