@@ -4,9 +4,20 @@ import sys
 
 from tests.fuzz.system import a_system
 
+# As a shell tells it: 128 and the number of SIGINT.
+INTERRUPTED = 130
+
 
 def main() -> int:
     """Pass on the options of `schemathesis run`; 0 if nothing was found and the audit passes."""
+    try:
+        return _fuzz()
+    except KeyboardInterrupt:
+        # The system is stopped by then, and what was found stands above.
+        return INTERRUPTED
+
+
+def _fuzz() -> int:
     with a_system() as system:
         fuzzed = system.fuzz(*sys.argv[1:], quietly=False)
         audit = system.operator.run("audit")
