@@ -295,7 +295,7 @@ def _what_to_try(system: local_up.System, detached: bool) -> str:
 Try:
   {command} demo
   {command} status
-  curl {url}/api/events/ -H "Authorization: Bearer $({command} token ada)"
+  curl {url}/api/events/ -H "Authorization: Bearer $({command} token somebody)"
 
 {stop} stops it."""
 
