@@ -79,7 +79,7 @@ def problem_of(error: SQLAlchemyError) -> Problem | None:
 
 def _broken_reference(constraint: str) -> Problem:
     if constraint == "events_owner_id_fkey":
-        return NotAuthenticated("The user of this token does not exist.")
+        return NotAuthenticated("The user of this token does not exist.", token_was_bad=True)
     if constraint == "ticket_types_event_id_fkey":
         return InvalidInput(errors={"event": ["There is no such event."]})
     return Conflict(HAS_PURCHASES)

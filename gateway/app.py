@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.responses import RedirectResponse
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Lifespan
@@ -100,6 +101,8 @@ def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastA
     )
     for routes in (account_routes, list_routes, health, schema):
         app.include_router(routes.router)
+    # What a browser is shown that was given the address alone.
+    app.router.routes.append(Route("/", RedirectResponse("/api/docs/")))
     for prefix in PREFIXES:
         app.router.routes.append(Route(prefix + "{rest:path}", door))
     app.mount(ASSETS_URL, StaticFiles(directory=assets_folder()))

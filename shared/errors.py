@@ -106,14 +106,15 @@ class SaleClosed(Problem):
 
 
 class NotAuthenticated(Problem):
+    """`token_was_bad`: the challenge says so (RFC 6750, 3); without a token it says no more."""
+
     status = 401
     code = "not_authenticated"
     default_detail = "Authentication credentials were not provided."
 
-    def __init__(self, detail: str | None = None) -> None:
-        # RFC 6750: the challenge says why only when a token was given.
+    def __init__(self, detail: str | None = None, *, token_was_bad: bool = False) -> None:
         challenge = 'Bearer realm="eventify"'
-        if detail is not None:
+        if token_was_bad:
             challenge += ', error="invalid_token"'
         super().__init__(detail, headers={"WWW-Authenticate": challenge})
 
@@ -125,7 +126,7 @@ class TokenNotValid(NotAuthenticated):
     default_detail = "The token is invalid or has expired."
 
     def __init__(self) -> None:
-        super().__init__(self.default_detail)
+        super().__init__(token_was_bad=True)
 
 
 class PermissionDenied(Problem):
@@ -199,7 +200,8 @@ class ServerError(Problem):
 class Unavailable(Problem):
     status = 503
     code = "unavailable"
-    default_detail = "Not accepted for now; try again, with the same Idempotency-Key."
+    # Not that nothing was done: of a commit whose answer was lost, its key alone knows.
+    default_detail = "Not now; try again, a purchase with the same Idempotency-Key."
 
     def __init__(self, detail: str | None = None, *, retry_after_seconds: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})

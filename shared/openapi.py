@@ -99,26 +99,33 @@ def rate_limits(policy: str) -> dict[str, str]:
     return {"RateLimit": f'"{policy}";r=19;t=1', "RateLimit-Policy": f'"{policy}";q=20;w=4'}
 
 
-def refusals(*problems: Problem | type[Problem]) -> Responses:
+def refusals(
+    *problems: Problem | type[Problem], sometimes: Mapping[str, str] | None = None
+) -> Responses:
     """The responses of an operation that may refuse so; a status shows an example of each code.
 
     Args:
         problems: the class, or an instance that shows what this operation says.
+        sometimes: headers that any of these refusals may have, besides its own.
     """
     by_status: dict[int, list[Problem]] = {}
     for problem in problems:
         shown = problem if isinstance(problem, Problem) else problem()
         by_status.setdefault(shown.status, []).append(shown)
-    return {str(status): _response(status, shown) for status, shown in by_status.items()}
+    return {
+        str(status): _response(status, shown, sometimes or {})
+        for status, shown in by_status.items()
+    }
 
 
-def _response(status: int, problems: list[Problem]) -> dict[str, Any]:
+def _response(status: int, problems: list[Problem], sometimes: Mapping[str, str]) -> dict[str, Any]:
     always = set.intersection(*(set(problem.headers) for problem in problems))
     examples = {name: value for problem in problems for name, value in problem.headers.items()}
     return {
         "description": HTTPStatus(status).phrase,
         "headers": headers(
-            {name: value for name, value in examples.items() if name in always}, examples
+            {name: value for name, value in examples.items() if name in always},
+            {**sometimes, **examples},
         ),
         "content": {
             PROBLEM_JSON: {

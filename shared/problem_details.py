@@ -82,7 +82,7 @@ async def _on_validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     fields: dict[str, list[str]] = {}
     for e in error.errors():
-        if e["type"] == "json_invalid":
+        if e["type"] == "json_invalid" or (e["type"], e["loc"]) == ("missing", ("body",)):
             return _answer(errors.MalformedBody())
         # ("body", "price") is the field "price"; ("body",) is the body as a whole.
         place = [str(part) for part in e["loc"] if part not in ("body", "query", "path", "header")]

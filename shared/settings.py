@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -190,8 +191,15 @@ def get_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         problems = (
-            f"EVENTIFY_{str(e['loc'][0]).removeprefix('EVENTIFY_').upper()} "
-            + ("is not set" if e["type"] == "missing" else e["msg"].removeprefix("Value error, "))
+            f"EVENTIFY_{str(e['loc'][0]).removeprefix('EVENTIFY_').upper()}{_told(e)}"
             for e in error.errors()
         )
         raise ConfigurationError("; ".join(problems)) from error
+
+
+def _told(error: ErrorDetails) -> str:
+    """What is wrong with a setting, to be read after its name."""
+    if error["type"] == "missing":
+        return " is not set"
+    ours = error["msg"].removeprefix("Value error, ")
+    return f" {ours}" if ours != error["msg"] else f": {ours}"

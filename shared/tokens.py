@@ -139,7 +139,9 @@ class TokenVerifier:
         """
         given = [value for name, value in headers if name == b"authorization"]
         if len(given) > 1:
-            raise NotAuthenticated("There is more than one Authorization header.")
+            raise NotAuthenticated(
+                "There is more than one Authorization header.", token_was_bad=True
+            )
         return self.authenticate(given[0].decode("latin-1") if given else None)
 
     def authenticate(self, authorization: str | None) -> Claims:
@@ -189,7 +191,7 @@ class TokenVerifier:
                 return self._claims(_payload(trusted, token), token_type)
             except (InvalidSignature, NotFound, ValueError):
                 pass
-        raise NotAuthenticated("The token is invalid or has expired.")
+        raise NotAuthenticated("The token is invalid or has expired.", token_was_bad=True)
 
     def _claims(self, payload: _Payload, token_type: TokenType) -> Claims:
         now = time.time()

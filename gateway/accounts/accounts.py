@@ -52,7 +52,7 @@ class Accounts:
         """
         account = await self._threads.run(store.find_account, self._engine, claims.user_id)
         if account is None:
-            raise NotAuthenticated("The account of this token does not exist.")
+            raise NotAuthenticated("The account of this token does not exist.", token_was_bad=True)
         return account
 
     async def sign_in(self, username: str, password: str) -> SignedPair:

@@ -113,6 +113,7 @@ async def limited(request: Request, response: Response) -> AsyncIterator[None]:
         InvalidInput(errors={"username": ["This username is taken."]}),
         TooManyRequests(headers={"Retry-After": "1", **LIMITED_BY}),
         Unavailable,
+        sometimes=LIMITED_BY,
     )
     | {201: {"headers": headers({}, LIMITED_BY), "links": SIGN_IN}},
 )
@@ -142,6 +143,7 @@ async def me(claims: Annotated[Claims, Depends(signed_in)], accounts: AllAccount
         NotAuthenticated(WRONG_CREDENTIALS),
         TooManyRequests(headers={"Retry-After": "1", **LIMITED_BY}),
         Unavailable,
+        sometimes=LIMITED_BY,
     )
     | {200: {"headers": headers(NOT_STORED, LIMITED_BY), "links": WITH_REFRESH}},
 )

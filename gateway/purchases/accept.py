@@ -149,7 +149,7 @@ def refusal(
             message = f'Invalid pk "{ticket_type_id}" - object does not exist.'
             return InvalidInput(errors={"ticket_type": [message]})
         case "unknown_user":
-            return NotAuthenticated("The token's user does not exist.")
+            return NotAuthenticated("The token's user does not exist.", token_was_bad=True)
         case "over_purchase_limit":
             message = f"Ensure this value is less than or equal to {max_per_purchase}."
             return InvalidInput(errors={"quantity": [message]})

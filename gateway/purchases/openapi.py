@@ -268,6 +268,7 @@ BUY: dict[str, Any] = {
             IdempotencyKeyReused,
             TooManyRequests(headers={"Retry-After": "1", **LIMITED_BY}),
             Unavailable,
+            sometimes=LIMITED_BY,
         ),
     },
 }

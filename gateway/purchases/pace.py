@@ -16,7 +16,7 @@ JITTER = 0.25
 # A stream of events looks again after this part of the wait, so that one sees oneself move up ...
 LOOK_AGAIN_PART = 0.1
 # ... within these bounds; proxies take a connection for dead that is silent for a minute.
-LOOK_AGAIN_MIN_SECONDS, LOOK_AGAIN_MAX_SECONDS = 1.0, 15.0
+LOOK_AGAIN_MIN_SECONDS, LOOK_AGAIN_MAX_SECONDS = 2.0, 15.0
 
 
 class Pace:

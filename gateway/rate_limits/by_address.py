@@ -18,8 +18,8 @@ class AddressLimit:
     """One bucket for each address, drawn from in a thread."""
 
     def __init__(self, settings: Settings) -> None:
-        rate = Rate(settings.sign_in_rate_burst, settings.sign_in_rate_per_second)
-        self._limiter = RateLimiter("sign-in", rate, settings)
+        self._rate = Rate(settings.sign_in_rate_burst, settings.sign_in_rate_per_second)
+        self._limiter = RateLimiter("sign-in", self._rate, settings)
         self._threads = BoundedExecutor("rate-limit", threads=1, waiting_max=WAITING_MAX)
 
     async def draw(self, address: str) -> Mapping[str, str]:
@@ -28,6 +28,8 @@ class AddressLimit:
         Raises:
             TooManyRequests: there is none to take.
         """
+        if self._rate.is_unlimited:
+            return {}
         bucket = bucket_of(address)
         self._limiter.refuse_if_known(bucket)
         (drawn,) = await self._threads.run(self._limiter.draw, [bucket])

@@ -35,6 +35,8 @@ class UserLimit:
             pending_max_rows=settings.accept_pending_max_rows,
             timeout_seconds=settings.accept_timeout_seconds,
         )
+        # Nearly every answer has these.
+        self._first_headers = self._limiter.headers(Draw(self._rate.burst - 1))
         # When a user was last seen, and whether all that came until then was drawn for.
         self._seen: OrderedDict[str, tuple[float, bool]] = OrderedDict()
 
@@ -50,7 +52,7 @@ class UserLimit:
         self._limiter.refuse_if_known(bucket)
         owed = self._owed(bucket)
         if not owed:
-            return self._limiter.headers(Draw(self._rate.burst - 1))
+            return self._first_headers
         *_, drawn = await asyncio.gather(*(self._drawing.submit(bucket) for _ in range(owed)))
         if drawn.retry_after_seconds is not None:
             raise self._limiter.refusal(drawn)

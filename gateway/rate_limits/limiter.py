@@ -70,12 +70,9 @@ class RateLimiter:
         self._own: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
         self._empty_until: OrderedDict[str, float] = OrderedDict()
-        self._headers: dict[int, Mapping[str, str]] = {}
 
     def draw(self, keys: Sequence[str]) -> list[Draw]:
         """One token for each key, in order; blocking."""
-        if self._rate.is_unlimited:
-            return [Draw(0)] * len(keys)
         answers = self._from_redis(keys) or self._from_own(keys)
         draws = [draw_of(answer) for answer in answers]
         for key, drawn in zip(keys, draws, strict=True):
@@ -101,25 +98,17 @@ class RateLimiter:
         """The problem that a token which was not given stands for."""
         assert drawn.retry_after_seconds is not None
         retry_after = {"Retry-After": str(ceil(drawn.retry_after_seconds))}
-        return TooManyRequests(headers={**retry_after, **self._told(drawn)})
+        return TooManyRequests(headers={**retry_after, **self.headers(drawn)})
 
     def headers(self, drawn: Draw) -> Mapping[str, str]:
-        """`RateLimit` and `RateLimit-Policy` of an answer; none where nothing is limited."""
-        if self._rate.is_unlimited:
-            return {}
-        known = self._headers.get(drawn.tokens_left)
-        if known is None:
-            known = self._headers[drawn.tokens_left] = self._told(drawn)
-        return known
-
-    def close(self) -> None:
-        self._redis.close()
-
-    def _told(self, drawn: Draw) -> Mapping[str, str]:
+        """`RateLimit` and `RateLimit-Policy` of an answer."""
         return {
             "RateLimit-Policy": policy_header(self._name, self._rate),
             "RateLimit": rate_limit_header(self._name, self._rate, drawn),
         }
+
+    def close(self) -> None:
+        self._redis.close()
 
     def _from_redis(self, keys: Sequence[str]) -> list[int] | None:
         if self._breaker.is_open:
