@@ -14,8 +14,8 @@ class Connection(HttpToolsProtocol):
     """Is closed when no request begins, or the head of one takes too long or too many bytes.
 
     uvicorn itself limits the rest between two requests only, and only until the first byte. While
-    the application is at work on a request, its own limits hold. What is left of a body after
-    the answer has the same time as a head.
+    the application is at work on a request, its own limits of time hold. What is left of a body
+    after the answer has the same time as a head, and trailers as many bytes.
 
     It also tells in the scope that a body is there already (`IS_WHOLE`). Of uvicorn it knows those
     methods alone that the event loop, the parser and the answer call.
@@ -25,7 +25,7 @@ class Connection(HttpToolsProtocol):
     head_max_bytes: ClassVar[int]
 
     _at_work = 0  # requests whose head is there and whose answer is not complete
-    _head_bytes: int | None = None  # of the head that has begun
+    _head_bytes = 0  # that came in a row and were no body: the parser keeps them all
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -37,27 +37,27 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
         super().data_received(data)
-        if self._at_work or self.transport.is_closing():
+        if self.transport.is_closing():
             return
-        if self._deadline is None:
+        if self._head_bytes > self.head_max_bytes:
+            self._refuse_head()
+        elif not self._at_work and self._deadline is None:
             self._start_waiting()
-        if self._head_bytes is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > self.head_max_bytes:
-                self.send_400_response(TOO_LARGE)
-
-    def on_message_begin(self) -> None:
-        self._head_bytes = 0
-        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._head_bytes = None
+        self._head_bytes = 0
         self._at_work += 1
         self._stop_waiting()
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
+        self._head_bytes = 0
         # The application begins after this, when the whole request has come in one piece.
         self.scope["extensions"] = {IS_WHOLE: {}}
         super().on_message_complete()
@@ -65,6 +65,13 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._at_work -= 1
         super().on_response_complete()
+
+    def _refuse_head(self) -> None:
+        if self._at_work:
+            # An answer may have begun, and nothing can be said in the middle of it.
+            self.transport.close()
+        else:
+            self.send_400_response(TOO_LARGE)
 
     def _start_waiting(self) -> None:
         self._deadline = self.loop.call_later(self.head_timeout_seconds, self.transport.close)

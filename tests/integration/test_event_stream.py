@@ -19,6 +19,7 @@ from shared.tokens import mint
 from tests.factories import add_ticket_type, add_user, ignore, queue, request
 from tests.services import running_service
 from tests.waiting import eventually
+from tests.wire import Wire
 
 EVENTS = {"Accept": "text/event-stream"}
 
@@ -135,6 +136,21 @@ def test_who_leaves_makes_room_for_another(buyer: httpx.Client, queued: tuple[in
             assert [one.status_code, other.status_code] == [200, 200]
 
     eventually(there_is_room_for_two)
+
+
+def test_a_head_without_end_is_cut_off_while_another_request_is_answered(
+    buyer: httpx.Client, queued: tuple[int, str]
+) -> None:
+    authorization = f"Authorization: {buyer.headers['Authorization']}"
+    with closing(Wire(str(buyer.base_url))) as wire:
+        line = wire.open()
+        line.sendall(
+            f"GET {queued[1]} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+            f"{authorization}\r\n\r\nGET / HTTP/1.1\r\nX: ".encode()
+        )
+        assert line.recv(15) == b"HTTP/1.1 200 OK"
+        with pytest.raises(ConnectionError):
+            line.sendall(b"a" * 50_000_000)
 
 
 def test_a_stop_ends_streams_and_waits_cleanly(

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.client import RemoteDisconnected
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,23 @@ def test_a_head_without_end_is_cut_off(gateway: Wire, begins: bytes) -> None:
     for _ in range(HEAD_MAX_BYTES // len(more) + 1):
         line.sendall(more)
     assert gateway.answer().status == 400
+
+
+@pytest.mark.parametrize("is_signed_in", [True, False])
+def test_trailers_without_end_are_cut_off(
+    gateway: Wire, authorization: bytes, is_signed_in: bool
+) -> None:
+    line = gateway.open()
+    head = b"POST /api/ticket-purchases/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+    line.sendall(head + (authorization + b"\r\n" if is_signed_in else b"") + b"\r\n0\r\nX: ")
+    if not is_signed_in:
+        assert gateway.answer().status == 401
+    line.sendall(b"a" * (HEAD_MAX_BYTES + 1))
+    if is_signed_in:
+        with pytest.raises(RemoteDisconnected):
+            gateway.answer()
+    else:
+        assert gateway.answer().status == 400
 
 
 def test_a_connection_may_be_used_for_longer_than_one_request_may_take(gateway: Wire) -> None:
