@@ -34,13 +34,14 @@ class Waiters:
     def __init__(self, at_most: int) -> None:
         self._futures: dict[str, list[asyncio.Future[None]]] = {}
         self._at_most = at_most
-        self._count = 0
+        # Held until forgotten: whoever goes on waiting in the same breath finds room again.
+        self._places: set[asyncio.Future[None]] = set()
         self._closed = False
 
     @property
     def count(self) -> int:
         """How many clients wait."""
-        return self._count
+        return len(self._places)
 
     @property
     def is_closed(self) -> bool:
@@ -49,7 +50,7 @@ class Waiters:
 
     @property
     def is_full(self) -> bool:
-        return self._count >= self._at_most
+        return self.count >= self._at_most
 
     def expect(self, purchase_id: str) -> asyncio.Future[None]:
         """A future that is done at the decision; expect first, then look, then wait.
@@ -61,12 +62,12 @@ class Waiters:
             future.set_result(None)
         else:
             self._futures.setdefault(purchase_id, []).append(future)
-        self._count += 1
+            self._places.add(future)
         return future
 
     def forget(self, purchase_id: str, future: asyncio.Future[None]) -> None:
         """The client has its answer, or is gone."""
-        self._count -= 1
+        self._places.discard(future)
         waiting = self._futures.get(purchase_id)
         if waiting is not None and future in waiting:
             waiting.remove(future)

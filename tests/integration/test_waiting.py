@@ -257,6 +257,19 @@ def test_listening_ends_at_whatever_moment_it_is_stopped(
     asyncio.run(story())
 
 
+def test_who_waits_keeps_the_place_however_many_ask_for_one() -> None:
+    async def story() -> None:
+        waiters = Waiters(at_most=1)
+        first = waiters.expect("mine")
+        assert waiters.expect("of another").done()
+        assert waiters.count == 1
+        # As one who follows a purchase, and looks again now and then.
+        waiters.forget("mine", first)
+        assert not waiters.expect("mine").done()
+
+    asyncio.run(story())
+
+
 def test_a_message_that_nobody_can_read_ends_no_listening(
     engine: Engine,
     settings: Settings,
