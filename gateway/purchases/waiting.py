@@ -18,7 +18,7 @@ from shared.settings import Settings
 
 # While Redis is listened to, so many looks into the database are left out between two.
 RECHECKS_SKIPPED_WHILE_TOLD = 5
-# A silent channel is listened to this long at a time; a stop waits no longer than that.
+# A channel that is silent for so long is asked whether it lives, and has as long to answer.
 LISTEN_SECONDS = 1.0
 # Between two tries to listen to Redis.
 RECONNECT_SECONDS = 1.0
@@ -166,20 +166,31 @@ class DecisionListener:
     async def _listen(self) -> None:
         client = redis.asyncio.Redis.from_url(
             self._settings.redis_url,
+            socket_timeout=self._settings.redis_timeout_seconds,
             socket_connect_timeout=self._settings.redis_timeout_seconds,
             socket_keepalive=True,
-            # A silent connection is asked whether it lives.
-            health_check_interval=5,
         )
         async with client, client.pubsub(ignore_subscribe_messages=True) as subscription:
             await subscription.subscribe(DECIDED_CHANNEL)
             self._is_told = True
+            was_asked = False
             while not self._stopping:
                 message = await subscription.get_message(timeout=LISTEN_SECONDS)
-                if message is not None:
-                    batch = msgspec.msgpack.decode(message["data"], type=DecidedBatch)
-                    self._pace.observe(batch.ticket_type, len(batch.ids), batch.seconds)
-                    self._waiters.wake(batch.ids)
+                if message is None:
+                    # redis-py's own health check asks, and never misses the answer.
+                    if was_asked:
+                        raise redis.TimeoutError("no answer to a PING")
+                    await subscription.ping()
+                    was_asked = True
+                    continue
+                was_asked = False
+                if message["type"] == "message":
+                    self._hear(message["data"])
+
+    def _hear(self, message: bytes) -> None:
+        batch = msgspec.msgpack.decode(message, type=DecidedBatch)
+        self._pace.observe(batch.ticket_type, len(batch.ids), batch.seconds)
+        self._waiters.wake(batch.ids)
 
     async def _recheck_for_ever(self) -> None:
         skipped = 0

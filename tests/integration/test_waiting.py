@@ -1,6 +1,8 @@
 """Clients that wait: woken by Redis, by the database without it, and let go at a stop."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 
@@ -255,6 +257,30 @@ def test_listening_ends_at_whatever_moment_it_is_stopped(
                 await listener.stop()
 
     asyncio.run(story())
+
+
+def test_a_redis_that_is_frozen_is_not_relied_on(
+    engine: Engine, settings: Settings, queued: tuple[int, str], redis_client: redis.Redis
+) -> None:
+    # As long as Redis is believed to tell, the database is asked every sixth time only: too late.
+    rarely = settings.model_copy(update={"wait_recheck_seconds": LIMIT_SECONDS / 5.5})
+    redis_pid = redis_client.info("server")["process_id"]
+
+    async def story() -> None:
+        waiters = Waiters(at_most=1)
+        listener = DecisionListener(rarely, engine, waiters, Pace())
+        listener.start()
+        await until(lambda: int(redis_client.pubsub_numsub(DECIDED_CHANNEL)[0][1]) == 1)
+        os.kill(redis_pid, signal.SIGSTOP)
+        try:
+            decision = waiters.expect(queued[1])
+            await asyncio.to_thread(drain, engine, queued[0], settings, ignore)
+            await decision
+        finally:
+            os.kill(redis_pid, signal.SIGCONT)
+            await listener.stop()
+
+    run(story())
 
 
 def test_who_waits_keeps_the_place_however_many_ask_for_one() -> None:
