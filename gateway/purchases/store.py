@@ -19,7 +19,8 @@ from shared.purchases import QUEUED, Purchase, purchase_body
 # One statement for a whole batch. Its verdicts, its rows and its view of the sale are of one
 # moment. An earlier purchase with the same key outranks every refusal: it is answered as it stands.
 # `pg_current_xact_id` makes even a batch of nothing but replays commit for real, so that what it
-# tells is known to any synchronous standby.
+# tells is known to any synchronous standby. The tables come in the order in which a migration and
+# the drain lock them, so that neither waits for what the other holds.
 ACCEPT = """
 WITH request AS (
     SELECT * FROM unnest(
@@ -43,8 +44,8 @@ WITH request AS (
         END AS refusal
     FROM request r
     LEFT JOIN users u ON u.id = r.user_id
-    LEFT JOIN ticket_types t ON t.id = r.ticket_type_id
     LEFT JOIN ticket_inventory i ON i.ticket_type_id = r.ticket_type_id
+    LEFT JOIN ticket_types t ON t.id = r.ticket_type_id
     LEFT JOIN ticket_purchases earlier
         ON earlier.user_id = r.user_id AND earlier.idempotency_key = r.idempotency_key
 ), ahead AS (

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from threading import Event
 
 import pytest
@@ -18,6 +19,7 @@ from shared.models import Base, PgSnapshot, Xid8
 from shared.settings import Settings
 from tests.conftest import run_admin
 from tests.factories import add_ticket_type, add_users, ignore, queue, request, rows
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -42,6 +44,7 @@ def test_migrations_make_what_the_models_say(
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
+SALES_LOCKS = import_module("shared.migrations.versions.0003_guards_of_sales").LOCKS
 READ_CHECKS = """
 SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated
 FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace
@@ -81,6 +84,24 @@ def test_an_upgrade_during_a_sale_fails_no_purchase_and_keeps_the_proof(
     report = audit(empty_engine, settings)
     assert report.ok
     assert (report.purchases, report.queued) == (bought, 0)
+
+
+def test_a_purchase_and_an_upgrade_never_wait_for_each_other(engine: Engine) -> None:
+    ticket_type = add_ticket_type(engine, 1)
+    (user,) = add_users(engine, 1)
+    first, *others = SALES_LOCKS.replace("LOCK TABLE", "").split(",")
+
+    def someone_waits() -> None:
+        assert rows(engine, "SELECT pid FROM pg_locks WHERE NOT granted")
+
+    with ThreadPoolExecutor(1) as buyers, engine.begin() as upgrade:
+        upgrade.execute(text(f"LOCK TABLE {first}"))
+        buying = buyers.submit(queue, engine, [request(user, ticket_type)])
+        eventually(someone_waits)
+        upgrade.execute(text("SET LOCAL lock_timeout = '200ms'"))
+        upgrade.execute(text(f"LOCK TABLE {','.join(others)}"))
+        upgrade.commit()
+        assert len(buying.result()) == 1
 
 
 def test_migrating_twice_changes_nothing(engine: Engine) -> None:
