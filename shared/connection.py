@@ -17,16 +17,21 @@ class Connection(HttpToolsProtocol):
     the application is at work on a request, its own limits of time hold. What is left of a body
     after the answer has the same time as a head, and trailers as many bytes.
 
+    It is cut off when the client does not take what was written to it: else an answer that nobody
+    reads would hold its connection for ever, and a stop until it is over.
+
     It also tells in the scope that a body is there already (`IS_WHOLE`). Of uvicorn it knows those
     methods alone that the event loop, the parser and the answer call.
     """
 
     head_timeout_seconds: ClassVar[float]
     head_max_bytes: ClassVar[int]
+    send_timeout_seconds: ClassVar[float]
 
     _at_work = 0  # requests whose head is there and whose answer is not complete
     _head_bytes = 0  # that came in a row and were no body: the parser keeps them all
     _deadline: asyncio.TimerHandle | None = None
+    _send_deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -34,6 +39,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        if self._send_deadline is not None:
+            self._send_deadline.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -65,6 +72,16 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._at_work -= 1
         super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        self._send_deadline = self.loop.call_later(self.send_timeout_seconds, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._send_deadline is not None:
+            self._send_deadline.cancel()
+            self._send_deadline = None
+        super().resume_writing()
 
     def _refuse_head(self) -> None:
         if self._at_work:

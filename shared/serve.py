@@ -46,6 +46,7 @@ def _connection(settings: Settings) -> type[Connection]:
     class LimitedConnection(Connection):
         head_timeout_seconds = settings.head_timeout_seconds
         head_max_bytes = settings.head_max_bytes
+        send_timeout_seconds = settings.send_timeout_seconds
 
     return LimitedConnection
 

@@ -91,6 +91,8 @@ class Settings(BaseSettings):
     # The same for a request's line and headers. A token has 4 kB at most, a cookie as much.
     head_timeout_seconds: float = 10.0
     head_max_bytes: int = 65_536
+    # For a client to take what is more than the transport's 64 KiB: the document at 5 kB/s.
+    send_timeout_seconds: float = 30.0
     # 200 rows a statement accept 23,800/s; 50 rows 19,800/s; more rows only add latency (DESIGN).
     accept_batch_rows: int = 200
     # One batch commits while the next is being sent; a third found no gain on two cores.
