@@ -3,9 +3,12 @@
 import asyncio
 from typing import ClassVar
 
+from uuid_utils import uuid7
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shared.body_limit import IS_WHOLE
+from shared.errors import InvalidInput
+from shared.problem_details import PROBLEM_JSON, problem_body
 
 TOO_LARGE = "The head of the request is too large."
 
@@ -82,6 +85,19 @@ class Connection(HttpToolsProtocol):
             self._send_deadline.cancel()
             self._send_deadline = None
         super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP comes to no route; it is refused here, in the form of every refusal."""
+        body = problem_body(InvalidInput(msg))
+        head = (
+            "HTTP/1.1 400 Bad Request",
+            f"content-type: {PROBLEM_JSON}",
+            f"content-length: {len(body)}",
+            f"x-request-id: {uuid7()}",
+            "connection: close",
+        )
+        self.transport.write("\r\n".join((*head, "", "")).encode() + body)
+        self.transport.close()
 
     def _refuse_head(self) -> None:
         if self._at_work:

@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     # --- the door ---
     body_max_bytes: int = 65_536
     # The largest body at 6.5 kB/s, slower than any phone; whoever needs longer only holds us up.
+    # Not above `shutdown_seconds`, or a stop cuts the request off without an answer.
     body_timeout_seconds: float = 10.0
     # The same for a request's line and headers. A token has 4 kB at most, a cookie as much.
     head_timeout_seconds: float = 10.0

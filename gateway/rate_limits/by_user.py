@@ -35,8 +35,10 @@ class UserLimit:
             pending_max_rows=settings.accept_pending_max_rows,
             timeout_seconds=settings.accept_timeout_seconds,
         )
-        # Nearly every answer has these.
-        self._first_headers = self._limiter.headers(Draw(self._rate.burst - 1))
+        # What nearly every answer tells.
+        self._first_headers = (
+            {} if self._rate.is_unlimited else self._limiter.headers(Draw(self._rate.burst - 1))
+        )
         # When a user was last seen, and whether all that came until then was drawn for.
         self._seen: OrderedDict[str, tuple[float, bool]] = OrderedDict()
 

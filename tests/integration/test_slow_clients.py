@@ -190,7 +190,9 @@ def test_a_head_without_end_is_cut_off(gateway: Wire, begins: bytes) -> None:
     more = b"a" * 1_000 if not begins.endswith(b"\r\n") else b"X: " + b"a" * 995 + b"\r\n"
     for _ in range(HEAD_MAX_BYTES // len(more) + 1):
         line.sendall(more)
-    assert gateway.answer().status == 400
+    refused = gateway.answer()
+    assert (refused.status, refused.is_problem) == (400, True)
+    assert refused.headers["x-request-id"]
 
 
 @pytest.mark.parametrize("is_signed_in", [True, False])

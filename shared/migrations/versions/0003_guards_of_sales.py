@@ -11,7 +11,7 @@ from alembic import op
 revision = "0003"
 down_revision = "0002"
 
-# In the order in which the drain comes to them, so that neither waits for what the other holds.
+# In the order in which accepting and deciding come to them, so that nobody waits in a circle.
 LOCKS = """
 LOCK TABLE ticket_inventory, ticket_types, ticket_purchases, decision_batches, inventory_changes
 """
