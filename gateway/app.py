@@ -9,12 +9,13 @@ from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Lifespan
 
-from gateway import health, schema
+from gateway import health, metrics, schema
 from gateway.accounts import routes as account_routes
 from gateway.accounts.accounts import Accounts
 from gateway.accounts.expiry import ExpiredTokens
 from gateway.draining import Draining
 from gateway.health import Readiness
+from gateway.metrics import open_registry
 from gateway.proxy import PREFIXES, CatalogDoor
 from gateway.purchases import list_routes
 from gateway.purchases.list_routes import PurchaseLists
@@ -57,6 +58,7 @@ def create_app(settings: Settings) -> ASGIApp:
         app.state.accounts = Accounts(settings, engine, verifier)
         app.state.sign_in_limit = sign_in_limit
         app.state.readiness = Readiness(settings, engine, draining)
+        app.state.metrics = open_registry(purchases)
         app.state.schema = WholeSchema(door, settings.schema_cache_seconds)
         app.state.purchase_lists = PurchaseLists(settings, engine, purchases)
         yield
@@ -99,7 +101,7 @@ def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastA
         max_bytes=settings.body_max_bytes,
         timeout_seconds=settings.body_timeout_seconds,
     )
-    for routes in (account_routes, list_routes, health, schema):
+    for routes in (account_routes, list_routes, health, metrics, schema):
         app.include_router(routes.router)
     # What a browser is shown that was given the address alone.
     app.router.routes.append(Route("/", RedirectResponse("/api/docs/")))

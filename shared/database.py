@@ -11,7 +11,7 @@ from psycopg2.extensions import connection, cursor
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
@@ -24,6 +24,9 @@ PING_AFTER_SECONDS = 1.0
 DATABASE_AWAY = (
     psycopg2.OperationalError,
     psycopg2.InterfaceError,
+    # The same in SQLAlchemy's wrapping: it asks something itself on an engine's first connection.
+    OperationalError,
+    InterfaceError,
     errors.ReadOnlySqlTransaction,
     PoolTimeoutError,
 )

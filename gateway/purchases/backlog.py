@@ -19,6 +19,7 @@ class BacklogGauge:
         self._settings = settings
         self._engine = engine
         self.is_full = False
+        self.queued = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -39,6 +40,7 @@ class BacklogGauge:
             except Exception:
                 logger.exception("counting_failed")
             else:
+                self.queued = queued
                 if (queued >= limit) != self.is_full:
                     self.is_full = queued >= limit
                     logger.warning("backlog_full" if self.is_full else "backlog_drained")

@@ -92,6 +92,16 @@ class PurchaseService:
         """How many clients wait for a decision, or follow one."""
         return self._waiters.count
 
+    @property
+    def queued(self) -> int:
+        """Purchases queued in the whole system, as last counted."""
+        return self._backlog.queued
+
+    @property
+    def hints_failed(self) -> int:
+        """Wake-ups that could not be sent."""
+        return self._hints.failures
+
     def refuse_more(self) -> None:
         """Answer 503 from now on, and let nobody wait any longer: the process is stopping."""
         self._stopping = True

@@ -16,6 +16,7 @@ OPEN: dict[str, set[str]] = {
     "/api/docs/": {"GET"},
     "/healthz": {"GET"},
     "/readyz": {"GET"},
+    "/metrics": {"GET"},
 }
 FOR_USERS: dict[str, set[str]] = {
     "/api/users/me/": {"GET"},

@@ -27,6 +27,7 @@ from tests.system.selling import (
     create,
     event_fields,
     put_on_sale,
+    sale_held,
     ticket_type_fields,
 )
 from tests.waiting import eventually
@@ -373,6 +374,30 @@ def test_readyz_redis_is_not_required(fragile_shop: Shop) -> None:
 
 
 # --- forms of values and bodies ---
+
+
+def test_metrics_answers_prometheus(
+    fragile_shop: Shop,
+) -> None:
+    buyer, organiser = fragile_shop.users(2)
+    ticket_type = put_on_sale(organiser, 5)
+
+    def told(name: str) -> float:
+        answer = httpx.get(f"{fragile_shop.url}/metrics")
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"].startswith("text/plain; version=")
+        (line,) = re.findall(rf"^{name} (\S+)$", answer.text, re.MULTILINE)
+        return float(line)
+
+    def one_is_queued() -> None:
+        assert told("eventify_purchases_queued") == 1
+
+    with sale_held(fragile_shop.database_url, ticket_type):
+        assert buy(buyer, ticket_type).status_code == 202
+        eventually(one_is_queued)
+    assert told("eventify_clients_waiting") == 0
+    assert told("eventify_hints_failed_total") >= 0
+    assert told("process_resident_memory_bytes") > 0
 
 
 def test_times_are_rfc_3339_utc(

@@ -25,6 +25,7 @@ PUBLIC = {
     ("GET", "/.well-known/jwks.json"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
+    ("GET", "/metrics"),
     ("GET", "/api/schema/"),
     ("GET", "/api/docs/"),
 }
