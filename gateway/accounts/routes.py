@@ -34,6 +34,7 @@ from shared.tokens import Claims, TokenVerifier
 router = APIRouter(tags=["Accounts and tokens"])
 CACHED_PUBLICLY = f"public, max-age={JWKS_MAX_AGE_SECONDS}"
 LIMITED_BY = rate_limits("sign-in")
+TOO_OFTEN = TooManyRequests(headers={"Retry-After": "1", **LIMITED_BY})
 NOT_STORED = {"Cache-Control": "no-store"}
 MISSING = InvalidInput(errors={"refresh": ["Field required"]})
 # Where a client goes on with what it was answered.
@@ -111,7 +112,7 @@ async def limited(request: Request, response: Response) -> AsyncIterator[None]:
     response_description="The new account",
     responses=refusals(
         InvalidInput(errors={"username": ["This username is taken."]}),
-        TooManyRequests(headers={"Retry-After": "1", **LIMITED_BY}),
+        TOO_OFTEN,
         Unavailable,
         sometimes=LIMITED_BY,
     )
@@ -141,7 +142,7 @@ async def me(claims: Annotated[Claims, Depends(signed_in)], accounts: AllAccount
     responses=refusals(
         InvalidInput(errors={"password": ["Field required"]}),
         NotAuthenticated(WRONG_CREDENTIALS),
-        TooManyRequests(headers={"Retry-After": "1", **LIMITED_BY}),
+        TOO_OFTEN,
         Unavailable,
         sometimes=LIMITED_BY,
     )

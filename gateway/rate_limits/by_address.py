@@ -33,9 +33,7 @@ class AddressLimit:
         bucket = bucket_of(address)
         self._limiter.refuse_if_known(bucket)
         (drawn,) = await self._threads.run(self._limiter.draw, [bucket])
-        if drawn.retry_after_seconds is not None:
-            raise self._limiter.refusal(drawn)
-        return self._limiter.headers(drawn)
+        return self._limiter.settle(drawn)
 
     def close(self) -> None:
         self._threads.close()

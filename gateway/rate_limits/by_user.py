@@ -56,9 +56,7 @@ class UserLimit:
         if not owed:
             return self._first_headers
         *_, drawn = await asyncio.gather(*(self._drawing.submit(bucket) for _ in range(owed)))
-        if drawn.retry_after_seconds is not None:
-            raise self._limiter.refusal(drawn)
-        return self._limiter.headers(drawn)
+        return self._limiter.settle(drawn)
 
     async def close(self) -> None:
         await self._drawing.close()

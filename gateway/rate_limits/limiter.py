@@ -91,14 +91,19 @@ class RateLimiter:
             return
         seconds = empty_until - time.monotonic()
         if seconds > 0:
-            raise self.refusal(Draw(0, seconds))
+            self.settle(Draw(0, seconds))
         self._empty_until.pop(key, None)
 
-    def refusal(self, drawn: Draw) -> TooManyRequests:
-        """The problem that a token which was not given stands for."""
-        assert drawn.retry_after_seconds is not None
+    def settle(self, drawn: Draw) -> Mapping[str, str]:
+        """What a draw comes to: the headers of the answer, or a refusal that has them, too.
+
+        Raises:
+            TooManyRequests: the token was not given.
+        """
+        if drawn.retry_after_seconds is None:
+            return self.headers(drawn)
         retry_after = {"Retry-After": str(ceil(drawn.retry_after_seconds))}
-        return TooManyRequests(headers={**retry_after, **self.headers(drawn)})
+        raise TooManyRequests(headers={**retry_after, **self.headers(drawn)})
 
     def headers(self, drawn: Draw) -> Mapping[str, str]:
         """`RateLimit` and `RateLimit-Policy` of an answer."""
