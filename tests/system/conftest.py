@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 import httpx
+import psutil
 import psycopg2
 import pytest
 from psycopg2.extensions import cursor
@@ -64,6 +65,18 @@ class Shop:
             connection.autocommit = True
             with connection.cursor() as statements:
                 yield statements
+
+    @contextmanager
+    def nobody_deciding(self) -> Iterator[None]:
+        """Workers and sweepers stand still, wherever they are, until the block ends."""
+        with ExitStack() as resuming:
+            for process in self.operator.status()["processes"]:
+                if process["name"].startswith(("worker-", "sweeper-")):
+                    parent = psutil.Process(process["pid"])
+                    for one in (parent, *parent.children(recursive=True)):
+                        one.suspend()
+                        resuming.callback(one.resume)
+            yield
 
     def close(self) -> None:
         self._closing.close()

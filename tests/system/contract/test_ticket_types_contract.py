@@ -17,10 +17,8 @@ from tests.system.selling import (
     create,
     event_fields,
     left,
-    sale_held,
     ticket_type_fields,
 )
-from tests.waiting import eventually
 
 FIELDS = {
     *("id", "event", "name", "price", "capacity", "sold", "sales_start", "sales_end"),
@@ -313,22 +311,11 @@ def test_put_or_patch_of_capacity_once_something_is_queued_needs_if_match_else_4
     form: dict[str, Any] = ticket_type_fields(new_event(organiser), capacity=1)
     for method, body in (("PUT", form), ("PATCH", {"capacity": 1})):
         ticket_type = create(organiser, TICKET_TYPES, form)
-        with ThreadPoolExecutor(1) as pool:
-            with sale_held(shop.database_url, ticket_type["id"]):
-                # It will be rejected: that it is queued is the only thing against the form.
-                assert buy(buyer, ticket_type["id"], 2).status_code == 202
-                writing = pool.submit(organiser.request, method, address(ticket_type), json=body)
-                eventually(lambda: _someone_waits_for_the_sale(shop))
-            refused(writing.result(), 428, "precondition_required")
-
-
-def _someone_waits_for_the_sale(shop: Shop) -> None:
-    with shop.database() as statements:
-        statements.execute(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        assert statements.fetchone() == (1,)
+        with shop.nobody_deciding():
+            # It will be rejected: that it is queued is the only thing against the form.
+            assert buy(buyer, ticket_type["id"], 2).status_code == 202
+            answer = organiser.request(method, address(ticket_type), json=body)
+        refused(answer, 428, "precondition_required")
 
 
 def test_put_or_patch_of_capacity_with_a_stale_etag_answers_412(
