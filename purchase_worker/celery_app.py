@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import billiard.pool
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
@@ -10,6 +11,10 @@ from purchase_worker.tasks import decide_queue
 from shared.broker import DECIDE_QUEUE_TASK, PURCHASES_QUEUE, make_celery
 from shared.logging import configure_logging
 from shared.settings import Settings, get_settings
+
+# A child that ends waits up to 30 s (300 looks) until its parent has read that its tasks are done,
+# which a parent that ends as well may never do. Our tasks have no result that could be lost: 1 s.
+ENDING_CHILD_LOOKS = 10
 
 
 def create_worker_app(settings: Settings) -> Celery:
@@ -44,6 +49,7 @@ def create_worker_app(settings: Settings) -> Celery:
 def run() -> None:
     """Consume until SIGTERM; the running turn is finished first."""
     settings = get_settings()
+    billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = ENDING_CHILD_LOOKS
     create_worker_app(settings).worker_main(
         [
             "worker",
