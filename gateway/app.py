@@ -40,7 +40,7 @@ def create_app(settings: Settings) -> ASGIApp:
         ConfigurationError: there is no signing key, and none can be made.
     """
     ensure_signing_key(settings.keys_dir)
-    engine = open_engine(settings, "gateway", pool_size=_connections(settings))
+    engine = open_engine(settings, "gateway", pool_size=_connections(settings), prepares=True)
     verifier = TokenVerifier(settings)
     draining = Draining()
     door = CatalogDoor(settings, verifier)

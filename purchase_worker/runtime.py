@@ -17,7 +17,7 @@ class Runtime:
 
     def __init__(self, settings: Settings, process_name: str) -> None:
         self.settings = settings
-        self.engine: Engine = open_engine(settings, process_name, pool_size=2)
+        self.engine: Engine = open_engine(settings, process_name, pool_size=2, prepares=True)
         self._publisher = ResultPublisher(settings)
         self.redis: redis.Redis = self._publisher.redis
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
+from shared.prepared import PlainConnection
 from shared.settings import Settings
 
 # A connection in steady use needs no asking whether it lives; one that idled may have been dropped.
@@ -33,19 +34,35 @@ DATABASE_AWAY = (
 # What rolled a transaction back whole because of others at the same rows: it may be run again.
 TRY_AGAIN = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable)
 
+# A plan that is made once must stay good while tables grow from nothing to millions of rows. Each
+# statement on the hot path finds few rows by keys: so a plan goes by indexes, in their order.
+PLANS_THAT_STAY_GOOD = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "jit": "off",
+}
+
 
 def sqlalchemy_url(database_url: str) -> URL:
     """The URL with the driver that we use, whatever driver it names."""
     return make_url(database_url).set(drivername="postgresql+psycopg2")
 
 
-def open_engine(settings: Settings, process_name: str, *, pool_size: int | None = None) -> Engine:
+def open_engine(
+    settings: Settings,
+    process_name: str,
+    *,
+    pool_size: int | None = None,
+    prepares: bool = False,
+) -> Engine:
     """A pool of connections of this process; call it after a fork, never before (psycopg2).
 
     Args:
         settings: where to connect, and the limits.
         process_name: shown in `pg_stat_activity`.
         pool_size: connections kept open; the settings' own when not given.
+        prepares: whether `Prepared` statements are prepared, if the settings allow it.
     """
     server_settings = {
         "statement_timeout": settings.statement_timeout_ms,
@@ -53,6 +70,9 @@ def open_engine(settings: Settings, process_name: str, *, pool_size: int | None 
         "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_ms,
         "timezone": "UTC",
     }
+    prepares = prepares and settings.prepare_statements
+    if prepares:
+        server_settings |= PLANS_THAT_STAY_GOOD
     engine = create_engine(
         sqlalchemy_url(settings.database_url),
         pool_size=pool_size or settings.database_pool_size,
@@ -69,6 +89,7 @@ def open_engine(settings: Settings, process_name: str, *, pool_size: int | None 
             "keepalives_interval": 2,
             "keepalives_count": 3,
             "tcp_user_timeout": 10_000,
+            **({"connection_factory": PlainConnection} if prepares else {}),
         },
     )
     _ping_after_idling(engine)

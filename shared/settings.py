@@ -155,6 +155,8 @@ class Settings(BaseSettings):
     idle_in_transaction_timeout_ms: int = 10_000
     database_connect_timeout_seconds: int = 2
     database_pool_size: int = 5
+    # Off for a pooler that hands a connection on after each transaction (PgBouncer).
+    prepare_statements: bool = True
     redis_timeout_seconds: float = 0.5
 
     # --- the process ---

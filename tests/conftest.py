@@ -143,7 +143,7 @@ def settings(database_url: str, valkey_url: str, keys_dir: Path) -> Settings:
 
 @pytest.fixture
 def engine(settings: Settings) -> Iterator[Engine]:
-    engine = open_engine(settings, "test", pool_size=20)
+    engine = open_engine(settings, "test", pool_size=20, prepares=True)
     yield engine
     engine.dispose()
 

@@ -14,14 +14,18 @@ from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, Verdic
 from shared.database import DATABASE_AWAY, TRY_AGAIN, statement
 from shared.errors import Problem, ServerError, Unavailable
 from shared.logging import get_logger
+from shared.prepared import Prepared, array_literal
 from shared.purchases import QUEUED, Purchase, purchase_body
 
 # One statement for a whole batch. Its verdicts, its rows and its view of the sale are of one
 # moment. An earlier purchase with the same key outranks every refusal: it is answered as it stands.
 # `pg_current_xact_id` makes even a batch of nothing but replays commit for real, so that what it
 # tells is known to any synchronous standby. The tables come in the order in which a migration and
-# the drain lock them, so that neither waits for what the other holds.
-ACCEPT = """
+# the drain lock them, so that neither waits for what the other holds. OFFSET 0 has each row look up
+# what belongs to it: a plan that reads a whole table would do while the table is small.
+ACCEPT = Prepared(
+    "accept",
+    """
 WITH request AS (
     SELECT * FROM unnest(
         %(ids)s::uuid[], %(user_ids)s::bigint[], %(ticket_type_ids)s::bigint[],
@@ -43,11 +47,13 @@ WITH request AS (
             WHEN i.sold >= i.issued THEN 'not_enough_tickets'
         END AS refusal
     FROM request r
-    LEFT JOIN users u ON u.id = r.user_id
-    LEFT JOIN ticket_inventory i ON i.ticket_type_id = r.ticket_type_id
-    LEFT JOIN ticket_types t ON t.id = r.ticket_type_id
-    LEFT JOIN ticket_purchases earlier
-        ON earlier.user_id = r.user_id AND earlier.idempotency_key = r.idempotency_key
+    LEFT JOIN LATERAL (SELECT id FROM users WHERE id = r.user_id OFFSET 0) u ON true
+    LEFT JOIN LATERAL (SELECT sold, issued FROM ticket_inventory
+                       WHERE ticket_type_id = r.ticket_type_id OFFSET 0) i ON true
+    LEFT JOIN LATERAL (SELECT * FROM ticket_types WHERE id = r.ticket_type_id OFFSET 0) t ON true
+    LEFT JOIN LATERAL (SELECT id, fingerprint FROM ticket_purchases
+                       WHERE user_id = r.user_id AND idempotency_key = r.idempotency_key
+                       OFFSET 0) earlier ON true
 ), ahead AS (
     SELECT wanted.ticket_type_id, head.queued, head.last_seq
     FROM (SELECT DISTINCT ticket_type_id FROM verdict) wanted
@@ -72,7 +78,8 @@ FROM verdict v
 LEFT JOIN accepted a ON a.id = v.id
 LEFT JOIN ahead ON ahead.ticket_type_id = v.ticket_type_id
 ORDER BY v.nth
-"""
+""",
+)
 
 # What `_found` reads.
 FOUND = """
@@ -81,7 +88,7 @@ SELECT p.id::text, p.user_id, p.seq, p.ticket_type_id, t.event_id, p.quantity, p
 FROM ticket_purchases p JOIN ticket_types t ON t.id = p.ticket_type_id
 """
 
-READ = FOUND + "WHERE p.id = ANY(%(ids)s::uuid[])"
+READ = Prepared("read", FOUND + "WHERE p.id = ANY(%(ids)s::uuid[])")
 
 OF_USER = """
 WHERE p.user_id = %(user_id)s
@@ -93,11 +100,14 @@ COUNT_OF_USER = "SELECT count(*) FROM ticket_purchases p" + OF_USER
 
 LIST_OF_USER = FOUND + OF_USER + "ORDER BY p.seq DESC LIMIT %(rows)s OFFSET %(offset)s"
 
-HEAD_OF_QUEUE = """
+HEAD_OF_QUEUE = Prepared(
+    "head_of_queue",
+    """
 SELECT seq FROM ticket_purchases
 WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
 ORDER BY seq LIMIT %(rows)s
-"""
+""",
+)
 
 DECIDED_AMONG = """
 SELECT id::text FROM ticket_purchases WHERE id = ANY(%(ids)s::uuid[]) AND status <> 'queued'
@@ -162,13 +172,13 @@ def accept(
 def parameters_of(requests: Sequence[PurchaseRequest], position_max_rows: int) -> dict[str, Any]:
     """The requests as the accept statement takes them: one array for each column."""
     return {
-        "ids": [r.id for r in requests],
-        "user_ids": [r.user_id for r in requests],
-        "ticket_type_ids": [r.ticket_type_id for r in requests],
-        "quantities": [r.quantity for r in requests],
-        "keys": [r.idempotency_key for r in requests],
-        "fingerprints": [r.fingerprint for r in requests],
-        "request_ids": [r.request_id for r in requests],
+        "ids": array_literal(r.id for r in requests),
+        "user_ids": array_literal(r.user_id for r in requests),
+        "ticket_type_ids": array_literal(r.ticket_type_id for r in requests),
+        "quantities": array_literal(r.quantity for r in requests),
+        "keys": array_literal(r.idempotency_key for r in requests),
+        "fingerprints": array_literal(r.fingerprint for r in requests),
+        "request_ids": array_literal(r.request_id for r in requests),
         "position_max_rows": position_max_rows,
     }
 
@@ -180,7 +190,7 @@ def _insert(
     for _attempt in range(ACCEPT_ATTEMPTS):
         try:
             with statement(engine) as cursor:
-                cursor.execute(ACCEPT, parameters_of(requests, position_max_rows))
+                ACCEPT.run(cursor, parameters_of(requests, position_max_rows))
                 return cursor.fetchall()
         except (*TRY_AGAIN, ForeignKeyViolation) as error:
             # Rolled back whole, because of others: two retry storms that cross, a changed sale, a
@@ -231,7 +241,7 @@ def read(engine: Engine, ids: Sequence[str], *, position_max_rows: int) -> dict[
         DATABASE_AWAY: nothing was read.
     """
     with statement(engine) as cursor:
-        cursor.execute(READ, {"ids": list(ids)})
+        READ.run(cursor, {"ids": array_literal(ids)})
         found = _all_found(cursor, position_max_rows)
     return {row.purchase.id: row for row in found}
 
@@ -278,7 +288,7 @@ def _heads_of_queues(
     """The oldest sequence numbers of each queue: one short index scan serves a batch of polls."""
     heads = {}
     for ticket_type_id in ticket_type_ids:
-        cursor.execute(HEAD_OF_QUEUE, {"ticket_type_id": ticket_type_id, "rows": rows})
+        HEAD_OF_QUEUE.run(cursor, {"ticket_type_id": ticket_type_id, "rows": rows})
         heads[ticket_type_id] = [row[0] for row in cursor.fetchall()]
     return heads
 

@@ -181,11 +181,11 @@ def test_two_batches_that_lock_each_other_out_are_both_answered(engine: Engine) 
 
     with engine.connect() as connection, ThreadPoolExecutor(1) as pool:
         cursor = connection.connection.cursor()
-        cursor.execute(store.ACCEPT, store.parameters_of([buy("a")], 1_000))
+        store.ACCEPT.run(cursor, store.parameters_of([buy("a")], 1_000))
         crossing = pool.submit(accept, engine, [buy("b"), buy("a")])
         eventually(somebody_waits)
         # The other waited first, so it is the other that the database rolls back.
-        cursor.execute(store.ACCEPT, store.parameters_of([buy("b")], 1_000))
+        store.ACCEPT.run(cursor, store.parameters_of([buy("b")], 1_000))
         connection.connection.commit()
         assert [type(verdict) for verdict in crossing.result()] == [Replayed, Replayed]
     assert len(outcomes(engine, ticket_type)) == 2

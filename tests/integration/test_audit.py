@@ -392,7 +392,7 @@ def test_an_acceptance_that_was_still_open_may_be_decided_after_later_ones(
     slow = request(slow_user, ticket_type)
     with engine.connect() as connection:
         cursor = connection.connection.cursor()
-        cursor.execute(gateway_store.ACCEPT, gateway_store.parameters_of([slow], 1_000))
+        gateway_store.ACCEPT.run(cursor, gateway_store.parameters_of([slow], 1_000))
         queue(engine, [request(quick_user, ticket_type)])
         drain(engine, ticket_type, settings, ignore)
         connection.connection.commit()

@@ -60,7 +60,7 @@ def test_positions_are_exact_up_to_the_bound_and_estimated_from_above_beyond(
 def test_a_poll_reads_no_more_of_the_queue_than_positions_are_exact(
     engine: Engine, ticket_type: int
 ) -> None:
-    statement = store.HEAD_OF_QUEUE % {"ticket_type_id": ticket_type, "rows": EXACT}
+    statement = store.HEAD_OF_QUEUE.sql % {"ticket_type_id": ticket_type, "rows": EXACT}
     with engine.begin() as connection:
         ((plan,),) = connection.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"))
     (scan,) = scans(plan[0]["Plan"])
