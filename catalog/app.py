@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from catalog import event_routes, health_routes, ticket_type_routes
 from shared.body_limit import BodyLimit
@@ -39,6 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
         max_bytes=settings.body_max_bytes,
         timeout_seconds=settings.body_timeout_seconds,
     )
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     install_problem_handlers(app)
     for routes in (event_routes, ticket_type_routes, health_routes):
         app.include_router(routes.router)

@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Lifespan
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from gateway import health, metrics, schema
 from gateway.accounts import routes as account_routes
@@ -101,6 +102,7 @@ def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastA
         max_bytes=settings.body_max_bytes,
         timeout_seconds=settings.body_timeout_seconds,
     )
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     for routes in (account_routes, list_routes, health, metrics, schema):
         app.include_router(routes.router)
     # What a browser is shown that was given the address alone.

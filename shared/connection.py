@@ -1,15 +1,20 @@
 """A client's connection: uvicorn's, which would wait for a request without end, with limits."""
 
 import asyncio
-from typing import ClassVar
+from functools import partial
+from http import HTTPStatus
+from typing import Any, ClassVar
 
 from uuid_utils import uuid7
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from shared.body_limit import IS_WHOLE
+from shared.asgi_extensions import ANSWER, WHOLE_BODY, Headers
 from shared.errors import InvalidInput
 from shared.problem_details import PROBLEM_JSON, problem_body
 
+STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
 TOO_LARGE = "The head of the request is too large."
 
 
@@ -23,8 +28,8 @@ class Connection(HttpToolsProtocol):
     It is cut off when the client does not take what was written to it: else an answer that nobody
     reads would hold its connection for ever, and a stop until it is over.
 
-    It also tells in the scope that a body is there already (`IS_WHOLE`). Of uvicorn it knows those
-    methods alone that the event loop, the parser and the answer call.
+    It also offers what `shared.asgi_extensions` has. Of uvicorn it knows the methods that the event
+    loop, the parser and the answer call, and the state that `RequestResponseCycle.send` leaves.
     """
 
     head_timeout_seconds: ClassVar[float]
@@ -69,8 +74,34 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._head_bytes = 0
         # The application begins after this, when the whole request has come in one piece.
-        self.scope["extensions"] = {IS_WHOLE: {}}
+        extensions: dict[str, Any] = {
+            WHOLE_BODY: bytes(self.cycle.body),
+            ANSWER: partial(self._answer, self.cycle),
+        }
+        self.scope["extensions"] = extensions
         super().on_message_complete()
+
+    def _answer(
+        self, cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes
+    ) -> bool:
+        """`cycle.send` of a whole answer in one go (`shared.asgi_extensions.WriteAnswer`)."""
+        if self.flow.write_paused or cycle.scope["method"] == "HEAD":
+            return False
+        if cycle.disconnected:
+            return True
+        lines = [STATUS_LINES[status]]
+        lines += [b"%b: %b\r\n" % header for header in cycle.default_headers]
+        lines += [b"%b: %b\r\n" % header for header in headers]
+        if not cycle.keep_alive:
+            lines.append(b"connection: close\r\n")
+        lines += [b"\r\n", body]
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(b"".join(lines))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     def on_response_complete(self) -> None:
         self._at_work -= 1

@@ -2,16 +2,17 @@
 
 import re
 
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
 from shared.errors import ClientLeft, ServerError
 from shared.logging import get_logger
+from shared.logging import request_id as in_log
 from shared.problem_details import PROBLEM_JSON, problem_body
 
 # What we take over from a client goes into logs and rows: short and harmless.
 GIVEN_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
+JSON = (b"content-type", b"application/json")
 logger = get_logger(__name__)
 
 
@@ -36,8 +37,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
 
-        request_id = given_request_id(scope) or str(uuid7()).encode()
-        scope["request_id"] = request_id.decode()
+        request_id = name_request(scope)
         started = False
 
         async def send_named(message: Message) -> None:
@@ -52,18 +52,26 @@ class Edge:
             await _redirect_to_slash(scope, send_named)
             return
         scope = _as_we_read_it(scope)
-        with structlog.contextvars.bound_contextvars(request_id=scope["request_id"]):
-            try:
-                await self._app(scope, receive, send_named)
-            except ClientLeft:
-                return
-            except Exception:
-                logger.exception("request_crashed", path=path)
-                if not started:
-                    await _answer_server_error(send_named)
+        # Each request is a task of its own, so its context ends with it.
+        in_log.set(scope["request_id"])
+        try:
+            await self._app(scope, receive, send_named)
+        except ClientLeft:
+            return
+        except Exception:
+            logger.exception("request_crashed", path=path)
+            if not started:
+                await _answer_server_error(send_named)
 
 
-def given_request_id(scope: Scope) -> bytes | None:
+def name_request(scope: Scope) -> bytes:
+    """Put the request's id into `scope["request_id"]`; returns it as the header has it."""
+    request_id = _given_request_id(scope) or str(uuid7()).encode()
+    scope["request_id"] = request_id.decode()
+    return request_id
+
+
+def _given_request_id(scope: Scope) -> bytes | None:
     """The client's own `X-Request-ID`, where it is of a form that we take over."""
     for name, value in scope["headers"]:
         if name == b"x-request-id":
@@ -75,9 +83,9 @@ def _as_we_read_it(scope: Scope) -> Scope:
     if scope["method"] == "HEAD":
         # As GET; the server below, which keeps the method it has read, sends no body.
         return {**scope, "method": "GET"}
-    if scope["method"] in ("POST", "PUT", "PATCH"):
-        others = (header for header in scope["headers"] if header[0] != b"content-type")
-        scope["headers"] = [*others, (b"content-type", b"application/json")]
+    if scope["method"] in ("POST", "PUT", "PATCH") and JSON not in scope["headers"]:
+        others = [header for header in scope["headers"] if header[0] != b"content-type"]
+        scope["headers"] = [*others, JSON]
     return scope
 
 

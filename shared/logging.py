@@ -2,16 +2,21 @@
 
 import logging
 import sys
+from contextvars import ContextVar
 
 import structlog
 
 from shared.settings import Settings
+
+# Of the request that is being answered.
+request_id: ContextVar[str] = ContextVar("request_id")
 
 
 def configure_logging(settings: Settings, process_name: str) -> None:
     """Send the logs of Eventify and of its libraries to standard error, as JSON lines."""
     shared_processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_request_id,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -44,3 +49,12 @@ def configure_logging(settings: Settings, process_name: str) -> None:
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
+
+
+def _add_request_id(
+    _logger: object, _method: str, fields: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    id_ = request_id.get(None)
+    if id_ is not None:
+        fields.setdefault("request_id", id_)
+    return fields

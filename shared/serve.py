@@ -32,7 +32,8 @@ def serve(app: ASGIApp, host: str, port: int, settings: Settings) -> None:
         access_log=False,
         server_header=False,
         date_header=True,
-        forwarded_allow_ips=settings.trusted_proxies,
+        # Read where an address or a scheme is asked for, and not on the hot routes.
+        proxy_headers=False,
         backlog=settings.listen_backlog,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )

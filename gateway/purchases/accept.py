@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -19,12 +19,15 @@ from shared.errors import (
     SaleClosed,
     SaleNotOpen,
 )
-from shared.purchases import QUEUED, QueuedPurchase, purchase_body, still_queued
+from shared.purchases import QUEUED, QueuedPurchase
 from shared.row_ids import MAX_ID
 
 MAX_INT4: Final = 2**31 - 1
 # 1-255 printable ASCII characters, with or without the quotes of a structured field (RFC 8941).
 IDEMPOTENCY_KEY = re.compile(r'"([\x20-\x7e]{1,255})"|((?!")[\x20-\x7e]{1,255})')
+
+# In a rush all bodies are one of a few.
+FINGERPRINTS_REMEMBERED = 1_000
 
 
 class PurchaseInput(msgspec.Struct, frozen=True):
@@ -47,11 +50,15 @@ class PurchaseRequest(msgspec.Struct, frozen=True):
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """Durably stored; `position` counts the requests ahead of it."""
+    """Durably stored, on these terms; `position` counts the requests ahead of it.
+
+    Prices and time are texts already, as the body of a purchase has them.
+    """
 
     event_id: int
-    unit_price: Decimal
-    created_at: datetime
+    unit_price: str
+    total_price: str
+    created_at: str
     position: int
 
 
@@ -133,6 +140,7 @@ def parse_idempotency_key(header: str | None) -> str | None:
     return match[1] or match[2]
 
 
+@lru_cache(FINGERPRINTS_REMEMBERED)
 def fingerprint(wanted: PurchaseInput) -> bytes:
     """What the body asked for; the same key with another fingerprint is a client's mistake."""
     return hashlib.blake2b(
@@ -174,15 +182,17 @@ def queued_purchase(
     request: PurchaseRequest, accepted: Accepted, wait_seconds: float
 ) -> QueuedPurchase:
     """The body of the 202."""
-    purchase = purchase_body(
+    return QueuedPurchase(
         id=request.id,
         ticket_type=request.ticket_type_id,
         event=accepted.event_id,
         quantity=request.quantity,
         unit_price=accepted.unit_price,
+        total_price=accepted.total_price,
         status=QUEUED,
         reason=None,
         created_at=accepted.created_at,
         decided_at=None,
+        position=accepted.position,
+        estimated_wait_seconds=wait_seconds,
     )
-    return still_queued(purchase, accepted.position, wait_seconds)

@@ -6,6 +6,7 @@ OpenAPI document is declared by hand in `openapi.py`.
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from urllib.parse import parse_qs
 
 import msgspec
@@ -16,6 +17,7 @@ from gateway.purchases.event_stream import send_events, wants_events
 from gateway.purchases.pace import retry_after_seconds
 from gateway.purchases.service import Answer, PurchaseService
 from gateway.purchases.waiting import Patience
+from shared.asgi_extensions import send_whole
 from shared.body_limit import read_body
 from shared.errors import (
     InvalidInput,
@@ -35,6 +37,8 @@ PURCHASE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\b", re.IGNORECASE)
 
 Headers = list[tuple[bytes, bytes]]
+# In a rush, nearly all answers have the same limits.
+HEADERS_REMEMBERED = 1_000
 JSON = (b"content-type", b"application/json")
 # A decided purchase never changes: whoever has it need not ask again.
 CACHE_FOR_EVER = (b"cache-control", b"private, max-age=31536000, immutable")
@@ -85,7 +89,7 @@ class PurchaseRoutes:
             else:
                 raise MethodNotAllowed(headers={"Allow": "GET, HEAD, POST"})
         except Problem as problem:
-            await _send_problem(send, problem)
+            await _send_problem(scope, send, problem)
 
     async def _create(
         self,
@@ -114,7 +118,7 @@ class PurchaseRoutes:
             extra.append((b"preference-applied", b"wait=%d" % wait_seconds))
         if answer.replayed:
             extra.append((b"idempotency-replayed", b"true"))
-        await _send_created(send, answer, extra)
+        await _send_created(scope, send, answer, extra)
 
     async def _one(
         self,
@@ -139,9 +143,9 @@ class PurchaseRoutes:
         etag = b'"%b"' % answer.version
         extra = [(b"etag", etag), _caching(answer), VARY, *_retry_after(answer)]
         if _matches(headers.get(b"if-none-match"), etag):
-            await _send(send, 304, extra, b"")
+            await _send(scope, send, 304, extra, b"")
         else:
-            await _send(send, 200, [JSON, *extra], answer.body)
+            await _send(scope, send, 200, [JSON, *extra], answer.body)
 
     def _prefer_wait(self, prefer: bytes | None) -> int:
         """`Prefer: wait=N` (RFC 7240), cut to what we can do; a preference is never an error."""
@@ -159,23 +163,23 @@ class PurchaseRoutes:
         return min(int(values[-1]), self._settings.wait_max_seconds)
 
 
-async def _send_created(send: Send, answer: Answer, extra: Headers) -> None:
+async def _send_created(scope: Scope, send: Send, answer: Answer, extra: Headers) -> None:
     """202 while queued; a decision that was waited for, or made before, decides the status."""
     if answer.waits_seconds is not None:
-        await _send(send, 202, [JSON, *extra, *_retry_after(answer)], answer.body)
+        await _send(scope, send, 202, [JSON, *extra, *_retry_after(answer)], answer.body)
         return
     if answer.replayed:
-        await _send(send, 200, [JSON, *extra], answer.body)
+        await _send(scope, send, 200, [JSON, *extra], answer.body)
         return
     outcome = msgspec.json.decode(answer.body, type=_Outcome)
     if outcome.status == CONFIRMED:
-        await _send(send, 201, [JSON, *extra], answer.body)
+        await _send(scope, send, 201, [JSON, *extra], answer.body)
         return
     refusals: dict[str | None, type[Problem]] = {
         problem.code: problem for problem in (NotEnoughTickets, OverUserLimit)
     }
     problem = refusals[outcome.reason](extra={"id": answer.id})
-    await _send_problem(send, problem, extra)
+    await _send_problem(scope, send, problem, extra)
 
 
 def _caching(answer: Answer) -> tuple[bytes, bytes]:
@@ -197,21 +201,25 @@ def _matches(if_none_match: bytes | None, etag: bytes) -> bool:
 
 
 async def _send_problem(
-    send: Send, problem: Problem, extra: Iterable[tuple[bytes, bytes]] = ()
+    scope: Scope, send: Send, problem: Problem, extra: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
     headers = [(b"content-type", PROBLEM_JSON.encode()), *extra, *_encoded(problem.headers)]
-    await _send(send, problem.status, headers, problem_body(problem))
+    await _send(scope, send, problem.status, headers, problem_body(problem))
 
 
 def _encoded(headers: Mapping[str, str]) -> Headers:
-    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    return [_encoded_header(name, value) for name, value in headers.items()]
 
 
-async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
+@lru_cache(HEADERS_REMEMBERED)
+def _encoded_header(name: str, value: str) -> tuple[bytes, bytes]:
+    return name.lower().encode(), value.encode()
+
+
+async def _send(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
     if status != 304:
         headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send_whole(scope, send, status, headers, body)
 
 
 def _text(header: bytes | None) -> str | None:

@@ -70,13 +70,15 @@ WITH request AS (
     FROM verdict WHERE refusal IS NULL AND earlier_id IS NULL
     ORDER BY nth
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING id, created_at, seq
+    RETURNING id, seq
 )
-SELECT v.refusal, v.earlier_id::text, v.event_id, v.price, a.created_at, a.seq, ahead.queued,
-       ahead.last_seq, v.max_per_purchase, v.sales_start, pg_current_xact_id()
+SELECT v.refusal, v.earlier_id::text, v.event_id, v.price::text, (v.price * v.quantity)::text,
+       (SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
+       a.seq, ahead.queued, ahead.last_seq, v.max_per_purchase, v.sales_start
 FROM verdict v
 LEFT JOIN accepted a ON a.id = v.id
 LEFT JOIN ahead ON ahead.ticket_type_id = v.ticket_type_id
+WHERE pg_current_xact_id() IS NOT NULL
 ORDER BY v.nth
 """,
 )
@@ -212,7 +214,7 @@ def _verdict(
     request: PurchaseRequest, row: Row, taken: dict[int, int], position_max_rows: int
 ) -> Verdict | None:
     """What a row of the statement says; None when another statement holds the key just now."""
-    code, earlier_id, event_id, price, created_at, seq, queued, last_seq, *sale, _xid = row
+    code, earlier_id, event_id, price, total, created_at, seq, queued, last_seq, *sale = row
     if code is not None:
         max_per_purchase, sales_start = sale
         return refusal(
@@ -223,7 +225,7 @@ def _verdict(
         )
     if earlier_id is not None:
         return Replayed(earlier_id)
-    if created_at is None:
+    if seq is None:
         return None
     ahead_in_batch = taken.get(request.ticket_type_id, 0)
     taken[request.ticket_type_id] = ahead_in_batch + 1
@@ -231,7 +233,7 @@ def _verdict(
         position = queued + ahead_in_batch
     else:
         position = _position_beyond(queued, last_seq, seq)
-    return Accepted(event_id, price, created_at, position)
+    return Accepted(event_id, price, total, created_at, position)
 
 
 def read(engine: Engine, ids: Sequence[str], *, position_max_rows: int) -> dict[str, Found]:

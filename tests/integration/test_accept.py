@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.purchases import store
-from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed
+from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, queued_purchase
 from shared.database import open_engine
 from shared.errors import (
     IdempotencyKeyReused,
@@ -22,6 +22,7 @@ from shared.errors import (
     ServerError,
     Unavailable,
 )
+from shared.purchases import still_queued
 from shared.settings import Settings
 from tests.factories import (
     accept,
@@ -43,7 +44,22 @@ def test_accepts_a_batch_in_its_order(engine: Engine) -> None:
     verdicts = accept(engine, requests)
     assert [v.position for v in verdicts if isinstance(v, Accepted)] == list(range(50))
     assert [id_ for id_, _, _ in outcomes(engine, ticket_type)] == [r.id for r in requests]
-    assert {v.unit_price for v in verdicts if isinstance(v, Accepted)} == {Decimal("19.90")}
+    assert {v.unit_price for v in verdicts if isinstance(v, Accepted)} == {"19.90"}
+
+
+@pytest.mark.parametrize("price", ["0.00", "19.90", "9999999999.99"])
+def test_what_is_accepted_is_told_as_it_is_read_later(engine: Engine, price: str) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 100, price=Decimal(price))
+    asked = [request(user, ticket_type, quantity) for quantity in (1, 3)]
+    told = accept(engine, asked)
+    found = store.read(engine, [r.id for r in asked], position_max_rows=1_000)
+    for wanted, verdict in zip(asked, told, strict=True):
+        assert isinstance(verdict, Accepted)
+        later = found[wanted.id]
+        assert later.position is not None
+        assert queued_purchase(wanted, verdict, 0.5) == still_queued(
+            later.purchase, later.position, 0.5
+        )
 
 
 def test_positions_count_what_earlier_batches_left_queued(engine: Engine) -> None:

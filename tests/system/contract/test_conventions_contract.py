@@ -520,7 +520,8 @@ def test_head_is_answered_as_get_without_its_body(
     for path in (*reads, bought, event):
         got, head = buyer.get(path), buyer.head(path)
         assert (head.status_code, head.content) == (got.status_code, b""), path
-        assert head.headers["Content-Length"] == got.headers["Content-Length"], path
+        if path != "/metrics":  # whose figures are others each time
+            assert head.headers["Content-Length"] == got.headers["Content-Length"], path
         assert head.headers.get("ETag") == got.headers.get("ETag"), path
 
 
