@@ -11,37 +11,35 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from datetime import datetime
 
 import msgspec
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, lower case there
 from sqlalchemy import Engine
 
 from purchase_worker import store
-from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decision, Inventory, decide
-from purchase_worker.store import Locked, Queue, QueuedRow
-from shared.database import statement, transaction
-from shared.purchases import CONFIRMED, REJECTED, Purchase, purchase_body
+from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decision, decide
+from purchase_worker.store import Locked, QueuedRow
+from shared.database import session
 from shared.settings import Settings
 
 # A change of capacity holds the lock for a few milliseconds.
 COME_BACK_SECONDS = 0.02
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """A decided purchase, ready to be told to its owner."""
-
-    user_id: int
-    purchase: Purchase
-    request_id: str | None
-
-
 class Batch(msgspec.Struct, frozen=True):
-    """One committed drain transaction."""
+    """One committed drain transaction: each row with its decision, in order.
+
+    `decided_at`: as clients read it. `more`: something was queued when the lock was free again.
+    """
 
     ticket_type_id: int
-    outcomes: list[Outcome]
+    event_id: int
+    rows: list[QueuedRow]
+    decisions: list[Decision]
+    decided_at: str
     seconds: float
     left_after: int
+    more: bool
 
 
 class Drained(msgspec.Struct, frozen=True):
@@ -70,93 +68,95 @@ def drain(
     deadline = time.monotonic() + settings.drain_max_seconds
     decided = batches = 0
     turned_away = False
-    while _has_queued(engine, ticket_type_id):
-        if batches == settings.drain_max_batches or time.monotonic() > deadline:
-            return Drained(decided, batches, more=True)
-        batch = decide_batch(engine, ticket_type_id, settings)
-        if batch is None:
-            if turned_away:
-                break
-            turned_away = True
-            time.sleep(COME_BACK_SECONDS)
-            continue
-        if batch.outcomes:
-            tell(batch)
-            decided += len(batch.outcomes)
-        batches += 1
+    more = True  # whoever calls has a reason to believe it
+    with session(engine) as cursor:
+        while more:
+            if batches == settings.drain_max_batches or time.monotonic() > deadline:
+                return Drained(decided, batches, more=True)
+            batch = decide_batch(cursor, ticket_type_id, settings)
+            if batch is None:
+                if turned_away:
+                    break
+                turned_away = True
+                time.sleep(COME_BACK_SECONDS)
+                more = store.has_queued(cursor, ticket_type_id)
+                continue
+            if batch.rows:
+                tell(batch)
+            decided += len(batch.rows)
+            batches += 1
+            more = batch.more
     return Drained(decided, batches, more=False)
 
 
-def decide_batch(engine: Engine, ticket_type_id: int, settings: Settings) -> Batch | None:
+def decide_batch(cursor: Cursor, ticket_type_id: int, settings: Settings) -> Batch | None:
     """One transaction: the oldest queued requests get their outcomes. None: the lock is taken.
 
+    Args:
+        cursor: of a `session`.
+        ticket_type_id: whose queue.
+        settings: how many of them.
+
     Raises:
-        psycopg2.Error: nothing of the batch is decided, unless COMMIT itself was interrupted.
+        psycopg2.Error: nothing of the batch is decided, unless COMMIT was already under way.
     """
     started = time.monotonic()
-    with transaction(engine) as cursor:
-        locked = store.lock_inventory(cursor, ticket_type_id)
-        if locked is None:
-            return None
-        before = locked.inventory
-        if before.left == 0:
-            queue = store.close_sold_out(
-                cursor, ticket_type_id, before.decisions, settings.drain_close_rows
-            )
-            decisions = _rejections(queue, before)
-            after = Inventory(0, before.decisions + len(decisions))
-        else:
-            queue = store.read_queue(cursor, ticket_type_id, settings.drain_batch_rows)
-            limited = {r.request.user_id for r in queue.rows if r.request.user_limit is not None}
-            held = store.read_held(cursor, ticket_type_id, sorted(limited))
-            outcome = decide(before, held, (row.request for row in queue.rows))
-            decisions, after = outcome.decisions, outcome.inventory
-            store.write_decisions(cursor, queue, decisions)
-        if not decisions:
-            return Batch(ticket_type_id, [], 0.0, before.left)
-        decided_at = store.write_inventory(
-            cursor,
-            ticket_type_id,
-            before=before,
-            after=after,
-            queue=queue,
-            decided_by=_this_process(),
-        )
-    outcomes = [
-        _outcome(ticket_type_id, locked, row, decision, decided_at)
-        for row, decision in zip(queue.rows, decisions, strict=True)
-    ]
-    return Batch(ticket_type_id, outcomes, time.monotonic() - started, after.left)
+    locked = store.begin(cursor, ticket_type_id)
+    if locked is None:
+        return None
+    if locked.inventory.left == 0:
+        batch = _close_sold_out(cursor, locked, settings)
+    else:
+        batch = _decide_oldest(cursor, locked, settings)
+    return msgspec.structs.replace(batch, seconds=time.monotonic() - started)
 
 
-def _has_queued(engine: Engine, ticket_type_id: int) -> bool:
-    with statement(engine) as cursor:
-        return store.has_queued(cursor, ticket_type_id)
-
-
-def _rejections(queue: Queue, before: Inventory) -> list[Decision]:
-    """What `decide` says when nothing is left, as `close_sold_out` has written it."""
-    return [
-        Decision(row.request, number, NOT_ENOUGH_TICKETS, 0)
-        for number, row in enumerate(queue.rows, before.decisions + 1)
-    ]
-
-
-def _outcome(
-    ticket_type_id: int, locked: Locked, row: QueuedRow, decision: Decision, decided_at: datetime
-) -> Outcome:
-    purchase = purchase_body(
-        id=row.request.id,
-        ticket_type=ticket_type_id,
-        event=locked.event_id,
-        quantity=row.request.quantity,
-        unit_price=row.unit_price,
-        status=CONFIRMED if decision.reason is None else REJECTED,
-        reason=decision.reason,
-        created_at=row.created_at,
-        decided_at=decided_at,
+def _decide_oldest(cursor: Cursor, locked: Locked, settings: Settings) -> Batch:
+    """Gather, decide, apply."""
+    queue = store.read_queue(cursor, locked.ticket_type_id, settings.drain_batch_rows)
+    if not queue.rows:
+        return _batch(locked, [], [], locked.now, more=store.leave(cursor, locked.ticket_type_id))
+    limited = {row.request.user_id for row in queue.rows if row.request.user_limit is not None}
+    held = store.read_held(cursor, locked.ticket_type_id, limited) if limited else {}
+    decided = decide(locked.inventory, held, (row.request for row in queue.rows))
+    # A request may have come after this transaction began: none is decided before it was accepted.
+    decided_at = max(locked.now, *(row.created_at for row in queue.rows))
+    more = store.write_and_commit(
+        cursor, locked, queue, decided, decided_at=decided_at, decided_by=_this_process()
     )
-    return Outcome(row.request.user_id, purchase, row.request_id)
+    return _batch(locked, queue.rows, decided.decisions, decided_at, more=more)
+
+
+def _close_sold_out(cursor: Cursor, locked: Locked, settings: Settings) -> Batch:
+    """What `decide` says when nothing is left, without asking it."""
+    before = locked.inventory.decisions
+    rows, decided_at = store.close_sold_out(
+        cursor,
+        locked,
+        rows=settings.drain_close_rows,
+        decided_by=_this_process(),
+    )
+    decisions = [
+        Decision(row.request, number, NOT_ENOUGH_TICKETS, 0)
+        for number, row in enumerate(rows, before + 1)
+    ]
+    end = store.commit if rows else store.leave
+    return _batch(locked, rows, decisions, decided_at, more=end(cursor, locked.ticket_type_id))
+
+
+def _batch(
+    locked: Locked, rows: list[QueuedRow], decisions: list[Decision], decided_at: str, *, more: bool
+) -> Batch:
+    return Batch(
+        ticket_type_id=locked.ticket_type_id,
+        event_id=locked.event_id,
+        rows=rows,
+        decisions=decisions,
+        decided_at=decided_at,
+        seconds=0.0,
+        left_after=decisions[-1].left_after if decisions else locked.inventory.left,
+        more=more,
+    )
 
 
 def _this_process() -> str:

@@ -1,12 +1,28 @@
 """Tells the outcomes of a committed batch: one result each into Redis, one message for all."""
 
+from collections.abc import Callable
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import hiredis
 import msgspec
 import redis
 
+from purchase_worker.decision import Decision
 from purchase_worker.drain import Batch
+from purchase_worker.store import QueuedRow
 from shared.circuit_breaker import CircuitBreaker
 from shared.logging import get_logger
-from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX, DecidedBatch, pack_result
+from shared.purchases import (
+    CONFIRMED,
+    DECIDED_CHANNEL,
+    REJECTED,
+    RESULT_KEY_PREFIX,
+    DecidedBatch,
+    Purchase,
+    pack_result,
+)
 from shared.redis_client import open_redis
 from shared.settings import Settings
 
@@ -26,23 +42,61 @@ class ResultPublisher:
         """Publish a batch that is committed; a failure is a counted warning and nothing more."""
         if self._breaker.is_open:
             return
-        message = DecidedBatch(
-            ticket_type=batch.ticket_type_id,
-            ids=[outcome.purchase.id for outcome in batch.outcomes],
-            seconds=batch.seconds,
-        )
-        pipeline = self.redis.pipeline(transaction=False)
-        for outcome in batch.outcomes:
-            body = msgspec.json.encode(outcome.purchase)
-            pipeline.set(
-                RESULT_KEY_PREFIX + outcome.purchase.id,
-                pack_result(outcome.user_id, body),
-                ex=self._ttl_seconds,
-            )
-        pipeline.publish(DECIDED_CHANNEL, msgspec.msgpack.encode(message))
         try:
-            pipeline.execute()
+            self._send(commands(batch, self._ttl_seconds))
         except redis.RedisError as error:
             self.failures += 1
             self._breaker.trip()
             logger.warning("results_not_published", error=str(error), failures=self.failures)
+
+    def _send(self, packed: list[bytes]) -> None:
+        """All at once, then all answers: redis-py's pipeline takes six times as long (0011)."""
+        pool = self.redis.connection_pool
+        connection: Any = pool.get_connection()  # redis-py gives no types here
+        try:
+            connection.send_packed_command([b"".join(packed)])
+            for _command in packed:
+                connection.read_response()
+        except BaseException:
+            # Answers may be left unread, which must not be taken for those of the next batch.
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
+
+
+def commands(batch: Batch, ttl_seconds: int) -> list[bytes]:
+    """What Redis is told of a batch, as Redis reads it: the results, then the message."""
+    pack: Callable[..., bytes] = hiredis.pack_command  # its own types allow for one argument
+    packed = []
+    for row, decision in zip(batch.rows, batch.decisions, strict=True):
+        result = pack_result(row.request.user_id, msgspec.json.encode(body(batch, row, decision)))
+        packed.append(pack(("SET", RESULT_KEY_PREFIX + row.request.id, result, "EX", ttl_seconds)))
+    message = DecidedBatch(
+        ticket_type=batch.ticket_type_id,
+        ids=[row.request.id for row in batch.rows],
+        seconds=batch.seconds,
+    )
+    packed.append(pack(("PUBLISH", DECIDED_CHANNEL, msgspec.msgpack.encode(message))))
+    return packed
+
+
+def body(batch: Batch, row: QueuedRow, decision: Decision) -> Purchase:
+    """What `purchase_body` makes of the same row; the drain has read it as clients do."""
+    return Purchase(
+        id=row.request.id,
+        ticket_type=batch.ticket_type_id,
+        event=batch.event_id,
+        quantity=row.request.quantity,
+        unit_price=row.unit_price,
+        total_price=_total(row.unit_price, row.request.quantity),
+        status=CONFIRMED if decision.reason is None else REJECTED,
+        reason=decision.reason,
+        created_at=row.created_at,
+        decided_at=batch.decided_at,
+    )
+
+
+@lru_cache(maxsize=1_024)
+def _total(unit_price: str, quantity: int) -> str:
+    return str(Decimal(unit_price) * quantity)

@@ -23,15 +23,15 @@ class Runtime:
 
     def tell(self, batch: Batch) -> None:
         """What others hear of a batch after its commit: one log line, and the results."""
-        confirmed = sum(outcome.purchase.reason is None for outcome in batch.outcomes)
+        confirmed = sum(decision.reason is None for decision in batch.decisions)
         logger.info(
             "batch_decided",
             ticket_type=batch.ticket_type_id,
             confirmed=confirmed,
-            rejected=len(batch.outcomes) - confirmed,
+            rejected=len(batch.rows) - confirmed,
             left=batch.left_after,
             seconds=round(batch.seconds, 4),
-            request_ids=[outcome.request_id for outcome in batch.outcomes],
+            request_ids=[row.request_id for row in batch.rows],
         )
         self._publisher(batch)
 

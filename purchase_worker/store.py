@@ -1,89 +1,127 @@
-"""The worker's SQL: lock the counter, read the queue, write the outcomes. No rule lives here."""
+"""The worker's SQL: lock the counter, read the queue, write the outcomes. No rule lives here.
 
-from collections.abc import Sequence
-from datetime import datetime
-from decimal import Decimal
-from operator import itemgetter
+A batch takes three round trips, one more where users have limits: BEGIN travels with the lock,
+COMMIT with the writing and with the look at what came meanwhile. Reading is a statement of its
+own: it must see whatever was there when the lock was taken.
+"""
+
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from psycopg2.extensions import cursor
 
-from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decision, Inventory, Request
+from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decided, Inventory, Request
+from shared.database import roll_back
+from shared.prepared import Prepared, array_literal
+
+# A time as clients read it (`rfc3339`). Of the same length always, so the later one is the greater.
+TIME = "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
 
 # NO KEY: it does not conflict with the key-share locks of foreign keys. SKIP LOCKED: whoever else
 # holds the row, nobody waits for it here (see drain.py).
-LOCK_INVENTORY = """
-SELECT i.issued - i.sold, i.decisions, t.event_id
+LOCK_INVENTORY = Prepared(
+    "lock_inventory",
+    f"""
+SELECT i.issued - i.sold, i.decisions, t.event_id, {TIME.format("now()")}
 FROM ticket_inventory i JOIN ticket_types t ON t.id = i.ticket_type_id
 WHERE i.ticket_type_id = %(ticket_type_id)s
 FOR NO KEY UPDATE OF i SKIP LOCKED
-"""
+""",
+)
 
 # Read after the lock was taken, so every row that was visible before is seen, in order.
-READ_QUEUE = """
-SELECT id::text, user_id, quantity, user_limit, unit_price, created_at, request_id,
-       (SELECT pg_current_snapshot()::text), ctid::text
+READ_QUEUE = Prepared(
+    "read_queue",
+    f"""
+SELECT id::text, user_id, quantity, user_limit, unit_price::text, {TIME.format("created_at")},
+       request_id, ctid::text, (SELECT pg_current_snapshot()::text)
 FROM ticket_purchases
 WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
 ORDER BY seq
 LIMIT %(rows)s
-"""
+""",
+)
 
-READ_HELD = """
-SELECT user_id, sum(quantity)::int
-FROM ticket_purchases
-WHERE user_id = ANY(%(user_ids)s) AND ticket_type_id = %(ticket_type_id)s AND status = 'confirmed'
-GROUP BY user_id
-"""
-
-# A request may have come after this transaction began: nothing is decided before it was accepted.
-DECIDED_AT = "greatest(now(), %(latest)s)"
+# OFFSET 0 has each user's purchases looked up by themselves, however many rows the table has.
+READ_HELD = Prepared(
+    "read_held",
+    """
+SELECT u.id, held.quantity FROM unnest(%(user_ids)s::bigint[]) AS u (id)
+CROSS JOIN LATERAL (
+    SELECT sum(quantity)::int AS quantity FROM ticket_purchases
+    WHERE user_id = u.id AND ticket_type_id = %(ticket_type_id)s AND status = 'confirmed'
+    OFFSET 0) held
+WHERE held.quantity IS NOT NULL
+""",
+)
 
 # The rows are found by their places, which nobody can change meanwhile: only the holder of the lock
 # updates queued rows. No index is asked, and no plan can walk the whole queue for a few of them.
-WRITE_DECISIONS = f"""
-UPDATE ticket_purchases p
-SET status = CASE WHEN d.reason IS NULL THEN 'confirmed' ELSE 'rejected' END,
-    reason = d.reason, decided_at = {DECIDED_AT},
-    decision_number = d.number, left_after = d.left_after
-FROM unnest(%(places)s::tid[], %(ids)s::uuid[], %(reasons)s::text[], %(numbers)s::bigint[],
-            %(lefts)s::int[]) AS d (place, id, reason, number, left_after)
-WHERE p.ctid = d.place AND p.id = d.id AND p.decision_number IS NULL
-"""
+# The counter moves by what was found: were a row missing, the counter's own guard would refuse it.
+WRITE = Prepared(
+    "write_decisions",
+    """
+WITH decided AS (
+    UPDATE ticket_purchases p
+    SET status = CASE WHEN d.reason IS NULL THEN 'confirmed' ELSE 'rejected' END,
+        reason = d.reason, decided_at = %(decided_at)s::timestamptz,
+        decision_number = %(decisions)s::bigint + d.nth, left_after = d.left_after
+    FROM unnest(%(places)s::tid[], %(ids)s::uuid[], %(reasons)s::text[], %(lefts)s::int[])
+    WITH ORDINALITY AS d (place, id, reason, left_after, nth)
+    WHERE p.ctid = d.place AND p.id = d.id AND p.decision_number IS NULL
+    RETURNING 1
+), recorded AS (
+    INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by,
+                                  decided_at)
+    VALUES (%(ticket_type_id)s, %(decisions)s::bigint + 1, %(decisions)s::bigint + %(rows)s,
+            %(seen)s, %(decided_by)s, %(decided_at)s::timestamptz)
+)
+UPDATE ticket_inventory
+SET sold = sold + %(sold)s, decisions = decisions + (SELECT count(*) FROM decided)
+WHERE ticket_type_id = %(ticket_type_id)s
+""",
+)
 
 # The rule of a sold-out ticket type, without a round trip: nothing fits any more.
-CLOSE_SOLD_OUT = """
-UPDATE ticket_purchases p
-SET status = 'rejected', reason = %(reason)s, decided_at = greatest(now(), q.latest),
-    decision_number = %(decisions)s + q.nth, left_after = 0
-FROM (SELECT place, row_number() OVER (ORDER BY seq) AS nth, max(created_at) OVER () AS latest
-      FROM (SELECT ctid AS place, seq, created_at FROM ticket_purchases
-            WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
-            ORDER BY seq LIMIT %(rows)s) oldest) q
-WHERE p.ctid = q.place
-RETURNING p.id::text, p.user_id, p.quantity, p.user_limit, p.unit_price, p.created_at,
-          p.request_id, (SELECT pg_current_snapshot()::text), p.ctid::text, q.nth
-"""
-
-WRITE_BATCH = f"""
-INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by,
-                              decided_at)
-VALUES (%(ticket_type_id)s, %(first)s, %(last)s, %(seen)s, %(decided_by)s, {DECIDED_AT})
-RETURNING decided_at
-"""
-
-# The last of a batch: the database holds the counter's move against the rows that were written.
-WRITE_INVENTORY = """
-UPDATE ticket_inventory SET sold = sold + %(sold)s, decisions = %(decisions)s
-WHERE ticket_type_id = %(ticket_type_id)s
-"""
+CLOSE_SOLD_OUT = Prepared(
+    "close_sold_out",
+    f"""
+WITH closed AS (
+    UPDATE ticket_purchases p
+    SET status = 'rejected', reason = '{NOT_ENOUGH_TICKETS}',
+        decided_at = greatest(now(), q.latest),
+        decision_number = %(decisions)s::bigint + q.nth, left_after = 0
+    FROM (SELECT place, row_number() OVER (ORDER BY seq) AS nth, max(created_at) OVER () AS latest
+          FROM (SELECT ctid AS place, seq, created_at FROM ticket_purchases
+                WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
+                ORDER BY seq LIMIT %(rows)s) oldest) q
+    WHERE p.ctid = q.place
+    RETURNING p.*
+), recorded AS (
+    INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by,
+                                  decided_at)
+    SELECT %(ticket_type_id)s, min(decision_number), max(decision_number), pg_current_snapshot(),
+           %(decided_by)s, max(decided_at)
+    FROM closed HAVING count(*) > 0
+), counted AS (
+    UPDATE ticket_inventory SET decisions = decisions + (SELECT count(*) FROM closed)
+    WHERE ticket_type_id = %(ticket_type_id)s
+)
+SELECT id::text, user_id, quantity, user_limit, unit_price::text, {TIME.format("created_at")},
+       request_id, {TIME.format("decided_at")}
+FROM closed ORDER BY decision_number
+""",
+)
 
 # In this form the planner takes the queue's index; of EXISTS it may make a scan of the whole table.
-HAS_QUEUED = """
+HAS_QUEUED = Prepared(
+    "has_queued",
+    """
 SELECT 1 FROM ticket_purchases
 WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued' ORDER BY seq LIMIT 1
-"""
+""",
+)
 
 # One step in the queue's index for each ticket type, however long its queue is.
 QUEUED_TOO_LONG = """
@@ -101,20 +139,28 @@ WHERE created_at < now() - make_interval(secs => %(seconds)s)
 ORDER BY created_at
 """
 
+# One row of an answer.
+Row = tuple[Any, ...]
+
 
 class Locked(msgspec.Struct, frozen=True):
-    """A ticket type whose inventory row this transaction has locked."""
+    """A ticket type whose inventory row this transaction has locked.
 
+    `now`: when the transaction began, as clients read it.
+    """
+
+    ticket_type_id: int
     inventory: Inventory
     event_id: int
+    now: str
 
 
-class QueuedRow(msgspec.Struct, frozen=True):
-    """A queued request with what its result will tell."""
+class QueuedRow(msgspec.Struct, frozen=True, gc=False):
+    """A queued request with what its result will tell, written as clients read it."""
 
     request: Request
-    unit_price: Decimal
-    created_at: datetime
+    unit_price: str
+    created_at: str
     request_id: str | None
 
 
@@ -122,109 +168,103 @@ class Queue(msgspec.Struct, frozen=True):
     """The oldest queued requests, and which transactions were visible when they were read.
 
     `places`: where in the table each row lies; good until the transaction ends.
-    `latest`: when the last of them was accepted; None if there is none.
     """
 
     rows: list[QueuedRow]
     places: list[str]
     seen: str
-    latest: datetime | None
 
 
-def lock_inventory(cursor: cursor, ticket_type_id: int) -> Locked | None:
-    """Lock the counter until the transaction ends; None when another holds it or it is gone."""
-    cursor.execute(LOCK_INVENTORY, {"ticket_type_id": ticket_type_id})
+def begin(cursor: cursor, ticket_type_id: int) -> Locked | None:
+    """Begin a transaction that locks the counter; None when another holds it or it is gone."""
+    lock = LOCK_INVENTORY.bind(cursor, {"ticket_type_id": ticket_type_id})
+    cursor.execute(b"BEGIN; " + lock)
     row = cursor.fetchone()
-    return None if row is None else Locked(Inventory(row[0], row[1]), row[2])
+    if row is None:
+        roll_back(cursor)
+        return None
+    left, decisions, event_id, now = row
+    return Locked(ticket_type_id, Inventory(left, decisions), event_id, now)
 
 
 def read_queue(cursor: cursor, ticket_type_id: int, rows: int) -> Queue:
     """The oldest queued requests in the order of acceptance; call it under the lock."""
-    cursor.execute(READ_QUEUE, {"ticket_type_id": ticket_type_id, "rows": rows})
-    return _queue(cursor.fetchall())
+    READ_QUEUE.run(cursor, {"ticket_type_id": ticket_type_id, "rows": rows})
+    found = cursor.fetchall()
+    return Queue([_queued(row) for row in found], [row[7] for row in found], _first(found, 8))
 
 
-def read_held(cursor: cursor, ticket_type_id: int, user_ids: Sequence[int]) -> dict[int, int]:
+def read_held(cursor: cursor, ticket_type_id: int, user_ids: Iterable[int]) -> dict[int, int]:
     """Tickets of this type that each of the users holds."""
-    if not user_ids:
-        return {}
-    cursor.execute(READ_HELD, {"ticket_type_id": ticket_type_id, "user_ids": list(user_ids)})
+    READ_HELD.run(cursor, {"ticket_type_id": ticket_type_id, "user_ids": array_literal(user_ids)})
     return dict(cursor.fetchall())
 
 
-def write_decisions(cursor: cursor, queue: Queue, decisions: Sequence[Decision]) -> None:
-    """Give each request of the queue its outcome.
+def write_and_commit(
+    cursor: cursor,
+    locked: Locked,
+    queue: Queue,
+    decided: Decided,
+    *,
+    decided_at: str,
+    decided_by: str,
+) -> bool:
+    """Give each request of the queue its outcome; returns whether more is queued by now.
 
     Raises:
-        RuntimeError: a request was no longer queued, which the lock makes impossible.
+        psycopg2.IntegrityError: a request was no longer queued, which the lock makes impossible.
     """
-    cursor.execute(
-        WRITE_DECISIONS,
+    write = WRITE.bind(
+        cursor,
         {
-            "places": queue.places,
-            "ids": [d.request.id for d in decisions],
-            "reasons": [d.reason for d in decisions],
-            "numbers": [d.number for d in decisions],
-            "lefts": [d.left_after for d in decisions],
-            "latest": queue.latest,
-        },
-    )
-    if cursor.rowcount != len(decisions):
-        raise RuntimeError(f"decided {len(decisions)} requests, yet {cursor.rowcount} were queued")
-
-
-def close_sold_out(cursor: cursor, ticket_type_id: int, decisions: int, rows: int) -> Queue:
-    """Reject the oldest queued requests of a sold-out ticket type; call it under the lock."""
-    cursor.execute(
-        CLOSE_SOLD_OUT,
-        {
-            "ticket_type_id": ticket_type_id,
-            "decisions": decisions,
-            "rows": rows,
-            "reason": NOT_ENOUGH_TICKETS,
-        },
-    )
-    # RETURNING promises no order.
-    return _queue(sorted(cursor.fetchall(), key=itemgetter(9)))
-
-
-def write_inventory(
-    cursor: cursor,
-    ticket_type_id: int,
-    *,
-    before: Inventory,
-    after: Inventory,
-    queue: Queue,
-    decided_by: str,
-) -> datetime:
-    """Record the batch and move the counter on; returns the time of the decisions."""
-    cursor.execute(
-        WRITE_BATCH,
-        {
-            "ticket_type_id": ticket_type_id,
-            "first": before.decisions + 1,
-            "last": after.decisions,
+            "ticket_type_id": locked.ticket_type_id,
+            "places": array_literal(queue.places),
+            "ids": array_literal(row.request.id for row in queue.rows),
+            "reasons": array_literal(d.reason for d in decided.decisions),
+            "lefts": array_literal(d.left_after for d in decided.decisions),
+            "rows": len(queue.rows),
             "seen": queue.seen,
             "decided_by": decided_by,
-            "latest": queue.latest,
+            "decided_at": decided_at,
+            "decisions": locked.inventory.decisions,
+            "sold": locked.inventory.left - decided.inventory.left,
         },
     )
-    row = cursor.fetchone()
-    assert row is not None, "an insert returns its row"
-    cursor.execute(
-        WRITE_INVENTORY,
+    return _end(cursor, locked.ticket_type_id, write, b"COMMIT")
+
+
+def close_sold_out(
+    cursor: cursor, locked: Locked, *, rows: int, decided_by: str
+) -> tuple[list[QueuedRow], str]:
+    """Reject the oldest queued requests of a sold-out ticket type.
+
+    Returns them in the order of acceptance, and when they were decided.
+    """
+    CLOSE_SOLD_OUT.run(
+        cursor,
         {
-            "ticket_type_id": ticket_type_id,
-            "sold": before.left - after.left,
-            "decisions": after.decisions,
+            "ticket_type_id": locked.ticket_type_id,
+            "rows": rows,
+            "decisions": locked.inventory.decisions,
+            "decided_by": decided_by,
         },
     )
-    decided_at: datetime = row[0]
-    return decided_at
+    closed = cursor.fetchall()
+    return [_queued(row) for row in closed], _first(closed, 7)
+
+
+def commit(cursor: cursor, ticket_type_id: int) -> bool:
+    """Commit; returns whether more is queued by now."""
+    return _end(cursor, ticket_type_id, b"COMMIT")
+
+
+def leave(cursor: cursor, ticket_type_id: int) -> bool:
+    """End a transaction that has nothing to write; returns whether more is queued by now."""
+    return _end(cursor, ticket_type_id, b"ROLLBACK")
 
 
 def has_queued(cursor: cursor, ticket_type_id: int) -> bool:
-    cursor.execute(HAS_QUEUED, {"ticket_type_id": ticket_type_id})
+    HAS_QUEUED.run(cursor, {"ticket_type_id": ticket_type_id})
     return cursor.fetchone() is not None
 
 
@@ -234,13 +274,19 @@ def queued_too_long(cursor: cursor, seconds: float) -> list[int]:
     return [row[0] for row in cursor.fetchall()]
 
 
-def _queue(rows: list[tuple[Any, ...]]) -> Queue:
-    return Queue(
-        rows=[
-            QueuedRow(Request(row[0], row[1], row[2], row[3]), row[4], row[5], row[6])
-            for row in rows
-        ],
-        places=[row[8] for row in rows],
-        seen=rows[0][7] if rows else "",
-        latest=max((row[5] for row in rows), default=None),
+def _end(cursor: cursor, ticket_type_id: int, *ending: bytes) -> bool:
+    """The look comes last, when the lock is free again: see drain.py."""
+    look = HAS_QUEUED.bind(cursor, {"ticket_type_id": ticket_type_id})
+    cursor.execute(b"; ".join((*ending, look)))
+    return cursor.fetchone() is not None
+
+
+def _queued(row: Row) -> QueuedRow:
+    id_, user_id, quantity, user_limit, unit_price, created_at, request_id, *_ = row
+    return QueuedRow(
+        Request(id_, user_id, quantity, user_limit), unit_price, created_at, request_id
     )
+
+
+def _first(rows: list[Row], column: int) -> str:
+    return rows[0][column] if rows else ""

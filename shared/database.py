@@ -7,7 +7,12 @@ from typing import cast
 
 import psycopg2
 from psycopg2 import errors
-from psycopg2.extensions import connection, cursor
+from psycopg2.extensions import (
+    TRANSACTION_STATUS_INERROR,
+    TRANSACTION_STATUS_INTRANS,
+    connection,
+    cursor,
+)
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -126,6 +131,33 @@ def statement(engine: Engine) -> Iterator[cursor]:
         finally:
             if not plain.closed:
                 plain.autocommit = False
+
+
+@contextmanager
+def session(engine: Engine) -> Iterator[cursor]:
+    """A cursor for transactions whose BEGIN and COMMIT travel with other statements.
+
+    Whoever uses it writes them. What is left open, by an error or on purpose, is rolled back.
+
+    Raises:
+        psycopg2.Error: from a statement. When COMMIT was among what was sent, its fate is unknown.
+    """
+    with statement(engine) as plain_cursor:
+        try:
+            yield plain_cursor
+        finally:
+            roll_back(plain_cursor)
+
+
+def roll_back(plain_cursor: cursor) -> None:
+    """End the transaction that a `session` has open, if there is one and a connection to it.
+
+    Raises:
+        psycopg2.Error: the connection was lost; then there is no transaction either.
+    """
+    status = plain_cursor.connection.info.transaction_status
+    if status in (TRANSACTION_STATUS_INTRANS, TRANSACTION_STATUS_INERROR):
+        plain_cursor.execute("ROLLBACK")
 
 
 @contextmanager

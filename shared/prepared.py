@@ -45,14 +45,21 @@ class Prepared:
         Raises:
             psycopg2.Error: as `cursor.execute` does.
         """
+        cursor.execute(self.bind(cursor, parameters))
+
+    def bind(self, cursor: cursor, parameters: Mapping[str, Any]) -> bytes:
+        """The text that runs it on this cursor; several, with semicolons between, are one trip.
+
+        Raises:
+            psycopg2.Error: it could not be prepared.
+        """
         plain = cursor.connection
         if not isinstance(plain, PlainConnection):
-            cursor.execute(self.sql, parameters)
-            return
+            return cursor.mogrify(self.sql, parameters)
         if self._name not in plain.prepared:
             cursor.execute(self._prepare)
             plain.prepared.add(self._name)
-        cursor.execute(self._execute, parameters)
+        return cursor.mogrify(self._execute, parameters)
 
 
 def array_literal(values: Iterable[str | int | bytes | None]) -> str:

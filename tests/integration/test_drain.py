@@ -8,9 +8,11 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
+from gateway.purchases import store as gateway_store
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
 from purchase_worker.drain import Batch, decide_batch, drain
 from purchase_worker.results import ResultPublisher
+from shared.database import session
 from shared.purchases import RESULT_KEY_PREFIX, Purchase, rfc3339, unpack_result
 from shared.settings import Settings
 from tests.factories import (
@@ -70,7 +72,7 @@ def test_nothing_is_decided_before_it_was_accepted(
     assert set(rows(engine, "SELECT decided_at FROM ticket_purchases")) == {(last,)}
     assert rows(engine, "SELECT decided_at FROM decision_batches") == [(last,)]
     (batch,) = batches
-    assert {outcome.purchase.decided_at for outcome in batch.outcomes} == {rfc3339(last)}
+    assert batch.decided_at == rfc3339(last)
 
 
 def test_holds_to_the_limit_of_each_user_over_batches(engine: Engine, settings: Settings) -> None:
@@ -95,8 +97,8 @@ def test_closes_the_backlog_of_a_sold_out_ticket_type_in_bulk_and_in_order(
     told: list[Batch] = []
     drained = drain(engine, ticket_type, small, told.append)
     assert (drained.decided, drained.more) == (50, False)
-    assert [len(batch.outcomes) for batch in told] == [1, 20, 20, 9]
-    assert [o.purchase.id for batch in told for o in batch.outcomes] == ids
+    assert [len(batch.rows) for batch in told] == [1, 20, 20, 9]
+    assert [row.request.id for batch in told for row in batch.rows] == ids
     assert inventory(engine, ticket_type) == (1, 1, 50)
     numbers = rows(engine, "SELECT decision_number, left_after FROM ticket_purchases ORDER BY seq")
     assert numbers == [(n, 0) for n in range(1, 51)]
@@ -118,7 +120,8 @@ def test_leaves_at_once_when_another_holds_the_lock(engine: Engine, settings: Se
     queue(engine, [request(user, ticket_type)])
     with engine.connect() as other:
         other.exec_driver_sql("SELECT * FROM ticket_inventory FOR NO KEY UPDATE")
-        assert decide_batch(engine, ticket_type, settings) is None
+        with session(engine) as cursor:
+            assert decide_batch(cursor, ticket_type, settings) is None
         other.rollback()
     assert drain(engine, ticket_type, settings, ignore).decided == 1
 
@@ -135,13 +138,23 @@ def test_whoever_was_turned_away_comes_back_once(
         assert drain(engine, ticket_type, settings, ignore).decided == 1
 
 
-def test_price_changes_do_not_reach_what_was_accepted(engine: Engine, settings: Settings) -> None:
+def result_of(redis_client: redis.Redis, purchase_id: str) -> tuple[int, bytes]:
+    value = redis_client.get(RESULT_KEY_PREFIX + purchase_id)
+    assert isinstance(value, bytes)
+    result = unpack_result(value)
+    assert result is not None
+    return result
+
+
+def test_price_changes_do_not_reach_what_was_accepted(
+    engine: Engine, settings: Settings, redis_client: redis.Redis
+) -> None:
     user, ticket_type = add_user(engine), add_ticket_type(engine, 100, price=Decimal("10.00"))
-    queue(engine, [request(user, ticket_type, 3)])
+    (id_,) = queue(engine, [request(user, ticket_type, 3)])
     run(engine, "UPDATE ticket_types SET price = 99")
-    told: list[Batch] = []
-    drain(engine, ticket_type, settings, told.append)
-    assert told[0].outcomes[0].purchase.total_price == "30.00"
+    drain(engine, ticket_type, settings, ResultPublisher(settings))
+    _, body = result_of(redis_client, id_)
+    assert msgspec.json.decode(body, type=Purchase).total_price == "30.00"
 
 
 def test_results_reach_redis_and_name_their_owner(
@@ -150,13 +163,43 @@ def test_results_reach_redis_and_name_their_owner(
     user, ticket_type = add_user(engine), add_ticket_type(engine, 1)
     (id_,) = queue(engine, [request(user, ticket_type)])
     drain(engine, ticket_type, settings, ResultPublisher(settings))
-    value = redis_client.get(RESULT_KEY_PREFIX + id_)
-    assert isinstance(value, bytes)
-    result = unpack_result(value)
-    assert result is not None
-    owner, body = result
+    owner, body = result_of(redis_client, id_)
     assert owner == user
     assert msgspec.json.decode(body, type=Purchase).status == "confirmed"
+    assert 0 < redis_client.ttl(RESULT_KEY_PREFIX + id_) <= settings.result_ttl_seconds
+
+
+@pytest.mark.parametrize("price", ["0", "0.10", "25", "9999999999.99"])
+def test_a_result_is_byte_for_byte_what_the_gateway_makes_of_the_row(
+    engine: Engine, settings: Settings, redis_client: redis.Redis, price: str
+) -> None:
+    """Of a confirmed one, of both reasons to reject, and of one that was closed in bulk."""
+    ticket_type = add_ticket_type(engine, 3, price=Decimal(price), max_per_user=2)
+    first, second, third = add_users(engine, 3)
+    wanted = [(first, 1), (first, 2), (second, 3), (second, 2), (third, 1)]
+    ids = queue(engine, [request(user, ticket_type, quantity) for user, quantity in wanted])
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        # Whole seconds and whole milliseconds are written out as any other time is.
+        connection.exec_driver_sql(
+            "UPDATE ticket_purchases SET created_at = date_trunc("
+            " CASE mod(seq, 3) WHEN 0 THEN 'second' WHEN 1 THEN 'milliseconds'"
+            " ELSE 'microseconds' END,"
+            " created_at)"
+        )
+    small = settings.model_copy(update={"drain_batch_rows": 4})
+    drain(engine, ticket_type, small, ResultPublisher(settings))
+    found = gateway_store.read(engine, ids, position_max_rows=1)
+    assert [found[id_].purchase.reason for id_ in ids] == [
+        None,
+        OVER_USER_LIMIT,
+        NOT_ENOUGH_TICKETS,
+        None,
+        NOT_ENOUGH_TICKETS,
+    ]
+    for id_ in ids:
+        expected = found[id_].user_id, msgspec.json.encode(found[id_].purchase)
+        assert result_of(redis_client, id_) == expected
 
 
 def test_without_redis_the_decisions_stand(engine: Engine, settings: Settings) -> None:

@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 
 from purchase_worker import store
 from purchase_worker.drain import decide_batch, drain
+from shared.database import session
+from shared.prepared import Prepared
 from shared.settings import Settings
 from tests.factories import (
     accept,
@@ -63,9 +65,9 @@ BARRIERS = (
 
 
 def take_the_lock_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert LOCK_CLAUSE in store.LOCK_INVENTORY
-    unlocked = store.LOCK_INVENTORY.replace(LOCK_CLAUSE, "")
-    monkeypatch.setattr(store, "LOCK_INVENTORY", unlocked)
+    assert LOCK_CLAUSE in store.LOCK_INVENTORY.sql
+    unlocked = store.LOCK_INVENTORY.sql.replace(LOCK_CLAUSE, "")
+    monkeypatch.setattr(store, "LOCK_INVENTORY", Prepared("unlocked_inventory", unlocked))
 
 
 def decide_while_another_decides(
@@ -79,11 +81,15 @@ def decide_while_another_decides(
 
     def come_in_between(cursor: cursor, ticket_type_id: int, rows: int) -> store.Queue:
         monkeypatch.setattr(store, "read_queue", read_queue)
-        decide_batch(engine, ticket_type, settings)
+        decide_one_batch()
         return read_queue(cursor, ticket_type_id, rows)
 
+    def decide_one_batch() -> None:
+        with session(engine) as cursor:
+            decide_batch(cursor, ticket_type, settings)
+
     monkeypatch.setattr(store, "read_queue", come_in_between)
-    decide_batch(engine, ticket_type, settings)
+    decide_one_batch()
     sold: int = scalar(
         engine, "SELECT sum(quantity) FROM ticket_purchases WHERE status = 'confirmed'"
     )
