@@ -72,7 +72,9 @@ def array_literal(values: Iterable[str | int | bytes | None]) -> str:
 
 def _element(value: str | int | bytes | None) -> str:
     if isinstance(value, str):
-        return '"' + value.replace("\\", r"\\").replace('"', r"\"") + '"'
+        if '"' in value or "\\" in value:  # seldom, and looking is quicker than writing anew
+            value = value.replace("\\", r"\\").replace('"', r"\"")
+        return f'"{value}"'
     if isinstance(value, int):
         return str(value)
     return "NULL" if value is None else rf'"\\x{value.hex()}"'
