@@ -10,7 +10,7 @@ turned away comes back once, and should that fail too, the sweeper decides.
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, lower case there
@@ -43,15 +43,28 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Drained(msgspec.Struct, frozen=True):
-    """What one turn did. `more`: its turn was over, yet more is queued."""
+    """What one turn did.
+
+    `more`: its turn was over, yet more is queued. `turned_away`: another has the lock, and decides.
+    """
 
     decided: int
     batches: int
-    more: bool
+    more: bool = False
+    turned_away: bool = False
+
+
+def _at_once(_batch: Batch) -> Iterable[None]:
+    """Nobody lingers."""
+    return ()
 
 
 def drain(
-    engine: Engine, ticket_type_id: int, settings: Settings, tell: Callable[[Batch], None]
+    engine: Engine,
+    ticket_type_id: int,
+    settings: Settings,
+    tell: Callable[[Batch], None],
+    linger: Callable[[Batch], Iterable[None]] = _at_once,
 ) -> Drained:
     """Decide the queued requests of a ticket type until none is left or the turn is over.
 
@@ -60,6 +73,7 @@ def drain(
         ticket_type_id: whose queue.
         settings: the bounds of a batch and of a turn.
         tell: called with each batch after its commit, and never before.
+        linger: waits after a batch; at each item the queue is looked at again.
 
     Raises:
         psycopg2.Error: the database is away or a limit was hit. What was committed stands; the
@@ -68,15 +82,15 @@ def drain(
     deadline = time.monotonic() + settings.drain_max_seconds
     decided = batches = 0
     turned_away = False
-    more = True  # whoever calls has a reason to believe it
     with session(engine) as cursor:
+        more = store.has_queued(cursor, ticket_type_id)
         while more:
             if batches == settings.drain_max_batches or time.monotonic() > deadline:
                 return Drained(decided, batches, more=True)
             batch = decide_batch(cursor, ticket_type_id, settings)
             if batch is None:
                 if turned_away:
-                    break
+                    return Drained(decided, batches, turned_away=True)
                 turned_away = True
                 time.sleep(COME_BACK_SECONDS)
                 more = store.has_queued(cursor, ticket_type_id)
@@ -86,7 +100,11 @@ def drain(
             decided += len(batch.rows)
             batches += 1
             more = batch.more
-    return Drained(decided, batches, more=False)
+            for _pause in linger(batch):
+                more = store.has_queued(cursor, ticket_type_id)
+                if more:
+                    break
+    return Drained(decided, batches)
 
 
 def decide_batch(cursor: Cursor, ticket_type_id: int, settings: Settings) -> Batch | None:

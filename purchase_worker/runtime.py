@@ -1,12 +1,17 @@
 """What a deciding process holds: its connections, opened after the fork and never before."""
 
+from collections.abc import Callable, Iterable
+
 import redis
 from sqlalchemy import Engine
 
 from purchase_worker.drain import Batch
+from purchase_worker.linger import Linger
 from purchase_worker.results import ResultPublisher
+from shared.broker import PURCHASES_QUEUE
 from shared.database import open_engine
 from shared.logging import get_logger
+from shared.redis_client import open_redis
 from shared.settings import Settings
 
 logger = get_logger(__name__)
@@ -20,6 +25,11 @@ class Runtime:
         self.engine: Engine = open_engine(settings, process_name, pool_size=2, prepares=True)
         self._publisher = ResultPublisher(settings)
         self.redis: redis.Redis = self._publisher.redis
+        # Other brokers than Redis are not asked what waits in them.
+        broker_url = settings.celery_broker_url
+        is_redis = broker_url.startswith(("redis://", "rediss://", "unix://"))
+        self._broker = open_redis(settings, broker_url) if is_redis else None
+        self.linger: Callable[[Batch], Iterable[None]] = Linger(self._others_wait)
 
     def tell(self, batch: Batch) -> None:
         """What others hear of a batch after its commit: one log line, and the results."""
@@ -35,6 +45,17 @@ class Runtime:
         )
         self._publisher(batch)
 
+    def _others_wait(self) -> bool:
+        """Whether hints wait in the broker; where that cannot be known, they may."""
+        if self._broker is None:
+            return True
+        try:
+            return self._broker.llen(PURCHASES_QUEUE) > 0
+        except redis.RedisError:
+            return True
+
     def close(self) -> None:
         self.engine.dispose()
         self.redis.close()
+        if self._broker is not None:
+            self._broker.close()

@@ -44,7 +44,10 @@ def make_celery(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,
+        # A hint waits in the broker until a child is free for it: any worker may have one, and who
+        # lingers sees it there (purchase_worker/linger.py).
         worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         # Gossip, mingle and events serve Flower; they cost a small machine dearly.

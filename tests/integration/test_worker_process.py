@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 
 import psutil
 import pytest
@@ -10,9 +11,14 @@ import redis
 from sqlalchemy import Engine
 
 from gateway.purchases.hints import HintSender
+from purchase_worker.drain import Batch, Drained
+from purchase_worker.linger import LOOKS
+from purchase_worker.runtime import Runtime
+from purchase_worker.tasks import decide_queue
+from shared.broker import PURCHASES_QUEUE
 from shared.purchases import HINT_KEY_PREFIX
 from shared.settings import Settings
-from tests.factories import add_ticket_type, add_users, outcomes, queue, request
+from tests.factories import add_ticket_type, add_users, inventory, outcomes, queue, request
 from tests.services import running_service
 from tests.waiting import eventually
 
@@ -23,6 +29,17 @@ def hints(settings: Settings, redis_client: redis.Redis) -> Iterator[HintSender]
     sender.start()
     yield sender
     sender.close()
+
+
+@pytest.fixture
+def runtime(settings: Settings, redis_client: redis.Redis) -> Iterator[Runtime]:
+    runtime = Runtime(settings, "test-worker")
+    yield runtime
+    runtime.close()
+
+
+def all_confirmed(engine: Engine, ticket_type: int) -> None:
+    assert {status for _, status, _ in outcomes(engine, ticket_type)} == {"confirmed"}
 
 
 def all_decided(engine: Engine, ticket_type: int) -> None:
@@ -70,6 +87,105 @@ def test_a_turn_that_ends_early_goes_to_the_back_and_comes_again(
     with running_service("purchase_worker", bounded):
         hints.notify([ticket_type])
         eventually(lambda: all_decided(engine, ticket_type))
+
+
+def test_hints_wait_in_the_broker_while_every_child_is_taken(
+    engine: Engine, settings: Settings, hints: HintSender, redis_client: redis.Redis
+) -> None:
+    """There a child that lingers sees that others need it."""
+    ticket_types = [add_ticket_type(engine, 3) for _ in range(4)]
+    for ticket_type in ticket_types:
+        queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
+
+    def all_sent() -> None:
+        assert all(redis_client.exists(f"{HINT_KEY_PREFIX}{id_}") for id_ in ticket_types)
+
+    def two_wait() -> None:
+        assert redis_client.llen(PURCHASES_QUEUE) == 2
+
+    two = Settings(**(settings.model_dump() | {"worker_processes": 2}))
+    with running_service("purchase_worker", two):
+        with engine.connect() as holding:
+            holding.exec_driver_sql("LOCK TABLE ticket_purchases")
+            hints.notify(ticket_types)
+            eventually(all_sent)
+            eventually(two_wait)
+            holding.rollback()
+        for ticket_type in ticket_types:
+            eventually(partial(all_decided, engine, ticket_type))
+
+
+def test_a_child_lingers_only_while_no_hint_waits_in_the_broker(
+    engine: Engine, runtime: Runtime, redis_client: redis.Redis
+) -> None:
+    ticket_type = add_ticket_type(engine, 30)
+    first, second = add_users(engine, 2)
+    linger, looks = runtime.linger, []
+
+    def count_looks(batch: Batch) -> Iterator[None]:
+        for look in linger(batch):
+            looks.append(look)
+            yield
+
+    runtime.linger = count_looks
+    queue(engine, [request(first, ticket_type)])
+    decide_queue(runtime, ticket_type)
+    assert len(looks) == LOOKS
+    redis_client.lpush(PURCHASES_QUEUE, "a hint")
+    queue(engine, [request(second, ticket_type)])
+    decide_queue(runtime, ticket_type)
+    assert len(looks) == LOOKS
+    all_confirmed(engine, ticket_type)
+
+
+def test_a_child_that_lingers_decides_what_comes_meanwhile(
+    engine: Engine, runtime: Runtime, redis_client: redis.Redis
+) -> None:
+    ticket_type = add_ticket_type(engine, 30)
+    first, *late = add_users(engine, 4)
+
+    def buy_meanwhile(_batch: Batch) -> Iterator[None]:
+        if late:
+            queue(engine, [request(late.pop(), ticket_type)])
+            yield
+
+    runtime.linger = buy_meanwhile
+    queue(engine, [request(first, ticket_type)])
+    decide_queue(runtime, ticket_type)
+    all_confirmed(engine, ticket_type)
+    assert inventory(engine, ticket_type) == (30, 4, 4)
+
+
+def test_what_is_committed_before_the_hint_is_cleared_is_decided(
+    engine: Engine, runtime: Runtime, redis_client: redis.Redis
+) -> None:
+    """It comes after the last look, and its own hint is not sent, for one is under way."""
+    ticket_type = add_ticket_type(engine, 30)
+    first, second = add_users(engine, 2)
+    hint = f"{HINT_KEY_PREFIX}{ticket_type}"
+
+    def buy_too_late(_batch: Batch) -> tuple[()]:
+        assert redis_client.exists(hint)
+        queue(engine, [request(second, ticket_type)])
+        return ()
+
+    runtime.linger = buy_too_late
+    queue(engine, [request(first, ticket_type)])
+    decide_queue(runtime, ticket_type)
+    all_confirmed(engine, ticket_type)
+    assert not redis_client.exists(hint)
+
+
+def test_whoever_is_turned_away_leaves_the_hint_to_the_one_who_decides(
+    engine: Engine, runtime: Runtime, redis_client: redis.Redis
+) -> None:
+    ticket_type = add_ticket_type(engine, 30)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 1)])
+    with engine.connect() as other:
+        other.exec_driver_sql("SELECT * FROM ticket_inventory FOR NO KEY UPDATE")
+        drained = decide_queue(runtime, ticket_type)
+        assert drained == Drained(0, 0, turned_away=True)
+        assert redis_client.exists(f"{HINT_KEY_PREFIX}{ticket_type}")
 
 
 def test_hints_are_coalesced_until_a_worker_takes_one(
