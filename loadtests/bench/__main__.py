@@ -1,0 +1,51 @@
+"""`python -m loadtests.bench [--quick]`: measures everything side by side, once, in minutes."""
+
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+
+from loadtests.bench.measure import measure_all
+from loadtests.bench.picture import draw
+from loadtests.bench.report import table, write_json
+from loadtests.bench.sizes import FULL, QUICK
+
+REPORTS = Path(__file__).parent.parent / "reports"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--quick", is_flag=True, help="Smaller and shorter: under a minute.")
+@click.option("--only", multiple=True, help="Only this part; may be given several times.")
+def main(quick: bool, only: tuple[str, ...]) -> None:
+    """Measure Eventify beside a bare ASGI function and a straightforward design.
+
+    Everything runs on servers of its own, which are gone at the end. Exit code 1 when any answer
+    was not as expected; a missed target is none.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    # Wide enough for the table also where the output is no terminal.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+    measured_at = datetime.now(UTC)
+    report = measure_all(QUICK if quick else FULL, only, console.print, measured_at)
+    folder = REPORTS / f"bench-{measured_at:%Y%m%dT%H%M%S}"
+    folder.mkdir(parents=True)
+    write_json(report, folder / "bench.json")
+    draw(report, folder / "bench.png")
+    console.print()
+    console.print(table(report))
+    console.print(f"\nMeasured in {report.seconds:.0f} s. Report: {folder}")
+    for error in report.errors:
+        console.print(f"[red]Not as expected:[/] {error}", markup=True)
+    sys.exit(1 if report.errors else 0)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Runs a drain in a process of its own, or the very statements of a drain with no Python between.
+
+What the rule, the reading and the telling cost is found by comparison. One drain's statements are
+written down, with their values, as the driver sends them. Then they are sent again, one after the
+other, to an exact copy of the same database: the same locks, reads, writes and commits of the same
+rows, and no row of an answer is looked at. Whatever the drain's SQL will be, this is the same SQL.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any, cast
+
+import msgspec
+from psycopg2.extensions import connection, cursor
+from sqlalchemy import Engine, event
+
+from purchase_worker.drain import Batch, drain
+from purchase_worker.results import ResultPublisher
+from shared.database import open_engine
+from shared.settings import Settings
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """`alone`: a transaction of its own."""
+
+    sql: bytes
+    alone: bool
+
+
+# A statement, or None for a COMMIT.
+Script = list[Statement | None]
+
+
+class Drained(msgspec.Struct, frozen=True):
+    """`cpu_seconds`: of this process; PostgreSQL's are its own."""
+
+    decided: int
+    seconds: float
+    cpu_seconds: float
+
+
+class _WritingCursor(cursor):
+    script: Script
+
+    def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 - the driver's own name
+        alone = self.connection.autocommit
+        self.script.append(Statement(self.mogrify(query, vars), alone))
+        super().execute(query, vars)
+
+
+class _WritingConnection(connection):
+    script: Script
+
+    def commit(self) -> None:
+        self.script.append(None)
+        super().commit()
+
+
+def in_own_process(work: Callable[..., Any], *arguments: object) -> Any:
+    """What `work` returns, done by a new process."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def drain_all(settings: Settings, ticket_type_id: int, publish: bool) -> Drained:
+    """Turn after turn, as the worker takes them, until nothing is queued."""
+    engine = open_engine(settings, "bench-drain", pool_size=2)
+    engine.connect().close()
+    tell = ResultPublisher(settings) if publish else _tell_nobody
+    return _timed(lambda: _drain(engine, ticket_type_id, settings, tell))
+
+
+def write_down(settings: Settings, ticket_type_id: int) -> Script:
+    """The statements of a whole drain."""
+    script: Script = []
+    engine = open_engine(settings, "bench-drain", pool_size=2)
+
+    @event.listens_for(engine, "do_connect")
+    def write(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> None:
+        writing_cursor = type("Cursor", (_WritingCursor,), {"script": script})
+        parameters["cursor_factory"] = writing_cursor
+        parameters["connection_factory"] = type(
+            "Connection", (_WritingConnection,), {"script": script}
+        )
+
+    engine.connect().close()
+    script.clear()  # what SQLAlchemy asks at its first connection
+    _drain(engine, ticket_type_id, settings, _tell_nobody)
+    return script
+
+
+def send_again(settings: Settings, script: Script, decided: int) -> Drained:
+    """The statements of a drain, and nothing else."""
+    engine = open_engine(settings, "bench-drain", pool_size=1)
+    pooled = engine.raw_connection()
+    plain = cast("connection", pooled.driver_connection)
+    return _timed(lambda: _send(plain, script, decided))
+
+
+def _drain(
+    engine: Engine, ticket_type_id: int, settings: Settings, tell: Callable[[Batch], None]
+) -> int:
+    decided, more = 0, True
+    while more:
+        drained = drain(engine, ticket_type_id, settings, tell)
+        decided, more = decided + drained.decided, drained.more
+    return decided
+
+
+def _send(plain: connection, script: Script, decided: int) -> int:
+    with plain.cursor() as sending:
+        for statement in script:
+            if statement is None:
+                plain.commit()
+                continue
+            if plain.autocommit != statement.alone:
+                plain.autocommit = statement.alone
+            sending.execute(statement.sql)
+    return decided
+
+
+def _timed(work: Callable[[], int]) -> Drained:
+    cpu_began, began = time.process_time(), time.monotonic()
+    decided = work()
+    return Drained(decided, time.monotonic() - began, time.process_time() - cpu_began)
+
+
+def _tell_nobody(_batch: Batch) -> None:
+    """Nobody hears of it."""

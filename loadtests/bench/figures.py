@@ -1,0 +1,58 @@
+"""What is told of a measurement: figures, their spread over the rounds, and the targets. Pure."""
+
+from collections.abc import Sequence
+from enum import Enum
+from statistics import median
+
+import msgspec
+
+
+class Bound(Enum):
+    AT_LEAST = "at least"
+    AT_MOST = "at most"
+
+
+class Target(msgspec.Struct, frozen=True):
+    bound: Bound
+    value: float
+
+    def is_met_by(self, value: float) -> bool:
+        return value >= self.value if self.bound is Bound.AT_LEAST else value <= self.value
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the table. `name` ends with the unit; `values` has one for each round."""
+
+    name: str
+    label: str
+    unit: str
+    values: list[float]
+    target: Target | None = None
+    server_cpu_us_each: float | None = None
+    generator_cpu_share: float | None = None
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    @property
+    def meets_target(self) -> bool | None:
+        """Whether the median does; None where there is no target."""
+        return None if self.target is None else self.target.is_met_by(self.median)
+
+
+def at_least(value: float) -> Target:
+    return Target(Bound.AT_LEAST, value)
+
+
+def at_most(value: float) -> Target:
+    return Target(Bound.AT_MOST, value)
+
+
+def ratios(measured: Sequence[float], base: Sequence[float]) -> list[float]:
+    """What was measured against its base, round by round: both met the machine in the same mood."""
+    return [a / b for a, b in zip(measured, base, strict=True)]
+
+
+def percents(measured: Sequence[float], base: Sequence[float]) -> list[float]:
+    return [100 * ratio for ratio in ratios(measured, base)]

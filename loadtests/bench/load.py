@@ -1,0 +1,71 @@
+"""What is sent: requests as bytes, put together from parts that were made beforehand."""
+
+from collections.abc import Iterator
+from itertools import count, cycle, islice
+
+import msgspec
+
+PURCHASES = "/api/ticket-purchases/"
+
+
+class Load(msgspec.Struct, frozen=True):
+    """Requests without end, or so many: the n-th has the n-th path, token and body, in turn.
+
+    `key_prefix`: each request has an Idempotency-Key of its own, which begins so.
+    `expected`: statuses that are right; any other is an error.
+    """
+
+    method: str
+    paths: list[str]
+    tokens: list[str]
+    bodies: list[bytes]
+    expected: frozenset[int]
+    key_prefix: str | None = None
+    prefer_wait_seconds: int = 0
+    requests_max: int | None = None
+
+    def requests(self) -> Iterator[bytes]:
+        """The requests, each ready to be written to a connection."""
+        starts = [f"{self.method} {p} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode() for p in self.paths]
+        tokens = [f"Authorization: Bearer {token}\r\n".encode() for token in self.tokens]
+        prefer = f"Prefer: wait={self.prefer_wait_seconds}\r\n" if self.prefer_wait_seconds else ""
+        ends = [f"{prefer}{_about(body)}\r\n".encode() + body for body in self.bodies]
+        parts = zip(cycle(starts), cycle(tokens), self._keys(), cycle(ends), strict=False)
+        return islice(map(b"".join, parts), self.requests_max)
+
+    def _keys(self) -> Iterator[bytes]:
+        if self.key_prefix is None:
+            return cycle([b""])
+        start = f'Idempotency-Key: "{self.key_prefix}-'.encode()
+        return (b'%b%d"\r\n' % (start, number) for number in count(1))
+
+
+def _about(body: bytes) -> str:
+    return f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+
+
+def buying(
+    ticket_types: list[int],
+    tokens: list[str],
+    *,
+    expected: frozenset[int] = frozenset({202}),
+    key_prefix: str | None = None,
+    prefer_wait_seconds: int = 0,
+    requests_max: int | None = None,
+) -> Load:
+    """Purchases of one ticket each, from each of these ticket types in turn."""
+    return Load(
+        method="POST",
+        paths=[PURCHASES],
+        tokens=tokens,
+        bodies=[f'{{"ticket_type": {id_}, "quantity": 1}}'.encode() for id_ in ticket_types],
+        expected=expected,
+        key_prefix=key_prefix,
+        prefer_wait_seconds=prefer_wait_seconds,
+        requests_max=requests_max,
+    )
+
+
+def reading(paths: list[str], tokens: list[str]) -> Load:
+    """Readings of these paths in turn, each by the token that stands at the same place."""
+    return Load("GET", paths, tokens, [b""], frozenset({200}))

@@ -1,0 +1,42 @@
+"""A long queue of a ticket type that sells out at once: how soon everybody is told."""
+
+import time
+
+from loadtests.bench.bench import Bench
+from loadtests.bench.figures import Figure, at_most
+from loadtests.bench.rows import add_ticket_types, queue_purchases
+
+TARGET_ROWS = 100_000
+
+
+def measure(bench: Bench) -> list[Figure]:
+    """Seconds from the moment when a worker may begin until nothing is queued."""
+    rows = bench.sizes.sold_out_backlog
+    seconds = [_close(bench, rows) for _ in range(bench.sizes.growth_rounds)]
+    return [
+        Figure(
+            name=f"sold_out_backlog_of_{rows}_closed_seconds",
+            label=f"{rows:,} queued requests of a sold-out type closed",
+            unit="s",
+            values=seconds,
+            target=at_most(3) if rows == TARGET_ROWS else None,
+        )
+    ]
+
+
+def _close(bench: Bench, rows: int) -> float:
+    """One ticket is left and the first request takes it; the last one comes through the door.
+
+    So the workers are woken as ever, by a hint, and find the rest of the queue besides.
+    """
+    system = bench.system
+    (sold_out,) = add_ticket_types(system.engine, 1, capacity=1)
+    decisions = system.decisions()
+    with system.nobody_deciding():
+        queue_purchases(system.engine, sold_out, rows - 1)
+        last = bench.closed(system.port, bench.buying([sold_out], 1))
+        began = time.monotonic()
+    system.wait_for_decisions(decisions + rows - 1 + last.answers.get(202, 0))
+    seconds = time.monotonic() - began
+    bench.say(f"  {rows:,} closed in {seconds:.2f} s")
+    return seconds

@@ -1,0 +1,22 @@
+"""How we know that the generator is not the bottleneck: what it reaches where nothing is done."""
+
+from functools import partial
+
+from loadtests.bench.bench import Bench
+from loadtests.bench.figures import Figure
+from loadtests.bench.rounds import Contender, take_turns
+from loadtests.bench.servers import running_server
+from loadtests.bench.turns import at_baseline
+
+
+def measure(bench: Bench) -> list[Figure]:
+    """The generator against a server that answers the same bytes to whatever comes."""
+    load = bench.buying([1])
+    with running_server("loadtests.baselines.fixed_bytes", 1) as server:
+        contender = Contender(
+            "generator_against_fixed_bytes_requests_per_second",
+            "generator against a server of fixed bytes",
+            partial(at_baseline, bench, server, load),
+        )
+        measured = take_turns([contender], bench.sizes.rounds, bench.say)
+    return [measured[contender.name].figure("/s")]

@@ -1,0 +1,70 @@
+"""A long queue that nobody works on: what it costs the door, and how soon it is decided then."""
+
+import time
+from functools import partial
+
+from loadtests.bench.bench import Bench
+from loadtests.bench.figures import Figure, percents
+from loadtests.bench.memory import memory
+from loadtests.bench.rounds import Contender, Sample, take_turns
+from loadtests.bench.rows import add_ticket_types, queue_purchases
+from loadtests.bench.turns import accepted, at_door
+
+
+def measure(bench: Bench, stored: int) -> list[Figure]:
+    """The door with nothing and with much queued before; the system's pace through the queue."""
+    deep = bench.sizes.deep_backlog
+    queue = _Queue(bench)
+    contenders = [
+        Contender(
+            f"growth_door_{rows}_queued_before_requests_per_second",
+            f"door alone, {stored:,} stored, {rows:,} queued before",
+            partial(queue.turn, rows),
+        )
+        for rows in (0, deep)
+    ]
+    measured = list(take_turns(contenders, bench.sizes.growth_rounds, bench.say).values())
+    none, much = measured
+    return [
+        *(one.figure("/s") for one in measured),
+        Figure(
+            name=f"growth_door_{deep}_queued_before_of_none_percent",
+            label=f"door with {deep:,} queued before, of none",
+            unit="%",
+            values=percents(much.rates, none.rates),
+        ),
+        Figure(
+            name=f"growth_queue_of_{deep}_decisions_per_second",
+            label=f"whole system through a queue of {deep:,}",
+            unit="/s",
+            values=queue.paces,
+        ),
+        *queue.memory,
+    ]
+
+
+class _Queue:
+    """`paces`: decisions a second of each long queue; `memory`: behind the last of them."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self.paces: list[float] = []
+        self.memory: list[Figure] = []
+
+    def turn(self, rows: int) -> Sample:
+        """The door alone, with so many queued before of the same ticket type."""
+        bench, system = self._bench, self._bench.system
+        (hot,) = add_ticket_types(system.engine, 1)
+        decisions = system.decisions()
+        with system.nobody_deciding():
+            if rows:
+                queue_purchases(system.engine, hot, rows)
+            sample = at_door(bench, bench.buying([hot]))
+            if rows:
+                self.memory = memory(system, f"with {rows} queued")
+            began = time.monotonic()
+        queued = rows + accepted(sample)
+        system.wait_for_decisions(decisions + queued)
+        if rows:
+            self.paces.append(queued / (time.monotonic() - began))
+        return sample

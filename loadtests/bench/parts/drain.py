@@ -1,0 +1,139 @@
+"""The drain alone: decisions a second on one hot row, beside its own SQL with no Python between."""
+
+from collections.abc import Callable
+from contextlib import closing
+from itertools import count
+
+import msgspec
+import psycopg2
+from sqlalchemy import make_url
+
+from loadtests.bench.bench import Bench
+from loadtests.bench.drain_process import (
+    Drained,
+    Script,
+    drain_all,
+    in_own_process,
+    send_again,
+    write_down,
+)
+from loadtests.bench.figures import Figure, at_least, percents
+from loadtests.bench.processes import cpu_seconds
+from loadtests.bench.rounds import Contender, Sample, take_turns
+from loadtests.bench.rows import add_buyers, add_ticket_types, queue_purchases
+from shared.database import open_engine
+from shared.migrate import migrate
+from shared.settings import Settings
+
+# Apart from the system's own database, whose sweeper would decide these queues.
+QUEUED_DATABASE = "drain_queued"
+BUYERS = 1_000
+SQL_ALONE = "drain_sql_alone_decisions_per_second"
+DRAIN = "drain_decisions_per_second"
+PUBLISHING = "drain_publishing_decisions_per_second"
+
+
+def measure(bench: Bench) -> list[Figure]:
+    """Decisions a second, each turn on a fresh copy of the same queue."""
+    copies = _Copies(bench.system.settings)
+    hot = _fill(copies.original, bench.sizes.drained)
+    script: Script = in_own_process(write_down, copies.new(), hot)
+    decided = bench.sizes.drained
+
+    def contender(name: str, label: str, work: Callable[[Settings], Drained]) -> Contender:
+        return Contender(name, label, lambda: _turn(bench, copies.new(), work))
+
+    contenders = [
+        contender(
+            SQL_ALONE,
+            "the drain's SQL alone, one hot row",
+            lambda copy: in_own_process(send_again, copy, script, decided),
+        ),
+        contender(
+            DRAIN,
+            "drain, one hot row, telling nobody",
+            lambda copy: in_own_process(drain_all, copy, hot, False),
+        ),
+        contender(
+            PUBLISHING,
+            "drain, one hot row, publishing results",
+            lambda copy: in_own_process(drain_all, copy, hot, True),
+        ),
+    ]
+    measured = take_turns(contenders, bench.sizes.rounds, bench.say)
+    sql, drain, publishing = (measured[name] for name in (SQL_ALONE, DRAIN, PUBLISHING))
+    figures = [one.figure("/s") for one in (sql, drain, publishing)]
+    return [
+        figures[0],
+        _with_target(figures[1]),
+        figures[2],
+        Figure(
+            name="drain_of_sql_alone_percent",
+            label="drain telling nobody, of its SQL alone",
+            unit="%",
+            values=percents(drain.rates, sql.rates),
+            target=at_least(70),
+        ),
+        Figure(
+            name="drain_publishing_of_sql_alone_percent",
+            label="drain publishing, of its SQL alone",
+            unit="%",
+            values=percents(publishing.rates, sql.rates),
+        ),
+    ]
+
+
+def _with_target(figure: Figure) -> Figure:
+    return msgspec.structs.replace(figure, target=at_least(30_000))
+
+
+def _turn(bench: Bench, copy: Settings, work: Callable[[Settings], Drained]) -> Sample:
+    """Of CPU time: the process's own and PostgreSQL's."""
+    postgres = [bench.system.pids["postgres"]]
+    before = cpu_seconds(postgres)
+    drained = work(copy)
+    cpu = cpu_seconds(postgres) - before + drained.cpu_seconds
+    if drained.decided != bench.sizes.drained:
+        bench.errors.append(f"{drained.decided} of {bench.sizes.drained} were drained")
+    return Sample(drained.decided, drained.seconds, cpu)
+
+
+class _Copies:
+    """Databases that are alike to the place of each row, for nothing has worked on them yet."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._numbers = count(1)
+        self._create(f"CREATE DATABASE {QUEUED_DATABASE}")
+        self.original = self._of(QUEUED_DATABASE)
+
+    def new(self) -> Settings:
+        """The settings of a process that works on a new copy."""
+        name = f"drain_{next(self._numbers)}"
+        self._create(f"CREATE DATABASE {name} TEMPLATE {QUEUED_DATABASE}")
+        return self._of(name)
+
+    def _of(self, database: str) -> Settings:
+        url = make_url(self._settings.database_url).set(database=database)
+        return self._settings.model_copy(
+            update={"database_url": url.render_as_string(hide_password=False)}
+        )
+
+    def _create(self, statement: str) -> None:
+        with closing(psycopg2.connect(self._settings.database_url)) as connection:
+            connection.autocommit = True  # it stands in no transaction
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+
+
+def _fill(settings: Settings, queued: int) -> int:
+    """The schema, and one ticket type with so many queued; returns its id."""
+    engine = open_engine(settings, "bench-fill")
+    migrate(engine)
+    add_buyers(engine, BUYERS)
+    (hot,) = add_ticket_types(engine, 1)
+    queue_purchases(engine, hot, queued)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE")
+    engine.dispose()
+    return hot

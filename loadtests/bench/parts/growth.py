@@ -1,0 +1,67 @@
+"""The same work with millions of purchases stored.
+
+A table that grows cannot take turns with itself, so a second system, grown, takes turns with the
+first one, which holds no more than the benchmark itself has bought.
+"""
+
+from loadtests.bench.bench import Bench
+from loadtests.bench.figures import Figure, Target, at_least, percents
+from loadtests.bench.memory import memory
+from loadtests.bench.parts import deep_queue
+from loadtests.bench.past_sales import add_past_sales
+from loadtests.bench.rounds import Contender, take_turns
+from loadtests.bench.rows import add_ticket_types
+from loadtests.bench.system import own_system
+from loadtests.bench.turns import whole_path
+
+TARGET_ROWS = 5_000_000
+
+
+def measure(bench: Bench) -> list[Figure]:
+    """The whole path at each size, and at the last one with a long queue."""
+    figures = memory(bench.system, "with few stored")
+    with own_system() as system:
+        grown = Bench(bench.sizes, system, bench.generator, bench.say)
+        stored = 0
+        for rows in bench.sizes.stored:
+            bench.say(f"  putting {rows - stored:,} more purchases into a second system ...")
+            add_past_sales(system.engine, rows - stored)
+            stored = rows
+            figures += _whole_path(bench, grown, rows)
+            figures += memory(system, f"with {rows} stored")
+        figures += deep_queue.measure(grown, stored)
+        bench.errors += grown.errors
+        bench.errors += [f"{name} of the second system ended" for name in system.restarted()]
+    return figures
+
+
+def _whole_path(bench: Bench, grown: Bench, rows: int) -> list[Figure]:
+    contenders = [
+        _contender(bench, f"growth_few_beside_{rows}_stored", "few stored"),
+        _contender(grown, f"growth_{rows}_stored", f"{rows:,} stored"),
+    ]
+    measured = list(take_turns(contenders, bench.sizes.growth_rounds, bench.say).values())
+    few, many = measured
+    return [
+        *(one.figure("/s") for one in measured),
+        Figure(
+            name=f"growth_{rows}_stored_of_few_percent",
+            label=f"{rows:,} purchases stored, of few",
+            unit="%",
+            values=percents(many.rates, few.rates),
+            target=_target(rows),
+        ),
+    ]
+
+
+def _contender(bench: Bench, name: str, stored: str) -> Contender:
+    (hot,) = add_ticket_types(bench.system.engine, 1)
+    return Contender(
+        f"{name}_purchases_per_second",
+        f"accepted and decided, {stored}",
+        lambda: whole_path(bench, bench.buying([hot])),
+    )
+
+
+def _target(rows: int) -> Target | None:
+    return at_least(90) if rows == TARGET_ROWS else None

@@ -1,0 +1,141 @@
+"""Purchases accepted durably and decided, beside the straightforward design with two processes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+
+import psycopg2
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.orm import Session
+
+from loadtests.baselines import straightforward
+from loadtests.bench.bench import Bench
+from loadtests.bench.figures import Figure, Target, at_least, percents, ratios
+from loadtests.bench.rounds import Contender, Measured, take_turns
+from loadtests.bench.rows import PLENTY, PRICE, add_ticket_types
+from loadtests.bench.servers import Server, running_server
+from loadtests.bench.turns import at_baseline, whole_path
+from shared.database import sqlalchemy_url
+
+PROCESSES = 2
+DATABASE = "straightforward"
+STRAIGHT = "straightforward_two_processes_purchases_per_second"
+BARE = "bare_asgi_two_processes_requests_per_second"
+HOT = "eventify_one_ticket_type_purchases_per_second"
+NEW_TOKENS = "eventify_new_tokens_purchases_per_second"
+
+
+def measure(bench: Bench) -> list[Figure]:
+    """Rates of each design, and Eventify's against the others'."""
+    most = max(bench.sizes.many_ticket_types)
+    ids = add_ticket_types(bench.system.engine, most + 1)
+    bench.mint_new_tokens(bench.sizes.rounds)
+    with (
+        _straightforward(bench) as straight,
+        running_server("loadtests.baselines.bare_asgi", PROCESSES) as bare,
+    ):
+        contenders = [
+            *_others(bench, straight, bare),
+            *_eventify(bench, ids[0], ids[1:]),
+        ]
+        measured = take_turns(contenders, bench.sizes.rounds, bench.say)
+    return [*(one.figure("/s") for one in measured.values()), *_comparisons(bench, measured)]
+
+
+def _others(bench: Bench, straight: Server, bare: Server) -> list[Contender]:
+    return [
+        Contender(
+            STRAIGHT,
+            "straightforward design, two processes",
+            lambda: at_baseline(bench, straight, bench.buying_without_key([1])),
+        ),
+        Contender(
+            BARE,
+            "bare ASGI function, two processes",
+            lambda: at_baseline(bench, bare, bench.buying([1])),
+        ),
+    ]
+
+
+def _eventify(bench: Bench, hot: int, others: list[int]) -> list[Contender]:
+    def spread(count: int) -> Contender:
+        return Contender(
+            _spread(count),
+            f"accepted and decided, {count:,} ticket types",
+            lambda: whole_path(bench, bench.buying(others[:count])),
+        )
+
+    return [
+        Contender(
+            HOT,
+            "accepted and decided, one hot ticket type",
+            lambda: whole_path(bench, bench.buying([hot])),
+        ),
+        Contender(
+            NEW_TOKENS,
+            "accepted and decided, a new token each",
+            lambda: whole_path(bench, bench.buying_with_new_tokens([hot])),
+        ),
+        *map(spread, bench.sizes.many_ticket_types),
+    ]
+
+
+def _spread(ticket_types: int) -> str:
+    return f"eventify_{ticket_types}_ticket_types_purchases_per_second"
+
+
+def _comparisons(bench: Bench, measured: dict[str, Measured]) -> list[Figure]:
+    hot = measured[HOT].rates
+    return [
+        Figure(
+            name="eventify_against_straightforward_times",
+            label="accepted and decided, against the straightforward design",
+            unit="x",
+            values=ratios(hot, measured[STRAIGHT].rates),
+            target=at_least(15),
+        ),
+        Figure(
+            name="eventify_of_bare_two_processes_percent",
+            label="accepted and decided, of the bare function's two processes",
+            unit="%",
+            values=percents(hot, measured[BARE].rates),
+        ),
+        *(
+            Figure(
+                name=f"eventify_{count}_ticket_types_of_one_percent",
+                label=f"{count:,} ticket types, of one",
+                unit="%",
+                values=percents(measured[_spread(count)].rates, hot),
+                target=_target(count),
+            )
+            for count in bench.sizes.many_ticket_types
+        ),
+    ]
+
+
+def _target(ticket_types: int) -> Target | None:
+    return at_least(90) if ticket_types == 1_000 else None
+
+
+@contextmanager
+def _straightforward(bench: Bench) -> Iterator[Server]:
+    """The straightforward service on a database of its own of the same PostgreSQL server."""
+    settings = bench.system.settings
+    connection = psycopg2.connect(settings.database_url)
+    connection.autocommit = True  # CREATE DATABASE stands in no transaction
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {DATABASE}")
+    connection.close()
+    url = make_url(settings.database_url).set(database=DATABASE)
+    engine = create_engine(sqlalchemy_url(url.render_as_string(hide_password=False)))
+    straightforward.Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        session.add(straightforward.TicketType(price=Decimal(PRICE), capacity=PLENTY))
+        session.commit()
+    engine.dispose()
+    environment = {
+        "EVENTIFY_DATABASE_URL": url.render_as_string(hide_password=False),
+        "EVENTIFY_KEYS_DIR": str(settings.keys_dir),
+    }
+    with running_server("loadtests.baselines.straightforward", PROCESSES, environment) as server:
+        yield server

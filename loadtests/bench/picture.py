@@ -1,0 +1,136 @@
+"""The picture of a benchmark, as a PNG: rates, what was aimed at, latencies."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from loadtests.bench.figures import Bound, Figure
+from loadtests.bench.report import Report
+
+INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
+EVENTIFY, OTHERS = "#7c3aed", "#9fb3c8"
+MET, MISSED = "#1f9d77", "#d64545"
+PERCENTILES = {"p50_ms": "#9fb3c8", "p99_ms": "#2680c2", "p999_ms": "#7c3aed"}
+STYLE: dict[Any, Any] = {
+    "font.size": 11,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": FAINT,
+    "xtick.color": FAINT,
+    "ytick.color": INK,
+    "text.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def draw(report: Report, file: Path) -> None:
+    """Rates with their spread, targets as a share of what was aimed at, and latencies by rate."""
+    rates = [figure for figure in report.figures if figure.unit == "/s"]
+    aims = [figure for figure in report.figures if figure.target is not None]
+    heights = [max(len(rates), 2), max(len(aims), 2), 9]
+    with mpl.rc_context(STYLE):
+        layout = ConstrainedLayoutEngine(h_pad=0.15, hspace=0.06)
+        canvas = Canvas(
+            figsize=(12, 3 + 0.33 * sum(heights)), dpi=120, facecolor="white", layout=layout
+        )
+        top, middle, bottom = canvas.subplots(3, 1, height_ratios=heights)
+        canvas.suptitle(_title(report), x=0.01, ha="left", fontsize=15, fontweight="bold")
+        _draw_rates(top, rates)
+        _draw_targets(middle, aims)
+        _draw_latencies(bottom, report)
+        canvas.savefig(file)
+
+
+def _title(report: Report) -> str:
+    met = [figure.meets_target for figure in report.figures if figure.target is not None]
+    machine = report.machine
+    return (
+        f"{sum(map(bool, met))} of {len(met)} targets met on {machine.cores} cores"
+        f" ({machine.cpu_model})"
+    )
+
+
+def _draw_rates(axes: Axes, rates: Sequence[Figure]) -> None:
+    """The median of each as a bar, and from the slowest round to the fastest as a line."""
+    medians = [figure.median for figure in rates]
+    spread = [
+        [median - min(figure.values) for figure, median in zip(rates, medians, strict=True)],
+        [max(figure.values) - median for figure, median in zip(rates, medians, strict=True)],
+    ]
+    colours = [EVENTIFY if _is_ours(figure) else OTHERS for figure in rates]
+    axes.barh(_labels(rates), medians, color=colours, xerr=spread, ecolor=INK, height=0.65)
+    axes.bar_label(axes.containers[-1], [f" {median:,.0f}" for median in medians], fontsize=10)  # type: ignore[arg-type]
+    axes.invert_yaxis()
+    axes.set_xlabel("per second (bar: median; line: slowest to fastest round)")
+    _grid(axes)
+
+
+def _is_ours(figure: Figure) -> bool:
+    return not figure.name.startswith(("bare_", "straightforward_", "generator_", "drain_sql"))
+
+
+def _draw_targets(axes: Axes, aims: Sequence[Figure]) -> None:
+    """How far each got, as a share of its target; beyond the line it is met."""
+    shares = [_share_of_target(figure) for figure in aims]
+    colours = [MET if figure.meets_target else MISSED for figure in aims]
+    axes.barh(_labels(aims), shares, color=colours, height=0.65)
+    for place, (figure, share) in enumerate(zip(aims, shares, strict=True)):
+        assert figure.target is not None
+        sign = "≥" if figure.target.bound is Bound.AT_LEAST else "≤"
+        told = f" {figure.median:,.3g} {figure.unit} ({sign} {figure.target.value:,.0f})"
+        axes.annotate(told, (share, place), va="center", fontsize=10)
+    axes.axvline(1, color=INK, linewidth=1.2)
+    axes.set_xlim(0, 1.3 * max([1.0, *shares]))
+    axes.invert_yaxis()
+    axes.set_xlabel("share of the target (1 is met; for limits the other way round)")
+    _grid(axes)
+
+
+def _share_of_target(figure: Figure) -> float:
+    assert figure.target is not None, "only figures with a target are drawn here"
+    if figure.target.bound is Bound.AT_LEAST:
+        return figure.median / figure.target.value
+    return figure.target.value / figure.median
+
+
+def _draw_latencies(axes: Axes, report: Report) -> None:
+    """For each rate two groups of bars, to the 202 and to the decision, on a logarithmic scale."""
+    groups = [
+        (rate, until)
+        for rate in report.sizes.latency_rates_per_second
+        for until in ("accepted", "decided")
+        if report.figure(f"latency_at_{rate}_per_second_until_{until}_p50_ms") is not None
+    ]
+    if not groups:
+        axes.set_axis_off()  # not measured this time
+        return
+    for number, (field, colour) in enumerate(PERCENTILES.items()):
+        found = [
+            report.figure(f"latency_at_{rate}_per_second_until_{until}_{field}")
+            for rate, until in groups
+        ]
+        heights = [figure.median if figure is not None else 0.0 for figure in found]
+        places = [place + 0.27 * (number - 1) for place in range(len(groups))]
+        label = field.replace("p999", "p99.9").replace("_ms", "")
+        axes.bar(places, heights, width=0.25, color=colour, label=label)
+    axes.set_yscale("log")
+    axes.set_xticks(range(len(groups)), [f"{rate:,}/s\nto {until}" for rate, until in groups])
+    axes.set_ylabel("milliseconds")
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, loc="upper left", ncols=len(PERCENTILES))
+
+
+def _labels(figures: Sequence[Figure]) -> list[str]:
+    return [figure.label for figure in figures]
+
+
+def _grid(axes: Axes) -> None:
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)

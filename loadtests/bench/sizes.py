@@ -1,0 +1,61 @@
+"""How large and how long everything is measured."""
+
+import msgspec
+
+
+class Sizes(msgspec.Struct, frozen=True, kw_only=True):
+    """`seconds` is one turn of a closed loop; counts are of purchases unless their name says else.
+
+    The issue's targets are for the sizes in FULL; a figure of another size has no target.
+    """
+
+    rounds: int
+    seconds: float
+    connections: int = 64
+    # Few enough to be remembered by any gateway, many enough to be no single user.
+    known_tokens: int = 200
+    new_tokens_each_turn: int
+    polled: int = 1_000
+    # Of ticket types besides the one.
+    many_ticket_types: tuple[int, ...] = (10, 1_000)
+    drained: int
+    sold_out_backlog: int
+    latency_rates_per_second: tuple[int, ...]
+    latency_seconds: float
+    latency_rounds: int
+    stored: tuple[int, ...]
+    deep_backlog: int
+    growth_rounds: int
+    waiting_clients: int
+
+
+FULL = Sizes(
+    rounds=3,
+    seconds=3.0,
+    new_tokens_each_turn=6_000,
+    drained=40_000,
+    sold_out_backlog=100_000,
+    latency_rates_per_second=(200, 500, 1_000, 2_000),
+    latency_seconds=6.0,
+    latency_rounds=2,
+    stored=(1_000_000, 5_000_000),
+    deep_backlog=100_000,
+    growth_rounds=3,
+    waiting_clients=10_000,
+)
+
+# Under a minute in all: it shows that everything works, and where it roughly stands.
+QUICK = Sizes(
+    rounds=2,
+    seconds=0.5,
+    new_tokens_each_turn=1_500,
+    drained=10_000,
+    sold_out_backlog=20_000,
+    latency_rates_per_second=(1_000,),
+    latency_seconds=2.0,
+    latency_rounds=1,
+    stored=(200_000,),
+    deep_backlog=10_000,
+    growth_rounds=1,
+    waiting_clients=2_000,
+)

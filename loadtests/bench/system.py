@@ -1,0 +1,132 @@
+"""A whole Eventify of the benchmark's own, brought up and taken down by the operator's command."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil
+from sqlalchemy import Engine, text
+
+from loadtests.bench.ports import free_port
+from loadtests.bench.processes import cpu_seconds
+from shared.database import open_engine
+from shared.settings import Settings
+
+COMMAND = (sys.executable, "-P", "-c", "from deploy.command import main; main()")
+# Few users buy without end here, which the limit of each user is there to prevent.
+SETTINGS = {"EVENTIFY_PURCHASE_RATE_BURST": "0"}
+# The slowest is a queue of a hundred thousand, at a tenth of the usual pace.
+DECIDED_SECONDS = 120.0
+DECISIONS = "SELECT coalesce(sum(decisions), 0)::bigint FROM ticket_inventory"
+LOOK_SECONDS = 0.005
+
+
+class System:
+    """A running system: its addresses, its processes, its database."""
+
+    def __init__(self, environment: dict[str, str], home: Path) -> None:
+        self._environment = environment
+        status = json.loads(self.command("status", "--json"))
+        self.port = int(status["gateway_url"].rpartition(":")[2])
+        self.settings = Settings(
+            database_url=status["database_url"],
+            redis_url=status["redis_url"],
+            keys_dir=home / "keys",
+        )
+        self.engine: Engine = open_engine(self.settings, "bench")
+        self.pids: dict[str, int] = {p["name"]: p["pid"] for p in status["processes"]}
+
+    def command(self, *arguments: str) -> str:
+        """What `eventify ARGUMENTS` prints.
+
+        Raises:
+            RuntimeError: it failed, with what it said.
+        """
+        return _eventify(self._environment, *arguments)
+
+    def cpu_seconds(self) -> float:
+        """CPU time that all of it has taken so far."""
+        return cpu_seconds(self.pids.values())
+
+    def door_cpu_seconds(self) -> float:
+        """CPU time that the gateways have taken so far."""
+        return cpu_seconds(pid for name, pid in self.pids.items() if name.startswith("gateway-"))
+
+    def restarted(self) -> list[str]:
+        """Processes that ended and were started again, so that the figures count for nothing."""
+        processes: list[dict[str, Any]] = json.loads(self.command("status", "--json"))["processes"]
+        return [process["name"] for process in processes if process["restarts"]]
+
+    def decisions(self) -> int:
+        """How many decisions stand in the database."""
+        with self.engine.connect() as connection:
+            decided: int = connection.execute(text(DECISIONS)).scalar_one()
+        return decided
+
+    def wait_for_decisions(self, count: int) -> None:
+        """Until so many decisions stand in the database.
+
+        Raises:
+            TimeoutError: they do not come.
+        """
+        deadline = time.monotonic() + DECIDED_SECONDS
+        while (decided := self.decisions()) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{count - decided:,} purchases are still not decided.")
+            time.sleep(LOOK_SECONDS)
+
+    @contextmanager
+    def nobody_deciding(self) -> Iterator[None]:
+        """Workers and sweeper stand still until the block ends; call it when nothing is queued."""
+        with ExitStack() as resuming:
+            for name, pid in self.pids.items():
+                if name.startswith(("worker-", "sweeper-")):
+                    parent = psutil.Process(pid)
+                    for process in (parent, *parent.children(recursive=True)):
+                        process.suspend()
+                        resuming.callback(process.resume)
+            yield
+
+
+@contextmanager
+def own_system() -> Iterator[System]:
+    """A new system with nothing in it, until the block ends; then it is gone with all its data.
+
+    Raises:
+        RuntimeError: it does not start, with the reason.
+    """
+    with TemporaryDirectory(prefix="eventify-bench-", ignore_cleanup_errors=True) as folder:
+        home = Path(folder) / "home"
+        others = {name: value for name, value in os.environ.items() if "EVENTIFY_" not in name}
+        environment = others | SETTINGS | {"EVENTIFY_HOME": str(home)}
+        try:
+            _eventify(environment, "up", "--detach", "--port", str(free_port()))
+            system = System(environment, home)
+            try:
+                yield system
+            finally:
+                system.engine.dispose()
+        finally:
+            _eventify(environment, "down")
+
+
+def _eventify(environment: dict[str, str], *arguments: str) -> str:
+    # In a session of its own: Ctrl-C is the benchmark's, which then takes the system down.
+    done = subprocess.run(  # noqa: S603 - our own program
+        [*COMMAND, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"eventify {' '.join(arguments)}: {done.stdout}{done.stderr}")
+    return done.stdout
