@@ -26,7 +26,8 @@ from shared.keys import load_public_keys
 from shared.serve import serve
 from shared.settings import Settings, get_settings
 
-# More sessions than this only wait for the same row, and hold memory in PostgreSQL meanwhile.
+# More sessions than this only wait for the same row. None beyond it: SQLAlchemy would open and
+# close one for each request of a rush, which costs several times what the purchase does.
 POOL_SIZE = 10
 
 
@@ -112,7 +113,9 @@ def user_id(
 
 def create_app(settings: Settings) -> FastAPI:
     """The service; its tables are made where they are missing."""
-    engine = create_engine(sqlalchemy_url(settings.database_url), pool_size=POOL_SIZE)
+    engine = create_engine(
+        sqlalchemy_url(settings.database_url), pool_size=POOL_SIZE, max_overflow=0
+    )
     app = FastAPI()
     app.state.tokens = Tokens(settings, settings.keys_dir)
     app.state.sessions = sessionmaker(engine)

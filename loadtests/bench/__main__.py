@@ -7,9 +7,10 @@ from pathlib import Path
 from types import FrameType
 
 import click
+import msgspec
 from rich.console import Console
 
-from loadtests.bench.measure import measure_all
+from loadtests.bench.measure import ALL_PARTS, measure_all
 from loadtests.bench.picture import draw
 from loadtests.bench.report import table, write_json
 from loadtests.bench.sizes import FULL, QUICK
@@ -19,8 +20,11 @@ REPORTS = Path(__file__).parent.parent / "reports"
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--quick", is_flag=True, help="Smaller and shorter: under a minute.")
-@click.option("--only", multiple=True, help="Only this part; may be given several times.")
-def main(quick: bool, only: tuple[str, ...]) -> None:
+@click.option(
+    "--only", multiple=True, type=click.Choice(ALL_PARTS), help="This part; may be repeated."
+)
+@click.option("--connections", type=int, help="Of a closed loop, instead of 64.")
+def main(quick: bool, only: tuple[str, ...], connections: int | None) -> None:
     """Measure Eventify beside a bare ASGI function and a straightforward design.
 
     Everything runs on servers of its own, which are gone at the end. Exit code 1 when any answer
@@ -30,7 +34,10 @@ def main(quick: bool, only: tuple[str, ...]) -> None:
     # Wide enough for the table also where the output is no terminal.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     measured_at = datetime.now(UTC)
-    report = measure_all(QUICK if quick else FULL, only, console.print, measured_at)
+    sizes = QUICK if quick else FULL
+    if connections is not None:
+        sizes = msgspec.structs.replace(sizes, connections=connections)
+    report = measure_all(sizes, only or ALL_PARTS, console.print, measured_at)
     folder = REPORTS / f"bench-{measured_at:%Y%m%dT%H%M%S}"
     folder.mkdir(parents=True)
     write_json(report, folder / "bench.json")

@@ -12,6 +12,10 @@ from loadtests.bench.system import System
 from loadtests.bench.tally import Run
 from loadtests.bench.tokens import mint_for_buyers, mint_tokens
 
+ACCEPTED = 202
+WARM_UP_SECONDS = 0.3
+# For a load with an end of its own.
+UNTIL_ALL_SECONDS = 600.0
 # The newest purchases of users whose tokens we have, with their users' names.
 NEWEST = text("""
 SELECT p.id, u.username FROM ticket_purchases p JOIN users u ON u.id = p.user_id
@@ -34,10 +38,19 @@ class Bench:
         self._new_tokens: Iterator[str] = iter(())
         self._keys = 0
 
-    def mint_new_tokens(self, turns: int) -> None:
-        """Have the tokens ready for so many turns with new ones."""
-        count = turns * self.sizes.new_tokens_each_turn
+    def mint_new_tokens(self) -> None:
+        """Have the tokens ready for a turn with new ones in each round."""
+        count = self.sizes.rounds * self.sizes.new_tokens_each_turn
         self._new_tokens = iter(mint_tokens(self.system, count))
+
+    def buy(self, ticket_type: int, count: int) -> int:
+        """Buy so many times, however long it takes; returns how many were accepted."""
+        run = self.closed(self.system.port, self.buying([ticket_type], count), UNTIL_ALL_SECONDS)
+        return run.answers.get(ACCEPTED, 0)
+
+    def warm_up(self, port: int, load: Load) -> None:
+        """Let a server open its connections before it is measured."""
+        self.closed(port, load, WARM_UP_SECONDS)
 
     def closed(self, port: int, load: Load, seconds: float | None = None) -> Run:
         """A run of the closed loop, of the usual length unless told otherwise."""

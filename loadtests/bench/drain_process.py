@@ -7,8 +7,9 @@ rows, and no row of an answer is looked at. Whatever the drain's SQL will be, th
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any, cast
 
@@ -58,21 +59,40 @@ class _WritingConnection(connection):
         super().commit()
 
 
-def in_own_process(work: Callable[..., Any], *arguments: object) -> Any:
-    """What `work` returns, done by a new process."""
+class DrainProcess:
+    """A process for drains alone; see the functions below for what it can be asked to do."""
+
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self._pool = pool
+
+    def drain_all(self, settings: Settings, ticket_type_id: int, *, publish: bool) -> Drained:
+        return self._pool.submit(_drain_all, settings, ticket_type_id, publish).result()
+
+    def write_down(self, settings: Settings, ticket_type_id: int) -> Script:
+        return self._pool.submit(_write_down, settings, ticket_type_id).result()
+
+    def send_again(self, settings: Settings, script: Script, decided: int) -> Drained:
+        return self._pool.submit(_send_again, settings, script, decided).result()
+
+
+@contextmanager
+def drain_process() -> Iterator[DrainProcess]:
+    """Such a process, until the block ends."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(work, *arguments).result()
+        yield DrainProcess(pool)
 
 
-def drain_all(settings: Settings, ticket_type_id: int, publish: bool) -> Drained:
+def _drain_all(settings: Settings, ticket_type_id: int, publish: bool) -> Drained:
     """Turn after turn, as the worker takes them, until nothing is queued."""
     engine = open_engine(settings, "bench-drain", pool_size=2)
     engine.connect().close()
     tell = ResultPublisher(settings) if publish else _tell_nobody
-    return _timed(lambda: _drain(engine, ticket_type_id, settings, tell))
+    drained = _timed(lambda: _drain(engine, ticket_type_id, settings, tell))
+    engine.dispose()
+    return drained
 
 
-def write_down(settings: Settings, ticket_type_id: int) -> Script:
+def _write_down(settings: Settings, ticket_type_id: int) -> Script:
     """The statements of a whole drain."""
     script: Script = []
     engine = open_engine(settings, "bench-drain", pool_size=2)
@@ -88,15 +108,19 @@ def write_down(settings: Settings, ticket_type_id: int) -> Script:
     engine.connect().close()
     script.clear()  # what SQLAlchemy asks at its first connection
     _drain(engine, ticket_type_id, settings, _tell_nobody)
+    engine.dispose()
     return script
 
 
-def send_again(settings: Settings, script: Script, decided: int) -> Drained:
+def _send_again(settings: Settings, script: Script, decided: int) -> Drained:
     """The statements of a drain, and nothing else."""
     engine = open_engine(settings, "bench-drain", pool_size=1)
     pooled = engine.raw_connection()
     plain = cast("connection", pooled.driver_connection)
-    return _timed(lambda: _send(plain, script, decided))
+    drained = _timed(lambda: _send(plain, script, decided))
+    pooled.close()
+    engine.dispose()
+    return drained
 
 
 def _drain(

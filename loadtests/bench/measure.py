@@ -1,8 +1,9 @@
-"""The whole benchmark, part after part, on one system of its own."""
+"""The whole benchmark, part after part, on systems of its own."""
 
 import time
 from collections.abc import Callable, Collection
 from datetime import datetime
+from functools import partial
 
 from loadtests.bench.bench import Bench
 from loadtests.bench.figures import Figure
@@ -20,11 +21,11 @@ from loadtests.bench.parts import (
 )
 from loadtests.bench.report import Part, Report
 from loadtests.bench.sizes import Sizes
-from loadtests.bench.system import own_system
+from loadtests.bench.system import own_systems
 
-# Growth first: its first system is meant to have little stored. By the name on the command line.
+GROWTH, GROWTH_TITLE = "growth", "Growth: millions stored, a long queue, memory"
+# By the name on the command line.
 PARTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
-    "growth": ("Growth: millions stored, a long queue, memory", growth.measure),
     "calibration": ("The generator alone", calibration.measure),
     "door": ("The door: one gateway process, beside a bare ASGI function", door.measure),
     "whole-path": ("Accepted durably and decided", whole_path.measure),
@@ -33,32 +34,34 @@ PARTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
     "backlog": ("A sold-out queue", backlog.measure),
     "waiting": ("Waiting clients", waiting.measure),
 }
+ALL_PARTS = (GROWTH, *PARTS)
 
 
 def measure_all(
-    sizes: Sizes, only: Collection[str], say: Callable[[str], None], measured_at: datetime
+    sizes: Sizes, wanted: Collection[str], say: Callable[[str], None], measured_at: datetime
 ) -> Report:
-    """Measure every part, or only those that are named; takes down what it started.
+    """Measure the parts that are wanted; takes down what it started.
 
     Raises:
-        RuntimeError: a server does not start.
-        TimeoutError: purchases are not decided.
+        RuntimeError: a system does not start, or its audit finds a violation.
     """
     began = time.monotonic()
-    say("Starting a system for the benchmark ...")
-    with own_system() as system, running_generator() as generator:
-        bench = Bench(sizes, system, generator, say)
-        machine = this_machine(system.engine)
+    say("Starting what is to be measured ...")
+    with own_systems(2 if GROWTH in wanted else 1) as systems, running_generator() as generator:
+        bench, *others = (Bench(sizes, system, generator, say) for system in systems)
+        machine = this_machine(bench.system.engine)
         parts = []
-        for name, (title, measure) in PARTS.items():
-            if not only or name in only:
-                say(title)
-                part_began = time.monotonic()
-                figures = measure(bench)
-                parts.append(Part(title, time.monotonic() - part_began, figures))
-        # What was measured counts only if every promise was kept meanwhile.
-        system.command("audit")
-        bench.errors += [f"{name} ended and was started again" for name in system.restarted()]
+        # The first, for then the system that it is compared with has little stored.
+        for grown in others:
+            parts.append(_measured(bench, GROWTH_TITLE, partial(growth.measure, bench, grown)))
+            bench.errors += grown.errors + grown.system.check()
+            grown.system.take_down()
+        parts += [
+            _measured(bench, title, partial(measure, bench))
+            for name, (title, measure) in PARTS.items()
+            if name in wanted
+        ]
+        bench.errors += bench.system.check()
     return Report(
         measured_at=measured_at.isoformat(timespec="seconds"),
         seconds=time.monotonic() - began,
@@ -67,3 +70,15 @@ def measure_all(
         parts=parts,
         errors=bench.errors,
     )
+
+
+def _measured(bench: Bench, title: str, measure: Callable[[], list[Figure]]) -> Part:
+    """A part that fails is told as an error, and has no figures; the others are still measured."""
+    bench.say(title)
+    began = time.monotonic()
+    try:
+        figures = measure()
+    except (RuntimeError, TimeoutError, OSError) as error:
+        bench.errors.append(f"{title}: {error!r}")
+        figures = []
+    return Part(title, time.monotonic() - began, figures)

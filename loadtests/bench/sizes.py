@@ -47,12 +47,12 @@ FULL = Sizes(
 # Under a minute in all: it shows that everything works, and where it roughly stands.
 QUICK = Sizes(
     rounds=2,
-    seconds=0.5,
-    new_tokens_each_turn=1_500,
+    seconds=0.4,
+    new_tokens_each_turn=1_000,
     drained=10_000,
     sold_out_backlog=20_000,
     latency_rates_per_second=(1_000,),
-    latency_seconds=2.0,
+    latency_seconds=1.5,
     latency_rounds=1,
     stored=(200_000,),
     deep_backlog=10_000,

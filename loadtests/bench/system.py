@@ -6,10 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import psutil
 from sqlalchemy import Engine, text
@@ -51,6 +51,23 @@ class System:
         """
         return _eventify(self._environment, *arguments)
 
+    def take_down(self) -> None:
+        """Stop all of it before its block ends."""
+        self.engine.dispose()
+        self.command("down")
+
+    def check(self) -> list[str]:
+        """What speaks against the measurement: a promise broken, or a process that ended.
+
+        Raises:
+            RuntimeError: the audit found a violation.
+        """
+        with ThreadPoolExecutor(1) as threads:
+            audited = threads.submit(self.command, "audit")
+            processes = json.loads(self.command("status", "--json"))["processes"]
+            audited.result()
+        return [f"{p['name']} ended and was started again" for p in processes if p["restarts"]]
+
     def cpu_seconds(self) -> float:
         """CPU time that all of it has taken so far."""
         return cpu_seconds(self.pids.values())
@@ -58,11 +75,6 @@ class System:
     def door_cpu_seconds(self) -> float:
         """CPU time that the gateways have taken so far."""
         return cpu_seconds(pid for name, pid in self.pids.items() if name.startswith("gateway-"))
-
-    def restarted(self) -> list[str]:
-        """Processes that ended and were started again, so that the figures count for nothing."""
-        processes: list[dict[str, Any]] = json.loads(self.command("status", "--json"))["processes"]
-        return [process["name"] for process in processes if process["restarts"]]
 
     def decisions(self) -> int:
         """How many decisions stand in the database."""
@@ -96,23 +108,27 @@ class System:
 
 
 @contextmanager
-def own_system() -> Iterator[System]:
-    """A new system with nothing in it, until the block ends; then it is gone with all its data.
+def own_systems(count: int) -> Iterator[list[System]]:
+    """So many new systems with nothing in them, until the block ends; then all is gone.
 
     Raises:
-        RuntimeError: it does not start, with the reason.
+        RuntimeError: one does not start, with the reason.
     """
+    # The threads are waited for before the stack is undone: nothing is left half started.
+    with ExitStack() as stack, ThreadPoolExecutor(count) as threads:
+        starting = [threads.submit(stack.enter_context, _own_system()) for _ in range(count)]
+        yield [system.result() for system in starting]
+
+
+@contextmanager
+def _own_system() -> Iterator[System]:
     with TemporaryDirectory(prefix="eventify-bench-", ignore_cleanup_errors=True) as folder:
         home = Path(folder) / "home"
         others = {name: value for name, value in os.environ.items() if "EVENTIFY_" not in name}
         environment = others | SETTINGS | {"EVENTIFY_HOME": str(home)}
         try:
             _eventify(environment, "up", "--detach", "--port", str(free_port()))
-            system = System(environment, home)
-            try:
-                yield system
-            finally:
-                system.engine.dispose()
+            yield System(environment, home)
         finally:
             _eventify(environment, "down")
 

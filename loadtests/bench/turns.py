@@ -2,13 +2,11 @@
 
 import time
 
-from loadtests.bench.bench import Bench
+from loadtests.bench.bench import ACCEPTED, Bench
 from loadtests.bench.load import Load
 from loadtests.bench.processes import cpu_seconds
 from loadtests.bench.rounds import Sample
 from loadtests.bench.servers import Server
-
-ACCEPTED = 202
 
 
 def at_baseline(bench: Bench, server: Server, load: Load) -> Sample:

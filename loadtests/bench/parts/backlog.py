@@ -34,9 +34,9 @@ def _close(bench: Bench, rows: int) -> float:
     decisions = system.decisions()
     with system.nobody_deciding():
         queue_purchases(system.engine, sold_out, rows - 1)
-        last = bench.closed(system.port, bench.buying([sold_out], 1))
+        last = bench.buy(sold_out, 1)
         began = time.monotonic()
-    system.wait_for_decisions(decisions + rows - 1 + last.answers.get(202, 0))
+    system.wait_for_decisions(decisions + rows - 1 + last)
     seconds = time.monotonic() - began
     bench.say(f"  {rows:,} closed in {seconds:.2f} s")
     return seconds

@@ -7,7 +7,7 @@ from loadtests.bench.figures import Figure, Target, at_least, percents
 from loadtests.bench.rounds import Contender, Measured, Sample, take_turns
 from loadtests.bench.rows import add_ticket_types
 from loadtests.bench.servers import Server, running_server
-from loadtests.bench.turns import ACCEPTED, at_baseline, at_door, at_door_alone
+from loadtests.bench.turns import at_baseline, at_door, at_door_alone
 
 BARE = "bare_asgi_one_process_requests_per_second"
 ACCEPT = "door_accept_requests_per_second"
@@ -26,8 +26,9 @@ TARGETS = {
 def measure(bench: Bench) -> list[Figure]:
     """Rates of each kind of request, and each against the bare function."""
     (hot,) = add_ticket_types(bench.system.engine, 1)
-    bench.mint_new_tokens(bench.sizes.rounds)
+    bench.mint_new_tokens()
     with running_server("loadtests.baselines.bare_asgi", 1) as bare:
+        bench.warm_up(bare.port, bench.buying([hot]))
         measured = take_turns(_contenders(bench, bare, hot), bench.sizes.rounds, bench.say)
     figures = [one.figure("/s") for one in measured.values()]
     base = measured.pop(BARE)
@@ -69,9 +70,9 @@ def _poll_queued(bench: Bench, hot: int) -> Sample:
     """Polls of purchases that stay queued meanwhile, and are decided before the turn is over."""
     decisions = bench.system.decisions()
     with bench.system.nobody_deciding():
-        bought = bench.closed(bench.system.port, bench.buying([hot], bench.sizes.polled))
+        bought = bench.buy(hot, bench.sizes.polled)
         sample = at_door(bench, bench.polling_newest())
-    bench.system.wait_for_decisions(decisions + bought.answers.get(ACCEPTED, 0))
+    bench.system.wait_for_decisions(decisions + bought)
     return sample
 
 

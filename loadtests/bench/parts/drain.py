@@ -9,14 +9,7 @@ import psycopg2
 from sqlalchemy import make_url
 
 from loadtests.bench.bench import Bench
-from loadtests.bench.drain_process import (
-    Drained,
-    Script,
-    drain_all,
-    in_own_process,
-    send_again,
-    write_down,
-)
+from loadtests.bench.drain_process import Drained, DrainProcess, drain_process
 from loadtests.bench.figures import Figure, at_least, percents
 from loadtests.bench.processes import cpu_seconds
 from loadtests.bench.rounds import Contender, Sample, take_turns
@@ -28,45 +21,20 @@ from shared.settings import Settings
 # Apart from the system's own database, whose sweeper would decide these queues.
 QUEUED_DATABASE = "drain_queued"
 BUYERS = 1_000
-SQL_ALONE = "drain_sql_alone_decisions_per_second"
-DRAIN = "drain_decisions_per_second"
-PUBLISHING = "drain_publishing_decisions_per_second"
 
 
 def measure(bench: Bench) -> list[Figure]:
     """Decisions a second, each turn on a fresh copy of the same queue."""
     copies = _Copies(bench.system.settings)
     hot = _fill(copies.original, bench.sizes.drained)
-    script: Script = in_own_process(write_down, copies.new(), hot)
-    decided = bench.sizes.drained
-
-    def contender(name: str, label: str, work: Callable[[Settings], Drained]) -> Contender:
-        return Contender(name, label, lambda: _turn(bench, copies.new(), work))
-
-    contenders = [
-        contender(
-            SQL_ALONE,
-            "the drain's SQL alone, one hot row",
-            lambda copy: in_own_process(send_again, copy, script, decided),
-        ),
-        contender(
-            DRAIN,
-            "drain, one hot row, telling nobody",
-            lambda copy: in_own_process(drain_all, copy, hot, False),
-        ),
-        contender(
-            PUBLISHING,
-            "drain, one hot row, publishing results",
-            lambda copy: in_own_process(drain_all, copy, hot, True),
-        ),
-    ]
-    measured = take_turns(contenders, bench.sizes.rounds, bench.say)
-    sql, drain, publishing = (measured[name] for name in (SQL_ALONE, DRAIN, PUBLISHING))
-    figures = [one.figure("/s") for one in (sql, drain, publishing)]
+    with drain_process() as process:
+        contenders = _contenders(bench, copies, process, hot)
+        measured = take_turns(contenders, bench.sizes.rounds, bench.say)
+    sql, drain, publishing = measured.values()
     return [
-        figures[0],
-        _with_target(figures[1]),
-        figures[2],
+        sql.figure("/s"),
+        msgspec.structs.replace(drain.figure("/s"), target=at_least(30_000)),
+        publishing.figure("/s"),
         Figure(
             name="drain_of_sql_alone_percent",
             label="drain telling nobody, of its SQL alone",
@@ -83,8 +51,32 @@ def measure(bench: Bench) -> list[Figure]:
     ]
 
 
-def _with_target(figure: Figure) -> Figure:
-    return msgspec.structs.replace(figure, target=at_least(30_000))
+def _contenders(
+    bench: Bench, copies: "_Copies", process: DrainProcess, hot: int
+) -> list[Contender]:
+    decided = bench.sizes.drained
+    script = process.write_down(copies.new(), hot)
+
+    def contender(name: str, label: str, work: Callable[[Settings], Drained]) -> Contender:
+        return Contender(name, label, lambda: _turn(bench, copies.new(), work))
+
+    return [
+        contender(
+            "drain_sql_alone_decisions_per_second",
+            "the drain's SQL alone, one hot row",
+            lambda copy: process.send_again(copy, script, decided),
+        ),
+        contender(
+            "drain_decisions_per_second",
+            "drain, one hot row, telling nobody",
+            lambda copy: process.drain_all(copy, hot, publish=False),
+        ),
+        contender(
+            "drain_publishing_decisions_per_second",
+            "drain, one hot row, publishing results",
+            lambda copy: process.drain_all(copy, hot, publish=True),
+        ),
+    ]
 
 
 def _turn(bench: Bench, copy: Settings, work: Callable[[Settings], Drained]) -> Sample:

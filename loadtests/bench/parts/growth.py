@@ -11,28 +11,22 @@ from loadtests.bench.parts import deep_queue
 from loadtests.bench.past_sales import add_past_sales
 from loadtests.bench.rounds import Contender, take_turns
 from loadtests.bench.rows import add_ticket_types
-from loadtests.bench.system import own_system
 from loadtests.bench.turns import whole_path
 
 TARGET_ROWS = 5_000_000
 
 
-def measure(bench: Bench) -> list[Figure]:
+def measure(bench: Bench, grown: Bench) -> list[Figure]:
     """The whole path at each size, and at the last one with a long queue."""
     figures = memory(bench.system, "with few stored")
-    with own_system() as system:
-        grown = Bench(bench.sizes, system, bench.generator, bench.say)
-        stored = 0
-        for rows in bench.sizes.stored:
-            bench.say(f"  putting {rows - stored:,} more purchases into a second system ...")
-            add_past_sales(system.engine, rows - stored)
-            stored = rows
-            figures += _whole_path(bench, grown, rows)
-            figures += memory(system, f"with {rows} stored")
-        figures += deep_queue.measure(grown, stored)
-        bench.errors += grown.errors
-        bench.errors += [f"{name} of the second system ended" for name in system.restarted()]
-    return figures
+    stored = 0
+    for rows in bench.sizes.stored:
+        bench.say(f"  putting {rows - stored:,} more purchases into a second system ...")
+        add_past_sales(grown.system.engine, rows - stored)
+        stored = rows
+        figures += _whole_path(bench, grown, rows)
+        figures += memory(grown.system, f"with {rows} stored")
+    return [*figures, *deep_queue.measure(grown, stored)]
 
 
 def _whole_path(bench: Bench, grown: Bench, rows: int) -> list[Figure]:

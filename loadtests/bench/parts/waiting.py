@@ -27,7 +27,7 @@ def measure(bench: Bench) -> list[Figure]:
     (hot,) = add_ticket_types(bench.system.engine, 1)
     decisions = bench.system.decisions()
     with bench.system.nobody_deciding():
-        bought = bench.closed(bench.system.port, bench.buying([hot], bench.sizes.polled))
+        bought = bench.buy(hot, bench.sizes.polled)
         before = resident_mib(pid)
         polls = msgspec.structs.replace(
             bench.polling_newest(f"?wait={WAIT_SECONDS}"), requests_max=clients
@@ -36,7 +36,7 @@ def measure(bench: Bench) -> list[Figure]:
         _wait_until_waiting(bench.system.port, clients, waiting)
         during = resident_mib(pid)
     told = bench.checked(waiting.result())
-    bench.system.wait_for_decisions(decisions + bought.answered)
+    bench.system.wait_for_decisions(decisions + bought)
     if told.answered != clients:
         bench.errors.append(f"{told.answered:,} of {clients:,} waiting clients were answered")
     bench.say(f"  {before:.0f} MiB before, {during:.0f} MiB with {clients:,} waiting")

@@ -29,11 +29,13 @@ def measure(bench: Bench) -> list[Figure]:
     """Rates of each design, and Eventify's against the others'."""
     most = max(bench.sizes.many_ticket_types)
     ids = add_ticket_types(bench.system.engine, most + 1)
-    bench.mint_new_tokens(bench.sizes.rounds)
+    bench.mint_new_tokens()
     with (
         _straightforward(bench) as straight,
         running_server("loadtests.baselines.bare_asgi", PROCESSES) as bare,
     ):
+        bench.warm_up(straight.port, bench.buying_without_key([1]))
+        bench.warm_up(bare.port, bench.buying([1]))
         contenders = [
             *_others(bench, straight, bare),
             *_eventify(bench, ids[0], ids[1:]),
