@@ -43,7 +43,7 @@ def measure_all(
     """Measure the parts that are wanted; takes down what it started.
 
     Raises:
-        RuntimeError: a system does not start, or its audit finds a violation.
+        RuntimeError: a system does not start.
     """
     began = time.monotonic()
     say("Starting what is to be measured ...")
@@ -53,14 +53,10 @@ def measure_all(
         parts = []
         # The first, for then the system that it is compared with has little stored.
         for grown in others:
-            parts.append(_measured(bench, GROWTH_TITLE, partial(growth.measure, bench, grown)))
+            parts.append(measure_growth(bench, grown))
             bench.errors += grown.errors + grown.system.check()
             grown.system.take_down()
-        parts += [
-            _measured(bench, title, partial(measure, bench))
-            for name, (title, measure) in PARTS.items()
-            if name in wanted
-        ]
+        parts += measure_parts(bench, wanted)
         bench.errors += bench.system.check()
     return Report(
         measured_at=measured_at.isoformat(timespec="seconds"),
@@ -70,6 +66,20 @@ def measure_all(
         parts=parts,
         errors=bench.errors,
     )
+
+
+def measure_growth(bench: Bench, grown: Bench) -> Part:
+    """The part that needs a second system."""
+    return _measured(bench, GROWTH_TITLE, partial(growth.measure, bench, grown))
+
+
+def measure_parts(bench: Bench, wanted: Collection[str]) -> list[Part]:
+    """All the others, where they are wanted."""
+    return [
+        _measured(bench, title, partial(measure, bench))
+        for name, (title, measure) in PARTS.items()
+        if name in wanted
+    ]
 
 
 def _measured(bench: Bench, title: str, measure: Callable[[], list[Figure]]) -> Part:

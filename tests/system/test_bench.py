@@ -1,0 +1,73 @@
+"""The benchmark's parts at a tiny size: each works, and tells figures that can be true."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from loadtests.bench.bench import Bench
+from loadtests.bench.generator import running_generator
+from loadtests.bench.machine import this_machine
+from loadtests.bench.measure import PARTS, measure_growth, measure_parts
+from loadtests.bench.picture import draw
+from loadtests.bench.report import Report, table, write_json
+from loadtests.bench.sizes import Sizes
+from loadtests.bench.system import own_systems
+
+TINY = Sizes(
+    rounds=1,
+    seconds=0.2,
+    connections=8,
+    known_tokens=10,
+    new_tokens_each_turn=20,
+    polled=20,
+    many_ticket_types=(3,),
+    drained=1_200,
+    sold_out_backlog=300,
+    latency_rates_per_second=(50,),
+    latency_seconds=0.3,
+    latency_rounds=1,
+    stored=(1_000,),
+    deep_backlog=300,
+    growth_rounds=1,
+    waiting_clients=30,
+)
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    """Of one system, which stands for the grown one as well."""
+    with own_systems(1) as (system,), running_generator() as generator:
+        bench = Bench(TINY, system, generator, lambda _line: None)
+        parts = [measure_growth(bench, bench), *measure_parts(bench, PARTS)]
+        return Report(
+            measured_at=datetime.now(UTC).isoformat(),
+            seconds=1.0,
+            machine=this_machine(system.engine),
+            sizes=TINY,
+            parts=parts,
+            errors=bench.errors + system.check(),
+        )
+
+
+def test_every_part_is_measured_and_every_answer_is_as_expected(report: Report) -> None:
+    # Its system was audited as well, with a past that was put in by SQL.
+    assert report.errors == []
+    assert len(report.parts) == 1 + len(PARTS)
+    assert all(value > 0 for figure in report.figures for value in figure.values)
+
+
+def test_no_figure_of_a_tiny_benchmark_claims_a_target_of_the_full_size(report: Report) -> None:
+    names = {figure.name for figure in report.figures if figure.target is not None}
+    assert not any("backlog" in name or "growth" in name or "memory" in name for name in names)
+
+
+def test_it_is_told_as_a_table_a_file_and_a_picture(report: Report, tmp_path: Path) -> None:
+    assert table(report).row_count == len(report.figures) + len(report.parts)
+    write_json(report, tmp_path / "bench.json")
+    told = msgspec.json.decode((tmp_path / "bench.json").read_bytes())
+    assert set(told["figures"]) == {figure.name for figure in report.figures}
+    assert told["machine"]["cores"] >= 1
+    draw(report, tmp_path / "bench.png")
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
