@@ -30,7 +30,8 @@ def main(quick: bool, only: tuple[str, ...], connections: int | None) -> None:
     Everything runs on servers of its own, which are gone at the end. Exit code 1 when any answer
     was not as expected; a missed target is none.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    for stop_signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stop_signal, _interrupt)
     # Wide enough for the table also where the output is no terminal.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     measured_at = datetime.now(UTC)
@@ -51,6 +52,7 @@ def main(quick: bool, only: tuple[str, ...], connections: int | None) -> None:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Whichever way it is asked to stop, everything is taken down."""
     raise KeyboardInterrupt
 
 

@@ -6,6 +6,7 @@ other, to an exact copy of the same database: the same locks, reads, writes and 
 rows, and no row of an answer is looked at. Whatever the drain's SQL will be, this is the same SQL.
 """
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -78,8 +79,13 @@ class DrainProcess:
 @contextmanager
 def drain_process() -> Iterator[DrainProcess]:
     """Such a process, until the block ends."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_leave_ctrl_c) as pool:
         yield DrainProcess(pool)
+
+
+def _leave_ctrl_c() -> None:
+    """It reaches every process of a terminal; the benchmark itself ends this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _drain_all(settings: Settings, ticket_type_id: int, publish: bool) -> Drained:

@@ -1,6 +1,7 @@
 """The load generator: a process of its own, so that it shares no Python with what it measures."""
 
 import gc
+import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -43,6 +44,8 @@ def running_generator() -> Iterator[Generator]:
 
 
 def _prepare() -> None:
+    # Ctrl-C reaches every process of a terminal; the benchmark itself ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise_open_files_limit()
     # It makes no cycles, and a look through a hundred thousand prebuilt objects costs milliseconds.
     gc.disable()
