@@ -41,6 +41,11 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.target is None else self.target.is_met_by(self.median)
 
 
+def as_read(value: float) -> str:
+    """Three digits at least, and no more after the point than anyone reads."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 10 else f"{value:,.2f}"
+
+
 def at_least(value: float) -> Target:
     return Target(Bound.AT_LEAST, value)
 

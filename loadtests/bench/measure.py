@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 
@@ -48,7 +49,8 @@ def measure_all(
     began = time.monotonic()
     say("Starting what is to be measured ...")
     with own_systems(2 if GROWTH in wanted else 1) as systems, running_generator() as generator:
-        bench, *others = (Bench(sizes, system, generator, say) for system in systems)
+        with ThreadPoolExecutor(len(systems)) as threads:  # each waits for its tokens
+            bench, *others = threads.map(lambda one: Bench(sizes, one, generator, say), systems)
         machine = this_machine(bench.system.engine)
         parts = []
         # The first, for then the system that it is compared with has little stored.

@@ -8,8 +8,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import NullFormatter
 
-from loadtests.bench.figures import Bound, Figure
+from loadtests.bench.figures import Bound, Figure, as_read
 from loadtests.bench.report import Report
 
 INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
@@ -30,11 +31,12 @@ STYLE: dict[Any, Any] = {
 
 def draw(report: Report, file: Path) -> None:
     """Rates with their spread, targets as a share of what was aimed at, and latencies by rate."""
-    rates = [figure for figure in report.figures if figure.unit == "/s"]
+    # The generator's own rate, several times any other, would only press the others together.
+    rates = [f for f in report.figures if f.unit == "/s" and not f.name.startswith("generator_")]
     aims = [figure for figure in report.figures if figure.target is not None]
     heights = [max(len(rates), 2), max(len(aims), 2), 9]
     with mpl.rc_context(STYLE):
-        layout = ConstrainedLayoutEngine(h_pad=0.15, hspace=0.06)
+        layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.15, hspace=0.06)
         canvas = Canvas(
             figsize=(12, 3 + 0.33 * sum(heights)), dpi=120, facecolor="white", layout=layout
         )
@@ -63,11 +65,15 @@ def _draw_rates(axes: Axes, rates: Sequence[Figure]) -> None:
         [max(figure.values) - median for figure, median in zip(rates, medians, strict=True)],
     ]
     colours = [EVENTIFY if _is_ours(figure) else OTHERS for figure in rates]
-    axes.barh(_labels(rates), medians, color=colours, xerr=spread, ecolor=INK, height=0.65)
-    axes.bar_label(axes.containers[-1], [f" {median:,.0f}" for median in medians], fontsize=10)  # type: ignore[arg-type]
-    axes.invert_yaxis()
+    places = range(len(rates))
+    axes.barh(places, medians, color=colours, xerr=spread, ecolor=INK, height=0.65)
+    for place, figure in zip(places, rates, strict=True):
+        told = f"  {figure.median:,.0f}"
+        axes.annotate(told, (max(figure.values), place), va="center", fontsize=10)
     axes.set_xlabel("per second (bar: median; line: slowest to fastest round)")
-    _grid(axes)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlim(0, 1.1 * max((value for f in rates for value in f.values), default=1.0))
+    _name_bars(axes, rates)
 
 
 def _is_ours(figure: Figure) -> bool:
@@ -78,17 +84,16 @@ def _draw_targets(axes: Axes, aims: Sequence[Figure]) -> None:
     """How far each got, as a share of its target; beyond the line it is met."""
     shares = [_share_of_target(figure) for figure in aims]
     colours = [MET if figure.meets_target else MISSED for figure in aims]
-    axes.barh(_labels(aims), shares, color=colours, height=0.65)
+    axes.barh(range(len(aims)), shares, color=colours, height=0.65)
     for place, (figure, share) in enumerate(zip(aims, shares, strict=True)):
         assert figure.target is not None
         sign = "≥" if figure.target.bound is Bound.AT_LEAST else "≤"
-        told = f" {figure.median:,.3g} {figure.unit} ({sign} {figure.target.value:,.0f})"
+        told = f"  {as_read(figure.median)} {figure.unit} ({sign} {figure.target.value:,.0f})"
         axes.annotate(told, (share, place), va="center", fontsize=10)
     axes.axvline(1, color=INK, linewidth=1.2)
     axes.set_xlim(0, 1.3 * max([1.0, *shares]))
-    axes.invert_yaxis()
     axes.set_xlabel("share of the target (1 is met; for limits the other way round)")
-    _grid(axes)
+    _name_bars(axes, aims)
 
 
 def _share_of_target(figure: Figure) -> float:
@@ -118,19 +123,29 @@ def _draw_latencies(axes: Axes, report: Report) -> None:
         places = [place + 0.27 * (number - 1) for place in range(len(groups))]
         label = field.replace("p999", "p99.9").replace("_ms", "")
         axes.bar(places, heights, width=0.25, color=colour, label=label)
+        for place, height in zip(places, heights, strict=True):
+            axes.annotate(as_read(height), (place, height), ha="center", va="bottom", fontsize=9)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(bottom=1)
     axes.set_xticks(range(len(groups)), [f"{rate:,}/s\nto {until}" for rate, until in groups])
     axes.set_ylabel("milliseconds")
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.legend(frameon=False, loc="upper left", ncols=len(PERCENTILES))
+    axes.legend(
+        frameon=False,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=len(PERCENTILES),
+        borderpad=0,
+    )
 
 
-def _labels(figures: Sequence[Figure]) -> list[str]:
-    return [figure.label for figure in figures]
-
-
-def _grid(axes: Axes) -> None:
+def _name_bars(axes: Axes, figures: Sequence[Figure]) -> None:
+    """The labels of bars, from above in the order of the table."""
+    axes.set_yticks(range(len(figures)), [figure.label for figure in figures])
+    axes.set_ylim(len(figures) - 0.4, -0.6)
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 from rich.table import Table
 
-from loadtests.bench.figures import Bound, Figure
+from loadtests.bench.figures import Bound, Figure, as_read
 from loadtests.bench.machine import Machine
 from loadtests.bench.sizes import Sizes
 
@@ -66,11 +66,11 @@ def write_json(report: Report, file: Path) -> None:
 
 def _row(figure: Figure) -> list[str]:
     values = figure.values
-    spread = [_number(min(values)), _number(max(values))] if len(values) > 1 else ["", ""]
+    spread = [as_read(min(values)), as_read(max(values))] if len(values) > 1 else ["", ""]
     cpu, share = figure.server_cpu_us_each, figure.generator_cpu_share
     return [
         f"  {figure.label}",
-        _number(figure.median),
+        as_read(figure.median),
         *spread,
         figure.unit,
         _target(figure),
@@ -85,8 +85,3 @@ def _target(figure: Figure) -> str:
         return ""
     sign = ">=" if figure.target.bound is Bound.AT_LEAST else "<="
     return f"{sign} {figure.target.value:,.0f}"
-
-
-def _number(value: float) -> str:
-    """Three digits at least, and no more after the point than anyone reads."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 10 else f"{value:,.2f}"

@@ -31,7 +31,7 @@ def measure(bench: Bench, grown: Bench) -> list[Figure]:
 
 def _whole_path(bench: Bench, grown: Bench, rows: int) -> list[Figure]:
     contenders = [
-        _contender(bench, f"growth_few_beside_{rows}_stored", "few stored"),
+        _contender(bench, f"growth_few_beside_{rows}_stored", f"few stored (beside {rows:,})"),
         _contender(grown, f"growth_{rows}_stored", f"{rows:,} stored"),
     ]
     measured = list(take_turns(contenders, bench.sizes.growth_rounds, bench.say).values())
