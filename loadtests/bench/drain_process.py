@@ -38,7 +38,6 @@ Script = list[Statement | None]
 class Drained(msgspec.Struct, frozen=True):
     """`cpu_seconds`: of this process; PostgreSQL's are its own."""
 
-    decided: int
     seconds: float
     cpu_seconds: float
 
@@ -72,8 +71,8 @@ class DrainProcess:
     def write_down(self, settings: Settings, ticket_type_id: int) -> Script:
         return self._pool.submit(_write_down, settings, ticket_type_id).result()
 
-    def send_again(self, settings: Settings, script: Script, decided: int) -> Drained:
-        return self._pool.submit(_send_again, settings, script, decided).result()
+    def send_again(self, settings: Settings, script: Script) -> Drained:
+        return self._pool.submit(_send_again, settings, script).result()
 
 
 @contextmanager
@@ -118,12 +117,12 @@ def _write_down(settings: Settings, ticket_type_id: int) -> Script:
     return script
 
 
-def _send_again(settings: Settings, script: Script, decided: int) -> Drained:
+def _send_again(settings: Settings, script: Script) -> Drained:
     """The statements of a drain, and nothing else."""
     engine = open_engine(settings, "bench-drain", pool_size=1)
     pooled = engine.raw_connection()
     plain = cast("connection", pooled.driver_connection)
-    drained = _timed(lambda: _send(plain, script, decided))
+    drained = _timed(lambda: _send(plain, script))
     pooled.close()
     engine.dispose()
     return drained
@@ -131,15 +130,12 @@ def _send_again(settings: Settings, script: Script, decided: int) -> Drained:
 
 def _drain(
     engine: Engine, ticket_type_id: int, settings: Settings, tell: Callable[[Batch], None]
-) -> int:
-    decided, more = 0, True
-    while more:
-        drained = drain(engine, ticket_type_id, settings, tell)
-        decided, more = decided + drained.decided, drained.more
-    return decided
+) -> None:
+    while drain(engine, ticket_type_id, settings, tell).more:
+        pass  # its turn is over, and the next one is its as well
 
 
-def _send(plain: connection, script: Script, decided: int) -> int:
+def _send(plain: connection, script: Script) -> None:
     with plain.cursor() as sending:
         for statement in script:
             if statement is None:
@@ -148,13 +144,12 @@ def _send(plain: connection, script: Script, decided: int) -> int:
             if plain.autocommit != statement.alone:
                 plain.autocommit = statement.alone
             sending.execute(statement.sql)
-    return decided
 
 
-def _timed(work: Callable[[], int]) -> Drained:
+def _timed(work: Callable[[], None]) -> Drained:
     cpu_began, began = time.process_time(), time.monotonic()
-    decided = work()
-    return Drained(decided, time.monotonic() - began, time.process_time() - cpu_began)
+    work()
+    return Drained(time.monotonic() - began, time.process_time() - cpu_began)
 
 
 def _tell_nobody(_batch: Batch) -> None:
