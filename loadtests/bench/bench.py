@@ -38,9 +38,9 @@ class Bench:
         self._new_tokens: Iterator[str] = iter(())
         self._keys = 0
 
-    def mint_new_tokens(self) -> None:
-        """Have the tokens ready for a turn with new ones in each round."""
-        count = self.sizes.rounds * self.sizes.new_tokens_each_turn
+    def mint_new_tokens(self, turns: int) -> None:
+        """Have the tokens ready for so many turns with new ones."""
+        count = turns * self.sizes.new_tokens_each_turn
         self._new_tokens = iter(mint_tokens(self.system, count))
 
     def buy(self, ticket_type: int, count: int) -> int:

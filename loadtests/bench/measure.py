@@ -3,8 +3,10 @@
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
+from itertools import chain
 
 from loadtests.bench.bench import Bench
 from loadtests.bench.figures import Figure
@@ -22,7 +24,7 @@ from loadtests.bench.parts import (
 )
 from loadtests.bench.report import Part, Report
 from loadtests.bench.sizes import Sizes
-from loadtests.bench.system import own_systems
+from loadtests.bench.system import System, own_systems
 
 GROWTH, GROWTH_TITLE = "growth", "Growth: millions stored, a long queue, memory"
 # By the name on the command line.
@@ -53,20 +55,22 @@ def measure_all(
             bench, *others = threads.map(lambda one: Bench(sizes, one, generator, say), systems)
         machine = this_machine(bench.system.engine)
         parts = []
-        # The first, for then the system that it is compared with has little stored.
-        for grown in others:
-            parts.append(measure_growth(bench, grown))
-            bench.errors += grown.errors + grown.system.check()
-            grown.system.take_down()
-        parts += measure_parts(bench, wanted)
-        bench.errors += bench.system.check()
+        with ExitStack() as standing_still:
+            # The first, for then the system that it is compared with has little stored.
+            for grown in others:
+                parts.append(measure_growth(bench, grown))
+                standing_still.enter_context(grown.system.standing_still())
+            parts += measure_parts(bench, wanted)
+        errors = [error for one in (bench, *others) for error in one.errors]
+        with ThreadPoolExecutor(len(systems)) as threads:
+            errors += chain.from_iterable(threads.map(System.check, systems))
     return Report(
         measured_at=measured_at.isoformat(timespec="seconds"),
         seconds=time.monotonic() - began,
         machine=machine,
         sizes=sizes,
         parts=parts,
-        errors=bench.errors,
+        errors=errors,
     )
 
 
@@ -77,6 +81,9 @@ def measure_growth(bench: Bench, grown: Bench) -> Part:
 
 def measure_parts(bench: Bench, wanted: Collection[str]) -> list[Part]:
     """All the others, where they are wanted."""
+    with_new_tokens = [name for name in ("door", "whole-path") if name in wanted]
+    if with_new_tokens:
+        bench.mint_new_tokens(bench.sizes.rounds * len(with_new_tokens))
     return [
         _measured(bench, title, partial(measure, bench))
         for name, (title, measure) in PARTS.items()

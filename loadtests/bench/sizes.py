@@ -47,8 +47,8 @@ FULL = Sizes(
 # Under a minute in all: it shows that everything works, and where it roughly stands.
 QUICK = Sizes(
     rounds=2,
-    seconds=0.4,
-    new_tokens_each_turn=1_000,
+    seconds=0.3,
+    new_tokens_each_turn=600,
     drained=10_000,
     sold_out_backlog=20_000,
     latency_rates_per_second=(1_000,),

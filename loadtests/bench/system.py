@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,6 +33,7 @@ class System:
 
     def __init__(self, environment: dict[str, str], home: Path) -> None:
         self._environment = environment
+        self.is_up = True
         status = json.loads(self.command("status", "--json"))
         self.port = int(status["gateway_url"].rpartition(":")[2])
         self.settings = Settings(
@@ -52,9 +53,10 @@ class System:
         return _eventify(self._environment, *arguments)
 
     def take_down(self) -> None:
-        """Stop all of it before its block ends."""
+        """Stop all of it."""
         self.engine.dispose()
         self.command("down")
+        self.is_up = False
 
     def check(self) -> list[str]:
         """What speaks against the measurement: a promise broken, or a process that ended."""
@@ -90,17 +92,26 @@ class System:
                 raise TimeoutError(f"{count - decided:,} purchases are still not decided.")
             time.sleep(LOOK_SECONDS)
 
-    @contextmanager
-    def nobody_deciding(self) -> Iterator[None]:
-        """Workers and sweeper stand still until the block ends; call it when nothing is queued."""
-        with ExitStack() as resuming:
-            for name, pid in self.pids.items():
-                if name.startswith(("worker-", "sweeper-")):
-                    parent = psutil.Process(pid)
-                    for process in (parent, *parent.children(recursive=True)):
-                        process.suspend()
-                        resuming.callback(process.resume)
-            yield
+    def nobody_deciding(self) -> AbstractContextManager[None]:
+        """Workers and sweeper stand still in the block; to be called when nothing is queued."""
+        return _standing_still(
+            pid for name, pid in self.pids.items() if name.startswith(("worker-", "sweeper-"))
+        )
+
+    def standing_still(self) -> AbstractContextManager[None]:
+        """All of it stands still in the block, and takes nothing from what else is measured."""
+        return _standing_still(self.pids.values())
+
+
+@contextmanager
+def _standing_still(pids: Iterable[int]) -> Iterator[None]:
+    with ExitStack() as resuming:
+        for pid in pids:
+            parent = psutil.Process(pid)
+            for process in (parent, *parent.children(recursive=True)):
+                process.suspend()
+                resuming.callback(process.resume)
+        yield
 
 
 @contextmanager
@@ -113,7 +124,10 @@ def own_systems(count: int) -> Iterator[list[System]]:
     # The threads are waited for before the stack is undone: nothing is left half started.
     with ExitStack() as stack, ThreadPoolExecutor(count) as threads:
         starting = [threads.submit(stack.enter_context, _own_system()) for _ in range(count)]
-        yield [system.result() for system in starting]
+        systems = [system.result() for system in starting]
+        yield systems
+        # The stack would take them down one after the other.
+        list(threads.map(System.take_down, systems))
 
 
 @contextmanager
@@ -122,11 +136,14 @@ def _own_system() -> Iterator[System]:
         home = Path(folder) / "home"
         others = {name: value for name, value in os.environ.items() if "EVENTIFY_" not in name}
         environment = others | SETTINGS | {"EVENTIFY_HOME": str(home)}
+        system = None
         try:
             _eventify(environment, "up", "--detach", "--port", str(free_port()))
-            yield System(environment, home)
+            system = System(environment, home)
+            yield system
         finally:
-            _eventify(environment, "down")
+            if system is None or system.is_up:
+                _eventify(environment, "down")
 
 
 def _eventify(environment: dict[str, str], *arguments: str) -> str:

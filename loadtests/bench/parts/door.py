@@ -26,7 +26,6 @@ TARGETS = {
 def measure(bench: Bench) -> list[Figure]:
     """Rates of each kind of request, and each against the bare function."""
     (hot,) = add_ticket_types(bench.system.engine, 1)
-    bench.mint_new_tokens()
     with running_server("loadtests.baselines.bare_asgi", 1) as bare:
         bench.warm_up(bare.port, bench.buying([hot]))
         measured = take_turns(_contenders(bench, bare, hot), bench.sizes.rounds, bench.say)

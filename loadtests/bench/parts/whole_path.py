@@ -29,7 +29,6 @@ def measure(bench: Bench) -> list[Figure]:
     """Rates of each design, and Eventify's against the others'."""
     most = max(bench.sizes.many_ticket_types)
     ids = add_ticket_types(bench.system.engine, most + 1)
-    bench.mint_new_tokens()
     with (
         _straightforward(bench) as straight,
         running_server("loadtests.baselines.bare_asgi", PROCESSES) as bare,
