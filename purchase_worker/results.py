@@ -82,7 +82,7 @@ def commands(batch: Batch, ttl_seconds: int) -> list[bytes]:
 
 
 def body(batch: Batch, row: QueuedRow, decision: Decision) -> Purchase:
-    """What `purchase_body` makes of the same row; the drain has read it as clients do."""
+    """What the gateway makes of the same row; the drain has read it as clients do."""
     return Purchase(
         id=row.request.id,
         ticket_type=batch.ticket_type_id,

@@ -14,16 +14,14 @@ from psycopg2.extensions import cursor
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decided, Inventory, Request
 from shared.database import roll_back
 from shared.prepared import Prepared, array_literal
-
-# A time as clients read it (`rfc3339`). Of the same length always, so the later one is the greater.
-TIME = "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+from shared.purchases import as_time
 
 # NO KEY: it does not conflict with the key-share locks of foreign keys. SKIP LOCKED: whoever else
 # holds the row, nobody waits for it here (see drain.py).
 LOCK_INVENTORY = Prepared(
     "lock_inventory",
     f"""
-SELECT i.issued - i.sold, i.decisions, t.event_id, {TIME.format("now()")}
+SELECT i.issued - i.sold, i.decisions, t.event_id, {as_time("now()")}
 FROM ticket_inventory i JOIN ticket_types t ON t.id = i.ticket_type_id
 WHERE i.ticket_type_id = %(ticket_type_id)s
 FOR NO KEY UPDATE OF i SKIP LOCKED
@@ -34,7 +32,7 @@ FOR NO KEY UPDATE OF i SKIP LOCKED
 READ_QUEUE = Prepared(
     "read_queue",
     f"""
-SELECT id::text, user_id, quantity, user_limit, unit_price::text, {TIME.format("created_at")},
+SELECT id::text, user_id, quantity, user_limit, unit_price::text, {as_time("created_at")},
        request_id, ctid::text, (SELECT pg_current_snapshot()::text)
 FROM ticket_purchases
 WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
@@ -108,8 +106,8 @@ WITH closed AS (
     UPDATE ticket_inventory SET decisions = decisions + (SELECT count(*) FROM closed)
     WHERE ticket_type_id = %(ticket_type_id)s
 )
-SELECT id::text, user_id, quantity, user_limit, unit_price::text, {TIME.format("created_at")},
-       request_id, {TIME.format("decided_at")}
+SELECT id::text, user_id, quantity, user_limit, unit_price::text, {as_time("created_at")},
+       request_id, {as_time("decided_at")}
 FROM closed ORDER BY decision_number
 """,
 )

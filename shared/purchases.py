@@ -1,7 +1,5 @@
 """A purchase as clients read it, and its result as it travels from the worker to the gateways."""
 
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -50,33 +48,6 @@ class DecidedBatch(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-def purchase_body(  # noqa: PLR0913 - a purchase has this many fields
-    *,
-    id: str,  # noqa: A002 - the contract's own name
-    ticket_type: int,
-    event: int,
-    quantity: int,
-    unit_price: Decimal,
-    status: str,
-    reason: str | None,
-    created_at: datetime,
-    decided_at: datetime | None,
-) -> Purchase:
-    """The body that clients read, from a row's values."""
-    return Purchase(
-        id=id,
-        ticket_type=ticket_type,
-        event=event,
-        quantity=quantity,
-        unit_price=f"{unit_price:.2f}",
-        total_price=f"{unit_price * quantity:.2f}",
-        status=status,
-        reason=reason,
-        created_at=rfc3339(created_at),
-        decided_at=rfc3339(decided_at) if decided_at is not None else None,
-    )
-
-
 def still_queued(purchase: Purchase, position: int, wait_seconds: float) -> QueuedPurchase:
     """The purchase with where it stands in the queue."""
     return QueuedPurchase(
@@ -86,9 +57,12 @@ def still_queued(purchase: Purchase, position: int, wait_seconds: float) -> Queu
     )
 
 
-def rfc3339(moment: datetime) -> str:
-    """`2026-11-22T12:00:00.123456Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def as_time(expression: str) -> str:
+    """SQL that gives a time as clients read it: `2026-11-22T12:00:00.123456Z` (RFC 3339).
+
+    Such texts all have one length, so the later one is the greater.
+    """
+    return f"to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
 
 
 def pack_result(user_id: int, body: bytes) -> bytes:

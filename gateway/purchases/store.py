@@ -15,7 +15,7 @@ from shared.database import DATABASE_AWAY, TRY_AGAIN, statement
 from shared.errors import Problem, ServerError, Unavailable
 from shared.logging import get_logger
 from shared.prepared import Prepared, array_literal
-from shared.purchases import QUEUED, Purchase, purchase_body
+from shared.purchases import QUEUED, Purchase, as_time
 
 # One statement for a whole batch. Its verdicts, its rows and its view of the sale are of one
 # moment. An earlier purchase with the same key outranks every refusal: it is answered as it stands.
@@ -25,7 +25,7 @@ from shared.purchases import QUEUED, Purchase, purchase_body
 # what belongs to it: a plan that reads a whole table would do while the table is small.
 ACCEPT = Prepared(
     "accept",
-    """
+    f"""
 WITH request AS (
     SELECT * FROM unnest(
         %(ids)s::uuid[], %(user_ids)s::bigint[], %(ticket_type_ids)s::bigint[],
@@ -73,7 +73,7 @@ WITH request AS (
     RETURNING id, seq
 )
 SELECT v.refusal, v.earlier_id::text, v.event_id, v.price::text, (v.price * v.quantity)::text,
-       (SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
+       (SELECT {as_time("now()")}),
        a.seq, ahead.queued, ahead.last_seq, v.max_per_purchase, v.sales_start
 FROM verdict v
 LEFT JOIN accepted a ON a.id = v.id
@@ -83,10 +83,11 @@ ORDER BY v.nth
 """,
 )
 
-# What `_found` reads.
-FOUND = """
-SELECT p.id::text, p.user_id, p.seq, p.ticket_type_id, t.event_id, p.quantity, p.unit_price,
-       p.status, p.reason, p.created_at, p.decided_at
+# What `_found` reads: prices and times as the body of a purchase has them.
+FOUND = f"""
+SELECT p.id::text, p.user_id, p.seq, p.ticket_type_id, t.event_id, p.quantity, p.unit_price::text,
+       (p.unit_price * p.quantity)::text, p.status, p.reason, {as_time("p.created_at")},
+       {as_time("p.decided_at")}
 FROM ticket_purchases p JOIN ticket_types t ON t.id = p.ticket_type_id
 """
 
@@ -105,9 +106,10 @@ LIST_OF_USER = FOUND + OF_USER + "ORDER BY p.seq DESC LIMIT %(rows)s OFFSET %(of
 HEAD_OF_QUEUE = Prepared(
     "head_of_queue",
     """
-SELECT seq FROM ticket_purchases
-WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
-ORDER BY seq LIMIT %(rows)s
+SELECT coalesce(array_agg(seq ORDER BY seq), '{}') FROM (
+    SELECT seq FROM ticket_purchases
+    WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
+    ORDER BY seq LIMIT %(rows)s) oldest
 """,
 )
 
@@ -279,7 +281,7 @@ def list_of_user(
 
 def _all_found(cursor: cursor, position_max_rows: int) -> list[Found]:
     rows = cursor.fetchall()
-    queued_types = {row[3] for row in rows if row[7] == QUEUED}
+    queued_types = {row[3] for row in rows if row[8] == QUEUED}
     heads = _heads_of_queues(cursor, queued_types, position_max_rows)
     return [_found(row, heads) for row in rows]
 
@@ -291,22 +293,24 @@ def _heads_of_queues(
     heads = {}
     for ticket_type_id in ticket_type_ids:
         HEAD_OF_QUEUE.run(cursor, {"ticket_type_id": ticket_type_id, "rows": rows})
-        heads[ticket_type_id] = [row[0] for row in cursor.fetchall()]
+        (heads[ticket_type_id],) = cursor.fetchone() or ([],)
     return heads
 
 
 def _found(row: Row, heads: dict[int, list[int]]) -> Found:
-    id_, user_id, seq, ticket_type_id, event_id, quantity, price, status, reason, *times = row
-    purchase = purchase_body(
+    id_, user_id, seq, ticket_type_id, event_id, quantity, price, total, status, *outcome = row
+    reason, created_at, decided_at = outcome
+    purchase = Purchase(
         id=id_,
         ticket_type=ticket_type_id,
         event=event_id,
         quantity=quantity,
         unit_price=price,
+        total_price=total,
         status=status,
         reason=reason,
-        created_at=times[0],
-        decided_at=times[1],
+        created_at=created_at,
+        decided_at=decided_at,
     )
     position = position_in(heads[ticket_type_id], seq) if status == QUEUED else None
     return Found(user_id, purchase, position)

@@ -9,7 +9,7 @@ from loadtests.bench.figures import Bound, Figure, as_read
 from loadtests.bench.machine import Machine
 from loadtests.bench.sizes import Sizes
 
-# Beside the measured share, for it is no target of the issue but a mark of a sound measurement.
+# Beside the measured share, for it is no target but a mark of a sound measurement.
 MET = {True: "[green]met[/]", False: "[red]missed[/]", None: ""}
 
 

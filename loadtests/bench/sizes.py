@@ -6,7 +6,7 @@ import msgspec
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     """`seconds` is one turn of a closed loop; counts are of purchases unless their name says else.
 
-    The issue's targets are for the sizes in FULL; a figure of another size has no target.
+    Targets are for the sizes in FULL; a figure of another size has no target.
     """
 
     rounds: int

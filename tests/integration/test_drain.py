@@ -1,6 +1,7 @@
 """Deciding: the queued rows of a ticket type get their outcomes, in order, under the lock."""
 
 import time
+from datetime import datetime
 from decimal import Decimal
 
 import msgspec
@@ -13,7 +14,7 @@ from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
 from purchase_worker.drain import Batch, decide_batch, drain
 from purchase_worker.results import ResultPublisher
 from shared.database import session
-from shared.purchases import RESULT_KEY_PREFIX, Purchase, rfc3339, unpack_result
+from shared.purchases import RESULT_KEY_PREFIX, Purchase, unpack_result
 from shared.settings import Settings
 from tests.factories import (
     add_ticket_type,
@@ -72,7 +73,7 @@ def test_nothing_is_decided_before_it_was_accepted(
     assert set(rows(engine, "SELECT decided_at FROM ticket_purchases")) == {(last,)}
     assert rows(engine, "SELECT decided_at FROM decision_batches") == [(last,)]
     (batch,) = batches
-    assert batch.decided_at == rfc3339(last)
+    assert datetime.fromisoformat(batch.decided_at) == last
 
 
 def test_holds_to_the_limit_of_each_user_over_batches(engine: Engine, settings: Settings) -> None:
