@@ -53,7 +53,7 @@ def running_service(
                 assert process.poll() is None, f"{module} ended with code {process.returncode}"
                 assert httpx.get(ready_url).status_code == 200
 
-            eventually(ready, retry_on=(AssertionError, httpx.TransportError))
+            eventually(ready, retry_on=(AssertionError, httpx.TransportError), within_seconds=60)
         yield process
     finally:
         process.terminate()
