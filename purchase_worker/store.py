@@ -55,7 +55,8 @@ WHERE held.quantity IS NOT NULL
 )
 
 # The rows are found by their places, which nobody can change meanwhile: only the holder of the lock
-# updates queued rows. No index is asked, and no plan can walk the whole queue for a few of them.
+# updates queued rows. No index is asked, not even that of the ids (such a comparison has no use for
+# one), and no plan can walk the whole queue for a few of them.
 # The counter moves by what was found: were a row missing, the counter's own guard would refuse it.
 WRITE = Prepared(
     "write_decisions",
@@ -67,7 +68,7 @@ WITH decided AS (
         decision_number = %(decisions)s::bigint + d.nth, left_after = d.left_after
     FROM unnest(%(places)s::tid[], %(ids)s::uuid[], %(reasons)s::text[], %(lefts)s::int[])
     WITH ORDINALITY AS d (place, id, reason, left_after, nth)
-    WHERE p.ctid = d.place AND p.id = d.id AND p.decision_number IS NULL
+    WHERE p.ctid = d.place AND p.id IS NOT DISTINCT FROM d.id AND p.decision_number IS NULL
     RETURNING 1
 ), recorded AS (
     INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by,

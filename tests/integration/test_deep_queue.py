@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
+from uuid_utils import uuid7
 
 from gateway.purchases import store
 from gateway.purchases.accept import Accepted
+from purchase_worker import store as worker_store
+from shared.database import session
+from shared.prepared import Prepared, array_literal
 from tests.factories import accept, add_ticket_type, add_user, request, rows, run
 
 QUEUED = 100_000
@@ -66,3 +70,53 @@ def test_a_poll_reads_no_more_of_the_queue_than_positions_are_exact(
     (scan,) = scans(plan[0]["Plan"])
     assert scan["Index Name"] == "ticket_purchases_queue"
     assert scan["Actual Rows"] == EXACT
+
+
+INVENTORY, QUEUE, PURCHASES_OF_USER = (
+    "ticket_inventory_pkey",
+    "ticket_purchases_queue",
+    "ticket_purchases_by_user",
+)
+# How each statement of the drain comes to its rows: by these indexes, by the rows' places, or by
+# what it was given.
+WAYS = {
+    worker_store.LOCK_INVENTORY: {INVENTORY, "ticket_types_pkey"},
+    worker_store.READ_QUEUE: {QUEUE},
+    worker_store.READ_HELD: {PURCHASES_OF_USER, "Function Scan", "Subquery Scan"},
+    worker_store.WRITE: {INVENTORY, "Tid Scan", "Function Scan", "CTE Scan"},
+    worker_store.CLOSE_SOLD_OUT: {INVENTORY, QUEUE, "Tid Scan", "Subquery Scan", "CTE Scan"},
+    worker_store.HAS_QUEUED: {QUEUE},
+}
+
+
+def ways(engine: Engine, prepared: Prepared, ticket_type: int) -> set[str]:
+    """By which indexes, or else how, the plan of a statement comes to its rows."""
+    parameters = {
+        "ticket_type_id": ticket_type,
+        "rows": 500,
+        "user_ids": array_literal([1, 2]),
+        "places": array_literal(["(0,1)"]),
+        "ids": array_literal([str(uuid7())]),
+        "reasons": array_literal([None]),
+        "lefts": array_literal([1]),
+        "seen": "1:1:",
+        "decided_by": "test",
+        "decided_at": "2026-11-22T12:00:00.000000Z",
+        "decisions": 0,
+        "sold": 1,
+    }
+    with session(engine) as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(b"EXPLAIN (FORMAT JSON) " + prepared.bind(cursor, parameters))
+        ((plan,),) = cursor.fetchall()
+    return {scan.get("Index Name", scan["Node Type"]) for scan in scans(plan[0]["Plan"])}
+
+
+def test_the_drain_walks_no_table_while_all_are_empty(engine: Engine) -> None:
+    """A plan that was made then is kept while they grow."""
+    empty = add_ticket_type(engine, 1)
+    assert {statement: ways(engine, statement, empty) for statement in WAYS} == WAYS
+
+
+def test_the_drain_walks_no_table_of_a_deep_queue(engine: Engine, ticket_type: int) -> None:
+    assert {statement: ways(engine, statement, ticket_type) for statement in WAYS} == WAYS

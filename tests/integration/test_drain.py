@@ -13,7 +13,7 @@ from gateway.purchases import store as gateway_store
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
 from purchase_worker.drain import Batch, decide_batch, drain
 from purchase_worker.results import ResultPublisher
-from shared.database import session
+from shared.database import open_engine, session
 from shared.purchases import RESULT_KEY_PREFIX, Purchase, unpack_result
 from shared.settings import Settings
 from tests.factories import (
@@ -35,6 +35,17 @@ def test_a_confirmed_purchase_lowers_what_is_left(engine: Engine, settings: Sett
     queue(engine, [request(user, ticket_type, 2)])
     drain(engine, ticket_type, settings, ignore)
     assert inventory(engine, ticket_type) == (10, 2, 1)
+
+
+def test_decides_also_where_nothing_may_be_prepared(engine: Engine, settings: Settings) -> None:
+    """As behind PgBouncer: on sale at first, then sold out, for users with a limit."""
+    ticket_type = add_ticket_type(engine, 3, max_per_user=2)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
+    plain = settings.model_copy(update={"prepare_statements": False, "drain_batch_rows": 4})
+    unprepared = open_engine(plain, "test", prepares=True)
+    assert drain(unprepared, ticket_type, plain, ignore).decided == 5
+    unprepared.dispose()
+    assert inventory(engine, ticket_type) == (3, 3, 5)
 
 
 def test_decides_in_the_order_of_acceptance(engine: Engine, settings: Settings) -> None:
