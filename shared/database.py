@@ -74,6 +74,8 @@ def open_engine(
         "lock_timeout": settings.lock_timeout_ms,
         "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_ms,
         "timezone": "UTC",
+        # What is read after a wait has to be the latest: locks and guards are made for that.
+        "default_transaction_isolation": r"read\ committed",
     }
     prepares = prepares and settings.prepare_statements
     if prepares:
