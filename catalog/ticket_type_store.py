@@ -103,7 +103,7 @@ def has_queued(session: Session, ticket_type_id: int) -> bool:
 
 
 def hold_off_purchases(session: Session, ticket_type: TicketType) -> None:
-    """Let no purchase be accepted until we commit: its foreign key has to wait for this lock."""
+    """Let no purchase be accepted until we commit: its guard has to wait for this lock."""
     session.refresh(ticket_type, with_for_update=True)
 
 

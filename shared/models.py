@@ -258,8 +258,10 @@ class TicketPurchase(Base):
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
     # The order of acceptance. Cache 1: a session must not keep numbers back for later.
     seq: Mapped[int] = mapped_column(Identity(always=True, cache=1))
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
-    ticket_type_id: Mapped[int] = mapped_column(ForeignKey("ticket_types.id"))
+    # Not declared as foreign keys, which look up and lock row by row: triggers of the same names
+    # hold the same rules for a whole batch.
+    user_id: Mapped[int]
+    ticket_type_id: Mapped[int]
     quantity: Mapped[int] = mapped_column(Integer)
     # The terms, frozen at acceptance: what the owner changes later changes no earlier request.
     unit_price: Mapped[Decimal] = mapped_column(Numeric(12, 2))

@@ -208,22 +208,41 @@ def test_two_batches_that_lock_each_other_out_are_both_answered(engine: Engine) 
 
 
 @pytest.mark.parametrize("requests", [1, 2])
-def test_a_ticket_type_that_is_being_deleted_is_unknown_once_it_is_gone(
-    engine: Engine, requests: int
+@pytest.mark.parametrize(
+    ("deletion", "refusal"),
+    [
+        ("DELETE FROM ticket_types WHERE id = {ticket_type}", InvalidInput),
+        ("DELETE FROM users WHERE id = {user}", NotAuthenticated),
+    ],
+    ids=["ticket type", "user"],
+)
+def test_a_ticket_type_or_user_that_is_being_deleted_is_unknown_once_it_is_gone(
+    engine: Engine, deletion: str, refusal: type[Problem], requests: int
 ) -> None:
     user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
+    deletion = deletion.format(user=user, ticket_type=ticket_type)
 
     def somebody_waits() -> None:
         assert rows(engine, "SELECT pid FROM pg_locks WHERE NOT granted")
 
     with engine.connect() as connection, ThreadPoolExecutor(1) as pool:
-        connection.exec_driver_sql("DELETE FROM ticket_types")
+        connection.exec_driver_sql(deletion)
         buying = pool.submit(accept, engine, [request(user, ticket_type) for _ in range(requests)])
         eventually(somebody_waits)
         connection.commit()
-        for verdict in buying.result():
-            assert isinstance(verdict, InvalidInput)
-            assert list(verdict.errors or ()) == ["ticket_type"]
+        assert [type(verdict) for verdict in buying.result()] == [refusal] * requests
+
+
+def test_purchases_are_accepted_whatever_isolation_the_database_begins_with(
+    engine: Engine, settings: Settings
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    name = scalar(engine, "SELECT current_database()")
+    run(engine, f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+    isolated = open_engine(settings, "test")
+    (verdict,) = accept(isolated, [request(user, ticket_type)])
+    isolated.dispose()
+    assert isinstance(verdict, Accepted)
 
 
 def test_a_database_that_only_reads_means_not_accepted(engine: Engine, settings: Settings) -> None:

@@ -263,8 +263,16 @@ def test_the_guards_that_the_audit_looks_for_are_those_of_the_schema(engine: Eng
             "ticket_inventory_only_grows",
         ),
         (
-            "ALTER TABLE ticket_purchases DISABLE TRIGGER ALL",
-            "ticket_purchases_ticket_type_id_fkey",
+            "ALTER TABLE decision_batches DISABLE TRIGGER ALL",
+            "decision_batches_ticket_type_id_fkey",
+        ),
+        (
+            "ALTER TABLE ticket_purchases DISABLE TRIGGER ticket_purchases_user_id_fkey",
+            "ticket_purchases_user_id_fkey",
+        ),
+        (
+            "ALTER TABLE users DISABLE TRIGGER ticket_purchases_user_id_fkey",
+            "ticket_purchases_user_id_fkey",
         ),
         (
             "ALTER TABLE ticket_inventory DROP CONSTRAINT ticket_inventory_never_oversold",

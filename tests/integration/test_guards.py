@@ -1,6 +1,7 @@
 """The database as last guard: what no code may do, no SQL can do either."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import psycopg2
@@ -24,6 +25,7 @@ from tests.factories import (
     rows,
     run,
 )
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +149,11 @@ def in_queue(change: str) -> str:
     return f"UPDATE ticket_purchases SET {change} WHERE status = 'queued'"
 
 
+def snapshot(statement: str) -> str:
+    """The statement in a transaction that goes on seeing one moment."""
+    return f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; {statement}"
+
+
 ACCOUNTS = [
     (user(id="(SELECT min(id) FROM users)"), "users_pkey"),
     (user(id="0"), "users_id_positive"),
@@ -161,6 +168,9 @@ ACCOUNTS = [
     (user(email="'ana@ex ample.com'"), "users_email_form"),
     (user(email="repeat('a', 243) || '@example.com'"), "users_email_form"),
     (user(password_hash="'velvet-tram-42'"), "users_password_hashed"),
+    ("UPDATE users SET id = DEFAULT", "users_id_frozen"),
+    (snapshot("DELETE FROM users WHERE id = 0"), "users_read_committed"),
+    ("TRUNCATE users CASCADE", "users_never_truncated"),
 ]
 TOKENS = [
     (token(id="(SELECT id FROM refresh_tokens LIMIT 1)"), "refresh_tokens_pkey"),
@@ -215,7 +225,11 @@ TICKET_TYPES = [
         "UPDATE ticket_types SET event_id = (SELECT min(id) FROM events)",
         "ticket_types_stays_with_its_event",
     ),
+    ("UPDATE ticket_types SET id = DEFAULT", "ticket_types_id_frozen"),
     ("DELETE FROM ticket_types", "ticket_purchases_ticket_type_id_fkey"),
+    (snapshot("DELETE FROM ticket_types WHERE id = 0"), "ticket_types_read_committed"),
+    (snapshot("UPDATE ticket_types SET event_id = event_id"), "ticket_types_read_committed"),
+    ("TRUNCATE ticket_types CASCADE", "ticket_types_never_truncated"),
 ]
 COUNTER = [
     (
@@ -279,6 +293,7 @@ ACCEPTANCES = [
     (purchase(created_at="now() - interval '1 hour'"), "ticket_purchases_born_now"),
     (purchase(created_at="'infinity'"), "ticket_purchases_born_now"),
     (purchase(accepted_xid="'3'"), "ticket_purchases_born_now"),
+    (snapshot(purchase()), "ticket_purchases_read_committed"),
     ("DELETE FROM users", "ticket_purchases_user_id_fkey"),
 ]
 DECISIONS = [
@@ -320,7 +335,6 @@ DECISIONS = [
     ),
     ("DELETE FROM ticket_purchases", "ticket_purchases_never_deleted"),
     ("TRUNCATE ticket_purchases", "ticket_purchases_never_truncated"),
-    ("TRUNCATE users CASCADE", "ticket_purchases_never_truncated"),
 ]
 REFUSALS = [
     *ACCOUNTS,
@@ -368,11 +382,8 @@ def refusal_of(engine: Engine, statement: str) -> psycopg2.Error:
 @pytest.mark.parametrize(("statement", "guard"), REFUSALS)
 def test_the_database_refuses(guarded: Engine, statement: str, guard: str) -> None:
     refusal = refusal_of(guarded, statement)
-    if statement.startswith("DELETE") and guard.endswith("_fkey"):
-        # Which of several references is looked at first is the database's own affair.
-        assert isinstance(refusal, psycopg2.errors.ForeignKeyViolation)
-    else:
-        assert refusal.diag.constraint_name == guard
+    assert refusal.diag.constraint_name == guard
+    assert isinstance(refusal, psycopg2.errors.ForeignKeyViolation) == guard.endswith("_fkey")
 
 
 def test_every_guard_of_the_schema_is_tried(guarded: Engine) -> None:
@@ -409,6 +420,85 @@ def test_a_ticket_type_that_nobody_bought_can_be_deleted_with_its_record(engine:
     run(engine, "DELETE FROM ticket_types")
     assert rows(engine, "SELECT * FROM inventory_changes") == []
     assert rows(engine, "SELECT * FROM ticket_inventory") == []
+
+
+def test_a_ticket_type_is_kept_for_what_is_queued_and_for_what_was_decided(
+    engine: Engine, settings: Settings
+) -> None:
+    ticket_type = add_ticket_type(engine, 5)
+    queue(engine, [request(add_user(engine), ticket_type)])
+    guard = "ticket_purchases_ticket_type_id_fkey"
+    assert refusal_of(engine, "DELETE FROM ticket_types").diag.constraint_name == guard
+    drain(engine, ticket_type, settings, ignore)
+    assert refusal_of(engine, "DELETE FROM ticket_types").diag.constraint_name == guard
+
+
+def test_a_user_who_bought_nothing_can_be_deleted(engine: Engine) -> None:
+    kept, gone = add_user(engine), add_user(engine)
+    queue(engine, [request(kept, add_ticket_type(engine, 5))])
+    run(engine, f"DELETE FROM users WHERE id = {gone}")
+    assert rows(engine, f"SELECT id FROM users WHERE id IN ({kept}, {gone})") == [(kept,)]
+
+
+# What a purchase refers to, and the rule that holds it there.
+REFERRED_TO = [
+    ("users", "ticket_purchases_user_id_fkey"),
+    ("ticket_types", "ticket_purchases_ticket_type_id_fkey"),
+]
+
+
+@pytest.fixture
+def unsold(engine: Engine) -> dict[str, int]:
+    """A user who bought nothing, and a ticket type that nobody bought: their ids, by table."""
+    return {"users": add_user(engine), "ticket_types": add_ticket_type(engine, 5)}
+
+
+def first_purchase(unsold: dict[str, int]) -> str:
+    values = {
+        "id": "gen_random_uuid()",
+        "user_id": str(unsold["users"]),
+        "ticket_type_id": str(unsold["ticket_types"]),
+        "quantity": "1",
+        "unit_price": "1",
+    }
+    return insert("ticket_purchases", values)
+
+
+def deletion(table: str, unsold: dict[str, int]) -> str:
+    return f"DELETE FROM {table} WHERE id = {unsold[table]}"
+
+
+def refusal_of_the_second(engine: Engine, first: str, second: str) -> psycopg2.Error:
+    """How the second statement fails, which began before the first was committed."""
+
+    def the_second_waits() -> None:
+        assert rows(engine, "SELECT pid FROM pg_locks WHERE NOT granted")
+
+    with ThreadPoolExecutor(1) as elsewhere, engine.begin() as connection:
+        connection.exec_driver_sql(first)
+        waiting = elsewhere.submit(run, engine, second)
+        eventually(the_second_waits)
+        connection.commit()
+        with pytest.raises(DBAPIError) as refused:
+            waiting.result()
+    assert isinstance(refused.value.orig, psycopg2.Error)
+    return refused.value.orig
+
+
+@pytest.mark.parametrize(("table", "guard"), REFERRED_TO)
+def test_nothing_is_deleted_beside_its_first_purchase(
+    engine: Engine, unsold: dict[str, int], table: str, guard: str
+) -> None:
+    refusal = refusal_of_the_second(engine, first_purchase(unsold), deletion(table, unsold))
+    assert refusal.diag.constraint_name == guard
+
+
+@pytest.mark.parametrize(("table", "guard"), REFERRED_TO)
+def test_nothing_is_bought_beside_the_deletion_of_its_user_or_its_ticket_type(
+    engine: Engine, unsold: dict[str, int], table: str, guard: str
+) -> None:
+    refusal = refusal_of_the_second(engine, deletion(table, unsold), first_purchase(unsold))
+    assert refusal.diag.constraint_name == guard
 
 
 def test_a_ticket_type_that_nobody_bought_can_move_to_another_event(engine: Engine) -> None:
