@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from uuid_utils import uuid7
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from shared.asgi_extensions import ANSWER, WHOLE_BODY, Headers
+from shared.asgi_extensions import ANSWER, CLIENT_LEAVES, WHOLE_BODY, Headers
 from shared.errors import InvalidInput
 from shared.problem_details import PROBLEM_JSON, problem_body
 
@@ -40,6 +40,7 @@ class Connection(HttpToolsProtocol):
     _head_bytes = 0  # that came in a row and were no body: the parser keeps them all
     _deadline: asyncio.TimerHandle | None = None
     _send_deadline: asyncio.TimerHandle | None = None
+    _left: asyncio.Future[None] | None = None  # where somebody wants to hear of it
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -49,6 +50,8 @@ class Connection(HttpToolsProtocol):
         self._stop_waiting()
         if self._send_deadline is not None:
             self._send_deadline.cancel()
+        if self._left is not None:
+            self._left.set_result(None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -77,6 +80,7 @@ class Connection(HttpToolsProtocol):
         extensions: dict[str, Any] = {
             WHOLE_BODY: bytes(self.cycle.body),
             ANSWER: partial(self._answer, self.cycle),
+            CLIENT_LEAVES: self._leaves,
         }
         self.scope["extensions"] = extensions
         super().on_message_complete()
@@ -102,6 +106,12 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         cycle.on_response()
         return True
+
+    def _leaves(self) -> asyncio.Future[None]:
+        """`shared.asgi_extensions.ClientLeaves`."""
+        if self._left is None:
+            self._left = self.loop.create_future()
+        return self._left
 
     def on_response_complete(self) -> None:
         self._at_work -= 1

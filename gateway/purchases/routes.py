@@ -17,7 +17,7 @@ from gateway.purchases.event_stream import send_events, wants_events
 from gateway.purchases.pace import retry_after_seconds
 from gateway.purchases.service import Answer, PurchaseService
 from gateway.purchases.waiting import Patience
-from shared.asgi_extensions import send_whole
+from shared.asgi_extensions import client_leaves, send_whole
 from shared.body_limit import read_body
 from shared.errors import (
     InvalidInput,
@@ -111,7 +111,9 @@ class PurchaseRoutes:
             parse_body(body),
             idempotency_key=parse_idempotency_key(_text(headers.get(b"idempotency-key"))),
             request_id=scope["request_id"],
-            patience=Patience(wait_seconds, receive) if wait_seconds else None,
+            patience=Patience(wait_seconds, client_leaves(scope, receive))
+            if wait_seconds
+            else None,
         )
         extra = [(b"location", f"{PREFIX}{answer.id}/".encode()), *_encoded(answer.rate_limit)]
         if wait_seconds:
@@ -134,11 +136,13 @@ class PurchaseRoutes:
         if scope["method"] != "GET":
             raise MethodNotAllowed(headers={"Allow": "GET, HEAD"})
         if wants_events(headers.get(b"accept", b"")):
-            answers = self._service.follow(claims.user_id, purchase_id, receive)
+            answers = self._service.follow(
+                claims.user_id, purchase_id, client_leaves(scope, receive)
+            )
             await send_events(send, answers, headers.get(b"last-event-id"))
             return
         wait_seconds = self._query_wait(scope["query_string"])
-        patience = Patience(wait_seconds, receive) if wait_seconds else None
+        patience = _patience(scope, receive, wait_seconds)
         answer = await self._service.look_up(claims.user_id, purchase_id, patience)
         etag = b'"%b"' % answer.version
         extra = [(b"etag", etag), _caching(answer), VARY, *_retry_after(answer)]
@@ -161,6 +165,10 @@ class PurchaseRoutes:
         if not re.fullmatch(r"[0-9]{1,9}", values[-1]):
             raise InvalidInput(errors={"wait": ["A whole number of seconds is required."]})
         return min(int(values[-1]), self._settings.wait_max_seconds)
+
+
+def _patience(scope: Scope, receive: Receive, seconds: int) -> Patience | None:
+    return Patience(seconds, client_leaves(scope, receive)) if seconds else None
 
 
 async def _send_created(scope: Scope, send: Send, answer: Answer, extra: Headers) -> None:

@@ -8,7 +8,6 @@ from contextlib import suppress
 import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Engine
-from starlette.types import Receive
 from uuid_utils import uuid7
 
 from gateway.batching import Batcher
@@ -28,6 +27,7 @@ from gateway.purchases.pace import Pace, look_again_seconds
 from gateway.purchases.results import Decided, Queued, Reading, ResultReader
 from gateway.purchases.waiting import DecisionListener, Patience, Waiters
 from gateway.rate_limits.by_user import UserLimit
+from shared.asgi_extensions import ClientLeaves
 from shared.errors import NotFound, Problem, Unavailable
 from shared.purchases import Purchase, QueuedPurchase, still_queued
 from shared.settings import Settings
@@ -192,7 +192,7 @@ class PurchaseService:
         return await self.look_up(user_id, purchase_id)
 
     async def follow(
-        self, user_id: int, purchase_id: str, receive: Receive
+        self, user_id: int, purchase_id: str, leaves: ClientLeaves
     ) -> AsyncGenerator[Answer | None]:
         """The purchase as it stands, again as it moves up, and at last decided.
 
@@ -214,7 +214,7 @@ class PurchaseService:
                 told = answer.body
                 if answer.waits_seconds is None or self._stopping:
                     return
-                await Patience(look_again_seconds(answer.waits_seconds), receive).wait_for(decision)
+                await Patience(look_again_seconds(answer.waits_seconds), leaves).wait_for(decision)
             finally:
                 self._waiters.forget(purchase_id, decision)
 

@@ -88,7 +88,7 @@ FOUND = f"""
 SELECT p.id::text, p.user_id, p.seq, p.ticket_type_id, t.event_id, p.quantity, p.unit_price::text,
        (p.unit_price * p.quantity)::text, p.status, p.reason, {as_time("p.created_at")},
        {as_time("p.decided_at")}
-FROM ticket_purchases p JOIN ticket_types t ON t.id = p.ticket_type_id
+FROM ticket_types t JOIN ticket_purchases p ON p.ticket_type_id = t.id
 """
 
 READ = Prepared("read", FOUND + "WHERE p.id = ANY(%(ids)s::uuid[])")

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 import msgspec
 import redis.asyncio
 from sqlalchemy import Engine
-from starlette.types import Receive
 
 from gateway.purchases import store
 from gateway.purchases.pace import Pace
+from shared.asgi_extensions import ClientLeaves
 from shared.database import DATABASE_AWAY
 from shared.errors import ClientLeft
 from shared.logging import get_logger
@@ -94,34 +94,44 @@ class Patience:
 
     Args:
         seconds: at most.
-        receive: the request's, whose body was read to its end.
+        client_leaves: of the request, whose body was read to its end.
     """
 
-    def __init__(self, seconds: float, receive: Receive) -> None:
+    def __init__(self, seconds: float, client_leaves: ClientLeaves) -> None:
         self._seconds = seconds
-        self._receive = receive
+        self._client_leaves = client_leaves
 
     async def wait_for(self, decision: asyncio.Future[None]) -> None:
         """Wait for a future of `Waiters`, as long as patience lasts.
+
+        Thousands wait at once, so there is one future and one timer for each, and no task.
 
         Raises:
             ClientLeft: before the decision.
         """
         if decision.done():
             return
-        leaving = asyncio.ensure_future(self._client_leaves())
-        try:
-            await asyncio.wait(
-                (decision, leaving), timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            leaving.cancel()
-        if leaving.done() and not decision.done():
-            raise ClientLeft
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
 
-    async def _client_leaves(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        def end(_future: asyncio.Future[None] | None = None) -> None:
+            if not over.done():
+                over.set_result(None)
+
+        left = self._client_leaves()
+        timer = loop.call_later(self._seconds, end)
+        for future in (decision, left):
+            future.add_done_callback(end)
+        try:
+            await over
+        finally:
+            timer.cancel()
+            for future in (decision, left):
+                future.remove_done_callback(end)
+            if isinstance(left, asyncio.Task):
+                left.cancel()
+        if left.done() and not decision.done():
+            raise ClientLeft
 
 
 class DecisionListener:

@@ -11,7 +11,6 @@ import pytest
 import redis
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
-from starlette.types import Message
 
 from deploy.local.embedded import EmbeddedServer, free_port, prepare_valkey
 from gateway.purchases.accept import PurchaseInput
@@ -56,18 +55,17 @@ class Client:
     """The end of a connection that a request came from."""
 
     def __init__(self) -> None:
-        self._left = asyncio.Event()
+        self._left = asyncio.get_running_loop().create_future()
 
     def leave(self) -> None:
-        self._left.set()
+        self._left.set_result(None)
 
-    async def receive(self) -> Message:
-        await self._left.wait()
-        return {"type": "http.disconnect"}
+    def leaves(self) -> asyncio.Future[None]:
+        return self._left
 
 
 def patience(seconds: float = LIMIT_SECONDS, client: Client | None = None) -> Patience:
-    return Patience(seconds, (client or Client()).receive)
+    return Patience(seconds, (client or Client()).leaves)
 
 
 def run(story: Awaitable[None]) -> None:
@@ -205,7 +203,7 @@ def test_whom_there_is_no_room_for_is_answered_without_waiting(
             answer = await service.look_up(buyer, queued[1], patience(10 * LIMIT_SECONDS))
             assert status(answer) == "queued"
             with pytest.raises(Unavailable):
-                await anext(service.follow(buyer, queued[1], Client().receive))
+                await anext(service.follow(buyer, queued[1], Client().leaves))
 
     run(story())
 
@@ -389,7 +387,7 @@ def test_who_follows_is_told_the_position_then_the_outcome(
 
     async def story() -> None:
         async with serving(settings, engine) as service:
-            answers = service.follow(buyer, id_, Client().receive)
+            answers = service.follow(buyer, id_, Client().leaves)
             first = await anext(answers)
             assert first is not None
             assert status(first) == "queued"
@@ -409,7 +407,7 @@ def test_who_waits_or_follows_is_told_even_when_redis_dies_meanwhile(
     async def story(mortal: EmbeddedServer, kill: Callable[[], None]) -> None:
         dependent = settings.model_copy(update={"redis_url": mortal.url})
         async with serving(dependent, engine) as service:
-            answers = service.follow(buyer, id_, Client().receive)
+            answers = service.follow(buyer, id_, Client().leaves)
             await anext(answers)
             waiting = asyncio.create_task(service.look_up(buyer, id_, patience()))
             await until(lambda: service.waiting == 2)
@@ -435,7 +433,7 @@ def test_who_follows_sees_oneself_move_up(
 
     async def story() -> None:
         async with serving(settings, engine) as service:
-            answers = service.follow(buyer, second, Client().receive)
+            answers = service.follow(buyer, second, Client().leaves)
             positions = []
             async for answer in answers:
                 if answer is not None:
@@ -452,7 +450,7 @@ def test_following_ends_when_the_client_leaves(
     async def story() -> None:
         async with serving(settings, engine) as service:
             client = Client()
-            answers = service.follow(buyer, queued[1], client.receive)
+            answers = service.follow(buyer, queued[1], client.leaves)
             await anext(answers)
             client.leave()
             with pytest.raises(ClientLeft):
@@ -467,7 +465,7 @@ def test_following_ends_undecided_at_a_stop(
 ) -> None:
     async def story() -> None:
         async with serving(settings, engine) as service:
-            answers = service.follow(buyer, queued[1], Client().receive)
+            answers = service.follow(buyer, queued[1], Client().leaves)
             await anext(answers)
             service.refuse_more()
             assert [answer async for answer in answers if answer is not None] == []
@@ -483,7 +481,7 @@ def test_following_outlasts_a_database_that_is_away(
 
     async def story() -> None:
         async with serving(settings, engine) as service:
-            answers = service.follow(buyer, id_, Client().receive)
+            answers = service.follow(buyer, id_, Client().leaves)
             await anext(answers)
             with unreachable(postgres_url, settings.database_url):
                 assert await anext(answers) is None
