@@ -111,9 +111,7 @@ class PurchaseRoutes:
             parse_body(body),
             idempotency_key=parse_idempotency_key(_text(headers.get(b"idempotency-key"))),
             request_id=scope["request_id"],
-            patience=Patience(wait_seconds, client_leaves(scope, receive))
-            if wait_seconds
-            else None,
+            patience=_patience(scope, receive, wait_seconds),
         )
         extra = [(b"location", f"{PREFIX}{answer.id}/".encode()), *_encoded(answer.rate_limit)]
         if wait_seconds:
