@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     worker_processes: int = 2
     # Results in Redis are a cache: rebuilt from PostgreSQL when missing.
     result_ttl_seconds: int = 3_600
-    # A hint may be thought pending this long; then another is sent.
+    # A hint may be thought under way this long after a worker took it; then another is sent.
     hint_ttl_ms: int = 1_000
 
     # --- the sweeper ---
