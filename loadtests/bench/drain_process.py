@@ -21,6 +21,7 @@ from sqlalchemy import Engine, event
 from purchase_worker.drain import Batch, drain
 from purchase_worker.results import ResultPublisher
 from shared.database import open_engine
+from shared.prepared import PlainConnection
 from shared.settings import Settings
 
 
@@ -51,7 +52,7 @@ class _WritingCursor(cursor):
         super().execute(query, vars)
 
 
-class _WritingConnection(connection):
+class _WritingConnection(PlainConnection):
     script: Script
 
     def commit(self) -> None:
@@ -89,7 +90,7 @@ def _leave_ctrl_c() -> None:
 
 def _drain_all(settings: Settings, ticket_type_id: int, publish: bool) -> Drained:
     """Turn after turn, as the worker takes them, until nothing is queued."""
-    engine = open_engine(settings, "bench-drain", pool_size=2)
+    engine = open_engine(settings, "bench-drain", pool_size=2, prepares=True)
     engine.connect().close()
     tell = ResultPublisher(settings) if publish else _tell_nobody
     drained = _timed(lambda: _drain(engine, ticket_type_id, settings, tell))
@@ -100,7 +101,7 @@ def _drain_all(settings: Settings, ticket_type_id: int, publish: bool) -> Draine
 def _write_down(settings: Settings, ticket_type_id: int) -> Script:
     """The statements of a whole drain."""
     script: Script = []
-    engine = open_engine(settings, "bench-drain", pool_size=2)
+    engine = open_engine(settings, "bench-drain", pool_size=2, prepares=True)
 
     @event.listens_for(engine, "do_connect")
     def write(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> None:
@@ -119,7 +120,7 @@ def _write_down(settings: Settings, ticket_type_id: int) -> Script:
 
 def _send_again(settings: Settings, script: Script) -> Drained:
     """The statements of a drain, and nothing else."""
-    engine = open_engine(settings, "bench-drain", pool_size=1)
+    engine = open_engine(settings, "bench-drain", pool_size=1, prepares=True)
     pooled = engine.raw_connection()
     plain = cast("connection", pooled.driver_connection)
     drained = _timed(lambda: _send(plain, script))
