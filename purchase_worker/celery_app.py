@@ -7,8 +7,8 @@ from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
 from purchase_worker.runtime import Runtime
-from purchase_worker.tasks import decide_queue
-from shared.broker import DECIDE_QUEUE_TASK, PURCHASES_QUEUE, make_celery
+from purchase_worker.tasks import decide_queues
+from shared.broker import DECIDE_QUEUES_TASK, PURCHASES_QUEUE, make_celery
 from shared.logging import configure_logging
 from shared.settings import Settings, get_settings
 
@@ -36,12 +36,12 @@ def create_worker_app(settings: Settings) -> Celery:
     def configure(**_: Any) -> None:
         configure_logging(settings, "worker")
 
-    @celery.task(name=DECIDE_QUEUE_TASK)
-    def decide(ticket_type_id: int) -> None:
-        drained = decide_queue(runtimes[0], ticket_type_id)
-        if drained is not None and drained.more:
+    @celery.task(name=DECIDE_QUEUES_TASK)
+    def decide(ticket_type_ids: list[int]) -> None:
+        more = decide_queues(runtimes[0], ticket_type_ids)
+        if more:
             # To the back of the queue: other ticket types have their turn first.
-            decide.apply_async((ticket_type_id,), queue=PURCHASES_QUEUE)
+            decide.apply_async((more,), queue=PURCHASES_QUEUE)
 
     return celery
 

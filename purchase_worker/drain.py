@@ -1,5 +1,9 @@
 """Decides what is queued: lock, gather, decide, apply, commit; then tell.
 
+One transaction decides the queues of several ticket types, for what a transaction costs is the same
+for one and for thirty (docs/decisions/0012). Each keeps its own order, its own numbers and its own
+record; all that they share is the commit.
+
 Any number of processes may drain the same ticket type. One holds the lock; the others leave, and
 nothing is lost by that: whoever drains looks once more, without the lock, before it leaves, so a
 request that was committed before another was turned away is seen by that last look. An owner who
@@ -10,15 +14,15 @@ turned away comes back once, and should that fail too, the sweeper decides.
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, lower case there
 from sqlalchemy import Engine
 
 from purchase_worker import store
-from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decision, decide
-from purchase_worker.store import Locked, QueuedRow
+from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decided, Decision, Inventory, decide
+from purchase_worker.store import Locked, Part, Queue
 from shared.database import session
 from shared.settings import Settings
 
@@ -27,53 +31,58 @@ COME_BACK_SECONDS = 0.02
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """One committed drain transaction: each row with its decision, in order.
+    """One committed drain transaction.
 
-    `decided_at`: as clients read it. `more`: something was queued when the lock was free again.
+    `parts`: of each ticket type of which it decided something. `decided_at`: as clients read it.
+    `queued`: those of the turn of which something was queued when the locks were free again.
+    `turned_away`: those that another had locked.
     """
 
-    ticket_type_id: int
-    event_id: int
-    rows: list[QueuedRow]
-    decisions: list[Decision]
+    parts: list[Part]
     decided_at: str
-    seconds: float
-    left_after: int
-    more: bool
+    queued: list[int]
+    turned_away: list[int] = []
+    seconds: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        """How many requests it decided."""
+        return sum(len(part.queue.rows) for part in self.parts)
 
 
 class Drained(msgspec.Struct, frozen=True):
     """What one turn did.
 
-    `more`: its turn was over, yet more is queued. `turned_away`: another has the lock, and decides.
+    `emptied`: ticket types of which nothing was queued at the last look. `more`: those of which
+    something was, and the turn was over. What is in neither was turned away: another decides.
     """
 
     decided: int
     batches: int
-    more: bool = False
-    turned_away: bool = False
+    emptied: list[int]
+    more: list[int]
 
 
-def _at_once(_batch: Batch) -> Iterable[None]:
+def at_once(_batch: Batch) -> Iterable[None]:
     """Nobody lingers."""
     return ()
 
 
 def drain(
     engine: Engine,
-    ticket_type_id: int,
+    ticket_type_ids: Sequence[int],
     settings: Settings,
     tell: Callable[[Batch], None],
-    linger: Callable[[Batch], Iterable[None]] = _at_once,
+    linger: Callable[[Batch], Iterable[None]] = at_once,
 ) -> Drained:
-    """Decide the queued requests of a ticket type until none is left or the turn is over.
+    """Decide the queued requests of these ticket types until none is left or the turn is over.
 
     Args:
         engine: connections to PostgreSQL.
-        ticket_type_id: whose queue.
+        ticket_type_ids: whose queues; each once.
         settings: the bounds of a batch and of a turn.
         tell: called with each batch after its commit, and never before.
-        linger: waits after a batch; at each item the queue is looked at again.
+        linger: waits after a batch; at each item the queues are looked at again.
 
     Raises:
         psycopg2.Error: the database is away or a limit was hit. What was committed stands; the
@@ -81,71 +90,117 @@ def drain(
     """
     deadline = time.monotonic() + settings.drain_max_seconds
     decided = batches = 0
-    turned_away = False
+    turned_away: set[int] = set()
+    came_back = False
     with session(engine) as cursor:
-        more = store.has_queued(cursor, ticket_type_id)
-        while more:
+        queued = store.queued_among(cursor, ticket_type_ids)
+        while queued:
             if batches == settings.drain_max_batches or time.monotonic() > deadline:
-                return Drained(decided, batches, more=True)
-            batch = decide_batch(cursor, ticket_type_id, settings)
-            if batch is None:
-                if turned_away:
-                    return Drained(decided, batches, turned_away=True)
-                turned_away = True
-                time.sleep(COME_BACK_SECONDS)
-                more = store.has_queued(cursor, ticket_type_id)
-                continue
-            if batch.rows:
-                tell(batch)
-            decided += len(batch.rows)
-            batches += 1
-            more = batch.more
-            for _pause in linger(batch):
-                more = store.has_queued(cursor, ticket_type_id)
-                if more:
+                return _drained(decided, batches, ticket_type_ids, queued, more=queued)
+            wanted = [id_ for id_ in queued if id_ not in turned_away]
+            if not wanted:
+                if came_back:
                     break
-    return Drained(decided, batches)
+                came_back = True
+                turned_away.clear()
+                time.sleep(COME_BACK_SECONDS)
+                queued = store.queued_among(cursor, ticket_type_ids)
+                continue
+            batch = decide_batch(cursor, wanted, settings, look_at=ticket_type_ids)
+            if batch.parts:
+                tell(batch)
+            decided += batch.rows
+            batches += 1
+            turned_away.update(batch.turned_away)
+            queued = batch.queued
+            for _pause in linger(batch):
+                queued = store.queued_among(cursor, ticket_type_ids)
+                if queued:
+                    break
+    return _drained(decided, batches, ticket_type_ids, queued, more=[])
 
 
-def decide_batch(cursor: Cursor, ticket_type_id: int, settings: Settings) -> Batch | None:
-    """One transaction: the oldest queued requests get their outcomes. None: the lock is taken.
+def decide_batch(
+    cursor: Cursor, wanted: Sequence[int], settings: Settings, *, look_at: Sequence[int]
+) -> Batch:
+    """One transaction: the oldest queued requests of each get their outcomes.
 
     Args:
         cursor: of a `session`.
-        ticket_type_id: whose queue.
-        settings: how many of them.
+        wanted: whose queues; those that another has locked are left out.
+        settings: how many requests.
+        look_at: whose queues are looked at when the locks are free again.
 
     Raises:
         psycopg2.Error: nothing of the batch is decided, unless COMMIT was already under way.
     """
     started = time.monotonic()
-    locked = store.begin(cursor, ticket_type_id)
-    if locked is None:
-        return None
-    if locked.inventory.left == 0:
-        batch = _close_sold_out(cursor, locked, settings)
+    locked = store.begin(cursor, wanted)
+    if not locked:
+        batch = Batch([], "", store.queued_among(cursor, look_at))
+    elif len(locked) == 1 and locked[0].inventory.left == 0:
+        batch = _close_sold_out(cursor, locked[0], settings, look_at)
     else:
-        batch = _decide_oldest(cursor, locked, settings)
-    return msgspec.structs.replace(batch, seconds=time.monotonic() - started)
-
-
-def _decide_oldest(cursor: Cursor, locked: Locked, settings: Settings) -> Batch:
-    """Gather, decide, apply."""
-    queue = store.read_queue(cursor, locked.ticket_type_id, settings.drain_batch_rows)
-    if not queue.rows:
-        return _batch(locked, [], [], locked.now, more=store.leave(cursor, locked.ticket_type_id))
-    limited = {row.request.user_id for row in queue.rows if row.request.user_limit is not None}
-    held = store.read_held(cursor, locked.ticket_type_id, limited) if limited else {}
-    decided = decide(locked.inventory, held, (row.request for row in queue.rows))
-    # A request may have come after this transaction began: none is decided before it was accepted.
-    decided_at = max(locked.now, *(row.created_at for row in queue.rows))
-    more = store.write_and_commit(
-        cursor, locked, queue, decided, decided_at=decided_at, decided_by=_this_process()
+        batch = _decide_oldest(cursor, locked, settings, look_at)
+    ours = {each.ticket_type_id for each in locked}
+    return msgspec.structs.replace(
+        batch,
+        turned_away=[id_ for id_ in wanted if id_ not in ours],
+        seconds=time.monotonic() - started,
     )
-    return _batch(locked, queue.rows, decided.decisions, decided_at, more=more)
 
 
-def _close_sold_out(cursor: Cursor, locked: Locked, settings: Settings) -> Batch:
+def _decide_oldest(
+    cursor: Cursor, locked: list[Locked], settings: Settings, look_at: Sequence[int]
+) -> Batch:
+    """Gather, decide, apply."""
+    rows_of_each = max(1, settings.drain_batch_rows // len(locked))
+    ids = [each.ticket_type_id for each in locked]
+    queues, seen = store.read_queues(cursor, ids, rows_of_each)
+    if not queues:
+        return Batch([], "", store.leave(cursor, look_at))
+    held = _held(cursor, queues)
+    parts = [
+        Part(
+            each,
+            queue := queues[each.ticket_type_id],
+            decide(
+                each.inventory,
+                held.get(each.ticket_type_id, {}),
+                (row.request for row in queue.rows),
+            ),
+        )
+        for each in locked
+        if each.ticket_type_id in queues
+    ]
+    # A request may have come after this transaction began: none is decided before it was accepted.
+    accepted_at = (row.created_at for part in parts for row in part.queue.rows)
+    decided_at = max(locked[0].now, *accepted_at)
+    queued = store.write_and_commit(
+        cursor,
+        parts,
+        seen=seen,
+        decided_at=decided_at,
+        decided_by=_this_process(),
+        look_at=look_at,
+    )
+    return Batch(parts, decided_at, queued)
+
+
+def _held(cursor: Cursor, queues: dict[int, Queue]) -> dict[int, dict[int, int]]:
+    """What users with a limit hold already, by ticket type and user."""
+    limited = {
+        (ticket_type_id, row.request.user_id)
+        for ticket_type_id, queue in queues.items()
+        for row in queue.rows
+        if row.request.user_limit is not None
+    }
+    return store.read_held(cursor, list(limited)) if limited else {}
+
+
+def _close_sold_out(
+    cursor: Cursor, locked: Locked, settings: Settings, look_at: Sequence[int]
+) -> Batch:
     """What `decide` says when nothing is left, without asking it."""
     before = locked.inventory.decisions
     rows, decided_at = store.close_sold_out(
@@ -154,27 +209,22 @@ def _close_sold_out(cursor: Cursor, locked: Locked, settings: Settings) -> Batch
         rows=settings.drain_close_rows,
         decided_by=_this_process(),
     )
+    if not rows:
+        return Batch([], "", store.leave(cursor, look_at))
     decisions = [
         Decision(row.request, number, NOT_ENOUGH_TICKETS, 0)
         for number, row in enumerate(rows, before + 1)
     ]
-    end = store.commit if rows else store.leave
-    return _batch(locked, rows, decisions, decided_at, more=end(cursor, locked.ticket_type_id))
+    decided = Decided(decisions, Inventory(0, before + len(rows)), {})
+    part = Part(locked, Queue(rows, []), decided)
+    return Batch([part], decided_at, store.commit(cursor, look_at))
 
 
-def _batch(
-    locked: Locked, rows: list[QueuedRow], decisions: list[Decision], decided_at: str, *, more: bool
-) -> Batch:
-    return Batch(
-        ticket_type_id=locked.ticket_type_id,
-        event_id=locked.event_id,
-        rows=rows,
-        decisions=decisions,
-        decided_at=decided_at,
-        seconds=0.0,
-        left_after=decisions[-1].left_after if decisions else locked.inventory.left,
-        more=more,
-    )
+def _drained(
+    decided: int, batches: int, turn: Sequence[int], queued: list[int], *, more: list[int]
+) -> Drained:
+    still = set(queued)
+    return Drained(decided, batches, [id_ for id_ in turn if id_ not in still], more)
 
 
 def _this_process() -> str:

@@ -1,4 +1,4 @@
-"""How long a worker stays with a queue that it has emptied: a few milliseconds, if nobody minds.
+"""How long a worker stays with queues that it has emptied: a few milliseconds, if nobody minds.
 
 A hint's way through the broker takes some 4 ms of the worker's CPU, a look into the queue 0.2 ms
 (docs/decisions/0011). So where requests keep coming, the worker waits for the next of them itself:
@@ -42,11 +42,13 @@ class Linger:
     def __call__(self, batch: Batch) -> Iterator[None]:
         """Wait; each item means: look again whether something is queued."""
         pause = min(max(batch.seconds, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
-        if batch.more:
-            if len(batch.rows) < LARGE_BATCH_ROWS and not self._others_wait():
+        if not batch.rows:
+            return
+        if batch.queued:
+            if batch.rows < LARGE_BATCH_ROWS and not self._others_wait():
                 self._sleep(pause)
             return
-        for _look in range(LOOKS if batch.rows else 0):
+        for _look in range(LOOKS):
             if self._others_wait():
                 return
             self._sleep(pause)

@@ -11,7 +11,7 @@ import redis
 
 from purchase_worker.decision import Decision
 from purchase_worker.drain import Batch
-from purchase_worker.store import QueuedRow
+from purchase_worker.store import Locked, QueuedRow
 from shared.circuit_breaker import CircuitBreaker
 from shared.logging import get_logger
 from shared.purchases import (
@@ -69,31 +69,35 @@ def commands(batch: Batch, ttl_seconds: int) -> list[bytes]:
     """What Redis is told of a batch, as Redis reads it: the results, then the message."""
     pack: Callable[..., bytes] = hiredis.pack_command  # its own types allow for one argument
     packed = []
-    for row, decision in zip(batch.rows, batch.decisions, strict=True):
-        result = pack_result(row.request.user_id, msgspec.json.encode(body(batch, row, decision)))
-        packed.append(pack(("SET", RESULT_KEY_PREFIX + row.request.id, result, "EX", ttl_seconds)))
+    for part in batch.parts:
+        for row, decision in zip(part.queue.rows, part.decided.decisions, strict=True):
+            told = body(part.locked, row, decision, batch.decided_at)
+            result = pack_result(row.request.user_id, msgspec.json.encode(told))
+            packed.append(
+                pack(("SET", RESULT_KEY_PREFIX + row.request.id, result, "EX", ttl_seconds))
+            )
     message = DecidedBatch(
-        ticket_type=batch.ticket_type_id,
-        ids=[row.request.id for row in batch.rows],
+        ids=[row.request.id for part in batch.parts for row in part.queue.rows],
+        decided={part.locked.ticket_type_id: len(part.queue.rows) for part in batch.parts},
         seconds=batch.seconds,
     )
     packed.append(pack(("PUBLISH", DECIDED_CHANNEL, msgspec.msgpack.encode(message))))
     return packed
 
 
-def body(batch: Batch, row: QueuedRow, decision: Decision) -> Purchase:
+def body(locked: Locked, row: QueuedRow, decision: Decision, decided_at: str) -> Purchase:
     """What the gateway makes of the same row; the drain has read it as clients do."""
     return Purchase(
         id=row.request.id,
-        ticket_type=batch.ticket_type_id,
-        event=batch.event_id,
+        ticket_type=locked.ticket_type_id,
+        event=locked.event_id,
         quantity=row.request.quantity,
         unit_price=row.unit_price,
         total_price=_total(row.unit_price, row.request.quantity),
         status=CONFIRMED if decision.reason is None else REJECTED,
         reason=decision.reason,
         created_at=row.created_at,
-        decided_at=batch.decided_at,
+        decided_at=decided_at,
     )
 
 

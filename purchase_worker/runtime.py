@@ -33,15 +33,16 @@ class Runtime:
 
     def tell(self, batch: Batch) -> None:
         """What others hear of a batch after its commit: one log line, and the results."""
-        confirmed = sum(decision.reason is None for decision in batch.decisions)
+        reasons = [d.reason for part in batch.parts for d in part.decided.decisions]
+        confirmed = reasons.count(None)
         logger.info(
             "batch_decided",
-            ticket_type=batch.ticket_type_id,
+            ticket_types=[part.locked.ticket_type_id for part in batch.parts],
             confirmed=confirmed,
-            rejected=len(batch.rows) - confirmed,
-            left=batch.left_after,
+            rejected=len(reasons) - confirmed,
+            left=[part.decided.inventory.left for part in batch.parts],
             seconds=round(batch.seconds, 4),
-            request_ids=[row.request_id for row in batch.rows],
+            request_ids=[row.request_id for part in batch.parts for row in part.queue.rows],
         )
         self._publisher(batch)
 

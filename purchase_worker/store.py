@@ -1,11 +1,14 @@
-"""The worker's SQL: lock the counter, read the queue, write the outcomes. No rule lives here.
+"""The worker's SQL: lock the counters, read the queues, write the outcomes. No rule lives here.
 
-A batch takes three round trips, one more where users have limits: BEGIN travels with the lock,
-COMMIT with the writing and with the look at what came meanwhile. Reading is a statement of its
-own: it must see whatever was there when the lock was taken.
+A batch takes three round trips, of however many ticket types it is, and one more where users have
+limits: BEGIN travels with the locks, COMMIT with the writing and with the look at what came
+meanwhile. Reading is a statement of its own: it must see whatever was there when the locks were
+taken.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -17,27 +20,29 @@ from shared.prepared import Prepared, array_literal
 from shared.purchases import as_time
 
 # NO KEY: it does not conflict with the key-share locks of foreign keys. SKIP LOCKED: whoever else
-# holds the row, nobody waits for it here (see drain.py).
-LOCK_INVENTORY = Prepared(
-    "lock_inventory",
+# holds a row, nobody waits for it here (see drain.py).
+LOCK_INVENTORIES = Prepared(
+    "lock_inventories",
     f"""
-SELECT i.issued - i.sold, i.decisions, t.event_id, {as_time("now()")}
-FROM ticket_inventory i JOIN ticket_types t ON t.id = i.ticket_type_id
-WHERE i.ticket_type_id = %(ticket_type_id)s
+SELECT i.ticket_type_id, i.issued - i.sold, i.decisions, {as_time("now()")},
+       (SELECT event_id FROM ticket_types WHERE id = i.ticket_type_id)
+FROM ticket_inventory i WHERE i.ticket_type_id = ANY(%(ticket_type_ids)s::bigint[])
 FOR NO KEY UPDATE OF i SKIP LOCKED
 """,
 )
 
-# Read after the lock was taken, so every row that was visible before is seen, in order.
-READ_QUEUE = Prepared(
-    "read_queue",
+# Read after the locks were taken, so every row that was visible before is seen, in order.
+READ_QUEUES = Prepared(
+    "read_queues",
     f"""
-SELECT id::text, user_id, quantity, user_limit, unit_price::text, {as_time("created_at")},
-       request_id, ctid::text, (SELECT pg_current_snapshot()::text)
-FROM ticket_purchases
-WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
-ORDER BY seq
-LIMIT %(rows)s
+SELECT q.id::text, user_id, quantity, user_limit, unit_price::text, {as_time("created_at")},
+       request_id, w.id, place::text, (SELECT pg_current_snapshot()::text)
+FROM unnest(%(ticket_type_ids)s::bigint[]) AS w (id)
+CROSS JOIN LATERAL (
+    SELECT *, ctid AS place FROM ticket_purchases
+    WHERE ticket_type_id = w.id AND status = 'queued'
+    ORDER BY seq LIMIT %(rows)s) q
+ORDER BY w.id, seq
 """,
 )
 
@@ -45,10 +50,11 @@ LIMIT %(rows)s
 READ_HELD = Prepared(
     "read_held",
     """
-SELECT u.id, held.quantity FROM unnest(%(user_ids)s::bigint[]) AS u (id)
+SELECT u.ticket_type_id, u.id, held.quantity
+FROM unnest(%(ticket_type_ids)s::bigint[], %(user_ids)s::bigint[]) AS u (ticket_type_id, id)
 CROSS JOIN LATERAL (
     SELECT sum(quantity)::int AS quantity FROM ticket_purchases
-    WHERE user_id = u.id AND ticket_type_id = %(ticket_type_id)s AND status = 'confirmed'
+    WHERE user_id = u.id AND ticket_type_id = u.ticket_type_id AND status = 'confirmed'
     OFFSET 0) held
 WHERE held.quantity IS NOT NULL
 """,
@@ -56,29 +62,37 @@ WHERE held.quantity IS NOT NULL
 
 # The rows are found by their places, which nobody can change meanwhile: only the holder of the lock
 # updates queued rows. No index is asked, not even that of the ids (such a comparison has no use for
-# one), and no plan can walk the whole queue for a few of them.
-# The counter moves by what was found: were a row missing, the counter's own guard would refuse it.
+# one), and no plan can walk a whole queue for a few of them. The counters are joined with nothing,
+# so that only their index leads to them. A counter moves by what was found: were a row missing, the
+# counter's own guard would refuse it.
 WRITE = Prepared(
     "write_decisions",
     """
-WITH decided AS (
+WITH parts AS (
+    SELECT * FROM unnest(%(ticket_type_ids)s::bigint[], %(firsts)s::bigint[], %(lasts)s::bigint[],
+                         %(solds)s::int[]) AS t (ticket_type_id, first_number, last_number, sold)
+), decided AS (
     UPDATE ticket_purchases p
     SET status = CASE WHEN d.reason IS NULL THEN 'confirmed' ELSE 'rejected' END,
         reason = d.reason, decided_at = %(decided_at)s::timestamptz,
-        decision_number = %(decisions)s::bigint + d.nth, left_after = d.left_after
-    FROM unnest(%(places)s::tid[], %(ids)s::uuid[], %(reasons)s::text[], %(lefts)s::int[])
-    WITH ORDINALITY AS d (place, id, reason, left_after, nth)
+        decision_number = d.number, left_after = d.left_after
+    FROM unnest(%(places)s::tid[], %(ids)s::uuid[], %(numbers)s::bigint[], %(reasons)s::text[],
+                %(lefts)s::int[]) AS d (place, id, number, reason, left_after)
     WHERE p.ctid = d.place AND p.id IS NOT DISTINCT FROM d.id AND p.decision_number IS NULL
-    RETURNING 1
+    RETURNING p.ticket_type_id
+), counted AS MATERIALIZED (
+    SELECT ticket_type_id, count(*) AS found FROM decided GROUP BY ticket_type_id
 ), recorded AS (
     INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by,
                                   decided_at)
-    VALUES (%(ticket_type_id)s, %(decisions)s::bigint + 1, %(decisions)s::bigint + %(rows)s,
-            %(seen)s, %(decided_by)s, %(decided_at)s::timestamptz)
+    SELECT ticket_type_id, first_number, last_number, %(seen)s::pg_snapshot, %(decided_by)s,
+           %(decided_at)s::timestamptz
+    FROM parts
 )
-UPDATE ticket_inventory
-SET sold = sold + %(sold)s, decisions = decisions + (SELECT count(*) FROM decided)
-WHERE ticket_type_id = %(ticket_type_id)s
+UPDATE ticket_inventory i
+SET sold = sold + (SELECT sold FROM parts WHERE ticket_type_id = i.ticket_type_id),
+    decisions = decisions + (SELECT found FROM counted WHERE ticket_type_id = i.ticket_type_id)
+WHERE ticket_type_id = ANY(%(ticket_type_ids)s::bigint[])
 """,
 )
 
@@ -114,11 +128,13 @@ FROM closed ORDER BY decision_number
 )
 
 # In this form the planner takes the queue's index; of EXISTS it may make a scan of the whole table.
-HAS_QUEUED = Prepared(
-    "has_queued",
+QUEUED_AMONG = Prepared(
+    "queued_among",
     """
-SELECT 1 FROM ticket_purchases
-WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued' ORDER BY seq LIMIT 1
+SELECT w.id FROM unnest(%(ticket_type_ids)s::bigint[]) AS w (id)
+CROSS JOIN LATERAL (
+    SELECT FROM ticket_purchases
+    WHERE ticket_type_id = w.id AND status = 'queued' ORDER BY seq LIMIT 1) q
 """,
 )
 
@@ -164,72 +180,107 @@ class QueuedRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """The oldest queued requests, and which transactions were visible when they were read.
+    """The oldest queued requests of a ticket type.
 
-    `places`: where in the table each row lies; good until the transaction ends.
+    `places`: where in the table each lies; good until the transaction ends.
     """
 
     rows: list[QueuedRow]
     places: list[str]
-    seen: str
 
 
-def begin(cursor: cursor, ticket_type_id: int) -> Locked | None:
-    """Begin a transaction that locks the counter; None when another holds it or it is gone."""
-    lock = LOCK_INVENTORY.bind(cursor, {"ticket_type_id": ticket_type_id})
+class Part(msgspec.Struct, frozen=True):
+    """What a batch decides of one ticket type."""
+
+    locked: Locked
+    queue: Queue
+    decided: Decided
+
+
+def begin(cursor: cursor, ticket_type_ids: Iterable[int]) -> list[Locked]:
+    """Begin a transaction that locks their counters, except what another holds or what is gone.
+
+    Where none could be locked, the transaction is over.
+    """
+    lock = LOCK_INVENTORIES.bind(cursor, {"ticket_type_ids": array_literal(ticket_type_ids)})
     cursor.execute(b"BEGIN; " + lock)
-    row = cursor.fetchone()
-    if row is None:
-        roll_back(cursor)
-        return None
-    left, decisions, event_id, now = row
-    return Locked(ticket_type_id, Inventory(left, decisions), event_id, now)
-
-
-def read_queue(cursor: cursor, ticket_type_id: int, rows: int) -> Queue:
-    """The oldest queued requests in the order of acceptance; call it under the lock."""
-    READ_QUEUE.run(cursor, {"ticket_type_id": ticket_type_id, "rows": rows})
     found = cursor.fetchall()
-    return Queue([_queued(row) for row in found], [row[7] for row in found], _first(found, 8))
+    if not found:
+        roll_back(cursor)
+    return [
+        Locked(id_, Inventory(left, decisions), event_id, now)
+        for id_, left, decisions, now, event_id in found
+    ]
 
 
-def read_held(cursor: cursor, ticket_type_id: int, user_ids: Iterable[int]) -> dict[int, int]:
-    """Tickets of this type that each of the users holds."""
-    READ_HELD.run(cursor, {"ticket_type_id": ticket_type_id, "user_ids": array_literal(user_ids)})
-    return dict(cursor.fetchall())
+def read_queues(
+    cursor: cursor, ticket_type_ids: Iterable[int], rows: int
+) -> tuple[dict[int, Queue], str]:
+    """The oldest queued requests, so many of each at most; call it under the locks.
+
+    Returns them by ticket type, in the order of acceptance, and which transactions were visible.
+    """
+    parameters = {"ticket_type_ids": array_literal(ticket_type_ids), "rows": rows}
+    READ_QUEUES.run(cursor, parameters)
+    found = cursor.fetchall()
+    queues = {}
+    for id_, group in groupby(found, itemgetter(7)):
+        own = list(group)
+        queues[id_] = Queue([_queued(row) for row in own], [row[8] for row in own])
+    return queues, _first(found, 9)
+
+
+def read_held(cursor: cursor, who: Sequence[tuple[int, int]]) -> dict[int, dict[int, int]]:
+    """Tickets held, by ticket type and user, of so many pairs of these."""
+    READ_HELD.run(
+        cursor,
+        {
+            "ticket_type_ids": array_literal(ticket_type_id for ticket_type_id, _ in who),
+            "user_ids": array_literal(user_id for _, user_id in who),
+        },
+    )
+    held: dict[int, dict[int, int]] = {}
+    for ticket_type_id, user_id, quantity in cursor.fetchall():
+        held.setdefault(ticket_type_id, {})[user_id] = quantity
+    return held
 
 
 def write_and_commit(
     cursor: cursor,
-    locked: Locked,
-    queue: Queue,
-    decided: Decided,
+    parts: Sequence[Part],
     *,
+    seen: str,
     decided_at: str,
     decided_by: str,
-) -> bool:
-    """Give each request of the queue its outcome; returns whether more is queued by now.
+    look_at: Iterable[int],
+) -> list[int]:
+    """Give each request its outcome; returns the ticket types of which something is queued by now.
 
     Raises:
-        psycopg2.IntegrityError: a request was no longer queued, which the lock makes impossible.
+        psycopg2.IntegrityError: a request was no longer queued, which the locks make impossible.
     """
+    rows = [row for part in parts for row in part.queue.rows]
+    decisions = [decision for part in parts for decision in part.decided.decisions]
+    before = [part.locked.inventory for part in parts]
+    after = [part.decided.inventory for part in parts]
     write = WRITE.bind(
         cursor,
         {
-            "ticket_type_id": locked.ticket_type_id,
-            "places": array_literal(queue.places),
-            "ids": array_literal(row.request.id for row in queue.rows),
-            "reasons": array_literal(d.reason for d in decided.decisions),
-            "lefts": array_literal(d.left_after for d in decided.decisions),
-            "rows": len(queue.rows),
-            "seen": queue.seen,
+            "ticket_type_ids": array_literal(part.locked.ticket_type_id for part in parts),
+            "firsts": array_literal(inventory.decisions + 1 for inventory in before),
+            "lasts": array_literal(inventory.decisions for inventory in after),
+            "solds": array_literal(b.left - a.left for b, a in zip(before, after, strict=True)),
+            "places": array_literal(place for part in parts for place in part.queue.places),
+            "ids": array_literal(row.request.id for row in rows),
+            "numbers": array_literal(d.number for d in decisions),
+            "reasons": array_literal(d.reason for d in decisions),
+            "lefts": array_literal(d.left_after for d in decisions),
+            "seen": seen,
             "decided_by": decided_by,
             "decided_at": decided_at,
-            "decisions": locked.inventory.decisions,
-            "sold": locked.inventory.left - decided.inventory.left,
         },
     )
-    return _end(cursor, locked.ticket_type_id, write, b"COMMIT")
+    return _end(cursor, look_at, write, b"COMMIT")
 
 
 def close_sold_out(
@@ -252,19 +303,20 @@ def close_sold_out(
     return [_queued(row) for row in closed], _first(closed, 7)
 
 
-def commit(cursor: cursor, ticket_type_id: int) -> bool:
-    """Commit; returns whether more is queued by now."""
-    return _end(cursor, ticket_type_id, b"COMMIT")
+def commit(cursor: cursor, look_at: Iterable[int]) -> list[int]:
+    """Commit; returns the ticket types of which something is queued by now."""
+    return _end(cursor, look_at, b"COMMIT")
 
 
-def leave(cursor: cursor, ticket_type_id: int) -> bool:
-    """End a transaction that has nothing to write; returns whether more is queued by now."""
-    return _end(cursor, ticket_type_id, b"ROLLBACK")
+def leave(cursor: cursor, look_at: Iterable[int]) -> list[int]:
+    """End a transaction that has nothing to write; returns as `commit` does."""
+    return _end(cursor, look_at, b"ROLLBACK")
 
 
-def has_queued(cursor: cursor, ticket_type_id: int) -> bool:
-    HAS_QUEUED.run(cursor, {"ticket_type_id": ticket_type_id})
-    return cursor.fetchone() is not None
+def queued_among(cursor: cursor, ticket_type_ids: Iterable[int]) -> list[int]:
+    """Those of which something is queued."""
+    QUEUED_AMONG.run(cursor, {"ticket_type_ids": array_literal(ticket_type_ids)})
+    return [row[0] for row in cursor.fetchall()]
 
 
 def queued_too_long(cursor: cursor, seconds: float) -> list[int]:
@@ -273,11 +325,11 @@ def queued_too_long(cursor: cursor, seconds: float) -> list[int]:
     return [row[0] for row in cursor.fetchall()]
 
 
-def _end(cursor: cursor, ticket_type_id: int, *ending: bytes) -> bool:
-    """The look comes last, when the lock is free again: see drain.py."""
-    look = HAS_QUEUED.bind(cursor, {"ticket_type_id": ticket_type_id})
+def _end(cursor: cursor, look_at: Iterable[int], *ending: bytes) -> list[int]:
+    """The look comes last, when the locks are free again: see drain.py."""
+    look = QUEUED_AMONG.bind(cursor, {"ticket_type_ids": array_literal(look_at)})
     cursor.execute(b"; ".join((*ending, look)))
-    return cursor.fetchone() is not None
+    return [row[0] for row in cursor.fetchall()]
 
 
 def _queued(row: Row) -> QueuedRow:

@@ -8,8 +8,9 @@ import signal
 import threading
 
 from purchase_worker import store
-from purchase_worker.drain import drain
 from purchase_worker.runtime import Runtime
+from purchase_worker.turn import take_turn
+from shared.broker import HINT_TICKET_TYPES_MAX
 from shared.database import DATABASE_AWAY, transaction
 from shared.logging import configure_logging, get_logger
 from shared.process import run_or_explain
@@ -36,21 +37,24 @@ def sweep(runtime: Runtime) -> int:
         if cursor.fetchone() != (True,):
             return 0
         stale = store.queued_too_long(cursor, runtime.settings.sweep_after_seconds)
-        for ticket_type_id in stale:
-            decided += _sweep_one(runtime, ticket_type_id)
+        for start in range(0, len(stale), HINT_TICKET_TYPES_MAX):
+            together = stale[start : start + HINT_TICKET_TYPES_MAX]
+            decided += _sweep_some(runtime, together)
     return decided
 
 
-def _sweep_one(runtime: Runtime, ticket_type_id: int) -> int:
+def _sweep_some(runtime: Runtime, ticket_type_ids: list[int]) -> int:
     try:
-        drained = drain(runtime.engine, ticket_type_id, runtime.settings, runtime.tell)
-    except Exception:
-        # One ticket type in trouble must not keep the others waiting.
-        logger.exception("sweep_failed", ticket_type=ticket_type_id)
-        return 0
-    if drained.decided:
-        logger.info("swept", ticket_type=ticket_type_id, decided=drained.decided)
-    return drained.decided
+        decided = take_turn(runtime, ticket_type_ids).decided
+    except DATABASE_AWAY as error:
+        logger.warning("sweep_failed", ticket_types=ticket_type_ids, error=str(error))
+        if len(ticket_type_ids) == 1:
+            return 0
+        # It may be about one of them all the same, such as a lock that another keeps.
+        return sum(_sweep_some(runtime, [id_]) for id_ in ticket_type_ids)
+    if decided:
+        logger.info("swept", ticket_types=ticket_type_ids, decided=decided)
+    return decided
 
 
 def run() -> None:

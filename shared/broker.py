@@ -1,4 +1,4 @@
-"""Celery as gateway and worker both know it: the queue, the task's name, and every timeout.
+"""Celery as gateway and worker both know it: the queue, the task's name, and every limit.
 
 A message is only a hint that there is work (DESIGN, "The flow"), so nothing here tries to make
 messages safe: they are acknowledged at once, kept nowhere, and never waited for.
@@ -9,7 +9,10 @@ from celery import Celery
 from shared.settings import Settings
 
 PURCHASES_QUEUE = "purchases"
-DECIDE_QUEUE_TASK = "purchase_worker.decide_queue"
+DECIDE_QUEUES_TASK = "purchase_worker.decide_queues"
+# Of how many ticket types one hint may tell. More would make a drain's transaction long; at thirty
+# a ticket type's share of what a message and a transaction cost is a thirtieth already.
+HINT_TICKET_TYPES_MAX = 100
 
 
 def make_celery(settings: Settings) -> Celery:

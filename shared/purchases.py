@@ -42,9 +42,10 @@ class QueuedPurchase(Purchase, frozen=True, kw_only=True):
 class DecidedBatch(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker tells the gateways after a commit: one message for each batch."""
 
-    ticket_type: int
-    # The purchases' ids, and how long the batch took: the pace that waiting clients are told.
     ids: list[str]
+    # How many of each ticket type, and how long the batch took: the pace that waiting clients are
+    # told.
+    decided: dict[int, int]
     seconds: float
 
 

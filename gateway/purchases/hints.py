@@ -1,15 +1,22 @@
-"""Tells the workers that there is work: one untaken hint at a time for each ticket type.
+"""Tells the workers that there is work: one hint at a time under way for each ticket type.
+
+One message tells of many ticket types, for what a message costs is the same for one and for thirty.
 
 A hint may be lost, doubled or late; that costs time and nothing else. So sending one may fail,
 is counted, and never holds up the answer to a buyer.
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from celery import Celery
 
-from shared.broker import DECIDE_QUEUE_TASK, PURCHASES_QUEUE, make_celery
+from shared.broker import (
+    DECIDE_QUEUES_TASK,
+    HINT_TICKET_TYPES_MAX,
+    PURCHASES_QUEUE,
+    make_celery,
+)
 from shared.circuit_breaker import CircuitBreaker
 from shared.logging import get_logger
 from shared.purchases import HINT_KEY_PREFIX
@@ -59,18 +66,20 @@ class HintSender:
                     self._wake.wait()
                 if not self._wanted:
                     return
-                wanted, self._wanted = self._wanted, set()
-            for ticket_type_id in wanted:
-                self._send(ticket_type_id)
+                wanted = list(self._wanted)
+                self._wanted.clear()
+            for start in range(0, len(wanted), HINT_TICKET_TYPES_MAX):
+                self._send(wanted[start : start + HINT_TICKET_TYPES_MAX])
 
-    def _send(self, ticket_type_id: int) -> None:
+    def _send(self, ticket_type_ids: Sequence[int]) -> None:
         if self._breaker.is_open:
             return
         try:
-            if self._is_pending(ticket_type_id):
+            untold = self._mark(ticket_type_ids)
+            if not untold:
                 return
             self._celery.send_task(
-                DECIDE_QUEUE_TASK, (ticket_type_id,), queue=PURCHASES_QUEUE, ignore_result=True
+                DECIDE_QUEUES_TASK, (untold,), queue=PURCHASES_QUEUE, ignore_result=True
             )
         except Exception as error:
             # Whatever a broker or its driver raises: a hint is only a hint.
@@ -78,7 +87,10 @@ class HintSender:
             self._breaker.trip()
             logger.warning("hint_not_sent", error=repr(error), failures=self.failures)
 
-    def _is_pending(self, ticket_type_id: int) -> bool:
-        """Whether a hint is on its way that no worker has taken yet; marks this one if not."""
-        key = f"{HINT_KEY_PREFIX}{ticket_type_id}"
-        return not self._redis.set(key, b"1", nx=True, px=self._hint_ttl_ms)
+    def _mark(self, ticket_type_ids: Sequence[int]) -> list[int]:
+        """Mark a hint as under way for each of them; returns those for which none was."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for id_ in ticket_type_ids:
+            pipeline.set(f"{HINT_KEY_PREFIX}{id_}", b"1", nx=True, px=self._hint_ttl_ms)
+        marked = pipeline.execute()
+        return [id_ for id_, fresh in zip(ticket_type_ids, marked, strict=True) if fresh]

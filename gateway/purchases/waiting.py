@@ -199,7 +199,8 @@ class DecisionListener:
 
     def _hear(self, message: bytes) -> None:
         batch = msgspec.msgpack.decode(message, type=DecidedBatch)
-        self._pace.observe(batch.ticket_type, len(batch.ids), batch.seconds)
+        for ticket_type_id, decided in batch.decided.items():
+            self._pace.observe(ticket_type_id, decided, batch.seconds)
         self._waiters.wake(batch.ids)
 
     async def _recheck_for_ever(self) -> None:

@@ -132,7 +132,7 @@ def _send_again(settings: Settings, script: Script) -> Drained:
 def _drain(
     engine: Engine, ticket_type_id: int, settings: Settings, tell: Callable[[Batch], None]
 ) -> None:
-    while drain(engine, ticket_type_id, settings, tell).more:
+    while drain(engine, [ticket_type_id], settings, tell).more:
         pass  # its turn is over, and the next one is its as well
 
 

@@ -49,14 +49,14 @@ def sale(engine: Engine, settings: Settings) -> int:
     small = settings.model_copy(update={"drain_batch_rows": 4})
     users = add_users(engine, 8)
     queue(engine, [request(user, ticket_type, 2) for user in users])
-    drain(engine, ticket_type, small, ignore)
+    drain(engine, [ticket_type], small, ignore)
     run(
         engine,
         "UPDATE ticket_inventory SET issued = issued + 6 WHERE ticket_type_id = :id",
         id=ticket_type,
     )
     queue(engine, [request(user, ticket_type, 3) for user in users[:3]])
-    drain(engine, ticket_type, small, ignore)
+    drain(engine, [ticket_type], small, ignore)
     queue(engine, [request(users[7], ticket_type, 1)])
     return ticket_type
 
@@ -200,7 +200,7 @@ def test_a_late_request_cannot_be_put_first_with_a_made_up_record(
             " decided_by) SELECT id, 1, 1, '3:3:', 'forged' FROM ticket_types"
         )
         cursor.execute("UPDATE ticket_inventory SET sold = 1, decisions = 1")
-    drain(engine, ticket_type, settings, ignore)
+    drain(engine, [ticket_type], settings, ignore)
     assert broken(audit(engine, settings)) == {"first_come"}
 
 
@@ -347,14 +347,14 @@ def test_a_restored_dump_keeps_the_proof_and_its_sale_may_go_on(
     (move_on,) = re.findall(r"```sql\n(.*?)```", record, re.DOTALL)
     with statement(engine) as cursor:
         cursor.execute(move_on)
-    drain(engine, restored, settings, ignore)
+    drain(engine, [restored], settings, ignore)
     assert audit(engine, settings).ok
 
 
 def test_a_sale_that_goes_on_with_transaction_ids_gone_back_has_lost_its_proof(
     engine: Engine, settings: Settings, restored: int
 ) -> None:
-    drain(engine, restored, settings, ignore)
+    drain(engine, [restored], settings, ignore)
     assert broken(audit(engine, settings)) == {"first_come"}
 
 
@@ -402,9 +402,9 @@ def test_an_acceptance_that_was_still_open_may_be_decided_after_later_ones(
         cursor = connection.connection.cursor()
         gateway_store.ACCEPT.run(cursor, gateway_store.parameters_of([slow], 1_000))
         queue(engine, [request(quick_user, ticket_type)])
-        drain(engine, ticket_type, settings, ignore)
+        drain(engine, [ticket_type], settings, ignore)
         connection.connection.commit()
-    drain(engine, ticket_type, settings, ignore)
+    drain(engine, [ticket_type], settings, ignore)
     assert audit(engine, settings).ok
     # Had its acceptance been visible to the first drain, the same order would be a violation.
     tamper(

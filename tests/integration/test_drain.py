@@ -33,7 +33,7 @@ from tests.factories import (
 def test_a_confirmed_purchase_lowers_what_is_left(engine: Engine, settings: Settings) -> None:
     user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
     queue(engine, [request(user, ticket_type, 2)])
-    drain(engine, ticket_type, settings, ignore)
+    drain(engine, [ticket_type], settings, ignore)
     assert inventory(engine, ticket_type) == (10, 2, 1)
 
 
@@ -54,7 +54,7 @@ def test_decides_in_the_order_of_acceptance(engine: Engine, settings: Settings) 
     first, second, third = queue(
         engine, [request(user, ticket_type, n) for user, n in zip(users, (2, 2, 1), strict=True)]
     )
-    drain(engine, ticket_type, settings, ignore)
+    drain(engine, [ticket_type], settings, ignore)
     assert outcomes(engine, ticket_type) == [
         (first, "confirmed", None),
         (second, "rejected", NOT_ENOUGH_TICKETS),
@@ -79,7 +79,7 @@ def test_nothing_is_decided_before_it_was_accepted(
             "UPDATE ticket_purchases SET created_at = created_at + seq * interval '1 minute'"
         )
     batches: list[Batch] = []
-    drain(engine, ticket_type, settings, batches.append)
+    drain(engine, [ticket_type], settings, batches.append)
     last = max(row[0] for row in rows(engine, "SELECT created_at FROM ticket_purchases"))
     assert set(rows(engine, "SELECT decided_at FROM ticket_purchases")) == {(last,)}
     assert rows(engine, "SELECT decided_at FROM decision_batches") == [(last,)]
@@ -90,9 +90,9 @@ def test_nothing_is_decided_before_it_was_accepted(
 def test_holds_to_the_limit_of_each_user_over_batches(engine: Engine, settings: Settings) -> None:
     user, ticket_type = add_user(engine), add_ticket_type(engine, 10, max_per_user=3)
     queue(engine, [request(user, ticket_type, 2)])
-    drain(engine, ticket_type, settings, ignore)
+    drain(engine, [ticket_type], settings, ignore)
     queue(engine, [request(user, ticket_type, 2), request(user, ticket_type, 1)])
-    drain(engine, ticket_type, settings, ignore)
+    drain(engine, [ticket_type], settings, ignore)
     assert [o[1:] for o in outcomes(engine, ticket_type)] == [
         ("confirmed", None),
         ("rejected", OVER_USER_LIMIT),
@@ -107,10 +107,11 @@ def test_closes_the_backlog_of_a_sold_out_ticket_type_in_bulk_and_in_order(
     small = settings.model_copy(update={"drain_batch_rows": 1, "drain_close_rows": 20})
     ids = queue(engine, [request(user, ticket_type) for user in add_users(engine, 50)])
     told: list[Batch] = []
-    drained = drain(engine, ticket_type, small, told.append)
-    assert (drained.decided, drained.more) == (50, False)
-    assert [len(batch.rows) for batch in told] == [1, 20, 20, 9]
-    assert [row.request.id for batch in told for row in batch.rows] == ids
+    drained = drain(engine, [ticket_type], small, told.append)
+    assert (drained.decided, drained.emptied) == (50, [ticket_type])
+    assert [batch.rows for batch in told] == [1, 20, 20, 9]
+    parts = [part for batch in told for part in batch.parts]
+    assert [row.request.id for part in parts for row in part.queue.rows] == ids
     assert inventory(engine, ticket_type) == (1, 1, 50)
     numbers = rows(engine, "SELECT decision_number, left_after FROM ticket_purchases ORDER BY seq")
     assert numbers == [(n, 0) for n in range(1, 51)]
@@ -122,9 +123,9 @@ def test_a_turn_ends_at_its_bound_and_says_that_more_is_queued(
     user, ticket_type = add_user(engine), add_ticket_type(engine, 100)
     bounded = settings.model_copy(update={"drain_batch_rows": 2, "drain_max_batches": 3})
     queue(engine, [request(user, ticket_type) for _ in range(10)])
-    drained = drain(engine, ticket_type, bounded, ignore)
-    assert (drained.decided, drained.more) == (6, True)
-    assert not drain(engine, ticket_type, bounded, ignore).more
+    drained = drain(engine, [ticket_type], bounded, ignore)
+    assert (drained.decided, drained.more) == (6, [ticket_type])
+    assert not drain(engine, [ticket_type], bounded, ignore).more
 
 
 def test_leaves_at_once_when_another_holds_the_lock(engine: Engine, settings: Settings) -> None:
@@ -133,9 +134,10 @@ def test_leaves_at_once_when_another_holds_the_lock(engine: Engine, settings: Se
     with engine.connect() as other:
         other.exec_driver_sql("SELECT * FROM ticket_inventory FOR NO KEY UPDATE")
         with session(engine) as cursor:
-            assert decide_batch(cursor, ticket_type, settings) is None
+            batch = decide_batch(cursor, [ticket_type], settings, look_at=[ticket_type])
+            assert (batch.rows, batch.turned_away) == (0, [ticket_type])
         other.rollback()
-    assert drain(engine, ticket_type, settings, ignore).decided == 1
+    assert drain(engine, [ticket_type], settings, ignore).decided == 1
 
 
 def test_whoever_was_turned_away_comes_back_once(
@@ -147,7 +149,7 @@ def test_whoever_was_turned_away_comes_back_once(
     with engine.connect() as owner:
         owner.exec_driver_sql("SELECT * FROM ticket_inventory FOR NO KEY UPDATE")
         monkeypatch.setattr(time, "sleep", lambda _seconds: owner.rollback())
-        assert drain(engine, ticket_type, settings, ignore).decided == 1
+        assert drain(engine, [ticket_type], settings, ignore).decided == 1
 
 
 def result_of(redis_client: redis.Redis, purchase_id: str) -> tuple[int, bytes]:
@@ -164,7 +166,7 @@ def test_price_changes_do_not_reach_what_was_accepted(
     user, ticket_type = add_user(engine), add_ticket_type(engine, 100, price=Decimal("10.00"))
     (id_,) = queue(engine, [request(user, ticket_type, 3)])
     run(engine, "UPDATE ticket_types SET price = 99")
-    drain(engine, ticket_type, settings, ResultPublisher(settings))
+    drain(engine, [ticket_type], settings, ResultPublisher(settings))
     _, body = result_of(redis_client, id_)
     assert msgspec.json.decode(body, type=Purchase).total_price == "30.00"
 
@@ -174,7 +176,7 @@ def test_results_reach_redis_and_name_their_owner(
 ) -> None:
     user, ticket_type = add_user(engine), add_ticket_type(engine, 1)
     (id_,) = queue(engine, [request(user, ticket_type)])
-    drain(engine, ticket_type, settings, ResultPublisher(settings))
+    drain(engine, [ticket_type], settings, ResultPublisher(settings))
     owner, body = result_of(redis_client, id_)
     assert owner == user
     assert msgspec.json.decode(body, type=Purchase).status == "confirmed"
@@ -200,7 +202,7 @@ def test_a_result_is_byte_for_byte_what_the_gateway_makes_of_the_row(
             " created_at)"
         )
     small = settings.model_copy(update={"drain_batch_rows": 4})
-    drain(engine, ticket_type, small, ResultPublisher(settings))
+    drain(engine, [ticket_type], small, ResultPublisher(settings))
     found = gateway_store.read(engine, ids, position_max_rows=1)
     assert [found[id_].purchase.reason for id_ in ids] == [
         None,
@@ -218,5 +220,5 @@ def test_without_redis_the_decisions_stand(engine: Engine, settings: Settings) -
     user, ticket_type = add_user(engine), add_ticket_type(engine, 1)
     queue(engine, [request(user, ticket_type)])
     publisher = ResultPublisher(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
-    assert drain(engine, ticket_type, settings, publisher).decided == 1
+    assert drain(engine, [ticket_type], settings, publisher).decided == 1
     assert publisher.failures == 1

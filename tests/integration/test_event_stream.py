@@ -90,7 +90,7 @@ def test_a_stream_tells_the_position_then_the_outcome_and_ends(
         first = next(events)
         assert first["event"] == "position"
         assert json.loads(first["data"])["position"] == 0
-        drain(engine, ticket_type, settings, ignore)
+        drain(engine, [ticket_type], settings, ignore)
         (last,) = events
     assert last["event"] == "outcome"
     assert json.loads(last["data"]) == buyer.get(path).json()
@@ -100,7 +100,7 @@ def test_a_browser_that_comes_back_with_the_outcome_is_told_to_stop(
     engine: Engine, settings: Settings, buyer: httpx.Client, queued: tuple[int, str]
 ) -> None:
     ticket_type, path = queued
-    drain(engine, ticket_type, settings, ignore)
+    drain(engine, [ticket_type], settings, ignore)
     (outcome,) = events_of(iter(buyer.get(path, headers=EVENTS).text.split("\n")))
     again = buyer.get(path, headers=EVENTS | {"Last-Event-ID": outcome["id"]})
     assert (again.status_code, again.content) == (204, b"")

@@ -45,7 +45,7 @@ def _sell(engine: Engine, settings: Settings) -> int:
     """A ticket type with a confirmed purchase, a rejected one, and a queued one over the limit."""
     buyer, sold = add_user(engine), add_ticket_type(engine, 2, max_per_user=2)
     queue(engine, [request(buyer, sold, 1), request(buyer, sold, 2)])
-    drain(engine, sold, settings, ignore)
+    drain(engine, [sold], settings, ignore)
     queue(engine, [request(buyer, sold, 3, key="k")])
     return sold
 

@@ -1,6 +1,7 @@
 """Many buyers, several drains at once, few tickets: and the proof that the lock is what holds."""
 
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
@@ -38,7 +39,7 @@ def test_concurrent_purchases_never_oversell(engine: Engine, settings: Settings)
 
     def drain_while_buying(_n: int) -> None:
         while not buying.is_set():
-            drain(engine, ticket_type, small, ignore)
+            drain(engine, [ticket_type], small, ignore)
 
     with ThreadPoolExecutor(8) as pool:
         drains = [pool.submit(drain_while_buying, n) for n in range(3)]
@@ -48,7 +49,7 @@ def test_concurrent_purchases_never_oversell(engine: Engine, settings: Settings)
         buying.set()
         for each in drains:
             each.result()
-    drain(engine, ticket_type, small, ignore)
+    drain(engine, [ticket_type], small, ignore)
     assert inventory(engine, ticket_type)[:2] == (CAPACITY, CAPACITY)
     statuses = [status for _, status, _ in outcomes(engine, ticket_type)]
     assert statuses.count("confirmed") == CAPACITY
@@ -65,9 +66,9 @@ BARRIERS = (
 
 
 def take_the_lock_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert LOCK_CLAUSE in store.LOCK_INVENTORY.sql
-    unlocked = store.LOCK_INVENTORY.sql.replace(LOCK_CLAUSE, "")
-    monkeypatch.setattr(store, "LOCK_INVENTORY", Prepared("unlocked_inventory", unlocked))
+    assert LOCK_CLAUSE in store.LOCK_INVENTORIES.sql
+    unlocked = store.LOCK_INVENTORIES.sql.replace(LOCK_CLAUSE, "")
+    monkeypatch.setattr(store, "LOCK_INVENTORIES", Prepared("unlocked_inventories", unlocked))
 
 
 def decide_while_another_decides(
@@ -77,18 +78,20 @@ def decide_while_another_decides(
 
     20 buyers are queued for 10 tickets, and a batch takes 10 of them.
     """
-    read_queue = store.read_queue
+    read_queues = store.read_queues
 
-    def come_in_between(cursor: cursor, ticket_type_id: int, rows: int) -> store.Queue:
-        monkeypatch.setattr(store, "read_queue", read_queue)
+    def come_in_between(
+        cursor: cursor, ticket_type_ids: Iterable[int], rows: int
+    ) -> tuple[dict[int, store.Queue], str]:
+        monkeypatch.setattr(store, "read_queues", read_queues)
         decide_one_batch()
-        return read_queue(cursor, ticket_type_id, rows)
+        return read_queues(cursor, ticket_type_ids, rows)
 
     def decide_one_batch() -> None:
         with session(engine) as cursor:
-            decide_batch(cursor, ticket_type, settings)
+            decide_batch(cursor, [ticket_type], settings, look_at=[ticket_type])
 
-    monkeypatch.setattr(store, "read_queue", come_in_between)
+    monkeypatch.setattr(store, "read_queues", come_in_between)
     decide_one_batch()
     sold: int = scalar(
         engine, "SELECT sum(quantity) FROM ticket_purchases WHERE status = 'confirmed'"

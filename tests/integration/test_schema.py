@@ -75,7 +75,7 @@ def test_an_upgrade_during_a_sale_fails_no_purchase_and_keeps_the_proof(
         batches = 0
         while not (upgraded.is_set() and batches > 20):
             queue(empty_engine, [request(user, ticket_type) for user in users])
-            drain(empty_engine, ticket_type, settings, ignore)
+            drain(empty_engine, [ticket_type], settings, ignore)
             batches += 1
         return batches
 
@@ -84,7 +84,7 @@ def test_an_upgrade_during_a_sale_fails_no_purchase_and_keeps_the_proof(
         migrate(empty_engine)
         upgraded.set()
         bought = sum(each.result() for each in selling) * len(users)
-    drain(empty_engine, ticket_type, settings, ignore)
+    drain(empty_engine, [ticket_type], settings, ignore)
     report = audit(empty_engine, settings)
     assert report.ok
     assert (report.purchases, report.queued) == (bought, 0)

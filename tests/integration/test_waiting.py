@@ -101,7 +101,9 @@ def test_who_waits_is_told_at_the_decision(
         async with serving(settings, engine) as service:
             waiting = asyncio.create_task(service.look_up(buyer, id_, patience()))
             await until(lambda: service.waiting == 1)
-            await asyncio.to_thread(drain, engine, ticket_type, settings, ResultPublisher(settings))
+            await asyncio.to_thread(
+                drain, engine, [ticket_type], settings, ResultPublisher(settings)
+            )
             assert status(await waiting) == "confirmed"
             assert service.waiting == 0
 
@@ -272,7 +274,7 @@ def test_a_redis_that_is_frozen_is_not_relied_on(
         os.kill(redis_pid, signal.SIGSTOP)
         try:
             decision = waiters.expect(queued[1])
-            await asyncio.to_thread(drain, engine, queued[0], settings, ignore)
+            await asyncio.to_thread(drain, engine, [queued[0]], settings, ignore)
             await decision
         finally:
             os.kill(redis_pid, signal.SIGCONT)
@@ -314,7 +316,7 @@ def test_a_message_that_nobody_can_read_ends_no_listening(
             await until(lambda: listeners() == 1)
             waiting = asyncio.create_task(service.look_up(buyer, queued[1], patience()))
             await until(lambda: service.waiting == 1)
-            await asyncio.to_thread(drain, engine, queued[0], settings, ResultPublisher(settings))
+            await asyncio.to_thread(drain, engine, [queued[0]], settings, ResultPublisher(settings))
             assert status(await waiting) == "confirmed"
 
     run(story())
@@ -391,7 +393,9 @@ def test_who_follows_is_told_the_position_then_the_outcome(
             first = await anext(answers)
             assert first is not None
             assert status(first) == "queued"
-            await asyncio.to_thread(drain, engine, ticket_type, settings, ResultPublisher(settings))
+            await asyncio.to_thread(
+                drain, engine, [ticket_type], settings, ResultPublisher(settings)
+            )
             later = [answer async for answer in answers if answer is not None]
             assert [status(answer) for answer in later] == ["confirmed"]
             assert service.waiting == 0
@@ -412,7 +416,7 @@ def test_who_waits_or_follows_is_told_even_when_redis_dies_meanwhile(
             waiting = asyncio.create_task(service.look_up(buyer, id_, patience()))
             await until(lambda: service.waiting == 2)
             await asyncio.to_thread(kill)
-            await asyncio.to_thread(drain, engine, ticket_type, settings, ignore)
+            await asyncio.to_thread(drain, engine, [ticket_type], settings, ignore)
             assert status(await waiting) == "confirmed"
             later = [answer async for answer in answers if answer is not None]
             assert [status(answer) for answer in later] == ["confirmed"]
@@ -438,7 +442,7 @@ def test_who_follows_sees_oneself_move_up(
             async for answer in answers:
                 if answer is not None:
                     positions.append(msgspec.json.decode(answer.body).get("position"))
-                    await asyncio.to_thread(drain, engine, ticket_type, one_by_one, ignore)
+                    await asyncio.to_thread(drain, engine, [ticket_type], one_by_one, ignore)
             assert positions == [1, 0, None]
 
     run(story())
@@ -485,7 +489,9 @@ def test_following_outlasts_a_database_that_is_away(
             await anext(answers)
             with unreachable(postgres_url, settings.database_url):
                 assert await anext(answers) is None
-            await asyncio.to_thread(drain, engine, ticket_type, settings, ResultPublisher(settings))
+            await asyncio.to_thread(
+                drain, engine, [ticket_type], settings, ResultPublisher(settings)
+            )
             later = [answer async for answer in answers if answer is not None]
             assert [status(answer) for answer in later] == ["confirmed"]
 

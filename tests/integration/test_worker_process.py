@@ -11,10 +11,10 @@ import redis
 from sqlalchemy import Engine
 
 from gateway.purchases.hints import HintSender
-from purchase_worker.drain import Batch, Drained
+from purchase_worker.drain import Batch
 from purchase_worker.linger import LOOKS
 from purchase_worker.runtime import Runtime
-from purchase_worker.tasks import decide_queue
+from purchase_worker.tasks import decide_queues
 from shared.broker import PURCHASES_QUEUE
 from shared.purchases import HINT_KEY_PREFIX
 from shared.settings import Settings
@@ -97,8 +97,8 @@ def test_hints_wait_in_the_broker_while_every_child_is_taken(
     for ticket_type in ticket_types:
         queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
 
-    def all_sent() -> None:
-        assert all(redis_client.exists(f"{HINT_KEY_PREFIX}{id_}") for id_ in ticket_types)
+    def sent(ticket_type: int) -> None:
+        assert redis_client.exists(f"{HINT_KEY_PREFIX}{ticket_type}")
 
     def two_wait() -> None:
         assert redis_client.llen(PURCHASES_QUEUE) == 2
@@ -107,8 +107,9 @@ def test_hints_wait_in_the_broker_while_every_child_is_taken(
     with running_service("purchase_worker", two):
         with engine.connect() as holding:
             holding.exec_driver_sql("LOCK TABLE ticket_purchases")
-            hints.notify(ticket_types)
-            eventually(all_sent)
+            for ticket_type in ticket_types:
+                hints.notify([ticket_type])
+                eventually(partial(sent, ticket_type))
             eventually(two_wait)
             holding.rollback()
         for ticket_type in ticket_types:
@@ -129,11 +130,11 @@ def test_a_child_lingers_only_while_no_hint_waits_in_the_broker(
 
     runtime.linger = count_looks
     queue(engine, [request(first, ticket_type)])
-    decide_queue(runtime, ticket_type)
+    decide_queues(runtime, [ticket_type])
     assert len(looks) == LOOKS
     redis_client.lpush(PURCHASES_QUEUE, "a hint")
     queue(engine, [request(second, ticket_type)])
-    decide_queue(runtime, ticket_type)
+    decide_queues(runtime, [ticket_type])
     assert len(looks) == LOOKS
     all_confirmed(engine, ticket_type)
 
@@ -151,7 +152,7 @@ def test_a_child_that_lingers_decides_what_comes_meanwhile(
 
     runtime.linger = buy_meanwhile
     queue(engine, [request(first, ticket_type)])
-    decide_queue(runtime, ticket_type)
+    decide_queues(runtime, [ticket_type])
     all_confirmed(engine, ticket_type)
     assert inventory(engine, ticket_type) == (30, 4, 4)
 
@@ -169,9 +170,10 @@ def test_what_is_committed_before_the_hint_is_cleared_is_decided(
         queue(engine, [request(second, ticket_type)])
         return ()
 
+    redis_client.set(hint, 1)
     runtime.linger = buy_too_late
     queue(engine, [request(first, ticket_type)])
-    decide_queue(runtime, ticket_type)
+    decide_queues(runtime, [ticket_type])
     all_confirmed(engine, ticket_type)
     assert not redis_client.exists(hint)
 
@@ -181,11 +183,12 @@ def test_whoever_is_turned_away_leaves_the_hint_to_the_one_who_decides(
 ) -> None:
     ticket_type = add_ticket_type(engine, 30)
     queue(engine, [request(user, ticket_type) for user in add_users(engine, 1)])
+    hint = f"{HINT_KEY_PREFIX}{ticket_type}"
+    redis_client.set(hint, 1)
     with engine.connect() as other:
         other.exec_driver_sql("SELECT * FROM ticket_inventory FOR NO KEY UPDATE")
-        drained = decide_queue(runtime, ticket_type)
-        assert drained == Drained(0, 0, turned_away=True)
-        assert redis_client.exists(f"{HINT_KEY_PREFIX}{ticket_type}")
+        assert decide_queues(runtime, [ticket_type]) == []
+        assert redis_client.exists(hint)
 
 
 def test_hints_are_coalesced_until_a_worker_takes_one(

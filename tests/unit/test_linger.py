@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from purchase_worker.decision import Decision, Request
+from purchase_worker.decision import Decided, Decision, Inventory, Request
 from purchase_worker.drain import Batch
 from purchase_worker.linger import (
     LARGE_BATCH_ROWS,
@@ -13,15 +13,16 @@ from purchase_worker.linger import (
     SHORTEST_PAUSE_SECONDS,
     Linger,
 )
-from purchase_worker.store import QueuedRow
+from purchase_worker.store import Locked, Part, Queue, QueuedRow
 
 REQUEST = Request("0190a6b4", 1, 1, None)
 ROW = QueuedRow(REQUEST, "25.00", "2026-11-22T12:00:00.000000Z", None)
 
 
 def batch(rows: int, *, more: bool, seconds: float = 0.002) -> Batch:
-    decisions = [Decision(REQUEST, number, None, 0) for number in range(rows)]
-    return Batch(7, 1, [ROW] * rows, decisions, ROW.created_at, seconds, 0, more)
+    decided = Decided([Decision(REQUEST, 1, None, 0)] * rows, Inventory(0, rows), {})
+    part = Part(Locked(7, Inventory(rows, 0), 1, ROW.created_at), Queue([ROW] * rows, []), decided)
+    return Batch([part], ROW.created_at, queued=[7] if more else [], seconds=seconds)
 
 
 class Waits:

@@ -321,7 +321,7 @@ def test_logs_carry_x_request_id_through_the_worker(
             if given in line
         ]
         (line,) = lines
-        assert (line["event"], line["ticket_type"]) == ("batch_decided", ticket_type)
+        assert (line["event"], line["ticket_types"]) == ("batch_decided", [ticket_type])
         assert line["request_ids"] == [given]
 
     eventually(told_by_who_decided)
