@@ -80,12 +80,12 @@ INVENTORY, QUEUE, PURCHASES_OF_USER = (
 # How each statement of the drain comes to its rows: by these indexes, by the rows' places, or by
 # what it was given.
 WAYS = {
-    worker_store.LOCK_INVENTORY: {INVENTORY, "ticket_types_pkey"},
-    worker_store.READ_QUEUE: {QUEUE},
+    worker_store.LOCK_INVENTORIES: {INVENTORY, "ticket_types_pkey"},
+    worker_store.READ_QUEUES: {QUEUE, "Function Scan"},
     worker_store.READ_HELD: {PURCHASES_OF_USER, "Function Scan", "Subquery Scan"},
     worker_store.WRITE: {INVENTORY, "Tid Scan", "Function Scan", "CTE Scan"},
     worker_store.CLOSE_SOLD_OUT: {INVENTORY, QUEUE, "Tid Scan", "Subquery Scan", "CTE Scan"},
-    worker_store.HAS_QUEUED: {QUEUE},
+    worker_store.QUEUED_AMONG: {QUEUE, "Function Scan"},
 }
 
 
@@ -93,6 +93,11 @@ def ways(engine: Engine, prepared: Prepared, ticket_type: int) -> set[str]:
     """By which indexes, or else how, the plan of a statement comes to its rows."""
     parameters = {
         "ticket_type_id": ticket_type,
+        "ticket_type_ids": array_literal([ticket_type, ticket_type + 1]),
+        "firsts": array_literal([1, 1]),
+        "lasts": array_literal([1, 1]),
+        "solds": array_literal([1, 1]),
+        "numbers": array_literal([1]),
         "rows": 500,
         "user_ids": array_literal([1, 2]),
         "places": array_literal(["(0,1)"]),
@@ -103,7 +108,6 @@ def ways(engine: Engine, prepared: Prepared, ticket_type: int) -> set[str]:
         "decided_by": "test",
         "decided_at": "2026-11-22T12:00:00.000000Z",
         "decisions": 0,
-        "sold": 1,
     }
     with session(engine) as cursor:
         cursor.execute("BEGIN")

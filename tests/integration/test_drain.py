@@ -43,7 +43,7 @@ def test_decides_also_where_nothing_may_be_prepared(engine: Engine, settings: Se
     queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
     plain = settings.model_copy(update={"prepare_statements": False, "drain_batch_rows": 4})
     unprepared = open_engine(plain, "test", prepares=True)
-    assert drain(unprepared, ticket_type, plain, ignore).decided == 5
+    assert drain(unprepared, [ticket_type], plain, ignore).decided == 5
     unprepared.dispose()
     assert inventory(engine, ticket_type) == (3, 3, 5)
 

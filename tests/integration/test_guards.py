@@ -429,7 +429,7 @@ def test_a_ticket_type_is_kept_for_what_is_queued_and_for_what_was_decided(
     queue(engine, [request(add_user(engine), ticket_type)])
     guard = "ticket_purchases_ticket_type_id_fkey"
     assert refusal_of(engine, "DELETE FROM ticket_types").diag.constraint_name == guard
-    drain(engine, ticket_type, settings, ignore)
+    drain(engine, [ticket_type], settings, ignore)
     assert refusal_of(engine, "DELETE FROM ticket_types").diag.constraint_name == guard
 
 
