@@ -20,7 +20,7 @@ from shared.broker import (
 from shared.circuit_breaker import CircuitBreaker
 from shared.logging import get_logger
 from shared.purchases import HINT_KEY_PREFIX
-from shared.redis_client import open_redis
+from shared.redis_client import open_redis, send_all
 from shared.settings import Settings
 
 logger = get_logger(__name__)
@@ -89,8 +89,11 @@ class HintSender:
 
     def _mark(self, ticket_type_ids: Sequence[int]) -> list[int]:
         """Mark a hint as under way for each of them; returns those for which none was."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for id_ in ticket_type_ids:
-            pipeline.set(f"{HINT_KEY_PREFIX}{id_}", b"1", nx=True, px=self._hint_ttl_ms)
-        marked = pipeline.execute()
+        marked = send_all(
+            self._redis,
+            [
+                ("SET", f"{HINT_KEY_PREFIX}{id_}", "1", "NX", "PX", self._hint_ttl_ms)
+                for id_ in ticket_type_ids
+            ],
+        )
         return [id_ for id_, fresh in zip(ticket_type_ids, marked, strict=True) if fresh]
