@@ -61,10 +61,9 @@ WHERE held.quantity IS NOT NULL
 )
 
 # The rows are found by their places, which nobody can change meanwhile: only the holder of the lock
-# updates queued rows. No index is asked, not even that of the ids (such a comparison has no use for
-# one), and no plan can walk a whole queue for a few of them. The counters are joined with nothing,
-# so that only their index leads to them. A counter moves by what was found: were a row missing, the
-# counter's own guard would refuse it.
+# updates queued rows. No index is asked (none serves IS TRUE), and no plan can walk a whole queue
+# for a few of them. The counters are joined with nothing, so that only their index leads to them. A
+# counter moves by what was found: were a row missing, the counter's own guard would refuse it.
 WRITE = Prepared(
     "write_decisions",
     """
@@ -78,7 +77,7 @@ WITH parts AS (
         decision_number = d.number, left_after = d.left_after
     FROM unnest(%(places)s::tid[], %(ids)s::uuid[], %(numbers)s::bigint[], %(reasons)s::text[],
                 %(lefts)s::int[]) AS d (place, id, number, reason, left_after)
-    WHERE p.ctid = d.place AND p.id IS NOT DISTINCT FROM d.id AND p.decision_number IS NULL
+    WHERE p.ctid = d.place AND (p.id = d.id) IS TRUE AND p.decision_number IS NULL
     RETURNING p.ticket_type_id
 ), counted AS MATERIALIZED (
     SELECT ticket_type_id, count(*) AS found FROM decided GROUP BY ticket_type_id

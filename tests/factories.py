@@ -135,5 +135,19 @@ def outcomes(engine: Engine, ticket_type_id: int) -> list[tuple[str, str, str | 
     ]
 
 
+def make_trouble(engine: Engine, ticket_type_id: int) -> None:
+    """From now on nothing can be decided of this ticket type."""
+    run(
+        engine,
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'trouble'; END $$",
+    )
+    run(
+        engine,
+        "CREATE TRIGGER trouble BEFORE UPDATE ON ticket_inventory FOR EACH ROW"
+        f" WHEN (OLD.ticket_type_id = {ticket_type_id}) EXECUTE FUNCTION fail()",
+    )
+
+
 def ignore(_batch: Batch) -> None:
     """A listener for tests that look into the database instead."""

@@ -10,8 +10,9 @@ import redis
 from sqlalchemy import Engine
 
 from gateway.purchases import store as gateway_store
+from purchase_worker.audit import audit
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
-from purchase_worker.drain import Batch, decide_batch, drain
+from purchase_worker.drain import Batch, Drained, decide_batch, drain
 from purchase_worker.results import ResultPublisher
 from shared.database import open_engine, session
 from shared.purchases import RESULT_KEY_PREFIX, Purchase, unpack_result
@@ -126,6 +127,117 @@ def test_a_turn_ends_at_its_bound_and_says_that_more_is_queued(
     drained = drain(engine, [ticket_type], bounded, ignore)
     assert (drained.decided, drained.more) == (6, [ticket_type])
     assert not drain(engine, [ticket_type], bounded, ignore).more
+
+
+def test_several_ticket_types_are_decided_in_one_transaction_each_in_its_own_order(
+    engine: Engine, settings: Settings
+) -> None:
+    """With numbers and a record of its own, as if it had been alone."""
+    users = add_users(engine, 6)
+    first, second, third = (add_ticket_type(engine, capacity) for capacity in (2, 3, 0))
+    ids = queue(
+        engine,
+        [
+            request(user, ticket_type)
+            for user, ticket_type in zip(
+                users, (first, second, first, second, first, second), strict=True
+            )
+        ],
+    )
+    drained = drain(engine, [first, second, third], settings, ignore)
+    assert drained == Drained(6, 1, emptied=[first, second, third], more=[])
+    assert outcomes(engine, first) == [
+        (ids[0], "confirmed", None),
+        (ids[2], "confirmed", None),
+        (ids[4], "rejected", NOT_ENOUGH_TICKETS),
+    ]
+    assert outcomes(engine, second) == [(id_, "confirmed", None) for id_ in ids[1::2]]
+    assert (inventory(engine, first), inventory(engine, second)) == ((2, 2, 3), (3, 3, 3))
+    numbers = "SELECT decision_number FROM ticket_purchases ORDER BY ticket_type_id, seq"
+    assert [row[0] for row in rows(engine, numbers)] == [1, 2, 3, 1, 2, 3]
+    batches = "SELECT ticket_type_id, first_number, last_number FROM decision_batches ORDER BY 1"
+    assert rows(engine, batches) == [(first, 1, 3), (second, 1, 3)]
+    assert audit(engine, settings).ok
+
+
+def test_of_many_queues_each_has_its_part_of_a_batch(engine: Engine, settings: Settings) -> None:
+    """So that however deep one of them is, a transaction stays short, and takes from all."""
+    long, short = add_ticket_type(engine, 100), add_ticket_type(engine, 100)
+    by_fours = settings.model_copy(update={"drain_batch_rows": 4})
+    for ticket_type, queued in ((long, 7), (short, 2)):
+        queue(engine, [request(user, ticket_type) for user in add_users(engine, queued)])
+    told: list[Batch] = []
+    assert drain(engine, [long, short], by_fours, told.append).decided == 9
+    assert [
+        {part.locked.ticket_type_id: len(part.queue.rows) for part in batch.parts} for batch in told
+    ] == [{long: 2, short: 2}, {long: 4}, {long: 1}]
+
+
+def test_a_queue_that_was_emptied_is_looked_at_while_another_is_long(
+    engine: Engine, settings: Settings
+) -> None:
+    """Its hint counts as under way as long as the turn lasts, so nobody else comes for it."""
+    long, short = add_ticket_type(engine, 100), add_ticket_type(engine, 100)
+    users = add_users(engine, 6)
+    by_twos = settings.model_copy(update={"drain_batch_rows": 2})
+    queue(engine, [request(user, long) for user in users])
+    queue(engine, [request(users[0], short)])
+    told: list[set[int]] = []
+
+    def buy_once_more(batch: Batch) -> None:
+        told.append({part.locked.ticket_type_id for part in batch.parts})
+        if len(told) == 2:
+            queue(engine, [request(users[1], short)])
+
+    assert drain(engine, [long, short], by_twos, buy_once_more).decided == 8
+    assert told == [{long, short}, {long}, {long}, {long, short}]
+
+
+def test_a_sold_out_ticket_type_among_others_is_decided_with_them(
+    engine: Engine, settings: Settings
+) -> None:
+    sold_out, on_sale = add_ticket_type(engine, 1), add_ticket_type(engine, 5)
+    users = add_users(engine, 3)
+    queue(engine, [request(users[0], sold_out), request(users[1], sold_out)])
+    run(engine, "UPDATE ticket_inventory SET issued = 0 WHERE ticket_type_id = :id", id=sold_out)
+    queue(engine, [request(users[2], on_sale)])
+    assert drain(engine, [sold_out, on_sale], settings, ignore).batches == 1
+    reasons = [outcome[1:] for outcome in outcomes(engine, sold_out)]
+    assert reasons == [("rejected", NOT_ENOUGH_TICKETS)] * 2
+    assert inventory(engine, on_sale) == (5, 1, 1)
+    assert audit(engine, settings).ok
+
+
+def test_what_a_user_holds_of_one_ticket_type_counts_for_no_other(
+    engine: Engine, settings: Settings
+) -> None:
+    one, other = (add_ticket_type(engine, 9, max_per_user=2) for _ in range(2))
+    first, second = add_users(engine, 2)
+    queue(engine, [request(first, one, 2), request(second, other)])
+    drain(engine, [one, other], settings, ignore)
+    queue(engine, [request(user, type_, 1) for type_ in (one, other) for user in (first, second)])
+    queue(engine, [request(second, other)])
+    assert drain(engine, [one, other], settings, ignore).batches == 1
+    assert [o[2] for o in outcomes(engine, one)[1:]] == [OVER_USER_LIMIT, None]
+    assert [o[2] for o in outcomes(engine, other)[1:]] == [None, None, OVER_USER_LIMIT]
+    assert audit(engine, settings).ok
+
+
+def test_of_several_one_that_another_has_locked_is_left_and_the_others_are_decided(
+    engine: Engine, settings: Settings
+) -> None:
+    theirs, ours = add_ticket_type(engine, 9), add_ticket_type(engine, 9)
+    user = add_user(engine)
+    queue(engine, [request(user, theirs), request(user, ours)])
+    with engine.connect() as other:
+        other.exec_driver_sql(
+            f"SELECT FROM ticket_inventory WHERE ticket_type_id = {theirs} FOR NO KEY UPDATE"
+        )
+        drained = drain(engine, [theirs, ours], settings, ignore)
+        assert (drained.decided, drained.emptied, drained.more) == (1, [ours], [])
+        assert inventory(engine, ours) == (9, 1, 1)
+        other.rollback()
+    assert drain(engine, [theirs, ours], settings, ignore).decided == 1
 
 
 def test_leaves_at_once_when_another_holds_the_lock(engine: Engine, settings: Settings) -> None:

@@ -10,6 +10,7 @@ from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 
 from purchase_worker import store
+from purchase_worker.audit import audit
 from purchase_worker.drain import decide_batch, drain
 from shared.database import session
 from shared.prepared import Prepared
@@ -54,6 +55,37 @@ def test_concurrent_purchases_never_oversell(engine: Engine, settings: Settings)
     statuses = [status for _, status, _ in outcomes(engine, ticket_type)]
     assert statuses.count("confirmed") == CAPACITY
     assert "queued" not in statuses
+
+
+def test_drains_of_overlapping_ticket_types_keep_every_promise(
+    engine: Engine, settings: Settings
+) -> None:
+    """Each has all of them in its turn, in an order of its own, and takes what is not locked."""
+    ticket_types = [add_ticket_type(engine, 25) for _ in range(4)]
+    users = add_users(engine, 160)
+    small = settings.model_copy(update={"drain_batch_rows": 12})
+    bought = threading.Event()
+
+    def buy(nth: int) -> None:
+        wanted = ticket_types[nth % 4], ticket_types[(nth + 1) % 4]
+        accept(engine, [request(users[nth], ticket_type) for ticket_type in wanted])
+
+    def drain_while_buying(nth: int) -> None:
+        mine = ticket_types[nth:] + ticket_types[:nth]
+        while not bought.is_set():
+            drain(engine, mine[:3], small, ignore)
+
+    with ThreadPoolExecutor(7) as pool:
+        drains = [pool.submit(drain_while_buying, nth) for nth in range(3)]
+        for buys in [pool.submit(buy, nth) for nth in range(len(users))]:
+            buys.result()
+        bought.set()
+        for each in drains:
+            each.result()
+    drain(engine, ticket_types, small, ignore)
+    assert [inventory(engine, id_)[:2] for id_ in ticket_types] == [(25, 25)] * 4
+    report = audit(engine, settings)
+    assert (report.ok, report.queued) == (True, 0), report
 
 
 LOCK_CLAUSE = "FOR NO KEY UPDATE OF i SKIP LOCKED"

@@ -8,7 +8,15 @@ from sqlalchemy import Engine
 from purchase_worker.runtime import Runtime
 from purchase_worker.sweep import TRY_ELECTION, sweep
 from shared.settings import Settings
-from tests.factories import add_ticket_type, add_users, outcomes, queue, request, rows, run
+from tests.factories import (
+    add_ticket_type,
+    add_users,
+    make_trouble,
+    outcomes,
+    queue,
+    request,
+    rows,
+)
 from tests.services import running_service
 from tests.waiting import eventually
 
@@ -68,19 +76,27 @@ def test_a_ticket_type_in_trouble_keeps_no_other_waiting(engine: Engine, runtime
     (user,) = add_users(engine, 1)
     queue(engine, [request(user, troubled), request(user, healthy)])
     grow_old(engine)
-    run(
-        engine,
-        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN RAISE EXCEPTION 'trouble'; END $$",
-    )
-    run(
-        engine,
-        "CREATE TRIGGER trouble BEFORE UPDATE ON ticket_inventory FOR EACH ROW"
-        f" WHEN (OLD.ticket_type_id = {troubled}) EXECUTE FUNCTION fail()",
-    )
+    make_trouble(engine, troubled)
     assert sweep(runtime) == 1
     assert statuses(engine, troubled) == {"queued"}
     assert statuses(engine, healthy) == {"confirmed"}
+
+
+def test_a_ticket_type_that_another_keeps_locked_keeps_no_other_waiting(
+    engine: Engine, settings: Settings
+) -> None:
+    locked, free = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
+    (user,) = add_users(engine, 1)
+    queue(engine, [request(user, locked), request(user, free)])
+    grow_old(engine)
+    impatient = Runtime(settings.model_copy(update={"lock_timeout_ms": 50}), "test-sweeper")
+    with engine.connect() as other:
+        other.exec_driver_sql(f"SELECT FROM ticket_types WHERE id = {locked} FOR UPDATE")
+        assert sweep(impatient) == 1
+        other.rollback()
+    assert statuses(engine, free) == {"confirmed"}
+    assert sweep(impatient) == 1
+    impatient.close()
 
 
 def test_the_sweeper_process_decides_and_stops_when_told(

@@ -1,7 +1,9 @@
 """A real Celery worker on a real broker: a hint makes it decide."""
 
+import json
 import os
 import signal
+from base64 import b64decode
 from collections.abc import Iterator
 from functools import partial
 
@@ -11,14 +13,23 @@ import redis
 from sqlalchemy import Engine
 
 from gateway.purchases.hints import HintSender
+from purchase_worker.audit import audit
 from purchase_worker.drain import Batch
 from purchase_worker.linger import LOOKS
 from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import decide_queues
-from shared.broker import PURCHASES_QUEUE
+from shared.broker import HINT_TICKET_TYPES_MAX, PURCHASES_QUEUE
 from shared.purchases import HINT_KEY_PREFIX
 from shared.settings import Settings
-from tests.factories import add_ticket_type, add_users, inventory, outcomes, queue, request
+from tests.factories import (
+    add_ticket_type,
+    add_users,
+    inventory,
+    make_trouble,
+    outcomes,
+    queue,
+    request,
+)
 from tests.services import running_service
 from tests.waiting import eventually
 
@@ -55,6 +66,56 @@ def test_a_hint_makes_the_worker_decide(
         hints.notify([ticket_type])
         eventually(lambda: all_decided(engine, ticket_type))
     assert worker.returncode == 0
+
+
+def test_one_message_makes_the_worker_decide_many_ticket_types(
+    engine: Engine, settings: Settings, hints: HintSender, redis_client: redis.Redis
+) -> None:
+    ticket_types = [add_ticket_type(engine, 1) for _ in range(HINT_TICKET_TYPES_MAX + 1)]
+    users = add_users(engine, 2)
+    queue(engine, [request(user, id_) for id_ in ticket_types for user in users])
+    hints.notify(ticket_types)
+    hints.close()
+    assert redis_client.llen(PURCHASES_QUEUE) == 2
+    with running_service("purchase_worker", settings):
+        for ticket_type in ticket_types:
+            eventually(partial(all_decided, engine, ticket_type))
+    assert audit(engine, settings).ok
+
+
+def test_of_many_ticket_types_only_those_without_a_hint_are_told(
+    hints: HintSender, redis_client: redis.Redis
+) -> None:
+    redis_client.set(f"{HINT_KEY_PREFIX}2", 1)
+    hints.notify([1, 2, 3])
+    hints.close()
+    (message,) = redis_client.lrange(PURCHASES_QUEUE, 0, -1)
+    (told,), *_ = json.loads(b64decode(json.loads(message)["body"]))
+    assert sorted(told) == [1, 3]
+
+
+def test_a_ticket_type_in_trouble_keeps_no_other_of_its_message_waiting(
+    engine: Engine, runtime: Runtime
+) -> None:
+    troubled, healthy = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
+    (user,) = add_users(engine, 1)
+    queue(engine, [request(user, troubled), request(user, healthy)])
+    make_trouble(engine, troubled)
+    assert decide_queues(runtime, [troubled, healthy]) == []
+    all_confirmed(engine, healthy)
+    assert inventory(engine, troubled) == (3, 0, 0)
+
+
+def test_what_is_left_when_a_turn_is_over_has_another(engine: Engine, runtime: Runtime) -> None:
+    long, short = add_ticket_type(engine, 30), add_ticket_type(engine, 30)
+    for ticket_type, buyers in ((long, 9), (short, 1)):
+        queue(engine, [request(user, ticket_type) for user in add_users(engine, buyers)])
+    update = {"drain_batch_rows": 4, "drain_max_batches": 2}
+    runtime.settings = runtime.settings.model_copy(update=update)
+    assert decide_queues(runtime, [long, short]) == [long]
+    all_confirmed(engine, short)
+    assert decide_queues(runtime, [long]) == []
+    all_confirmed(engine, long)
 
 
 def test_a_worker_whose_child_was_killed_goes_on_deciding(
