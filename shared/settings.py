@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     accept_batch_rows: int = 200
     # One batch commits while the next is being sent; a third found no gain on two cores.
     accept_writers: int = 2
-    # Requests that may wait for a writer: half a second of work at the measured rate.
+    # Requests that may wait for a writer: two seconds of work on two cores.
     accept_pending_max_rows: int = 10_000
     # The answer is 503 when the fate of a request is not known by then.
     accept_timeout_seconds: float = 5.0
@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     status_readers: int = 2
     # `?wait=` and `Prefer: wait=`; most proxies cut a silent connection after 60 s.
     wait_max_seconds: int = 30
-    # Clients that wait or follow at a time; a waiting one takes about 20 KiB. Beyond, a wait is
+    # Clients that wait or follow at a time; a waiting one takes about 14 KiB. Beyond, a wait is
     # answered at once, and an event stream with 503.
     waiting_max_rows: int = 20_000
     # One's own purchases, listed: rare beside the polls, and kept from taking their connections.
