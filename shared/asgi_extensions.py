@@ -18,8 +18,9 @@ ANSWER: Final = "eventify.answer"
 CLIENT_LEAVES: Final = "eventify.client_leaves"
 
 Headers = Sequence[tuple[bytes, bytes]]
-# Takes status, headers and body; False when it cannot be done now, and nothing was written.
-WriteAnswer = Callable[[int, Headers, bytes], bool]
+# Takes the request's scope, status, headers and body; False when it cannot be done now, and nothing
+# was written.
+WriteAnswer = Callable[[Scope, int, Headers, bytes], bool]
 # The same future at each call; nobody but the server may cancel it or give it a result.
 ClientLeaves = Callable[[], asyncio.Future[None]]
 
@@ -39,7 +40,7 @@ async def send_whole(scope: Scope, send: Send, status: int, headers: Headers, bo
     answer: WriteAnswer | None = scope.get("extensions", {}).get(ANSWER)
     if answer is not None:
         named = [*headers, (b"x-request-id", scope["request_id"].encode())]
-        if answer(status, named, body):
+        if answer(scope, status, named, body):
             return
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

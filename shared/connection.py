@@ -1,12 +1,12 @@
 """A client's connection: uvicorn's, which would wait for a request without end, with limits."""
 
 import asyncio
-from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+from starlette.types import Scope
 from uuid_utils import uuid7
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shared.asgi_extensions import ANSWER, CLIENT_LEAVES, WHOLE_BODY, Headers
 from shared.errors import InvalidInput
@@ -79,17 +79,17 @@ class Connection(HttpToolsProtocol):
         # The application begins after this, when the whole request has come in one piece.
         extensions: dict[str, Any] = {
             WHOLE_BODY: bytes(self.cycle.body),
-            ANSWER: partial(self._answer, self.cycle),
+            ANSWER: self._answer,
             CLIENT_LEAVES: self._leaves,
         }
         self.scope["extensions"] = extensions
         super().on_message_complete()
 
-    def _answer(
-        self, cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes
-    ) -> bool:
-        """`cycle.send` of a whole answer in one go (`shared.asgi_extensions.WriteAnswer`)."""
-        if self.flow.write_paused or cycle.scope["method"] == "HEAD":
+    def _answer(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
+        """`RequestResponseCycle.send` of a whole answer (`shared.asgi_extensions.WriteAnswer`)."""
+        cycle = self.cycle
+        # Another scope: of HEAD, which has no body, or of a request before the latest one.
+        if cycle.scope is not scope or self.flow.write_paused:
             return False
         if cycle.disconnected:
             return True
