@@ -8,7 +8,7 @@ from celery.signals import setup_logging, worker_process_init, worker_process_sh
 
 from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import decide_queues
-from shared.broker import DECIDE_QUEUES_TASK, PURCHASES_QUEUE, make_celery
+from shared.broker import DECIDE_QUEUES_TASK, PURCHASES_QUEUE, make_celery, prepare_to_send
 from shared.logging import configure_logging
 from shared.settings import Settings, get_settings
 
@@ -26,6 +26,7 @@ def create_worker_app(settings: Settings) -> Celery:
     @worker_process_init.connect(weak=False)
     def open_connections(**_: Any) -> None:
         runtimes.append(Runtime(settings, "worker"))
+        prepare_to_send(celery)
 
     @worker_process_shutdown.connect(weak=False)
     def close_connections(**_: Any) -> None:

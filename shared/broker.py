@@ -4,6 +4,8 @@ A message is only a hint that there is work (DESIGN, "The flow"), so nothing her
 messages safe: they are acknowledged at once, kept nowhere, and never waited for.
 """
 
+from contextlib import suppress
+
 from celery import Celery
 
 from shared.settings import Settings
@@ -47,10 +49,10 @@ def make_celery(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,
-        # A hint waits in the broker until a child is free for it: any worker may have one, and who
-        # lingers sees it there (purchase_worker/linger.py).
+        # As few hints as possible wait in a worker: any other may have those in the broker. Not
+        # none (worker_disable_prefetch), for then a worker whose children were all taken slept on
+        # for up to a second after one was free again (celery 5.7.0).
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         # Gossip, mingle and events serve Flower; they cost a small machine dearly.
@@ -58,3 +60,13 @@ def make_celery(settings: Settings) -> Celery:
         worker_enable_remote_control=False,
     )
     return celery
+
+
+def prepare_to_send(celery: Celery) -> None:
+    """Load and connect what the first message would wait 0.1 s for; blocking.
+
+    A broker that is away is no error: the first message will tell.
+    """
+    with suppress(Exception), celery.producer_or_acquire() as producer:
+        _ = celery.amqp.send_task_message
+        producer.connection.ensure_connection(max_retries=1, interval_start=0)

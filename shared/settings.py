@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     drain_close_rows: int = 5_000
     # One task's turn before it goes to the back, so that one hot sale cannot starve the others.
     drain_max_batches: int = 40
-    drain_max_seconds: float = 2.0
+    drain_max_seconds: float = 0.5
     worker_processes: int = 2
     # Results in Redis are a cache: rebuilt from PostgreSQL when missing.
     result_ttl_seconds: int = 3_600

@@ -17,6 +17,7 @@ from shared.broker import (
     HINT_TICKET_TYPES_MAX,
     PURCHASES_QUEUE,
     make_celery,
+    prepare_to_send,
 )
 from shared.circuit_breaker import CircuitBreaker
 from shared.logging import get_logger
@@ -68,6 +69,7 @@ class HintSender:
         self._redis.close()
 
     def _run(self) -> None:
+        prepare_to_send(self._celery)
         while True:
             with self._wake:
                 while not self._wanted and not self._closing:

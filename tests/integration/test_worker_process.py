@@ -150,33 +150,6 @@ def test_a_turn_that_ends_early_goes_to_the_back_and_comes_again(
         eventually(lambda: all_decided(engine, ticket_type))
 
 
-def test_hints_wait_in_the_broker_while_every_child_is_taken(
-    engine: Engine, settings: Settings, hints: HintSender, redis_client: redis.Redis
-) -> None:
-    """There a child that lingers sees that others need it."""
-    ticket_types = [add_ticket_type(engine, 3) for _ in range(4)]
-    for ticket_type in ticket_types:
-        queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
-
-    def sent(ticket_type: int) -> None:
-        assert redis_client.exists(f"{HINT_KEY_PREFIX}{ticket_type}")
-
-    def two_wait() -> None:
-        assert redis_client.llen(PURCHASES_QUEUE) == 2
-
-    two = Settings(**(settings.model_dump() | {"worker_processes": 2}))
-    with running_service("purchase_worker", two):
-        with engine.connect() as holding:
-            holding.exec_driver_sql("LOCK TABLE ticket_purchases")
-            for ticket_type in ticket_types:
-                hints.notify([ticket_type])
-                eventually(partial(sent, ticket_type))
-            eventually(two_wait)
-            holding.rollback()
-        for ticket_type in ticket_types:
-            eventually(partial(all_decided, engine, ticket_type))
-
-
 def test_a_child_lingers_only_while_no_hint_waits_in_the_broker(
     engine: Engine, runtime: Runtime, redis_client: redis.Redis
 ) -> None:
