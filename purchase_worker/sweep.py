@@ -66,10 +66,13 @@ def run() -> None:
     for stop_signal in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop_signal, lambda *_: stopping.set())
     logger.info("sweeper_started", every_seconds=settings.sweep_interval_seconds)
-    while not stopping.wait(settings.sweep_interval_seconds):
+    decided = 0
+    # A pass is over when its turns are: while there was something to decide, there may be more.
+    while not stopping.wait(0 if decided else settings.sweep_interval_seconds):
         try:
-            sweep(runtime)
+            decided = sweep(runtime)
         except DATABASE_AWAY as error:
+            decided = 0
             logger.warning("sweep_interrupted", error=str(error))
     runtime.close()
     logger.info("sweeper_stopped")
