@@ -7,8 +7,8 @@ A hint's way through the broker takes some 4 ms of the worker's CPU, a look into
 - after a small one it waits as long as that batch took, at most LONGEST_PAUSE_SECONDS, so that a
   few requests come together: at worst it idles half of its time;
 - when nothing is queued it looks LOOKS times, then it leaves;
-- while any hint waits in the broker it does not wait at all. Hints wait there only when every
-  child of every worker is taken (`worker_disable_prefetch`): then others need this one.
+- while any hint waits in the broker it does not wait at all: others need this worker. A hint that a
+  worker holds already is not seen; it waits for the end of a turn at most (`drain_max_seconds`).
 
 A request that comes alone is decided first and waited after, so it never waits itself.
 """

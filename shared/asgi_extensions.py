@@ -13,7 +13,6 @@ from starlette.types import Receive, Scope, Send
 WHOLE_BODY: Final = "eventify.whole_body"
 # Writes a whole answer at once: see `WriteAnswer`.
 ANSWER: Final = "eventify.answer"
-
 # Gives a future that is done when the client has left: see `ClientLeaves`.
 CLIENT_LEAVES: Final = "eventify.client_leaves"
 
@@ -28,7 +27,8 @@ ClientLeaves = Callable[[], asyncio.Future[None]]
 async def send_whole(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
     """Send an answer that is complete, in one piece where the server can.
 
-    By ASGI's two messages it takes 15 us, a third of what an empty request costs in all.
+    By ASGI's two messages each header is checked by two regular expressions, and head and body are
+    written apart (docs/decisions/0010).
 
     Args:
         scope: of the request; whoever named it has put its id there.
