@@ -23,7 +23,7 @@ REPORTS = Path(__file__).parent.parent / "reports"
 @click.option(
     "--only", multiple=True, type=click.Choice(ALL_PARTS), help="This part; may be repeated."
 )
-@click.option("--connections", type=int, help="Of a closed loop, instead of 64.")
+@click.option("--connections", type=int, help="Of a closed loop, instead of 256.")
 def main(quick: bool, only: tuple[str, ...], connections: int | None) -> None:
     """Measure Eventify beside a bare ASGI function and a straightforward design.
 

@@ -11,7 +11,8 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
 
     rounds: int
     seconds: float
-    connections: int = 64
+    # As many as keep the door busy while a commit is under way: 64 wait for the disk instead.
+    connections: int = 256
     # Few enough to be remembered by any gateway, many enough to be no single user.
     known_tokens: int = 200
     new_tokens_each_turn: int
@@ -46,15 +47,15 @@ FULL = Sizes(
 
 # Under a minute in all: it shows that everything works, and where it roughly stands.
 QUICK = Sizes(
-    rounds=2,
-    seconds=0.3,
+    rounds=1,
+    seconds=0.4,
     new_tokens_each_turn=600,
     drained=10_000,
     sold_out_backlog=20_000,
     latency_rates_per_second=(1_000,),
     latency_seconds=1.5,
     latency_rounds=1,
-    stored=(200_000,),
+    stored=(100_000,),
     deep_backlog=10_000,
     growth_rounds=1,
     waiting_clients=2_000,
