@@ -40,6 +40,7 @@ class Connection(HttpToolsProtocol):
     _head_bytes = 0  # that came in a row and were no body: the parser keeps them all
     _deadline: asyncio.TimerHandle | None = None
     _send_deadline: asyncio.TimerHandle | None = None
+    _is_lost = False
     _left: asyncio.Future[None] | None = None  # where somebody wants to hear of it
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -53,6 +54,11 @@ class Connection(HttpToolsProtocol):
         if self._left is not None:
             self._left.set_result(None)
         super().connection_lost(exc)
+        self._is_lost = True
+        # What refers back to this connection is dropped. Else only the collector would find it: 40
+        # objects of each connection came together until there were 100,000, and looking through
+        # them stopped a gateway for 0.2 s. An application at work holds what it needs.
+        self.cycle = self.scope = None  # type: ignore[assignment] # uvicorn: never None
 
     def data_received(self, data: bytes) -> None:
         self._head_bytes += len(data)
@@ -87,12 +93,12 @@ class Connection(HttpToolsProtocol):
 
     def _answer(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
         """`RequestResponseCycle.send` of a whole answer (`shared.asgi_extensions.WriteAnswer`)."""
+        if self._is_lost:
+            return True
         cycle = self.cycle
         # Another scope: of HEAD, which has no body, or of a request before the latest one.
         if cycle.scope is not scope or self.flow.write_paused:
             return False
-        if cycle.disconnected:
-            return True
         lines = [STATUS_LINES[status]]
         lines += [b"%b: %b\r\n" % header for header in cycle.default_headers]
         lines += [b"%b: %b\r\n" % header for header in headers]

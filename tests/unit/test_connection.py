@@ -3,6 +3,7 @@
 import asyncio
 import gc
 
+import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
@@ -103,6 +104,33 @@ def test_an_answered_request_leaves_nothing_for_the_garbage_collector() -> None:
         try:
             for _ in range(100):
                 await answered(connection, wire, REQUEST)
+            assert gc.collect() < 100
+        finally:
+            gc.enable()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("answer_first", [True, False], ids=["after its answer", "before it"])
+def test_a_lost_connection_leaves_nothing_for_the_garbage_collector(answer_first: bool) -> None:
+    async def come_and_go() -> None:
+        connection, wire = connect()
+        if answer_first:
+            await answered(connection, wire, REQUEST)
+            connection.connection_lost(None)
+        else:
+            connection.data_received(REQUEST)
+            connection.connection_lost(None)
+            await asyncio.sleep(0)  # the application is at work
+            await asyncio.sleep(0)
+
+    async def story() -> None:
+        await come_and_go()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(100):
+                await come_and_go()
             assert gc.collect() < 100
         finally:
             gc.enable()
