@@ -1,0 +1,54 @@
+"""What a rehearsal can be told on the command line, by environment variables and in locust.conf."""
+
+from locust.argument_parser import LocustArgumentParser
+
+SHAPES = ("OnSaleSpike", "SteadyRamp", "Soak")
+
+
+def add_arguments(parser: LocustArgumentParser) -> None:
+    """Add the rehearsal's arguments to Locust's own."""
+    parser.add_argument(
+        "--shape",
+        choices=SHAPES,
+        default=SHAPES[0],
+        env_var="LOCUST_SHAPE",
+        include_in_web_ui=False,  # there it is Locust's own --class-picker that chooses
+        help="How users come and go (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--spike-users",
+        type=int,
+        default=1000,
+        env_var="LOCUST_SPIKE_USERS",
+        help="Who come within 2 s when the sale opens, beside --users (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--quiet-seconds",
+        type=int,
+        default=5,
+        env_var="LOCUST_QUIET_SECONDS",
+        help="How long only --users are there before the spike (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--event-capacity",
+        type=int,
+        default=5000,
+        env_var="LOCUST_EVENT_CAPACITY",
+        help="Tickets of the sale that is made for the rehearsal (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--ticket-type",
+        type=int,
+        default=None,
+        env_var="LOCUST_TICKET_TYPE",
+        help="Id of a ticket type to buy from, instead of a new one",
+    )
+    parser.add_argument(
+        "--tokens",
+        metavar="FILE",
+        default=None,
+        env_var="LOCUST_TOKENS",
+        include_in_web_ui=False,
+        help="Access tokens of the buyers, one a line; without it they are minted by "
+        "`eventify token`, for a system that runs on this machine",
+    )

@@ -1,0 +1,52 @@
+"""What the users of this process rehearse: the ticket type on sale, and who they are."""
+
+from collections.abc import Iterator
+from itertools import cycle
+
+import msgspec
+
+
+class Rehearsal(msgspec.Struct, frozen=True):
+    """As the master tells it to its workers.
+
+    Attributes:
+        ticket_type_id: what is on sale.
+        tokens: one of each buyer; where there are more users than tokens, several are one buyer.
+        workers: among how many processes the tokens are shared out.
+    """
+
+    ticket_type_id: int
+    tokens: list[str]
+    workers: int
+
+
+class _Part:
+    """This process's part of the rehearsal."""
+
+    ticket_type_id: int
+    tokens: Iterator[str]
+
+
+_part = _Part()
+
+
+def take_part(rehearsal: Rehearsal, worker_index: int) -> None:
+    """From now on the users of this process buy there, with the tokens that are this worker's."""
+    _part.ticket_type_id = rehearsal.ticket_type_id
+    _part.tokens = cycle(tokens_of(rehearsal, worker_index))
+
+
+def tokens_of(rehearsal: Rehearsal, worker_index: int) -> list[str]:
+    """The tokens of one worker; all of them where there are fewer than workers."""
+    own = rehearsal.tokens[worker_index % rehearsal.workers :: rehearsal.workers]
+    return own or rehearsal.tokens
+
+
+def ticket_type_id() -> int:
+    """The ticket type that is on sale."""
+    return _part.ticket_type_id
+
+
+def next_token() -> str:
+    """The token of one more user."""
+    return next(_part.tokens)
