@@ -1,16 +1,19 @@
 """The figures of a sale that stand in Locust's statistics beside its requests.
 
-They are kept out of Locust's "Aggregated" row, which stays one of HTTP requests only.
+They are kept out of Locust's "Aggregated" row, which stays one of HTTP requests only. Times are in
+milliseconds, from the moment at which the buyer meant to press the button.
 """
 
 from locust.stats import RequestStats
 
 # Locust's column "Type" of all of them.
 SALE = "SALE"
-# Both from the moment at which the buyer meant to press the button, in milliseconds.
 REQUEST_TO_202 = "request to 202"
-REQUEST_TO_DECISION = "request to decision"
-# A count, though Locust writes its figures under "ms".
+# Of buyers whom the gateway tells: they wait within the POST, or by long-poll.
+TOLD = "request to decision"
+# Of buyers who poll: `Retry-After` is a second or more, so they know it no sooner.
+POLLED = "request to decision, polled"
+# A count, though Locust shows all of its figures as milliseconds.
 POLLS_PER_PURCHASE = "polls per purchase (a count)"
 
 
@@ -21,4 +24,4 @@ def record(stats: RequestStats, name: str, value: float) -> None:
 
 def record_undecided(stats: RequestStats, seconds: float) -> None:
     """A purchase was not decided in all this time, which counts as a failure."""
-    stats.log_error(SALE, REQUEST_TO_DECISION, f"not decided within {seconds:.0f} s")
+    stats.log_error(SALE, TOLD, f"not decided within {seconds:.0f} s")

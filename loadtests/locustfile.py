@@ -4,6 +4,7 @@ Who buys how is in users/, how many are there when in shapes.py. The master puts
 when a test starts, and tells its workers what and with which tokens.
 """
 
+import sys
 from typing import Any
 
 import msgspec
@@ -16,16 +17,45 @@ from locust.runners import MasterRunner, WorkerRunner
 from loadtests import arguments, recording
 from loadtests.opening import open_sale
 from loadtests.rehearsal import Rehearsal, take_part
+from loadtests.shapes import OnSaleSpike, Soak, SteadyRamp
+from loadtests.user_choice import chosen_by_tags
+from loadtests.users.abuser import Abuser
+from loadtests.users.browser import Browser
 from loadtests.users.buyer import Buyer
+from loadtests.users.newcomer import Newcomer
+from loadtests.users.retrier import Retrier
 
-__all__ = ["Buyer"]
+# Locust takes the users and shapes that it finds in this file.
+__all__ = [
+    "Abuser",
+    "Browser",
+    "Buyer",
+    "Newcomer",
+    "OnSaleSpike",
+    "Retrier",
+    "Soak",
+    "SteadyRamp",
+]
 
 REHEARSAL = "rehearsal"
 
 
 def on_init(environment: Environment, **_more: Any) -> None:
-    if isinstance(environment.runner, WorkerRunner):
-        environment.runner.register_message(REHEARSAL, on_rehearsal)
+    """Make of Locust's environment what the arguments say."""
+    runner, options = environment.runner, environment.parsed_options
+    assert runner is not None
+    assert options is not None
+    if isinstance(runner, WorkerRunner):
+        runner.register_message(REHEARSAL, on_rehearsal)
+        return
+    environment.user_classes[:] = chosen_by_tags(
+        environment.user_classes, options.tags, options.exclude_tags
+    )
+    if not environment.user_classes:
+        sys.exit("No user has a task with these tags.")
+    if environment.available_shape_classes and not options.class_picker:
+        environment.shape_class = environment.available_shape_classes[options.shape]
+        environment.shape_class.runner = runner
 
 
 def on_test_start(environment: Environment, **_more: Any) -> None:

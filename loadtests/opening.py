@@ -1,6 +1,7 @@
 """Puts the rehearsal's tickets on sale, by the public API, and finds its buyers."""
 
 import argparse
+import logging
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,8 @@ COMMAND = (sys.executable, "-P", "-c", "from deploy.command import main; main()"
 # The users that are minted, REHEARSAL1 and so on; a later rehearsal takes the same ones.
 REHEARSAL = "rehearsal"
 TIMEOUT_SECONDS = 30.0
+logger = logging.getLogger(__name__)
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log each request
 
 
 def open_sale(host: str, options: argparse.Namespace, buyers: int) -> tuple[int, list[str]]:
@@ -84,7 +87,9 @@ def make_ticket_type(host: str, token: str, capacity: int) -> int:
     with httpx.Client(base_url=host, headers=headers, timeout=TIMEOUT_SECONDS) as organiser:
         event_id = _create(organiser, "/api/events/", event)
         ticket_type = {"event": event_id, "name": "Standing", "price": "50.00"}
-        return _create(organiser, "/api/ticket-types/", ticket_type | {"capacity": capacity})
+        id_ = _create(organiser, "/api/ticket-types/", ticket_type | {"capacity": capacity})
+    logger.info("Ticket type %d is on sale: %d tickets", id_, capacity)
+    return id_
 
 
 def _create(organiser: httpx.Client, path: str, body: dict[str, Any]) -> int:

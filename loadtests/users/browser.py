@@ -1,0 +1,30 @@
+"""Browsers: people who look how many tickets are left."""
+
+from locust import tag, task
+
+from loadtests import rehearsal
+from loadtests.users.shopper import Shopper
+
+TICKET_TYPES = "/api/ticket-types/"
+
+
+class Browser(Shopper):
+    """Refreshes the ticket type every 5 s, so 100 browsers are 20 GET/s.
+
+    Each sends the `ETag` it knows: as long as nothing is sold, the answers are 304 without a body.
+    """
+
+    weight = 2
+
+    def on_start(self) -> None:
+        super().on_start()
+        self.known_etag: str | None = None
+
+    @tag("browse")
+    @task
+    def refresh(self) -> None:
+        self.schedule.take()
+        headers = {} if self.known_etag is None else {"If-None-Match": self.known_etag}
+        path = f"{TICKET_TYPES}{rehearsal.ticket_type_id()}/"
+        answer = self.ask("GET", path, f"{TICKET_TYPES}[id]/", **headers)
+        self.known_etag = answer.etag or self.known_etag

@@ -1,0 +1,93 @@
+"""Whoever buys: asks, waits for the outcome, and measures from when it meant to ask."""
+
+import random
+import time
+from uuid import uuid4
+
+import msgspec
+
+from loadtests import figures, observations, rehearsal
+from loadtests.answers import Answer, Meaning
+from loadtests.users.shopper import Shopper
+
+PURCHASES = "/api/ticket-purchases/"
+# How a purchase and its long-poll are named in Locust's statistics.
+ONE_PURCHASE = f"{PURCHASES}[id]/"
+# For which an answer is held open: a choice of ours, within the 30 s that a gateway allows.
+WAIT_SECONDS = 20
+# How long a buyer stays for an outcome; the system's own waits are far below.
+PATIENCE_SECONDS = 60.0
+# Where an answer does not say when to come back.
+PAUSE_SECONDS = 1.0
+# How many tickets a buyer wants: mostly one or two, as at any concert. A choice of ours.
+QUANTITIES = {1: 50, 2: 30, 3: 12, 4: 8}
+
+
+def wish() -> str:
+    """The body of one purchase."""
+    (quantity,) = random.choices(list(QUANTITIES), list(QUANTITIES.values()))  # noqa: S311
+    body = {"ticket_type": rehearsal.ticket_type_id(), "quantity": quantity}
+    return msgspec.json.encode(body).decode()
+
+
+class Purchaser(Shopper):
+    """Buys as its subclasses say."""
+
+    abstract = True
+    # Longer than any wait that it asks for.
+    network_timeout = WAIT_SECONDS + 10.0
+
+    def buy(self, *, prefer_wait: bool = False, long_poll: bool = False) -> None:
+        """Make one purchase, and stay until its outcome is known.
+
+        Args:
+            prefer_wait: wait for the outcome within the POST.
+            long_poll: else, or if that was too short, follow it by long-poll, not by polling.
+        """
+        meant_at = self.schedule.take()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        headers = {"Idempotency-Key": f'"{uuid4()}"'}
+        if prefer_wait:
+            headers["Prefer"] = f"wait={WAIT_SECONDS}"
+        answer = self._place(headers, deadline)
+        purchase_id, polls = answer.purchase_id, 0
+        if purchase_id is None:
+            return
+        if answer.meaning is Meaning.QUEUED:
+            self.record_since(meant_at, figures.REQUEST_TO_202)
+            observations.accepted(purchase_id)
+            answer, polls = self._follow(purchase_id, answer, deadline, long_poll)
+        if answer.meaning is Meaning.DECIDED:
+            told = prefer_wait or long_poll
+            self.record_since(meant_at, figures.TOLD if told else figures.POLLED)
+            figures.record(self.environment.stats, figures.POLLS_PER_PURCHASE, polls)
+            observations.outcome(purchase_id, answer.body)
+        else:
+            figures.record_undecided(self.environment.stats, PATIENCE_SECONDS)
+
+    def record_since(self, meant_at: float, name: str) -> None:
+        """Add to a figure how long ago `meant_at` was."""
+        figures.record(self.environment.stats, name, 1000 * (time.monotonic() - meant_at))
+
+    def _place(self, headers: dict[str, str], deadline: float) -> Answer:
+        """Ask until it is not told to come back; always with the same key and body."""
+        body = wish()
+        while True:
+            answer = self.ask("POST", PURCHASES, PURCHASES, body, **headers)
+            if answer.meaning is not Meaning.COME_BACK or time.monotonic() > deadline:
+                return answer
+            time.sleep(answer.retry_after_seconds or PAUSE_SECONDS)
+
+    def _follow(
+        self, purchase_id: str, answer: Answer, deadline: float, long_poll: bool
+    ) -> tuple[Answer, int]:
+        """Ask for the outcome until it is there; returns the last answer, and their number."""
+        query = f"?wait={WAIT_SECONDS}" if long_poll else ""
+        name = ONE_PURCHASE + ("?wait" if long_poll else "")
+        polls = 0
+        while answer.meaning is not Meaning.DECIDED and time.monotonic() < deadline:
+            if polls or not long_poll:
+                time.sleep(answer.retry_after_seconds or PAUSE_SECONDS)
+            answer = self.ask("GET", f"{PURCHASES}{purchase_id}/{query}", name)
+            polls += 1
+        return answer, polls

@@ -1,0 +1,46 @@
+"""A client on a bad line: whatever it hears, it asks again with the same key."""
+
+import time
+from uuid import uuid4
+
+from locust import tag, task
+
+from loadtests import figures, observations
+from loadtests.answers import Answer, Meaning
+from loadtests.users.purchaser import PATIENCE_SECONDS, PAUSE_SECONDS, PURCHASES, Purchaser, wish
+
+
+class Retrier(Purchaser):
+    """Buys every 5 s, and never asks but by the same POST: at least two for each purchase.
+
+    So the one retrier is 0.4 POST/s. It repeats on every error, and until it is told the outcome;
+    then once more, as if that answer had been lost. All of them must tell of one purchase.
+    """
+
+    fixed_count = 1
+
+    @tag("retry")
+    @task
+    def insist(self) -> None:
+        self.schedule.take()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        key, body = f'"{uuid4()}"', wish()
+        first_id = None
+        while True:
+            answer = self._ask_again(key, body)
+            purchase_id = first_id = first_id or answer.purchase_id
+            if purchase_id is not None and answer.meaning is Meaning.QUEUED:
+                observations.accepted(purchase_id)
+            if answer.meaning in (Meaning.DECIDED, Meaning.SOLD_OUT):
+                break
+            if time.monotonic() > deadline:
+                figures.record_undecided(self.environment.stats, PATIENCE_SECONDS)
+                return
+            time.sleep(answer.retry_after_seconds or PAUSE_SECONDS)
+        if first_id is not None:
+            observations.outcome(first_id, answer.body)
+            observations.outcome(first_id, self._ask_again(key, body).body)
+
+    def _ask_again(self, key: str, body: str) -> Answer:
+        headers = {"Idempotency-Key": key}
+        return self.ask("POST", PURCHASES, f"{PURCHASES} (same key)", body, **headers)
