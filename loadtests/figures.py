@@ -10,9 +10,9 @@ from locust.stats import RequestStats
 SALE = "SALE"
 REQUEST_TO_202 = "request to 202"
 # Of buyers whom the gateway tells: they wait within the POST, or by long-poll.
-TOLD = "request to decision"
+REQUEST_TO_DECISION = "request to decision"
 # Of buyers who poll: `Retry-After` is a second or more, so they know it no sooner.
-POLLED = "request to decision, polled"
+REQUEST_TO_DECISION_POLLED = "request to decision, polled"
 # A count, though Locust shows all of its figures as milliseconds.
 POLLS_PER_PURCHASE = "polls per purchase (a count)"
 
@@ -24,4 +24,4 @@ def record(stats: RequestStats, name: str, value: float) -> None:
 
 def record_undecided(stats: RequestStats, seconds: float) -> None:
     """A purchase was not decided in all this time, which counts as a failure."""
-    stats.log_error(SALE, TOLD, f"not decided within {seconds:.0f} s")
+    stats.log_error(SALE, REQUEST_TO_DECISION, f"not decided within {seconds:.0f} s")

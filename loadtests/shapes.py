@@ -9,15 +9,13 @@ import time
 from typing import Any, NamedTuple
 
 from locust import LoadTestShape
-from locust.runners import STATE_RUNNING, WORKER_REPORT_INTERVAL, MasterRunner
+from locust.runners import STATE_RUNNING
 
 from loadtests.users.shopper import Shopper
 
 # In which all of a spike come. Locust starts them in two lots, one second apart, and each arrives
 # within a second of its own (`schedule`).
 SPIKE_SECONDS = 2
-# Until the last reports of the workers are here: the time between two of them, and one to spare.
-LAST_REPORT_SECONDS = WORKER_REPORT_INTERVAL + 1.0
 
 Tick = tuple[int, float] | tuple[int, float, list[Any] | None]
 
@@ -76,7 +74,6 @@ class _Rehearsed(LoadTestShape):
     def reset_time(self) -> None:
         """Locust calls it when a test starts."""
         self._opened_at: float | None = None
-        self._gone_at: float | None = None
 
     def tick(self) -> Tick | None:
         """Locust asks once a second; None ends the test."""
@@ -108,14 +105,11 @@ class _Rehearsed(LoadTestShape):
         )
 
     def _drain(self, plan: Plan) -> Tick | None:
-        """Let everybody go at once; then wait for what the workers have still to report."""
-        now = time.monotonic()
-        if self._gone_at is None and self.runner is not None and self.runner.user_count == 0:
-            distributed = isinstance(self.runner, MasterRunner)
-            self._gone_at = now + (LAST_REPORT_SECONDS if distributed else 0)
-        if self._gone_at is not None and now >= self._gone_at:
+        """Let everybody go at once, as soon as each knows its outcome; then end the test."""
+        assert self.runner is not None
+        if self.runner.user_count == 0:
             return None
-        return 0, float(plan.users + plan.spike_users) or 1.0
+        return 0, max(1.0, float(plan.users + plan.spike_users))
 
 
 def is_early(user_class: type[Any]) -> bool:

@@ -59,7 +59,10 @@ class Purchaser(Shopper):
             answer, polls = self._follow(purchase_id, answer, deadline, long_poll)
         if answer.meaning is Meaning.DECIDED:
             told = prefer_wait or long_poll
-            self.record_since(meant_at, figures.TOLD if told else figures.POLLED)
+            self.record_since(
+                meant_at,
+                figures.REQUEST_TO_DECISION if told else figures.REQUEST_TO_DECISION_POLLED,
+            )
             figures.record(self.environment.stats, figures.POLLS_PER_PURCHASE, polls)
             observations.outcome(purchase_id, answer.body)
         else:
