@@ -4,7 +4,10 @@ They are kept out of Locust's "Aggregated" row, which stays one of HTTP requests
 milliseconds, from the moment at which the buyer meant to press the button.
 """
 
-from locust.stats import RequestStats
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # importing Locust changes a process: only its own may
+    from locust.stats import RequestStats
 
 # Locust's column "Type" of all of them.
 SALE = "SALE"
@@ -17,11 +20,11 @@ REQUEST_TO_DECISION_POLLED = "request to decision, polled"
 POLLS_PER_PURCHASE = "polls per purchase (a count)"
 
 
-def record(stats: RequestStats, name: str, value: float) -> None:
+def record(stats: "RequestStats", name: str, value: float) -> None:
     """Add one value, milliseconds or a count, to the figure of this name."""
     stats.get(name, SALE).log(round(value), 0)
 
 
-def record_undecided(stats: RequestStats, seconds: float) -> None:
+def record_undecided(stats: "RequestStats", seconds: float) -> None:
     """A purchase was not decided in all this time, which counts as a failure."""
     stats.log_error(SALE, REQUEST_TO_DECISION, f"not decided within {seconds:.0f} s")

@@ -1,64 +1,16 @@
-"""How many users are there when: the shapes that a rehearsal can have.
-
-Each is a pure rule over the seconds since the opening of the test, and ends with a drain: nobody
-comes any more, and everybody stays until the outcome of the purchase is heard.
-"""
+"""The shapes that a rehearsal can have, as Locust wants them; the rules are in `stages`."""
 
 import math
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from locust import LoadTestShape
 from locust.runners import STATE_RUNNING
 
+from loadtests.stages import Plan, Step, on_sale_spike, soak, steady_ramp
 from loadtests.users.shopper import Shopper
 
-# In which all of a spike come. Locust starts them in two lots, one second apart, and each arrives
-# within a second of its own (`schedule`).
-SPIKE_SECONDS = 2
-
 Tick = tuple[int, float] | tuple[int, float, list[Any] | None]
-
-
-class Plan(NamedTuple):
-    """What the operator asked for; `run_seconds` may be infinite."""
-
-    users: int
-    spawn_rate: float
-    run_seconds: float
-    spike_users: int
-    quiet_seconds: float
-
-
-class Step(NamedTuple):
-    """How many users there shall be, and how many of the missing come each second."""
-
-    users: int
-    per_second: float
-    before_the_opening: bool = False
-
-
-def on_sale_spike(at: float, plan: Plan) -> Step | None:
-    """Quiet with `users`, who only look; then `spike_users` more, all within two seconds."""
-    if at >= plan.run_seconds:
-        return None
-    if at < plan.quiet_seconds:
-        return Step(plan.users, plan.spawn_rate, before_the_opening=True)
-    return Step(plan.users + plan.spike_users, max(1.0, plan.spike_users / SPIKE_SECONDS))
-
-
-def steady_ramp(at: float, plan: Plan) -> Step | None:
-    """From nobody to `users`, evenly over the whole time: where does it begin to hurt?"""
-    if at >= plan.run_seconds:
-        return None
-    if math.isinf(plan.run_seconds):
-        return Step(plan.users, plan.spawn_rate)
-    return Step(plan.users, max(plan.users, 1) / plan.run_seconds)
-
-
-def soak(at: float, plan: Plan) -> Step | None:
-    """The same `users` for hours: what grows, leaks or slows down?"""
-    return None if at >= plan.run_seconds else Step(plan.users, plan.spawn_rate)
 
 
 class _Rehearsed(LoadTestShape):

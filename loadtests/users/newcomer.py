@@ -1,6 +1,5 @@
 """Newcomers: people without an account, who make one and sign in before they buy."""
 
-import time
 from uuid import uuid4
 
 import msgspec
@@ -50,5 +49,5 @@ class Newcomer(Purchaser):
                 return answer
             if answer.meaning is not Meaning.COME_BACK:
                 break
-            time.sleep(answer.retry_after_seconds or PAUSE_SECONDS)
+            self.pause(answer.retry_after_seconds or PAUSE_SECONDS)
         raise StopUser

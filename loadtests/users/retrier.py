@@ -36,7 +36,7 @@ class Retrier(Purchaser):
             if time.monotonic() > deadline:
                 figures.record_undecided(self.environment.stats, PATIENCE_SECONDS)
                 return
-            time.sleep(answer.retry_after_seconds or PAUSE_SECONDS)
+            self.pause(answer.retry_after_seconds or PAUSE_SECONDS)
         if first_id is not None:
             observations.outcome(first_id, answer.body)
             observations.outcome(first_id, self._ask_again(key, body).body)

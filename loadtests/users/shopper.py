@@ -9,6 +9,9 @@ from loadtests import rehearsal
 from loadtests.answers import Answer, Meaning
 from loadtests.schedule import Schedule
 
+# A gateway closes a connection that is idle for 5 s (uvicorn's default), and what is sent at that
+# moment is lost. So who pauses for longer than this hangs up before, as a browser does.
+IDLE_SECONDS = 3.0
 _chance = random.Random()  # noqa: S311 - who comes when is no secret
 
 
@@ -26,7 +29,7 @@ class Shopper(FastHttpUser):
     def on_start(self) -> None:
         self.token = self.sign_in()
         self.schedule = Schedule(time.monotonic(), self.pace_seconds, _chance)
-        time.sleep(self.wait_time())
+        self.pause(self.wait_time())
 
     def sign_in(self) -> str:
         """The access token that this user goes by."""
@@ -34,7 +37,14 @@ class Shopper(FastHttpUser):
 
     def wait_time(self) -> float:
         """Locust asks for it after each task, and waits so many seconds."""
-        return self.schedule.seconds_until_next(time.monotonic())
+        seconds = self.schedule.seconds_until_next(time.monotonic())
+        self._hang_up_for(seconds)
+        return seconds
+
+    def pause(self, seconds: float) -> None:
+        """Wait within a task."""
+        self._hang_up_for(seconds)
+        time.sleep(seconds)
 
     def ask(
         self, method: str, path: str, name: str, body: str | None = None, **headers: str
@@ -63,3 +73,7 @@ class Shopper(FastHttpUser):
             if answer.meaning is not Meaning.FAILED:
                 response.success()
         return answer
+
+    def _hang_up_for(self, seconds: float) -> None:
+        if seconds > IDLE_SECONDS:
+            self.client.client.close()

@@ -1,0 +1,54 @@
+"""How many users there are when, as pure rules over the seconds since a rehearsal began.
+
+None means that the time is over: then nobody comes any more, and everybody stays only until the
+outcome of the purchase is known.
+"""
+
+import math
+from typing import NamedTuple
+
+# In which all of a spike come. Locust starts them in two lots, one second apart, and each arrives
+# within a second of its own (`schedule`).
+SPIKE_SECONDS = 2
+
+
+class Plan(NamedTuple):
+    """What the operator asked for; `run_seconds` may be infinite."""
+
+    users: int
+    spawn_rate: float
+    run_seconds: float
+    spike_users: int
+    quiet_seconds: float
+
+
+class Step(NamedTuple):
+    """How many users there shall be, and how many of the missing come each second."""
+
+    users: int
+    per_second: float
+    before_the_opening: bool = False
+
+
+def on_sale_spike(at: float, plan: Plan) -> Step | None:
+    """Quiet with `users`, who only look; then `spike_users` more, all within two seconds."""
+    if at >= plan.run_seconds:
+        return None
+    if at < plan.quiet_seconds:
+        return Step(plan.users, plan.spawn_rate, before_the_opening=True)
+    rate = math.ceil(plan.spike_users / SPIKE_SECONDS)  # of a fraction, Locust makes a third lot
+    return Step(plan.users + plan.spike_users, max(1, rate))
+
+
+def steady_ramp(at: float, plan: Plan) -> Step | None:
+    """From nobody to `users`, evenly over the whole time: where does it begin to hurt?"""
+    if at >= plan.run_seconds:
+        return None
+    if math.isinf(plan.run_seconds):
+        return Step(plan.users, plan.spawn_rate)
+    return Step(plan.users, max(plan.users, 1) / plan.run_seconds)
+
+
+def soak(at: float, plan: Plan) -> Step | None:
+    """The same `users` for hours: what grows, leaks or slows down?"""
+    return None if at >= plan.run_seconds else Step(plan.users, plan.spawn_rate)
