@@ -39,9 +39,9 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     parser.add_argument(
         "--ticket-type",
         type=int,
-        default=None,
+        default=0,  # of None, Locust's web UI would make a text
         env_var="LOCUST_TICKET_TYPE",
-        help="Id of a ticket type to buy from, instead of a new one",
+        help="Id of the ticket type to buy from (default: a new one)",
     )
     parser.add_argument(
         "--tokens",

@@ -31,7 +31,7 @@ def open_sale(host: str, options: argparse.Namespace, buyers: int) -> tuple[int,
         StopTest: something is missing, in a sentence; Locust then ends the test.
     """
     tokens = read_tokens(Path(options.tokens)) if options.tokens else mint_tokens(buyers)
-    if options.ticket_type is not None:
+    if options.ticket_type:
         return options.ticket_type, tokens
     return make_ticket_type(host, tokens[0], options.event_capacity), tokens
 

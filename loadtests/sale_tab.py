@@ -32,7 +32,7 @@ def add_sale_tab(environment: Environment, web_ui: WebUI) -> None:
 
 def sale_rows(environment: Environment) -> list[dict[str, Any]]:
     """What the tab shows, row by row; a dash where nothing is known."""
-    seen = msgspec.to_builtins(recording.latest() or {})
+    seen = recording.latest() or {}
     decided = environment.stats.get(figures.REQUEST_TO_DECISION, figures.SALE)
     polled = environment.stats.get(figures.REQUEST_TO_DECISION_POLLED, figures.SALE)
     rows = {
