@@ -37,9 +37,12 @@ class Retrier(Purchaser):
                 figures.record_undecided(self.environment.stats, PATIENCE_SECONDS)
                 return
             self.pause(answer.retry_after_seconds or PAUSE_SECONDS)
-        if first_id is not None:
-            observations.outcome(first_id, answer.body)
-            observations.outcome(first_id, self._ask_again(key, body).body)
+        if first_id is None:
+            return
+        observations.outcome(first_id, answer.body)
+        again = self._ask_again(key, body)
+        if again.meaning not in (Meaning.COME_BACK, Meaning.FAILED):
+            observations.outcome(first_id, again.body)
 
     def _ask_again(self, key: str, body: str) -> Answer:
         headers = {"Idempotency-Key": key}
