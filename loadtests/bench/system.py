@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +14,10 @@ from sqlalchemy import Engine, text
 
 from loadtests.bench.ports import free_port
 from loadtests.bench.processes import cpu_seconds
+from loadtests.eventify_command import eventify
 from shared.database import open_engine
 from shared.settings import Settings
 
-COMMAND = (sys.executable, "-P", "-c", "from deploy.command import main; main()")
 # Few users buy without end here, which the limit of each user is there to prevent.
 SETTINGS = {"EVENTIFY_PURCHASE_RATE_BURST": "0"}
 # The slowest is a queue of a hundred thousand, at a tenth of the usual pace.
@@ -51,7 +49,7 @@ class System:
         Raises:
             RuntimeError: it failed, with what it said.
         """
-        return _eventify(self._environment, *arguments)
+        return eventify(*arguments, environment=self._environment)
 
     def take_down(self) -> None:
         """Stop all of it."""
@@ -139,24 +137,9 @@ def _own_system() -> Iterator[System]:
         environment = others | SETTINGS | {"EVENTIFY_HOME": str(home)}
         system = None
         try:
-            _eventify(environment, "up", "--detach", "--port", str(free_port()))
+            eventify("up", "--detach", "--port", str(free_port()), environment=environment)
             system = System(environment, home)
             yield system
         finally:
             if system is None or system.is_up:
-                _eventify(environment, "down")
-
-
-def _eventify(environment: dict[str, str], *arguments: str) -> str:
-    # In a session of its own: Ctrl-C is the benchmark's, which then takes the system down.
-    done = subprocess.run(  # noqa: S603 - our own program
-        [*COMMAND, *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        start_new_session=True,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"eventify {' '.join(arguments)}: {done.stdout}{done.stderr}")
-    return done.stdout
+                eventify("down", environment=environment)
