@@ -80,7 +80,7 @@ def seen_in(purchase_id: str, body: bytes) -> Seen:
     return Seen(
         id=purchase_id,
         status=REJECTED if told_by_problem else str(answer.status),
-        answered_id=None if answer.id == purchase_id else str(answer.id),
+        answered_id=None if answer.id == purchase_id else answer.id or "no purchase",
         reason=answer.code if told_by_problem else answer.reason,
         ticket_type=answer.ticket_type,
         quantity=answer.quantity,

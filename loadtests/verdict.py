@@ -1,0 +1,113 @@
+"""What a run was worth: its exit code, and the sentences that say why. Pure."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from enum import IntEnum
+
+import msgspec
+
+from loadtests.promises import Broken, Findings, Promise
+from loadtests.run import Moment, Run
+
+# A single second depends on where a second begins; a minute would average a rush away.
+BEST_SECONDS = 5
+# Broken promises told one by one; all are counted.
+EXAMPLES_MAX = 20
+
+
+class ExitCode(IntEnum):
+    """What a script learns of a run; of several the worst, in the order 2, 1, 3."""
+
+    GOOD = 0
+    ERRORS = 1  # requests failed, or the run could not be checked
+    BROKEN_PROMISE = 2
+    THRESHOLD_MISSED = 3
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The exit code and its reasons, in sentences.
+
+    Attributes:
+        checked: how many were held against each promise; a missing one was not checked.
+        broken: how many of these broke it.
+    """
+
+    exit_code: ExitCode
+    checked: dict[Promise, int]
+    broken: dict[Promise, int]
+    examples: list[str]
+    errors: list[str]
+    missed: list[str]
+
+
+def judge(run: Run, findings: Findings, errors: Sequence[str]) -> Verdict:
+    """The verdict over a run.
+
+    Args:
+        run: what Locust measured.
+        findings: how the promises were kept.
+        errors: why something could not be checked, in sentences.
+    """
+    all_errors = [*run.errors, *errors, *_failures(run)]
+    missed = list(_missed(run))
+    counted = Counter(violation.promise for violation in findings.broken)
+    return Verdict(
+        exit_code=_exit_code(bool(findings.broken), bool(all_errors), bool(missed)),
+        checked=findings.checked,
+        broken={promise: counted[promise] for promise in findings.checked},
+        examples=_examples(findings.broken, counted),
+        errors=all_errors,
+        missed=missed,
+    )
+
+
+def best_throughput(moments: Sequence[Moment]) -> float:
+    """Purchases settled a second, in the best five seconds; 0 in a run without any."""
+    settled = [moment.settled for moment in moments]
+    if not settled:
+        return 0.0
+    width = min(BEST_SECONDS, len(settled))
+    starts = range(len(settled) - width + 1)
+    return max(sum(settled[start : start + width]) for start in starts) / width
+
+
+def _exit_code(broken: bool, errors: bool, missed: bool) -> ExitCode:
+    if broken:
+        return ExitCode.BROKEN_PROMISE
+    if errors:
+        return ExitCode.ERRORS
+    return ExitCode.THRESHOLD_MISSED if missed else ExitCode.GOOD
+
+
+def _failures(run: Run) -> Iterator[str]:
+    if run.failures and run.thresholds.max_failure_ratio is None:
+        yield f"{run.failures:,} of {run.requests:,} requests failed"
+    if run.to_decision is None:
+        yield "nothing was decided, so this run proves nothing"
+
+
+def _missed(run: Run) -> Iterator[str]:
+    """Each threshold that was missed, with what was measured."""
+    aimed = run.thresholds
+    if aimed.max_p99_ms is not None and run.to_decision is not None:
+        p99_ms = run.to_decision.p99_ms
+        if p99_ms > aimed.max_p99_ms:
+            yield f"p99 from request to decision: {p99_ms:,.0f} ms, over {aimed.max_p99_ms:,.0f} ms"
+    if aimed.max_failure_ratio is not None and run.requests:
+        ratio = run.failures / run.requests
+        if ratio > aimed.max_failure_ratio:
+            yield f"failed requests: {ratio:.2%}, over {aimed.max_failure_ratio:.2%}"
+    if aimed.min_throughput is not None:
+        throughput = best_throughput(run.moments)
+        if throughput < aimed.min_throughput:
+            yield f"throughput: {throughput:,.0f} purchases/s, under {aimed.min_throughput:,.0f}/s"
+
+
+def _examples(broken: Sequence[Broken], counted: Mapping[Promise, int]) -> list[str]:
+    """A few of each promise, so that many violations of one hide no other."""
+    of_each = max(1, EXAMPLES_MAX // max(1, len(counted)))
+    return [
+        violation.detail
+        for promise in Promise
+        for violation in [v for v in broken if v.promise is promise][:of_each]
+    ]
