@@ -1,0 +1,61 @@
+"""What a rehearsal costs this machine: CPU time of each service, and of the load test itself."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+
+from loadtests.database import address
+from loadtests.eventify_command import running_system
+
+# The parent of the program that samples, with all its children.
+LOAD_TEST = "load test"
+# Whatever else this machine is busy with.
+THE_REST = "the rest"
+
+
+class Costs:
+    """Of the system that runs here; asking which it is takes a second, beside everything else."""
+
+    def __init__(self) -> None:
+        asking = ThreadPoolExecutor(1)
+        self._system = asking.submit(running_system)
+        asking.shutdown(wait=False)
+
+    def cpu_seconds(self, host: str) -> dict[str, float]:
+        """CPU time taken so far, by service.
+
+        Args:
+            host: the gateway that is tested.
+
+        Returns:
+            Nothing while it is not known yet, nor where that gateway runs elsewhere.
+        """
+        system = self._system.result() if self._system.done() else None
+        if system is None or address(system["gateway_url"]) != address(host):
+            return {}
+        # Those of `gateway-1` and `gateway-2` are gateways.
+        services = {one["pid"]: one["name"].rstrip("-0123456789") for one in system["processes"]}
+        return cpu_seconds_of(services | {os.getppid(): LOAD_TEST})
+
+
+def cpu_seconds_of(services: dict[int, str]) -> dict[str, float]:
+    """CPU time of each service, by one look at the process table.
+
+    Args:
+        services: by the id of each process; its children, past ones too, are counted with it.
+
+    Returns:
+        By service, and of all else on this machine.
+    """
+    table = {one.pid: one.info for one in psutil.process_iter(["ppid", "cpu_times"])}
+    seconds = dict.fromkeys(services.values(), 0.0)
+    for pid, info in table.items():
+        ancestor: int | None = pid
+        while ancestor in table and ancestor not in services:
+            ancestor = table[ancestor]["ppid"]
+        if ancestor in services and info["cpu_times"] is not None:
+            seconds[services[ancestor]] += sum(info["cpu_times"][:4])
+    machine = psutil.cpu_times()
+    busy: float = machine.user + machine.nice + machine.system + machine.irq + machine.softirq
+    return seconds | {THE_REST: busy - sum(seconds.values())}
