@@ -16,6 +16,8 @@ REQUEST_TO_202 = "request to 202"
 REQUEST_TO_DECISION = "request to decision"
 # Of buyers who poll: `Retry-After` is a second or more, so they know it no sooner.
 REQUEST_TO_DECISION_POLLED = "request to decision, polled"
+# How the names of requests end that were refused so at the door.
+SOLD_OUT = "[sold out]"
 # A count, though Locust shows all of its figures as milliseconds.
 POLLS_PER_PURCHASE = "polls per purchase (a count)"
 

@@ -5,7 +5,7 @@ import time
 
 from locust import FastHttpUser
 
-from loadtests import rehearsal
+from loadtests import figures, rehearsal
 from loadtests.answers import Answer, Meaning
 from loadtests.schedule import Schedule
 
@@ -69,7 +69,7 @@ class Shopper(FastHttpUser):
             if answer.meaning is Meaning.COME_BACK:
                 response.request_meta["name"] = f"{name} [{answer.status}, told when]"
             elif answer.meaning is Meaning.SOLD_OUT:
-                response.request_meta["name"] = f"{name} [sold out]"
+                response.request_meta["name"] = f"{name} {figures.SOLD_OUT}"
             if answer.meaning is not Meaning.FAILED:
                 response.success()
         return answer
