@@ -1,5 +1,6 @@
 """Newcomers: people without an account, who make one and sign in before they buy."""
 
+import time
 from uuid import uuid4
 
 import msgspec
@@ -49,5 +50,5 @@ class Newcomer(Purchaser):
                 return answer
             if answer.meaning is not Meaning.COME_BACK:
                 break
-            self.pause(answer.retry_after_seconds or PAUSE_SECONDS)
+            time.sleep(answer.retry_after_seconds or PAUSE_SECONDS)
         raise StopUser

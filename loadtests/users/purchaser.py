@@ -79,7 +79,7 @@ class Purchaser(Shopper):
             answer = self.ask("POST", PURCHASES, PURCHASES, body, **headers)
             if answer.meaning is not Meaning.COME_BACK or time.monotonic() > deadline:
                 return answer
-            self.pause(answer.retry_after_seconds or PAUSE_SECONDS)
+            time.sleep(answer.retry_after_seconds or PAUSE_SECONDS)
 
     def _follow(
         self, purchase_id: str, answer: Answer, deadline: float, long_poll: bool
@@ -90,7 +90,7 @@ class Purchaser(Shopper):
         polls = 0
         while answer.meaning is not Meaning.DECIDED and time.monotonic() < deadline:
             if polls or not long_poll:
-                self.pause(answer.retry_after_seconds or PAUSE_SECONDS)
+                time.sleep(answer.retry_after_seconds or PAUSE_SECONDS)
             answer = self.ask("GET", f"{PURCHASES}{purchase_id}/{query}", name)
             polls += 1
         return answer, polls

@@ -36,7 +36,7 @@ class Retrier(Purchaser):
             if time.monotonic() > deadline:
                 figures.record_undecided(self.environment.stats, PATIENCE_SECONDS)
                 return
-            self.pause(answer.retry_after_seconds or PAUSE_SECONDS)
+            time.sleep(answer.retry_after_seconds or PAUSE_SECONDS)
         if first_id is None:
             return
         observations.outcome(first_id, answer.body)
