@@ -67,7 +67,7 @@ def purchases(shop: Shop, ticket_type: int, status: str = "%") -> int:
             "SELECT count(*) FROM ticket_purchases WHERE ticket_type_id = %s AND status LIKE %s",
             (ticket_type, status),
         )
-        return int(rows.fetchone()[0])  # type: ignore[index]
+        return int(rows.fetchone()[0])
 
 
 def test_everybody_of_a_rehearsal_does_what_they_are_there_for(
