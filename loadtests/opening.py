@@ -2,8 +2,6 @@
 
 import argparse
 import logging
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,8 @@ from typing import Any
 import httpx
 from locust.exception import StopTest
 
-COMMAND = (sys.executable, "-P", "-c", "from deploy.command import main; main()")
+from loadtests.eventify_command import eventify
+
 # The users that are minted, REHEARSAL1 and so on; a later rehearsal takes the same ones.
 REHEARSAL = "rehearsal"
 TIMEOUT_SECONDS = 30.0
@@ -57,18 +56,11 @@ def mint_tokens(buyers: int) -> list[str]:
     Raises:
         StopTest: there is none, or no key to sign with.
     """
-    minted = subprocess.run(  # noqa: S603 - our own program
-        [*COMMAND, "token", REHEARSAL, "--count", str(buyers)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if minted.returncode != 0:
-        raise StopTest(
-            f"No tokens could be minted on this machine, so give some with --tokens FILE. "
-            f"{minted.stderr.strip()}"
-        )
-    return minted.stdout.split()
+    try:
+        return eventify("token", REHEARSAL, "--count", str(buyers)).split()
+    except RuntimeError as error:
+        told = f"No tokens could be minted here; --tokens FILE gives some. {error}"
+        raise StopTest(told) from error
 
 
 def make_ticket_type(host: str, token: str, capacity: int) -> int:
