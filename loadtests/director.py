@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import gevent
 import msgspec
 from locust.env import Environment
 from locust.exception import StopTest
@@ -22,6 +23,8 @@ class Director:
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._rehearsal: Rehearsal | None = None
+        # Locust itself says why a test was stopped: gevent need not show the traceback of it.
+        gevent.get_hub().NOT_ERROR += (StopTest,)
 
     def on_test_start(self, **_more: Any) -> None:
         """Put the tickets on sale and share out the buyers, before the first of them comes.
