@@ -10,6 +10,9 @@ from shared.database import DATABASE_AWAY
 from shared.logging import get_logger
 from shared.purchases import HINT_KEY_PREFIX
 
+# A queue that was emptied so often in one task goes to the back, so that others have their turn.
+CLEARINGS = 3
+
 logger = get_logger(__name__)
 
 
@@ -19,14 +22,21 @@ def decide_queues(runtime: Runtime, ticket_type_ids: Sequence[int]) -> list[int]
     As long as the turn lasts, the hints count as under way: others would only bring a worker that
     is turned away. They are cleared when nothing is queued, and then the queues are looked at once
     more: what was committed before that is seen, what is committed from then on brings its own
-    hint.
+    hint. Such a hint may find us deciding; its worker is turned away and leaves it as under way. So
+    after deciding something the hints are cleared again (docs/model).
     """
     try:
         drained = take_turn(runtime, ticket_type_ids, runtime.linger)
-        if not drained.emptied:
-            return drained.more
-        _clear_hints(runtime, drained.emptied)
-        return drained.more + take_turn(runtime, drained.emptied).more
+        more = drained.more
+        for _clearing in range(CLEARINGS):
+            if not drained.emptied:
+                return more
+            _clear_hints(runtime, drained.emptied)
+            drained = take_turn(runtime, drained.emptied)
+            more = more + drained.more
+            if not drained.decided:
+                return more
+        return more + drained.emptied
     except DATABASE_AWAY as error:
         # Nothing is lost: what was not committed is still queued, and the sweeper will see it.
         logger.warning("drain_interrupted", ticket_types=ticket_type_ids, error=str(error))

@@ -17,7 +17,7 @@ from purchase_worker.audit import audit
 from purchase_worker.drain import Batch
 from purchase_worker.linger import LOOKS
 from purchase_worker.runtime import Runtime
-from purchase_worker.tasks import decide_queues
+from purchase_worker.tasks import CLEARINGS, decide_queues
 from shared.broker import HINT_TICKET_TYPES_MAX, PURCHASES_QUEUE
 from shared.purchases import HINT_KEY_PREFIX
 from shared.settings import Settings
@@ -223,6 +223,52 @@ def test_whoever_is_turned_away_leaves_the_hint_to_the_one_who_decides(
         other.exec_driver_sql("SELECT * FROM ticket_inventory FOR NO KEY UPDATE")
         assert decide_queues(runtime, [ticket_type]) == []
         assert redis_client.exists(hint)
+
+
+def test_a_hint_that_another_took_in_vain_is_cleared_by_the_one_who_decides(
+    engine: Engine, runtime: Runtime, redis_client: redis.Redis
+) -> None:
+    """Left as under way it would keep the next purchase from having a hint of its own."""
+    ticket_type = add_ticket_type(engine, 30)
+    first, second = add_users(engine, 2)
+    hint = f"{HINT_KEY_PREFIX}{ticket_type}"
+    decided = []
+
+    def buy_too_late(_batch: Batch) -> tuple[()]:
+        queue(engine, [request(second, ticket_type)])
+        return ()
+
+    def note(batch: Batch) -> None:
+        decided.append(batch.rows)
+        if len(decided) == 2:
+            # Sent after the first clearing; its worker found the second purchase locked, and left.
+            redis_client.set(hint, 1)
+
+    runtime.linger = buy_too_late
+    runtime.tell = note
+    queue(engine, [request(first, ticket_type)])
+    assert decide_queues(runtime, [ticket_type]) == []
+    assert decided == [1, 1]
+    assert not redis_client.exists(hint)
+
+
+def test_a_worker_that_is_never_done_with_a_queue_goes_to_the_back(
+    engine: Engine, runtime: Runtime, redis_client: redis.Redis
+) -> None:
+    ticket_type = add_ticket_type(engine, 30)
+    users = add_users(engine, 9)
+
+    clear = runtime.redis.delete
+
+    def buy_just_before(*hints: str) -> int:
+        queue(engine, [request(users.pop(), ticket_type)])
+        return clear(*hints)
+
+    runtime.redis.delete = buy_just_before
+    queue(engine, [request(users.pop(), ticket_type)])
+    assert decide_queues(runtime, [ticket_type]) == [ticket_type]
+    all_confirmed(engine, ticket_type)
+    assert len(users) == 9 - 1 - CLEARINGS
 
 
 def test_hints_are_coalesced_until_a_worker_takes_one(
