@@ -137,7 +137,8 @@ CROSS JOIN LATERAL (
 """,
 )
 
-# One step in the queue's index for each ticket type, however long its queue is.
+# One step in the queue's index for each ticket type, however long its queue is. What is of the
+# future was accepted before the server's clock was set back, and nobody knows how long ago.
 QUEUED_TOO_LONG = """
 WITH RECURSIVE oldest AS (
     (SELECT ticket_type_id, created_at FROM ticket_purchases
@@ -149,7 +150,7 @@ WITH RECURSIVE oldest AS (
          ORDER BY ticket_type_id, seq LIMIT 1) n
 )
 SELECT ticket_type_id FROM oldest
-WHERE created_at < now() - make_interval(secs => %(seconds)s)
+WHERE created_at < now() - make_interval(secs => %(seconds)s) OR created_at > clock_timestamp()
 ORDER BY created_at
 """
 

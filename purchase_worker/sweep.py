@@ -31,8 +31,10 @@ def sweep(runtime: Runtime) -> int:
     decided = 0
     # The election lasts for one pass, so it needs no session of its own (PgBouncer has none).
     with transaction(runtime.engine) as cursor:
-        # This transaction idles while others decide, and holds nothing but the election.
-        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        # This transaction idles while others decide, and holds nothing but the election. Whoever
+        # stands still in the middle of a pass loses it: two at once only find each other's locks.
+        milliseconds = round(1e3 * runtime.settings.sweep_election_seconds)
+        cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")
         cursor.execute(TRY_ELECTION)
         if cursor.fetchone() != (True,):
             return 0

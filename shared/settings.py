@@ -143,6 +143,8 @@ class Settings(BaseSettings):
     sweep_interval_seconds: float = 0.5
     # A healthy worker decides within milliseconds; a second means that its hint was lost.
     sweep_after_seconds: float = 1.0
+    # Of several sweepers one is elected for a pass; whoever stands still so long in it loses it.
+    sweep_election_seconds: float = 60.0
 
     # --- the audit ---
     # The sweeper's second and a batch, ten times over.

@@ -1,12 +1,16 @@
 """The sweeper: whatever has been queued too long is decided, with or without Redis."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Engine
 
+from purchase_worker.drain import Batch
 from purchase_worker.runtime import Runtime
 from purchase_worker.sweep import TRY_ELECTION, sweep
+from shared.database import DATABASE_AWAY
 from shared.settings import Settings
 from tests.factories import (
     add_ticket_type,
@@ -20,6 +24,8 @@ from tests.factories import (
 from tests.services import running_service
 from tests.waiting import eventually
 
+LONG = 10.0
+
 
 @pytest.fixture
 def runtime(settings: Settings) -> Iterator[Runtime]:
@@ -31,12 +37,12 @@ def runtime(settings: Settings) -> Iterator[Runtime]:
     runtime.close()
 
 
-def grow_old(engine: Engine) -> None:
-    """Make what is queued look as if it had been so for a minute."""
+def grow_old(engine: Engine, minutes: int = 1) -> None:
+    """Make what is queued look as if it had been so for some minutes."""
     with engine.begin() as connection:
         connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
         connection.exec_driver_sql(
-            "UPDATE ticket_purchases SET created_at = created_at - interval '1 minute'"
+            f"UPDATE ticket_purchases SET created_at = created_at - interval '{minutes} minute'"
         )
 
 
@@ -68,6 +74,47 @@ def test_of_several_sweepers_one_is_elected(engine: Engine, runtime: Runtime) ->
     with engine.connect() as elected:
         assert elected.exec_driver_sql(TRY_ELECTION).scalar_one() is True
         assert sweep(runtime) == 0
+    assert sweep(runtime) == 5
+
+
+def test_a_sweeper_that_stands_still_in_a_pass_makes_room_for_another(
+    engine: Engine, settings: Settings, runtime: Runtime
+) -> None:
+    first, second = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
+    (user,) = add_users(engine, 1)
+    queue(engine, [request(user, first)])
+    grow_old(engine)
+    still, go_on = threading.Event(), threading.Event()
+
+    def stand_still(_batch: Batch) -> None:
+        still.set()
+        assert go_on.wait(timeout=LONG)
+
+    impatient = Runtime(settings.model_copy(update={"sweep_election_seconds": 0.1}), "test-sweeper")
+    impatient.tell = stand_still  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as thread:
+        standing = thread.submit(sweep, impatient)
+        assert still.wait(timeout=LONG)
+        queue(engine, [request(user, second)])
+        grow_old(engine)
+
+        def another_sweeps() -> None:
+            assert sweep(runtime) == 1
+
+        eventually(another_sweeps)
+        go_on.set()
+        with pytest.raises(DATABASE_AWAY):
+            standing.result()
+    impatient.close()
+    assert statuses(engine, first) == statuses(engine, second) == {"confirmed"}
+
+
+def test_decides_what_was_accepted_before_the_clock_was_set_back(
+    engine: Engine, runtime: Runtime
+) -> None:
+    ticket_type = add_ticket_type(engine, 3)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
+    grow_old(engine, minutes=-60)
     assert sweep(runtime) == 5
 
 
