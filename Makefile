@@ -14,7 +14,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo audit test fuzz bench loadtest check lock clean
+.PHONY: help up down status demo audit test fuzz model bench loadtest check lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,8 @@ bench: $(VENV)/installed-dev ## how fast it is, beside a bare server and a strai
 
 loadtest: $(VENV)/installed-dev ## rehearse an on-sale with Locust, about a minute; ARGS="--spike-users 2000 --max-p99-ms 500"
 	@$(BIN)/python -m loadtests $(ARGS)
+model: ## check the protocol's model with Spin, every state of it: six minutes; ARGS="--quick" for the rest
+	@$(PYTHON) docs/model/check.py $(ARGS)
 
 check: $(VENV)/installed-dev ## lint, formatting, types, import contracts
 	$(BIN)/ruff check .

@@ -1,0 +1,221 @@
+"""Checks each version of eventify.pml with Spin and prints the table of README.md: `make model`.
+
+It needs spin and gcc, and of Python nothing but the standard library.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, NamedTuple
+
+MODEL: Final = Path(__file__).with_name("eventify.pml")
+MISSING: Final = "`make model` needs Spin and a C compiler: apt-get install spin gcc"
+# Whether all is decided in the end, where nothing that can go on is kept waiting for ever.
+LIVENESS: Final = "LIVENESS"
+
+# Collapsed, a state takes two fifths; a limit in MB and one in steps, several times what is needed.
+COMPILE: Final = ("gcc", "-w", "-DCOLLAPSE", "-DMEMLIM=4000")
+SEARCH: Final = ("-m10000", "-n")
+# Fairness counts processes: more than the six that Spin makes room for by itself.
+OF_PROMISES: Final = (("-DSAFETY", "-DNOCLAIM"), ())
+OF_LIVENESS: Final = (("-DNFAIR=3",), ("-a", "-f"))
+
+
+class Version(NamedTuple):
+    """A version of the model.
+
+    `macros`: what makes it, as eventify.pml asks for it. `breaks`: the promise that Spin must find
+    broken, None where it may find nothing. `is_quick`: done within a few seconds.
+    """
+
+    name: str
+    macros: tuple[str, ...]
+    breaks: str | None = None
+    is_quick: bool = False
+
+
+class Finding(NamedTuple):
+    """What Spin found of a version. Memory is in MB."""
+
+    broken: str | None
+    states: int
+    depth: int
+    memory: float
+    seconds: float
+
+
+VERSIONS: Final = (
+    Version("three requests: promises", ()),
+    Version("three requests: decided in the end", (LIVENESS,)),
+    Version("one sent twice: promises", ("REPEATED",)),
+    Version("one sent twice: decided in the end", ("REPEATED", LIVENESS)),
+    Version("the lock, without guards", ("NO_STATE_GUARD", "NO_COUNTER_GUARD")),
+    Version("the guards, without the lock", ("NO_LOCK", "GUARDS_MAY_REFUSE")),
+    Version("reliable hints, without a sweeper", ("HINTS_ALONE", "NO_SWEEPER"), None, True),
+    Version("no lock", ("NO_LOCK",), "no_guard_was_asked", True),
+    Version(
+        "no lock and no guard of the counter",
+        ("NO_LOCK", "NO_COUNTER_GUARD", "GUARDS_MAY_REFUSE"),
+        "never_oversold",
+        True,
+    ),
+    Version(
+        "no lock and no guard at all",
+        ("NO_LOCK", "NO_COUNTER_GUARD", "NO_STATE_GUARD", "GUARDS_MAY_REFUSE", "ONLY_OUTCOMES"),
+        "decided_once",
+        True,
+    ),
+    Version("queue read before the lock", ("READ_BEFORE_LOCK",), "no_guard_was_asked", True),
+    Version("202 before the commit", ("ACK_BEFORE_COMMIT",), "acknowledged_is_stored", True),
+    Version(
+        "result before the commit",
+        ("TELL_BEFORE_COMMIT",),
+        "result_never_ahead_of_database",
+        True,
+    ),
+    Version("no unique key", ("REPEATED", "NO_UNIQUE_KEY"), "same_key_same_purchase", True),
+    Version("no sweeper", ("NO_SWEEPER", LIVENESS), "every_purchase_is_decided", True),
+    Version(
+        "mark of hints cleared once",
+        ("HINTS_ALONE", "NO_SWEEPER", "CLEARED_ONCE"),
+        "nothing_left_behind",
+        True,
+    ),
+    Version(
+        "no look after clearing the mark",
+        ("HINTS_ALONE", "NO_SWEEPER", "NO_LOOK_AFTER_CLEARING"),
+        "nothing_left_behind",
+        True,
+    ),
+    Version(
+        "reliable hints, one pass of the sweeper",
+        ("HINTS_ALONE", "ONE_SWEEP"),
+        "nothing_left_behind",
+        True,
+    ),
+)
+
+HEAD: Final = """\
+| version | macros | Spin finds | states | depth | memory | time |
+| --- | --- | --- | --- | --- | --- | --- |"""
+
+
+def commands(version: Version) -> list[tuple[str, ...]]:
+    """What one would type to check a version, in an empty folder."""
+    defines = [f"-D{macro}" for macro in version.macros]
+    # Where the search takes no time, compiling well would take longest.
+    optimized = "-O0" if version.is_quick else "-O2"
+    compiled, searched = OF_LIVENESS if LIVENESS in version.macros else OF_PROMISES
+    return [
+        ("spin", *defines, "-a", str(MODEL)),
+        (*COMPILE, optimized, *compiled, "-o", "pan", "pan.c"),
+        ("./pan", *SEARCH, *searched),
+    ]
+
+
+def check(version: Version) -> Finding:
+    """Have Spin look at every state, or until something is broken.
+
+    Raises:
+        subprocess.CalledProcessError: one of the commands failed.
+        ValueError: the search was not finished.
+    """
+    with TemporaryDirectory() as folder:
+        for command in commands(version):
+            output = subprocess.run(
+                command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True
+            ).stdout
+    return read(output)
+
+
+def read(output: str) -> Finding:
+    """What `pan` printed.
+
+    Raises:
+        ValueError: it gave up, for want of depth, memory or an end.
+    """
+    errors = re.search(r"errors: (\d+)", output)
+    gave_up = "error: max search depth too small" in output or "out of memory" in output
+    if errors is None or gave_up:
+        raise ValueError(output)
+    assertion = re.search(r"assertion violated (\w+)", output)
+    claim = re.search(r"acceptance cycle", output) and re.search(r"\+ \((\w+)\)", output)
+    named = assertion or claim
+    if errors[1] != "0" and not named:
+        raise ValueError(output)
+    return Finding(
+        broken=named[1] if named else None,
+        states=int(_number(r"(\d+) states, stored", output)),
+        depth=int(_number(r"depth reached (\d+)", output)),
+        memory=_number(r"([\d.]+)\s+total actual memory", output),
+        seconds=_number(r"elapsed time ([\d.e+-]+) seconds", output),
+    )
+
+
+def _number(pattern: str, output: str) -> float:
+    found = re.search(pattern, output)
+    if found is None:
+        raise ValueError(output)
+    return float(found[1])
+
+
+def description(version: Version) -> str:
+    """The part of its row that says what is checked and what must be found; never a measurement."""
+    macros = " ".join(f"`{macro}`" for macro in version.macros) or "-"
+    finds = f"**{version.breaks}** broken" if version.breaks else "all kept"
+    return f"| {version.name} | {macros} | {finds} |"
+
+
+def row(version: Version, finding: Finding) -> str:
+    """Its row in the table."""
+    measured = (
+        f"{finding.states:,}",
+        f"{finding.depth:,}",
+        f"{finding.memory:,.0f} MB",
+        f"{finding.seconds:.1f} s",
+    )
+    return f"{description(version)} {' | '.join(measured)} |"
+
+
+def check_all(versions: Iterable[Version], tell: Callable[[str], None]) -> list[str]:
+    """Check each, telling its row; returns what was not as expected."""
+    surprises = []
+    for version in versions:
+        finding = check(version)
+        if finding.broken == version.breaks:
+            tell(row(version, finding))
+        else:
+            surprises.append(
+                f"{version.name}: expected {version.breaks or 'nothing'} to be broken,"
+                f" found {finding.broken or 'nothing'}"
+            )
+    return surprises
+
+
+def can_run() -> bool:
+    """Whether Spin and its C compiler are here."""
+    return all(shutil.which(tool) for tool in ("spin", "gcc"))
+
+
+def main() -> int:
+    """`--quick`: only what takes no time."""
+    if not can_run():
+        print(MISSING, file=sys.stderr)
+        return 2
+    quick = "--quick" in sys.argv[1:]
+    print(HEAD)
+    surprises = check_all(
+        (version for version in VERSIONS if version.is_quick or not quick),
+        lambda text: print(text, flush=True),
+    )
+    for surprise in surprises:
+        print(surprise, file=sys.stderr)
+    return 1 if surprises else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
