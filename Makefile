@@ -46,6 +46,7 @@ bench: $(VENV)/installed-dev ## how fast it is, beside a bare server and a strai
 
 loadtest: $(VENV)/installed-dev ## rehearse an on-sale with Locust, about a minute; ARGS="--spike-users 2000 --max-p99-ms 500"
 	@$(BIN)/python -m loadtests $(ARGS)
+
 model: ## check the protocol's model with Spin, every state of it: six minutes; ARGS="--quick" for the rest
 	@$(PYTHON) docs/model/check.py $(ARGS)
 
