@@ -24,6 +24,7 @@ from purchase_worker import store
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decided, Decision, Inventory, decide
 from purchase_worker.store import Locked, Part, Queue
 from shared.database import session
+from shared.failpoints import reached
 from shared.settings import Settings
 
 # A change of capacity holds the lock for a few milliseconds.
@@ -108,7 +109,9 @@ def drain(
                 continue
             batch = decide_batch(cursor, wanted, settings, look_at=ticket_type_ids)
             if batch.parts:
+                reached("after_decision_commit")
                 tell(batch)
+                reached("after_result")
             decided += batch.rows
             batches += 1
             turned_away.update(batch.turned_away)
@@ -176,6 +179,7 @@ def _decide_oldest(
     # A request may have come after this transaction began: none is decided before it was accepted.
     accepted_at = (row.created_at for part in parts for row in part.queue.rows)
     decided_at = max(locked[0].now, *accepted_at)
+    reached("before_decision_commit")
     queued = store.write_and_commit(
         cursor,
         parts,
@@ -217,6 +221,7 @@ def _close_sold_out(
     ]
     decided = Decided(decisions, Inventory(0, before + len(rows)), {})
     part = Part(locked, Queue(rows, []), decided)
+    reached("before_decision_commit")
     return Batch([part], decided_at, store.commit(cursor, look_at))
 
 

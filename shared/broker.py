@@ -42,8 +42,7 @@ def make_celery(settings: Settings) -> Celery:
             "socket_connect_timeout": 2,
             "socket_keepalive": True,
             "health_check_interval": 10,
-            # Hints are worth nothing after seconds; an hour of redelivery only repeats them.
-            "visibility_timeout": 60,
+            "visibility_timeout": settings.hint_visibility_seconds,
         },
         # A worker outlives any absence of its broker, and a failover that leaves it read-only.
         broker_connection_retry_on_startup=True,

@@ -138,6 +138,9 @@ class Settings(BaseSettings):
     result_ttl_seconds: int = 3_600
     # A hint may be thought under way this long after a worker took it; then another is sent.
     hint_ttl_ms: int = 1_000
+    # When a worker that holds a hint says nothing for so long, another gets it (Celery's visibility
+    # timeout). Hints are worth nothing after seconds; an hour of redelivery would only repeat them.
+    hint_visibility_seconds: int = 60
 
     # --- the sweeper ---
     sweep_interval_seconds: float = 0.5

@@ -20,6 +20,7 @@ from shared.broker import (
     prepare_to_send,
 )
 from shared.circuit_breaker import CircuitBreaker
+from shared.failpoints import reached
 from shared.logging import get_logger
 from shared.purchases import HINT_KEY_PREFIX
 from shared.redis_client import open_redis, send_all
@@ -93,6 +94,7 @@ class HintSender:
             self._celery.send_task(
                 DECIDE_QUEUES_TASK, (untold,), queue=PURCHASES_QUEUE, ignore_result=True
             )
+            reached("after_hint")
         except Exception as error:
             # Whatever a broker or its driver raises: a hint is only a hint.
             self.failures += 1

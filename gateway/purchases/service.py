@@ -29,6 +29,7 @@ from gateway.purchases.waiting import DecisionListener, Patience, Waiters
 from gateway.rate_limits.by_user import UserLimit
 from shared.asgi_extensions import ClientLeaves
 from shared.errors import NotFound, Problem, Unavailable
+from shared.failpoints import reached
 from shared.purchases import Purchase, QueuedPurchase, still_queued
 from shared.settings import Settings
 
@@ -248,9 +249,11 @@ class PurchaseService:
 
     def _accept(self, requests: Sequence[PurchaseRequest]) -> list[Verdict]:
         """In a writer's thread: store the batch, then tell the workers; after the commit only."""
+        reached("before_accept_commit")
         verdicts = store.accept(
             self._engine, requests, position_max_rows=self._settings.position_max_rows
         )
+        reached("after_accept_commit")
         accepted = {
             request.ticket_type_id
             for request, verdict in zip(requests, verdicts, strict=True)
