@@ -1,0 +1,1 @@
+"""Faults on purpose: buyers buy while a nemesis strikes, and then every promise is checked."""

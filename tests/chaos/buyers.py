@@ -1,0 +1,185 @@
+"""Buyers who write down what they saw: sent, acknowledged, refused, unavailable, no answer."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from uuid import uuid4
+
+import msgspec
+
+from loadtests.client import Answer, Connection
+from tests.chaos.history import Attempt, Fate, History, Outcome, Sighting
+from tests.system.selling import PURCHASES
+
+# The gateway answers within five seconds, whatever happens; who hears nothing by then gives up.
+ANSWER_SECONDS = 6.0
+# 12 buyers ask some 150 times a second: enough to be in every window, and two cores bear it.
+BUYERS_AT_ONCE = 12
+THINK_SECONDS = 0.05
+# Between two tries to hear what became of a request.
+ASK_AGAIN_SECONDS = 0.1
+CLICKS_TWICE = 0.2
+WAITS_FOR_DECISION = 0.3
+RETRIES_AT_ONCE = 0.5
+# Decided purchases that a buyer looks at once more in the end.
+LOOKED_AT_AGAIN = 5
+
+
+class _Body(msgspec.Struct):
+    """What a buyer reads of an answer: of a purchase, or of a problem that names one."""
+
+    id: str | None = None
+    status: str | int | None = None
+    reason: str | None = None
+    decided_at: str | None = None
+    code: str | None = None
+
+
+class _Wish(msgspec.Struct, frozen=True):
+    ticket_type_id: int
+    quantity: int
+    key: str
+
+
+class Buyer:
+    """One user on two connections; the second is for those who click twice."""
+
+    def __init__(
+        self, door_url: str, user_id: int, token: str, history: History, chance: random.Random
+    ) -> None:
+        self._user_id = user_id
+        self._token = token
+        self._history = history
+        self._chance = chance
+        self._connections = [Connection(door_url) for _ in range(2)]
+        # What was asked for and is neither acknowledged nor refused.
+        self._open: dict[str, _Wish] = {}
+        self._undecided: set[str] = set()
+        self._decided: list[str] = []
+
+    @property
+    def knows_all(self) -> bool:
+        """Whether every request has its answer, and every purchase its outcome."""
+        return not self._open and not self._undecided
+
+    async def buy_until(self, over: asyncio.Event, ticket_type_ids: Sequence[int]) -> None:
+        while not over.is_set():
+            quantity = self._chance.choice((1, 1, 2, 3))
+            await self._buy(_Wish(self._chance.choice(ticket_type_ids), quantity, uuid4().hex))
+            await asyncio.sleep(self._chance.uniform(0, 2 * THINK_SECONDS))
+
+    async def find_out(self, deadline: float) -> None:
+        """Ask about all that is open, until it is known or the time is over."""
+        while not self.knows_all and time.monotonic() < deadline:
+            for wish in list(self._open.values()):
+                await self._attempt(wish, 0)
+            for purchase_id in list(self._undecided):
+                await self._look(purchase_id)
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
+        for purchase_id in self._decided[:LOOKED_AT_AGAIN]:
+            await self._look(purchase_id)
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+
+    async def _buy(self, wish: _Wish) -> None:
+        self._open[wish.key] = wish
+        clicks = 2 if self._chance.random() < CLICKS_TWICE else 1
+        attempts = await asyncio.gather(*(self._attempt(wish, n) for n in range(clicks)))
+        if wish.key in self._open and self._chance.random() < RETRIES_AT_ONCE:
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
+            attempts.append(await self._attempt(wish, 0))
+        for purchase_id in {attempt.purchase_id for attempt in attempts} & self._undecided:
+            await self._look(purchase_id)
+
+    async def _attempt(self, wish: _Wish, connection: int) -> Attempt:
+        """Send one request and write down what came of it."""
+        request_id = uuid4().hex
+        headers = {"X-Request-ID": request_id, "Idempotency-Key": f'"{wish.key}"'}
+        if self._chance.random() < WAITS_FOR_DECISION:
+            headers["Prefer"] = "wait=2"
+        body = msgspec.json.encode({"ticket_type": wish.ticket_type_id, "quantity": wish.quantity})
+        sent_at = time.monotonic()
+        answer = await self._ask("POST", PURCHASES, connection, headers, body)
+        read = _read(answer)
+        attempt = Attempt(
+            request_id=request_id,
+            user_id=self._user_id,
+            ticket_type_id=wish.ticket_type_id,
+            quantity=wish.quantity,
+            key=wish.key,
+            sent_at=sent_at,
+            answered_at=time.monotonic(),
+            fate=_fate(answer, read),
+            status=answer.status if answer is not None else None,
+            purchase_id=read.id,
+        )
+        self._history.attempts.append(attempt)
+        if attempt.fate in (Fate.ACKNOWLEDGED, Fate.REFUSED):
+            self._open.pop(wish.key, None)
+        if attempt.purchase_id is not None:
+            self._note(attempt.purchase_id, read)
+        return attempt
+
+    async def _look(self, purchase_id: str | None) -> None:
+        assert purchase_id is not None
+        answer = await self._ask("GET", f"{PURCHASES}{purchase_id}/?wait=1", 0, {}, b"")
+        if answer is not None and answer.status == 200:
+            self._note(purchase_id, _read(answer))
+        elif answer is not None and answer.status == 404:
+            # It was acknowledged; the checker will miss its row.
+            self._undecided.discard(purchase_id)
+
+    def _note(self, purchase_id: str, read: _Body) -> None:
+        outcome = _outcome(read)
+        if outcome is None:
+            if purchase_id not in self._decided:
+                self._undecided.add(purchase_id)
+            return
+        self._undecided.discard(purchase_id)
+        self._decided.append(purchase_id)
+        self._history.sightings.append(Sighting(purchase_id, outcome, time.monotonic()))
+
+    async def _ask(
+        self, method: str, path: str, connection: int, headers: dict[str, str], body: bytes
+    ) -> Answer | None:
+        """None: there was no answer."""
+        try:
+            return await self._connections[connection].request(
+                method,
+                path,
+                token=self._token,
+                headers=headers,
+                body=body,
+                timeout_seconds=ANSWER_SECONDS,
+            )
+        except OSError:  # TimeoutError is one
+            return None
+
+
+def _read(answer: Answer | None) -> _Body:
+    try:
+        return msgspec.json.decode(answer.body, type=_Body) if answer is not None else _Body()
+    except msgspec.DecodeError:
+        return _Body()
+
+
+def _fate(answer: Answer | None, read: _Body) -> Fate:
+    if answer is None:
+        return Fate.UNKNOWN
+    if answer.status == 503:
+        return Fate.UNAVAILABLE
+    if answer.status >= 500:
+        return Fate.UNKNOWN
+    return Fate.ACKNOWLEDGED if read.id is not None else Fate.REFUSED
+
+
+def _outcome(read: _Body) -> Outcome | None:
+    """None: it is queued. A problem tells its reason as its code."""
+    if read.code is not None:
+        return Outcome("rejected", read.code)
+    if read.status == "queued" or not isinstance(read.status, str):
+        return None
+    return Outcome(read.status, read.reason, read.decided_at)

@@ -1,0 +1,211 @@
+"""Holds what the buyers saw against the rows, and names every promise that was broken. Pure."""
+
+from collections import Counter as Count
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from tests.chaos.history import Attempt, Evidence, Fate, Outcome, Row, Window
+
+QUEUED, CONFIRMED = "queued", "confirmed"
+# Issue 6: while PostgreSQL is away, a buyer hears so within this time.
+REFUSED_WITHIN_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    promise: str
+    detail: str
+
+
+def check(evidence: Evidence) -> list[Violation]:
+    """Every violation of the promises that hold whatever the fault was."""
+    return [
+        Violation(promise, detail) for promise, find in PROMISES.items() for detail in find(evidence)
+    ]
+
+
+def oversold(evidence: Evidence) -> Iterator[str]:
+    for counter in evidence.counters:
+        rows = [row for row in evidence.rows if row.ticket_type_id == counter.ticket_type_id]
+        sold = sum(row.quantity for row in rows if row.status == CONFIRMED)
+        if sold > counter.issued:
+            yield f"{sold} of {counter.issued} tickets sold of type {counter.ticket_type_id}"
+        if sold != counter.sold:
+            yield f"{sold} tickets sold of type {counter.ticket_type_id}, counted {counter.sold}"
+
+
+def lost(evidence: Evidence) -> Iterator[str]:
+    """What was acknowledged has its row, whole and decided."""
+    by_id = {row.id: row for row in evidence.rows}
+    for attempt in _with(evidence, Fate.ACKNOWLEDGED):
+        row = by_id.get(attempt.purchase_id or "")
+        if row is None:
+            yield f"{attempt.purchase_id} was acknowledged ({attempt.status}) and has no row"
+        elif not _is_what_was_asked(row, attempt):
+            yield f"{row.id} is not what was asked for: {row}, {attempt}"
+
+
+def undecided(evidence: Evidence) -> Iterator[str]:
+    for row in evidence.rows:
+        if row.status == QUEUED:
+            yield f"{row.id} is still queued"
+
+
+def decided_twice(evidence: Evidence) -> Iterator[str]:
+    """The numbers of a ticket type are 1, 2, 3 ... as many as it has decided purchases."""
+    for counter in evidence.counters:
+        numbers = [
+            row.decision_number
+            for row in evidence.rows
+            if row.ticket_type_id == counter.ticket_type_id and row.decision_number is not None
+        ]
+        where = f"of ticket type {counter.ticket_type_id}"
+        if sorted(numbers) != list(range(1, len(numbers) + 1)):
+            yield f"the decisions {where} are numbered {sorted(numbers)}"
+        if counter.decisions != len(numbers):
+            yield f"{counter.decisions} decisions {where} were counted for {len(numbers)} purchases"
+
+
+def half_done(evidence: Evidence) -> Iterator[str]:
+    """A request without an answer left a whole row or none; a refused one left none."""
+    attempts = {attempt.request_id: attempt for attempt in evidence.history.attempts}
+    for row in evidence.rows:
+        attempt = attempts.get(row.request_id)
+        if attempt is None:
+            yield f"{row.id} was asked for by nobody"
+        elif attempt.fate is Fate.REFUSED:
+            yield f"{row.id} was refused with {attempt.status} and has a row"
+        elif not _is_what_was_asked(row, attempt):
+            yield f"{row.id} is not what was asked for: {row}, {attempt}"
+
+
+def changed(evidence: Evidence) -> Iterator[str]:
+    """An outcome that somebody saw is the one in the row."""
+    by_id = {row.id: row for row in evidence.rows}
+    for sighting in evidence.history.sightings:
+        row = by_id.get(sighting.purchase_id)
+        if row is None:
+            yield f"{sighting.by} saw {sighting.purchase_id} {sighting.outcome}, and it has no row"
+        elif not _agree(sighting.outcome, row):
+            yield f"{sighting.by} saw {row.id} {sighting.outcome}, and now it is {row}"
+
+
+def told_too_early(evidence: Evidence) -> Iterator[str]:
+    for purchase_id in evidence.history.told_too_early:
+        yield f"the result of {purchase_id} was told before it was committed"
+
+
+def not_replayable(evidence: Evidence) -> Iterator[str]:
+    yield from evidence.replay
+
+
+def out_of_turn(evidence: Evidence) -> Iterator[str]:
+    """Whoever was acknowledged before another asked is decided before it."""
+    rows = {row.id: row for row in evidence.rows}
+    sent_at: dict[str, float] = {}
+    told_at: dict[str, float] = {}
+    purchases = {row.request_id: row.id for row in evidence.rows}
+    for attempt in evidence.history.attempts:
+        # A purchase may come of any attempt with its key; the first may have been the one.
+        id_ = attempt.purchase_id or purchases.get(attempt.request_id)
+        if id_ is None:
+            continue
+        sent_at[id_] = min(sent_at.get(id_, attempt.sent_at), attempt.sent_at)
+        if attempt.fate is Fate.ACKNOWLEDGED:
+            told_at[id_] = min(told_at.get(id_, attempt.answered_at), attempt.answered_at)
+    by_type: dict[int, list[Row]] = {}
+    for id_ in sent_at:
+        if id_ in rows and rows[id_].decision_number is not None:
+            by_type.setdefault(rows[id_].ticket_type_id, []).append(rows[id_])
+    for decided in by_type.values():
+        first_told, its_id = float("inf"), ""
+        for row in sorted(decided, key=lambda row: row.decision_number or 0, reverse=True):
+            if first_told < sent_at[row.id]:
+                yield f"{row.id} was decided before {its_id}, which was acknowledged before it came"
+            if told_at.get(row.id, float("inf")) < first_told:
+                first_told, its_id = told_at[row.id], row.id
+
+
+def one_key_two_purchases(evidence: Evidence) -> Iterator[str]:
+    named: dict[tuple[int, str], set[str]] = {}
+    for row in evidence.rows:
+        if row.key is not None:
+            named.setdefault((row.user_id, row.key), set()).add(row.id)
+    for attempt in _with(evidence, Fate.ACKNOWLEDGED):
+        named.setdefault((attempt.user_id, attempt.key), set()).add(attempt.purchase_id or "")
+    for (user_id, key), ids in named.items():
+        if len(ids) > 1:
+            yield f"key {key} of user {user_id} made {sorted(ids)}"
+
+
+def crashed(evidence: Evidence) -> Iterator[str]:
+    """A fault from outside is a 503, and nobody's crash."""
+    statuses = Count(
+        attempt.status
+        for attempt in evidence.history.attempts
+        if attempt.status is not None and attempt.status >= 500 and attempt.status != 503
+    )
+    for status, count in statuses.items():
+        yield f"{count} requests were answered with {status}"
+
+
+Finder = Callable[[Evidence], Iterable[str]]
+PROMISES: dict[str, Finder] = {
+    "never oversold": oversold,
+    "nothing acknowledged is lost": lost,
+    "all is decided": undecided,
+    "one decision each": decided_twice,
+    "an unknown answer is never half done": half_done,
+    "an outcome seen never changes": changed,
+    "Redis is never ahead of PostgreSQL": told_too_early,
+    "the replay gives the same outcomes": not_replayable,
+    "first come, first served": out_of_turn,
+    "the same key gives the same purchase": one_key_two_purchases,
+    "a fault is answered with 503 at worst": crashed,
+}
+
+
+def goes_on(evidence: Evidence, window: Window) -> list[Violation]:
+    """While the fault lasts, purchases are accepted and decided."""
+    inside = [a for a in _with(evidence, Fate.ACKNOWLEDGED) if window.holds(a)]
+    seen = {s.purchase_id for s in evidence.history.sightings if s.seen_at <= window.heals_at}
+    if not inside:
+        return [Violation("sales go on", "no purchase was accepted while the fault lasted")]
+    if not any(attempt.purchase_id in seen for attempt in inside):
+        return [Violation("sales go on", f"none of {len(inside)} was decided while it lasted")]
+    return []
+
+
+def refuses(evidence: Evidence, window: Window) -> list[Violation]:
+    """While the fault lasts, every buyer hears 503, and soon."""
+    inside = [a for a in evidence.history.attempts if window.holds(a)]
+    found = [f"{a.fate} ({a.status})" for a in inside if a.fate is not Fate.UNAVAILABLE]
+    slowest = max((a.answered_at - a.sent_at for a in inside), default=0.0)
+    if slowest > REFUSED_WITHIN_SECONDS:
+        found.append(f"the answer took {slowest:.1f} s")
+    if not inside:
+        found.append("nobody asked while the fault lasted")
+    return [
+        Violation("503 within 2 s while PostgreSQL is away", f"{what}, {count} times")
+        for what, count in Count(found).items()
+    ]
+
+
+def _with(evidence: Evidence, fate: Fate) -> Iterator[Attempt]:
+    return (attempt for attempt in evidence.history.attempts if attempt.fate is fate)
+
+
+def _is_what_was_asked(row: Row, attempt: Attempt) -> bool:
+    return (row.user_id, row.ticket_type_id, row.quantity, row.key) == (
+        attempt.user_id,
+        attempt.ticket_type_id,
+        attempt.quantity,
+        attempt.key,
+    )
+
+
+def _agree(seen: Outcome, row: Row) -> bool:
+    return (seen.status, seen.reason) == (row.status, row.reason) and seen.decided_at in (
+        None,
+        row.decided_at,
+    )

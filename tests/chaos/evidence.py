@@ -1,0 +1,76 @@
+"""Gathers what a round left behind: the rows, the counters, the results in Redis, the replay."""
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+import redis
+
+from purchase_worker.audit import audit
+from purchase_worker.replay import GUARDS
+from shared.purchases import RESULT_KEY_PREFIX, Purchase, as_time, unpack_result
+from tests.chaos.history import Counter, Evidence, History, Outcome, Row, Sighting
+from tests.chaos.system import System
+from tests.factories import rows as query
+
+ROWS = f"""
+SELECT id::text, request_id, user_id, ticket_type_id, quantity, idempotency_key, status, reason,
+       {as_time("decided_at")}, decision_number, left_after
+FROM ticket_purchases WHERE ticket_type_id = ANY(:ids) ORDER BY seq
+"""
+COUNTERS = """
+SELECT ticket_type_id, issued, sold, decisions FROM ticket_inventory
+WHERE ticket_type_id = ANY(:ids)
+"""
+QUEUED = "SELECT count(*) FROM ticket_purchases WHERE status = 'queued'"
+
+
+def gather(
+    system: System, ticket_type_ids: Sequence[int], history: History, *, with_guards: bool = True
+) -> Evidence:
+    """The whole evidence of a round that is over; `with_guards` as for `replay`."""
+    ids = list(ticket_type_ids)
+    rows = [Row(*row) for row in query(system.engine, ROWS, ids=ids)]
+    history.sightings += _in_redis(system, rows)
+    return Evidence(
+        history,
+        rows,
+        [Counter(*row) for row in query(system.engine, COUNTERS, ids=ids)],
+        replay(system, with_guards=with_guards),
+    )
+
+
+def queued_now(system: System) -> int:
+    count: int = query(system.engine, QUEUED)[0][0]
+    return count
+
+
+def replay(system: System, *, with_guards: bool) -> list[str]:
+    """What the product's audit finds.
+
+    Args:
+        system: whose rows.
+        with_guards: whether a guard that is missing counts, even if nothing came of it.
+    """
+    report = audit(system.engine, system.settings)
+    return [
+        f"{invariant.name}: {example}"
+        for invariant in report.invariants
+        for example in invariant.examples
+        if with_guards or invariant.name != GUARDS
+    ]
+
+
+def _in_redis(system: System, rows: Sequence[Row]) -> list[Sighting]:
+    if not rows:
+        return []
+    with redis.Redis.from_url(system.valkey.url) as client:
+        values = client.mget([RESULT_KEY_PREFIX + row.id for row in rows])
+    found = []
+    for value in values:
+        result = unpack_result(value) if value is not None else None
+        if result is not None:
+            purchase = msgspec.json.decode(result[1], type=Purchase)
+            outcome = Outcome(purchase.status, purchase.reason, purchase.decided_at)
+            found.append(Sighting(purchase.id, outcome, time.monotonic(), by="Redis"))
+    return found

@@ -1,0 +1,34 @@
+"""What every fault is."""
+
+from abc import ABC, abstractmethod
+from enum import StrEnum, auto
+from typing import ClassVar
+
+from tests.chaos.system import System
+
+
+class Effect(StrEnum):
+    """What the buyers may expect while the fault lasts."""
+
+    ANYTHING = auto()  # 503 or no answer; what was acknowledged is kept
+    GOES_ON = auto()  # purchases are accepted and decided
+    REFUSES = auto()  # 503, and soon: there is no database
+
+
+class Fault(ABC):
+    """Strikes one system; `strikes` counts what really happened, not what was tried."""
+
+    # How long it lasts before it is healed.
+    hold_seconds: ClassVar[float] = 1.0
+    effect: ClassVar[Effect] = Effect.ANYTHING
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.strikes = 0
+
+    @abstractmethod
+    def strike(self) -> None:
+        """Blocking; when it returns, the fault is there."""
+
+    def heal(self) -> None:  # noqa: B027 - most of what dies is started again by its supervisor
+        """Blocking; when it returns, nothing keeps the system from being well."""

@@ -1,0 +1,112 @@
+"""What the buyers of a round saw, and what the rows say: everything that a check is made from."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum, auto
+
+
+class Fate(StrEnum):
+    """What a buyer knows of a request."""
+
+    ACKNOWLEDGED = auto()  # 201, 202, a replay, or a rejection that was waited for
+    REFUSED = auto()  # 4xx: nothing was stored
+    UNAVAILABLE = auto()  # 503: ask again with the same key
+    UNKNOWN = auto()  # no answer
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request to buy. Times are `time.monotonic()` of the one process that holds all buyers.
+
+    `request_id` is its own, and stands in the row that it made, if it made one. `purchase_id`: what
+    the answer named.
+    """
+
+    request_id: str
+    user_id: int
+    ticket_type_id: int
+    quantity: int
+    key: str
+    sent_at: float
+    answered_at: float
+    fate: Fate
+    status: int | None = None
+    purchase_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`decided_at` None: the answer did not tell."""
+
+    status: str
+    reason: str | None
+    decided_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A decided purchase, as somebody was shown it. `by`: whom."""
+
+    purchase_id: str
+    outcome: Outcome
+    seen_at: float
+    by: str = "a buyer"
+
+
+@dataclass(slots=True)
+class History:
+    """Grows while the buyers buy."""
+
+    attempts: list[Attempt] = field(default_factory=list)
+    sightings: list[Sighting] = field(default_factory=list)
+    # Purchases of which a result was told while their rows were still queued.
+    told_too_early: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A purchase as it stands in PostgreSQL."""
+
+    id: str
+    request_id: str
+    user_id: int
+    ticket_type_id: int
+    quantity: int
+    key: str | None
+    status: str
+    reason: str | None
+    decided_at: str | None
+    decision_number: int | None
+    left_after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """What a ticket type's inventory says."""
+
+    ticket_type_id: int
+    issued: int
+    sold: int
+    decisions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """From the moment when a fault had struck to the moment when its healing began."""
+
+    struck_at: float
+    heals_at: float
+
+    def holds(self, attempt: Attempt) -> bool:
+        """Whether all of it happened while the fault lasted."""
+        return self.struck_at <= attempt.sent_at and attempt.answered_at <= self.heals_at
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All of a round, when it is over."""
+
+    history: History
+    rows: list[Row]
+    counters: list[Counter]
+    # What the product's own replay found.
+    replay: list[str] = field(default_factory=list)

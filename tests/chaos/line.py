@@ -1,0 +1,145 @@
+"""A TCP line between the services and a server, which can be slow, cut, silent or one-way.
+
+All lines live in one thread with an event loop of its own, so that they carry bytes between rounds
+too. What a line is told from another thread, it does at once.
+"""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+CHUNK_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """What a line does to those who use it.
+
+    `latency_seconds`: added to each chunk, each way. `there`, `back`: whether bytes reach the
+    server, and its answers the client; what does not, waits for better weather. `is_cut`: open
+    connections are reset, and new ones too.
+    """
+
+    latency_seconds: float = 0.0
+    there: bool = True
+    back: bool = True
+    is_cut: bool = False
+
+
+FAIR = Weather()
+
+
+class Line:
+    """Listens on a port of its own and hands on to `target_port` of this machine."""
+
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._weather = FAIR
+        self._changed = asyncio.Event()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._loop: asyncio.AbstractEventLoop
+        self.port = 0
+        # Connections reset, and chunks that were slowed down or held.
+        self.harmed = 0
+
+    async def open(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def set_weather(self, weather: Weather) -> None:
+        """From any thread."""
+        self._loop.call_soon_threadsafe(self._set, weather)
+
+    def _set(self, weather: Weather) -> None:
+        self._weather = weather
+        # Whoever waits for a change holds the old event.
+        self._changed.set()
+        self._changed = asyncio.Event()
+        if weather.is_cut:
+            for writer in self._writers:
+                self._reset(writer)
+
+    def _reset(self, writer: asyncio.StreamWriter) -> None:
+        self.harmed += 1
+        writer.transport.abort()
+
+    async def _connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if self._weather.is_cut:
+            self._reset(writer)
+            return
+        try:
+            to_server = await asyncio.open_connection("127.0.0.1", self._target_port)
+        except OSError:
+            writer.transport.abort()
+            return
+        both = {writer, to_server[1]}
+        self._writers |= both
+        with suppress(OSError):
+            pumps = (
+                self._carry_there(reader, to_server[1], writer),
+                self._carry_back(to_server[0], writer),
+            )
+            tasks = [asyncio.create_task(pump) for pump in pumps]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self._writers -= both
+        for each in both:
+            each.close()
+
+    async def _carry_there(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        _client: asyncio.StreamWriter,
+    ) -> None:
+        while chunk := await reader.read(CHUNK_BYTES):
+            await self._weather_allows(there=True)
+            writer.write(chunk)
+            await writer.drain()
+
+    async def _carry_back(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while chunk := await reader.read(CHUNK_BYTES):
+            await self._weather_allows(there=False)
+            writer.write(chunk)
+            await writer.drain()
+
+    async def _weather_allows(self, *, there: bool) -> None:
+        weather = self._weather
+        if weather != FAIR:
+            self.harmed += 1
+        await asyncio.sleep(weather.latency_seconds)
+        while not (self._weather.there if there else self._weather.back):
+            await self._changed.wait()
+
+
+@contextmanager
+def carrying(*lines: Line) -> Iterator[None]:
+    """Open the lines, and keep them open until the block ends."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="lines", daemon=True)
+    thread.start()
+    try:
+        for line in lines:
+            asyncio.run_coroutine_threadsafe(line.open(), loop).result(timeout=5)
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(_end_all(), loop).result(timeout=5)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _end_all() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

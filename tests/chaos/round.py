@@ -1,0 +1,165 @@
+"""A round: buyers buy, the nemesis strikes, it is healed, all recovers, and everything is checked."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.chaos.buyers import BUYERS_AT_ONCE, Buyer
+from tests.chaos.checker import Violation, check, goes_on, refuses
+from tests.chaos.eavesdropper import Eavesdropper
+from tests.chaos.evidence import gather, queued_now
+from tests.chaos.faults.fault import Effect, Fault
+from tests.chaos.history import Evidence, Fate, History, Window
+from tests.chaos.system import System
+from tests.factories import add_ticket_type
+
+# Issue 6: what was healed works again within this time.
+RECOVERS_WITHIN_SECONDS = 10.0
+# Purchases acknowledged before the nemesis strikes, so that it strikes a sale in full swing.
+WARM_UP_PURCHASES = 20
+WARM_UP_SECONDS = 15.0
+LOOK_SECONDS = 0.05
+# One ticket type is sold out in the middle of a round, one is not, one has a limit for each user.
+FEW, MANY, LIMIT_OF_USER = 40, 100_000, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`recovered_seconds`: from the healing on, until a new purchase was decided; None: never."""
+
+    faults: list[str]
+    strikes: list[int]
+    violations: list[Violation]
+    purchases: int
+    recovered_seconds: float | None
+    fates: dict[str, int] = field(default_factory=dict)
+
+
+def hold_round(
+    system: System, faults: Sequence[Fault], chance: random.Random, *, with_guards: bool = True
+) -> Result:
+    """Hold a round in which these faults strike together; the system is well when it returns.
+
+    Args:
+        system: that runs and is well.
+        faults: made for this system.
+        chance: who buys what, and when.
+        with_guards: whether the audit asks for the database's guards too.
+    """
+    before = [fault.strikes for fault in faults]
+    ticket_type_ids = [
+        add_ticket_type(system.engine, FEW),
+        add_ticket_type(system.engine, MANY),
+        add_ticket_type(system.engine, MANY, max_per_user=LIMIT_OF_USER),
+    ]
+    history = History()
+    with Eavesdropper(system, history).listening():
+        sale = _Sale(system, faults, ticket_type_ids, history, chance)
+        window, recovered_seconds, all_known = asyncio.run(sale.hold())
+    system.wait_until_all_run()
+    evidence = gather(system, ticket_type_ids, history, with_guards=with_guards)
+    violations = check(evidence) + _during(faults, evidence, window)
+    if recovered_seconds is None or not all_known:
+        violations.append(
+            Violation(
+                f"recovery within {RECOVERS_WITHIN_SECONDS:.0f} s",
+                f"a new purchase was decided after {recovered_seconds} s; all known: {all_known}",
+            )
+        )
+    fates: dict[str, int] = {}
+    for attempt in history.attempts:
+        fates[attempt.fate] = fates.get(attempt.fate, 0) + 1
+    return Result(
+        faults=[type(fault).__name__ for fault in faults],
+        strikes=[fault.strikes - n for fault, n in zip(faults, before, strict=True)],
+        violations=violations,
+        purchases=len(evidence.rows),
+        recovered_seconds=recovered_seconds,
+        fates=fates,
+    )
+
+
+def _during(faults: Sequence[Fault], evidence: Evidence, window: Window) -> list[Violation]:
+    """What was promised for the time of the fault; two together may make anything of it."""
+    effects = {fault.effect for fault in faults}
+    if effects == {Effect.GOES_ON}:
+        return goes_on(evidence, window)
+    if effects == {Effect.REFUSES}:
+        return refuses(evidence, window)
+    return []
+
+
+class _Sale:
+    """The part of a round that happens in an event loop."""
+
+    def __init__(
+        self,
+        system: System,
+        faults: Sequence[Fault],
+        ticket_type_ids: Sequence[int],
+        history: History,
+        chance: random.Random,
+    ) -> None:
+        self._system = system
+        self._faults = faults
+        self._ticket_type_ids = ticket_type_ids
+        self._history = history
+        users = chance.sample(sorted(system.tokens), BUYERS_AT_ONCE)
+        self._buyers = [
+            Buyer(system.door_url, user_id, system.tokens[user_id], history, chance)
+            for user_id in users
+        ]
+
+    async def hold(self) -> tuple[Window, float | None, bool]:
+        """When the faults lasted, how long recovery took, and whether all became known."""
+        over = asyncio.Event()
+        buying = [
+            asyncio.create_task(buyer.buy_until(over, self._ticket_type_ids))
+            for buyer in self._buyers
+        ]
+        try:
+            await self._warm_up()
+            window = await self._nemesis()
+            healed_at = time.monotonic()
+            deadline = healed_at + RECOVERS_WITHIN_SECONDS
+            while not self._sells_since(healed_at) and time.monotonic() < deadline:
+                await asyncio.sleep(LOOK_SECONDS)
+            recovered = time.monotonic() - healed_at if self._sells_since(healed_at) else None
+        finally:
+            over.set()
+            await asyncio.gather(*buying)
+        await asyncio.gather(*(buyer.find_out(deadline) for buyer in self._buyers))
+        while await asyncio.to_thread(queued_now, self._system) and time.monotonic() < deadline:
+            await asyncio.sleep(LOOK_SECONDS)
+        for buyer in self._buyers:
+            buyer.close()
+        return window, recovered, all(buyer.knows_all for buyer in self._buyers)
+
+    async def _warm_up(self) -> None:
+        deadline = time.monotonic() + WARM_UP_SECONDS
+        while len(self._history.sightings) < WARM_UP_PURCHASES:
+            assert time.monotonic() < deadline, f"nobody could buy: {self._history.attempts[-3:]}"
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _nemesis(self) -> Window:
+        try:
+            for fault in self._faults:
+                await asyncio.to_thread(fault.strike)
+            struck_at = time.monotonic()
+            await asyncio.sleep(max((fault.hold_seconds for fault in self._faults), default=0.0))
+            window = Window(struck_at, time.monotonic())
+        finally:
+            for fault in reversed(self._faults):
+                await asyncio.to_thread(fault.heal)
+        return window
+
+    def _sells_since(self, moment: float) -> bool:
+        """Whether a purchase that was asked for since then is decided."""
+        seen = {sighting.purchase_id for sighting in self._history.sightings}
+        return any(
+            attempt.purchase_id in seen
+            for attempt in self._history.attempts
+            if attempt.sent_at > moment and attempt.fate is Fate.ACKNOWLEDGED
+        )

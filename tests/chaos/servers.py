@@ -1,0 +1,91 @@
+"""PostgreSQL and Valkey that can be killed, frozen and started again on the same port."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+import psycopg2
+import redis
+
+from deploy.local.embedded import EmbeddedServer, run_as
+from tests.conftest import admin_connection
+from tests.waiting import eventually
+
+STOPPED_WITHIN_SECONDS = 30
+
+
+class Server:
+    """One server process and the processes that it makes.
+
+    Args:
+        embedded: what to run.
+        log: where its output goes.
+        environment: added to ours.
+    """
+
+    def __init__(
+        self, embedded: EmbeddedServer, log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.embedded = embedded
+        self._log = log
+        self._environment = os.environ | (environment or {})
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return self.embedded.url
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it and wait until it answers; nothing where it runs already."""
+        if self.runs:
+            return
+        program = self.embedded.program
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                program.argv,
+                **run_as(program.user),
+                cwd="/",
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+        eventually(self.answers, retry_on=(psycopg2.OperationalError, redis.RedisError))
+
+    def answers(self) -> None:
+        """Raises what its driver raises while it does not."""
+        if self.url.startswith("redis"):
+            with redis.Redis.from_url(self.url, socket_timeout=1) as client:
+                client.ping()
+        else:
+            admin_connection(self.url).close()
+
+    def end(self, signal_number: int) -> None:
+        """Send it a signal and wait until it has ended; nothing where it does not run."""
+        if self._process is not None:
+            self._process.send_signal(signal_number)
+            self._process.wait(STOPPED_WITHIN_SECONDS)
+
+    def stop(self) -> None:
+        self.thaw()
+        self.end(self.embedded.program.stop_signal)
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections stay, and nothing is answered."""
+        for process in self._family():
+            process.suspend()
+
+    def thaw(self) -> None:
+        for process in self._family():
+            process.resume()
+
+    def _family(self) -> list[psutil.Process]:
+        if self._process is None or not self.runs:
+            return []
+        parent = psutil.Process(self._process.pid)
+        return [parent, *parent.children(recursive=True)]

@@ -1,0 +1,153 @@
+"""A whole system that may be harmed: its servers are ours, and lines lie between it and them."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import jwt
+import psutil
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+
+from deploy.access_tokens import mint_tokens, user_names
+from deploy.local.embedded import free_port, prepare_postgres, prepare_valkey
+from deploy.local.home import Home, running_state
+from deploy.local.supervisor_client import Process, SupervisorAwayError, SupervisorClient
+from shared.database import open_engine
+from shared.settings import Settings
+from tests.chaos.hint_line import HintLine
+from tests.chaos.line import Line, carrying
+from tests.chaos.servers import Server
+from tests.conftest import run_admin, with_database
+from tests.services import folder_for_servers
+from tests.system.operators import Operator, an_operator
+from tests.waiting import eventually
+
+DATABASE = "eventify"
+BUYERS = 40
+# A stopped worker is taken for dead after this; the product's own default is a minute.
+HINT_VISIBILITY_SECONDS = 2
+SETTINGS = {
+    # Few users buy without end here, which the limit of each user is there to prevent.
+    "EVENTIFY_PURCHASE_RATE_BURST": "0",
+    "EVENTIFY_WORKER_PROCESSES": "1",
+    "EVENTIFY_HINT_VISIBILITY_SECONDS": str(HINT_VISIBILITY_SECONDS),
+}
+
+
+class System:
+    """Two gateways and two workers with one child each, on servers that this process runs.
+
+    `postgres`, `valkey`: reached directly, whatever befalls the lines. `database_line`,
+    `redis_line`, `broker_line`: between the services and them. `door_line`: between the buyers and
+    the gateways.
+    """
+
+    def __init__(self, operator: Operator, postgres: Server, valkey: Server, folder: Path) -> None:
+        self.operator = operator
+        self.postgres = postgres
+        self.valkey = valkey
+        self.folder = folder
+        self.failpoints = folder / "failpoints"
+        self.failpoints.mkdir()
+        self.database_line = Line(_port(postgres.url))
+        self.redis_line = Line(_port(valkey.url))
+        self.broker_line = HintLine(_port(valkey.url), valkey.url)
+        self.door_line = Line(operator.port)
+        self.database_url = with_database(postgres.url, DATABASE)
+        self.home = Home(operator.home)
+        self.settings = Settings(database_url=self.database_url, keys_dir=self.home.keys)
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        return (self.database_line, self.redis_line, self.broker_line, self.door_line)
+
+    def up(self) -> None:
+        """Start the services; also after their supervisor was killed."""
+        environment = {
+            "EVENTIFY_DATABASE_URL": _through(self.database_line, self.database_url),
+            "EVENTIFY_REDIS_URL": _through(self.redis_line, self.valkey.url),
+            "EVENTIFY_BROKER_URL": _through(self.broker_line, self.valkey.url),
+            "EVENTIFY_FAILPOINTS": str(self.failpoints),
+        }
+        started = self.operator.up("--gateways", "2", "--workers", "2", **environment)
+        assert started.returncode == 0, started.stdout + started.stderr
+
+    @property
+    def door_url(self) -> str:
+        """Where the buyers knock."""
+        return f"http://127.0.0.1:{self.door_line.port}"
+
+    @cached_property
+    def engine(self) -> Engine:
+        return open_engine(self.settings, "chaos")
+
+    @cached_property
+    def tokens(self) -> dict[int, str]:
+        """The buyers: an access token for each user id."""
+        with self.engine.begin() as connection:
+            minted = list(mint_tokens(connection, self.settings, user_names("buyer", BUYERS)))
+        unverified = {"verify_signature": False}
+        return {int(jwt.decode(token, options=unverified)["sub"]): token for token in minted}
+
+    @property
+    def supervisor_pid(self) -> int:
+        return int(json.loads(self.home.state_file.read_text())["supervisor_pid"])
+
+    def processes(self) -> dict[str, Process]:
+        """The services by name, as the supervisor tells; none while there is no supervisor."""
+        state = running_state(self.home)
+        if state is None:
+            return {}
+        try:
+            processes = SupervisorClient(state.supervisor_socket).processes()
+        except SupervisorAwayError:
+            return {}
+        return {process.name: process for process in processes}
+
+    def process(self, name: str) -> psutil.Process:
+        """The running process of that name."""
+        pid = self.processes()[name].pid
+        assert pid is not None, f"{name} does not run"
+        return psutil.Process(pid)
+
+    def wait_until_all_run(self) -> None:
+        """Until the supervisor calls every process running, so that rounds do not mix."""
+
+        def all_run() -> None:
+            states = {name: process.state for name, process in self.processes().items()}
+            assert states, "there is no supervisor"
+            assert set(states.values()) == {"running"}, states
+
+        eventually(all_run, within_seconds=30)
+
+
+@contextmanager
+def a_system(**settings: str) -> Iterator[System]:
+    """A system of its own, with more settings given as environment variables."""
+    with folder_for_servers() as folder, an_operator() as operator, ExitStack() as stack:
+        operator.environment |= SETTINGS | settings
+        postgres = Server(prepare_postgres(folder / "postgres", free_port()), folder / "pg.log")
+        valkey = Server(prepare_valkey(folder / "valkey", free_port()), folder / "valkey.log")
+        for server in (postgres, valkey):
+            stack.callback(server.stop)
+            server.start()
+        run_admin(postgres.url, f"CREATE DATABASE {DATABASE}")
+        system = System(operator, postgres, valkey, folder)
+        stack.enter_context(carrying(*system.lines))
+        stack.callback(operator.run, "down")
+        system.up()
+        yield system
+        system.engine.dispose()
+
+
+def _port(url: str) -> int:
+    port = make_url(url).port
+    assert port is not None
+    return port
+
+
+def _through(line: Line, url: str) -> str:
+    return make_url(url).set(port=line.port).render_as_string(hide_password=False)
