@@ -14,7 +14,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo audit test fuzz model bench loadtest check lock clean
+.PHONY: help up down status demo audit test fuzz chaos model bench loadtest check lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ test: $(VENV)/installed-dev ## run the tests; ARGS="tests/unit" runs some
 fuzz: $(VENV)/installed-dev ## a quarter of an hour of requests of every kind; ARGS="--seed 7 --max-time 3600" for more
 	@$(BIN)/python -m tests.fuzz --max-time 600 $(ARGS)
 	@$(BIN)/python -m pytest -q --hypothesis-profile=fuzz tests/system/model
+
+chaos: $(VENV)/installed-dev ## faults on purpose, alone and in pairs; ARGS="--rounds 500 --seed 7", or --controls
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: $(VENV)/installed-dev ## how fast it is, beside a bare server and a straightforward design; ARGS="--quick" for a minute's worth
 	@$(BIN)/python -m loadtests.bench $(ARGS)

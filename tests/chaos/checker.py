@@ -20,7 +20,9 @@ class Violation:
 def check(evidence: Evidence) -> list[Violation]:
     """Every violation of the promises that hold whatever the fault was."""
     return [
-        Violation(promise, detail) for promise, find in PROMISES.items() for detail in find(evidence)
+        Violation(promise, detail)
+        for promise, find in PROMISES.items()
+        for detail in find(evidence)
     ]
 
 

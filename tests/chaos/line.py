@@ -66,9 +66,7 @@ class Line:
         self.harmed += 1
         writer.transport.abort()
 
-    async def _connected(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._weather.is_cut:
             self._reset(writer)
             return
@@ -104,9 +102,7 @@ class Line:
             writer.write(chunk)
             await writer.drain()
 
-    async def _carry_back(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _carry_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(CHUNK_BYTES):
             await self._weather_allows(there=False)
             writer.write(chunk)

@@ -1,4 +1,4 @@
-"""A round: buyers buy, the nemesis strikes, it is healed, all recovers, and everything is checked."""
+"""A round: buyers buy, the nemesis strikes and heals, all recovers, and everything is checked."""
 
 import asyncio
 import random
@@ -21,6 +21,8 @@ RECOVERS_WITHIN_SECONDS = 10.0
 WARM_UP_PURCHASES = 20
 WARM_UP_SECONDS = 15.0
 LOOK_SECONDS = 0.05
+# Issue 6: a system that is broken on purpose is found out by then.
+CAUGHT_WITHIN_ROUNDS = 20
 # One ticket type is sold out in the middle of a round, one is not, one has a limit for each user.
 FEW, MANY, LIMIT_OF_USER = 40, 100_000, 3
 
@@ -35,6 +37,14 @@ class Result:
     purchases: int
     recovered_seconds: float | None
     fates: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """In which round a broken system was found out, and by what; by nothing if it was not."""
+
+    round: int
+    violations: list[Violation]
 
 
 def hold_round(
@@ -79,6 +89,18 @@ def hold_round(
         recovered_seconds=recovered_seconds,
         fates=fates,
     )
+
+
+def caught_in_round(system: System, fault: Fault, chance: random.Random) -> Caught:
+    """Hold rounds of a system that is broken on purpose until one finds it out.
+
+    Guards that are missing from the database do not count: what came of it must be found.
+    """
+    for number in range(1, CAUGHT_WITHIN_ROUNDS + 1):
+        result = hold_round(system, [fault], chance, with_guards=False)
+        if result.violations:
+            return Caught(number, result.violations)
+    return Caught(CAUGHT_WITHIN_ROUNDS, [])
 
 
 def _during(faults: Sequence[Fault], evidence: Evidence, window: Window) -> list[Violation]:

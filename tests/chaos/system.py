@@ -17,10 +17,12 @@ from deploy.local.home import Home, running_state
 from deploy.local.supervisor_client import Process, SupervisorAwayError, SupervisorClient
 from shared.database import open_engine
 from shared.settings import Settings
+from tests.chaos.control import Control
 from tests.chaos.hint_line import HintLine
 from tests.chaos.line import Line, carrying
 from tests.chaos.servers import Server
 from tests.conftest import run_admin, with_database
+from tests.factories import run
 from tests.services import folder_for_servers
 from tests.system.operators import Operator, an_operator
 from tests.waiting import eventually
@@ -114,19 +116,43 @@ class System:
         return psutil.Process(pid)
 
     def wait_until_all_run(self) -> None:
-        """Until the supervisor calls every process running, so that rounds do not mix."""
+        """Until every process does its work, so that rounds do not mix.
+
+        The supervisor calls running what may still be starting: a gateway works when it listens.
+        """
 
         def all_run() -> None:
-            states = {name: process.state for name, process in self.processes().items()}
-            assert states, "there is no supervisor"
-            assert set(states.values()) == {"running"}, states
+            processes = self.processes()
+            assert processes, "there is no supervisor"
+            assert all(works(process) for process in processes.values()), processes
 
-        eventually(all_run, within_seconds=30)
+        eventually(all_run, retry_on=(AssertionError, psutil.Error), within_seconds=30)
+
+
+def works(process: Process) -> bool:
+    """Whether it runs, and listens if it is a server.
+
+    Raises:
+        psutil.Error: it has just ended.
+    """
+    if process.state != "running" or process.pid is None:
+        return False
+    if not process.name.startswith(("gateway-", "catalog-")):
+        return True
+    connections = psutil.Process(process.pid).net_connections("tcp")
+    return any(connection.status == psutil.CONN_LISTEN for connection in connections)
 
 
 @contextmanager
-def a_system(**settings: str) -> Iterator[System]:
-    """A system of its own, with more settings given as environment variables."""
+def a_system(control: Control | None = None, **settings: str) -> Iterator[System]:
+    """A system of its own, until the block ends.
+
+    Args:
+        control: in which way it is broken.
+        settings: more of them, as environment variables.
+    """
+    if control is not None:
+        settings |= control.environment
     with folder_for_servers() as folder, an_operator() as operator, ExitStack() as stack:
         operator.environment |= SETTINGS | settings
         postgres = Server(prepare_postgres(folder / "postgres", free_port()), folder / "pg.log")
@@ -139,6 +165,8 @@ def a_system(**settings: str) -> Iterator[System]:
         stack.enter_context(carrying(*system.lines))
         stack.callback(operator.run, "down")
         system.up()
+        if control is not None:
+            run(system.engine, control.without)
         yield system
         system.engine.dispose()
 

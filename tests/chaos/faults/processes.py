@@ -1,15 +1,20 @@
-"""Processes of Eventify die, or stand still."""
+"""Processes of Eventify die, stand still, or are asked to stop one after the other."""
 
+import signal
 
 import psutil
 
 from tests.chaos.faults.fault import Effect, Fault
+from tests.chaos.system import HINT_VISIBILITY_SECONDS, System, works
+from tests.waiting import eventually
 
 DIES_WITHIN_SECONDS = 5
+# A stop finishes what is under way; a start imports everything anew.
+RESTARTS_WITHIN_SECONDS = 30
 
 
 class WorkerChildKilled(Fault):
-    """kill -9 of the process that decides; Celery starts another."""
+    """kill -9 of the processes that decide; Celery starts others."""
 
     effect = Effect.GOES_ON
 
@@ -17,6 +22,99 @@ class WorkerChildKilled(Fault):
         for number in (1, 2):
             for child in self.system.process(f"worker-{number}").children():
                 self.strikes += kill(child)
+
+
+class _ProcessKilled(Fault):
+    """kill -9 of one process; the supervisor starts it again."""
+
+    name: str
+
+    def strike(self) -> None:
+        self.strikes += kill(self.system.process(self.name))
+
+
+class WorkerKilled(_ProcessKilled):
+    """Its child goes on alone for a moment, which the other worker must bear."""
+
+    name = "worker-1"
+    effect = Effect.GOES_ON
+
+
+class GatewayKilled(_ProcessKilled):
+    """Whoever was connected to it has no answer; the other one goes on."""
+
+    name = "gateway-1"
+    effect = Effect.GOES_ON
+
+
+class CatalogKilled(_ProcessKilled):
+    """Selling does not need it."""
+
+    name = "catalog-1"
+    effect = Effect.GOES_ON
+
+
+class SweeperKilled(_ProcessKilled):
+    """Nothing else is lost meanwhile, so nobody misses it."""
+
+    name = "sweeper-1"
+    effect = Effect.GOES_ON
+
+
+class SupervisorKilled(Fault):
+    """kill -9: everything goes on without it, until `eventify up` finds it and takes over."""
+
+    effect = Effect.GOES_ON
+
+    def strike(self) -> None:
+        self.strikes += kill(psutil.Process(self.system.supervisor_pid))
+
+    def heal(self) -> None:
+        self.system.up()
+
+
+class WorkerStopped(Fault):
+    """SIGSTOP of a worker and its child, for longer than the broker's visibility timeout."""
+
+    hold_seconds = HINT_VISIBILITY_SECONDS + 1.5
+    effect = Effect.GOES_ON
+
+    def __init__(self, system: System) -> None:
+        super().__init__(system)
+        self._stopped: list[psutil.Process] = []
+
+    def strike(self) -> None:
+        parent = self.system.process("worker-1")
+        self._stopped = [parent, *parent.children()]
+        for process in self._stopped:
+            process.suspend()
+            self.strikes += 1
+
+    def heal(self) -> None:
+        for process in self._stopped:
+            process.resume()
+
+
+class AllStoppedInTurn(Fault):
+    """SIGTERM of every process, one after the other, each when the one before is back."""
+
+    hold_seconds = 0.0
+
+    def strike(self) -> None:
+        for name, before in self.system.processes().items():
+            assert before.pid is not None
+            psutil.Process(before.pid).send_signal(signal.SIGTERM)
+            eventually(
+                lambda name=name, pid=before.pid: self._is_back(name, pid),
+                retry_on=(AssertionError, psutil.Error),
+                within_seconds=RESTARTS_WITHIN_SECONDS,
+            )
+            self.strikes += 1
+
+    def _is_back(self, name: str, former_pid: int) -> None:
+        process = self.system.processes()[name]
+        assert works(process)
+        assert process.pid != former_pid
 
 
 def kill(process: psutil.Process) -> int:

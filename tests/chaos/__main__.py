@@ -1,0 +1,73 @@
+"""`make chaos`: round after round, each fault alone and then in random pairs, and a table of it."""
+
+import random
+import secrets
+import sys
+from collections.abc import Iterator
+
+import click
+
+from tests.chaos.catalogue import CONTROLS, FAULTS
+from tests.chaos.faults.fault import Fault
+from tests.chaos.report import Report, control_table
+from tests.chaos.round import Caught, Result, caught_in_round, hold_round
+from tests.chaos.system import a_system
+
+ALL = tuple(fault for faults in FAULTS.values() for fault in faults)
+
+
+@click.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=2 * len(ALL), show_default=True)
+@click.option("--seed", type=int, help="Who buys what, and which faults meet; drawn if not given.")
+@click.option("--only", help="Faults of this class alone: " + ", ".join(FAULTS))
+@click.option("--controls", is_flag=True, help="Systems broken on purpose instead: each is caught.")
+def main(rounds: int, seed: int | None, only: str | None, controls: bool) -> None:
+    """Hold rounds on a system of its own. Exit code 1 if a promise was broken or a fault missed."""
+    seed = secrets.randbelow(1_000_000) if seed is None else seed
+    click.echo(f"Seed {seed}.")
+    chance = random.Random(seed)
+    sys.exit(_hold_controls(chance) if controls else _hold_rounds(rounds, chance, only))
+
+
+def _hold_rounds(rounds: int, chance: random.Random, only: str | None) -> int:
+    report = Report()
+    with a_system() as system:
+        plan = _plan(FAULTS[only] if only else ALL, chance)
+        for number, kinds in zip(range(1, rounds + 1), plan, strict=False):
+            result = hold_round(system, [kind(system) for kind in kinds], chance)
+            report.add(result)
+            click.echo(_line(number, result))
+    click.echo(report.table())
+    return 0 if report.ok else 1
+
+
+def _plan(kinds: tuple[type[Fault], ...], chance: random.Random) -> Iterator[list[type[Fault]]]:
+    """Each alone once, in order; then pairs at random, without end."""
+    yield from ([kind] for kind in kinds)
+    while True:
+        yield chance.sample(kinds, 2)
+
+
+def _hold_controls(chance: random.Random) -> int:
+    caught: dict[str, Caught] = {}
+    for control, kind in CONTROLS:
+        with a_system(control) as system:
+            caught[control.name] = caught_in_round(system, kind(system), chance)
+        click.echo(f"{control.name}: caught in round {caught[control.name].round}")
+    click.echo(control_table(caught))
+    return 0 if all(each.violations for each in caught.values()) else 1
+
+
+def _line(number: int, result: Result) -> str:
+    strikes = ", ".join(
+        f"{name} {count}x" for name, count in zip(result.faults, result.strikes, strict=True)
+    )
+    recovered = result.recovered_seconds
+    line = f"{number:4} {strikes}: {result.purchases} purchases, " + (
+        "never recovered" if recovered is None else f"recovered in {recovered:.1f} s"
+    )
+    return "\n".join([line, *(f"       {v.promise}: {v.detail}" for v in result.violations)])
+
+
+if __name__ == "__main__":
+    main()

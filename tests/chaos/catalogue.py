@@ -1,0 +1,87 @@
+"""Every fault, by the class it belongs to; and every control, with the faults that bring it out."""
+
+from tests.chaos.control import Control
+from tests.chaos.faults import failpoints, hints, network, postgres, processes, redis_faults
+from tests.chaos.faults.fault import Fault
+
+FAULTS: dict[str, tuple[type[Fault], ...]] = {
+    "processes": (
+        processes.WorkerChildKilled,
+        processes.WorkerKilled,
+        processes.GatewayKilled,
+        processes.CatalogKilled,
+        processes.SweeperKilled,
+        processes.SupervisorKilled,
+        processes.WorkerStopped,
+        processes.AllStoppedInTurn,
+    ),
+    "redis": (
+        redis_faults.RedisFlushed,
+        redis_faults.RedisKilled,
+        redis_faults.RedisFrozen,
+        redis_faults.RedisReadOnly,
+        redis_faults.RedisOutOfMemory,
+        redis_faults.PoisonMessage,
+    ),
+    "hints": (
+        hints.HintsDropped,
+        hints.HintsDoubled,
+        hints.HintsReordered,
+        hints.HintsDelayed,
+    ),
+    "postgres": (
+        postgres.PostgresCrashed,
+        postgres.PostgresFrozen,
+        postgres.BackendsTerminated,
+        postgres.ConnectionsExhausted,
+        postgres.HotRowLocked,
+        postgres.StrayHand,
+    ),
+    "network": (
+        network.PostgresSlow,
+        network.PostgresCut,
+        network.PostgresSilent,
+        network.PostgresAnswersLost,
+        network.RedisSlow,
+        network.RedisCut,
+        network.RedisSilent,
+        network.RedisAnswersLost,
+        network.GatewaysSlow,
+        network.GatewaysCut,
+        network.GatewaysAnswersLost,
+    ),
+    "failpoints": (
+        failpoints.KilledBeforeAcceptCommit,
+        failpoints.KilledAfterAcceptCommit,
+        failpoints.KilledAfterHint,
+        failpoints.KilledBeforeDecisionCommit,
+        failpoints.KilledAfterDecisionCommit,
+        failpoints.KilledAfterResult,
+    ),
+}
+
+WITHOUT_SECOND_BARRIERS = """
+ALTER TABLE ticket_purchases DISABLE TRIGGER USER;
+ALTER TABLE decision_batches DISABLE TRIGGER USER, DROP CONSTRAINT decision_batches_pkey;
+ALTER TABLE ticket_inventory DISABLE TRIGGER ticket_inventory_only_grows,
+    DISABLE TRIGGER ticket_inventory_moves_by_decisions,
+    DROP CONSTRAINT ticket_inventory_never_oversold;
+DROP INDEX ticket_purchases_decisions;
+"""
+
+CONTROLS: tuple[tuple[Control, type[Fault]], ...] = (
+    (Control("no_lock", WITHOUT_SECOND_BARRIERS), hints.HintsDoubled),
+    (Control("early_202"), failpoints.KilledAfterHint),
+    (Control("sweeper_off"), hints.HintsDropped),
+    (Control("early_result"), processes.WorkerChildKilled),
+    (Control("no_unique_key", "DROP INDEX ticket_purchases_idempotency"), hints.HintsReordered),
+    (
+        Control(
+            "no_state_guard",
+            "ALTER TABLE ticket_purchases DISABLE TRIGGER ticket_purchases_immutable,"
+            " DISABLE TRIGGER ticket_purchases_never_deleted,"
+            " DISABLE TRIGGER ticket_purchases_never_truncated",
+        ),
+        postgres.StrayHand,
+    ),
+)

@@ -1,0 +1,26 @@
+"""A system for each file of tests, and the round that each fault has to survive."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos.faults.fault import Fault
+from tests.chaos.round import hold_round
+from tests.chaos.system import System, a_system
+
+# `make chaos` draws others; these rounds are the same every time, as far as buyers decide.
+SEED = 6
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[System]:
+    with a_system() as system:
+        yield system
+
+
+def survives(system: System, *faults: type[Fault]) -> None:
+    """A round with these faults, which must really strike, breaks no promise."""
+    result = hold_round(system, [fault(system) for fault in faults], random.Random(SEED))
+    assert not result.violations
+    assert all(result.strikes), result

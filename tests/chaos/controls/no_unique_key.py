@@ -1,0 +1,14 @@
+"""Nothing holds one purchase to a key but a look before: two requests at once make two."""
+
+import re
+
+from gateway.purchases import store
+from shared.prepared import Prepared
+
+ON_CONFLICT = re.compile(r"ON CONFLICT .* DO NOTHING")
+
+
+def break_it() -> None:
+    sql, changed = ON_CONFLICT.subn("", store.ACCEPT.sql)
+    assert changed == 1
+    store.ACCEPT = Prepared("accept", sql)

@@ -1,0 +1,136 @@
+"""PostgreSQL crashes, loses its sessions, has no room for more, or cannot write."""
+
+import signal
+from contextlib import ExitStack, closing
+
+import psycopg2
+from psycopg2 import errors
+
+from tests.chaos.faults.fault import Effect, Fault
+from tests.chaos.system import System
+from tests.conftest import admin_connection
+
+TERMINATE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name LIKE 'eventify-%' AND application_name <> 'eventify-chaos'
+"""
+MORE_THAN_ALL_CONNECTIONS = 300
+STRUGGLES = 3
+REJECT = """
+UPDATE ticket_purchases SET status = 'rejected', reason = 'not_enough_tickets'
+WHERE status = 'confirmed'
+"""
+QUEUE_AGAIN = """
+UPDATE ticket_purchases
+SET status = 'queued', reason = NULL, decided_at = NULL, decision_number = NULL, left_after = NULL
+WHERE status = 'confirmed'
+"""
+DELETE = "DELETE FROM ticket_purchases WHERE status = 'confirmed'"
+FORGERIES = (REJECT, QUEUE_AGAIN, DELETE, "TRUNCATE ticket_purchases")
+LOCK_ALL = "SELECT FROM ticket_inventory FOR UPDATE"
+
+
+class PostgresCrashed(Fault):
+    """Immediate shutdown, as of a crash; the start that follows has its log to replay."""
+
+    hold_seconds = 2.0
+    effect = Effect.REFUSES
+
+    def strike(self) -> None:
+        self.system.postgres.end(signal.SIGQUIT)
+        self.strikes += 1
+
+    def heal(self) -> None:
+        self.system.postgres.start()
+
+
+class PostgresFrozen(Fault):
+    """SIGSTOP: connections stay open, and nothing is answered."""
+
+    hold_seconds = 7.0
+
+    def strike(self) -> None:
+        self.system.postgres.freeze()
+        self.strikes += 1
+
+    def heal(self) -> None:
+        self.system.postgres.thaw()
+
+
+class BackendsTerminated(Fault):
+    """Every session of the services is ended, several times in a row."""
+
+    def strike(self) -> None:
+        with (
+            closing(admin_connection(self.system.postgres.url)) as connection,
+            connection.cursor() as cursor,
+        ):
+            for _again in range(STRUGGLES):
+                cursor.execute(TERMINATE)
+                self.strikes += cursor.rowcount
+
+
+class ConnectionsExhausted(Fault):
+    """Strangers hold every connection that there is, and the services have lost theirs."""
+
+    hold_seconds = 2.0
+
+    def __init__(self, system: System) -> None:
+        super().__init__(system)
+        self._held = ExitStack()
+
+    def strike(self) -> None:
+        with closing(psycopg2.connect(self.system.database_url)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                self._take_all()
+                # What the services lose is taken at once; some of them may be quicker.
+                for _again in range(STRUGGLES):
+                    cursor.execute(TERMINATE)
+                    self._take_all()
+
+    def _take_all(self) -> None:
+        for _number in range(MORE_THAN_ALL_CONNECTIONS):
+            try:
+                self._held.enter_context(closing(psycopg2.connect(self.system.database_url)))
+            except psycopg2.OperationalError:
+                self.strikes += 1
+                return
+
+    def heal(self) -> None:
+        self._held.close()
+
+
+class HotRowLocked(Fault):
+    """An idle transaction holds the counters: all is accepted, and nothing decided meanwhile."""
+
+    hold_seconds = 3.0
+
+    def __init__(self, system: System) -> None:
+        super().__init__(system)
+        self._held = ExitStack()
+
+    def strike(self) -> None:
+        connection = self._held.enter_context(closing(psycopg2.connect(self.system.database_url)))
+        with connection.cursor() as cursor:
+            cursor.execute(LOCK_ALL)
+            self.strikes += cursor.rowcount
+
+    def heal(self) -> None:
+        self._held.close()
+
+
+class StrayHand(Fault):
+    """Somebody changes and deletes decided rows by hand; PostgreSQL refuses."""
+
+    effect = Effect.GOES_ON
+
+    def strike(self) -> None:
+        for statement in FORGERIES:
+            with closing(psycopg2.connect(self.system.database_url)) as connection:
+                try:
+                    with connection, connection.cursor() as cursor:
+                        cursor.execute(statement)
+                except errors.IntegrityError:
+                    pass  # as it should be
+                self.strikes += 1

@@ -1,0 +1,141 @@
+"""Redis loses everything, dies, stands still, refuses to write, or holds what nobody can read."""
+
+import base64
+import json
+import signal
+from typing import Any
+
+import redis
+
+from shared.broker import DECIDE_QUEUES_TASK, PURCHASES_QUEUE
+from tests.chaos.faults.fault import Effect, Fault
+from tests.waiting import eventually
+
+
+class _RedisFault(Fault):
+    # The sweeper takes what is a second old: so there is time for a purchase to be decided.
+    hold_seconds = 3.5
+    effect = Effect.GOES_ON
+
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.system.valkey.url, socket_timeout=5)
+
+
+class RedisFlushed(_RedisFault):
+    """FLUSHALL: results, hints, and what Celery keeps of its queues."""
+
+    def strike(self) -> None:
+        with self.client() as client:
+            keys = client.dbsize()
+            client.flushall()
+            self.strikes += bool(keys)
+
+
+class RedisKilled(_RedisFault):
+    """kill -9; comes back empty."""
+
+    def strike(self) -> None:
+        self.system.valkey.end(signal.SIGKILL)
+        self.strikes += 1
+
+    def heal(self) -> None:
+        self.system.valkey.start()
+
+
+class RedisFrozen(_RedisFault):
+    """SIGSTOP: connections stay open, and nothing is answered."""
+
+    hold_seconds = 10.0
+
+    def strike(self) -> None:
+        self.system.valkey.freeze()
+        with redis.Redis.from_url(self.system.valkey.url, socket_timeout=0.2) as client:
+            try:
+                client.ping()
+            except redis.TimeoutError:
+                self.strikes += 1
+
+    def heal(self) -> None:
+        self.system.valkey.thaw()
+
+
+class RedisReadOnly(_RedisFault):
+    """It has become somebody's replica, as after a failover: writes fail with READONLY."""
+
+    def strike(self) -> None:
+        with self.client() as client:
+            # Of a primary that is nowhere, so that nothing is copied from it.
+            client.config_set("replica-serve-stale-data", "yes")
+            client.replicaof("127.0.0.1", 1)
+            try:
+                client.set("eventify-chaos", 1)
+            except redis.ReadOnlyError:
+                self.strikes += 1
+
+    def heal(self) -> None:
+        with self.client() as client:
+            client.replicaof("NO", "ONE")
+
+
+class RedisOutOfMemory(_RedisFault):
+    """Writes fail with OOM; reads go on."""
+
+    def strike(self) -> None:
+        with self.client() as client:
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", 1)
+            try:
+                client.set("eventify-chaos", 1)
+            except redis.OutOfMemoryError:
+                self.strikes += 1
+
+    def heal(self) -> None:
+        with self.client() as client:
+            client.config_set("maxmemory", 0)
+
+
+class PoisonMessage(_RedisFault):
+    """Messages in the queue that are no hints: each is taken by a worker, and harms nobody."""
+
+    def strike(self) -> None:
+        with self.client() as client:
+            client.lpush(PURCHASES_QUEUE, *POISON)
+            eventually(lambda: self._taken(client))
+            self.strikes += len(POISON)
+
+    def _taken(self, client: redis.Redis) -> None:
+        assert not set(POISON) & set(client.lrange(PURCHASES_QUEUE, 0, -1))
+
+
+def _hint(body: str, **headers: Any) -> bytes:
+    """A message as Celery sends it."""
+    properties = {
+        "correlation_id": "1",
+        "delivery_mode": 2,
+        "delivery_info": {"exchange": "", "routing_key": PURCHASES_QUEUE},
+        "priority": 0,
+        "body_encoding": "base64",
+        "delivery_tag": "1",
+    }
+    return json.dumps(
+        {
+            "body": base64.b64encode(body.encode()).decode(),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": {"lang": "py", "task": DECIDE_QUEUES_TASK, "id": "1"} | headers,
+            "properties": properties,
+        }
+    ).encode()
+
+
+EMBED = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
+POISON = (
+    _hint(f"[[[-1]], {{}}, {EMBED}]"),
+    _hint(f'[[["seven"]], {{}}, {EMBED}]'),
+    _hint(f"[[], {{}}, {EMBED}]"),
+    _hint(f"[[[7]], {{}}, {EMBED}]", task="nobody.knows"),
+    _hint("{no json"),
+    b"[]",
+    b"{}",
+    b"no json either \xff",
+)
