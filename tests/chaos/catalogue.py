@@ -1,7 +1,7 @@
 """Every fault, by the class it belongs to; and every control, with the faults that bring it out."""
 
 from tests.chaos.control import Control
-from tests.chaos.faults import failpoints, hints, network, postgres, processes, redis_faults
+from tests.chaos.faults import clock, failpoints, hints, network, postgres, processes, redis_faults
 from tests.chaos.faults.fault import Fault
 
 FAULTS: dict[str, tuple[type[Fault], ...]] = {
@@ -32,6 +32,7 @@ FAULTS: dict[str, tuple[type[Fault], ...]] = {
     "postgres": (
         postgres.PostgresCrashed,
         postgres.PostgresFrozen,
+        postgres.DiskFull,
         postgres.BackendsTerminated,
         postgres.ConnectionsExhausted,
         postgres.HotRowLocked,
@@ -50,6 +51,7 @@ FAULTS: dict[str, tuple[type[Fault], ...]] = {
         network.GatewaysCut,
         network.GatewaysAnswersLost,
     ),
+    "clock": (clock.WorkersClockAhead,),
     "failpoints": (
         failpoints.KilledBeforeAcceptCommit,
         failpoints.KilledAfterAcceptCommit,

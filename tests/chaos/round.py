@@ -29,7 +29,10 @@ FEW, MANY, LIMIT_OF_USER = 40, 100_000, 3
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`recovered_seconds`: from the healing on, until a new purchase was decided; None: never."""
+    """`recovered_seconds`: from the healing on, until a new purchase was decided; None: never.
+
+    What dies is healed when its supervisor has started it again.
+    """
 
     faults: list[str]
     strikes: list[int]
@@ -105,11 +108,13 @@ def caught_in_round(system: System, fault: Fault, chance: random.Random) -> Caug
 
 def _during(faults: Sequence[Fault], evidence: Evidence, window: Window) -> list[Violation]:
     """What was promised for the time of the fault; two together may make anything of it."""
-    effects = {fault.effect for fault in faults}
-    if effects == {Effect.GOES_ON}:
-        return goes_on(evidence, window)
-    if effects == {Effect.REFUSES}:
-        return refuses(evidence, window)
+    if len(faults) > 1:
+        return []
+    match faults[0].effect:
+        case Effect.GOES_ON:
+            return goes_on(evidence, window)
+        case Effect.REFUSES:
+            return refuses(evidence, window)
     return []
 
 
@@ -175,6 +180,7 @@ class _Sale:
         finally:
             for fault in reversed(self._faults):
                 await asyncio.to_thread(fault.heal)
+        await asyncio.to_thread(self._system.wait_until_all_are_started)
         return window
 
     def _sells_since(self, moment: float) -> bool:

@@ -1,8 +1,6 @@
 """PostgreSQL and Valkey that can be killed, frozen and started again on the same port."""
 
-import os
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -22,15 +20,11 @@ class Server:
     Args:
         embedded: what to run.
         log: where its output goes.
-        environment: added to ours.
     """
 
-    def __init__(
-        self, embedded: EmbeddedServer, log: Path, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, embedded: EmbeddedServer, log: Path) -> None:
         self.embedded = embedded
-        self._log = log
-        self._environment = os.environ | (environment or {})
+        self.log = log
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -46,12 +40,11 @@ class Server:
         if self.runs:
             return
         program = self.embedded.program
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 program.argv,
                 **run_as(program.user),
                 cwd="/",
-                env=self._environment,
                 stdout=log,
                 stderr=log,
             )

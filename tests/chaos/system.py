@@ -20,7 +20,9 @@ from shared.settings import Settings
 from tests.chaos.control import Control
 from tests.chaos.hint_line import HintLine
 from tests.chaos.line import Line, carrying
+from tests.chaos.movable_clock import MovableClock
 from tests.chaos.servers import Server
+from tests.chaos.small_disk import SmallDisk, small_disk
 from tests.conftest import run_admin, with_database
 from tests.factories import run
 from tests.services import folder_for_servers
@@ -44,14 +46,22 @@ class System:
 
     `postgres`, `valkey`: reached directly, whatever befalls the lines. `database_line`,
     `redis_line`, `broker_line`: between the services and them. `door_line`: between the buyers and
-    the gateways.
+    the gateways. `disk`: PostgreSQL's. `clock`: the workers'.
     """
 
-    def __init__(self, operator: Operator, postgres: Server, valkey: Server, folder: Path) -> None:
+    def __init__(
+        self,
+        operator: Operator,
+        postgres: Server,
+        valkey: Server,
+        disk: SmallDisk,
+        folder: Path,
+    ) -> None:
         self.operator = operator
         self.postgres = postgres
         self.valkey = valkey
-        self.folder = folder
+        self.disk = disk
+        self.clock = MovableClock(folder)
         self.failpoints = folder / "failpoints"
         self.failpoints.mkdir()
         self.database_line = Line(_port(postgres.url))
@@ -73,6 +83,7 @@ class System:
             "EVENTIFY_REDIS_URL": _through(self.redis_line, self.valkey.url),
             "EVENTIFY_BROKER_URL": _through(self.broker_line, self.valkey.url),
             "EVENTIFY_FAILPOINTS": str(self.failpoints),
+            **self.clock.environment,
         }
         started = self.operator.up("--gateways", "2", "--workers", "2", **environment)
         assert started.returncode == 0, started.stdout + started.stderr
@@ -115,6 +126,15 @@ class System:
         assert pid is not None, f"{name} does not run"
         return psutil.Process(pid)
 
+    def wait_until_all_are_started(self) -> None:
+        """Until the supervisor has started again whatever died."""
+
+        def all_started() -> None:
+            states = {process.state for process in self.processes().values()}
+            assert states == {"running"}, states
+
+        eventually(all_started, within_seconds=30)
+
     def wait_until_all_run(self) -> None:
         """Until every process does its work, so that rounds do not mix.
 
@@ -155,13 +175,15 @@ def a_system(control: Control | None = None, **settings: str) -> Iterator[System
         settings |= control.environment
     with folder_for_servers() as folder, an_operator() as operator, ExitStack() as stack:
         operator.environment |= SETTINGS | settings
-        postgres = Server(prepare_postgres(folder / "postgres", free_port()), folder / "pg.log")
+        disk = stack.enter_context(small_disk(folder / "disk"))
+        data = folder / "disk" / "postgres"
+        postgres = Server(prepare_postgres(data, free_port()), folder / "postgres.log")
         valkey = Server(prepare_valkey(folder / "valkey", free_port()), folder / "valkey.log")
         for server in (postgres, valkey):
             stack.callback(server.stop)
             server.start()
         run_admin(postgres.url, f"CREATE DATABASE {DATABASE}")
-        system = System(operator, postgres, valkey, folder)
+        system = System(operator, postgres, valkey, disk, folder)
         stack.enter_context(carrying(*system.lines))
         stack.callback(operator.run, "down")
         system.up()

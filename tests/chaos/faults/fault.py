@@ -21,6 +21,8 @@ class Fault(ABC):
     # How long it lasts before it is healed.
     hold_seconds: ClassVar[float] = 1.0
     effect: ClassVar[Effect] = Effect.ANYTHING
+    # What this machine lacks, so that the fault cannot be made here.
+    needs: ClassVar[str] = ""
 
     def __init__(self, system: System) -> None:
         self.system = system

@@ -7,6 +7,7 @@ import psycopg2
 from psycopg2 import errors
 
 from tests.chaos.faults.fault import Effect, Fault
+from tests.chaos.small_disk import CAN_MOUNT
 from tests.chaos.system import System
 from tests.conftest import admin_connection
 
@@ -55,6 +56,25 @@ class PostgresFrozen(Fault):
 
     def heal(self) -> None:
         self.system.postgres.thaw()
+
+
+class DiskFull(Fault):
+    """Not a byte is free: tables cannot grow, and PostgreSQL may even have to give up."""
+
+    hold_seconds = 2.0
+    needs = "" if CAN_MOUNT else "the right to mount a small file system"
+
+    def strike(self) -> None:
+        self._before = self._refused_writes()
+        self.system.disk.fill()
+
+    def heal(self) -> None:
+        self.system.disk.relieve()
+        self.system.postgres.start()
+        self.strikes += self._refused_writes() - self._before
+
+    def _refused_writes(self) -> int:
+        return self.system.postgres.log.read_text(errors="replace").count("No space left")
 
 
 class BackendsTerminated(Fault):
