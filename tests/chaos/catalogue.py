@@ -14,6 +14,7 @@ FAULTS: dict[str, tuple[type[Fault], ...]] = {
         processes.SupervisorKilled,
         processes.WorkerStopped,
         processes.AllStoppedInTurn,
+        processes.WholeSystemStopped,
     ),
     "redis": (
         redis_faults.RedisFlushed,

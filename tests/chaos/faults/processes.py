@@ -117,6 +117,20 @@ class AllStoppedInTurn(Fault):
         assert process.pid != former_pid
 
 
+class WholeSystemStopped(Fault):
+    """`eventify down` in full swing, and `eventify up` again."""
+
+    hold_seconds = 0.0
+
+    def strike(self) -> None:
+        self.system.operator.run("down")
+        assert not self.system.processes()
+        self.strikes += 1
+
+    def heal(self) -> None:
+        self.system.up()
+
+
 def kill(process: psutil.Process) -> int:
     """kill -9; returns 1 when it is dead."""
     process.kill()

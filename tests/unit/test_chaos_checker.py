@@ -1,0 +1,148 @@
+"""The checker of fault tests: it passes a sale that went well, and names each promise broken."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.chaos.checker import Violation, check, goes_on, refuses
+from tests.chaos.history import (
+    Attempt,
+    Counter,
+    Evidence,
+    Fate,
+    History,
+    Outcome,
+    Row,
+    Sighting,
+    Window,
+)
+
+
+def attempt(n: int, fate: Fate = Fate.ACKNOWLEDGED, status: int | None = 202) -> Attempt:
+    """The n-th request, sent at second n and answered half a second later."""
+    known = f"purchase-{n}" if fate is Fate.ACKNOWLEDGED else None
+    return Attempt(
+        request_id=f"request-{n}",
+        user_id=n,
+        ticket_type_id=7,
+        quantity=2,
+        key=f"key-{n}",
+        sent_at=n,
+        answered_at=n + 0.5,
+        fate=fate,
+        status=status,
+        purchase_id=known,
+    )
+
+
+def row(n: int) -> Row:
+    """The n-th request's purchase: of five tickets, the first two buyers get two each."""
+    confirmed = n <= 2
+    return Row(
+        id=f"purchase-{n}",
+        request_id=f"request-{n}",
+        user_id=n,
+        ticket_type_id=7,
+        quantity=2,
+        key=f"key-{n}",
+        status="confirmed" if confirmed else "rejected",
+        reason=None if confirmed else "not_enough_tickets",
+        decided_at=f"second {n}",
+        decision_number=n,
+        left_after=max(1, 5 - 2 * n),
+    )
+
+
+ATTEMPTS = [attempt(n) for n in (1, 2, 3)]
+ROWS = [row(n) for n in (1, 2, 3)]
+COUNTER = Counter(ticket_type_id=7, issued=5, sold=4, decisions=3)
+SEEN = Sighting("purchase-1", Outcome("confirmed", None, "second 1"), seen_at=1.4)
+
+
+def sale(
+    attempts: list[Attempt] = ATTEMPTS,
+    rows: list[Row] = ROWS,
+    counter: Counter = COUNTER,
+    sightings: tuple[Sighting, ...] = (SEEN,),
+    told_too_early: tuple[str, ...] = (),
+    replay: tuple[str, ...] = (),
+) -> Evidence:
+    history = History(list(attempts), list(sightings), list(told_too_early))
+    return Evidence(history, rows, [counter], list(replay))
+
+
+def with_row(n: int, **changes: object) -> list[Row]:
+    return [replace(row, **changes) if row.id == f"purchase-{n}" else row for row in ROWS]  # type: ignore[arg-type]
+
+
+def promises(violations: list[Violation]) -> set[str]:
+    return {violation.promise for violation in violations}
+
+
+def test_a_sale_that_went_well_breaks_no_promise() -> None:
+    assert check(sale()) == []
+
+
+def test_a_request_without_an_answer_may_have_been_stored_or_not() -> None:
+    unknown = attempt(3, Fate.UNKNOWN, None)
+    assert check(sale([*ATTEMPTS[:2], unknown])) == []
+    two_sold = replace(COUNTER, decisions=2)
+    assert check(sale([*ATTEMPTS[:2], unknown], ROWS[:2], two_sold)) == []
+
+
+@pytest.mark.parametrize(
+    ("promise", "evidence"),
+    [
+        ("never oversold", sale(counter=replace(COUNTER, issued=3))),
+        ("never oversold", sale(counter=replace(COUNTER, sold=2))),
+        ("nothing acknowledged is lost", sale(rows=ROWS[:2])),
+        ("nothing acknowledged is lost", sale(rows=with_row(2, quantity=1))),
+        ("all is decided", sale(rows=with_row(3, status="queued", decision_number=None))),
+        ("one decision each", sale(rows=with_row(3, decision_number=2))),
+        ("one decision each", sale(counter=replace(COUNTER, decisions=4))),
+        ("an unknown answer is never half done", sale(rows=with_row(3, request_id="nobody's"))),
+        (
+            "an unknown answer is never half done",
+            sale([*ATTEMPTS[:2], attempt(3, Fate.REFUSED, 400)]),
+        ),
+        (
+            "an unknown answer is never half done",
+            sale([*ATTEMPTS[:2], attempt(3, Fate.UNKNOWN, None)], with_row(3, key=None)),
+        ),
+        ("an outcome seen never changes", sale(rows=with_row(1, decided_at="second 2"))),
+        ("an outcome seen never changes", sale(rows=with_row(1, status="rejected"))),
+        ("an outcome seen never changes", sale(rows=ROWS[1:])),
+        ("Redis is never ahead of PostgreSQL", sale(told_too_early=("purchase-1",))),
+        ("the replay gives the same outcomes", sale(replay=("outcomes: not what the rule gives",))),
+        ("the same key gives the same purchase", sale(rows=[*ROWS, replace(row(3), id="twin")])),
+        (
+            "the same key gives the same purchase",
+            sale([*ATTEMPTS, replace(ATTEMPTS[2], purchase_id="purchase-2")]),
+        ),
+        ("a fault is answered with 503 at worst", sale([*ATTEMPTS, attempt(4, Fate.UNKNOWN, 500)])),
+    ],
+)
+def test_each_broken_promise_is_named(promise: str, evidence: Evidence) -> None:
+    assert promise in promises(check(evidence))
+
+
+def test_who_asked_before_the_other_was_told_may_be_decided_after_it() -> None:
+    overlapping = [replace(ATTEMPTS[0], answered_at=2.1), *ATTEMPTS[1:]]
+    swapped = [replace(ROWS[0], decision_number=2), replace(ROWS[1], decision_number=1), ROWS[2]]
+    assert "first come, first served" not in promises(check(sale(overlapping, swapped)))
+    assert "first come, first served" in promises(check(sale(ATTEMPTS, swapped)))
+
+
+def test_sales_that_go_on_are_accepted_and_decided_while_the_fault_lasts() -> None:
+    assert goes_on(sale(), Window(1.0, 2.0)) == []
+    assert promises(goes_on(sale(), Window(1.0, 1.2))) == {"sales go on"}
+    assert promises(goes_on(sale(), Window(2.0, 3.0))) == {"sales go on"}
+
+
+def test_without_a_database_every_answer_is_a_503_and_soon() -> None:
+    window = Window(1.0, 9.0)
+    refused = attempt(1, Fate.UNAVAILABLE, 503)
+    assert refuses(sale([refused]), window) == []
+    assert refuses(sale([]), window)
+    assert refuses(sale([refused, attempt(2)]), window)
+    assert refuses(sale([replace(refused, answered_at=3.5)]), window)
