@@ -82,5 +82,8 @@ class _UnixTransport(xmlrpc.Transport):
         super().__init__()
         self._socket_path = socket_path
 
-    def make_connection(self, _host: Any) -> HTTPConnection:
-        return _UnixConnection(self._socket_path)
+    def make_connection(self, host: Any) -> HTTPConnection:
+        connection = _UnixConnection(self._socket_path)
+        # Where the base class looks for what it has to close.
+        self._connection = host, connection
+        return connection
