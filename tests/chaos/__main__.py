@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import click
 
-from tests.chaos.catalogue import CONTROLS, FAULTS
+from tests.chaos.catalogue import CONTROLS, FAULTS, POSSIBLE, random_pair
 from tests.chaos.faults.fault import Fault
 from tests.chaos.report import Report, control_table
 from tests.chaos.round import Caught, Result, caught_in_round, hold_round
 from tests.chaos.system import a_system
 
-ALL = tuple(fault for faults in FAULTS.values() for fault in faults if not fault.needs)
+ALL = [fault for faults in POSSIBLE.values() for fault in faults]
 MISSING = [
     f"{f.__name__} needs {f.needs}." for faults in FAULTS.values() for f in faults if f.needs
 ]
@@ -22,7 +22,7 @@ MISSING = [
 @click.command()
 @click.option("--rounds", type=click.IntRange(min=1), default=2 * len(ALL), show_default=True)
 @click.option("--seed", type=int, help="Who buys what, and which faults meet; drawn if not given.")
-@click.option("--only", type=click.Choice(list(FAULTS)), help="Faults of this class alone.")
+@click.option("--only", type=click.Choice(list(POSSIBLE)), help="Faults of this class alone.")
 @click.option("--controls", is_flag=True, help="Systems broken on purpose instead: each is caught.")
 def main(rounds: int, seed: int | None, only: str | None, controls: bool) -> None:
     """Hold rounds on a system of its own. Exit code 1 if a promise was broken or a fault missed."""
@@ -35,8 +35,7 @@ def main(rounds: int, seed: int | None, only: str | None, controls: bool) -> Non
 def _hold_rounds(rounds: int, chance: random.Random, only: str | None) -> int:
     report = Report()
     with a_system() as system:
-        plan = _plan([kind for kind in ALL if only is None or kind in FAULTS[only]], chance)
-        for number, kinds in zip(range(1, rounds + 1), plan, strict=False):
+        for number, kinds in zip(range(1, rounds + 1), _plan(only, chance), strict=False):
             result = hold_round(system, [kind(system) for kind in kinds], chance)
             report.add(result)
             click.echo(_line(number, result))
@@ -44,11 +43,12 @@ def _hold_rounds(rounds: int, chance: random.Random, only: str | None) -> int:
     return 0 if report.ok else 1
 
 
-def _plan(kinds: list[type[Fault]], chance: random.Random) -> Iterator[list[type[Fault]]]:
-    """Each alone once, in order; then pairs at random, without end."""
-    yield from ([kind] for kind in kinds)
+def _plan(only: str | None, chance: random.Random) -> Iterator[list[type[Fault]]]:
+    """Each alone, then as many pairs at random, and so on; of one class alone, no pairs."""
     while True:
-        yield chance.sample(kinds, min(2, len(kinds)))
+        yield from ([kind] for kind in (POSSIBLE[only] if only else ALL))
+        if not only:
+            yield from (random_pair(chance) for _ in ALL)
 
 
 def _hold_controls(chance: random.Random) -> int:

@@ -1,5 +1,7 @@
 """Every fault, by the class it belongs to; and every control, with the faults that bring it out."""
 
+import random
+
 from tests.chaos.control import Control
 from tests.chaos.faults import clock, failpoints, hints, network, postgres, processes, redis_faults
 from tests.chaos.faults.fault import Fault
@@ -62,6 +64,19 @@ FAULTS: dict[str, tuple[type[Fault], ...]] = {
         failpoints.KilledAfterResult,
     ),
 }
+
+# Those that can be made on this machine.
+POSSIBLE = {
+    name: possible
+    for name, faults in FAULTS.items()
+    if (possible := [fault for fault in faults if not fault.needs])
+}
+
+
+def random_pair(chance: random.Random) -> list[type[Fault]]:
+    """Two faults of different classes."""
+    return [chance.choice(POSSIBLE[name]) for name in chance.sample(sorted(POSSIBLE), 2)]
+
 
 WITHOUT_SECOND_BARRIERS = """
 ALTER TABLE ticket_purchases DISABLE TRIGGER USER;

@@ -6,7 +6,7 @@ too. What a line is told from another thread, it does at once.
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -48,6 +48,11 @@ class Line:
         self._loop = asyncio.get_running_loop()
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
 
     def set_weather(self, weather: Weather) -> None:
         """From any thread."""
@@ -128,13 +133,16 @@ def carrying(*lines: Line) -> Iterator[None]:
             asyncio.run_coroutine_threadsafe(line.open(), loop).result(timeout=5)
         yield
     finally:
-        asyncio.run_coroutine_threadsafe(_end_all(), loop).result(timeout=5)
+        asyncio.run_coroutine_threadsafe(_close(lines), loop).result(timeout=5)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
 
 
-async def _end_all() -> None:
+async def _close(lines: Iterable[Line]) -> None:
+    for line in lines:
+        await line.close()
+    # What was held back by bad weather is dropped.
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()

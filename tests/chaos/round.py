@@ -130,7 +130,7 @@ class _Sale:
         chance: random.Random,
     ) -> None:
         self._system = system
-        self._faults = faults
+        self._faults = sorted(faults, key=lambda fault: fault.turn)
         self._ticket_type_ids = ticket_type_ids
         self._history = history
         users = chance.sample(sorted(system.tokens), BUYERS_AT_ONCE)
@@ -178,7 +178,7 @@ class _Sale:
             await asyncio.sleep(max((fault.hold_seconds for fault in self._faults), default=0.0))
             window = Window(struck_at, time.monotonic())
         finally:
-            for fault in reversed(self._faults):
+            for fault in self._faults:
                 await asyncio.to_thread(fault.heal)
         await asyncio.to_thread(self._system.wait_until_all_are_started)
         return window

@@ -121,10 +121,14 @@ class System:
         return {process.name: process for process in processes}
 
     def process(self, name: str) -> psutil.Process:
-        """The running process of that name."""
-        pid = self.processes()[name].pid
-        assert pid is not None, f"{name} does not run"
-        return psutil.Process(pid)
+        """The process of that name; if it is just being started again, as soon as it runs."""
+
+        def running() -> psutil.Process:
+            pid = self.processes()[name].pid
+            assert pid is not None, f"{name} does not run"
+            return psutil.Process(pid)
+
+        return eventually(running)
 
     def wait_until_all_are_started(self) -> None:
         """Until the supervisor has started again whatever died."""

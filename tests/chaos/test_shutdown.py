@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import psutil
 import pytest
 
 from tests.chaos.evidence import queued_now
@@ -16,6 +17,7 @@ from tests.waiting import eventually
 
 # Far longer than a stop may take: who is answered before was not kept waiting for this.
 WAIT_SECONDS = 30
+STOPS_WITHIN_SECONDS = 10
 
 
 @pytest.fixture
@@ -45,6 +47,8 @@ def test_who_waits_at_a_stop_is_answered_at_once(system: System, buyer: httpx.Cl
         answer = waiting.result(timeout=WAIT_SECONDS / 2)
     assert answer.status_code == 200
     assert answer.json()["status"] == "queued"
+    _gone, alive = psutil.wait_procs(gateways, timeout=STOPS_WITHIN_SECONDS)
+    assert not alive
     system.wait_until_all_run()
 
 

@@ -1,7 +1,7 @@
 """kill -9 at the moments that matter: before and after each commit, the hint, the result."""
 
 from shared.failpoints import Moment
-from tests.chaos.faults.fault import Effect, Fault
+from tests.chaos.faults.fault import Effect, Fault, Turn
 from tests.waiting import eventually
 
 COMES_BY_SECONDS = 15
@@ -12,6 +12,7 @@ class _KilledAt(Fault):
 
     moment: Moment
     effect = Effect.GOES_ON
+    turn = Turn.WHILE_ALL_IS_WELL
 
     def strike(self) -> None:
         request = self.system.failpoints / self.moment

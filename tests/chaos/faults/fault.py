@@ -1,7 +1,7 @@
 """What every fault is."""
 
 from abc import ABC, abstractmethod
-from enum import StrEnum, auto
+from enum import IntEnum, StrEnum, auto
 from typing import ClassVar
 
 from tests.chaos.system import System
@@ -15,12 +15,22 @@ class Effect(StrEnum):
     REFUSES = auto()  # 503, and soon: there is no database
 
 
+class Turn(IntEnum):
+    """When a fault strikes beside another, and is healed; so neither is made impossible."""
+
+    WHILE_ALL_IS_WELL = auto()  # somebody must still come by
+    WHILE_SUPERVISED = auto()  # the supervisor must still tell which process it is
+    ANY = auto()
+    LAST = auto()  # brings everything up anew when it is healed
+
+
 class Fault(ABC):
     """Strikes one system; `strikes` counts what really happened, not what was tried."""
 
     # How long it lasts before it is healed.
     hold_seconds: ClassVar[float] = 1.0
     effect: ClassVar[Effect] = Effect.ANYTHING
+    turn: ClassVar[Turn] = Turn.ANY
     # What this machine lacks, so that the fault cannot be made here.
     needs: ClassVar[str] = ""
 

@@ -1,10 +1,11 @@
 """Processes of Eventify die, stand still, or are asked to stop one after the other."""
 
 import signal
+from contextlib import suppress
 
 import psutil
 
-from tests.chaos.faults.fault import Effect, Fault
+from tests.chaos.faults.fault import Effect, Fault, Turn
 from tests.chaos.system import HINT_VISIBILITY_SECONDS, System, works
 from tests.waiting import eventually
 
@@ -17,6 +18,7 @@ class WorkerChildKilled(Fault):
     """kill -9 of the processes that decide; Celery starts others."""
 
     effect = Effect.GOES_ON
+    turn = Turn.WHILE_SUPERVISED
 
     def strike(self) -> None:
         for number in (1, 2):
@@ -28,6 +30,7 @@ class _ProcessKilled(Fault):
     """kill -9 of one process; the supervisor starts it again."""
 
     name: str
+    turn = Turn.WHILE_SUPERVISED
 
     def strike(self) -> None:
         self.strikes += kill(self.system.process(self.name))
@@ -65,6 +68,7 @@ class SupervisorKilled(Fault):
     """kill -9: everything goes on without it, until `eventify up` finds it and takes over."""
 
     effect = Effect.GOES_ON
+    turn = Turn.LAST
 
     def strike(self) -> None:
         self.strikes += kill(psutil.Process(self.system.supervisor_pid))
@@ -78,6 +82,7 @@ class WorkerStopped(Fault):
 
     hold_seconds = HINT_VISIBILITY_SECONDS + 1.5
     effect = Effect.GOES_ON
+    turn = Turn.WHILE_SUPERVISED
 
     def __init__(self, system: System) -> None:
         super().__init__(system)
@@ -92,13 +97,15 @@ class WorkerStopped(Fault):
 
     def heal(self) -> None:
         for process in self._stopped:
-            process.resume()
+            with suppress(psutil.NoSuchProcess):  # something else has ended it
+                process.resume()
 
 
 class AllStoppedInTurn(Fault):
     """SIGTERM of every process, one after the other, each when the one before is back."""
 
     hold_seconds = 0.0
+    turn = Turn.WHILE_SUPERVISED
 
     def strike(self) -> None:
         for name, before in self.system.processes().items():
@@ -121,6 +128,7 @@ class WholeSystemStopped(Fault):
     """`eventify down` in full swing, and `eventify up` again."""
 
     hold_seconds = 0.0
+    turn = Turn.LAST
 
     def strike(self) -> None:
         self.system.operator.run("down")
@@ -132,7 +140,10 @@ class WholeSystemStopped(Fault):
 
 
 def kill(process: psutil.Process) -> int:
-    """kill -9; returns 1 when it is dead."""
-    process.kill()
+    """kill -9; returns 1 when it is dead, 0 if it was before."""
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return 0
     process.wait(DIES_WITHIN_SECONDS)
     return 1
