@@ -14,6 +14,7 @@ from tests.chaos.round import Caught, Result, caught_in_round, hold_round
 from tests.chaos.system import a_system
 
 ALL = [fault for faults in POSSIBLE.values() for fault in faults]
+PAIRS = "pairs"
 MISSING = [
     f"{f.__name__} needs {f.needs}." for faults in FAULTS.values() for f in faults if f.needs
 ]
@@ -22,7 +23,7 @@ MISSING = [
 @click.command()
 @click.option("--rounds", type=click.IntRange(min=1), default=2 * len(ALL), show_default=True)
 @click.option("--seed", type=int, help="Who buys what, and which faults meet; drawn if not given.")
-@click.option("--only", type=click.Choice(list(POSSIBLE)), help="Faults of this class alone.")
+@click.option("--only", type=click.Choice([*POSSIBLE, PAIRS]), help="Of this class, or pairs.")
 @click.option("--controls", is_flag=True, help="Systems broken on purpose instead: each is caught.")
 def main(rounds: int, seed: int | None, only: str | None, controls: bool) -> None:
     """Hold rounds on a system of its own. Exit code 1 if a promise was broken or a fault missed."""
@@ -44,10 +45,11 @@ def _hold_rounds(rounds: int, chance: random.Random, only: str | None) -> int:
 
 
 def _plan(only: str | None, chance: random.Random) -> Iterator[list[type[Fault]]]:
-    """Each alone, then as many pairs at random, and so on; of one class alone, no pairs."""
+    """Each alone, then as many pairs at random, and so on; or one kind of these."""
     while True:
-        yield from ([kind] for kind in (POSSIBLE[only] if only else ALL))
-        if not only:
+        if only != PAIRS:
+            yield from ([kind] for kind in (POSSIBLE[only] if only else ALL))
+        if only in (None, PAIRS):
             yield from (random_pair(chance) for _ in ALL)
 
 
