@@ -1,7 +1,9 @@
 """Gathers what a round left behind: the rows, the counters, the results in Redis, the replay."""
 
+import socket
 import time
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 import redis
@@ -21,6 +23,10 @@ FROM ticket_purchases WHERE ticket_type_id = ANY(:ids) ORDER BY seq
 COUNTERS = """
 SELECT ticket_type_id, issued, sold, decisions FROM ticket_inventory
 WHERE ticket_type_id = ANY(:ids)
+"""
+DECIDED_BY = """
+SELECT EXISTS (SELECT FROM decision_batches
+               WHERE decided_at > :since AND decided_by = ANY(:deciders))
 """
 QUEUED = "SELECT count(*) FROM ticket_purchases WHERE status = 'queued'"
 
@@ -43,6 +49,21 @@ def gather(
 def queued_now(system: System) -> int:
     count: int = query(system.engine, QUEUED)[0][0]
     return count
+
+
+def database_now(system: System) -> datetime:
+    """The time as PostgreSQL has it."""
+    moment: datetime = query(system.engine, "SELECT clock_timestamp()")[0][0]
+    return moment
+
+
+def workers_decide(system: System, since: datetime) -> bool:
+    """Whether a worker has decided something since then; the sweeper would go on without them."""
+    names = [f"worker-{number}" for number in (1, 2)]
+    children = [child for name in names for child in system.process(name).children()]
+    deciders = [f"{socket.gethostname()}:{child.pid}" for child in children]
+    found: bool = query(system.engine, DECIDED_BY, since=since, deciders=deciders)[0][0]
+    return found
 
 
 def replay(system: System, *, with_guards: bool) -> list[str]:
