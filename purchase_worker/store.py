@@ -15,6 +15,7 @@ import msgspec
 from psycopg2.extensions import cursor
 
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decided, Inventory, Request
+from shared.confirmed import confirm
 from shared.database import roll_back
 from shared.prepared import Prepared, array_literal
 from shared.purchases import as_time
@@ -258,6 +259,7 @@ def write_and_commit(
 
     Raises:
         psycopg2.IntegrityError: a request was no longer queued, which the locks make impossible.
+        CommitUnconfirmed: all is written, and a failover may undo it.
     """
     rows = [row for part in parts for row in part.queue.rows]
     decisions = [decision for part in parts for decision in part.decided.decisions]
@@ -304,7 +306,11 @@ def close_sold_out(
 
 
 def commit(cursor: cursor, look_at: Iterable[int]) -> list[int]:
-    """Commit; returns the ticket types of which something is queued by now."""
+    """Commit; returns the ticket types of which something is queued by now.
+
+    Raises:
+        CommitUnconfirmed: as `write_and_commit` does.
+    """
     return _end(cursor, look_at, b"COMMIT")
 
 
@@ -329,6 +335,7 @@ def _end(cursor: cursor, look_at: Iterable[int], *ending: bytes) -> list[int]:
     """The look comes last, when the locks are free again: see drain.py."""
     look = QUEUED_AMONG.bind(cursor, {"ticket_type_ids": array_literal(look_at)})
     cursor.execute(b"; ".join((*ending, look)))
+    confirm(cursor.connection)
     return [row[0] for row in cursor.fetchall()]
 
 

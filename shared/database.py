@@ -20,6 +20,7 @@ from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
+from shared.confirmed import ConfirmedConnection, confirm
 from shared.prepared import PlainConnection
 from shared.settings import Settings
 
@@ -74,6 +75,8 @@ def open_engine(
         "lock_timeout": settings.lock_timeout_ms,
         "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_ms,
         "timezone": "UTC",
+        # What is told of a commit is then a reason to doubt it (shared/confirmed.py).
+        "client_min_messages": "warning",
         # What is read after a wait has to be the latest: locks and guards are made for that.
         "default_transaction_isolation": r"read\ committed",
     }
@@ -96,7 +99,7 @@ def open_engine(
             "keepalives_interval": 2,
             "keepalives_count": 3,
             "tcp_user_timeout": 10_000,
-            **({"connection_factory": PlainConnection} if prepares else {}),
+            "connection_factory": PlainConnection if prepares else ConfirmedConnection,
         },
     )
     _ping_after_idling(engine)
@@ -124,12 +127,14 @@ def statement(engine: Engine) -> Iterator[cursor]:
 
     Raises:
         psycopg2.Error: from a statement. When the connection was lost, its fate is unknown.
+        CommitUnconfirmed: at the end of the block; so is its fate then.
     """
     with _plain(engine) as plain:
         plain.autocommit = True
         try:
             with plain.cursor() as plain_cursor:
                 yield plain_cursor
+            confirm(plain)
         finally:
             if not plain.closed:
                 plain.autocommit = False
@@ -139,7 +144,8 @@ def statement(engine: Engine) -> Iterator[cursor]:
 def session(engine: Engine) -> Iterator[cursor]:
     """A cursor for transactions whose BEGIN and COMMIT travel with other statements.
 
-    Whoever uses it writes them. What is left open, by an error or on purpose, is rolled back.
+    Whoever uses it writes them, and calls `confirm` after a COMMIT. What is left open, by an error
+    or on purpose, is rolled back.
 
     Raises:
         psycopg2.Error: from a statement. When COMMIT was among what was sent, its fate is unknown.

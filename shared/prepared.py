@@ -8,12 +8,14 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from psycopg2.extensions import connection, cursor
+from psycopg2.extensions import cursor
+
+from shared.confirmed import ConfirmedConnection
 
 PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
-class PlainConnection(connection):
+class PlainConnection(ConfirmedConnection):
     """A connection of psycopg2 that knows what was prepared on it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

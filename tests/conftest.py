@@ -89,12 +89,17 @@ def postgres_url() -> Iterator[str]:
     """A running PostgreSQL whose template database has the schema."""
     with folder_for_servers() as folder, running(prepare_postgres(folder, free_port())) as server:
         eventually(lambda: admin_connection(server.url).close(), retry_on=psycopg2.OperationalError)
-        run_admin(server.url, f"CREATE DATABASE {TEMPLATE_DATABASE}")
-        settings = Settings(database_url=with_database(server.url, TEMPLATE_DATABASE))
-        engine = open_engine(settings, "test-migrate")
-        migrate(engine)
-        engine.dispose()
+        make_template(server.url)
         yield server.url
+
+
+def make_template(server_url: str) -> None:
+    """Make the database with the schema that `new_database` copies."""
+    run_admin(server_url, f"CREATE DATABASE {TEMPLATE_DATABASE}")
+    settings = Settings(database_url=with_database(server_url, TEMPLATE_DATABASE))
+    engine = open_engine(settings, "test-migrate")
+    migrate(engine)
+    engine.dispose()
 
 
 @contextmanager

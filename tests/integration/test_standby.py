@@ -1,0 +1,149 @@
+"""With a synchronous standby, a commit counts when the standby has it, and never before."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
+import pytest
+from sqlalchemy import Engine, text
+
+from catalog.transactions import transaction as catalog_transaction
+from gateway.purchases.accept import Accepted
+from gateway.transactions import transaction as gateway_transaction
+from purchase_worker.drain import Batch, drain
+from shared.database import open_engine
+from shared.errors import Unavailable
+from shared.settings import Settings
+from tests.conftest import make_template, new_database
+from tests.database_pair import DatabasePair, a_pair
+from tests.factories import (
+    accept,
+    add_ticket_type,
+    add_user,
+    inventory,
+    outcomes,
+    queue,
+    request,
+    scalar,
+)
+from tests.waiting import eventually
+
+LIMIT_SECONDS = 20
+LONGEST_WAIT = """
+SELECT extract(epoch FROM clock_timestamp() - min(query_start))
+FROM pg_stat_activity WHERE wait_event = 'SyncRep'
+"""
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[DatabasePair]:
+    with a_pair() as pair:
+        make_template(pair.primary.url)
+        yield pair
+
+
+@pytest.fixture
+def database_url(pair: DatabasePair) -> Iterator[str]:
+    with new_database(pair.primary.url) as url:
+        yield url
+
+
+@pytest.fixture
+def thread() -> Iterator[ThreadPoolExecutor]:
+    """Where a test lets others wait for the standby."""
+    with ThreadPoolExecutor(1) as thread:
+        yield thread
+
+
+def test_nothing_is_accepted_until_the_standby_has_it(
+    engine: Engine, pair: DatabasePair, thread: ThreadPoolExecutor
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    with pair.standby_away():
+        accepted = thread.submit(accept, engine, [request(user, ticket_type)])
+        pair.wait_for_commits()
+        assert outcomes(engine, ticket_type) == []
+        assert not accepted.done()
+    (verdict,) = accepted.result(LIMIT_SECONDS)
+    assert isinstance(verdict, Accepted)
+
+
+def test_no_timeout_ends_the_wait_for_the_standby(
+    settings: Settings, pair: DatabasePair, thread: ThreadPoolExecutor
+) -> None:
+    """If PostgreSQL's timeouts counted here, they would end it with a warning and no error."""
+    impatient = settings.model_copy(update={"statement_timeout_ms": 100, "lock_timeout_ms": 100})
+    engine = open_engine(impatient, "test", prepares=True)
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    with pair.standby_away():
+        accepted = thread.submit(accept, engine, [request(user, ticket_type)])
+        pair.wait_for_commits()
+
+        def waits_for_longer() -> None:
+            assert scalar(engine, LONGEST_WAIT) > 0.3
+
+        eventually(waits_for_longer)
+        assert not accepted.done()
+    (verdict,) = accepted.result(LIMIT_SECONDS)
+    assert isinstance(verdict, Accepted)
+    engine.dispose()
+
+
+def test_a_wait_for_the_standby_that_was_cancelled_accepts_nothing(
+    engine: Engine, pair: DatabasePair, thread: ThreadPoolExecutor
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    with pair.standby_away():
+        accepted = thread.submit(accept, engine, [request(user, ticket_type)])
+        pair.wait_for_commits()
+        assert pair.cancel_waits() == 1
+        (verdict,) = accepted.result(LIMIT_SECONDS)
+        assert isinstance(verdict, Unavailable)
+        # PostgreSQL calls it committed, and the row can be seen: on one server of two.
+        assert len(outcomes(engine, ticket_type)) == 1
+    # The connection is as good as before.
+    assert isinstance(accept(engine, [request(user, ticket_type)])[0], Accepted)
+
+
+@pytest.mark.parametrize("capacity", [5, 1])
+def test_no_result_is_told_until_the_standby_has_the_decision(
+    engine: Engine,
+    settings: Settings,
+    pair: DatabasePair,
+    thread: ThreadPoolExecutor,
+    capacity: int,
+) -> None:
+    """On sale, or sold out by an earlier batch and closed in bulk."""
+    told: list[Batch] = []
+    user, ticket_type = add_user(engine), add_ticket_type(engine, capacity)
+    queue(engine, [request(user, ticket_type) for _ in range(3)])
+    one_at_a_time = settings.model_copy(update={"drain_batch_rows": 1, "drain_max_batches": 1})
+    drain(engine, [ticket_type], one_at_a_time, told.append)
+    assert len(told) == 1
+    with pair.standby_away():
+        drained = thread.submit(drain, engine, [ticket_type], settings, told.append)
+        pair.wait_for_commits()
+        pair.cancel_waits()
+        assert isinstance(drained.exception(LIMIT_SECONDS), psycopg2.OperationalError)
+        assert len(told) == 1
+        assert inventory(engine, ticket_type)[2] == 3
+
+
+@pytest.mark.parametrize("transaction", [catalog_transaction, gateway_transaction])
+def test_no_change_is_told_as_made_until_the_standby_has_it(
+    engine: Engine,
+    pair: DatabasePair,
+    thread: ThreadPoolExecutor,
+    transaction: Callable[..., object],
+) -> None:
+    """Of events and ticket types, and of accounts."""
+
+    def change() -> None:
+        with transaction(engine) as connection:
+            connection.execute(text("INSERT INTO users (username) VALUES ('ada')"))
+
+    with pair.standby_away():
+        changed = thread.submit(change)
+        pair.wait_for_commits()
+        pair.cancel_waits()
+        assert isinstance(changed.exception(LIMIT_SECONDS), Unavailable)
