@@ -17,12 +17,17 @@ from shared.logging import get_logger
 from shared.prepared import Prepared, array_literal
 from shared.purchases import QUEUED, Purchase, as_time
 
+# Writes a message of a few bytes into the log, once for a statement. A row may be seen that only this
+# server has: its commit's wait for the standby was cancelled, or the server crashed meanwhile. Who
+# tells of it commits something after it, and waits. A transaction id alone would not do: PostgreSQL
+# waits at the commit of whoever wrote to the log, and of nobody else.
+COMMITS_ANEW = "(SELECT pg_logical_emit_message(true, 'eventify', '')) IS NOT NULL"
+
 # One statement for a whole batch. Its verdicts, its rows and its view of the sale are of one
 # moment. An earlier purchase with the same key outranks every refusal: it is answered as it stands.
-# `pg_current_xact_id` makes even a batch of nothing but replays commit for real, so that what it
-# tells is known to any synchronous standby. The tables come in the order in which a migration and
-# the drain lock them, so that neither waits for what the other holds. OFFSET 0 has each row look up
-# what belongs to it: a plan that reads a whole table would do while the table is small.
+# The tables come in the order in which a migration and the drain lock them, so that neither waits
+# for what the other holds. OFFSET 0 has each row look up what belongs to it: a plan that reads a
+# whole table would do while the table is small.
 ACCEPT = Prepared(
     "accept",
     f"""
@@ -78,10 +83,15 @@ SELECT v.refusal, v.earlier_id::text, v.event_id, v.price::text, (v.price * v.qu
 FROM verdict v
 LEFT JOIN accepted a ON a.id = v.id
 LEFT JOIN ahead ON ahead.ticket_type_id = v.ticket_type_id
-WHERE pg_current_xact_id() IS NOT NULL
+WHERE v.earlier_id IS NULL OR {COMMITS_ANEW}
 ORDER BY v.nth
 """,
 )
+
+# An outcome that was seen never changes: where there is a standby, it has it before any client.
+KEPT_OUTCOMES = f"""
+(p.status = 'queued' OR current_setting('synchronous_standby_names') = '' OR {COMMITS_ANEW})
+"""
 
 # What `_found` reads: prices and times as the body of a purchase has them.
 FOUND = f"""
@@ -91,7 +101,7 @@ SELECT p.id::text, p.user_id, p.seq, p.ticket_type_id, t.event_id, p.quantity, p
 FROM ticket_types t JOIN ticket_purchases p ON p.ticket_type_id = t.id
 """
 
-READ = Prepared("read", FOUND + "WHERE p.id = ANY(%(ids)s::uuid[])")
+READ = Prepared("read", FOUND + "WHERE p.id = ANY(%(ids)s::uuid[]) AND" + KEPT_OUTCOMES)
 
 OF_USER = """
 WHERE p.user_id = %(user_id)s
@@ -101,7 +111,9 @@ WHERE p.user_id = %(user_id)s
 
 COUNT_OF_USER = "SELECT count(*) FROM ticket_purchases p" + OF_USER
 
-LIST_OF_USER = FOUND + OF_USER + "ORDER BY p.seq DESC LIMIT %(rows)s OFFSET %(offset)s"
+LIST_OF_USER = f"""
+{FOUND} {OF_USER} AND {KEPT_OUTCOMES} ORDER BY p.seq DESC LIMIT %(rows)s OFFSET %(offset)s
+"""
 
 HEAD_OF_QUEUE = Prepared(
     "head_of_queue",

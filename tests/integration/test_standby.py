@@ -8,7 +8,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from catalog.transactions import transaction as catalog_transaction
-from gateway.purchases.accept import Accepted
+from gateway.purchases import store
+from gateway.purchases.accept import Accepted, Replayed
+from gateway.purchases.store import Filter
 from gateway.transactions import transaction as gateway_transaction
 from purchase_worker.drain import Batch, drain
 from shared.database import open_engine
@@ -105,6 +107,21 @@ def test_a_wait_for_the_standby_that_was_cancelled_accepts_nothing(
     assert isinstance(accept(engine, [request(user, ticket_type)])[0], Accepted)
 
 
+def test_the_same_key_waits_until_the_standby_has_the_purchase(
+    engine: Engine, pair: DatabasePair, thread: ThreadPoolExecutor
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    first = request(user, ticket_type, 1, "k")
+    with pair.standby_away():
+        thread.submit(accept, engine, [first])
+        pair.wait_for_commits()
+        pair.cancel_waits()
+        again = thread.submit(accept, engine, [request(user, ticket_type, 1, "k")])
+        pair.wait_for_commits()
+        assert not again.done()
+    assert again.result(LIMIT_SECONDS) == [Replayed(first.id)]
+
+
 @pytest.mark.parametrize("capacity", [5, 1])
 def test_no_result_is_told_until_the_standby_has_the_decision(
     engine: Engine,
@@ -129,6 +146,39 @@ def test_no_result_is_told_until_the_standby_has_the_decision(
         assert inventory(engine, ticket_type)[2] == 3
 
 
+@pytest.mark.parametrize("read", ["one", "list"])
+def test_no_outcome_is_read_until_the_standby_has_the_decision(
+    engine: Engine,
+    settings: Settings,
+    pair: DatabasePair,
+    thread: ThreadPoolExecutor,
+    read: str,
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    (id_,) = queue(engine, [request(user, ticket_type)])
+
+    def status() -> str:
+        if read == "one":
+            return store.read(engine, [id_], position_max_rows=1)[id_].purchase.status
+        wanted = Filter(user, None, None)
+        _count, (found,) = store.list_of_user(engine, wanted, lambda _: 0, 10, position_max_rows=1)
+        return found.purchase.status
+
+    with pair.standby_away():
+        assert status() == "queued"
+        thread.submit(drain, engine, [ticket_type], settings, _nobody)
+        pair.wait_for_commits()
+        assert status() == "queued"
+        pair.cancel_waits()
+        seen = thread.submit(status)
+        pair.wait_for_commits()
+        pair.cancel_waits()
+        assert isinstance(seen.exception(LIMIT_SECONDS), psycopg2.OperationalError)
+        seen = thread.submit(status)
+        pair.wait_for_commits()
+    assert seen.result(LIMIT_SECONDS) == "confirmed"
+
+
 @pytest.mark.parametrize("transaction", [catalog_transaction, gateway_transaction])
 def test_no_change_is_told_as_made_until_the_standby_has_it(
     engine: Engine,
@@ -147,3 +197,7 @@ def test_no_change_is_told_as_made_until_the_standby_has_it(
         pair.wait_for_commits()
         pair.cancel_waits()
         assert isinstance(changed.exception(LIMIT_SECONDS), Unavailable)
+
+
+def _nobody(_batch: Batch) -> None:
+    raise AssertionError("a result was told that only one server had")
