@@ -13,9 +13,19 @@ T = TypeVar("T")
 
 
 class BoundedExecutor:
-    """Runs blocking functions off the event loop, so many at a time and no more in waiting."""
+    """Runs blocking functions off the event loop, so many at a time and no more in waiting.
 
-    def __init__(self, name: str, *, threads: int, waiting_max: int) -> None:
+    Args:
+        name: of its threads.
+        threads: calls at the same time.
+        waiting_max: calls that may wait for a thread.
+        timeout_seconds: how long a call is waited for; None: as long as it takes.
+    """
+
+    def __init__(
+        self, name: str, *, threads: int, waiting_max: int, timeout_seconds: float | None = None
+    ) -> None:
+        self._timeout_seconds = timeout_seconds
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._pending = 0
         self._pending_max = threads + waiting_max
@@ -24,7 +34,8 @@ class BoundedExecutor:
         """Call the function in a thread and give back its answer.
 
         Raises:
-            Unavailable: too many calls are waiting already.
+            Unavailable: too many calls are waiting already; or it took too long. If it was under
+                way by then it goes on, and nobody hears what came of it.
         """
         if self._pending >= self._pending_max:
             raise Unavailable("Too many requests of this kind are waiting; try again shortly.")
@@ -32,7 +43,10 @@ class BoundedExecutor:
         # The context carries the request id into the thread's log lines.
         call = self._executor.submit(copy_context().run, lambda: function(*args, **kwargs))
         try:
-            return await asyncio.wrap_future(call)
+            async with asyncio.timeout(self._timeout_seconds):
+                return await asyncio.wrap_future(call)
+        except TimeoutError as error:
+            raise Unavailable from error
         finally:
             self._pending -= 1
 

@@ -14,13 +14,13 @@ from psycopg2.extensions import (
     cursor,
 )
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from shared.confirmed import ConfirmedConnection, confirm
+from shared.database_url import sqlalchemy_url
 from shared.prepared import PlainConnection
 from shared.settings import Settings
 
@@ -48,11 +48,6 @@ PLANS_THAT_STAY_GOOD = {
     "enable_bitmapscan": "off",
     "jit": "off",
 }
-
-
-def sqlalchemy_url(database_url: str) -> URL:
-    """The URL with the driver that we use, whatever driver it names."""
-    return make_url(database_url).set(drivername="postgresql+psycopg2")
 
 
 def open_engine(
@@ -83,8 +78,9 @@ def open_engine(
     prepares = prepares and settings.prepare_statements
     if prepares:
         server_settings |= PLANS_THAT_STAY_GOOD
+    url = sqlalchemy_url(settings.database_url)
     engine = create_engine(
-        sqlalchemy_url(settings.database_url),
+        url,
         pool_size=pool_size or settings.database_pool_size,
         max_overflow=0,
         # An error's text goes to the log when nobody foresaw it: without what users sent.
@@ -93,6 +89,8 @@ def open_engine(
         connect_args={
             "application_name": f"eventify-{process_name}",
             "connect_timeout": settings.database_connect_timeout_seconds,
+            # Never a replica: what it tells may be old, and nothing can be decided there.
+            "target_session_attrs": url.query.get("target_session_attrs", "read-write"),
             "options": " ".join(f"-c {name}={value}" for name, value in server_settings.items()),
             # A peer that vanished without a word is noticed in seconds, not in hours.
             "keepalives_idle": 5,

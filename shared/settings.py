@@ -6,9 +6,8 @@ from pathlib import Path
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
+from shared.database_url import sqlalchemy_url
 from shared.errors import ConfigurationError
 
 
@@ -18,6 +17,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="EVENTIFY_", frozen=True)
 
     # --- what the services are connected to ---
+    # With commas between several hosts, the one that can be written to is meant.
     database_url: str
     redis_url: str = "redis://127.0.0.1:6379/0"
     # Celery's broker; the same Redis unless told otherwise.
@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     account_threads: int = 2
     # Account requests that may wait for such a thread: about a second of work.
     account_waiting_max: int = 1_000
+
+    # The answer about an account, or a list of purchases, is 503 when the database has not told by
+    # then: a commit waits without end for a standby that is away.
+    answer_timeout_seconds: float = 5.0
 
     # --- the gateway's way to the catalog ---
     catalog_connect_timeout_seconds: float = 2.0
@@ -170,12 +174,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _postgresql_url(cls, url: str) -> str:
-        try:
-            parsed = make_url(url)
-        except ArgumentError as error:
-            raise ValueError("is not a URL such as postgresql://user:password@host/name") from error
-        if parsed.get_backend_name() not in ("postgresql", "postgres"):
-            raise ValueError("must be a postgresql:// URL")
+        sqlalchemy_url(url)
         return url
 
     @field_validator("redis_url")

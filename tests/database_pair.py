@@ -2,7 +2,7 @@
 
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -37,14 +37,12 @@ class DatabasePair:
         self.primary = primary
         self.standby = standby
 
-    def url(self, database: str) -> str:
-        """Both servers, and that it must be the one that can be written to; as libpq reads it."""
-        first, second = urlsplit(self.primary.url), urlsplit(self.standby.url)
-        return (
-            f"postgresql://{first.username}:{first.password}"
-            f"@{first.hostname}:{first.port},{second.hostname}:{second.port}/{database}"
-            "?target_session_attrs=read-write"
-        )
+    def url(self, database: str, order: Sequence[str] = ("primary", "standby")) -> str:
+        """Both servers, in this order, as libpq reads them."""
+        servers = [urlsplit(getattr(self, name).url) for name in order]
+        hosts = ",".join(f"{server.hostname}:{server.port}" for server in servers)
+        first = servers[0]  # the standby is a copy, passwords included
+        return f"postgresql://{first.username}:{first.password}@{hosts}/{database}"
 
     def promote(self) -> None:
         """Let the standby take over; returns when it can be written to."""
@@ -119,7 +117,7 @@ def _copy_of(primary: Server, folder: Path) -> EmbeddedServer:
     subprocess.run(
         [
             *(str(POSTGRES_BIN_PATH / "pg_basebackup"), "--pgdata", str(data)),
-            *("--dbname", primary.url, "--write-recovery-conf", "--checkpoint=fast"),
+            *("--dbname", primary.url, "--write-recovery-conf", "--checkpoint=fast", "--no-sync"),
         ],
         **run_as(program.user),
         cwd="/",

@@ -25,7 +25,10 @@ class Accounts:
         self._passwords = Passwords(settings)
         self._signer = PairSigner(settings)
         self._threads = BoundedExecutor(
-            "accounts", threads=settings.account_threads, waiting_max=settings.account_waiting_max
+            "accounts",
+            threads=settings.account_threads,
+            waiting_max=settings.account_waiting_max,
+            timeout_seconds=settings.answer_timeout_seconds,
         )
         self._lifetime = timedelta(seconds=settings.refresh_token_seconds)
         self._retry_window = timedelta(seconds=settings.refresh_retry_seconds)

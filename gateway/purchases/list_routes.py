@@ -32,7 +32,10 @@ class PurchaseLists:
         self._service = service
         self._position_max_rows = settings.position_max_rows
         self._threads = BoundedExecutor(
-            "list", threads=settings.list_threads, waiting_max=WAITING_MAX
+            "list",
+            threads=settings.list_threads,
+            waiting_max=WAITING_MAX,
+            timeout_seconds=settings.answer_timeout_seconds,
         )
 
     async def page(self, wanted: Filter, page: WantedPage) -> Page[object]:

@@ -17,8 +17,8 @@ from shared.logging import get_logger
 from shared.prepared import Prepared, array_literal
 from shared.purchases import QUEUED, Purchase, as_time
 
-# Writes a message of a few bytes into the log, once for a statement. A row may be seen that only this
-# server has: its commit's wait for the standby was cancelled, or the server crashed meanwhile. Who
+# Writes a message of a few bytes into the log, once for a statement. A row may be seen that this
+# server has alone: its commit's wait for the standby was cancelled, or the server crashed then. Who
 # tells of it commits something after it, and waits. A transaction id alone would not do: PostgreSQL
 # waits at the commit of whoever wrote to the log, and of nobody else.
 COMMITS_ANEW = "(SELECT pg_logical_emit_message(true, 'eventify', '')) IS NOT NULL"

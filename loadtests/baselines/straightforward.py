@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 from sqlalchemy import CheckConstraint, ForeignKey, Identity, Numeric, create_engine, func, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
-from shared.database import sqlalchemy_url
+from shared.database_url import sqlalchemy_url
 from shared.keys import load_public_keys
 from shared.serve import serve
 from shared.settings import Settings, get_settings

@@ -13,10 +13,10 @@ from gateway.purchases.accept import Accepted, Replayed
 from gateway.purchases.store import Filter
 from gateway.transactions import transaction as gateway_transaction
 from purchase_worker.drain import Batch, drain
-from shared.database import open_engine
+from shared.database import DATABASE_AWAY, open_engine
 from shared.errors import Unavailable
 from shared.settings import Settings
-from tests.conftest import make_template, new_database
+from tests.conftest import make_template, new_database, with_database
 from tests.database_pair import DatabasePair, a_pair
 from tests.factories import (
     accept,
@@ -55,6 +55,31 @@ def thread() -> Iterator[ThreadPoolExecutor]:
     """Where a test lets others wait for the standby."""
     with ThreadPoolExecutor(1) as thread:
         yield thread
+
+
+@pytest.mark.parametrize("order", [("primary", "standby"), ("standby", "primary")])
+def test_of_two_servers_the_one_that_can_be_written_to_is_used(
+    engine: Engine, settings: Settings, pair: DatabasePair, order: tuple[str, str]
+) -> None:
+    both = settings.model_copy(update={"database_url": pair.url(engine.url.database, order)})
+    connected = open_engine(both, "test", prepares=True)
+    # The standby replays what it has a little later; by then it may not know the database.
+    assert eventually(lambda: add_user(connected), retry_on=DATABASE_AWAY)
+    connected.dispose()
+
+
+def test_a_standby_alone_is_never_used(
+    engine: Engine, settings: Settings, pair: DatabasePair
+) -> None:
+    standby = with_database(pair.standby.url, engine.url.database)
+    refused = open_engine(settings.model_copy(update={"database_url": standby}), "test")
+
+    def is_told_apart() -> None:
+        with pytest.raises(DATABASE_AWAY, match="session is read-only"):
+            scalar(refused, "SELECT 1")
+
+    eventually(is_told_apart)
+    refused.dispose()
 
 
 def test_nothing_is_accepted_until_the_standby_has_it(
