@@ -1,9 +1,10 @@
 """Two PostgreSQL servers: what the primary commits, a synchronous standby has on its disk."""
 
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,7 +31,7 @@ CANCEL = f"SELECT count(pg_cancel_backend(pid)) FROM ({WAITING}) waiting"
 class DatabasePair:
     """A primary that waits for its standby at each commit, and that standby.
 
-    The names stay when the standby is promoted: from then on `standby` is the server that serves.
+    After a failover the names are exchanged, as the roles are.
     """
 
     def __init__(self, primary: Server, standby: Server) -> None:
@@ -38,15 +39,37 @@ class DatabasePair:
         self.standby = standby
 
     def url(self, database: str, order: Sequence[str] = ("primary", "standby")) -> str:
-        """Both servers, in this order, as libpq reads them."""
+        """Both servers, in this order, and that it must be the one that can be written to."""
         servers = [urlsplit(getattr(self, name).url) for name in order]
         hosts = ",".join(f"{server.hostname}:{server.port}" for server in servers)
-        first = servers[0]  # the standby is a copy, passwords included
-        return f"postgresql://{first.username}:{first.password}@{hosts}/{database}"
+        who = f"{servers[0].username}:{servers[0].password}"  # on both, for one is a copy
+        return f"postgresql://{who}@{hosts}/{database}?target_session_attrs=read-write"
+
+    def join(self) -> None:
+        """Have the standby follow the primary, on a new copy; from then on commits wait for it."""
+        program = self.standby.embedded.program
+        data = program.argv[program.argv.index("-D") + 1]
+        shutil.rmtree(data, ignore_errors=True)
+        subprocess.run(
+            [
+                *(str(POSTGRES_BIN_PATH / "pg_basebackup"), "--pgdata", data, "--no-sync"),
+                *("--dbname", self.primary.url, "--write-recovery-conf", "--checkpoint=fast"),
+            ],
+            **run_as(program.user),
+            cwd="/",
+            check=True,
+            capture_output=True,
+        )
+        self.standby.start()
+        # In the primary's own file: the standby has its copy already, and stands alone later.
+        run_admin(self.primary.url, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+        run_admin(self.primary.url, "SELECT pg_reload_conf()")
+        self.wait_until_in_step()
 
     def promote(self) -> None:
-        """Let the standby take over; returns when it can be written to."""
-        run_admin(self.standby.url, "SELECT pg_promote()")
+        """Let the standby take over from a primary that is dead."""
+        self.primary, self.standby = self.standby, self.primary
+        run_admin(self.primary.url, "SELECT pg_promote()")
 
     @contextmanager
     def standby_away(self) -> Iterator[None]:
@@ -91,41 +114,24 @@ class DatabasePair:
 @contextmanager
 def a_pair() -> Iterator[DatabasePair]:
     """Both servers, until the block ends."""
-    with folder_for_servers() as folder:
-        primary = Server(prepare_postgres(folder / "primary", free_port()), folder / "primary.log")
-        primary.start()
-        try:
-            standby = Server(_copy_of(primary, folder), folder / "standby.log")
-            pair = DatabasePair(primary, standby)
-            standby.start()
-            # In the primary's own file: the standby has its copy already, and stands alone later.
-            run_admin(primary.url, "ALTER SYSTEM SET synchronous_standby_names = '*'")
-            run_admin(primary.url, "SELECT pg_reload_conf()")
-            pair.wait_until_in_step()
-            try:
-                yield pair
-            finally:
-                standby.stop()
-        finally:
-            primary.stop()
+    with folder_for_servers() as folder, ExitStack() as stack:
+        prepared = prepare_postgres(folder / "first", free_port())
+        pair = DatabasePair(
+            Server(prepared, folder / "first.log"),
+            Server(_beside(prepared, folder / "first" / "second"), folder / "second.log"),
+        )
+        for server in (pair.primary, pair.standby):
+            stack.callback(server.stop)
+        pair.primary.start()
+        pair.join()
+        yield pair
 
 
-def _copy_of(primary: Server, folder: Path) -> EmbeddedServer:
-    """A server on a copy of the primary's data, which follows the primary when it runs."""
-    program, port = primary.embedded.program, free_port()
-    data = folder / "primary" / "standby"  # the folder belongs to whom the servers run as
-    subprocess.run(
-        [
-            *(str(POSTGRES_BIN_PATH / "pg_basebackup"), "--pgdata", str(data)),
-            *("--dbname", primary.url, "--write-recovery-conf", "--checkpoint=fast", "--no-sync"),
-        ],
-        **run_as(program.user),
-        cwd="/",
-        check=True,
-        capture_output=True,
-    )
-    argv = list(program.argv)
+def _beside(server: EmbeddedServer, data: Path) -> EmbeddedServer:
+    """The same server on another port, with its data in a folder that is still to be made."""
+    port = free_port()
+    argv = list(server.program.argv)
     argv[argv.index("-D") + 1] = str(data)
     argv[argv.index("-p") + 1] = str(port)
-    url = primary.url.replace(f":{urlsplit(primary.url).port}/", f":{port}/")
-    return EmbeddedServer(replace(program, argv=(*argv, *STANDBY_SETTINGS)), url)
+    url = server.url.replace(f":{urlsplit(server.url).port}/", f":{port}/")
+    return EmbeddedServer(replace(server.program, argv=(*argv, *STANDBY_SETTINGS)), url)

@@ -76,10 +76,14 @@ class System:
     def lines(self) -> tuple[Line, ...]:
         return (self.database_line, self.redis_line, self.broker_line, self.door_line)
 
+    @property
+    def database_url_of_services(self) -> str:
+        return _through(self.database_line, self.database_url)
+
     def up(self) -> None:
         """Start the services; also after their supervisor was killed."""
         environment = {
-            "EVENTIFY_DATABASE_URL": _through(self.database_line, self.database_url),
+            "EVENTIFY_DATABASE_URL": self.database_url_of_services,
             "EVENTIFY_REDIS_URL": _through(self.redis_line, self.valkey.url),
             "EVENTIFY_BROKER_URL": _through(self.broker_line, self.valkey.url),
             "EVENTIFY_FAILPOINTS": str(self.failpoints),

@@ -1,0 +1,58 @@
+"""The database's machine is lost for ever, and its standby takes over."""
+
+import signal
+import time
+
+from tests.chaos.faults.fault import Effect, Fault
+from tests.chaos.system_with_standby import SystemWithStandby
+
+# Longer than the sweeper leaves anything queued: decisions, too, then wait for the standby.
+CANCELLING_SECONDS = 3.0
+LOOK_SECONDS = 0.02
+
+
+class _Failover(Fault):
+    """Healed by the standby's promotion; the next strike first makes the pair whole again."""
+
+    def __init__(self, system: SystemWithStandby) -> None:
+        super().__init__(system)
+        self._pair = system.pair
+
+    def _make_whole(self) -> None:
+        if not self._pair.standby.runs:
+            self._pair.join()
+
+    def heal(self) -> None:
+        self._pair.standby.start()
+        self._pair.promote()
+
+
+class PrimaryLost(_Failover):
+    """All of its processes end at once, in the middle of the sale."""
+
+    hold_seconds = 2.0
+    effect = Effect.REFUSES
+
+    def strike(self) -> None:
+        self._make_whole()
+        self._pair.primary.kill()
+        self.strikes += 1
+
+
+class PrimaryLostAfterStandby(_Failover):
+    """First the standby goes, so that nothing more can be kept twice; then the primary.
+
+    Meanwhile somebody cancels the commits that wait. PostgreSQL then shows them as if they counted;
+    the standby, which takes over as it was, has none of them.
+    """
+
+    hold_seconds = 0.5
+
+    def strike(self) -> None:
+        self._make_whole()
+        self._pair.standby.end(signal.SIGINT)
+        over_at = time.monotonic() + CANCELLING_SECONDS
+        while time.monotonic() < over_at:
+            self.strikes += self._pair.cancel_waits()
+            time.sleep(LOOK_SECONDS)
+        self._pair.primary.kill()

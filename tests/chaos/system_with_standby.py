@@ -1,0 +1,54 @@
+"""A system whose PostgreSQL has a synchronous standby, for faults that let it take over."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from deploy.local.embedded import free_port, prepare_valkey
+from shared.settings import Settings
+from tests.chaos.line import carrying
+from tests.chaos.servers import Server
+from tests.chaos.small_disk import SmallDisk
+from tests.chaos.system import DATABASE, SETTINGS, System
+from tests.conftest import run_admin
+from tests.database_pair import DatabasePair, a_pair
+from tests.services import folder_for_servers
+from tests.system.operators import Operator, an_operator
+
+
+class SystemWithStandby(System):
+    """Its services know both servers, and reach them without a line between."""
+
+    def __init__(
+        self, operator: Operator, pair: DatabasePair, valkey: Server, folder: Path
+    ) -> None:
+        super().__init__(operator, pair.primary, valkey, SmallDisk(folder), folder)
+        self.pair = pair
+        self.database_url = pair.url(DATABASE)
+        self.settings = Settings(database_url=self.database_url, keys_dir=self.home.keys)
+
+    @property
+    def database_url_of_services(self) -> str:
+        return self.database_url
+
+
+@contextmanager
+def a_system_with_standby() -> Iterator[SystemWithStandby]:
+    """A system of its own, until the block ends."""
+    with (
+        folder_for_servers() as folder,
+        an_operator() as operator,
+        a_pair() as pair,
+        ExitStack() as stack,
+    ):
+        operator.environment |= SETTINGS
+        valkey = Server(prepare_valkey(folder / "valkey", free_port()), folder / "valkey.log")
+        stack.callback(valkey.stop)
+        valkey.start()
+        run_admin(pair.primary.url, f"CREATE DATABASE {DATABASE}")
+        system = SystemWithStandby(operator, pair, valkey, folder)
+        stack.enter_context(carrying(*system.lines))
+        stack.callback(operator.run, "down")
+        system.up()
+        yield system
+        system.engine.dispose()
