@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import psycopg2
 import pytest
 from sqlalchemy import Engine, text
 
 from catalog.transactions import transaction as catalog_transaction
+from deploy.access_tokens import mint_tokens
+from deploy.local.embedded import free_port
 from gateway.purchases import store
 from gateway.purchases.accept import Accepted, Replayed
 from gateway.purchases.store import Filter
@@ -28,9 +31,12 @@ from tests.factories import (
     request,
     scalar,
 )
+from tests.services import running_service
+from tests.system.selling import EVENTS, buy, event_fields
 from tests.waiting import eventually
 
 LIMIT_SECONDS = 20
+TIMEOUT_SECONDS = 1.0
 LONGEST_WAIT = """
 SELECT extract(epoch FROM clock_timestamp() - min(query_start))
 FROM pg_stat_activity WHERE wait_event = 'SyncRep'
@@ -147,6 +153,36 @@ def test_the_same_key_waits_until_the_standby_has_the_purchase(
     assert again.result(LIMIT_SECONDS) == [Replayed(first.id)]
 
 
+def test_while_the_standby_is_away_everyone_is_answered_503_in_time(
+    engine: Engine, settings: Settings, pair: DatabasePair
+) -> None:
+    """And the same key gives the same purchase afterwards."""
+    door = services_of(settings)
+    url = f"http://127.0.0.1:{door.gateway_port}"
+    ticket_type = add_ticket_type(engine, 5)
+    with engine.begin() as connection:
+        (token,) = mint_tokens(connection, settings, ["ada"])
+    bearer, key = {"Authorization": f"Bearer {token}"}, {"Idempotency-Key": "k"}
+    account = {"username": "bob", "password": "velvet-tram-42"}
+    with (
+        running_service("catalog", door, f"{door.catalog_url}/readyz"),
+        running_service("gateway", door, f"{url}/readyz"),
+        httpx.Client(base_url=url, headers=bearer, timeout=LIMIT_SECONDS) as client,
+    ):
+        with pair.standby_away():
+            refused = [
+                buy(client, ticket_type, **key),
+                client.post("/api/users/", json=account),
+                client.post(EVENTS, json=event_fields()),
+            ]
+            assert outcomes(engine, ticket_type) == []
+        assert [answer.status_code for answer in refused] == [503, 503, 503]
+        assert all(answer.elapsed.total_seconds() < 3 * TIMEOUT_SECONDS for answer in refused)
+        bought = eventually(lambda: _accepted(buy(client, ticket_type, **key)))
+        assert _accepted(buy(client, ticket_type, **key)) == bought
+        assert [row[0] for row in outcomes(engine, ticket_type)] == [bought]
+
+
 @pytest.mark.parametrize("capacity", [5, 1])
 def test_no_result_is_told_until_the_standby_has_the_decision(
     engine: Engine,
@@ -222,6 +258,27 @@ def test_no_change_is_told_as_made_until_the_standby_has_it(
         pair.wait_for_commits()
         pair.cancel_waits()
         assert isinstance(changed.exception(LIMIT_SECONDS), Unavailable)
+
+
+def services_of(settings: Settings) -> Settings:
+    """With ports of their own, and less patience than users have."""
+    catalog_port = free_port()
+    timeouts = ("accept_timeout", "answer_timeout", "catalog_timeout")
+    return Settings(
+        **settings.model_dump()
+        | {f"{name}_seconds": TIMEOUT_SECONDS for name in timeouts}
+        | {
+            "gateway_port": free_port(),
+            "catalog_port": catalog_port,
+            "catalog_url": f"http://127.0.0.1:{catalog_port}",
+        }
+    )
+
+
+def _accepted(answer: httpx.Response) -> str:
+    assert answer.status_code == 202, answer.text
+    id_: str = answer.json()["id"]
+    return id_
 
 
 def _nobody(_batch: Batch) -> None:
