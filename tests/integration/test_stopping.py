@@ -1,0 +1,118 @@
+"""SIGTERM in the middle of the work: what was begun is finished, and everyone hears of it."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import httpx
+import redis
+from sqlalchemy import Engine
+
+from deploy.access_tokens import mint_tokens
+from deploy.local.embedded import free_port
+from gateway.purchases.hints import HintSender
+from purchase_worker.audit import audit
+from shared.purchases import RESULT_KEY_PREFIX
+from shared.settings import Settings
+from tests.factories import add_ticket_type, add_users, outcomes, queue, request, scalar
+from tests.services import running_service
+from tests.system.selling import WAIT, buy
+from tests.waiting import eventually
+
+LIMIT_SECONDS = 20
+BUYERS = 12
+WAIT_FOR_LOCK = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+
+@contextmanager
+def nobody_writes(engine: Engine, table: str) -> Iterator[None]:
+    """Whoever wants to write to the table waits until the block ends."""
+    with engine.connect() as other:
+        other.exec_driver_sql(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
+        yield
+
+
+@contextmanager
+def buyers(url: str, tokens: Sequence[str]) -> Iterator[list[httpx.Client]]:
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                httpx.Client(
+                    base_url=url,
+                    headers={"Authorization": f"Bearer {token}"} | WAIT,
+                    timeout=LIMIT_SECONDS,
+                    verify=False,
+                )
+            )
+            for token in tokens
+        ]
+
+
+def all_asked(url: str) -> None:
+    """Fails until the gateway has every buyer's request."""
+    assert f"\neventify_clients_waiting {BUYERS}.0\n" in httpx.get(f"{url}/metrics").text
+
+
+def refuses_connections(url: str) -> None:
+    """Fails until the gateway has begun to stop."""
+    try:
+        httpx.get(f"{url}/healthz")
+    except httpx.ConnectError:
+        return
+    raise AssertionError("it still takes connections")
+
+
+def waiting(engine: Engine, how_many: int) -> None:
+    """Fails until so many wait for a lock."""
+    assert scalar(engine, WAIT_FOR_LOCK) == how_many
+
+
+def test_a_gateway_that_stops_stores_its_open_batches_and_answers(
+    engine: Engine, settings: Settings, redis_client: redis.Redis
+) -> None:
+    ticket_type = add_ticket_type(engine, 100)
+    # Small batches: some are being written, and the others wait for a writer.
+    own = {"gateway_port": free_port(), "accept_batch_rows": 3, "lock_timeout_ms": 10_000}
+    door = Settings(**settings.model_dump() | own)
+    url = f"http://127.0.0.1:{door.gateway_port}"
+    with engine.begin() as connection:
+        tokens = list(mint_tokens(connection, settings, [f"buyer{n}" for n in range(BUYERS)]))
+    with (
+        running_service("gateway", door, f"{url}/readyz") as gateway,
+        ThreadPoolExecutor(BUYERS) as threads,
+        buyers(url, tokens) as clients,
+    ):
+        with nobody_writes(engine, "ticket_purchases"):
+            answers = [threads.submit(buy, client, ticket_type) for client in clients]
+            eventually(lambda: waiting(engine, door.accept_writers))
+            eventually(lambda: all_asked(url))
+            gateway.send_signal(signal.SIGTERM)
+            eventually(lambda: refuses_connections(url))
+            assert not any(answer.done() for answer in answers)
+        stored = [answer.result(LIMIT_SECONDS) for answer in answers]
+        # uvicorn ends as the signal would have ended it.
+        assert gateway.wait(LIMIT_SECONDS) == -signal.SIGTERM
+    assert [answer.status_code for answer in stored] == [202] * BUYERS
+    bought = {answer.json()["id"] for answer in stored}
+    assert bought == {id_ for id_, _, _ in outcomes(engine, ticket_type)}
+
+
+def test_a_worker_that_stops_finishes_its_drain_and_tells_of_it(
+    engine: Engine, settings: Settings, redis_client: redis.Redis
+) -> None:
+    ticket_type = add_ticket_type(engine, 3)
+    ids = queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
+    hints = HintSender(settings)
+    hints.start()
+    with running_service("purchase_worker", settings) as worker:
+        with nobody_writes(engine, "decision_batches"):
+            hints.notify([ticket_type])
+            eventually(lambda: waiting(engine, 1))
+            worker.send_signal(signal.SIGTERM)
+        assert worker.wait(LIMIT_SECONDS) == 0
+    hints.close()
+    statuses = [status for _, status, _ in outcomes(engine, ticket_type)]
+    assert statuses == ["confirmed"] * 3 + ["rejected"] * 2
+    assert all(redis_client.exists(RESULT_KEY_PREFIX + id_) for id_ in ids)
+    assert audit(engine, settings).ok
