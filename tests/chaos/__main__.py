@@ -7,14 +7,15 @@ from collections.abc import Iterator
 
 import click
 
-from tests.chaos.catalogue import CONTROLS, FAULTS, POSSIBLE, random_pair
+from tests.chaos.catalogue import CONTROLS, FAILOVERS, FAULTS, POSSIBLE, random_pair
 from tests.chaos.faults.fault import Fault
 from tests.chaos.report import Report, control_table
 from tests.chaos.round import Caught, Result, caught_in_round, hold_round
 from tests.chaos.system import a_system
+from tests.chaos.system_with_standby import a_system_with_standby
 
 ALL = [fault for faults in POSSIBLE.values() for fault in faults]
-PAIRS = "pairs"
+PAIRS, FAILOVER = "pairs", "failover"
 MISSING = [
     f"{f.__name__} needs {f.needs}." for faults in FAULTS.values() for f in faults if f.needs
 ]
@@ -23,7 +24,11 @@ MISSING = [
 @click.command()
 @click.option("--rounds", type=click.IntRange(min=1), default=2 * len(ALL), show_default=True)
 @click.option("--seed", type=int, help="Who buys what, and which faults meet; drawn if not given.")
-@click.option("--only", type=click.Choice([*POSSIBLE, PAIRS]), help="Of this class, or pairs.")
+@click.option(
+    "--only",
+    type=click.Choice([*POSSIBLE, PAIRS, FAILOVER]),
+    help="Of this class, or pairs; failover: of a system whose database has a standby.",
+)
 @click.option("--controls", is_flag=True, help="Systems broken on purpose instead: each is caught.")
 def main(rounds: int, seed: int | None, only: str | None, controls: bool) -> None:
     """Hold rounds on a system of its own. Exit code 1 if a promise was broken or a fault missed."""
@@ -35,7 +40,7 @@ def main(rounds: int, seed: int | None, only: str | None, controls: bool) -> Non
 
 def _hold_rounds(rounds: int, chance: random.Random, only: str | None) -> int:
     report = Report()
-    with a_system() as system:
+    with a_system_with_standby() if only == FAILOVER else a_system() as system:
         for number, kinds in zip(range(1, rounds + 1), _plan(only, chance), strict=False):
             result = hold_round(system, [kind(system) for kind in kinds], chance)
             report.add(result)
@@ -47,7 +52,9 @@ def _hold_rounds(rounds: int, chance: random.Random, only: str | None) -> int:
 def _plan(only: str | None, chance: random.Random) -> Iterator[list[type[Fault]]]:
     """Each alone, then as many pairs at random, and so on; or one kind of these."""
     while True:
-        if only != PAIRS:
+        if only == FAILOVER:
+            yield from ([kind] for kind in FAILOVERS)
+        elif only != PAIRS:
             yield from ([kind] for kind in (POSSIBLE[only] if only else ALL))
         if only in (None, PAIRS):
             yield from (random_pair(chance) for _ in ALL)

@@ -4,6 +4,7 @@ import random
 
 from tests.chaos.control import Control
 from tests.chaos.faults import clock, failpoints, hints, network, postgres, processes, redis_faults
+from tests.chaos.faults.failover import PrimaryLost, PrimaryLostAfterStandby
 from tests.chaos.faults.fault import Fault
 
 FAULTS: dict[str, tuple[type[Fault], ...]] = {
@@ -71,6 +72,10 @@ POSSIBLE = {
     for name, faults in FAULTS.items()
     if (possible := [fault for fault in faults if not fault.needs])
 }
+
+
+# Of a system whose database has a standby, which no other fault needs.
+FAILOVERS = (PrimaryLost, PrimaryLostAfterStandby)
 
 
 def random_pair(chance: random.Random) -> list[type[Fault]]:

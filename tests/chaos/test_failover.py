@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.chaos.catalogue import FAILOVERS
 from tests.chaos.conftest import survives
-from tests.chaos.faults.failover import PrimaryLost, PrimaryLostAfterStandby
 from tests.chaos.faults.fault import Fault
 from tests.chaos.system_with_standby import SystemWithStandby, a_system_with_standby
 
@@ -16,7 +16,7 @@ def system() -> Iterator[SystemWithStandby]:
         yield system
 
 
-@pytest.mark.parametrize("fault", [PrimaryLost, PrimaryLostAfterStandby])
+@pytest.mark.parametrize("fault", FAILOVERS)
 def test_a_standby_may_take_over_at_any_time(system: SystemWithStandby, fault: type[Fault]) -> None:
     survives(system, fault)
 
