@@ -6,6 +6,7 @@ import billiard.pool
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
+from purchase_worker.hint_request import HintRequest
 from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import decide_queues
 from shared.broker import DECIDE_QUEUES_TASK, PURCHASES_QUEUE, make_celery, prepare_to_send
@@ -37,7 +38,7 @@ def create_worker_app(settings: Settings) -> Celery:
     def configure(**_: Any) -> None:
         configure_logging(settings, "worker")
 
-    @celery.task(name=DECIDE_QUEUES_TASK)
+    @celery.task(name=DECIDE_QUEUES_TASK, Request=HintRequest)
     def decide(ticket_type_ids: list[int]) -> None:
         more = decide_queues(runtimes[0], ticket_type_ids)
         if more:
