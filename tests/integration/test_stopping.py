@@ -22,6 +22,13 @@ from tests.waiting import eventually
 
 LIMIT_SECONDS = 20
 BUYERS = 12
+STARTED_WITHIN_SECONDS = 60
+# On a busy machine, too, whoever waits here still waits when the signal comes.
+PATIENT = {
+    "lock_timeout_ms": 60_000,
+    "statement_timeout_ms": 60_000,
+    "accept_timeout_seconds": 60.0,
+}
 WAIT_FOR_LOCK = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
@@ -29,6 +36,7 @@ WAIT_FOR_LOCK = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = '
 def nobody_writes(engine: Engine, table: str) -> Iterator[None]:
     """Whoever wants to write to the table waits until the block ends."""
     with engine.connect() as other:
+        other.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
         other.exec_driver_sql(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
         yield
 
@@ -73,8 +81,8 @@ def test_a_gateway_that_stops_stores_its_open_batches_and_answers(
 ) -> None:
     ticket_type = add_ticket_type(engine, 100)
     # Small batches: some are being written, and the others wait for a writer.
-    own = {"gateway_port": free_port(), "accept_batch_rows": 3, "lock_timeout_ms": 10_000}
-    door = Settings(**settings.model_dump() | own)
+    own = {"gateway_port": free_port(), "accept_batch_rows": 3}
+    door = Settings(**settings.model_dump() | PATIENT | own)
     url = f"http://127.0.0.1:{door.gateway_port}"
     with engine.begin() as connection:
         tokens = list(mint_tokens(connection, settings, [f"buyer{n}" for n in range(BUYERS)]))
@@ -105,10 +113,11 @@ def test_a_worker_that_stops_finishes_its_drain_and_tells_of_it(
     ids = queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
     hints = HintSender(settings)
     hints.start()
-    with running_service("purchase_worker", settings) as worker:
+    patient = Settings(**settings.model_dump() | PATIENT)
+    with running_service("purchase_worker", patient) as worker:
         with nobody_writes(engine, "decision_batches"):
             hints.notify([ticket_type])
-            eventually(lambda: waiting(engine, 1))
+            eventually(lambda: waiting(engine, 1), within_seconds=STARTED_WITHIN_SECONDS)
             worker.send_signal(signal.SIGTERM)
         assert worker.wait(LIMIT_SECONDS) == 0
     hints.close()
