@@ -2,6 +2,7 @@
 
 import random
 import secrets
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -32,6 +33,8 @@ MISSING = [
 @click.option("--controls", is_flag=True, help="Systems broken on purpose instead: each is caught.")
 def main(rounds: int, seed: int | None, only: str | None, controls: bool) -> None:
     """Hold rounds on a system of its own. Exit code 1 if a promise was broken or a fault missed."""
+    # Whoever asks us to stop finds nothing left running, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     click.echo(" ".join([f"Seed {seed}.", *MISSING]))
     chance = random.Random(seed)

@@ -45,6 +45,7 @@ class Server:
                 program.argv,
                 **run_as(program.user),
                 cwd="/",
+                start_new_session=True,  # Ctrl-C is ours to handle
                 stdout=log,
                 stderr=log,
             )
