@@ -82,7 +82,8 @@ class Line:
             return
         both = {writer, to_server[1]}
         self._writers |= both
-        with suppress(OSError):
+        # Cancelled only by `_close`; in 3.11 asyncio would print a traceback of it.
+        with suppress(OSError, asyncio.CancelledError):
             pumps = (
                 self._carry_there(reader, to_server[1], writer),
                 self._carry_back(to_server[0], writer),
