@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from loadtests.bench.generator import Generator
 from loadtests.bench.load import PURCHASES, Load, buying, reading
+from loadtests.bench.rows import without_limit
 from loadtests.bench.sizes import Sizes
 from loadtests.bench.system import System
 from loadtests.bench.tally import Run
@@ -86,7 +87,8 @@ class Bench:
 
     def polling_newest(self, path_end: str = "") -> Load:
         """Polls of the newest purchases in turn, each by its owner."""
-        with self.system.engine.connect() as connection:
+        with self.system.engine.begin() as connection:
+            without_limit(connection)
             rows = connection.execute(NEWEST, {"count": self.sizes.polled}).all()
         return reading(
             [f"{PURCHASES}{row.id}/{path_end}" for row in rows],

@@ -8,6 +8,8 @@ from datetime import datetime
 from functools import partial
 from itertools import chain
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from loadtests.bench.bench import Bench
 from loadtests.bench.figures import Figure
 from loadtests.bench.generator import running_generator
@@ -97,7 +99,7 @@ def _measured(bench: Bench, title: str, measure: Callable[[], list[Figure]]) -> 
     began = time.monotonic()
     try:
         figures = measure()
-    except (RuntimeError, TimeoutError, OSError) as error:
+    except (RuntimeError, TimeoutError, OSError, SQLAlchemyError) as error:
         bench.errors.append(f"{title}: {error!r}")
         figures = []
     return Part(title, time.monotonic() - began, figures)
