@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -11,11 +10,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from loadtests.costs import LOAD_TEST, THE_REST
+from loadtests.picture_style import GRID, STYLE
 from loadtests.run import Moment, Run
 from loadtests.verdict import ExitCode, Verdict, best_throughput
 
 PICTURE_FILE = "sale.png"
-INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 USERS, REQUESTS, ACCEPTED, SETTLED = "#7b8794", "#9fb3c8", "#f0b429", "#1f9d77"
 LEFT, QUEUED, MISSED = "#7c3aed", "#2680c2", "#d64545"
 PERCENTILES = {"p50_ms": "#9fb3c8", "p95_ms": "#2680c2", "p99_ms": "#7c3aed"}
@@ -29,16 +28,6 @@ CORES = {
     "valkey": "#d64545",
     LOAD_TEST: "#9fb3c8",
     THE_REST: "#e4e7eb",
-}
-STYLE: dict[Any, Any] = {
-    "font.size": 11,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": FAINT,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "text.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
 }
 IN_WORDS = {
     ExitCode.GOOD: "every promise kept",

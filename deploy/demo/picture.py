@@ -2,7 +2,6 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -10,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from deploy.demo.sale import Outcome, Sale, Summary
+from loadtests.picture_style import GRID, INK, STYLE
 
-INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 COLOURS = {
     Outcome.CONFIRMED: "#1f9d77",
     Outcome.REJECTED: "#d64545",
@@ -29,17 +28,7 @@ LEFT, QUEUED = "#7c3aed", "#2680c2"
 
 def draw(sale: Sale, summary: Summary, file: Path) -> None:
     """Draw tickets left and queue, answers a second, and each buyer's wait, over time."""
-    style: dict[Any, Any] = {
-        "font.size": 11,
-        "axes.edgecolor": GRID,
-        "axes.labelcolor": FAINT,
-        "xtick.color": FAINT,
-        "ytick.color": FAINT,
-        "text.color": INK,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
-    with mpl.rc_context(style):
+    with mpl.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(h_pad=0.12, hspace=0.06)
         figure = Figure(figsize=(12, 10), dpi=120, facecolor="white", layout=layout)
         tickets, answers, waits = figure.subplots(3, 1, sharex=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -12,21 +11,13 @@ from matplotlib.ticker import NullFormatter
 
 from loadtests.bench.figures import Bound, Figure, as_read
 from loadtests.bench.report import Report
+from loadtests.picture_style import GRID, INK, STYLE
 
-INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 EVENTIFY, OTHERS = "#7c3aed", "#9fb3c8"
 MET, MISSED = "#1f9d77", "#d64545"
 PERCENTILES = {"p50_ms": "#9fb3c8", "p99_ms": "#2680c2", "p999_ms": "#7c3aed"}
-STYLE: dict[Any, Any] = {
-    "font.size": 11,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": FAINT,
-    "xtick.color": FAINT,
-    "ytick.color": INK,
-    "text.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
+# The names of what is measured are to be read, as numbers need not be.
+LABELLED = STYLE | {"ytick.color": INK}
 
 
 def draw(report: Report, file: Path) -> None:
@@ -35,7 +26,7 @@ def draw(report: Report, file: Path) -> None:
     rates = [f for f in report.figures if f.unit == "/s" and not f.name.startswith("generator_")]
     aims = [figure for figure in report.figures if figure.target is not None]
     heights = [max(len(rates), 2), max(len(aims), 2), 9]
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(LABELLED):
         layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.15, hspace=0.06)
         canvas = Canvas(
             figsize=(12, 3 + 0.33 * sum(heights)), dpi=120, facecolor="white", layout=layout
