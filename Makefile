@@ -14,7 +14,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo audit test fuzz chaos model bench loadtest check lock clean
+.PHONY: help up down status demo audit test fuzz chaos model bench loadtest check docs lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,10 @@ check: $(VENV)/installed-dev ## lint, formatting, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/installed ## write docs/configuration.md anew from shared/settings.py
+	@$(BIN)/eventify settings --markdown > docs/configuration.new
+	@mv docs/configuration.new docs/configuration.md
 
 lock: $(VENV)/installed-dev ## write requirements.txt and requirements-dev.txt anew from pyproject.toml
 	$(UV_COMPILE) -o requirements.txt pyproject.toml

@@ -21,6 +21,8 @@ from sqlalchemy import text
 from deploy import connections
 from deploy.access_tokens import mint_tokens, user_names
 from deploy.audit_table import show_audit
+from deploy.commands.settings import settings as settings_command
+from deploy.commands.settings import tell_unknown_variables
 from deploy.local import up as local_up
 from deploy.local.down import take_down
 from deploy.local.embedded import free_port
@@ -67,6 +69,9 @@ def main() -> None:
     """
 
 
+main.add_command(settings_command)
+
+
 @main.command()
 @click.option("--detach", is_flag=True, help="Return when it is ready, and leave it running.")
 @click.option("--host", envvar="EVENTIFY_GATEWAY_HOST", default="127.0.0.1", show_default=True)
@@ -76,6 +81,7 @@ def main() -> None:
 def up(detach: bool, host: str, port: int, gateways: int, workers: int) -> None:
     """Start all of it; Ctrl-C stops it."""
     home, wish = find_home(), local_up.Wish(host, port, gateways, workers)
+    tell_unknown_variables()
     _say(f"Starting Eventify, with its data in {home.path}:")
     with _stop_noted() as stop_requested:
         began = time.monotonic()

@@ -65,5 +65,6 @@ def redis_answers(settings: Settings) -> bool:
 
 
 def where(url: str) -> str:
-    """The URL with its password hidden, to be shown."""
-    return re.sub(r"(?<=://)([^:@/]*):[^@]*@", r"\1:***@", url)
+    """The URL with its passwords hidden, to be shown; several servers have several."""
+    hidden = re.sub(r"(?<=://)([^:@/]*):[^@]*@", r"\1:***@", url)
+    return re.sub(r"(?i)(password=)[^&]*", r"\1***", hidden)

@@ -1,12 +1,13 @@
 """Logs: one JSON object a line, a constant event name, identifiers in fields, nothing secret."""
 
 import logging
+import os
 import sys
 from contextvars import ContextVar
 
 import structlog
 
-from shared.settings import Settings
+from shared.settings import Settings, unknown_variables
 
 # Of the request that is being answered.
 request_id: ContextVar[str] = ContextVar("request_id")
@@ -44,6 +45,8 @@ def configure_logging(settings: Settings, process_name: str) -> None:
     for chatty in ("kombu", "celery.app.trace", "celery.worker.strategy", "asyncio", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(process=process_name)
+    for name, meant in sorted(unknown_variables(os.environ).items()):
+        get_logger(__name__).warning("setting_unknown", variable=name, meant=meant)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -1,37 +1,62 @@
 """Every setting and every limit of Eventify, read from the environment (`EVENTIFY_...`)."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.database_url import sqlalchemy_url
 from shared.errors import ConfigurationError
 
+PREFIX = "EVENTIFY_"
+# What else goes by our prefix and is none of the settings below.
+OTHER_VARIABLES = {
+    "EVENTIFY_HOME": "the folder of what `eventify up` runs: data, keys and logs; `.eventify`",
+    "EVENTIFY_SECRETS_DIR": "a folder of files that are named like settings and hold their values",
+    "EVENTIFY_SUPERVISED_IN": "set by `eventify up`, so that it knows its own processes again",
+    "EVENTIFY_FAILPOINTS": "a folder by which fault tests end a process; never set it otherwise",
+}
+# At 0 these lift a limit; so may be 0 what is so by default. Every other number is above it.
+MAY_BE_ZERO = {
+    *("purchase_rate_burst", "purchase_rate_per_second"),
+    *("sign_in_rate_burst", "sign_in_rate_per_second"),
+}
+LARGEST_PORT = 65_535
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
 
 class Settings(BaseSettings):
     """Units stand last in each name; the reason for a number stands beside it."""
 
-    model_config = SettingsConfigDict(env_prefix="EVENTIFY_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, allow_inf_nan=False)
 
     # --- what the services are connected to ---
     # With commas between several hosts, the one that can be written to is meant.
     database_url: str
+    # Recent results and the marks of hints under way; it may be wiped at any moment.
     redis_url: str = "redis://127.0.0.1:6379/0"
     # Celery's broker; the same Redis unless told otherwise.
     broker_url: str = Field(
         default="", validation_alias=AliasChoices("EVENTIFY_BROKER_URL", "broker_url")
     )
+    # Where the gateway finds the catalog.
     catalog_url: str = "http://127.0.0.1:8001"
     # Signing keys `<kid>.pem` (gateway) and public keys `<kid>.pub.pem` (every service).
     keys_dir: Path = Path(".eventify/keys")
 
     # --- where the services listen ---
+    # The address of one interface; 0.0.0.0 for all of them, as in a container.
     gateway_host: str = "127.0.0.1"
+    # The only port that the world needs to reach.
     gateway_port: int = 8000
+    # For the gateways alone: the catalog stands behind them.
     catalog_host: str = "127.0.0.1"
+    # The port that `catalog_url` names.
     catalog_port: int = 8001
     # Connections that the kernel keeps for us while all are busy; it cuts this to its own limit.
     listen_backlog: int = 4_096
@@ -39,15 +64,19 @@ class Settings(BaseSettings):
     shutdown_seconds: int = 10
 
     # --- tokens ---
+    # Who signs, as tokens say and every service checks; changed, all tokens end.
     token_issuer: str = "eventify"
+    # Whom tokens are for; another for each installation that shares keys.
     token_audience: str = "eventify"
     # Long enough to sit through an on-sale without a refresh in the middle of it.
     access_token_seconds: int = 3600
+    # An app that is opened once a day stays signed in; a key must verify as long as this.
     refresh_token_seconds: int = 86_400
     # A client whose answer was lost may ask again for the same successor this long.
     refresh_retry_seconds: int = 10
-    # Refresh tokens that expired are deleted this often, and so many logins' at a time: some 20 ms.
+    # Refresh tokens that expired are deleted this often.
     refresh_cleanup_seconds: float = 300.0
+    # So many logins' tokens are deleted at a time: some 20 ms.
     refresh_cleanup_families: int = 1_000
     # A token of ours is about 600 bytes; what is longer is refused before it is parsed.
     token_max_bytes: int = 4096
@@ -67,6 +96,7 @@ class Settings(BaseSettings):
     answer_timeout_seconds: float = 5.0
 
     # --- the gateway's way to the catalog ---
+    # A host that is there answers within milliseconds; then the answer is 503.
     catalog_connect_timeout_seconds: float = 2.0
     # The catalog's statements end at statement_timeout_ms; waiting longer than this helps nobody.
     catalog_timeout_seconds: float = 10.0
@@ -78,23 +108,26 @@ class Settings(BaseSettings):
     ready_timeout_seconds: float = 2.0
 
     # --- how often one may ask; a burst or rate of 0 lifts the limit ---
-    # A person clicks, and a client retries after Retry-After: both stay far below.
+    # Tries of one user at once: a person who clicks in haste stays below.
     purchase_rate_burst: int = 20
+    # And steadily: a client that retries after Retry-After stays far below.
     purchase_rate_per_second: float = 5.0
-    # For each address, sign-in and registration together. Many may share an address, so a crowd
-    # gets in at once; guessing passwords goes on at the pace below.
+    # For each address, sign-in and registration together: many may share one, so a crowd gets in.
     sign_in_rate_burst: int = 60
+    # The pace at which one address may go on guessing passwords.
     sign_in_rate_per_second: float = 1.0
     # Whose X-Forwarded-For is believed: addresses or networks, with commas between; "" for nobody.
     trusted_proxies: str = "127.0.0.1,::1"
 
     # --- the door ---
+    # A purchase has 40 bytes; what an organiser writes about an event may be a few thousand.
     body_max_bytes: int = 65_536
     # The largest body at 6.5 kB/s, slower than any phone; whoever needs longer only holds us up.
     # Not above `shutdown_seconds`, or a stop cuts the request off without an answer.
     body_timeout_seconds: float = 10.0
     # The same for a request's line and headers. A token has 4 kB at most, a cookie as much.
     head_timeout_seconds: float = 10.0
+    # A request's line and headers together; a token has 4 kB at most.
     head_max_bytes: int = 65_536
     # For a client to take what is more than the transport's 64 KiB: the document at 5 kB/s.
     send_timeout_seconds: float = 30.0
@@ -110,9 +143,11 @@ class Settings(BaseSettings):
     backlog_max_rows: int = 200_000
     # Counted this often; at 40,000 decisions a second the limit is still far away in between.
     backlog_check_seconds: float = 1.0
+    # Polls answered by one statement.
     status_batch_rows: int = 500
     # Polls that may wait for a reader: as many as a gateway is meant to hold waiting.
     status_pending_max_rows: int = 20_000
+    # One batch of polls is read while the next is being sent.
     status_readers: int = 2
     # `?wait=` and `Prefer: wait=`; most proxies cut a silent connection after 60 s.
     wait_max_seconds: int = 30
@@ -136,7 +171,9 @@ class Settings(BaseSettings):
     drain_close_rows: int = 5_000
     # One task's turn before it goes to the back, so that one hot sale cannot starve the others.
     drain_max_batches: int = 40
+    # The same in time, whichever ends first.
     drain_max_seconds: float = 0.5
+    # Celery's children in each worker; on one hot ticket type only one of them is busy.
     worker_processes: int = 2
     # Results in Redis are a cache: rebuilt from PostgreSQL when missing.
     result_ttl_seconds: int = 3_600
@@ -147,6 +184,7 @@ class Settings(BaseSettings):
     hint_visibility_seconds: int = 60
 
     # --- the sweeper ---
+    # How often the sweeper looks: half of `sweep_after_seconds`, so a lost hint costs 1.5 s.
     sweep_interval_seconds: float = 0.5
     # A healthy worker decides within milliseconds; a second means that its hint was lost.
     sweep_after_seconds: float = 1.0
@@ -160,15 +198,21 @@ class Settings(BaseSettings):
     # --- PostgreSQL and Redis ---
     # Longest statement of ours is a batch of thousands of rows: tens of milliseconds.
     statement_timeout_ms: int = 5_000
+    # A row is locked for one batch: milliseconds. Who waits longer gives way and tries again.
     lock_timeout_ms: int = 2_000
+    # No transaction of ours idles but while a process stands still; then it must not keep locks.
     idle_in_transaction_timeout_ms: int = 10_000
+    # For a new connection, and for a free one of the pool.
     database_connect_timeout_seconds: int = 2
+    # Of the catalog; the others' pools follow from their threads.
     database_pool_size: int = 5
     # Off for a pooler that hands a connection on after each transaction (PgBouncer).
     prepare_statements: bool = True
+    # Redis answers within a millisecond, and nobody needs it: PostgreSQL is asked instead.
     redis_timeout_seconds: float = 0.5
 
     # --- the process ---
+    # DEBUG, INFO, WARNING, ERROR or CRITICAL.
     log_level: str = "INFO"
 
     @field_validator("database_url")
@@ -183,6 +227,34 @@ class Settings(BaseSettings):
         if not url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must be a redis://, rediss:// or unix:// URL")
         return url
+
+    @field_validator("catalog_url")
+    @classmethod
+    def _http_url(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("must be an http:// or https:// URL")
+        return url
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, level: str) -> str:
+        if level.upper() not in LOG_LEVELS:
+            raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}")
+        return level.upper()
+
+    @field_validator("*")
+    @classmethod
+    def _in_range(cls, value: Any, info: ValidationInfo) -> Any:
+        """A limit of nothing, or less, would stop everything, or lift what it should hold."""
+        name = info.field_name or ""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return value
+        zero_is_meant = name in MAY_BE_ZERO or cls.model_fields[name].default == 0
+        if value < 0 or (value == 0 and not zero_is_meant):
+            raise ValueError("must not be negative" if zero_is_meant else "must be above 0")
+        if name.endswith("_port") and value > LARGEST_PORT:
+            raise ValueError(f"must not be above {LARGEST_PORT}")
+        return value
 
     @property
     def celery_broker_url(self) -> str:
@@ -200,10 +272,30 @@ def get_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         problems = (
-            f"EVENTIFY_{str(e['loc'][0]).removeprefix('EVENTIFY_').upper()}{_told(e)}"
-            for e in error.errors()
+            f"{variable(str(e['loc'][0]).removeprefix(PREFIX))}{_told(e)}" for e in error.errors()
         )
         raise ConfigurationError("; ".join(problems)) from error
+
+
+def unknown_variables(names: Iterable[str]) -> dict[str, str | None]:
+    """Variables that look like settings of ours and are none, each with what was probably meant.
+
+    They keep nobody from starting: an orchestrator may set such names of its own, and an older
+    version must run in the environment of a newer one.
+
+    Args:
+        names: of environment variables, ours and others'.
+    """
+    known = {variable(name) for name in Settings.model_fields} | set(OTHER_VARIABLES)
+    unknown = {name.upper() for name in names if name.upper().startswith(PREFIX)} - known
+    return {
+        name: next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), None) for name in unknown
+    }
+
+
+def variable(setting: str) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}{setting.upper()}"
 
 
 def _told(error: ErrorDetails) -> str:

@@ -1,0 +1,1 @@
+"""Commands of `eventify` that have a file of their own."""
