@@ -21,6 +21,7 @@ from sqlalchemy import text
 from deploy import connections
 from deploy.access_tokens import mint_tokens, user_names
 from deploy.audit_table import show_audit
+from deploy.commands.keys import keys
 from deploy.commands.settings import settings as settings_command
 from deploy.commands.settings import tell_unknown_variables
 from deploy.local import up as local_up
@@ -69,6 +70,7 @@ def main() -> None:
     """
 
 
+main.add_command(keys)
 main.add_command(settings_command)
 
 

@@ -8,6 +8,7 @@ import base64
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +43,19 @@ class SigningKey:
     private_key: RSAPrivateKey
 
 
+@dataclass(frozen=True, slots=True)
+class KeyFiles:
+    """A key in the folder.
+
+    `placed_at`, Unix seconds, is the public file's age: unlike the time in a key's name, it counts
+    from the moment when the key was put here, also if it was made elsewhere.
+    """
+
+    kid: str
+    can_sign: bool
+    placed_at: float
+
+
 def ensure_signing_key(keys_dir: Path) -> None:
     """Make the first key where there is none; safe when several processes start at once.
 
@@ -50,7 +64,7 @@ def ensure_signing_key(keys_dir: Path) -> None:
     """
     try:
         keys_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
-        if not _private_files(keys_dir):
+        if not any(key.can_sign for key in keys_in(keys_dir)):
             add_signing_key(keys_dir)
     except OSError as error:
         raise ConfigurationError(
@@ -81,6 +95,50 @@ def add_signing_key(keys_dir: Path) -> str:
         mode=0o600,
     )
     return kid
+
+
+def remove_key(keys_dir: Path, kid: str) -> None:
+    """Take a key away; what it signed is refused within `KEYS_RELOAD_SECONDS`.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    # The private half first: nothing may be signed any more that nobody can verify.
+    (keys_dir / f"{kid}.pem").unlink(missing_ok=True)
+    (keys_dir / f"{kid}{PUBLIC_SUFFIX}").unlink(missing_ok=True)
+
+
+def keys_in(keys_dir: Path) -> list[KeyFiles]:
+    """Every key whose public half is there, the oldest first.
+
+    Without that half a key is none: nobody could verify what it signs.
+    """
+    return sorted(
+        (
+            KeyFiles(
+                kid=(kid := file.name.removesuffix(PUBLIC_SUFFIX)),
+                can_sign=(keys_dir / f"{kid}.pem").exists(),
+                placed_at=file.stat().st_mtime,
+            )
+            for file in keys_dir.glob(f"*{PUBLIC_SUFFIX}")
+        ),
+        key=lambda key: key.kid,
+    )
+
+
+def signing_kid(keys: Sequence[KeyFiles], now: float) -> str | None:
+    """The newest key that every verifier has seen; the oldest if all are too new.
+
+    Where all are new, as in a container that has just been given them, an older key signs for a
+    while, and nobody is harmed.
+
+    Args:
+        keys: the oldest first.
+        now: Unix seconds.
+    """
+    able = [key for key in keys if key.can_sign]
+    seen_by_all = [key for key in able if key.placed_at <= now - SIGNS_AFTER_SECONDS]
+    return (seen_by_all[-1] if seen_by_all else able[0]).kid if able else None
 
 
 def load_signing_key(keys_dir: Path, known: SigningKey | None = None) -> SigningKey:
@@ -137,31 +195,10 @@ def json_web_key_set(public_keys: dict[str, RSAPublicKey]) -> dict[str, list[dic
 
 
 def _signing_file(keys_dir: Path) -> Path:
-    """The newest private key that every verifier has seen; the oldest if all are too new.
-
-    The age is the public file's: unlike the time in a key's name, it counts from the moment when
-    the key was put here, also if it was made elsewhere. Where all files are new, as in a container
-    that has just been given them, an older key signs for a while, and nobody is harmed.
-    """
-    files = _private_files(keys_dir)
-    if not files:
+    kid = signing_kid(keys_in(keys_dir), time.time())
+    if kid is None:
         raise ConfigurationError(f"There is no signing key with its public half in {keys_dir}.")
-    seen_by_all_since = time.time() - SIGNS_AFTER_SECONDS
-    old_enough = [f for f in files if _public_half(f).stat().st_mtime <= seen_by_all_since]
-    return max(old_enough, default=files[0])
-
-
-def _private_files(keys_dir: Path) -> list[Path]:
-    """The oldest first. One without its public half is none: nobody could verify what it signs."""
-    return sorted(
-        file
-        for file in keys_dir.glob("*.pem")
-        if not file.name.endswith(PUBLIC_SUFFIX) and _public_half(file).exists()
-    )
-
-
-def _public_half(private_file: Path) -> Path:
-    return private_file.with_name(f"{private_file.stem}{PUBLIC_SUFFIX}")
+    return keys_dir / f"{kid}.pem"
 
 
 def _write_atomically(path: Path, content: bytes, *, mode: int) -> None:

@@ -51,16 +51,23 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     return get_settings()
 
 
-def settings_of_running_system(home: Home) -> Settings:
+def settings_of_running_system(home: Home, *, needs_database: bool = True) -> Settings:
     """The settings of the system that runs in this home, or those that the caller gave.
 
+    Args:
+        home: where it may run.
+        needs_database: False for what works without one.
+
     Raises:
-        ConfigurationError: nothing runs there, and the caller named no database.
+        ConfigurationError: a setting is malformed, or nothing runs there and the caller named no
+            database.
     """
     given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX) and value}
     state = running_state(home)
     environment = {"EVENTIFY_KEYS_DIR": str(home.keys)} | dict(state.environment if state else {})
     environment |= given
+    if not needs_database:
+        environment = {"EVENTIFY_DATABASE_URL": "postgresql:///"} | environment
     if "EVENTIFY_DATABASE_URL" not in environment:
         raise ConfigurationError(
             f"Eventify does not run in {home.path}, and EVENTIFY_DATABASE_URL is not set."
