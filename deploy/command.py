@@ -133,12 +133,20 @@ def status(as_json: bool) -> None:
 
 @main.command()
 def migrate() -> None:
-    """Bring the database's schema to the newest version."""
+    """Bring the database's schema to the newest version.
+
+    Also run it after a dump was restored, before Eventify is started: it makes the order of what
+    is sold from then on provable.
+    """
     settings = settings_of_running_system(find_home())
     with connections.database(settings) as engine:
-        schema.migrate(engine)
+        passed_over = schema.migrate(engine)
         with engine.connect() as connection:
             version = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    if passed_over:
+        click.echo(
+            f"Passed over {passed_over:,} transaction ids, which the restored rows hold already."
+        )
     click.echo(f"The schema is at version {version}.")
 
 

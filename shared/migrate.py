@@ -1,13 +1,27 @@
-"""Brings a database's schema to the newest version."""
+"""Brings a database to the newest schema, and makes one that was restored ready for sales."""
 
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, text
+from psycopg2.errors import LockNotAvailable
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
+
+from shared.errors import ConfigurationError
+from shared.transaction_ids import pass_stored_transaction_ids
 
 # Any number of our own: it keeps two migrations from running at once.
 MIGRATION_LOCK_ID = 0x45564E54
+# Everybody who buys waits behind a migration that waits for a table.
+LOCK_TIMEOUT_SECONDS = 2
+# Who may keep a table from us. Of other users' sessions only a privileged user sees the times.
+READ_OLDEST_TRANSACTION = text("""
+SELECT pid, application_name, extract(epoch FROM clock_timestamp() - xact_start)::int AS seconds
+FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+ORDER BY xact_start LIMIT 1
+""")
 
 
 def alembic_config() -> Config:
@@ -16,15 +30,21 @@ def alembic_config() -> Config:
     return config
 
 
-def migrate(engine: Engine, revision: str = "head") -> None:
+def migrate(engine: Engine, revision: str = "head") -> int:
     """Run every migration that is missing; safe to call from several processes at once.
+
+    Each migration is done whole or not at all.
 
     Args:
         engine: connections to the database.
         revision: how far to go.
 
+    Returns:
+        How many transaction ids were passed over: above 0 after a dump was restored, and once.
+
     Raises:
-        sqlalchemy.exc.DBAPIError: the database is away, or a lock was not to be had in time.
+        ConfigurationError: a lock was not to be had in time. Run it again later.
+        sqlalchemy.exc.DBAPIError: the database is away.
     """
     config = alembic_config()
     with engine.connect() as connection:
@@ -33,13 +53,33 @@ def migrate(engine: Engine, revision: str = "head") -> None:
         connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text("SET lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_lock(:id)"), {"id": MIGRATION_LOCK_ID})
-        connection.execute(text("SET lock_timeout = '2s'"))
+        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"))
         connection.commit()
         try:
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
+            connection.commit()
+            return pass_stored_transaction_ids(connection)
+        except OperationalError as error:
+            connection.rollback()
+            if isinstance(error.orig, LockNotAvailable):
+                raise ConfigurationError(_what_to_do(connection)) from error
+            raise
         finally:
             connection.execute(text("SELECT pg_advisory_unlock(:id)"), {"id": MIGRATION_LOCK_ID})
             connection.commit()
             # The session's timeouts were changed: it must not go back to the pool.
             connection.invalidate()
+
+
+def _what_to_do(connection: Connection) -> str:
+    oldest = connection.execute(READ_OLDEST_TRANSACTION).first()
+    connection.rollback()
+    who = "It is over by now."
+    if oldest:
+        name = oldest.application_name or "without a name"
+        who = f"The oldest is of process {oldest.pid} ({name}), open for {oldest.seconds} s."
+    return (
+        f"A transaction kept a table locked for {LOCK_TIMEOUT_SECONDS} s, so the migration gave way"
+        f" and changed nothing. {who} Run it again when it has ended."
+    )

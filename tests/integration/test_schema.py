@@ -1,5 +1,6 @@
 """The schema: what the migrations make is what the models say."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
@@ -14,11 +15,12 @@ from sqlalchemy.dialects.postgresql.base import ischema_names
 from purchase_worker.audit import audit
 from purchase_worker.drain import drain
 from shared.database import open_engine
-from shared.migrate import migrate
+from shared.errors import ConfigurationError
+from shared.migrate import LOCK_TIMEOUT_SECONDS, migrate
 from shared.models import Base, PgSnapshot, Xid8
 from shared.settings import Settings
 from tests.conftest import run_admin
-from tests.factories import add_ticket_type, add_users, ignore, queue, request, rows
+from tests.factories import add_ticket_type, add_users, ignore, queue, request, rows, scalar
 from tests.waiting import eventually
 
 
@@ -42,6 +44,11 @@ def test_migrations_make_what_the_models_say(
     monkeypatch.setitem(ischema_names, "pg_snapshot", PgSnapshot)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def version(engine: Engine) -> str:
+    number: str = scalar(engine, "SELECT version_num FROM alembic_version")
+    return number
 
 
 # The statements with which migrations keep a sale waiting while they change its tables.
@@ -88,6 +95,46 @@ def test_an_upgrade_during_a_sale_fails_no_purchase_and_keeps_the_proof(
     report = audit(empty_engine, settings)
     assert report.ok
     assert (report.purchases, report.queued) == (bought, 0)
+
+
+def test_a_migration_that_a_long_transaction_keeps_waiting_gives_way_to_the_sale(
+    empty_engine: Engine, settings: Settings
+) -> None:
+    migrate(empty_engine, "0004")
+    ticket_type = add_ticket_type(empty_engine, 1_000)
+    (user,) = add_users(empty_engine, 1)
+    given_up = Event()
+
+    def sell_on() -> tuple[int, float]:
+        """Buy and decide until the migration has given up; how many, and the longest wait."""
+        bought, slowest = 0, 0.0
+        while not given_up.is_set():
+            began = time.monotonic()
+            queue(empty_engine, [request(user, ticket_type)])
+            drain(empty_engine, [ticket_type], settings, ignore)
+            bought, slowest = bought + 1, max(slowest, time.monotonic() - began)
+        return bought, slowest
+
+    with empty_engine.connect() as report, ThreadPoolExecutor(1) as sellers:
+        report.execute(text("SET application_name = 'monthly report'"))
+        report.execute(text("SELECT count(*) FROM ticket_purchases"))  # and its transaction stays
+        selling = sellers.submit(sell_on)
+        began = time.monotonic()
+        try:
+            with pytest.raises(ConfigurationError, match=r"gave way.*monthly report"):
+                migrate(empty_engine)
+        finally:
+            given_up.set()
+        took = time.monotonic() - began
+        bought, slowest = selling.result()
+
+    assert version(empty_engine) == "0004"
+    assert slowest <= took < LOCK_TIMEOUT_SECONDS + 3
+    migrate(empty_engine)
+    drain(empty_engine, [ticket_type], settings, ignore)
+    audited = audit(empty_engine, settings)
+    assert audited.ok
+    assert (audited.purchases, audited.queued) == (bought, 0)
 
 
 @pytest.mark.parametrize("locks", SALES_LOCKS)
