@@ -11,7 +11,7 @@ from shared.settings import get_settings
 def run() -> None:
     settings = get_settings()
     configure_logging(settings, "catalog")
-    app = Edge(create_app(settings))
+    app = Edge(create_app(settings), "catalog")
     serve(app, settings.catalog_host, settings.catalog_port, settings)
 
 

@@ -6,9 +6,11 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from catalog import event_routes, health_routes, ticket_type_routes
+from catalog import event_routes, health_routes, metrics_routes, ticket_type_routes
 from shared.body_limit import BodyLimit
 from shared.database import open_engine
+from shared.event_loop import lag_observed
+from shared.metrics_folder import metrics_of_all
 from shared.openapi import DocumentedApp
 from shared.problem_details import install_problem_handlers
 from shared.settings import Settings
@@ -22,7 +24,9 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.tokens = TokenVerifier(settings)
         app.state.engine = open_engine(settings, "catalog")
-        yield
+        app.state.metrics = metrics_of_all()
+        async with lag_observed("catalog"):
+            yield
         app.state.engine.dispose()
 
     app = DocumentedApp(
@@ -42,6 +46,6 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     install_problem_handlers(app)
-    for routes in (event_routes, ticket_type_routes, health_routes):
+    for routes in (event_routes, ticket_type_routes, health_routes, metrics_routes):
         app.include_router(routes.router)
     return app

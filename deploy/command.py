@@ -305,6 +305,7 @@ def _what_to_try(system: local_up.System, detached: bool) -> str:
     return f"""\
   gateway    {url}
   API docs   {url}/api/docs/
+  metrics    {url}/metrics
   database   {connections.where(system.settings.database_url)}
   logs       {system.home.logs}
 

@@ -10,13 +10,12 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Lifespan
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from gateway import health, metrics, schema
+from gateway import health, metrics_routes, schema
 from gateway.accounts import routes as account_routes
 from gateway.accounts.accounts import Accounts
 from gateway.accounts.expiry import ExpiredTokens
 from gateway.draining import Draining
 from gateway.health import Readiness
-from gateway.metrics import open_registry
 from gateway.proxy import PREFIXES, CatalogDoor
 from gateway.purchases import list_routes
 from gateway.purchases.list_routes import PurchaseLists
@@ -26,8 +25,10 @@ from gateway.rate_limits.by_address import AddressLimit
 from gateway.schema import ASSETS_URL, DESCRIPTION, TAGS, WholeSchema, assets_folder
 from shared.body_limit import BodyLimit
 from shared.database import open_engine
+from shared.event_loop import lag_observed
 from shared.http import Edge
 from shared.keys import ensure_signing_key
+from shared.metrics_folder import metrics_of_all
 from shared.openapi import DocumentedApp
 from shared.problem_details import install_problem_handlers
 from shared.settings import Settings
@@ -59,10 +60,11 @@ def create_app(settings: Settings) -> ASGIApp:
         app.state.accounts = Accounts(settings, engine, verifier)
         app.state.sign_in_limit = sign_in_limit
         app.state.readiness = Readiness(settings, engine, draining)
-        app.state.metrics = open_registry(purchases)
+        app.state.metrics = metrics_of_all()
         app.state.schema = WholeSchema(door, settings.schema_cache_seconds)
         app.state.purchase_lists = PurchaseLists(settings, engine, purchases)
-        yield
+        async with lag_observed("gateway"):
+            yield
         await purchases.stop()
         await expired_tokens.stop()
         app.state.purchase_lists.close()
@@ -73,7 +75,7 @@ def create_app(settings: Settings) -> ASGIApp:
         engine.dispose()
 
     otherwise = _fastapi_app(settings, door, lifespan)
-    return Edge(PurchaseRoutes(settings, purchases, verifier, otherwise))
+    return Edge(PurchaseRoutes(settings, purchases, verifier, otherwise), "gateway")
 
 
 def _connections(settings: Settings) -> int:
@@ -103,7 +105,7 @@ def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastA
         timeout_seconds=settings.body_timeout_seconds,
     )
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
-    for routes in (account_routes, list_routes, health, metrics, schema):
+    for routes in (account_routes, list_routes, health, metrics_routes, schema):
         app.include_router(routes.router)
     # What a browser is shown that was given the address alone.
     app.router.routes.append(Route("/", RedirectResponse("/api/docs/")))

@@ -1,63 +1,67 @@
-"""What a monitoring system reads of a gateway, in the text format of Prometheus.
-
-What stands in the database is the same whichever gateway answers; the rest is of the process that
-does, which `process_start_time_seconds` tells apart.
-"""
+"""What a gateway counts: docs/metrics.md says what each of them means to an operator."""
 
 from collections.abc import Iterator
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import PlainTextResponse
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.registry import Collector
+from prometheus_client import Counter, Gauge, Histogram
 
-from gateway.purchases.service import PurchaseService
+from shared.errors import Problem
+from shared.metrics import ROWS, SECONDS
 
-router = APIRouter(tags=["Operation"])
-EXAMPLE = "# HELP eventify_purchases_queued ...\n# TYPE eventify_purchases_queued gauge\n"
-
-
-class GatewayCollector(Collector):
-    """Reads the gateway's own figures at the moment of each scrape."""
-
-    def __init__(self, purchases: PurchaseService) -> None:
-        self._purchases = purchases
-
-    def collect(self) -> Iterator[Metric]:
-        purchases = self._purchases
-        yield GaugeMetricFamily(
-            "eventify_purchases_queued",
-            "Purchases that are queued in the whole system, as counted about a second ago",
-            purchases.queued,
-        )
-        yield GaugeMetricFamily(
-            "eventify_clients_waiting",
-            "Clients that wait for a decision at this gateway, or follow one",
-            purchases.waiting,
-        )
-        yield CounterMetricFamily(
-            "eventify_hints_failed",
-            "Wake-ups of the workers that this gateway could not send",
-            purchases.hints_failed,
-        )
-
-
-def open_registry(purchases: PurchaseService) -> CollectorRegistry:
-    """What this process tells: its own figures, and those of the operating system about it."""
-    registry = CollectorRegistry()
-    registry.register(GatewayCollector(purchases))
-    ProcessCollector(registry=registry)
-    return registry
-
-
-@router.get(
-    "/metrics",
-    summary="Figures for monitoring",
-    response_class=PlainTextResponse,
-    responses={200: {"content": {"text/plain": {"example": EXAMPLE}}}},
+ACCEPTED = Counter(
+    "eventify_purchases_accepted_total", "Purchases that were stored, and so will be decided"
 )
-async def metrics(request: Request) -> Response:
-    """In the text format of Prometheus. Neither database nor Redis is asked."""
-    return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)
+REFUSED = Counter(
+    "eventify_purchases_refused_total",
+    "Requests to buy that were refused at the door, by the code of the refusal",
+    ["code"],
+)
+RATE_LIMITED = Counter(
+    "eventify_rate_limited_total", "Requests beyond what one may ask, by the limit", ["policy"]
+)
+ACCEPT_BATCH_ROWS = Histogram(
+    "eventify_accept_batch_rows", "Requests that one statement took in", buckets=ROWS
+)
+ACCEPT_COMMIT_SECONDS = Histogram(
+    "eventify_accept_commit_seconds",
+    "The statement that checks, stores and commits a batch of requests, repeats included",
+    buckets=SECONDS,
+)
+HINTS_SENT = Counter("eventify_hints_sent_total", "Wake-ups of the workers that were sent")
+HINTS_FAILED = Counter(
+    "eventify_hints_failed_total",
+    "Wake-ups that could not be sent, or were left out in the second after such a one",
+)
+CLIENTS_WAITING = Gauge(
+    "eventify_clients_waiting",
+    "Clients that wait for a decision, or follow one",
+    multiprocess_mode="livesum",
+)
+# Of the whole system, whichever gateway tells: the one that looked last.
+QUEUED = Gauge(
+    "eventify_purchases_queued",
+    "Purchases that are queued in the whole system, up to the limit of the backlog",
+    multiprocess_mode="livemostrecent",
+)
+OLDEST_QUEUED_SECONDS = Gauge(
+    "eventify_oldest_queued_seconds",
+    "How long the oldest of them has been queued",
+    multiprocess_mode="livemostrecent",
+)
+QUEUE_READ_TIMESTAMP_SECONDS = Gauge(
+    "eventify_queue_read_timestamp_seconds",
+    "When the database last told of the queue",
+    multiprocess_mode="livemostrecent",
+)
+
+
+def _codes(kind: type[Problem]) -> Iterator[str]:
+    yield kind.code
+    for more_special in kind.__subclasses__():
+        yield from _codes(more_special)
+
+
+# Told as 0 from the start: Prometheus sees no increase in what appears as 1.
+for code in _codes(Problem):
+    REFUSED.labels(code)
+for policy in ("purchases", "sign-in"):
+    RATE_LIMITED.labels(policy)

@@ -1,7 +1,18 @@
 """Starts a purchase worker: `python -m purchase_worker`."""
 
-from purchase_worker.celery_app import run
+from purchase_worker.metrics_process import metrics_of_children
 from shared.process import run_or_explain
+from shared.settings import get_settings
+
+
+def run() -> None:
+    settings = get_settings()
+    with metrics_of_children(settings):
+        # prometheus-client looks for its folder when it is imported, and no sooner is there one.
+        from purchase_worker.celery_app import work  # noqa: PLC0415
+
+        work(settings)
+
 
 if __name__ == "__main__":
     run_or_explain(run)

@@ -11,7 +11,7 @@ from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import decide_queues
 from shared.broker import DECIDE_QUEUES_TASK, PURCHASES_QUEUE, make_celery, prepare_to_send
 from shared.logging import configure_logging
-from shared.settings import Settings, get_settings
+from shared.settings import Settings
 
 # A child that ends waits up to 30 s (300 looks) until its parent has read that its tasks are done,
 # which a parent that ends as well may never do. Our tasks have no result that could be lost: 1 s.
@@ -48,9 +48,8 @@ def create_worker_app(settings: Settings) -> Celery:
     return celery
 
 
-def run() -> None:
+def work(settings: Settings) -> None:
     """Consume until SIGTERM; the running turn is finished first."""
-    settings = get_settings()
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = ENDING_CHILD_LOOKS
     create_worker_app(settings).worker_main(
         [

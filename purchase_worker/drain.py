@@ -20,7 +20,7 @@ import msgspec
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, lower case there
 from sqlalchemy import Engine
 
-from purchase_worker import store
+from purchase_worker import metrics, store
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decided, Decision, Inventory, decide
 from purchase_worker.store import Locked, Part, Queue
 from shared.database import session
@@ -115,6 +115,7 @@ def drain(
             decided += batch.rows
             batches += 1
             turned_away.update(batch.turned_away)
+            metrics.TURNED_AWAY.inc(len(batch.turned_away))
             queued = batch.queued
             for _pause in linger(batch):
                 queued = store.queued_among(cursor, ticket_type_ids)
@@ -138,7 +139,8 @@ def decide_batch(
         psycopg2.Error: nothing of the batch is decided, unless COMMIT was already under way.
     """
     started = time.monotonic()
-    locked = store.begin(cursor, wanted)
+    with metrics.LOCK_SECONDS.time():
+        locked = store.begin(cursor, wanted)
     if not locked:
         batch = Batch([], "", store.queued_among(cursor, look_at))
     elif len(locked) == 1 and locked[0].inventory.left == 0:
@@ -180,14 +182,15 @@ def _decide_oldest(
     accepted_at = (row.created_at for part in parts for row in part.queue.rows)
     decided_at = max(locked[0].now, *accepted_at)
     reached("before_decision_commit")
-    queued = store.write_and_commit(
-        cursor,
-        parts,
-        seen=seen,
-        decided_at=decided_at,
-        decided_by=_this_process(),
-        look_at=look_at,
-    )
+    with metrics.COMMIT_SECONDS.time():
+        queued = store.write_and_commit(
+            cursor,
+            parts,
+            seen=seen,
+            decided_at=decided_at,
+            decided_by=_this_process(),
+            look_at=look_at,
+        )
     return Batch(parts, decided_at, queued)
 
 
@@ -222,7 +225,8 @@ def _close_sold_out(
     decided = Decided(decisions, Inventory(0, before + len(rows)), {})
     part = Part(locked, Queue(rows, []), decided)
     reached("before_decision_commit")
-    return Batch([part], decided_at, store.commit(cursor, look_at))
+    with metrics.COMMIT_SECONDS.time():
+        return Batch([part], decided_at, store.commit(cursor, look_at))
 
 
 def _drained(

@@ -6,6 +6,7 @@ from functools import lru_cache
 import msgspec
 import redis
 
+from purchase_worker import metrics
 from purchase_worker.decision import Decision
 from purchase_worker.drain import Batch
 from purchase_worker.store import Locked, QueuedRow
@@ -38,11 +39,13 @@ class ResultPublisher:
     def __call__(self, batch: Batch) -> None:
         """Publish a batch that is committed; a failure is a counted warning and nothing more."""
         if self._breaker.is_open:
+            metrics.RESULTS_NOT_PUBLISHED.inc()
             return
         try:
             send_all(self.redis, commands(batch, self._ttl_seconds))
         except redis.RedisError as error:
             self.failures += 1
+            metrics.RESULTS_NOT_PUBLISHED.inc()
             self._breaker.trip()
             logger.warning("results_not_published", error=str(error), failures=self.failures)
 

@@ -1,16 +1,20 @@
 """What a deciding process holds: its connections, opened after the fork and never before."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 
 import redis
 from sqlalchemy import Engine
 
+from purchase_worker import metrics
 from purchase_worker.drain import Batch
 from purchase_worker.linger import Linger
 from purchase_worker.results import ResultPublisher
 from shared.broker import PURCHASES_QUEUE
 from shared.database import open_engine
 from shared.logging import get_logger
+from shared.purchases import CONFIRMED
 from shared.redis_client import open_redis
 from shared.settings import Settings
 
@@ -32,8 +36,9 @@ class Runtime:
         self.linger: Callable[[Batch], Iterable[None]] = Linger(self._others_wait)
 
     def tell(self, batch: Batch) -> None:
-        """What others hear of a batch after its commit: one log line, and the results."""
+        """What others hear of a batch after its commit: its counts, one log line, the results."""
         reasons = [d.reason for part in batch.parts for d in part.decided.decisions]
+        _count(batch, reasons)
         confirmed = reasons.count(None)
         logger.info(
             "batch_decided",
@@ -60,3 +65,16 @@ class Runtime:
         self.redis.close()
         if self._broker is not None:
             self._broker.close()
+
+
+def _count(batch: Batch, reasons: Sequence[str | None]) -> None:
+    """By the batch: what was accepted together has one time, so there are few of them."""
+    metrics.DRAIN_BATCH_ROWS.observe(len(reasons))
+    for reason, purchases in Counter(reasons).items():
+        metrics.DECIDED.labels(reason or CONFIRMED).inc(purchases)
+    # The transaction began when they were decided, as clients read it.
+    committed_at = datetime.fromisoformat(batch.decided_at).timestamp() + batch.seconds
+    times = Counter(row.created_at for part in batch.parts for row in part.queue.rows)
+    for created_at, purchases in times.items():
+        seconds = committed_at - datetime.fromisoformat(created_at).timestamp()
+        metrics.REQUEST_TO_DECISION_SECONDS.observe_many(seconds, purchases)

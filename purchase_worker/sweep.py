@@ -6,13 +6,16 @@ they never cost a purchase. Run as many as you like: at each pass an advisory lo
 
 import signal
 import threading
+import time
 
-from purchase_worker import store
+from purchase_worker import metrics, store
+from purchase_worker.counter_watch import CounterWatch
 from purchase_worker.runtime import Runtime
 from purchase_worker.turn import take_turn
 from shared.broker import HINT_TICKET_TYPES_MAX
 from shared.database import DATABASE_AWAY, transaction
 from shared.logging import configure_logging, get_logger
+from shared.metrics_server import tell_metrics
 from shared.process import run_or_explain
 from shared.settings import get_settings
 
@@ -55,6 +58,7 @@ def _sweep_some(runtime: Runtime, ticket_type_ids: list[int]) -> int:
         # It may be about one of them all the same, such as a lock that another keeps.
         return sum(_sweep_some(runtime, [id_]) for id_ in ticket_type_ids)
     if decided:
+        metrics.RESCUED.inc(decided)
         logger.info("swept", ticket_types=ticket_type_ids, decided=decided)
     return decided
 
@@ -63,7 +67,10 @@ def run() -> None:
     """Sweep until SIGTERM or SIGINT; the running pass is finished first."""
     settings = get_settings()
     configure_logging(settings, "sweeper")
+    tell_metrics(settings)
     runtime = Runtime(settings, "sweeper")
+    watch = CounterWatch(runtime.engine)
+    watch_at = time.monotonic()
     stopping = threading.Event()
     for stop_signal in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop_signal, lambda *_: stopping.set())
@@ -73,6 +80,10 @@ def run() -> None:
     while not stopping.wait(0 if decided else settings.sweep_interval_seconds):
         try:
             decided = sweep(runtime)
+            metrics.SWEPT_TIMESTAMP_SECONDS.set_to_current_time()
+            if time.monotonic() >= watch_at:
+                watch_at = time.monotonic() + settings.counter_watch_seconds
+                watch.look()
         except DATABASE_AWAY as error:
             decided = 0
             logger.warning("sweep_interrupted", error=str(error))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import redis
 
+from purchase_worker import metrics
 from purchase_worker.runtime import Runtime
 from purchase_worker.turn import take_turn
 from shared.database import DATABASE_AWAY
@@ -39,6 +40,7 @@ def decide_queues(runtime: Runtime, ticket_type_ids: Sequence[int]) -> list[int]
         return more + drained.emptied
     except DATABASE_AWAY as error:
         # Nothing is lost: what was not committed is still queued, and the sweeper will see it.
+        metrics.DRAINS_INTERRUPTED.inc()
         logger.warning("drain_interrupted", ticket_types=ticket_type_ids, error=str(error))
         return []
 

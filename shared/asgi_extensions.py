@@ -37,6 +37,7 @@ async def send_whole(scope: Scope, send: Send, status: int, headers: Headers, bo
         headers: with lower-case names, and values without line breaks.
         body: as long as the header `content-length` says.
     """
+    scope["status"] = status
     answer: WriteAnswer | None = scope.get("extensions", {}).get(ANSWER)
     if answer is not None:
         named = [*headers, (b"x-request-id", scope["request_id"].encode())]

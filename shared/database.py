@@ -17,10 +17,11 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
 from shared.confirmed import ConfirmedConnection, confirm
 from shared.database_url import sqlalchemy_url
+from shared.metrics import POOL_WAIT_SECONDS
 from shared.prepared import PlainConnection
 from shared.settings import Settings
 
@@ -83,6 +84,7 @@ def open_engine(
         url,
         pool_size=pool_size or settings.database_pool_size,
         max_overflow=0,
+        poolclass=_pool_of(process_name),
         # An error's text goes to the log when nobody foresaw it: without what users sent.
         hide_parameters=True,
         pool_timeout=settings.database_connect_timeout_seconds,
@@ -102,6 +104,18 @@ def open_engine(
     )
     _ping_after_idling(engine)
     return engine
+
+
+def _pool_of(process_name: str) -> type[QueuePool]:
+    """The kind of pool that tells how long this process waits for a connection."""
+    wait_seconds = POOL_WAIT_SECONDS.labels(process_name)
+
+    class TimedPool(QueuePool):
+        def connect(self) -> PoolProxiedConnection:
+            with wait_seconds.time():
+                return super().connect()
+
+    return TimedPool
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from uuid_utils import uuid7
 from shared.errors import ClientLeft, ServerError
 from shared.logging import get_logger
 from shared.logging import request_id as in_log
+from shared.metrics import count_answer
 from shared.problem_details import PROBLEM_JSON, problem_body
 
 # What we take over from a client goes into logs and rows: short and harmless.
@@ -27,10 +28,12 @@ class Edge:
     - `/api/events` is sent on to `/api/events/`, with the method kept (308).
     - An error that nobody foresaw is a logged traceback, and a plain 500 for the client. A client
       that left is no error.
+    - Every answer is counted, with the status that whoever sends it leaves in `scope["status"]`.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, service: str) -> None:
         self._app = app
+        self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,24 +47,27 @@ class Edge:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                scope["status"] = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
             await send(message)
 
         path: str = scope["path"]
-        if path.startswith("/api/") and not path.endswith("/"):
-            await _redirect_to_slash(scope, send_named)
-            return
         scope = _as_we_read_it(scope)
         # Each request is a task of its own, so its context ends with it.
         in_log.set(scope["request_id"])
         try:
-            await self._app(scope, receive, send_named)
+            if path.startswith("/api/") and not path.endswith("/"):
+                await _redirect_to_slash(scope, send_named)
+            else:
+                await self._app(scope, receive, send_named)
         except ClientLeft:
             return
         except Exception:
             logger.exception("request_crashed", path=path)
             if not started:
                 await _answer_server_error(send_named)
+        finally:
+            count_answer(self._service, scope)
 
 
 def name_request(scope: Scope) -> bytes:

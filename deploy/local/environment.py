@@ -10,6 +10,7 @@ from pathlib import Path
 from deploy.local.embedded import free_port
 from deploy.local.home import Home, running_state
 from shared.errors import ConfigurationError
+from shared.metrics_folder import FOLDER_VARIABLE
 from shared.settings import Settings, get_settings
 
 PREFIX = "EVENTIFY_"
@@ -31,6 +32,9 @@ def service_environment(
         "EVENTIFY_HOME": str(home.path),
         "EVENTIFY_GATEWAY_HOST": host,
         "EVENTIFY_GATEWAY_PORT": str(port),
+        # Each gateway's /metrics tells of all processes of this home, so that no other needs to.
+        FOLDER_VARIABLE: str(home.metrics),
+        "EVENTIFY_METRICS_PORT": "0",
     }
     environment = worked_out | given | decided
     # Services do not stand where the caller stands.

@@ -34,6 +34,10 @@ class Home:
         return self.path / "keys"
 
     @property
+    def metrics(self) -> Path:
+        return self.path / "metrics"
+
+    @property
     def postgres(self) -> Path:
         return self.path / "postgres"
 

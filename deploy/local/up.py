@@ -1,12 +1,14 @@
 """Starts everything on this machine, and stops it again."""
 
 import os
+import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from deploy.connections import database, redis_answers, where
 from deploy.local.embedded import DATABASE_NAME, free_port, prepare_postgres, prepare_valkey
@@ -98,6 +100,7 @@ def start(home: Home, wish: Wish, say: Say, stop_requested: StopRequested) -> Sy
         servers = _prepare_servers(home, environment, say)
         settings = settings_from(environment)
         ensure_signing_key(settings.keys_dir)
+        _empty(home.metrics)
         system = _launch(home, wish, settings, environment, servers, lock)
     finally:
         os.close(lock)
@@ -163,6 +166,12 @@ def _check_port(host: str, port: int) -> None:
         raise ConfigurationError(
             f"Cannot listen on {host} port {port}: {reason}. Choose another with --port."
         ) from error
+
+
+def _empty(folder: Path) -> None:
+    """What is counted, is counted since the start."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(exist_ok=True)
 
 
 def _prepare_servers(home: Home, environment: dict[str, str], say: Say) -> tuple[Program, ...]:

@@ -1,9 +1,11 @@
 """Watches how much is queued, so that a flood is refused at the door before it drowns the queue."""
 
 import asyncio
+from math import nan
 
 from sqlalchemy import Engine
 
+from gateway import metrics
 from gateway.purchases import store
 from shared.database import DATABASE_AWAY
 from shared.logging import get_logger
@@ -19,7 +21,6 @@ class BacklogGauge:
         self._settings = settings
         self._engine = engine
         self.is_full = False
-        self.queued = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -34,14 +35,25 @@ class BacklogGauge:
         limit = self._settings.backlog_max_rows
         while True:
             try:
-                queued = await asyncio.to_thread(store.queued_now, self._engine, limit)
+                queued, oldest_seconds = await asyncio.to_thread(
+                    store.queued_now, self._engine, limit
+                )
             except DATABASE_AWAY as error:
                 logger.warning("backlog_not_counted", error=str(error))
+                _tell(nan, nan)
             except Exception:
                 logger.exception("counting_failed")
+                _tell(nan, nan)
             else:
-                self.queued = queued
+                _tell(queued, oldest_seconds)
+                metrics.QUEUE_READ_TIMESTAMP_SECONDS.set_to_current_time()
                 if (queued >= limit) != self.is_full:
                     self.is_full = queued >= limit
                     logger.warning("backlog_full" if self.is_full else "backlog_drained")
             await asyncio.sleep(self._settings.backlog_check_seconds)
+
+
+def _tell(queued: float, oldest_seconds: float) -> None:
+    """Not a number: nobody knows, which is better than what was true once."""
+    metrics.QUEUED.set(queued)
+    metrics.OLDEST_QUEUED_SECONDS.set(oldest_seconds)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from celery import Celery
 
+from gateway import metrics
 from shared.broker import (
     DECIDE_QUEUES_TASK,
     HINT_TICKET_TYPES_MAX,
@@ -86,6 +87,7 @@ class HintSender:
 
     def _send(self, ticket_type_ids: Sequence[int]) -> None:
         if self._breaker.is_open:
+            metrics.HINTS_FAILED.inc()
             return
         try:
             untold = self._mark(ticket_type_ids)
@@ -94,10 +96,12 @@ class HintSender:
             self._celery.send_task(
                 DECIDE_QUEUES_TASK, (untold,), queue=PURCHASES_QUEUE, ignore_result=True
             )
+            metrics.HINTS_SENT.inc()
             reached("after_hint")
         except Exception as error:
             # Whatever a broker or its driver raises: a hint is only a hint.
             self.failures += 1
+            metrics.HINTS_FAILED.inc()
             self._breaker.trip()
             logger.warning("hint_not_sent", error=repr(error), failures=self.failures)
 

@@ -7,11 +7,13 @@ OpenAPI document is declared by hand in `openapi.py`.
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import parse_qs
 
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway import metrics
 from gateway.purchases.accept import parse_body, parse_idempotency_key
 from gateway.purchases.event_stream import send_events, wants_events
 from gateway.purchases.pace import retry_after_seconds
@@ -47,6 +49,15 @@ VARY = (b"vary", b"Authorization, Accept")
 CACHE_BUT_ASK = (b"cache-control", b"private, no-cache")
 
 
+class _Route(NamedTuple):
+    """What the metrics call it."""
+
+    path: str
+
+
+ALL, ONE = _Route(PREFIX), _Route(PREFIX + "{id}/")
+
+
 class _Outcome(msgspec.Struct):
     """The part of a purchase's body that decides how it is answered."""
 
@@ -77,6 +88,7 @@ class PurchaseRoutes:
         method: str = scope["method"]
         # RFC 9562: letters of either case are read.
         purchase_id = path[len(PREFIX) :].removesuffix("/").lower()
+        scope["route"] = ONE if purchase_id else ALL
         try:
             headers = dict(scope["headers"])
             claims = self._verifier.caller(scope["headers"])
@@ -89,6 +101,8 @@ class PurchaseRoutes:
             else:
                 raise MethodNotAllowed(headers={"Allow": "GET, HEAD, POST"})
         except Problem as problem:
+            if method == "POST":
+                metrics.REFUSED.labels(problem.code).inc()
             await _send_problem(scope, send, problem)
 
     async def _create(

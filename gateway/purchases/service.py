@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from sqlalchemy import Engine
 from uuid_utils import uuid7
 
+from gateway import metrics
 from gateway.batching import Batcher
 from gateway.purchases import store
 from gateway.purchases.accept import (
@@ -87,21 +88,6 @@ class PurchaseService:
         self._hints.start()
         self._listener.start()
         self._backlog.start()
-
-    @property
-    def waiting(self) -> int:
-        """How many clients wait for a decision, or follow one."""
-        return self._waiters.count
-
-    @property
-    def queued(self) -> int:
-        """Purchases queued in the whole system, as last counted."""
-        return self._backlog.queued
-
-    @property
-    def hints_failed(self) -> int:
-        """Wake-ups that could not be sent."""
-        return self._hints.failures
 
     def refuse_more(self) -> None:
         """Answer 503 from now on, and let nobody wait any longer: the process is stopping."""
@@ -250,15 +236,18 @@ class PurchaseService:
     def _accept(self, requests: Sequence[PurchaseRequest]) -> list[Verdict]:
         """In a writer's thread: store the batch, then tell the workers; after the commit only."""
         reached("before_accept_commit")
-        verdicts = store.accept(
-            self._engine, requests, position_max_rows=self._settings.position_max_rows
-        )
+        with metrics.ACCEPT_COMMIT_SECONDS.time():
+            verdicts = store.accept(
+                self._engine, requests, position_max_rows=self._settings.position_max_rows
+            )
         reached("after_accept_commit")
-        accepted = {
+        accepted = [
             request.ticket_type_id
             for request, verdict in zip(requests, verdicts, strict=True)
             if isinstance(verdict, Accepted)
-        }
+        ]
+        metrics.ACCEPT_BATCH_ROWS.observe(len(requests))
+        metrics.ACCEPTED.inc(len(accepted))
         if accepted:
             self._hints.notify(accepted)
         return verdicts

@@ -129,8 +129,21 @@ DECIDED_AMONG = """
 SELECT id::text FROM ticket_purchases WHERE id = ANY(%(ids)s::uuid[]) AND status <> 'queued'
 """
 
+# The age takes one step in the queue's index for each ticket type, however long its queue is.
 QUEUED_NOW = """
-SELECT count(*) FROM (SELECT FROM ticket_purchases WHERE status = 'queued' LIMIT %(rows)s) counted
+WITH RECURSIVE oldest AS (
+    (SELECT ticket_type_id, created_at FROM ticket_purchases
+     WHERE status = 'queued' ORDER BY ticket_type_id, seq LIMIT 1)
+    UNION ALL
+    SELECT n.ticket_type_id, n.created_at FROM oldest o CROSS JOIN LATERAL
+        (SELECT ticket_type_id, created_at FROM ticket_purchases
+         WHERE status = 'queued' AND ticket_type_id > o.ticket_type_id
+         ORDER BY ticket_type_id, seq LIMIT 1) n
+)
+SELECT count(*),
+       (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
+        FROM oldest)
+FROM (SELECT FROM ticket_purchases WHERE status = 'queued' LIMIT %(rows)s) counted
 """
 
 # One row of the accept statement's answer.
@@ -347,9 +360,12 @@ def decided_among(engine: Engine, ids: Sequence[str]) -> list[str]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def queued_now(engine: Engine, at_most: int) -> int:
-    """How many purchases are queued in the whole system, counted up to a limit."""
+def queued_now(engine: Engine, at_most: int) -> tuple[int, float]:
+    """How many purchases are queued in the whole system, counted up to a limit.
+
+    And for how many seconds the oldest of them has been.
+    """
     with statement(engine) as cursor:
         cursor.execute(QUEUED_NOW, {"rows": at_most})
-        row = cursor.fetchone()
-    return int(row[0]) if row else 0
+        ((queued, oldest_seconds),) = cursor.fetchall()
+    return queued, max(0.0, oldest_seconds)

@@ -7,6 +7,7 @@ import msgspec
 import redis.asyncio
 from sqlalchemy import Engine
 
+from gateway import metrics
 from gateway.purchases import store
 from gateway.purchases.pace import Pace
 from shared.asgi_extensions import ClientLeaves
@@ -63,11 +64,13 @@ class Waiters:
         else:
             self._futures.setdefault(purchase_id, []).append(future)
             self._places.add(future)
+            metrics.CLIENTS_WAITING.set(self.count)
         return future
 
     def forget(self, purchase_id: str, future: asyncio.Future[None]) -> None:
         """The client has its answer, or is gone."""
         self._places.discard(future)
+        metrics.CLIENTS_WAITING.set(self.count)
         waiting = self._futures.get(purchase_id)
         if waiting is not None and future in waiting:
             waiting.remove(future)

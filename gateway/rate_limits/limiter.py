@@ -8,6 +8,7 @@ from math import ceil
 
 import redis
 
+from gateway.metrics import RATE_LIMITED
 from gateway.rate_limits.token_bucket import (
     MICROSECONDS,
     Draw,
@@ -102,6 +103,7 @@ class RateLimiter:
         """
         if drawn.retry_after_seconds is None:
             return self.headers(drawn)
+        RATE_LIMITED.labels(self._name).inc()
         retry_after = {"Retry-After": str(ceil(drawn.retry_after_seconds))}
         raise TooManyRequests(headers={**retry_after, **self.headers(drawn)})
 

@@ -11,14 +11,15 @@ from fastapi.routing import APIRoute
 from openapi_schema_validator import OAS31Validator
 
 from catalog import event_routes, ticket_type_routes
-from gateway import health, metrics, schema
+from gateway import health, metrics_routes, schema
 from gateway.accounts import routes as account_routes
 from gateway.purchases import list_routes
 from shared.errors import MethodNotAllowed, Problem
 from tests.system.conftest import Shop
 
 ROUTERS = [
-    *(account_routes.router, list_routes.router, health.router, metrics.router, schema.router),
+    *(account_routes.router, list_routes.router, health.router),
+    *(metrics_routes.router, schema.router),
     *(event_routes.router, ticket_type_routes.router),
 ]
 # These are no router's.

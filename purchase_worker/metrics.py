@@ -1,0 +1,69 @@
+"""What worker and sweeper count: docs/metrics.md says what each of them means to an operator."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
+from purchase_worker.replay import INVENTORY, NUMBERING
+from shared.metrics import ROWS, SECONDS, ManyHistogram
+from shared.purchases import CONFIRMED
+
+DECIDED = Counter(
+    "eventify_purchases_decided_total", "Purchases that were decided, by outcome", ["outcome"]
+)
+REQUEST_TO_DECISION_SECONDS = ManyHistogram(
+    "eventify_request_to_decision_seconds",
+    "From when a purchase was stored until its decision was committed, by the database's clock",
+    buckets=SECONDS,
+)
+DRAIN_BATCH_ROWS = Histogram(
+    "eventify_drain_batch_rows", "Purchases that one transaction decided", buckets=ROWS
+)
+LOCK_SECONDS = Histogram(
+    "eventify_drain_lock_seconds",
+    "Until a batch had the locks of its ticket types, or had found them all taken",
+    buckets=SECONDS,
+)
+COMMIT_SECONDS = Histogram(
+    "eventify_drain_commit_seconds",
+    "The round trip that writes a batch's outcomes and commits them",
+    buckets=SECONDS,
+)
+TURNED_AWAY = Counter(
+    "eventify_drain_turned_away_total",
+    "Ticket types that a batch left out because another process had locked them",
+)
+RESULTS_NOT_PUBLISHED = Counter(
+    "eventify_results_not_published_total",
+    "Batches whose results Redis was not told; clients read them from PostgreSQL",
+)
+DRAINS_INTERRUPTED = Counter(
+    "eventify_drains_interrupted_total", "Turns at a queue that the database's absence ended"
+)
+RESCUED = Counter(
+    "eventify_sweeper_rescues_total",
+    "Purchases that the sweeper decided because no worker did; decided_total has them as well",
+)
+SWEPT_TIMESTAMP_SECONDS = Gauge(
+    "eventify_sweep_timestamp_seconds",
+    "When a sweeper last ended a pass, or left it to another",
+    multiprocess_mode="livemostrecent",
+)
+AUDIT_VIOLATIONS = Counter(
+    "eventify_audit_violations_total",
+    "Times that a ticket type's counters and the decisions made since the last look differed",
+    ["invariant"],
+)
+AUDIT_CHECKED = Counter(
+    "eventify_audit_checked_total", "Decisions that the counters were held against"
+)
+AUDIT_TIMESTAMP_SECONDS = Gauge(
+    "eventify_audit_timestamp_seconds",
+    "When the counters were last held against the decisions",
+    multiprocess_mode="livemostrecent",
+)
+
+# Told as 0 from the start: Prometheus sees no increase in what appears as 1.
+for outcome in (CONFIRMED, NOT_ENOUGH_TICKETS, OVER_USER_LIMIT):
+    DECIDED.labels(outcome)
+for invariant in (INVENTORY, NUMBERING):
+    AUDIT_VIOLATIONS.labels(invariant)

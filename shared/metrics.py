@@ -1,0 +1,65 @@
+"""What processes of every service count, and the forms in which all of them count.
+
+Each service names its own metrics in a file like this one. How several processes are told as one is
+in `metrics_folder.py`; the whole list is docs/metrics.md.
+"""
+
+from bisect import bisect_left
+from functools import lru_cache
+from typing import Final
+
+from prometheus_client import Counter, Histogram, disable_created_metrics
+from starlette.types import Scope
+
+# When a series was made cannot be told of several processes; so nobody tells it.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+# Upper bounds. A commit takes 1 ms, a request to its decision 20 ms, a lost hint a second.
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+# Up to what one statement takes (`accept_batch_rows`, `drain_close_rows`).
+ROWS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000)
+METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class ManyHistogram(Histogram):
+    """A histogram that takes many equal observations at the price of one."""
+
+    def observe_many(self, amount: float, count: int) -> None:
+        """Observe the same amount `count` times."""
+        self._sum.inc(amount * count)
+        self._buckets[bisect_left(self._upper_bounds, amount)].inc(count)
+
+
+HTTP_REQUESTS = Counter(
+    "eventify_http_requests_total",
+    "HTTP requests that were answered, by the template of their route",
+    ["service", "method", "route", "status"],
+)
+EVENT_LOOP_LAG_SECONDS = Histogram(
+    "eventify_event_loop_lag_seconds",
+    "How much later than asked for the event loop came back, looked at four times a second",
+    ["service"],
+    buckets=SECONDS,
+)
+POOL_WAIT_SECONDS = Histogram(
+    "eventify_pool_wait_seconds",
+    "Until a database connection was had from the process's pool, one that had to be opened too",
+    ["process"],
+    buckets=SECONDS,
+)
+
+
+def count_answer(service: str, scope: Scope) -> None:
+    """Count a request by what its scope says of it; one that nobody answered is not counted."""
+    status: int | None = scope.get("status")
+    if status is not None:
+        # Never the path itself, which a client can make up.
+        route: str = getattr(scope.get("route"), "path", "none")
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        _answers(service, method, route, str(status)).inc()
+
+
+@lru_cache(maxsize=1_000)
+def _answers(service: str, method: str, route: str, status: str) -> Counter:
+    """`labels` looks each of them up under a lock, which takes four times as long."""
+    return HTTP_REQUESTS.labels(service, method, route, status)
