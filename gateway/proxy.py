@@ -10,6 +10,7 @@ from yarl import URL
 
 from shared.errors import Unavailable
 from shared.logging import get_logger
+from shared.metrics import NamedRoute
 from shared.settings import Settings
 from shared.tokens import TokenVerifier
 
@@ -60,6 +61,8 @@ class CatalogDoor:
             await self._session.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        prefix = next(prefix for prefix in PREFIXES if scope["path"].startswith(prefix))
+        scope["route"] = NamedRoute(prefix + "{rest}")
         # The catalog asks again: this one is for not reading the bodies of strangers.
         self._verifier.caller(scope["headers"])
         request = Request(scope, receive)

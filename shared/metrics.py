@@ -6,7 +6,7 @@ in `metrics_folder.py`; the whole list is docs/metrics.md.
 
 from bisect import bisect_left
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import Counter, Histogram, disable_created_metrics
 from starlette.types import Scope
@@ -19,6 +19,12 @@ SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 # Up to what one statement takes (`accept_batch_rows`, `drain_close_rows`).
 ROWS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000)
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class NamedRoute(NamedTuple):
+    """Stands in `scope["route"]` where no framework's router leaves its own."""
+
+    path: str
 
 
 class ManyHistogram(Histogram):

@@ -7,7 +7,6 @@ OpenAPI document is declared by hand in `openapi.py`.
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
 from urllib.parse import parse_qs
 
 import msgspec
@@ -29,6 +28,7 @@ from shared.errors import (
     OverUserLimit,
     Problem,
 )
+from shared.metrics import NamedRoute
 from shared.problem_details import PROBLEM_JSON, problem_body
 from shared.purchases import CONFIRMED
 from shared.settings import Settings
@@ -49,13 +49,7 @@ VARY = (b"vary", b"Authorization, Accept")
 CACHE_BUT_ASK = (b"cache-control", b"private, no-cache")
 
 
-class _Route(NamedTuple):
-    """What the metrics call it."""
-
-    path: str
-
-
-ALL, ONE = _Route(PREFIX), _Route(PREFIX + "{id}/")
+ALL, ONE = NamedRoute(PREFIX), NamedRoute(PREFIX + "{id}/")
 
 
 class _Outcome(msgspec.Struct):
