@@ -24,15 +24,16 @@ SELECT i.ticket_type_id, i.issued, i.sold, i.decisions,
         WHERE c.ticket_type_id = i.ticket_type_id),
        since.decisions, since.tickets
 FROM ticket_inventory i
-LEFT JOIN unnest(%(ids)s::bigint[], %(decisions)s::bigint[]) AS known (id, decisions)
-       ON known.id = i.ticket_type_id
+LEFT JOIN unnest(%(ids)s::bigint[], %(issued)s::int[], %(sold)s::int[], %(decisions)s::bigint[])
+       AS known (id, issued, sold, decisions) ON known.id = i.ticket_type_id
 CROSS JOIN LATERAL (
     SELECT count(*) AS decisions,
            coalesce(sum(quantity) FILTER (WHERE status = 'confirmed'), 0) AS tickets
     FROM ticket_purchases p WHERE p.ticket_type_id = i.ticket_type_id
       AND p.decision_number > coalesce(known.decisions, %(new_from)s)
       AND p.decision_number <= i.decisions) since
-WHERE i.decisions IS DISTINCT FROM known.decisions
+WHERE (i.issued, i.sold, i.decisions)
+    IS DISTINCT FROM (known.issued, known.sold, known.decisions)
 """
 
 logger = get_logger(__name__)
@@ -106,11 +107,14 @@ class CounterWatch:
 def _read(
     cursor: Cursor, known: dict[int, Counter], new: Counter | None
 ) -> Iterable[tuple[int, Counter, Since]]:
+    counters = known.values()
     cursor.execute(
         READ_MOVED,
         {
             "ids": array_literal(known),
-            "decisions": array_literal(counter.decisions for counter in known.values()),
+            "issued": array_literal(counter.issued for counter in counters),
+            "sold": array_literal(counter.sold for counter in counters),
+            "decisions": array_literal(counter.decisions for counter in counters),
             "new_from": new.decisions if new else None,
         },
     )

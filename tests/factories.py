@@ -18,6 +18,7 @@ from gateway.purchases.accept import (
     fingerprint,
 )
 from purchase_worker.drain import Batch
+from shared.database import transaction
 
 _names = count(1)
 
@@ -35,6 +36,15 @@ def rows(engine: Engine, statement: str, **parameters: Any) -> list[tuple[Any, .
 def run(engine: Engine, statement: str, **parameters: Any) -> None:
     with engine.begin() as connection:
         connection.execute(text(statement), parameters)
+
+
+def tamper(engine: Engine, *statements: str) -> None:
+    """Change rows as only somebody with the database's own powers could: no trigger fires."""
+    with transaction(engine) as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        for change in statements:
+            cursor.execute(change)
+            assert cursor.rowcount, "the tampering must have changed something"
 
 
 def add_user(engine: Engine) -> int:

@@ -24,18 +24,10 @@ from tests.factories import (
     request,
     run,
     scalar,
+    tamper,
 )
 from tests.services import PROJECT
 from tests.waiting import eventually
-
-
-def tamper(engine: Engine, *statements: str) -> None:
-    """Change rows as only somebody with the database's own powers could: no trigger fires."""
-    with transaction(engine) as cursor:
-        cursor.execute("SET LOCAL session_replication_role = replica")
-        for change in statements:
-            cursor.execute(change)
-            assert cursor.rowcount, "the tampering must have changed something"
 
 
 def broken(report: Report) -> set[str]:

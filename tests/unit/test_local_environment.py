@@ -29,6 +29,8 @@ def test_what_the_caller_gave_stands_above_what_is_worked_out() -> None:
         "EVENTIFY_CATALOG_URL": "http://127.0.0.1:9001",
         "EVENTIFY_KEYS_DIR": "/etc/keys",
         "EVENTIFY_SWEEP_INTERVAL_SECONDS": "2",
+        "EVENTIFY_METRICS_PORT": "0",
+        "PROMETHEUS_MULTIPROC_DIR": "/srv/eventify/metrics",
     }
 
 
