@@ -6,6 +6,7 @@ import billiard.pool
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
+from purchase_worker import self_check
 from purchase_worker.hint_request import HintRequest
 from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import decide_queues
@@ -21,6 +22,7 @@ ENDING_CHILD_LOOKS = 10
 def create_worker_app(settings: Settings) -> Celery:
     """The Celery application that consumes hints."""
     celery = make_celery(settings)
+    self_check.install(celery, settings)
     runtimes: list[Runtime] = []
 
     # Weak references would drop these functions as soon as this one returns.

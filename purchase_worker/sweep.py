@@ -14,6 +14,7 @@ from purchase_worker.runtime import Runtime
 from purchase_worker.turn import take_turn
 from shared.broker import HINT_TICKET_TYPES_MAX
 from shared.database import DATABASE_AWAY, transaction
+from shared.heartbeat import Heartbeat
 from shared.logging import configure_logging, get_logger
 from shared.metrics_server import tell_metrics
 from shared.process import run_or_explain
@@ -71,6 +72,7 @@ def run() -> None:
     runtime = Runtime(settings, "sweeper")
     watch = CounterWatch(runtime.engine)
     watch_at = time.monotonic()
+    heartbeat = Heartbeat(settings.heartbeat_dir, "sweeper")
     stopping = threading.Event()
     for stop_signal in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop_signal, lambda *_: stopping.set())
@@ -78,6 +80,7 @@ def run() -> None:
     decided = 0
     # A pass is over when its turns are: while there was something to decide, there may be more.
     while not stopping.wait(0 if decided else settings.sweep_interval_seconds):
+        heartbeat.beat(settings.sweep_stale_seconds)
         try:
             decided = sweep(runtime)
             metrics.SWEPT_TIMESTAMP_SECONDS.set_to_current_time()
@@ -87,7 +90,9 @@ def run() -> None:
         except DATABASE_AWAY as error:
             decided = 0
             logger.warning("sweep_interrupted", error=str(error))
+        heartbeat.beat(settings.heartbeat_stale_seconds)
     runtime.close()
+    heartbeat.close()
     logger.info("sweeper_stopped")
 
 

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.database_url import sqlalchemy_url
 from shared.errors import ConfigurationError
+from shared.heartbeat import default_folder
 
 PREFIX = "EVENTIFY_"
 # What else goes by our prefix and is none of the settings below.
@@ -190,6 +191,17 @@ class Settings(BaseSettings):
     sweep_after_seconds: float = 1.0
     # Of several sweepers one is elected for a pass; whoever stands still so long in it loses it.
     sweep_election_seconds: float = 60.0
+
+    # --- what workers and sweepers tell of themselves, for `python -m purchase_worker.health` ---
+    heartbeat_dir: Path = Field(default_factory=default_folder)
+    # They tell every second or so; connecting to a broker that is silent takes the worker seconds.
+    heartbeat_stale_seconds: float = 30.0
+    # The same while a sweeper decides: its commit may wait for a standby, as a new sweeper's would.
+    sweep_stale_seconds: float = 300.0
+    # How often a worker sends itself a message: 0.3 ms of its CPU.
+    self_check_seconds: float = 5.0
+    # Several messages in a row; a worker that has only just connected hears them in milliseconds.
+    deaf_after_seconds: float = 30.0
 
     # --- the audit ---
     # How often the sweeper holds the counters against what was decided since. In a rush that is

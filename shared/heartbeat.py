@@ -1,0 +1,91 @@
+"""A process tells again and again, in a file of its own, that it lives; who has to know reads it.
+
+Each process holds a lock on its file. So a file without a lock tells of a process that is gone, and
+several processes may share a folder. Times are of the monotonic clock, which nobody sets and which
+all processes of a machine share.
+
+The reader is a new process every few seconds: nothing but the standard library is imported here.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from shared.errors import ConfigurationError
+
+# Every beat overwrites the one before, so it has to be as long.
+BEAT_BYTES = 200
+
+
+def default_folder() -> Path:
+    """A folder of this user's in the temporary directory."""
+    return Path(os.environ.get("TMPDIR") or "/tmp", f"eventify-{os.getuid()}")  # noqa: S108
+
+
+class Heartbeat:
+    """What this process tells of itself.
+
+    Args:
+        folder: where its file is; made if it is missing.
+        role: "worker" or "sweeper".
+
+    Raises:
+        ConfigurationError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, role: str) -> None:
+        self._path = folder / f"{role}-{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._file = os.open(self._path, flags, 0o600)
+        except OSError as error:
+            raise ConfigurationError(
+                f"Cannot write to EVENTIFY_HEARTBEAT_DIR {folder}: {error.strerror}."
+            ) from error
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def beat(self, good_for_seconds: float, ailment: str = "") -> None:
+        """Tell that all is well, or what is not, and for how long that may be believed."""
+        now = time.monotonic()
+        told = f"{now:.3f} {now + good_for_seconds:.3f} {ailment}"
+        os.pwrite(self._file, told.encode()[: BEAT_BYTES - 1].ljust(BEAT_BYTES - 1) + b"\n", 0)
+
+    def close(self) -> None:
+        """This process ends in good order."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+class Beat(NamedTuple):
+    """The last beat of a process that exists; times are of the monotonic clock, in seconds."""
+
+    process: str
+    told_at: float
+    good_until: float
+    ailment: str
+
+
+def last_beats(folder: Path, role: str) -> Iterator[Beat]:
+    """Of every process of that role which exists and has told something.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    for path in sorted(folder.glob(f"{role}-*")):
+        with path.open("rb") as file:
+            told = "" if _is_abandoned(file.fileno()) else file.read().decode()
+        if told:
+            told_at, good_until, ailment = told.split(" ", 2)
+            yield Beat(path.name, float(told_at), float(good_until), ailment.strip())
+
+
+def _is_abandoned(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

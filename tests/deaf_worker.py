@@ -1,0 +1,17 @@
+"""A worker that goes deaf at SIGUSR1: connected, its loop running, and consuming nothing."""
+
+import signal
+from typing import Any
+
+from celery.signals import worker_ready
+
+from purchase_worker import celery_app
+
+
+@worker_ready.connect(weak=False)
+def listen_for_the_signal(sender: Any, **_: Any) -> None:
+    signal.signal(signal.SIGUSR1, lambda *_: sender.task_consumer.cancel())
+
+
+if __name__ == "__main__":
+    celery_app.run()
