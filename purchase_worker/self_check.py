@@ -22,6 +22,7 @@ from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.consumer.tasks import Tasks
 from kombu.entity import Queue
+from kombu.utils.imports import symbol_by_name
 
 from shared.broker import PURCHASES_QUEUE
 from shared.heartbeat import Heartbeat
@@ -160,18 +161,18 @@ def install(celery: Celery, settings: Settings) -> None:
         def stop(self, _consumer: Consumer) -> None:
             check.stop()
 
-    class TellingConsumer(Consumer):  # type: ignore[misc]
+    class TellingConsumer(symbol_by_name(celery.conf.worker_consumer)):  # type: ignore[misc]
         """Tells that it lives while it tries to reach its broker, for then no loop runs."""
 
         def ensure_connected(self, connection: Any) -> Any:
             ensure = connection.ensure_connection
 
-            def ensure_and_tell(*arguments: Any, callback: Callable[[], None]) -> Any:
+            def ensure_and_tell(*args: Any, callback: Callable[[], None], **kwargs: Any) -> Any:
                 def tell_and_call() -> None:
                     check.tell()
                     callback()
 
-                return ensure(*arguments, callback=tell_and_call)
+                return ensure(*args, callback=tell_and_call, **kwargs)
 
             connection.ensure_connection = ensure_and_tell
             return super().ensure_connected(connection)
