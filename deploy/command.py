@@ -24,6 +24,7 @@ from deploy.audit_table import show_audit
 from deploy.commands.keys import keys
 from deploy.commands.settings import settings as settings_command
 from deploy.commands.settings import tell_unknown_variables
+from deploy.kubernetes_secrets import kubernetes_secrets
 from deploy.local import up as local_up
 from deploy.local.down import take_down
 from deploy.local.embedded import free_port
@@ -31,6 +32,7 @@ from deploy.local.environment import settings_of_running_system
 from deploy.local.home import Home, find_home, running_state
 from deploy.local.status import status_report, status_text
 from deploy.local.supervisor_client import SupervisorAwayError
+from deploy.wait_for_schema import wait_for_schema
 from purchase_worker.audit import audit as audit_rows
 from shared import migrate as schema
 from shared.errors import ConfigurationError
@@ -72,6 +74,8 @@ def main() -> None:
 
 main.add_command(keys)
 main.add_command(settings_command)
+main.add_command(wait_for_schema)
+main.add_command(kubernetes_secrets)
 
 
 @main.command()
