@@ -3,14 +3,12 @@
 import json
 import os
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from types import FrameType
 from typing import Any
 
 import click
@@ -33,13 +31,11 @@ from deploy.local.home import Home, find_home, running_state
 from deploy.local.status import status_report, status_text
 from deploy.local.supervisor_client import SupervisorAwayError
 from deploy.wait_for_schema import wait_for_schema
+from deploy.stop_signals import stop_interrupts, stop_noted
 from purchase_worker.audit import audit as audit_rows
 from shared import migrate as schema
 from shared.errors import ConfigurationError
 
-Handler = Callable[[int, FrameType | None], object]
-# Ctrl-C, a service manager, and a terminal that closed.
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What a shell reports of a program that Ctrl-C ended: 128 and the signal's number.
 INTERRUPTED = 130
 # 1 is a violation; a script must be able to tell that from an audit that never happened.
@@ -89,7 +85,7 @@ def up(detach: bool, host: str, port: int, gateways: int, workers: int) -> None:
     home, wish = find_home(), local_up.Wish(host, port, gateways, workers)
     tell_unknown_variables()
     _say(f"Starting Eventify, with its data in {home.path}:")
-    with _stop_noted() as stop_requested:
+    with stop_noted() as stop_requested:
         began = time.monotonic()
         system = local_up.start(home, wish, _say, stop_requested)
         _say(f"Ready in {time.monotonic() - began:.1f} s.\n\n{_what_to_try(system, detach)}")
@@ -233,51 +229,16 @@ def _running_system(home: Home) -> Iterator[str]:
     _say("Nothing is running, so Eventify is brought up for this demo:")
     wish = local_up.Wish("127.0.0.1", free_port(), gateways=1, workers=1)
     # Starting and stopping are not torn apart by a signal; what runs in between is.
-    with _stop_noted() as stop_requested:
+    with stop_noted() as stop_requested:
         system = local_up.start(home, wish, _say, stop_requested)
         try:
-            with _stop_interrupts():
+            with stop_interrupts():
                 if stop_requested():
                     raise KeyboardInterrupt
                 yield system.state.gateway_url
         finally:
             local_up.stop(system)
             _say("Eventify is stopped.")
-
-
-@contextmanager
-def _stop_noted() -> Iterator[Callable[[], bool]]:
-    """Within, a request to stop is only noted; gives whether there was one."""
-    received: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-
-    with _signal_handlers(dict.fromkeys(STOP_SIGNALS, note)):
-        yield lambda: bool(received)
-
-
-@contextmanager
-def _stop_interrupts() -> Iterator[None]:
-    """Within, a request to stop raises KeyboardInterrupt, whichever signal it came by."""
-
-    def as_ctrl_c(_number: int, _frame: FrameType | None) -> None:
-        # asyncio knows how to end its tasks at this one; an exception would hit any of them.
-        signal.raise_signal(signal.SIGINT)
-
-    handlers: dict[signal.Signals, Handler] = dict.fromkeys(STOP_SIGNALS, as_ctrl_c)
-    with _signal_handlers(handlers | {signal.SIGINT: signal.default_int_handler}):
-        yield
-
-
-@contextmanager
-def _signal_handlers(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, former in before.items():
-            signal.signal(number, former)
 
 
 def _check_picture(picture: Path) -> None:
