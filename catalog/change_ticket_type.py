@@ -70,7 +70,7 @@ def _move(session: Session, stored: StoredTicketType, event_id: int | None, user
     if event_id is None or event_id == stored.ticket_type.event_id:
         return
     check_event(session, event_id, user_id)
-    store.hold_off_purchases(session, stored.ticket_type)
+    store.hold_off_purchases(session, stored.ticket_type.id)
     if store.has_purchases(session, stored):
         raise Conflict("It has purchases, so it stays with its event.")
     stored.ticket_type.event_id = event_id

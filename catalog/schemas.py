@@ -109,7 +109,13 @@ TICKET_TYPE_EXAMPLE = {
     "max_per_purchase": 10,
     "max_per_user": 4,
 }
-TICKET_TYPE_VIEW_EXAMPLE = {"id": 1, **TICKET_TYPE_EXAMPLE, "sold": 0}
+TICKET_TYPE_VIEW_EXAMPLE = {
+    "id": 1,
+    **TICKET_TYPE_EXAMPLE,
+    "sold": 0,
+    # A paused one, for FastAPI leaves a null out of examples.
+    "paused_at": "2026-02-01T09:30:00Z",
+}
 
 
 def _with_example(example: dict[str, Any]) -> ConfigDict:
@@ -228,6 +234,9 @@ class TicketTypeView(BaseModel):
     sales_end: datetime | None
     max_per_purchase: int = Field(ge=1)
     max_per_user: int | None = Field(ge=1)
+    paused_at: datetime | None = Field(
+        description="Since when nothing is accepted, see `pause/`; null: it is not paused."
+    )
 
     @classmethod
     def of(cls, ticket_type: TicketType, inventory: TicketInventory) -> "TicketTypeView":
@@ -242,6 +251,7 @@ class TicketTypeView(BaseModel):
             sales_end=ticket_type.sales_end,
             max_per_purchase=ticket_type.max_per_purchase,
             max_per_user=ticket_type.max_per_user,
+            paused_at=ticket_type.paused_at,
         )
 
 

@@ -8,6 +8,7 @@ from catalog import ticket_type_store as store
 from catalog.change_ticket_type import change, check_event, etag, lock_own, representation
 from catalog.dependencies import Database, PathId, SignedInRoute, UserId
 from catalog.etags import check_if_match, etag_of, is_unchanged
+from catalog.pause import pause, resume
 from catalog.rules import check_sale_window, issued_after_change
 from catalog.schemas import (
     CapacityChange,
@@ -56,6 +57,8 @@ CREATED = {
         "change_ticket_type",
         "delete_ticket_type",
         "change_capacity",
+        "pause_ticket_type",
+        "resume_ticket_type",
         **{"header.If-Match": "$response.header.ETag"},
     )
     | {
@@ -73,6 +76,10 @@ CHANGED = refusals(
     PreconditionFailed,
     PreconditionRequired,
 ) | {200: {"headers": headers(ETAG)}}
+
+SWITCHED = refusals(PermissionDenied, NotFound, PreconditionFailed) | {
+    200: {"headers": headers(ETAG)}
+}
 
 
 @router.get(
@@ -246,6 +253,44 @@ def change_capacity(
         store.sign_changes(session, user_id)
         stored.inventory.issued = issued_after_change(stored.stock, body.change)
     return _answer(stored)
+
+
+@router.post(
+    "/{id}/pause/",
+    response_model=TicketTypeView,
+    summary="Pause the sale",
+    response_description="The ticket type as it is now",
+    responses=SWITCHED,
+)
+def pause_ticket_type(
+    user_id: UserId,
+    database: Database,
+    ticket_type_id: PathId,
+    if_match: IfMatch = None,
+) -> Response:
+    """Only the event's owner may. From the answer on, nothing is accepted: a purchase is refused
+    with `sale_paused`. What was accepted before is decided all the same.
+
+    Pausing again changes nothing, and is answered in the same way.
+    """
+    return _answer(pause(database, ticket_type_id, user_id, if_match))
+
+
+@router.post(
+    "/{id}/resume/",
+    response_model=TicketTypeView,
+    summary="Resume the sale",
+    response_description="The ticket type as it is now",
+    responses=SWITCHED,
+)
+def resume_ticket_type(
+    user_id: UserId,
+    database: Database,
+    ticket_type_id: PathId,
+    if_match: IfMatch = None,
+) -> Response:
+    """Only the event's owner may. Resuming what is not paused changes nothing."""
+    return _answer(resume(database, ticket_type_id, user_id, if_match))
 
 
 def _answer(

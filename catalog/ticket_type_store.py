@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from catalog.rules import Stock
@@ -45,7 +45,7 @@ def page(
     counted = wanted.order_by(None).with_only_columns(func.count(), maintain_column_froms=True)
     count = session.scalars(counted).one()
     rows = wanted.offset(page_wanted.offset(count)).limit(page_wanted.size)
-    return count, [StoredTicketType(*row.tuple()) for row in session.execute(rows)]
+    return count, [StoredTicketType(*row) for row in session.execute(rows)]
 
 
 def find(session: Session, ticket_type_id: int) -> StoredTicketType:
@@ -54,10 +54,11 @@ def find(session: Session, ticket_type_id: int) -> StoredTicketType:
     Raises:
         NotFound: there is none.
     """
-    row = session.execute(_all().where(TicketType.id == ticket_type_id)).one_or_none()
+    found = _all().where(TicketType.id == ticket_type_id)
+    row = session.execute(found.execution_options(populate_existing=True)).one_or_none()
     if row is None:
         raise NotFound
-    return StoredTicketType(*row.tuple())
+    return StoredTicketType(*row)
 
 
 def lock(session: Session, ticket_type_id: int) -> StoredTicketType:
@@ -102,9 +103,24 @@ def has_queued(session: Session, ticket_type_id: int) -> bool:
     return session.scalars(queued).first() is not None
 
 
-def hold_off_purchases(session: Session, ticket_type: TicketType) -> None:
-    """Let no purchase be accepted until we commit: its guard has to wait for this lock."""
-    session.refresh(ticket_type, with_for_update=True)
+def hold_off_purchases(session: Session, ticket_type_id: int) -> None:
+    """Let no purchase be accepted until we commit: its guard has to wait for this lock.
+
+    Those that have passed their guard are waited for.
+    """
+    session.execute(select(TicketType.id).where(TicketType.id == ticket_type_id).with_for_update())
+
+
+def set_paused(session: Session, ticket_type_id: int, *, paused: bool) -> bool:
+    """Pause it, or let it sell; returns whether that is new. Who pauses first sets the time."""
+    switched = (
+        update(TicketType)
+        .where(TicketType.id == ticket_type_id, TicketType.paused_at.is_(None) == paused)
+        # Not the transaction's time: it may have waited for its turn.
+        .values(paused_at=func.clock_timestamp() if paused else None)
+        .returning(TicketType.id)
+    )
+    return session.scalars(switched).first() is not None
 
 
 def _all() -> Select[TicketType, TicketInventory, int]:

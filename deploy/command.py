@@ -35,11 +35,13 @@ from deploy.stop_signals import stop_interrupts, stop_noted
 from purchase_worker.audit import audit as audit_rows
 from shared import migrate as schema
 from shared.errors import ConfigurationError
+from shared.row_ids import MAX_ID
 
 # What a shell reports of a program that Ctrl-C ended: 128 and the signal's number.
 INTERRUPTED = 130
 # 1 is a violation; a script must be able to tell that from an audit that never happened.
 AUDIT_NOT_RUN = 2
+TICKET_TYPE_ID = click.IntRange(1, MAX_ID)
 PICTURE_FORMATS = (".png", ".svg", ".pdf")
 
 
@@ -182,6 +184,29 @@ def audit(as_json: bool) -> None:
     else:
         show_audit(Console(highlight=False), report)
     sys.exit(0 if report.ok else 1)
+
+
+@main.command()
+@click.argument("ticket_types", nargs=-1, required=True, type=TICKET_TYPE_ID)
+def pause(ticket_types: tuple[int, ...]) -> None:
+    """Accept nothing more of these TICKET_TYPES, given by their ids, until they are resumed.
+
+    What is queued is decided all the same.
+    """
+    from deploy.sale_control import pause_sales  # noqa: PLC0415 - the catalog takes its time
+
+    with connections.database(settings_of_running_system(find_home())) as engine:
+        pause_sales(engine, ticket_types, _say)
+
+
+@main.command()
+@click.argument("ticket_types", nargs=-1, required=True, type=TICKET_TYPE_ID)
+def resume(ticket_types: tuple[int, ...]) -> None:
+    """Accept purchases of these TICKET_TYPES again."""
+    from deploy.sale_control import resume_sales  # noqa: PLC0415 - as above
+
+    with connections.database(settings_of_running_system(find_home())) as engine:
+        resume_sales(engine, ticket_types, _say)
 
 
 @main.command()

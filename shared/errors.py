@@ -9,6 +9,7 @@ EventifyError
     ├── NotEnoughTickets            400 not_enough_tickets
     ├── OverUserLimit               400 over_user_limit
     ├── SaleNotOpen, SaleClosed     400 sale_not_open, sale_closed
+    ├── SalePaused                  400 sale_paused
     ├── NotAuthenticated            401 not_authenticated
     │   └── TokenNotValid           401 token_not_valid
     ├── PermissionDenied            403 permission_denied
@@ -103,6 +104,14 @@ class SaleClosed(Problem):
     status = 400
     code = "sale_closed"
     default_detail = "The sale of this ticket type is over."
+
+
+class SalePaused(Problem):
+    """No fault of ours, and no 5xx: proxies and alarms would take a 503 for an outage."""
+
+    status = 400
+    code = "sale_paused"
+    default_detail = "The sale of this ticket type is paused; nothing was bought."
 
 
 class NotAuthenticated(Problem):

@@ -143,6 +143,7 @@ class TicketType(Base):
         ),
         CheckConstraint(written_out("sales_start"), name="ticket_types_sales_start_writable"),
         CheckConstraint(written_out("sales_end"), name="ticket_types_sales_end_writable"),
+        CheckConstraint(written_out("paused_at"), name="ticket_types_paused_at_writable"),
         Index("ticket_types_by_event", "event_id"),
     )
 
@@ -154,6 +155,8 @@ class TicketType(Base):
     sales_end: Mapped[datetime | None]
     max_per_purchase: Mapped[int] = mapped_column(Integer, server_default="10")
     max_per_user: Mapped[int | None] = mapped_column(Integer)
+    # Since when nothing is accepted, by the will of its owner or operator; None: it sells.
+    paused_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

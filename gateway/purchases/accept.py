@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.purchases.pace import retry_after_seconds
 from shared.errors import (
     IdempotencyKeyReused,
     InvalidInput,
@@ -18,6 +19,7 @@ from shared.errors import (
     Problem,
     SaleClosed,
     SaleNotOpen,
+    SalePaused,
 )
 from shared.purchases import QUEUED, QueuedPurchase
 from shared.row_ids import MAX_ID
@@ -25,6 +27,9 @@ from shared.row_ids import MAX_ID
 MAX_INT4: Final = 2**31 - 1
 # 1-255 printable ASCII characters, with or without the quotes of a structured field (RFC 8941).
 IDEMPOTENCY_KEY = re.compile(r'"([\x20-\x7e]{1,255})"|((?!")[\x20-\x7e]{1,255})')
+
+# Nobody knows how long a pause lasts. 10,000 buyers who wait for its end ask 300 times a second.
+PAUSED_RETRY_SECONDS = 30
 
 # In a rush all bodies are one of a few.
 FINGERPRINTS_REMEMBERED = 1_000
@@ -165,6 +170,8 @@ def refusal(
             return SaleNotOpen(headers=_opens_in(sales_start))
         case "sale_closed":
             return SaleClosed()
+        case "sale_paused":
+            return SalePaused(headers=_look_again())
         case "not_enough_tickets":
             return NotEnoughTickets()
         case "key_reused":
@@ -176,6 +183,10 @@ def _opens_in(sales_start: datetime | None) -> dict[str, str]:
     assert sales_start is not None, "a sale that is not open yet has a start"
     seconds = max(1, int((sales_start - datetime.now(UTC)).total_seconds()) + 1)
     return {"Retry-After": str(seconds)}
+
+
+def _look_again() -> dict[str, str]:
+    return {"Retry-After": str(retry_after_seconds(PAUSED_RETRY_SECONDS))}
 
 
 def queued_purchase(

@@ -14,6 +14,7 @@ from shared.errors import (
     OverUserLimit,
     SaleClosed,
     SaleNotOpen,
+    SalePaused,
     TooManyRequests,
     Unavailable,
 )
@@ -265,6 +266,7 @@ BUY: dict[str, Any] = {
             OverUserLimit(extra={"id": ID}, headers=REJECTED_IN_TIME),
             SaleNotOpen(headers={"Retry-After": "3600"}),
             SaleClosed,
+            SalePaused(headers={"Retry-After": "30"}),
             IdempotencyKeyReused,
             TooManyRequests(headers={"Retry-After": "1", **LIMITED_BY}),
             Unavailable,

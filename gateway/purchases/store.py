@@ -49,6 +49,7 @@ WITH request AS (
             WHEN r.quantity > t.max_per_purchase THEN 'over_purchase_limit'
             WHEN t.sales_start > now() THEN 'sale_not_open'
             WHEN t.sales_end <= now() THEN 'sale_closed'
+            WHEN t.paused_at IS NOT NULL THEN 'sale_paused'
             WHEN i.sold >= i.issued THEN 'not_enough_tickets'
         END AS refusal
     FROM request r

@@ -23,7 +23,8 @@ RULES: Mapping[str, set[str]] = {
     "change_capacity": {"change"},  # no more than is left
     "buy": {
         *("ticket_type", "quantity"),  # which has to be there; and its own limit
-        *("not_enough_tickets", "over_user_limit", "sale_not_open", "sale_closed"),
+        *("not_enough_tickets", "over_user_limit"),
+        *("sale_not_open", "sale_closed", "sale_paused"),
     },
 }
 

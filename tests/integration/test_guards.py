@@ -219,6 +219,7 @@ TICKET_TYPES = [
     (ticket_type(max_per_user="0"), "ticket_types_max_per_user_positive"),
     (ticket_type(sales_start="'-infinity'"), "ticket_types_sales_start_writable"),
     (ticket_type(sales_end="'infinity'"), "ticket_types_sales_end_writable"),
+    (ticket_type(paused_at="'infinity'"), "ticket_types_paused_at_writable"),
     (ticket_type(sales_start="now()", sales_end="now()"), "ticket_types_sales_end_after_start"),
     (ticket_type(), "ticket_types_counted"),
     (

@@ -55,6 +55,8 @@ def test_a_user_who_is_gone_can_create_nothing(
         ("/api/events/1/", "GET, HEAD, PUT, PATCH, DELETE"),
         ("/api/ticket-types/1/", "GET, HEAD, PUT, PATCH, DELETE"),
         ("/api/ticket-types/1/capacity/", "POST"),
+        ("/api/ticket-types/1/pause/", "POST"),
+        ("/api/ticket-types/1/resume/", "POST"),
     ],
 )
 def test_a_method_that_a_path_has_not_is_answered_with_those_it_has(
@@ -118,7 +120,7 @@ def test_every_operation_is_described(catalog_url: str) -> None:
         for methods in document["paths"].values()
         for operation in methods.values()
     }
-    assert len(operations) == 13
+    assert len(operations) == 15
     for operation in operations.values():
         assert operation["summary"]
         assert operation["tags"] in (["Events"], ["Ticket types"])

@@ -34,6 +34,7 @@ def test_a_new_ticket_type_has_its_defaults(owner: httpx.Client) -> None:
         "sales_end": None,
         "max_per_purchase": 10,
         "max_per_user": None,
+        "paused_at": None,
     }
     read = owner.get(answer.headers["Location"])
     assert read.json() == answer.json()

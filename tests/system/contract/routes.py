@@ -25,8 +25,12 @@ FOR_USERS: dict[str, set[str]] = {
     TICKET_TYPES: {"GET", "POST"},
     f"{TICKET_TYPES}1/": {"GET", "PUT", "PATCH", "DELETE"},
     f"{TICKET_TYPES}1/capacity/": {"POST"},
+    f"{TICKET_TYPES}1/pause/": {"POST"},
+    f"{TICKET_TYPES}1/resume/": {"POST"},
     PURCHASES: {"GET", "POST"},
     f"{PURCHASES}{NOBODYS}/": {"GET"},
 }
 ROUTES = OPEN | FOR_USERS
+# Whatever is sent to them is not read.
+WITHOUT_BODY = {f"{TICKET_TYPES}1/{action}/" for action in ("pause", "resume")}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -22,7 +22,7 @@ from tests.system.selling import (
 
 FIELDS = {
     *("id", "event", "name", "price", "capacity", "sold", "sales_start", "sales_end"),
-    *("max_per_purchase", "max_per_user"),
+    *("max_per_purchase", "max_per_user", "paused_at"),
 }
 
 
@@ -199,6 +199,8 @@ def test_only_the_events_owner_writes(organiser: httpx.Client, buyer: httpx.Clie
         *writes(buyer, ticket_type, name="Mine"),
         buyer.delete(address(ticket_type)),
         buyer.post(f"{address(ticket_type)}capacity/", json={"change": 1}),
+        buyer.post(f"{address(ticket_type)}pause/"),
+        buyer.post(f"{address(ticket_type)}resume/"),
         # Nor does one's own ticket type go under another's event.
         buyer.patch(address(new_type(buyer)), json={"event": ticket_type["event"]}),
     ):
@@ -212,6 +214,51 @@ def test_list_event(organiser: httpx.Client) -> None:
     page = organiser.get(TICKET_TYPES, params={"event": one["event"]}).json()
     assert (page["count"], page["results"]) == (2, [one, same])
     refused_by_field(organiser.get(TICKET_TYPES, params={"event": "x"}), "event")
+
+
+# --- pause and resume ---
+
+
+def test_post_pause_stops_the_sale_until_resume(
+    shop: Shop, organiser: httpx.Client, buyer: httpx.Client
+) -> None:
+    ticket_type = new_type(organiser)
+    with shop.nobody_deciding():
+        queued = buy(buyer, ticket_type["id"])
+        assert queued.status_code == 202
+        paused = organiser.post(f"{address(ticket_type)}pause/")
+        assert paused.status_code == 200
+        assert paused.json() == ticket_type | {"paused_at": paused.json()["paused_at"]}
+        assert buyer.get(address(ticket_type)).json() == paused.json()
+        refusal = buy(buyer, ticket_type["id"])
+        refused(refusal, 400, "sale_paused")
+        assert int(refusal.headers["Retry-After"]) >= 30
+    # What was accepted before is decided all the same.
+    decided = buyer.get(queued.headers["Location"], params={"wait": 20})
+    assert decided.json()["status"] == "confirmed"
+    resumed = organiser.post(f"{address(ticket_type)}resume/")
+    assert (resumed.status_code, resumed.json()["paused_at"]) == (200, None)
+    assert buy(buyer, ticket_type["id"], **WAIT).status_code == 201
+
+
+def test_a_key_used_before_a_pause_is_answered_as_the_purchase_stands(
+    organiser: httpx.Client, buyer: httpx.Client
+) -> None:
+    ticket_type, key = new_type(organiser), {"Idempotency-Key": '"before the pause"'}
+    bought = buy(buyer, ticket_type["id"], **WAIT, **key)
+    organiser.post(f"{address(ticket_type)}pause/")
+    again = buy(buyer, ticket_type["id"], **key)
+    assert (again.status_code, again.json()) == (200, bought.json())
+
+
+def test_a_key_refused_in_a_pause_buys_after_it(
+    organiser: httpx.Client, buyer: httpx.Client
+) -> None:
+    ticket_type, key = new_type(organiser), {"Idempotency-Key": '"during the pause"'}
+    organiser.post(f"{address(ticket_type)}pause/")
+    refused(buy(buyer, ticket_type["id"], **key), 400, "sale_paused")
+    organiser.post(f"{address(ticket_type)}resume/")
+    assert buy(buyer, ticket_type["id"], **WAIT, **key).status_code == 201
 
 
 # --- capacity ---

@@ -26,7 +26,10 @@ EVERYONE_READS = [
 REFUSALS = [
     *((method, "/api/events/{id}/", 403) for method in ("PUT", "PATCH", "DELETE")),
     *((method, "/api/ticket-types/{id}/", 403) for method in ("PUT", "PATCH", "DELETE")),
-    ("POST", "/api/ticket-types/{id}/capacity/", 403),
+    *(
+        ("POST", f"/api/ticket-types/{{id}}/{change}/", 403)
+        for change in ("capacity", "pause", "resume")
+    ),
     ("POST", "/api/ticket-types/", 403),  # it names somebody else's event
     *((method, PURCHASES + "{id}/", 404) for method in ("GET", "HEAD")),
     *((method, PURCHASES + "{id}/", 405) for method in ("POST", "PUT", "PATCH", "DELETE")),

@@ -43,11 +43,13 @@ class TicketType:
     left: int
     sold: int = 0
     has_purchases: bool = False
+    # As the system told it, which alone knows the time.
+    paused_at: str | None = None
     id: int = 0
     deleted: bool = False
 
     def view(self) -> Fields:
-        counts = {"capacity": self.left, "sold": self.sold}
+        counts = {"capacity": self.left, "sold": self.sold, "paused_at": self.paused_at}
         return {"id": self.id, "event": self.event.id, **self.fields, **counts}
 
 
@@ -153,6 +155,21 @@ class Catalog:
         if change == 0 or ticket_type.left + change < 0:
             raise Refusal("invalid", "change")
         ticket_type.left += change
+        return ticket_type
+
+    def pause(
+        self, user: int, ticket_type: TicketType, known: Known | None, told_at: str | None
+    ) -> TicketType:
+        """What is paused stays so since the time that was told first."""
+        self._check_may_write(user, ticket_type)
+        _check_known(ticket_type, known, required=False)
+        ticket_type.paused_at = ticket_type.paused_at or told_at
+        return ticket_type
+
+    def resume(self, user: int, ticket_type: TicketType, known: Known | None) -> TicketType:
+        self._check_may_write(user, ticket_type)
+        _check_known(ticket_type, known, required=False)
+        ticket_type.paused_at = None
         return ticket_type
 
     def delete_ticket_type(self, user: int, ticket_type: TicketType, known: Known | None) -> None:

@@ -280,6 +280,26 @@ class CatalogMachine(RuleBasedStateMachine):
         ):
             self._check_told(answer, ticket_type)
 
+    @rule(ticket_type=ticket_types, steps=writers, tag=tags)
+    def pause(self, ticket_type: TicketType, steps: int, tag: str | None) -> None:
+        user = self.user_beside(ticket_type.event.owner, steps)
+        headers, known = self._if_match(ticket_type, tag)
+        address = f"{TICKET_TYPES}{ticket_type.id}/pause/"
+        answer = self.ask(user, "POST", address, headers=headers)
+        told_at = answer.json().get("paused_at")
+        if agreed(answer, 200, lambda: self.catalog.pause(user, ticket_type, known, told_at)):
+            assert told_at is not None
+            self._check_told(answer, ticket_type)
+
+    @rule(ticket_type=ticket_types, steps=writers, tag=tags)
+    def resume(self, ticket_type: TicketType, steps: int, tag: str | None) -> None:
+        user = self.user_beside(ticket_type.event.owner, steps)
+        headers, known = self._if_match(ticket_type, tag)
+        address = f"{TICKET_TYPES}{ticket_type.id}/resume/"
+        answer = self.ask(user, "POST", address, headers=headers)
+        if agreed(answer, 200, lambda: self.catalog.resume(user, ticket_type, known)):
+            self._check_told(answer, ticket_type)
+
     @rule(target=ticket_types, ticket_type=consumes(ticket_types), steps=writers, tag=tags)
     def delete_ticket_type(
         self, ticket_type: TicketType, steps: int, tag: str | None

@@ -120,5 +120,7 @@ def _check_on_sale(ticket_type: TicketType, quantity: int) -> None:
         raise Refusal("sale_not_open")
     if (ticket_type.fields["sales_end"] or "9") <= NOW:
         raise Refusal("sale_closed")
+    if ticket_type.paused_at is not None:
+        raise Refusal("sale_paused")
     if ticket_type.left == 0:
         raise Refusal("not_enough_tickets")

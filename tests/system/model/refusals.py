@@ -7,6 +7,7 @@ STATUS = {
     "over_user_limit": 400,
     "sale_not_open": 400,
     "sale_closed": 400,
+    "sale_paused": 400,
     "not_authenticated": 401,
     "token_not_valid": 401,
     "permission_denied": 403,

@@ -1,0 +1,240 @@
+"""A paused sale: nothing is accepted once the pause was answered, and what is queued is decided."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+
+from catalog.pause import pause, resume
+from gateway.purchases import store
+from gateway.purchases.accept import Accepted, Replayed
+from purchase_worker.audit import audit
+from purchase_worker.drain import drain
+from shared.errors import NotFound, SaleClosed, SaleNotOpen, SalePaused, Unavailable
+from shared.settings import Settings
+from tests.factories import (
+    accept,
+    add_ticket_type,
+    add_user,
+    add_users,
+    ignore,
+    outcomes,
+    queue,
+    request,
+    rows,
+    run,
+    scalar,
+)
+from tests.integration.catalog.making import make_ticket_type, path_of
+from tests.waiting import eventually
+
+WAITS_FOR_A_LOCK = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+
+def is_paused(engine: Engine, ticket_type: int) -> bool:
+    paused = "SELECT paused_at IS NOT NULL FROM ticket_types WHERE id = :id"
+    return bool(scalar(engine, paused, id=ticket_type))
+
+
+def accepted(engine: Engine) -> int:
+    return int(scalar(engine, "SELECT count(*) FROM ticket_purchases"))
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+def test_a_paused_sale_accepts_nothing_and_says_when_to_look_again(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
+    other = add_ticket_type(engine, 10)
+    pause(engine, ticket_type)
+    refused, sold = accept(engine, [request(user, ticket_type), request(user, other)])
+    assert isinstance(refused, SalePaused)
+    assert 30 <= int(refused.headers["Retry-After"]) <= 38
+    assert isinstance(sold, Accepted)
+    assert outcomes(engine, ticket_type) == []
+
+
+def test_a_resumed_sale_accepts_again(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
+    pause(engine, ticket_type)
+    resume(engine, ticket_type)
+    (verdict,) = accept(engine, [request(user, ticket_type)])
+    assert isinstance(verdict, Accepted)
+
+
+def test_what_is_queued_when_a_sale_is_paused_is_decided(
+    engine: Engine, settings: Settings
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
+    queue(engine, [request(user, ticket_type) for _ in range(3)])
+    pause(engine, ticket_type)
+    assert drain(engine, [ticket_type], settings, ignore).decided == 3
+    assert {status for _, status, _ in outcomes(engine, ticket_type)} == {"confirmed"}
+    assert audit(engine, settings).ok
+
+
+def test_a_replay_outranks_a_pause(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    first = request(user, ticket_type, key="k")
+    accept(engine, [first])
+    pause(engine, ticket_type)
+    assert accept(engine, [request(user, ticket_type, key="k")]) == [Replayed(first.id)]
+
+
+@pytest.mark.parametrize(
+    ("column", "refusal"),
+    [
+        ("sales_start = now() + interval '1 hour'", SaleNotOpen),
+        ("sales_end = now() - interval '1 hour'", SaleClosed),
+        ("max_per_user = 1", SalePaused),
+    ],
+)
+def test_a_pause_tells_nothing_of_a_sale_that_is_not_on_anyway(
+    engine: Engine, column: str, refusal: type[Exception]
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 0)
+    run(engine, f"UPDATE ticket_types SET {column}")
+    pause(engine, ticket_type)
+    (verdict,) = accept(engine, [request(user, ticket_type)])
+    assert type(verdict) is refusal
+
+
+def test_who_pauses_first_sets_the_time(engine: Engine) -> None:
+    ticket_type = add_ticket_type(engine, 5)
+    first = pause(engine, ticket_type).ticket_type.paused_at
+    assert first is not None
+    assert pause(engine, ticket_type).ticket_type.paused_at == first
+    assert resume(engine, ticket_type).ticket_type.paused_at is None
+    assert resume(engine, ticket_type).ticket_type.paused_at is None
+
+
+@pytest.mark.parametrize("switch", [pause, resume])
+def test_what_is_not_there_is_not_found(engine: Engine, switch: type[pause]) -> None:
+    with pytest.raises(NotFound):
+        switch(engine, 999_999_999)
+
+
+def test_a_pause_is_answered_once_all_that_was_being_accepted_is(
+    engine: Engine, pool: ThreadPoolExecutor
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    under_way = request(user, ticket_type)
+    with engine.connect() as connection:
+        cursor = connection.connection.cursor()
+        store.ACCEPT.run(cursor, store.parameters_of([under_way], 1_000))
+        pausing = pool.submit(pause, engine, ticket_type)
+        eventually(lambda: _assert_rows(engine, WAITS_FOR_A_LOCK))
+        assert is_paused(engine, ticket_type)
+        assert not pausing.done()
+        connection.connection.commit()
+        pausing.result()
+    assert [id_ for id_, *_ in outcomes(engine, ticket_type)] == [under_way.id]
+
+
+def test_a_request_that_began_before_a_pause_and_came_too_late_is_refused(
+    engine: Engine, pool: ThreadPoolExecutor
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    elsewhere = add_ticket_type(engine, 5)
+    with engine.connect() as connection:
+        cursor = connection.connection.cursor()
+        # The key keeps the other request waiting after it has seen the sale, and before its guard.
+        store.ACCEPT.run(cursor, store.parameters_of([request(user, elsewhere, key="k")], 1_000))
+        buying = pool.submit(accept, engine, [request(user, ticket_type, key="k")])
+        eventually(lambda: _assert_rows(engine, WAITS_FOR_A_LOCK))
+        pause(engine, ticket_type)
+        connection.connection.rollback()
+        (verdict,) = buying.result()
+    assert isinstance(verdict, SalePaused)
+    assert outcomes(engine, ticket_type) == []
+
+
+def test_in_a_rush_a_pause_takes_hold_at_once_and_nothing_is_accepted_after_it(
+    engine: Engine, pool: ThreadPoolExecutor
+) -> None:
+    """Without a moment in which nobody accepts, as several gateways do it together."""
+    users, ticket_type = add_users(engine, 20), add_ticket_type(engine, 1_000_000)
+
+    def buy_until_refused() -> int:
+        bought = 0
+        while True:
+            verdicts = accept(engine, [request(user, ticket_type) for user in users])
+            if isinstance(verdicts[0], SalePaused):
+                return bought
+            assert all(isinstance(verdict, Accepted) for verdict in verdicts)
+            bought += len(verdicts)
+
+    buying = [pool.submit(buy_until_refused) for _ in range(4)]
+    eventually(lambda: _assert_rows(engine, "SELECT FROM ticket_purchases OFFSET 500 LIMIT 1"))
+    pause(engine, ticket_type)
+    when_answered = accepted(engine)
+    assert sum(each.result() for each in buying) == when_answered == accepted(engine)
+
+
+def test_a_pause_does_not_wait_for_whoever_decides(
+    engine: Engine, pool: ThreadPoolExecutor
+) -> None:
+    ticket_type = add_ticket_type(engine, 5)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SELECT FROM ticket_inventory FOR NO KEY UPDATE")
+        pause(engine, ticket_type)
+
+
+def test_a_gateway_that_knows_no_pauses_sells_nothing_either(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The former version, while an upgrade is under way."""
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    pause(engine, ticket_type)
+    unknowing = store.ACCEPT.sql.replace("WHEN t.paused_at IS NOT NULL THEN 'sale_paused'", "")
+    monkeypatch.setattr(store, "ACCEPT", store.Prepared("former_accept", unknowing))
+    (verdict,) = accept(engine, [request(user, ticket_type)])
+    assert isinstance(verdict, Unavailable)
+    assert outcomes(engine, ticket_type) == []
+
+
+# --- over HTTP ---
+
+
+def test_a_pause_is_shown_and_changes_the_etag(owner: httpx.Client) -> None:
+    ticket_type = make_ticket_type(owner)
+    path = path_of(ticket_type)
+    assert ticket_type["paused_at"] is None
+    tag = owner.get(path).headers["ETag"]
+    paused = owner.post(f"{path}pause/")
+    assert paused.status_code == 200
+    assert paused.json() == ticket_type | {"paused_at": paused.json()["paused_at"]}
+    assert paused.json()["paused_at"] is not None
+    assert paused.headers["ETag"] == owner.get(path).headers["ETag"] != tag
+    assert owner.post(f"{path}pause/").json() == paused.json()
+    resumed = owner.post(f"{path}resume/")
+    assert (resumed.status_code, resumed.json()) == (200, ticket_type)
+    assert resumed.headers["ETag"] == tag
+
+
+def test_a_form_neither_pauses_nor_resumes(owner: httpx.Client) -> None:
+    ticket_type = make_ticket_type(owner)
+    path = path_of(ticket_type)
+    paused = owner.post(f"{path}pause/").json()
+    for method in ("PUT", "PATCH"):
+        answer = owner.request(method, path, json=ticket_type | {"paused_at": None})
+        assert (answer.status_code, answer.json()) == (200, paused)
+
+
+@pytest.mark.parametrize("action", ["pause", "resume"])
+def test_a_stale_state_neither_pauses_nor_resumes(owner: httpx.Client, action: str) -> None:
+    path = path_of(make_ticket_type(owner))
+    stale = owner.get(path).headers["ETag"]
+    renamed = owner.patch(path, json={"name": "Renamed"}).json()
+    answer = owner.post(f"{path}{action}/", headers={"If-Match": stale})
+    assert (answer.status_code, answer.json()["code"]) == (412, "precondition_failed")
+    assert owner.get(path).json() == renamed
+
+
+def _assert_rows(engine: Engine, statement: str) -> None:
+    assert rows(engine, statement)
