@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from shared.database import open_engine
 from shared.errors import ConfigurationError
+from shared.redis_client import open_redis
 from shared.settings import Settings
 
 
@@ -52,9 +53,7 @@ def redis_answers(settings: Settings) -> bool:
         ConfigurationError: its URL cannot be read.
     """
     try:
-        client = redis.Redis.from_url(
-            settings.redis_url, socket_timeout=2, socket_connect_timeout=2
-        )
+        client = open_redis(settings)
     except ValueError as error:
         raise ConfigurationError(f"EVENTIFY_REDIS_URL cannot be read: {error}.") from error
     try:

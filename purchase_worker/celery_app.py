@@ -10,7 +10,13 @@ from purchase_worker import self_check
 from purchase_worker.hint_request import HintRequest
 from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import decide_queues
-from shared.broker import DECIDE_QUEUES_TASK, PURCHASES_QUEUE, make_celery, prepare_to_send
+from shared.broker import (
+    DECIDE_QUEUES_TASK,
+    PURCHASES_QUEUE,
+    make_celery,
+    prepare_to_send,
+    send_hint,
+)
 from shared.logging import configure_logging
 from shared.settings import Settings
 
@@ -45,7 +51,7 @@ def create_worker_app(settings: Settings) -> Celery:
         more = decide_queues(runtimes[0], ticket_type_ids)
         if more:
             # To the back of the queue: other ticket types have their turn first.
-            decide.apply_async((more,), queue=PURCHASES_QUEUE)
+            send_hint(celery, more)
 
     return celery
 

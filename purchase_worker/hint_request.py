@@ -31,4 +31,4 @@ class HintRequest(Request):  # type: ignore[misc] # Celery has no types
             held = getattr(self.message.channel, "qos", None)
             if isinstance(held, QoS):
                 # In this worker's count alone: the broker may deliver it again, which does no harm.
-                QoS.ack(held, self.message.delivery_tag)  # type: ignore[no-untyped-call]
+                QoS.ack(held, self.message.delivery_tag)

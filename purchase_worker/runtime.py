@@ -16,6 +16,7 @@ from shared.database import open_engine
 from shared.logging import get_logger
 from shared.purchases import CONFIRMED
 from shared.redis_client import open_redis
+from shared.redis_url import REDIS
 from shared.settings import Settings
 
 logger = get_logger(__name__)
@@ -31,8 +32,7 @@ class Runtime:
         self.redis: redis.Redis = self._publisher.redis
         # Other brokers than Redis are not asked what waits in them.
         broker_url = settings.celery_broker_url
-        is_redis = broker_url.startswith(("redis://", "rediss://", "unix://"))
-        self._broker = open_redis(settings, broker_url) if is_redis else None
+        self._broker = open_redis(settings, broker_url) if broker_url.startswith(REDIS) else None
         self.linger: Callable[[Batch], Iterable[None]] = Linger(self._others_wait)
 
     def tell(self, batch: Batch) -> None:

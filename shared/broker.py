@@ -4,10 +4,13 @@ A message is only a hint that there is work (DESIGN, "The flow"), so nothing her
 messages safe: they are acknowledged at once, kept nowhere, and never waited for.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from celery import Celery
+from kombu.entity import Queue
 
+from shared.broker_url import CONNECT_TIMEOUT_SECONDS, broker_for
 from shared.settings import Settings
 
 PURCHASES_QUEUE = "purchases"
@@ -15,21 +18,26 @@ DECIDE_QUEUES_TASK = "purchase_worker.decide_queues"
 # Of how many ticket types one hint may tell. More would make a drain's transaction long; at thirty
 # a ticket type's share of what a message and a transaction cost is a thirtieth already.
 HINT_TICKET_TYPES_MAX = 100
+# RabbitMQ confirms a hint in milliseconds; one that has run out of memory or disk never does.
+CONFIRM_TIMEOUT_SECONDS = 1.0
 
 
 def make_celery(settings: Settings) -> Celery:
     """A Celery application on our broker, with hard limits on everything that could hang."""
-    celery = Celery("eventify", broker=settings.celery_broker_url, set_as_current=False)
+    broker = broker_for(settings.celery_broker_url, settings.hint_visibility_seconds)
+    celery = Celery("eventify", broker=broker.url, set_as_current=False)
     celery.conf.update(
         # No result backend: with one, every publish also subscribes, and leaks (celery#5320).
         result_backend=None,
         task_ignore_result=True,
         task_default_queue=PURCHASES_QUEUE,
+        task_queues=(Queue(PURCHASES_QUEUE, queue_arguments=broker.queue_arguments),),
         task_serializer="json",
         accept_content=["json"],
         # Sending a hint may cost this much and no more: kombu's own default is to wait for ever.
         broker_pool_limit=2,
-        broker_connection_timeout=2,
+        broker_connection_timeout=CONNECT_TIMEOUT_SECONDS,
+        broker_transport_options=broker.transport_options,
         task_publish_retry=True,
         task_publish_retry_policy={
             "max_retries": 1,
@@ -37,16 +45,10 @@ def make_celery(settings: Settings) -> Celery:
             "interval_step": 0.1,
             "interval_max": 0.1,
         },
-        broker_transport_options={
-            "socket_timeout": 5,
-            "socket_connect_timeout": 2,
-            "socket_keepalive": True,
-            "health_check_interval": 10,
-            "visibility_timeout": settings.hint_visibility_seconds,
-        },
         # A worker outlives any absence of its broker, and a failover that leaves it read-only.
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_heartbeat=broker.heartbeat_seconds,
         broker_channel_error_retry=True,
         # As few hints as possible wait in a worker: any other may have those in the broker. Not
         # none (worker_disable_prefetch), for then a worker whose children were all taken slept on
@@ -59,6 +61,21 @@ def make_celery(settings: Settings) -> Celery:
         worker_enable_remote_control=False,
     )
     return celery
+
+
+def send_hint(celery: Celery, ticket_type_ids: Sequence[int]) -> None:
+    """Tell a worker that there is work for these ticket types; blocking, with limits.
+
+    Raises:
+        Exception: whatever a broker or its driver raises.
+    """
+    celery.send_task(
+        DECIDE_QUEUES_TASK,
+        (list(ticket_type_ids),),
+        queue=PURCHASES_QUEUE,
+        ignore_result=True,
+        confirm_timeout=CONFIRM_TIMEOUT_SECONDS,
+    )
 
 
 def prepare_to_send(celery: Celery) -> None:

@@ -1,24 +1,75 @@
-"""How our threads and workers connect to Redis: never waiting long for it."""
+"""How we connect to Redis, wherever it is just now: never waiting long for it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
-import redis
+import redis.asyncio
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.sentinel import Sentinel
 
+from shared.redis_url import SENTINELS, Sentinels, read_sentinels
 from shared.settings import Settings
 
 # Its name, then its arguments.
 Command = tuple[str | bytes | int, ...]
 
 
+class _WatchedRedis(redis.Redis):
+    """The primary that sentinels name; each new connection asks them anew."""
+
+    def close(self) -> None:
+        super().close()
+        pool: Any = self.connection_pool
+        pool.sentinel_manager.close()
+
+
+class _AsyncWatchedRedis(redis.asyncio.Redis):
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await super().aclose(close_connection_pool)
+        pool: Any = self.connection_pool
+        await pool.sentinel_manager.aclose()
+
+
 def open_redis(settings: Settings, url: str | None = None) -> redis.Redis:
     """A client whose every call gives up after `redis_timeout_seconds`; of another Redis by URL."""
-    return redis.Redis.from_url(
-        url or settings.redis_url,
-        socket_timeout=settings.redis_timeout_seconds,
-        socket_connect_timeout=settings.redis_timeout_seconds,
+    url = url or settings.redis_url
+    if not url.startswith(SENTINELS):
+        return redis.Redis.from_url(url, **_limits(settings))
+    named = read_sentinels(url)
+    sentinel = Sentinel(named.addresses, **_of_sentinels(named, settings))
+    client: redis.Redis = sentinel.master_for(named.service, _WatchedRedis)
+    return client
+
+
+def open_async_redis(settings: Settings) -> redis.asyncio.Redis:
+    """The same for an event loop, with connections that notice when they are cut."""
+    if not settings.redis_url.startswith(SENTINELS):
+        return redis.asyncio.Redis.from_url(
+            settings.redis_url, socket_keepalive=True, **_limits(settings)
+        )
+    named = read_sentinels(settings.redis_url)
+    sentinel = AsyncSentinel(
+        named.addresses, socket_keepalive=True, **_of_sentinels(named, settings)
     )
+    client: redis.asyncio.Redis = sentinel.master_for(named.service, _AsyncWatchedRedis)
+    return client
+
+
+def _limits(settings: Settings) -> dict[str, Any]:
+    return {
+        "socket_timeout": settings.redis_timeout_seconds,
+        "socket_connect_timeout": settings.redis_timeout_seconds,
+    }
+
+
+def _of_sentinels(named: Sentinels, settings: Settings) -> dict[str, Any]:
+    return {
+        "sentinel_kwargs": _limits(settings) | named.own_credentials,
+        "db": named.database,
+        **named.credentials,
+        **_limits(settings),
+    }
 
 
 def send_all(client: redis.Redis, commands: Sequence[Command]) -> list[Any]:

@@ -10,9 +10,11 @@ from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.broker_url import check_broker_url
 from shared.database_url import sqlalchemy_url
 from shared.errors import ConfigurationError
 from shared.heartbeat import default_folder
+from shared.redis_url import check_redis_url
 
 PREFIX = "EVENTIFY_"
 # What else goes by our prefix and is none of the settings below.
@@ -41,7 +43,7 @@ class Settings(BaseSettings):
     database_url: str
     # Recent results and the marks of hints under way; it may be wiped at any moment.
     redis_url: str = "redis://127.0.0.1:6379/0"
-    # Celery's broker; the same Redis unless told otherwise.
+    # Celery's broker, RabbitMQ or a Redis; the same Redis unless told otherwise (docs/engines.md).
     broker_url: str = Field(
         default="", validation_alias=AliasChoices("EVENTIFY_BROKER_URL", "broker_url")
     )
@@ -242,8 +244,14 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_url(cls, url: str) -> str:
-        if not url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must be a redis://, rediss:// or unix:// URL")
+        check_redis_url(url)
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker_url(cls, url: str) -> str:
+        if url:
+            check_broker_url(url)
         return url
 
     @field_validator("catalog_url")

@@ -14,11 +14,10 @@ from celery import Celery
 
 from gateway import metrics
 from shared.broker import (
-    DECIDE_QUEUES_TASK,
     HINT_TICKET_TYPES_MAX,
-    PURCHASES_QUEUE,
     make_celery,
     prepare_to_send,
+    send_hint,
 )
 from shared.circuit_breaker import CircuitBreaker
 from shared.failpoints import reached
@@ -93,9 +92,7 @@ class HintSender:
             untold = self._mark(ticket_type_ids)
             if not untold:
                 return
-            self._celery.send_task(
-                DECIDE_QUEUES_TASK, (untold,), queue=PURCHASES_QUEUE, ignore_result=True
-            )
+            send_hint(self._celery, untold)
             metrics.HINTS_SENT.inc()
             reached("after_hint")
         except Exception as error:

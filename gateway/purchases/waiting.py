@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 
 import msgspec
-import redis.asyncio
+import redis
 from sqlalchemy import Engine
 
 from gateway import metrics
@@ -15,6 +15,7 @@ from shared.database import DATABASE_AWAY
 from shared.errors import ClientLeft
 from shared.logging import get_logger
 from shared.purchases import DECIDED_CHANNEL, DecidedBatch
+from shared.redis_client import open_async_redis
 from shared.settings import Settings
 
 # While Redis is listened to, so many looks into the database are left out between two.
@@ -177,12 +178,7 @@ class DecisionListener:
                 await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _listen(self) -> None:
-        client = redis.asyncio.Redis.from_url(
-            self._settings.redis_url,
-            socket_timeout=self._settings.redis_timeout_seconds,
-            socket_connect_timeout=self._settings.redis_timeout_seconds,
-            socket_keepalive=True,
-        )
+        client = open_async_redis(self._settings)
         async with client, client.pubsub(ignore_subscribe_messages=True) as subscription:
             await subscription.subscribe(DECIDED_CHANNEL)
             self._is_told = True

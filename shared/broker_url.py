@@ -1,0 +1,149 @@
+"""What Celery has to be told about a broker that is chosen by its URL alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+from shared.redis_url import (
+    CLUSTERS,
+    NO_CLUSTER,
+    REDIS,
+    SENTINELS,
+    Credentials,
+    check_redis_url,
+    read_sentinels,
+)
+
+RABBITMQ = ("amqp://", "amqps://")
+WANTED = "must be an amqp://, amqps://, redis://, rediss://, unix:// or redis+sentinel:// URL"
+
+# Sending a hint may cost this much and no more: the drivers' own default is to wait for ever.
+CONNECT_TIMEOUT_SECONDS = 2
+TIMEOUT_SECONDS = 5
+# A worker notices after twice this that a broker is gone without a word.
+HEARTBEAT_SECONDS = 5
+# RabbitMQ never changes a queue that exists, and refuses whoever declares it otherwise: to change
+# one of these, delete the queue. A hint is worth nothing after seconds; the oldest are dropped.
+QUORUM_QUEUE: dict[str, str | int] = {
+    "x-queue-type": "quorum",
+    "x-message-ttl": 60_000,  # milliseconds
+    "x-max-length": 10_000,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """`url`: as kombu reads it. `transport_options`: of its driver there. `queue_arguments`: with
+    which our queue is declared. `heartbeat_seconds`: None for Celery's own.
+    """
+
+    url: str
+    transport_options: dict[str, Any]
+    queue_arguments: dict[str, str | int] = field(default_factory=dict)
+    heartbeat_seconds: int | None = None
+
+
+def check_broker_url(url: str) -> None:
+    """Nothing if Celery can use it, and we know how.
+
+    Raises:
+        ValueError: otherwise; the message stands after the name of a setting.
+    """
+    if url.startswith(CLUSTERS):
+        raise ValueError(NO_CLUSTER)
+    if not url.startswith((*RABBITMQ, *REDIS)):
+        raise ValueError(WANTED)
+    if url.startswith(REDIS):
+        check_redis_url(url)
+
+
+def broker_for(url: str, visibility_seconds: int) -> Broker:
+    """The broker at a URL that `check_broker_url` lets pass.
+
+    Args:
+        url: of RabbitMQ (several nodes with semicolons between), or of a Redis.
+        visibility_seconds: after which Redis gives a hint to another worker; RabbitMQ knows when a
+            worker is gone.
+    """
+    read = READERS[url[: url.index("://") + 3]]
+    return read(url, visibility_seconds)
+
+
+def _rabbitmq(url: str, _visibility_seconds: int) -> Broker:
+    return Broker(
+        url,
+        {
+            # Without it, a hint that RabbitMQ refuses is lost and nobody hears of it.
+            "confirm_publish": True,
+            "read_timeout": TIMEOUT_SECONDS,
+            "write_timeout": TIMEOUT_SECONDS,
+        },
+        QUORUM_QUEUE,
+        HEARTBEAT_SECONDS,
+    )
+
+
+def _redis(url: str, visibility_seconds: int, **more: Any) -> Broker:
+    options = {
+        **_redis_limits(),
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "visibility_timeout": visibility_seconds,
+        **more,
+    }
+    return Broker(url, options)
+
+
+def _redis_by_tls(url: str, visibility_seconds: int) -> Broker:
+    """kombu asks for no certificate unless told to; redis-py, which reads results, always does."""
+    address, _, query = url.partition("?")
+    options = {"ssl_cert_reqs": "required"} | dict(parse_qsl(query))
+    return _redis(f"{address}?{urlencode(options)}", visibility_seconds)
+
+
+def _redis_by_socket(url: str, visibility_seconds: int) -> Broker:
+    """kombu's scheme for a socket is one of its own, and so is its word for the database."""
+    address, _, query = url.removeprefix("unix://").partition("?")
+    database = dict(parse_qsl(query)).get("db", "0")
+    return _redis(f"redis+socket://{address}?virtual_host={database}", visibility_seconds)
+
+
+def _redis_by_sentinels(url: str, visibility_seconds: int) -> Broker:
+    named = read_sentinels(url)
+    # Any of them may be the first that is asked, so each has all of it.
+    urls = [
+        f"sentinel://{_userinfo(named.credentials)}{_host(host)}:{port}/{named.database}"
+        for host, port in named.addresses
+    ]
+    return _redis(
+        ";".join(urls),
+        visibility_seconds,
+        master_name=named.service,
+        sentinel_kwargs=_redis_limits() | named.own_credentials,
+    )
+
+
+def _redis_limits() -> dict[str, Any]:
+    return {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS}
+
+
+def _userinfo(credentials: Credentials) -> str:
+    if not credentials:
+        return ""
+    username, password = (quote(credentials.get(x, ""), safe="") for x in ("username", "password"))
+    return f"{username}:{password}@"
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+READERS: dict[str, Callable[[str, int], Broker]] = {
+    "amqp://": _rabbitmq,
+    "amqps://": _rabbitmq,
+    "redis://": _redis,
+    "rediss://": _redis_by_tls,
+    "unix://": _redis_by_socket,
+    SENTINELS: _redis_by_sentinels,
+}
