@@ -28,6 +28,7 @@ ENDING_CHILD_LOOKS = 10
 def create_worker_app(settings: Settings) -> Celery:
     """The Celery application that consumes hints."""
     celery = make_celery(settings)
+    celery.conf.worker_consumer = "purchase_worker.hint_consumer:HintConsumer"
     self_check.install(celery, settings)
     runtimes: list[Runtime] = []
 

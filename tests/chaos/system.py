@@ -80,15 +80,19 @@ class System:
     def database_url_of_services(self) -> str:
         return _through(self.database_line, self.database_url)
 
-    def up(self) -> None:
-        """Start the services; also after their supervisor was killed."""
-        environment = {
+    @property
+    def environment_of_services(self) -> dict[str, str]:
+        return {
             "EVENTIFY_DATABASE_URL": self.database_url_of_services,
             "EVENTIFY_REDIS_URL": _through(self.redis_line, self.valkey.url),
             "EVENTIFY_BROKER_URL": _through(self.broker_line, self.valkey.url),
             "EVENTIFY_FAILPOINTS": str(self.failpoints),
             **self.clock.environment,
         }
+
+    def up(self) -> None:
+        """Start the services; also after their supervisor was killed."""
+        environment = self.environment_of_services
         started = self.operator.up("--gateways", "2", "--workers", "2", **environment)
         assert started.returncode == 0, started.stdout + started.stderr
 
