@@ -44,13 +44,16 @@ class Watched:
         secret = f"sentinel_password={OF_SENTINELS_QUOTED}"
         return f"redis+sentinel://:{QUOTED}@{hosts}/{SERVICE}/0?{secret}"
 
-    def fail_over(self, signal_number: int) -> None:
-        """The primary gets this signal; returns when the sentinels have made the other primary."""
+    def strike(self, signal_number: signal.Signals) -> None:
+        """The primary gets this signal, SIGKILL or SIGSTOP; the other is expected to follow it."""
         if signal_number == signal.SIGSTOP:
             self.primary.freeze()
         else:
             self.primary.end(signal_number)
         self.primary, self.replica = self.replica, self.primary
+
+    def wait_for_failover(self) -> None:
+        """Until the sentinels have made the other one primary."""
         eventually(self._takes_writes, retry_on=(AssertionError, redis.RedisError))
 
     def make_whole(self) -> None:
