@@ -10,6 +10,7 @@ from catalog import event_routes, health_routes, metrics_routes, ticket_type_rou
 from shared.body_limit import BodyLimit
 from shared.database import open_engine
 from shared.event_loop import lag_observed
+from shared.hanging_up import OpenConnections
 from shared.metrics_folder import metrics_of_all
 from shared.openapi import DocumentedApp
 from shared.problem_details import install_problem_handlers
@@ -25,9 +26,11 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.tokens = TokenVerifier(settings)
         app.state.engine = open_engine(settings, "catalog")
         app.state.metrics = metrics_of_all()
+        connections = OpenConnections(app.state.engine)
         async with lag_observed("catalog"):
             yield
-        app.state.engine.dispose()
+        # Whoever is still waited for was given `shutdown_seconds`.
+        connections.hang_up()
 
     app = DocumentedApp(
         title="Eventify catalog",

@@ -26,6 +26,7 @@ from gateway.schema import ASSETS_URL, DESCRIPTION, TAGS, WholeSchema, assets_fo
 from shared.body_limit import BodyLimit
 from shared.database import open_engine
 from shared.event_loop import lag_observed
+from shared.hanging_up import OpenConnections
 from shared.http import Edge
 from shared.keys import ensure_signing_key
 from shared.metrics_folder import metrics_of_all
@@ -43,6 +44,7 @@ def create_app(settings: Settings) -> ASGIApp:
     """
     ensure_signing_key(settings.keys_dir)
     engine = open_engine(settings, "gateway", pool_size=_connections(settings), prepares=True)
+    connections = OpenConnections(engine)
     verifier = TokenVerifier(settings)
     draining = Draining()
     door = CatalogDoor(settings, verifier)
@@ -67,12 +69,13 @@ def create_app(settings: Settings) -> ASGIApp:
             yield
         await purchases.stop()
         await expired_tokens.stop()
+        # Everyone is answered: nobody waits any more for what a silent database might say.
+        connections.hang_up()
         app.state.purchase_lists.close()
         app.state.readiness.close()
         app.state.accounts.close()
         sign_in_limit.close()
         await door.close()
-        engine.dispose()
 
     otherwise = _fastapi_app(settings, door, lifespan)
     return Edge(PurchaseRoutes(settings, purchases, verifier, otherwise), "gateway")

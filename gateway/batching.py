@@ -19,16 +19,23 @@ from shared.logging import get_logger
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-# How often overdue requests are looked for; their limit is seconds, so this is exact enough.
-OVERDUE_CHECK_SECONDS = 0.25
+# How often overdue items are looked for; their limits are seconds, so this is exact enough.
+OVERDUE_CHECK_SECONDS = 0.05
 
 logger = get_logger(__name__)
 
 
-class _Asked(msgspec.Struct, Generic[Item, Answer]):
+class _Asked(msgspec.Struct, Generic[Item, Answer], eq=False):
     item: Item
     future: asyncio.Future[Answer]
     asked_at: float
+
+
+class _Call(msgspec.Struct, Generic[Item, Answer], eq=False):
+    """A batch under way."""
+
+    batch: list[_Asked[Item, Answer]]
+    started_at: float
 
 
 class Batcher(Generic[Item, Answer]):
@@ -41,7 +48,9 @@ class Batcher(Generic[Item, Answer]):
         batch_rows: the most items of a call.
         threads: calls at the same time.
         pending_max_rows: items that may wait for a thread; beyond, `submit` refuses.
-        timeout_seconds: an item without its answer by then fails with `Unavailable`.
+        silence_seconds: how long nothing may come of the work. Then what it has in hand, and what
+            has waited for it as long, fails with `Unavailable`.
+        pending_max_seconds: how long an item waits while others are being answered.
     """
 
     def __init__(
@@ -52,17 +61,21 @@ class Batcher(Generic[Item, Answer]):
         batch_rows: int,
         threads: int,
         pending_max_rows: int,
-        timeout_seconds: float,
+        silence_seconds: float,
+        pending_max_seconds: float,
     ) -> None:
         self._name = name
         self._work = work
         self._batch_rows = batch_rows
         self._threads_free = threads
         self._pending_max_rows = pending_max_rows
-        self._timeout_seconds = timeout_seconds
+        self._silence_seconds = silence_seconds
+        self._pending_max_seconds = pending_max_seconds
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._pending: deque[_Asked[Item, Answer]] = deque()
-        self._in_flight: list[list[_Asked[Item, Answer]]] = []
+        self._in_flight: list[_Call[Item, Answer]] = []
+        # When a call was last answered.
+        self._heard_at = float("-inf")
         self._flush_is_due = False
         self._overdue_check_is_due = False
 
@@ -87,13 +100,12 @@ class Batcher(Generic[Item, Answer]):
         return future
 
     async def close(self) -> None:
-        """Finish all that was submitted; nothing may be submitted any more."""
-        while self._pending or self._in_flight:
-            futures = [asked.future for batch in self._in_flight for asked in batch]
-            futures += [asked.future for asked in self._pending]
-            await asyncio.wait(futures)
-            # Overdue items are answered while their call still runs.
-            await asyncio.sleep(0.01)
+        """Finish all that was submitted; nothing may be submitted any more.
+
+        A call that hangs is left behind: whoever waited for it was answered.
+        """
+        while self._pending or not all(map(self._hangs, self._in_flight)):
+            await asyncio.sleep(OVERDUE_CHECK_SECONDS)
         self._executor.shutdown(wait=False)
 
     def _flush(self) -> None:
@@ -102,24 +114,26 @@ class Batcher(Generic[Item, Answer]):
         while self._pending and self._threads_free:
             size = min(len(self._pending), self._batch_rows)
             batch = [self._pending.popleft() for _ in range(size)]
-            self._in_flight.append(batch)
+            call = _Call(batch, time.monotonic())
+            self._in_flight.append(call)
             self._threads_free -= 1
-            call = loop.run_in_executor(self._executor, self._work, [a.item for a in batch])
-            call.add_done_callback(lambda call, batch=batch: self._finish(batch, call))  # type: ignore[misc]
+            work = loop.run_in_executor(self._executor, self._work, [a.item for a in batch])
+            work.add_done_callback(lambda work, call=call: self._finish(call, work))  # type: ignore[misc]
 
     def _finish(
-        self,
-        batch: list[_Asked[Item, Answer]],
-        call: asyncio.Future[Sequence[Answer | Exception]],
+        self, call: _Call[Item, Answer], work: asyncio.Future[Sequence[Answer | Exception]]
     ) -> None:
-        self._in_flight.remove(batch)
+        self._in_flight.remove(call)
         self._threads_free += 1
-        error = call.exception()
+        batch = call.batch
+        error = work.exception()
         if error is not None:
             logger.error("batch_failed", batcher=self._name, rows=len(batch), exc_info=error)
             answers: Sequence[Answer | BaseException] = [error] * len(batch)
         else:
-            answers = call.result()
+            answers = work.result()
+        if not any(isinstance(answer, Unavailable) for answer in answers):
+            self._heard_at = time.monotonic()
         for asked, answer in zip(batch, answers, strict=True):
             if asked.future.done():
                 continue  # overdue, or its client has left
@@ -131,17 +145,29 @@ class Batcher(Generic[Item, Answer]):
 
     def _fail_overdue(self) -> None:
         self._overdue_check_is_due = False
-        limit = time.monotonic() - self._timeout_seconds
-        while self._pending and self._pending[0].asked_at < limit:
+        in_time = time.monotonic() - self._pending_max_seconds
+        while self._pending and (
+            self._is_overdue(self._pending[0]) or self._pending[0].asked_at < in_time
+        ):
             _fail(self._pending.popleft())
-        for batch in self._in_flight:
-            if batch[0].asked_at < limit:
-                for asked in batch:
-                    _fail(asked)
+        for call in self._in_flight:
+            hangs = self._hangs(call)
+            for asked in call.batch:  # in the order in which they were asked
+                if not hangs and not self._is_overdue(asked):
+                    break
+                _fail(asked)
         if self._pending or self._in_flight:
             self._overdue_check_is_due = True
             loop = asyncio.get_running_loop()
             loop.call_later(OVERDUE_CHECK_SECONDS, self._fail_overdue)
+
+    def _hangs(self, call: _Call[Item, Answer]) -> bool:
+        return time.monotonic() - call.started_at > self._silence_seconds
+
+    def _is_overdue(self, asked: _Asked[Item, Answer]) -> bool:
+        """A long queue that moves on is no reason yet: whoever is refused comes again, as last."""
+        since = max(asked.asked_at, self._heard_at)
+        return time.monotonic() - since > self._silence_seconds
 
 
 def _fail(asked: _Asked[Item, Answer]) -> None:

@@ -48,10 +48,6 @@ class CatalogDoor:
                 limit=settings.catalog_connections_max, keepalive_timeout=KEEP_ALIVE_SECONDS
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(
-                total=settings.catalog_timeout_seconds,
-                sock_connect=settings.catalog_connect_timeout_seconds,
-            ),
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
@@ -68,7 +64,11 @@ class CatalogDoor:
         request = Request(scope, receive)
         body = await request.body()
         answer, content = await self.ask(
-            request.method, target(scope), headers=onward_headers(request), body=body
+            request.method,
+            target(scope),
+            headers=onward_headers(request),
+            body=body,
+            only_reads=request.method in SAFE_METHODS,
         )
         headers = [(b"content-length", content_length(answer, content)), *kept(answer.headers)]
         if request.method != "HEAD" and answer.status in (204, 304):
@@ -83,8 +83,16 @@ class CatalogDoor:
         *,
         headers: Iterable[tuple[str, str]] = (),
         body: bytes = b"",
+        only_reads: bool = False,
     ) -> tuple[aiohttp.ClientResponse, bytes]:
         """The catalog's answer, and its whole body.
+
+        Args:
+            method: of HTTP.
+            target: path and query.
+            headers: of the request.
+            body: of the request.
+            only_reads: whether asking again costs nothing, so that it is not waited for long.
 
         Raises:
             Unavailable: it did not answer in time, or not at all.
@@ -96,6 +104,7 @@ class CatalogDoor:
                 URL(self._base + target, encoded=True),
                 headers=CIMultiDict(headers),
                 data=body or None,
+                timeout=self._patience(only_reads=only_reads),
                 allow_redirects=False,
             ) as answer:
                 return answer, await answer.read()
@@ -104,6 +113,15 @@ class CatalogDoor:
             raise Unavailable(
                 _lost_answer(method, error), retry_after_seconds=self._settings.retry_after_seconds
             ) from error
+
+    def _patience(self, *, only_reads: bool) -> aiohttp.ClientTimeout:
+        settings = self._settings
+        return aiohttp.ClientTimeout(
+            total=settings.answer_timeout_seconds
+            if only_reads
+            else settings.catalog_timeout_seconds,
+            sock_connect=settings.catalog_connect_timeout_seconds,
+        )
 
 
 def target(scope: Scope) -> str:

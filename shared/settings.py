@@ -94,14 +94,12 @@ class Settings(BaseSettings):
     # Account requests that may wait for such a thread: about a second of work.
     account_waiting_max: int = 1_000
 
-    # The answer about an account, or a list of purchases, is 503 when the database has not told by
-    # then: a commit waits without end for a standby that is away.
-    answer_timeout_seconds: float = 5.0
-
     # --- the gateway's way to the catalog ---
     # A host that is there answers within milliseconds; then the answer is 503.
     catalog_connect_timeout_seconds: float = 2.0
-    # The catalog's statements end at statement_timeout_ms; waiting longer than this helps nobody.
+    # For a change; what only reads has answer_timeout_seconds. The catalog's statements end at
+    # statement_timeout_ms, and nobody should have to look what became of a change that waits for a
+    # lock; waiting longer than this helps nobody.
     catalog_timeout_seconds: float = 10.0
     # Organisers' traffic is light; more would only queue at the catalog's own connection pool.
     catalog_connections_max: int = 100
@@ -123,6 +121,13 @@ class Settings(BaseSettings):
     trusted_proxies: str = "127.0.0.1,::1"
 
     # --- the door ---
+    # PostgreSQL has so long to answer; then the answer is 503, within two seconds with the way to
+    # the client. What was sent by then may still be done: a commit waits without end for a standby
+    # that is away. In a queue that moves on, others' answers count: waiting costs less than coming
+    # again.
+    answer_timeout_seconds: float = 1.8
+    # The longest turn in such a queue.
+    pending_max_seconds: float = 5.0
     # A purchase has 40 bytes; what an organiser writes about an event may be a few thousand.
     body_max_bytes: int = 65_536
     # The largest body at 6.5 kB/s, slower than any phone; whoever needs longer only holds us up.
@@ -140,8 +145,6 @@ class Settings(BaseSettings):
     accept_writers: int = 2
     # Requests that may wait for a writer: two seconds of work on two cores.
     accept_pending_max_rows: int = 10_000
-    # The answer is 503 when the fate of a request is not known by then.
-    accept_timeout_seconds: float = 5.0
     # Queued in the whole system before new requests get 503: ten seconds of work for one worker.
     backlog_max_rows: int = 200_000
     # Counted this often; at 40,000 decisions a second the limit is still far away in between.

@@ -73,7 +73,8 @@ class PurchaseService:
             batch_rows=settings.accept_batch_rows,
             threads=settings.accept_writers,
             pending_max_rows=settings.accept_pending_max_rows,
-            timeout_seconds=settings.accept_timeout_seconds,
+            silence_seconds=settings.answer_timeout_seconds,
+            pending_max_seconds=settings.pending_max_seconds,
         )
         self._reading: Batcher[str, Reading] = Batcher(
             "read",
@@ -81,7 +82,8 @@ class PurchaseService:
             batch_rows=settings.status_batch_rows,
             threads=settings.status_readers,
             pending_max_rows=settings.status_pending_max_rows,
-            timeout_seconds=settings.accept_timeout_seconds,
+            silence_seconds=settings.answer_timeout_seconds,
+            pending_max_seconds=settings.pending_max_seconds,
         )
 
     def start(self) -> None:

@@ -33,7 +33,8 @@ class UserLimit:
             batch_rows=DRAWN_ROWS,
             threads=1,
             pending_max_rows=settings.accept_pending_max_rows,
-            timeout_seconds=settings.accept_timeout_seconds,
+            silence_seconds=settings.answer_timeout_seconds,
+            pending_max_seconds=settings.pending_max_seconds,
         )
         # What nearly every answer tells.
         self._first_headers = (

@@ -18,7 +18,10 @@ from tests.chaos.system_with_standby import a_system_with_standby
 ALL = [fault for faults in POSSIBLE.values() for fault in faults]
 PAIRS, FAILOVER = "pairs", "failover"
 MISSING = [
-    f"{f.__name__} needs {f.needs}." for faults in FAULTS.values() for f in faults if f.needs
+    f"{fault.__name__} needs {fault.needs}."
+    for faults in (*FAULTS.values(), FAILOVERS)
+    for fault in faults
+    if fault.needs
 ]
 
 
@@ -56,7 +59,7 @@ def _plan(only: str | None, chance: random.Random) -> Iterator[list[type[Fault]]
     """Each alone, then as many pairs at random, and so on; or one kind of these."""
     while True:
         if only == FAILOVER:
-            yield from ([kind] for kind in FAILOVERS)
+            yield from ([kind] for kind in FAILOVERS if not kind.needs)
         elif only != PAIRS:
             yield from ([kind] for kind in (POSSIBLE[only] if only else ALL))
         if only in (None, PAIRS):

@@ -12,7 +12,8 @@ from loadtests.client import Answer, Connection
 from tests.chaos.history import Attempt, Fate, History, Outcome, Sighting
 from tests.system.selling import PURCHASES
 
-# The gateway answers within five seconds, whatever happens; who hears nothing by then gives up.
+# The gateway answers within two seconds, and two more for who waits for the decision; who hears
+# nothing by then gives up.
 ANSWER_SECONDS = 6.0
 # Some 80 requests a second: enough to be in every window, and little enough for two cores on which
 # other tests run.

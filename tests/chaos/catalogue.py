@@ -4,7 +4,11 @@ import random
 
 from tests.chaos.control import Control
 from tests.chaos.faults import clock, failpoints, hints, network, postgres, processes, redis_faults
-from tests.chaos.faults.failover import PrimaryLost, PrimaryLostAfterStandby
+from tests.chaos.faults.failover import (
+    PrimaryLost,
+    PrimaryLostAfterStandby,
+    PrimaryUnreachable,
+)
 from tests.chaos.faults.fault import Fault
 
 FAULTS: dict[str, tuple[type[Fault], ...]] = {
@@ -75,7 +79,7 @@ POSSIBLE = {
 
 
 # Of a system whose database has a standby, which no other fault needs.
-FAILOVERS = (PrimaryLost, PrimaryLostAfterStandby)
+FAILOVERS = (PrimaryLost, PrimaryLostAfterStandby, PrimaryUnreachable)
 
 
 def random_pair(chance: random.Random) -> list[type[Fault]]:

@@ -9,6 +9,9 @@ from tests.chaos.faults.fault import Fault
 from tests.chaos.round import hold_round
 from tests.chaos.system import System, a_system
 
+# Two tests run beside these, on two cores or fewer. `make chaos` has the machine for itself, and
+# asks for recovery within the ten seconds that were promised.
+BESIDE_OTHER_TESTS_SECONDS = 30.0
 # `make chaos` draws others; these rounds are the same every time, as far as buyers decide.
 SEED = 6
 
@@ -24,6 +27,11 @@ def survives(system: System, *faults: type[Fault]) -> None:
     for fault in faults:
         if fault.needs:
             pytest.skip(f"{fault.__name__} needs {fault.needs}")
-    result = hold_round(system, [fault(system) for fault in faults], random.Random(SEED))
+    result = hold_round(
+        system,
+        [fault(system) for fault in faults],
+        random.Random(SEED),
+        recovers_within_seconds=BESIDE_OTHER_TESTS_SECONDS,
+    )
     assert not result.violations
     assert all(result.strikes), result

@@ -52,6 +52,14 @@ class Sighting:
     by: str = "a buyer"
 
 
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """An answer of a gateway that needs neither PostgreSQL nor Redis."""
+
+    sent_at: float
+    answered_at: float
+
+
 @dataclass(slots=True)
 class History:
     """Grows while the buyers buy."""
@@ -60,6 +68,7 @@ class History:
     sightings: list[Sighting] = field(default_factory=list)
     # Purchases of which a result was told while their rows were still queued.
     told_too_early: list[str] = field(default_factory=list)
+    pulses: list[Pulse] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +108,10 @@ class Window:
     def holds(self, attempt: Attempt) -> bool:
         """Whether all of it happened while the fault lasted."""
         return self.struck_at <= attempt.sent_at and attempt.answered_at <= self.heals_at
+
+    def touches(self, pulse: Pulse) -> bool:
+        """Whether some of it happened while the fault lasted."""
+        return pulse.sent_at <= self.heals_at and self.struck_at <= pulse.answered_at
 
 
 @dataclass(frozen=True, slots=True)

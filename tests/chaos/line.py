@@ -55,10 +55,10 @@ class Line:
             writer.transport.abort()
 
     def set_weather(self, weather: Weather) -> None:
-        """From any thread."""
-        self._loop.call_soon_threadsafe(self._set, weather)
+        """From any other thread; when it returns, the weather is so."""
+        asyncio.run_coroutine_threadsafe(self._set(weather), self._loop).result(timeout=5)
 
-    def _set(self, weather: Weather) -> None:
+    async def _set(self, weather: Weather) -> None:
         self._weather = weather
         # Whoever waits for a change holds the old event.
         self._changed.set()

@@ -1,7 +1,9 @@
 """PostgreSQL and Valkey that can be killed, frozen and started again on the same port."""
 
 import subprocess
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg2
@@ -30,6 +32,12 @@ class Server:
     @property
     def url(self) -> str:
         return self.embedded.url
+
+    @property
+    def port(self) -> int:
+        port = urlsplit(self.url).port
+        assert port is not None
+        return port
 
     @property
     def runs(self) -> bool:
@@ -79,8 +87,22 @@ class Server:
 
     def freeze(self) -> None:
         """SIGSTOP: connections stay, and nothing is answered."""
-        for process in self._family():
+        if self._process is None or not self.runs:
+            return
+        parent = psutil.Process(self._process.pid)
+        self._suspend(parent)  # first: it makes no more children then
+        for child in parent.children(recursive=True):
+            self._suspend(child)
+
+    def _suspend(self, process: psutil.Process) -> None:
+        """When it returns, the process stands still."""
+
+        def stands_still() -> None:
+            assert process.status() == psutil.STATUS_STOPPED
+
+        with suppress(psutil.NoSuchProcess):
             process.suspend()
+            eventually(stands_still)
 
     def thaw(self) -> None:
         for process in self._family():

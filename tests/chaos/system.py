@@ -38,6 +38,8 @@ SETTINGS = {
     "EVENTIFY_PURCHASE_RATE_BURST": "0",
     "EVENTIFY_WORKER_PROCESSES": "1",
     "EVENTIFY_HINT_VISIBILITY_SECONDS": str(HINT_VISIBILITY_SECONDS),
+    # The product's own: whoever asks while PostgreSQL is away is answered within two seconds.
+    "EVENTIFY_ANSWER_TIMEOUT_SECONDS": str(Settings.model_fields["answer_timeout_seconds"].default),
 }
 
 

@@ -4,13 +4,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from sqlalchemy import Engine
+
 from deploy.local.embedded import free_port, prepare_valkey
+from shared.database import open_engine
 from shared.settings import Settings
 from tests.chaos.line import carrying
+from tests.chaos.packet_filter import PacketFilter, drop_leftovers, packet_filter
 from tests.chaos.servers import Server
 from tests.chaos.small_disk import SmallDisk
 from tests.chaos.system import DATABASE, SETTINGS, System
-from tests.conftest import run_admin
+from tests.conftest import run_admin, with_database
 from tests.database_pair import DatabasePair, a_pair
 from tests.services import folder_for_servers
 from tests.system.operators import Operator, an_operator
@@ -20,12 +24,28 @@ class SystemWithStandby(System):
     """Its services know both servers, and reach them without a line between."""
 
     def __init__(
-        self, operator: Operator, pair: DatabasePair, valkey: Server, folder: Path
+        self,
+        operator: Operator,
+        pair: DatabasePair,
+        valkey: Server,
+        packets: PacketFilter,
+        folder: Path,
     ) -> None:
         super().__init__(operator, pair.primary, valkey, SmallDisk(folder), folder)
         self.pair = pair
+        self.packets = packets
+        self._direct: tuple[str, Engine] | None = None
         self.database_url = pair.url(DATABASE)
         self.settings = Settings(database_url=self.database_url, keys_dir=self.home.keys)
+
+    @property
+    def engine(self) -> Engine:  # type: ignore[override] # as in a subclass it may be
+        """On the server that is the primary now, so that no look waits for one that is lost."""
+        url = with_database(self.pair.primary.url, DATABASE)
+        if self._direct is None or self._direct[0] != url:
+            settings = self.settings.model_copy(update={"database_url": url})
+            self._direct = url, open_engine(settings, "chaos")
+        return self._direct[1]
 
     @property
     def database_url_of_services(self) -> str:
@@ -46,7 +66,9 @@ def a_system_with_standby() -> Iterator[SystemWithStandby]:
         stack.callback(valkey.stop)
         valkey.start()
         run_admin(pair.primary.url, f"CREATE DATABASE {DATABASE}")
-        system = SystemWithStandby(operator, pair, valkey, folder)
+        drop_leftovers()
+        packets = stack.enter_context(packet_filter())
+        system = SystemWithStandby(operator, pair, valkey, packets, folder)
         stack.enter_context(carrying(*system.lines))
         stack.callback(operator.run, "down")
         system.up()

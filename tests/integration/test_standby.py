@@ -1,5 +1,6 @@
 """With a synchronous standby, a commit counts when the standby has it, and never before."""
 
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -183,6 +184,47 @@ def test_while_the_standby_is_away_everyone_is_answered_503_in_time(
         assert [row[0] for row in outcomes(engine, ticket_type)] == [bought]
 
 
+def test_a_gateway_that_stops_while_a_commit_hangs_answers_and_leaves(
+    engine: Engine, settings: Settings, pair: DatabasePair, thread: ThreadPoolExecutor
+) -> None:
+    """Without a standby the commit has no end, and nobody can say what becomes of it."""
+    door = services_of(settings)
+    url = f"http://127.0.0.1:{door.gateway_port}"
+    ticket_type = add_ticket_type(engine, 5)
+    with engine.begin() as connection:
+        (token,) = mint_tokens(connection, settings, ["ada"])
+    bearer = {"Authorization": f"Bearer {token}"}
+    with (
+        running_service("gateway", door, f"{url}/readyz") as gateway,
+        httpx.Client(base_url=url, headers=bearer, timeout=LIMIT_SECONDS) as client,
+        pair.standby_away(),
+    ):
+        asked = thread.submit(buy, client, ticket_type)
+        pair.wait_for_commits()
+        gateway.send_signal(signal.SIGTERM)
+        assert asked.result(LIMIT_SECONDS).status_code == 503
+        assert gateway.wait(door.shutdown_seconds) == -signal.SIGTERM
+
+
+def test_a_catalog_that_stops_while_a_commit_hangs_leaves(
+    engine: Engine, settings: Settings, pair: DatabasePair, thread: ThreadPoolExecutor
+) -> None:
+    impatient = services_of(settings).model_copy(update={"shutdown_seconds": 1})
+    with engine.begin() as connection:
+        (token,) = mint_tokens(connection, settings, ["ada"])
+    bearer = {"Authorization": f"Bearer {token}"}
+    with (
+        running_service("catalog", impatient, f"{impatient.catalog_url}/readyz") as catalog,
+        httpx.Client(base_url=impatient.catalog_url, headers=bearer, timeout=60) as client,
+        pair.standby_away(),
+    ):
+        asked = thread.submit(client.post, EVENTS, json=event_fields())
+        pair.wait_for_commits()
+        catalog.send_signal(signal.SIGTERM)
+        assert catalog.wait(LIMIT_SECONDS) == -signal.SIGTERM
+        assert asked.result(LIMIT_SECONDS).status_code >= 500
+
+
 @pytest.mark.parametrize("capacity", [5, 1])
 def test_no_result_is_told_until_the_standby_has_the_decision(
     engine: Engine,
@@ -263,7 +305,7 @@ def test_no_change_is_told_as_made_until_the_standby_has_it(
 def services_of(settings: Settings) -> Settings:
     """With ports of their own, and less patience than users have."""
     catalog_port = free_port()
-    timeouts = ("accept_timeout", "answer_timeout", "catalog_timeout")
+    timeouts = ("answer_timeout", "catalog_timeout")
     return Settings(
         **settings.model_dump()
         | {f"{name}_seconds": TIMEOUT_SECONDS for name in timeouts}

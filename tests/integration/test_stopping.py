@@ -27,7 +27,7 @@ STARTED_WITHIN_SECONDS = 60
 PATIENT = {
     "lock_timeout_ms": 60_000,
     "statement_timeout_ms": 60_000,
-    "accept_timeout_seconds": 60.0,
+    "answer_timeout_seconds": 60.0,
 }
 WAIT_FOR_LOCK = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 

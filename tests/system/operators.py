@@ -17,6 +17,8 @@ from deploy.local.leftovers import MARKER
 from tests.services import folder_for_servers
 
 PROJECT = Path(__file__).parent.parent.parent
+# A machine that is busy with other tests may need longer than a client should wait.
+PATIENCE_SECONDS = "10"
 # What runs after `up --gateways 2`.
 WITH_TWO_GATEWAYS = {
     *("postgres", "valkey", "catalog-1", "worker-1", "sweeper-1"),
@@ -32,7 +34,7 @@ class Operator:
         self.port = port
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith("EVENTIFY_")
-        } | {"EVENTIFY_HOME": str(home)}
+        } | {"EVENTIFY_HOME": str(home), "EVENTIFY_ANSWER_TIMEOUT_SECONDS": PATIENCE_SECONDS}
 
     @property
     def url(self) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Sequence
 
 import pytest
@@ -11,7 +12,13 @@ from shared.errors import NotEnoughTickets, Unavailable
 
 
 def batcher(work: object, **limits: object) -> Batcher[int, int]:
-    defaults = {"batch_rows": 10, "threads": 1, "pending_max_rows": 100, "timeout_seconds": 10.0}
+    defaults = {
+        "batch_rows": 10,
+        "threads": 1,
+        "pending_max_rows": 100,
+        "silence_seconds": 10.0,
+        "pending_max_seconds": 10.0,
+    }
     return Batcher("test", work, **(defaults | limits))  # type: ignore[arg-type]
 
 
@@ -115,7 +122,7 @@ def test_what_takes_too_long_is_answered_whether_it_was_sent_or_not() -> None:
     gate = Gate()
 
     async def story() -> None:
-        batches = batcher(gate, timeout_seconds=0.05, batch_rows=1)
+        batches = batcher(gate, silence_seconds=0.05, batch_rows=1)
         sent, waiting = batches.submit(1), batches.submit(2)
         for future in (sent, waiting):
             with pytest.raises(Unavailable):
@@ -126,6 +133,69 @@ def test_what_takes_too_long_is_answered_whether_it_was_sent_or_not() -> None:
     run(story())
     # What was not sent was not done either.
     assert gate.batches == [[1]]
+
+
+def test_a_long_queue_that_moves_on_is_waited_in() -> None:
+    def work(items: Sequence[int]) -> list[int]:
+        time.sleep(0.25)
+        return list(items)
+
+    async def story() -> None:
+        batches = batcher(work, silence_seconds=1.0, batch_rows=1)
+        assert await asyncio.gather(*(batches.submit(n) for n in range(6))) == list(range(6))
+        await batches.close()
+
+    run(story())
+
+
+def test_answers_that_say_nothing_do_not_move_a_queue_on() -> None:
+    begun: list[int] = []
+
+    def work(items: Sequence[int]) -> list[Exception]:
+        begun.extend(items)
+        time.sleep(0.6)
+        return [Unavailable() for _ in items]
+
+    async def story() -> None:
+        batches = batcher(work, silence_seconds=1.0, batch_rows=1)
+        answers = await asyncio.gather(
+            *(batches.submit(n) for n in range(3)), return_exceptions=True
+        )
+        assert [type(answer) for answer in answers] == [Unavailable] * 3
+        await batches.close()
+
+    run(story())
+    assert begun == [0, 1]
+
+
+def test_a_turn_that_does_not_come_in_time_is_not_waited_for() -> None:
+    gate = Gate()
+
+    async def story() -> None:
+        batches = batcher(gate, pending_max_seconds=0.05, batch_rows=1)
+        sent, waiting = batches.submit(1), batches.submit(2)
+        with pytest.raises(Unavailable):
+            await waiting
+        gate.open.set()
+        assert await sent == 10
+        await batches.close()
+
+    run(story())
+
+
+def test_closing_waits_for_no_call_that_hangs() -> None:
+    gate = Gate()
+
+    async def story() -> None:
+        batches = batcher(gate, silence_seconds=0.05)
+        hanging = batches.submit(1)
+        await batches.close()
+        assert not gate.open.is_set()
+        with pytest.raises(Unavailable):
+            await hanging
+        gate.open.set()
+
+    run(story())
 
 
 def test_closing_finishes_what_was_submitted() -> None:

@@ -12,6 +12,7 @@ from tests.chaos.history import (
     Fate,
     History,
     Outcome,
+    Pulse,
     Row,
     Sighting,
     Window,
@@ -146,3 +147,14 @@ def test_without_a_database_every_answer_is_a_503_and_soon() -> None:
     assert refuses(sale([]), window)
     assert refuses(sale([refused, attempt(2)]), window)
     assert refuses(sale([replace(refused, answered_at=3.5)]), window)
+
+
+def test_a_slow_machine_excuses_a_late_refusal_and_a_gateway_that_hangs_does_not() -> None:
+    window = Window(1, 9)
+    late = replace(attempt(2, Fate.UNAVAILABLE, 503), answered_at=4.5)
+    slow = History([late], [], pulses=[Pulse(3, 3.6)])
+    assert refuses(Evidence(slow, [], []), window) == []
+    slow_before = History([late], [], pulses=[Pulse(0.1, 0.7)])
+    assert refuses(Evidence(slow_before, [], []), window)
+    hangs = History([replace(late, answered_at=8.5)], [], pulses=[Pulse(2, 8)])
+    assert refuses(Evidence(hangs, [], []), window)

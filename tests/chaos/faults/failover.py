@@ -4,6 +4,7 @@ import signal
 import time
 
 from tests.chaos.faults.fault import Effect, Fault
+from tests.chaos.packet_filter import can_drop
 from tests.chaos.system_with_standby import SystemWithStandby
 
 # Longer than the sweeper leaves anything queued: decisions, too, then wait for the standby.
@@ -14,17 +15,38 @@ LOOK_SECONDS = 0.02
 class _Failover(Fault):
     """Healed by the standby's promotion; the next strike first makes the pair whole again."""
 
+    system: SystemWithStandby
+
     def __init__(self, system: SystemWithStandby) -> None:
         super().__init__(system)
         self._pair = system.pair
 
     def _make_whole(self) -> None:
+        if self.system.packets.drops:
+            self._pair.standby.kill()
+            self.system.packets.let_pass()
         if not self._pair.standby.runs:
             self._pair.join()
 
     def heal(self) -> None:
         self._pair.standby.start()
         self._pair.promote()
+
+
+class PrimaryUnreachable(_Failover):
+    """Its machine answers nobody any more: packets to it and from it are lost, without a word.
+
+    So it stays when the standby has taken over: the services know its name, and ask for it first.
+    """
+
+    hold_seconds = 3.0
+    effect = Effect.REFUSES
+    needs = "" if can_drop() else "the right to drop packets (root, and iptables)"
+
+    def strike(self) -> None:
+        self._make_whole()
+        self.system.packets.drop(self._pair.primary.port)
+        self.strikes += 1
 
 
 class PrimaryLost(_Failover):

@@ -27,7 +27,7 @@ class Turn(IntEnum):
 class Fault(ABC):
     """Strikes one system; `strikes` counts what really happened, not what was tried."""
 
-    # How long it lasts before it is healed.
+    # How long it lasts at least before it is healed: until there is something to check.
     hold_seconds: ClassVar[float] = 1.0
     effect: ClassVar[Effect] = Effect.ANYTHING
     turn: ClassVar[Turn] = Turn.ANY

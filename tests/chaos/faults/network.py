@@ -43,7 +43,7 @@ class _ToPostgres(_BadWeather):
 class _ToRedis(_BadWeather):
     """As results and as broker. Selling goes on."""
 
-    hold_seconds = 3.5
+    hold_seconds = 1.5
     effect = Effect.GOES_ON
 
     def lines(self) -> tuple[Line, ...]:
@@ -66,12 +66,14 @@ class PostgresCut(_ToPostgres):
 
 class PostgresSilent(_ToPostgres):
     weather = BLACK_HOLE
-    hold_seconds = 7.0
+    hold_seconds = 3.0
+    effect = Effect.REFUSES
 
 
 class PostgresAnswersLost(_ToPostgres):
     weather = NO_ANSWERS
-    hold_seconds = 7.0
+    hold_seconds = 3.0
+    effect = Effect.REFUSES
 
 
 class RedisSlow(_ToRedis):

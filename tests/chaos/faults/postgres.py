@@ -7,7 +7,7 @@ import psycopg2
 from psycopg2 import errors
 
 from tests.chaos.faults.fault import Effect, Fault
-from tests.chaos.small_disk import CAN_MOUNT
+from tests.chaos.small_disk import can_mount
 from tests.chaos.system import System
 from tests.conftest import admin_connection
 
@@ -48,7 +48,8 @@ class PostgresCrashed(Fault):
 class PostgresFrozen(Fault):
     """SIGSTOP: connections stay open, and nothing is answered."""
 
-    hold_seconds = 7.0
+    hold_seconds = 3.0
+    effect = Effect.REFUSES
 
     def strike(self) -> None:
         self.system.postgres.freeze()
@@ -62,7 +63,7 @@ class DiskFull(Fault):
     """Not a byte is free: tables cannot grow, and PostgreSQL may even have to give up."""
 
     hold_seconds = 2.0
-    needs = "" if CAN_MOUNT else "the right to mount a small file system"
+    needs = "" if can_mount() else "the right to mount a small file system"
 
     def strike(self) -> None:
         self._before = self._refused_writes()

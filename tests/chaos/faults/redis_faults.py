@@ -13,8 +13,8 @@ from tests.waiting import eventually
 
 
 class _RedisFault(Fault):
-    # The sweeper takes what is a second old: so there is time for a purchase to be decided.
-    hold_seconds = 3.5
+    # Longer than the sweeper leaves anything queued.
+    hold_seconds = 1.5
     effect = Effect.GOES_ON
 
     def client(self) -> redis.Redis:

@@ -1,0 +1,26 @@
+"""Feels how the gateways are, whatever befalls all else: so slow is the machine just now."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+from loadtests.client import Connection
+from tests.chaos.history import History, Pulse
+
+PULSE_SECONDS = 0.1
+GIVES_UP_SECONDS = 5.0
+
+
+async def feel_pulse(gateway_url: str, history: History, over: asyncio.Event) -> None:
+    """Note how long `/healthz` takes, again and again."""
+    while not over.is_set():
+        # A new connection each time: the kernel gives it to any of the gateways.
+        connection = Connection(gateway_url)
+        sent_at = time.monotonic()
+        with suppress(OSError):  # that one is just dead
+            await connection.request(
+                "GET", "/healthz", token="none", timeout_seconds=GIVES_UP_SECONDS
+            )
+            history.pulses.append(Pulse(sent_at, time.monotonic()))
+        connection.close()
+        await asyncio.sleep(PULSE_SECONDS)
