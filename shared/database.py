@@ -70,6 +70,8 @@ def open_engine(
         "statement_timeout": settings.statement_timeout_ms,
         "lock_timeout": settings.lock_timeout_ms,
         "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_ms,
+        # PostgreSQL's own end: otherwise what a vanished worker has locked stays locked.
+        **_given_up_after(settings.vanished_after_seconds, "tcp_keepalives"),
         "timezone": "UTC",
         # What is told of a commit is then a reason to doubt it (shared/confirmed.py).
         "client_min_messages": "warning",
@@ -94,11 +96,7 @@ def open_engine(
             # Never a replica: what it tells may be old, and nothing can be decided there.
             "target_session_attrs": url.query.get("target_session_attrs", "read-write"),
             "options": " ".join(f"-c {name}={value}" for name, value in server_settings.items()),
-            # A peer that vanished without a word is noticed in seconds, not in hours.
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 10_000,
+            **_given_up_after(settings.vanished_after_seconds, "keepalives"),
             "connection_factory": PlainConnection if prepares else ConfirmedConnection,
         },
     )
@@ -116,6 +114,24 @@ def _pool_of(process_name: str) -> type[QueuePool]:
                 return super().connect()
 
     return TimedPool
+
+
+def _given_up_after(seconds: int, keepalive: str) -> dict[str, int]:
+    """After which silence an end of a connection takes the other for vanished.
+
+    TCP asks while nobody sends (keepalive), and waits for what was sent to arrive (user timeout).
+    Its own defaults are two hours and a quarter of an hour.
+
+    Args:
+        seconds: of silence.
+        keepalive: how the options of this end begin.
+    """
+    return {
+        f"{keepalive}_idle": 1,
+        f"{keepalive}_interval": 1,
+        f"{keepalive}_count": max(1, seconds - 1),
+        "tcp_user_timeout": 1_000 * seconds,
+    }
 
 
 @contextmanager
