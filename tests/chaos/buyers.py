@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from uuid import uuid4
 
 import msgspec
@@ -46,16 +47,26 @@ class _Wish(msgspec.Struct, frozen=True):
 
 
 class Buyer:
-    """One user on two connections; the second is for those who click twice."""
+    """One user on two connections; the second is for those who click twice.
+
+    Of several doors one is as good as another: a buyer who hears 503 or nothing at one turns to the
+    next, with the same key, as whoever stands behind a load balancer does.
+    """
 
     def __init__(
-        self, door_url: str, user_id: int, token: str, history: History, chance: random.Random
+        self,
+        door_urls: Sequence[str],
+        user_id: int,
+        token: str,
+        history: History,
+        chance: random.Random,
     ) -> None:
         self._user_id = user_id
         self._token = token
         self._history = history
         self._chance = chance
-        self._connections = [Connection(door_url) for _ in range(2)]
+        self._doors = [[Connection(url) for _ in range(2)] for url in door_urls]
+        self._door = chance.randrange(len(door_urls))
         # What was asked for and is neither acknowledged nor refused.
         self._open: dict[str, _Wish] = {}
         self._undecided: set[str] = set()
@@ -84,8 +95,9 @@ class Buyer:
             await self._look(purchase_id)
 
     def close(self) -> None:
-        for connection in self._connections:
-            connection.close()
+        for connections in self._doors:
+            for connection in connections:
+                connection.close()
 
     async def _buy(self, wish: _Wish) -> None:
         self._open[wish.key] = wish
@@ -150,8 +162,10 @@ class Buyer:
         self, method: str, path: str, connection: int, headers: dict[str, str], body: bytes
     ) -> Answer | None:
         """None: there was no answer."""
-        try:
-            return await self._connections[connection].request(
+        door = self._door
+        answer = None
+        with suppress(OSError):  # TimeoutError is one
+            answer = await self._doors[door][connection].request(
                 method,
                 path,
                 token=self._token,
@@ -159,8 +173,9 @@ class Buyer:
                 body=body,
                 timeout_seconds=ANSWER_SECONDS,
             )
-        except OSError:  # TimeoutError is one
-            return None
+        if answer is None or answer.status == 503:
+            self._door = (door + 1) % len(self._doors)
+        return answer
 
 
 def _read(answer: Answer | None) -> _Body:

@@ -10,18 +10,20 @@ import redis
 
 from shared.purchases import DECIDED_CHANNEL, DecidedBatch
 from tests.chaos.history import History
-from tests.chaos.system import System
+from tests.chaos.subject import Subject
 
 DECIDED = """
 SELECT id::text FROM ticket_purchases WHERE id = ANY(%s::uuid[]) AND status <> 'queued'
 """
 LISTEN_SECONDS = 0.2
+# A server that is gone without a word is noticed in two seconds.
+GIVES_UP = {"connect_timeout": 2, "tcp_user_timeout": 2_000, "keepalives_idle": 1}
 
 
 class Eavesdropper:
     """A thread that compares; servers that are away are asked again when they are back."""
 
-    def __init__(self, system: System, history: History) -> None:
+    def __init__(self, system: Subject, history: History) -> None:
         self._system = system
         self._history = history
         self._over = threading.Event()
@@ -45,7 +47,7 @@ class Eavesdropper:
 
     def _listen(self) -> None:
         with (
-            closing(psycopg2.connect(self._system.database_url, connect_timeout=2)) as database,
+            closing(psycopg2.connect(self._system.database_url, **GIVES_UP)) as database,
             database.cursor() as cursor,
             redis.Redis.from_url(self._system.valkey.url, socket_timeout=2) as client,
             client.pubsub(ignore_subscribe_messages=True) as subscription,

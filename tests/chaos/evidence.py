@@ -12,7 +12,7 @@ from purchase_worker.audit import audit
 from purchase_worker.replay import GUARDS
 from shared.purchases import RESULT_KEY_PREFIX, Purchase, as_time, unpack_result
 from tests.chaos.history import Counter, Evidence, History, Outcome, Row, Sighting
-from tests.chaos.system import System
+from tests.chaos.subject import Subject
 from tests.factories import rows as query
 
 ROWS = f"""
@@ -32,7 +32,7 @@ QUEUED = "SELECT count(*) FROM ticket_purchases WHERE status = 'queued'"
 
 
 def gather(
-    system: System, ticket_type_ids: Sequence[int], history: History, *, with_guards: bool = True
+    system: Subject, ticket_type_ids: Sequence[int], history: History, *, with_guards: bool = True
 ) -> Evidence:
     """The whole evidence of a round that is over; `with_guards` as for `replay`."""
     ids = list(ticket_type_ids)
@@ -46,18 +46,18 @@ def gather(
     )
 
 
-def queued_now(system: System) -> int:
+def queued_now(system: Subject) -> int:
     count: int = query(system.engine, QUEUED)[0][0]
     return count
 
 
-def database_now(system: System) -> datetime:
+def database_now(system: Subject) -> datetime:
     """The time as PostgreSQL has it."""
     moment: datetime = query(system.engine, "SELECT clock_timestamp()")[0][0]
     return moment
 
 
-def workers_decide(system: System, since: datetime) -> bool:
+def workers_decide(system: Subject, since: datetime) -> bool:
     """Whether a worker has decided something since then; the sweeper would go on without them."""
     names = [f"worker-{number}" for number in (1, 2)]
     children = [child for name in names for child in system.process(name).children()]
@@ -66,7 +66,7 @@ def workers_decide(system: System, since: datetime) -> bool:
     return found
 
 
-def replay(system: System, *, with_guards: bool) -> list[str]:
+def replay(system: Subject, *, with_guards: bool) -> list[str]:
     """What the product's audit finds.
 
     Args:
@@ -82,7 +82,7 @@ def replay(system: System, *, with_guards: bool) -> list[str]:
     ]
 
 
-def _in_redis(system: System, rows: Sequence[Row]) -> list[Sighting]:
+def _in_redis(system: Subject, rows: Sequence[Row]) -> list[Sighting]:
     if not rows:
         return []
     with redis.Redis.from_url(system.valkey.url) as client:

@@ -13,7 +13,7 @@ from tests.chaos.evidence import database_now, gather, queued_now, workers_decid
 from tests.chaos.faults.fault import Effect, Fault
 from tests.chaos.history import Evidence, Fate, History, Window
 from tests.chaos.pulse import feel_pulse
-from tests.chaos.system import System
+from tests.chaos.subject import Subject
 from tests.factories import add_ticket_type
 
 # Issue 6: what was healed works again within this time.
@@ -53,7 +53,7 @@ class Caught:
 
 
 def hold_round(
-    system: System,
+    system: Subject,
     faults: Sequence[Fault],
     chance: random.Random,
     *,
@@ -102,7 +102,7 @@ def hold_round(
     )
 
 
-def caught_in_round(system: System, fault: Fault, chance: random.Random) -> Caught:
+def caught_in_round(system: Subject, fault: Fault, chance: random.Random) -> Caught:
     """Hold rounds of a system that is broken on purpose until one finds it out.
 
     Guards that are missing from the database do not count: what came of it must be found.
@@ -131,7 +131,7 @@ class _Sale:
 
     def __init__(
         self,
-        system: System,
+        system: Subject,
         faults: Sequence[Fault],
         ticket_type_ids: Sequence[int],
         history: History,
@@ -145,7 +145,7 @@ class _Sale:
         self._recovers_within_seconds = recovers_within_seconds
         users = chance.sample(sorted(system.tokens), BUYERS_AT_ONCE)
         self._buyers = [
-            Buyer(system.door_url, user_id, system.tokens[user_id], history, chance)
+            Buyer(system.door_urls, user_id, system.tokens[user_id], history, chance)
             for user_id in users
         ]
 

@@ -99,9 +99,9 @@ class System:
         assert started.returncode == 0, started.stdout + started.stderr
 
     @property
-    def door_url(self) -> str:
+    def door_urls(self) -> tuple[str, ...]:
         """Where the buyers knock."""
-        return f"http://127.0.0.1:{self.door_line.port}"
+        return (f"http://127.0.0.1:{self.door_line.port}",)
 
     @cached_property
     def engine(self) -> Engine:
@@ -109,11 +109,7 @@ class System:
 
     @cached_property
     def tokens(self) -> dict[int, str]:
-        """The buyers: an access token for each user id."""
-        with self.engine.begin() as connection:
-            minted = list(mint_tokens(connection, self.settings, user_names("buyer", BUYERS)))
-        unverified = {"verify_signature": False}
-        return {int(jwt.decode(token, options=unverified)["sub"]): token for token in minted}
+        return tokens_of_buyers(self.engine, self.settings)
 
     @property
     def supervisor_pid(self) -> int:
@@ -161,6 +157,14 @@ class System:
             assert all(works(process) for process in processes.values()), processes
 
         eventually(all_run, retry_on=(AssertionError, psutil.Error), within_seconds=30)
+
+
+def tokens_of_buyers(engine: Engine, settings: Settings) -> dict[int, str]:
+    """The buyers: an access token for each user id."""
+    with engine.begin() as connection:
+        minted = list(mint_tokens(connection, settings, user_names("buyer", BUYERS)))
+    unverified = {"verify_signature": False}
+    return {int(jwt.decode(token, options=unverified)["sub"]): token for token in minted}
 
 
 def works(process: Process) -> bool:

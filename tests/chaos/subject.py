@@ -1,0 +1,36 @@
+"""What a round is held on: a whole system, wherever its processes run."""
+
+from typing import Protocol
+
+import psutil
+from sqlalchemy import Engine
+
+from shared.settings import Settings
+from tests.chaos.servers import Server
+
+
+class Subject(Protocol):
+    """`tokens`: of the buyers, by user id. `valkey`, `database_url`: reached whatever strikes."""
+
+    settings: Settings
+    valkey: Server
+    database_url: str
+
+    @property
+    def engine(self) -> Engine: ...
+
+    @property
+    def tokens(self) -> dict[int, str]: ...
+
+    @property
+    def door_urls(self) -> tuple[str, ...]:
+        """Where the buyers knock; one door is as good as another."""
+
+    def process(self, name: str) -> psutil.Process:
+        """The process of that name, such as `worker-1`."""
+
+    def wait_until_all_are_started(self) -> None:
+        """Until whatever died was started again."""
+
+    def wait_until_all_run(self) -> None:
+        """Until every process does its work, so that rounds do not mix."""
