@@ -17,7 +17,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 .PHONY: help up down status demo audit test fuzz chaos model bench loadtest check docs lock clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 up: $(VENV)/installed ## start everything and stay until Ctrl-C; ARGS="--detach --port 8123" passes options on
 	@$(BIN)/eventify up $(ARGS)
@@ -43,6 +43,10 @@ fuzz: $(VENV)/installed-dev ## a quarter of an hour of requests of every kind; A
 
 chaos: $(VENV)/installed-dev ## faults on purpose, alone and in pairs; ARGS="--rounds 500 --seed 7", or --controls
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+.PHONY: hosts-test
+hosts-test: $(VENV)/installed-dev ## several hosts, made of network namespaces, that are cut off and killed in a sale; needs root, iproute2
+	@$(BIN)/python -m pytest -q tests/hosts $(ARGS)
 
 bench: $(VENV)/installed-dev ## how fast it is, beside a bare server and a straightforward design; ARGS="--quick" for a minute's worth
 	@$(BIN)/python -m loadtests.bench $(ARGS)

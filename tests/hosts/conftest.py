@@ -1,0 +1,27 @@
+"""One system of hosts for each file of tests, and the round that each fault has to survive."""
+
+import random
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.hosts.network import missing
+from tests.hosts.system import SystemOfHosts, a_system_of_hosts
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[SystemOfHosts]:
+    lacking = missing()
+    if lacking:
+        pytest.exit(f"Hosts made of network namespaces need {lacking}.", returncode=2)
+    # Whoever asks us to stop finds nothing left running, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with a_system_of_hosts() as system:
+        yield system
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """The same buyers every time, as far as chance decides."""
+    return random.Random(7)
