@@ -1,5 +1,11 @@
-"""Every setting and every limit of Eventify, read from the environment (`EVENTIFY_...`)."""
+"""Every setting and every limit of Eventify, read from the environment (`EVENTIFY_...`).
 
+What is secret may stand in files instead, as container engines hand it over: `EVENTIFY_SECRETS_DIR`
+names their folder, and each is named like its setting, `eventify_database_url`. A variable stands
+above a file.
+"""
+
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
@@ -8,7 +14,7 @@ from typing import Any
 
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.broker_url import check_broker_url
 from shared.database_url import sqlalchemy_url
@@ -17,10 +23,11 @@ from shared.heartbeat import default_folder
 from shared.redis_url import check_redis_url
 
 PREFIX = "EVENTIFY_"
+SECRETS_DIR = "EVENTIFY_SECRETS_DIR"
 # What else goes by our prefix and is none of the settings below.
 OTHER_VARIABLES = {
     "EVENTIFY_HOME": "the folder of what `eventify up` runs: data, keys and logs; `.eventify`",
-    "EVENTIFY_SECRETS_DIR": "a folder of files that are named like settings and hold their values",
+    SECRETS_DIR: "a folder of files that are named like settings and hold their values",
     "EVENTIFY_SUPERVISED_IN": "set by `eventify up`, so that it knows its own processes again",
     "EVENTIFY_FAILPOINTS": "a folder by which fault tests end a process; never set it otherwise",
 }
@@ -31,7 +38,6 @@ MAY_BE_ZERO = {
 }
 LARGEST_PORT = 65_535
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-
 
 class Settings(BaseSettings):
     """Units stand last in each name; the reason for a number stands beside it."""
@@ -299,10 +305,13 @@ def get_settings() -> Settings:
     """The process's settings.
 
     Raises:
-        ConfigurationError: a setting is missing or malformed; the message names each of them.
+        ConfigurationError: a setting is missing or malformed, and the message names each of them;
+            or the folder of secrets, or a file in it, cannot be read.
     """
     try:
-        return Settings()
+        return Settings(_secrets_dir=_secrets_dir())
+    except SettingsError as error:  # of a file that is there and cannot be read
+        raise ConfigurationError(f"{SECRETS_DIR}: {error}: {error.__cause__}.") from error
     except ValidationError as error:
         problems = (
             f"{variable(str(e['loc'][0]).removeprefix(PREFIX))}{_told(e)}" for e in error.errors()
@@ -329,6 +338,21 @@ def unknown_variables(names: Iterable[str]) -> dict[str, str | None]:
 def variable(setting: str) -> str:
     """The environment variable of a setting."""
     return f"{PREFIX}{setting.upper()}"
+
+
+def _secrets_dir() -> Path | None:
+    """Where secrets stand in files; None where none do.
+
+    Raises:
+        ConfigurationError: there is no such folder.
+    """
+    given = os.environ.get(SECRETS_DIR)
+    if not given:
+        return None
+    folder = Path(given)
+    if not folder.is_dir():
+        raise ConfigurationError(f"{SECRETS_DIR} is {given}, which is no folder.")
+    return folder
 
 
 def _told(error: ErrorDetails) -> str:

@@ -27,7 +27,7 @@ read = inspect.unwrap(get_settings)
     ("name", "value", "sentence"),
     [
         ("ACCEPT_BATCH_ROWS", "0", "EVENTIFY_ACCEPT_BATCH_ROWS must be above 0"),
-        ("ACCEPT_TIMEOUT_SECONDS", "-1", "EVENTIFY_ACCEPT_TIMEOUT_SECONDS must be above 0"),
+        ("ANSWER_TIMEOUT_SECONDS", "-1", "EVENTIFY_ANSWER_TIMEOUT_SECONDS must be above 0"),
         ("DRAIN_MAX_SECONDS", "nan", "EVENTIFY_DRAIN_MAX_SECONDS: Input should be a finite number"),
         ("PURCHASE_RATE_BURST", "-1", "EVENTIFY_PURCHASE_RATE_BURST must not be negative"),
         ("GATEWAY_PORT", "65536", "EVENTIFY_GATEWAY_PORT must not be above 65535"),
