@@ -30,8 +30,8 @@ from deploy.local.environment import settings_of_running_system
 from deploy.local.home import Home, find_home, running_state
 from deploy.local.status import status_report, status_text
 from deploy.local.supervisor_client import SupervisorAwayError
-from deploy.wait_for_schema import wait_for_schema
 from deploy.stop_signals import stop_interrupts, stop_noted
+from deploy.wait_for_schema import wait_for_schema
 from purchase_worker.audit import audit as audit_rows
 from shared import migrate as schema
 from shared.errors import ConfigurationError

@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 
 from celery.worker.consumer import Consumer
-from kombu.connection import Connection
 
 # Between two tries while the broker is away; Celery lets it grow to half a minute, through which a
 # broker that is back would have no worker.
@@ -18,7 +17,7 @@ class HintConsumer(Consumer):  # type: ignore[misc] # Celery has no types
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc]
         default_steps = tuple(step for step in Consumer.Blueprint.default_steps if step != UNUSED)
 
-    def ensure_connected(self, conn: Connection) -> Any:
+    def ensure_connected(self, conn: Any) -> Any:
         conn.ensure_connection = partial(
             conn.ensure_connection,
             interval_start=RECONNECT_SECONDS,

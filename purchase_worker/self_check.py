@@ -77,7 +77,7 @@ class SelfCheck:
 
     def start(self, consumer: Consumer) -> None:
         """The consumer is connected: hear the own queue with the hints' consumer."""
-        queue = Queue(  # type: ignore[no-untyped-call]
+        queue = Queue(
             self._queue_name,
             routing_key=self._queue_name,
             # Not to acknowledge, so that what counts as in hand are the hints alone.

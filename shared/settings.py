@@ -39,6 +39,7 @@ MAY_BE_ZERO = {
 LARGEST_PORT = 65_535
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
+
 class Settings(BaseSettings):
     """Units stand last in each name; the reason for a number stands beside it."""
 
