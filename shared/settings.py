@@ -205,6 +205,7 @@ class Settings(BaseSettings):
     sweep_election_seconds: float = 60.0
 
     # --- what workers and sweepers tell of themselves, for `python -m purchase_worker.health` ---
+    # The folder of each process's file; one of this user's, which all processes may share.
     heartbeat_dir: Path = Field(default_factory=default_folder)
     # They tell every second or so; connecting to a broker that is silent takes the worker seconds.
     heartbeat_stale_seconds: float = 30.0
@@ -245,8 +246,9 @@ class Settings(BaseSettings):
     # --- the process ---
     # DEBUG, INFO, WARNING, ERROR or CRITICAL.
     log_level: str = "INFO"
-    # Where a worker or a sweeper tells its metrics, to whoever may reach that host; 0: nowhere.
+    # Where a worker or a sweeper tells its metrics; gateway and catalog tell theirs at their own port.
     metrics_host: str = "127.0.0.1"
+    # For whoever may reach that host; 0: nowhere.
     metrics_port: int = 0
 
     @field_validator("database_url")
