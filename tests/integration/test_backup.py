@@ -1,11 +1,14 @@
 """A sale outlives its server: by a dump, and by a copy with the log of what came after it."""
 
 import os
+import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from textwrap import dedent
 
 import psycopg2
 import pytest
@@ -26,7 +29,7 @@ from shared.migrate import migrate
 from shared.settings import Settings
 from tests.conftest import admin_connection, run_admin, running, with_database
 from tests.factories import add_ticket_type, add_users, ignore, queue, request, scalar
-from tests.services import folder_for_servers
+from tests.services import PROJECT, folder_for_servers
 from tests.waiting import eventually
 
 # As many transactions as the old server has behind it, beyond those of a new one.
@@ -126,6 +129,39 @@ def test_a_migration_of_a_server_that_was_not_restored_passes_over_nothing(
 ) -> None:
     sell(engine, settings, add_ticket_type(engine, 10), 5)
     assert migrate(engine) == 0
+
+
+def test_a_dump_is_restored_with_what_the_guide_lets_one_type(
+    engine: Engine, settings: Settings, new_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    run_admin(settings.database_url, LONG_LIFE)
+    sell(engine, settings, add_ticket_type(engine, 100), 10)
+    guide = (PROJECT / "docs" / "operations.md").read_text()
+    typed = [
+        dedent(block)
+        for block in re.findall(r"^ *```sh\n(.*?)```", guide, flags=re.DOTALL | re.MULTILINE)
+        if "eventify.dump" in block or "eventify migrate" in block
+    ]
+    assert len(typed) == 3, "the dump, its restore, and what makes it ready"
+    done = subprocess.run(
+        ["bash", "-euc", "".join(typed)],
+        cwd=tmp_path,
+        env=os.environ
+        | {
+            "PATH": f"{POSTGRES_BIN_PATH}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "EVENTIFY_HOME": str(tmp_path / "home"),
+            "EVENTIFY_DATABASE_URL": settings.database_url,
+            "NEW_SERVER_URL": with_database(new_server.url, "postgres"),
+            "NEW_DATABASE_URL": with_database(new_server.url, "eventify"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "transaction ids" in done.stdout
+    assert "10 confirmed" in done.stdout
+    assert "The audit passes" in done.stdout
 
 
 def with_settings(server: EmbeddedServer, **settings: str) -> EmbeddedServer:
