@@ -61,11 +61,11 @@ def count_answer(service: str, scope: Scope) -> None:
     if status is not None:
         # Never the path itself, which a client can make up.
         route: str = getattr(scope.get("route"), "path", "none")
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        _answers(service, method, route, str(status)).inc()
+        _answers(service, scope["method"], route, status).inc()
 
 
 @lru_cache(maxsize=1_000)
-def _answers(service: str, method: str, route: str, status: str) -> Counter:
+def _answers(service: str, method: str, route: str, status: int) -> Counter:
     """`labels` looks each of them up under a lock, which takes four times as long."""
-    return HTTP_REQUESTS.labels(service, method, route, status)
+    known = method if method in METHODS else "other"
+    return HTTP_REQUESTS.labels(service, known, route, status)
