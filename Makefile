@@ -14,7 +14,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo audit test fuzz chaos model bench loadtest check docs lock clean
+.PHONY: help up down status demo audit test fuzz chaos model bench loadtest check docs lock tracing clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -67,9 +67,12 @@ docs: $(VENV)/installed ## write docs/configuration.md anew from shared/settings
 	@$(BIN)/eventify settings --markdown > docs/configuration.new
 	@mv docs/configuration.new docs/configuration.md
 
-lock: $(VENV)/installed-dev ## write requirements.txt and requirements-dev.txt anew from pyproject.toml
+lock: $(VENV)/installed-dev ## write requirements.txt, -tracing and -dev anew from pyproject.toml
 	$(UV_COMPILE) -o requirements.txt pyproject.toml
-	$(UV_COMPILE) --group dev -o requirements-dev.txt -c requirements.txt pyproject.toml
+	$(UV_COMPILE) --extra tracing -o requirements-tracing.txt -c requirements.txt pyproject.toml
+	$(UV_COMPILE) --extra tracing --group dev -o requirements-dev.txt -c requirements-tracing.txt pyproject.toml
+
+tracing: $(VENV)/installed-tracing ## install what OpenTelemetry traces need; OTEL_EXPORTER_OTLP_ENDPOINT turns them on
 
 clean: ## remove the virtual environment and caches; data in .eventify stays
 	@if [ -x $(BIN)/eventify ]; then $(BIN)/eventify down; fi
@@ -87,6 +90,11 @@ $(VENV)/installed: requirements.txt | $(BIN)/python
 	@$(PIP_INSTALL) --require-hashes -r requirements.txt
 	@$(PIP_INSTALL) --no-build-isolation -e .
 	@$(COMPILE)
+	@touch $@
+
+$(VENV)/installed-tracing: requirements-tracing.txt | $(VENV)/installed
+	@echo "Installing the locked tracing libraries ..."
+	@$(PIP_INSTALL) --require-hashes -r requirements-tracing.txt
 	@touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt | $(VENV)/installed

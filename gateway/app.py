@@ -1,5 +1,6 @@
 """The wiring of the gateway: what it is made of, and in which order that opens and closes."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,6 +22,7 @@ from gateway.purchases import list_routes
 from gateway.purchases.list_routes import PurchaseLists
 from gateway.purchases.routes import PurchaseRoutes
 from gateway.purchases.service import PurchaseService
+from gateway.purchases.traces import PurchaseTraces
 from gateway.rate_limits.by_address import AddressLimit
 from gateway.schema import ASSETS_URL, DESCRIPTION, TAGS, WholeSchema, assets_folder
 from shared.body_limit import BodyLimit
@@ -34,6 +36,7 @@ from shared.openapi import DocumentedApp
 from shared.problem_details import install_problem_handlers
 from shared.settings import Settings
 from shared.tokens import TokenVerifier
+from shared.tracing import open_tracing
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -48,7 +51,9 @@ def create_app(settings: Settings) -> ASGIApp:
     verifier = TokenVerifier(settings)
     draining = Draining()
     door = CatalogDoor(settings, verifier)
-    purchases = PurchaseService(settings, engine)
+    spans = open_tracing("gateway")
+    traces = PurchaseTraces(spans) if spans is not None else None
+    purchases = PurchaseService(settings, engine, traces)
     sign_in_limit = AddressLimit(settings)
     expired_tokens = ExpiredTokens(settings, engine)
 
@@ -76,9 +81,11 @@ def create_app(settings: Settings) -> ASGIApp:
         app.state.accounts.close()
         sign_in_limit.close()
         await door.close()
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
 
     otherwise = _fastapi_app(settings, door, lifespan)
-    return Edge(PurchaseRoutes(settings, purchases, verifier, otherwise), "gateway")
+    return Edge(PurchaseRoutes(settings, purchases, verifier, otherwise, traces), "gateway")
 
 
 def _connections(settings: Settings) -> int:

@@ -49,7 +49,9 @@ def create_worker_app(settings: Settings) -> Celery:
 
     @celery.task(name=DECIDE_QUEUES_TASK, Request=HintRequest)
     def decide(ticket_type_ids: list[int]) -> None:
-        more = decide_queues(runtimes[0], ticket_type_ids)
+        runtime = runtimes[0]
+        with runtime.taking_hint(decide.request.get("traceparent")):
+            more = decide_queues(runtime, ticket_type_ids)
         if more:
             # To the back of the queue: other ticket types have their turn first.
             send_hint(celery, more)

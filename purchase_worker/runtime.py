@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 
 import redis
@@ -11,6 +12,7 @@ from purchase_worker import metrics
 from purchase_worker.drain import Batch
 from purchase_worker.linger import Linger
 from purchase_worker.results import ResultPublisher
+from purchase_worker.traces import DecisionTraces
 from shared.broker import PURCHASES_QUEUE
 from shared.database import open_engine
 from shared.logging import get_logger
@@ -18,6 +20,7 @@ from shared.purchases import CONFIRMED
 from shared.redis_client import open_redis
 from shared.redis_url import REDIS
 from shared.settings import Settings
+from shared.tracing import open_tracing
 
 logger = get_logger(__name__)
 
@@ -33,10 +36,12 @@ class Runtime:
         # Other brokers than Redis are not asked what waits in them.
         broker_url = settings.celery_broker_url
         self._broker = open_redis(settings, broker_url) if broker_url.startswith(REDIS) else None
+        spans = open_tracing(process_name)
+        self._traces = DecisionTraces(spans) if spans is not None else None
         self.linger: Callable[[Batch], Iterable[None]] = Linger(self._others_wait)
 
     def tell(self, batch: Batch) -> None:
-        """What others hear of a batch after its commit: its counts, one log line, the results."""
+        """What others hear of a batch after its commit: its counts, a log line, results, spans."""
         reasons = [d.reason for part in batch.parts for d in part.decided.decisions]
         _count(batch, reasons)
         confirmed = reasons.count(None)
@@ -50,6 +55,12 @@ class Runtime:
             request_ids=[row.request_id for part in batch.parts for row in part.queue.rows],
         )
         self._publisher(batch)
+        if self._traces is not None:
+            self._traces.decided(batch)
+
+    def taking_hint(self, traceparent: str | None) -> AbstractContextManager[None]:
+        """The turn that a hint brings about, in its trace if it has one."""
+        return nullcontext() if self._traces is None else self._traces.hint(traceparent)
 
     def _others_wait(self) -> bool:
         """Whether hints wait in the broker; where that cannot be known, they may."""
@@ -62,6 +73,8 @@ class Runtime:
 
     def close(self) -> None:
         self.engine.dispose()
+        if self._traces is not None:
+            self._traces.close()
         self.redis.close()
         if self._broker is not None:
             self._broker.close()

@@ -37,7 +37,7 @@ READ_QUEUES = Prepared(
     "read_queues",
     f"""
 SELECT q.id::text, user_id, quantity, user_limit, unit_price::text, {as_time("created_at")},
-       request_id, w.id, place::text, (SELECT pg_current_snapshot()::text)
+       request_id, traceparent, w.id, place::text, (SELECT pg_current_snapshot()::text)
 FROM unnest(%(ticket_type_ids)s::bigint[]) AS w (id)
 CROSS JOIN LATERAL (
     SELECT *, ctid AS place FROM ticket_purchases
@@ -122,7 +122,7 @@ WITH closed AS (
     WHERE ticket_type_id = %(ticket_type_id)s
 )
 SELECT id::text, user_id, quantity, user_limit, unit_price::text, {as_time("created_at")},
-       request_id, {as_time("decided_at")}
+       request_id, traceparent, {as_time("decided_at")}
 FROM closed ORDER BY decision_number
 """,
 )
@@ -178,6 +178,7 @@ class QueuedRow(msgspec.Struct, frozen=True, gc=False):
     unit_price: str
     created_at: str
     request_id: str | None
+    traceparent: str | None = None
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -225,10 +226,10 @@ def read_queues(
     READ_QUEUES.run(cursor, parameters)
     found = cursor.fetchall()
     queues = {}
-    for id_, group in groupby(found, itemgetter(7)):
+    for id_, group in groupby(found, itemgetter(8)):
         own = list(group)
-        queues[id_] = Queue([_queued(row) for row in own], [row[8] for row in own])
-    return queues, _first(found, 9)
+        queues[id_] = Queue([_queued(row) for row in own], [row[9] for row in own])
+    return queues, _first(found, 10)
 
 
 def read_held(cursor: cursor, who: Sequence[tuple[int, int]]) -> dict[int, dict[int, int]]:
@@ -302,7 +303,7 @@ def close_sold_out(
         },
     )
     closed = cursor.fetchall()
-    return [_queued(row) for row in closed], _first(closed, 7)
+    return [_queued(row) for row in closed], _first(closed, 8)
 
 
 def commit(cursor: cursor, look_at: Iterable[int]) -> list[int]:
@@ -340,9 +341,9 @@ def _end(cursor: cursor, look_at: Iterable[int], *ending: bytes) -> list[int]:
 
 
 def _queued(row: Row) -> QueuedRow:
-    id_, user_id, quantity, user_limit, unit_price, created_at, request_id, *_ = row
+    id_, user_id, quantity, user_limit, unit_price, created_at, request_id, traceparent, *_ = row
     return QueuedRow(
-        Request(id_, user_id, quantity, user_limit), unit_price, created_at, request_id
+        Request(id_, user_id, quantity, user_limit), unit_price, created_at, request_id, traceparent
     )
 
 

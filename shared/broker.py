@@ -4,7 +4,7 @@ A message is only a hint that there is work (DESIGN, "The flow"), so nothing her
 messages safe: they are acknowledged at once, kept nowhere, and never waited for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from celery import Celery
@@ -63,7 +63,9 @@ def make_celery(settings: Settings) -> Celery:
     return celery
 
 
-def send_hint(celery: Celery, ticket_type_ids: Sequence[int]) -> None:
+def send_hint(
+    celery: Celery, ticket_type_ids: Sequence[int], headers: Mapping[str, str] | None = None
+) -> None:
     """Tell a worker that there is work for these ticket types; blocking, with limits.
 
     Raises:
@@ -75,6 +77,7 @@ def send_hint(celery: Celery, ticket_type_ids: Sequence[int]) -> None:
         queue=PURCHASES_QUEUE,
         ignore_result=True,
         confirm_timeout=CONFIRM_TIMEOUT_SECONDS,
+        headers=headers,
     )
 
 

@@ -246,7 +246,7 @@ class Settings(BaseSettings):
     # --- the process ---
     # DEBUG, INFO, WARNING, ERROR or CRITICAL.
     log_level: str = "INFO"
-    # Where a worker or a sweeper tells its metrics; gateway and catalog tell theirs at their own port.
+    # Where a worker or a sweeper tells its metrics; the others have a port of their own.
     metrics_host: str = "127.0.0.1"
     # For whoever may reach that host; 0: nowhere.
     metrics_port: int = 0

@@ -52,6 +52,8 @@ class PurchaseRequest(msgspec.Struct, frozen=True):
     idempotency_key: str | None
     fingerprint: bytes | None
     request_id: str
+    # Of its span, where it is traced; the row carries it to the decision.
+    traceparent: str | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True):

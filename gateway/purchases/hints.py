@@ -8,11 +8,14 @@ is counted, and never holds up the answer to a buyer.
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from types import MappingProxyType
 
 from celery import Celery
 
 from gateway import metrics
+from gateway.purchases.traces import PurchaseTraces
 from shared.broker import (
     HINT_TICKET_TYPES_MAX,
     make_celery,
@@ -29,6 +32,7 @@ from shared.settings import Settings
 # While many ticket types are on sale, what was accepted in so long goes into one message: a third
 # less CPU for each purchase of 1,000 ticket types (docs/decisions/0012).
 PAUSE_SECONDS = 0.01
+NOBODY: Mapping[int, str] = MappingProxyType({})
 
 logger = get_logger(__name__)
 
@@ -39,11 +43,14 @@ class HintSender:
     It pauses after several ticket types at once: where one alone is on sale, no hint waits.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, traces: PurchaseTraces | None = None) -> None:
+        self._traces = traces
         self._hint_ttl_ms = settings.hint_ttl_ms
         self._celery: Celery = make_celery(settings)
         self._redis = open_redis(settings)
         self._wanted: set[int] = set()
+        # Of the wanted ticket types those with a traced request, and its traceparent.
+        self._traced: dict[int, str] = {}
         self._wake = threading.Condition()
         self._closing = False
         # While it is open, hints are dropped: the sweeper decides meanwhile.
@@ -54,10 +61,14 @@ class HintSender:
     def start(self) -> None:
         self._thread.start()
 
-    def notify(self, ticket_type_ids: Iterable[int]) -> None:
-        """There is work for these ticket types; returns at once, from any thread."""
+    def notify(self, ticket_type_ids: Iterable[int], traced: Mapping[int, str] = NOBODY) -> None:
+        """There is work for these ticket types; returns at once, from any thread.
+
+        `traced`: the traceparent of a request for each of them that has one.
+        """
         with self._wake:
             self._wanted.update(ticket_type_ids)
+            self._traced.update(traced)
             self._wake.notify()
 
     def close(self) -> None:
@@ -79,12 +90,13 @@ class HintSender:
                     return
                 wanted = list(self._wanted)
                 self._wanted.clear()
+                traced, self._traced = self._traced, {}
             for start in range(0, len(wanted), HINT_TICKET_TYPES_MAX):
-                self._send(wanted[start : start + HINT_TICKET_TYPES_MAX])
+                self._send(wanted[start : start + HINT_TICKET_TYPES_MAX], traced)
             if len(wanted) > 1:
                 time.sleep(PAUSE_SECONDS)
 
-    def _send(self, ticket_type_ids: Sequence[int]) -> None:
+    def _send(self, ticket_type_ids: Sequence[int], traced: Mapping[int, str]) -> None:
         if self._breaker.is_open:
             metrics.HINTS_FAILED.inc()
             return
@@ -92,7 +104,7 @@ class HintSender:
             untold = self._mark(ticket_type_ids)
             if not untold:
                 return
-            send_hint(self._celery, untold)
+            self._publish(untold, [traced[id_] for id_ in untold if id_ in traced])
             metrics.HINTS_SENT.inc()
             reached("after_hint")
         except Exception as error:
@@ -101,6 +113,10 @@ class HintSender:
             metrics.HINTS_FAILED.inc()
             self._breaker.trip()
             logger.warning("hint_not_sent", error=repr(error), failures=self.failures)
+
+    def _publish(self, ticket_type_ids: list[int], traceparents: list[str]) -> None:
+        with nullcontext() if self._traces is None else self._traces.hint(traceparents) as headers:
+            send_hint(self._celery, ticket_type_ids, headers)
 
     def _mark(self, ticket_type_ids: Sequence[int]) -> list[int]:
         """Mark a hint as under way for each of them; returns those for which none was."""

@@ -6,7 +6,7 @@ OpenAPI document is declared by hand in `openapi.py`.
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from urllib.parse import parse_qs
 
 import msgspec
@@ -17,6 +17,7 @@ from gateway.purchases.accept import parse_body, parse_idempotency_key
 from gateway.purchases.event_stream import send_events, wants_events
 from gateway.purchases.pace import retry_after_seconds
 from gateway.purchases.service import Answer, PurchaseService
+from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import Patience
 from shared.asgi_extensions import client_leaves, send_whole
 from shared.body_limit import read_body
@@ -68,11 +69,13 @@ class PurchaseRoutes:
         service: PurchaseService,
         verifier: TokenVerifier,
         otherwise: ASGIApp,
+        traces: PurchaseTraces | None = None,
     ) -> None:
         self._settings = settings
         self._service = service
         self._verifier = verifier
         self._otherwise = otherwise
+        self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
@@ -89,7 +92,11 @@ class PurchaseRoutes:
             if purchase_id:
                 await self._one(scope, receive, send, claims, headers, purchase_id)
             elif method == "POST":
-                await self._create(scope, receive, send, claims, headers)
+                if self._traces is None:
+                    await self._create(scope, receive, send, claims, headers)
+                else:
+                    create = partial(self._create, scope, receive, send, claims, headers)
+                    await self._traces.request(headers.get(b"traceparent"), create)
             elif method == "GET":
                 await self._otherwise(scope, receive, send)
             else:
@@ -106,7 +113,8 @@ class PurchaseRoutes:
         send: Send,
         claims: Claims,
         headers: dict[bytes, bytes],
-    ) -> None:
+        traceparent: str | None = None,
+    ) -> int:
         body = await read_body(
             scope,
             receive,
@@ -119,6 +127,7 @@ class PurchaseRoutes:
             parse_body(body),
             idempotency_key=parse_idempotency_key(_text(headers.get(b"idempotency-key"))),
             request_id=scope["request_id"],
+            traceparent=traceparent,
             patience=_patience(scope, receive, wait_seconds),
         )
         extra = [(b"location", f"{PREFIX}{answer.id}/".encode()), *_encoded(answer.rate_limit)]
@@ -126,7 +135,7 @@ class PurchaseRoutes:
             extra.append((b"preference-applied", b"wait=%d" % wait_seconds))
         if answer.replayed:
             extra.append((b"idempotency-replayed", b"true"))
-        await _send_created(scope, send, answer, extra)
+        return await _send_created(scope, send, answer, extra)
 
     async def _one(
         self,
@@ -177,23 +186,27 @@ def _patience(scope: Scope, receive: Receive, seconds: int) -> Patience | None:
     return Patience(seconds, client_leaves(scope, receive)) if seconds else None
 
 
-async def _send_created(scope: Scope, send: Send, answer: Answer, extra: Headers) -> None:
-    """202 while queued; a decision that was waited for, or made before, decides the status."""
+async def _send_created(scope: Scope, send: Send, answer: Answer, extra: Headers) -> int:
+    """202 while queued; a decision that was waited for, or made before, decides the status.
+
+    Returns the status.
+    """
     if answer.waits_seconds is not None:
         await _send(scope, send, 202, [JSON, *extra, *_retry_after(answer)], answer.body)
-        return
+        return 202
     if answer.replayed:
         await _send(scope, send, 200, [JSON, *extra], answer.body)
-        return
+        return 200
     outcome = msgspec.json.decode(answer.body, type=_Outcome)
     if outcome.status == CONFIRMED:
         await _send(scope, send, 201, [JSON, *extra], answer.body)
-        return
+        return 201
     refusals: dict[str | None, type[Problem]] = {
         problem.code: problem for problem in (NotEnoughTickets, OverUserLimit)
     }
     problem = refusals[outcome.reason](extra={"id": answer.id})
     await _send_problem(scope, send, problem, extra)
+    return problem.status
 
 
 def _caching(answer: Answer) -> tuple[bytes, bytes]:

@@ -1,6 +1,7 @@
 """Wires what the purchase routes need, and does their two jobs: buy and look up."""
 
 import asyncio
+import time
 import zlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ from gateway.purchases.backlog import BacklogGauge
 from gateway.purchases.hints import HintSender
 from gateway.purchases.pace import Pace, look_again_seconds
 from gateway.purchases.results import Decided, Queued, Reading, ResultReader
+from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import DecisionListener, Patience, Waiters
 from gateway.rate_limits.by_user import UserLimit
 from shared.asgi_extensions import ClientLeaves
@@ -56,14 +58,17 @@ class Answer(msgspec.Struct, frozen=True):
 class PurchaseService:
     """`start` it in the event loop before the first request, `stop` it after the last."""
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(
+        self, settings: Settings, engine: Engine, traces: PurchaseTraces | None = None
+    ) -> None:
         self._settings = settings
+        self._traces = traces
         self._engine = engine
         self._stopping = False
         self._pace = Pace()
         self._waiters = Waiters(settings.waiting_max_rows)
         self._limit = UserLimit(settings)
-        self._hints = HintSender(settings)
+        self._hints = HintSender(settings, traces)
         self._results = ResultReader(settings, engine)
         self._listener = DecisionListener(settings, engine, self._waiters, self._pace)
         self._backlog = BacklogGauge(settings, engine)
@@ -114,6 +119,7 @@ class PurchaseService:
         *,
         idempotency_key: str | None,
         request_id: str,
+        traceparent: str | None = None,
         patience: Patience | None = None,
     ) -> Answer:
         """Accept a request durably, and wait for its decision if asked to.
@@ -135,6 +141,7 @@ class PurchaseService:
             idempotency_key=idempotency_key,
             fingerprint=fingerprint(wanted) if idempotency_key is not None else None,
             request_id=request_id,
+            traceparent=traceparent,
         )
         decision = self._waiters.expect(request.id) if patience is not None else None
         try:
@@ -237,6 +244,7 @@ class PurchaseService:
 
     def _accept(self, requests: Sequence[PurchaseRequest]) -> list[Verdict]:
         """In a writer's thread: store the batch, then tell the workers; after the commit only."""
+        began_ns = time.time_ns()
         reached("before_accept_commit")
         with metrics.ACCEPT_COMMIT_SECONDS.time():
             verdicts = store.accept(
@@ -251,5 +259,14 @@ class PurchaseService:
         metrics.ACCEPT_BATCH_ROWS.observe(len(requests))
         metrics.ACCEPTED.inc(len(accepted))
         if accepted:
-            self._hints.notify(accepted)
+            self._hints.notify(accepted, self._traced(requests, verdicts, began_ns))
         return verdicts
+
+    def _traced(
+        self, requests: Sequence[PurchaseRequest], verdicts: Sequence[Verdict], began_ns: int
+    ) -> Mapping[int, str]:
+        """Tell of a batch; returns one traced request of each ticket type that has any."""
+        if self._traces is None:
+            return {}
+        self._traces.accepted(requests, verdicts, began_ns)
+        return {r.ticket_type_id: r.traceparent for r in requests if r.traceparent is not None}

@@ -35,9 +35,9 @@ WITH request AS (
     SELECT * FROM unnest(
         %(ids)s::uuid[], %(user_ids)s::bigint[], %(ticket_type_ids)s::bigint[],
         %(quantities)s::int[], %(keys)s::text[], %(fingerprints)s::bytea[],
-        %(request_ids)s::text[])
+        %(request_ids)s::text[], %(traceparents)s::text[])
     WITH ORDINALITY AS r (id, user_id, ticket_type_id, quantity, idempotency_key, fingerprint,
-                          request_id, nth)
+                          request_id, traceparent, nth)
 ), verdict AS MATERIALIZED (
     SELECT r.*, t.event_id, t.price, t.max_per_user, t.max_per_purchase, t.sales_start,
         earlier.id AS earlier_id,
@@ -70,9 +70,9 @@ WITH request AS (
             ORDER BY q.seq LIMIT %(position_max_rows)s) oldest) head
 ), accepted AS (
     INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price, user_limit,
-                                  idempotency_key, fingerprint, request_id)
+                                  idempotency_key, fingerprint, request_id, traceparent)
     SELECT id, user_id, ticket_type_id, quantity, price, max_per_user,
-           idempotency_key, fingerprint, request_id
+           idempotency_key, fingerprint, request_id, traceparent
     FROM verdict WHERE refusal IS NULL AND earlier_id IS NULL
     ORDER BY nth
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
@@ -209,8 +209,15 @@ def parameters_of(requests: Sequence[PurchaseRequest], position_max_rows: int) -
         "keys": array_literal(r.idempotency_key for r in requests),
         "fingerprints": array_literal(r.fingerprint for r in requests),
         "request_ids": array_literal(r.request_id for r in requests),
+        "traceparents": _traceparents(requests),
         "position_max_rows": position_max_rows,
     }
+
+
+def _traceparents(requests: Sequence[PurchaseRequest]) -> str:
+    """An array that is too short goes on with nulls: where nothing is traced, it costs nothing."""
+    traceparents = [r.traceparent for r in requests]
+    return array_literal(traceparents) if any(traceparents) else "{}"
 
 
 def _insert(

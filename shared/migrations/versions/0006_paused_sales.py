@@ -11,9 +11,10 @@ from alembic import op
 revision = "0006"
 down_revision = "0005"
 
+# The column may have been added by hand before, at a quiet moment.
 COLUMN = """
 ALTER TABLE ticket_types
-    ADD COLUMN paused_at timestamptz,
+    ADD COLUMN IF NOT EXISTS paused_at timestamptz,
     ADD CONSTRAINT ticket_types_paused_at_writable CHECK (paused_at >= '0001-01-01 00:00:00+00' AND paused_at < '10000-01-01 00:00:00+00')
 """  # noqa: E501 - as the database would print it
 

@@ -1,0 +1,101 @@
+"""What a purchase request tells of its way through the gateway, where traces are wanted.
+
+Its own span covers the request; below that lie `accept`, the batch's statement, and for whoever
+brought a hint about its sending. The decision follows in the worker's process, by way of the row.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, Verdict
+from shared.broker import PURCHASES_QUEUE
+from shared.errors import Problem
+
+if TYPE_CHECKING:
+    from shared.spans import Spans
+
+ROUTE = "/api/ticket-purchases/"
+STATUS = "http.response.status_code"
+PURCHASE = "eventify.purchase"
+
+
+class PurchaseTraces:
+    """The gateway's spans of purchases, named as OpenTelemetry's conventions would have them."""
+
+    def __init__(self, spans: "Spans") -> None:
+        self._spans = spans
+
+    async def request(
+        self, traceparent: bytes | None, answer: Callable[[str | None], Awaitable[int]]
+    ) -> None:
+        """The span of a request, below the client's own if it sent one.
+
+        Args:
+            traceparent: the request's header.
+            answer: answers the request, given the traceparent of its span; returns the status.
+
+        Raises:
+            Problem: what `answer` raises.
+        """
+        parent = traceparent.decode("latin-1") if traceparent is not None else None
+        attributes = {"http.request.method": "POST", "http.route": ROUTE}
+        with self._spans.open(
+            f"POST {ROUTE}", "SERVER", parent=parent, attributes=attributes
+        ) as span:
+            try:
+                span.set_attribute(STATUS, await answer(self._spans.traceparent_of(span)))
+            except Problem as problem:
+                span.set_attribute(STATUS, problem.status)
+                if problem.status >= 500:
+                    span.set_attribute("error.type", problem.code)
+                raise
+
+    def accepted(
+        self, requests: Sequence[PurchaseRequest], verdicts: Sequence[Verdict], began_ns: int
+    ) -> None:
+        """The accept statement, in the trace of each request of its batch."""
+        ended_ns = time.time_ns()
+        for request, verdict in zip(requests, verdicts, strict=True):
+            if request.traceparent is not None:
+                self._spans.record(
+                    "accept",
+                    "INTERNAL",
+                    parent=request.traceparent,
+                    attributes={
+                        PURCHASE: request.id,
+                        "eventify.ticket_type": request.ticket_type_id,
+                        "eventify.verdict": _told(verdict),
+                        "eventify.batch_rows": len(requests),
+                    },
+                    began_ns=began_ns,
+                    ended_ns=ended_ns,
+                )
+
+    @contextmanager
+    def hint(self, traceparents: Sequence[str]) -> Iterator[Mapping[str, str] | None]:
+        """Sending a hint that these requests brought about; gives the message's headers."""
+        if not traceparents:
+            yield None
+            return
+        first, *others = traceparents
+        attributes = {
+            "messaging.system": "celery",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": PURCHASES_QUEUE,
+        }
+        with self._spans.open(
+            f"send {PURCHASES_QUEUE}", "PRODUCER", parent=first, links=others, attributes=attributes
+        ) as span:
+            traceparent = self._spans.traceparent_of(span)
+            yield {"traceparent": traceparent} if traceparent is not None else None
+
+    def close(self) -> None:
+        self._spans.close()
+
+
+def _told(verdict: Verdict) -> str:
+    if isinstance(verdict, Accepted):
+        return "accepted"
+    return "replayed" if isinstance(verdict, Replayed) else verdict.code
