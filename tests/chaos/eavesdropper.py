@@ -16,8 +16,14 @@ DECIDED = """
 SELECT id::text FROM ticket_purchases WHERE id = ANY(%s::uuid[]) AND status <> 'queued'
 """
 LISTEN_SECONDS = 0.2
-# A server that is gone without a word is noticed in two seconds.
-GIVES_UP = {"connect_timeout": 2, "tcp_user_timeout": 2_000, "keepalives_idle": 1}
+# A server whose machine vanished without a word is asked no more; another may have taken over.
+GIVES_UP_SOON = {
+    "connect_timeout": 2,
+    "tcp_user_timeout": 2_000,
+    "keepalives_idle": 1,
+    "keepalives_interval": 1,
+    "keepalives_count": 1,
+}
 
 
 class Eavesdropper:
@@ -47,7 +53,7 @@ class Eavesdropper:
 
     def _listen(self) -> None:
         with (
-            closing(psycopg2.connect(self._system.database_url, **GIVES_UP)) as database,
+            closing(psycopg2.connect(self._system.database_url, **GIVES_UP_SOON)) as database,
             database.cursor() as cursor,
             redis.Redis.from_url(self._system.valkey.url, socket_timeout=2) as client,
             client.pubsub(ignore_subscribe_messages=True) as subscription,

@@ -6,8 +6,11 @@ import pytest
 
 from tests.chaos.catalogue import FAILOVERS
 from tests.chaos.conftest import survives
+from tests.chaos.faults.failover import PrimaryUnreachable
 from tests.chaos.faults.fault import Fault
 from tests.chaos.system_with_standby import SystemWithStandby, a_system_with_standby
+
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +19,11 @@ def system() -> Iterator[SystemWithStandby]:
         yield system
 
 
-@pytest.mark.parametrize("fault", FAILOVERS)
+# `make chaos` tries an unreachable primary too, for which it changes the packet filter.
+STRIKING = [fault for fault in FAILOVERS if fault is not PrimaryUnreachable]
+
+
+@pytest.mark.parametrize("fault", STRIKING)
 def test_a_standby_may_take_over_at_any_time(system: SystemWithStandby, fault: type[Fault]) -> None:
     survives(system, fault)
 
