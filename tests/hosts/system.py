@@ -1,7 +1,7 @@
 """Eventify on several hosts: two gateways, two workers with a sweeper each, one database."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +34,7 @@ GATEWAY_PORT, CATALOG_PORT = 8000, 8001
 class SystemOfHosts:
     """What a round of tests/chaos is held on, each process on a host of its own."""
 
-    def __init__(self, network: Network, folder: Path) -> None:
+    def __init__(self, network: Network, folder: Path, settings: Mapping[str, str]) -> None:
         self.network = network
         self.hosts = {name: Host(network, name) for name in HOSTS}
         self.pair = servers.database_pair(
@@ -47,7 +47,9 @@ class SystemOfHosts:
         self.settings = Settings(
             database_url=self.database_url, redis_url=self.valkey.url, keys_dir=keys_dir
         )
-        self._services = {service.name: service for service in self._place_services(folder)}
+        self._services = {
+            service.name: service for service in self._place_services(folder, settings)
+        }
 
     def up(self) -> None:
         """Start everything, in the order in which it is needed."""
@@ -104,10 +106,11 @@ class SystemOfHosts:
 
         eventually(all_ready, retry_on=(AssertionError, httpx.TransportError), within_seconds=40)
 
-    def _place_services(self, folder: Path) -> Iterator[Service]:
+    def _place_services(self, folder: Path, settings: Mapping[str, str]) -> Iterator[Service]:
         environment = {
             **{name: value for name, value in os.environ.items() if "EVENTIFY" not in name},
             **SETTINGS,
+            **settings,
             "EVENTIFY_DATABASE_URL": self.database_url,
             "EVENTIFY_REDIS_URL": self.valkey.url,
             "EVENTIFY_KEYS_DIR": str(self.settings.keys_dir),
@@ -128,12 +131,16 @@ class SystemOfHosts:
 
 
 @contextmanager
-def a_system_of_hosts() -> Iterator[SystemOfHosts]:
-    """A system of its own, until the block ends; the caller stands outside of its hosts."""
+def a_system_of_hosts(**settings: str) -> Iterator[SystemOfHosts]:
+    """A system of its own, until the block ends; the caller stands outside of its hosts.
+
+    Args:
+        settings: of its services, as environment variables.
+    """
     with folder_for_servers() as folder, a_network() as network, ExitStack() as stack:
         network.add(OUTSIDE)
         stack.enter_context(network.inside(OUTSIDE))
-        system = SystemOfHosts(network, folder)
+        system = SystemOfHosts(network, folder, settings)
         stack.callback(system.down)
         system.up()
         yield system
