@@ -20,9 +20,14 @@ WANTED = "must be an amqp://, amqps://, redis://, rediss://, unix:// or redis+se
 
 # Sending a hint may cost this much and no more: the drivers' own default is to wait for ever.
 CONNECT_TIMEOUT_SECONDS = 2
-TIMEOUT_SECONDS = 5
-# A worker notices after twice this that a broker is gone without a word.
+REDIS_TIMEOUT_SECONDS = 2
+RABBITMQ_TIMEOUT_SECONDS = 5
+# A worker notices after twice this that RabbitMQ is gone without a word.
 HEARTBEAT_SECONDS = 5
+# kombu waits for hints a second at a time, looks this often whether there was an answer, and drops
+# a connection whose answer is overdue by as much. With its own 25, a primary that stands still, or
+# whose machine is gone, leaves a worker deaf for 51 seconds.
+LOOK_SECONDS = 2
 # RabbitMQ never changes a queue that exists, and refuses whoever declares it otherwise: to change
 # one of these, delete the queue. A hint is worth nothing after seconds; the oldest are dropped.
 QUORUM_QUEUE: dict[str, str | int] = {
@@ -76,8 +81,8 @@ def _rabbitmq(url: str, _visibility_seconds: int) -> Broker:
         {
             # Without it, a hint that RabbitMQ refuses is lost and nobody hears of it.
             "confirm_publish": True,
-            "read_timeout": TIMEOUT_SECONDS,
-            "write_timeout": TIMEOUT_SECONDS,
+            "read_timeout": RABBITMQ_TIMEOUT_SECONDS,
+            "write_timeout": RABBITMQ_TIMEOUT_SECONDS,
         },
         QUORUM_QUEUE,
         HEARTBEAT_SECONDS,
@@ -88,7 +93,7 @@ def _redis(url: str, visibility_seconds: int, **more: Any) -> Broker:
     options = {
         **_redis_limits(),
         "socket_keepalive": True,
-        "health_check_interval": 10,
+        "health_check_interval": LOOK_SECONDS,
         "visibility_timeout": visibility_seconds,
         **more,
     }
@@ -125,7 +130,10 @@ def _redis_by_sentinels(url: str, visibility_seconds: int) -> Broker:
 
 
 def _redis_limits() -> dict[str, Any]:
-    return {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS}
+    return {
+        "socket_timeout": REDIS_TIMEOUT_SECONDS,
+        "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
+    }
 
 
 def _userinfo(credentials: Credentials) -> str:

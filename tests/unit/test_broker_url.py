@@ -3,7 +3,7 @@
 import pytest
 
 from shared.broker import make_celery
-from shared.broker_url import TIMEOUT_SECONDS, broker_for, check_broker_url
+from shared.broker_url import REDIS_TIMEOUT_SECONDS, broker_for, check_broker_url
 from shared.settings import Settings
 
 VISIBILITY_SECONDS = 60
@@ -34,7 +34,7 @@ def test_each_sentinel_is_given_with_all_it_takes_to_be_the_first_that_is_asked(
     assert broker.transport_options["master_name"] == "tickets"
     asking = broker.transport_options["sentinel_kwargs"]
     assert asking["password"] == "dog"
-    assert asking["socket_timeout"] == TIMEOUT_SECONDS
+    assert asking["socket_timeout"] == REDIS_TIMEOUT_SECONDS
 
 
 @pytest.mark.parametrize(
