@@ -14,7 +14,8 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo audit test fuzz chaos model bench loadtest check docs lock tracing clean
+.PHONY: help up down status demo audit test compose-test fuzz chaos model bench loadtest check docs \
+	lock tracing clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +37,9 @@ audit: $(VENV)/installed ## replay every decision from the rows
 
 test: $(VENV)/installed-dev ## run the tests; ARGS="tests/unit" runs some
 	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) $(ARGS)
+
+compose-test: $(VENV)/installed-dev ## build the image and run docker-compose.yml, with a sale; needs root, podman, runc, debootstrap
+	@$(BIN)/python -m pytest -q tests/compose $(ARGS)
 
 fuzz: $(VENV)/installed-dev ## a quarter of an hour of requests of every kind; ARGS="--seed 7 --max-time 3600" for more
 	@$(BIN)/python -m tests.fuzz --max-time 600 $(ARGS)
@@ -67,10 +71,14 @@ docs: $(VENV)/installed ## write docs/configuration.md anew from shared/settings
 	@$(BIN)/eventify settings --markdown > docs/configuration.new
 	@mv docs/configuration.new docs/configuration.md
 
-lock: $(VENV)/installed-dev ## write requirements.txt, -tracing and -dev anew from pyproject.toml
-	$(UV_COMPILE) -o requirements.txt pyproject.toml
+lock: $(VENV)/installed-dev ## write all requirements*.txt anew from pyproject.toml
+	$(UV_COMPILE) --extra local -o requirements.txt pyproject.toml
 	$(UV_COMPILE) --extra tracing -o requirements-tracing.txt -c requirements.txt pyproject.toml
-	$(UV_COMPILE) --extra tracing --group dev -o requirements-dev.txt -c requirements-tracing.txt pyproject.toml
+	$(UV_COMPILE) --extra local --extra tracing --group dev -o requirements-dev.txt \
+		-c requirements.txt -c requirements-tracing.txt pyproject.toml
+	$(UV_COMPILE) --extra tracing -o deploy/docker/requirements.txt -c requirements-dev.txt pyproject.toml
+	$(UV_COMPILE) --extra pictures --group loadtest -o deploy/docker/requirements-loadtest.txt \
+		-c requirements-dev.txt pyproject.toml
 
 tracing: $(VENV)/installed-tracing ## install what OpenTelemetry traces need; OTEL_EXPORTER_OTLP_ENDPOINT turns them on
 

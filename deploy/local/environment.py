@@ -11,7 +11,7 @@ from deploy.local.embedded import free_port
 from deploy.local.home import Home, running_state
 from shared.errors import ConfigurationError
 from shared.metrics_folder import FOLDER_VARIABLE
-from shared.settings import Settings, get_settings
+from shared.settings import SECRETS_DIR, Settings, get_settings
 
 PREFIX = "EVENTIFY_"
 
@@ -63,16 +63,17 @@ def settings_of_running_system(home: Home, *, needs_database: bool = True) -> Se
         needs_database: False for what works without one.
 
     Raises:
-        ConfigurationError: a setting is malformed, or nothing runs there and the caller named no
-            database.
+        ConfigurationError: a setting is malformed; or nothing runs there, and the caller named
+            neither a database nor a folder of secrets, where its URL may stand.
     """
     given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX) and value}
     state = running_state(home)
     environment = {"EVENTIFY_KEYS_DIR": str(home.keys)} | dict(state.environment if state else {})
     environment |= given
-    if not needs_database:
-        environment = {"EVENTIFY_DATABASE_URL": "postgresql:///"} | environment
-    if "EVENTIFY_DATABASE_URL" not in environment:
+    told_of_database = environment.keys() & {"EVENTIFY_DATABASE_URL", SECRETS_DIR}
+    if not needs_database and not told_of_database:
+        environment["EVENTIFY_DATABASE_URL"] = "postgresql:///"
+    elif not told_of_database:
         raise ConfigurationError(
             f"Eventify does not run in {home.path}, and EVENTIFY_DATABASE_URL is not set."
         )

