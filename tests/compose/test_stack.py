@@ -171,6 +171,15 @@ def test_up_once_more_migrates_once_more_and_leaves_the_rest_running(
     assert "The schema is at version" in stack.logs("migrate-1")
 
 
+def test_a_backup_needs_no_password_inside_and_the_network_does(stack: ComposeProject) -> None:
+    dump = stack.execute("postgres-1", "pg_dump", "--username=eventify", "eventify")
+    assert "COPY public.ticket_purchases" in dump
+
+    by_network = "postgresql://eventify@postgres/eventify"
+    with pytest.raises(Failed, match="no password supplied"):
+        stack.execute("postgres-1", "psql", "--no-password", by_network, "--command=SELECT 1")
+
+
 def test_a_rehearsal_runs_from_the_image_of_the_load_test(stack: ComposeProject) -> None:
     told = stack.compose(
         *("--profile", "loadtest", "run", "--rm", "--no-deps", "locust-master"),
