@@ -73,10 +73,9 @@ docs: $(VENV)/installed ## write docs/configuration.md anew from shared/settings
 
 lock: $(VENV)/installed-dev ## write all requirements*.txt anew from pyproject.toml
 	$(UV_COMPILE) --extra local -o requirements.txt pyproject.toml
-	$(UV_COMPILE) --extra tracing -o requirements-tracing.txt -c requirements.txt pyproject.toml
+	$(UV_COMPILE) --extra tracing -o deploy/docker/requirements.txt -c requirements.txt pyproject.toml
 	$(UV_COMPILE) --extra local --extra tracing --group dev -o requirements-dev.txt \
-		-c requirements.txt -c requirements-tracing.txt pyproject.toml
-	$(UV_COMPILE) --extra tracing -o deploy/docker/requirements.txt -c requirements-dev.txt pyproject.toml
+		-c requirements.txt -c deploy/docker/requirements.txt pyproject.toml
 	$(UV_COMPILE) --extra pictures --group loadtest -o deploy/docker/requirements-loadtest.txt \
 		-c requirements-dev.txt pyproject.toml
 
@@ -100,9 +99,9 @@ $(VENV)/installed: requirements.txt | $(BIN)/python
 	@$(COMPILE)
 	@touch $@
 
-$(VENV)/installed-tracing: requirements-tracing.txt | $(VENV)/installed
+$(VENV)/installed-tracing: deploy/docker/requirements.txt | $(VENV)/installed
 	@echo "Installing the locked tracing libraries ..."
-	@$(PIP_INSTALL) --require-hashes -r requirements-tracing.txt
+	@$(PIP_INSTALL) --require-hashes -r deploy/docker/requirements.txt
 	@touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt | $(VENV)/installed

@@ -29,7 +29,7 @@ def open_tracing(process_name: str) -> "Spans | None":
     except ImportError as error:
         raise ConfigurationError(
             "OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, and OpenTelemetry's SDK is not installed:"
-            " install what requirements-tracing.txt names (make tracing), or unset it."
+            " install Eventify's extra `tracing` (make tracing), or unset it."
         ) from error
     return Spans(process_name)
 
