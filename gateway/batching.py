@@ -32,10 +32,11 @@ class _Asked(msgspec.Struct, Generic[Item, Answer], eq=False):
 
 
 class _Call(msgspec.Struct, Generic[Item, Answer], eq=False):
-    """A batch under way."""
+    """A batch under way. `is_answered`: set by its thread; the event loop hears of it later."""
 
     batch: list[_Asked[Item, Answer]]
     started_at: float
+    is_answered: bool = False
 
 
 class Batcher(Generic[Item, Answer]):
@@ -74,8 +75,11 @@ class Batcher(Generic[Item, Answer]):
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._pending: deque[_Asked[Item, Answer]] = deque()
         self._in_flight: list[_Call[Item, Answer]] = []
-        # When a call was last answered.
-        self._heard_at = float("-inf")
+        # Since when nothing came of the work although it had something to do; and whether something
+        # came of the last call. Written by its thread: an event loop that is busy with a rush must
+        # not take its own lateness for silence.
+        self._silent_since = float("-inf")
+        self._works = True
         self._flush_is_due = False
         self._overdue_check_is_due = False
 
@@ -115,10 +119,23 @@ class Batcher(Generic[Item, Answer]):
             size = min(len(self._pending), self._batch_rows)
             batch = [self._pending.popleft() for _ in range(size)]
             call = _Call(batch, time.monotonic())
+            if self._works and all(other.is_answered for other in self._in_flight):
+                self._silent_since = call.started_at  # until now it had nothing to do
             self._in_flight.append(call)
             self._threads_free -= 1
-            work = loop.run_in_executor(self._executor, self._work, [a.item for a in batch])
+            work = loop.run_in_executor(self._executor, self._run, call)
             work.add_done_callback(lambda work, call=call: self._finish(call, work))  # type: ignore[misc]
+
+    def _run(self, call: _Call[Item, Answer]) -> Sequence[Answer | Exception]:
+        """In a thread."""
+        try:
+            answers = self._work([asked.item for asked in call.batch])
+        finally:
+            call.is_answered = True
+        self._works = not any(isinstance(answer, Unavailable) for answer in answers)
+        if self._works:
+            self._silent_since = time.monotonic()
+        return answers
 
     def _finish(
         self, call: _Call[Item, Answer], work: asyncio.Future[Sequence[Answer | Exception]]
@@ -132,8 +149,6 @@ class Batcher(Generic[Item, Answer]):
             answers: Sequence[Answer | BaseException] = [error] * len(batch)
         else:
             answers = work.result()
-        if not any(isinstance(answer, Unavailable) for answer in answers):
-            self._heard_at = time.monotonic()
         for asked, answer in zip(batch, answers, strict=True):
             if asked.future.done():
                 continue  # overdue, or its client has left
@@ -145,31 +160,41 @@ class Batcher(Generic[Item, Answer]):
 
     def _fail_overdue(self) -> None:
         self._overdue_check_is_due = False
+        unanswered = [call for call in self._in_flight if not call.is_answered]
+        all_threads_wait = not self._threads_free and len(unanswered) == len(self._in_flight)
         in_time = time.monotonic() - self._pending_max_seconds
+        failed = 0
         while self._pending and (
-            self._is_overdue(self._pending[0]) or self._pending[0].asked_at < in_time
+            (all_threads_wait and self._is_overdue(self._pending[0]))
+            or self._pending[0].asked_at < in_time
         ):
-            _fail(self._pending.popleft())
-        for call in self._in_flight:
+            failed += _fail(self._pending.popleft())
+        for call in unanswered:
             hangs = self._hangs(call)
             for asked in call.batch:  # in the order in which they were asked
                 if not hangs and not self._is_overdue(asked):
                     break
-                _fail(asked)
+                failed += _fail(asked)
+        if failed:
+            logger.warning("answers_overdue", batcher=self._name, rows=failed)
         if self._pending or self._in_flight:
             self._overdue_check_is_due = True
             loop = asyncio.get_running_loop()
             loop.call_later(OVERDUE_CHECK_SECONDS, self._fail_overdue)
 
     def _hangs(self, call: _Call[Item, Answer]) -> bool:
-        return time.monotonic() - call.started_at > self._silence_seconds
+        waited_seconds = time.monotonic() - call.started_at
+        return not call.is_answered and waited_seconds > self._silence_seconds
 
     def _is_overdue(self, asked: _Asked[Item, Answer]) -> bool:
         """A long queue that moves on is no reason yet: whoever is refused comes again, as last."""
-        since = max(asked.asked_at, self._heard_at)
+        since = max(asked.asked_at, self._silent_since)
         return time.monotonic() - since > self._silence_seconds
 
 
-def _fail(asked: _Asked[Item, Answer]) -> None:
-    if not asked.future.done():
-        asked.future.set_exception(Unavailable())
+def _fail(asked: _Asked[Item, Answer]) -> bool:
+    """Whether somebody was still waiting."""
+    if asked.future.done():
+        return False
+    asked.future.set_exception(Unavailable())
+    return True

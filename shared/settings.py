@@ -128,11 +128,11 @@ class Settings(BaseSettings):
     trusted_proxies: str = "127.0.0.1,::1"
 
     # --- the door ---
-    # PostgreSQL has so long to answer; then the answer is 503, within two seconds with the way to
+    # PostgreSQL has so long to answer; then the answer is 503: within two seconds, with the way to
     # the client. What was sent by then may still be done: a commit waits without end for a standby
     # that is away. In a queue that moves on, others' answers count: waiting costs less than coming
     # again.
-    answer_timeout_seconds: float = 1.8
+    answer_timeout_seconds: float = 1.5
     # The longest turn in such a queue.
     pending_max_seconds: float = 5.0
     # A purchase has 40 bytes; what an organiser writes about an event may be a few thousand.

@@ -148,6 +148,22 @@ def test_a_long_queue_that_moves_on_is_waited_in() -> None:
     run(story())
 
 
+def test_an_event_loop_that_was_busy_takes_nothing_for_silence() -> None:
+    def work(items: Sequence[int]) -> list[int]:
+        time.sleep(0.1)
+        return list(items)
+
+    async def story() -> None:
+        batches = batcher(work, silence_seconds=0.3, batch_rows=1)
+        futures = [batches.submit(n) for n in range(3)]
+        await asyncio.sleep(0)  # the first is sent
+        time.sleep(0.6)  # what a rush of buyers does to the loop
+        assert await asyncio.gather(*futures) == [0, 1, 2]
+        await batches.close()
+
+    run(story())
+
+
 def test_answers_that_say_nothing_do_not_move_a_queue_on() -> None:
     begun: list[int] = []
 
