@@ -251,15 +251,16 @@ class PurchaseService:
                 self._engine, requests, position_max_rows=self._settings.position_max_rows
             )
         reached("after_accept_commit")
-        accepted = [
+        metrics.ACCEPT_BATCH_ROWS.observe(len(requests))
+        metrics.ACCEPTED.inc(sum(isinstance(verdict, Accepted) for verdict in verdicts))
+        # A replay's own hint may have been lost with the gateway that had it to send.
+        stored = {
             request.ticket_type_id
             for request, verdict in zip(requests, verdicts, strict=True)
-            if isinstance(verdict, Accepted)
-        ]
-        metrics.ACCEPT_BATCH_ROWS.observe(len(requests))
-        metrics.ACCEPTED.inc(len(accepted))
-        if accepted:
-            self._hints.notify(accepted, self._traced(requests, verdicts, began_ns))
+            if isinstance(verdict, Accepted | Replayed)
+        }
+        if stored:
+            self._hints.notify(stored, self._traced(requests, verdicts, began_ns))
         return verdicts
 
     def _traced(

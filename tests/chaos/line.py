@@ -56,7 +56,7 @@ class Line:
 
     def set_weather(self, weather: Weather) -> None:
         """From any other thread; when it returns, the weather is so."""
-        asyncio.run_coroutine_threadsafe(self._set(weather), self._loop).result(timeout=5)
+        asyncio.run_coroutine_threadsafe(self._set(weather), self._loop).result(timeout=30)
 
     async def _set(self, weather: Weather) -> None:
         self._weather = weather
@@ -131,10 +131,10 @@ def carrying(*lines: Line) -> Iterator[None]:
     thread.start()
     try:
         for line in lines:
-            asyncio.run_coroutine_threadsafe(line.open(), loop).result(timeout=5)
+            asyncio.run_coroutine_threadsafe(line.open(), loop).result(timeout=30)
         yield
     finally:
-        asyncio.run_coroutine_threadsafe(_close(lines), loop).result(timeout=5)
+        asyncio.run_coroutine_threadsafe(_close(lines), loop).result(timeout=30)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

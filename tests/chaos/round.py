@@ -20,7 +20,7 @@ from tests.factories import add_ticket_type
 RECOVERS_WITHIN_SECONDS = 10.0
 # Purchases acknowledged before the nemesis strikes, so that it strikes a sale in full swing.
 WARM_UP_PURCHASES = 20
-WARM_UP_SECONDS = 30.0
+WARM_UP_SECONDS = 60.0
 LOOK_SECONDS = 0.05
 # Issue 6: a system that is broken on purpose is found out by then.
 CAUGHT_WITHIN_ROUNDS = 20

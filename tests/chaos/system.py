@@ -143,7 +143,7 @@ class System:
             states = {process.state for process in self.processes().values()}
             assert states == {"running"}, states
 
-        eventually(all_started, within_seconds=30)
+        eventually(all_started, within_seconds=60)
 
     def wait_until_all_run(self) -> None:
         """Until every process does its work, so that rounds do not mix.
@@ -156,7 +156,7 @@ class System:
             assert processes, "there is no supervisor"
             assert all(works(process) for process in processes.values()), processes
 
-        eventually(all_run, retry_on=(AssertionError, psutil.Error), within_seconds=30)
+        eventually(all_run, retry_on=(AssertionError, psutil.Error), within_seconds=60)
 
 
 def tokens_of_buyers(engine: Engine, settings: Settings) -> dict[int, str]:

@@ -19,6 +19,7 @@ from gateway.purchases.service import Answer, PurchaseService
 from gateway.purchases.waiting import DecisionListener, Patience, Waiters
 from purchase_worker.drain import drain
 from purchase_worker.results import ResultPublisher
+from shared.broker import PURCHASES_QUEUE
 from shared.errors import ClientLeft, NotFound, Unavailable
 from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX
 from shared.settings import Settings
@@ -117,6 +118,26 @@ def test_who_waits_in_vain_is_told_that_it_is_still_queued(
         async with serving(settings, engine) as service:
             answer = await service.look_up(buyer, queued[1], patience(1))
             assert (status(answer), answer.waits_seconds) == ("queued", 0.0)
+
+    run(story())
+
+
+def test_who_repeats_a_purchase_whose_hint_was_lost_sends_another(
+    engine: Engine,
+    settings: Settings,
+    buyer: int,
+    queued: tuple[int, str],
+    redis_client: redis.Redis,
+) -> None:
+    async def story() -> None:
+        async with serving(settings, engine) as service:
+            for _attempt in range(2):
+                await service.buy(
+                    buyer, PurchaseInput(queued[0], 1), idempotency_key="k", request_id=""
+                )
+                await until(lambda: redis_client.llen(PURCHASES_QUEUE) == 1)
+                redis_client.flushall()
+        assert len(outcomes(engine, queued[0])) == 2
 
     run(story())
 

@@ -4,7 +4,7 @@ from shared.failpoints import Moment
 from tests.chaos.faults.fault import Effect, Fault, Turn
 from tests.waiting import eventually
 
-COMES_BY_SECONDS = 15
+COMES_BY_SECONDS = 60
 
 
 class _KilledAt(Fault):

@@ -9,9 +9,9 @@ from tests.chaos.faults.fault import Effect, Fault, Turn
 from tests.chaos.system import HINT_VISIBILITY_SECONDS, System, works
 from tests.waiting import eventually
 
-DIES_WITHIN_SECONDS = 5
+DIES_WITHIN_SECONDS = 30
 # A stop finishes what is under way; a start imports everything anew.
-RESTARTS_WITHIN_SECONDS = 30
+RESTARTS_WITHIN_SECONDS = 60
 
 
 class WorkerChildKilled(Fault):

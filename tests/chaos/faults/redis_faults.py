@@ -100,7 +100,8 @@ class PoisonMessage(_RedisFault):
     def strike(self) -> None:
         with self.client() as client:
             client.lpush(PURCHASES_QUEUE, *POISON)
-            eventually(lambda: self._taken(client))
+            # Some end a worker, which has to be started again.
+            eventually(lambda: self._taken(client), within_seconds=60)
             self.strikes += len(POISON)
 
     def _taken(self, client: redis.Redis) -> None:
