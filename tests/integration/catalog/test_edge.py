@@ -12,12 +12,22 @@ from shared.keys import SigningKey
 from shared.settings import Settings
 from shared.tokens import mint
 from tests.conftest import run_admin
+from tests.figures import figures
 from tests.integration.catalog.conftest import url_of
 from tests.integration.catalog.making import EVENT
 from tests.services import running_service
 from tests.waiting import eventually
 
 PATHS = ["/api/events/", "/api/events/1/", "/api/ticket-types/", "/api/ticket-types/1/"]
+
+
+def test_answers_are_counted_by_route(catalog_url: str) -> None:
+    labels = 'method="GET",route="/api/events/{event_id}/",service="catalog",status="401"'
+    series = f"eventify_http_requests_total{{{labels}}}"
+    before = figures(f"{catalog_url}/metrics").get(series, 0)
+    httpx.get(f"{catalog_url}/api/events/7/")
+    httpx.get(f"{catalog_url}/api/events/8/")
+    assert figures(f"{catalog_url}/metrics")[series] == before + 2
 
 
 @pytest.mark.parametrize("path", PATHS)
