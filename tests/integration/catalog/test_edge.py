@@ -22,7 +22,7 @@ PATHS = ["/api/events/", "/api/events/1/", "/api/ticket-types/", "/api/ticket-ty
 
 
 def test_answers_are_counted_by_route(catalog_url: str) -> None:
-    labels = 'method="GET",route="/api/events/{event_id}/",service="catalog",status="401"'
+    labels = 'method="GET",route="/api/events/{id}/",service="catalog",status="401"'
     series = f"eventify_http_requests_total{{{labels}}}"
     before = figures(f"{catalog_url}/metrics").get(series, 0)
     httpx.get(f"{catalog_url}/api/events/7/")
