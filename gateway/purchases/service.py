@@ -96,6 +96,11 @@ class PurchaseService:
         self._listener.start()
         self._backlog.start()
 
+    @property
+    def waiting(self) -> int:
+        """How many clients wait for a decision, or follow one."""
+        return self._waiters.count
+
     def refuse_more(self) -> None:
         """Answer 503 from now on, and let nobody wait any longer: the process is stopping."""
         self._stopping = True
