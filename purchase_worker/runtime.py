@@ -37,7 +37,7 @@ class Runtime:
         broker_url = settings.celery_broker_url
         self._broker = open_redis(settings, broker_url) if broker_url.startswith(REDIS) else None
         spans = open_tracing(process_name)
-        self._traces = DecisionTraces(spans) if spans is not None else None
+        self._traces = DecisionTraces(spans, self.engine) if spans is not None else None
         self.linger: Callable[[Batch], Iterable[None]] = Linger(self._others_wait)
 
     def tell(self, batch: Batch) -> None:
@@ -72,9 +72,9 @@ class Runtime:
             return True
 
     def close(self) -> None:
-        self.engine.dispose()
         if self._traces is not None:
             self._traces.close()
+        self.engine.dispose()
         self.redis.close()
         if self._broker is not None:
             self._broker.close()

@@ -37,7 +37,7 @@ READ_QUEUES = Prepared(
     "read_queues",
     f"""
 SELECT q.id::text, user_id, quantity, user_limit, unit_price::text, {as_time("created_at")},
-       request_id, traceparent, w.id, place::text, (SELECT pg_current_snapshot()::text)
+       request_id, w.id, place::text, (SELECT pg_current_snapshot()::text)
 FROM unnest(%(ticket_type_ids)s::bigint[]) AS w (id)
 CROSS JOIN LATERAL (
     SELECT *, ctid AS place FROM ticket_purchases
@@ -122,8 +122,17 @@ WITH closed AS (
     WHERE ticket_type_id = %(ticket_type_id)s
 )
 SELECT id::text, user_id, quantity, user_limit, unit_price::text, {as_time("created_at")},
-       request_id, traceparent, {as_time("decided_at")}
+       request_id, {as_time("decided_at")}
 FROM closed ORDER BY decision_number
+""",
+)
+
+# Asked by those that trace, and only by them, so that others read one column less.
+READ_TRACEPARENTS = Prepared(
+    "read_traceparents",
+    """
+SELECT id::text, traceparent FROM ticket_purchases
+WHERE id = ANY(%(ids)s::uuid[]) AND traceparent IS NOT NULL
 """,
 )
 
@@ -178,7 +187,6 @@ class QueuedRow(msgspec.Struct, frozen=True, gc=False):
     unit_price: str
     created_at: str
     request_id: str | None
-    traceparent: str | None = None
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -226,10 +234,10 @@ def read_queues(
     READ_QUEUES.run(cursor, parameters)
     found = cursor.fetchall()
     queues = {}
-    for id_, group in groupby(found, itemgetter(8)):
+    for id_, group in groupby(found, itemgetter(7)):
         own = list(group)
-        queues[id_] = Queue([_queued(row) for row in own], [row[9] for row in own])
-    return queues, _first(found, 10)
+        queues[id_] = Queue([_queued(row) for row in own], [row[8] for row in own])
+    return queues, _first(found, 9)
 
 
 def read_held(cursor: cursor, who: Sequence[tuple[int, int]]) -> dict[int, dict[int, int]]:
@@ -303,7 +311,7 @@ def close_sold_out(
         },
     )
     closed = cursor.fetchall()
-    return [_queued(row) for row in closed], _first(closed, 8)
+    return [_queued(row) for row in closed], _first(closed, 7)
 
 
 def commit(cursor: cursor, look_at: Iterable[int]) -> list[int]:
@@ -326,6 +334,12 @@ def queued_among(cursor: cursor, ticket_type_ids: Iterable[int]) -> list[int]:
     return [row[0] for row in cursor.fetchall()]
 
 
+def read_traceparents(cursor: cursor, ids: Iterable[str]) -> dict[str, str]:
+    """The traceparents of those purchases that are traced."""
+    READ_TRACEPARENTS.run(cursor, {"ids": array_literal(ids)})
+    return dict(cursor.fetchall())
+
+
 def queued_too_long(cursor: cursor, seconds: float) -> list[int]:
     """Ticket types with a request that was accepted longer ago than that; the oldest first."""
     cursor.execute(QUEUED_TOO_LONG, {"seconds": seconds})
@@ -341,9 +355,9 @@ def _end(cursor: cursor, look_at: Iterable[int], *ending: bytes) -> list[int]:
 
 
 def _queued(row: Row) -> QueuedRow:
-    id_, user_id, quantity, user_limit, unit_price, created_at, request_id, traceparent, *_ = row
+    id_, user_id, quantity, user_limit, unit_price, created_at, request_id, *_ = row
     return QueuedRow(
-        Request(id_, user_id, quantity, user_limit), unit_price, created_at, request_id, traceparent
+        Request(id_, user_id, quantity, user_limit), unit_price, created_at, request_id
     )
 
 

@@ -273,7 +273,7 @@ class TicketPurchase(Base):
     fingerprint: Mapped[bytes | None] = mapped_column(BYTEA)
     request_id: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    # Of the request's span, where it was traced (W3C Trace Context).
+    # Of the request's span, where it is traced (W3C Trace Context): no term, so no guard.
     traceparent: Mapped[str | None]
     # The transaction that accepted it: with `DecisionBatch.seen` the proof of its place.
     accepted_xid: Mapped[int] = mapped_column(Xid8(), server_default=text("pg_current_xact_id()"))
