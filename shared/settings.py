@@ -31,10 +31,11 @@ OTHER_VARIABLES = {
     "EVENTIFY_SUPERVISED_IN": "set by `eventify up`, so that it knows its own processes again",
     "EVENTIFY_FAILPOINTS": "a folder by which fault tests end a process; never set it otherwise",
 }
-# At 0 these lift a limit; so may be 0 what is so by default. Every other number is above it.
+# For these 0 has a meaning, and for what is 0 by default. Every other number is above it.
 MAY_BE_ZERO = {
     *("purchase_rate_burst", "purchase_rate_per_second"),
     *("sign_in_rate_burst", "sign_in_rate_per_second"),
+    *("schema_cache_seconds", "waiting_max_rows"),
 }
 LARGEST_PORT = 65_535
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -110,7 +111,7 @@ class Settings(BaseSettings):
     catalog_timeout_seconds: float = 10.0
     # Organisers' traffic is light; more would only queue at the catalog's own connection pool.
     catalog_connections_max: int = 100
-    # How old the catalog's part of the OpenAPI document may be.
+    # How old the catalog's part of the OpenAPI document may be; 0 asks each time.
     schema_cache_seconds: float = 60.0
     # Load balancers give up on a probe after a few seconds.
     ready_timeout_seconds: float = 2.0
@@ -165,7 +166,7 @@ class Settings(BaseSettings):
     # `?wait=` and `Prefer: wait=`; most proxies cut a silent connection after 60 s.
     wait_max_seconds: int = 30
     # Clients that wait or follow at a time; a waiting one takes about 14 KiB. Beyond, a wait is
-    # answered at once, and an event stream with 503.
+    # answered at once, and an event stream with 503. At 0 nobody may wait.
     waiting_max_rows: int = 20_000
     # One's own purchases, listed: rare beside the polls, and kept from taking their connections.
     list_threads: int = 2

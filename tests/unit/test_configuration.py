@@ -51,9 +51,7 @@ def test_every_mistake_is_told_at_once(environment: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(MAY_BE_ZERO))
-def test_a_limit_of_how_often_one_may_ask_can_be_lifted(
-    environment: pytest.MonkeyPatch, name: str
-) -> None:
+def test_zero_is_allowed_where_it_has_a_meaning(environment: pytest.MonkeyPatch, name: str) -> None:
     environment.setenv(variable(name), "0")
     assert getattr(read(), name) == 0
 
