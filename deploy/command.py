@@ -232,8 +232,13 @@ def demo(buyers: int, tickets: int, seconds: float, seed: int, picture: Path) ->
     Brings a system up if none runs, and takes it down again at the end.
     """
     _check_picture(picture)
-    # Drawing takes most of a second to import, which no other command should wait for.
-    from deploy.demo.run import Plan, run_demo  # noqa: PLC0415
+    try:
+        # Drawing takes most of a second to import, which no other command should wait for.
+        from deploy.demo.run import Plan, run_demo  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{error.name} is not installed here: the demo needs Eventify's extra `local`."
+        ) from error
 
     plan = Plan(buyers, tickets, seconds, picture, seed)
     home = find_home()

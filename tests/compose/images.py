@@ -42,6 +42,7 @@ def build_all(engine: Engine, images: dict[str, str], version: str) -> None:
     }
     for service, programs in servers.items():
         _build_standin(engine, service, images[service], f"--build-context=programs={programs}")
+    _build_standin(engine, "prometheus", images["prometheus"], "--network=host")
     _build_standin(engine, "python", python_image())
     _build_eventify(engine, "services", f"{REGISTRY}/eventify:{version}")
     _build_eventify(engine, "loadtest", f"{REGISTRY}/eventify-loadtest:{version}")

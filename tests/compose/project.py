@@ -37,6 +37,7 @@ class ComposeProject:
             "EVENTIFY_SECRETS": str(self.secrets),
             # A free port of the loopback interface for each gateway.
             "EVENTIFY_PORTS": "0",
+            "PROMETHEUS_PORT": "0",
             "EVENTIFY_OPEN_FILES": str(OPEN_FILES),
         }
         self._environment = clean_environment() | own
@@ -94,8 +95,12 @@ class ComposeProject:
 
     def gateway_url(self, number: int) -> str:
         """Where this gateway was published."""
-        port = self.compose("port", "--index", str(number), "gateway", "8000").strip()
-        return f"http://{port}"
+        return self.published("gateway", 8000, number)
+
+    def published(self, service: str, port: int, number: int = 1) -> str:
+        """Where this port of a service can be reached from here."""
+        address = self.compose("port", "--index", str(number), service, str(port)).strip()
+        return f"http://{address}"
 
     def leftovers(self) -> dict[str, list[str]]:
         """What of the project is still there, by kind."""

@@ -144,7 +144,8 @@ def test_no_secret_is_shown_by_inspect_or_told_in_a_log(stack: ComposeProject) -
 
 def test_only_the_gateway_can_be_reached_from_outside(stack: ComposeProject) -> None:
     for name, container in stack.containers().items():
-        bound = [one for many in container["HostConfig"]["PortBindings"].values() for one in many]
+        ports = container["HostConfig"]["PortBindings"].values()
+        bound = [one for many in ports for one in many or []]
         if name.startswith("gateway"):
             assert [one["HostIp"] for one in bound] == ["127.0.0.1"]
         else:
@@ -178,6 +179,19 @@ def test_a_backup_needs_no_password_inside_and_the_network_does(stack: ComposePr
     by_network = "postgresql://eventify@postgres/eventify"
     with pytest.raises(Failed, match="no password supplied"):
         stack.execute("postgres-1", "psql", "--no-password", by_network, "--command=SELECT 1")
+
+
+def test_prometheus_reads_the_metrics_of_every_replica(stack: ComposeProject) -> None:
+    stack.up("prometheus")
+    prometheus = stack.published("prometheus", 9090)
+
+    def all_are_read() -> None:
+        found = httpx.get(f"{prometheus}/api/v1/targets").raise_for_status().json()["data"]
+        targets = [(one["labels"]["job"], one["health"]) for one in found["activeTargets"]]
+        expected = ["catalog", "gateway", "gateway", "sweeper", "worker", "worker"]
+        assert sorted(targets) == [(job, "up") for job in expected]
+
+    eventually(all_are_read, retry_on=(AssertionError, httpx.HTTPError), within_seconds=60)
 
 
 def test_a_rehearsal_runs_from_the_image_of_the_load_test(stack: ComposeProject) -> None:
