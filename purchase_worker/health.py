@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared.heartbeat import Beat, default_folder, last_beats
+from shared.heartbeat import Beat, heartbeat_folder, last_beats
 
 ROLES = ("worker", "sweeper")
 
@@ -44,10 +44,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"usage: python -m purchase_worker.health {'|'.join(ROLES)}", file=sys.stderr)  # noqa: T201
         return 2
     # Not through the settings, whose libraries take longer to load than all else that is done here.
-    folder = os.environ.get("EVENTIFY_HEARTBEAT_DIR")
-    well, sentence = verdict(
-        Path(folder) if folder else default_folder(), arguments[0], time.monotonic()
-    )
+    folder = heartbeat_folder(os.environ.get("EVENTIFY_HEARTBEAT_DIR", ""))
+    well, sentence = verdict(folder, arguments[0], time.monotonic())
     print(sentence)  # noqa: T201
     return 0 if well else 1
 

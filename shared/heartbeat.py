@@ -20,23 +20,25 @@ from shared.errors import ConfigurationError
 BEAT_BYTES = 200
 
 
-def default_folder() -> Path:
-    """A folder of this user's in the temporary directory."""
-    return Path(os.environ.get("TMPDIR") or "/tmp", f"eventify-{os.getuid()}")  # noqa: S108
+def heartbeat_folder(setting: str) -> Path:
+    """What EVENTIFY_HEARTBEAT_DIR means; empty, a folder of this user's for temporary files."""
+    temporary = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+    return Path(setting or f"{temporary}/eventify-{os.getuid()}")
 
 
 class Heartbeat:
     """What this process tells of itself.
 
     Args:
-        folder: where its file is; made if it is missing.
+        setting: EVENTIFY_HEARTBEAT_DIR, the folder of its file; made if it is missing.
         role: "worker" or "sweeper".
 
     Raises:
         ConfigurationError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, role: str) -> None:
+    def __init__(self, setting: str, role: str) -> None:
+        folder = heartbeat_folder(setting)
         self._path = folder / f"{role}-{os.getpid()}"
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -19,7 +19,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from shared.broker_url import check_broker_url
 from shared.database_url import sqlalchemy_url
 from shared.errors import ConfigurationError
-from shared.heartbeat import default_folder
 from shared.redis_url import check_redis_url
 
 PREFIX = "EVENTIFY_"
@@ -206,13 +205,13 @@ class Settings(BaseSettings):
     sweep_election_seconds: float = 60.0
 
     # --- what workers and sweepers tell of themselves, for `python -m purchase_worker.health` ---
-    # The folder of each process's file; one of this user's, which all processes may share.
-    heartbeat_dir: Path = Field(default_factory=default_folder)
+    # The folder of their files; "" for one of this user's in the directory for temporary files.
+    heartbeat_dir: str = ""
     # They tell every second or so; connecting to a broker that is silent takes the worker seconds.
     heartbeat_stale_seconds: float = 30.0
     # The same while a sweeper decides: its commit may wait for a standby, as a new sweeper's would.
     sweep_stale_seconds: float = 300.0
-    # How often a worker sends itself a message: 0.3 ms of its CPU.
+    # How often a worker sends itself a message: at most 2 ms of its CPU.
     self_check_seconds: float = 5.0
     # Several messages in a row; a worker that has only just connected hears them in milliseconds.
     deaf_after_seconds: float = 30.0

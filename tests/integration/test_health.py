@@ -33,7 +33,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
     """Who is deaf is found out within seconds."""
     return settings.model_copy(
         update={
-            "heartbeat_dir": tmp_path / "heartbeats",
+            "heartbeat_dir": str(tmp_path / "heartbeats"),
             "heartbeat_stale_seconds": 10.0,
             "self_check_seconds": 0.2,
             "deaf_after_seconds": 1.0,
@@ -52,7 +52,7 @@ def health(settings: Settings, role: str) -> tuple[int, str]:
     ran = subprocess.run(
         [sys.executable, "-m", "purchase_worker.health", role],
         cwd=PROJECT,
-        env=os.environ | {"EVENTIFY_HEARTBEAT_DIR": str(settings.heartbeat_dir)},
+        env=os.environ | {"EVENTIFY_HEARTBEAT_DIR": settings.heartbeat_dir},
         capture_output=True,
         text=True,
         check=False,
@@ -80,7 +80,7 @@ def is_ill(settings: Settings, role: str, why: str) -> Callable[[], None]:
 
 
 def the_beat(settings: Settings, role: str) -> Beat:
-    (beat,) = last_beats(settings.heartbeat_dir, role)
+    (beat,) = last_beats(Path(settings.heartbeat_dir), role)
     return beat
 
 
@@ -188,7 +188,7 @@ def test_of_several_in_one_folder_each_has_to_be_well_and_the_dead_are_not_asked
     ):
 
         def all_tell() -> None:
-            assert len(list(last_beats(settings.heartbeat_dir, "sweeper"))) == 3
+            assert len(list(last_beats(Path(settings.heartbeat_dir), "sweeper"))) == 3
 
         eventually(all_tell)
         killed.kill()
@@ -213,6 +213,6 @@ def test_the_command_loads_none_of_the_libraries_of_the_services() -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(settings: Settings) -> None:
-    settings.heartbeat_dir.touch()
+    Path(settings.heartbeat_dir).touch()
     with pytest.raises(ConfigurationError, match="EVENTIFY_HEARTBEAT_DIR"):
         Heartbeat(settings.heartbeat_dir, "worker")

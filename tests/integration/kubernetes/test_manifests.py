@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from deploy.command import main
+from gateway.schema import ASSETS_URL
 from shared.settings import Settings
 from tests.integration.kubernetes.rendered import (
     Rendered,
@@ -250,6 +251,16 @@ def test_waits_fit_through_the_ingress(production: Rendered) -> None:
     assert int(annotations[f"{prefix}/proxy-read-timeout"]) > 2 * SETTINGS.wait_max_seconds
     assert annotations[f"{prefix}/proxy-buffering"] == "off"
     assert annotations[f"{prefix}/proxy-next-upstream"] == "off"
+
+
+def test_the_ingress_leads_to_the_api_and_to_nothing_that_only_operators_ask(
+    production: Rendered,
+) -> None:
+    (rule,) = production.named("Ingress", "eventify")["spec"]["rules"]
+    prefixes = {one["path"] for one in rule["http"]["paths"] if one["pathType"] == "Prefix"}
+    exact = {one["path"] for one in rule["http"]["paths"] if one["pathType"] == "Exact"}
+    assert prefixes == {"/api", ASSETS_URL}
+    assert exact == {"/", "/.well-known/jwks.json"}
 
 
 def test_database_connections_suffice_for_as_many_pods_as_may_run(production: Rendered) -> None:
