@@ -24,14 +24,16 @@ from celery.worker.consumer.tasks import Tasks
 from kombu.entity import Queue
 from kombu.utils.imports import symbol_by_name
 
-from shared.broker import PURCHASES_QUEUE
+from shared.broker import CONFIRM_TIMEOUT_SECONDS, PURCHASES_QUEUE
 from shared.heartbeat import Heartbeat
 from shared.logging import get_logger
 from shared.settings import Settings
 
 CHECK_SECONDS = 1.0
-# The loop stands still while a message is sent, so this may not take long.
-SEND_OPTIONS = {"socket_timeout": 1, "socket_connect_timeout": 1}
+# The loop stands still while a message is sent, so this may not take long. By the names that the
+# drivers of Redis and of RabbitMQ have for it.
+TIMEOUTS = ("socket_timeout", "socket_connect_timeout", "read_timeout", "write_timeout")
+SEND_OPTIONS = dict.fromkeys(TIMEOUTS, 1)
 SELF_MESSAGE = "purchase_worker.self_check"
 
 logger = get_logger(__name__)
@@ -129,7 +131,11 @@ class SelfCheck:
                 self._connection.transport_options.update(SEND_OPTIONS)
             self._connection.ensure_connection(max_retries=0)
             self._connection.Producer().publish(
-                b"", routing_key=self._queue_name, headers={"task": SELF_MESSAGE}, delivery_mode=1
+                b"",
+                routing_key=self._queue_name,
+                headers={"task": SELF_MESSAGE},
+                delivery_mode=1,
+                confirm_timeout=CONFIRM_TIMEOUT_SECONDS,
             )
         except Exception as error:
             logger.warning("self_check_not_sent", error=repr(error))

@@ -4,6 +4,7 @@ import signal
 import statistics
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,11 @@ from tests.chaos.system import System
 from tests.engines.rabbitmq import RabbitMQ, a_rabbitmq, missing
 from tests.engines.selling import seconds_to_decision
 from tests.engines.systems import a_system_on
+from tests.integration.test_health import is_ill, is_well, stays_well
+from tests.services import running_service
+from tests.waiting import eventually
 
+OWN_QUEUE = f"{PURCHASES_QUEUE}.self-check."
 SWEEPER_SECONDS = Settings.model_fields["sweep_after_seconds"].default
 
 
@@ -75,12 +80,15 @@ def test_hints_bring_decisions_long_before_the_sweeper(system: System) -> None:
     assert statistics.median(seconds) < SWEEPER_SECONDS / 4, seconds
 
 
-def test_hints_are_kept_in_a_bounded_quorum_queue_and_nothing_else_is_made(
+def test_hints_are_kept_in_a_bounded_quorum_queue_and_each_worker_has_one_that_goes_with_it(
     system: System,
 ) -> None:
     seconds_to_decision(system)
     listed = system.rabbitmq.control("list_queues", "name", "type", "arguments")
-    ((name, kind, arguments),) = [line.split("\t") for line in listed.splitlines()]
+    lines = [line.split("\t") for line in listed.splitlines()]
+    own = [line for line in lines if line[0].startswith(OWN_QUEUE)]
+    assert {kind for _, kind, _ in own} == {"classic"}
+    ((name, kind, arguments),) = [line for line in lines if line not in own]
     assert (name, kind) == (PURCHASES_QUEUE, "quorum")
     assert "x-max-length" in arguments
     assert "x-message-ttl" in arguments
@@ -106,3 +114,25 @@ def test_sales_go_on_and_workers_come_back_whatever_befalls_rabbitmq(
     system: System, fault: type[Fault]
 ) -> None:
     survives(system, fault)
+
+
+def test_a_worker_on_rabbitmq_that_goes_deaf_is_found_out_and_one_without_rabbitmq_is_well(
+    rabbitmq: RabbitMQ, tmp_path: Path
+) -> None:
+    settings = Settings(
+        database_url="postgresql://db/x",
+        broker_url=rabbitmq.url,
+        heartbeat_dir=str(tmp_path),
+        self_check_seconds=0.2,
+        deaf_after_seconds=2.0,
+    )
+    with running_service("tests.deaf_worker", settings) as worker:
+        eventually(is_well(settings, "worker"))
+        rabbitmq.freeze()
+        try:
+            stays_well(settings, "worker", 8)
+        finally:
+            rabbitmq.thaw()
+        stays_well(settings, "worker", 4)
+        worker.send_signal(signal.SIGUSR1)
+        eventually(is_ill(settings, "worker", "takes no message"))
