@@ -5,7 +5,7 @@ from typing import Any
 
 from celery.signals import worker_ready
 
-from purchase_worker import celery_app
+from purchase_worker.__main__ import run
 
 
 @worker_ready.connect(weak=False)
@@ -14,4 +14,4 @@ def listen_for_the_signal(sender: Any, **_: Any) -> None:
 
 
 if __name__ == "__main__":
-    celery_app.run()
+    run()

@@ -1,10 +1,9 @@
 """The manifests are what Kubernetes and its operators take, and mean what they have to."""
 
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import product
 
-import cloudcoil.models.keda.v1alpha1 as keda
-import cloudcoil.models.prometheus_operator.v1 as prometheus_operator
 import kubernetes_validate
 import pytest
 from click.testing import CliRunner
@@ -21,10 +20,10 @@ from tests.integration.kubernetes.rendered import (
 
 # The oldest with all that is used, and the newest that was checked (docs/kubernetes.md).
 KUBERNETES_VERSIONS = ("1.30", "1.37")
-# Whose schemas are not those of Kubernetes.
+# Whose schemas are not those of Kubernetes, and where models of them are.
 OF_OPERATORS = {
-    "keda.sh/v1alpha1": keda,
-    "monitoring.coreos.com/v1": prometheus_operator,
+    "keda.sh/v1alpha1": "cloudcoil.models.keda.v1alpha1",
+    "monitoring.coreos.com/v1": "cloudcoil.models.prometheus_operator.v1",
     # No package has its schema: test_the_database_confirms_by_a_standby looks at what matters.
     "postgresql.cnpg.io/v1": None,
 }
@@ -44,7 +43,8 @@ def test_operators_know_every_field_of_their_resources(production: Rendered) -> 
     for resource in production.resources:
         models = OF_OPERATORS.get(resource["apiVersion"])
         if models is not None:
-            model = getattr(models, resource["kind"]).model_validate(resource)
+            # Not above: it takes seconds, and every process of the tests reads this file.
+            model = getattr(import_module(models), resource["kind"]).model_validate(resource)
             # A field that the model does not know is missing here.
             assert model.model_dump(by_alias=True, exclude_unset=True, mode="json") == resource
             checked.add(resource["kind"])
@@ -191,6 +191,14 @@ def test_each_connection_that_is_needed_is_allowed_and_no_other(rendered: Render
     # A NodePort is for everybody, and whoever may call anybody may call it.
     allowed -= {(source, "gateway", 8000) for source in (database, "postgres")}
     assert allowed == needed
+
+
+def test_what_is_not_allowed_is_denied_to_every_pod_of_ours(rendered: Rendered) -> None:
+    deny = rendered.named("NetworkPolicy", "default-deny")["spec"]
+    assert deny.keys() == {"podSelector", "policyTypes"}
+    assert deny["policyTypes"] == ["Ingress", "Egress"]
+    for workload in rendered.ours():
+        assert selects(deny["podSelector"], workload["spec"]["template"]["metadata"]["labels"])
 
 
 def test_every_pod_of_ours_may_ask_for_names(rendered: Rendered) -> None:
