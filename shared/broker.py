@@ -10,7 +10,7 @@ from contextlib import suppress
 from celery import Celery
 from kombu.entity import Queue
 
-from shared.broker_url import CONNECT_TIMEOUT_SECONDS, broker_for
+from shared.broker_options import CONNECT_TIMEOUT_SECONDS, broker_for
 from shared.settings import Settings
 
 PURCHASES_QUEUE = "purchases"

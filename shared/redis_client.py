@@ -5,7 +5,10 @@ from typing import Any
 
 import hiredis
 import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from shared.redis_url import SENTINELS, Sentinels, read_sentinels
@@ -37,7 +40,8 @@ def open_redis(settings: Settings, url: str | None = None) -> redis.Redis:
     if not url.startswith(SENTINELS):
         return redis.Redis.from_url(url, **_limits(settings))
     named = read_sentinels(url)
-    sentinel = Sentinel(named.addresses, **_of_sentinels(named, settings))
+    at_once = Retry(NoBackoff(), 0)
+    sentinel = Sentinel(named.addresses, **_of_sentinels(named, settings, at_once))
     client: redis.Redis = sentinel.master_for(named.service, _WatchedRedis)
     return client
 
@@ -49,9 +53,8 @@ def open_async_redis(settings: Settings) -> redis.asyncio.Redis:
             settings.redis_url, socket_keepalive=True, **_limits(settings)
         )
     named = read_sentinels(settings.redis_url)
-    sentinel = AsyncSentinel(
-        named.addresses, socket_keepalive=True, **_of_sentinels(named, settings)
-    )
+    options = _of_sentinels(named, settings, AsyncRetry(NoBackoff(), 0))
+    sentinel = AsyncSentinel(named.addresses, socket_keepalive=True, **options)
     client: redis.asyncio.Redis = sentinel.master_for(named.service, _AsyncWatchedRedis)
     return client
 
@@ -63,9 +66,12 @@ def _limits(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _of_sentinels(named: Sentinels, settings: Settings) -> dict[str, Any]:
+def _of_sentinels(
+    named: Sentinels, settings: Settings, retry: Retry | AsyncRetry
+) -> dict[str, Any]:
     return {
-        "sentinel_kwargs": _limits(settings) | named.own_credentials,
+        # redis-py would ask a dead one three times more, over seconds, before it asks the next.
+        "sentinel_kwargs": {**_limits(settings), **named.own_credentials, "retry": retry},
         "db": named.database,
         **named.credentials,
         **_limits(settings),

@@ -3,6 +3,7 @@
 import signal
 import statistics
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 import redis
@@ -27,7 +28,7 @@ def sentinels() -> Iterator[Watched]:
 @pytest.fixture(scope="module")
 def system(sentinels: Watched) -> Iterator[System]:
     choice = {"EVENTIFY_REDIS_URL": sentinels.service_url}
-    with a_system_on(lambda _: choice, sentinels) as system:
+    with a_system_on(lambda _: nullcontext(choice), sentinels) as system:
         yield system
 
 

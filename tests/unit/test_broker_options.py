@@ -3,7 +3,8 @@
 import pytest
 
 from shared.broker import make_celery
-from shared.broker_url import REDIS_TIMEOUT_SECONDS, broker_for, check_broker_url
+from shared.broker_options import REDIS_TIMEOUT_SECONDS, broker_for
+from shared.broker_url import check_broker_url
 from shared.settings import Settings
 
 VISIBILITY_SECONDS = 60
