@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from shared.database import open_engine
 from shared.errors import ConfigurationError
 from shared.redis_client import open_redis
+from shared.session_settings import keep_in_role
 from shared.settings import Settings
 
 
@@ -44,6 +45,12 @@ def database_connection(settings: Settings) -> Iterator[Connection]:
     """
     with database(settings) as engine, engine.begin() as connection:
         yield connection
+
+
+def prepare_for_pooler(engine: Engine, settings: Settings) -> None:
+    """Keep in the role what its sessions need, where we cannot give it to them ourselves."""
+    if not settings.prepare_statements:
+        keep_in_role(engine, settings)
 
 
 def redis_answers(settings: Settings) -> bool:

@@ -23,6 +23,7 @@ from shared.confirmed import ConfirmedConnection, confirm
 from shared.database_url import sqlalchemy_url
 from shared.metrics import POOL_WAIT_SECONDS
 from shared.prepared import PlainConnection
+from shared.session_settings import expect_in_role, session_settings, startup_options
 from shared.settings import Settings
 
 # A connection in steady use needs no asking whether it lives; one that idled may have been dropped.
@@ -66,21 +67,16 @@ def open_engine(
         pool_size: connections kept open; the settings' own when not given.
         prepares: whether `Prepared` statements are prepared, if the settings allow it.
     """
-    server_settings = {
-        "statement_timeout": settings.statement_timeout_ms,
-        "lock_timeout": settings.lock_timeout_ms,
-        "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_ms,
-        # PostgreSQL's own end: otherwise what a vanished worker has locked stays locked.
-        **_given_up_after(settings.vanished_after_seconds, "tcp_keepalives"),
-        "timezone": "UTC",
-        # What is told of a commit is then a reason to doubt it (shared/confirmed.py).
-        "client_min_messages": "warning",
-        # What is read after a wait has to be the latest: locks and guards are made for that.
-        "default_transaction_isolation": r"read\ committed",
-    }
+    server_settings = session_settings(settings)
     prepares = prepares and settings.prepare_statements
     if prepares:
         server_settings |= PLANS_THAT_STAY_GOOD
+    # A pooler may refuse them, or drop them without a word.
+    options = ""
+    if settings.prepare_statements:
+        # PostgreSQL's own end: otherwise what a vanished worker has locked stays locked.
+        gives_up = _given_up_after(settings.vanished_after_seconds, "tcp_keepalives")
+        options = startup_options(server_settings | gives_up)
     url = sqlalchemy_url(settings.database_url)
     engine = create_engine(
         url,
@@ -95,12 +91,14 @@ def open_engine(
             "connect_timeout": settings.database_connect_timeout_seconds,
             # Never a replica: what it tells may be old, and nothing can be decided there.
             "target_session_attrs": url.query.get("target_session_attrs", "read-write"),
-            "options": " ".join(f"-c {name}={value}" for name, value in server_settings.items()),
+            **({"options": options} if options else {}),
             **_given_up_after(settings.vanished_after_seconds, "keepalives"),
             "connection_factory": PlainConnection if prepares else ConfirmedConnection,
         },
     )
     _ping_after_idling(engine)
+    if not settings.prepare_statements:
+        expect_in_role(engine, server_settings)
     return engine
 
 
@@ -116,7 +114,7 @@ def _pool_of(process_name: str) -> type[QueuePool]:
     return TimedPool
 
 
-def _given_up_after(seconds: int, keepalive: str) -> dict[str, int]:
+def _given_up_after(seconds: int, keepalive: str) -> dict[str, str]:
     """After which silence an end of a connection takes the other for vanished.
 
     TCP asks while nobody sends (keepalive), and waits for what was sent to arrive (user timeout).
@@ -127,10 +125,10 @@ def _given_up_after(seconds: int, keepalive: str) -> dict[str, int]:
         keepalive: how the options of this end begin.
     """
     return {
-        f"{keepalive}_idle": 1,
-        f"{keepalive}_interval": 1,
-        f"{keepalive}_count": max(1, seconds - 1),
-        "tcp_user_timeout": 1_000 * seconds,
+        f"{keepalive}_idle": "1",
+        f"{keepalive}_interval": "1",
+        f"{keepalive}_count": str(max(1, seconds - 1)),
+        "tcp_user_timeout": str(1_000 * seconds),
     }
 
 

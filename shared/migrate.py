@@ -5,7 +5,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from psycopg2.errors import LockNotAvailable
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from shared.errors import ConfigurationError
@@ -15,11 +15,23 @@ from shared.transaction_ids import pass_stored_transaction_ids
 MIGRATION_LOCK_ID = 0x45564E54
 # Everybody who buys waits behind a migration that waits for a table.
 LOCK_TIMEOUT_SECONDS = 2
+# Whoever waits for another's migrations waits as long as they take, and idles while its own run.
+WITHOUT_LIMITS = """
+SET LOCAL statement_timeout = 0;
+SET LOCAL lock_timeout = 0;
+SET LOCAL idle_in_transaction_session_timeout = 0
+"""
+# A migration may build an index for longer than any request may run; it still must not queue behind
+# a long transaction, for then every purchase would queue behind it.
+OF_A_MIGRATION = f"""
+SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'
+"""
 # Who may keep a table from us. Of other users' sessions only a privileged user sees the times.
 READ_OLDEST_TRANSACTION = text("""
 SELECT pid, application_name, extract(epoch FROM clock_timestamp() - xact_start)::int AS seconds
 FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+  AND wait_event IS DISTINCT FROM 'advisory' -- another migration, which waits for this one
 ORDER BY xact_start LIMIT 1
 """)
 
@@ -36,7 +48,7 @@ def migrate(engine: Engine, revision: str = "head") -> int:
     Each migration is done whole or not at all.
 
     Args:
-        engine: connections to the database.
+        engine: at least two connections to the database.
         revision: how far to go.
 
     Returns:
@@ -47,34 +59,30 @@ def migrate(engine: Engine, revision: str = "head") -> int:
         sqlalchemy.exc.DBAPIError: the database is away.
     """
     config = alembic_config()
+    try:
+        # Lock and limits last for transactions: behind a pooler there is no session.
+        with engine.begin() as lock:
+            lock.execute(text(WITHOUT_LIMITS))
+            lock.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": MIGRATION_LOCK_ID})
+            with engine.connect() as connection:
+                event.listen(connection, "begin", _set_limits)
+                config.attributes["connection"] = connection
+                command.upgrade(config, revision)
+            with engine.connect() as connection:
+                return pass_stored_transaction_ids(connection)
+    except OperationalError as error:
+        if isinstance(error.orig, LockNotAvailable):
+            raise ConfigurationError(_what_to_do(engine)) from error
+        raise
+
+
+def _set_limits(connection: Connection) -> None:
+    connection.exec_driver_sql(OF_A_MIGRATION)
+
+
+def _what_to_do(engine: Engine) -> str:
     with engine.connect() as connection:
-        # A migration may build an index for longer than any request may run; it still must not
-        # queue behind a long transaction, for then every purchase would queue behind it.
-        connection.execute(text("SET statement_timeout = 0"))
-        connection.execute(text("SET lock_timeout = 0"))
-        connection.execute(text("SELECT pg_advisory_lock(:id)"), {"id": MIGRATION_LOCK_ID})
-        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"))
-        connection.commit()
-        try:
-            config.attributes["connection"] = connection
-            command.upgrade(config, revision)
-            connection.commit()
-            return pass_stored_transaction_ids(connection)
-        except OperationalError as error:
-            connection.rollback()
-            if isinstance(error.orig, LockNotAvailable):
-                raise ConfigurationError(_what_to_do(connection)) from error
-            raise
-        finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:id)"), {"id": MIGRATION_LOCK_ID})
-            connection.commit()
-            # The session's timeouts were changed: it must not go back to the pool.
-            connection.invalidate()
-
-
-def _what_to_do(connection: Connection) -> str:
-    oldest = connection.execute(READ_OLDEST_TRANSACTION).first()
-    connection.rollback()
+        oldest = connection.execute(READ_OLDEST_TRANSACTION).first()
     who = "It is over by now."
     if oldest:
         name = oldest.application_name or "without a name"

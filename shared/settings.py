@@ -238,7 +238,8 @@ class Settings(BaseSettings):
     vanished_after_seconds: int = 4
     # Of the catalog; the others' pools follow from their threads.
     database_pool_size: int = 5
-    # Off for a pooler that hands a connection on after each transaction (PgBouncer).
+    # Off for a pooler that hands a session on after each transaction (PgBouncer). Then the limits
+    # above are kept in the role, by `eventify migrate`.
     prepare_statements: bool = True
     # Redis answers within a millisecond, and nobody needs it: PostgreSQL is asked instead.
     redis_timeout_seconds: float = 0.5

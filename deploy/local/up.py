@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.connections import database, redis_answers, where
+from deploy.connections import database, prepare_for_pooler, redis_answers, where
 from deploy.local.embedded import DATABASE_NAME, free_port, prepare_postgres, prepare_valkey
 from deploy.local.environment import http_url, service_environment, settings_from
 from deploy.local.home import (
@@ -228,6 +228,7 @@ def _bring_up(system: System, servers: tuple[Program, ...], say: Say, patience: 
         with _timed("PostgreSQL and Valkey" if len(servers) > 1 else "PostgreSQL", say):
             wait_for_database(settings.database_url, home, patience)
     with _timed("the schema", say), database(settings) as engine:
+        prepare_for_pooler(engine, settings)
         migrate(engine)
     with _timed("the services", say):
         system.client.start(SERVICES)

@@ -1,7 +1,7 @@
 """A whole system on an engine that its operator chose: by URL alone, as far as that goes."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from deploy.local.embedded import free_port, prepare_postgres, prepare_valkey
@@ -13,18 +13,16 @@ from tests.conftest import run_admin
 from tests.services import folder_for_servers
 from tests.system.operators import Operator, an_operator
 
-# What an engine changes in the environment of services that reach PostgreSQL under this URL.
-Choice = Callable[[str], Mapping[str, str]]
+# Runs what an operator chose, given the URL of PostgreSQL, and gives what the services are told.
+Choice = Callable[[str], AbstractContextManager[Mapping[str, str]]]
 
 
 class ChosenSystem(System):
     """Its services reach their engines without a line between."""
 
-    def __init__(
-        self, operator: Operator, postgres: Server, valkey: Server, folder: Path, choice: Choice
-    ) -> None:
+    def __init__(self, operator: Operator, postgres: Server, valkey: Server, folder: Path) -> None:
         super().__init__(operator, postgres, valkey, SmallDisk(folder), folder)
-        self.chosen = choice(self.database_url)
+        self.chosen: Mapping[str, str] = {}
 
     @property
     def environment_of_services(self) -> dict[str, str]:
@@ -51,7 +49,8 @@ def a_system_on(choice: Choice, valkey: Server | None = None) -> Iterator[Chosen
         stack.callback(postgres.stop)
         postgres.start()
         run_admin(postgres.url, f"CREATE DATABASE {DATABASE}")
-        system = ChosenSystem(operator, postgres, valkey, folder, choice)
+        system = ChosenSystem(operator, postgres, valkey, folder)
+        system.chosen = stack.enter_context(choice(system.database_url))
         stack.enter_context(carrying(*system.lines))
         stack.callback(operator.run, "down")
         system.up()

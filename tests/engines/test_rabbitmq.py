@@ -4,6 +4,7 @@ import signal
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def rabbitmq() -> Iterator[RabbitMQ]:
 
 @pytest.fixture(scope="module")
 def system(rabbitmq: RabbitMQ) -> Iterator[System]:
-    with a_system_on(lambda _: {"EVENTIFY_BROKER_URL": rabbitmq.url}) as system:
+    with a_system_on(lambda _: nullcontext({"EVENTIFY_BROKER_URL": rabbitmq.url})) as system:
         system.rabbitmq = rabbitmq
         yield system
 
