@@ -14,8 +14,8 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo audit test compose-test fuzz chaos model bench loadtest check docs \
-	lock tracing clean
+.PHONY: help up down status demo audit test compose-test engines-test hosts-test fuzz chaos model \
+	bench loadtest check docs lock tracing clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -48,7 +48,9 @@ fuzz: $(VENV)/installed-dev ## a quarter of an hour of requests of every kind; A
 chaos: $(VENV)/installed-dev ## faults on purpose, alone and in pairs; ARGS="--rounds 500 --seed 7", or --controls
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-.PHONY: hosts-test
+engines-test: $(VENV)/installed-dev ## the system on RabbitMQ, Sentinel and PgBouncer; needs the first and the last installed
+	@$(BIN)/python -m pytest --timeout 300 tests/engines $(ARGS)
+
 hosts-test: $(VENV)/installed-dev ## several hosts, made of network namespaces, that are cut off and killed in a sale; needs root, iproute2
 	@$(BIN)/python -m pytest -q tests/hosts $(ARGS)
 
