@@ -142,7 +142,7 @@ def migrate() -> None:
     """
     settings = settings_of_running_system(find_home())
     with connections.database(settings) as engine:
-        connections.prepare_for_pooler(engine, settings)
+        connections.prepare_for_pooler(settings)
         passed_over = schema.migrate(engine)
         with engine.connect() as connection:
             version = connection.scalar(text("SELECT version_num FROM alembic_version"))

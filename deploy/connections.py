@@ -47,10 +47,10 @@ def database_connection(settings: Settings) -> Iterator[Connection]:
         yield connection
 
 
-def prepare_for_pooler(engine: Engine, settings: Settings) -> None:
+def prepare_for_pooler(settings: Settings) -> None:
     """Keep in the role what its sessions need, where we cannot give it to them ourselves."""
     if not settings.prepare_statements:
-        keep_in_role(engine, settings)
+        keep_in_role(settings)
 
 
 def redis_answers(settings: Settings) -> bool:

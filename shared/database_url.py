@@ -29,8 +29,13 @@ def sqlalchemy_url(database_url: str) -> URL:
         if "," not in urlsplit(database_url).netloc.rpartition("@")[2]:
             return make_url(database_url).set(drivername=DRIVER)
         # SQLAlchemy writes several hosts another way.
-        parts = parse_dsn(SCHEME.sub("postgresql", database_url))
+        parts = parse_dsn(libpq_url(database_url))
     except (ArgumentError, ValueError, psycopg2.ProgrammingError) as error:
         raise ValueError(WANTED) from error
     user, password, name = (parts.pop(part, None) for part in ("user", "password", "dbname"))
     return URL.create(DRIVER, user, password, database=name, query=parts)
+
+
+def libpq_url(database_url: str) -> str:
+    """The URL as libpq reads it, of one server or several."""
+    return SCHEME.sub("postgresql", database_url)

@@ -5,7 +5,7 @@ ignores or refuses that; behind one, the role itself has to have it (docs/engine
 """
 
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 
 import psycopg2
 from psycopg2 import sql
@@ -14,6 +14,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from shared.database_url import libpq_url
 from shared.logging import get_logger
 from shared.settings import Settings
 
@@ -74,7 +75,7 @@ def expect_in_role(engine: Engine, wanted: dict[str, str]) -> None:
             )
 
 
-def keep_in_role(engine: Engine, settings: Settings) -> None:
+def keep_in_role(settings: Settings) -> None:
     """Have PostgreSQL itself give them to each new session of our role in our database.
 
     The session that is used here is ended, so that a pooler does not hand it on as it was.
@@ -82,21 +83,17 @@ def keep_in_role(engine: Engine, settings: Settings) -> None:
     Raises:
         psycopg2.Error: the database is away, or refuses.
     """
-    wanted = session_settings(settings)
-    with closing(engine.raw_connection()) as pooled:
-        plain = pooled.driver_connection
-        assert isinstance(plain, connection)
-        absent = missing(plain, wanted)
+    limit = settings.database_connect_timeout_seconds
+    url = libpq_url(settings.database_url)
+    with closing(psycopg2.connect(url, connect_timeout=limit)) as plain, plain.cursor() as cursor:
+        absent = missing(plain, session_settings(settings))
         if not absent:
             return
-        with plain.cursor() as cursor:
-            cursor.execute("SELECT current_database()")  # a pooler may call it otherwise
-            database = sql.Identifier(*(cursor.fetchone() or ()))
-            for name, value in absent.items():
-                parts = {"name": sql.Identifier(name), "value": sql.Literal(value)}
-                cursor.execute(sql.SQL(KEEP).format(database=database, **parts))
-            plain.commit()
-            try:
-                cursor.execute(END_OWN_SESSION)
-            except psycopg2.OperationalError:
-                pooled.invalidate()
+        cursor.execute("SELECT current_database()")  # a pooler may call it otherwise
+        database = sql.Identifier(*(cursor.fetchone() or ()))
+        for name, value in absent.items():
+            parts = {"name": sql.Identifier(name), "value": sql.Literal(value)}
+            cursor.execute(sql.SQL(KEEP).format(database=database, **parts))
+        plain.commit()
+        with suppress(psycopg2.OperationalError):
+            cursor.execute(END_OWN_SESSION)

@@ -228,7 +228,7 @@ def _bring_up(system: System, servers: tuple[Program, ...], say: Say, patience: 
         with _timed("PostgreSQL and Valkey" if len(servers) > 1 else "PostgreSQL", say):
             wait_for_database(settings.database_url, home, patience)
     with _timed("the schema", say), database(settings) as engine:
-        prepare_for_pooler(engine, settings)
+        prepare_for_pooler(settings)
         migrate(engine)
     with _timed("the services", say):
         system.client.start(SERVICES)

@@ -80,7 +80,7 @@ def test_limits_that_a_pooler_drops_are_told_of_until_the_role_has_them(
         with transaction(engine):
             pass
         assert "session_settings_missing" in capsys.readouterr().out
-        keep_in_role(engine, settings)
+        keep_in_role(settings)
         engine.dispose()
         engine = open_engine(settings, "test")
         with transaction(engine) as cursor:
