@@ -59,6 +59,10 @@ def test_what_is_no_such_url_is_told_without_the_password(mistake: str) -> None:
     [
         ("postgresql://ada:secret@a:1,b:2/sales", "postgresql://ada:***@a:1,b:2/sales"),
         ("redis://:secret@127.0.0.1:6379/0", "redis://:***@127.0.0.1:6379/0"),
+        (
+            "redis+sentinel://:secret@first,second/tickets?sentinel_password=secret",
+            "redis+sentinel://:***@first,second/tickets?sentinel_password=***",
+        ),
         ("postgresql://ada@db.example/sales", "postgresql://ada@db.example/sales"),
         ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
     ],
