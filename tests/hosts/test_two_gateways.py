@@ -13,7 +13,7 @@ import pytest
 
 from tests.factories import add_ticket_type, rows
 from tests.hosts.system import SystemOfHosts
-from tests.system.selling import PURCHASES, WAIT, buy, sale_held
+from tests.system.selling import EVENTS, PURCHASES, WAIT, buy, sale_held
 from tests.waiting import eventually
 
 # A limit that a few requests reach, and that fills up again too slowly to matter.
@@ -171,3 +171,25 @@ def test_a_purchase_that_waits_at_a_gateway_that_dies_is_found_at_the_other(
             host.boot()
             with pytest.raises(httpx.TransportError):
                 waiting.result()
+
+
+def test_a_silent_catalog_is_a_503_and_keeps_nobody_from_buying(
+    system: SystemOfHosts, doors: Doors, ticket_type: int
+) -> None:
+    """A connection that was open is given up when an answer is overdue, a new one sooner."""
+    door, _other = doors
+    limits = (
+        system.settings.catalog_timeout_seconds,
+        system.settings.catalog_connect_timeout_seconds,
+    )
+    assert door.get(EVENTS).status_code == 200
+    system.network.silence("catalog")
+    try:
+        for limit in limits:
+            answer = door.get(EVENTS)
+            assert answer.status_code == 503
+            assert answer.elapsed.total_seconds() < limit + 1
+        assert buy(door, ticket_type, **WAIT).status_code == 201
+    finally:
+        system.network.mend("catalog")
+    assert door.get(EVENTS).status_code == 200
