@@ -42,8 +42,9 @@ def configure_logging(settings: Settings, process_name: str) -> None:
     logging.root.handlers = [handler]
     logging.root.setLevel(settings.log_level)
     # What Celery says of each task, we say better: one line for each drain.
-    for chatty in ("kombu", "celery.app.trace", "celery.worker.strategy", "asyncio", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    chatty = ("kombu", "celery.app.trace", "celery.worker.strategy", "asyncio", "alembic")
+    for name in (*chatty, "shared.database.TimedPool"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(process=process_name)
     for name, meant in sorted(unknown_variables(os.environ).items()):
         get_logger(__name__).warning("setting_unknown", variable=name, meant=meant)

@@ -15,12 +15,12 @@ import pytest
 from sqlalchemy import Engine
 
 from deploy.local.embedded import (
-    POSTGRES_BIN_PATH,
     EmbeddedServer,
     free_port,
     prepare_postgres,
     run_as,
 )
+from deploy.local.wheels import postgres_programs
 from purchase_worker.audit import Report, audit
 from purchase_worker.drain import drain
 from purchase_worker.replay import FIRST_COME
@@ -41,7 +41,7 @@ LONG_LIFE = (
 def run_tool(name: str, *arguments: str, user: str | None = None) -> None:
     """One of PostgreSQL's own programs."""
     done = subprocess.run(
-        [str(POSTGRES_BIN_PATH / name), *arguments],
+        [str(postgres_programs() / name), *arguments],
         **run_as(user),
         cwd="/",
         capture_output=True,
@@ -148,7 +148,7 @@ def test_a_dump_is_restored_with_what_the_guide_lets_one_type(
         cwd=tmp_path,
         env=os.environ
         | {
-            "PATH": f"{POSTGRES_BIN_PATH}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{postgres_programs()}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "EVENTIFY_HOME": str(tmp_path / "home"),
             "EVENTIFY_DATABASE_URL": settings.database_url,
             "NEW_SERVER_URL": with_database(new_server.url, "postgres"),

@@ -36,8 +36,11 @@ def url(settings: Settings) -> str:
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where processes that are started here make their temporary folders."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    return tmp_path
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setenv("EVENTIFY_HEARTBEAT_DIR", str(tmp_path / "heartbeats"))
+    return temporary
 
 
 @pytest.fixture

@@ -69,13 +69,17 @@ def test_the_checks_of_the_migrations_are_those_of_the_models(
     assert set(rows(engine, READ_CHECKS)) == set(rows(empty_engine, READ_CHECKS))
 
 
+def migrate_so_far(engine: Engine, revision: str) -> None:
+    """Up to a former version; today's code stands in for that one, and reads what came later."""
+    migrate(engine, revision)
+    run(engine, "ALTER TABLE ticket_types ADD COLUMN paused_at timestamptz")
+    run(engine, "ALTER TABLE ticket_purchases ADD COLUMN traceparent text")
+
+
 def test_an_upgrade_during_a_sale_fails_no_purchase_and_keeps_the_proof(
     empty_engine: Engine, settings: Settings
 ) -> None:
-    migrate(empty_engine, "0001")
-    # Today's code stands in for the former, and reads these.
-    run(empty_engine, "ALTER TABLE ticket_types ADD COLUMN paused_at timestamptz")
-    run(empty_engine, "ALTER TABLE ticket_purchases ADD COLUMN traceparent text")
+    migrate_so_far(empty_engine, "0001")
     ticket_type = add_ticket_type(empty_engine, 1_000)
     users = add_users(empty_engine, 20)
     upgraded = Event()
@@ -103,7 +107,7 @@ def test_an_upgrade_during_a_sale_fails_no_purchase_and_keeps_the_proof(
 def test_a_migration_that_a_long_transaction_keeps_waiting_gives_way_to_the_sale(
     empty_engine: Engine, settings: Settings
 ) -> None:
-    migrate(empty_engine, "0004")
+    migrate_so_far(empty_engine, "0004")
     ticket_type = add_ticket_type(empty_engine, 1_000)
     (user,) = add_users(empty_engine, 1)
     given_up = Event()
