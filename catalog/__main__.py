@@ -1,6 +1,7 @@
 """Starts the catalog service: `python -m catalog`."""
 
 from catalog.app import create_app
+from shared.access_log import with_access_log
 from shared.http import Edge
 from shared.logging import configure_logging
 from shared.process import run_or_explain
@@ -11,7 +12,7 @@ from shared.settings import get_settings
 def run() -> None:
     settings = get_settings()
     configure_logging(settings, "catalog")
-    app = Edge(create_app(settings), "catalog")
+    app = with_access_log(Edge(create_app(settings), "catalog"), settings)
     serve(app, settings.catalog_host, settings.catalog_port, settings)
 
 

@@ -1,6 +1,7 @@
 """Starts a gateway: `python -m gateway`."""
 
 from gateway.app import create_app
+from shared.access_log import with_access_log
 from shared.logging import configure_logging
 from shared.process import run_or_explain
 from shared.serve import serve
@@ -10,7 +11,8 @@ from shared.settings import get_settings
 def run() -> None:
     settings = get_settings()
     configure_logging(settings, "gateway")
-    serve(create_app(settings), settings.gateway_host, settings.gateway_port, settings)
+    app = with_access_log(create_app(settings), settings)
+    serve(app, settings.gateway_host, settings.gateway_port, settings)
 
 
 if __name__ == "__main__":

@@ -61,9 +61,12 @@ def create_worker_app(settings: Settings) -> Celery:
 
 def work(settings: Settings) -> None:
     """Consume until SIGTERM; the running turn is finished first."""
+    # Celery asks for it once more, after it has said the first things.
+    configure_logging(settings, "worker")
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = ENDING_CHILD_LOOKS
     create_worker_app(settings).worker_main(
         [
+            "--quiet",  # no banner: each line of the log is JSON
             "worker",
             f"--concurrency={settings.worker_processes}",
             f"--queues={PURCHASES_QUEUE}",

@@ -1,28 +1,23 @@
 """What a deciding process holds: its connections, opened after the fork and never before."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime
 
 import redis
 from sqlalchemy import Engine
 
-from purchase_worker import metrics
+from purchase_worker.batch_log import log_batch
+from purchase_worker.batch_metrics import count_batch
 from purchase_worker.drain import Batch
 from purchase_worker.linger import Linger
 from purchase_worker.results import ResultPublisher
 from purchase_worker.traces import DecisionTraces
 from shared.broker import PURCHASES_QUEUE
 from shared.database import open_engine
-from shared.logging import get_logger
-from shared.purchases import CONFIRMED
 from shared.redis_client import open_redis
 from shared.redis_url import REDIS
 from shared.settings import Settings
 from shared.tracing import open_tracing
-
-logger = get_logger(__name__)
 
 
 class Runtime:
@@ -42,18 +37,8 @@ class Runtime:
 
     def tell(self, batch: Batch) -> None:
         """What others hear of a batch after its commit: its counts, a log line, results, spans."""
-        reasons = [d.reason for part in batch.parts for d in part.decided.decisions]
-        _count(batch, reasons)
-        confirmed = reasons.count(None)
-        logger.info(
-            "batch_decided",
-            ticket_types=[part.locked.ticket_type_id for part in batch.parts],
-            confirmed=confirmed,
-            rejected=len(reasons) - confirmed,
-            left=[part.decided.inventory.left for part in batch.parts],
-            seconds=round(batch.seconds, 4),
-            request_ids=[row.request_id for part in batch.parts for row in part.queue.rows],
-        )
+        count_batch(batch)
+        log_batch(batch)
         self._publisher(batch)
         if self._traces is not None:
             self._traces.decided(batch)
@@ -78,16 +63,3 @@ class Runtime:
         self.redis.close()
         if self._broker is not None:
             self._broker.close()
-
-
-def _count(batch: Batch, reasons: Sequence[str | None]) -> None:
-    """By the batch: what was accepted together has one time, so there are few of them."""
-    metrics.DRAIN_BATCH_ROWS.observe(len(reasons))
-    for reason, purchases in Counter(reasons).items():
-        metrics.DECIDED.labels(reason or CONFIRMED).inc(purchases)
-    # The transaction began when they were decided, as clients read it.
-    committed_at = datetime.fromisoformat(batch.decided_at).timestamp() + batch.seconds
-    times = Counter(row.created_at for part in batch.parts for row in part.queue.rows)
-    for created_at, purchases in times.items():
-        seconds = committed_at - datetime.fromisoformat(created_at).timestamp()
-        metrics.REQUEST_TO_DECISION_SECONDS.observe_many(seconds, purchases)

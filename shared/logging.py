@@ -1,13 +1,31 @@
-"""Logs: one JSON object a line, a constant event name, identifiers in fields, nothing secret."""
+"""Logs: one JSON object a line, a constant event name, identifiers in fields, nothing secret.
 
+The events, and what each means: docs/logs.md.
+"""
+
+import json
 import logging
 import os
+import re
 import sys
 from contextvars import ContextVar
+from urllib.parse import unquote
 
 import structlog
+from structlog.typing import EventDict
 
 from shared.settings import Settings, unknown_variables
+
+REDACTED = "[secret]"
+PASSWORD_IN_URL = re.compile(r"://[^:/@\s]*:([^@\s]+)@")
+# A shorter one is a word that lines are full of; in a URL it is taken out all the same.
+PASSWORD_MIN_CHARACTERS = 8
+SECRET_FORMS = (
+    r"eyJ[\w-]+\.eyJ[\w-]+(?:\.[\w-]*)?",  # a token of ours, or of anyone (JWT)
+    r"\$argon2[a-z]*\$[\w$+/=,.-]*",  # the hash of a password
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
+    r"(?<=://)[^:/@\s\"]*:[^@/\s\"]+(?=@)",  # user and password in a URL
+)
 
 # Of the request that is being answered.
 request_id: ContextVar[str] = ContextVar("request_id")
@@ -15,8 +33,13 @@ request_id: ContextVar[str] = ContextVar("request_id")
 
 def configure_logging(settings: Settings, process_name: str) -> None:
     """Send the logs of Eventify and of its libraries to standard error, as JSON lines."""
+
+    def name_process(_logger: object, _method: str, fields: EventDict) -> EventDict:
+        fields["process"] = process_name
+        return fields
+
     shared_processors: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        name_process,
         _add_request_id,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -31,21 +54,21 @@ def configure_logging(settings: Settings, process_name: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared_processors,
+            foreign_pre_chain=[_name_foreign, *shared_processors],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
+                JsonWithoutSecrets(settings),
             ],
         )
     )
     logging.root.handlers = [handler]
+    logging.captureWarnings(capture=True)
     logging.root.setLevel(settings.log_level)
     # What Celery says of each task, we say better: one line for each drain.
     chatty = ("kombu", "celery.app.trace", "celery.worker.strategy", "asyncio", "alembic")
     for name in (*chatty, "shared.database.TimedPool"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    structlog.contextvars.bind_contextvars(process=process_name)
     for name, meant in sorted(unknown_variables(os.environ).items()):
         get_logger(__name__).warning("setting_unknown", variable=name, meant=meant)
 
@@ -55,9 +78,39 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return logger
 
 
-def _add_request_id(
-    _logger: object, _method: str, fields: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
+class JsonWithoutSecrets:
+    """Writes a line, and takes out of it what no log may hold, whoever has put it there.
+
+    Nothing of ours logs a secret on purpose. But the text of an error may repeat a row, a URL or a
+    header, and libraries log what they like.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._render = structlog.processors.JSONRenderer()
+        longest_first = sorted(_passwords(settings), key=len, reverse=True)
+        forms = [re.escape(json.dumps(one)[1:-1]) for one in longest_first]
+        self._secret = re.compile("|".join((*SECRET_FORMS, *forms)))
+
+    def __call__(self, logger: object, method: str, fields: EventDict) -> str:
+        return self._secret.sub(REDACTED, str(self._render(logger, method, fields)))
+
+
+def _passwords(settings: Settings) -> set[str]:
+    """Those of our own URLs, as they stand there and as they are meant."""
+    urls = (settings.database_url, settings.redis_url, settings.celery_broker_url)
+    written = {password for url in urls for password in PASSWORD_IN_URL.findall(url)}
+    both = written | {unquote(password) for password in written}
+    return {password for password in both if len(password) >= PASSWORD_MIN_CHARACTERS}
+
+
+def _name_foreign(_logger: object, _method: str, fields: EventDict) -> EventDict:
+    """What a library says is no constant name; it becomes a field."""
+    fields["message"] = fields["event"]
+    fields["event"] = "library_message"
+    return fields
+
+
+def _add_request_id(_logger: object, _method: str, fields: EventDict) -> EventDict:
     id_ = request_id.get(None)
     if id_ is not None:
         fields.setdefault("request_id", id_)

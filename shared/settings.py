@@ -251,6 +251,8 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     # For whoever may reach that host; 0: nowhere.
     metrics_port: int = 0
+    # A line for each request; the batches' lines name every purchase without it (docs/logs.md).
+    access_log: bool = False
 
     @field_validator("database_url")
     @classmethod
