@@ -1,8 +1,13 @@
 """Wires the task to Celery: one application, one queue, connections opened in each child."""
 
+import json
+import os
+import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import billiard.pool
+import celery.apps.worker
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
@@ -27,16 +32,16 @@ ENDING_CHILD_LOOKS = 10
 
 def create_worker_app(settings: Settings) -> Celery:
     """The Celery application that consumes hints."""
-    celery = make_celery(settings)
-    celery.conf.worker_consumer = "purchase_worker.hint_consumer:HintConsumer"
-    self_check.install(celery, settings)
+    app = make_celery(settings)
+    app.conf.worker_consumer = "purchase_worker.hint_consumer:HintConsumer"
+    self_check.install(app, settings)
     runtimes: list[Runtime] = []
 
     # Weak references would drop these functions as soon as this one returns.
     @worker_process_init.connect(weak=False)
     def open_connections(**_: Any) -> None:
         runtimes.append(Runtime(settings, "worker"))
-        prepare_to_send(celery)
+        prepare_to_send(app)
 
     @worker_process_shutdown.connect(weak=False)
     def close_connections(**_: Any) -> None:
@@ -47,22 +52,36 @@ def create_worker_app(settings: Settings) -> Celery:
     def configure(**_: Any) -> None:
         configure_logging(settings, "worker")
 
-    @celery.task(name=DECIDE_QUEUES_TASK, Request=HintRequest)
+    @app.task(name=DECIDE_QUEUES_TASK, Request=HintRequest)
     def decide(ticket_type_ids: list[int]) -> None:
         runtime = runtimes[0]
         with runtime.taking_hint(decide.request.get("traceparent")):
             more = decide_queues(runtime, ticket_type_ids)
         if more:
             # To the back of the queue: other ticket types have their turn first.
-            send_hint(celery, more)
+            send_hint(app, more)
 
-    return celery
+    return app
+
+
+def _say_as_json(message: str, _file: object = None) -> None:
+    """What Celery says in a signal's handler, where no logger may be used, as a line of the log."""
+    line = {
+        "event": "library_message",
+        "message": message,
+        "level": "info",
+        "timestamp": datetime.now(UTC).isoformat(),
+        "process": "worker",
+        "logger": "celery.apps.worker",
+    }
+    os.write(sys.stderr.fileno(), json.dumps(line).encode() + b"\n")
 
 
 def work(settings: Settings) -> None:
     """Consume until SIGTERM; the running turn is finished first."""
     # Celery asks for it once more, after it has said the first things.
     configure_logging(settings, "worker")
+    celery.apps.worker.safe_say = _say_as_json
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = ENDING_CHILD_LOOKS
     create_worker_app(settings).worker_main(
         [
