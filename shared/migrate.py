@@ -13,8 +13,9 @@ from shared.transaction_ids import pass_stored_transaction_ids
 
 # Any number of our own: it keeps two migrations from running at once.
 MIGRATION_LOCK_ID = 0x45564E54
-# Everybody who buys waits behind a migration that waits for a table.
-LOCK_TIMEOUT_SECONDS = 2
+# Everybody who buys waits behind a migration that waits for a table. Half of `lock_timeout_ms`, so
+# that it gives way before any of them does.
+LOCK_TIMEOUT_SECONDS = 1
 # Whoever waits for another's migrations waits as long as they take, and idles while its own run.
 WITHOUT_LIMITS = """
 SET LOCAL statement_timeout = 0;
@@ -68,8 +69,7 @@ def migrate(engine: Engine, revision: str = "head") -> int:
                 event.listen(connection, "begin", _set_limits)
                 config.attributes["connection"] = connection
                 command.upgrade(config, revision)
-            with engine.connect() as connection:
-                return pass_stored_transaction_ids(connection)
+            return pass_stored_transaction_ids(engine)
     except OperationalError as error:
         if isinstance(error.orig, LockNotAvailable):
             raise ConfigurationError(_what_to_do(engine)) from error
