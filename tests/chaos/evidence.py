@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
+import psutil
 import redis
 
 from purchase_worker.audit import audit
@@ -60,7 +61,10 @@ def database_now(system: Subject) -> datetime:
 def workers_decide(system: Subject, since: datetime) -> bool:
     """Whether a worker has decided something since then; the sweeper would go on without them."""
     names = [f"worker-{number}" for number in (1, 2)]
-    children = [child for name in names for child in system.process(name).children()]
+    try:
+        children = [child for name in names for child in system.process(name).children()]
+    except psutil.NoSuchProcess:  # it has just ended
+        return False
     deciders = [f"{socket.gethostname()}:{child.pid}" for child in children]
     found: bool = query(system.engine, DECIDED_BY, since=since, deciders=deciders)[0][0]
     return found

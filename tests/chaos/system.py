@@ -134,7 +134,8 @@ class System:
             assert pid is not None, f"{name} does not run"
             return psutil.Process(pid)
 
-        return eventually(running)
+        # The supervisor may not have seen yet that it has ended.
+        return eventually(running, retry_on=(AssertionError, psutil.NoSuchProcess))
 
     def wait_until_all_are_started(self) -> None:
         """Until the supervisor has started again whatever died."""
