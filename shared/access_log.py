@@ -1,11 +1,10 @@
 """A line in the log for each request that was answered, where the operator wants it."""
 
 import time
-from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.asgi_extensions import ANSWER, WriteAnswer
+from shared.asgi_extensions import ANSWERED
 from shared.logging import get_logger
 from shared.settings import Settings
 
@@ -28,41 +27,22 @@ class AccessLog:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        answered = _Answered()
-        extensions = scope.get("extensions", {})
-        if ANSWER in extensions:
-            scope["extensions"] = {**extensions, ANSWER: answered.by_extension(extensions[ANSWER])}
+        status: int | None = None
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
         try:
-            await self._app(scope, receive, answered.by(send))
+            await self._app(scope, receive, noted)
         finally:
             logger.info(
                 "request_answered",
                 method=scope["method"],
                 path=scope["path"],
-                status=answered.status,
+                # None: the client left before.
+                status=scope.get(ANSWERED, status),
                 milliseconds=round(1e3 * (time.perf_counter() - began), 1),
             )
-
-
-class _Answered:
-    """The status of an answer, whichever way it takes; None: the client left before."""
-
-    def __init__(self) -> None:
-        self.status: int | None = None
-
-    def by(self, send: Send) -> Send:
-        async def noted(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self.status = message["status"]
-            await send(message)
-
-        return noted
-
-    def by_extension(self, answer: WriteAnswer) -> WriteAnswer:
-        def noted(
-            scope: Scope, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes
-        ) -> bool:
-            self.status = status
-            return answer(scope, status, headers, body)
-
-        return noted
