@@ -25,6 +25,8 @@ from tests.integration.test_stopping import PATIENT, nobody_writes
 from tests.services import PROJECT, running_service
 from tests.waiting import eventually
 
+# On a busy machine, too.
+STARTED_WITHIN_SECONDS = 60
 SILENT = Weather(there=False)
 
 
@@ -109,7 +111,7 @@ def test_a_worker_that_stands_still_is_found_out_and_well_again_when_it_goes_on(
     settings: Settings, impatient: Settings, redis_client: redis.Redis
 ) -> None:
     with running_service("purchase_worker", impatient) as worker:
-        eventually(is_well(settings, "worker"))
+        eventually(is_well(settings, "worker"), within_seconds=STARTED_WITHIN_SECONDS)
         worker.send_signal(signal.SIGSTOP)
         eventually(is_ill(settings, "worker", f"worker-{worker.pid} has said nothing for"))
         worker.send_signal(signal.SIGCONT)
@@ -124,7 +126,7 @@ def test_a_worker_that_is_connected_and_takes_no_message_is_found_out(
     settings: Settings, redis_client: redis.Redis
 ) -> None:
     with running_service("tests.deaf_worker", settings) as worker:
-        eventually(is_well(settings, "worker"))
+        eventually(is_well(settings, "worker"), within_seconds=STARTED_WITHIN_SECONDS)
         worker.send_signal(signal.SIGUSR1)
         eventually(is_ill(settings, "worker", "takes no message"))
 
@@ -138,7 +140,7 @@ def test_a_worker_whose_children_are_all_held_up_is_well(
     (user,) = add_users(engine, 1)
     queue(engine, [request(user, id_) for id_ in ticket_types])
     with running_service("purchase_worker", patient):
-        eventually(is_well(settings, "worker"))
+        eventually(is_well(settings, "worker"), within_seconds=STARTED_WITHIN_SECONDS)
         with nobody_writes(engine, "ticket_purchases"), make_celery(settings) as sender:
             for id_ in ticket_types:
                 sender.send_task(DECIDE_QUEUES_TASK, ([id_],), queue=PURCHASES_QUEUE)
@@ -156,7 +158,7 @@ def test_a_worker_whose_broker_is_away_or_silent_is_well(
     with carrying(line):
         far = settings.model_copy(update={"redis_url": through(line, valkey_url)})
         with running_service("purchase_worker", far):
-            eventually(is_well(settings, "worker"))
+            eventually(is_well(settings, "worker"), within_seconds=STARTED_WITHIN_SECONDS)
             for weather in (CUT, SILENT):
                 line.set_weather(weather)
                 stays_well(far, "worker", 3)
@@ -171,7 +173,7 @@ def test_a_sweeper_whose_database_is_away_is_well_and_one_that_stands_still_is_n
 ) -> None:
     away = impatient.model_copy(update={"database_url": "postgresql://nobody@127.0.0.1:1/none"})
     with running_service("purchase_worker.sweep", away) as sweeper:
-        eventually(is_well(settings, "sweeper"))
+        eventually(is_well(settings, "sweeper"), within_seconds=STARTED_WITHIN_SECONDS)
         stays_well(settings, "sweeper", 2)
         sweeper.send_signal(signal.SIGSTOP)
         eventually(is_ill(settings, "sweeper", "has said nothing"))
@@ -190,7 +192,7 @@ def test_of_several_in_one_folder_each_has_to_be_well_and_the_dead_are_not_asked
         def all_tell() -> None:
             assert len(list(last_beats(Path(settings.heartbeat_dir), "sweeper"))) == 3
 
-        eventually(all_tell)
+        eventually(all_tell, within_seconds=STARTED_WITHIN_SECONDS)
         killed.kill()
         stopped.send_signal(signal.SIGSTOP)
         eventually(is_ill(settings, "sweeper", f"sweeper-{stopped.pid} has said nothing"))
