@@ -132,5 +132,6 @@ class PrimaryLost(PowerLost):
 
     def make_whole(self) -> None:
         """The host comes back, and its server as the standby."""
-        self.host.boot(start=False)
-        self.hosts.pair.join()
+        if self.host.is_lost:
+            self.host.boot(start=False)
+            self.hosts.pair.join()
