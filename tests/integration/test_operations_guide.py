@@ -93,4 +93,4 @@ def test_every_setting_and_command_that_the_guide_names_is_there() -> None:
     assert unknown_variables(settings) == {}
     named = set(re.findall(r"[`\n]\s*eventify ([a-z]+)", GUIDE))
     assert isinstance(main, click.Group)
-    assert named <= set(main.commands) | {"pause", "resume"}
+    assert named <= set(main.commands)
