@@ -20,9 +20,10 @@ from deploy import connections
 from deploy.access_tokens import mint_tokens, user_names
 from deploy.audit_table import show_audit
 from deploy.commands.keys import keys
+from deploy.commands.kubernetes_secrets import kubernetes_secrets
 from deploy.commands.settings import settings as settings_command
 from deploy.commands.settings import tell_unknown_variables
-from deploy.kubernetes_secrets import kubernetes_secrets
+from deploy.commands.wait_for_schema import wait_for_schema
 from deploy.local import up as local_up
 from deploy.local.down import take_down
 from deploy.local.embedded import free_port
@@ -31,7 +32,6 @@ from deploy.local.home import Home, find_home, running_state
 from deploy.local.status import status_report, status_text
 from deploy.local.supervisor_client import SupervisorAwayError
 from deploy.stop_signals import stop_interrupts, stop_noted
-from deploy.wait_for_schema import wait_for_schema
 from purchase_worker.audit import audit as audit_rows
 from shared import migrate as schema
 from shared.errors import ConfigurationError
