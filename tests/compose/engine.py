@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.waiting import eventually
 
-# Images stay here from one run to the next: 1.2 GB.
+# Images stay here from one run to the next: 2 to 3 GB.
 CACHE = Path(os.environ.get("EVENTIFY_COMPOSE_CACHE") or Path.home() / ".cache/eventify-compose")
 NEEDED = {"podman": "podman", "runc": "runc", "debootstrap": "debootstrap"}
 # A machine that is confined itself lets root raise neither of the two, and podman would try.
