@@ -79,6 +79,7 @@ GUARDS: Final = {
         "ticket_types_sales_start_writable",
         "ticket_types_sales_end_writable",
         "ticket_types_sales_end_after_start",
+        "ticket_types_paused_at_writable",
         "ticket_types_counted",
         "ticket_types_stays_with_its_event",
         "ticket_types_id_frozen",

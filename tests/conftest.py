@@ -24,7 +24,7 @@ from deploy.local.embedded import (
 from shared.database import open_engine
 from shared.keys import SigningKey, ensure_signing_key, load_signing_key
 from shared.migrate import migrate
-from shared.settings import Settings
+from shared.settings import Settings, get_settings
 from tests.services import folder_for_servers
 from tests.waiting import eventually
 
@@ -32,6 +32,12 @@ TEMPLATE_DATABASE = "eventify_template"
 _database_numbers = count(1)
 # `--hypothesis-profile=fuzz`: on and on, with other examples each time.
 hypothesis_settings.register_profile("fuzz", max_examples=200)
+
+
+@pytest.fixture(autouse=True)
+def _settings_are_read_anew() -> None:
+    """A process reads them once, and tests that each have their own share one."""
+    get_settings.cache_clear()
 
 
 @contextmanager

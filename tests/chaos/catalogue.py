@@ -70,6 +70,34 @@ FAULTS: dict[str, tuple[type[Fault], ...]] = {
     ),
 }
 
+# What `make test` has the time for: of each class those that go deepest. `make chaos` tries all.
+IN_SHORT: frozenset[type[Fault]] = frozenset(
+    (
+        processes.WorkerChildKilled,
+        processes.GatewayKilled,
+        processes.WorkerStopped,
+        processes.AllStoppedInTurn,
+        redis_faults.RedisFlushed,
+        redis_faults.RedisKilled,
+        redis_faults.RedisOutOfMemory,
+        hints.HintsDropped,
+        hints.HintsReordered,
+        postgres.PostgresCrashed,
+        postgres.PostgresFrozen,
+        postgres.DiskFull,
+        postgres.HotRowLocked,
+        network.PostgresSilent,
+        network.PostgresAnswersLost,
+        network.RedisSilent,
+        network.GatewaysAnswersLost,
+        clock.WorkersClockAhead,
+        failpoints.KilledBeforeAcceptCommit,
+        failpoints.KilledAfterAcceptCommit,
+        failpoints.KilledBeforeDecisionCommit,
+        failpoints.KilledAfterDecisionCommit,
+    )
+)
+
 # Those that can be made on this machine.
 POSSIBLE = {
     name: possible

@@ -8,11 +8,10 @@ import httpx
 import psutil
 import pytest
 
-from tests.chaos.catalogue import FAULTS
+from tests.chaos.catalogue import FAULTS, IN_SHORT
 from tests.chaos.conftest import BESIDE_OTHER_TESTS_SECONDS, survives
 from tests.chaos.evidence import queued_now
 from tests.chaos.faults.fault import Fault
-from tests.chaos.faults.processes import WholeSystemStopped
 from tests.chaos.system import System
 from tests.factories import add_ticket_type
 from tests.system.selling import PURCHASES, buy, sale_held
@@ -24,12 +23,11 @@ pytestmark = pytest.mark.timeout(300)
 WAIT_SECONDS = 60
 
 
-# `make chaos` stops the whole system in full swing too; here two tests do, of what comes of it.
 STRIKING = [
     fault
     for kind in ("processes", "failpoints", "clock")
     for fault in FAULTS[kind]
-    if fault is not WholeSystemStopped
+    if fault in IN_SHORT
 ]
 
 

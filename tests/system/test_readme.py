@@ -39,7 +39,7 @@ def test_the_quick_start_works_as_typed(operator: Operator) -> None:
 
 def test_the_readme_names_every_command() -> None:
     makefile = (PROJECT / "Makefile").read_text()
-    goals = set(re.findall(r"^([a-z]+):.*?## ", makefile, flags=re.MULTILINE))
-    named = set(re.findall(r"make ([a-z]+)", README))
+    goals = set(re.findall(r"^([a-z-]+):.*?## ", makefile, flags=re.MULTILINE))
+    named = set(re.findall(r"make ([a-z-]+)", README))
     assert named <= goals
     assert {"up", "down", "status", "demo", "audit", "test", "check"} <= named
