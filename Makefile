@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 # What is locked is complete, so nothing is resolved; COMPILE uses every core, where pip uses one.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
-# Three at a time on two cores: most tests wait for processes. Tests of one file stay together.
-PYTEST_PARALLEL := -n 3 --dist loadscope --no-loadscope-reorder
+# Four at a time on two cores: most tests wait for processes. Tests of one file stay together.
+PYTEST_PARALLEL := -n 4 --dist loadscope --no-loadscope-reorder
 COMPILE := $(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing)/' $(VENV)/lib
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --group build

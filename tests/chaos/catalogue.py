@@ -76,7 +76,6 @@ IN_SHORT: frozenset[type[Fault]] = frozenset(
         processes.WorkerChildKilled,
         processes.GatewayKilled,
         processes.WorkerStopped,
-        processes.AllStoppedInTurn,
         redis_faults.RedisFlushed,
         redis_faults.RedisKilled,
         redis_faults.RedisOutOfMemory,
