@@ -17,6 +17,7 @@ from psycopg2.extensions import cursor
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decided, Inventory, Request
 from shared.confirmed import confirm
 from shared.database import roll_back
+from shared.oldest_queued import OLDEST_QUEUED
 from shared.prepared import Prepared, array_literal
 from shared.purchases import as_time
 
@@ -147,18 +148,10 @@ CROSS JOIN LATERAL (
 """,
 )
 
-# One step in the queue's index for each ticket type, however long its queue is. What is of the
-# future was accepted before the server's clock was set back, and nobody knows how long ago.
-QUEUED_TOO_LONG = """
-WITH RECURSIVE oldest AS (
-    (SELECT ticket_type_id, created_at FROM ticket_purchases
-     WHERE status = 'queued' ORDER BY ticket_type_id, seq LIMIT 1)
-    UNION ALL
-    SELECT n.ticket_type_id, n.created_at FROM oldest o CROSS JOIN LATERAL
-        (SELECT ticket_type_id, created_at FROM ticket_purchases
-         WHERE status = 'queued' AND ticket_type_id > o.ticket_type_id
-         ORDER BY ticket_type_id, seq LIMIT 1) n
-)
+# What is of the future was accepted before the server's clock was set back, and nobody knows how
+# long ago.
+QUEUED_TOO_LONG = f"""
+WITH RECURSIVE {OLDEST_QUEUED}
 SELECT ticket_type_id FROM oldest
 WHERE created_at < now() - make_interval(secs => %(seconds)s) OR created_at > clock_timestamp()
 ORDER BY created_at

@@ -14,6 +14,7 @@ from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, Verdic
 from shared.database import DATABASE_AWAY, TRY_AGAIN, statement
 from shared.errors import Problem, ServerError, Unavailable
 from shared.logging import get_logger
+from shared.oldest_queued import OLDEST_QUEUED
 from shared.prepared import Prepared, array_literal
 from shared.purchases import QUEUED, Purchase, as_time
 
@@ -130,17 +131,8 @@ DECIDED_AMONG = """
 SELECT id::text FROM ticket_purchases WHERE id = ANY(%(ids)s::uuid[]) AND status <> 'queued'
 """
 
-# The age takes one step in the queue's index for each ticket type, however long its queue is.
-QUEUED_NOW = """
-WITH RECURSIVE oldest AS (
-    (SELECT ticket_type_id, created_at FROM ticket_purchases
-     WHERE status = 'queued' ORDER BY ticket_type_id, seq LIMIT 1)
-    UNION ALL
-    SELECT n.ticket_type_id, n.created_at FROM oldest o CROSS JOIN LATERAL
-        (SELECT ticket_type_id, created_at FROM ticket_purchases
-         WHERE status = 'queued' AND ticket_type_id > o.ticket_type_id
-         ORDER BY ticket_type_id, seq LIMIT 1) n
-)
+QUEUED_NOW = f"""
+WITH RECURSIVE {OLDEST_QUEUED}
 SELECT count(*),
        (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
         FROM oldest)
