@@ -156,9 +156,7 @@ class _Sale:
             asyncio.create_task(buyer.buy_until(over, self._ticket_type_ids))
             for buyer in self._buyers
         ]
-        buying.append(
-            asyncio.create_task(feel_pulse(self._system.operator.url, self._history, over))
-        )
+        buying.append(asyncio.create_task(feel_pulse(self._system.pulse_url, self._history, over)))
         try:
             await self._warm_up()
             window = await self._nemesis()

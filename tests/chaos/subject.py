@@ -26,6 +26,10 @@ class Subject(Protocol):
     def door_urls(self) -> tuple[str, ...]:
         """Where the buyers knock; one door is as good as another."""
 
+    @property
+    def pulse_url(self) -> str:
+        """Gateways that nothing is done to on the way."""
+
     def process(self, name: str) -> psutil.Process:
         """The process of that name, such as `worker-1`."""
 

@@ -103,6 +103,10 @@ class System:
         """Where the buyers knock."""
         return (f"http://127.0.0.1:{self.door_line.port}",)
 
+    @property
+    def pulse_url(self) -> str:
+        return self.operator.url
+
     @cached_property
     def engine(self) -> Engine:
         return open_engine(self.settings, "chaos")

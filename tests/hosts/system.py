@@ -71,6 +71,10 @@ class SystemOfHosts:
     def door_urls(self) -> tuple[str, ...]:
         return tuple(f"http://{self.hosts[name].address}:{GATEWAY_PORT}" for name in GATEWAYS)
 
+    @property
+    def pulse_url(self) -> str:
+        return self.door_urls[-1]
+
     @cached_property
     def engine(self) -> Engine:
         return open_engine(self.settings, "outside")
