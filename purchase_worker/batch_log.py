@@ -1,10 +1,7 @@
 """The lines in the log about a decided batch: what came of it, and whose requests were in it."""
 
-from collections import Counter
-
 from purchase_worker.drain import Batch
 from shared.logging import get_logger
-from shared.purchases import CONFIRMED
 
 # A line stays below 16 KiB, where container engines cut it, were every id as long as it may be
 # (128 characters, shared/http.py).
@@ -16,7 +13,6 @@ logger = get_logger(__name__)
 def log_batch(batch: Batch) -> None:
     """One line for a batch, and more of them where it has more requests than a line may name."""
     request_ids = [row.request_id for part in batch.parts for row in part.queue.rows]
-    outcomes = Counter(d.reason or CONFIRMED for p in batch.parts for d in p.decided.decisions)
     ticket_types = [part.locked.ticket_type_id for part in batch.parts]
     # With the ticket type each number is one purchase's (`ticket_purchases.decision_number`).
     numbers = [
@@ -29,7 +25,7 @@ def log_batch(batch: Batch) -> None:
         decision_numbers=numbers,
         left=[part.decided.inventory.left for part in batch.parts],
         rows=batch.rows,
-        **outcomes,
+        **batch.outcomes,
         seconds=round(batch.seconds, 4),
         request_ids=request_ids[:REQUEST_IDS_A_LINE],
     )

@@ -14,6 +14,7 @@ turned away comes back once, and should that fail too, the sweeper decides.
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -25,6 +26,7 @@ from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decided, Decision, Inve
 from purchase_worker.store import Locked, Part, Queue
 from shared.database import session
 from shared.failpoints import reached
+from shared.purchases import CONFIRMED
 from shared.settings import Settings
 
 # A change of capacity holds the lock for a few milliseconds.
@@ -49,6 +51,11 @@ class Batch(msgspec.Struct, frozen=True):
     def rows(self) -> int:
         """How many requests it decided."""
         return sum(len(part.queue.rows) for part in self.parts)
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """How many of them were confirmed, and how many rejected for each reason."""
+        return Counter(d.reason or CONFIRMED for p in self.parts for d in p.decided.decisions)
 
 
 class Drained(msgspec.Struct, frozen=True):

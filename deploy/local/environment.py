@@ -11,9 +11,7 @@ from deploy.local.embedded import free_port
 from deploy.local.home import Home, running_state
 from shared.errors import ConfigurationError
 from shared.metrics_folder import FOLDER_VARIABLE
-from shared.settings import SECRETS_DIR, Settings, get_settings
-
-PREFIX = "EVENTIFY_"
+from shared.settings import PREFIX, SECRETS_DIR, Settings, get_settings
 
 
 def service_environment(

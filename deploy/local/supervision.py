@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 
 from deploy.local.embedded import POSTGRES_STOP_SECONDS
-from deploy.local.environment import PREFIX
 from deploy.local.home import Home, read_state
 from deploy.local.leftovers import MARKER, end_leftovers, lives
 from deploy.local.program import ProgramGroup
 from deploy.local.supervisor_config import supervisor_config
 from shared.errors import ConfigurationError
+from shared.settings import PREFIX
 
 # Longer than all groups may take, one after the other, each until it is killed.
 STOP_SECONDS = 120
