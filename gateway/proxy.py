@@ -24,9 +24,9 @@ NOT_GIVEN_BACK = frozenset(
         *("date", "server", "x-request-id"),
     }
 )
-# The catalog closes idle connections after 5 s (uvicorn's default). Ours must be gone before, or
-# a request could be sent into a connection that is being closed.
-KEEP_ALIVE_SECONDS = 4
+# Of the catalog's `keep_alive_seconds`. Our end must close first, or a request could be sent into a
+# connection that is being closed.
+KEEP_ALIVE_SHARE = 0.8
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 logger = get_logger(__name__)
 
@@ -45,7 +45,8 @@ class CatalogDoor:
         settings = self._settings
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=settings.catalog_connections_max, keepalive_timeout=KEEP_ALIVE_SECONDS
+                limit=settings.catalog_connections_max,
+                keepalive_timeout=KEEP_ALIVE_SHARE * settings.keep_alive_seconds,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,

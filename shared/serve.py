@@ -3,6 +3,7 @@
 import gc
 import resource
 import socket
+import sys
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,12 +21,12 @@ def serve(app: ASGIApp, host: str, port: int, settings: Settings) -> None:
     Raises:
         ConfigurationError: the address cannot be bound.
     """
-    raise_open_files_limit()
+    open_files_max = raise_open_files_limit()
     _spare_the_collector()
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=_connection(settings),
+        http=_connection(settings, open_files_max),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -35,19 +36,22 @@ def serve(app: ASGIApp, host: str, port: int, settings: Settings) -> None:
         # Read where an address or a scheme is asked for, and not on the hot routes.
         proxy_headers=False,
         backlog=settings.listen_backlog,
+        timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     with listening_socket(host, port, settings.listen_backlog) as listener:
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _connection(settings: Settings) -> type[Connection]:
+def _connection(settings: Settings, open_files_max: int) -> type[Connection]:
     """The kind of connection that keeps to the limits of these settings."""
 
     class LimitedConnection(Connection):
         head_timeout_seconds = settings.head_timeout_seconds
         head_max_bytes = settings.head_max_bytes
         send_timeout_seconds = settings.send_timeout_seconds
+        # Those that idle leave half of the files to those that do not.
+        idle_max = min(settings.idle_connections_max, max(1, open_files_max // 2))
 
     return LimitedConnection
 
@@ -84,4 +88,4 @@ def raise_open_files_limit() -> int:
     """Allow this process as many connections as its hard limit lets it have; returns the limit."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard

@@ -144,6 +144,13 @@ class Settings(BaseSettings):
     head_timeout_seconds: float = 10.0
     # A request's line and headers together; a token has 4 kB at most.
     head_max_bytes: int = 65_536
+    # Between two requests on one connection. Pools of clients keep 5 to 75 s (browsers longer), and
+    # a client that sends into a connection that is just being closed has lost its request. Proxies
+    # in front must be shorter, by default they have 60 s. The same for gateway and catalog.
+    keep_alive_seconds: int = 75
+    # Beyond it the connection that has idled longest is closed; each takes about 12 KiB. Never more
+    # than half of the files that the process may open.
+    idle_connections_max: int = 20_000
     # For a client to take what is more than the transport's 64 KiB: the document at 5 kB/s.
     send_timeout_seconds: float = 30.0
     # 200 rows a statement accept 23,800/s; 50 rows 19,800/s; more rows only add latency (DESIGN).

@@ -151,6 +151,7 @@ class TokenVerifier:
         if authorization is None:
             raise NotAuthenticated
         scheme, _, token = authorization.partition(" ")
+        token = token.lstrip(" ")  # RFC 9110, 11.4: one space or more
         if scheme.lower() != "bearer" or not token:
             raise NotAuthenticated
         trusted = self._trusted_now()
