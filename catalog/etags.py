@@ -5,7 +5,9 @@ import re
 
 from shared.errors import PreconditionFailed, PreconditionRequired
 
-ENTITY_TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
+ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"'
+# Its empty elements are ignored (RFC 9110, 5.6.1).
+ENTITY_TAGS = re.compile(rf"[ \t,]*+(?:{ENTITY_TAG}[ \t]*+(?:,[ \t,]*+|$))*+")
 
 
 def etag_of(representation: bytes) -> str:
@@ -18,7 +20,7 @@ def is_unchanged(if_none_match: str | None, current: str) -> bool:
     """Whether a reader already has the current representation (304); weak tags count."""
     if if_none_match is None:
         return False
-    tags = (tag.removeprefix("W/") for tag in ENTITY_TAG.findall(if_none_match))
+    tags = (tag.removeprefix("W/") for tag in _entity_tags(if_none_match))
     return if_none_match.strip() == "*" or current in tags
 
 
@@ -33,5 +35,10 @@ def check_if_match(if_match: str | None, current: str, *, required: bool) -> Non
         if required:
             raise PreconditionRequired
         return
-    if if_match.strip() != "*" and current not in ENTITY_TAG.findall(if_match):
+    if if_match.strip() != "*" and current not in _entity_tags(if_match):
         raise PreconditionFailed
+
+
+def _entity_tags(header: str) -> list[str]:
+    """The tags of `If-Match` or `If-None-Match`; a header of another form names none."""
+    return re.findall(ENTITY_TAG, header) if ENTITY_TAGS.fullmatch(header) else []

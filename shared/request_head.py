@@ -33,9 +33,9 @@ LISTS = frozenset(
         *(b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"),
     }
 )
-# RFC 3986, 3.2.2 and 3.2.3: uri-host [ ":" port ]
+# RFC 3986, 3.2.2 and 3.2.3: uri-host [ ":" port ], but for a comma, which looks like two hosts.
 HOST = re.compile(
-    rb"(?:\[([0-9A-Fa-f:.]{2,45})\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::([0-9]*))?"
+    rb"(?:\[([0-9A-Fa-f:.]{2,45})\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})*)(?::([0-9]*))?"
 )
 # RFC 9112, 3.2.2
 ABSOLUTE = re.compile(rb"https?://([^/?#]+)", re.IGNORECASE)

@@ -16,6 +16,7 @@ from gateway import metrics
 from gateway.purchases.accept import parse_body, parse_idempotency_key
 from gateway.purchases.event_stream import send_events, wants_events
 from gateway.purchases.pace import retry_after_seconds
+from gateway.purchases.preferences import bounded_seconds, preferred_wait
 from gateway.purchases.service import Answer, PurchaseService
 from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import Patience
@@ -37,7 +38,6 @@ from shared.tokens import Claims, TokenVerifier
 
 PREFIX = "/api/ticket-purchases/"
 PURCHASE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\b", re.IGNORECASE)
 
 Headers = list[tuple[bytes, bytes]]
 # In a rush, nearly all answers have the same limits.
@@ -121,7 +121,7 @@ class PurchaseRoutes:
             max_bytes=self._settings.body_max_bytes,
             timeout_seconds=self._settings.body_timeout_seconds,
         )
-        wait_seconds = self._prefer_wait(headers.get(b"prefer"))
+        wait_seconds = preferred_wait(headers.get(b"prefer", b""), self._settings.wait_max_seconds)
         answer = await self._service.buy(
             claims.user_id,
             parse_body(body),
@@ -166,20 +166,15 @@ class PurchaseRoutes:
         else:
             await _send(scope, send, 200, [JSON, *extra], answer.body)
 
-    def _prefer_wait(self, prefer: bytes | None) -> int:
-        """`Prefer: wait=N` (RFC 7240), cut to what we can do; a preference is never an error."""
-        match = PREFER_WAIT.search(prefer.decode("latin-1")) if prefer else None
-        return min(int(match[1]), self._settings.wait_max_seconds) if match else 0
-
     def _query_wait(self, query: bytes) -> int:
         if b"wait" not in query:
             return 0
         values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("wait")
         if values is None:
             return 0
-        if not re.fullmatch(r"[0-9]{1,9}", values[-1]):
+        if not re.fullmatch(r"[0-9]+", values[-1]):
             raise InvalidInput(errors={"wait": ["A whole number of seconds is required."]})
-        return min(int(values[-1]), self._settings.wait_max_seconds)
+        return bounded_seconds(values[-1], self._settings.wait_max_seconds)
 
 
 def _patience(scope: Scope, receive: Receive, seconds: int) -> Patience | None:

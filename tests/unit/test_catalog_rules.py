@@ -115,6 +115,7 @@ def test_a_reader_is_told_when_nothing_changed() -> None:
     assert is_unchanged(f'W/"x" , W/{TAG}', TAG)
     assert is_unchanged("*", TAG)
     assert not is_unchanged('"x"', TAG)
+    assert not is_unchanged(f'"x" {TAG}', TAG)
     assert not is_unchanged(None, TAG)
 
 
