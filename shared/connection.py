@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Final
 from urllib.parse import unquote
 
 import httptools
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn._types import ASGIVersions
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from shared.asgi_extensions import ANSWER, CLIENT_LEAVES, WHOLE_BODY, Headers
@@ -32,6 +33,8 @@ LINE_END: Final = b"\r\n"
 # Of a `HEAD_END` that began in another packet.
 HEAD_END_REST: Final = re.compile(rb"\n\r\n|\r\n|\n")
 WHITE_SPACE: Final = b" \t"  # RFC 9110, 5.6.3
+ASGI_VERSIONS: Final[ASGIVersions] = {"version": "3.0", "spec_version": "2.3"}
+TOO_MANY_HEADERS: Final = "The request has too many headers."
 NOT_HTTP: Final = "The request is not valid HTTP: %s."
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Requests that wait for the answer to the one before them. What is beyond is not read: the
@@ -45,6 +48,8 @@ FIRST_PROBE_SECONDS: Final = 1.0
 NEXT_PROBE_SECONDS: Final = 5.0
 # For a RST to come back.
 PROBE_ANSWER_SECONDS: Final = 0.25
+# Clients read 16 hexadecimal digits.
+ZEROS_MAX: Final = 8
 TCP_CLOSE: Final = 7  # Linux, include/net/tcp_states.h
 
 
@@ -52,6 +57,8 @@ class Exchange(RequestResponseCycle):
     """A request and its answer."""
 
     _until_close = False
+    _is_probed = False
+    _zeros = 0  # that were written before a chunk
 
     async def send(self, message: Message) -> None:  # type: ignore[override]
         if message["type"] == "http.response.start":
@@ -63,7 +70,22 @@ class Exchange(RequestResponseCycle):
                 self._until_close, self.chunked_encoding = True, False
         elif self._until_close:
             self.expected_content_length = len(message.get("body", b""))
+        self._zeros = 0
         await super().send(message)  # type: ignore[arg-type]
+
+    def probe(self) -> bytes:
+        """What may be written without being part of the answer; every second time nothing."""
+        self._is_probed = not self._is_probed
+        if not self._is_probed or self.scope["http_version"] == "1.0":
+            return b""
+        if not self.response_started:
+            # Clients take any number of them, asked for or not (RFC 9110, 15.2.1).
+            return CONTINUE
+        if self.chunked_encoding and self.scope["method"] != "HEAD" and self._zeros < ZEROS_MAX:
+            # The size of the next chunk may begin with it (RFC 9112, 7.1).
+            self._zeros += 1
+            return b"0"
+        return b""
 
     def prepare_answer(self) -> None:
         if self.waiting_for_100_continue and self.more_body:
@@ -112,7 +134,6 @@ class Connection(HttpToolsProtocol):
     _unparsed = b""
     _last_request_read = False  # there will be no other request
     _input_ended = False  # nothing more is read
-    _has_refused = False
     _half_closed = False
     _lingering = False
     _deadline: asyncio.TimerHandle | None = None
@@ -125,6 +146,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.headers = []
         self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -151,7 +173,8 @@ class Connection(HttpToolsProtocol):
         self._idle.pop(self, None)
         self._unparsed += data
         self._parse_unparsed()
-        self._expect_progress()
+        if not self._at_work:
+            self._expect_progress()
 
     def eof_received(self) -> bool:  # type: ignore[override] # uvicorn: None, and closes
         """Whether the connection stays open for the answers to what was sent."""
@@ -186,15 +209,18 @@ class Connection(HttpToolsProtocol):
         empty line, so the parser gets no more than one of those at a time.
         """
         data, at = self._unparsed, 0
-        while at < len(data) and not self._is_answering and not self._last_request_read:
+        size = len(data)
+        while (
+            at < size and (self._reading_body or not self._at_work) and not self._last_request_read
+        ):
             if self._body_bytes:
-                end = min(len(data), at + self._body_bytes)
+                end = min(size, at + self._body_bytes)
                 self._body_bytes -= end - at
             elif data[at] in LINE_END and (rest := HEAD_END_REST.match(data, at)):
                 end = rest.end()
             else:
                 found = data.find(HEAD_END, at)
-                end = found + len(HEAD_END) if found >= 0 else len(data)
+                end = found + len(HEAD_END) if found >= 0 else size
             self._parse(data[at:end])
             at = end
         self._unparsed = b"" if self._last_request_read else data[at:]
@@ -203,6 +229,7 @@ class Connection(HttpToolsProtocol):
         if len(self._unparsed) > max_bytes:
             self._unparsed = self._unparsed[:max_bytes]
             self._input_ended = True
+            self.flow.pause_reading()
 
     def _parse(self, data: bytes) -> None:
         self._head_bytes += len(data)
@@ -216,7 +243,9 @@ class Connection(HttpToolsProtocol):
                 self.logger.critical("A callback of the HTTP parser failed", exc_info=cause)
             self._refuse(cause if isinstance(cause, Problem) else InvalidInput(NOT_HTTP % error))
         else:
-            if self._head_bytes > self.head_max_bytes:
+            if len(self.headers) > HEADERS_MAX:
+                self._refuse(InvalidInput(TOO_MANY_HEADERS))
+            elif self._head_bytes > self.head_max_bytes:
                 self._refuse(InvalidInput("The head of the request is too large."))
 
     def _parse_behind_upgrade(self, data: bytes) -> None:
@@ -238,16 +267,24 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         if self._reading_body:
             return  # of the message behind an `Upgrade`
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.scope = {  # type: ignore[typeddict-item]
+            "type": "http",
+            "asgi": ASGI_VERSIONS,
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,  # type: ignore[typeddict-item]
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
 
     def on_url(self, url: bytes) -> None:
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._reading_body:
-            return  # a trailer (RFC 9110, 6.5.1), or behind an `Upgrade`
-        if len(self.headers) >= HEADERS_MAX:
-            raise InvalidInput("The request has too many headers.")
         self.headers.append((name.lower(), value.strip(WHITE_SPACE)))
 
     def on_headers_complete(self) -> None:
@@ -257,11 +294,16 @@ class Connection(HttpToolsProtocol):
         scope, headers, parser = self.scope, self.headers, self.parser
         method = scope["method"] = parser.get_method().decode()
         version = scope["http_version"] = parser.get_http_version()
+        # Of a trailer nobody must think that it stood here (RFC 9110, 6.5.1).
+        self.headers = []
+        if len(headers) > HEADERS_MAX:
+            raise InvalidInput(TOO_MANY_HEADERS)
         by_name = dict(headers)
         if len(by_name) != len(headers):
             headers = scope["headers"] = join_repeated(headers)
             by_name = dict(headers)
-        check_head(method, version, by_name)
+        expect = by_name.get(b"expect")
+        check_head(method, version, by_name.get(b"host"), by_name.get(b"transfer-encoding"))
         path, query, authority = read_target(method, self.url)
         if authority is not None:
             scope["headers"] = with_host(headers, authority)  # RFC 9112, 3.2.2
@@ -275,13 +317,13 @@ class Connection(HttpToolsProtocol):
         self._body_bytes = int(by_name.get(b"content-length", 0))
         self._ignores_upgrade = parser.should_upgrade()
         self._stop_deadline()
+        is_old = version == "1.0"
         self._take(
-            scope,  # type: ignore[arg-type]
+            scope,
             self.app if path != b"*" else answer_server_options,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
-            # RFC 9110, 10.1.1: not for HTTP/1.0
-            expects_continue=version != "1.0"
-            and by_name.get(b"expect", b"").lower() == b"100-continue",
+            not is_old and parser.should_keep_alive(),
+            # RFC 9110, 10.1.1
+            expect is not None and not is_old and expect.lower() == b"100-continue",
         )
 
     def on_body(self, body: bytes) -> None:
@@ -305,12 +347,10 @@ class Connection(HttpToolsProtocol):
         self.scope["extensions"] = extensions
         super().on_message_complete()
 
-    def _take(
-        self, scope: Scope, app: ASGIApp, *, keep_alive: bool, expects_continue: bool = False
-    ) -> None:
+    def _take(self, scope: Any, app: Any, keep_alive: bool, expects_continue: bool = False) -> None:
         self._at_work = True
         self.cycle = Exchange(
-            scope=scope,  # type: ignore[arg-type]
+            scope=scope,
             transport=self,  # type: ignore[arg-type]
             flow=self.flow,
             logger=self.logger,
@@ -322,11 +362,11 @@ class Connection(HttpToolsProtocol):
             keep_alive=keep_alive,
             on_response=self.on_response_complete,
         )
-        self._start_asgi_task(self.cycle, app)  # type: ignore[arg-type]
+        self._start_asgi_task(self.cycle, app)
 
     def _refuse(self, problem: Problem) -> None:
         """Answer what cannot be read, and read nothing more."""
-        self._last_request_read = self._input_ended = self._has_refused = True
+        self._last_request_read = self._input_ended = True
         self._stop_deadline()
         if self._reading_body:
             self._reading_body = False
@@ -348,7 +388,7 @@ class Connection(HttpToolsProtocol):
             "method": known.get("method", "GET"),
             "headers": known.get("headers", []),
         }
-        self._take(scope, Refusal(problem), keep_alive=False)
+        self._take(scope, Refusal(problem), False)
 
     # --- answering ---
 
@@ -360,10 +400,10 @@ class Connection(HttpToolsProtocol):
 
     def close(self) -> None:
         """The last answer is written."""
-        if (self._reading_body or self._has_refused) and not self._half_closed:
-            self._linger()
-        else:
+        if self._half_closed or not (self._reading_body or self._input_ended):
             self.transport.close()
+        else:
+            self._linger()
 
     def _answer(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
         """`RequestResponseCycle.send` of a whole answer (`shared.asgi_extensions.WriteAnswer`)."""
@@ -404,7 +444,7 @@ class Connection(HttpToolsProtocol):
             return
         if self._input_ended:
             self._unset_keepalive_if_required()
-            self.transport.close()
+            self.close()
         elif self._at_work:
             return
         elif self._reading_body:
@@ -431,19 +471,17 @@ class Connection(HttpToolsProtocol):
         """Find out whether a client that sends no more still reads.
 
         Its FIN is the same whether it has closed the connection or only its sending side. What is
-        written tells: the first is answered by a RST. A client takes any number of `100 Continue`
-        before an answer, asked for or not (RFC 9110, 15.2.1).
+        written tells: the first is answered by a RST.
         """
         if self.transport.is_closing():
             return
         if self._is_reset():
             self.transport.abort()
             return
-        seconds = NEXT_PROBE_SECONDS
-        cycle = self.cycle
-        if not cycle.response_started and cycle.scope["http_version"] == "1.1":
-            self.transport.write(CONTINUE)
-            seconds = PROBE_ANSWER_SECONDS
+        probe = self.cycle.probe()
+        if probe:
+            self.transport.write(probe)
+        seconds = PROBE_ANSWER_SECONDS if probe else NEXT_PROBE_SECONDS
         self._probe = self.loop.call_later(seconds, self._look_for_client)
 
     def _is_reset(self) -> bool:

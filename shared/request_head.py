@@ -1,7 +1,6 @@
 """What RFC 9110 and RFC 9112 ask of the head of a request, beyond what the parser checks. Pure."""
 
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final
@@ -15,8 +14,8 @@ Headers = list[tuple[bytes, bytes]]
 
 # 64 KiB of the shortest headers would be 16,000 tuples: 2.4 MB for each connection.
 HEADERS_MAX: Final = 200
-# Hosts of one installation are few. What a client invents is forgotten again.
-HOSTS_REMEMBERED: Final = 256
+# One installation has few hosts. What a client invents is forgotten again.
+REMEMBERED: Final = 64
 
 # Those that we read and that have one value: with two, a proxy may believe one and we the other.
 # Authorization is refused by `TokenVerifier.caller`, as 401.
@@ -66,8 +65,15 @@ def join_repeated(headers: Headers) -> Headers:
     ]
 
 
-def check_head(method: str, version: str, headers: Mapping[bytes, bytes]) -> None:
+@lru_cache(REMEMBERED)
+def check_head(method: str, version: str, host: bytes | None, coding: bytes | None) -> None:
     """Refuse what we cannot answer, or what others could read in another way.
+
+    Args:
+        method: of the request.
+        version: of HTTP, as "1.1".
+        host: its `Host`.
+        coding: its `Transfer-Encoding`.
 
     Raises:
         InvalidInput: with a sentence for the client.
@@ -77,13 +83,11 @@ def check_head(method: str, version: str, headers: Mapping[bytes, bytes]) -> Non
         raise InvalidInput("The version of HTTP must be 1.1 or 1.0.")
     if method == "CONNECT":  # RFC 9110, 9.3.6: for proxies
         raise InvalidInput("CONNECT is not supported.")
-    host = headers.get(b"host")
     if host is None:
         if version == "1.1":
             raise InvalidInput("The Host header is missing.")
     elif not is_host(host):
         raise InvalidInput("The Host header is not valid.")
-    coding = headers.get(b"transfer-encoding")
     if coding is not None:
         if version == "1.0":  # RFC 9112, 6.1: its framing is faulty
             raise InvalidInput("Transfer-Encoding needs HTTP/1.1.")
@@ -91,7 +95,6 @@ def check_head(method: str, version: str, headers: Mapping[bytes, bytes]) -> Non
             raise InvalidInput('The only Transfer-Encoding that is understood is "chunked".')
 
 
-@lru_cache(HOSTS_REMEMBERED)
 def is_host(value: bytes) -> bool:
     """Whether a `Host` has the form that RFC 9110, 7.2 asks for. It may be empty."""
     match = HOST.fullmatch(value)
@@ -111,6 +114,11 @@ def read_target(method: str, target: bytes) -> tuple[bytes, bytes, bytes | None]
     Raises:
         InvalidInput: it has none of the forms that this method may have.
     """
+    if target.startswith(b"/"):
+        if b"#" in target:
+            target = target.partition(b"#")[0]
+        path, _, query = target.partition(b"?")
+        return path, query, None
     if target == b"*":
         if method != "OPTIONS":
             raise InvalidInput("Only OPTIONS may ask for *.")
@@ -119,8 +127,6 @@ def read_target(method: str, target: bytes) -> tuple[bytes, bytes, bytes | None]
         url = httptools.parse_url(target)
     except httptools.HttpParserInvalidURLError:
         raise InvalidInput("The target of the request is not valid.") from None
-    if target.startswith(b"/"):
-        return url.path, url.query or b"", None
     absolute = ABSOLUTE.match(target)
     if absolute is None or not is_host(absolute[1]):
         raise InvalidInput("The target of the request is not valid.")

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,6 +19,7 @@ from shared.settings import Settings
 from shared.tokens import mint
 from tests.factories import add_ticket_type, add_user, ignore, queue, request
 from tests.services import running_service
+from tests.system.wire.talk import replies
 from tests.waiting import eventually
 from tests.wire import Wire
 
@@ -138,7 +140,7 @@ def test_who_leaves_makes_room_for_another(buyer: httpx.Client, queued: tuple[in
     eventually(there_is_room_for_two)
 
 
-def test_a_head_without_end_is_cut_off_while_another_request_is_answered(
+def test_a_head_without_end_is_not_read_while_another_request_is_answered(
     buyer: httpx.Client, queued: tuple[int, str]
 ) -> None:
     authorization = f"Authorization: {buyer.headers['Authorization']}"
@@ -149,8 +151,43 @@ def test_a_head_without_end_is_cut_off_while_another_request_is_answered(
             f"{authorization}\r\n\r\nGET / HTTP/1.1\r\nX: ".encode()
         )
         assert line.recv(15) == b"HTTP/1.1 200 OK"
-        with pytest.raises(ConnectionError):
+        line.settimeout(1)
+        with pytest.raises(TimeoutError):
             line.sendall(b"a" * 50_000_000)
+
+
+@pytest.mark.parametrize(
+    ("query", "lines", "probe"),
+    [
+        ("?wait=30", "", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        ("", "Accept: text/event-stream\r\n", b"\r\n0"),
+    ],
+    ids=["waiting", "following"],
+)
+def test_a_client_that_closed_its_sending_side_is_told_the_outcome(
+    engine: Engine,
+    settings: Settings,
+    buyer: httpx.Client,
+    queued: tuple[int, str],
+    query: str,
+    lines: str,
+    probe: bytes,
+) -> None:
+    ticket_type, path = queued
+    head = f"GET {path}{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}"
+    head += f"Authorization: {buyer.headers['Authorization']}\r\n\r\n"
+    with closing(Wire(str(buyer.base_url))) as wire:
+        line = wire.open()
+        line.sendall(head.encode())
+        line.shutdown(socket.SHUT_WR)
+        came = b""
+        while not came.endswith(probe):  # whether it still reads
+            assert (more := line.recv(65_536))
+            came += more
+        drain(engine, [ticket_type], settings, ignore)
+        came += b"".join(iter(lambda: line.recv(65_536), b""))
+    (answer,) = replies(came)
+    assert b'"status":"confirmed"' in answer.body
 
 
 def test_a_stop_ends_streams_and_waits_cleanly(

@@ -457,7 +457,7 @@ def test_requests_that_wait_cost_no_more_than_their_bytes() -> None:
         assert len(connection._unparsed) == kept_bytes
         app.may_answer.set()
         async with asyncio.timeout(30):
-            while not wire.is_closed:
+            while not wire.is_over:
                 await asyncio.sleep(0)
         # What was kept is answered, and then the connection closes.
         assert len(wire.answers) == 1 + kept_bytes // len(GET % b"")

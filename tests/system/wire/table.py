@@ -55,7 +55,7 @@ WHITE_SPACE = [
     Case(
         "around the token",
         "RFC 9110, 5.5",
-        [f"GET /api/users/me/ HTTP/1.1\r\nHost: x\r\nAuthorization: <buyer> \t\r\n\r\n"],
+        ["GET /api/users/me/ HTTP/1.1\r\nHost: x\r\nAuthorization: <buyer> \t\r\n\r\n"],
         [200],
     ),
     refused("before the colon", "RFC 9112, 5.1", ME + "X : y\r\n\r\n", by_nginx=[{200, 400}]),
@@ -109,8 +109,10 @@ REPEATED = [
         "If-Match in two lines",
         "RFC 9110, 5.3",
         [
-            "PATCH <ticket_type_path> HTTP/1.1\r\nHost: x\r\nAuthorization: <organiser>\r\n"
-            'If-Match: "stale"\r\nIf-Match: <etag>\r\nContent-Length: 2\r\n\r\n{}'
+            (
+                "PATCH <ticket_type_path> HTTP/1.1\r\nHost: x\r\nAuthorization: <organiser>\r\n"
+                'If-Match: "stale"\r\nIf-Match: <etag>\r\nContent-Length: 2\r\n\r\n{}'
+            )
         ],
         [200],
         by_nginx=[{200, 400}],
@@ -119,8 +121,10 @@ REPEATED = [
         "If-None-Match in two lines",
         "RFC 9110, 5.3",
         [
-            "GET <ticket_type_path> HTTP/1.1\r\nHost: x\r\nAuthorization: <organiser>\r\n"
-            'If-None-Match: <etag>\r\nIf-None-Match: "stale"\r\n\r\n'
+            (
+                "GET <ticket_type_path> HTTP/1.1\r\nHost: x\r\nAuthorization: <organiser>\r\n"
+                'If-None-Match: <etag>\r\nIf-None-Match: "stale"\r\n\r\n'
+            )
         ],
         [304],
         by_nginx=[{304, 400}],

@@ -1,4 +1,4 @@
-"""A proxy keeps its connections to the gateway for all of its clients: none gets another's answer."""
+"""Clients of a proxy share its connections to the gateway: none gets another's answer."""
 
 import select
 import socket
