@@ -182,7 +182,8 @@ def test_a_client_that_closed_its_sending_side_is_told_the_outcome(
         line.shutdown(socket.SHUT_WR)
         came = b""
         while not came.endswith(probe):  # whether it still reads
-            assert (more := line.recv(65_536))
+            more = line.recv(65_536)
+            assert more
             came += more
         drain(engine, [ticket_type], settings, ignore)
         came += b"".join(iter(lambda: line.recv(65_536), b""))

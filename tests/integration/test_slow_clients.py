@@ -1,5 +1,6 @@
 """Clients that send slowly, endlessly or not at all, against real processes with short limits."""
 
+import select
 import socket
 import threading
 import time
@@ -20,6 +21,8 @@ from tests.wire import Wire
 
 LIMIT_SECONDS = 0.5
 HEAD_MAX_BYTES = 10_000
+# Longer than a new connection may say nothing.
+KEEP_ALIVE_SECONDS = 3
 # A client that keeps sending gets its answer long before this.
 TRICKLE_SECONDS = 20 * LIMIT_SECONDS
 BODY = b'{"ticket_type": 1, "quantity": 1, "title": "x", "username": "x", "password": "x"}'
@@ -43,6 +46,7 @@ def settings(postgres_url: str, keys_dir: Path) -> Iterator[Settings]:
             head_timeout_seconds=LIMIT_SECONDS,
             head_max_bytes=HEAD_MAX_BYTES,
             send_timeout_seconds=LIMIT_SECONDS,
+            keep_alive_seconds=KEEP_ALIVE_SECONDS,
         )
 
 
@@ -238,6 +242,20 @@ def test_a_connection_may_be_used_for_longer_than_one_request_may_take(gateway: 
         assert gateway.request("GET", "/healthz").status == 200
         time.sleep(LIMIT_SECONDS / 5)
     assert gateway.open() is line
+
+
+def test_a_connection_idles_between_two_requests_for_as_long_as_the_setting_says(
+    urls: dict[str, str],
+) -> None:
+    for url in (urls["lean"], urls["catalog"]):
+        with closing(Wire(url)) as wire:
+            line = wire.open()
+            assert wire.request("GET", "/healthz").status == 200
+            idle_since = time.monotonic()
+            came, _, _ = select.select([line], [], [], KEEP_ALIVE_SECONDS / 2)
+            assert not came
+            assert is_closed(line)
+            assert time.monotonic() - idle_since > KEEP_ALIVE_SECONDS * 0.9
 
 
 def test_pipelined_requests_are_answered_in_turn(gateway: Wire) -> None:
