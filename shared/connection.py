@@ -34,6 +34,7 @@ LINE_END: Final = b"\r\n"
 HEAD_END_REST: Final = re.compile(rb"\n\r\n|\r\n|\n")
 WHITE_SPACE: Final = b" \t"  # RFC 9110, 5.6.3
 ASGI_VERSIONS: Final[ASGIVersions] = {"version": "3.0", "spec_version": "2.3"}
+TOO_LARGE: Final = "The head of the request is too large."
 TOO_MANY_HEADERS: Final = "The request has too many headers."
 NOT_HTTP: Final = "The request is not valid HTTP: %s."
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -246,7 +247,7 @@ class Connection(HttpToolsProtocol):
             if len(self.headers) > HEADERS_MAX:
                 self._refuse(InvalidInput(TOO_MANY_HEADERS))
             elif self._head_bytes > self.head_max_bytes:
-                self._refuse(InvalidInput("The head of the request is too large."))
+                self._refuse(InvalidInput(TOO_LARGE))
 
     def _parse_behind_upgrade(self, data: bytes) -> None:
         """Go on with a parser that has read the same head without its `Upgrade`.
@@ -288,9 +289,11 @@ class Connection(HttpToolsProtocol):
         self.headers.append((name.lower(), value.strip(WHITE_SPACE)))
 
     def on_headers_complete(self) -> None:
-        self._head_bytes = 0
         if self._reading_body:
             return
+        if self._head_bytes > self.head_max_bytes:
+            raise InvalidInput(TOO_LARGE)
+        self._head_bytes = 0
         scope, headers, parser = self.scope, self.headers, self.parser
         method = scope["method"] = parser.get_method().decode()
         version = scope["http_version"] = parser.get_http_version()

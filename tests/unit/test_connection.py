@@ -350,6 +350,7 @@ BROKEN = [
     b"GET / HTTP/1.1\r\n\r\n",
     b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70_000,
+    b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
     b"POST / HTTP/1.1\r\nHost: x\r\n" + CHUNKED + b"zz\r\n",
 ]
 
