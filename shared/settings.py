@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     # a client that sends into a connection that is just being closed has lost its request. Proxies
     # in front must be shorter, by default they have 60 s. The same for gateway and catalog.
     keep_alive_seconds: int = 75
-    # Beyond it the connection that has idled longest is closed; each takes about 12 KiB. Never more
+    # Beyond it the connection that has idled longest is closed; each takes about 10 KiB. Never more
     # than half of the files that the process may open.
     idle_connections_max: int = 20_000
     # For a client to take what is more than the transport's 64 KiB: the document at 5 kB/s.
