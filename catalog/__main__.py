@@ -4,7 +4,7 @@ from catalog.app import create_app
 from shared.access_log import with_access_log
 from shared.http import Edge
 from shared.logging import configure_logging
-from shared.process import run_or_explain
+from shared.process import is_supervised, run_or_explain
 from shared.serve import serve
 from shared.settings import get_settings
 
@@ -13,7 +13,13 @@ def run() -> None:
     settings = get_settings()
     configure_logging(settings, "catalog")
     app = with_access_log(Edge(create_app(settings), "catalog"), settings)
-    serve(app, settings.catalog_host, settings.catalog_port, settings)
+    serve(
+        app,
+        settings.catalog_host,
+        settings.catalog_port,
+        settings,
+        shares_port=is_supervised(),
+    )
 
 
 if __name__ == "__main__":

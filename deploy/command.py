@@ -29,18 +29,26 @@ from deploy.local.down import take_down
 from deploy.local.embedded import free_port
 from deploy.local.environment import settings_of_running_system
 from deploy.local.home import Home, find_home, running_state
+from deploy.local.leftovers import unsupervised_processes
 from deploy.local.status import status_report, status_text
 from deploy.local.supervisor_client import SupervisorAwayError
 from deploy.stop_signals import stop_interrupts, stop_noted
 from purchase_worker.audit import audit as audit_rows
 from shared import migrate as schema
 from shared.errors import ConfigurationError
+from shared.process import restore_stop_signals
 from shared.row_ids import MAX_ID
 
 # What a shell reports of a program that Ctrl-C ended: 128 and the signal's number.
 INTERRUPTED = 130
 # 1 is a violation; a script must be able to tell that from an audit that never happened.
 AUDIT_NOT_RUN = 2
+# 1 is nothing; both make a script that starts what is not supervised start it.
+RUNS_UNSUPERVISED = 2
+UNSUPERVISED = """\
+The supervisor was killed, and these processes go on without it: what ends is not started again.
+`eventify up` takes over: it ends them and starts everything anew. `eventify down` ends them.
+"""
 TICKET_TYPE_ID = click.IntRange(1, MAX_ID)
 PICTURE_FORMATS = (".png", ".svg", ".pdf")
 
@@ -84,6 +92,7 @@ main.add_command(kubernetes_secrets)
 @click.option("--workers", type=int, default=1, show_default=True, help="Celery workers.")
 def up(detach: bool, host: str, port: int, gateways: int, workers: int) -> None:
     """Start all of it; Ctrl-C stops it."""
+    restore_stop_signals()
     home, wish = find_home(), local_up.Wish(host, port, gateways, workers)
     tell_unknown_variables()
     _say(f"Starting Eventify, with its data in {home.path}:")
@@ -116,7 +125,10 @@ def down() -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs; with passwords.")
 def status(as_json: bool) -> None:
-    """What runs, where, and how often it was restarted."""
+    """What runs, where, and how often it was restarted.
+
+    Exit code 1 if nothing runs, 2 if what runs has lost its supervisor.
+    """
     home = find_home()
     try:
         report = status_report(home)
@@ -129,8 +141,12 @@ def status(as_json: bool) -> None:
     elif report is None:
         raise ConfigurationError(f"Nothing is running in {home.path}.")
     else:
+        if not report["supervised"]:
+            click.echo(UNSUPERVISED)
         click.echo(status_text(report))
-    sys.exit(0 if report else 1)
+    if report is None:
+        sys.exit(1)
+    sys.exit(0 if report["supervised"] else RUNS_UNSUPERVISED)
 
 
 @main.command()
@@ -257,6 +273,10 @@ def _running_system(home: Home) -> Iterator[str]:
     if state is not None:
         yield state.gateway_url
         return
+    if unsupervised_processes(home):
+        raise ConfigurationError(
+            "Eventify runs without its supervisor, which was killed. `eventify up` takes over."
+        )
     _say("Nothing is running, so Eventify is brought up for this demo:")
     wish = local_up.Wish("127.0.0.1", free_port(), gateways=1, workers=1)
     # Starting and stopping are not torn apart by a signal; what runs in between is.

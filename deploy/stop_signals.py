@@ -37,7 +37,12 @@ def stop_interrupts() -> Iterator[None]:
 
 @contextmanager
 def _signal_handlers(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        # `nohup` ignores it so that a closed terminal stops nothing.
+        if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN)
+    }
     try:
         yield
     finally:

@@ -3,7 +3,7 @@
 from gateway.app import create_app
 from shared.access_log import with_access_log
 from shared.logging import configure_logging
-from shared.process import run_or_explain
+from shared.process import is_supervised, run_or_explain
 from shared.serve import serve
 from shared.settings import get_settings
 
@@ -12,7 +12,13 @@ def run() -> None:
     settings = get_settings()
     configure_logging(settings, "gateway")
     app = with_access_log(create_app(settings), settings)
-    serve(app, settings.gateway_host, settings.gateway_port, settings)
+    serve(
+        app,
+        settings.gateway_host,
+        settings.gateway_port,
+        settings,
+        shares_port=is_supervised(),
+    )
 
 
 if __name__ == "__main__":

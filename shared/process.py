@@ -1,14 +1,37 @@
-"""Starts a process of Eventify so that an operator's mistake is told in one sentence."""
+"""Starts a process of Eventify: default signals, and a mistake is one sentence."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 
 from shared.errors import ConfigurationError
 
+# In the environment of everything that a supervisor of `eventify up` starts, and of nothing else:
+# the home of that system.
+SUPERVISED_IN = "EVENTIFY_SUPERVISED_IN"
+
 
 def run_or_explain(run: Callable[[], None]) -> None:
     """Run; on a mistake in the configuration print what to set right, and exit with code 1."""
+    restore_stop_signals()
     try:
         run()
     except ConfigurationError as error:
         sys.exit(f"Error: {error}")
+
+
+def restore_stop_signals() -> None:
+    """Let SIGINT and SIGTERM stop this process, whatever its parent did with them.
+
+    Ignored and blocked signals are inherited: a script's `command &` ignores SIGINT, and some CI
+    runners SIGTERM. SIGHUP stays as it is, because `nohup` ignores it on purpose.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+
+
+def is_supervised() -> bool:
+    """Whether `eventify up` started this process, and may have started others on its port."""
+    return SUPERVISED_IN in os.environ

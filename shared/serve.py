@@ -4,6 +4,7 @@ import gc
 import resource
 import socket
 import sys
+from contextlib import ExitStack
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -13,10 +14,16 @@ from shared.errors import ConfigurationError
 from shared.settings import Settings
 
 
-def serve(app: ASGIApp, host: str, port: int, settings: Settings) -> None:
+def serve(app: ASGIApp, host: str, port: int, settings: Settings, *, shares_port: bool) -> None:
     """Answer on a port until SIGTERM or SIGINT, then finish what is under way.
 
-    Several processes may share the port (`SO_REUSEPORT`): the kernel spreads connections over them.
+    Args:
+        app: what answers.
+        host: where to listen.
+        port: the same.
+        settings: limits of time and size.
+        shares_port: several processes may listen on it (`SO_REUSEPORT`), and the kernel spreads
+            connections over them; else a port in use is an error.
 
     Raises:
         ConfigurationError: the address cannot be bound.
@@ -39,7 +46,7 @@ def serve(app: ASGIApp, host: str, port: int, settings: Settings) -> None:
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
-    with listening_socket(host, port, settings.listen_backlog) as listener:
+    with listening_socket(host, port, settings.listen_backlog, shares_port=shares_port) as listener:
         uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -68,19 +75,25 @@ def _spare_the_collector() -> None:
     gc.set_threshold(10_000, 50, 100)
 
 
-def listening_socket(host: str, port: int, backlog: int) -> socket.socket:
-    """A socket that shares its port with the other processes of the same service."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((host, port))
-        listener.listen(backlog)
-    except OSError as error:
-        raise ConfigurationError(
-            f"Cannot listen on {host} port {port}: {error.strerror}."
-        ) from error
+def listening_socket(host: str, port: int, backlog: int, *, shares_port: bool) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        ConfigurationError: the address cannot be bound.
+    """
+    with ExitStack() as on_error:
+        try:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            listener = on_error.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shares_port))
+            listener.bind((host, port))
+            listener.listen(backlog)
+        except OSError as error:
+            raise ConfigurationError(
+                f"Cannot listen on {host} port {port}: {error.strerror}."
+            ) from error
+        on_error.pop_all()
     return listener
 
 

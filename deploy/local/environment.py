@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.embedded import free_port
-from deploy.local.home import Home, running_state
+from deploy.local.home import Home, read_state
 from shared.errors import ConfigurationError
 from shared.metrics_folder import FOLDER_VARIABLE
 from shared.settings import PREFIX, SECRETS_DIR, Settings, get_settings
@@ -54,18 +54,21 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
 
 
 def settings_of_running_system(home: Home, *, needs_database: bool = True) -> Settings:
-    """The settings of the system that runs in this home, or those that the caller gave.
+    """The settings of the system that was last started in this home, or those that the caller gave.
+
+    What `eventify down` stopped has no record any more.
 
     Args:
         home: where it may run.
         needs_database: False for what works without one.
 
     Raises:
-        ConfigurationError: a setting is malformed; or nothing runs there, and the caller named
+        ConfigurationError: a setting is malformed; or there is no record, and the caller named
             neither a database nor a folder of secrets, where its URL may stand.
     """
     given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX) and value}
-    state = running_state(home)
+    # The record outlives a killed supervisor, and its database may well run on.
+    state = read_state(home)
     environment = {"EVENTIFY_KEYS_DIR": str(home.keys)} | dict(state.environment if state else {})
     environment |= given
     told_of_database = environment.keys() & {"EVENTIFY_DATABASE_URL", SECRETS_DIR}

@@ -7,13 +7,15 @@ from contextlib import suppress
 import psutil
 
 from deploy.local.home import Home
+from deploy.local.supervisor_client import Process
+from shared.process import SUPERVISED_IN
 
-# In the environment of everything that a supervisor starts, and of nothing else.
-MARKER = "EVENTIFY_SUPERVISED_IN"
 # The kernel needs no time to speak of to kill; a process stuck on a broken disk never ends.
 KILLED_SECONDS = 5
 # These write their titles over their environment, so they are known by where they stand.
-EMBEDDED_SERVERS = frozenset({"postgres", "valkey-server"})
+EMBEDDED_SERVERS = {"postgres": "postgres", "valkey-server": "valkey"}
+# What supervisord calls a program, in the environment of that program.
+NAME_VARIABLE = "SUPERVISOR_PROCESS_NAME"
 
 
 def end_leftovers(home: Home, services_seconds: int, servers_seconds: int) -> int:
@@ -31,18 +33,32 @@ def end_leftovers(home: Home, services_seconds: int, servers_seconds: int) -> in
     return len(found)
 
 
+def unsupervised_processes(home: Home) -> list[Process]:
+    """What a killed supervisor left running, by name; the children of a program are not listed."""
+    found = _leftovers(home)
+    pids = {process.pid for process in found}
+    processes = []
+    for process in found:
+        with suppress(psutil.Error):
+            if process.ppid() not in pids:
+                name = EMBEDDED_SERVERS.get(process.name()) or process.environ()[NAME_VARIABLE]
+                processes.append(Process(name, "unsupervised", process.pid, restarts=None))
+    return sorted(processes, key=lambda process: (process.name, process.pid or 0))
+
+
 def _leftovers(home: Home) -> set[psutil.Process]:
     me = psutil.Process()
     return {
-        process for process in psutil.process_iter() if process != me and _belongs(process, home)
+        process for process in psutil.process_iter() if process != me and belongs_to(process, home)
     }
 
 
-def _belongs(process: psutil.Process, home: Home) -> bool:
+def belongs_to(process: psutil.Process, home: Home) -> bool:
+    """Whether it was started by a supervisor of this home."""
     try:
         if process.name() in EMBEDDED_SERVERS:
             return process.cwd() in (str(home.postgres / "data"), str(home.valkey))
-        return process.environ().get(MARKER) == str(home.path)
+        return process.environ().get(SUPERVISED_IN) == str(home.path)
     except (psutil.Error, OSError):
         return False  # it ended meanwhile, or is another user's
 

@@ -111,22 +111,15 @@ def wait_for_services(
     settings: Settings,
     home: Home,
     patience: Patience,
-    say: Callable[[str], None],
 ) -> None:
     """Until every process stays up, and catalog and gateway answer that they are ready.
 
-    Tells once of each process that ends instead.
+    What ends and is up again within the start is mended, and no concern of the operator's.
     """
-    told: set[str] = set()
 
     def ready() -> bool:
-        processes = client.processes()
-        for process in processes:
-            if process.restarts and process.name not in told:
-                told.add(process.name)
-                say(f"  {process.name} ended and is tried again; see its log.")
         return (
-            all(process.state == "running" for process in processes)
+            all(process.state == "running" for process in client.processes())
             and answers_ready(settings.catalog_host, settings.catalog_port)
             and answers_ready(settings.gateway_host, settings.gateway_port)
         )
@@ -147,7 +140,7 @@ def answers_ready(host: str, port: int) -> bool:
 
 
 def _unready(processes: list[Process], settings: Settings, home: Home) -> str:
-    down = [process.name for process in processes if process.state != "running"]
+    down = [each.name for each in processes if each.state != "running" or each.restarts]
     for service in ("catalog", "gateway"):
         host, port = (getattr(settings, f"{service}_{part}") for part in ("host", "port"))
         if f"{service}-1" not in down and not answers_ready(host, port):

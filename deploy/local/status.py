@@ -1,29 +1,38 @@
-"""Tells what runs on this machine."""
+"""Reports what runs on this machine."""
 
 from dataclasses import asdict
 from typing import Any
 
 from deploy.connections import where
-from deploy.local.home import Home, running_state
+from deploy.local.home import Home, is_locked, read_state
+from deploy.local.leftovers import unsupervised_processes
 from deploy.local.supervisor_client import SupervisorClient
 
 
 def status_report(home: Home) -> dict[str, Any] | None:
     """What runs in this home, as `eventify status --json` prints it; None when nothing does.
 
+    `supervised` is false where the supervisor was killed and its processes go on without it.
+
     Raises:
         SupervisorAwayError: it is just starting or ending.
     """
-    state = running_state(home)
-    if state is None:
-        return None
-    processes = SupervisorClient(state.supervisor_socket).processes()
+    state = read_state(home)
+    if supervised := is_locked(home):
+        if state is None:
+            return None
+        processes = SupervisorClient(state.supervisor_socket).processes()
+    else:
+        processes = unsupervised_processes(home)
+        if not processes:
+            return None
     return {
         "running": True,
-        "gateway_url": state.gateway_url,
-        "catalog_url": state.catalog_url,
-        "database_url": state.database_url,
-        "redis_url": state.redis_url,
+        "supervised": supervised,
+        **{
+            name: getattr(state, name, None)
+            for name in ("gateway_url", "catalog_url", "database_url", "redis_url")
+        },
         "processes": [asdict(process) for process in processes],
     }
 
@@ -33,14 +42,14 @@ def status_text(report: dict[str, Any]) -> str:
     lines = [
         f"gateway   {report['gateway_url']}",
         f"catalog   {report['catalog_url']}",
-        f"database  {where(report['database_url'])}",
-        f"redis     {where(report['redis_url'])}",
+        f"database  {where(report['database_url'] or '-')}",
+        f"redis     {where(report['redis_url'] or '-')}",
         "",
-        f"{'process':<12} {'state':<10} {'pid':>8} {'restarts':>9}",
+        f"{'process':<12} {'state':<12} {'pid':>8} {'restarts':>9}",
     ]
     lines += [
-        f"{process['name']:<12} {process['state']:<10} {process['pid'] or '-':>8}"
-        f" {process['restarts']:>9}"
+        f"{process['name']:<12} {process['state']:<12} {process['pid'] or '-':>8}"
+        f" {'-' if process['restarts'] is None else process['restarts']:>9}"
         for process in report["processes"]
     ]
     return "\n".join(lines)

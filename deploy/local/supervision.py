@@ -15,10 +15,11 @@ import psutil
 
 from deploy.local.embedded import POSTGRES_STOP_SECONDS
 from deploy.local.home import Home, read_state
-from deploy.local.leftovers import MARKER, end_leftovers, lives
+from deploy.local.leftovers import end_leftovers, lives
 from deploy.local.program import ProgramGroup
 from deploy.local.supervisor_config import supervisor_config
 from shared.errors import ConfigurationError
+from shared.process import SUPERVISED_IN
 from shared.settings import PREFIX
 
 # Longer than all groups may take, one after the other, each until it is killed.
@@ -44,9 +45,11 @@ def start_supervisor(
     groups: Sequence[ProgramGroup],
     environment: Mapping[str, str],
     socket_path: str,
-    lock: int,
+    inherited: Sequence[int],
 ) -> subprocess.Popen[bytes]:
-    """Run supervisord, apart from this terminal; it inherits the home's lock.
+    """Run supervisord, apart from this terminal.
+
+    It holds the `inherited` descriptors until it ends: the home's lock, and its reserved ports.
 
     Everything that it starts inherits this environment, so no secret has to stand in a file.
     """
@@ -59,11 +62,11 @@ def start_supervisor(
                 *("--configuration", str(home.supervisor_config)),
             ],
             cwd=home.path,
-            env=others | dict(environment) | {MARKER: str(home.path)},
+            env=others | dict(environment) | {SUPERVISED_IN: str(home.path)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            pass_fds=(lock,),
+            pass_fds=inherited,
             start_new_session=True,
         )
 

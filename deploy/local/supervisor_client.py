@@ -19,12 +19,13 @@ class SupervisorAwayError(ConfigurationError):
 @dataclass(frozen=True, slots=True)
 class Process:
     """A program under the supervisor. `state`: supervisord's own word, such as `running`,
-    `starting`, or `backoff` while it waits to try again what ended at once."""
+    `starting`, or `backoff` while it waits to try again what ended at once; `unsupervised` of what
+    runs without it. `restarts`: None where nobody counts them."""
 
     name: str
     state: str
     pid: int | None
-    restarts: int
+    restarts: int | None
 
 
 class SupervisorClient:

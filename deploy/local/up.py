@@ -2,11 +2,10 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from deploy.local.home import (
     make_home,
     write_state,
 )
+from deploy.local.ports import refuse_other_listeners, reserve_port
 from deploy.local.program import Program, ProgramGroup
 from deploy.local.readiness import (
     READY_SECONDS,
@@ -90,22 +90,24 @@ def start(home: Home, wish: Wish, say: Say, stop_requested: StopRequested) -> Sy
     _check(wish)
     environment = service_environment(os.environ, home, wish.host, wish.port)
     # Mistakes in the settings are told before anything is touched; the database is known later.
-    settings_from({"EVENTIFY_DATABASE_URL": f"postgresql:///{DATABASE_NAME}"} | environment)
+    known = settings_from({"EVENTIFY_DATABASE_URL": f"postgresql:///{DATABASE_NAME}"} | environment)
     make_home(home)
-    lock = lock_home(home)
-    try:
+    with ExitStack() as held:
+        lock = lock_home(home)
+        held.callback(os.close, lock)
         if ended := clear_away(home):
             say(f"Ended {ended} processes that a killed supervisor had left running.")
-        _check_port(wish.host, wish.port)
+        ports = [held.enter_context(reserve_port(*address)) for address in _addresses(known)]
         servers = _prepare_servers(home, environment, say)
         settings = settings_from(environment)
         ensure_signing_key(settings.keys_dir)
         _empty(home.metrics)
-        system = _launch(home, wish, settings, environment, servers, lock)
-    finally:
-        os.close(lock)
+        inherited = [lock, *(port.fileno() for port in ports if port.fileno() >= 0)]
+        system = _launch(home, wish, settings, environment, servers, inherited)
     try:
         _bring_up(system, servers, say, Patience(READY_SECONDS, stop_requested))
+        for address in _addresses(settings):
+            refuse_other_listeners(home, *address)
     except BaseException:
         stop(system)
         raise
@@ -133,16 +135,14 @@ def stop(system: System) -> None:
 
 def follow(system: System, say: Say, stop_requested: StopRequested) -> None:
     """Tell of restarts until the operator wants to stop, or the supervisor ends by itself."""
-    restarts: dict[str, int] = {}
+    restarts: dict[str, int] | None = None  # what ended before all was ready has mended itself
     while system.process.poll() is None and not stop_requested():
-        try:
-            processes = system.client.processes()
-        except SupervisorAwayError:
-            processes = []  # it is ending
-        for process in processes:
-            if process.restarts > restarts.get(process.name, 0):
-                say(f"{process.name} ended and was started again; see its log.")
-            restarts[process.name] = process.restarts
+        with suppress(SupervisorAwayError):  # it is ending
+            counts = {each.name: each.restarts or 0 for each in system.client.processes()}
+            for name, count in counts.items():
+                if restarts is not None and count > restarts.get(name, 0):
+                    say(f"{name} ended and was started again; see its log.")
+            restarts = counts
         time.sleep(FOLLOW_SECONDS)
 
 
@@ -154,18 +154,12 @@ def _check(wish: Wish) -> None:
             raise ConfigurationError(f"--{name} {number} is not between 1 and {MOST_PROCESSES}.")
 
 
-def _check_port(host: str, port: int) -> None:
-    """Bind it once without sharing: the gateways would share it even with a stranger."""
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigurationError(
-            f"Cannot listen on {host} port {port}: {reason}. Choose another with --port."
-        ) from error
+def _addresses(settings: Settings) -> list[tuple[str, int, str]]:
+    """Where the services listen, and the option that changes it."""
+    return [
+        (settings.gateway_host, settings.gateway_port, "--port"),
+        (settings.catalog_host, settings.catalog_port, "EVENTIFY_CATALOG_PORT"),
+    ]
 
 
 def _empty(folder: Path) -> None:
@@ -202,14 +196,14 @@ def _launch(
     settings: Settings,
     environment: dict[str, str],
     servers: tuple[Program, ...],
-    lock: int,
+    inherited: Sequence[int],
 ) -> System:
     """Start the supervisor and record it; its servers start by themselves, services when told."""
     groups = service_groups(settings, wish.gateways, wish.workers)
     if servers:
         groups = (ProgramGroup(SERVERS, servers, autostart=True), *groups)
     socket_path = make_socket_path()
-    process = start_supervisor(home, groups, environment, socket_path, lock)
+    process = start_supervisor(home, groups, environment, socket_path, inherited)
     state = RunningState(
         gateway_url=http_url(wish.host, wish.port),
         catalog_url=settings.catalog_url,
@@ -233,7 +227,7 @@ def _bring_up(system: System, servers: tuple[Program, ...], say: Say, patience: 
     with _timed("the services", say):
         system.client.start(SERVICES)
         system.client.start(DOOR)
-        wait_for_services(system.client, settings, home, patience, say)
+        wait_for_services(system.client, settings, home, patience)
 
 
 @contextmanager

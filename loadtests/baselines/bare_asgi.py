@@ -57,4 +57,5 @@ async def _live(receive: Receive, send: Send) -> None:
 
 if __name__ == "__main__":
     # It has no database; the settings ask for one.
-    serve(app, "127.0.0.1", int(sys.argv[1]), Settings(database_url="postgresql:///none"))
+    settings = Settings(database_url="postgresql:///none")
+    serve(app, "127.0.0.1", int(sys.argv[1]), settings, shares_port=True)

@@ -32,7 +32,7 @@ async def serve_fixed_bytes(port: int) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
-    with listening_socket("127.0.0.1", port, BACKLOG) as listener:
+    with listening_socket("127.0.0.1", port, BACKLOG, shares_port=True) as listener:
         server = await loop.create_server(_FixedBytes, sock=listener)
         await stopped.wait()
         server.close()

@@ -150,7 +150,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def run(port: int) -> None:
     settings = get_settings()
-    serve(create_app(settings), "127.0.0.1", port, settings)
+    serve(create_app(settings), "127.0.0.1", port, settings, shares_port=True)
 
 
 if __name__ == "__main__":

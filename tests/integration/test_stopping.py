@@ -4,8 +4,10 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import httpx
+import pytest
 import redis
 from sqlalchemy import Engine
 
@@ -74,6 +76,56 @@ def refuses_connections(url: str) -> None:
 def waiting(engine: Engine, how_many: int) -> None:
     """Fails until so many wait for a lock."""
     assert scalar(engine, WAIT_FOR_LOCK) == how_many
+
+
+@contextmanager
+def stop_signals_refused() -> Iterator[None]:
+    """What is started here inherits that SIGINT and SIGTERM are ignored and blocked."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def handles(pid: int, number: signal.Signals) -> None:
+    """Fails until the process has a handler for the signal, and is given it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught, blocked = (
+        int(status.split(f"{name}:")[1].split()[0], base=16) >> (number - 1) & 1
+        for name in ("SigCgt", "SigBlk")
+    )
+    assert (caught, blocked) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("module", "number", "exit_code"),
+    [
+        # uvicorn ends as the signal would have ended it.
+        ("gateway", signal.SIGINT, -signal.SIGINT),
+        ("catalog", signal.SIGTERM, -signal.SIGTERM),
+        ("purchase_worker", signal.SIGTERM, 0),
+        ("purchase_worker.sweep", signal.SIGTERM, 0),
+    ],
+)
+def test_a_service_is_stopped_by_a_signal_that_its_parent_ignores(
+    settings: Settings, module: str, number: signal.Signals, exit_code: int
+) -> None:
+    port = free_port()
+    own = {"gateway_port": port} if module == "gateway" else {"catalog_port": port}
+    ready_url = f"http://127.0.0.1:{port}/readyz" if module in ("gateway", "catalog") else None
+    with ExitStack() as stack:
+        with stop_signals_refused():
+            service = stack.enter_context(
+                running_service(module, Settings(**settings.model_dump() | own), ready_url)
+            )
+        eventually(lambda: handles(service.pid, number), within_seconds=STARTED_WITHIN_SECONDS)
+        service.send_signal(number)
+        assert service.wait(LIMIT_SECONDS) == exit_code
 
 
 def test_a_gateway_that_stops_stores_its_open_batches_and_answers(

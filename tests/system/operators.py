@@ -13,7 +13,7 @@ import httpx
 import psutil
 
 from deploy.local.embedded import free_port
-from deploy.local.leftovers import MARKER
+from shared.process import SUPERVISED_IN
 from tests.services import folder_for_servers
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -70,7 +70,8 @@ class Operator:
     def status(self) -> dict[str, Any]:
         answer = self.run("status", "--json")
         report: dict[str, Any] = json.loads(answer.stdout)
-        assert report["running"] is (answer.returncode == 0)
+        expected = 0 if report.get("supervised") else 2 if report["running"] else 1
+        assert answer.returncode == expected
         return report
 
     def processes(self) -> dict[str, dict[str, Any]]:
@@ -89,9 +90,8 @@ class Operator:
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
             # PostgreSQL and Valkey overwrite their environment, and stand in their data folders.
-            return process.environ().get(MARKER) == str(self.home) or process.cwd().startswith(
-                f"{self.home}/"
-            )
+            marked_with = process.environ().get(SUPERVISED_IN)
+            return marked_with == str(self.home) or process.cwd().startswith(f"{self.home}/")
         except (psutil.Error, OSError):
             return False
 

@@ -35,14 +35,19 @@ def test_an_operators_mistake_is_told_in_one_sentence(
     assert operator.living() == []
 
 
-def test_a_taken_port_is_named_even_when_its_owner_would_share_it(operator: Operator) -> None:
+@pytest.mark.parametrize("variable", ["EVENTIFY_GATEWAY_PORT", "EVENTIFY_CATALOG_PORT"])
+def test_a_taken_port_is_named_even_when_its_owner_would_share_it(
+    operator: Operator, variable: str
+) -> None:
     with socket.socket() as stranger:
         stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        stranger.bind(("127.0.0.1", operator.port))
+        stranger.bind(("127.0.0.1", 0))
         stranger.listen()
+        port = stranger.getsockname()[1]
 
-        refused = operator.up()
+        refused = operator.run("up", "--detach", **{variable: str(port)})
 
     assert refused.returncode == 1
-    assert f"port {operator.port}: Address already in use" in refused.stderr
+    assert f"port {port}: Address already in use" in refused.stderr
+    assert refused.stderr.count("\n") == 1
     assert operator.living() == []

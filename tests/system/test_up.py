@@ -1,14 +1,24 @@
 """The operator's command on one machine: the real supervisor, the real servers and services."""
 
+import os
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
+from deploy.local.embedded import UNPRIVILEGED_USER, run_as
 from deploy.local.leftovers import lives
 from tests.conftest import with_database
-from tests.system.operators import WITH_TWO_GATEWAYS, Operator, gateway_is_ready
+from tests.system.conftest import Shop
+from tests.system.contract.problems import refused
+from tests.system.operators import WITH_TWO_GATEWAYS, Operator, an_operator, gateway_is_ready
+from tests.system.selling import buy, put_on_sale
+from tests.waiting import eventually
 
 
 def read_until(text: str, foreground: subprocess.Popen[str]) -> str:
@@ -45,13 +55,45 @@ def test_up_runs_everything_and_down_leaves_nothing(operator: Operator) -> None:
     assert "Nothing is running" in again.stdout
 
 
-def test_a_killed_supervisor_leaves_orphans_that_up_and_down_end(operator: Operator) -> None:
+@pytest.fixture
+def unsupervised(operator: Operator) -> Operator:
+    """Whose supervisor was killed, and whose services sell on."""
     assert operator.up().returncode == 0
-    before = operator.processes()
     operator.kill_supervisor()
-    assert operator.status() == {"running": False}
+    return operator
+
+
+def keeps_its_sale_under_control(operator: Operator) -> None:
+    """The operator's commands need the database, and no supervisor."""
+    with closing(Shop(operator)) as shop:
+        organiser = shop.user()
+        ticket_type = put_on_sale(organiser, 5)
+        assert buy(organiser, ticket_type).status_code == 202
+        paused = operator.run("pause", str(ticket_type))
+        assert (paused.returncode, paused.stderr) == (0, "")
+        refused(buy(organiser, ticket_type), 400, "sale_paused")
+        for command in (["resume", str(ticket_type)], ["audit"], ["token", "ada"], ["keys"]):
+            done = operator.run(*command)
+            assert (done.returncode, done.stderr) == (0, ""), command
+
+
+def test_a_killed_supervisor_leaves_what_sells_on_until_up_or_down_end_it(
+    unsupervised: Operator,
+) -> None:
+    operator = unsupervised
     orphans = operator.living()
-    assert {process["pid"] for process in before.values()} <= {o.pid for o in orphans}
+    report = operator.status()
+    assert (report["running"], report["supervised"]) == (True, False)
+    named = WITH_TWO_GATEWAYS - {"gateway-2"}
+    assert {process["name"] for process in report["processes"]} == named
+    assert {process["pid"] for process in report["processes"]} <= {o.pid for o in orphans}
+    shown = operator.run("status")
+    assert "`eventify up` takes over" in shown.stdout
+    assert f"{operator.url}\n" in shown.stdout
+    keeps_its_sale_under_control(operator)
+    kept = operator.run("demo")
+    assert (kept.returncode, kept.stderr.count("\n")) == (1, 1)
+    assert "`eventify up` takes over" in kept.stderr
 
     anew = operator.up()
 
@@ -63,6 +105,47 @@ def test_a_killed_supervisor_leaves_orphans_that_up_and_down_end(operator: Opera
     stopped = operator.run("down")
     assert (stopped.returncode, stopped.stdout) == (0, "Eventify is stopped.\n")
     assert operator.living() == []
+
+
+def cut_power(operator: Operator) -> None:
+    living = operator.living()
+    for process in living:
+        process.kill()
+    psutil.wait_procs(living)
+
+
+def end_when_it_was_in_the_way(namesake: subprocess.Popen[bytes], home: Path) -> None:
+    def in_the_way() -> None:
+        assert "lock file" in (home / "logs" / "postgres.log").read_text()
+
+    eventually(in_the_way, retry_on=(AssertionError, OSError), within_seconds=60)
+    namesake.kill()
+    namesake.wait()
+
+
+def test_what_a_power_cut_left_mends_itself_without_a_word(unsupervised: Operator) -> None:
+    operator = unsupervised
+    cut_power(operator)
+    assert operator.status() == {"running": False}
+    unreachable = operator.run("audit")
+    assert (unreachable.returncode, unreachable.stderr.count("\n")) == (2, 1)
+    assert "Connection refused" in unreachable.stderr
+
+    # After a restart of the machine the number of the old PostgreSQL may be another program's.
+    user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
+    with (
+        subprocess.Popen(["sleep", "600"], **run_as(user)) as namesake,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        lock = operator.home / "postgres" / "data" / "postmaster.pid"
+        _, others = lock.read_text().split("\n", maxsplit=1)
+        lock.write_text(f"{namesake.pid}\n{others}")
+        thread.submit(end_when_it_was_in_the_way, namesake, operator.home)
+        started = operator.up()
+
+    assert (started.returncode, started.stderr) == (0, "")
+    assert operator.processes()["postgres"]["restarts"] > 0
+    assert "ended" not in started.stdout
 
 
 @pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -79,7 +162,14 @@ def test_a_signal_to_up_stops_everything_cleanly(
 
 def test_up_interrupted_while_it_starts_leaves_nothing(operator: Operator) -> None:
     with operator.start_in_foreground() as foreground:
-        read_until("PostgreSQL and Valkey", foreground)
+        read_until("PostgreSQL's folder", foreground)
+        with an_operator() as second:
+            second.port = operator.port
+            refused_port = second.up()
+        assert refused_port.returncode == 1
+        taken = f"Cannot listen on 127.0.0.1 port {operator.port}: Address already in use"
+        assert taken in refused_port.stderr
+        assert refused_port.stderr.count("\n") == 1
         foreground.send_signal(signal.SIGINT)
         assert read_until("everything was stopped again", foreground)
         assert foreground.wait(timeout=30) == 1
