@@ -143,7 +143,8 @@ def redis_client(valkey_url: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 def settings(database_url: str, valkey_url: str, keys_dir: Path) -> Settings:
     # All tests share one Valkey, and each begins to count its users at one: no limits on them. And
-    # a machine that is busy with other tests may need longer than a client should wait.
+    # a machine that is busy with other tests may need longer than a client should wait, or a turn
+    # should last.
     return Settings(
         database_url=database_url,
         redis_url=valkey_url,
@@ -151,6 +152,7 @@ def settings(database_url: str, valkey_url: str, keys_dir: Path) -> Settings:
         purchase_rate_burst=0,
         sign_in_rate_burst=0,
         answer_timeout_seconds=10.0,
+        drain_max_seconds=60.0,
     )
 
 

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import httpx
 
 from shared.settings import Settings
+from tests.orphans import watched_folder
 from tests.waiting import eventually
 
 PROJECT = Path(__file__).parent.parent
@@ -29,9 +30,10 @@ def folder_for_servers() -> Iterator[Path]:
     """A new folder that goes with the block.
 
     It is none of pytest's: those lie in one that every run of pytest shuts to all other users
-    again, and the embedded PostgreSQL of root runs as another user.
+    again, and the embedded PostgreSQL of root runs as another user. What is started after this ends
+    with this process, whatever ends it.
     """
-    with TemporaryDirectory(prefix="eventify-test-", ignore_cleanup_errors=True) as folder:
+    with TemporaryDirectory(dir=watched_folder(), ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 

@@ -28,8 +28,8 @@ def end_leftovers(home: Home, services_seconds: int, servers_seconds: int) -> in
     """
     found = _leftovers(home)
     servers = {process for process in found if _name(process) in EMBEDDED_SERVERS}
-    _end(found - servers, services_seconds)
-    _end(servers, servers_seconds)
+    end_processes(found - servers, services_seconds)
+    end_processes(servers, servers_seconds)
     return len(found)
 
 
@@ -63,7 +63,8 @@ def belongs_to(process: psutil.Process, home: Home) -> bool:
         return False  # it ended meanwhile, or is another user's
 
 
-def _end(processes: set[psutil.Process], seconds: int) -> None:
+def end_processes(processes: set[psutil.Process], seconds: int) -> None:
+    """Ask them to end, and kill those that have not ended after this time."""
     pids = {process.pid for process in processes}
     for process in processes:
         with suppress(psutil.Error):

@@ -1,22 +1,19 @@
-"""`make chaos`: round after round, each fault alone and then in random pairs, and a table of it."""
+"""`make chaos`: round after round, faults alone and in random pairs in turns, and a table of it."""
 
 import random
 import secrets
 import signal
 import sys
-from collections.abc import Iterator
 
 import click
 
-from tests.chaos.catalogue import CONTROLS, FAILOVERS, FAULTS, POSSIBLE, random_pair
-from tests.chaos.faults.fault import Fault
+from tests.chaos.catalogue import CONTROLS, FAILOVERS, FAULTS
+from tests.chaos.plan import ALL, FAILOVER, KINDS, plan
 from tests.chaos.report import Report, control_table
 from tests.chaos.round import Caught, Result, caught_in_round, hold_round
 from tests.chaos.system import a_system
 from tests.chaos.system_with_standby import a_system_with_standby
 
-ALL = [fault for faults in POSSIBLE.values() for fault in faults]
-PAIRS, FAILOVER = "pairs", "failover"
 MISSING = [
     f"{fault.__name__} needs {fault.needs}."
     for faults in (*FAULTS.values(), FAILOVERS)
@@ -30,7 +27,7 @@ MISSING = [
 @click.option("--seed", type=int, help="Who buys what, and which faults meet; drawn if not given.")
 @click.option(
     "--only",
-    type=click.Choice([*POSSIBLE, PAIRS, FAILOVER]),
+    type=click.Choice(KINDS),
     help="Of this class, or pairs; failover: of a system whose database has a standby.",
 )
 @click.option("--controls", is_flag=True, help="Systems broken on purpose instead: each is caught.")
@@ -40,14 +37,13 @@ def main(rounds: int, seed: int | None, only: str | None, controls: bool) -> Non
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     click.echo(" ".join([f"Seed {seed}.", *MISSING]))
-    chance = random.Random(seed)
-    sys.exit(_hold_controls(chance) if controls else _hold_rounds(rounds, chance, only))
+    sys.exit(_hold_controls(seed) if controls else _hold_rounds(rounds, seed, only))
 
 
-def _hold_rounds(rounds: int, chance: random.Random, only: str | None) -> int:
-    report = Report()
+def _hold_rounds(rounds: int, seed: int, only: str | None) -> int:
+    report, chance = Report(), random.Random(seed)
     with a_system_with_standby() if only == FAILOVER else a_system() as system:
-        for number, kinds in zip(range(1, rounds + 1), _plan(only, chance), strict=False):
+        for number, kinds in zip(range(1, rounds + 1), plan(only, seed), strict=False):
             result = hold_round(system, [kind(system) for kind in kinds], chance)
             report.add(result)
             click.echo(_line(number, result))
@@ -55,19 +51,9 @@ def _hold_rounds(rounds: int, chance: random.Random, only: str | None) -> int:
     return 0 if report.ok else 1
 
 
-def _plan(only: str | None, chance: random.Random) -> Iterator[list[type[Fault]]]:
-    """Each alone, then as many pairs at random, and so on; or one kind of these."""
-    while True:
-        if only == FAILOVER:
-            yield from ([kind] for kind in FAILOVERS if not kind.needs)
-        elif only != PAIRS:
-            yield from ([kind] for kind in (POSSIBLE[only] if only else ALL))
-        if only in (None, PAIRS):
-            yield from (random_pair(chance) for _ in ALL)
-
-
-def _hold_controls(chance: random.Random) -> int:
+def _hold_controls(seed: int) -> int:
     caught: dict[str, Caught] = {}
+    chance = random.Random(seed)
     for control, kind in CONTROLS:
         with a_system(control) as system:
             caught[control.name] = caught_in_round(system, kind(system), chance)
