@@ -1,6 +1,6 @@
 """Ends what a test process started when it has ended itself, also by SIGKILL.
 
-`python -m tests.orphans PID FOLDER` waits for the end of its parent, PID. Then it ends every process
+`python -m tests.orphans PID FOLDER` waits for the end of its parent, PID. Then it ends each process
 that has FOLDER in its environment or stands in it, and deletes FOLDER. Where fixtures could do so
 themselves nothing is left to do.
 """
