@@ -3,13 +3,15 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 import pytest
+from psycopg2.errors import DeadlockDetected
 from sqlalchemy import Engine
 
 from gateway.purchases import store
-from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, queued_purchase
+from gateway.purchases.accept import Accepted, Replayed, queued_purchase
 from shared.database import open_engine
 from shared.errors import (
     IdempotencyKeyReused,
@@ -187,24 +189,27 @@ def test_what_was_accepted_stays_so_when_a_later_step_fails(
 def test_two_batches_that_lock_each_other_out_are_both_answered(engine: Engine) -> None:
     """Retry storms cross: each has a key that the other wants. One is rolled back and repeated."""
     user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
-
-    def buy(key: str) -> PurchaseRequest:
-        return request(user, ticket_type, 1, key)
+    rounds = count()
 
     def somebody_waits() -> None:
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         assert scalar(engine, waiting) == 1
 
-    with engine.connect() as connection, ThreadPoolExecutor(1) as pool:
-        cursor = connection.connection.cursor()
-        store.ACCEPT.run(cursor, store.parameters_of([buy("a")], 1_000))
-        crossing = pool.submit(accept, engine, [buy("b"), buy("a")])
-        eventually(somebody_waits)
-        # The other waited first, so it is the other that the database rolls back.
-        store.ACCEPT.run(cursor, store.parameters_of([buy("b")], 1_000))
-        connection.connection.commit()
-        assert [type(verdict) for verdict in crossing.result()] == [Replayed, Replayed]
-    assert len(outcomes(engine, ticket_type)) == 2
+    def cross() -> list[type[object]]:
+        number = next(rounds)
+        first, second = (request(user, ticket_type, 1, f"{key}{number}") for key in "ab")
+        with engine.connect() as connection, ThreadPoolExecutor(1) as pool:
+            cursor = connection.connection.cursor()
+            store.ACCEPT.run(cursor, store.parameters_of([first], 1_000))
+            crossing = pool.submit(accept, engine, [second, first])
+            eventually(somebody_waits)
+            store.ACCEPT.run(cursor, store.parameters_of([second], 1_000))
+            connection.connection.commit()
+            return [type(verdict) for verdict in crossing.result()]
+
+    # The other waited first, so it is the other that the database rolls back; unless we were so
+    # slow that it had looked for a deadlock before there was one.
+    assert eventually(cross, retry_on=DeadlockDetected) == [Replayed, Replayed]
 
 
 @pytest.mark.parametrize("requests", [1, 2])

@@ -137,11 +137,11 @@ def test_what_takes_too_long_is_answered_whether_it_was_sent_or_not() -> None:
 
 def test_a_long_queue_that_moves_on_is_waited_in() -> None:
     def work(items: Sequence[int]) -> list[int]:
-        time.sleep(0.25)
+        time.sleep(0.3)
         return list(items)
 
     async def story() -> None:
-        batches = batcher(work, silence_seconds=1.0, batch_rows=1)
+        batches = batcher(work, silence_seconds=1.5, batch_rows=1)
         assert await asyncio.gather(*(batches.submit(n) for n in range(6))) == list(range(6))
         await batches.close()
 
@@ -150,15 +150,15 @@ def test_a_long_queue_that_moves_on_is_waited_in() -> None:
 
 def test_an_event_loop_that_was_busy_takes_nothing_for_silence() -> None:
     def work(items: Sequence[int]) -> list[int]:
-        time.sleep(0.1)
+        time.sleep(0.3)
         return list(items)
 
     async def story() -> None:
-        batches = batcher(work, silence_seconds=0.3, batch_rows=1)
-        futures = [batches.submit(n) for n in range(3)]
+        batches = batcher(work, silence_seconds=1.2, batch_rows=1)
+        futures = [batches.submit(n) for n in range(5)]
         await asyncio.sleep(0)  # the first is sent
-        time.sleep(0.6)  # what a rush of buyers does to the loop
-        assert await asyncio.gather(*futures) == [0, 1, 2]
+        time.sleep(2.0)  # what a rush of buyers does to the loop
+        assert await asyncio.gather(*futures) == [0, 1, 2, 3, 4]
         await batches.close()
 
     run(story())
@@ -166,18 +166,26 @@ def test_an_event_loop_that_was_busy_takes_nothing_for_silence() -> None:
 
 def test_answers_that_say_nothing_do_not_move_a_queue_on() -> None:
     begun: list[int] = []
+    second_may_end = threading.Event()
 
     def work(items: Sequence[int]) -> list[Exception]:
         begun.extend(items)
-        time.sleep(0.6)
+        if items == [0]:
+            time.sleep(2.0)
+        else:
+            second_may_end.wait(20)
         return [Unavailable() for _ in items]
 
     async def story() -> None:
-        batches = batcher(work, silence_seconds=1.0, batch_rows=1)
-        answers = await asyncio.gather(
-            *(batches.submit(n) for n in range(3)), return_exceptions=True
-        )
-        assert [type(answer) for answer in answers] == [Unavailable] * 3
+        batches = batcher(work, silence_seconds=3.0, batch_rows=1)
+        asked_at = time.monotonic()
+        answers = [batches.submit(n) for n in range(3)]
+        await asyncio.wait([answers[2]])
+        # If the first answer had counted, this would have taken two seconds longer.
+        assert time.monotonic() - asked_at < 4.5
+        second_may_end.set()
+        refused = await asyncio.gather(*answers, return_exceptions=True)
+        assert [type(answer) for answer in refused] == [Unavailable] * 3
         await batches.close()
 
     run(story())
