@@ -55,6 +55,12 @@ class Answer(msgspec.Struct, frozen=True):
         return Meaning.FAILED
 
     @property
+    def is_confirmed(self) -> bool:
+        """Whether it says that the tickets were bought."""
+        body = self._read()
+        return body is not None and body.status == "confirmed"
+
+    @property
     def purchase_id(self) -> str | None:
         """The purchase that it tells of; None: of none."""
         body = self._read()

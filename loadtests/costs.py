@@ -2,13 +2,14 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 
 from loadtests.database import address
 from loadtests.eventify_command import running_system
 
-# The parent of the program that samples, with all its children.
+# Every process of Locust on this machine with its children, also of workers started apart.
 LOAD_TEST = "load test"
 # Whatever else this machine is busy with.
 THE_REST = "the rest"
@@ -21,6 +22,7 @@ class Costs:
         asking = ThreadPoolExecutor(1)
         self._system = asking.submit(running_system)
         asking.shutdown(wait=False)
+        self._is_locust: dict[int, bool] = {}
 
     def cpu_seconds(self, host: str) -> dict[str, float]:
         """CPU time taken so far, by service.
@@ -36,7 +38,25 @@ class Costs:
             return {}
         # Those of `gateway-1` and `gateway-2` are gateways.
         services = {one["pid"]: one["name"].rstrip("-0123456789") for one in system["processes"]}
-        return cpu_seconds_of(services | {os.getppid(): LOAD_TEST})
+        load_test = dict.fromkeys([os.getppid(), *self._locusts()], LOAD_TEST)
+        return cpu_seconds_of(load_test | services)
+
+    def _locusts(self) -> list[int]:
+        """The processes of Locust; of each process the command is read once."""
+        now = {process.pid: process for process in psutil.process_iter()}
+        self._is_locust = {
+            pid: self._is_locust[pid] if pid in self._is_locust else is_locust(process)
+            for pid, process in now.items()
+        }
+        return [pid for pid, is_one in self._is_locust.items() if is_one]
+
+
+def is_locust(process: psutil.Process) -> bool:
+    """Whether it was started as `locust ...` or `python -m locust ...`."""
+    try:
+        return "locust" in [Path(part).name for part in process.cmdline()[:3]]
+    except psutil.Error:
+        return False
 
 
 def cpu_seconds_of(services: dict[int, str]) -> dict[str, float]:

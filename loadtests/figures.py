@@ -16,8 +16,20 @@ REQUEST_TO_202 = "request to 202"
 REQUEST_TO_DECISION = "request to decision"
 # Of buyers who poll: `Retry-After` is a second or more, so they know it no sooner.
 REQUEST_TO_DECISION_POLLED = "request to decision, polled"
-# How the names of requests end that were refused so at the door.
+# Of buyers who were refused because it is sold out: nothing was stored, and nothing decided.
+REQUEST_TO_SOLD_OUT = "request to sold out"
+# Of all decisions, whichever way they were heard.
+REQUEST_TO_CONFIRMED = "request to confirmed"
+REQUEST_TO_REJECTED = "request to rejected"
+# How the names of requests end that were refused so.
 SOLD_OUT = "[sold out]"
+
+
+def told_when(status: int) -> str:
+    """How the names of requests end that were answered with `Retry-After`."""
+    return f"[{status}, told when]"
+
+
 # A count, though Locust shows all of its figures as milliseconds.
 POLLS_PER_PURCHASE = "polls per purchase (a count)"
 

@@ -4,6 +4,7 @@ Who buys how is in users/, how many are there when in shapes.py, and what the ma
 test starts in director.py.
 """
 
+import logging
 import sys
 from typing import Any
 
@@ -64,6 +65,12 @@ def choose(environment: Environment) -> None:
         environment.shape_class.runner = environment.runner
 
 
+def is_about_the_ramp(record: logging.LogRecord) -> bool:
+    """Whether Locust warns of users who come fast: at the opening of a sale they are meant to."""
+    return "spawn rate is very high" in record.getMessage()
+
+
+logging.getLogger("locust.runners").addFilter(lambda record: not is_about_the_ramp(record))
 recording.attach()
 events.init_command_line_parser.add_listener(add_arguments)
 events.init.add_listener(on_init)

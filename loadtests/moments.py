@@ -13,13 +13,18 @@ from locust.stats import (
 
 from loadtests.figures import (
     REQUEST_TO_202,
+    REQUEST_TO_CONFIRMED,
     REQUEST_TO_DECISION,
-    REQUEST_TO_DECISION_POLLED,
+    REQUEST_TO_REJECTED,
+    REQUEST_TO_SOLD_OUT,
     SALE,
-    SOLD_OUT,
+    told_when,
 )
-from loadtests.run import Latency, Moment
+from loadtests.run import Answers, Latency, Moment
 from loadtests.sampling import Sample
+
+# Whose percentiles are kept second by second.
+WAITS = (REQUEST_TO_DECISION, REQUEST_TO_SOLD_OUT)
 
 
 class Timeline:
@@ -29,19 +34,20 @@ class Timeline:
         # A whole second, as Locust counts its requests by.
         self.started = int(time.time())
         self._users: dict[int, int] = {}
-        self._waits: dict[int, Latency] = {}
+        self._waits: dict[str, dict[int, Latency]] = {name: {} for name in WAITS}
+        self._waits_before: dict[str, dict[int, int]] = {name: {} for name in WAITS}
         self._samples: dict[int, Sample] = {}
-        self._waits_before: dict[int, int] = {}
 
     def tick(self, users: int, stats: RequestStats) -> None:
         """Note what holds now; to be called about once a second."""
         second = int(time.time()) - self.started
         self._users[second] = users
-        waits = dict(stats.get(REQUEST_TO_DECISION, SALE).response_times)
-        latest = latency(diff_response_time_dicts(waits, self._waits_before))
-        if latest is not None:
-            self._waits[second] = latest
-        self._waits_before = waits
+        for name in WAITS:
+            waits = dict(stats.get(name, SALE).response_times)
+            latest = latency(diff_response_time_dicts(waits, self._waits_before[name]))
+            if latest is not None:
+                self._waits[name][second] = latest
+            self._waits_before[name] = waits
 
     def add(self, sample: Sample) -> None:
         """Note how the rows stood."""
@@ -51,14 +57,18 @@ class Timeline:
         """All of it, with what Locust counted in each second."""
         requests = self._by_second([stats.total])
         accepted = self._by_second([stats.get(REQUEST_TO_202, SALE)])
-        settled = self._by_second(settled_entries(stats))
-        last = max([*self._users, *requests, *settled, 0])
+        decided = self._by_second(
+            stats.get(name, SALE) for name in (REQUEST_TO_CONFIRMED, REQUEST_TO_REJECTED)
+        )
+        sold_out = self._by_second([stats.get(REQUEST_TO_SOLD_OUT, SALE)])
+        last = max([*self._users, *requests, *decided, 0])
         return [
             msgspec.structs.replace(
                 self._known(second),
                 requests=requests.get(second, 0),
                 accepted=accepted.get(second, 0),
-                settled=settled.get(second, 0),
+                decided=decided.get(second, 0),
+                sold_out=sold_out.get(second, 0),
             )
             for second in range(last + 1)
         ]
@@ -75,7 +85,8 @@ class Timeline:
     def _known(self, second: int) -> Moment:
         """What was noted in this second."""
         users = self._users.get(second, self._users.get(second - 1, 0))
-        sample, waits = self._samples.get(second), self._waits.get(second)
+        sample = self._samples.get(second)
+        waits, refusals = (self._waits[name].get(second) for name in WAITS)
         return Moment(
             at=second,
             users=users,
@@ -85,6 +96,8 @@ class Timeline:
             p50_ms=None if waits is None else waits.p50_ms,
             p95_ms=None if waits is None else waits.p95_ms,
             p99_ms=None if waits is None else waits.p99_ms,
+            sold_out_p50_ms=None if refusals is None else refusals.p50_ms,
+            sold_out_p99_ms=None if refusals is None else refusals.p99_ms,
             cores=_cores(sample, self._samples.get(second + 1)),
         )
 
@@ -97,11 +110,25 @@ class Timeline:
         return counts
 
 
-def settled_entries(stats: RequestStats) -> list[StatsEntry]:
-    """Where Locust counts purchases that are over: decided, or refused as sold out."""
-    sold_out = [entry for (name, _), entry in stats.entries.items() if name.endswith(SOLD_OUT)]
-    decided = [stats.get(name, SALE) for name in (REQUEST_TO_DECISION, REQUEST_TO_DECISION_POLLED)]
-    return decided + sold_out
+def answers(stats: RequestStats) -> Answers:
+    """How often each kind of answer was given so far."""
+
+    def count(name: str) -> int:
+        return int(stats.get(name, SALE).num_requests)
+
+    def count_told_when(status: int) -> int:
+        entries = list(stats.entries.items())
+        return sum(e.num_requests for (name, _), e in entries if name.endswith(told_when(status)))
+
+    return Answers(
+        accepted=count(REQUEST_TO_202),
+        confirmed=count(REQUEST_TO_CONFIRMED),
+        rejected=count(REQUEST_TO_REJECTED),
+        sold_out=count(REQUEST_TO_SOLD_OUT),
+        told_when_429=count_told_when(429),
+        told_when_503=count_told_when(503),
+        undecided=stats.get(REQUEST_TO_DECISION, SALE).num_failures,
+    )
 
 
 def latency(response_times: dict[int, int]) -> Latency | None:

@@ -7,15 +7,16 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from loadtests.costs import LOAD_TEST, THE_REST
 from loadtests.picture_style import GRID, STYLE
 from loadtests.run import Moment, Run
-from loadtests.verdict import ExitCode, Verdict, best_throughput
+from loadtests.verdict import ExitCode, Verdict, best_throughput, outcome
 
 PICTURE_FILE = "sale.png"
-USERS, REQUESTS, ACCEPTED, SETTLED = "#7b8794", "#9fb3c8", "#f0b429", "#1f9d77"
+USERS, REQUESTS, ACCEPTED, DECIDED = "#7b8794", "#9fb3c8", "#f0b429", "#1f9d77"
+SOLD_OUT = "#ba2525"
 LEFT, QUEUED, MISSED = "#7c3aed", "#2680c2", "#d64545"
 PERCENTILES = {"p50_ms": "#9fb3c8", "p95_ms": "#2680c2", "p99_ms": "#7c3aed"}
 # From below: what is Eventify's own, what it stands on, and what is none of it.
@@ -44,6 +45,7 @@ def draw(run: Run, verdict: Verdict, folder: Path) -> None:
         figure = Figure(figsize=(12, 15), dpi=120, facecolor="white", layout=layout)
         panels = figure.subplots(6, 1, sharex=True, height_ratios=[1, 2, 1.3, 1.3, 2, 1.5])
         figure.suptitle(_title(run, verdict), x=0.01, ha="left", fontsize=17, fontweight="bold")
+        panels[0].set_title(outcome(run), loc="left", fontsize=11, pad=12)
         for axes, draw_panel in zip(
             panels,
             (_draw_users, _draw_rates, _draw_tickets, _draw_queue, _draw_waits, _draw_cores),
@@ -59,14 +61,14 @@ def draw(run: Run, verdict: Verdict, folder: Path) -> None:
 
 def _title(run: Run, verdict: Verdict) -> str:
     return (
-        f"{run.users_max:,} users, {best_throughput(run.moments):,.0f} purchases a second at best:"
-        f" {IN_WORDS[verdict.exit_code]}"
+        f"{run.users_max:,} users, {best_throughput(run.moments):,.0f} purchases decided a second"
+        f" at best: {IN_WORDS[verdict.exit_code]}"
     )
 
 
 def _draw_users(axes: Axes, run: Run) -> None:
     _step(axes, run, "users", USERS)
-    _name(axes, "users")
+    name_counts(axes, "users")
 
 
 def _draw_rates(axes: Axes, run: Run) -> None:
@@ -74,29 +76,35 @@ def _draw_rates(axes: Axes, run: Run) -> None:
     axes.fill_between(times, heights, step="post", color=REQUESTS, alpha=0.35, label="requests")
     for field, colour, label in (
         ("accepted", ACCEPTED, "answered 202"),
-        ("settled", SETTLED, "decided, or told sold out"),
+        ("decided", DECIDED, "decided"),
+        ("sold_out", SOLD_OUT, "told sold out"),
     ):
         times, heights = _held(run.moments, field)
         axes.step(times, heights, where="post", color=colour, linewidth=2, label=label)
-    _name(axes, "per second")
+    name_counts(axes, "per second")
     _legend_above(axes)
 
 
 def _draw_tickets(axes: Axes, run: Run) -> None:
     _step(axes, run, "left", LEFT)
-    _name(axes, "tickets left")
+    name_counts(axes, "tickets left")
 
 
 def _draw_queue(axes: Axes, run: Run) -> None:
     _step(axes, run, "queued", QUEUED)
-    _name(axes, "requests queued")
+    name_counts(axes, "requests queued")
 
 
 def _draw_waits(axes: Axes, run: Run) -> None:
     for field, colour in PERCENTILES.items():
         times, waits = _known(run.moments, field)
-        label = field.removesuffix("_ms")
+        label = field.removesuffix("_ms").replace("p50", "decision, p50")
         axes.plot(times, waits, color=colour, linewidth=1.5, marker="o", markersize=3, label=label)
+    for field, line in (("sold_out_p50_ms", ":"), ("sold_out_p99_ms", "--")):
+        times, waits = _known(run.moments, field)
+        if times:
+            label = f"sold out, {field.removeprefix('sold_out_').removesuffix('_ms')}"
+            axes.plot(times, waits, color=SOLD_OUT, linewidth=1.2, linestyle=line, label=label)
     limit = run.thresholds.max_p99_ms
     if limit is not None:
         label = f"p99 must stay under {limit:,.0f} ms"
@@ -105,8 +113,8 @@ def _draw_waits(axes: Axes, run: Run) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylabel("request to decision, ms")
-    _legend_above(axes)
+    axes.set_ylabel("request to answer, ms")
+    _legend_above(axes, columns=6)
 
 
 def _draw_cores(axes: Axes, run: Run) -> None:
@@ -146,8 +154,10 @@ def _held(moments: Sequence[Moment], field: str) -> tuple[list[int], list[float]
     return ([*times, times[-1] + 1], values + values[-1:]) if times else (times, values)
 
 
-def _name(axes: Axes, label: str) -> None:
-    axes.set_ylim(bottom=0)
+def name_counts(axes: Axes, label: str) -> None:
+    """Of counts: an axis of whole numbers, each once."""
+    axes.set_ylim(bottom=0, top=max(1.0, axes.get_ylim()[1]))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylabel(label)
 

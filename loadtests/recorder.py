@@ -16,8 +16,8 @@ from locust.argument_parser import default_args_dict
 from locust.env import Environment
 
 from loadtests import last_reports, observations
-from loadtests.figures import REQUEST_TO_202, REQUEST_TO_DECISION, SALE
-from loadtests.moments import Timeline, latency
+from loadtests.figures import REQUEST_TO_202, REQUEST_TO_DECISION, REQUEST_TO_SOLD_OUT, SALE
+from loadtests.moments import Timeline, answers, latency
 from loadtests.run import OBSERVATIONS_FILE, Run, Thresholds, write
 
 EVERY_SECONDS = 1.0
@@ -33,7 +33,8 @@ class Recorder:
         host: the gateway that is tested.
         timeline: the run second by second, so far.
         ticket_types: which are on sale.
-        told: the verdict in words, once it is there.
+        told: the verdict and its reasons as they are printed, once they are there.
+        exit_code: of the check; None while there is none.
     """
 
     def __init__(self, environment: Environment, folder: Path) -> None:
@@ -43,6 +44,7 @@ class Recorder:
         self.timeline = Timeline()
         self.ticket_types: list[int] = []
         self.told = ""
+        self.exit_code: int | None = None
         self._environment, self._runner = environment, environment.runner
         self._options = vars(environment.parsed_options)
         self._began = time.monotonic()
@@ -89,7 +91,8 @@ class Recorder:
         )
         self.told = checking.stdout
         # A program that was killed tells a negative number, which would be taken for another.
-        return max(1, checking.returncode) if checking.returncode else 0
+        self.exit_code = max(1, checking.returncode) if checking.returncode else 0
+        return self.exit_code
 
     def _tick(self) -> None:
         while True:
@@ -111,11 +114,11 @@ class Recorder:
             users_max=max(moment.users for moment in moments),
             to_202=latency(stats.get(REQUEST_TO_202, SALE).response_times),
             to_decision=latency(stats.get(REQUEST_TO_DECISION, SALE).response_times),
+            to_sold_out=latency(stats.get(REQUEST_TO_SOLD_OUT, SALE).response_times),
+            answers=answers(stats),
             moments=moments,
             cpu_seconds=self.timeline.cpu_seconds(),
-            thresholds=Thresholds(
-                options["max_p99_ms"], options["max_failure_ratio"], options["min_throughput"]
-            ),
+            thresholds=Thresholds(**{name: options[name] for name in Thresholds.__struct_fields__}),
             errors=list(self._errors()),
         )
 

@@ -124,6 +124,11 @@ def watch(ticket_type_ids: list[int]) -> None:
     _recording.watch(ticket_type_ids)
 
 
+def current() -> Recorder | None:
+    """The run that goes on, or else the last one; None: there was none, or this is a worker."""
+    return _recording.recorder
+
+
 def latest() -> dict[str, Any] | None:
     """How the rows stood within the last second, as a `Sample` by name; None: not known."""
     watcher = _recording.watcher
@@ -147,8 +152,12 @@ def _add_arguments(parser: LocustArgumentParser) -> None:
     )
     for name, what in (
         ("--max-p99-ms", "Threshold: p99 from request to decision, in ms"),
+        (
+            "--max-sold-out-p99-ms",
+            "Threshold: p99 from request to 'sold out', in ms (default: --max-p99-ms)",
+        ),
         ("--max-failure-ratio", "Threshold: failed of all requests, 0.01 for 1 %%"),
-        ("--min-throughput", "Threshold: purchases settled per second, in the best five seconds"),
+        ("--min-throughput", "Threshold: purchases decided per second, in the best five seconds"),
     ):
         variable = f"LOCUST_{name[2:].replace('-', '_').upper()}"
         # Locust's web UI would give them back as texts.

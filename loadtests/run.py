@@ -14,11 +14,15 @@ class Thresholds(msgspec.Struct, frozen=True):
 
     Attributes:
         max_p99_ms: from the moment a purchase was meant to be sent until its decision was known.
+        max_sold_out_p99_ms: until the buyer was told that it is sold out; `max_p99_ms` where it is
+            not given, for a buyer who is refused waits as well.
         max_failure_ratio: failed requests of all; without it, a single failure is an error.
-        min_throughput: purchases settled a second, in the run's best five seconds.
+        min_throughput: purchases decided a second, in the run's best five seconds; who is told that
+            it is sold out has made no purchase.
     """
 
     max_p99_ms: float | None = None
+    max_sold_out_p99_ms: float | None = None
     max_failure_ratio: float | None = None
     min_throughput: float | None = None
 
@@ -29,28 +33,54 @@ class Moment(msgspec.Struct, frozen=True):
     Attributes:
         at: seconds since the run began.
         users: how many there were.
-        requests, accepted, settled: in this second; `settled` is decided or told sold out.
+        requests, accepted, decided, sold_out: in this second. `accepted` is a 202, `decided` a
+            confirmation or rejection that a buyer heard; `sold_out` a refusal without a purchase.
         left, queued, decisions: as the rows stood; of all watched ticket types together.
         cores: busy with each service, on average over this second.
         p50_ms, p95_ms, p99_ms: until the decision, of the purchases decided since the last moment.
+        sold_out_p50_ms, sold_out_p99_ms: until the refusal, of those told so since the last moment.
     """
 
     at: int
     users: int
     requests: int = 0
     accepted: int = 0
-    settled: int = 0
+    decided: int = 0
+    sold_out: int = 0
     left: int | None = None
     queued: int | None = None
     decisions: int | None = None
     p50_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None
+    sold_out_p50_ms: float | None = None
+    sold_out_p99_ms: float | None = None
     cores: dict[str, float] = {}
 
 
+class Answers(msgspec.Struct, frozen=True):
+    """How often buyers were given each kind of answer.
+
+    Attributes:
+        accepted: 202.
+        confirmed, rejected: the decision of a purchase, however it was heard.
+        sold_out: refused, nothing was stored.
+        told_when_429, told_when_503: requests of all users that were told to come back later, those
+            of the abuser among them.
+        undecided: purchases whose decision did not come while the buyer stayed.
+    """
+
+    accepted: int = 0
+    confirmed: int = 0
+    rejected: int = 0
+    sold_out: int = 0
+    told_when_429: int = 0
+    told_when_503: int = 0
+    undecided: int = 0
+
+
 class Latency(msgspec.Struct, frozen=True):
-    """Of all purchases of a run, from the moment each was meant to be sent."""
+    """Of one kind of answer in a run, from the moment each request was meant to be sent."""
 
     count: int
     p50_ms: float
@@ -65,7 +95,8 @@ class Run(msgspec.Struct, frozen=True):
         started_at: RFC 3339, UTC.
         arguments: the load test's own, by name.
         ticket_types: which were on sale.
-        to_202, to_decision: until that answer was read; None: there was none.
+        answers: how often each kind was given.
+        to_202, to_decision, to_sold_out: until that answer was read; None: there was none.
         cpu_seconds: of each service while the sale was watched; empty where it runs elsewhere.
         errors: what went wrong in the load test itself, in sentences.
     """
@@ -80,6 +111,8 @@ class Run(msgspec.Struct, frozen=True):
     users_max: int
     to_202: Latency | None
     to_decision: Latency | None
+    to_sold_out: Latency | None
+    answers: Answers
     moments: list[Moment]
     cpu_seconds: dict[str, float]
     thresholds: Thresholds

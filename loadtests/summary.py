@@ -10,15 +10,23 @@ from rich.markup import escape
 from rich.table import Table
 
 from loadtests.run import Moment, Run
-from loadtests.verdict import ExitCode, Verdict, best_throughput
+from loadtests.verdict import (
+    IN_WORDS,
+    ExitCode,
+    Verdict,
+    best_throughput,
+    outcome,
+    sold_out_after_seconds,
+    tickets_sold,
+)
 
 SUMMARY_FILE = "summary.json"
 MOMENTS_FILE = "moments.csv"
-IN_WORDS = {
-    ExitCode.GOOD: "[bold green]good[/]",
-    ExitCode.ERRORS: "[bold yellow]errors: these figures count for little[/]",
-    ExitCode.BROKEN_PROMISE: "[bold red]A PROMISE WAS BROKEN[/]",
-    ExitCode.THRESHOLD_MISSED: "[bold yellow]sound, but a threshold was missed[/]",
+STYLES = {
+    ExitCode.GOOD: "bold green",
+    ExitCode.ERRORS: "bold yellow",
+    ExitCode.BROKEN_PROMISE: "bold red",
+    ExitCode.THRESHOLD_MISSED: "bold yellow",
 }
 
 
@@ -29,6 +37,8 @@ def write_summary(run: Run, verdict: Verdict, folder: Path) -> None:
     summary = figures | {
         "cores": os.cpu_count(),
         "best_throughput": best_throughput(run.moments),
+        "tickets_sold": None if (sold := tickets_sold(run.moments)) is None else sold[0],
+        "sold_out_after_seconds": sold_out_after_seconds(run.moments),
         "queued_max": max((moment.queued or 0 for moment in run.moments), default=0),
         "verdict": msgspec.to_builtins(verdict),
     }
@@ -58,8 +68,10 @@ def show(run: Run, verdict: Verdict, folder: Path, console: Console) -> None:
     console.print()
     for reason in verdict.errors + verdict.missed:
         console.print(f"  [yellow]{escape(reason)}[/]")
-    told = IN_WORDS[verdict.exit_code]
-    console.print(f"Verdict: {told} (exit code {verdict.exit_code:d}). Report: {folder}")
+    console.print(f"Sale: {outcome(run)}.")
+    code = verdict.exit_code
+    words = f"[{STYLES[code]}]{IN_WORDS[code]}[/]"
+    console.print(f"Verdict: {words} (exit code {code:d}). Report: {folder}")
 
 
 def _promises(verdict: Verdict) -> Table:
@@ -80,15 +92,29 @@ def _figures(run: Run) -> Table:
     table.add_column(style="dim", justify="right")
     table.add_column()
     table.add_row("users", f"{run.users_max:,} at most, for {run.seconds:.0f} s in all")
-    table.add_row("requests", f"{run.requests:,}, of which {run.failures:,} failed")
+    told = run.answers
     table.add_row(
-        "throughput", f"{best_throughput(run.moments):,.0f} purchases/s in the best five seconds"
+        "requests",
+        f"{run.requests:,}, of which {run.failures:,} failed; told to come back later:"
+        f" {told.told_when_429:,} (429), {told.told_when_503:,} (503)",
+    )
+    table.add_row(
+        "purchases",
+        f"{told.confirmed:,} confirmed, {told.rejected:,} rejected, {told.accepted:,} of them"
+        f" answered 202 first; {told.sold_out:,} refused as sold out",
+    )
+    table.add_row(
+        "throughput",
+        f"{best_throughput(run.moments):,.0f} purchases decided/s in the best five seconds",
     )
     if run.cpu_seconds:
         costs = sorted(run.cpu_seconds.items(), key=lambda cost: -cost[1])
-        told = ", ".join(f"{name} {seconds:,.1f} s" for name, seconds in costs)
-        table.add_row("CPU", told)
-    for name, latency in (("request to 202", run.to_202), ("to decision", run.to_decision)):
+        table.add_row("CPU", ", ".join(f"{name} {seconds:,.1f} s" for name, seconds in costs))
+    for name, latency in (
+        ("request to 202", run.to_202),
+        ("to decision", run.to_decision),
+        ("to sold out", run.to_sold_out),
+    ):
         if latency is not None:
             table.add_row(
                 name,

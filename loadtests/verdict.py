@@ -24,6 +24,14 @@ class ExitCode(IntEnum):
     THRESHOLD_MISSED = 3
 
 
+IN_WORDS = {
+    ExitCode.GOOD: "good",
+    ExitCode.ERRORS: "errors: these figures count for little",
+    ExitCode.BROKEN_PROMISE: "A PROMISE WAS BROKEN",
+    ExitCode.THRESHOLD_MISSED: "sound, but a threshold was missed",
+}
+
+
 class Verdict(msgspec.Struct, frozen=True):
     """The exit code and its reasons, in sentences.
 
@@ -62,13 +70,43 @@ def judge(run: Run, findings: Findings, errors: Sequence[str]) -> Verdict:
 
 
 def best_throughput(moments: Sequence[Moment]) -> float:
-    """Purchases settled a second, in the best five seconds; 0 in a run without any."""
-    settled = [moment.settled for moment in moments]
-    if not settled:
+    """Purchases decided a second, in the best five seconds; 0 in a run without any.
+
+    Who is told that it is sold out has made no purchase.
+    """
+    decided = [moment.decided for moment in moments]
+    if not decided:
         return 0.0
-    width = min(BEST_SECONDS, len(settled))
-    starts = range(len(settled) - width + 1)
-    return max(sum(settled[start : start + width]) for start in starts) / width
+    width = min(BEST_SECONDS, len(decided))
+    starts = range(len(decided) - width + 1)
+    return max(sum(decided[start : start + width]) for start in starts) / width
+
+
+def tickets_sold(moments: Sequence[Moment]) -> tuple[int, int] | None:
+    """How many tickets were sold and how many are left; None where the rows were not seen."""
+    left = [moment.left for moment in moments if moment.left is not None]
+    return (left[0] - left[-1], left[-1]) if left else None
+
+
+def sold_out_after_seconds(moments: Sequence[Moment]) -> int | None:
+    """Seconds from the first purchase until nothing was left, or a buyer was refused; or None."""
+    first = next((m.at for m in moments if m.accepted or m.decided or m.sold_out), None)
+    ended = next((m.at for m in moments if m.sold_out or m.left == 0), None)
+    return None if first is None or ended is None else max(0, ended - first)
+
+
+def outcome(run: Run) -> str:
+    """What became of the sale, in a sentence."""
+    told = run.answers
+    sold = tickets_sold(run.moments)
+    parts = [] if sold is None else [f"{sold[0]:,} tickets sold, {sold[1]:,} left"]
+    after = sold_out_after_seconds(run.moments)
+    parts.append("not sold out" if after is None else f"sold out after {after:,} s")
+    parts.append(f"{told.confirmed:,} purchases confirmed, {told.rejected:,} rejected")
+    parts.append(f"{told.sold_out:,} told sold out")
+    if told.undecided:
+        parts.append(f"{told.undecided:,} without a decision")
+    return "; ".join(parts)
 
 
 def _exit_code(broken: bool, errors: bool, missed: bool) -> ExitCode:
@@ -89,10 +127,18 @@ def _failures(run: Run) -> Iterator[str]:
 def _missed(run: Run) -> Iterator[str]:
     """Each threshold that was missed, with what was measured."""
     aimed = run.thresholds
-    if aimed.max_p99_ms is not None and run.to_decision is not None:
-        p99_ms = run.to_decision.p99_ms
-        if p99_ms > aimed.max_p99_ms:
-            yield f"p99 from request to decision: {p99_ms:,.0f} ms, over {aimed.max_p99_ms:,.0f} ms"
+    sold_out_ms = (
+        aimed.max_p99_ms if aimed.max_sold_out_p99_ms is None else aimed.max_sold_out_p99_ms
+    )
+    for answer, latency, limit_ms in (
+        ("decision", run.to_decision, aimed.max_p99_ms),
+        ('"sold out"', run.to_sold_out, sold_out_ms),
+    ):
+        if limit_ms is not None and latency is not None and latency.p99_ms > limit_ms:
+            yield (
+                f"p99 from request to {answer}: {latency.p99_ms:,.0f} ms"
+                f" of {latency.count:,} answers, over {limit_ms:,.0f} ms"
+            )
     if aimed.max_failure_ratio is not None and run.requests:
         ratio = run.failures / run.requests
         if ratio > aimed.max_failure_ratio:
@@ -100,7 +146,10 @@ def _missed(run: Run) -> Iterator[str]:
     if aimed.min_throughput is not None:
         throughput = best_throughput(run.moments)
         if throughput < aimed.min_throughput:
-            yield f"throughput: {throughput:,.0f} purchases/s, under {aimed.min_throughput:,.0f}/s"
+            yield (
+                f"throughput: {throughput:,.0f} purchases decided/s,"
+                f" under {aimed.min_throughput:,.0f}/s"
+            )
 
 
 def _examples(broken: Sequence[Broken], counted: Mapping[Promise, int]) -> list[str]:

@@ -31,8 +31,9 @@ class Watcher:
         gevent.spawn(self._read)
 
     def watch(self, host: str, ticket_types: list[int]) -> None:
-        """Look at these from now on, or at none."""
-        self.latest = None
+        """Look at these from now on; or at none, and keep how the last ones stood."""
+        if ticket_types:
+            self.latest = None
         wish = msgspec.json.encode(Wish(host, ticket_types)) + b"\n"
         self._program.stdin.write(wish)
         self._program.stdin.flush()

@@ -51,6 +51,8 @@ class Purchaser(Shopper):
             headers["Prefer"] = f"wait={WAIT_SECONDS}"
         answer = self._place(headers, deadline)
         purchase_id, polls = answer.purchase_id, 0
+        if answer.meaning is Meaning.SOLD_OUT:
+            self.record_since(meant_at, figures.REQUEST_TO_SOLD_OUT)
         if purchase_id is None:
             return
         if answer.meaning is Meaning.QUEUED:
@@ -62,6 +64,12 @@ class Purchaser(Shopper):
             self.record_since(
                 meant_at,
                 figures.REQUEST_TO_DECISION if told else figures.REQUEST_TO_DECISION_POLLED,
+            )
+            self.record_since(
+                meant_at,
+                figures.REQUEST_TO_CONFIRMED
+                if answer.is_confirmed
+                else figures.REQUEST_TO_REJECTED,
             )
             figures.record(self.environment.stats, figures.POLLS_PER_PURCHASE, polls)
             observations.outcome(purchase_id, answer.body)

@@ -64,7 +64,7 @@ class Shopper(FastHttpUser):
                 told.get("etag"),
             )
             if answer.meaning is Meaning.COME_BACK:
-                response.request_meta["name"] = f"{name} [{answer.status}, told when]"
+                response.request_meta["name"] = f"{name} {figures.told_when(answer.status)}"
             elif answer.meaning is Meaning.SOLD_OUT:
                 response.request_meta["name"] = f"{name} {figures.SOLD_OUT}"
             if answer.meaning is not Meaning.FAILED:

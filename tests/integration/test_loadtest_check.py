@@ -16,7 +16,7 @@ from loadtests import run as runs
 from loadtests.check import check
 from loadtests.database import DATABASE_URL
 from loadtests.promises import Promise
-from loadtests.run import OBSERVATIONS_FILE, Latency, Moment, Run, Thresholds
+from loadtests.run import OBSERVATIONS_FILE, Answers, Latency, Moment, Run, Thresholds
 from loadtests.verdict import ExitCode, Verdict
 from purchase_worker.drain import Batch, drain
 from purchase_worker.results import body
@@ -38,7 +38,9 @@ RUN = Run(
     users_max=4,
     to_202=Latency(4, 5.0, 6.0, 7.0),
     to_decision=Latency(4, 20.0, 30.0, 40.0),
-    moments=[Moment(at=0, users=4, requests=8, accepted=4, settled=4, left=1, queued=0)],
+    to_sold_out=None,
+    answers=Answers(accepted=4, confirmed=3, rejected=1),
+    moments=[Moment(at=0, users=4, requests=8, accepted=4, decided=4, left=1, queued=0)],
     cpu_seconds={"gateway": 1.0},
     thresholds=Thresholds(),
     errors=[],

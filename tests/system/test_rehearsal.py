@@ -3,7 +3,7 @@
 import csv
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -92,7 +92,9 @@ def test_everybody_of_a_rehearsal_does_what_they_are_there_for(
     assert min(heard) > 0
     assert sum(heard) == count(rows, "polls per purchase (a count)") == bought
     # Locust's sum stays one of requests.
-    ours = (*heard, count(rows, "request to 202"), bought)
+    outcomes = [count(rows, f"request to {outcome}") for outcome in ("confirmed", "rejected")]
+    assert sum(outcomes) == bought
+    ours = (*heard, *outcomes, count(rows, "request to 202"), bought)
     assert count(rows, "Aggregated") == sum(
         int(row["Request Count"]) for name, row in rows.items() if name != "Aggregated"
     ) - sum(ours)
@@ -112,10 +114,10 @@ def test_two_workers_share_the_buyers_and_their_master_shows_the_sale(
         *("--run-time", "6s", "--database-url", shop.database_url),
     )
 
-    def shows(what: str, numbers: range) -> None:
+    def shows(what: str, values: Container[object]) -> None:
         shown = httpx.get(f"http://127.0.0.1:{web_port}/stats/requests").json()
         sale = {row["what"]: row["now"] for row in shown["extended_stats"][0]["data"]}
-        assert sale[what] in numbers
+        assert sale[what] in values
 
     eventually(
         partial(shows, "Tickets left", range(1, 1000)),
@@ -124,6 +126,13 @@ def test_two_workers_share_the_buyers_and_their_master_shows_the_sale(
     )
     # A worker reports its figures every three seconds.
     eventually(partial(shows, "Decisions a second, as buyers heard them", range(1, 1000)))
+    eventually(partial(shows, "Accepted with 202", range(1, 1000)))
+    eventually(partial(shows, "Verdict", ("good (exit code 0)",)), within_seconds=LIMIT_SECONDS)
+    shows("Tickets sold", range(1, 1000))
+    shows("Report", (str(tmp_path / "report"),))
+    page = httpx.get(f"http://127.0.0.1:{web_port}/sale").text
+    assert "good (exit code 0)" in page
+    assert "<polyline" in page
     ended_well(master)
 
     with shop.database() as database:

@@ -4,11 +4,30 @@ import os
 import subprocess
 import sys
 
-from loadtests.costs import THE_REST, cpu_seconds_of
+import psutil
+import pytest
+
+from loadtests.costs import THE_REST, cpu_seconds_of, is_locust
 
 BUSY = "import time\nwhile time.process_time() < 0.3: pass\nprint()\ninput()"
 # The kernel counts in hundredths, of user and system time apart.
 BUSY_SECONDS = 0.27
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_one"),
+    [
+        (["-c", BUSY, "locust"], False),
+        (["-m", "locust", "--version"], True),
+        (["-c", BUSY], False),
+    ],
+)
+def test_a_worker_of_locust_is_known_wherever_it_was_started(
+    arguments: list[str], is_one: bool
+) -> None:
+    with subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE) as process:
+        assert is_locust(psutil.Process(process.pid)) is is_one
+        process.kill()
 
 
 def test_a_service_pays_for_its_children_while_they_live_and_afterwards() -> None:

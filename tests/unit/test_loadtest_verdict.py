@@ -4,8 +4,15 @@ import msgspec
 import pytest
 
 from loadtests.promises import Broken, Findings, Promise
-from loadtests.run import Latency, Moment, Run, Thresholds
-from loadtests.verdict import EXAMPLES_MAX, ExitCode, best_throughput, judge
+from loadtests.run import Answers, Latency, Moment, Run, Thresholds
+from loadtests.verdict import (
+    EXAMPLES_MAX,
+    ExitCode,
+    best_throughput,
+    judge,
+    outcome,
+    sold_out_after_seconds,
+)
 
 KEPT = Findings(dict.fromkeys(Promise, 100), [])
 LOST = Broken(Promise.NEVER_LOST, "p1 was accepted, and has no row")
@@ -20,7 +27,9 @@ GOOD_RUN = Run(
     users_max=50,
     to_202=None,
     to_decision=Latency(100, 20.0, 80.0, 200.0),
-    moments=[Moment(at=at, users=50, settled=10) for at in range(10)],
+    to_sold_out=None,
+    answers=Answers(accepted=100, confirmed=100),
+    moments=[Moment(at=at, users=50, decided=10) for at in range(10)],
     cpu_seconds={"gateway": 1.0},
     thresholds=Thresholds(),
     errors=[],
@@ -101,9 +110,65 @@ def test_many_violations_of_one_promise_hide_no_other() -> None:
     assert len(verdict.examples) <= EXAMPLES_MAX
 
 
+# The rush of a sale that was over at once: most buyers were only told so, and late.
+SOLD_OUT_RUSH = {
+    "to_decision": Latency(236, 20.0, 80.0, 200.0),
+    "to_sold_out": Latency(8_477, 900.0, 2_300.0, 2_900.0),
+    "answers": Answers(accepted=236, confirmed=200, rejected=36, sold_out=8_477),
+    "moments": [
+        Moment(at=0, users=2_100, left=400),
+        Moment(at=1, users=2_100, accepted=236, decided=236, left=150),
+        Moment(at=2, users=2_100, sold_out=1_900, left=0),
+        *(Moment(at=at, users=2_100, sold_out=1_900, left=0) for at in range(3, 6)),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "missed"),
+    [
+        (Thresholds(max_p99_ms=2_000), 'p99 from request to "sold out": 2,900 ms of 8,477 answers'),
+        (Thresholds(max_p99_ms=2_000, max_sold_out_p99_ms=3_000), None),
+        (Thresholds(max_sold_out_p99_ms=2_000), 'p99 from request to "sold out"'),
+        (Thresholds(min_throughput=48), "throughput: 47 purchases decided/s"),
+        (Thresholds(min_throughput=47), None),
+    ],
+)
+def test_whoever_is_told_sold_out_waits_as_well_and_makes_no_purchase(
+    thresholds: Thresholds, missed: str | None
+) -> None:
+    verdict = judge(a_run(thresholds, **SOLD_OUT_RUSH), KEPT, [])
+    assert [reason[: len(missed or "")] for reason in verdict.missed] == [missed] * bool(missed)
+
+
+def test_the_outcome_says_what_was_sold_and_when_it_was_over() -> None:
+    assert outcome(a_run(**SOLD_OUT_RUSH)) == (
+        "400 tickets sold, 0 left; sold out after 1 s; 200 purchases confirmed, 36 rejected;"
+        " 8,477 told sold out"
+    )
+    assert "not sold out" in outcome(GOOD_RUN)
+
+
+@pytest.mark.parametrize(
+    ("moments", "seconds"),
+    [
+        ([], None),
+        ([Moment(at=0, users=1, accepted=1, left=5)], None),
+        ([Moment(at=3, users=1, accepted=1), Moment(at=9, users=1, left=0)], 6),
+        # Some are left, and nobody wants so few.
+        ([Moment(at=3, users=1, accepted=1), Moment(at=5, users=1, sold_out=1, left=1)], 2),
+        ([Moment(at=0, users=1, left=0), Moment(at=4, users=1, sold_out=1, left=0)], 0),
+    ],
+)
+def test_a_sale_is_sold_out_when_nothing_is_left_or_a_buyer_is_told_so(
+    moments: list[Moment], seconds: int | None
+) -> None:
+    assert sold_out_after_seconds(moments) == seconds
+
+
 def test_throughput_is_that_of_the_best_five_seconds() -> None:
     rush = [0, 0, 100, 100, 100, 100, 100, 0, 0, 0]
-    moments = [Moment(at=at, users=1, settled=settled) for at, settled in enumerate(rush)]
+    moments = [Moment(at=at, users=1, decided=decided) for at, decided in enumerate(rush)]
     assert best_throughput(moments) == 100
     assert best_throughput(moments[:4]) == 50
     assert best_throughput([]) == 0
