@@ -1,6 +1,7 @@
 """What a rehearsal costs this machine: CPU time of each service, and of the load test itself."""
 
 import os
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class Costs:
         self._system = asking.submit(running_system)
         asking.shutdown(wait=False)
         self._is_locust: dict[int, bool] = {}
+        self._of_locusts: dict[int, float] = {}
 
     def cpu_seconds(self, host: str) -> dict[str, float]:
         """CPU time taken so far, by service.
@@ -38,8 +40,12 @@ class Costs:
             return {}
         # Those of `gateway-1` and `gateway-2` are gateways.
         services = {one["pid"]: one["name"].rstrip("-0123456789") for one in system["processes"]}
-        load_test = dict.fromkeys([os.getppid(), *self._locusts()], LOAD_TEST)
-        return cpu_seconds_of(load_test | services)
+        locusts = dict.fromkeys([os.getppid(), *self._locusts()], LOAD_TEST)
+        by_process = cpu_seconds_by_process({*locusts, *services})
+        # What a process took that has ended was taken all the same.
+        self._of_locusts |= {pid: by_process.get(pid, 0.0) for pid in locusts.keys() - services}
+        seconds = _by_service(by_process, services)
+        return _with_the_rest(seconds | {LOAD_TEST: sum(self._of_locusts.values())})
 
     def _locusts(self) -> list[int]:
         """The processes of Locust; of each process the command is read once."""
@@ -68,14 +74,30 @@ def cpu_seconds_of(services: dict[int, str]) -> dict[str, float]:
     Returns:
         By service, and of all else on this machine.
     """
+    return _with_the_rest(_by_service(cpu_seconds_by_process(services.keys()), services))
+
+
+def cpu_seconds_by_process(roots: Collection[int]) -> dict[int, float]:
+    """CPU time of each of these processes, with its children but for those that are roots too."""
     table = {one.pid: one.info for one in psutil.process_iter(["ppid", "cpu_times"])}
-    seconds = dict.fromkeys(services.values(), 0.0)
+    seconds = dict.fromkeys(roots, 0.0)
     for pid, info in table.items():
         ancestor: int | None = pid
-        while ancestor in table and ancestor not in services:
+        while ancestor in table and ancestor not in seconds:
             ancestor = table[ancestor]["ppid"]
-        if ancestor in services and info["cpu_times"] is not None:
-            seconds[services[ancestor]] += sum(info["cpu_times"][:4])
+        if ancestor in seconds and info["cpu_times"] is not None:
+            seconds[ancestor] += sum(info["cpu_times"][:4])
+    return seconds
+
+
+def _by_service(by_process: Mapping[int, float], services: dict[int, str]) -> dict[str, float]:
+    seconds = dict.fromkeys(services.values(), 0.0)
+    for pid, name in services.items():
+        seconds[name] += by_process[pid]
+    return seconds
+
+
+def _with_the_rest(seconds: dict[str, float]) -> dict[str, float]:
     machine = psutil.cpu_times()
     busy: float = machine.user + machine.nice + machine.system + machine.irq + machine.softirq
     return seconds | {THE_REST: busy - sum(seconds.values())}

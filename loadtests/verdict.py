@@ -136,8 +136,8 @@ def _missed(run: Run) -> Iterator[str]:
     ):
         if limit_ms is not None and latency is not None and latency.p99_ms > limit_ms:
             yield (
-                f"p99 from request to {answer}: {latency.p99_ms:,.0f} ms"
-                f" of {latency.count:,} answers, over {limit_ms:,.0f} ms"
+                f"p99 from request to {answer}: {latency.p99_ms:,.0f} ms, over {limit_ms:,.0f} ms"
+                f" ({latency.count:,} answers)"
             )
     if aimed.max_failure_ratio is not None and run.requests:
         ratio = run.failures / run.requests

@@ -1,6 +1,7 @@
 """Runs a real service as a process of its own, for as long as a test needs it."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,3 +65,17 @@ def running_service(
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+
+
+@contextmanager
+def stop_signals_refused() -> Iterator[None]:
+    """What is started here inherits that SIGINT and SIGTERM are ignored and blocked."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+        for number, handler in before.items():
+            signal.signal(number, handler)

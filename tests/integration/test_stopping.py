@@ -18,7 +18,7 @@ from purchase_worker.audit import audit
 from shared.purchases import RESULT_KEY_PREFIX
 from shared.settings import Settings
 from tests.factories import add_ticket_type, add_users, outcomes, queue, request, scalar
-from tests.services import running_service
+from tests.services import running_service, stop_signals_refused
 from tests.system.selling import WAIT, buy
 from tests.waiting import eventually
 
@@ -76,20 +76,6 @@ def refuses_connections(url: str) -> None:
 def waiting(engine: Engine, how_many: int) -> None:
     """Fails until so many wait for a lock."""
     assert scalar(engine, WAIT_FOR_LOCK) == how_many
-
-
-@contextmanager
-def stop_signals_refused() -> Iterator[None]:
-    """What is started here inherits that SIGINT and SIGTERM are ignored and blocked."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def handles(pid: int, number: signal.Signals) -> None:

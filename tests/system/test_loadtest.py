@@ -16,7 +16,7 @@ from tests.system.conftest import Shop
 from tests.system.operators import PROJECT
 
 GUIDE = (PROJECT / "docs" / "load-testing.md").read_text()
-SHORT = "--users 12 --spike-users 24 --quiet-seconds 1 --run-time 4s --event-capacity 40"
+SHORT = "--users 12 --spike-users 24 --quiet-seconds 1 --run-time 4s --event-capacity 400"
 # How Locust itself reads a command line, without running anything.
 UNDERSTAND = """
 import sys

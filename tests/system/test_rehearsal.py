@@ -109,7 +109,7 @@ def test_two_workers_share_the_buyers_and_their_master_shows_the_sale(
         start("--worker", "--master-port", master_port)
     master = start(
         *("--master", "--master-bind-port", master_port, "--expect-workers", "2"),
-        *("--autostart", "--autoquit", "4", "--web-port", web_port),
+        *("--autostart", "--autoquit", "600", "--web-port", web_port),
         *(*SHORT, "--event-capacity", "1000", "--csv", str(tmp_path / "run"), "Browser", "Buyer"),
         *("--run-time", "6s", "--database-url", shop.database_url),
     )
@@ -133,6 +133,7 @@ def test_two_workers_share_the_buyers_and_their_master_shows_the_sale(
     page = httpx.get(f"http://127.0.0.1:{web_port}/sale").text
     assert "good (exit code 0)" in page
     assert "<polyline" in page
+    master.terminate()
     ended_well(master)
 
     with shop.database() as database:

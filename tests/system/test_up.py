@@ -14,6 +14,7 @@ import pytest
 from deploy.local.embedded import UNPRIVILEGED_USER, run_as
 from deploy.local.leftovers import lives
 from tests.conftest import with_database
+from tests.services import stop_signals_refused
 from tests.system.conftest import Shop
 from tests.system.contract.problems import refused
 from tests.system.operators import WITH_TWO_GATEWAYS, Operator, an_operator, gateway_is_ready
@@ -152,7 +153,10 @@ def test_what_a_power_cut_left_mends_itself_without_a_word(unsupervised: Operato
 def test_a_signal_to_up_stops_everything_cleanly(
     operator: Operator, stop_signal: signal.Signals
 ) -> None:
-    with operator.start_in_foreground() as foreground:
+    # Also where its parent ignores them, as a script does for `eventify up &`.
+    with stop_signals_refused():
+        started = operator.start_in_foreground()
+    with started as foreground:
         read_until("Ctrl-C stops it.", foreground)
         foreground.send_signal(stop_signal)
         assert read_until("Eventify is stopped.", foreground)
