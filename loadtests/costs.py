@@ -1,6 +1,7 @@
 """What a rehearsal costs this machine: CPU time of each service, and of the load test itself."""
 
 import os
+import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,8 @@ from loadtests.eventify_command import running_system
 
 # Every process of Locust on this machine with its children, also of workers started apart.
 LOAD_TEST = "load test"
+# A process that is being started may still show its parent's command, or none.
+YOUNG_SECONDS = 5.0
 # Whatever else this machine is busy with.
 THE_REST = "the rest"
 
@@ -43,18 +46,23 @@ class Costs:
         locusts = dict.fromkeys([os.getppid(), *self._locusts()], LOAD_TEST)
         by_process = cpu_seconds_by_process({*locusts, *services})
         # What a process took that has ended was taken all the same.
-        self._of_locusts |= {pid: by_process.get(pid, 0.0) for pid in locusts.keys() - services}
+        for pid in locusts.keys() - services:
+            self._of_locusts[pid] = max(by_process[pid], self._of_locusts.get(pid, 0.0))
         seconds = _by_service(by_process, services)
         return _with_the_rest(seconds | {LOAD_TEST: sum(self._of_locusts.values())})
 
     def _locusts(self) -> list[int]:
-        """The processes of Locust; of each process the command is read once."""
-        now = {process.pid: process for process in psutil.process_iter()}
-        self._is_locust = {
-            pid: self._is_locust[pid] if pid in self._is_locust else is_locust(process)
-            for pid, process in now.items()
-        }
-        return [pid for pid, is_one in self._is_locust.items() if is_one]
+        """The processes of Locust; the command of one that is not young is read once."""
+        young_since = time.time() - YOUNG_SECONDS
+        known, self._is_locust = self._is_locust, {}
+        found = []
+        for one in psutil.process_iter(["create_time"]):
+            is_one = known[one.pid] if one.pid in known else is_locust(one)
+            if one.info["create_time"] < young_since:
+                self._is_locust[one.pid] = is_one
+            if is_one:
+                found.append(one.pid)
+        return found
 
 
 def is_locust(process: psutil.Process) -> bool:

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from loadtests.costs import THE_REST, cpu_seconds_of, is_locust
+from tests.waiting import eventually
 
 BUSY = "import time\nwhile time.process_time() < 0.3: pass\nprint()\ninput()"
 # The kernel counts in hundredths, of user and system time apart.
@@ -18,7 +19,7 @@ BUSY_SECONDS = 0.27
     ("arguments", "is_one"),
     [
         (["-c", BUSY, "locust"], False),
-        (["-m", "locust", "--version"], True),
+        (["-m", "locust", "--help"], True),
         (["-c", BUSY], False),
     ],
 )
@@ -26,6 +27,11 @@ def test_a_worker_of_locust_is_known_wherever_it_was_started(
     arguments: list[str], is_one: bool
 ) -> None:
     with subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE) as process:
+
+        def has_its_own_command() -> None:
+            assert arguments[1] in psutil.Process(process.pid).cmdline()
+
+        eventually(has_its_own_command)
         assert is_locust(psutil.Process(process.pid)) is is_one
         process.kill()
 
