@@ -248,6 +248,7 @@ def demo(buyers: int, tickets: int, seconds: float, seed: int, picture: Path) ->
 
     Brings a system up if none runs, and takes it down again at the end.
     """
+    restore_stop_signals()
     _check_picture(picture)
     try:
         # Drawing takes most of a second to import, which no other command should wait for.

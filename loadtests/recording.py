@@ -129,6 +129,12 @@ def current() -> Recorder | None:
     return _recording.recorder
 
 
+def is_checking() -> bool:
+    """Whether a run is over and its verdict is still to come."""
+    checking = _recording._checking
+    return checking is not None and not checking.ready()
+
+
 def latest() -> dict[str, Any] | None:
     """How the rows stood within the last second, as a `Sample` by name; None: not known."""
     watcher = _recording.watcher

@@ -52,8 +52,7 @@ def add_sale_tab(environment: Environment, web_ui: WebUI) -> None:
         if request.path.endswith("/stats/requests") and response.is_json:
             shown = response.get_json()
             rows = {"extended_stats": [{"key": KEY, "data": sale_rows(environment)}]}
-            run = recording.current()
-            if run is not None and run.exit_code is None:
+            if recording.is_checking():
                 # The web UI stops reading when a run has stopped; the verdict comes after that.
                 rows["state"] = STATE_RUNNING  # type: ignore[assignment]
             response.set_data(msgspec.json.encode(shown | rows))
