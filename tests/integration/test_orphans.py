@@ -15,11 +15,13 @@ from tests.waiting import eventually
 STARTS_SERVERS = """
 import subprocess, sys, time
 from deploy.local.embedded import free_port, prepare_postgres, prepare_valkey
+from shared.process import restore_stop_signals
 from tests.conftest import running
 from tests.orphans import watched_folder
 from tests.services import folder_for_servers
 from tests.chaos.servers import Server
 
+restore_stop_signals()
 with folder_for_servers() as folder, running(prepare_valkey(folder, free_port())):
     Server(prepare_postgres(folder / "database", free_port()), folder / "log").start()
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
