@@ -26,8 +26,17 @@ EventifyError
     └── Unavailable                 503 unavailable
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
+
+# What is further away may change until then, and some clients keep seconds in 32 bits.
+RETRY_AFTER_MAX_SECONDS: Final = 86_400
+
+
+def retry_after(seconds: float) -> int:
+    """The value of a `Retry-After` header: whole seconds, from one up to a day."""
+    return max(1, math.ceil(min(seconds, RETRY_AFTER_MAX_SECONDS)))
 
 
 class EventifyError(Exception):
@@ -213,4 +222,4 @@ class Unavailable(Problem):
     default_detail = "Not now; try again, a purchase with the same Idempotency-Key."
 
     def __init__(self, detail: str | None = None, *, retry_after_seconds: int = 1) -> None:
-        super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})
+        super().__init__(detail, headers={"Retry-After": str(retry_after(retry_after_seconds))})

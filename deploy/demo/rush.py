@@ -117,7 +117,7 @@ async def _ask(connection: Connection, ticket_type_id: int, buyer: Buyer) -> Out
     except OSError:
         return None
     match answer.status:
-        case 200 | 201 | 202:
+        case 201 | 202:
             status = msgspec.json.decode(answer.body, type=_Purchase).status
             return None if status == "queued" else Outcome(status)
         case 400:

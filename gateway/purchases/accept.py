@@ -20,6 +20,7 @@ from shared.errors import (
     SaleClosed,
     SaleNotOpen,
     SalePaused,
+    retry_after,
 )
 from shared.purchases import QUEUED, QueuedPurchase
 from shared.row_ids import MAX_ID
@@ -183,8 +184,8 @@ def refusal(
 
 def _opens_in(sales_start: datetime | None) -> dict[str, str]:
     assert sales_start is not None, "a sale that is not open yet has a start"
-    seconds = max(1, int((sales_start - datetime.now(UTC)).total_seconds()) + 1)
-    return {"Retry-After": str(seconds)}
+    seconds = (sales_start - datetime.now(UTC)).total_seconds()
+    return {"Retry-After": str(retry_after(seconds))}
 
 
 def _look_again() -> dict[str, str]:

@@ -28,7 +28,11 @@ SECURITY: list[dict[str, list[str]]] = [{"bearerAuth": []}]
 PURCHASE = {"$ref": "#/components/schemas/Purchase"}
 ETAG = '"5d41402a"'
 PLACE = f"/api/ticket-purchases/{ID}/"
-REJECTED_IN_TIME = {"Location": PLACE, "Preference-Applied": "wait=10"}
+REJECTED_HEADERS = {
+    "Location": PLACE,
+    "Preference-Applied": "wait=10",
+    "Idempotency-Replayed": "true",
+}
 VARY = {"Vary": "Authorization, Accept"}
 LIMITED_BY = rate_limits("purchases")
 NOT_TOLD = Unavailable("Try again; nothing is lost.")
@@ -244,15 +248,10 @@ BUY: dict[str, Any] = {
         },
     },
     "responses": {
-        "200": _created(
-            "Decided earlier, under the same key",
-            "confirmed",
-            "rejected",
-            always={"Idempotency-Replayed": "true"},
-            sometimes={"Preference-Applied": "wait=10"},
-        ),
         "201": _created(
-            "Confirmed within the wait", "confirmed", always={"Preference-Applied": "wait=10"}
+            "Confirmed within the wait, or earlier under the same key",
+            "confirmed",
+            sometimes={"Preference-Applied": "wait=10", "Idempotency-Replayed": "true"},
         ),
         "202": _created(
             "Accepted and queued",
@@ -262,8 +261,8 @@ BUY: dict[str, Any] = {
         ),
         **refusals(
             InvalidInput(errors={"quantity": ["A valid integer is required."]}),
-            NotEnoughTickets(extra={"id": ID}, headers=REJECTED_IN_TIME),
-            OverUserLimit(extra={"id": ID}, headers=REJECTED_IN_TIME),
+            NotEnoughTickets(extra={"id": ID}, headers=REJECTED_HEADERS),
+            OverUserLimit(extra={"id": ID}, headers=REJECTED_HEADERS),
             SaleNotOpen(headers={"Retry-After": "3600"}),
             SaleClosed,
             SalePaused(headers={"Retry-After": "30"}),

@@ -4,6 +4,8 @@ import math
 import random
 from collections import OrderedDict
 
+from shared.errors import retry_after
+
 # Before any decision was seen: one transaction for each purchase makes 1,050-1,500 a second
 # (DESIGN), and batches only make it faster.
 ASSUMED_PER_SECOND = 1_000.0
@@ -41,7 +43,7 @@ class Pace:
 
 def retry_after_seconds(wait_seconds: float) -> int:
     """When to ask again: never under a second, and not all at the same moment."""
-    return max(1, math.ceil(wait_seconds * random.uniform(1, 1 + JITTER)))  # noqa: S311 - jitter
+    return retry_after(wait_seconds * random.uniform(1, 1 + JITTER))  # noqa: S311 - jitter
 
 
 def look_again_seconds(wait_seconds: float) -> float:

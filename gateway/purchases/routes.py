@@ -182,16 +182,13 @@ def _patience(scope: Scope, receive: Receive, seconds: int) -> Patience | None:
 
 
 async def _send_created(scope: Scope, send: Send, answer: Answer, extra: Headers) -> int:
-    """202 while queued; a decision that was waited for, or made before, decides the status.
+    """202 while queued; else by the decision, be it the first answer or a replay of it.
 
     Returns the status.
     """
     if answer.waits_seconds is not None:
         await _send(scope, send, 202, [JSON, *extra, *_retry_after(answer)], answer.body)
         return 202
-    if answer.replayed:
-        await _send(scope, send, 200, [JSON, *extra], answer.body)
-        return 200
     outcome = msgspec.json.decode(answer.body, type=_Outcome)
     if outcome.status == CONFIRMED:
         await _send(scope, send, 201, [JSON, *extra], answer.body)

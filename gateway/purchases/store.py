@@ -48,8 +48,8 @@ WITH request AS (
             WHEN u.id IS NULL THEN 'unknown_user'
             WHEN t.id IS NULL THEN 'unknown_ticket_type'
             WHEN r.quantity > t.max_per_purchase THEN 'over_purchase_limit'
+            WHEN least(t.sales_end, e.end_time) <= now() THEN 'sale_closed'
             WHEN t.sales_start > now() THEN 'sale_not_open'
-            WHEN t.sales_end <= now() THEN 'sale_closed'
             WHEN t.paused_at IS NOT NULL THEN 'sale_paused'
             WHEN i.sold >= i.issued THEN 'not_enough_tickets'
         END AS refusal
@@ -61,6 +61,7 @@ WITH request AS (
     LEFT JOIN LATERAL (SELECT id, fingerprint FROM ticket_purchases
                        WHERE user_id = r.user_id AND idempotency_key = r.idempotency_key
                        OFFSET 0) earlier ON true
+    LEFT JOIN LATERAL (SELECT end_time FROM events WHERE id = t.event_id OFFSET 0) e ON true
 ), ahead AS (
     SELECT wanted.ticket_type_id, head.queued, head.last_seq
     FROM (SELECT DISTINCT ticket_type_id FROM verdict) wanted

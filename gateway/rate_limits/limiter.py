@@ -4,7 +4,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from math import ceil
 
 import redis
 
@@ -19,7 +18,7 @@ from gateway.rate_limits.token_bucket import (
     rate_limit_header,
 )
 from shared.circuit_breaker import CircuitBreaker
-from shared.errors import TooManyRequests
+from shared.errors import TooManyRequests, retry_after
 from shared.logging import get_logger
 from shared.redis_client import open_redis
 from shared.settings import Settings
@@ -104,8 +103,8 @@ class RateLimiter:
         if drawn.retry_after_seconds is None:
             return self.headers(drawn)
         RATE_LIMITED.labels(self._name).inc()
-        retry_after = {"Retry-After": str(ceil(drawn.retry_after_seconds))}
-        raise TooManyRequests(headers={**retry_after, **self.headers(drawn)})
+        headers = {"Retry-After": str(retry_after(drawn.retry_after_seconds))}
+        raise TooManyRequests(headers=headers | self.headers(drawn))
 
     def headers(self, drawn: Draw) -> Mapping[str, str]:
         """`RateLimit` and `RateLimit-Policy` of an answer."""

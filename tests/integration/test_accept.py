@@ -89,6 +89,34 @@ def test_refuses_what_the_terms_do_not_allow(
     assert outcomes(engine, ticket_type) == []
 
 
+@pytest.mark.parametrize("sales_start", [None, datetime.now(UTC) + timedelta(hours=1)])
+@pytest.mark.parametrize("sales_end", [None, datetime.now(UTC) + timedelta(days=9)])
+def test_an_event_that_has_ended_sells_nothing_whatever_the_sale_window_says(
+    engine: Engine, sales_start: datetime | None, sales_end: datetime | None
+) -> None:
+    user = add_user(engine)
+    ticket_type = add_ticket_type(engine, 10, sales_start=sales_start, sales_end=sales_end)
+    elsewhere = add_ticket_type(engine, 10)
+    run(
+        engine,
+        "UPDATE events SET start_time = now() - interval '2 hours',"
+        " end_time = now() - interval '1 second'"
+        " FROM ticket_types t WHERE t.event_id = events.id AND t.id = :id",
+        id=ticket_type,
+    )
+    ended, lasting = accept(engine, [request(user, ticket_type), request(user, elsewhere)])
+    assert (type(ended), type(lasting)) == (SaleClosed, Accepted)
+    assert outcomes(engine, ticket_type) == []
+
+
+@pytest.mark.parametrize("opens", [datetime.now(UTC) + timedelta(days=2), datetime.max])
+def test_retry_after_is_never_longer_than_a_day(engine: Engine, opens: datetime) -> None:
+    ticket_type = add_ticket_type(engine, 10, sales_start=opens.replace(tzinfo=UTC))
+    (verdict,) = accept(engine, [request(add_user(engine), ticket_type)])
+    assert isinstance(verdict, SaleNotOpen)
+    assert verdict.headers["Retry-After"] == "86400"
+
+
 def test_refuses_a_sold_out_ticket_type_at_the_door(engine: Engine) -> None:
     ticket_type = add_ticket_type(engine, 0)
     (verdict,) = accept(engine, [request(add_user(engine), ticket_type)])
@@ -135,6 +163,7 @@ def test_a_replay_outranks_a_sale_that_has_closed_since(engine: Engine) -> None:
     first = request(user, ticket_type, 1, key="k")
     accept(engine, [first])
     run(engine, "UPDATE ticket_types SET sales_end = now() - interval '1 hour'")
+    run(engine, "UPDATE events SET start_time = now() - interval '1 day', end_time = now()")
     assert accept(engine, [request(user, ticket_type, 1, key="k")]) == [Replayed(first.id)]
 
 

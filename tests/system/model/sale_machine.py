@@ -91,15 +91,18 @@ class SaleMachine(CatalogMachine):
             assert "id" not in answer.json()
             return None
         if purchase.read is not None:
-            self._check_replayed(answer, purchase)
+            self._check_replayed(answer, purchase, order.waits)
             return None
         self._check_bought(answer, purchase, order.waits)
         return purchase
 
-    def _check_replayed(self, answer: httpx.Response, purchase: Purchase) -> None:
-        check_status(answer, 200)
+    def _check_replayed(self, answer: httpx.Response, purchase: Purchase, waits: bool) -> None:
+        """As the first try was answered, or would have been with a wait."""
         assert answer.headers["Idempotency-Replayed"] == "true"
-        assert answer.json() == purchase.view()
+        assert answer.headers.get("Preference-Applied") == (WAITED if waits else None)
+        assert answer.headers["Location"] == f"{PURCHASES}{purchase.id}/"
+        self._check_decided(answer, purchase)
+        assert answer.json()["id"] == purchase.id
 
     def _check_bought(self, answer: httpx.Response, purchase: Purchase, waits: bool) -> None:
         """The answer to a new purchase; then how it is told at its own address from now on."""
@@ -109,10 +112,8 @@ class SaleMachine(CatalogMachine):
             check_status(answer, 202)
             assert answer.json() == answer.json() | purchase.terms() | QUEUED
             assert int(answer.headers["Retry-After"]) >= 1
-        elif purchase.reason is not None:
-            check_refused(answer, Refusal(purchase.reason))
         else:
-            check_status(answer, 201)
+            self._check_decided(answer, purchase)
         address = f"{PURCHASES}{answer.json()['id']}/"
         assert answer.headers["Location"] == address
         decided = self.ask(purchase.user, "GET", address, params={"wait": 30})
@@ -122,6 +123,14 @@ class SaleMachine(CatalogMachine):
         assert purchase.read == purchase.terms() | only_told
         assert None not in only_told.values()
         if answer.status_code == 201:
+            assert answer.json() == purchase.view()
+
+    def _check_decided(self, answer: httpx.Response, purchase: Purchase) -> None:
+        if purchase.reason is not None:
+            check_refused(answer, Refusal(purchase.reason))
+            return
+        check_status(answer, 201)
+        if purchase.read is not None:
             assert answer.json() == purchase.view()
 
     @rule(purchase=purchases, user=users)
