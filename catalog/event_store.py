@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy.event import listens_for
 from sqlalchemy.orm import Session
 
 from shared.errors import NotFound
 from shared.models import Event, TicketInventory, TicketPurchase, TicketType
 from shared.paging import PageWanted
 from shared.purchases import QUEUED
+from shared.text import folded, searchable
 
 
 def matching(
@@ -17,10 +19,11 @@ def matching(
 ) -> Select[Event]:
     """The events that a list asks for, in its order.
 
-    Each word of `search` must stand in the title or in the description, in any case of letters.
+    Each word of `search` must stand in the title or in the description, in any case of letters and
+    any normal form.
     `ordering` is a column's name, with `-` before it for the reverse.
     """
-    wanted = select(Event).where(*(_has_word(word) for word in search.split()))
+    wanted = select(Event).where(*(_has_word(word) for word in folded(search).split()))
     if owner_id is not None:
         wanted = wanted.where(Event.owner_id == owner_id)
     if starts_after is not None:
@@ -33,9 +36,21 @@ def matching(
 
 def _has_word(word: str) -> ColumnElement[bool]:
     return or_(
-        Event.title.icontains(word, autoescape=True),
-        Event.description.icontains(word, autoescape=True),
+        Event.search_text.contains(word, autoescape=True),
+        and_(
+            Event.search_text.is_(None),
+            or_(
+                Event.title.icontains(word, autoescape=True),
+                Event.description.icontains(word, autoescape=True),
+            ),
+        ),
     )
+
+
+@listens_for(Event, "before_insert")
+@listens_for(Event, "before_update")
+def _keep_search_text(_mapper: object, _connection: object, event: Event) -> None:
+    event.search_text = searchable(event.title, event.description or "")
 
 
 def page(

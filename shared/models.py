@@ -120,6 +120,8 @@ class Event(Base):
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     title: Mapped[str]
     description: Mapped[str] = mapped_column(server_default="")
+    # Title and description as they are searched; None: written by a version that did not know it.
+    search_text: Mapped[str | None]
     start_time: Mapped[datetime]
     end_time: Mapped[datetime]
     owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"))

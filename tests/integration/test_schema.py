@@ -167,5 +167,28 @@ def test_migrating_twice_changes_nothing(engine: Engine) -> None:
     migrate(engine)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT version_num FROM alembic_version")).all() == [
-            ("0007",)
+            ("0008",)
         ]
+
+
+def test_events_of_a_former_version_become_searchable_even_if_the_fill_is_cut_off(
+    empty_engine: Engine,
+) -> None:
+    migrate(empty_engine, "0007")
+    (owner,) = add_users(empty_engine, 1)
+    run(
+        empty_engine,
+        "INSERT INTO events (title, description, start_time, end_time, owner_id)"
+        " SELECT 'Straße ' || n, 'ΟΔΟΣ', now(), now() + interval '1 day', :owner"
+        " FROM generate_series(1, 250) n",
+        owner=owner,
+    )
+    unsearchable = "UPDATE events SET description = repeat(U&'\\0315\\0300', 30000) WHERE id = 7"
+    run(empty_engine, unsearchable)
+    filled = "SELECT count(*) FROM events WHERE search_text LIKE 'strasse %οδοσ'"
+    for _ in range(2):
+        migrate(empty_engine)
+        assert scalar(empty_engine, filled) == 249
+        # As if the first time had ended after a part of them.
+        run(empty_engine, "UPDATE events SET search_text = NULL WHERE id > 120")
+        run(empty_engine, "UPDATE alembic_version SET version_num = '0007'")

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
+from tests.factories import run
 from tests.integration.catalog.making import (
     EVENT,
     make_event,
@@ -40,10 +41,13 @@ def test_times_are_answered_in_utc(owner: httpx.Client) -> None:
     assert event["end_time"] == "9999-12-31T23:59:59Z"
 
 
-def test_fields_that_are_read_only_or_unknown_are_ignored(owner: httpx.Client) -> None:
-    event = make_event(owner, id=7, owner=7, colour="red")
+def test_read_only_fields_are_known_and_change_nothing(owner: httpx.Client) -> None:
+    event = make_event(owner, id=7, owner=7)
     assert event["owner"] == user_id_of(owner)
-    assert "colour" not in event
+    path = f"/api/events/{event['id']}/"
+    for method in ("PUT", "PATCH"):
+        answer = owner.request(method, path, json=event | {"title": "Opera", "owner": 7})
+        assert (answer.status_code, answer.json()) == (200, event | {"title": "Opera"})
 
 
 def test_anyone_signed_in_reads_an_event(owner: httpx.Client, someone_else: httpx.Client) -> None:
@@ -189,6 +193,58 @@ def test_a_search_finds_words_in_title_and_description(owner: httpx.Client) -> N
     assert titles(owner, search="  ") == ["Jazz night", "Rock night"]
 
 
+@pytest.mark.parametrize(
+    ("title", "search"),
+    [
+        (
+            "\u039f\u0394\u03a5\u03a3\u03a3\u0395\u0391\u03a3",
+            "\u03bf\u03b4\u03c5\u03c3\u03c3\u03b5\u03b1\u03c2",
+        ),
+        (
+            "\u03bf\u03b4\u03c5\u03c3\u03c3\u03b5\u03b1\u03c2",
+            "\u039f\u0394\u03a5\u03a3\u03a3\u0395\u0391\u03a3",
+        ),
+        ("Cafe\u0301 Müller", "CAFÉ MU\u0308LLER"),
+        ("Café Müller", "cafe\u0301 mu\u0308ller"),
+        ("Straßenfest", "STRASSENFEST"),
+        ("STRASSENFEST", "straßenfest"),
+        ("\u0130stanbul", "i\u0307stanbul"),
+        ("\uff2a\uff21\uff3a\uff3a", "jazz"),
+        ("O\ufb03ce", "office"),
+        ("Kon\u00adzert", "konzert"),
+        ("\u13e3\u13b3\u13a9", "\uabb3\uab83\uab79"),
+        ("\uac00", "\u1100\u1161"),
+    ],
+)
+def test_a_search_compares_folded_text(owner: httpx.Client, title: str, search: str) -> None:
+    found = make_event(owner, title=title)["title"]
+    make_event(owner, title="Something else")
+    assert titles(owner, search=search) == [found]
+    make_event(owner, title="Another", description=f"With {title}.")
+    assert titles(owner, search=search) == [found, "Another"]
+
+
+def test_a_changed_title_is_found_by_its_new_words(owner: httpx.Client) -> None:
+    event = make_event(owner, title="Straße")
+    owner.patch(f"/api/events/{event['id']}/", json={"title": "ΟΔΟΣ"})
+    assert (titles(owner, search="strasse"), titles(owner, search="οδος")) == ([], ["ΟΔΟΣ"])
+
+
+def test_text_is_stored_in_one_normal_form(owner: httpx.Client) -> None:
+    event = make_event(owner, title="Cafe\u0301", description="u\u0308ber")
+    assert (event["title"], event["description"]) == ("Caf\u00e9", "\u00fcber")
+    assert make_event(owner, title="e\u0301" * 200)["title"] == "\u00e9" * 200
+
+
+def test_an_event_of_a_former_version_is_found_as_it_was(
+    owner: httpx.Client, database: Engine
+) -> None:
+    make_event(owner, title="Jazz night")
+    run(database, "UPDATE events SET search_text = NULL")
+    assert titles(owner, search="NIGHT jazz") == ["Jazz night"]
+    assert titles(owner, search="blues") == []
+
+
 def test_a_list_is_filtered_by_owner_and_start(
     owner: httpx.Client, someone_else: httpx.Client
 ) -> None:
@@ -223,6 +279,7 @@ def test_a_list_is_ordered_as_asked(owner: httpx.Client) -> None:
         ("starts_after", "2027-06-05T20:00:00"),
         ("search", "\0"),
         ("search", "x" * 201),
+        ("search", "e" + "\u0301" * 31),
         ("page_size", "0"),
         ("page_size", "many"),
     ],
