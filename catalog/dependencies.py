@@ -4,17 +4,17 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request, Response
-from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BeforeValidator, WithJsonSchema
 from sqlalchemy import Engine
 
 from shared.openapi import bearer
 from shared.row_ids import MAX_ID, row_id
+from shared.strict_routes import StrictRoute
 from shared.tokens import TokenVerifier
 
 
-class SignedInRoute(APIRoute):
+class SignedInRoute(StrictRoute):
     """Asks who calls before anything else; FastAPI itself reads and parses a body first."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -9,7 +9,14 @@ from sqlalchemy import Engine
 from catalog import event_store
 from catalog.dependencies import Database, PathId, SignedInRoute, UserId
 from catalog.rules import check_event_times, check_owner
-from catalog.schemas import EventBody, EventPage, EventPatch, EventView, Moment, Text
+from catalog.schemas import (
+    EventBody,
+    EventPage,
+    EventPatch,
+    EventView,
+    Moment,
+    SearchText,
+)
 from catalog.transactions import HAS_PURCHASES, transaction
 from shared.errors import Conflict, InvalidInput, NotFound, PermissionDenied, Unavailable
 from shared.models import Event
@@ -76,7 +83,7 @@ def list_events(
     database: Database,
     page: WantedPage,
     search: Annotated[
-        Text,
+        SearchText,
         Query(
             max_length=SEARCH_MAX_CHARACTERS,
             description="Words that the title or the description has, in any case of letters.",

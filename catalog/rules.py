@@ -30,24 +30,24 @@ class Stock:
 
 
 def price(value: object) -> Decimal:
-    """A price as it was sent: a decimal string, or a JSON number, which shows its own digits.
+    """A price as it was sent: a decimal string.
+
+    A JSON number is none: most languages read 19.99 as a binary fraction that is not 19.99.
 
     Raises:
         ValueError: it is none, is negative, or has too many digits.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if not isinstance(value, str):
         # pydantic makes a refusal of a ValueError only.
-        raise ValueError('must be a decimal number such as "100.00"')  # noqa: TRY004
-    # The repr of a float has the fewest digits that mean it: 99.9 is 99.9, and 1e-05 is 0.00001.
-    text = format(Decimal(repr(value)), "f") if isinstance(value, float) else str(value)
-    if text.startswith("-"):
+        raise ValueError('must be a decimal string such as "100.00", in quotes')  # noqa: TRY004
+    if value.startswith("-"):
         raise ValueError("must not be negative")
-    if not PRICE.fullmatch(text):
+    if not PRICE.fullmatch(value):
         raise ValueError(
-            'must be a decimal number such as "100.00", with at most 10 digits before its point'
+            'must be a decimal string such as "100.00", with at most 10 digits before its point'
             " and 2 after it"
         )
-    return Decimal(text)
+    return Decimal(value)
 
 
 def check_owner(owner_id: int, user_id: int) -> None:

@@ -27,7 +27,17 @@ from catalog.rules import (
 from shared.models import Event, TicketInventory, TicketType
 from shared.paging import Page
 from shared.row_ids import MAX_ID
-from shared.text import NO_NUL, Storable
+from shared.strict_routes import RequestBody
+from shared.text import (
+    LINE_PATTERN,
+    TEXT_PATTERN,
+    InNfc,
+    Storable,
+    StorableText,
+    folded,
+    readable_line,
+    readable_text,
+)
 
 # What the form leaves open, pydantic refuses: it knows the days of each month.
 WRITTEN_TIME = re.compile(r"[^T]+T.*(Z|[+-][0-9:]+)", re.IGNORECASE)
@@ -49,23 +59,33 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("is out of range") from None
 
 
+def _searchable(words: str) -> str:
+    folded(words)
+    return words
+
+
 def _unset() -> Any:
     """The default of a field that a PATCH may leave out, and may not set to null."""
     return None
 
 
+SearchText = Annotated[StorableText, AfterValidator(_searchable)]
+# White space around a text is cut off.
 Text = Annotated[
     str,
     StringConstraints(strip_whitespace=True),
+    InNfc,
     Storable,
-    Field(json_schema_extra={"pattern": NO_NUL}),
+    AfterValidator(readable_text),
+    Field(json_schema_extra={"pattern": TEXT_PATTERN}),
 ]
 Title = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    InNfc,
     Storable,
-    # It is not blank, for white space around it is cut off.
-    Field(json_schema_extra={"pattern": r"^[^\u0000]*[^\u0000\u0085\s][^\u0000]*$"}),
+    AfterValidator(readable_line),
+    Field(json_schema_extra={"pattern": LINE_PATTERN}),
 ]
 # Both bounds of a moment hold in UTC as well, for that is how it is stored and answered.
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_time), AfterValidator(_in_utc)]
@@ -73,13 +93,7 @@ Price = Annotated[
     Decimal,
     BeforeValidator(price),
     WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$"},
-                {"type": "number", "minimum": 0, "maximum": 9_999_999_999.99, "multipleOf": 0.01},
-            ],
-            "examples": ["100.00"],
-        }
+        {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$", "examples": ["100.00"]}
     ),
 ]
 Id = Annotated[StrictInt, Field(ge=1, le=MAX_ID)]
@@ -90,6 +104,12 @@ ViewedId = Annotated[
 Capacity = Annotated[StrictInt, Field(ge=0, le=MAX_CAPACITY)]
 PerPurchase = Annotated[StrictInt, Field(ge=1, le=MAX_PER_PURCHASE)]
 PerUser = Annotated[StrictInt, Field(ge=1, le=MAX_INT4)]
+
+# Clients send back what they have read, with changes (RFC 9110, 9.3.4). So what is in an answer is
+# known in a body too; OpenAPI's `readOnly` says that it changes nothing.
+ReadOnly = Annotated[
+    object, Field(exclude=True, description="Ignored.", json_schema_extra={"readOnly": True})
+]
 
 EVENT_EXAMPLE = {
     "title": "Open-air concert",
@@ -134,7 +154,7 @@ def _with_page_of(example: dict[str, Any], address: str) -> ConfigDict:
     )
 
 
-class EventBody(BaseModel):
+class EventBody(RequestBody):
     """An event as its owner describes it."""
 
     model_config = _with_example(EVENT_EXAMPLE)
@@ -143,9 +163,11 @@ class EventBody(BaseModel):
     description: Text = ""
     start_time: Moment
     end_time: Moment = Field(description="After `start_time`.")
+    id: ReadOnly = None
+    owner: ReadOnly = None
 
 
-class EventPatch(BaseModel):
+class EventPatch(RequestBody):
     """Those fields of an event that shall change."""
 
     model_config = _with_example({"title": "Open-air concert, second night"})
@@ -154,6 +176,8 @@ class EventPatch(BaseModel):
     description: Text = Field(default_factory=_unset)
     start_time: Moment = Field(default_factory=_unset)
     end_time: Moment = Field(default_factory=_unset)
+    id: ReadOnly = None
+    owner: ReadOnly = None
 
 
 class EventView(BaseModel):
@@ -186,7 +210,7 @@ class EventPage(Page[EventView]):
     model_config = _with_page_of(EVENT_VIEW_EXAMPLE, "http://localhost:8000/api/events/")
 
 
-class TicketTypeBody(BaseModel):
+class TicketTypeBody(RequestBody):
     """A ticket type as the event's owner describes it."""
 
     model_config = _with_example(TICKET_TYPE_EXAMPLE)
@@ -196,12 +220,17 @@ class TicketTypeBody(BaseModel):
     price: Price
     capacity: Capacity = Field(description="How many are left to sell.")
     sales_start: Moment | None = Field(None, description="null: open from the beginning.")
-    sales_end: Moment | None = Field(None, description="null: open to the end.")
+    sales_end: Moment | None = Field(
+        None, description="null: until the event ends, after which nothing is sold in any case."
+    )
     max_per_purchase: PerPurchase = DEFAULT_PER_PURCHASE
     max_per_user: PerUser | None = Field(None, description="null: no limit.")
+    id: ReadOnly = None
+    sold: ReadOnly = None
+    paused_at: ReadOnly = None
 
 
-class TicketTypePatch(BaseModel):
+class TicketTypePatch(RequestBody):
     """Those fields of a ticket type that shall change."""
 
     model_config = _with_example({"price": "90.00", "sales_end": "2027-06-01T00:00:00Z"})
@@ -214,6 +243,9 @@ class TicketTypePatch(BaseModel):
     sales_end: Moment | None = Field(default_factory=_unset)
     max_per_purchase: PerPurchase = Field(default_factory=_unset)
     max_per_user: PerUser | None = Field(default_factory=_unset)
+    id: ReadOnly = None
+    sold: ReadOnly = None
+    paused_at: ReadOnly = None
 
 
 class TicketTypeView(BaseModel):
@@ -263,7 +295,7 @@ class TicketTypePage(Page[TicketTypeView]):
     )
 
 
-class CapacityChange(BaseModel):
+class CapacityChange(RequestBody):
     """Tickets to add, or to withdraw when negative."""
 
     model_config = _with_example({"change": 20})

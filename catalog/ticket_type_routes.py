@@ -31,7 +31,7 @@ from shared.errors import (
 from shared.models import TicketType
 from shared.openapi import headers, links_by_id, refusals
 from shared.paging import INVALID_PAGE, Page, WantedPage
-from shared.row_ids import MAX_ID
+from shared.row_ids import NOT_AN_ID, QueryId
 
 router = APIRouter(
     prefix="/api/ticket-types",
@@ -88,7 +88,7 @@ SWITCHED = refusals(PermissionDenied, NotFound, PreconditionFailed) | {
     summary="List ticket types",
     response_description="A page of ticket types",
     responses=refusals(
-        InvalidInput(errors={"event": ["Input should be greater than or equal to 1"]}),
+        InvalidInput(errors={"event": [NOT_AN_ID]}),
         NotFound(INVALID_PAGE),
     ),
 )
@@ -96,9 +96,7 @@ def list_ticket_types(
     _user_id: UserId,
     database: Database,
     page: WantedPage,
-    event: Annotated[
-        int | None, Query(ge=1, le=MAX_ID, description="Only those of this event.")
-    ] = None,
+    event: Annotated[QueryId | None, Query(description="Only those of this event.")] = None,
 ) -> Page[TicketTypeView]:
     with transaction(database) as session:
         count, stored = store.page(session, store.matching(event), page)

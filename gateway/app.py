@@ -117,6 +117,7 @@ def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastA
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     for routes in (account_routes, list_routes, health, metrics_routes, schema):
         app.include_router(routes.router)
+    app.include_router(account_routes.signed_in_router)
     # What a browser is shown that was given the address alone.
     app.router.routes.append(Route("/", RedirectResponse("/api/docs/")))
     for prefix in PREFIXES:

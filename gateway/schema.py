@@ -27,7 +27,8 @@ Ticket on-sales: never oversold, never lost, first come first served and provabl
 request. An organiser makes an event and its ticket types; everyone else buys.
 
 - Paths end in a slash; without it you are led on (308). Bodies are JSON, whatever their
-  `Content-Type` says. Unknown fields are ignored. `HEAD` is answered wherever `GET` is.
+  `Content-Type` says. Unknown fields and query parameters are refused. `HEAD` is answered wherever
+  `GET` is.
 - Times are RFC 3339 in UTC, money is a decimal string, ids of rows are 64-bit integers.
 - Lists are pages: `count`, `next`, `previous`, `results`; `?page=`, `?page_size=`.
 - Every answer carries `X-Request-ID`: yours, or a new one.

@@ -1,5 +1,6 @@
 """Lists in pages: `{count, next, previous, results}`."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Generic, TypeVar
@@ -15,6 +16,9 @@ from shared.row_ids import row_id
 DEFAULT_PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
 INVALID_PAGE = "Invalid page."
+DIGITS = re.compile(r"[1-9][0-9]*")
+# Enough to be more than `MAX_PAGE_SIZE`.
+MAX_DIGITS = 9
 Item = TypeVar("Item")
 
 
@@ -77,8 +81,24 @@ def page_number(text: str) -> int:
         raise NotFound(INVALID_PAGE) from None
 
 
+def page_size_wanted(text: object) -> int:
+    """As many rows as the text says, up to `MAX_PAGE_SIZE`; it may say any number.
+
+    Raises:
+        ValueError: it is no positive number.
+    """
+    if not DIGITS.fullmatch(str(text)):
+        raise ValueError("must be a whole number from 1 on")
+    return min(int(str(text)[:MAX_DIGITS]), MAX_PAGE_SIZE)
+
+
 PageNumber = Annotated[
     int, BeforeValidator(page_number), WithJsonSchema({"type": "integer", "minimum": 1})
+]
+
+
+PageSize = Annotated[
+    int, BeforeValidator(page_size_wanted), WithJsonSchema({"type": "integer", "minimum": 1})
 ]
 
 
@@ -86,12 +106,12 @@ def page_wanted(
     request: Request,
     page: Annotated[PageNumber, Query(description="Counts from 1.")] = 1,
     page_size: Annotated[
-        int, Query(ge=1, description=f"More than {MAX_PAGE_SIZE} is answered with that many.")
+        PageSize, Query(description=f"More than {MAX_PAGE_SIZE} is answered with that many.")
     ] = DEFAULT_PAGE_SIZE,
 ) -> PageWanted:
     """The page that the query names."""
     query = tuple(item for item in request.query_params.multi_items() if item[0] != "page")
-    return PageWanted(page, min(page_size, MAX_PAGE_SIZE), public_address(request), query)
+    return PageWanted(page, page_size, public_address(request), query)
 
 
 def public_address(request: Request) -> str:

@@ -82,12 +82,11 @@ async def _on_validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     fields: dict[str, list[str]] = {}
     for e in error.errors():
-        if e["type"] == "json_invalid" or (e["type"], e["loc"]) == ("missing", ("body",)):
-            return _answer(errors.MalformedBody())
+        if (e["type"], e["loc"]) == ("missing", ("body",)):
+            return _answer(errors.MalformedBody("A JSON body is required."))
         # ("body", "price") is the field "price"; ("body",) is the body as a whole.
-        place = [str(part) for part in e["loc"] if part not in ("body", "query", "path", "header")]
-        message = e["msg"].removeprefix("Value error, ")
-        fields.setdefault(".".join(place) or "body", []).append(message)
+        place = ".".join(str(part) for part in e["loc"][1:]) or "body"
+        fields.setdefault(place, []).append(e["msg"].removeprefix("Value error, "))
     return _answer(errors.InvalidInput(errors=fields))
 
 

@@ -1,7 +1,7 @@
 """The routes of accounts and tokens: parse, call, answer."""
 
-from collections.abc import AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response, Security
 
@@ -29,9 +29,10 @@ from shared.errors import (
 )
 from shared.keys import JWKS_MAX_AGE_SECONDS, json_web_key_set
 from shared.openapi import bearer, headers, rate_limits, refusals
+from shared.strict_routes import StrictRoute
 from shared.tokens import Claims, TokenVerifier
 
-router = APIRouter(tags=["Accounts and tokens"])
+router = APIRouter(tags=["Accounts and tokens"], route_class=StrictRoute)
 CACHED_PUBLICLY = f"public, max-age={JWKS_MAX_AGE_SECONDS}"
 LIMITED_BY = rate_limits("sign-in")
 TOO_OFTEN = TooManyRequests(headers={"Retry-After": "1", **LIMITED_BY})
@@ -123,7 +124,24 @@ async def register(body: NewUser, accounts: AllAccounts) -> User:
     return _user(await accounts.register(body.username, body.password, body.email or None))
 
 
-@router.get(
+class SignedInRoute(StrictRoute):
+    """Asks who calls before anything else, so that a stranger hears of nothing else."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+
+        async def answer_caller(request: Request) -> Response:
+            """Raises NotAuthenticated: no token, or a bad one."""
+            verifier_of(request).caller(request.headers.raw)
+            return await answer(request)
+
+        return answer_caller
+
+
+signed_in_router = APIRouter(tags=["Accounts and tokens"], route_class=SignedInRoute)
+
+
+@signed_in_router.get(
     "/api/users/me/",
     summary="Read one's own account",
     response_description="The account",

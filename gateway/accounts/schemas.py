@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from gateway.accounts.password_rules import MAX_BYTES, MIN_CHARACTERS, weaknesses
 from shared.row_ids import MAX_ID
+from shared.strict_routes import RequestBody
 from shared.text import StorableText
 
 USERNAME_MAX_CHARACTERS = 150
@@ -65,7 +66,7 @@ def _with_example(**example: Any) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [example]})
 
 
-class NewUser(BaseModel):
+class NewUser(RequestBody):
     """Who wants an account."""
 
     model_config = _with_example(username="ana", password="velvet-tram-42", email="ana@x.org")
@@ -107,7 +108,7 @@ class User(BaseModel):
     created_at: datetime
 
 
-class Credentials(BaseModel):
+class Credentials(RequestBody):
     """Name and password."""
 
     model_config = _with_example(username="ana", password="velvet-tram-42")
@@ -127,15 +128,18 @@ class TokenPair(BaseModel):
     refresh: str
 
 
-class Refresh(BaseModel):
+class Refresh(RequestBody):
     """A refresh token."""
 
     model_config = _with_example(refresh=TOKEN_EXAMPLE)
 
     refresh: StorableText
+    access: object = Field(
+        default=None, description="Ignored: the pair may be sent back as it came."
+    )
 
 
-class Token(BaseModel):
+class Token(RequestBody):
     """A token of either type."""
 
     model_config = _with_example(token=TOKEN_EXAMPLE)

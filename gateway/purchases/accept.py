@@ -13,7 +13,6 @@ from gateway.purchases.pace import retry_after_seconds
 from shared.errors import (
     IdempotencyKeyReused,
     InvalidInput,
-    MalformedBody,
     NotAuthenticated,
     NotEnoughTickets,
     Problem,
@@ -22,10 +21,13 @@ from shared.errors import (
     SalePaused,
     retry_after,
 )
+from shared.json_body import parse_json
 from shared.purchases import QUEUED, QueuedPurchase
 from shared.row_ids import MAX_ID
+from shared.unknown_names import unknown_names
 
 MAX_INT4: Final = 2**31 - 1
+LIMITS: Final = {"ticket_type": MAX_ID, "quantity": MAX_INT4}
 # 1-255 printable ASCII characters, with or without the quotes of a structured field (RFC 8941).
 IDEMPOTENCY_KEY = re.compile(r'"([\x20-\x7e]{1,255})"|((?!")[\x20-\x7e]{1,255})')
 
@@ -36,7 +38,7 @@ PAUSED_RETRY_SECONDS = 30
 FINGERPRINTS_REMEMBERED = 1_000
 
 
-class PurchaseInput(msgspec.Struct, frozen=True):
+class PurchaseInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a request: integers, and nothing that merely looks like one."""
 
     ticket_type: int
@@ -79,7 +81,7 @@ class Replayed(msgspec.Struct, frozen=True):
 Verdict = Accepted | Replayed | Problem
 
 # What msgspec raises: of another form, no JSON, no UTF-8, or nested more deeply than it goes.
-NO_JSON_OF_OURS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+NOT_A_PURCHASE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decoder = msgspec.json.Decoder(PurchaseInput)
 
 
@@ -88,11 +90,11 @@ def parse_body(body: bytes) -> PurchaseInput:
 
     Raises:
         MalformedBody: it is not JSON.
-        InvalidInput: a field is missing or not a positive integer; names each such field.
+        InvalidInput: a field is missing, unknown, or not a positive integer; names each such field.
     """
     try:
         parsed = _decoder.decode(body)
-    except NO_JSON_OF_OURS:
+    except NOT_A_PURCHASE:
         pass
     else:
         if 1 <= parsed.quantity <= MAX_INT4 and 1 <= parsed.ticket_type <= MAX_ID:
@@ -105,17 +107,13 @@ def _parse_by_field(body: bytes) -> PurchaseInput:
 
     The decoder above looks at each of them, so that it refuses a wrong one before the last.
     """
-    try:
-        fields = msgspec.json.decode(body)
-    except NO_JSON_OF_OURS:
-        raise MalformedBody from None
+    fields = parse_json(body)
     if not isinstance(fields, dict):
         raise InvalidInput(errors={"body": ["A JSON object is expected."]})
-    errors = {
-        name: [message]
-        for name, limit in (("ticket_type", MAX_ID), ("quantity", MAX_INT4))
-        if (message := _why_invalid_integer(fields, name, limit)) is not None
-    }
+    errors = unknown_names(fields, LIMITS, "field")
+    for name, limit in LIMITS.items():
+        if (message := _why_invalid_integer(fields, name, limit)) is not None:
+            errors[name] = [message]
     if errors:
         raise InvalidInput(errors=errors)
     return PurchaseInput(fields["ticket_type"], fields["quantity"])

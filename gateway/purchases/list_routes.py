@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy import Engine
 
 from gateway.accounts.routes import signed_in
@@ -14,14 +14,15 @@ from gateway.purchases.store import Filter
 from shared.database import DATABASE_AWAY
 from shared.errors import Unavailable
 from shared.paging import Page, WantedPage
-from shared.row_ids import MAX_ID
+from shared.row_ids import QueryId
 from shared.settings import Settings
+from shared.strict_routes import StrictRoute
 from shared.tokens import Claims
 
 # Lists are rare; when so many wait, something is wrong, and they are the first to be refused.
 WAITING_MAX = 200
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=StrictRoute)
 
 
 class PurchaseLists:
@@ -68,7 +69,7 @@ async def list_purchases(
     claims: Annotated[Claims, Depends(signed_in)],
     page: WantedPage,
     status: Literal["queued", "confirmed", "rejected"] | None = None,
-    ticket_type: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+    ticket_type: QueryId | None = None,
 ) -> Response:
     lists: PurchaseLists = request.app.state.purchase_lists
     wanted = Filter(claims.user_id, status, ticket_type)

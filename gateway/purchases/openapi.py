@@ -20,7 +20,7 @@ from shared.errors import (
 )
 from shared.openapi import complete, headers, links_by_id, rate_limits, refusals
 from shared.paging import INVALID_PAGE
-from shared.row_ids import MAX_ID
+from shared.row_ids import MAX_ID, NOT_AN_ID
 
 ID = "01a2035e-7a5b-7c3d-8f4e-2b1a9c8d7e6f"
 TAGS = ["Purchases"]
@@ -65,8 +65,9 @@ QUANTITY = {"type": "integer", "format": "int32", "minimum": 1, "maximum": MAX_I
 SCHEMAS: Mapping[str, Any] = {
     "PurchaseRequest": {
         "type": "object",
-        "description": "How many of which tickets. Other fields are ignored.",
+        "description": "How many of which tickets.",
         "required": ["ticket_type", "quantity"],
+        "additionalProperties": False,
         "properties": {
             "ticket_type": ROW_ID,
             "quantity": {
@@ -208,7 +209,7 @@ LIST: dict[str, Any] = {
             },
         },
         **refusals(
-            InvalidInput(errors={"ticket_type": ["Input should be greater than or equal to 1"]}),
+            InvalidInput(errors={"ticket_type": [NOT_AN_ID]}),
             NotFound(INVALID_PAGE),
             NOT_TOLD,
         ),

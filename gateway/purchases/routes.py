@@ -35,9 +35,11 @@ from shared.problem_details import PROBLEM_JSON, problem_body
 from shared.purchases import CONFIRMED
 from shared.settings import Settings
 from shared.tokens import Claims, TokenVerifier
+from shared.unknown_names import query_errors
 
 PREFIX = "/api/ticket-purchases/"
 PURCHASE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+ONE_PARAMETERS = ("wait",)
 
 Headers = list[tuple[bytes, bytes]]
 # In a rush, nearly all answers have the same limits.
@@ -121,6 +123,8 @@ class PurchaseRoutes:
             max_bytes=self._settings.body_max_bytes,
             timeout_seconds=self._settings.body_timeout_seconds,
         )
+        if scope["query_string"] and (errors := query_errors(scope["query_string"], ())):
+            raise InvalidInput(errors=errors)
         wait_seconds = preferred_wait(headers.get(b"prefer", b""), self._settings.wait_max_seconds)
         answer = await self._service.buy(
             claims.user_id,
@@ -150,13 +154,13 @@ class PurchaseRoutes:
             raise NotFound
         if scope["method"] != "GET":
             raise MethodNotAllowed(headers={"Allow": "GET, HEAD"})
+        wait_seconds = self._query_wait(scope["query_string"])
         if wants_events(headers.get(b"accept", b"")):
             answers = self._service.follow(
                 claims.user_id, purchase_id, client_leaves(scope, receive)
             )
             await send_events(send, answers, headers.get(b"last-event-id"))
             return
-        wait_seconds = self._query_wait(scope["query_string"])
         patience = _patience(scope, receive, wait_seconds)
         answer = await self._service.look_up(claims.user_id, purchase_id, patience)
         etag = b'"%b"' % answer.version
@@ -167,14 +171,19 @@ class PurchaseRoutes:
             await _send(scope, send, 200, [JSON, *extra], answer.body)
 
     def _query_wait(self, query: bytes) -> int:
-        if b"wait" not in query:
+        """The seconds of `?wait=N`, cut to what we can do.
+
+        Raises:
+            InvalidInput: N is not a whole number, or there are other parameters.
+        """
+        if not query:
             return 0
-        values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("wait")
-        if values is None:
-            return 0
-        if not re.fullmatch(r"[0-9]+", values[-1]):
+        if errors := query_errors(query, ONE_PARAMETERS):
+            raise InvalidInput(errors=errors)
+        (wait,) = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("wait", ("0",))
+        if not re.fullmatch(r"[0-9]+", wait):
             raise InvalidInput(errors={"wait": ["A whole number of seconds is required."]})
-        return bounded_seconds(values[-1], self._settings.wait_max_seconds)
+        return bounded_seconds(wait, self._settings.wait_max_seconds)
 
 
 def _patience(scope: Scope, receive: Receive, seconds: int) -> Patience | None:

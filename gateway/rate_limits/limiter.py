@@ -103,8 +103,8 @@ class RateLimiter:
         if drawn.retry_after_seconds is None:
             return self.headers(drawn)
         RATE_LIMITED.labels(self._name).inc()
-        headers = {"Retry-After": str(retry_after(drawn.retry_after_seconds))}
-        raise TooManyRequests(headers=headers | self.headers(drawn))
+        after = {"Retry-After": str(retry_after(drawn.retry_after_seconds))}
+        raise TooManyRequests(headers={**after, **self.headers(drawn)})
 
     def headers(self, drawn: Draw) -> Mapping[str, str]:
         """`RateLimit` and `RateLimit-Policy` of an answer."""

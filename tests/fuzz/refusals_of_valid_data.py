@@ -6,8 +6,12 @@ import schemathesis
 from schemathesis import Case, CheckContext, Response
 
 # The fields, or the codes, that an operation may refuse although they fit.
-EVENT_RULES = {"end_time"}  # after the start
+EVENT_RULES = {
+    "end_time",  # after the start
+    *("title", "description"),  # with something to read: no pattern knows Unicode's categories
+}
 TICKET_TYPE_RULES = {
+    "name",  # as a title
     "event",  # which has to be there
     "sales_end",  # after the start
     "capacity",  # with what is sold already, no more than can be counted

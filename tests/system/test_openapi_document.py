@@ -18,7 +18,7 @@ from shared.errors import MethodNotAllowed, Problem
 from tests.system.conftest import Shop
 
 ROUTERS = [
-    *(account_routes.router, list_routes.router, health.router),
+    *(account_routes.router, account_routes.signed_in_router, list_routes.router, health.router),
     *(metrics_routes.router, schema.router),
     *(event_routes.router, ticket_type_routes.router),
 ]

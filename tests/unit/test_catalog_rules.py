@@ -33,14 +33,30 @@ TAG = etag_of(b"{}")
 
 
 @given(cents=st.integers(0, 999_999_999_999))
-def test_a_price_in_any_form_is_the_same_price(cents: int) -> None:
+def test_a_price_is_a_decimal_string(cents: int) -> None:
     exact = Decimal(cents) / 100
     assert price(f"{exact:.2f}") == exact
-    assert price(float(exact)) == exact
 
 
 @pytest.mark.parametrize(
-    "value", [True, None, [], "", " 1", "1.", ".5", "+1", "1,5", float("nan"), float("inf"), -0.01]
+    "value",
+    [
+        True,
+        None,
+        [],
+        "",
+        " 1",
+        "1.",
+        ".5",
+        "+1",
+        "1,5",
+        "-1",
+        "1e2",
+        "\uff11",
+        19.99,
+        100,
+        Decimal(1),
+    ],
 )
 def test_what_is_no_price_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="must"):

@@ -81,7 +81,7 @@ def test_tickets_are_added_and_withdrawn_during_a_sale(
 
 
 @pytest.mark.parametrize(
-    "change", ["0", "-7", "1000000000", "9223372036854775808", "true", "1.5", '"2"', "null", "NaN"]
+    "change", ["0", "-7", "1000000000", "9223372036854775808", "true", "1.5", '"2"', "null"]
 )
 def test_a_change_that_cannot_be_is_refused(
     owner: httpx.Client, database: Engine, change: str

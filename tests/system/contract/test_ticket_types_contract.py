@@ -127,11 +127,12 @@ def test_fields(organiser: httpx.Client) -> None:
 
 def test_price_is_a_decimal_string_of_0_or_more(organiser: httpx.Client) -> None:
     ticket_type = new_type(organiser)
-    for sent, told in (("100.00", "100.00"), ("0", "0.00"), ("12.5", "12.50"), (7, "7.00")):
+    for sent, told in (("100.00", "100.00"), ("0", "0.00"), ("12.5", "12.50")):
         for answer in writes(organiser, ticket_type, price=sent):
             assert answer.status_code in (200, 201)
             assert answer.json()["price"] == told
-    for bad in ("-0.01", "1.001", "12345678901", "1e3", "NaN", "Infinity", "", "x", True, None):
+    texts = ("-0.01", "1.001", "12345678901", "1e3", "NaN", "Infinity", "", "x", "\uff11", "1_0")
+    for bad in (*texts, 7, 0, 19.99, 1e300, True, None, ["1.00"]):
         for answer in writes(organiser, ticket_type, price=bad):
             refused_by_field(answer, "price")
 
@@ -248,7 +249,7 @@ def test_a_key_used_before_a_pause_is_answered_as_the_purchase_stands(
     bought = buy(buyer, ticket_type["id"], **WAIT, **key)
     organiser.post(f"{address(ticket_type)}pause/")
     again = buy(buyer, ticket_type["id"], **key)
-    assert (again.status_code, again.json()) == (200, bought.json())
+    assert (again.status_code, again.json()) == (201, bought.json())
 
 
 def test_a_key_refused_in_a_pause_buys_after_it(

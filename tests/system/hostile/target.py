@@ -5,14 +5,13 @@ from typing import Any
 
 import httpx
 
-# One body for all routes: each takes its fields, and ignores the rest.
-TITLE = {
+EVENT = {
     "title": "Mine now",
     "description": "",
     "start_time": "2036-06-05T18:00:00Z",
     "end_time": "2036-06-05T23:00:00Z",
 }
-TERMS = {"name": "Mine now", "price": "0.00", "capacity": 5, "change": 1, "quantity": 1}
+TICKET_TYPE = {"name": "Mine now", "price": "0.00", "capacity": 5}
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,20 @@ class Target:
     purchase: str
 
     @property
-    def body(self) -> dict[str, Any]:
-        """With it each write would be done, if it were allowed."""
-        return TITLE | TERMS | {"event": self.event, "ticket_type": self.sold_type}
+    def ticket_type_body(self) -> dict[str, Any]:
+        return TICKET_TYPE | {"event": self.event}
+
+    @property
+    def purchase_body(self) -> dict[str, Any]:
+        return {"ticket_type": self.sold_type, "quantity": 1}
+
+    def body_for(self, path: str) -> dict[str, Any]:
+        """With it each write of this path would be done, if it were allowed."""
+        if path.endswith("/capacity/"):
+            return {"change": 1}
+        if path.startswith("/api/ticket-types/"):
+            return self.ticket_type_body
+        return self.purchase_body if path.startswith("/api/ticket-purchases/") else EVENT
 
     def address(self, path: str) -> str:
         """A documented path, with the id of one of the rows. Fails for resources not known here."""

@@ -83,11 +83,14 @@ def test_a_hostile_query_crashes_nothing(target: Target, attacker: Attacker) -> 
 
 
 def test_a_hostile_header_crashes_nothing(target: Target, attacker: Attacker) -> None:
-    body = json.dumps(target.body).encode()
     calls: list[tuple[str, str, bytes | None]] = [
-        ("POST", PURCHASES, body),
+        ("POST", PURCHASES, json.dumps(target.purchase_body).encode()),
         ("GET", f"{PURCHASES}{target.purchase}/", None),
-        ("PATCH", target.address("/api/ticket-types/{id}/"), body),
+        (
+            "PATCH",
+            target.address("/api/ticket-types/{id}/"),
+            json.dumps(target.ticket_type_body).encode(),
+        ),
     ]
     for name in HEADERS:
         for value in HEADER_VALUES:

@@ -226,10 +226,12 @@ def _check_ticket_type(fields: Fields) -> None:
         raise Refusal("invalid", *(name for name in wrong if wrong[name]))
 
 
-def _price(sent: str | float) -> str | None:
+def _price(sent: object) -> str | None:
     """As it is answered, with two decimals; None if it is no price."""
+    if not isinstance(sent, str):
+        return None
     try:
-        price = Decimal(str(sent))
+        price = Decimal(sent)
     except InvalidOperation:
         return None
     return f"{price:.2f}" if price >= 0 and price == round(price, 2) else None

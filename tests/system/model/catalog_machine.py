@@ -58,7 +58,7 @@ ticket_type_limits = {
 }
 ticket_type_fields = {
     "name": mostly(["Standing", "Seat", "Box"], [""]),
-    "price": mostly(["25.00", "0.10", "99.9", 7, 12.5, 0], ["-1.00", "1.005", "free"]),
+    "price": mostly(["25.00", "0.10", "99.9", "7", "0"], ["-1.00", "1.005", "free", 7, 12.5]),
     "capacity": mostly([8, 20, 5, 3, 1, 0], [-1]),
 }
 whole_ticket_types = st.fixed_dictionaries(ticket_type_fields, optional=ticket_type_limits)

@@ -1,0 +1,47 @@
+"""Names of fields and query parameters that no operation knows: refused, never ignored.
+
+A misspelt `max_per_user` that is ignored sells without a limit.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Final, Literal
+from urllib.parse import parse_qsl
+
+Kind = Literal["field", "query parameter"]
+
+# A refusal names so many; whoever sent more of them learns enough.
+NAMED_MAX: Final = 10
+# Longer names are cut, and are nobody's typing error: comparing takes the square of their length.
+NAME_MAX_CHARACTERS: Final = 40
+
+
+def unknown_names(names: Iterable[str], known: Collection[str], kind: Kind) -> dict[str, list[str]]:
+    """The errors of those names that are not known, in the form of `InvalidInput.errors`."""
+    errors: dict[str, list[str]] = {}
+    for name in names:
+        if name not in known:
+            errors[_shown(name)] = [_message(name, known, kind)]
+            if len(errors) == NAMED_MAX:
+                break
+    return errors
+
+
+def query_errors(query: bytes, known: Collection[str]) -> Mapping[str, list[str]]:
+    """The errors of a query string: names that are not known, or that stand in it twice."""
+    names = Counter(name for name, _value in parse_qsl(query.decode("latin-1"), True))
+    unknown = unknown_names(names, known, "query parameter")
+    twice = [name for name, times in names.items() if times > 1 and name in known]
+    return unknown | {name: ["Send this parameter once."] for name in twice}
+
+
+def _message(name: str, known: Collection[str], kind: Kind) -> str:
+    close = get_close_matches(name, known, 1) if len(name) <= NAME_MAX_CHARACTERS else []
+    meant = f" Did you mean {close[0]}?" if close else ""
+    return f"Unknown {kind}.{meant}"
+
+
+def _shown(name: str) -> str:
+    """The name, short, and without the lone surrogates that JSON can carry and UTF-8 cannot."""
+    return name[:NAME_MAX_CHARACTERS].encode(errors="replace").decode()
