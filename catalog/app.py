@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from catalog import event_routes, health_routes, metrics_routes, ticket_type_routes
+from catalog.lanes import Lanes, connections_of
 from shared.body_limit import BodyLimit
 from shared.database import open_engine
 from shared.event_loop import lag_observed
@@ -24,13 +25,15 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.tokens = TokenVerifier(settings)
-        app.state.engine = open_engine(settings, "catalog")
         app.state.metrics = metrics_of_all()
-        connections = OpenConnections(app.state.engine)
+        engine = open_engine(settings, "catalog", pool_size=connections_of(settings))
+        connections = OpenConnections(engine)
+        app.state.lanes = Lanes(engine, settings)
         async with lag_observed("catalog"):
             yield
         # Whoever is still waited for was given `shutdown_seconds`.
         connections.hang_up()
+        app.state.lanes.close()
 
     app = DocumentedApp(
         title="Eventify catalog",

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Request, Response
+from fastapi import Depends, Header, Path, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BeforeValidator, WithJsonSchema
-from sqlalchemy import Engine
 
+from catalog.lanes import Lanes
 from shared.openapi import bearer
 from shared.row_ids import MAX_ID, row_id
 from shared.strict_routes import StrictRoute
@@ -37,16 +37,23 @@ async def signed_in_user(
     return user_id
 
 
-async def database_engine(request: Request) -> Engine:
-    engine: Engine = request.app.state.engine
-    return engine
+async def database_lanes(request: Request) -> Lanes:
+    lanes: Lanes = request.app.state.lanes
+    return lanes
 
 
 UserId = Annotated[int, Depends(signed_in_user)]
-Database = Annotated[Engine, Depends(database_engine)]
+Database = Annotated[Lanes, Depends(database_lanes)]
 PathId = Annotated[
     int,
     Path(alias="id", examples=[1]),
     BeforeValidator(row_id),
     WithJsonSchema({"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}),
+]
+IfMatch = Annotated[
+    str | None,
+    Header(alias="If-Match", description="ETags of the states in which this may be done, or `*`."),
+]
+IfNoneMatch = Annotated[
+    str | None, Header(alias="If-None-Match", description="ETags of what the client already has.")
 ]

@@ -7,11 +7,15 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.event import listens_for
 from sqlalchemy.orm import Session
 
+from catalog.pages import count_of, in_pages_of, rows_that_fit
 from shared.errors import NotFound
 from shared.models import Event, TicketInventory, TicketPurchase, TicketType
 from shared.paging import PageWanted
 from shared.purchases import QUEUED
 from shared.text import folded, searchable
+
+# Of an event in JSON, besides its texts.
+OTHER_BYTES = 200
 
 
 def matching(
@@ -55,16 +59,27 @@ def _keep_search_text(_mapper: object, _connection: object, event: Event) -> Non
 
 def page(
     session: Session, wanted: Select[Event], page_wanted: PageWanted
-) -> tuple[int, Sequence[Event]]:
-    """How many events there are in all, and those of the page.
+) -> tuple[int, PageWanted, Sequence[Event]]:
+    """How many events there are in all, the page of them that is answered, and its events.
+
+    It is the page that was asked for, or one that begins there and has fewer rows, for descriptions
+    may be long.
 
     Raises:
         NotFound: the page is beyond the end.
     """
-    counted = wanted.order_by(None).with_only_columns(func.count(), maintain_column_froms=True)
-    count = session.scalars(counted).one()
-    rows = wanted.offset(page_wanted.offset(count)).limit(page_wanted.size)
-    return count, session.scalars(rows).all()
+    count = count_of(session, wanted)
+    offset = page_wanted.offset(count)
+    # PostgreSQL knows the length of a long text without reading it.
+    sizes = func.octet_length(Event.title) + func.octet_length(Event.description)
+    rows = session.execute(
+        wanted.with_only_columns(Event.id, sizes).offset(offset).limit(page_wanted.size)
+    ).all()
+    size = rows_that_fit(offset, [OTHER_BYTES + row[1] for row in rows])
+    ids = [row[0] for row in rows[:size]]
+    found = {event.id: event for event in session.scalars(select(Event).where(Event.id.in_(ids)))}
+    answered = page_wanted if size == len(rows) else in_pages_of(page_wanted, size)
+    return count, answered, [found[id_] for id_ in ids if id_ in found]
 
 
 def find(session: Session, event_id: int) -> Event:

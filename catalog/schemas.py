@@ -79,6 +79,9 @@ Text = Annotated[
     AfterValidator(readable_text),
     Field(json_schema_extra={"pattern": TEXT_PATTERN}),
 ]
+# A page of a list is bounded in bytes; what is stored and longer stays readable.
+DESCRIPTION_MAX_CHARACTERS = 10_000
+Description = Annotated[Text, StringConstraints(max_length=DESCRIPTION_MAX_CHARACTERS)]
 Title = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
@@ -160,7 +163,7 @@ class EventBody(RequestBody):
     model_config = _with_example(EVENT_EXAMPLE)
 
     title: Title
-    description: Text = ""
+    description: Description = ""
     start_time: Moment
     end_time: Moment = Field(description="After `start_time`.")
     id: ReadOnly = None
@@ -173,7 +176,7 @@ class EventPatch(RequestBody):
     model_config = _with_example({"title": "Open-air concert, second night"})
 
     title: Title = Field(default_factory=_unset)
-    description: Text = Field(default_factory=_unset)
+    description: Description = Field(default_factory=_unset)
     start_time: Moment = Field(default_factory=_unset)
     end_time: Moment = Field(default_factory=_unset)
     id: ReadOnly = None

@@ -1,15 +1,18 @@
 """Ticket types over HTTP."""
 
-from typing import Annotated
+from collections.abc import Hashable
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
+from sqlalchemy.orm import Session
 
+from catalog import change_ticket_type as use
 from catalog import ticket_type_store as store
-from catalog.change_ticket_type import change, check_event, etag, lock_own, representation
-from catalog.dependencies import Database, PathId, SignedInRoute, UserId
-from catalog.etags import check_if_match, etag_of, is_unchanged
-from catalog.pause import pause, resume
-from catalog.rules import check_sale_window, issued_after_change
+from catalog.dependencies import Database, IfMatch, IfNoneMatch, PathId, SignedInRoute, UserId
+from catalog.etags import is_unchanged
+from catalog.pages import page_json
+from catalog.pause import await_accepted, check_switch, switch
+from catalog.rules import check_sale_window
 from catalog.schemas import (
     CapacityChange,
     TicketTypeBody,
@@ -18,7 +21,7 @@ from catalog.schemas import (
     TicketTypeView,
 )
 from catalog.ticket_type_store import StoredTicketType
-from catalog.transactions import HAS_PURCHASES, transaction
+from catalog.transactions import HAS_PURCHASES
 from shared.errors import (
     Conflict,
     InvalidInput,
@@ -26,28 +29,22 @@ from shared.errors import (
     PermissionDenied,
     PreconditionFailed,
     PreconditionRequired,
+    TooManyRequests,
     Unavailable,
 )
 from shared.models import TicketType
 from shared.openapi import headers, links_by_id, refusals
-from shared.paging import INVALID_PAGE, Page, WantedPage
+from shared.paging import INVALID_PAGE, WantedPage
 from shared.row_ids import NOT_AN_ID, QueryId
 
 router = APIRouter(
     prefix="/api/ticket-types",
     tags=["Ticket types"],
-    responses=refusals(Unavailable),
+    responses=refusals(Unavailable, TooManyRequests),
     route_class=SignedInRoute,
 )
 
-IfMatch = Annotated[
-    str | None,
-    Header(alias="If-Match", description="ETags of the states in which this may be done, or `*`."),
-]
-IfNoneMatch = Annotated[
-    str | None, Header(alias="If-None-Match", description="ETags of what the client already has.")
-]
-ETAG = {"ETag": '"0123456789abcdef0123456789abcdef"'}
+ETAG = {"ETag": '"0123456789abcdef0123456789abcdef.5"'}
 UNKNOWN_EVENT = InvalidInput(errors={"event": ["There is no such event."]})
 CREATED = {
     "headers": headers(ETAG | {"Location": "/api/ticket-types/1/"}),
@@ -92,17 +89,17 @@ SWITCHED = refusals(PermissionDenied, NotFound, PreconditionFailed) | {
         NotFound(INVALID_PAGE),
     ),
 )
-def list_ticket_types(
+async def list_ticket_types(
     _user_id: UserId,
     database: Database,
     page: WantedPage,
     event: Annotated[QueryId | None, Query(description="Only those of this event.")] = None,
-) -> Page[TicketTypeView]:
-    with transaction(database) as session:
+) -> Response:
+    def read(session: Session) -> bytes:
         count, stored = store.page(session, store.matching(event), page)
-    return page.page_of(
-        count, [TicketTypeView.of(one.ticket_type, one.inventory) for one in stored]
-    )
+        return page_json(page, count, [use.representation(one) for one in stored])
+
+    return Response(await database.list(read), media_type="application/json")
 
 
 @router.post(
@@ -113,18 +110,23 @@ def list_ticket_types(
     response_description="The new ticket type",
     responses=refusals(UNKNOWN_EVENT, PermissionDenied) | {201: CREATED},
 )
-def create_ticket_type(user_id: UserId, database: Database, body: TicketTypeBody) -> Response:
+async def create_ticket_type(user_id: UserId, database: Database, body: TicketTypeBody) -> Response:
     """Only the event's owner may."""
     check_sale_window(body.sales_start, body.sales_end)
-    with transaction(database) as session:
-        check_event(session, body.event, user_id)
+
+    def create(session: Session) -> StoredTicketType:
+        use.check_event(session, body.event, user_id)
         store.sign_changes(session, user_id)
         ticket_type = TicketType(
             event_id=body.event, **body.model_dump(exclude={"event", "capacity"})
         )
         inventory = store.add(session, ticket_type, body.capacity)
-    created = StoredTicketType(ticket_type, inventory, user_id)
-    location = f"/api/ticket-types/{ticket_type.id}/"
+        session.flush()
+        return StoredTicketType(ticket_type, inventory, user_id)
+
+    await database.read(lambda session: use.check_event(session, body.event, user_id))
+    created = await database.write(("event", body.event), create)
+    location = f"/api/ticket-types/{created.ticket_type.id}/"
     return _answer(created, status=201, headers={"Location": location})
 
 
@@ -139,14 +141,13 @@ def create_ticket_type(user_id: UserId, database: Database, body: TicketTypeBody
         304: {"description": "It is as the client has it", "headers": headers(ETAG)},
     },
 )
-def read_ticket_type(
+async def read_ticket_type(
     _user_id: UserId,
     database: Database,
     ticket_type_id: PathId,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    with transaction(database) as session:
-        answer = _answer(store.find(session, ticket_type_id))
+    answer = _answer(await database.read(lambda session: store.find(session, ticket_type_id)))
     current = answer.headers["ETag"]
     if is_unchanged(if_none_match, current):
         return Response(status_code=304, headers={"ETag": current})
@@ -160,7 +161,7 @@ def read_ticket_type(
     response_description="The ticket type as it is now",
     responses=CHANGED,
 )
-def replace_ticket_type(
+async def replace_ticket_type(
     user_id: UserId,
     database: Database,
     ticket_type_id: PathId,
@@ -172,9 +173,7 @@ def replace_ticket_type(
     It carries the capacity, so it needs `If-Match` once anything was sold or is queued.
     `event` cannot change any more once there was a purchase (409).
     """
-    with transaction(database) as session:
-        changed = change(session, user_id, ticket_type_id, body.model_dump(), if_match)
-    return _answer(changed)
+    return await _change(database, user_id, ticket_type_id, body.model_dump(), if_match)
 
 
 @router.patch(
@@ -184,7 +183,7 @@ def replace_ticket_type(
     response_description="The ticket type as it is now",
     responses=CHANGED,
 )
-def change_ticket_type(
+async def change_ticket_type(
     user_id: UserId,
     database: Database,
     ticket_type_id: PathId,
@@ -196,9 +195,22 @@ def change_ticket_type(
     With `capacity` it needs `If-Match` once anything was sold or is queued.
     `event` cannot change any more once there was a purchase (409).
     """
-    with transaction(database) as session:
-        changes = body.model_dump(exclude_unset=True)
-        changed = change(session, user_id, ticket_type_id, changes, if_match)
+    changes = body.model_dump(exclude_unset=True)
+    return await _change(database, user_id, ticket_type_id, changes, if_match)
+
+
+async def _change(
+    database: Database,
+    user_id: int,
+    ticket_type_id: int,
+    changes: dict[str, Any],
+    if_match: str | None,
+) -> Response:
+    asked = (user_id, ticket_type_id, changes, if_match)
+    await database.read(lambda session: use.check_change(session, *asked))
+    changed = await database.write(
+        _row(ticket_type_id), lambda session: use.change(session, *asked)
+    )
     return _answer(changed)
 
 
@@ -209,19 +221,16 @@ def change_ticket_type(
     response_description="It is gone",
     responses=refusals(PermissionDenied, NotFound, Conflict(HAS_PURCHASES), PreconditionFailed),
 )
-def delete_ticket_type(
+async def delete_ticket_type(
     user_id: UserId,
     database: Database,
     ticket_type_id: PathId,
     if_match: IfMatch = None,
 ) -> None:
     """Only the event's owner may, and not once there was any purchase of it."""
-    with transaction(database) as session:
-        stored = lock_own(session, user_id, ticket_type_id)
-        check_if_match(if_match, etag(stored), required=False)
-        if store.has_purchases(session, stored):
-            raise Conflict(HAS_PURCHASES)
-        session.delete(stored.ticket_type)
+    asked = (user_id, ticket_type_id, if_match)
+    await database.read(lambda session: use.check_delete(session, *asked))
+    await database.write(_row(ticket_type_id), lambda session: use.delete(session, *asked))
 
 
 @router.post(
@@ -237,7 +246,7 @@ def delete_ticket_type(
     )
     | {200: {"headers": headers(ETAG)}},
 )
-def change_capacity(
+async def change_capacity(
     user_id: UserId,
     database: Database,
     ticket_type_id: PathId,
@@ -245,12 +254,12 @@ def change_capacity(
     if_match: IfMatch = None,
 ) -> Response:
     """Only the event's owner may; safe while the sale is running. It is recorded who did it."""
-    with transaction(database) as session:
-        stored = lock_own(session, user_id, ticket_type_id)
-        check_if_match(if_match, etag(stored), required=False)
-        store.sign_changes(session, user_id)
-        stored.inventory.issued = issued_after_change(stored.stock, body.change)
-    return _answer(stored)
+    asked = (user_id, ticket_type_id, body.change, if_match)
+    await database.read(lambda session: use.check_capacity_change(session, *asked))
+    changed = await database.write(
+        _row(ticket_type_id), lambda session: use.change_capacity(session, *asked)
+    )
+    return _answer(changed)
 
 
 @router.post(
@@ -260,7 +269,7 @@ def change_capacity(
     response_description="The ticket type as it is now",
     responses=SWITCHED,
 )
-def pause_ticket_type(
+async def pause_ticket_type(
     user_id: UserId,
     database: Database,
     ticket_type_id: PathId,
@@ -271,7 +280,11 @@ def pause_ticket_type(
 
     Pausing again changes nothing, and is answered in the same way.
     """
-    return _answer(pause(database, ticket_type_id, user_id, if_match))
+    await _switch(database, user_id, ticket_type_id, if_match, paused=True)
+    paused = await database.write(
+        _row(ticket_type_id), lambda session: await_accepted(session, ticket_type_id)
+    )
+    return _answer(paused)
 
 
 @router.post(
@@ -281,19 +294,40 @@ def pause_ticket_type(
     response_description="The ticket type as it is now",
     responses=SWITCHED,
 )
-def resume_ticket_type(
+async def resume_ticket_type(
     user_id: UserId,
     database: Database,
     ticket_type_id: PathId,
     if_match: IfMatch = None,
 ) -> Response:
     """Only the event's owner may. Resuming what is not paused changes nothing."""
-    return _answer(resume(database, ticket_type_id, user_id, if_match))
+    return _answer(await _switch(database, user_id, ticket_type_id, if_match, paused=False))
+
+
+async def _switch(
+    database: Database,
+    user_id: int,
+    ticket_type_id: int,
+    if_match: str | None,
+    *,
+    paused: bool,
+) -> StoredTicketType:
+    await database.read(lambda session: check_switch(session, user_id, ticket_type_id, if_match))
+    return await database.write(
+        _row(ticket_type_id),
+        lambda session: switch(
+            session, ticket_type_id, paused=paused, user_id=user_id, if_match=if_match
+        ),
+    )
+
+
+def _row(ticket_type_id: int) -> Hashable:
+    """Whose turn it is, among those that write."""
+    return ("ticket type", ticket_type_id)
 
 
 def _answer(
     stored: StoredTicketType, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    body = representation(stored)
-    all_headers = {"ETag": etag_of(body), **(headers or {})}
-    return Response(body, status, all_headers, media_type="application/json")
+    all_headers = {"ETag": use.etag(stored), **(headers or {})}
+    return Response(use.representation(stored), status, all_headers, media_type="application/json")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
+from catalog.pages import count_of
 from catalog.rules import Stock
 from shared.errors import NotFound
 from shared.models import Event, TicketInventory, TicketPurchase, TicketType
@@ -42,8 +43,7 @@ def page(
     Raises:
         NotFound: the page is beyond the end.
     """
-    counted = wanted.order_by(None).with_only_columns(func.count(), maintain_column_froms=True)
-    count = session.scalars(counted).one()
+    count = count_of(session, wanted)
     rows = wanted.offset(page_wanted.offset(count)).limit(page_wanted.size)
     return count, [StoredTicketType(*row) for row in session.execute(rows)]
 
@@ -71,6 +71,12 @@ def lock(session: Session, ticket_type_id: int) -> StoredTicketType:
     """
     session.get(TicketInventory, ticket_type_id, with_for_update={"key_share": True})
     return find(session, ticket_type_id)
+
+
+def lock_terms(session: Session, ticket_type_id: int) -> None:
+    """Let nobody else change the ticket type until we commit; it sells on meanwhile."""
+    found = select(TicketType.id).where(TicketType.id == ticket_type_id)
+    session.execute(found.with_for_update(key_share=True))
 
 
 def add(session: Session, ticket_type: TicketType, capacity: int) -> TicketInventory:

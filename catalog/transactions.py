@@ -1,13 +1,14 @@
 """One request, one transaction; what the database refuses becomes a problem."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from sqlalchemy import Engine
+from psycopg2 import errors
+from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from shared.database import DATABASE_AWAY
+from shared.database import DATABASE_AWAY, TRY_AGAIN
 from shared.errors import Conflict, InvalidInput, NotAuthenticated, Problem, Unavailable
 from shared.logging import get_logger
 
@@ -39,25 +40,38 @@ FIELD_OF_CONSTRAINT = {
 }
 HAS_PURCHASES = "It has purchases, so it cannot be deleted."
 # The fate of a COMMIT whose connection broke is unknown, hence the advice to look first.
-TRY_AGAIN = "The database cannot answer for now; see whether your change was made, and try again."
+UNKNOWN = "The database cannot answer for now; see whether your change was made, and try again."
+TOO_SLOW = "The database took too long; ask for less, or try again."
 logger = get_logger(__name__)
 
 
+class RowLocked(Unavailable):
+    """Others hold a lock that was needed. All was rolled back, and may be run again."""
+
+    default_detail = "It is being changed or sold just now; nothing was changed. Try again."
+
+
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Session]:
+def transaction(engine: Engine, limits: Mapping[str, str] | None = None) -> Iterator[Session]:
     """A session whose transaction commits when the block ends, and rolls back when it raises.
+
+    Args:
+        engine: connections to PostgreSQL.
+        limits: settings of PostgreSQL for this transaction alone, such as `lock_timeout`.
 
     Raises:
         Problem: what the database refuses, in words that a client may read.
     """
     try:
         with Session(engine, expire_on_commit=False) as session, session.begin():
+            if limits:
+                session.execute(select(*(func.set_config(*one, True) for one in limits.items())))
             yield session
     except SQLAlchemyError as error:
         problem = problem_of(error)
         if problem is None:
             raise
-        if isinstance(problem, Unavailable):
+        if isinstance(problem, Unavailable) and not isinstance(problem, RowLocked):
             logger.warning("database_unavailable", sqlstate=_sqlstate(error))
         raise problem from error
 
@@ -66,8 +80,12 @@ def problem_of(error: SQLAlchemyError) -> Problem | None:
     """The refusal that an error of the database means; None where we are at fault."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     sqlstate = _sqlstate(error)
+    if isinstance(cause, TRY_AGAIN):
+        return RowLocked()
+    if isinstance(cause, errors.QueryCanceled):
+        return Unavailable(TOO_SLOW)
     if isinstance(cause, DATABASE_AWAY):
-        return Unavailable(TRY_AGAIN)
+        return Unavailable(UNKNOWN)
     if sqlstate == FOREIGN_KEY_VIOLATION:
         return _broken_reference(_constraint(error))
     if sqlstate == CHECK_VIOLATION:

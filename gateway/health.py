@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Engine, text
 
-from gateway.bounded_executor import BoundedExecutor
 from gateway.draining import Draining
 from gateway.transactions import transaction
+from shared.bounded_executor import BoundedExecutor
 from shared.errors import Unavailable
 from shared.openapi import refusals
 from shared.settings import Settings

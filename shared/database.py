@@ -56,7 +56,7 @@ def open_engine(
     settings: Settings,
     process_name: str,
     *,
-    pool_size: int | None = None,
+    pool_size: int = 5,
     prepares: bool = False,
 ) -> Engine:
     """A pool of connections of this process; call it after a fork, never before (psycopg2).
@@ -64,7 +64,7 @@ def open_engine(
     Args:
         settings: where to connect, and the limits.
         process_name: shown in `pg_stat_activity`.
-        pool_size: connections kept open; the settings' own when not given.
+        pool_size: connections kept open.
         prepares: whether `Prepared` statements are prepared, if the settings allow it.
     """
     server_settings = session_settings(settings)
@@ -80,7 +80,7 @@ def open_engine(
     url = sqlalchemy_url(settings.database_url)
     engine = create_engine(
         url,
-        pool_size=pool_size or settings.database_pool_size,
+        pool_size=pool_size,
         max_overflow=0,
         poolclass=_pool_of(process_name),
         # An error's text goes to the log when nobody foresaw it: without what users sent.

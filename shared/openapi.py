@@ -57,6 +57,7 @@ HEADERS: Mapping[str, str] = {
     "WWW-Authenticate": "How to authenticate (RFC 6750).",
     "X-Request-ID": "The name of this request in every log: the one that was sent, or a new one.",
 }
+ETAG = {"ETag": '"0123456789abcdef0123456789abcdef"'}
 TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1}
 SECONDS: Mapping[str, Any] = {"type": "integer", "minimum": 0}
 REQUEST_ID = "01a2035e-7a5b-7c3d-8f4e-2b1a9c8d7e60"

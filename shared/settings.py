@@ -34,6 +34,8 @@ OTHER_VARIABLES = {
 MAY_BE_ZERO = {
     *("purchase_rate_burst", "purchase_rate_per_second"),
     *("sign_in_rate_burst", "sign_in_rate_per_second"),
+    *("catalog_write_rate_burst", "catalog_write_rate_per_second"),
+    *("list_rate_burst", "list_rate_per_second"),
     *("schema_cache_seconds", "waiting_max_rows"),
 }
 LARGEST_PORT = 65_535
@@ -108,18 +110,45 @@ class Settings(BaseSettings):
     # statement_timeout_ms, and nobody should have to look what became of a change that waits for a
     # lock; waiting longer than this helps nobody.
     catalog_timeout_seconds: float = 10.0
+    # Requests of one user that are at the catalog at a time, for each gateway; the next ones wait
+    # for answer_timeout_seconds. A browser opens six connections; ten users can fill the way.
+    catalog_user_requests_max: int = 10
     # Organisers' traffic is light; more would only queue at the catalog's own connection pool.
     catalog_connections_max: int = 100
     # How old the catalog's part of the OpenAPI document may be; 0 asks each time.
     schema_cache_seconds: float = 60.0
+    # Bytes of large answers (lists) that a gateway holds for clients which have not read them yet.
+    # A page has 256 KiB at most; beyond this whoever has been reading longest is cut off.
+    unread_answers_max_bytes: int = 16_777_216
     # Load balancers give up on a probe after a few seconds.
     ready_timeout_seconds: float = 2.0
+
+    # --- the catalog ---
+    # Each thread has a connection of its own, so that no kind of request can take another's.
+    # Rows by id: a millisecond each.
+    catalog_read_threads: int = 2
+    # Pages of lists: some milliseconds each.
+    catalog_list_threads: int = 2
+    # A search looks into every event: it may keep one core of PostgreSQL busy, and no more.
+    catalog_search_threads: int = 1
+    # Changes; those that find a row locked wait without a thread.
+    catalog_write_threads: int = 3
+    # A statement of a list or a search; 100,000 events are counted in 20 ms.
+    catalog_list_timeout_ms: int = 1_000
 
     # --- how often one may ask; a burst or rate of 0 lifts the limit ---
     # Tries of one user at once: a person who clicks in haste stays below.
     purchase_rate_burst: int = 20
     # And steadily: a client that retries after Retry-After stays far below.
     purchase_rate_per_second: float = 5.0
+    # Changes of events and ticket types by one user at once: a form that sets up a whole event.
+    catalog_write_rate_burst: int = 60
+    # And steadily: an organiser's import of thousands of rows goes on at this pace.
+    catalog_write_rate_per_second: float = 10.0
+    # Pages of lists and searches by one user at once: a page of a shop that shows several lists.
+    list_rate_burst: int = 60
+    # And steadily: a script that follows `next` reads 1,000 rows a second.
+    list_rate_per_second: float = 10.0
     # For each address, sign-in and registration together: many may share one, so a crowd gets in.
     sign_in_rate_burst: int = 60
     # The pace at which one address may go on guessing passwords.
@@ -243,8 +272,6 @@ class Settings(BaseSettings):
     # up: a client its statement, PostgreSQL the transaction and its locks. What TCP sends again
     # after 0.2, 0.6, 1.4 and 3 s may still arrive by then.
     vanished_after_seconds: int = 4
-    # Of the catalog; the others' pools follow from their threads.
-    database_pool_size: int = 5
     # Off for a pooler that hands a session on after each transaction (PgBouncer). Then the limits
     # above are kept in the role, by `eventify migrate`.
     prepare_statements: bool = True

@@ -8,7 +8,7 @@ from gateway.accounts import store
 from gateway.accounts.pairs import PairSigner, SignedPair
 from gateway.accounts.passwords import Passwords
 from gateway.accounts.store import Account, IssuedToken
-from gateway.bounded_executor import BoundedExecutor
+from shared.bounded_executor import BoundedExecutor
 from shared.errors import InvalidInput, NotAuthenticated, TokenNotValid
 from shared.settings import Settings
 from shared.tokens import Claims, TokenType, TokenVerifier

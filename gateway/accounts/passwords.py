@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from gateway.bounded_executor import BoundedExecutor
+from shared.bounded_executor import BoundedExecutor
 from shared.settings import Settings
 
 # OWASP's Password Storage Cheat Sheet: Argon2id with 19 MiB, two passes, one lane.

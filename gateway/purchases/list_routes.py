@@ -7,10 +7,10 @@ from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy import Engine
 
 from gateway.accounts.routes import signed_in
-from gateway.bounded_executor import BoundedExecutor
 from gateway.purchases import store
 from gateway.purchases.service import PurchaseService
 from gateway.purchases.store import Filter
+from shared.bounded_executor import BoundedExecutor
 from shared.database import DATABASE_AWAY
 from shared.errors import Unavailable
 from shared.paging import Page, WantedPage

@@ -3,9 +3,9 @@
 import ipaddress
 from collections.abc import Mapping
 
-from gateway.bounded_executor import BoundedExecutor
 from gateway.rate_limits.limiter import RateLimiter
 from gateway.rate_limits.token_bucket import Rate
+from shared.bounded_executor import BoundedExecutor
 from shared.settings import Settings
 
 # A subscriber is given a whole /64 of IPv6 and can use any address in it (RFC 6177, RFC 7934).

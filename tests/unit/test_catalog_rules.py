@@ -1,5 +1,7 @@
 """The catalog's rules, without any I/O."""
 
+import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.etags import check_if_match, etag_of, is_unchanged
+from catalog.pages import PAGE_MAX_BYTES, in_pages_of, rows_that_fit
 from catalog.rules import (
     MAX_CAPACITY,
     MAX_INT4,
@@ -125,6 +128,67 @@ def test_a_write_passes_only_with_the_current_tag() -> None:
     for header in ('"other"', f"W/{TAG}", "", TAG.strip('"')):
         with pytest.raises(PreconditionFailed):
             check_if_match(header, TAG, required=False)
+
+
+@pytest.mark.parametrize(
+    "header", [f"{TAG}x", f"{TAG} {TAG}", f"x{TAG}", f"{TAG},x", f"*, {TAG}", f"{TAG};", "**", '"']
+)
+def test_what_is_no_list_of_tags_names_none(header: str) -> None:
+    with pytest.raises(PreconditionFailed):
+        check_if_match(header, TAG)
+    assert not is_unchanged(header, TAG)
+
+
+def test_a_sale_changes_the_tag_and_only_what_it_is_compared_with_where_sales_matter() -> None:
+    read, now, edited = etag_of(b"a", sold=5), etag_of(b"a", sold=6), etag_of(b"b", sold=5)
+    assert len({read, now, edited}) == 3
+    check_if_match(read, now, guards_sales=False)
+    with pytest.raises(PreconditionFailed):
+        check_if_match(read, now)
+    for tag in (edited, f"W/{now}", "", now.strip('"')):
+        with pytest.raises(PreconditionFailed):
+            check_if_match(tag, now, guards_sales=False)
+
+
+@pytest.mark.parametrize("piece", [" ", '"', '"" ', '"a"', '"a",', ",", 'W/"', "\t,"])
+def test_a_long_header_is_read_in_linear_time(piece: str) -> None:
+    header = piece * (60_000 // len(piece))
+    started = time.process_time()
+    is_unchanged(f"{header}x", TAG)
+    assert time.process_time() - started < 0.5
+
+
+OFFSETS = st.integers(0, 500)
+SIZES = st.lists(st.integers(1, 70_000), min_size=1, max_size=100)
+
+
+@given(offset=OFFSETS, sizes=SIZES)
+def test_a_page_that_is_too_long_goes_on_in_pages_that_begin_where_it_does(
+    offset: int, sizes: list[int]
+) -> None:
+    rows = rows_that_fit(offset, sizes)
+    assert 1 <= rows <= len(sizes)
+    assert rows == 1 or sum(sizes[:rows]) <= PAGE_MAX_BYTES
+    if rows < len(sizes):
+        assert offset % rows == 0
+
+
+@given(sizes=st.lists(st.integers(1, 70_000), max_size=300), wanted=st.integers(1, 100))
+def test_pages_that_are_bounded_in_bytes_hold_each_row_once(sizes: list[int], wanted: int) -> None:
+    seen: list[int] = []
+    page: PageWanted = PageWanted(1, wanted, "http://door/")
+    while True:
+        offset = page.offset(len(sizes))
+        assert offset == len(seen)
+        rows = sizes[offset : offset + page.size]
+        size = rows_that_fit(offset, rows)
+        if size < len(rows):
+            page = in_pages_of(page, size)
+        seen += rows[:size]
+        if page.page_of(len(sizes), ()).next is None:
+            break
+        page = replace(page, number=page.number + 1)
+    assert seen == sizes
 
 
 def test_a_reader_is_told_when_nothing_changed() -> None:

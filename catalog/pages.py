@@ -1,0 +1,61 @@
+"""Pages of lists whose cost is bounded: in rows that are counted, and in bytes."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Select, func, literal, select
+from sqlalchemy.orm import Session
+
+from shared.paging import Page, PageWanted
+
+# Rows that a list has at most: counting them takes PostgreSQL 20 ms, and so does the last page.
+LIST_MAX_ROWS = 100_000
+# Twenty events with the longest descriptions in ASCII. One event has 64 KiB at most.
+PAGE_MAX_BYTES = 256 * 1024
+
+
+def count_of(session: Session, wanted: Select[*tuple[Any, ...]]) -> int:
+    """How many rows a list has, of which only `LIST_MAX_ROWS` count."""
+    rows = wanted.order_by(None).with_only_columns(literal(1), maintain_column_froms=True)
+    counted = select(func.count()).select_from(rows.limit(LIST_MAX_ROWS).subquery())
+    return session.scalars(counted).one()
+
+
+def rows_that_fit(offset: int, sizes: Sequence[int]) -> int:
+    """How many of a page's rows are answered: all, or a size of page in which the list goes on.
+
+    Pages of that size begin where this one does, so it divides `offset`. Among those of the first
+    page it is a power of two, which can be halved again. A row alone always fits.
+
+    Args:
+        offset: rows before the page.
+        sizes: of the page's rows, in bytes.
+    """
+    total = fitting = 0
+    for size in sizes:
+        total += size
+        if total > PAGE_MAX_BYTES:
+            break
+        fitting += 1
+    if fitting == len(sizes):
+        return fitting
+    if offset == 0:
+        return 1 << max(0, fitting.bit_length() - 1)
+    return max((rows for rows in range(1, fitting + 1) if offset % rows == 0), default=1)
+
+
+def in_pages_of(page: PageWanted, size: int) -> PageWanted:
+    """The page that begins with the same row, in a list with pages of another size."""
+    number = (page.number - 1) * page.size // size + 1
+    query = tuple(item for item in page.query if item[0] != "page_size")
+    return replace(page, number=number, size=size, query=(*query, ("page_size", str(size))))
+
+
+def page_json(page: PageWanted, count: int, rows: Sequence[bytes]) -> bytes:
+    """A page of rows that are JSON already."""
+    links: Page[object] = page.page_of(count, ())
+    members = {"count": links.count, "next": links.next, "previous": links.previous}
+    head = json.dumps(members, separators=(",", ":"))
+    return b'%b,"results":[%b]}' % (head[:-1].encode(), b",".join(rows))
