@@ -24,6 +24,7 @@ from gateway.purchases.routes import PurchaseRoutes
 from gateway.purchases.service import PurchaseService
 from gateway.purchases.traces import PurchaseTraces
 from gateway.rate_limits.by_address import AddressLimit
+from gateway.rate_limits.of_catalog import CatalogLimits
 from gateway.schema import ASSETS_URL, DESCRIPTION, TAGS, WholeSchema, assets_folder
 from shared.body_limit import BodyLimit
 from shared.database import open_engine
@@ -50,7 +51,8 @@ def create_app(settings: Settings) -> ASGIApp:
     connections = OpenConnections(engine)
     verifier = TokenVerifier(settings)
     draining = Draining()
-    door = CatalogDoor(settings, verifier)
+    catalog_limits = CatalogLimits(settings)
+    door = CatalogDoor(settings, verifier, catalog_limits)
     spans = open_tracing("gateway")
     traces = PurchaseTraces(spans) if spans is not None else None
     purchases = PurchaseService(settings, engine, traces)
@@ -70,6 +72,7 @@ def create_app(settings: Settings) -> ASGIApp:
         app.state.metrics = metrics_of_all()
         app.state.schema = WholeSchema(door, settings.schema_cache_seconds)
         app.state.purchase_lists = PurchaseLists(settings, engine, purchases)
+        app.state.list_limit = catalog_limits.lists
         async with lag_observed("gateway"):
             yield
         await purchases.stop()
@@ -81,6 +84,7 @@ def create_app(settings: Settings) -> ASGIApp:
         app.state.accounts.close()
         sign_in_limit.close()
         await door.close()
+        await catalog_limits.close()
         if traces is not None:
             await asyncio.to_thread(traces.close)
 

@@ -1,6 +1,8 @@
 """The door to the catalog: what comes for events and ticket types goes on there, byte for byte."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from http import HTTPStatus
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -8,11 +10,15 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 from yarl import URL
 
-from shared.errors import Unavailable
+from gateway.rate_limits.of_catalog import CatalogLimits
+from gateway.unread_answers import LARGE_BYTES, HeldAnswer, UnreadAnswers
+from shared.errors import Problem, Unavailable
 from shared.logging import get_logger
 from shared.metrics import NamedRoute
+from shared.problem_details import PROBLEM_JSON
 from shared.settings import Settings
 from shared.tokens import TokenVerifier
+from shared.turns import Turns
 
 PREFIXES = ("/api/events/", "/api/ticket-types/")
 PASSED_ON = ("authorization", "content-type", "accept", "if-match", "if-none-match")
@@ -28,13 +34,24 @@ NOT_GIVEN_BACK = frozenset(
 # connection that is being closed.
 KEEP_ALIVE_SHARE = 0.8
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# Of one user; browsers ask for six things at a time.
+WAITING_OF_USER_MAX = 20
 logger = get_logger(__name__)
 
 
 class CatalogDoor:
     """An ASGI application that answers whoever is signed in with the catalog's answers."""
 
-    def __init__(self, settings: Settings, verifier: TokenVerifier) -> None:
+    def __init__(self, settings: Settings, verifier: TokenVerifier, limits: CatalogLimits) -> None:
+        self._limits = limits
+        self._places = Turns(
+            settings.catalog_user_requests_max,
+            waiting_max=WAITING_OF_USER_MAX,
+            wait_seconds=settings.answer_timeout_seconds,
+        )
+        self._unread = UnreadAnswers(
+            settings.unread_answers_max_bytes, settings.send_timeout_seconds
+        )
         self._base = settings.catalog_url.rstrip("/")
         self._settings = settings
         self._verifier = verifier
@@ -61,19 +78,45 @@ class CatalogDoor:
         prefix = next(prefix for prefix in PREFIXES if scope["path"].startswith(prefix))
         scope["route"] = NamedRoute(prefix + "{rest}")
         # The catalog asks again: this one is for not reading the bodies of strangers.
-        self._verifier.caller(scope["headers"])
+        user_id = self._verifier.caller(scope["headers"]).user_id
+        limits = await self._limits.draw(user_id, scope["method"], is_list=scope["path"] == prefix)
         request = Request(scope, receive)
         body = await request.body()
-        answer, content = await self.ask(
-            request.method,
-            target(scope),
-            headers=onward_headers(request),
-            body=body,
-            only_reads=request.method in SAFE_METHODS,
-        )
-        headers = [(b"content-length", content_length(answer, content)), *kept(answer.headers)]
-        if request.method != "HEAD" and answer.status in (204, 304):
-            headers = headers[1:]
+        try:
+            await self._answer(user_id, request, body, limits, send)
+        except Problem as problem:
+            problem.headers.update(limits)
+            raise
+
+    async def _answer(
+        self, user_id: int, request: Request, body: bytes, limits: Mapping[str, str], send: Send
+    ) -> None:
+        with ExitStack() as until_sent:
+            held: list[HeldAnswer] = []
+
+            def hold(size: int) -> None:
+                held.append(until_sent.enter_context(self._unread.hold(user_id, size)))
+
+            async with self._places.of(user_id):
+                answer, content = await self.ask(
+                    request.method,
+                    target(request.scope),
+                    headers=onward_headers(request),
+                    body=body,
+                    only_reads=request.method in SAFE_METHODS,
+                    before_body=hold,
+                )
+            check_server_error(request.method, answer)
+            headers = [
+                (b"content-length", content_length(answer, content)),
+                *kept(answer.headers),
+                *((name.lower().encode(), value.encode()) for name, value in limits.items()),
+            ]
+            if request.method != "HEAD" and answer.status in (204, 304):
+                headers = headers[1:]
+            if held:
+                await self._unread.send(held[0], send, answer.status, headers, content)
+                return
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
@@ -85,6 +128,7 @@ class CatalogDoor:
         headers: Iterable[tuple[str, str]] = (),
         body: bytes = b"",
         only_reads: bool = False,
+        before_body: Callable[[int], None] | None = None,
     ) -> tuple[aiohttp.ClientResponse, bytes]:
         """The catalog's answer, and its whole body.
 
@@ -94,6 +138,7 @@ class CatalogDoor:
             headers: of the request.
             body: of the request.
             only_reads: whether asking again costs nothing, so that it is not waited for long.
+            before_body: called with the size of a large body before it is read; it may refuse.
 
         Raises:
             Unavailable: it did not answer in time, or not at all.
@@ -108,8 +153,11 @@ class CatalogDoor:
                 timeout=self._patience(only_reads=only_reads),
                 allow_redirects=False,
             ) as answer:
+                size = int(answer.headers.get("content-length", 0)) if method != "HEAD" else 0
+                if before_body is not None and size > LARGE_BYTES:
+                    before_body(size)
                 return answer, await answer.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is one
             logger.warning("catalog_unavailable", error=repr(error))
             raise Unavailable(
                 _lost_answer(method, error), retry_after_seconds=self._settings.retry_after_seconds
@@ -163,7 +211,20 @@ def content_length(answer: aiohttp.ClientResponse, content: bytes) -> bytes:
     return b"%d" % len(content)
 
 
-def _lost_answer(method: str, error: Exception) -> str:
+def check_server_error(method: str, answer: aiohttp.ClientResponse) -> None:
+    """Let no error of a server pass that is no problem document: of a catalog that was stopped in
+    the midst of a request, or of a proxy before it.
+
+    Raises:
+        Unavailable: it is one.
+    """
+    is_problem = answer.headers.get("content-type", "").startswith(PROBLEM_JSON)
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not is_problem:
+        logger.warning("catalog_answer_lost", status=answer.status)
+        raise Unavailable(_lost_answer(method, None))
+
+
+def _lost_answer(method: str, error: Exception | None) -> str:
     if method in SAFE_METHODS or isinstance(error, aiohttp.ClientConnectorError):
         return "The catalog does not answer for now; try again."
     return "The catalog's answer was lost; look whether it was done before you try again."

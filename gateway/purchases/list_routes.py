@@ -10,9 +10,10 @@ from gateway.accounts.routes import signed_in
 from gateway.purchases import store
 from gateway.purchases.service import PurchaseService
 from gateway.purchases.store import Filter
+from gateway.rate_limits.by_user import UserLimit
 from shared.bounded_executor import BoundedExecutor
 from shared.database import DATABASE_AWAY
-from shared.errors import Unavailable
+from shared.errors import Problem, Unavailable
 from shared.paging import Page, WantedPage
 from shared.row_ids import QueryId
 from shared.settings import Settings
@@ -72,12 +73,18 @@ async def list_purchases(
     ticket_type: QueryId | None = None,
 ) -> Response:
     lists: PurchaseLists = request.app.state.purchase_lists
+    limit: UserLimit = request.app.state.list_limit
+    headers = await limit.draw(claims.user_id)
     wanted = Filter(claims.user_id, status, ticket_type)
-    answered = await lists.page(wanted, page)
+    try:
+        answered = await lists.page(wanted, page)
+    except Problem as problem:
+        problem.headers.update(headers)
+        raise
     body = {
         "count": answered.count,
         "next": answered.next,
         "previous": answered.previous,
         "results": answered.results,
     }
-    return Response(msgspec.json.encode(body), media_type="application/json")
+    return Response(msgspec.json.encode(body), headers=headers, media_type="application/json")

@@ -1,4 +1,4 @@
-"""Limits how many purchases one user may ask for."""
+"""Limits how often one user may ask for the same."""
 
 import asyncio
 import time
@@ -24,9 +24,11 @@ class UserLimit:
     drawn when the user comes again. What this gives away is one request a user and gateway.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._rate = Rate(settings.purchase_rate_burst, settings.purchase_rate_per_second)
-        self._limiter = RateLimiter("purchases", self._rate, settings)
+    def __init__(
+        self, settings: Settings, policy: str = "purchases", rate: Rate | None = None
+    ) -> None:
+        self._rate = rate or Rate(settings.purchase_rate_burst, settings.purchase_rate_per_second)
+        self._limiter = RateLimiter(policy, self._rate, settings)
         self._drawing: Batcher[str, Draw] = Batcher(
             "rate-limit",
             self._limiter.draw,
