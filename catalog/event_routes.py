@@ -27,11 +27,10 @@ from shared.errors import (
     NotFound,
     PermissionDenied,
     PreconditionFailed,
-    TooManyRequests,
     Unavailable,
 )
 from shared.models import Event
-from shared.openapi import ETAG, headers, links_by_id, refusals
+from shared.openapi import ETAG, headers, links_by_id, rate_limits, refusals, too_many
 from shared.paging import INVALID_PAGE, PageWanted, WantedPage
 from shared.row_ids import MAX_ID, row_id
 
@@ -40,8 +39,11 @@ ME = "me"
 SEARCH_MAX_CHARACTERS = 200
 SEARCH_MAX_WORDS = 10
 ENDS_TOO_EARLY = InvalidInput(errors={"end_time": ["must be after start_time"]})
+# The gateway holds these limits (gateway/rate_limits/of_catalog.py).
+WRITES = rate_limits("catalog-writes")
+LISTS = rate_limits("lists")
 CREATED = {
-    "headers": headers(ETAG | {"Location": "/api/events/1/"}),
+    "headers": headers(ETAG | {"Location": "/api/events/1/"}, WRITES),
     "links": links_by_id("read_event")
     | links_by_id(
         "replace_event",
@@ -56,14 +58,19 @@ CREATED = {
         }
     },
 }
-CHANGED = refusals(ENDS_TOO_EARLY, PermissionDenied, NotFound, PreconditionFailed) | {
-    200: {"headers": headers(ETAG)}
-}
+CHANGED = refusals(
+    ENDS_TOO_EARLY,
+    PermissionDenied,
+    NotFound,
+    PreconditionFailed,
+    too_many("catalog-writes"),
+    sometimes=WRITES,
+) | {200: {"headers": headers(ETAG, WRITES)}}
 
 router = APIRouter(
     prefix="/api/events",
     tags=["Events"],
-    responses=refusals(Unavailable, TooManyRequests),
+    responses=refusals(Unavailable),
     route_class=SignedInRoute,
 )
 
@@ -103,7 +110,10 @@ EventOrder = Literal[
     responses=refusals(
         InvalidInput(errors={"starts_after": ["must be a time with its offset"]}),
         NotFound(INVALID_PAGE),
-    ),
+        too_many("lists"),
+        sometimes=LISTS,
+    )
+    | {200: {"headers": headers({}, LISTS)}},
 )
 async def list_events(
     user_id: UserId,
@@ -156,7 +166,8 @@ def _page(session: Session, wanted: Select[Event], page: PageWanted) -> bytes:
     response_model=EventView,
     summary="Create an event",
     response_description="The new event",
-    responses=refusals(ENDS_TOO_EARLY) | {201: CREATED},
+    responses=refusals(ENDS_TOO_EARLY, too_many("catalog-writes"), sometimes=WRITES)
+    | {201: CREATED},
 )
 async def create_event(user_id: UserId, database: Database, body: EventBody) -> Response:
     """The caller becomes its owner."""
@@ -235,7 +246,15 @@ async def change_event(
     status_code=204,
     summary="Delete an event",
     response_description="It is gone",
-    responses=refusals(PermissionDenied, NotFound, Conflict(HAS_PURCHASES), PreconditionFailed),
+    responses=refusals(
+        PermissionDenied,
+        NotFound,
+        Conflict(HAS_PURCHASES),
+        PreconditionFailed,
+        too_many("catalog-writes"),
+        sometimes=WRITES,
+    )
+    | {204: {"headers": headers({}, WRITES)}},
 )
 async def delete_event(
     user_id: UserId, database: Database, event_id: PathId, if_match: IfMatch = None

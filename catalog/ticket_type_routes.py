@@ -29,25 +29,27 @@ from shared.errors import (
     PermissionDenied,
     PreconditionFailed,
     PreconditionRequired,
-    TooManyRequests,
     Unavailable,
 )
 from shared.models import TicketType
-from shared.openapi import headers, links_by_id, refusals
+from shared.openapi import headers, links_by_id, rate_limits, refusals, too_many
 from shared.paging import INVALID_PAGE, WantedPage
 from shared.row_ids import NOT_AN_ID, QueryId
 
 router = APIRouter(
     prefix="/api/ticket-types",
     tags=["Ticket types"],
-    responses=refusals(Unavailable, TooManyRequests),
+    responses=refusals(Unavailable),
     route_class=SignedInRoute,
 )
 
 ETAG = {"ETag": '"0123456789abcdef0123456789abcdef.5"'}
 UNKNOWN_EVENT = InvalidInput(errors={"event": ["There is no such event."]})
+# The gateway holds these limits (gateway/rate_limits/of_catalog.py).
+WRITES = rate_limits("catalog-writes")
+LISTS = rate_limits("lists")
 CREATED = {
-    "headers": headers(ETAG | {"Location": "/api/ticket-types/1/"}),
+    "headers": headers(ETAG | {"Location": "/api/ticket-types/1/"}, WRITES),
     "links": links_by_id("read_ticket_type")
     | links_by_id(
         "replace_ticket_type",
@@ -72,11 +74,17 @@ CHANGED = refusals(
     Conflict("It has purchases, so it stays with its event."),
     PreconditionFailed,
     PreconditionRequired,
-) | {200: {"headers": headers(ETAG)}}
+    too_many("catalog-writes"),
+    sometimes=WRITES,
+) | {200: {"headers": headers(ETAG, WRITES)}}
 
-SWITCHED = refusals(PermissionDenied, NotFound, PreconditionFailed) | {
-    200: {"headers": headers(ETAG)}
-}
+SWITCHED = refusals(
+    PermissionDenied,
+    NotFound,
+    PreconditionFailed,
+    too_many("catalog-writes"),
+    sometimes=WRITES,
+) | {200: {"headers": headers(ETAG, WRITES)}}
 
 
 @router.get(
@@ -87,7 +95,10 @@ SWITCHED = refusals(PermissionDenied, NotFound, PreconditionFailed) | {
     responses=refusals(
         InvalidInput(errors={"event": [NOT_AN_ID]}),
         NotFound(INVALID_PAGE),
-    ),
+        too_many("lists"),
+        sometimes=LISTS,
+    )
+    | {200: {"headers": headers({}, LISTS)}},
 )
 async def list_ticket_types(
     _user_id: UserId,
@@ -108,7 +119,10 @@ async def list_ticket_types(
     response_model=TicketTypeView,
     summary="Create a ticket type",
     response_description="The new ticket type",
-    responses=refusals(UNKNOWN_EVENT, PermissionDenied) | {201: CREATED},
+    responses=refusals(
+        UNKNOWN_EVENT, PermissionDenied, too_many("catalog-writes"), sometimes=WRITES
+    )
+    | {201: CREATED},
 )
 async def create_ticket_type(user_id: UserId, database: Database, body: TicketTypeBody) -> Response:
     """Only the event's owner may."""
@@ -219,7 +233,15 @@ async def _change(
     status_code=204,
     summary="Delete a ticket type",
     response_description="It is gone",
-    responses=refusals(PermissionDenied, NotFound, Conflict(HAS_PURCHASES), PreconditionFailed),
+    responses=refusals(
+        PermissionDenied,
+        NotFound,
+        Conflict(HAS_PURCHASES),
+        PreconditionFailed,
+        too_many("catalog-writes"),
+        sometimes=WRITES,
+    )
+    | {204: {"headers": headers({}, WRITES)}},
 )
 async def delete_ticket_type(
     user_id: UserId,
@@ -243,8 +265,10 @@ async def delete_ticket_type(
         PermissionDenied,
         NotFound,
         PreconditionFailed,
+        too_many("catalog-writes"),
+        sometimes=WRITES,
     )
-    | {200: {"headers": headers(ETAG)}},
+    | {200: {"headers": headers(ETAG, WRITES)}},
 )
 async def change_capacity(
     user_id: UserId,

@@ -19,6 +19,7 @@ from shared.errors import (
     NotAuthenticated,
     Problem,
     ServerError,
+    TooManyRequests,
 )
 from shared.problem_details import PROBLEM_JSON, problem_document
 from shared.row_ids import MAX_ID
@@ -98,6 +99,11 @@ def headers(
 def rate_limits(policy: str) -> dict[str, str]:
     """The headers by which a limited operation tells what is left, with an example of each."""
     return {"RateLimit": f'"{policy}";r=19;t=1', "RateLimit-Policy": f'"{policy}";q=20;w=4'}
+
+
+def too_many(policy: str) -> TooManyRequests:
+    """How an operation that this policy limits refuses."""
+    return TooManyRequests(headers={"Retry-After": "1", **rate_limits(policy)})
 
 
 def refusals(

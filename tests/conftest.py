@@ -151,6 +151,8 @@ def settings(database_url: str, valkey_url: str, keys_dir: Path) -> Settings:
         keys_dir=keys_dir,
         purchase_rate_burst=0,
         sign_in_rate_burst=0,
+        catalog_write_rate_burst=0,
+        list_rate_burst=0,
         answer_timeout_seconds=10.0,
         drain_max_seconds=60.0,
     )

@@ -15,10 +15,9 @@ from shared.errors import (
     SaleClosed,
     SaleNotOpen,
     SalePaused,
-    TooManyRequests,
     Unavailable,
 )
-from shared.openapi import complete, headers, links_by_id, rate_limits, refusals
+from shared.openapi import complete, headers, links_by_id, rate_limits, refusals, too_many
 from shared.paging import INVALID_PAGE
 from shared.row_ids import MAX_ID, NOT_AN_ID
 
@@ -35,6 +34,7 @@ REJECTED_HEADERS = {
 }
 VARY = {"Vary": "Authorization, Accept"}
 LIMITED_BY = rate_limits("purchases")
+LISTS_LIMITED_BY = rate_limits("lists")
 NOT_TOLD = Unavailable("Try again; nothing is lost.")
 
 CONFIRMED: Mapping[str, Any] = {
@@ -204,6 +204,7 @@ LIST: dict[str, Any] = {
     "responses": {
         "200": {
             "description": "A page of purchases",
+            "headers": headers({}, LISTS_LIMITED_BY),
             "content": {
                 "application/json": {"schema": {"$ref": "#/components/schemas/PurchasePage"}}
             },
@@ -212,6 +213,8 @@ LIST: dict[str, Any] = {
             InvalidInput(errors={"ticket_type": [NOT_AN_ID]}),
             NotFound(INVALID_PAGE),
             NOT_TOLD,
+            too_many("lists"),
+            sometimes=LISTS_LIMITED_BY,
         ),
     },
 }
@@ -268,7 +271,7 @@ BUY: dict[str, Any] = {
             SaleClosed,
             SalePaused(headers={"Retry-After": "30"}),
             IdempotencyKeyReused,
-            TooManyRequests(headers={"Retry-After": "1", **LIMITED_BY}),
+            too_many("purchases"),
             Unavailable,
             sometimes=LIMITED_BY,
         ),

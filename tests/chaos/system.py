@@ -36,6 +36,8 @@ HINT_VISIBILITY_SECONDS = 2
 SETTINGS = {
     # Few users buy without end here, which the limit of each user is there to prevent.
     "EVENTIFY_PURCHASE_RATE_BURST": "0",
+    "EVENTIFY_CATALOG_WRITE_RATE_BURST": "0",
+    "EVENTIFY_LIST_RATE_BURST": "0",
     "EVENTIFY_WORKER_PROCESSES": "1",
     "EVENTIFY_HINT_VISIBILITY_SECONDS": str(HINT_VISIBILITY_SECONDS),
     # The product's own: whoever asks while PostgreSQL is away is answered within two seconds.

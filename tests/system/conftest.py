@@ -100,8 +100,12 @@ def open_shop(**settings: str) -> Iterator[Shop]:
 
 @pytest.fixture(scope="session")
 def shop() -> Iterator[Shop]:
-    # All tests have one address between them.
-    with open_shop(EVENTIFY_SIGN_IN_RATE_BURST="10000") as shop:
+    # All tests have one address between them, and some of them one organiser.
+    with open_shop(
+        EVENTIFY_SIGN_IN_RATE_BURST="10000",
+        EVENTIFY_CATALOG_WRITE_RATE_BURST="10000",
+        EVENTIFY_LIST_RATE_BURST="10000",
+    ) as shop:
         yield shop
 
 
