@@ -1,5 +1,6 @@
 """What routes ask for: who calls, which row, and the database."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
@@ -8,23 +9,32 @@ from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BeforeValidator, WithJsonSchema
 
 from catalog.lanes import Lanes
+from shared.errors import Unavailable
 from shared.openapi import bearer
 from shared.row_ids import MAX_ID, row_id
 from shared.strict_routes import StrictRoute
 from shared.tokens import TokenVerifier
 
+STOPPED = "The catalog stopped in the midst of it; look whether it was done before you try again."
+
 
 class SignedInRoute(StrictRoute):
-    """Asks who calls before anything else; FastAPI itself reads and parses a body first."""
+    """Asks who calls before anything else; FastAPI itself reads and parses a body first.
+
+    What a stop cuts off is answered like everything else: uvicorn would send a plain 500.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
 
         async def answer_caller(request: Request) -> Response:
-            """Raises NotAuthenticated: no token, or a bad one."""
+            """Raises NotAuthenticated: no token, or a bad one; Unavailable: we had to stop."""
             verifier: TokenVerifier = request.app.state.tokens
             request.state.user_id = verifier.caller(request.headers.raw).user_id
-            return await answer(request)
+            try:
+                return await answer(request)
+            except asyncio.CancelledError as error:
+                raise Unavailable(STOPPED) from error
 
         return answer_caller
 

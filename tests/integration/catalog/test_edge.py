@@ -2,19 +2,22 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import Engine, text
 
 from deploy.local.embedded import free_port
+from shared.database import open_engine
 from shared.keys import SigningKey
 from shared.settings import Settings
 from shared.tokens import mint
 from tests.conftest import run_admin
 from tests.figures import figures
 from tests.integration.catalog.conftest import url_of
-from tests.integration.catalog.making import EVENT, make_event
+from tests.integration.catalog.making import EVENT, make_event, make_user
 from tests.services import running_service
 from tests.waiting import eventually
 
@@ -230,3 +233,40 @@ def test_without_its_database_the_catalog_asks_for_patience(
 
         eventually(back)
         assert get("/api/events/").status_code == 200
+
+
+def test_a_change_that_a_stop_cuts_off_is_answered_with_a_problem(
+    database_url: str, keys_dir: Path, signing_key: SigningKey
+) -> None:
+    settings = Settings(
+        database_url=database_url, keys_dir=keys_dir, catalog_port=free_port(), shutdown_seconds=1
+    )
+    url = url_of(settings)
+    engine = open_engine(settings, "test")
+    user_id = make_user(engine, "ana")
+    headers = {"Authorization": f"Bearer {mint(settings, signing_key, user_id, 'access')}"}
+    with (
+        running_service("catalog", settings, f"{url}/readyz") as process,
+        httpx.Client(base_url=url, headers=headers, timeout=20) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        event = make_event(client)
+        with engine.begin() as connection:
+            connection.execute(text("LOCK TABLE events IN EXCLUSIVE MODE"))
+            change = pool.submit(client.patch, f"/api/events/{event['id']}/", json={"title": "x"})
+            eventually(lambda: _assert_waits(engine))
+            process.terminate()
+            answer = change.result()
+    engine.dispose()
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def _assert_waits(engine: Engine) -> None:
+    waits = (
+        "SELECT FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event = 'relation'"
+    )
+    with engine.connect() as connection:
+        assert connection.execute(text(waits)).first() is not None
