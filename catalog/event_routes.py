@@ -33,6 +33,7 @@ from shared.models import Event
 from shared.openapi import ETAG, headers, links_by_id, rate_limits, refusals, too_many
 from shared.paging import INVALID_PAGE, PageWanted, WantedPage
 from shared.row_ids import MAX_ID, row_id
+from shared.text import folded
 
 ME = "me"
 # Each word is looked for in every event: more would only cost.
@@ -76,7 +77,8 @@ router = APIRouter(
 
 
 def _few_words(text: str) -> str:
-    if len(text.split()) > SEARCH_MAX_WORDS:
+    # As it is searched: one character may fold to several words (U+FDFA to four).
+    if len(folded(text).split()) > SEARCH_MAX_WORDS:
         raise ValueError(f"must have at most {SEARCH_MAX_WORDS} words")
     return text
 

@@ -121,7 +121,7 @@ class Event(Base):
     title: Mapped[str]
     description: Mapped[str] = mapped_column(server_default="")
     # Title and description as they are searched; None: written by a version that did not know it.
-    search_text: Mapped[str | None]
+    search_text: Mapped[str | None] = mapped_column(deferred=True)
     start_time: Mapped[datetime]
     end_time: Mapped[datetime]
     owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
