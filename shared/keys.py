@@ -5,10 +5,12 @@ the newest signs. A key whose files were taken away does neither.
 """
 
 import base64
+import fcntl
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,15 +59,20 @@ class KeyFiles:
 
 
 def ensure_signing_key(keys_dir: Path) -> None:
-    """Make the first key where there is none; safe when several processes start at once.
+    """Make the first key where there is none; of several processes at once one makes it.
+
+    With two first keys, a verifier could know the one and meet a token of the other.
 
     Raises:
         ConfigurationError: the folder cannot be written.
     """
     try:
         keys_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
-        if not any(key.can_sign for key in keys_in(keys_dir)):
-            add_signing_key(keys_dir)
+        if _can_sign(keys_dir):
+            return  # the folder may be read-only
+        with _locked(keys_dir):
+            if not _can_sign(keys_dir):
+                add_signing_key(keys_dir)
     except OSError as error:
         raise ConfigurationError(
             f"Cannot make signing keys in {keys_dir}: {error.strerror}."
@@ -192,6 +199,21 @@ def json_web_key_set(public_keys: dict[str, RSAPublicKey]) -> dict[str, list[dic
             for kid, key in public_keys.items()
         ]
     }
+
+
+def _can_sign(keys_dir: Path) -> bool:
+    return any(key.can_sign for key in keys_in(keys_dir))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock that ends with the process; the folder itself is locked, so no file is left."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _signing_file(keys_dir: Path) -> Path:

@@ -1,6 +1,7 @@
 """Signs tokens and checks them. Every service checks for itself, against the public keys alone."""
 
 import binascii
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -24,8 +25,14 @@ from shared.settings import Settings
 # Fixed by us, never taken from a token's own header (RFC 8725, 3.1).
 ALGORITHM = "RS256"
 TokenType = Literal["access", "refresh"]
-# Headers remembered: one for each key is enough, and strangers' spellings must not fill the memory.
+# Headers remembered: one for each key is enough. Only those of a right signature are.
 KNOWN_HEADERS = 64
+# A token of an unknown key makes a verifier read the folder again, at most this often: strangers'
+# tokens then cost 0.1 ms a second.
+UNKNOWN_KEY_RELOAD_SECONDS = 1.0
+# What parsing a stranger's bytes raises. Base64, UTF-8, JSON and UUIDs raise ValueError; msgspec
+# raises RecursionError on deep nesting, and no DecodeError.
+UNREADABLE = (ValueError, RecursionError)
 # Clocks of several hosts differ; a token from this far in the future is still believed.
 CLOCK_SKEW_SECONDS = 5
 PADDING, HASH = PKCS1v15(), SHA256()  # RS256 (RFC 7518, 3.3)
@@ -50,6 +57,10 @@ class _Payload(msgspec.Struct):
     iat: int
     exp: int
     nbf: int = 0
+
+
+class UnknownKey(ValueError):
+    """No key in the folder has the `kid` of a token."""
 
 
 _header_decoder = msgspec.json.Decoder(_Header)
@@ -123,6 +134,7 @@ class TokenVerifier:
         self._settings = settings
         self._trusted = _Trusted({})
         self._keys_read_at = float("-inf")
+        self._reading = threading.Lock()
 
     def public_keys(self) -> Mapping[str, RSAPublicKey]:
         """The keys that verify, as they were `KEYS_RELOAD_SECONDS` ago or later."""
@@ -175,22 +187,34 @@ class TokenVerifier:
         """
         return self._verify(self._trusted_now(), token, token_type)
 
-    def _trusted_now(self) -> _Trusted:
-        now = time.monotonic()
-        if now - self._keys_read_at >= KEYS_RELOAD_SECONDS:
-            keys = load_public_keys(self._settings.keys_dir)
-            if keys != self._trusted.keys:
-                self._trusted = _Trusted(keys)
-            self._keys_read_at = now
+    def _trusted_now(self, *, not_older_than: float = KEYS_RELOAD_SECONDS) -> _Trusted:
+        if time.monotonic() - self._keys_read_at >= not_older_than:
+            with self._reading:
+                now = time.monotonic()
+                if now - self._keys_read_at >= not_older_than:  # else another thread was first
+                    keys = load_public_keys(self._settings.keys_dir)
+                    if keys != self._trusted.keys:
+                        self._trusted = _Trusted(keys)
+                    self._keys_read_at = now
         return self._trusted
 
     def _verify(self, trusted: _Trusted, token: str, token_type: TokenType) -> Claims:
         if len(token) <= self._settings.token_max_bytes:
             try:
-                return self._claims(_payload(trusted, token), token_type)
-            except (InvalidSignature, NotFound, ValueError):
+                return self._claims(self._payload(trusted, token), token_type)
+            except (InvalidSignature, NotFound, *UNREADABLE):
                 pass
         raise NotAuthenticated("The token is invalid or has expired.", token_was_bad=True)
+
+    def _payload(self, trusted: _Trusted, token: str) -> _Payload:
+        try:
+            return _payload(trusted, token)
+        except UnknownKey:
+            # Another process may have made the key just now.
+            read_again = self._trusted_now(not_older_than=UNKNOWN_KEY_RELOAD_SECONDS)
+            if read_again is trusted:
+                raise
+            return _payload(read_again, token)
 
     def _claims(self, payload: _Payload, token_type: TokenType) -> Claims:
         now = time.time()
@@ -210,28 +234,28 @@ def _payload(trusted: _Trusted, token: str) -> _Payload:
     """What is in a token whose signature holds (docs/decisions/0007)."""
     signed, _, signature = token.rpartition(".")
     header, _, payload = signed.partition(".")
-    key = _key_of(trusted, header)
+    known = trusted.key_by_header.get(header)
+    key = known or _key_of(trusted, header)
     key.verify(_base64url_decode(signature), signed.encode("ascii"), PADDING, HASH)
+    if known is None and len(trusted.key_by_header) < KNOWN_HEADERS:
+        # All tokens of one key begin with the same header: it is read once for all of them.
+        trusted.key_by_header[header] = key
     return _payload_decoder.decode(_base64url_decode(payload))
 
 
-def _key_of(trusted: _Trusted, header: str) -> RSAPublicKey:
+def _key_of(trusted: _Trusted, encoded_header: str) -> RSAPublicKey:
     """The key that a token's header names; it may name a key, and nothing else of the check.
 
-    All tokens of one key begin with the same header, so it is read once for all of them.
+    Raises:
+        UnknownKey: the header is well-formed, and there is no key of this name.
+        ValueError: it is no header of ours.
     """
-    key = trusted.key_by_header.get(header)
-    if key is None:
-        key = _find_key(trusted, _header_decoder.decode(_base64url_decode(header)))
-        if len(trusted.key_by_header) < KNOWN_HEADERS:
-            trusted.key_by_header[header] = key
-    return key
-
-
-def _find_key(trusted: _Trusted, header: _Header) -> RSAPublicKey:
-    key = trusted.keys.get(header.kid)
-    if key is None or header.alg != ALGORITHM or header.crit is not None:
+    header = _header_decoder.decode(_base64url_decode(encoded_header))
+    if header.alg != ALGORITHM or header.crit is not None:
         raise ValueError("not a header of ours")
+    key = trusted.keys.get(header.kid)
+    if key is None:
+        raise UnknownKey(header.kid)
     return key
 
 

@@ -43,6 +43,10 @@ def _signed(header: dict[str, Any], claims: object, key: SigningKey) -> str:
     return f"{body}.{encoded(RS256.sign(body.encode(), key.private_key))}"
 
 
+def nested(claims: dict[str, Any]) -> bytes:
+    return json.dumps(claims).encode()[:-1] + b',"x":' + b"[" * 1_000 + b"]" * 1_000 + b"}"
+
+
 @dataclass(frozen=True)
 class Forger:
     """Knows what is in a good token of some user; for what only a key can do, has the key."""
@@ -94,6 +98,10 @@ class Forger:
 STRANGER = generate_private_key(65537, 2048)
 STRANGERS_JWK = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(STRANGER.public_key()))
 ELSEWHERE = "http://127.0.0.1:1/keys"  # nobody listens there, and nobody is to ask
+NESTED_JSON = b'{"x":' + b"[" * 1_000 + b"]" * 1_000 + b"}"
+NESTED_OBJECTS = b'{"x":' * 400 + b"0" + b"}" * 400
+NESTED_ALG = b'{"alg":' + b"[" * 1_000 + b"]" * 1_000 + b"}"
+HUGE_NUMBERS = b'{"kid":"x","alg":"RS256","crit":' + b"9" * 2_000 + b',"x":1e400,"y":-1e-400}'
 # They stand in the names of tests, which every process of a run must give alike: no clock here.
 WRONG_TYPES: dict[str, list[object]] = {
     "iss": [None, 1, ["eventify"]],
@@ -102,7 +110,7 @@ WRONG_TYPES: dict[str, list[object]] = {
     "typ": [None, 1, ["access"]],
     "jti": [None, 1, "1"],
     "iat": [None, "now", True, [1]],
-    "exp": [None, "never", True, [2**40], 1e400, float("nan")],
+    "exp": [None, "never", True, [2**40], 1e400, float("nan"), -(2**70)],
     "nbf": [None, "now", [0]],
 }
 
@@ -175,6 +183,14 @@ BAD: dict[str, Callable[[Forger], str]] = {
     "payload is a list": lambda f: signed(f.key, []),
     "payload is no JSON": lambda f: signed(f.key, b"\xff"),
     "payload is nested deeply": lambda f: signed(f.key, b"[" * 2_000),
+    "payload is a member nested deeply": lambda f: signed(f.key, nested(f.good)),
+    "header is nested deeply": lambda f: f"{encoded(NESTED_JSON)}.e30.AA",
+    "header is nested deeply in objects": lambda _f: f"{encoded(NESTED_OBJECTS)}.e30.AA",
+    "alg is nested deeply": lambda _f: f"{encoded(NESTED_ALG)}.e30.AA",
+    "header of our key is nested deeply": lambda f: (
+        f"{encoded(nested({'alg': 'RS256', 'kid': f.key.kid}))}.{encoded(f.good)}.AA"
+    ),
+    "header's number is beyond every range": lambda _f: f"{encoded(HUGE_NUMBERS)}.e30.AA",
     "header is a list": lambda f: f"{encoded([])}.{encoded(f.good)}.AAAA",
     "header is no JSON": lambda f: f"{encoded(b'{')}.{encoded(f.good)}.AAAA",
 }

@@ -17,6 +17,7 @@ from deploy.local.embedded import free_port
 from shared.keys import SigningKey, add_signing_key
 from shared.settings import Settings
 from shared.tokens import mint
+from tests.bad_tokens import NESTED_JSON, encoded
 from tests.conftest import new_database
 from tests.services import running_service
 from tests.waiting import eventually
@@ -446,7 +447,8 @@ def test_what_is_no_token_is_a_401(
     field = "token" if route == "verify" else "refresh"
     never_given_out = mint(gateway_settings, signing_key, 1, "refresh")
     expired = mint(gateway_settings, signing_key, 1, "refresh", issued_at=1_000_000_000)
-    for token in ("", "x", "a.b.c", "é.é.é", "x" * 5_000, never_given_out, expired):
+    nested = f"{encoded(NESTED_JSON)}.e30.AA"
+    for token in ("", "x", "a.b.c", "é.é.é", "x" * 5_000, nested, never_given_out, expired):
         answer = gateway.post(f"/api/token/{route}/", json={field: token})
         assert answer.status_code == 401, token
         assert "www-authenticate" in answer.headers

@@ -1,25 +1,39 @@
 """Tokens: ours hold, and everything else that calls itself one does not; keys come and go."""
 
+import json
 import os
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from hypothesis import given
+from hypothesis import strategies as st
 
+from shared import tokens
 from shared.errors import ConfigurationError, NotAuthenticated
 from shared.keys import (
     KEYS_RELOAD_SECONDS,
     SIGNS_AFTER_SECONDS,
     SigningKey,
     add_signing_key,
+    keys_in,
     load_public_keys,
     load_signing_key,
 )
 from shared.settings import Settings
-from shared.tokens import TokenVerifier, mint
-from tests.bad_tokens import BAD, GOOD, NOW, Forger, signed
+from shared.tokens import UNKNOWN_KEY_RELOAD_SECONDS, TokenVerifier, mint
+from tests.bad_tokens import BAD, GOOD, NOW, STRANGER, Forger, encoded, signed
+from tests.services import PROJECT
+
+
+def to_json(value: object) -> bytes:
+    return json.dumps(value).encode()
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +230,109 @@ def test_a_key_that_nobody_could_verify_does_not_sign(rotation: Settings) -> Non
         load_signing_key(rotation.keys_dir, known=halved)
 
 
+def test_a_token_of_a_key_that_was_made_a_moment_ago_is_believed(
+    rotation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier = TokenVerifier(rotation)
+    assert verifier.public_keys() == {}
+    new = add_key(rotation)
+    later = time.monotonic() + UNKNOWN_KEY_RELOAD_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert verifier.authenticate(f"Bearer {signed(new)}").user_id == 7
+
+
+def test_tokens_of_unknown_keys_make_nobody_read_the_folder_more_than_once_a_second(
+    rotation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, stranger = add_key(rotation), SigningKey("stranger", STRANGER)
+    looks: list[Path] = []
+
+    def counted(folder: Path) -> dict[str, RSAPublicKey]:
+        looks.append(folder)
+        return load_public_keys(folder)
+
+    monkeypatch.setattr(tokens, "load_public_keys", counted)
+    verifier = TokenVerifier(rotation)
+    started = time.monotonic()
+    for tenth in range(40):
+        monkeypatch.setattr(time, "monotonic", lambda tenth=tenth: started + tenth / 10)
+        for _ in range(5):
+            with pytest.raises(NotAuthenticated):
+                verifier.authenticate(f"Bearer {signed(stranger)}")
+    assert 2 <= len(looks) <= 4
+    assert verifier.authenticate(f"Bearer {signed(known)}").user_id == 7
+
+
+def test_processes_that_start_at_once_make_one_key(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    make = (
+        "import sys, pathlib, shared.keys as keys; print(flush=True); input();"
+        "keys.ensure_signing_key(pathlib.Path(sys.argv[1]))"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", make, str(folder)],
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for _ in range(4)
+    ]
+    for process in started:  # each has done its imports
+        assert process.stdout is not None
+        process.stdout.readline()
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+    for process in started:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in started] == [0] * 4
+    assert len(keys_in(folder)) == 1
+
+
+# --- whatever a stranger sends ---
+
+# Longer ones are refused unread.
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(), values, max_size=4),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(["alg", "kid", "crit", "typ", "jku", "alg", "kid", "\ud800", ""])
+# Duplicate members, too, which no dictionary has.
+OBJECTS = st.lists(st.tuples(NAMES, JSON_VALUES), max_size=5).map(
+    lambda members: (
+        "{" + ",".join(f"{json.dumps(name)}:{json.dumps(value)}" for name, value in members) + "}"
+    ).encode()
+)
+NESTED = st.builds(
+    lambda opening, depth, closing: opening * depth + closing * depth,
+    st.sampled_from([b"[", b'{"x":', b'{"alg":[', b'[[{"":']),
+    st.integers(0, 400),
+    st.sampled_from([b"]", b"}", b"]}", b""]),
+)
+NUMBERS = st.sampled_from([b"1e400", b"-1e400", b"9" * 400, b"NaN", b"Infinity", b"1e-400", b"-"])
+PARTS = st.one_of(st.binary(max_size=60), OBJECTS, NESTED, NUMBERS)
+SEGMENTS = PARTS.map(encoded) | st.text(max_size=20)
+
+
+@given(st.lists(SEGMENTS, max_size=4).map(".".join), st.sampled_from(["Bearer ", "bearer  ", ""]))
+def test_whatever_is_sent_for_a_token_is_refused_and_nothing_else(
+    settings: Settings, token: str, scheme: str
+) -> None:
+    with pytest.raises(NotAuthenticated):
+        TokenVerifier(settings).authenticate(scheme + token)
+
+
+@given(PARTS | st.fixed_dictionaries(dict.fromkeys(GOOD, JSON_VALUES)).map(to_json))
+def test_whatever_our_own_key_has_signed_is_believed_or_refused(
+    settings: Settings, signing_key: SigningKey, claims: bytes
+) -> None:
+    with suppress(NotAuthenticated):
+        TokenVerifier(settings).authenticate(f"Bearer {signed(signing_key, claims)}")
+
+
 # --- without a token, and what is remembered ---
 
 
@@ -225,6 +342,17 @@ def test_a_key_that_nobody_could_verify_does_not_sign(rotation: Settings) -> Non
 def test_without_a_bearer_token_nobody_is_in(verifier: TokenVerifier, header: str | None) -> None:
     with pytest.raises(NotAuthenticated):
         verifier.authenticate(header)
+
+
+def test_headers_of_tokens_that_are_refused_are_not_remembered(
+    settings: Settings, signing_key: SigningKey
+) -> None:
+    verifier = TokenVerifier(settings)
+    forger = Forger(signing_key, GOOD)
+    for number in range(100):
+        with pytest.raises(NotAuthenticated):
+            verifier.authenticate(f"Bearer {forger.by_a_stranger(STRANGER, number=number)}")
+    assert verifier._trusted.key_by_header == {}
 
 
 def test_what_is_remembered_is_bounded(settings: Settings, signing_key: SigningKey) -> None:
