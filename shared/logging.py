@@ -20,14 +20,23 @@ REDACTED = "[secret]"
 PASSWORD_IN_URL = re.compile(r"://[^:/@\s]*:([^@\s]+)@")
 # A shorter one is a word that lines are full of; in a URL it is taken out all the same.
 PASSWORD_MIN_CHARACTERS = 8
+# A line may hold a stranger's text, and each of these reads it in linear time: they begin with a
+# fixed text that cannot stand within what follows it, so no part is read again from another start.
 SECRET_FORMS = (
-    r"eyJ[\w-]+\.eyJ[\w-]+(?:\.[\w-]*)?",  # a token of ours, or of anyone (JWT)
     r"\$argon2[a-z]*\$[\w$+/=,.-]*",  # the hash of a password
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
+    # Without its end it goes as far as the JSON string.
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"(?:[^\"\\]|\\.)*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?=\")|$)",
     r"(?<=://)[^:/@\s\"]*:[^@/\s\"]+(?=@)",  # user and password in a URL
 )
 # Each form has one of these in it.
-SECRET_SIGNS = ("eyJ", "$argon2", "PRIVATE KEY", "://")
+SECRET_SIGNS = ("$argon2", "PRIVATE KEY", "://")
+# A token of ours, or of anyone (JWT), is `eyJ....eyJ....` and a signature. An expression for that
+# could begin anywhere in a long word and read it to its end each time. So words are taken whole.
+TOKEN_SIGN = ".eyJ"
+WORD = re.compile(r"[\w.-]{9,}")
+# Longer texts of a line are cut: a path has up to 64 KiB, a traceback of ours about 5.
+TEXT_MAX_CHARACTERS = 8_192
 
 # Of the request that is being answered.
 request_id: ContextVar[str] = ContextVar("request_id")
@@ -96,10 +105,41 @@ class JsonWithoutSecrets:
         self._signs = (*SECRET_SIGNS, *(json.dumps(one)[1:-1] for one in longest_first))
 
     def __call__(self, logger: object, method: str, fields: EventDict) -> str:
+        for name, value in fields.items():
+            if isinstance(value, str) and len(value) > TEXT_MAX_CHARACTERS:
+                fields[name] = _cut(value)
         line = str(self._render(logger, method, fields))
+        if TOKEN_SIGN in line:
+            line = WORD.sub(_without_tokens, line)
         if any(sign in line for sign in self._signs):
-            return self._secret.sub(REDACTED, line)
+            line = self._secret.sub(REDACTED, line)
         return line
+
+
+def _cut(text: str) -> str:
+    """Beginning and end of a long text; a traceback's last line says most.
+
+    The end begins with a whole word: of a secret that was cut through, what is left is either
+    recognised in the beginning or taken away.
+    """
+    half = TEXT_MAX_CHARACTERS // 2
+    end = re.split(r"\s", text[-half:], maxsplit=1)[1:]
+    return " ".join([text[:half], f"[... {len(text)} characters ...]", *end])
+
+
+def _without_tokens(word: re.Match[str]) -> str:
+    kept = []
+    parts = iter(word[0].split("."))
+    part = next(parts, None)
+    while part is not None:
+        following = next(parts, None)
+        begin = part.find("eyJ")
+        if begin >= 0 and following is not None and following.startswith("eyJ"):
+            next(parts, None)  # the signature
+            part, following = part[:begin] + REDACTED, next(parts, None)
+        kept.append(part)
+        part = following
+    return ".".join(kept)
 
 
 def _passwords(settings: Settings) -> set[str]:
