@@ -25,8 +25,10 @@ PASSWORD_MIN_CHARACTERS = 8
 SECRET_FORMS = (
     r"\$argon2[a-z]*\$[\w$+/=,.-]*",  # the hash of a password
     # Without its end it goes as far as the JSON string.
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"(?:[^\"\\]|\\.)*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?=\")|$)",
+    (
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+        r"(?:[^\"\\]|\\.)*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?=\")|$)"
+    ),
     r"(?<=://)[^:/@\s\"]*:[^@/\s\"]+(?=@)",  # user and password in a URL
 )
 # Each form has one of these in it.
