@@ -12,7 +12,7 @@ from shared.body_limit import BodyLimit
 from shared.database import open_engine
 from shared.event_loop import lag_observed
 from shared.hanging_up import OpenConnections
-from shared.metrics_folder import metrics_of_all
+from shared.metrics_folder import metrics_of_all, shared_scrape
 from shared.openapi import DocumentedApp
 from shared.problem_details import install_problem_handlers
 from shared.settings import Settings
@@ -25,10 +25,13 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.tokens = TokenVerifier(settings)
-        app.state.metrics = metrics_of_all()
         engine = open_engine(settings, "catalog", pool_size=connections_of(settings))
         connections = OpenConnections(engine)
         app.state.lanes = Lanes(engine, settings)
+        app.state.readiness = health_routes.open_readiness(
+            app.state.lanes, settings.ready_timeout_seconds
+        )
+        app.state.metrics = shared_scrape(metrics_of_all())
         async with lag_observed("catalog"):
             yield
         # Whoever is still waited for was given `shutdown_seconds`.

@@ -32,7 +32,7 @@ from shared.event_loop import lag_observed
 from shared.hanging_up import OpenConnections
 from shared.http import Edge
 from shared.keys import ensure_signing_key
-from shared.metrics_folder import metrics_of_all
+from shared.metrics_folder import metrics_of_all, shared_scrape
 from shared.openapi import DocumentedApp
 from shared.problem_details import install_problem_handlers
 from shared.settings import Settings
@@ -69,7 +69,7 @@ def create_app(settings: Settings) -> ASGIApp:
         app.state.accounts = Accounts(settings, engine, verifier)
         app.state.sign_in_limit = sign_in_limit
         app.state.readiness = Readiness(settings, engine, draining)
-        app.state.metrics = metrics_of_all()
+        app.state.metrics = shared_scrape(metrics_of_all())
         app.state.schema = WholeSchema(door, settings.schema_cache_seconds)
         app.state.purchase_lists = PurchaseLists(settings, engine, purchases)
         app.state.list_limit = catalog_limits.lists

@@ -13,8 +13,12 @@ from shared.bounded_executor import BoundedExecutor
 from shared.errors import Unavailable
 from shared.openapi import refusals
 from shared.settings import Settings
+from shared.single_flight import SingleFlight
 
 router = APIRouter(tags=["Operation"])
+# However many ask, the database is asked once a second; who asks rarely gets a fresh answer.
+LOOKS_AT_ONCE = 5
+LOOKS_PER_SECOND = 1.0
 
 
 class Health(BaseModel):
@@ -33,8 +37,11 @@ class Readiness:
         self._draining = draining
         self._retry_after_seconds = settings.retry_after_seconds
         self._timeout_seconds = settings.ready_timeout_seconds
-        # One probe asks while a few others wait; more are refused, which is an answer too.
-        self._threads = BoundedExecutor("readiness", threads=1, waiting_max=4)
+        # A look that timed out may still have the thread; the next one then waits, and times out.
+        self._threads = BoundedExecutor("readiness", threads=1, waiting_max=1)
+        self._look = SingleFlight(
+            self._database_answers, burst=LOOKS_AT_ONCE, per_second=LOOKS_PER_SECOND
+        )
 
     async def check(self) -> None:
         """Nothing if requests are welcome.
@@ -44,11 +51,16 @@ class Readiness:
         """
         if self._draining.begun:
             raise self._unavailable("This process is stopping.")
+        if not await self._look.get():
+            raise self._unavailable("The database does not answer.")
+
+    async def _database_answers(self) -> bool:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await self._threads.run(self._ask)
-        except TimeoutError as error:
-            raise self._unavailable("The database does not answer.") from error
+        except (TimeoutError, Unavailable):
+            return False
+        return True
 
     def close(self) -> None:
         self._threads.close()
@@ -74,7 +86,10 @@ async def healthz() -> Health:
     responses=refusals(Unavailable("The database does not answer.")),
 )
 async def readyz(request: Request) -> Health:
-    """200 if the database answers and the process is not stopping. Redis is not required."""
+    """200 if the database answers and the process is not stopping. Redis is not required.
+
+    Asked often, it answers from one look a second.
+    """
     readiness: Readiness = request.app.state.readiness
     await readiness.check()
     return Health()

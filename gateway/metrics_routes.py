@@ -1,10 +1,10 @@
 """What a monitoring system reads of a gateway."""
 
-import asyncio
-
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from shared.single_flight import SingleFlight
 
 router = APIRouter(tags=["Operation"])
 EXAMPLE = "# HELP eventify_purchases_queued ...\n# TYPE eventify_purchases_queued gauge\n"
@@ -18,6 +18,5 @@ EXAMPLE = "# HELP eventify_purchases_queued ...\n# TYPE eventify_purchases_queue
 )
 async def metrics(request: Request) -> Response:
     """In the text format of Prometheus. Neither database nor Redis is asked."""
-    # Reading the files of many processes takes milliseconds.
-    told = await asyncio.to_thread(generate_latest, request.app.state.metrics)
-    return Response(told, media_type=CONTENT_TYPE_LATEST)
+    scrape: SingleFlight[bytes] = request.app.state.metrics
+    return Response(await scrape.get(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,45 @@
+"""One call at a time of something costly, whose result is shared by all who ask."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class SingleFlight(Generic[T]):
+    """Bounds what a stranger can make us do over and over by asking for it.
+
+    Requests that come while a call is under way get its result, also its failure. So do those that
+    come later, once `burst` calls were made and until the next is due: who asks rarely always gets
+    a fresh result.
+
+    Args:
+        call: makes a result.
+        burst: calls that may follow one another at once.
+        per_second: calls in the long run.
+    """
+
+    def __init__(self, call: Callable[[], Awaitable[T]], *, burst: int, per_second: float) -> None:
+        self._call = call
+        self._burst = burst
+        self._per_second = per_second
+        self._left = float(burst)
+        self._counted_at = time.monotonic()
+        self._flight: asyncio.Future[T] | None = None
+
+    async def get(self) -> T:
+        """The result of a call that is shared; raises what that call raised."""
+        if self._flight is None or (self._flight.done() and self._may_call()):
+            self._left -= 1
+            self._flight = asyncio.ensure_future(self._call())
+        # Shielded: who leaves does not take the result from the others.
+        return await asyncio.shield(self._flight)
+
+    def _may_call(self) -> bool:
+        now = time.monotonic()
+        grown = (now - self._counted_at) * self._per_second
+        self._left = min(self._left + grown, self._burst)
+        self._counted_at = now
+        return self._left >= 1
