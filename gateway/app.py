@@ -13,7 +13,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from gateway import health, metrics_routes, schema
 from gateway.accounts import routes as account_routes
-from gateway.accounts.accounts import Accounts
+from gateway.accounts.accounts import TOKEN_THREADS, Accounts, token_rate
 from gateway.accounts.expiry import ExpiredTokens
 from gateway.draining import Draining
 from gateway.health import Readiness
@@ -23,8 +23,9 @@ from gateway.purchases.list_routes import PurchaseLists
 from gateway.purchases.routes import PurchaseRoutes
 from gateway.purchases.service import PurchaseService
 from gateway.purchases.traces import PurchaseTraces
-from gateway.rate_limits.by_address import AddressLimit
+from gateway.rate_limits.by_name import NamedLimit
 from gateway.rate_limits.of_catalog import CatalogLimits
+from gateway.rate_limits.token_bucket import Rate
 from gateway.schema import ASSETS_URL, DESCRIPTION, TAGS, WholeSchema, assets_folder
 from shared.body_limit import BodyLimit
 from shared.database import open_engine
@@ -56,7 +57,9 @@ def create_app(settings: Settings) -> ASGIApp:
     spans = open_tracing("gateway")
     traces = PurchaseTraces(spans) if spans is not None else None
     purchases = PurchaseService(settings, engine, traces)
-    sign_in_limit = AddressLimit(settings)
+    sign_ins = Rate(settings.sign_in_rate_burst, settings.sign_in_rate_per_second)
+    sign_in_limit = NamedLimit("sign-in", sign_ins, settings)
+    token_limit = NamedLimit("tokens", token_rate(sign_ins), settings)
     expired_tokens = ExpiredTokens(settings, engine)
 
     @asynccontextmanager
@@ -68,6 +71,7 @@ def create_app(settings: Settings) -> ASGIApp:
         app.state.verifier = verifier
         app.state.accounts = Accounts(settings, engine, verifier)
         app.state.sign_in_limit = sign_in_limit
+        app.state.token_limit = token_limit
         app.state.readiness = Readiness(settings, engine, draining)
         app.state.metrics = shared_scrape(metrics_of_all())
         app.state.schema = WholeSchema(door, settings.schema_cache_seconds)
@@ -83,6 +87,7 @@ def create_app(settings: Settings) -> ASGIApp:
         app.state.readiness.close()
         app.state.accounts.close()
         sign_in_limit.close()
+        token_limit.close()
         await door.close()
         await catalog_limits.close()
         if traces is not None:
@@ -94,9 +99,10 @@ def create_app(settings: Settings) -> ASGIApp:
 
 def _connections(settings: Settings) -> int:
     """Every thread that uses the database finds a connection free: no work can starve another."""
-    threads = settings.accept_writers + settings.status_readers + settings.account_threads
+    threads = settings.accept_writers + settings.status_readers + settings.list_threads
+    threads += settings.account_threads + TOKEN_THREADS
     # And readiness, the backlog, waiters, expired tokens, and one spare.
-    return threads + settings.list_threads + 5
+    return threads + 5
 
 
 def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastAPI]) -> FastAPI:

@@ -21,7 +21,7 @@ class PasswordCheck:
 
 
 class Passwords:
-    """Raises Unavailable from both calls when too many are waiting."""
+    """Raises Unavailable from both calls when too many are waiting. Addresses take turns."""
 
     def __init__(self, settings: Settings) -> None:
         self._executor = BoundedExecutor(
@@ -32,15 +32,15 @@ class Passwords:
         # Checked when there is no such user: the answer must take as long as for a wrong password.
         self._nobodys_hash = HASHER.hash("nobody's password")
 
-    async def hash(self, password: str) -> str:
-        return await self._executor.run(HASHER.hash, password)
+    async def hash(self, password: str, address: str) -> str:
+        return await self._executor.run_for(address, HASHER.hash, password)
 
-    async def check(self, stored_hash: str | None, password: str) -> PasswordCheck:
+    async def check(self, stored_hash: str | None, password: str, address: str) -> PasswordCheck:
         """Compare with a stored hash; with None take the same time and find it wrong."""
         if stored_hash is None:
-            await self._executor.run(_check, self._nobodys_hash, password)
+            await self._executor.run_for(address, _check, self._nobodys_hash, password)
             return PasswordCheck(right=False)
-        return await self._executor.run(_check, stored_hash, password)
+        return await self._executor.run_for(address, _check, stored_hash, password)
 
     def close(self) -> None:
         self._executor.close()

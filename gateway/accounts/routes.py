@@ -18,7 +18,8 @@ from gateway.accounts.schemas import (
     User,
 )
 from gateway.accounts.store import Account
-from gateway.rate_limits.by_address import AddressLimit
+from gateway.rate_limits.by_address import bucket_of
+from gateway.rate_limits.by_name import NamedLimit
 from shared.errors import (
     InvalidInput,
     NotAuthenticated,
@@ -36,6 +37,8 @@ router = APIRouter(tags=["Accounts and tokens"], route_class=StrictRoute)
 CACHED_PUBLICLY = f"public, max-age={JWKS_MAX_AGE_SECONDS}"
 LIMITED_BY = rate_limits("sign-in")
 TOO_OFTEN = TooManyRequests(headers={"Retry-After": "1", **LIMITED_BY})
+TOKENS_LIMITED_BY = rate_limits("tokens")
+TOO_MANY_TOKENS = TooManyRequests(headers={"Retry-After": "1", **TOKENS_LIMITED_BY})
 NOT_STORED = {"Cache-Control": "no-store"}
 MISSING = InvalidInput(errors={"refresh": ["Field required"]})
 # Where a client goes on with what it was answered.
@@ -87,29 +90,49 @@ def uncached(response: Response) -> None:
     response.headers.update(NOT_STORED)
 
 
-async def limited(request: Request, response: Response) -> AsyncIterator[None]:
-    """Take one of the tries that an address has; a refusal tells how many are left, too.
-
-    Raises:
-        TooManyRequests: it has none for now.
-    """
-    limit: AddressLimit = request.app.state.sign_in_limit
+def client_of(request: Request) -> str:
+    """The address, or the network of one subscriber, that a request came from."""
     # No address: a unix socket, whose users share one bucket.
-    address = request.client.host if request.client is not None else ""
-    tries_left = await limit.draw(address)
-    response.headers.update(tries_left)
-    try:
-        yield
-    except Problem as problem:
-        problem.headers.update(tries_left)
-        raise
+    return bucket_of(request.client.host if request.client is not None else "")
+
+
+Client = Annotated[str, Depends(client_of)]
+
+
+class Limited:
+    """Takes one of the tries that an address has; every answer tells how many are left.
+
+    Args:
+        limit: its name in the application's state.
+    """
+
+    def __init__(self, limit: str) -> None:
+        self._limit = limit
+
+    async def __call__(
+        self, request: Request, response: Response, client: Client
+    ) -> AsyncIterator[None]:
+        """Raises TooManyRequests: it has none for now."""
+        limit: NamedLimit = getattr(request.app.state, self._limit)
+        tries_left = await limit.draw(client)
+        response.headers.update(tries_left)
+        try:
+            yield
+        except Problem as problem:
+            # Where another limit refuses, its headers count.
+            problem.headers = {**tries_left, **problem.headers}
+            raise
+
+
+sign_in_limited = Depends(Limited("sign_in_limit"))
+tokens_limited = Depends(Limited("token_limit"))
 
 
 @router.post(
     "/api/users/",
     status_code=201,
     summary="Register",
-    dependencies=[Depends(limited)],
+    dependencies=[sign_in_limited],
     response_description="The new account",
     responses=refusals(
         InvalidInput(errors={"username": ["This username is taken."]}),
@@ -119,9 +142,9 @@ async def limited(request: Request, response: Response) -> AsyncIterator[None]:
     )
     | {201: {"headers": headers({}, LIMITED_BY), "links": SIGN_IN}},
 )
-async def register(body: NewUser, accounts: AllAccounts) -> User:
+async def register(body: NewUser, accounts: AllAccounts, client: Client) -> User:
     """Make an account. A taken name or a weak password is told by field."""
-    return _user(await accounts.register(body.username, body.password, body.email or None))
+    return _user(await accounts.register(body.username, body.password, body.email or None, client))
 
 
 class SignedInRoute(StrictRoute):
@@ -155,7 +178,7 @@ async def me(claims: Annotated[Claims, Depends(signed_in)], accounts: AllAccount
 @router.post(
     "/api/token/",
     summary="Sign in",
-    dependencies=[Depends(uncached), Depends(limited)],
+    dependencies=[Depends(uncached), sign_in_limited],
     response_description="The first pair of tokens",
     responses=refusals(
         InvalidInput(errors={"password": ["Field required"]}),
@@ -166,18 +189,24 @@ async def me(claims: Annotated[Claims, Depends(signed_in)], accounts: AllAccount
     )
     | {200: {"headers": headers(NOT_STORED, LIMITED_BY), "links": WITH_REFRESH}},
 )
-async def sign_in(body: Credentials, accounts: AllAccounts) -> TokenPair:
-    """Exchange name and password for a pair of tokens."""
-    return _pair(await accounts.sign_in(body.username, body.password))
+async def sign_in(body: Credentials, accounts: AllAccounts, client: Client) -> TokenPair:
+    """Exchange name and password for a pair of tokens.
+
+    Wrong passwords of one account are limited too, apart for each address from which it has signed
+    in before.
+    """
+    return _pair(await accounts.sign_in(body.username, body.password, client))
 
 
 @router.post(
     "/api/token/refresh/",
     summary="Get the next pair",
-    dependencies=[Depends(uncached)],
+    dependencies=[Depends(uncached), tokens_limited],
     response_description="The next pair of tokens",
-    responses=refusals(MISSING, TokenNotValid, Unavailable)
-    | {200: {"headers": headers(NOT_STORED)}},
+    responses=refusals(
+        MISSING, TokenNotValid, TOO_MANY_TOKENS, Unavailable, sometimes=TOKENS_LIMITED_BY
+    )
+    | {200: {"headers": headers(NOT_STORED, TOKENS_LIMITED_BY)}},
 )
 async def refresh(body: Refresh, accounts: AllAccounts) -> TokenPair:
     """Exchange a refresh token for a new pair. It works once.
@@ -191,10 +220,16 @@ async def refresh(body: Refresh, accounts: AllAccounts) -> TokenPair:
 @router.post(
     "/api/token/verify/",
     summary="Check a token",
+    dependencies=[tokens_limited],
     response_description="It holds",
     responses=refusals(
-        InvalidInput(errors={"token": ["Field required"]}), TokenNotValid, Unavailable
-    ),
+        InvalidInput(errors={"token": ["Field required"]}),
+        TokenNotValid,
+        TOO_MANY_TOKENS,
+        Unavailable,
+        sometimes=TOKENS_LIMITED_BY,
+    )
+    | {200: {"headers": headers({}, TOKENS_LIMITED_BY)}},
 )
 async def verify(body: Token, accounts: AllAccounts) -> Nothing:
     """`{}` if the access or refresh token holds, else 401."""
@@ -205,8 +240,12 @@ async def verify(body: Token, accounts: AllAccounts) -> Nothing:
 @router.post(
     "/api/token/blacklist/",
     summary="Sign out",
+    dependencies=[tokens_limited],
     response_description="It is done",
-    responses=refusals(MISSING, TokenNotValid, Unavailable),
+    responses=refusals(
+        MISSING, TokenNotValid, TOO_MANY_TOKENS, Unavailable, sometimes=TOKENS_LIMITED_BY
+    )
+    | {200: {"headers": headers({}, TOKENS_LIMITED_BY)}},
 )
 async def blacklist(body: Refresh, accounts: AllAccounts) -> Nothing:
     """Revoke every refresh token of its sign-in. Access tokens live on until they expire."""

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import redis
+from redis.commands.core import Script
 
 from gateway.metrics import RATE_LIMITED
 from gateway.rate_limits.token_bucket import (
@@ -47,6 +48,15 @@ end
 return answers
 """
 
+# A bucket that is full again is gone, and needs nothing back.
+GIVE_BACK = """
+for _, key in ipairs(KEYS) do
+    if redis.call('EXISTS', key) == 1 then
+        redis.call('INCRBY', key, -ARGV[1])
+    end
+end
+"""
+
 logger = get_logger(__name__)
 
 
@@ -66,6 +76,7 @@ class RateLimiter:
         self._rate = rate
         self._redis = open_redis(settings)
         self._script = self._redis.register_script(DRAW)
+        self._give_back = self._redis.register_script(GIVE_BACK)
         self._breaker = CircuitBreaker()
         self._own: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
@@ -79,6 +90,14 @@ class RateLimiter:
             if drawn.retry_after_seconds is not None:
                 self._remember_empty(key, drawn.retry_after_seconds)
         return draws
+
+    def give_back(self, key: str) -> None:
+        """Put a token back that was drawn; blocking."""
+        with self._lock:
+            if key in self._own:
+                self._own[key] -= self._rate.interval
+            self._empty_until.pop(key, None)
+        self._asked_of_redis(self._give_back, [key], self._rate.interval)
 
     def refuse_if_known(self, key: str) -> None:
         """Refuse without asking anybody while the key's bucket is known to be empty.
@@ -117,12 +136,14 @@ class RateLimiter:
         self._redis.close()
 
     def _from_redis(self, keys: Sequence[str]) -> list[int] | None:
+        return self._asked_of_redis(self._script, keys, self._rate.interval, self._rate.span)
+
+    def _asked_of_redis(self, script: Script, keys: Sequence[str], *args: int) -> list[int] | None:
         if self._breaker.is_open:
             return None
         try:
-            answers: list[int] = self._script(
-                keys=[f"eventify:rate:{self._name}:{key}" for key in keys],
-                args=[self._rate.interval, self._rate.span],
+            answers: list[int] = script(
+                keys=[f"eventify:rate:{self._name}:{key}" for key in keys], args=args
             )
         except redis.RedisError as error:
             self._breaker.trip()

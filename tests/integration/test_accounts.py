@@ -286,6 +286,29 @@ def test_a_login_storm_is_turned_away_and_nothing_else_is(
         assert sign_in(client, username).status_code == 200
 
 
+def test_who_repeats_a_refresh_keeps_nobody_from_signing_in(
+    gateway: httpx.Client,
+    gateway_settings: Settings,
+    pair: dict[str, str],
+    username: str,
+    database: connection,
+) -> None:
+    holder = psycopg2.connect(gateway_settings.database_url)
+    with ThreadPoolExecutor(8) as threads, holder, holder.cursor() as lock:
+        # Each of them takes as long as the database makes it wait.
+        lock.execute(
+            "SELECT FROM refresh_tokens WHERE id = %s FOR UPDATE", [token_id(pair["refresh"])]
+        )
+        repeated = [threads.submit(refresh, gateway, pair["refresh"]) for _ in range(8)]
+        eventually(lambda: _assert_waiting_for_a_lock(database, 2))
+        assert sign_in(gateway, username).status_code == 200
+        body = {"username": new_name(), "password": PASSWORD}
+        assert gateway.post("/api/users/", json=body).status_code == 201
+        holder.rollback()
+        assert {call.result().status_code for call in repeated} <= {200, 503}
+    holder.close()
+
+
 # --- tokens ---
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from deploy.local.embedded import free_port
+from gateway.rate_limits.by_account import WRONG_PASSWORDS, AccountLimit
 from gateway.rate_limits.by_address import bucket_of
 from gateway.rate_limits.by_user import UserLimit
 from gateway.rate_limits.limiter import DRAW, RateLimiter
@@ -66,6 +67,21 @@ def test_a_bucket_that_is_full_again_is_forgotten(
         limits.draw(["ana"])
         (key,) = redis_client.keys()
         assert 0 <= redis_client.pttl(key) <= 10
+
+
+@pytest.mark.parametrize("redis_is_there", [True, False])
+def test_a_token_that_was_given_back_can_be_drawn_again(
+    settings: Settings, redis_client: redis.Redis, redis_is_there: bool
+) -> None:
+    if not redis_is_there:
+        settings = settings.model_copy(update={"redis_url": NOWHERE})
+    with limiter(settings) as limits:
+        assert given_tokens(limits.draw(["ana"] * 4)) == [True, True, True, False]
+        limits.give_back("ana")
+        limits.give_back("ben")  # whose bucket is full
+        limits.refuse_if_known("ana")
+        assert given_tokens(limits.draw(["ana", "ana"])) == [True, False]
+        assert given_tokens(limits.draw(["ben"] * 4)) == [True, True, True, False]
 
 
 def test_what_nobody_can_read_is_a_full_bucket(
@@ -212,6 +228,99 @@ def test_addresses_of_one_subscriber_share_a_bucket() -> None:
     assert bucket_of("testclient") == "testclient"
 
 
+# --- wrong passwords of one account ---
+
+ATTEMPTS = WRONG_PASSWORDS.burst
+
+
+class Door:
+    """Two gateways' limits of one account, asked by name and address."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._limits = AccountLimit(settings), AccountLimit(settings)
+        self._turn = 0
+
+    async def tries(self, address: str, username: str = "ana", *, right: bool = False) -> bool:
+        """Whether a try was let through, by each gateway in turn."""
+        self._turn += 1
+        limit = self._limits[self._turn % 2]
+        try:
+            attempt = await limit.begin(username, address)
+        except TooManyRequests:
+            return False
+        if right:
+            await limit.succeeded(attempt)
+        return True
+
+    async def guesses(self, count: int, username: str = "ana") -> int:
+        """How many of so many guesses, each from another address, were let through."""
+        return sum([await self.tries(f"203.0.113.{n}", username) for n in range(count)])
+
+    def close(self) -> None:
+        for limit in self._limits:
+            limit.close()
+
+
+@contextmanager
+def door(settings: Settings) -> Iterator[Door]:
+    limited = settings.model_copy(update={"sign_in_rate_burst": 60})
+    with closing(Door(limited)) as door:
+        yield door
+
+
+def test_who_guesses_from_many_addresses_is_stopped(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    async def guess(door: Door) -> None:
+        assert await door.guesses(3 * ATTEMPTS) <= ATTEMPTS + 1  # one may grow back meanwhile
+        assert await door.tries("203.0.113.1", "ben")
+        assert await door.guesses(3 * ATTEMPTS, "nobody") <= ATTEMPTS + 1
+
+    with door(settings) as limits:
+        asyncio.run(guess(limits))
+
+
+def test_a_stranger_does_not_keep_the_owner_out(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    async def guess(door: Door) -> None:
+        assert await door.tries("198.51.100.7", right=True)
+        await door.guesses(3 * ATTEMPTS)
+        for _ in range(ATTEMPTS - 1):
+            assert await door.tries("198.51.100.7")
+        # However often the right one is given, it takes nothing.
+        for _ in range(2 * ATTEMPTS):
+            assert await door.tries("198.51.100.7", "Ana", right=True)
+        assert not await door.tries("198.51.100.8", right=True)
+
+    with door(settings) as limits:
+        asyncio.run(guess(limits))
+
+
+def test_names_and_addresses_are_not_written_to_redis(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    async def sign_in(door: Door) -> None:
+        await door.tries("198.51.100.7", right=True)
+        await door.tries("198.51.100.8")
+
+    with door(settings) as limits:
+        asyncio.run(sign_in(limits))
+    keys = b" ".join(redis_client.keys())
+    assert keys
+    assert b"ana" not in keys
+    assert b"198" not in keys
+
+
+def test_where_sign_ins_have_no_limit_wrong_passwords_have_none(settings: Settings) -> None:
+    async def guess() -> None:
+        with closing(AccountLimit(settings)) as limit:
+            for _ in range(2 * ATTEMPTS):
+                await limit.begin("ana", "203.0.113.1")
+
+    asyncio.run(guess())
+
+
 # --- over HTTP ---
 
 
@@ -267,17 +376,31 @@ def test_an_address_that_tries_too_often_is_told_when_to_come_back(
     settings: Settings, redis_client: redis.Redis
 ) -> None:
     right = {"username": "ana", "password": "velvet-tram-42"}
-    with gateway(settings, sign_in_rate_burst=3, sign_in_rate_per_second=0.1) as client:
+    with gateway(settings, sign_in_rate_burst=3, sign_in_rate_per_second=0.005) as client:
         assert client.post("/api/users/", json=right).status_code == 201
         tries = [
             client.post("/api/token/", json=sent)
             for sent in (right | {"password": "guessed"}, right, right)
         ]
         assert [answer.status_code for answer in tries] == [401, 200, 429]
-        assert tries[0].headers["RateLimit"] == '"sign-in";r=1;t=20'
-        assert tries[1].headers["RateLimit"] == '"sign-in";r=0;t=30'
-        assert 0 < int(tries[2].headers["Retry-After"]) <= 10
+        assert tries[0].headers["RateLimit"] == '"sign-in";r=1;t=400'
+        assert tries[1].headers["RateLimit"] == '"sign-in";r=0;t=600'
+        assert 0 < int(tries[2].headers["Retry-After"]) <= 200
         assert client.post("/api/users/", json=right).status_code == 429
+        # A refresh is no sign-in, and has a limit of its own: five times as many.
+        refreshes = [
+            client.post("/api/token/refresh/", json={"refresh": tries[1].json()["refresh"]})
+            for _ in range(10)
+        ]
+        others = [
+            client.post(f"/api/token/{route}/", json={"token": "x", "refresh": "x"})
+            for route in ("refresh", "verify", "blacklist") * 2
+        ]
+        told = [answer.status_code for answer in (*refreshes, *others)]
+        assert told == [200] * 10 + [401] * 5 + [429]
+        assert refreshes[0].headers["RateLimit-Policy"].startswith('"tokens";q=15;')
+        assert others[0].headers["RateLimit"].startswith('"tokens";r=4;')
+        assert 0 < int(others[-1].headers["Retry-After"]) <= 10
         # A proxy that we believe says who it was.
         elsewhere = {"X-Forwarded-For": "198.51.100.7"}
         assert client.post("/api/token/", json=right, headers=elsewhere).status_code == 200

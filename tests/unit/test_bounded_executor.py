@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gateway.bounded_executor import BoundedExecutor
+from shared.bounded_executor import BoundedExecutor
 from shared.errors import Unavailable
 
 

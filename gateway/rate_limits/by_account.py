@@ -1,0 +1,141 @@
+"""Limits how often the password of one account may be guessed, without locking its owner out."""
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis
+
+from gateway.rate_limits.by_name import WAITING_MAX
+from gateway.rate_limits.limiter import RateLimiter
+from gateway.rate_limits.token_bucket import Rate
+from shared.bounded_executor import BoundedExecutor
+from shared.circuit_breaker import CircuitBreaker
+from shared.logging import get_logger
+from shared.redis_client import open_redis
+from shared.settings import Settings
+
+# A person who mistypes stays below; whoever guesses gets 8,640 tries a day from all addresses
+# together. (NIST SP 800-63B, 5.2.2, allows 100 wrong ones in a row.)
+WRONG_PASSWORDS = Rate(burst=30, per_second=0.1)
+# An address is remembered this long after the account's last sign-in from it.
+FAMILIAR_SECONDS = 30 * 86_400
+# Of those that a process remembers itself, the oldest are forgotten: about 10 MB.
+REMEMBERED_ROWS = 50_000
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a password. `bucket` is where its token came from; None: there is no limit."""
+
+    bucket: str | None
+    origin: str
+
+
+class AccountLimit:
+    """Wrong passwords of one account: from each familiar address, and from all others together.
+
+    An address is familiar from which the account has signed in, or was registered. Strangers, on
+    however many addresses, empty the bucket of all others: so an owner at a familiar address is
+    not kept out, and at a new one for as long as the guessing goes on. A name that nobody has is
+    treated alike, so the answers do not tell which names there are.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        sign_ins = Rate(settings.sign_in_rate_burst, settings.sign_in_rate_per_second)
+        self._is_lifted = sign_ins.is_unlimited
+        self._limiter = RateLimiter("sign-in-account", WRONG_PASSWORDS, settings)
+        self._familiar = _FamiliarOrigins(settings)
+        self._threads = BoundedExecutor("sign-in-account", threads=1, waiting_max=WAITING_MAX)
+
+    async def begin(self, username: str, address: str) -> Attempt:
+        """Take a token for a try.
+
+        Args:
+            username: as it was normalised for the look-up.
+            address: of the client, or its network.
+
+        Raises:
+            TooManyRequests: there is none to take.
+        """
+        account, origin = _digest(username), _digest(username, address)
+        if self._is_lifted:
+            return Attempt(None, origin)
+        return await self._threads.run_for(address, self._begin, account, origin)
+
+    async def give_back(self, attempt: Attempt) -> None:
+        """Count a try that did not come to the password for nothing."""
+        if attempt.bucket is not None:
+            await self._threads.run_for(attempt.origin, self._limiter.give_back, attempt.bucket)
+
+    async def succeeded(self, attempt: Attempt) -> None:
+        """Count a try whose password was right for nothing, and remember from where it came."""
+        await self.give_back(attempt)
+        await self._remember(attempt.origin)
+
+    async def registered(self, username: str, address: str) -> None:
+        """Remember from where an account was made."""
+        await self._remember(_digest(username, address))
+
+    def close(self) -> None:
+        self._threads.close()
+        self._limiter.close()
+        self._familiar.close()
+
+    async def _remember(self, origin: str) -> None:
+        if not self._is_lifted:
+            await self._threads.run_for(origin, self._familiar.add, origin)
+
+    def _begin(self, account: str, origin: str) -> Attempt:
+        bucket = origin if origin in self._familiar else account
+        self._limiter.refuse_if_known(bucket)
+        (drawn,) = self._limiter.draw([bucket])
+        self._limiter.settle(drawn)
+        return Attempt(bucket, origin)
+
+
+class _FamiliarOrigins:
+    """Accounts with an address each, kept in Redis for all gateways; here while it is away."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = open_redis(settings)
+        self._breaker = CircuitBreaker()
+        self._own: OrderedDict[str, float] = OrderedDict()
+
+    def __contains__(self, origin: str) -> bool:
+        if self._own.get(origin, 0.0) > time.monotonic():
+            return True
+        return bool(self._ask(lambda: self._redis.exists(_key(origin))))
+
+    def add(self, origin: str) -> None:
+        self._own[origin] = time.monotonic() + FAMILIAR_SECONDS
+        self._own.move_to_end(origin)
+        while len(self._own) > REMEMBERED_ROWS:
+            self._own.popitem(last=False)
+        self._ask(lambda: self._redis.set(_key(origin), 1, ex=FAMILIAR_SECONDS))
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def _ask(self, question: Callable[[], object]) -> object:
+        if self._breaker.is_open:
+            return None
+        try:
+            return question()
+        except redis.RedisError as error:
+            self._breaker.trip()
+            logger.warning("familiar_addresses_not_shared", error=str(error))
+            return None
+
+
+def _key(origin: str) -> str:
+    return f"eventify:familiar:{origin}"
+
+
+def _digest(*parts: str) -> str:
+    """Names and addresses are nobody's business in Redis, and a stranger may send long ones."""
+    return hashlib.sha256("\0".join(parts).casefold().encode()).hexdigest()[:32]
