@@ -1,7 +1,5 @@
 """Access tokens without a login, for tests and load tests: whoever has the key may mint them."""
 
-import re
-import unicodedata
 from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
@@ -10,6 +8,7 @@ from shared.errors import ConfigurationError
 from shared.keys import load_signing_key
 from shared.settings import Settings
 from shared.tokens import mint
+from shared.usernames import stored_form, username_problem
 
 # An update that changes nothing makes the row of a user who was there already come back too.
 MAKE_USERS = text("""
@@ -22,7 +21,6 @@ WITH wanted AS (
 )
 SELECT kept.id FROM wanted JOIN kept ON lower(kept.username) = lower(wanted.name) ORDER BY number
 """)
-USERNAME = re.compile(r"[\w.@+-]{1,150}")
 # A million takes ten minutes: 0.6 ms for each signature.
 MOST_TOKENS = 1_000_000
 
@@ -35,12 +33,11 @@ def user_names(name: str, count: int | None) -> list[str]:
     """
     if count is not None and not 1 <= count <= MOST_TOKENS:
         raise ConfigurationError(f"--count {count} is not between 1 and {MOST_TOKENS}.")
-    name = unicodedata.normalize("NFKC", name)  # as the gateway stores it
+    name = stored_form(name)
     names = [name] if count is None else [f"{name}{number}" for number in range(1, count + 1)]
-    if not USERNAME.fullmatch(names[-1]):
-        raise ConfigurationError(
-            "A user's name has 1 to 150 letters, digits and the characters @ . + - _ only."
-        )
+    problem = username_problem(names[-1])
+    if problem is not None:
+        raise ConfigurationError(f"This is no name for a user. {problem}")
     return names
 
 

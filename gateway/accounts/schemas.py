@@ -1,7 +1,6 @@
 """The bodies of accounts and tokens, as clients send and read them."""
 
 import re
-import unicodedata
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -11,9 +10,8 @@ from gateway.accounts.password_rules import MAX_BYTES, MIN_CHARACTERS, weaknesse
 from shared.row_ids import MAX_ID
 from shared.strict_routes import RequestBody
 from shared.text import StorableText
+from shared.usernames import USERNAME_MAX_CHARACTERS, normalised, stored_form, username_problem
 
-USERNAME_MAX_CHARACTERS = 150
-USERNAME = re.compile(r"[\w.@+-]+")
 # Only the form is checked: whether an address exists is known to its mail server alone.
 # Control characters are named, for not every dialect of patterns counts the same ones as blank.
 EMAIL_PATTERN = r"^{part}+@{label}+(\.{label}+)+$".format(
@@ -23,16 +21,10 @@ EMAIL = re.compile(EMAIL_PATTERN)
 EMAIL_MAX_CHARACTERS = 254  # RFC 5321: a path of 256 with its angle brackets
 
 
-def _one_spelling(username: str) -> str:
-    # The same letters typed on two keyboards are the same name (as in Django: NFKC).
-    return unicodedata.normalize("NFKC", username)
-
-
 def _username(username: str) -> str:
-    if not 1 <= len(username) <= USERNAME_MAX_CHARACTERS:
-        raise ValueError(f"Use 1 to {USERNAME_MAX_CHARACTERS} characters.")
-    if not USERNAME.fullmatch(username):
-        raise ValueError("Use only letters, digits and the characters @ . + - _")
+    problem = username_problem(username)
+    if problem is not None:
+        raise ValueError(problem)
     return username
 
 
@@ -48,7 +40,7 @@ def _hashable(password: str) -> str:
     return password
 
 
-Username = Annotated[StorableText, AfterValidator(_one_spelling), AfterValidator(_username)]
+Username = Annotated[StorableText, AfterValidator(stored_form), AfterValidator(_username)]
 Email = Annotated[
     StorableText,
     AfterValidator(_email),
@@ -72,7 +64,8 @@ class NewUser(RequestBody):
     model_config = _with_example(username="ana", password="velvet-tram-42", email="ana@x.org")
 
     username: Username = Field(
-        description="1-150 letters, digits and @ . + - _; unique, whatever the case.",
+        description="1-150 letters of any script with their marks, digits and @ . + - _; "
+        "unique, whatever the case and the Unicode form.",
         json_schema_extra={
             "minLength": 1,
             "maxLength": USERNAME_MAX_CHARACTERS,
@@ -113,7 +106,7 @@ class Credentials(RequestBody):
 
     model_config = _with_example(username="ana", password="velvet-tram-42")
 
-    username: Annotated[StorableText, AfterValidator(_one_spelling)]
+    username: Annotated[StorableText, AfterValidator(normalised)]
     password: Annotated[StorableText, AfterValidator(_hashable)] = Field(
         json_schema_extra={"maxLength": MAX_BYTES}
     )

@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 from gateway.accounts.refresh import StoredToken, Verdict, judge
 from gateway.transactions import transaction
 from shared.models import RefreshToken, User
+from shared.usernames import stored_form
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,11 @@ def find_account(engine: Engine, user_id: int) -> Account | None:
 
 
 def find_login(engine: Engine, username: str) -> Login | None:
-    statement = select(User.id, User.password_hash).where(
-        func.lower(User.username) == func.lower(username)
+    """Whose name this is, as it is spelled or else as it would be stored now."""
+    given = func.lower(User.username) == func.lower(username)
+    stored = func.lower(User.username) == func.lower(stored_form(username))
+    statement = (
+        select(User.id, User.password_hash).where(given | stored).order_by(given.desc()).limit(1)
     )
     with transaction(engine) as connection:
         row = connection.execute(statement).one_or_none()

@@ -137,6 +137,39 @@ def test_a_name_is_taken_whatever_its_case(gateway: httpx.Client, username: str)
     assert list(answer.json()["errors"]) == ["username"]
 
 
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("अनिता", []),
+        ("ประยุทธ์", []),
+        ("தமிழ்", []),
+        ("Zoë", ["Zoe\u0308", "ZOË"]),
+        ("Γιώργος", ["ΓΙΏΡΓΟΣ", "γιώργος"]),
+        ("ΝΊΚΟΣ", ["Νίκος"]),
+        ("J\u030can", ["ǰan"]),
+        ("İrem", ["i\u0307rem"]),
+        ("Олена", ["ОЛЕНА", "олена"]),
+    ],
+)
+def test_one_account_has_all_spellings_of_its_name(
+    gateway: httpx.Client, name: str, others: list[str]
+) -> None:
+    assert gateway.post("/api/users/", json={"username": name, "password": PASSWORD}).is_success
+    for spelling in (name, *others):
+        taken = gateway.post("/api/users/", json={"username": spelling, "password": PASSWORD})
+        assert (taken.status_code, list(taken.json()["errors"])) == (400, ["username"])
+        assert sign_in(gateway, spelling).status_code == 200
+
+
+def test_an_account_of_an_older_rule_can_still_sign_in(
+    gateway: httpx.Client, database: connection, username: str
+) -> None:
+    # It was stored as it was typed; now it would be stored in lower case.
+    with database.cursor() as cursor:
+        cursor.execute("UPDATE users SET username = 'ΣΊΣΥΦΟΣ' WHERE username = %s", [username])
+    assert sign_in(gateway, "ΣΊΣΥΦΟΣ").status_code == 200
+
+
 def test_of_two_who_want_the_same_name_at_once_one_gets_it(gateway: httpx.Client) -> None:
     body = {"username": new_name(), "password": PASSWORD}
     with ThreadPoolExecutor(4) as threads:
@@ -154,6 +187,8 @@ def test_of_two_who_want_the_same_name_at_once_one_gets_it(gateway: httpx.Client
         ({"username": "new\nline"}, "username"),
         ({"username": "nul\x00byte"}, "username"),
         ({"username": "half\ud800"}, "username"),
+        ({"username": "\u0301ana"}, "username"),
+        ({"username": "\u3164"}, "username"),
         ({"username": 7}, "username"),
         ({"username": None}, "username"),
         ({"password": "short-1"}, "password"),
