@@ -98,7 +98,8 @@ class Settings(BaseSettings):
     password_hash_threads: int = 1
     # Sign-ins that may wait for a core: about two seconds of hashing; beyond it the answer is 503.
     password_hash_waiting_max: int = 100
-    # Threads for the accounts' own queries; each is a few milliseconds.
+    # Threads for the queries of sign-ins and registrations, of a few milliseconds each; what is
+    # asked for with a token has two more.
     account_threads: int = 2
     # Account requests that may wait for such a thread: about a second of work.
     account_waiting_max: int = 1_000
@@ -150,8 +151,9 @@ class Settings(BaseSettings):
     # And steadily: a script that follows `next` reads 1,000 rows a second.
     list_rate_per_second: float = 10.0
     # For each address, sign-in and registration together: many may share one, so a crowd gets in.
+    # Of refreshes, checks and sign-outs it may send five times as many (docs/operations.md).
     sign_in_rate_burst: int = 60
-    # The pace at which one address may go on guessing passwords.
+    # The pace at which one address may go on guessing passwords; refreshes: twenty times that.
     sign_in_rate_per_second: float = 1.0
     # Whose X-Forwarded-For is believed: addresses or networks, with commas between; "" for nobody.
     trusted_proxies: str = "127.0.0.1,::1"

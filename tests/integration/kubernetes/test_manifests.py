@@ -274,7 +274,7 @@ def test_the_ingress_leads_to_the_api_and_to_nothing_that_only_operators_ask(
 def test_database_connections_suffice_for_as_many_pods_as_may_run(production: Rendered) -> None:
     gateways = production.named("HorizontalPodAutoscaler", "gateway")["spec"]["maxReplicas"]
     workers = production.named("ScaledObject", "worker")["spec"]["maxReplicaCount"]
-    # 12 of a gateway (gateway/app.py), 2 of each child of a worker and of a sweeper (runtime.py).
-    most = 12 * (gateways + 1) + 2 * SETTINGS.worker_processes * (workers + 1) + 3 * (2 + 5) + 10
+    # 15 of a gateway (gateway/app.py), 2 of each child of a worker and of a sweeper (runtime.py).
+    most = 15 * (gateways + 1) + 2 * SETTINGS.worker_processes * (workers + 1) + 3 * (2 + 5) + 10
     parameters = production.named("Cluster", "database")["spec"]["postgresql"]["parameters"]
     assert int(parameters["max_connections"]) > most
