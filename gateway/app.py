@@ -13,7 +13,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from gateway import health, metrics_routes, schema
 from gateway.accounts import routes as account_routes
-from gateway.accounts.accounts import TOKEN_THREADS, Accounts, token_rate
+from gateway.accounts.accounts import Accounts, token_rate
 from gateway.accounts.expiry import ExpiredTokens
 from gateway.draining import Draining
 from gateway.health import Readiness
@@ -100,7 +100,7 @@ def create_app(settings: Settings) -> ASGIApp:
 def _connections(settings: Settings) -> int:
     """Every thread that uses the database finds a connection free: no work can starve another."""
     threads = settings.accept_writers + settings.status_readers + settings.list_threads
-    threads += settings.account_threads + TOKEN_THREADS
+    threads += 2 * settings.account_threads  # of sign-ins, and of what tokens are asked for
     # And readiness, the backlog, waiters, expired tokens, and one spare.
     return threads + 5
 

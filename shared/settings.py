@@ -98,8 +98,8 @@ class Settings(BaseSettings):
     password_hash_threads: int = 1
     # Sign-ins that may wait for a core: about two seconds of hashing; beyond it the answer is 503.
     password_hash_waiting_max: int = 100
-    # Threads for the queries of sign-ins and registrations, of a few milliseconds each; what is
-    # asked for with a token has two more.
+    # Threads for the queries of sign-ins and registrations, a few milliseconds each; as many for
+    # those of refreshes and of whatever else is done with a token.
     account_threads: int = 2
     # Account requests that may wait for such a thread: about a second of work.
     account_waiting_max: int = 1_000

@@ -17,8 +17,6 @@ from shared.settings import Settings
 from shared.tokens import Claims, TokenType, TokenVerifier
 
 WRONG_CREDENTIALS = "No account has this username and password."
-# Threads for what a token is asked for: refreshes, checks, sign-outs and one's own account.
-TOKEN_THREADS = 2
 # Of one user's refresh tokens, wherever they come from: many devices of one owner stay below.
 TOKENS_OF_USER = Rate(burst=60, per_second=1.0)
 UNLIMITED = Rate(burst=0, per_second=0.0)
@@ -53,7 +51,7 @@ class Accounts:
         )
         self._token_threads = BoundedExecutor(
             "tokens",
-            threads=TOKEN_THREADS,
+            threads=settings.account_threads,
             waiting_max=settings.account_waiting_max,
             timeout_seconds=settings.answer_timeout_seconds,
         )
