@@ -1,6 +1,7 @@
 """One call at a time of something costly, whose result is shared by all who ask."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
@@ -19,27 +20,39 @@ class SingleFlight(Generic[T]):
         call: makes a result.
         burst: calls that may follow one another at once.
         per_second: calls in the long run.
+        alone_after_seconds: who asks when nobody else did for so long gets a fresh result, whatever
+            was called before; never, unless given.
     """
 
-    def __init__(self, call: Callable[[], Awaitable[T]], *, burst: int, per_second: float) -> None:
+    def __init__(
+        self,
+        call: Callable[[], Awaitable[T]],
+        *,
+        burst: int,
+        per_second: float,
+        alone_after_seconds: float = math.inf,
+    ) -> None:
         self._call = call
         self._burst = burst
         self._per_second = per_second
         self._left = float(burst)
-        self._counted_at = time.monotonic()
+        self._alone_after_seconds = alone_after_seconds
+        self._asked_at = self._counted_at = time.monotonic()
         self._flight: asyncio.Future[T] | None = None
 
     async def get(self) -> T:
         """The result of a call that is shared; raises what that call raised."""
-        if self._flight is None or (self._flight.done() and self._may_call()):
-            self._left -= 1
+        now = time.monotonic()
+        is_alone = now - self._asked_at >= self._alone_after_seconds
+        self._asked_at = now
+        if self._flight is None or (self._flight.done() and self._may_call(now, is_alone)):
+            self._left = max(self._left - 1, 0)
             self._flight = asyncio.ensure_future(self._call())
         # Shielded: who leaves does not take the result from the others.
         return await asyncio.shield(self._flight)
 
-    def _may_call(self) -> bool:
-        now = time.monotonic()
+    def _may_call(self, now: float, is_alone: bool) -> bool:
         grown = (now - self._counted_at) * self._per_second
         self._left = min(self._left + grown, self._burst)
         self._counted_at = now
-        return self._left >= 1
+        return is_alone or self._left >= 1

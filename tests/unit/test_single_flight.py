@@ -67,6 +67,18 @@ async def test_after_a_burst_the_last_result_is_given_until_the_next_call_is_due
     assert costly.calls == 5
 
 
+@on_a_loop
+async def test_who_is_alone_gets_a_fresh_result() -> None:
+    costly = Costly()
+    costly.go_on.set()
+    shared = SingleFlight(costly, burst=1, per_second=1e-9, alone_after_seconds=0.02)
+    now = time.monotonic()
+    with pytest.MonkeyPatch.context() as clock:
+        for asked_at, result in ((0, 1), (0.01, 1), (0.02, 1), (0.03, 1), (0.06, None), (0.09, 3)):
+            clock.setattr(time, "monotonic", lambda asked_at=asked_at: now + asked_at)
+            assert await results(shared, 1) == [result]
+
+
 async def results(shared: SingleFlight[int], count: int) -> list[int | None]:
     """Ask one after the other; None for a failure."""
     told: list[int | None] = []
