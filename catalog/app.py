@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from catalog import event_routes, health_routes, metrics_routes, ticket_type_routes
 from catalog.lanes import Lanes, connections_of
@@ -15,6 +14,7 @@ from shared.hanging_up import OpenConnections
 from shared.metrics_folder import metrics_of_all, shared_scrape
 from shared.openapi import DocumentedApp
 from shared.problem_details import install_problem_handlers
+from shared.public_address import ANY_PEER, PublicAddresses
 from shared.settings import Settings
 from shared.tokens import TokenVerifier
 
@@ -53,7 +53,8 @@ def create_app(settings: Settings) -> FastAPI:
         max_bytes=settings.body_max_bytes,
         timeout_seconds=settings.body_timeout_seconds,
     )
-    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
+    # Only gateways reach it, and each says where its clients reach the system.
+    app.state.addresses = PublicAddresses("", trusted_proxies=ANY_PEER)
     install_problem_handlers(app)
     for routes in (event_routes, ticket_type_routes, health_routes, metrics_routes):
         app.include_router(routes.router)

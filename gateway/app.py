@@ -9,12 +9,12 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Lifespan
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from gateway import health, metrics_routes, schema
+from gateway import docs_page, health, metrics_routes, schema
 from gateway.accounts import routes as account_routes
 from gateway.accounts.accounts import Accounts, token_rate
 from gateway.accounts.expiry import ExpiredTokens
+from gateway.docs_page import ASSETS_URL, assets_folder
 from gateway.draining import Draining
 from gateway.health import Readiness
 from gateway.proxy import PREFIXES, CatalogDoor
@@ -26,7 +26,8 @@ from gateway.purchases.traces import PurchaseTraces
 from gateway.rate_limits.by_name import NamedLimit
 from gateway.rate_limits.of_catalog import CatalogLimits
 from gateway.rate_limits.token_bucket import Rate
-from gateway.schema import ASSETS_URL, DESCRIPTION, TAGS, WholeSchema, assets_folder
+from gateway.response_headers import ResponseHeaders
+from gateway.schema import DESCRIPTION, TAGS, WholeSchema
 from shared.body_limit import BodyLimit
 from shared.database import open_engine
 from shared.event_loop import lag_observed
@@ -36,6 +37,7 @@ from shared.keys import ensure_signing_key
 from shared.metrics_folder import metrics_of_all, shared_scrape
 from shared.openapi import DocumentedApp
 from shared.problem_details import install_problem_handlers
+from shared.public_address import PublicAddresses
 from shared.settings import Settings
 from shared.tokens import TokenVerifier
 from shared.tracing import open_tracing
@@ -61,6 +63,7 @@ def create_app(settings: Settings) -> ASGIApp:
     sign_in_limit = NamedLimit("sign-in", sign_ins, settings)
     token_limit = NamedLimit("tokens", token_rate(sign_ins), settings)
     expired_tokens = ExpiredTokens(settings, engine)
+    addresses = PublicAddresses(settings.public_url, settings.trusted_proxies)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -68,6 +71,7 @@ def create_app(settings: Settings) -> ASGIApp:
         await door.open()
         purchases.start()
         expired_tokens.start()
+        app.state.addresses = addresses
         app.state.verifier = verifier
         app.state.accounts = Accounts(settings, engine, verifier)
         app.state.sign_in_limit = sign_in_limit
@@ -93,8 +97,9 @@ def create_app(settings: Settings) -> ASGIApp:
         if traces is not None:
             await asyncio.to_thread(traces.close)
 
-    otherwise = _fastapi_app(settings, door, lifespan)
-    return Edge(PurchaseRoutes(settings, purchases, verifier, otherwise, traces), "gateway")
+    others = ResponseHeaders(_fastapi_app(settings, door, lifespan), addresses)
+    routes = PurchaseRoutes(settings, purchases, verifier, addresses, others, traces)
+    return Edge(routes, "gateway", addresses)
 
 
 def _connections(settings: Settings) -> int:
@@ -124,8 +129,7 @@ def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastA
         max_bytes=settings.body_max_bytes,
         timeout_seconds=settings.body_timeout_seconds,
     )
-    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
-    for routes in (account_routes, list_routes, health, metrics_routes, schema):
+    for routes in (account_routes, list_routes, health, metrics_routes, schema, docs_page):
         app.include_router(routes.router)
     app.include_router(account_routes.signed_in_router)
     # What a browser is shown that was given the address alone.

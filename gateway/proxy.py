@@ -16,6 +16,7 @@ from shared.errors import Problem, Unavailable
 from shared.logging import get_logger
 from shared.metrics import NamedRoute
 from shared.problem_details import PROBLEM_JSON
+from shared.public_address import PublicAddresses
 from shared.settings import Settings
 from shared.tokens import TokenVerifier
 from shared.turns import Turns
@@ -27,7 +28,7 @@ NOT_GIVEN_BACK = frozenset(
     {
         *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te"),
         *("trailer", "transfer-encoding", "upgrade", "content-length"),
-        *("date", "server", "x-request-id"),
+        *("date", "server", "x-request-id", "x-content-type-options"),
     }
 )
 # Of the catalog's `keep_alive_seconds`. Our end must close first, or a request could be sent into a
@@ -181,12 +182,15 @@ def target(scope: Scope) -> str:
 
 
 def onward_headers(request: Request) -> list[tuple[str, str]]:
-    """What the catalog is told of the client's request."""
+    """What the catalog is told of the client's request, and where clients reach us."""
+    addresses: PublicAddresses = request.app.state.addresses
+    address = addresses.of(request.scope)
     headers = [(name, value) for name, value in request.headers.items() if name in PASSED_ON]
     headers.append(("X-Request-ID", request.scope["request_id"]))
-    headers.append(("X-Forwarded-Proto", request.url.scheme))
-    if "host" in request.headers:
-        headers.append(("X-Forwarded-Host", request.headers["host"]))
+    headers.append(("X-Forwarded-Proto", address.scheme))
+    headers.append(("X-Forwarded-Host", address.host))
+    if address.prefix:
+        headers.append(("X-Forwarded-Prefix", address.prefix))
     return headers
 
 

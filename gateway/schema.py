@@ -1,22 +1,20 @@
-"""The OpenAPI document of the whole system, at the one door, and the pages that show it."""
+"""The OpenAPI document of the whole system, at the one door."""
 
 import asyncio
-import importlib.util
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 
 from gateway.proxy import PREFIXES, CatalogDoor
 from gateway.purchases.openapi import purchases_document
 from shared.errors import Unavailable
 from shared.logging import get_logger
 from shared.openapi import refusal_table
+from shared.public_address import PublicAddresses
 
 Document = Mapping[str, Any]
 
@@ -54,7 +52,6 @@ TAGS = [
     {"name": "Operation", "description": "For those who run it, and this document itself."},
 ]
 CATALOG_SCHEMA = "/api/schema/"
-ASSETS_URL = "/docs-assets"
 logger = get_logger(__name__)
 router = APIRouter(tags=["Operation"])
 
@@ -119,32 +116,9 @@ async def schema(request: Request) -> Response:
     """Made of the gateway's own part and of the catalog's, or the last that is known of it."""
     app: FastAPI = request.app
     whole: WholeSchema = app.state.schema
-    return Response(
-        msgspec.json.encode(await whole.document(app.openapi())), media_type="application/json"
-    )
-
-
-@router.get(
-    "/api/docs/",
-    summary="This document as pages",
-    response_class=HTMLResponse,
-    response_description="Swagger UI",
-)
-async def docs() -> HTMLResponse:
-    """Swagger UI, with all of its files from here."""
-    return get_swagger_ui_html(
-        openapi_url="/api/schema/",
-        title="Eventify API",
-        swagger_js_url=f"{ASSETS_URL}/swagger-ui-bundle.js",
-        swagger_css_url=f"{ASSETS_URL}/swagger-ui.css",
-        swagger_favicon_url=f"{ASSETS_URL}/favicon.png",
-        swagger_ui_parameters={"persistAuthorization": True, "displayRequestDuration": True},
-    )
-
-
-def assets_folder() -> Path:
-    """Where the files of Swagger UI lie, which a package carries: no other host is needed."""
-    package = importlib.util.find_spec("fastapi_offline")
-    assert package is not None
-    assert package.origin is not None
-    return Path(package.origin).parent / "static"
+    addresses: PublicAddresses = app.state.addresses
+    document = await whole.document(app.openapi())
+    # A relative one is resolved against the document's own address.
+    if server := addresses.public_url or addresses.prefix(request.scope):
+        document["servers"] = [{"url": server}]
+    return Response(msgspec.json.encode(document), media_type="application/json")

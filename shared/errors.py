@@ -13,6 +13,7 @@ EventifyError
     ├── NotAuthenticated            401 not_authenticated
     │   └── TokenNotValid           401 token_not_valid
     ├── PermissionDenied            403 permission_denied
+    ├── CrossSiteRequest            403 cross_site_request
     ├── NotFound                    404 not_found
     ├── MethodNotAllowed            405 method_not_allowed
     ├── BodyTooSlow                 408 body_too_slow
@@ -151,6 +152,12 @@ class PermissionDenied(Problem):
     status = 403
     code = "permission_denied"
     default_detail = "You do not have permission to perform this action."
+
+
+class CrossSiteRequest(Problem):
+    status = 403
+    code = "cross_site_request"
+    default_detail = "A page of another site sent this; nothing was done."
 
 
 class NotFound(Problem):

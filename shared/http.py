@@ -5,11 +5,13 @@ import re
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
-from shared.errors import ClientLeft, ServerError
+from shared.cross_site import is_cross_site
+from shared.errors import ClientLeft, CrossSiteRequest, Problem, ServerError
 from shared.logging import get_logger
 from shared.logging import request_id as in_log
 from shared.metrics import count_answer
 from shared.problem_details import PROBLEM_JSON, problem_body
+from shared.public_address import PublicAddresses
 
 # What we take over from a client goes into logs and rows: short and harmless.
 GIVEN_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
@@ -22,18 +24,27 @@ class Edge:
 
     - `X-Request-ID`: the client's, if it is of a harmless form, or a new one; on every answer, and
       in `scope["request_id"]` and every log line.
+    - What a page of another site made a browser send is refused (403), before anything is read.
     - A body is JSON whatever its `Content-Type` says, so that `curl -d '{...}'` works as typed.
-      Tokens travel in a header, so no browser form can forge a request this way.
     - HEAD is answered wherever GET is.
     - `/api/events` is sent on to `/api/events/`, with the method kept (308).
     - An error that nobody foresaw is a logged traceback, and a plain 500 for the client. A client
       that left is no error.
     - Every answer is counted, with the status that whoever sends it leaves in `scope["status"]`.
+
+    Args:
+        app: the application.
+        service: its name in metrics.
+        addresses: where clients reach the service; None if only gateways do, whose own layer
+            refuses other sites.
     """
 
-    def __init__(self, app: ASGIApp, service: str) -> None:
+    def __init__(
+        self, app: ASGIApp, service: str, addresses: PublicAddresses | None = None
+    ) -> None:
         self._app = app
         self._service = service
+        self._addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,8 +67,11 @@ class Edge:
         # Each request is a task of its own, so its context ends with it.
         in_log.set(scope["request_id"])
         try:
-            if path.startswith("/api/") and not path.endswith("/"):
-                await _redirect_to_slash(scope, send_named)
+            if self._addresses is not None and is_cross_site(scope, self._addresses):
+                await _send_problem(send_named, CrossSiteRequest())
+            elif path.startswith("/api/") and not path.endswith("/"):
+                prefix = self._addresses.prefix(scope) if self._addresses is not None else ""
+                await _redirect_to_slash(scope, prefix, send_named)
             else:
                 await self._app(scope, receive, send_named)
         except ClientLeft:
@@ -65,7 +79,7 @@ class Edge:
         except Exception:
             logger.exception("request_crashed", path=path)
             if not started:
-                await _answer_server_error(send_named)
+                await _send_problem(send_named, ServerError())
         finally:
             count_answer(self._service, scope)
 
@@ -95,9 +109,9 @@ def _as_we_read_it(scope: Scope) -> Scope:
     return scope
 
 
-async def _redirect_to_slash(scope: Scope, send: Send) -> None:
-    target: bytes = scope.get("raw_path") or scope["path"].encode()
-    target = target.partition(b"?")[0] + b"/"
+async def _redirect_to_slash(scope: Scope, prefix: str, send: Send) -> None:
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    target = prefix.encode() + path.partition(b"?")[0] + b"/"
     if scope["query_string"]:
         target += b"?" + scope["query_string"]
     headers = [(b"location", target), (b"content-length", b"0")]
@@ -105,11 +119,11 @@ async def _redirect_to_slash(scope: Scope, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _answer_server_error(send: Send) -> None:
-    body = problem_body(ServerError())
+async def _send_problem(send: Send, problem: Problem) -> None:
+    body = problem_body(problem)
     headers = [
         (b"content-type", PROBLEM_JSON.encode()),
         (b"content-length", str(len(body)).encode()),
     ]
-    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

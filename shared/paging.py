@@ -10,6 +10,7 @@ from fastapi import Depends, Query, Request
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from shared.errors import NotFound
+from shared.public_address import PublicAddresses
 from shared.row_ids import row_id
 
 # A screenful; and a limit on what one request may cost.
@@ -115,16 +116,9 @@ def page_wanted(
 
 
 def public_address(request: Request) -> str:
-    """The request's URL without its query, as the client at the outermost door knows it."""
-    forwarded_scheme = _first(request.headers.get("X-Forwarded-Proto"))
-    scheme = forwarded_scheme if forwarded_scheme in ("http", "https") else request.url.scheme
-    host = _first(request.headers.get("X-Forwarded-Host")) or request.url.netloc
-    return f"{scheme}://{host}{request.url.path}"
-
-
-def _first(header: str | None) -> str:
-    """The value that the first of several proxies gave."""
-    return (header or "").partition(",")[0].strip()
+    """The request's URL without its query, as the client knows it."""
+    addresses: PublicAddresses = request.app.state.addresses
+    return addresses.of(request.scope).url + request.url.path
 
 
 WantedPage = Annotated[PageWanted, Depends(page_wanted)]

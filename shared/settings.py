@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from shared.broker_url import check_broker_url
 from shared.database_url import sqlalchemy_url
 from shared.errors import ConfigurationError
+from shared.public_address import parse_proxies, parse_public_url
 from shared.redis_url import check_redis_url
 
 PREFIX = "EVENTIFY_"
@@ -60,6 +61,11 @@ class Settings(BaseSettings):
     catalog_url: str = "http://127.0.0.1:8001"
     # Signing keys `<kid>.pem` (gateway) and public keys `<kid>.pub.pem` (every service).
     keys_dir: Path = Path(".eventify/keys")
+
+    # --- where clients reach it ---
+    # https://shop.example/tickets: links begin with it, and a proxy takes its path away. "" to take
+    # it from each request: Host, or what a trusted proxy says.
+    public_url: str = ""
 
     # --- where the services listen ---
     # The address of one interface; 0.0.0.0 for all of them, as in a container.
@@ -155,7 +161,8 @@ class Settings(BaseSettings):
     sign_in_rate_burst: int = 60
     # The pace at which one address may go on guessing passwords; refreshes: twenty times that.
     sign_in_rate_per_second: float = 1.0
-    # Whose X-Forwarded-For is believed: addresses or networks, with commas between; "" for nobody.
+    # Whose X-Forwarded-For, -Proto, -Host and -Prefix are believed: addresses or networks, with
+    # commas between; "" for nobody, "*" for every peer.
     trusted_proxies: str = "127.0.0.1,::1"
 
     # --- the door ---
@@ -315,6 +322,17 @@ class Settings(BaseSettings):
         if not url.startswith(("http://", "https://")):
             raise ValueError("must be an http:// or https:// URL")
         return url
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url(cls, url: str) -> str:
+        return parse_public_url(url).url if url else url
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _trusted_proxies(cls, proxies: str) -> str:
+        parse_proxies(proxies)
+        return proxies
 
     @field_validator("log_level")
     @classmethod

@@ -30,6 +30,7 @@ from shared.errors import (
 )
 from shared.keys import JWKS_MAX_AGE_SECONDS, json_web_key_set
 from shared.openapi import bearer, headers, rate_limits, refusals
+from shared.public_address import PublicAddresses
 from shared.strict_routes import StrictRoute
 from shared.tokens import Claims, TokenVerifier
 
@@ -92,8 +93,9 @@ def uncached(response: Response) -> None:
 
 def client_of(request: Request) -> str:
     """The address, or the network of one subscriber, that a request came from."""
+    addresses: PublicAddresses = request.app.state.addresses
     # No address: a unix socket, whose users share one bucket.
-    return bucket_of(request.client.host if request.client is not None else "")
+    return bucket_of(addresses.client(request.scope))
 
 
 Client = Annotated[str, Depends(client_of)]

@@ -32,6 +32,7 @@ from shared.errors import (
 )
 from shared.metrics import NamedRoute
 from shared.problem_details import PROBLEM_JSON, problem_body
+from shared.public_address import PublicAddresses
 from shared.purchases import CONFIRMED
 from shared.settings import Settings
 from shared.tokens import Claims, TokenVerifier
@@ -70,12 +71,14 @@ class PurchaseRoutes:
         settings: Settings,
         service: PurchaseService,
         verifier: TokenVerifier,
+        addresses: PublicAddresses,
         otherwise: ASGIApp,
         traces: PurchaseTraces | None = None,
     ) -> None:
         self._settings = settings
         self._service = service
         self._verifier = verifier
+        self._addresses = addresses
         self._otherwise = otherwise
         self._traces = traces
 
@@ -134,7 +137,8 @@ class PurchaseRoutes:
             traceparent=traceparent,
             patience=_patience(scope, receive, wait_seconds),
         )
-        extra = [(b"location", f"{PREFIX}{answer.id}/".encode()), *_encoded(answer.rate_limit)]
+        location = f"{self._addresses.prefix(scope)}{PREFIX}{answer.id}/"
+        extra = [(b"location", location.encode()), *_encoded(answer.rate_limit)]
         if wait_seconds:
             extra.append((b"preference-applied", b"wait=%d" % wait_seconds))
         if answer.replayed:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 import pytest
@@ -137,7 +138,7 @@ def test_a_request_reaches_the_catalog_with_what_concerns_it(gateway: httpx.Clie
             "If-Match": '"a"',
             "If-None-Match": '"b"',
             "Cookie": "session=1",
-            "X-Forwarded-Host": "forged.example",
+            "X-Forwarded-For": "192.0.2.1",
             "X-Request-ID": "req-1",
             "Host": "tickets.example",
         },
@@ -265,15 +266,48 @@ def test_every_operation_of_the_gateway_is_told_in_full(gateway: httpx.Client) -
     assert names <= set(document["components"]["schemas"])
 
 
-def test_the_docs_page_needs_no_other_host(gateway: httpx.Client) -> None:
+def test_the_docs_page_needs_no_other_host_and_no_script_of_its_own(
+    gateway: httpx.Client,
+) -> None:
     page = gateway.get("/api/docs/")
     assert page.status_code == 200
-    links = re.findall(r"""(?:src|href)="([^"]+)"|url: '([^']+)'""", page.text)
-    addresses = [one or other for one, other in links]
-    assert "/api/schema/" in addresses
-    for address in addresses:
-        assert address.startswith("/"), address
-        assert gateway.get(address).status_code == 200
+    links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert "../../api/schema/" in links
+    for link in links:
+        assert not urlsplit(link).netloc, link
+        assert gateway.get(urljoin("/api/docs/", link)).status_code == 200
+    policy = page.headers["Content-Security-Policy"]
+    assert "script-src 'self';" in policy
+    assert "default-src 'none'" in policy
+    assert re.findall(r"<script(?! src=)|<style|\bon\w+=|style=", page.text) == []
+
+
+def test_the_docs_page_keeps_no_tokens(gateway: httpx.Client) -> None:
+    script = gateway.get("/docs-assets/eventify-docs.js")
+    assert script.headers["Content-Type"].startswith("text/javascript")
+    assert "persistAuthorization: false" in script.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/api/docs/", "/docs-assets/swagger-ui.css", "/docs-assets/eventify-docs.js"),
+        *("/api/schema/", "/api/events/", "/api/events/teapot/", "/nowhere", "/api/users/me/"),
+    ],
+)
+def test_answers_say_what_a_browser_may_do_with_them(gateway: httpx.Client, path: str) -> None:
+    answer = gateway.get(path, headers={"Authorization": "Bearer x"} if "users" in path else {})
+    assert answer.headers.get_list("X-Content-Type-Options") == ["nosniff"]
+    assert answer.headers.get_list("X-Frame-Options") == ["DENY"]
+    assert answer.headers.get_list("Referrer-Policy") == ["no-referrer"]
+    (policy,) = answer.headers.get_list("Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+    assert "frame-ancestors 'none'" in policy
+
+
+@pytest.mark.parametrize("path", ["/api/ticket-purchases/1/", "/api/events"])
+def test_a_short_answer_is_not_taken_for_a_page_either(gateway: httpx.Client, path: str) -> None:
+    assert gateway.get(path).headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_while_the_catalog_is_away_the_rest_goes_on(gateway_settings: Settings) -> None:

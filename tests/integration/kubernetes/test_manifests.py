@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from deploy.command import main
-from gateway.schema import ASSETS_URL
+from gateway.docs_page import ASSETS_URL
 from shared.settings import Settings
 from tests.integration.kubernetes.rendered import (
     Rendered,

@@ -1,0 +1,86 @@
+"""The OpenAPI document as a page: Swagger UI, with all of its files from here.
+
+All addresses in it are relative, so it works under any path; and it keeps no tokens.
+"""
+
+import importlib.util
+from pathlib import Path
+
+from fastapi import APIRouter, Response
+from fastapi.responses import HTMLResponse
+
+ASSETS_URL = "/docs-assets"
+SCRIPT_URL = f"{ASSETS_URL}/eventify-docs.js"
+# Scripts come from here alone, and none stands in the page itself. Swagger UI sets a few styles
+# inline, and its stylesheet has images inside.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+PAGE = f"""\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>Eventify API</title>
+  <link rel="service-desc" type="application/json" href="../../api/schema/">
+  <link rel="icon" href="../..{ASSETS_URL}/favicon.png">
+  <link rel="stylesheet" href="../..{ASSETS_URL}/swagger-ui.css">
+</head>
+<body>
+  <div id="swagger-ui"></div>
+  <script src="../..{ASSETS_URL}/swagger-ui-bundle.js"></script>
+  <script src="../..{SCRIPT_URL}"></script>
+</body>
+</html>
+"""
+# `validatorUrl`: else the document's address goes to swagger.io. "authorized" is where an earlier
+# version of this page had Swagger UI keep tokens.
+SCRIPT = """\
+localStorage.removeItem("authorized");
+SwaggerUIBundle({
+  url: document.querySelector("link[rel=service-desc]").href,
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  displayRequestDuration: true,
+  persistAuthorization: false,
+  showCommonExtensions: true,
+  showExtensions: true,
+  validatorUrl: null,
+});
+"""
+
+router = APIRouter(tags=["Operation"])
+
+
+@router.get(
+    "/api/docs/",
+    summary="This document as pages",
+    response_class=HTMLResponse,
+    response_description="Swagger UI",
+)
+async def docs() -> HTMLResponse:
+    """Swagger UI, with all of its files from here."""
+    return HTMLResponse(PAGE, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+
+
+@router.get(SCRIPT_URL, include_in_schema=False)
+async def script() -> Response:
+    return Response(SCRIPT, media_type="text/javascript")
+
+
+def assets_folder() -> Path:
+    """Where the files of Swagger UI are, which a package carries: no other host is needed."""
+    package = importlib.util.find_spec("fastapi_offline")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent / "static"
