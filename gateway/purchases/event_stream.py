@@ -5,48 +5,85 @@ the data of both is the purchase as every other answer shows it.
 """
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import NamedTuple
 
 from starlette.types import Send
 
 from gateway.purchases.service import Answer
 
-EVENT_STREAM = b"text/event-stream"
-JSON_RANGES = (b"application/json", b"application/*", b"*/*")
+EVENT_STREAM = "text/event-stream"
+JSON = "application/json"
+NOT_STORED = (b"cache-control", b"no-store")
+VARY = (b"vary", b"Authorization, Accept")
 HEADERS = [
-    (b"content-type", EVENT_STREAM),
-    (b"cache-control", b"no-store"),
-    (b"vary", b"Authorization, Accept"),
+    (b"content-type", EVENT_STREAM.encode()),
+    NOT_STORED,
+    VARY,
     # nginx would hold events back until its buffer is full.
     (b"x-accel-buffering", b"no"),
 ]
-# A browser that lost the stream, or met a gateway that stops, comes back after this long.
-RETRY = b"retry: 1000\n\n"
-# A comment: it keeps the connection alive, and tells us when the client is gone.
-NOTHING_NEW = b":\n\n"
+# In the first event: a browser that lost the stream, or met a gateway that stops, comes back after
+# this many milliseconds. Alone before a blank line it would be an empty event to httpx-sse.
+RETRY = b"retry: 1000\n"
+# A comment: it keeps the connection alive, and tells us when the client is gone. No blank line may
+# follow, at which httpx-sse makes an event of the last id alone.
+KEEP_ALIVE = b":\n"
 
-QUALITY = re.compile(rb";\s*q=([01](?:\.\d{0,3})?)\s*$")  # RFC 9110, 12.4.2
+QUALITY = re.compile(r"(0(?:\.\d*)?|1(?:\.0*)?)")  # RFC 9110, 12.4.2, with any number of digits
+
+
+class MediaRange(NamedTuple):
+    """One element of `Accept`: `type/subtype`, `type/*` or `*/*`, in lower case."""
+
+    media_type: str
+    quality: float
 
 
 def wants_events(accept: bytes) -> bool:
     """Whether a client that sends this `Accept` would rather have events than JSON.
 
-    What it gives the higher quality counts; of two that are equal, what it names first.
+    It has to name them. What it gives the higher quality counts; of two that are equal, what it
+    names first.
     """
-    accept = accept.lower()
-    if EVENT_STREAM not in accept:
+    text = accept.decode("latin-1").lower()
+    if EVENT_STREAM not in text:
         return False
-    for media_range in sorted(accept.split(b","), key=_quality, reverse=True):
-        media_type = media_range.partition(b";")[0].strip()
-        if media_type in (EVENT_STREAM, *JSON_RANGES) and _quality(media_range):
-            return media_type == EVENT_STREAM
-    return False
+    ranges = [_media_range(element) for element in text.split(",")]
+    named = [media_range.media_type for media_range in ranges]
+    if EVENT_STREAM not in named:
+        return False
+    events, json = _preference(ranges, EVENT_STREAM), _preference(ranges, JSON)
+    return events.quality > 0 and events >= json
 
 
-def _quality(media_range: bytes) -> float:
-    match = QUALITY.search(media_range)
-    return float(match[1]) if match else 1.0
+class Preference(NamedTuple):
+    """Compares as a client's wish does; `precedence` is higher for what is named earlier."""
+
+    quality: float
+    precedence: int
+
+
+def _preference(ranges: Sequence[MediaRange], media_type: str) -> Preference:
+    """By the most specific range that fits (RFC 9110, 12.5.1)."""
+    kind = media_type.partition("/")[0]
+    for fitting in (media_type, f"{kind}/*", "*/*"):
+        for place, media_range in enumerate(ranges):
+            if media_range.media_type == fitting:
+                return Preference(media_range.quality, -place)
+    return Preference(0.0, -len(ranges))
+
+
+def _media_range(element: str) -> MediaRange:
+    """A range with a malformed quality is as good as not named."""
+    media_type, *parameters = (part.strip() for part in element.split(";"))
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            match = QUALITY.fullmatch(value.strip())
+            return MediaRange(media_type, float(match[1]) if match else 0.0)
+    return MediaRange(media_type, 1.0)
 
 
 async def send_events(
@@ -58,6 +95,7 @@ async def send_events(
     a 204.
     """
     started = False
+    retry = RETRY
     async with aclosing(answers):
         async for answer in answers:
             if not started:
@@ -66,8 +104,11 @@ async def send_events(
                     await _send_no_content(send)
                     return
                 await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-                await _send_part(send, RETRY)
-            await _send_part(send, NOTHING_NEW if answer is None else event(answer))
+            if answer is None:
+                await _send_part(send, KEEP_ALIVE)
+            else:
+                await _send_part(send, retry + event(answer))
+                retry = b""
     await send({"type": "http.response.body", "body": b""})
 
 
@@ -86,5 +127,5 @@ async def _send_part(send: Send, part: bytes) -> None:
 
 
 async def _send_no_content(send: Send) -> None:
-    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.start", "status": 204, "headers": [NOT_STORED, VARY]})
     await send({"type": "http.response.body", "body": b""})

@@ -127,7 +127,6 @@ SCHEMAS: Mapping[str, Any] = {
     },
 }
 EVENTS = f"""retry: 1000
-
 event: position
 id: 9f3c1a7e
 data: {msgspec.json.encode(QUEUED).decode()}

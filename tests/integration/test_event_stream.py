@@ -17,6 +17,7 @@ from purchase_worker.drain import drain
 from shared.keys import SigningKey
 from shared.settings import Settings
 from shared.tokens import mint
+from tests.event_streams import events_of
 from tests.factories import add_ticket_type, add_user, ignore, queue, request
 from tests.services import running_service
 from tests.system.wire.talk import replies
@@ -68,18 +69,6 @@ def queued(engine: Engine, buyer_id: int) -> tuple[int, str]:
     return ticket_type, f"/api/ticket-purchases/{id_}/"
 
 
-def events_of(stream: Iterator[str]) -> Iterator[dict[str, str]]:
-    """The events of a stream, as a browser reads them; comments and `retry` left out."""
-    fields: dict[str, str] = {}
-    for line in stream:
-        name, colon, value = line.partition(": ")
-        if colon and name != "retry":
-            fields[name] = value
-        if not line and fields:
-            yield fields
-            fields = {}
-
-
 def test_a_stream_tells_the_position_then_the_outcome_and_ends(
     engine: Engine, settings: Settings, buyer: httpx.Client, queued: tuple[int, str]
 ) -> None:
@@ -90,12 +79,12 @@ def test_a_stream_tells_the_position_then_the_outcome_and_ends(
         assert answer.headers["Cache-Control"] == "no-store"
         events = events_of(answer.iter_lines())
         first = next(events)
-        assert first["event"] == "position"
-        assert json.loads(first["data"])["position"] == 0
+        assert (first.event, first.retry) == ("position", 1000)
+        assert json.loads(first.data)["position"] == 0
         drain(engine, [ticket_type], settings, ignore)
         (last,) = events
-    assert last["event"] == "outcome"
-    assert json.loads(last["data"]) == buyer.get(path).json()
+    assert (last.event, last.retry) == ("outcome", None)
+    assert json.loads(last.data) == buyer.get(path).json()
 
 
 def test_a_browser_that_comes_back_with_the_outcome_is_told_to_stop(
@@ -103,9 +92,10 @@ def test_a_browser_that_comes_back_with_the_outcome_is_told_to_stop(
 ) -> None:
     ticket_type, path = queued
     drain(engine, [ticket_type], settings, ignore)
-    (outcome,) = events_of(iter(buyer.get(path, headers=EVENTS).text.split("\n")))
-    again = buyer.get(path, headers=EVENTS | {"Last-Event-ID": outcome["id"]})
+    (outcome,) = events_of(buyer.get(path, headers=EVENTS).text.splitlines())
+    again = buyer.get(path, headers=EVENTS | {"Last-Event-ID": outcome.id})
     assert (again.status_code, again.content) == (204, b"")
+    assert again.headers["Cache-Control"] == "no-store"
     other = buyer.get(path, headers=EVENTS | {"Last-Event-ID": "00000000"})
     assert other.status_code == 200
 
