@@ -319,8 +319,9 @@ def _say(line: str, *, err: bool = False) -> None:
 def _what_to_try(system: local_up.System, detached: bool) -> str:
     url, command = system.state.gateway_url, _command()
     stop = f"{command} down" if detached else "Ctrl-C"
+    public = system.settings.public_url
     return f"""\
-  gateway    {url}
+  gateway    {url}{f" (clients: {public})" if public else ""}
   API docs   {url}/api/docs/
   metrics    {url}/metrics
   database   {connections.where(system.settings.database_url)}

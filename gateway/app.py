@@ -14,7 +14,6 @@ from gateway import docs_page, health, metrics_routes, schema
 from gateway.accounts import routes as account_routes
 from gateway.accounts.accounts import Accounts, token_rate
 from gateway.accounts.expiry import ExpiredTokens
-from gateway.docs_page import ASSETS_URL, assets_folder
 from gateway.draining import Draining
 from gateway.health import Readiness
 from gateway.proxy import PREFIXES, CatalogDoor
@@ -136,5 +135,6 @@ def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastA
     app.router.routes.append(Route("/", RedirectResponse("/api/docs/")))
     for prefix in PREFIXES:
         app.router.routes.append(Route(prefix + "{rest:path}", door))
-    app.mount(ASSETS_URL, StaticFiles(directory=assets_folder()))
+    app.router.routes.append(Route(docs_page.SCRIPT_URL, docs_page.script))
+    app.mount(docs_page.ASSETS_URL, StaticFiles(directory=docs_page.assets_folder()))
     return app

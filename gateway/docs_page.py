@@ -6,7 +6,7 @@ All addresses in it are relative, so it works under any path; and it keeps no to
 import importlib.util
 from pathlib import Path
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
 ASSETS_URL = "/docs-assets"
@@ -73,8 +73,7 @@ async def docs() -> HTMLResponse:
     return HTMLResponse(PAGE, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
 
 
-@router.get(SCRIPT_URL, include_in_schema=False)
-async def script() -> Response:
+async def script(_request: Request) -> Response:
     return Response(SCRIPT, media_type="text/javascript")
 
 

@@ -30,6 +30,7 @@ request. An organiser makes an event and its ticket types; everyone else buys.
 - Times are RFC 3339 in UTC, money is a decimal string, ids of rows are 64-bit integers.
 - Lists are pages: `count`, `next`, `previous`, `results`; `?page=`, `?page_size=`.
 - Every answer carries `X-Request-ID`: yours, or a new one.
+- What a page of another site makes a browser send is refused (403), but for `GET` and `HEAD`.
 
 **Refusals** are `application/problem+json` (RFC 9457). Rely on the `code`:
 

@@ -12,9 +12,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.security import HTTPBearer
 
+from shared.cross_site import SAFE_METHODS
 from shared.errors import (
     BodyTooLarge,
     BodyTooSlow,
+    CrossSiteRequest,
     MalformedBody,
     NotAuthenticated,
     Problem,
@@ -187,16 +189,16 @@ def complete(document: Mapping[str, Any]) -> dict[str, Any]:
     components["schemas"] = {**_with_whole_bounds(schemas), "Problem": PROBLEM_SCHEMA}
     components["parameters"] = {"X-Request-ID": REQUEST_ID_PARAMETER}
     for operations in completed["paths"].values():
-        for operation in operations.values():
-            _complete_operation(operation)
+        for method, operation in operations.items():
+            _complete_operation(method, operation)
     return completed
 
 
-def _complete_operation(operation: dict[str, Any]) -> None:
+def _complete_operation(method: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     if "application/json" in responses.get("422", {}).get("content", {}):
         del responses["422"]
-    for status, response in refusals(*_refusals_by_form(operation)).items():
+    for status, response in refusals(*_refusals_by_form(method, operation)).items():
         told = responses.setdefault(status, response)
         for media_type, content in response["content"].items():
             shown = told["content"][media_type]["examples"]
@@ -230,8 +232,9 @@ def _with_whole_bounds(schema: Any) -> Any:
     return schema
 
 
-def _refusals_by_form(operation: Mapping[str, Any]) -> list[type[Problem]]:
+def _refusals_by_form(method: str, operation: Mapping[str, Any]) -> list[type[Problem]]:
     """How an operation may refuse because it takes a body, or a token, or because it runs."""
+    of_site = [CrossSiteRequest] if method.upper() not in SAFE_METHODS else []
     of_body = [MalformedBody, BodyTooSlow, BodyTooLarge] if "requestBody" in operation else []
     of_token = [NotAuthenticated] if operation.get("security") else []
-    return [*of_body, *of_token, ServerError]
+    return [*of_body, *of_token, *of_site, ServerError]

@@ -30,6 +30,7 @@ LISTS = frozenset(
     {
         *(b"accept", b"if-match", b"if-none-match", b"prefer"),
         *(b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"),
+        b"x-forwarded-prefix",
     }
 )
 # RFC 3986, 3.2.2 and 3.2.3: uri-host [ ":" port ], but for a comma, which looks like two hosts.

@@ -283,7 +283,8 @@ READ: dict[str, Any] = {
     "summary": "Ask what became of a purchase",
     "description": "Ask again after `Retry-After`, or with `?wait=20`, or send"
     " `Accept: text/event-stream` to be told: an event `position` each time that it moves up, and"
-    " an `outcome` at last. A decided purchase never changes and may be cached for ever.",
+    " an `outcome` at last; the data of each is the purchase. A decided purchase never changes and"
+    " may be cached for ever.",
     "security": SECURITY,
     "parameters": [
         {

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from openapi_schema_validator import OAS31Validator
 
 from catalog import event_routes, ticket_type_routes
-from gateway import health, metrics_routes, schema
+from gateway import docs_page, health, metrics_routes, schema
 from gateway.accounts import routes as account_routes
 from gateway.purchases import list_routes
 from shared.errors import MethodNotAllowed, Problem
@@ -19,7 +19,7 @@ from tests.system.conftest import Shop
 
 ROUTERS = [
     *(account_routes.router, account_routes.signed_in_router, list_routes.router, health.router),
-    *(metrics_routes.router, schema.router),
+    *(metrics_routes.router, schema.router, docs_page.router),
     *(event_routes.router, ticket_type_routes.router),
 ]
 # These are no router's.

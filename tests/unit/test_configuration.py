@@ -33,6 +33,9 @@ read = inspect.unwrap(get_settings)
         ("GATEWAY_PORT", "65536", "EVENTIFY_GATEWAY_PORT must not be above 65535"),
         ("LOG_LEVEL", "loud", "EVENTIFY_LOG_LEVEL must be one of DEBUG, INFO"),
         ("CATALOG_URL", "catalog:8001", "EVENTIFY_CATALOG_URL must be an http:// or https:// URL"),
+        ("PUBLIC_URL", "shop.example", "EVENTIFY_PUBLIC_URL must be an http:// or https:// URL"),
+        ("PUBLIC_URL", "https://a@b", "EVENTIFY_PUBLIC_URL must have no user info, query or fragm"),
+        ("TRUSTED_PROXIES", "proxy", "EVENTIFY_TRUSTED_PROXIES must be addresses or networks"),
     ],
 )
 def test_a_setting_out_of_its_range_is_refused_by_name(
