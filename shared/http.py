@@ -16,6 +16,8 @@ from shared.public_address import PublicAddresses
 # What we take over from a client goes into logs and rows: short and harmless.
 GIVEN_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 JSON = (b"content-type", b"application/json")
+# A key of the scope, for an answer whose body takes its time.
+IS_HEAD = "eventify.is_head"
 logger = get_logger(__name__)
 
 
@@ -102,7 +104,7 @@ def _given_request_id(scope: Scope) -> bytes | None:
 def _as_we_read_it(scope: Scope) -> Scope:
     if scope["method"] == "HEAD":
         # As GET; the server below, which keeps the method it has read, sends no body.
-        return {**scope, "method": "GET"}
+        return {**scope, "method": "GET", IS_HEAD: True}
     if scope["method"] in ("POST", "PUT", "PATCH") and JSON not in scope["headers"]:
         others = [header for header in scope["headers"] if header[0] != b"content-type"]
         scope["headers"] = [*others, JSON]

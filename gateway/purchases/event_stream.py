@@ -87,7 +87,11 @@ def _media_range(element: str) -> MediaRange:
 
 
 async def send_events(
-    send: Send, answers: AsyncGenerator[Answer | None], last_event_id: bytes | None
+    send: Send,
+    answers: AsyncGenerator[Answer | None],
+    last_event_id: bytes | None,
+    *,
+    headers_only: bool = False,
 ) -> None:
     """Send what `PurchaseService.follow` tells, until it ends.
 
@@ -104,6 +108,8 @@ async def send_events(
                     await _send_no_content(send)
                     return
                 await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+            if headers_only:
+                break
             if answer is None:
                 await _send_part(send, KEEP_ALIVE)
             else:

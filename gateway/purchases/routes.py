@@ -30,6 +30,7 @@ from shared.errors import (
     OverUserLimit,
     Problem,
 )
+from shared.http import IS_HEAD
 from shared.metrics import NamedRoute
 from shared.problem_details import PROBLEM_JSON, problem_body
 from shared.public_address import PublicAddresses
@@ -163,7 +164,12 @@ class PurchaseRoutes:
             answers = self._service.follow(
                 claims.user_id, purchase_id, client_leaves(scope, receive)
             )
-            await send_events(send, answers, headers.get(b"last-event-id"))
+            await send_events(
+                send,
+                answers,
+                headers.get(b"last-event-id"),
+                headers_only=scope.get(IS_HEAD, False),
+            )
             return
         patience = _patience(scope, receive, wait_seconds)
         answer = await self._service.look_up(claims.user_id, purchase_id, patience)

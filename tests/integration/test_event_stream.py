@@ -100,6 +100,18 @@ def test_a_browser_that_comes_back_with_the_outcome_is_told_to_stop(
     assert other.status_code == 200
 
 
+def test_head_of_a_stream_does_not_hold_the_connection(
+    buyer: httpx.Client, queued: tuple[int, str]
+) -> None:
+    authorization = f"Authorization: {buyer.headers['Authorization']}"
+    with closing(Wire(str(buyer.base_url))) as wire:
+        line = wire.open()
+        line.settimeout(10)
+        head = wire.request("HEAD", queued[1], [authorization, "Accept: text/event-stream"])
+        assert (head.status, head.headers["content-type"]) == (200, "text/event-stream")
+        assert wire.request("GET", queued[1], [authorization]).json()["status"] == "queued"
+
+
 def test_what_is_nobodys_has_no_stream(buyer: httpx.Client) -> None:
     path = "/api/ticket-purchases/01a20375-b093-70f7-9ffe-a62a46181fc4/"
     refused = buyer.get(path, headers=EVENTS)
