@@ -65,6 +65,7 @@ def test_who_would_rather_have_events_gets_them(accept: bytes) -> None:
         b"text/event-stream;q=0.5x, application/json;q=0.1",
         b"text/*",
         b"\xff, ;;q=1,,",
+        b"text/event-stream" + b";" * 1_000,
     ],
 )
 def test_everyone_else_gets_json(accept: bytes) -> None:
