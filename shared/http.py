@@ -1,9 +1,6 @@
 """What every HTTP service does at its edge, as one plain ASGI layer around its application."""
 
-import re
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uuid_utils import uuid7
 
 from shared.cross_site import is_cross_site
 from shared.errors import ClientLeft, CrossSiteRequest, Problem, ServerError
@@ -12,9 +9,8 @@ from shared.logging import request_id as in_log
 from shared.metrics import count_answer
 from shared.problem_details import PROBLEM_JSON, problem_body
 from shared.public_address import PublicAddresses
+from shared.request_head import request_id
 
-# What we take over from a client goes into logs and rows: short and harmless.
-GIVEN_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 JSON = (b"content-type", b"application/json")
 # A key of the scope, for an answer whose body takes its time.
 IS_HEAD = "eventify.is_head"
@@ -53,7 +49,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
 
-        request_id = name_request(scope)
+        named = name_request(scope)
         started = False
 
         async def send_named(message: Message) -> None:
@@ -61,7 +57,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 started = True
                 scope["status"] = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", named)]
             await send(message)
 
         path: str = scope["path"]
@@ -88,17 +84,9 @@ class Edge:
 
 def name_request(scope: Scope) -> bytes:
     """Put the request's id into `scope["request_id"]`; returns it as the header has it."""
-    request_id = _given_request_id(scope) or str(uuid7()).encode()
-    scope["request_id"] = request_id.decode()
-    return request_id
-
-
-def _given_request_id(scope: Scope) -> bytes | None:
-    """The client's own `X-Request-ID`, where it is of a form that we take over."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            return value if GIVEN_REQUEST_ID.fullmatch(value) else None
-    return None
+    named = request_id(scope["headers"])
+    scope["request_id"] = named.decode()
+    return named
 
 
 def _as_we_read_it(scope: Scope) -> Scope:

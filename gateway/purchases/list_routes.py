@@ -48,7 +48,8 @@ class PurchaseLists:
             Unavailable: the database is away, or too many lists are being read.
         """
         try:
-            count, found = await self._threads.run(
+            count, found = await self._threads.run_for(
+                str(wanted.user_id),
                 store.list_of_user,
                 self._engine,
                 wanted,
