@@ -212,6 +212,8 @@ class Settings(BaseSettings):
     # Clients that wait or follow at a time; a waiting one takes about 14 KiB. Beyond, a wait is
     # answered at once, and an event stream with 503. At 0 nobody may wait.
     waiting_max_rows: int = 20_000
+    # The same for each user: five purchases a second that wait for 30 s each, and a burst.
+    waiting_max_rows_of_user: int = 200
     # One's own purchases, listed: rare beside the polls, and kept from taking their connections.
     list_threads: int = 2
     # Positions are counted up to here and only estimated beyond: 1,000 index entries cost 0.2 ms.

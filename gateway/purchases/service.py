@@ -66,7 +66,7 @@ class PurchaseService:
         self._engine = engine
         self._stopping = False
         self._pace = Pace()
-        self._waiters = Waiters(settings.waiting_max_rows)
+        self._waiters = Waiters(settings.waiting_max_rows, settings.waiting_max_rows_of_user)
         self._limit = UserLimit(settings)
         self._hints = HintSender(settings, traces)
         self._results = ResultReader(settings, engine)
@@ -148,7 +148,7 @@ class PurchaseService:
             request_id=request_id,
             traceparent=traceparent,
         )
-        decision = self._waiters.expect(request.id) if patience is not None else None
+        decision = self._waiters.expect(request.id, user_id) if patience is not None else None
         try:
             verdict = await self._accepting.submit(request)
             if isinstance(verdict, Replayed):
@@ -182,7 +182,7 @@ class PurchaseService:
         if patience is None:
             return self._answer(user_id, purchase_id, await self._reading.submit(purchase_id))
         # Expect before looking: a decision in between is then not missed.
-        decision = self._waiters.expect(purchase_id)
+        decision = self._waiters.expect(purchase_id, user_id)
         try:
             answer = await self.look_up(user_id, purchase_id)
             if answer.waits_seconds is None:
@@ -204,11 +204,11 @@ class PurchaseService:
             Unavailable: at the first look: the database is away, or too many follow.
             ClientLeft: there is nobody to tell any more.
         """
-        if self._stopping or self._waiters.is_full:
+        if self._stopping or self._waiters.is_full(user_id):
             raise Unavailable
         answer, told = None, b""
         while True:
-            decision = self._waiters.expect(purchase_id)
+            decision = self._waiters.expect(purchase_id, user_id)
             try:
                 answer = await self._look_again(user_id, purchase_id, answer)
                 yield answer if answer.body != told else None

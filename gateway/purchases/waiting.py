@@ -1,6 +1,7 @@
 """Clients that wait for a decision, and what wakes them: Redis, or else the database."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -31,13 +32,23 @@ logger = get_logger(__name__)
 
 
 class Waiters:
-    """One future for each client that waits, `at_most` so many."""
+    """One future for each client that waits.
 
-    def __init__(self, at_most: int) -> None:
-        self._futures: dict[str, list[asyncio.Future[None]]] = {}
+    Nothing here takes longer the more clients wait for one purchase: its owner may open any number
+    of connections and close them in any order.
+
+    Args:
+        at_most: clients that may wait at a time.
+        at_most_each: the same for each user, so that one cannot take the places of all others.
+    """
+
+    def __init__(self, at_most: int, at_most_each: int) -> None:
+        self._futures: dict[str, set[asyncio.Future[None]]] = {}
         self._at_most = at_most
-        # Held until forgotten: whoever goes on waiting in the same breath finds room again.
-        self._places: set[asyncio.Future[None]] = set()
+        self._at_most_each = at_most_each
+        # Held until forgotten: a client that goes on waiting at once finds room again.
+        self._places: dict[asyncio.Future[None], int] = {}
+        self._by_user: Counter[int] = Counter()
         self._closed = False
 
     @property
@@ -50,31 +61,37 @@ class Waiters:
         """Whether nobody may wait any more."""
         return self._closed
 
-    @property
-    def is_full(self) -> bool:
-        return self.count >= self._at_most
+    def is_full(self, user_id: int) -> bool:
+        """Whether there is no room for this user."""
+        return self.count >= self._at_most or self._by_user[user_id] >= self._at_most_each
 
-    def expect(self, purchase_id: str) -> asyncio.Future[None]:
+    def expect(self, purchase_id: str, user_id: int) -> asyncio.Future[None]:
         """A future that is done at the decision; expect first, then look, then wait.
 
-        Where nobody more may wait it is done from the start. `forget` it in the end.
+        Where this user may not wait it is done from the start. `forget` it in the end.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._closed or self.is_full:
+        if self._closed or self.is_full(user_id):
             future.set_result(None)
         else:
-            self._futures.setdefault(purchase_id, []).append(future)
-            self._places.add(future)
+            self._futures.setdefault(purchase_id, set()).add(future)
+            self._places[future] = user_id
+            self._by_user[user_id] += 1
             metrics.CLIENTS_WAITING.set(self.count)
         return future
 
     def forget(self, purchase_id: str, future: asyncio.Future[None]) -> None:
         """The client has its answer, or is gone."""
-        self._places.discard(future)
+        user_id = self._places.pop(future, None)
+        if user_id is None:
+            return
+        self._by_user[user_id] -= 1
+        if not self._by_user[user_id]:
+            del self._by_user[user_id]
         metrics.CLIENTS_WAITING.set(self.count)
         waiting = self._futures.get(purchase_id)
-        if waiting is not None and future in waiting:
-            waiting.remove(future)
+        if waiting is not None:
+            waiting.discard(future)
             if not waiting:
                 del self._futures[purchase_id]
 

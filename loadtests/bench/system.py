@@ -18,8 +18,11 @@ from loadtests.eventify_command import eventify
 from shared.database import open_engine
 from shared.settings import Settings
 
-# Few users buy without end here, which the limit of each user is there to prevent.
-SETTINGS = {"EVENTIFY_PURCHASE_RATE_BURST": "0"}
+# Few users buy and wait without end here, which the limits of each user are there to prevent.
+SETTINGS = {
+    "EVENTIFY_PURCHASE_RATE_BURST": "0",
+    "EVENTIFY_WAITING_MAX_ROWS_OF_USER": "20000",
+}
 # The slowest is a queue of a hundred thousand, at a tenth of the usual pace.
 DECIDED_SECONDS = 120.0
 DECISIONS = "SELECT coalesce(sum(decisions), 0)::bigint FROM ticket_inventory"

@@ -85,6 +85,25 @@ async def crafted_password(attacker: Attacker) -> None:
     await attacker.loop(8, body, per_second=50)
 
 
+async def combining_marks(attacker: Attacker) -> None:
+    """Names and titles of combining marks alone, whose normal form takes a quadratic time."""
+    marks = "a" + "\u0315" * 15_900 + "\u0316" * 15_900
+    event = {"start_time": "2036-06-05T18:00:00Z", "end_time": "2036-06-05T23:00:00Z"}
+    posts = [
+        ("/api/token/", {"username": marks, "password": "velvet-tram-42"}),
+        ("/api/users/", {"username": marks, "password": "velvet-tram-42"}),
+        ("/api/events/", {"title": marks} | event),
+        ("/api/events/", {"title": "Concert", "description": marks} | event),
+    ]
+
+    def post(number: int) -> bytes:
+        path, body = posts[number % len(posts)]
+        encoded = json.dumps(body, ensure_ascii=False).encode()
+        return request("POST", path, token=attacker.target.token(number), body=encoded)
+
+    await attacker.loop(8, post, per_second=50)
+
+
 async def nested_token(attacker: Attacker) -> None:
     """A bearer token whose header is nested a thousand times, on every route."""
     token, paths = _nested_token(), ("/api/events/", PURCHASES, "/api/users/me/")
@@ -294,6 +313,18 @@ async def pipelined_unread(attacker: Attacker) -> None:
         await line.closed()
 
     await attacker.each(50, talk, reads=False)
+
+
+async def pipelined_small(attacker: Attacker) -> None:
+    """100 send six thousand of the smallest requests in one piece and read no answer."""
+    one = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    async def talk(line: Line) -> None:
+        line.send(one * 6_000)
+        attacker.counts["sent"] += 6_000
+        await line.closed()
+
+    await attacker.each(100, talk, reads=False)
 
 
 async def unread_metrics(attacker: Attacker) -> None:
