@@ -53,6 +53,7 @@ TAGS = [
     {"name": "Operation", "description": "For those who run it, and this document itself."},
 ]
 CATALOG_SCHEMA = "/api/schema/"
+RETRY_SECONDS = 1.0
 logger = get_logger(__name__)
 router = APIRouter(tags=["Operation"])
 
@@ -85,26 +86,34 @@ class WholeSchema:
         self._door = door
         self._cache_seconds = cache_seconds
         self._catalog: Document = {}
-        self._asked_at = float("-inf")
+        self._ask_at = float("-inf")
         self._asking = asyncio.Lock()
         # Its routes are hand-written, and so is what the document says of them.
         self._purchases = purchases_document()
+        # 180 kB that take the event loop a few milliseconds, for anyone who asks.
+        self._encoded: bytes | None = None
 
-    async def document(self, own: Document) -> dict[str, Any]:
+    async def encoded(self, own: Document) -> bytes:
+        """The whole document as JSON; `own` is the gateway's part, the same at each call."""
         async with self._asking:
-            if time.monotonic() - self._asked_at >= self._cache_seconds:
+            if time.monotonic() >= self._ask_at:
                 await self._ask()
-        return merge(own, self._purchases, self._catalog)
+        if self._encoded is None:
+            self._encoded = msgspec.json.encode(merge(own, self._purchases, self._catalog))
+        return self._encoded
 
     async def _ask(self) -> None:
         try:
             answer, content = await self._door.ask("GET", CATALOG_SCHEMA)
             if answer.status == 200:
                 self._catalog = msgspec.json.decode(content, type=dict[str, Any])
-                self._asked_at = time.monotonic()
+                self._encoded = None
+                self._ask_at = time.monotonic() + self._cache_seconds
+                return
         except (Unavailable, msgspec.DecodeError) as error:
-            # The next reader asks again.
             logger.warning("catalog_schema_unavailable", error=repr(error))
+        # Readers wait for each other here, and without the catalog each asks for a second or more.
+        self._ask_at = time.monotonic() + RETRY_SECONDS
 
 
 @router.get(
@@ -118,8 +127,8 @@ async def schema(request: Request) -> Response:
     app: FastAPI = request.app
     whole: WholeSchema = app.state.schema
     addresses: PublicAddresses = app.state.addresses
-    document = await whole.document(app.openapi())
+    document = await whole.encoded(app.openapi())
     # A relative one is resolved against the document's own address.
     if server := addresses.public_url or addresses.prefix(request.scope):
-        document["servers"] = [{"url": server}]
-    return Response(msgspec.json.encode(document), media_type="application/json")
+        document = b'{"servers":%b,%b' % (msgspec.json.encode([{"url": server}]), document[1:])
+    return Response(document, media_type="application/json")

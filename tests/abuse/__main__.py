@@ -8,9 +8,9 @@ import click
 from rich.console import Console
 
 from tests.abuse.catalogue import ABUSES
-from tests.abuse.measure import Limits, Measurement, measuring
+from tests.abuse.measure import Limits, measuring
 from tests.abuse.report import Report, markdown, table, verdict, write_json
-from tests.abuse.scene import Scene, a_scene
+from tests.abuse.scene import a_scene
 
 # Wide enough for the table also where the output is no terminal.
 WIDTH = 200
@@ -63,18 +63,8 @@ def _run(console: Console, names: tuple[str, ...], seconds: float, limits: Limit
             results.append(result)
             told = f"p99 {result.quiet_p99_ms:,.0f} -> {result.abused.p99_ms:,.0f} ms"
             console.print(f"{name:20} {told:26} {verdict(result)}")
-        errors = final_errors(scene, measurement)
+        errors = measurement.errors()
     return Report(seconds, limits, results, errors)
-
-
-def final_errors(scene: Scene, measurement: Measurement) -> list[str]:
-    """What was promised and does not hold after all."""
-    errors = [f"{name} ended and was started again." for name in scene.restarted()]
-    if undecided := scene.undecided(measurement.decided):
-        errors.append(f"{undecided} purchases were accepted and are not decided.")
-    if not scene.audit_passes():
-        errors.append("The audit found a broken promise.")
-    return errors
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import secrets
 from functools import partial
 from itertools import count
 
-from tests.abuse.wire import Attack, Attacker, Line, request
+from tests.abuse.wire import SENT, Attack, Attacker, Line, request
 
 PURCHASES = "/api/ticket-purchases/"
 # Long enough for a server to act on the head before the body comes.
@@ -151,7 +151,15 @@ async def searches(attacker: Attacker) -> None:
 
 async def unread_lists(attacker: Attacker) -> None:
     """A hundred connections ask for the largest list and never read it."""
-    await _never_read(attacker, 100, "/api/events/?owner=me&page_size=100")
+    path = "/api/events/?owner=me&page_size=100"
+    one = request("GET", path, token=attacker.target.token(0))
+
+    async def talk(line: Line) -> None:
+        line.send(one)
+        attacker.counts[SENT] += 1
+        await asyncio.Event().wait()
+
+    await attacker.each(100, talk, reads=False)
 
 
 async def spent_refresh(attacker: Attacker) -> None:
@@ -168,7 +176,7 @@ async def spent_refresh(attacker: Attacker) -> None:
             case _:
                 return request("POST", "/api/token/refresh/", body=body)
 
-    await attacker.loop(400, repeat, per_second=500)
+    await attacker.loop(400, repeat, per_second=2_000)
 
 
 async def readyz(attacker: Attacker) -> None:
@@ -259,18 +267,28 @@ async def lists(attacker: Attacker) -> None:
 async def long_polls(attacker: Attacker) -> None:
     """Two thousand wait for purchases that stay queued."""
     target = attacker.target
-    paths = [f"{PURCHASES}{id_}/?wait=30" for id_ in target.queued]
-    await attacker.loop(
-        2_000,
-        lambda number: request("GET", paths[number % len(paths)], token=target.token(0)),
-        per_second=1_000,
-    )
+
+    def wait(number: int) -> bytes:
+        number %= len(target.queued)
+        path = f"{PURCHASES}{target.queued[number]}/?wait=30"
+        return request("GET", path, token=target.token(number))
+
+    await attacker.loop(2_000, wait, per_second=1_000)
 
 
 async def unread_events(attacker: Attacker) -> None:
-    """500 follow a purchase as an event stream and never read."""
-    path = f"{PURCHASES}{attacker.target.queued[0]}/"
-    await _never_read(attacker, 500, path, headers="Accept: text/event-stream\r\n")
+    """500 follow purchases as event streams and never read."""
+    target, numbers = attacker.target, count()
+    accept = "Accept: text/event-stream\r\n"
+
+    async def talk(line: Line) -> None:
+        number = next(numbers) % len(target.queued)
+        path = f"{PURCHASES}{target.queued[number]}/"
+        line.send(request("GET", path, token=target.token(number), headers=accept))
+        attacker.counts[SENT] += 1
+        await asyncio.Event().wait()
+
+    await attacker.each(500, talk, reads=False)
 
 
 async def slow_bodies(attacker: Attacker) -> None:
@@ -309,7 +327,7 @@ async def pipelined_unread(attacker: Attacker) -> None:
     async def talk(line: Line) -> None:
         for _ in range(200):
             await line.send_all(one * 10)
-            attacker.counts["sent"] += 10
+            attacker.counts[SENT] += 10
         await line.closed()
 
     await attacker.each(50, talk, reads=False)
@@ -321,7 +339,7 @@ async def pipelined_small(attacker: Attacker) -> None:
 
     async def talk(line: Line) -> None:
         line.send(one * 6_000)
-        attacker.counts["sent"] += 6_000
+        attacker.counts[SENT] += 6_000
         await line.closed()
 
     await attacker.each(100, talk, reads=False)
@@ -333,7 +351,7 @@ async def unread_metrics(attacker: Attacker) -> None:
 
     async def talk(line: Line) -> None:
         line.send(one * 10)
-        attacker.counts["sent"] += 20
+        attacker.counts[SENT] += 20
         await asyncio.Event().wait()
 
     await attacker.each(200, talk, reads=False)
@@ -470,17 +488,6 @@ async def _harmless(attacker: Attacker, *, connections: int, per_second: float) 
 
 
 # --- parts of the above ----------------------------------------------------------------------
-
-
-async def _never_read(attacker: Attacker, connections: int, path: str, headers: str = "") -> None:
-    one = request("GET", path, token=attacker.target.token(0), headers=headers)
-
-    async def talk(line: Line) -> None:
-        line.send(one)
-        attacker.counts["sent"] += 1
-        await asyncio.Event().wait()
-
-    await attacker.each(connections, talk, reads=False)
 
 
 async def _drip(attacker: Attacker, line: Line, at_once: bytes, slowly: bytes) -> None:

@@ -22,7 +22,7 @@ WAIT = {"Prefer": "wait=20"}
 ANSWER_SECONDS = 60.0
 # How often each bystander comes; a password is hashed for each sign-in.
 BYSTANDER_SECONDS = 0.5
-SIGN_IN_SECONDS = 2.0
+SIGN_IN_SECONDS = 1.0
 NO_ANSWER = "no answer"
 
 
@@ -30,13 +30,13 @@ class Seen(msgspec.Struct, frozen=True):
     """What buyers and bystanders were answered in one window.
 
     `latency`: from the moment at which a purchase was meant to be sent to its decision.
-    `others`: answers to bystanders, by what they asked for.
+    `others`: answers to bystanders, by what they asked for. `accepted`: ids of purchases.
     """
 
     latency: Latency
     answers: dict[str, int]
     others: dict[str, dict[str, int]]
-    decided: list[str]
+    accepted: list[str]
 
     @property
     def failures(self) -> int:
@@ -59,7 +59,7 @@ class _Record:
     """Of one window, while it lasts."""
 
     waits: list[float] = field(default_factory=list)
-    decided: list[str] = field(default_factory=list)
+    accepted: list[str] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
     others: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
@@ -109,7 +109,7 @@ class Crowd:
             if self._accounts:
                 group.create_task(self._sign_in_again(seconds, record))
         others = {name: dict(counts) for name, counts in record.others.items()}
-        return Seen(latency(record.waits), dict(record.answers), others, record.decided)
+        return Seen(latency(record.waits), dict(record.answers), others, record.accepted)
 
     async def _buyer(self, number: int, seconds: float, record: "_Record") -> None:
         connection, token = Connection(self._url), self._tokens[number]
@@ -122,7 +122,7 @@ class Crowd:
             record.waits.append(time.monotonic() - began_at - moment)
             record.answers[status] += 1
             if id_ is not None:
-                record.decided.append(id_)
+                record.accepted.append(id_)
         connection.close()
 
     async def _reader(self, name: str, path: str, seconds: float, record: "_Record") -> None:

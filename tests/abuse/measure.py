@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
 from statistics import median
@@ -17,20 +17,20 @@ from loadtests.bench.latency import Latency
 from shared.serve import raise_open_files_limit
 from tests.abuse import attacks
 from tests.abuse.buyers import PURCHASES, Crowd, Seen
-from tests.abuse.catalogue import ABUSES, Abuse
+from tests.abuse.catalogue import Abuse
 from tests.abuse.memory import largest_mib
 from tests.abuse.scene import PASSWORD, Scene
-from tests.abuse.wire import Attacker, Got, Target, run_for
+from tests.abuse.wire import Attack, Attacker, Got, Target, run_for
 
 # The buyers' and the services' processes come first: what the attacker's own work takes of two
 # cores is no fault of the product.
 ATTACKER_NICENESS = 10
 # An attack is in full swing before buyers are measured, and goes on after that.
-HEAD_START_SECONDS, TAIL_SECONDS = 0.5, 0.5
+HEAD_START_SECONDS, TAIL_SECONDS = 0.3, 0.2
 ACCOUNTS = 3
 WARM_UP_SECONDS = 2.0
 # After an abuse: until a purchase is decided as before, or this many looks.
-SETTLED_LOOK_SECONDS, SETTLED_LOOKS, SETTLED_P99_MS = 0.5, 20, 250.0
+SETTLED_LOOK_SECONDS, SETTLED_LOOKS, SETTLED_P99_MS = 0.3, 30, 250.0
 # What is quiet is told by so many windows, for one alone may have met something else.
 QUIET_WINDOWS = 5
 # As bad as harmless requests at the same rate: then it is the machine's share.
@@ -101,19 +101,21 @@ class Measurement:
         self,
         scene: Scene,
         seconds: float,
+        quiet_seconds: float,
         limits: Limits,
         attackers: ProcessPoolExecutor,
         watchers: ProcessPoolExecutor,
     ) -> None:
         self._scene = scene
         self._seconds = seconds
+        self._quiet_seconds = quiet_seconds
         self._limits = limits
         self._attackers = attackers
         self._watchers = watchers
         self._pids = scene.processes()
         self._quiet_p99_ms: list[float] = []
         self._sources = (f"127.0.{number % 250 + 2}.1" for number in range(1 << 30))
-        self.decided: list[str] = []
+        self._accepted: list[str] = []
         self._crowd = Crowd(
             scene.shop.url,
             scene.ticket_type,
@@ -135,22 +137,21 @@ class Measurement:
         self.quiet()
 
     def quiet(self) -> Window:
-        window = self._window(self._seconds)
+        window = self._window(self._quiet_seconds)
         self._quiet_p99_ms.append(window.seen.latency.p99_ms)
         return window
 
     def abused(self, abuse: Abuse) -> Window:
         with abuse.before(self._scene) as target:
-            begun = self._begin(_attack, abuse.name, target)
-            return self._beside(begun)
+            return self._beside(abuse.attack, target)
 
     def control(self, got: Got) -> Window:
         """A window beside harmless requests, on as many connections and as many a second."""
-        per_second = min(max(got.answers_per_second, 1.0), CONTROL_MAX_PER_SECOND)
+        per_second = min(max(got.requests_per_second, 1.0), CONTROL_MAX_PER_SECOND)
         connections = max(got.connections, 1)
-        return self._beside(self._begin(_control, connections, per_second, self._scene.target))
+        return self._beside(attacks.harmless(connections, per_second), self._scene.target)
 
-    def measure(self, abuse: Abuse) -> Result:
+    def measure(self, abuse: Abuse, tries: int | None = None) -> Result:
         """One abuse beside quiet; a p99 that misses its target is measured again, with a control.
 
         Memory, failures and harm done to the attacked count at the first try: a process that has
@@ -159,15 +160,15 @@ class Measurement:
         quiet, first = self.quiet(), self.abused(abuse)
         self._settle()
         problems = self._harm(abuse, quiet, first)
-        best, control, tries = first, None, 1
-        while self._p99_missed(best) and tries < self._limits.tries:
+        best, control, tried = first, None, 1
+        while self._p99_missed(best) and tried < (tries or self._limits.tries):
             if control is None:
                 control = self.control(_got(first))
                 self._settle()
             self.quiet()
             again = self.abused(abuse)
             self._settle()
-            tries += 1
+            tried += 1
             if again.seen.latency.p99_ms < best.seen.latency.p99_ms:
                 best = again
         as_control = self._p99_missed(best) and (
@@ -193,10 +194,19 @@ class Measurement:
                 name: Memory(quiet.memory_mib[name], mib) for name, mib in first.memory_mib.items()
             },
             busy=(quiet.busy, first.busy),
-            tries=tries,
+            tries=tried,
             as_control=as_control,
             problems=problems,
         )
+
+    def errors(self) -> list[str]:
+        """What was promised and does not hold after all windows."""
+        found = [f"{name} ended and was started again." for name in self._scene.restarted()]
+        if undecided := self._scene.undecided(self._accepted):
+            found.append(f"{undecided} purchases were accepted and are not decided.")
+        if not self._scene.audit_passes():
+            found.append("The audit found a broken promise.")
+        return found
 
     @property
     def quiet_p99_ms(self) -> float:
@@ -227,27 +237,19 @@ class Measurement:
                 found.append(f"{name} {before:,.0f} -> {mib:,.0f} MiB")
         return found
 
-    def _begin(self, attack: object, *arguments: object) -> "Future[Got]":
+    def _beside(self, attack: Attack, target: Target) -> Window:
         seconds = HEAD_START_SECONDS + self._seconds + TAIL_SECONDS
-        begun: Future[Got] = self._attackers.submit(
-            attack,  # type: ignore[arg-type]
-            *arguments,
-            next(self._sources),
-            seconds,
-        )
+        begun = self._attackers.submit(_attack, attack, target, next(self._sources), seconds)
         time.sleep(HEAD_START_SECONDS)
-        return begun
-
-    def _beside(self, attack: "Future[Got]") -> Window:
         window = self._window(self._seconds)
-        return msgspec.structs.replace(window, got=attack.result())
+        return msgspec.structs.replace(window, got=begun.result())
 
     def _window(self, seconds: float) -> Window:
         watching = self._watchers.submit(largest_mib, self._pids, seconds)
         began = psutil.cpu_times()
         seen = self._crowd.window(seconds)
         ended = psutil.cpu_times()
-        self.decided += seen.decided
+        self._accepted += seen.accepted
         idle = (ended.idle + ended.iowait) - (began.idle + began.iowait)
         share = 1 - idle / (sum(ended) - sum(began))
         return Window(seen, watching.result(), share)
@@ -261,8 +263,17 @@ class Measurement:
 
 
 @contextmanager
-def measuring(scene: Scene, seconds: float, limits: Limits) -> Iterator[Measurement]:
-    """A measurement whose attacker and watcher are processes of their own, until the block ends."""
+def measuring(
+    scene: Scene, seconds: float, limits: Limits, quiet_seconds: float | None = None
+) -> Iterator[Measurement]:
+    """A measurement whose attacker and watcher are processes of their own, until the block ends.
+
+    Args:
+        scene: what is abused.
+        seconds: of a window.
+        limits: of what an abuse may do.
+        quiet_seconds: of a window without an attack, if that is another.
+    """
     context = get_context("spawn")
     with ExitStack() as stack:
         attackers = ProcessPoolExecutor(1, context, initializer=_prepare_attacker)
@@ -270,7 +281,9 @@ def measuring(scene: Scene, seconds: float, limits: Limits) -> Iterator[Measurem
         stack.enter_context(attackers)
         stack.enter_context(watchers)
         attackers.submit(os.getpid).result()
-        measurement = Measurement(scene, seconds, limits, attackers, watchers)
+        measurement = Measurement(
+            scene, seconds, quiet_seconds or seconds, limits, attackers, watchers
+        )
         measurement.warm_up()
         yield measurement
 
@@ -286,14 +299,7 @@ def _prepare_attacker() -> None:
     raise_open_files_limit()
 
 
-def _attack(name: str, target: Target, source: str, seconds: float) -> Got:
-    return uvloop.run(run_for(seconds, Attacker(target, source), ABUSES[name].attack))
-
-
-def _control(
-    connections: int, per_second: float, target: Target, source: str, seconds: float
-) -> Got:
-    attack = attacks.harmless(connections, per_second)
+def _attack(attack: Attack, target: Target, source: str, seconds: float) -> Got:
     return uvloop.run(run_for(seconds, Attacker(target, source), attack))
 
 

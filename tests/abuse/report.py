@@ -88,7 +88,7 @@ def _counts(result: Result) -> str:
     rest = sum(n for _, n in counts[SHOWN_COUNTS:])
     if rest:
         told.append(f"{rest:,} others")
-    return f"{', '.join(told) or 'nothing'} ({result.got.answers_per_second:,.0f}/s)"
+    return f"{', '.join(told) or 'nothing'} ({result.got.requests_per_second:,.0f}/s)"
 
 
 def _grown(result: Result) -> list[tuple[str, Memory]]:

@@ -21,6 +21,8 @@ REOPEN_SECONDS = 0.05
 # Small, so that what is not read stays in the server and not in the kernel.
 UNREAD_RECEIVE_BYTES = 4_096
 LARGEST_HEAD_BYTES = 1 << 20
+# Counts requests of an attack that reads no answers.
+SENT = "sent"
 
 
 class Got(msgspec.Struct, frozen=True):
@@ -32,8 +34,10 @@ class Got(msgspec.Struct, frozen=True):
     counts: dict[str, int]
 
     @property
-    def answers_per_second(self) -> float:
-        return sum(n for label, n in self.counts.items() if label.isdigit()) / self.seconds
+    def requests_per_second(self) -> float:
+        """Those that were answered, or sent by who reads no answers."""
+        counted = sum(n for label, n in self.counts.items() if label.isdigit() or label == SENT)
+        return counted / self.seconds
 
 
 class Pace:
@@ -197,8 +201,8 @@ class Target(msgspec.Struct, frozen=True):
     """What an attacker knows of the system.
 
     `tokens`: of users of his own. `ticket_type`: on sale, of somebody else. `own_ticket_type`: of
-    his own event. `queued`: purchases of the first of his users that stay queued. `refresh`:
-    refresh tokens of his own. `header`: of every token that the system signs.
+    his own event. `queued`: purchases that stay queued, one of each of his first users. `refresh`:
+    refresh tokens of his own.
     """
 
     host: str
