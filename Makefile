@@ -14,7 +14,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo audit test compose-test engines-test hosts-test fuzz chaos model \
+.PHONY: help up down status demo audit test compose-test engines-test hosts-test fuzz chaos abuse model \
 	bench loadtest check docs lock tracing clean
 
 help: ## list these commands
@@ -47,6 +47,9 @@ fuzz: $(VENV)/installed-dev ## a quarter of an hour of requests of every kind; A
 
 chaos: $(VENV)/installed-dev ## faults on purpose, alone and in pairs; ARGS="--rounds 500 --seed 7", or --controls
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+abuse: $(VENV)/installed-dev ## what one stranger can do to ten buyers, abuse by abuse: about 15 minutes; ARGS="--list", "--only readyz --seconds 5"
+	@$(BIN)/python -m tests.abuse $(ARGS)
 
 engines-test: $(VENV)/installed-dev ## the system on RabbitMQ, Sentinel and PgBouncer; needs the first and the last installed
 	@$(BIN)/python -m pytest --timeout 300 tests/engines $(ARGS)
