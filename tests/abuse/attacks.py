@@ -11,13 +11,17 @@ import secrets
 from functools import partial
 from itertools import count
 
-from tests.abuse.wire import SENT, Attack, Attacker, Line, request
+from tests.abuse.wire import SENT, Attack, Attacker, Line, Pace, request
 
 PURCHASES = "/api/ticket-purchases/"
 # Long enough for a server to act on the head before the body comes.
 BETWEEN_HEAD_AND_BODY_SECONDS = 0.1
 SECOND_ANSWER_SECONDS = 0.3
 BLOCK = b"a" * 65_536
+# A line of a gigabit.
+BLOCKS_PER_SECOND = 1_600
+# Pieces of those who do not read: what is measured is what they hold, and not how they begin.
+UNREAD_PER_SECOND = 100
 # Labels beside statuses. An attack that gets one of these has done harm by that alone.
 SMUGGLED = "smuggled"
 ANSWER_LOST = "stored, but refused"
@@ -153,13 +157,7 @@ async def unread_lists(attacker: Attacker) -> None:
     """A hundred connections ask for the largest list and never read it."""
     path = "/api/events/?owner=me&page_size=100"
     one = request("GET", path, token=attacker.target.token(0))
-
-    async def talk(line: Line) -> None:
-        line.send(one)
-        attacker.counts[SENT] += 1
-        await asyncio.Event().wait()
-
-    await attacker.each(100, talk, reads=False)
+    await _never_read(attacker, 100, one, requests=1)
 
 
 async def spent_refresh(attacker: Attacker) -> None:
@@ -176,7 +174,7 @@ async def spent_refresh(attacker: Attacker) -> None:
             case _:
                 return request("POST", "/api/token/refresh/", body=body)
 
-    await attacker.loop(400, repeat, per_second=2_000)
+    await attacker.loop(400, repeat, per_second=500)
 
 
 async def readyz(attacker: Attacker) -> None:
@@ -321,40 +319,21 @@ async def idle(attacker: Attacker) -> None:
 
 
 async def pipelined_unread(attacker: Attacker) -> None:
-    """50 send request after request and read no answer."""
+    """50 send request after request for a list and read no answer."""
     one = request("GET", "/api/events/?page_size=100", token=attacker.target.token(0))
-
-    async def talk(line: Line) -> None:
-        for _ in range(200):
-            await line.send_all(one * 10)
-            attacker.counts[SENT] += 10
-        await line.closed()
-
-    await attacker.each(50, talk, reads=False)
+    await _never_read(attacker, 50, one * 10, requests=10, times=200)
 
 
 async def pipelined_small(attacker: Attacker) -> None:
-    """100 send six thousand of the smallest requests in one piece and read no answer."""
-    one = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
-
-    async def talk(line: Line) -> None:
-        line.send(one * 6_000)
-        attacker.counts[SENT] += 6_000
-        await line.closed()
-
-    await attacker.each(100, talk, reads=False)
+    """100 send six thousand requests of 45 bytes in one piece and read no answer."""
+    one = b"GET /api/schema/ HTTP/1.1\r\nHost: a.example\r\n\r\n"
+    await _never_read(attacker, 100, one * 6_000, requests=6_000)
 
 
 async def unread_metrics(attacker: Attacker) -> None:
     """200 ask for the metrics and the OpenAPI document and never read them."""
     one = request("GET", "/api/schema/") + request("GET", "/metrics")
-
-    async def talk(line: Line) -> None:
-        line.send(one * 10)
-        attacker.counts[SENT] += 20
-        await asyncio.Event().wait()
-
-    await attacker.each(200, talk, reads=False)
+    await _never_read(attacker, 200, one * 10, requests=20)
 
 
 async def unknown_routes(attacker: Attacker) -> None:
@@ -379,7 +358,7 @@ async def metrics_and_schema(attacker: Attacker) -> None:
 async def big_bodies(attacker: Attacker) -> None:
     """Bodies of 10 MB, to every kind of route."""
     paths = (PURCHASES, "/api/events/", "/api/token/")
-    numbers = count()
+    numbers, pace = count(), Pace(BLOCKS_PER_SECOND)
 
     async def talk(line: Line) -> None:
         number = next(numbers)
@@ -396,6 +375,7 @@ async def big_bodies(attacker: Attacker) -> None:
         try:
             async with asyncio.timeout(10):
                 for _ in range(160):
+                    await pace.turn()
                     await line.send_all(chunk)
                     if reading.done():
                         break
@@ -488,6 +468,22 @@ async def _harmless(attacker: Attacker, *, connections: int, per_second: float) 
 
 
 # --- parts of the above ----------------------------------------------------------------------
+
+
+async def _never_read(
+    attacker: Attacker, connections: int, piece: bytes, *, requests: int, times: int = 1
+) -> None:
+    """Send a piece of so many requests on each connection, again and again or once."""
+    pace = Pace(UNREAD_PER_SECOND)
+
+    async def talk(line: Line) -> None:
+        for _ in range(times):
+            await pace.turn()
+            await line.send_all(piece)
+            attacker.counts[SENT] += requests
+        await line.closed()
+
+    await attacker.each(connections, talk, reads=False)
 
 
 async def _drip(attacker: Attacker, line: Line, at_once: bytes, slowly: bytes) -> None:
