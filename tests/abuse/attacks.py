@@ -140,15 +140,18 @@ async def capacity_of_others(attacker: Attacker) -> None:
             case _:
                 return request("POST", f"{path}capacity/", token=token, body=b'{"change": 1}')
 
-    await attacker.loop(16, change, per_second=400)
+    await attacker.loop(16, change, per_second=200)
 
 
 async def searches(attacker: Attacker) -> None:
-    """Searches for a hundred words in long descriptions, which were written before."""
-    path = "/api/events/?search=" + "+".join("b" * 100)
+    """Searches for a hundred words, and for ten that are everywhere, in many long descriptions."""
+    words = ("b " * 100, "lorem ipsum " * 5, "l o r e m i p s u", "x" * 190)
+    paths = [f"/api/events/?search={'+'.join(text.split())}" for text in words]
     await attacker.loop(
         6,
-        lambda number: request("GET", path, token=attacker.target.token(number)),
+        lambda number: request(
+            "GET", paths[number % len(paths)], token=attacker.target.token(number)
+        ),
         per_second=50,
     )
 
