@@ -12,7 +12,7 @@ from tests.abuse.measure import HEAD_START_SECONDS, Limits, Measurement, measuri
 from tests.abuse.scene import Scene, a_scene
 from tests.abuse.wire import Target
 
-SECONDS, QUIET_SECONDS = 1.5, 1.0
+SECONDS, QUIET_SECONDS = 1.0, 0.7
 # Other tests have the cores, too: what stands still for longer is none of their doing.
 LIMITS = Limits(p99_floor_ms=500)
 WORST = (
