@@ -113,7 +113,7 @@ class WholeSchema:
         except (Unavailable, msgspec.DecodeError) as error:
             logger.warning("catalog_schema_unavailable", error=repr(error))
         # Readers wait for each other here, and without the catalog each asks for a second or more.
-        self._ask_at = time.monotonic() + RETRY_SECONDS
+        self._ask_at = time.monotonic() + min(RETRY_SECONDS, self._cache_seconds)
 
 
 @router.get(

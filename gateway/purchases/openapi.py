@@ -299,7 +299,6 @@ READ: dict[str, Any] = {
             "Answer at the decision, or after so many seconds (at most 30).",
             type="integer",
             minimum=0,
-            maximum=999_999_999,
         ),
         _header("If-None-Match", "ETags of what the client already has."),
         _header("Last-Event-ID", "Of an event stream: the last event that came."),

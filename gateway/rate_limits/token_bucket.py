@@ -24,8 +24,8 @@ class Rate(msgspec.Struct, frozen=True):
 
     @property
     def interval(self) -> int:
-        """Microseconds in which one token grows."""
-        return round(MICROSECONDS / self.per_second)
+        """Microseconds in which one token grows; one at least, whatever the setting says."""
+        return max(1, round(MICROSECONDS / self.per_second))
 
     @property
     def span(self) -> int:

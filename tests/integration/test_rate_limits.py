@@ -372,6 +372,9 @@ def test_a_user_with_too_many_purchases_is_told_when_to_come_back(
         assert client.get(answers[0].headers["Location"], headers=ana).status_code == 200
 
 
+TOKEN_FIELDS = (("refresh", "refresh"), ("verify", "token"), ("blacklist", "refresh"))
+
+
 def test_an_address_that_tries_too_often_is_told_when_to_come_back(
     settings: Settings, redis_client: redis.Redis
 ) -> None:
@@ -393,8 +396,8 @@ def test_an_address_that_tries_too_often_is_told_when_to_come_back(
             for _ in range(10)
         ]
         others = [
-            client.post(f"/api/token/{route}/", json={"token": "x", "refresh": "x"})
-            for route in ("refresh", "verify", "blacklist") * 2
+            client.post(f"/api/token/{route}/", json={field: "x"})
+            for route, field in TOKEN_FIELDS * 2
         ]
         told = [answer.status_code for answer in (*refreshes, *others)]
         assert told == [200] * 10 + [401] * 5 + [429]

@@ -93,3 +93,8 @@ def test_a_burst_or_rate_of_nothing_lifts_the_limit() -> None:
     assert Rate(0, 5.0).is_unlimited
     assert Rate(20, 0.0).is_unlimited
     assert not RATE.is_unlimited
+
+
+def test_a_rate_above_what_microseconds_can_count_still_gives_tokens() -> None:
+    full_at, left = draw(0, 0, Rate(burst=3, per_second=5e6))
+    assert (full_at, left) == (1, 2)

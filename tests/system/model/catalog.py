@@ -135,7 +135,7 @@ class Catalog:
     ) -> TicketType:
         _check_ticket_type(changes)
         self._check_may_write(user, ticket_type)
-        _check_known(ticket_type, known, required="capacity" in changes and ticket_type.sold > 0)
+        _check_known(ticket_type, known, sets_capacity="capacity" in changes)
         if event not in (None, ticket_type.event):
             self._check_may_hold(user, event)
             if ticket_type.has_purchases:
@@ -151,7 +151,7 @@ class Catalog:
         self, user: int, ticket_type: TicketType, change: int, known: Known | None
     ) -> TicketType:
         self._check_may_write(user, ticket_type)
-        _check_known(ticket_type, known, required=False)
+        _check_known(ticket_type, known)
         if change == 0 or ticket_type.left + change < 0:
             raise Refusal("invalid", "change")
         ticket_type.left += change
@@ -162,19 +162,19 @@ class Catalog:
     ) -> TicketType:
         """What is paused stays so since the time that was told first."""
         self._check_may_write(user, ticket_type)
-        _check_known(ticket_type, known, required=False)
+        _check_known(ticket_type, known)
         ticket_type.paused_at = ticket_type.paused_at or told_at
         return ticket_type
 
     def resume(self, user: int, ticket_type: TicketType, known: Known | None) -> TicketType:
         self._check_may_write(user, ticket_type)
-        _check_known(ticket_type, known, required=False)
+        _check_known(ticket_type, known)
         ticket_type.paused_at = None
         return ticket_type
 
     def delete_ticket_type(self, user: int, ticket_type: TicketType, known: Known | None) -> None:
         self._check_may_write(user, ticket_type)
-        _check_known(ticket_type, known, required=False)
+        _check_known(ticket_type, known)
         if ticket_type.has_purchases:
             raise Refusal("conflict")
         ticket_type.deleted = True
@@ -251,9 +251,21 @@ def _check_sale_window(fields: Fields) -> None:
         raise Refusal("invalid", "sales_end")
 
 
-def _check_known(ticket_type: TicketType, known: Known | None, *, required: bool) -> None:
+def _check_known(
+    ticket_type: TicketType, known: Known | None, *, sets_capacity: bool = False
+) -> None:
+    """Sales since it was read matter to a change of the capacity, and to no other."""
     if known is None:
-        if required:
+        if sets_capacity and ticket_type.sold > 0:
             raise Refusal("precondition_required")
-    elif known not in (ANY, ticket_type.view()):
+        return
+    if isinstance(known, str):
+        return  # it is ANY
+    same = (lambda view: view) if sets_capacity else _without_sales
+    if same(known) != same(ticket_type.view()):
         raise Refusal("precondition_failed")
+
+
+def _without_sales(view: Fields) -> Fields:
+    """As the ETag's first part names it: with the tickets issued, and none of them sold."""
+    return {**view, "capacity": view.get("capacity", 0) + view.get("sold", 0), "sold": 0}

@@ -187,7 +187,7 @@ TRANSFER_ENCODING = [
             buy("Idempotency-Key: a\r\n", "Transfer-Encoding: Chunked\r\n", "<odd_chunks>")
             + buy("Idempotency-Key: a\r\n")
         ],
-        [202, {200, 202}],
+        [202, {201, 202}],
         bought=1,
     ),
     *(
