@@ -167,9 +167,12 @@ def test_a_signal_to_up_stops_everything_cleanly(
 def test_up_interrupted_while_it_starts_leaves_nothing(operator: Operator) -> None:
     with operator.start_in_foreground() as foreground:
         read_until("PostgreSQL's folder", foreground)
+        # Else it may be ready before the second one has told that it will not start.
+        foreground.send_signal(signal.SIGSTOP)
         with an_operator() as second:
             second.port = operator.port
             refused_port = second.up()
+        foreground.send_signal(signal.SIGCONT)
         assert refused_port.returncode == 1
         taken = f"Cannot listen on 127.0.0.1 port {operator.port}: Address already in use"
         assert taken in refused_port.stderr

@@ -163,7 +163,8 @@ def test_an_owner_who_hammers_leaves_the_counter_to_the_sale(
                 got += connection.execute(look, {"id": ticket_type["id"]}).first() is not None
             looks += 1
     assert sum(one.result() for one in hammering) > 8
-    assert got > 0.7 * looks
+    # Without the gaps it is a sixth; beside other work on the machine about half.
+    assert got > 0.3 * looks
 
 
 def _hammer(owner: httpx.Client, path: str) -> int:
