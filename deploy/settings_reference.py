@@ -39,6 +39,11 @@ is logged as `setting_unknown`, with the name that was probably meant. `eventify
 what is in force, without secrets, and exits with 1 if there is such a variable.
 
 Where 0 is allowed, the reason says what it means; every other number is above 0.
+
+No other variable changes a connection: those that libpq (`PGSSLMODE`, `PGPASSWORD`, `PGSERVICE` and
+all others) and Celery (`CELERY_BROKER_URL` and all others) read are removed when a process starts,
+and logged as `variables_ignored`. What a connection needs belongs in its URL, for example
+`EVENTIFY_DATABASE_URL=postgresql://app:password@db/eventify?sslmode=verify-full&sslrootcert=/etc/ca.pem`.
 """
 OTHERS = "## What else begins with EVENTIFY_"
 

@@ -83,15 +83,16 @@ def work(settings: Settings) -> None:
     configure_logging(settings, "worker")
     celery.apps.worker.safe_say = _say_as_json
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = ENDING_CHILD_LOOKS
-    create_worker_app(settings).worker_main(
-        [
-            "--quiet",  # no banner: each line of the log is JSON
-            "worker",
-            f"--concurrency={settings.worker_processes}",
-            f"--queues={PURCHASES_QUEUE}",
-            f"--loglevel={settings.log_level}",
-            "--without-gossip",
-            "--without-mingle",
-            "--without-heartbeat",
-        ]
+    # Not by `worker_main`, whose options read variables such as BROKER_URL and LOADER.
+    worker = create_worker_app(settings).Worker(
+        quiet=True,  # no banner: each line of the log is JSON
+        pool_cls="prefork",
+        concurrency=settings.worker_processes,
+        queues=[PURCHASES_QUEUE],
+        loglevel=settings.log_level,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
     )
+    worker.start()
+    sys.exit(worker.exitcode)

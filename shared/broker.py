@@ -11,6 +11,7 @@ from celery import Celery
 from kombu.entity import Queue
 
 from shared.broker_options import CONNECT_TIMEOUT_SECONDS, broker_for
+from shared.foreign_variables import remove_foreign_variables
 from shared.settings import Settings
 
 PURCHASES_QUEUE = "purchases"
@@ -25,7 +26,9 @@ CONFIRM_TIMEOUT_SECONDS = 1.0
 def make_celery(settings: Settings) -> Celery:
     """A Celery application on our broker, with hard limits on everything that could hang."""
     broker = broker_for(settings.celery_broker_url, settings.hint_visibility_seconds)
-    celery = Celery("eventify", broker=broker.url, set_as_current=False)
+    remove_foreign_variables()
+    # No fixups: with DJANGO_SETTINGS_MODULE set, one would bring Django's settings in.
+    celery = Celery("eventify", broker=broker.url, set_as_current=False, fixups=[])
     celery.conf.update(
         # No result backend: with one, every publish also subscribes, and leaks (celery#5320).
         result_backend=None,

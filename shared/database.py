@@ -20,7 +20,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
 from shared.confirmed import ConfirmedConnection, confirm
-from shared.database_url import sqlalchemy_url
+from shared.database_url import CLIENT_ENCODING, sqlalchemy_url
+from shared.foreign_variables import remove_foreign_variables
 from shared.metrics import POOL_WAIT_SECONDS
 from shared.prepared import PlainConnection
 from shared.session_settings import expect_in_role, session_settings, startup_options
@@ -67,6 +68,7 @@ def open_engine(
         pool_size: connections kept open.
         prepares: whether `Prepared` statements are prepared, if the settings allow it.
     """
+    remove_foreign_variables()
     server_settings = session_settings(settings)
     prepares = prepares and settings.prepare_statements
     if prepares:
@@ -88,6 +90,7 @@ def open_engine(
         pool_timeout=settings.database_connect_timeout_seconds,
         connect_args={
             "application_name": f"eventify-{process_name}",
+            "client_encoding": CLIENT_ENCODING,
             "connect_timeout": settings.database_connect_timeout_seconds,
             # Never a replica: what it tells may be old, and nothing can be decided there.
             "target_session_attrs": url.query.get("target_session_attrs", "read-write"),

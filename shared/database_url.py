@@ -9,6 +9,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 DRIVER = "postgresql+psycopg2"
+# Said by each connection, whatever the server, its database or the role has by default.
+CLIENT_ENCODING = "UTF8"
 WANTED = "is not a URL such as postgresql://user:password@host/name"
 SCHEME = re.compile(r"^postgres(ql)?(\+\w+)?(?=://)")
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import structlog
 from structlog.typing import EventDict
 
+from shared.foreign_variables import removed_variables
 from shared.settings import Settings, unknown_variables
 
 REDACTED = "[secret]"
@@ -84,6 +85,8 @@ def configure_logging(settings: Settings, process_name: str) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name, meant in sorted(unknown_variables(os.environ).items()):
         get_logger(__name__).warning("setting_unknown", variable=name, meant=meant)
+    if removed := removed_variables():
+        get_logger(__name__).warning("variables_ignored", variables=removed)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -14,7 +14,8 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from shared.database_url import libpq_url
+from shared.database_url import CLIENT_ENCODING, libpq_url
+from shared.foreign_variables import remove_foreign_variables
 from shared.logging import get_logger
 from shared.settings import Settings
 
@@ -85,7 +86,9 @@ def keep_in_role(settings: Settings) -> None:
     """
     limit = settings.database_connect_timeout_seconds
     url = libpq_url(settings.database_url)
-    with closing(psycopg2.connect(url, connect_timeout=limit)) as plain, plain.cursor() as cursor:
+    remove_foreign_variables()
+    opened = psycopg2.connect(url, connect_timeout=limit, client_encoding=CLIENT_ENCODING)
+    with closing(opened) as plain, plain.cursor() as cursor:
         absent = missing(plain, session_settings(settings))
         if not absent:
             return

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
@@ -54,9 +54,7 @@ class Settings(BaseSettings):
     # Recent results and the marks of hints under way; it may be wiped at any moment.
     redis_url: str = "redis://127.0.0.1:6379/0"
     # Celery's broker, RabbitMQ or a Redis; the same Redis unless told otherwise (docs/engines.md).
-    broker_url: str = Field(
-        default="", validation_alias=AliasChoices("EVENTIFY_BROKER_URL", "broker_url")
-    )
+    broker_url: str = ""
     # Where the gateway finds the catalog.
     catalog_url: str = "http://127.0.0.1:8001"
     # Signing keys `<kid>.pem` (gateway) and public keys `<kid>.pub.pem` (every service).

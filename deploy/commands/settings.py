@@ -10,6 +10,7 @@ from deploy.connections import where
 from deploy.local.environment import settings_of_running_system
 from deploy.local.home import find_home
 from deploy.settings_reference import settings_reference
+from shared.foreign_variables import removed_variables
 from shared.settings import Settings, unknown_variables, variable
 
 
@@ -40,6 +41,12 @@ def settings(as_json: bool, markdown: bool) -> None:
 
 def tell_unknown_variables() -> bool:
     """Name on standard error what looks like a setting and is none; whether there is any."""
+    if removed := removed_variables():
+        click.echo(
+            f"Warning: {', '.join(removed)} {'is' if len(removed) == 1 else 'are'} ignored: what a"
+            " connection needs stands in EVENTIFY_DATABASE_URL and EVENTIFY_BROKER_URL.",
+            err=True,
+        )
     unknown = unknown_variables(os.environ)
     for name, meant in sorted(unknown.items()):
         hint = f"; {meant} was probably meant" if meant else ""

@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 
 from deploy.local.home import Home
 from deploy.local.supervisor_client import Process, SupervisorAwayError, SupervisorClient
+from shared.database_url import CLIENT_ENCODING
 from shared.errors import ConfigurationError
 from shared.settings import Settings
 
@@ -89,7 +90,7 @@ def wait_for_database(database_url: str, home: Home, patience: Patience) -> None
 
     def connected() -> psycopg2.extensions.connection | None:
         try:
-            return psycopg2.connect(server_url, connect_timeout=2)
+            return psycopg2.connect(server_url, connect_timeout=2, client_encoding=CLIENT_ENCODING)
         except psycopg2.OperationalError:
             return None
 
