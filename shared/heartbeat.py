@@ -7,8 +7,10 @@ all processes of a machine share.
 The reader is a new process every few seconds: nothing but the standard library is imported here.
 """
 
+import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +36,7 @@ class Heartbeat:
         role: "worker" or "sweeper".
 
     Raises:
-        ConfigurationError: the folder cannot be written.
+        ConfigurationError: the folder cannot be written, or is not this user's alone.
     """
 
     def __init__(self, setting: str, role: str) -> None:
@@ -42,6 +44,7 @@ class Heartbeat:
         self._path = folder / f"{role}-{os.getpid()}"
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _check_own(folder)
             flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
             self._file = os.open(self._path, flags, 0o600)
         except OSError as error:
@@ -75,14 +78,34 @@ def last_beats(folder: Path, role: str) -> Iterator[Beat]:
     """Of every process of that role which exists and has told something.
 
     Raises:
-        OSError: the folder cannot be read.
+        OSError: the folder cannot be read, or is not this user's alone.
     """
+    if os.path.lexists(folder):
+        _check_own(folder)
     for path in sorted(folder.glob(f"{role}-*")):
         with path.open("rb") as file:
             told = "" if _is_abandoned(file.fileno()) else file.read().decode()
         if told:
             told_at, good_until, ailment = told.split(" ", 2)
             yield Beat(path.name, float(told_at), float(good_until), ailment.strip())
+
+
+def _check_own(folder: Path) -> None:
+    """Others could report in our name; in /tmp, anybody may make a folder of this name first.
+
+    Raises:
+        PermissionError: it is a symbolic link, another user's, or others may write to it.
+    """
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        reason = "it is not a directory"
+    elif found.st_uid != os.geteuid():
+        reason = f"it belongs to the user {found.st_uid}"
+    elif found.st_mode & 0o022:
+        reason = "other users may write to it"
+    else:
+        return
+    raise PermissionError(errno.EPERM, reason)
 
 
 def _is_abandoned(file: int) -> bool:

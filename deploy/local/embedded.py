@@ -25,6 +25,11 @@ UNPRIVILEGED_USER = "embedded_postgres"
 DATABASE_NAME = "eventify"
 # The same everywhere, whatever the machine's own locale; lower() knows more letters than ASCII's.
 LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
+# Neither the values of a refused row nor the statement, which holds them too: a password's hash is
+# among those of an account.
+LOGGED = {"log_error_verbosity": "terse", "log_min_error_statement": "panic"}
+# Results of the last minutes, and marks; full, it forgets results and never hints (no TTL).
+VALKEY_MEMORY = "384mb"
 # Its last checkpoint may have gigabytes to write; killed, it would have them to replay.
 POSTGRES_STOP_SECONDS = 60
 
@@ -79,6 +84,7 @@ def prepare_postgres(folder: Path, port: int) -> EmbeddedServer:
         folder.mkdir(parents=True, exist_ok=True)
         if user is not None:
             _give_to(user, folder)
+        folder.chmod(0o700)
         password = _password(folder / "password", user)
         if not (data / "PG_VERSION").exists():
             _initdb(data, folder / "password", user)
@@ -94,6 +100,7 @@ def prepare_postgres(folder: Path, port: int) -> EmbeddedServer:
         # The purchases table is written in bursts: fewer, longer checkpoints.
         "max_wal_size": "2GB",
         "shared_preload_libraries": "pg_stat_statements",
+        **LOGGED,
     }
     argv = [str(postgres_programs() / "postgres"), "-D", str(data), "-p", str(port)]
     for name, value in settings.items():
@@ -118,12 +125,13 @@ def prepare_valkey(folder: Path, port: int) -> EmbeddedServer:
         ConfigurationError: the folder cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         password = _password(folder / "password", None)
         config = folder / "valkey.conf"
         config.write_text(
             f'bind 127.0.0.1\nport {port}\ndir "{folder}"\nsave ""\nappendonly no\n'
-            f"requirepass {password}\n"
+            f"requirepass {password}\nmaxmemory {VALKEY_MEMORY}\n"
+            "maxmemory-policy volatile-ttl\n"
         )
         config.chmod(0o600)
     except OSError as error:
@@ -186,7 +194,8 @@ def _reason(initdb_errors: str) -> str:
 def _give_to(user: str, folder: Path) -> None:
     """Let the unprivileged user own its folder and walk the way to it and to the programs.
 
-    Only the right to pass through (`o+x`) is added to folders on the way, and only where missing.
+    Only the right to pass through is added to folders on the way, and only where missing: to
+    EVENTIFY_HOME for this user's group, to those above it for all (`o+x`).
     """
     try:
         ensure_user(user)
@@ -199,7 +208,12 @@ def _give_to(user: str, folder: Path) -> None:
     for place in (folder.resolve(), postgres_programs().resolve()):
         for parent in place.parents:
             mode = parent.stat().st_mode
-            if not mode & 0o001:
+            if mode & 0o001:
+                continue
+            if parent == folder.resolve().parent:
+                os.chown(parent, -1, pwd.getpwnam(user).pw_gid)
+                parent.chmod(mode & ~0o077 | 0o010)
+            else:
                 parent.chmod(mode | 0o001)
 
 

@@ -95,10 +95,29 @@ def make_home(home: Home) -> None:
         )
     try:
         home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        home.logs.mkdir(exist_ok=True)
+        home.logs.mkdir(exist_ok=True, mode=0o700)
         os.close(os.open(home.lock_file, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise ConfigurationError(f"Cannot write to {home.path}: {error.strerror}.") from error
+
+
+def make_private(home: Home) -> None:
+    """Take away what former versions let others read; only for the holder of the lock.
+
+    Raises:
+        ConfigurationError: the folder is another user's.
+    """
+    try:
+        mode = home.path.stat().st_mode
+        if mode & 0o007:
+            home.path.chmod(mode & 0o770)
+        for folder in (home.logs, home.keys, home.metrics, home.valkey):
+            if folder.exists() and folder.stat().st_mode & 0o077:
+                folder.chmod(0o700)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot keep other users out of {home.path}: {error.strerror}."
+        ) from error
 
 
 def lock_home(home: Home) -> int:

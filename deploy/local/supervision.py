@@ -55,7 +55,8 @@ def start_supervisor(
     """
     home.supervisor_config.write_text(supervisor_config(groups, socket_path))
     others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    with (home.logs / "supervisord.out").open("wb") as output:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with os.fdopen(os.open(home.logs / "supervisord.out", flags, 0o600), "wb") as output:
         return subprocess.Popen(
             [
                 *(sys.executable, "-P", "-m", "supervisor.supervisord"),
@@ -66,6 +67,7 @@ def start_supervisor(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            umask=0o077,  # of the logs, and of all that it starts
             pass_fds=inherited,
             start_new_session=True,
         )

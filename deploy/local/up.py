@@ -18,6 +18,7 @@ from deploy.local.home import (
     RunningState,
     lock_home,
     make_home,
+    make_private,
     write_state,
 )
 from deploy.local.ports import refuse_other_listeners, reserve_port
@@ -95,6 +96,7 @@ def start(home: Home, wish: Wish, say: Say, stop_requested: StopRequested) -> Sy
     with ExitStack() as held:
         lock = lock_home(home)
         held.callback(os.close, lock)
+        make_private(home)
         if ended := clear_away(home):
             say(f"Ended {ended} processes that a killed supervisor had left running.")
         ports = [held.enter_context(reserve_port(*address)) for address in _addresses(known)]
@@ -165,7 +167,7 @@ def _addresses(settings: Settings) -> list[tuple[str, int, str]]:
 def _empty(folder: Path) -> None:
     """What is counted, is counted since the start."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, mode=0o700)
 
 
 def _prepare_servers(home: Home, environment: dict[str, str], say: Say) -> tuple[Program, ...]:

@@ -218,3 +218,56 @@ def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(settings: Setting
     Path(settings.heartbeat_dir).touch()
     with pytest.raises(ConfigurationError, match="EVENTIFY_HEARTBEAT_DIR"):
         Heartbeat(settings.heartbeat_dir, "worker")
+
+
+def open_to_all(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+
+
+def a_link(folder: Path) -> None:
+    (folder.parent / "elsewhere").mkdir(mode=0o700)
+    folder.symlink_to(folder.parent / "elsewhere")
+
+
+def of_another_user(folder: Path) -> None:
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 65_534, 65_534)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (open_to_all, "other users may write to it"),
+        (a_link, "it is not a directory"),
+        pytest.param(
+            of_another_user,
+            "it belongs to the user 65534",
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("by_setting", [True, False])
+def test_a_heartbeat_folder_that_is_not_ours_is_neither_written_nor_believed(
+    make: Callable[[Path], None],
+    reason: str,
+    by_setting: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / f"eventify-{os.getuid()}"
+    make(folder)
+    setting = str(folder) if by_setting else ""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=reason):
+        Heartbeat(setting, "worker")
+    ran = subprocess.run(
+        [sys.executable, "-m", "purchase_worker.health", "worker"],
+        cwd=PROJECT,
+        env=os.environ | {"EVENTIFY_HEARTBEAT_DIR": setting},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert reason in ran.stdout

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from deploy.local.embedded import LOGGED, VALKEY_MEMORY
 from shared.settings import SECRETS_DIR, Settings
 from tests.compose.project import configuration
 from tests.services import PROJECT
@@ -102,6 +103,30 @@ def test_no_secret_is_in_the_environment(services: dict[str, dict[str, Any]]) ->
         public = ("EVENTIFY_CATALOG_URL", "EVENTIFY_PUBLIC_URL")
         allowed = [one for one in secret if one.endswith("_FILE") or one in public]
         assert secret == allowed, name
+
+
+def test_the_catalog_cannot_read_what_signs(services: dict[str, dict[str, Any]]) -> None:
+    """Private halves are the gateway's alone (0600); the group may read the public ones."""
+    gateway, catalog = (services[name]["user"].split(":") for name in ("gateway", "catalog"))
+    assert catalog[0] != gateway[0]
+    assert catalog[1] == gateway[1]
+    with_keys = {
+        name: volume.get("read_only", False)
+        for name in SERVICES
+        for volume in services[name].get("volumes") or []
+        if volume["source"] == "keys"
+    }
+    assert with_keys == {"gateway": False, "catalog": True}
+
+
+def test_the_servers_are_kept_from_logging_rows_and_filling_up(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    postgres = services["postgres"]["command"]
+    assert {f"-c{name}={value}" for name, value in LOGGED.items()} <= set(postgres)
+    assert f"--maxmemory {VALKEY_MEMORY} --maxmemory-policy volatile-ttl" in str(
+        services["valkey"]["command"]
+    )
 
 
 def test_files_that_are_mounted_exist(services: dict[str, dict[str, Any]]) -> None:
