@@ -15,6 +15,7 @@ from shared.metrics_folder import metrics_of_all, shared_scrape
 from shared.openapi import DocumentedApp
 from shared.problem_details import install_problem_handlers
 from shared.public_address import ANY_PEER, PublicAddresses
+from shared.rights import CATALOG
 from shared.settings import Settings
 from shared.tokens import TokenVerifier
 
@@ -25,7 +26,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.tokens = TokenVerifier(settings)
-        engine = open_engine(settings, "catalog", pool_size=connections_of(settings))
+        engine = open_engine(settings, "catalog", pool_size=connections_of(settings), role=CATALOG)
         connections = OpenConnections(engine)
         app.state.lanes = Lanes(engine, settings)
         app.state.readiness = health_routes.open_readiness(

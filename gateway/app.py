@@ -37,6 +37,7 @@ from shared.metrics_folder import metrics_of_all, shared_scrape
 from shared.openapi import DocumentedApp
 from shared.problem_details import install_problem_handlers
 from shared.public_address import PublicAddresses
+from shared.rights import GATEWAY
 from shared.settings import Settings
 from shared.tokens import TokenVerifier
 from shared.tracing import open_tracing
@@ -49,7 +50,9 @@ def create_app(settings: Settings) -> ASGIApp:
         ConfigurationError: there is no signing key, and none can be made.
     """
     ensure_signing_key(settings.keys_dir)
-    engine = open_engine(settings, "gateway", pool_size=_connections(settings), prepares=True)
+    engine = open_engine(
+        settings, "gateway", pool_size=_connections(settings), prepares=True, role=GATEWAY
+    )
     connections = OpenConnections(engine)
     verifier = TokenVerifier(settings)
     draining = Draining()

@@ -31,6 +31,7 @@ from purchase_worker.replay import (
     Violation,
 )
 from shared.purchases import CONFIRMED
+from shared.rights import excess_rights
 from shared.settings import Settings
 
 # Violations told by name; all are counted.
@@ -115,11 +116,13 @@ def audit(engine: Engine, settings: Settings) -> Report:
         psycopg2.Error: the database is away.
     """
     totals = _Totals()
+    with engine.connect() as asking:
+        violations = [Violation(GUARDS, None, what) for what in excess_rights(asking)]
     pooled = engine.raw_connection()
     try:
         connection: Connection = pooled.driver_connection  # type: ignore[assignment]
         with _snapshot(connection) as cursor:
-            violations = [Violation(GUARDS, None, what) for what in guards.missing_guards(cursor)]
+            violations += [Violation(GUARDS, None, what) for what in guards.missing_guards(cursor)]
             violations += _astray(cursor)
             cursor.execute(READ_TICKET_TYPES)
             ticket_types = [row[0] for row in cursor]

@@ -16,6 +16,7 @@ from shared.broker import PURCHASES_QUEUE
 from shared.database import open_engine
 from shared.redis_client import open_redis
 from shared.redis_url import REDIS
+from shared.rights import WORKER
 from shared.settings import Settings
 from shared.tracing import open_tracing
 
@@ -25,7 +26,9 @@ class Runtime:
 
     def __init__(self, settings: Settings, process_name: str) -> None:
         self.settings = settings
-        self.engine: Engine = open_engine(settings, process_name, pool_size=2, prepares=True)
+        self.engine: Engine = open_engine(
+            settings, process_name, pool_size=2, prepares=True, role=WORKER
+        )
         self._publisher = ResultPublisher(settings)
         self.redis: redis.Redis = self._publisher.redis
         # Other brokers than Redis are not asked what waits in them.

@@ -22,8 +22,10 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePoo
 from shared.confirmed import ConfirmedConnection, confirm
 from shared.database_url import CLIENT_ENCODING, sqlalchemy_url
 from shared.foreign_variables import remove_foreign_variables
+from shared.logging import get_logger
 from shared.metrics import POOL_WAIT_SECONDS
 from shared.prepared import PlainConnection
+from shared.rights import right_to_take
 from shared.session_settings import expect_in_role, session_settings, startup_options
 from shared.settings import Settings
 
@@ -43,6 +45,10 @@ DATABASE_AWAY = (
 # What rolled a transaction back whole because of others at the same rows: it may be run again.
 TRY_AGAIN = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable)
 
+TAKE_ROLE = """
+SELECT set_config('role', rolname, false) FROM pg_roles
+WHERE rolname = %s AND pg_has_role(session_user, oid, '{form}')
+"""
 # A plan that is made once must stay good while tables grow from nothing to millions of rows. Each
 # statement on the hot path finds few rows by keys: so a plan goes by indexes, in their order.
 PLANS_THAT_STAY_GOOD = {
@@ -52,6 +58,8 @@ PLANS_THAT_STAY_GOOD = {
     "jit": "off",
 }
 
+logger = get_logger(__name__)
+
 
 def open_engine(
     settings: Settings,
@@ -59,6 +67,7 @@ def open_engine(
     *,
     pool_size: int = 5,
     prepares: bool = False,
+    role: str | None = None,
 ) -> Engine:
     """A pool of connections of this process; call it after a fork, never before (psycopg2).
 
@@ -67,6 +76,7 @@ def open_engine(
         process_name: shown in `pg_stat_activity`.
         pool_size: connections kept open.
         prepares: whether `Prepared` statements are prepared, if the settings allow it.
+        role: of `shared.rights`, whose rights every session has, and no others.
     """
     remove_foreign_variables()
     server_settings = session_settings(settings)
@@ -102,7 +112,28 @@ def open_engine(
     _ping_after_idling(engine)
     if not settings.prepare_statements:
         expect_in_role(engine, server_settings)
+    elif role is not None:  # a pooler would give the role to others; there, logins do it alone
+        _take_role(engine, role)
     return engine
+
+
+def _take_role(engine: Engine, role: str) -> None:
+    """Have each new connection take a role, so that one login may do for all services.
+
+    Where it may not, because the database was not migrated yet or nobody could make the role, the
+    session goes on with the rights of its login, and a warning.
+    """
+
+    @event.listens_for(engine, "connect")
+    def take(plain: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        assert isinstance(plain, connection)
+        plain.autocommit = True
+        with plain.cursor() as cursor:
+            cursor.execute(TAKE_ROLE.format(form=right_to_take(plain.server_version)), [role])
+            taken = cursor.fetchone()
+        plain.autocommit = False
+        if taken is None:
+            logger.warning("role_missing", role=role, remedy="run `eventify migrate`")
 
 
 def _pool_of(process_name: str) -> type[QueuePool]:

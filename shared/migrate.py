@@ -9,10 +9,12 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from shared.errors import ConfigurationError
+from shared.rights import give_rights
 from shared.transaction_ids import pass_stored_transaction_ids
 
 # Any number of our own: it keeps two migrations from running at once.
 MIGRATION_LOCK_ID = 0x45564E54
+HEAD = "head"
 # Everybody who buys waits behind a migration that waits for a table. Half of `lock_timeout_ms`, so
 # that it gives way before any of them does.
 LOCK_TIMEOUT_SECONDS = 1
@@ -43,8 +45,10 @@ def alembic_config() -> Config:
     return config
 
 
-def migrate(engine: Engine, revision: str = "head") -> int:
-    """Run every migration that is missing; safe to call from several processes at once.
+def migrate(engine: Engine, revision: str = HEAD) -> int:
+    """Run every migration that is missing, and give each service's role its rights.
+
+    It is safe to call from several processes at once.
 
     Each migration is done whole or not at all.
 
@@ -69,6 +73,8 @@ def migrate(engine: Engine, revision: str = "head") -> int:
                 event.listen(connection, "begin", _set_limits)
                 config.attributes["connection"] = connection
                 command.upgrade(config, revision)
+            if revision == HEAD:
+                give_rights(engine)
             return pass_stored_transaction_ids(engine)
     except OperationalError as error:
         if isinstance(error.orig, LockNotAvailable):

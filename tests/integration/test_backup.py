@@ -95,7 +95,8 @@ def restored(
     run_tool("pg_dump", "--format=custom", f"--file={dump}", f"--dbname={settings.database_url}")
     run_admin(new_server.url, f"CREATE DATABASE {name}")
     url = with_database(new_server.url, name)
-    run_tool("pg_restore", "--exit-on-error", "--no-owner", f"--dbname={url}", str(dump))
+    options = ("--exit-on-error", "--no-owner", "--no-privileges")
+    run_tool("pg_restore", *options, f"--dbname={url}", str(dump))
     with connected(settings, url) as restored:
         yield restored
 

@@ -1,0 +1,267 @@
+"""Which role of PostgreSQL may do what with our tables: `eventify migrate` gives exactly this.
+
+Each service has a role without login, of which its login is a member. None owns anything, so none
+may alter, truncate, drop, or disable a trigger. The roles belong to the whole cluster, their rights
+to each database. What a trigger writes for a service, it writes as the owner (migration 0009).
+"""
+
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple
+
+from psycopg2 import errors
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+GATEWAY, CATALOG, WORKER, READER = (
+    f"eventify_{name}" for name in ("gateway", "catalog", "worker", "reader")
+)
+ROLES: Final = {
+    GATEWAY: "accounts and tokens; accepts purchases",
+    CATALOG: "events and ticket types; how many tickets are issued",
+    WORKER: "worker and sweeper: decide what is queued",
+    READER: "reads sales, not accounts: `eventify audit`, reports",
+}
+OUTCOME = "status, reason, decided_at, decision_number, left_after"
+REQUEST = (
+    "id, user_id, ticket_type_id, quantity, unit_price, user_limit, idempotency_key, fingerprint,"
+    " request_id, traceparent"
+)
+# A table that is missing here is nobody's but the owner's; a test names it. Where two services
+# write one table, the columns keep them apart.
+RIGHTS: Final = {
+    "users": {
+        GATEWAY: "SELECT, INSERT, UPDATE (password_hash)",
+        READER: "SELECT (id, username, created_at)",
+    },
+    "refresh_tokens": {
+        GATEWAY: "SELECT, INSERT, UPDATE (spent_at, successor, revoked_at), DELETE",
+    },
+    "events": {
+        GATEWAY: "SELECT",
+        CATALOG: "SELECT, INSERT, UPDATE, DELETE",
+        WORKER: "SELECT",
+        READER: "SELECT",
+    },
+    "ticket_types": {
+        GATEWAY: "SELECT",
+        CATALOG: "SELECT, INSERT, UPDATE, DELETE",
+        WORKER: "SELECT",
+        READER: "SELECT",
+    },
+    "ticket_inventory": {
+        GATEWAY: "SELECT",
+        CATALOG: "SELECT, INSERT (ticket_type_id, issued, sold), UPDATE (issued)",
+        WORKER: "SELECT, UPDATE (sold, decisions)",
+        READER: "SELECT",
+    },
+    "inventory_changes": {WORKER: "SELECT", READER: "SELECT"},
+    "ticket_purchases": {
+        GATEWAY: f"SELECT, INSERT ({REQUEST})",
+        CATALOG: "SELECT (id, seq, ticket_type_id, status, decision_number)",
+        WORKER: f"SELECT, UPDATE ({OUTCOME})",
+        READER: "SELECT",
+    },
+    "decision_batches": {WORKER: "SELECT, INSERT", READER: "SELECT"},
+    "alembic_version": dict.fromkeys(ROLES, "SELECT"),
+}
+PRIVILEGE = re.compile(r"(?P<privilege>[A-Z]+)(?: \((?P<columns>[^)]*)\))?(?:, |$)")
+# Several migrations, each of another database, may make the cluster's roles at once.
+ATTEMPTS = 5
+OF_OTHERS = (errors.UniqueViolation, errors.DuplicateObject, errors.InternalError_)
+
+# Also of who logs in as one of them, and of everybody. Others may be let read.
+READ_GRANTED = text("""
+WITH RECURSIVE ours AS (
+    SELECT oid, rolname FROM pg_roles WHERE rolname = ANY(:roles)
+    UNION
+    SELECT r.oid, r.rolname FROM ours JOIN pg_auth_members m ON m.roleid = ours.oid
+    JOIN pg_roles r ON r.oid = m.member WHERE NOT r.rolsuper
+), granted AS (
+    SELECT c.relname, '' AS attname, c.relowner, a.* FROM pg_class c, aclexplode(c.relacl) a
+    WHERE c.relnamespace = current_schema()::regnamespace
+    UNION ALL
+    SELECT c.relname, t.attname, c.relowner, a.* FROM pg_attribute t
+    JOIN pg_class c ON c.oid = t.attrelid, aclexplode(t.attacl) a
+    WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.attisdropped
+)
+SELECT coalesce(ours.rolname, 'PUBLIC'), relname, attname, privilege_type
+FROM granted LEFT JOIN ours ON ours.oid = grantee
+WHERE grantee <> relowner
+  AND (ours.oid IS NOT NULL OR (grantee = 0 AND privilege_type <> 'SELECT'))
+""")
+READ_TABLES = text("""
+SELECT relname FROM pg_class
+WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+""")
+# What makes every other right worth nothing. The owner of the tables may be a member, to take a
+# role (`SET ROLE`) where there is one login for everything.
+READ_POWERFUL = text("""
+SELECT DISTINCT r.rolname, CASE WHEN r.rolsuper THEN 'is a superuser'
+    WHEN r.rolcreaterole THEN 'may make roles'
+    WHEN r.rolreplication THEN 'may replicate'
+    ELSE 'is a member of ' || of.rolname END
+FROM pg_roles r
+LEFT JOIN pg_auth_members up ON up.member = r.oid
+LEFT JOIN pg_roles of ON of.oid = up.roleid AND of.rolname <> ALL(:roles)
+WHERE (r.rolname = ANY(:roles) OR EXISTS (
+    SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+    WHERE m.member = r.oid AND g.rolname = ANY(:roles)))
+  AND (r.rolsuper OR r.rolcreaterole OR r.rolreplication OR of.oid IS NOT NULL)
+  AND NOT EXISTS (SELECT FROM pg_class
+                  WHERE relname = 'ticket_purchases' AND relowner = r.oid
+                    AND relnamespace = current_schema()::regnamespace)
+""")
+READ_ROLES = text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:roles)")
+READ_TAKABLE = """
+SELECT rolname FROM pg_roles
+WHERE rolname = ANY(:roles) AND pg_has_role(session_user, oid, '{form}')
+"""
+READ_CALLABLE = text(r"""
+SELECT p.oid::regprocedure::text FROM pg_proc p
+WHERE pronamespace = current_schema()::regnamespace AND proname LIKE 'eventify\_%'
+  AND EXISTS (SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner)))
+              WHERE grantee = 0)
+""")
+READ_SCHEMA = text("""
+SELECT quote_ident(current_schema()),
+       has_schema_privilege(:role, current_schema(), 'USAGE'),
+       has_schema_privilege(:role, current_schema(), 'CREATE')
+""")
+
+
+class Right(NamedTuple):
+    """`column`: empty for the whole table. `privilege`: as SQL names it."""
+
+    role: str
+    table: str
+    column: str
+    privilege: str
+
+    def __str__(self) -> str:
+        return f"{self.privilege}{self.column and f' ({self.column})'} on {self.table}"
+
+
+def wanted_rights() -> set[Right]:
+    """RIGHTS, one by one."""
+    return {
+        Right(role, table, column, found["privilege"])
+        for table, by_role in RIGHTS.items()
+        for role, privileges in by_role.items()
+        for found in PRIVILEGE.finditer(privileges)
+        for column in (found["columns"] or "").split(", ")
+    }
+
+
+def give_rights(engine: Engine) -> None:
+    """Make the roles, and let each do what RIGHTS says, and nothing else; it may be repeated.
+
+    Where the roles are missing and may not be made, nothing is given: see `missing_roles`.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: the database is away, or refuses something else.
+    """
+    for role in ROLES:
+        change_roles(engine, partial(_make_role, role=role))
+    change_roles(engine, _apply)
+
+
+def missing_roles(engine: Engine) -> str:
+    """What an administrator has to do for services to run with their own rights; or nothing."""
+    with engine.connect() as connection:
+        missing = set(ROLES) - _takable(connection)
+        user = connection.execute(text("SELECT quote_ident(session_user)")).scalar_one()
+        there = set(connection.scalars(READ_ROLES, {"roles": list(ROLES)}))
+    if not missing:
+        return ""
+    made = (f"CREATE ROLE {role} NOLOGIN;" for role in sorted(missing - there))
+    granted = f"GRANT {', '.join(sorted(missing))} TO {user};"
+    return (
+        f"{user} may not make roles, so services that log in as {user} have all its rights. Have"
+        f" an administrator run: {' '.join((*made, granted))} Then migrate again."
+    )
+
+
+def excess_rights(connection: Connection) -> list[str]:
+    """What services may do and should not: somebody gave it to them by hand."""
+    granted = _granted(connection)
+    excess = [f"{right.role} has {right}" for right in sorted(granted - wanted_rights())]
+    powerful = connection.execute(READ_POWERFUL, {"roles": list(ROLES)})
+    return excess + sorted(f"{role} {power}" for role, power in powerful)
+
+
+def change_roles(engine: Engine, change: Callable[[Connection], None]) -> None:
+    """Run a change of the cluster's roles in a transaction; begun again where another was quicker.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: the database is away, or refuses.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with engine.begin() as connection:
+                change(connection)
+        except DBAPIError as error:
+            if not isinstance(error.orig, OF_OTHERS) or attempt == ATTEMPTS:
+                raise
+        else:
+            return
+        time.sleep(0.05 * attempt)
+
+
+def right_to_take(server_version: int) -> str:
+    """How `pg_has_role` calls the right to SET ROLE, which 16 parted from membership."""
+    return "SET" if server_version >= 160_000 else "MEMBER"
+
+
+def _make_role(connection: Connection, role: str) -> None:
+    if role in _takable(connection):
+        return
+    try:
+        if not connection.scalar(READ_ROLES, {"roles": [role]}):
+            with connection.begin_nested():
+                connection.exec_driver_sql(f"CREATE ROLE {role} NOLOGIN")
+        if role not in _takable(connection):
+            with connection.begin_nested():
+                connection.exec_driver_sql(f"GRANT {role} TO CURRENT_USER")
+    except DBAPIError as error:
+        if not isinstance(error.orig, errors.InsufficientPrivilege):
+            raise
+
+
+def _takable(connection: Connection) -> set[str]:
+    """Which of the roles this login may take."""
+    version = connection.scalar(text("SELECT current_setting('server_version_num')::int"))
+    statement = READ_TAKABLE.format(form=right_to_take(version))
+    return set(connection.scalars(text(statement), {"roles": list(ROLES)}))
+
+
+def _apply(connection: Connection) -> None:
+    there = set(connection.scalars(READ_ROLES, {"roles": list(ROLES)}))
+    tables = set(connection.scalars(READ_TABLES))
+    granted = _granted(connection)
+    wanted = {right for right in wanted_rights() if right.role in there and right.table in tables}
+    for verb, to_or_from, rights in (
+        ("REVOKE", "FROM", granted - wanted),
+        ("GRANT", "TO", wanted - granted),
+    ):
+        for right in sorted(rights):
+            of = f' ("{right.column}")' if right.column else ""
+            role = right.role if right.role == "PUBLIC" else f'"{right.role}"'
+            connection.exec_driver_sql(
+                f'{verb} {right.privilege}{of} ON "{right.table}" {to_or_from} {role}'
+            )
+    # A trigger's function runs for whoever writes; called by others' triggers it could forge rows.
+    for function in connection.scalars(READ_CALLABLE).all():
+        connection.exec_driver_sql(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
+    for role in sorted(there):
+        schema, may_use, may_create = connection.execute(READ_SCHEMA, {"role": role}).one()
+        if not may_use:
+            connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
+        if may_create:  # before version 15 everybody may in "public"
+            connection.exec_driver_sql(f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC, {role}")
+
+
+def _granted(connection: Connection) -> set[Right]:
+    return {Right(*row) for row in connection.execute(READ_GRANTED, {"roles": list(ROLES)})}
