@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -34,7 +35,6 @@ from deploy.local.status import status_report, status_text
 from deploy.local.supervisor_client import SupervisorAwayError
 from deploy.stop_signals import stop_interrupts, stop_noted
 from purchase_worker.audit import audit as audit_rows
-from shared import migrate as schema
 from shared.errors import ConfigurationError
 from shared.process import restore_stop_signals
 from shared.row_ids import MAX_ID
@@ -151,15 +151,14 @@ def status(as_json: bool) -> None:
 
 @main.command()
 def migrate() -> None:
-    """Bring the database's schema to the newest version.
+    """Bring the database's schema, and what each service may do there, to the newest version.
 
     Also run it after a dump was restored, before Eventify is started: it makes the order of what
     is sold from then on provable.
     """
     settings = settings_of_running_system(find_home())
     with connections.database(settings) as engine:
-        connections.prepare_for_pooler(settings)
-        passed_over = schema.migrate(engine)
+        passed_over = connections.migrate_all(engine, settings, partial(_say, err=True))
         with engine.connect() as connection:
             version = connection.scalar(text("SELECT version_num FROM alembic_version"))
     if passed_over:

@@ -1,7 +1,7 @@
 """The operator's own connections: what cannot be reached is told in one sentence."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg2
@@ -11,7 +11,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from shared.database import open_engine
 from shared.errors import ConfigurationError
+from shared.logins import ROLE_OF_SETTING, login_urls, make_logins
+from shared.migrate import migrate
 from shared.redis_client import open_redis
+from shared.rights import missing_roles
 from shared.session_settings import keep_in_role
 from shared.settings import Settings
 
@@ -47,10 +50,30 @@ def database_connection(settings: Settings) -> Iterator[Connection]:
         yield connection
 
 
-def prepare_for_pooler(settings: Settings) -> None:
-    """Keep in the role what its sessions need, where we cannot give it to them ourselves."""
+def migrate_all(engine: Engine, settings: Settings, say: Callable[[str], None]) -> int:
+    """Bring the schema, the services' rights and their logins to where this version has them.
+
+    Returns:
+        How many transaction ids were passed over (`shared.migrate.migrate`).
+
+    Raises:
+        ConfigurationError: with what to do first.
+    """
+    _prepare_for_pooler(settings, settings.database_url)
+    passed_over = migrate(engine)
+    make_logins(engine, settings)
+    for url in login_urls(settings).values():
+        _prepare_for_pooler(settings, url)
+    own_logins = len(login_urls(settings)) == len(ROLE_OF_SETTING)
+    if not own_logins and (what_to_do := missing_roles(engine)):
+        say(f"Warning: {what_to_do}")
+    return passed_over
+
+
+def _prepare_for_pooler(settings: Settings, url: str) -> None:
+    """Keep in the login what its sessions need, where we cannot give it to them ourselves."""
     if not settings.prepare_statements:
-        keep_in_role(settings)
+        keep_in_role(settings.model_copy(update={"database_url": url}))
 
 
 def redis_answers(settings: Settings) -> bool:

@@ -38,6 +38,13 @@ def sqlalchemy_url(database_url: str) -> URL:
     return URL.create(DRIVER, user, password, database=name, query=parts)
 
 
+def with_login(database_url: str, user: str, password: str) -> str:
+    """The same database for another login; both without what a URL has to quote."""
+    scheme, rest = database_url.split("://", 1)
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{user}:{password}@{authority.rpartition('@')[2]}{slash}{path}"
+
+
 def libpq_url(database_url: str) -> str:
     """The URL as libpq reads it, of one server or several."""
     return SCHEME.sub("postgresql", database_url)

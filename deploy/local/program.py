@@ -1,7 +1,8 @@
 """What a program is to the supervisor: a command to keep running, and how to end it."""
 
 import signal
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,6 +11,8 @@ class Program:
 
     `stop_seconds`: what it may take to end when asked, before it is killed. `kill_as_group`: its
     own children are killed with it. `user`: whom to run it as, where that is not the caller.
+    `environment`: variables of its own, each with the name of the supervisor's variable that holds
+    its value, or with nothing for an empty one.
     """
 
     name: str
@@ -18,6 +21,7 @@ class Program:
     stop_seconds: int = 10
     kill_as_group: bool = False
     user: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

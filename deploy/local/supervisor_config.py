@@ -56,6 +56,7 @@ def _program(program: Program, autostart: bool) -> str:
     return _section(
         f"program:{program.name}",
         command=command_line(program.argv),
+        **({"environment": _environment(program)} if program.environment else {}),
         # PostgreSQL as another user may not be able to stand in EVENTIFY_HOME.
         **({"user": program.user, "directory": "/"} if program.user else {}),
         autostart=str(autostart).lower(),
@@ -70,6 +71,12 @@ def _program(program: Program, autostart: bool) -> str:
         stdout_logfile_maxbytes=LOG_MAX_BYTES,
         stdout_logfile_backups=LOG_BACKUPS,
     )
+
+
+def _environment(program: Program) -> str:
+    """supervisord fills in the values from its own environment."""
+    values = {name: source and f"%(ENV_{source})s" for name, source in program.environment.items()}
+    return ",".join(f'{name}="{value}"' for name, value in values.items())
 
 
 def command_line(argv: Iterable[str]) -> str:

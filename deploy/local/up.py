@@ -4,13 +4,19 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.connections import database, prepare_for_pooler, redis_answers, where
-from deploy.local.embedded import DATABASE_NAME, free_port, prepare_postgres, prepare_valkey
+from deploy.connections import database, migrate_all, redis_answers, where
+from deploy.local.embedded import (
+    DATABASE_NAME,
+    free_port,
+    prepare_postgres,
+    prepare_valkey,
+    service_logins,
+)
 from deploy.local.environment import http_url, service_environment, settings_from
 from deploy.local.home import (
     AlreadyRunningError,
@@ -40,8 +46,8 @@ from deploy.local.supervision import (
 from deploy.local.supervisor_client import SupervisorAwayError, SupervisorClient
 from shared.errors import ConfigurationError
 from shared.keys import ensure_signing_key
-from shared.migrate import migrate
-from shared.settings import Settings
+from shared.logins import ROLE_OF_SETTING
+from shared.settings import Settings, variable
 
 Say = Callable[[str], None]
 StopRequested = Callable[[], bool]
@@ -180,6 +186,7 @@ def _prepare_servers(home: Home, environment: dict[str, str], say: Say) -> tuple
         with _timed("PostgreSQL's folder", say):
             postgres = prepare_postgres(home.postgres, free_port())
         environment["EVENTIFY_DATABASE_URL"] = postgres.url
+        environment |= service_logins(home.postgres, postgres.url)
         servers.append(postgres.program)
     if "EVENTIFY_REDIS_URL" in environment:
         settings = settings_from(environment)
@@ -205,7 +212,7 @@ def _launch(
     if servers:
         groups = (ProgramGroup(SERVERS, servers, autostart=True), *groups)
     socket_path = make_socket_path()
-    process = start_supervisor(home, groups, environment, socket_path, inherited)
+    process = start_supervisor(home, groups, _for_services(environment), socket_path, inherited)
     state = RunningState(
         gateway_url=http_url(wish.host, wish.port),
         catalog_url=settings.catalog_url,
@@ -217,6 +224,14 @@ def _launch(
     return System(home, state, settings, process)
 
 
+def _for_services(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """What the supervisor and its programs are given: not the owner's URL, if each has its own."""
+    owner = {variable("database_url")}
+    if not {variable(setting) for setting in ROLE_OF_SETTING} <= environment.keys():
+        owner = set()
+    return {name: value for name, value in environment.items() if name not in owner}
+
+
 def _bring_up(system: System, servers: tuple[Program, ...], say: Say, patience: Patience) -> None:
     home, settings = system.home, system.settings
     wait_for_supervisor(system.process, system.client, home, patience)
@@ -224,8 +239,7 @@ def _bring_up(system: System, servers: tuple[Program, ...], say: Say, patience: 
         with _timed("PostgreSQL and Valkey" if len(servers) > 1 else "PostgreSQL", say):
             wait_for_database(settings.database_url, home, patience)
     with _timed("the schema", say), database(settings) as engine:
-        prepare_for_pooler(settings)
-        migrate(engine)
+        migrate_all(engine, settings, say)
     with _timed("the services", say):
         system.client.start(SERVICES)
         system.client.start(DOOR)
