@@ -8,7 +8,9 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from shared.database_url import with_login
 from shared.keys import PUBLIC_SUFFIX, add_signing_key
+from shared.logins import ROLE_OF_SETTING
 
 PASSWORD_BYTES = 24
 NAMESPACE = "eventify"
@@ -16,10 +18,16 @@ NAMESPACE = "eventify"
 
 @click.command()
 @click.option("--database-url", help="Of a database that is there; else one for single-node.")
+@click.option(
+    "--database-host",
+    default="postgres",
+    show_default=True,
+    help="Of single-node; database-rw with components/cloudnative-pg.",
+)
 @click.option("--redis-url", help="Of a Redis that is there; else one for components/valkey.")
 @click.option("--broker-url", help="Of the broker, if that is another than the Redis.")
 def kubernetes_secrets(
-    database_url: str | None, redis_url: str | None, broker_url: str | None
+    database_url: str | None, database_host: str, redis_url: str | None, broker_url: str | None
 ) -> None:
     """Print new passwords and a new signing key as resources, for `kubectl create -f -`.
 
@@ -29,7 +37,7 @@ def kubernetes_secrets(
     if database_url is None:
         password = secrets.token_urlsafe(PASSWORD_BYTES)
         items.append(_secret("postgres", {"password": password}))
-        database_url = f"postgresql://eventify:{password}@postgres:5432/eventify"
+        database_url = f"postgresql://eventify:{password}@{database_host}:5432/eventify"
     if redis_url is None:
         password = secrets.token_urlsafe(PASSWORD_BYTES)
         items.append(_secret("valkey", {"password": password}))
@@ -38,6 +46,13 @@ def kubernetes_secrets(
     if broker_url is not None:
         broker["eventify_broker_url"] = broker_url
     items.append(_secret("eventify-database", {"eventify_database_url": database_url}))
+    logins = {
+        f"eventify_{setting}": with_login(
+            database_url, f"{role}_login", secrets.token_urlsafe(PASSWORD_BYTES)
+        )
+        for setting, role in ROLE_OF_SETTING.items()
+    }
+    items.append(_secret("eventify-database-logins", logins))
     items.append(_secret("eventify-broker", broker))
     click.echo(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=2))
 

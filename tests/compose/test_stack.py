@@ -44,7 +44,7 @@ def organiser(stack: ComposeProject) -> httpx.Client:
 
 
 def audit(stack: ComposeProject) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads(stack.execute("gateway-2", "eventify", "audit", "--json"))
+    report: dict[str, Any] = json.loads(stack.execute("worker-1", "eventify", "audit", "--json"))
     return report
 
 

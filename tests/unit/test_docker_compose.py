@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from deploy.local.embedded import LOGGED, VALKEY_MEMORY
+from shared.logins import ROLE_OF_SETTING
 from shared.settings import SECRETS_DIR, Settings
 from tests.compose.project import configuration
 from tests.services import PROJECT
@@ -103,6 +104,25 @@ def test_no_secret_is_in_the_environment(services: dict[str, dict[str, Any]]) ->
         public = ("EVENTIFY_CATALOG_URL", "EVENTIFY_PUBLIC_URL")
         allowed = [one for one in secret if one.endswith("_FILE") or one in public]
         assert secret == allowed, name
+
+
+@pytest.mark.parametrize(
+    ("name", "login"),
+    [("gateway", "gateway"), ("catalog", "catalog"), ("worker", "worker"), ("sweeper", "worker")],
+)
+def test_a_service_has_its_own_login_and_no_other(
+    services: dict[str, dict[str, Any]], name: str, login: str
+) -> None:
+    secrets = {one["source"]: one.get("target") for one in services[name]["secrets"]}
+    databases = {source: target for source, target in secrets.items() if "database" in source}
+    (target,) = databases.values()
+    assert databases.keys() == {f"eventify_{login}_database_url"}
+    assert Path(target or "").name == "eventify_database_url"
+
+
+def test_whoever_migrates_knows_all_logins(services: dict[str, dict[str, Any]]) -> None:
+    given = {one["source"] for one in services["migrate"]["secrets"]}
+    assert given >= {"eventify_database_url", *(f"eventify_{name}" for name in ROLE_OF_SETTING)}
 
 
 def test_the_catalog_cannot_read_what_signs(services: dict[str, dict[str, Any]]) -> None:
