@@ -12,8 +12,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from purchase_worker.audit import audit
+from purchase_worker.drain import drain
 from purchase_worker.replay import GUARDS
 from shared.database import open_engine
+from shared.database_url import with_login
+from shared.errors import ConfigurationError
+from shared.logins import ROLE_OF_SETTING, make_logins
 from shared.migrate import migrate
 from shared.rights import (
     CATALOG,
@@ -28,7 +32,19 @@ from shared.rights import (
 )
 from shared.settings import Settings
 from tests.conftest import new_database, run_admin
-from tests.factories import add_ticket_type, add_users, queue, request, rows, run, scalar
+from tests.factories import (
+    add_ticket_type,
+    add_users,
+    ignore,
+    queue,
+    request,
+    rows,
+    run,
+    scalar,
+)
+from tests.integration.test_schema import empty_engine
+
+__all__ = ["empty_engine"]
 
 ANYBODY = (GATEWAY, CATALOG, WORKER, READER)
 # For each role, beside what nobody may: all of these are good SQL, and would do harm.
@@ -347,3 +363,81 @@ def test_several_migrations_may_make_a_role_at_once(engine: Engine) -> None:
             for done in [pool.submit(change_roles, engine, partial(make, role)) for _ in range(8)]:
                 done.result()
             run(engine, f"DROP ROLE {role}")
+
+
+@pytest.fixture
+def own_logins(engine: Engine, settings: Settings) -> Iterator[Settings]:
+    """Settings with a login for each service, which are there for this test alone."""
+    names = {setting: f"{engine.url.database}_{role}" for setting, role in ROLE_OF_SETTING.items()}
+    urls = {
+        setting: with_login(settings.database_url, name, "secret")
+        for setting, name in names.items()
+    }
+    yield settings.model_copy(update=urls)
+    for name in names.values():
+        run(engine, f"DROP ROLE IF EXISTS {name}")
+
+
+def as_service(settings: Settings, setting: str) -> Settings:
+    return settings.model_copy(update={"database_url": getattr(settings, setting)})
+
+
+def test_a_sale_of_the_former_version_goes_on_under_the_services_own_logins(
+    empty_engine: Engine, own_logins: Settings
+) -> None:
+    """From the schema before the roles, with a sale in its midst, all as one owner."""
+    migrate(empty_engine, "0007")
+    ticket_type = add_ticket_type(empty_engine, 5)
+    queue(empty_engine, [request(user, ticket_type) for user in add_users(empty_engine, 4)])
+    drain(empty_engine, [ticket_type], own_logins, ignore)
+    url = empty_engine.url.render_as_string(hide_password=False)
+    urls = {
+        setting: with_login(url, str(make_url(getattr(own_logins, setting)).username), "secret")
+        for setting in ROLE_OF_SETTING
+    }
+    settings = own_logins.model_copy(update=urls | {"database_url": url})
+
+    migrate(empty_engine)
+    make_logins(empty_engine, settings)
+    make_logins(empty_engine, settings)
+
+    users = add_users(empty_engine, 3)
+    gateway = open_engine(as_service(settings, "gateway_database_url"), "test", role=GATEWAY)
+    queue(gateway, [request(user, ticket_type) for user in users])
+    worker = open_engine(as_service(settings, "worker_database_url"), "test", role=WORKER)
+    drain(worker, [ticket_type], settings, ignore)
+    report = audit(empty_engine, settings)
+    assert report.ok, report
+    assert (report.sold, report.confirmed, report.rejected) == (5, 5, 2)
+    assert audit(worker, settings).ok
+    for engine in (gateway, worker):
+        engine.dispose()
+
+
+def test_a_changed_password_is_set_by_the_next_migration(
+    engine: Engine, own_logins: Settings
+) -> None:
+    make_logins(engine, own_logins)
+    changed = own_logins.model_copy(
+        update={
+            "worker_database_url": own_logins.worker_database_url.replace(":secret@", ":other@")
+        }
+    )
+    make_logins(engine, changed)
+    psycopg2.connect(changed.worker_database_url).close()
+    with pytest.raises(psycopg2.OperationalError, match="password"):
+        psycopg2.connect(own_logins.worker_database_url)
+
+
+def test_a_service_is_not_given_the_owners_login(engine: Engine, settings: Settings) -> None:
+    owners = settings.model_copy(update={"gateway_database_url": settings.database_url})
+    with pytest.raises(ConfigurationError, match="EVENTIFY_GATEWAY_DATABASE_URL names postgres"):
+        make_logins(engine, owners)
+
+
+def test_logins_that_may_not_be_made_are_named_with_what_to_run(
+    plain_owner: Engine, own_logins: Settings
+) -> None:
+    migrate(plain_owner)
+    with pytest.raises(ConfigurationError, match="Have an administrator run: CREATE ROLE"):
+        make_logins(plain_owner, own_logins)
