@@ -286,7 +286,9 @@ class Connection(HttpToolsProtocol):
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value.strip(WHITE_SPACE)))
+        # A trailer is dropped: nobody must think that it stood in the head (RFC 9110, 6.5.1).
+        if not self._reading_body:
+            self.headers.append((name.lower(), value.strip(WHITE_SPACE)))
 
     def on_headers_complete(self) -> None:
         if self._reading_body:
@@ -297,7 +299,6 @@ class Connection(HttpToolsProtocol):
         scope, headers, parser = self.scope, self.headers, self.parser
         method = scope["method"] = parser.get_method().decode()
         version = scope["http_version"] = parser.get_http_version()
-        # Of a trailer nobody must think that it stood here (RFC 9110, 6.5.1).
         self.headers = []
         if len(headers) > HEADERS_MAX:
             raise InvalidInput(TOO_MANY_HEADERS)

@@ -11,6 +11,7 @@ from uvicorn.server import ServerState
 
 from shared.asgi_extensions import WHOLE_BODY, client_leaves, send_whole
 from shared.connection import PIPELINED_MAX_BYTES, Connection
+from shared.request_head import HEADERS_MAX
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\n{}"
 HEAD = b"HEAD / HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -324,6 +325,28 @@ def test_trailers_are_no_headers() -> None:
             await converse(app, *packets)
             assert app.seen == [("POST", "/", b"{}")]
             assert app.headers == [{b"host": b"x", b"transfer-encoding": b"chunked"}]
+
+    run(story)
+
+
+@pytest.mark.parametrize("upgrade", [b"", b"Connection: upgrade\r\nUpgrade: foo\r\n"], ids=repr)
+def test_no_number_of_trailers_refuses_a_request_that_was_taken(upgrade: bytes) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\n" + upgrade + CHUNKED
+    request = head + b"2\r\n{}\r\n0\r\n" + b"X: y\r\n" * (HEADERS_MAX + 1) + b"\r\n"
+
+    async def story() -> None:
+        for packets in ((request,), (request[:-20], request[-20:])):
+            app = Recorder()
+            app.may_answer.clear()
+            connection, wire = connect(app)
+            for packet in packets:
+                connection.data_received(packet)
+                await settled()
+            assert (app.seen, wire.statuses) == ([("POST", "/", b"{}")], [])
+            app.may_answer.set()
+            await settled()
+            assert wire.statuses == [200]
+            connection.connection_lost(None)
 
     run(story)
 
