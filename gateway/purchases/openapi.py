@@ -234,7 +234,7 @@ BUY: dict[str, Any] = {
             ' `"8e03978e-40d5-43dd-bc93-6894a57f9324"`. The same key and body give the same'
             " purchase.",
             # In quotes or without them; a header's own value neither begins nor ends in a space.
-            pattern=r'^("[ -~]{1,255}"|[!#-~]([ -~]{0,253}[!-~])?)$',
+            pattern=r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-~]([ !#-~]{0,253}[!#-~])?)$',
         ),
         _header(
             "Prefer",
