@@ -12,6 +12,9 @@ from shared.errors import InvalidInput
 from shared.json_body import parse_json
 from shared.unknown_names import query_errors, unknown_names
 
+# RFC 9110, 9.3: what stands in the body of such a request means nothing.
+BODILESS_METHODS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+
 
 class RequestBody(BaseModel):
     """The base of all models of request bodies: a field that they do not have is refused."""
@@ -32,9 +35,22 @@ class StrictRoute(APIRoute):
             query: bytes = request.scope["query_string"]
             if query and (errors := query_errors(query, parameters)):
                 raise InvalidInput(errors=errors)
+            if self.body_field is None and request.method not in BODILESS_METHODS:
+                _refuse_fields(await request.body())
             return await answer(_StrictRequest(request, fields))
 
         return answer_strictly
+
+
+def _refuse_fields(body: bytes) -> None:
+    """Raises MalformedBody or InvalidInput: it is neither empty nor `{}`."""
+    if not body:
+        return
+    value = parse_json(body)
+    if not isinstance(value, dict):
+        raise InvalidInput(errors={"body": ["must be empty or a JSON object"]})
+    if errors := unknown_names(value, (), "field"):
+        raise InvalidInput(errors=errors)
 
 
 class _StrictRequest(Request):

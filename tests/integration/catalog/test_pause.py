@@ -217,6 +217,24 @@ def test_a_pause_is_shown_and_changes_the_etag(owner: httpx.Client) -> None:
     assert resumed.headers["ETag"] == tag
 
 
+@pytest.mark.parametrize("switch", ["pause", "resume"])
+def test_a_switch_takes_no_fields(owner: httpx.Client, switch: str) -> None:
+    path = path_of(make_ticket_type(owner))
+    for body, code, fields in (
+        (b'{"until": "2027-06-05T20:00:00Z"}', "invalid", ["until"]),
+        (b"[]", "invalid", ["body"]),
+        (b"null", "invalid", ["body"]),
+        (b"{", "malformed_body", []),
+        (b"\xef\xbb\xbf{}", "malformed_body", []),
+    ):
+        refused = owner.post(f"{path}{switch}/", content=body)
+        assert (refused.status_code, refused.json()["code"]) == (400, code)
+        assert list(refused.json().get("errors", ())) == fields
+    assert owner.get(path).json()["paused_at"] is None
+    for body in (b"", b"{}"):
+        assert owner.post(f"{path}{switch}/", content=body).status_code == 200
+
+
 def test_a_form_neither_pauses_nor_resumes(owner: httpx.Client) -> None:
     ticket_type = make_ticket_type(owner)
     path = path_of(ticket_type)
