@@ -16,14 +16,15 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from starlette.types import Scope
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?")
+PORT_MAX = 65_535
 # RFC 3986, 3.3: segments of a path, none of them empty.
 PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+")
 PREFIX_MAX_CHARACTERS = 1_000
@@ -231,13 +232,15 @@ def _address(text: str) -> Address | None:
 
 
 def _is_host(text: str) -> bool:
-    return HOST.fullmatch(text) is not None
+    match = HOST.fullmatch(text)
+    return match is not None and int(match[1] or 0) <= PORT_MAX
 
 
 def _is_prefix(text: str) -> bool:
     if len(text) > PREFIX_MAX_CHARACTERS or PREFIX.fullmatch(text) is None:
         return False
-    return not {".", ".."} & set(text.split("/"))
+    # Encoded or not, browsers resolve them (RFC 3986, 5.2.4 and 6.2.2.2).
+    return not {".", ".."} & set(unquote(text).split("/"))
 
 
 def _prefix(text: str) -> str:
