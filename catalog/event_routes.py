@@ -36,8 +36,6 @@ from shared.row_ids import MAX_ID, row_id
 from shared.text import folded
 
 ME = "me"
-# Each word is looked for in every event: more would only cost.
-SEARCH_MAX_CHARACTERS = 200
 SEARCH_MAX_WORDS = 10
 ENDS_TOO_EARLY = InvalidInput(errors={"end_time": ["must be after start_time"]})
 # The gateway holds these limits (gateway/rate_limits/of_catalog.py).
@@ -125,7 +123,6 @@ async def list_events(
         SearchText,
         AfterValidator(_few_words),
         Query(
-            max_length=SEARCH_MAX_CHARACTERS,
             description="Words that the title or the description has, in any case of letters;"
             f" at most {SEARCH_MAX_WORDS}.",
         ),

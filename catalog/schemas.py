@@ -30,10 +30,10 @@ from shared.row_ids import MAX_ID
 from shared.strict_routes import RequestBody
 from shared.text import (
     LINE_PATTERN,
+    NO_NUL,
     TEXT_PATTERN,
     InNfc,
     Storable,
-    StorableText,
     folded,
     readable_line,
     readable_text,
@@ -69,19 +69,26 @@ def _unset() -> Any:
     return None
 
 
-SearchText = Annotated[StorableText, AfterValidator(_searchable)]
-# White space around a text is cut off.
-Text = Annotated[
+# Each word is looked for in every event: more would only cost.
+SEARCH_MAX_CHARACTERS = 200
+SearchText = Annotated[
     str,
-    StringConstraints(strip_whitespace=True),
+    StringConstraints(max_length=SEARCH_MAX_CHARACTERS),
+    Storable,
+    Field(json_schema_extra={"pattern": NO_NUL}),
+    AfterValidator(_searchable),
+]
+# A page of a list is bounded in bytes; what is stored and longer stays readable.
+DESCRIPTION_MAX_CHARACTERS = 10_000
+# White space around a text is cut off.
+Description = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=DESCRIPTION_MAX_CHARACTERS),
     InNfc,
     Storable,
     AfterValidator(readable_text),
     Field(json_schema_extra={"pattern": TEXT_PATTERN}),
 ]
-# A page of a list is bounded in bytes; what is stored and longer stays readable.
-DESCRIPTION_MAX_CHARACTERS = 10_000
-Description = Annotated[Text, StringConstraints(max_length=DESCRIPTION_MAX_CHARACTERS)]
 Title = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),

@@ -23,16 +23,23 @@ _IGNORABLE = (
     r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     r"\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
 )
+# What a word has not, besides white space.
+NOT_IN_WORD: Final = _NOT_IN_LINE + _IGNORABLE
+PLANES: Final = range(0x10000, 0x110000, 0x10000)
 # The empty Braille pattern and what stands for a missing object are symbols, and yet blank.
 _BLANK = _IGNORABLE + r"\u2800\ufffc"
 
-NOT_IN_TEXT = re.compile(f"[{_NOT_IN_TEXT}]")
-NOT_IN_LINE = re.compile(f"[{_NOT_IN_LINE}]")
+# The last two characters of each plane beyond the first one are noncharacters also.
+_FURTHER = "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in PLANES)
+NOT_IN_TEXT = re.compile(f"[{_NOT_IN_TEXT}{_FURTHER}]")
+NOT_IN_LINE = re.compile(f"[{_NOT_IN_LINE}{_FURTHER}]")
 BLANK = re.compile(f"[{_BLANK}\U0001d159\U000e0000-\U000e0fff]")
 IGNORABLE = re.compile(f"[{_IGNORABLE}\U000e0000-\U000e0fff]")
 # As much of the rules below as a pattern can say: it knows no categories.
 TEXT_PATTERN: Final = f"^[^{_NOT_IN_TEXT}]*$"
 LINE_PATTERN: Final = rf"^[^{_NOT_IN_LINE}]*[^\s{_NOT_IN_LINE}{_BLANK}][^{_NOT_IN_LINE}]*$"
+
+DOTTED_I = re.compile("i\u0307+")
 
 # Letters, numbers, punctuation and symbols; a mark alone, or a space, is nothing to read.
 VISIBLE_CATEGORIES: Final = frozenset("LNPS")
@@ -87,13 +94,13 @@ def folded(text: str) -> str:
     """The text as it is compared in a search, by Unicode's NFKC_Casefold.
 
     Σ, σ and ς are the same, as are ß and ss, full-width and plain letters; what is not shown counts
-    for nothing. İ is i with a dot above, as Unicode has it for all languages but Turkish.
+    for nothing. An i with a dot above it, as Unicode folds İ for all languages but Turkish, is i.
 
     Raises:
         ValueError: as `normalized`.
     """
     plain = IGNORABLE.sub("", normalized(text, "NFKC")).casefold()
-    return normalized(normalized(plain, "NFKC").casefold(), "NFKC")
+    return normalized(DOTTED_I.sub("i", normalized(plain, "NFKC").casefold()), "NFKC")
 
 
 def searchable(*texts: str) -> str | None:

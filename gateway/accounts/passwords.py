@@ -7,6 +7,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from shared.bounded_executor import BoundedExecutor
 from shared.settings import Settings
+from shared.text import normalized
 
 # OWASP's Password Storage Cheat Sheet: Argon2id with 19 MiB, two passes, one lane.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
@@ -33,7 +34,7 @@ class Passwords:
         self._nobodys_hash = HASHER.hash("nobody's password")
 
     async def hash(self, password: str, address: str) -> str:
-        return await self._executor.run_for(address, HASHER.hash, password)
+        return await self._executor.run_for(address, HASHER.hash, prepared(password))
 
     async def check(self, stored_hash: str | None, password: str, address: str) -> PasswordCheck:
         """Compare with a stored hash; with None take the same time and find it wrong."""
@@ -46,11 +47,30 @@ class Passwords:
         self._executor.close()
 
 
-def _check(stored_hash: str, password: str) -> PasswordCheck:
+def prepared(password: str) -> str:
+    """The password in normal form C, for keyboards type the same letter differently.
+
+    RFC 8265, 4.2.2.
+    """
     try:
-        HASHER.verify(stored_hash, password)
+        return normalized(password)
+    except ValueError:  # more combining marks in a row than any keyboard types
+        return password
+
+
+def _check(stored_hash: str, password: str) -> PasswordCheck:
+    wanted = prepared(password)
+    right = _is_right(stored_hash, wanted)
+    if right and not HASHER.check_needs_rehash(stored_hash):
+        return PasswordCheck(right=True)
+    # Earlier versions hashed what was typed.
+    if right or (wanted != password and _is_right(stored_hash, password)):
+        return PasswordCheck(right=True, replacement=HASHER.hash(wanted))
+    return PasswordCheck(right=False)
+
+
+def _is_right(stored_hash: str, password: str) -> bool:
+    try:
+        return HASHER.verify(stored_hash, password)
     except (VerificationError, InvalidHashError):
-        return PasswordCheck(right=False)
-    if HASHER.check_needs_rehash(stored_hash):
-        return PasswordCheck(right=True, replacement=HASHER.hash(password))
-    return PasswordCheck(right=True)
+        return False

@@ -9,13 +9,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from gateway.accounts.password_rules import MAX_BYTES, MIN_CHARACTERS, weaknesses
 from shared.row_ids import MAX_ID
 from shared.strict_routes import RequestBody
-from shared.text import StorableText
+from shared.text import NOT_IN_WORD, StorableText
 from shared.usernames import USERNAME_MAX_CHARACTERS, normalised, stored_form, username_problem
 
 # Only the form is checked: whether an address exists is known to its mail server alone.
 # Control characters are named, for not every dialect of patterns counts the same ones as blank.
 EMAIL_PATTERN = r"^{part}+@{label}+(\.{label}+)+$".format(
-    part=r"[^@\s\x00-\x1f\x7f-\x9f\ufeff]", label=r"[^@\s\x00-\x1f\x7f-\x9f\ufeff.]"
+    part=rf"[^@\s{NOT_IN_WORD}]", label=rf"[^@\s{NOT_IN_WORD}.]"
 )
 EMAIL = re.compile(EMAIL_PATTERN)
 EMAIL_MAX_CHARACTERS = 254  # RFC 5321: a path of 256 with its angle brackets

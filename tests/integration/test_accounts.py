@@ -202,6 +202,9 @@ def test_of_two_who_want_the_same_name_at_once_one_gets_it(gateway: httpx.Client
         ({"email": "a@b"}, "email"),
         ({"email": "nul\x00@example.com"}, "email"),
         ({"email": "a" * 250 + "@example.com"}, "email"),
+        ({"email": "ana\u200b@example.com"}, "email"),
+        ({"email": "\u202eana@example.com"}, "email"),
+        ({"email": "\u3164@\u2060.\u00ad"}, "email"),
     ],
 )
 def test_what_cannot_be_an_account_is_refused_by_field(
@@ -286,6 +289,25 @@ def test_a_name_that_cannot_be_stored_is_a_400(gateway: httpx.Client, name: obje
     answer = post(gateway, "/api/token/", {"username": name, "password": PASSWORD})
     assert answer.status_code == 400
     assert list(answer.json()["errors"]) == ["username"]
+
+
+def test_a_password_may_be_typed_in_any_normal_form(
+    gateway: httpx.Client, database: connection, username: str
+) -> None:
+    composed, decomposed = "vélo-über-42-ẟ", "ve\u0301lo-u\u0308ber-42-ẟ"
+    name = new_name()
+    assert post(gateway, "/api/users/", {"username": name, "password": decomposed}).is_success
+    for typed in (composed, decomposed):
+        assert sign_in(gateway, name, typed).status_code == 200
+    assert sign_in(gateway, name, "velo-uber-42-ẟ").status_code == 401
+    # Earlier versions stored the hash of what was typed.
+    with database.cursor() as cursor:
+        hashed = PasswordHasher().hash(decomposed)
+        cursor.execute(
+            "UPDATE users SET password_hash = %s WHERE username = %s", [hashed, username]
+        )
+    for typed in (decomposed, composed):
+        assert sign_in(gateway, username, typed).status_code == 200
 
 
 def test_a_hash_of_older_parameters_is_renewed_when_its_owner_signs_in(
