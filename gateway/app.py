@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Lifespan
 
 from gateway import docs_page, health, metrics_routes, schema
@@ -135,9 +134,9 @@ def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastA
         app.include_router(routes.router)
     app.include_router(account_routes.signed_in_router)
     # What a browser is shown that was given the address alone.
-    app.router.routes.append(Route("/", RedirectResponse("/api/docs/")))
+    app.router.routes.append(Route("/", RedirectResponse("/api/docs/"), methods=["GET"]))
     for prefix in PREFIXES:
         app.router.routes.append(Route(prefix + "{rest:path}", door))
     app.router.routes.append(Route(docs_page.SCRIPT_URL, docs_page.script))
-    app.mount(docs_page.ASSETS_URL, StaticFiles(directory=docs_page.assets_folder()))
+    app.mount(docs_page.ASSETS_URL, docs_page.Assets(directory=docs_page.assets_folder()))
     return app

@@ -5,9 +5,14 @@ All addresses in it are relative, so it works under any path; and it keeps no to
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+from shared.errors import MethodNotAllowed
 
 ASSETS_URL = "/docs-assets"
 SCRIPT_URL = f"{ASSETS_URL}/eventify-docs.js"
@@ -75,6 +80,22 @@ async def docs() -> HTMLResponse:
 
 async def script(_request: Request) -> Response:
     return Response(SCRIPT, media_type="text/javascript")
+
+
+class Assets(StaticFiles):
+    """Whole files only (RFC 9110, 14.2): Starlette refuses a wrong `Range` in plain text."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises MethodNotAllowed, which Starlette answers without `Allow` for a mounted path."""
+        if scope["method"] != "GET":
+            raise MethodNotAllowed(headers={"Allow": "GET, HEAD"})
+        scope["headers"] = [header for header in scope["headers"] if header[0] != b"range"]
+        await super().__call__(scope, receive, send)
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        answer = super().file_response(*args, **options)
+        answer.headers["Accept-Ranges"] = "none"
+        return answer
 
 
 def assets_folder() -> Path:

@@ -305,6 +305,21 @@ def test_answers_say_what_a_browser_may_do_with_them(gateway: httpx.Client, path
     assert "frame-ancestors 'none'" in policy
 
 
+@pytest.mark.parametrize("asked", ["bytes=0-1", "bytes=abc", "bytes=9999999-", "items=0-1"])
+def test_a_file_is_answered_as_a_whole(gateway: httpx.Client, asked: str) -> None:
+    path = "/docs-assets/swagger-ui.css"
+    answer = gateway.get(path, headers={"Range": asked})
+    assert (answer.status_code, answer.headers["Accept-Ranges"]) == (200, "none")
+    assert answer.content == gateway.get(path).content
+
+
+@pytest.mark.parametrize("path", ["/", "/docs-assets/swagger-ui.css"])
+def test_pages_are_only_read(gateway: httpx.Client, path: str) -> None:
+    answer = gateway.post(path)
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert answer.headers["Allow"] == "GET, HEAD"
+
+
 @pytest.mark.parametrize("path", ["/api/ticket-purchases/1/", "/api/events"])
 def test_a_short_answer_is_not_taken_for_a_page_either(gateway: httpx.Client, path: str) -> None:
     assert gateway.get(path).headers["X-Content-Type-Options"] == "nosniff"
@@ -325,10 +340,13 @@ def test_while_the_catalog_is_away_the_rest_goes_on(gateway_settings: Settings) 
         assert "/api/events/" not in client.get("/api/schema/").json()["paths"]
         assert client.get("/.well-known/jwks.json").status_code == 200
 
+        def is_described() -> None:
+            assert "/api/events/" in client.get("/api/schema/").json()["paths"]
+
         # Back again, it needs no restart of the gateway; gone again, its document is remembered.
         with running_stand_in(away):
             assert client.get("/api/events/").status_code == 200
-            assert "/api/events/" in client.get("/api/schema/").json()["paths"]
+            eventually(is_described)  # it is not asked again at once
         assert client.get("/api/events/").status_code == 503
         assert "/api/events/" in client.get("/api/schema/").json()["paths"]
 
