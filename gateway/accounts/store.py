@@ -69,11 +69,17 @@ def find_account(engine: Engine, user_id: int) -> Account | None:
 
 
 def find_login(engine: Engine, username: str) -> Login | None:
-    """Whose name this is, as it is spelled or else as it would be stored now."""
+    """Whose name this is: as it is spelled, as it would be stored now, or else in another case.
+
+    In this order, for `lower()` reads more as one than `stored_form` does: İ as i, for instance.
+    """
     given = func.lower(User.username) == func.lower(username)
     stored = func.lower(User.username) == func.lower(stored_form(username))
     statement = (
-        select(User.id, User.password_hash).where(given | stored).order_by(given.desc()).limit(1)
+        select(User.id, User.password_hash)
+        .where(given | stored)
+        .order_by((User.username == username).desc(), stored.desc())
+        .limit(1)
     )
     with transaction(engine) as connection:
         row = connection.execute(statement).one_or_none()

@@ -16,6 +16,8 @@ from shared.circuit_breaker import CircuitBreaker
 from shared.logging import get_logger
 from shared.redis_client import open_redis
 from shared.settings import Settings
+from shared.text import folded
+from shared.usernames import TYPED_MAX_CHARACTERS
 
 # A person who mistypes stays below; whoever guesses gets 8,640 tries a day from all addresses
 # together. (NIST SP 800-63B, 5.2.2, allows 100 wrong ones in a row.)
@@ -62,7 +64,7 @@ class AccountLimit:
         Raises:
             TooManyRequests: there is none to take.
         """
-        account, origin = _digest(username), _digest(username, address)
+        account, origin = _digest(account_key(username)), _origin(username, address)
         if self._is_lifted:
             return Attempt(None, origin)
         return await self._threads.run_for(address, self._begin, account, origin)
@@ -79,7 +81,7 @@ class AccountLimit:
 
     async def registered(self, username: str, address: str) -> None:
         """Remember from where an account was made."""
-        await self._remember(_digest(username, address))
+        await self._remember(_origin(username, address))
 
     def close(self) -> None:
         self._threads.close()
@@ -136,6 +138,23 @@ def _key(origin: str) -> str:
     return f"eventify:familiar:{origin}"
 
 
+def account_key(username: str) -> str:
+    """The same for all spellings by which the database finds one account, and perhaps for others.
+
+    Else each spelling of a name would have a limit of its own.
+    """
+    if username.isascii() or len(username) > TYPED_MAX_CHARACTERS:
+        return username.casefold()
+    try:
+        return folded(username)
+    except ValueError:
+        return username.casefold()
+
+
+def _origin(username: str, address: str) -> str:
+    return _digest(account_key(username), address)
+
+
 def _digest(*parts: str) -> str:
     """Names and addresses are nobody's business in Redis, and a stranger may send long ones."""
-    return hashlib.sha256("\0".join(parts).casefold().encode()).hexdigest()[:32]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

@@ -161,6 +161,19 @@ def test_one_account_has_all_spellings_of_its_name(
         assert sign_in(gateway, spelling).status_code == 200
 
 
+def test_names_that_only_the_database_takes_for_one_are_two_accounts(gateway: httpx.Client) -> None:
+    name = new_name() + "iris"
+    dotted = name.replace("iris", "İris")
+    for one, password in ((name, PASSWORD), (dotted, "another-tram-42")):
+        made = gateway.post("/api/users/", json={"username": one, "password": password})
+        assert made.status_code == 201
+    for spelling in (name, name.upper()):
+        assert sign_in(gateway, spelling).status_code == 200
+    for spelling in (dotted, dotted.lower()):
+        assert sign_in(gateway, spelling).status_code == 401
+        assert sign_in(gateway, spelling, "another-tram-42").status_code == 200
+
+
 def test_an_account_of_an_older_rule_can_still_sign_in(
     gateway: httpx.Client, database: connection, username: str
 ) -> None:
