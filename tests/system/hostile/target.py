@@ -37,6 +37,8 @@ class Target:
         """With it each write of this path would be done, if it were allowed."""
         if path.endswith("/capacity/"):
             return {"change": 1}
+        if path.endswith(("/pause/", "/resume/")):
+            return {}
         if path.startswith("/api/ticket-types/"):
             return self.ticket_type_body
         return self.purchase_body if path.startswith("/api/ticket-purchases/") else EVENT
