@@ -103,7 +103,7 @@ PageSize = Annotated[
 ]
 
 
-def page_wanted(
+async def page_wanted(
     request: Request,
     page: Annotated[PageNumber, Query(description="Counts from 1.")] = 1,
     page_size: Annotated[

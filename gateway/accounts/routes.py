@@ -61,12 +61,12 @@ WITH_REFRESH = {
 } | {"verify": {"operationId": "verify", "requestBody": {"token": "$response.body#/access"}}}
 
 
-def accounts_of(request: Request) -> Accounts:
+async def accounts_of(request: Request) -> Accounts:
     accounts: Accounts = request.app.state.accounts
     return accounts
 
 
-def verifier_of(request: Request) -> TokenVerifier:
+async def verifier_of(request: Request) -> TokenVerifier:
     verifier: TokenVerifier = request.app.state.verifier
     return verifier
 
@@ -75,7 +75,7 @@ AllAccounts = Annotated[Accounts, Depends(accounts_of)]
 Verifier = Annotated[TokenVerifier, Depends(verifier_of)]
 
 
-def signed_in(
+async def signed_in(
     request: Request, verifier: Verifier, _scheme: Annotated[object, Security(bearer)]
 ) -> Claims:
     """What the caller's access token says.
@@ -86,12 +86,12 @@ def signed_in(
     return verifier.caller(request.headers.raw)
 
 
-def uncached(response: Response) -> None:
+async def uncached(response: Response) -> None:
     """RFC 6749, 5.1: an answer with tokens in it is kept by nobody on the way."""
     response.headers.update(NOT_STORED)
 
 
-def client_of(request: Request) -> str:
+async def client_of(request: Request) -> str:
     """The address, or the network of one subscriber, that a request came from."""
     addresses: PublicAddresses = request.app.state.addresses
     # No address: a unix socket, whose users share one bucket.
@@ -157,7 +157,7 @@ class SignedInRoute(StrictRoute):
 
         async def answer_caller(request: Request) -> Response:
             """Raises NotAuthenticated: no token, or a bad one."""
-            verifier_of(request).caller(request.headers.raw)
+            (await verifier_of(request)).caller(request.headers.raw)
             return await answer(request)
 
         return answer_caller
