@@ -23,7 +23,7 @@ Work = Callable[[Session], T]
 WAITING_MAX = 50
 # Writers of one row that may wait for each other: a second of work, with the gaps.
 WAITING_FOR_ROW_MAX = 16
-# Whoever decides is turned away by a writer's lock and comes back once, after 20 ms
+# Whoever decides is turned away by a writer's lock and comes back a few times, some 30 ms apart
 # (purchase_worker/drain.py). An owner who writes without a pause leaves this much between.
 GAP_SECONDS = 0.05
 # A batch of decisions holds its lock for about 10 ms. Whoever waits longer gives its thread back.

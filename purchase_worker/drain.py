@@ -7,8 +7,9 @@ record; all that they share is the commit.
 Any number of processes may drain the same ticket type. One holds the lock; the others leave, and
 nothing is lost by that: whoever drains looks once more, without the lock, before it leaves, so a
 request that was committed before another was turned away is seen by that last look. An owner who
-changes the capacity holds the lock too, for a moment and without looking: therefore whoever is
-turned away comes back once, and should that fail too, the sweeper decides.
+changes the capacity holds the lock too, for a moment and without looking, and may do so again and
+again: therefore whoever is turned away comes back a few times, and should all of them fail, the
+sweeper decides.
 """
 
 import os
@@ -29,8 +30,9 @@ from shared.failpoints import reached
 from shared.purchases import CONFIRMED
 from shared.settings import Settings
 
-# A change of capacity holds the lock for a few milliseconds.
-COME_BACK_SECONDS = 0.02
+# A change of capacity holds the lock for a few milliseconds, and the next one of the same owner
+# leaves 50 ms between (catalog/lanes.py): these tries fall into different parts of such a cycle.
+COME_BACK_SECONDS = (0.02, 0.03, 0.04, 0.05)
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -99,7 +101,8 @@ def drain(
     deadline = time.monotonic() + settings.drain_max_seconds
     decided = batches = 0
     turned_away: set[int] = set()
-    came_back = False
+    # How often each was turned away in a row.
+    refusals: Counter[int] = Counter()
     with session(engine) as cursor:
         queued = store.queued_among(cursor, ticket_type_ids)
         while queued:
@@ -107,11 +110,11 @@ def drain(
                 return _drained(decided, batches, ticket_type_ids, queued, more=queued)
             wanted = [id_ for id_ in queued if id_ not in turned_away]
             if not wanted:
-                if came_back:
+                again = [id_ for id_ in queued if refusals[id_] <= len(COME_BACK_SECONDS)]
+                if not again:
                     break
-                came_back = True
-                turned_away.clear()
-                time.sleep(COME_BACK_SECONDS)
+                turned_away.difference_update(again)
+                time.sleep(COME_BACK_SECONDS[min(refusals[id_] for id_ in again) - 1])
                 queued = store.queued_among(cursor, ticket_type_ids)
                 continue
             batch = decide_batch(cursor, wanted, settings, look_at=ticket_type_ids)
@@ -122,6 +125,9 @@ def drain(
             decided += batch.rows
             batches += 1
             turned_away.update(batch.turned_away)
+            refusals.update(batch.turned_away)
+            for id_ in set(wanted).difference(batch.turned_away):
+                del refusals[id_]
             metrics.TURNED_AWAY.inc(len(batch.turned_away))
             queued = batch.queued
             for _pause in linger(batch):

@@ -465,7 +465,7 @@ lock:
     }
 
 turned_away:
-    /* drain.py, `decide_batch`: it looks. If something is queued it comes back once, 20 ms later. */
+    /* drain.py, `decide_batch`: it looks. If something is queued it comes back, here once. */
     atomic {
         if
         :: !some_queued -> goto emptied

@@ -1,6 +1,7 @@
 """Deciding: the queued rows of a ticket type get their outcomes, in order, under the lock."""
 
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 
@@ -12,7 +13,7 @@ from sqlalchemy import Engine
 from gateway.purchases import store as gateway_store
 from purchase_worker.audit import audit
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
-from purchase_worker.drain import Batch, Drained, decide_batch, drain
+from purchase_worker.drain import COME_BACK_SECONDS, Batch, Drained, decide_batch, drain
 from purchase_worker.results import ResultPublisher
 from shared.database import open_engine, session
 from shared.purchases import RESULT_KEY_PREFIX, Purchase, unpack_result
@@ -252,16 +253,59 @@ def test_leaves_at_once_when_another_holds_the_lock(engine: Engine, settings: Se
     assert drain(engine, [ticket_type], settings, ignore).decided == 1
 
 
-def test_whoever_was_turned_away_comes_back_once(
-    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("free_at", [1, 2, len(COME_BACK_SECONDS), None])
+def test_whoever_is_turned_away_comes_back_a_few_times(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, free_at: int | None
 ) -> None:
-    """An owner who changes the capacity holds the lock for a moment, and decides nothing."""
+    """An owner who changes the capacity again and again holds the lock, and decides nothing."""
     user, ticket_type = add_user(engine), add_ticket_type(engine, 100)
     queue(engine, [request(user, ticket_type)])
+    slept: list[float] = []
     with engine.connect() as owner:
         owner.exec_driver_sql("SELECT * FROM ticket_inventory FOR NO KEY UPDATE")
-        monkeypatch.setattr(time, "sleep", lambda _seconds: owner.rollback())
-        assert drain(engine, [ticket_type], settings, ignore).decided == 1
+
+        def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            if len(slept) == free_at:
+                owner.rollback()
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        decided = drain(engine, [ticket_type], settings, ignore).decided
+    assert decided == (0 if free_at is None else 1)
+    assert slept == list(COME_BACK_SECONDS[:free_at])
+
+
+def test_who_decided_in_between_comes_back_as_often_as_before(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next change of the same owner costs no decision more than the first one did."""
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 100)
+    rounds = 3
+    slept: list[float] = []
+    with engine.connect() as owner:
+
+        def lock_and_queue(_batch: Batch | None = None) -> None:
+            queue(engine, [request(user, ticket_type)])
+            owner.exec_driver_sql("SELECT * FROM ticket_inventory FOR NO KEY UPDATE")
+
+        def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            if len(slept) % len(COME_BACK_SECONDS) == 0:
+                owner.rollback()
+
+        def tell(batch: Batch) -> None:
+            if len(slept) < rounds * len(COME_BACK_SECONDS):
+                lock_and_queue(batch)
+
+        def look_again(_batch: Batch) -> Iterator[None]:
+            yield
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        lock_and_queue()
+        patient = settings.model_copy(update={"drain_max_seconds": 60.0})
+        drained = drain(engine, [ticket_type], patient, tell, look_again)
+    assert (drained.decided, drained.emptied) == (rounds, [ticket_type])
+    assert slept == list(COME_BACK_SECONDS) * rounds
 
 
 def result_of(redis_client: redis.Redis, purchase_id: str) -> tuple[int, bytes]:
