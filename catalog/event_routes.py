@@ -145,7 +145,7 @@ async def list_events(
     if search:
         body = await database.search(user_id, read)
     else:
-        body = await database.list(read)
+        body = await database.list(user_id, read)
     return Response(body, media_type="application/json")
 
 

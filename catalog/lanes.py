@@ -21,6 +21,8 @@ Work = Callable[[Session], T]
 
 # Requests of a lane that may wait for one of its threads: about a second of work.
 WAITING_MAX = 50
+# Lists of one user that may wait for each other: more than come at once from an honest client.
+WAITING_FOR_LIST_MAX = 30
 # Writers of one row that may wait for each other: a second of work, with the gaps.
 WAITING_FOR_ROW_MAX = 16
 # Whoever decides is turned away by a writer's lock and comes back a few times, some 30 ms apart
@@ -64,6 +66,7 @@ class Lanes:
         self._lists = _threads("list", settings.catalog_list_threads, answer)
         self._searches = _threads("search", settings.catalog_search_threads, answer)
         self._writes = _threads("write", settings.catalog_write_threads, write)
+        self._listers = Turns(1, waiting_max=WAITING_FOR_LIST_MAX, wait_seconds=answer)
         self._searchers = Turns(1, waiting_max=2, wait_seconds=answer)
         self._writers = Turns(
             1,
@@ -84,9 +87,10 @@ class Lanes:
         """
         return await self._run(self._reads, work)
 
-    async def list(self, work: Work[T]) -> T:
-        """What reads many rows; raises what `read` raises."""
-        return await self._run(self._lists, work, self._list_limits)
+    async def list(self, user_id: int, work: Work[T]) -> T:
+        """What reads many rows: of one user one at a time. Raises what `read` raises."""
+        async with self._listers.of(user_id):
+            return await self._run(self._lists, work, self._list_limits)
 
     async def search(self, user_id: int, work: Work[T]) -> T:
         """What looks into every row: of one user one at a time. Raises what `read` raises."""

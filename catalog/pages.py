@@ -8,10 +8,8 @@ from typing import Any
 from sqlalchemy import Select, func, literal, select
 from sqlalchemy.orm import Session
 
-from shared.paging import Page, PageWanted
+from shared.paging import LIST_MAX_ROWS, Page, PageWanted
 
-# Rows that a list has at most: counting them takes PostgreSQL 20 ms, and so does the last page.
-LIST_MAX_ROWS = 100_000
 # Twenty events with the longest descriptions in ASCII. One event has 64 KiB at most.
 PAGE_MAX_BYTES = 256 * 1024
 

@@ -101,7 +101,7 @@ SWITCHED = refusals(
     | {200: {"headers": headers({}, LISTS)}},
 )
 async def list_ticket_types(
-    _user_id: UserId,
+    user_id: UserId,
     database: Database,
     page: WantedPage,
     event: Annotated[QueryId | None, Query(description="Only those of this event.")] = None,
@@ -110,7 +110,7 @@ async def list_ticket_types(
         count, stored = store.page(session, store.matching(event), page)
         return page_json(page, count, [use.representation(one) for one in stored])
 
-    return Response(await database.list(read), media_type="application/json")
+    return Response(await database.list(user_id, read), media_type="application/json")
 
 
 @router.post(

@@ -19,9 +19,12 @@ from shared.row_ids import QueryId
 from shared.settings import Settings
 from shared.strict_routes import StrictRoute
 from shared.tokens import Claims
+from shared.turns import Turns
 
 # Lists are rare; when so many wait, something is wrong, and they are the first to be refused.
 WAITING_MAX = 200
+# Of one user; browsers ask for six things at a time.
+WAITING_OF_USER_MAX = 30
 
 router = APIRouter(include_in_schema=False, route_class=StrictRoute)
 
@@ -39,24 +42,27 @@ class PurchaseLists:
             waiting_max=WAITING_MAX,
             timeout_seconds=settings.answer_timeout_seconds,
         )
+        self._turns = Turns(
+            1, waiting_max=WAITING_OF_USER_MAX, wait_seconds=settings.answer_timeout_seconds
+        )
 
     async def page(self, wanted: Filter, page: WantedPage) -> Page[object]:
-        """A page of a user's purchases.
+        """A page of a user's purchases; of one user one is read at a time.
 
         Raises:
             NotFound: the page is beyond the end.
             Unavailable: the database is away, or too many lists are being read.
         """
         try:
-            count, found = await self._threads.run_for(
-                str(wanted.user_id),
-                store.list_of_user,
-                self._engine,
-                wanted,
-                page.offset,
-                page.size,
-                position_max_rows=self._position_max_rows,
-            )
+            async with self._turns.of(wanted.user_id):
+                count, found = await self._threads.run(
+                    store.list_of_user,
+                    self._engine,
+                    wanted,
+                    page.offset,
+                    page.size,
+                    position_max_rows=self._position_max_rows,
+                )
         except DATABASE_AWAY as error:
             raise Unavailable("Try again; nothing is lost.") from error
         return page.page_of(count, [self._service.body(row) for row in found])

@@ -15,6 +15,7 @@ from shared.database import DATABASE_AWAY, TRY_AGAIN, statement
 from shared.errors import Problem, ServerError, Unavailable
 from shared.logging import get_logger
 from shared.oldest_queued import OLDEST_QUEUED
+from shared.paging import LIST_MAX_ROWS
 from shared.prepared import Prepared, array_literal
 from shared.purchases import QUEUED, Purchase, as_time
 
@@ -112,7 +113,10 @@ WHERE p.user_id = %(user_id)s
   AND (%(ticket_type_id)s IS NULL OR p.ticket_type_id = %(ticket_type_id)s)
 """
 
-COUNT_OF_USER = "SELECT count(*) FROM ticket_purchases p" + OF_USER
+# `LIST_MAX_ROWS` at most: who bought a million times has a list like all others.
+COUNT_OF_USER = f"""
+SELECT count(*) FROM (SELECT FROM ticket_purchases p {OF_USER} LIMIT {LIST_MAX_ROWS}) counted
+"""
 
 LIST_OF_USER = f"""
 {FOUND} {OF_USER} AND {KEPT_OUTCOMES} ORDER BY p.seq DESC LIMIT %(rows)s OFFSET %(offset)s

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -24,6 +25,7 @@ from shared.errors import (
     ServerError,
     Unavailable,
 )
+from shared.paging import LIST_MAX_ROWS
 from shared.purchases import still_queued
 from shared.settings import Settings
 from tests.factories import (
@@ -316,3 +318,17 @@ def test_each_row_knows_the_transaction_that_accepted_it(engine: Engine) -> None
         for row in rows(engine, "SELECT accepted_xid::text FROM ticket_purchases ORDER BY seq")
     ]
     assert xids[0] == xids[1] != xids[2]
+
+
+def test_a_list_of_very_many_purchases_ends_where_every_list_does(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting a million and leaving them out takes seconds, and pages are asked for in bulk."""
+    monkeypatch.setattr(
+        store, "COUNT_OF_USER", store.COUNT_OF_USER.replace(str(LIST_MAX_ROWS), "5")
+    )
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 9)
+    accept(engine, *(request(user, ticket_type) for _ in range(7)))
+    listed = partial(store.list_of_user, engine, store.Filter(user, None, None))
+    counted, found = listed(lambda count: count - 1, 1, position_max_rows=9)
+    assert (counted, len(found)) == (5, 1)

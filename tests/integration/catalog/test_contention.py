@@ -5,11 +5,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
 
 from catalog.lanes import Lanes, connections_of
 from shared.database import open_engine
@@ -188,11 +190,30 @@ def test_a_slow_search_ends_and_takes_nobodys_connection(settings: Settings) -> 
     async def others() -> None:
         searching = [asyncio.create_task(search(user)) for user in (1, 1, 1, 1, 2, 3)]
         await asyncio.sleep(0)
-        for lane in (lanes.read, lanes.list, lanes.ready):
+        for lane in (lanes.read, partial(lanes.list, 1), lanes.ready):
             await lane(lambda session: session.execute(text("SELECT 1")))
         await lanes.write("row", lambda session: session.execute(text("SELECT 1")))
         assert not all(one.done() for one in searching)
         await asyncio.gather(*searching)
+
+    asyncio.run(others())
+    lanes.close()
+    engine.dispose()
+
+
+def test_one_users_slow_lists_leave_the_others_a_thread(settings: Settings) -> None:
+    engine = open_engine(settings, "test", pool_size=connections_of(settings))
+    lanes = Lanes(engine, settings)
+
+    def slow(session: Session) -> None:
+        session.execute(text("SELECT pg_sleep(0.5)"))
+
+    async def others() -> None:
+        listing = [asyncio.create_task(lanes.list(1, slow)) for _ in range(4)]
+        await asyncio.sleep(0)
+        await lanes.list(2, lambda session: session.execute(text("SELECT 1")))
+        assert not any(one.done() for one in listing)
+        await asyncio.gather(*listing)
 
     asyncio.run(others())
     lanes.close()
