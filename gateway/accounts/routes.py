@@ -34,7 +34,6 @@ from shared.public_address import PublicAddresses
 from shared.strict_routes import StrictRoute
 from shared.tokens import Claims, TokenVerifier
 
-router = APIRouter(tags=["Accounts and tokens"], route_class=StrictRoute)
 CACHED_PUBLICLY = f"public, max-age={JWKS_MAX_AGE_SECONDS}"
 LIMITED_BY = rate_limits("sign-in")
 TOO_OFTEN = TooManyRequests(headers={"Retry-After": "1", **LIMITED_BY})
@@ -125,9 +124,35 @@ class Limited:
             problem.headers = {**tries_left, **problem.headers}
             raise
 
+    async def refuse_early(self, request: Request) -> None:
+        """Raises TooManyRequests: its address is known to have none; the body is not read."""
+        limit: NamedLimit = getattr(request.app.state, self._limit)
+        limit.refuse_if_known(await client_of(request))
+
+
+class LimitedRoute(StrictRoute):
+    """Refuses before anything else whoever is known to have no tries left.
+
+    FastAPI itself reads and parses a body first, and whoever hammers would pay for none of it.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+        called = [each.call for each in self.dependant.dependencies]
+        limits = [call for call in called if isinstance(call, Limited)]
+
+        async def answer_within_limits(request: Request) -> Response:
+            """Raises TooManyRequests."""
+            for limit in limits:
+                await limit.refuse_early(request)
+            return await answer(request)
+
+        return answer_within_limits
+
 
 sign_in_limited = Depends(Limited("sign_in_limit"))
 tokens_limited = Depends(Limited("token_limit"))
+router = APIRouter(tags=["Accounts and tokens"], route_class=LimitedRoute)
 
 
 @router.post(

@@ -25,6 +25,15 @@ class NamedLimit:
         self._limiter = RateLimiter(policy, rate, settings)
         self._threads = BoundedExecutor(policy, threads=1, waiting_max=WAITING_MAX)
 
+    def refuse_if_known(self, name: str) -> None:
+        """Refuse at once while the name's bucket is known to be empty; takes no token.
+
+        Raises:
+            TooManyRequests: it is.
+        """
+        if not self._rate.is_unlimited:
+            self._limiter.refuse_if_known(name)
+
     async def draw(self, name: str) -> Mapping[str, str]:
         """Take a token; returns the headers that tell what is left.
 

@@ -328,7 +328,7 @@ def test_a_list_of_very_many_purchases_ends_where_every_list_does(
         store, "COUNT_OF_USER", store.COUNT_OF_USER.replace(str(LIST_MAX_ROWS), "5")
     )
     user, ticket_type = add_user(engine), add_ticket_type(engine, 9)
-    accept(engine, *(request(user, ticket_type) for _ in range(7)))
+    accept(engine, [request(user, ticket_type) for _ in range(7)])
     listed = partial(store.list_of_user, engine, store.Filter(user, None, None))
     counted, found = listed(lambda count: count - 1, 1, position_max_rows=9)
     assert (counted, len(found)) == (5, 1)
