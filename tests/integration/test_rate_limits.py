@@ -420,3 +420,6 @@ def test_whom_we_do_not_believe_cannot_lend_itself_another_address(
             for n in range(2)
         ]
         assert [answer.status_code for answer in answers] == [401, 429]
+        # Refused before a body is read, or waited for.
+        for broken in (b"{", b'{"username": "ana"}', b"x" * 70_000):
+            assert client.post("/api/token/", content=broken).status_code == 429
