@@ -138,5 +138,5 @@ def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastA
     for prefix in PREFIXES:
         app.router.routes.append(Route(prefix + "{rest:path}", door))
     app.router.routes.append(Route(docs_page.SCRIPT_URL, docs_page.script))
-    app.mount(docs_page.ASSETS_URL, docs_page.Assets(directory=docs_page.assets_folder()))
+    app.mount(docs_page.ASSETS_URL, docs_page.Assets())
     return app

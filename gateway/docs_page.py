@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from shared.errors import MethodNotAllowed
+from shared.errors import MethodNotAllowed, Unavailable
 
 ASSETS_URL = "/docs-assets"
 SCRIPT_URL = f"{ASSETS_URL}/eventify-docs.js"
@@ -64,6 +64,9 @@ SwaggerUIBundle({
 });
 """
 
+# Files at a time: 165 KiB each while nobody reads them.
+SENDING_MAX = 100
+
 router = APIRouter(tags=["Operation"])
 
 
@@ -83,14 +86,34 @@ async def script(_request: Request) -> Response:
 
 
 class Assets(StaticFiles):
-    """Whole files only (RFC 9110, 14.2): Starlette refuses a wrong `Range` in plain text."""
+    """The files of Swagger UI, sent to so many clients at a time.
+
+    Anyone may ask for them, and each that does not read holds a piece in memory and an open file
+    until it is cut off. Whole files only (RFC 9110, 14.2): Starlette refuses a wrong `Range` in
+    plain text.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(directory=assets_folder())
+        self._sending = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises MethodNotAllowed, which Starlette answers without `Allow` for a mounted path."""
+        """Answer GET and HEAD.
+
+        Raises:
+            MethodNotAllowed: Starlette would answer without `Allow` for a mounted path.
+            Unavailable: too many are being sent.
+        """
         if scope["method"] != "GET":
             raise MethodNotAllowed(headers={"Allow": "GET, HEAD"})
+        if self._sending >= SENDING_MAX:
+            raise Unavailable("Too many clients are reading these files; try again.")
         scope["headers"] = [header for header in scope["headers"] if header[0] != b"range"]
-        await super().__call__(scope, receive, send)
+        self._sending += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._sending -= 1
 
     def file_response(self, *args: Any, **options: Any) -> Response:
         answer = super().file_response(*args, **options)
