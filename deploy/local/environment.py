@@ -10,8 +10,12 @@ from pathlib import Path
 from deploy.local.embedded import free_port
 from deploy.local.home import Home, read_state
 from shared.errors import ConfigurationError
+from shared.logins import ROLE_OF_SETTING
 from shared.metrics_folder import FOLDER_VARIABLE
-from shared.settings import PREFIX, SECRETS_DIR, Settings, get_settings
+from shared.settings import PREFIX, SECRETS_DIR, Settings, get_settings, variable
+
+DATABASE = variable("database_url")
+LOGINS = {variable(setting) for setting in ROLE_OF_SETTING}
 
 
 def service_environment(
@@ -69,11 +73,14 @@ def settings_of_running_system(home: Home, *, needs_database: bool = True) -> Se
     given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX) and value}
     # The record outlives a killed supervisor, and its database may well run on.
     state = read_state(home)
-    environment = {"EVENTIFY_KEYS_DIR": str(home.keys)} | dict(state.environment if state else {})
-    environment |= given
-    told_of_database = environment.keys() & {"EVENTIFY_DATABASE_URL", SECRETS_DIR}
+    recorded = dict(state.environment if state else {})
+    if given.get(DATABASE, recorded.get(DATABASE)) != recorded.get(DATABASE):
+        # Another database: the recorded logins are of another server, and migrate would go by them.
+        recorded = {name: value for name, value in recorded.items() if name not in LOGINS}
+    environment = {"EVENTIFY_KEYS_DIR": str(home.keys)} | recorded | given
+    told_of_database = environment.keys() & {DATABASE, SECRETS_DIR}
     if not needs_database and not told_of_database:
-        environment["EVENTIFY_DATABASE_URL"] = "postgresql:///"
+        environment[DATABASE] = "postgresql:///"
     elif not told_of_database:
         raise ConfigurationError(
             f"Eventify does not run in {home.path}, and EVENTIFY_DATABASE_URL is not set."
