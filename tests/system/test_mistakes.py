@@ -45,7 +45,8 @@ def test_a_taken_port_is_named_even_when_its_owner_would_share_it(
         stranger.listen()
         port = stranger.getsockname()[1]
 
-        refused = operator.run("up", "--detach", **{variable: str(port)})
+        ports = {"EVENTIFY_GATEWAY_PORT": str(operator.port), variable: str(port)}
+        refused = operator.run("up", "--detach", **ports)
 
     assert refused.returncode == 1
     assert f"port {port}: Address already in use" in refused.stderr
