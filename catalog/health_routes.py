@@ -8,15 +8,10 @@ from sqlalchemy import text
 from catalog.lanes import Lanes
 from catalog.schemas import Health
 from shared.errors import Unavailable
-from shared.single_flight import SingleFlight
+from shared.single_flight import SingleFlight, probe_of
 
 # The gateway has routes of the same names; its document shows those.
 router = APIRouter(include_in_schema=False)
-# However many ask, the database is asked once a second. A probe that is alone gets a fresh answer;
-# strangers who keep to that pace cost fifty looks a second, of less than a millisecond each.
-LOOKS_AT_ONCE = 5
-LOOKS_PER_SECOND = 1.0
-ALONE_AFTER_SECONDS = 0.02
 
 
 @router.get("/healthz")
@@ -42,9 +37,4 @@ def open_readiness(lanes: Lanes, timeout_seconds: float) -> SingleFlight[None]:
         except TimeoutError as error:
             raise Unavailable("The database does not answer.") from error
 
-    return SingleFlight(
-        look,
-        burst=LOOKS_AT_ONCE,
-        per_second=LOOKS_PER_SECOND,
-        alone_after_seconds=ALONE_AFTER_SECONDS,
-    )
+    return probe_of(look)

@@ -13,14 +13,9 @@ from shared.bounded_executor import BoundedExecutor
 from shared.errors import Unavailable
 from shared.openapi import refusals
 from shared.settings import Settings
-from shared.single_flight import SingleFlight
+from shared.single_flight import probe_of
 
 router = APIRouter(tags=["Operation"])
-# However many ask, the database is asked once a second. A probe that is alone gets a fresh answer;
-# strangers who keep to that pace cost fifty looks a second, of less than a millisecond each.
-LOOKS_AT_ONCE = 5
-LOOKS_PER_SECOND = 1.0
-ALONE_AFTER_SECONDS = 0.02
 
 
 class Health(BaseModel):
@@ -41,12 +36,7 @@ class Readiness:
         self._timeout_seconds = settings.ready_timeout_seconds
         # A look that timed out may still have the thread; the next one then waits, and times out.
         self._threads = BoundedExecutor("readiness", threads=1, waiting_max=1)
-        self._look = SingleFlight(
-            self._database_answers,
-            burst=LOOKS_AT_ONCE,
-            per_second=LOOKS_PER_SECOND,
-            alone_after_seconds=ALONE_AFTER_SECONDS,
-        )
+        self._look = probe_of(self._database_answers)
 
     async def check(self) -> None:
         """Nothing if requests are welcome.

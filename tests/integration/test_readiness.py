@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from sqlalchemy import Engine, event
 
 from gateway.draining import Draining
-from gateway.health import LOOKS_AT_ONCE, Readiness
+from gateway.health import Readiness
 from shared.database import open_engine
 from shared.errors import Unavailable
 from shared.settings import Settings
+from shared.single_flight import LOOKS_AT_ONCE
 
 PROBES = 200
 
