@@ -39,7 +39,7 @@ test: $(VENV)/installed-dev ## run the tests; ARGS="tests/unit" runs some
 	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) $(ARGS)
 
 compose-test: $(VENV)/installed-dev ## build the image and run docker-compose.yml, with a sale; needs root, podman, runc, debootstrap
-	@$(BIN)/python -m pytest -q tests/compose $(ARGS)
+	@$(BIN)/python -m pytest -q tests/environments/compose $(ARGS)
 
 fuzz: $(VENV)/installed-dev ## a quarter of an hour of requests of every kind; ARGS="--seed 7 --max-time 3600" for more
 	@$(BIN)/python -m tests.fuzz --max-time 600 $(ARGS)
@@ -52,10 +52,10 @@ abuse: $(VENV)/installed-dev ## what one stranger can do to ten buyers, abuse by
 	@$(BIN)/python -m tests.abuse $(ARGS)
 
 engines-test: $(VENV)/installed-dev ## the system on RabbitMQ, Sentinel and PgBouncer; needs the first and the last installed
-	@$(BIN)/python -m pytest --timeout 300 tests/engines $(ARGS)
+	@$(BIN)/python -m pytest --timeout 300 tests/environments/engines $(ARGS)
 
 hosts-test: $(VENV)/installed-dev ## several hosts, made of network namespaces, that are cut off and killed in a sale; needs root, iproute2
-	@$(BIN)/python -m pytest -q tests/hosts $(ARGS)
+	@$(BIN)/python -m pytest -q tests/environments/hosts $(ARGS)
 
 bench: $(VENV)/installed-dev ## how fast it is, beside a bare server and a straightforward design; ARGS="--quick" for a minute's worth
 	@$(BIN)/python -m loadtests.bench $(ARGS)
@@ -72,7 +72,7 @@ check: $(VENV)/installed-dev ## lint, formatting, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/installed ## write docs/configuration.md anew from shared/settings.py
+docs: $(VENV)/installed ## write docs/configuration.md anew from shared/config/settings.py
 	@$(BIN)/eventify settings --markdown > docs/configuration.new
 	@mv docs/configuration.new docs/configuration.md
 
@@ -97,7 +97,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # Downloads happen here, and only when the locked versions changed.
-$(VENV)/installed: requirements.txt | $(BIN)/python
+$(VENV)/installed: requirements.txt pyproject.toml | $(BIN)/python
 	@echo "Installing the locked dependencies ..."
 	@$(PIP_INSTALL) --require-hashes -r requirements.txt
 	@$(PIP_INSTALL) --no-build-isolation -e .

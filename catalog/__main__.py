@@ -1,12 +1,12 @@
 """Starts the catalog service: `python -m catalog`."""
 
 from catalog.app import create_app
-from shared.access_log import with_access_log
-from shared.http import Edge
-from shared.logging import configure_logging
+from shared.config.settings import get_settings
+from shared.observability.logging import configure_logging
 from shared.process import is_supervised, run_or_explain
-from shared.serve import serve
-from shared.settings import get_settings
+from shared.web.access_log import with_access_log
+from shared.web.edge import Edge
+from shared.web.server import serve
 
 
 def run() -> None:

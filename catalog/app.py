@@ -5,19 +5,22 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from catalog import event_routes, health_routes, metrics_routes, ticket_type_routes
+from catalog import health_routes, metrics_routes
+from catalog.events import routes as event_routes
 from catalog.lanes import Lanes, connections_of
-from shared.body_limit import BodyLimit
-from shared.database import open_engine
-from shared.event_loop import lag_observed
-from shared.hanging_up import OpenConnections
-from shared.metrics_folder import metrics_of_all, shared_scrape
-from shared.openapi import DocumentedApp
-from shared.problem_details import install_problem_handlers
-from shared.public_address import ANY_PEER, PublicAddresses
-from shared.rights import CATALOG
-from shared.settings import Settings
-from shared.tokens import TokenVerifier
+from catalog.ticket_types import routes as ticket_type_routes
+from shared.auth.tokens import TokenVerifier
+from shared.config.public_url import ANY_PEER
+from shared.config.settings import Settings
+from shared.database.abort_connections import OpenConnections
+from shared.database.engine import open_engine
+from shared.database.rights import CATALOG
+from shared.observability.event_loop_lag import lag_observed
+from shared.observability.multiprocess_metrics import metrics_of_all, shared_scrape
+from shared.web.body_limit import BodyLimit
+from shared.web.openapi import DocumentedApp
+from shared.web.problem_details import install_problem_handlers
+from shared.web.public_address import PublicAddresses
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -9,11 +9,11 @@ from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BeforeValidator, WithJsonSchema
 
 from catalog.lanes import Lanes
+from shared.auth.tokens import TokenVerifier
 from shared.errors import Unavailable
-from shared.openapi import bearer
 from shared.row_ids import MAX_ID, row_id
-from shared.strict_routes import StrictRoute
-from shared.tokens import TokenVerifier
+from shared.web.openapi import bearer
+from shared.web.strict_routes import StrictRoute
 
 STOPPED = "The catalog stopped in the midst of it; look whether it was done before you try again."
 

@@ -7,8 +7,8 @@ from sqlalchemy import text
 
 from catalog.lanes import Lanes
 from catalog.schemas import Health
+from shared.concurrency.single_flight import SingleFlight, probe_of
 from shared.errors import Unavailable
-from shared.single_flight import SingleFlight, probe_of
 
 # The gateway has routes of the same names; its document shows those.
 router = APIRouter(include_in_schema=False)

@@ -12,9 +12,9 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from catalog.transactions import RowLocked, transaction
-from shared.bounded_executor import BoundedExecutor
-from shared.settings import Settings
-from shared.turns import Turns
+from shared.concurrency.bounded_executor import BoundedExecutor
+from shared.concurrency.keyed_limit import Turns
+from shared.config.settings import Settings
 
 T = TypeVar("T")
 Work = Callable[[Session], T]

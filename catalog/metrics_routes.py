@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from shared.single_flight import SingleFlight
+from shared.concurrency.single_flight import SingleFlight
 
 # The gateway has a route of the same name; its document shows that one.
 router = APIRouter(include_in_schema=False)

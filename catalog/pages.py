@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Select, func, literal, select
 from sqlalchemy.orm import Session
 
-from shared.paging import LIST_MAX_ROWS, Page, PageWanted
+from shared.web.pagination import LIST_MAX_ROWS, Page, PageWanted
 
 # Twenty events with the longest descriptions in ASCII. One event has 64 KiB at most.
 PAGE_MAX_BYTES = 256 * 1024

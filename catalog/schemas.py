@@ -24,10 +24,8 @@ from catalog.rules import (
     MAX_PER_PURCHASE,
     price,
 )
-from shared.models import Event, TicketInventory, TicketType
-from shared.paging import Page
+from shared.database.tables import Event, TicketInventory, TicketType
 from shared.row_ids import MAX_ID
-from shared.strict_routes import RequestBody
 from shared.text import (
     LINE_PATTERN,
     NO_NUL,
@@ -38,6 +36,8 @@ from shared.text import (
     readable_line,
     readable_text,
 )
+from shared.web.pagination import Page
+from shared.web.strict_routes import RequestBody
 
 # What the form leaves open, pydantic refuses: it knows the days of each month.
 WRITTEN_TIME = re.compile(r"[^T]+T.*(Z|[+-][0-9:]+)", re.IGNORECASE)

@@ -8,9 +8,9 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from shared.database import DATABASE_AWAY, TRY_AGAIN
+from shared.database.engine import DATABASE_AWAY, TRY_AGAIN
 from shared.errors import Conflict, InvalidInput, NotAuthenticated, Problem, Unavailable
-from shared.logging import get_logger
+from shared.observability.logging import get_logger
 
 # SQLSTATE classes and codes (PostgreSQL, appendix A).
 DATA_EXCEPTION_CLASS = "22"

@@ -1,11 +1,11 @@
 """Starts a gateway: `python -m gateway`."""
 
 from gateway.app import create_app
-from shared.access_log import with_access_log
-from shared.logging import configure_logging
+from shared.config.settings import get_settings
+from shared.observability.logging import configure_logging
 from shared.process import is_supervised, run_or_explain
-from shared.serve import serve
-from shared.settings import get_settings
+from shared.web.access_log import with_access_log
+from shared.web.server import serve
 
 
 def run() -> None:

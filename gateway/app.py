@@ -9,13 +9,13 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan
 
-from gateway import docs_page, health, metrics_routes, schema
+from gateway import api_docs, health, metrics_routes, openapi
 from gateway.accounts import routes as account_routes
-from gateway.accounts.accounts import Accounts, token_rate
 from gateway.accounts.expiry import ExpiredTokens
-from gateway.draining import Draining
+from gateway.accounts.service import Accounts, token_rate
+from gateway.catalog_proxy import PREFIXES, CatalogDoor
 from gateway.health import Readiness
-from gateway.proxy import PREFIXES, CatalogDoor
+from gateway.openapi import DESCRIPTION, TAGS, WholeSchema
 from gateway.purchases import list_routes
 from gateway.purchases.list_routes import PurchaseLists
 from gateway.purchases.routes import PurchaseRoutes
@@ -25,21 +25,21 @@ from gateway.rate_limits.by_name import NamedLimit
 from gateway.rate_limits.of_catalog import CatalogLimits
 from gateway.rate_limits.token_bucket import Rate
 from gateway.response_headers import ResponseHeaders
-from gateway.schema import DESCRIPTION, TAGS, WholeSchema
-from shared.body_limit import BodyLimit
-from shared.database import open_engine
-from shared.event_loop import lag_observed
-from shared.hanging_up import OpenConnections
-from shared.http import Edge
-from shared.keys import ensure_signing_key
-from shared.metrics_folder import metrics_of_all, shared_scrape
-from shared.openapi import DocumentedApp
-from shared.problem_details import install_problem_handlers
-from shared.public_address import PublicAddresses
-from shared.rights import GATEWAY
-from shared.settings import Settings
-from shared.tokens import TokenVerifier
-from shared.tracing import open_tracing
+from gateway.shutdown import Draining
+from shared.auth.keys import ensure_signing_key
+from shared.auth.tokens import TokenVerifier
+from shared.config.settings import Settings
+from shared.database.abort_connections import OpenConnections
+from shared.database.engine import open_engine
+from shared.database.rights import GATEWAY
+from shared.observability.event_loop_lag import lag_observed
+from shared.observability.multiprocess_metrics import metrics_of_all, shared_scrape
+from shared.observability.tracing import open_tracing
+from shared.web.body_limit import BodyLimit
+from shared.web.edge import Edge
+from shared.web.openapi import DocumentedApp
+from shared.web.problem_details import install_problem_handlers
+from shared.web.public_address import PublicAddresses
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -130,13 +130,13 @@ def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastA
         max_bytes=settings.body_max_bytes,
         timeout_seconds=settings.body_timeout_seconds,
     )
-    for routes in (account_routes, list_routes, health, metrics_routes, schema, docs_page):
+    for routes in (account_routes, list_routes, health, metrics_routes, openapi, api_docs):
         app.include_router(routes.router)
     app.include_router(account_routes.signed_in_router)
     # What a browser is shown that was given the address alone.
     app.router.routes.append(Route("/", RedirectResponse("/api/docs/"), methods=["GET"]))
     for prefix in PREFIXES:
         app.router.routes.append(Route(prefix + "{rest:path}", door))
-    app.router.routes.append(Route(docs_page.SCRIPT_URL, docs_page.script))
-    app.mount(docs_page.ASSETS_URL, docs_page.Assets())
+    app.router.routes.append(Route(api_docs.SCRIPT_URL, api_docs.script))
+    app.mount(api_docs.ASSETS_URL, api_docs.Assets())
     return app

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Engine, text
 
-from gateway.draining import Draining
+from gateway.shutdown import Draining
 from gateway.transactions import transaction
-from shared.bounded_executor import BoundedExecutor
+from shared.concurrency.bounded_executor import BoundedExecutor
+from shared.concurrency.single_flight import probe_of
+from shared.config.settings import Settings
 from shared.errors import Unavailable
-from shared.openapi import refusals
-from shared.settings import Settings
-from shared.single_flight import probe_of
+from shared.web.openapi import refusals
 
 router = APIRouter(tags=["Operation"])
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from prometheus_client import Counter, Gauge, Histogram
 
 from shared.errors import Problem
-from shared.metrics import ROWS, SECONDS
+from shared.observability.metrics import ROWS, SECONDS
 
 ACCEPTED = Counter(
     "eventify_purchases_accepted_total", "Purchases that were stored, and so will be decided"

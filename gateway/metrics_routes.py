@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from shared.single_flight import SingleFlight
+from shared.concurrency.single_flight import SingleFlight
 
 router = APIRouter(tags=["Operation"])
 EXAMPLE = "# HELP eventify_purchases_queued ...\n# TYPE eventify_purchases_queued gauge\n"

@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.public_address import PublicAddresses
+from shared.web.public_address import PublicAddresses
 
 CONTENT_SECURITY_POLICY = b"content-security-policy"
 # As OWASP recommends for an API: shown as a page, an answer may load and run nothing, and no page

@@ -7,9 +7,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from shared.database import DATABASE_AWAY
+from shared.database.engine import DATABASE_AWAY
 from shared.errors import Unavailable
-from shared.logging import get_logger
+from shared.observability.logging import get_logger
 
 logger = get_logger(__name__)
 

@@ -34,10 +34,10 @@ from loadtests.promises import (
 from loadtests.run import OBSERVATIONS_FILE, Run, read
 from loadtests.summary import show, write_csv, write_summary
 from loadtests.verdict import Verdict, judge
-from purchase_worker.audit import audit
-from shared.database import DATABASE_AWAY
+from purchase_worker.audit.report import audit
+from shared.config.settings import Settings
+from shared.database.engine import DATABASE_AWAY
 from shared.errors import ConfigurationError
-from shared.settings import Settings
 
 # A queue of 100,000 drains in half of it on two cores; what is queued longer is stuck.
 DRAIN_SECONDS = 60.0

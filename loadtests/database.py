@@ -11,10 +11,10 @@ from sqlalchemy import Engine, text
 
 from loadtests.eventify_command import running_system
 from loadtests.promises import Counter, Row
-from shared.database import open_engine
+from shared.config.settings import SECRETS_DIR, Settings, get_settings
+from shared.database.engine import open_engine
 from shared.errors import ConfigurationError
 from shared.purchases import as_time
-from shared.settings import SECRETS_DIR, Settings, get_settings
 
 T = TypeVar("T")
 DATABASE_URL = "EVENTIFY_DATABASE_URL"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-COMMAND = (sys.executable, "-P", "-c", "from deploy.command import main; main()")
+COMMAND = (sys.executable, "-P", "-c", "from deploy.cli.main import main; main()")
 
 
 def eventify(*arguments: str, environment: Mapping[str, str] = os.environ) -> str:

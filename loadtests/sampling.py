@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 
 from loadtests.costs import Costs
 from loadtests.database import open_database
-from shared.database import DATABASE_AWAY
+from shared.database.engine import DATABASE_AWAY
 from shared.errors import ConfigurationError
 
 EVERY_SECONDS = 1.0

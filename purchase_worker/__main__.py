@@ -1,8 +1,8 @@
 """Starts a purchase worker: `python -m purchase_worker`."""
 
 from purchase_worker.metrics_process import metrics_of_children
+from shared.config.settings import get_settings
 from shared.process import run_or_explain
-from shared.settings import get_settings
 
 
 def run() -> None:

@@ -11,19 +11,19 @@ import celery.apps.worker
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
-from purchase_worker import self_check
-from purchase_worker.hint_request import HintRequest
+from purchase_worker.consumer import self_check
+from purchase_worker.consumer.wakeup_request import HintRequest
 from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import decide_queues
-from shared.broker import (
+from shared.config.settings import Settings
+from shared.messaging.celery_client import (
     DECIDE_QUEUES_TASK,
     PURCHASES_QUEUE,
     make_celery,
     prepare_to_send,
     send_hint,
 )
-from shared.logging import configure_logging
-from shared.settings import Settings
+from shared.observability.logging import configure_logging
 
 # A child that ends waits up to 30 s (300 looks) until its parent has read that its tasks are done,
 # which a parent that ends as well may never do. Our tasks have no result that could be lost: 1 s.
@@ -33,7 +33,7 @@ ENDING_CHILD_LOOKS = 10
 def create_worker_app(settings: Settings) -> Celery:
     """The Celery application that consumes hints."""
     app = make_celery(settings)
-    app.conf.worker_consumer = "purchase_worker.hint_consumer:HintConsumer"
+    app.conf.worker_consumer = "purchase_worker.consumer.wakeup_consumer:HintConsumer"
     self_check.install(app, settings)
     runtimes: list[Runtime] = []
 

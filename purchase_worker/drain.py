@@ -25,10 +25,10 @@ from sqlalchemy import Engine
 from purchase_worker import metrics, store
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decided, Decision, Inventory, decide
 from purchase_worker.store import Locked, Part, Queue
-from shared.database import session
+from shared.config.settings import Settings
+from shared.database.engine import session
 from shared.failpoints import reached
 from shared.purchases import CONFIRMED
-from shared.settings import Settings
 
 # A change of capacity holds the lock for a few milliseconds, and the next one of the same owner
 # leaves 50 ms between (catalog/lanes.py): these tries fall into different parts of such a cycle.

@@ -1,8 +1,8 @@
 """Whether the worker or the sweeper here is well: `python -m purchase_worker.health worker`.
 
-The exit code is 0 or 1, and one line says why. It reads what the processes tell of themselves
-(shared/heartbeat.py) and asks neither PostgreSQL nor the broker, so that nobody restarts a process
-for their absence.
+The exit code is 0 or 1, and one line says why. It reads the processes' own heartbeat files
+(heartbeat.py) and asks neither PostgreSQL nor the broker, so that no process is
+restarted because one of them is unavailable.
 """
 
 import os
@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared.heartbeat import Beat, heartbeat_folder, last_beats
+from shared.observability.heartbeat import Beat, heartbeat_folder, last_beats
 
 ROLES = ("worker", "sweeper")
 

@@ -2,9 +2,9 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from purchase_worker.audit.replay import INVENTORY, NUMBERING
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
-from purchase_worker.replay import INVENTORY, NUMBERING
-from shared.metrics import ROWS, SECONDS, ManyHistogram
+from shared.observability.metrics import ROWS, SECONDS, ManyHistogram
 from shared.purchases import CONFIRMED
 
 DECIDED = Counter(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from tempfile import TemporaryDirectory
 
-from shared.settings import Settings
+from shared.config.settings import Settings
 
 # Of prometheus-client, which looks for it when it is imported: so nothing here may import it.
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -32,7 +32,7 @@ def metrics_of_children(settings: Settings) -> Iterator[None]:
             folder = TemporaryDirectory(prefix="eventify-metrics-", ignore_cleanup_errors=True)
             os.environ[FOLDER_VARIABLE] = closing.enter_context(folder)
         # -P: a folder named `shared` where the operator stands must not be taken for ours.
-        command = [sys.executable, "-P", "-m", "shared.metrics_server"]
+        command = [sys.executable, "-P", "-m", "shared.observability.metrics_server"]
         teller = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own program
         closing.callback(_end, teller)
         yield

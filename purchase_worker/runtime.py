@@ -6,19 +6,19 @@ from contextlib import AbstractContextManager, nullcontext
 import redis
 from sqlalchemy import Engine
 
-from purchase_worker.batch_log import log_batch
-from purchase_worker.batch_metrics import count_batch
+from purchase_worker.consumer.linger import Linger
 from purchase_worker.drain import Batch
-from purchase_worker.linger import Linger
-from purchase_worker.results import ResultPublisher
-from purchase_worker.traces import DecisionTraces
-from shared.broker import PURCHASES_QUEUE
-from shared.database import open_engine
-from shared.redis_client import open_redis
-from shared.redis_url import REDIS
-from shared.rights import WORKER
-from shared.settings import Settings
-from shared.tracing import open_tracing
+from purchase_worker.publish.counts import count_batch
+from purchase_worker.publish.log import log_batch
+from purchase_worker.publish.results import ResultPublisher
+from purchase_worker.publish.traces import DecisionTraces
+from shared.config.redis_url import REDIS
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
+from shared.database.rights import WORKER
+from shared.messaging.celery_client import PURCHASES_QUEUE
+from shared.messaging.redis_client import open_redis
+from shared.observability.tracing import open_tracing
 
 
 class Runtime:

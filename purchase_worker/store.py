@@ -15,10 +15,10 @@ import msgspec
 from psycopg2.extensions import cursor
 
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decided, Inventory, Request
-from shared.confirmed import confirm
-from shared.database import roll_back
-from shared.oldest_queued import OLDEST_QUEUED
-from shared.prepared import Prepared, array_literal
+from shared.database.confirmed_commit import confirm
+from shared.database.engine import roll_back
+from shared.database.oldest_queued import OLDEST_QUEUED
+from shared.database.prepared_statement import Prepared, array_literal
 from shared.purchases import as_time
 
 # NO KEY: it does not conflict with the key-share locks of foreign keys. SKIP LOCKED: whoever else

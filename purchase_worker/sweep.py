@@ -9,16 +9,16 @@ import threading
 import time
 
 from purchase_worker import metrics, store
-from purchase_worker.counter_watch import CounterWatch
+from purchase_worker.audit.counter_watch import CounterWatch
+from purchase_worker.consumer.turn import take_turn
 from purchase_worker.runtime import Runtime
-from purchase_worker.turn import take_turn
-from shared.broker import HINT_TICKET_TYPES_MAX
-from shared.database import DATABASE_AWAY, transaction
-from shared.heartbeat import Heartbeat
-from shared.logging import configure_logging, get_logger
-from shared.metrics_server import tell_metrics
+from shared.config.settings import get_settings
+from shared.database.engine import DATABASE_AWAY, transaction
+from shared.messaging.celery_client import HINT_TICKET_TYPES_MAX
+from shared.observability.heartbeat import Heartbeat
+from shared.observability.logging import configure_logging, get_logger
+from shared.observability.metrics_server import tell_metrics
 from shared.process import run_or_explain
-from shared.settings import get_settings
 
 # Two-part advisory locks: "EVNT" and what the lock is for.
 TRY_ELECTION = "SELECT pg_try_advisory_xact_lock(1163284052, 1)"

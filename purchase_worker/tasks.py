@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import redis
 
 from purchase_worker import metrics
+from purchase_worker.consumer.turn import take_turn
 from purchase_worker.runtime import Runtime
-from purchase_worker.turn import take_turn
-from shared.database import DATABASE_AWAY
-from shared.logging import get_logger
+from shared.database.engine import DATABASE_AWAY
+from shared.observability.logging import get_logger
 from shared.purchases import HINT_KEY_PREFIX
 
 # A queue that was emptied so often in one task goes to the back, so that others have their turn.

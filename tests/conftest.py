@@ -14,19 +14,19 @@ from hypothesis import settings as hypothesis_settings
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from deploy.local.embedded import (
+from deploy.local.servers.embedded import (
     EmbeddedServer,
     free_port,
     prepare_postgres,
     prepare_valkey,
     run_as,
 )
-from shared.database import open_engine
-from shared.keys import SigningKey, ensure_signing_key, load_signing_key
-from shared.migrate import migrate
-from shared.settings import Settings, get_settings
-from tests.services import folder_for_servers
-from tests.waiting import eventually
+from shared.auth.keys import SigningKey, ensure_signing_key, load_signing_key
+from shared.config.settings import Settings, get_settings
+from shared.database.engine import open_engine
+from shared.database.migrate import migrate
+from tests.support.services import folder_for_servers
+from tests.support.waiting import eventually
 
 TEMPLATE_DATABASE = "eventify_template"
 _database_numbers = count(1)

@@ -4,7 +4,7 @@ import os
 import time
 
 from deploy.local.home import AlreadyRunningError, Home, is_locked, lock_home, running_state
-from deploy.local.supervision import clear_away, stop_supervisor
+from deploy.local.supervisor.supervision import clear_away, stop_supervisor
 from shared.errors import ConfigurationError
 
 # Between a start's first moment and its record there is a second of preparation, or an initdb.

@@ -7,12 +7,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.local.embedded import free_port
 from deploy.local.home import Home, read_state
+from deploy.local.servers.embedded import free_port
+from shared.config.settings import PREFIX, SECRETS_DIR, Settings, get_settings, variable
+from shared.database.logins import ROLE_OF_SETTING
 from shared.errors import ConfigurationError
-from shared.logins import ROLE_OF_SETTING
-from shared.metrics_folder import FOLDER_VARIABLE
-from shared.settings import PREFIX, SECRETS_DIR, Settings, get_settings, variable
+from shared.observability.multiprocess_metrics import FOLDER_VARIABLE
 
 DATABASE = variable("database_url")
 LOGINS = {variable(setting) for setting in ROLE_OF_SETTING}

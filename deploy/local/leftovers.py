@@ -7,7 +7,7 @@ from contextlib import suppress
 import psutil
 
 from deploy.local.home import Home
-from deploy.local.supervisor_client import Process
+from deploy.local.supervisor.client import Process
 from shared.process import SUPERVISED_IN
 
 # The kernel needs no time to speak of to kill; a process stuck on a broken disk never ends.

@@ -11,10 +11,10 @@ import psycopg2
 from sqlalchemy.engine import make_url
 
 from deploy.local.home import Home
-from deploy.local.supervisor_client import Process, SupervisorAwayError, SupervisorClient
-from shared.database_url import CLIENT_ENCODING
+from deploy.local.supervisor.client import Process, SupervisorAwayError, SupervisorClient
+from shared.config.database_url import CLIENT_ENCODING
+from shared.config.settings import Settings
 from shared.errors import ConfigurationError
-from shared.settings import Settings
 
 T = TypeVar("T")
 

@@ -2,9 +2,9 @@
 
 import sys
 
-from deploy.local.program import Program, ProgramGroup
-from shared.logins import ROLE_OF_SETTING, login_urls
-from shared.settings import Settings, variable
+from deploy.local.supervisor.program import Program, ProgramGroup
+from shared.config.settings import Settings, variable
+from shared.database.logins import ROLE_OF_SETTING, login_urls
 
 SERVERS, SERVICES, DOOR = "servers", "services", "door"
 # After its own limit a process still closes its connections.

@@ -3,10 +3,10 @@
 from dataclasses import asdict
 from typing import Any
 
-from deploy.connections import where
+from deploy.cli.connections import where
 from deploy.local.home import Home, is_locked, read_state
 from deploy.local.leftovers import unsupervised_processes
-from deploy.local.supervisor_client import SupervisorClient
+from deploy.local.supervisor.client import SupervisorClient
 
 
 def status_report(home: Home) -> dict[str, Any] | None:

@@ -9,14 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.connections import database, migrate_all, redis_answers, where
-from deploy.local.embedded import (
-    DATABASE_NAME,
-    free_port,
-    prepare_postgres,
-    prepare_valkey,
-    service_logins,
-)
+from deploy.cli.connections import database, migrate_all, redis_answers, where
 from deploy.local.environment import http_url, service_environment, settings_from
 from deploy.local.home import (
     AlreadyRunningError,
@@ -28,7 +21,6 @@ from deploy.local.home import (
     write_state,
 )
 from deploy.local.ports import refuse_other_listeners, reserve_port
-from deploy.local.program import Program, ProgramGroup
 from deploy.local.readiness import (
     READY_SECONDS,
     Patience,
@@ -36,18 +28,26 @@ from deploy.local.readiness import (
     wait_for_services,
     wait_for_supervisor,
 )
+from deploy.local.servers.embedded import (
+    DATABASE_NAME,
+    free_port,
+    prepare_postgres,
+    prepare_valkey,
+    service_logins,
+)
 from deploy.local.services import DOOR, SERVERS, SERVICES, service_groups
-from deploy.local.supervision import (
+from deploy.local.supervisor.client import SupervisorAwayError, SupervisorClient
+from deploy.local.supervisor.program import Program, ProgramGroup
+from deploy.local.supervisor.supervision import (
     clear_away,
     make_socket_path,
     start_supervisor,
     stop_supervisor,
 )
-from deploy.local.supervisor_client import SupervisorAwayError, SupervisorClient
+from shared.auth.keys import ensure_signing_key
+from shared.config.settings import Settings, variable
+from shared.database.logins import ROLE_OF_SETTING
 from shared.errors import ConfigurationError
-from shared.keys import ensure_signing_key
-from shared.logins import ROLE_OF_SETTING
-from shared.settings import Settings, variable
 
 Say = Callable[[str], None]
 StopRequested = Callable[[], bool]

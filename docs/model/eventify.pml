@@ -196,7 +196,7 @@ look:
     }
 
 inserted:
-    /* Its COMMIT, and then the answer (gateway/batching.py, `_finish`). If the gateway, the
+    /* Its COMMIT, and then the answer (gateway/batcher.py, `_finish`). If the gateway, the
      * connection or PostgreSQL dies, the client gets 503 or nothing: it does not know, and the row
      * is there or not. Only `acknowledged` hangs on the answer, so it need not come any later. */
     atomic {
@@ -214,7 +214,7 @@ inserted:
         fi
     }
 
-    /* gateway/purchases/hints.py, `_send`, from a thread of its own: the mark, then the message.
+    /* gateway/purchases/wakeups.py, `_send`, from a thread of its own: the mark, then the message.
      * That it is never sent is like being lost, which is in `Redis`. A replay sends none. */
 #ifdef HINTS_ALONE
     atomic {
@@ -337,7 +337,7 @@ inline write_and_commit() {
 }
 
 /*
- * purchase_worker/results.py: SET of each result, and PUBLISH. Redis may lose them; a client then
+ * purchase_worker/publish/results.py: SET of each result, and PUBLISH. Redis may lose them; a client then
  * reads PostgreSQL. No step of the protocol reads a result, so all that matters is that it is true.
  */
 inline tell() {

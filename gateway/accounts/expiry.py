@@ -6,9 +6,9 @@ import time
 from sqlalchemy import Engine
 
 from gateway.accounts import store
+from shared.config.settings import Settings
 from shared.errors import Unavailable
-from shared.logging import get_logger
-from shared.settings import Settings
+from shared.observability.logging import get_logger
 
 logger = get_logger(__name__)
 

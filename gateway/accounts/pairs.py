@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from shared.keys import KEYS_RELOAD_SECONDS, SigningKey, load_signing_key
-from shared.settings import Settings
-from shared.tokens import mint
+from shared.auth.keys import KEYS_RELOAD_SECONDS, SigningKey, load_signing_key
+from shared.auth.tokens import mint
+from shared.config.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

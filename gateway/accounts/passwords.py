@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from shared.bounded_executor import BoundedExecutor
-from shared.settings import Settings
+from shared.concurrency.bounded_executor import BoundedExecutor
+from shared.config.settings import Settings
 from shared.text import normalized
 
 # OWASP's Password Storage Cheat Sheet: Argon2id with 19 MiB, two passes, one lane.

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response, Security
 
-from gateway.accounts.accounts import WRONG_CREDENTIALS, Accounts
 from gateway.accounts.pairs import SignedPair
 from gateway.accounts.schemas import (
     Credentials,
@@ -17,9 +16,12 @@ from gateway.accounts.schemas import (
     TokenPair,
     User,
 )
+from gateway.accounts.service import WRONG_CREDENTIALS, Accounts
 from gateway.accounts.store import Account
 from gateway.rate_limits.by_address import bucket_of
 from gateway.rate_limits.by_name import NamedLimit
+from shared.auth.keys import JWKS_MAX_AGE_SECONDS, json_web_key_set
+from shared.auth.tokens import Claims, TokenVerifier
 from shared.errors import (
     InvalidInput,
     NotAuthenticated,
@@ -28,11 +30,9 @@ from shared.errors import (
     TooManyRequests,
     Unavailable,
 )
-from shared.keys import JWKS_MAX_AGE_SECONDS, json_web_key_set
-from shared.openapi import bearer, headers, rate_limits, refusals
-from shared.public_address import PublicAddresses
-from shared.strict_routes import StrictRoute
-from shared.tokens import Claims, TokenVerifier
+from shared.web.openapi import bearer, headers, rate_limits, refusals
+from shared.web.public_address import PublicAddresses
+from shared.web.strict_routes import StrictRoute
 
 CACHED_PUBLICLY = f"public, max-age={JWKS_MAX_AGE_SECONDS}"
 LIMITED_BY = rate_limits("sign-in")

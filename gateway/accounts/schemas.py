@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.accounts.password_rules import MAX_BYTES, MIN_CHARACTERS, weaknesses
+from shared.auth.usernames import USERNAME_MAX_CHARACTERS, normalised, stored_form, username_problem
 from shared.row_ids import MAX_ID
-from shared.strict_routes import RequestBody
 from shared.text import NOT_IN_WORD, StorableText
-from shared.usernames import USERNAME_MAX_CHARACTERS, normalised, stored_form, username_problem
+from shared.web.strict_routes import RequestBody
 
 # Only the form is checked: whether an address exists is known to its mail server alone.
 # Control characters are named, for not every dialect of patterns counts the same ones as blank.

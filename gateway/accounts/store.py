@@ -14,8 +14,8 @@ from uuid_utils.compat import uuid7
 
 from gateway.accounts.refresh import StoredToken, Verdict, judge
 from gateway.transactions import transaction
-from shared.models import RefreshToken, User
-from shared.usernames import stored_form
+from shared.auth.usernames import stored_form
+from shared.database.tables import RefreshToken, User
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,10 @@ from shared.errors import (
     SalePaused,
     retry_after,
 )
-from shared.json_body import parse_json
 from shared.purchases import QUEUED, QueuedPurchase
 from shared.row_ids import MAX_ID
-from shared.unknown_names import unknown_names
+from shared.web.json_body import parse_json
+from shared.web.unknown_names import unknown_names
 
 MAX_INT4: Final = 2**31 - 1
 LIMITS: Final = {"ticket_type": MAX_ID, "quantity": MAX_INT4}

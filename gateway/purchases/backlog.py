@@ -7,9 +7,9 @@ from sqlalchemy import Engine
 
 from gateway import metrics
 from gateway.purchases import store
-from shared.database import DATABASE_AWAY
-from shared.logging import get_logger
-from shared.settings import Settings
+from shared.config.settings import Settings
+from shared.database.engine import DATABASE_AWAY
+from shared.observability.logging import get_logger
 
 logger = get_logger(__name__)
 

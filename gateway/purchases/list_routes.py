@@ -11,15 +11,15 @@ from gateway.purchases import store
 from gateway.purchases.service import PurchaseService
 from gateway.purchases.store import Filter
 from gateway.rate_limits.by_user import UserLimit
-from shared.bounded_executor import BoundedExecutor
-from shared.database import DATABASE_AWAY
+from shared.auth.tokens import Claims
+from shared.concurrency.bounded_executor import BoundedExecutor
+from shared.concurrency.keyed_limit import Turns
+from shared.config.settings import Settings
+from shared.database.engine import DATABASE_AWAY
 from shared.errors import Problem, Unavailable
-from shared.paging import Page, WantedPage
 from shared.row_ids import QueryId
-from shared.settings import Settings
-from shared.strict_routes import StrictRoute
-from shared.tokens import Claims
-from shared.turns import Turns
+from shared.web.pagination import Page, WantedPage
+from shared.web.strict_routes import StrictRoute
 
 # Lists are rare; when so many wait, something is wrong, and they are the first to be refused.
 WAITING_MAX = 200

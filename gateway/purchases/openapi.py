@@ -17,9 +17,9 @@ from shared.errors import (
     SalePaused,
     Unavailable,
 )
-from shared.openapi import complete, headers, links_by_id, rate_limits, refusals, too_many
-from shared.paging import INVALID_PAGE
 from shared.row_ids import MAX_ID, NOT_AN_ID
+from shared.web.openapi import complete, headers, links_by_id, rate_limits, refusals, too_many
+from shared.web.pagination import INVALID_PAGE
 
 ID = "01a2035e-7a5b-7c3d-8f4e-2b1a9c8d7e6f"
 TAGS = ["Purchases"]

@@ -7,13 +7,13 @@ import redis
 from sqlalchemy import Engine
 
 from gateway.purchases import store
-from shared.circuit_breaker import CircuitBreaker
-from shared.database import DATABASE_AWAY
+from shared.config.settings import Settings
+from shared.database.engine import DATABASE_AWAY
 from shared.errors import Unavailable
-from shared.logging import get_logger
+from shared.messaging.circuit_breaker import CircuitBreaker
+from shared.messaging.redis_client import open_redis
+from shared.observability.logging import get_logger
 from shared.purchases import RESULT_KEY_PREFIX, Purchase, unpack_result
-from shared.redis_client import open_redis
-from shared.settings import Settings
 
 logger = get_logger(__name__)
 

@@ -20,8 +20,8 @@ from gateway.purchases.preferences import bounded_seconds, preferred_wait
 from gateway.purchases.service import Answer, PurchaseService
 from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import Patience
-from shared.asgi_extensions import client_leaves, send_whole
-from shared.body_limit import read_body
+from shared.auth.tokens import Claims, TokenVerifier
+from shared.config.settings import Settings
 from shared.errors import (
     InvalidInput,
     MethodNotAllowed,
@@ -30,14 +30,14 @@ from shared.errors import (
     OverUserLimit,
     Problem,
 )
-from shared.http import IS_HEAD
-from shared.metrics import NamedRoute
-from shared.problem_details import PROBLEM_JSON, problem_body
-from shared.public_address import PublicAddresses
+from shared.observability.metrics import NamedRoute
 from shared.purchases import CONFIRMED
-from shared.settings import Settings
-from shared.tokens import Claims, TokenVerifier
-from shared.unknown_names import query_errors
+from shared.web.asgi_extensions import client_leaves, send_whole
+from shared.web.body_limit import read_body
+from shared.web.edge import IS_HEAD
+from shared.web.problem_details import PROBLEM_JSON, problem_body
+from shared.web.public_address import PublicAddresses
+from shared.web.unknown_names import query_errors
 
 PREFIX = "/api/ticket-purchases/"
 PURCHASE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from uuid_utils import uuid7
 
 from gateway import metrics
-from gateway.batching import Batcher
+from gateway.batcher import Batcher
 from gateway.purchases import store
 from gateway.purchases.accept import (
     Accepted,
@@ -24,17 +24,17 @@ from gateway.purchases.accept import (
     queued_purchase,
 )
 from gateway.purchases.backlog import BacklogGauge
-from gateway.purchases.hints import HintSender
 from gateway.purchases.pace import Pace, look_again_seconds
 from gateway.purchases.results import Decided, Queued, Reading, ResultReader
 from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import DecisionListener, Patience, Waiters
+from gateway.purchases.wakeups import HintSender
 from gateway.rate_limits.by_user import UserLimit
-from shared.asgi_extensions import ClientLeaves
+from shared.config.settings import Settings
 from shared.errors import NotFound, Problem, Unavailable
 from shared.failpoints import reached
 from shared.purchases import Purchase, QueuedPurchase, still_queued
-from shared.settings import Settings
+from shared.web.asgi_extensions import ClientLeaves
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -11,13 +11,13 @@ from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 
 from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, Verdict, refusal
-from shared.database import DATABASE_AWAY, TRY_AGAIN, statement
+from shared.database.engine import DATABASE_AWAY, TRY_AGAIN, statement
+from shared.database.oldest_queued import OLDEST_QUEUED
+from shared.database.prepared_statement import Prepared, array_literal
 from shared.errors import Problem, ServerError, Unavailable
-from shared.logging import get_logger
-from shared.oldest_queued import OLDEST_QUEUED
-from shared.paging import LIST_MAX_ROWS
-from shared.prepared import Prepared, array_literal
+from shared.observability.logging import get_logger
 from shared.purchases import QUEUED, Purchase, as_time
+from shared.web.pagination import LIST_MAX_ROWS
 
 # Writes a message of a few bytes into the log, once for a statement. A row may be seen that this
 # server has alone: its commit's wait for the standby was cancelled, or the server crashed then. Who

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, Verdict
-from shared.broker import PURCHASES_QUEUE
 from shared.errors import Problem
+from shared.messaging.celery_client import PURCHASES_QUEUE
 
 if TYPE_CHECKING:
-    from shared.spans import Spans
+    from shared.observability.spans import Spans
 
 ROUTE = "/api/ticket-purchases/"
 STATUS = "http.response.status_code"

@@ -11,13 +11,13 @@ from sqlalchemy import Engine
 from gateway import metrics
 from gateway.purchases import store
 from gateway.purchases.pace import Pace
-from shared.asgi_extensions import ClientLeaves
-from shared.database import DATABASE_AWAY
+from shared.config.settings import Settings
+from shared.database.engine import DATABASE_AWAY
 from shared.errors import ClientLeft
-from shared.logging import get_logger
+from shared.messaging.redis_client import open_async_redis
+from shared.observability.logging import get_logger
 from shared.purchases import DECIDED_CHANNEL, DecidedBatch
-from shared.redis_client import open_async_redis
-from shared.settings import Settings
+from shared.web.asgi_extensions import ClientLeaves
 
 # While Redis is listened to, so many looks into the database are left out between two.
 RECHECKS_SKIPPED_WHILE_TOLD = 5

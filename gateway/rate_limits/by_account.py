@@ -11,13 +11,13 @@ import redis
 from gateway.rate_limits.by_name import WAITING_MAX
 from gateway.rate_limits.limiter import RateLimiter
 from gateway.rate_limits.token_bucket import Rate
-from shared.bounded_executor import BoundedExecutor
-from shared.circuit_breaker import CircuitBreaker
-from shared.logging import get_logger
-from shared.redis_client import open_redis
-from shared.settings import Settings
+from shared.auth.usernames import TYPED_MAX_CHARACTERS
+from shared.concurrency.bounded_executor import BoundedExecutor
+from shared.config.settings import Settings
+from shared.messaging.circuit_breaker import CircuitBreaker
+from shared.messaging.redis_client import open_redis
+from shared.observability.logging import get_logger
 from shared.text import folded
-from shared.usernames import TYPED_MAX_CHARACTERS
 
 # A person who mistypes stays below; whoever guesses gets 8,640 tries a day from all addresses
 # together. (NIST SP 800-63B, 5.2.2, allows 100 wrong ones in a row.)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from gateway.rate_limits.limiter import RateLimiter
 from gateway.rate_limits.token_bucket import Rate
-from shared.bounded_executor import BoundedExecutor
-from shared.settings import Settings
+from shared.concurrency.bounded_executor import BoundedExecutor
+from shared.config.settings import Settings
 
 # Draws that may wait: with Redis silent, one takes half a second and the next ones nothing.
 WAITING_MAX = 1_000

@@ -5,10 +5,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from gateway.batching import Batcher
+from gateway.batcher import Batcher
 from gateway.rate_limits.limiter import RateLimiter
 from gateway.rate_limits.token_bucket import Draw, Rate
-from shared.settings import Settings
+from shared.config.settings import Settings
 
 # Draws in one call to Redis: a millisecond of its time.
 DRAWN_ROWS = 200

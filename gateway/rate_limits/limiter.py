@@ -18,11 +18,11 @@ from gateway.rate_limits.token_bucket import (
     policy_header,
     rate_limit_header,
 )
-from shared.circuit_breaker import CircuitBreaker
+from shared.config.settings import Settings
 from shared.errors import TooManyRequests, retry_after
-from shared.logging import get_logger
-from shared.redis_client import open_redis
-from shared.settings import Settings
+from shared.messaging.circuit_breaker import CircuitBreaker
+from shared.messaging.redis_client import open_redis
+from shared.observability.logging import get_logger
 
 # Of the buckets that are kept here, the least recently used are forgotten: about 10 MB.
 REMEMBERED_ROWS = 50_000

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from gateway.rate_limits.by_user import UserLimit
 from gateway.rate_limits.token_bucket import Rate
-from shared.settings import Settings
+from shared.config.settings import Settings
 
 READING = ("GET", "HEAD")
 

@@ -8,9 +8,9 @@ import sys
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from shared.config.settings import Settings
 from shared.purchases import QUEUED, QueuedPurchase
-from shared.serve import serve
-from shared.settings import Settings
+from shared.web.server import serve
 
 ID = "01a203bc-a0e0-7261-b7d6-4031de569d41"
 BODY = msgspec.json.encode(

@@ -12,7 +12,7 @@ from typing import cast
 import uvloop
 
 from loadtests.baselines.bare_asgi import BODY
-from shared.serve import listening_socket
+from shared.web.server import listening_socket
 
 ANSWER = b"HTTP/1.1 202 Accepted\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
 BACKLOG = 4_096

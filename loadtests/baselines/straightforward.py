@@ -21,10 +21,10 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 from sqlalchemy import CheckConstraint, ForeignKey, Identity, Numeric, create_engine, func, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
-from shared.database_url import sqlalchemy_url
-from shared.keys import load_public_keys
-from shared.serve import serve
-from shared.settings import Settings, get_settings
+from shared.auth.keys import load_public_keys
+from shared.config.database_url import sqlalchemy_url
+from shared.config.settings import Settings, get_settings
+from shared.web.server import serve
 
 # More sessions than this only wait for the same row. None beyond it: SQLAlchemy would open and
 # close one for each request of a rush, which costs several times what the purchase does.

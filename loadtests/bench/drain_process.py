@@ -19,10 +19,10 @@ from psycopg2.extensions import connection, cursor
 from sqlalchemy import Engine, event
 
 from purchase_worker.drain import Batch, drain
-from purchase_worker.results import ResultPublisher
-from shared.database import open_engine
-from shared.prepared import PlainConnection
-from shared.settings import Settings
+from purchase_worker.publish.results import ResultPublisher
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
+from shared.database.prepared_statement import PlainConnection
 
 
 class Statement(msgspec.Struct, frozen=True):

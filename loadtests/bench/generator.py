@@ -13,7 +13,7 @@ from loadtests.bench.closed_loop import closed_loop
 from loadtests.bench.load import Load
 from loadtests.bench.open_loop import open_loop
 from loadtests.bench.tally import Run
-from shared.serve import raise_open_files_limit
+from shared.web.server import raise_open_files_limit
 
 
 class Generator:

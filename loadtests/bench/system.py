@@ -15,8 +15,8 @@ from sqlalchemy import Engine, text
 from loadtests.bench.ports import free_port
 from loadtests.bench.processes import cpu_seconds
 from loadtests.eventify_command import eventify
-from shared.database import open_engine
-from shared.settings import Settings
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
 
 # Few users buy and wait without end here, which the limits of each user are there to prevent.
 SETTINGS = {

@@ -14,7 +14,7 @@ import psutil
 import uvloop
 
 from loadtests.bench.latency import Latency
-from shared.serve import raise_open_files_limit
+from shared.web.server import raise_open_files_limit
 from tests.abuse import attacks
 from tests.abuse.buyers import PURCHASES, Crowd, Seen
 from tests.abuse.catalogue import Abuse

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import psycopg2
 
-from shared.settings import Settings
+from shared.config.settings import Settings
 from tests.abuse.wire import Target
 from tests.system.conftest import Shop, open_shop
 from tests.system.selling import buy, create, event_fields, put_on_sale

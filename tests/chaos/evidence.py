@@ -9,12 +9,12 @@ import msgspec
 import psutil
 import redis
 
-from purchase_worker.audit import audit
-from purchase_worker.replay import GUARDS
+from purchase_worker.audit.replay import GUARDS
+from purchase_worker.audit.report import audit
 from shared.purchases import RESULT_KEY_PREFIX, Purchase, as_time, unpack_result
 from tests.chaos.history import Counter, Evidence, History, Outcome, Row, Sighting
 from tests.chaos.subject import Subject
-from tests.factories import rows as query
+from tests.support.factories import rows as query
 
 ROWS = f"""
 SELECT id::text, request_id, user_id, ticket_type_id, quantity, idempotency_key, status, reason,

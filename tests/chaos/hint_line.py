@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import hiredis
 import redis
 
-from shared.broker import PURCHASES_QUEUE
+from shared.messaging.celery_client import PURCHASES_QUEUE
 from tests.chaos.line import CHUNK_BYTES, Line
 
 # What becomes of a hint: after how many seconds each copy of it arrives. None at all: it is lost.

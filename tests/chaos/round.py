@@ -14,7 +14,7 @@ from tests.chaos.faults.fault import Effect, Fault
 from tests.chaos.history import Evidence, Fate, History, Window
 from tests.chaos.pulse import feel_pulse
 from tests.chaos.subject import Subject
-from tests.factories import add_ticket_type
+from tests.support.factories import add_ticket_type
 
 # Issue 6: what was healed works again within this time.
 RECOVERS_WITHIN_SECONDS = 10.0

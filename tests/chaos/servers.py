@@ -9,9 +9,9 @@ import psutil
 import psycopg2
 import redis
 
-from deploy.local.embedded import EmbeddedServer, run_as
+from deploy.local.servers.embedded import EmbeddedServer, run_as
 from tests.conftest import admin_connection
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 STOPPED_WITHIN_SECONDS = 30
 

@@ -5,7 +5,7 @@ from typing import Protocol
 import psutil
 from sqlalchemy import Engine
 
-from shared.settings import Settings
+from shared.config.settings import Settings
 from tests.chaos.servers import Server
 
 

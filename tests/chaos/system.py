@@ -11,12 +11,12 @@ import psutil
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from deploy.access_tokens import mint_tokens, user_names
-from deploy.local.embedded import free_port, prepare_postgres, prepare_valkey
 from deploy.local.home import Home, running_state
-from deploy.local.supervisor_client import Process, SupervisorAwayError, SupervisorClient
-from shared.database import open_engine
-from shared.settings import Settings
+from deploy.local.servers.embedded import free_port, prepare_postgres, prepare_valkey
+from deploy.local.supervisor.client import Process, SupervisorAwayError, SupervisorClient
+from shared.auth.mint_tokens import mint_tokens, user_names
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
 from tests.chaos.control import Control
 from tests.chaos.hint_line import HintLine
 from tests.chaos.line import Line, carrying
@@ -24,10 +24,10 @@ from tests.chaos.movable_clock import MovableClock
 from tests.chaos.servers import Server
 from tests.chaos.small_disk import SmallDisk, small_disk
 from tests.conftest import run_admin, with_database
-from tests.factories import run
-from tests.services import folder_for_servers
+from tests.support.factories import run
+from tests.support.services import folder_for_servers
+from tests.support.waiting import eventually
 from tests.system.operators import Operator, an_operator
-from tests.waiting import eventually
 
 DATABASE = "eventify"
 BUYERS = 40

@@ -13,9 +13,9 @@ from tests.chaos.conftest import BESIDE_OTHER_TESTS_SECONDS, survives
 from tests.chaos.evidence import queued_now
 from tests.chaos.faults.fault import Fault
 from tests.chaos.system import System
-from tests.factories import add_ticket_type
+from tests.support.factories import add_ticket_type
+from tests.support.waiting import eventually
 from tests.system.selling import PURCHASES, buy, sale_held
-from tests.waiting import eventually
 
 # One at a time on one system, which each of them leaves well.
 pytestmark = pytest.mark.timeout(300)

@@ -18,7 +18,7 @@ from tests.chaos.faults.fault import Fault
 from tests.chaos.history import Evidence, History, Window
 from tests.chaos.pulse import feel_pulse
 from tests.chaos.system import System
-from tests.factories import add_ticket_type
+from tests.support.factories import add_ticket_type
 from tests.system.selling import EVENTS, PURCHASES
 
 # One at a time on one system, which each of them leaves well.

@@ -13,10 +13,10 @@ import psycopg2
 import pytest
 from psycopg2.extensions import cursor
 
-from deploy.access_tokens import mint_tokens, user_names
 from deploy.local.home import Home
-from shared.database import open_engine
-from shared.settings import Settings
+from shared.auth.mint_tokens import mint_tokens, user_names
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
 from tests.system.operators import Operator, an_operator
 from tests.system.selling import OnSale, put_on_sale
 

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import psutil
 
-from deploy.local.embedded import free_port
+from deploy.local.servers.embedded import free_port
 from shared.process import SUPERVISED_IN
-from tests.services import folder_for_servers
+from tests.support.services import folder_for_servers
 
 PROJECT = Path(__file__).parent.parent.parent
 # A machine that is busy with other tests may need longer than a client should wait.
@@ -41,7 +41,7 @@ class Operator:
         return f"http://127.0.0.1:{self.port}"
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-c", "from deploy.command import main; main()", *arguments]
+        return [sys.executable, "-c", "from deploy.cli.main import main; main()", *arguments]
 
     def run(self, *arguments: str, **more_environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -11,8 +11,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from shared.config.settings import Settings
 from shared.errors import Problem
-from shared.settings import Settings
 from tests.system.conftest import Shop
 from tests.system.operators import PROJECT
 

@@ -10,9 +10,9 @@ import httpx
 import jwt
 import pytest
 
-from shared.keys import SIGNS_AFTER_SECONDS
+from shared.auth.keys import SIGNS_AFTER_SECONDS
+from tests.support.waiting import eventually
 from tests.system.conftest import Shop, open_shop
-from tests.waiting import eventually
 
 ADA = {"username": "ada", "password": "correct horse battery"}
 

@@ -8,12 +8,12 @@ from contextlib import closing, contextmanager
 import psutil
 import pytest
 
-from tests.figures import figures
-from tests.observability import NAME, names_asked_for
+from tests.support.figures import figures
+from tests.support.observability import NAME, names_asked_for
+from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.operators import an_operator
 from tests.system.selling import WAIT, buy, put_on_sale
-from tests.waiting import eventually
 
 GATEWAYS = 2
 SCRAPES = 8

@@ -10,8 +10,9 @@ import pytest
 from fastapi.routing import APIRoute
 from openapi_schema_validator import OAS31Validator
 
-from catalog import event_routes, ticket_type_routes
-from gateway import docs_page, health, metrics_routes, schema
+from catalog.events import routes as event_routes
+from catalog.ticket_types import routes as ticket_type_routes
+from gateway import api_docs, health, metrics_routes, openapi
 from gateway.accounts import routes as account_routes
 from gateway.purchases import list_routes
 from shared.errors import MethodNotAllowed, Problem
@@ -19,7 +20,7 @@ from tests.system.conftest import Shop
 
 ROUTERS = [
     *(account_routes.router, account_routes.signed_in_router, list_routes.router, health.router),
-    *(metrics_routes.router, schema.router, docs_page.router),
+    *(metrics_routes.router, openapi.router, api_docs.router),
     *(event_routes.router, ticket_type_routes.router),
 ]
 # These are no router's.
@@ -187,7 +188,7 @@ def test_every_schema_is_used_and_has_one_name(document: Document) -> None:
     unused = [name for name in schemas if f"'#/components/schemas/{name}'" not in text]
     assert unused == []
     without_names = [
-        str({key: value for key, value in schema.items() if key not in ("title", "description")})
+        str({key: value for key, value in openapi.items() if key not in ("title", "description")})
         for schema in schemas.values()
     ]
     assert len(set(without_names)) == len(schemas)

@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.local.embedded import free_port
+from deploy.local.servers.embedded import free_port
+from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.operators import PROJECT
 from tests.system.selling import OnSale
-from tests.waiting import eventually
 
 LOCUST = (sys.executable, "-m", "locust", "--config", "loadtests/locust.conf")
 # A rehearsal here takes seconds; what hangs fails.

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from deploy.local.embedded import free_port
+from deploy.local.servers.embedded import free_port
+from tests.support.waiting import eventually
 from tests.system.operators import WITH_TWO_GATEWAYS, Operator, an_operator, gateway_is_ready
-from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from psycopg2 import errors
 from psycopg2.extensions import parse_dsn
 
 from deploy.local.home import read_state
+from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.selling import OnSale, buy
-from tests.waiting import eventually
 
 # Each program, and the login that it has to have.
 LOGINS = {

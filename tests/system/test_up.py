@@ -11,15 +11,15 @@ import httpx
 import psutil
 import pytest
 
-from deploy.local.embedded import UNPRIVILEGED_USER, run_as
 from deploy.local.leftovers import lives
+from deploy.local.servers.embedded import UNPRIVILEGED_USER, run_as
 from tests.conftest import with_database
-from tests.services import stop_signals_refused
+from tests.support.services import stop_signals_refused
+from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.contract.problems import refused
 from tests.system.operators import WITH_TWO_GATEWAYS, Operator, an_operator, gateway_is_ready
 from tests.system.selling import buy, put_on_sale
-from tests.waiting import eventually
 
 
 def read_until(text: str, foreground: subprocess.Popen[str]) -> str:

@@ -14,9 +14,9 @@ from loadtests.bench.figures import Figure, at_least, percents
 from loadtests.bench.processes import cpu_seconds
 from loadtests.bench.rounds import Contender, Sample, take_turns
 from loadtests.bench.rows import add_buyers, add_ticket_types, queue_purchases
-from shared.database import open_engine
-from shared.migrate import migrate
-from shared.settings import Settings
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
+from shared.database.migrate import migrate
 
 # Apart from the system's own database, whose sweeper would decide these queues.
 QUEUED_DATABASE = "drain_queued"

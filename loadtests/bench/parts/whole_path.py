@@ -15,7 +15,7 @@ from loadtests.bench.rounds import Contender, Measured, take_turns
 from loadtests.bench.rows import PLENTY, PRICE, add_ticket_types
 from loadtests.bench.servers import Server, running_server
 from loadtests.bench.turns import at_baseline, whole_path
-from shared.database_url import sqlalchemy_url
+from shared.config.database_url import sqlalchemy_url
 
 PROCESSES = 2
 DATABASE = "straightforward"

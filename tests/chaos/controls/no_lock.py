@@ -1,7 +1,7 @@
 """Nobody locks the counter: two workers decide the same ticket type at the same time."""
 
 from purchase_worker import store
-from shared.prepared import Prepared
+from shared.database.prepared_statement import Prepared
 
 LOCK = "FOR NO KEY UPDATE OF i SKIP LOCKED"
 

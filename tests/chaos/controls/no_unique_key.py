@@ -3,7 +3,7 @@
 import re
 
 from gateway.purchases import store
-from shared.prepared import Prepared
+from shared.database.prepared_statement import Prepared
 
 ON_CONFLICT = re.compile(r"ON CONFLICT .* DO NOTHING")
 

@@ -2,7 +2,7 @@
 
 from shared.failpoints import Moment
 from tests.chaos.faults.fault import Effect, Fault, Turn
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 COMES_BY_SECONDS = 60
 

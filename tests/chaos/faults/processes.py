@@ -7,7 +7,7 @@ import psutil
 
 from tests.chaos.faults.fault import Effect, Fault, Turn
 from tests.chaos.system import HINT_VISIBILITY_SECONDS, System, works
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 DIES_WITHIN_SECONDS = 30
 # A stop finishes what is under way; a start imports everything anew.

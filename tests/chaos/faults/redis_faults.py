@@ -7,9 +7,9 @@ from typing import Any
 
 import redis
 
-from shared.broker import DECIDE_QUEUES_TASK, PURCHASES_QUEUE
+from shared.messaging.celery_client import DECIDE_QUEUES_TASK, PURCHASES_QUEUE
 from tests.chaos.faults.fault import Effect, Fault
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 class _RedisFault(Fault):

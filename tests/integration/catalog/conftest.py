@@ -9,14 +9,14 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from deploy.local.embedded import free_port
-from shared.database import open_engine
-from shared.keys import SigningKey
-from shared.settings import Settings
-from shared.tokens import mint
+from deploy.local.servers.embedded import free_port
+from shared.auth.keys import SigningKey
+from shared.auth.tokens import mint
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
 from tests.conftest import new_database
 from tests.integration.catalog.making import make_user
-from tests.services import running_service
+from tests.support.services import running_service
 
 _names = count(1)
 

@@ -14,7 +14,7 @@ from tests.integration.catalog.making import (
     sell_within,
     user_id_of,
 )
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 def etag_of(client: httpx.Client, path: str) -> str:

@@ -14,10 +14,10 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from catalog.lanes import Lanes, connections_of
-from shared.database import open_engine
+from shared.concurrency.keyed_limit import Turns
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
 from shared.errors import Unavailable
-from shared.settings import Settings
-from shared.turns import Turns
 from tests.integration.catalog.making import (
     EVENT,
     TICKET_TYPE,

@@ -9,17 +9,17 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from deploy.local.embedded import free_port
-from shared.database import open_engine
-from shared.keys import SigningKey
-from shared.settings import Settings
-from shared.tokens import mint
+from deploy.local.servers.embedded import free_port
+from shared.auth.keys import SigningKey
+from shared.auth.tokens import mint
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
 from tests.conftest import run_admin
-from tests.figures import figures
 from tests.integration.catalog.conftest import url_of
 from tests.integration.catalog.making import EVENT, make_event, make_user
-from tests.services import running_service
-from tests.waiting import eventually
+from tests.support.figures import figures
+from tests.support.services import running_service
+from tests.support.waiting import eventually
 
 PATHS = ["/api/events/", "/api/events/1/", "/api/ticket-types/", "/api/ticket-types/1/"]
 

@@ -7,7 +7,6 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from tests.factories import run
 from tests.integration.catalog.making import (
     EVENT,
     make_event,
@@ -16,6 +15,7 @@ from tests.integration.catalog.making import (
     sell,
     user_id_of,
 )
+from tests.support.factories import run
 
 Purchase = Callable[[Engine, int, int, int], None]
 

@@ -7,14 +7,15 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from catalog.pause import pause, resume
+from catalog.ticket_types.pause import pause, resume
 from gateway.purchases import store
 from gateway.purchases.accept import Accepted, Replayed
-from purchase_worker.audit import audit
+from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
+from shared.config.settings import Settings
 from shared.errors import NotFound, SaleClosed, SaleNotOpen, SalePaused, Unavailable
-from shared.settings import Settings
-from tests.factories import (
+from tests.integration.catalog.making import make_ticket_type, path_of
+from tests.support.factories import (
     accept,
     add_ticket_type,
     add_user,
@@ -27,8 +28,7 @@ from tests.factories import (
     run,
     scalar,
 )
-from tests.integration.catalog.making import make_ticket_type, path_of
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 WAITS_FOR_A_LOCK = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 

@@ -17,7 +17,7 @@ from tests.integration.catalog.making import (
     sell,
     user_id_of,
 )
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 Purchase = Callable[[Engine, int, int, int], None]
 

@@ -7,8 +7,8 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from catalog.transactions import transaction
+from shared.database.tables import Event, TicketInventory
 from shared.errors import InvalidInput
-from shared.models import Event, TicketInventory
 from tests.integration.catalog.making import make_user
 
 NOON = datetime(2027, 6, 5, 12, tzinfo=UTC)

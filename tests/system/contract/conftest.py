@@ -6,9 +6,9 @@ from contextlib import closing, contextmanager
 import httpx
 import pytest
 
+from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.operators import an_operator
-from tests.waiting import eventually
 
 # So few are queued before the backlog is full.
 BACKLOG_MAX_ROWS = 3

@@ -21,12 +21,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from shared.keys import SigningKey, add_signing_key, load_signing_key
-from shared.tokens import mint
+from shared.auth.keys import SigningKey, add_signing_key, load_signing_key
+from shared.auth.tokens import mint
+from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.contract.problems import refused, refused_by_field
 from tests.system.contract.routes import FOR_USERS
-from tests.waiting import eventually
 
 PASSWORD = "velvet-tram-42"
 _numbers = count(1)

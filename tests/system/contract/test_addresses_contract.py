@@ -8,10 +8,10 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import pytest
 
-from tests.reverse_proxy import reverse_proxy
+from tests.support.reverse_proxy import reverse_proxy
+from tests.support.wire import Wire
 from tests.system.conftest import Shop
 from tests.system.selling import EVENTS, PURCHASES, TICKET_TYPES, OnSale, create, event_fields
-from tests.wire import Wire
 
 LISTS = (EVENTS, TICKET_TYPES, PURCHASES)
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.contract.conftest import database_away, until_ready
 from tests.system.contract.problems import refused, refused_by_field
@@ -31,7 +32,6 @@ from tests.system.selling import (
     sale_held,
     ticket_type_fields,
 )
-from tests.waiting import eventually
 
 PASSWORD = "velvet-tram-42"
 SERVERS = {"postgres", "valkey"}  # their logs are their own

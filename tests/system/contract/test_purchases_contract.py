@@ -11,12 +11,12 @@ from uuid import UUID, uuid4
 
 import httpx
 
+from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.contract.conftest import BACKLOG_MAX_ROWS, database_away, until_ready
 from tests.system.contract.problems import refused, refused_by_field
 from tests.system.contract.routes import NOBODYS
 from tests.system.selling import PURCHASES, WAIT, OnSale, buy, left, put_on_sale, sale_held
-from tests.waiting import eventually
 
 BODY = {
     *("id", "ticket_type", "event", "quantity", "unit_price", "total_price", "status"),

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from itertools import cycle
 
+from tests.support.wire import Answer, Wire
 from tests.system.conftest import Shop
 from tests.system.hostile.target import Target
-from tests.wire import Answer, Wire
 
 PURCHASES = "/api/ticket-purchases/"
 # What no answer may show of the inside.

@@ -7,10 +7,10 @@ import httpx
 import psycopg2
 import pytest
 
+from tests.support.wire import Wire
 from tests.system.conftest import Shop
 from tests.system.hostile.attacker import Attacker
 from tests.system.hostile.target import Target
-from tests.wire import Wire
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from deploy.local.home import Home
-from shared.keys import load_signing_key
-from tests.bad_tokens import BAD, GOOD, Forger
+from shared.auth.keys import load_signing_key
+from tests.support.bad_tokens import BAD, GOOD, Forger
+from tests.support.wire import Answer, Wire
 from tests.system.conftest import Shop
 from tests.system.hostile.target import Target
-from tests.wire import Answer, Wire
 
 # All that one may do without a token. Everything else has to say that it needs one.
 PUBLIC = {

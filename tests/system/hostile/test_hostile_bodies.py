@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.wire import Wire
 from tests.system.conftest import Shop
 from tests.system.hostile.attacker import PURCHASES, Attacker, check
 from tests.system.hostile.target import EVENT, Target
-from tests.wire import Wire
 
 ACCOUNT = {"username": "eve", "password": "velvet-tram-42", "email": "eve@example.com"}
 TOKENS = {"refresh": "x", "token": "x"}

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from tests.support.wire import Wire
 from tests.system.hostile.attacker import PURCHASES, Attacker, check
 from tests.system.hostile.target import Target
-from tests.wire import Wire
 
 LISTS = ["/api/events/", "/api/ticket-types/", PURCHASES]
 PARAMETERS = [

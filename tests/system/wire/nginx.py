@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.embedded import free_port
-from tests.waiting import eventually
+from deploy.local.servers.embedded import free_port
+from tests.support.waiting import eventually
 
 PROXY_FILE = Path(__file__).parents[3] / "deploy/proxy/nginx.conf"
 MISSING = "nginx is not installed: apt-get install nginx-light"

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tests.wire import TIMEOUT_SECONDS
+from tests.support.wire import TIMEOUT_SECONDS
 
 PROBLEM = "application/problem+json"
 

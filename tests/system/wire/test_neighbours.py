@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from tests.support.wire import TIMEOUT_SECONDS
 from tests.system.conftest import Shop
 from tests.system.wire.talk import replies
-from tests.wire import TIMEOUT_SECONDS
 
 SMUGGLED = b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\n\r\n"
 # The body comes behind its head, once nothing was answered to the head alone for so long.

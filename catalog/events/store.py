@@ -1,0 +1,120 @@
+"""The catalog's SQL for events."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy.event import listens_for
+from sqlalchemy.orm import Session
+
+from catalog.pages import count_of, in_pages_of, rows_that_fit
+from shared.database.tables import Event, TicketInventory, TicketPurchase, TicketType
+from shared.errors import NotFound
+from shared.purchases import QUEUED
+from shared.text import folded, searchable
+from shared.web.pagination import PageWanted
+
+# Of an event in JSON, besides its texts.
+OTHER_BYTES = 200
+
+
+def matching(
+    *, search: str, owner_id: int | None, starts_after: datetime | None, ordering: str
+) -> Select[Event]:
+    """The events that a list asks for, in its order.
+
+    Each word of `search` must stand in the title or in the description, in any case of letters and
+    any normal form.
+    `ordering` is a column's name, with `-` before it for the reverse.
+    """
+    wanted = select(Event).where(*(_has_word(word) for word in folded(search).split()))
+    if owner_id is not None:
+        wanted = wanted.where(Event.owner_id == owner_id)
+    if starts_after is not None:
+        wanted = wanted.where(Event.start_time > starts_after)
+    column = Event.__table__.c[ordering.removeprefix("-")]
+    order = column.desc() if ordering.startswith("-") else column.asc()
+    # The id makes the order total, so that no event stands on two pages.
+    return wanted.order_by(order, Event.id)
+
+
+def _has_word(word: str) -> ColumnElement[bool]:
+    return or_(
+        Event.search_text.contains(word, autoescape=True),
+        and_(
+            Event.search_text.is_(None),
+            or_(
+                Event.title.icontains(word, autoescape=True),
+                Event.description.icontains(word, autoescape=True),
+            ),
+        ),
+    )
+
+
+@listens_for(Event, "before_insert")
+@listens_for(Event, "before_update")
+def _keep_search_text(_mapper: object, _connection: object, event: Event) -> None:
+    event.search_text = searchable(event.title, event.description or "")
+
+
+def page(
+    session: Session, wanted: Select[Event], page_wanted: PageWanted
+) -> tuple[int, PageWanted, Sequence[Event]]:
+    """How many events there are in all, the page of them that is answered, and its events.
+
+    It is the page that was asked for, or one that begins there and has fewer rows, for descriptions
+    may be long.
+
+    Raises:
+        NotFound: the page is beyond the end.
+    """
+    count = count_of(session, wanted)
+    offset = page_wanted.offset(count)
+    # PostgreSQL knows the length of a long text without reading it.
+    sizes = func.octet_length(Event.title) + func.octet_length(Event.description)
+    rows = session.execute(
+        wanted.with_only_columns(Event.id, sizes).offset(offset).limit(page_wanted.size)
+    ).all()
+    size = rows_that_fit(offset, [OTHER_BYTES + row[1] for row in rows])
+    ids = [row[0] for row in rows[:size]]
+    found = {event.id: event for event in session.scalars(select(Event).where(Event.id.in_(ids)))}
+    answered = page_wanted if size == len(rows) else in_pages_of(page_wanted, size)
+    return count, answered, [found[id_] for id_ in ids if id_ in found]
+
+
+def find(session: Session, event_id: int) -> Event:
+    """The event.
+
+    Raises:
+        NotFound: there is none.
+    """
+    event = session.get(Event, event_id)
+    if event is None:
+        raise NotFound
+    return event
+
+
+def lock(session: Session, event_id: int) -> Event:
+    """The event, locked against other writers; ticket types may still be added to it.
+
+    Raises:
+        NotFound: there is none.
+    """
+    event = session.get(Event, event_id, with_for_update={"key_share": True})
+    if event is None:
+        raise NotFound
+    return event
+
+
+def has_purchases(session: Session, event_id: int) -> bool:
+    """Whether any ticket type of the event ever had one: each is queued, or decided and counted."""
+    queued = select(TicketPurchase.id).where(
+        TicketPurchase.ticket_type_id == TicketType.id, TicketPurchase.status == QUEUED
+    )
+    asked_for = (
+        select(TicketType.id)
+        .join(TicketInventory, TicketInventory.ticket_type_id == TicketType.id)
+        .where(TicketType.event_id == event_id)
+        .where(or_(TicketInventory.decisions > 0, queued.exists()))
+    )
+    return session.scalars(select(asked_for.exists())).one()

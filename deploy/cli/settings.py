@@ -1,0 +1,66 @@
+"""`eventify settings`: what is in force, or the reference of all settings."""
+
+import json
+import os
+import sys
+
+import click
+
+from deploy.cli.connections import where
+from deploy.cli.settings_reference import settings_reference
+from deploy.local.environment import settings_of_running_system
+from deploy.local.home import find_home
+from shared.config.foreign_variables import removed_variables
+from shared.config.settings import Settings, unknown_variables, variable
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option(
+    "--markdown", is_flag=True, help="The reference of all settings, docs/configuration.md."
+)
+def settings(as_json: bool, markdown: bool) -> None:
+    """The settings in force, without secrets; * marks what was set and is not the default.
+
+    Of the system that runs in EVENTIFY_HOME, or else of this environment. Exit code 1 if a variable
+    looks like a setting and is none.
+    """
+    if markdown:
+        click.echo(settings_reference(), nl=False)
+        return
+    in_force = settings_of_running_system(find_home())
+    values = {variable(name): _shown(getattr(in_force, name)) for name in Settings.model_fields}
+    if as_json:
+        click.echo(json.dumps(values, indent=2))
+    else:
+        changed = {variable(name) for name in Settings.model_fields if _is_changed(in_force, name)}
+        for name, value in values.items():
+            click.echo(f"{'*' if name in changed else ' '} {name}={value}")
+    sys.exit(1 if tell_unknown_variables() else 0)
+
+
+def tell_unknown_variables() -> bool:
+    """Name on standard error what looks like a setting and is none; whether there is any."""
+    if removed := removed_variables():
+        click.echo(
+            f"Warning: {', '.join(removed)} {'is' if len(removed) == 1 else 'are'} ignored: what a"
+            " connection needs stands in EVENTIFY_DATABASE_URL and EVENTIFY_BROKER_URL.",
+            err=True,
+        )
+    unknown = unknown_variables(os.environ)
+    for name, meant in sorted(unknown.items()):
+        hint = f"; {meant} was probably meant" if meant else ""
+        click.echo(f"Warning: {name} is no setting{hint}.", err=True)
+    return bool(unknown)
+
+
+def _is_changed(in_force: Settings, name: str) -> bool:
+    field = Settings.model_fields[name]
+    return field.is_required() or getattr(in_force, name) != field.default
+
+
+def _shown(value: object) -> str:
+    """A value as a variable would hold it, its passwords hidden."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return where(str(value))

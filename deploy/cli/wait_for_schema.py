@@ -1,0 +1,40 @@
+"""`eventify wait-for-schema`: what starts on many hosts waits for the one that migrates."""
+
+import time
+
+import click
+
+from deploy.cli import connections
+from deploy.local.environment import settings_of_running_system
+from deploy.local.home import find_home
+from shared.config.settings import Settings
+from shared.database.schema_version import missing_migrations
+from shared.errors import ConfigurationError
+
+PAUSE_SECONDS = 1.0
+
+
+@click.command()
+@click.option("--seconds", type=float, default=600, show_default=True, help="The longest to wait.")
+def wait_for_schema(seconds: float) -> None:
+    """Wait until the database has the schema that this version needs; change nothing."""
+    settings = settings_of_running_system(find_home())
+    deadline = time.monotonic() + seconds
+    told = ""
+    while reason := _reason_to_wait(settings):
+        if time.monotonic() > deadline:
+            raise ConfigurationError(f"Waited for {seconds:g} s. {reason}")
+        if reason != told:
+            click.echo(reason, err=True)
+        told = reason
+        time.sleep(PAUSE_SECONDS)
+
+
+def _reason_to_wait(settings: Settings) -> str:
+    """One sentence; nothing if there is no reason."""
+    try:
+        with connections.database(settings) as engine:
+            missing = missing_migrations(engine)
+    except ConfigurationError as error:
+        return str(error)
+    return f"The database lacks the migrations {', '.join(missing)}." if missing else ""

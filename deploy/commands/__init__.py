@@ -1,1 +1,0 @@
-"""Commands of `eventify` that have a file of their own."""

@@ -1,1 +1,0 @@
-"""`eventify demo`: a real on-sale over HTTP, to watch and to show."""

@@ -1,0 +1,210 @@
+"""What one can do with an account: register, sign in, refresh, verify, sign out."""
+
+from datetime import timedelta
+
+from sqlalchemy import Engine
+
+from gateway.accounts import store
+from gateway.accounts.pairs import PairSigner, SignedPair
+from gateway.accounts.passwords import Passwords
+from gateway.accounts.store import Account, IssuedToken
+from gateway.rate_limits.by_account import AccountLimit, Attempt
+from gateway.rate_limits.by_name import NamedLimit
+from gateway.rate_limits.token_bucket import Rate
+from shared.auth.tokens import Claims, TokenType, TokenVerifier
+from shared.concurrency.bounded_executor import BoundedExecutor
+from shared.config.settings import Settings
+from shared.errors import InvalidInput, NotAuthenticated, TokenNotValid, Unavailable
+
+WRONG_CREDENTIALS = "No account has this username and password."
+# Of one user's refresh tokens, wherever they come from: many devices of one owner stay below.
+TOKENS_OF_USER = Rate(burst=60, per_second=1.0)
+UNLIMITED = Rate(burst=0, per_second=0.0)
+
+
+def token_rate(sign_ins: Rate) -> Rate:
+    """Of one address: refreshes, checks and sign-outs together.
+
+    They cost no hashing and come from machines, from many users behind one address: five times as
+    many at once as sign-ins, and twenty times as many in the long run.
+    """
+    return Rate(5 * sign_ins.burst, 20 * sign_ins.per_second)
+
+
+class Accounts:
+    """Every call may raise Unavailable: too many are waiting, or the database is away.
+
+    Sign-ins and registrations have threads of their own, and so has what tokens are asked for:
+    neither can take the other's. Within each, addresses or users take turns.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine, verifier: TokenVerifier) -> None:
+        self._engine = engine
+        self._verifier = verifier
+        self._passwords = Passwords(settings)
+        self._signer = PairSigner(settings)
+        self._threads = BoundedExecutor(
+            "accounts",
+            threads=settings.account_threads,
+            waiting_max=settings.account_waiting_max,
+            timeout_seconds=settings.answer_timeout_seconds,
+        )
+        self._token_threads = BoundedExecutor(
+            "tokens",
+            threads=settings.account_threads,
+            waiting_max=settings.account_waiting_max,
+            timeout_seconds=settings.answer_timeout_seconds,
+        )
+        self._account_limit = AccountLimit(settings)
+        sign_ins = Rate(settings.sign_in_rate_burst, settings.sign_in_rate_per_second)
+        self._user_limit = NamedLimit(
+            "tokens-user", UNLIMITED if sign_ins.is_unlimited else TOKENS_OF_USER, settings
+        )
+        self._lifetime = timedelta(seconds=settings.refresh_token_seconds)
+        self._retry_window = timedelta(seconds=settings.refresh_retry_seconds)
+
+    async def register(
+        self, username: str, password: str, email: str | None, address: str
+    ) -> Account:
+        """Make an account.
+
+        Args:
+            username: normalised.
+            password: fit.
+            email: where it was given.
+            address: of the client, or its network.
+
+        Raises:
+            InvalidInput: the name is taken.
+        """
+        password_hash = await self._passwords.hash(password, address)
+        account = await self._threads.run_for(
+            address, store.add_account, self._engine, username, email, password_hash
+        )
+        if account is None:
+            raise InvalidInput(errors={"username": ["This username is taken."]})
+        await self._account_limit.registered(username, address)
+        return account
+
+    async def account_of(self, claims: Claims) -> Account:
+        """The account of a checked token.
+
+        Raises:
+            NotAuthenticated: it exists no more.
+        """
+        account = await self._token_threads.run_for(
+            str(claims.user_id), store.find_account, self._engine, claims.user_id
+        )
+        if account is None:
+            raise NotAuthenticated("The account of this token does not exist.", token_was_bad=True)
+        return account
+
+    async def sign_in(self, username: str, password: str, address: str) -> SignedPair:
+        """The first pair of a new family.
+
+        Args:
+            username: normalised.
+            password: as it was typed.
+            address: of the client, or its network.
+
+        Raises:
+            NotAuthenticated: no such name, or another password; nobody can tell which.
+            TooManyRequests: too many wrong passwords were tried for this name.
+        """
+        attempt = await self._account_limit.begin(username, address)
+        try:
+            return await self._sign_in(username, password, address, attempt)
+        except Unavailable:
+            await self._account_limit.give_back(attempt)
+            raise
+
+    async def _sign_in(
+        self, username: str, password: str, address: str, attempt: Attempt
+    ) -> SignedPair:
+        login = await self._threads.run_for(address, store.find_login, self._engine, username)
+        stored_hash = login.password_hash if login is not None else None
+        check = await self._passwords.check(stored_hash, password, address)
+        if login is None or not check.right:
+            raise NotAuthenticated(WRONG_CREDENTIALS)
+        if check.replacement is not None:
+            await self._threads.run_for(
+                address, store.replace_password_hash, self._engine, login, check.replacement
+            )
+        pair = await self._threads.run_for(address, self._start_family, login.user_id)
+        await self._account_limit.succeeded(attempt)
+        return pair
+
+    async def refresh(self, refresh_token: str) -> SignedPair:
+        """The next pair for a refresh token, which is then spent.
+
+        Raises:
+            TokenNotValid: the token does not hold, was spent before, or is revoked.
+            TooManyRequests: its user has sent too many.
+        """
+        claims = await self._refresh_claims(refresh_token)
+        return await self._token_threads.run_for(str(claims.user_id), self._spend, claims)
+
+    async def verify(self, token: str) -> None:
+        """Nothing if a token of either type holds.
+
+        Raises:
+            TokenNotValid: it does not.
+            TooManyRequests: its user has sent too many refresh tokens.
+        """
+        try:
+            self._claims(token, "access")
+        except TokenNotValid:
+            claims = await self._refresh_claims(token)
+            if not await self._token_threads.run_for(
+                str(claims.user_id), store.is_usable, self._engine, claims.token_id
+            ):
+                raise TokenNotValid from None
+
+    async def sign_out(self, refresh_token: str) -> None:
+        """Let no token of this one's family be refreshed again.
+
+        Raises:
+            TokenNotValid: the token does not hold, or its family was revoked before.
+            TooManyRequests: its user has sent too many.
+        """
+        claims = await self._refresh_claims(refresh_token)
+        if not await self._token_threads.run_for(
+            str(claims.user_id), store.revoke, self._engine, claims.token_id
+        ):
+            raise TokenNotValid
+
+    def close(self) -> None:
+        self._passwords.close()
+        self._threads.close()
+        self._token_threads.close()
+        self._account_limit.close()
+        self._user_limit.close()
+
+    async def _refresh_claims(self, token: str) -> Claims:
+        """Of a token whose signature holds, so that nobody draws from another user's bucket."""
+        claims = self._claims(token, "refresh")
+        await self._user_limit.draw(str(claims.user_id))
+        return claims
+
+    def _claims(self, token: str, token_type: TokenType) -> Claims:
+        try:
+            return self._verifier.verify(token, token_type)
+        except NotAuthenticated:
+            raise TokenNotValid from None
+
+    def _start_family(self, user_id: int) -> SignedPair:
+        return self._sign(store.start_family(self._engine, user_id, self._lifetime))
+
+    def _spend(self, claims: Claims) -> SignedPair:
+        successor = store.spend(
+            self._engine,
+            claims.token_id,
+            lifetime=self._lifetime,
+            retry_window=self._retry_window,
+        )
+        if successor is None:
+            raise TokenNotValid
+        return self._sign(successor)
+
+    def _sign(self, token: IssuedToken) -> SignedPair:
+        return self._signer.sign(token.user_id, token.id, token.issued_at)

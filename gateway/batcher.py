@@ -1,0 +1,200 @@
+"""Gathers what many requests ask for into one call of a function that runs in a thread.
+
+A batch leaves as soon as a thread is free, with all that has come in meanwhile: alone, a request
+waits for nothing; in a rush, the batches grow by themselves.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+import msgspec
+
+from shared.errors import Unavailable
+from shared.observability.logging import get_logger
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+# How often overdue items are looked for; their limits are seconds, so this is exact enough.
+OVERDUE_CHECK_SECONDS = 0.05
+
+logger = get_logger(__name__)
+
+
+class _Asked(msgspec.Struct, Generic[Item, Answer], eq=False):
+    item: Item
+    future: asyncio.Future[Answer]
+    asked_at: float
+
+
+class _Call(msgspec.Struct, Generic[Item, Answer], eq=False):
+    """A batch under way. `is_answered`: set by its thread; the event loop hears of it later."""
+
+    batch: list[_Asked[Item, Answer]]
+    started_at: float
+    is_answered: bool = False
+
+
+class Batcher(Generic[Item, Answer]):
+    """Runs `work` on batches of items, at most `threads` at once; one future for each item.
+
+    Args:
+        name: of its threads.
+        work: blocking; gives one answer for each item, in order. An answer that is an exception
+            is raised for that item alone; an exception raised is raised for all.
+        batch_rows: the most items of a call.
+        threads: calls at the same time.
+        pending_max_rows: items that may wait for a thread; beyond, `submit` refuses.
+        silence_seconds: how long nothing may come of the work. Then what it has in hand, and what
+            has waited for it as long, fails with `Unavailable`.
+        pending_max_seconds: how long an item waits while others are being answered.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Sequence[Item]], Sequence[Answer | Exception]],
+        *,
+        batch_rows: int,
+        threads: int,
+        pending_max_rows: int,
+        silence_seconds: float,
+        pending_max_seconds: float,
+    ) -> None:
+        self._name = name
+        self._work = work
+        self._batch_rows = batch_rows
+        self._threads_free = threads
+        self._pending_max_rows = pending_max_rows
+        self._silence_seconds = silence_seconds
+        self._pending_max_seconds = pending_max_seconds
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._pending: deque[_Asked[Item, Answer]] = deque()
+        self._in_flight: list[_Call[Item, Answer]] = []
+        # Since when nothing came of the work although it had something to do; and whether something
+        # came of the last call. Written by its thread: an event loop that is busy with a rush must
+        # not take its own lateness for silence.
+        self._silent_since = float("-inf")
+        self._works = True
+        self._flush_is_due = False
+        self._overdue_check_is_due = False
+
+    def submit(self, item: Item) -> asyncio.Future[Answer]:
+        """Put an item into the open batch.
+
+        Raises:
+            Unavailable: too many are waiting already; also from the future, when it takes too long.
+        """
+        if len(self._pending) >= self._pending_max_rows:
+            raise Unavailable
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        self._pending.append(_Asked(item, future, time.monotonic()))
+        if self._threads_free and not self._flush_is_due:
+            # Soon, not now: whatever else is ready in this round of the loop comes along.
+            self._flush_is_due = True
+            loop.call_soon(self._flush)
+        if not self._overdue_check_is_due:
+            self._overdue_check_is_due = True
+            loop.call_later(OVERDUE_CHECK_SECONDS, self._fail_overdue)
+        return future
+
+    async def close(self) -> None:
+        """Finish all that was submitted; nothing may be submitted any more.
+
+        A call that hangs is left behind: whoever waited for it was answered.
+        """
+        while self._pending or not all(map(self._hangs, self._in_flight)):
+            await asyncio.sleep(OVERDUE_CHECK_SECONDS)
+        self._executor.shutdown(wait=False)
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        loop = asyncio.get_running_loop()
+        while self._pending and self._threads_free:
+            size = min(len(self._pending), self._batch_rows)
+            batch = [self._pending.popleft() for _ in range(size)]
+            call = _Call(batch, time.monotonic())
+            if self._works and all(other.is_answered for other in self._in_flight):
+                self._silent_since = call.started_at  # until now it had nothing to do
+            self._in_flight.append(call)
+            self._threads_free -= 1
+            work = loop.run_in_executor(self._executor, self._run, call)
+            work.add_done_callback(lambda work, call=call: self._finish(call, work))  # type: ignore[misc]
+
+    def _run(self, call: _Call[Item, Answer]) -> Sequence[Answer | Exception]:
+        """In a thread."""
+        try:
+            answers = self._work([asked.item for asked in call.batch])
+        finally:
+            call.is_answered = True
+        self._works = not any(isinstance(answer, Unavailable) for answer in answers)
+        if self._works:
+            self._silent_since = time.monotonic()
+        return answers
+
+    def _finish(
+        self, call: _Call[Item, Answer], work: asyncio.Future[Sequence[Answer | Exception]]
+    ) -> None:
+        self._in_flight.remove(call)
+        self._threads_free += 1
+        batch = call.batch
+        error = work.exception()
+        if error is not None:
+            logger.error("batch_failed", batcher=self._name, rows=len(batch), exc_info=error)
+            answers: Sequence[Answer | BaseException] = [error] * len(batch)
+        else:
+            answers = work.result()
+        for asked, answer in zip(batch, answers, strict=True):
+            if asked.future.done():
+                continue  # overdue, or its client has left
+            if isinstance(answer, BaseException):
+                asked.future.set_exception(answer)
+            else:
+                asked.future.set_result(answer)
+        self._flush()
+
+    def _fail_overdue(self) -> None:
+        self._overdue_check_is_due = False
+        unanswered = [call for call in self._in_flight if not call.is_answered]
+        all_threads_wait = not self._threads_free and len(unanswered) == len(self._in_flight)
+        in_time = time.monotonic() - self._pending_max_seconds
+        failed = 0
+        while self._pending and (
+            (all_threads_wait and self._is_overdue(self._pending[0]))
+            or self._pending[0].asked_at < in_time
+        ):
+            failed += _fail(self._pending.popleft())
+        for call in unanswered:
+            hangs = self._hangs(call)
+            for asked in call.batch:  # in the order in which they were asked
+                if not hangs and not self._is_overdue(asked):
+                    break
+                failed += _fail(asked)
+        if failed:
+            logger.warning("answers_overdue", batcher=self._name, rows=failed)
+        if self._pending or self._in_flight:
+            self._overdue_check_is_due = True
+            loop = asyncio.get_running_loop()
+            loop.call_later(OVERDUE_CHECK_SECONDS, self._fail_overdue)
+
+    def _hangs(self, call: _Call[Item, Answer]) -> bool:
+        waited_seconds = time.monotonic() - call.started_at
+        return not call.is_answered and waited_seconds > self._silence_seconds
+
+    def _is_overdue(self, asked: _Asked[Item, Answer]) -> bool:
+        """A long queue that moves on is no reason yet: whoever is refused comes again, as last."""
+        since = max(asked.asked_at, self._silent_since)
+        return time.monotonic() - since > self._silence_seconds
+
+
+def _fail(asked: _Asked[Item, Answer]) -> bool:
+    """Whether somebody was still waiting."""
+    if asked.future.done():
+        return False
+    asked.future.set_exception(Unavailable())
+    return True

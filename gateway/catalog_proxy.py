@@ -1,0 +1,234 @@
+"""The door to the catalog: what comes for events and ticket types goes on there, byte for byte."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from http import HTTPStatus
+
+import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+from yarl import URL
+
+from gateway.rate_limits.of_catalog import CatalogLimits
+from gateway.unread_responses import LARGE_BYTES, HeldAnswer, UnreadAnswers
+from shared.auth.tokens import TokenVerifier
+from shared.concurrency.keyed_limit import Turns
+from shared.config.settings import Settings
+from shared.errors import Problem, Unavailable
+from shared.observability.logging import get_logger
+from shared.observability.metrics import NamedRoute
+from shared.web.problem_details import PROBLEM_JSON
+from shared.web.public_address import PublicAddresses
+
+PREFIXES = ("/api/events/", "/api/ticket-types/")
+PASSED_ON = ("authorization", "content-type", "accept", "if-match", "if-none-match")
+# RFC 9110, 7.6.1: these concern one connection only. The rest of them is made here anew.
+NOT_GIVEN_BACK = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te"),
+        *("trailer", "transfer-encoding", "upgrade", "content-length"),
+        *("date", "server", "x-request-id", "x-content-type-options"),
+    }
+)
+# Of the catalog's `keep_alive_seconds`. Our end must close first, or a request could be sent into a
+# connection that is being closed.
+KEEP_ALIVE_SHARE = 0.8
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# Of one user; browsers ask for six things at a time.
+WAITING_OF_USER_MAX = 20
+logger = get_logger(__name__)
+
+
+class CatalogDoor:
+    """An ASGI application that answers whoever is signed in with the catalog's answers."""
+
+    def __init__(self, settings: Settings, verifier: TokenVerifier, limits: CatalogLimits) -> None:
+        self._limits = limits
+        self._places = Turns(
+            settings.catalog_user_requests_max,
+            waiting_max=WAITING_OF_USER_MAX,
+            wait_seconds=settings.answer_timeout_seconds,
+        )
+        self._unread = UnreadAnswers(
+            settings.unread_answers_max_bytes, settings.send_timeout_seconds
+        )
+        self._base = settings.catalog_url.rstrip("/")
+        self._settings = settings
+        self._verifier = verifier
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Call it on the event loop that will serve."""
+        settings = self._settings
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=settings.catalog_connections_max,
+                keepalive_timeout=KEEP_ALIVE_SHARE * settings.keep_alive_seconds,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        )
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        prefix = next(prefix for prefix in PREFIXES if scope["path"].startswith(prefix))
+        scope["route"] = NamedRoute(prefix + "{rest}")
+        # The catalog asks again: this one is for not reading the bodies of strangers.
+        user_id = self._verifier.caller(scope["headers"]).user_id
+        limits = await self._limits.draw(user_id, scope["method"], is_list=scope["path"] == prefix)
+        request = Request(scope, receive)
+        body = await request.body()
+        try:
+            await self._answer(user_id, request, body, limits, send)
+        except Problem as problem:
+            problem.headers.update(limits)
+            raise
+
+    async def _answer(
+        self, user_id: int, request: Request, body: bytes, limits: Mapping[str, str], send: Send
+    ) -> None:
+        with ExitStack() as until_sent:
+            held: list[HeldAnswer] = []
+
+            def hold(size: int) -> None:
+                held.append(until_sent.enter_context(self._unread.hold(user_id, size)))
+
+            async with self._places.of(user_id):
+                answer, content = await self.ask(
+                    request.method,
+                    target(request.scope),
+                    headers=onward_headers(request),
+                    body=body,
+                    only_reads=request.method in SAFE_METHODS,
+                    before_body=hold,
+                )
+            check_server_error(request.method, answer)
+            headers = [
+                (b"content-length", content_length(answer, content)),
+                *kept(answer.headers),
+                *((name.lower().encode(), value.encode()) for name, value in limits.items()),
+            ]
+            if request.method != "HEAD" and answer.status in (204, 304):
+                headers = headers[1:]
+            if held:
+                await self._unread.send(held[0], send, answer.status, headers, content)
+                return
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def ask(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+        only_reads: bool = False,
+        before_body: Callable[[int], None] | None = None,
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        """The catalog's answer, and its whole body.
+
+        Args:
+            method: of HTTP.
+            target: path and query.
+            headers: of the request.
+            body: of the request.
+            only_reads: whether asking again costs nothing, so that it is not waited for long.
+            before_body: called with the size of a large body before it is read; it may refuse.
+
+        Raises:
+            Unavailable: it did not answer in time, or not at all.
+        """
+        assert self._session is not None, "the door is not open"
+        try:
+            async with self._session.request(
+                method,
+                URL(self._base + target, encoded=True),
+                headers=CIMultiDict(headers),
+                data=body or None,
+                timeout=self._patience(only_reads=only_reads),
+                allow_redirects=False,
+            ) as answer:
+                size = int(answer.headers.get("content-length", 0)) if method != "HEAD" else 0
+                if before_body is not None and size > LARGE_BYTES:
+                    before_body(size)
+                return answer, await answer.read()
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is one
+            logger.warning("catalog_unavailable", error=repr(error))
+            raise Unavailable(
+                _lost_answer(method, error), retry_after_seconds=self._settings.retry_after_seconds
+            ) from error
+
+    def _patience(self, *, only_reads: bool) -> aiohttp.ClientTimeout:
+        settings = self._settings
+        return aiohttp.ClientTimeout(
+            total=settings.answer_timeout_seconds
+            if only_reads
+            else settings.catalog_timeout_seconds,
+            sock_connect=settings.catalog_connect_timeout_seconds,
+        )
+
+
+def target(scope: Scope) -> str:
+    """Path and query as the client wrote them."""
+    path: bytes = scope["raw_path"]
+    query: bytes = scope["query_string"]
+    return (path + b"?" + query if query else path).decode("ascii", "surrogateescape")
+
+
+def onward_headers(request: Request) -> list[tuple[str, str]]:
+    """What the catalog is told of the client's request, and where clients reach us."""
+    addresses: PublicAddresses = request.app.state.addresses
+    address = addresses.of(request.scope)
+    headers = [(name, value) for name, value in request.headers.items() if name in PASSED_ON]
+    headers.append(("X-Request-ID", request.scope["request_id"]))
+    headers.append(("X-Forwarded-Proto", address.scheme))
+    headers.append(("X-Forwarded-Host", address.host))
+    if address.prefix:
+        headers.append(("X-Forwarded-Prefix", address.prefix))
+    return headers
+
+
+def kept(headers: CIMultiDictProxy[str]) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer that are meant for the client."""
+    of_the_connection = {
+        name.strip().lower()
+        for value in headers.getall("connection", ())
+        for name in value.split(",")
+    }
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1", "surrogateescape"))
+        for name, value in headers.items()
+        if name.lower() not in NOT_GIVEN_BACK | of_the_connection
+    ]
+
+
+def content_length(answer: aiohttp.ClientResponse, content: bytes) -> bytes:
+    """The length of the body; for HEAD the length that the body would have."""
+    if answer.method == "HEAD" and "content-length" in answer.headers:
+        return answer.headers["content-length"].encode()
+    return b"%d" % len(content)
+
+
+def check_server_error(method: str, answer: aiohttp.ClientResponse) -> None:
+    """Let no error of a server pass that is no problem document: of a catalog that was stopped in
+    the midst of a request, or of a proxy before it.
+
+    Raises:
+        Unavailable: it is one.
+    """
+    is_problem = answer.headers.get("content-type", "").startswith(PROBLEM_JSON)
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not is_problem:
+        logger.warning("catalog_answer_lost", status=answer.status)
+        raise Unavailable(_lost_answer(method, None))
+
+
+def _lost_answer(method: str, error: Exception | None) -> str:
+    if method in SAFE_METHODS or isinstance(error, aiohttp.ClientConnectorError):
+        return "The catalog does not answer for now; try again."
+    return "The catalog's answer was lost; look whether it was done before you try again."

@@ -1,0 +1,87 @@
+"""Tells the outcomes of a committed batch: one result each into Redis, one message for all."""
+
+from decimal import Decimal
+from functools import lru_cache
+
+import msgspec
+import redis
+
+from purchase_worker import metrics
+from purchase_worker.decision import Decision
+from purchase_worker.drain import Batch
+from purchase_worker.store import Locked, QueuedRow
+from shared.config.settings import Settings
+from shared.messaging.circuit_breaker import CircuitBreaker
+from shared.messaging.redis_client import Command, open_redis, send_all
+from shared.observability.logging import get_logger
+from shared.purchases import (
+    CONFIRMED,
+    DECIDED_CHANNEL,
+    REJECTED,
+    RESULT_KEY_PREFIX,
+    DecidedBatch,
+    Purchase,
+    pack_result,
+)
+
+logger = get_logger(__name__)
+
+
+class ResultPublisher:
+    """Puts results where gateways look first. Redis may be away: clients then read PostgreSQL."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._ttl_seconds = settings.result_ttl_seconds
+        self.redis = open_redis(settings)
+        self._breaker = CircuitBreaker()
+        self.failures = 0
+
+    def __call__(self, batch: Batch) -> None:
+        """Publish a batch that is committed; a failure is a counted warning and nothing more."""
+        if self._breaker.is_open:
+            metrics.RESULTS_NOT_PUBLISHED.inc()
+            return
+        try:
+            send_all(self.redis, commands(batch, self._ttl_seconds))
+        except redis.RedisError as error:
+            self.failures += 1
+            metrics.RESULTS_NOT_PUBLISHED.inc()
+            self._breaker.trip()
+            logger.warning("results_not_published", error=str(error), failures=self.failures)
+
+
+def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
+    """What Redis is told of a batch: the results, then the message."""
+    results: list[Command] = []
+    for part in batch.parts:
+        for row, decision in zip(part.queue.rows, part.decided.decisions, strict=True):
+            purchase = body(part.locked, row, decision, batch.decided_at)
+            result = pack_result(row.request.user_id, msgspec.json.encode(purchase))
+            results.append(("SET", RESULT_KEY_PREFIX + purchase.id, result, "EX", ttl_seconds))
+    message = DecidedBatch(
+        ids=[row.request.id for part in batch.parts for row in part.queue.rows],
+        decided={part.locked.ticket_type_id: len(part.queue.rows) for part in batch.parts},
+        seconds=batch.seconds,
+    )
+    return [*results, ("PUBLISH", DECIDED_CHANNEL, msgspec.msgpack.encode(message))]
+
+
+def body(locked: Locked, row: QueuedRow, decision: Decision, decided_at: str) -> Purchase:
+    """What the gateway makes of the same row; the drain has read it as clients do."""
+    return Purchase(
+        id=row.request.id,
+        ticket_type=locked.ticket_type_id,
+        event=locked.event_id,
+        quantity=row.request.quantity,
+        unit_price=row.unit_price,
+        total_price=_total(row.unit_price, row.request.quantity),
+        status=CONFIRMED if decision.reason is None else REJECTED,
+        reason=decision.reason,
+        created_at=row.created_at,
+        decided_at=decided_at,
+    )
+
+
+@lru_cache(maxsize=1_024)
+def _total(unit_price: str, quantity: int) -> str:
+    return str(Decimal(unit_price) * quantity)

@@ -1,0 +1,102 @@
+"""What becomes of traced purchases in the process that decides them, where traces are wanted.
+
+A batch is one span, below the hint's, with links to the purchases that it decided. Each traced
+purchase has besides a span `decide` in its own trace, which the row has carried here.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine
+
+from purchase_worker import store
+from purchase_worker.drain import Batch
+from shared.database.engine import DATABASE_AWAY, statement
+from shared.messaging.celery_client import PURCHASES_QUEUE
+from shared.observability.logging import get_logger
+from shared.purchases import CONFIRMED
+
+if TYPE_CHECKING:
+    from shared.observability.spans import Spans
+
+MESSAGING = {
+    "messaging.system": "celery",
+    "messaging.operation.type": "process",
+    "messaging.destination.name": PURCHASES_QUEUE,
+}
+
+logger = get_logger(__name__)
+
+
+class DecisionTraces:
+    """The spans of one process, which takes one hint at a time."""
+
+    def __init__(self, spans: "Spans", engine: Engine) -> None:
+        self._spans = spans
+        self._engine = engine
+        self._hint: str | None = None
+
+    @contextmanager
+    def hint(self, traceparent: str | None) -> Iterator[None]:
+        """The turn that a hint brings about; nothing where it was not traced."""
+        if traceparent is None:
+            yield
+            return
+        with self._spans.open(
+            f"process {PURCHASES_QUEUE}", "CONSUMER", parent=traceparent, attributes=MESSAGING
+        ) as span:
+            self._hint = self._spans.traceparent_of(span)
+            try:
+                yield
+            finally:
+                self._hint = None
+
+    def decided(self, batch: Batch) -> None:
+        """A batch that was just committed."""
+        ended_ns = time.time_ns()
+        traceparents = self._traceparents(batch)
+        if not traceparents:
+            return
+        began_ns = ended_ns - round(1e9 * batch.seconds)
+        whole = self._spans.record(
+            "decide batch",
+            "INTERNAL",
+            parent=self._hint,
+            # The SDK keeps the first 128 (OTEL_SPAN_LINK_COUNT_LIMIT).
+            links=traceparents.values(),
+            attributes={"eventify.batch_rows": batch.rows},
+            began_ns=began_ns,
+            ended_ns=ended_ns,
+        )
+        for part in batch.parts:
+            for decision in part.decided.decisions:
+                if decision.request.id in traceparents:
+                    self._spans.record(
+                        "decide",
+                        "CONSUMER",
+                        parent=traceparents[decision.request.id],
+                        links=[whole] if whole is not None else [],
+                        attributes={
+                            "eventify.purchase": decision.request.id,
+                            "eventify.ticket_type": part.locked.ticket_type_id,
+                            "eventify.outcome": decision.reason or CONFIRMED,
+                            "eventify.decision_number": decision.number,
+                        },
+                        began_ns=began_ns,
+                        ended_ns=ended_ns,
+                    )
+
+    def _traceparents(self, batch: Batch) -> Mapping[str, str]:
+        ids = [row.request.id for part in batch.parts for row in part.queue.rows]
+        try:
+            with statement(self._engine) as cursor:
+                return store.read_traceparents(cursor, ids)
+        except DATABASE_AWAY as error:
+            # What was decided stands; it is only not seen in its trace.
+            logger.warning("traceparents_not_read", rows=len(ids), error=str(error))
+            return {}
+
+    def close(self) -> None:
+        self._spans.close()

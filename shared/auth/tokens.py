@@ -1,0 +1,265 @@
+"""Signs tokens and checks them. Every service checks for itself, against the public keys alone."""
+
+import binascii
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Literal
+from uuid import UUID
+
+import jwt
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from uuid_utils.compat import uuid7
+
+from shared.auth.keys import KEYS_RELOAD_SECONDS, SigningKey, load_public_keys
+from shared.config.settings import Settings
+from shared.errors import NotAuthenticated, NotFound
+from shared.row_ids import row_id
+
+# Fixed by us, never taken from a token's own header (RFC 8725, 3.1).
+ALGORITHM = "RS256"
+TokenType = Literal["access", "refresh"]
+# Headers remembered: one for each key is enough. Only those of a right signature are.
+KNOWN_HEADERS = 64
+# A token of an unknown key makes a verifier read the folder again, at most this often: strangers'
+# tokens then cost 0.1 ms a second.
+UNKNOWN_KEY_RELOAD_SECONDS = 1.0
+# What parsing a stranger's bytes raises. Base64, UTF-8, JSON and UUIDs raise ValueError; msgspec
+# raises RecursionError on deep nesting, and no DecodeError.
+UNREADABLE = (ValueError, RecursionError)
+# Clocks of several hosts differ; a token from this far in the future is still believed.
+CLOCK_SKEW_SECONDS = 5
+PADDING, HASH = PKCS1v15(), SHA256()  # RS256 (RFC 7518, 3.3)
+# RFC 7515, 2: the URL's alphabet, and no padding.
+FROM_URL_ALPHABET = bytes.maketrans(b"-_+/=", b"+/!!!")
+
+
+class _Header(msgspec.Struct):
+    """A header of RFC 7515. `crit` names extensions that we would have to know: we know none."""
+
+    alg: str
+    kid: str
+    crit: object = None
+
+
+class _Payload(msgspec.Struct):
+    iss: str
+    aud: str
+    sub: str
+    typ: str
+    jti: UUID
+    iat: int
+    exp: int
+    nbf: int = 0
+
+
+class UnknownKey(ValueError):
+    """No key in the folder has the `kid` of a token."""
+
+
+_header_decoder = msgspec.json.Decoder(_Header)
+_payload_decoder = msgspec.json.Decoder(_Payload)
+
+
+class Claims(msgspec.Struct, frozen=True):
+    """What a checked token says."""
+
+    user_id: int
+    token_id: UUID
+    expires_at: int  # Unix seconds
+
+
+def mint(
+    settings: Settings,
+    key: SigningKey,
+    user_id: int,
+    token_type: TokenType,
+    *,
+    token_id: UUID | None = None,
+    issued_at: int | None = None,
+) -> str:
+    """Sign a token; the same arguments give the same token, byte for byte.
+
+    Args:
+        settings: issuer, audience and lifetimes.
+        key: signs it, and is named in its header.
+        user_id: the token's subject.
+        token_type: `access` opens routes, `refresh` only gets new tokens.
+        token_id: its `jti`; a new one when not given.
+        issued_at: Unix seconds; now when not given.
+    """
+    issued_at = int(time.time()) if issued_at is None else issued_at
+    lifetime_seconds = (
+        settings.access_token_seconds if token_type == "access" else settings.refresh_token_seconds
+    )
+    claims = {
+        "iss": settings.token_issuer,
+        "aud": settings.token_audience,
+        "sub": str(user_id),
+        "typ": token_type,
+        "jti": str(token_id or uuid7()),
+        "iat": issued_at,
+        "exp": issued_at + lifetime_seconds,
+    }
+    return jwt.encode(claims, key.private_key, algorithm=ALGORITHM, headers={"kid": key.kid})
+
+
+class _Trusted:
+    """One set of public keys, and what was learnt with it; another set begins with nothing learnt.
+
+    A thread that still checks with the former set leaves its result where nobody looks any more.
+    """
+
+    __slots__ = ("checked", "key_by_header", "keys")
+
+    def __init__(self, keys: Mapping[str, RSAPublicKey]) -> None:
+        self.keys = keys
+        self.key_by_header: dict[str, RSAPublicKey] = {}
+        self.checked: OrderedDict[str, Claims] = OrderedDict()
+
+
+class TokenVerifier:
+    """Checks tokens, and remembers the access tokens that it has checked until they expire.
+
+    It may be used by several threads at once.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._trusted = _Trusted({})
+        self._keys_read_at = float("-inf")
+        self._reading = threading.Lock()
+
+    def public_keys(self) -> Mapping[str, RSAPublicKey]:
+        """The keys that verify, as they were `KEYS_RELOAD_SECONDS` ago or later."""
+        return self._trusted_now().keys
+
+    def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> Claims:
+        """The claims of whoever sent a request with these headers, as ASGI gives them.
+
+        Raises:
+            NotAuthenticated: no token, a bad one, or several, of which another might be believed
+                by whoever stands before us.
+        """
+        given = [value for name, value in headers if name == b"authorization"]
+        if len(given) > 1:
+            raise NotAuthenticated(
+                "There is more than one Authorization header.", token_was_bad=True
+            )
+        return self.authenticate(given[0].decode("latin-1") if given else None)
+
+    def authenticate(self, authorization: str | None) -> Claims:
+        """The claims of an `Authorization: Bearer ...` header.
+
+        Raises:
+            NotAuthenticated: there is no such header, or its token does not stand the check.
+        """
+        if authorization is None:
+            raise NotAuthenticated
+        scheme, _, token = authorization.partition(" ")
+        token = token.lstrip(" ")  # RFC 9110, 11.4: one space or more
+        if scheme.lower() != "bearer" or not token:
+            raise NotAuthenticated
+        trusted = self._trusted_now()
+        claims = trusted.checked.get(token)
+        if claims is not None:
+            if claims.expires_at > time.time():
+                return claims
+            trusted.checked.pop(token, None)  # another thread may have been first
+        claims = self._verify(trusted, token, "access")
+        trusted.checked[token] = claims
+        if len(trusted.checked) > self._settings.token_cache_rows:
+            with suppress(KeyError):  # other threads may have emptied it
+                trusted.checked.popitem(last=False)
+        return claims
+
+    def verify(self, token: str, token_type: TokenType) -> Claims:
+        """The claims of a token, checked afresh.
+
+        Raises:
+            NotAuthenticated: its signature, times, issuer, audience or type do not hold.
+        """
+        return self._verify(self._trusted_now(), token, token_type)
+
+    def _trusted_now(self, *, not_older_than: float = KEYS_RELOAD_SECONDS) -> _Trusted:
+        if time.monotonic() - self._keys_read_at >= not_older_than:
+            with self._reading:
+                now = time.monotonic()
+                if now - self._keys_read_at >= not_older_than:  # else another thread was first
+                    keys = load_public_keys(self._settings.keys_dir)
+                    if keys != self._trusted.keys:
+                        self._trusted = _Trusted(keys)
+                    self._keys_read_at = now
+        return self._trusted
+
+    def _verify(self, trusted: _Trusted, token: str, token_type: TokenType) -> Claims:
+        if len(token) <= self._settings.token_max_bytes:
+            try:
+                return self._claims(self._payload(trusted, token), token_type)
+            except (InvalidSignature, NotFound, *UNREADABLE):
+                pass
+        raise NotAuthenticated("The token is invalid or has expired.", token_was_bad=True)
+
+    def _payload(self, trusted: _Trusted, token: str) -> _Payload:
+        try:
+            return _payload(trusted, token)
+        except UnknownKey:
+            # Another process may have made the key just now.
+            read_again = self._trusted_now(not_older_than=UNKNOWN_KEY_RELOAD_SECONDS)
+            if read_again is trusted:
+                raise
+            return _payload(read_again, token)
+
+    def _claims(self, payload: _Payload, token_type: TokenType) -> Claims:
+        now = time.time()
+        holds = (
+            payload.typ == token_type
+            and payload.iss == self._settings.token_issuer
+            and payload.aud == self._settings.token_audience
+            and payload.exp > now
+            and max(payload.iat, payload.nbf) <= now + CLOCK_SKEW_SECONDS
+        )
+        if not holds:
+            raise ValueError("a claim does not hold")
+        return Claims(row_id(payload.sub), payload.jti, payload.exp)
+
+
+def _payload(trusted: _Trusted, token: str) -> _Payload:
+    """What is in a token whose signature holds (docs/decisions/0007)."""
+    signed, _, signature = token.rpartition(".")
+    header, _, payload = signed.partition(".")
+    known = trusted.key_by_header.get(header)
+    key = known or _key_of(trusted, header)
+    key.verify(_base64url_decode(signature), signed.encode("ascii"), PADDING, HASH)
+    if known is None and len(trusted.key_by_header) < KNOWN_HEADERS:
+        # All tokens of one key begin with the same header: it is read once for all of them.
+        trusted.key_by_header[header] = key
+    return _payload_decoder.decode(_base64url_decode(payload))
+
+
+def _key_of(trusted: _Trusted, encoded_header: str) -> RSAPublicKey:
+    """The key that a token's header names; it may name a key, and nothing else of the check.
+
+    Raises:
+        UnknownKey: the header is well-formed, and there is no key of this name.
+        ValueError: it is no header of ours.
+    """
+    header = _header_decoder.decode(_base64url_decode(encoded_header))
+    if header.alg != ALGORITHM or header.crit is not None:
+        raise ValueError("not a header of ours")
+    key = trusted.keys.get(header.kid)
+    if key is None:
+        raise UnknownKey(header.kid)
+    return key
+
+
+def _base64url_decode(segment: str) -> bytes:
+    """Strict: a character that is none of the alphabet's is an error, not skipped."""
+    padded = segment.encode("ascii").translate(FROM_URL_ALPHABET) + b"=" * (-len(segment) % 4)
+    return binascii.a2b_base64(padded, strict_mode=True)

@@ -1,0 +1,20 @@
+"""Which URL may name a broker."""
+
+from shared.config.redis_url import CLUSTERS, NO_CLUSTER, REDIS, check_redis_url
+
+RABBITMQ = ("amqp://", "amqps://")
+WANTED = "must be an amqp://, amqps://, redis://, rediss://, unix:// or redis+sentinel:// URL"
+
+
+def check_broker_url(url: str) -> None:
+    """Nothing if Celery can use it, and we know how.
+
+    Raises:
+        ValueError: otherwise; the message stands after the name of a setting.
+    """
+    if url.startswith(CLUSTERS):
+        raise ValueError(NO_CLUSTER)
+    if not url.startswith((*RABBITMQ, *REDIS)):
+        raise ValueError(WANTED)
+    if url.startswith(REDIS):
+        check_redis_url(url)

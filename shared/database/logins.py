@@ -1,0 +1,103 @@
+"""The services' own logins, which `eventify migrate` makes from the URLs that it is given."""
+
+from contextlib import closing
+from functools import partial
+
+import psycopg2
+from psycopg2 import errors
+from psycopg2.extensions import connection, encrypt_password
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from shared.config.database_url import CLIENT_ENCODING, libpq_url, sqlalchemy_url
+from shared.config.settings import Settings, variable
+from shared.database.rights import CATALOG, GATEWAY, WORKER, change_roles
+from shared.errors import ConfigurationError
+
+# Which setting holds the URL of whose login.
+ROLE_OF_SETTING = {
+    "gateway_database_url": GATEWAY,
+    "catalog_database_url": CATALOG,
+    "worker_database_url": WORKER,
+}
+READ_LOGIN = text("""
+SELECT rolsuper OR pg_has_role(rolname, (SELECT relowner FROM pg_class
+    WHERE relname = 'ticket_purchases' AND relnamespace = current_schema()::regnamespace), 'MEMBER')
+FROM pg_roles WHERE rolname = :name
+""")
+HAS_ROLE = "SELECT pg_has_role(session_user, %s, 'USAGE')"
+
+
+def login_urls(settings: Settings) -> dict[str, str]:
+    """The URLs that are given, by setting."""
+    given = {name: getattr(settings, name) for name in ROLE_OF_SETTING}
+    return {name: url for name, url in given.items() if url}
+
+
+def make_logins(engine: Engine, settings: Settings) -> None:
+    """Make each login that a URL names, with its password, as a member of its service's role.
+
+    One that already works is left alone, so whoever made it need not let us make roles.
+
+    Args:
+        engine: the owner's connections to a migrated database.
+        settings: the URLs.
+
+    Raises:
+        ConfigurationError: a URL names no user and password, or one who may do more than its
+            service; or a login is missing and this owner may not make it.
+    """
+    for setting, url in login_urls(settings).items():
+        role, named = ROLE_OF_SETTING[setting], sqlalchemy_url(url)
+        if not named.username or not named.password:
+            raise ConfigurationError(f"{variable(setting)} names no user with a password.")
+        _refuse_powerful(engine, setting, named.username)
+        if _works(url, role, settings.database_connect_timeout_seconds):
+            continue
+        make = partial(_make, name=named.username, password=str(named.password), role=role)
+        try:
+            change_roles(engine, make)
+        except DBAPIError as error:
+            if not isinstance(error.orig, errors.InsufficientPrivilege):
+                raise
+            raise ConfigurationError(
+                f"The login {named.username} of {variable(setting)} does not work, and"
+                f" {engine.url.username} may not make it. Have an administrator run:"
+                f" CREATE ROLE {_quoted(named.username)} LOGIN PASSWORD '...' IN ROLE {role};"
+            ) from error
+
+
+def _refuse_powerful(engine: Engine, setting: str, name: str) -> None:
+    with engine.connect() as asking:
+        if asking.scalar(READ_LOGIN, {"name": name}):
+            raise ConfigurationError(
+                f"{variable(setting)} names {name}, who may do anything with the tables: give the"
+                " service a login of its own, which is then made."
+            )
+
+
+def _works(url: str, role: str, limit_seconds: int) -> bool:
+    try:
+        opened = psycopg2.connect(
+            libpq_url(url), connect_timeout=limit_seconds, client_encoding=CLIENT_ENCODING
+        )
+    except psycopg2.OperationalError:
+        return False
+    with closing(opened), opened.cursor() as cursor:
+        cursor.execute(HAS_ROLE, [role])
+        return cursor.fetchone() == (True,)
+
+
+def _make(asking: Connection, name: str, password: str, role: str) -> None:
+    plain = asking.connection.driver_connection
+    assert isinstance(plain, connection)
+    # Only the hash is sent, for statements may stand in the server's log.
+    stored = encrypt_password(password, name, plain)
+    known = asking.scalar(text("SELECT true FROM pg_roles WHERE rolname = :name"), {"name": name})
+    verb = "ALTER" if known else "CREATE"
+    asking.exec_driver_sql(f"{verb} ROLE {_quoted(name)} LOGIN PASSWORD '{stored}'")
+    asking.exec_driver_sql(f"GRANT {role} TO {_quoted(name)}")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,1 @@
+"""The schema's history; `shared.database.migrate` brings a database to its head."""

@@ -1,0 +1,102 @@
+"""What has to be set in each session of PostgreSQL: our limits, and what our SQL relies on.
+
+A connection of our own brings it along. A pooler that hands sessions on after each transaction
+ignores or refuses that; behind one, the role itself has to have it (docs/engines.md).
+"""
+
+import os
+from contextlib import closing, suppress
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import connection
+from sqlalchemy import Engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from shared.config.database_url import CLIENT_ENCODING, libpq_url
+from shared.config.foreign_variables import remove_foreign_variables
+from shared.config.settings import Settings
+from shared.observability.logging import get_logger
+
+IN_FORCE = "SELECT lower(name), setting FROM pg_settings WHERE lower(name) = ANY(%s)"
+KEEP = "ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = {value}"
+END_OWN_SESSION = "SELECT pg_terminate_backend(pg_backend_pid())"
+
+logger = get_logger(__name__)
+
+
+def session_settings(settings: Settings) -> dict[str, str]:
+    """By name, as `pg_settings` shows them: times in milliseconds."""
+    return {
+        "statement_timeout": str(settings.statement_timeout_ms),
+        "lock_timeout": str(settings.lock_timeout_ms),
+        "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
+        "timezone": "UTC",
+        # A warning at a commit is then a reason to doubt it (confirmed_commit.py).
+        "client_min_messages": "warning",
+        # What is read after a wait has to be the latest: locks and guards are made for that.
+        "default_transaction_isolation": "read committed",
+    }
+
+
+def startup_options(wanted: dict[str, str]) -> str:
+    """The same as libpq gives it to the server."""
+    pairs = ((name, value.replace(" ", r"\ ")) for name, value in wanted.items())
+    return " ".join(f"-c {name}={value}" for name, value in pairs)
+
+
+def missing(plain: connection, wanted: dict[str, str]) -> dict[str, str]:
+    """Which of them this session does not have.
+
+    Raises:
+        psycopg2.Error: the database is away.
+    """
+    with plain.cursor() as cursor:
+        cursor.execute(IN_FORCE, (list(wanted),))
+        in_force = dict(cursor.fetchall())
+    plain.rollback()
+    return {name: value for name, value in wanted.items() if in_force.get(name) != value}
+
+
+def expect_in_role(engine: Engine, wanted: dict[str, str]) -> None:
+    """Look at each new connection of this engine, and log what is not as it has to be."""
+    # A pooler knows this one itself: it sets what the client asks for, and not what the role has.
+    os.environ["PGTZ"] = wanted["timezone"]
+
+    @event.listens_for(engine, "connect")
+    def look(plain: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        assert isinstance(plain, connection)
+        absent = missing(plain, wanted)
+        if absent:
+            logger.warning(
+                "session_settings_missing",
+                wanted=absent,
+                remedy="run `eventify migrate`, then RECONNECT in the pooler's console",
+            )
+
+
+def keep_in_role(settings: Settings) -> None:
+    """Have PostgreSQL itself give them to each new session of our role in our database.
+
+    The session that is used here is ended, so that a pooler does not hand it on as it was.
+
+    Raises:
+        psycopg2.Error: the database is away, or refuses.
+    """
+    limit = settings.database_connect_timeout_seconds
+    url = libpq_url(settings.database_url)
+    remove_foreign_variables()
+    opened = psycopg2.connect(url, connect_timeout=limit, client_encoding=CLIENT_ENCODING)
+    with closing(opened) as plain, plain.cursor() as cursor:
+        absent = missing(plain, session_settings(settings))
+        if not absent:
+            return
+        cursor.execute("SELECT current_database()")  # a pooler may call it otherwise
+        database = sql.Identifier(*(cursor.fetchone() or ()))
+        for name, value in absent.items():
+            parts = {"name": sql.Identifier(name), "value": sql.Literal(value)}
+            cursor.execute(sql.SQL(KEEP).format(database=database, **parts))
+        plain.commit()
+        with suppress(psycopg2.OperationalError):
+            cursor.execute(END_OWN_SESSION)

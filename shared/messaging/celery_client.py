@@ -1,0 +1,94 @@
+"""Celery as gateway and worker both know it: the queue, the task's name, and every limit.
+
+A message is only a hint that there is work (DESIGN, "The flow"), so nothing here tries to make
+messages safe: they are acknowledged at once, kept nowhere, and never waited for.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from celery import Celery
+from kombu.entity import Queue
+
+from shared.config.foreign_variables import remove_foreign_variables
+from shared.config.settings import Settings
+from shared.messaging.broker_options import CONNECT_TIMEOUT_SECONDS, broker_for
+
+PURCHASES_QUEUE = "purchases"
+DECIDE_QUEUES_TASK = "purchase_worker.decide_queues"
+# Of how many ticket types one hint may tell. More would make a drain's transaction long; at thirty
+# a ticket type's share of what a message and a transaction cost is a thirtieth already.
+HINT_TICKET_TYPES_MAX = 100
+# RabbitMQ confirms a hint in milliseconds; one that has run out of memory or disk never does.
+CONFIRM_TIMEOUT_SECONDS = 1.0
+
+
+def make_celery(settings: Settings) -> Celery:
+    """A Celery application on our broker, with hard limits on everything that could hang."""
+    broker = broker_for(settings.celery_broker_url, settings.hint_visibility_seconds)
+    remove_foreign_variables()
+    # No fixups: with DJANGO_SETTINGS_MODULE set, one would bring Django's settings in.
+    celery = Celery("eventify", broker=broker.url, set_as_current=False, fixups=[])
+    celery.conf.update(
+        # No result backend: with one, every publish also subscribes, and leaks (celery#5320).
+        result_backend=None,
+        task_ignore_result=True,
+        task_default_queue=PURCHASES_QUEUE,
+        task_queues=(Queue(PURCHASES_QUEUE, queue_arguments=broker.queue_arguments),),
+        task_serializer="json",
+        accept_content=["json"],
+        # Sending a hint may cost this much and no more: kombu's own default is to wait for ever.
+        broker_pool_limit=2,
+        broker_connection_timeout=CONNECT_TIMEOUT_SECONDS,
+        broker_transport_options=broker.transport_options,
+        task_publish_retry=True,
+        task_publish_retry_policy={
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0.1,
+            "interval_max": 0.1,
+        },
+        # A worker outlives any absence of its broker, and a failover that leaves it read-only.
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_heartbeat=broker.heartbeat_seconds,
+        broker_channel_error_retry=True,
+        # As few hints as possible wait in a worker: any other may have those in the broker. Not
+        # none (worker_disable_prefetch), for then a worker whose children were all taken slept on
+        # for up to a second after one was free again (celery 5.7.0).
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        # Gossip, mingle and events serve Flower; they cost a small machine dearly.
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+    )
+    return celery
+
+
+def send_hint(
+    celery: Celery, ticket_type_ids: Sequence[int], headers: Mapping[str, str] | None = None
+) -> None:
+    """Tell a worker that there is work for these ticket types; blocking, with limits.
+
+    Raises:
+        Exception: whatever a broker or its driver raises.
+    """
+    celery.send_task(
+        DECIDE_QUEUES_TASK,
+        (list(ticket_type_ids),),
+        queue=PURCHASES_QUEUE,
+        ignore_result=True,
+        confirm_timeout=CONFIRM_TIMEOUT_SECONDS,
+        headers=headers,
+    )
+
+
+def prepare_to_send(celery: Celery) -> None:
+    """Load and connect what the first message would wait 0.1 s for; blocking.
+
+    A broker that is away is no error: the first message will tell.
+    """
+    with suppress(Exception), celery.producer_or_acquire() as producer:
+        _ = celery.amqp.send_task_message
+        producer.connection.ensure_connection(max_retries=1, interval_start=0)

@@ -1,1 +1,0 @@
-"""The schema's history; `shared.migrate` brings a database to its head."""

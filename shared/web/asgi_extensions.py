@@ -1,0 +1,64 @@
+"""What our server offers an application beyond plain ASGI, and what stands in where it does not.
+
+These are keys of `scope["extensions"]`, set by `shared.web.http_protocol.Connection`.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+# The body of a request that came in one piece with it, as bytes.
+WHOLE_BODY: Final = "eventify.whole_body"
+# Writes a whole answer at once: see `WriteAnswer`.
+ANSWER: Final = "eventify.answer"
+# Gives a future that is done when the client has left: see `ClientLeaves`.
+CLIENT_LEAVES: Final = "eventify.client_leaves"
+# In the scope itself: the status of an answer that went by `ANSWER`, for whoever stands around it.
+ANSWERED: Final = "eventify.answered"
+
+Headers = Sequence[tuple[bytes, bytes]]
+# Takes the request's scope, status, headers and body; False when it cannot be done now, and nothing
+# was written.
+WriteAnswer = Callable[[Scope, int, Headers, bytes], bool]
+# The same future at each call; nobody but the server may cancel it or give it a result.
+ClientLeaves = Callable[[], asyncio.Future[None]]
+
+
+async def send_whole(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """Send an answer that is complete, in one piece where the server can.
+
+    By ASGI's two messages each header is checked by two regular expressions, and head and body are
+    written apart (docs/decisions/0010).
+
+    Args:
+        scope: of the request; whoever named it has put its id there.
+        send: the application's.
+        status: of the answer.
+        headers: with lower-case names, and values without line breaks.
+        body: as long as the header `content-length` says.
+    """
+    scope["status"] = status
+    answer: WriteAnswer | None = scope.get("extensions", {}).get(ANSWER)
+    if answer is not None:
+        named = [*headers, (b"x-request-id", scope["request_id"].encode())]
+        if answer(scope, status, named, body):
+            scope[ANSWERED] = status
+            return
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def client_leaves(scope: Scope, receive: Receive) -> ClientLeaves:
+    """How to hear that the client of a request leaves, once its body was read to its end.
+
+    A task that waits for ASGI's message, as anywhere else, would take 3 KiB for each that waits.
+    """
+    leaves: ClientLeaves | None = scope.get("extensions", {}).get(CLIENT_LEAVES)
+    return leaves or (lambda: asyncio.ensure_future(_disconnect(receive)))
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

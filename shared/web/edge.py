@@ -1,0 +1,119 @@
+"""What every HTTP service does at its edge, as one plain ASGI layer around its application."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.errors import ClientLeft, CrossSiteRequest, Problem, ServerError
+from shared.observability.logging import get_logger
+from shared.observability.logging import request_id as in_log
+from shared.observability.metrics import count_answer
+from shared.web.cross_site import is_cross_site
+from shared.web.problem_details import PROBLEM_JSON, problem_body
+from shared.web.public_address import PublicAddresses
+from shared.web.request_head import request_id
+
+JSON = (b"content-type", b"application/json")
+# A key of the scope, for an answer whose body takes its time.
+IS_HEAD = "eventify.is_head"
+logger = get_logger(__name__)
+
+
+class Edge:
+    """Names each request, reads each body as JSON, ends each path in a slash, hides each crash.
+
+    - `X-Request-ID`: the client's, if it is of a harmless form, or a new one; on every answer, and
+      in `scope["request_id"]` and every log line.
+    - What a page of another site made a browser send is refused (403), before anything is read.
+    - A body is JSON whatever its `Content-Type` says, so that `curl -d '{...}'` works as typed.
+    - HEAD is answered wherever GET is.
+    - `/api/events` is sent on to `/api/events/`, with the method kept (308).
+    - An error that nobody foresaw is a logged traceback, and a plain 500 for the client. A client
+      that left is no error.
+    - Every answer is counted, with the status that whoever sends it leaves in `scope["status"]`.
+
+    Args:
+        app: the application.
+        service: its name in metrics.
+        addresses: where clients reach the service; None if only gateways do, whose own layer
+            refuses other sites.
+    """
+
+    def __init__(
+        self, app: ASGIApp, service: str, addresses: PublicAddresses | None = None
+    ) -> None:
+        self._app = app
+        self._service = service
+        self._addresses = addresses
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        named = name_request(scope)
+        started = False
+
+        async def send_named(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                scope["status"] = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", named)]
+            await send(message)
+
+        path: str = scope["path"]
+        scope = _as_we_read_it(scope)
+        # Each request is a task of its own, so its context ends with it.
+        in_log.set(scope["request_id"])
+        try:
+            if self._addresses is not None and is_cross_site(scope, self._addresses):
+                await _send_problem(send_named, CrossSiteRequest())
+            elif path.startswith("/api/") and not path.endswith("/"):
+                prefix = self._addresses.prefix(scope) if self._addresses is not None else ""
+                await _redirect_to_slash(scope, prefix, send_named)
+            else:
+                await self._app(scope, receive, send_named)
+        except ClientLeft:
+            return
+        except Exception:
+            logger.exception("request_crashed", path=path)
+            if not started:
+                await _send_problem(send_named, ServerError())
+        finally:
+            count_answer(self._service, scope)
+
+
+def name_request(scope: Scope) -> bytes:
+    """Put the request's id into `scope["request_id"]`; returns it as the header has it."""
+    named = request_id(scope["headers"])
+    scope["request_id"] = named.decode()
+    return named
+
+
+def _as_we_read_it(scope: Scope) -> Scope:
+    if scope["method"] == "HEAD":
+        # As GET; the server below, which keeps the method it has read, sends no body.
+        return {**scope, "method": "GET", IS_HEAD: True}
+    if scope["method"] in ("POST", "PUT", "PATCH") and JSON not in scope["headers"]:
+        others = [header for header in scope["headers"] if header[0] != b"content-type"]
+        scope["headers"] = [*others, JSON]
+    return scope
+
+
+async def _redirect_to_slash(scope: Scope, prefix: str, send: Send) -> None:
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    target = prefix.encode() + path.partition(b"?")[0] + b"/"
+    if scope["query_string"]:
+        target += b"?" + scope["query_string"]
+    headers = [(b"location", target), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 308, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_problem(send: Send, problem: Problem) -> None:
+    body = problem_body(problem)
+    headers = [
+        (b"content-type", PROBLEM_JSON.encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

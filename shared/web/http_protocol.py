@@ -1,0 +1,546 @@
+"""A client's connection: uvicorn's, with limits, and with what RFC 9110 and RFC 9112 ask for."""
+
+import asyncio
+import re
+import socket
+from collections import OrderedDict
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+from urllib.parse import unquote
+
+import httptools
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn._types import ASGIVersions
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from shared.errors import InvalidInput, Problem
+from shared.web.asgi_extensions import ANSWER, CLIENT_LEAVES, WHOLE_BODY, Headers
+from shared.web.problem_details import METHODS, PROBLEM_JSON, problem_body
+from shared.web.request_head import (
+    HEADERS_MAX,
+    check_head,
+    join_repeated,
+    read_target,
+    request_id,
+    with_host,
+)
+
+STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+HEAD_END: Final = b"\r\n\r\n"
+LINE_END: Final = b"\r\n"
+# Of a `HEAD_END` that began in another packet.
+HEAD_END_REST: Final = re.compile(rb"\n\r\n|\r\n|\n")
+WHITE_SPACE: Final = b" \t"  # RFC 9110, 5.6.3
+ASGI_VERSIONS: Final[ASGIVersions] = {"version": "3.0", "spec_version": "2.3"}
+TOO_LARGE: Final = "The head of the request is too large."
+TOO_MANY_HEADERS: Final = "The request has too many headers."
+NOT_HTTP: Final = "The request is not valid HTTP: %s."
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+# Requests that wait for the answer to the one before them. What is beyond is not read: the
+# connection closes when they are answered, and clients send the rest again (RFC 9112, 9.3.2).
+PIPELINED_MAX_BYTES: Final = 65_536
+# A connection that is closed while the client still sends is reset, and the answer may be lost
+# with it (RFC 9112, 9.6). So for a while what comes is read and dropped.
+LINGER_SECONDS: Final = 2.0
+# Most waits are over by then.
+FIRST_PROBE_SECONDS: Final = 1.0
+NEXT_PROBE_SECONDS: Final = 5.0
+# For a RST to come back.
+PROBE_ANSWER_SECONDS: Final = 0.25
+# Clients read 16 hexadecimal digits.
+ZEROS_MAX: Final = 8
+TCP_CLOSE: Final = 7  # Linux, include/net/tcp_states.h
+
+
+class Exchange(RequestResponseCycle):
+    """A request and its answer."""
+
+    _until_close = False
+    _is_probed = False
+    _zeros = 0  # that were written before a chunk
+
+    async def send(self, message: Message) -> None:  # type: ignore[override]
+        if message["type"] == "http.response.start":
+            self.prepare_answer()
+            # HTTP/1.0 knows no chunks (RFC 9112, 6.1): the end of the connection ends the answer.
+            if self.scope["http_version"] == "1.0" and not any(
+                name == b"content-length" for name, _ in message["headers"]
+            ):
+                self._until_close, self.chunked_encoding = True, False
+        elif self._until_close:
+            self.expected_content_length = len(message.get("body", b""))
+        self._zeros = 0
+        await super().send(message)  # type: ignore[arg-type]
+
+    def probe(self) -> bytes:
+        """What may be written without being part of the answer; every second time nothing."""
+        self._is_probed = not self._is_probed
+        if not self._is_probed or self.scope["http_version"] == "1.0":
+            return b""
+        if not self.response_started:
+            # Clients take any number of them, asked for or not (RFC 9110, 15.2.1).
+            return CONTINUE
+        if self.chunked_encoding and self.scope["method"] != "HEAD" and self._zeros < ZEROS_MAX:
+            # The size of the next chunk may begin with it (RFC 9112, 7.1).
+            self._zeros += 1
+            return b"0"
+        return b""
+
+    def prepare_answer(self) -> None:
+        if self.waiting_for_100_continue and self.more_body:
+            # Nobody knows whether the body comes (RFC 9110, 10.1.1).
+            self.keep_alive = False
+
+
+class Connection(HttpToolsProtocol):
+    """Reads requests and writes their answers, each in its turn.
+
+    Beyond uvicorn's:
+
+    - Limits. It is closed when no request begins, or its head takes too long or too many bytes.
+      While the application is at work, its own limits of time hold. What is left of a body after
+      the answer has the same time as a head, and trailers as many bytes. It is cut when the client
+      does not take what was written. Of idle connections, the oldest are closed when there are too
+      many.
+    - One request at a time. Bytes behind a request that is not yet answered wait unparsed, so that
+      what they are cannot change its answer, and cost no more memory than they have bytes.
+    - What is refused by the parser or by `shared.web.request_head` is answered in its turn, as a
+      problem document; then the connection closes.
+    - `Upgrade` is ignored (RFC 9110, 7.8): the body is a body.
+    - White space around a header's value is not part of it (RFC 9110, 5.5). Trailers are dropped.
+    - A client that has closed its sending side gets the answers to the requests that it has sent.
+    - What `shared.web.asgi_extensions` describes.
+
+    Of uvicorn it knows the methods that the event loop, the parser and the answer call, and the
+    state that `RequestResponseCycle.send` leaves. It is itself the transport of an `Exchange`.
+    """
+
+    head_timeout_seconds: ClassVar[float]
+    head_max_bytes: ClassVar[int]
+    send_timeout_seconds: ClassVar[float]
+    idle_max: ClassVar[int]
+
+    cycle: Exchange
+
+    # Between two requests, the oldest first.
+    _idle: ClassVar[OrderedDict["Connection", None]] = OrderedDict()
+
+    _at_work = False  # on a request whose head is there and whose answer is not complete
+    _head_bytes = 0  # that came in a row and were no body: the parser keeps them all
+    _reading_body = False  # between the end of a head and the end of its message
+    _body_bytes = 0  # of the body that is being read, if its length is known
+    _ignores_upgrade = False  # the parser takes the end of this head for the end of the message
+    _unparsed = b""
+    _last_request_read = False  # there will be no other request
+    _input_ended = False  # nothing more is read
+    _half_closed = False
+    _lingering = False
+    _deadline: asyncio.TimerHandle | None = None
+    _send_deadline: asyncio.TimerHandle | None = None
+    _probe: asyncio.TimerHandle | None = None
+    _is_lost = False
+    _left: asyncio.Future[None] | None = None  # where an application wants to know
+
+    # --- called by the event loop ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.headers = []
+        self._start_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_deadline()
+        self._unset_keepalive_if_required()
+        self._idle.pop(self, None)
+        for timer in (self._send_deadline, self._probe):
+            if timer is not None:
+                timer.cancel()
+        if self._left is not None:
+            self._left.set_result(None)
+        super().connection_lost(exc)
+        self._is_lost = True
+        # What refers back to this connection is dropped. Else only the collector would find it: 40
+        # objects of each connection came together until there were 100,000, and looking through
+        # them stopped a gateway for 0.2 s. An application at work holds what it needs.
+        self.cycle = self.scope = None  # type: ignore[assignment] # uvicorn: never None
+        self._unparsed = b""
+
+    def data_received(self, data: bytes) -> None:
+        if self._input_ended:
+            return
+        self._unset_keepalive_if_required()
+        self._idle.pop(self, None)
+        self._unparsed += data
+        self._parse_unparsed()
+        if not self._at_work:
+            self._expect_progress()
+
+    def eof_received(self) -> bool:  # type: ignore[override] # uvicorn: None, and closes
+        """Whether the connection stays open for the answers to what was sent."""
+        self._input_ended = True
+        if not self._is_answering or self._lingering:
+            return False
+        self._half_closed = True
+        self._probe = self.loop.call_later(FIRST_PROBE_SECONDS, self._look_for_client)
+        return True
+
+    def pause_writing(self) -> None:
+        self._send_deadline = self.loop.call_later(self.send_timeout_seconds, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._send_deadline is not None:
+            self._send_deadline.cancel()
+            self._send_deadline = None
+        super().resume_writing()
+
+    # --- parsing ---
+
+    @property
+    def _is_answering(self) -> bool:
+        """Whether a whole request is there whose answer is not."""
+        return self._at_work and not self._reading_body
+
+    def _parse_unparsed(self) -> None:
+        """Feed the parser to the end of a request, and no further until it is answered.
+
+        It has no such end itself. A body ends at its length; a head and a chunked body end in an
+        empty line, so the parser gets no more than one of those at a time.
+        """
+        data, at = self._unparsed, 0
+        size = len(data)
+        while (
+            at < size and (self._reading_body or not self._at_work) and not self._last_request_read
+        ):
+            if self._body_bytes:
+                end = min(size, at + self._body_bytes)
+                self._body_bytes -= end - at
+            elif data[at] in LINE_END and (rest := HEAD_END_REST.match(data, at)):
+                end = rest.end()
+            else:
+                found = data.find(HEAD_END, at)
+                end = found + len(HEAD_END) if found >= 0 else size
+            self._parse(data[at:end])
+            at = end
+        self._unparsed = b"" if self._last_request_read else data[at:]
+        # A head that is too large is found behind that many bytes of requests.
+        max_bytes = PIPELINED_MAX_BYTES + self.head_max_bytes
+        if len(self._unparsed) > max_bytes:
+            self._unparsed = self._unparsed[:max_bytes]
+            self._input_ended = True
+            self.flow.pause_reading()
+
+    def _parse(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._parse_behind_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if cause is not None and not isinstance(cause, Problem):
+                self.logger.critical("A callback of the HTTP parser failed", exc_info=cause)
+            self._refuse(cause if isinstance(cause, Problem) else InvalidInput(NOT_HTTP % error))
+        else:
+            if len(self.headers) > HEADERS_MAX:
+                self._refuse(InvalidInput(TOO_MANY_HEADERS))
+            elif self._head_bytes > self.head_max_bytes:
+                self._refuse(InvalidInput(TOO_LARGE))
+
+    def _parse_behind_upgrade(self, data: bytes) -> None:
+        """Go on with a parser that has read the same head without its `Upgrade`.
+
+        httptools takes what follows such a head for another protocol, and would read a body as the
+        next request (MagicStack/httptools#124).
+        """
+        framing = [
+            b"%b: %b\r\n" % header
+            for header in self.scope["headers"]
+            if header[0] in (b"content-length", b"transfer-encoding")
+        ]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(framing))
+        if data:
+            self._parse(data)
+
+    def on_message_begin(self) -> None:
+        if self._reading_body:
+            return  # of the message behind an `Upgrade`
+        self.url = b""
+        self.headers = []
+        self.scope = {  # type: ignore[typeddict-item]
+            "type": "http",
+            "asgi": ASGI_VERSIONS,
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,  # type: ignore[typeddict-item]
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # A trailer is dropped: nobody must think that it stood in the head (RFC 9110, 6.5.1).
+        if not self._reading_body:
+            self.headers.append((name.lower(), value.strip(WHITE_SPACE)))
+
+    def on_headers_complete(self) -> None:
+        if self._reading_body:
+            return
+        if self._head_bytes > self.head_max_bytes:
+            raise InvalidInput(TOO_LARGE)
+        self._head_bytes = 0
+        scope, headers, parser = self.scope, self.headers, self.parser
+        method = scope["method"] = parser.get_method().decode()
+        version = scope["http_version"] = parser.get_http_version()
+        self.headers = []
+        if len(headers) > HEADERS_MAX:
+            raise InvalidInput(TOO_MANY_HEADERS)
+        by_name = dict(headers)
+        if len(by_name) != len(headers):
+            headers = scope["headers"] = join_repeated(headers)
+            by_name = dict(headers)
+        expect = by_name.get(b"expect")
+        check_head(method, version, by_name.get(b"host"), by_name.get(b"transfer-encoding"))
+        path, query, authority = read_target(method, self.url)
+        if authority is not None:
+            scope["headers"] = with_host(headers, authority)  # RFC 9112, 3.2.2
+        elif by_name.get(b"host") == b"":
+            scope["headers"] = with_host(headers, None)
+        text = path.decode("ascii")
+        scope["path"] = self.root_path + (unquote(text) if "%" in text else text)
+        scope["raw_path"] = self.root_path.encode("ascii") + path
+        scope["query_string"] = query
+        self._reading_body = True
+        self._body_bytes = int(by_name.get(b"content-length", 0))
+        self._ignores_upgrade = parser.should_upgrade()
+        self._stop_deadline()
+        is_old = version == "1.0"
+        self._take(
+            scope,
+            self.app if path != b"*" else answer_server_options,
+            not is_old and parser.should_keep_alive(),
+            # RFC 9110, 10.1.1
+            expect is not None and not is_old and expect.lower() == b"100-continue",
+        )
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._head_bytes = 0
+        if self._ignores_upgrade:
+            self._ignores_upgrade = False
+            return
+        self._reading_body = False
+        if not self.cycle.keep_alive:
+            self._last_request_read = True  # RFC 9112, 9.6
+        # The application begins after this, when the whole request has come in one piece.
+        extensions: dict[str, Any] = {
+            WHOLE_BODY: bytes(self.cycle.body),
+            ANSWER: self._answer,
+            CLIENT_LEAVES: self._leaves,
+        }
+        self.scope["extensions"] = extensions
+        super().on_message_complete()
+
+    def _take(self, scope: Any, app: Any, keep_alive: bool, expects_continue: bool = False) -> None:
+        self._at_work = True
+        self.cycle = Exchange(
+            scope=scope,
+            transport=self,  # type: ignore[arg-type]
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,  # `shared.web.access_log` writes ours
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=expects_continue,
+            keep_alive=keep_alive,
+            on_response=self.on_response_complete,
+        )
+        self._start_asgi_task(self.cycle, app)
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer what cannot be read, and read nothing more."""
+        self._last_request_read = self._input_ended = True
+        self._stop_deadline()
+        if self._reading_body:
+            self._reading_body = False
+            # The application will not get this request; the one who sent it gets this answer.
+            broken = self.cycle
+            if broken.response_complete:
+                self._linger()
+                return
+            if broken.response_started:
+                self.transport.close()  # nothing can be said in the middle of an answer
+                return
+            broken.disconnected = True
+            broken.message_event.set()
+        scope: Any = self.scope
+        known = scope or {}
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": known.get("method", "GET"),
+            "headers": known.get("headers", []),
+        }
+        self._take(scope, Refusal(problem), False)
+
+    # --- answering ---
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._lingering or self.transport.is_closing()
+
+    def close(self) -> None:
+        """The last answer is written."""
+        if self._half_closed or not (self._reading_body or self._input_ended):
+            self.transport.close()
+        else:
+            self._linger()
+
+    def _answer(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
+        """`RequestResponseCycle.send` of a whole answer (`asgi_extensions.WriteAnswer`)."""
+        if self._is_lost:
+            return True
+        cycle = self.cycle
+        # Another scope is that of HEAD, which has no body.
+        if cycle.scope is not scope or self.flow.write_paused:
+            return False
+        if cycle.waiting_for_100_continue:
+            cycle.prepare_answer()
+        lines = [STATUS_LINES[status]]
+        lines += [b"%b: %b\r\n" % header for header in cycle.default_headers]
+        lines += [b"%b: %b\r\n" % header for header in headers]
+        if not cycle.keep_alive:
+            lines.append(b"connection: close\r\n")
+        lines += [b"\r\n", body]
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(b"".join(lines))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.close()
+        cycle.on_response()
+        return True
+
+    def on_response_complete(self) -> None:
+        self._at_work = False
+        if self._lingering:
+            return
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if self._unparsed:
+            self._unset_keepalive_if_required()
+            self._parse_unparsed()
+            self._expect_progress()
+        if self._is_answering or self._lingering:
+            return
+        if self._input_ended:
+            self._unset_keepalive_if_required()
+            self.close()
+        elif self._at_work:
+            return
+        elif self._reading_body:
+            self._unset_keepalive_if_required()
+            self._expect_progress()
+        elif self._deadline is None:
+            self._be_idle()
+
+    def _be_idle(self) -> None:
+        self._idle[self] = None
+        if len(self._idle) > self.idle_max:
+            oldest, _ = self._idle.popitem(last=False)
+            oldest.transport.close()
+
+    # --- the client that leaves ---
+
+    def _leaves(self) -> asyncio.Future[None]:
+        """`shared.web.asgi_extensions.ClientLeaves`."""
+        if self._left is None:
+            self._left = self.loop.create_future()
+        return self._left
+
+    def _look_for_client(self) -> None:
+        """Find out whether a client that sends no more still reads.
+
+        Its FIN is the same whether it has closed the connection or only its sending side. What is
+        written tells: the first is answered by a RST.
+        """
+        if self.transport.is_closing():
+            return
+        if self._is_reset():
+            self.transport.abort()
+            return
+        probe = self.cycle.probe()
+        if probe:
+            self.transport.write(probe)
+        seconds = PROBE_ANSWER_SECONDS if probe else NEXT_PROBE_SECONDS
+        self._probe = self.loop.call_later(seconds, self._look_for_client)
+
+    def _is_reset(self) -> bool:
+        """The event loop no longer reads from this socket, and would not notice."""
+        line = self.transport.get_extra_info("socket")
+        state: bytes = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        return state[0] == TCP_CLOSE
+
+    # --- limits of time ---
+
+    def _expect_progress(self) -> None:
+        if not self._at_work and self._deadline is None and not self.is_closing():
+            self._start_deadline()
+
+    def _start_deadline(self) -> None:
+        self._deadline = self.loop.call_later(self.head_timeout_seconds, self.transport.close)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _linger(self) -> None:
+        """Close the sending side now, and the connection when the client has done so, or soon."""
+        self._lingering = self._input_ended = True
+        self._stop_deadline()
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+
+class Refusal:
+    """An application that answers with a problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = problem_body(self._problem)
+        headers = [
+            (b"content-type", PROBLEM_JSON.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", request_id(scope["headers"])),
+        ]
+        status = self._problem.status
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def answer_server_options(scope: Scope, receive: Receive, send: Send) -> None:
+    """`OPTIONS *` (RFC 9110, 9.3.7) asks for the server as a whole: a ping."""
+    headers = [
+        (b"allow", ", ".join((*METHODS, "OPTIONS")).encode()),
+        (b"x-request-id", request_id(scope["headers"])),
+    ]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

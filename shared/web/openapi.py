@@ -1,0 +1,240 @@
+"""How the OpenAPI documents of all services tell of headers, refusals, and what is everywhere.
+
+An operation names its own refusals. What follows from its form is added here: a body may be
+malformed, a token may be bad, and anything may go wrong.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.security import HTTPBearer
+
+from shared.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    CrossSiteRequest,
+    MalformedBody,
+    NotAuthenticated,
+    Problem,
+    ServerError,
+    TooManyRequests,
+)
+from shared.row_ids import MAX_ID
+from shared.web.cross_site import SAFE_METHODS
+from shared.web.problem_details import PROBLEM_JSON, problem_document
+
+Responses = dict[int | str, dict[str, Any]]
+
+PROBLEM_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "description": "A refusal (RFC 9457). Programs decide by its `code`, people read its `detail`.",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string", "description": "The status in words."},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "detail": {"type": "string", "description": "A sentence for a person."},
+        "code": {"type": "string", "pattern": "^[a-z_]+$"},
+        "errors": {
+            "type": "object",
+            "description": "For validation: the messages of each field.",
+            "additionalProperties": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        },
+        "id": {"type": "string", "format": "uuid", "description": "Of a rejected purchase."},
+    },
+}
+HEADERS: Mapping[str, str] = {
+    "Cache-Control": "Who may keep this answer, and for how long.",
+    "Connection": "`close`: this connection is used no more.",
+    "ETag": "The name of this state: send it in `If-None-Match` or `If-Match`.",
+    "Idempotency-Replayed": "`true`: an earlier request had the same key and body.",
+    "Location": "Where it is to be read.",
+    "Preference-Applied": "The wait that was granted.",
+    "RateLimit": "`r`: requests left; `t`: seconds until there are more.",
+    "RateLimit-Policy": "`q`: requests at once; `w`: seconds until they are all there again.",
+    "Retry-After": "Seconds until it is worth asking again.",
+    "Vary": "Which request headers the answer depends on.",
+    "WWW-Authenticate": "How to authenticate (RFC 6750).",
+    "X-Request-ID": "The name of this request in every log: the one that was sent, or a new one.",
+}
+ETAG = {"ETag": '"0123456789abcdef0123456789abcdef"'}
+TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1}
+SECONDS: Mapping[str, Any] = {"type": "integer", "minimum": 0}
+REQUEST_ID = "01a2035e-7a5b-7c3d-8f4e-2b1a9c8d7e60"
+REQUEST_ID_PARAMETER: Mapping[str, Any] = {
+    "name": "X-Request-ID",
+    "in": "header",
+    "description": "A name for this request, to find it in the logs. Used if it is 1-128 of"
+    " `A-Z a-z 0-9 . _ : + / = @ -`.",
+    "schema": {"type": "string"},
+}
+# FastAPI promises a 422 that we never answer: validation is 400 here.
+FASTAPI_SCHEMAS = ("HTTPValidationError", "ValidationError")
+
+# Only documents the scheme: each service checks tokens by `shared.auth.tokens`.
+bearer = HTTPBearer(
+    scheme_name="bearerAuth",
+    bearerFormat="JWT",
+    description="The `access` token that `POST /api/token/` answers.",
+    auto_error=False,
+)
+
+
+def headers(
+    always: Mapping[str, str], sometimes: Mapping[str, str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """The headers of an answer, each with an example."""
+    return {
+        name: {
+            "description": HEADERS[name],
+            "required": name in always,
+            "schema": SECONDS if name == "Retry-After" else TEXT,
+            "example": int(example) if name == "Retry-After" else example,
+        }
+        for name, example in {**always, **(sometimes or {})}.items()
+    }
+
+
+def rate_limits(policy: str) -> dict[str, str]:
+    """The headers by which a limited operation tells what is left, with an example of each."""
+    return {"RateLimit": f'"{policy}";r=19;t=1', "RateLimit-Policy": f'"{policy}";q=20;w=4'}
+
+
+def too_many(policy: str) -> TooManyRequests:
+    """How an operation that this policy limits refuses."""
+    return TooManyRequests(headers={"Retry-After": "1", **rate_limits(policy)})
+
+
+def refusals(
+    *problems: Problem | type[Problem], sometimes: Mapping[str, str] | None = None
+) -> Responses:
+    """The responses of an operation that may refuse so; a status shows an example of each code.
+
+    Args:
+        problems: the class, or an instance that shows what this operation says.
+        sometimes: headers that any of these refusals may have, besides its own.
+    """
+    by_status: dict[int, list[Problem]] = {}
+    for problem in problems:
+        shown = problem if isinstance(problem, Problem) else problem()
+        by_status.setdefault(shown.status, []).append(shown)
+    return {
+        str(status): _response(status, shown, sometimes or {})
+        for status, shown in by_status.items()
+    }
+
+
+def _response(status: int, problems: list[Problem], sometimes: Mapping[str, str]) -> dict[str, Any]:
+    always = set.intersection(*(set(problem.headers) for problem in problems))
+    examples = {name: value for problem in problems for name, value in problem.headers.items()}
+    return {
+        "description": HTTPStatus(status).phrase,
+        "headers": headers(
+            {name: value for name, value in examples.items() if name in always},
+            {**sometimes, **examples},
+        ),
+        "content": {
+            PROBLEM_JSON: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "examples": {
+                    problem.code: {"summary": problem.detail, "value": problem_document(problem)}
+                    for problem in problems
+                },
+            }
+        },
+    }
+
+
+def links_by_id(*operation_ids: str, **parameters: str) -> dict[str, dict[str, Any]]:
+    """Where a client goes on with the `id` of what it was answered, and with other parameters."""
+    all_parameters = {"id": "$response.body#/id", **parameters}
+    return {
+        operation_id: {"operationId": operation_id, "parameters": all_parameters}
+        for operation_id in operation_ids
+    }
+
+
+def refusal_table() -> str:
+    """Every refusal that a client may read, as a table in Markdown."""
+    rows = sorted({(p.status, p.code, p.default_detail) for p in _every_kind_of(Problem)})
+    lines = (f"| {status} | `{code}` | {detail} |" for status, code, detail in rows)
+    return "\n".join(("| status | code | detail |", "| --- | --- | --- |", *lines))
+
+
+def _every_kind_of(problem: type[Problem]) -> Iterator[type[Problem]]:
+    for kind in problem.__subclasses__():
+        yield kind
+        yield from _every_kind_of(kind)
+
+
+class DocumentedApp(FastAPI):
+    """A FastAPI application whose document tells the whole truth."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = complete(super().openapi())
+        return super().openapi()
+
+
+def complete(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document, with what all operations have in common added to each of them."""
+    completed = copy.deepcopy(dict(document))
+    components = completed.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in FASTAPI_SCHEMAS:
+        schemas.pop(name, None)
+    components["schemas"] = {**_with_whole_bounds(schemas), "Problem": PROBLEM_SCHEMA}
+    components["parameters"] = {"X-Request-ID": REQUEST_ID_PARAMETER}
+    for operations in completed["paths"].values():
+        for method, operation in operations.items():
+            _complete_operation(method, operation)
+    return completed
+
+
+def _complete_operation(method: str, operation: dict[str, Any]) -> None:
+    responses = operation["responses"]
+    if "application/json" in responses.get("422", {}).get("content", {}):
+        del responses["422"]
+    for status, response in refusals(*_refusals_by_form(method, operation)).items():
+        told = responses.setdefault(status, response)
+        for media_type, content in response["content"].items():
+            shown = told["content"][media_type]["examples"]
+            shown |= {code: e for code, e in content["examples"].items() if code not in shown}
+    for response in responses.values():
+        response["headers"] = response.get("headers", {}) | headers({"X-Request-ID": REQUEST_ID})
+    operation["responses"] = dict(sorted(responses.items()))
+    parameters = operation.setdefault("parameters", [])
+    for parameter in parameters:
+        parameter["schema"] = _without_null(parameter["schema"])
+    parameters.append({"$ref": "#/components/parameters/X-Request-ID"})
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter that has no value is left out: neither a URL nor a header can say null."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if not kinds:
+        return schema
+    others = {name: value for name, value in schema.items() if name != "anyOf"}
+    return {**others, **kinds[0]} if len(kinds) == 1 else {**others, "anyOf": kinds}
+
+
+def _with_whole_bounds(schema: Any) -> Any:
+    """FastAPI makes floats of all bounds, among which the largest id is one larger."""
+    if isinstance(schema, dict):
+        return {name: _with_whole_bounds(value) for name, value in schema.items()}
+    if isinstance(schema, list):
+        return [_with_whole_bounds(value) for value in schema]
+    if isinstance(schema, float) and schema.is_integer():
+        return min(int(schema), MAX_ID)
+    return schema
+
+
+def _refusals_by_form(method: str, operation: Mapping[str, Any]) -> list[type[Problem]]:
+    """How an operation may refuse because it takes a body, or a token, or because it runs."""
+    of_site = [CrossSiteRequest] if method.upper() not in SAFE_METHODS else []
+    of_body = [MalformedBody, BodyTooSlow, BodyTooLarge] if "requestBody" in operation else []
+    of_token = [NotAuthenticated] if operation.get("security") else []
+    return [*of_body, *of_token, *of_site, ServerError]

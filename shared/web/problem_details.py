@@ -1,0 +1,95 @@
+"""Problems as HTTP answers: application/problem+json (RFC 9457), the same from every service."""
+
+from http import HTTPStatus
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from shared import errors
+from shared.errors import Problem
+
+PROBLEM_JSON = "application/problem+json"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+
+def problem_document(problem: Problem) -> dict[str, object]:
+    """The members of a problem; `about:blank` says that status and code tell all (RFC 9457)."""
+    document: dict[str, object] = {
+        "type": "about:blank",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+    }
+    if problem.errors:
+        document["errors"] = problem.errors
+    return document | problem.extra
+
+
+def problem_body(problem: Problem) -> bytes:
+    return msgspec.json.encode(problem_document(problem))
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make every refusal of a FastAPI application a problem document, its own 404 and 405 too."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(Exception, _on_unforeseen)
+
+
+def _answer(problem: Problem) -> Response:
+    return Response(problem_body(problem), problem.status, problem.headers, media_type=PROBLEM_JSON)
+
+
+async def _on_problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return _answer(error)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, Problem):
+        # FastAPI makes a 400 of whatever is raised while it reads a body.
+        return _answer(error.__cause__)
+    by_status: dict[int, type[Problem]] = {
+        400: errors.MalformedBody,
+        404: errors.NotFound,
+        405: errors.MethodNotAllowed,
+    }
+    problem = by_status.get(error.status_code, errors.ServerError)()
+    problem.headers.update(error.headers or {})
+    if error.status_code == 405:
+        problem.headers["Allow"] = ", ".join(_allowed_methods(request))
+    return _answer(problem)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """The methods of all routes of this path; Starlette's own answer names those of the first."""
+
+    def is_allowed(method: str) -> bool:
+        # HEAD is answered wherever GET is (`shared.web.edge.Edge`).
+        scope = {**request.scope, "method": "GET" if method == "HEAD" else method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)
+
+    return [method for method in METHODS if is_allowed(method)]
+
+
+async def _on_validation_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    fields: dict[str, list[str]] = {}
+    for e in error.errors():
+        if (e["type"], e["loc"]) == ("missing", ("body",)):
+            return _answer(errors.MalformedBody("A JSON body is required."))
+        # ("body", "price") is the field "price"; ("body",) is the body as a whole.
+        place = ".".join(str(part) for part in e["loc"][1:]) or "body"
+        fields.setdefault(place, []).append(e["msg"].removeprefix("Value error, "))
+    return _answer(errors.InvalidInput(errors=fields))
+
+
+async def _on_unforeseen(_request: Request, _error: Exception) -> Response:
+    # Starlette raises it again after this answer, and `shared.web.edge.Edge` logs it.
+    return _answer(errors.ServerError())

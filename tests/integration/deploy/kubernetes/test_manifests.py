@@ -1,0 +1,280 @@
+"""The manifests are what Kubernetes and its operators take, and mean what they have to."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import product
+
+import kubernetes_validate
+import pytest
+from click.testing import CliRunner
+
+from deploy.cli.main import main
+from gateway.api_docs import ASSETS_URL
+from shared.config.settings import Settings
+from tests.integration.deploy.kubernetes.rendered import (
+    Rendered,
+    containers,
+    pod_spec,
+    selects,
+)
+
+# The oldest with all that is used, and the newest that was checked (docs/kubernetes.md).
+KUBERNETES_VERSIONS = ("1.30", "1.37")
+# Whose schemas are not those of Kubernetes, and where models of them are.
+OF_OPERATORS = {
+    "keda.sh/v1alpha1": "cloudcoil.models.keda.v1alpha1",
+    "monitoring.coreos.com/v1": "cloudcoil.models.prometheus_operator.v1",
+    # No package has its schema: test_the_database_confirms_by_a_standby looks at what matters.
+    "postgresql.cnpg.io/v1": None,
+}
+NOT_SETTINGS = {"EVENTIFY_SECRETS_DIR"}
+SETTINGS = Settings(database_url="postgresql://nowhere/none")
+
+
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+def test_kubernetes_knows_every_field(rendered: Rendered, version: str) -> None:
+    for resource in rendered.resources:
+        if resource["apiVersion"] not in OF_OPERATORS:
+            kubernetes_validate.validate(resource, version, strict=True)
+
+
+def test_operators_know_every_field_of_their_resources(production: Rendered) -> None:
+    checked = set()
+    for resource in production.resources:
+        models = OF_OPERATORS.get(resource["apiVersion"])
+        if models is not None:
+            # Not above: it takes seconds, and every process of the tests reads this file.
+            model = getattr(import_module(models), resource["kind"]).model_validate(resource)
+            # A field that the model does not know is missing here.
+            assert model.model_dump(by_alias=True, exclude_unset=True, mode="json") == resource
+            checked.add(resource["kind"])
+    assert checked == {"ScaledObject", "TriggerAuthentication", "PodMonitor"}
+
+
+def test_every_variable_is_a_setting_and_takes_its_value(
+    rendered: Rendered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (settings,) = rendered.of_kind("ConfigMap")
+    variables = dict(settings["data"])
+    for workload in rendered.ours():
+        for container in containers(workload):
+            variables |= {one["name"]: one["value"] for one in container.get("env", [])}
+            (source,) = container["envFrom"]
+            assert source["configMapRef"]["name"] == settings["metadata"]["name"]
+    known = {f"EVENTIFY_{name.upper()}" for name in Settings.model_fields} | NOT_SETTINGS
+    assert variables.keys() <= known
+    for name in variables.keys() - NOT_SETTINGS:
+        monkeypatch.setenv(name, variables[name])
+    read = Settings(database_url="postgresql://nowhere/none")
+    assert read.catalog_url == f"http://catalog:{read.catalog_port}"
+
+
+def test_every_command_exists(rendered: Rendered) -> None:
+    for workload in rendered.ours():
+        for container in containers(workload):
+            probes = [probe for name, probe in container.items() if name.endswith("Probe")]
+            commands = [probe["exec"]["command"] for probe in probes if "exec" in probe]
+            for first, *rest in [container["command"], *commands]:
+                if first == "eventify":
+                    assert rest[0] in main.commands
+                else:
+                    assert (first, rest[0]) == ("python", "-m")
+                    assert find_spec(rest[1])
+
+
+def test_all_of_eventify_is_one_image_and_no_image_is_left_to_chance(rendered: Rendered) -> None:
+    images = {container["image"] for one in rendered.ours() for container in containers(one)}
+    assert len(images) == 1
+    for workload in rendered.workloads():
+        for container in containers(workload):
+            assert container["image"].rpartition(":")[2] not in ("", "latest", container["image"])
+
+
+def test_liveness_asks_the_process_alone(rendered: Rendered) -> None:
+    for workload in rendered.ours():
+        name = workload["metadata"]["name"]
+        if name == "migrate":
+            continue
+        (container,) = pod_spec(workload)["containers"]
+        for probe in (container["startupProbe"], container["livenessProbe"]):
+            if name in ("gateway", "catalog"):
+                assert probe["httpGet"] == {"path": "/healthz", "port": "http"}
+            else:
+                assert probe["exec"]["command"] == ["python", "-m", "purchase_worker.health", name]
+    for name in ("gateway", "catalog"):
+        (container,) = pod_spec(rendered.named("Deployment", name))["containers"]
+        assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+        # The gateway's own patience with the database comes first, so that it is heard.
+        assert container["readinessProbe"]["timeoutSeconds"] > SETTINGS.ready_timeout_seconds
+
+
+def test_a_pod_that_goes_has_the_time_it_needs(rendered: Rendered) -> None:
+    for workload in rendered.ours():
+        if workload["kind"] == "Job":
+            continue
+        spec = pod_spec(workload)
+        (container,) = spec["containers"]
+        pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {"seconds": 0})
+        assert spec["terminationGracePeriodSeconds"] > pause["seconds"] + SETTINGS.shutdown_seconds
+        serves = any(port["name"] == "http" for port in container["ports"])
+        assert serves == (pause["seconds"] > 0)
+
+
+def test_no_pod_may_more_than_it_must(rendered: Rendered) -> None:
+    for workload in rendered.workloads():
+        spec = pod_spec(workload)
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in containers(workload):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+            assert "memory" in container["resources"]["limits"]
+    for workload in rendered.ours():
+        spec = pod_spec(workload)
+        assert spec["securityContext"]["runAsUser"] == spec["securityContext"]["fsGroup"] == 10001
+    for account in rendered.of_kind("ServiceAccount"):
+        assert account["automountServiceAccountToken"] is False
+
+
+def test_every_selector_finds_its_pods(rendered: Rendered) -> None:
+    labels = rendered.pod_labels()
+    for workload in rendered.of_kind("Deployment", "StatefulSet"):
+        own = workload["spec"]["template"]["metadata"]["labels"]
+        found = [name for name, pod in labels.items() if selects(workload["spec"]["selector"], pod)]
+        assert found == [workload["metadata"]["name"]]
+        for constraint in pod_spec(workload).get("topologySpreadConstraints") or []:
+            assert selects(constraint["labelSelector"], own)
+    for service in rendered.of_kind("Service"):
+        selector = {"matchLabels": service["spec"]["selector"]}
+        found = [name for name, pod in labels.items() if selects(selector, pod)]
+        assert found == [service["metadata"]["name"]]
+        (workload,) = (one for one in rendered.workloads() if one["metadata"]["name"] == found[0])
+        (container,) = pod_spec(workload)["containers"]
+        (port,) = service["spec"]["ports"]
+        assert port["targetPort"] in {one["name"] for one in container["ports"]}
+        assert port["port"] in {one["containerPort"] for one in container["ports"]}
+    for kind, where in (("PodDisruptionBudget", "selector"), ("PodMonitor", "selector")):
+        for resource in rendered.of_kind(kind):
+            assert any(selects(resource["spec"][where], pod) for pod in labels.values())
+    for policy in rendered.of_kind("NetworkPolicy"):
+        assert any(selects(policy["spec"]["podSelector"], pod) for pod in labels.values())
+    for scaler in rendered.of_kind("HorizontalPodAutoscaler", "ScaledObject"):
+        target = rendered.named("Deployment", scaler["spec"]["scaleTargetRef"]["name"])
+        # Two who say how many there are would fight.
+        assert "replicas" not in target["spec"]
+
+
+DATABASE_CLIENTS = ("gateway", "catalog", "worker", "sweeper", "migrate")
+BROKER_CLIENTS = ("gateway", "worker", "sweeper")
+
+
+def test_each_connection_that_is_needed_is_allowed_and_no_other(rendered: Rendered) -> None:
+    labels = rendered.pod_labels()
+    (database,) = labels.keys() & {"postgres", "database"}
+    needed = {("gateway", "catalog", 8001)}
+    needed |= {(name, database, 5432) for name in DATABASE_CLIENTS}
+    needed |= {(name, "valkey", 6379) for name in BROKER_CLIENTS}
+    if database == "database":
+        needed.add((database, database, 5432))
+    servers = (("gateway", 8000), ("catalog", 8001), (database, 5432), ("valkey", 6379))
+    allowed = {
+        (source, target, port)
+        for source, (target, port) in product(labels, servers)
+        if rendered.allows(labels[source], labels[target], port)
+    }
+    # A NodePort is for everybody, and whoever may call anybody may call it.
+    allowed -= {(source, "gateway", 8000) for source in (database, "postgres")}
+    assert allowed == needed
+
+
+def test_what_is_not_allowed_is_denied_to_every_pod_of_ours(rendered: Rendered) -> None:
+    deny = rendered.named("NetworkPolicy", "default-deny")["spec"]
+    assert deny.keys() == {"podSelector", "policyTypes"}
+    assert deny["policyTypes"] == ["Ingress", "Egress"]
+    for workload in rendered.ours():
+        assert selects(deny["podSelector"], workload["spec"]["template"]["metadata"]["labels"])
+
+
+def test_every_pod_of_ours_may_ask_for_names(rendered: Rendered) -> None:
+    resolver = rendered.named("NetworkPolicy", "names")
+    for workload in rendered.ours():
+        assert selects(
+            resolver["spec"]["podSelector"], workload["spec"]["template"]["metadata"]["labels"]
+        )
+
+
+def test_every_secret_comes_from_the_command_or_from_an_operator(rendered: Rendered) -> None:
+    printed = CliRunner().invoke(main, ["kubernetes-secrets"])
+    made = {(one["kind"], one["metadata"]["name"]) for one in Rendered(printed.output).listed()} | {
+        ("Secret", f"{cluster['metadata']['name']}-app") for cluster in rendered.of_kind("Cluster")
+    }
+    asked = set()
+    for workload in rendered.workloads():
+        for volume in pod_spec(workload)["volumes"]:
+            for source in [*volume.get("projected", {"sources": []})["sources"], volume]:
+                if "secret" in source:
+                    secret = source["secret"]
+                    asked.add(("Secret", secret.get("secretName") or secret["name"]))
+                if "configMap" in source:
+                    asked.add(("ConfigMap", source["configMap"]["name"]))
+    for authentication in rendered.of_kind("TriggerAuthentication"):
+        asked |= {("Secret", ref["name"]) for ref in authentication["spec"]["secretTargetRef"]}
+    assert asked <= made
+    assert not rendered.of_kind("Secret")
+
+
+def test_private_keys_are_mounted_in_gateways_alone(rendered: Rendered) -> None:
+    holders = {
+        workload["metadata"]["name"]
+        for workload in rendered.workloads()
+        for volume in pod_spec(workload)["volumes"]
+        if volume.get("secret", {}).get("secretName") == "eventify-signing-keys"
+    }
+    assert holders == {"gateway"}
+
+
+def test_the_database_confirms_by_a_standby(production: Rendered) -> None:
+    """What CloudNativePG 1.28 documents, looked up by hand; no schema of it is at hand here."""
+    spec = production.named("Cluster", "database")["spec"]
+    assert spec["instances"] == 3
+    assert spec["postgresql"]["synchronous"] == {
+        "method": "any",
+        "number": 1,
+        "dataDurability": "required",
+        "failoverQuorum": True,
+    }
+    assert spec["postgresql"]["parameters"]["synchronous_commit"] == "on"
+    assert spec["affinity"]["podAntiAffinityType"] == "required"
+
+
+def test_waits_fit_through_the_ingress(production: Rendered) -> None:
+    annotations = production.named("Ingress", "eventify")["metadata"]["annotations"]
+    prefix = "nginx.ingress.kubernetes.io"
+    assert int(annotations[f"{prefix}/proxy-read-timeout"]) > 2 * SETTINGS.wait_max_seconds
+    assert annotations[f"{prefix}/proxy-buffering"] == "off"
+    assert annotations[f"{prefix}/proxy-next-upstream"] == "off"
+
+
+def test_the_ingress_leads_to_the_api_and_to_nothing_that_only_operators_ask(
+    production: Rendered,
+) -> None:
+    (rule,) = production.named("Ingress", "eventify")["spec"]["rules"]
+    prefixes = {one["path"] for one in rule["http"]["paths"] if one["pathType"] == "Prefix"}
+    exact = {one["path"] for one in rule["http"]["paths"] if one["pathType"] == "Exact"}
+    assert prefixes == {"/api", ASSETS_URL}
+    assert exact == {"/", "/.well-known/jwks.json"}
+
+
+def test_database_connections_suffice_for_as_many_pods_as_may_run(production: Rendered) -> None:
+    gateways = production.named("HorizontalPodAutoscaler", "gateway")["spec"]["maxReplicas"]
+    workers = production.named("ScaledObject", "worker")["spec"]["maxReplicaCount"]
+    # 15 of a gateway (gateway/app.py), 2 of each child of a worker and of a sweeper (runtime.py).
+    most = 15 * (gateways + 1) + 2 * SETTINGS.worker_processes * (workers + 1) + 3 * (2 + 5) + 10
+    parameters = production.named("Cluster", "database")["spec"]["postgresql"]["parameters"]
+    assert int(parameters["max_connections"]) > most

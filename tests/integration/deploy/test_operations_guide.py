@@ -1,0 +1,96 @@
+"""docs/operations.md: its SQL does what it says, and what it names is there."""
+
+import re
+from textwrap import dedent
+
+import click
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
+
+from deploy.cli.main import main
+from gateway.app import _connections
+from purchase_worker.audit.report import audit
+from purchase_worker.drain import drain
+from shared.config.settings import Settings, unknown_variables
+from tests.support.factories import add_ticket_type, add_user, ignore, queue, request, rows, run
+from tests.support.services import PROJECT
+from tests.support.waiting import eventually
+
+GUIDE = (PROJECT / "docs" / "operations.md").read_text()
+SQL = [
+    dedent(block)
+    for block in re.findall(r"^ *```sql\n(.*?)```", GUIDE, flags=re.DOTALL | re.MULTILINE)
+]
+
+
+def sql_about(what: str) -> str:
+    (found,) = (block for block in SQL if what in block)
+    return found
+
+
+def test_what_is_queued_is_shown_by_ticket_type(engine: Engine) -> None:
+    ticket_type = add_ticket_type(engine, 10)
+    queue(engine, [request(add_user(engine), ticket_type) for _ in range(3)])
+    ((shown, queued, oldest),) = rows(engine, sql_about("AS oldest"))
+    assert (shown, queued) == (ticket_type, 3)
+    assert oldest.total_seconds() > 0
+
+
+def test_whoever_stops_a_sale_is_shown_and_can_be_ended(engine: Engine, settings: Settings) -> None:
+    ticket_type = add_ticket_type(engine, 10)
+    queue(engine, [request(add_user(engine), ticket_type)])
+    with engine.connect() as console:
+        console.execute(text("SET application_name = 'forgotten console'"))
+        console.execute(text("SELECT FROM ticket_inventory FOR UPDATE"))
+
+        def pid_shown() -> int:
+            ((pid, name, *_),) = rows(engine, sql_about("open_for"))
+            assert name == "forgotten console"
+            return int(pid)
+
+        pid = eventually(pid_shown, retry_on=ValueError)
+        drain(engine, [ticket_type], settings, ignore)
+        assert audit(engine, settings).queued == 1
+        run(engine, "SELECT pg_terminate_backend(:pid)", pid=pid)
+        console.invalidate()
+
+    def decided() -> None:
+        drain(engine, [ticket_type], settings, ignore)
+        assert audit(engine, settings).queued == 0
+
+    eventually(decided)
+
+
+def test_a_person_is_forgotten_and_the_sale_stays_proved(
+    engine: Engine, settings: Settings
+) -> None:
+    user = add_user(engine)
+    run(engine, "UPDATE users SET email = 'ada@example.org' WHERE id = :id", id=user)
+    ticket_type = add_ticket_type(engine, 10)
+    queue(engine, [request(user, ticket_type)])
+    drain(engine, [ticket_type], settings, ignore)
+    for statement in filter(str.strip, sql_about("forgotten-").split(";")):
+        run(engine, statement.replace("id = 1", f"id = {user}"))
+    assert rows(engine, "SELECT username, email FROM users WHERE id = :id", id=user) == [
+        (f"forgotten-{user}", None)
+    ]
+    assert audit(engine, settings).ok
+    with pytest.raises(IntegrityError, match="a user with purchases is not deleted"):
+        run(engine, "DELETE FROM users WHERE id = :id", id=user)
+
+
+def test_connections_are_counted_as_the_gateway_opens_them(
+    engine: Engine, settings: Settings
+) -> None:
+    assert f"EVENTIFY_LIST_THREADS` + 5: {_connections(settings)} by default" in GUIDE
+    for statement in filter(str.strip, sql_about("max_connections").split(";")):
+        assert rows(engine, statement) is not None
+
+
+def test_every_setting_and_command_that_the_guide_names_is_there() -> None:
+    settings = set(re.findall(r"EVENTIFY_[A-Z_]*[A-Z]\b", GUIDE))
+    assert unknown_variables(settings) == {}
+    named = set(re.findall(r"[`\n]\s*eventify ([a-z]+)", GUIDE))
+    assert isinstance(main, click.Group)
+    assert named <= set(main.commands)

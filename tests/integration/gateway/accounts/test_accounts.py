@@ -1,0 +1,663 @@
+"""Accounts and tokens, over HTTP against a real gateway process."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+
+import httpx
+import jwt
+import psycopg2
+import pytest
+from argon2 import PasswordHasher
+from psycopg2.extensions import connection
+
+from deploy.local.servers.embedded import free_port
+from shared.auth.keys import SigningKey, add_signing_key
+from shared.auth.tokens import mint
+from shared.config.settings import Settings
+from tests.conftest import new_database
+from tests.support.bad_tokens import NESTED_JSON, encoded
+from tests.support.services import running_service
+from tests.support.waiting import eventually
+
+PASSWORD = "velvet-tram-42"
+_numbers = count(1)
+
+
+@pytest.fixture(scope="module")
+def gateway_settings(postgres_url: str, keys_dir: Path) -> Iterator[Settings]:
+    """One gateway with its own database for all tests here; each makes users of its own."""
+    with new_database(postgres_url) as url:
+        yield Settings(
+            database_url=url,
+            keys_dir=keys_dir,
+            gateway_port=free_port(),
+            sign_in_rate_burst=0,
+            refresh_cleanup_seconds=0.1,
+            refresh_cleanup_families=1,
+        )
+
+
+@pytest.fixture(scope="module")
+def gateway(gateway_settings: Settings) -> Iterator[httpx.Client]:
+    url = f"http://127.0.0.1:{gateway_settings.gateway_port}"
+    with (
+        running_service("gateway", gateway_settings, f"{url}/readyz"),
+        httpx.Client(base_url=url, timeout=10) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def database(gateway_settings: Settings) -> Iterator[connection]:
+    database = psycopg2.connect(gateway_settings.database_url)
+    database.autocommit = True
+    yield database
+    database.close()
+
+
+def new_name() -> str:
+    return f"buyer{next(_numbers)}"
+
+
+@pytest.fixture
+def username(gateway: httpx.Client) -> str:
+    """Somebody with an account."""
+    name = new_name()
+    answer = gateway.post("/api/users/", json={"username": name, "password": PASSWORD})
+    assert answer.status_code == 201
+    return name
+
+
+@pytest.fixture
+def pair(gateway: httpx.Client, username: str) -> dict[str, str]:
+    """Tokens of somebody who has just signed in."""
+    return sign_in(gateway, username).json()
+
+
+def sign_in(gateway: httpx.Client, username: str, password: str = PASSWORD) -> httpx.Response:
+    return gateway.post("/api/token/", json={"username": username, "password": password})
+
+
+def refresh(gateway: httpx.Client, token: str) -> httpx.Response:
+    return gateway.post("/api/token/refresh/", json={"refresh": token})
+
+
+def post(gateway: httpx.Client, route: str, body: object) -> httpx.Response:
+    """For bodies that only ASCII can carry: httpx cannot encode half a surrogate pair."""
+    return gateway.post(route, content=json.dumps(body))
+
+
+def token_id(token: str) -> str:
+    return jwt.decode(token, options={"verify_signature": False})["jti"]
+
+
+def age_spent_tokens(database: connection, seconds: int) -> None:
+    _without_guards(
+        database,
+        "UPDATE refresh_tokens SET spent_at = spent_at - %s * interval '1 second'",
+        seconds,
+    )
+
+
+def _without_guards(database: connection, statement: str, value: object) -> None:
+    """Turn back the time of rows, as no code of ours may: no trigger fires for a replica."""
+    with database.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute(statement, [value])
+        cursor.execute("RESET session_replication_role")
+
+
+# --- registering ---
+
+
+def test_whoever_registers_can_sign_in_and_read_the_own_account(gateway: httpx.Client) -> None:
+    name = new_name()
+    registered = gateway.post(
+        "/api/users/", json={"username": name, "password": PASSWORD, "email": "ana@example.com"}
+    )
+    assert registered.status_code == 201
+    account = registered.json()
+    assert set(account) == {"id", "username", "email", "created_at"}
+    assert (account["username"], account["email"]) == (name, "ana@example.com")
+
+    access = sign_in(gateway, name).json()["access"]
+    me = gateway.get("/api/users/me/", headers={"Authorization": f"Bearer {access}"})
+    assert me.status_code == 200
+    assert me.json() == account
+
+
+def test_a_name_is_taken_whatever_its_case(gateway: httpx.Client, username: str) -> None:
+    answer = gateway.post("/api/users/", json={"username": username.upper(), "password": PASSWORD})
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "invalid"
+    assert list(answer.json()["errors"]) == ["username"]
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("अनिता", []),
+        ("ประยุทธ์", []),
+        ("தமிழ்", []),
+        ("Zoë", ["Zoe\u0308", "ZOË"]),
+        ("Γιώργος", ["ΓΙΏΡΓΟΣ", "γιώργος"]),
+        ("ΝΊΚΟΣ", ["Νίκος"]),
+        ("J\u030can", ["ǰan"]),
+        ("İrem", ["i\u0307rem"]),
+        ("Олена", ["ОЛЕНА", "олена"]),
+    ],
+)
+def test_one_account_has_all_spellings_of_its_name(
+    gateway: httpx.Client, name: str, others: list[str]
+) -> None:
+    assert gateway.post("/api/users/", json={"username": name, "password": PASSWORD}).is_success
+    for spelling in (name, *others):
+        taken = gateway.post("/api/users/", json={"username": spelling, "password": PASSWORD})
+        assert (taken.status_code, list(taken.json()["errors"])) == (400, ["username"])
+        assert sign_in(gateway, spelling).status_code == 200
+
+
+def test_names_that_only_the_database_takes_for_one_are_two_accounts(gateway: httpx.Client) -> None:
+    name = new_name() + "iris"
+    dotted = name.replace("iris", "İris")
+    for one, password in ((name, PASSWORD), (dotted, "another-tram-42")):
+        made = gateway.post("/api/users/", json={"username": one, "password": password})
+        assert made.status_code == 201
+    for spelling in (name, name.upper()):
+        assert sign_in(gateway, spelling).status_code == 200
+    for spelling in (dotted, dotted.lower()):
+        assert sign_in(gateway, spelling).status_code == 401
+        assert sign_in(gateway, spelling, "another-tram-42").status_code == 200
+
+
+def test_an_account_of_an_older_rule_can_still_sign_in(
+    gateway: httpx.Client, database: connection, username: str
+) -> None:
+    # It was stored as it was typed; now it would be stored in lower case.
+    with database.cursor() as cursor:
+        cursor.execute("UPDATE users SET username = 'ΣΊΣΥΦΟΣ' WHERE username = %s", [username])
+    assert sign_in(gateway, "ΣΊΣΥΦΟΣ").status_code == 200
+
+
+def test_of_two_who_want_the_same_name_at_once_one_gets_it(gateway: httpx.Client) -> None:
+    body = {"username": new_name(), "password": PASSWORD}
+    with ThreadPoolExecutor(4) as threads:
+        calls = [threads.submit(gateway.post, "/api/users/", json=body) for _ in range(4)]
+        statuses = sorted(call.result().status_code for call in calls)
+    assert statuses == [201, 400, 400, 400]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"username": ""}, "username"),
+        ({"username": "a" * 151}, "username"),
+        ({"username": "with space"}, "username"),
+        ({"username": "new\nline"}, "username"),
+        ({"username": "nul\x00byte"}, "username"),
+        ({"username": "half\ud800"}, "username"),
+        ({"username": "\u0301ana"}, "username"),
+        ({"username": "\u3164"}, "username"),
+        ({"username": 7}, "username"),
+        ({"username": None}, "username"),
+        ({"password": "short-1"}, "password"),
+        ({"password": "8305720194"}, "password"),
+        ({"password": "password123"}, "password"),
+        ({"password": "annabella1", "username": "annabella"}, "password"),
+        ({"password": "nul\x00byte-in-it"}, "password"),
+        ({"password": "half-a-pair-\udfff"}, "password"),
+        ({"password": "long" * 300}, "password"),
+        ({"email": "nobody"}, "email"),
+        ({"email": "a@b"}, "email"),
+        ({"email": "nul\x00@example.com"}, "email"),
+        ({"email": "a" * 250 + "@example.com"}, "email"),
+        ({"email": "ana\u200b@example.com"}, "email"),
+        ({"email": "\u202eana@example.com"}, "email"),
+        ({"email": "\u3164@\u2060.\u00ad"}, "email"),
+    ],
+)
+def test_what_cannot_be_an_account_is_refused_by_field(
+    gateway: httpx.Client, change: dict[str, object], field: str
+) -> None:
+    body = {"username": new_name(), "password": PASSWORD} | change
+    answer = post(gateway, "/api/users/", body)
+    assert answer.status_code == 400
+    assert list(answer.json()["errors"]) == [field]
+    assert PASSWORD not in answer.text
+
+
+@pytest.mark.parametrize("email", [None, ""])
+def test_the_email_is_optional(gateway: httpx.Client, email: str | None) -> None:
+    body = {"username": new_name(), "password": PASSWORD, "email": email}
+    answer = gateway.post("/api/users/", json=body)
+    assert (answer.status_code, answer.json()["email"]) == (201, None)
+
+
+@pytest.mark.parametrize("body", [b"{", b"", b"\xff", b"[]", b"7", b"[" * 30_000, b"NaN"])
+def test_a_body_that_is_no_json_object_is_a_400(gateway: httpx.Client, body: bytes) -> None:
+    answer = gateway.post("/api/users/", content=body)
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_is_too_large_is_a_413(gateway: httpx.Client, chunked: bool) -> None:
+    body = b" " * 70_000
+    answer = gateway.post("/api/users/", content=iter([body]) if chunked else body)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+def test_json_is_read_whatever_the_content_type_says(gateway: httpx.Client) -> None:
+    answer = gateway.post(
+        "/api/users/",
+        content=f'{{"username": "{new_name()}", "password": "{PASSWORD}"}}',
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
+    assert answer.status_code == 201
+
+
+# --- signing in ---
+
+
+def test_a_wrong_name_and_a_wrong_password_get_the_same_words(
+    gateway: httpx.Client, username: str
+) -> None:
+    wrong_password = sign_in(gateway, username, "another-tram-42")
+    wrong_name = sign_in(gateway, new_name())
+    assert wrong_password.status_code == wrong_name.status_code == 401
+    assert wrong_password.content == wrong_name.content
+    assert wrong_password.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_a_wrong_name_costs_as_much_hashing_as_a_wrong_password(
+    gateway: httpx.Client, username: str
+) -> None:
+    # The fastest of several, for a busy machine only ever adds time. Without hashing it is a tenth.
+    def fastest_seconds(name: str) -> float:
+        answers = [sign_in(gateway, name, "another-tram-42") for _ in range(8)]
+        return min(answer.elapsed.total_seconds() for answer in answers)
+
+    assert fastest_seconds(new_name()) > fastest_seconds(username) / 2
+
+
+def test_the_name_may_be_typed_in_any_case(gateway: httpx.Client, username: str) -> None:
+    assert sign_in(gateway, username.upper()).status_code == 200
+
+
+def test_a_user_without_password_cannot_sign_in(
+    gateway: httpx.Client, database: connection
+) -> None:
+    name = new_name()
+    with database.cursor() as cursor:
+        cursor.execute("INSERT INTO users (username) VALUES (%s)", [name])
+    assert sign_in(gateway, name, "").status_code == 401
+
+
+@pytest.mark.parametrize("name", ["nul\x00byte", "half\ud800", None, 10**30])
+def test_a_name_that_cannot_be_stored_is_a_400(gateway: httpx.Client, name: object) -> None:
+    answer = post(gateway, "/api/token/", {"username": name, "password": PASSWORD})
+    assert answer.status_code == 400
+    assert list(answer.json()["errors"]) == ["username"]
+
+
+def test_a_password_may_be_typed_in_any_normal_form(
+    gateway: httpx.Client, database: connection, username: str
+) -> None:
+    composed, decomposed = "vélo-über-42-ẟ", "ve\u0301lo-u\u0308ber-42-ẟ"
+    name = new_name()
+    assert post(gateway, "/api/users/", {"username": name, "password": decomposed}).is_success
+    for typed in (composed, decomposed):
+        assert sign_in(gateway, name, typed).status_code == 200
+    assert sign_in(gateway, name, "velo-uber-42-ẟ").status_code == 401
+    # Earlier versions stored the hash of what was typed.
+    with database.cursor() as cursor:
+        hashed = PasswordHasher().hash(decomposed)
+        cursor.execute(
+            "UPDATE users SET password_hash = %s WHERE username = %s", [hashed, username]
+        )
+    for typed in (decomposed, composed):
+        assert sign_in(gateway, username, typed).status_code == 200
+
+
+def test_a_hash_of_older_parameters_is_renewed_when_its_owner_signs_in(
+    gateway: httpx.Client, database: connection, username: str
+) -> None:
+    old = PasswordHasher(time_cost=1, memory_cost=8_192, parallelism=1).hash(PASSWORD)
+    with database.cursor() as cursor:
+        cursor.execute("UPDATE users SET password_hash = %s WHERE username = %s", [old, username])
+        assert sign_in(gateway, username).status_code == 200
+        cursor.execute("SELECT password_hash FROM users WHERE username = %s", [username])
+        assert "$argon2id$v=19$m=19456,t=2,p=1$" in cursor.fetchone()[0]
+    assert sign_in(gateway, username).status_code == 200
+
+
+def test_a_login_storm_is_turned_away_and_nothing_else_is(
+    gateway_settings: Settings, username: str, gateway: httpx.Client
+) -> None:
+    narrow = gateway_settings.model_copy(
+        update={"gateway_port": free_port(), "password_hash_waiting_max": 1}
+    )
+    url = f"http://127.0.0.1:{narrow.gateway_port}"
+    with (
+        running_service("gateway", narrow, f"{url}/readyz"),
+        httpx.Client(base_url=url, timeout=30) as client,
+        ThreadPoolExecutor(20) as threads,
+    ):
+        calls = [threads.submit(sign_in, client, username) for _ in range(40)]
+        answers = [call.result() for call in calls]
+        assert {answer.status_code for answer in answers} == {200, 503}
+        refused = next(answer for answer in answers if answer.status_code == 503)
+        assert int(refused.headers["retry-after"]) >= 1
+        assert client.get("/readyz").status_code == 200
+        assert sign_in(client, username).status_code == 200
+
+
+def test_who_repeats_a_refresh_keeps_nobody_from_signing_in(
+    gateway: httpx.Client,
+    gateway_settings: Settings,
+    pair: dict[str, str],
+    username: str,
+    database: connection,
+) -> None:
+    holder = psycopg2.connect(gateway_settings.database_url)
+    with ThreadPoolExecutor(8) as threads, holder, holder.cursor() as lock:
+        # Each of them takes as long as the database makes it wait.
+        lock.execute(
+            "SELECT FROM refresh_tokens WHERE id = %s FOR UPDATE", [token_id(pair["refresh"])]
+        )
+        repeated = [threads.submit(refresh, gateway, pair["refresh"]) for _ in range(8)]
+        eventually(lambda: _assert_waiting_for_a_lock(database, 2))
+        assert sign_in(gateway, username).status_code == 200
+        body = {"username": new_name(), "password": PASSWORD}
+        assert gateway.post("/api/users/", json=body).status_code == 201
+        holder.rollback()
+        assert {call.result().status_code for call in repeated} <= {200, 503}
+    holder.close()
+
+
+# --- tokens ---
+
+
+def test_a_refresh_gives_a_new_pair_and_spends_the_old_one(
+    gateway: httpx.Client, pair: dict[str, str], database: connection
+) -> None:
+    answer = refresh(gateway, pair["refresh"])
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    assert set(answer.json()) == {"access", "refresh"}
+    assert answer.json()["refresh"] != pair["refresh"]
+    assert refresh(gateway, answer.json()["refresh"]).status_code == 200
+
+
+def test_a_retry_whose_answer_was_lost_gets_the_same_pair(
+    gateway: httpx.Client, pair: dict[str, str]
+) -> None:
+    first, second = refresh(gateway, pair["refresh"]), refresh(gateway, pair["refresh"])
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert first.json() == second.json()
+
+
+def test_a_spent_token_that_returns_late_revokes_the_whole_family(
+    gateway: httpx.Client, pair: dict[str, str], username: str, database: connection
+) -> None:
+    elsewhere = sign_in(gateway, username).json()
+    successor = refresh(gateway, pair["refresh"]).json()
+    newest = refresh(gateway, successor["refresh"]).json()
+    age_spent_tokens(database, 11)
+
+    stolen = refresh(gateway, pair["refresh"])
+    assert stolen.status_code == 401
+    assert stolen.json()["code"] == "token_not_valid"
+    assert refresh(gateway, newest["refresh"]).status_code == 401
+    assert refresh(gateway, successor["refresh"]).status_code == 401
+    # Another login of the same user is another family.
+    assert refresh(gateway, elsewhere["refresh"]).status_code == 200
+
+
+def test_two_refreshes_at_the_same_instant_get_the_same_pair(
+    gateway: httpx.Client, pair: dict[str, str], gateway_settings: Settings, database: connection
+) -> None:
+    holder = psycopg2.connect(gateway_settings.database_url)
+    with ThreadPoolExecutor(2) as threads, holder, holder.cursor() as lock:
+        # Both have read the token, or wait to, before either may write.
+        lock.execute(
+            "SELECT FROM refresh_tokens WHERE id = %s FOR UPDATE", [token_id(pair["refresh"])]
+        )
+        calls = [threads.submit(refresh, gateway, pair["refresh"]) for _ in range(2)]
+        eventually(lambda: _assert_waiting_for_a_lock(database, 2))
+        holder.commit()
+        first, second = (call.result() for call in calls)
+    holder.close()
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert first.json() == second.json()
+
+
+def test_a_revocation_catches_the_successor_that_is_born_at_the_same_instant(
+    gateway: httpx.Client, pair: dict[str, str], gateway_settings: Settings, database: connection
+) -> None:
+    newest = refresh(gateway, pair["refresh"]).json()
+    holder = psycopg2.connect(gateway_settings.database_url)
+    with ThreadPoolExecutor(2) as threads, holder, holder.cursor() as lock:
+        # As if another gateway was spending `newest` just now: it works under the family's lock.
+        lock.execute(
+            "SELECT FROM refresh_tokens WHERE id = %s FOR UPDATE", [token_id(pair["refresh"])]
+        )
+        blacklisting = threads.submit(
+            gateway.post, "/api/token/blacklist/", json={"refresh": newest["refresh"]}
+        )
+        eventually(lambda: _assert_waiting_for_a_lock(database, 1))
+        lock.execute(
+            "INSERT INTO refresh_tokens (id, family, user_id, issued_at, expires_at)"
+            " SELECT gen_random_uuid(), family, user_id, issued_at, expires_at"
+            " FROM refresh_tokens WHERE id = %s RETURNING id",
+            [token_id(newest["refresh"])],
+        )
+        (newborn,) = lock.fetchone()
+        holder.commit()
+        assert blacklisting.result().status_code == 200
+    holder.close()
+    with database.cursor() as cursor:
+        cursor.execute("SELECT revoked_at IS NOT NULL FROM refresh_tokens WHERE id = %s", [newborn])
+        assert cursor.fetchone() == (True,)
+
+
+def _assert_waiting_for_a_lock(database: connection, sessions: int) -> None:
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        assert cursor.fetchone() == (sessions,)
+
+
+def test_logins_that_ended_are_forgotten_and_one_that_goes_on_is_kept_whole(
+    gateway: httpx.Client, database: connection, username: str
+) -> None:
+    def a_day_ago(tokens: list[str]) -> None:
+        _without_guards(
+            database,
+            "UPDATE refresh_tokens SET issued_at = issued_at - interval '26 hours',"
+            " expires_at = expires_at - interval '26 hours' WHERE id = ANY(%s::uuid[])",
+            tokens,
+        )
+
+    def login(refreshes: int) -> list[str]:
+        tokens = [sign_in(gateway, username).json()["refresh"]]
+        for _ in range(refreshes):
+            tokens.append(refresh(gateway, tokens[-1]).json()["refresh"])
+        return [token_id(token) for token in tokens]
+
+    def stored() -> set[str]:
+        with database.cursor() as cursor:
+            cursor.execute("SELECT id::text FROM refresh_tokens")
+            return {row[0] for row in cursor}
+
+    going_on, ended, ended_too = login(2), login(1), login(0)
+    a_day_ago(going_on[:2])
+    a_day_ago(ended + ended_too)
+
+    def the_ended_are_gone() -> None:
+        assert not stored() & {*ended, *ended_too}
+
+    eventually(the_ended_are_gone)
+    assert set(going_on) <= stored()
+
+
+@pytest.mark.parametrize("kind", ["access", "refresh"])
+def test_a_good_token_of_either_type_verifies(
+    gateway: httpx.Client, pair: dict[str, str], kind: str
+) -> None:
+    answer = gateway.post("/api/token/verify/", json={"token": pair[kind]})
+    assert (answer.status_code, answer.json()) == (200, {})
+
+
+def test_a_spent_token_does_not_verify(gateway: httpx.Client, pair: dict[str, str]) -> None:
+    refresh(gateway, pair["refresh"])
+    answer = gateway.post("/api/token/verify/", json={"token": pair["refresh"]})
+    assert answer.status_code == 401
+
+
+def test_a_blacklisted_token_and_its_family_are_refused(
+    gateway: httpx.Client, pair: dict[str, str]
+) -> None:
+    newest = refresh(gateway, pair["refresh"]).json()["refresh"]
+    answer = gateway.post("/api/token/blacklist/", json={"refresh": newest})
+    assert (answer.status_code, answer.json()) == (200, {})
+    assert refresh(gateway, newest).status_code == 401
+    assert refresh(gateway, pair["refresh"]).status_code == 401
+    assert gateway.post("/api/token/verify/", json={"token": newest}).status_code == 401
+    assert gateway.post("/api/token/blacklist/", json={"refresh": newest}).status_code == 401
+
+
+@pytest.mark.parametrize("route", ["refresh", "verify", "blacklist"])
+def test_what_is_no_token_is_a_401(
+    gateway: httpx.Client, route: str, gateway_settings: Settings, signing_key: SigningKey
+) -> None:
+    field = "token" if route == "verify" else "refresh"
+    never_given_out = mint(gateway_settings, signing_key, 1, "refresh")
+    expired = mint(gateway_settings, signing_key, 1, "refresh", issued_at=1_000_000_000)
+    nested = f"{encoded(NESTED_JSON)}.e30.AA"
+    for token in ("", "x", "a.b.c", "é.é.é", "x" * 5_000, nested, never_given_out, expired):
+        answer = gateway.post(f"/api/token/{route}/", json={field: token})
+        assert answer.status_code == 401, token
+        assert "www-authenticate" in answer.headers
+
+
+@pytest.mark.parametrize("value", [None, 7, ["x"], "nul\x00", "half\ud800"])
+def test_a_token_that_is_no_text_is_a_400(gateway: httpx.Client, value: object) -> None:
+    answer = post(gateway, "/api/token/refresh/", {"refresh": value})
+    assert answer.status_code == 400
+    assert list(answer.json()["errors"]) == ["refresh"]
+
+
+def test_an_access_token_cannot_be_refreshed(gateway: httpx.Client, pair: dict[str, str]) -> None:
+    assert refresh(gateway, pair["access"]).status_code == 401
+
+
+def test_a_refresh_token_opens_no_route(gateway: httpx.Client, pair: dict[str, str]) -> None:
+    answer = gateway.get("/api/users/me/", headers={"Authorization": f"Bearer {pair['refresh']}"})
+    assert answer.status_code == 401
+
+
+def test_without_a_token_there_is_no_me(gateway: httpx.Client) -> None:
+    answer = gateway.get("/api/users/me/")
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == 'Bearer realm="eventify"'
+
+
+def test_a_token_of_a_user_who_is_gone_is_a_401(
+    gateway: httpx.Client, gateway_settings: Settings, signing_key: SigningKey
+) -> None:
+    token = mint(gateway_settings, signing_key, 2**62, "access")
+    answer = gateway.get("/api/users/me/", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 401
+
+
+def test_anyone_can_check_a_token_with_the_public_keys(
+    gateway: httpx.Client, pair: dict[str, str]
+) -> None:
+    answer = gateway.get("/.well-known/jwks.json")
+    assert answer.headers["cache-control"] == "public, max-age=300"
+    kid = jwt.get_unverified_header(pair["access"])["kid"]
+    key = jwt.PyJWKSet.from_dict(answer.json())[kid]
+    claims = jwt.decode(
+        pair["access"], key, algorithms=["RS256"], audience="eventify", issuer="eventify"
+    )
+    assert claims["typ"] == "access"
+
+
+def test_a_new_key_is_shown_before_it_signs_and_a_removed_one_is_out_at_once(
+    gateway_settings: Settings, username: str, tmp_path: Path
+) -> None:
+    old, new = add_signing_key(tmp_path), add_signing_key(tmp_path)
+    rotating = gateway_settings.model_copy(
+        update={"keys_dir": tmp_path, "gateway_port": free_port()}
+    )
+    url = f"http://127.0.0.1:{rotating.gateway_port}"
+    with (
+        running_service("gateway", rotating, f"{url}/readyz"),
+        httpx.Client(base_url=url, timeout=10) as client,
+    ):
+        shown = client.get("/.well-known/jwks.json").json()["keys"]
+        assert {key["kid"] for key in shown} == {old, new}
+        headers = {"Authorization": f"Bearer {_access_signed_by(client, username, old)}"}
+        assert client.get("/api/users/me/", headers=headers).status_code == 200
+
+        for file in tmp_path.glob(f"{old}.*"):
+            file.unlink()
+
+        def the_old_key_is_out() -> None:
+            assert client.get("/api/users/me/", headers=headers).status_code == 401
+
+        eventually(the_old_key_is_out)
+        headers = {"Authorization": f"Bearer {_access_signed_by(client, username, new)}"}
+        assert client.get("/api/users/me/", headers=headers).status_code == 200
+
+
+def _access_signed_by(client: httpx.Client, username: str, kid: str) -> str:
+    """A new access token, once that key signs."""
+
+    def signed_in() -> str:
+        access: str = sign_in(client, username).json()["access"]
+        assert jwt.get_unverified_header(access)["kid"] == kid
+        return access
+
+    return eventually(signed_in)
+
+
+# --- the door itself ---
+
+
+def test_an_unknown_route_is_a_404_problem(gateway: httpx.Client) -> None:
+    for path in ("/api/nothing/", "/nothing", "/api/users/me/more/"):
+        answer = gateway.get(path)
+        assert answer.status_code == 404
+        assert answer.json()["code"] == "not_found"
+
+
+def test_a_wrong_method_is_a_405_that_says_which_are_allowed(gateway: httpx.Client) -> None:
+    answer = gateway.delete("/api/token/")
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == "POST"
+
+
+def test_while_the_database_is_away_the_door_says_so_and_lives(
+    gateway_settings: Settings, username: str
+) -> None:
+    away = gateway_settings.model_copy(
+        update={
+            "database_url": f"postgresql://postgres@127.0.0.1:{free_port()}/nothing",
+            "gateway_port": free_port(),
+        }
+    )
+    url = f"http://127.0.0.1:{away.gateway_port}"
+    with running_service("gateway", away, f"{url}/healthz"), httpx.Client(base_url=url) as client:
+        refused = sign_in(client, username)
+        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+        assert "retry-after" in refused.headers
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/healthz").json() == {"status": "ok"}

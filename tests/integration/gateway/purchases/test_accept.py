@@ -1,0 +1,334 @@
+"""Accepting: a batch of requests becomes rows, or each refusal its reason."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from itertools import count
+from typing import Any
+
+import pytest
+from psycopg2.errors import DeadlockDetected
+from sqlalchemy import Engine
+
+from gateway.purchases import store
+from gateway.purchases.accept import Accepted, Replayed, queued_purchase
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
+from shared.errors import (
+    IdempotencyKeyReused,
+    InvalidInput,
+    NotAuthenticated,
+    NotEnoughTickets,
+    Problem,
+    SaleClosed,
+    SaleNotOpen,
+    ServerError,
+    Unavailable,
+)
+from shared.purchases import still_queued
+from shared.web.pagination import LIST_MAX_ROWS
+from tests.support.factories import (
+    accept,
+    add_ticket_type,
+    add_user,
+    outcomes,
+    request,
+    rows,
+    run,
+    scalar,
+)
+from tests.support.waiting import eventually
+
+
+def test_accepts_a_batch_in_its_order(engine: Engine) -> None:
+    user = add_user(engine)
+    ticket_type = add_ticket_type(engine, 10, price=Decimal("19.90"))
+    requests = [request(user, ticket_type, 1 + n % 3) for n in range(50)]
+    verdicts = accept(engine, requests)
+    assert [v.position for v in verdicts if isinstance(v, Accepted)] == list(range(50))
+    assert [id_ for id_, _, _ in outcomes(engine, ticket_type)] == [r.id for r in requests]
+    assert {v.unit_price for v in verdicts if isinstance(v, Accepted)} == {"19.90"}
+
+
+@pytest.mark.parametrize("price", ["0.00", "19.90", "9999999999.99"])
+def test_what_is_accepted_is_told_as_it_is_read_later(engine: Engine, price: str) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 100, price=Decimal(price))
+    asked = [request(user, ticket_type, quantity) for quantity in (1, 3)]
+    told = accept(engine, asked)
+    found = store.read(engine, [r.id for r in asked], position_max_rows=1_000)
+    for wanted, verdict in zip(asked, told, strict=True):
+        assert isinstance(verdict, Accepted)
+        later = found[wanted.id]
+        assert later.position is not None
+        assert queued_purchase(wanted, verdict, 0.5) == still_queued(
+            later.purchase, later.position, 0.5
+        )
+
+
+def test_positions_count_what_earlier_batches_left_queued(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
+    accept(engine, [request(user, ticket_type) for _ in range(3)])
+    verdict = accept(engine, [request(user, ticket_type)])[0]
+    assert isinstance(verdict, Accepted)
+    assert verdict.position == 3
+
+
+@pytest.mark.parametrize(
+    ("columns", "quantity", "expected"),
+    [
+        ({"sales_start": datetime.now(UTC) + timedelta(hours=1)}, 1, SaleNotOpen),
+        ({"sales_end": datetime.now(UTC) - timedelta(hours=1)}, 1, SaleClosed),
+        ({"max_per_purchase": 2}, 3, InvalidInput),
+    ],
+)
+def test_refuses_what_the_terms_do_not_allow(
+    engine: Engine, columns: dict[str, object], quantity: int, expected: type[Problem]
+) -> None:
+    ticket_type = add_ticket_type(engine, 10, **columns)
+    (verdict,) = accept(engine, [request(add_user(engine), ticket_type, quantity)])
+    assert type(verdict) is expected
+    assert outcomes(engine, ticket_type) == []
+
+
+@pytest.mark.parametrize("sales_start", [None, datetime.now(UTC) + timedelta(hours=1)])
+@pytest.mark.parametrize("sales_end", [None, datetime.now(UTC) + timedelta(days=9)])
+def test_an_event_that_has_ended_sells_nothing_whatever_the_sale_window_says(
+    engine: Engine, sales_start: datetime | None, sales_end: datetime | None
+) -> None:
+    user = add_user(engine)
+    ticket_type = add_ticket_type(engine, 10, sales_start=sales_start, sales_end=sales_end)
+    elsewhere = add_ticket_type(engine, 10)
+    run(
+        engine,
+        "UPDATE events SET start_time = now() - interval '2 hours',"
+        " end_time = now() - interval '1 second'"
+        " FROM ticket_types t WHERE t.event_id = events.id AND t.id = :id",
+        id=ticket_type,
+    )
+    ended, lasting = accept(engine, [request(user, ticket_type), request(user, elsewhere)])
+    assert (type(ended), type(lasting)) == (SaleClosed, Accepted)
+    assert outcomes(engine, ticket_type) == []
+
+
+@pytest.mark.parametrize(
+    "opens", [datetime.now(UTC) + timedelta(days=2), datetime(9999, 12, 31, tzinfo=UTC)]
+)
+def test_retry_after_is_never_longer_than_a_day(engine: Engine, opens: datetime) -> None:
+    ticket_type = add_ticket_type(engine, 10, sales_start=opens)
+    (verdict,) = accept(engine, [request(add_user(engine), ticket_type)])
+    assert isinstance(verdict, SaleNotOpen)
+    assert verdict.headers["Retry-After"] == "86400"
+
+
+def test_refuses_a_sold_out_ticket_type_at_the_door(engine: Engine) -> None:
+    ticket_type = add_ticket_type(engine, 0)
+    (verdict,) = accept(engine, [request(add_user(engine), ticket_type)])
+    assert isinstance(verdict, NotEnoughTickets)
+    assert outcomes(engine, ticket_type) == []
+
+
+def test_each_refusal_in_a_batch_leaves_its_neighbours_alone(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    requests = [
+        request(user, ticket_type),
+        request(user, 999_999_999),
+        request(999_999_999, ticket_type),
+        request(user, ticket_type),
+    ]
+    verdicts = accept(engine, requests)
+    assert [type(v) for v in verdicts] == [Accepted, InvalidInput, NotAuthenticated, Accepted]
+    assert len(outcomes(engine, ticket_type)) == 2
+
+
+def test_a_request_that_breaks_the_statement_fails_alone(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    poison = request(user, ticket_type)
+    taken = request(user, ticket_type)
+    accept(engine, [taken])
+    # An id that is taken already: nothing that a client can bring about, and nothing to die of.
+    run(engine, "ALTER TABLE ticket_purchases ADD CONSTRAINT no_threes CHECK (quantity <> 3)")
+    poison = request(user, ticket_type, 3)
+    verdicts = accept(engine, [request(user, ticket_type), poison, request(user, ticket_type)])
+    assert [type(v) for v in verdicts] == [Accepted, ServerError, Accepted]
+
+
+def test_the_same_key_and_body_give_the_same_purchase(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    first = request(user, ticket_type, 2, key="k")
+    accept(engine, [first])
+    again = accept(engine, [request(user, ticket_type, 2, key="k")])
+    assert again == [Replayed(first.id)]
+    assert len(outcomes(engine, ticket_type)) == 1
+
+
+def test_a_replay_outranks_a_sale_that_has_closed_since(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    first = request(user, ticket_type, 1, key="k")
+    accept(engine, [first])
+    run(engine, "UPDATE ticket_types SET sales_end = now() - interval '1 hour'")
+    run(engine, "UPDATE events SET start_time = now() - interval '1 day', end_time = now()")
+    assert accept(engine, [request(user, ticket_type, 1, key="k")]) == [Replayed(first.id)]
+
+
+def test_the_same_key_with_another_body_is_refused(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    accept(engine, [request(user, ticket_type, 1, key="k")])
+    (verdict,) = accept(engine, [request(user, ticket_type, 2, key="k")])
+    assert isinstance(verdict, IdempotencyKeyReused)
+
+
+def test_the_same_key_of_two_users_makes_two_purchases(engine: Engine) -> None:
+    ticket_type = add_ticket_type(engine, 5)
+    verdicts = accept(engine, [request(add_user(engine), ticket_type, 1, "k") for _ in range(2)])
+    assert [type(v) for v in verdicts] == [Accepted, Accepted]
+
+
+def test_the_same_key_twice_in_one_batch_makes_one_purchase(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    first, second = (request(user, ticket_type, 1, "k") for _ in range(2))
+    verdicts = accept(engine, [first, second])
+    assert [type(v) for v in verdicts] == [Accepted, Replayed]
+    assert [id_ for id_, _, _ in outcomes(engine, ticket_type)] == [first.id]
+
+
+def test_the_same_key_at_the_same_moment_from_many_sides_makes_one_purchase(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    with ThreadPoolExecutor(8) as pool:
+        verdicts = list(
+            pool.map(lambda _: accept(engine, [request(user, ticket_type, 1, "k")])[0], range(40))
+        )
+    (bought,) = outcomes(engine, ticket_type)
+    assert {v.purchase_id for v in verdicts if isinstance(v, Replayed)} == {bought[0]}
+    assert sum(isinstance(v, Accepted) for v in verdicts) == 1
+
+
+def test_what_was_accepted_stays_so_when_a_later_step_fails(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    insert, calls = store._insert, []
+
+    def fail_at_the_second(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return insert(*arguments) if len(calls) == 1 else [Unavailable()]
+
+    monkeypatch.setattr(store, "_insert", fail_at_the_second)
+    # The second of one key needs another look, which fails.
+    verdicts = accept(engine, [request(user, ticket_type, 1, key) for key in ("a", "b", "b")])
+    assert [type(v) for v in verdicts] == [Accepted, Accepted, Unavailable]
+
+
+def test_two_batches_that_lock_each_other_out_are_both_answered(engine: Engine) -> None:
+    """Retry storms cross: each has a key that the other wants. One is rolled back and repeated."""
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    rounds = count()
+
+    def somebody_waits() -> None:
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        assert scalar(engine, waiting) == 1
+
+    def cross() -> list[type[object]]:
+        number = next(rounds)
+        first, second = (request(user, ticket_type, 1, f"{key}{number}") for key in "ab")
+        with engine.connect() as connection, ThreadPoolExecutor(1) as pool:
+            cursor = connection.connection.cursor()
+            store.ACCEPT.run(cursor, store.parameters_of([first], 1_000))
+            crossing = pool.submit(accept, engine, [second, first])
+            eventually(somebody_waits)
+            store.ACCEPT.run(cursor, store.parameters_of([second], 1_000))
+            connection.connection.commit()
+            return [type(verdict) for verdict in crossing.result()]
+
+    # The other waited first, so it is the other that the database rolls back; unless we were so
+    # slow that it had looked for a deadlock before there was one.
+    assert eventually(cross, retry_on=DeadlockDetected) == [Replayed, Replayed]
+
+
+@pytest.mark.parametrize("requests", [1, 2])
+@pytest.mark.parametrize(
+    ("deletion", "refusal"),
+    [
+        ("DELETE FROM ticket_types WHERE id = {ticket_type}", InvalidInput),
+        ("DELETE FROM users WHERE id = {user}", NotAuthenticated),
+    ],
+    ids=["ticket type", "user"],
+)
+def test_a_ticket_type_or_user_that_is_being_deleted_is_unknown_once_it_is_gone(
+    engine: Engine, deletion: str, refusal: type[Problem], requests: int
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
+    deletion = deletion.format(user=user, ticket_type=ticket_type)
+
+    def somebody_waits() -> None:
+        assert rows(engine, "SELECT pid FROM pg_locks WHERE NOT granted")
+
+    with engine.connect() as connection, ThreadPoolExecutor(1) as pool:
+        connection.exec_driver_sql(deletion)
+        buying = pool.submit(accept, engine, [request(user, ticket_type) for _ in range(requests)])
+        eventually(somebody_waits)
+        connection.commit()
+        assert [type(verdict) for verdict in buying.result()] == [refusal] * requests
+
+
+def test_purchases_are_accepted_whatever_isolation_the_database_begins_with(
+    engine: Engine, settings: Settings
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    name = scalar(engine, "SELECT current_database()")
+    run(engine, f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+    isolated = open_engine(settings, "test")
+    (verdict,) = accept(isolated, [request(user, ticket_type)])
+    isolated.dispose()
+    assert isinstance(verdict, Accepted)
+
+
+def test_a_database_that_only_reads_means_not_accepted(engine: Engine, settings: Settings) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    name = scalar(engine, "SELECT current_database()")
+    run(engine, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    read_only = open_engine(settings, "test")
+    (verdict,) = accept(read_only, [request(user, ticket_type)])
+    read_only.dispose()
+    assert isinstance(verdict, Unavailable)
+
+
+def test_a_database_that_is_away_means_not_accepted(settings: Settings) -> None:
+    away = settings.model_copy(update={"database_url": "postgresql://nobody@127.0.0.1:1/nothing"})
+    engine = open_engine(away, "test")
+    (verdict,) = accept(engine, [request(1, 1)])
+    engine.dispose()
+    assert isinstance(verdict, Unavailable)
+
+
+def test_reads_positions_back(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    requests = [request(user, ticket_type) for _ in range(5)]
+    accept(engine, requests)
+    found = store.read(engine, [r.id for r in requests], position_max_rows=1_000)
+    assert [found[r.id].position for r in requests] == [0, 1, 2, 3, 4]
+
+
+def test_each_row_knows_the_transaction_that_accepted_it(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    accept(engine, [request(user, ticket_type), request(user, ticket_type)])
+    accept(engine, [request(user, ticket_type)])
+    xids = [
+        row[0]
+        for row in rows(engine, "SELECT accepted_xid::text FROM ticket_purchases ORDER BY seq")
+    ]
+    assert xids[0] == xids[1] != xids[2]
+
+
+def test_a_list_of_very_many_purchases_ends_where_every_list_does(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting a million and leaving them out takes seconds, and pages are asked for in bulk."""
+    monkeypatch.setattr(
+        store, "COUNT_OF_USER", store.COUNT_OF_USER.replace(str(LIST_MAX_ROWS), "5")
+    )
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 9)
+    accept(engine, [request(user, ticket_type) for _ in range(7)])
+    listed = partial(store.list_of_user, engine, store.Filter(user, None, None))
+    counted, found = listed(lambda count: count - 1, 1, position_max_rows=9)
+    assert (counted, len(found)) == (5, 1)

@@ -1,0 +1,213 @@
+"""A purchase followed as server-sent events, over HTTP from a real gateway process."""
+
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+
+from deploy.local.servers.embedded import free_port
+from purchase_worker.drain import drain
+from shared.auth.keys import SigningKey
+from shared.auth.tokens import mint
+from shared.config.settings import Settings
+from tests.support.event_streams import events_of
+from tests.support.factories import add_ticket_type, add_user, ignore, queue, request
+from tests.support.services import running_service
+from tests.support.waiting import eventually
+from tests.support.wire import Wire
+from tests.system.wire.talk import replies
+
+EVENTS = {"Accept": "text/event-stream"}
+
+
+@pytest.fixture
+def serving(settings: Settings) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A gateway at which two may wait at a time."""
+    port = free_port()
+    given = settings.model_dump(include=settings.model_fields_set)
+    settings = Settings(**given, gateway_port=port, waiting_max_rows=2)
+    url = f"http://127.0.0.1:{port}"
+    with running_service("gateway", settings, f"{url}/readyz") as process:
+        yield process, url
+
+
+@pytest.fixture
+def process(serving: tuple[subprocess.Popen[bytes], str]) -> subprocess.Popen[bytes]:
+    return serving[0]
+
+
+@pytest.fixture
+def buyer_id(engine: Engine) -> int:
+    return add_user(engine)
+
+
+@pytest.fixture
+def buyer(
+    serving: tuple[subprocess.Popen[bytes], str],
+    settings: Settings,
+    signing_key: SigningKey,
+    buyer_id: int,
+) -> Iterator[httpx.Client]:
+    token = mint(settings, signing_key, buyer_id, "access")
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=serving[1], headers=headers, timeout=20, verify=False) as client:
+        yield client
+
+
+@pytest.fixture
+def queued(engine: Engine, buyer_id: int) -> tuple[int, str]:
+    """A ticket type, and where a queued purchase of it is told."""
+    ticket_type = add_ticket_type(engine, 5)
+    (id_,) = queue(engine, [request(buyer_id, ticket_type)])
+    return ticket_type, f"/api/ticket-purchases/{id_}/"
+
+
+def test_a_stream_tells_the_position_then_the_outcome_and_ends(
+    engine: Engine, settings: Settings, buyer: httpx.Client, queued: tuple[int, str]
+) -> None:
+    ticket_type, path = queued
+    with buyer.stream("GET", path, headers=EVENTS) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        assert answer.headers["Cache-Control"] == "no-store"
+        events = events_of(answer.iter_lines())
+        first = next(events)
+        assert (first.event, first.retry) == ("position", 1000)
+        assert json.loads(first.data)["position"] == 0
+        drain(engine, [ticket_type], settings, ignore)
+        (last,) = events
+    assert (last.event, last.retry) == ("outcome", None)
+    assert json.loads(last.data) == buyer.get(path).json()
+
+
+def test_a_browser_that_comes_back_with_the_outcome_is_told_to_stop(
+    engine: Engine, settings: Settings, buyer: httpx.Client, queued: tuple[int, str]
+) -> None:
+    ticket_type, path = queued
+    drain(engine, [ticket_type], settings, ignore)
+    (outcome,) = events_of(buyer.get(path, headers=EVENTS).text.splitlines())
+    again = buyer.get(path, headers=EVENTS | {"Last-Event-ID": outcome.id})
+    assert (again.status_code, again.content) == (204, b"")
+    assert again.headers["Cache-Control"] == "no-store"
+    other = buyer.get(path, headers=EVENTS | {"Last-Event-ID": "00000000"})
+    assert other.status_code == 200
+
+
+def test_head_of_a_stream_does_not_hold_the_connection(
+    buyer: httpx.Client, queued: tuple[int, str]
+) -> None:
+    authorization = f"Authorization: {buyer.headers['Authorization']}"
+    with closing(Wire(str(buyer.base_url))) as wire:
+        line = wire.open()
+        line.settimeout(10)
+        head = wire.request("HEAD", queued[1], [authorization, "Accept: text/event-stream"])
+        assert (head.status, head.headers["content-type"]) == (200, "text/event-stream")
+        assert wire.request("GET", queued[1], [authorization]).json()["status"] == "queued"
+
+
+def test_what_is_nobodys_has_no_stream(buyer: httpx.Client) -> None:
+    path = "/api/ticket-purchases/01a20375-b093-70f7-9ffe-a62a46181fc4/"
+    refused = buyer.get(path, headers=EVENTS)
+    assert refused.status_code == 404
+    assert refused.headers["Content-Type"] == "application/problem+json"
+
+
+def test_who_leaves_makes_room_for_another(buyer: httpx.Client, queued: tuple[int, str]) -> None:
+    path = queued[1]
+    waiting = HTTPConnection(buyer.base_url.host, buyer.base_url.port or 80, timeout=20)
+    waiting.request("GET", f"{path}?wait=30", headers=dict(buyer.headers))
+    with buyer.stream("GET", path, headers=EVENTS) as stream:
+        events = events_of(stream.iter_lines())
+        next(events)
+        refused = buyer.get(path, headers=EVENTS)
+        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+        # Nor can anyone wait: the answer comes at once.
+        assert buyer.get(path, params={"wait": 30}).json()["status"] == "queued"
+    waiting.close()
+
+    def there_is_room_for_two() -> None:
+        with (
+            buyer.stream("GET", path, headers=EVENTS) as one,
+            buyer.stream("GET", path, headers=EVENTS) as other,
+        ):
+            assert [one.status_code, other.status_code] == [200, 200]
+
+    eventually(there_is_room_for_two)
+
+
+def test_a_head_without_end_is_not_read_while_another_request_is_answered(
+    buyer: httpx.Client, queued: tuple[int, str]
+) -> None:
+    authorization = f"Authorization: {buyer.headers['Authorization']}"
+    with closing(Wire(str(buyer.base_url))) as wire:
+        line = wire.open()
+        line.sendall(
+            f"GET {queued[1]} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+            f"{authorization}\r\n\r\nGET / HTTP/1.1\r\nX: ".encode()
+        )
+        assert line.recv(15) == b"HTTP/1.1 200 OK"
+        line.settimeout(1)
+        with pytest.raises(TimeoutError):
+            line.sendall(b"a" * 50_000_000)
+
+
+@pytest.mark.parametrize(
+    ("query", "lines", "probe"),
+    [
+        ("?wait=30", "", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        ("", "Accept: text/event-stream\r\n", b"\r\n0"),
+    ],
+    ids=["waiting", "following"],
+)
+def test_a_client_that_closed_its_sending_side_is_told_the_outcome(
+    engine: Engine,
+    settings: Settings,
+    buyer: httpx.Client,
+    queued: tuple[int, str],
+    query: str,
+    lines: str,
+    probe: bytes,
+) -> None:
+    ticket_type, path = queued
+    head = f"GET {path}{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}"
+    head += f"Authorization: {buyer.headers['Authorization']}\r\n\r\n"
+    with closing(Wire(str(buyer.base_url))) as wire:
+        line = wire.open()
+        line.sendall(head.encode())
+        line.shutdown(socket.SHUT_WR)
+        came = b""
+        while not came.endswith(probe):  # whether it still reads
+            more = line.recv(65_536)
+            assert more
+            came += more
+        drain(engine, [ticket_type], settings, ignore)
+        came += b"".join(iter(lambda: line.recv(65_536), b""))
+    (answer,) = replies(came)
+    assert b'"status":"confirmed"' in answer.body
+
+
+def test_a_stop_ends_streams_and_waits_cleanly(
+    process: subprocess.Popen[bytes], buyer: httpx.Client, queued: tuple[int, str]
+) -> None:
+    path = queued[1]
+    waiting = HTTPConnection(buyer.base_url.host, buyer.base_url.port or 80, timeout=20)
+    with closing(waiting):
+        waiting.request("GET", f"{path}?wait=30", headers=dict(buyer.headers))
+        # What was sent before this stream began is under way when it tells its first event.
+        with buyer.stream("GET", path, headers=EVENTS) as stream:
+            events = events_of(stream.iter_lines())
+            next(events)
+            process.send_signal(signal.SIGTERM)
+            # Not cut off: httpx would raise at a stream without its proper end.
+            assert list(events) == []
+        answer = waiting.getresponse()
+        assert (answer.status, json.load(answer)["status"]) == (200, "queued")
+    # Of its own will, with the signal's own exit code as uvicorn gives it.
+    assert process.wait(timeout=10) == -signal.SIGTERM

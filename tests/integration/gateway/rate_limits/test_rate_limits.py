@@ -1,0 +1,425 @@
+"""Rate limits: shared in Redis, each process's own without it, and never in a sale's way."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+
+import httpx
+import pytest
+import redis
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from deploy.local.servers.embedded import free_port
+from gateway.rate_limits.by_account import WRONG_PASSWORDS, AccountLimit
+from gateway.rate_limits.by_address import bucket_of
+from gateway.rate_limits.by_user import UserLimit
+from gateway.rate_limits.limiter import DRAW, RateLimiter
+from gateway.rate_limits.token_bucket import MICROSECONDS, Draw, Rate, draw
+from shared.auth.keys import SigningKey
+from shared.auth.tokens import mint
+from shared.config.settings import Settings
+from shared.errors import TooManyRequests
+from tests.support.factories import add_ticket_type, add_user, outcomes
+from tests.support.services import running_service
+
+# Nothing grows back while a test runs.
+RATE = Rate(burst=3, per_second=0.001)
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+@contextmanager
+def limiter(settings: Settings, rate: Rate = RATE) -> Iterator[RateLimiter]:
+    with closing(RateLimiter("test", rate, settings)) as limiter:
+        yield limiter
+
+
+def given_tokens(draws: list[Draw]) -> list[bool]:
+    return [drawn.retry_after_seconds is None for drawn in draws]
+
+
+# --- the shared buckets ---
+
+
+def test_all_gateways_draw_from_one_bucket(settings: Settings, redis_client: redis.Redis) -> None:
+    with limiter(settings) as one, limiter(settings) as other:
+        assert one.draw(["ana"]) == [Draw(2)]
+        assert other.draw(["ana"]) == [Draw(1)]
+        assert given_tokens(one.draw(["ana", "ana"])) == [True, False]
+        assert given_tokens(other.draw(["ana", "ben"])) == [False, True]
+
+
+def test_one_call_draws_for_many_users_in_order(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    with limiter(settings) as limits:
+        keys = ["ana", "ben", "ana", "ana", "ana", "ben"]
+        assert given_tokens(limits.draw(keys)) == [True, True, True, True, False, True]
+
+
+def test_a_bucket_that_is_full_again_is_forgotten(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    with limiter(settings, Rate(burst=3, per_second=100.0)) as limits:
+        limits.draw(["ana"])
+        (key,) = redis_client.keys()
+        assert 0 <= redis_client.pttl(key) <= 10
+
+
+@pytest.mark.parametrize("redis_is_there", [True, False])
+def test_a_token_that_was_given_back_can_be_drawn_again(
+    settings: Settings, redis_client: redis.Redis, redis_is_there: bool
+) -> None:
+    if not redis_is_there:
+        settings = settings.model_copy(update={"redis_url": NOWHERE})
+    with limiter(settings) as limits:
+        assert given_tokens(limits.draw(["ana"] * 4)) == [True, True, True, False]
+        limits.give_back("ana")
+        limits.give_back("ben")  # whose bucket is full
+        limits.refuse_if_known("ana")
+        assert given_tokens(limits.draw(["ana", "ana"])) == [True, False]
+        assert given_tokens(limits.draw(["ben"] * 4)) == [True, True, True, False]
+
+
+def test_what_nobody_can_read_is_a_full_bucket(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    redis_client.set("eventify:rate:test:ana", b"\xff what?")
+    with limiter(settings) as limits:
+        assert limits.draw(["ana"]) == [Draw(2)]
+
+
+@given(
+    burst=st.integers(1, 100),
+    per_second=st.floats(0.5, 5_000),
+    ahead=st.integers(-60 * MICROSECONDS, 60 * MICROSECONDS),
+)
+@hypothesis_settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_redis_reckons_as_the_rule_does(
+    redis_client: redis.Redis, burst: int, per_second: float, ahead: int
+) -> None:
+    rate = Rate(burst, per_second)
+    # The clock stands still, so that both reckon with the same moment.
+    seconds, micros = redis_client.time()
+    now = seconds * MICROSECONDS + micros
+    script = DRAW.replace("redis.call('TIME')", f"{{{seconds}, {micros}}}")
+    key = "eventify:rate:rule"
+    redis_client.set(key, now + ahead)
+    (answer,) = redis_client.eval(script, 1, key, rate.interval, rate.span)
+    full_at, expected = draw(now + ahead, now, rate)
+    assert answer == expected
+    if expected >= 0:
+        assert redis_client.get(key) in (b"%d" % full_at, None)
+
+
+# --- a user's purchases ---
+
+
+def left_after(limit: UserLimit, user_ids: Iterable[int]) -> list[int | None]:
+    """The tokens that are left after each request; None where it was refused."""
+
+    async def ask() -> list[int | None]:
+        told: list[int | None] = []
+        for user_id in user_ids:
+            try:
+                header = (await limit.draw(user_id))["RateLimit"]
+                told.append(int(header.split(";")[1].removeprefix("r=")))
+            except TooManyRequests:
+                told.append(None)
+        await limit.close()
+        return told
+
+    return asyncio.run(ask())
+
+
+@pytest.fixture
+def limited(settings: Settings, redis_client: redis.Redis) -> Settings:
+    return settings.model_copy(update={"purchase_rate_burst": 3, "purchase_rate_per_second": 0.001})
+
+
+def test_who_asks_once_costs_redis_nothing(limited: Settings, redis_client: redis.Redis) -> None:
+    assert left_after(UserLimit(limited), range(100)) == [2] * 100
+    assert redis_client.keys("eventify:rate:*") == []
+
+
+def test_who_comes_again_has_had_all_of_it_counted(limited: Settings) -> None:
+    assert left_after(UserLimit(limited), [7, 7, 7, 7, 8]) == [2, 1, 0, None, 2]
+
+
+def test_a_user_who_goes_from_gateway_to_gateway_has_one_bucket(limited: Settings) -> None:
+    assert left_after(UserLimit(limited), [7, 7]) == [2, 1]
+    # The other gateway has not seen this user: one is let through, and then counted with the rest.
+    assert left_after(UserLimit(limited), [7, 7, 7]) == [2, None, None]
+
+
+# --- without Redis ---
+
+
+def test_without_redis_each_process_has_buckets_of_its_own(settings: Settings) -> None:
+    away = settings.model_copy(update={"redis_url": NOWHERE})
+    with limiter(away) as one, limiter(away) as other:
+        assert given_tokens(one.draw(["ana"] * 4)) == [True, True, True, False]
+        assert given_tokens(other.draw(["ana"])) == [True]
+
+
+def test_a_redis_that_refuses_to_write_blocks_nobody(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    redis_client.config_set("maxmemory", "1")
+    try:
+        with limiter(settings) as limits:
+            assert given_tokens(limits.draw(["ana"] * 4)) == [True, True, True, False]
+    finally:
+        redis_client.config_set("maxmemory", "0")
+
+
+def test_a_redis_that_is_away_is_not_asked_each_time(settings: Settings) -> None:
+    """Its silence would cost every batch half a second."""
+    # An address that no network routes: a connection to it is never answered.
+    silent = settings.model_copy(update={"redis_url": "redis://192.0.2.1:6379/0"})
+    with limiter(silent) as limits:
+        limits.draw(["ana"])
+        started = time.monotonic()
+        limits.draw(["ana"])
+        assert time.monotonic() - started < silent.redis_timeout_seconds / 2
+
+
+# --- who hammers ---
+
+
+def test_who_is_known_to_have_no_token_is_refused_without_asking(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    with limiter(settings) as limits:
+        limits.draw(["ana"] * 3)
+        limits.refuse_if_known("ana")  # three were given: nothing is known yet
+        limits.draw(["ana"])
+        with pytest.raises(TooManyRequests) as refused:
+            limits.refuse_if_known("ana")
+        assert 900 < int(refused.value.headers["Retry-After"]) <= 1_000
+        assert refused.value.headers["RateLimit-Policy"] == '"test";q=3;w=3000'
+        limits.refuse_if_known("ben")
+
+
+def test_who_waited_is_asked_for_again(settings: Settings, redis_client: redis.Redis) -> None:
+    with limiter(settings, Rate(burst=1, per_second=1_000.0)) as limits:
+        while not (last := limits.draw(["ana"] * 10)[-1]).retry_after_seconds:
+            pass
+        give_up_at = time.monotonic() + 5
+        while time.monotonic() < give_up_at:
+            try:
+                limits.refuse_if_known("ana")
+                break
+            except TooManyRequests:
+                assert last.retry_after_seconds is not None
+        else:
+            pytest.fail("the refusal was remembered for ever")
+
+
+def test_addresses_of_one_subscriber_share_a_bucket() -> None:
+    assert bucket_of("2001:db8:1:2::3") == bucket_of("2001:db8:1:2:ffff::9") == "2001:db8:1:2::/64"
+    assert bucket_of("2001:db8:1:3::3") != bucket_of("2001:db8:1:2::3")
+    assert bucket_of("::ffff:192.0.2.7") == bucket_of("192.0.2.7") == "192.0.2.7"
+    assert bucket_of("testclient") == "testclient"
+
+
+# --- wrong passwords of one account ---
+
+ATTEMPTS = WRONG_PASSWORDS.burst
+
+
+class Door:
+    """Two gateways' limits of one account, asked by name and address."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._limits = AccountLimit(settings), AccountLimit(settings)
+        self._turn = 0
+
+    async def tries(self, address: str, username: str = "ana", *, right: bool = False) -> bool:
+        """Whether a try was let through, by each gateway in turn."""
+        self._turn += 1
+        limit = self._limits[self._turn % 2]
+        try:
+            attempt = await limit.begin(username, address)
+        except TooManyRequests:
+            return False
+        if right:
+            await limit.succeeded(attempt)
+        return True
+
+    async def guesses(self, count: int, username: str = "ana") -> int:
+        """How many of so many guesses, each from another address, were let through."""
+        return sum([await self.tries(f"203.0.113.{n}", username) for n in range(count)])
+
+    def close(self) -> None:
+        for limit in self._limits:
+            limit.close()
+
+
+@contextmanager
+def door(settings: Settings) -> Iterator[Door]:
+    limited = settings.model_copy(update={"sign_in_rate_burst": 60})
+    with closing(Door(limited)) as door:
+        yield door
+
+
+def test_who_guesses_from_many_addresses_is_stopped(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    async def guess(door: Door) -> None:
+        assert await door.guesses(3 * ATTEMPTS) <= ATTEMPTS + 1  # one may grow back meanwhile
+        assert await door.tries("203.0.113.1", "ben")
+        assert await door.guesses(3 * ATTEMPTS, "nobody") <= ATTEMPTS + 1
+
+    with door(settings) as limits:
+        asyncio.run(guess(limits))
+
+
+def test_a_stranger_does_not_keep_the_owner_out(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    async def guess(door: Door) -> None:
+        assert await door.tries("198.51.100.7", right=True)
+        await door.guesses(3 * ATTEMPTS)
+        for _ in range(ATTEMPTS - 1):
+            assert await door.tries("198.51.100.7")
+        # However often the right one is given, it takes nothing.
+        for _ in range(2 * ATTEMPTS):
+            assert await door.tries("198.51.100.7", "Ana", right=True)
+        assert not await door.tries("198.51.100.8", right=True)
+
+    with door(settings) as limits:
+        asyncio.run(guess(limits))
+
+
+def test_names_and_addresses_are_not_written_to_redis(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    async def sign_in(door: Door) -> None:
+        await door.tries("198.51.100.7", right=True)
+        await door.tries("198.51.100.8")
+
+    with door(settings) as limits:
+        asyncio.run(sign_in(limits))
+    keys = b" ".join(redis_client.keys())
+    assert keys
+    assert b"ana" not in keys
+    assert b"198" not in keys
+
+
+def test_where_sign_ins_have_no_limit_wrong_passwords_have_none(settings: Settings) -> None:
+    async def guess() -> None:
+        with closing(AccountLimit(settings)) as limit:
+            for _ in range(2 * ATTEMPTS):
+                await limit.begin("ana", "203.0.113.1")
+
+    asyncio.run(guess())
+
+
+# --- over HTTP ---
+
+
+@contextmanager
+def gateway(settings: Settings, **limits: object) -> Iterator[httpx.Client]:
+    limited = settings.model_copy(update={"gateway_port": free_port(), **limits})
+    # So that the process is given them, too.
+    limited.model_fields_set.update({"gateway_port", *limits})
+    url = f"http://127.0.0.1:{limited.gateway_port}"
+    with (
+        running_service("gateway", limited, f"{url}/readyz"),
+        httpx.Client(base_url=url, timeout=10, verify=False) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("redis_is_there", [True, False])
+def test_a_user_with_too_many_purchases_is_told_when_to_come_back(
+    settings: Settings,
+    engine: Engine,
+    signing_key: SigningKey,
+    redis_client: redis.Redis,
+    redis_is_there: bool,
+) -> None:
+    if not redis_is_there:
+        settings = settings.model_copy(update={"redis_url": NOWHERE})
+    ticket_type = add_ticket_type(engine, 10)
+    ana, ben = (
+        {"Authorization": f"Bearer {mint(settings, signing_key, add_user(engine), 'access')}"}
+        for _ in range(2)
+    )
+    body = {"ticket_type": ticket_type, "quantity": 1}
+    path = "/api/ticket-purchases/"
+    with gateway(settings, purchase_rate_burst=2, purchase_rate_per_second=0.1) as client:
+        answers = [client.post(path, json=body, headers=ana) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [202, 202, 429, 429]
+        assert [answer.headers["RateLimit"] for answer in answers[:2]] == [
+            '"purchases";r=1;t=10',
+            '"purchases";r=0;t=20',
+        ]
+        for refused in answers[2:]:
+            assert refused.json()["code"] == "too_many_requests"
+            assert refused.headers["Content-Type"] == "application/problem+json"
+            assert 0 < int(refused.headers["Retry-After"]) <= 10
+            assert refused.headers["RateLimit-Policy"] == '"purchases";q=2;w=20'
+        assert len(outcomes(engine, ticket_type)) == 2
+        # Nobody else is held up, and what was bought can still be asked for.
+        assert client.post(path, json=body, headers=ben).status_code == 202
+        assert client.get(answers[0].headers["Location"], headers=ana).status_code == 200
+
+
+TOKEN_FIELDS = (("refresh", "refresh"), ("verify", "token"), ("blacklist", "refresh"))
+
+
+def test_an_address_that_tries_too_often_is_told_when_to_come_back(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    right = {"username": "ana", "password": "velvet-tram-42"}
+    with gateway(settings, sign_in_rate_burst=3, sign_in_rate_per_second=0.005) as client:
+        assert client.post("/api/users/", json=right).status_code == 201
+        tries = [
+            client.post("/api/token/", json=sent)
+            for sent in (right | {"password": "guessed"}, right, right)
+        ]
+        assert [answer.status_code for answer in tries] == [401, 200, 429]
+        assert tries[0].headers["RateLimit"] == '"sign-in";r=1;t=400'
+        assert tries[1].headers["RateLimit"] == '"sign-in";r=0;t=600'
+        assert 0 < int(tries[2].headers["Retry-After"]) <= 200
+        assert client.post("/api/users/", json=right).status_code == 429
+        # A refresh is no sign-in, and has a limit of its own: five times as many.
+        refreshes = [
+            client.post("/api/token/refresh/", json={"refresh": tries[1].json()["refresh"]})
+            for _ in range(10)
+        ]
+        others = [
+            client.post(f"/api/token/{route}/", json={field: "x"})
+            for route, field in TOKEN_FIELDS * 2
+        ]
+        told = [answer.status_code for answer in (*refreshes, *others)]
+        assert told == [200] * 10 + [401] * 5 + [429]
+        assert refreshes[0].headers["RateLimit-Policy"].startswith('"tokens";q=15;')
+        assert others[0].headers["RateLimit"].startswith('"tokens";r=4;')
+        assert 0 < int(others[-1].headers["Retry-After"]) <= 10
+        # A proxy that we believe says who it was.
+        elsewhere = {"X-Forwarded-For": "198.51.100.7"}
+        assert client.post("/api/token/", json=right, headers=elsewhere).status_code == 200
+
+
+def test_whom_we_do_not_believe_cannot_lend_itself_another_address(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    wrong = {"username": "ana", "password": "velvet-tram-42"}
+    limits = {"sign_in_rate_burst": 1, "sign_in_rate_per_second": 0.1, "trusted_proxies": ""}
+    with gateway(settings, **limits) as client:
+        answers = [
+            client.post("/api/token/", json=wrong, headers={"X-Forwarded-For": f"198.51.100.{n}"})
+            for n in range(2)
+        ]
+        assert [answer.status_code for answer in answers] == [401, 429]
+        # Refused before a body is read, or waited for.
+        for broken in (b"{", b'{"username": "ana"}', b"x" * 70_000):
+            assert client.post("/api/token/", content=broken).status_code == 429

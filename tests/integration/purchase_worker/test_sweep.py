@@ -1,0 +1,164 @@
+"""The sweeper: whatever has been queued too long is decided, with or without Redis."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Engine
+
+from purchase_worker.drain import Batch
+from purchase_worker.runtime import Runtime
+from purchase_worker.sweep import TRY_ELECTION, sweep
+from shared.config.settings import Settings
+from shared.database.engine import DATABASE_AWAY
+from tests.support.factories import (
+    add_ticket_type,
+    add_users,
+    make_trouble,
+    outcomes,
+    queue,
+    request,
+    rows,
+)
+from tests.support.services import running_service
+from tests.support.waiting import eventually
+
+LONG = 10.0
+
+
+@pytest.fixture
+def runtime(settings: Settings) -> Iterator[Runtime]:
+    """A sweeper that finds Redis away."""
+    runtime = Runtime(
+        settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}), "test-sweeper"
+    )
+    yield runtime
+    runtime.close()
+
+
+def grow_old(engine: Engine, minutes: int = 1) -> None:
+    """Make what is queued look as if it had been so for some minutes."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        connection.exec_driver_sql(
+            f"UPDATE ticket_purchases SET created_at = created_at - interval '{minutes} minute'"
+        )
+
+
+def statuses(engine: Engine, ticket_type: int) -> set[str]:
+    return {status for _, status, _ in outcomes(engine, ticket_type)}
+
+
+def test_decides_what_was_queued_too_long_without_redis(engine: Engine, runtime: Runtime) -> None:
+    ticket_types = [add_ticket_type(engine, 3) for _ in range(3)]
+    for ticket_type in ticket_types:
+        queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
+    grow_old(engine)
+    assert sweep(runtime) == 15
+    for ticket_type in ticket_types:
+        assert statuses(engine, ticket_type) == {"confirmed", "rejected"}
+
+
+def test_leaves_what_is_fresh_to_the_workers(engine: Engine, runtime: Runtime) -> None:
+    ticket_type = add_ticket_type(engine, 3)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
+    assert sweep(runtime) == 0
+    assert statuses(engine, ticket_type) == {"queued"}
+
+
+def test_of_several_sweepers_one_is_elected(engine: Engine, runtime: Runtime) -> None:
+    ticket_type = add_ticket_type(engine, 3)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
+    grow_old(engine)
+    with engine.connect() as elected:
+        assert elected.exec_driver_sql(TRY_ELECTION).scalar_one() is True
+        assert sweep(runtime) == 0
+    assert sweep(runtime) == 5
+
+
+def test_a_sweeper_that_stands_still_in_a_pass_makes_room_for_another(
+    engine: Engine, settings: Settings, runtime: Runtime
+) -> None:
+    first, second = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
+    (user,) = add_users(engine, 1)
+    queue(engine, [request(user, first)])
+    grow_old(engine)
+    still, go_on = threading.Event(), threading.Event()
+
+    def stand_still(_batch: Batch) -> None:
+        still.set()
+        assert go_on.wait(timeout=LONG)
+
+    impatient = Runtime(settings.model_copy(update={"sweep_election_seconds": 0.1}), "test-sweeper")
+    impatient.tell = stand_still  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as thread:
+        standing = thread.submit(sweep, impatient)
+        assert still.wait(timeout=LONG)
+        queue(engine, [request(user, second)])
+        grow_old(engine)
+
+        def another_sweeps() -> None:
+            assert sweep(runtime) == 1
+
+        eventually(another_sweeps)
+        go_on.set()
+        with pytest.raises(DATABASE_AWAY):
+            standing.result()
+    impatient.close()
+    assert statuses(engine, first) == statuses(engine, second) == {"confirmed"}
+
+
+def test_decides_what_was_accepted_before_the_clock_was_set_back(
+    engine: Engine, runtime: Runtime
+) -> None:
+    ticket_type = add_ticket_type(engine, 3)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
+    grow_old(engine, minutes=-60)
+    assert sweep(runtime) == 5
+
+
+def test_a_ticket_type_in_trouble_keeps_no_other_waiting(engine: Engine, runtime: Runtime) -> None:
+    troubled, healthy = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
+    (user,) = add_users(engine, 1)
+    queue(engine, [request(user, troubled), request(user, healthy)])
+    grow_old(engine)
+    make_trouble(engine, troubled)
+    assert sweep(runtime) == 1
+    assert statuses(engine, troubled) == {"queued"}
+    assert statuses(engine, healthy) == {"confirmed"}
+
+
+def test_a_ticket_type_that_another_keeps_locked_keeps_no_other_waiting(
+    engine: Engine, settings: Settings
+) -> None:
+    locked, free = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
+    (user,) = add_users(engine, 1)
+    queue(engine, [request(user, locked), request(user, free)])
+    grow_old(engine)
+    impatient = Runtime(settings.model_copy(update={"lock_timeout_ms": 50}), "test-sweeper")
+    with engine.connect() as other:
+        other.exec_driver_sql(f"SELECT FROM ticket_types WHERE id = {locked} FOR UPDATE")
+        assert sweep(impatient) == 1
+        other.rollback()
+    assert statuses(engine, free) == {"confirmed"}
+    assert sweep(impatient) == 1
+    impatient.close()
+
+
+def test_the_sweeper_process_decides_and_stops_when_told(
+    engine: Engine, settings: Settings
+) -> None:
+    ticket_type = add_ticket_type(engine, 3)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
+    quick = settings.model_copy(
+        update={"sweep_after_seconds": 0.05, "sweep_interval_seconds": 0.05}
+    )
+    with running_service("purchase_worker.sweep", Settings(**quick.model_dump())) as process:
+
+        def all_decided() -> None:
+            assert statuses(engine, ticket_type) == {"confirmed", "rejected"}
+
+        eventually(all_decided)
+    assert process.returncode == 0
+    assert rows(engine, "SELECT sold FROM ticket_inventory") == [(3,)]

@@ -1,0 +1,228 @@
+"""A sale outlives its server: by a dump, and by a copy with the log of what came after it."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from textwrap import dedent
+
+import psycopg2
+import pytest
+from sqlalchemy import Engine
+
+from deploy.local.servers.embedded import (
+    EmbeddedServer,
+    free_port,
+    prepare_postgres,
+    run_as,
+)
+from deploy.local.servers.wheels import postgres_programs
+from purchase_worker.audit.replay import FIRST_COME
+from purchase_worker.audit.report import Report, audit
+from purchase_worker.drain import drain
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
+from shared.database.migrate import migrate
+from tests.conftest import admin_connection, run_admin, running, with_database
+from tests.support.factories import add_ticket_type, add_users, ignore, queue, request, scalar
+from tests.support.services import PROJECT, folder_for_servers
+from tests.support.waiting import eventually
+
+# As many transactions as the old server has behind it, beyond those of a new one.
+LONG_LIFE = (
+    "DO $$ BEGIN FOR n IN 1..3000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$"
+)
+
+
+def run_tool(name: str, *arguments: str, user: str | None = None) -> None:
+    """One of PostgreSQL's own programs."""
+    done = subprocess.run(
+        [str(postgres_programs() / name), *arguments],
+        **run_as(user),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def started(server: EmbeddedServer) -> Iterator[EmbeddedServer]:
+    with running(server):
+        eventually(lambda: admin_connection(server.url).close(), retry_on=psycopg2.OperationalError)
+        yield server
+
+
+@contextmanager
+def connected(settings: Settings, url: str) -> Iterator[Engine]:
+    engine = open_engine(settings.model_copy(update={"database_url": url}), "test", pool_size=5)
+    yield engine
+    engine.dispose()
+
+
+def sell(engine: Engine, settings: Settings, ticket_type: int, buyers: int) -> None:
+    """Accept and decide purchases of new users."""
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, buyers)])
+    drain(engine, [ticket_type], settings, ignore)
+
+
+def broken(report: Report) -> set[str]:
+    return {invariant.name for invariant in report.invariants if invariant.violations}
+
+
+@pytest.fixture(scope="module")
+def new_server() -> Iterator[EmbeddedServer]:
+    """A server that has just been made, into which a backup is restored."""
+    with folder_for_servers() as folder, started(prepare_postgres(folder, free_port())) as server:
+        yield server
+
+
+@pytest.fixture
+def restored(
+    engine: Engine, settings: Settings, new_server: EmbeddedServer, tmp_path: Path
+) -> Iterator[Engine]:
+    """The database of a sale in the midst, as its dump gives it back; ticket type 1 goes on."""
+    run_admin(settings.database_url, LONG_LIFE)
+    ticket_type = add_ticket_type(engine, 100)
+    sell(engine, settings, ticket_type, 30)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 3)])
+    dump, name = tmp_path / "eventify.dump", f"restored_{os.urandom(4).hex()}"
+    run_tool("pg_dump", "--format=custom", f"--file={dump}", f"--dbname={settings.database_url}")
+    run_admin(new_server.url, f"CREATE DATABASE {name}")
+    url = with_database(new_server.url, name)
+    options = ("--exit-on-error", "--no-owner", "--no-privileges")
+    run_tool("pg_restore", *options, f"--dbname={url}", str(dump))
+    with connected(settings, url) as restored:
+        yield restored
+
+
+def test_a_dump_gives_back_the_sale_and_its_proof(restored: Engine, settings: Settings) -> None:
+    report = audit(restored, settings)
+    assert broken(report) == set()
+    assert (report.sold, report.left, report.queued) == (30, 70, 3)
+
+
+def test_a_sale_goes_on_after_a_dump_was_restored_and_migrated(
+    restored: Engine, settings: Settings
+) -> None:
+    assert migrate(restored) > 1_000
+    assert migrate(restored) == 0, "there is nothing left to pass over"
+    sell(restored, settings, 1, 20)
+    report = audit(restored, settings)
+    assert broken(report) == set()
+    assert (report.sold, report.left, report.queued) == (53, 47, 0)
+
+
+def test_without_it_the_order_could_never_be_proved_again(
+    restored: Engine, settings: Settings
+) -> None:
+    sell(restored, settings, 1, 20)
+    assert broken(audit(restored, settings)) == {FIRST_COME}
+
+
+def test_a_migration_of_a_server_that_was_not_restored_passes_over_nothing(
+    engine: Engine, settings: Settings
+) -> None:
+    sell(engine, settings, add_ticket_type(engine, 10), 5)
+    assert migrate(engine) == 0
+
+
+def test_a_dump_is_restored_with_what_the_guide_lets_one_type(
+    engine: Engine, settings: Settings, new_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    run_admin(settings.database_url, LONG_LIFE)
+    sell(engine, settings, add_ticket_type(engine, 100), 10)
+    guide = (PROJECT / "docs" / "operations.md").read_text()
+    typed = [
+        dedent(block)
+        for block in re.findall(r"^ *```sh\n(.*?)```", guide, flags=re.DOTALL | re.MULTILINE)
+        if "eventify.dump" in block or "eventify migrate" in block
+    ]
+    assert len(typed) == 3, "the dump, its restore, and what makes it ready"
+    done = subprocess.run(
+        ["bash", "-euc", "".join(typed)],
+        cwd=tmp_path,
+        env=os.environ
+        | {
+            "PATH": f"{postgres_programs()}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "EVENTIFY_HOME": str(tmp_path / "home"),
+            "EVENTIFY_DATABASE_URL": settings.database_url,
+            "NEW_SERVER_URL": with_database(new_server.url, "postgres"),
+            "NEW_DATABASE_URL": with_database(new_server.url, "eventify"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "transaction ids" in done.stdout
+    assert "10 confirmed" in done.stdout
+    assert "The audit passes" in done.stdout
+
+
+def with_settings(server: EmbeddedServer, **settings: str) -> EmbeddedServer:
+    given = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+    program = replace(server.program, argv=(*server.program.argv, *given))
+    return replace(server, program=program)
+
+
+def moved(server: EmbeddedServer, data: Path) -> EmbeddedServer:
+    """The same server on another data folder and port."""
+    port = str(free_port())
+    argv = list(server.program.argv)
+    before = argv[argv.index("-p") + 1]
+    argv[argv.index("-D") + 1], argv[argv.index("-p") + 1] = str(data), port
+    program = replace(server.program, argv=tuple(argv))
+    return EmbeddedServer(program, server.url.replace(f":{before}/", f":{port}/"))
+
+
+def recovered(url: str) -> None:
+    with closing(admin_connection(url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_is_in_recovery()")
+        assert cursor.fetchone() == (False,)
+
+
+def test_a_base_backup_and_the_log_give_back_a_chosen_moment(settings: Settings) -> None:
+    with folder_for_servers() as folder:
+        server = prepare_postgres(folder / "server", free_port())
+        archive, copy = folder / "server" / "archive", folder / "server" / "copy"
+        archiving = with_settings(
+            server,
+            archive_mode="on",
+            archive_command=f"mkdir -p {archive} && cp %p {archive}/%f",
+        )
+        with started(archiving):
+            url = with_database(server.url, "sale")
+            run_admin(server.url, "CREATE DATABASE sale")
+            with connected(settings, url) as engine:
+                migrate(engine)
+                ticket_type = add_ticket_type(engine, 100)
+                sell(engine, settings, ticket_type, 10)
+                run_tool(
+                    *("pg_basebackup", f"--pgdata={copy}", f"--dbname={server.url}"),
+                    *("--checkpoint=fast", "--no-sync"),
+                    user=server.program.user,
+                )
+                sell(engine, settings, ticket_type, 20)
+                moment = scalar(engine, "SELECT clock_timestamp()::text")
+                sell(engine, settings, ticket_type, 5)
+        (copy / "recovery.signal").touch()
+        second = with_settings(
+            moved(server, copy),
+            restore_command=f"cp {archive}/%f %p",
+            recovery_target_time=moment,
+            recovery_target_action="promote",
+        )
+        with started(second):
+            eventually(lambda: recovered(second.url))
+            with connected(settings, with_database(second.url, "sale")) as engine:
+                sell(engine, settings, ticket_type, 1)
+                assert migrate(engine) == 0, "a copy keeps its transaction ids"
+                report = audit(engine, settings)
+    assert broken(report) == set()
+    assert report.sold == 31, "what was acknowledged after that moment is lost"

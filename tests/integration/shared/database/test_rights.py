@@ -1,0 +1,443 @@
+"""Each service may do what it has to, and nothing that is not its own."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import psycopg2
+import pytest
+from psycopg2 import errors
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from purchase_worker.audit.replay import GUARDS
+from purchase_worker.audit.report import audit
+from purchase_worker.drain import drain
+from shared.config.database_url import with_login
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
+from shared.database.logins import ROLE_OF_SETTING, make_logins
+from shared.database.migrate import migrate
+from shared.database.rights import (
+    CATALOG,
+    GATEWAY,
+    READER,
+    RIGHTS,
+    ROLES,
+    WORKER,
+    change_roles,
+    excess_rights,
+    missing_roles,
+)
+from shared.errors import ConfigurationError
+from tests.conftest import new_database, run_admin
+from tests.integration.shared.database.test_schema import empty_engine
+from tests.support.factories import (
+    add_ticket_type,
+    add_users,
+    ignore,
+    queue,
+    request,
+    rows,
+    run,
+    scalar,
+)
+
+__all__ = ["empty_engine"]
+
+ANYBODY = (GATEWAY, CATALOG, WORKER, READER)
+# For each role, beside what nobody may: all of these are good SQL, and would do harm.
+FORBIDDEN = {
+    GATEWAY: (
+        "UPDATE ticket_purchases SET status = 'confirmed'",
+        "UPDATE ticket_purchases SET decided_at = now()",
+        (
+            "INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price,"
+            " status) VALUES (gen_random_uuid(), 1, 1, 1, 1, 'confirmed')"
+        ),
+        (
+            "INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price,"
+            " created_at) VALUES (gen_random_uuid(), 1, 1, 1, 1, '2020-01-01')"
+        ),
+        "SELECT FROM ticket_purchases FOR UPDATE",
+        "SELECT FROM ticket_types FOR UPDATE",
+        "SELECT FROM ticket_inventory FOR NO KEY UPDATE",
+        "UPDATE ticket_inventory SET issued = issued + 1",
+        "UPDATE ticket_inventory SET sold = 0",
+        "UPDATE ticket_types SET price = 0",
+        "UPDATE events SET owner_id = 2",
+        "INSERT INTO decision_batches SELECT * FROM decision_batches",
+        "UPDATE users SET username = 'other'",
+        "UPDATE refresh_tokens SET user_id = 2",
+        "DELETE FROM users",
+    ),
+    CATALOG: (
+        "SELECT * FROM users",
+        "SELECT password_hash FROM users",
+        "SELECT * FROM refresh_tokens",
+        "SELECT user_id FROM ticket_purchases",
+        "SELECT unit_price FROM ticket_purchases",
+        "UPDATE ticket_purchases SET status = 'rejected'",
+        "INSERT INTO ticket_purchases (id) VALUES (gen_random_uuid())",
+        "UPDATE ticket_inventory SET sold = 0",
+        "UPDATE ticket_inventory SET decisions = decisions",
+        "INSERT INTO ticket_inventory (ticket_type_id, issued, decisions) VALUES (2, 1, 0)",
+        "DELETE FROM ticket_inventory",
+        "INSERT INTO inventory_changes (ticket_type_id, change, after_decision) VALUES (1, 1, 0)",
+        "INSERT INTO decision_batches SELECT * FROM decision_batches",
+        "INSERT INTO users (username) VALUES ('x')",
+    ),
+    WORKER: (
+        "SELECT * FROM users",
+        "SELECT * FROM refresh_tokens",
+        "INSERT INTO ticket_purchases (id) VALUES (gen_random_uuid())",
+        "UPDATE ticket_purchases SET quantity = 1",
+        "UPDATE ticket_purchases SET unit_price = 0",
+        "UPDATE ticket_purchases SET user_id = 2",
+        "UPDATE ticket_purchases SET accepted_xid = accepted_xid",
+        "UPDATE ticket_inventory SET issued = issued + 1",
+        "INSERT INTO ticket_inventory (ticket_type_id, issued) VALUES (2, 1)",
+        "UPDATE decision_batches SET decided_by = 'me'",
+        "INSERT INTO inventory_changes (ticket_type_id, change, after_decision) VALUES (1, 1, 0)",
+        "UPDATE ticket_types SET price = 0",
+        "SELECT FROM ticket_types FOR UPDATE",
+        "UPDATE events SET title = 'x'",
+        "INSERT INTO events (title) VALUES ('x')",
+    ),
+    READER: (
+        "SELECT * FROM users",
+        "SELECT password_hash FROM users",
+        "SELECT email FROM users",
+        "SELECT * FROM refresh_tokens",
+        "UPDATE ticket_purchases SET status = 'confirmed'",
+        "UPDATE ticket_inventory SET issued = 1",
+        "INSERT INTO events (title) VALUES ('x')",
+        "SELECT FROM ticket_inventory FOR KEY SHARE",
+    ),
+}
+FORBIDDEN_TO_ALL = (
+    *(
+        statement.format(table=table)
+        for table in RIGHTS
+        for statement in (
+            "TRUNCATE {table} CASCADE",
+            "DROP TABLE {table} CASCADE",
+            "ALTER TABLE {table} DISABLE TRIGGER ALL",
+            "ALTER TABLE {table} DISABLE TRIGGER USER",
+            "ALTER TABLE {table} ADD COLUMN more int",
+            "ALTER TABLE {table} OWNER TO CURRENT_USER",
+            "ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
+            (
+                "CREATE TRIGGER mine BEFORE INSERT ON {table} FOR EACH ROW"
+                " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+            ),
+            "CREATE RULE mine AS ON DELETE TO {table} DO INSTEAD NOTHING",
+            "CREATE INDEX ON {table} ((1))",
+        )
+    ),
+    "DELETE FROM ticket_purchases",
+    "DELETE FROM decision_batches",
+    "DELETE FROM inventory_changes",
+    "DELETE FROM ticket_inventory",
+    "DELETE FROM users",
+    "UPDATE alembic_version SET version_num = '0001'",
+    "DROP TRIGGER ticket_purchases_immutable ON ticket_purchases",
+    "DROP FUNCTION eventify_refuse() CASCADE",
+    (
+        "CREATE OR REPLACE FUNCTION eventify_refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN RETURN NEW; END'"
+    ),
+    "ALTER FUNCTION eventify_refuse() RESET ALL",
+    "SET session_replication_role = replica",
+    "SET LOCAL session_replication_role = replica",
+    "CREATE TABLE mine (id int)",
+    "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE SCHEMA mine",
+    "CREATE ROLE mine",
+    "ALTER ROLE CURRENT_USER SUPERUSER",
+    "COPY ticket_purchases TO PROGRAM 'true'",
+    "SELECT pg_read_file('postgresql.conf')",
+    "ALTER SYSTEM SET fsync = off",
+    "ALTER DATABASE {database} SET session_replication_role = replica",
+    "SELECT setval(pg_get_serial_sequence('users', 'id'), 1)",
+    # A guard that writes as the owner must not be called by a trigger of one's own.
+    (
+        "CREATE TEMPORARY TABLE own (ticket_type_id bigint, issued int, decisions bigint);"
+        " CREATE TRIGGER forge AFTER INSERT ON own FOR EACH ROW"
+        " EXECUTE FUNCTION eventify_record_inventory_change()"
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def owner(postgres_url: str) -> Iterator[Engine]:
+    """The owner's engine on a database with a sale: what is refused changes nothing of it."""
+    with new_database(postgres_url) as url:
+        engine = open_engine(Settings(database_url=url), "test")
+        ticket_type = add_ticket_type(engine, 2)
+        queue(engine, [request(user, ticket_type) for user in add_users(engine, 3)])
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def logins(owner: Engine) -> Iterator[dict[str, psycopg2.extensions.connection]]:
+    """A session of a login of its own for each role."""
+    opened = {}
+    for role in ROLES:
+        run(owner, f"CREATE ROLE {role}_login LOGIN PASSWORD 'secret' IN ROLE {role}")
+        url = owner.url.set(drivername="postgresql", username=f"{role}_login", password="secret")
+        opened[role] = psycopg2.connect(url.render_as_string(hide_password=False))
+        opened[role].autocommit = True
+    yield opened
+    for role, connection in opened.items():
+        connection.close()
+        run(owner, f"DROP ROLE {role}_login")
+
+
+@pytest.mark.parametrize(
+    ("role", "statement"),
+    [
+        *((role, statement) for role, statements in FORBIDDEN.items() for statement in statements),
+        *((role, statement) for role in ANYBODY for statement in FORBIDDEN_TO_ALL),
+    ],
+)
+def test_what_is_not_theirs_is_refused(
+    logins: dict[str, psycopg2.extensions.connection], role: str, statement: str
+) -> None:
+    connection = logins[role]
+    name = connection.info.dbname
+    with connection.cursor() as cursor, pytest.raises(errors.InsufficientPrivilege):
+        cursor.execute(statement.replace("{database}", name))
+
+
+def test_a_temporary_table_of_the_same_name_does_not_blind_a_guard(
+    logins: dict[str, psycopg2.extensions.connection],
+) -> None:
+    with logins[WORKER].cursor() as cursor:
+        cursor.execute(
+            "CREATE TEMPORARY TABLE ticket_purchases AS SELECT 1::bigint AS ticket_type_id,"
+            " 1::bigint AS decision_number, 1 AS quantity, 'confirmed' AS status"
+        )
+        cursor.execute(
+            "CREATE TEMPORARY TABLE decision_batches AS SELECT 1::bigint AS ticket_type_id,"
+            " 1::bigint AS first_number, 1::bigint AS last_number"
+        )
+        with pytest.raises(errors.CheckViolation) as refused:
+            cursor.execute("UPDATE ticket_inventory SET sold = 1, decisions = 1")
+        cursor.execute("DISCARD TEMP")
+    assert refused.value.diag.constraint_name == "ticket_inventory_moves_by_decisions"
+
+
+def test_every_table_has_its_rights_written_down(owner: Engine) -> None:
+    tables = rows(
+        owner,
+        (
+            "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p')"
+            " AND relnamespace = 'public'::regnamespace"
+        ),
+    )
+    assert {table for (table,) in tables} == RIGHTS.keys()
+
+
+def test_every_guard_looks_in_one_schema_and_is_called_by_our_triggers_alone(owner: Engine) -> None:
+    loose = rows(
+        owner,
+        (
+            "SELECT proname FROM pg_proc p WHERE pronamespace = 'public'::regnamespace"
+            " AND (NOT coalesce('search_path=public, pg_temp' = ANY(proconfig), false)"
+            "      OR EXISTS (SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner)))"
+            "                 WHERE grantee = 0))"
+        ),
+    )
+    assert loose == []
+    assert scalar(owner, "SELECT count(*) FROM pg_proc WHERE proname LIKE 'eventify%'") > 5
+
+
+def excess(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return excess_rights(connection)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (f"GRANT DELETE ON events TO {WORKER}", f"{WORKER} has DELETE on events"),
+        (
+            f"GRANT UPDATE (quantity) ON ticket_purchases TO {GATEWAY}",
+            f"{GATEWAY} has UPDATE (quantity) on ticket_purchases",
+        ),
+        ("GRANT INSERT ON users TO PUBLIC", "PUBLIC has INSERT on users"),
+    ],
+)
+def test_what_was_given_by_hand_is_found_and_taken_back(
+    engine: Engine, settings: Settings, given: str, told: str
+) -> None:
+    assert excess(engine) == []
+    run(engine, given)
+    assert excess(engine) == [told]
+    (broken,) = (one for one in audit(engine, settings).invariants if one.violations)
+    assert (broken.name, broken.examples) == (GUARDS, [told])
+    migrate(engine)
+    assert excess(engine) == []
+    assert audit(engine, settings).ok
+
+
+def test_others_may_be_let_read(engine: Engine) -> None:
+    run(engine, "GRANT SELECT ON ticket_types TO PUBLIC")
+    assert excess(engine) == []
+    migrate(engine)
+    assert scalar(engine, "SELECT has_table_privilege('pg_monitor', 'ticket_types', 'SELECT')")
+
+
+def test_rights_are_given_back(engine: Engine) -> None:
+    run(engine, f"REVOKE ALL ON ticket_purchases FROM {WORKER}")
+    migrate(engine)
+    assert scalar(
+        engine,
+        f"SELECT has_column_privilege('{WORKER}', 'ticket_purchases', 'status', 'UPDATE')",
+    )
+
+
+def test_with_one_login_for_all_each_service_takes_its_role(settings: Settings) -> None:
+    engine = open_engine(settings, "test", role=WORKER)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT current_user")) == WORKER
+        with pytest.raises(DBAPIError, match="permission denied"):
+            connection.exec_driver_sql("TRUNCATE ticket_purchases CASCADE")
+    engine.dispose()
+
+
+def test_without_the_role_a_service_goes_on_and_says_so(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = open_engine(settings, "test", role="eventify_of_tomorrow")
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT current_user = session_user"))
+    engine.dispose()
+    assert "role_missing" in "".join(capsys.readouterr())
+
+
+@pytest.fixture
+def plain_owner(postgres_url: str, database_url: str) -> Iterator[Engine]:
+    """The owner of an empty database, who is no superuser and may not make roles."""
+    name = database_url.rpartition("/")[2]
+    run_admin(postgres_url, f"CREATE ROLE {name}_owner LOGIN PASSWORD 'secret'")
+    run_admin(postgres_url, f"CREATE DATABASE {name}_owned OWNER {name}_owner")
+    url = make_url(database_url).set(
+        username=f"{name}_owner", password="secret", database=f"{name}_owned"
+    )
+    engine = open_engine(Settings(database_url=url.render_as_string(hide_password=False)), "test")
+    yield engine
+    engine.dispose()
+    run_admin(postgres_url, f"DROP DATABASE {name}_owned WITH (FORCE)")
+    run_admin(postgres_url, f"DROP ROLE {name}_owner")
+
+
+def test_an_owner_who_may_not_make_roles_is_told_what_to_have_done(
+    plain_owner: Engine, postgres_url: str
+) -> None:
+    migrate(plain_owner)
+    told = missing_roles(plain_owner)
+    granted = f"GRANT {', '.join(sorted(ROLES))} TO {plain_owner.url.username};"
+    assert granted in told
+    assert "CREATE ROLE" not in told, "another database of this cluster has them already"
+    run_admin(postgres_url, granted)
+    assert missing_roles(plain_owner) == ""
+    migrate(plain_owner)
+    assert excess(plain_owner) == []
+    ticket_type = add_ticket_type(plain_owner, 1)
+    queue(plain_owner, [request(user, ticket_type) for user in add_users(plain_owner, 1)])
+
+
+def test_several_migrations_may_make_a_role_at_once(engine: Engine) -> None:
+    def make(role: str, connection: Connection) -> None:
+        known = connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :n"), {"n": role})
+        if not known:
+            connection.exec_driver_sql(f"CREATE ROLE {role}")
+
+    with ThreadPoolExecutor(8) as pool:
+        for turn in range(5):
+            role = f"{engine.url.database}_{turn}"
+            for done in [pool.submit(change_roles, engine, partial(make, role)) for _ in range(8)]:
+                done.result()
+            run(engine, f"DROP ROLE {role}")
+
+
+@pytest.fixture
+def own_logins(engine: Engine, settings: Settings) -> Iterator[Settings]:
+    """Settings with a login for each service, which are there for this test alone."""
+    names = {setting: f"{engine.url.database}_{role}" for setting, role in ROLE_OF_SETTING.items()}
+    urls = {
+        setting: with_login(settings.database_url, name, "secret")
+        for setting, name in names.items()
+    }
+    yield settings.model_copy(update=urls)
+    for name in names.values():
+        run(engine, f"DROP ROLE IF EXISTS {name}")
+
+
+def as_service(settings: Settings, setting: str) -> Settings:
+    return settings.model_copy(update={"database_url": getattr(settings, setting)})
+
+
+def test_a_sale_of_the_former_version_goes_on_under_the_services_own_logins(
+    empty_engine: Engine, own_logins: Settings
+) -> None:
+    """From the schema before the roles, with a sale in its midst, all as one owner."""
+    migrate(empty_engine, "0007")
+    ticket_type = add_ticket_type(empty_engine, 5)
+    queue(empty_engine, [request(user, ticket_type) for user in add_users(empty_engine, 4)])
+    drain(empty_engine, [ticket_type], own_logins, ignore)
+    url = empty_engine.url.render_as_string(hide_password=False)
+    urls = {
+        setting: with_login(url, str(make_url(getattr(own_logins, setting)).username), "secret")
+        for setting in ROLE_OF_SETTING
+    }
+    settings = own_logins.model_copy(update=urls | {"database_url": url})
+
+    migrate(empty_engine)
+    make_logins(empty_engine, settings)
+    make_logins(empty_engine, settings)
+
+    users = add_users(empty_engine, 3)
+    gateway = open_engine(as_service(settings, "gateway_database_url"), "test", role=GATEWAY)
+    queue(gateway, [request(user, ticket_type) for user in users])
+    worker = open_engine(as_service(settings, "worker_database_url"), "test", role=WORKER)
+    drain(worker, [ticket_type], settings, ignore)
+    report = audit(empty_engine, settings)
+    assert report.ok, report
+    assert (report.sold, report.confirmed, report.rejected) == (5, 5, 2)
+    assert audit(worker, settings).ok
+    for engine in (gateway, worker):
+        engine.dispose()
+
+
+def test_a_changed_password_is_set_by_the_next_migration(
+    engine: Engine, own_logins: Settings
+) -> None:
+    make_logins(engine, own_logins)
+    changed = own_logins.model_copy(
+        update={
+            "worker_database_url": own_logins.worker_database_url.replace(":secret@", ":other@")
+        }
+    )
+    make_logins(engine, changed)
+    psycopg2.connect(changed.worker_database_url).close()
+    with pytest.raises(psycopg2.OperationalError, match="password"):
+        psycopg2.connect(own_logins.worker_database_url)
+
+
+def test_a_service_is_not_given_the_owners_login(engine: Engine, settings: Settings) -> None:
+    owners = settings.model_copy(update={"gateway_database_url": settings.database_url})
+    with pytest.raises(ConfigurationError, match="EVENTIFY_GATEWAY_DATABASE_URL names postgres"):
+        make_logins(engine, owners)
+
+
+def test_logins_that_may_not_be_made_are_named_with_what_to_run(
+    plain_owner: Engine, own_logins: Settings
+) -> None:
+    migrate(plain_owner)
+    with pytest.raises(ConfigurationError, match="Have an administrator run: CREATE ROLE"):
+        make_logins(plain_owner, own_logins)

@@ -1,0 +1,203 @@
+"""The schema: what the migrations make is what the models say."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from threading import Event
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, text
+from sqlalchemy.dialects.postgresql.base import ischema_names
+
+from purchase_worker.audit.report import audit
+from purchase_worker.drain import drain
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
+from shared.database.migrate import LOCK_TIMEOUT_SECONDS, migrate
+from shared.database.tables import Base, PgSnapshot, Xid8
+from shared.errors import ConfigurationError
+from tests.conftest import run_admin
+from tests.support.factories import (
+    add_ticket_type,
+    add_users,
+    ignore,
+    queue,
+    request,
+    rows,
+    run,
+    scalar,
+)
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def empty_engine(postgres_url: str, settings: Settings) -> Iterator[Engine]:
+    """A database beside the test's own, with nothing in it."""
+    url = f"{settings.database_url}_empty"
+    name = url.rpartition("/")[2]
+    run_admin(postgres_url, f"CREATE DATABASE {name}")
+    elsewhere = settings.model_copy(update={"database_url": url})
+    engine = open_engine(elsewhere, "test-upgrade", pool_size=10)
+    yield engine
+    engine.dispose()
+    run_admin(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_migrations_make_what_the_models_say(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ischema_names, "xid8", Xid8)
+    monkeypatch.setitem(ischema_names, "pg_snapshot", PgSnapshot)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def version(engine: Engine) -> str:
+    number: str = scalar(engine, "SELECT version_num FROM alembic_version")
+    return number
+
+
+# The statements with which migrations keep a sale waiting while they change its tables.
+SALES_LOCKS = [
+    import_module(f"shared.database.migrations.versions.{name}").LOCKS
+    for name in ("0003_guards_of_sales", "0005_keys_checked_by_batch")
+]
+READ_CHECKS = """
+SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated
+FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace
+"""
+
+
+def test_the_checks_of_the_migrations_are_those_of_the_models(
+    engine: Engine, empty_engine: Engine
+) -> None:
+    Base.metadata.create_all(empty_engine)
+    assert set(rows(engine, READ_CHECKS)) == set(rows(empty_engine, READ_CHECKS))
+
+
+def migrate_so_far(engine: Engine, revision: str) -> None:
+    """Up to a former version; today's code stands in for that one, and reads what came later."""
+    migrate(engine, revision)
+    run(engine, "ALTER TABLE ticket_types ADD COLUMN paused_at timestamptz")
+    run(engine, "ALTER TABLE ticket_purchases ADD COLUMN traceparent text")
+
+
+def test_an_upgrade_during_a_sale_fails_no_purchase_and_keeps_the_proof(
+    empty_engine: Engine, settings: Settings
+) -> None:
+    migrate_so_far(empty_engine, "0001")
+    ticket_type = add_ticket_type(empty_engine, 1_000)
+    users = add_users(empty_engine, 20)
+    upgraded = Event()
+
+    def sell_on() -> int:
+        """Buy and decide in batches until well after the upgrade."""
+        batches = 0
+        while not (upgraded.is_set() and batches > 20):
+            queue(empty_engine, [request(user, ticket_type) for user in users])
+            drain(empty_engine, [ticket_type], settings, ignore)
+            batches += 1
+        return batches
+
+    with ThreadPoolExecutor(2) as sellers:
+        selling = [sellers.submit(sell_on) for _ in range(2)]
+        migrate(empty_engine)
+        upgraded.set()
+        bought = sum(each.result() for each in selling) * len(users)
+    drain(empty_engine, [ticket_type], settings, ignore)
+    report = audit(empty_engine, settings)
+    assert report.ok
+    assert (report.purchases, report.queued) == (bought, 0)
+
+
+def test_a_migration_that_a_long_transaction_keeps_waiting_gives_way_to_the_sale(
+    empty_engine: Engine, settings: Settings
+) -> None:
+    migrate_so_far(empty_engine, "0004")
+    ticket_type = add_ticket_type(empty_engine, 1_000)
+    (user,) = add_users(empty_engine, 1)
+    given_up = Event()
+
+    def sell_on() -> tuple[int, float]:
+        """Buy and decide until the migration has given up; how many, and the longest wait."""
+        bought, slowest = 0, 0.0
+        while not given_up.is_set():
+            began = time.monotonic()
+            queue(empty_engine, [request(user, ticket_type)])
+            drain(empty_engine, [ticket_type], settings, ignore)
+            bought, slowest = bought + 1, max(slowest, time.monotonic() - began)
+        return bought, slowest
+
+    with empty_engine.connect() as report, ThreadPoolExecutor(1) as sellers:
+        report.execute(text("SET application_name = 'monthly report'"))
+        report.execute(text("SELECT count(*) FROM ticket_purchases"))  # and its transaction stays
+        selling = sellers.submit(sell_on)
+        began = time.monotonic()
+        try:
+            with pytest.raises(ConfigurationError, match=r"gave way.*monthly report"):
+                migrate(empty_engine)
+        finally:
+            given_up.set()
+        took = time.monotonic() - began
+        bought, slowest = selling.result()
+
+    assert version(empty_engine) == "0004"
+    assert slowest <= took < LOCK_TIMEOUT_SECONDS + 3
+    migrate(empty_engine)
+    drain(empty_engine, [ticket_type], settings, ignore)
+    audited = audit(empty_engine, settings)
+    assert audited.ok
+    assert (audited.purchases, audited.queued) == (bought, 0)
+
+
+@pytest.mark.parametrize("locks", SALES_LOCKS)
+def test_a_purchase_and_an_upgrade_never_wait_for_each_other(engine: Engine, locks: str) -> None:
+    ticket_type = add_ticket_type(engine, 1)
+    (user,) = add_users(engine, 1)
+    first, *others = locks.replace("LOCK TABLE", "").split(",")
+
+    def someone_waits() -> None:
+        assert rows(engine, "SELECT pid FROM pg_locks WHERE NOT granted")
+
+    with ThreadPoolExecutor(1) as buyers, engine.begin() as upgrade:
+        upgrade.execute(text(f"LOCK TABLE {first}"))
+        buying = buyers.submit(queue, engine, [request(user, ticket_type)])
+        eventually(someone_waits)
+        upgrade.execute(text("SET LOCAL lock_timeout = '200ms'"))
+        upgrade.execute(text(f"LOCK TABLE {','.join(others)}"))
+        upgrade.commit()
+        assert len(buying.result()) == 1
+
+
+def test_migrating_twice_changes_nothing(engine: Engine) -> None:
+    migrate(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).all() == [
+            ("0009",)
+        ]
+
+
+def test_events_of_a_former_version_become_searchable_even_if_the_fill_is_cut_off(
+    empty_engine: Engine,
+) -> None:
+    migrate(empty_engine, "0007")
+    (owner,) = add_users(empty_engine, 1)
+    run(
+        empty_engine,
+        "INSERT INTO events (title, description, start_time, end_time, owner_id)"
+        " SELECT 'Straße ' || n, 'ΟΔΟΣ', now(), now() + interval '1 day', :owner"
+        " FROM generate_series(1, 250) n",
+        owner=owner,
+    )
+    unsearchable = "UPDATE events SET description = repeat(U&'\\0315\\0300', 30000) WHERE id = 7"
+    run(empty_engine, unsearchable)
+    filled = "SELECT count(*) FROM events WHERE search_text LIKE 'strasse %οδοσ'"
+    for _ in range(2):
+        migrate(empty_engine)
+        assert scalar(empty_engine, filled) == 249
+        # As if the first time had ended after a part of them.
+        run(empty_engine, "UPDATE events SET search_text = NULL WHERE id > 120")
+        run(empty_engine, "UPDATE alembic_version SET version_num = '0007'")

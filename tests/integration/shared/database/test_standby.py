@@ -1,0 +1,330 @@
+"""With a synchronous standby, a commit counts when the standby has it, and never before."""
+
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psycopg2
+import pytest
+from sqlalchemy import Engine, text
+
+from catalog.transactions import transaction as catalog_transaction
+from deploy.local.servers.embedded import free_port
+from gateway.purchases import store
+from gateway.purchases.accept import Accepted, Replayed
+from gateway.purchases.store import Filter
+from gateway.transactions import transaction as gateway_transaction
+from purchase_worker.drain import Batch, drain
+from shared.auth.mint_tokens import mint_tokens
+from shared.config.settings import Settings
+from shared.database.engine import DATABASE_AWAY, open_engine
+from shared.errors import Unavailable
+from tests.conftest import make_template, new_database, with_database
+from tests.support.database_pair import DatabasePair, a_pair
+from tests.support.factories import (
+    accept,
+    add_ticket_type,
+    add_user,
+    inventory,
+    outcomes,
+    queue,
+    request,
+    scalar,
+)
+from tests.support.services import running_service
+from tests.support.waiting import eventually
+from tests.system.selling import EVENTS, buy, event_fields
+
+LIMIT_SECONDS = 20
+TIMEOUT_SECONDS = 1.0
+# uvicorn ends as the signal would have ended it. SIGTERM would end it there and then, with whatever
+# hangs; not so SIGINT, nor SIGTERM where the process is a container's first.
+STOP = signal.SIGINT
+LONGEST_WAIT = """
+SELECT extract(epoch FROM clock_timestamp() - min(query_start))
+FROM pg_stat_activity WHERE wait_event = 'SyncRep'
+"""
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[DatabasePair]:
+    with a_pair() as pair:
+        make_template(pair.primary.url)
+        yield pair
+
+
+@pytest.fixture
+def database_url(pair: DatabasePair) -> Iterator[str]:
+    with new_database(pair.primary.url) as url:
+        yield url
+
+
+@pytest.fixture
+def thread() -> Iterator[ThreadPoolExecutor]:
+    """Where a test lets others wait for the standby."""
+    with ThreadPoolExecutor(1) as thread:
+        yield thread
+
+
+@pytest.mark.parametrize("order", [("primary", "standby"), ("standby", "primary")])
+def test_of_two_servers_the_one_that_can_be_written_to_is_used(
+    engine: Engine, settings: Settings, pair: DatabasePair, order: tuple[str, str]
+) -> None:
+    both = settings.model_copy(update={"database_url": pair.url(engine.url.database, order)})
+    connected = open_engine(both, "test", prepares=True)
+    # The standby replays what it has a little later; by then it may not know the database.
+    assert eventually(lambda: add_user(connected), retry_on=DATABASE_AWAY)
+    connected.dispose()
+
+
+def test_a_standby_alone_is_never_used(
+    engine: Engine, settings: Settings, pair: DatabasePair
+) -> None:
+    standby = with_database(pair.standby.url, engine.url.database)
+    refused = open_engine(settings.model_copy(update={"database_url": standby}), "test")
+
+    def is_told_apart() -> None:
+        with pytest.raises(DATABASE_AWAY, match="session is read-only"):
+            scalar(refused, "SELECT 1")
+
+    eventually(is_told_apart)
+    refused.dispose()
+
+
+def test_nothing_is_accepted_until_the_standby_has_it(
+    engine: Engine, pair: DatabasePair, thread: ThreadPoolExecutor
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    with pair.standby_away():
+        accepted = thread.submit(accept, engine, [request(user, ticket_type)])
+        pair.wait_for_commits()
+        assert outcomes(engine, ticket_type) == []
+        assert not accepted.done()
+    (verdict,) = accepted.result(LIMIT_SECONDS)
+    assert isinstance(verdict, Accepted)
+
+
+def test_no_timeout_ends_the_wait_for_the_standby(
+    settings: Settings, pair: DatabasePair, thread: ThreadPoolExecutor
+) -> None:
+    """If PostgreSQL's timeouts counted here, they would end it with a warning and no error."""
+    impatient = settings.model_copy(update={"statement_timeout_ms": 100, "lock_timeout_ms": 100})
+    engine = open_engine(impatient, "test", prepares=True)
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    with pair.standby_away():
+        accepted = thread.submit(accept, engine, [request(user, ticket_type)])
+        pair.wait_for_commits()
+
+        def waits_for_longer() -> None:
+            assert scalar(engine, LONGEST_WAIT) > 0.3
+
+        eventually(waits_for_longer)
+        assert not accepted.done()
+    (verdict,) = accepted.result(LIMIT_SECONDS)
+    assert isinstance(verdict, Accepted)
+    engine.dispose()
+
+
+def test_a_wait_for_the_standby_that_was_cancelled_accepts_nothing(
+    engine: Engine, pair: DatabasePair, thread: ThreadPoolExecutor
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    with pair.standby_away():
+        accepted = thread.submit(accept, engine, [request(user, ticket_type)])
+        pair.wait_for_commits()
+        assert pair.cancel_waits() == 1
+        (verdict,) = accepted.result(LIMIT_SECONDS)
+        assert isinstance(verdict, Unavailable)
+        # PostgreSQL calls it committed, and the row can be seen: on one server of two.
+        assert len(outcomes(engine, ticket_type)) == 1
+    # The connection is as good as before.
+    assert isinstance(accept(engine, [request(user, ticket_type)])[0], Accepted)
+
+
+def test_the_same_key_waits_until_the_standby_has_the_purchase(
+    engine: Engine, pair: DatabasePair, thread: ThreadPoolExecutor
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    first = request(user, ticket_type, 1, "k")
+    with pair.standby_away():
+        thread.submit(accept, engine, [first])
+        pair.wait_for_commits()
+        pair.cancel_waits()
+        again = thread.submit(accept, engine, [request(user, ticket_type, 1, "k")])
+        pair.wait_for_commits()
+        assert not again.done()
+    assert again.result(LIMIT_SECONDS) == [Replayed(first.id)]
+
+
+def test_while_the_standby_is_away_everyone_is_answered_503_in_time(
+    engine: Engine, settings: Settings, pair: DatabasePair
+) -> None:
+    """And the same key gives the same purchase afterwards."""
+    door = services_of(settings)
+    url = f"http://127.0.0.1:{door.gateway_port}"
+    ticket_type = add_ticket_type(engine, 5)
+    with engine.begin() as connection:
+        (token,) = mint_tokens(connection, settings, ["ada"])
+    bearer, key = {"Authorization": f"Bearer {token}"}, {"Idempotency-Key": "k"}
+    account = {"username": "bob", "password": "velvet-tram-42"}
+    with (
+        running_service("catalog", door, f"{door.catalog_url}/readyz"),
+        running_service("gateway", door, f"{url}/readyz"),
+        httpx.Client(base_url=url, headers=bearer, timeout=LIMIT_SECONDS) as client,
+    ):
+        with pair.standby_away():
+            refused = [
+                buy(client, ticket_type, **key),
+                client.post("/api/users/", json=account),
+                client.post(EVENTS, json=event_fields()),
+            ]
+            assert outcomes(engine, ticket_type) == []
+        assert [answer.status_code for answer in refused] == [503, 503, 503]
+        assert all(answer.elapsed.total_seconds() < LIMIT_SECONDS / 2 for answer in refused)
+        bought = eventually(lambda: _accepted(buy(client, ticket_type, **key)))
+        assert _accepted(buy(client, ticket_type, **key)) == bought
+        assert [row[0] for row in outcomes(engine, ticket_type)] == [bought]
+
+
+def test_a_gateway_that_stops_while_a_commit_hangs_answers_and_leaves(
+    engine: Engine, settings: Settings, pair: DatabasePair, thread: ThreadPoolExecutor
+) -> None:
+    """Without a standby the commit has no end, and nobody can say what becomes of it."""
+    door = services_of(settings)
+    url = f"http://127.0.0.1:{door.gateway_port}"
+    ticket_type = add_ticket_type(engine, 5)
+    with engine.begin() as connection:
+        (token,) = mint_tokens(connection, settings, ["ada"])
+    bearer = {"Authorization": f"Bearer {token}"}
+    with (
+        running_service("gateway", door, f"{url}/readyz") as gateway,
+        httpx.Client(base_url=url, headers=bearer, timeout=LIMIT_SECONDS) as client,
+        pair.standby_away(),
+    ):
+        asked = thread.submit(buy, client, ticket_type)
+        pair.wait_for_commits()
+        gateway.send_signal(STOP)
+        assert asked.result(LIMIT_SECONDS).status_code == 503
+        assert gateway.wait(door.shutdown_seconds) == -STOP
+
+
+def test_a_catalog_that_stops_while_a_commit_hangs_leaves(
+    engine: Engine, settings: Settings, pair: DatabasePair, thread: ThreadPoolExecutor
+) -> None:
+    impatient = services_of(settings).model_copy(update={"shutdown_seconds": 1})
+    with engine.begin() as connection:
+        (token,) = mint_tokens(connection, settings, ["ada"])
+    bearer = {"Authorization": f"Bearer {token}"}
+    with (
+        running_service("catalog", impatient, f"{impatient.catalog_url}/readyz") as catalog,
+        httpx.Client(base_url=impatient.catalog_url, headers=bearer, timeout=60) as client,
+        pair.standby_away(),
+    ):
+        asked = thread.submit(client.post, EVENTS, json=event_fields())
+        pair.wait_for_commits()
+        catalog.send_signal(STOP)
+        assert catalog.wait(LIMIT_SECONDS) == -STOP
+        assert asked.result(LIMIT_SECONDS).status_code >= 500
+
+
+@pytest.mark.parametrize("capacity", [5, 1])
+def test_no_result_is_told_until_the_standby_has_the_decision(
+    engine: Engine,
+    settings: Settings,
+    pair: DatabasePair,
+    thread: ThreadPoolExecutor,
+    capacity: int,
+) -> None:
+    """On sale, or sold out by an earlier batch and closed in bulk."""
+    told: list[Batch] = []
+    user, ticket_type = add_user(engine), add_ticket_type(engine, capacity)
+    queue(engine, [request(user, ticket_type) for _ in range(3)])
+    one_at_a_time = settings.model_copy(update={"drain_batch_rows": 1, "drain_max_batches": 1})
+    drain(engine, [ticket_type], one_at_a_time, told.append)
+    assert len(told) == 1
+    with pair.standby_away():
+        drained = thread.submit(drain, engine, [ticket_type], settings, told.append)
+        pair.wait_for_commits()
+        pair.cancel_waits()
+        assert isinstance(drained.exception(LIMIT_SECONDS), psycopg2.OperationalError)
+        assert len(told) == 1
+        assert inventory(engine, ticket_type)[2] == 3
+
+
+@pytest.mark.parametrize("read", ["one", "list"])
+def test_no_outcome_is_read_until_the_standby_has_the_decision(
+    engine: Engine,
+    settings: Settings,
+    pair: DatabasePair,
+    thread: ThreadPoolExecutor,
+    read: str,
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    (id_,) = queue(engine, [request(user, ticket_type)])
+
+    def status() -> str:
+        if read == "one":
+            return store.read(engine, [id_], position_max_rows=1)[id_].purchase.status
+        wanted = Filter(user, None, None)
+        _count, (found,) = store.list_of_user(engine, wanted, lambda _: 0, 10, position_max_rows=1)
+        return found.purchase.status
+
+    with pair.standby_away():
+        assert status() == "queued"
+        thread.submit(drain, engine, [ticket_type], settings, _nobody)
+        pair.wait_for_commits()
+        assert status() == "queued"
+        pair.cancel_waits()
+        seen = thread.submit(status)
+        pair.wait_for_commits()
+        pair.cancel_waits()
+        assert isinstance(seen.exception(LIMIT_SECONDS), psycopg2.OperationalError)
+        seen = thread.submit(status)
+        pair.wait_for_commits()
+    assert seen.result(LIMIT_SECONDS) == "confirmed"
+
+
+@pytest.mark.parametrize("transaction", [catalog_transaction, gateway_transaction])
+def test_no_change_is_told_as_made_until_the_standby_has_it(
+    engine: Engine,
+    pair: DatabasePair,
+    thread: ThreadPoolExecutor,
+    transaction: Callable[..., object],
+) -> None:
+    """Of events and ticket types, and of accounts."""
+
+    def change() -> None:
+        with transaction(engine) as connection:
+            connection.execute(text("INSERT INTO users (username) VALUES ('ada')"))
+
+    with pair.standby_away():
+        changed = thread.submit(change)
+        pair.wait_for_commits()
+        pair.cancel_waits()
+        assert isinstance(changed.exception(LIMIT_SECONDS), Unavailable)
+
+
+def services_of(settings: Settings) -> Settings:
+    """With ports of their own, and less patience than users have."""
+    catalog_port = free_port()
+    timeouts = ("answer_timeout", "catalog_timeout")
+    return Settings(
+        **settings.model_dump()
+        | {f"{name}_seconds": TIMEOUT_SECONDS for name in timeouts}
+        | {
+            "gateway_port": free_port(),
+            "catalog_port": catalog_port,
+            "catalog_url": f"http://127.0.0.1:{catalog_port}",
+        }
+    )
+
+
+def _accepted(answer: httpx.Response) -> str:
+    assert answer.status_code == 202, answer.text
+    id_: str = answer.json()["id"]
+    return id_
+
+
+def _nobody(_batch: Batch) -> None:
+    raise AssertionError("a result was told that only one server had")

@@ -1,0 +1,153 @@
+"""Worker and sweeper tell metrics on a port of their own; a gateway, without a database."""
+
+import os
+import signal
+from collections.abc import Iterator
+from math import isnan
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import redis
+from sqlalchemy import Engine
+
+from deploy.local.servers.embedded import free_port
+from gateway.purchases.wakeups import HintSender
+from shared.config.settings import Settings
+from tests.support.factories import add_ticket_type, add_users, outcomes, queue, request
+from tests.support.figures import figures
+from tests.support.services import running_service
+from tests.support.waiting import eventually
+
+CONFIRMED = 'eventify_purchases_decided_total{outcome="confirmed"}'
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"metrics_port": free_port(), "counter_watch_seconds": 0.1})
+
+
+@pytest.fixture
+def url(settings: Settings) -> str:
+    return f"http://127.0.0.1:{settings.metrics_port}/metrics"
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where processes that are started here make their temporary folders."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setenv("EVENTIFY_HEARTBEAT_DIR", str(tmp_path / "heartbeats"))
+    return temporary
+
+
+@pytest.fixture
+def hints(settings: Settings, redis_client: redis.Redis) -> Iterator[HintSender]:
+    sender = HintSender(settings)
+    sender.start()
+    yield sender
+    sender.close()
+
+
+def sell(engine: Engine, hints: HintSender | None, buyers: int) -> None:
+    ticket_type = add_ticket_type(engine, buyers)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, buyers)])
+    if hints is not None:
+        hints.notify([ticket_type])
+
+    def all_confirmed() -> None:
+        assert {status for _, status, _ in outcomes(engine, ticket_type)} == {"confirmed"}
+
+    eventually(all_confirmed)
+
+
+def eventually_told(url: str, series: str, value: float) -> None:
+    def told() -> None:
+        assert figures(url)[series] == value
+
+    eventually(told, retry_on=(AssertionError, httpx.TransportError, KeyError))
+
+
+def test_a_worker_tells_what_its_children_decided_even_those_that_were_killed(
+    engine: Engine, settings: Settings, hints: HintSender, url: str, temporary: Path
+) -> None:
+    with running_service("purchase_worker", settings) as worker:
+        sell(engine, hints, 3)
+        eventually_told(url, CONFIRMED, 3)
+        assert figures(url)["eventify_request_to_decision_seconds_count"] == 3
+        forked = [
+            child
+            for child in psutil.Process(worker.pid).children()
+            if "metrics_server" not in " ".join(child.cmdline())
+        ]
+        assert len(forked) == settings.worker_processes
+        for child in forked:
+            os.kill(child.pid, signal.SIGKILL)
+        psutil.wait_procs(forked)
+        eventually_told(url, CONFIRMED, 3)
+        sell(engine, hints, 2)
+        eventually_told(url, CONFIRMED, 5)
+    assert worker.returncode == 0
+    assert list(temporary.iterdir()) == []
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
+
+
+def test_a_killed_worker_leaves_nobody_who_tells_of_it(
+    settings: Settings, redis_client: redis.Redis, url: str
+) -> None:
+    with running_service("purchase_worker", settings) as worker:
+        eventually(lambda: httpx.get(url), retry_on=httpx.TransportError)
+        worker.kill()
+
+        def nobody_tells() -> None:
+            with pytest.raises(httpx.TransportError):
+                httpx.get(url)
+
+        eventually(nobody_tells, retry_on=pytest.fail.Exception)
+
+
+def test_a_sweeper_tells_whom_it_rescued_and_that_the_counters_add_up(
+    engine: Engine, settings: Settings, redis_client: redis.Redis, url: str
+) -> None:
+    with running_service("purchase_worker.sweep", settings):
+        eventually_told(url, "eventify_sweeper_rescues_total", 0)
+        sell(engine, None, 3)
+        eventually_told(url, "eventify_sweeper_rescues_total", 3)
+        eventually_told(url, "eventify_audit_checked_total", 3)
+        told = figures(url)
+        assert told[CONFIRMED] == 3
+        assert told['eventify_audit_violations_total{invariant="inventory"}'] == 0
+        assert told["eventify_sweep_timestamp_seconds"] > 0
+        assert told["process_resident_memory_bytes"] > 0
+
+
+def test_a_port_that_is_taken_is_told_in_one_sentence(
+    settings: Settings, redis_client: redis.Redis, url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with running_service("purchase_worker.sweep", settings):
+        eventually(lambda: httpx.get(url), retry_on=httpx.TransportError)
+        with running_service("purchase_worker.sweep", settings) as second:
+            assert second.wait(timeout=20) == 1
+    sentence = f"Error: Cannot tell metrics on 127.0.0.1 port {settings.metrics_port}: "
+    assert sentence in capfd.readouterr().err
+
+
+def test_a_gateway_whose_database_is_away_tells_that_nobody_knows_of_the_queue(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    away = settings.model_copy(
+        update={"database_url": "postgresql://127.0.0.1:1/away", "gateway_port": free_port()}
+    )
+    base = f"http://127.0.0.1:{away.gateway_port}"
+    with running_service("gateway", away, f"{base}/healthz"):
+
+        def nobody_knows() -> None:
+            told = figures(f"{base}/metrics")
+            assert isnan(told["eventify_purchases_queued"])
+            assert isnan(told["eventify_oldest_queued_seconds"])
+            assert told["eventify_queue_read_timestamp_seconds"] == 0
+
+        eventually(nobody_knows)

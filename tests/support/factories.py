@@ -1,0 +1,163 @@
+"""Puts users, events and ticket types into a database, and buys as the gateway does."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+from sqlalchemy import Engine, text
+from uuid_utils import uuid7
+
+from gateway.purchases import store
+from gateway.purchases.accept import (
+    Accepted,
+    PurchaseInput,
+    PurchaseRequest,
+    Verdict,
+    fingerprint,
+)
+from purchase_worker.drain import Batch
+from shared.database.engine import transaction
+
+_names = count(1)
+
+
+def scalar(engine: Engine, statement: str, **parameters: Any) -> Any:
+    with engine.begin() as connection:
+        return connection.execute(text(statement), parameters).scalar_one()
+
+
+def rows(engine: Engine, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    with engine.begin() as connection:
+        return [tuple(row) for row in connection.execute(text(statement), parameters)]
+
+
+def run(engine: Engine, statement: str, **parameters: Any) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(statement), parameters)
+
+
+def tamper(engine: Engine, *statements: str) -> None:
+    """Change rows as only somebody with the database's own powers could: no trigger fires."""
+    with transaction(engine) as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        for change in statements:
+            cursor.execute(change)
+            assert cursor.rowcount, "the tampering must have changed something"
+
+
+def add_user(engine: Engine) -> int:
+    user_id: int = scalar(
+        engine, "INSERT INTO users (username) VALUES (:name) RETURNING id", name=f"u{next(_names)}"
+    )
+    return user_id
+
+
+def add_users(engine: Engine, how_many: int) -> list[int]:
+    return [
+        row[0]
+        for row in rows(
+            engine,
+            "INSERT INTO users (username) SELECT :name || n FROM generate_series(1, :n) n"
+            " RETURNING id",
+            name=f"crowd{next(_names)}_",
+            n=how_many,
+        )
+    ]
+
+
+def add_event(engine: Engine, owner_id: int | None = None) -> int:
+    starts = datetime.now(UTC) + timedelta(days=30)
+    event_id: int = scalar(
+        engine,
+        "INSERT INTO events (title, start_time, end_time, owner_id)"
+        " VALUES ('Concert', :starts, :ends, :owner) RETURNING id",
+        starts=starts,
+        ends=starts + timedelta(hours=3),
+        owner=owner_id or add_user(engine),
+    )
+    return event_id
+
+
+def add_ticket_type(engine: Engine, capacity: int, **columns: Any) -> int:
+    """A ticket type of an event of its own, with so many tickets to sell."""
+    values = {"event_id": add_event(engine), "name": "Standing", "price": Decimal("25.00")}
+    values |= columns
+    names = ", ".join(values)
+    placeholders = ", ".join(f":{name}" for name in values)
+    ticket_type_id: int = scalar(
+        engine,
+        f"WITH made AS (INSERT INTO ticket_types ({names}) VALUES ({placeholders}) RETURNING id)"
+        " INSERT INTO ticket_inventory (ticket_type_id, issued) SELECT id, :capacity FROM made"
+        " RETURNING ticket_type_id",
+        capacity=capacity,
+        **values,
+    )
+    return ticket_type_id
+
+
+def request(
+    user_id: int, ticket_type_id: int, quantity: int = 1, key: str | None = None
+) -> PurchaseRequest:
+    return PurchaseRequest(
+        id=str(uuid7()),
+        user_id=user_id,
+        ticket_type_id=ticket_type_id,
+        quantity=quantity,
+        idempotency_key=key,
+        fingerprint=fingerprint(PurchaseInput(ticket_type_id, quantity)) if key else None,
+        request_id="test",
+    )
+
+
+def accept(engine: Engine, requests: Sequence[PurchaseRequest]) -> list[Verdict]:
+    return store.accept(engine, requests, position_max_rows=1_000)
+
+
+def queue(engine: Engine, requests: Sequence[PurchaseRequest]) -> list[str]:
+    """Accept requests that nothing speaks against; returns their ids."""
+    verdicts = accept(engine, requests)
+    assert all(isinstance(verdict, Accepted) for verdict in verdicts), verdicts
+    return [r.id for r in requests]
+
+
+def inventory(engine: Engine, ticket_type_id: int) -> tuple[int, int, int]:
+    """Issued, sold, decisions."""
+    row = rows(
+        engine,
+        "SELECT issued, sold, decisions FROM ticket_inventory WHERE ticket_type_id = :id",
+        id=ticket_type_id,
+    )[0]
+    return row[0], row[1], row[2]
+
+
+def outcomes(engine: Engine, ticket_type_id: int) -> list[tuple[str, str, str | None]]:
+    """Id, status and reason of each purchase, in the order of acceptance."""
+    return [
+        (str(row[0]), row[1], row[2])
+        for row in rows(
+            engine,
+            "SELECT id, status, reason FROM ticket_purchases WHERE ticket_type_id = :id"
+            " ORDER BY seq",
+            id=ticket_type_id,
+        )
+    ]
+
+
+def make_trouble(engine: Engine, ticket_type_id: int) -> None:
+    """From now on nothing can be decided of this ticket type."""
+    run(
+        engine,
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'trouble'; END $$",
+    )
+    run(
+        engine,
+        "CREATE TRIGGER trouble BEFORE UPDATE ON ticket_inventory FOR EACH ROW"
+        f" WHEN (OLD.ticket_type_id = {ticket_type_id}) EXECUTE FUNCTION fail()",
+    )
+
+
+def ignore(_batch: Batch) -> None:
+    """A listener for tests that look into the database instead."""

@@ -1,0 +1,76 @@
+"""Ends what a test process started when it has ended itself, also by SIGKILL.
+
+`python -m tests.support.orphans PID FOLDER` waits for the end of its parent, PID. Then it ends each
+process that has FOLDER in its environment or stands in it, and deletes FOLDER. Where fixtures could
+do so themselves nothing is left to do.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import psutil
+
+from deploy.local.leftovers import end_processes
+
+PROJECT = Path(__file__).parents[2]
+# In the environment of everything that a test process starts. PostgreSQL and Valkey overwrite it
+# with their titles, so they are known by where they stand.
+STARTED_FROM = "TESTS_FOLDER"
+# A supervisor stops a whole system meanwhile.
+END_SECONDS = 60
+LOOK_SECONDS = 0.2
+
+
+@cache
+def watched_folder() -> Path:
+    """The folder of this test process, for its servers; they end when this process has ended."""
+    folder = Path(mkdtemp(prefix="eventify-test-")).resolve()
+    folder.chmod(0o711)  # the embedded PostgreSQL of root runs as another user
+    os.environ[STARTED_FROM] = str(folder)
+    subprocess.Popen(
+        [sys.executable, "-m", "tests.support.orphans", str(os.getpid()), str(folder)],
+        cwd=PROJECT,
+        env={name: value for name, value in os.environ.items() if name != STARTED_FROM},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the tests
+    ).returncode = 0  # nobody waits for it: it outlives this process
+    return folder
+
+
+def main(parent: int, folder: Path) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    while os.getppid() == parent:
+        time.sleep(LOOK_SECONDS)
+    # What is just being started is found by the second look.
+    while found := started_from(folder):
+        end_processes(found, END_SECONDS)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def started_from(folder: Path) -> set[psutil.Process]:
+    return {process for process in psutil.process_iter() if _belongs(process, folder)}
+
+
+def _belongs(process: psutil.Process, folder: Path) -> bool:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return process.environ().get(STARTED_FROM) == str(folder) or process.cwd().startswith(
+            f"{folder}/"
+        )
+    except (psutil.Error, OSError):
+        return False
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,171 @@
+"""Twenty minutes of a sale, once as it should be and once for each thing that goes wrong.
+
+Prometheus' own `promtool` reckons what would fire at the end. Series are in its notation: `0+5x240`
+is 0, 5, 10 ... one value each five seconds, `_` is none.
+"""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.observability import FOLDER, RULE_FILES, alerts
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed (it comes with Prometheus)"
+)
+
+Series = dict[str, str]
+
+BUY = 'job="gateway",service="gateway",method="POST",route="/api/ticket-purchases/"'
+WELL: Series = {
+    'up{job="gateway"}': "1x240",
+    'eventify_purchases_accepted_total{job="gateway"}': "0+500x240",
+    'eventify_purchases_decided_total{job="worker",outcome="confirmed"}': "0+500x240",
+    'eventify_purchases_refused_total{job="gateway",code="unavailable"}': "0x240",
+    f'eventify_http_requests_total{{{BUY},status="202"}}': "0+500x240",
+    f'eventify_http_requests_total{{{BUY},status="500"}}': "0x240",
+    'eventify_rate_limited_total{job="gateway",policy="purchases"}': "0+1x240",
+    'eventify_hints_failed_total{job="gateway"}': "0x240",
+    'eventify_results_not_published_total{job="worker"}': "0x240",
+    'eventify_sweeper_rescues_total{job="sweeper"}': "0x240",
+    'eventify_audit_violations_total{job="sweeper",invariant="inventory"}': "0x240",
+    'eventify_audit_timestamp_seconds{job="sweeper"}': "0+5x240",
+    'eventify_sweep_timestamp_seconds{job="sweeper"}': "0+5x240",
+    'eventify_queue_read_timestamp_seconds{job="gateway"}': "0+5x240",
+    'eventify_purchases_queued{job="gateway"}': "30x240",
+    'eventify_oldest_queued_seconds{job="gateway"}': "0.02x240",
+}
+
+
+def observed(metric: str, labels: str, *, seconds: str) -> Series:
+    """A histogram whose every observation was of so many seconds."""
+    return {
+        f'{metric}_bucket{{{labels},le="{bound}"}}': "0+20x240"
+        if float(bound) >= float(seconds)
+        else "0x240"
+        for bound in ("0.025", "2.5", "5", "+Inf")
+    }
+
+
+def decisions(seconds: str) -> Series:
+    return observed("eventify_request_to_decision_seconds", 'job="worker"', seconds=seconds)
+
+
+def commits(seconds: str) -> Series:
+    return observed("eventify_accept_commit_seconds", 'job="gateway"', seconds=seconds)
+
+
+def event_loop(seconds: str) -> Series:
+    labels = 'job="gateway",service="gateway"'
+    return observed("eventify_event_loop_lag_seconds", labels, seconds=seconds)
+
+
+def pool(seconds: str) -> Series:
+    return observed("eventify_pool_wait_seconds", 'process="catalog"', seconds=seconds)
+
+
+for quick in (decisions, commits, event_loop, pool):
+    WELL |= quick("0.01")
+
+NO_SWEEPER_SINCE_TEN_MINUTES: Series = {
+    'eventify_audit_timestamp_seconds{job="sweeper"}': "0+5x120 600x120",
+    'eventify_sweep_timestamp_seconds{job="sweeper"}': "0+5x120 600x120",
+}
+WRONG: dict[str, Series] = {
+    "EventifyAuditViolation": {
+        'eventify_audit_violations_total{job="sweeper",invariant="inventory"}': "0x100 1x140"
+    },
+    "EventifyAuditNotRunning": {
+        'eventify_audit_timestamp_seconds{job="sweeper"}': "0+5x120 600x120"
+    },
+    "EventifyAuditNotRunning EventifySweeperNotRunning": NO_SWEEPER_SINCE_TEN_MINUTES,
+    "EventifyOldestQueuedTooLong": {
+        'eventify_oldest_queued_seconds{job="gateway"}': "0x120 0+5x120"
+    },
+    "EventifyBacklogFilling": {'eventify_purchases_queued{job="gateway"}': "0x120 100000+500x120"},
+    "EventifyNoWorkerDeciding": {'eventify_sweeper_rescues_total{job="sweeper"}': "0x180 0+500x60"},
+    "EventifySweeperRescues": {'eventify_sweeper_rescues_total{job="sweeper"}': "0+1x240"},
+    "EventifySlowDecisions": decisions("5"),
+    "EventifyHintsFailing": {'eventify_hints_failed_total{job="gateway"}': "0x180 0+5x60"},
+    "EventifyResultsNotPublished": {
+        'eventify_results_not_published_total{job="worker"}': "0x180 0+5x60"
+    },
+    "EventifyUnavailable": {
+        'eventify_purchases_refused_total{job="gateway",code="unavailable"}': "0x200 0+50x40"
+    },
+    "EventifyServerErrors": {f'eventify_http_requests_total{{{BUY},status="500"}}': "0x230 1x10"},
+    "EventifyManyRateLimited": {
+        'eventify_rate_limited_total{job="gateway",policy="purchases"}': "0+1000x240"
+    },
+    "EventifyEventLoopLag": event_loop("2.5"),
+    "EventifyDatabaseAway": {
+        'eventify_queue_read_timestamp_seconds{job="gateway"}': "0+5x220 1100x20",
+        'eventify_purchases_queued{job="gateway"}': "30x220 _x20",
+        'eventify_oldest_queued_seconds{job="gateway"}': "0.02x220 _x20",
+    },
+    "EventifySlowCommits": commits("2.5"),
+    "EventifyPoolWaits": pool("2.5"),
+    "EventifyTargetDown": {'up{job="gateway"}': "1x200 0x40"},
+    "EventifyNothingTold": dict.fromkeys(NO_SWEEPER_SINCE_TEN_MINUTES, "_x240"),
+}
+
+
+def holds(series: Series, firing: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Have promtool say whether exactly these alerts fire after twenty minutes."""
+    test = {
+        "interval": "5s",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
+                "eval_time": "20m",
+                "exp_samples": [
+                    {"labels": f'{{alertname="{name}"}}', "value": 1} for name in firing
+                ],
+            }
+        ],
+    }
+    file = folder / "test.yml"
+    # JSON is YAML.
+    file.write_text(
+        json.dumps(
+            {
+                "rule_files": [str(rules) for rules in RULE_FILES],
+                "evaluation_interval": "5s",
+                "tests": [test],
+            }
+        )
+    )
+    return subprocess.run(
+        ["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+
+
+def test_a_sale_that_goes_well_wakes_nobody(tmp_path: Path) -> None:
+    done = holds(WELL, [], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("names", WRONG)
+def test_what_goes_wrong_fires_its_own_alert_and_no_other(names: str, tmp_path: Path) -> None:
+    done = holds(WELL | WRONG[names], names.split(), tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_was_seen_to_fire() -> None:
+    assert {alert["alert"] for alert in alerts()} == {n for names in WRONG for n in names.split()}
+
+
+def test_prometheus_accepts_its_configurations() -> None:
+    for arguments in (["one-machine.yml"], ["--syntax-only", "prometheus.yml"]):
+        done = subprocess.run(
+            ["promtool", "check", "config", *arguments],
+            cwd=FOLDER / "prometheus",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,362 @@
+"""Tokens: ours hold, and everything else that calls itself one does not; keys come and go."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.auth import tokens
+from shared.auth.keys import (
+    KEYS_RELOAD_SECONDS,
+    SIGNS_AFTER_SECONDS,
+    SigningKey,
+    add_signing_key,
+    keys_in,
+    load_public_keys,
+    load_signing_key,
+)
+from shared.auth.tokens import UNKNOWN_KEY_RELOAD_SECONDS, TokenVerifier, mint
+from shared.config.settings import Settings
+from shared.errors import ConfigurationError, NotAuthenticated
+from tests.support.bad_tokens import BAD, GOOD, NOW, STRANGER, Forger, encoded, signed
+from tests.support.services import PROJECT
+
+
+def to_json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+@pytest.fixture(scope="module")
+def settings(keys_dir: Path) -> Settings:
+    return Settings(database_url="postgresql:///unused", keys_dir=keys_dir)
+
+
+@pytest.fixture
+def verifier(settings: Settings) -> TokenVerifier:
+    return TokenVerifier(settings)
+
+
+@pytest.mark.parametrize("attack", BAD)
+def test_a_bad_token_is_refused(
+    verifier: TokenVerifier, signing_key: SigningKey, attack: str
+) -> None:
+    # A good one first: what is remembered of it must not help a bad one.
+    verifier.authenticate(f"Bearer {signed(signing_key)}")
+    with pytest.raises(NotAuthenticated):
+        verifier.authenticate(f"Bearer {BAD[attack](Forger(signing_key, GOOD))}")
+
+
+def test_a_good_token_tells_whose_it_is(verifier: TokenVerifier, signing_key: SigningKey) -> None:
+    claims = verifier.authenticate(f"Bearer {signed(signing_key)}")
+    assert (claims.user_id, str(claims.token_id), claims.expires_at) == (
+        7,
+        GOOD["jti"],
+        GOOD["exp"],
+    )
+
+
+def test_ours_are_what_any_library_accepts(settings: Settings, signing_key: SigningKey) -> None:
+    token = mint(settings, signing_key, 7, "access")
+    key = load_public_keys(settings.keys_dir)[signing_key.kid]
+    read = jwt.decode(token, key, algorithms=["RS256"], issuer="eventify", audience="eventify")
+    assert (read["sub"], read["typ"]) == ("7", "access")
+
+
+def test_a_refresh_token_opens_no_route(
+    settings: Settings, verifier: TokenVerifier, signing_key: SigningKey
+) -> None:
+    token = mint(settings, signing_key, 7, "refresh")
+    assert verifier.verify(token, "refresh").user_id == 7
+    with pytest.raises(NotAuthenticated):
+        verifier.verify(token, "access")
+
+
+def test_a_remembered_token_still_expires(
+    settings: Settings, signing_key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier = TokenVerifier(settings)
+    token = signed(signing_key)
+    verifier.authenticate(f"Bearer {token}")
+    monkeypatch.setattr(time, "time", lambda: NOW + 3601.0)
+    with pytest.raises(NotAuthenticated):
+        verifier.authenticate(f"Bearer {token}")
+
+
+def test_a_token_that_two_find_expired_at_once_is_refused_to_both(
+    settings: Settings, signing_key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier = TokenVerifier(settings)
+    header = f"Bearer {signed(signing_key)}"
+    verifier.authenticate(header)
+    refused: list[str] = []
+
+    def clock() -> float:
+        # Whoever looks first is overtaken by another, who is through before it goes on.
+        if not refused:
+            refused.append("the other")
+            with pytest.raises(NotAuthenticated):
+                verifier.authenticate(header)
+        return NOW + 3601.0
+
+    monkeypatch.setattr(time, "time", clock)
+    with pytest.raises(NotAuthenticated):
+        verifier.authenticate(header)
+    assert refused
+
+
+# --- keys that come and go ---
+
+
+@pytest.fixture
+def rotation(tmp_path: Path) -> Settings:
+    """The settings of a folder of keys that a test may change."""
+    return Settings(database_url="postgresql:///unused", keys_dir=tmp_path)
+
+
+def add_key(settings: Settings, *, age_seconds: float = 0) -> SigningKey:
+    """A key that was put into the folder so long ago."""
+    kid = add_signing_key(settings.keys_dir)
+    put_there_at = time.time() - age_seconds
+    os.utime(settings.keys_dir / f"{kid}.pub.pem", (put_there_at, put_there_at))
+    private = (settings.keys_dir / f"{kid}.pem").read_bytes()
+    return SigningKey(kid, serialization.load_pem_private_key(private, None))
+
+
+def remove_key(settings: Settings, key: SigningKey) -> None:
+    (settings.keys_dir / f"{key.kid}.pem").unlink()
+    (settings.keys_dir / f"{key.kid}.pub.pem").unlink()
+
+
+def let_the_keys_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = time.monotonic() + KEYS_RELOAD_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+
+
+def test_a_new_key_is_found_and_the_old_one_still_verifies(
+    rotation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = add_key(rotation)
+    verifier = TokenVerifier(rotation)
+    verifier.authenticate(f"Bearer {signed(old)}")
+    new = add_key(rotation)
+    let_the_keys_be_read_again(monkeypatch)
+    for key in (old, new):
+        assert verifier.authenticate(f"Bearer {signed(key)}").user_id == 7
+
+
+@pytest.mark.parametrize("sub", ["7", "8"], ids=["remembered", "not seen before"])
+def test_a_key_that_was_removed_verifies_no_more(
+    rotation: Settings, monkeypatch: pytest.MonkeyPatch, sub: str
+) -> None:
+    leaked, good = add_key(rotation), add_key(rotation)
+    verifier = TokenVerifier(rotation)
+    verifier.authenticate(f"Bearer {signed(leaked)}")
+    remove_key(rotation, leaked)
+    let_the_keys_be_read_again(monkeypatch)
+    with pytest.raises(NotAuthenticated):
+        verifier.authenticate(f"Bearer {signed(leaked, GOOD | {'sub': sub})}")
+    assert verifier.authenticate(f"Bearer {signed(good)}").user_id == 7
+
+
+def test_what_was_checked_while_its_key_was_removed_is_not_remembered(
+    rotation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaked = add_key(rotation)
+    verifier = TokenVerifier(rotation)
+    header = f"Bearer {signed(leaked)}"
+
+    def clock() -> float:
+        # The claims' times are looked at after the signature: just then the key goes.
+        if leaked.kid in verifier.public_keys():
+            remove_key(rotation, leaked)
+            let_the_keys_be_read_again(monkeypatch)
+            assert verifier.public_keys() == {}
+        return float(NOW)
+
+    with monkeypatch.context() as during:
+        during.setattr(time, "time", clock)
+        verifier.authenticate(header)
+    with pytest.raises(NotAuthenticated):
+        verifier.authenticate(header)
+
+
+def test_a_public_key_that_cannot_be_read_keeps_no_other_from_use(rotation: Settings) -> None:
+    key = add_key(rotation)
+    (rotation.keys_dir / "half.pub.pem").write_bytes(b"-----BEGIN PUBLIC KEY-----\nMIIB")
+    (rotation.keys_dir / "folder.pub.pem").mkdir()
+    assert TokenVerifier(rotation).authenticate(f"Bearer {signed(key)}").user_id == 7
+
+
+def test_the_only_key_signs_at_once(rotation: Settings) -> None:
+    only = add_key(rotation)
+    assert load_signing_key(rotation.keys_dir).kid == only.kid
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "signs"), [(SIGNS_AFTER_SECONDS - 10, "old"), (SIGNS_AFTER_SECONDS, "new")]
+)
+def test_a_new_key_signs_only_when_every_verifier_has_seen_it(
+    rotation: Settings, age_seconds: float, signs: str
+) -> None:
+    old = add_key(rotation, age_seconds=86_400)
+    new = add_key(rotation, age_seconds=age_seconds)
+    expected = {"old": old, "new": new}[signs]
+    assert load_signing_key(rotation.keys_dir).kid == expected.kid
+    assert load_signing_key(rotation.keys_dir, known=old).kid == expected.kid
+
+
+def test_of_keys_that_are_all_new_the_oldest_signs(rotation: Settings) -> None:
+    oldest = add_key(rotation)
+    add_key(rotation)
+    assert load_signing_key(rotation.keys_dir).kid == oldest.kid
+
+
+def test_a_key_that_nobody_could_verify_does_not_sign(rotation: Settings) -> None:
+    whole, halved = (add_key(rotation, age_seconds=86_400) for _ in range(2))
+    (rotation.keys_dir / f"{halved.kid}.pub.pem").unlink()
+    assert load_signing_key(rotation.keys_dir).kid == whole.kid
+    remove_key(rotation, whole)
+    with pytest.raises(ConfigurationError, match="no signing key"):
+        load_signing_key(rotation.keys_dir, known=halved)
+
+
+def test_a_token_of_a_key_that_was_made_a_moment_ago_is_believed(
+    rotation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier = TokenVerifier(rotation)
+    assert verifier.public_keys() == {}
+    new = add_key(rotation)
+    later = time.monotonic() + UNKNOWN_KEY_RELOAD_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert verifier.authenticate(f"Bearer {signed(new)}").user_id == 7
+
+
+def test_tokens_of_unknown_keys_make_nobody_read_the_folder_more_than_once_a_second(
+    rotation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, stranger = add_key(rotation), SigningKey("stranger", STRANGER)
+    looks: list[Path] = []
+
+    def counted(folder: Path) -> dict[str, RSAPublicKey]:
+        looks.append(folder)
+        return load_public_keys(folder)
+
+    monkeypatch.setattr(tokens, "load_public_keys", counted)
+    verifier = TokenVerifier(rotation)
+    started = time.monotonic()
+    for tenth in range(40):
+        monkeypatch.setattr(time, "monotonic", lambda tenth=tenth: started + tenth / 10)
+        for _ in range(5):
+            with pytest.raises(NotAuthenticated):
+                verifier.authenticate(f"Bearer {signed(stranger)}")
+    assert 2 <= len(looks) <= 4
+    assert verifier.authenticate(f"Bearer {signed(known)}").user_id == 7
+
+
+def test_processes_that_start_at_once_make_one_key(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    make = (
+        "import sys, pathlib, shared.auth.keys as keys; print(flush=True); input();"
+        "keys.ensure_signing_key(pathlib.Path(sys.argv[1]))"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", make, str(folder)],
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for _ in range(4)
+    ]
+    for process in started:  # each has done its imports
+        assert process.stdout is not None
+        process.stdout.readline()
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+    for process in started:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in started] == [0] * 4
+    assert len(keys_in(folder)) == 1
+
+
+# --- whatever a stranger sends ---
+
+# Longer ones are refused unread.
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(), values, max_size=4),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(["alg", "kid", "crit", "typ", "jku", "alg", "kid", "\ud800", ""])
+# Duplicate members, too, which no dictionary has.
+OBJECTS = st.lists(st.tuples(NAMES, JSON_VALUES), max_size=5).map(
+    lambda members: (
+        "{" + ",".join(f"{json.dumps(name)}:{json.dumps(value)}" for name, value in members) + "}"
+    ).encode()
+)
+NESTED = st.builds(
+    lambda opening, depth, closing: opening * depth + closing * depth,
+    st.sampled_from([b"[", b'{"x":', b'{"alg":[', b'[[{"":']),
+    st.integers(0, 400),
+    st.sampled_from([b"]", b"}", b"]}", b""]),
+)
+NUMBERS = st.sampled_from([b"1e400", b"-1e400", b"9" * 400, b"NaN", b"Infinity", b"1e-400", b"-"])
+PARTS = st.one_of(st.binary(max_size=60), OBJECTS, NESTED, NUMBERS)
+SEGMENTS = PARTS.map(encoded) | st.text(max_size=20)
+
+
+@given(st.lists(SEGMENTS, max_size=4).map(".".join), st.sampled_from(["Bearer ", "bearer  ", ""]))
+def test_whatever_is_sent_for_a_token_is_refused_and_nothing_else(
+    settings: Settings, token: str, scheme: str
+) -> None:
+    with pytest.raises(NotAuthenticated):
+        TokenVerifier(settings).authenticate(scheme + token)
+
+
+@given(PARTS | st.fixed_dictionaries(dict.fromkeys(GOOD, JSON_VALUES)).map(to_json))
+def test_whatever_our_own_key_has_signed_is_believed_or_refused(
+    settings: Settings, signing_key: SigningKey, claims: bytes
+) -> None:
+    with suppress(NotAuthenticated):
+        TokenVerifier(settings).authenticate(f"Bearer {signed(signing_key, claims)}")
+
+
+# --- without a token, and what is remembered ---
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer ", "Basic eDp5", "bearer  two  words"]
+)
+def test_without_a_bearer_token_nobody_is_in(verifier: TokenVerifier, header: str | None) -> None:
+    with pytest.raises(NotAuthenticated):
+        verifier.authenticate(header)
+
+
+def test_headers_of_tokens_that_are_refused_are_not_remembered(
+    settings: Settings, signing_key: SigningKey
+) -> None:
+    verifier = TokenVerifier(settings)
+    forger = Forger(signing_key, GOOD)
+    for number in range(100):
+        with pytest.raises(NotAuthenticated):
+            verifier.authenticate(f"Bearer {forger.by_a_stranger(STRANGER, number=number)}")
+    assert verifier._trusted.key_by_header == {}
+
+
+def test_what_is_remembered_is_bounded(settings: Settings, signing_key: SigningKey) -> None:
+    verifier = TokenVerifier(settings.model_copy(update={"token_cache_rows": 3}))
+    for user in range(1, 10):
+        verifier.authenticate(f"Bearer {signed(signing_key, GOOD | {'sub': str(user)})}")
+    assert len(verifier._trusted.checked) == 3

@@ -1,0 +1,147 @@
+"""Threads that all share, and a queue in which a flood stands in nobody's way but its own."""
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from shared.concurrency.bounded_executor import BoundedExecutor
+from shared.errors import Unavailable
+
+
+class Work:
+    """Holds its threads until it is let go, and notes in which order it was begun."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self._go_on = threading.Event()
+
+    def __call__(self, name: str) -> str:
+        self._go_on.wait(timeout=60)
+        self.begun.append(name)
+        if name == "fails":
+            raise ValueError(name)
+        return name
+
+    def go_on(self) -> None:
+        self._go_on.set()
+
+
+def run(
+    test: Callable[[BoundedExecutor, Work], Awaitable[None]],
+    *,
+    threads: int = 1,
+    waiting_max: int = 10,
+    timeout_seconds: float | None = None,
+) -> None:
+    async def on_a_loop() -> None:
+        executor = BoundedExecutor(
+            "test", threads=threads, waiting_max=waiting_max, timeout_seconds=timeout_seconds
+        )
+        work = Work()
+        try:
+            await test(executor, work)
+        finally:
+            work.go_on()
+            executor.close()
+
+    asyncio.run(on_a_loop())
+
+
+async def asked(executor: BoundedExecutor, work: Work, callers: str) -> list["asyncio.Task[str]"]:
+    """One call for each caller, in order, none of them done."""
+    tasks = [asyncio.create_task(executor.run_for(caller, work, caller)) for caller in callers]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def outcomes(tasks: list["asyncio.Task[str]"]) -> list[str]:
+    told = await asyncio.gather(*tasks, return_exceptions=True)
+    return ["refused" if isinstance(one, Unavailable) else str(one) for one in told]
+
+
+def test_callers_take_turns() -> None:
+    async def test(executor: BoundedExecutor, work: Work) -> None:
+        tasks = await asked(executor, work, "aaaaabbc")
+        work.go_on()
+        assert await outcomes(tasks) == list("aaaaabbc")
+        assert work.begun == list("aabcabaa")
+
+    run(test)
+
+
+def test_a_flood_takes_no_room_from_others() -> None:
+    async def test(executor: BoundedExecutor, work: Work) -> None:
+        flood = await asked(executor, work, "a" * 1_000)
+        others = await asked(executor, work, "bcd")
+        work.go_on()
+        assert await outcomes(others) == list("bcd")
+        assert Counter(await outcomes(flood)) == {"a": 8, "refused": 992}
+
+    run(test)
+
+
+def test_where_all_have_the_same_share_the_newcomer_is_refused() -> None:
+    async def test(executor: BoundedExecutor, work: Work) -> None:
+        tasks = await asked(executor, work, "xaabbcdbe")
+        work.go_on()
+        # Of four places a had two, and b two: c and d take one of each.
+        assert await outcomes(tasks) == [
+            *("x", "a", "refused", "b", "refused", "c", "d", "refused", "refused")
+        ]
+
+    run(test, waiting_max=4)
+
+
+def test_who_waits_too_long_is_refused_and_leaves_the_queue() -> None:
+    async def test(executor: BoundedExecutor, work: Work) -> None:
+        assert await outcomes(await asked(executor, work, "abcabc")) == ["refused"] * 6
+        work.go_on()
+        later = await asked(executor, work, "abcdefghij")
+        assert await outcomes(later) == list("abcdefghij")
+        assert work.begun == list("aabcdefghij")
+
+    run(test, timeout_seconds=1.0)
+
+
+def test_who_leaves_makes_room() -> None:
+    async def test(executor: BoundedExecutor, work: Work) -> None:
+        tasks = await asked(executor, work, "abc")
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = await asked(executor, work, "de")
+        work.go_on()
+        assert await outcomes(tasks) == list("de")
+
+    run(test, waiting_max=2)
+
+
+def test_an_error_goes_to_its_caller_alone() -> None:
+    async def test(executor: BoundedExecutor, work: Work) -> None:
+        work.go_on()
+        with pytest.raises(ValueError, match="fails"):
+            await executor.run(work, "fails")
+        assert await executor.run(work, "next") == "next"
+
+    run(test)
+
+
+def test_no_more_run_at_once_than_there_are_threads() -> None:
+    async def test(executor: BoundedExecutor, _work: Work) -> None:
+        running = Counter[str]()
+        most = []
+
+        def count() -> None:
+            running["now"] += 1
+            most.append(running["now"])
+            time.sleep(0.001)
+            running["now"] -= 1
+
+        await asyncio.gather(*(executor.run_for(str(n), count) for n in range(100)))
+        assert max(most) <= 3
+
+    run(test, threads=3, waiting_max=100)

@@ -1,0 +1,71 @@
+"""A database's URL names one server, or several of which one can be written to."""
+
+import pytest
+from sqlalchemy import create_engine
+
+from deploy.cli.connections import where
+from shared.config.database_url import sqlalchemy_url
+
+
+def connects_with(database_url: str) -> dict[str, object]:
+    """What the driver is told."""
+    url = sqlalchemy_url(database_url)
+    _arguments, named = create_engine(url).dialect.create_connect_args(url)
+    return named
+
+
+@pytest.mark.parametrize(
+    "scheme", ["postgresql", "postgres", "postgresql+psycopg2", "postgresql+asyncpg"]
+)
+def test_whatever_driver_is_named_ours_is_taken(scheme: str) -> None:
+    url = sqlalchemy_url(f"{scheme}://ada:secret@db.example:5433/sales")
+    assert url.drivername == "postgresql+psycopg2"
+    assert (url.username, url.host, url.port, url.database) == (
+        *("ada", "db.example", 5433, "sales"),
+    )
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
+def test_several_servers_are_named_as_libpq_names_them(scheme: str) -> None:
+    several = f"{scheme}://ada:s%40,%2Ft@a.example:5432,[::1]:5433,b/sales?sslmode=require"
+    assert connects_with(several) == {
+        "user": "ada",
+        "password": "s@,/t",
+        "host": "a.example,::1,b",
+        "port": "5432,5433,",
+        "dbname": "sales",
+        "sslmode": "require",
+    }
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "nonsense",
+        "mysql://ada:secret@db.example/sales",
+        "postgresql://ada:secret@db.example:first/sales",
+        "postgresql://ada:secret@a,b/sales?colour=red",
+        "postgresql://ada:secret@[::1,b/sales",
+    ],
+)
+def test_what_is_no_such_url_is_told_without_the_password(mistake: str) -> None:
+    with pytest.raises(ValueError, match="is not a URL such as postgresql://") as told:
+        sqlalchemy_url(mistake)
+    assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ada:secret@a:1,b:2/sales", "postgresql://ada:***@a:1,b:2/sales"),
+        ("redis://:secret@127.0.0.1:6379/0", "redis://:***@127.0.0.1:6379/0"),
+        (
+            "redis+sentinel://:secret@first,second/tickets?sentinel_password=secret",
+            "redis+sentinel://:***@first,second/tickets?sentinel_password=***",
+        ),
+        ("postgresql://ada@db.example/sales", "postgresql://ada@db.example/sales"),
+        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert where(url) == shown

@@ -1,0 +1,93 @@
+"""A line of the log: JSON, and nothing secret in it."""
+
+import json
+import logging
+import time
+from typing import Any
+
+import pytest
+
+from shared.config.settings import Settings
+from shared.observability.logging import REDACTED, TEXT_MAX_CHARACTERS, JsonWithoutSecrets
+
+PASSWORD = 'p@ss"w0rd/of us'
+SETTINGS = Settings(
+    database_url="postgresql://eventify:p%40ss%22w0rd%2Fof%20us@db/eventify",
+    redis_url="redis://:opensesame@cache:6379/0",
+)
+TOKEN = "eyJhbGciOiJSUzI1NiIs.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
+
+
+def line(**fields: Any) -> str:
+    return JsonWithoutSecrets(SETTINGS)(logging.getLogger(), "info", {"event": "tried", **fields})
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (f"Bearer {TOKEN} of mira", f"Bearer {REDACTED} of mira"),
+        (f"first{TOKEN}.next {TOKEN}", f"first{REDACTED}.next {REDACTED}"),
+        (f"line\n{TOKEN.rpartition('.')[0]}\nline", f"line\n{REDACTED}\nline"),
+        (f"v1.2.{TOKEN}, eyJ.x.eyJ", f"v1.2.{REDACTED}, eyJ.x.eyJ"),
+        (
+            "row (1, mira, $argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA)",
+            f"row (1, mira, {REDACTED})",
+        ),
+        (f'FATAL: password "{PASSWORD}" is wrong', f'FATAL: password "{REDACTED}" is wrong'),
+        ("no route to p%40ss%22w0rd%2Fof%20us", f"no route to {REDACTED}"),
+        ("redis says opensesame", f"redis says {REDACTED}"),
+        ("to amqp://guest:hop@rabbit:5672//", f"to amqp://{REDACTED}@rabbit:5672//"),
+        (
+            "a\n-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\nb",
+            f"a\n{REDACTED}\nb",
+        ),
+        ("a -----BEGIN PRIVATE KEY----- MIIE", f"a {REDACTED}"),
+        ('a -----BEGIN PRIVATE KEY----- M"IIE\\', f"a {REDACTED}"),
+        (
+            "eventify listens at http://127.0.0.1:8000/api/",
+            "eventify listens at http://127.0.0.1:8000/api/",
+        ),
+    ],
+)
+def test_what_is_secret_is_taken_out_and_the_rest_stays(text: str, left: str) -> None:
+    assert json.loads(line(error=text, nested=[text])) == {
+        "event": "tried",
+        "error": left,
+        "nested": [left],
+    }
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *("eyJ", "eyJ.", ".eyJ", "eyJa.eyJ", "a.", "eyJ-", "$argon2", "$argon2id$", "://", "://a:"),
+        *("://a:b", "a:b@", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "-----END ", "PRIVATE "),
+        *("opensesam", "\\", '"', "\u00e9", "\ud800"),
+    ],
+)
+def test_a_line_is_searched_in_linear_time(part: str) -> None:
+    # A search that begins again at each place takes seconds for this. The nested one is not cut.
+    text = part * (60_000 // len(part))
+    began = time.process_time()
+    line(path=text, nested=[text], message=f"eyJ.eyJ.eyJ ://a:b@c $argon2$ PRIVATE KEY {text}")
+    assert time.process_time() - began < 1
+
+
+def test_a_long_text_is_cut_and_keeps_its_beginning_and_its_end() -> None:
+    text = "Traceback" + " of 10 kB" * 10_000 + " ValueError: why"
+    told = json.loads(line(exception=text))["exception"]
+    assert told.startswith("Traceback of 10 kB")
+    assert told.endswith(" ValueError: why")
+    assert len(told) < TEXT_MAX_CHARACTERS + 100
+
+
+@pytest.mark.parametrize("place", range(0, 300, 7))
+def test_no_secret_is_left_where_a_text_is_cut(place: int) -> None:
+    hash_ = "$argon2id$v=19$m=19456,t=2,p=1$" + "s" * 100 + "$" + "h" * 100
+    half = TEXT_MAX_CHARACTERS // 2
+    through_the_beginning = "x" * (half - place) + f" {hash_} " + "y" * 20_000
+    through_the_end = "x" * 20_000 + f" {hash_} " + "y" * (half - place)
+    for text in (through_the_beginning, through_the_end):
+        told = line(error=text)
+        assert "sss" not in told
+        assert "hhh" not in told

@@ -1,0 +1,97 @@
+"""Processes that count in one folder are told as one, those that died included."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from shared.observability.multiprocess_metrics import FOLDER_VARIABLE, THE_DEAD, FolderCollector
+
+# Counts as told on its standard input, and answers when that is done.
+COUNTS = """
+import sys
+from prometheus_client import Counter, Gauge, Histogram
+sold = Counter("sold_total", "Sold", ["kind"])
+rows = Histogram("rows", "Rows", buckets=(1, 10))
+waiting = Gauge("waiting", "Waiting", multiprocess_mode="livesum")
+for line in sys.stdin:
+    sold.labels(line.strip()).inc()
+    rows.observe(5)
+    waiting.set(2)
+    print("counted", flush=True)
+"""
+
+
+@contextmanager
+def process_that_counts(folder: Path, *kinds: str) -> Iterator[subprocess.Popen[str]]:
+    """Has counted these by the time it is given, and lives until the block ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", COUNTS],
+        env=os.environ | {FOLDER_VARIABLE: str(folder)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for kind in kinds:
+            process.stdin.write(f"{kind}\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "counted\n"
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(FolderCollector(tmp_path))
+    return registry
+
+
+def sold(registry: CollectorRegistry, kind: str) -> float | None:
+    return registry.get_sample_value("sold_total", {"kind": kind})
+
+
+def test_several_processes_add_up(tmp_path: Path, registry: CollectorRegistry) -> None:
+    with (
+        process_that_counts(tmp_path, "seat", "seat"),
+        process_that_counts(tmp_path, "seat", "box"),
+    ):
+        assert (sold(registry, "seat"), sold(registry, "box")) == (3, 1)
+        assert registry.get_sample_value("rows_bucket", {"le": "10.0"}) == 4
+        assert registry.get_sample_value("rows_sum") == 20
+        assert registry.get_sample_value("waiting") == 4
+
+
+def test_what_the_dead_counted_stays_and_what_they_held_does_not(
+    tmp_path: Path, registry: CollectorRegistry
+) -> None:
+    for _life in range(3):
+        with process_that_counts(tmp_path, "seat", "box") as process:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            assert registry.get_sample_value("waiting") in (None, 0)
+    with process_that_counts(tmp_path, "seat"):
+        for _scrape in range(2):
+            assert (sold(registry, "seat"), sold(registry, "box")) == (4, 3)
+            assert registry.get_sample_value("rows_count") == 7
+            assert registry.get_sample_value("rows_bucket", {"le": "10.0"}) == 7
+            assert registry.get_sample_value("waiting") == 2
+        # However many have died, their files are two.
+        assert len(list(tmp_path.glob(f"*_{THE_DEAD}.db"))) == 2
+        assert len(list(tmp_path.glob("*.db"))) == 5
+
+
+def test_a_process_that_has_only_begun_disturbs_nobody(
+    tmp_path: Path, registry: CollectorRegistry
+) -> None:
+    with process_that_counts(tmp_path, "seat"):
+        (tmp_path / f"counter_{os.getpid()}.db").touch()
+        assert sold(registry, "seat") == 1
