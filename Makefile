@@ -29,7 +29,7 @@ down: $(VENV)/installed ## stop what `make up` started
 status: $(VENV)/installed ## what runs, and how often it was restarted
 	@$(BIN)/eventify status $(ARGS)
 
-demo: $(VENV)/installed ## a real on-sale, live, ending with the audit and a picture
+demo: $(VENV)/installed ## a real on-sale, live, ending with the audit and a chart
 	@$(BIN)/eventify demo $(ARGS)
 
 audit: $(VENV)/installed ## replay every decision from the rows
@@ -81,7 +81,7 @@ lock: $(VENV)/installed-dev ## write all requirements*.txt anew from pyproject.t
 	$(UV_COMPILE) --extra tracing -o deploy/docker/requirements.txt -c requirements.txt pyproject.toml
 	$(UV_COMPILE) --extra local --extra tracing --group dev -o requirements-dev.txt \
 		-c requirements.txt -c deploy/docker/requirements.txt pyproject.toml
-	$(UV_COMPILE) --extra pictures --group loadtest -o deploy/docker/requirements-loadtest.txt \
+	$(UV_COMPILE) --extra charts --group loadtest -o deploy/docker/requirements-loadtest.txt \
 		-c requirements-dev.txt pyproject.toml
 
 tracing: $(VENV)/installed-tracing ## install what OpenTelemetry traces need; OTEL_EXPORTER_OTLP_ENDPOINT turns them on

@@ -39,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with lag_observed("catalog"):
             yield
         # Whoever is still waited for was given `shutdown_seconds`.
-        connections.hang_up()
+        connections.abort_all()
         app.state.lanes.close()
 
     app = DocumentedApp(

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from shared.database.engine import DATABASE_AWAY, TRY_AGAIN
+from shared.database.engine import DATABASE_UNAVAILABLE, TRY_AGAIN
 from shared.errors import Conflict, InvalidInput, NotAuthenticated, Problem, Unavailable
 from shared.observability.logging import get_logger
 
@@ -84,7 +84,7 @@ def problem_of(error: SQLAlchemyError) -> Problem | None:
         return RowLocked()
     if isinstance(cause, errors.QueryCanceled):
         return Unavailable(TOO_SLOW)
-    if isinstance(cause, DATABASE_AWAY):
+    if isinstance(cause, DATABASE_UNAVAILABLE):
         return Unavailable(UNKNOWN)
     if sqlstate == FOREIGN_KEY_VIOLATION:
         return _broken_reference(_constraint(error))

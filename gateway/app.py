@@ -13,7 +13,7 @@ from gateway import api_docs, health, metrics_routes, openapi
 from gateway.accounts import routes as account_routes
 from gateway.accounts.expiry import ExpiredTokens
 from gateway.accounts.service import Accounts, token_rate
-from gateway.catalog_proxy import PREFIXES, CatalogDoor
+from gateway.catalog_proxy import PREFIXES, CatalogProxy
 from gateway.health import Readiness
 from gateway.openapi import DESCRIPTION, TAGS, WholeSchema
 from gateway.purchases import list_routes
@@ -56,7 +56,7 @@ def create_app(settings: Settings) -> ASGIApp:
     verifier = TokenVerifier(settings)
     draining = Draining()
     catalog_limits = CatalogLimits(settings)
-    door = CatalogDoor(settings, verifier, catalog_limits)
+    door = CatalogProxy(settings, verifier, catalog_limits)
     spans = open_tracing("gateway")
     traces = PurchaseTraces(spans) if spans is not None else None
     purchases = PurchaseService(settings, engine, traces)
@@ -87,7 +87,7 @@ def create_app(settings: Settings) -> ASGIApp:
         await purchases.stop()
         await expired_tokens.stop()
         # Everyone is answered: nobody waits any more for what a silent database might say.
-        connections.hang_up()
+        connections.abort_all()
         app.state.purchase_lists.close()
         app.state.readiness.close()
         app.state.accounts.close()
@@ -111,7 +111,7 @@ def _connections(settings: Settings) -> int:
     return threads + 5
 
 
-def _fastapi_app(settings: Settings, door: CatalogDoor, lifespan: Lifespan[FastAPI]) -> FastAPI:
+def _fastapi_app(settings: Settings, door: CatalogProxy, lifespan: Lifespan[FastAPI]) -> FastAPI:
     """Every route but the two hot ones."""
     app = DocumentedApp(
         title="Eventify",

@@ -49,8 +49,8 @@ class Batcher(Generic[Item, Answer]):
         batch_rows: the most items of a call.
         threads: calls at the same time.
         pending_max_rows: items that may wait for a thread; beyond, `submit` refuses.
-        silence_seconds: how long nothing may come of the work. Then what it has in hand, and what
-            has waited for it as long, fails with `Unavailable`.
+        stall_timeout_seconds: how long nothing may come of the work. Then what it has in hand, and
+            what has waited for it as long, fails with `Unavailable`.
         pending_max_seconds: how long an item waits while others are being answered.
     """
 
@@ -62,7 +62,7 @@ class Batcher(Generic[Item, Answer]):
         batch_rows: int,
         threads: int,
         pending_max_rows: int,
-        silence_seconds: float,
+        stall_timeout_seconds: float,
         pending_max_seconds: float,
     ) -> None:
         self._name = name
@@ -70,7 +70,7 @@ class Batcher(Generic[Item, Answer]):
         self._batch_rows = batch_rows
         self._threads_free = threads
         self._pending_max_rows = pending_max_rows
-        self._silence_seconds = silence_seconds
+        self._stall_timeout_seconds = stall_timeout_seconds
         self._pending_max_seconds = pending_max_seconds
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._pending: deque[_Asked[Item, Answer]] = deque()
@@ -184,12 +184,12 @@ class Batcher(Generic[Item, Answer]):
 
     def _hangs(self, call: _Call[Item, Answer]) -> bool:
         waited_seconds = time.monotonic() - call.started_at
-        return not call.is_answered and waited_seconds > self._silence_seconds
+        return not call.is_answered and waited_seconds > self._stall_timeout_seconds
 
     def _is_overdue(self, asked: _Asked[Item, Answer]) -> bool:
         """A long queue that moves on is no reason yet: whoever is refused comes again, as last."""
         since = max(asked.asked_at, self._silent_since)
-        return time.monotonic() - since > self._silence_seconds
+        return time.monotonic() - since > self._stall_timeout_seconds
 
 
 def _fail(asked: _Asked[Item, Answer]) -> bool:

@@ -40,7 +40,7 @@ WAITING_OF_USER_MAX = 20
 logger = get_logger(__name__)
 
 
-class CatalogDoor:
+class CatalogProxy:
     """An ASGI application that answers whoever is signed in with the catalog's answers."""
 
     def __init__(self, settings: Settings, verifier: TokenVerifier, limits: CatalogLimits) -> None:
@@ -151,7 +151,7 @@ class CatalogDoor:
                 URL(self._base + target, encoded=True),
                 headers=CIMultiDict(headers),
                 data=body or None,
-                timeout=self._patience(only_reads=only_reads),
+                timeout=self._wait_limit(only_reads=only_reads),
                 allow_redirects=False,
             ) as answer:
                 size = int(answer.headers.get("content-length", 0)) if method != "HEAD" else 0
@@ -164,7 +164,7 @@ class CatalogDoor:
                 _lost_answer(method, error), retry_after_seconds=self._settings.retry_after_seconds
             ) from error
 
-    def _patience(self, *, only_reads: bool) -> aiohttp.ClientTimeout:
+    def _wait_limit(self, *, only_reads: bool) -> aiohttp.ClientTimeout:
         settings = self._settings
         return aiohttp.ClientTimeout(
             total=settings.answer_timeout_seconds

@@ -26,9 +26,9 @@ ACCEPT_COMMIT_SECONDS = Histogram(
     "The statement that checks, stores and commits a batch of requests, repeats included",
     buckets=SECONDS,
 )
-HINTS_SENT = Counter("eventify_hints_sent_total", "Wake-ups of the workers that were sent")
-HINTS_FAILED = Counter(
-    "eventify_hints_failed_total",
+WAKEUPS_SENT = Counter("eventify_wakeups_sent_total", "Wake-ups of the workers that were sent")
+WAKEUPS_FAILED = Counter(
+    "eventify_wakeups_failed_total",
     "Wake-ups that could not be sent, or were left out in the second after such a one",
 )
 CLIENTS_WAITING = Gauge(

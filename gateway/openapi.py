@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from gateway.catalog_proxy import PREFIXES, CatalogDoor
+from gateway.catalog_proxy import PREFIXES, CatalogProxy
 from gateway.purchases.openapi import purchases_document
 from shared.errors import Unavailable
 from shared.observability.logging import get_logger
@@ -82,7 +82,7 @@ def merge(own: Document, purchases: Document, catalog: Document) -> dict[str, An
 class WholeSchema:
     """Keeps the catalog's part for a while; without the catalog, the last that is known of it."""
 
-    def __init__(self, door: CatalogDoor, cache_seconds: float) -> None:
+    def __init__(self, door: CatalogProxy, cache_seconds: float) -> None:
         self._door = door
         self._cache_seconds = cache_seconds
         self._catalog: Document = {}

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from shared.database.engine import DATABASE_AWAY
+from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import Unavailable
 from shared.observability.logging import get_logger
 
@@ -28,7 +28,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     except (DBAPIError, PoolTimeoutError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         sqlstate = getattr(cause, "pgcode", None)
-        if not isinstance(cause, DATABASE_AWAY):
+        if not isinstance(cause, DATABASE_UNAVAILABLE):
             raise
         logger.warning("database_unavailable", error=type(cause).__name__, sqlstate=sqlstate)
         raise Unavailable("The database does not answer for now; try again.") from error

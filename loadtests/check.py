@@ -14,6 +14,7 @@ import msgspec
 from rich.console import Console
 from sqlalchemy import Engine
 
+from loadtests.chart import draw
 from loadtests.database import (
     CHUNK_ROWS,
     chunks,
@@ -23,7 +24,6 @@ from loadtests.database import (
     still_queued,
 )
 from loadtests.observations import ACCEPTED, Seen
-from loadtests.picture import draw
 from loadtests.promises import (
     Broken,
     Findings,
@@ -36,7 +36,7 @@ from loadtests.summary import show, write_csv, write_summary
 from loadtests.verdict import Verdict, judge
 from purchase_worker.audit.report import audit
 from shared.config.settings import Settings
-from shared.database.engine import DATABASE_AWAY
+from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import ConfigurationError
 
 # A queue of 100,000 drains in half of it on two cores; what is queued longer is stuck.
@@ -56,7 +56,7 @@ NOT_A_RUN = 1
     help="How long the queue may still take until all is decided.",
 )
 def main(folder: Path, drain_seconds: float) -> None:
-    """Check the run that was recorded in FOLDER, and write its summary and its picture there.
+    """Check the run that was recorded in FOLDER, and write its summary and its chart there.
 
     Its database is the one of EVENTIFY_DATABASE_URL, or that of the system running here. Exit code
     0: good, 1: errors, 2: a promise was broken, 3: a threshold was missed.
@@ -78,7 +78,7 @@ def check(run: Run, folder: Path, drain_seconds: float) -> Verdict:
     try:
         with open_database(run.host) as (engine, settings):
             findings = _findings(engine, settings, run, folder, drain_seconds)
-    except (ConfigurationError, *DATABASE_AWAY) as error:
+    except (ConfigurationError, *DATABASE_UNAVAILABLE) as error:
         reason = next(iter(str(error).splitlines()), "no reason was given")
         return judge(run, Findings({}, []), [f"the promises could not be checked: {reason}"])
     return judge(run, findings, [])

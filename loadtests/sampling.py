@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 
 from loadtests.costs import Costs
 from loadtests.database import open_database
-from shared.database.engine import DATABASE_AWAY
+from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import ConfigurationError
 
 EVERY_SECONDS = 1.0
@@ -75,7 +75,7 @@ def _look_until_next_wish(engine: Engine, costs: Costs, wish: Wish, wishes: File
         try:
             with engine.connect() as connection:
                 left, decisions, queued = connection.execute(LOOK, {"ids": wish.ticket_types}).one()
-        except DATABASE_AWAY:
+        except DATABASE_UNAVAILABLE:
             continue
         if left is not None:
             sample = Sample(time.time(), left, decisions, queued, costs.cpu_seconds(wish.host))

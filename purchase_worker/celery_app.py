@@ -12,7 +12,7 @@ from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
 from purchase_worker.consumer import self_check
-from purchase_worker.consumer.wakeup_request import HintRequest
+from purchase_worker.consumer.wakeup_request import WakeupRequest
 from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import decide_queues
 from shared.config.settings import Settings
@@ -21,7 +21,7 @@ from shared.messaging.celery_client import (
     PURCHASES_QUEUE,
     make_celery,
     prepare_to_send,
-    send_hint,
+    send_wakeup,
 )
 from shared.observability.logging import configure_logging
 
@@ -31,9 +31,9 @@ ENDING_CHILD_LOOKS = 10
 
 
 def create_worker_app(settings: Settings) -> Celery:
-    """The Celery application that consumes hints."""
+    """The Celery application that consumes wake-ups."""
     app = make_celery(settings)
-    app.conf.worker_consumer = "purchase_worker.consumer.wakeup_consumer:HintConsumer"
+    app.conf.worker_consumer = "purchase_worker.consumer.wakeup_consumer:WakeupConsumer"
     self_check.install(app, settings)
     runtimes: list[Runtime] = []
 
@@ -52,14 +52,14 @@ def create_worker_app(settings: Settings) -> Celery:
     def configure(**_: Any) -> None:
         configure_logging(settings, "worker")
 
-    @app.task(name=DECIDE_QUEUES_TASK, Request=HintRequest)
+    @app.task(name=DECIDE_QUEUES_TASK, Request=WakeupRequest)
     def decide(ticket_type_ids: list[int]) -> None:
         runtime = runtimes[0]
-        with runtime.taking_hint(decide.request.get("traceparent")):
+        with runtime.taking_wakeup(decide.request.get("traceparent")):
             more = decide_queues(runtime, ticket_type_ids)
         if more:
             # To the back of the queue: other ticket types have their turn first.
-            send_hint(app, more)
+            send_wakeup(app, more)
 
     return app
 

@@ -128,7 +128,7 @@ def drain(
             refusals.update(batch.turned_away)
             for id_ in set(wanted).difference(batch.turned_away):
                 del refusals[id_]
-            metrics.TURNED_AWAY.inc(len(batch.turned_away))
+            metrics.SKIPPED_LOCKED.inc(len(batch.turned_away))
             queued = batch.queued
             for _pause in linger(batch):
                 queued = store.queued_among(cursor, ticket_type_ids)

@@ -28,8 +28,8 @@ COMMIT_SECONDS = Histogram(
     "The round trip that writes a batch's outcomes and commits them",
     buckets=SECONDS,
 )
-TURNED_AWAY = Counter(
-    "eventify_drain_turned_away_total",
+SKIPPED_LOCKED = Counter(
+    "eventify_drain_skipped_locked_total",
     "Ticket types that a batch left out because another process had locked them",
 )
 RESULTS_NOT_PUBLISHED = Counter(

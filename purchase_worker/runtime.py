@@ -46,12 +46,12 @@ class Runtime:
         if self._traces is not None:
             self._traces.decided(batch)
 
-    def taking_hint(self, traceparent: str | None) -> AbstractContextManager[None]:
-        """The turn that a hint brings about, in its trace if it has one."""
-        return nullcontext() if self._traces is None else self._traces.hint(traceparent)
+    def taking_wakeup(self, traceparent: str | None) -> AbstractContextManager[None]:
+        """The turn that a wake-up brings about, in its trace if it has one."""
+        return nullcontext() if self._traces is None else self._traces.wakeup(traceparent)
 
     def _others_wait(self) -> bool:
-        """Whether hints wait in the broker; where that cannot be known, they may."""
+        """Whether wake-ups wait in the broker; where that cannot be known, they may."""
         if self._broker is None:
             return True
         try:

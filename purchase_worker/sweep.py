@@ -1,6 +1,6 @@
 """The sweeper, `python -m purchase_worker.sweep`: decides whatever has been queued too long.
 
-It needs PostgreSQL and nothing else. Lost hints, dead workers and an absent Redis cost a second;
+It needs PostgreSQL and nothing else. Lost wake-ups, dead workers and an absent Redis cost a second;
 they never cost a purchase. Run as many as you like: at each pass an advisory lock elects one.
 """
 
@@ -13,8 +13,8 @@ from purchase_worker.audit.counter_watch import CounterWatch
 from purchase_worker.consumer.turn import take_turn
 from purchase_worker.runtime import Runtime
 from shared.config.settings import get_settings
-from shared.database.engine import DATABASE_AWAY, transaction
-from shared.messaging.celery_client import HINT_TICKET_TYPES_MAX
+from shared.database.engine import DATABASE_UNAVAILABLE, transaction
+from shared.messaging.celery_client import WAKEUP_TICKET_TYPES_MAX
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.logging import configure_logging, get_logger
 from shared.observability.metrics_server import tell_metrics
@@ -30,7 +30,7 @@ def sweep(runtime: Runtime) -> int:
     """One pass: decide what was queued too long, the oldest first; returns how many it decided.
 
     Raises:
-        DATABASE_AWAY: the next pass begins afresh.
+        DATABASE_UNAVAILABLE: the next pass begins afresh.
     """
     decided = 0
     # The election lasts for one pass, so it needs no session of its own (PgBouncer has none).
@@ -43,8 +43,8 @@ def sweep(runtime: Runtime) -> int:
         if cursor.fetchone() != (True,):
             return 0
         stale = store.queued_too_long(cursor, runtime.settings.sweep_after_seconds)
-        for start in range(0, len(stale), HINT_TICKET_TYPES_MAX):
-            together = stale[start : start + HINT_TICKET_TYPES_MAX]
+        for start in range(0, len(stale), WAKEUP_TICKET_TYPES_MAX):
+            together = stale[start : start + WAKEUP_TICKET_TYPES_MAX]
             decided += _sweep_some(runtime, together)
     return decided
 
@@ -52,7 +52,7 @@ def sweep(runtime: Runtime) -> int:
 def _sweep_some(runtime: Runtime, ticket_type_ids: list[int]) -> int:
     try:
         decided = take_turn(runtime, ticket_type_ids).decided
-    except DATABASE_AWAY as error:
+    except DATABASE_UNAVAILABLE as error:
         logger.warning("sweep_failed", ticket_types=ticket_type_ids, error=str(error))
         if len(ticket_type_ids) == 1:
             return 0
@@ -87,7 +87,7 @@ def run() -> None:
             if time.monotonic() >= watch_at:
                 watch_at = time.monotonic() + settings.counter_watch_seconds
                 watch.look()
-        except DATABASE_AWAY as error:
+        except DATABASE_UNAVAILABLE as error:
             decided = 0
             logger.warning("sweep_interrupted", error=str(error))
         heartbeat.beat(settings.heartbeat_stale_seconds)

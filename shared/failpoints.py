@@ -12,7 +12,7 @@ from typing import Final, Literal
 Moment = Literal[
     "before_accept_commit",
     "after_accept_commit",
-    "after_hint",
+    "after_wakeup",
     "before_decision_commit",
     "after_decision_commit",
     "after_result",

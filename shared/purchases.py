@@ -8,10 +8,10 @@ QUEUED: Final = "queued"
 CONFIRMED: Final = "confirmed"
 REJECTED: Final = "rejected"
 
-# Redis: one key a result, one channel for all that wait, one key for a hint under way.
+# Redis: one key a result, one channel for all that wait, one key for a wake-up under way.
 RESULT_KEY_PREFIX: Final = "eventify:purchase:"
 DECIDED_CHANNEL: Final = "eventify:decided"
-HINT_KEY_PREFIX: Final = "eventify:hint:"
+WAKEUP_KEY_PREFIX: Final = "eventify:wake-up:"
 
 
 class Purchase(msgspec.Struct, frozen=True, kw_only=True):

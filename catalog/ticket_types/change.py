@@ -73,11 +73,11 @@ def change(
     stored = store.lock(session, ticket_type_id)
     check_owner(stored.owner_id, user_id)
     if _moves(stored, changes):
-        store.hold_off_purchases(session, ticket_type_id)
+        store.lock_against_new_purchases(session, ticket_type_id)
     _check_change(session, stored, changes, if_match)
     for field, value in changes.items():
         if field == "capacity":
-            store.sign_changes(session, user_id)
+            store.set_audit_user(session, user_id)
             stored.inventory.issued = issued_for_capacity(stored.stock, value)
         else:
             setattr(stored.ticket_type, "event_id" if field == "event" else field, value)
@@ -150,7 +150,7 @@ def change_capacity(
     check_owner(stored.owner_id, user_id)
     check_if_match(if_match, etag(stored), guards_sales=False)
     issued = issued_after_change(stored.stock, change)
-    store.sign_changes(session, user_id)
+    store.set_audit_user(session, user_id)
     stored.inventory.issued = issued
     return stored
 

@@ -92,5 +92,5 @@ def await_accepted(session: Session, ticket_type_id: int) -> StoredTicketType:
     Raises:
         Problem: NotFound; RowLocked: something still is.
     """
-    store.hold_off_purchases(session, ticket_type_id)
+    store.lock_against_new_purchases(session, ticket_type_id)
     return store.find(session, ticket_type_id)

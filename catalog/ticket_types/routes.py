@@ -130,7 +130,7 @@ async def create_ticket_type(user_id: UserId, database: Database, body: TicketTy
 
     def create(session: Session) -> StoredTicketType:
         use.check_event(session, body.event, user_id)
-        store.sign_changes(session, user_id)
+        store.set_audit_user(session, user_id)
         ticket_type = TicketType(
             event_id=body.event, **body.model_dump(exclude={"event", "capacity"})
         )

@@ -88,7 +88,7 @@ def add(session: Session, ticket_type: TicketType, capacity: int) -> TicketInven
     return inventory
 
 
-def sign_changes(session: Session, user_id: int) -> None:
+def set_audit_user(session: Session, user_id: int) -> None:
     """Name the user in the record of issued tickets, which a trigger writes."""
     session.execute(select(func.set_config("eventify.user_id", str(user_id), True)))
 
@@ -109,7 +109,7 @@ def has_queued(session: Session, ticket_type_id: int) -> bool:
     return session.scalars(queued).first() is not None
 
 
-def hold_off_purchases(session: Session, ticket_type_id: int) -> None:
+def lock_against_new_purchases(session: Session, ticket_type_id: int) -> None:
     """Let no purchase be accepted until we commit: its guard has to wait for this lock.
 
     Those that have passed their guard are waited for.

@@ -50,7 +50,7 @@ The supervisor was killed, and these processes go on without it: what ends is no
 `eventify up` takes over: it ends them and starts everything anew. `eventify down` ends them.
 """
 TICKET_TYPE_ID = click.IntRange(1, MAX_ID)
-PICTURE_FORMATS = (".png", ".svg", ".pdf")
+CHART_FORMATS = (".png", ".svg", ".pdf")
 
 
 class OneSentenceErrors(click.Group):
@@ -237,18 +237,18 @@ def resume(ticket_types: tuple[int, ...]) -> None:
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Who wants what, and when.")
 @click.option(
-    "--picture",
+    "--chart",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     default=Path("demo.png"),
     show_default=True,
 )
-def demo(buyers: int, tickets: int, seconds: float, seed: int, picture: Path) -> None:
+def demo(buyers: int, tickets: int, seconds: float, seed: int, chart: Path) -> None:
     """A real on-sale over HTTP: live, then summed up, audited, and drawn.
 
     Brings a system up if none runs, and takes it down again at the end.
     """
     restore_stop_signals()
-    _check_picture(picture)
+    _check_chart(chart)
     try:
         # Drawing takes most of a second to import, which no other command should wait for.
         from loadtests.demo.run import Plan, run_demo  # noqa: PLC0415
@@ -257,7 +257,7 @@ def demo(buyers: int, tickets: int, seconds: float, seed: int, picture: Path) ->
             f"{error.name} is not installed here: the demo needs Eventify's extra `local`."
         ) from error
 
-    plan = Plan(buyers, tickets, seconds, picture, seed)
+    plan = Plan(buyers, tickets, seconds, chart, seed)
     home = find_home()
     with _running_system(home) as gateway_url:
         settings = settings_of_running_system(home)
@@ -292,21 +292,21 @@ def _running_system(home: Home) -> Iterator[str]:
             _say("Eventify is stopped.")
 
 
-def _check_picture(picture: Path) -> None:
+def _check_chart(chart: Path) -> None:
     """Fail before a sale is held that could then not be drawn.
 
     Raises:
-        ConfigurationError: the folder does not exist or cannot be written, or no such picture can.
+        ConfigurationError: the folder does not exist or cannot be written, or no such chart can.
     """
-    if picture.suffix.lower() not in PICTURE_FORMATS:
+    if chart.suffix.lower() not in CHART_FORMATS:
         raise ConfigurationError(
-            f"Cannot draw {picture}: its name must end in {', '.join(PICTURE_FORMATS)}."
+            f"Cannot draw {chart}: its name must end in {', '.join(CHART_FORMATS)}."
         )
     try:
-        with TemporaryFile(dir=picture.parent):
+        with TemporaryFile(dir=chart.parent):
             pass
     except OSError as error:
-        raise ConfigurationError(f"Cannot write {picture}: {error.strerror}.") from error
+        raise ConfigurationError(f"Cannot write {chart}: {error.strerror}.") from error
 
 
 def _say(line: str, *, err: bool = False) -> None:

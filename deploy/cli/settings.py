@@ -49,8 +49,8 @@ def tell_unknown_variables() -> bool:
         )
     unknown = unknown_variables(os.environ)
     for name, meant in sorted(unknown.items()):
-        hint = f"; {meant} was probably meant" if meant else ""
-        click.echo(f"Warning: {name} is no setting{hint}.", err=True)
+        suggestion = f"; {meant} was probably meant" if meant else ""
+        click.echo(f"Warning: {name} is no setting{suggestion}.", err=True)
     return bool(unknown)
 
 

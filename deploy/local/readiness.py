@@ -31,7 +31,7 @@ class InterruptedStartError(ConfigurationError):
     """The operator wants to stop before everything was ready."""
 
 
-class Patience:
+class WaitLimit:
     """How long a start may take, and whether the operator still wants it.
 
     Args:
@@ -62,7 +62,7 @@ class Patience:
 
 
 def wait_for_supervisor(
-    supervisor: subprocess.Popen[bytes], client: SupervisorClient, home: Home, patience: Patience
+    supervisor: subprocess.Popen[bytes], client: SupervisorClient, home: Home, wait_limit: WaitLimit
 ) -> None:
     """Until supervisord answers.
 
@@ -80,10 +80,10 @@ def wait_for_supervisor(
             return False
         return True
 
-    patience.wait_until(answers, lambda: f"the supervisor.{_tail(output)}")
+    wait_limit.wait_until(answers, lambda: f"the supervisor.{_tail(output)}")
 
 
-def wait_for_database(database_url: str, home: Home, patience: Patience) -> None:
+def wait_for_database(database_url: str, home: Home, wait_limit: WaitLimit) -> None:
     """Until the embedded PostgreSQL answers; makes its database where it is missing."""
     url = make_url(database_url)
     server_url = url.set(database="postgres").render_as_string(hide_password=False)
@@ -94,7 +94,7 @@ def wait_for_database(database_url: str, home: Home, patience: Patience) -> None
         except psycopg2.OperationalError:
             return None
 
-    connection = patience.wait_until(
+    connection = wait_limit.wait_until(
         connected, lambda: f"postgres.{_tail(home.logs / 'postgres.log')}"
     )
     try:
@@ -111,7 +111,7 @@ def wait_for_services(
     client: SupervisorClient,
     settings: Settings,
     home: Home,
-    patience: Patience,
+    wait_limit: WaitLimit,
 ) -> None:
     """Until every process stays up, and catalog and gateway answer that they are ready.
 
@@ -125,7 +125,7 @@ def wait_for_services(
             and answers_ready(settings.gateway_host, settings.gateway_port)
         )
 
-    patience.wait_until(ready, lambda: _unready(client.processes(), settings, home))
+    wait_limit.wait_until(ready, lambda: _unready(client.processes(), settings, home))
 
 
 def answers_ready(host: str, port: int) -> bool:

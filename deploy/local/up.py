@@ -23,7 +23,7 @@ from deploy.local.home import (
 from deploy.local.ports import refuse_other_listeners, reserve_port
 from deploy.local.readiness import (
     READY_SECONDS,
-    Patience,
+    WaitLimit,
     wait_for_database,
     wait_for_services,
     wait_for_supervisor,
@@ -113,7 +113,7 @@ def start(home: Home, wish: Wish, say: Say, stop_requested: StopRequested) -> Sy
         inherited = [lock, *(port.fileno() for port in ports if port.fileno() >= 0)]
         system = _launch(home, wish, settings, environment, servers, inherited)
     try:
-        _bring_up(system, servers, say, Patience(READY_SECONDS, stop_requested))
+        _bring_up(system, servers, say, WaitLimit(READY_SECONDS, stop_requested))
         for address in _addresses(settings):
             refuse_other_listeners(home, *address)
     except BaseException:
@@ -232,18 +232,20 @@ def _for_services(environment: Mapping[str, str]) -> Mapping[str, str]:
     return {name: value for name, value in environment.items() if name not in owner}
 
 
-def _bring_up(system: System, servers: tuple[Program, ...], say: Say, patience: Patience) -> None:
+def _bring_up(
+    system: System, servers: tuple[Program, ...], say: Say, wait_limit: WaitLimit
+) -> None:
     home, settings = system.home, system.settings
-    wait_for_supervisor(system.process, system.client, home, patience)
+    wait_for_supervisor(system.process, system.client, home, wait_limit)
     if any(program.name == "postgres" for program in servers):
         with _timed("PostgreSQL and Valkey" if len(servers) > 1 else "PostgreSQL", say):
-            wait_for_database(settings.database_url, home, patience)
+            wait_for_database(settings.database_url, home, wait_limit)
     with _timed("the schema", say), database(settings) as engine:
         migrate_all(engine, settings, say)
     with _timed("the services", say):
         system.client.start(SERVICES)
         system.client.start(DOOR)
-        wait_for_services(system.client, settings, home, patience)
+        wait_for_services(system.client, settings, home, wait_limit)
 
 
 @contextmanager

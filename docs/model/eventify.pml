@@ -14,15 +14,15 @@
 #define BATCH    2      /* rows of a batch: some queues take one batch, some take two */
 
 /* Messages that the broker holds, and crashes of gateways, workers and sweeper together. */
-#ifdef HINTS_ALONE
-#define HINTS    3
+#ifdef WAKEUPS_ALONE
+#define WAKEUPS    3
 #define CRASHES  0
 #else
-#define HINTS    1      /* it may be delivered again and again, so it stands for any number */
+#define WAKEUPS    1      /* it may be delivered again and again, so it stands for any number */
 #define CRASHES  2
 #endif
 
-/* Whether a worker that has emptied the queue clears the mark of hints. */
+/* Whether a worker that has emptied the queue clears the mark of wake-ups. */
 #ifdef CLEARED_ONCE
 #define may_clear (!sweeps && cleared == 0)
 #else
@@ -64,11 +64,11 @@ byte locked_by;         /* who holds the lock on that row */
 /* --- Redis ------------------------------------------------------------------------------------- */
 
 /*
- * Hints are lost, late and doubled. The key in Redis that marks one as under way only keeps more from
- * being sent, so with such hints it changes nothing. It is there where hints are reliable
- * (HINTS_ALONE), to see whether they are enough without the sweeper.
+ * Wake-ups are lost, late and doubled. The key in Redis that marks one as under way only keeps more from
+ * being sent, so with such wake-ups it changes nothing. It is there where wake-ups are reliable
+ * (WAKEUPS_ALONE), to see whether they are enough without the sweeper.
  */
-byte hints;             /* Celery's messages: all of them say "look at this ticket type" */
+byte wakeups;             /* Celery's messages: all of them say "look at this ticket type" */
 bool mark;
 
 /* --- Bounds, and what is remembered to hold the promises against. No step asks for the latter. -- */
@@ -153,8 +153,8 @@ inline insert() {
 }
 
 /* So many messages are as good as one more. */
-inline send_hint() {
-    hints = hints + (hints < HINTS)
+inline send_wakeup() {
+    wakeups = wakeups + (wakeups < WAKEUPS)
 }
 
 /*
@@ -216,7 +216,7 @@ inserted:
 
     /* gateway/purchases/wakeups.py, `_send`, from a thread of its own: the mark, then the message.
      * That it is never sent is like being lost, which is in `Redis`. A replay sends none. */
-#ifdef HINTS_ALONE
+#ifdef WAKEUPS_ALONE
     atomic {
         if
         :: mark -> goto gone
@@ -224,7 +224,7 @@ inserted:
         fi
     }
 #endif
-    send_hint();
+    send_wakeup();
 gone:
     skip
 }
@@ -371,7 +371,7 @@ inline unlock() {
  *
  * Killed with -9 it begins anew, and PostgreSQL frees its lock. A transaction that PostgreSQL ended
  * looks the same: the worker gives up its turn. Killed while it holds no lock, a worker has lost a
- * hint and nothing else, which is in `Redis`.
+ * wake-up and nothing else, which is in `Redis`.
  *
  * A look that changes nothing may come at any time. So of two looks that follow one another only
  * the last is here: lingering (linger.py), for one, is a last look that comes late.
@@ -389,9 +389,9 @@ end_idle:
      * here that is any time. Then the first look of a turn (store.py, QUEUED_AMONG). */
     atomic {
         if
-        :: !sweeps && hints > 0 -> hints--
-#ifndef HINTS_ALONE
-        :: !sweeps && hints > 0
+        :: !sweeps && wakeups > 0 -> wakeups--
+#ifndef WAKEUPS_ALONE
+        :: !sweeps && wakeups > 0
 #endif
 #ifdef ONE_SWEEP
         :: sweeps && some_queued && !swept -> swept = true
@@ -446,7 +446,7 @@ lock:
         :: refused -> leave(); goto end_idle
         :: else
         fi;
-#ifdef HINTS_ALONE
+#ifdef WAKEUPS_ALONE
         cleared = (cleared == 1 && batch != 0 -> 2 : cleared);
 #endif
         batch = 0; confirmed = 0; left = 0; before = 0
@@ -459,7 +459,7 @@ lock:
         if
         :: !some_queued -> goto emptied
         :: some_queued -> goto lock
-        :: some_queued && !sweeps -> send_hint(); leave(); goto end_idle
+        :: some_queued && !sweeps -> send_wakeup(); leave(); goto end_idle
         :: some_queued && sweeps -> leave(); goto end_idle
         fi
     }
@@ -476,13 +476,13 @@ turned_away:
 
 emptied:
     /* tasks.py: the mark is cleared, and then the queue is looked at once more. What is decided then
-     * may have marked a hint that another took in vain, so the mark is cleared again; after a few
+     * may have marked a wake-up that another took in vain, so the mark is cleared again; after a few
      * times the worker goes to the back of the broker's queue. */
-#ifdef HINTS_ALONE
+#ifdef WAKEUPS_ALONE
     atomic {
         if
         :: may_clear -> mark = false; cleared = 1; came_back = false
-        :: may_clear && cleared == 2 -> send_hint(); leave(); goto end_idle
+        :: may_clear && cleared == 2 -> send_wakeup(); leave(); goto end_idle
         :: else -> leave(); goto end_idle
         fi
     }
@@ -500,14 +500,14 @@ emptied:
 proctype Redis() {
 end:
     do
-    :: atomic { mark -> mark = false }              /* hint_ttl_ms are over */
-#ifndef HINTS_ALONE
-    :: atomic { hints > 0 -> hints-- }
+    :: atomic { mark -> mark = false }              /* wakeup_ttl_ms are over */
+#ifndef WAKEUPS_ALONE
+    :: atomic { wakeups > 0 -> wakeups-- }
 #endif
     od
 }
 
-#ifdef HINTS_ALONE
+#ifdef WAKEUPS_ALONE
 /* Without faults all comes to rest. Then nothing may be left behind. */
 proctype Rest() {
 end:
@@ -522,7 +522,7 @@ init {
         run Drainer(true);
 #endif
         run Redis();
-#ifdef HINTS_ALONE
+#ifdef WAKEUPS_ALONE
         run Rest();
 #endif
         run Try(0); run Try(1); run Try(2)

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from gateway import metrics
 from gateway.purchases import store
 from shared.config.settings import Settings
-from shared.database.engine import DATABASE_AWAY
+from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.observability.logging import get_logger
 
 logger = get_logger(__name__)
@@ -38,7 +38,7 @@ class BacklogGauge:
                 queued, oldest_seconds = await asyncio.to_thread(
                     store.queued_now, self._engine, limit
                 )
-            except DATABASE_AWAY as error:
+            except DATABASE_UNAVAILABLE as error:
                 logger.warning("backlog_not_counted", error=str(error))
                 _tell(nan, nan)
             except Exception:

@@ -15,7 +15,7 @@ from shared.auth.tokens import Claims
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.concurrency.keyed_limit import Turns
 from shared.config.settings import Settings
-from shared.database.engine import DATABASE_AWAY
+from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import Problem, Unavailable
 from shared.row_ids import QueryId
 from shared.web.pagination import Page, WantedPage
@@ -63,7 +63,7 @@ class PurchaseLists:
                     page.size,
                     position_max_rows=self._position_max_rows,
                 )
-        except DATABASE_AWAY as error:
+        except DATABASE_UNAVAILABLE as error:
             raise Unavailable("Try again; nothing is lost.") from error
         return page.page_of(count, [self._service.body(row) for row in found])
 

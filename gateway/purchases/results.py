@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from gateway.purchases import store
 from shared.config.settings import Settings
-from shared.database.engine import DATABASE_AWAY
+from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import Unavailable
 from shared.messaging.circuit_breaker import CircuitBreaker
 from shared.messaging.redis_client import open_redis
@@ -53,7 +53,7 @@ class ResultReader:
         if missing:
             try:
                 readings.update(self._from_postgres(missing))
-            except DATABASE_AWAY as error:
+            except DATABASE_UNAVAILABLE as error:
                 logger.warning("read_unavailable", error=str(error))
                 readings.update(
                     (id_, Unavailable("Try again; nothing is lost.")) for id_ in missing

@@ -19,7 +19,7 @@ from gateway.purchases.pace import retry_after_seconds
 from gateway.purchases.preferences import bounded_seconds, preferred_wait
 from gateway.purchases.service import Answer, PurchaseService
 from gateway.purchases.traces import PurchaseTraces
-from gateway.purchases.waiting import Patience
+from gateway.purchases.waiting import WaitLimit
 from shared.auth.tokens import Claims, TokenVerifier
 from shared.config.settings import Settings
 from shared.errors import (
@@ -65,7 +65,7 @@ class _Outcome(msgspec.Struct):
 
 
 class PurchaseRoutes:
-    """Answers the hot routes, and hands everything else on to `otherwise`."""
+    """Answers the hot routes, and hands everything else on to `fallback_app`."""
 
     def __init__(
         self,
@@ -73,19 +73,19 @@ class PurchaseRoutes:
         service: PurchaseService,
         verifier: TokenVerifier,
         addresses: PublicAddresses,
-        otherwise: ASGIApp,
+        fallback_app: ASGIApp,
         traces: PurchaseTraces | None = None,
     ) -> None:
         self._settings = settings
         self._service = service
         self._verifier = verifier
         self._addresses = addresses
-        self._otherwise = otherwise
+        self._fallback_app = fallback_app
         self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
-            await self._otherwise(scope, receive, send)
+            await self._fallback_app(scope, receive, send)
             return
         path: str = scope["path"]
         method: str = scope["method"]
@@ -104,7 +104,7 @@ class PurchaseRoutes:
                     create = partial(self._create, scope, receive, send, claims, headers)
                     await self._traces.request(headers.get(b"traceparent"), create)
             elif method == "GET":
-                await self._otherwise(scope, receive, send)
+                await self._fallback_app(scope, receive, send)
             else:
                 raise MethodNotAllowed(headers={"Allow": "GET, HEAD, POST"})
         except Problem as problem:
@@ -136,7 +136,7 @@ class PurchaseRoutes:
             idempotency_key=parse_idempotency_key(_text(headers.get(b"idempotency-key"))),
             request_id=scope["request_id"],
             traceparent=traceparent,
-            patience=_patience(scope, receive, wait_seconds),
+            wait_limit=_wait_limit(scope, receive, wait_seconds),
         )
         location = f"{self._addresses.prefix(scope)}{PREFIX}{answer.id}/"
         extra = [(b"location", location.encode()), *_encoded(answer.rate_limit)]
@@ -171,8 +171,8 @@ class PurchaseRoutes:
                 headers_only=scope.get(IS_HEAD, False),
             )
             return
-        patience = _patience(scope, receive, wait_seconds)
-        answer = await self._service.look_up(claims.user_id, purchase_id, patience)
+        wait_limit = _wait_limit(scope, receive, wait_seconds)
+        answer = await self._service.look_up(claims.user_id, purchase_id, wait_limit)
         etag = b'"%b"' % answer.version
         extra = [(b"etag", etag), _caching(answer), VARY, *_retry_after(answer)]
         if _matches(headers.get(b"if-none-match"), etag):
@@ -196,8 +196,8 @@ class PurchaseRoutes:
         return bounded_seconds(wait, self._settings.wait_max_seconds)
 
 
-def _patience(scope: Scope, receive: Receive, seconds: int) -> Patience | None:
-    return Patience(seconds, client_leaves(scope, receive)) if seconds else None
+def _wait_limit(scope: Scope, receive: Receive, seconds: int) -> WaitLimit | None:
+    return WaitLimit(seconds, client_leaves(scope, receive)) if seconds else None
 
 
 async def _send_created(scope: Scope, send: Send, answer: Answer, extra: Headers) -> int:

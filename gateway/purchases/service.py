@@ -27,8 +27,8 @@ from gateway.purchases.backlog import BacklogGauge
 from gateway.purchases.pace import Pace, look_again_seconds
 from gateway.purchases.results import Decided, Queued, Reading, ResultReader
 from gateway.purchases.traces import PurchaseTraces
-from gateway.purchases.waiting import DecisionListener, Patience, Waiters
-from gateway.purchases.wakeups import HintSender
+from gateway.purchases.waiting import DecisionListener, Waiters, WaitLimit
+from gateway.purchases.wakeups import WakeupSender
 from gateway.rate_limits.by_user import UserLimit
 from shared.config.settings import Settings
 from shared.errors import NotFound, Problem, Unavailable
@@ -68,7 +68,7 @@ class PurchaseService:
         self._pace = Pace()
         self._waiters = Waiters(settings.waiting_max_rows, settings.waiting_max_rows_of_user)
         self._limit = UserLimit(settings)
-        self._hints = HintSender(settings, traces)
+        self._wakeups = WakeupSender(settings, traces)
         self._results = ResultReader(settings, engine)
         self._listener = DecisionListener(settings, engine, self._waiters, self._pace)
         self._backlog = BacklogGauge(settings, engine)
@@ -78,7 +78,7 @@ class PurchaseService:
             batch_rows=settings.accept_batch_rows,
             threads=settings.accept_writers,
             pending_max_rows=settings.accept_pending_max_rows,
-            silence_seconds=settings.answer_timeout_seconds,
+            stall_timeout_seconds=settings.answer_timeout_seconds,
             pending_max_seconds=settings.pending_max_seconds,
         )
         self._reading: Batcher[str, Reading] = Batcher(
@@ -87,12 +87,12 @@ class PurchaseService:
             batch_rows=settings.status_batch_rows,
             threads=settings.status_readers,
             pending_max_rows=settings.status_pending_max_rows,
-            silence_seconds=settings.answer_timeout_seconds,
+            stall_timeout_seconds=settings.answer_timeout_seconds,
             pending_max_seconds=settings.pending_max_seconds,
         )
 
     def start(self) -> None:
-        self._hints.start()
+        self._wakeups.start()
         self._listener.start()
         self._backlog.start()
 
@@ -114,7 +114,7 @@ class PurchaseService:
         await self._reading.close()
         await self._listener.stop()
         await self._backlog.stop()
-        await asyncio.to_thread(self._hints.close)
+        await asyncio.to_thread(self._wakeups.close)
         self._results.close()
 
     async def buy(
@@ -125,7 +125,7 @@ class PurchaseService:
         idempotency_key: str | None,
         request_id: str,
         traceparent: str | None = None,
-        patience: Patience | None = None,
+        wait_limit: WaitLimit | None = None,
     ) -> Answer:
         """Accept a request durably, and wait for its decision if asked to.
 
@@ -148,14 +148,14 @@ class PurchaseService:
             request_id=request_id,
             traceparent=traceparent,
         )
-        decision = self._waiters.expect(request.id, user_id) if patience is not None else None
+        decision = self._waiters.expect(request.id, user_id) if wait_limit is not None else None
         try:
             verdict = await self._accepting.submit(request)
             if isinstance(verdict, Replayed):
-                answer = await self.look_up(user_id, verdict.purchase_id, patience)
+                answer = await self.look_up(user_id, verdict.purchase_id, wait_limit)
                 return replace(answer, replayed=True, rate_limit=rate_limit)
-            if patience is not None and decision is not None:
-                await patience.wait_for(decision)
+            if wait_limit is not None and decision is not None:
+                await wait_limit.wait_for(decision)
                 # What was accepted is never answered with a 503: then it is told as accepted.
                 with suppress(Unavailable):
                     return replace(await self.look_up(user_id, request.id), rate_limit=rate_limit)
@@ -170,7 +170,7 @@ class PurchaseService:
         return Answer(request.id, msgspec.json.encode(body), waits_seconds, rate_limit=rate_limit)
 
     async def look_up(
-        self, user_id: int, purchase_id: str, patience: Patience | None = None
+        self, user_id: int, purchase_id: str, wait_limit: WaitLimit | None = None
     ) -> Answer:
         """A user's purchase as it stands, after its decision or a wait if asked to.
 
@@ -179,7 +179,7 @@ class PurchaseService:
             Unavailable: the database is away.
             ClientLeft: while it waited.
         """
-        if patience is None:
+        if wait_limit is None:
             return self._answer(user_id, purchase_id, await self._reading.submit(purchase_id))
         # Expect before looking: a decision in between is then not missed.
         decision = self._waiters.expect(purchase_id, user_id)
@@ -187,7 +187,7 @@ class PurchaseService:
             answer = await self.look_up(user_id, purchase_id)
             if answer.waits_seconds is None:
                 return answer
-            await patience.wait_for(decision)
+            await wait_limit.wait_for(decision)
         finally:
             self._waiters.forget(purchase_id, decision)
         return await self.look_up(user_id, purchase_id)
@@ -215,7 +215,7 @@ class PurchaseService:
                 told = answer.body
                 if answer.waits_seconds is None or self._stopping:
                     return
-                await Patience(look_again_seconds(answer.waits_seconds), leaves).wait_for(decision)
+                await WaitLimit(look_again_seconds(answer.waits_seconds), leaves).wait_for(decision)
             finally:
                 self._waiters.forget(purchase_id, decision)
 
@@ -258,14 +258,14 @@ class PurchaseService:
         reached("after_accept_commit")
         metrics.ACCEPT_BATCH_ROWS.observe(len(requests))
         metrics.ACCEPTED.inc(sum(isinstance(verdict, Accepted) for verdict in verdicts))
-        # A replay's own hint may have been lost with the gateway that had it to send.
+        # A replay's own wake-up may have been lost with the gateway that had it to send.
         stored = {
             request.ticket_type_id
             for request, verdict in zip(requests, verdicts, strict=True)
             if isinstance(verdict, Accepted | Replayed)
         }
         if stored:
-            self._hints.notify(stored, self._traced(requests, verdicts, began_ns))
+            self._wakeups.notify(stored, self._traced(requests, verdicts, began_ns))
         return verdicts
 
     def _traced(

@@ -11,7 +11,7 @@ from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 
 from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, Verdict, refusal
-from shared.database.engine import DATABASE_AWAY, TRY_AGAIN, statement
+from shared.database.engine import DATABASE_UNAVAILABLE, TRY_AGAIN, statement
 from shared.database.oldest_queued import OLDEST_QUEUED
 from shared.database.prepared_statement import Prepared, array_literal
 from shared.errors import Problem, ServerError, Unavailable
@@ -230,7 +230,7 @@ def _insert(
             # Rolled back whole, because of others: two retry storms that cross, a changed sale, a
             # ticket type that was deleted after we saw it and is unknown when we look again.
             logger.warning("accept_repeated", rows=len(requests), error=str(error))
-        except DATABASE_AWAY as error:
+        except DATABASE_UNAVAILABLE as error:
             logger.warning("accept_unavailable", rows=len(requests), error=str(error))
             break
         except psycopg2.Error:
@@ -272,7 +272,7 @@ def read(engine: Engine, ids: Sequence[str], *, position_max_rows: int) -> dict[
     """The purchases with these ids; positions are exact up to `position_max_rows`.
 
     Raises:
-        DATABASE_AWAY: nothing was read.
+        DATABASE_UNAVAILABLE: nothing was read.
     """
     with statement(engine) as cursor:
         READ.run(cursor, {"ids": array_literal(ids)})
@@ -298,7 +298,7 @@ def list_of_user(
         position_max_rows: up to which positions are exact.
 
     Raises:
-        DATABASE_AWAY: nothing was read.
+        DATABASE_UNAVAILABLE: nothing was read.
     """
     parameters = msgspec.structs.asdict(wanted)
     with statement(engine) as cursor:

@@ -1,7 +1,8 @@
 """What a purchase request tells of its way through the gateway, where traces are wanted.
 
 Its own span covers the request; below that lie `accept`, the batch's statement, and for whoever
-brought a hint about its sending. The decision follows in the worker's process, by way of the row.
+brought a wake-up about its sending. The decision follows in the worker's process, by way of the
+row.
 """
 
 import time
@@ -74,8 +75,8 @@ class PurchaseTraces:
                 )
 
     @contextmanager
-    def hint(self, traceparents: Sequence[str]) -> Iterator[Mapping[str, str] | None]:
-        """Sending a hint that these requests brought about; gives the message's headers."""
+    def wakeup(self, traceparents: Sequence[str]) -> Iterator[Mapping[str, str] | None]:
+        """Sending a wake-up that these requests brought about; gives the message's headers."""
         if not traceparents:
             yield None
             return

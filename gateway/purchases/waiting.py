@@ -12,7 +12,7 @@ from gateway import metrics
 from gateway.purchases import store
 from gateway.purchases.pace import Pace
 from shared.config.settings import Settings
-from shared.database.engine import DATABASE_AWAY
+from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import ClientLeft
 from shared.messaging.redis_client import open_async_redis
 from shared.observability.logging import get_logger
@@ -110,7 +110,7 @@ class Waiters:
         return list(self._futures)
 
 
-class Patience:
+class WaitLimit:
     """How long a client waits: `seconds`, or until it leaves.
 
     Args:
@@ -229,7 +229,7 @@ class DecisionListener:
             skipped = 0
             try:
                 await self._recheck()
-            except DATABASE_AWAY as error:
+            except DATABASE_UNAVAILABLE as error:
                 logger.warning("waiters_not_rechecked", error=str(error))
             except Exception:
                 logger.exception("rechecking_failed")

@@ -1,8 +1,8 @@
-"""Tells the workers that there is work: one hint at a time under way for each ticket type.
+"""Tells the workers that there is work: one wake-up at a time under way for each ticket type.
 
 One message tells of many ticket types, for what a message costs is the same for one and for thirty.
 
-A hint may be lost, doubled or late; that costs time and nothing else. So sending one may fail,
+A wake-up may be lost, doubled or late; that costs time and nothing else. So sending one may fail,
 is counted, and never holds up the answer to a buyer.
 """
 
@@ -19,15 +19,15 @@ from gateway.purchases.traces import PurchaseTraces
 from shared.config.settings import Settings
 from shared.failpoints import reached
 from shared.messaging.celery_client import (
-    HINT_TICKET_TYPES_MAX,
+    WAKEUP_TICKET_TYPES_MAX,
     make_celery,
     prepare_to_send,
-    send_hint,
+    send_wakeup,
 )
 from shared.messaging.circuit_breaker import CircuitBreaker
 from shared.messaging.redis_client import open_redis, send_all
 from shared.observability.logging import get_logger
-from shared.purchases import HINT_KEY_PREFIX
+from shared.purchases import WAKEUP_KEY_PREFIX
 
 # While many ticket types are on sale, what was accepted in so long goes into one message: a third
 # less CPU for each purchase of 1,000 ticket types (docs/decisions/0012).
@@ -37,15 +37,15 @@ NOBODY: Mapping[int, str] = MappingProxyType({})
 logger = get_logger(__name__)
 
 
-class HintSender:
+class WakeupSender:
     """One thread that publishes; what is asked for while it does, or pauses, goes out together.
 
-    It pauses after several ticket types at once: where one alone is on sale, no hint waits.
+    It pauses after several ticket types at once: where one alone is on sale, no wake-up waits.
     """
 
     def __init__(self, settings: Settings, traces: PurchaseTraces | None = None) -> None:
         self._traces = traces
-        self._hint_ttl_ms = settings.hint_ttl_ms
+        self._wakeup_ttl_ms = settings.wakeup_ttl_ms
         self._celery: Celery = make_celery(settings)
         self._redis = open_redis(settings)
         self._wanted: set[int] = set()
@@ -53,10 +53,10 @@ class HintSender:
         self._traced: dict[int, str] = {}
         self._wake = threading.Condition()
         self._closing = False
-        # While it is open, hints are dropped: the sweeper decides meanwhile.
+        # While it is open, wake-ups are dropped: the sweeper decides meanwhile.
         self._breaker = CircuitBreaker()
         self.failures = 0
-        self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="wake-ups", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -91,39 +91,41 @@ class HintSender:
                 wanted = list(self._wanted)
                 self._wanted.clear()
                 traced, self._traced = self._traced, {}
-            for start in range(0, len(wanted), HINT_TICKET_TYPES_MAX):
-                self._send(wanted[start : start + HINT_TICKET_TYPES_MAX], traced)
+            for start in range(0, len(wanted), WAKEUP_TICKET_TYPES_MAX):
+                self._send(wanted[start : start + WAKEUP_TICKET_TYPES_MAX], traced)
             if len(wanted) > 1:
                 time.sleep(PAUSE_SECONDS)
 
     def _send(self, ticket_type_ids: Sequence[int], traced: Mapping[int, str]) -> None:
         if self._breaker.is_open:
-            metrics.HINTS_FAILED.inc()
+            metrics.WAKEUPS_FAILED.inc()
             return
         try:
             untold = self._mark(ticket_type_ids)
             if not untold:
                 return
             self._publish(untold, [traced[id_] for id_ in untold if id_ in traced])
-            metrics.HINTS_SENT.inc()
-            reached("after_hint")
+            metrics.WAKEUPS_SENT.inc()
+            reached("after_wakeup")
         except Exception as error:
-            # Whatever a broker or its driver raises: a hint is only a hint.
+            # Whatever a broker or its driver raises: the sweeper finds what is not woken.
             self.failures += 1
-            metrics.HINTS_FAILED.inc()
+            metrics.WAKEUPS_FAILED.inc()
             self._breaker.trip()
-            logger.warning("hint_not_sent", error=repr(error), failures=self.failures)
+            logger.warning("wakeup_not_sent", error=repr(error), failures=self.failures)
 
     def _publish(self, ticket_type_ids: list[int], traceparents: list[str]) -> None:
-        with nullcontext() if self._traces is None else self._traces.hint(traceparents) as headers:
-            send_hint(self._celery, ticket_type_ids, headers)
+        with (
+            nullcontext() if self._traces is None else self._traces.wakeup(traceparents) as headers
+        ):
+            send_wakeup(self._celery, ticket_type_ids, headers)
 
     def _mark(self, ticket_type_ids: Sequence[int]) -> list[int]:
-        """Mark a hint as under way for each of them; returns those for which none was."""
+        """Mark a wake-up as under way for each of them; returns those for which none was."""
         marked = send_all(
             self._redis,
             [
-                ("SET", f"{HINT_KEY_PREFIX}{id_}", "1", "NX", "PX", self._hint_ttl_ms)
+                ("SET", f"{WAKEUP_KEY_PREFIX}{id_}", "1", "NX", "PX", self._wakeup_ttl_ms)
                 for id_ in ticket_type_ids
             ],
         )

@@ -35,7 +35,7 @@ class UserLimit:
             batch_rows=DRAWN_ROWS,
             threads=1,
             pending_max_rows=settings.accept_pending_max_rows,
-            silence_seconds=settings.answer_timeout_seconds,
+            stall_timeout_seconds=settings.answer_timeout_seconds,
             pending_max_seconds=settings.pending_max_seconds,
         )
         # What nearly every answer tells.

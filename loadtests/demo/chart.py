@@ -1,4 +1,4 @@
-"""The picture of a sale over time, as a PNG."""
+"""The chart of a sale over time, as a PNG."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from loadtests.chart_style import GRID, INK, STYLE
 from loadtests.demo.sale import Outcome, Sale, Summary
-from loadtests.picture_style import GRID, INK, STYLE
 
 COLOURS = {
     Outcome.CONFIRMED: "#1f9d77",

@@ -1,4 +1,4 @@
-"""The demo from its first token to its picture."""
+"""The demo from its first token to its chart."""
 
 import secrets
 import threading
@@ -36,7 +36,7 @@ class Plan(msgspec.Struct, frozen=True):
     buyers: int
     tickets: int
     over_seconds: float
-    picture: Path
+    chart: Path
     seed: int
 
 
@@ -59,8 +59,8 @@ def run_demo(
     show_summary(console, summary)
     report = audit(engine, settings)
     show_audit(console, report)
-    draw(sale, summary, plan.picture)
-    console.print(f"Picture: {plan.picture}")
+    draw(sale, summary, plan.chart)
+    console.print(f"Chart: {plan.chart}")
     return report.ok and _promises_kept(summary, sale)
 
 

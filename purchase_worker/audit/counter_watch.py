@@ -80,7 +80,7 @@ class CounterWatch:
         """Hold the counters against what was decided since the last look; tell what differs.
 
         Raises:
-            DATABASE_AWAY: the next look covers what this one did not see.
+            DATABASE_UNAVAILABLE: the next look covers what this one did not see.
         """
         with statement(self._engine) as cursor:
             moved = list(_read(cursor, self._known, self._new))

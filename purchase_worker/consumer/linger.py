@@ -1,14 +1,15 @@
 """How long a worker stays with queues that it has emptied: a few milliseconds, if nobody minds.
 
-A hint's way through the broker takes some 4 ms of the worker's CPU, a look into the queue 0.2 ms
+A wake-up's way through the broker takes some 4 ms of the worker's CPU, a look into the queue 0.2 ms
 (docs/decisions/0011). So where requests keep coming, the worker waits for the next of them itself:
 
 - after a large batch it never waits while something is queued;
 - after a small one it waits as long as that batch took, at most LONGEST_PAUSE_SECONDS, so that a
   few requests come together: at worst it idles half of its time;
 - when nothing is queued it looks LOOKS times, then it leaves;
-- while any hint waits in the broker it does not wait at all: others need this worker. A hint that a
-  worker holds already is not seen; it waits for the end of a turn at most (`drain_max_seconds`).
+- while any wake-up waits in the broker it does not wait at all: others need this worker. A wake-up
+  that a worker holds already is not seen; it waits for the end of a turn at most
+  (`drain_max_seconds`).
 
 A request that comes alone is decided first and waited after, so it never waits itself.
 """

@@ -1,9 +1,9 @@
 """A worker's parent tells that its event loop runs, and whether messages still reach it.
 
 A worker may be connected and take no message any more, for good (celery#8030, #8091, #10205, and
-hint_request.py): its process lives, and only what comes by its ears tells the difference. So it
+wakeup_request.py): its process lives, and only what comes by its ears tells the difference. So it
 sends itself a message every few seconds, through a queue of its own, and hears it where it hears
-the hints: on the same connection, under the same limit of messages in hand. No child is asked.
+the wake-ups: on the same connection, under the same limit of messages in hand. No child is asked.
 
 Nothing is held against a worker that cannot hear for a reason: it is not connected, the broker
 takes no message, or all its children are busy (a commit may wait for a standby without end).
@@ -78,11 +78,11 @@ class SelfCheck:
         self._timer: Any = None
 
     def start(self, consumer: Consumer) -> None:
-        """The consumer is connected: hear the own queue with the hints' consumer."""
+        """The consumer is connected: hear the own queue with the wake-ups' consumer."""
         queue = Queue(
             self._queue_name,
             routing_key=self._queue_name,
-            # Not to acknowledge, so that what counts as in hand are the hints alone.
+            # Not to acknowledge, so that what counts as in hand are the wake-ups alone.
             no_ack=True,
             # It goes with the worker. A broker may make other queues of a kind that stays.
             auto_delete=True,
@@ -99,7 +99,7 @@ class SelfCheck:
         """The consumer is not connected any more, or the worker is stopping."""
         if self._timer is not None:
             self._timer.cancel()
-        self._hang_up()
+        self._abort_all()
         self.tell()
 
     def tell(self, ailment: str = "") -> None:
@@ -139,7 +139,7 @@ class SelfCheck:
             )
         except Exception as error:
             logger.warning("self_check_not_sent", error=repr(error))
-            self._hang_up()
+            self._abort_all()
             self._hearing.excused(now)
         else:
             self._hearing.sent(now)
@@ -147,7 +147,7 @@ class SelfCheck:
     def _hear(self, *_message: object) -> None:
         self._hearing.heard()
 
-    def _hang_up(self) -> None:
+    def _abort_all(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(Exception):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from purchase_worker.drain import Batch, Drained, at_once, drain
 from purchase_worker.runtime import Runtime
-from shared.database.engine import DATABASE_AWAY
+from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.observability.logging import get_logger
 
 logger = get_logger(__name__)
@@ -21,11 +21,11 @@ def take_turn(
     committed is still queued, and the sweeper comes back to it.
 
     Raises:
-        DATABASE_AWAY: it is not about one ticket type, as far as one can tell.
+        DATABASE_UNAVAILABLE: it is not about one ticket type, as far as one can tell.
     """
     try:
         return drain(runtime.engine, ticket_type_ids, runtime.settings, runtime.tell, linger)
-    except DATABASE_AWAY:
+    except DATABASE_UNAVAILABLE:
         raise
     except Exception:
         logger.exception("drain_failed", ticket_types=ticket_type_ids)

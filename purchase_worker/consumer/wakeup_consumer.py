@@ -9,11 +9,11 @@ from celery.worker.consumer import Consumer
 # broker that is back would have no worker.
 RECONNECT_SECONDS = 2.0
 # Celery declares 28 queues and as many exchanges for messages that shall come late, as soon as a
-# queue is a quorum queue. No hint shall come late.
+# queue is a quorum queue. No wake-up shall come late.
 UNUSED = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
 
 
-class HintConsumer(Consumer):  # type: ignore[misc] # Celery has no types
+class WakeupConsumer(Consumer):  # type: ignore[misc] # Celery has no types
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc]
         default_steps = tuple(step for step in Consumer.Blueprint.default_steps if step != UNUSED)
 

@@ -1,6 +1,6 @@
 """What becomes of traced purchases in the process that decides them, where traces are wanted.
 
-A batch is one span, below the hint's, with links to the purchases that it decided. Each traced
+A batch is one span, below the wake-up's, with links to the purchases that it decided. Each traced
 purchase has besides a span `decide` in its own trace, which the row has carried here.
 """
 
@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from purchase_worker import store
 from purchase_worker.drain import Batch
-from shared.database.engine import DATABASE_AWAY, statement
+from shared.database.engine import DATABASE_UNAVAILABLE, statement
 from shared.messaging.celery_client import PURCHASES_QUEUE
 from shared.observability.logging import get_logger
 from shared.purchases import CONFIRMED
@@ -31,27 +31,27 @@ logger = get_logger(__name__)
 
 
 class DecisionTraces:
-    """The spans of one process, which takes one hint at a time."""
+    """The spans of one process, which takes one wake-up at a time."""
 
     def __init__(self, spans: "Spans", engine: Engine) -> None:
         self._spans = spans
         self._engine = engine
-        self._hint: str | None = None
+        self._wakeup: str | None = None
 
     @contextmanager
-    def hint(self, traceparent: str | None) -> Iterator[None]:
-        """The turn that a hint brings about; nothing where it was not traced."""
+    def wakeup(self, traceparent: str | None) -> Iterator[None]:
+        """The turn that a wake-up brings about; nothing where it was not traced."""
         if traceparent is None:
             yield
             return
         with self._spans.open(
             f"process {PURCHASES_QUEUE}", "CONSUMER", parent=traceparent, attributes=MESSAGING
         ) as span:
-            self._hint = self._spans.traceparent_of(span)
+            self._wakeup = self._spans.traceparent_of(span)
             try:
                 yield
             finally:
-                self._hint = None
+                self._wakeup = None
 
     def decided(self, batch: Batch) -> None:
         """A batch that was just committed."""
@@ -63,7 +63,7 @@ class DecisionTraces:
         whole = self._spans.record(
             "decide batch",
             "INTERNAL",
-            parent=self._hint,
+            parent=self._wakeup,
             # The SDK keeps the first 128 (OTEL_SPAN_LINK_COUNT_LIMIT).
             links=traceparents.values(),
             attributes={"eventify.batch_rows": batch.rows},
@@ -93,7 +93,7 @@ class DecisionTraces:
         try:
             with statement(self._engine) as cursor:
                 return store.read_traceparents(cursor, ids)
-        except DATABASE_AWAY as error:
+        except DATABASE_UNAVAILABLE as error:
             # What was decided stands; it is only not seen in its trace.
             logger.warning("traceparents_not_read", rows=len(ids), error=str(error))
             return {}

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     catalog_database_url: str = ""
     # The same for worker and sweeper.
     worker_database_url: str = ""
-    # Recent results and the marks of hints under way; it may be wiped at any moment.
+    # Recent results and the marks of wake-ups under way; it may be wiped at any moment.
     redis_url: str = "redis://127.0.0.1:6379/0"
     # Celery's broker, RabbitMQ or a Redis; the same Redis unless told otherwise (docs/engines.md).
     broker_url: str = ""
@@ -184,7 +184,7 @@ class Settings(BaseSettings):
     # Not above `shutdown_seconds`, or a stop cuts the request off without an answer.
     body_timeout_seconds: float = 10.0
     # The same for a request's line and headers. A token has 4 kB at most, a cookie as much.
-    head_timeout_seconds: float = 10.0
+    header_timeout_seconds: float = 10.0
     # A request's line and headers together; a token has 4 kB at most.
     head_max_bytes: int = 65_536
     # Between two requests on one connection. Pools of clients keep 5 to 75 s (browsers longer), and
@@ -242,16 +242,17 @@ class Settings(BaseSettings):
     worker_processes: int = 2
     # Results in Redis are a cache: rebuilt from PostgreSQL when missing.
     result_ttl_seconds: int = 3_600
-    # A hint may be thought under way this long after a worker took it; then another is sent.
-    hint_ttl_ms: int = 1_000
-    # When a worker that holds a hint says nothing for so long, another gets it (Celery's visibility
-    # timeout). Hints are worth nothing after seconds; an hour of redelivery would only repeat them.
-    hint_visibility_seconds: int = 60
+    # A wake-up may be thought under way this long after a worker took it; then another is sent.
+    wakeup_ttl_ms: int = 1_000
+    # When a worker that holds a wake-up says nothing for so long, another gets it (Celery's
+    # visibility timeout). Wake-ups are worth nothing after seconds; an hour of redelivery would
+    # only repeat them.
+    wakeup_visibility_seconds: int = 60
 
     # --- the sweeper ---
-    # How often the sweeper looks: half of `sweep_after_seconds`, so a lost hint costs 1.5 s.
+    # How often the sweeper looks: half of `sweep_after_seconds`, so a lost wake-up costs 1.5 s.
     sweep_interval_seconds: float = 0.5
-    # A healthy worker decides within milliseconds; a second means that its hint was lost.
+    # A healthy worker decides within milliseconds; a second means that its wake-up was lost.
     sweep_after_seconds: float = 1.0
     # Of several sweepers one is elected for a pass; whoever stands still so long in it loses it.
     sweep_election_seconds: float = 60.0

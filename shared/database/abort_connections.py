@@ -27,7 +27,7 @@ class OpenConnections:
         def closed(plain: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
             self._open.discard(plain)
 
-    def hang_up(self) -> None:
+    def abort_all(self) -> None:
         """Close what idles, and cut what is still waited on: those threads get an error at once.
 
         libpq waits for a server without end, and Python ends when its threads have ended. What was

@@ -33,7 +33,7 @@ from shared.observability.metrics import POOL_WAIT_SECONDS
 PING_AFTER_SECONDS = 1.0
 # What a statement raises while the database is away, starting, failing over (read-only for a
 # moment) or out of connections.
-DATABASE_AWAY = (
+DATABASE_UNAVAILABLE = (
     psycopg2.OperationalError,
     psycopg2.InterfaceError,
     # The same in SQLAlchemy's wrapping: it asks something itself on an engine's first connection.

@@ -10,20 +10,20 @@ from redis.retry import Retry
 
 from shared.config.redis_url import SENTINELS, Credentials, read_sentinels
 
-# Sending a hint may cost this much and no more: the drivers' own default is to wait for ever.
+# Sending a wake-up may cost this much and no more: the drivers' own default is to wait for ever.
 CONNECT_TIMEOUT_SECONDS = 2
 REDIS_TIMEOUT_SECONDS = 2
 RABBITMQ_TIMEOUT_SECONDS = 5
 # A worker notices after twice this that RabbitMQ is gone without a word.
 HEARTBEAT_SECONDS = 5
-# kombu waits for hints a second at a time, looks this often whether there was an answer, and drops
-# a connection whose answer is overdue by as much. With its own 25, a primary that stands still, or
-# whose machine is gone, leaves a worker deaf for 51 seconds.
+# kombu waits for wake-ups a second at a time, looks this often whether there was an answer, and
+# drops a connection whose answer is overdue by as much. With its own 25, a primary that stands
+# still, or whose machine is gone, leaves a worker deaf for 51 seconds.
 LOOK_SECONDS = 2
 # On to the next sentinel: redis-py asks one that is dead three times more, over seconds.
 AT_ONCE = Retry(NoBackoff(), 0)
 # RabbitMQ never changes a queue that exists, and refuses whoever declares it otherwise: to change
-# one of these, delete the queue. A hint is worth nothing after seconds; the oldest are dropped.
+# one of these, delete the queue. A wake-up is worth nothing after seconds; the oldest are dropped.
 QUORUM_QUEUE: dict[str, str | int] = {
     "x-queue-type": "quorum",
     "x-message-ttl": 60_000,  # milliseconds
@@ -48,8 +48,8 @@ def broker_for(url: str, visibility_seconds: int) -> Broker:
 
     Args:
         url: of RabbitMQ (several nodes with semicolons between), or of a Redis.
-        visibility_seconds: after which Redis gives a hint to another worker; RabbitMQ knows when a
-            worker is gone.
+        visibility_seconds: after which Redis gives a wake-up to another worker; RabbitMQ knows when
+            a worker is gone.
     """
     read = READERS[url[: url.index("://") + 3]]
     return read(url, visibility_seconds)
@@ -59,7 +59,7 @@ def _rabbitmq(url: str, _visibility_seconds: int) -> Broker:
     return Broker(
         url,
         {
-            # Without it, a hint that RabbitMQ refuses is lost and nobody hears of it.
+            # Without it, a wake-up that RabbitMQ refuses is lost and nobody hears of it.
             "confirm_publish": True,
             "read_timeout": RABBITMQ_TIMEOUT_SECONDS,
             "write_timeout": RABBITMQ_TIMEOUT_SECONDS,

@@ -1,6 +1,6 @@
 """Celery as gateway and worker both know it: the queue, the task's name, and every limit.
 
-A message is only a hint that there is work (DESIGN, "The flow"), so nothing here tries to make
+A message is only a wake-up that there is work (DESIGN, "The flow"), so nothing here tries to make
 messages safe: they are acknowledged at once, kept nowhere, and never waited for.
 """
 
@@ -16,16 +16,16 @@ from shared.messaging.broker_options import CONNECT_TIMEOUT_SECONDS, broker_for
 
 PURCHASES_QUEUE = "purchases"
 DECIDE_QUEUES_TASK = "purchase_worker.decide_queues"
-# Of how many ticket types one hint may tell. More would make a drain's transaction long; at thirty
-# a ticket type's share of what a message and a transaction cost is a thirtieth already.
-HINT_TICKET_TYPES_MAX = 100
-# RabbitMQ confirms a hint in milliseconds; one that has run out of memory or disk never does.
+# Of how many ticket types one wake-up may tell. More would make a drain's transaction long; at
+# thirty a ticket type's share of what a message and a transaction cost is a thirtieth already.
+WAKEUP_TICKET_TYPES_MAX = 100
+# RabbitMQ confirms a wake-up in milliseconds; one that has run out of memory or disk never does.
 CONFIRM_TIMEOUT_SECONDS = 1.0
 
 
 def make_celery(settings: Settings) -> Celery:
     """A Celery application on our broker, with hard limits on everything that could hang."""
-    broker = broker_for(settings.celery_broker_url, settings.hint_visibility_seconds)
+    broker = broker_for(settings.celery_broker_url, settings.wakeup_visibility_seconds)
     remove_foreign_variables()
     # No fixups: with DJANGO_SETTINGS_MODULE set, one would bring Django's settings in.
     celery = Celery("eventify", broker=broker.url, set_as_current=False, fixups=[])
@@ -37,7 +37,7 @@ def make_celery(settings: Settings) -> Celery:
         task_queues=(Queue(PURCHASES_QUEUE, queue_arguments=broker.queue_arguments),),
         task_serializer="json",
         accept_content=["json"],
-        # Sending a hint may cost this much and no more: kombu's own default is to wait for ever.
+        # Sending a wake-up may cost this much and no more: kombu's own default is to wait for ever.
         broker_pool_limit=2,
         broker_connection_timeout=CONNECT_TIMEOUT_SECONDS,
         broker_transport_options=broker.transport_options,
@@ -53,7 +53,7 @@ def make_celery(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_heartbeat=broker.heartbeat_seconds,
         broker_channel_error_retry=True,
-        # As few hints as possible wait in a worker: any other may have those in the broker. Not
+        # As few wake-ups as possible wait in a worker: any other may have those in the broker. Not
         # none (worker_disable_prefetch), for then a worker whose children were all taken slept on
         # for up to a second after one was free again (celery 5.7.0).
         worker_prefetch_multiplier=1,
@@ -66,7 +66,7 @@ def make_celery(settings: Settings) -> Celery:
     return celery
 
 
-def send_hint(
+def send_wakeup(
     celery: Celery, ticket_type_ids: Sequence[int], headers: Mapping[str, str] | None = None
 ) -> None:
     """Tell a worker that there is work for these ticket types; blocking, with limits.

@@ -14,7 +14,7 @@ from starlette.types import Scope
 # When a series was made cannot be told of several processes; so nobody tells it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-# Upper bounds. A commit takes 1 ms, a request to its decision 20 ms, a lost hint a second.
+# Upper bounds. A commit takes 1 ms, a request to its decision 20 ms, a lost wake-up a second.
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 # Up to what one statement takes (`accept_batch_rows`, `drain_close_rows`).
 ROWS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000)

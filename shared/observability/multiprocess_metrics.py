@@ -62,14 +62,14 @@ class FolderCollector(MultiProcessCollector):
 
     def collect(self) -> Iterator[Metric]:
         with _alone_in(self._folder):
-            bury_the_dead(self._folder)
+            compact_dead_processes(self._folder)
             # A process that has just begun has made its file and not yet its first entry.
             files = [file for file in self._folder.glob("*.db") if file.stat().st_size]
             found = list(self.merge(map(str, files)))  # type: ignore[no-untyped-call]
         yield from found
 
 
-def bury_the_dead(folder: Path) -> None:
+def compact_dead_processes(folder: Path) -> None:
     """Add up what processes counted that are no more, and forget what they held."""
     dead = [file for file in folder.glob("*.db") if not _lives(file)]
     for kind in ("counter", "histogram"):

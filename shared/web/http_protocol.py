@@ -117,7 +117,7 @@ class Connection(HttpToolsProtocol):
     state that `RequestResponseCycle.send` leaves. It is itself the transport of an `Exchange`.
     """
 
-    head_timeout_seconds: ClassVar[float]
+    header_timeout_seconds: ClassVar[float]
     head_max_bytes: ClassVar[int]
     send_timeout_seconds: ClassVar[float]
     idle_max: ClassVar[int]
@@ -501,7 +501,7 @@ class Connection(HttpToolsProtocol):
             self._start_deadline()
 
     def _start_deadline(self) -> None:
-        self._deadline = self.loop.call_later(self.head_timeout_seconds, self.transport.close)
+        self._deadline = self.loop.call_later(self.header_timeout_seconds, self.transport.close)
 
     def _stop_deadline(self) -> None:
         if self._deadline is not None:

@@ -29,7 +29,7 @@ def serve(app: ASGIApp, host: str, port: int, settings: Settings, *, shares_port
         ConfigurationError: the address cannot be bound.
     """
     open_files_max = raise_open_files_limit()
-    _spare_the_collector()
+    _tune_gc()
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -56,7 +56,7 @@ def _connection(settings: Settings, open_files_max: int) -> type[Connection]:
     """The kind of connection that keeps to the limits of these settings."""
 
     class LimitedConnection(Connection):
-        head_timeout_seconds = settings.head_timeout_seconds
+        header_timeout_seconds = settings.header_timeout_seconds
         head_max_bytes = settings.head_max_bytes
         send_timeout_seconds = settings.send_timeout_seconds
         # Those that idle leave half of the files to those that do not.
@@ -65,7 +65,7 @@ def _connection(settings: Settings, open_files_max: int) -> type[Connection]:
     return LimitedConnection
 
 
-def _spare_the_collector() -> None:
+def _tune_gc() -> None:
     """Let the cyclic collector look less often, and never at what is there from the start.
 
     Requests and connections leave no cycles behind, yet each connection is a few hundred objects

@@ -3,7 +3,15 @@
 import random
 
 from tests.chaos.control import Control
-from tests.chaos.faults import clock, failpoints, hints, network, postgres, processes, redis_faults
+from tests.chaos.faults import (
+    clock,
+    failpoints,
+    network,
+    postgres,
+    processes,
+    redis_faults,
+    wakeups,
+)
 from tests.chaos.faults.failover import (
     PrimaryLost,
     PrimaryLostAfterStandby,
@@ -31,11 +39,11 @@ FAULTS: dict[str, tuple[type[Fault], ...]] = {
         redis_faults.RedisOutOfMemory,
         redis_faults.PoisonMessage,
     ),
-    "hints": (
-        hints.HintsDropped,
-        hints.HintsDoubled,
-        hints.HintsReordered,
-        hints.HintsDelayed,
+    "wake-ups": (
+        wakeups.WakeupsDropped,
+        wakeups.WakeupsDoubled,
+        wakeups.WakeupsReordered,
+        wakeups.WakeupsDelayed,
     ),
     "postgres": (
         postgres.PostgresCrashed,
@@ -63,7 +71,7 @@ FAULTS: dict[str, tuple[type[Fault], ...]] = {
     "failpoints": (
         failpoints.KilledBeforeAcceptCommit,
         failpoints.KilledAfterAcceptCommit,
-        failpoints.KilledAfterHint,
+        failpoints.KilledAfterWakeup,
         failpoints.KilledBeforeDecisionCommit,
         failpoints.KilledAfterDecisionCommit,
         failpoints.KilledAfterResult,
@@ -79,8 +87,8 @@ IN_SHORT: frozenset[type[Fault]] = frozenset(
         redis_faults.RedisFlushed,
         redis_faults.RedisKilled,
         redis_faults.RedisOutOfMemory,
-        hints.HintsDropped,
-        hints.HintsReordered,
+        wakeups.WakeupsDropped,
+        wakeups.WakeupsReordered,
         postgres.PostgresCrashed,
         postgres.PostgresFrozen,
         postgres.DiskFull,
@@ -124,11 +132,11 @@ DROP INDEX ticket_purchases_decisions;
 """
 
 CONTROLS: tuple[tuple[Control, type[Fault]], ...] = (
-    (Control("no_lock", WITHOUT_SECOND_BARRIERS), hints.HintsDoubled),
-    (Control("early_202"), failpoints.KilledAfterHint),
-    (Control("sweeper_off"), hints.HintsDropped),
+    (Control("no_lock", WITHOUT_SECOND_BARRIERS), wakeups.WakeupsDoubled),
+    (Control("early_202"), failpoints.KilledAfterWakeup),
+    (Control("sweeper_off"), wakeups.WakeupsDropped),
     (Control("early_result"), processes.WorkerChildKilled),
-    (Control("no_unique_key", "DROP INDEX ticket_purchases_idempotency"), hints.HintsReordered),
+    (Control("no_unique_key", "DROP INDEX ticket_purchases_idempotency"), wakeups.WakeupsReordered),
     (
         Control(
             "no_state_guard",

@@ -18,11 +18,11 @@ from shared.auth.mint_tokens import mint_tokens, user_names
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from tests.chaos.control import Control
-from tests.chaos.hint_line import HintLine
 from tests.chaos.line import Line, carrying
 from tests.chaos.movable_clock import MovableClock
 from tests.chaos.servers import Server
 from tests.chaos.small_disk import SmallDisk, small_disk
+from tests.chaos.wakeup_line import WakeupLine
 from tests.conftest import run_admin, with_database
 from tests.support.factories import run
 from tests.support.services import folder_for_servers
@@ -32,14 +32,14 @@ from tests.system.operators import Operator, an_operator
 DATABASE = "eventify"
 BUYERS = 40
 # A stopped worker is taken for dead after this; the product's own default is a minute.
-HINT_VISIBILITY_SECONDS = 2
+WAKEUP_VISIBILITY_SECONDS = 2
 SETTINGS = {
     # Few users buy without end here, which the limit of each user is there to prevent.
     "EVENTIFY_PURCHASE_RATE_BURST": "0",
     "EVENTIFY_CATALOG_WRITE_RATE_BURST": "0",
     "EVENTIFY_LIST_RATE_BURST": "0",
     "EVENTIFY_WORKER_PROCESSES": "1",
-    "EVENTIFY_HINT_VISIBILITY_SECONDS": str(HINT_VISIBILITY_SECONDS),
+    "EVENTIFY_WAKEUP_VISIBILITY_SECONDS": str(WAKEUP_VISIBILITY_SECONDS),
     # The product's own: whoever asks while PostgreSQL is away is answered within two seconds.
     "EVENTIFY_ANSWER_TIMEOUT_SECONDS": str(Settings.model_fields["answer_timeout_seconds"].default),
 }
@@ -70,7 +70,7 @@ class System:
         self.failpoints.mkdir()
         self.database_line = Line(_port(postgres.url))
         self.redis_line = Line(_port(valkey.url))
-        self.broker_line = HintLine(_port(valkey.url), valkey.url)
+        self.broker_line = WakeupLine(_port(valkey.url), valkey.url)
         self.door_line = Line(operator.port)
         self.database_url = with_database(postgres.url, DATABASE)
         self.home = Home(operator.home)

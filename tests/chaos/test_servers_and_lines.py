@@ -25,7 +25,7 @@ from tests.system.selling import EVENTS, PURCHASES
 pytestmark = pytest.mark.timeout(300)
 STRIKING = [
     fault
-    for kind in ("redis", "hints", "postgres", "network")
+    for kind in ("redis", "wake-ups", "postgres", "network")
     for fault in FAULTS[kind]
     if fault in IN_SHORT
 ]

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from loadtests.bench.bench import Bench
+from loadtests.bench.chart import draw
 from loadtests.bench.generator import running_generator
 from loadtests.bench.machine import this_machine
 from loadtests.bench.measure import PARTS, measure_growth, measure_parts
-from loadtests.bench.picture import draw
 from loadtests.bench.report import Report, table, write_json
 from loadtests.bench.sizes import Sizes
 from loadtests.bench.system import own_systems
@@ -63,7 +63,7 @@ def test_no_figure_of_a_tiny_benchmark_claims_a_target_of_the_full_size(report: 
     assert not any("backlog" in name or "growth" in name or "memory" in name for name in names)
 
 
-def test_it_is_told_as_a_table_a_file_and_a_picture(report: Report, tmp_path: Path) -> None:
+def test_it_is_told_as_a_table_a_file_and_a_chart(report: Report, tmp_path: Path) -> None:
     assert table(report).row_count == len(report.figures) + len(report.parts)
     write_json(report, tmp_path / "bench.json")
     told = msgspec.json.decode((tmp_path / "bench.json").read_bytes())

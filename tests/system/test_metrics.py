@@ -83,7 +83,7 @@ def test_what_was_bought_is_told_exactly_whichever_gateway_answers(busy_shop: Sh
         assert 0 < counted["eventify_request_to_decision_seconds_sum"] < 60
         assert counted["eventify_accept_batch_rows_sum"] == 4
         assert counted["eventify_drain_batch_rows_sum"] == 3
-        assert counted["eventify_hints_sent_total"] >= 1
+        assert counted["eventify_wakeups_sent_total"] >= 1
     assert told(busy_shop)["eventify_clients_waiting"] == 0
     assert busy_shop.audit()["ok"]
 

@@ -48,15 +48,15 @@ def test_an_id_that_is_nobodys_is_not_found(buyer: httpx.Client, id_: str) -> No
 
 
 def test_the_demo_sells_audits_and_draws(shop: Shop, tmp_path: Path) -> None:
-    picture = tmp_path / "sale.png"
+    chart = tmp_path / "sale.png"
     shown = shop.operator.run(
         *("demo", "--buyers", "300", "--tickets", "60", "--seconds", "0.5"),
-        *("--picture", str(picture)),
+        *("--chart", str(chart)),
     )
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert "60 of 60 tickets" in shown.stdout
     assert "The audit passes" in shown.stdout
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert chart.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_audit_fails_on_tampered_rows(shop: Shop, buyer: httpx.Client, on_sale: OnSale) -> None:

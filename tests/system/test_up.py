@@ -184,11 +184,11 @@ def test_up_interrupted_while_it_starts_leaves_nothing(operator: Operator) -> No
     assert operator.status() == {"running": False}
 
 
-def test_a_picture_that_cannot_be_written_is_told_before_the_sale(operator: Operator) -> None:
-    for picture in ("/nowhere/demo.png", "demo.txt"):
-        refused = operator.run("demo", "--picture", picture)
+def test_a_chart_that_cannot_be_written_is_told_before_the_sale(operator: Operator) -> None:
+    for chart in ("/nowhere/demo.png", "demo.txt"):
+        refused = operator.run("demo", "--chart", chart)
         assert (refused.returncode, refused.stdout) == (1, "")
-        assert picture in refused.stderr
+        assert chart in refused.stderr
         assert refused.stderr.count("\n") == 1
 
 

@@ -31,7 +31,7 @@ LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 # Neither the values of a refused row nor the statement, which holds them too: a password's hash is
 # among those of an account.
 LOGGED = {"log_error_verbosity": "terse", "log_min_error_statement": "panic"}
-# Results of the last minutes, and marks; full, it forgets results and never hints (no TTL).
+# Results of the last minutes, and marks; full, it forgets results and never wake-ups (no TTL).
 VALKEY_MEMORY = "384mb"
 # Its last checkpoint may have gigabytes to write; killed, it would have them to replay.
 POSTGRES_STOP_SECONDS = 60

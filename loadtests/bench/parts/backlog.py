@@ -27,7 +27,7 @@ def measure(bench: Bench) -> list[Figure]:
 def _close(bench: Bench, rows: int) -> float:
     """One ticket is left and the first request takes it; the last one comes through the door.
 
-    So the workers are woken as ever, by a hint, and find the rest of the queue besides.
+    So the workers are woken as ever, by a wake-up, and find the rest of the queue besides.
     """
     system = bench.system
     (sold_out,) = add_ticket_types(system.engine, 1, capacity=1)

@@ -1,4 +1,4 @@
-"""The sweeper runs and finds nothing: a hint that is lost is lost for good."""
+"""The sweeper runs and finds nothing: a wake-up that is lost is lost for good."""
 
 from purchase_worker import store
 

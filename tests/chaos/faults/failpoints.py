@@ -1,4 +1,4 @@
-"""kill -9 at the moments that matter: before and after each commit, the hint, the result."""
+"""kill -9 at the moments that matter: before and after each commit, the wake-up, the result."""
 
 from shared.failpoints import Moment
 from tests.chaos.faults.fault import Effect, Fault, Turn
@@ -37,10 +37,10 @@ class KilledAfterAcceptCommit(_KilledAt):
     moment = "after_accept_commit"
 
 
-class KilledAfterHint(_KilledAt):
+class KilledAfterWakeup(_KilledAt):
     """A worker knows; the buyer may or may not."""
 
-    moment = "after_hint"
+    moment = "after_wakeup"
 
 
 class KilledBeforeDecisionCommit(_KilledAt):
@@ -56,6 +56,6 @@ class KilledAfterDecisionCommit(_KilledAt):
 
 
 class KilledAfterResult(_KilledAt):
-    """Decided and told; the hint still counts as under way."""
+    """Decided and told; the wake-up still counts as under way."""
 
     moment = "after_result"

@@ -22,7 +22,7 @@ class _RedisFault(Fault):
 
 
 class RedisFlushed(_RedisFault):
-    """FLUSHALL: results, hints, and what Celery keeps of its queues."""
+    """FLUSHALL: results, wake-ups, and what Celery keeps of its queues."""
 
     def strike(self) -> None:
         with self.client() as client:
@@ -95,7 +95,7 @@ class RedisOutOfMemory(_RedisFault):
 
 
 class PoisonMessage(_RedisFault):
-    """Messages in the queue that are no hints: each is taken by a worker, and harms nobody."""
+    """Messages in the queue that are no wake-ups: each is taken by a worker, and harms nobody."""
 
     def strike(self) -> None:
         with self.client() as client:
@@ -108,7 +108,7 @@ class PoisonMessage(_RedisFault):
         assert not set(POISON) & set(client.lrange(PURCHASES_QUEUE, 0, -1))
 
 
-def _hint(body: str, **headers: Any) -> bytes:
+def _wakeup(body: str, **headers: Any) -> bytes:
     """A message as Celery sends it."""
     properties = {
         "correlation_id": "1",
@@ -131,11 +131,11 @@ def _hint(body: str, **headers: Any) -> bytes:
 
 EMBED = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
 POISON = (
-    _hint(f"[[[-1]], {{}}, {EMBED}]"),
-    _hint(f'[[["seven"]], {{}}, {EMBED}]'),
-    _hint(f"[[], {{}}, {EMBED}]"),
-    _hint(f"[[[7]], {{}}, {EMBED}]", task="nobody.knows"),
-    _hint("{no json"),
+    _wakeup(f"[[[-1]], {{}}, {EMBED}]"),
+    _wakeup(f'[[["seven"]], {{}}, {EMBED}]'),
+    _wakeup(f"[[], {{}}, {EMBED}]"),
+    _wakeup(f"[[[7]], {{}}, {EMBED}]", task="nobody.knows"),
+    _wakeup("{no json"),
     b"[]",
     b"{}",
     b"no json either \xff",

@@ -1,4 +1,4 @@
-"""RabbitMQ carries the hints, chosen by EVENTIFY_BROKER_URL alone."""
+"""RabbitMQ carries the wake-ups, chosen by EVENTIFY_BROKER_URL alone."""
 
 import signal
 import statistics
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shared.config.settings import Settings
-from shared.messaging.celery_client import PURCHASES_QUEUE, make_celery, send_hint
+from shared.messaging.celery_client import PURCHASES_QUEUE, make_celery, send_wakeup
 from tests.chaos.conftest import survives
 from tests.chaos.faults.fault import Effect, Fault
 from tests.chaos.system import System
@@ -76,12 +76,12 @@ class RabbitMQFrozen(_RabbitMQFault):
         self.strikes += 1
 
 
-def test_hints_bring_decisions_long_before_the_sweeper(system: System) -> None:
+def test_wakeups_bring_decisions_long_before_the_sweeper(system: System) -> None:
     seconds = [seconds_to_decision(system) for _ in range(20)]
     assert statistics.median(seconds) < SWEEPER_SECONDS / 4, seconds
 
 
-def test_hints_are_kept_in_a_bounded_quorum_queue_and_each_worker_has_one_that_goes_with_it(
+def test_wakeups_are_kept_in_a_bounded_quorum_queue_and_each_worker_has_one_that_goes_with_it(
     system: System,
 ) -> None:
     seconds_to_decision(system)
@@ -95,19 +95,19 @@ def test_hints_are_kept_in_a_bounded_quorum_queue_and_each_worker_has_one_that_g
     assert "x-message-ttl" in arguments
 
 
-def test_a_hint_that_rabbitmq_does_not_take_costs_the_sender_seconds(system: System) -> None:
+def test_a_wakeup_that_rabbitmq_does_not_take_costs_the_sender_seconds(system: System) -> None:
     settings = Settings(database_url="postgresql://db/x", broker_url=system.rabbitmq.url)
     with make_celery(settings) as celery:
-        send_hint(celery, [1])
+        send_wakeup(celery, [1])
         system.rabbitmq.freeze()
         try:
             began = time.monotonic()
             with pytest.raises(Exception, match="timed out"):
-                send_hint(celery, [1])
+                send_wakeup(celery, [1])
             assert time.monotonic() - began < 8
         finally:
             system.rabbitmq.thaw()
-        send_hint(celery, [1])
+        send_wakeup(celery, [1])
 
 
 @pytest.mark.parametrize("fault", [RabbitMQStopped, RabbitMQKilled, RabbitMQFrozen])

@@ -1,4 +1,4 @@
-"""Sentinels tell where Redis is, chosen by EVENTIFY_REDIS_URL alone: results, hints and limits."""
+"""Sentinels name the Redis primary: EVENTIFY_REDIS_URL alone chooses them."""
 
 import signal
 import statistics
@@ -77,7 +77,7 @@ class PrimaryAndSentinelKilled(_Failover):
         self.system.valkey.sentinels[0].start()
 
 
-def test_hints_and_results_find_the_primary(system: System) -> None:
+def test_wakeups_and_results_find_the_primary(system: System) -> None:
     seconds = [seconds_to_decision(system) for _ in range(20)]
     assert statistics.median(seconds) < SWEEPER_SECONDS / 4, seconds
     with redis.Redis.from_url(system.valkey.url) as client:

@@ -205,7 +205,7 @@ def test_every_operation_is_described(catalog_url: str) -> None:
     assert "Problem" in document["components"]["schemas"]
 
 
-def test_without_its_database_the_catalog_asks_for_patience(
+def test_without_its_database_the_catalog_asks_for_wait_limit(
     database_url: str, postgres_url: str, keys_dir: Path, signing_key: SigningKey
 ) -> None:
     settings = Settings(database_url=database_url, keys_dir=keys_dir, catalog_port=free_port())

@@ -12,7 +12,7 @@ import redis
 from sqlalchemy import Engine
 
 from deploy.local.servers.embedded import free_port
-from gateway.purchases.wakeups import HintSender
+from gateway.purchases.wakeups import WakeupSender
 from purchase_worker.audit.report import audit
 from shared.auth.mint_tokens import mint_tokens
 from shared.config.settings import Settings
@@ -149,16 +149,16 @@ def test_a_worker_that_stops_finishes_its_drain_and_tells_of_it(
 ) -> None:
     ticket_type = add_ticket_type(engine, 3)
     ids = queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
-    hints = HintSender(settings)
-    hints.start()
+    wakeups = WakeupSender(settings)
+    wakeups.start()
     patient = Settings(**settings.model_dump() | PATIENT)
     with running_service("purchase_worker", patient) as worker:
         with nobody_writes(engine, "decision_batches"):
-            hints.notify([ticket_type])
+            wakeups.notify([ticket_type])
             eventually(lambda: waiting(engine, 1), within_seconds=STARTED_WITHIN_SECONDS)
             worker.send_signal(signal.SIGTERM)
         assert worker.wait(LIMIT_SECONDS) == 0
-    hints.close()
+    wakeups.close()
     statuses = [status for _, status, _ in outcomes(engine, ticket_type)]
     assert statuses == ["confirmed"] * 3 + ["rejected"] * 2
     assert all(redis_client.exists(RESULT_KEY_PREFIX + id_) for id_ in ids)

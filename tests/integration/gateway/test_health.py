@@ -134,7 +134,7 @@ def test_a_worker_that_is_connected_and_takes_no_message_is_found_out(
 def test_a_worker_whose_children_are_all_held_up_is_well(
     engine: Engine, settings: Settings, redis_client: redis.Redis
 ) -> None:
-    """The hints beyond fill its hands, so that it cannot hear: a new worker could not either."""
+    """The wake-ups beyond fill its hands, so that it cannot hear: a new worker could not either."""
     patient = settings.model_copy(update=PATIENT)
     ticket_types = [add_ticket_type(engine, 3) for _ in range(8)]
     (user,) = add_users(engine, 1)

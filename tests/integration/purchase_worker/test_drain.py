@@ -177,7 +177,7 @@ def test_of_many_queues_each_has_its_part_of_a_batch(engine: Engine, settings: S
 def test_a_queue_that_was_emptied_is_looked_at_while_another_is_long(
     engine: Engine, settings: Settings
 ) -> None:
-    """Its hint counts as under way as long as the turn lasts, so nobody else comes for it."""
+    """Its wake-up counts as under way as long as the turn lasts, so nobody else comes for it."""
     long, short = add_ticket_type(engine, 100), add_ticket_type(engine, 100)
     users = add_users(engine, 6)
     by_twos = settings.model_copy(update={"drain_batch_rows": 2})

@@ -11,7 +11,7 @@ from purchase_worker.drain import Batch
 from purchase_worker.runtime import Runtime
 from purchase_worker.sweep import TRY_ELECTION, sweep
 from shared.config.settings import Settings
-from shared.database.engine import DATABASE_AWAY
+from shared.database.engine import DATABASE_UNAVAILABLE
 from tests.support.factories import (
     add_ticket_type,
     add_users,
@@ -103,7 +103,7 @@ def test_a_sweeper_that_stands_still_in_a_pass_makes_room_for_another(
 
         eventually(another_sweeps)
         go_on.set()
-        with pytest.raises(DATABASE_AWAY):
+        with pytest.raises(DATABASE_UNAVAILABLE):
             standing.result()
     impatient.close()
     assert statuses(engine, first) == statuses(engine, second) == {"confirmed"}

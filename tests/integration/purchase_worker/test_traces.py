@@ -1,4 +1,4 @@
-"""Traces: a purchase is followed from the request through the hint to the decision."""
+"""Traces: a purchase is followed from the request through the wake-up to the decision."""
 
 import socket
 import subprocess

@@ -1,4 +1,4 @@
-"""A real Celery worker on a real broker: a hint makes it decide."""
+"""A real Celery worker on a real broker: a wake-up makes it decide."""
 
 import json
 import os
@@ -12,15 +12,15 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from gateway.purchases.wakeups import HintSender
+from gateway.purchases.wakeups import WakeupSender
 from purchase_worker.audit.report import audit
 from purchase_worker.consumer.linger import LOOKS
 from purchase_worker.drain import Batch
 from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import CLEARINGS, decide_queues
 from shared.config.settings import Settings
-from shared.messaging.celery_client import HINT_TICKET_TYPES_MAX, PURCHASES_QUEUE
-from shared.purchases import HINT_KEY_PREFIX
+from shared.messaging.celery_client import PURCHASES_QUEUE, WAKEUP_TICKET_TYPES_MAX
+from shared.purchases import WAKEUP_KEY_PREFIX
 from tests.support.factories import (
     add_ticket_type,
     add_users,
@@ -35,8 +35,8 @@ from tests.support.waiting import eventually
 
 
 @pytest.fixture
-def hints(settings: Settings, redis_client: redis.Redis) -> Iterator[HintSender]:
-    sender = HintSender(settings)
+def wakeups(settings: Settings, redis_client: redis.Redis) -> Iterator[WakeupSender]:
+    sender = WakeupSender(settings)
     sender.start()
     yield sender
     sender.close()
@@ -57,25 +57,25 @@ def all_decided(engine: Engine, ticket_type: int) -> None:
     assert {status for _, status, _ in outcomes(engine, ticket_type)} == {"confirmed", "rejected"}
 
 
-def test_a_hint_makes_the_worker_decide(
-    engine: Engine, settings: Settings, hints: HintSender
+def test_a_wakeup_makes_the_worker_decide(
+    engine: Engine, settings: Settings, wakeups: WakeupSender
 ) -> None:
     ticket_type = add_ticket_type(engine, 3)
     queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
     with running_service("purchase_worker", settings) as worker:
-        hints.notify([ticket_type])
+        wakeups.notify([ticket_type])
         eventually(lambda: all_decided(engine, ticket_type))
     assert worker.returncode == 0
 
 
 def test_one_message_makes_the_worker_decide_many_ticket_types(
-    engine: Engine, settings: Settings, hints: HintSender, redis_client: redis.Redis
+    engine: Engine, settings: Settings, wakeups: WakeupSender, redis_client: redis.Redis
 ) -> None:
-    ticket_types = [add_ticket_type(engine, 1) for _ in range(HINT_TICKET_TYPES_MAX + 1)]
+    ticket_types = [add_ticket_type(engine, 1) for _ in range(WAKEUP_TICKET_TYPES_MAX + 1)]
     users = add_users(engine, 2)
     queue(engine, [request(user, id_) for id_ in ticket_types for user in users])
-    hints.notify(ticket_types)
-    hints.close()
+    wakeups.notify(ticket_types)
+    wakeups.close()
     assert redis_client.llen(PURCHASES_QUEUE) == 2
     with running_service("purchase_worker", settings):
         for ticket_type in ticket_types:
@@ -83,12 +83,12 @@ def test_one_message_makes_the_worker_decide_many_ticket_types(
     assert audit(engine, settings).ok
 
 
-def test_of_many_ticket_types_only_those_without_a_hint_are_told(
-    hints: HintSender, redis_client: redis.Redis
+def test_of_many_ticket_types_only_those_without_a_wakeup_are_told(
+    wakeups: WakeupSender, redis_client: redis.Redis
 ) -> None:
-    redis_client.set(f"{HINT_KEY_PREFIX}2", 1)
-    hints.notify([1, 2, 3])
-    hints.close()
+    redis_client.set(f"{WAKEUP_KEY_PREFIX}2", 1)
+    wakeups.notify([1, 2, 3])
+    wakeups.close()
     (message,) = redis_client.lrange(PURCHASES_QUEUE, 0, -1)
     (told,), *_ = json.loads(b64decode(json.loads(message)["body"]))
     assert sorted(told) == [1, 3]
@@ -119,38 +119,38 @@ def test_what_is_left_when_a_turn_is_over_has_another(engine: Engine, runtime: R
 
 
 def test_a_worker_whose_child_was_killed_goes_on_deciding(
-    engine: Engine, settings: Settings, hints: HintSender
+    engine: Engine, settings: Settings, wakeups: WakeupSender
 ) -> None:
     first, second = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
     users = add_users(engine, 5)
     queue(engine, [request(user, first) for user in users])
     with running_service("purchase_worker", settings) as worker:
-        hints.notify([first])
+        wakeups.notify([first])
         eventually(lambda: all_decided(engine, first))
         for child in psutil.Process(worker.pid).children():
             os.kill(child.pid, signal.SIGKILL)
         queue(engine, [request(user, second) for user in users])
 
-        def decided_after_another_hint() -> None:
-            # The first hint may have died with the child: it was only a hint.
-            hints.notify([second])
+        def decided_after_another_wakeup() -> None:
+            # The first wake-up may have died with the child: it was only a wake-up.
+            wakeups.notify([second])
             all_decided(engine, second)
 
-        eventually(decided_after_another_hint)
+        eventually(decided_after_another_wakeup)
 
 
 def test_a_turn_that_ends_early_goes_to_the_back_and_comes_again(
-    engine: Engine, settings: Settings, hints: HintSender
+    engine: Engine, settings: Settings, wakeups: WakeupSender
 ) -> None:
     ticket_type = add_ticket_type(engine, 30)
     queue(engine, [request(user, ticket_type) for user in add_users(engine, 60)])
     bounded = Settings(**(settings.model_dump() | {"drain_batch_rows": 5, "drain_max_batches": 2}))
     with running_service("purchase_worker", bounded):
-        hints.notify([ticket_type])
+        wakeups.notify([ticket_type])
         eventually(lambda: all_decided(engine, ticket_type))
 
 
-def test_a_child_lingers_only_while_no_hint_waits_in_the_broker(
+def test_a_child_lingers_only_while_no_wakeup_waits_in_the_broker(
     engine: Engine, runtime: Runtime, redis_client: redis.Redis
 ) -> None:
     ticket_type = add_ticket_type(engine, 30)
@@ -166,7 +166,7 @@ def test_a_child_lingers_only_while_no_hint_waits_in_the_broker(
     queue(engine, [request(first, ticket_type)])
     decide_queues(runtime, [ticket_type])
     assert len(looks) == LOOKS
-    redis_client.lpush(PURCHASES_QUEUE, "a hint")
+    redis_client.lpush(PURCHASES_QUEUE, "a wake-up")
     queue(engine, [request(second, ticket_type)])
     decide_queues(runtime, [ticket_type])
     assert len(looks) == LOOKS
@@ -191,47 +191,47 @@ def test_a_child_that_lingers_decides_what_comes_meanwhile(
     assert inventory(engine, ticket_type) == (30, 4, 4)
 
 
-def test_what_is_committed_before_the_hint_is_cleared_is_decided(
+def test_what_is_committed_before_the_wakeup_is_cleared_is_decided(
     engine: Engine, runtime: Runtime, redis_client: redis.Redis
 ) -> None:
-    """It comes after the last look, and its own hint is not sent, for one is under way."""
+    """It comes after the last look, and its own wake-up is not sent, for one is under way."""
     ticket_type = add_ticket_type(engine, 30)
     first, second = add_users(engine, 2)
-    hint = f"{HINT_KEY_PREFIX}{ticket_type}"
+    wakeup = f"{WAKEUP_KEY_PREFIX}{ticket_type}"
 
     def buy_too_late(_batch: Batch) -> tuple[()]:
-        assert redis_client.exists(hint)
+        assert redis_client.exists(wakeup)
         queue(engine, [request(second, ticket_type)])
         return ()
 
-    redis_client.set(hint, 1)
+    redis_client.set(wakeup, 1)
     runtime.linger = buy_too_late
     queue(engine, [request(first, ticket_type)])
     decide_queues(runtime, [ticket_type])
     all_confirmed(engine, ticket_type)
-    assert not redis_client.exists(hint)
+    assert not redis_client.exists(wakeup)
 
 
-def test_whoever_is_turned_away_leaves_the_hint_to_the_one_who_decides(
+def test_whoever_is_turned_away_leaves_the_wakeup_to_the_one_who_decides(
     engine: Engine, runtime: Runtime, redis_client: redis.Redis
 ) -> None:
     ticket_type = add_ticket_type(engine, 30)
     queue(engine, [request(user, ticket_type) for user in add_users(engine, 1)])
-    hint = f"{HINT_KEY_PREFIX}{ticket_type}"
-    redis_client.set(hint, 1)
+    wakeup = f"{WAKEUP_KEY_PREFIX}{ticket_type}"
+    redis_client.set(wakeup, 1)
     with engine.connect() as other:
         other.exec_driver_sql("SELECT * FROM ticket_inventory FOR NO KEY UPDATE")
         assert decide_queues(runtime, [ticket_type]) == []
-        assert redis_client.exists(hint)
+        assert redis_client.exists(wakeup)
 
 
-def test_a_hint_that_another_took_in_vain_is_cleared_by_the_one_who_decides(
+def test_a_wakeup_that_another_took_in_vain_is_cleared_by_the_one_who_decides(
     engine: Engine, runtime: Runtime, redis_client: redis.Redis
 ) -> None:
-    """Left as under way it would keep the next purchase from having a hint of its own."""
+    """Left as under way it would keep the next purchase from having a wake-up of its own."""
     ticket_type = add_ticket_type(engine, 30)
     first, second = add_users(engine, 2)
-    hint = f"{HINT_KEY_PREFIX}{ticket_type}"
+    wakeup = f"{WAKEUP_KEY_PREFIX}{ticket_type}"
     decided = []
 
     def buy_too_late(_batch: Batch) -> tuple[()]:
@@ -242,14 +242,14 @@ def test_a_hint_that_another_took_in_vain_is_cleared_by_the_one_who_decides(
         decided.append(batch.rows)
         if len(decided) == 2:
             # Sent after the first clearing; its worker found the second purchase locked, and left.
-            redis_client.set(hint, 1)
+            redis_client.set(wakeup, 1)
 
     runtime.linger = buy_too_late
     runtime.tell = note
     queue(engine, [request(first, ticket_type)])
     assert decide_queues(runtime, [ticket_type]) == []
     assert decided == [1, 1]
-    assert not redis_client.exists(hint)
+    assert not redis_client.exists(wakeup)
 
 
 def test_a_worker_that_is_never_done_with_a_queue_goes_to_the_back(
@@ -260,9 +260,9 @@ def test_a_worker_that_is_never_done_with_a_queue_goes_to_the_back(
 
     clear = runtime.redis.delete
 
-    def buy_just_before(*hints: str) -> int:
+    def buy_just_before(*wakeups: str) -> int:
         queue(engine, [request(users.pop(), ticket_type)])
-        return clear(*hints)
+        return clear(*wakeups)
 
     runtime.redis.delete = buy_just_before
     queue(engine, [request(users.pop(), ticket_type)])
@@ -271,18 +271,18 @@ def test_a_worker_that_is_never_done_with_a_queue_goes_to_the_back(
     assert len(users) == 9 - 1 - CLEARINGS
 
 
-def test_hints_are_coalesced_until_a_worker_takes_one(
-    settings: Settings, hints: HintSender, redis_client: redis.Redis
+def test_wakeups_are_coalesced_until_a_worker_takes_one(
+    settings: Settings, wakeups: WakeupSender, redis_client: redis.Redis
 ) -> None:
     for _ in range(50):
-        hints.notify([7])
-    hints.close()
-    assert redis_client.exists(f"{HINT_KEY_PREFIX}7")
+        wakeups.notify([7])
+    wakeups.close()
+    assert redis_client.exists(f"{WAKEUP_KEY_PREFIX}7")
     assert redis_client.llen("purchases") == 1
 
 
 def test_a_broker_that_is_away_costs_a_counted_warning(settings: Settings) -> None:
-    away = HintSender(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
+    away = WakeupSender(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
     away.start()
     away.notify([7])
     away.close()

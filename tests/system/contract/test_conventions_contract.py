@@ -406,7 +406,7 @@ def test_metrics_answers_prometheus(
         assert buy(buyer, ticket_type).status_code == 202
         eventually(one_is_queued)
     assert told("eventify_clients_waiting") == 0
-    assert told("eventify_hints_failed_total") >= 0
+    assert told("eventify_wakeups_failed_total") >= 0
 
 
 def test_times_are_rfc_3339_utc(

@@ -28,7 +28,7 @@ WELL: Series = {
     f'eventify_http_requests_total{{{BUY},status="202"}}': "0+500x240",
     f'eventify_http_requests_total{{{BUY},status="500"}}': "0x240",
     'eventify_rate_limited_total{job="gateway",policy="purchases"}': "0+1x240",
-    'eventify_hints_failed_total{job="gateway"}': "0x240",
+    'eventify_wakeups_failed_total{job="gateway"}': "0x240",
     'eventify_results_not_published_total{job="worker"}': "0x240",
     'eventify_sweeper_rescues_total{job="sweeper"}': "0x240",
     'eventify_audit_violations_total{job="sweeper",invariant="inventory"}': "0x240",
@@ -89,7 +89,7 @@ WRONG: dict[str, Series] = {
     "EventifyNoWorkerDeciding": {'eventify_sweeper_rescues_total{job="sweeper"}': "0x180 0+500x60"},
     "EventifySweeperRescues": {'eventify_sweeper_rescues_total{job="sweeper"}': "0+1x240"},
     "EventifySlowDecisions": decisions("5"),
-    "EventifyHintsFailing": {'eventify_hints_failed_total{job="gateway"}': "0x180 0+5x60"},
+    "EventifyWakeupsFailing": {'eventify_wakeups_failed_total{job="gateway"}': "0x180 0+5x60"},
     "EventifyResultsNotPublished": {
         'eventify_results_not_published_total{job="worker"}': "0x180 0+5x60"
     },

@@ -16,7 +16,7 @@ def batcher(work: object, **limits: object) -> Batcher[int, int]:
         "batch_rows": 10,
         "threads": 1,
         "pending_max_rows": 100,
-        "silence_seconds": 10.0,
+        "stall_timeout_seconds": 10.0,
         "pending_max_seconds": 10.0,
     }
     return Batcher("test", work, **(defaults | limits))  # type: ignore[arg-type]
@@ -122,7 +122,7 @@ def test_what_takes_too_long_is_answered_whether_it_was_sent_or_not() -> None:
     gate = Gate()
 
     async def story() -> None:
-        batches = batcher(gate, silence_seconds=0.05, batch_rows=1)
+        batches = batcher(gate, stall_timeout_seconds=0.05, batch_rows=1)
         sent, waiting = batches.submit(1), batches.submit(2)
         for future in (sent, waiting):
             with pytest.raises(Unavailable):
@@ -141,7 +141,7 @@ def test_a_long_queue_that_moves_on_is_waited_in() -> None:
         return list(items)
 
     async def story() -> None:
-        batches = batcher(work, silence_seconds=1.5, batch_rows=1)
+        batches = batcher(work, stall_timeout_seconds=1.5, batch_rows=1)
         assert await asyncio.gather(*(batches.submit(n) for n in range(6))) == list(range(6))
         await batches.close()
 
@@ -154,7 +154,7 @@ def test_an_event_loop_that_was_busy_takes_nothing_for_silence() -> None:
         return list(items)
 
     async def story() -> None:
-        batches = batcher(work, silence_seconds=1.2, batch_rows=1)
+        batches = batcher(work, stall_timeout_seconds=1.2, batch_rows=1)
         futures = [batches.submit(n) for n in range(5)]
         await asyncio.sleep(0)  # the first is sent
         time.sleep(2.0)  # what a rush of buyers does to the loop
@@ -177,7 +177,7 @@ def test_answers_that_say_nothing_do_not_move_a_queue_on() -> None:
         return [Unavailable() for _ in items]
 
     async def story() -> None:
-        batches = batcher(work, silence_seconds=3.0, batch_rows=1)
+        batches = batcher(work, stall_timeout_seconds=3.0, batch_rows=1)
         asked_at = time.monotonic()
         answers = [batches.submit(n) for n in range(3)]
         await asyncio.wait([answers[2]])
@@ -211,7 +211,7 @@ def test_closing_waits_for_no_call_that_hangs() -> None:
     gate = Gate()
 
     async def story() -> None:
-        batches = batcher(gate, silence_seconds=0.05)
+        batches = batcher(gate, stall_timeout_seconds=0.05)
         hanging = batches.submit(1)
         await batches.close()
         assert not gate.open.is_set()

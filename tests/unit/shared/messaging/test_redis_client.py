@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from shared.config.settings import Settings
-from shared.messaging.celery_client import make_celery, send_hint
+from shared.messaging.celery_client import make_celery, send_wakeup
 from shared.messaging.redis_client import open_async_redis, open_redis
 
 # Nothing listens there; the kernel says so at once.
@@ -38,8 +38,8 @@ def test_event_loops_ask_each_sentinel_once(settings: Settings) -> None:
     assert time.monotonic() - began < AT_ONCE_SECONDS
 
 
-def test_a_hint_is_given_up_as_soon(settings: Settings) -> None:
+def test_a_wakeup_is_given_up_as_soon(settings: Settings) -> None:
     began = time.monotonic()
     with make_celery(settings) as celery, pytest.raises(Exception, match="No master found"):
-        send_hint(celery, [1])
+        send_wakeup(celery, [1])
     assert time.monotonic() - began < AT_ONCE_SECONDS

@@ -21,7 +21,7 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 class Limited(Connection):
-    head_timeout_seconds = 10
+    header_timeout_seconds = 10
     head_max_bytes = 65_536
     send_timeout_seconds = 10
     idle_max = 2

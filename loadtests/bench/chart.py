@@ -1,4 +1,4 @@
-"""The picture of a benchmark, as a PNG: rates, what was aimed at, latencies."""
+"""The chart of a benchmark, as a PNG: rates, what was aimed at, latencies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from matplotlib.ticker import NullFormatter
 
 from loadtests.bench.figures import Bound, Figure, as_read
 from loadtests.bench.report import Report
-from loadtests.picture_style import GRID, INK, STYLE
+from loadtests.chart_style import GRID, INK, STYLE
 
 EVENTIFY, OTHERS = "#7c3aed", "#9fb3c8"
 MET, MISSED = "#1f9d77", "#d64545"

@@ -1,4 +1,4 @@
-"""How every picture of the project looks: the inks, and what stands around a panel."""
+"""How every chart of the project looks: the inks, and what stands around a panel."""
 
 from typing import Any
 

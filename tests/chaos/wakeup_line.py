@@ -1,4 +1,4 @@
-"""The line to the broker, which knows a hint when it sees one and can lose it on the way."""
+"""The line to the broker, which knows a wake-up when it sees one and can lose it on the way."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -9,20 +9,21 @@ import redis
 from shared.messaging.celery_client import PURCHASES_QUEUE
 from tests.chaos.line import CHUNK_BYTES, Line
 
-# What becomes of a hint: after how many seconds each copy of it arrives. None at all: it is lost.
-FateOfHint = Callable[[], Sequence[float]]
+# What becomes of a wake-up: after how many seconds each copy of it arrives. None at all: it is
+# lost.
+FateOfWakeup = Callable[[], Sequence[float]]
 PUSHED_ONE = b":1\r\n"
 
 
-class HintLine(Line):
-    """Hands hints on as `fate` says; who sent one is told that all went well."""
+class WakeupLine(Line):
+    """Hands wake-ups on as `fate` says; who sent one is told that all went well."""
 
     def __init__(self, target_port: int, broker_url: str) -> None:
         super().__init__(target_port)
         self._broker_url = broker_url
         self._late: set[asyncio.Task[None]] = set()
-        # None: hints are handed on like everything else.
-        self.fate: FateOfHint | None = None
+        # None: wake-ups are handed on like everything else.
+        self.fate: FateOfWakeup | None = None
         self.tampered_with = 0
 
     async def _carry_there(
@@ -43,17 +44,17 @@ class HintLine(Line):
                     writer.write(hiredis.pack_command(tuple(command)))
             await writer.drain()
 
-    def _tamper(self, hint: bytes, arrives_after: Sequence[float]) -> None:
+    def _tamper(self, wakeup: bytes, arrives_after: Sequence[float]) -> None:
         self.tampered_with += 1
         for seconds in arrives_after:
-            task = asyncio.create_task(self._deliver(hint, seconds))
+            task = asyncio.create_task(self._deliver(wakeup, seconds))
             self._late.add(task)
             task.add_done_callback(self._late.discard)
 
-    async def _deliver(self, hint: bytes, after_seconds: float) -> None:
+    async def _deliver(self, wakeup: bytes, after_seconds: float) -> None:
         await asyncio.sleep(after_seconds)
         async with redis.asyncio.Redis.from_url(self._broker_url) as broker:
-            await broker.lpush(PURCHASES_QUEUE, hint)
+            await broker.lpush(PURCHASES_QUEUE, wakeup)
 
 
 PUSHED_TO = PURCHASES_QUEUE.encode()

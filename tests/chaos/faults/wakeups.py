@@ -1,4 +1,4 @@
-"""Hints are lost, doubled, late, or out of order on their way to the workers."""
+"""Wake-ups are lost, doubled, late, or out of order on their way to the workers."""
 
 import random
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ LATE_SECONDS = 1.5
 OUT_OF_ORDER_SECONDS = 0.4
 
 
-class _HintFault(Fault):
+class _WakeupFault(Fault):
     hold_seconds = 2.5
     effect = Effect.GOES_ON
 
@@ -19,7 +19,7 @@ class _HintFault(Fault):
         self._chance = random.Random(1)
 
     def arrives_after(self) -> Sequence[float]:
-        """Seconds until each copy of a hint arrives."""
+        """Seconds until each copy of a wake-up arrives."""
         raise NotImplementedError
 
     def strike(self) -> None:
@@ -31,25 +31,25 @@ class _HintFault(Fault):
         self.strikes += self.system.broker_line.tampered_with - self._before
 
 
-class HintsDropped(_HintFault):
+class WakeupsDropped(_WakeupFault):
     """None arrives: the sweeper decides."""
 
     def arrives_after(self) -> Sequence[float]:
         return ()
 
 
-class HintsDoubled(_HintFault):
+class WakeupsDoubled(_WakeupFault):
     """Each arrives three times, so that several workers want the same queue."""
 
     def arrives_after(self) -> Sequence[float]:
         return (0.0, 0.0, 0.0)
 
 
-class HintsReordered(_HintFault):
+class WakeupsReordered(_WakeupFault):
     def arrives_after(self) -> Sequence[float]:
         return (self._chance.uniform(0, OUT_OF_ORDER_SECONDS),)
 
 
-class HintsDelayed(_HintFault):
+class WakeupsDelayed(_WakeupFault):
     def arrives_after(self) -> Sequence[float]:
         return (LATE_SECONDS,)

@@ -1,4 +1,4 @@
-"""The picture of a run over time, as a PNG."""
+"""The chart of a run over time, as a PNG."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from loadtests.chart_style import GRID, STYLE
 from loadtests.costs import LOAD_TEST, THE_REST
-from loadtests.picture_style import GRID, STYLE
 from loadtests.run import Moment, Run
 from loadtests.verdict import ExitCode, Verdict, best_throughput, outcome
 
-PICTURE_FILE = "sale.png"
+CHART_FILE = "sale.png"
 USERS, REQUESTS, ACCEPTED, DECIDED = "#7b8794", "#9fb3c8", "#f0b429", "#1f9d77"
 SOLD_OUT = "#ba2525"
 LEFT, QUEUED, MISSED = "#7c3aed", "#2680c2", "#d64545"
@@ -56,7 +56,7 @@ def draw(run: Run, verdict: Verdict, folder: Path) -> None:
             axes.set_axisbelow(True)
             axes.set_xlim(0, len(run.moments))
         panels[-1].set_xlabel("seconds since the run began")
-        figure.savefig(folder / PICTURE_FILE)
+        figure.savefig(folder / CHART_FILE)
 
 
 def _title(run: Run, verdict: Verdict) -> str:
