@@ -374,7 +374,7 @@ inline unlock() {
  * wake-up and nothing else, which is in `Redis`.
  *
  * A look that changes nothing may come at any time. So of two looks that follow one another only
- * the last is here: lingering (linger.py), for one, is a last look that comes late.
+ * the last is here: lingering (consumer/linger.py), for one, is a last look that comes late.
  */
 proctype Drainer(bool sweeps) {
     bool came_back;     /* it was turned away in this turn, and came back */

@@ -188,7 +188,7 @@ def test_every_schema_is_used_and_has_one_name(document: Document) -> None:
     unused = [name for name in schemas if f"'#/components/schemas/{name}'" not in text]
     assert unused == []
     without_names = [
-        str({key: value for key, value in openapi.items() if key not in ("title", "description")})
+        str({key: value for key, value in schema.items() if key not in ("title", "description")})
         for schema in schemas.values()
     ]
     assert len(set(without_names)) == len(schemas)
