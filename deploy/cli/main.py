@@ -18,6 +18,7 @@ from rich.console import Console
 from sqlalchemy import text
 
 from deploy.cli import connections
+from deploy.cli.explain import explain
 from deploy.cli.keys import keys
 from deploy.cli.kubernetes_secrets import kubernetes_secrets
 from deploy.cli.settings import settings as settings_command
@@ -78,6 +79,7 @@ def main() -> None:
     """
 
 
+main.add_command(explain)
 main.add_command(keys)
 main.add_command(settings_command)
 main.add_command(wait_for_schema)

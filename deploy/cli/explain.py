@@ -1,0 +1,34 @@
+"""`eventify explain`: why a purchase was confirmed or rejected, or is still queued."""
+
+from uuid import UUID
+
+import click
+import msgspec
+
+from deploy.cli import connections
+from deploy.local.environment import settings_of_running_system
+from deploy.local.home import find_home
+from purchase_worker.audit.explain import explanation, read_facts
+from shared.errors import ConfigurationError
+
+
+@click.command()
+@click.argument("purchase", type=click.UUID)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def explain(purchase: UUID, as_json: bool) -> None:
+    """Why PURCHASE, given by its id, was confirmed or rejected, or is still queued.
+
+    It only reads. Exit code 1 if there is no such purchase.
+    """
+    with connections.database(settings_of_running_system(find_home())) as engine:
+        facts = read_facts(engine, purchase)
+    if facts is None:
+        raise ConfigurationError(
+            f"There is no purchase {purchase}. A request that was answered with an error is not"
+            " stored: search the gateways' logs for its X-Request-ID."
+        )
+    if as_json:
+        fields = msgspec.to_builtins(facts) | {"explanation": explanation(facts)}
+        click.echo(msgspec.json.format(msgspec.json.encode(fields), indent=2))
+    else:
+        click.echo("\n".join(explanation(facts)))

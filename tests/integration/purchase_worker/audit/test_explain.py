@@ -1,0 +1,179 @@
+"""`eventify explain`: why a purchase was confirmed or rejected, from the rows of a real sale."""
+
+import json
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import Engine, text
+from uuid_utils import uuid7
+
+from deploy.cli.main import main
+from purchase_worker.audit.explain import explanation, read_facts
+from purchase_worker.drain import drain
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
+from shared.database.rights import READER, WORKER
+from tests.support.factories import (
+    add_ticket_type,
+    add_user,
+    ignore,
+    queue,
+    request,
+    run,
+    scalar,
+    tamper,
+)
+
+
+def explain(engine: Engine, id_: str) -> str:
+    facts = read_facts(engine, UUID(id_))
+    assert facts is not None
+    return "\n".join(explanation(facts))
+
+
+def test_a_confirmed_purchase(engine: Engine, settings: Settings) -> None:
+    ticket_type = add_ticket_type(engine, 10)
+    first, id_ = queue(engine, [request(add_user(engine), ticket_type, n) for n in (3, 2)])
+    drain(engine, [ticket_type], settings, ignore)
+    username = scalar(
+        engine,
+        "SELECT username FROM users u JOIN ticket_purchases p ON p.user_id = u.id WHERE p.id = :id",
+        id=id_,
+    )
+    shown = explain(engine, id_)
+    assert f"Purchase {id_}: confirmed.\n" in shown
+    assert f"({username}) requested 2 tickets of ticket type {ticket_type} (Standing)" in shown
+    assert "(Concert)" in shown
+    assert "25.00 each, 50.00 in total; no limit per user." in shown
+    assert "as request 2 of this ticket type (1 before it)." in shown
+    assert "as decision 2 of this ticket type (1 before it)." in shown
+    assert "7 tickets left before the decision, 5 after it." in shown
+    assert "in the batch of decisions 1 to 2." in shown
+    assert '"test" (its X-Request-ID)' in shown
+    assert "[1, 2] in `decision_numbers`" in shown
+    decided_by = scalar(engine, "SELECT decided_by FROM decision_batches")
+    assert f"Decided by process {decided_by} " in shown
+    assert "10 tickets left before the decision, 7 after it." in explain(engine, first)
+
+
+@pytest.mark.parametrize("already_sold_out", [False, True])
+def test_not_enough_tickets(engine: Engine, settings: Settings, already_sold_out: bool) -> None:
+    ticket_type = add_ticket_type(engine, 4)
+    queue(engine, [request(add_user(engine), ticket_type, 3)])
+    late = request(add_user(engine), ticket_type, 2)
+    (id_,) = queue(engine, [late])
+    if already_sold_out:  # the queue is then closed by SQL, and not by the rule
+        run(engine, "UPDATE ticket_inventory SET issued = 3")
+        one_by_one = settings.model_copy(update={"drain_batch_rows": 1})
+        drain(engine, [ticket_type], one_by_one, ignore)
+    else:
+        drain(engine, [ticket_type], settings, ignore)
+    left = 0 if already_sold_out else 1
+    shown = explain(engine, id_)
+    assert "rejected (not_enough_tickets)." in shown
+    assert f"because it requested 2 tickets with {left} left" in shown
+    assert "as decision 2 of this ticket type" in shown
+
+
+def test_over_the_limit_that_was_frozen_at_acceptance(engine: Engine, settings: Settings) -> None:
+    ticket_type, user = add_ticket_type(engine, 10, max_per_user=4), add_user(engine)
+    queue(engine, [request(user, ticket_type, 3), request(add_user(engine), ticket_type, 2)])
+    drain(engine, [ticket_type], settings, ignore)
+    (id_,) = queue(engine, [request(user, ticket_type, 2)])
+    run(engine, "UPDATE ticket_types SET max_per_user = 9, price = 99, name = 'Stalls'")
+    drain(engine, [ticket_type], settings, ignore)
+    shown = explain(engine, id_)
+    assert "rejected (over_user_limit)." in shown
+    assert "25.00 each, 50.00 in total; 4 per user." in shown
+    assert "3 held and 2 requested make 5, more than 4 per user." in shown
+    assert "(Stalls)" in shown
+    assert "in the batch of decisions 3 to 3." in shown
+
+
+def test_a_queued_purchase_of_a_paused_sale(engine: Engine) -> None:
+    ticket_type = add_ticket_type(engine, 10)
+    _, id_ = queue(engine, [request(add_user(engine), ticket_type, n) for n in (3, 2)])
+    run(engine, "UPDATE ticket_types SET paused_at = now()")
+    shown = explain(engine, id_)
+    assert f"Purchase {id_}: queued." in shown
+    assert "requests ahead of it in the queue: 1." in shown
+    assert "10 tickets left now." in shown
+    assert "The sale is paused since" in shown
+    assert "Nothing of this ticket type has been decided yet." in shown
+    assert "No worker and no sweeper is connected to the database: start one." in shown
+
+
+def test_what_explains_a_wait(engine: Engine, settings: Settings) -> None:
+    ticket_type = add_ticket_type(engine, 10)
+    (id_,) = queue(engine, [request(add_user(engine), ticket_type)])
+    sweeper = open_engine(settings, "sweeper")
+    with sweeper.connect() as connected:
+        connected.execute(text("SELECT 1"))
+        assert "This is a usual wait" in explain(engine, id_)
+        tamper(engine, "UPDATE ticket_purchases SET created_at = now() - interval '1 hour'")
+        shown = explain(engine, id_)
+        assert "Queued for 3600." in shown
+        assert "The queue is not moving. Another session may hold the ticket type's row" in shown
+        tamper(
+            engine,
+            "INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen,"
+            f" decided_by) VALUES ({ticket_type}, 1, 1, pg_current_snapshot(), 'other:1')",
+        )
+        assert "The queue is moving" in explain(engine, id_)
+    sweeper.dispose()
+
+
+def test_rows_that_lack_what_newer_ones_have(engine: Engine, settings: Settings) -> None:
+    ticket_type = add_ticket_type(engine, 10)
+    (id_,) = queue(engine, [request(add_user(engine), ticket_type)])
+    drain(engine, [ticket_type], settings, ignore)
+    tamper(engine, "UPDATE ticket_purchases SET request_id = NULL", "DELETE FROM decision_batches")
+    shown = explain(engine, id_)
+    assert "No batch is recorded for this decision" in shown
+    assert shown.endswith("search for nothing by request id: the row has none.")
+
+
+@pytest.mark.parametrize(("role", "sees_name"), [(READER, True), (WORKER, False)])
+def test_rights_to_read_are_enough(
+    engine: Engine, settings: Settings, role: str, sees_name: bool
+) -> None:
+    ticket_type = add_ticket_type(engine, 10)
+    (id_,) = queue(engine, [request(add_user(engine), ticket_type)])
+    reading = open_engine(settings, "operator", role=role)
+    facts = read_facts(reading, UUID(id_))
+    reading.dispose()
+    assert facts is not None
+    assert (facts.username is not None) == sees_name
+    assert f"User {facts.user_id}" in explanation(facts)[2]
+
+
+def test_the_command(engine: Engine, settings: Settings, tmp_path: Path) -> None:
+    ticket_type = add_ticket_type(engine, 1)
+    (id_,) = queue(engine, [request(add_user(engine), ticket_type, 2)])
+    drain(engine, [ticket_type], settings, ignore)
+    operator = CliRunner(
+        env={
+            "EVENTIFY_DATABASE_URL": settings.database_url,
+            "EVENTIFY_HOME": str(tmp_path),
+            "EVENTIFY_KEYS_DIR": str(tmp_path),
+        }
+    )
+
+    def command(*arguments: str) -> tuple[int, str]:
+        result = operator.invoke(main, ["explain", *arguments])
+        return result.exit_code, result.output
+
+    assert command(id_) == (0, explain(engine, id_) + "\n")
+    exit_code, output = command("--json", id_)
+    fields = json.loads(output)
+    assert (exit_code, fields["reason"], fields["left_after"]) == (0, "not_enough_tickets", 1)
+    assert fields["explanation"] == explain(engine, id_).splitlines()
+    unknown = str(uuid7())
+    exit_code, output = command(unknown)
+    assert exit_code == 1
+    assert f"There is no purchase {unknown}." in output
+    exit_code, output = command("17")
+    assert exit_code == 2
+    assert "'17' is not a valid UUID." in output
