@@ -14,9 +14,9 @@ from types import FrameType
 
 import click
 
-from loadtests.bench.ports import free_port
-from loadtests.database import DATABASE_URL
+from loadtests.bench.system.ports import free_port
 from loadtests.eventify_command import eventify, running_system
+from loadtests.verdict.database import DATABASE_URL
 
 HERE = Path(__file__).parent
 

@@ -12,12 +12,12 @@ from locust import events
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
-from loadtests import recording
-from loadtests.arguments import add_arguments
-from loadtests.director import REHEARSAL, Director, on_rehearsal
-from loadtests.sale_tab import add_sale_tab
+from loadtests.recording import listeners
+from loadtests.recording.sale_tab import add_sale_tab
+from loadtests.rehearsal.arguments import add_arguments
+from loadtests.rehearsal.director import REHEARSAL, Director, on_rehearsal
+from loadtests.rehearsal.user_choice import chosen_by_tags
 from loadtests.shapes import OnSaleSpike, Soak, SteadyRamp
-from loadtests.user_choice import chosen_by_tags
 from loadtests.users.abuser import Abuser
 from loadtests.users.browser import Browser
 from loadtests.users.buyer import Buyer
@@ -71,6 +71,6 @@ def is_about_the_ramp(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("locust.runners").addFilter(lambda record: not is_about_the_ramp(record))
-recording.attach()
+listeners.attach()
 events.init_command_line_parser.add_listener(add_arguments)
 events.init.add_listener(on_init)

@@ -7,7 +7,7 @@ from typing import Any
 from locust import LoadTestShape
 from locust.runners import STATE_RUNNING
 
-from loadtests.stages import Plan, Step, on_sale_spike, soak, steady_ramp
+from loadtests.rehearsal.stages import Plan, Step, on_sale_spike, soak, steady_ramp
 from loadtests.users.shopper import Shopper
 
 Tick = tuple[int, float] | tuple[int, float, list[Any] | None]

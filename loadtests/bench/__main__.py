@@ -10,9 +10,9 @@ import click
 import msgspec
 from rich.console import Console
 
-from loadtests.bench.chart import draw
 from loadtests.bench.measure import ALL_PARTS, measure_all
-from loadtests.bench.report import table, write_json
+from loadtests.bench.report.chart import draw
+from loadtests.bench.report.results import table, write_json
 from loadtests.bench.sizes import FULL, QUICK
 
 REPORTS = Path(__file__).parent.parent / "reports"

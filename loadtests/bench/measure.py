@@ -10,29 +10,29 @@ from itertools import chain
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from loadtests.bench.bench import Bench
-from loadtests.bench.figures import Figure
-from loadtests.bench.generator import running_generator
-from loadtests.bench.machine import this_machine
+from loadtests.bench.load.generator import running_generator
 from loadtests.bench.parts import (
     backlog,
     calibration,
-    door,
     drain,
+    gateway,
     growth,
     latency,
     waiting,
     whole_path,
 )
-from loadtests.bench.report import Part, Report
+from loadtests.bench.report.figures import Figure
+from loadtests.bench.report.machine import this_machine
+from loadtests.bench.report.results import Part, Report
 from loadtests.bench.sizes import Sizes
-from loadtests.bench.system import System, own_systems
+from loadtests.bench.system.eventify import System, own_systems
+from loadtests.bench.turns.bench import Bench
 
 GROWTH, GROWTH_TITLE = "growth", "Growth: millions stored, a long queue, memory"
 # By the name on the command line.
 PARTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
     "calibration": ("The generator alone", calibration.measure),
-    "door": ("The door: one gateway process, beside a bare ASGI function", door.measure),
+    "gateway": ("The gateway: one process, beside a bare ASGI function", gateway.measure),
     "whole-path": ("Accepted durably and decided", whole_path.measure),
     "latency": ("Latency from the intended moment, open loop", latency.measure),
     "drain": ("The drain alone", drain.measure),
@@ -83,7 +83,7 @@ def measure_growth(bench: Bench, grown: Bench) -> Part:
 
 def measure_parts(bench: Bench, wanted: Collection[str]) -> list[Part]:
     """All the others, where they are wanted."""
-    with_new_tokens = [name for name in ("door", "whole-path") if name in wanted]
+    with_new_tokens = [name for name in ("gateway", "whole-path") if name in wanted]
     if with_new_tokens:
         bench.mint_new_tokens(bench.sizes.rounds * len(with_new_tokens))
     return [

@@ -11,7 +11,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
 
     rounds: int
     seconds: float
-    # As many as keep the door busy while a commit is under way: 64 wait for the disk instead.
+    # As many as keep the gateway busy while a commit is under way: 64 wait for the disk instead.
     connections: int = 256
     # Few enough to be remembered by any gateway, many enough to be no single user.
     known_tokens: int = 200

@@ -2,7 +2,7 @@
 
 from locust import tag, task
 
-from loadtests import rehearsal
+from loadtests.rehearsal import assignment
 from loadtests.users.shopper import Shopper
 
 TICKET_TYPES = "/api/ticket-types/"
@@ -25,6 +25,6 @@ class Browser(Shopper):
     def refresh(self) -> None:
         self.schedule.take()
         headers = {} if self.known_etag is None else {"If-None-Match": self.known_etag}
-        path = f"{TICKET_TYPES}{rehearsal.ticket_type_id()}/"
+        path = f"{TICKET_TYPES}{assignment.ticket_type_id()}/"
         answer = self.ask("GET", path, f"{TICKET_TYPES}[id]/", **headers)
         self.known_etag = answer.etag or self.known_etag

@@ -7,7 +7,7 @@ import msgspec
 from locust import tag, task
 from locust.exception import StopUser
 
-from loadtests.answers import Answer, Meaning
+from loadtests.users.answers import Answer, Meaning
 from loadtests.users.purchaser import PAUSE_SECONDS, Purchaser
 
 # As often as an address that may sign in once a second lets all newcomers in.

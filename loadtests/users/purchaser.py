@@ -6,8 +6,9 @@ from uuid import uuid4
 
 import msgspec
 
-from loadtests import figures, observations, rehearsal
-from loadtests.answers import Answer, Meaning
+from loadtests.recording import figures, observations
+from loadtests.rehearsal import assignment
+from loadtests.users.answers import Answer, Meaning
 from loadtests.users.shopper import Shopper
 
 PURCHASES = "/api/ticket-purchases/"
@@ -26,7 +27,7 @@ QUANTITIES = {1: 50, 2: 30, 3: 12, 4: 8}
 def wish() -> str:
     """The body of one purchase."""
     (quantity,) = random.choices(list(QUANTITIES), list(QUANTITIES.values()))  # noqa: S311
-    body = {"ticket_type": rehearsal.ticket_type_id(), "quantity": quantity}
+    body = {"ticket_type": assignment.ticket_type_id(), "quantity": quantity}
     return msgspec.json.encode(body).decode()
 
 

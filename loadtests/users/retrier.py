@@ -5,8 +5,8 @@ from uuid import uuid4
 
 from locust import tag, task
 
-from loadtests import figures, observations
-from loadtests.answers import Answer, Meaning
+from loadtests.recording import figures, observations
+from loadtests.users.answers import Answer, Meaning
 from loadtests.users.purchaser import PATIENCE_SECONDS, PAUSE_SECONDS, PURCHASES, Purchaser, wish
 
 

@@ -5,9 +5,10 @@ import time
 
 from locust import FastHttpUser
 
-from loadtests import figures, rehearsal
-from loadtests.answers import Answer, Meaning
-from loadtests.schedule import Schedule
+from loadtests.recording import figures
+from loadtests.rehearsal import assignment
+from loadtests.rehearsal.schedule import Schedule
+from loadtests.users.answers import Answer, Meaning
 
 # A gateway closes a connection that is idle for 5 s (uvicorn's default), and what is sent at that
 # moment is lost. So who rested for longer than this takes a new one, as a browser does; a process
@@ -35,7 +36,7 @@ class Shopper(FastHttpUser):
 
     def sign_in(self) -> str:
         """The access token that this user goes by."""
-        return rehearsal.next_token()
+        return assignment.next_token()
 
     def wait_time(self) -> float:
         """Locust asks for it after each task, and waits so many seconds."""

@@ -10,8 +10,8 @@ from itertools import cycle, islice
 
 import msgspec
 
-from loadtests.bench.latency import Latency, latency
-from loadtests.bench.open_loop import intended_moments
+from loadtests.bench.load.latency import Latency, latency
+from loadtests.bench.load.open_loop import intended_moments
 from loadtests.client import Answer, Connection
 
 PURCHASES = "/api/ticket-purchases/"

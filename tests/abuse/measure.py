@@ -13,7 +13,7 @@ import msgspec
 import psutil
 import uvloop
 
-from loadtests.bench.latency import Latency
+from loadtests.bench.load.latency import Latency
 from shared.web.server import raise_open_files_limit
 from tests.abuse import attacks
 from tests.abuse.buyers import PURCHASES, Crowd, Seen

@@ -6,14 +6,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from loadtests.bench.bench import Bench
-from loadtests.bench.chart import draw
-from loadtests.bench.generator import running_generator
-from loadtests.bench.machine import this_machine
+from loadtests.bench.load.generator import running_generator
 from loadtests.bench.measure import PARTS, measure_growth, measure_parts
-from loadtests.bench.report import Report, table, write_json
+from loadtests.bench.report.chart import draw
+from loadtests.bench.report.machine import this_machine
+from loadtests.bench.report.results import Report, table, write_json
 from loadtests.bench.sizes import Sizes
-from loadtests.bench.system import own_systems
+from loadtests.bench.system.eventify import own_systems
+from loadtests.bench.turns.bench import Bench
 
 TINY = Sizes(
     rounds=1,

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from loadtests.database import DATABASE_URL
-from loadtests.observations import ACCEPTED, Seen
+from loadtests.recording.observations import ACCEPTED, Seen
+from loadtests.verdict.database import DATABASE_URL
 from tests.system.conftest import Shop
 from tests.system.operators import PROJECT
 
@@ -75,7 +75,7 @@ def test_two_processes_rehearse_a_sale_and_leave_one_report_of_all_they_saw(
     # What is checked again later, finds what is wrong by then.
     with (tmp_path / "observations.jsonl").open("ab") as lines:
         lines.write(msgspec.json.encode(Seen(id="0" * 32, status=ACCEPTED)) + b"\n")
-    again = run(shop, "loadtests.check", str(tmp_path))
+    again = run(shop, "loadtests.verdict.check", str(tmp_path))
     assert again.returncode == 2, again.stdout + again.stderr
     assert "has no row" in again.stdout
 

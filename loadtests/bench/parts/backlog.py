@@ -2,9 +2,9 @@
 
 import time
 
-from loadtests.bench.bench import Bench
-from loadtests.bench.figures import Figure, at_most
-from loadtests.bench.rows import add_ticket_types, queue_purchases
+from loadtests.bench.report.figures import Figure, at_most
+from loadtests.bench.system.rows import add_ticket_types, queue_purchases
+from loadtests.bench.turns.bench import Bench
 
 TARGET_ROWS = 100_000
 
@@ -25,7 +25,7 @@ def measure(bench: Bench) -> list[Figure]:
 
 
 def _close(bench: Bench, rows: int) -> float:
-    """One ticket is left and the first request takes it; the last one comes through the door.
+    """One ticket is left and the first request takes it; the last one comes through the gateway.
 
     So the workers are woken as ever, by a wake-up, and find the rest of the queue besides.
     """

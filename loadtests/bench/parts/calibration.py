@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from loadtests.bench.bench import Bench
-from loadtests.bench.figures import Figure
-from loadtests.bench.rounds import Contender, take_turns
-from loadtests.bench.servers import running_server
-from loadtests.bench.turns import at_baseline
+from loadtests.bench.report.figures import Figure
+from loadtests.bench.system.baseline import running_server
+from loadtests.bench.turns.bench import Bench
+from loadtests.bench.turns.kinds import at_baseline
+from loadtests.bench.turns.rounds import Contender, take_turns
 
 
 def measure(bench: Bench) -> list[Figure]:

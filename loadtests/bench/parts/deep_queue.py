@@ -1,24 +1,24 @@
-"""A long queue that nobody works on: what it costs the door, and how soon it is decided then."""
+"""A long queue that nobody works on: what it costs the gateway, and how soon it is decided then."""
 
 import time
 from functools import partial
 
-from loadtests.bench.bench import Bench
-from loadtests.bench.figures import Figure, percents
-from loadtests.bench.memory import memory
-from loadtests.bench.rounds import Contender, Sample, take_turns
-from loadtests.bench.rows import add_ticket_types, queue_purchases
-from loadtests.bench.turns import accepted, at_door
+from loadtests.bench.report.figures import Figure, percents
+from loadtests.bench.system.memory import memory
+from loadtests.bench.system.rows import add_ticket_types, queue_purchases
+from loadtests.bench.turns.bench import Bench
+from loadtests.bench.turns.kinds import accepted, at_gateway
+from loadtests.bench.turns.rounds import Contender, Sample, take_turns
 
 
 def measure(bench: Bench, stored: int) -> list[Figure]:
-    """The door with nothing and with much queued before; the system's pace through the queue."""
+    """The gateway with nothing and with much queued before; the system's pace through the queue."""
     deep = bench.sizes.deep_backlog
     queue = _Queue(bench)
     contenders = [
         Contender(
-            f"growth_door_{rows}_queued_before_requests_per_second",
-            f"door alone, {stored:,} stored, {rows:,} queued before",
+            f"growth_gateway_{rows}_queued_before_requests_per_second",
+            f"gateway alone, {stored:,} stored, {rows:,} queued before",
             partial(queue.turn, rows),
         )
         for rows in (0, deep)
@@ -28,8 +28,8 @@ def measure(bench: Bench, stored: int) -> list[Figure]:
     return [
         *(one.figure("/s") for one in measured),
         Figure(
-            name=f"growth_door_{deep}_queued_before_of_none_percent",
-            label=f"door with {deep:,} queued before, of none",
+            name=f"growth_gateway_{deep}_queued_before_of_none_percent",
+            label=f"gateway with {deep:,} queued before, of none",
             unit="%",
             values=percents(much.rates, none.rates),
         ),
@@ -52,14 +52,14 @@ class _Queue:
         self.memory: list[Figure] = []
 
     def turn(self, rows: int) -> Sample:
-        """The door alone, with so many queued before of the same ticket type."""
+        """The gateway alone, with so many queued before of the same ticket type."""
         bench, system = self._bench, self._bench.system
         (hot,) = add_ticket_types(system.engine, 1)
         decisions = system.decisions()
         with system.nobody_deciding():
             if rows:
                 queue_purchases(system.engine, hot, rows)
-            sample = at_door(bench, bench.buying([hot]))
+            sample = at_gateway(bench, bench.buying([hot]))
             if rows:
                 self.memory = memory(system, f"with {rows} queued")
             began = time.monotonic()

@@ -8,12 +8,12 @@ import msgspec
 import psycopg2
 from sqlalchemy import make_url
 
-from loadtests.bench.bench import Bench
-from loadtests.bench.drain_process import Drained, DrainProcess, drain_process
-from loadtests.bench.figures import Figure, at_least, percents
-from loadtests.bench.processes import cpu_seconds
-from loadtests.bench.rounds import Contender, Sample, take_turns
-from loadtests.bench.rows import add_buyers, add_ticket_types, queue_purchases
+from loadtests.bench.report.figures import Figure, at_least, percents
+from loadtests.bench.system.drain_process import Drained, DrainProcess, drain_process
+from loadtests.bench.system.processes import cpu_seconds
+from loadtests.bench.system.rows import add_buyers, add_ticket_types, queue_purchases
+from loadtests.bench.turns.bench import Bench
+from loadtests.bench.turns.rounds import Contender, Sample, take_turns
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.migrate import migrate

@@ -4,14 +4,14 @@ A table that grows cannot take turns with itself, so a second system, grown, tak
 first one, which holds no more than the benchmark itself has bought.
 """
 
-from loadtests.bench.bench import Bench
-from loadtests.bench.figures import Figure, Target, at_least, percents
-from loadtests.bench.memory import memory
 from loadtests.bench.parts import deep_queue
-from loadtests.bench.past_sales import add_past_sales
-from loadtests.bench.rounds import Contender, take_turns
-from loadtests.bench.rows import add_ticket_types
-from loadtests.bench.turns import whole_path
+from loadtests.bench.report.figures import Figure, Target, at_least, percents
+from loadtests.bench.system.memory import memory
+from loadtests.bench.system.past_sales import add_past_sales
+from loadtests.bench.system.rows import add_ticket_types
+from loadtests.bench.turns.bench import Bench
+from loadtests.bench.turns.kinds import whole_path
+from loadtests.bench.turns.rounds import Contender, take_turns
 
 TARGET_ROWS = 5_000_000
 

@@ -4,12 +4,12 @@ from typing import Literal
 
 import msgspec
 
-from loadtests.bench.bench import Bench
-from loadtests.bench.figures import Figure, at_most
-from loadtests.bench.latency import Latency
-from loadtests.bench.open_loop import intended_moments
-from loadtests.bench.rows import add_ticket_types
-from loadtests.bench.tally import Run
+from loadtests.bench.load.latency import Latency
+from loadtests.bench.load.open_loop import intended_moments
+from loadtests.bench.load.tally import Run
+from loadtests.bench.report.figures import Figure, at_most
+from loadtests.bench.system.rows import add_ticket_types
+from loadtests.bench.turns.bench import Bench
 
 Until = Literal["accepted", "decided"]
 WAIT_SECONDS = 10

@@ -7,11 +7,11 @@ from concurrent.futures import Future
 
 import msgspec
 
-from loadtests.bench.bench import Bench
-from loadtests.bench.figures import Figure, at_most
-from loadtests.bench.processes import resident_mib
-from loadtests.bench.rows import add_ticket_types
-from loadtests.bench.tally import Run
+from loadtests.bench.load.tally import Run
+from loadtests.bench.report.figures import Figure, at_most
+from loadtests.bench.system.processes import resident_mib
+from loadtests.bench.system.rows import add_ticket_types
+from loadtests.bench.turns.bench import Bench
 
 GATEWAY = "gateway-1"
 # The longest that a gateway lets a client wait; all are there long before.

@@ -9,12 +9,12 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.orm import Session
 
 from loadtests.baselines import straightforward
-from loadtests.bench.bench import Bench
-from loadtests.bench.figures import Figure, Target, at_least, percents, ratios
-from loadtests.bench.rounds import Contender, Measured, take_turns
-from loadtests.bench.rows import PLENTY, PRICE, add_ticket_types
-from loadtests.bench.servers import Server, running_server
-from loadtests.bench.turns import at_baseline, whole_path
+from loadtests.bench.report.figures import Figure, Target, at_least, percents, ratios
+from loadtests.bench.system.baseline import Server, running_server
+from loadtests.bench.system.rows import PLENTY, PRICE, add_ticket_types
+from loadtests.bench.turns.bench import Bench
+from loadtests.bench.turns.kinds import at_baseline, whole_path
+from loadtests.bench.turns.rounds import Contender, Measured, take_turns
 from shared.config.database_url import sqlalchemy_url
 
 PROCESSES = 2

@@ -1,0 +1,71 @@
+"""What came of the requests of one run."""
+
+from array import array
+from collections import Counter
+
+import msgspec
+
+from loadtests.bench.load.answers import Answer
+from loadtests.bench.load.latency import Latency, latency
+
+# Of an unexpected answer so much is told; the rest would say no more.
+TOLD_BODY_BYTES = 200
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One run of the generator.
+
+    `began_at` is on the clock that all processes of a machine share (`time.monotonic`).
+    `generator_cpu_share`: of one core. `errors`: each kind of answer that was not expected.
+    """
+
+    began_at: float
+    seconds: float
+    answers: dict[int, int]
+    latency: Latency
+    generator_cpu_share: float
+    errors: list[str]
+
+    @property
+    def answered(self) -> int:
+        return sum(self.answers.values())
+
+    @property
+    def answers_per_second(self) -> float:
+        return self.answered / self.seconds
+
+
+class Tally:
+    """Counts answers while a run goes on; the arithmetic is left for afterwards."""
+
+    def __init__(self, expected: frozenset[int]) -> None:
+        self._expected = expected
+        self._statuses: Counter[int] = Counter()
+        self._seconds = array("d")
+        self._unexpected: dict[str, str] = {}
+        self._unexpected_count: Counter[str] = Counter()
+
+    def answer(self, answer: Answer, seconds: float) -> None:
+        self._statuses[answer.status] += 1
+        self._seconds.append(seconds)
+        if answer.status not in self._expected:
+            told = answer.body[:TOLD_BODY_BYTES].decode(errors="replace")
+            self.error(f"status {answer.status}", told)
+
+    def error(self, kind: str, told: str) -> None:
+        self._unexpected.setdefault(kind, told)
+        self._unexpected_count[kind] += 1
+
+    def run(self, began_at: float, seconds: float, cpu_seconds: float) -> Run:
+        """The result, once all answers are there."""
+        return Run(
+            began_at=began_at,
+            seconds=seconds,
+            answers=dict(self._statuses),
+            latency=latency(self._seconds),
+            generator_cpu_share=cpu_seconds / seconds,
+            errors=[
+                f"{count} times {kind}, first: {self._unexpected[kind]}"
+                for kind, count in self._unexpected_count.items()
+            ],
+        )

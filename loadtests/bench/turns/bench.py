@@ -1,0 +1,109 @@
+"""What every part of the benchmark is given: a system, the generator, and loads for them."""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+from sqlalchemy import text
+
+from loadtests.bench.load.generator import Generator
+from loadtests.bench.load.requests import PURCHASES, Load, buying, reading
+from loadtests.bench.load.tally import Run
+from loadtests.bench.load.tokens import mint_for_buyers, mint_tokens
+from loadtests.bench.sizes import Sizes
+from loadtests.bench.system.eventify import System
+from loadtests.bench.system.rows import without_limit
+
+ACCEPTED = 202
+WARM_UP_SECONDS = 0.3
+# For a load with an end of its own.
+UNTIL_ALL_SECONDS = 600.0
+# The newest purchases of users whose tokens we have, with their users' names.
+NEWEST = text("""
+SELECT p.id, u.username FROM ticket_purchases p JOIN users u ON u.id = p.user_id
+WHERE u.username LIKE 'buyer%' ORDER BY p.seq DESC LIMIT :count
+""")
+
+
+class Bench:
+    """A system under measurement. `errors` collects what was not as expected in it."""
+
+    def __init__(
+        self, sizes: Sizes, system: System, generator: Generator, say: Callable[[str], None]
+    ) -> None:
+        self.sizes = sizes
+        self.system = system
+        self.generator = generator
+        self.say = say
+        self.errors: list[str] = []
+        self._tokens = mint_for_buyers(system, sizes.known_tokens)
+        self._new_tokens: Iterator[str] = iter(())
+        self._keys = 0
+
+    def mint_new_tokens(self, turns: int) -> None:
+        """Have the tokens ready for so many turns with new ones."""
+        count = turns * self.sizes.new_tokens_each_turn
+        self._new_tokens = iter(mint_tokens(self.system, count))
+
+    def buy(self, ticket_type: int, count: int) -> int:
+        """Buy so many times, however long it takes; returns how many were accepted."""
+        run = self.closed(self.system.port, self.buying([ticket_type], count), UNTIL_ALL_SECONDS)
+        return run.answers.get(ACCEPTED, 0)
+
+    def warm_up(self, port: int, load: Load) -> None:
+        """Let a server open its connections before it is measured."""
+        self.closed(port, load, WARM_UP_SECONDS)
+
+    def closed(self, port: int, load: Load, seconds: float | None = None) -> Run:
+        """A run of the closed loop, of the usual length unless told otherwise."""
+        sizes = self.sizes
+        return self.checked(
+            self.generator.closed(port, load, sizes.connections, seconds or sizes.seconds)
+        )
+
+    def checked(self, run: Run) -> Run:
+        """The same run; what was not expected in it is noted."""
+        self.errors += run.errors
+        return run
+
+    def buying(self, ticket_types: list[int], requests_max: int | None = None) -> Load:
+        """Purchases with tokens that were seen before, each with a key of its own."""
+        return buying(
+            ticket_types, self._tokens, key_prefix=self._key_prefix(), requests_max=requests_max
+        )
+
+    def buying_and_waiting(self, ticket_types: list[int], seconds: int) -> Load:
+        """The same, and each is answered when it is decided, at the latest after so long."""
+        return msgspec.structs.replace(
+            self.buying(ticket_types), prefer_wait_seconds=seconds, expected=frozenset({201})
+        )
+
+    def buying_without_key(self, ticket_types: list[int]) -> Load:
+        """For the straightforward design, which knows no keys, and decides in its answer."""
+        return buying(ticket_types, self._tokens, expected=frozenset({201}))
+
+    def reading(self, path: str) -> Load:
+        """Everybody reads the same."""
+        return reading([path], self._tokens)
+
+    def polling_newest(self, path_end: str = "") -> Load:
+        """Polls of the newest purchases in turn, each by its owner."""
+        with self.system.engine.begin() as connection:
+            without_limit(connection)
+            rows = connection.execute(NEWEST, {"count": self.sizes.polled}).all()
+        return reading(
+            [f"{PURCHASES}{row.id}/{path_end}" for row in rows],
+            [self._token_of(row.username) for row in rows],
+        )
+
+    def buying_with_new_tokens(self, ticket_types: list[int]) -> Load:
+        """Purchases with a token each that no gateway has seen, and a key each."""
+        tokens = [next(self._new_tokens) for _ in range(self.sizes.new_tokens_each_turn)]
+        return buying(ticket_types, tokens, key_prefix=self._key_prefix(), requests_max=len(tokens))
+
+    def _token_of(self, buyer: str) -> str:
+        return self._tokens[int(buyer.removeprefix("buyer")) - 1]
+
+    def _key_prefix(self) -> str:
+        """One that no key had before."""
+        self._keys += 1
+        return f"bench-{self._keys}"

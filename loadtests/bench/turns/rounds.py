@@ -1,0 +1,69 @@
+"""Contenders take turns: A B C, A B C, ... so that what slows the machine, slows all of them."""
+
+from collections.abc import Callable, Sequence
+from statistics import median
+
+import msgspec
+
+from loadtests.bench.load.tally import Run
+from loadtests.bench.report.figures import Figure
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One turn. `seconds`: of the whole work, which may go on after the last answer.
+
+    `server_cpu_seconds`: of every process that worked for it, or of those that its name says.
+    """
+
+    done: int
+    seconds: float
+    server_cpu_seconds: float
+    run: Run | None = None
+
+    @property
+    def per_second(self) -> float:
+        return self.done / self.seconds
+
+
+class Contender(msgspec.Struct, frozen=True):
+    """`name` is the figure's, with its unit."""
+
+    name: str
+    label: str
+    take_turn: Callable[[], Sample]
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """All turns of a contender."""
+
+    contender: Contender
+    samples: list[Sample]
+
+    @property
+    def rates(self) -> list[float]:
+        return [sample.per_second for sample in self.samples]
+
+    def figure(self, unit: str) -> Figure:
+        """Its rate, with what each piece of work cost."""
+        runs = [sample.run for sample in self.samples if sample.run is not None]
+        return Figure(
+            name=self.contender.name,
+            label=self.contender.label,
+            unit=unit,
+            values=self.rates,
+            server_cpu_us_each=median(1e6 * s.server_cpu_seconds / s.done for s in self.samples),
+            generator_cpu_share=median(r.generator_cpu_share for r in runs) if runs else None,
+        )
+
+
+def take_turns(
+    contenders: Sequence[Contender], rounds: int, say: Callable[[str], None]
+) -> dict[str, Measured]:
+    """So many rounds of all contenders; by name, what each of them did."""
+    measured = {one.name: Measured(one, []) for one in contenders}
+    for number in range(1, rounds + 1):
+        for one in contenders:
+            sample = one.take_turn()
+            measured[one.name].samples.append(sample)
+            say(f"  {number}/{rounds}  {one.label:<58} {sample.per_second:>9,.0f} /s")
+    return measured

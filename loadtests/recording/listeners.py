@@ -1,0 +1,180 @@
+"""Has each run of Locust recorded and checked, and gives Locust its exit code."""
+
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import gevent
+import msgspec
+from locust import events
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+from locust.runners import WorkerRunner
+
+from loadtests.recording import last_reports, observations
+from loadtests.recording.recorder import Recorder
+from loadtests.recording.run import FILE
+from loadtests.recording.sampler import Watcher
+from loadtests.recording.sampling import Sample
+from loadtests.verdict.database import DATABASE_URL
+
+REPORTS = Path(__file__).parent.parent / "reports"
+logger = logging.getLogger(__name__)
+
+
+class Recording:
+    """The runs of this process, one after the other: what Locust's events mean to them.
+
+    None of it happens in a worker, but that it reports what its users saw.
+    """
+
+    def __init__(self) -> None:
+        self.recorder: Recorder | None = None
+        self.watcher: Watcher | None = None
+        self._environment: dict[str, str] = {}
+        self._checking: gevent.Greenlet | None = None
+
+    def prepare(self, environment: Environment, **_: Any) -> None:
+        last_reports.listen(environment)
+        if isinstance(environment.runner, WorkerRunner):
+            return
+        options = vars(environment.parsed_options)
+        given = options["database_url"]
+        self._environment = os.environ | ({DATABASE_URL: given} if given else {})
+        # It may hold a password, and Locust's master sends all its options to its workers.
+        options["database_url"] = ""
+        self.watcher = Watcher(self._environment, self._note)
+
+    def start(self, environment: Environment, **_: Any) -> None:
+        if self.watcher is not None:
+            self.recorder = Recorder(environment, _folder(environment))
+
+    def watch(self, ticket_types: list[int]) -> None:
+        if self.recorder is not None and self.watcher is not None:
+            self.recorder.ticket_types = ticket_types
+            self.watcher.watch(self.recorder.host, ticket_types)
+
+    def keep(self, client_id: str, data: dict[str, Any]) -> None:
+        lines = data.pop(observations.IN_REPORT, b"")
+        if self.recorder is not None:
+            self.recorder.keep_of_worker(client_id, lines)
+
+    def collect(self, environment: Environment, **_: Any) -> None:
+        if self.recorder is not None:
+            self.recorder.collect()
+
+    def stop(self, environment: Environment, **_: Any) -> None:
+        """Begin the check; Locust goes on meanwhile, as its web UI must."""
+        if self.recorder is not None and self.watcher is not None:
+            self.watcher.watch(self.recorder.host, [])
+            self._checking = gevent.spawn(self._conclude, environment, self.recorder)
+
+    def quit(self, environment: Environment, **_: Any) -> None:
+        """Wait for the verdict, also where Ctrl-C ended a run: Locust takes its exit code now."""
+        if self.recorder is None:
+            return
+        self.recorder.end()
+        if self._checking is not None:
+            self._checking.join()
+
+    def tell(self, exit_code: int) -> None:
+        """Say the verdict, once: without a web UI as the last thing, below Locust's own tables."""
+        if self.recorder is not None:
+            sys.stdout.write(self.recorder.told)
+            sys.stdout.flush()
+            self.recorder.told = ""
+
+    def _note(self, sample: Sample) -> None:
+        if self.recorder is not None:
+            self.recorder.timeline.add(sample)
+
+    def _conclude(self, environment: Environment, recorder: Recorder) -> None:
+        logger.info("Checking what users saw against the database ...")
+        environment.process_exit_code = 1  # unless it is found better
+        environment.process_exit_code = recorder.conclude(self._environment)
+        logger.info("Exit code %d; report in %s", environment.process_exit_code, recorder.folder)
+        if environment.web_ui is not None:
+            self.tell(environment.process_exit_code)
+
+
+_recording = Recording()
+
+
+def attach() -> None:
+    """Record and check every run from now on; to be called once, before other listeners are added.
+
+    It adds arguments to Locust's: where the database is, where the report goes, and thresholds.
+    """
+    events.init_command_line_parser.add_listener(_add_arguments)
+    events.init.add_listener(_recording.prepare)
+    events.test_start.add_listener(_recording.start)
+    events.report_to_master.add_listener(observations.add_to_report)
+    events.worker_report.add_listener(_recording.keep)
+    events.test_stopping.add_listener(_recording.collect)
+    events.test_stop.add_listener(_recording.stop)
+    events.quitting.add_listener(_recording.quit)
+    events.quit.add_listener(_recording.tell)
+
+
+def watch(ticket_type_ids: list[int]) -> None:
+    """Say what is on sale in this run, on the master, as soon as it is known."""
+    _recording.watch(ticket_type_ids)
+
+
+def current() -> Recorder | None:
+    """The run that goes on, or else the last one; None: there was none, or this is a worker."""
+    return _recording.recorder
+
+
+def is_checking() -> bool:
+    """Whether a run is over and its verdict is still to come."""
+    checking = _recording._checking
+    return checking is not None and not checking.ready()
+
+
+def latest() -> dict[str, Any] | None:
+    """How the rows stood within the last second, as a `Sample` by name; None: not known."""
+    watcher = _recording.watcher
+    return None if watcher is None else msgspec.to_builtins(watcher.latest)
+
+
+def _add_arguments(parser: LocustArgumentParser) -> None:
+    parser.add_argument(
+        "--database-url",
+        default="",
+        include_in_web_ui=False,
+        help="The tested system's database; without it EVENTIFY_DATABASE_URL, or that of the system"
+        " that runs here",
+    )
+    parser.add_argument(
+        "--report-dir",
+        default="",
+        env_var="LOCUST_REPORT_DIR",
+        include_in_web_ui=False,
+        help="Where the report goes (default: loadtests/reports/<time>)",
+    )
+    for name, what in (
+        ("--max-p99-ms", "Threshold: p99 from request to decision, in ms"),
+        (
+            "--max-sold-out-p99-ms",
+            "Threshold: p99 from request to 'sold out', in ms (default: --max-p99-ms)",
+        ),
+        ("--max-failure-ratio", "Threshold: failed of all requests, 0.01 for 1 %%"),
+        ("--min-throughput", "Threshold: purchases decided per second, in the best five seconds"),
+    ):
+        variable = f"LOCUST_{name[2:].replace('-', '_').upper()}"
+        # Locust's web UI would give them back as texts.
+        parser.add_argument(
+            name, type=float, default=None, env_var=variable, include_in_web_ui=False, help=what
+        )
+
+
+def _folder(environment: Environment) -> Path:
+    """The one that was asked for, for the first run of this process; else one named by the time."""
+    given = vars(environment.parsed_options)["report_dir"]
+    if given and not (Path(given) / FILE).exists():
+        return Path(given)
+    return REPORTS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}"

@@ -1,0 +1,154 @@
+"""A run second by second, gathered while it goes on and put together at its end."""
+
+import time
+from collections.abc import Iterable
+
+import msgspec
+from locust.stats import (
+    RequestStats,
+    StatsEntry,
+    calculate_response_time_percentile,
+    diff_response_time_dicts,
+)
+
+from loadtests.recording.figures import (
+    REQUEST_TO_202,
+    REQUEST_TO_CONFIRMED,
+    REQUEST_TO_DECISION,
+    REQUEST_TO_REJECTED,
+    REQUEST_TO_SOLD_OUT,
+    SALE,
+    told_when,
+)
+from loadtests.recording.run import Answers, Latency, Moment
+from loadtests.recording.sampling import Sample
+
+# Whose percentiles are kept second by second.
+WAITS = (REQUEST_TO_DECISION, REQUEST_TO_SOLD_OUT)
+
+
+class Timeline:
+    """What is only known at its moment: users, how the rows stand, and the latest waits."""
+
+    def __init__(self) -> None:
+        # A whole second, as Locust counts its requests by.
+        self.started = int(time.time())
+        self._users: dict[int, int] = {}
+        self._waits: dict[str, dict[int, Latency]] = {name: {} for name in WAITS}
+        self._waits_before: dict[str, dict[int, int]] = {name: {} for name in WAITS}
+        self._samples: dict[int, Sample] = {}
+
+    def tick(self, users: int, stats: RequestStats) -> None:
+        """Note what holds now; to be called about once a second."""
+        second = int(time.time()) - self.started
+        self._users[second] = users
+        for name in WAITS:
+            waits = dict(stats.get(name, SALE).response_times)
+            latest = latency(diff_response_time_dicts(waits, self._waits_before[name]))
+            if latest is not None:
+                self._waits[name][second] = latest
+            self._waits_before[name] = waits
+
+    def add(self, sample: Sample) -> None:
+        """Note how the rows stood."""
+        self._samples[int(sample.at) - self.started] = sample
+
+    def moments(self, stats: RequestStats) -> list[Moment]:
+        """All of it, with what Locust counted in each second."""
+        requests = self._by_second([stats.total])
+        accepted = self._by_second([stats.get(REQUEST_TO_202, SALE)])
+        decided = self._by_second(
+            stats.get(name, SALE) for name in (REQUEST_TO_CONFIRMED, REQUEST_TO_REJECTED)
+        )
+        sold_out = self._by_second([stats.get(REQUEST_TO_SOLD_OUT, SALE)])
+        last = max([*self._users, *requests, *decided, 0])
+        return [
+            msgspec.structs.replace(
+                self._known(second),
+                requests=requests.get(second, 0),
+                accepted=accepted.get(second, 0),
+                decided=decided.get(second, 0),
+                sold_out=sold_out.get(second, 0),
+            )
+            for second in range(last + 1)
+        ]
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """CPU time of each service between the first and the last time it was seen."""
+        seen = [sample.cpu_seconds for sample in self._samples.values() if sample.cpu_seconds]
+        if not seen:
+            return {}
+        return {
+            name: round(until - seen[0].get(name, until), 2) for name, until in seen[-1].items()
+        }
+
+    def _known(self, second: int) -> Moment:
+        """What was noted in this second."""
+        users = self._users.get(second, self._users.get(second - 1, 0))
+        sample = self._samples.get(second)
+        waits, refusals = (self._waits[name].get(second) for name in WAITS)
+        return Moment(
+            at=second,
+            users=users,
+            left=None if sample is None else sample.left,
+            queued=None if sample is None else sample.queued,
+            decisions=None if sample is None else sample.decisions,
+            p50_ms=None if waits is None else waits.p50_ms,
+            p95_ms=None if waits is None else waits.p95_ms,
+            p99_ms=None if waits is None else waits.p99_ms,
+            sold_out_p50_ms=None if refusals is None else refusals.p50_ms,
+            sold_out_p99_ms=None if refusals is None else refusals.p99_ms,
+            cores=_cores(sample, self._samples.get(second + 1)),
+        )
+
+    def _by_second(self, entries: Iterable[StatsEntry]) -> dict[int, int]:
+        counts: dict[int, int] = {}
+        for entry in entries:
+            for second, count in entry.num_reqs_per_sec.items():
+                at = max(0, second - self.started)
+                counts[at] = counts.get(at, 0) + count
+        return counts
+
+
+def answers(stats: RequestStats) -> Answers:
+    """How often each kind of answer was given so far."""
+
+    def count(name: str) -> int:
+        return int(stats.get(name, SALE).num_requests)
+
+    def count_told_when(status: int) -> int:
+        entries = list(stats.entries.items())
+        return sum(e.num_requests for (name, _), e in entries if name.endswith(told_when(status)))
+
+    return Answers(
+        accepted=count(REQUEST_TO_202),
+        confirmed=count(REQUEST_TO_CONFIRMED),
+        rejected=count(REQUEST_TO_REJECTED),
+        sold_out=count(REQUEST_TO_SOLD_OUT),
+        told_when_429=count_told_when(429),
+        told_when_503=count_told_when(503),
+        undecided=stats.get(REQUEST_TO_DECISION, SALE).num_failures,
+    )
+
+
+def latency(response_times: dict[int, int]) -> Latency | None:
+    """Percentiles of a histogram of milliseconds, as Locust rounds them; None of an empty one."""
+    count = sum(response_times.values())
+    if not count:
+        return None
+    p50, p95, p99 = (
+        calculate_response_time_percentile(response_times, count, part)
+        for part in (0.5, 0.95, 0.99)
+    )
+    return Latency(count, p50, p95, p99)
+
+
+def _cores(now: Sample | None, then: Sample | None) -> dict[str, float]:
+    """How many cores each service kept busy from one sample to the next; empty without both."""
+    if now is None or then is None:
+        return {}
+    return {
+        name: round(max(0.0, until - now.cpu_seconds[name]) / (then.at - now.at), 3)
+        for name, until in then.cpu_seconds.items()
+        if name in now.cpu_seconds
+    }

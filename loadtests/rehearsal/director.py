@@ -1,0 +1,64 @@
+"""The master's part: puts the tickets on sale when a test starts, and tells the workers of it."""
+
+from typing import Any
+
+import gevent
+import msgspec
+from locust.env import Environment
+from locust.exception import StopTest
+from locust.rpc import Message
+from locust.runners import MasterRunner, WorkerRunner
+
+from loadtests.recording import listeners
+from loadtests.rehearsal.assignment import Rehearsal, take_part
+from loadtests.rehearsal.opening import open_sale
+
+# The message from the master to its workers.
+REHEARSAL = "rehearsal"
+
+
+class Director:
+    """Of one Locust that is no worker: of a master, or of a Locust that works alone."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._rehearsal: Rehearsal | None = None
+        # Locust itself says why a test was stopped: gevent need not show the traceback of it.
+        gevent.get_hub().NOT_ERROR += (StopTest,)
+
+    def on_test_start(self, **_more: Any) -> None:
+        """Put the tickets on sale and share out the buyers, before the first of them comes.
+
+        Raises:
+            StopTest: something is missing.
+        """
+        options, runner = self._environment.parsed_options, self._environment.runner
+        assert options is not None
+        buyers = max(1, options.spike_users + (options.num_users or 0))
+        try:
+            ticket_type_id, tokens = open_sale(str(self._environment.host), options, buyers)
+        except StopTest:
+            self._environment.process_exit_code = 1
+            raise
+        listeners.watch([ticket_type_id])
+        workers = runner.worker_count if isinstance(runner, MasterRunner) else 1
+        self._rehearsal = Rehearsal(ticket_type_id, tokens, workers)
+        if isinstance(runner, MasterRunner):
+            self._tell(runner)
+        else:
+            take_part(self._rehearsal, 0)
+
+    def on_worker_connect(self, client_id: str, **_more: Any) -> None:
+        """Tell a worker that came late."""
+        runner = self._environment.runner
+        if self._rehearsal is not None and isinstance(runner, MasterRunner):
+            self._tell(runner, client_id)
+
+    def _tell(self, runner: MasterRunner, client_id: str | None = None) -> None:
+        runner.send_message(REHEARSAL, msgspec.to_builtins(self._rehearsal), client_id)
+
+
+def on_rehearsal(environment: Environment, msg: Message, **_more: Any) -> None:
+    """A worker is told what is on sale; the master's order to start comes after it."""
+    assert isinstance(environment.runner, WorkerRunner)
+    take_part(msgspec.convert(msg.data, Rehearsal), environment.runner.worker_index)

@@ -1,0 +1,97 @@
+"""What buyers saw, held against the rows. Pure: the rows are read elsewhere."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from loadtests.recording.observations import ACCEPTED, Seen
+from shared.purchases import QUEUED
+
+
+class Promise(StrEnum):
+    """What Eventify promises, in the words of the report."""
+
+    NEVER_LOST = "every purchase answered with 202 is in the database"
+    DECIDED = "every purchase answered with 202 is decided"
+    ONE_OUTCOME = "every outcome that a buyer was told is the one in the database"
+    NEVER_OVERSOLD = "no more was sold than was issued"
+    AUDIT = "the audit finds no violation"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A purchase as it stands in the database; times and money written as in the API."""
+
+    id: str
+    status: str
+    reason: str | None
+    ticket_type: int
+    quantity: int
+    total_price: str
+    decided_at: str | None
+
+
+class Counter(msgspec.Struct, frozen=True):
+    """A ticket type's own counters beside the sum of its confirmed purchases."""
+
+    ticket_type: int
+    issued: int
+    sold: int
+    confirmed_tickets: int
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """One promise, broken once."""
+
+    promise: Promise
+    detail: str
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """What was held against each promise, and what broke it; what is missing was not checked."""
+
+    checked: dict[Promise, int]
+    broken: list[Broken]
+
+
+def broken_by_purchases(seen: Sequence[Seen], rows: Mapping[str, Row]) -> Iterator[Broken]:
+    """What these answers say that these rows do not, answer by answer.
+
+    Args:
+        seen: what buyers were told.
+        rows: by id, as they stand after the queue had its time to drain.
+    """
+    for answer in seen:
+        row = rows.get(answer.id)
+        if row is None:
+            yield Broken(Promise.NEVER_LOST, f"{answer.id} was {answer.status}, and has no row")
+        elif answer.status == ACCEPTED:
+            if row.status == QUEUED:
+                yield Broken(Promise.DECIDED, f"{answer.id} is still queued")
+        else:
+            differences = _differences(answer, row)
+            if differences:
+                yield Broken(Promise.ONE_OUTCOME, f"{answer.id}: {', '.join(differences)}")
+
+
+def broken_by_counters(counters: Sequence[Counter]) -> Iterator[Broken]:
+    """Ticket types of which more was sold than there was."""
+    for counter in counters:
+        sold = max(counter.sold, counter.confirmed_tickets)
+        if sold > counter.issued:
+            detail = f"ticket type {counter.ticket_type}: {sold} sold of {counter.issued} issued"
+            yield Broken(Promise.NEVER_OVERSOLD, detail)
+
+
+def _differences(told: Seen, row: Row) -> list[str]:
+    """Each field that the answer told otherwise than the row has it; what it left out is none."""
+    fields = ("status", "reason", "ticket_type", "quantity", "total_price", "decided_at")
+    both = [(name, getattr(told, name), getattr(row, name)) for name in fields]
+    differences = [
+        f"told {name} {was_told}, the row has {stands}"
+        for name, was_told, stands in both
+        if was_told is not None and was_told != stands
+    ]
+    if told.answered_id is not None:
+        differences.append(f"the answer was about {told.answered_id}")
+    return differences

@@ -1,0 +1,234 @@
+"""The check of a load test: each promise is broken on purpose, and each is found broken."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Timer
+
+import msgspec
+import pytest
+from sqlalchemy import Engine
+
+from loadtests.recording import observations
+from loadtests.recording import run as runs
+from loadtests.recording.run import OBSERVATIONS_FILE, Answers, Latency, Moment, Run, Thresholds
+from loadtests.verdict.check import check
+from loadtests.verdict.database import DATABASE_URL
+from loadtests.verdict.judge import ExitCode, Verdict
+from loadtests.verdict.promises import Promise
+from purchase_worker.drain import Batch, drain
+from purchase_worker.publish.results import body
+from shared.config.settings import Settings
+from shared.database.engine import transaction
+from tests.support.factories import add_ticket_type, add_user, ignore, queue, request
+from tests.support.services import PROJECT
+
+# Where nobody decides, what is queued stays so.
+DRAIN_SECONDS = 0.3
+RUN = Run(
+    started_at="2026-11-22T12:00:00+00:00",
+    seconds=2.0,
+    host="http://127.0.0.1:8000",
+    arguments={},
+    ticket_types=[],
+    requests=8,
+    failures=0,
+    users_max=4,
+    to_202=Latency(4, 5.0, 6.0, 7.0),
+    to_decision=Latency(4, 20.0, 30.0, 40.0),
+    to_sold_out=None,
+    answers=Answers(accepted=4, confirmed=3, rejected=1),
+    moments=[Moment(at=0, users=4, requests=8, accepted=4, decided=4, left=1, queued=0)],
+    cpu_seconds={"gateway": 1.0},
+    thresholds=Thresholds(),
+    errors=[],
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_seen_yet() -> Iterator[None]:
+    observations.take()
+    yield
+    observations.take()
+
+
+def see_outcomes(batch: Batch) -> None:
+    """Every buyer is told its outcome, in the words of the worker itself."""
+    for part in batch.parts:
+        for row, decision in zip(part.queue.rows, part.decided.decisions, strict=True):
+            purchase = body(part.locked, row, decision, batch.decided_at)
+            observations.outcome(purchase.id, msgspec.json.encode(purchase))
+
+
+@pytest.fixture
+def sale(engine: Engine, settings: Settings) -> int:
+    """Three confirmed and one rejected, all told so to their buyers."""
+    ticket_type = add_ticket_type(engine, 7)
+    accept(engine, ticket_type, 4)
+    drain(engine, [ticket_type], settings, see_outcomes)
+    return ticket_type
+
+
+def accept(engine: Engine, ticket_type: int, how_many: int) -> None:
+    for id_ in queue(engine, [request(add_user(engine), ticket_type, 2) for _ in range(how_many)]):
+        observations.accepted(id_)
+
+
+def tamper(engine: Engine, change: str) -> None:
+    """Change rows as only somebody with the database's own powers could: no trigger fires."""
+    with transaction(engine) as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute(change)
+
+
+def checked(
+    folder: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    seen: bytes | None = None,
+    drain_seconds: float = DRAIN_SECONDS,
+) -> Verdict:
+    """The verdict over what was seen until now, or over what is said to have been."""
+    monkeypatch.setenv(DATABASE_URL, settings.database_url)
+    (folder / OBSERVATIONS_FILE).write_bytes(seen or observations.take())
+    return check(RUN, folder, drain_seconds)
+
+
+def broken(verdict: Verdict) -> set[Promise]:
+    return {promise for promise, violations in verdict.broken.items() if violations}
+
+
+@pytest.mark.usefixtures("sale")
+def test_an_honest_sale_is_good_and_everything_was_checked(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdict = checked(tmp_path, settings, monkeypatch)
+    assert verdict.exit_code is ExitCode.GOOD
+    assert broken(verdict) == set()
+    assert [verdict.checked[promise] for promise in Promise] == [4, 4, 4, 1, 4]
+
+
+@pytest.mark.usefixtures("sale")
+@pytest.mark.parametrize(
+    ("promise", "tampering"),
+    [
+        (Promise.NEVER_LOST, "DELETE FROM ticket_purchases WHERE decision_number = 2"),
+        (
+            Promise.ONE_OUTCOME,
+            (
+                "UPDATE ticket_purchases SET status = 'rejected', reason = 'not_enough_tickets',"
+                " left_after = 1 WHERE decision_number = 1"
+            ),
+        ),
+        (
+            Promise.ONE_OUTCOME,
+            "UPDATE ticket_purchases SET decided_at = decided_at + interval '1 us'",
+        ),
+        (
+            Promise.NEVER_OVERSOLD,
+            (
+                "ALTER TABLE ticket_inventory DROP CONSTRAINT ticket_inventory_never_oversold;"
+                " UPDATE ticket_inventory SET sold = 8"
+            ),
+        ),
+        (Promise.NEVER_OVERSOLD, "UPDATE ticket_purchases SET quantity = 9"),
+        (
+            Promise.AUDIT,
+            "UPDATE ticket_purchases SET left_after = left_after + 1 WHERE status = 'confirmed'",
+        ),
+    ],
+)
+def test_a_row_that_breaks_a_promise_is_found(
+    engine: Engine,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    promise: Promise,
+    tampering: str,
+) -> None:
+    tamper(engine, tampering)
+    verdict = checked(tmp_path, settings, monkeypatch)
+    assert verdict.exit_code is ExitCode.BROKEN_PROMISE
+    assert promise in broken(verdict)
+    assert verdict.examples
+
+
+def test_what_is_still_queued_when_its_time_is_over_was_not_decided(
+    engine: Engine,
+    settings: Settings,
+    sale: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    accept(engine, sale, 1)
+    verdict = checked(tmp_path, settings, monkeypatch)
+    assert verdict.exit_code is ExitCode.BROKEN_PROMISE
+    assert broken(verdict) == {Promise.DECIDED}
+
+
+def test_what_is_decided_within_its_time_breaks_nothing(
+    engine: Engine,
+    settings: Settings,
+    sale: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    accept(engine, sale, 1)
+    deciding = Timer(DRAIN_SECONDS, drain, (engine, [sale], settings, ignore))
+    deciding.start()
+    verdict = checked(tmp_path, settings, monkeypatch, drain_seconds=20)
+    deciding.join()
+    assert verdict.exit_code is ExitCode.GOOD
+
+
+@pytest.mark.usefixtures("sale")
+def test_a_buyer_who_was_told_otherwise_is_found(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    falsified = observations.take().replace(b'"confirmed"', b'"rejected"', 1)
+    verdict = checked(tmp_path, settings, monkeypatch, falsified)
+    assert broken(verdict) == {Promise.ONE_OUTCOME}
+
+
+@pytest.mark.usefixtures("sale")
+def test_a_database_that_is_away_leaves_every_promise_unchecked(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = settings.model_copy(
+        update={"database_url": "postgresql://postgres@127.0.0.1:1/eventify"}
+    )
+    verdict = checked(tmp_path, nowhere, monkeypatch)
+    assert verdict.exit_code is ExitCode.ERRORS
+    assert verdict.checked == {}
+
+
+@pytest.mark.usefixtures("sale")
+def test_the_program_exits_by_its_verdict_and_leaves_the_report(
+    engine: Engine, settings: Settings, tmp_path: Path
+) -> None:
+    missed = msgspec.structs.replace(RUN, thresholds=Thresholds(max_p99_ms=39.0))
+    runs.write(missed, tmp_path)
+    (tmp_path / OBSERVATIONS_FILE).write_bytes(observations.take())
+    program = [sys.executable, "-m", "loadtests.verdict.check", str(tmp_path)]
+    environment = os.environ | {DATABASE_URL: settings.database_url}
+
+    def ended() -> tuple[int, str]:
+        done = subprocess.run(
+            program, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout
+
+    exit_code, told = ended()
+    assert exit_code == 3, told
+    assert "p99 from request to decision: 40 ms, over 39 ms" in told
+    summary = msgspec.json.decode((tmp_path / "summary.json").read_bytes())
+    assert summary["verdict"]["exit_code"] == 3
+    assert (tmp_path / "sale.png").read_bytes().startswith(b"\x89PNG")
+    assert len((tmp_path / "moments.csv").read_text().splitlines()) == 1 + len(RUN.moments)
+
+    tamper(engine, "DELETE FROM ticket_purchases WHERE decision_number = 2")
+    exit_code, told = ended()
+    assert exit_code == 2, told
+    assert "BROKEN" in told

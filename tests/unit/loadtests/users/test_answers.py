@@ -1,0 +1,68 @@
+"""What answers mean to the users of a rehearsal."""
+
+import msgspec
+import pytest
+
+from loadtests.users.answers import Answer, Meaning
+
+ID = "01a203bc-a0e0-7261-b7d6-4031de569d41"
+
+
+def answer(http_status: int, retry_after: str | None = None, **body: object) -> Answer:
+    return Answer(http_status, msgspec.json.encode(body), retry_after)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_refusal_that_tells_when_to_come_back_is_no_failure(status: int) -> None:
+    told = answer(status, "7", status=status, code="too_many_requests")
+    assert (told.meaning, told.retry_after_seconds) == (Meaning.COME_BACK, 7.0)
+
+
+@pytest.mark.parametrize("retry_after", [None, "", "-1", "soon", "Wed, 21 Oct 2026 07:28:00 GMT"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_refusal_that_does_not_tell_when_is_a_failure(
+    status: int, retry_after: str | None
+) -> None:
+    assert answer(status, retry_after, code="unavailable").meaning is Meaning.FAILED
+
+
+def test_retry_after_makes_no_other_failure_good() -> None:
+    assert answer(500, "1", code="server_error").meaning is Meaning.FAILED
+    assert answer(400, "60", code="sale_not_open").meaning is Meaning.FAILED
+
+
+def test_an_accepted_purchase_is_queued() -> None:
+    told = answer(202, "1", id=ID, status="queued")
+    assert (told.meaning, told.purchase_id) == (Meaning.QUEUED, ID)
+    assert answer(200, "1", id=ID, status="queued").meaning is Meaning.QUEUED
+
+
+@pytest.mark.parametrize("status", ["confirmed", "rejected"])
+def test_a_purchase_that_was_read_decided_is_decided(status: str) -> None:
+    assert answer(200, id=ID, status=status).meaning is Meaning.DECIDED
+    assert answer(201, id=ID, status=status).meaning is Meaning.DECIDED
+
+
+def test_a_rejection_names_its_purchase_and_sold_out_at_the_door_has_none() -> None:
+    rejected = answer(400, status=400, code="not_enough_tickets", id=ID)
+    sold_out = answer(400, status=400, code="not_enough_tickets")
+    assert (rejected.meaning, rejected.purchase_id) == (Meaning.DECIDED, ID)
+    assert (sold_out.meaning, sold_out.purchase_id) == (Meaning.SOLD_OUT, None)
+
+
+def test_whatever_else_is_refused_is_a_failure() -> None:
+    assert answer(400, status=400, code="invalid").meaning is Meaning.FAILED
+    assert answer(401, status=401, code="not_authenticated").meaning is Meaning.FAILED
+    assert answer(422, status=422, code="idempotency_key_reused").meaning is Meaning.FAILED
+
+
+def test_no_answer_and_a_broken_one_are_failures() -> None:
+    assert Answer(0).meaning is Meaning.FAILED
+    assert Answer(200, b"<html>").meaning is Meaning.FAILED
+    assert Answer(400, b"<html>").meaning is Meaning.FAILED
+
+
+def test_a_ticket_type_is_read_or_unchanged() -> None:
+    read = answer(200, id=7, event=3, capacity=10)
+    assert (read.meaning, read.purchase_id) == (Meaning.FINE, None)
+    assert Answer(304).meaning is Meaning.FINE

@@ -1,0 +1,77 @@
+"""What buyers saw, held against the rows."""
+
+import pytest
+
+from loadtests.recording.observations import ACCEPTED, Seen, seen_in
+from loadtests.verdict.promises import (
+    Broken,
+    Counter,
+    Promise,
+    Row,
+    broken_by_counters,
+    broken_by_purchases,
+)
+
+DECIDED_AT = "2026-11-22T12:00:00.123456Z"
+CONFIRMED = b"""{"id": "p1", "ticket_type": 7, "event": 1, "quantity": 2, "unit_price": "50.00",
+    "total_price": "100.00", "status": "confirmed", "reason": null,
+    "created_at": "2026-11-22T12:00:00.000000Z", "decided_at": "2026-11-22T12:00:00.123456Z"}"""
+REFUSED = b"""{"type": "about:blank", "title": "Bad Request", "status": 400, "id": "p1",
+    "detail": "Not enough tickets available", "code": "not_enough_tickets"}"""
+
+
+def a_row(
+    status: str = "confirmed", reason: str | None = None, quantity: int = 2, id_: str = "p1"
+) -> Row:
+    decided_at = None if status == "queued" else DECIDED_AT
+    return Row(id_, status, reason, 7, quantity, f"{50 * quantity}.00", decided_at)
+
+
+def broken(seen: Seen, *rows: Row) -> list[Broken]:
+    return list(broken_by_purchases([seen], {row.id: row for row in rows}))
+
+
+def test_what_was_told_as_it_stands_breaks_nothing() -> None:
+    assert broken(Seen(id="p1", status=ACCEPTED), a_row()) == []
+    assert broken(seen_in("p1", CONFIRMED), a_row()) == []
+    assert broken(seen_in("p1", REFUSED), a_row("rejected", "not_enough_tickets")) == []
+
+
+def test_an_accepted_purchase_without_a_row_was_lost() -> None:
+    (lost,) = broken(Seen(id="p1", status=ACCEPTED), a_row(id_="p2"))
+    assert lost.promise is Promise.NEVER_LOST
+    assert "p1" in lost.detail
+
+
+def test_an_accepted_purchase_still_queued_was_not_decided() -> None:
+    (undecided,) = broken(Seen(id="p1", status=ACCEPTED), a_row("queued"))
+    assert undecided.promise is Promise.DECIDED
+
+
+@pytest.mark.parametrize(
+    ("body", "row", "told"),
+    [
+        (CONFIRMED, a_row("rejected", "not_enough_tickets"), "told status confirmed"),
+        (REFUSED, a_row("confirmed"), "told status rejected"),
+        (REFUSED, a_row("rejected", "over_user_limit"), "told reason not_enough_tickets"),
+        (CONFIRMED, a_row(quantity=3), "told quantity 2, the row has 3"),
+        (CONFIRMED.replace(b"123456", b"123457"), a_row(), "told decided_at"),
+        (CONFIRMED.replace(b'"p1"', b'"p2"'), a_row(), "the answer was about p2"),
+        (CONFIRMED, a_row("queued"), "the row has queued"),
+    ],
+)
+def test_an_outcome_told_otherwise_than_its_row_is_found(body: bytes, row: Row, told: str) -> None:
+    (violation,) = broken(seen_in("p1", body), row)
+    assert violation.promise is Promise.ONE_OUTCOME
+    assert told in violation.detail
+
+
+@pytest.mark.parametrize(
+    ("sold", "confirmed_tickets", "oversold"),
+    [(10, 10, False), (11, 10, True), (10, 11, True)],
+)
+def test_more_sold_than_issued_is_oversold(
+    sold: int, confirmed_tickets: int, oversold: bool
+) -> None:
+    found = list(broken_by_counters([Counter(7, 10, sold, confirmed_tickets)]))
+    assert [violation.promise for violation in found] == [Promise.NEVER_OVERSOLD] * oversold
