@@ -1,4 +1,4 @@
-"""Decides the queued purchases, and proves that it decided rightly."""
+"""Decides the queued purchases; audits and explains the decisions."""
 
 # Before Celery is imported, which reads the environment then (shared/config/foreign_variables.py).
 import shared  # noqa: F401

@@ -8,7 +8,7 @@ from shared.process import run_or_explain
 def run() -> None:
     settings = get_settings()
     with metrics_of_children(settings):
-        # prometheus-client looks for its folder when it is imported, and no sooner is there one.
+        # prometheus-client reads its folder's name when it is imported: not before it is set.
         from purchase_worker.celery_app import work  # noqa: PLC0415
 
         work(settings)

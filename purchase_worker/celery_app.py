@@ -11,8 +11,8 @@ import celery.apps.worker
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
-from purchase_worker.consumer import self_check
-from purchase_worker.consumer.wakeup_request import WakeupRequest
+from purchase_worker.consumer.self_check import SelfCheck
+from purchase_worker.consumer.wakeup_consumer import WakeupConsumer, WakeupRequest
 from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import decide_queues
 from shared.config.settings import Settings
@@ -25,19 +25,19 @@ from shared.messaging.celery_client import (
 )
 from shared.observability.logging import configure_logging
 
-# A child that ends waits up to 30 s (300 looks) until its parent has read that its tasks are done,
-# which a parent that ends as well may never do. Our tasks have no result that could be lost: 1 s.
-ENDING_CHILD_LOOKS = 10
+# An exiting child waits up to 30 s (300 polls) until its parent has read its results; a parent that
+# exits too may never do so. Our tasks have no results that could be lost: 1 s.
+EXIT_POLLS = 10
 
 
 def create_worker_app(settings: Settings) -> Celery:
     """The Celery application that consumes wake-ups."""
     app = make_celery(settings)
-    app.conf.worker_consumer = "purchase_worker.consumer.wakeup_consumer:WakeupConsumer"
-    self_check.install(app, settings)
+    app.conf.worker_consumer = WakeupConsumer
+    app.steps["consumer"].add(SelfCheck)
     runtimes: list[Runtime] = []
 
-    # Weak references would drop these functions as soon as this one returns.
+    # Celery would drop weak references to these functions as soon as this one returns.
     @worker_process_init.connect(weak=False)
     def open_connections(**_: Any) -> None:
         runtimes.append(Runtime(settings, "worker"))
@@ -55,7 +55,7 @@ def create_worker_app(settings: Settings) -> Celery:
     @app.task(name=DECIDE_QUEUES_TASK, Request=WakeupRequest)
     def decide(ticket_type_ids: list[int]) -> None:
         runtime = runtimes[0]
-        with runtime.taking_wakeup(decide.request.get("traceparent")):
+        with runtime.trace_wakeup(decide.request.get("traceparent")):
             more = decide_queues(runtime, ticket_type_ids)
         if more:
             # To the back of the queue: other ticket types have their turn first.
@@ -64,8 +64,8 @@ def create_worker_app(settings: Settings) -> Celery:
     return app
 
 
-def _say_as_json(message: str, _file: object = None) -> None:
-    """What Celery says in a signal's handler, where no logger may be used, as a line of the log."""
+def _write_log_line(message: str, _file: object = None) -> None:
+    """Log what Celery prints in a signal handler, where no logger may be used."""
     line = {
         "event": "library_message",
         "message": message,
@@ -78,12 +78,12 @@ def _say_as_json(message: str, _file: object = None) -> None:
 
 
 def work(settings: Settings) -> None:
-    """Consume until SIGTERM; the running turn is finished first."""
-    # Celery asks for it once more, after it has said the first things.
+    """Consume until SIGTERM; the running task is finished first."""
+    # Celery sends `setup_logging` only after its first log lines.
     configure_logging(settings, "worker")
-    celery.apps.worker.safe_say = _say_as_json
-    billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = ENDING_CHILD_LOOKS
-    # Not by `worker_main`, whose options read variables such as BROKER_URL and LOADER.
+    celery.apps.worker.safe_say = _write_log_line
+    billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = EXIT_POLLS
+    # Not `worker_main`, whose options read variables such as BROKER_URL and LOADER.
     worker = create_worker_app(settings).Worker(
         quiet=True,  # no banner: each line of the log is JSON
         pool_cls="prefork",

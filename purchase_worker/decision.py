@@ -39,7 +39,7 @@ class Decision(msgspec.Struct, frozen=True):
     left_after: int
 
 
-class Decided(msgspec.Struct, frozen=True):
+class BatchDecisions(msgspec.Struct, frozen=True):
     """The outcomes of a batch in order, and where the ticket type stands after them."""
 
     decisions: list[Decision]
@@ -47,7 +47,9 @@ class Decided(msgspec.Struct, frozen=True):
     held: Mapping[int, int]
 
 
-def decide(inventory: Inventory, held: Mapping[int, int], requests: Iterable[Request]) -> Decided:
+def decide(
+    inventory: Inventory, held: Mapping[int, int], requests: Iterable[Request]
+) -> BatchDecisions:
     """Decide each request in order.
 
     Args:
@@ -71,4 +73,4 @@ def decide(inventory: Inventory, held: Mapping[int, int], requests: Iterable[Req
             left -= request.quantity
             held[request.user_id] = has + request.quantity
         decisions.append(Decision(request, number, reason, left))
-    return Decided(decisions, Inventory(left, number), held)
+    return BatchDecisions(decisions, Inventory(left, number), held)

@@ -23,7 +23,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, lower 
 from sqlalchemy import Engine
 
 from purchase_worker import metrics, store
-from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decided, Decision, Inventory, decide
+from purchase_worker.decision import NOT_ENOUGH_TICKETS, BatchDecisions, Decision, Inventory, decide
 from purchase_worker.store import Locked, Part, Queue
 from shared.config.settings import Settings
 from shared.database.engine import session
@@ -32,7 +32,7 @@ from shared.purchases import CONFIRMED
 
 # A change of capacity holds the lock for a few milliseconds, and the next one of the same owner
 # leaves 50 ms between (catalog/lanes.py): these tries fall into different parts of such a cycle.
-COME_BACK_SECONDS = (0.02, 0.03, 0.04, 0.05)
+RETRY_SKIPPED_SECONDS = (0.02, 0.03, 0.04, 0.05)
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -40,13 +40,13 @@ class Batch(msgspec.Struct, frozen=True):
 
     `parts`: of each ticket type of which it decided something. `decided_at`: as clients read it.
     `queued`: those of the turn of which something was queued when the locks were free again.
-    `turned_away`: those that another had locked.
+    `skipped`: those that another had locked.
     """
 
     parts: list[Part]
     decided_at: str
     queued: list[int]
-    turned_away: list[int] = []
+    skipped: list[int] = []
     seconds: float = 0.0
 
     @property
@@ -73,7 +73,7 @@ class Drained(msgspec.Struct, frozen=True):
     more: list[int]
 
 
-def at_once(_batch: Batch) -> Iterable[None]:
+def no_linger(_batch: Batch) -> Iterable[None]:
     """Nobody lingers."""
     return ()
 
@@ -82,8 +82,8 @@ def drain(
     engine: Engine,
     ticket_type_ids: Sequence[int],
     settings: Settings,
-    tell: Callable[[Batch], None],
-    linger: Callable[[Batch], Iterable[None]] = at_once,
+    publish: Callable[[Batch], None],
+    linger: Callable[[Batch], Iterable[None]] = no_linger,
 ) -> Drained:
     """Decide the queued requests of these ticket types until none is left or the turn is over.
 
@@ -91,7 +91,7 @@ def drain(
         engine: connections to PostgreSQL.
         ticket_type_ids: whose queues; each once.
         settings: the bounds of a batch and of a turn.
-        tell: called with each batch after its commit, and never before.
+        publish: called with each batch after its commit, and never before.
         linger: waits after a batch; at each item the queues are looked at again.
 
     Raises:
@@ -100,35 +100,35 @@ def drain(
     """
     deadline = time.monotonic() + settings.drain_max_seconds
     decided = batches = 0
-    turned_away: set[int] = set()
+    skipped: set[int] = set()
     # How often each was turned away in a row.
-    refusals: Counter[int] = Counter()
+    skips: Counter[int] = Counter()
     with session(engine) as cursor:
         queued = store.queued_among(cursor, ticket_type_ids)
         while queued:
             if batches == settings.drain_max_batches or time.monotonic() > deadline:
                 return _drained(decided, batches, ticket_type_ids, queued, more=queued)
-            wanted = [id_ for id_ in queued if id_ not in turned_away]
+            wanted = [id_ for id_ in queued if id_ not in skipped]
             if not wanted:
-                again = [id_ for id_ in queued if refusals[id_] <= len(COME_BACK_SECONDS)]
+                again = [id_ for id_ in queued if skips[id_] <= len(RETRY_SKIPPED_SECONDS)]
                 if not again:
                     break
-                turned_away.difference_update(again)
-                time.sleep(COME_BACK_SECONDS[min(refusals[id_] for id_ in again) - 1])
+                skipped.difference_update(again)
+                time.sleep(RETRY_SKIPPED_SECONDS[min(skips[id_] for id_ in again) - 1])
                 queued = store.queued_among(cursor, ticket_type_ids)
                 continue
-            batch = decide_batch(cursor, wanted, settings, look_at=ticket_type_ids)
+            batch = decide_batch(cursor, wanted, settings, recheck=ticket_type_ids)
             if batch.parts:
                 reached("after_decision_commit")
-                tell(batch)
+                publish(batch)
                 reached("after_result")
             decided += batch.rows
             batches += 1
-            turned_away.update(batch.turned_away)
-            refusals.update(batch.turned_away)
-            for id_ in set(wanted).difference(batch.turned_away):
-                del refusals[id_]
-            metrics.SKIPPED_LOCKED.inc(len(batch.turned_away))
+            skipped.update(batch.skipped)
+            skips.update(batch.skipped)
+            for id_ in set(wanted).difference(batch.skipped):
+                del skips[id_]
+            metrics.SKIPPED_LOCKED.inc(len(batch.skipped))
             queued = batch.queued
             for _pause in linger(batch):
                 queued = store.queued_among(cursor, ticket_type_ids)
@@ -138,7 +138,7 @@ def drain(
 
 
 def decide_batch(
-    cursor: Cursor, wanted: Sequence[int], settings: Settings, *, look_at: Sequence[int]
+    cursor: Cursor, wanted: Sequence[int], settings: Settings, *, recheck: Sequence[int]
 ) -> Batch:
     """One transaction: the oldest queued requests of each get their outcomes.
 
@@ -146,7 +146,7 @@ def decide_batch(
         cursor: of a `session`.
         wanted: whose queues; those that another has locked are left out.
         settings: how many requests.
-        look_at: whose queues are looked at when the locks are free again.
+        recheck: whose queues are looked at when the locks are free again.
 
     Raises:
         psycopg2.Error: nothing of the batch is decided, unless COMMIT was already under way.
@@ -155,28 +155,28 @@ def decide_batch(
     with metrics.LOCK_SECONDS.time():
         locked = store.begin(cursor, wanted)
     if not locked:
-        batch = Batch([], "", store.queued_among(cursor, look_at))
+        batch = Batch([], "", store.queued_among(cursor, recheck))
     elif len(locked) == 1 and locked[0].inventory.left == 0:
-        batch = _close_sold_out(cursor, locked[0], settings, look_at)
+        batch = _close_sold_out(cursor, locked[0], settings, recheck)
     else:
-        batch = _decide_oldest(cursor, locked, settings, look_at)
+        batch = _decide_oldest(cursor, locked, settings, recheck)
     ours = {each.ticket_type_id for each in locked}
     return msgspec.structs.replace(
         batch,
-        turned_away=[id_ for id_ in wanted if id_ not in ours],
+        skipped=[id_ for id_ in wanted if id_ not in ours],
         seconds=time.monotonic() - started,
     )
 
 
 def _decide_oldest(
-    cursor: Cursor, locked: list[Locked], settings: Settings, look_at: Sequence[int]
+    cursor: Cursor, locked: list[Locked], settings: Settings, recheck: Sequence[int]
 ) -> Batch:
     """Gather, decide, apply."""
     rows_of_each = max(1, settings.drain_batch_rows // len(locked))
     ids = [each.ticket_type_id for each in locked]
     queues, seen = store.read_queues(cursor, ids, rows_of_each)
     if not queues:
-        return Batch([], "", store.leave(cursor, look_at))
+        return Batch([], "", store.rollback_and_recheck(cursor, recheck))
     held = _held(cursor, queues)
     parts = [
         Part(
@@ -202,7 +202,7 @@ def _decide_oldest(
             seen=seen,
             decided_at=decided_at,
             decided_by=_this_process(),
-            look_at=look_at,
+            recheck=recheck,
         )
     return Batch(parts, decided_at, queued)
 
@@ -219,7 +219,7 @@ def _held(cursor: Cursor, queues: dict[int, Queue]) -> dict[int, dict[int, int]]
 
 
 def _close_sold_out(
-    cursor: Cursor, locked: Locked, settings: Settings, look_at: Sequence[int]
+    cursor: Cursor, locked: Locked, settings: Settings, recheck: Sequence[int]
 ) -> Batch:
     """What `decide` says when nothing is left, without asking it."""
     before = locked.inventory.decisions
@@ -230,16 +230,16 @@ def _close_sold_out(
         decided_by=_this_process(),
     )
     if not rows:
-        return Batch([], "", store.leave(cursor, look_at))
+        return Batch([], "", store.rollback_and_recheck(cursor, recheck))
     decisions = [
         Decision(row.request, number, NOT_ENOUGH_TICKETS, 0)
         for number, row in enumerate(rows, before + 1)
     ]
-    decided = Decided(decisions, Inventory(0, before + len(rows)), {})
+    decided = BatchDecisions(decisions, Inventory(0, before + len(rows)), {})
     part = Part(locked, Queue(rows, []), decided)
     reached("before_decision_commit")
     with metrics.COMMIT_SECONDS.time():
-        return Batch([part], decided_at, store.commit(cursor, look_at))
+        return Batch([part], decided_at, store.commit(cursor, recheck))
 
 
 def _drained(

@@ -1,4 +1,4 @@
-"""What worker and sweeper count: docs/metrics.md says what each of them means to an operator."""
+"""The metrics of worker and sweeper; docs/metrics.md says what each means to an operator."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -7,12 +7,10 @@ from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
 from shared.observability.metrics import ROWS, SECONDS, ManyHistogram
 from shared.purchases import CONFIRMED
 
-DECIDED = Counter(
-    "eventify_purchases_decided_total", "Purchases that were decided, by outcome", ["outcome"]
-)
+DECIDED = Counter("eventify_purchases_decided_total", "Purchases decided, by outcome", ["outcome"])
 REQUEST_TO_DECISION_SECONDS = ManyHistogram(
     "eventify_request_to_decision_seconds",
-    "From when a purchase was stored until its decision was committed, by the database's clock",
+    "Time from a purchase's acceptance to the commit of its decision, by the database's clock",
     buckets=SECONDS,
 )
 DRAIN_BATCH_ROWS = Histogram(
@@ -20,7 +18,7 @@ DRAIN_BATCH_ROWS = Histogram(
 )
 LOCK_SECONDS = Histogram(
     "eventify_drain_lock_seconds",
-    "Until a batch had the locks of its ticket types, or had found them all taken",
+    "Time until a batch had locked its ticket types, or had skipped them all as locked",
     buckets=SECONDS,
 )
 COMMIT_SECONDS = Histogram(
@@ -34,35 +32,35 @@ SKIPPED_LOCKED = Counter(
 )
 RESULTS_NOT_PUBLISHED = Counter(
     "eventify_results_not_published_total",
-    "Batches whose results Redis was not told; clients read them from PostgreSQL",
+    "Batches whose results could not be published in Redis; clients read them from PostgreSQL",
 )
 DRAINS_INTERRUPTED = Counter(
-    "eventify_drains_interrupted_total", "Turns at a queue that the database's absence ended"
+    "eventify_drains_interrupted_total", "Drains that ended because the database was unavailable"
 )
 RESCUED = Counter(
     "eventify_sweeper_rescues_total",
-    "Purchases that the sweeper decided because no worker did; decided_total has them as well",
+    "Purchases that the sweeper decided because no worker did; decided_total includes them",
 )
 SWEPT_TIMESTAMP_SECONDS = Gauge(
     "eventify_sweep_timestamp_seconds",
-    "When a sweeper last ended a pass, or left it to another",
+    "When a sweeper last finished a pass, or skipped it because another was elected",
     multiprocess_mode="livemostrecent",
 )
 AUDIT_VIOLATIONS = Counter(
     "eventify_audit_violations_total",
-    "Times that a ticket type's counters and the decisions made since the last look differed",
+    "Times that a ticket type's counters and the decisions since the last check differed",
     ["invariant"],
 )
 AUDIT_CHECKED = Counter(
-    "eventify_audit_checked_total", "Decisions that the counters were held against"
+    "eventify_audit_checked_total", "Decisions that the counters were checked against"
 )
 AUDIT_TIMESTAMP_SECONDS = Gauge(
     "eventify_audit_timestamp_seconds",
-    "When the counters were last held against the decisions",
+    "When the counters were last checked against the decisions",
     multiprocess_mode="livemostrecent",
 )
 
-# Told as 0 from the start: Prometheus sees no increase in what appears as 1.
+# Exported as 0 from the start: Prometheus sees no increase in a series that appears as 1.
 for outcome in (CONFIRMED, NOT_ENOUGH_TICKETS, OVER_USER_LIMIT):
     DECIDED.labels(outcome)
 for invariant in (INVENTORY, NUMBERING):

@@ -1,7 +1,7 @@
-"""Has what a worker's children count told by a process of its own.
+"""Serves the metrics of a worker's children from a process of its own.
 
-A thread in the worker itself would stand beside its forks, and Celery may be busy waiting for its
-broker just when somebody wants to see the figures.
+A thread in the worker would be there when it forks, and Celery may wait for its broker just when
+the metrics are needed.
 """
 
 import os
@@ -13,16 +13,16 @@ from tempfile import TemporaryDirectory
 
 from shared.config.settings import Settings
 
-# Of prometheus-client, which looks for it when it is imported: so nothing here may import it.
+# prometheus-client reads it when it is imported, so nothing here may import that.
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 END_SECONDS = 5
 
 
 @contextmanager
 def metrics_of_children(settings: Settings) -> Iterator[None]:
-    """Within, whatever is imported and counts does so in a folder, of which a process tells.
+    """Within, what is imported counts in a folder whose metrics are served.
 
-    Where no port is set, nothing is told, and all is as the environment says.
+    Without `metrics_port` nothing is served, and the environment is left as it is.
     """
     if settings.metrics_port == 0:
         yield
@@ -31,18 +31,18 @@ def metrics_of_children(settings: Settings) -> Iterator[None]:
         if not os.environ.get(FOLDER_VARIABLE):
             folder = TemporaryDirectory(prefix="eventify-metrics-", ignore_cleanup_errors=True)
             os.environ[FOLDER_VARIABLE] = closing.enter_context(folder)
-        # -P: a folder named `shared` where the operator stands must not be taken for ours.
+        # -P: a folder named `shared` in the working directory must not be imported instead of ours.
         command = [sys.executable, "-P", "-m", "shared.observability.metrics_server"]
-        teller = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own program
-        closing.callback(_end, teller)
+        server = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own program
+        closing.callback(_end, server)
         yield
 
 
-def _end(teller: subprocess.Popen[bytes]) -> None:
-    assert teller.stdin is not None
-    teller.stdin.close()
+def _end(server: subprocess.Popen[bytes]) -> None:
+    assert server.stdin is not None
+    server.stdin.close()
     try:
-        teller.wait(END_SECONDS)
+        server.wait(END_SECONDS)
     except subprocess.TimeoutExpired:
-        teller.kill()
-        teller.wait()
+        server.kill()
+        server.wait()

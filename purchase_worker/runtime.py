@@ -1,29 +1,29 @@
 """What a deciding process holds: its connections, opened after the fork and never before."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import redis
 from sqlalchemy import Engine
 
 from purchase_worker.consumer.linger import Linger
-from purchase_worker.drain import Batch
-from purchase_worker.publish.counts import count_batch
-from purchase_worker.publish.log import log_batch
+from purchase_worker.drain import Batch, Drained, drain, no_linger
+from purchase_worker.publish.log import count_batch, log_batch
 from purchase_worker.publish.results import ResultPublisher
 from purchase_worker.publish.traces import DecisionTraces
 from shared.config.redis_url import REDIS
 from shared.config.settings import Settings
-from shared.database.engine import open_engine
+from shared.database.engine import DATABASE_UNAVAILABLE, open_engine
 from shared.database.rights import WORKER
 from shared.messaging.celery_client import PURCHASES_QUEUE
 from shared.messaging.redis_client import open_redis
+from shared.observability.logging import get_logger
 from shared.observability.tracing import open_tracing
+
+logger = get_logger(__name__)
 
 
 class Runtime:
-    """The connections of one process that decides."""
-
     def __init__(self, settings: Settings, process_name: str) -> None:
         self.settings = settings
         self.engine: Engine = open_engine(
@@ -31,27 +31,55 @@ class Runtime:
         )
         self._publisher = ResultPublisher(settings)
         self.redis: redis.Redis = self._publisher.redis
-        # Other brokers than Redis are not asked what waits in them.
+        # Only a broker that is Redis can be asked cheaply how many messages it holds.
         broker_url = settings.celery_broker_url
         self._broker = open_redis(settings, broker_url) if broker_url.startswith(REDIS) else None
         spans = open_tracing(process_name)
         self._traces = DecisionTraces(spans, self.engine) if spans is not None else None
-        self.linger: Callable[[Batch], Iterable[None]] = Linger(self._others_wait)
+        self.linger: Callable[[Batch], Iterable[None]] = Linger(self._wakeups_wait)
 
-    def tell(self, batch: Batch) -> None:
-        """What others hear of a batch after its commit: its counts, a log line, results, spans."""
+    def drain(
+        self,
+        ticket_type_ids: Sequence[int],
+        linger: Callable[[Batch], Iterable[None]] = no_linger,
+    ) -> Drained:
+        """Drain these queues together; if that fails, each by itself.
+
+        So a ticket type that cannot be decided does not block the others. What was not committed is
+        still queued, and the sweeper tries again.
+
+        Raises:
+            DATABASE_UNAVAILABLE: the cause is most likely not one ticket type.
+        """
+        try:
+            return drain(self.engine, ticket_type_ids, self.settings, self.publish, linger)
+        except DATABASE_UNAVAILABLE:
+            raise
+        except Exception:
+            logger.exception("drain_failed", ticket_types=ticket_type_ids)
+        if len(ticket_type_ids) == 1:
+            return Drained(0, 0, [], [])
+        alone = [self.drain([ticket_type_id]) for ticket_type_id in ticket_type_ids]
+        return Drained(
+            decided=sum(each.decided for each in alone),
+            batches=sum(each.batches for each in alone),
+            emptied=[id_ for each in alone for id_ in each.emptied],
+            more=[id_ for each in alone for id_ in each.more],
+        )
+
+    def publish(self, batch: Batch) -> None:
+        """Count, log and trace a committed batch, and publish its results."""
         count_batch(batch)
         log_batch(batch)
         self._publisher(batch)
         if self._traces is not None:
             self._traces.decided(batch)
 
-    def taking_wakeup(self, traceparent: str | None) -> AbstractContextManager[None]:
-        """The turn that a wake-up brings about, in its trace if it has one."""
+    def trace_wakeup(self, traceparent: str | None) -> AbstractContextManager[None]:
         return nullcontext() if self._traces is None else self._traces.wakeup(traceparent)
 
-    def _others_wait(self) -> bool:
-        """Whether wake-ups wait in the broker; where that cannot be known, they may."""
+    def _wakeups_wait(self) -> bool:
+        """Whether wake-ups wait in the broker; True where that is unknown."""
         if self._broker is None:
             return True
         try:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from psycopg2.extensions import cursor
 
-from purchase_worker.decision import NOT_ENOUGH_TICKETS, Decided, Inventory, Request
+from purchase_worker.decision import NOT_ENOUGH_TICKETS, BatchDecisions, Inventory, Request
 from shared.database.confirmed_commit import confirm
 from shared.database.engine import roll_back
 from shared.database.oldest_queued import OLDEST_QUEUED
@@ -38,10 +38,10 @@ READ_QUEUES = Prepared(
     "read_queues",
     f"""
 SELECT q.id::text, user_id, quantity, user_limit, unit_price::text, {as_time("created_at")},
-       request_id, w.id, place::text, (SELECT pg_current_snapshot()::text)
+       request_id, w.id, row_ctid::text, (SELECT pg_current_snapshot()::text)
 FROM unnest(%(ticket_type_ids)s::bigint[]) AS w (id)
 CROSS JOIN LATERAL (
-    SELECT *, ctid AS place FROM ticket_purchases
+    SELECT *, ctid AS row_ctid FROM ticket_purchases
     WHERE ticket_type_id = w.id AND status = 'queued'
     ORDER BY seq LIMIT %(rows)s) q
 ORDER BY w.id, seq
@@ -62,7 +62,7 @@ WHERE held.quantity IS NOT NULL
 """,
 )
 
-# The rows are found by their places, which nobody can change meanwhile: only the holder of the lock
+# The rows are found by their ctids, which nobody can change meanwhile: only the holder of the lock
 # updates queued rows. No index is asked (none serves IS TRUE), and no plan can walk a whole queue
 # for a few of them. The counters are joined with nothing, so that only their index leads to them. A
 # counter moves by what was found: were a row missing, the counter's own guard would refuse it.
@@ -77,9 +77,9 @@ WITH parts AS (
     SET status = CASE WHEN d.reason IS NULL THEN 'confirmed' ELSE 'rejected' END,
         reason = d.reason, decided_at = %(decided_at)s::timestamptz,
         decision_number = d.number, left_after = d.left_after
-    FROM unnest(%(places)s::tid[], %(ids)s::uuid[], %(numbers)s::bigint[], %(reasons)s::text[],
-                %(lefts)s::int[]) AS d (place, id, number, reason, left_after)
-    WHERE p.ctid = d.place AND (p.id = d.id) IS TRUE AND p.decision_number IS NULL
+    FROM unnest(%(ctids)s::tid[], %(ids)s::uuid[], %(numbers)s::bigint[], %(reasons)s::text[],
+                %(lefts)s::int[]) AS d (row_ctid, id, number, reason, left_after)
+    WHERE p.ctid = d.row_ctid AND (p.id = d.id) IS TRUE AND p.decision_number IS NULL
     RETURNING p.ticket_type_id
 ), counted AS MATERIALIZED (
     SELECT ticket_type_id, count(*) AS found FROM decided GROUP BY ticket_type_id
@@ -106,11 +106,12 @@ WITH closed AS (
     SET status = 'rejected', reason = '{NOT_ENOUGH_TICKETS}',
         decided_at = greatest(now(), q.latest),
         decision_number = %(decisions)s::bigint + q.nth, left_after = 0
-    FROM (SELECT place, row_number() OVER (ORDER BY seq) AS nth, max(created_at) OVER () AS latest
-          FROM (SELECT ctid AS place, seq, created_at FROM ticket_purchases
+    FROM (SELECT row_ctid, row_number() OVER (ORDER BY seq) AS nth,
+                 max(created_at) OVER () AS latest
+          FROM (SELECT ctid AS row_ctid, seq, created_at FROM ticket_purchases
                 WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
                 ORDER BY seq LIMIT %(rows)s) oldest) q
-    WHERE p.ctid = q.place
+    WHERE p.ctid = q.row_ctid
     RETURNING p.*
 ), recorded AS (
     INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by,
@@ -173,7 +174,7 @@ class Locked(msgspec.Struct, frozen=True):
     now: str
 
 
-class QueuedRow(msgspec.Struct, frozen=True, gc=False):
+class QueuedRequest(msgspec.Struct, frozen=True, gc=False):
     """A queued request with what its result will tell, written as clients read it."""
 
     request: Request
@@ -185,11 +186,11 @@ class QueuedRow(msgspec.Struct, frozen=True, gc=False):
 class Queue(msgspec.Struct, frozen=True):
     """The oldest queued requests of a ticket type.
 
-    `places`: where in the table each lies; good until the transaction ends.
+    `ctids`: where in the table each lies; good until the transaction ends.
     """
 
-    rows: list[QueuedRow]
-    places: list[str]
+    rows: list[QueuedRequest]
+    ctids: list[str]
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -197,7 +198,7 @@ class Part(msgspec.Struct, frozen=True):
 
     locked: Locked
     queue: Queue
-    decided: Decided
+    decided: BatchDecisions
 
 
 def begin(cursor: cursor, ticket_type_ids: Iterable[int]) -> list[Locked]:
@@ -255,7 +256,7 @@ def write_and_commit(
     seen: str,
     decided_at: str,
     decided_by: str,
-    look_at: Iterable[int],
+    recheck: Iterable[int],
 ) -> list[int]:
     """Give each request its outcome; returns the ticket types of which something is queued by now.
 
@@ -274,7 +275,7 @@ def write_and_commit(
             "firsts": array_literal(inventory.decisions + 1 for inventory in before),
             "lasts": array_literal(inventory.decisions for inventory in after),
             "solds": array_literal(b.left - a.left for b, a in zip(before, after, strict=True)),
-            "places": array_literal(place for part in parts for place in part.queue.places),
+            "ctids": array_literal(row_ctid for part in parts for row_ctid in part.queue.ctids),
             "ids": array_literal(row.request.id for row in rows),
             "numbers": array_literal(d.number for d in decisions),
             "reasons": array_literal(d.reason for d in decisions),
@@ -284,12 +285,12 @@ def write_and_commit(
             "decided_at": decided_at,
         },
     )
-    return _end(cursor, look_at, write, b"COMMIT")
+    return _end(cursor, recheck, write, b"COMMIT")
 
 
 def close_sold_out(
     cursor: cursor, locked: Locked, *, rows: int, decided_by: str
-) -> tuple[list[QueuedRow], str]:
+) -> tuple[list[QueuedRequest], str]:
     """Reject the oldest queued requests of a sold-out ticket type.
 
     Returns them in the order of acceptance, and when they were decided.
@@ -307,18 +308,18 @@ def close_sold_out(
     return [_queued(row) for row in closed], _first(closed, 7)
 
 
-def commit(cursor: cursor, look_at: Iterable[int]) -> list[int]:
+def commit(cursor: cursor, recheck: Iterable[int]) -> list[int]:
     """Commit; returns the ticket types of which something is queued by now.
 
     Raises:
         CommitUnconfirmed: as `write_and_commit` does.
     """
-    return _end(cursor, look_at, b"COMMIT")
+    return _end(cursor, recheck, b"COMMIT")
 
 
-def leave(cursor: cursor, look_at: Iterable[int]) -> list[int]:
+def rollback_and_recheck(cursor: cursor, recheck: Iterable[int]) -> list[int]:
     """End a transaction that has nothing to write; returns as `commit` does."""
-    return _end(cursor, look_at, b"ROLLBACK")
+    return _end(cursor, recheck, b"ROLLBACK")
 
 
 def queued_among(cursor: cursor, ticket_type_ids: Iterable[int]) -> list[int]:
@@ -339,17 +340,17 @@ def queued_too_long(cursor: cursor, seconds: float) -> list[int]:
     return [row[0] for row in cursor.fetchall()]
 
 
-def _end(cursor: cursor, look_at: Iterable[int], *ending: bytes) -> list[int]:
+def _end(cursor: cursor, recheck: Iterable[int], *ending: bytes) -> list[int]:
     """The look comes last, when the locks are free again: see drain.py."""
-    look = QUEUED_AMONG.bind(cursor, {"ticket_type_ids": array_literal(look_at)})
+    look = QUEUED_AMONG.bind(cursor, {"ticket_type_ids": array_literal(recheck)})
     cursor.execute(b"; ".join((*ending, look)))
     confirm(cursor.connection)
     return [row[0] for row in cursor.fetchall()]
 
 
-def _queued(row: Row) -> QueuedRow:
+def _queued(row: Row) -> QueuedRequest:
     id_, user_id, quantity, user_limit, unit_price, created_at, request_id, *_ = row
-    return QueuedRow(
+    return QueuedRequest(
         Request(id_, user_id, quantity, user_limit), unit_price, created_at, request_id
     )
 

@@ -1,7 +1,7 @@
-"""The sweeper, `python -m purchase_worker.sweep`: decides whatever has been queued too long.
+"""The sweeper, `python -m purchase_worker.sweep`: decides what has been queued too long.
 
-It needs PostgreSQL and nothing else. Lost wake-ups, dead workers and an absent Redis cost a second;
-they never cost a purchase. Run as many as you like: at each pass an advisory lock elects one.
+It needs PostgreSQL and nothing else, so a lost wake-up, worker or Redis delays purchases by a
+second. Any number may run: an advisory lock elects one for each pass.
 """
 
 import signal
@@ -10,7 +10,6 @@ import time
 
 from purchase_worker import metrics, store
 from purchase_worker.audit.counter_watch import CounterWatch
-from purchase_worker.consumer.turn import take_turn
 from purchase_worker.runtime import Runtime
 from shared.config.settings import get_settings
 from shared.database.engine import DATABASE_UNAVAILABLE, transaction
@@ -20,7 +19,7 @@ from shared.observability.logging import configure_logging, get_logger
 from shared.observability.metrics_server import tell_metrics
 from shared.process import run_or_explain
 
-# Two-part advisory locks: "EVNT" and what the lock is for.
+# Our advisory locks have two parts: "EVNT" and a purpose.
 TRY_ELECTION = "SELECT pg_try_advisory_xact_lock(1163284052, 1)"
 
 logger = get_logger(__name__)
@@ -30,13 +29,13 @@ def sweep(runtime: Runtime) -> int:
     """One pass: decide what was queued too long, the oldest first; returns how many it decided.
 
     Raises:
-        DATABASE_UNAVAILABLE: the next pass begins afresh.
+        DATABASE_UNAVAILABLE: the next pass tries again.
     """
     decided = 0
     # The election lasts for one pass, so it needs no session of its own (PgBouncer has none).
     with transaction(runtime.engine) as cursor:
-        # This transaction idles while others decide, and holds nothing but the election. Whoever
-        # stands still in the middle of a pass loses it: two at once only find each other's locks.
+        # This transaction idles while others decide, and holds only the advisory lock. A sweeper
+        # that stalls during a pass loses it; two at once only skip each other's locked rows.
         milliseconds = round(1e3 * runtime.settings.sweep_election_seconds)
         cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")
         cursor.execute(TRY_ELECTION)
@@ -51,12 +50,12 @@ def sweep(runtime: Runtime) -> int:
 
 def _sweep_some(runtime: Runtime, ticket_type_ids: list[int]) -> int:
     try:
-        decided = take_turn(runtime, ticket_type_ids).decided
+        decided = runtime.drain(ticket_type_ids).decided
     except DATABASE_UNAVAILABLE as error:
         logger.warning("sweep_failed", ticket_types=ticket_type_ids, error=str(error))
         if len(ticket_type_ids) == 1:
             return 0
-        # It may be about one of them all the same, such as a lock that another keeps.
+        # The cause may still be one of them, such as a lock that another session keeps.
         return sum(_sweep_some(runtime, [id_]) for id_ in ticket_type_ids)
     if decided:
         metrics.RESCUED.inc(decided)
@@ -78,7 +77,7 @@ def run() -> None:
         signal.signal(stop_signal, lambda *_: stopping.set())
     logger.info("sweeper_started", every_seconds=settings.sweep_interval_seconds)
     decided = 0
-    # A pass is over when its turns are: while there was something to decide, there may be more.
+    # After a pass that decided something there may be more: the next follows at once.
     while not stopping.wait(0 if decided else settings.sweep_interval_seconds):
         heartbeat.beat(settings.sweep_stale_seconds)
         try:
@@ -86,7 +85,7 @@ def run() -> None:
             metrics.SWEPT_TIMESTAMP_SECONDS.set_to_current_time()
             if time.monotonic() >= watch_at:
                 watch_at = time.monotonic() + settings.counter_watch_seconds
-                watch.look()
+                watch.check()
         except DATABASE_UNAVAILABLE as error:
             decided = 0
             logger.warning("sweep_interrupted", error=str(error))

@@ -39,7 +39,7 @@ WHERE (i.issued, i.sold, i.decisions)
 logger = get_logger(__name__)
 
 
-class Counter(NamedTuple):
+class WatchedCounter(NamedTuple):
     """A ticket type's row in `ticket_inventory`, and what its recorded changes add up to."""
 
     issued: int
@@ -48,7 +48,7 @@ class Counter(NamedTuple):
     changes: int
 
 
-UNSOLD = Counter(issued=0, sold=0, decisions=0, changes=0)
+UNSOLD = WatchedCounter(issued=0, sold=0, decisions=0, changes=0)
 
 
 class Since(NamedTuple):
@@ -58,7 +58,7 @@ class Since(NamedTuple):
     tickets: int
 
 
-def violated(before: Counter, now: Counter, since: Since) -> Iterator[str]:
+def violated(before: WatchedCounter, now: WatchedCounter, since: Since) -> Iterator[str]:
     """The invariants that do not hold between two looks. Pure."""
     if since.decisions != now.decisions - before.decisions:
         yield NUMBERING
@@ -72,11 +72,11 @@ class CounterWatch:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._known: dict[int, Counter] = {}
+        self._known: dict[int, WatchedCounter] = {}
         # Whatever appears after the first look is watched from its first decision on.
-        self._new: Counter | None = None
+        self._new: WatchedCounter | None = None
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Hold the counters against what was decided since the last look; tell what differs.
 
         Raises:
@@ -105,8 +105,8 @@ class CounterWatch:
 
 
 def _read(
-    cursor: Cursor, known: dict[int, Counter], new: Counter | None
-) -> Iterable[tuple[int, Counter, Since]]:
+    cursor: Cursor, known: dict[int, WatchedCounter], new: WatchedCounter | None
+) -> Iterable[tuple[int, WatchedCounter, Since]]:
     counters = known.values()
     cursor.execute(
         READ_MOVED,
@@ -119,4 +119,4 @@ def _read(
         },
     )
     for id_, issued, sold, decisions, changes, decided, tickets in cursor:
-        yield id_, Counter(issued, sold, decisions, changes), Since(decided, tickets)
+        yield id_, WatchedCounter(issued, sold, decisions, changes), Since(decided, tickets)

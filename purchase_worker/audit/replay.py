@@ -36,7 +36,7 @@ DESCRIPTIONS: Final = {
 }
 
 
-class Row(msgspec.Struct, frozen=True):
+class DecidedRow(msgspec.Struct, frozen=True):
     """A purchase as stored."""
 
     id: str
@@ -65,7 +65,7 @@ class Change(msgspec.Struct, frozen=True):
     after_decision: int
 
 
-class Counter(msgspec.Struct, frozen=True):
+class InventoryRow(msgspec.Struct, frozen=True):
     """The inventory row."""
 
     issued: int
@@ -126,7 +126,7 @@ class Replay:
     def __init__(
         self,
         ticket_type_id: int,
-        counter: Counter,
+        counter: InventoryRow,
         changes: Sequence[Change],
         batches: Sequence[BatchRecord],
     ) -> None:
@@ -145,7 +145,7 @@ class Replay:
         self._check_changes()
         self._check_batches()
 
-    def feed(self, rows: Iterable[Row]) -> None:
+    def feed(self, rows: Iterable[DecidedRow]) -> None:
         for row in rows:
             self._check_numbering(row)
             self._issue_until(row.decision_number - 1)
@@ -210,7 +210,7 @@ class Replay:
             last = self._batches[-1].last_number
             self._violation(NUMBERING, f"batches go up to {last}, decisions to {self._number}")
 
-    def _check_numbering(self, row: Row) -> None:
+    def _check_numbering(self, row: DecidedRow) -> None:
         if row.decision_number != self._number + 1:
             self._violation(
                 NUMBERING, f"{row.id} has number {row.decision_number} after {self._number}"
@@ -223,7 +223,7 @@ class Replay:
             if self._issued < self._sold:
                 self._violation(INVENTORY, f"withdrawn to {self._issued} with {self._sold} sold")
 
-    def _check_outcome(self, row: Row) -> None:
+    def _check_outcome(self, row: DecidedRow) -> None:
         before = Inventory(self._issued - self._sold, row.decision_number - 1)
         request = Request(row.id, row.user_id, row.quantity, row.user_limit)
         # Of this user alone: the rule copies what it is given, and the buyers may be many.
@@ -242,7 +242,7 @@ class Replay:
                 f"{row.id} says {row.left_after} left, the rule gives {expected.left_after}",
             )
 
-    def _account(self, row: Row) -> None:
+    def _account(self, row: DecidedRow) -> None:
         """Go on from what the row says, so that one wrong row is told once."""
         if row.status != CONFIRMED:
             return
@@ -256,7 +256,7 @@ class Replay:
                 USER_LIMITS, f"{row.id} gives user {row.user_id} {held} of {row.user_limit}"
             )
 
-    def _check_place(self, row: Row) -> None:
+    def _check_place(self, row: DecidedRow) -> None:
         nth = bisect_right(self._batch_firsts, row.decision_number) - 1
         if nth < 0 or row.decision_number > self._batches[nth].last_number:
             self._violation(NUMBERING, f"{row.id} ({row.decision_number}) is in no recorded batch")

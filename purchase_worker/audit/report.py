@@ -23,10 +23,10 @@ from purchase_worker.audit.replay import (
     QUEUE,
     BatchRecord,
     Change,
-    Counter,
+    DecidedRow,
+    InventoryRow,
     QueuedRow,
     Replay,
-    Row,
     Snapshot,
     Violation,
 )
@@ -84,7 +84,7 @@ class Invariant(msgspec.Struct, frozen=True):
     examples: list[str]
 
 
-class Report(msgspec.Struct, frozen=True):
+class AuditReport(msgspec.Struct, frozen=True):
     ok: bool
     audited_at: str
     ticket_types: int
@@ -109,7 +109,7 @@ class _Totals(msgspec.Struct):
     queued: int = 0
 
 
-def audit(engine: Engine, settings: Settings) -> Report:
+def audit(engine: Engine, settings: Settings) -> AuditReport:
     """Replay every sale, each as of one moment; the sales may go on meanwhile.
 
     Raises:
@@ -176,7 +176,7 @@ def _replay(
     row = cursor.fetchone()
     if row is None:
         return []  # deleted since the list was read; only one without purchases can be
-    counter = Counter(*row)
+    counter = InventoryRow(*row)
     replay = Replay(
         ticket_type_id,
         counter,
@@ -201,15 +201,15 @@ def _fetch(cursor: Cursor, statement: str, ticket_type_id: int) -> list[tuple[An
     return cursor.fetchall()
 
 
-def _decided(connection: Connection, ticket_type_id: int) -> Iterator[Row]:
+def _decided(connection: Connection, ticket_type_id: int) -> Iterator[DecidedRow]:
     with connection.cursor("decided") as cursor:
         cursor.itersize = FETCH_ROWS
         cursor.execute(READ_DECIDED, (ticket_type_id,))
         for row in cursor:
-            yield Row(*row)
+            yield DecidedRow(*row)
 
 
-def _counted(rows: Iterator[Row], totals: _Totals) -> Iterator[Row]:
+def _counted(rows: Iterator[DecidedRow], totals: _Totals) -> Iterator[DecidedRow]:
     for row in rows:
         if row.status == CONFIRMED:
             totals.confirmed += 1
@@ -218,7 +218,7 @@ def _counted(rows: Iterator[Row], totals: _Totals) -> Iterator[Row]:
         yield row
 
 
-def _report(totals: _Totals, violations: list[Violation]) -> Report:
+def _report(totals: _Totals, violations: list[Violation]) -> AuditReport:
     decided = totals.confirmed + totals.rejected
     purchases = decided + totals.queued
     checked = {
@@ -232,7 +232,7 @@ def _report(totals: _Totals, violations: list[Violation]) -> Report:
     for violation in violations:
         where = "" if violation.ticket_type is None else f"ticket type {violation.ticket_type}: "
         by_invariant[violation.invariant].append(where + violation.detail)
-    return Report(
+    return AuditReport(
         ok=not violations,
         audited_at=datetime.now(UTC).isoformat(timespec="seconds"),
         ticket_types=totals.ticket_types,

@@ -4,10 +4,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from purchase_worker.audit.report import Report
+from purchase_worker.audit.report import AuditReport
 
 
-def show_audit(console: Console, report: Report) -> None:
+def show_audit(console: Console, report: AuditReport) -> None:
     """Each invariant with what was held against it."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")

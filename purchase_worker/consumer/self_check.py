@@ -1,37 +1,35 @@
-"""A worker's parent tells that its event loop runs, and whether messages still reach it.
+"""A worker's parent process writes its heartbeat, and checks that messages still reach it.
 
-A worker may be connected and take no message any more, for good (celery#8030, #8091, #10205, and
-wakeup_request.py): its process lives, and only what comes by its ears tells the difference. So it
-sends itself a message every few seconds, through a queue of its own, and hears it where it hears
-the wake-ups: on the same connection, under the same limit of messages in hand. No child is asked.
+A worker may stay connected and consume no message any more (celery#8030, #8091, #10205, and
+`WakeupRequest`). So it sends itself a message every few seconds, through a queue of its own that is
+consumed as the wake-ups are: on the same connection, under the same prefetch limit. No child is
+involved.
 
-Nothing is held against a worker that cannot hear for a reason: it is not connected, the broker
-takes no message, or all its children are busy (a commit may wait for a standby without end).
+A worker that has a reason to consume nothing does not count as stalled: it is not connected, the
+broker accepts no message, or all its children are busy (a commit may wait for a standby without
+end).
 """
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from celery import Celery
 from celery.bootsteps import StartStopStep
 from celery.signals import worker_shutdown
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.consumer.tasks import Tasks
 from kombu.entity import Queue
-from kombu.utils.imports import symbol_by_name
 
-from shared.config.settings import Settings
+from shared.config.settings import get_settings
 from shared.messaging.celery_client import CONFIRM_TIMEOUT_SECONDS, PURCHASES_QUEUE
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.logging import get_logger
 
 CHECK_SECONDS = 1.0
-# The loop stands still while a message is sent, so this may not take long. By the names that the
-# drivers of Redis and of RabbitMQ have for it.
+# The event loop stops while a message is sent, so this must be short. The drivers of Redis and
+# RabbitMQ have different names for it.
 TIMEOUTS = ("socket_timeout", "socket_connect_timeout", "read_timeout", "write_timeout")
 SEND_OPTIONS = dict.fromkeys(TIMEOUTS, 1)
 SELF_MESSAGE = "purchase_worker.self_check"
@@ -39,95 +37,100 @@ SELF_MESSAGE = "purchase_worker.self_check"
 logger = get_logger(__name__)
 
 
-class Hearing:
-    """When a worker counts as deaf. Times are in seconds, of any clock that only goes forward."""
+class ConsumptionMonitor:
+    """When a consumer counts as stalled. Times are in seconds of a clock that never goes back."""
 
-    def __init__(self, deaf_after_seconds: float) -> None:
-        self._deaf_after_seconds = deaf_after_seconds
-        self._unheard_since: float | None = None
+    def __init__(self, stalled_after_seconds: float) -> None:
+        self._stalled_after_seconds = stalled_after_seconds
+        self._missing_since: float | None = None
 
     def sent(self, now: float) -> None:
-        if self._unheard_since is None:
-            self._unheard_since = now
+        if self._missing_since is None:
+            self._missing_since = now
 
-    def heard(self) -> None:
-        self._unheard_since = None
+    def received(self) -> None:
+        self._missing_since = None
 
     def excused(self, now: float) -> None:
-        """Up to now there was a reason not to hear."""
-        if self._unheard_since is not None:
-            self._unheard_since = now
+        """Until now there was a reason to receive nothing."""
+        if self._missing_since is not None:
+            self._missing_since = now
 
-    def is_deaf(self, now: float) -> bool:
-        since = self._unheard_since
-        return since is not None and now - since > self._deaf_after_seconds
+    def is_stalled(self, now: float) -> bool:
+        since = self._missing_since
+        return since is not None and now - since > self._stalled_after_seconds
 
 
-class SelfCheck:
-    """What the parent does about it, every second on its loop."""
+class SelfCheck(StartStopStep):  # type: ignore[misc] # Celery has no types
+    """A step of the worker's consumer; checks every second on its event loop."""
 
-    def __init__(self, celery: Celery, settings: Settings) -> None:
-        self._celery = celery
-        self._settings = settings
-        self._hearing = Hearing(settings.deaf_after_seconds)
-        self._deaf = False
+    requires = (Tasks,)
+
+    def __init__(self, consumer: Consumer, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._settings = get_settings()
+        self._monitor = ConsumptionMonitor(self._settings.deaf_after_seconds)
+        self._stalled = False
         self._queue_name = f"{PURCHASES_QUEUE}.self-check.{uuid4().hex}"
+        # Opened after the children were forked, which would else inherit its lock.
         self._heartbeat: Heartbeat | None = None
         self._connection: Any = None
         self._next_message_at = 0.0  # on the monotonic clock
         self._timer: Any = None
+        consumer.on_connecting = self._beat
+        worker_shutdown.connect(self._close, weak=False)
 
     def start(self, consumer: Consumer) -> None:
-        """The consumer is connected: hear the own queue with the wake-ups' consumer."""
+        """The consumer is connected: consume our own queue beside the wake-ups."""
         queue = Queue(
             self._queue_name,
             routing_key=self._queue_name,
-            # Not to acknowledge, so that what counts as in hand are the wake-ups alone.
+            # Only wake-ups count against the prefetch limit.
             no_ack=True,
-            # It goes with the worker. A broker may make other queues of a kind that stays.
+            # Deleted with the worker. A broker may make other queues of a kind that stays.
             auto_delete=True,
             queue_arguments={"x-queue-type": "classic"},
         )
         consumer.task_consumer.add_queue(queue)
-        consumer.strategies[SELF_MESSAGE] = self._hear
-        self._hearing.heard()
+        consumer.strategies[SELF_MESSAGE] = lambda *_message: self._monitor.received()
+        self._monitor.received()
         self._next_message_at = 0.0
         self._timer = consumer.timer.call_repeatedly(CHECK_SECONDS, self._check, (consumer,))
-        self.tell()
+        self._beat()
 
-    def stop(self) -> None:
-        """The consumer is not connected any more, or the worker is stopping."""
+    def stop(self, _consumer: Consumer) -> None:
+        """The connection is lost, or the worker is stopping."""
         if self._timer is not None:
             self._timer.cancel()
-        self._abort_all()
-        self.tell()
+        self._disconnect()
+        self._beat()
 
-    def tell(self, ailment: str = "") -> None:
+    def _beat(self, problem: str = "") -> None:
         if self._heartbeat is None:
             self._heartbeat = Heartbeat(self._settings.heartbeat_dir, "worker")
-        self._heartbeat.beat(self._settings.heartbeat_stale_seconds, ailment)
+        self._heartbeat.beat(self._settings.heartbeat_stale_seconds, problem)
 
-    def close(self) -> None:
+    def _close(self, **_: Any) -> None:
         if self._heartbeat is not None:
             self._heartbeat.close()
 
     def _check(self, consumer: Consumer) -> None:
         now = time.monotonic()
         if len(state.active_requests) >= consumer.pool.num_processes:
-            self._hearing.excused(now)
-        was_deaf, self._deaf = self._deaf, self._hearing.is_deaf(now)
-        if self._deaf and not was_deaf:
-            logger.error("worker_is_deaf", after_seconds=self._settings.deaf_after_seconds)
-        # What nobody hears must not pile up.
-        if not self._deaf and now >= self._next_message_at:
+            self._monitor.excused(now)
+        was_stalled, self._stalled = self._stalled, self._monitor.is_stalled(now)
+        if self._stalled and not was_stalled:
+            logger.error("consumer_stalled", after_seconds=self._settings.deaf_after_seconds)
+        # A stalled consumer's messages would pile up.
+        if not self._stalled and now >= self._next_message_at:
             self._next_message_at = now + self._settings.self_check_seconds
-            self._send(now)
-        self.tell("is connected to the broker and takes no message" if self._deaf else "")
+            self._send(consumer, now)
+        self._beat("is connected to the broker and takes no message" if self._stalled else "")
 
-    def _send(self, now: float) -> None:
+    def _send(self, consumer: Consumer, now: float) -> None:
         try:
             if self._connection is None:
-                self._connection = self._celery.connection_for_write()
+                self._connection = consumer.app.connection_for_write()
                 self._connection.transport_options.update(SEND_OPTIONS)
             self._connection.ensure_connection(max_retries=0)
             self._connection.Producer().publish(
@@ -139,53 +142,13 @@ class SelfCheck:
             )
         except Exception as error:
             logger.warning("self_check_not_sent", error=repr(error))
-            self._abort_all()
-            self._hearing.excused(now)
+            self._disconnect()
+            self._monitor.excused(now)
         else:
-            self._hearing.sent(now)
+            self._monitor.sent(now)
 
-    def _hear(self, *_message: object) -> None:
-        self._hearing.heard()
-
-    def _abort_all(self) -> None:
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(Exception):
                 connection.collect(socket_timeout=1)
-
-
-def install(celery: Celery, settings: Settings) -> None:
-    """Have the worker of this application check itself."""
-    check = SelfCheck(celery, settings)
-
-    class SelfCheckStep(StartStopStep):  # type: ignore[misc] # Celery has no types
-        requires = (Tasks,)
-
-        def start(self, consumer: Consumer) -> None:
-            check.start(consumer)
-
-        def stop(self, _consumer: Consumer) -> None:
-            check.stop()
-
-    class TellingConsumer(symbol_by_name(celery.conf.worker_consumer)):  # type: ignore[misc]
-        """Tells that it lives while it tries to reach its broker, for then no loop runs."""
-
-        def ensure_connected(self, connection: Any) -> Any:
-            ensure = connection.ensure_connection
-
-            def ensure_and_tell(*args: Any, callback: Callable[[], None], **kwargs: Any) -> Any:
-                def tell_and_call() -> None:
-                    check.tell()
-                    callback()
-
-                return ensure(*args, callback=tell_and_call, **kwargs)
-
-            connection.ensure_connection = ensure_and_tell
-            return super().ensure_connected(connection)
-
-    celery.steps["consumer"].add(SelfCheckStep)
-    celery.conf.worker_consumer = TellingConsumer
-
-    @worker_shutdown.connect(weak=False)
-    def close(**_: Any) -> None:
-        check.close()

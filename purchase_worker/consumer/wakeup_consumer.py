@@ -1,27 +1,73 @@
-"""What a worker does with its connection to the broker: less than Celery would, and sooner."""
+"""How a worker connects to its broker and acknowledges wake-ups, where that differs from Celery."""
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 from celery.worker.consumer import Consumer
+from celery.worker.request import Request
+from kombu.transport.virtual import QoS
 
-# Between two tries while the broker is away; Celery lets it grow to half a minute, through which a
-# broker that is back would have no worker.
+from shared.observability.logging import get_logger
+
+# Between two tries to connect. Celery's own pause grows to half a minute, for which a broker that
+# is back would have no worker.
 RECONNECT_SECONDS = 2.0
-# Celery declares 28 queues and as many exchanges for messages that shall come late, as soon as a
-# queue is a quorum queue. No wake-up shall come late.
-UNUSED = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
+# Where a queue is a quorum queue, this step declares 28 queues and exchanges for delayed messages.
+# No wake-up is delayed.
+UNUSED_STEP = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
+
+logger = get_logger(__name__)
 
 
 class WakeupConsumer(Consumer):  # type: ignore[misc] # Celery has no types
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc]
-        default_steps = tuple(step for step in Consumer.Blueprint.default_steps if step != UNUSED)
+        default_steps = tuple(
+            step for step in Consumer.Blueprint.default_steps if step != UNUSED_STEP
+        )
+
+    # Called at each try to connect: no event loop runs meanwhile.
+    on_connecting: Callable[[], None] = staticmethod(lambda: None)
 
     def ensure_connected(self, conn: Any) -> Any:
-        conn.ensure_connection = partial(
-            conn.ensure_connection,
-            interval_start=RECONNECT_SECONDS,
-            interval_step=0,
-            interval_max=RECONNECT_SECONDS,
-        )
+        ensure = conn.ensure_connection
+
+        def ensure_steadily(*args: Any, callback: Callable[[], None], **options: Any) -> Any:
+            def before_each_try() -> None:
+                self.on_connecting()
+                callback()
+
+            pace = {
+                "interval_start": RECONNECT_SECONDS,
+                "interval_step": 0,
+                "interval_max": RECONNECT_SECONDS,
+            }
+            return ensure(*args, callback=before_each_try, **(options | pace))
+
+        conn.ensure_connection = ensure_steadily
         return super().ensure_connected(conn)
+
+
+class WakeupRequest(Request):  # type: ignore[misc] # Celery has no types
+    """Releases a message even where it cannot be acknowledged.
+
+    Celery only logs that (celery and kombu 5.7.0). The message then stays unacknowledged as long as
+    the connection, and counts against the prefetch limit; a worker at its limit reads nothing, so
+    it does not notice that the connection is lost. A worker of one child whose acknowledgement met
+    a cut connection consumed no wake-up any more.
+    """
+
+    acknowledged: bool
+
+    def acknowledge(self) -> None:
+        if self.acknowledged:
+            return
+        self.acknowledged = True
+        try:
+            self.message.ack()
+        except Exception as error:
+            logger.warning("wakeup_not_acknowledged", error=repr(error))
+            # Only kombu's virtual transports, such as Redis, count in the client.
+            qos = getattr(self.message.channel, "qos", None)
+            if isinstance(qos, QoS):
+                # In this worker's count alone: the broker may redeliver it, which does no harm.
+                QoS.ack(qos, self.message.delivery_tag)

@@ -1,28 +1,46 @@
-"""The lines in the log about a decided batch: what came of it, and whose requests were in it."""
+"""Counts and logs a decided batch."""
 
+from collections import Counter
+from datetime import datetime
+
+from purchase_worker import metrics
 from purchase_worker.drain import Batch
 from shared.observability.logging import get_logger
 
-# A line stays below 16 KiB, where container engines cut it, were every id as long as it may be
+# A line stays below 16 KiB, where container engines cut it, even if every id is as long as allowed
 # (128 characters, shared/web/edge.py).
 REQUEST_IDS_A_LINE = 100
 
 logger = get_logger(__name__)
 
 
+def count_batch(batch: Batch) -> None:
+    metrics.DRAIN_BATCH_ROWS.observe(batch.rows)
+    for outcome, purchases in batch.outcomes.items():
+        metrics.DECIDED.labels(outcome).inc(purchases)
+    # `decided_at` is the time at which the transaction began.
+    committed_at = datetime.fromisoformat(batch.decided_at).timestamp() + batch.seconds
+    # Requests that were accepted together have one time, so there are few different ones.
+    times = Counter(row.created_at for part in batch.parts for row in part.queue.rows)
+    for created_at, purchases in times.items():
+        seconds = committed_at - datetime.fromisoformat(created_at).timestamp()
+        metrics.REQUEST_TO_DECISION_SECONDS.observe_many(seconds, purchases)
+
+
 def log_batch(batch: Batch) -> None:
-    """One line for a batch, and more of them where it has more requests than a line may name."""
+    """Log one line for a batch, and more if it has more requests than fit into a line."""
     request_ids = [row.request_id for part in batch.parts for row in part.queue.rows]
-    ticket_types = [part.locked.ticket_type_id for part in batch.parts]
-    # With the ticket type each number is one purchase's (`ticket_purchases.decision_number`).
-    numbers = [
-        [part.locked.inventory.decisions + 1, part.decided.inventory.decisions]
-        for part in batch.parts
-    ]
+    # With the ticket type, a number identifies a purchase (`ticket_purchases.decision_number`).
+    same_in_each_line = {
+        "ticket_types": [part.locked.ticket_type_id for part in batch.parts],
+        "decision_numbers": [
+            [part.locked.inventory.decisions + 1, part.decided.inventory.decisions]
+            for part in batch.parts
+        ],
+    }
     logger.info(
         "batch_decided",
-        ticket_types=ticket_types,
-        decision_numbers=numbers,
+        **same_in_each_line,
         left=[part.decided.inventory.left for part in batch.parts],
         rows=batch.rows,
         **batch.outcomes,
@@ -32,7 +50,6 @@ def log_batch(batch: Batch) -> None:
     for start in range(REQUEST_IDS_A_LINE, len(request_ids), REQUEST_IDS_A_LINE):
         logger.info(
             "batch_decided_also",
-            ticket_types=ticket_types,
-            decision_numbers=numbers,
+            **same_in_each_line,
             request_ids=request_ids[start : start + REQUEST_IDS_A_LINE],
         )

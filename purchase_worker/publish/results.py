@@ -1,4 +1,4 @@
-"""Tells the outcomes of a committed batch: one result each into Redis, one message for all."""
+"""Publishes a committed batch in Redis: one result for each purchase, one message for all."""
 
 from decimal import Decimal
 from functools import lru_cache
@@ -9,7 +9,7 @@ import redis
 from purchase_worker import metrics
 from purchase_worker.decision import Decision
 from purchase_worker.drain import Batch
-from purchase_worker.store import Locked, QueuedRow
+from purchase_worker.store import Locked, QueuedRequest
 from shared.config.settings import Settings
 from shared.messaging.circuit_breaker import CircuitBreaker
 from shared.messaging.redis_client import Command, open_redis, send_all
@@ -28,7 +28,7 @@ logger = get_logger(__name__)
 
 
 class ResultPublisher:
-    """Puts results where gateways look first. Redis may be away: clients then read PostgreSQL."""
+    """Stores results where gateways read first; without Redis, clients read PostgreSQL."""
 
     def __init__(self, settings: Settings) -> None:
         self._ttl_seconds = settings.result_ttl_seconds
@@ -37,7 +37,7 @@ class ResultPublisher:
         self.failures = 0
 
     def __call__(self, batch: Batch) -> None:
-        """Publish a batch that is committed; a failure is a counted warning and nothing more."""
+        """Publish a committed batch; a failure is only counted and logged."""
         if self._breaker.is_open:
             metrics.RESULTS_NOT_PUBLISHED.inc()
             return
@@ -51,7 +51,7 @@ class ResultPublisher:
 
 
 def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
-    """What Redis is told of a batch: the results, then the message."""
+    """The results, then the message."""
     results: list[Command] = []
     for part in batch.parts:
         for row, decision in zip(part.queue.rows, part.decided.decisions, strict=True):
@@ -66,8 +66,8 @@ def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
     return [*results, ("PUBLISH", DECIDED_CHANNEL, msgspec.msgpack.encode(message))]
 
 
-def body(locked: Locked, row: QueuedRow, decision: Decision, decided_at: str) -> Purchase:
-    """What the gateway makes of the same row; the drain has read it as clients do."""
+def body(locked: Locked, row: QueuedRequest, decision: Decision, decided_at: str) -> Purchase:
+    """The purchase as the gateway would read it from its row."""
     return Purchase(
         id=row.request.id,
         ticket_type=locked.ticket_type_id,

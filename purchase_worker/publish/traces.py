@@ -1,7 +1,7 @@
-"""What becomes of traced purchases in the process that decides them, where traces are wanted.
+"""The spans of decisions, where tracing is on.
 
-A batch is one span, below the wake-up's, with links to the purchases that it decided. Each traced
-purchase has besides a span `decide` in its own trace, which the row has carried here.
+A batch is one span, a child of the wake-up's, with links to the purchases that it decided. Each
+traced purchase also has a span `decide` in its own trace, whose context its row carries.
 """
 
 import time
@@ -31,7 +31,7 @@ logger = get_logger(__name__)
 
 
 class DecisionTraces:
-    """The spans of one process, which takes one wake-up at a time."""
+    """The spans of one process, which handles one wake-up at a time."""
 
     def __init__(self, spans: "Spans", engine: Engine) -> None:
         self._spans = spans
@@ -40,7 +40,7 @@ class DecisionTraces:
 
     @contextmanager
     def wakeup(self, traceparent: str | None) -> Iterator[None]:
-        """The turn that a wake-up brings about; nothing where it was not traced."""
+        """A span around the work of a wake-up, if that is traced."""
         if traceparent is None:
             yield
             return
@@ -54,7 +54,7 @@ class DecisionTraces:
                 self._wakeup = None
 
     def decided(self, batch: Batch) -> None:
-        """A batch that was just committed."""
+        """Record a batch that was just committed."""
         ended_ns = time.time_ns()
         traceparents = self._traceparents(batch)
         if not traceparents:
@@ -94,7 +94,7 @@ class DecisionTraces:
             with statement(self._engine) as cursor:
                 return store.read_traceparents(cursor, ids)
         except DATABASE_UNAVAILABLE as error:
-            # What was decided stands; it is only not seen in its trace.
+            # The decisions stand; they are only missing from their traces.
             logger.warning("traceparents_not_read", rows=len(ids), error=str(error))
             return {}
 

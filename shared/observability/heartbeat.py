@@ -53,10 +53,10 @@ class Heartbeat:
             ) from error
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
-    def beat(self, good_for_seconds: float, ailment: str = "") -> None:
+    def beat(self, good_for_seconds: float, problem: str = "") -> None:
         """Tell that all is well, or what is not, and for how long that may be believed."""
         now = time.monotonic()
-        told = f"{now:.3f} {now + good_for_seconds:.3f} {ailment}"
+        told = f"{now:.3f} {now + good_for_seconds:.3f} {problem}"
         os.pwrite(self._file, told.encode()[: BEAT_BYTES - 1].ljust(BEAT_BYTES - 1) + b"\n", 0)
 
     def close(self) -> None:
@@ -69,9 +69,9 @@ class Beat(NamedTuple):
     """The last beat of a process that exists; times are of the monotonic clock, in seconds."""
 
     process: str
-    told_at: float
+    beat_at: float
     good_until: float
-    ailment: str
+    problem: str
 
 
 def last_beats(folder: Path, role: str) -> Iterator[Beat]:
@@ -86,8 +86,8 @@ def last_beats(folder: Path, role: str) -> Iterator[Beat]:
         with path.open("rb") as file:
             told = "" if _is_abandoned(file.fileno()) else file.read().decode()
         if told:
-            told_at, good_until, ailment = told.split(" ", 2)
-            yield Beat(path.name, float(told_at), float(good_until), ailment.strip())
+            beat_at, good_until, problem = told.split(" ", 2)
+            yield Beat(path.name, float(beat_at), float(good_until), problem.strip())
 
 
 def _check_own(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A worker that goes deaf at SIGUSR1: connected, its loop running, and consuming nothing."""
+"""A worker whose consumer stalls at SIGUSR1: connected, its loop running, and consuming nothing."""
 
 import signal
 from typing import Any

@@ -17,11 +17,11 @@ def open_runtime(self: Runtime, *args: Any) -> None:
     _runtimes.append(self)
 
 
-def tell_and_commit(cursor: Any, parts: Sequence[store.Part], **rest: Any) -> list[int]:
-    _runtimes[-1].tell(Batch(list(parts), rest["decided_at"], []))
+def publish_and_commit(cursor: Any, parts: Sequence[store.Part], **rest: Any) -> list[int]:
+    _runtimes[-1].publish(Batch(list(parts), rest["decided_at"], []))
     return _write_and_commit(cursor, parts, **rest)
 
 
 def break_it() -> None:
     Runtime.__init__ = open_runtime  # type: ignore[method-assign]
-    store.write_and_commit = tell_and_commit
+    store.write_and_commit = publish_and_commit

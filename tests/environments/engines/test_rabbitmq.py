@@ -17,7 +17,7 @@ from tests.chaos.system import System
 from tests.environments.engines.rabbitmq import RabbitMQ, a_rabbitmq, missing
 from tests.environments.engines.selling import seconds_to_decision
 from tests.environments.engines.systems import a_system_on
-from tests.integration.gateway.test_health import is_ill, is_well, stays_well
+from tests.integration.purchase_worker.test_health import is_healthy, is_unhealthy, stays_healthy
 from tests.support.services import running_service
 from tests.support.waiting import eventually
 
@@ -128,12 +128,12 @@ def test_a_worker_on_rabbitmq_that_goes_deaf_is_found_out_and_one_without_rabbit
         deaf_after_seconds=2.0,
     )
     with running_service("tests.support.stalled_worker", settings) as worker:
-        eventually(is_well(settings, "worker"))
+        eventually(is_healthy(settings, "worker"))
         rabbitmq.freeze()
         try:
-            stays_well(settings, "worker", 8)
+            stays_healthy(settings, "worker", 8)
         finally:
             rabbitmq.thaw()
-        stays_well(settings, "worker", 4)
+        stays_healthy(settings, "worker", 4)
         worker.send_signal(signal.SIGUSR1)
-        eventually(is_ill(settings, "worker", "takes no message"))
+        eventually(is_unhealthy(settings, "worker", "takes no message"))

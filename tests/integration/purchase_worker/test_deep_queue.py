@@ -77,7 +77,7 @@ INVENTORY, QUEUE, PURCHASES_OF_USER = (
     "ticket_purchases_queue",
     "ticket_purchases_by_user",
 )
-# How each statement of the drain comes to its rows: by these indexes, by the rows' places, or by
+# How each statement of the drain comes to its rows: by these indexes, by ctid, or by
 # what it was given.
 WAYS = {
     worker_store.LOCK_INVENTORIES: {INVENTORY, "ticket_types_pkey"},
@@ -99,7 +99,7 @@ def ways(engine: Engine, prepared: Prepared, ticket_type: int) -> set[str]:
         "firsts": array_literal([1, 1]),
         "lasts": array_literal([1, 1]),
         "solds": array_literal([1, 1]),
-        "places": array_literal(["(0,1)"]),
+        "ctids": array_literal(["(0,1)"]),
         "ids": array_literal([str(uuid7())]),
         "numbers": array_literal([1]),
         "reasons": array_literal([None]),

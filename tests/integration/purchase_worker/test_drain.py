@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from gateway.purchases import store as gateway_store
 from purchase_worker.audit.report import audit
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
-from purchase_worker.drain import COME_BACK_SECONDS, Batch, Drained, decide_batch, drain
+from purchase_worker.drain import RETRY_SKIPPED_SECONDS, Batch, Drained, decide_batch, drain
 from purchase_worker.publish.results import ResultPublisher
 from shared.config.settings import Settings
 from shared.database.engine import open_engine, session
@@ -247,13 +247,13 @@ def test_leaves_at_once_when_another_holds_the_lock(engine: Engine, settings: Se
     with engine.connect() as other:
         other.exec_driver_sql("SELECT * FROM ticket_inventory FOR NO KEY UPDATE")
         with session(engine) as cursor:
-            batch = decide_batch(cursor, [ticket_type], settings, look_at=[ticket_type])
-            assert (batch.rows, batch.turned_away) == (0, [ticket_type])
+            batch = decide_batch(cursor, [ticket_type], settings, recheck=[ticket_type])
+            assert (batch.rows, batch.skipped) == (0, [ticket_type])
         other.rollback()
     assert drain(engine, [ticket_type], settings, ignore).decided == 1
 
 
-@pytest.mark.parametrize("free_at", [1, 2, len(COME_BACK_SECONDS), None])
+@pytest.mark.parametrize("free_at", [1, 2, len(RETRY_SKIPPED_SECONDS), None])
 def test_whoever_is_turned_away_comes_back_a_few_times(
     engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, free_at: int | None
 ) -> None:
@@ -272,7 +272,7 @@ def test_whoever_is_turned_away_comes_back_a_few_times(
         monkeypatch.setattr(time, "sleep", sleep)
         decided = drain(engine, [ticket_type], settings, ignore).decided
     assert decided == (0 if free_at is None else 1)
-    assert slept == list(COME_BACK_SECONDS[:free_at])
+    assert slept == list(RETRY_SKIPPED_SECONDS[:free_at])
 
 
 def test_who_decided_in_between_comes_back_as_often_as_before(
@@ -290,11 +290,11 @@ def test_who_decided_in_between_comes_back_as_often_as_before(
 
         def sleep(seconds: float) -> None:
             slept.append(seconds)
-            if len(slept) % len(COME_BACK_SECONDS) == 0:
+            if len(slept) % len(RETRY_SKIPPED_SECONDS) == 0:
                 owner.rollback()
 
         def tell(batch: Batch) -> None:
-            if len(slept) < rounds * len(COME_BACK_SECONDS):
+            if len(slept) < rounds * len(RETRY_SKIPPED_SECONDS):
                 lock_and_queue(batch)
 
         def look_again(_batch: Batch) -> Iterator[None]:
@@ -305,7 +305,7 @@ def test_who_decided_in_between_comes_back_as_often_as_before(
         patient = settings.model_copy(update={"drain_max_seconds": 60.0})
         drained = drain(engine, [ticket_type], patient, tell, look_again)
     assert (drained.decided, drained.emptied) == (rounds, [ticket_type])
-    assert slept == list(COME_BACK_SECONDS) * rounds
+    assert slept == list(RETRY_SKIPPED_SECONDS) * rounds
 
 
 def result_of(redis_client: redis.Redis, purchase_id: str) -> tuple[int, bytes]:

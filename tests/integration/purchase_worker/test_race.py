@@ -121,7 +121,7 @@ def decide_while_another_decides(
 
     def decide_one_batch() -> None:
         with session(engine) as cursor:
-            decide_batch(cursor, [ticket_type], settings, look_at=[ticket_type])
+            decide_batch(cursor, [ticket_type], settings, recheck=[ticket_type])
 
     monkeypatch.setattr(store, "read_queues", come_in_between)
     decide_one_batch()

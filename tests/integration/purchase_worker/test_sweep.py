@@ -91,7 +91,7 @@ def test_a_sweeper_that_stands_still_in_a_pass_makes_room_for_another(
         assert go_on.wait(timeout=LONG)
 
     impatient = Runtime(settings.model_copy(update={"sweep_election_seconds": 0.1}), "test-sweeper")
-    impatient.tell = stand_still  # type: ignore[method-assign]
+    impatient.publish = stand_still  # type: ignore[method-assign]
     with ThreadPoolExecutor(1) as thread:
         standing = thread.submit(sweep, impatient)
         assert still.wait(timeout=LONG)

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from gateway.purchases.wakeups import WakeupSender
 from purchase_worker.audit.report import audit
-from purchase_worker.consumer.linger import LOOKS
+from purchase_worker.consumer.linger import POLLS
 from purchase_worker.drain import Batch
 from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import CLEARINGS, decide_queues
@@ -165,11 +165,11 @@ def test_a_child_lingers_only_while_no_wakeup_waits_in_the_broker(
     runtime.linger = count_looks
     queue(engine, [request(first, ticket_type)])
     decide_queues(runtime, [ticket_type])
-    assert len(looks) == LOOKS
+    assert len(looks) == POLLS
     redis_client.lpush(PURCHASES_QUEUE, "a wake-up")
     queue(engine, [request(second, ticket_type)])
     decide_queues(runtime, [ticket_type])
-    assert len(looks) == LOOKS
+    assert len(looks) == POLLS
     all_confirmed(engine, ticket_type)
 
 
@@ -245,7 +245,7 @@ def test_a_wakeup_that_another_took_in_vain_is_cleared_by_the_one_who_decides(
             redis_client.set(wakeup, 1)
 
     runtime.linger = buy_too_late
-    runtime.tell = note
+    runtime.publish = note
     queue(engine, [request(first, ticket_type)])
     assert decide_queues(runtime, [ticket_type]) == []
     assert decided == [1, 1]

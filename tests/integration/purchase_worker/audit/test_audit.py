@@ -8,7 +8,7 @@ from sqlalchemy import Engine, make_url, text
 from deploy.cli.connections import database
 from gateway.purchases import store as gateway_store
 from purchase_worker.audit.guards import GUARDS, standing_guards
-from purchase_worker.audit.report import Report, audit
+from purchase_worker.audit.report import AuditReport, audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import transaction
@@ -29,7 +29,7 @@ from tests.support.factories import (
 from tests.support.waiting import eventually
 
 
-def broken(report: Report) -> set[str]:
+def broken(report: AuditReport) -> set[str]:
     return {invariant.name for invariant in report.invariants if invariant.violations}
 
 

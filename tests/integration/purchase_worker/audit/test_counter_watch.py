@@ -27,15 +27,15 @@ def test_an_honest_sale_is_checked_from_its_first_decision_on_and_found_right(
     engine: Engine, settings: Settings
 ) -> None:
     watch = CounterWatch(engine)
-    watch.look()
+    watch.check()
     before, checked = violations(), figure(AUDIT_CHECKED)
     ticket_type = add_ticket_type(engine, 9)
     sell(engine, settings, ticket_type, 3)
-    watch.look()
+    watch.check()
     run(engine, "UPDATE ticket_inventory SET issued = issued + 6")
     sell(engine, settings, ticket_type, 6)
-    watch.look()
-    watch.look()
+    watch.check()
+    watch.check()
     assert violations() == before
     assert figure(AUDIT_CHECKED) == checked + 9
 
@@ -47,7 +47,7 @@ def test_what_was_before_the_first_look_is_left_to_the_audit(
     sell(engine, settings, ticket_type, 3)
     tamper(engine, "UPDATE ticket_inventory SET sold = sold - 1")
     before = violations()
-    CounterWatch(engine).look()
+    CounterWatch(engine).check()
     assert violations() == before
 
 
@@ -67,11 +67,11 @@ def test_what_does_not_add_up_is_counted_once(
     ticket_type = add_ticket_type(engine, 20)
     sell(engine, settings, ticket_type, 3)
     watch = CounterWatch(engine)
-    watch.look()
+    watch.check()
     sell(engine, settings, ticket_type, 2)
     tamper(engine, statement)
     before = violations()[invariant]
-    watch.look()
-    watch.look()
+    watch.check()
+    watch.check()
     assert violations()[invariant] == before + 1
     assert f'{VIOLATIONS}{{invariant="{invariant}"}}' in figures()

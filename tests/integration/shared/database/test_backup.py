@@ -22,7 +22,7 @@ from deploy.local.servers.embedded import (
 )
 from deploy.local.servers.wheels import postgres_programs
 from purchase_worker.audit.replay import FIRST_COME
-from purchase_worker.audit.report import Report, audit
+from purchase_worker.audit.report import AuditReport, audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
@@ -71,7 +71,7 @@ def sell(engine: Engine, settings: Settings, ticket_type: int, buyers: int) -> N
     drain(engine, [ticket_type], settings, ignore)
 
 
-def broken(report: Report) -> set[str]:
+def broken(report: AuditReport) -> set[str]:
     return {invariant.name for invariant in report.invariants if invariant.violations}
 
 

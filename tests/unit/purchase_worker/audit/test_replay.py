@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from purchase_worker.audit.replay import (
     BatchRecord,
     Change,
-    Counter,
+    DecidedRow,
+    InventoryRow,
     QueuedRow,
     Replay,
-    Row,
     Snapshot,
 )
 from purchase_worker.decision import Inventory, Request, decide
@@ -43,7 +43,7 @@ class Sale(msgspec.Struct):
     completed_xid: int = 99
     open: list[QueuedRow] = []
     queued: list[QueuedRow] = []
-    rows: list[Row] = []
+    rows: list[DecidedRow] = []
     batches: list[BatchRecord] = []
     left: int = ISSUED
 
@@ -66,7 +66,7 @@ class Sale(msgspec.Struct):
         for row, decision in zip(batch, outcome.decisions, strict=True):
             status = "rejected" if decision.reason else "confirmed"
             self.rows.append(
-                Row(
+                DecidedRow(
                     row.id, row.seq, row.accepted_xid, 1, 1, None, status, decision.reason,
                     decision.number, decision.left_after,
                 )
@@ -77,7 +77,7 @@ class Sale(msgspec.Struct):
         self.completed_xid = max(self.completed_xid, own_xid)
 
     def broken(self) -> set[str]:
-        counter = Counter(ISSUED, ISSUED - self.left, len(self.rows))
+        counter = InventoryRow(ISSUED, ISSUED - self.left, len(self.rows))
         replay = Replay(1, counter, [Change(ISSUED, 0)], self.batches)
         replay.feed(self.rows)
         replay.finish(self.queued, 60.0)
@@ -138,9 +138,9 @@ def test_an_earlier_batch_that_passed_a_request_over_is_not_forgotten() -> None:
     sees_both, denies = Snapshot(110, 110, frozenset()), Snapshot(100, 120, frozenset({100}))
     sale = Sale(
         rows=[
-            Row("b", 2, 101, 1, 1, None, "confirmed", None, 1, 9),
-            Row("c", 3, 102, 1, 1, None, "confirmed", None, 2, 8),
-            Row("a", 1, 100, 1, 1, None, "confirmed", None, 3, 7),
+            DecidedRow("b", 2, 101, 1, 1, None, "confirmed", None, 1, 9),
+            DecidedRow("c", 3, 102, 1, 1, None, "confirmed", None, 2, 8),
+            DecidedRow("a", 1, 100, 1, 1, None, "confirmed", None, 3, 7),
         ],
         batches=[
             BatchRecord(1, 1, sees_both),
@@ -162,7 +162,7 @@ def test_an_earlier_batch_that_passed_a_request_over_is_not_forgotten() -> None:
     ],
 )
 def test_changes_stand_in_the_order_of_decisions(changes: list[Change]) -> None:
-    replay = Replay(1, Counter(10, 0, 2), changes, [])
+    replay = Replay(1, InventoryRow(10, 0, 2), changes, [])
     assert {violation.invariant for violation in replay.violations} == {"inventory"}
 
 
@@ -170,6 +170,6 @@ def test_changes_stand_in_the_order_of_decisions(changes: list[Change]) -> None:
 def test_batches_follow_without_gap_or_overlap(numbers: tuple[int, int]) -> None:
     seen = Snapshot(100, 100, frozenset())
     batches = [BatchRecord(1, 2, seen), BatchRecord(*numbers, seen)]
-    replay = Replay(1, Counter(10, 0, 4), [Change(10, 0)], batches)
+    replay = Replay(1, InventoryRow(10, 0, 4), [Change(10, 0)], batches)
     broken = {violation.invariant for violation in replay.violations}
     assert broken == (set() if numbers == (3, 4) else {"numbering"})

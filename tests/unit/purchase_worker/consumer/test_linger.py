@@ -7,20 +7,20 @@ import pytest
 from purchase_worker.consumer.linger import (
     LARGE_BATCH_ROWS,
     LONGEST_PAUSE_SECONDS,
-    LOOKS,
+    POLLS,
     SHORTEST_PAUSE_SECONDS,
     Linger,
 )
-from purchase_worker.decision import Decided, Decision, Inventory, Request
+from purchase_worker.decision import BatchDecisions, Decision, Inventory, Request
 from purchase_worker.drain import Batch
-from purchase_worker.store import Locked, Part, Queue, QueuedRow
+from purchase_worker.store import Locked, Part, Queue, QueuedRequest
 
 REQUEST = Request("0190a6b4", 1, 1, None)
-ROW = QueuedRow(REQUEST, "25.00", "2026-11-22T12:00:00.000000Z", None)
+ROW = QueuedRequest(REQUEST, "25.00", "2026-11-22T12:00:00.000000Z", None)
 
 
 def batch(rows: int, *, more: bool, seconds: float = 0.002) -> Batch:
-    decided = Decided([Decision(REQUEST, 1, None, 0)] * rows, Inventory(0, rows), {})
+    decided = BatchDecisions([Decision(REQUEST, 1, None, 0)] * rows, Inventory(0, rows), {})
     part = Part(Locked(7, Inventory(rows, 0), 1, ROW.created_at), Queue([ROW] * rows, []), decided)
     return Batch([part], ROW.created_at, queued=[7] if more else [], seconds=seconds)
 
@@ -65,8 +65,8 @@ def test_after_a_small_batch_it_lets_others_join_as_long_as_the_batch_took(
 
 
 def test_when_nothing_is_queued_it_looks_a_few_times_and_leaves(waits: Waits) -> None:
-    assert len(list(Linger(nobody_waits, waits)(batch(500, more=False)))) == LOOKS
-    assert waits.pauses == [0.002] * LOOKS
+    assert len(list(Linger(nobody_waits, waits)(batch(500, more=False)))) == POLLS
+    assert waits.pauses == [0.002] * POLLS
 
 
 def test_a_turn_that_decided_nothing_ends_at_once(waits: Waits) -> None:

@@ -10,12 +10,12 @@ from structlog.testing import capture_logs
 from purchase_worker.decision import Inventory, Request, decide
 from purchase_worker.drain import Batch
 from purchase_worker.publish import log as batch_log
-from purchase_worker.store import Locked, Part, Queue, QueuedRow
+from purchase_worker.store import Locked, Part, Queue, QueuedRequest
 
 
 def batch_of(requests: int, left: int) -> Batch:
     rows = [
-        QueuedRow(Request(f"p{n}", n, 1, None), "25.00", "2026-11-22T12:00:00Z", f"r{n}" * 32)
+        QueuedRequest(Request(f"p{n}", n, 1, None), "25.00", "2026-11-22T12:00:00Z", f"r{n}" * 32)
         for n in range(requests)
     ]
     inventory = Inventory(left, 40)

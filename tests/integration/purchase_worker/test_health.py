@@ -1,4 +1,4 @@
-"""`python -m purchase_worker.health`: who is well, who is not, and for whose absence nobody is."""
+"""`python -m purchase_worker.health`: which processes are healthy, and which are not."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from purchase_worker.health import ailments
+from purchase_worker.health import problems
 from shared.config.settings import Settings
 from shared.errors import ConfigurationError
 from shared.messaging.celery_client import DECIDE_QUEUES_TASK, PURCHASES_QUEUE, make_celery
@@ -32,7 +32,7 @@ SILENT = Weather(there=False)
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """Who is deaf is found out within seconds."""
+    """A stalled consumer is found within seconds."""
     return settings.model_copy(
         update={
             "heartbeat_dir": str(tmp_path / "heartbeats"),
@@ -45,7 +45,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def impatient(settings: Settings) -> Settings:
-    """Who stands still is found out within seconds."""
+    """A process that stands still is found within seconds."""
     return settings.model_copy(update={"heartbeat_stale_seconds": 1.5, "sweep_stale_seconds": 1.5})
 
 
@@ -63,16 +63,16 @@ def health(settings: Settings, role: str) -> tuple[int, str]:
     return ran.returncode, ran.stdout
 
 
-def is_well(settings: Settings, role: str) -> Callable[[], None]:
+def is_healthy(settings: Settings, role: str) -> Callable[[], None]:
     def check() -> None:
         code, sentence = health(settings, role)
         assert code == 0, sentence
-        assert "is well" in sentence
+        assert "is healthy" in sentence
 
     return check
 
 
-def is_ill(settings: Settings, role: str, why: str) -> Callable[[], None]:
+def is_unhealthy(settings: Settings, role: str, why: str) -> Callable[[], None]:
     def check() -> None:
         code, sentence = health(settings, role)
         assert code == 1
@@ -86,17 +86,17 @@ def the_beat(settings: Settings, role: str) -> Beat:
     return beat
 
 
-def stays_well(settings: Settings, role: str, seconds: float) -> None:
-    """It goes on telling for so long that it lives, and nothing else."""
-    began = the_beat(settings, role).told_at
+def stays_healthy(settings: Settings, role: str, seconds: float) -> None:
+    """It sends heartbeats without a problem for this long."""
+    began = the_beat(settings, role).beat_at
 
-    def told_later() -> None:
+    def beats_later() -> None:
         beat = the_beat(settings, role)
-        if ailments([beat], time.monotonic()):
-            pytest.fail(f"not well: {beat}")
-        assert beat.told_at > began + seconds
+        if problems([beat], time.monotonic()):
+            pytest.fail(f"not healthy: {beat}")
+        assert beat.beat_at > began + seconds
 
-    eventually(told_later, within_seconds=30)
+    eventually(beats_later, within_seconds=30)
 
 
 def nothing_is_queued(engine: Engine) -> None:
@@ -107,49 +107,49 @@ def through(line: Line, url: str) -> str:
     return make_url(url).set(port=line.port).render_as_string(hide_password=False)
 
 
-def test_a_worker_that_stands_still_is_found_out_and_well_again_when_it_goes_on(
+def test_a_worker_that_stands_still_is_unhealthy_until_it_goes_on(
     settings: Settings, impatient: Settings, redis_client: redis.Redis
 ) -> None:
     with running_service("purchase_worker", impatient) as worker:
-        eventually(is_well(settings, "worker"), within_seconds=STARTED_WITHIN_SECONDS)
+        eventually(is_healthy(settings, "worker"), within_seconds=STARTED_WITHIN_SECONDS)
         worker.send_signal(signal.SIGSTOP)
-        eventually(is_ill(settings, "worker", f"worker-{worker.pid} has said nothing for"))
+        eventually(is_unhealthy(settings, "worker", f"worker-{worker.pid} sent no heartbeat for"))
         worker.send_signal(signal.SIGCONT)
-        eventually(is_well(settings, "worker"))
+        eventually(is_healthy(settings, "worker"))
     assert health(settings, "worker") == (
         1,
-        f"No worker tells of itself in {settings.heartbeat_dir}.\n",
+        f"No heartbeat from any worker in {settings.heartbeat_dir}.\n",
     )
 
 
-def test_a_worker_that_is_connected_and_takes_no_message_is_found_out(
+def test_a_worker_that_is_connected_and_receives_no_message_is_unhealthy(
     settings: Settings, redis_client: redis.Redis
 ) -> None:
     with running_service("tests.support.stalled_worker", settings) as worker:
-        eventually(is_well(settings, "worker"), within_seconds=STARTED_WITHIN_SECONDS)
+        eventually(is_healthy(settings, "worker"), within_seconds=STARTED_WITHIN_SECONDS)
         worker.send_signal(signal.SIGUSR1)
-        eventually(is_ill(settings, "worker", "takes no message"))
+        eventually(is_unhealthy(settings, "worker", "takes no message"))
 
 
-def test_a_worker_whose_children_are_all_held_up_is_well(
+def test_a_worker_whose_children_are_all_blocked_is_healthy(
     engine: Engine, settings: Settings, redis_client: redis.Redis
 ) -> None:
-    """The wake-ups beyond fill its hands, so that it cannot hear: a new worker could not either."""
+    """Its prefetch limit is reached, so it receives nothing: a new worker would not either."""
     patient = settings.model_copy(update=PATIENT)
     ticket_types = [add_ticket_type(engine, 3) for _ in range(8)]
     (user,) = add_users(engine, 1)
     queue(engine, [request(user, id_) for id_ in ticket_types])
     with running_service("purchase_worker", patient):
-        eventually(is_well(settings, "worker"), within_seconds=STARTED_WITHIN_SECONDS)
+        eventually(is_healthy(settings, "worker"), within_seconds=STARTED_WITHIN_SECONDS)
         with nobody_writes(engine, "ticket_purchases"), make_celery(settings) as sender:
             for id_ in ticket_types:
                 sender.send_task(DECIDE_QUEUES_TASK, ([id_],), queue=PURCHASES_QUEUE)
-            stays_well(settings, "worker", 3)
+            stays_healthy(settings, "worker", 3)
             assert redis_client.llen(PURCHASES_QUEUE), "nothing waited"
         eventually(lambda: nothing_is_queued(engine))
 
 
-def test_a_worker_whose_broker_is_away_or_silent_is_well(
+def test_a_worker_whose_broker_is_unavailable_or_silent_is_healthy(
     settings: Settings, valkey_url: str, redis_client: redis.Redis
 ) -> None:
     url = make_url(valkey_url)
@@ -158,29 +158,29 @@ def test_a_worker_whose_broker_is_away_or_silent_is_well(
     with carrying(line):
         far = settings.model_copy(update={"redis_url": through(line, valkey_url)})
         with running_service("purchase_worker", far):
-            eventually(is_well(settings, "worker"), within_seconds=STARTED_WITHIN_SECONDS)
+            eventually(is_healthy(settings, "worker"), within_seconds=STARTED_WITHIN_SECONDS)
             for weather in (CUT, SILENT):
                 line.set_weather(weather)
-                stays_well(far, "worker", 3)
+                stays_healthy(far, "worker", 3)
             line.set_weather(FAIR)
             # What was in the broker may be gone as well.
             redis_client.flushall()
-            stays_well(far, "worker", 2)
+            stays_healthy(far, "worker", 2)
 
 
-def test_a_sweeper_whose_database_is_away_is_well_and_one_that_stands_still_is_not(
+def test_a_sweeper_without_its_database_is_healthy_and_one_that_stands_still_is_not(
     settings: Settings, impatient: Settings
 ) -> None:
     away = impatient.model_copy(update={"database_url": "postgresql://nobody@127.0.0.1:1/none"})
     with running_service("purchase_worker.sweep", away) as sweeper:
-        eventually(is_well(settings, "sweeper"), within_seconds=STARTED_WITHIN_SECONDS)
-        stays_well(settings, "sweeper", 2)
+        eventually(is_healthy(settings, "sweeper"), within_seconds=STARTED_WITHIN_SECONDS)
+        stays_healthy(settings, "sweeper", 2)
         sweeper.send_signal(signal.SIGSTOP)
-        eventually(is_ill(settings, "sweeper", "has said nothing"))
+        eventually(is_unhealthy(settings, "sweeper", "sent no heartbeat"))
         sweeper.send_signal(signal.SIGCONT)
 
 
-def test_of_several_in_one_folder_each_has_to_be_well_and_the_dead_are_not_asked(
+def test_of_several_in_one_folder_each_has_to_be_healthy_and_the_dead_do_not_count(
     settings: Settings, impatient: Settings
 ) -> None:
     with (
@@ -189,17 +189,17 @@ def test_of_several_in_one_folder_each_has_to_be_well_and_the_dead_are_not_asked
         running_service("purchase_worker.sweep", settings) as left,
     ):
 
-        def all_tell() -> None:
+        def all_beat() -> None:
             assert len(list(last_beats(Path(settings.heartbeat_dir), "sweeper"))) == 3
 
-        eventually(all_tell, within_seconds=STARTED_WITHIN_SECONDS)
+        eventually(all_beat, within_seconds=STARTED_WITHIN_SECONDS)
         killed.kill()
         stopped.send_signal(signal.SIGSTOP)
-        eventually(is_ill(settings, "sweeper", f"sweeper-{stopped.pid} has said nothing"))
+        eventually(is_unhealthy(settings, "sweeper", f"sweeper-{stopped.pid} sent no heartbeat"))
         assert str(left.pid) not in health(settings, "sweeper")[1]
         assert str(killed.pid) not in health(settings, "sweeper")[1]
         stopped.send_signal(signal.SIGCONT)
-        eventually(is_well(settings, "sweeper"))
+        eventually(is_healthy(settings, "sweeper"))
 
 
 def test_the_command_loads_none_of_the_libraries_of_the_services() -> None:
@@ -214,7 +214,7 @@ def test_the_command_loads_none_of_the_libraries_of_the_services() -> None:
     assert not {"celery", "kombu", "pydantic", "sqlalchemy", "structlog", "asyncio"} & {*loaded}
 
 
-def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(settings: Settings) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error_in_one_sentence(settings: Settings) -> None:
     Path(settings.heartbeat_dir).touch()
     with pytest.raises(ConfigurationError, match="EVENTIFY_HEARTBEAT_DIR"):
         Heartbeat(settings.heartbeat_dir, "worker")
@@ -248,7 +248,7 @@ def of_another_user(folder: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("by_setting", [True, False])
-def test_a_heartbeat_folder_that_is_not_ours_is_neither_written_nor_believed(
+def test_a_heartbeat_folder_of_others_is_neither_written_nor_read(
     make: Callable[[Path], None],
     reason: str,
     by_setting: bool,

@@ -5,7 +5,7 @@ from kombu.transport.virtual import Channel
 from sqlalchemy.engine import make_url
 
 from purchase_worker.celery_app import create_worker_app
-from purchase_worker.consumer.wakeup_request import WakeupRequest
+from purchase_worker.consumer.wakeup_consumer import WakeupRequest
 from shared.config.settings import Settings
 from shared.messaging.celery_client import DECIDE_QUEUES_TASK, PURCHASES_QUEUE
 from tests.chaos.faults.network import CUT
