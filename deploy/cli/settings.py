@@ -6,12 +6,12 @@ import sys
 
 import click
 
-from deploy.cli.connections import where
 from deploy.cli.settings_reference import settings_reference
 from deploy.local.environment import settings_of_running_system
 from deploy.local.home import find_home
 from shared.config.foreign_variables import removed_variables
 from shared.config.settings import Settings, unknown_variables, variable
+from shared.config.url_passwords import without_passwords
 
 
 @click.command()
@@ -63,4 +63,4 @@ def _shown(value: object) -> str:
     """A value as a variable would hold it, its passwords hidden."""
     if isinstance(value, bool):
         return str(value).lower()
-    return where(str(value))
+    return without_passwords(str(value))

@@ -3,10 +3,10 @@
 from dataclasses import asdict
 from typing import Any
 
-from deploy.cli.connections import where
 from deploy.local.home import Home, is_locked, read_state
 from deploy.local.leftovers import unsupervised_processes
 from deploy.local.supervisor.client import SupervisorClient
+from shared.config.url_passwords import without_passwords
 
 
 def status_report(home: Home) -> dict[str, Any] | None:
@@ -42,8 +42,8 @@ def status_text(report: dict[str, Any]) -> str:
     lines = [
         f"gateway   {report['gateway_url']}",
         f"catalog   {report['catalog_url']}",
-        f"database  {where(report['database_url'] or '-')}",
-        f"redis     {where(report['redis_url'] or '-')}",
+        f"database  {without_passwords(report['database_url'] or '-')}",
+        f"redis     {without_passwords(report['redis_url'] or '-')}",
         "",
         f"{'process':<12} {'state':<12} {'pid':>8} {'restarts':>9}",
     ]

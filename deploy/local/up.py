@@ -9,7 +9,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.cli.connections import database, migrate_all, redis_answers, where
+import redis
+
+from deploy.cli.connections import database
+from deploy.cli.migrate import migrate_all
 from deploy.local.environment import http_url, service_environment, settings_from
 from deploy.local.home import (
     AlreadyRunningError,
@@ -46,8 +49,10 @@ from deploy.local.supervisor.supervision import (
 )
 from shared.auth.keys import ensure_signing_key
 from shared.config.settings import Settings, variable
+from shared.config.url_passwords import without_passwords
 from shared.database.logins import ROLE_OF_SETTING
 from shared.errors import ConfigurationError
+from shared.messaging.redis_client import open_redis
 
 Say = Callable[[str], None]
 StopRequested = Callable[[], bool]
@@ -190,8 +195,9 @@ def _prepare_servers(home: Home, environment: dict[str, str], say: Say) -> tuple
         servers.append(postgres.program)
     if "EVENTIFY_REDIS_URL" in environment:
         settings = settings_from(environment)
-        if not redis_answers(settings):
-            say(f"Warning: {where(settings.redis_url)} does not answer; sales go on, only slower.")
+        if not _redis_answers(settings):
+            redis_url = without_passwords(settings.redis_url)
+            say(f"Warning: {redis_url} does not respond; sales go on, only slower.")
     else:
         valkey = prepare_valkey(home.valkey, free_port())
         environment["EVENTIFY_REDIS_URL"] = valkey.url
@@ -253,3 +259,20 @@ def _timed(what: str, say: Say) -> Iterator[None]:
     began = time.monotonic()
     yield
     say(f"  {what:<22} {time.monotonic() - began:5.1f} s")
+
+
+def _redis_answers(settings: Settings) -> bool:
+    """Whether Redis can be reached.
+
+    Raises:
+        ConfigurationError: its URL cannot be read.
+    """
+    try:
+        client = open_redis(settings)
+    except ValueError as error:
+        raise ConfigurationError(f"EVENTIFY_REDIS_URL cannot be read: {error}.") from error
+    try:
+        with client:
+            return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False

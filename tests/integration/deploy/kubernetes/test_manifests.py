@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 from click.testing import CliRunner
 
-from deploy.cli.main import main
+from deploy.cli.main import COMMANDS, main
 from gateway.api_docs import ASSETS_URL
 from shared.config.settings import Settings
 from tests.integration.deploy.kubernetes.rendered import (
@@ -76,7 +76,7 @@ def test_every_command_exists(rendered: Rendered) -> None:
             commands = [probe["exec"]["command"] for probe in probes if "exec" in probe]
             for first, *rest in [container["command"], *commands]:
                 if first == "eventify":
-                    assert rest[0] in main.commands
+                    assert rest[0] in COMMANDS
                 else:
                     assert (first, rest[0]) == ("python", "-m")
                     assert find_spec(rest[1])

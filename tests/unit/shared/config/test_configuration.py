@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from deploy.cli.connections import where
 from deploy.cli.settings_reference import read_settings, settings_reference
 from shared.config.settings import MAY_BE_ZERO, Settings, get_settings, unknown_variables, variable
+from shared.config.url_passwords import without_passwords
 from shared.errors import ConfigurationError
 from tests.support.services import PROJECT
 
@@ -95,4 +95,4 @@ def test_the_reference_of_settings_is_current() -> None:
     ],
 )
 def test_a_url_is_shown_without_its_passwords(url: str, shown: str) -> None:
-    assert where(url) == shown
+    assert without_passwords(url) == shown

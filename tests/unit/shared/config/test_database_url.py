@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import create_engine
 
-from deploy.cli.connections import where
 from shared.config.database_url import sqlalchemy_url
+from shared.config.url_passwords import without_passwords
 
 
 def connects_with(database_url: str) -> dict[str, object]:
@@ -68,4 +68,4 @@ def test_what_is_no_such_url_is_told_without_the_password(mistake: str) -> None:
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
-    assert where(url) == shown
+    assert without_passwords(url) == shown

@@ -1,0 +1,21 @@
+"""`eventify token`: access tokens without a login."""
+
+import click
+
+from deploy.cli import connections
+from deploy.local.environment import settings_of_running_system
+from deploy.local.home import find_home
+from shared.auth.mint_tokens import mint_tokens, user_names
+
+
+@click.command()
+@click.argument("name")
+@click.option("--count", type=int, help="Mint for the users NAME1 to NAMEn.")
+def token(name: str, count: int | None) -> None:
+    """Mint access tokens without a login, one a line; makes the users that are missing."""
+    names = user_names(name, count)
+    settings = settings_of_running_system(find_home())
+    with connections.database_connection(settings) as connection:
+        tokens = mint_tokens(connection, settings, names)
+    for minted in tokens:
+        click.echo(minted)

@@ -1,0 +1,9 @@
+"""Hides the passwords of URLs that are shown."""
+
+import re
+
+
+def without_passwords(url: str) -> str:
+    """The URL with each password as `***`; a URL of several servers has several."""
+    hidden = re.sub(r"(?<=://)([^:@/]*):[^@]*@", r"\1:***@", url)
+    return re.sub(r"(?i)(password=)[^&]*", r"\1***", hidden)
