@@ -1,4 +1,4 @@
-"""The rule of a sale: who gets tickets. Pure; it reads nothing and writes nothing.
+"""The rule of a sale: which requests get tickets. Pure; it reads nothing and writes nothing.
 
 Requests are decided in the order of their acceptance. A request that does not fit is rejected
 whole and at once; a later, smaller one may still fit. Splitting the requests into batches
@@ -15,7 +15,7 @@ OVER_USER_LIMIT: Final = "over_user_limit"
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What was asked, with the terms that were frozen when it was accepted."""
+    """A purchase request with its terms, which were frozen at acceptance."""
 
     id: str
     user_id: int
@@ -24,14 +24,14 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Inventory(msgspec.Struct, frozen=True):
-    """Where a ticket type stands between two decisions."""
+    """The state of a ticket type between two decisions."""
 
     left: int
     decisions: int
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """One outcome. `reason` None means confirmed; `number` counts from 1 for each ticket type."""
+    """`reason` None means confirmed; `number` counts from 1 for each ticket type."""
 
     request: Request
     number: int
@@ -40,7 +40,7 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class BatchDecisions(msgspec.Struct, frozen=True):
-    """The outcomes of a batch in order, and where the ticket type stands after them."""
+    """Decisions in order, and the state of the ticket type after them."""
 
     decisions: list[Decision]
     inventory: Inventory

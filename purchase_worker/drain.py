@@ -1,15 +1,14 @@
-"""Decides what is queued: lock, gather, decide, apply, commit; then tell.
+"""Decides what is queued: lock, gather, decide, apply, commit; then publish.
 
-One transaction decides the queues of several ticket types, for what a transaction costs is the same
-for one and for thirty (docs/decisions/0012). Each keeps its own order, its own numbers and its own
-record; all that they share is the commit.
+One transaction decides the queues of several ticket types, because a transaction costs the same for
+one and for thirty (docs/decisions/0012). Each keeps its own order, numbers and record; they share
+only the commit.
 
-Any number of processes may drain the same ticket type. One holds the lock; the others leave, and
-nothing is lost by that: whoever drains looks once more, without the lock, before it leaves, so a
-request that was committed before another was turned away is seen by that last look. An owner who
-changes the capacity holds the lock too, for a moment and without looking, and may do so again and
-again: therefore whoever is turned away comes back a few times, and should all of them fail, the
-sweeper decides.
+Any number of processes may drain the same ticket type: one holds the lock, the others skip it. No
+request is missed, because a drain reads the queue once more after its lock is free, so it sees what
+was committed before another drain skipped. A change of capacity holds the lock too, without reading
+the queue, and may be repeated. Therefore a skipped ticket type is tried a few times more; should
+all of that fail, the sweeper decides.
 """
 
 import os
@@ -38,9 +37,9 @@ RETRY_SKIPPED_SECONDS = (0.02, 0.03, 0.04, 0.05)
 class Batch(msgspec.Struct, frozen=True):
     """One committed drain transaction.
 
-    `parts`: of each ticket type of which it decided something. `decided_at`: as clients read it.
-    `queued`: those of the turn of which something was queued when the locks were free again.
-    `skipped`: those that another had locked.
+    `parts`: the ticket types of which it decided something. `decided_at`: as clients read it.
+    `queued`: ticket types of this drain with queued requests after the locks were released.
+    `skipped`: ticket types that another transaction had locked.
     """
 
     parts: list[Part]
@@ -51,20 +50,17 @@ class Batch(msgspec.Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        """How many requests it decided."""
         return sum(len(part.queue.rows) for part in self.parts)
 
     @property
     def outcomes(self) -> Counter[str]:
-        """How many of them were confirmed, and how many rejected for each reason."""
+        """Requests by outcome: confirmed, or the reason of the rejection."""
         return Counter(d.reason or CONFIRMED for p in self.parts for d in p.decided.decisions)
 
 
 class Drained(msgspec.Struct, frozen=True):
-    """What one turn did.
-
-    `emptied`: ticket types of which nothing was queued at the last look. `more`: those of which
-    something was, and the turn was over. What is in neither was turned away: another decides.
+    """`emptied`: ticket types whose queue was empty in the end. `more`: those whose queue was not,
+    when a limit of the drain was reached. Ticket types in neither are decided by another process.
     """
 
     decided: int
@@ -74,7 +70,6 @@ class Drained(msgspec.Struct, frozen=True):
 
 
 def no_linger(_batch: Batch) -> Iterable[None]:
-    """Nobody lingers."""
     return ()
 
 
@@ -85,23 +80,23 @@ def drain(
     publish: Callable[[Batch], None],
     linger: Callable[[Batch], Iterable[None]] = no_linger,
 ) -> Drained:
-    """Decide the queued requests of these ticket types until none is left or the turn is over.
+    """Decide the queued requests of these ticket types until none is left or a limit is reached.
 
     Args:
         engine: connections to PostgreSQL.
         ticket_type_ids: whose queues; each once.
-        settings: the bounds of a batch and of a turn.
-        publish: called with each batch after its commit, and never before.
-        linger: waits after a batch; at each item the queues are looked at again.
+        settings: the limits of a batch and of a drain.
+        publish: called with each batch after its commit.
+        linger: waits after a batch; the queues are read again at each item that it yields.
 
     Raises:
-        psycopg2.Error: the database is away or a limit was hit. What was committed stands; the
-            rest is still queued.
+        psycopg2.Error: the database is unavailable or a timeout was hit. What was committed stands;
+            the rest is still queued.
     """
     deadline = time.monotonic() + settings.drain_max_seconds
     decided = batches = 0
     skipped: set[int] = set()
-    # How often each was turned away in a row.
+    # How often each was skipped in a row.
     skips: Counter[int] = Counter()
     with session(engine) as cursor:
         queued = store.queued_among(cursor, ticket_type_ids)
@@ -144,9 +139,9 @@ def decide_batch(
 
     Args:
         cursor: of a `session`.
-        wanted: whose queues; those that another has locked are left out.
+        wanted: whose queues; those that another transaction has locked are skipped.
         settings: how many requests.
-        recheck: whose queues are looked at when the locks are free again.
+        recheck: whose queues are read again when the locks are released.
 
     Raises:
         psycopg2.Error: nothing of the batch is decided, unless COMMIT was already under way.
@@ -191,7 +186,7 @@ def _decide_oldest(
         for each in locked
         if each.ticket_type_id in queues
     ]
-    # A request may have come after this transaction began: none is decided before it was accepted.
+    # A request may be accepted after this transaction began: none is decided before its acceptance.
     accepted_at = (row.created_at for part in parts for row in part.queue.rows)
     decided_at = max(locked[0].now, *accepted_at)
     reached("before_decision_commit")
@@ -208,7 +203,7 @@ def _decide_oldest(
 
 
 def _held(cursor: Cursor, queues: dict[int, Queue]) -> dict[int, dict[int, int]]:
-    """What users with a limit hold already, by ticket type and user."""
+    """Tickets that users with a limit hold, by ticket type and user."""
     limited = {
         (ticket_type_id, row.request.user_id)
         for ticket_type_id, queue in queues.items()
@@ -221,7 +216,7 @@ def _held(cursor: Cursor, queues: dict[int, Queue]) -> dict[int, dict[int, int]]
 def _close_sold_out(
     cursor: Cursor, locked: Locked, settings: Settings, recheck: Sequence[int]
 ) -> Batch:
-    """What `decide` says when nothing is left, without asking it."""
+    """What `decide` gives when nothing is left, as one statement."""
     before = locked.inventory.decisions
     rows, decided_at = store.close_sold_out(
         cursor,

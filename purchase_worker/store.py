@@ -1,9 +1,9 @@
-"""The worker's SQL: lock the counters, read the queues, write the outcomes. No rule lives here.
+"""The worker's SQL: lock the counters, read the queues, write the outcomes.
 
-A batch takes three round trips, of however many ticket types it is, and one more where users have
-limits: BEGIN travels with the locks, COMMIT with the writing and with the look at what came
-meanwhile. Reading is a statement of its own: it must see whatever was there when the locks were
-taken.
+A batch of any number of ticket types takes three round trips, and one more where users have limits:
+BEGIN is sent with the locks, COMMIT with the writes and the read of what was queued meanwhile. The
+queues are read by a statement of their own, which sees everything that was there when the locks
+were taken.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,8 +21,7 @@ from shared.database.oldest_queued import OLDEST_QUEUED
 from shared.database.prepared_statement import Prepared, array_literal
 from shared.purchases import as_time
 
-# NO KEY: it does not conflict with the key-share locks of foreign keys. SKIP LOCKED: whoever else
-# holds a row, nobody waits for it here (see drain.py).
+# NO KEY: it does not conflict with the key-share locks of foreign keys. SKIP LOCKED: see drain.py.
 LOCK_INVENTORIES = Prepared(
     "lock_inventories",
     f"""
@@ -48,7 +47,7 @@ ORDER BY w.id, seq
 """,
 )
 
-# OFFSET 0 has each user's purchases looked up by themselves, however many rows the table has.
+# OFFSET 0 makes the planner look up each user's purchases by index, however large the table is.
 READ_HELD = Prepared(
     "read_held",
     """
@@ -62,10 +61,10 @@ WHERE held.quantity IS NOT NULL
 """,
 )
 
-# The rows are found by their ctids, which nobody can change meanwhile: only the holder of the lock
-# updates queued rows. No index is asked (none serves IS TRUE), and no plan can walk a whole queue
-# for a few of them. The counters are joined with nothing, so that only their index leads to them. A
-# counter moves by what was found: were a row missing, the counter's own guard would refuse it.
+# The rows are found by their ctids, which cannot change meanwhile: only the holder of the lock
+# updates queued rows. No index serves IS TRUE, so no plan can scan a whole queue for a few of them.
+# The counters are joined with nothing, so that they are found by their index alone. A counter moves
+# by the number of rows found: if one were missing, the counter's own guard would raise.
 WRITE = Prepared(
     "write_decisions",
     """
@@ -97,7 +96,7 @@ WHERE ticket_type_id = ANY(%(ticket_type_ids)s::bigint[])
 """,
 )
 
-# The rule of a sold-out ticket type, without a round trip: nothing fits any more.
+# The rule for a sold-out ticket type, without a round trip: nothing fits any more.
 CLOSE_SOLD_OUT = Prepared(
     "close_sold_out",
     f"""
@@ -129,7 +128,7 @@ FROM closed ORDER BY decision_number
 """,
 )
 
-# Asked by those that trace, and only by them, so that others read one column less.
+# Only where tracing is on, so that others read one column less.
 READ_TRACEPARENTS = Prepared(
     "read_traceparents",
     """
@@ -138,7 +137,7 @@ WHERE id = ANY(%(ids)s::uuid[]) AND traceparent IS NOT NULL
 """,
 )
 
-# In this form the planner takes the queue's index; of EXISTS it may make a scan of the whole table.
+# In this form the planner uses the queue's index; EXISTS may become a scan of the whole table.
 QUEUED_AMONG = Prepared(
     "queued_among",
     """
@@ -149,8 +148,7 @@ CROSS JOIN LATERAL (
 """,
 )
 
-# What is of the future was accepted before the server's clock was set back, and nobody knows how
-# long ago.
+# A row of the future was accepted before the server's clock was set back, at an unknown time.
 QUEUED_TOO_LONG = f"""
 WITH RECURSIVE {OLDEST_QUEUED}
 SELECT ticket_type_id FROM oldest
@@ -158,7 +156,6 @@ WHERE created_at < now() - make_interval(secs => %(seconds)s) OR created_at > cl
 ORDER BY created_at
 """
 
-# One row of an answer.
 Row = tuple[Any, ...]
 
 
@@ -175,7 +172,7 @@ class Locked(msgspec.Struct, frozen=True):
 
 
 class QueuedRequest(msgspec.Struct, frozen=True, gc=False):
-    """A queued request with what its result will tell, written as clients read it."""
+    """A queued request with the rest of its result, as clients read it."""
 
     request: Request
     unit_price: str
@@ -184,10 +181,7 @@ class QueuedRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """The oldest queued requests of a ticket type.
-
-    `ctids`: where in the table each lies; good until the transaction ends.
-    """
+    """The oldest queued requests of a ticket type. `ctids`: valid until the transaction ends."""
 
     rows: list[QueuedRequest]
     ctids: list[str]
@@ -202,9 +196,9 @@ class Part(msgspec.Struct, frozen=True):
 
 
 def begin(cursor: cursor, ticket_type_ids: Iterable[int]) -> list[Locked]:
-    """Begin a transaction that locks their counters, except what another holds or what is gone.
+    """Begin a transaction and lock the counters, except those that another transaction holds.
 
-    Where none could be locked, the transaction is over.
+    If none could be locked, the transaction is rolled back.
     """
     lock = LOCK_INVENTORIES.bind(cursor, {"ticket_type_ids": array_literal(ticket_type_ids)})
     cursor.execute(b"BEGIN; " + lock)
@@ -220,7 +214,7 @@ def begin(cursor: cursor, ticket_type_ids: Iterable[int]) -> list[Locked]:
 def read_queues(
     cursor: cursor, ticket_type_ids: Iterable[int], rows: int
 ) -> tuple[dict[int, Queue], str]:
-    """The oldest queued requests, so many of each at most; call it under the locks.
+    """The oldest `rows` queued requests of each ticket type; call it under the locks.
 
     Returns them by ticket type, in the order of acceptance, and which transactions were visible.
     """
@@ -235,7 +229,7 @@ def read_queues(
 
 
 def read_held(cursor: cursor, who: Sequence[tuple[int, int]]) -> dict[int, dict[int, int]]:
-    """Tickets held, by ticket type and user, of so many pairs of these."""
+    """Tickets held, by ticket type and user, for these pairs of both."""
     READ_HELD.run(
         cursor,
         {
@@ -258,11 +252,11 @@ def write_and_commit(
     decided_by: str,
     recheck: Iterable[int],
 ) -> list[int]:
-    """Give each request its outcome; returns the ticket types of which something is queued by now.
+    """Write the outcomes; returns which of `recheck` have queued requests after the commit.
 
     Raises:
         psycopg2.IntegrityError: a request was no longer queued, which the locks make impossible.
-        CommitUnconfirmed: all is written, and a failover may undo it.
+        CommitUnconfirmed: all is written, but a failover may undo it.
     """
     rows = [row for part in parts for row in part.queue.rows]
     decisions = [decision for part in parts for decision in part.decided.decisions]
@@ -309,41 +303,36 @@ def close_sold_out(
 
 
 def commit(cursor: cursor, recheck: Iterable[int]) -> list[int]:
-    """Commit; returns the ticket types of which something is queued by now.
-
-    Raises:
-        CommitUnconfirmed: as `write_and_commit` does.
-    """
+    """Commit; returns and raises as `write_and_commit` does."""
     return _end(cursor, recheck, b"COMMIT")
 
 
 def rollback_and_recheck(cursor: cursor, recheck: Iterable[int]) -> list[int]:
-    """End a transaction that has nothing to write; returns as `commit` does."""
+    """End a transaction that wrote nothing; returns as `commit` does."""
     return _end(cursor, recheck, b"ROLLBACK")
 
 
 def queued_among(cursor: cursor, ticket_type_ids: Iterable[int]) -> list[int]:
-    """Those of which something is queued."""
     QUEUED_AMONG.run(cursor, {"ticket_type_ids": array_literal(ticket_type_ids)})
     return [row[0] for row in cursor.fetchall()]
 
 
 def read_traceparents(cursor: cursor, ids: Iterable[str]) -> dict[str, str]:
-    """The traceparents of those purchases that are traced."""
+    """The traceparents of the traced ones among these purchases."""
     READ_TRACEPARENTS.run(cursor, {"ids": array_literal(ids)})
     return dict(cursor.fetchall())
 
 
 def queued_too_long(cursor: cursor, seconds: float) -> list[int]:
-    """Ticket types with a request that was accepted longer ago than that; the oldest first."""
+    """Ticket types with a request that has been queued for longer, the oldest first."""
     cursor.execute(QUEUED_TOO_LONG, {"seconds": seconds})
     return [row[0] for row in cursor.fetchall()]
 
 
 def _end(cursor: cursor, recheck: Iterable[int], *ending: bytes) -> list[int]:
-    """The look comes last, when the locks are free again: see drain.py."""
-    look = QUEUED_AMONG.bind(cursor, {"ticket_type_ids": array_literal(recheck)})
-    cursor.execute(b"; ".join((*ending, look)))
+    """The queues are read last, when the locks are released: see drain.py."""
+    read = QUEUED_AMONG.bind(cursor, {"ticket_type_ids": array_literal(recheck)})
+    cursor.execute(b"; ".join((*ending, read)))
     confirm(cursor.connection)
     return [row[0] for row in cursor.fetchall()]
 

@@ -1,8 +1,8 @@
-"""Watches the counters while a sale goes on: they move by what was decided, and by nothing else.
+"""Checks during a sale that the counters move by what was decided, and by nothing else.
 
-The audit replays every decision, which takes minutes where millions are stored. This looks at those
-only that were made since its last look, so it may run all the time; what was before its first look
-is the audit's.
+The audit replays every decision, which takes minutes for millions. This reads only the decisions
+since its last check, so it may run all the time; what was before its first check is left to the
+audit.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ from shared.database.engine import statement
 from shared.database.prepared_statement import array_literal
 from shared.observability.logging import get_logger
 
-# One statement, so one moment. Without a number to count from, no decision is.
+# One statement, so one moment. Without a number to count from, no decisions are counted.
 READ_MOVED = """
 SELECT i.ticket_type_id, i.issued, i.sold, i.decisions,
        (SELECT coalesce(sum(change), 0) FROM inventory_changes c
@@ -52,14 +52,14 @@ UNSOLD = WatchedCounter(issued=0, sold=0, decisions=0, changes=0)
 
 
 class Since(NamedTuple):
-    """The rows decided since the last look: how many, and the tickets that they confirmed."""
+    """What was decided since the last check. `tickets`: those confirmed."""
 
     decisions: int
     tickets: int
 
 
 def violated(before: WatchedCounter, now: WatchedCounter, since: Since) -> Iterator[str]:
-    """The invariants that do not hold between two looks. Pure."""
+    """The invariants that do not hold between two checks. Pure."""
     if since.decisions != now.decisions - before.decisions:
         yield NUMBERING
     adds_up = since.tickets == now.sold - before.sold and now.issued == now.changes
@@ -68,19 +68,19 @@ def violated(before: WatchedCounter, now: WatchedCounter, since: Since) -> Itera
 
 
 class CounterWatch:
-    """Remembers each ticket type's counter from one look to the next."""
+    """Remembers each ticket type's counter from one check to the next."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._known: dict[int, WatchedCounter] = {}
-        # Whatever appears after the first look is watched from its first decision on.
+        # A ticket type that appears after the first check is checked from its first decision on.
         self._new: WatchedCounter | None = None
 
     def check(self) -> None:
-        """Hold the counters against what was decided since the last look; tell what differs.
+        """Compare the counters with what was decided since the last check; log differences.
 
         Raises:
-            DATABASE_UNAVAILABLE: the next look covers what this one did not see.
+            DATABASE_UNAVAILABLE: the next check includes what this one did not read.
         """
         with statement(self._engine) as cursor:
             moved = list(_read(cursor, self._known, self._new))

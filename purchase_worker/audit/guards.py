@@ -1,13 +1,10 @@
-"""The database's own guards of a sale's rows: which there must be, and which of them stand.
-
-A guard that was dropped or disabled breaks no promise by itself; it lets others break them unseen.
-"""
+"""The guards (triggers and constraints) of a sale: which there must be, which are in place."""
 
 from typing import Final
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, lower case there
 
-# By table. A test holds this list against what the migrations make.
+# By table. A test compares this list with what the migrations make.
 GUARDS: Final = {
     "ticket_purchases": {
         "ticket_purchases_pkey",
@@ -123,7 +120,7 @@ WHERE indisunique AND indisvalid
 
 
 def standing_guards(cursor: Cursor) -> dict[str, set[str]]:
-    """The names, by table, of what is in place and enabled; of whatever was added, too."""
+    """The names, by table, of what is in place and enabled; others that were added, too."""
     standing: dict[str, set[str]] = {table: set() for table in GUARDS}
     cursor.execute(READ_STANDING, {"tables": list(GUARDS)})
     for table, name in cursor:
@@ -132,7 +129,6 @@ def standing_guards(cursor: Cursor) -> dict[str, set[str]]:
 
 
 def missing_guards(cursor: Cursor) -> list[str]:
-    """What is not in place, or is disabled."""
     standing = standing_guards(cursor)
     return [
         f"{name} of {table} is missing or disabled"

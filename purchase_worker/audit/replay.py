@@ -1,9 +1,9 @@
-"""Replays a sale from its rows and names whatever does not add up. Pure.
+"""Replays a sale from its rows and reports what does not add up. Pure.
 
-The rows say of themselves how each decision was made: its number, what was left after it, and,
+The rows record how each decision was made: its number, what was left after it, and,
 for each batch, which transactions it could see. So the replay needs no trust in the code that
 decided: it holds the rows against the rule, against plain arithmetic, and against one another.
-What that proves, and what it cannot, stands in docs/decisions/0002-proof-of-the-order.md.
+docs/decisions/0002-proof-of-the-order.md says what that proves and what it cannot.
 """
 
 from bisect import bisect_right
@@ -27,10 +27,10 @@ GUARDS: Final = "guards"
 
 DESCRIPTIONS: Final = {
     INVENTORY: "sold + left = issued, and never less than nothing left, after every decision",
-    NUMBERING: "whatever is not queued has its number: 1, 2, 3 ... with no gap, each in one batch",
-    OUTCOMES: "each outcome, and what it says was left, is what the rule gives",
-    USER_LIMITS: "nobody holds more than the limit that was accepted with the request",
-    FIRST_COME: "nobody was decided before an earlier request that could be seen",
+    NUMBERING: "decisions are numbered 1, 2, 3 ... without a gap, each in one batch",
+    OUTCOMES: "each outcome, and what was left after it, is what the rule gives",
+    USER_LIMITS: "no user holds more than the limit that was accepted with the request",
+    FIRST_COME: "no request was decided before an earlier one that was visible",
     QUEUE: "nothing has been queued for too long",
     GUARDS: "the database's own guards of these rows are in place and enabled",
 }
@@ -243,7 +243,7 @@ class Replay:
             )
 
     def _account(self, row: DecidedRow) -> None:
-        """Go on from what the row says, so that one wrong row is told once."""
+        """Continue from what the row says, so that one wrong row is reported once."""
         if row.status != CONFIRMED:
             return
         self._sold += row.quantity

@@ -1,7 +1,4 @@
-"""Proves the sales from their rows: reads and replays every ticket type, each as of one moment.
-
-The replay itself is pure (`replay.py`); this is what feeds it, and what sums it up.
-"""
+"""The audit: reads and replays every ticket type, each as of one moment, and sums it up."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +31,7 @@ from shared.config.settings import Settings
 from shared.database.rights import excess_rights
 from shared.purchases import CONFIRMED
 
-# Violations told by name; all are counted.
+# Violations that are listed; all are counted.
 EXAMPLES_MAX = 20
 # Rows fetched at a time, so that a sale of millions needs no more memory than a small one.
 FETCH_ROWS = 5_000
@@ -113,7 +110,7 @@ def audit(engine: Engine, settings: Settings) -> AuditReport:
     """Replay every sale, each as of one moment; the sales may go on meanwhile.
 
     Raises:
-        psycopg2.Error: the database is away.
+        psycopg2.Error: the database is unavailable.
     """
     totals = _Totals()
     with engine.connect() as asking:

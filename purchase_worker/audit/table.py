@@ -8,7 +8,7 @@ from purchase_worker.audit.report import AuditReport
 
 
 def show_audit(console: Console, report: AuditReport) -> None:
-    """Each invariant with what was held against it."""
+    """Each invariant, how much was checked, and violations."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     table.add_column("invariant")

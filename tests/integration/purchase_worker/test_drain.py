@@ -13,10 +13,10 @@ from sqlalchemy import Engine
 from gateway.purchases import store as gateway_store
 from purchase_worker.audit.report import audit
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
-from purchase_worker.drain import RETRY_SKIPPED_SECONDS, Batch, Drained, decide_batch, drain
+from purchase_worker.drain import RETRY_SKIPPED_SECONDS, Batch, Drained, drain
 from purchase_worker.publish.results import ResultPublisher
 from shared.config.settings import Settings
-from shared.database.engine import open_engine, session
+from shared.database.engine import open_engine
 from shared.purchases import RESULT_KEY_PREFIX, Purchase, unpack_result
 from tests.support.factories import (
     add_ticket_type,
@@ -32,14 +32,7 @@ from tests.support.factories import (
 )
 
 
-def test_a_confirmed_purchase_lowers_what_is_left(engine: Engine, settings: Settings) -> None:
-    user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
-    queue(engine, [request(user, ticket_type, 2)])
-    drain(engine, [ticket_type], settings, ignore)
-    assert inventory(engine, ticket_type) == (10, 2, 1)
-
-
-def test_decides_also_where_nothing_may_be_prepared(engine: Engine, settings: Settings) -> None:
+def test_decides_without_prepared_statements(engine: Engine, settings: Settings) -> None:
     """As behind PgBouncer: on sale at first, then sold out, for users with a limit."""
     ticket_type = add_ticket_type(engine, 3, max_per_user=2)
     queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
@@ -62,6 +55,7 @@ def test_decides_in_the_order_of_acceptance(engine: Engine, settings: Settings) 
         (second, "rejected", NOT_ENOUGH_TICKETS),
         (third, "confirmed", None),
     ]
+    assert inventory(engine, ticket_type) == (3, 3, 3)
 
 
 @pytest.mark.parametrize("capacity", [10, 0], ids=["on sale", "sold out"])
@@ -89,37 +83,24 @@ def test_nothing_is_decided_before_it_was_accepted(
     assert datetime.fromisoformat(batch.decided_at) == last
 
 
-def test_holds_to_the_limit_of_each_user_over_batches(engine: Engine, settings: Settings) -> None:
-    user, ticket_type = add_user(engine), add_ticket_type(engine, 10, max_per_user=3)
-    queue(engine, [request(user, ticket_type, 2)])
-    drain(engine, [ticket_type], settings, ignore)
-    queue(engine, [request(user, ticket_type, 2), request(user, ticket_type, 1)])
-    drain(engine, [ticket_type], settings, ignore)
-    assert [o[1:] for o in outcomes(engine, ticket_type)] == [
-        ("confirmed", None),
-        ("rejected", OVER_USER_LIMIT),
-        ("confirmed", None),
-    ]
-
-
 def test_closes_the_backlog_of_a_sold_out_ticket_type_in_bulk_and_in_order(
     engine: Engine, settings: Settings
 ) -> None:
     ticket_type = add_ticket_type(engine, 1)
     small = settings.model_copy(update={"drain_batch_rows": 1, "drain_close_rows": 20})
     ids = queue(engine, [request(user, ticket_type) for user in add_users(engine, 50)])
-    told: list[Batch] = []
-    drained = drain(engine, [ticket_type], small, told.append)
+    published: list[Batch] = []
+    drained = drain(engine, [ticket_type], small, published.append)
     assert (drained.decided, drained.emptied) == (50, [ticket_type])
-    assert [batch.rows for batch in told] == [1, 20, 20, 9]
-    parts = [part for batch in told for part in batch.parts]
+    assert [batch.rows for batch in published] == [1, 20, 20, 9]
+    parts = [part for batch in published for part in batch.parts]
     assert [row.request.id for part in parts for row in part.queue.rows] == ids
     assert inventory(engine, ticket_type) == (1, 1, 50)
     numbers = rows(engine, "SELECT decision_number, left_after FROM ticket_purchases ORDER BY seq")
     assert numbers == [(n, 0) for n in range(1, 51)]
 
 
-def test_a_turn_ends_at_its_bound_and_says_that_more_is_queued(
+def test_a_drain_ends_at_its_limit_and_reports_that_more_is_queued(
     engine: Engine, settings: Settings
 ) -> None:
     user, ticket_type = add_user(engine), add_ticket_type(engine, 100)
@@ -167,31 +148,32 @@ def test_of_many_queues_each_has_its_part_of_a_batch(engine: Engine, settings: S
     by_fours = settings.model_copy(update={"drain_batch_rows": 4})
     for ticket_type, queued in ((long, 7), (short, 2)):
         queue(engine, [request(user, ticket_type) for user in add_users(engine, queued)])
-    told: list[Batch] = []
-    assert drain(engine, [long, short], by_fours, told.append).decided == 9
+    published: list[Batch] = []
+    assert drain(engine, [long, short], by_fours, published.append).decided == 9
     assert [
-        {part.locked.ticket_type_id: len(part.queue.rows) for part in batch.parts} for batch in told
+        {part.locked.ticket_type_id: len(part.queue.rows) for part in batch.parts}
+        for batch in published
     ] == [{long: 2, short: 2}, {long: 4}, {long: 1}]
 
 
-def test_a_queue_that_was_emptied_is_looked_at_while_another_is_long(
+def test_a_queue_that_was_emptied_is_read_again_while_another_is_long(
     engine: Engine, settings: Settings
 ) -> None:
-    """Its wake-up counts as under way as long as the turn lasts, so nobody else comes for it."""
+    """Its wake-up counts as under way until the drain ends, so no other worker comes."""
     long, short = add_ticket_type(engine, 100), add_ticket_type(engine, 100)
     users = add_users(engine, 6)
     by_twos = settings.model_copy(update={"drain_batch_rows": 2})
     queue(engine, [request(user, long) for user in users])
     queue(engine, [request(users[0], short)])
-    told: list[set[int]] = []
+    published: list[set[int]] = []
 
     def buy_once_more(batch: Batch) -> None:
-        told.append({part.locked.ticket_type_id for part in batch.parts})
-        if len(told) == 2:
+        published.append({part.locked.ticket_type_id for part in batch.parts})
+        if len(published) == 2:
             queue(engine, [request(users[1], short)])
 
     assert drain(engine, [long, short], by_twos, buy_once_more).decided == 8
-    assert told == [{long, short}, {long}, {long}, {long, short}]
+    assert published == [{long, short}, {long}, {long}, {long, short}]
 
 
 def test_a_sold_out_ticket_type_among_others_is_decided_with_them(
@@ -224,7 +206,7 @@ def test_what_a_user_holds_of_one_ticket_type_counts_for_no_other(
     assert audit(engine, settings).ok
 
 
-def test_of_several_one_that_another_has_locked_is_left_and_the_others_are_decided(
+def test_a_ticket_type_that_another_has_locked_is_skipped_and_the_others_are_decided(
     engine: Engine, settings: Settings
 ) -> None:
     theirs, ours = add_ticket_type(engine, 9), add_ticket_type(engine, 9)
@@ -241,20 +223,8 @@ def test_of_several_one_that_another_has_locked_is_left_and_the_others_are_decid
     assert drain(engine, [theirs, ours], settings, ignore).decided == 1
 
 
-def test_leaves_at_once_when_another_holds_the_lock(engine: Engine, settings: Settings) -> None:
-    user, ticket_type = add_user(engine), add_ticket_type(engine, 100)
-    queue(engine, [request(user, ticket_type)])
-    with engine.connect() as other:
-        other.exec_driver_sql("SELECT * FROM ticket_inventory FOR NO KEY UPDATE")
-        with session(engine) as cursor:
-            batch = decide_batch(cursor, [ticket_type], settings, recheck=[ticket_type])
-            assert (batch.rows, batch.skipped) == (0, [ticket_type])
-        other.rollback()
-    assert drain(engine, [ticket_type], settings, ignore).decided == 1
-
-
 @pytest.mark.parametrize("free_at", [1, 2, len(RETRY_SKIPPED_SECONDS), None])
-def test_whoever_is_turned_away_comes_back_a_few_times(
+def test_a_skipped_ticket_type_is_tried_a_few_times_more(
     engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, free_at: int | None
 ) -> None:
     """An owner who changes the capacity again and again holds the lock, and decides nothing."""
@@ -275,7 +245,7 @@ def test_whoever_is_turned_away_comes_back_a_few_times(
     assert slept == list(RETRY_SKIPPED_SECONDS[:free_at])
 
 
-def test_who_decided_in_between_comes_back_as_often_as_before(
+def test_a_decision_in_between_resets_the_number_of_tries(
     engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next change of the same owner costs no decision more than the first one did."""
@@ -293,17 +263,17 @@ def test_who_decided_in_between_comes_back_as_often_as_before(
             if len(slept) % len(RETRY_SKIPPED_SECONDS) == 0:
                 owner.rollback()
 
-        def tell(batch: Batch) -> None:
+        def publish(batch: Batch) -> None:
             if len(slept) < rounds * len(RETRY_SKIPPED_SECONDS):
                 lock_and_queue(batch)
 
-        def look_again(_batch: Batch) -> Iterator[None]:
+        def read_again(_batch: Batch) -> Iterator[None]:
             yield
 
         monkeypatch.setattr(time, "sleep", sleep)
         lock_and_queue()
         patient = settings.model_copy(update={"drain_max_seconds": 60.0})
-        drained = drain(engine, [ticket_type], patient, tell, look_again)
+        drained = drain(engine, [ticket_type], patient, publish, read_again)
     assert (drained.decided, drained.emptied) == (rounds, [ticket_type])
     assert slept == list(RETRY_SKIPPED_SECONDS) * rounds
 
@@ -316,26 +286,18 @@ def result_of(redis_client: redis.Redis, purchase_id: str) -> tuple[int, bytes]:
     return result
 
 
-def test_price_changes_do_not_reach_what_was_accepted(
-    engine: Engine, settings: Settings, redis_client: redis.Redis
-) -> None:
-    user, ticket_type = add_user(engine), add_ticket_type(engine, 100, price=Decimal("10.00"))
-    (id_,) = queue(engine, [request(user, ticket_type, 3)])
-    run(engine, "UPDATE ticket_types SET price = 99")
-    drain(engine, [ticket_type], settings, ResultPublisher(settings))
-    _, body = result_of(redis_client, id_)
-    assert msgspec.json.decode(body, type=Purchase).total_price == "30.00"
-
-
 def test_results_reach_redis_and_name_their_owner(
     engine: Engine, settings: Settings, redis_client: redis.Redis
 ) -> None:
-    user, ticket_type = add_user(engine), add_ticket_type(engine, 1)
-    (id_,) = queue(engine, [request(user, ticket_type)])
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 3, price=Decimal("10.00"))
+    (id_,) = queue(engine, [request(user, ticket_type, 3)])
+    run(engine, "UPDATE ticket_types SET price = 99")
     drain(engine, [ticket_type], settings, ResultPublisher(settings))
     owner, body = result_of(redis_client, id_)
     assert owner == user
-    assert msgspec.json.decode(body, type=Purchase).status == "confirmed"
+    purchase = msgspec.json.decode(body, type=Purchase)
+    # At the price of its acceptance.
+    assert (purchase.status, purchase.total_price) == ("confirmed", "30.00")
     assert 0 < redis_client.ttl(RESULT_KEY_PREFIX + id_) <= settings.result_ttl_seconds
 
 

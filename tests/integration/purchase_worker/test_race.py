@@ -21,46 +21,17 @@ from tests.support.factories import (
     add_users,
     ignore,
     inventory,
-    outcomes,
     queue,
     request,
     run,
     scalar,
 )
 
-CAPACITY = 40
-BUYERS = 400
 
-
-def test_concurrent_purchases_never_oversell(engine: Engine, settings: Settings) -> None:
-    ticket_type = add_ticket_type(engine, CAPACITY)
-    users = add_users(engine, BUYERS)
-    small = settings.model_copy(update={"drain_batch_rows": 7})
-    buying = threading.Event()
-
-    def drain_while_buying(_n: int) -> None:
-        while not buying.is_set():
-            drain(engine, [ticket_type], small, ignore)
-
-    with ThreadPoolExecutor(8) as pool:
-        drains = [pool.submit(drain_while_buying, n) for n in range(3)]
-        buys = [pool.submit(accept, engine, [request(user, ticket_type)]) for user in users]
-        for buy in buys:
-            buy.result()
-        buying.set()
-        for each in drains:
-            each.result()
-    drain(engine, [ticket_type], small, ignore)
-    assert inventory(engine, ticket_type)[:2] == (CAPACITY, CAPACITY)
-    statuses = [status for _, status, _ in outcomes(engine, ticket_type)]
-    assert statuses.count("confirmed") == CAPACITY
-    assert "queued" not in statuses
-
-
-def test_drains_of_overlapping_ticket_types_keep_every_promise(
+def test_concurrent_purchases_and_overlapping_drains_never_oversell(
     engine: Engine, settings: Settings
 ) -> None:
-    """Each has all of them in its turn, in an order of its own, and takes what is not locked."""
+    """Three drains want three of four ticket types each, and take what is not locked."""
     ticket_types = [add_ticket_type(engine, 25) for _ in range(4)]
     users = add_users(engine, 160)
     small = settings.model_copy(update={"drain_batch_rows": 12})

@@ -1,4 +1,4 @@
-"""The sweeper: whatever has been queued too long is decided, with or without Redis."""
+"""The sweeper: what has been queued too long is decided, with or without Redis."""
 
 import threading
 from collections.abc import Iterator
@@ -15,7 +15,6 @@ from shared.database.engine import DATABASE_UNAVAILABLE
 from tests.support.factories import (
     add_ticket_type,
     add_users,
-    make_trouble,
     outcomes,
     queue,
     request,
@@ -29,7 +28,7 @@ LONG = 10.0
 
 @pytest.fixture
 def runtime(settings: Settings) -> Iterator[Runtime]:
-    """A sweeper that finds Redis away."""
+    """A sweeper whose Redis is unavailable."""
     runtime = Runtime(
         settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}), "test-sweeper"
     )
@@ -60,7 +59,7 @@ def test_decides_what_was_queued_too_long_without_redis(engine: Engine, runtime:
         assert statuses(engine, ticket_type) == {"confirmed", "rejected"}
 
 
-def test_leaves_what_is_fresh_to_the_workers(engine: Engine, runtime: Runtime) -> None:
+def test_recent_requests_are_left_to_the_workers(engine: Engine, runtime: Runtime) -> None:
     ticket_type = add_ticket_type(engine, 3)
     queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
     assert sweep(runtime) == 0
@@ -77,7 +76,7 @@ def test_of_several_sweepers_one_is_elected(engine: Engine, runtime: Runtime) ->
     assert sweep(runtime) == 5
 
 
-def test_a_sweeper_that_stands_still_in_a_pass_makes_room_for_another(
+def test_a_sweeper_that_stalls_in_a_pass_is_replaced_by_another(
     engine: Engine, settings: Settings, runtime: Runtime
 ) -> None:
     first, second = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
@@ -118,18 +117,7 @@ def test_decides_what_was_accepted_before_the_clock_was_set_back(
     assert sweep(runtime) == 5
 
 
-def test_a_ticket_type_in_trouble_keeps_no_other_waiting(engine: Engine, runtime: Runtime) -> None:
-    troubled, healthy = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
-    (user,) = add_users(engine, 1)
-    queue(engine, [request(user, troubled), request(user, healthy)])
-    grow_old(engine)
-    make_trouble(engine, troubled)
-    assert sweep(runtime) == 1
-    assert statuses(engine, troubled) == {"queued"}
-    assert statuses(engine, healthy) == {"confirmed"}
-
-
-def test_a_ticket_type_that_another_keeps_locked_keeps_no_other_waiting(
+def test_a_ticket_type_that_another_keeps_locked_blocks_no_other(
     engine: Engine, settings: Settings
 ) -> None:
     locked, free = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
@@ -146,7 +134,7 @@ def test_a_ticket_type_that_another_keeps_locked_keeps_no_other_waiting(
     impatient.close()
 
 
-def test_the_sweeper_process_decides_and_stops_when_told(
+def test_the_sweeper_process_decides_and_stops_at_sigterm(
     engine: Engine, settings: Settings
 ) -> None:
     ticket_type = add_ticket_type(engine, 3)

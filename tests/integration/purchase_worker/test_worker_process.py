@@ -57,44 +57,36 @@ def all_decided(engine: Engine, ticket_type: int) -> None:
     assert {status for _, status, _ in outcomes(engine, ticket_type)} == {"confirmed", "rejected"}
 
 
-def test_a_wakeup_makes_the_worker_decide(
-    engine: Engine, settings: Settings, wakeups: WakeupSender
-) -> None:
-    ticket_type = add_ticket_type(engine, 3)
-    queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
-    with running_service("purchase_worker", settings) as worker:
-        wakeups.notify([ticket_type])
-        eventually(lambda: all_decided(engine, ticket_type))
-    assert worker.returncode == 0
-
-
-def test_one_message_makes_the_worker_decide_many_ticket_types(
+def test_the_worker_decides_many_ticket_types_of_one_message_in_several_drains(
     engine: Engine, settings: Settings, wakeups: WakeupSender, redis_client: redis.Redis
 ) -> None:
+    """A drain takes one request of each; for the others the worker sends itself a wake-up."""
+    limits = {"drain_batch_rows": WAKEUP_TICKET_TYPES_MAX, "drain_max_batches": 1}
     ticket_types = [add_ticket_type(engine, 1) for _ in range(WAKEUP_TICKET_TYPES_MAX + 1)]
     users = add_users(engine, 2)
     queue(engine, [request(user, id_) for id_ in ticket_types for user in users])
     wakeups.notify(ticket_types)
     wakeups.close()
     assert redis_client.llen(PURCHASES_QUEUE) == 2
-    with running_service("purchase_worker", settings):
+    with running_service("purchase_worker", Settings(**(settings.model_dump() | limits))) as worker:
         for ticket_type in ticket_types:
             eventually(partial(all_decided, engine, ticket_type))
+    assert worker.returncode == 0
     assert audit(engine, settings).ok
 
 
-def test_of_many_ticket_types_only_those_without_a_wakeup_are_told(
+def test_only_ticket_types_without_a_wakeup_under_way_are_sent(
     wakeups: WakeupSender, redis_client: redis.Redis
 ) -> None:
     redis_client.set(f"{WAKEUP_KEY_PREFIX}2", 1)
     wakeups.notify([1, 2, 3])
     wakeups.close()
     (message,) = redis_client.lrange(PURCHASES_QUEUE, 0, -1)
-    (told,), *_ = json.loads(b64decode(json.loads(message)["body"]))
-    assert sorted(told) == [1, 3]
+    (sent,), *_ = json.loads(b64decode(json.loads(message)["body"]))
+    assert sorted(sent) == [1, 3]
 
 
-def test_a_ticket_type_in_trouble_keeps_no_other_of_its_message_waiting(
+def test_a_ticket_type_that_cannot_be_decided_blocks_no_other_of_its_message(
     engine: Engine, runtime: Runtime
 ) -> None:
     troubled, healthy = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
@@ -106,7 +98,9 @@ def test_a_ticket_type_in_trouble_keeps_no_other_of_its_message_waiting(
     assert inventory(engine, troubled) == (3, 0, 0)
 
 
-def test_what_is_left_when_a_turn_is_over_has_another(engine: Engine, runtime: Runtime) -> None:
+def test_what_is_left_at_the_limit_of_a_drain_gets_another_wakeup(
+    engine: Engine, runtime: Runtime
+) -> None:
     long, short = add_ticket_type(engine, 30), add_ticket_type(engine, 30)
     for ticket_type, buyers in ((long, 9), (short, 1)):
         queue(engine, [request(user, ticket_type) for user in add_users(engine, buyers)])
@@ -132,22 +126,11 @@ def test_a_worker_whose_child_was_killed_goes_on_deciding(
         queue(engine, [request(user, second) for user in users])
 
         def decided_after_another_wakeup() -> None:
-            # The first wake-up may have died with the child: it was only a wake-up.
+            # The first wake-up may be lost with the child.
             wakeups.notify([second])
             all_decided(engine, second)
 
         eventually(decided_after_another_wakeup)
-
-
-def test_a_turn_that_ends_early_goes_to_the_back_and_comes_again(
-    engine: Engine, settings: Settings, wakeups: WakeupSender
-) -> None:
-    ticket_type = add_ticket_type(engine, 30)
-    queue(engine, [request(user, ticket_type) for user in add_users(engine, 60)])
-    bounded = Settings(**(settings.model_dump() | {"drain_batch_rows": 5, "drain_max_batches": 2}))
-    with running_service("purchase_worker", bounded):
-        wakeups.notify([ticket_type])
-        eventually(lambda: all_decided(engine, ticket_type))
 
 
 def test_a_child_lingers_only_while_no_wakeup_waits_in_the_broker(
@@ -155,25 +138,25 @@ def test_a_child_lingers_only_while_no_wakeup_waits_in_the_broker(
 ) -> None:
     ticket_type = add_ticket_type(engine, 30)
     first, second = add_users(engine, 2)
-    linger, looks = runtime.linger, []
+    linger, polls = runtime.linger, []
 
-    def count_looks(batch: Batch) -> Iterator[None]:
-        for look in linger(batch):
-            looks.append(look)
+    def count_polls(batch: Batch) -> Iterator[None]:
+        for poll in linger(batch):
+            polls.append(poll)
             yield
 
-    runtime.linger = count_looks
+    runtime.linger = count_polls
     queue(engine, [request(first, ticket_type)])
     decide_queues(runtime, [ticket_type])
-    assert len(looks) == POLLS
+    assert len(polls) == POLLS
     redis_client.lpush(PURCHASES_QUEUE, "a wake-up")
     queue(engine, [request(second, ticket_type)])
     decide_queues(runtime, [ticket_type])
-    assert len(looks) == POLLS
+    assert len(polls) == POLLS
     all_confirmed(engine, ticket_type)
 
 
-def test_a_child_that_lingers_decides_what_comes_meanwhile(
+def test_a_lingering_child_decides_what_arrives_meanwhile(
     engine: Engine, runtime: Runtime, redis_client: redis.Redis
 ) -> None:
     ticket_type = add_ticket_type(engine, 30)
@@ -194,7 +177,7 @@ def test_a_child_that_lingers_decides_what_comes_meanwhile(
 def test_what_is_committed_before_the_wakeup_is_cleared_is_decided(
     engine: Engine, runtime: Runtime, redis_client: redis.Redis
 ) -> None:
-    """It comes after the last look, and its own wake-up is not sent, for one is under way."""
+    """It comes after the last read, and sends no wake-up of its own, because one is under way."""
     ticket_type = add_ticket_type(engine, 30)
     first, second = add_users(engine, 2)
     wakeup = f"{WAKEUP_KEY_PREFIX}{ticket_type}"
@@ -212,7 +195,7 @@ def test_what_is_committed_before_the_wakeup_is_cleared_is_decided(
     assert not redis_client.exists(wakeup)
 
 
-def test_whoever_is_turned_away_leaves_the_wakeup_to_the_one_who_decides(
+def test_a_worker_that_skips_a_locked_queue_does_not_clear_its_wakeup(
     engine: Engine, runtime: Runtime, redis_client: redis.Redis
 ) -> None:
     ticket_type = add_ticket_type(engine, 30)
@@ -225,10 +208,10 @@ def test_whoever_is_turned_away_leaves_the_wakeup_to_the_one_who_decides(
         assert redis_client.exists(wakeup)
 
 
-def test_a_wakeup_that_another_took_in_vain_is_cleared_by_the_one_who_decides(
+def test_a_wakeup_that_a_skipping_worker_received_is_cleared_by_the_one_that_decides(
     engine: Engine, runtime: Runtime, redis_client: redis.Redis
 ) -> None:
-    """Left as under way it would keep the next purchase from having a wake-up of its own."""
+    """Left as under way, it would suppress the wake-up of the next purchase."""
     ticket_type = add_ticket_type(engine, 30)
     first, second = add_users(engine, 2)
     wakeup = f"{WAKEUP_KEY_PREFIX}{ticket_type}"
@@ -241,7 +224,7 @@ def test_a_wakeup_that_another_took_in_vain_is_cleared_by_the_one_who_decides(
     def note(batch: Batch) -> None:
         decided.append(batch.rows)
         if len(decided) == 2:
-            # Sent after the first clearing; its worker found the second purchase locked, and left.
+            # Sent after the first clearing; its worker skipped the locked row.
             redis_client.set(wakeup, 1)
 
     runtime.linger = buy_too_late
@@ -252,7 +235,7 @@ def test_a_wakeup_that_another_took_in_vain_is_cleared_by_the_one_who_decides(
     assert not redis_client.exists(wakeup)
 
 
-def test_a_worker_that_is_never_done_with_a_queue_goes_to_the_back(
+def test_a_queue_that_never_stays_empty_goes_to_the_back(
     engine: Engine, runtime: Runtime, redis_client: redis.Redis
 ) -> None:
     ticket_type = add_ticket_type(engine, 30)
@@ -271,7 +254,7 @@ def test_a_worker_that_is_never_done_with_a_queue_goes_to_the_back(
     assert len(users) == 9 - 1 - CLEARINGS
 
 
-def test_wakeups_are_coalesced_until_a_worker_takes_one(
+def test_wakeups_are_coalesced_until_a_worker_receives_one(
     settings: Settings, wakeups: WakeupSender, redis_client: redis.Redis
 ) -> None:
     for _ in range(50):
@@ -281,7 +264,7 @@ def test_wakeups_are_coalesced_until_a_worker_takes_one(
     assert redis_client.llen("purchases") == 1
 
 
-def test_a_broker_that_is_away_costs_a_counted_warning(settings: Settings) -> None:
+def test_an_unavailable_broker_is_only_counted_and_logged(settings: Settings) -> None:
     away = WakeupSender(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
     away.start()
     away.notify([7])

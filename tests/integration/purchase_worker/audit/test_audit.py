@@ -66,98 +66,64 @@ def test_an_empty_database_passes(engine: Engine, settings: Settings) -> None:
     assert audit(engine, settings).ok
 
 
-@pytest.mark.parametrize(
-    ("invariant", "statement"),
-    [
-        ("inventory", "UPDATE ticket_inventory SET sold = sold - 1"),
-        ("inventory", "UPDATE ticket_inventory SET issued = issued + 1"),
-        ("inventory", "DELETE FROM ticket_inventory"),
-        ("inventory", "DELETE FROM inventory_changes WHERE after_decision > 0"),
-        ("inventory", "UPDATE inventory_changes SET change = 3 WHERE after_decision = 0"),
-        ("inventory", "UPDATE ticket_purchases SET quantity = 9 WHERE decision_number = 5"),
-        (
-            "numbering",
-            "UPDATE ticket_purchases SET decision_number = 99 WHERE decision_number = 11",
-        ),
-        ("numbering", "UPDATE ticket_inventory SET decisions = decisions + 1"),
-        ("numbering", "DELETE FROM ticket_purchases WHERE decision_number = 7"),
-        ("numbering", "DELETE FROM decision_batches WHERE first_number = 5"),
-        ("numbering", "UPDATE decision_batches SET last_number = 12 WHERE last_number = 11"),
-        (
-            "numbering",  # every decision is in two batches
-            (
-                "INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen,"
-                " decided_by) SELECT ticket_type_id, 2, 11, seen, 'forged' FROM decision_batches"
-                " WHERE first_number = 1"
-            ),
-        ),
-        ("numbering", "DELETE FROM ticket_types"),
-        (
-            "outcomes",
-            (
-                "UPDATE ticket_purchases SET status = 'confirmed', reason = NULL"
-                " WHERE decision_number = 6"
-            ),
-        ),
-        (
-            "outcomes",
-            (
-                "UPDATE ticket_purchases SET status = 'rejected', reason = 'not_enough_tickets'"
-                " WHERE decision_number = 1"
-            ),
-        ),
-        (
-            "outcomes",
-            "UPDATE ticket_purchases SET reason = 'over_user_limit' WHERE decision_number = 6",
-        ),
-        ("outcomes", "UPDATE ticket_purchases SET left_after = 9 WHERE decision_number = 2"),
-        ("outcomes", "UPDATE ticket_purchases SET quantity = 1 WHERE decision_number = 3"),
-        ("user_limits", "UPDATE ticket_purchases SET user_limit = 1 WHERE decision_number = 3"),
-        (
-            "user_limits",
-            (
-                "UPDATE ticket_purchases SET user_id ="
-                " (SELECT user_id FROM ticket_purchases WHERE decision_number = 1)"
-                " WHERE decision_number IN (2, 3)"
-            ),
-        ),
-        (
-            "first_come",  # two of one batch change places
-            (
-                "UPDATE ticket_purchases SET seq = CASE decision_number"
-                " WHEN 1 THEN (SELECT seq FROM ticket_purchases WHERE decision_number = 2)"
-                " ELSE (SELECT seq FROM ticket_purchases WHERE decision_number = 1) END"
-                " WHERE decision_number IN (1, 2)"
-            ),
-        ),
-        (
-            "first_come",  # one of the second batch claims to have come before the first
-            "UPDATE ticket_purchases SET seq = -1 WHERE decision_number = 5",
-        ),
-        (
-            "first_come",
-            "UPDATE ticket_purchases SET seq = -1, accepted_xid = '3' WHERE status = 'queued'",
-        ),
-        (
-            "first_come",  # a batch that could not see what it decided
-            "UPDATE decision_batches SET seen = '3:3:' WHERE first_number = 1",
-        ),
-        (
-            "first_come",  # a batch that sees its rows, yet denies what the batch before it saw
-            (
-                "UPDATE decision_batches b SET seen = ('3:' || pg_snapshot_xmax(seen) || ':3')"
-                "::pg_snapshot WHERE first_number = 9"
-            ),
-        ),
-        (
-            "queue",
-            (
-                "UPDATE ticket_purchases SET created_at = created_at - interval '1 hour'"
-                " WHERE status = 'queued'"
-            ),
-        ),
-    ],
-)
+def counter(change: str) -> str:
+    return f"UPDATE ticket_inventory SET {change}"
+
+
+def purchase(number: int, change: str) -> str:
+    return f"UPDATE ticket_purchases SET {change} WHERE decision_number = {number}"
+
+
+def queued(change: str) -> str:
+    return f"UPDATE ticket_purchases SET {change} WHERE status = 'queued'"
+
+
+def batch(first_number: int, change: str) -> str:
+    return f"UPDATE decision_batches SET {change} WHERE first_number = {first_number}"
+
+
+EVERY_DECISION_IN_TWO_BATCHES = """
+INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by)
+SELECT ticket_type_id, 2, 11, seen, 'forged' FROM decision_batches WHERE first_number = 1
+"""
+TWO_OF_ONE_BATCH_EXCHANGED = """
+UPDATE ticket_purchases p SET seq = other.seq FROM ticket_purchases other
+WHERE (p.decision_number, other.decision_number) IN ((1, 2), (2, 1))
+"""
+ONE_USER_FOR_TWO = "user_id = (SELECT user_id FROM ticket_purchases WHERE decision_number = 1)"
+# It sees its rows, but not all that the batch before it saw.
+DENIES_WHAT_WAS_SEEN = "seen = ('3:' || pg_snapshot_xmax(seen) || ':3')::pg_snapshot"
+TAMPERING = [
+    ("inventory", counter("sold = sold - 1")),
+    ("inventory", counter("issued = issued + 1")),
+    ("inventory", "DELETE FROM ticket_inventory"),
+    ("inventory", "DELETE FROM inventory_changes WHERE after_decision > 0"),
+    ("inventory", "UPDATE inventory_changes SET change = 3 WHERE after_decision = 0"),
+    ("inventory", purchase(5, "quantity = 9")),
+    ("numbering", purchase(11, "decision_number = 99")),
+    ("numbering", counter("decisions = decisions + 1")),
+    ("numbering", "DELETE FROM ticket_purchases WHERE decision_number = 7"),
+    ("numbering", "DELETE FROM decision_batches WHERE first_number = 5"),
+    ("numbering", batch(9, "last_number = 12")),
+    ("numbering", EVERY_DECISION_IN_TWO_BATCHES),
+    ("numbering", "DELETE FROM ticket_types"),
+    ("outcomes", purchase(6, "status = 'confirmed', reason = NULL")),
+    ("outcomes", purchase(1, "status = 'rejected', reason = 'not_enough_tickets'")),
+    ("outcomes", purchase(6, "reason = 'over_user_limit'")),
+    ("outcomes", purchase(2, "left_after = 9")),
+    ("outcomes", purchase(3, "quantity = 1")),
+    ("user_limits", purchase(3, "user_limit = 1")),
+    ("user_limits", f"UPDATE ticket_purchases SET {ONE_USER_FOR_TWO} WHERE decision_number < 4"),
+    ("first_come", TWO_OF_ONE_BATCH_EXCHANGED),
+    ("first_come", purchase(5, "seq = -1")),  # of the second batch, as if before the first
+    ("first_come", queued("seq = -1, accepted_xid = '3'")),
+    ("first_come", batch(1, "seen = '3:3:'")),  # it could not see what it decided
+    ("first_come", batch(9, DENIES_WHAT_WAS_SEEN)),
+    ("queue", queued("created_at = created_at - interval '1 hour'")),
+]
+
+
+@pytest.mark.parametrize(("invariant", "statement"), TAMPERING)
 def test_tampering_is_caught(
     engine: Engine, settings: Settings, sale: int, invariant: str, statement: str
 ) -> None:
@@ -195,24 +161,6 @@ def test_a_late_request_cannot_be_put_first_with_a_made_up_record(
     assert broken(audit(engine, settings)) == {"first_come"}
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        "(7, 999), (-7, 999)",  # after more decisions than were made
-        "(7, 11), (-7, 8)",  # the order goes back
-    ],
-)
-def test_forged_changes_that_cancel_out_are_caught(
-    engine: Engine, settings: Settings, sale: int, changes: str
-) -> None:
-    tamper(
-        engine,
-        "INSERT INTO inventory_changes (ticket_type_id, change, after_decision)"
-        f" SELECT {sale}, c.* FROM (VALUES {changes}) AS c",
-    )
-    assert broken(audit(engine, settings)) == {"inventory"}
-
-
 def test_a_confirmed_purchase_without_a_number_is_not_overlooked(
     engine: Engine, settings: Settings, sale: int
 ) -> None:
@@ -241,48 +189,30 @@ def test_the_guards_that_the_audit_looks_for_are_those_of_the_schema(engine: Eng
 @pytest.mark.parametrize(
     ("statement", "guard"),
     [
-        (
-            "DROP TRIGGER ticket_purchases_immutable ON ticket_purchases",
-            "ticket_purchases_immutable",
-        ),
-        (
-            "ALTER TABLE decision_batches DISABLE TRIGGER decision_batches_immutable",
-            "decision_batches_immutable",
-        ),
-        (
-            "ALTER TABLE ticket_inventory ENABLE REPLICA TRIGGER ticket_inventory_only_grows",
-            "ticket_inventory_only_grows",
-        ),
+        ("DROP TRIGGER {} ON ticket_purchases", "ticket_purchases_immutable"),
+        ("ALTER TABLE decision_batches DISABLE TRIGGER {}", "decision_batches_immutable"),
+        ("ALTER TABLE ticket_inventory ENABLE REPLICA TRIGGER {}", "ticket_inventory_only_grows"),
         (
             "ALTER TABLE decision_batches DISABLE TRIGGER ALL",
             "decision_batches_ticket_type_id_fkey",
         ),
-        (
-            "ALTER TABLE ticket_purchases DISABLE TRIGGER ticket_purchases_user_id_fkey",
-            "ticket_purchases_user_id_fkey",
-        ),
-        (
-            "ALTER TABLE users DISABLE TRIGGER ticket_purchases_user_id_fkey",
-            "ticket_purchases_user_id_fkey",
-        ),
-        (
-            "ALTER TABLE ticket_inventory DROP CONSTRAINT ticket_inventory_never_oversold",
-            "ticket_inventory_never_oversold",
-        ),
+        ("ALTER TABLE ticket_purchases DISABLE TRIGGER {}", "ticket_purchases_user_id_fkey"),
+        ("ALTER TABLE users DISABLE TRIGGER {}", "ticket_purchases_user_id_fkey"),
+        ("ALTER TABLE ticket_inventory DROP CONSTRAINT {}", "ticket_inventory_never_oversold"),
         (
             (
-                "ALTER TABLE ticket_purchases DROP CONSTRAINT ticket_purchases_quantity_positive,"
-                " ADD CONSTRAINT ticket_purchases_quantity_positive CHECK (quantity >= 1) NOT VALID"
+                "ALTER TABLE ticket_purchases DROP CONSTRAINT {0},"
+                " ADD CONSTRAINT {0} CHECK (quantity >= 1) NOT VALID"
             ),
             "ticket_purchases_quantity_positive",
         ),
-        ("DROP INDEX ticket_purchases_decisions", "ticket_purchases_decisions"),
+        ("DROP INDEX {}", "ticket_purchases_decisions"),
     ],
 )
 def test_a_guard_that_was_taken_away_is_missed(
     engine: Engine, settings: Settings, sale: int, statement: str, guard: str
 ) -> None:
-    run(engine, statement)
+    run(engine, statement.format(guard))
     report = audit(engine, settings)
     assert broken(report) == {"guards"}
     examples = [example for invariant in report.invariants for example in invariant.examples]
@@ -345,7 +275,7 @@ def test_a_sale_that_goes_on_with_transaction_ids_gone_back_has_lost_its_proof(
     assert broken(audit(engine, settings)) == {"first_come"}
 
 
-def test_a_database_that_is_away_is_told_in_one_sentence(settings: Settings) -> None:
+def test_an_unavailable_database_is_an_error_in_one_sentence(settings: Settings) -> None:
     missing = make_url(settings.database_url).set(database="missing")
     url = missing.render_as_string(hide_password=False)
     elsewhere = settings.model_copy(update={"database_url": url})
@@ -381,7 +311,7 @@ def test_two_that_changed_places_across_batches_are_caught(
 def test_an_acceptance_that_was_still_open_may_be_decided_after_later_ones(
     engine: Engine, settings: Settings
 ) -> None:
-    """The earlier number was drawn, but nobody had been told yes: it was nobody's turn yet."""
+    """The earlier number was drawn, but its acceptance was not committed yet."""
     slow_user, quick_user = add_user(engine), add_user(engine)
     ticket_type = add_ticket_type(engine, 5)
     slow = request(slow_user, ticket_type)

@@ -1,6 +1,6 @@
-"""How long a worker stays with a queue that it has emptied."""
+"""How long a worker keeps polling a queue that it has emptied."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -25,28 +25,17 @@ def batch(rows: int, *, more: bool, seconds: float = 0.002) -> Batch:
     return Batch([part], ROW.created_at, queued=[7] if more else [], seconds=seconds)
 
 
-class Waits:
-    """Sleeps no time, and remembers how long it was to be."""
-
-    def __init__(self) -> None:
-        self.pauses: list[float] = []
-
-    def __call__(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-
-
-@pytest.fixture
-def waits() -> Waits:
-    return Waits()
+def pauses(
+    batch: Batch, wakeups_wait: Callable[[], bool] = lambda: False
+) -> tuple[int, list[float]]:
+    """How often the queues are polled after a batch, and the pauses."""
+    slept: list[float] = []
+    polls = list(Linger(wakeups_wait, slept.append)(batch))
+    return len(polls), slept
 
 
-def nobody_waits() -> bool:
-    return False
-
-
-def test_while_requests_are_queued_it_goes_on_at_once_after_a_large_batch(waits: Waits) -> None:
-    assert list(Linger(nobody_waits, waits)(batch(LARGE_BATCH_ROWS, more=True))) == []
-    assert waits.pauses == []
+def test_after_a_large_batch_it_does_not_wait_while_requests_are_queued() -> None:
+    assert pauses(batch(LARGE_BATCH_ROWS, more=True)) == (0, [])
 
 
 @pytest.mark.parametrize(
@@ -57,29 +46,23 @@ def test_while_requests_are_queued_it_goes_on_at_once_after_a_large_batch(waits:
         (3.0, LONGEST_PAUSE_SECONDS),
     ],
 )
-def test_after_a_small_batch_it_lets_others_join_as_long_as_the_batch_took(
-    waits: Waits, took: float, waited: float
-) -> None:
-    looks = list(Linger(nobody_waits, waits)(batch(1, more=True, seconds=took)))
-    assert (looks, waits.pauses) == ([], [waited])
+def test_after_a_small_batch_it_waits_as_long_as_the_batch_took(took: float, waited: float) -> None:
+    assert pauses(batch(1, more=True, seconds=took)) == (0, [waited])
 
 
-def test_when_nothing_is_queued_it_looks_a_few_times_and_leaves(waits: Waits) -> None:
-    assert len(list(Linger(nobody_waits, waits)(batch(500, more=False)))) == POLLS
-    assert waits.pauses == [0.002] * POLLS
+def test_when_nothing_is_queued_it_polls_a_few_times() -> None:
+    assert pauses(batch(500, more=False)) == (POLLS, [0.002] * POLLS)
 
 
-def test_a_turn_that_decided_nothing_ends_at_once(waits: Waits) -> None:
-    assert list(Linger(nobody_waits, waits)(batch(0, more=False))) == []
-    assert waits.pauses == []
+def test_it_does_not_wait_after_a_batch_that_decided_nothing() -> None:
+    assert pauses(batch(0, more=False)) == (0, [])
 
 
 @pytest.mark.parametrize("more", [True, False])
-def test_it_never_waits_while_other_ticket_types_do(waits: Waits, more: bool) -> None:
-    assert list(Linger(lambda: True, waits)(batch(1, more=more))) == []
-    assert waits.pauses == []
+def test_it_never_waits_while_other_ticket_types_do(more: bool) -> None:
+    assert pauses(batch(1, more=more), lambda: True) == (0, [])
 
 
-def test_it_leaves_as_soon_as_others_begin_to_wait(waits: Waits) -> None:
-    answers: Iterator[bool] = iter([False, True])
-    assert len(list(Linger(lambda: next(answers), waits)(batch(1, more=False)))) == 1
+def test_it_stops_as_soon_as_others_begin_to_wait() -> None:
+    answers = iter([False, True])
+    assert pauses(batch(1, more=False), lambda: next(answers)) == (1, [0.002])
