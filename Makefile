@@ -14,7 +14,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo audit test compose-test engines-test hosts-test fuzz chaos abuse model \
+.PHONY: help up down status demo audit test test-deep compose-test engines-test hosts-test fuzz chaos abuse model \
 	bench loadtest check docs lock tracing clean
 
 help: ## list these commands
@@ -35,15 +35,18 @@ demo: $(VENV)/installed ## a real on-sale, live, ending with the audit and a cha
 audit: $(VENV)/installed ## replay every decision from the rows
 	@$(BIN)/eventify audit $(ARGS)
 
-test: $(VENV)/installed-dev ## run the tests; ARGS="tests/unit" runs some
-	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) $(ARGS)
+test: $(VENV)/installed-dev ## run the tests, five minutes on two cores; ARGS="tests/unit" runs some
+	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) --durations=10 $(ARGS)
+
+test-deep: $(VENV)/installed-dev ## a bounded run of what goes on for as long as you like: fuzz, models of the contract, benchmark
+	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) tests/deep $(ARGS)
 
 compose-test: $(VENV)/installed-dev ## build the image and run docker-compose.yml, with a sale; needs root, podman, runc, debootstrap
 	@$(BIN)/python -m pytest -q tests/environments/compose $(ARGS)
 
 fuzz: $(VENV)/installed-dev ## a quarter of an hour of requests of every kind; ARGS="--seed 7 --max-time 3600" for more
-	@$(BIN)/python -m tests.fuzz --max-time 600 $(ARGS)
-	@$(BIN)/python -m pytest -q --hypothesis-profile=fuzz tests/system/model
+	@$(BIN)/python -m tests.deep.fuzz --max-time 600 $(ARGS)
+	@$(BIN)/python -m pytest -q --hypothesis-profile=fuzz tests/deep/model
 
 chaos: $(VENV)/installed-dev ## faults on purpose, alone and in pairs; ARGS="--rounds 500 --seed 7", or --controls
 	@$(BIN)/python -m tests.chaos $(ARGS)

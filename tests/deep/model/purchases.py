@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from tests.system.model.catalog import TicketType
-from tests.system.model.refusals import Refusal
+from tests.deep.model.catalog import TicketType
+from tests.deep.model.refusals import Refusal
 
 NOW = "2026-11-22T12:00:00Z"
 

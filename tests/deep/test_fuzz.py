@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.system import a_system
+from tests.deep.fuzz.system import a_system
 
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 OPERATIONS = 29

@@ -7,10 +7,9 @@ import httpx
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, initialize, rule
 
-from tests.system.conftest import Shop
-from tests.system.model.answers import agreed, check_refused, check_status
-from tests.system.model.catalog import TicketType
-from tests.system.model.catalog_machine import (
+from tests.deep.model.answers import agreed, check_refused, check_status
+from tests.deep.model.catalog import TicketType
+from tests.deep.model.catalog_machine import (
     EVENTS,
     USERS,
     CatalogMachine,
@@ -22,8 +21,9 @@ from tests.system.model.catalog_machine import (
     those_made,
     users,
 )
-from tests.system.model.purchases import Purchase, Purchases
-from tests.system.model.refusals import Refusal
+from tests.deep.model.purchases import Purchase, Purchases
+from tests.deep.model.refusals import Refusal
+from tests.system.conftest import Shop
 
 PURCHASES = "/api/ticket-purchases/"
 WAITED = "wait=30"

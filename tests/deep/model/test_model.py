@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.deep.model.accounts_machine import AccountsMachine
+from tests.deep.model.sale_machine import SaleMachine
 from tests.system.conftest import Shop
-from tests.system.model.accounts_machine import AccountsMachine
-from tests.system.model.sale_machine import SaleMachine
 
 # Hypothesis ends by itself; where it finds a failure, it may take five minutes to reduce it.
 pytestmark = pytest.mark.timeout(900)

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import httpx
 
-from tests.system.model.refusals import Refusal
+from tests.deep.model.refusals import Refusal
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from tests.system.model.refusals import Refusal
+from tests.deep.model.refusals import Refusal
 
 Fields = Mapping[str, Any]
 # A state as the client read it, proven by its ETag; `ANY` is the header `*`.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tests.system.model.refusals import Refusal
+from tests.deep.model.refusals import Refusal
 
 # Passwords and addresses that the contract refuses, of those that the machine tries.
 WEAK_PASSWORDS = {"short", "20261122", "password123"}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tests.system.model.refusals import Refusal
+from tests.deep.model.refusals import Refusal
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.fuzz.system import a_system
+from tests.deep.fuzz.system import a_system
 
 # As a shell tells it: 128 and the number of SIGINT.
 INTERRUPTED = 130

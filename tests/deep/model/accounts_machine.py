@@ -14,10 +14,10 @@ from hypothesis.stateful import (
     rule,
 )
 
+from tests.deep.model.accounts import Account, Accounts, RefreshToken
+from tests.deep.model.answers import agreed, check_refused, check_status
+from tests.deep.model.refusals import Refusal
 from tests.system.conftest import Shop
-from tests.system.model.accounts import Account, Accounts, RefreshToken
-from tests.system.model.answers import agreed, check_refused, check_status
-from tests.system.model.refusals import Refusal
 
 _numbers = count(1)
 
