@@ -11,7 +11,7 @@ from typing import TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from catalog.transactions import RowLocked, transaction
+from catalog.transactions import RowLocked, session_transaction
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.concurrency.keyed_limit import Turns
 from shared.config.settings import Settings
@@ -145,5 +145,5 @@ def _threads(
 
 
 def _in_transaction(engine: Engine, work: Work[T], limits: Mapping[str, str]) -> T:
-    with transaction(engine, limits) as session:
+    with session_transaction(engine, limits) as session:
         return work(session)

@@ -52,7 +52,9 @@ class RowLocked(Unavailable):
 
 
 @contextmanager
-def transaction(engine: Engine, limits: Mapping[str, str] | None = None) -> Iterator[Session]:
+def session_transaction(
+    engine: Engine, limits: Mapping[str, str] | None = None
+) -> Iterator[Session]:
     """A session whose transaction commits when the block ends, and rolls back when it raises.
 
     Args:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Engine, text
 
 from gateway.shutdown import Draining
-from gateway.transactions import transaction
+from gateway.transactions import connection_transaction
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.concurrency.single_flight import probe_of
 from shared.config.settings import Settings
@@ -61,7 +61,7 @@ class Readiness:
         self._threads.close()
 
     def _ask(self) -> None:
-        with transaction(self._engine) as connection:
+        with connection_transaction(self._engine) as connection:
             connection.execute(text("SELECT 1"))
 
     def _unavailable(self, detail: str) -> Unavailable:

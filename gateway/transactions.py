@@ -15,7 +15,7 @@ logger = get_logger(__name__)
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
+def connection_transaction(engine: Engine) -> Iterator[Connection]:
     """Commits when the block ends, rolls back when it raises. It blocks: call it from a thread.
 
     Raises:

@@ -12,7 +12,7 @@ from purchase_worker import metrics, store
 from purchase_worker.audit.counter_watch import CounterWatch
 from purchase_worker.runtime import Runtime
 from shared.config.settings import get_settings
-from shared.database.engine import DATABASE_UNAVAILABLE, transaction
+from shared.database.engine import DATABASE_UNAVAILABLE, cursor_transaction
 from shared.messaging.celery_client import WAKEUP_TICKET_TYPES_MAX
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.logging import configure_logging, get_logger
@@ -33,7 +33,7 @@ def sweep(runtime: Runtime) -> int:
     """
     decided = 0
     # The election lasts for one pass, so it needs no session of its own (PgBouncer has none).
-    with transaction(runtime.engine) as cursor:
+    with cursor_transaction(runtime.engine) as cursor:
         # This transaction idles while others decide, and holds only the advisory lock. A sweeper
         # that stalls during a pass loses it; two at once only skip each other's locked rows.
         milliseconds = round(1e3 * runtime.settings.sweep_election_seconds)

@@ -12,7 +12,7 @@ from catalog.etags import check_if_match
 from catalog.ticket_types import store
 from catalog.ticket_types.change import etag, find_own
 from catalog.ticket_types.store import StoredTicketType
-from catalog.transactions import transaction
+from catalog.transactions import session_transaction
 from shared.observability.logging import get_logger
 
 logger = get_logger(__name__)
@@ -27,9 +27,9 @@ def pause(engine: Engine, ticket_type_id: int) -> StoredTicketType:
         Problem: NotFound; Unavailable: the pause may stand already, while some of what was under
             way still is.
     """
-    with transaction(engine) as session:
+    with session_transaction(engine) as session:
         switch(session, ticket_type_id, paused=True)
-    with transaction(engine) as session:
+    with session_transaction(engine) as session:
         return await_accepted(session, ticket_type_id)
 
 
@@ -39,7 +39,7 @@ def resume(engine: Engine, ticket_type_id: int) -> StoredTicketType:
     Raises:
         Problem: NotFound; Unavailable: the database is away.
     """
-    with transaction(engine) as session:
+    with session_transaction(engine) as session:
         return switch(session, ticket_type_id, paused=False)
 
 

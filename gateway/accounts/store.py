@@ -13,7 +13,7 @@ from sqlalchemy.orm import aliased
 from uuid_utils.compat import uuid7
 
 from gateway.accounts.refresh import StoredToken, Verdict, judge
-from gateway.transactions import transaction
+from gateway.transactions import connection_transaction
 from shared.auth.usernames import stored_form
 from shared.database.tables import RefreshToken, User
 
@@ -57,13 +57,13 @@ def add_account(
         .on_conflict_do_nothing()
         .returning(*ACCOUNT)
     )
-    with transaction(engine) as connection:
+    with connection_transaction(engine) as connection:
         row = connection.execute(statement).one_or_none()
     return None if row is None else Account(*row)
 
 
 def find_account(engine: Engine, user_id: int) -> Account | None:
-    with transaction(engine) as connection:
+    with connection_transaction(engine) as connection:
         row = connection.execute(select(*ACCOUNT).where(User.id == user_id)).one_or_none()
     return None if row is None else Account(*row)
 
@@ -81,7 +81,7 @@ def find_login(engine: Engine, username: str) -> Login | None:
         .order_by((User.username == username).desc(), stored.desc())
         .limit(1)
     )
-    with transaction(engine) as connection:
+    with connection_transaction(engine) as connection:
         row = connection.execute(statement).one_or_none()
     return None if row is None else Login(*row)
 
@@ -93,14 +93,14 @@ def replace_password_hash(engine: Engine, login: Login, password_hash: str) -> N
         .where(User.id == login.user_id, User.password_hash == login.password_hash)
         .values(password_hash=password_hash)
     )
-    with transaction(engine) as connection:
+    with connection_transaction(engine) as connection:
         connection.execute(statement)
 
 
 def start_family(engine: Engine, user_id: int, lifetime: timedelta) -> IssuedToken:
     """The first refresh token of a login; its id names the family."""
     token_id = uuid7()
-    with transaction(engine) as connection:
+    with connection_transaction(engine) as connection:
         return _issue(connection, user_id, token_id, token_id, lifetime)
 
 
@@ -115,7 +115,7 @@ def spend(
         lifetime: of the successor.
         retry_window: see `judge`.
     """
-    with transaction(engine) as connection:
+    with connection_transaction(engine) as connection:
         _lock_family(connection, token_id)
         token = _read(connection, token_id)
         match judge(token, _now(connection), retry_window):
@@ -142,14 +142,14 @@ def spend(
 
 def is_usable(engine: Engine, token_id: UUID) -> bool:
     """Whether this refresh token is known, unspent and not revoked."""
-    with transaction(engine) as connection:
+    with connection_transaction(engine) as connection:
         token = _read(connection, token_id)
     return token is not None and token.spent_at is None and token.revoked_at is None
 
 
 def revoke(engine: Engine, token_id: UUID) -> bool:
     """Let no token of this one's family be used again. False if that was so before."""
-    with transaction(engine) as connection:
+    with connection_transaction(engine) as connection:
         _lock_family(connection, token_id)
         token = _read(connection, token_id)
         if token is None or token.revoked_at is not None:
@@ -172,7 +172,7 @@ def delete_expired(engine: Engine, families: int) -> int:
         .limit(families)
         .with_for_update(skip_locked=True)
     )
-    with transaction(engine) as connection:
+    with connection_transaction(engine) as connection:
         gone = connection.execute(delete(RefreshToken).where(RefreshToken.family.in_(ended)))
     return gone.rowcount
 

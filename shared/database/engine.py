@@ -167,7 +167,7 @@ def _given_up_after(seconds: int, keepalive: str) -> dict[str, str]:
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[cursor]:
+def cursor_transaction(engine: Engine) -> Iterator[cursor]:
     """One transaction of plain psycopg2, for the statements that run thousands of times a second.
 
     Commits when the block ends, rolls back when it raises. An error that leaves here after the

@@ -18,7 +18,7 @@ from gateway.purchases.accept import (
     fingerprint,
 )
 from purchase_worker.drain import Batch
-from shared.database.engine import transaction
+from shared.database.engine import cursor_transaction
 
 _names = count(1)
 
@@ -40,7 +40,7 @@ def run(engine: Engine, statement: str, **parameters: Any) -> None:
 
 def tamper(engine: Engine, *statements: str) -> None:
     """Change rows as only somebody with the database's own powers could: no trigger fires."""
-    with transaction(engine) as cursor:
+    with cursor_transaction(engine) as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")
         for change in statements:
             cursor.execute(change)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from shared.config.settings import Settings
-from shared.database.engine import open_engine, transaction
+from shared.database.engine import cursor_transaction, open_engine
 from shared.database.session_settings import keep_in_role, missing, session_settings
 from tests.chaos.conftest import survives
 from tests.chaos.faults.fault import Fault
@@ -44,7 +44,7 @@ def system() -> Iterator[System]:
 def test_purchases_are_decided_through_few_sessions(system: System) -> None:
     seconds = [seconds_to_decision(system) for _ in range(20)]
     assert statistics.median(seconds) < SWEEPER_SECONDS / 4, seconds
-    with transaction(system.engine) as cursor:
+    with cursor_transaction(system.engine) as cursor:
         cursor.execute(SERVER_SESSIONS)
         assert 0 < cursor.fetchone()[0] <= SESSIONS + 1  # and this one
 
@@ -77,13 +77,13 @@ def test_limits_that_a_pooler_drops_are_told_of_until_the_role_has_them(
             database_url=pooler.url, prepare_statements=False, statement_timeout_ms=4_321
         )
         engine = open_engine(settings, "test")
-        with transaction(engine):
+        with cursor_transaction(engine):
             pass
         assert "session_settings_missing" in capsys.readouterr().out
         keep_in_role(settings)
         engine.dispose()
         engine = open_engine(settings, "test")
-        with transaction(engine) as cursor:
+        with cursor_transaction(engine) as cursor:
             cursor.execute("SHOW statement_timeout")
             assert cursor.fetchone() == ("4321ms",)
             assert missing(cursor.connection, session_settings(settings)) == {}

@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 import redis
 
-from shared.database.engine import open_engine, transaction
+from shared.database.engine import cursor_transaction, open_engine
 from tests.chaos.faults.fault import Fault
 from tests.chaos.round import hold_round
 from tests.environments.hosts import faults
@@ -81,7 +81,7 @@ def test_a_client_that_vanishes_while_rows_are_sent_to_it_leaves_no_lock(
     def lock_and_read() -> None:
         with system.network.inside("worker-2"), suppress(psycopg2.OperationalError):
             engine = open_engine(system.settings, "vanishes")
-            with transaction(engine) as cursor:
+            with cursor_transaction(engine) as cursor:
                 cursor.execute(LOCK, (ticket_type_id,))
                 holds.set()
                 while True:
@@ -94,7 +94,7 @@ def test_a_client_that_vanishes_while_rows_are_sent_to_it_leaves_no_lock(
     limit = system.settings.vanished_after_seconds + STANDS_STILL_SECONDS
 
     def is_free() -> None:
-        with transaction(system.engine) as cursor:
+        with cursor_transaction(system.engine) as cursor:
             cursor.execute(LOCK, (ticket_type_id,))
 
     try:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from catalog.transactions import transaction
+from catalog.transactions import session_transaction
 from shared.database.tables import Event, TicketInventory
 from shared.errors import InvalidInput
 from tests.integration.catalog.making import make_user
@@ -22,7 +22,7 @@ def an_event(owner_id: int, **changes: object) -> Event:
 def test_a_violated_constraint_is_told_by_its_field_and_nothing_is_stored(engine: Engine) -> None:
     owner_id = make_user(engine, "owner")
     for field, value in (("end_time", NOON), ("title", "")):
-        with pytest.raises(InvalidInput) as refusal, transaction(engine) as session:
+        with pytest.raises(InvalidInput) as refusal, session_transaction(engine) as session:
             session.add_all([an_event(owner_id), an_event(owner_id, **{field: value})])
         assert list(refusal.value.errors or ()) == [field]
     with engine.connect() as connection:
@@ -30,10 +30,10 @@ def test_a_violated_constraint_is_told_by_its_field_and_nothing_is_stored(engine
 
 
 def test_a_number_that_no_column_holds_is_refused(engine: Engine) -> None:
-    with pytest.raises(InvalidInput), transaction(engine) as session:
+    with pytest.raises(InvalidInput), session_transaction(engine) as session:
         session.add(TicketInventory(ticket_type_id=1, issued=2**40, sold=0))
 
 
 def test_a_mistake_of_our_own_is_not_blamed_on_the_client(engine: Engine) -> None:
-    with pytest.raises(ProgrammingError), transaction(engine) as session:
+    with pytest.raises(ProgrammingError), session_transaction(engine) as session:
         session.execute(text("SELECT nothing FROM nowhere"))

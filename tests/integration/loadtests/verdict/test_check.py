@@ -21,7 +21,7 @@ from loadtests.verdict.promises import Promise
 from purchase_worker.drain import Batch, drain
 from purchase_worker.publish.results import body
 from shared.config.settings import Settings
-from shared.database.engine import transaction
+from shared.database.engine import cursor_transaction
 from tests.support.factories import add_ticket_type, add_user, ignore, queue, request
 from tests.support.services import PROJECT
 
@@ -78,7 +78,7 @@ def accept(engine: Engine, ticket_type: int, how_many: int) -> None:
 
 def tamper(engine: Engine, change: str) -> None:
     """Change rows as only somebody with the database's own powers could: no trigger fires."""
-    with transaction(engine) as cursor:
+    with cursor_transaction(engine) as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")
         cursor.execute(change)
 

@@ -11,7 +11,7 @@ from purchase_worker.audit.guards import GUARDS, standing_guards
 from purchase_worker.audit.report import AuditReport, audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
-from shared.database.engine import transaction
+from shared.database.engine import cursor_transaction
 from shared.database.transaction_ids import pass_stored_transaction_ids
 from shared.errors import ConfigurationError
 from tests.support.factories import (
@@ -146,7 +146,7 @@ def test_a_late_request_cannot_be_put_first_with_a_made_up_record(
     """No trigger is disabled for this: it is what anybody may do who may decide."""
     ticket_type = add_ticket_type(engine, 10)
     queue(engine, [request(user, ticket_type) for user in add_users(engine, 20)])
-    with transaction(engine) as cursor:
+    with cursor_transaction(engine) as cursor:
         cursor.execute(
             "UPDATE ticket_purchases SET status = 'confirmed', decided_at = now(),"
             " decision_number = 1, left_after = 9"
@@ -182,7 +182,7 @@ def test_a_confirmed_purchase_without_a_number_is_not_overlooked(
 
 
 def test_the_guards_that_the_audit_looks_for_are_those_of_the_schema(engine: Engine) -> None:
-    with transaction(engine) as cursor:
+    with cursor_transaction(engine) as cursor:
         assert standing_guards(cursor) == GUARDS
 
 

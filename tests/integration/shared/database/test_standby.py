@@ -9,12 +9,12 @@ import psycopg2
 import pytest
 from sqlalchemy import Engine, text
 
-from catalog.transactions import transaction as catalog_transaction
+from catalog.transactions import session_transaction
 from deploy.local.servers.embedded import free_port
 from gateway.purchases import store
 from gateway.purchases.accept import Accepted, Replayed
 from gateway.purchases.store import Filter
-from gateway.transactions import transaction as gateway_transaction
+from gateway.transactions import connection_transaction
 from purchase_worker.drain import Batch, drain
 from shared.auth.mint_tokens import mint_tokens
 from shared.config.settings import Settings
@@ -285,7 +285,7 @@ def test_no_outcome_is_read_until_the_standby_has_the_decision(
     assert seen.result(LIMIT_SECONDS) == "confirmed"
 
 
-@pytest.mark.parametrize("transaction", [catalog_transaction, gateway_transaction])
+@pytest.mark.parametrize("transaction", [session_transaction, connection_transaction])
 def test_no_change_is_told_as_made_until_the_standby_has_it(
     engine: Engine,
     pair: DatabasePair,

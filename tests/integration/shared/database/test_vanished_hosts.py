@@ -8,11 +8,11 @@ import socket
 from sqlalchemy import Engine
 
 from shared.config.settings import Settings
-from shared.database.engine import transaction
+from shared.database.engine import cursor_transaction
 
 
 def test_postgresql_gives_up_a_client_that_has_vanished(engine: Engine, settings: Settings) -> None:
-    with transaction(engine) as cursor:
+    with cursor_transaction(engine) as cursor:
         cursor.execute(
             "SELECT name, setting::int FROM pg_settings"
             " WHERE name LIKE 'tcp_keepalives%' OR name = 'tcp_user_timeout'"
@@ -25,7 +25,10 @@ def test_postgresql_gives_up_a_client_that_has_vanished(engine: Engine, settings
 
 
 def test_we_give_up_a_server_that_has_vanished(engine: Engine, settings: Settings) -> None:
-    with transaction(engine) as cursor, socket.socket(fileno=cursor.connection.fileno()) as end:
+    with (
+        cursor_transaction(engine) as cursor,
+        socket.socket(fileno=cursor.connection.fileno()) as end,
+    ):
         try:
             limit = end.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
             asks_after = end.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
