@@ -10,6 +10,7 @@ from catalog.events import routes as event_routes
 from catalog.lanes import Lanes, connections_of
 from catalog.ticket_types import routes as ticket_type_routes
 from shared.auth.tokens import TokenVerifier
+from shared.concurrency.single_flight import READY_TIMEOUT_SECONDS
 from shared.config.public_url import ANY_PEER
 from shared.config.settings import Settings
 from shared.database.abort_connections import OpenConnections
@@ -32,9 +33,7 @@ def create_app(settings: Settings) -> FastAPI:
         engine = open_engine(settings, "catalog", pool_size=connections_of(settings), role=CATALOG)
         connections = OpenConnections(engine)
         app.state.lanes = Lanes(engine, settings)
-        app.state.readiness = health_routes.open_readiness(
-            app.state.lanes, settings.ready_timeout_seconds
-        )
+        app.state.readiness = health_routes.open_readiness(app.state.lanes, READY_TIMEOUT_SECONDS)
         app.state.metrics = shared_scrape(metrics_of_all())
         async with lag_observed("catalog"):
             yield

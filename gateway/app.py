@@ -77,7 +77,7 @@ def create_app(settings: Settings) -> ASGIApp:
         app.state.accounts = Accounts(settings, engine, verifier)
         app.state.sign_in_limit = sign_in_limit
         app.state.token_limit = token_limit
-        app.state.readiness = Readiness(settings, engine, draining)
+        app.state.readiness = Readiness(engine, draining)
         app.state.metrics = shared_scrape(metrics_of_all())
         app.state.schema = WholeSchema(door, settings.schema_cache_seconds)
         app.state.purchase_lists = PurchaseLists(settings, engine, purchases)

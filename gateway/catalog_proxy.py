@@ -35,6 +35,10 @@ NOT_GIVEN_BACK = frozenset(
 # connection that is being closed.
 KEEP_ALIVE_SHARE = 0.8
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# A host that is running responds within milliseconds.
+CONNECT_TIMEOUT_SECONDS = 2.0
+# Organisers' traffic is light; more would only queue at the catalog's own connection pool.
+CONNECTIONS_MAX = 100
 # Of one user; browsers ask for six things at a time.
 WAITING_OF_USER_MAX = 20
 logger = get_logger(__name__)
@@ -63,7 +67,7 @@ class CatalogProxy:
         settings = self._settings
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=settings.catalog_connections_max,
+                limit=CONNECTIONS_MAX,
                 keepalive_timeout=KEEP_ALIVE_SHARE * settings.keep_alive_seconds,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -160,9 +164,7 @@ class CatalogProxy:
                 return answer, await answer.read()
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is one
             logger.warning("catalog_unavailable", error=repr(error))
-            raise Unavailable(
-                _lost_answer(method, error), retry_after_seconds=self._settings.retry_after_seconds
-            ) from error
+            raise Unavailable(_lost_answer(method, error)) from error
 
     def _wait_limit(self, *, only_reads: bool) -> aiohttp.ClientTimeout:
         settings = self._settings
@@ -170,7 +172,7 @@ class CatalogProxy:
             total=settings.answer_timeout_seconds
             if only_reads
             else settings.catalog_timeout_seconds,
-            sock_connect=settings.catalog_connect_timeout_seconds,
+            sock_connect=CONNECT_TIMEOUT_SECONDS,
         )
 
 

@@ -10,8 +10,7 @@ from sqlalchemy import Engine, text
 from gateway.shutdown import Draining
 from gateway.transactions import connection_transaction
 from shared.concurrency.bounded_executor import BoundedExecutor
-from shared.concurrency.single_flight import probe_of
-from shared.config.settings import Settings
+from shared.concurrency.single_flight import READY_TIMEOUT_SECONDS, probe_of
 from shared.errors import Unavailable
 from shared.web.openapi import refusals
 
@@ -29,11 +28,9 @@ class Health(BaseModel):
 class Readiness:
     """Asks the database, in a thread of its own so that no other work can hold up the answer."""
 
-    def __init__(self, settings: Settings, engine: Engine, draining: Draining) -> None:
+    def __init__(self, engine: Engine, draining: Draining) -> None:
         self._engine = engine
         self._draining = draining
-        self._retry_after_seconds = settings.retry_after_seconds
-        self._timeout_seconds = settings.ready_timeout_seconds
         # A look that timed out may still have the thread; the next one then waits, and times out.
         self._threads = BoundedExecutor("readiness", threads=1, waiting_max=1)
         self._look = probe_of(self._database_answers)
@@ -45,13 +42,13 @@ class Readiness:
             Unavailable: the process is stopping, or the database does not answer in time.
         """
         if self._draining.begun:
-            raise self._unavailable("This process is stopping.")
+            raise Unavailable("This process is stopping.")
         if not await self._look.get():
-            raise self._unavailable("The database does not answer.")
+            raise Unavailable("The database does not answer.")
 
     async def _database_answers(self) -> bool:
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(READY_TIMEOUT_SECONDS):
                 await self._threads.run(self._ask)
         except (TimeoutError, Unavailable):
             return False
@@ -63,9 +60,6 @@ class Readiness:
     def _ask(self) -> None:
         with connection_transaction(self._engine) as connection:
             connection.execute(text("SELECT 1"))
-
-    def _unavailable(self, detail: str) -> Unavailable:
-        return Unavailable(detail, retry_after_seconds=self._retry_after_seconds)
 
 
 @router.get("/healthz", summary="Is the process alive?", response_description="It is")

@@ -1,4 +1,4 @@
-"""`eventify settings`: what is in force, or the reference of all settings."""
+"""`eventify settings`: the settings in force, or the reference of all."""
 
 import json
 import os
@@ -20,10 +20,10 @@ from shared.config.url_passwords import without_passwords
     "--markdown", is_flag=True, help="The reference of all settings, docs/configuration.md."
 )
 def settings(as_json: bool, markdown: bool) -> None:
-    """The settings in force, without secrets; * marks what was set and is not the default.
+    """The settings in force, without secrets; * marks those that differ from the default.
 
     Of the system that runs in EVENTIFY_HOME, or else of this environment. Exit code 1 if a variable
-    looks like a setting and is none.
+    with the prefix EVENTIFY_ is not a setting.
     """
     if markdown:
         click.echo(settings_reference(), nl=False)
@@ -36,21 +36,21 @@ def settings(as_json: bool, markdown: bool) -> None:
         changed = {variable(name) for name in Settings.model_fields if _is_changed(in_force, name)}
         for name, value in values.items():
             click.echo(f"{'*' if name in changed else ' '} {name}={value}")
-    sys.exit(1 if tell_unknown_variables() else 0)
+    sys.exit(1 if warn_of_unknown_variables() else 0)
 
 
-def tell_unknown_variables() -> bool:
-    """Name on standard error what looks like a setting and is none; whether there is any."""
+def warn_of_unknown_variables() -> bool:
+    """Name variables that have no effect on standard error; whether a setting is unknown."""
     if removed := removed_variables():
         click.echo(
-            f"Warning: {', '.join(removed)} {'is' if len(removed) == 1 else 'are'} ignored: what a"
-            " connection needs stands in EVENTIFY_DATABASE_URL and EVENTIFY_BROKER_URL.",
+            f"Warning: {', '.join(removed)} {'is' if len(removed) == 1 else 'are'} ignored: put"
+            " connection options into EVENTIFY_DATABASE_URL and EVENTIFY_BROKER_URL.",
             err=True,
         )
     unknown = unknown_variables(os.environ)
     for name, meant in sorted(unknown.items()):
-        suggestion = f"; {meant} was probably meant" if meant else ""
-        click.echo(f"Warning: {name} is no setting{suggestion}.", err=True)
+        suggestion = f"; did you mean {meant}?" if meant else "."
+        click.echo(f"Warning: {name} is not a setting{suggestion}", err=True)
     return bool(unknown)
 
 

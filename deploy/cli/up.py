@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from deploy.cli.output import say
-from deploy.cli.settings import tell_unknown_variables
+from deploy.cli.settings import warn_of_unknown_variables
 from deploy.cli.stop_signals import stop_noted
 from deploy.local.home import find_home
 from deploy.local.up import System, Wish, follow, start, stop
@@ -28,7 +28,7 @@ def up(detach: bool, host: str, port: int, gateways: int, workers: int) -> None:
     """Start all of it; Ctrl-C stops it."""
     restore_stop_signals()
     home, wish = find_home(), Wish(host, port, gateways, workers)
-    tell_unknown_variables()
+    warn_of_unknown_variables()
     say(f"Starting Eventify, with its data in {home.path}:")
     with stop_noted() as stop_requested:
         began = time.monotonic()

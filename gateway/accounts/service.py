@@ -16,6 +16,8 @@ from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.config.settings import Settings
 from shared.errors import InvalidInput, NotAuthenticated, TokenNotValid, Unavailable
 
+# Account requests that may wait for a thread: about a second of work.
+ACCOUNT_WAITING_MAX = 1_000
 WRONG_CREDENTIALS = "No account has this username and password."
 # Of one user's refresh tokens, wherever they come from: many devices of one owner stay below.
 TOKENS_OF_USER = Rate(burst=60, per_second=1.0)
@@ -46,13 +48,13 @@ class Accounts:
         self._threads = BoundedExecutor(
             "accounts",
             threads=settings.account_threads,
-            waiting_max=settings.account_waiting_max,
+            waiting_max=ACCOUNT_WAITING_MAX,
             timeout_seconds=settings.answer_timeout_seconds,
         )
         self._token_threads = BoundedExecutor(
             "tokens",
             threads=settings.account_threads,
-            waiting_max=settings.account_waiting_max,
+            waiting_max=ACCOUNT_WAITING_MAX,
             timeout_seconds=settings.answer_timeout_seconds,
         )
         self._account_limit = AccountLimit(settings)

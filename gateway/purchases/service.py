@@ -36,6 +36,9 @@ from shared.failpoints import reached
 from shared.purchases import Purchase, QueuedPurchase, still_queued
 from shared.web.asgi_extensions import ClientLeaves
 
+# Polls answered by one statement.
+STATUS_BATCH_ROWS = 500
+
 
 class Answer(msgspec.Struct, frozen=True):
     """A purchase as it stands. `waits_seconds`: the estimate while queued; None once decided.
@@ -84,7 +87,7 @@ class PurchaseService:
         self._reading: Batcher[str, Reading] = Batcher(
             "read",
             self._results.read,
-            batch_rows=settings.status_batch_rows,
+            batch_rows=STATUS_BATCH_ROWS,
             threads=settings.status_readers,
             pending_max_rows=settings.status_pending_max_rows,
             stall_timeout_seconds=settings.answer_timeout_seconds,

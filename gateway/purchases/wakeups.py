@@ -32,6 +32,8 @@ from shared.purchases import WAKEUP_KEY_PREFIX
 # While many ticket types are on sale, what was accepted in so long goes into one message: a third
 # less CPU for each purchase of 1,000 ticket types (docs/decisions/0012).
 PAUSE_SECONDS = 0.01
+# A worker that took a wake-up clears its mark; where it did not, the next is sent after this long.
+WAKEUP_TTL_MS = 1_000
 NOBODY: Mapping[int, str] = MappingProxyType({})
 
 logger = get_logger(__name__)
@@ -45,7 +47,6 @@ class WakeupSender:
 
     def __init__(self, settings: Settings, traces: PurchaseTraces | None = None) -> None:
         self._traces = traces
-        self._wakeup_ttl_ms = settings.wakeup_ttl_ms
         self._celery: Celery = make_celery(settings)
         self._redis = open_redis(settings)
         self._wanted: set[int] = set()
@@ -125,7 +126,7 @@ class WakeupSender:
         marked = send_all(
             self._redis,
             [
-                ("SET", f"{WAKEUP_KEY_PREFIX}{id_}", "1", "NX", "PX", self._wakeup_ttl_ms)
+                ("SET", f"{WAKEUP_KEY_PREFIX}{id_}", "1", "NX", "PX", WAKEUP_TTL_MS)
                 for id_ in ticket_type_ids
             ],
         )

@@ -27,6 +27,8 @@ ALGORITHM = "RS256"
 TokenType = Literal["access", "refresh"]
 # Headers remembered: one for each key is enough. Only those of a right signature are.
 KNOWN_HEADERS = 64
+# A token of ours has about 600 bytes; a longer one is not parsed.
+TOKEN_MAX_BYTES = 4_096
 # A token of an unknown key makes a verifier read the folder again, at most this often: strangers'
 # tokens then cost 0.1 ms a second.
 UNKNOWN_KEY_RELOAD_SECONDS = 1.0
@@ -199,7 +201,7 @@ class TokenVerifier:
         return self._trusted
 
     def _verify(self, trusted: _Trusted, token: str, token_type: TokenType) -> Claims:
-        if len(token) <= self._settings.token_max_bytes:
+        if len(token) <= TOKEN_MAX_BYTES:
             try:
                 return self._claims(self._payload(trusted, token), token_type)
             except (InvalidSignature, NotFound, *UNREADABLE):

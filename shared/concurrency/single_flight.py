@@ -11,6 +11,8 @@ T = TypeVar("T")
 LOOKS_AT_ONCE = 5
 LOOKS_PER_SECOND = 1.0
 ALONE_AFTER_SECONDS = 0.02
+# For its result: load balancers give up on a probe after a few seconds.
+READY_TIMEOUT_SECONDS = 2.0
 
 
 class SingleFlight(Generic[T]):

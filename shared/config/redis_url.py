@@ -34,11 +34,11 @@ class Sentinels:
     own_credentials: Credentials
 
 
-def check_redis_url(url: str) -> None:
-    """Nothing if our clients can use it.
+def check_redis_url(url: str) -> str:
+    """The URL, if our clients can use it.
 
     Raises:
-        ValueError: they cannot; the message stands after the name of a setting.
+        ValueError: they cannot; the message follows the name of a setting.
     """
     if url.startswith(CLUSTERS):
         raise ValueError(NO_CLUSTER)
@@ -46,6 +46,7 @@ def check_redis_url(url: str) -> None:
         raise ValueError(WANTED)
     if url.startswith(SENTINELS):
         read_sentinels(url)
+    return url
 
 
 def read_sentinels(url: str) -> Sentinels:

@@ -13,6 +13,9 @@ from shared.config.settings import Settings
 from shared.errors import ConfigurationError
 from shared.web.http_protocol import Connection
 
+# Connections that the kernel holds while the process is busy; it reduces this to its own limit.
+LISTEN_BACKLOG = 4_096
+
 
 def serve(app: ASGIApp, host: str, port: int, settings: Settings, *, shares_port: bool) -> None:
     """Answer on a port until SIGTERM or SIGINT, then finish what is under way.
@@ -44,11 +47,11 @@ def serve(app: ASGIApp, host: str, port: int, settings: Settings, *, shares_port
         headers=[("x-content-type-options", "nosniff")],
         # Read where an address or a scheme is asked for, and not on the hot routes.
         proxy_headers=False,
-        backlog=settings.listen_backlog,
+        backlog=LISTEN_BACKLOG,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
-    with listening_socket(host, port, settings.listen_backlog, shares_port=shares_port) as listener:
+    with listening_socket(host, port, LISTEN_BACKLOG, shares_port=shares_port) as listener:
         uvicorn.Server(config).run(sockets=[listener])
 
 

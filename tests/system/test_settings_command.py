@@ -19,5 +19,5 @@ def test_a_misspelt_setting_is_found_before_a_deployment(operator: Operator) -> 
     checked = operator.run("settings", "--json", EVENTIFY_LOG_LEVL="DEBUG", **DATABASE)
 
     assert checked.returncode == 1
-    meant = "EVENTIFY_LOG_LEVL is no setting; EVENTIFY_LOG_LEVEL was probably meant."
+    meant = "EVENTIFY_LOG_LEVL is not a setting; did you mean EVENTIFY_LOG_LEVEL?"
     assert meant in checked.stderr

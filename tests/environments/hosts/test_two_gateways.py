@@ -11,6 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from gateway.catalog_proxy import CONNECT_TIMEOUT_SECONDS
 from tests.environments.hosts.system import SystemOfHosts
 from tests.support.factories import add_ticket_type, rows
 from tests.support.waiting import eventually
@@ -178,10 +179,7 @@ def test_a_silent_catalog_is_a_503_and_keeps_nobody_from_buying(
 ) -> None:
     """A connection that was open is given up when an answer is overdue, a new one sooner."""
     door, _other = doors
-    limits = (
-        system.settings.catalog_timeout_seconds,
-        system.settings.catalog_connect_timeout_seconds,
-    )
+    limits = (system.settings.catalog_timeout_seconds, CONNECT_TIMEOUT_SECONDS)
     assert door.get(EVENTS).status_code == 200
     system.network.silence("catalog")
     try:

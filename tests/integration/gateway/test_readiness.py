@@ -32,7 +32,7 @@ def answers(settings: Settings, engine: Engine) -> list[str]:
     """What each of many probes is told: some at once, the others one after the other."""
 
     async def probe() -> list[str]:
-        readiness = Readiness(settings, engine, Draining())
+        readiness = Readiness(engine, Draining())
 
         async def ask() -> str:
             try:

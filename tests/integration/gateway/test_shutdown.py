@@ -49,7 +49,7 @@ def test_a_process_that_was_asked_to_stop_is_not_ready(
     async def stop() -> None:
         draining, told = Draining(), asyncio.Event()
         draining.watch(told.set)
-        readiness = Readiness(settings, engine, draining)
+        readiness = Readiness(engine, draining)
         await readiness.check()
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(told.wait(), timeout=10)

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from deploy.cli.main import COMMANDS, main
 from gateway.api_docs import ASSETS_URL
+from shared.concurrency.single_flight import READY_TIMEOUT_SECONDS
 from shared.config.settings import Settings
 from tests.integration.deploy.kubernetes.rendered import (
     Rendered,
@@ -105,7 +106,7 @@ def test_liveness_asks_the_process_alone(rendered: Rendered) -> None:
         (container,) = pod_spec(rendered.named("Deployment", name))["containers"]
         assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
         # The gateway's own patience with the database comes first, so that it is heard.
-        assert container["readinessProbe"]["timeoutSeconds"] > SETTINGS.ready_timeout_seconds
+        assert container["readinessProbe"]["timeoutSeconds"] > READY_TIMEOUT_SECONDS
 
 
 def test_a_pod_that_goes_has_the_time_it_needs(rendered: Rendered) -> None:

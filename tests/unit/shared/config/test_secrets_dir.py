@@ -19,7 +19,7 @@ def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as a container engine mounts it: each file ends with a line's end."""
+    """A directory as a container engine mounts it: each file ends with a line's end."""
     (tmp_path / "eventify_database_url").write_text(f"{URL}\n")
     monkeypatch.setenv("EVENTIFY_SECRETS_DIR", str(tmp_path))
     return tmp_path
@@ -37,7 +37,7 @@ def test_secrets_are_read_from_files_named_like_their_settings(secrets: Path) ->
     assert settings.celery_broker_url == "amqp://user:secret@rabbit//"
 
 
-def test_a_variable_stands_above_a_file(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_overrides_a_file(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVENTIFY_DATABASE_URL", "postgresql://elsewhere/eventify")
 
     assert get_settings().database_url == "postgresql://elsewhere/eventify"
@@ -58,16 +58,16 @@ def test_a_malformed_secret_is_named_and_not_repeated(secrets: Path) -> None:
     assert "hunter2" not in str(refusal.value)
 
 
-def test_a_folder_of_secrets_that_is_not_there_is_told(
+def test_a_missing_directory_of_secrets_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EVENTIFY_SECRETS_DIR", str(tmp_path / "nowhere"))
 
-    with pytest.raises(ConfigurationError, match="nowhere, which is no folder"):
+    with pytest.raises(ConfigurationError, match="nowhere, which is not a directory"):
         get_settings()
 
 
-def test_a_secret_that_cannot_be_read_is_told(secrets: Path) -> None:
+def test_a_secret_that_cannot_be_read_is_named(secrets: Path) -> None:
     # Readable for nobody, not even for root.
     (secrets / "eventify_redis_url").symlink_to("/proc/1/mem")
 
