@@ -176,7 +176,7 @@ class Batcher(Generic[Item, Answer]):
                     break
                 failed += _fail(asked)
         if failed:
-            logger.warning("answers_overdue", batcher=self._name, rows=failed)
+            logger.warning("batch_stalled", batcher=self._name, rows=failed)
         if self._pending or self._in_flight:
             self._overdue_check_is_due = True
             loop = asyncio.get_running_loop()

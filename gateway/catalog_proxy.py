@@ -226,7 +226,7 @@ def check_server_error(method: str, answer: aiohttp.ClientResponse) -> None:
     """
     is_problem = answer.headers.get("content-type", "").startswith(PROBLEM_JSON)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not is_problem:
-        logger.warning("catalog_answer_lost", status=answer.status)
+        logger.warning("catalog_response_invalid", status=answer.status)
         raise Unavailable(_lost_answer(method, None))
 
 

@@ -8,48 +8,48 @@ from shared.errors import Problem
 from shared.observability.metrics import ROWS, SECONDS
 
 ACCEPTED = Counter(
-    "eventify_purchases_accepted_total", "Purchases that were stored, and so will be decided"
+    "eventify_purchases_accepted_total", "Purchase requests that were accepted (202)"
 )
 REFUSED = Counter(
-    "eventify_purchases_refused_total",
-    "Requests to buy that were refused at the door, by the code of the refusal",
+    "eventify_purchase_errors_total",
+    "Purchase requests that were answered with an error, by its code",
     ["code"],
 )
 RATE_LIMITED = Counter(
-    "eventify_rate_limited_total", "Requests beyond what one may ask, by the limit", ["policy"]
+    "eventify_rate_limited_total", "Requests beyond a rate limit, by the limit", ["policy"]
 )
 ACCEPT_BATCH_ROWS = Histogram(
-    "eventify_accept_batch_rows", "Requests that one statement took in", buckets=ROWS
+    "eventify_accept_batch_rows", "Purchase requests accepted by one statement", buckets=ROWS
 )
 ACCEPT_COMMIT_SECONDS = Histogram(
     "eventify_accept_commit_seconds",
-    "The statement that checks, stores and commits a batch of requests, repeats included",
+    "Time of the statement that checks, inserts and commits a batch of requests, retries included",
     buckets=SECONDS,
 )
-WAKEUPS_SENT = Counter("eventify_wakeups_sent_total", "Wake-ups of the workers that were sent")
+WAKEUPS_SENT = Counter("eventify_wakeups_sent_total", "Wake-ups sent to the workers")
 WAKEUPS_FAILED = Counter(
     "eventify_wakeups_failed_total",
-    "Wake-ups that could not be sent, or were left out in the second after such a one",
+    "Wake-ups that could not be sent, or were skipped in the second after a failure",
 )
 CLIENTS_WAITING = Gauge(
     "eventify_clients_waiting",
-    "Clients that wait for a decision, or follow one",
+    "Open long polls and event streams",
     multiprocess_mode="livesum",
 )
-# Of the whole system, whichever gateway tells: the one that looked last.
+# Of the whole system: the value of the gateway that read the queue last.
 QUEUED = Gauge(
     "eventify_purchases_queued",
-    "Purchases that are queued in the whole system, up to the limit of the backlog",
+    "Queued purchases in the whole system, counted up to the backlog's limit",
     multiprocess_mode="livemostrecent",
 )
 OLDEST_QUEUED_SECONDS = Gauge(
     "eventify_oldest_queued_seconds",
-    "How long the oldest of them has been queued",
+    "Age of the oldest queued purchase",
     multiprocess_mode="livemostrecent",
 )
 QUEUE_READ_TIMESTAMP_SECONDS = Gauge(
     "eventify_queue_read_timestamp_seconds",
-    "When the database last told of the queue",
+    "When the queue was last read from the database",
     multiprocess_mode="livemostrecent",
 )
 
@@ -60,7 +60,7 @@ def _codes(kind: type[Problem]) -> Iterator[str]:
         yield from _codes(more_special)
 
 
-# Told as 0 from the start: Prometheus sees no increase in what appears as 1.
+# Exported as 0 from the start: Prometheus sees no increase in a series that appears as 1.
 for code in _codes(Problem):
     REFUSED.labels(code)
 for policy in ("purchases", "sign-in"):

@@ -14,7 +14,7 @@ REQUEST_TO_DECISION_SECONDS = ManyHistogram(
     buckets=SECONDS,
 )
 DRAIN_BATCH_ROWS = Histogram(
-    "eventify_drain_batch_rows", "Purchases that one transaction decided", buckets=ROWS
+    "eventify_drain_batch_rows", "Purchases decided by one transaction", buckets=ROWS
 )
 LOCK_SECONDS = Histogram(
     "eventify_drain_lock_seconds",
@@ -23,12 +23,12 @@ LOCK_SECONDS = Histogram(
 )
 COMMIT_SECONDS = Histogram(
     "eventify_drain_commit_seconds",
-    "The round trip that writes a batch's outcomes and commits them",
+    "Time of the round trip that writes a batch's outcomes and commits them",
     buckets=SECONDS,
 )
 SKIPPED_LOCKED = Counter(
     "eventify_drain_skipped_locked_total",
-    "Ticket types that a batch left out because another process had locked them",
+    "Ticket types that a batch skipped because another process had locked them",
 )
 RESULTS_NOT_PUBLISHED = Counter(
     "eventify_results_not_published_total",
@@ -38,7 +38,7 @@ DRAINS_INTERRUPTED = Counter(
     "eventify_drains_interrupted_total", "Drains that ended because the database was unavailable"
 )
 RESCUED = Counter(
-    "eventify_sweeper_rescues_total",
+    "eventify_sweeper_decisions_total",
     "Purchases that the sweeper decided because no worker did; decided_total includes them",
 )
 SWEPT_TIMESTAMP_SECONDS = Gauge(

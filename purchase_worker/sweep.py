@@ -59,7 +59,7 @@ def _sweep_some(runtime: Runtime, ticket_type_ids: list[int]) -> int:
         return sum(_sweep_some(runtime, [id_]) for id_ in ticket_type_ids)
     if decided:
         metrics.RESCUED.inc(decided)
-        logger.info("swept", ticket_types=ticket_type_ids, decided=decided)
+        logger.info("sweep_decided", ticket_types=ticket_type_ids, decided=decided)
     return decided
 
 

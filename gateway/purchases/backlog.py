@@ -39,10 +39,10 @@ class BacklogGauge:
                     store.queued_now, self._engine, limit
                 )
             except DATABASE_UNAVAILABLE as error:
-                logger.warning("backlog_not_counted", error=str(error))
+                logger.warning("backlog_count_unavailable", error=str(error))
                 _tell(nan, nan)
             except Exception:
-                logger.exception("counting_failed")
+                logger.exception("backlog_count_failed")
                 _tell(nan, nan)
             else:
                 _tell(queued, oldest_seconds)

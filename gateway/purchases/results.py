@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import msgspec
-import redis
 from sqlalchemy import Engine
 
 from gateway.purchases import store
@@ -41,7 +40,7 @@ class ResultReader:
         self._engine = engine
         self._position_max_rows = settings.position_max_rows
         self._redis = open_redis(settings)
-        self._breaker = CircuitBreaker()
+        self._breaker = CircuitBreaker(logger, "redis_unavailable")
 
     def read(self, ids: Sequence[str]) -> list[Reading | Exception]:
         """Each purchase, decided or queued; None where there is no such purchase.
@@ -54,20 +53,17 @@ class ResultReader:
             try:
                 readings.update(self._from_postgres(missing))
             except DATABASE_UNAVAILABLE as error:
-                logger.warning("read_unavailable", error=str(error))
+                logger.warning("status_unavailable", error=str(error))
                 readings.update(
                     (id_, Unavailable("Try again; nothing is lost.")) for id_ in missing
                 )
         return [readings.get(id_) for id_ in ids]
 
     def _from_redis(self, ids: Sequence[str]) -> dict[str, Decided]:
-        if self._breaker.is_open:
-            return {}
-        try:
-            values = self._redis.mget([RESULT_KEY_PREFIX + id_ for id_ in ids])
-        except redis.RedisError as error:
-            self._breaker.trip()
-            logger.warning("redis_away", error=str(error))
+        values = self._breaker.call(
+            lambda: self._redis.mget([RESULT_KEY_PREFIX + id_ for id_ in ids])
+        )
+        if values is None:
             return {}
         found = {}
         for id_, value in zip(ids, values, strict=True):

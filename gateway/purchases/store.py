@@ -229,14 +229,14 @@ def _insert(
         except (*TRY_AGAIN, ForeignKeyViolation) as error:
             # Rolled back whole, because of others: two retry storms that cross, a changed sale, a
             # ticket type that was deleted after we saw it and is unknown when we look again.
-            logger.warning("accept_repeated", rows=len(requests), error=str(error))
+            logger.warning("accept_retried", rows=len(requests), error=str(error))
         except DATABASE_UNAVAILABLE as error:
             logger.warning("accept_unavailable", rows=len(requests), error=str(error))
             break
         except psycopg2.Error:
             # Rolled back whole. Whatever is wrong with one request must not fail its neighbours.
             if len(requests) == 1:
-                logger.exception("request_not_acceptable", purchase=requests[0].id)
+                logger.exception("accept_failed", purchase=requests[0].id)
                 return [ServerError()]
             return [row for r in requests for row in _insert(engine, [r], position_max_rows)]
     return [Unavailable() for _ in requests]

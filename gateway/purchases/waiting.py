@@ -185,10 +185,10 @@ class DecisionListener:
             try:
                 await self._listen()
             except (redis.RedisError, OSError) as error:
-                logger.warning("redis_not_listened_to", error=str(error))
+                logger.warning("redis_subscription_lost", error=str(error))
             except Exception:
                 # Whatever it is, those who wait must go on being woken.
-                logger.exception("listening_failed")
+                logger.exception("subscription_failed")
             finally:
                 self._is_told = False
             if not self._stopping:
@@ -230,9 +230,9 @@ class DecisionListener:
             try:
                 await self._recheck()
             except DATABASE_UNAVAILABLE as error:
-                logger.warning("waiters_not_rechecked", error=str(error))
+                logger.warning("recheck_unavailable", error=str(error))
             except Exception:
-                logger.exception("rechecking_failed")
+                logger.exception("recheck_failed")
 
     async def _recheck(self) -> None:
         waiting = self._waiters.ids()

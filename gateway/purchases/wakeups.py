@@ -55,8 +55,8 @@ class WakeupSender:
         self._wake = threading.Condition()
         self._closing = False
         # While it is open, wake-ups are dropped: the sweeper decides meanwhile.
-        self._breaker = CircuitBreaker()
-        self.failures = 0
+        # A broker or its driver may raise anything: the sweeper finds what is not woken.
+        self._breaker = CircuitBreaker(logger, "wakeup_not_sent", Exception)
         self._thread = threading.Thread(target=self._run, name="wake-ups", daemon=True)
 
     def start(self) -> None:
@@ -98,22 +98,16 @@ class WakeupSender:
                 time.sleep(PAUSE_SECONDS)
 
     def _send(self, ticket_type_ids: Sequence[int], traced: Mapping[int, str]) -> None:
-        if self._breaker.is_open:
+        def send() -> bool:
+            unmarked = self._mark(ticket_type_ids)
+            if unmarked:
+                self._publish(unmarked, [traced[id_] for id_ in unmarked if id_ in traced])
+                metrics.WAKEUPS_SENT.inc()
+                reached("after_wakeup")
+            return True
+
+        if not self._breaker.call(send):
             metrics.WAKEUPS_FAILED.inc()
-            return
-        try:
-            untold = self._mark(ticket_type_ids)
-            if not untold:
-                return
-            self._publish(untold, [traced[id_] for id_ in untold if id_ in traced])
-            metrics.WAKEUPS_SENT.inc()
-            reached("after_wakeup")
-        except Exception as error:
-            # Whatever a broker or its driver raises: the sweeper finds what is not woken.
-            self.failures += 1
-            metrics.WAKEUPS_FAILED.inc()
-            self._breaker.trip()
-            logger.warning("wakeup_not_sent", error=repr(error), failures=self.failures)
 
     def _publish(self, ticket_type_ids: list[int], traceparents: list[str]) -> None:
         with (

@@ -3,10 +3,7 @@
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
-
-import redis
 
 from gateway.rate_limits.by_name import WAITING_MAX
 from gateway.rate_limits.limiter import RateLimiter
@@ -105,33 +102,23 @@ class _FamiliarOrigins:
 
     def __init__(self, settings: Settings) -> None:
         self._redis = open_redis(settings)
-        self._breaker = CircuitBreaker()
+        self._breaker = CircuitBreaker(logger, "familiar_addresses_not_shared")
         self._own: OrderedDict[str, float] = OrderedDict()
 
     def __contains__(self, origin: str) -> bool:
         if self._own.get(origin, 0.0) > time.monotonic():
             return True
-        return bool(self._ask(lambda: self._redis.exists(_key(origin))))
+        return bool(self._breaker.call(lambda: self._redis.exists(_key(origin))))
 
     def add(self, origin: str) -> None:
         self._own[origin] = time.monotonic() + FAMILIAR_SECONDS
         self._own.move_to_end(origin)
         while len(self._own) > REMEMBERED_ROWS:
             self._own.popitem(last=False)
-        self._ask(lambda: self._redis.set(_key(origin), 1, ex=FAMILIAR_SECONDS))
+        self._breaker.call(lambda: self._redis.set(_key(origin), 1, ex=FAMILIAR_SECONDS))
 
     def close(self) -> None:
         self._redis.close()
-
-    def _ask(self, question: Callable[[], object]) -> object:
-        if self._breaker.is_open:
-            return None
-        try:
-            return question()
-        except redis.RedisError as error:
-            self._breaker.trip()
-            logger.warning("familiar_addresses_not_shared", error=str(error))
-            return None
 
 
 def _key(origin: str) -> str:

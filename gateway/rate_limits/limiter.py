@@ -5,7 +5,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
-import redis
 from redis.commands.core import Script
 
 from gateway.metrics import RATE_LIMITED
@@ -77,7 +76,7 @@ class RateLimiter:
         self._redis = open_redis(settings)
         self._script = self._redis.register_script(DRAW)
         self._give_back = self._redis.register_script(GIVE_BACK)
-        self._breaker = CircuitBreaker()
+        self._breaker = CircuitBreaker(logger, "rate_limits_not_shared", policy=name)
         self._own: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
         self._empty_until: OrderedDict[str, float] = OrderedDict()
@@ -139,17 +138,8 @@ class RateLimiter:
         return self._asked_of_redis(self._script, keys, self._rate.interval, self._rate.span)
 
     def _asked_of_redis(self, script: Script, keys: Sequence[str], *args: int) -> list[int] | None:
-        if self._breaker.is_open:
-            return None
-        try:
-            answers: list[int] = script(
-                keys=[f"eventify:rate:{self._name}:{key}" for key in keys], args=args
-            )
-        except redis.RedisError as error:
-            self._breaker.trip()
-            logger.warning("rate_limits_not_shared", policy=self._name, error=str(error))
-            return None
-        return answers
+        names = [f"eventify:rate:{self._name}:{key}" for key in keys]
+        return self._breaker.call(lambda: script(keys=names, args=args))
 
     def _from_own(self, keys: Sequence[str]) -> list[int]:
         now = time.monotonic_ns() // (1_000_000_000 // MICROSECONDS)

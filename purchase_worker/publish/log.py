@@ -49,7 +49,7 @@ def log_batch(batch: Batch) -> None:
     )
     for start in range(REQUEST_IDS_A_LINE, len(request_ids), REQUEST_IDS_A_LINE):
         logger.info(
-            "batch_decided_also",
+            "batch_decided_continued",
             **same_in_each_line,
             request_ids=request_ids[start : start + REQUEST_IDS_A_LINE],
         )

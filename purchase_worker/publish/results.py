@@ -4,7 +4,6 @@ from decimal import Decimal
 from functools import lru_cache
 
 import msgspec
-import redis
 
 from purchase_worker import metrics
 from purchase_worker.decision import Decision
@@ -33,21 +32,15 @@ class ResultPublisher:
     def __init__(self, settings: Settings) -> None:
         self._ttl_seconds = settings.result_ttl_seconds
         self.redis = open_redis(settings)
-        self._breaker = CircuitBreaker()
-        self.failures = 0
+        self.breaker = CircuitBreaker(logger, "results_not_published")
 
     def __call__(self, batch: Batch) -> None:
         """Publish a committed batch; a failure is only counted and logged."""
-        if self._breaker.is_open:
+        published = self.breaker.call(
+            lambda: send_all(self.redis, commands(batch, self._ttl_seconds))
+        )
+        if published is None:
             metrics.RESULTS_NOT_PUBLISHED.inc()
-            return
-        try:
-            send_all(self.redis, commands(batch, self._ttl_seconds))
-        except redis.RedisError as error:
-            self.failures += 1
-            metrics.RESULTS_NOT_PUBLISHED.inc()
-            self._breaker.trip()
-            logger.warning("results_not_published", error=str(error), failures=self.failures)
 
 
 def commands(batch: Batch, ttl_seconds: int) -> list[Command]:

@@ -95,7 +95,7 @@ class DecisionTraces:
                 return store.read_traceparents(cursor, ids)
         except DATABASE_UNAVAILABLE as error:
             # The decisions stand; they are only missing from their traces.
-            logger.warning("traceparents_not_read", rows=len(ids), error=str(error))
+            logger.warning("traceparents_unavailable", rows=len(ids), error=str(error))
             return {}
 
     def close(self) -> None:

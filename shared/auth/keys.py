@@ -177,7 +177,7 @@ def load_public_keys(keys_dir: Path) -> dict[str, RSAPublicKey]:
         try:
             key = serialization.load_pem_public_key(file.read_bytes())
         except (OSError, ValueError, UnsupportedAlgorithm) as error:
-            logger.warning("public_key_not_read", file=file.name, error=str(error))
+            logger.warning("public_key_unreadable", file=file.name, error=str(error))
             continue
         if isinstance(key, RSAPublicKey):
             keys[file.name.removesuffix(PUBLIC_SUFFIX)] = key

@@ -38,18 +38,18 @@ class ManyHistogram(Histogram):
 
 HTTP_REQUESTS = Counter(
     "eventify_http_requests_total",
-    "HTTP requests that were answered, by the template of their route",
+    "HTTP responses, by the template of their route",
     ["service", "method", "route", "status"],
 )
 EVENT_LOOP_LAG_SECONDS = Histogram(
     "eventify_event_loop_lag_seconds",
-    "How much later than asked for the event loop came back, looked at four times a second",
+    "Delay of a timer on the event loop, measured four times a second",
     ["service"],
     buckets=SECONDS,
 )
 POOL_WAIT_SECONDS = Histogram(
     "eventify_pool_wait_seconds",
-    "Until a database connection was had from the process's pool, one that had to be opened too",
+    "Time to get a database connection from the process's pool, or to open one",
     ["process"],
     buckets=SECONDS,
 )

@@ -75,7 +75,7 @@ class Edge:
         except ClientLeft:
             return
         except Exception:
-            logger.exception("request_crashed", path=path)
+            logger.exception("request_failed", path=path)
             if not started:
                 await _send_problem(send_named, ServerError())
         finally:

@@ -52,7 +52,7 @@ def buys(status: int) -> str:
 
 
 def refused(code: str) -> str:
-    return f'eventify_purchases_refused_total{{code="{code}"}}'
+    return f'eventify_purchase_errors_total{{code="{code}"}}'
 
 
 def decided(outcome: str) -> str:

@@ -339,4 +339,4 @@ def test_without_redis_the_decisions_stand(engine: Engine, settings: Settings) -
     queue(engine, [request(user, ticket_type)])
     publisher = ResultPublisher(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
     assert drain(engine, [ticket_type], settings, publisher).decided == 1
-    assert publisher.failures == 1
+    assert publisher.breaker.failures == 1

@@ -269,4 +269,4 @@ def test_an_unavailable_broker_is_only_counted_and_logged(settings: Settings) ->
     away.start()
     away.notify([7])
     away.close()
-    assert away.failures == 1
+    assert away.breaker.failures == 1

@@ -24,13 +24,13 @@ WELL: Series = {
     'up{job="gateway"}': "1x240",
     'eventify_purchases_accepted_total{job="gateway"}': "0+500x240",
     'eventify_purchases_decided_total{job="worker",outcome="confirmed"}': "0+500x240",
-    'eventify_purchases_refused_total{job="gateway",code="unavailable"}': "0x240",
+    'eventify_purchase_errors_total{job="gateway",code="unavailable"}': "0x240",
     f'eventify_http_requests_total{{{BUY},status="202"}}': "0+500x240",
     f'eventify_http_requests_total{{{BUY},status="500"}}': "0x240",
     'eventify_rate_limited_total{job="gateway",policy="purchases"}': "0+1x240",
     'eventify_wakeups_failed_total{job="gateway"}': "0x240",
     'eventify_results_not_published_total{job="worker"}': "0x240",
-    'eventify_sweeper_rescues_total{job="sweeper"}': "0x240",
+    'eventify_sweeper_decisions_total{job="sweeper"}': "0x240",
     'eventify_audit_violations_total{job="sweeper",invariant="inventory"}': "0x240",
     'eventify_audit_timestamp_seconds{job="sweeper"}': "0+5x240",
     'eventify_sweep_timestamp_seconds{job="sweeper"}': "0+5x240",
@@ -86,22 +86,24 @@ WRONG: dict[str, Series] = {
         'eventify_oldest_queued_seconds{job="gateway"}': "0x120 0+5x120"
     },
     "EventifyBacklogFilling": {'eventify_purchases_queued{job="gateway"}': "0x120 100000+500x120"},
-    "EventifyNoWorkerDeciding": {'eventify_sweeper_rescues_total{job="sweeper"}': "0x180 0+500x60"},
-    "EventifySweeperRescues": {'eventify_sweeper_rescues_total{job="sweeper"}': "0+1x240"},
+    "EventifyNoWorkerDeciding": {
+        'eventify_sweeper_decisions_total{job="sweeper"}': "0x180 0+500x60"
+    },
+    "EventifyWakeupsLost": {'eventify_sweeper_decisions_total{job="sweeper"}': "0+1x240"},
     "EventifySlowDecisions": decisions("5"),
     "EventifyWakeupsFailing": {'eventify_wakeups_failed_total{job="gateway"}': "0x180 0+5x60"},
     "EventifyResultsNotPublished": {
         'eventify_results_not_published_total{job="worker"}': "0x180 0+5x60"
     },
     "EventifyUnavailable": {
-        'eventify_purchases_refused_total{job="gateway",code="unavailable"}': "0x200 0+50x40"
+        'eventify_purchase_errors_total{job="gateway",code="unavailable"}': "0x200 0+50x40"
     },
     "EventifyServerErrors": {f'eventify_http_requests_total{{{BUY},status="500"}}': "0x230 1x10"},
     "EventifyManyRateLimited": {
         'eventify_rate_limited_total{job="gateway",policy="purchases"}': "0+1000x240"
     },
     "EventifyEventLoopLag": event_loop("2.5"),
-    "EventifyDatabaseAway": {
+    "EventifyDatabaseUnavailable": {
         'eventify_queue_read_timestamp_seconds{job="gateway"}': "0+5x220 1100x20",
         'eventify_purchases_queued{job="gateway"}': "30x220 _x20",
         'eventify_oldest_queued_seconds{job="gateway"}': "0.02x220 _x20",
@@ -109,7 +111,7 @@ WRONG: dict[str, Series] = {
     "EventifySlowCommits": commits("2.5"),
     "EventifyPoolWaits": pool("2.5"),
     "EventifyTargetDown": {'up{job="gateway"}': "1x200 0x40"},
-    "EventifyNothingTold": dict.fromkeys(NO_SWEEPER_SINCE_TEN_MINUTES, "_x240"),
+    "EventifyNoTargets": dict.fromkeys(NO_SWEEPER_SINCE_TEN_MINUTES, "_x240"),
 }
 
 

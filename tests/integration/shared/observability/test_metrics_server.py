@@ -113,9 +113,9 @@ def test_a_sweeper_tells_whom_it_rescued_and_that_the_counters_add_up(
     engine: Engine, settings: Settings, redis_client: redis.Redis, url: str
 ) -> None:
     with running_service("purchase_worker.sweep", settings):
-        eventually_told(url, "eventify_sweeper_rescues_total", 0)
+        eventually_told(url, "eventify_sweeper_decisions_total", 0)
         sell(engine, None, 3)
-        eventually_told(url, "eventify_sweeper_rescues_total", 3)
+        eventually_told(url, "eventify_sweeper_decisions_total", 3)
         eventually_told(url, "eventify_audit_checked_total", 3)
         told = figures(url)
         assert told[CONFIRMED] == 3

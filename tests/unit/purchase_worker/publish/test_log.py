@@ -49,7 +49,7 @@ def test_a_batch_is_told_with_what_came_of_it(logged: list[Any]) -> None:
 
 
 def test_every_request_is_named_and_no_line_is_too_long(logged: list[Any]) -> None:
-    assert [line["event"] for line in logged] == ["batch_decided", *["batch_decided_also"] * 2]
+    assert [line["event"] for line in logged] == ["batch_decided", *["batch_decided_continued"] * 2]
     assert [id_ for line in logged for id_ in line["request_ids"]] == [
         f"r{n}" * 32 for n in range(250)
     ]
