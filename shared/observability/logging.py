@@ -83,10 +83,11 @@ def configure_logging(settings: Settings, process_name: str) -> None:
     chatty = ("kombu", "celery.app.trace", "celery.worker.strategy", "asyncio", "alembic")
     for name in (*chatty, "shared.database.engine.TimedPool"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logger = get_logger(__name__)
     for name, meant in sorted(unknown_variables(os.environ).items()):
-        get_logger(__name__).warning("setting_unknown", variable=name, meant=meant)
+        logger.warning("setting_unknown", variable=name, meant=meant)
     if removed := removed_variables():
-        get_logger(__name__).warning("variables_ignored", variables=removed)
+        logger.warning("variables_ignored", variables=removed)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
