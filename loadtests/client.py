@@ -11,73 +11,86 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
-import msgspec
+
+from loadtests.answers import Answer
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What came back. `headers` have lower-case names."""
+class AnswerReader(asyncio.Protocol):
+    """The client's end of one connection; a subclass says what happens with each answer.
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+    A subclass that wants headers has an `on_header`; httptools skips it where there is none.
+    """
 
-
-class _Exchange(asyncio.Protocol):
-    """Collects one answer at a time; what it is told by httptools, it keeps."""
+    transport: asyncio.Transport | None = None
 
     def __init__(self) -> None:
-        self.answer: asyncio.Future[Answer] | None = None
-        self._transport: asyncio.Transport | None = None
-        self._begin()
-
-    def _begin(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self._headers: dict[str, str] = {}
-        self._body = b""
+        self.on_message_begin()
 
     @property
     def is_open(self) -> bool:
-        return self._transport is not None and not self._transport.is_closing()
+        return self.transport is not None and not self.transport.is_closing()
 
-    def send(self, request: bytes) -> asyncio.Future[Answer]:
-        if self._transport is None or self._transport.is_closing():
-            raise ConnectionResetError("the connection is closed")
-        self.answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return self.answer
+    def answered(self, answer: Answer) -> None:
+        raise NotImplementedError
+
+    def failed(self, error: Exception) -> None:
+        """No further answer comes on this connection."""
+        raise NotImplementedError
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+        if self.transport is not None:
+            self.transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+        self.transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.answer is not None and not self.answer.done():
-            self.answer.set_exception(exc or ConnectionResetError("closed without an answer"))
+        self.failed(exc or ConnectionResetError("closed by the server"))
 
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            if self.answer is not None and not self.answer.done():
-                self.answer.set_exception(ConnectionError(str(error)))
+            self.failed(ConnectionError(str(error)))
             self.close()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+    def on_message_begin(self) -> None:
+        self._headers: dict[str, str] = {}
+        self._body = b""
 
     def on_body(self, body: bytes) -> None:
         self._body += body
 
     def on_message_complete(self) -> None:
-        answer = Answer(self._parser.get_status_code(), self._headers, self._body)
         if not self._parser.should_keep_alive():
             self.close()
-        self._begin()
-        if self.answer is not None and not self.answer.done():
-            self.answer.set_result(answer)
+        self.answered(Answer(self._parser.get_status_code(), self._headers, self._body))
+
+
+class _Exchange(AnswerReader):
+    """Hands each answer to the one who waits for it."""
+
+    _waiting: asyncio.Future[Answer] | None = None
+
+    def send(self, request: bytes) -> asyncio.Future[Answer]:
+        if not self.is_open:
+            raise ConnectionResetError("the connection is closed")
+        assert self.transport is not None
+        self._waiting = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return self._waiting
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def answered(self, answer: Answer) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(answer)
+
+    def failed(self, error: Exception) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(error)
 
 
 class Connection:
@@ -88,6 +101,10 @@ class Connection:
         self._host = url.hostname or "127.0.0.1"
         self._port = url.port or 80
         self._exchange: _Exchange | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._exchange is not None and self._exchange.is_open
 
     async def request(
         self,
@@ -111,7 +128,7 @@ class Connection:
         request = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
         try:
             async with asyncio.timeout(timeout_seconds):
-                if self._exchange is None or not self._exchange.is_open:
+                if not self.is_open or self._exchange is None:
                     loop = asyncio.get_running_loop()
                     _transport, self._exchange = await loop.create_connection(
                         _Exchange, self._host, self._port

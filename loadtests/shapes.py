@@ -7,7 +7,7 @@ from typing import Any
 from locust import LoadTestShape
 from locust.runners import STATE_RUNNING
 
-from loadtests.rehearsal.stages import Plan, Step, on_sale_spike, soak, steady_ramp
+from loadtests.rehearsal.stages import ShapeOptions, Step, on_sale_spike, soak, steady_ramp
 from loadtests.users.shopper import Shopper
 
 Tick = tuple[int, float] | tuple[int, float, list[Any] | None]
@@ -19,7 +19,7 @@ class _Rehearsed(LoadTestShape):
     abstract = True
     use_common_options = True
 
-    def step(self, at: float, plan: Plan) -> Step | None:
+    def step(self, at: float, plan: ShapeOptions) -> Step | None:
         """The rule: how many users there shall be now; None when the time is over."""
         raise NotImplementedError
 
@@ -44,11 +44,11 @@ class _Rehearsed(LoadTestShape):
             return (step.users, step.per_second, early) if early else (0, 1.0)
         return step.users, step.per_second, self.runner.user_classes
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> ShapeOptions:
         assert self.runner is not None
         options = self.runner.environment.parsed_options
         assert options is not None
-        return Plan(
+        return ShapeOptions(
             users=options.num_users or 0,
             spawn_rate=options.spawn_rate or 1.0,
             run_seconds=options.run_time or math.inf,
@@ -56,7 +56,7 @@ class _Rehearsed(LoadTestShape):
             quiet_seconds=options.quiet_seconds,
         )
 
-    def _drain(self, plan: Plan) -> Tick | None:
+    def _drain(self, plan: ShapeOptions) -> Tick | None:
         """Let everybody go at once, as soon as each knows its outcome; then end the test."""
         assert self.runner is not None
         if self.runner.user_count == 0:
@@ -72,19 +72,19 @@ def is_early(user_class: type[Any]) -> bool:
 class OnSaleSpike(_Rehearsed):
     """`--users` look, then `--spike-users` come at once, until `--run-time` is over."""
 
-    def step(self, at: float, plan: Plan) -> Step | None:
+    def step(self, at: float, plan: ShapeOptions) -> Step | None:
         return on_sale_spike(at, plan)
 
 
 class SteadyRamp(_Rehearsed):
     """From nobody to `--users` over `--run-time`."""
 
-    def step(self, at: float, plan: Plan) -> Step | None:
+    def step(self, at: float, plan: ShapeOptions) -> Step | None:
         return steady_ramp(at, plan)
 
 
 class Soak(_Rehearsed):
     """`--users` all along, until `--run-time` is over."""
 
-    def step(self, at: float, plan: Plan) -> Step | None:
+    def step(self, at: float, plan: ShapeOptions) -> Step | None:
         return soak(at, plan)

@@ -31,11 +31,11 @@ from shared.web.server import serve
 POOL_SIZE = 10
 
 
-class Base(DeclarativeBase):
+class SimpleBase(DeclarativeBase):
     pass
 
 
-class TicketType(Base):
+class SimpleTicketType(SimpleBase):
     __tablename__ = "ticket_types"
     __table_args__ = (CheckConstraint("capacity >= 0"),)
 
@@ -44,7 +44,7 @@ class TicketType(Base):
     capacity: Mapped[int]
 
 
-class Purchase(Base):
+class SimplePurchase(SimpleBase):
     __tablename__ = "purchases"
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -55,7 +55,7 @@ class Purchase(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class PurchaseRequest(BaseModel):
+class SimplePurchaseRequest(BaseModel):
     ticket_type: PositiveInt
     quantity: PositiveInt
 
@@ -122,18 +122,22 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.post("/api/ticket-purchases/", status_code=201)
     def buy(
-        wanted: PurchaseRequest,
+        wanted: SimplePurchaseRequest,
         session: Annotated[Session, Depends(session)],
         user_id: Annotated[int, Depends(user_id)],
     ) -> PurchaseMade:
-        locked = select(TicketType).where(TicketType.id == wanted.ticket_type).with_for_update()
+        locked = (
+            select(SimpleTicketType)
+            .where(SimpleTicketType.id == wanted.ticket_type)
+            .with_for_update()
+        )
         ticket_type = session.scalars(locked).one_or_none()
         if ticket_type is None:
             raise HTTPException(400, "There is no such ticket type.")
         if ticket_type.capacity < wanted.quantity:
             raise HTTPException(400, "Not enough tickets available")
         ticket_type.capacity -= wanted.quantity
-        purchase = Purchase(
+        purchase = SimplePurchase(
             ticket_type_id=ticket_type.id,
             user_id=user_id,
             quantity=wanted.quantity,

@@ -23,9 +23,9 @@ from loadtests.bench.parts import (
 )
 from loadtests.bench.report.figures import Figure
 from loadtests.bench.report.machine import this_machine
-from loadtests.bench.report.results import Part, Report
+from loadtests.bench.report.results import BenchReport, PartResult
 from loadtests.bench.sizes import Sizes
-from loadtests.bench.system.eventify import System, own_systems
+from loadtests.bench.system.eventify import BenchSystem, own_systems
 from loadtests.bench.turns.bench import Bench
 
 GROWTH, GROWTH_TITLE = "growth", "Growth: millions stored, a long queue, memory"
@@ -44,7 +44,7 @@ ALL_PARTS = (GROWTH, *PARTS)
 
 def measure_all(
     sizes: Sizes, wanted: Collection[str], say: Callable[[str], None], measured_at: datetime
-) -> Report:
+) -> BenchReport:
     """Measure the parts that are wanted; takes down what it started.
 
     Raises:
@@ -65,8 +65,8 @@ def measure_all(
             parts += measure_parts(bench, wanted)
         errors = [error for one in (bench, *others) for error in one.errors]
         with ThreadPoolExecutor(len(systems)) as threads:
-            errors += chain.from_iterable(threads.map(System.check, systems))
-    return Report(
+            errors += chain.from_iterable(threads.map(BenchSystem.check, systems))
+    return BenchReport(
         measured_at=measured_at.isoformat(timespec="seconds"),
         seconds=time.monotonic() - began,
         machine=machine,
@@ -76,12 +76,12 @@ def measure_all(
     )
 
 
-def measure_growth(bench: Bench, grown: Bench) -> Part:
+def measure_growth(bench: Bench, grown: Bench) -> PartResult:
     """The part that needs a second system."""
     return _measured(bench, GROWTH_TITLE, partial(growth.measure, bench, grown))
 
 
-def measure_parts(bench: Bench, wanted: Collection[str]) -> list[Part]:
+def measure_parts(bench: Bench, wanted: Collection[str]) -> list[PartResult]:
     """All the others, where they are wanted."""
     with_new_tokens = [name for name in ("gateway", "whole-path") if name in wanted]
     if with_new_tokens:
@@ -93,7 +93,7 @@ def measure_parts(bench: Bench, wanted: Collection[str]) -> list[Part]:
     ]
 
 
-def _measured(bench: Bench, title: str, measure: Callable[[], list[Figure]]) -> Part:
+def _measured(bench: Bench, title: str, measure: Callable[[], list[Figure]]) -> PartResult:
     """A part that fails is told as an error, and has no figures; the others are still measured."""
     bench.say(title)
     began = time.monotonic()
@@ -102,4 +102,4 @@ def _measured(bench: Bench, title: str, measure: Callable[[], list[Figure]]) -> 
     except (RuntimeError, TimeoutError, OSError, SQLAlchemyError) as error:
         bench.errors.append(f"{title}: {error!r}")
         figures = []
-    return Part(title, time.monotonic() - began, figures)
+    return PartResult(title, time.monotonic() - began, figures)

@@ -17,8 +17,8 @@ from locust.runners import WorkerRunner
 from loadtests.recording import last_reports, observations
 from loadtests.recording.recorder import Recorder
 from loadtests.recording.run import FILE
-from loadtests.recording.sampler import Watcher
-from loadtests.recording.sampling import Sample
+from loadtests.recording.sampler import Sampler
+from loadtests.recording.sampling import RowSample
 from loadtests.verdict.database import DATABASE_URL
 
 REPORTS = Path(__file__).parent.parent / "reports"
@@ -33,7 +33,7 @@ class Recording:
 
     def __init__(self) -> None:
         self.recorder: Recorder | None = None
-        self.watcher: Watcher | None = None
+        self.watcher: Sampler | None = None
         self._environment: dict[str, str] = {}
         self._checking: gevent.Greenlet | None = None
 
@@ -46,7 +46,7 @@ class Recording:
         self._environment = os.environ | ({DATABASE_URL: given} if given else {})
         # It may hold a password, and Locust's master sends all its options to its workers.
         options["database_url"] = ""
-        self.watcher = Watcher(self._environment, self._note)
+        self.watcher = Sampler(self._environment, self._note)
 
     def start(self, environment: Environment, **_: Any) -> None:
         if self.watcher is not None:
@@ -87,7 +87,7 @@ class Recording:
             sys.stdout.flush()
             self.recorder.told = ""
 
-    def _note(self, sample: Sample) -> None:
+    def _note(self, sample: RowSample) -> None:
         if self.recorder is not None:
             self.recorder.timeline.add(sample)
 
@@ -136,7 +136,7 @@ def is_checking() -> bool:
 
 
 def latest() -> dict[str, Any] | None:
-    """How the rows stood within the last second, as a `Sample` by name; None: not known."""
+    """How the rows stood within the last second, as a `RowSample` by name; None: not known."""
     watcher = _recording.watcher
     return None if watcher is None else msgspec.to_builtins(watcher.latest)
 

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from loadtests.answers import AnswerBody
+
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
 # Under which name they travel in a Locust worker's report.
@@ -36,22 +38,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     decided_at: str | None = None
 
 
-class _Answer(msgspec.Struct):
-    """The body of a decided purchase, or of the problem that tells of a rejection."""
-
-    id: str | None = None
-    # A problem's status is its number in HTTP.
-    status: str | int | None = None
-    code: str | None = None
-    reason: str | None = None
-    ticket_type: int | None = None
-    quantity: int | None = None
-    total_price: str | None = None
-    decided_at: str | None = None
-
-
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(_Answer)
+_decoder = msgspec.json.Decoder(AnswerBody)
 _lines = bytearray()
 
 
@@ -80,7 +68,7 @@ def seen_in(purchase_id: str, body: bytes) -> Seen:
     return Seen(
         id=purchase_id,
         status=REJECTED if told_by_problem else str(answer.status),
-        answered_id=None if answer.id == purchase_id else answer.id or "no purchase",
+        answered_id=None if answer.id == purchase_id else str(answer.id or "no purchase"),
         reason=answer.code if told_by_problem else answer.reason,
         ticket_type=answer.ticket_type,
         quantity=answer.quantity,

@@ -22,7 +22,7 @@ from loadtests.recording.figures import (
     REQUEST_TO_SOLD_OUT,
     SALE,
 )
-from loadtests.recording.run import OBSERVATIONS_FILE, Run, Thresholds, write
+from loadtests.recording.run import OBSERVATIONS_FILE, RecordedRun, Thresholds, write
 from loadtests.recording.timeline import Timeline, answers, latency
 
 EVERY_SECONDS = 1.0
@@ -105,10 +105,10 @@ class Recorder:
             self.keep(observations.take())
             gevent.sleep(EVERY_SECONDS)
 
-    def _run(self) -> Run:
+    def _run(self) -> RecordedRun:
         stats, options = self._environment.stats, self._options
         moments = self.timeline.moments(stats)
-        return Run(
+        return RecordedRun(
             started_at=datetime.fromtimestamp(self.timeline.started, UTC).isoformat(),
             seconds=round(time.monotonic() - self._began, 1),
             host=self.host,

@@ -79,7 +79,7 @@ class Answers(msgspec.Struct, frozen=True):
     undecided: int = 0
 
 
-class Latency(msgspec.Struct, frozen=True):
+class AnswerTimes(msgspec.Struct, frozen=True):
     """Of one kind of answer in a run, from the moment each request was meant to be sent."""
 
     count: int
@@ -88,7 +88,7 @@ class Latency(msgspec.Struct, frozen=True):
     p99_ms: float
 
 
-class Run(msgspec.Struct, frozen=True):
+class RecordedRun(msgspec.Struct, frozen=True):
     """The whole of it.
 
     Attributes:
@@ -109,9 +109,9 @@ class Run(msgspec.Struct, frozen=True):
     requests: int
     failures: int
     users_max: int
-    to_202: Latency | None
-    to_decision: Latency | None
-    to_sold_out: Latency | None
+    to_202: AnswerTimes | None
+    to_decision: AnswerTimes | None
+    to_sold_out: AnswerTimes | None
     answers: Answers
     moments: list[Moment]
     cpu_seconds: dict[str, float]
@@ -119,15 +119,15 @@ class Run(msgspec.Struct, frozen=True):
     errors: list[str]
 
 
-def write(run: Run, folder: Path) -> None:
+def write(run: RecordedRun, folder: Path) -> None:
     (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(run)))
 
 
-def read(folder: Path) -> Run:
+def read(folder: Path) -> RecordedRun:
     """The run recorded in this folder.
 
     Raises:
         OSError: there is none.
         msgspec.DecodeError: it is none of ours.
     """
-    return msgspec.json.decode((folder / FILE).read_bytes(), type=Run)
+    return msgspec.json.decode((folder / FILE).read_bytes(), type=RecordedRun)

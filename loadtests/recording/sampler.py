@@ -7,18 +7,18 @@ import gevent
 import msgspec
 from gevent import subprocess
 
-from loadtests.recording.sampling import Sample, Wish
+from loadtests.recording.sampling import RowSample, WatchRequest
 
 
-class Watcher:
+class Sampler:
     """One program for as long as Locust runs, so that it need not start when a sale does.
 
     Attributes:
         latest: how the rows stood within the last second, where that is known.
     """
 
-    def __init__(self, environment: Mapping[str, str], tell: Callable[[Sample], None]) -> None:
-        self.latest: Sample | None = None
+    def __init__(self, environment: Mapping[str, str], tell: Callable[[RowSample], None]) -> None:
+        self.latest: RowSample | None = None
         self._tell = tell
         # In a session of its own: Ctrl-C ends the run, and only then the watching.
         self._program = subprocess.Popen(
@@ -34,11 +34,11 @@ class Watcher:
         """Look at these from now on; or at none, and keep how the last ones stood."""
         if ticket_types:
             self.latest = None
-        wish = msgspec.json.encode(Wish(host, ticket_types)) + b"\n"
+        wish = msgspec.json.encode(WatchRequest(host, ticket_types)) + b"\n"
         self._program.stdin.write(wish)
         self._program.stdin.flush()
 
     def _read(self) -> None:
         for line in self._program.stdout:
-            self.latest = msgspec.json.decode(line, type=Sample)
+            self.latest = msgspec.json.decode(line, type=RowSample)
             self._tell(self.latest)

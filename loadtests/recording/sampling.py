@@ -29,14 +29,14 @@ FROM ticket_inventory WHERE ticket_type_id = ANY(:ids)
 """)
 
 
-class Wish(msgspec.Struct, frozen=True):
+class WatchRequest(msgspec.Struct, frozen=True):
     """What to look at: ticket types of the system whose gateway is `host`; none: at nothing."""
 
     host: str
     ticket_types: list[int]
 
 
-class Sample(msgspec.Struct, frozen=True):
+class RowSample(msgspec.Struct, frozen=True):
     """The watched ticket types together, and what all cost so far.
 
     Attributes:
@@ -57,7 +57,7 @@ def main() -> None:
     # Unbuffered: what was read ahead would not be seen by select().
     with FileIO(sys.stdin.fileno(), closefd=False) as wishes:
         for line in wishes:
-            wish = msgspec.json.decode(line, type=Wish)
+            wish = msgspec.json.decode(line, type=WatchRequest)
             if not wish.ticket_types:
                 continue
             try:
@@ -67,7 +67,7 @@ def main() -> None:
                 sys.stderr.write(f"The sale's rows cannot be watched: {error}\n")
 
 
-def _look_until_next_wish(engine: Engine, costs: Costs, wish: Wish, wishes: FileIO) -> None:
+def _look_until_next_wish(engine: Engine, costs: Costs, wish: WatchRequest, wishes: FileIO) -> None:
     """One line a second; none while the database is away."""
     next_at = time.monotonic()
     while not _input_within(wishes, next_at - time.monotonic()):
@@ -78,7 +78,7 @@ def _look_until_next_wish(engine: Engine, costs: Costs, wish: Wish, wishes: File
         except DATABASE_UNAVAILABLE:
             continue
         if left is not None:
-            sample = Sample(time.time(), left, decisions, queued, costs.cpu_seconds(wish.host))
+            sample = RowSample(time.time(), left, decisions, queued, costs.cpu_seconds(wish.host))
             sys.stdout.buffer.write(msgspec.json.encode(sample) + b"\n")
             sys.stdout.buffer.flush()
 

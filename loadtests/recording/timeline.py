@@ -20,8 +20,8 @@ from loadtests.recording.figures import (
     SALE,
     told_when,
 )
-from loadtests.recording.run import Answers, Latency, Moment
-from loadtests.recording.sampling import Sample
+from loadtests.recording.run import Answers, AnswerTimes, Moment
+from loadtests.recording.sampling import RowSample
 
 # Whose percentiles are kept second by second.
 WAITS = (REQUEST_TO_DECISION, REQUEST_TO_SOLD_OUT)
@@ -34,9 +34,9 @@ class Timeline:
         # A whole second, as Locust counts its requests by.
         self.started = int(time.time())
         self._users: dict[int, int] = {}
-        self._waits: dict[str, dict[int, Latency]] = {name: {} for name in WAITS}
+        self._waits: dict[str, dict[int, AnswerTimes]] = {name: {} for name in WAITS}
         self._waits_before: dict[str, dict[int, int]] = {name: {} for name in WAITS}
-        self._samples: dict[int, Sample] = {}
+        self._samples: dict[int, RowSample] = {}
 
     def tick(self, users: int, stats: RequestStats) -> None:
         """Note what holds now; to be called about once a second."""
@@ -49,7 +49,7 @@ class Timeline:
                 self._waits[name][second] = latest
             self._waits_before[name] = waits
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: RowSample) -> None:
         """Note how the rows stood."""
         self._samples[int(sample.at) - self.started] = sample
 
@@ -131,7 +131,7 @@ def answers(stats: RequestStats) -> Answers:
     )
 
 
-def latency(response_times: dict[int, int]) -> Latency | None:
+def latency(response_times: dict[int, int]) -> AnswerTimes | None:
     """Percentiles of a histogram of milliseconds, as Locust rounds them; None of an empty one."""
     count = sum(response_times.values())
     if not count:
@@ -140,10 +140,10 @@ def latency(response_times: dict[int, int]) -> Latency | None:
         calculate_response_time_percentile(response_times, count, part)
         for part in (0.5, 0.95, 0.99)
     )
-    return Latency(count, p50, p95, p99)
+    return AnswerTimes(count, p50, p95, p99)
 
 
-def _cores(now: Sample | None, then: Sample | None) -> dict[str, float]:
+def _cores(now: RowSample | None, then: RowSample | None) -> dict[str, float]:
     """How many cores each service kept busy from one sample to the next; empty without both."""
     if now is None or then is None:
         return {}

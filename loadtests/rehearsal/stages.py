@@ -12,7 +12,7 @@ from typing import NamedTuple
 SPIKE_SECONDS = 2
 
 
-class Plan(NamedTuple):
+class ShapeOptions(NamedTuple):
     """What the operator asked for; `run_seconds` may be infinite."""
 
     users: int
@@ -30,7 +30,7 @@ class Step(NamedTuple):
     before_the_opening: bool = False
 
 
-def on_sale_spike(at: float, plan: Plan) -> Step | None:
+def on_sale_spike(at: float, plan: ShapeOptions) -> Step | None:
     """Quiet with `users`, who only look; then `spike_users` more, all within two seconds."""
     if at >= plan.run_seconds:
         return None
@@ -40,7 +40,7 @@ def on_sale_spike(at: float, plan: Plan) -> Step | None:
     return Step(plan.users + plan.spike_users, max(1, rate))
 
 
-def steady_ramp(at: float, plan: Plan) -> Step | None:
+def steady_ramp(at: float, plan: ShapeOptions) -> Step | None:
     """From nobody to `users`, evenly over the whole time: where does it begin to hurt?"""
     if at >= plan.run_seconds:
         return None
@@ -49,6 +49,6 @@ def steady_ramp(at: float, plan: Plan) -> Step | None:
     return Step(plan.users, max(plan.users, 1) / plan.run_seconds)
 
 
-def soak(at: float, plan: Plan) -> Step | None:
+def soak(at: float, plan: ShapeOptions) -> Step | None:
     """The same `users` for hours: what grows, leaks or slows down?"""
     return None if at >= plan.run_seconds else Step(plan.users, plan.spawn_rate)

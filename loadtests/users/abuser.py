@@ -2,8 +2,8 @@
 
 from locust import tag, task
 
+from loadtests.answers import Meaning
 from loadtests.recording import observations
-from loadtests.users.answers import Meaning
 from loadtests.users.purchaser import PURCHASES, Purchaser, wish
 
 

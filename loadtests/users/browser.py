@@ -27,4 +27,4 @@ class Browser(Shopper):
         headers = {} if self.known_etag is None else {"If-None-Match": self.known_etag}
         path = f"{TICKET_TYPES}{assignment.ticket_type_id()}/"
         answer = self.ask("GET", path, f"{TICKET_TYPES}[id]/", **headers)
-        self.known_etag = answer.etag or self.known_etag
+        self.known_etag = answer.headers.get("etag", self.known_etag)

@@ -7,7 +7,7 @@ import msgspec
 from locust import tag, task
 from locust.exception import StopUser
 
-from loadtests.users.answers import Answer, Meaning
+from loadtests.answers import Answer, Meaning
 from loadtests.users.purchaser import PAUSE_SECONDS, Purchaser
 
 # As often as an address that may sign in once a second lets all newcomers in.
@@ -48,7 +48,7 @@ class Newcomer(Purchaser):
             answer = self.ask("POST", path, path, msgspec.json.encode(account).decode())
             if answer.meaning is Meaning.FINE:
                 return answer
-            if answer.meaning is not Meaning.COME_BACK:
+            if answer.meaning is not Meaning.RETRY_LATER:
                 break
             time.sleep(answer.retry_after_seconds or PAUSE_SECONDS)
         raise StopUser

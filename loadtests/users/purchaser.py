@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import msgspec
 
+from loadtests.answers import Answer, Meaning
 from loadtests.recording import figures, observations
 from loadtests.rehearsal import assignment
-from loadtests.users.answers import Answer, Meaning
 from loadtests.users.shopper import Shopper
 
 PURCHASES = "/api/ticket-purchases/"
@@ -86,7 +86,7 @@ class Purchaser(Shopper):
         body = wish()
         while True:
             answer = self.ask("POST", PURCHASES, PURCHASES, body, **headers)
-            if answer.meaning is not Meaning.COME_BACK or time.monotonic() > deadline:
+            if answer.meaning is not Meaning.RETRY_LATER or time.monotonic() > deadline:
                 return answer
             time.sleep(answer.retry_after_seconds or PAUSE_SECONDS)
 

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 from locust import tag, task
 
+from loadtests.answers import Answer, Meaning
 from loadtests.recording import figures, observations
-from loadtests.users.answers import Answer, Meaning
 from loadtests.users.purchaser import PATIENCE_SECONDS, PAUSE_SECONDS, PURCHASES, Purchaser, wish
 
 
@@ -41,7 +41,7 @@ class Retrier(Purchaser):
             return
         observations.outcome(first_id, answer.body)
         again = self._ask_again(key, body)
-        if again.meaning not in (Meaning.COME_BACK, Meaning.FAILED):
+        if again.meaning not in (Meaning.RETRY_LATER, Meaning.FAILED):
             observations.outcome(first_id, again.body)
 
     def _ask_again(self, key: str, body: str) -> Answer:

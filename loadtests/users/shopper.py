@@ -5,10 +5,10 @@ import time
 
 from locust import FastHttpUser
 
+from loadtests.answers import Answer, Meaning
 from loadtests.recording import figures
 from loadtests.rehearsal import assignment
 from loadtests.rehearsal.schedule import Schedule
-from loadtests.users.answers import Answer, Meaning
 
 # A gateway closes a connection that is idle for 5 s (uvicorn's default), and what is sent at that
 # moment is lost. So who rested for longer than this takes a new one, as a browser does; a process
@@ -57,14 +57,10 @@ class Shopper(FastHttpUser):
         with self.client.request(
             method, path, name=name, data=body, headers=headers, catch_response=True
         ) as response:
-            told = response.headers or {}
-            answer = Answer(
-                response.status_code,
-                response.content or b"",
-                told.get("retry-after"),
-                told.get("etag"),
-            )
-            if answer.meaning is Meaning.COME_BACK:
+            # Locust's header names are of any case, and there are none without an answer.
+            received = {name.lower(): value for name, value in (response.headers or {}).items()}
+            answer = Answer(response.status_code, received, response.content or b"")
+            if answer.meaning is Meaning.RETRY_LATER:
                 response.request_meta["name"] = f"{name} {figures.told_when(answer.status)}"
             elif answer.meaning is Meaning.SOLD_OUT:
                 response.request_meta["name"] = f"{name} {figures.SOLD_OUT}"

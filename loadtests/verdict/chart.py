@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from loadtests.chart_style import GRID, STYLE
 from loadtests.recording.costs import LOAD_TEST, THE_REST
-from loadtests.recording.run import Moment, Run
+from loadtests.recording.run import Moment, RecordedRun
 from loadtests.verdict.judge import ExitCode, Verdict, best_throughput, outcome
 
 CHART_FILE = "sale.png"
@@ -38,7 +38,7 @@ IN_WORDS = {
 }
 
 
-def draw(run: Run, verdict: Verdict, folder: Path) -> None:
+def draw(run: RecordedRun, verdict: Verdict, folder: Path) -> None:
     """Users, requests, tickets and queue, and the wait for the decision, over time."""
     with mpl.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(h_pad=0.12, hspace=0.06)
@@ -59,19 +59,19 @@ def draw(run: Run, verdict: Verdict, folder: Path) -> None:
         figure.savefig(folder / CHART_FILE)
 
 
-def _title(run: Run, verdict: Verdict) -> str:
+def _title(run: RecordedRun, verdict: Verdict) -> str:
     return (
         f"{run.users_max:,} users, {best_throughput(run.moments):,.0f} purchases decided a second"
         f" at best: {IN_WORDS[verdict.exit_code]}"
     )
 
 
-def _draw_users(axes: Axes, run: Run) -> None:
+def _draw_users(axes: Axes, run: RecordedRun) -> None:
     _step(axes, run, "users", USERS)
     name_counts(axes, "users")
 
 
-def _draw_rates(axes: Axes, run: Run) -> None:
+def _draw_rates(axes: Axes, run: RecordedRun) -> None:
     times, heights = _held(run.moments, "requests")
     axes.fill_between(times, heights, step="post", color=REQUESTS, alpha=0.35, label="requests")
     for field, colour, label in (
@@ -85,17 +85,17 @@ def _draw_rates(axes: Axes, run: Run) -> None:
     _legend_above(axes)
 
 
-def _draw_tickets(axes: Axes, run: Run) -> None:
+def _draw_tickets(axes: Axes, run: RecordedRun) -> None:
     _step(axes, run, "left", LEFT)
     name_counts(axes, "tickets left")
 
 
-def _draw_queue(axes: Axes, run: Run) -> None:
+def _draw_queue(axes: Axes, run: RecordedRun) -> None:
     _step(axes, run, "queued", QUEUED)
     name_counts(axes, "requests queued")
 
 
-def _draw_waits(axes: Axes, run: Run) -> None:
+def _draw_waits(axes: Axes, run: RecordedRun) -> None:
     for field, colour in PERCENTILES.items():
         times, waits = _known(run.moments, field)
         label = field.removesuffix("_ms").replace("p50", "decision, p50")
@@ -117,7 +117,7 @@ def _draw_waits(axes: Axes, run: Run) -> None:
     _legend_above(axes, columns=6)
 
 
-def _draw_cores(axes: Axes, run: Run) -> None:
+def _draw_cores(axes: Axes, run: RecordedRun) -> None:
     """Who kept the machine busy, one upon the other; empty where the system runs elsewhere."""
     known = [moment for moment in run.moments if moment.cores]
     services = {name: colour for name, colour in CORES.items() if name in run.cpu_seconds}
@@ -134,7 +134,7 @@ def _draw_cores(axes: Axes, run: Run) -> None:
     axes.set_ylabel("cores busy")
 
 
-def _step(axes: Axes, run: Run, field: str, colour: str) -> None:
+def _step(axes: Axes, run: RecordedRun, field: str, colour: str) -> None:
     times, heights = _held(run.moments, field)
     axes.fill_between(times, heights, step="post", color=colour, alpha=0.15)
     axes.step(times, heights, where="post", color=colour, linewidth=2)

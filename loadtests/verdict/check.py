@@ -15,7 +15,7 @@ from rich.console import Console
 from sqlalchemy import Engine
 
 from loadtests.recording.observations import ACCEPTED, Seen
-from loadtests.recording.run import OBSERVATIONS_FILE, Run, read
+from loadtests.recording.run import OBSERVATIONS_FILE, RecordedRun, read
 from loadtests.verdict.chart import draw
 from loadtests.verdict.database import (
     CHUNK_ROWS,
@@ -73,7 +73,7 @@ def main(folder: Path, drain_seconds: float) -> None:
     sys.exit(verdict.exit_code)
 
 
-def check(run: Run, folder: Path, drain_seconds: float) -> Verdict:
+def check(run: RecordedRun, folder: Path, drain_seconds: float) -> Verdict:
     """Hold what buyers saw against the rows, and judge the run."""
     try:
         with open_database(run.host) as (engine, settings):
@@ -85,7 +85,7 @@ def check(run: Run, folder: Path, drain_seconds: float) -> Verdict:
 
 
 def _findings(
-    engine: Engine, settings: Settings, run: Run, folder: Path, drain_seconds: float
+    engine: Engine, settings: Settings, run: RecordedRun, folder: Path, drain_seconds: float
 ) -> Findings:
     """Everything that was held against the promises, after the queue had time to drain."""
     accepted = {seen.id for seen in _observations(folder) if seen.status == ACCEPTED}

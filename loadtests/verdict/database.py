@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Engine, text
 
 from loadtests.eventify_command import running_system
-from loadtests.verdict.promises import Counter, Row
+from loadtests.verdict.promises import PurchaseRow, TicketTypeCounters
 from shared.config.settings import SECRETS_DIR, Settings, get_settings
 from shared.database.engine import open_engine
 from shared.errors import ConfigurationError
@@ -73,11 +73,11 @@ def address(url: str) -> tuple[str | None, int | None]:
     return {"localhost": "127.0.0.1"}.get(parts.hostname or "", parts.hostname), parts.port
 
 
-def read_rows(engine: Engine, ids: Iterable[str]) -> dict[str, Row]:
+def read_rows(engine: Engine, ids: Iterable[str]) -> dict[str, PurchaseRow]:
     """These purchases as they stand, by id; one without a row is missing."""
     with engine.connect() as connection:
         rows = connection.execute(READ_ROWS, {"ids": list(ids)})
-        return {row[0]: Row(*row) for row in rows}
+        return {row[0]: PurchaseRow(*row) for row in rows}
 
 
 def still_queued(engine: Engine, ids: Iterable[str]) -> list[str]:
@@ -90,13 +90,13 @@ def still_queued(engine: Engine, ids: Iterable[str]) -> list[str]:
         ]
 
 
-def read_counters(engine: Engine, ticket_types: Iterable[int]) -> list[Counter]:
+def read_counters(engine: Engine, ticket_types: Iterable[int]) -> list[TicketTypeCounters]:
     """What these ticket types issued and sold."""
     with engine.begin() as connection:
         # It adds up every purchase of the sale, once.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         rows = connection.execute(READ_COUNTERS, {"ids": list(ticket_types)})
-        return [Counter(*row) for row in rows]
+        return [TicketTypeCounters(*row) for row in rows]
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 import msgspec
 
-from loadtests.recording.run import Moment, Run
+from loadtests.recording.run import Moment, RecordedRun
 from loadtests.verdict.promises import Broken, Findings, Promise
 
 # A single second depends on where a second begins; a minute would average a rush away.
@@ -48,7 +48,7 @@ class Verdict(msgspec.Struct, frozen=True):
     missed: list[str]
 
 
-def judge(run: Run, findings: Findings, errors: Sequence[str]) -> Verdict:
+def judge(run: RecordedRun, findings: Findings, errors: Sequence[str]) -> Verdict:
     """The verdict over a run.
 
     Args:
@@ -95,7 +95,7 @@ def sold_out_after_seconds(moments: Sequence[Moment]) -> int | None:
     return None if first is None or ended is None else max(0, ended - first)
 
 
-def outcome(run: Run) -> str:
+def outcome(run: RecordedRun) -> str:
     """What became of the sale, in a sentence."""
     told = run.answers
     sold = tickets_sold(run.moments)
@@ -117,14 +117,14 @@ def _exit_code(broken: bool, errors: bool, missed: bool) -> ExitCode:
     return ExitCode.THRESHOLD_MISSED if missed else ExitCode.GOOD
 
 
-def _failures(run: Run) -> Iterator[str]:
+def _failures(run: RecordedRun) -> Iterator[str]:
     if run.failures and run.thresholds.max_failure_ratio is None:
         yield f"{run.failures:,} of {run.requests:,} requests failed"
     if run.to_decision is None:
         yield "nothing was decided, so this run proves nothing"
 
 
-def _missed(run: Run) -> Iterator[str]:
+def _missed(run: RecordedRun) -> Iterator[str]:
     """Each threshold that was missed, with what was measured."""
     aimed = run.thresholds
     sold_out_ms = (

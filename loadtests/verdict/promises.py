@@ -19,7 +19,7 @@ class Promise(StrEnum):
     AUDIT = "the audit finds no violation"
 
 
-class Row(msgspec.Struct, frozen=True):
+class PurchaseRow(msgspec.Struct, frozen=True):
     """A purchase as it stands in the database; times and money written as in the API."""
 
     id: str
@@ -31,7 +31,7 @@ class Row(msgspec.Struct, frozen=True):
     decided_at: str | None
 
 
-class Counter(msgspec.Struct, frozen=True):
+class TicketTypeCounters(msgspec.Struct, frozen=True):
     """A ticket type's own counters beside the sum of its confirmed purchases."""
 
     ticket_type: int
@@ -54,7 +54,7 @@ class Findings(msgspec.Struct, frozen=True):
     broken: list[Broken]
 
 
-def broken_by_purchases(seen: Sequence[Seen], rows: Mapping[str, Row]) -> Iterator[Broken]:
+def broken_by_purchases(seen: Sequence[Seen], rows: Mapping[str, PurchaseRow]) -> Iterator[Broken]:
     """What these answers say that these rows do not, answer by answer.
 
     Args:
@@ -74,7 +74,7 @@ def broken_by_purchases(seen: Sequence[Seen], rows: Mapping[str, Row]) -> Iterat
                 yield Broken(Promise.ONE_OUTCOME, f"{answer.id}: {', '.join(differences)}")
 
 
-def broken_by_counters(counters: Sequence[Counter]) -> Iterator[Broken]:
+def broken_by_counters(counters: Sequence[TicketTypeCounters]) -> Iterator[Broken]:
     """Ticket types of which more was sold than there was."""
     for counter in counters:
         sold = max(counter.sold, counter.confirmed_tickets)
@@ -83,7 +83,7 @@ def broken_by_counters(counters: Sequence[Counter]) -> Iterator[Broken]:
             yield Broken(Promise.NEVER_OVERSOLD, detail)
 
 
-def _differences(told: Seen, row: Row) -> list[str]:
+def _differences(told: Seen, row: PurchaseRow) -> list[str]:
     """Each field that the answer told otherwise than the row has it; what it left out is none."""
     fields = ("status", "reason", "ticket_type", "quantity", "total_price", "decided_at")
     both = [(name, getattr(told, name), getattr(row, name)) for name in fields]

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from loadtests.recording.run import Moment, Run
+from loadtests.recording.run import Moment, RecordedRun
 from loadtests.verdict.judge import (
     IN_WORDS,
     ExitCode,
@@ -30,7 +30,7 @@ STYLES = {
 }
 
 
-def write_summary(run: Run, verdict: Verdict, folder: Path) -> None:
+def write_summary(run: RecordedRun, verdict: Verdict, folder: Path) -> None:
     """Figures and verdict, without the single moments."""
     figures = msgspec.to_builtins(run)
     del figures["moments"]
@@ -45,7 +45,7 @@ def write_summary(run: Run, verdict: Verdict, folder: Path) -> None:
     (folder / SUMMARY_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(summary)))
 
 
-def write_csv(run: Run, folder: Path) -> None:
+def write_csv(run: RecordedRun, folder: Path) -> None:
     """One line for each second; a column for the cores of each service."""
     cores = [f"cores_{name.replace(' ', '_')}" for name in run.cpu_seconds]
     fields = [name for name in Moment.__struct_fields__ if name != "cores"]
@@ -57,7 +57,7 @@ def write_csv(run: Run, folder: Path) -> None:
             writer.writerow([getattr(moment, field) for field in fields] + busy)
 
 
-def show(run: Run, verdict: Verdict, folder: Path, console: Console) -> None:
+def show(run: RecordedRun, verdict: Verdict, folder: Path, console: Console) -> None:
     """The promises, the figures, and the verdict with its reasons."""
     if verdict.checked:
         console.print(_promises(verdict))
@@ -87,7 +87,7 @@ def _promises(verdict: Verdict) -> Table:
     return table
 
 
-def _figures(run: Run) -> Table:
+def _figures(run: RecordedRun) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", justify="right")
     table.add_column()

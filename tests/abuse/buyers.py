@@ -10,9 +10,10 @@ from itertools import cycle, islice
 
 import msgspec
 
-from loadtests.bench.load.latency import Latency, latency
-from loadtests.bench.load.open_loop import intended_moments
-from loadtests.client import Answer, Connection
+from loadtests.answers import Answer
+from loadtests.bench.load.latency import LatencySummary, latency
+from loadtests.bench.load.loops import intended_moments
+from loadtests.client import Connection
 
 PURCHASES = "/api/ticket-purchases/"
 # Below the limit of one user, so that nobody is refused for coming too often.
@@ -33,7 +34,7 @@ class Seen(msgspec.Struct, frozen=True):
     `others`: answers to bystanders, by what they asked for. `accepted`: ids of purchases.
     """
 
-    latency: Latency
+    latency: LatencySummary
     answers: dict[str, int]
     others: dict[str, dict[str, int]]
     accepted: list[str]

@@ -13,7 +13,7 @@ import msgspec
 import psutil
 import uvloop
 
-from loadtests.bench.load.latency import Latency
+from loadtests.bench.load.latency import LatencySummary
 from shared.web.server import raise_open_files_limit
 from tests.abuse import attacks
 from tests.abuse.buyers import PURCHASES, Crowd, Seen
@@ -76,10 +76,10 @@ class Result(msgspec.Struct, frozen=True):
     abuse: str
     does: str
     got: Got
-    quiet: Latency
+    quiet: LatencySummary
     quiet_p99_ms: float
-    abused: Latency
-    control: Latency | None
+    abused: LatencySummary
+    control: LatencySummary | None
     answers: dict[str, int]
     others: dict[str, dict[str, int]]
     failures: dict[str, int]

@@ -9,7 +9,8 @@ from uuid import uuid4
 
 import msgspec
 
-from loadtests.client import Answer, Connection
+from loadtests.answers import Answer
+from loadtests.client import Connection
 from tests.chaos.history import Attempt, Fate, History, Outcome, Sighting
 from tests.system.selling import PURCHASES
 

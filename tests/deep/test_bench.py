@@ -10,7 +10,7 @@ from loadtests.bench.load.generator import running_generator
 from loadtests.bench.measure import PARTS, measure_growth, measure_parts
 from loadtests.bench.report.chart import draw
 from loadtests.bench.report.machine import this_machine
-from loadtests.bench.report.results import Report, table, write_json
+from loadtests.bench.report.results import BenchReport, table, write_json
 from loadtests.bench.sizes import Sizes
 from loadtests.bench.system.eventify import own_systems
 from loadtests.bench.turns.bench import Bench
@@ -36,12 +36,12 @@ TINY = Sizes(
 
 
 @pytest.fixture(scope="module")
-def report() -> Report:
+def report() -> BenchReport:
     """Of one system, which stands for the grown one as well."""
     with own_systems(1) as (system,), running_generator() as generator:
         bench = Bench(TINY, system, generator, lambda _line: None)
         parts = [measure_growth(bench, bench), *measure_parts(bench, PARTS)]
-        return Report(
+        return BenchReport(
             measured_at=datetime.now(UTC).isoformat(),
             seconds=1.0,
             machine=this_machine(system.engine),
@@ -51,19 +51,21 @@ def report() -> Report:
         )
 
 
-def test_every_part_is_measured_and_every_answer_is_as_expected(report: Report) -> None:
+def test_every_part_is_measured_and_every_answer_is_as_expected(report: BenchReport) -> None:
     # Its system was audited as well, with a past that was put in by SQL.
     assert report.errors == []
     assert len(report.parts) == 1 + len(PARTS)
     assert all(value > 0 for figure in report.figures for value in figure.values)
 
 
-def test_no_figure_of_a_tiny_benchmark_claims_a_target_of_the_full_size(report: Report) -> None:
+def test_no_figure_of_a_tiny_benchmark_claims_a_target_of_the_full_size(
+    report: BenchReport,
+) -> None:
     names = {figure.name for figure in report.figures if figure.target is not None}
     assert not any("backlog" in name or "growth" in name or "memory" in name for name in names)
 
 
-def test_it_is_told_as_a_table_a_file_and_a_chart(report: Report, tmp_path: Path) -> None:
+def test_it_is_told_as_a_table_a_file_and_a_chart(report: BenchReport, tmp_path: Path) -> None:
     assert table(report).row_count == len(report.figures) + len(report.parts)
     write_json(report, tmp_path / "bench.json")
     told = msgspec.json.decode((tmp_path / "bench.json").read_bytes())

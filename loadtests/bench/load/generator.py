@@ -9,10 +9,9 @@ from multiprocessing import get_context
 
 import uvloop
 
-from loadtests.bench.load.closed_loop import closed_loop
-from loadtests.bench.load.open_loop import open_loop
+from loadtests.bench.load.loops import closed_loop, open_loop
 from loadtests.bench.load.requests import Load
-from loadtests.bench.load.tally import Run
+from loadtests.bench.load.tally import LoadRun
 from shared.web.server import raise_open_files_limit
 
 
@@ -22,16 +21,18 @@ class Generator:
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
 
-    def closed(self, port: int, load: Load, connections: int, seconds: float) -> Run:
-        """See `closed_loop`."""
+    def closed(self, port: int, load: Load, connections: int, seconds: float) -> LoadRun:
+        """See `loops.closed_loop`."""
         return self.begin_closed(port, load, connections, seconds).result()
 
-    def begin_closed(self, port: int, load: Load, connections: int, seconds: float) -> Future[Run]:
+    def begin_closed(
+        self, port: int, load: Load, connections: int, seconds: float
+    ) -> Future[LoadRun]:
         """The same, not waited for."""
         return self._pool.submit(_closed, port, load, connections, seconds)
 
-    def open(self, port: int, load: Load, moments: list[float]) -> Run:
-        """See `open_loop`."""
+    def open(self, port: int, load: Load, moments: list[float]) -> LoadRun:
+        """See `loops.open_loop`."""
         return self._pool.submit(_open, port, load, moments).result()
 
 
@@ -51,9 +52,9 @@ def _prepare() -> None:
     gc.disable()
 
 
-def _closed(port: int, load: Load, connections: int, seconds: float) -> Run:
+def _closed(port: int, load: Load, connections: int, seconds: float) -> LoadRun:
     return uvloop.run(closed_loop(port, load, connections, seconds))
 
 
-def _open(port: int, load: Load, moments: list[float]) -> Run:
+def _open(port: int, load: Load, moments: list[float]) -> LoadRun:
     return uvloop.run(open_loop(port, load, moments))

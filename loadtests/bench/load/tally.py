@@ -5,14 +5,14 @@ from collections import Counter
 
 import msgspec
 
-from loadtests.bench.load.answers import Answer
-from loadtests.bench.load.latency import Latency, latency
+from loadtests.answers import Answer
+from loadtests.bench.load.latency import LatencySummary, latency
 
 # Of an unexpected answer so much is told; the rest would say no more.
 TOLD_BODY_BYTES = 200
 
 
-class Run(msgspec.Struct, frozen=True):
+class LoadRun(msgspec.Struct, frozen=True):
     """One run of the generator.
 
     `began_at` is on the clock that all processes of a machine share (`time.monotonic`).
@@ -22,7 +22,7 @@ class Run(msgspec.Struct, frozen=True):
     began_at: float
     seconds: float
     answers: dict[int, int]
-    latency: Latency
+    latency: LatencySummary
     generator_cpu_share: float
     errors: list[str]
 
@@ -56,9 +56,9 @@ class Tally:
         self._unexpected.setdefault(kind, told)
         self._unexpected_count[kind] += 1
 
-    def run(self, began_at: float, seconds: float, cpu_seconds: float) -> Run:
+    def run(self, began_at: float, seconds: float, cpu_seconds: float) -> LoadRun:
         """The result, once all answers are there."""
-        return Run(
+        return LoadRun(
             began_at=began_at,
             seconds=seconds,
             answers=dict(self._statuses),

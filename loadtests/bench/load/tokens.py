@@ -3,14 +3,14 @@
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
-from loadtests.bench.system.eventify import System
+from loadtests.bench.system.eventify import BenchSystem
 
 # One process of `eventify token` for each core of the machines that the targets are for.
 PROCESSES = 2
 _crowds = count(1)
 
 
-def mint_tokens(system: System, how_many: int) -> list[str]:
+def mint_tokens(system: BenchSystem, how_many: int) -> list[str]:
     """New tokens of new users, whom no gateway has seen yet: 0.6 ms of CPU each."""
     parts = [(how_many + n) // PROCESSES for n in range(PROCESSES)]
     with ThreadPoolExecutor(PROCESSES) as threads:
@@ -20,10 +20,10 @@ def mint_tokens(system: System, how_many: int) -> list[str]:
         return [token for tokens in minted for token in tokens]
 
 
-def mint_for_buyers(system: System, how_many: int) -> list[str]:
+def mint_for_buyers(system: BenchSystem, how_many: int) -> list[str]:
     """One token for each of the users `buyer1` to `buyer<how_many>`, in order."""
     return _mint(system, "buyer", how_many)
 
 
-def _mint(system: System, name: str, how_many: int) -> list[str]:
+def _mint(system: BenchSystem, name: str, how_many: int) -> list[str]:
     return system.command("token", name, "--count", str(how_many)).splitlines()

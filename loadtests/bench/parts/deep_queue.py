@@ -8,13 +8,13 @@ from loadtests.bench.system.memory import memory
 from loadtests.bench.system.rows import add_ticket_types, queue_purchases
 from loadtests.bench.turns.bench import Bench
 from loadtests.bench.turns.kinds import accepted, at_gateway
-from loadtests.bench.turns.rounds import Contender, Sample, take_turns
+from loadtests.bench.turns.rounds import Contender, TurnResult, take_turns
 
 
 def measure(bench: Bench, stored: int) -> list[Figure]:
     """The gateway with nothing and with much queued before; the system's pace through the queue."""
     deep = bench.sizes.deep_backlog
-    queue = _Queue(bench)
+    queue = _LongQueue(bench)
     contenders = [
         Contender(
             f"growth_gateway_{rows}_queued_before_requests_per_second",
@@ -43,7 +43,7 @@ def measure(bench: Bench, stored: int) -> list[Figure]:
     ]
 
 
-class _Queue:
+class _LongQueue:
     """`paces`: decisions a second of each long queue; `memory`: behind the last of them."""
 
     def __init__(self, bench: Bench) -> None:
@@ -51,7 +51,7 @@ class _Queue:
         self.paces: list[float] = []
         self.memory: list[Figure] = []
 
-    def turn(self, rows: int) -> Sample:
+    def turn(self, rows: int) -> TurnResult:
         """The gateway alone, with so many queued before of the same ticket type."""
         bench, system = self._bench, self._bench.system
         (hot,) = add_ticket_types(system.engine, 1)

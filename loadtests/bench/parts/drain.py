@@ -9,11 +9,11 @@ import psycopg2
 from sqlalchemy import make_url
 
 from loadtests.bench.report.figures import Figure, at_least, percents
-from loadtests.bench.system.drain_process import Drained, DrainProcess, drain_process
+from loadtests.bench.system.drain_process import DrainProcess, DrainTiming, drain_process
 from loadtests.bench.system.processes import cpu_seconds
 from loadtests.bench.system.rows import add_buyers, add_ticket_types, queue_purchases
 from loadtests.bench.turns.bench import Bench
-from loadtests.bench.turns.rounds import Contender, Sample, take_turns
+from loadtests.bench.turns.rounds import Contender, TurnResult, take_turns
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.migrate import migrate
@@ -57,7 +57,7 @@ def _contenders(
 ) -> list[Contender]:
     script = process.write_down(copies.new(), hot)
 
-    def contender(name: str, label: str, work: Callable[[Settings], Drained]) -> Contender:
+    def contender(name: str, label: str, work: Callable[[Settings], DrainTiming]) -> Contender:
         return Contender(name, label, lambda: _turn(bench, copies.new(), work))
 
     return [
@@ -79,7 +79,7 @@ def _contenders(
     ]
 
 
-def _turn(bench: Bench, copy: Settings, work: Callable[[Settings], Drained]) -> Sample:
+def _turn(bench: Bench, copy: Settings, work: Callable[[Settings], DrainTiming]) -> TurnResult:
     """Of CPU time: the process's own and PostgreSQL's."""
     postgres = [bench.system.pids["postgres"]]
     before = cpu_seconds(postgres)
@@ -88,7 +88,7 @@ def _turn(bench: Bench, copy: Settings, work: Callable[[Settings], Drained]) -> 
     decided = _decided(copy)
     if decided != bench.sizes.drained:
         bench.errors.append(f"{decided:,} of {bench.sizes.drained:,} were drained")
-    return Sample(decided, drained.seconds, cpu)
+    return TurnResult(decided, drained.seconds, cpu)
 
 
 def _decided(settings: Settings) -> int:

@@ -7,7 +7,7 @@ from loadtests.bench.system.baseline import Server, running_server
 from loadtests.bench.system.rows import add_ticket_types
 from loadtests.bench.turns.bench import Bench
 from loadtests.bench.turns.kinds import at_baseline, at_gateway, at_gateway_alone
-from loadtests.bench.turns.rounds import Contender, Measured, Sample, take_turns
+from loadtests.bench.turns.rounds import Contender, Measured, TurnResult, take_turns
 
 BARE = "bare_asgi_one_process_requests_per_second"
 ACCEPT = "gateway_accept_requests_per_second"
@@ -65,7 +65,7 @@ def _contenders(bench: Bench, bare: Server, hot: int) -> list[Contender]:
     ]
 
 
-def _poll_queued(bench: Bench, hot: int) -> Sample:
+def _poll_queued(bench: Bench, hot: int) -> TurnResult:
     """Polls of purchases that stay queued meanwhile, and are decided before the turn is over."""
     decisions = bench.system.decisions()
     with bench.system.nobody_deciding():

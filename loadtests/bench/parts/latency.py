@@ -4,9 +4,9 @@ from typing import Literal
 
 import msgspec
 
-from loadtests.bench.load.latency import Latency
-from loadtests.bench.load.open_loop import intended_moments
-from loadtests.bench.load.tally import Run
+from loadtests.bench.load.latency import LatencySummary
+from loadtests.bench.load.loops import intended_moments
+from loadtests.bench.load.tally import LoadRun
 from loadtests.bench.report.figures import Figure, at_most
 from loadtests.bench.system.rows import add_ticket_types
 from loadtests.bench.turns.bench import Bench
@@ -20,7 +20,7 @@ TARGET_PER_SECOND, TARGET_MS = 1_000, 30
 def measure(bench: Bench) -> list[Figure]:
     """Percentiles at each rate; half of the runs wait for the 202, half for the decision."""
     (hot,) = add_ticket_types(bench.system.engine, 1)
-    runs: dict[tuple[int, Until], list[Run]] = {}
+    runs: dict[tuple[int, Until], list[LoadRun]] = {}
     for seed in range(bench.sizes.latency_rounds):
         for rate in bench.sizes.latency_rates_per_second:
             for until in ("accepted", "decided"):
@@ -29,7 +29,7 @@ def measure(bench: Bench) -> list[Figure]:
     return [figure for (rate, until), of in runs.items() for figure in _figures(rate, until, of)]
 
 
-def _offer(bench: Bench, hot: int, rate: int, until: Until, seed: int) -> Run:
+def _offer(bench: Bench, hot: int, rate: int, until: Until, seed: int) -> LoadRun:
     system = bench.system
     decisions = system.decisions()
     moments = intended_moments(rate, bench.sizes.latency_seconds, seed)
@@ -46,7 +46,7 @@ def _offer(bench: Bench, hot: int, rate: int, until: Until, seed: int) -> Run:
     return run
 
 
-def _figures(rate: int, until: Until, runs: list[Run]) -> list[Figure]:
+def _figures(rate: int, until: Until, runs: list[LoadRun]) -> list[Figure]:
     is_target = (rate, until) == (TARGET_PER_SECOND, "decided")
     shares = [run.generator_cpu_share for run in runs]
     return [
@@ -58,7 +58,7 @@ def _figures(rate: int, until: Until, runs: list[Run]) -> list[Figure]:
             target=at_most(TARGET_MS) if is_target and field == "p99_ms" else None,
             generator_cpu_share=max(shares),
         )
-        for field in (f.name for f in msgspec.structs.fields(Latency))
+        for field in (f.name for f in msgspec.structs.fields(LatencySummary))
         if field != "longest_ms"
     ]
 

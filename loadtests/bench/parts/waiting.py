@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 import msgspec
 
-from loadtests.bench.load.tally import Run
+from loadtests.bench.load.tally import LoadRun
 from loadtests.bench.report.figures import Figure, at_most
 from loadtests.bench.system.processes import resident_mib
 from loadtests.bench.system.rows import add_ticket_types
@@ -57,7 +57,7 @@ def _memory(name: str, label: str, mib: float) -> Figure:
     return Figure(name=name, label=label, unit="MiB", values=[mib])
 
 
-def _wait_until_waiting(port: int, clients: int, polls: Future[Run]) -> None:
+def _wait_until_waiting(port: int, clients: int, polls: Future[LoadRun]) -> None:
     """Until the gateway itself counts so many, or their wait is over.
 
     Raises:

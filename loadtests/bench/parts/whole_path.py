@@ -129,9 +129,9 @@ def _straightforward(bench: Bench) -> Iterator[Server]:
     connection.close()
     url = make_url(settings.database_url).set(database=DATABASE)
     engine = create_engine(sqlalchemy_url(url.render_as_string(hide_password=False)))
-    straightforward.Base.metadata.create_all(engine)
+    straightforward.SimpleBase.metadata.create_all(engine)
     with Session(engine) as session:
-        session.add(straightforward.TicketType(price=Decimal(PRICE), capacity=PLENTY))
+        session.add(straightforward.SimpleTicketType(price=Decimal(PRICE), capacity=PLENTY))
         session.commit()
     engine.dispose()
     environment = {

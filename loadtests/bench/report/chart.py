@@ -10,7 +10,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullFormatter
 
 from loadtests.bench.report.figures import Bound, Figure, as_read
-from loadtests.bench.report.results import Report
+from loadtests.bench.report.results import BenchReport
 from loadtests.chart_style import GRID, INK, STYLE
 
 EVENTIFY, OTHERS = "#7c3aed", "#9fb3c8"
@@ -20,7 +20,7 @@ PERCENTILES = {"p50_ms": "#9fb3c8", "p99_ms": "#2680c2", "p999_ms": "#7c3aed"}
 LABELLED = STYLE | {"ytick.color": INK}
 
 
-def draw(report: Report, file: Path) -> None:
+def draw(report: BenchReport, file: Path) -> None:
     """Rates with their spread, targets as a share of what was aimed at, and latencies by rate."""
     # The generator's own rate, several times any other, would only press the others together.
     rates = [f for f in report.figures if f.unit == "/s" and not f.name.startswith("generator_")]
@@ -39,7 +39,7 @@ def draw(report: Report, file: Path) -> None:
         canvas.savefig(file)
 
 
-def _title(report: Report) -> str:
+def _title(report: BenchReport) -> str:
     met = [figure.meets_target for figure in report.figures if figure.target is not None]
     machine = report.machine
     return (
@@ -94,7 +94,7 @@ def _share_of_target(figure: Figure) -> float:
     return figure.target.value / figure.median
 
 
-def _draw_latencies(axes: Axes, report: Report) -> None:
+def _draw_latencies(axes: Axes, report: BenchReport) -> None:
     """For each rate two groups of bars, to the 202 and to the decision, on a logarithmic scale."""
     groups = [
         (rate, until)

@@ -13,20 +13,20 @@ from loadtests.bench.sizes import Sizes
 MET = {True: "[green]met[/]", False: "[red]missed[/]", None: ""}
 
 
-class Part(msgspec.Struct, frozen=True):
+class PartResult(msgspec.Struct, frozen=True):
     title: str
     seconds: float
     figures: list[Figure]
 
 
-class Report(msgspec.Struct, frozen=True):
+class BenchReport(msgspec.Struct, frozen=True):
     """`errors`: what was not as expected; with any, the figures are not to be trusted."""
 
     measured_at: str
     seconds: float
     machine: Machine
     sizes: Sizes
-    parts: list[Part]
+    parts: list[PartResult]
     errors: list[str]
 
     @property
@@ -38,7 +38,7 @@ class Report(msgspec.Struct, frozen=True):
         return next((figure for figure in self.figures if figure.name == name), None)
 
 
-def table(report: Report) -> Table:
+def table(report: BenchReport) -> Table:
     """Every figure beside its target."""
     rich = Table(box=None, header_style="bold", pad_edge=False)
     rich.add_column("what")
@@ -52,7 +52,7 @@ def table(report: Report) -> Table:
     return rich
 
 
-def write_json(report: Report, file: Path) -> None:
+def write_json(report: BenchReport, file: Path) -> None:
     """The whole report; each figure under its name, which ends with its unit."""
     figures = {
         figure.name: msgspec.to_builtins(figure)

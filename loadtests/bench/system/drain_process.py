@@ -36,7 +36,7 @@ class Statement(msgspec.Struct, frozen=True):
 Script = list[Statement | None]
 
 
-class Drained(msgspec.Struct, frozen=True):
+class DrainTiming(msgspec.Struct, frozen=True):
     """`cpu_seconds`: of this process; PostgreSQL's are its own."""
 
     seconds: float
@@ -66,13 +66,13 @@ class DrainProcess:
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
 
-    def drain_all(self, settings: Settings, ticket_type_id: int, *, publish: bool) -> Drained:
+    def drain_all(self, settings: Settings, ticket_type_id: int, *, publish: bool) -> DrainTiming:
         return self._pool.submit(_drain_all, settings, ticket_type_id, publish).result()
 
     def write_down(self, settings: Settings, ticket_type_id: int) -> Script:
         return self._pool.submit(_write_down, settings, ticket_type_id).result()
 
-    def send_again(self, settings: Settings, script: Script) -> Drained:
+    def send_again(self, settings: Settings, script: Script) -> DrainTiming:
         return self._pool.submit(_send_again, settings, script).result()
 
 
@@ -88,7 +88,7 @@ def _leave_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _drain_all(settings: Settings, ticket_type_id: int, publish: bool) -> Drained:
+def _drain_all(settings: Settings, ticket_type_id: int, publish: bool) -> DrainTiming:
     """Turn after turn, as the worker takes them, until nothing is queued."""
     engine = open_engine(settings, "bench-drain", pool_size=2, prepares=True)
     engine.connect().close()
@@ -118,7 +118,7 @@ def _write_down(settings: Settings, ticket_type_id: int) -> Script:
     return script
 
 
-def _send_again(settings: Settings, script: Script) -> Drained:
+def _send_again(settings: Settings, script: Script) -> DrainTiming:
     """The statements of a drain, and nothing else."""
     engine = open_engine(settings, "bench-drain", pool_size=1, prepares=True)
     pooled = engine.raw_connection()
@@ -147,10 +147,10 @@ def _send(plain: connection, script: Script) -> None:
             sending.execute(statement.sql)
 
 
-def _timed(work: Callable[[], None]) -> Drained:
+def _timed(work: Callable[[], None]) -> DrainTiming:
     cpu_began, began = time.process_time(), time.monotonic()
     work()
-    return Drained(time.monotonic() - began, time.process_time() - cpu_began)
+    return DrainTiming(time.monotonic() - began, time.process_time() - cpu_began)
 
 
 def _tell_nobody(_batch: Batch) -> None:

@@ -30,7 +30,7 @@ DECISIONS = "SELECT coalesce(sum(decisions), 0)::bigint FROM ticket_inventory"
 LOOK_SECONDS = 0.02
 
 
-class System:
+class BenchSystem:
     """A running system: its addresses, its processes, its database."""
 
     def __init__(self, environment: dict[str, str], home: Path) -> None:
@@ -117,7 +117,7 @@ def _standing_still(pids: Iterable[int]) -> Iterator[None]:
 
 
 @contextmanager
-def own_systems(count: int) -> Iterator[list[System]]:
+def own_systems(count: int) -> Iterator[list[BenchSystem]]:
     """So many new systems with nothing in them, until the block ends; then all is gone.
 
     Raises:
@@ -129,11 +129,11 @@ def own_systems(count: int) -> Iterator[list[System]]:
         systems = [system.result() for system in starting]
         yield systems
         # The stack would take them down one after the other.
-        list(threads.map(System.take_down, systems))
+        list(threads.map(BenchSystem.take_down, systems))
 
 
 @contextmanager
-def _own_system() -> Iterator[System]:
+def _own_system() -> Iterator[BenchSystem]:
     with TemporaryDirectory(prefix="eventify-bench-", ignore_cleanup_errors=True) as folder:
         home = Path(folder) / "home"
         others = {name: value for name, value in os.environ.items() if "EVENTIFY_" not in name}
@@ -141,7 +141,7 @@ def _own_system() -> Iterator[System]:
         system = None
         try:
             eventify("up", "--detach", "--port", str(free_port()), environment=environment)
-            system = System(environment, home)
+            system = BenchSystem(environment, home)
             yield system
         finally:
             if system is None or system.is_up:

@@ -1,11 +1,11 @@
 """What each process of a system holds in memory."""
 
 from loadtests.bench.report.figures import Figure
-from loadtests.bench.system.eventify import System
+from loadtests.bench.system.eventify import BenchSystem
 from loadtests.bench.system.processes import private_mib
 
 
-def memory(system: System, when: str) -> list[Figure]:
+def memory(system: BenchSystem, when: str) -> list[Figure]:
     """A figure for each process with its children; what several share is counted in parts."""
     return [
         Figure(

@@ -7,10 +7,10 @@ from sqlalchemy import text
 
 from loadtests.bench.load.generator import Generator
 from loadtests.bench.load.requests import PURCHASES, Load, buying, reading
-from loadtests.bench.load.tally import Run
+from loadtests.bench.load.tally import LoadRun
 from loadtests.bench.load.tokens import mint_for_buyers, mint_tokens
 from loadtests.bench.sizes import Sizes
-from loadtests.bench.system.eventify import System
+from loadtests.bench.system.eventify import BenchSystem
 from loadtests.bench.system.rows import without_limit
 
 ACCEPTED = 202
@@ -28,7 +28,7 @@ class Bench:
     """A system under measurement. `errors` collects what was not as expected in it."""
 
     def __init__(
-        self, sizes: Sizes, system: System, generator: Generator, say: Callable[[str], None]
+        self, sizes: Sizes, system: BenchSystem, generator: Generator, say: Callable[[str], None]
     ) -> None:
         self.sizes = sizes
         self.system = system
@@ -53,14 +53,14 @@ class Bench:
         """Let a server open its connections before it is measured."""
         self.closed(port, load, WARM_UP_SECONDS)
 
-    def closed(self, port: int, load: Load, seconds: float | None = None) -> Run:
+    def closed(self, port: int, load: Load, seconds: float | None = None) -> LoadRun:
         """A run of the closed loop, of the usual length unless told otherwise."""
         sizes = self.sizes
         return self.checked(
             self.generator.closed(port, load, sizes.connections, seconds or sizes.seconds)
         )
 
-    def checked(self, run: Run) -> Run:
+    def checked(self, run: LoadRun) -> LoadRun:
         """The same run; what was not expected in it is noted."""
         self.errors += run.errors
         return run

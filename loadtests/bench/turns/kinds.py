@@ -6,24 +6,24 @@ from loadtests.bench.load.requests import Load
 from loadtests.bench.system.baseline import Server
 from loadtests.bench.system.processes import cpu_seconds
 from loadtests.bench.turns.bench import ACCEPTED, Bench
-from loadtests.bench.turns.rounds import Sample
+from loadtests.bench.turns.rounds import TurnResult
 
 
-def at_baseline(bench: Bench, server: Server, load: Load) -> Sample:
+def at_baseline(bench: Bench, server: Server, load: Load) -> TurnResult:
     before = cpu_seconds(server.pids)
     run = bench.closed(server.port, load)
-    return Sample(run.answered, run.seconds, cpu_seconds(server.pids) - before, run)
+    return TurnResult(run.answered, run.seconds, cpu_seconds(server.pids) - before, run)
 
 
-def at_gateway(bench: Bench, load: Load) -> Sample:
+def at_gateway(bench: Bench, load: Load) -> TurnResult:
     """Whatever the gateways answer; of the CPU time, theirs."""
     before = bench.system.gateway_cpu_seconds()
     run = bench.closed(bench.system.port, load)
     cpu = bench.system.gateway_cpu_seconds() - before
-    return Sample(run.answered, run.seconds, cpu, run)
+    return TurnResult(run.answered, run.seconds, cpu, run)
 
 
-def at_gateway_alone(bench: Bench, load: Load) -> Sample:
+def at_gateway_alone(bench: Bench, load: Load) -> TurnResult:
     """Purchases are accepted while nobody decides; they are decided before the turn is over."""
     decisions = bench.system.decisions()
     with bench.system.nobody_deciding():
@@ -32,7 +32,7 @@ def at_gateway_alone(bench: Bench, load: Load) -> Sample:
     return sample
 
 
-def whole_path(bench: Bench, load: Load) -> Sample:
+def whole_path(bench: Bench, load: Load) -> TurnResult:
     """Purchases accepted and decided: the time runs until the last decision is committed."""
     system = bench.system
     decisions, cpu_began = system.decisions(), system.cpu_seconds()
@@ -40,9 +40,9 @@ def whole_path(bench: Bench, load: Load) -> Sample:
     done = run.answers.get(ACCEPTED, 0)
     system.wait_for_decisions(decisions + done)
     seconds = time.monotonic() - run.began_at
-    return Sample(done, seconds, system.cpu_seconds() - cpu_began, run)
+    return TurnResult(done, seconds, system.cpu_seconds() - cpu_began, run)
 
 
-def accepted(sample: Sample) -> int:
+def accepted(sample: TurnResult) -> int:
     """How many purchases were accepted in a turn."""
     return 0 if sample.run is None else sample.run.answers.get(ACCEPTED, 0)

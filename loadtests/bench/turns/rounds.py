@@ -5,11 +5,11 @@ from statistics import median
 
 import msgspec
 
-from loadtests.bench.load.tally import Run
+from loadtests.bench.load.tally import LoadRun
 from loadtests.bench.report.figures import Figure
 
 
-class Sample(msgspec.Struct, frozen=True):
+class TurnResult(msgspec.Struct, frozen=True):
     """One turn. `seconds`: of the whole work, which may go on after the last answer.
 
     `server_cpu_seconds`: of every process that worked for it, or of those that its name says.
@@ -18,7 +18,7 @@ class Sample(msgspec.Struct, frozen=True):
     done: int
     seconds: float
     server_cpu_seconds: float
-    run: Run | None = None
+    run: LoadRun | None = None
 
     @property
     def per_second(self) -> float:
@@ -30,14 +30,14 @@ class Contender(msgspec.Struct, frozen=True):
 
     name: str
     label: str
-    take_turn: Callable[[], Sample]
+    take_turn: Callable[[], TurnResult]
 
 
 class Measured(msgspec.Struct, frozen=True):
     """All turns of a contender."""
 
     contender: Contender
-    samples: list[Sample]
+    samples: list[TurnResult]
 
     @property
     def rates(self) -> list[float]:

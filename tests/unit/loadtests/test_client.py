@@ -3,10 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from loadtests.client import Answer, Connection
+from loadtests.answers import Answer
+from loadtests.client import AnswerReader, Connection
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 # Far longer than anything here takes: what hangs fails.
@@ -52,7 +56,7 @@ async def get(connection: Connection, path: str, timeout_seconds: float = 60.0) 
 
 async def has_lost(connection: Connection) -> None:
     """Wait until the client has seen that the server closed."""
-    while connection._exchange is not None and connection._exchange.is_open:
+    while connection.is_open:
         await asyncio.sleep(0)
 
 
@@ -155,3 +159,46 @@ def test_a_connection_lost_before_the_answer_is_an_error_and_the_next_request_wo
             assert (await get(connection, "/next")).body == b"/next"
 
     asyncio.run(story())
+
+
+class Answers(AnswerReader):
+    """Keeps what it reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[Answer] = []
+        self.errors: list[Exception] = []
+
+    def answered(self, answer: Answer) -> None:
+        self.read.append(answer)
+
+    def failed(self, error: Exception) -> None:
+        self.errors.append(error)
+
+
+BODIES = st.binary(max_size=40) | st.just(b"\r\n\r\nContent-Length: 7\r\n\r\n")
+ANSWERS = st.lists(
+    st.builds(Answer, st.sampled_from([200, 202, 400, 503]), body=BODIES), max_size=5
+)
+
+
+@given(ANSWERS, st.lists(st.integers(0, 10_000), max_size=8))
+def test_the_same_answers_are_read_wherever_they_are_cut(
+    sent: list[Answer], places: list[int]
+) -> None:
+    data = b"".join(
+        b"HTTP/1.1 %d Reason\r\nContent-Length: %d\r\n\r\n%b" % (a.status, len(a.body), a.body)
+        for a in sent
+    )
+    ends = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
+    answers = Answers()
+    for start, end in pairwise(ends):
+        answers.data_received(data[start:end])
+    assert answers.read == sent
+    assert answers.errors == []
+
+
+def test_bytes_that_are_no_http_are_an_error() -> None:
+    answers = Answers()
+    answers.data_received(b"SSH-2.0-OpenSSH_9.6\r\n")
+    assert [type(error) for error in answers.errors] == [ConnectionError]

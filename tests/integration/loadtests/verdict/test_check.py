@@ -13,7 +13,14 @@ from sqlalchemy import Engine
 
 from loadtests.recording import observations
 from loadtests.recording import run as runs
-from loadtests.recording.run import OBSERVATIONS_FILE, Answers, Latency, Moment, Run, Thresholds
+from loadtests.recording.run import (
+    OBSERVATIONS_FILE,
+    Answers,
+    AnswerTimes,
+    Moment,
+    RecordedRun,
+    Thresholds,
+)
 from loadtests.verdict.check import check
 from loadtests.verdict.database import DATABASE_URL
 from loadtests.verdict.judge import ExitCode, Verdict
@@ -27,7 +34,7 @@ from tests.support.services import PROJECT
 
 # Where nobody decides, what is queued stays so.
 DRAIN_SECONDS = 0.3
-RUN = Run(
+RUN = RecordedRun(
     started_at="2026-11-22T12:00:00+00:00",
     seconds=2.0,
     host="http://127.0.0.1:8000",
@@ -36,8 +43,8 @@ RUN = Run(
     requests=8,
     failures=0,
     users_max=4,
-    to_202=Latency(4, 5.0, 6.0, 7.0),
-    to_decision=Latency(4, 20.0, 30.0, 40.0),
+    to_202=AnswerTimes(4, 5.0, 6.0, 7.0),
+    to_decision=AnswerTimes(4, 20.0, 30.0, 40.0),
     to_sold_out=None,
     answers=Answers(accepted=4, confirmed=3, rejected=1),
     moments=[Moment(at=0, users=4, requests=8, accepted=4, decided=4, left=1, queued=0)],

@@ -9,10 +9,12 @@ import pytest
 
 from loadtests.rehearsal.assignment import Rehearsal, tokens_of
 from loadtests.rehearsal.schedule import ARRIVING_SECONDS, Schedule
-from loadtests.rehearsal.stages import Plan, Step, on_sale_spike, soak, steady_ramp
+from loadtests.rehearsal.stages import ShapeOptions, Step, on_sale_spike, soak, steady_ramp
 from loadtests.rehearsal.user_choice import chosen_by_tags
 
-PLAN = Plan(users=100, spawn_rate=50.0, run_seconds=60.0, spike_users=1000, quiet_seconds=5.0)
+PLAN = ShapeOptions(
+    users=100, spawn_rate=50.0, run_seconds=60.0, spike_users=1000, quiet_seconds=5.0
+)
 
 
 def test_before_a_spike_there_are_only_those_who_look() -> None:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from loadtests.recording.run import Answers, Latency, Moment, Run, Thresholds
+from loadtests.recording.run import Answers, AnswerTimes, Moment, RecordedRun, Thresholds
 from loadtests.verdict.judge import (
     EXAMPLES_MAX,
     ExitCode,
@@ -16,7 +16,7 @@ from loadtests.verdict.promises import Broken, Findings, Promise
 
 KEPT = Findings(dict.fromkeys(Promise, 100), [])
 LOST = Broken(Promise.NEVER_LOST, "p1 was accepted, and has no row")
-GOOD_RUN = Run(
+GOOD_RUN = RecordedRun(
     started_at="2026-11-22T12:00:00+00:00",
     seconds=10.0,
     host="http://127.0.0.1:8000",
@@ -26,7 +26,7 @@ GOOD_RUN = Run(
     failures=0,
     users_max=50,
     to_202=None,
-    to_decision=Latency(100, 20.0, 80.0, 200.0),
+    to_decision=AnswerTimes(100, 20.0, 80.0, 200.0),
     to_sold_out=None,
     answers=Answers(accepted=100, confirmed=100),
     moments=[Moment(at=at, users=50, decided=10) for at in range(10)],
@@ -36,11 +36,11 @@ GOOD_RUN = Run(
 )
 
 
-def a_run(thresholds: Thresholds | None = None, **changes: object) -> Run:
+def a_run(thresholds: Thresholds | None = None, **changes: object) -> RecordedRun:
     return msgspec.structs.replace(GOOD_RUN, thresholds=thresholds or Thresholds(), **changes)
 
 
-def exit_code(run: Run, findings: Findings = KEPT) -> ExitCode:
+def exit_code(run: RecordedRun, findings: Findings = KEPT) -> ExitCode:
     return judge(run, findings, []).exit_code
 
 
@@ -112,8 +112,8 @@ def test_many_violations_of_one_promise_hide_no_other() -> None:
 
 # The rush of a sale that was over at once: most buyers were only told so, and late.
 SOLD_OUT_RUSH = {
-    "to_decision": Latency(236, 20.0, 80.0, 200.0),
-    "to_sold_out": Latency(8_477, 900.0, 2_300.0, 2_900.0),
+    "to_decision": AnswerTimes(236, 20.0, 80.0, 200.0),
+    "to_sold_out": AnswerTimes(8_477, 900.0, 2_300.0, 2_900.0),
     "answers": Answers(accepted=236, confirmed=200, rejected=36, sold_out=8_477),
     "moments": [
         Moment(at=0, users=2_100, left=400),

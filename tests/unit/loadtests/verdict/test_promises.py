@@ -5,9 +5,9 @@ import pytest
 from loadtests.recording.observations import ACCEPTED, Seen, seen_in
 from loadtests.verdict.promises import (
     Broken,
-    Counter,
     Promise,
-    Row,
+    PurchaseRow,
+    TicketTypeCounters,
     broken_by_counters,
     broken_by_purchases,
 )
@@ -22,12 +22,12 @@ REFUSED = b"""{"type": "about:blank", "title": "Bad Request", "status": 400, "id
 
 def a_row(
     status: str = "confirmed", reason: str | None = None, quantity: int = 2, id_: str = "p1"
-) -> Row:
+) -> PurchaseRow:
     decided_at = None if status == "queued" else DECIDED_AT
-    return Row(id_, status, reason, 7, quantity, f"{50 * quantity}.00", decided_at)
+    return PurchaseRow(id_, status, reason, 7, quantity, f"{50 * quantity}.00", decided_at)
 
 
-def broken(seen: Seen, *rows: Row) -> list[Broken]:
+def broken(seen: Seen, *rows: PurchaseRow) -> list[Broken]:
     return list(broken_by_purchases([seen], {row.id: row for row in rows}))
 
 
@@ -60,7 +60,9 @@ def test_an_accepted_purchase_still_queued_was_not_decided() -> None:
         (CONFIRMED, a_row("queued"), "the row has queued"),
     ],
 )
-def test_an_outcome_told_otherwise_than_its_row_is_found(body: bytes, row: Row, told: str) -> None:
+def test_an_outcome_told_otherwise_than_its_row_is_found(
+    body: bytes, row: PurchaseRow, told: str
+) -> None:
     (violation,) = broken(seen_in("p1", body), row)
     assert violation.promise is Promise.ONE_OUTCOME
     assert told in violation.detail
@@ -73,5 +75,5 @@ def test_an_outcome_told_otherwise_than_its_row_is_found(body: bytes, row: Row, 
 def test_more_sold_than_issued_is_oversold(
     sold: int, confirmed_tickets: int, oversold: bool
 ) -> None:
-    found = list(broken_by_counters([Counter(7, 10, sold, confirmed_tickets)]))
+    found = list(broken_by_counters([TicketTypeCounters(7, 10, sold, confirmed_tickets)]))
     assert [violation.promise for violation in found] == [Promise.NEVER_OVERSOLD] * oversold

@@ -3,19 +3,20 @@
 import msgspec
 import pytest
 
-from loadtests.users.answers import Answer, Meaning
+from loadtests.answers import Answer, Meaning
 
 ID = "01a203bc-a0e0-7261-b7d6-4031de569d41"
 
 
 def answer(http_status: int, retry_after: str | None = None, **body: object) -> Answer:
-    return Answer(http_status, msgspec.json.encode(body), retry_after)
+    headers = {} if retry_after is None else {"retry-after": retry_after}
+    return Answer(http_status, headers, msgspec.json.encode(body))
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_refusal_that_tells_when_to_come_back_is_no_failure(status: int) -> None:
     told = answer(status, "7", status=status, code="too_many_requests")
-    assert (told.meaning, told.retry_after_seconds) == (Meaning.COME_BACK, 7.0)
+    assert (told.meaning, told.retry_after_seconds) == (Meaning.RETRY_LATER, 7.0)
 
 
 @pytest.mark.parametrize("retry_after", [None, "", "-1", "soon", "Wed, 21 Oct 2026 07:28:00 GMT"])
@@ -58,8 +59,8 @@ def test_whatever_else_is_refused_is_a_failure() -> None:
 
 def test_no_answer_and_a_broken_one_are_failures() -> None:
     assert Answer(0).meaning is Meaning.FAILED
-    assert Answer(200, b"<html>").meaning is Meaning.FAILED
-    assert Answer(400, b"<html>").meaning is Meaning.FAILED
+    assert Answer(200, {}, b"<html>").meaning is Meaning.FAILED
+    assert Answer(400, {}, b"<html>").meaning is Meaning.FAILED
 
 
 def test_a_ticket_type_is_read_or_unchanged() -> None:

@@ -1,5 +1,6 @@
-"""What an answer of the gateway means to a buyer. Pure: docs/api.md, as rules."""
+"""What an answer of the gateway means to a buyer: docs/api.md, as rules. Pure."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -10,34 +11,41 @@ DECIDED_STATUSES = ("confirmed", "rejected")
 class Meaning(StrEnum):
     QUEUED = "queued"  # stored, and will be decided
     DECIDED = "decided"  # the outcome, with the purchase's id
-    SOLD_OUT = "sold out"  # refused at the door: nothing was stored
-    COME_BACK = "come back"  # not now, and told when: 429 or 503 with Retry-After
+    SOLD_OUT = "sold out"  # answered at the edge: nothing was stored
+    RETRY_LATER = "retry later"  # 429 or 503 with Retry-After
     FINE = "fine"  # read as asked for
     FAILED = "failed"
 
 
-class _Body(msgspec.Struct):
-    """What a buyer looks at, be it a purchase, a ticket type or a problem."""
+class AnswerBody(msgspec.Struct):
+    """The fields of a purchase, a ticket type or a problem that a buyer reads."""
 
     id: str | int | None = None
+    # A problem's status is its number in HTTP.
     status: str | int | None = None
     code: str | None = None
+    reason: str | None = None
+    ticket_type: int | None = None
+    quantity: int | None = None
+    total_price: str | None = None
+    decided_at: str | None = None
+
+
+_decoder = msgspec.json.Decoder(AnswerBody)
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One answer; `status` is 0 where there was none."""
+    """One answer; `status` is 0 where there was none. `headers` have lower-case names."""
 
     status: int
+    headers: Mapping[str, str] = {}
     body: bytes = b""
-    retry_after: str | None = None
-    etag: str | None = None
 
     @property
     def retry_after_seconds(self) -> float | None:
-        """How long to stay away; None if it does not say so in seconds."""
-        if self.retry_after is None or not self.retry_after.isdecimal():
-            return None
-        return float(self.retry_after)
+        """None if the answer does not give it in seconds."""
+        retry_after = self.headers.get("retry-after", "")
+        return float(retry_after) if retry_after.isdecimal() else None
 
     @property
     def meaning(self) -> Meaning:
@@ -45,35 +53,34 @@ class Answer(msgspec.Struct, frozen=True):
             case 202:
                 return Meaning.QUEUED
             case 200 | 201:
-                return _meaning_of_content(self._read())
+                return _meaning_of_content(self.read())
             case 304:
                 return Meaning.FINE
             case 400:
-                return _meaning_of_refusal(self._read())
+                return _meaning_of_problem(self.read())
             case 429 | 503 if self.retry_after_seconds is not None:
-                return Meaning.COME_BACK
+                return Meaning.RETRY_LATER
         return Meaning.FAILED
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether it says that the tickets were bought."""
-        body = self._read()
+        body = self.read()
         return body is not None and body.status == "confirmed"
 
     @property
     def purchase_id(self) -> str | None:
-        """The purchase that it tells of; None: of none."""
-        body = self._read()
+        """The id of the purchase in this answer, if there is one."""
+        body = self.read()
         return body.id if body is not None and isinstance(body.id, str) else None
 
-    def _read(self) -> _Body | None:
+    def read(self) -> AnswerBody | None:
         try:
-            return msgspec.json.decode(self.body, type=_Body)
+            return _decoder.decode(self.body)
         except msgspec.DecodeError:
             return None
 
 
-def _meaning_of_content(body: _Body | None) -> Meaning:
+def _meaning_of_content(body: AnswerBody | None) -> Meaning:
     if body is None:
         return Meaning.FAILED
     if body.status == "queued":
@@ -81,7 +88,7 @@ def _meaning_of_content(body: _Body | None) -> Meaning:
     return Meaning.DECIDED if body.status in DECIDED_STATUSES else Meaning.FINE
 
 
-def _meaning_of_refusal(body: _Body | None) -> Meaning:
+def _meaning_of_problem(body: AnswerBody | None) -> Meaning:
     if body is None or body.code is None:
         return Meaning.FAILED
     if body.id is not None:
