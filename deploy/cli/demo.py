@@ -17,7 +17,7 @@ from deploy.local.home import Home, find_home, running_state
 from deploy.local.leftovers import unsupervised_processes
 from deploy.local.servers.embedded import free_port
 from deploy.local.up import Wish, start, stop
-from loadtests.demo.run import Plan, run_demo
+from loadtests.demo.run import DemoOptions, run_demo
 from shared.errors import ConfigurationError
 from shared.process import restore_stop_signals
 
@@ -48,12 +48,12 @@ def demo(buyers: int, tickets: int, seconds: float, seed: int, chart: Path) -> N
     """
     restore_stop_signals()
     _check_chart(chart)
-    plan = Plan(buyers, tickets, seconds, chart, seed)
+    options = DemoOptions(buyers, tickets, seconds, chart, seed)
     home = find_home()
     with _running_system(home) as gateway_url:
         settings = settings_of_running_system(home)
         with connections.database(settings) as engine:
-            kept = run_demo(plan, gateway_url, settings, engine, Console(highlight=False))
+            kept = run_demo(options, gateway_url, settings, engine, Console(highlight=False))
     sys.exit(0 if kept else 1)
 
 

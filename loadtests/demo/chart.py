@@ -8,111 +8,85 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from loadtests.chart_style import GRID, INK, STYLE
-from loadtests.demo.sale import Outcome, Sale, Summary
+from loadtests.chart_style import INK, STYLE, TITLE, draw_steps, legend_above
+from loadtests.demo.sale import BuyerOutcome, DemoSale
 
-COLOURS = {
-    Outcome.CONFIRMED: "#1f9d77",
-    Outcome.REJECTED: "#d64545",
-    Outcome.SOLD_OUT: "#f0b429",
-    Outcome.FAILED: "#102a43",
-}
-LABELS = {
-    Outcome.CONFIRMED: "confirmed",
-    Outcome.REJECTED: "rejected in their turn",
-    Outcome.SOLD_OUT: "told sold out at the door",
-    Outcome.FAILED: "failed",
+# From below, with its colour.
+OUTCOMES = {
+    BuyerOutcome.CONFIRMED: ("confirmed", "#1f9d77"),
+    BuyerOutcome.REJECTED: ("rejected in their turn", "#d64545"),
+    BuyerOutcome.SOLD_OUT: ("sold out, nothing stored", "#f0b429"),
+    BuyerOutcome.FAILED: ("failed", "#102a43"),
 }
 LEFT, QUEUED = "#7c3aed", "#2680c2"
 
 
-def draw(sale: Sale, summary: Summary, file: Path) -> None:
+def draw(sale: DemoSale, file: Path) -> None:
     """Draw tickets left and queue, answers a second, and each buyer's wait, over time."""
     with mpl.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(h_pad=0.12, hspace=0.06)
-        figure = Figure(figsize=(12, 10), dpi=120, facecolor="white", layout=layout)
-        tickets, answers, waits = figure.subplots(3, 1, sharex=True)
-        figure.suptitle(_title(summary), x=0.01, ha="left", fontsize=17, fontweight="bold")
-        _draw_tickets(tickets, sale)
-        _draw_answers(answers, sale, summary)
-        _draw_waits(waits, sale, summary)
-        for axes in (tickets, answers, waits):
-            axes.grid(axis="y", color=GRID, linewidth=0.8)
-            axes.set_axisbelow(True)
-            axes.set_xlim(0, max(summary.seconds, 0.1))
+        figure = Figure(figsize=(12, 10), layout=layout)
+        panels = figure.subplots(3, 1, sharex=True)
+        figure.suptitle(_title(sale), fontsize=17, **TITLE)
+        for axes, draw_panel in zip(panels, (_draw_rows, _draw_answers, _draw_waits), strict=True):
+            draw_panel(axes, sale)
+            axes.grid(axis="y", linewidth=0.8)
+            axes.set_xlim(0, max(sale.seconds, 0.1))
         figure.savefig(file)
 
 
-def _title(summary: Summary) -> str:
-    told = f"{summary.buyers:,} buyers, {summary.tickets:,} tickets: "
-    if summary.sold_out_after_seconds is None:
-        return told + f"{summary.sold:,} sold, none twice"
-    return told + f"sold out after {summary.sold_out_after_seconds:.1f} s, none sold twice"
-
-
-def _legend_above(axes: Axes) -> None:
-    axes.legend(
-        frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(LABELS), borderpad=0
+def _title(sale: DemoSale) -> str:
+    sold_out_after = sale.sold_out_after_seconds
+    outcome = (
+        f"{sale.sold:,} sold, none twice"
+        if sold_out_after is None
+        else f"sold out after {sold_out_after:.1f} s, none sold twice"
     )
+    return f"{len(sale.results):,} buyers, {sale.tickets:,} tickets: {outcome}"
 
 
-def _draw_tickets(axes: Axes, sale: Sale) -> None:
+def _draw_rows(axes: Axes, sale: DemoSale) -> None:
     times = [0.0, *(s.at for s in sale.samples)]
-    left = [sale.tickets, *(s.left for s in sale.samples)]
-    axes.fill_between(times, left, step="post", color=LEFT, alpha=0.15)
-    axes.step(times, left, where="post", color=LEFT, linewidth=2, label="tickets left")
-    axes.step(
-        times,
-        [0, *(s.queued for s in sale.samples)],
-        where="post",
-        color=QUEUED,
-        linewidth=1.5,
-        label="requests queued",
-    )
+    left = [float(sale.tickets), *(float(s.left) for s in sale.samples)]
+    queued = [0, *(s.queued for s in sale.samples)]
+    draw_steps(axes, times, left, LEFT, "tickets left")
+    axes.step(times, queued, where="post", color=QUEUED, linewidth=1.5, label="requests queued")
     axes.set_ylim(bottom=0)
     axes.set_ylabel("tickets, requests")
-    _legend_above(axes)
+    legend_above(axes)
 
 
-def _draw_answers(axes: Axes, sale: Sale, summary: Summary) -> None:
-    bin_seconds = max(0.05, summary.seconds / 60)
-    bins = range(int(summary.seconds / bin_seconds) + 1)
+def _draw_answers(axes: Axes, sale: DemoSale) -> None:
+    bin_seconds = max(0.05, sale.seconds / 60)
+    bins = range(int(sale.seconds / bin_seconds) + 1)
     bottom = [0.0 for _ in bins]
-    for outcome, label in LABELS.items():
+    for outcome, (label, colour) in OUTCOMES.items():
         counts = Counter(
-            int(b.answered_at / bin_seconds) for b in sale.bought if b.outcome == outcome
+            int(r.answered_at / bin_seconds) for r in sale.results if r.outcome is outcome
         )
         if not counts:
             continue
         heights = [counts[n] / bin_seconds for n in bins]
-        axes.bar(
-            [(n + 0.5) * bin_seconds for n in bins],
-            heights,
-            width=bin_seconds * 0.9,
-            bottom=bottom,
-            color=COLOURS[outcome],
-            label=label,
-        )
+        centres = [(n + 0.5) * bin_seconds for n in bins]
+        width = bin_seconds * 0.9
+        axes.bar(centres, heights, width=width, bottom=bottom, color=colour, label=label)
         bottom = [below + height for below, height in zip(bottom, heights, strict=True)]
     axes.set_ylabel("answers per second")
-    _legend_above(axes)
+    legend_above(axes)
 
 
-def _draw_waits(axes: Axes, sale: Sale, summary: Summary) -> None:
-    for outcome, colour in COLOURS.items():
-        stories = [b for b in sale.bought if b.outcome == outcome]
-        axes.scatter(
-            [b.asked_at for b in stories],
-            [1000 * b.waited_seconds for b in stories],
-            s=7,
-            color=colour,
-            alpha=0.45,
-            linewidths=0,
-        )
-    for name, value in (("p50", summary.p50_ms), ("p99", summary.p99_ms)):
+def _draw_waits(axes: Axes, sale: DemoSale) -> None:
+    for outcome, (_, colour) in OUTCOMES.items():
+        results = [result for result in sale.results if result.outcome is outcome]
+        meant_at = [result.meant_at for result in results]
+        waited_ms = [result.waited_ms for result in results]
+        axes.scatter(meant_at, waited_ms, s=7, color=colour, alpha=0.45, linewidths=0)
+    percentile_ms = sale.decision_percentile_ms()
+    for share in (0.5, 0.99):
+        value = percentile_ms(share)
         axes.axhline(value, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.annotate(
-            f"{name} {value:,.0f} ms",
+            f"p{share:.0%} {value:,.0f} ms".replace("%", ""),
             (1, value),
             xycoords=("axes fraction", "data"),
             xytext=(-4, 3),

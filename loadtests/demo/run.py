@@ -2,14 +2,12 @@
 
 import secrets
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import aiohttp
 import msgspec
-import uvloop
 from rich.console import Console
 from rich.live import Live
 from rich.progress import track
@@ -17,20 +15,21 @@ from sqlalchemy import Engine
 
 from loadtests.demo.chart import draw
 from loadtests.demo.display import live, show_summary
-from loadtests.demo.rush import Buyer, rush
-from loadtests.demo.sale import Sale, Summary, summarise, wishes
-from loadtests.demo.watch import Watcher
+from loadtests.demo.rush import crowd, rush
+from loadtests.demo.sale import BuyerOutcome, DemoSale
+from loadtests.recording.sampling import sample_rows
+from loadtests.selling import create_ticket_type
 from purchase_worker.audit.report import audit
 from purchase_worker.audit.table import show_audit
 from shared.auth.mint_tokens import mint_tokens, user_names
 from shared.config.settings import Settings
-from shared.errors import ConfigurationError
 
-# Frames drawn a second: enough to look alive, little enough to leave the machine to the sale.
-FRAMES_PER_SECOND = 8
+# Enough to look alive, little enough to leave the machine to the sale.
+FRAME_SECONDS = 0.125
+SAMPLE_SECONDS = 0.05
 
 
-class Plan(msgspec.Struct, frozen=True):
+class DemoOptions(msgspec.Struct, frozen=True):
     """What to show. `over_seconds`: within how long all buyers press their buttons."""
 
     buyers: int
@@ -41,124 +40,82 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def run_demo(
-    plan: Plan, base_url: str, settings: Settings, engine: Engine, console: Console
+    options: DemoOptions, base_url: str, settings: Settings, engine: Engine, console: Console
 ) -> bool:
-    """Run a sale, show it, audit all; returns whether every promise was kept.
+    """Run a sale, show it, audit everything; returns whether every promise was kept.
 
     Raises:
         ConfigurationError: the running system refuses what the demo needs.
     """
-    organiser, *tokens = _tokens(plan, settings, engine, console)
-    ticket_type_id = uvloop.run(_open_sale(base_url, organiser, plan))
-    console.print(
-        f"Ticket type {ticket_type_id} is on sale: {plan.tickets:,} tickets,"
-        f" {plan.buyers:,} buyers within {plan.over_seconds:g} s."
+    organiser, *tokens = _mint_tokens(options.buyers, settings, engine, console)
+    ticket_type_id = create_ticket_type(
+        base_url, organiser, "The demo's big night", options.tickets
     )
-    sale = _hold(plan, base_url, engine, console, ticket_type_id, tokens)
-    summary = summarise(sale)
-    show_summary(console, summary)
+    console.print(
+        f"Ticket type {ticket_type_id} is on sale: {options.tickets:,} tickets,"
+        f" {options.buyers:,} buyers within {options.over_seconds:g} s."
+    )
+    sale = DemoSale(tickets=options.tickets, buyers=options.buyers)
+    buyers = crowd(tokens, options.over_seconds, options.seed)
+
+    def add_sample() -> None:
+        if sale.opened_at is not None and (rows := sample_rows(engine, [ticket_type_id])):
+            at = time.monotonic() - sale.opened_at
+            sale.samples.append(msgspec.structs.replace(rows, at=at))
+
+    # The last sample is taken also when interrupted: the database may be stopped next.
+    with _drawn(sale, console), _repeating(add_sample, SAMPLE_SECONDS):
+        rush(base_url, ticket_type_id, buyers, sale)
+    show_summary(console, sale)
     report = audit(engine, settings)
     show_audit(console, report)
-    draw(sale, summary, plan.chart)
-    console.print(f"Chart: {plan.chart}")
-    return report.ok and _promises_kept(summary, sale)
+    draw(sale, options.chart)
+    console.print(f"Chart: {options.chart}")
+    return report.ok and _promises_kept(sale)
 
 
-def _promises_kept(summary: Summary, sale: Sale) -> bool:
-    """What clients were told equals what the rows say, and everybody was told."""
+def _promises_kept(sale: DemoSale) -> bool:
+    """Whether clients were answered what the rows say, and all were answered."""
     sold_by_rows = sale.tickets - sale.samples[-1].left
-    return summary.sold == sold_by_rows and summary.failed == 0
+    return sale.sold == sold_by_rows and sale.count(BuyerOutcome.FAILED) == 0
 
 
-def _tokens(plan: Plan, settings: Settings, engine: Engine, console: Console) -> list[str]:
+def _mint_tokens(buyers: int, settings: Settings, engine: Engine, console: Console) -> list[str]:
     """The organiser's token, then one for each buyer."""
     # Names of their own, so that no limit of an earlier demo counts.
-    names = ["demo-organiser", *user_names(f"demo-{secrets.token_hex(4)}-", plan.buyers)]
+    names = ["demo-organiser", *user_names(f"demo-{secrets.token_hex(4)}-", buyers)]
     with engine.begin() as connection:
         minted = mint_tokens(connection, settings, names)
-    return list(
-        track(
-            minted,
-            description="Signing the buyers' tokens",
-            total=len(names),
-            console=console,
-            transient=True,
-        )
-    )
-
-
-async def _open_sale(base_url: str, token: str, plan: Plan) -> int:
-    """Make an event and its ticket type as an organiser does; returns the ticket type's id."""
-    starts = datetime.now(UTC).replace(microsecond=0) + timedelta(days=60)
-    headers = {"Authorization": f"Bearer {token}"}
-    async with aiohttp.ClientSession(base_url, headers=headers) as session:
-        event = await _create(
-            session,
-            "/api/events/",
-            {
-                "title": "The demo's big night",
-                "description": "Made by `eventify demo`.",
-                "start_time": starts.isoformat(),
-                "end_time": (starts + timedelta(hours=4)).isoformat(),
-            },
-        )
-        return await _create(
-            session,
-            "/api/ticket-types/",
-            {"event": event, "name": "Standing", "price": "49.00", "capacity": plan.tickets},
-        )
-
-
-async def _create(session: aiohttp.ClientSession, path: str, body: dict[str, object]) -> int:
-    async with session.post(path, json=body) as response:
-        content = await response.text()
-    if response.status != 201:
-        raise ConfigurationError(f"The gateway answered {response.status} to {path}: {content}")
-    created: int = msgspec.json.decode(content)["id"]
-    return created
-
-
-def _hold(
-    plan: Plan,
-    base_url: str,
-    engine: Engine,
-    console: Console,
-    ticket_type_id: int,
-    tokens: list[str],
-) -> Sale:
-    """The sale itself, on the screen while it runs."""
-    crowd = wishes(plan.buyers, plan.over_seconds, plan.seed)
-    buyers = [
-        Buyer(name, token, wish)
-        for name, (token, wish) in enumerate(zip(tokens, crowd, strict=True))
-    ]
-    sale = Sale(tickets=plan.tickets, buyers=plan.buyers, bought=[], samples=[])
-    watcher = Watcher(engine, ticket_type_id, sale)
-    with _drawn(sale, console):
-        try:
-            rush(base_url, ticket_type_id, buyers, sale, opens=watcher.start)
-        finally:
-            watcher.stop()  # also when interrupted: the database may be stopped next
-    return sale
+    description = "Signing the buyers' tokens"
+    return list(track(minted, description, len(names), console=console, transient=True))
 
 
 @contextmanager
-def _drawn(sale: Sale, console: Console) -> Iterator[None]:
-    """Draw the sale again and again until the block ends, from a thread of its own."""
-    over = threading.Event()
-    with Live(live(sale), console=console, auto_refresh=False) as screen:
-
-        def redraw() -> None:
-            while not over.wait(1 / FRAMES_PER_SECOND):
-                screen.update(live(sale), refresh=True)
-
-        drawing = threading.Thread(target=redraw, daemon=True)
-        drawing.start()
-        try:
-            yield
-        finally:
-            over.set()
-            drawing.join()
-            screen.update(live(sale), refresh=True)
+def _drawn(sale: DemoSale, console: Console) -> Iterator[None]:
+    """Draw the sale again and again until the block ends."""
+    with (
+        Live(live(sale), console=console, auto_refresh=False) as screen,
+        _repeating(lambda: screen.update(live(sale), refresh=True), FRAME_SECONDS),
+    ):
+        yield
     if not console.is_terminal:
         console.print()  # into a file the last frame is written without its line's end
+
+
+@contextmanager
+def _repeating(action: Callable[[], None], every_seconds: float) -> Iterator[None]:
+    """Run an action in a thread of its own until the block ends, and once more then."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(every_seconds):
+            action()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        action()

@@ -1,22 +1,24 @@
-"""The buyers: each has a moment at which it presses the button, and stays until it knows."""
+"""The buyers: each presses the button at its moment, and stays until it knows the outcome."""
 
 import asyncio
 import gc
+import random
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import uvloop
 
+from loadtests.answers import Meaning
 from loadtests.client import Connection
-from loadtests.demo.sale import Bought, Outcome, Sale, Wish
+from loadtests.demo.sale import BuyerOutcome, BuyerResult, DemoSale
+from loadtests.selling import PURCHASES, QUANTITIES
 from shared.web.server import raise_open_files_limit
 
-PURCHASES = "/api/ticket-purchases/"
 # Held open for each buyer's decision; a gateway lets no client wait longer.
 WAIT_SECONDS = 30
-# A buyer whose request was refused for now comes back so often, with the same key.
+# With the same key, where the outcome is not known yet.
 RETRIES = 40
 RETRY_SECONDS = 0.25
 # To set up one waiting buyer; ten times what it takes.
@@ -27,107 +29,93 @@ SPARE_FILES = 64
 CONNECTIONS_MAX = 5_000
 
 
-class Buyer(msgspec.Struct, frozen=True):
-    name: int
+class DemoBuyer(msgspec.Struct, frozen=True):
+    """`presses_at`: in seconds after the sale opens."""
+
+    number: int
     token: str
-    wish: Wish
+    quantity: int
+    presses_at: float
 
 
-class _Refusal(msgspec.Struct):
-    """What a buyer reads in a problem; `id`: of the purchase, where one was stored."""
+def crowd(tokens: Sequence[str], over_seconds: float, seed: int) -> list[DemoBuyer]:
+    """A buyer for each token; the same quantities and moments for the same seed."""
+    chance = random.Random(seed)  # noqa: S311 - a sale to show, not a secret
+    quantities = chance.choices(list(QUANTITIES), list(QUANTITIES.values()), k=len(tokens))
+    return [
+        DemoBuyer(number, token, quantity, chance.uniform(0, over_seconds))
+        for number, (token, quantity) in enumerate(zip(tokens, quantities, strict=True))
+    ]
 
-    code: str = ""
-    id: str | None = None
 
-
-class _Purchase(msgspec.Struct):
-    status: str
-
-
-def rush(
-    base_url: str,
-    ticket_type_id: int,
-    buyers: Sequence[Buyer],
-    sale: Sale,
-    opens: Callable[[], None],
-) -> None:
-    """Let all buyers buy; each one's story is added to the sale when it is over.
-
-    Args:
-        base_url: the gateway's.
-        ticket_type_id: what they want.
-        buyers: the crowd.
-        sale: where the stories go.
-        opens: called when the crowd has gathered and the sale begins.
-    """
-    gc.freeze()  # thousands of waiting buyers need not be looked through for garbage
-    uvloop.run(_rush(base_url, ticket_type_id, buyers, sale, opens))
+def rush(base_url: str, ticket_type_id: int, buyers: Sequence[DemoBuyer], sale: DemoSale) -> None:
+    """Let all buyers buy; adds each result to the sale as soon as it is known."""
+    gc.freeze()  # thousands of waiting buyers need not be searched for garbage
+    uvloop.run(_rush(base_url, ticket_type_id, buyers, sale))
 
 
 async def _rush(
-    base_url: str,
-    ticket_type_id: int,
-    buyers: Sequence[Buyer],
-    sale: Sale,
-    opens: Callable[[], None],
+    base_url: str, ticket_type_id: int, buyers: Sequence[DemoBuyer], sale: DemoSale
 ) -> None:
     seats = asyncio.Semaphore(_connections())
-    # The sale opens when the crowd stands at the door: gathering it is not the gateway's time.
+    # The sale opens when all buyers wait: setting them up is not the gateway's time.
     opened = time.monotonic() + GATHERING_SECONDS * len(buyers)
 
-    async def attend(buyer: Buyer) -> None:
-        await asyncio.sleep(opened + buyer.wish.presses_at - time.monotonic())
+    async def attend(buyer: DemoBuyer) -> None:
+        await asyncio.sleep(opened + buyer.presses_at - time.monotonic())
         async with seats:
             outcome, retries = await _buy(Connection(base_url), ticket_type_id, buyer)
         answered_at = time.monotonic() - opened
-        wish = buyer.wish
-        sale.bought.append(Bought(wish.presses_at, answered_at, outcome, wish.quantity, retries))
+        result = BuyerResult(buyer.presses_at, answered_at, outcome, buyer.quantity, retries)
+        sale.results.append(result)
 
-    async with asyncio.TaskGroup() as crowd:
+    async with asyncio.TaskGroup() as group:
         for buyer in buyers:
-            crowd.create_task(attend(buyer))
+            group.create_task(attend(buyer))
         await asyncio.sleep(opened - time.monotonic())
-        opens()
+        sale.opened_at = opened
 
 
-async def _buy(connection: Connection, ticket_type_id: int, buyer: Buyer) -> tuple[Outcome, int]:
-    """Ask until the outcome is known; returns it with how often the buyer had to ask again."""
+async def _buy(
+    connection: Connection, ticket_type_id: int, buyer: DemoBuyer
+) -> tuple[BuyerOutcome, int]:
+    """The outcome, and how often the buyer had to ask again for it."""
     try:
         for retries in range(RETRIES + 1):
             outcome = await _ask(connection, ticket_type_id, buyer)
             if outcome is not None:
                 return outcome, retries
             await asyncio.sleep(RETRY_SECONDS)
-        return Outcome.FAILED, RETRIES
+        return BuyerOutcome.FAILED, RETRIES
     finally:
         connection.close()
 
 
-async def _ask(connection: Connection, ticket_type_id: int, buyer: Buyer) -> Outcome | None:
-    """One attempt; None means: not known yet, ask again with the same key."""
+async def _ask(
+    connection: Connection, ticket_type_id: int, buyer: DemoBuyer
+) -> BuyerOutcome | None:
+    """One attempt; None: not known yet, ask again with the same key."""
     headers = {
-        "Idempotency-Key": f'"demo-{ticket_type_id}-{buyer.name}"',
+        "Idempotency-Key": f'"demo-{ticket_type_id}-{buyer.number}"',
         "Prefer": f"wait={WAIT_SECONDS}",
     }
-    body = msgspec.json.encode({"ticket_type": ticket_type_id, "quantity": buyer.wish.quantity})
+    body = msgspec.json.encode({"ticket_type": ticket_type_id, "quantity": buyer.quantity})
     try:
         answer = await connection.request(
             "POST", PURCHASES, token=buyer.token, headers=headers, body=body
         )
     except OSError:
         return None
-    match answer.status:
-        case 201 | 202:
-            status = msgspec.json.decode(answer.body, type=_Purchase).status
-            return None if status == "queued" else Outcome(status)
-        case 400:
-            refusal = msgspec.json.decode(answer.body, type=_Refusal)
-            if refusal.code == "not_enough_tickets" and refusal.id is None:
-                return Outcome.SOLD_OUT
-            return Outcome.REJECTED if refusal.id is not None else Outcome.FAILED
-        case 429 | 503:
+    match answer.meaning:
+        case Meaning.DECIDED if answer.is_confirmed:
+            return BuyerOutcome.CONFIRMED
+        case Meaning.DECIDED:
+            return BuyerOutcome.REJECTED
+        case Meaning.SOLD_OUT:
+            return BuyerOutcome.SOLD_OUT
+        case Meaning.QUEUED | Meaning.RETRY_LATER:
             return None
-    return Outcome.FAILED
+    return BuyerOutcome.FAILED
 
 
 def _connections() -> int:

@@ -1,115 +1,76 @@
-"""What happened in a sale, as its buyers and its queue were seen; and the sums of it. Pure."""
+"""A sale as its buyers and its rows show it. Pure."""
 
 import math
-import random
-from collections.abc import Sequence
+from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
 
+from loadtests.recording.sampling import RowSample
 
-class Outcome(StrEnum):
+
+class BuyerOutcome(StrEnum):
     CONFIRMED = "confirmed"
-    REJECTED = "rejected"  # queued, and decided against
-    SOLD_OUT = "sold_out"  # refused at the door: nothing was stored
+    REJECTED = "rejected"  # queued, and rejected when its turn came
+    SOLD_OUT = "sold_out"  # answered at the edge: nothing was stored
     FAILED = "failed"  # no answer that counts
 
 
-# How many tickets a buyer wants: mostly one or two, as at any concert. A choice of ours.
-QUANTITIES = {1: 50, 2: 30, 3: 12, 4: 8}
+class BuyerResult(msgspec.Struct, frozen=True):
+    """One buyer's purchase; times in seconds since the sale opened."""
 
-
-class Bought(msgspec.Struct, frozen=True):
-    """One buyer's story; times in seconds since the sale opened."""
-
-    asked_at: float  # when the buyer meant to press the button, not when the client got to it
+    meant_at: float  # when the buyer meant to press the button, not when the client got to it
     answered_at: float
-    outcome: Outcome
+    outcome: BuyerOutcome
     quantity: int
     retries: int
 
     @property
-    def waited_seconds(self) -> float:
-        return self.answered_at - self.asked_at
+    def waited_ms(self) -> float:
+        return 1000 * (self.answered_at - self.meant_at)
 
 
-class Sample(msgspec.Struct, frozen=True):
-    """The sale as its rows stood at one moment."""
+class DemoSale(msgspec.Struct):
+    """The whole sale; grows while it runs.
 
-    at: float
-    left: int
-    queued: int
-    decisions: int
-
-
-class Sale(msgspec.Struct):
-    """The whole of it; grows while it runs."""
+    Attributes:
+        samples: of the rows; times in seconds since the sale opened.
+        opened_at: on the monotonic clock; None before.
+    """
 
     tickets: int
     buyers: int
-    bought: list[Bought]
-    samples: list[Sample]
+    opened_at: float | None = None
+    results: list[BuyerResult] = []
+    samples: list[RowSample] = []
 
-    def count(self, outcome: Outcome) -> int:
-        return sum(1 for b in self.bought if b.outcome == outcome)
+    def count(self, outcome: BuyerOutcome) -> int:
+        return sum(result.outcome is outcome for result in self.results)
 
+    @property
+    def sold(self) -> int:
+        """Tickets, as buyers were answered."""
+        confirmed = (r for r in self.results if r.outcome is BuyerOutcome.CONFIRMED)
+        return sum(result.quantity for result in confirmed)
 
-class Summary(msgspec.Struct, frozen=True):
-    buyers: int
-    tickets: int
-    sold: int
-    confirmed: int
-    rejected: int
-    sold_out: int
-    failed: int
-    retries: int
-    seconds: float
-    answers_per_second: float
-    p50_ms: float
-    p99_ms: float
-    sold_out_after_seconds: float | None
+    @property
+    def seconds(self) -> float:
+        return max((result.answered_at for result in self.results), default=0.0)
 
+    @property
+    def sold_out_after_seconds(self) -> float | None:
+        return next((sample.at for sample in self.samples if sample.left == 0), None)
 
-class Wish(msgspec.Struct, frozen=True):
-    """What a buyer wants, and when it presses the button, in seconds after the sale opens."""
+    @property
+    def decisions_per_second(self) -> float:
+        """Over the last half second of samples."""
+        recent = self.samples[-10:]
+        if len(recent) < 2:
+            return 0.0
+        return (recent[-1].decisions - recent[0].decisions) / (recent[-1].at - recent[0].at)
 
-    quantity: int
-    presses_at: float
-
-
-def wishes(buyers: int, over_seconds: float, seed: int) -> list[Wish]:
-    """What the crowd wants; the same for the same seed."""
-    chooser = random.Random(seed)  # noqa: S311 - a sale to show, not a secret
-    quantities = chooser.choices(list(QUANTITIES), list(QUANTITIES.values()), k=buyers)
-    return [Wish(quantity, chooser.uniform(0, over_seconds)) for quantity in quantities]
-
-
-def percentile(values: Sequence[float], part: float) -> float:
-    """The smallest value that at least this part of the values does not exceed; 0 for none."""
-    if not values:
-        return 0.0
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(len(ordered) * part) - 1)]
-
-
-def summarise(sale: Sale) -> Summary:
-    """The figures of a finished sale. Times run from each buyer's button to the decision."""
-    decided = [b for b in sale.bought if b.outcome in (Outcome.CONFIRMED, Outcome.REJECTED)]
-    waits_ms = [1000 * b.waited_seconds for b in decided]
-    seconds = max((b.answered_at for b in sale.bought), default=0.0)
-    sold_out = [sample.at for sample in sale.samples if sample.left == 0]
-    return Summary(
-        buyers=len(sale.bought),
-        tickets=sale.tickets,
-        sold=sum(b.quantity for b in sale.bought if b.outcome == Outcome.CONFIRMED),
-        confirmed=sale.count(Outcome.CONFIRMED),
-        rejected=sale.count(Outcome.REJECTED),
-        sold_out=sale.count(Outcome.SOLD_OUT),
-        failed=sale.count(Outcome.FAILED),
-        retries=sum(b.retries for b in sale.bought),
-        seconds=seconds,
-        answers_per_second=len(sale.bought) / seconds if seconds else 0.0,
-        p50_ms=percentile(waits_ms, 0.50),
-        p99_ms=percentile(waits_ms, 0.99),
-        sold_out_after_seconds=sold_out[0] if sold_out else None,
-    )
+    def decision_percentile_ms(self) -> Callable[[float], float]:
+        """From a share to the wait for the decision that this share did not exceed; 0 for none."""
+        decided = (BuyerOutcome.CONFIRMED, BuyerOutcome.REJECTED)
+        waits = sorted(result.waited_ms for result in self.results if result.outcome in decided)
+        return lambda share: waits[max(0, math.ceil(len(waits) * share) - 1)] if waits else 0.0

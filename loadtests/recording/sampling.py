@@ -1,8 +1,8 @@
-"""`python -m loadtests.recording.sampling`: tells once a second how the rows of a sale stand.
+"""`python -m loadtests.recording.sampling`: writes once a second how the rows of a sale stand.
 
 A program of its own, because psycopg2 would stop every user of a Locust process while it waits. It
-reads what to look at, one line of JSON for each sale, writes a line of JSON a second, and ends when
-its input does.
+reads a `WatchRequest` for each sale, writes a `RowSample` each second, both as lines of JSON, and
+ends when its input does.
 """
 
 import select
@@ -21,27 +21,27 @@ from shared.errors import ConfigurationError
 EVERY_SECONDS = 1.0
 # The counters' rows, and a count over the partial index of what is queued: it grows with the queue
 # alone, not with the sale.
-LOOK = text("""
-SELECT sum(issued - sold)::bigint, sum(decisions)::bigint,
+READ_COUNTERS = text("""
+SELECT sum(issued - sold)::bigint AS left, sum(decisions)::bigint AS decisions,
        (SELECT count(*) FROM ticket_purchases
-        WHERE ticket_type_id = ANY(:ids) AND status = 'queued')
+        WHERE ticket_type_id = ANY(:ids) AND status = 'queued') AS queued
 FROM ticket_inventory WHERE ticket_type_id = ANY(:ids)
 """)
 
 
 class WatchRequest(msgspec.Struct, frozen=True):
-    """What to look at: ticket types of the system whose gateway is `host`; none: at nothing."""
+    """Ticket types to sample, of the system whose gateway is `host`; none: stop sampling."""
 
     host: str
     ticket_types: list[int]
 
 
 class RowSample(msgspec.Struct, frozen=True):
-    """The watched ticket types together, and what all cost so far.
+    """The ticket types together, and the CPU time taken so far.
 
     Attributes:
         at: seconds since 1970.
-        cpu_seconds: by service, as `costs` tells.
+        cpu_seconds: by service, see `costs`.
     """
 
     at: float
@@ -52,39 +52,47 @@ class RowSample(msgspec.Struct, frozen=True):
 
 
 def main() -> None:
-    """Fulfil one wish after the other."""
+    """Answer one request after the other."""
     costs = Costs()
     # Unbuffered: what was read ahead would not be seen by select().
-    with FileIO(sys.stdin.fileno(), closefd=False) as wishes:
-        for line in wishes:
-            wish = msgspec.json.decode(line, type=WatchRequest)
-            if not wish.ticket_types:
+    with FileIO(sys.stdin.fileno(), closefd=False) as requests:
+        for line in requests:
+            request = msgspec.json.decode(line, type=WatchRequest)
+            if not request.ticket_types:
                 continue
             try:
-                with open_database(wish.host) as (engine, _settings):
-                    _look_until_next_wish(engine, costs, wish, wishes)
+                with open_database(request.host) as (engine, _settings):
+                    _sample_until_next_request(engine, costs, request, requests)
             except ConfigurationError as error:
                 sys.stderr.write(f"The sale's rows cannot be watched: {error}\n")
 
 
-def _look_until_next_wish(engine: Engine, costs: Costs, wish: WatchRequest, wishes: FileIO) -> None:
-    """One line a second; none while the database is away."""
+def sample_rows(engine: Engine, ticket_types: list[int]) -> RowSample | None:
+    """The rows as they stand now; None where there is no such ticket type."""
+    with engine.connect() as connection:
+        row = connection.execute(READ_COUNTERS, {"ids": ticket_types}).one()
+    return None if row.left is None else RowSample(time.time(), row.left, row.decisions, row.queued)
+
+
+def _sample_until_next_request(
+    engine: Engine, costs: Costs, request: WatchRequest, requests: FileIO
+) -> None:
+    """Write one line a second; none while the database is unavailable."""
     next_at = time.monotonic()
-    while not _input_within(wishes, next_at - time.monotonic()):
+    while not _input_within(requests, next_at - time.monotonic()):
         next_at += EVERY_SECONDS
         try:
-            with engine.connect() as connection:
-                left, decisions, queued = connection.execute(LOOK, {"ids": wish.ticket_types}).one()
+            sample = sample_rows(engine, request.ticket_types)
         except DATABASE_UNAVAILABLE:
             continue
-        if left is not None:
-            sample = RowSample(time.time(), left, decisions, queued, costs.cpu_seconds(wish.host))
+        if sample is not None:
+            sample = msgspec.structs.replace(sample, cpu_seconds=costs.cpu_seconds(request.host))
             sys.stdout.buffer.write(msgspec.json.encode(sample) + b"\n")
             sys.stdout.buffer.flush()
 
 
-def _input_within(wishes: FileIO, seconds: float) -> bool:
-    readable, _, _ = select.select([wishes], [], [], max(0.0, seconds))
+def _input_within(requests: FileIO, seconds: float) -> bool:
+    readable, _, _ = select.select([requests], [], [], max(0.0, seconds))
     return bool(readable)
 
 

@@ -4,7 +4,8 @@ from locust import tag, task
 
 from loadtests.answers import Meaning
 from loadtests.recording import observations
-from loadtests.users.purchaser import PURCHASES, Purchaser, wish
+from loadtests.selling import PURCHASES
+from loadtests.users.purchaser import Purchaser, purchase_body
 
 
 class Abuser(Purchaser):
@@ -21,6 +22,6 @@ class Abuser(Purchaser):
     @task
     def hammer(self) -> None:
         self.schedule.take()
-        answer = self.ask("POST", PURCHASES, f"{PURCHASES} (abuser)", wish())
+        answer = self.ask("POST", PURCHASES, f"{PURCHASES} (abuser)", purchase_body())
         if answer.meaning is Meaning.QUEUED and answer.purchase_id is not None:
             observations.accepted(answer.purchase_id)

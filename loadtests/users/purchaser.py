@@ -1,4 +1,4 @@
-"""Whoever buys: asks, waits for the outcome, and measures from when it meant to ask."""
+"""Users that buy: they ask, wait for the outcome, and measure from when they meant to ask."""
 
 import random
 import time
@@ -9,22 +9,20 @@ import msgspec
 from loadtests.answers import Answer, Meaning
 from loadtests.recording import figures, observations
 from loadtests.rehearsal import assignment
+from loadtests.selling import PURCHASES, QUANTITIES
 from loadtests.users.shopper import Shopper
 
-PURCHASES = "/api/ticket-purchases/"
 # How a purchase and its long-poll are named in Locust's statistics.
 ONE_PURCHASE = f"{PURCHASES}[id]/"
 # For which an answer is held open: a choice of ours, within the 30 s that a gateway allows.
 WAIT_SECONDS = 20
 # How long a buyer stays for an outcome; the system's own waits are far below.
-PATIENCE_SECONDS = 60.0
+OUTCOME_TIMEOUT_SECONDS = 60.0
 # Where an answer does not say when to come back.
 PAUSE_SECONDS = 1.0
-# How many tickets a buyer wants: mostly one or two, as at any concert. A choice of ours.
-QUANTITIES = {1: 50, 2: 30, 3: 12, 4: 8}
 
 
-def wish() -> str:
+def purchase_body() -> str:
     """The body of one purchase."""
     (quantity,) = random.choices(list(QUANTITIES), list(QUANTITIES.values()))  # noqa: S311
     body = {"ticket_type": assignment.ticket_type_id(), "quantity": quantity}
@@ -46,7 +44,7 @@ class Purchaser(Shopper):
             long_poll: else, or if that was too short, follow it by long-poll, not by polling.
         """
         meant_at = self.schedule.take()
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + OUTCOME_TIMEOUT_SECONDS
         headers = {"Idempotency-Key": f'"{uuid4()}"'}
         if prefer_wait:
             headers["Prefer"] = f"wait={WAIT_SECONDS}"
@@ -75,7 +73,7 @@ class Purchaser(Shopper):
             figures.record(self.environment.stats, figures.POLLS_PER_PURCHASE, polls)
             observations.outcome(purchase_id, answer.body)
         else:
-            figures.record_undecided(self.environment.stats, PATIENCE_SECONDS)
+            figures.record_undecided(self.environment.stats, OUTCOME_TIMEOUT_SECONDS)
 
     def record_since(self, meant_at: float, name: str) -> None:
         """Add to a figure how long ago `meant_at` was."""
@@ -83,7 +81,7 @@ class Purchaser(Shopper):
 
     def _place(self, headers: dict[str, str], deadline: float) -> Answer:
         """Ask until it is not told to come back; always with the same key and body."""
-        body = wish()
+        body = purchase_body()
         while True:
             answer = self.ask("POST", PURCHASES, PURCHASES, body, **headers)
             if answer.meaning is not Meaning.RETRY_LATER or time.monotonic() > deadline:

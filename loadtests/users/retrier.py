@@ -7,7 +7,13 @@ from locust import tag, task
 
 from loadtests.answers import Answer, Meaning
 from loadtests.recording import figures, observations
-from loadtests.users.purchaser import PATIENCE_SECONDS, PAUSE_SECONDS, PURCHASES, Purchaser, wish
+from loadtests.selling import PURCHASES
+from loadtests.users.purchaser import (
+    OUTCOME_TIMEOUT_SECONDS,
+    PAUSE_SECONDS,
+    Purchaser,
+    purchase_body,
+)
 
 
 class Retrier(Purchaser):
@@ -23,8 +29,8 @@ class Retrier(Purchaser):
     @task
     def insist(self) -> None:
         self.schedule.take()
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        key, body = f'"{uuid4()}"', wish()
+        deadline = time.monotonic() + OUTCOME_TIMEOUT_SECONDS
+        key, body = f'"{uuid4()}"', purchase_body()
         first_id = None
         while True:
             answer = self._ask_again(key, body)
@@ -34,7 +40,7 @@ class Retrier(Purchaser):
             if answer.meaning in (Meaning.DECIDED, Meaning.SOLD_OUT):
                 break
             if time.monotonic() > deadline:
-                figures.record_undecided(self.environment.stats, PATIENCE_SECONDS)
+                figures.record_undecided(self.environment.stats, OUTCOME_TIMEOUT_SECONDS)
                 return
             time.sleep(answer.retry_after_seconds or PAUSE_SECONDS)
         if first_id is None:

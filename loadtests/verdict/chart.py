@@ -1,15 +1,15 @@
 """The chart of a run over time, as a PNG."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
-from loadtests.chart_style import GRID, STYLE
+from loadtests.chart_style import STYLE, TITLE, draw_steps, legend_above, name_counts
 from loadtests.recording.costs import LOAD_TEST, THE_REST
 from loadtests.recording.run import Moment, RecordedRun
 from loadtests.verdict.judge import ExitCode, Verdict, best_throughput, outcome
@@ -42,18 +42,24 @@ def draw(run: RecordedRun, verdict: Verdict, folder: Path) -> None:
     """Users, requests, tickets and queue, and the wait for the decision, over time."""
     with mpl.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(h_pad=0.12, hspace=0.06)
-        figure = Figure(figsize=(12, 15), dpi=120, facecolor="white", layout=layout)
+        figure = Figure(figsize=(12, 15), layout=layout)
         panels = figure.subplots(6, 1, sharex=True, height_ratios=[1, 2, 1.3, 1.3, 2, 1.5])
-        figure.suptitle(_title(run, verdict), x=0.01, ha="left", fontsize=17, fontweight="bold")
+        figure.suptitle(_title(run, verdict), fontsize=17, **TITLE)
         panels[0].set_title(outcome(run), loc="left", fontsize=11, pad=12)
         for axes, draw_panel in zip(
             panels,
-            (_draw_users, _draw_rates, _draw_tickets, _draw_queue, _draw_waits, _draw_cores),
+            (
+                _draw_counts("users", "users", USERS),
+                _draw_rates,
+                _draw_counts("left", "tickets left", LEFT),
+                _draw_counts("queued", "requests queued", QUEUED),
+                _draw_waits,
+                _draw_cores,
+            ),
             strict=True,
         ):
             draw_panel(axes, run)
-            axes.grid(axis="y", color=GRID, linewidth=0.8)
-            axes.set_axisbelow(True)
+            axes.grid(axis="y", linewidth=0.8)
             axes.set_xlim(0, len(run.moments))
         panels[-1].set_xlabel("seconds since the run began")
         figure.savefig(folder / CHART_FILE)
@@ -66,9 +72,12 @@ def _title(run: RecordedRun, verdict: Verdict) -> str:
     )
 
 
-def _draw_users(axes: Axes, run: RecordedRun) -> None:
-    _step(axes, run, "users", USERS)
-    name_counts(axes, "users")
+def _draw_counts(field: str, label: str, colour: str) -> Callable[[Axes, RecordedRun], None]:
+    def draw_panel(axes: Axes, run: RecordedRun) -> None:
+        draw_steps(axes, *_held(run.moments, field), colour, label)
+        name_counts(axes, label)
+
+    return draw_panel
 
 
 def _draw_rates(axes: Axes, run: RecordedRun) -> None:
@@ -77,22 +86,12 @@ def _draw_rates(axes: Axes, run: RecordedRun) -> None:
     for field, colour, label in (
         ("accepted", ACCEPTED, "answered 202"),
         ("decided", DECIDED, "decided"),
-        ("sold_out", SOLD_OUT, "told sold out"),
+        ("sold_out", SOLD_OUT, "sold out"),
     ):
         times, heights = _held(run.moments, field)
         axes.step(times, heights, where="post", color=colour, linewidth=2, label=label)
     name_counts(axes, "per second")
-    _legend_above(axes)
-
-
-def _draw_tickets(axes: Axes, run: RecordedRun) -> None:
-    _step(axes, run, "left", LEFT)
-    name_counts(axes, "tickets left")
-
-
-def _draw_queue(axes: Axes, run: RecordedRun) -> None:
-    _step(axes, run, "queued", QUEUED)
-    name_counts(axes, "requests queued")
+    legend_above(axes)
 
 
 def _draw_waits(axes: Axes, run: RecordedRun) -> None:
@@ -114,7 +113,7 @@ def _draw_waits(axes: Axes, run: RecordedRun) -> None:
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("request to answer, ms")
-    _legend_above(axes, columns=6)
+    legend_above(axes, columns=6)
 
 
 def _draw_cores(axes: Axes, run: RecordedRun) -> None:
@@ -129,38 +128,18 @@ def _draw_cores(axes: Axes, run: RecordedRun) -> None:
             colors=list(services.values()),
             step="post",
         )
-        _legend_above(axes, columns=len(services))
+        legend_above(axes, columns=len(services))
     axes.set_ylim(bottom=0)
     axes.set_ylabel("cores busy")
 
 
-def _step(axes: Axes, run: RecordedRun, field: str, colour: str) -> None:
-    times, heights = _held(run.moments, field)
-    axes.fill_between(times, heights, step="post", color=colour, alpha=0.15)
-    axes.step(times, heights, where="post", color=colour, linewidth=2)
+def _known(moments: Sequence[Moment], field: str) -> tuple[list[float], list[float]]:
+    """Times and values, where the value is known."""
+    known = [(m.at, value) for m in moments if (value := getattr(m, field)) is not None]
+    return [at for at, _ in known], [value for _, value in known]
 
 
-def _known(moments: Sequence[Moment], field: str) -> tuple[list[int], list[float]]:
-    """When and what, where it is known."""
-    known = [
-        (moment.at, told) for moment in moments if (told := getattr(moment, field)) is not None
-    ]
-    return [at for at, _ in known], [told for _, told in known]
-
-
-def _held(moments: Sequence[Moment], field: str) -> tuple[list[int], list[float]]:
+def _held(moments: Sequence[Moment], field: str) -> tuple[list[float], list[float]]:
     """The same for a line of steps, whose last one is a second long as well."""
     times, values = _known(moments, field)
     return ([*times, times[-1] + 1], values + values[-1:]) if times else (times, values)
-
-
-def name_counts(axes: Axes, label: str) -> None:
-    """Of counts: an axis of whole numbers, each once."""
-    axes.set_ylim(bottom=0, top=max(1.0, axes.get_ylim()[1]))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
-    axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.set_ylabel(label)
-
-
-def _legend_above(axes: Axes, columns: int = 4) -> None:
-    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=columns, borderpad=0)

@@ -5,7 +5,7 @@ from itertools import count, cycle, islice
 
 import msgspec
 
-PURCHASES = "/api/ticket-purchases/"
+from loadtests.selling import PURCHASES
 
 
 class Load(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from matplotlib.ticker import NullFormatter
 
 from loadtests.bench.report.figures import Bound, Figure, as_read
 from loadtests.bench.report.results import BenchReport
-from loadtests.chart_style import GRID, INK, STYLE
+from loadtests.chart_style import INK, STYLE, TITLE, legend_above
 
 EVENTIFY, OTHERS = "#7c3aed", "#9fb3c8"
 MET, MISSED = "#1f9d77", "#d64545"
@@ -28,11 +28,9 @@ def draw(report: BenchReport, file: Path) -> None:
     heights = [max(len(rates), 2), max(len(aims), 2), 9]
     with mpl.rc_context(LABELLED):
         layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.15, hspace=0.06)
-        canvas = Canvas(
-            figsize=(12, 3 + 0.33 * sum(heights)), dpi=120, facecolor="white", layout=layout
-        )
+        canvas = Canvas(figsize=(12, 3 + 0.33 * sum(heights)), layout=layout)
         top, middle, bottom = canvas.subplots(3, 1, height_ratios=heights)
-        canvas.suptitle(_title(report), x=0.01, ha="left", fontsize=15, fontweight="bold")
+        canvas.suptitle(_title(report), fontsize=15, **TITLE)
         _draw_rates(top, rates)
         _draw_targets(middle, aims)
         _draw_latencies(bottom, report)
@@ -122,21 +120,13 @@ def _draw_latencies(axes: Axes, report: BenchReport) -> None:
     axes.set_ylim(bottom=1)
     axes.set_xticks(range(len(groups)), [f"{rate:,}/s\nto {until}" for rate, until in groups])
     axes.set_ylabel("milliseconds")
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.legend(
-        frameon=False,
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        ncols=len(PERCENTILES),
-        borderpad=0,
-    )
+    axes.grid(axis="y", linewidth=0.8)
+    legend_above(axes, columns=len(PERCENTILES))
 
 
 def _name_bars(axes: Axes, figures: Sequence[Figure]) -> None:
     """The labels of bars, from above in the order of the table."""
     axes.set_yticks(range(len(figures)), [figure.label for figure in figures])
     axes.set_ylim(len(figures) - 0.4, -0.6)
-    axes.grid(axis="x", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
+    axes.grid(axis="x", linewidth=0.8)
     axes.tick_params(axis="y", length=0)

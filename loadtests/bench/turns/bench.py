@@ -6,12 +6,13 @@ import msgspec
 from sqlalchemy import text
 
 from loadtests.bench.load.generator import Generator
-from loadtests.bench.load.requests import PURCHASES, Load, buying, reading
+from loadtests.bench.load.requests import Load, buying, reading
 from loadtests.bench.load.tally import LoadRun
 from loadtests.bench.load.tokens import mint_for_buyers, mint_tokens
 from loadtests.bench.sizes import Sizes
 from loadtests.bench.system.eventify import BenchSystem
 from loadtests.bench.system.rows import without_limit
+from loadtests.selling import PURCHASES
 
 ACCEPTED = 202
 WARM_UP_SECONDS = 0.3

@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from loadtests.verdict.chart import name_counts
+from loadtests.chart_style import name_counts
 
 
 def test_an_axis_of_counts_says_each_whole_number_once() -> None:
