@@ -1,8 +1,8 @@
-"""What a rehearsal costs this machine: CPU time of each service, and of the load test itself."""
+"""CPU time of each service of the system that runs here, and of the load test itself."""
 
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,8 +48,13 @@ class Costs:
         # What a process took that has ended was taken all the same.
         for pid in locusts.keys() - services:
             self._of_locusts[pid] = max(by_process[pid], self._of_locusts.get(pid, 0.0))
-        seconds = _by_service(by_process, services)
-        return _with_the_rest(seconds | {LOAD_TEST: sum(self._of_locusts.values())})
+        seconds = dict.fromkeys(services.values(), 0.0)
+        for pid, name in services.items():
+            seconds[name] += by_process[pid]
+        seconds[LOAD_TEST] = sum(self._of_locusts.values())
+        machine = psutil.cpu_times()
+        busy: float = machine.user + machine.nice + machine.system + machine.irq + machine.softirq
+        return seconds | {THE_REST: busy - sum(seconds.values())}
 
     def _locusts(self) -> list[int]:
         """The processes of Locust; the command of one that is not young is read once."""
@@ -73,18 +78,6 @@ def is_locust(process: psutil.Process) -> bool:
         return False
 
 
-def cpu_seconds_of(services: dict[int, str]) -> dict[str, float]:
-    """CPU time of each service, by one look at the process table.
-
-    Args:
-        services: by the id of each process; its children, past ones too, are counted with it.
-
-    Returns:
-        By service, and of all else on this machine.
-    """
-    return _with_the_rest(_by_service(cpu_seconds_by_process(services.keys()), services))
-
-
 def cpu_seconds_by_process(roots: Collection[int]) -> dict[int, float]:
     """CPU time of each of these processes, with its children but for those that are roots too."""
     table = {one.pid: one.info for one in psutil.process_iter(["ppid", "cpu_times"])}
@@ -96,16 +89,3 @@ def cpu_seconds_by_process(roots: Collection[int]) -> dict[int, float]:
         if ancestor in seconds and info["cpu_times"] is not None:
             seconds[ancestor] += sum(info["cpu_times"][:4])
     return seconds
-
-
-def _by_service(by_process: Mapping[int, float], services: dict[int, str]) -> dict[str, float]:
-    seconds = dict.fromkeys(services.values(), 0.0)
-    for pid, name in services.items():
-        seconds[name] += by_process[pid]
-    return seconds
-
-
-def _with_the_rest(seconds: dict[str, float]) -> dict[str, float]:
-    machine = psutil.cpu_times()
-    busy: float = machine.user + machine.nice + machine.system + machine.irq + machine.softirq
-    return seconds | {THE_REST: busy - sum(seconds.values())}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-import msgspec
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -26,16 +25,27 @@ logger = logging.getLogger(__name__)
 
 
 class Recording:
-    """The runs of this process, one after the other: what Locust's events mean to them.
+    """The runs of this process, one after the other; a worker records none.
 
-    None of it happens in a worker, but that it reports what its users saw.
+    Attributes:
+        recorder: of the run that goes on, or else the last one.
     """
 
     def __init__(self) -> None:
         self.recorder: Recorder | None = None
-        self.watcher: Sampler | None = None
+        self._sampler: Sampler | None = None
         self._environment: dict[str, str] = {}
         self._checking: gevent.Greenlet | None = None
+
+    @property
+    def is_checking(self) -> bool:
+        """Whether a run is over and its verdict is still to come."""
+        return self._checking is not None and not self._checking.ready()
+
+    @property
+    def latest(self) -> RowSample | None:
+        """How the rows stood within the last second, where that is known."""
+        return None if self._sampler is None else self._sampler.latest
 
     def prepare(self, environment: Environment, **_: Any) -> None:
         last_reports.listen(environment)
@@ -46,16 +56,17 @@ class Recording:
         self._environment = os.environ | ({DATABASE_URL: given} if given else {})
         # It may hold a password, and Locust's master sends all its options to its workers.
         options["database_url"] = ""
-        self.watcher = Sampler(self._environment, self._note)
+        self._sampler = Sampler(self._environment, self._note)
 
     def start(self, environment: Environment, **_: Any) -> None:
-        if self.watcher is not None:
+        if self._sampler is not None:
             self.recorder = Recorder(environment, _folder(environment))
 
     def watch(self, ticket_types: list[int]) -> None:
-        if self.recorder is not None and self.watcher is not None:
+        """Sample these in this run; to be called on the master as soon as they are on sale."""
+        if self.recorder is not None and self._sampler is not None:
             self.recorder.ticket_types = ticket_types
-            self.watcher.watch(self.recorder.host, ticket_types)
+            self._sampler.watch(self.recorder.host, ticket_types)
 
     def keep(self, client_id: str, data: dict[str, Any]) -> None:
         lines = data.pop(observations.IN_REPORT, b"")
@@ -68,8 +79,8 @@ class Recording:
 
     def stop(self, environment: Environment, **_: Any) -> None:
         """Begin the check; Locust goes on meanwhile, as its web UI must."""
-        if self.recorder is not None and self.watcher is not None:
-            self.watcher.watch(self.recorder.host, [])
+        if self.recorder is not None and self._sampler is not None:
+            self._sampler.watch(self.recorder.host, [])
             self._checking = gevent.spawn(self._conclude, environment, self.recorder)
 
     def quit(self, environment: Environment, **_: Any) -> None:
@@ -80,12 +91,12 @@ class Recording:
         if self._checking is not None:
             self._checking.join()
 
-    def tell(self, exit_code: int) -> None:
-        """Say the verdict, once: without a web UI as the last thing, below Locust's own tables."""
+    def print_verdict(self, exit_code: int) -> None:
+        """Once: without a web UI as the last thing, below Locust's own tables."""
         if self.recorder is not None:
-            sys.stdout.write(self.recorder.told)
+            sys.stdout.write(self.recorder.verdict)
             sys.stdout.flush()
-            self.recorder.told = ""
+            self.recorder.verdict = ""
 
     def _note(self, sample: RowSample) -> None:
         if self.recorder is not None:
@@ -97,10 +108,10 @@ class Recording:
         environment.process_exit_code = recorder.conclude(self._environment)
         logger.info("Exit code %d; report in %s", environment.process_exit_code, recorder.folder)
         if environment.web_ui is not None:
-            self.tell(environment.process_exit_code)
+            self.print_verdict(environment.process_exit_code)
 
 
-_recording = Recording()
+recording = Recording()
 
 
 def attach() -> None:
@@ -109,36 +120,14 @@ def attach() -> None:
     It adds arguments to Locust's: where the database is, where the report goes, and thresholds.
     """
     events.init_command_line_parser.add_listener(_add_arguments)
-    events.init.add_listener(_recording.prepare)
-    events.test_start.add_listener(_recording.start)
+    events.init.add_listener(recording.prepare)
+    events.test_start.add_listener(recording.start)
     events.report_to_master.add_listener(observations.add_to_report)
-    events.worker_report.add_listener(_recording.keep)
-    events.test_stopping.add_listener(_recording.collect)
-    events.test_stop.add_listener(_recording.stop)
-    events.quitting.add_listener(_recording.quit)
-    events.quit.add_listener(_recording.tell)
-
-
-def watch(ticket_type_ids: list[int]) -> None:
-    """Say what is on sale in this run, on the master, as soon as it is known."""
-    _recording.watch(ticket_type_ids)
-
-
-def current() -> Recorder | None:
-    """The run that goes on, or else the last one; None: there was none, or this is a worker."""
-    return _recording.recorder
-
-
-def is_checking() -> bool:
-    """Whether a run is over and its verdict is still to come."""
-    checking = _recording._checking
-    return checking is not None and not checking.ready()
-
-
-def latest() -> dict[str, Any] | None:
-    """How the rows stood within the last second, as a `RowSample` by name; None: not known."""
-    watcher = _recording.watcher
-    return None if watcher is None else msgspec.to_builtins(watcher.latest)
+    events.worker_report.add_listener(recording.keep)
+    events.test_stopping.add_listener(recording.collect)
+    events.test_stop.add_listener(recording.stop)
+    events.quitting.add_listener(recording.quit)
+    events.quit.add_listener(recording.print_verdict)
 
 
 def _add_arguments(parser: LocustArgumentParser) -> None:

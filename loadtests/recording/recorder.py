@@ -26,7 +26,7 @@ from loadtests.recording.run import OBSERVATIONS_FILE, RecordedRun, Thresholds, 
 from loadtests.recording.timeline import Timeline, answers, latency
 
 EVERY_SECONDS = 1.0
-# Told elsewhere in the report; and the database's URL may hold a password.
+# Elsewhere in the report; and the database's URL may hold a password.
 NOT_OF_THE_SALE = ("database_url", "report_dir", *Thresholds.__struct_fields__)
 
 
@@ -38,7 +38,7 @@ class Recorder:
         host: the gateway that is tested.
         timeline: the run second by second, so far.
         ticket_types: which are on sale.
-        told: the verdict and its reasons as they are printed, once they are there.
+        verdict: with its reasons, as they are printed; empty until the check is over.
         exit_code: of the check; None while there is none.
     """
 
@@ -48,7 +48,7 @@ class Recorder:
         self.folder, self.host = folder, str(environment.host)
         self.timeline = Timeline()
         self.ticket_types: list[int] = []
-        self.told = ""
+        self.verdict = ""
         self.exit_code: int | None = None
         self._environment, self._runner = environment, environment.runner
         self._options = vars(environment.parsed_options)
@@ -94,8 +94,8 @@ class Recorder:
             env=dict(environment),
             start_new_session=True,  # Ctrl-C ended the run, and shall not end its check
         )
-        self.told = checking.stdout
-        # A program that was killed tells a negative number, which would be taken for another.
+        self.verdict = checking.stdout
+        # A killed program has a negative exit code, which would be taken for another one.
         self.exit_code = max(1, checking.returncode) if checking.returncode else 0
         return self.exit_code
 

@@ -13,8 +13,8 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING
 from locust.web import WebUI
 
-from loadtests.recording import listeners
 from loadtests.recording.figures import REQUEST_TO_DECISION, REQUEST_TO_SOLD_OUT, SALE
+from loadtests.recording.listeners import recording
 from loadtests.recording.recorder import Recorder
 from loadtests.recording.run import Moment
 from loadtests.recording.sale_page import sale_page
@@ -52,7 +52,7 @@ def add_sale_tab(environment: Environment, web_ui: WebUI) -> None:
         if request.path.endswith("/stats/requests") and response.is_json:
             shown = response.get_json()
             rows = {"extended_stats": [{"key": KEY, "data": sale_rows(environment)}]}
-            if listeners.is_checking():
+            if recording.is_checking:
                 # The web UI stops reading when a run has stopped; the verdict comes after that.
                 rows["state"] = STATE_RUNNING  # type: ignore[assignment]
             response.set_data(msgspec.json.encode(shown | rows))
@@ -66,20 +66,20 @@ def add_sale_tab(environment: Environment, web_ui: WebUI) -> None:
 
 def sale_rows(environment: Environment) -> list[dict[str, Any]]:
     """What the tab shows, row by row; a dash where nothing is known."""
-    run = listeners.current()
+    run = recording.recorder
     stats = environment.stats
     moments = run.timeline.moments(stats) if run is not None else []
-    seen = listeners.latest() or {}
+    seen = recording.latest
     told = answers(stats)
     sold = tickets_sold(moments)
     after = sold_out_after_seconds(moments)
     last = moments[-2] if len(moments) > 1 else Moment(at=0, users=0)  # the last full second
     rows: list[tuple[str, object, str]] = [
         ("Tickets sold", None if sold is None else sold[0], ""),
-        ("Tickets left", seen.get("left"), _trend(moments, "left")),
+        ("Tickets left", seen and seen.left, _trend(moments, "left")),
         ("Sold out", "not yet" if after is None else f"after {after} s", ""),
-        ("Purchases queued", seen.get("queued"), _trend(moments, "queued")),
-        ("Purchases decided, by the rows", seen.get("decisions"), ""),
+        ("Purchases queued", seen and seen.queued, _trend(moments, "queued")),
+        ("Purchases decided, by the rows", seen and seen.decisions, ""),
         ("Accepted with 202", told.accepted, _trend(moments, "accepted")),
         ("Confirmed, as buyers heard", told.confirmed, ""),
         ("Rejected, as buyers heard", told.rejected, ""),
@@ -105,7 +105,7 @@ def sale_rows(environment: Environment) -> list[dict[str, Any]]:
 
 
 def _page(environment: Environment) -> str:
-    run = listeners.current()
+    run = recording.recorder
     moments = run.timeline.moments(environment.stats) if run is not None else []
     return sale_page(sale_rows(environment), moments, over=run is None or run.exit_code is not None)
 

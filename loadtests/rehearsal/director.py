@@ -9,7 +9,7 @@ from locust.exception import StopTest
 from locust.rpc import Message
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtests.recording import listeners
+from loadtests.recording.listeners import recording
 from loadtests.rehearsal.assignment import Rehearsal, take_part
 from loadtests.rehearsal.opening import open_sale
 
@@ -40,7 +40,7 @@ class Director:
         except StopTest:
             self._environment.process_exit_code = 1
             raise
-        listeners.watch([ticket_type_id])
+        recording.watch([ticket_type_id])
         workers = runner.worker_count if isinstance(runner, MasterRunner) else 1
         self._rehearsal = Rehearsal(ticket_type_id, tokens, workers)
         if isinstance(runner, MasterRunner):

@@ -7,7 +7,7 @@ import sys
 import psutil
 import pytest
 
-from loadtests.recording.costs import THE_REST, cpu_seconds_of, is_locust
+from loadtests.recording.costs import cpu_seconds_by_process, is_locust
 from tests.support.waiting import eventually
 
 BUSY = "import time\nwhile time.process_time() < 0.3: pass\nprint()\ninput()"
@@ -36,18 +36,16 @@ def test_a_worker_of_locust_is_known_wherever_it_was_started(
         process.kill()
 
 
-def test_a_service_pays_for_its_children_while_they_live_and_afterwards() -> None:
-    ours = {os.getpid(): "tests"}
-    before = cpu_seconds_of(ours)["tests"]
+def test_a_process_pays_for_its_children_while_they_run_and_afterwards() -> None:
+    own = os.getpid()
+    before = cpu_seconds_by_process([own])[own]
     with subprocess.Popen(
         [sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        assert cpu_seconds_of(ours)["tests"] >= before + BUSY_SECONDS
-        # One that is a service of its own is not its parent's.
-        apart = cpu_seconds_of(ours | {child.pid: "child"})
-        assert apart["child"] >= BUSY_SECONDS
+        assert cpu_seconds_by_process([own])[own] >= before + BUSY_SECONDS
+        # A child that is asked for itself is not its parent's.
+        assert cpu_seconds_by_process([own, child.pid])[child.pid] >= BUSY_SECONDS
         child.communicate(b"\n")
-    assert cpu_seconds_of(ours)["tests"] >= before + BUSY_SECONDS
-    assert cpu_seconds_of(ours)[THE_REST] > 0
+    assert cpu_seconds_by_process([own])[own] >= before + BUSY_SECONDS
