@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import FrameType
 
 import click
 
-from loadtests.bench.system.ports import free_port
-from loadtests.eventify_command import eventify, running_system
+from loadtests.eventify_command import running_system, temporary_system
 from loadtests.verdict.database import DATABASE_URL
 
 HERE = Path(__file__).parent
@@ -45,8 +43,9 @@ def main() -> None:
 def _rehearse(host: str, folder: Path, arguments: list[str], environment: dict[str, str]) -> int:
     """Run Locust without its web UI, with all of the report in one folder."""
     report = {"--report-dir": folder, "--csv": folder / "locust", "--html": folder / "locust.html"}
-    told = [str(part) for pair in report.items() for part in pair]
-    return _locust(["--headless", "--only-summary", "--host", host, *told, *arguments], environment)
+    options = [str(part) for pair in report.items() for part in pair]
+    fixed = ["--headless", "--only-summary", "--host", host]
+    return _locust([*fixed, *options, *arguments], environment)
 
 
 @contextmanager
@@ -60,24 +59,18 @@ def _system() -> Iterator[tuple[str, dict[str, str]]]:
         yield system["gateway_url"], os.environ | {DATABASE_URL: system["database_url"]}
         return
     click.echo("Nothing is running, so Eventify is brought up for this load test ...")
-    others = {name: value for name, value in os.environ.items() if "EVENTIFY_" not in name}
-    with TemporaryDirectory(prefix="eventify-loadtest-", ignore_cleanup_errors=True) as folder:
-        environment = others | {"EVENTIFY_HOME": str(Path(folder) / "home")}
-        try:
-            eventify("up", "--detach", "--port", str(free_port()), environment=environment)
-            system = running_system(environment)
-            assert system is not None, "it was just brought up"
-            yield system["gateway_url"], environment | {DATABASE_URL: system["database_url"]}
-        finally:
-            eventify("down", environment=environment)
-            click.echo("Eventify is stopped.")
+    with temporary_system("loadtest") as environment:
+        system = running_system(environment)
+        assert system is not None, "it was just brought up"
+        yield system["gateway_url"], environment | {DATABASE_URL: system["database_url"]}
+    click.echo("Eventify is stopped.")
 
 
 def _locust(arguments: list[str], environment: dict[str, str]) -> int:
     """Run Locust until it ends; returns its exit code."""
     command = [sys.executable, "-m", "locust", "--config", str(HERE / "locust.conf"), *arguments]
     locust = subprocess.Popen(command, env=environment)  # noqa: S603 - our own program
-    # Locust ends its run when it is told to stop, and has it checked: its report is waited for.
+    # On a signal to stop, Locust ends its run and has it checked: its report is waited for.
     # Ctrl-C reaches it from the terminal.
     signal.signal(signal.SIGINT, lambda *_: None)
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -86,7 +79,7 @@ def _locust(arguments: list[str], environment: dict[str, str]) -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Whichever way it is asked to stop, what was brought up is taken down."""
+    """Every signal to stop takes down what was brought up."""
     raise KeyboardInterrupt
 
 

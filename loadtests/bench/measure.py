@@ -10,7 +10,7 @@ from itertools import chain
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from loadtests.bench.load.generator import running_generator
+from loadtests.bench.load.loops import prepare_generator
 from loadtests.bench.parts import (
     backlog,
     calibration,
@@ -27,6 +27,7 @@ from loadtests.bench.report.results import BenchReport, PartResult
 from loadtests.bench.sizes import Sizes
 from loadtests.bench.system.eventify import BenchSystem, own_systems
 from loadtests.bench.turns.bench import Bench
+from loadtests.spawned import spawned_process
 
 GROWTH, GROWTH_TITLE = "growth", "Growth: millions stored, a long queue, memory"
 # By the name on the command line.
@@ -52,7 +53,10 @@ def measure_all(
     """
     began = time.monotonic()
     say("Starting what is to be measured ...")
-    with own_systems(2 if GROWTH in wanted else 1) as systems, running_generator() as generator:
+    with (
+        own_systems(2 if GROWTH in wanted else 1) as systems,
+        spawned_process(prepare_generator) as generator,
+    ):
         with ThreadPoolExecutor(len(systems)) as threads:  # each waits for its tokens
             bench, *others = threads.map(lambda one: Bench(sizes, one, generator, say), systems)
         machine = this_machine(bench.system.engine)

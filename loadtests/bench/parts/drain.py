@@ -1,24 +1,23 @@
 """The drain alone: decisions a second on one hot row, beside its own SQL with no Python between."""
 
 from collections.abc import Callable
-from contextlib import closing
+from concurrent.futures import ProcessPoolExecutor
 from itertools import count
 
 import msgspec
-import psycopg2
-from sqlalchemy import make_url
 
 from loadtests.bench.report.figures import Figure, at_least, percents
-from loadtests.bench.system.drain_process import DrainProcess, DrainTiming, drain_process
+from loadtests.bench.system.drain_process import DrainTiming, drain_all, send_again, write_down
+from loadtests.bench.system.eventify import BenchSystem
 from loadtests.bench.system.processes import cpu_seconds
 from loadtests.bench.system.rows import add_buyers, add_ticket_types, queue_purchases
 from loadtests.bench.turns.bench import Bench
 from loadtests.bench.turns.rounds import Contender, TurnResult, take_turns
+from loadtests.spawned import spawned_process
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.migrate import migrate
 
-# Apart from the system's own database, whose sweeper would decide these queues.
 QUEUED_DATABASE = "drain_queued"
 BUYERS = 1_000
 DECIDED = "SELECT count(*) FROM ticket_purchases WHERE decision_number IS NOT NULL"
@@ -26,9 +25,9 @@ DECIDED = "SELECT count(*) FROM ticket_purchases WHERE decision_number IS NOT NU
 
 def measure(bench: Bench) -> list[Figure]:
     """Decisions a second, each turn on a fresh copy of the same queue."""
-    copies = _Copies(bench.system.settings)
+    copies = _Copies(bench.system)
     hot = _fill(copies.original, bench.sizes.drained)
-    with drain_process() as process:
+    with spawned_process() as process:
         contenders = _contenders(bench, copies, process, hot)
         measured = take_turns(contenders, bench.sizes.rounds, bench.say)
     sql, drain, publishing = measured.values()
@@ -53,9 +52,9 @@ def measure(bench: Bench) -> list[Figure]:
 
 
 def _contenders(
-    bench: Bench, copies: "_Copies", process: DrainProcess, hot: int
+    bench: Bench, copies: "_Copies", process: ProcessPoolExecutor, hot: int
 ) -> list[Contender]:
-    script = process.write_down(copies.new(), hot)
+    script = process.submit(write_down, copies.new(), hot).result()
 
     def contender(name: str, label: str, work: Callable[[Settings], DrainTiming]) -> Contender:
         return Contender(name, label, lambda: _turn(bench, copies.new(), work))
@@ -64,17 +63,17 @@ def _contenders(
         contender(
             "drain_sql_alone_decisions_per_second",
             "the drain's SQL alone, one hot row",
-            lambda copy: process.send_again(copy, script),
+            lambda copy: process.submit(send_again, copy, script).result(),
         ),
         contender(
             "drain_decisions_per_second",
             "drain, one hot row, telling nobody",
-            lambda copy: process.drain_all(copy, hot, publish=False),
+            lambda copy: process.submit(drain_all, copy, hot, False).result(),
         ),
         contender(
             "drain_publishing_decisions_per_second",
             "drain, one hot row, publishing results",
-            lambda copy: process.drain_all(copy, hot, publish=True),
+            lambda copy: process.submit(drain_all, copy, hot, True).result(),
         ),
     ]
 
@@ -92,7 +91,7 @@ def _turn(bench: Bench, copy: Settings, work: Callable[[Settings], DrainTiming])
 
 
 def _decided(settings: Settings) -> int:
-    """As the rows tell, whatever a process says that it did."""
+    """Counted in the rows, whatever a process reports."""
     engine = open_engine(settings, "bench-count")
     with engine.connect() as connection:
         decided: int = connection.exec_driver_sql(DECIDED).scalar_one()
@@ -101,31 +100,16 @@ def _decided(settings: Settings) -> int:
 
 
 class _Copies:
-    """Databases that are alike to the place of each row, for nothing has worked on them yet."""
+    """Databases that are alike to the ctid of each row, for nothing has worked on them yet."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, system: BenchSystem) -> None:
+        self._system = system
         self._numbers = count(1)
-        self._create(f"CREATE DATABASE {QUEUED_DATABASE}")
-        self.original = self._of(QUEUED_DATABASE)
+        self.original = system.create_database(QUEUED_DATABASE)
 
     def new(self) -> Settings:
         """The settings of a process that works on a new copy."""
-        name = f"drain_{next(self._numbers)}"
-        self._create(f"CREATE DATABASE {name} TEMPLATE {QUEUED_DATABASE}")
-        return self._of(name)
-
-    def _of(self, database: str) -> Settings:
-        url = make_url(self._settings.database_url).set(database=database)
-        return self._settings.model_copy(
-            update={"database_url": url.render_as_string(hide_password=False)}
-        )
-
-    def _create(self, statement: str) -> None:
-        with closing(psycopg2.connect(self._settings.database_url)) as connection:
-            connection.autocommit = True  # it stands in no transaction
-            with connection.cursor() as cursor:
-                cursor.execute(statement)
+        return self._system.create_database(f"drain_{next(self._numbers)}", QUEUED_DATABASE)
 
 
 def _fill(settings: Settings, queued: int) -> int:

@@ -6,7 +6,6 @@ first one, which holds no more than the benchmark itself has bought.
 
 from loadtests.bench.parts import deep_queue
 from loadtests.bench.report.figures import Figure, Target, at_least, percents
-from loadtests.bench.system.memory import memory
 from loadtests.bench.system.past_sales import add_past_sales
 from loadtests.bench.system.rows import add_ticket_types
 from loadtests.bench.turns.bench import Bench
@@ -18,14 +17,14 @@ TARGET_ROWS = 5_000_000
 
 def measure(bench: Bench, grown: Bench) -> list[Figure]:
     """The whole path at each size, and at the last one with a long queue."""
-    figures = memory(bench.system, "with few stored")
+    figures = bench.system.memory("with few stored")
     stored = 0
     for rows in bench.sizes.stored:
         bench.say(f"  putting {rows - stored:,} more purchases into a second system ...")
         add_past_sales(grown.system.engine, rows - stored)
         stored = rows
         figures += _whole_path(bench, grown, rows)
-        figures += memory(grown.system, f"with {rows} stored")
+        figures += grown.system.memory(f"with {rows} stored")
     return [*figures, *deep_queue.measure(grown, stored)]
 
 

@@ -37,7 +37,7 @@ def _offer(bench: Bench, hot: int, rate: int, until: Until, seed: int) -> LoadRu
         load = bench.buying([hot])
     else:
         load = bench.buying_and_waiting([hot], WAIT_SECONDS)
-    run = bench.checked(bench.generator.open(system.port, load, moments))
+    run = bench.open(load, moments)
     system.wait_for_decisions(decisions + run.answered)
     bench.say(
         f"  {rate:>5,} /s until {until:<8}  p50 {run.latency.p50_ms:6.1f} ms"

@@ -32,7 +32,7 @@ def measure(bench: Bench) -> list[Figure]:
         polls = msgspec.structs.replace(
             bench.polling_newest(f"?wait={WAIT_SECONDS}"), requests_max=clients
         )
-        waiting = bench.generator.begin_closed(bench.system.port, polls, clients, WAIT_SECONDS)
+        waiting = bench.begin_closed(bench.system.port, polls, clients, WAIT_SECONDS)
         _wait_until_waiting(bench.system.port, clients, waiting)
         during = resident_mib(pid)
     told = bench.checked(waiting.result())

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 
-import psycopg2
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from loadtests.baselines import straightforward
@@ -121,21 +120,15 @@ def _target(ticket_types: int) -> Target | None:
 @contextmanager
 def _straightforward(bench: Bench) -> Iterator[Server]:
     """The straightforward service on a database of its own of the same PostgreSQL server."""
-    settings = bench.system.settings
-    connection = psycopg2.connect(settings.database_url)
-    connection.autocommit = True  # CREATE DATABASE stands in no transaction
-    with connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {DATABASE}")
-    connection.close()
-    url = make_url(settings.database_url).set(database=DATABASE)
-    engine = create_engine(sqlalchemy_url(url.render_as_string(hide_password=False)))
+    settings = bench.system.create_database(DATABASE)
+    engine = create_engine(sqlalchemy_url(settings.database_url))
     straightforward.SimpleBase.metadata.create_all(engine)
     with Session(engine) as session:
         session.add(straightforward.SimpleTicketType(price=Decimal(PRICE), capacity=PLENTY))
         session.commit()
     engine.dispose()
     environment = {
-        "EVENTIFY_DATABASE_URL": url.render_as_string(hide_password=False),
+        "EVENTIFY_DATABASE_URL": settings.database_url,
         "EVENTIFY_KEYS_DIR": str(settings.keys_dir),
     }
     with running_server("loadtests.baselines.straightforward", PROCESSES, environment) as server:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from loadtests.bench.system.ports import free_port
+from shared.free_port import free_port
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0

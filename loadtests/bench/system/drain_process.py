@@ -6,12 +6,8 @@ other, to an exact copy of the same database: the same locks, reads, writes and 
 rows, and no row of an answer is looked at. Whatever the drain's SQL will be, this is the same SQL.
 """
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import get_context
+from collections.abc import Callable
 from typing import Any, cast
 
 import msgspec
@@ -60,35 +56,7 @@ class _WritingConnection(PlainConnection):
         super().commit()
 
 
-class DrainProcess:
-    """A process for drains alone; see the functions below for what it can be asked to do."""
-
-    def __init__(self, pool: ProcessPoolExecutor) -> None:
-        self._pool = pool
-
-    def drain_all(self, settings: Settings, ticket_type_id: int, *, publish: bool) -> DrainTiming:
-        return self._pool.submit(_drain_all, settings, ticket_type_id, publish).result()
-
-    def write_down(self, settings: Settings, ticket_type_id: int) -> Script:
-        return self._pool.submit(_write_down, settings, ticket_type_id).result()
-
-    def send_again(self, settings: Settings, script: Script) -> DrainTiming:
-        return self._pool.submit(_send_again, settings, script).result()
-
-
-@contextmanager
-def drain_process() -> Iterator[DrainProcess]:
-    """Such a process, until the block ends."""
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_leave_ctrl_c) as pool:
-        yield DrainProcess(pool)
-
-
-def _leave_ctrl_c() -> None:
-    """It reaches every process of a terminal; the benchmark itself ends this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _drain_all(settings: Settings, ticket_type_id: int, publish: bool) -> DrainTiming:
+def drain_all(settings: Settings, ticket_type_id: int, publish: bool) -> DrainTiming:
     """Turn after turn, as the worker takes them, until nothing is queued."""
     engine = open_engine(settings, "bench-drain", pool_size=2, prepares=True)
     engine.connect().close()
@@ -98,7 +66,7 @@ def _drain_all(settings: Settings, ticket_type_id: int, publish: bool) -> DrainT
     return drained
 
 
-def _write_down(settings: Settings, ticket_type_id: int) -> Script:
+def write_down(settings: Settings, ticket_type_id: int) -> Script:
     """The statements of a whole drain."""
     script: Script = []
     engine = open_engine(settings, "bench-drain", pool_size=2, prepares=True)
@@ -118,7 +86,7 @@ def _write_down(settings: Settings, ticket_type_id: int) -> Script:
     return script
 
 
-def _send_again(settings: Settings, script: Script) -> DrainTiming:
+def send_again(settings: Settings, script: Script) -> DrainTiming:
     """The statements of a drain, and nothing else."""
     engine = open_engine(settings, "bench-drain", pool_size=1, prepares=True)
     pooled = engine.raw_connection()

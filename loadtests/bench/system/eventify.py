@@ -1,20 +1,18 @@
 """A whole Eventify of the benchmark's own, brought up and taken down by the operator's command."""
 
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import psutil
 from sqlalchemy import Engine, text
 
-from loadtests.bench.system.ports import free_port
-from loadtests.bench.system.processes import cpu_seconds
-from loadtests.eventify_command import eventify
+from loadtests.bench.report.figures import Figure
+from loadtests.bench.system.processes import cpu_seconds, private_mib
+from loadtests.eventify_command import eventify, temporary_system
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 
@@ -33,32 +31,25 @@ LOOK_SECONDS = 0.02
 class BenchSystem:
     """A running system: its addresses, its processes, its database."""
 
-    def __init__(self, environment: dict[str, str], home: Path) -> None:
+    def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
-        self.is_up = True
         status = json.loads(self.command("status", "--json"))
         self.port = int(status["gateway_url"].rpartition(":")[2])
         self.settings = Settings(
             database_url=status["database_url"],
             redis_url=status["redis_url"],
-            keys_dir=home / "keys",
+            keys_dir=Path(environment["EVENTIFY_HOME"]) / "keys",
         )
         self.engine: Engine = open_engine(self.settings, "bench")
         self.pids: dict[str, int] = {p["name"]: p["pid"] for p in status["processes"]}
 
     def command(self, *arguments: str) -> str:
-        """What `eventify ARGUMENTS` prints.
-
-        Raises:
-            RuntimeError: it failed, with what it said.
-        """
+        """See `eventify`."""
         return eventify(*arguments, environment=self._environment)
 
     def take_down(self) -> None:
-        """Stop all of it."""
         self.engine.dispose()
-        self.command("down")
-        self.is_up = False
+        self.command("down")  # which may be repeated
 
     def check(self) -> list[str]:
         """What speaks against the measurement: a promise broken, or a process that ended."""
@@ -67,6 +58,26 @@ class BenchSystem:
             processes = json.loads(self.command("status", "--json"))["processes"]
         told = [f"{p['name']} ended and was started again" for p in processes if p["restarts"]]
         return told if audit.exception() is None else [*told, str(audit.exception())]
+
+    def create_database(self, name: str, template: str = "template1") -> Settings:
+        """A database beside the system's own, whose sweeper leaves it alone; its settings."""
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+        url = self.engine.url.set(drivername="postgresql", database=name)
+        update = {"database_url": url.render_as_string(hide_password=False)}
+        return self.settings.model_copy(update=update)
+
+    def memory(self, when: str) -> list[Figure]:
+        """A figure for each process with its children; what several share is counted in parts."""
+        return [
+            Figure(
+                name=f"memory_of_{name}_{when}_mib".replace(" ", "_").replace("-", "_"),
+                label=f"memory of {name}, {when}",
+                unit="MiB",
+                values=[private_mib([pid])],
+            )
+            for name, pid in self.pids.items()
+        ]
 
     def cpu_seconds(self) -> float:
         """CPU time that all of it has taken so far."""
@@ -134,15 +145,5 @@ def own_systems(count: int) -> Iterator[list[BenchSystem]]:
 
 @contextmanager
 def _own_system() -> Iterator[BenchSystem]:
-    with TemporaryDirectory(prefix="eventify-bench-", ignore_cleanup_errors=True) as folder:
-        home = Path(folder) / "home"
-        others = {name: value for name, value in os.environ.items() if "EVENTIFY_" not in name}
-        environment = others | SETTINGS | {"EVENTIFY_HOME": str(home)}
-        system = None
-        try:
-            eventify("up", "--detach", "--port", str(free_port()), environment=environment)
-            system = BenchSystem(environment, home)
-            yield system
-        finally:
-            if system is None or system.is_up:
-                eventify("down", environment=environment)
+    with temporary_system("bench", **SETTINGS) as environment:
+        yield BenchSystem(environment)

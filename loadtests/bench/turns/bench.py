@@ -1,14 +1,15 @@
-"""What every part of the benchmark is given: a system, the generator, and loads for them."""
+"""What each part of the benchmark works with: a system, the load generator, and loads."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import chain, count
 
 import msgspec
 from sqlalchemy import text
 
-from loadtests.bench.load.generator import Generator
+from loadtests.bench.load.loops import run_closed_loop, run_open_loop
 from loadtests.bench.load.requests import Load, buying, reading
 from loadtests.bench.load.tally import LoadRun
-from loadtests.bench.load.tokens import mint_for_buyers, mint_tokens
 from loadtests.bench.sizes import Sizes
 from loadtests.bench.system.eventify import BenchSystem
 from loadtests.bench.system.rows import without_limit
@@ -16,6 +17,8 @@ from loadtests.selling import PURCHASES
 
 ACCEPTED = 202
 WARM_UP_SECONDS = 0.3
+# One process of `eventify token` for each core of the machines that the targets are for.
+TOKEN_PROCESSES = 2
 # For a load with an end of its own.
 UNTIL_ALL_SECONDS = 600.0
 # The newest purchases of users whose tokens we have, with their users' names.
@@ -29,24 +32,35 @@ class Bench:
     """A system under measurement. `errors` collects what was not as expected in it."""
 
     def __init__(
-        self, sizes: Sizes, system: BenchSystem, generator: Generator, say: Callable[[str], None]
+        self,
+        sizes: Sizes,
+        system: BenchSystem,
+        generator: ProcessPoolExecutor,
+        say: Callable[[str], None],
     ) -> None:
         self.sizes = sizes
         self.system = system
-        self.generator = generator
         self.say = say
         self.errors: list[str] = []
-        self._tokens = mint_for_buyers(system, sizes.known_tokens)
+        self._generator = generator
+        self._tokens = self._mint("buyer", sizes.known_tokens)
         self._new_tokens: Iterator[str] = iter(())
-        self._keys = 0
+        self._numbers = count(1)
 
     def mint_new_tokens(self, turns: int) -> None:
-        """Have the tokens ready for so many turns with new ones."""
-        count = turns * self.sizes.new_tokens_each_turn
-        self._new_tokens = iter(mint_tokens(self.system, count))
+        """Have the tokens of new users ready for this many turns: 0.6 ms of CPU for each token."""
+        total = turns * self.sizes.new_tokens_each_turn
+        shares = [(total + n) // TOKEN_PROCESSES for n in range(TOKEN_PROCESSES)]
+        names = [f"crowd{next(self._numbers)}-" for _ in shares]
+        with ThreadPoolExecutor(TOKEN_PROCESSES) as threads:
+            self._new_tokens = chain.from_iterable(list(threads.map(self._mint, names, shares)))
+
+    def _mint(self, name: str, how_many: int) -> list[str]:
+        """Tokens of the users NAME1, NAME2 and so on."""
+        return self.system.command("token", name, "--count", str(how_many)).splitlines()
 
     def buy(self, ticket_type: int, count: int) -> int:
-        """Buy so many times, however long it takes; returns how many were accepted."""
+        """Buy this often, however long it takes; returns how many purchases were accepted."""
         run = self.closed(self.system.port, self.buying([ticket_type], count), UNTIL_ALL_SECONDS)
         return run.answers.get(ACCEPTED, 0)
 
@@ -55,11 +69,21 @@ class Bench:
         self.closed(port, load, WARM_UP_SECONDS)
 
     def closed(self, port: int, load: Load, seconds: float | None = None) -> LoadRun:
-        """A run of the closed loop, of the usual length unless told otherwise."""
-        sizes = self.sizes
-        return self.checked(
-            self.generator.closed(port, load, sizes.connections, seconds or sizes.seconds)
+        """A run of the closed loop, of the usual length unless another is given."""
+        running = self.begin_closed(
+            port, load, self.sizes.connections, seconds or self.sizes.seconds
         )
+        return self.checked(running.result())
+
+    def begin_closed(
+        self, port: int, load: Load, connections: int, seconds: float
+    ) -> Future[LoadRun]:
+        return self._generator.submit(run_closed_loop, port, load, connections, seconds)
+
+    def open(self, load: Load, moments: list[float]) -> LoadRun:
+        """A run of the open loop at the gateways."""
+        running = self._generator.submit(run_open_loop, self.system.port, load, moments)
+        return self.checked(running.result())
 
     def checked(self, run: LoadRun) -> LoadRun:
         """The same run; what was not expected in it is noted."""
@@ -106,5 +130,4 @@ class Bench:
 
     def _key_prefix(self) -> str:
         """One that no key had before."""
-        self._keys += 1
-        return f"bench-{self._keys}"
+        return f"bench-{next(self._numbers)}"
