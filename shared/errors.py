@@ -1,9 +1,9 @@
-"""What can go wrong, as one tree; each refusal has its HTTP status and its code.
+"""Every error that Eventify raises, as one tree; each API error has its HTTP status and code.
 
 EventifyError
-├── ConfigurationError              an operator's mistake: told in one sentence, exit code not 0
-├── ClientLeft                      nobody is there any more who could be answered
-└── Problem                         a refusal that a client reads as application/problem+json
+├── ConfigurationError              an operator's mistake: one sentence, exit code not 0
+├── ClientLeft                      the client disconnected before its response
+└── Problem                         an error that a client reads as application/problem+json
     ├── InvalidInput                400 invalid
     │   └── MalformedBody           400 malformed_body
     ├── NotEnoughTickets            400 not_enough_tickets
@@ -31,7 +31,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
-# What is further away may change until then, and some clients keep seconds in 32 bits.
+# Some clients keep seconds in 32 bits.
 RETRY_AFTER_MAX_SECONDS: Final = 86_400
 
 
@@ -41,11 +41,11 @@ def retry_after(seconds: float) -> int:
 
 
 class EventifyError(Exception):
-    """The root of every error that Eventify raises itself."""
+    """The root of the tree."""
 
 
 class ConfigurationError(EventifyError):
-    """Something that the operator has to set right."""
+    """A setting, argument or server that the operator has to put right."""
 
 
 class ClientLeft(EventifyError):
@@ -53,7 +53,7 @@ class ClientLeft(EventifyError):
 
 
 class Problem(EventifyError):
-    """A refusal, told to the client as problem details (RFC 9457).
+    """An error response, as problem details (RFC 9457).
 
     Args:
         detail: one sentence for a person; the class's own when not given.
@@ -64,7 +64,7 @@ class Problem(EventifyError):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "server_error"
-    default_detail: ClassVar[str] = "Something went wrong on our side."
+    default_detail: ClassVar[str] = "An internal error occurred."
 
     def __init__(
         self,
@@ -101,27 +101,27 @@ class NotEnoughTickets(Problem):
 class OverUserLimit(Problem):
     status = 400
     code = "over_user_limit"
-    default_detail = "This would be more tickets than one user may hold."
+    default_detail = "The limit of tickets per user is exceeded."
 
 
 class SaleNotOpen(Problem):
     status = 400
     code = "sale_not_open"
-    default_detail = "The sale of this ticket type has not opened yet."
+    default_detail = "The sale of this ticket type has not started."
 
 
 class SaleClosed(Problem):
     status = 400
     code = "sale_closed"
-    default_detail = "The sale of this ticket type is over."
+    default_detail = "The sale of this ticket type has ended."
 
 
 class SalePaused(Problem):
-    """No fault of ours, and no 5xx: proxies and alarms would take a 503 for an outage."""
+    """Not a 5xx: proxies and alerts would take it for an outage."""
 
     status = 400
     code = "sale_paused"
-    default_detail = "The sale of this ticket type is paused; nothing was bought."
+    default_detail = "The sale of this ticket type is paused."
 
 
 class NotAuthenticated(Problem):
@@ -157,7 +157,7 @@ class PermissionDenied(Problem):
 class CrossSiteRequest(Problem):
     status = 403
     code = "cross_site_request"
-    default_detail = "A page of another site sent this; nothing was done."
+    default_detail = "Cross-site requests are not allowed."
 
 
 class NotFound(Problem):
@@ -169,13 +169,13 @@ class NotFound(Problem):
 class MethodNotAllowed(Problem):
     status = 405
     code = "method_not_allowed"
-    default_detail = "This method is not allowed here."
+    default_detail = "Method not allowed."
 
 
 class BodyTooSlow(Problem):
     status = 408
     code = "body_too_slow"
-    default_detail = "The body did not come in time."
+    default_detail = "The body was not received in time."
 
     def __init__(self) -> None:
         # RFC 9110, 15.5.9: we will not wait for the rest on this connection.
@@ -185,13 +185,13 @@ class BodyTooSlow(Problem):
 class Conflict(Problem):
     status = 409
     code = "conflict"
-    default_detail = "This conflicts with what is stored."
+    default_detail = "The request conflicts with the current state."
 
 
 class PreconditionFailed(Problem):
     status = 412
     code = "precondition_failed"
-    default_detail = "It was changed since you read it; read it again."
+    default_detail = "The resource has changed since it was read; read it again."
 
 
 class BodyTooLarge(Problem):
@@ -203,7 +203,7 @@ class BodyTooLarge(Problem):
 class IdempotencyKeyReused(Problem):
     status = 422
     code = "idempotency_key_reused"
-    default_detail = "This Idempotency-Key was used before with another body."
+    default_detail = "This Idempotency-Key was used with a different body."
 
 
 class PreconditionRequired(Problem):
@@ -215,18 +215,18 @@ class PreconditionRequired(Problem):
 class TooManyRequests(Problem):
     status = 429
     code = "too_many_requests"
-    default_detail = "Too many requests; slow down."
+    default_detail = "Too many requests; retry after the time in Retry-After."
 
 
 class ServerError(Problem):
-    """What nobody foresaw. Its cause goes to the log, never to the client."""
+    """An unexpected error. Its cause is logged, and never sent to the client."""
 
 
 class Unavailable(Problem):
     status = 503
     code = "unavailable"
-    # Not that nothing was done: of a commit whose answer was lost, its key alone knows.
-    default_detail = "Not now; try again, a purchase with the same Idempotency-Key."
+    # It does not say that nothing was done: the fate of a commit may be unknown.
+    default_detail = "Temporarily unavailable; retry, a purchase with the same Idempotency-Key."
 
     def __init__(self, detail: str | None = None, *, retry_after_seconds: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after(retry_after_seconds))})

@@ -64,7 +64,7 @@ class PurchaseLists:
                     position_max_rows=self._position_max_rows,
                 )
         except DATABASE_UNAVAILABLE as error:
-            raise Unavailable("Try again; nothing is lost.") from error
+            raise Unavailable("Temporarily unavailable; nothing is lost, retry.") from error
         return page.page_of(count, [self._service.body(row) for row in found])
 
     def close(self) -> None:

@@ -26,16 +26,16 @@ TAGS = ["Purchases"]
 SECURITY: list[dict[str, list[str]]] = [{"bearerAuth": []}]
 PURCHASE = {"$ref": "#/components/schemas/Purchase"}
 ETAG = '"5d41402a"'
-PLACE = f"/api/ticket-purchases/{ID}/"
+LOCATION = f"/api/ticket-purchases/{ID}/"
 REJECTED_HEADERS = {
-    "Location": PLACE,
+    "Location": LOCATION,
     "Preference-Applied": "wait=10",
     "Idempotency-Replayed": "true",
 }
 VARY = {"Vary": "Authorization, Accept"}
 LIMITED_BY = rate_limits("purchases")
 LISTS_LIMITED_BY = rate_limits("lists")
-NOT_TOLD = Unavailable("Try again; nothing is lost.")
+RETRY = Unavailable("Temporarily unavailable; nothing is lost, retry.")
 
 CONFIRMED: Mapping[str, Any] = {
     "id": ID,
@@ -65,7 +65,7 @@ QUANTITY = {"type": "integer", "format": "int32", "minimum": 1, "maximum": MAX_I
 SCHEMAS: Mapping[str, Any] = {
     "PurchaseRequest": {
         "type": "object",
-        "description": "How many of which tickets.",
+        "description": "The tickets to buy.",
         "required": ["ticket_type", "quantity"],
         "additionalProperties": False,
         "properties": {
@@ -79,27 +79,27 @@ SCHEMAS: Mapping[str, Any] = {
     },
     "Purchase": {
         "type": "object",
-        "description": "`queued` at first; then `confirmed` or `rejected`, for ever.",
+        "description": "`queued` at first; then `confirmed` or `rejected`, which is final.",
         "required": list(CONFIRMED),
         "properties": {
             "id": {"type": "string", "format": "uuid", "description": "A UUIDv7."},
             "ticket_type": ROW_ID,
             "event": ROW_ID,
             "quantity": QUANTITY,
-            "unit_price": {**MONEY, "description": "As it was at acceptance."},
+            "unit_price": {**MONEY, "description": "The price at acceptance."},
             "total_price": MONEY,
             "status": {"type": "string", "enum": ["queued", "confirmed", "rejected"]},
             "reason": {
                 "type": ["string", "null"],
                 "enum": ["not_enough_tickets", "over_user_limit", None],
-                "description": "Why it was rejected.",
+                "description": "The reason of a rejection.",
             },
             "created_at": {"type": "string", "format": "date-time"},
             "decided_at": {"type": ["string", "null"], "format": "date-time"},
             "position": {
                 "type": "integer",
                 "minimum": 0,
-                "description": "While queued: the requests ahead of it.",
+                "description": "While queued: the number of requests ahead of it.",
             },
             "estimated_wait_seconds": {
                 "type": "number",
@@ -117,7 +117,7 @@ SCHEMAS: Mapping[str, Any] = {
             "count": {
                 "type": "integer",
                 "minimum": 0,
-                "description": "How many there are on all pages.",
+                "description": "The number of items on all pages.",
             },
             "next": {"type": ["string", "null"], "description": "The next page's URL."},
             "previous": {"type": ["string", "null"], "description": "The previous page's URL."},
@@ -162,8 +162,8 @@ def _purchase(
 
 
 def _created(description: str, *kinds: str, **more: Mapping[str, str]) -> dict[str, Any]:
-    """A response that names the purchase's place."""
-    always = {"Location": PLACE, **more.get("always", {})}
+    """A response with the purchase's `Location`."""
+    always = {"Location": LOCATION, **more.get("always", {})}
     sometimes = {**more.get("sometimes", {}), **LIMITED_BY}
     response = _purchase(description, *kinds, always=always, sometimes=sometimes)
     return response | {"links": links_by_id("read_purchase")}
@@ -186,15 +186,20 @@ def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
 LIST: dict[str, Any] = {
     "tags": TAGS,
     "operationId": "list_purchases",
-    "summary": "List one's own purchases, newest first",
+    "summary": "List your purchases, newest first",
     "security": SECURITY,
     "parameters": [
-        _filter("status", "Only those.", type="string", enum=["queued", "confirmed", "rejected"]),
-        _filter("ticket_type", "Only those of this one.", **ROW_ID),
+        _filter(
+            "status",
+            "Only purchases with this status.",
+            type="string",
+            enum=["queued", "confirmed", "rejected"],
+        ),
+        _filter("ticket_type", "Only purchases of this ticket type.", **ROW_ID),
         _filter("page", "Counts from 1.", type="integer", minimum=1),
         _filter(
             "page_size",
-            "More than 100 is answered with that many.",
+            "At most 100; a larger value means 100.",
             type="integer",
             minimum=1,
             default=20,
@@ -211,7 +216,7 @@ LIST: dict[str, Any] = {
         **refusals(
             InvalidInput(errors={"ticket_type": [NOT_AN_ID]}),
             NotFound(INVALID_PAGE),
-            NOT_TOLD,
+            RETRY,
             too_many("lists"),
             sometimes=LISTS_LIMITED_BY,
         ),
@@ -222,15 +227,14 @@ BUY: dict[str, Any] = {
     "tags": TAGS,
     "operationId": "buy",
     "summary": "Buy tickets",
-    "description": "The request is stored durably before the answer leaves; it is decided in the"
-    " order of acceptance. A 202 is not a ticket yet: ask at `Location`, or send"
-    " `Prefer: wait=10` to be answered with the outcome. Send an `Idempotency-Key` to be able to"
-    " retry safely, whatever happened to the answer.",
+    "description": "The request is stored durably before the response, and decided in the order of"
+    " acceptance. 202 is not a ticket yet: poll `Location`, or send `Prefer: wait=10` to get the"
+    " outcome in this response. Send an `Idempotency-Key` so that a retry is safe.",
     "security": SECURITY,
     "parameters": [
         _header(
             "Idempotency-Key",
-            "1-255 printable characters, best a new UUID for each purchase, in quotes:"
+            "1-255 printable characters, ideally a new UUID for each purchase, in quotes:"
             ' `"8e03978e-40d5-43dd-bc93-6894a57f9324"`. The same key and body give the same'
             " purchase.",
             # In quotes or without them; a header's own value neither begins nor ends in a space.
@@ -252,7 +256,7 @@ BUY: dict[str, Any] = {
     },
     "responses": {
         "201": _created(
-            "Confirmed within the wait, or earlier under the same key",
+            "Confirmed within the wait, or earlier with the same key",
             "confirmed",
             sometimes={"Preference-Applied": "wait=10", "Idempotency-Replayed": "true"},
         ),
@@ -280,11 +284,12 @@ BUY: dict[str, Any] = {
 READ: dict[str, Any] = {
     "tags": TAGS,
     "operationId": "read_purchase",
-    "summary": "Ask what became of a purchase",
-    "description": "Ask again after `Retry-After`, or with `?wait=20`, or send"
-    " `Accept: text/event-stream` to be told: an event `position` each time that it moves up, and"
-    " an `outcome` at last; the data of each is the purchase. A decided purchase never changes and"
-    " may be cached for ever.",
+    "summary": "Read a purchase",
+    "description": "Poll after `Retry-After`, or wait with `?wait=20`, or send"
+    " `Accept: text/event-stream` for events: `position` each time that it moves up, and `outcome`
+    at"
+    " the end; the data of each is the purchase. A decided purchase never changes and may be cached"
+    " for ever.",
     "security": SECURITY,
     "parameters": [
         {
@@ -296,16 +301,16 @@ READ: dict[str, Any] = {
         },
         _filter(
             "wait",
-            "Answer at the decision, or after so many seconds (at most 30).",
+            "Respond at the decision, or after this number of seconds (at most 30).",
             type="integer",
             minimum=0,
         ),
-        _header("If-None-Match", "ETags of what the client already has."),
-        _header("Last-Event-ID", "Of an event stream: the last event that came."),
+        _header("If-None-Match", "The ETags that the client has."),
+        _header("Last-Event-ID", "Of an event stream: the id of the last event received."),
     ],
     "responses": {
         "200": _purchase(
-            "The purchase as it stands",
+            "The purchase",
             "confirmed",
             "rejected",
             "queued",
@@ -313,9 +318,9 @@ READ: dict[str, Any] = {
             sometimes={"ETag": ETAG, "Retry-After": "1"},
             as_events={"schema": {"type": "string"}, "example": EVENTS},
         ),
-        "204": {"description": "An event stream's outcome was told before: do not connect again"},
+        "204": {"description": "The event stream has sent its outcome: do not reconnect"},
         "304": {
-            "description": "Nothing has changed",
+            "description": "Not modified",
             "headers": headers(
                 VARY | {"ETag": ETAG, "Cache-Control": "private, no-cache"}, {"Retry-After": "1"}
             ),
@@ -323,14 +328,13 @@ READ: dict[str, Any] = {
         **refusals(
             InvalidInput(errors={"wait": ["A whole number of seconds is required."]}),
             NotFound,
-            NOT_TOLD,
+            RETRY,
         ),
     },
 }
 
 
 def purchases_document() -> dict[str, Any]:
-    """The purchase routes' part of the document."""
     paths = {
         "/api/ticket-purchases/": {"get": LIST, "post": BUY},
         "/api/ticket-purchases/{id}/": {"get": READ},

@@ -55,7 +55,8 @@ class ResultReader:
             except DATABASE_UNAVAILABLE as error:
                 logger.warning("status_unavailable", error=str(error))
                 readings.update(
-                    (id_, Unavailable("Try again; nothing is lost.")) for id_ in missing
+                    (id_, Unavailable("Temporarily unavailable; nothing is lost, retry."))
+                    for id_ in missing
                 )
         return [readings.get(id_) for id_ in ids]
 

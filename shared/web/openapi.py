@@ -1,7 +1,7 @@
-"""How the OpenAPI documents of all services tell of headers, refusals, and what is everywhere.
+"""What the OpenAPI documents of all services have in common: headers, errors, parameters.
 
-An operation names its own refusals. What follows from its form is added here: a body may be
-malformed, a token may be bad, and anything may go wrong.
+An operation names its own errors. Those that follow from its form are added here: of a malformed
+body, of a missing token, of a cross-site request, and 500.
 """
 
 import copy
@@ -30,7 +30,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 PROBLEM_SCHEMA: Mapping[str, Any] = {
     "type": "object",
-    "description": "A refusal (RFC 9457). Programs decide by its `code`, people read its `detail`.",
+    "description": "An error (RFC 9457). `code` is for programs, `detail` for people.",
     "required": ["type", "title", "status", "detail", "code"],
     "properties": {
         "type": {"type": "string", "format": "uri-reference"},
@@ -47,18 +47,18 @@ PROBLEM_SCHEMA: Mapping[str, Any] = {
     },
 }
 HEADERS: Mapping[str, str] = {
-    "Cache-Control": "Who may keep this answer, and for how long.",
-    "Connection": "`close`: this connection is used no more.",
-    "ETag": "The name of this state: send it in `If-None-Match` or `If-Match`.",
+    "Cache-Control": "Which caches may store the response, and for how long.",
+    "Connection": "`close`: the connection is closed after this response.",
+    "ETag": "The version of the resource, for `If-None-Match` and `If-Match`.",
     "Idempotency-Replayed": "`true`: an earlier request had the same key and body.",
-    "Location": "Where it is to be read.",
-    "Preference-Applied": "The wait that was granted.",
+    "Location": "The URL of the resource.",
+    "Preference-Applied": "The wait that was applied.",
     "RateLimit": "`r`: requests left; `t`: seconds until there are more.",
-    "RateLimit-Policy": "`q`: requests at once; `w`: seconds until they are all there again.",
-    "Retry-After": "Seconds until it is worth asking again.",
-    "Vary": "Which request headers the answer depends on.",
+    "RateLimit-Policy": "`q`: size of a burst; `w`: seconds until all of it is available again.",
+    "Retry-After": "Seconds to wait before the next request.",
+    "Vary": "The request headers that the response depends on.",
     "WWW-Authenticate": "How to authenticate (RFC 6750).",
-    "X-Request-ID": "The name of this request in every log: the one that was sent, or a new one.",
+    "X-Request-ID": "The id of the request in all logs: the one that was sent, or a new one.",
 }
 ETAG = {"ETag": '"0123456789abcdef0123456789abcdef"'}
 TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1}
@@ -67,18 +67,18 @@ REQUEST_ID = "01a2035e-7a5b-7c3d-8f4e-2b1a9c8d7e60"
 REQUEST_ID_PARAMETER: Mapping[str, Any] = {
     "name": "X-Request-ID",
     "in": "header",
-    "description": "A name for this request, to find it in the logs. Used if it is 1-128 of"
+    "description": "An id for this request, to find it in the logs. Used if it is 1-128 of"
     " `A-Z a-z 0-9 . _ : + / = @ -`.",
     "schema": {"type": "string"},
 }
-# FastAPI promises a 422 that we never answer: validation is 400 here.
+# FastAPI adds a 422 that is never sent: validation errors are 400 here.
 FASTAPI_SCHEMAS = ("HTTPValidationError", "ValidationError")
 
 # Only documents the scheme: each service checks tokens by `shared.auth.tokens`.
 bearer = HTTPBearer(
     scheme_name="bearerAuth",
     bearerFormat="JWT",
-    description="The `access` token that `POST /api/token/` answers.",
+    description="The `access` token of `POST /api/token/`.",
     auto_error=False,
 )
 
@@ -86,7 +86,7 @@ bearer = HTTPBearer(
 def headers(
     always: Mapping[str, str], sometimes: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """The headers of an answer, each with an example."""
+    """The headers of a response, each with an example."""
     return {
         name: {
             "description": HEADERS[name],
@@ -99,23 +99,22 @@ def headers(
 
 
 def rate_limits(policy: str) -> dict[str, str]:
-    """The headers by which a limited operation tells what is left, with an example of each."""
+    """The headers that report a rate limit, with an example of each."""
     return {"RateLimit": f'"{policy}";r=19;t=1', "RateLimit-Policy": f'"{policy}";q=20;w=4'}
 
 
 def too_many(policy: str) -> TooManyRequests:
-    """How an operation that this policy limits refuses."""
     return TooManyRequests(headers={"Retry-After": "1", **rate_limits(policy)})
 
 
 def refusals(
     *problems: Problem | type[Problem], sometimes: Mapping[str, str] | None = None
 ) -> Responses:
-    """The responses of an operation that may refuse so; a status shows an example of each code.
+    """The error responses of an operation; each status has an example of each code.
 
     Args:
         problems: the class, or an instance that shows what this operation says.
-        sometimes: headers that any of these refusals may have, besides its own.
+        sometimes: headers that any of these responses may have, besides its own.
     """
     by_status: dict[int, list[Problem]] = {}
     for problem in problems:
@@ -149,7 +148,7 @@ def _response(status: int, problems: list[Problem], sometimes: Mapping[str, str]
 
 
 def links_by_id(*operation_ids: str, **parameters: str) -> dict[str, dict[str, Any]]:
-    """Where a client goes on with the `id` of what it was answered, and with other parameters."""
+    """Links to the operations that take the `id` of the response, and other parameters."""
     all_parameters = {"id": "$response.body#/id", **parameters}
     return {
         operation_id: {"operationId": operation_id, "parameters": all_parameters}
@@ -157,8 +156,8 @@ def links_by_id(*operation_ids: str, **parameters: str) -> dict[str, dict[str, A
     }
 
 
-def refusal_table() -> str:
-    """Every refusal that a client may read, as a table in Markdown."""
+def error_table() -> str:
+    """Every error code, as a table in Markdown."""
     rows = sorted({(p.status, p.code, p.default_detail) for p in _every_kind_of(Problem)})
     lines = (f"| {status} | `{code}` | {detail} |" for status, code, detail in rows)
     return "\n".join(("| status | code | detail |", "| --- | --- | --- |", *lines))
@@ -171,7 +170,7 @@ def _every_kind_of(problem: type[Problem]) -> Iterator[type[Problem]]:
 
 
 class DocumentedApp(FastAPI):
-    """A FastAPI application whose document tells the whole truth."""
+    """A FastAPI application whose document has the errors and headers of every response."""
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -180,7 +179,7 @@ class DocumentedApp(FastAPI):
 
 
 def complete(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document, with what all operations have in common added to each of them."""
+    """A copy of the document with what all operations have in common."""
     completed = copy.deepcopy(dict(document))
     components = completed.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
@@ -198,10 +197,10 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     if "application/json" in responses.get("422", {}).get("content", {}):
         del responses["422"]
-    for status, response in refusals(*_refusals_by_form(method, operation)).items():
-        told = responses.setdefault(status, response)
+    for status, response in refusals(*_errors_by_form(method, operation)).items():
+        described = responses.setdefault(status, response)
         for media_type, content in response["content"].items():
-            shown = told["content"][media_type]["examples"]
+            shown = described["content"][media_type]["examples"]
             shown |= {code: e for code, e in content["examples"].items() if code not in shown}
     for response in responses.values():
         response["headers"] = response.get("headers", {}) | headers({"X-Request-ID": REQUEST_ID})
@@ -213,7 +212,7 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter that has no value is left out: neither a URL nor a header can say null."""
+    """Neither a query string nor a header can say null."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
     if not kinds:
         return schema
@@ -222,7 +221,7 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_whole_bounds(schema: Any) -> Any:
-    """FastAPI makes floats of all bounds, among which the largest id is one larger."""
+    """FastAPI writes all bounds as floats, which cannot hold the largest id."""
     if isinstance(schema, dict):
         return {name: _with_whole_bounds(value) for name, value in schema.items()}
     if isinstance(schema, list):
@@ -232,8 +231,7 @@ def _with_whole_bounds(schema: Any) -> Any:
     return schema
 
 
-def _refusals_by_form(method: str, operation: Mapping[str, Any]) -> list[type[Problem]]:
-    """How an operation may refuse because it takes a body, or a token, or because it runs."""
+def _errors_by_form(method: str, operation: Mapping[str, Any]) -> list[type[Problem]]:
     of_site = [CrossSiteRequest] if method.upper() not in SAFE_METHODS else []
     of_body = [MalformedBody, BodyTooSlow, BodyTooLarge] if "requestBody" in operation else []
     of_token = [NotAuthenticated] if operation.get("security") else []
