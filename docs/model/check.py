@@ -73,7 +73,7 @@ VERSIONS: Final = (
     Version("202 before the commit", ("ACK_BEFORE_COMMIT",), "acknowledged_is_stored", True),
     Version(
         "result before the commit",
-        ("TELL_BEFORE_COMMIT",),
+        ("PUBLISH_BEFORE_COMMIT",),
         "result_never_ahead_of_database",
         True,
     ),
@@ -86,8 +86,8 @@ VERSIONS: Final = (
         True,
     ),
     Version(
-        "no look after clearing the mark",
-        ("WAKEUPS_ALONE", "NO_SWEEPER", "NO_LOOK_AFTER_CLEARING"),
+        "queue not read again after clearing the mark",
+        ("WAKEUPS_ALONE", "NO_SWEEPER", "NO_READ_AFTER_CLEARING"),
         "nothing_left_behind",
         True,
     ),

@@ -4,7 +4,7 @@
  * One ticket type with CAPACITY tickets and three tries to buy: three requests, or (REPEATED) two,
  * of which the first is sent twice under the same Idempotency-Key. Each step below is one step of
  * the code: a statement, a commit, commands to Redis. Between any two of them every other process
- * may go as far as it likes; so whoever is slow, or is stopped and goes on, is in here too.
+ * may go as far as it likes; so a process that is slow, or is stopped and goes on, is covered.
  *
  * What #ifdef asks for are other versions, most of them broken on purpose: check.py lists them.
  */
@@ -68,7 +68,7 @@ byte locked_by;         /* who holds the lock on that row */
  * being sent, so with such wake-ups it changes nothing. It is there where wake-ups are reliable
  * (WAKEUPS_ALONE), to see whether they are enough without the sweeper.
  */
-byte wakeups;             /* Celery's messages: all of them say "look at this ticket type" */
+byte wakeups;             /* Celery's messages: all of them say "decide this ticket type" */
 bool mark;
 
 /* --- Bounds, and what is remembered to hold the promises against. No step asks for the latter. -- */
@@ -101,7 +101,7 @@ hidden byte n, row, other, rows, outcome, found, confirmed_now, refused;
 
 /* --- The door ---------------------------------------------------------------------------------- */
 
-/* An answer that names a purchase: 202 Accepted, or what a repeated key is told. Nothing of it is
+/* An answer that names a purchase: 202 Accepted, or the answer to a repeated key. Nothing of it is
  * needed to see whether all is decided in the end (LIVENESS), so there it is left out. */
 inline answer(row_named) {
 #ifndef ACK_BEFORE_COMMIT
@@ -303,7 +303,7 @@ inline give_outcomes() {
 
 /*
  * store.py, WRITE, with the COMMIT that travels with it. PostgreSQL has a second writer of the same
- * rows wait for this commit and then look again, so the two are one step even without our lock.
+ * rows wait for this commit and then read again, so the two are one step even without our lock.
  */
 inline write_and_commit() {
     rows = 0; found = 0; confirmed_now = 0;
@@ -340,7 +340,7 @@ inline write_and_commit() {
  * purchase_worker/publish/results.py: SET of each result, and PUBLISH. Redis may lose them; a client then
  * reads PostgreSQL. No step of the protocol reads a result, so all that matters is that it is true.
  */
-inline tell() {
+inline publish() {
     for (row : 0 .. TRIES - 1) {
         if
         :: batch & bit(row) ->
@@ -353,9 +353,9 @@ inline tell() {
     }
 }
 
-/* Whoever has nothing to do remembers nothing. */
-inline leave() {
-    came_back = false; cleared = 0; batch = 0; confirmed = 0; left = 0; before = 0
+/* A process that has nothing to do remembers nothing. */
+inline forget() {
+    retried = false; cleared = 0; batch = 0; confirmed = 0; left = 0; before = 0
 }
 
 inline unlock() {
@@ -369,15 +369,15 @@ inline unlock() {
  * A child of the worker, in purchase_worker/tasks.py, `decide_queues`; or the sweeper, in
  * purchase_worker/sweep.py, `sweep`. Both take their turn in purchase_worker/drain.py, `drain`.
  *
- * Killed with -9 it begins anew, and PostgreSQL frees its lock. A transaction that PostgreSQL ended
+ * Killed with -9 it starts again, and PostgreSQL frees its lock. A transaction that PostgreSQL ended
  * looks the same: the worker gives up its turn. Killed while it holds no lock, a worker has lost a
  * wake-up and nothing else, which is in `Redis`.
  *
- * A look that changes nothing may come at any time. So of two looks that follow one another only
- * the last is here: lingering (consumer/linger.py), for one, is a last look that comes late.
+ * A read that changes nothing may happen at any time. So of two reads in a row only the last is here:
+ * lingering (consumer/linger.py), for example, is a last read that comes late.
  */
 proctype Drainer(bool sweeps) {
-    bool came_back;     /* it was turned away in this turn, and came back */
+    bool retried;       /* it skipped the locked row, and tried again */
     byte cleared;       /* of the mark, in this task: 1 yes, 2 and something was decided since */
     byte batch;         /* the rows that it read, one bit each, */
     byte confirmed;     /* and of these the ones that it confirms */
@@ -386,7 +386,7 @@ proctype Drainer(bool sweeps) {
 end_idle:
     /* A worker takes a message, which is acknowledged at once, or will be delivered again. The
      * sweeper looks for what was queued too long (store.py, QUEUED_TOO_LONG), with or without Redis;
-     * here that is any time. Then the first look of a turn (store.py, QUEUED_AMONG). */
+     * here that is any time. Then the first read of a drain (store.py, QUEUED_AMONG). */
     atomic {
         if
         :: !sweeps && wakeups > 0 -> wakeups--
@@ -410,13 +410,13 @@ lock:
     left = CAPACITY - sold;
     d_step { read_and_decide() }
 #endif
-    /* store.py, LOCK_INVENTORIES: FOR NO KEY UPDATE SKIP LOCKED. It tells what the counter is when
-     * the lock is had, not what it was when the statement began. */
+    /* store.py, LOCK_INVENTORIES: FOR NO KEY UPDATE SKIP LOCKED. It reads the counter as of when
+     * the lock is acquired, not as of when the statement began. */
     atomic {
 #ifndef NO_LOCK
         if
         :: locked_by == NOBODY -> locked_by = _pid
-        :: else -> goto turned_away
+        :: else -> goto skipped
         fi;
 #endif
         left = CAPACITY - sold; before = decisions
@@ -425,25 +425,25 @@ lock:
 #ifndef READ_BEFORE_LOCK
     d_step { read_and_decide() }
 #endif
-#ifdef TELL_BEFORE_COMMIT
-    d_step { tell() }
+#ifdef PUBLISH_BEFORE_COMMIT
+    d_step { publish() }
 #endif
 
     /* It may have found nothing, for another was faster. Then it rolls back, which frees the lock.
-     * drain.py: `tell` comes after the commit; here at once, when it could be ahead of others. It
-     * may die before the commit, or after it and tell nobody. */
+     * drain.py: `publish` comes after the commit; here at once, when it could be ahead of others. It
+     * may crash before the commit, or after it and not publish. */
     atomic {
         if
         :: write_and_commit();
-#ifndef TELL_BEFORE_COMMIT
-            tell()
+#ifndef PUBLISH_BEFORE_COMMIT
+            publish()
 #endif
         :: crashes < CRASHES -> crashes++; refused = true
         :: crashes < CRASHES -> crashes++; write_and_commit(); refused = true
         fi;
         unlock();
         if
-        :: refused -> leave(); goto end_idle
+        :: refused -> forget(); goto end_idle
         :: else
         fi;
 #ifdef WAKEUPS_ALONE
@@ -452,48 +452,48 @@ lock:
         batch = 0; confirmed = 0; left = 0; before = 0
     }
 
-    /* store.py, `_end`: the look travels with the COMMIT and comes after it, without the lock. On
+    /* store.py, `_end`: the read of the queue is sent with the COMMIT and runs after it, without the lock. On
      * with the next batch; or the turn is over (drain_max_batches), then a worker goes to the back of
      * the broker's queue (celery_app.py) and the sweeper begins another pass. */
     atomic {
         if
         :: !some_queued -> goto emptied
         :: some_queued -> goto lock
-        :: some_queued && !sweeps -> send_wakeup(); leave(); goto end_idle
-        :: some_queued && sweeps -> leave(); goto end_idle
+        :: some_queued && !sweeps -> send_wakeup(); forget(); goto end_idle
+        :: some_queued && sweeps -> forget(); goto end_idle
         fi
     }
 
-turned_away:
-    /* drain.py, `decide_batch`: it looks. If something is queued it comes back, here once. */
+skipped:
+    /* drain.py, `decide_batch`: it reads the queue. If something is queued it tries again, here once. */
     atomic {
         if
         :: !some_queued -> goto emptied
-        :: some_queued && !came_back -> came_back = true; goto lock
-        :: some_queued && came_back -> leave(); goto end_idle
+        :: some_queued && !retried -> retried = true; goto lock
+        :: some_queued && retried -> forget(); goto end_idle
         fi
     }
 
 emptied:
-    /* tasks.py: the mark is cleared, and then the queue is looked at once more. What is decided then
-     * may have marked a wake-up that another took in vain, so the mark is cleared again; after a few
+    /* tasks.py: the mark is cleared, and then the queue is read once more. What is decided then
+     * may have marked a wake-up that another worker received and skipped, so the mark is cleared again; after a few
      * times the worker goes to the back of the broker's queue. */
 #ifdef WAKEUPS_ALONE
     atomic {
         if
-        :: may_clear -> mark = false; cleared = 1; came_back = false
-        :: may_clear && cleared == 2 -> send_wakeup(); leave(); goto end_idle
-        :: else -> leave(); goto end_idle
+        :: may_clear -> mark = false; cleared = 1; retried = false
+        :: may_clear && cleared == 2 -> send_wakeup(); forget(); goto end_idle
+        :: else -> forget(); goto end_idle
         fi
     }
-#ifndef NO_LOOK_AFTER_CLEARING
+#ifndef NO_READ_AFTER_CLEARING
     if
     :: some_queued -> goto lock
     :: else -> goto emptied
     fi;
 #endif
 #endif
-    leave(); goto end_idle
+    forget(); goto end_idle
 }
 
 /* Redis may forget anything, and being wiped is to forget all. */

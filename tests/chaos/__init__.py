@@ -1,1 +1,1 @@
-"""Faults on purpose: buyers buy while a nemesis strikes, and then every promise is checked."""
+"""Faults on purpose: buyers buy while faults strike, and then every promise is checked."""

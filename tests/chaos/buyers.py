@@ -41,7 +41,7 @@ class _Body(msgspec.Struct):
     code: str | None = None
 
 
-class _Wish(msgspec.Struct, frozen=True):
+class _Request(msgspec.Struct, frozen=True):
     ticket_type_id: int
     quantity: int
     key: str
@@ -56,7 +56,7 @@ class Buyer:
 
     def __init__(
         self,
-        door_urls: Sequence[str],
+        gateway_urls: Sequence[str],
         user_id: int,
         token: str,
         history: History,
@@ -66,10 +66,10 @@ class Buyer:
         self._token = token
         self._history = history
         self._chance = chance
-        self._doors = [[Connection(url) for _ in range(2)] for url in door_urls]
-        self._door = chance.randrange(len(door_urls))
+        self._gateways = [[Connection(url) for _ in range(2)] for url in gateway_urls]
+        self._gateway = chance.randrange(len(gateway_urls))
         # What was asked for and is neither acknowledged nor refused.
-        self._open: dict[str, _Wish] = {}
+        self._open: dict[str, _Request] = {}
         self._undecided: set[str] = set()
         self._decided: list[str] = []
 
@@ -81,14 +81,14 @@ class Buyer:
     async def buy_until(self, over: asyncio.Event, ticket_type_ids: Sequence[int]) -> None:
         while not over.is_set():
             quantity = self._chance.choice((1, 1, 2, 3))
-            await self._buy(_Wish(self._chance.choice(ticket_type_ids), quantity, uuid4().hex))
+            await self._buy(_Request(self._chance.choice(ticket_type_ids), quantity, uuid4().hex))
             await asyncio.sleep(self._chance.uniform(0, 2 * THINK_SECONDS))
 
     async def find_out(self, deadline: float) -> None:
         """Ask about all that is open, until it is known or the time is over."""
         while not self.knows_all and time.monotonic() < deadline:
-            for wish in list(self._open.values()):
-                await self._attempt(wish, 0)
+            for request in list(self._open.values()):
+                await self._attempt(request, 0)
             for purchase_id in list(self._undecided):
                 await self._look(purchase_id)
             await asyncio.sleep(ASK_AGAIN_SECONDS)
@@ -96,37 +96,39 @@ class Buyer:
             await self._look(purchase_id)
 
     def close(self) -> None:
-        for connections in self._doors:
+        for connections in self._gateways:
             for connection in connections:
                 connection.close()
 
-    async def _buy(self, wish: _Wish) -> None:
-        self._open[wish.key] = wish
+    async def _buy(self, request: _Request) -> None:
+        self._open[request.key] = request
         clicks = 2 if self._chance.random() < CLICKS_TWICE else 1
-        attempts = await asyncio.gather(*(self._attempt(wish, n) for n in range(clicks)))
-        if wish.key in self._open:
+        attempts = await asyncio.gather(*(self._attempt(request, n) for n in range(clicks)))
+        if request.key in self._open:
             await asyncio.sleep(ASK_AGAIN_SECONDS)
             if self._chance.random() < RETRIES_AT_ONCE:
-                attempts.append(await self._attempt(wish, 0))
+                attempts.append(await self._attempt(request, 0))
         for purchase_id in {attempt.purchase_id for attempt in attempts} & self._undecided:
             await self._look(purchase_id)
 
-    async def _attempt(self, wish: _Wish, connection: int) -> Attempt:
+    async def _attempt(self, request: _Request, connection: int) -> Attempt:
         """Send one request and write down what came of it."""
         request_id = uuid4().hex
-        headers = {"X-Request-ID": request_id, "Idempotency-Key": f'"{wish.key}"'}
+        headers = {"X-Request-ID": request_id, "Idempotency-Key": f'"{request.key}"'}
         if self._chance.random() < WAITS_FOR_DECISION:
             headers["Prefer"] = "wait=2"
-        body = msgspec.json.encode({"ticket_type": wish.ticket_type_id, "quantity": wish.quantity})
+        body = msgspec.json.encode(
+            {"ticket_type": request.ticket_type_id, "quantity": request.quantity}
+        )
         sent_at = time.monotonic()
         answer = await self._ask("POST", PURCHASES, connection, headers, body)
         read = _read(answer)
         attempt = Attempt(
             request_id=request_id,
             user_id=self._user_id,
-            ticket_type_id=wish.ticket_type_id,
-            quantity=wish.quantity,
-            key=wish.key,
+            ticket_type_id=request.ticket_type_id,
+            quantity=request.quantity,
+            key=request.key,
             sent_at=sent_at,
             answered_at=time.monotonic(),
             fate=_fate(answer, read),
@@ -135,7 +137,7 @@ class Buyer:
         )
         self._history.attempts.append(attempt)
         if attempt.fate in (Fate.ACKNOWLEDGED, Fate.REFUSED):
-            self._open.pop(wish.key, None)
+            self._open.pop(request.key, None)
         if attempt.purchase_id is not None:
             self._note(attempt.purchase_id, read)
         return attempt
@@ -163,10 +165,10 @@ class Buyer:
         self, method: str, path: str, connection: int, headers: dict[str, str], body: bytes
     ) -> Answer | None:
         """None: there was no answer."""
-        door = self._door
+        gateway = self._gateway
         answer = None
         with suppress(OSError):  # TimeoutError is one
-            answer = await self._doors[door][connection].request(
+            answer = await self._gateways[gateway][connection].request(
                 method,
                 path,
                 token=self._token,
@@ -175,7 +177,7 @@ class Buyer:
                 timeout_seconds=ANSWER_SECONDS,
             )
         if answer is None or answer.status == 503:
-            self._door = (door + 1) % len(self._doors)
+            self._gateway = (gateway + 1) % len(self._gateways)
         return answer
 
 

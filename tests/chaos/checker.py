@@ -1,4 +1,4 @@
-"""Holds what the buyers saw against the rows, and names every promise that was broken. Pure."""
+"""Compares what the buyers saw with the rows, and reports every broken promise. Pure."""
 
 from collections import Counter as Count
 from collections.abc import Callable, Iterable, Iterator
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tests.chaos.history import Attempt, Evidence, Fate, Outcome, Row, Window
 
 QUEUED, CONFIRMED = "queued", "confirmed"
-# Issue 6: while PostgreSQL is away, a buyer hears so within this time.
+# While PostgreSQL is unavailable, a buyer gets a 503 within this time (docs/faults.md).
 REFUSED_WITHIN_SECONDS = 2.0
 
 
@@ -92,9 +92,9 @@ def changed(evidence: Evidence) -> Iterator[str]:
             yield f"{sighting.by} saw {row.id} {sighting.outcome}, and now it is {row}"
 
 
-def told_too_early(evidence: Evidence) -> Iterator[str]:
-    for purchase_id in evidence.history.told_too_early:
-        yield f"the result of {purchase_id} was told before it was committed"
+def published_too_early(evidence: Evidence) -> Iterator[str]:
+    for purchase_id in evidence.history.published_too_early:
+        yield f"the result of {purchase_id} was published before it was committed"
 
 
 def not_replayable(evidence: Evidence) -> Iterator[str]:
@@ -105,7 +105,7 @@ def out_of_turn(evidence: Evidence) -> Iterator[str]:
     """Whoever was acknowledged before another asked is decided before it."""
     rows = {row.id: row for row in evidence.rows}
     sent_at: dict[str, float] = {}
-    told_at: dict[str, float] = {}
+    known_at: dict[str, float] = {}
     purchases = {row.request_id: row.id for row in evidence.rows}
     for attempt in evidence.history.attempts:
         # A purchase may come of any attempt with its key; the first may have been the one.
@@ -114,18 +114,18 @@ def out_of_turn(evidence: Evidence) -> Iterator[str]:
             continue
         sent_at[id_] = min(sent_at.get(id_, attempt.sent_at), attempt.sent_at)
         if attempt.fate is Fate.ACKNOWLEDGED:
-            told_at[id_] = min(told_at.get(id_, attempt.answered_at), attempt.answered_at)
+            known_at[id_] = min(known_at.get(id_, attempt.answered_at), attempt.answered_at)
     by_type: dict[int, list[Row]] = {}
     for id_ in sent_at:
         if id_ in rows and rows[id_].decision_number is not None:
             by_type.setdefault(rows[id_].ticket_type_id, []).append(rows[id_])
     for decided in by_type.values():
-        first_told, its_id = float("inf"), ""
+        first_known, its_id = float("inf"), ""
         for row in sorted(decided, key=lambda row: row.decision_number or 0, reverse=True):
-            if first_told < sent_at[row.id]:
+            if first_known < sent_at[row.id]:
                 yield f"{row.id} was decided before {its_id}, which was acknowledged before it came"
-            if told_at.get(row.id, float("inf")) < first_told:
-                first_told, its_id = told_at[row.id], row.id
+            if known_at.get(row.id, float("inf")) < first_known:
+                first_known, its_id = known_at[row.id], row.id
 
 
 def one_key_two_purchases(evidence: Evidence) -> Iterator[str]:
@@ -159,7 +159,7 @@ PROMISES: dict[str, Finder] = {
     "one decision each": decided_twice,
     "an unknown answer is never half done": half_done,
     "an outcome seen never changes": changed,
-    "Redis is never ahead of PostgreSQL": told_too_early,
+    "Redis is never ahead of PostgreSQL": published_too_early,
     "the replay gives the same outcomes": not_replayable,
     "first come, first served": out_of_turn,
     "the same key gives the same purchase": one_key_two_purchases,

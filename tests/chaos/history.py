@@ -66,8 +66,8 @@ class History:
 
     attempts: list[Attempt] = field(default_factory=list)
     sightings: list[Sighting] = field(default_factory=list)
-    # Purchases of which a result was told while their rows were still queued.
-    told_too_early: list[str] = field(default_factory=list)
+    # Purchases whose result was published while their rows were still queued.
+    published_too_early: list[str] = field(default_factory=list)
     pulses: list[Pulse] = field(default_factory=list)
 
 

@@ -1,4 +1,4 @@
-"""A round: buyers buy, the nemesis strikes and heals, all recovers, and everything is checked."""
+"""A round: buyers buy, faults strike and are healed, all recovers, and everything is checked."""
 
 import asyncio
 import random
@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 
 from tests.chaos.buyers import BUYERS_AT_ONCE, Buyer
 from tests.chaos.checker import Violation, check, goes_on, refuses
-from tests.chaos.eavesdropper import Eavesdropper
 from tests.chaos.evidence import database_now, gather, queued_now, workers_decide
 from tests.chaos.faults.fault import Effect, Fault
 from tests.chaos.history import Evidence, Fate, History, Window
 from tests.chaos.pulse import feel_pulse
+from tests.chaos.result_listener import ResultListener
 from tests.chaos.subject import Subject
 from tests.support.factories import add_ticket_type
 
-# Issue 6: what was healed works again within this time.
+# What was healed works again within this time (docs/faults.md).
 RECOVERS_WITHIN_SECONDS = 10.0
-# Purchases acknowledged before the nemesis strikes, so that it strikes a sale in full swing.
+# Purchases decided before the faults strike, so that they strike during a sale.
 WARM_UP_PURCHASES = 20
 WARM_UP_SECONDS = 60.0
 LOOK_SECONDS = 0.05
-# Issue 6: a system that is broken on purpose is found out by then.
+# A system that is broken on purpose is caught by then (docs/faults.md).
 CAUGHT_WITHIN_ROUNDS = 20
 # One ticket type is sold out in the middle of a round, one is not, one has a limit for each user.
 FEW, MANY, LIMIT_OF_USER = 40, 100_000, 3
@@ -76,7 +76,7 @@ def hold_round(
         add_ticket_type(system.engine, MANY, max_per_user=LIMIT_OF_USER),
     ]
     history = History()
-    with Eavesdropper(system, history).listening():
+    with ResultListener(system, history).listening():
         sale = _Sale(system, faults, ticket_type_ids, history, chance, recovers_within_seconds)
         window, recovered_seconds, all_known = asyncio.run(sale.hold())
     system.wait_until_all_run()
@@ -145,7 +145,7 @@ class _Sale:
         self._recovers_within_seconds = recovers_within_seconds
         users = chance.sample(sorted(system.tokens), BUYERS_AT_ONCE)
         self._buyers = [
-            Buyer(system.door_urls, user_id, system.tokens[user_id], history, chance)
+            Buyer(system.gateway_urls, user_id, system.tokens[user_id], history, chance)
             for user_id in users
         ]
 
@@ -159,7 +159,7 @@ class _Sale:
         buying.append(asyncio.create_task(feel_pulse(self._system.pulse_url, self._history, over)))
         try:
             await self._warm_up()
-            window = await self._nemesis()
+            window = await self._strike_and_heal()
             healed_at = time.monotonic()
             healed_time = await asyncio.to_thread(database_now, self._system)
             deadline = healed_at + self._recovers_within_seconds
@@ -186,7 +186,7 @@ class _Sale:
             assert time.monotonic() < deadline, f"nobody could buy: {self._history.attempts[-3:]}"
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _nemesis(self) -> Window:
+    async def _strike_and_heal(self) -> Window:
         try:
             for fault in self._faults:
                 await asyncio.to_thread(fault.strike)

@@ -6,7 +6,7 @@ import psutil
 from sqlalchemy import Engine
 
 from shared.config.settings import Settings
-from tests.chaos.servers import Server
+from tests.support.servers import Server
 
 
 class Subject(Protocol):
@@ -23,7 +23,7 @@ class Subject(Protocol):
     def tokens(self) -> dict[int, str]: ...
 
     @property
-    def door_urls(self) -> tuple[str, ...]:
+    def gateway_urls(self) -> tuple[str, ...]:
         """Where the buyers knock; one door is as good as another."""
 
     @property

@@ -18,13 +18,13 @@ from shared.auth.mint_tokens import mint_tokens, user_names
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from tests.chaos.control import Control
-from tests.chaos.line import Line, carrying
 from tests.chaos.movable_clock import MovableClock
-from tests.chaos.servers import Server
 from tests.chaos.small_disk import SmallDisk, small_disk
 from tests.chaos.wakeup_line import WakeupLine
 from tests.conftest import run_admin, with_database
 from tests.support.factories import run
+from tests.support.line import Line, carrying
+from tests.support.servers import Server
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually
 from tests.system.operators import Operator, an_operator
@@ -49,7 +49,7 @@ class System:
     """Two gateways and two workers with one child each, on servers that this process runs.
 
     `postgres`, `valkey`: reached directly, whatever befalls the lines. `database_line`,
-    `redis_line`, `broker_line`: between the services and them. `door_line`: between the buyers and
+    `redis_line`, `broker_line`: between the services and them. `gateway_line`: between buyers and
     the gateways. `disk`: PostgreSQL's. `clock`: the workers'.
     """
 
@@ -71,14 +71,14 @@ class System:
         self.database_line = Line(_port(postgres.url))
         self.redis_line = Line(_port(valkey.url))
         self.broker_line = WakeupLine(_port(valkey.url), valkey.url)
-        self.door_line = Line(operator.port)
+        self.gateway_line = Line(operator.port)
         self.database_url = with_database(postgres.url, DATABASE)
         self.home = Home(operator.home)
         self.settings = Settings(database_url=self.database_url, keys_dir=self.home.keys)
 
     @property
     def lines(self) -> tuple[Line, ...]:
-        return (self.database_line, self.redis_line, self.broker_line, self.door_line)
+        return (self.database_line, self.redis_line, self.broker_line, self.gateway_line)
 
     @property
     def database_url_of_services(self) -> str:
@@ -101,9 +101,9 @@ class System:
         assert started.returncode == 0, started.stdout + started.stderr
 
     @property
-    def door_urls(self) -> tuple[str, ...]:
+    def gateway_urls(self) -> tuple[str, ...]:
         """Where the buyers knock."""
-        return (f"http://127.0.0.1:{self.door_line.port}",)
+        return (f"http://127.0.0.1:{self.gateway_line.port}",)
 
     @property
     def pulse_url(self) -> str:

@@ -9,13 +9,13 @@ from sqlalchemy import Engine
 from deploy.local.servers.embedded import free_port, prepare_valkey
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
-from tests.chaos.line import carrying
 from tests.chaos.packet_filter import PacketFilter, drop_leftovers, packet_filter
-from tests.chaos.servers import Server
 from tests.chaos.small_disk import SmallDisk
 from tests.chaos.system import DATABASE, SETTINGS, System
 from tests.conftest import run_admin, with_database
 from tests.support.database_pair import DatabasePair, a_pair
+from tests.support.line import carrying
+from tests.support.servers import Server
 from tests.support.services import folder_for_servers
 from tests.system.operators import Operator, an_operator
 

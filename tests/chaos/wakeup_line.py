@@ -7,7 +7,7 @@ import hiredis
 import redis
 
 from shared.messaging.celery_client import PURCHASES_QUEUE
-from tests.chaos.line import CHUNK_BYTES, Line
+from tests.support.line import CHUNK_BYTES, Line
 
 # What becomes of a wake-up: after how many seconds each copy of it arrives. None at all: it is
 # lost.

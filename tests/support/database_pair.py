@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from deploy.local.servers.embedded import EmbeddedServer, free_port, prepare_postgres, run_as
 from deploy.local.servers.wheels import postgres_programs
-from tests.chaos.servers import Server
 from tests.conftest import admin_connection, run_admin
+from tests.support.servers import Server
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually
 

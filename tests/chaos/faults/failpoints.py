@@ -4,11 +4,11 @@ from shared.failpoints import Moment
 from tests.chaos.faults.fault import Effect, Fault, Turn
 from tests.support.waiting import eventually
 
-COMES_BY_SECONDS = 60
+REACHED_WITHIN_SECONDS = 60
 
 
 class _KilledAt(Fault):
-    """Whoever reaches the moment first dies; what else does the same work goes on."""
+    """The first process that reaches the moment is killed; the others go on."""
 
     moment: Moment
     effect = Effect.GOES_ON
@@ -19,43 +19,31 @@ class _KilledAt(Fault):
         request.touch()
 
         def taken() -> None:
-            assert not request.exists(), f"nobody came by {self.moment}"
+            assert not request.exists(), f"no process reached {self.moment}"
 
-        eventually(taken, within_seconds=COMES_BY_SECONDS)
+        eventually(taken, within_seconds=REACHED_WITHIN_SECONDS)
         self.strikes += 1
 
 
 class KilledBeforeAcceptCommit(_KilledAt):
-    """Nothing is stored, and nobody told."""
-
-    moment = "before_accept_commit"
+    moment = "before_accept_commit"  # nothing is stored
 
 
 class KilledAfterAcceptCommit(_KilledAt):
-    """Stored, and neither the buyer nor a worker knows."""
-
-    moment = "after_accept_commit"
+    moment = "after_accept_commit"  # stored; neither the buyer nor a worker knows
 
 
 class KilledAfterWakeup(_KilledAt):
-    """A worker knows; the buyer may or may not."""
-
-    moment = "after_wakeup"
+    moment = "after_wakeup"  # a worker knows; the buyer may or may not
 
 
 class KilledBeforeDecisionCommit(_KilledAt):
-    """Decided, and all of it undone: somebody decides again."""
-
-    moment = "before_decision_commit"
+    moment = "before_decision_commit"  # decided and rolled back: another process decides again
 
 
 class KilledAfterDecisionCommit(_KilledAt):
-    """Decided for good, and nobody told."""
-
-    moment = "after_decision_commit"
+    moment = "after_decision_commit"  # decided; no result is published
 
 
 class KilledAfterResult(_KilledAt):
-    """Decided and told; the wake-up still counts as under way."""
-
-    moment = "after_result"
+    moment = "after_result"  # published; the wake-up still counts as under way

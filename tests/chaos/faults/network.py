@@ -1,105 +1,84 @@
-"""The way to a server is slow, cut, silent, or silent in one direction."""
+"""The network to a server is slow, cut, silent, or silent in one direction."""
 
 from typing import ClassVar
 
 from tests.chaos.faults.fault import Effect, Fault
-from tests.chaos.line import FAIR, Line, Weather
+from tests.support.line import FAIR, Weather
 
 SLOW = Weather(latency_seconds=0.1)
 CUT = Weather(is_cut=True)
 BLACK_HOLE = Weather(there=False, back=False)
-# What is asked arrives, and is done; the answer does not.
+# Requests arrive and are carried out; the answers are lost.
 NO_ANSWERS = Weather(back=False)
 
 
 class _BadWeather(Fault):
-    """On the ways to one server."""
+    """`lines`: the attributes of the system that it strikes."""
 
     hold_seconds = 2.0
     weather: ClassVar[Weather]
-
-    def lines(self) -> tuple[Line, ...]:
-        raise NotImplementedError
+    lines: ClassVar[tuple[str, ...]]
 
     def strike(self) -> None:
         self._before = self._harmed()
-        for line in self.lines():
-            line.set_weather(self.weather)
+        self._set(self.weather)
 
     def heal(self) -> None:
         self.strikes += self._harmed() - self._before
-        for line in self.lines():
-            line.set_weather(FAIR)
+        self._set(FAIR)
+
+    def _set(self, weather: Weather) -> None:
+        for name in self.lines:
+            getattr(self.system, name).set_weather(weather)
 
     def _harmed(self) -> int:
-        return sum(line.harmed for line in self.lines())
+        return sum(getattr(self.system, name).harmed for name in self.lines)
 
 
-class _ToPostgres(_BadWeather):
-    def lines(self) -> tuple[Line, ...]:
-        return (self.system.database_line,)
+class PostgresSlow(_BadWeather):
+    weather, lines = SLOW, ("database_line",)
 
 
-class _ToRedis(_BadWeather):
-    """As results and as broker. Selling goes on."""
-
-    hold_seconds = 1.5
-    effect = Effect.GOES_ON
-
-    def lines(self) -> tuple[Line, ...]:
-        return (self.system.redis_line, self.system.broker_line)
-
-
-class _ToGateways(_BadWeather):
-    def lines(self) -> tuple[Line, ...]:
-        return (self.system.door_line,)
-
-
-class PostgresSlow(_ToPostgres):
-    weather = SLOW
-
-
-class PostgresCut(_ToPostgres):
-    weather = CUT
+class PostgresCut(_BadWeather):
+    weather, lines = CUT, ("database_line",)
     effect = Effect.REFUSES
 
 
-class PostgresSilent(_ToPostgres):
-    weather = BLACK_HOLE
-    hold_seconds = 3.0
-    effect = Effect.REFUSES
+class PostgresSilent(PostgresCut):
+    weather, hold_seconds = BLACK_HOLE, 3.0
 
 
-class PostgresAnswersLost(_ToPostgres):
-    weather = NO_ANSWERS
-    hold_seconds = 3.0
-    effect = Effect.REFUSES
+class PostgresAnswersLost(PostgresCut):
+    weather, hold_seconds = NO_ANSWERS, 3.0
 
 
-class RedisSlow(_ToRedis):
-    weather = SLOW
+class RedisSlow(_BadWeather):
+    """For results and as broker; sales go on."""
+
+    weather, lines = SLOW, ("redis_line", "broker_line")
+    hold_seconds, effect = 1.5, Effect.GOES_ON
 
 
-class RedisCut(_ToRedis):
+class RedisCut(RedisSlow):
     weather = CUT
 
 
-class RedisSilent(_ToRedis):
+class RedisSilent(RedisSlow):
     weather = BLACK_HOLE
 
 
-class RedisAnswersLost(_ToRedis):
+class RedisAnswersLost(RedisSlow):
     weather = NO_ANSWERS
 
 
-class GatewaysSlow(_ToGateways):
-    weather = SLOW
+class GatewaysSlow(_BadWeather):
+    weather, lines = SLOW, ("gateway_line",)
     effect = Effect.GOES_ON
 
 
-class GatewaysCut(_ToGateways):
-    weather = CUT
+class GatewaysCut(_BadWeather):
+    weather, lines = CUT, ("gateway_line",)
 
 
-class GatewaysAnswersLost(_ToGateways):
+class GatewaysAnswersLost(GatewaysCut):
     weather = NO_ANSWERS

@@ -12,7 +12,7 @@ import psycopg2
 
 from deploy.local.servers.embedded import UNPRIVILEGED_USER, EmbeddedServer, free_port
 from deploy.local.supervisor.program import Program
-from tests.chaos.servers import Server
+from tests.support.servers import Server
 from tests.support.services import folder_for_servers
 
 # Fewer sessions than the services have connections, so that they are really handed on.

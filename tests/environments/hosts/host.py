@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from deploy.local.servers.embedded import EmbeddedServer
-from tests.chaos.servers import Server
 from tests.environments.hosts.network import Network
+from tests.support.servers import Server
 from tests.support.services import PROJECT
 
 

@@ -14,12 +14,12 @@ from shared.auth.keys import ensure_signing_key
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.migrate import migrate
-from tests.chaos.servers import Server
 from tests.chaos.system import DATABASE, SETTINGS, tokens_of_buyers
 from tests.conftest import run_admin
 from tests.environments.hosts import servers
 from tests.environments.hosts.host import Host, Service
 from tests.environments.hosts.network import Network, a_network
+from tests.support.servers import Server
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually
 
@@ -68,12 +68,12 @@ class SystemOfHosts:
             host.lose()
 
     @property
-    def door_urls(self) -> tuple[str, ...]:
+    def gateway_urls(self) -> tuple[str, ...]:
         return tuple(f"http://{self.hosts[name].address}:{GATEWAY_PORT}" for name in GATEWAYS)
 
     @property
     def pulse_url(self) -> str:
-        return self.door_urls[-1]
+        return self.gateway_urls[-1]
 
     @cached_property
     def engine(self) -> Engine:
@@ -103,7 +103,7 @@ class SystemOfHosts:
         def all_ready() -> None:
             self.wait_until_all_are_started()
             catalog = f"http://{self.hosts['catalog'].address}:{CATALOG_PORT}"
-            for url in (*self.door_urls, catalog):
+            for url in (*self.gateway_urls, catalog):
                 assert httpx.get(f"{url}/readyz", timeout=3).status_code == 200
             for name in WORKERS:
                 assert self.process(name).children(), f"{name} has no child yet"

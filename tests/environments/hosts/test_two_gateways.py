@@ -47,7 +47,7 @@ def doors(system: SystemOfHosts, tokens: Iterator[str]) -> Iterator[Doors]:
     with ExitStack() as stack:
         first, second = (
             stack.enter_context(httpx.Client(base_url=url, headers=headers, timeout=30))
-            for url in system.door_urls
+            for url in system.gateway_urls
         )
         yield first, second
 

@@ -19,9 +19,9 @@ from shared.errors import ConfigurationError
 from shared.messaging.celery_client import DECIDE_QUEUES_TASK, PURCHASES_QUEUE, make_celery
 from shared.observability.heartbeat import Beat, Heartbeat, last_beats
 from tests.chaos.faults.network import CUT
-from tests.chaos.line import FAIR, Line, Weather, carrying
 from tests.integration.deploy.test_stopping import PATIENT, nobody_writes
 from tests.support.factories import add_ticket_type, add_users, queue, request, scalar
+from tests.support.line import FAIR, Line, Weather, carrying
 from tests.support.services import PROJECT, running_service
 from tests.support.waiting import eventually
 

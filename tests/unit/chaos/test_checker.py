@@ -65,10 +65,10 @@ def sale(
     rows: list[Row] = ROWS,
     counter: Counter = COUNTER,
     sightings: tuple[Sighting, ...] = (SEEN,),
-    told_too_early: tuple[str, ...] = (),
+    published_too_early: tuple[str, ...] = (),
     replay: tuple[str, ...] = (),
 ) -> Evidence:
-    history = History(list(attempts), list(sightings), list(told_too_early))
+    history = History(list(attempts), list(sightings), list(published_too_early))
     return Evidence(history, rows, [counter], list(replay))
 
 
@@ -113,7 +113,7 @@ def test_a_request_without_an_answer_may_have_been_stored_or_not() -> None:
         ("an outcome seen never changes", sale(rows=with_row(1, decided_at="second 2"))),
         ("an outcome seen never changes", sale(rows=with_row(1, status="rejected"))),
         ("an outcome seen never changes", sale(rows=ROWS[1:])),
-        ("Redis is never ahead of PostgreSQL", sale(told_too_early=("purchase-1",))),
+        ("Redis is never ahead of PostgreSQL", sale(published_too_early=("purchase-1",))),
         ("the replay gives the same outcomes", sale(replay=("outcomes: not what the rule gives",))),
         ("the same key gives the same purchase", sale(rows=[*ROWS, replace(row(3), id="twin")])),
         (

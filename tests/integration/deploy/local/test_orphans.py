@@ -19,7 +19,7 @@ from shared.process import restore_stop_signals
 from tests.conftest import running
 from tests.support.orphans import watched_folder
 from tests.support.services import folder_for_servers
-from tests.chaos.servers import Server
+from tests.support.servers import Server
 
 restore_stop_signals()
 with folder_for_servers() as folder, running(prepare_valkey(folder, free_port())):

@@ -9,7 +9,7 @@ from purchase_worker.consumer.wakeup_consumer import WakeupRequest
 from shared.config.settings import Settings
 from shared.messaging.celery_client import DECIDE_QUEUES_TASK, PURCHASES_QUEUE
 from tests.chaos.faults.network import CUT
-from tests.chaos.line import Line, carrying
+from tests.support.line import Line, carrying
 
 
 def test_a_wakeup_that_cannot_be_acknowledged_takes_no_place(

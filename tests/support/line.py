@@ -1,7 +1,7 @@
 """A TCP line between the services and a server, which can be slow, cut, silent or one-way.
 
-All lines live in one thread with an event loop of its own, so that they carry bytes between rounds
-too. What a line is told from another thread, it does at once.
+All lines run in one thread with an event loop of its own, so that they carry bytes between rounds
+too. A change from another thread takes effect at once.
 """
 
 import asyncio
@@ -15,10 +15,8 @@ CHUNK_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """What a line does to those who use it.
-
-    `latency_seconds`: added to each chunk, each way. `there`, `back`: whether bytes reach the
-    server, and its answers the client; what does not, waits for better weather. `is_cut`: open
+    """`latency_seconds`: added to each chunk, each way. `there`, `back`: whether bytes reach the
+    server, and its answers the client; else they wait for better weather. `is_cut`: open
     connections are reset, and new ones too.
     """
 
@@ -86,7 +84,7 @@ class Line:
         with suppress(OSError, asyncio.CancelledError):
             pumps = (
                 self._carry_there(reader, to_server[1], writer),
-                self._carry_back(to_server[0], writer),
+                self._carry(to_server[0], writer, there=False),
             )
             tasks = [asyncio.create_task(pump) for pump in pumps]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -103,14 +101,13 @@ class Line:
         writer: asyncio.StreamWriter,
         _client: asyncio.StreamWriter,
     ) -> None:
-        while chunk := await reader.read(CHUNK_BYTES):
-            await self._weather_allows(there=True)
-            writer.write(chunk)
-            await writer.drain()
+        await self._carry(reader, writer, there=True)
 
-    async def _carry_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, there: bool
+    ) -> None:
         while chunk := await reader.read(CHUNK_BYTES):
-            await self._weather_allows(there=False)
+            await self._weather_allows(there=there)
             writer.write(chunk)
             await writer.drain()
 

@@ -1,4 +1,4 @@
-"""Hears every result that is told through Redis, and looks at once whether PostgreSQL has it."""
+"""Receives every result published in Redis, and checks at once whether PostgreSQL has it."""
 
 import threading
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ DECIDED = """
 SELECT id::text FROM ticket_purchases WHERE id = ANY(%s::uuid[]) AND status <> 'queued'
 """
 LISTEN_SECONDS = 0.2
-# A server whose machine vanished without a word is asked no more; another may have taken over.
+# A server whose machine vanished is given up soon; another may have taken over.
 GIVES_UP_SOON = {
     "connect_timeout": 2,
     "tcp_user_timeout": 2_000,
@@ -26,8 +26,8 @@ GIVES_UP_SOON = {
 }
 
 
-class Eavesdropper:
-    """A thread that compares; servers that are away are asked again when they are back."""
+class ResultListener:
+    """A thread that compares; it reconnects to servers that were unavailable."""
 
     def __init__(self, system: Subject, history: History) -> None:
         self._system = system
@@ -36,7 +36,7 @@ class Eavesdropper:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._listen_for_ever, name="eavesdropper")
+        thread = threading.Thread(target=self._listen_for_ever, name="result-listener")
         thread.start()
         try:
             yield
@@ -67,4 +67,4 @@ class Eavesdropper:
                 ids = msgspec.msgpack.decode(message["data"], type=DecidedBatch).ids
                 cursor.execute(DECIDED, (ids,))
                 decided = {row[0] for row in cursor.fetchall()}
-                self._history.told_too_early += [id_ for id_ in ids if id_ not in decided]
+                self._history.published_too_early += [id_ for id_ in ids if id_ not in decided]
