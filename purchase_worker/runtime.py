@@ -26,15 +26,17 @@ logger = get_logger(__name__)
 class Runtime:
     def __init__(self, settings: Settings, process_name: str) -> None:
         self.settings = settings
+        spans = open_tracing(process_name)
+        # The sweeper's election, a drain, and what tracing reads of its batch.
+        pool_size = 2 if spans is None else 3
         self.engine: Engine = open_engine(
-            settings, process_name, pool_size=2, prepares=True, role=WORKER
+            settings, process_name, pool_size=pool_size, prepares=True, role=WORKER
         )
         self._publisher = ResultPublisher(settings)
         self.redis: redis.Redis = self._publisher.redis
         # Only a broker that is Redis can be asked cheaply how many messages it holds.
         broker_url = settings.celery_broker_url
         self._broker = open_redis(settings, broker_url) if broker_url.startswith(REDIS) else None
-        spans = open_tracing(process_name)
         self._traces = DecisionTraces(spans, self.engine) if spans is not None else None
         self.linger: Callable[[Batch], Iterable[None]] = Linger(self._wakeups_wait)
 

@@ -12,7 +12,7 @@ from purchase_worker import metrics, store
 from purchase_worker.audit.counter_watch import CounterWatch
 from purchase_worker.runtime import Runtime
 from shared.config.settings import get_settings
-from shared.database.engine import DATABASE_UNAVAILABLE, cursor_transaction
+from shared.database.engine import DATABASE_UNAVAILABLE, cursor_transaction, statement
 from shared.messaging.celery_client import WAKEUP_TICKET_TYPES_MAX
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.logging import configure_logging, get_logger
@@ -41,7 +41,10 @@ def sweep(runtime: Runtime) -> int:
         cursor.execute(TRY_ELECTION)
         if cursor.fetchone() != (True,):
             return 0
-        stale = store.queued_too_long(cursor, runtime.settings.sweep_after_seconds)
+        # In a transaction of its own, whose table locks would else last as long as the pass: behind
+        # a statement that waits for them, such as a migration's, our own decisions would wait too.
+        with statement(runtime.engine) as reading:
+            stale = store.queued_too_long(reading, runtime.settings.sweep_after_seconds)
         for start in range(0, len(stale), WAKEUP_TICKET_TYPES_MAX):
             together = stale[start : start + WAKEUP_TICKET_TYPES_MAX]
             decided += _sweep_some(runtime, together)

@@ -19,6 +19,7 @@ from tests.support.factories import (
     queue,
     request,
     rows,
+    run,
 )
 from tests.support.services import running_service
 from tests.support.waiting import eventually
@@ -73,6 +74,16 @@ def test_of_several_sweepers_one_is_elected(engine: Engine, runtime: Runtime) ->
     with engine.connect() as elected:
         assert elected.exec_driver_sql(TRY_ELECTION).scalar_one() is True
         assert sweep(runtime) == 0
+    assert sweep(runtime) == 5
+
+
+def test_a_pass_keeps_no_table_locked(engine: Engine, runtime: Runtime) -> None:
+    """Else a migration and the sweeper would wait for one another."""
+    ticket_type = add_ticket_type(engine, 3)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
+    grow_old(engine)
+    lock = "LOCK TABLE ticket_purchases, ticket_inventory IN ACCESS EXCLUSIVE MODE NOWAIT"
+    runtime.publish = lambda _batch: run(engine, lock)  # type: ignore[method-assign]
     assert sweep(runtime) == 5
 
 

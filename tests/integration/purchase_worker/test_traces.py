@@ -17,7 +17,7 @@ from shared.config.settings import Settings
 from shared.errors import ConfigurationError
 from shared.observability.tracing import open_tracing, wanted
 from tests.support.collector import Collector, a_collector
-from tests.support.factories import add_ticket_type, rows
+from tests.support.factories import add_ticket_type, add_user, queue, request, rows, run
 from tests.support.services import PROJECT, environment, running_service
 from tests.support.waiting import eventually
 from tests.system.selling import WAIT, buy
@@ -116,6 +116,17 @@ def test_who_samples_and_who_names_a_trace_is_the_clients_choice_if_it_is_well_f
     named = [traceparent for traceparent in stored_traceparents(engine)[1:] if traceparent]
     assert len({traceparent[3:35] for traceparent in named}) == len(bad)
     assert TRACE not in {span.trace_id for span in collector.spans}
+
+
+def test_the_sweepers_decision_is_in_the_trace_too(
+    engine: Engine, settings: Settings, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    queue(engine, [request(add_user(engine), add_ticket_type(engine, 10))])
+    run(engine, "UPDATE ticket_purchases SET traceparent = :t", t=f"00-{TRACE}-{SPAN}-01")
+    with running_service("purchase_worker.sweep", settings):
+        decided = eventually(lambda: collector.of_trace(TRACE)["decide"], retry_on=KeyError)
+    assert (decided.parent_id, decided.service) == (SPAN, "eventify-sweeper")
 
 
 def test_a_silent_collector_holds_up_neither_purchases_nor_a_stop(
