@@ -44,13 +44,11 @@ TAGS = [
     {"name": "Events", "description": "Only its owner can change an event."},
     {
         "name": "Ticket types",
-        "description": "What is sold for an event: price, sale window, limits, and how many are
-        left.",
+        "description": "What is sold for an event: price, sale window, limits, availability.",
     },
     {
         "name": "Purchases",
-        "description": "Accepted at once, decided in the order of acceptance, immutable once
-        decided.",
+        "description": "Accepted at once, decided in the order of acceptance, then immutable.",
     },
     {"name": "Operation", "description": "Health, metrics, and this document."},
 ]

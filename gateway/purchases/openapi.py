@@ -286,10 +286,9 @@ READ: dict[str, Any] = {
     "operationId": "read_purchase",
     "summary": "Read a purchase",
     "description": "Poll after `Retry-After`, or wait with `?wait=20`, or send"
-    " `Accept: text/event-stream` for events: `position` each time that it moves up, and `outcome`
-    at"
-    " the end; the data of each is the purchase. A decided purchase never changes and may be cached"
-    " for ever.",
+    " `Accept: text/event-stream` for events: `position` each time that it moves up, then"
+    " `outcome`; the data of each is the purchase. A decided purchase never changes and may"
+    " be cached for ever.",
     "security": SECURITY,
     "parameters": [
         {

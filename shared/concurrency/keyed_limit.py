@@ -62,8 +62,9 @@ class Turns:
             async with asyncio.timeout(self._wait_seconds):
                 await queue.places.acquire()
         except TimeoutError as error:
-            raise Unavailable("Too many requests of this kind are waiting; retry shortly.") from
-            error
+            raise Unavailable(
+                "Too many requests of this kind are waiting; retry shortly."
+            ) from error
         try:
             await asyncio.sleep(max(0.0, queue.free_at - asyncio.get_running_loop().time()))
         except BaseException:
