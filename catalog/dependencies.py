@@ -1,7 +1,8 @@
-"""What routes ask for: who calls, which row, and the database."""
+"""What routes depend on: the user, the row, and the database."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Request, Response
@@ -62,8 +63,28 @@ PathId = Annotated[
 ]
 IfMatch = Annotated[
     str | None,
-    Header(alias="If-Match", description="ETags of the states in which this may be done, or `*`."),
+    Header(alias="If-Match", description="ETags of the states that may be changed, or `*`."),
 ]
 IfNoneMatch = Annotated[
-    str | None, Header(alias="If-None-Match", description="ETags of what the client already has.")
+    str | None,
+    Header(alias="If-None-Match", description="ETags of the states that the client has."),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """A request to change one row, by a user who may not own it."""
+
+    database: Lanes
+    user_id: int
+    id: int
+    if_match: str | None
+
+
+async def write_request(
+    database: Database, user_id: UserId, row: PathId, if_match: IfMatch = None
+) -> WriteRequest:
+    return WriteRequest(database, user_id, row, if_match)
+
+
+Write = Annotated[WriteRequest, Depends(write_request)]

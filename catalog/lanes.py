@@ -113,6 +113,32 @@ class Lanes:
         async with self._writers.of(row):
             return await self._write(work)
 
+    async def change(
+        self,
+        row: Hashable,
+        *,
+        find: Work[T],
+        lock: Work[T],
+        check: Callable[[Session, T], None],
+        apply: Callable[[Session, T], None],
+    ) -> T:
+        """Check what `find` reads, then `lock` it, check it again, and apply a change.
+
+        A request that is not allowed or not possible never gets a lock, nor a turn at one. The
+        check under the lock sees every sale and change before this one.
+
+        Raises what `check` and `write` raise.
+        """
+
+        def locked(session: Session) -> T:
+            found = lock(session)
+            check(session, found)
+            apply(session, found)
+            return found
+
+        await self.read(lambda session: check(session, find(session)))
+        return await self.write(row, locked)
+
     async def _write(self, work: Work[T]) -> T:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._lock_wait_seconds

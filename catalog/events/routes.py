@@ -1,70 +1,52 @@
 """Events over HTTP."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AfterValidator, WithJsonSchema
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
 from sqlalchemy import Select
 from sqlalchemy.orm import Session
 
-from catalog.dependencies import Database, IfMatch, IfNoneMatch, PathId, SignedInRoute, UserId
-from catalog.etags import check_if_match, etag_of, is_unchanged
-from catalog.events import store as event_store
-from catalog.pages import in_pages_of, page_json, rows_that_fit
-from catalog.rules import check_event_times, check_owner
-from catalog.schemas import (
+from catalog.dependencies import (
+    Database,
+    IfNoneMatch,
+    PathId,
+    SignedInRoute,
+    UserId,
+    Write,
+    WriteRequest,
+)
+from catalog.etags import check_if_match, is_unchanged
+from catalog.events import store
+from catalog.events.schemas import (
     EventBody,
     EventPage,
     EventPatch,
     EventView,
-    Moment,
-    SearchText,
+    etag,
+    representation,
 )
+from catalog.pages import in_pages_of, page_json, rows_that_fit
+from catalog.responses import changing, creating, deleting, json_response, listing, reading
+from catalog.rules import check_order, check_owner
+from catalog.schemas import Moment
 from catalog.transactions import HAS_PURCHASES
 from shared.database.tables import Event
-from shared.errors import (
-    Conflict,
-    InvalidInput,
-    NotFound,
-    PermissionDenied,
-    PreconditionFailed,
-    Unavailable,
-)
+from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
 from shared.row_ids import MAX_ID, row_id
-from shared.text import folded
-from shared.web.openapi import ETAG, headers, links_by_id, rate_limits, refusals, too_many
-from shared.web.pagination import INVALID_PAGE, PageWanted, WantedPage
+from shared.text import NO_NUL, Storable, folded
+from shared.web.openapi import ETAG, refusals
+from shared.web.pagination import PageWanted, WantedPage
 
 ME = "me"
+# Each word is searched for in every event.
+SEARCH_MAX_CHARACTERS = 200
 SEARCH_MAX_WORDS = 10
+TIMES = ("start_time", "end_time")
 ENDS_TOO_EARLY = InvalidInput(errors={"end_time": ["must be after start_time"]})
-# The gateway holds these limits (gateway/rate_limits/of_catalog.py).
-WRITES = rate_limits("catalog-writes")
-LISTS = rate_limits("lists")
-CREATED = {
-    "headers": headers(ETAG | {"Location": "/api/events/1/"}, WRITES),
-    "links": links_by_id("read_event")
-    | links_by_id(
-        "replace_event",
-        "change_event",
-        "delete_event",
-        **{"header.If-Match": "$response.header.ETag"},
-    )
-    | {
-        "create_ticket_type": {
-            "operationId": "create_ticket_type",
-            "requestBody": {"event": "$response.body#/id"},
-        }
-    },
-}
-CHANGED = refusals(
-    ENDS_TOO_EARLY,
-    PermissionDenied,
-    NotFound,
-    PreconditionFailed,
-    too_many("catalog-writes"),
-    sometimes=WRITES,
-) | {200: {"headers": headers(ETAG, WRITES)}}
+CHANGED = changing(ETAG, ENDS_TOO_EARLY)
+Step = Callable[[Session, Event], None]
 
 router = APIRouter(
     prefix="/api/events",
@@ -75,7 +57,7 @@ router = APIRouter(
 
 
 def _few_words(text: str) -> str:
-    # As it is searched: one character may fold to several words (U+FDFA to four).
+    # Counted after folding: one character may fold to several words (U+FDFA to four).
     if len(folded(text).split()) > SEARCH_MAX_WORDS:
         raise ValueError(f"must have at most {SEARCH_MAX_WORDS} words")
     return text
@@ -90,6 +72,13 @@ def _owner(text: str) -> str:
     return text
 
 
+SearchText = Annotated[
+    str,
+    StringConstraints(max_length=SEARCH_MAX_CHARACTERS),
+    Storable,
+    Field(json_schema_extra={"pattern": NO_NUL}),
+    AfterValidator(_few_words),
+]
 OwnerFilter = Annotated[
     str,
     AfterValidator(_owner),
@@ -107,13 +96,7 @@ EventOrder = Literal[
     response_model=EventPage,
     summary="List events",
     response_description="A page of events",
-    responses=refusals(
-        InvalidInput(errors={"starts_after": ["must be a time with its offset"]}),
-        NotFound(INVALID_PAGE),
-        too_many("lists"),
-        sometimes=LISTS,
-    )
-    | {200: {"headers": headers({}, LISTS)}},
+    responses=listing(InvalidInput(errors={"starts_after": ["must be a time with its offset"]})),
 )
 async def list_events(
     user_id: UserId,
@@ -121,38 +104,34 @@ async def list_events(
     page: WantedPage,
     search: Annotated[
         SearchText,
-        AfterValidator(_few_words),
         Query(
-            description="Words that the title or the description has, in any case of letters;"
+            description="Words that the title or the description contains, in any case of letters;"
             f" at most {SEARCH_MAX_WORDS}.",
         ),
     ] = "",
     owner: Annotated[OwnerFilter | None, Query(description="`me`, or a user's id.")] = None,
     starts_after: Annotated[
-        Moment | None, Query(description="Only events that start later than this.")
+        Moment | None, Query(description="Only events that start after this time.")
     ] = None,
-    ordering: Annotated[EventOrder, Query(description="`-` reverses.")] = "id",
+    ordering: Annotated[EventOrder, Query(description="`-` reverses the order.")] = "id",
 ) -> Response:
     """A page has fewer events where their descriptions are long: follow `next`."""
     owner_id = user_id if owner == ME else int(owner) if owner is not None else None
-    wanted = event_store.matching(
+    wanted = store.matching(
         search=search, owner_id=owner_id, starts_after=starts_after, ordering=ordering
     )
 
     def read(session: Session) -> bytes:
         return _page(session, wanted, page)
 
-    if search:
-        body = await database.search(user_id, read)
-    else:
-        body = await database.list(user_id, read)
-    return Response(body, media_type="application/json")
+    run = database.search if search else database.list
+    return Response(await run(user_id, read), media_type="application/json")
 
 
 def _page(session: Session, wanted: Select[Event], page: PageWanted) -> bytes:
-    count, answered, events = event_store.page(session, wanted, page)
-    rows = [_representation(event) for event in events]
-    # JSON may have escaped much of the texts.
+    count, answered, events = store.page(session, wanted, page)
+    rows = [representation(event) for event in events]
+    # Escaped in JSON, the texts may be longer.
     size = rows_that_fit(answered.offset(count), [len(row) for row in rows])
     if size < len(rows):
         answered = in_pages_of(answered, size)
@@ -165,12 +144,17 @@ def _page(session: Session, wanted: Select[Event], page: PageWanted) -> bytes:
     response_model=EventView,
     summary="Create an event",
     response_description="The new event",
-    responses=refusals(ENDS_TOO_EARLY, too_many("catalog-writes"), sometimes=WRITES)
-    | {201: CREATED},
+    responses=creating(
+        ETAG | {"Location": "/api/events/1/"},
+        ENDS_TOO_EARLY,
+        read="read_event",
+        changes=("replace_event", "change_event", "delete_event"),
+        create_ticket_type={"event": "$response.body#/id"},
+    ),
 )
 async def create_event(user_id: UserId, database: Database, body: EventBody) -> Response:
     """The caller becomes its owner."""
-    check_event_times(body.start_time, body.end_time)
+    check_order(TIMES, body.start_time, body.end_time)
 
     def create(session: Session) -> Event:
         event = Event(**body.model_dump(), owner_id=user_id)
@@ -179,7 +163,8 @@ async def create_event(user_id: UserId, database: Database, body: EventBody) -> 
         return event
 
     event = await database.write(None, create)
-    return _answer(event, status=201, headers={"Location": f"/api/events/{event.id}/"})
+    location = f"/api/events/{event.id}/"
+    return json_response(representation(event), etag(event), status=201, location=location)
 
 
 @router.get(
@@ -187,130 +172,80 @@ async def create_event(user_id: UserId, database: Database, body: EventBody) -> 
     response_model=EventView,
     summary="Read an event",
     response_description="The event",
-    responses=refusals(NotFound)
-    | {
-        200: {"headers": headers(ETAG)},
-        304: {"description": "It is as the client has it", "headers": headers(ETAG)},
-    },
+    responses=reading(ETAG),
 )
 async def read_event(
     _user_id: UserId, database: Database, event_id: PathId, if_none_match: IfNoneMatch = None
 ) -> Response:
-    answer = _answer(await database.read(lambda session: event_store.find(session, event_id)))
-    current = answer.headers["ETag"]
-    if is_unchanged(if_none_match, current):
-        return Response(status_code=304, headers={"ETag": current})
-    return answer
+    event = await database.read(lambda session: store.find(session, event_id))
+    if is_unchanged(if_none_match, etag(event)):
+        return Response(status_code=304, headers={"ETag": etag(event)})
+    return json_response(representation(event), etag(event))
 
 
 @router.put(
     "/{id}/",
     response_model=EventView,
     summary="Replace an event",
-    response_description="The event as it is now",
+    response_description="The event after the change",
     responses=CHANGED,
 )
-async def replace_event(
-    user_id: UserId,
-    database: Database,
-    event_id: PathId,
-    body: EventBody,
-    if_match: IfMatch = None,
-) -> Response:
+async def replace_event(write: Write, body: EventBody) -> Response:
     """Only its owner may. A field that is left out takes its default."""
-    return await _change_event(database, user_id, event_id, body.model_dump(), if_match)
+    return await _change(write, body.model_dump())
 
 
 @router.patch(
     "/{id}/",
     response_model=EventView,
     summary="Change an event",
-    response_description="The event as it is now",
+    response_description="The event after the change",
     responses=CHANGED,
 )
-async def change_event(
-    user_id: UserId,
-    database: Database,
-    event_id: PathId,
-    body: EventPatch,
-    if_match: IfMatch = None,
-) -> Response:
-    """Only its owner may. A field that is left out stays as it is."""
-    changes = body.model_dump(exclude_unset=True)
-    return await _change_event(database, user_id, event_id, changes, if_match)
+async def change_event(write: Write, body: EventPatch) -> Response:
+    """Only its owner may. A field that is left out keeps its value."""
+    return await _change(write, body.model_dump(exclude_unset=True))
+
+
+async def _change(write: WriteRequest, changes: dict[str, Any]) -> Response:
+    def check(_session: Session, event: Event) -> None:
+        check_order(TIMES, *(changes.get(name, getattr(event, name)) for name in TIMES))
+
+    def apply(_session: Session, event: Event) -> None:
+        for field, value in changes.items():
+            setattr(event, field, value)
+
+    event = await _write(write, check, apply)
+    return json_response(representation(event), etag(event))
 
 
 @router.delete(
     "/{id}/",
     status_code=204,
     summary="Delete an event",
-    response_description="It is gone",
-    responses=refusals(
-        PermissionDenied,
-        NotFound,
-        Conflict(HAS_PURCHASES),
-        PreconditionFailed,
-        too_many("catalog-writes"),
-        sometimes=WRITES,
-    )
-    | {204: {"headers": headers({}, WRITES)}},
+    response_description="The event was deleted",
+    responses=deleting(),
 )
-async def delete_event(
-    user_id: UserId, database: Database, event_id: PathId, if_match: IfMatch = None
-) -> None:
-    """Only its owner may, with its ticket types, and not once there was any purchase under it."""
+async def delete_event(write: Write) -> None:
+    """Deletes its ticket types too. Only its owner may, and only without any purchase."""
 
     def check(session: Session, event: Event) -> None:
-        check_owner(event.owner_id, user_id)
-        check_if_match(if_match, _etag(event))
-        if event_store.has_purchases(session, event_id):
+        if store.has_purchases(session, event.id):
             raise Conflict(HAS_PURCHASES)
 
-    def delete(session: Session) -> None:
-        event = event_store.lock(session, event_id)
+    await _write(write, check, lambda session, event: session.delete(event))
+
+
+async def _write(write: WriteRequest, check: Step, apply: Step) -> Event:
+    def check_all(session: Session, event: Event) -> None:
+        check_owner(event.owner_id, write.user_id)
+        check_if_match(write.if_match, etag(event))
         check(session, event)
-        session.delete(event)
 
-    await database.read(lambda session: check(session, event_store.find(session, event_id)))
-    await database.write(("event", event_id), delete)
-
-
-async def _change_event(
-    database: Database,
-    user_id: int,
-    event_id: int,
-    changes: dict[str, Any],
-    if_match: str | None,
-) -> Response:
-    """Checked by a plain read first: who may not change it locks nothing."""
-
-    def check(event: Event) -> None:
-        check_owner(event.owner_id, user_id)
-        check_if_match(if_match, _etag(event))
-        check_event_times(
-            changes.get("start_time", event.start_time), changes.get("end_time", event.end_time)
-        )
-
-    def change(session: Session) -> Event:
-        event = event_store.lock(session, event_id)
-        check(event)
-        for field, value in changes.items():
-            setattr(event, field, value)
-        return event
-
-    await database.read(lambda session: check(event_store.find(session, event_id)))
-    return _answer(await database.write(("event", event_id), change))
-
-
-def _representation(event: Event) -> bytes:
-    return EventView.of(event).model_dump_json().encode()
-
-
-def _etag(event: Event) -> str:
-    return etag_of(_representation(event))
-
-
-def _answer(event: Event, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    body = _representation(event)
-    all_headers = {"ETag": etag_of(body), **(headers or {})}
-    return Response(body, status, all_headers, media_type="application/json")
+    return await write.database.change(
+        ("event", write.id),
+        find=lambda session: store.find(session, write.id),
+        lock=lambda session: store.lock(session, write.id),
+        check=check_all,
+        apply=apply,
+    )

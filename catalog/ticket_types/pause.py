@@ -1,16 +1,14 @@
 """Pauses the sale of a ticket type, and resumes it.
 
-While it is paused nothing is accepted; what is queued is decided all the same. Once `pause` has
-returned, nothing more is accepted until the sale is resumed: what had passed its guard before the
-pause was committed is over by then (docs/decisions/0015).
+During a pause nothing is accepted; what is queued is still decided. Once the second of its two
+transactions has ended, nothing more is accepted until the sale is resumed: purchases that had
+passed their guard before the pause was committed are stored by then (docs/decisions/0015).
 """
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from catalog.etags import check_if_match
 from catalog.ticket_types import store
-from catalog.ticket_types.change import etag, find_own
 from catalog.ticket_types.store import StoredTicketType
 from catalog.transactions import session_transaction
 from shared.observability.logging import get_logger
@@ -19,78 +17,60 @@ logger = get_logger(__name__)
 
 
 def pause(engine: Engine, ticket_type_id: int) -> StoredTicketType:
-    """Accept nothing from now on; a pause that lasts already goes on as it is.
-
-    It is the operator's, who owns nothing and may. An owner's request takes the same steps.
+    """Pause as the operator, who needs to own nothing; pausing again changes nothing.
 
     Raises:
-        Problem: NotFound; Unavailable: the pause may stand already, while some of what was under
-            way still is.
+        Problem: NotFound; Unavailable: the pause may be committed, while purchases from before it
+            still are being stored.
     """
     with session_transaction(engine) as session:
-        switch(session, ticket_type_id, paused=True)
+        switch(session, lock(session, ticket_type_id), paused=True)
     with session_transaction(engine) as session:
         return await_accepted(session, ticket_type_id)
 
 
 def resume(engine: Engine, ticket_type_id: int) -> StoredTicketType:
-    """Accept again, within the sale window; what sells already goes on selling.
+    """Accept again, within the sale window; resuming what is not paused changes nothing.
 
     Raises:
-        Problem: NotFound; Unavailable: the database is away.
+        Problem: NotFound; Unavailable: the database is unavailable.
     """
     with session_transaction(engine) as session:
-        return switch(session, ticket_type_id, paused=False)
+        stored = lock(session, ticket_type_id)
+        switch(session, stored, paused=False)
+        return stored
 
 
-def check_switch(session: Session, user_id: int, ticket_type_id: int, if_match: str | None) -> None:
-    """Refuse, without a lock, who does not own it or does not know its state.
-
-    Raises:
-        Problem: NotFound, PermissionDenied, PreconditionFailed.
-    """
-    check_if_match(if_match, etag(find_own(session, user_id, ticket_type_id)), guards_sales=False)
-
-
-def switch(
-    session: Session,
-    ticket_type_id: int,
-    *,
-    paused: bool,
-    user_id: int | None = None,
-    if_match: str | None = None,
-) -> StoredTicketType:
-    """Pause or resume it; of a pause this is the first of two transactions.
-
-    Args:
-        session: it commits soon.
-        ticket_type_id: what to switch.
-        paused: which way.
-        user_id: who asks, and owns it; None: the operator.
-        if_match: the header, by which a client tells which state it knows.
+def lock(session: Session, ticket_type_id: int) -> StoredTicketType:
+    """Lock against other changes, not the counter: a pause must not wait for decisions.
 
     Raises:
-        Problem: NotFound, PreconditionFailed.
+        NotFound: there is no such ticket type.
     """
-    # Not the counter's lock, as other changes: a pause must not wait for whoever decides.
     store.lock_terms(session, ticket_type_id)
-    check_if_match(if_match, etag(store.find(session, ticket_type_id)), guards_sales=False)
-    is_new = store.set_paused(session, ticket_type_id, paused=paused)
-    if is_new and user_id is not None:  # the operator has no log, and is told on the terminal
-        logger.info(
-            "sale_paused" if paused else "sale_resumed", ticket_type=ticket_type_id, user=user_id
-        )
     return store.find(session, ticket_type_id)
 
 
-def await_accepted(session: Session, ticket_type_id: int) -> StoredTicketType:
-    """Wait until what was being accepted before the pause is stored.
+def switch(
+    session: Session, stored: StoredTicketType, *, paused: bool, user_id: int | None = None
+) -> None:
+    """Pause or resume; `user_id` is None for the operator, whose command prints the outcome."""
+    ticket_type_id = stored.ticket_type.id
+    is_new = store.set_paused(session, ticket_type_id, paused=paused)
+    session.refresh(stored.ticket_type)
+    if is_new and user_id is not None:
+        event = "sale_paused" if paused else "sale_resumed"
+        logger.info(event, ticket_type=ticket_type_id, user=user_id)
 
-    Only once the pause is committed: until then one accept statement after another would lock the
-    row, and none of them would let us have it.
+
+def await_accepted(session: Session, ticket_type_id: int) -> StoredTicketType:
+    """Wait until the purchases that passed their guard before the pause are stored.
+
+    Only after the pause was committed: until then one accept statement after another would lock
+    the row, and this would never get its lock.
 
     Raises:
-        Problem: NotFound; RowLocked: something still is.
+        Problem: NotFound; RowLocked: some are not stored yet.
     """
     store.lock_against_new_purchases(session, ticket_type_id)
     return store.find(session, ticket_type_id)

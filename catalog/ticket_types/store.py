@@ -7,7 +7,7 @@ from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from catalog.pages import count_of
-from catalog.rules import Stock
+from catalog.ticket_types.rules import Stock
 from shared.database.tables import Event, TicketInventory, TicketPurchase, TicketType
 from shared.errors import NotFound
 from shared.purchases import QUEUED
