@@ -6,6 +6,8 @@ from uuid import uuid4
 import httpx
 from sqlalchemy import Connection, Engine, text
 
+from tests.support.waiting import eventually
+
 EVENT = {
     "title": "Open-air concert",
     "description": "Doors open at 18:00.",
@@ -56,10 +58,8 @@ def path_of(ticket_type: dict[str, Any]) -> str:
     return f"/api/ticket-types/{ticket_type['id']}/"
 
 
-def queue_purchase(database: Engine, ticket_type_id: int, user_id: int, quantity: int = 1) -> None:
-    """A purchase as the gateway accepts it."""
-    with database.begin() as connection:
-        queue_within(connection, ticket_type_id, user_id, quantity)
+def etag_of(client: httpx.Client, path: str) -> str:
+    return client.get(path).headers["ETag"]
 
 
 def sell(database: Engine, ticket_type_id: int, user_id: int, quantity: int) -> None:
@@ -99,3 +99,17 @@ def sell_within(connection: Connection, ticket_type_id: int, user_id: int, quant
     decided = {"id": ticket_type_id, "number": number, "left": left, "quantity": quantity}
     for statement in (DECIDE, RECORD, COUNT):
         connection.execute(text(statement), decided)
+
+
+def until_the_catalog_waits(database: Engine) -> None:
+    """Until a statement of the catalog waits for a lock."""
+    waits = text(
+        "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'eventify-catalog' AND wait_event_type = 'Lock'"
+    )
+
+    def waiting() -> None:
+        with database.connect() as connection:
+            assert connection.execute(waits).first() is not None
+
+    eventually(waiting)

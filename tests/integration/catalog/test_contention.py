@@ -14,21 +14,22 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from catalog.lanes import Lanes, connections_of
-from shared.concurrency.keyed_limit import Turns
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.errors import Unavailable
 from tests.integration.catalog.making import (
     EVENT,
     TICKET_TYPE,
+    etag_of,
     make_event,
     make_ticket_type,
     path_of,
+    queue_within,
     sell,
+    sell_within,
+    until_the_catalog_waits,
     user_id_of,
 )
-
-PAGE_MAX_BYTES = 300_000
 
 
 @contextmanager
@@ -131,7 +132,7 @@ def test_a_writer_gets_a_lock_that_is_soon_free(owner: httpx.Client, database: E
     with ThreadPoolExecutor(1) as pool:
         with locked(database, ticket_type):
             change = pool.submit(owner.post, f"{path_of(ticket_type)}capacity/", json={"change": 1})
-            _until_the_catalog_waits(database)
+            until_the_catalog_waits(database)
         assert change.result().status_code == 200
 
 
@@ -172,6 +173,54 @@ def test_an_owner_who_hammers_leaves_the_counter_to_the_sale(
 def _hammer(owner: httpx.Client, path: str) -> int:
     """How many of these changes were made."""
     return sum(owner.post(path, json={"change": 1}).status_code == 200 for _ in range(8))
+
+
+# --- races with purchases and with one another ---
+
+
+def test_a_sale_between_reading_and_writing_makes_a_form_stale(
+    owner: httpx.Client, database: Engine
+) -> None:
+    """The ETag is compared under the lock: what was sold while we waited for it counts."""
+    ticket_type = make_ticket_type(owner, capacity=10)
+    path = path_of(ticket_type)
+    read = {"If-Match": etag_of(owner, path)}
+    with ThreadPoolExecutor(1) as form:
+        with database.begin() as connection:
+            sell_within(connection, ticket_type["id"], user_id_of(owner), 3)
+            answer = form.submit(owner.patch, path, json={"capacity": 10}, headers=read)
+            until_the_catalog_waits(database)
+        assert answer.result().status_code == 412
+    assert owner.get(path).json()["capacity"] == 7
+
+
+def test_concurrent_changes_all_count(owner: httpx.Client, database: Engine) -> None:
+    ticket_type = make_ticket_type(owner, capacity=100)
+    path = f"{path_of(ticket_type)}capacity/"
+    changes = [1, -2, 3, -4, 5, -6, 7, -8] * 3
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda change: owner.post(path, json={"change": change}), changes))
+    assert {answer.status_code for answer in answers} == {200}
+    assert owner.get(path_of(ticket_type)).json()["capacity"] == 100 + sum(changes)
+    record = text("SELECT change FROM inventory_changes WHERE ticket_type_id = :id ORDER BY id")
+    with database.connect() as connection:
+        recorded = connection.execute(record, {"id": ticket_type["id"]}).scalars().all()
+    assert sorted(recorded[1:]) == sorted(changes)
+
+
+@pytest.mark.parametrize("what", ["event", "ticket_type"])
+def test_a_purchase_that_is_being_accepted_keeps_a_ticket_type_from_being_deleted(
+    owner: httpx.Client, database: Engine, what: str
+) -> None:
+    ticket_type = make_ticket_type(owner)
+    path = path_of(ticket_type) if what == "ticket_type" else f"/api/events/{ticket_type['event']}/"
+    with ThreadPoolExecutor(1) as deleter:
+        with database.begin() as connection:
+            queue_within(connection, ticket_type["id"], user_id_of(owner))
+            answer = deleter.submit(owner.delete, path)
+            until_the_catalog_waits(database)
+        assert answer.result().status_code == 409
+    assert owner.get(path).status_code == 200
 
 
 # --- searches and lists ---
@@ -218,126 +267,3 @@ def test_one_users_slow_lists_leave_the_others_a_thread(settings: Settings) -> N
     asyncio.run(others())
     lanes.close()
     engine.dispose()
-
-
-@pytest.mark.parametrize(("words", "status"), [(10, 200), (11, 400), (100, 400)])
-def test_a_search_has_few_words(owner: httpx.Client, words: int, status: int) -> None:
-    answer = owner.get("/api/events/", params={"search": " ".join("b" * words)})
-    assert answer.status_code == status
-    assert status == 200 or list(answer.json()["errors"]) == ["search"]
-
-
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-def test_a_description_is_bounded(owner: httpx.Client, method: str) -> None:
-    path = "/api/events/" if method == "POST" else f"/api/events/{make_event(owner)['id']}/"
-    longest = owner.request(method, path, json=EVENT | {"description": "x" * 10_000})
-    assert longest.status_code in (200, 201)
-    answer = owner.request(method, path, json=EVENT | {"description": "x" * 10_001})
-    assert (answer.status_code, list(answer.json()["errors"])) == (400, ["description"])
-
-
-def test_a_longer_description_of_old_stays(owner: httpx.Client, database: Engine) -> None:
-    path = f"/api/events/{make_event(owner)['id']}/"
-    old = "x" * 60_000
-    _describe(database, owner, old)
-    assert owner.get(path).json()["description"] == old
-    changed = owner.patch(path, json={"title": "Renamed"})
-    assert (changed.status_code, changed.json()["description"]) == (200, old)
-
-
-@pytest.mark.parametrize("page_size", [100, 97, 20, 7])
-@pytest.mark.parametrize("letter", ["x", "é", "\\", "\x01"], ids=["x", "é", "backslash", "control"])
-def test_a_page_is_bounded_in_bytes_and_leads_to_every_row(
-    owner: httpx.Client, database: Engine, page_size: int, letter: str
-) -> None:
-    made = [make_event(owner)["id"] for _ in range(12)]
-    _describe(database, owner, letter * 30_000)
-    # Some short ones among them, so that pages of different length follow one another.
-    for event_id in made[4:8]:
-        assert owner.patch(f"/api/events/{event_id}/", json={"description": ""}).status_code == 200
-    url = f"/api/events/?owner=me&page_size={page_size}"
-    seen: list[int] = []
-    while url is not None:
-        answer = owner.get(url)
-        assert len(answer.content) < PAGE_MAX_BYTES
-        page = answer.json()
-        assert page["count"] == 12
-        seen += [event["id"] for event in page["results"]]
-        last, url = page, page["next"]
-    assert seen == made
-    # And back again.
-    back = [event["id"] for event in last["results"]]
-    while last["previous"] is not None:
-        last = owner.get(last["previous"]).json()
-        back = [event["id"] for event in last["results"]] + back
-    assert sorted(set(back)) == made
-
-
-def _describe(database: Engine, owner: httpx.Client, description: str) -> None:
-    """As it was before descriptions were bounded."""
-    with database.begin() as connection:
-        connection.execute(
-            text("UPDATE events SET description = :description WHERE owner_id = :owner"),
-            {"description": description, "owner": user_id_of(owner)},
-        )
-
-
-# --- turns ---
-
-
-def test_a_turn_is_one_at_a_time_with_a_gap() -> None:
-    turns = Turns(1, waiting_max=10, wait_seconds=20, gap_seconds=0.02)
-    ends = [float("-inf")]
-
-    async def take() -> None:
-        async with turns.of("row"):
-            assert time.monotonic() - ends[-1] >= 0.019
-            await asyncio.sleep(0)
-            ends.append(time.monotonic())
-
-    async def all_of_them() -> None:
-        await asyncio.gather(*(take() for _ in range(5)))
-        await take()  # alone, and yet right after the last one
-
-    asyncio.run(all_of_them())
-    assert len(ends) == 7
-
-
-def test_turns_of_other_keys_wait_for_nothing_and_keys_are_forgotten() -> None:
-    turns = Turns(1, waiting_max=0, wait_seconds=20)
-
-    async def nested() -> None:
-        async with turns.of(1), turns.of(2):
-            with pytest.raises(Unavailable):
-                async with turns.of(1):
-                    pass
-        async with turns.of(1):
-            pass
-
-    asyncio.run(nested())
-    assert not turns._queues
-
-
-def test_a_turn_that_does_not_come_is_refused() -> None:
-    turns = Turns(2, waiting_max=1, wait_seconds=0.05)
-
-    async def third() -> None:
-        async with turns.of(1), turns.of(1):
-            with pytest.raises(Unavailable):
-                async with turns.of(1):
-                    pass
-
-    asyncio.run(third())
-
-
-def _until_the_catalog_waits(database: Engine) -> None:
-    waits = text(
-        "SELECT FROM pg_stat_activity WHERE datname = current_database()"
-        " AND application_name = 'eventify-catalog' AND wait_event_type = 'Lock'"
-    )
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        with database.connect() as connection:
-            if connection.execute(waits).first() is not None:
-                return
-    raise AssertionError("the catalog waits for no lock")

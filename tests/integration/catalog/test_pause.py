@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import pytest
 from sqlalchemy import Engine
 
@@ -14,7 +13,6 @@ from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.errors import NotFound, SaleClosed, SaleNotOpen, SalePaused, Unavailable
-from tests.integration.catalog.making import make_ticket_type, path_of
 from tests.support.factories import (
     accept,
     add_ticket_type,
@@ -196,62 +194,6 @@ def test_a_gateway_that_knows_no_pauses_sells_nothing_either(
     (verdict,) = accept(engine, [request(user, ticket_type)])
     assert isinstance(verdict, Unavailable)
     assert outcomes(engine, ticket_type) == []
-
-
-# --- over HTTP ---
-
-
-def test_a_pause_is_shown_and_changes_the_etag(owner: httpx.Client) -> None:
-    ticket_type = make_ticket_type(owner)
-    path = path_of(ticket_type)
-    assert ticket_type["paused_at"] is None
-    tag = owner.get(path).headers["ETag"]
-    paused = owner.post(f"{path}pause/")
-    assert paused.status_code == 200
-    assert paused.json() == ticket_type | {"paused_at": paused.json()["paused_at"]}
-    assert paused.json()["paused_at"] is not None
-    assert paused.headers["ETag"] == owner.get(path).headers["ETag"] != tag
-    assert owner.post(f"{path}pause/").json() == paused.json()
-    resumed = owner.post(f"{path}resume/")
-    assert (resumed.status_code, resumed.json()) == (200, ticket_type)
-    assert resumed.headers["ETag"] == tag
-
-
-@pytest.mark.parametrize("switch", ["pause", "resume"])
-def test_a_switch_takes_no_fields(owner: httpx.Client, switch: str) -> None:
-    path = path_of(make_ticket_type(owner))
-    for body, code, fields in (
-        (b'{"until": "2027-06-05T20:00:00Z"}', "invalid", ["until"]),
-        (b"[]", "invalid", ["body"]),
-        (b"null", "invalid", ["body"]),
-        (b"{", "malformed_body", []),
-        (b"\xef\xbb\xbf{}", "malformed_body", []),
-    ):
-        refused = owner.post(f"{path}{switch}/", content=body)
-        assert (refused.status_code, refused.json()["code"]) == (400, code)
-        assert list(refused.json().get("errors", ())) == fields
-    assert owner.get(path).json()["paused_at"] is None
-    for body in (b"", b"{}"):
-        assert owner.post(f"{path}{switch}/", content=body).status_code == 200
-
-
-def test_a_form_neither_pauses_nor_resumes(owner: httpx.Client) -> None:
-    ticket_type = make_ticket_type(owner)
-    path = path_of(ticket_type)
-    paused = owner.post(f"{path}pause/").json()
-    for method in ("PUT", "PATCH"):
-        answer = owner.request(method, path, json=ticket_type | {"paused_at": None})
-        assert (answer.status_code, answer.json()) == (200, paused)
-
-
-@pytest.mark.parametrize("action", ["pause", "resume"])
-def test_a_stale_state_neither_pauses_nor_resumes(owner: httpx.Client, action: str) -> None:
-    path = path_of(make_ticket_type(owner))
-    stale = owner.get(path).headers["ETag"]
-    renamed = owner.patch(path, json={"name": "Renamed"}).json()
-    answer = owner.post(f"{path}{action}/", headers={"If-Match": stale})
-    assert (answer.status_code, answer.json()["code"]) == (412, "precondition_failed")
-    assert owner.get(path).json() == renamed
 
 
 def _assert_rows(engine: Engine, statement: str) -> None:

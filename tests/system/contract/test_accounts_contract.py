@@ -1,10 +1,5 @@
 """Accounts and tokens."""
 
-import base64
-import hmac
-import json
-import time
-from collections.abc import Callable
 from itertools import count
 from statistics import median
 from typing import Any
@@ -12,12 +7,8 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256, SHA512
 from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
     load_pem_private_key,
 )
 
@@ -26,7 +17,6 @@ from shared.auth.tokens import mint
 from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.contract.problems import refused, refused_by_field
-from tests.system.contract.routes import FOR_USERS
 
 PASSWORD = "velvet-tram-42"
 _numbers = count(1)
@@ -269,87 +259,3 @@ def test_get_jwks_rotation_by_overlap(
     eventually(both_hold)
     for file in (new_file, folder / f"{kid}.pub.pem"):
         file.unlink()
-
-
-# --- JWT ---
-
-Sign = Callable[[bytes], bytes]
-
-
-@pytest.fixture(scope="module")
-def claims(visitor: httpx.Client) -> dict[str, Any]:
-    """Of a token that holds."""
-    name = new_name()
-    register(visitor, username=name)
-    access = sign_in(visitor, name).json()["access"]
-    told: dict[str, Any] = jwt.decode(access, options={"verify_signature": False})
-    return told
-
-
-def compact(header: dict[str, Any], claims: dict[str, Any], sign: Sign) -> str:
-    """A token put together by hand, for libraries refuse to make bad ones."""
-    parts = [base64url(json.dumps(part).encode()) for part in (header, claims)]
-    return ".".join([*parts, base64url(sign(".".join(parts).encode()))])
-
-
-def base64url(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
-
-
-def test_jwt_alg_is_fixed_by_configuration_never_by_the_header(
-    shop: Shop, claims: dict[str, Any], signing_key: SigningKey
-) -> None:
-    private_key = signing_key.private_key
-    public_pem = private_key.public_key().public_bytes(
-        Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
-    )
-    signed_as: dict[str, Sign] = {
-        "RS256": lambda content: private_key.sign(content, PKCS1v15(), SHA256()),
-        "RS512": lambda content: private_key.sign(content, PKCS1v15(), SHA512()),
-        # The public key, taken for a shared secret.
-        "HS256": lambda content: hmac.digest(public_pem, content, "sha256"),
-        "none": lambda _content: b"",
-    }
-    for alg, sign in signed_as.items():
-        token = compact({"alg": alg, "typ": "JWT", "kid": signing_key.kid}, claims, sign)
-        assert opens(shop, token) == ({200} if alg == "RS256" else {401}), alg
-    mislabelled = compact({"alg": "none", "kid": signing_key.kid}, claims, signed_as["RS256"])
-    assert opens(shop, mislabelled) == {401}
-
-
-def test_jwt_iss_aud_exp_sub_typ_are_checked(
-    shop: Shop, claims: dict[str, Any], signing_key: SigningKey
-) -> None:
-    def sign(content: bytes) -> bytes:
-        return signing_key.private_key.sign(content, PKCS1v15(), SHA256())
-
-    def token(claims: dict[str, Any]) -> str:
-        header = {"alg": "RS256", "kid": signing_key.kid}
-        return compact(
-            header,
-            claims,
-            lambda content: signing_key.private_key.sign(content, PKCS1v15(), SHA256()),
-        )
-
-    wrong: dict[str, list[Any]] = {
-        "iss": ["someone-else", ["eventify"]],
-        "aud": ["someone-else", 7],
-        "exp": [int(time.time()) - 1, "never"],
-        "sub": ["", "0", "-1", "ana", int(claims["sub"])],
-        "typ": ["refresh", "JWT", True],
-    }
-    assert opens(shop, token(claims)) == {200}
-    for claim, values in wrong.items():
-        missing = {name: value for name, value in claims.items() if name != claim}
-        for changed in (missing, *(claims | {claim: value} for value in values)):
-            assert opens(shop, token(changed)) == {401}, changed
-
-
-def test_every_route_below_needs_authorization_bearer(shop: Shop, visitor: httpx.Client) -> None:
-    for path, methods in FOR_USERS.items():
-        for method in methods:
-            for headers in ({}, {"Authorization": "Bearer nonsense"}):
-                answer = visitor.request(method, path, headers=headers, json={})
-                assert answer.status_code == 401, (method, path)
-                assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-                assert answer.headers["Content-Type"] == "application/problem+json"

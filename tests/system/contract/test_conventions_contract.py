@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.contract.conftest import database_away, until_ready
 from tests.system.contract.problems import refused, refused_by_field
-from tests.system.contract.routes import METHODS, NOBODYS, ROUTES, WITHOUT_BODY
+from tests.system.contract.routes import METHODS, NOBODYS, ROUTES
 from tests.system.selling import (
     EVENTS,
     PURCHASES,
@@ -44,22 +44,11 @@ RFC3339_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 # --- lists ---
 
 
-def test_lists_are_count_next_previous_results(
-    organiser: httpx.Client, buyer: httpx.Client, on_sale: OnSale
-) -> None:
-    buy(buyer, on_sale(1), **WAIT)
-    for client, path in ((organiser, EVENTS), (organiser, TICKET_TYPES), (buyer, PURCHASES)):
-        page = client.get(path)
-        assert page.status_code == 200
-        assert page.json().keys() == {"count", "next", "previous", "results"}
-        assert page.json()["count"] >= len(page.json()["results"]) >= 1
-    nothing = buyer.get(EVENTS, params={"owner": "me"}).json()
-    assert nothing == {"count": 0, "next": None, "previous": None, "results": []}
-
-
 def test_lists_page(shop: Shop, on_sale: OnSale) -> None:
     user = shop.user()
     ticket_type = on_sale(10)
+    nothing = user.get(EVENTS, params={"owner": "me"}).json()
+    assert nothing == {"count": 0, "next": None, "previous": None, "results": []}
     bought = [buy(user, ticket_type, **WAIT).json() for _ in range(3)][::-1]
     events = [create(user, EVENTS, event_fields()) for _ in range(3)]
     types = [create(user, TICKET_TYPES, ticket_type_fields(events[0]["id"])) for _ in range(3)]
@@ -70,15 +59,15 @@ def test_lists_page(shop: Shop, on_sale: OnSale) -> None:
     ):
         first = user.get(path, params=query | {"page_size": "2"}).json()
         assert (first["count"], first["results"], first["previous"]) == (3, rows[:2], None)
+        assert first.keys() == nothing.keys()
         second = user.get(first["next"]).json()
         assert (second["count"], second["results"], second["next"]) == (3, rows[2:], None)
         assert user.get(second["previous"]).json() == first
         assert user.get(path, params=query | {"page_size": "2", "page": "2"}).json() == second
         assert first["next"].startswith(f"{shop.url}{path}?")
         for beyond in ("3", "0", "-1", "x", "9" * 30):
-            refused(
-                user.get(path, params=query | {"page_size": "2", "page": beyond}), 404, "not_found"
-            )
+            nothing = user.get(path, params=query | {"page_size": "2", "page": beyond})
+            assert refused(nothing, 404, "not_found")["detail"] == "Invalid page."
 
 
 def test_lists_page_size_is_at_most_100(shop: Shop) -> None:
@@ -197,30 +186,6 @@ def test_errors_of_validation_have_messages_by_field(
     }.items():
         refused_by_field(organiser.post(path, json={}), *fields)
         refused_by_field(organiser.post(path, json=dict.fromkeys(fields)), *fields)
-
-
-def test_status_is_400_for_validation_never_422(organiser: httpx.Client, on_sale: OnSale) -> None:
-    ticket_type = on_sale(1)
-    event = organiser.get(f"{TICKET_TYPES}{ticket_type}/").json()["event"]
-    bodies = (b"", b"{", b"[]", b"7", b"null", b'"x"', b"\xff", b"{}", b'{"change": "x"}')
-    writes = [
-        ("POST", path)
-        for path, methods in ROUTES.items()
-        if "POST" in methods and path not in WITHOUT_BODY
-    ]
-    writes = [(method, path.replace("/1/", f"/{ticket_type}/")) for method, path in writes]
-    writes += [("PUT", f"{EVENTS}{event}/"), ("PUT", f"{TICKET_TYPES}{ticket_type}/")]
-    for method, path in writes:
-        for body in bodies:
-            assert organiser.request(method, path, content=body).status_code == 400, (path, body)
-    for address, field in (
-        (f"{EVENTS}{event}/", "title"),
-        (f"{TICKET_TYPES}{ticket_type}/", "name"),
-    ):
-        for body in (*bodies[:7], json.dumps({field: None}).encode()):
-            assert organiser.patch(address, content=body).status_code == 400, (address, body)
-    for path in (EVENTS, TICKET_TYPES, PURCHASES):
-        assert organiser.get(path, params={"page_size": "x"}).status_code == 400
 
 
 def test_no_stack_trace_no_sql_no_secret_in_any_answer_or_log(
@@ -469,9 +434,13 @@ def test_unknown_body_fields_and_query_parameters_are_refused_by_name(
         (organiser, "POST", f"{type_address}capacity/", {"change": 1}),
         (buyer, "POST", PURCHASES, {"ticket_type": ticket_type, "quantity": 1}),
     ]
+    strange: tuple[tuple[str, Any], ...] = (
+        *(("colour", "red"), ("nested", {"a": [1]}), ("", None), ("\0", "\0"), ("é" * 40, 1)),
+        *(("__proto__", {}), ("self", 1), ("body", 1)),
+    )
     for client, method, path, body in writes:
-        for more in ({"colour": "red"}, {"max_per_usr": 1}, {"nested": {"a": [1]}}, {"": None}):
-            refused_by_field(client.request(method, path, json=body | more), *more)
+        for name, value in strange:
+            refused_by_field(client.request(method, path, json=body | {name: value}), name)
         refused_by_field(client.request(method, f"{path}?colour=red", json=body), "colour")
     reads = (
         (EVENTS, "serch"),
@@ -485,6 +454,9 @@ def test_unknown_body_fields_and_query_parameters_are_refused_by_name(
     for path, name in reads:
         refused_by_field(buyer.get(path, params={name: "20"}), name)
         refused_by_field(buyer.get(f"{path}?{name}"), name)
+    refused_by_field(organiser.delete(f"{event_address}?colour=red"), "colour")
+    meant = organiser.patch(type_address, json={"max_per_usr": 1})
+    assert meant.json()["errors"] == {"max_per_usr": ["Unknown field. Did you mean max_per_user?"]}
     assert buyer.get(PURCHASES).json()["count"] == 1
     assert organiser.get(TICKET_TYPES, params={"event": event}).json()["count"] == 1
 

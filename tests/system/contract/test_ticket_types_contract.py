@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -50,62 +51,6 @@ def writes(owner: httpx.Client, ticket_type: dict[str, Any], **fields: Any) -> l
     ]
 
 
-# --- the same verbs ---
-
-
-def test_get_ticket_types_lists(organiser: httpx.Client) -> None:
-    ticket_type = new_type(organiser)
-    listed = organiser.get(TICKET_TYPES, params={"event": ticket_type["event"]})
-    assert (listed.status_code, listed.json()["results"]) == (200, [ticket_type])
-
-
-def test_post_ticket_types_creates(organiser: httpx.Client) -> None:
-    created = organiser.post(TICKET_TYPES, json=ticket_type_fields(new_event(organiser)))
-    assert created.status_code == 201
-    assert created.headers["Location"] == address(created.json())
-    read = organiser.get(created.headers["Location"])
-    assert (read.json(), read.headers["ETag"]) == (created.json(), created.headers["ETag"])
-
-
-def test_get_ticket_type_reads(organiser: httpx.Client) -> None:
-    ticket_type = new_type(organiser)
-    read = organiser.get(address(ticket_type))
-    assert (read.status_code, read.json()) == (200, ticket_type)
-    unchanged = organiser.get(address(ticket_type), headers={"If-None-Match": read.headers["ETag"]})
-    assert (unchanged.status_code, unchanged.content) == (304, b"")
-    for nobodys in ("9223372036854775807", "9223372036854775808", "0", "-1", "x", "%00"):
-        refused(organiser.get(f"{TICKET_TYPES}{nobodys}/"), 404, "not_found")
-
-
-def test_put_ticket_type_replaces(organiser: httpx.Client) -> None:
-    ticket_type = new_type(organiser, max_per_user=3)
-    body = ticket_type_fields(ticket_type["event"], name="Seated")
-    replaced = organiser.put(address(ticket_type), json=body)
-    assert replaced.status_code == 200
-    assert replaced.json() == ticket_type | {"name": "Seated", "max_per_user": None}
-    assert organiser.get(address(ticket_type)).json() == replaced.json()
-    refused_by_field(
-        organiser.put(address(ticket_type), json={}), "event", "name", "price", "capacity"
-    )
-
-
-def test_patch_ticket_type_changes(organiser: httpx.Client) -> None:
-    ticket_type = new_type(organiser, max_per_user=3)
-    changed = organiser.patch(address(ticket_type), json={"name": "Seated"})
-    assert (changed.status_code, changed.json()) == (200, ticket_type | {"name": "Seated"})
-    assert organiser.get(address(ticket_type)).json() == changed.json()
-
-
-def test_delete_ticket_type_deletes(organiser: httpx.Client, buyer: httpx.Client) -> None:
-    unsold, sold = new_type(organiser), new_type(organiser)
-    deleted = organiser.delete(address(unsold))
-    assert (deleted.status_code, deleted.content) == (204, b"")
-    refused(organiser.get(address(unsold)), 404, "not_found")
-    # A purchase is never deleted, and so neither is what it is of.
-    buy(buyer, sold["id"], **WAIT)
-    refused(organiser.delete(address(sold)), 409, "conflict")
-
-
 # --- the fields ---
 
 
@@ -113,11 +58,12 @@ def test_fields(organiser: httpx.Client) -> None:
     ticket_type = new_type(organiser, name="Standing", capacity=500)
     assert ticket_type.keys() == FIELDS
     assert (ticket_type["name"], ticket_type["capacity"]) == ("Standing", 500)
-    refused_by_field(organiser.post(TICKET_TYPES, json={}), "event", "name", "price", "capacity")
     for field, bad_values in {
         "event": (2**63 - 1, 2**63, 0, -1, True, "1", None),
-        "name": ("", " ", "x" * 201, None, 7, "nul\0"),
-        "capacity": (-1, 2**31, 1.5, "5", True, None),
+        "name": ("", " ", "x" * 201, None, 7, "nul\0", "\u200b", "\u001b[2J", "\u202eelloT"),
+        "capacity": (-1, 1_000_000_001, 2**31, 1.0, 1.5, "5", True, None),
+        "max_per_purchase": (0, -1, 1_000_001, 1.5, "2", True, None),
+        "max_per_user": (0, -1, 2**31, 1.5, "2", True),
     }.items():
         for bad in bad_values:
             for answer in writes(organiser, ticket_type, **{field: bad}):
@@ -127,22 +73,14 @@ def test_fields(organiser: httpx.Client) -> None:
 
 def test_price_is_a_decimal_string_of_0_or_more(organiser: httpx.Client) -> None:
     ticket_type = new_type(organiser)
-    for sent, told in (("100.00", "100.00"), ("0", "0.00"), ("12.5", "12.50")):
-        for answer in writes(organiser, ticket_type, price=sent):
+    for price in ("100", "0", "12.5", "0.1", "9999999999.99"):
+        for answer in writes(organiser, ticket_type, price=price):
             assert answer.status_code in (200, 201)
-            assert answer.json()["price"] == told
-    texts = ("-0.01", "1.001", "12345678901", "1e3", "NaN", "Infinity", "", "x", "\uff11", "1_0")
-    for bad in (*texts, 7, 0, 19.99, 1e300, True, None, ["1.00"]):
+            assert answer.json()["price"] == f"{Decimal(price):.2f}"
+    texts = ("-0.01", "1.001", "1.000", "12345678901", "1e3", "NaN", "Infinity", "", "x", "1_0")
+    for bad in (*texts, "\uff11", 7, 0, 19.99, 1e300, True, None, ["1.00"]):
         for answer in writes(organiser, ticket_type, price=bad):
             refused_by_field(answer, "price")
-
-
-def test_sold_is_read_only(organiser: httpx.Client) -> None:
-    ticket_type = new_type(organiser, sold=7)
-    assert ticket_type["sold"] == 0
-    for answer in writes(organiser, ticket_type, sold=7, id=1_000_000):
-        assert answer.json()["sold"] == 0
-        assert answer.json()["id"] != 1_000_000
 
 
 def test_sales_start_and_sales_end_null_is_open(
@@ -164,6 +102,8 @@ def test_sales_start_and_sales_end_null_is_open(
     ticket_type = new_type(organiser)
     for answer in writes(organiser, ticket_type, sales_start=future, sales_end=past):
         refused_by_field(answer, "sales_end")
+    ended = new_type(organiser, sales_end=past)
+    refused_by_field(organiser.patch(address(ended), json={"sales_start": future}), "sales_end")
     for field in ("sales_start", "sales_end"):
         for bad in ("2031-06-05T20:00:00", "soon", 7):
             for answer in writes(organiser, ticket_type, **{field: bad}):
@@ -177,9 +117,6 @@ def test_max_per_purchase_is_10_by_default(organiser: httpx.Client, buyer: httpx
     refused_by_field(buy(buyer, ticket_type["id"], 11), "quantity")
     organiser.patch(address(ticket_type), json={"max_per_purchase": 11})
     assert buy(buyer, ticket_type["id"], 11).status_code == 202
-    for bad in (0, -1, 1.5, "2", True, None):
-        for answer in writes(organiser, ticket_type, max_per_purchase=bad):
-            refused_by_field(answer, "max_per_purchase")
 
 
 def test_max_per_user_null_is_none(organiser: httpx.Client, buyer: httpx.Client) -> None:
@@ -189,24 +126,6 @@ def test_max_per_user_null_is_none(organiser: httpx.Client, buyer: httpx.Client)
     assert (unlimited["max_per_user"], limited["max_per_user"]) == (None, 2)
     assert [buy(buyer, unlimited["id"], 10, **WAIT).status_code for _ in range(3)] == [201] * 3
     assert [buy(buyer, limited["id"], 1, **WAIT).status_code for _ in range(3)] == [201, 201, 400]
-    for bad in (0, -1, 1.5, "2", True):
-        for answer in writes(organiser, unlimited, max_per_user=bad):
-            refused_by_field(answer, "max_per_user")
-
-
-def test_only_the_events_owner_writes(organiser: httpx.Client, buyer: httpx.Client) -> None:
-    ticket_type = new_type(organiser)
-    for answer in (
-        *writes(buyer, ticket_type, name="Mine"),
-        buyer.delete(address(ticket_type)),
-        buyer.post(f"{address(ticket_type)}capacity/", json={"change": 1}),
-        buyer.post(f"{address(ticket_type)}pause/"),
-        buyer.post(f"{address(ticket_type)}resume/"),
-        # Nor does one's own ticket type go under another's event.
-        buyer.patch(address(new_type(buyer)), json={"event": ticket_type["event"]}),
-    ):
-        refused(answer, 403, "permission_denied")
-    assert buyer.get(address(ticket_type)).json() == ticket_type
 
 
 def test_list_event(organiser: httpx.Client) -> None:
@@ -215,6 +134,24 @@ def test_list_event(organiser: httpx.Client) -> None:
     page = organiser.get(TICKET_TYPES, params={"event": one["event"]}).json()
     assert (page["count"], page["results"]) == (2, [one, same])
     refused_by_field(organiser.get(TICKET_TYPES, params={"event": "x"}), "event")
+
+
+def test_a_ticket_type_with_purchases_stays_where_it_is(
+    shop: Shop, organiser: httpx.Client, buyer: httpx.Client
+) -> None:
+    def cannot_move_or_be_deleted(id_: int) -> None:
+        moved = organiser.patch(address(id_), json={"event": new_event(organiser)})
+        refused(moved, 409, "conflict")
+        refused(organiser.delete(address(id_)), 409, "conflict")
+
+    moved = organiser.patch(address(new_type(organiser)), json={"event": new_event(organiser)})
+    assert moved.status_code == 200
+    queued, sold = moved.json()["id"], new_type(organiser)["id"]
+    with shop.nobody_deciding():
+        buy(buyer, queued)
+        cannot_move_or_be_deleted(queued)
+    buy(buyer, sold, **WAIT)
+    cannot_move_or_be_deleted(sold)
 
 
 # --- pause and resume ---
@@ -240,6 +177,36 @@ def test_post_pause_stops_the_sale_until_resume(
     resumed = organiser.post(f"{address(ticket_type)}resume/")
     assert (resumed.status_code, resumed.json()["paused_at"]) == (200, None)
     assert buy(buyer, ticket_type["id"], **WAIT).status_code == 201
+
+
+def test_a_pause_changes_the_etag_and_is_done_once(organiser: httpx.Client) -> None:
+    ticket_type = new_type(organiser)
+    path = address(ticket_type)
+    tag = organiser.get(path).headers["ETag"]
+    paused = organiser.post(f"{path}pause/")
+    assert paused.headers["ETag"] == organiser.get(path).headers["ETag"] != tag
+    assert organiser.post(f"{path}pause/").json() == paused.json()
+    for method in ("PUT", "PATCH"):  # a form from before the pause does not resume
+        answer = organiser.request(method, path, json=ticket_type | {"paused_at": None})
+        assert (answer.status_code, answer.json()) == (200, paused.json())
+    for action in ("pause", "resume"):
+        stale = organiser.post(f"{path}{action}/", headers={"If-Match": tag})
+        refused(stale, 412, "precondition_failed")
+    resumed = organiser.post(f"{path}resume/", headers={"If-Match": paused.headers["ETag"]})
+    assert (resumed.json(), resumed.headers["ETag"]) == (ticket_type, tag)
+
+
+def test_pause_and_resume_take_no_fields(organiser: httpx.Client) -> None:
+    path = address(new_type(organiser))
+    for action in ("pause", "resume"):
+        for body, field in ((b'{"until": "2027-06-05T20:00:00Z"}', "until"), (b"[]", "body")):
+            refused_by_field(organiser.post(f"{path}{action}/", content=body), field)
+        for body in (b"{", b"\xef\xbb\xbf{}"):
+            answer = organiser.post(f"{path}{action}/", content=body)
+            refused(answer, 400, "malformed_body")
+    assert organiser.get(path).json()["paused_at"] is None
+    for body in (b"", b"{}"):
+        assert organiser.post(f"{path}pause/", content=body).status_code == 200
 
 
 def test_a_key_used_before_a_pause_is_answered_as_the_purchase_stands(
@@ -304,7 +271,7 @@ def test_post_capacity_below_0_left_answers_400(
     ticket_type = new_type(organiser, capacity=10)
     buy(buyer, ticket_type["id"], 4, **WAIT)
     change = f"{address(ticket_type)}capacity/"
-    for bad in (-7, -(2**70), 2**70, 0, "1", 1.5, True, None):
+    for bad in (-7, -(2**70), 10**9, 2**70, 0, "1", 1.5, True, None):
         refused_by_field(organiser.post(change, json={"change": bad}), "change")
     refused_by_field(organiser.post(change, json={}), "change")
     assert left(organiser, ticket_type["id"]) == 6
@@ -322,12 +289,12 @@ def test_post_capacity_is_recorded_so_the_audit_still_adds_up(
     assert buy(buyer, ticket_type["id"], 5, **WAIT).status_code == 201
     with shop.database() as statements:
         statements.execute(
-            "SELECT change, changed_by FROM inventory_changes WHERE ticket_type_id = %s"
-            " ORDER BY id",
+            "SELECT change, after_decision, changed_by FROM inventory_changes"
+            " WHERE ticket_type_id = %s ORDER BY id",
             (ticket_type["id"],),
         )
         me = organiser.get("/api/users/me/").json()["id"]
-        assert statements.fetchall() == [(3, me), (20, me), (-11, me)]
+        assert statements.fetchall() == [(3, 0, me), (20, 1, me), (-11, 1, me)]
     report = shop.audit()
     assert report["ok"], report
 
@@ -366,21 +333,44 @@ def test_put_or_patch_of_capacity_once_something_is_queued_needs_if_match_else_4
         refused(answer, 428, "precondition_required")
 
 
-def test_put_or_patch_of_capacity_with_a_stale_etag_answers_412(
+def test_a_sale_makes_only_those_etags_stale_that_set_the_capacity(
     organiser: httpx.Client, buyer: httpx.Client
 ) -> None:
     ticket_type = new_type(organiser, capacity=10)
-    stale = organiser.get(address(ticket_type)).headers["ETag"]
-    buy(buyer, ticket_type["id"], 2, **WAIT)
-    fresh = organiser.get(address(ticket_type)).headers["ETag"]
+    path = address(ticket_type)
     form = ticket_type_fields(ticket_type["event"], capacity=10)
-    for if_match in (stale, f"W/{fresh}", '"other"', "nonsense"):
-        for method, body in (("PUT", form), ("PATCH", {"capacity": 10})):
-            answer = organiser.request(
-                method, address(ticket_type), json=body, headers={"If-Match": if_match}
-            )
+    for method, action, body in (
+        ("PATCH", "", {"price": "5.00"}),
+        ("POST", "capacity/", {"change": 3}),
+        ("POST", "pause/", None),
+    ):
+        read = organiser.get(path).headers["ETag"]
+        buy(buyer, ticket_type["id"], **WAIT)
+        # The representation has changed, and so has its tag: no reader keeps a stale one.
+        assert organiser.get(path, headers={"If-None-Match": read}).status_code == 200
+        stale = {"If-Match": read}
+        for answer in (
+            organiser.put(path, json=form, headers=stale),
+            organiser.patch(path, json={"capacity": 10, "price": "6.00"}, headers=stale),
+        ):
             refused(answer, 412, "precondition_failed")
-    assert left(organiser, ticket_type["id"]) == 8
+        answer = organiser.request(method, path + action, json=body, headers=stale)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["ETag"] == organiser.get(path).headers["ETag"]
+    assert left(organiser, ticket_type["id"]) == 10
+
+
+def test_post_capacity_makes_every_other_etag_stale(organiser: httpx.Client) -> None:
+    path = address(new_type(organiser, capacity=10))
+    read = {"If-Match": organiser.get(path).headers["ETag"]}
+    assert organiser.post(f"{path}capacity/", json={"change": 3}, headers=read).status_code == 200
+    # The same request again is harmless, and another's form is old.
+    for answer in (
+        organiser.post(f"{path}capacity/", json={"change": 3}, headers=read),
+        organiser.patch(path, json={"name": "Late"}, headers=read),
+    ):
+        refused(answer, 412, "precondition_failed")
+    assert organiser.get(path).json()["capacity"] == 13
 
 
 def test_a_stale_form_cannot_put_sold_tickets_back_on_sale(

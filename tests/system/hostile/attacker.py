@@ -10,7 +10,6 @@ from tests.system.hostile.target import Target
 PURCHASES = "/api/ticket-purchases/"
 # What no answer may show of the inside.
 INSIDE = ("Traceback", 'File "', "psycopg", "sqlalchemy", "SELECT ", "INSERT ", "pydantic")
-# What the HTTP parser says itself of bytes that are no HTTP; no request comes of them.
 # A buyer may buy only so often; so many take turns that none of them is told so.
 BUYERS = 12
 
