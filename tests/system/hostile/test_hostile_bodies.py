@@ -155,8 +155,7 @@ OTHER_VALUES = (
 )
 
 
-# Of a field that is ignored, whatever its value: one of each kind. Each is a write, of which one
-# row has a few a second.
+# Of a field that is ignored, whatever its value: one of each kind.
 IGNORED_VALUES = ("null", "1e400", "9" * 5_000, r'"\u0000"', r'"\ud800"', "[" * 500 + "]" * 500)
 
 
@@ -174,13 +173,13 @@ def test_a_hostile_value_in_any_field_crashes_nothing(
 ) -> None:
     tried = 0
     for operation in operations:
+        # The POST stores the same values, and does not wait for a row's turn.
+        stale = ['If-Match: "stale"'] if operation.method in ("PUT", "PATCH") else []
         for field in operation.fields:
             for value in hostile_values(operation, field):
                 body = json.dumps(operation.good | {field: 0})
                 body = body.replace(f'"{field}": 0', f'"{field}": {value}')
-                answer = attacker.request(
-                    operation.method, operation.address, ["If-Match: *"], body.encode()
-                )
+                answer = attacker.request(operation.method, operation.address, stale, body.encode())
                 check(answer, operation, field, value[:200])
                 tried += 1
     assert tried > 1_000
