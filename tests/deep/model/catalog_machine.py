@@ -23,6 +23,10 @@ from tests.deep.model.pages import page_of
 from tests.deep.model.purchases import Purchase
 from tests.deep.model.refusals import Refusal
 from tests.system.conftest import Shop
+from tests.system.model.answers import agreed, check_refused, check_status
+from tests.system.model.catalog import ANY, Catalog, Event, Known, TicketType
+from tests.system.model.purchases import Purchase
+from tests.system.model.refusals import Refusal
 
 EVENTS = "/api/events/"
 TICKET_TYPES = "/api/ticket-types/"
@@ -74,6 +78,8 @@ users = st.integers(0, USERS - 1)
 # How many users further than the owner: 0 is the owner.
 writers = mostly([0], [1])
 tags = st.sampled_from([None, None, None, "current", "current", "first", ANY, "nonsense"])
+writers_with_tags = st.tuples(writers, tags)
+Writer = tuple[int, str | None]
 page_numbers = st.sampled_from([1, 1, 2, 3])
 page_sizes = st.sampled_from([100, 2, 1])
 
@@ -222,100 +228,100 @@ class CatalogMachine(RuleBasedStateMachine):
 
     @rule(
         ticket_type=ticket_types,
-        steps=writers,
+        writer=writers_with_tags,
         elsewhere=st.none() | events,
         change=st.tuples(st.just("PUT"), whole_ticket_types)
         | st.tuples(st.just("PATCH"), some_of_ticket_types),
-        tag=tags,
     )
     def change_ticket_type(
         self,
         ticket_type: TicketType,
-        steps: int,
+        writer: Writer,
         elsewhere: Event | None,
         change: tuple[str, dict[str, Any]],
-        tag: str | None,
     ) -> None:
         method, fields = change
         event = elsewhere or (ticket_type.event if method == "PUT" else None)
-        changing = {
-            "PUT": self.catalog.replace_ticket_type,
-            "PATCH": self.catalog.change_ticket_type,
-        }[method]
-        user = self.user_beside(ticket_type.event.owner, steps)
-        headers, known = self._if_match(ticket_type, tag)
-        answer = self.ask(
-            user,
-            method,
-            f"{TICKET_TYPES}{ticket_type.id}/",
-            json=({"event": event.id} if event else {}) | fields,
-            headers=headers,
+        body = ({"event": event.id} if event else {}) | fields
+        changing = (
+            self.catalog.replace_ticket_type if method == "PUT" else self.catalog.change_ticket_type
         )
-        if agreed(answer, 200, lambda: changing(user, ticket_type, event, fields, known)):
-            self._check_told(answer, ticket_type)
+        self._write(
+            ticket_type,
+            writer,
+            method,
+            "",
+            lambda user, known, _answer: changing(user, ticket_type, event, fields, known),
+            json=body,
+        )
 
     @rule(
         ticket_type=ticket_types,
-        steps=writers,
+        writer=writers_with_tags,
         change=st.integers(-3, 5),
         from_none=st.booleans(),
-        tag=tags,
     )
     def change_capacity(
-        self, ticket_type: TicketType, steps: int, change: int, from_none: bool, tag: str | None
+        self, ticket_type: TicketType, writer: Writer, change: int, from_none: bool
     ) -> None:
-        """By so many; or to so many, where below none left is too few."""
+        """By `change`; or to it, where a negative one is too few."""
         change -= ticket_type.left if from_none else 0
-        user = self.user_beside(ticket_type.event.owner, steps)
-        headers, known = self._if_match(ticket_type, tag)
-        answer = self.ask(
-            user,
+        self._write(
+            ticket_type,
+            writer,
             "POST",
-            f"{TICKET_TYPES}{ticket_type.id}/capacity/",
+            "capacity/",
+            lambda user, known, _: self.catalog.change_capacity(user, ticket_type, change, known),
             json={"change": change},
-            headers=headers,
         )
-        if agreed(
-            answer, 200, lambda: self.catalog.change_capacity(user, ticket_type, change, known)
-        ):
-            self._check_told(answer, ticket_type)
 
-    @rule(ticket_type=ticket_types, steps=writers, tag=tags)
-    def pause(self, ticket_type: TicketType, steps: int, tag: str | None) -> None:
-        user = self.user_beside(ticket_type.event.owner, steps)
-        headers, known = self._if_match(ticket_type, tag)
-        address = f"{TICKET_TYPES}{ticket_type.id}/pause/"
-        answer = self.ask(user, "POST", address, headers=headers)
-        told_at = answer.json().get("paused_at")
-        if agreed(answer, 200, lambda: self.catalog.pause(user, ticket_type, known, told_at)):
-            assert told_at is not None
-            self._check_told(answer, ticket_type)
+    @rule(ticket_type=ticket_types, writer=writers_with_tags)
+    def pause(self, ticket_type: TicketType, writer: Writer) -> None:
+        def pause(user: int, known: Known | None, answer: httpx.Response) -> TicketType:
+            return self.catalog.pause(user, ticket_type, known, answer.json().get("paused_at"))
 
-    @rule(ticket_type=ticket_types, steps=writers, tag=tags)
-    def resume(self, ticket_type: TicketType, steps: int, tag: str | None) -> None:
-        user = self.user_beside(ticket_type.event.owner, steps)
-        headers, known = self._if_match(ticket_type, tag)
-        address = f"{TICKET_TYPES}{ticket_type.id}/resume/"
-        answer = self.ask(user, "POST", address, headers=headers)
-        if agreed(answer, 200, lambda: self.catalog.resume(user, ticket_type, known)):
-            self._check_told(answer, ticket_type)
+        self._write(ticket_type, writer, "POST", "pause/", pause)
 
-    @rule(target=ticket_types, ticket_type=consumes(ticket_types), steps=writers, tag=tags)
-    def delete_ticket_type(
-        self, ticket_type: TicketType, steps: int, tag: str | None
-    ) -> MultipleResults:
+    @rule(ticket_type=ticket_types, writer=writers_with_tags)
+    def resume(self, ticket_type: TicketType, writer: Writer) -> None:
+        self._write(
+            ticket_type,
+            writer,
+            "POST",
+            "resume/",
+            lambda user, known, _answer: self.catalog.resume(user, ticket_type, known),
+        )
+
+    @rule(target=ticket_types, ticket_type=consumes(ticket_types), writer=writers_with_tags)
+    def delete_ticket_type(self, ticket_type: TicketType, writer: Writer) -> MultipleResults:
         was_there = not ticket_type.deleted
-        user = self.user_beside(ticket_type.event.owner, steps)
-        headers, known = self._if_match(ticket_type, tag)
-        answer = self.ask(user, "DELETE", f"{TICKET_TYPES}{ticket_type.id}/", headers=headers)
-        agreed(answer, 204, lambda: self.catalog.delete_ticket_type(user, ticket_type, known))
+        self._write(
+            ticket_type,
+            writer,
+            "DELETE",
+            "",
+            lambda user, known, _answer: self.catalog.delete_ticket_type(user, ticket_type, known),
+        )
         return those_made() if was_there and ticket_type.deleted else those_made(ticket_type)
 
-    def _if_match(
-        self, ticket_type: TicketType, wanted: str | None
-    ) -> tuple[dict[str, str], Known | None]:
-        value, known = self._tag(ticket_type, wanted)
-        return ({"If-Match": value} if value else {}), known
+    def _write(
+        self,
+        ticket_type: TicketType,
+        writer: Writer,
+        method: str,
+        action: str,
+        foreseen: Callable[[int, Known | None, httpx.Response], TicketType | None],
+        json: dict[str, Any] | None = None,
+    ) -> None:
+        steps, tag = writer
+        user = self.user_beside(ticket_type.event.owner, steps)
+        value, known = self._tag(ticket_type, tag)
+        headers = {"If-Match": value} if value else {}
+        address = f"{TICKET_TYPES}{ticket_type.id}/{action}"
+        answer = self.ask(user, method, address, json=json, headers=headers)
+        status = 204 if method == "DELETE" else 200
+        if agreed(answer, status, lambda: foreseen(user, known, answer)):
+            self._check_told(answer, ticket_type)
 
     def _tag(self, ticket_type: TicketType, wanted: str | None) -> tuple[str | None, Known | None]:
         """A header's value, and the state that it names."""
@@ -350,16 +356,21 @@ class CatalogMachine(RuleBasedStateMachine):
         size: int = 100,
     ) -> None:
         """Ask for one page of a list, and compare it with that of what is foreseen."""
-        params = {**query, "page": number, "page_size": size}
-        answer = self.ask(user, "GET", path, params=params)
-        page = agreed(answer, 200, lambda: page_of(foreseen(), number, size))
-        if page is None:
-            return
-        told = answer.json()
-        assert told["results"] == [thing.view() for thing in page.results]
-        assert told["count"] == page.count
-        assert (told["next"] is not None) == page.has_next
-        assert (told["previous"] is not None) == page.has_previous
+        before, after = (number - 1) * size, number * size
+
+        def page() -> Sequence[Event | TicketType | Purchase]:
+            if number > 1 and before >= len(foreseen()):
+                raise Refusal("not_found")
+            return foreseen()
+
+        answer = self.ask(user, "GET", path, params={**query, "page": number, "page_size": size})
+        found = agreed(answer, 200, page)
+        if found is not None:
+            told = answer.json()
+            assert told["results"] == [thing.view() for thing in found[before:after]]
+            assert told["count"] == len(found)
+            assert (told["next"] is not None) == (after < len(found))
+            assert (told["previous"] is not None) == (number > 1)
 
     def teardown(self) -> None:
         try:

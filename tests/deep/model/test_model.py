@@ -35,11 +35,11 @@ def steps(*, runs: int, steps_a_run: int) -> settings:
 
 def test_accounts_and_tokens_are_as_the_model_says(shop: Shop) -> None:
     run_state_machine_as_test(
-        lambda: AccountsMachine(shop), settings=steps(runs=20, steps_a_run=20)
+        lambda: AccountsMachine(shop), settings=steps(runs=15, steps_a_run=20)
     )
 
 
 def test_sales_are_as_the_model_says(shop: Shop) -> None:
-    run_state_machine_as_test(lambda: SaleMachine(shop), settings=steps(runs=50, steps_a_run=25))
+    run_state_machine_as_test(lambda: SaleMachine(shop), settings=steps(runs=30, steps_a_run=25))
     report = shop.audit()
     assert report["ok"], report
