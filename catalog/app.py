@@ -1,4 +1,4 @@
-"""Puts the catalog together: its routes, its database, and the form of its refusals."""
+"""The catalog as an ASGI application: its routes, its database, the form of its errors."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,8 +25,6 @@ from shared.web.public_address import PublicAddresses
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The catalog as an ASGI application, which opens its connections when it starts."""
-
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.tokens = TokenVerifier(settings)
@@ -37,7 +35,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.metrics = shared_scrape(metrics_of_all())
         async with lag_observed("catalog"):
             yield
-        # Whoever is still waited for was given `shutdown_seconds`.
+        # Requests still running had `shutdown_seconds` to end.
         connections.abort_all()
         app.state.lanes.close()
 
@@ -56,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
         max_bytes=settings.body_max_bytes,
         timeout_seconds=settings.body_timeout_seconds,
     )
-    # Only gateways reach it, and each says where its clients reach the system.
+    # Only gateways reach it; each forwards the address that its clients use.
     app.state.addresses = PublicAddresses("", trusted_proxies=ANY_PEER)
     install_problem_handlers(app)
     for routes in (event_routes, ticket_type_routes, health_routes, metrics_routes):

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Request, Response
@@ -10,13 +9,14 @@ from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BeforeValidator, WithJsonSchema
 
 from catalog.lanes import Lanes
+from catalog.write_request import WriteRequest
 from shared.auth.tokens import TokenVerifier
 from shared.errors import Unavailable
 from shared.row_ids import MAX_ID, row_id
 from shared.web.openapi import bearer
 from shared.web.strict_routes import StrictRoute
 
-STOPPED = "The catalog stopped in the midst of it; look whether it was done before you try again."
+STOPPED = "The catalog stopped during the request; check whether it was done before you retry."
 
 
 class SignedInRoute(StrictRoute):
@@ -69,16 +69,6 @@ IfNoneMatch = Annotated[
     str | None,
     Header(alias="If-None-Match", description="ETags of the states that the client has."),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class WriteRequest:
-    """A request to change one row, by a user who may not own it."""
-
-    database: Lanes
-    user_id: int
-    id: int
-    if_match: str | None
 
 
 async def write_request(

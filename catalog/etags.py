@@ -1,7 +1,7 @@
-"""Conditional requests (RFC 9110, section 13): what a client read decides what it may do.
+"""ETags and conditional requests (RFC 9110, section 13).
 
-A tag is `"<state>"`, or `"<state>.<sold>"` of what is being sold: the first part names all that
-people change, the second what sales alone change (docs/decisions/0016).
+A tag is `"<state>"`, or `"<state>.<sold>"` of a ticket type: the first part changes with the fields
+that its owner sets, the second with sales (docs/decisions/0016).
 """
 
 import hashlib
@@ -17,15 +17,15 @@ ANY = "*"
 
 def etag_of(state: bytes, *, sold: int | None = None) -> str:
     """A strong tag: it changes with every byte of the state, and with every sale."""
-    # 128 bits: no two states of a row will ever share a tag by chance.
+    # 128 bits: two states of a row do not share a tag by chance.
     name = hashlib.sha256(state).hexdigest()[:32]
     return f'"{name}"' if sold is None else f'"{name}.{sold}"'
 
 
 def is_unchanged(if_none_match: str | None, current: str) -> bool:
-    """Whether a reader already has the current representation (304); weak tags count.
+    """Whether the client has the current representation (304); weak tags count.
 
-    A header that is no list of entity tags names none.
+    A header that is not a list of entity tags names none.
     """
     if if_none_match is None:
         return False
@@ -37,17 +37,17 @@ def is_unchanged(if_none_match: str | None, current: str) -> bool:
 def check_if_match(
     if_match: str | None, current: str, *, required: bool = False, guards_sales: bool = True
 ) -> None:
-    """Let a write pass only if it knows the current state; weak tags do not count.
+    """Check that a write names the current state; weak tags do not count.
 
     Args:
         if_match: the header.
-        current: the tag of the state as it is.
-        required: whether the write needs the header.
-        guards_sales: whether it depends on what was sold since it was read.
+        current: the current tag.
+        required: whether the write requires the header.
+        guards_sales: whether a sale since the read invalidates it.
 
     Raises:
-        PreconditionRequired: there is no If-Match, and this write needs one.
-        PreconditionFailed: there is one, and it does not name the current tag; or it is malformed.
+        PreconditionRequired: If-Match is required and missing.
+        PreconditionFailed: it does not name the current tag, or is malformed.
     """
     if if_match is None:
         if required:
@@ -69,5 +69,5 @@ def _state_of(tag: str) -> str:
 
 
 def _entity_tags(header: str) -> list[str]:
-    """The tags of a list; none, if anything in it is no tag."""
+    """The tags of a list; none if it is malformed."""
     return re.findall(ENTITY_TAG, header) if ENTITY_TAGS.fullmatch(header) else []

@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can serve."""
+"""Probes: whether the process is running, and whether it can serve."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from catalog.lanes import Lanes
 from shared.concurrency.single_flight import SingleFlight, probe_of
 from shared.errors import Unavailable
 
-# The gateway has routes of the same names; its document shows those.
+# The gateway has routes of the same names; its OpenAPI document describes them.
 router = APIRouter(include_in_schema=False)
 OK = {"status": "ok"}
 
@@ -21,20 +21,18 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> dict[str, str]:
-    """200 when the database answers, else 503; asked often, from one look a second."""
+    """200 when the database answers, else 503; probes share one query a second."""
     readiness: SingleFlight[None] = request.app.state.readiness
     await readiness.get()
     return OK
 
 
 def open_readiness(lanes: Lanes, timeout_seconds: float) -> SingleFlight[None]:
-    """A look at the database that all probes share; raises Unavailable when it does not answer."""
-
-    async def look() -> None:
+    async def query() -> None:
         try:
             async with asyncio.timeout(timeout_seconds):
                 await lanes.ready(lambda session: session.execute(text("SELECT 1")))
         except TimeoutError as error:
             raise Unavailable("The database does not answer.") from error
 
-    return probe_of(look)
+    return probe_of(query)

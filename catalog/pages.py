@@ -1,4 +1,4 @@
-"""Pages of lists whose cost is bounded: in rows that are counted, and in bytes."""
+"""Pages of lists with a bounded cost: in rows counted, and in bytes."""
 
 import json
 from collections.abc import Sequence
@@ -15,21 +15,21 @@ PAGE_MAX_BYTES = 256 * 1024
 
 
 def count_of(session: Session, wanted: Select[*tuple[Any, ...]]) -> int:
-    """How many rows a list has, of which only `LIST_MAX_ROWS` count."""
+    """The number of rows, counted up to `LIST_MAX_ROWS`."""
     rows = wanted.order_by(None).with_only_columns(literal(1), maintain_column_froms=True)
     counted = select(func.count()).select_from(rows.limit(LIST_MAX_ROWS).subquery())
     return session.scalars(counted).one()
 
 
 def rows_that_fit(offset: int, sizes: Sequence[int]) -> int:
-    """How many of a page's rows are answered: all, or a size of page in which the list goes on.
+    """How many of a page's rows fit: all, or the size of shorter pages that continue the list.
 
-    Pages of that size begin where this one does, so it divides `offset`. Among those of the first
-    page it is a power of two, which can be halved again. A row alone always fits.
+    One of those pages begins where this one does, so the size divides `offset`. At offset 0 it is
+    a power of two, which can be halved again. A single row always fits.
 
     Args:
         offset: rows before the page.
-        sizes: of the page's rows, in bytes.
+        sizes: bytes of each of the page's rows.
     """
     total = fitting = 0
     for size in sizes:
@@ -52,7 +52,7 @@ def in_pages_of(page: PageWanted, size: int) -> PageWanted:
 
 
 def page_json(page: PageWanted, count: int, rows: Sequence[bytes]) -> bytes:
-    """A page of rows that are JSON already."""
+    """A page of rows that are encoded already."""
     links: Page[object] = page.page_of(count, ())
     members = {"count": links.count, "next": links.next, "previous": links.previous}
     head = json.dumps(members, separators=(",", ":"))

@@ -4,12 +4,13 @@ from typing import Any
 
 from fastapi import Response
 
+from catalog.etags import etag_of, is_unchanged
 from catalog.transactions import HAS_PURCHASES
 from shared.errors import Conflict, NotFound, PermissionDenied, PreconditionFailed, Problem
 from shared.web.openapi import Responses, headers, links_by_id, rate_limits, refusals, too_many
 from shared.web.pagination import INVALID_PAGE
 
-Problems = Problem | type[Problem]
+Shown = Problem | type[Problem]
 Headers = dict[str, str]
 
 # The gateway enforces these limits (gateway/rate_limits/of_catalog.py).
@@ -18,13 +19,22 @@ LISTS = rate_limits("lists")
 
 
 def json_response(
-    body: bytes, etag: str, *, status: int = 200, location: str | None = None
+    body: bytes,
+    *,
+    etag: str | None = None,
+    status: int = 200,
+    location: str | None = None,
+    if_none_match: str | None = None,
 ) -> Response:
-    located = {"Location": location} if location is not None else {}
-    return Response(body, status, {"ETag": etag, **located}, media_type="application/json")
+    """Args: the ETag, where it is not that of the body; where a new row is; what a reader has."""
+    etag = etag or etag_of(body)
+    all_headers = {"ETag": etag} | ({"Location": location} if location is not None else {})
+    if is_unchanged(if_none_match, etag):
+        return Response(status_code=304, headers=all_headers)
+    return Response(body, status, all_headers, media_type="application/json")
 
 
-def listing(*problems: Problems) -> Responses:
+def listing(*problems: Shown) -> Responses:
     refused = refusals(*problems, NotFound(INVALID_PAGE), too_many("lists"), sometimes=LISTS)
     return refused | {200: {"headers": headers({}, LISTS)}}
 
@@ -35,9 +45,13 @@ def reading(etag: Headers) -> Responses:
 
 
 def creating(
-    headers_of_new: Headers, *problems: Problems, read: str, changes: tuple[str, ...], **links: Any
+    headers_of_new: Headers,
+    *problems: Shown,
+    read: str,
+    changes: tuple[str, ...],
+    **links: Any,
 ) -> Responses:
-    """Args: operations that read and change what was created; and links to other operations."""
+    """Args: ids of operations that read and change the new row; request bodies of others by id."""
     with_etag = {"header.If-Match": "$response.header.ETag"}
     created = {
         "headers": headers(headers_of_new, WRITES),
@@ -50,7 +64,7 @@ def creating(
     return refusals(*problems, too_many("catalog-writes"), sometimes=WRITES) | {201: created}
 
 
-def changing(etag: Headers, *problems: Problems) -> Responses:
+def changing(etag: Headers, *problems: Shown) -> Responses:
     return _writing(*problems) | {200: {"headers": headers(etag, WRITES)}}
 
 
@@ -58,7 +72,7 @@ def deleting() -> Responses:
     return _writing(Conflict(HAS_PURCHASES)) | {204: {"headers": headers({}, WRITES)}}
 
 
-def _writing(*problems: Problems) -> Responses:
+def _writing(*problems: Shown) -> Responses:
     return refusals(
         *(*problems, PermissionDenied, NotFound, PreconditionFailed, too_many("catalog-writes")),
         sometimes=WRITES,

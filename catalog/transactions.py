@@ -1,4 +1,4 @@
-"""One request, one transaction; what the database refuses becomes a problem."""
+"""One request, one transaction; errors of the database become problems."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,16 +39,16 @@ FIELD_OF_CONSTRAINT = {
     "ticket_inventory_left_bounded": "capacity",
 }
 HAS_PURCHASES = "It has purchases, so it cannot be deleted."
-# The fate of a COMMIT whose connection broke is unknown, hence the advice to look first.
-UNKNOWN = "The database cannot answer for now; see whether your change was made, and try again."
-TOO_SLOW = "The database took too long; ask for less, or try again."
+# It is unknown whether a COMMIT whose connection broke was done, hence the advice to check first.
+UNKNOWN = "The database is unavailable; check whether your change was made before you retry."
+TOO_SLOW = "The database took too long; ask for less, or retry."
 logger = get_logger(__name__)
 
 
 class RowLocked(Unavailable):
-    """Others hold a lock that was needed. All was rolled back, and may be run again."""
+    """Another transaction holds the lock. All was rolled back, and may be run again."""
 
-    default_detail = "It is being changed or sold just now; nothing was changed. Try again."
+    default_detail = "It is locked by a sale or another change; nothing was changed. Retry."
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def session_transaction(
         limits: settings of PostgreSQL for this transaction alone, such as `lock_timeout`.
 
     Raises:
-        Problem: what the database refuses, in words that a client may read.
+        Problem: the meaning of an error of the database, in words for a client.
     """
     try:
         with Session(engine, expire_on_commit=False) as session, session.begin():
@@ -79,9 +79,10 @@ def session_transaction(
 
 
 def problem_of(error: SQLAlchemyError) -> Problem | None:
-    """The refusal that an error of the database means; None where we are at fault."""
+    """The problem that an error of the database means; None: a defect of ours."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     sqlstate = _sqlstate(error)
+    constraint = getattr(getattr(cause, "diag", None), "constraint_name", None) or "body"
     if isinstance(cause, TRY_AGAIN):
         return RowLocked()
     if isinstance(cause, errors.QueryCanceled):
@@ -89,9 +90,10 @@ def problem_of(error: SQLAlchemyError) -> Problem | None:
     if isinstance(cause, DATABASE_UNAVAILABLE):
         return Unavailable(UNKNOWN)
     if sqlstate == FOREIGN_KEY_VIOLATION:
-        return _broken_reference(_constraint(error))
+        return _broken_reference(constraint)
     if sqlstate == CHECK_VIOLATION:
-        return InvalidInput(errors={_field(error): ["This value is not possible."]})
+        field = FIELD_OF_CONSTRAINT.get(constraint, constraint)
+        return InvalidInput(errors={field: ["This value is not possible."]})
     if sqlstate is not None and sqlstate.startswith(DATA_EXCEPTION_CLASS):
         return InvalidInput("A value is out of range.")
     return None
@@ -105,16 +107,5 @@ def _broken_reference(constraint: str) -> Problem:
     return Conflict(HAS_PURCHASES)
 
 
-def _field(error: SQLAlchemyError) -> str:
-    constraint = _constraint(error)
-    return FIELD_OF_CONSTRAINT.get(constraint, constraint)
-
-
-def _constraint(error: SQLAlchemyError) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) else None
-    return getattr(getattr(cause, "diag", None), "constraint_name", None) or "body"
-
-
 def _sqlstate(error: SQLAlchemyError) -> str | None:
-    cause = error.orig if isinstance(error, DBAPIError) else None
-    return getattr(cause, "pgcode", None)
+    return getattr(error.orig, "pgcode", None) if isinstance(error, DBAPIError) else None

@@ -1,6 +1,5 @@
 """Events over HTTP."""
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -15,23 +14,22 @@ from catalog.dependencies import (
     SignedInRoute,
     UserId,
     Write,
-    WriteRequest,
 )
-from catalog.etags import check_if_match, is_unchanged
+from catalog.etags import check_if_match, etag_of
 from catalog.events import store
 from catalog.events.schemas import (
     EventBody,
     EventPage,
     EventPatch,
     EventView,
-    etag,
     representation,
 )
 from catalog.pages import in_pages_of, page_json, rows_that_fit
 from catalog.responses import changing, creating, deleting, json_response, listing, reading
-from catalog.rules import check_order, check_owner
+from catalog.rules import check_order
 from catalog.schemas import Moment
 from catalog.transactions import HAS_PURCHASES
+from catalog.write_request import Step, WriteRequest
 from shared.database.tables import Event
 from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
 from shared.row_ids import MAX_ID, row_id
@@ -46,7 +44,6 @@ SEARCH_MAX_WORDS = 10
 TIMES = ("start_time", "end_time")
 ENDS_TOO_EARLY = InvalidInput(errors={"end_time": ["must be after start_time"]})
 CHANGED = changing(ETAG, ENDS_TOO_EARLY)
-Step = Callable[[Session, Event], None]
 
 router = APIRouter(
     prefix="/api/events",
@@ -164,7 +161,7 @@ async def create_event(user_id: UserId, database: Database, body: EventBody) -> 
 
     event = await database.write(None, create)
     location = f"/api/events/{event.id}/"
-    return json_response(representation(event), etag(event), status=201, location=location)
+    return json_response(representation(event), status=201, location=location)
 
 
 @router.get(
@@ -178,9 +175,7 @@ async def read_event(
     _user_id: UserId, database: Database, event_id: PathId, if_none_match: IfNoneMatch = None
 ) -> Response:
     event = await database.read(lambda session: store.find(session, event_id))
-    if is_unchanged(if_none_match, etag(event)):
-        return Response(status_code=304, headers={"ETag": etag(event)})
-    return json_response(representation(event), etag(event))
+    return json_response(representation(event), if_none_match=if_none_match)
 
 
 @router.put(
@@ -216,7 +211,7 @@ async def _change(write: WriteRequest, changes: dict[str, Any]) -> Response:
             setattr(event, field, value)
 
     event = await _write(write, check, apply)
-    return json_response(representation(event), etag(event))
+    return json_response(representation(event))
 
 
 @router.delete(
@@ -236,16 +231,11 @@ async def delete_event(write: Write) -> None:
     await _write(write, check, lambda session, event: session.delete(event))
 
 
-async def _write(write: WriteRequest, check: Step, apply: Step) -> Event:
-    def check_all(session: Session, event: Event) -> None:
-        check_owner(event.owner_id, write.user_id)
-        check_if_match(write.if_match, etag(event))
+async def _write(write: WriteRequest, check: Step[Event], apply: Step[Event]) -> Event:
+    def check_state(session: Session, event: Event) -> None:
+        check_if_match(write.if_match, etag_of(representation(event)))
         check(session, event)
 
-    return await write.database.change(
-        ("event", write.id),
-        find=lambda session: store.find(session, write.id),
-        lock=lambda session: store.lock(session, write.id),
-        check=check_all,
-        apply=apply,
+    return await write.change(
+        "event", find=store.find, lock=store.lock, check=check_state, apply=apply
     )

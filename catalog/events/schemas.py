@@ -5,7 +5,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from catalog.etags import etag_of
 from catalog.schemas import Moment, ReadOnly, Title, ViewedId, unset, with_example, with_page_of
 from shared.database.tables import Event
 from shared.text import TEXT_PATTERN, InNfc, Storable, readable_text
@@ -82,7 +81,3 @@ class EventPage(Page[EventView]):
 def representation(event: Event) -> bytes:
     """The JSON that clients read."""
     return EventView.model_validate(event).model_dump_json().encode()
-
-
-def etag(event: Event) -> str:
-    return etag_of(representation(event))

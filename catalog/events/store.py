@@ -14,18 +14,17 @@ from shared.purchases import QUEUED
 from shared.text import folded, searchable
 from shared.web.pagination import PageWanted
 
-# Of an event in JSON, besides its texts.
+# Bytes of an event in JSON, besides its texts.
 OTHER_BYTES = 200
 
 
 def matching(
     *, search: str, owner_id: int | None, starts_after: datetime | None, ordering: str
 ) -> Select[Event]:
-    """The events that a list asks for, in its order.
+    """The events of a list, in its order.
 
-    Each word of `search` must stand in the title or in the description, in any case of letters and
-    any normal form.
-    `ordering` is a column's name, with `-` before it for the reverse.
+    Each word of `search` must occur in the title or the description, in any case of letters and
+    any normal form. `ordering` is a column's name, with `-` before it for the reverse.
     """
     wanted = select(Event).where(*(_has_word(word) for word in folded(search).split()))
     if owner_id is not None:
@@ -34,7 +33,7 @@ def matching(
         wanted = wanted.where(Event.start_time > starts_after)
     column = Event.__table__.c[ordering.removeprefix("-")]
     order = column.desc() if ordering.startswith("-") else column.asc()
-    # The id makes the order total, so that no event stands on two pages.
+    # The id makes the order total, so no event is on two pages.
     return wanted.order_by(order, Event.id)
 
 
@@ -60,10 +59,10 @@ def _keep_search_text(_mapper: object, _connection: object, event: Event) -> Non
 def page(
     session: Session, wanted: Select[Event], page_wanted: PageWanted
 ) -> tuple[int, PageWanted, Sequence[Event]]:
-    """How many events there are in all, the page of them that is answered, and its events.
+    """The number of all events, the page that is answered, and its events.
 
-    It is the page that was asked for, or one that begins there and has fewer rows, for descriptions
-    may be long.
+    It is the wanted page, or one that begins there and has fewer rows, because descriptions may be
+    long.
 
     Raises:
         NotFound: the page is beyond the end.
@@ -82,39 +81,28 @@ def page(
     return count, answered, [found[id_] for id_ in ids if id_ in found]
 
 
-def find(session: Session, event_id: int) -> Event:
-    """The event.
-
-    Raises:
-        NotFound: there is none.
-    """
-    event = session.get(Event, event_id)
+def find(session: Session, event_id: int, *, locked: bool = False) -> Event:
+    """Raises NotFound."""
+    event = session.get(Event, event_id, with_for_update={"key_share": True} if locked else None)
     if event is None:
         raise NotFound
     return event
 
 
 def lock(session: Session, event_id: int) -> Event:
-    """The event, locked against other writers; ticket types may still be added to it.
-
-    Raises:
-        NotFound: there is none.
-    """
-    event = session.get(Event, event_id, with_for_update={"key_share": True})
-    if event is None:
-        raise NotFound
-    return event
+    """Lock it against other writers; ticket types may still be added. Raises NotFound."""
+    return find(session, event_id, locked=True)
 
 
 def has_purchases(session: Session, event_id: int) -> bool:
-    """Whether any ticket type of the event ever had one: each is queued, or decided and counted."""
+    """Whether any ticket type of the event ever had one: queued, or decided and counted."""
     queued = select(TicketPurchase.id).where(
         TicketPurchase.ticket_type_id == TicketType.id, TicketPurchase.status == QUEUED
     )
-    asked_for = (
+    with_purchases = (
         select(TicketType.id)
         .join(TicketInventory, TicketInventory.ticket_type_id == TicketType.id)
         .where(TicketType.event_id == event_id)
         .where(or_(TicketInventory.decisions > 0, queued.exists()))
     )
-    return session.scalars(select(asked_for.exists())).one()
+    return session.scalars(select(with_purchases.exists())).one()

@@ -1,6 +1,6 @@
 """Checks and changes of a ticket type, whose sale may be running.
 
-`Lanes.change` calls each check twice: by a plain read, and under the lock of the counter, during
+`WriteRequest.change` calls each check twice: by a plain read, and under the lock of the counter, during
 which nothing is sold.
 """
 
@@ -16,7 +16,7 @@ from catalog.ticket_types.rules import SALE_WINDOW, issued_after_change, issued_
 from catalog.ticket_types.schemas import etag
 from catalog.ticket_types.store import StoredTicketType
 from catalog.transactions import HAS_PURCHASES
-from shared.database.tables import TicketType
+from shared.database.tables import TicketInventory, TicketType
 from shared.errors import Conflict, InvalidInput, NotFound
 
 Fields = dict[str, Any]  # of a TicketTypeBody, with their new values
@@ -37,7 +37,10 @@ def create(session: Session, user_id: int, fields: Fields) -> StoredTicketType:
     store.set_audit_user(session, user_id)
     others = {name: fields[name] for name in fields.keys() - {"event", "capacity"}}
     ticket_type = TicketType(event_id=fields["event"], **others)
-    inventory = store.add(session, ticket_type, fields["capacity"])
+    session.add(ticket_type)
+    session.flush()
+    inventory = TicketInventory(ticket_type_id=ticket_type.id, issued=fields["capacity"], sold=0)
+    session.add(inventory)
     return StoredTicketType(ticket_type, inventory, user_id)
 
 

@@ -24,7 +24,7 @@ def pause(engine: Engine, ticket_type_id: int) -> StoredTicketType:
             still are being stored.
     """
     with session_transaction(engine) as session:
-        switch(session, lock(session, ticket_type_id), paused=True)
+        switch(session, store.lock_terms(session, ticket_type_id), paused=True)
     with session_transaction(engine) as session:
         return await_accepted(session, ticket_type_id)
 
@@ -36,25 +36,18 @@ def resume(engine: Engine, ticket_type_id: int) -> StoredTicketType:
         Problem: NotFound; Unavailable: the database is unavailable.
     """
     with session_transaction(engine) as session:
-        stored = lock(session, ticket_type_id)
+        stored = store.lock_terms(session, ticket_type_id)
         switch(session, stored, paused=False)
         return stored
-
-
-def lock(session: Session, ticket_type_id: int) -> StoredTicketType:
-    """Lock against other changes, not the counter: a pause must not wait for decisions.
-
-    Raises:
-        NotFound: there is no such ticket type.
-    """
-    store.lock_terms(session, ticket_type_id)
-    return store.find(session, ticket_type_id)
 
 
 def switch(
     session: Session, stored: StoredTicketType, *, paused: bool, user_id: int | None = None
 ) -> None:
-    """Pause or resume; `user_id` is None for the operator, whose command prints the outcome."""
+    """Under the lock of the terms, not of the counter: a pause must not wait for decisions.
+
+    `user_id` is None for the operator, whose command prints the outcome.
+    """
     ticket_type_id = stored.ticket_type.id
     is_new = store.set_paused(session, ticket_type_id, paused=paused)
     session.refresh(stored.ticket_type)

@@ -1,7 +1,6 @@
 """Ticket types over HTTP."""
 
-from collections.abc import Callable, Hashable
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
@@ -13,12 +12,10 @@ from catalog.dependencies import (
     SignedInRoute,
     UserId,
     Write,
-    WriteRequest,
 )
-from catalog.etags import is_unchanged
 from catalog.pages import page_json
 from catalog.responses import changing, creating, deleting, json_response, listing, reading
-from catalog.rules import check_order, check_owner
+from catalog.rules import check_order
 from catalog.ticket_types import change as use
 from catalog.ticket_types import pause as sale
 from catalog.ticket_types import store
@@ -33,6 +30,7 @@ from catalog.ticket_types.schemas import (
     representation,
 )
 from catalog.ticket_types.store import StoredTicketType
+from catalog.write_request import Find, Step, WriteRequest
 from shared.errors import (
     Conflict,
     InvalidInput,
@@ -60,8 +58,6 @@ CHANGED = changing(
     PreconditionRequired,
 )
 
-Step = Callable[[Session, StoredTicketType], None]
-
 
 @router.get(
     "/",
@@ -77,7 +73,7 @@ async def list_ticket_types(
     event: Annotated[QueryId | None, Query(description="Only those of this event.")] = None,
 ) -> Response:
     def read(session: Session) -> bytes:
-        count, stored = store.page(session, store.matching(event), page)
+        count, stored = store.page(session, event, page)
         return page_json(page, count, [representation(one) for one in stored])
 
     return Response(await database.list(user_id, read), media_type="application/json")
@@ -108,7 +104,7 @@ async def create_ticket_type(user_id: UserId, database: Database, body: TicketTy
         ("event", body.event), lambda session: use.create(session, user_id, body.model_dump())
     )
     location = f"/api/ticket-types/{created.ticket_type.id}/"
-    return json_response(representation(created), etag(created), status=201, location=location)
+    return _response(created, status=201, location=location)
 
 
 @router.get(
@@ -125,9 +121,7 @@ async def read_ticket_type(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     stored = await database.read(lambda session: store.find(session, ticket_type_id))
-    if is_unchanged(if_none_match, etag(stored)):
-        return Response(status_code=304, headers={"ETag": etag(stored)})
-    return _response(stored)
+    return _response(stored, if_none_match=if_none_match)
 
 
 @router.put(
@@ -226,7 +220,7 @@ async def pause_ticket_type(write: Write) -> Response:
     """
     await _switch(write, paused=True)
     paused = await write.database.write(
-        _row(write.id), lambda session: sale.await_accepted(session, write.id)
+        write.row("ticket type"), lambda session: sale.await_accepted(session, write.id)
     )
     return _response(paused)
 
@@ -248,34 +242,22 @@ async def _switch(write: WriteRequest, *, paused: bool) -> Response:
         write,
         lambda _session, stored: use.check_state(stored, write.if_match),
         lambda session, stored: sale.switch(session, stored, paused=paused, user_id=write.user_id),
-        lock=sale.lock,
+        lock=store.lock_terms,
     )
 
 
 async def _write(
     write: WriteRequest,
-    check: Step,
-    apply: Step,
+    check: Step[StoredTicketType],
+    apply: Step[StoredTicketType],
     *,
-    lock: Callable[[Session, int], StoredTicketType] = store.lock,
+    lock: Find[StoredTicketType] = store.lock,
 ) -> Response:
-    def check_all(session: Session, stored: StoredTicketType) -> None:
-        check_owner(stored.owner_id, write.user_id)
-        check(session, stored)
-
-    changed = await write.database.change(
-        _row(write.id),
-        find=lambda session: store.find(session, write.id),
-        lock=lambda session: lock(session, write.id),
-        check=check_all,
-        apply=apply,
+    changed = await write.change(
+        "ticket type", find=store.find, lock=lock, check=check, apply=apply
     )
     return _response(changed)
 
 
-def _row(ticket_type_id: int) -> Hashable:
-    return ("ticket type", ticket_type_id)
-
-
-def _response(stored: StoredTicketType) -> Response:
-    return json_response(representation(stored), etag(stored))
+def _response(stored: StoredTicketType, **more: Any) -> Response:
+    return json_response(representation(stored), etag=etag(stored), **more)

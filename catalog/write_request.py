@@ -1,0 +1,53 @@
+"""A request to change one row: checked, locked, checked again, changed."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+
+from catalog.lanes import Lanes
+from catalog.rules import check_owner
+from catalog.ticket_types.store import StoredTicketType
+from shared.database.tables import Event
+
+Row = TypeVar("Row", Event, StoredTicketType)
+Find = Callable[[Session, int], Row]
+Step = Callable[[Session, Row], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    database: Lanes
+    user_id: int  # who may not own the row
+    id: int
+    if_match: str | None
+
+    async def change(
+        self, table: str, *, find: Find[Row], lock: Find[Row], check: Step[Row], apply: Step[Row]
+    ) -> Row:
+        """Check owner and state of what `find` reads, `lock` it, check it again, and change it.
+
+        A request that is not allowed or not possible never gets a lock, nor a turn at one. The
+        check under the lock sees every sale and change before this one.
+
+        Raises what the functions raise, and PermissionDenied.
+        """
+
+        def checked(session: Session, find: Find[Row]) -> Row:
+            found = find(session, self.id)
+            check_owner(found.owner_id, self.user_id)
+            check(session, found)
+            return found
+
+        def change(session: Session) -> Row:
+            found = checked(session, lock)
+            apply(session, found)
+            return found
+
+        await self.database.read(lambda session: checked(session, find))
+        return await self.database.write(self.row(table), change)
+
+    def row(self, table: str) -> Hashable:
+        """Writes of the same row take turns."""
+        return (table, self.id)
