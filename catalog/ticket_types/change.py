@@ -1,7 +1,7 @@
 """Checks and changes of a ticket type, whose sale may be running.
 
-`WriteRequest.change` calls each check twice: by a plain read, and under the lock of the counter, during
-which nothing is sold.
+`WriteRequest.change` calls each check twice: after a plain read, and under the lock of the counter,
+during which nothing is sold.
 """
 
 from typing import Any

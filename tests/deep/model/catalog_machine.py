@@ -19,14 +19,9 @@ from hypothesis.stateful import (
 
 from tests.deep.model.answers import agreed, check_refused, check_status
 from tests.deep.model.catalog import ANY, Catalog, Event, Known, TicketType
-from tests.deep.model.pages import page_of
 from tests.deep.model.purchases import Purchase
 from tests.deep.model.refusals import Refusal
 from tests.system.conftest import Shop
-from tests.system.model.answers import agreed, check_refused, check_status
-from tests.system.model.catalog import ANY, Catalog, Event, Known, TicketType
-from tests.system.model.purchases import Purchase
-from tests.system.model.refusals import Refusal
 
 EVENTS = "/api/events/"
 TICKET_TYPES = "/api/ticket-types/"
