@@ -29,7 +29,8 @@ WAITING_FOR_ROW_MAX = 16
 # (purchase_worker/drain.py). An owner who writes without a pause leaves this gap.
 GAP_SECONDS = 0.05
 # A batch of decisions holds its lock for about 10 ms. A longer wait gives its thread back.
-WRITE_LIMITS = {"lock_timeout": "50ms"}
+LOCK_ATTEMPT_MS = 50
+WRITE_LIMITS = {"lock_timeout": f"{LOCK_ATTEMPT_MS}ms"}
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.4
 
