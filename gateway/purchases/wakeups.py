@@ -56,7 +56,7 @@ class WakeupSender:
         self._closing = False
         # While it is open, wake-ups are dropped: the sweeper decides meanwhile.
         # A broker or its driver may raise anything: the sweeper finds what is not woken.
-        self._breaker = CircuitBreaker(logger, "wakeup_not_sent", Exception)
+        self.breaker = CircuitBreaker(logger, "wakeup_not_sent", Exception)
         self._thread = threading.Thread(target=self._run, name="wake-ups", daemon=True)
 
     def start(self) -> None:
@@ -106,7 +106,7 @@ class WakeupSender:
                 reached("after_wakeup")
             return True
 
-        if not self._breaker.call(send):
+        if not self.breaker.call(send):
             metrics.WAKEUPS_FAILED.inc()
 
     def _publish(self, ticket_type_ids: list[int], traceparents: list[str]) -> None:
