@@ -28,18 +28,18 @@ def keys(context: click.Context, as_json: bool) -> None:
         click.echo(json.dumps([asdict(state) for state in states], indent=2))
         return
     for state in states:
-        click.echo(f"{state.kid}  put there {_moment(state.placed_at)}  {_use(state, time.time())}")
+        click.echo(f"{state.kid}  added {_moment(state.placed_at)}  {_use(state, time.time())}")
 
 
 @keys.command()
 def add() -> None:
-    """Add a key: it verifies at once, and signs when every verifier has seen it."""
+    """Add a key: it verifies at once, and signs when every verifier has read it."""
     folder, _ = _read()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o755)
         kid = add_signing_key(folder)
     except OSError as error:
-        raise ConfigurationError(f"Cannot make a key in {folder}: {error.strerror}.") from error
+        raise ConfigurationError(f"Cannot create a key in {folder}: {error.strerror}.") from error
     _, states = _read()
     (added,) = (state for state in states if state.kid == kid)
     click.echo(f"{kid}  {_use(added, time.time())}")
@@ -48,7 +48,7 @@ def add() -> None:
 @keys.command()
 @click.argument("kid")
 @click.option(
-    "--force", is_flag=True, help="A leaked key: whoever has a token of it signs in again."
+    "--force", is_flag=True, help="For a leaked key: users with its tokens sign in again."
 )
 def remove(kid: str, force: bool) -> None:
     """Remove a key that no token needs any more."""
@@ -57,23 +57,23 @@ def remove(kid: str, force: bool) -> None:
         raise ConfigurationError(f"There is no key {kid} in {folder}.")
     if is_last_to_sign(states, kid):
         raise ConfigurationError(
-            f"Nobody could sign in without {kid}: add another key first, with `eventify keys add`."
+            f"No user could sign in without {kid}: add another key first, with `eventify keys add`."
         )
     reason = reason_to_keep(states, kid, time.time())
     if reason is not None and not force:
-        raise ConfigurationError(f"{kid} is kept: {reason}. --force removes it all the same.")
+        raise ConfigurationError(f"{kid} is kept: {reason}. Use --force to remove it anyway.")
     try:
         remove_key(folder, kid)
     except OSError as error:
         raise ConfigurationError(f"Cannot remove {kid}: {error.strerror}.") from error
-    click.echo(f"{kid} is removed; what it signed is refused within seconds.")
+    click.echo(f"{kid} is removed; its tokens are invalid within seconds.")
 
 
 def _read() -> tuple[Path, Sequence[KeyState]]:
-    """The folder, and the keys in it.
+    """The directory, and the keys in it.
 
     Raises:
-        ConfigurationError: the folder cannot be read.
+        ConfigurationError: the directory cannot be read.
     """
     settings = settings_of_running_system(find_home(), needs_database=False)
     longest = max(settings.access_token_seconds, settings.refresh_token_seconds)
@@ -88,7 +88,7 @@ def _use(state: KeyState, now: float) -> str:
     if state.use == "signs":
         return "signs"
     if state.until is None:
-        return "verifies; until when it is needed cannot be told"
+        return "verifies; when its tokens expire is unknown"
     if state.use == "will sign":
         return f"verifies; signs from {_moment(state.until)}"
     if state.until > now:

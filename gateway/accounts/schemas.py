@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.accounts.password_rules import MAX_BYTES, MIN_CHARACTERS, weaknesses
-from shared.auth.usernames import USERNAME_MAX_CHARACTERS, normalised, stored_form, username_problem
+from shared.auth.usernames import USERNAME_MAX_CHARACTERS, in_nfkc, stored_form, username_problem
 from shared.row_ids import MAX_ID
 from shared.text import NOT_IN_WORD, StorableText
 from shared.web.strict_routes import RequestBody
@@ -106,7 +106,7 @@ class Credentials(RequestBody):
 
     model_config = _with_example(username="ana", password="velvet-tram-42")
 
-    username: Annotated[StorableText, AfterValidator(normalised)]
+    username: Annotated[StorableText, AfterValidator(in_nfkc)]
     password: Annotated[StorableText, AfterValidator(_hashable)] = Field(
         json_schema_extra={"maxLength": MAX_BYTES}
     )

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from shared.errors import retry_after
 
 # Before any decision was seen: one transaction for each purchase makes 1,050-1,500 a second
-# (DESIGN), and batches only make it faster.
+# (docs/benchmark.md, `drain`), and batches only make it faster.
 ASSUMED_PER_SECOND = 1_000.0
 # Weight of the newest batch in the running mean: about the last ten batches count.
 NEWEST_WEIGHT = 0.2

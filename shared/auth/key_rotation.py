@@ -1,4 +1,4 @@
-"""Which key signs, which only verifies still, and until when tokens of it are about. Pure."""
+"""Which key signs, which ones only verify, and until when their tokens are valid. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,8 @@ Use = Literal["signs", "will sign", "verifies"]
 
 @dataclass(frozen=True, slots=True)
 class KeyState:
-    """What a key is for; times are Unix seconds.
-
-    `until`: of one that will sign, when it begins to; of one that verifies, when its last token has
-    ended, or None where nobody can tell.
+    """`until`, Unix seconds: when a key starts to sign, or when the last token of a key that only
+    verifies expires; None if unknown.
     """
 
     kid: str
@@ -30,7 +28,7 @@ def key_states(keys: Sequence[KeyFiles], now: float, longest_token_seconds: int)
     Args:
         keys: the oldest first.
         now: Unix seconds.
-        longest_token_seconds: how long a token may be used, a refresh token as a rule.
+        longest_token_seconds: the longest lifetime of a token.
     """
     signing = signing_kid(keys, now) or ""
 
@@ -47,29 +45,29 @@ def key_states(keys: Sequence[KeyFiles], now: float, longest_token_seconds: int)
 
 
 def reason_to_keep(states: Sequence[KeyState], kid: str, now: float) -> str | None:
-    """Whom it would harm to remove this key, in a sentence; None if nobody.
+    """Why this key is still needed, as a clause; None if it can be removed.
 
     A key that will sign has signed nothing yet.
     """
     (key,) = (state for state in states if state.kid == kid)
     if key.use == "signs":
-        return "it signs now; add another first and wait until that one signs"
+        return "it signs now; add another key first and wait until that one signs"
     if key.use == "verifies" and key.until is None:
-        return "it cannot be told until when its tokens last"
+        return "it is unknown when its tokens expire"
     if key.use == "verifies" and key.until is not None and now < key.until:
         return "tokens that it signed may still be in use"
     return None
 
 
 def is_last_to_sign(states: Sequence[KeyState], kid: str) -> bool:
-    """Whether nobody could sign in any more without this key."""
+    """Whether no key could sign without this one."""
     return [state.kid for state in states if state.can_sign] == [kid]
 
 
 def _last_token_ends(
     key: KeyFiles, keys: Sequence[KeyFiles], longest_token_seconds: int
 ) -> float | None:
-    """It signed until the first key after it did; each gateway notices that within a reload."""
+    # It signed until the first key after it did, which each gateway notices within a reload.
     followed = [each.placed_at for each in keys if each.can_sign and each.kid > key.kid]
     if not followed:
         return None

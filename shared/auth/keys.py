@@ -1,10 +1,9 @@
-"""RSA key files: one folder, `<kid>.pem` to sign and `<kid>.pub.pem` to verify.
+"""RSA key files: one directory, `<kid>.pem` to sign and `<kid>.pub.pem` to verify.
 
-Rotation is by overlap: every key in the folder verifies, and of those that all verifiers have seen
-the newest signs. A key whose files were taken away does neither.
+Rotation is by overlap: every key in the directory verifies, and the newest one that all verifiers
+have read signs.
 """
 
-import base64
 import fcntl
 import os
 import secrets
@@ -23,17 +22,18 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
     RSAPublicKey,
     generate_private_key,
 )
+from jwt.algorithms import RSAAlgorithm
 
 from shared.errors import ConfigurationError
 
-# NIST SP 800-57 part 1: 2048 bits are good until 2030, and verify in 61 us (DESIGN).
+# NIST SP 800-57 part 1 allows 2048 bits until 2030; a signature is verified in 61 us.
 RSA_BITS = 2048
 PUBLIC_SUFFIX = ".pub.pem"
-# Services look into the folder this often; reading two public keys takes 0.07 ms.
+# Services read the directory this often; two public keys take 0.07 ms.
 KEYS_RELOAD_SECONDS = 5.0
 # Verifiers elsewhere may keep our JWK Set this long.
 JWKS_MAX_AGE_SECONDS = 300
-# The last set without a new key is handed out when a gateway has not looked yet, and is then kept.
+# A verifier may get a set without a new key until a gateway has reloaded, and then cache it.
 SIGNS_AFTER_SECONDS = KEYS_RELOAD_SECONDS + JWKS_MAX_AGE_SECONDS
 
 logger = structlog.stdlib.get_logger(__name__)
@@ -47,10 +47,9 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyFiles:
-    """A key in the folder.
+    """`placed_at`: the public file's modification time, in Unix seconds.
 
-    `placed_at`, Unix seconds, is the public file's age: unlike the time in a key's name, it counts
-    from the moment when the key was put here, also if it was made elsewhere.
+    Unlike the time in the key's name, it is right also for a key that was made elsewhere.
     """
 
     kid: str
@@ -59,17 +58,17 @@ class KeyFiles:
 
 
 def ensure_signing_key(keys_dir: Path) -> None:
-    """Make the first key where there is none; of several processes at once one makes it.
+    """Make the first key, if there is none. Concurrent processes make one key between them.
 
-    With two first keys, a verifier could know the one and meet a token of the other.
+    With two first keys, a verifier could know one and get a token of the other.
 
     Raises:
-        ConfigurationError: the folder cannot be written.
+        ConfigurationError: the directory cannot be written.
     """
     try:
         keys_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
         if _can_sign(keys_dir):
-            return  # the folder may be read-only
+            return  # the directory may be read-only
         with _locked(keys_dir):
             if not _can_sign(keys_dir):
                 add_signing_key(keys_dir)
@@ -81,10 +80,10 @@ def ensure_signing_key(keys_dir: Path) -> None:
 
 def add_signing_key(keys_dir: Path) -> str:
     """Add a key and return its id. It verifies at once, and signs after `SIGNS_AFTER_SECONDS`."""
-    # Names sort by age: the newest that may sign does.
+    # Names sort by age.
     kid = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
     private_key = generate_private_key(public_exponent=65537, key_size=RSA_BITS)
-    # The public half first: no service may ever meet a token whose key it cannot find.
+    # The public half first: no service may get a token whose key it cannot find.
     _write_atomically(
         keys_dir / f"{kid}{PUBLIC_SUFFIX}",
         private_key.public_key().public_bytes(
@@ -105,21 +104,18 @@ def add_signing_key(keys_dir: Path) -> str:
 
 
 def remove_key(keys_dir: Path, kid: str) -> None:
-    """Take a key away; what it signed is refused within `KEYS_RELOAD_SECONDS`.
+    """Delete a key; its tokens are invalid within `KEYS_RELOAD_SECONDS`.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the directory cannot be written.
     """
-    # The private half first: nothing may be signed any more that nobody can verify.
+    # The private half first: nothing may be signed that cannot be verified.
     (keys_dir / f"{kid}.pem").unlink(missing_ok=True)
     (keys_dir / f"{kid}{PUBLIC_SUFFIX}").unlink(missing_ok=True)
 
 
 def keys_in(keys_dir: Path) -> list[KeyFiles]:
-    """Every key whose public half is there, the oldest first.
-
-    Without that half a key is none: nobody could verify what it signs.
-    """
+    """Every key that has its public half, the oldest first."""
     return sorted(
         (
             KeyFiles(
@@ -134,26 +130,25 @@ def keys_in(keys_dir: Path) -> list[KeyFiles]:
 
 
 def signing_kid(keys: Sequence[KeyFiles], now: float) -> str | None:
-    """The newest key that every verifier has seen; the oldest if all are too new.
+    """The newest key that every verifier has read; the oldest if all are too new.
 
-    Where all are new, as in a container that has just been given them, an older key signs for a
-    while, and nobody is harmed.
+    All are new in a container that has just been given them.
 
     Args:
         keys: the oldest first.
         now: Unix seconds.
     """
-    able = [key for key in keys if key.can_sign]
-    seen_by_all = [key for key in able if key.placed_at <= now - SIGNS_AFTER_SECONDS]
-    return (seen_by_all[-1] if seen_by_all else able[0]).kid if able else None
+    private = [key for key in keys if key.can_sign]
+    read_by_all = [key for key in private if key.placed_at <= now - SIGNS_AFTER_SECONDS]
+    return (read_by_all[-1] if read_by_all else private[0]).kid if private else None
 
 
 def load_signing_key(keys_dir: Path, known: SigningKey | None = None) -> SigningKey:
     """The key that signs now.
 
     Args:
-        keys_dir: the folder of keys.
-        known: a key read before; it is given back if it still signs, for reading one takes 50 ms.
+        keys_dir: the directory of keys.
+        known: a key that was loaded before, returned if it still signs: loading takes 50 ms.
 
     Raises:
         ConfigurationError: there is none, or it cannot be read.
@@ -171,7 +166,7 @@ def load_signing_key(keys_dir: Path, known: SigningKey | None = None) -> Signing
 
 
 def load_public_keys(keys_dir: Path) -> dict[str, RSAPublicKey]:
-    """Every public key, by its id. A file that cannot be read does not keep the others from use."""
+    """Every public key, by its id. A file that cannot be read is logged and skipped."""
     keys = {}
     for file in sorted(keys_dir.glob(f"*{PUBLIC_SUFFIX}")):
         try:
@@ -188,15 +183,9 @@ def json_web_key_set(public_keys: dict[str, RSAPublicKey]) -> dict[str, list[dic
     """The public keys as a JWK Set (RFC 7517)."""
     return {
         "keys": [
-            {
-                "kty": "RSA",
-                "use": "sig",
-                "alg": "RS256",
-                "kid": kid,
-                "n": _base64url_uint(key.public_numbers().n),
-                "e": _base64url_uint(key.public_numbers().e),
-            }
+            {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": jwk["n"], "e": jwk["e"]}
             for kid, key in public_keys.items()
+            for jwk in [RSAAlgorithm.to_jwk(key, as_dict=True)]
         ]
     }
 
@@ -206,9 +195,9 @@ def _can_sign(keys_dir: Path) -> bool:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process; the folder itself is locked, so no file is left."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold a lock on the directory itself; it ends with the process and leaves no file."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -228,8 +217,3 @@ def _write_atomically(path: Path, content: bytes, *, mode: int) -> None:
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(content)
     temporary.rename(path)
-
-
-def _base64url_uint(number: int) -> str:
-    octets = number.to_bytes((number.bit_length() + 7) // 8, "big")
-    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()

@@ -1,4 +1,4 @@
-"""Access tokens without a login, for tests and load tests: whoever has the key may mint them."""
+"""Access tokens without a login, for tests and load tests; they need the signing key."""
 
 from collections.abc import Iterator
 
@@ -10,8 +10,8 @@ from shared.auth.usernames import stored_form, username_problem
 from shared.config.settings import Settings
 from shared.errors import ConfigurationError
 
-# Two statements: the second also sees a user whom another made meanwhile. Neither needs more than
-# a gateway may do.
+# Two statements: the second also sees users that a concurrent call has made. Both need only the
+# gateway's rights.
 MAKE_USERS = text("""
 INSERT INTO users (username) SELECT unnest(CAST(:names AS text[]))
 ON CONFLICT (lower(username)) DO NOTHING
@@ -28,7 +28,7 @@ def user_names(name: str, count: int | None) -> list[str]:
     """The name itself, or with a count the names `NAME1` to `NAMEn`.
 
     Raises:
-        ConfigurationError: a name is not one that a user may have, or the count is out of range.
+        ConfigurationError: not a valid username, or the count is out of range.
     """
     if count is not None and not 1 <= count <= MOST_TOKENS:
         raise ConfigurationError(f"--count {count} is not between 1 and {MOST_TOKENS}.")
@@ -36,12 +36,12 @@ def user_names(name: str, count: int | None) -> list[str]:
     names = [name] if count is None else [f"{name}{number}" for number in range(1, count + 1)]
     problem = username_problem(names[-1])
     if problem is not None:
-        raise ConfigurationError(f"This is no name for a user. {problem}")
+        raise ConfigurationError(f"Not a valid username. {problem}")
     return names
 
 
 def mint_tokens(connection: Connection, settings: Settings, names: list[str]) -> Iterator[str]:
-    """Make the users who are missing, and give one access token for each name, in order.
+    """Create missing users, and mint one access token for each name, in order.
 
     Raises:
         ConfigurationError: there is no signing key.

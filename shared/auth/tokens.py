@@ -1,4 +1,4 @@
-"""Signs tokens and checks them. Every service checks for itself, against the public keys alone."""
+"""Signs and verifies tokens. Every service verifies for itself, with the public keys alone."""
 
 import binascii
 import threading
@@ -22,20 +22,20 @@ from shared.config.settings import Settings
 from shared.errors import NotAuthenticated, NotFound
 from shared.row_ids import row_id
 
-# Fixed by us, never taken from a token's own header (RFC 8725, 3.1).
+# Fixed, never read from a token's own header (RFC 8725, 3.1).
 ALGORITHM = "RS256"
 TokenType = Literal["access", "refresh"]
-# Headers remembered: one for each key is enough. Only those of a right signature are.
+# Headers remembered, of valid tokens only: one for each key is enough.
 KNOWN_HEADERS = 64
 # A token of ours has about 600 bytes; a longer one is not parsed.
 TOKEN_MAX_BYTES = 4_096
-# A token of an unknown key makes a verifier read the folder again, at most this often: strangers'
+# A token of an unknown key makes a verifier read the directory again, at most this often: forged
 # tokens then cost 0.1 ms a second.
 UNKNOWN_KEY_RELOAD_SECONDS = 1.0
-# What parsing a stranger's bytes raises. Base64, UTF-8, JSON and UUIDs raise ValueError; msgspec
+# What parsing arbitrary bytes raises. Base64, UTF-8, JSON and UUIDs raise ValueError; msgspec
 # raises RecursionError on deep nesting, and no DecodeError.
 UNREADABLE = (ValueError, RecursionError)
-# Clocks of several hosts differ; a token from this far in the future is still believed.
+# Clocks of several hosts differ; a token from this far in the future is still valid.
 CLOCK_SKEW_SECONDS = 5
 PADDING, HASH = PKCS1v15(), SHA256()  # RS256 (RFC 7518, 3.3)
 # RFC 7515, 2: the URL's alphabet, and no padding.
@@ -70,7 +70,7 @@ _payload_decoder = msgspec.json.Decoder(_Payload)
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a checked token says."""
+    """The claims of a valid token."""
 
     user_id: int
     token_id: UUID
@@ -92,9 +92,9 @@ def mint(
         settings: issuer, audience and lifetimes.
         key: signs it, and is named in its header.
         user_id: the token's subject.
-        token_type: `access` opens routes, `refresh` only gets new tokens.
-        token_id: its `jti`; a new one when not given.
-        issued_at: Unix seconds; now when not given.
+        token_type: `access` is for routes, `refresh` only gets new tokens.
+        token_id: its `jti`; a new one by default.
+        issued_at: Unix seconds; now by default.
     """
     issued_at = int(time.time()) if issued_at is None else issued_at
     lifetime_seconds = (
@@ -113,9 +113,9 @@ def mint(
 
 
 class _Trusted:
-    """One set of public keys, and what was learnt with it; another set begins with nothing learnt.
+    """One set of public keys, with what was verified by it; another set starts empty.
 
-    A thread that still checks with the former set leaves its result where nobody looks any more.
+    A thread that still uses the former set leaves its result there.
     """
 
     __slots__ = ("checked", "key_by_header", "keys")
@@ -127,10 +127,7 @@ class _Trusted:
 
 
 class TokenVerifier:
-    """Checks tokens, and remembers the access tokens that it has checked until they expire.
-
-    It may be used by several threads at once.
-    """
+    """Verifies tokens, and caches valid access tokens until they expire. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -139,15 +136,15 @@ class TokenVerifier:
         self._reading = threading.Lock()
 
     def public_keys(self) -> Mapping[str, RSAPublicKey]:
-        """The keys that verify, as they were `KEYS_RELOAD_SECONDS` ago or later."""
+        """The keys that verify, at most `KEYS_RELOAD_SECONDS` old."""
         return self._trusted_now().keys
 
     def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> Claims:
-        """The claims of whoever sent a request with these headers, as ASGI gives them.
+        """The claims of the token in a request's headers, as ASGI passes them.
 
         Raises:
-            NotAuthenticated: no token, a bad one, or several, of which another might be believed
-                by whoever stands before us.
+            NotAuthenticated: no token, an invalid one, or several, of which a proxy might have
+                verified another one.
         """
         given = [value for name, value in headers if name == b"authorization"]
         if len(given) > 1:
@@ -160,7 +157,7 @@ class TokenVerifier:
         """The claims of an `Authorization: Bearer ...` header.
 
         Raises:
-            NotAuthenticated: there is no such header, or its token does not stand the check.
+            NotAuthenticated: the header is missing, or its token is invalid.
         """
         if authorization is None:
             raise NotAuthenticated
@@ -182,10 +179,10 @@ class TokenVerifier:
         return claims
 
     def verify(self, token: str, token_type: TokenType) -> Claims:
-        """The claims of a token, checked afresh.
+        """The claims of a token, without the cache.
 
         Raises:
-            NotAuthenticated: its signature, times, issuer, audience or type do not hold.
+            NotAuthenticated: its signature, times, issuer, audience or type are invalid.
         """
         return self._verify(self._trusted_now(), token, token_type)
 
@@ -220,20 +217,20 @@ class TokenVerifier:
 
     def _claims(self, payload: _Payload, token_type: TokenType) -> Claims:
         now = time.time()
-        holds = (
+        valid = (
             payload.typ == token_type
             and payload.iss == self._settings.token_issuer
             and payload.aud == self._settings.token_audience
             and payload.exp > now
             and max(payload.iat, payload.nbf) <= now + CLOCK_SKEW_SECONDS
         )
-        if not holds:
-            raise ValueError("a claim does not hold")
+        if not valid:
+            raise ValueError("invalid claim")
         return Claims(row_id(payload.sub), payload.jti, payload.exp)
 
 
 def _payload(trusted: _Trusted, token: str) -> _Payload:
-    """What is in a token whose signature holds (docs/decisions/0007)."""
+    """The payload of a token with a valid signature (docs/decisions/0007)."""
     signed, _, signature = token.rpartition(".")
     header, _, payload = signed.partition(".")
     known = trusted.key_by_header.get(header)
@@ -246,11 +243,11 @@ def _payload(trusted: _Trusted, token: str) -> _Payload:
 
 
 def _key_of(trusted: _Trusted, encoded_header: str) -> RSAPublicKey:
-    """The key that a token's header names; it may name a key, and nothing else of the check.
+    """The key that a token's header names. The header decides nothing else.
 
     Raises:
-        UnknownKey: the header is well-formed, and there is no key of this name.
-        ValueError: it is no header of ours.
+        UnknownKey: the header is well-formed, and there is no key of this id.
+        ValueError: the header is not one of ours.
     """
     header = _header_decoder.decode(_base64url_decode(encoded_header))
     if header.alg != ALGORITHM or header.crit is not None:
@@ -262,6 +259,6 @@ def _key_of(trusted: _Trusted, encoded_header: str) -> RSAPublicKey:
 
 
 def _base64url_decode(segment: str) -> bytes:
-    """Strict: a character that is none of the alphabet's is an error, not skipped."""
+    """Strict: a character that is not in the alphabet is an error, not skipped."""
     padded = segment.encode("ascii").translate(FROM_URL_ALPHABET) + b"=" * (-len(segment) % 4)
     return binascii.a2b_base64(padded, strict_mode=True)

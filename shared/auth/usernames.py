@@ -1,16 +1,17 @@
 """The rule of usernames: letters of every script, and one account for all spellings of a name.
 
 It follows the profile UsernameCaseMapped of PRECIS (RFC 8265, 3.3), with these differences:
-compatibility forms are replaced (NFKC) where PRECIS refuses them, a name keeps the case in which it
-was given where the database can compare it so, and names of several directions are not refused.
+compatibility forms are replaced (NFKC) where PRECIS forbids them, a name keeps its case where the
+database can compare it so, and names of several directions are allowed.
 """
 
 import re
 import unicodedata
 
 USERNAME_MAX_CHARACTERS = 150
-# A letter and its marks, up to four characters, may be composed into one. Longer texts are no names
-# and are not normalised: the time that takes grows with the square of a run of marks.
+# A letter and its marks, up to four characters, may be composed into one. A longer text is not a
+# username and is not normalised, which takes quadratic time in the length of a run of marks. Unlike
+# `shared.text.normalized`, a run is not limited otherwise: such names exist.
 TYPED_MAX_CHARACTERS = 4 * USERNAME_MAX_CHARACTERS
 ALLOWED = "Use only letters with their marks, digits and the characters @ . + - _"
 
@@ -18,7 +19,7 @@ ASCII = re.compile(r"[\w.@+-]+", re.ASCII)
 ZWNJ, ZWJ = "\u200c", "\u200d"
 # A consonant's sign that joins it to the next one has this canonical combining class.
 VIRAMA = 9
-# Letters and marks that nobody sees (Default_Ignorable_Code_Point, UAX 44), of those in NFKC.
+# Invisible letters and marks (Default_Ignorable_Code_Point, UAX 44), of those in NFKC.
 INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 )
@@ -30,21 +31,21 @@ NOT_JOINING_ONWARD = re.compile(
 )
 
 
-def normalised(typed: str) -> str:
-    """The same letters typed on two keyboards are the same name (NFKC)."""
+def in_nfkc(typed: str) -> str:
+    """The same letters typed on two keyboards are the same name."""
     if len(typed) > TYPED_MAX_CHARACTERS:
         return typed
     return unicodedata.normalize("NFKC", typed)
 
 
 def stored_form(typed: str) -> str:
-    """The form in which a name is stored: one in which the database can find its other spellings.
+    """The form in which the database finds all spellings of a name.
 
-    The database compares by `lower()`, one character at a time. Where that is not the whole of
-    lower-casing (a final sigma, a dotted capital I, a letter that is composed with its mark in one
-    case only), the name is stored in lower case.
+    The database compares by `lower()`, one character at a time. Where lower-casing needs more (a
+    final sigma, a dotted capital I, a letter that is composed with its mark in one case only), the
+    name is stored in lower case.
     """
-    name = normalised(typed)
+    name = in_nfkc(typed)
     if name.isascii() or len(name) > TYPED_MAX_CHARACTERS:
         return name
     one_by_one = [character.lower() for character in name]
@@ -84,7 +85,7 @@ def _bears_marks(character: str) -> bool:
 
 
 def _may_join(name: str, place: int) -> bool:
-    """Joiners stand where a script needs them and one sees them (RFC 5892, A.1 and A.2)."""
+    """Joiners are allowed where a script needs them and they are visible (RFC 5892, A.1, A.2)."""
     before, after = name[:place], name[place + 1 :]
     if not before or not after or unicodedata.category(after[0])[0] != "L":
         return False

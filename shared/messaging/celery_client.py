@@ -1,7 +1,7 @@
-"""Celery as gateway and worker both know it: the queue, the task's name, and every limit.
+"""The Celery configuration of gateway and worker: the queue, the task's name, and every limit.
 
-A message is only a wake-up that there is work (DESIGN, "The flow"), so nothing here tries to make
-messages safe: they are acknowledged at once, kept nowhere, and never waited for.
+A message is only a wake-up, and the sweeper finds what is not woken (docs/architecture.md). So
+messages are acknowledged at once, stored nowhere, and never waited for.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,11 +1,11 @@
-"""Which texts are usernames, and which of them are the same name."""
+"""Valid usernames, and which spellings are the same name."""
 
 import time
 import unicodedata
 
 import pytest
 
-from shared.auth.usernames import normalised, stored_form, username_problem
+from shared.auth.usernames import in_nfkc, stored_form, username_problem
 
 
 def problem(typed: str) -> str | None:
@@ -28,7 +28,7 @@ def problem(typed: str) -> str | None:
         "e\u0301" * 150,  # composed
     ],
 )
-def test_names_of_all_scripts_are_names(name: str) -> None:
+def test_names_of_all_scripts_are_usernames(name: str) -> None:
     assert problem(name) is None
 
 
@@ -46,7 +46,7 @@ def test_names_of_all_scripts_are_names(name: str) -> None:
         *("x" * 151, "e\u0301" * 151, "\ufdfa" * 10, "a" * 100_000),
     ],
 )
-def test_what_nobody_could_read_or_type_is_no_name(text: str) -> None:
+def test_unreadable_text_is_not_a_username(text: str) -> None:
     assert problem(text) is not None
 
 
@@ -78,6 +78,6 @@ def test_no_text_takes_long() -> None:
     # Sorting a run of marks takes the square of its length: for this, seconds.
     text = "a" + "\u0301\u0316" * 15_000
     began = time.thread_time()
-    assert normalised(text) == stored_form(text) == text
+    assert in_nfkc(text) == stored_form(text) == text
     assert username_problem(text) is not None
     assert time.thread_time() - began < 0.05
