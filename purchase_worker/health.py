@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared.observability.heartbeat import Beat, heartbeat_folder, last_beats
+from shared.observability.heartbeat import Beat, heartbeat_directory, last_beats
 
 ROLES = ("worker", "sweeper")
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"usage: python -m purchase_worker.health {'|'.join(ROLES)}", file=sys.stderr)  # noqa: T201
         return 2
     # Not from Settings: loading pydantic would take longer than everything else here.
-    folder = heartbeat_folder(os.environ.get("EVENTIFY_HEARTBEAT_DIR", ""))
+    folder = heartbeat_directory(os.environ.get("EVENTIFY_HEARTBEAT_DIR", ""))
     healthy, sentence = verdict(folder, arguments[0], time.monotonic())
     print(sentence)  # noqa: T201
     return 0 if healthy else 1

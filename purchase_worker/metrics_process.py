@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from shared.config.settings import Settings
 
 # prometheus-client reads it when it is imported, so nothing here may import that.
-FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 END_SECONDS = 5
 
 
@@ -28,9 +28,9 @@ def metrics_of_children(settings: Settings) -> Iterator[None]:
         yield
         return
     with ExitStack() as closing:
-        if not os.environ.get(FOLDER_VARIABLE):
+        if not os.environ.get(DIRECTORY_VARIABLE):
             folder = TemporaryDirectory(prefix="eventify-metrics-", ignore_cleanup_errors=True)
-            os.environ[FOLDER_VARIABLE] = closing.enter_context(folder)
+            os.environ[DIRECTORY_VARIABLE] = closing.enter_context(folder)
         # -P: a folder named `shared` in the working directory must not be imported instead of ours.
         command = [sys.executable, "-P", "-m", "shared.observability.metrics_server"]
         server = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own program

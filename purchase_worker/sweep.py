@@ -16,7 +16,7 @@ from shared.database.engine import DATABASE_UNAVAILABLE, cursor_transaction, sta
 from shared.messaging.celery_client import WAKEUP_TICKET_TYPES_MAX
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.logging import configure_logging, get_logger
-from shared.observability.metrics_server import tell_metrics
+from shared.observability.metrics_server import serve_metrics
 from shared.process import run_or_explain
 
 # Our advisory locks have two parts: "EVNT" and a purpose.
@@ -70,7 +70,7 @@ def run() -> None:
     """Sweep until SIGTERM or SIGINT; the running pass is finished first."""
     settings = get_settings()
     configure_logging(settings, "sweeper")
-    tell_metrics(settings)
+    serve_metrics(settings)
     runtime = Runtime(settings, "sweeper")
     watch = CounterWatch(runtime.engine)
     watch_at = time.monotonic()

@@ -1,7 +1,7 @@
-"""Moments at which a fault test ends a process, as `kill -9` would. Off unless a test turns it on.
+"""Moments at which a fault test kills a process, as `kill -9` would.
 
-Where EVENTIFY_FAILPOINTS names a folder, whoever reaches a moment looks for a file of that name in
-it; the one that takes the file away dies. Without the variable a moment costs 0.05 us.
+If EVENTIFY_FAILPOINTS names a directory, a process that reaches a moment looks for a file of that
+name in it; the process that removes the file kills itself. Without the variable this takes 0.05 us.
 """
 
 import os
@@ -18,16 +18,16 @@ Moment = Literal[
     "after_result",
 ]
 
-_FOLDER: Final = os.environ.get("EVENTIFY_FAILPOINTS")
+_DIRECTORY: Final = os.environ.get("EVENTIFY_FAILPOINTS")
 
 
 def reached(moment: Moment) -> None:
-    """End this process here and now, if a test has asked for it."""
-    if _FOLDER:
-        _end_if_asked(Path(_FOLDER, moment))
+    """Kill this process, if a test has requested it."""
+    if _DIRECTORY:
+        _kill_if_requested(Path(_DIRECTORY, moment))
 
 
-def _end_if_asked(request: Path) -> None:
+def _kill_if_requested(request: Path) -> None:
     try:
         request.unlink()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Starts a process of Eventify: default signals, and a mistake is one sentence."""
+"""Starts a process of Eventify: default signals, and configuration errors in one sentence."""
 
 import os
 import signal
@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 from shared.errors import ConfigurationError
 
-# In the environment of everything that a supervisor of `eventify up` starts, and of nothing else:
-# the home of that system.
+# The home of a system, in the environment of every process that the supervisor of its `eventify up`
+# starts.
 SUPERVISED_IN = "EVENTIFY_SUPERVISED_IN"
 
 
 def run_or_explain(run: Callable[[], None]) -> None:
-    """Run; on a mistake in the configuration print what to set right, and exit with code 1."""
+    """Run; print a ConfigurationError and exit with code 1."""
     restore_stop_signals()
     try:
         run()
@@ -22,7 +22,7 @@ def run_or_explain(run: Callable[[], None]) -> None:
 
 
 def restore_stop_signals() -> None:
-    """Let SIGINT and SIGTERM stop this process, whatever its parent did with them.
+    """Let SIGINT and SIGTERM stop this process, regardless of its parent.
 
     Ignored and blocked signals are inherited: a script's `command &` ignores SIGINT, and some CI
     runners SIGTERM. SIGHUP stays as it is, because `nohup` ignores it on purpose.
@@ -33,5 +33,5 @@ def restore_stop_signals() -> None:
 
 
 def is_supervised() -> bool:
-    """Whether `eventify up` started this process, and may have started others on its port."""
+    """Whether `eventify up` started this process; others may then share its port."""
     return SUPERVISED_IN in os.environ

@@ -1,4 +1,4 @@
-"""A purchase as clients read it, and its result as it travels from the worker to the gateways."""
+"""A purchase as clients read it, and its result on the way from workers to gateways."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ QUEUED: Final = "queued"
 CONFIRMED: Final = "confirmed"
 REJECTED: Final = "rejected"
 
-# Redis: one key a result, one channel for all that wait, one key for a wake-up under way.
+# Redis: a key for each result, one channel for all waiting clients, a key for each pending wake-up.
 RESULT_KEY_PREFIX: Final = "eventify:purchase:"
 DECIDED_CHANNEL: Final = "eventify:decided"
 WAKEUP_KEY_PREFIX: Final = "eventify:wake-up:"
@@ -30,27 +30,22 @@ class Purchase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueuedPurchase(Purchase, frozen=True, kw_only=True):
-    """While it is queued, it says where it stands.
-
-    `position`: requests ahead of it. `estimated_wait_seconds`: at the pace seen of late.
-    """
+    """`position`: requests ahead of it. `estimated_wait_seconds`: at the recent pace."""
 
     position: int
     estimated_wait_seconds: float
 
 
 class DecidedBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker tells the gateways after a commit: one message for each batch."""
+    """The message of a worker to the gateways after each batch's commit."""
 
     ids: list[str]
-    # How many of each ticket type, and how long the batch took: the pace that waiting clients are
-    # told.
+    # The number of each ticket type, and the batch's duration: the basis of estimated waits.
     decided: dict[int, int]
     seconds: float
 
 
 def still_queued(purchase: Purchase, position: int, wait_seconds: float) -> QueuedPurchase:
-    """The purchase with where it stands in the queue."""
     return QueuedPurchase(
         **msgspec.structs.asdict(purchase),
         position=position,
@@ -59,7 +54,7 @@ def still_queued(purchase: Purchase, position: int, wait_seconds: float) -> Queu
 
 
 def as_time(expression: str) -> str:
-    """SQL that gives a time as clients read it: `2026-11-22T12:00:00.123456Z` (RFC 3339).
+    """SQL that formats a time for clients: `2026-11-22T12:00:00.123456Z` (RFC 3339).
 
     Such texts all have one length, so the later one is the greater.
     """
@@ -67,11 +62,11 @@ def as_time(expression: str) -> str:
 
 
 def pack_result(user_id: int, body: bytes) -> bytes:
-    """A decided purchase's body, with its owner before it: only the owner may read it."""
+    """A decided purchase's body after its owner's id: only the owner may read it."""
     return b"%d %b" % (user_id, body)
 
 
 def unpack_result(value: bytes) -> tuple[int, bytes] | None:
-    """The owner's id and the body; None for what is no result of ours."""
+    """The owner's id and the body; None if it is not a result of ours."""
     user_id, _, body = value.partition(b" ")
     return (int(user_id), body) if user_id.isdigit() and body else None

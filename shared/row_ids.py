@@ -1,4 +1,4 @@
-"""Ids of rows as they come in paths and queries: positive 64-bit integers in ASCII digits."""
+"""Ids of rows in paths and queries: positive 64-bit integers in ASCII digits."""
 
 import re
 from typing import Annotated
@@ -14,11 +14,7 @@ NOT_AN_ID = f"must be a whole number from 1 to {MAX_ID}"
 
 
 def row_id(text: str) -> int:
-    """The id that a path names.
-
-    Raises:
-        NotFound: no row can have it.
-    """
+    """Raises NotFound for a text that cannot be the id of a row."""
     if not ID.fullmatch(text) or int(text) > MAX_ID:
         raise NotFound
     return int(text)

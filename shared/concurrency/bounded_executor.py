@@ -1,4 +1,4 @@
-"""A few threads with a bounded queue: what is slow may wait, yet not without end."""
+"""A few threads with a bounded queue of calls, fair between callers."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    """A call that waits for a thread, and the future by which its caller waits for it."""
+    """A call, and the future of its result."""
 
     work: Callable[[], Any]
     result: asyncio.Future[Any]
@@ -24,17 +24,17 @@ class _Call:
 
 
 class BoundedExecutor:
-    """Runs blocking functions off the event loop, so many at a time and no more in waiting.
+    """Runs blocking functions in threads, off the event loop.
 
-    Each caller has a queue, and free threads take from them in turn. So who sends a flood waits
-    behind it, and nobody else does. When there is no room for another call, the caller with the
-    longest queue loses its last one.
+    Each caller has a queue, and free threads take from the queues in turn: a flood of calls delays
+    only its own caller. When the queues are full, the caller with the longest one loses its last
+    call.
 
     Args:
         name: of its threads.
-        threads: calls at the same time.
+        threads: concurrent calls.
         waiting_max: calls that may wait for a thread.
-        timeout_seconds: how long a call is waited for; None: as long as it takes.
+        timeout_seconds: of a call, with its wait; None: no limit.
     """
 
     def __init__(
@@ -49,23 +49,23 @@ class BoundedExecutor:
         self._queues: OrderedDict[str, deque[_Call]] = OrderedDict()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`run_for` a caller that shares its turns with all others of no name."""
+        """`run_for` the anonymous caller, which all such calls share."""
         return await self.run_for("", function, *args, **kwargs)
 
     async def run_for(
         self, caller: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call the function in a thread and give back its answer.
+        """Call the function in a thread and return its result.
 
         Args:
-            caller: whose turn it takes, such as an address or a user's id.
+            caller: whose queue it waits in, such as an address or a user's id.
             function: may block.
             args: of the function.
             kwargs: of the function.
 
         Raises:
-            Unavailable: too many calls are waiting already; or it took too long. If it was under
-                way by then it goes on, and nobody hears what came of it.
+            Unavailable: too many calls are waiting, or a timeout. A call that is running by then
+                goes on, and its result is dropped.
         """
         # The context carries the request id into the thread's log lines.
         context = copy_context()
@@ -87,7 +87,7 @@ class BoundedExecutor:
             self._forget(caller, call)
 
     def close(self) -> None:
-        """Finish what runs; drop what waits."""
+        """Finish running calls; drop waiting ones."""
         for queue in self._queues.values():
             for call in queue:
                 call.waits = False
@@ -104,21 +104,21 @@ class BoundedExecutor:
         self._waiting += 1
 
     def _make_room(self, caller: str) -> None:
-        """Refuse a call of the longest queue: the new one, if that is its caller's.
+        """Drop the last call of the longest queue.
 
         Raises:
-            Unavailable: it is.
+            Unavailable: the longest queue is this caller's.
         """
-        refusal = Unavailable("Too many requests of this kind are waiting; try again shortly.")
+        error = Unavailable("Too many requests of this kind are waiting; try again shortly.")
         own = len(self._queues.get(caller, ()))
         if own * len(self._queues) >= self._waiting:
-            raise refusal  # not fewer than the others have on average: no need to look for more
+            raise error  # not below the average: no need to search for a longer one
         longest = max(self._queues, key=lambda name: len(self._queues[name]))
         if len(self._queues[longest]) <= own + 1:
-            raise refusal
+            raise error
         last = self._queues[longest][-1]
         self._forget(longest, last)
-        last.result.set_exception(refusal)
+        last.result.set_exception(error)
 
     def _forget(self, caller: str, call: _Call) -> None:
         if not call.waits:
@@ -137,7 +137,7 @@ class BoundedExecutor:
 
     def _finish(self, call: _Call, done: asyncio.Future[Any]) -> None:
         self._free += 1
-        # Looked at also where nobody waits any more, or asyncio complains of an error unseen.
+        # Retrieved also if nothing waits for it, or asyncio logs an unretrieved error.
         error = None if done.cancelled() else done.exception()
         if call.result.done():
             pass

@@ -1,4 +1,4 @@
-"""Turns by key: how many of one kind go on at once, and how many may wait, on the event loop."""
+"""Limits by key: how many of one key run at once, and how many may wait, on the event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable
@@ -9,19 +9,19 @@ from shared.errors import Unavailable
 
 class _Queue:
     def __init__(self, at_once: int) -> None:
-        self.places = asyncio.Semaphore(at_once)
+        self.slots = asyncio.Semaphore(at_once)
         self.users = 0
         self.free_at = float("-inf")
 
 
 class Turns:
-    """A bounded queue for each key. Who waits in it holds no thread and no connection.
+    """A bounded queue for each key. Waiting takes no thread and no connection.
 
     Args:
-        at_once: turns of one key at the same time.
-        waiting_max: of one key; beyond, a turn is refused at once.
+        at_once: concurrent turns of one key.
+        waiting_max: of one key; beyond it a turn is `Unavailable` at once.
         wait_seconds: for a turn.
-        gap_seconds: between the end of a turn and the beginning of the next one of its key.
+        gap_seconds: between the end of a turn and the start of the next one of its key.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Turns:
         """Run the block in a turn of this key.
 
         Raises:
-            Unavailable: too many wait for it, or it did not come in time.
+            Unavailable: too many wait, or the turn did not come in time.
         """
         queue = self._queues.get(key)
         if queue is None:
@@ -52,7 +52,7 @@ class Turns:
                 yield
             finally:
                 queue.free_at = asyncio.get_running_loop().time() + self._gap_seconds
-                queue.places.release()
+                queue.slots.release()
         finally:
             queue.users -= 1
             self._forget_later(key, queue)
@@ -60,7 +60,7 @@ class Turns:
     async def _begin(self, queue: _Queue) -> None:
         try:
             async with asyncio.timeout(self._wait_seconds):
-                await queue.places.acquire()
+                await queue.slots.acquire()
         except TimeoutError as error:
             raise Unavailable(
                 "Too many requests of this kind are waiting; retry shortly."
@@ -68,7 +68,7 @@ class Turns:
         try:
             await asyncio.sleep(max(0.0, queue.free_at - asyncio.get_running_loop().time()))
         except BaseException:
-            queue.places.release()
+            queue.slots.release()
             raise
 
     def _forget_later(self, key: Hashable, queue: _Queue) -> None:

@@ -1,4 +1,4 @@
-"""One call at a time of something costly, whose result is shared by all who ask."""
+"""One call at a time of something costly, whose result is shared by concurrent requests."""
 
 import asyncio
 import math
@@ -8,26 +8,25 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-LOOKS_AT_ONCE = 5
-LOOKS_PER_SECOND = 1.0
+CHECKS_AT_ONCE = 5
+CHECKS_PER_SECOND = 1.0
 ALONE_AFTER_SECONDS = 0.02
 # For its result: load balancers give up on a probe after a few seconds.
 READY_TIMEOUT_SECONDS = 2.0
 
 
 class SingleFlight(Generic[T]):
-    """Bounds what a stranger can make us do over and over by asking for it.
+    """Bounds the work that unauthenticated requests can cause.
 
-    Requests that come while a call is under way get its result, also its failure. So do those that
-    come later, once `burst` calls were made and until the next is due: who asks rarely always gets
-    a fresh result.
+    Requests during a call get its result, or its error. So do later ones, once `burst` calls were
+    made and until the next is due: rare requests always get a fresh result.
 
     Args:
         call: makes a result.
         burst: calls that may follow one another at once.
         per_second: calls in the long run.
-        alone_after_seconds: who asks when nobody else did for so long gets a fresh result, whatever
-            was called before; never, unless given.
+        alone_after_seconds: a request after this long without another one gets a fresh result;
+            never by default.
     """
 
     def __init__(
@@ -47,14 +46,14 @@ class SingleFlight(Generic[T]):
         self._flight: asyncio.Future[T] | None = None
 
     async def get(self) -> T:
-        """The result of a call that is shared; raises what that call raised."""
+        """The result of a shared call; raises what that call raised."""
         now = time.monotonic()
         is_alone = now - self._asked_at >= self._alone_after_seconds
         self._asked_at = now
         if self._flight is None or (self._flight.done() and self._may_call(now, is_alone)):
             self._left = max(self._left - 1, 0)
             self._flight = asyncio.ensure_future(self._call())
-        # Shielded: who leaves does not take the result from the others.
+        # Shielded: a request that is cancelled does not cancel the others.
         return await asyncio.shield(self._flight)
 
     def _may_call(self, now: float, is_alone: bool) -> bool:
@@ -64,15 +63,15 @@ class SingleFlight(Generic[T]):
         return is_alone or self._left >= 1
 
 
-def probe_of(look: Callable[[], Awaitable[T]]) -> SingleFlight[T]:
-    """A look at the database for `/readyz`: one a second, however many ask.
+def probe_of(check: Callable[[], Awaitable[T]]) -> SingleFlight[T]:
+    """A database check for `/readyz`: one a second, however many requests there are.
 
-    A probe that is alone gets a fresh answer; strangers who keep to that pace cost fifty looks a
-    second, of less than a millisecond each.
+    A single probe gets a fresh result; clients at exactly that pace cause fifty checks a second, of
+    less than a millisecond each.
     """
     return SingleFlight(
-        look,
-        burst=LOOKS_AT_ONCE,
-        per_second=LOOKS_PER_SECOND,
+        check,
+        burst=CHECKS_AT_ONCE,
+        per_second=CHECKS_PER_SECOND,
         alone_after_seconds=ALONE_AFTER_SECONDS,
     )

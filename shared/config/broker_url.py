@@ -1,4 +1,4 @@
-"""Which URL may name a broker."""
+"""Validates the URL of Celery's broker."""
 
 from shared.config.redis_url import CLUSTERS, NO_CLUSTER, REDIS, check_redis_url
 
@@ -7,11 +7,7 @@ WANTED = "must be an amqp://, amqps://, redis://, rediss://, unix:// or redis+se
 
 
 def check_broker_url(url: str) -> None:
-    """Nothing if Celery can use it, and we know how.
-
-    Raises:
-        ValueError: otherwise; the message stands after the name of a setting.
-    """
+    """Raises ValueError, with a message that follows a setting's name, if it is not supported."""
     if url.startswith(CLUSTERS):
         raise ValueError(NO_CLUSTER)
     if not url.startswith((*RABBITMQ, *REDIS)):

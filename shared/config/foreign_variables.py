@@ -1,8 +1,8 @@
-"""Environment variables of libpq and Celery, which would change what our settings say.
+"""Removes the environment variables of libpq and Celery, which would override our settings.
 
-libpq fills in from them whatever a connection leaves open; Celery's beat what a program sets
-(`CELERY_BROKER_URL`). Some are read when Celery is imported, so `shared/__init__.py` removes them
-before anything else is imported.
+libpq uses them for every option that a connection leaves open; Celery's override what a program
+sets (`CELERY_BROKER_URL`). Some are read when Celery is imported, so `shared/__init__.py` removes
+them before any other import.
 """
 
 import os
@@ -39,18 +39,17 @@ _removed: set[str] = set()
 
 
 def remove_foreign_variables() -> None:
-    """Remove them from this process's environment, and so from its children's."""
+    """Remove them from the environment of this process and of its child processes."""
     for name in [name for name in os.environ if _is_foreign(name)]:
         _removed.add(name)
         del os.environ[name]
 
 
 def removed_variables() -> list[str]:
-    """What was removed from this process's environment, by name."""
     return sorted(_removed)
 
 
 def _is_foreign(name: str) -> bool:
     if name == "PGTZ" and os.environ[name] == "UTC":
-        return False  # what `session_settings` sets where a pooler needs it
+        return False  # set by `session_settings` for a pooler
     return name in LIBPQ_VARIABLES | CELERY_VARIABLES or name.startswith(CELERY_PREFIXES)

@@ -1,7 +1,4 @@
-"""The public URL and the trusted proxies that an operator sets.
-
-Raises ValueError for what is malformed, with a sentence for the operator.
-"""
+"""Parses the public URL and the trusted proxies that an operator sets."""
 
 import re
 from dataclasses import dataclass
@@ -22,7 +19,7 @@ ANY_PEER = "*"
 
 @dataclass(frozen=True, slots=True)
 class PublicAddress:
-    """`prefix` is "" or a path without a slash at its end."""
+    """`prefix`: "" or a path without a trailing slash."""
 
     scheme: str
     host: str
@@ -35,7 +32,7 @@ class PublicAddress:
     def has_origin(self, origin: str) -> bool:
         """Whether a page of this origin (RFC 6454, 7) was served by this host and port.
 
-        The scheme is not compared: a proxy that ends TLS need not say so.
+        The scheme is not compared: a proxy that terminates TLS may not forward it.
         """
         scheme, separator, host = origin.partition("://")
         if not separator or scheme not in SCHEMES:
@@ -49,7 +46,7 @@ def _with_port(host: str, scheme: str) -> str:
 
 
 def parse_public_url(url: str) -> PublicAddress:
-    """The parts of a URL that a deployment is reached by.
+    """Parse the URL by which clients reach a deployment.
 
     Raises:
         ValueError: it is not http(s), or has user info, a query, a fragment, or a malformed host or
@@ -69,7 +66,7 @@ def parse_public_url(url: str) -> PublicAddress:
 
 
 def parse_proxies(setting: str) -> tuple[Network, ...]:
-    """Addresses and networks with commas between; none for `*`, which is no address.
+    """Addresses and networks with commas between; none for `*`.
 
     Raises:
         ValueError: one of them is neither.

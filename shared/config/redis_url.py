@@ -1,4 +1,4 @@
-"""Reads the URL of a Redis, which may name sentinels that know where it is."""
+"""Reads the URL of a Redis, which may name its sentinels."""
 
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -15,16 +15,14 @@ WANTED_OF_SENTINELS = (
 NO_CLUSTER = "names a Redis Cluster, which Celery cannot use; give one Redis, or sentinels"
 OPTIONS = ("sentinel_username", "sentinel_password")
 
-# `username` and `password`, as far as they are given.
+# `username` and `password`, those that are given.
 Credentials = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Sentinels:
-    """Who is asked, and for what.
-
-    `service`: the name under which they watch over it. `credentials`: of Redis itself;
-    `own_credentials`: of the sentinels.
+    """`service`: the name of the primary. `credentials`: of Redis; `own_credentials`: of the
+    sentinels themselves.
     """
 
     addresses: tuple[tuple[str, int], ...]
@@ -50,12 +48,12 @@ def check_redis_url(url: str) -> str:
 
 
 def read_sentinels(url: str) -> Sentinels:
-    """What `redis+sentinel://[[user]:password@]host[:port][,host[:port]]/name[/database]` says.
+    """Parse `redis+sentinel://[[user]:password@]host[:port][,host[:port]]/name[/database]`.
 
     Credentials of the sentinels themselves are `?sentinel_username=` and `sentinel_password=`.
 
     Raises:
-        ValueError: it is no such URL; the message does not repeat a password.
+        ValueError: it is malformed; the message does not contain a password.
     """
     try:
         sentinels = _read(url.removeprefix(SENTINELS))
@@ -67,14 +65,14 @@ def read_sentinels(url: str) -> Sentinels:
 
 
 def _read(address: str) -> Sentinels:
-    # urlsplit itself reads no more than one host.
+    # urlsplit reads one host only.
     netloc, _, rest = address.partition("/")
-    who, _, hosts = netloc.rpartition("@")
-    user, _, password = who.partition(":")
+    userinfo, _, hosts = netloc.rpartition("@")
+    user, _, password = userinfo.partition(":")
     path, _, query = rest.partition("?")
     service, _, database = path.rstrip("/").partition("/")
     own = dict.fromkeys(OPTIONS, "") | dict(parse_qsl(query, strict_parsing=bool(query)))
-    username_of_own, password_of_own = own.values()  # ValueError: there is an option more
+    username_of_own, password_of_own = own.values()  # ValueError: an unknown option
     return Sentinels(
         tuple(_address(host) for host in hosts.split(",")),
         unquote(service),

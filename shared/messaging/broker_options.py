@@ -1,4 +1,4 @@
-"""What Celery has to be told about a broker that is chosen by its URL alone."""
+"""Celery's options for each kind of broker, by its URL."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,19 +10,18 @@ from redis.retry import Retry
 
 from shared.config.redis_url import SENTINELS, Credentials, read_sentinels
 
-# Sending a wake-up may cost this much and no more: the drivers' own default is to wait for ever.
+# Limits for sending a wake-up: the drivers wait for ever by default.
 CONNECT_TIMEOUT_SECONDS = 2
 REDIS_TIMEOUT_SECONDS = 2
 RABBITMQ_TIMEOUT_SECONDS = 5
-# A worker notices after twice this that RabbitMQ is gone without a word.
+# A worker notices after twice this that RabbitMQ has vanished.
 HEARTBEAT_SECONDS = 5
-# kombu waits for wake-ups a second at a time, looks this often whether there was an answer, and
-# drops a connection whose answer is overdue by as much. With its own 25, a primary that stands
-# still, or whose machine is gone, leaves a worker deaf for 51 seconds.
-LOOK_SECONDS = 2
-# On to the next sentinel: redis-py asks one that is dead three times more, over seconds.
+# kombu checks this often that its connection responds, and drops it after as long without a
+# response. With kombu's own 25 a stopped or vanished primary stalls a worker for 51 seconds.
+HEALTH_CHECK_SECONDS = 2
+# On to the next sentinel: redis-py retries an unavailable one three times, over seconds.
 AT_ONCE = Retry(NoBackoff(), 0)
-# RabbitMQ never changes a queue that exists, and refuses whoever declares it otherwise: to change
+# RabbitMQ does not change a queue that exists, and another declaration of it is an error: to change
 # one of these, delete the queue. A wake-up is worth nothing after seconds; the oldest are dropped.
 QUORUM_QUEUE: dict[str, str | int] = {
     "x-queue-type": "quorum",
@@ -33,8 +32,8 @@ QUORUM_QUEUE: dict[str, str | int] = {
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """`url`: as kombu reads it. `transport_options`: of its driver there. `queue_arguments`: with
-    which our queue is declared. `heartbeat_seconds`: None for Celery's own.
+    """`url`: in kombu's syntax. `transport_options`: of kombu's driver. `queue_arguments`: of our
+    queue's declaration. `heartbeat_seconds`: None for Celery's default.
     """
 
     url: str
@@ -44,12 +43,12 @@ class Broker:
 
 
 def broker_for(url: str, visibility_seconds: int) -> Broker:
-    """The broker at a URL that `check_broker_url` lets pass.
+    """The options for a URL that `check_broker_url` accepts.
 
     Args:
         url: of RabbitMQ (several nodes with semicolons between), or of a Redis.
-        visibility_seconds: after which Redis gives a wake-up to another worker; RabbitMQ knows when
-            a worker is gone.
+        visibility_seconds: after which Redis redelivers a wake-up; RabbitMQ does when the worker's
+            connection closes.
     """
     read = READERS[url[: url.index("://") + 3]]
     return read(url, visibility_seconds)
@@ -59,7 +58,7 @@ def _rabbitmq(url: str, _visibility_seconds: int) -> Broker:
     return Broker(
         url,
         {
-            # Without it, a wake-up that RabbitMQ refuses is lost and nobody hears of it.
+            # Without it, a wake-up that RabbitMQ rejects is lost without an error.
             "confirm_publish": True,
             "read_timeout": RABBITMQ_TIMEOUT_SECONDS,
             "write_timeout": RABBITMQ_TIMEOUT_SECONDS,
@@ -73,7 +72,7 @@ def _redis(url: str, visibility_seconds: int, **more: Any) -> Broker:
     options = {
         **_redis_limits(),
         "socket_keepalive": True,
-        "health_check_interval": LOOK_SECONDS,
+        "health_check_interval": HEALTH_CHECK_SECONDS,
         "visibility_timeout": visibility_seconds,
         **more,
     }
@@ -81,14 +80,14 @@ def _redis(url: str, visibility_seconds: int, **more: Any) -> Broker:
 
 
 def _redis_by_tls(url: str, visibility_seconds: int) -> Broker:
-    """kombu asks for no certificate unless told to; redis-py, which reads results, always does."""
+    """kombu verifies no certificate by default; redis-py, which reads results, always does."""
     address, _, query = url.partition("?")
     options = {"ssl_cert_reqs": "required"} | dict(parse_qsl(query))
     return _redis(f"{address}?{urlencode(options)}", visibility_seconds)
 
 
 def _redis_by_socket(url: str, visibility_seconds: int) -> Broker:
-    """kombu's scheme for a socket is one of its own, and so is its word for the database."""
+    """kombu has its own scheme for a socket, and its own name for the database."""
     address, _, query = url.removeprefix("unix://").partition("?")
     database = dict(parse_qsl(query)).get("db", "0")
     return _redis(f"redis+socket://{address}?virtual_host={database}", visibility_seconds)
@@ -96,7 +95,7 @@ def _redis_by_socket(url: str, visibility_seconds: int) -> Broker:
 
 def _redis_by_sentinels(url: str, visibility_seconds: int) -> Broker:
     named = read_sentinels(url)
-    # Any of them may be the first that is asked, so each has all of it.
+    # Any of them may be the first one used, so each has all parameters.
     urls = [
         f"sentinel://{_userinfo(named.credentials)}{_host(host)}:{port}/{named.database}"
         for host, port in named.addresses

@@ -16,15 +16,15 @@ from shared.messaging.broker_options import CONNECT_TIMEOUT_SECONDS, broker_for
 
 PURCHASES_QUEUE = "purchases"
 DECIDE_QUEUES_TASK = "purchase_worker.decide_queues"
-# Of how many ticket types one wake-up may tell. More would make a drain's transaction long; at
-# thirty a ticket type's share of what a message and a transaction cost is a thirtieth already.
+# Ticket types of one wake-up. More would make a drain's transaction long; with thirty, a ticket
+# type's share of the cost of a message and a transaction is a thirtieth already.
 WAKEUP_TICKET_TYPES_MAX = 100
 # RabbitMQ confirms a wake-up in milliseconds; one that has run out of memory or disk never does.
 CONFIRM_TIMEOUT_SECONDS = 1.0
 
 
 def make_celery(settings: Settings) -> Celery:
-    """A Celery application on our broker, with hard limits on everything that could hang."""
+    """A Celery application on our broker, with limits on everything that could block."""
     broker = broker_for(settings.celery_broker_url, settings.wakeup_visibility_seconds)
     remove_foreign_variables()
     # No fixups: with DJANGO_SETTINGS_MODULE set, one would bring Django's settings in.
@@ -37,7 +37,7 @@ def make_celery(settings: Settings) -> Celery:
         task_queues=(Queue(PURCHASES_QUEUE, queue_arguments=broker.queue_arguments),),
         task_serializer="json",
         accept_content=["json"],
-        # Sending a wake-up may cost this much and no more: kombu's own default is to wait for ever.
+        # kombu waits for ever by default.
         broker_pool_limit=2,
         broker_connection_timeout=CONNECT_TIMEOUT_SECONDS,
         broker_transport_options=broker.transport_options,
@@ -48,18 +48,18 @@ def make_celery(settings: Settings) -> Celery:
             "interval_step": 0.1,
             "interval_max": 0.1,
         },
-        # A worker outlives any absence of its broker, and a failover that leaves it read-only.
+        # A worker survives an outage of its broker, and a failover that leaves it read-only.
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_heartbeat=broker.heartbeat_seconds,
         broker_channel_error_retry=True,
-        # As few wake-ups as possible wait in a worker: any other may have those in the broker. Not
-        # none (worker_disable_prefetch), for then a worker whose children were all taken slept on
-        # for up to a second after one was free again (celery 5.7.0).
+        # As few wake-ups as possible wait in a worker: others may take those in the broker. But not
+        # worker_disable_prefetch: a worker whose child processes were all busy then slept for up to
+        # a second after one was free again (celery 5.7.0).
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        # Gossip, mingle and events serve Flower; they cost a small machine dearly.
+        # Gossip, mingle and events are for Flower, and expensive on a small machine.
         worker_send_task_events=False,
         worker_enable_remote_control=False,
     )
@@ -69,10 +69,10 @@ def make_celery(settings: Settings) -> Celery:
 def send_wakeup(
     celery: Celery, ticket_type_ids: Sequence[int], headers: Mapping[str, str] | None = None
 ) -> None:
-    """Tell a worker that there is work for these ticket types; blocking, with limits.
+    """Wake a worker for these ticket types; blocking, with limits.
 
     Raises:
-        Exception: whatever a broker or its driver raises.
+        Exception: any error of a broker or its driver.
     """
     celery.send_task(
         DECIDE_QUEUES_TASK,
@@ -85,9 +85,9 @@ def send_wakeup(
 
 
 def prepare_to_send(celery: Celery) -> None:
-    """Load and connect what the first message would wait 0.1 s for; blocking.
+    """Import and connect in advance, which would delay the first message by 0.1 s; blocking.
 
-    A broker that is away is no error: the first message will tell.
+    An unavailable broker is not an error here.
     """
     with suppress(Exception), celery.producer_or_acquire() as producer:
         _ = celery.amqp.send_task_message

@@ -1,4 +1,4 @@
-"""How we connect to Redis, wherever it is just now: never waiting long for it."""
+"""Connects to Redis, directly or by its sentinels, with short timeouts."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ Command = tuple[str | bytes | int, ...]
 
 
 class _WatchedRedis(redis.Redis):
-    """The primary that sentinels name; each new connection asks them anew."""
+    """The primary that sentinels name; each new connection asks them."""
 
     def close(self) -> None:
         super().close()
@@ -35,7 +35,10 @@ class _AsyncWatchedRedis(redis.asyncio.Redis):
 
 
 def open_redis(settings: Settings, url: str | None = None) -> redis.Redis:
-    """A client whose every call gives up after `redis_timeout_seconds`; of another Redis by URL."""
+    """A client whose calls end after `redis_timeout_seconds`.
+
+    `url`: of another Redis than the setting's.
+    """
     url = url or settings.redis_url
     if not url.startswith(SENTINELS):
         return redis.Redis.from_url(url, **_limits(settings))
@@ -47,7 +50,7 @@ def open_redis(settings: Settings, url: str | None = None) -> redis.Redis:
 
 
 def open_async_redis(settings: Settings) -> redis.asyncio.Redis:
-    """The same for an event loop, with connections that notice when they are cut."""
+    """The same for an event loop, with TCP keepalive."""
     if not settings.redis_url.startswith(SENTINELS):
         return redis.asyncio.Redis.from_url(
             settings.redis_url, socket_keepalive=True, **_limits(settings)
@@ -70,7 +73,7 @@ def _of_sentinels(
     named: Sentinels, settings: Settings, retry: Retry | AsyncRetry
 ) -> dict[str, Any]:
     return {
-        # redis-py would ask a dead one three times more, over seconds, before it asks the next.
+        # redis-py would retry an unavailable one three times, over seconds, before the next.
         "sentinel_kwargs": {**_limits(settings), **named.own_credentials, "retry": retry},
         "db": named.database,
         **named.credentials,
@@ -79,22 +82,22 @@ def _of_sentinels(
 
 
 def send_all(client: redis.Redis, commands: Sequence[Command]) -> list[Any]:
-    """Send commands all at once, then read all answers, in order.
+    """Send all commands at once, then read the replies, in order.
 
     redis-py's own pipeline does the same and takes six times as long (docs/decisions/0011).
 
     Raises:
-        redis.RedisError: Redis is away, or refuses one of them.
+        redis.RedisError: Redis is unavailable, or one of them is an error.
     """
     pack: Callable[..., bytes] = hiredis.pack_command  # its own types allow for one argument
     packed = b"".join([pack(command) for command in commands])
     pool = client.connection_pool
-    connection: Any = pool.get_connection()  # redis-py gives no types here
+    connection: Any = pool.get_connection()  # redis-py has no types here
     try:
         connection.send_packed_command([packed])
         return [connection.read_response() for _command in commands]
     except BaseException:
-        # Answers may be left unread, which must not be taken for those of the next call.
+        # Unread replies must not become those of the next call.
         connection.disconnect()
         raise
     finally:

@@ -1,4 +1,4 @@
-"""Watches how late an event loop comes back: what blocks it makes every client wait."""
+"""Measures the delay of an event loop: what blocks it delays every client."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 
 from shared.observability.metrics import EVENT_LOOP_LAG_SECONDS
 
-LOOK_SECONDS = 0.25
+MEASURE_SECONDS = 0.25
 
 
 @asynccontextmanager
 async def lag_observed(service: str) -> AsyncIterator[None]:
-    """Within, the running loop is looked at."""
+    """Measure the running loop during the block."""
     watching = asyncio.create_task(_observe(service))
     try:
         yield
@@ -24,7 +24,7 @@ async def _observe(service: str) -> None:
     observed = EVENT_LOOP_LAG_SECONDS.labels(service)
     loop = asyncio.get_running_loop()
     while True:
-        due = loop.time() + LOOK_SECONDS
-        await asyncio.sleep(LOOK_SECONDS)
-        # A clock is read a little early at times.
+        due = loop.time() + MEASURE_SECONDS
+        await asyncio.sleep(MEASURE_SECONDS)
+        # A timer may fire a little early.
         observed.observe(max(0.0, loop.time() - due))

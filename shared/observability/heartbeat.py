@@ -1,10 +1,9 @@
-"""A process tells again and again, in a file of its own, that it lives; who has to know reads it.
+"""Heartbeats: each process updates a file of its own, which health checks read.
 
-Each process holds a lock on its file. So a file without a lock tells of a process that is gone, and
-several processes may share a folder. Times are of the monotonic clock, which nobody sets and which
-all processes of a machine share.
+Each process holds a lock on its file: a file without a lock belongs to a process that has exited.
+Times are of the monotonic clock, which all processes of a machine share.
 
-The reader is a new process every few seconds: nothing but the standard library is imported here.
+The reader is a new process every few seconds: only the standard library is imported here.
 """
 
 import errno
@@ -22,25 +21,25 @@ from shared.errors import ConfigurationError
 BEAT_BYTES = 200
 
 
-def heartbeat_folder(setting: str) -> Path:
-    """What EVENTIFY_HEARTBEAT_DIR means; empty, a folder of this user's for temporary files."""
+def heartbeat_directory(setting: str) -> Path:
+    """EVENTIFY_HEARTBEAT_DIR, or by default a directory of this user's for temporary files."""
     temporary = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
     return Path(setting or f"{temporary}/eventify-{os.getuid()}")
 
 
 class Heartbeat:
-    """What this process tells of itself.
+    """The heartbeat of this process.
 
     Args:
-        setting: EVENTIFY_HEARTBEAT_DIR, the folder of its file; made if it is missing.
+        setting: EVENTIFY_HEARTBEAT_DIR, the directory of its file; created if missing.
         role: "worker" or "sweeper".
 
     Raises:
-        ConfigurationError: the folder cannot be written, or is not this user's alone.
+        ConfigurationError: the directory is not writable, or not this user's alone.
     """
 
     def __init__(self, setting: str, role: str) -> None:
-        folder = heartbeat_folder(setting)
+        folder = heartbeat_directory(setting)
         self._path = folder / f"{role}-{os.getpid()}"
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -54,13 +53,12 @@ class Heartbeat:
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def beat(self, good_for_seconds: float, problem: str = "") -> None:
-        """Tell that all is well, or what is not, and for how long that may be believed."""
+        """Write that the process is healthy, or its problem, and for how long that is valid."""
         now = time.monotonic()
-        told = f"{now:.3f} {now + good_for_seconds:.3f} {problem}"
-        os.pwrite(self._file, told.encode()[: BEAT_BYTES - 1].ljust(BEAT_BYTES - 1) + b"\n", 0)
+        beat = f"{now:.3f} {now + good_for_seconds:.3f} {problem}"
+        os.pwrite(self._file, beat.encode()[: BEAT_BYTES - 1].ljust(BEAT_BYTES - 1) + b"\n", 0)
 
     def close(self) -> None:
-        """This process ends in good order."""
         self._path.unlink(missing_ok=True)
         os.close(self._file)
 
@@ -75,23 +73,23 @@ class Beat(NamedTuple):
 
 
 def last_beats(folder: Path, role: str) -> Iterator[Beat]:
-    """Of every process of that role which exists and has told something.
+    """The last beat of every running process of that role.
 
     Raises:
-        OSError: the folder cannot be read, or is not this user's alone.
+        OSError: the directory cannot be read, or is not this user's alone.
     """
     if os.path.lexists(folder):
         _check_own(folder)
     for path in sorted(folder.glob(f"{role}-*")):
         with path.open("rb") as file:
-            told = "" if _is_abandoned(file.fileno()) else file.read().decode()
-        if told:
-            beat_at, good_until, problem = told.split(" ", 2)
+            text = "" if _is_abandoned(file.fileno()) else file.read().decode()
+        if text:
+            beat_at, good_until, problem = text.split(" ", 2)
             yield Beat(path.name, float(beat_at), float(good_until), problem.strip())
 
 
 def _check_own(folder: Path) -> None:
-    """Others could report in our name; in /tmp, anybody may make a folder of this name first.
+    """Others could write heartbeats for us: anyone can create such a directory in /tmp.
 
     Raises:
         PermissionError: it is a symbolic link, another user's, or others may write to it.

@@ -1,6 +1,6 @@
-"""Logs: one JSON object a line, a constant event name, identifiers in fields, nothing secret.
+"""Logs: one JSON object a line, with a constant event name, identifiers in fields, no secrets.
 
-The events, and what each means: docs/logs.md.
+docs/logs.md lists the events.
 """
 
 import json
@@ -19,29 +19,29 @@ from shared.config.settings import Settings, unknown_variables
 
 REDACTED = "[secret]"
 PASSWORD_IN_URL = re.compile(r"://[^:/@\s]*:([^@\s]+)@")
-# A shorter one is a word that lines are full of; in a URL it is taken out all the same.
+# A shorter one may be a common word; within a URL it is removed all the same.
 PASSWORD_MIN_CHARACTERS = 8
-# A line may hold a stranger's text, and each of these reads it in linear time: they begin with a
-# fixed text that cannot stand within what follows it, so no part is read again from another start.
+# A line may contain a client's text, and each of these takes linear time: it starts with a fixed
+# text that cannot be part of what follows, so no part is read again from another start.
 SECRET_FORMS = (
     r"\$argon2[a-z]*\$[\w$+/=,.-]*",  # the hash of a password
-    # Without its end it goes as far as the JSON string.
+    # Without its end, up to the end of the JSON string.
     (
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
         r"(?:[^\"\\]|\\.)*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?=\")|$)"
     ),
     r"(?<=://)[^:/@\s\"]*:[^@/\s\"]+(?=@)",  # user and password in a URL
 )
-# Each form has one of these in it.
+# Each form contains one of these.
 SECRET_SIGNS = ("$argon2", "PRIVATE KEY", "://")
-# A token of ours, or of anyone (JWT), is `eyJ....eyJ....` and a signature. An expression for that
-# could begin anywhere in a long word and read it to its end each time. So words are taken whole.
+# A JWT is `eyJ....eyJ....` and a signature. An expression for that could start anywhere in a long
+# word and read it to its end each time. So whole words are searched.
 TOKEN_SIGN = ".eyJ"
 WORD = re.compile(r"[\w.-]{9,}")
 # Longer texts of a line are cut: a path has up to 64 KiB, a traceback of ours about 5.
 TEXT_MAX_CHARACTERS = 8_192
 
-# Of the request that is being answered.
+# Of the current request.
 request_id: ContextVar[str] = ContextVar("request_id")
 
 
@@ -79,7 +79,7 @@ def configure_logging(settings: Settings, process_name: str) -> None:
     logging.root.handlers = [handler]
     logging.captureWarnings(capture=True)
     logging.root.setLevel(settings.log_level)
-    # What Celery says of each task, we say better: one line for each drain.
+    # Celery's lines for each task would repeat ours, one for each batch.
     chatty = ("kombu", "celery.app.trace", "celery.worker.strategy", "asyncio", "alembic")
     for name in (*chatty, "shared.database.engine.TimedPool"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -96,10 +96,10 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 class JsonWithoutSecrets:
-    """Writes a line, and takes out of it what no log may hold, whoever has put it there.
+    """Renders a line, and removes secrets from it.
 
-    Nothing of ours logs a secret on purpose. But the text of an error may repeat a row, a URL or a
-    header, and libraries log what they like.
+    We log no secrets. But the text of an error may contain a row, a URL or a header, and so may the
+    messages of libraries.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -107,7 +107,7 @@ class JsonWithoutSecrets:
         longest_first = sorted(_passwords(settings), key=len, reverse=True)
         forms = [re.escape(json.dumps(one)[1:-1]) for one in longest_first]
         self._secret = re.compile("|".join((*SECRET_FORMS, *forms)))
-        # Looked for first, which is twenty times as quick, and nearly always enough.
+        # Searched first, which is twenty times as fast, and nearly always enough.
         self._signs = (*SECRET_SIGNS, *(json.dumps(one)[1:-1] for one in longest_first))
 
     def __call__(self, logger: object, method: str, fields: EventDict) -> str:
@@ -123,10 +123,10 @@ class JsonWithoutSecrets:
 
 
 def _cut(text: str) -> str:
-    """Beginning and end of a long text; a traceback's last line says most.
+    """Beginning and end of a long text; a traceback's last line matters most.
 
-    The end begins with a whole word: of a secret that was cut through, what is left is either
-    recognised in the beginning or taken away.
+    The end starts with a whole word: a secret that was cut is either recognised in the beginning or
+    dropped.
     """
     half = TEXT_MAX_CHARACTERS // 2
     end = re.split(r"\s", text[-half:], maxsplit=1)[1:]
@@ -149,7 +149,7 @@ def _without_tokens(word: re.Match[str]) -> str:
 
 
 def _passwords(settings: Settings) -> set[str]:
-    """Those of our own URLs, as they stand there and as they are meant."""
+    """Those of our own URLs, quoted and unquoted."""
     urls = (settings.database_url, settings.redis_url, settings.celery_broker_url)
     written = {password for url in urls for password in PASSWORD_IN_URL.findall(url)}
     both = written | {unquote(password) for password in written}
@@ -157,7 +157,7 @@ def _passwords(settings: Settings) -> set[str]:
 
 
 def _name_foreign(_logger: object, _method: str, fields: EventDict) -> EventDict:
-    """What a library says is no constant name; it becomes a field."""
+    """A library's message is not a constant event name; it becomes a field."""
     fields["message"] = fields["event"]
     fields["event"] = "library_message"
     return fields

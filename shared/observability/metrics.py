@@ -1,7 +1,6 @@
-"""What processes of every service count, and the forms in which all of them count.
+"""The metrics of every service, and what their definitions share.
 
-Each service names its own metrics in a file like this one. How several processes are told as one is
-in `metrics_folder.py`; the whole list is docs/metrics.md.
+Each service has its own metrics in a file like this one; docs/metrics.md lists all.
 """
 
 from bisect import bisect_left
@@ -11,7 +10,7 @@ from typing import Final, NamedTuple
 from prometheus_client import Counter, Histogram, disable_created_metrics
 from starlette.types import Scope
 
-# When a series was made cannot be told of several processes; so nobody tells it.
+# The creation time of a series has no meaning for several processes.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 # Upper bounds. A commit takes 1 ms, a request to its decision 20 ms, a lost wake-up a second.
@@ -22,13 +21,13 @@ METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class NamedRoute(NamedTuple):
-    """Stands in `scope["route"]` where no framework's router leaves its own."""
+    """For `scope["route"]` where no framework's router sets it."""
 
     path: str
 
 
 class ManyHistogram(Histogram):
-    """A histogram that takes many equal observations at the price of one."""
+    """A histogram that takes many equal observations at the cost of one (private attributes)."""
 
     def observe_many(self, amount: float, count: int) -> None:
         """Observe the same amount `count` times."""
@@ -56,16 +55,16 @@ POOL_WAIT_SECONDS = Histogram(
 
 
 def count_answer(service: str, scope: Scope) -> None:
-    """Count a request by what its scope says of it; one that nobody answered is not counted."""
+    """Count a response by its request's scope; a request without a response is not counted."""
     status: int | None = scope.get("status")
     if status is not None:
-        # Never the path itself, which a client can make up.
+        # Not the path, which a client can make up.
         route: str = getattr(scope.get("route"), "path", "none")
         _answers(service, scope["method"], route, status).inc()
 
 
 @lru_cache(maxsize=1_000)
 def _answers(service: str, method: str, route: str, status: int) -> Counter:
-    """`labels` looks each of them up under a lock, which takes four times as long."""
+    """Cached, as `labels` takes a lock and four times as long."""
     known = method if method in METHODS else "other"
     return HTTP_REQUESTS.labels(service, known, route, status)

@@ -1,7 +1,7 @@
-"""Tells the metrics of processes that answer no HTTP themselves, on a port for metrics alone.
+"""Serves the metrics of processes without HTTP, on a port for metrics alone.
 
-`tell_metrics` does so in a thread. `python -m shared.observability.metrics_server` is a process of
-its own, for services that fork; it ends when its standard input is closed.
+`serve_metrics` does so in a thread. `python -m shared.observability.metrics_server` is a separate
+process, for services that fork; it exits when its standard input is closed.
 """
 
 import signal
@@ -15,8 +15,8 @@ from shared.observability.multiprocess_metrics import metrics_of_all
 from shared.process import run_or_explain
 
 
-def tell_metrics(settings: Settings) -> None:
-    """Answer on EVENTIFY_METRICS_PORT, if there is one, in a thread of this process.
+def serve_metrics(settings: Settings) -> None:
+    """Listen on EVENTIFY_METRICS_PORT, if set, in a thread of this process.
 
     Raises:
         ConfigurationError: the address cannot be bound.
@@ -28,14 +28,14 @@ def tell_metrics(settings: Settings) -> None:
         start_http_server(port, host, metrics_of_all())
     except OSError as error:
         raise ConfigurationError(
-            f"Cannot tell metrics on {host} port {port}: {error.strerror}."
+            f"Cannot serve metrics on {host} port {port}: {error.strerror}."
         ) from error
 
 
 def run() -> None:
-    # Ctrl-C reaches every process of a terminal; who started this one may go on for a while.
+    # Ctrl-C reaches every process of a terminal; the parent may still be stopping.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    tell_metrics(get_settings())
+    serve_metrics(get_settings())
     sys.stdin.buffer.read()
 
 

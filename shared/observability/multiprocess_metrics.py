@@ -1,9 +1,8 @@
-"""Tells what several processes of one machine counted as if they were one (docs/decisions/0014).
+"""Exports the metrics of several processes of one machine as one (docs/decisions/0014).
 
-Where PROMETHEUS_MULTIPROC_DIR names a folder, prometheus-client counts in files there, a few for
-each process. What a process counted stays when it dies, however it dies; what it only held just
-then, such as clients that wait, goes with it. All processes of a folder must see each other's ids:
-so each container has its own.
+If PROMETHEUS_MULTIPROC_DIR names a directory, prometheus-client counts in files there, a few for
+each process. Counters and histograms of a process stay after its exit, gauges do not. All processes
+of a directory must see each other's ids: so each container has its own.
 """
 
 import asyncio
@@ -22,29 +21,29 @@ from prometheus_client.registry import Collector
 
 from shared.concurrency.single_flight import SingleFlight
 
-FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-# What stands in a file's name for all processes that have died: no process has this id.
-THE_DEAD = 0
+DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+# In the name of the file that adds up all processes that have exited: no process has this id.
+EXITED = 0
 
 
 def metrics_of_all() -> Collector:
-    """What is told: of all processes of the folder, or else of this one.
+    """The metrics of all processes of the directory, or else of this one.
 
     Raises:
-        ValueError: the folder does not exist.
+        ValueError: the directory does not exist.
     """
-    folder = os.environ.get(FOLDER_VARIABLE)
-    if not folder:
+    directory = os.environ.get(DIRECTORY_VARIABLE)
+    if not directory:
         return REGISTRY
     registry = CollectorRegistry()
-    registry.register(FolderCollector(Path(folder)))
+    registry.register(DirectoryCollector(Path(directory)))
     return registry
 
 
 def shared_scrape(metrics: Collector) -> SingleFlight[bytes]:
-    """The text of all figures; reading the files of many processes takes milliseconds of a core.
+    """The metrics as text, read at most five times a second, however often it is requested.
 
-    However often it is asked for, that is done five times a second, which is below a tenth of it.
+    Reading the files of many processes takes milliseconds, so that is below a tenth of a core.
     """
 
     async def scrape() -> bytes:
@@ -53,37 +52,41 @@ def shared_scrape(metrics: Collector) -> SingleFlight[bytes]:
     return SingleFlight(scrape, burst=20, per_second=5.0)
 
 
-class FolderCollector(MultiProcessCollector):
-    """Reads the files of a folder, and adds those of the dead up so that they do not pile up."""
+class DirectoryCollector(MultiProcessCollector):
+    """Reads the files of a directory, and merges those of processes that have exited.
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(None, str(folder))  # type: ignore[no-untyped-call]
-        self._folder = folder
+    prometheus-client merges when it reads, and writes nothing back: its files would pile up with
+    each restart. Hence its private `mmap_dict`, the format of the files.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(None, str(directory))  # type: ignore[no-untyped-call]
+        self._directory = directory
 
     def collect(self) -> Iterator[Metric]:
-        with _alone_in(self._folder):
-            compact_dead_processes(self._folder)
-            # A process that has just begun has made its file and not yet its first entry.
-            files = [file for file in self._folder.glob("*.db") if file.stat().st_size]
+        with _locked(self._directory):
+            compact_dead_processes(self._directory)
+            # The file of a process that has just started may still be empty.
+            files = [file for file in self._directory.glob("*.db") if file.stat().st_size]
             found = list(self.merge(map(str, files)))  # type: ignore[no-untyped-call]
         yield from found
 
 
-def compact_dead_processes(folder: Path) -> None:
-    """Add up what processes counted that are no more, and forget what they held."""
-    dead = [file for file in folder.glob("*.db") if not _lives(file)]
+def compact_dead_processes(directory: Path) -> None:
+    """Add up the counters and histograms of processes that have exited; delete their gauges."""
+    dead = [file for file in directory.glob("*.db") if not _is_running(file)]
     for kind in ("counter", "histogram"):
         of_kind = [file for file in dead if file.name.startswith(f"{kind}_")]
-        total = folder / f"{kind}_{THE_DEAD}.db"
+        total = directory / f"{kind}_{EXITED}.db"
         if of_kind:
             _write_sum([*of_kind, *([total] if total.exists() else [])], total)
     for file in dead:
         file.unlink()
 
 
-def _lives(file: Path) -> bool:
+def _is_running(file: Path) -> bool:
     pid = int(file.stem.rpartition("_")[2])
-    return pid == THE_DEAD or psutil.pid_exists(pid)
+    return pid == EXITED or psutil.pid_exists(pid)
 
 
 def _write_sum(files: Iterable[Path], total: Path) -> None:
@@ -102,8 +105,8 @@ def _write_sum(files: Iterable[Path], total: Path) -> None:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Nobody else reads meanwhile: between sum and removal the dead would count twice."""
-    with (folder / "lock").open("w") as lock:
+def _locked(directory: Path) -> Iterator[None]:
+    """Excludes other readers: between sum and removal they would count a process twice."""
+    with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,7 +1,7 @@
 """Spans of OpenTelemetry, sent to a collector by OTLP over HTTP.
 
-Imported only where traces are wanted (tracing.py): all else of Eventify knows spans by their
-`traceparent`, which is the W3C's name of a span in one text.
+Imported only if tracing is on (tracing.py): other modules refer to a span by its `traceparent`
+(W3C Trace Context).
 """
 
 import os
@@ -20,17 +20,17 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 Kind = Literal["SERVER", "INTERNAL", "PRODUCER", "CONSUMER"]
 Attributes = Mapping[str, str | int | bool]
-# What is not sent by then is lost: a collector that is away must not hold up a stop.
+# Spans that are not sent by then are lost: an unavailable collector must not delay a stop.
 CLOSE_SECONDS = 2.0
 
 _w3c = TraceContextTextMapPropagator()
 
 
 class Spans:
-    """Begins spans, and sends them in batches from a thread of its own; too many are dropped.
+    """Starts spans, and exports them in batches from a thread of its own; too many are dropped.
 
     Args:
-        process_name: for `service.name`, unless OTEL_SERVICE_NAME says another one.
+        process_name: for `service.name`, unless OTEL_SERVICE_NAME is set.
     """
 
     def __init__(self, process_name: str) -> None:
@@ -50,14 +50,14 @@ class Spans:
         links: Iterable[str] = (),
         attributes: Attributes,
     ) -> Iterator[Span]:
-        """A span for as long as the block lasts.
+        """A span of the block.
 
         Args:
-            name: of few different ones, as OpenTelemetry wants it.
+            name: of low cardinality, as OpenTelemetry requires.
             kind: OpenTelemetry's kind of span.
-            parent: a traceparent; None, or none that can be read: it begins a trace.
-            links: traceparents of what it has to do with besides.
-            attributes: nothing secret, and nothing about a person.
+            parent: a traceparent; None or malformed: the span starts a trace.
+            links: traceparents of related spans.
+            attributes: nothing secret, and no personal data.
         """
         span = self._begin(name, kind, parent, links, attributes, None)
         try:
@@ -76,7 +76,7 @@ class Spans:
         began_ns: int,
         ended_ns: int,
     ) -> str | None:
-        """A span of something that is over; arguments as `open` has them, times since 1970.
+        """A span that has ended; arguments as `open`, times since 1970.
 
         Returns its traceparent, if it is sampled.
         """
@@ -86,7 +86,7 @@ class Spans:
 
     @staticmethod
     def traceparent_of(span: Span) -> str | None:
-        """The span's name in one text; None where it is not sampled, so that nobody follows it."""
+        """The span's traceparent; None if it is not sampled."""
         if not span.get_span_context().trace_flags.sampled:
             return None
         carrier: dict[str, str] = {}
@@ -94,7 +94,7 @@ class Spans:
         return carrier["traceparent"]
 
     def close(self) -> None:
-        """Send what has ended."""
+        """Export the spans that have ended."""
         closing = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
         closing.start()
         closing.join(CLOSE_SECONDS)
@@ -119,5 +119,5 @@ class Spans:
 
 
 def _context_of(traceparent: str | None) -> Context:
-    # An empty context of its own: what happens to be current in this thread is not the parent.
+    # An empty context: the span that is current in this thread is not the parent.
     return _w3c.extract({"traceparent": traceparent} if traceparent else {}, Context())

@@ -1,4 +1,4 @@
-"""Whether this process traces purchases; else nothing of OpenTelemetry's SDK is loaded.
+"""Turns tracing on; without it nothing of OpenTelemetry's SDK is imported.
 
 The variables are OpenTelemetry's own. `OTEL_EXPORTER_OTLP_ENDPOINT` (or `..._TRACES_ENDPOINT`)
 turns tracing on; sampler, limits, queue, headers and the rest are as its SDK reads them.
@@ -17,15 +17,15 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 def open_tracing(process_name: str) -> "Spans | None":
-    """Where this process puts its spans; None when nobody wants them. Call it after a fork.
+    """This process's spans; None if tracing is off. Call it after a fork.
 
     Raises:
-        ConfigurationError: traces are wanted, and OpenTelemetry's SDK is not installed.
+        ConfigurationError: tracing is on, and OpenTelemetry's SDK is not installed.
     """
-    if not wanted(os.environ):
+    if not is_wanted(os.environ):
         return None
     try:
-        from shared.observability.spans import Spans  # noqa: PLC0415 - a quarter of a second, where it is wanted
+        from shared.observability.spans import Spans  # noqa: PLC0415 - takes a quarter of a second
     except ImportError as error:
         raise ConfigurationError(
             "OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, and OpenTelemetry's SDK is not installed:"
@@ -34,8 +34,8 @@ def open_tracing(process_name: str) -> "Spans | None":
     return Spans(process_name)
 
 
-def wanted(environment: Mapping[str, str]) -> bool:
-    """Whether a collector is named, and tracing is not switched off."""
+def is_wanted(environment: Mapping[str, str]) -> bool:
+    """Whether a collector is named, and tracing is not disabled."""
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False
     if environment.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":

@@ -248,7 +248,7 @@ def of_another_user(folder: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("by_setting", [True, False])
-def test_a_heartbeat_folder_of_others_is_neither_written_nor_read(
+def test_a_heartbeat_directory_of_others_is_neither_written_nor_read(
     make: Callable[[Path], None],
     reason: str,
     by_setting: bool,

@@ -1,4 +1,4 @@
-"""Worker and sweeper tell metrics on a port of their own; a gateway, without a database."""
+"""Worker and sweeper serve metrics on a port of their own; a gateway, without a database."""
 
 import os
 import signal
@@ -70,7 +70,7 @@ def eventually_told(url: str, series: str, value: float) -> None:
     eventually(told, retry_on=(AssertionError, httpx.TransportError, KeyError))
 
 
-def test_a_worker_tells_what_its_children_decided_even_those_that_were_killed(
+def test_a_worker_serves_what_its_children_decided_even_those_that_were_killed(
     engine: Engine, settings: Settings, wakeups: WakeupSender, url: str, temporary: Path
 ) -> None:
     with running_service("purchase_worker", settings) as worker:
@@ -95,21 +95,21 @@ def test_a_worker_tells_what_its_children_decided_even_those_that_were_killed(
         httpx.get(url)
 
 
-def test_a_killed_worker_leaves_nobody_who_tells_of_it(
+def test_a_killed_worker_leaves_no_metrics_server(
     settings: Settings, redis_client: redis.Redis, url: str
 ) -> None:
     with running_service("purchase_worker", settings) as worker:
         eventually(lambda: httpx.get(url), retry_on=httpx.TransportError)
         worker.kill()
 
-        def nobody_tells() -> None:
+        def no_metrics() -> None:
             with pytest.raises(httpx.TransportError):
                 httpx.get(url)
 
-        eventually(nobody_tells, retry_on=pytest.fail.Exception)
+        eventually(no_metrics, retry_on=pytest.fail.Exception)
 
 
-def test_a_sweeper_tells_whom_it_rescued_and_that_the_counters_add_up(
+def test_a_sweeper_serves_its_decisions_and_the_audit_of_the_counters(
     engine: Engine, settings: Settings, redis_client: redis.Redis, url: str
 ) -> None:
     with running_service("purchase_worker.sweep", settings):
@@ -124,18 +124,18 @@ def test_a_sweeper_tells_whom_it_rescued_and_that_the_counters_add_up(
         assert told["process_resident_memory_bytes"] > 0
 
 
-def test_a_port_that_is_taken_is_told_in_one_sentence(
+def test_a_port_in_use_is_an_error_of_one_sentence(
     settings: Settings, redis_client: redis.Redis, url: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with running_service("purchase_worker.sweep", settings):
         eventually(lambda: httpx.get(url), retry_on=httpx.TransportError)
         with running_service("purchase_worker.sweep", settings) as second:
             assert second.wait(timeout=20) == 1
-    sentence = f"Error: Cannot tell metrics on 127.0.0.1 port {settings.metrics_port}: "
+    sentence = f"Error: Cannot serve metrics on 127.0.0.1 port {settings.metrics_port}: "
     assert sentence in capfd.readouterr().err
 
 
-def test_a_gateway_whose_database_is_away_tells_that_nobody_knows_of_the_queue(
+def test_without_its_database_a_gateway_serves_the_queue_as_unknown(
     settings: Settings, redis_client: redis.Redis
 ) -> None:
     away = settings.model_copy(
@@ -144,10 +144,10 @@ def test_a_gateway_whose_database_is_away_tells_that_nobody_knows_of_the_queue(
     base = f"http://127.0.0.1:{away.gateway_port}"
     with running_service("gateway", away, f"{base}/healthz"):
 
-        def nobody_knows() -> None:
+        def queue_is_unknown() -> None:
             told = figures(f"{base}/metrics")
             assert isnan(told["eventify_purchases_queued"])
             assert isnan(told["eventify_oldest_queued_seconds"])
             assert told["eventify_queue_read_timestamp_seconds"] == 0
 
-        eventually(nobody_knows)
+        eventually(queue_is_unknown)

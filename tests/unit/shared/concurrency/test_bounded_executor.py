@@ -1,4 +1,4 @@
-"""Threads that all share, and a queue in which a flood stands in nobody's way but its own."""
+"""Shared threads, and queues in which a flood of calls delays only its own caller."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""A line of the log: JSON, and nothing secret in it."""
+"""A line of the log: JSON without secrets."""
 
 import json
 import logging
@@ -49,7 +49,7 @@ def line(**fields: Any) -> str:
         ),
     ],
 )
-def test_what_is_secret_is_taken_out_and_the_rest_stays(text: str, left: str) -> None:
+def test_secrets_are_removed_and_the_rest_stays(text: str, left: str) -> None:
     assert json.loads(line(error=text, nested=[text])) == {
         "event": "tried",
         "error": left,

@@ -68,7 +68,7 @@ def test_every_recorded_series_that_is_asked_for_is_recorded() -> None:
     assert {name for name in names_asked_for() if ":" in name} <= recorded()
 
 
-def test_the_list_of_metrics_is_the_code_s() -> None:
+def test_the_documented_metrics_are_those_of_the_code() -> None:
     document = (PROJECT / "docs" / "metrics.md").read_text()
     told = {name: rest for name, *rest in DOCUMENTED_METRIC.findall(document)}
     expected = {}
@@ -80,7 +80,7 @@ def test_the_list_of_metrics_is_the_code_s() -> None:
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=name_of_alert)
-def test_an_alert_says_what_it_is_and_where_to_read_what_to_do(alert: Rule) -> None:
+def test_an_alert_has_a_summary_and_a_runbook(alert: Rule) -> None:
     name, notes = alert["alert"], alert["annotations"]
     assert notes.keys() == {"summary", "description", "runbook_url"}
     assert all(notes.values())
@@ -94,13 +94,13 @@ def test_an_alert_says_what_it_is_and_where_to_read_what_to_do(alert: Rule) -> N
         assert part in text
 
 
-def test_no_document_tells_of_an_alert_that_there_is_not() -> None:
+def test_every_heading_of_the_document_is_an_alert() -> None:
     headings = re.findall(r"^## (\w+)$", (PROJECT / "docs" / "alerts.md").read_text(), re.MULTILINE)
     assert sorted(headings) == sorted(map(name_of_alert, alerts()))
 
 
 @pytest.mark.parametrize("panel", panels(), ids=title_of)
-def test_a_panel_says_what_it_shows_and_in_which_unit(panel: Panel) -> None:
+def test_a_panel_has_a_description_and_a_unit(panel: Panel) -> None:
     assert panel["description"]
     assert panel["fieldConfig"]["defaults"]["unit"]
     assert panel["datasource"] == {"type": "prometheus", "uid": "prometheus"}
@@ -108,7 +108,7 @@ def test_a_panel_says_what_it_shows_and_in_which_unit(panel: Panel) -> None:
     assert all(target["expr"] for target in panel["targets"])
 
 
-def test_the_dashboard_lies_where_grafana_looks_and_its_panels_lie_side_by_side() -> None:
+def test_the_dashboard_is_provisioned_and_its_panels_do_not_overlap() -> None:
     provisioning = FOLDER / "grafana" / "provisioning"
     (source,) = read_yaml(provisioning / "datasources" / "prometheus.yml")["datasources"]
     assert source["uid"] == "prometheus"

@@ -1,4 +1,4 @@
-"""Processes that count in one folder are told as one, those that died included."""
+"""Processes that count in one directory are exported as one, those that exited included."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from shared.observability.multiprocess_metrics import FOLDER_VARIABLE, THE_DEAD, FolderCollector
+from shared.observability.multiprocess_metrics import DIRECTORY_VARIABLE, EXITED, DirectoryCollector
 
 # Counts as told on its standard input, and answers when that is done.
 COUNTS = """
@@ -33,7 +33,7 @@ def process_that_counts(folder: Path, *kinds: str) -> Iterator[subprocess.Popen[
     """Has counted these by the time it is given, and lives until the block ends."""
     with subprocess.Popen(
         [sys.executable, "-c", COUNTS],
-        env=os.environ | {FOLDER_VARIABLE: str(folder)},
+        env=os.environ | {DIRECTORY_VARIABLE: str(folder)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -51,7 +51,7 @@ def process_that_counts(folder: Path, *kinds: str) -> Iterator[subprocess.Popen[
 @pytest.fixture
 def registry(tmp_path: Path) -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(FolderCollector(tmp_path))
+    registry.register(DirectoryCollector(tmp_path))
     return registry
 
 
@@ -70,7 +70,7 @@ def test_several_processes_add_up(tmp_path: Path, registry: CollectorRegistry) -
         assert registry.get_sample_value("waiting") == 4
 
 
-def test_what_the_dead_counted_stays_and_what_they_held_does_not(
+def test_counters_of_exited_processes_stay_and_gauges_do_not(
     tmp_path: Path, registry: CollectorRegistry
 ) -> None:
     for _life in range(3):
@@ -84,12 +84,12 @@ def test_what_the_dead_counted_stays_and_what_they_held_does_not(
             assert registry.get_sample_value("rows_count") == 7
             assert registry.get_sample_value("rows_bucket", {"le": "10.0"}) == 7
             assert registry.get_sample_value("waiting") == 2
-        # However many have died, their files are two.
-        assert len(list(tmp_path.glob(f"*_{THE_DEAD}.db"))) == 2
+        # However many have exited, their files are two.
+        assert len(list(tmp_path.glob(f"*_{EXITED}.db"))) == 2
         assert len(list(tmp_path.glob("*.db"))) == 5
 
 
-def test_a_process_that_has_only_begun_disturbs_nobody(
+def test_the_empty_file_of_a_new_process_is_skipped(
     tmp_path: Path, registry: CollectorRegistry
 ) -> None:
     with process_that_counts(tmp_path, "seat"):
