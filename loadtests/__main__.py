@@ -52,7 +52,7 @@ def _rehearse(host: str, folder: Path, arguments: list[str], environment: dict[s
 def _system() -> Iterator[tuple[str, dict[str, str]]]:
     """A running system: its gateway's URL, and the environment in which it is found.
 
-    Its database is named there too, so that nobody has to ask for it while a sale is under way.
+    Its database is named there too, so that no process has to ask for it during a sale.
     """
     system = running_system()
     if system is not None:

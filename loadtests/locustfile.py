@@ -1,7 +1,7 @@
 """The rehearsal of an on-sale: `locust --config loadtests/locust.conf`.
 
-Who buys how is in users/, how many are there when in shapes.py, and what the master does when a
-test starts in director.py.
+users/ has what users do, shapes.py how many there are when, rehearsal/director.py what the master
+does when a test starts.
 """
 
 import logging
@@ -52,7 +52,7 @@ def on_init(environment: Environment, **_more: Any) -> None:
 
 
 def choose(environment: Environment) -> None:
-    """Take the users and the shape that the arguments name; end Locust where that leaves nobody."""
+    """Take the users and the shape that the arguments name; exit if that leaves no user."""
     options = environment.parsed_options
     assert options is not None
     environment.user_classes[:] = chosen_by_tags(
@@ -66,7 +66,7 @@ def choose(environment: Environment) -> None:
 
 
 def is_about_the_ramp(record: logging.LogRecord) -> bool:
-    """Whether Locust warns of users who come fast: at the opening of a sale they are meant to."""
+    """Whether it warns of a high spawn rate, which the opening of a sale is meant to have."""
     return "spawn rate is very high" in record.getMessage()
 
 

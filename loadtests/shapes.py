@@ -57,7 +57,7 @@ class _Rehearsed(LoadTestShape):
         )
 
     def _drain(self, plan: ShapeOptions) -> Tick | None:
-        """Let everybody go at once, as soon as each knows its outcome; then end the test."""
+        """Stop each user as soon as it knows its outcome; then end the test."""
         assert self.runner is not None
         if self.runner.user_count == 0:
             return None
@@ -70,14 +70,14 @@ def is_early(user_class: type[Any]) -> bool:
 
 
 class OnSaleSpike(_Rehearsed):
-    """`--users` look, then `--spike-users` come at once, until `--run-time` is over."""
+    """`--users` read, then `--spike-users` come at once, until `--run-time` is over."""
 
     def step(self, at: float, plan: ShapeOptions) -> Step | None:
         return on_sale_spike(at, plan)
 
 
 class SteadyRamp(_Rehearsed):
-    """From nobody to `--users` over `--run-time`."""
+    """From none to `--users` over `--run-time`."""
 
     def step(self, at: float, plan: ShapeOptions) -> Step | None:
         return steady_ramp(at, plan)

@@ -1,4 +1,4 @@
-"""The figures of a sale that stand in Locust's statistics beside its requests.
+"""The figures of a sale in Locust's statistics, beside its requests.
 
 They are kept out of Locust's "Aggregated" row, which stays one of HTTP requests only. Times are in
 milliseconds, from the moment at which the buyer meant to press the button.
@@ -12,22 +12,22 @@ if TYPE_CHECKING:  # importing Locust changes a process: only its own may
 # Locust's column "Type" of all of them.
 SALE = "SALE"
 REQUEST_TO_202 = "request to 202"
-# Of buyers whom the gateway tells: they wait within the POST, or by long-poll.
+# Of buyers that wait for the decision, within the POST or by long-poll.
 REQUEST_TO_DECISION = "request to decision"
-# Of buyers who poll: `Retry-After` is a second or more, so they know it no sooner.
+# Of buyers that poll: `Retry-After` is a second or more, so they know it no sooner.
 REQUEST_TO_DECISION_POLLED = "request to decision, polled"
-# Of buyers who were refused because it is sold out: nothing was stored, and nothing decided.
+# Of buyers answered at once that it is sold out: nothing was stored, and nothing decided.
 REQUEST_TO_SOLD_OUT = "request to sold out"
-# Of all decisions, whichever way they were heard.
+# Of all decisions, waited for or polled.
 REQUEST_TO_CONFIRMED = "request to confirmed"
 REQUEST_TO_REJECTED = "request to rejected"
-# How the names of requests end that were refused so.
+# The end of the names of requests with that answer.
 SOLD_OUT = "[sold out]"
 
 
-def told_when(status: int) -> str:
-    """How the names of requests end that were answered with `Retry-After`."""
-    return f"[{status}, told when]"
+def retry_after(status: int) -> str:
+    """The end of the names of requests that were answered with `Retry-After`."""
+    return f"[{status}, Retry-After]"
 
 
 # A count, though Locust shows all of its figures as milliseconds.

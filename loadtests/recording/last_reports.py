@@ -1,8 +1,8 @@
-"""Lets a run of many processes go on, and end, with everything that its workers know.
+"""Collects everything that Locust's workers know before their master ends a run.
 
 Locust's master takes a headless run for ended before its workers stopped their users, and leaves
 half a second later; what a worker had not reported by then is lost. So the master first asks them
-to stop and report, and waits for their word that they did.
+to stop and report, and waits for their messages that they did.
 """
 
 from typing import Any
@@ -14,18 +14,18 @@ from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 ASK, REPORTED = "eventify_report_all", "eventify_reported_all"
 # Beside the time that users get to stop in.
-PATIENCE_SECONDS = 15.0
-LOOK_SECONDS = 0.05
-# Locust gives a worker up after 3 s without a sign of it. On a machine at its limit, which is what
-# load tests look for, it is silent for longer: pyzmq looks for a missed message after 11.6 s.
-SILENCE_SECONDS = 20
+REPORT_SECONDS = 15.0
+POLL_SECONDS = 0.05
+# Locust gives a worker up after 3 s without a heartbeat. On a machine at its limit, which is what
+# load tests look for, that takes longer: pyzmq looks for a missed message after 11.6 s.
+HEARTBEAT_TIMEOUT_SECONDS = 20
 _reported: set[str] = set()
 
 
 def listen(environment: Environment, **_: Any) -> None:
-    """Let this process, a master or a worker, understand the other's message and be patient."""
+    """Register the messages of this process, a master or a worker, and the longer timeout."""
     runner = environment.runner
-    runners.HEARTBEAT_LIVENESS = SILENCE_SECONDS // runners.HEARTBEAT_INTERVAL
+    runners.HEARTBEAT_LIVENESS = HEARTBEAT_TIMEOUT_SECONDS // runners.HEARTBEAT_INTERVAL
     if isinstance(runner, WorkerRunner):
         # Beside its loop of messages: stopping takes as long as the slowest user.
         runner.register_message(ASK, _report_all, concurrent=True)
@@ -41,9 +41,9 @@ def collect(environment: Environment) -> set[str]:
     asked = {client.id for client in runner.clients.all if client.state != STATE_MISSING}
     _reported.clear()
     runner.send_message(ASK)
-    with gevent.Timeout((environment.stop_timeout or 0) + PATIENCE_SECONDS, False):
+    with gevent.Timeout((environment.stop_timeout or 0) + REPORT_SECONDS, False):
         while not asked <= _reported:
-            gevent.sleep(LOOK_SECONDS)
+            gevent.sleep(POLL_SECONDS)
     return set(_reported)
 
 
@@ -51,5 +51,6 @@ def _report_all(environment: Environment, **_: Any) -> None:
     runner = environment.runner
     assert isinstance(runner, WorkerRunner), "only workers are asked"
     runner.stop()
-    runner._send_stats()  # as Locust's own worker does when it is told to quit
+    # Private, for want of a public way: Locust's own worker calls it, but only when it quits.
+    runner._send_stats()
     runner.send_message(REPORTED)

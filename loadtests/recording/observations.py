@@ -1,7 +1,7 @@
 """What buyers saw of their purchases: kept only until it is written down where it is checked.
 
-    observations.accepted(purchase_id)          # at each 202
-    observations.outcome(purchase_id, content)  # at each answer that says confirmed or rejected
+    observations.accepted(purchase_id)          # for each 202
+    observations.outcome(purchase_id, content)  # for each answer with a decision
 
 One line of JSON each. A Locust worker sends its lines to the master with its next report, and the
 process that holds the report writes them to its file, so that a sale of any size fits into memory.
@@ -44,12 +44,12 @@ _lines = bytearray()
 
 
 def accepted(purchase_id: str) -> None:
-    """A buyer was answered 202: from now on this purchase must be decided."""
+    """A buyer has got a 202: from now on this purchase must be decided."""
     _note(Seen(id=purchase_id, status=ACCEPTED))
 
 
 def outcome(purchase_id: str, body: bytes) -> None:
-    """A buyer was told how its purchase ended.
+    """A buyer has got the outcome of its purchase.
 
     Args:
         purchase_id: the purchase it asked for.
@@ -64,12 +64,12 @@ def outcome(purchase_id: str, body: bytes) -> None:
 def seen_in(purchase_id: str, body: bytes) -> Seen:
     """What a body says of the outcome; arguments and errors as for `outcome`."""
     answer = _decoder.decode(body)
-    told_by_problem = isinstance(answer.status, int)
+    is_problem = isinstance(answer.status, int)
     return Seen(
         id=purchase_id,
-        status=REJECTED if told_by_problem else str(answer.status),
+        status=REJECTED if is_problem else str(answer.status),
         answered_id=None if answer.id == purchase_id else str(answer.id or "no purchase"),
-        reason=answer.code if told_by_problem else answer.reason,
+        reason=answer.code if is_problem else answer.reason,
         ticket_type=answer.ticket_type,
         quantity=answer.quantity,
         total_price=answer.total_price,

@@ -1,4 +1,4 @@
-"""A run as Locust measured it: what the recorder writes and the check reads."""
+"""A run as Locust measured it: written by the recorder, read by the check."""
 
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,14 @@ OBSERVATIONS_FILE = "observations.jsonl"
 
 
 class Thresholds(msgspec.Struct, frozen=True):
-    """What a run must reach; None: anything will do.
+    """What a run must reach; None: no limit.
 
     Attributes:
         max_p99_ms: from the moment a purchase was meant to be sent until its decision was known.
-        max_sold_out_p99_ms: until the buyer was told that it is sold out; `max_p99_ms` where it is
-            not given, for a buyer who is refused waits as well.
+        max_sold_out_p99_ms: until the answer "sold out"; `max_p99_ms` where it is not given.
         max_failure_ratio: failed requests of all; without it, a single failure is an error.
-        min_throughput: purchases decided a second, in the run's best five seconds; who is told that
-            it is sold out has made no purchase.
+        min_throughput: purchases decided a second, in the run's best five seconds; an answer "sold
+            out" is not a purchase.
     """
 
     max_p99_ms: float | None = None
@@ -34,11 +33,11 @@ class Moment(msgspec.Struct, frozen=True):
         at: seconds since the run began.
         users: how many there were.
         requests, accepted, decided, sold_out: in this second. `accepted` is a 202, `decided` a
-            confirmation or rejection that a buyer heard; `sold_out` a refusal without a purchase.
+            confirmation or rejection that reached a buyer; `sold_out` an answer without a purchase.
         left, queued, decisions: as the rows stood; of all watched ticket types together.
         cores: busy with each service, on average over this second.
         p50_ms, p95_ms, p99_ms: until the decision, of the purchases decided since the last moment.
-        sold_out_p50_ms, sold_out_p99_ms: until the refusal, of those told so since the last moment.
+        sold_out_p50_ms, sold_out_p99_ms: until "sold out", of those since the last moment.
     """
 
     at: int
@@ -63,10 +62,10 @@ class Answers(msgspec.Struct, frozen=True):
 
     Attributes:
         accepted: 202.
-        confirmed, rejected: the decision of a purchase, however it was heard.
-        sold_out: refused, nothing was stored.
-        told_when_429, told_when_503: requests of all users that were told to come back later, those
-            of the abuser among them.
+        confirmed, rejected: the decision of a purchase, waited for or polled.
+        sold_out: nothing was stored.
+        retry_after_429, retry_after_503: requests with Retry-After in the answer, those of the
+            abuser among them.
         undecided: purchases whose decision did not come while the buyer stayed.
     """
 
@@ -74,8 +73,8 @@ class Answers(msgspec.Struct, frozen=True):
     confirmed: int = 0
     rejected: int = 0
     sold_out: int = 0
-    told_when_429: int = 0
-    told_when_503: int = 0
+    retry_after_429: int = 0
+    retry_after_503: int = 0
     undecided: int = 0
 
 

@@ -12,7 +12,7 @@ CHARTS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "per second": {
         "accepted": ("answered 202", "#b7791f"),
         "decided": ("decided", "#1f9d77"),
-        "sold_out": ("told sold out", "#ba2525"),
+        "sold_out": ("sold out", "#ba2525"),
     },
     "tickets left": {"left": ("tickets left", "#7c3aed")},
     "requests queued": {"queued": ("queued", "#2680c2")},
@@ -26,7 +26,7 @@ CHARTS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 
 
 def sale_page(rows: Sequence[Mapping[str, object]], moments: Sequence[Moment], over: bool) -> str:
-    """The page; it reads itself again until the run is over and its verdict is there."""
+    """The page; it reloads itself until the verdict is there."""
     refresh = "" if over else f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">'
     charts = "".join(_chart(title, lines, moments) for title, lines in CHARTS.items())
     table = "".join(

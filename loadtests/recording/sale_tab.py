@@ -70,7 +70,7 @@ def sale_rows(environment: Environment) -> list[dict[str, Any]]:
     stats = environment.stats
     moments = run.timeline.moments(stats) if run is not None else []
     seen = recording.latest
-    told = answers(stats)
+    counts = answers(stats)
     sold = tickets_sold(moments)
     after = sold_out_after_seconds(moments)
     last = moments[-2] if len(moments) > 1 else Moment(at=0, users=0)  # the last full second
@@ -79,15 +79,15 @@ def sale_rows(environment: Environment) -> list[dict[str, Any]]:
         ("Tickets left", seen and seen.left, _trend(moments, "left")),
         ("Sold out", "not yet" if after is None else f"after {after} s", ""),
         ("Purchases queued", seen and seen.queued, _trend(moments, "queued")),
-        ("Purchases decided, by the rows", seen and seen.decisions, ""),
-        ("Accepted with 202", told.accepted, _trend(moments, "accepted")),
-        ("Confirmed, as buyers heard", told.confirmed, ""),
-        ("Rejected, as buyers heard", told.rejected, ""),
-        ("Refused as sold out", told.sold_out, _trend(moments, "sold_out")),
-        ("Told to come back later: 429", told.told_when_429, ""),
-        ("Told to come back later: 503", told.told_when_503, ""),
+        ("Purchases decided, in the rows", seen and seen.decisions, ""),
+        ("Accepted with 202", counts.accepted, _trend(moments, "accepted")),
+        ("Confirmed, as buyers saw", counts.confirmed, ""),
+        ("Rejected, as buyers saw", counts.rejected, ""),
+        ("Answered sold out", counts.sold_out, _trend(moments, "sold_out")),
+        ("Answered with Retry-After: 429", counts.retry_after_429, ""),
+        ("Answered with Retry-After: 503", counts.retry_after_503, ""),
         ("Failed requests", stats.total.num_failures, ""),
-        ("Decisions a second, as buyers heard them", last.decided, _trend(moments, "decided")),
+        ("Decisions per second, as buyers saw them", last.decided, _trend(moments, "decided")),
     ]
     for name, figure, field in (
         ("Request to decision", REQUEST_TO_DECISION, "p95_ms"),

@@ -1,4 +1,4 @@
-"""Watches a sale's rows from inside Locust, by the program that looks at them."""
+"""Samples a sale's rows from inside Locust, by a program of its own: `sampling`."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -14,13 +14,15 @@ class Sampler:
     """One program for as long as Locust runs, so that it need not start when a sale does.
 
     Attributes:
-        latest: how the rows stood within the last second, where that is known.
+        latest: of the last second, if there is one.
     """
 
-    def __init__(self, environment: Mapping[str, str], tell: Callable[[RowSample], None]) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], on_sample: Callable[[RowSample], None]
+    ) -> None:
         self.latest: RowSample | None = None
-        self._tell = tell
-        # In a session of its own: Ctrl-C ends the run, and only then the watching.
+        self._on_sample = on_sample
+        # In a session of its own: Ctrl-C ends the run, and only then the sampling.
         self._program = subprocess.Popen(
             [sys.executable, "-m", "loadtests.recording.sampling"],
             stdin=subprocess.PIPE,
@@ -31,14 +33,14 @@ class Sampler:
         gevent.spawn(self._read)
 
     def watch(self, host: str, ticket_types: list[int]) -> None:
-        """Look at these from now on; or at none, and keep how the last ones stood."""
+        """Sample these from now on; or none, and keep the last sample."""
         if ticket_types:
             self.latest = None
-        wish = msgspec.json.encode(WatchRequest(host, ticket_types)) + b"\n"
-        self._program.stdin.write(wish)
+        request = msgspec.json.encode(WatchRequest(host, ticket_types)) + b"\n"
+        self._program.stdin.write(request)
         self._program.stdin.flush()
 
     def _read(self) -> None:
         for line in self._program.stdout:
             self.latest = msgspec.json.decode(line, type=RowSample)
-            self._tell(self.latest)
+            self._on_sample(self.latest)

@@ -1,4 +1,4 @@
-"""`python -m loadtests.recording.sampling`: writes once a second how the rows of a sale stand.
+"""`python -m loadtests.recording.sampling`: writes a sample of a sale's rows each second.
 
 A program of its own, because psycopg2 would stop every user of a Locust process while it waits. It
 reads a `WatchRequest` for each sale, writes a `RowSample` each second, both as lines of JSON, and
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def sample_rows(engine: Engine, ticket_types: list[int]) -> RowSample | None:
-    """The rows as they stand now; None where there is no such ticket type."""
+    """A sample of the rows now; None where there is no such ticket type."""
     with engine.connect() as connection:
         row = connection.execute(READ_COUNTERS, {"ids": ticket_types}).one()
     return None if row.left is None else RowSample(time.time(), row.left, row.decisions, row.queued)

@@ -18,7 +18,7 @@ from loadtests.recording.figures import (
     REQUEST_TO_REJECTED,
     REQUEST_TO_SOLD_OUT,
     SALE,
-    told_when,
+    retry_after,
 )
 from loadtests.recording.run import Answers, AnswerTimes, Moment
 from loadtests.recording.sampling import RowSample
@@ -28,7 +28,7 @@ WAITS = (REQUEST_TO_DECISION, REQUEST_TO_SOLD_OUT)
 
 
 class Timeline:
-    """What is only known at its moment: users, how the rows stand, and the latest waits."""
+    """What is known only at its moment: users, samples of the rows, the latest waits."""
 
     def __init__(self) -> None:
         # A whole second, as Locust counts its requests by.
@@ -39,7 +39,7 @@ class Timeline:
         self._samples: dict[int, RowSample] = {}
 
     def tick(self, users: int, stats: RequestStats) -> None:
-        """Note what holds now; to be called about once a second."""
+        """Add the current figures; to be called about once a second."""
         second = int(time.time()) - self.started
         self._users[second] = users
         for name in WAITS:
@@ -50,7 +50,6 @@ class Timeline:
             self._waits_before[name] = waits
 
     def add(self, sample: RowSample) -> None:
-        """Note how the rows stood."""
         self._samples[int(sample.at) - self.started] = sample
 
     def moments(self, stats: RequestStats) -> list[Moment]:
@@ -86,7 +85,7 @@ class Timeline:
         """What was noted in this second."""
         users = self._users.get(second, self._users.get(second - 1, 0))
         sample = self._samples.get(second)
-        waits, refusals = (self._waits[name].get(second) for name in WAITS)
+        waits, sold_out = (self._waits[name].get(second) for name in WAITS)
         return Moment(
             at=second,
             users=users,
@@ -96,8 +95,8 @@ class Timeline:
             p50_ms=None if waits is None else waits.p50_ms,
             p95_ms=None if waits is None else waits.p95_ms,
             p99_ms=None if waits is None else waits.p99_ms,
-            sold_out_p50_ms=None if refusals is None else refusals.p50_ms,
-            sold_out_p99_ms=None if refusals is None else refusals.p99_ms,
+            sold_out_p50_ms=None if sold_out is None else sold_out.p50_ms,
+            sold_out_p99_ms=None if sold_out is None else sold_out.p99_ms,
             cores=_cores(sample, self._samples.get(second + 1)),
         )
 
@@ -116,17 +115,17 @@ def answers(stats: RequestStats) -> Answers:
     def count(name: str) -> int:
         return int(stats.get(name, SALE).num_requests)
 
-    def count_told_when(status: int) -> int:
+    def count_retry_after(status: int) -> int:
         entries = list(stats.entries.items())
-        return sum(e.num_requests for (name, _), e in entries if name.endswith(told_when(status)))
+        return sum(e.num_requests for (name, _), e in entries if name.endswith(retry_after(status)))
 
     return Answers(
         accepted=count(REQUEST_TO_202),
         confirmed=count(REQUEST_TO_CONFIRMED),
         rejected=count(REQUEST_TO_REJECTED),
         sold_out=count(REQUEST_TO_SOLD_OUT),
-        told_when_429=count_told_when(429),
-        told_when_503=count_told_when(503),
+        retry_after_429=count_retry_after(429),
+        retry_after_503=count_retry_after(503),
         undecided=stats.get(REQUEST_TO_DECISION, SALE).num_failures,
     )
 

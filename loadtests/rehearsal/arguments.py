@@ -1,4 +1,4 @@
-"""What a rehearsal can be told on the command line, by environment variables and in locust.conf."""
+"""The arguments of a rehearsal: on the command line, as environment variables, in locust.conf."""
 
 from locust.argument_parser import LocustArgumentParser
 
@@ -20,7 +20,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
         type=int,
         default=1000,
         env_var="LOCUST_SPIKE_USERS",
-        help="Who come within 2 s when the sale opens, beside --users (default: %(default)s)",
+        help="Users that come in the 2 s after the opening, beside --users (default: %(default)s)",
     )
     parser.add_argument(
         "--quiet-seconds",

@@ -1,4 +1,4 @@
-"""What the users of this process rehearse: the ticket type on sale, and who they are."""
+"""What the users of this process buy, and with which tokens."""
 
 from collections.abc import Iterator
 from itertools import cycle
@@ -7,7 +7,7 @@ import msgspec
 
 
 class Rehearsal(msgspec.Struct, frozen=True):
-    """As the master tells it to its workers.
+    """As the master sends it to its workers.
 
     Attributes:
         ticket_type_id: what is on sale.

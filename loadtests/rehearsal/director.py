@@ -1,4 +1,4 @@
-"""The master's part: puts the tickets on sale when a test starts, and tells the workers of it."""
+"""The master: puts the tickets on sale when a test starts, and sends the workers their part."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ class Director:
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._rehearsal: Rehearsal | None = None
-        # Locust itself says why a test was stopped: gevent need not show the traceback of it.
+        # Locust itself reports why a test was stopped: gevent need not print the traceback.
         gevent.get_hub().NOT_ERROR += (StopTest,)
 
     def on_test_start(self, **_more: Any) -> None:
@@ -44,21 +44,21 @@ class Director:
         workers = runner.worker_count if isinstance(runner, MasterRunner) else 1
         self._rehearsal = Rehearsal(ticket_type_id, tokens, workers)
         if isinstance(runner, MasterRunner):
-            self._tell(runner)
+            self._send(runner)
         else:
             take_part(self._rehearsal, 0)
 
     def on_worker_connect(self, client_id: str, **_more: Any) -> None:
-        """Tell a worker that came late."""
+        """Send a late worker its part."""
         runner = self._environment.runner
         if self._rehearsal is not None and isinstance(runner, MasterRunner):
-            self._tell(runner, client_id)
+            self._send(runner, client_id)
 
-    def _tell(self, runner: MasterRunner, client_id: str | None = None) -> None:
+    def _send(self, runner: MasterRunner, client_id: str | None = None) -> None:
         runner.send_message(REHEARSAL, msgspec.to_builtins(self._rehearsal), client_id)
 
 
 def on_rehearsal(environment: Environment, msg: Message, **_more: Any) -> None:
-    """A worker is told what is on sale; the master's order to start comes after it."""
+    """On a worker; the master's order to start comes after it."""
     assert isinstance(environment.runner, WorkerRunner)
     take_part(msgspec.convert(msg.data, Rehearsal), environment.runner.worker_index)

@@ -63,5 +63,5 @@ def mint_tokens(buyers: int) -> list[str]:
     try:
         return eventify("token", REHEARSAL, "--count", str(buyers)).split()
     except RuntimeError as error:
-        told = f"No tokens could be minted here; --tokens FILE gives some. {error}"
-        raise StopTest(told) from error
+        reason = f"No tokens could be minted here; --tokens FILE gives some. {error}"
+        raise StopTest(reason) from error

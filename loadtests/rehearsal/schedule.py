@@ -1,8 +1,8 @@
-"""When a user means to act next, whatever its answers take.
+"""When a user means to act next, however long its answers take.
 
 Locust's own pauses begin when an answer has come: a slow server is then asked less, and its
-slowness is hidden (coordinated omission). Here each moment is fixed by the one before it. Who is
-late acts at once, and its wait counts from the moment that was meant.
+slowness is hidden (coordinated omission). Here each moment is fixed by the one before it. A late
+user acts at once, and its wait counts from the moment that was meant.
 """
 
 import random

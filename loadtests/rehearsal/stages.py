@@ -1,7 +1,7 @@
 """How many users there are when, as pure rules over the seconds since a rehearsal began.
 
-None means that the time is over: then nobody comes any more, and everybody stays only until the
-outcome of the purchase is known.
+None means that the time is over: no user starts any more, and each stops when the outcome of its
+purchase is known.
 """
 
 import math
@@ -31,7 +31,7 @@ class Step(NamedTuple):
 
 
 def on_sale_spike(at: float, plan: ShapeOptions) -> Step | None:
-    """Quiet with `users`, who only look; then `spike_users` more, all within two seconds."""
+    """Quiet with `users` that only read; then `spike_users` more, all within two seconds."""
     if at >= plan.run_seconds:
         return None
     if at < plan.quiet_seconds:
@@ -41,7 +41,7 @@ def on_sale_spike(at: float, plan: ShapeOptions) -> Step | None:
 
 
 def steady_ramp(at: float, plan: ShapeOptions) -> Step | None:
-    """From nobody to `users`, evenly over the whole time: where does it begin to hurt?"""
+    """From none to `users`, evenly over the whole time: where does it begin to hurt?"""
     if at >= plan.run_seconds:
         return None
     if math.isinf(plan.run_seconds):

@@ -8,9 +8,9 @@ from loadtests.users.purchaser import Purchaser
 class Buyer(Purchaser):
     """Buys every 5 s, so 100 buyers are 20 purchases/s.
 
-    Of ten, two wait within the POST, five follow by long-poll (one GET), and three poll as told by
-    `Retry-After` (one GET while the queue is shorter than a second): 100 buyers are 20 POST/s and
-    16 GET/s. Once the tickets are sold out, which the POST is told, they are 20 POST/s.
+    Of ten, two wait within the POST, five follow by long-poll (one GET), and three poll as
+    `Retry-After` says (one GET while the queue is shorter than a second): 100 buyers are 20 POST/s
+    and 16 GET/s. Once the POST is answered "sold out", they are 20 POST/s.
     """
 
     weight = 8
@@ -28,5 +28,5 @@ class Buyer(Purchaser):
 
     @tag("buy", "poll")
     @task(3)
-    def poll_as_told(self) -> None:
+    def poll(self) -> None:
         self.buy()

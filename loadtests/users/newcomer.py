@@ -1,4 +1,4 @@
-"""Newcomers: people without an account, who make one and sign in before they buy."""
+"""Newcomers: users without an account, which register and sign in before they buy."""
 
 import time
 from uuid import uuid4
@@ -22,7 +22,7 @@ class Newcomer(Purchaser):
     """Registers, signs in, then buys every 5 s by long-poll: ten are 2 purchases/s.
 
     That is 20 calls for accounts when they come, of the 60 at once and one a second which a
-    gateway's default limits allow an address; who is told to come back does.
+    gateway's default limits allow an address; a newcomer waits for `Retry-After`.
     """
 
     fixed_count = 10
@@ -39,10 +39,10 @@ class Newcomer(Purchaser):
         self.buy(long_poll=True)
 
     def _insist(self, path: str, account: dict[str, str]) -> Answer:
-        """Ask as long as it is told to come back.
+        """Ask until the answer is no `Retry-After`.
 
         Raises:
-            StopUser: it was refused, which stands in the statistics; or told so too often.
+            StopUser: after an error, which is in the statistics, or too many tries.
         """
         for _ in range(TRIES):
             answer = self.ask("POST", path, path, msgspec.json.encode(account).decode())

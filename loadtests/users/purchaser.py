@@ -18,7 +18,7 @@ ONE_PURCHASE = f"{PURCHASES}[id]/"
 WAIT_SECONDS = 20
 # How long a buyer stays for an outcome; the system's own waits are far below.
 OUTCOME_TIMEOUT_SECONDS = 60.0
-# Where an answer does not say when to come back.
+# Where an answer has no `Retry-After`.
 PAUSE_SECONDS = 1.0
 
 
@@ -59,17 +59,14 @@ class Purchaser(Shopper):
             observations.accepted(purchase_id)
             answer, polls = self._follow(purchase_id, answer, deadline, long_poll)
         if answer.meaning is Meaning.DECIDED:
-            told = prefer_wait or long_poll
-            self.record_since(
-                meant_at,
-                figures.REQUEST_TO_DECISION if told else figures.REQUEST_TO_DECISION_POLLED,
-            )
-            self.record_since(
-                meant_at,
+            waited = prefer_wait or long_poll
+            for name in (
+                figures.REQUEST_TO_DECISION if waited else figures.REQUEST_TO_DECISION_POLLED,
                 figures.REQUEST_TO_CONFIRMED
                 if answer.is_confirmed
                 else figures.REQUEST_TO_REJECTED,
-            )
+            ):
+                self.record_since(meant_at, name)
             figures.record(self.environment.stats, figures.POLLS_PER_PURCHASE, polls)
             observations.outcome(purchase_id, answer.body)
         else:
@@ -80,7 +77,7 @@ class Purchaser(Shopper):
         figures.record(self.environment.stats, name, 1000 * (time.monotonic() - meant_at))
 
     def _place(self, headers: dict[str, str], deadline: float) -> Answer:
-        """Ask until it is not told to come back; always with the same key and body."""
+        """Ask until the answer is no `Retry-After`; always with the same key and body."""
         body = purchase_body()
         while True:
             answer = self.ask("POST", PURCHASES, PURCHASES, body, **headers)

@@ -1,4 +1,4 @@
-"""A client on a bad line: whatever it hears, it asks again with the same key."""
+"""A client on a bad line: after every answer it asks again with the same key."""
 
 import time
 from uuid import uuid4
@@ -19,8 +19,8 @@ from loadtests.users.purchaser import (
 class Retrier(Purchaser):
     """Buys every 5 s, and never asks but by the same POST: at least two for each purchase.
 
-    So the one retrier is 0.4 POST/s. It repeats on every error, and until it is told the outcome;
-    then once more, as if that answer had been lost. All of them must tell of one purchase.
+    So the one retrier is 0.4 POST/s. It repeats on every error, and until it has the outcome;
+    then once more, as if that answer had been lost. All answers must be about one purchase.
     """
 
     fixed_count = 1

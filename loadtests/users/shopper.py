@@ -1,4 +1,4 @@
-"""What all users of a rehearsal have in common: who they are, when they act, what they are told."""
+"""What all users of a rehearsal have in common: their token, their schedule, their requests."""
 
 import random
 import time
@@ -11,8 +11,8 @@ from loadtests.rehearsal import assignment
 from loadtests.rehearsal.schedule import Schedule
 
 # A gateway closes a connection that is idle for 5 s (uvicorn's default), and what is sent at that
-# moment is lost. So who rested for longer than this takes a new one, as a browser does; a process
-# that is short of CPU hears answers seconds late, which the rest between the two is for.
+# moment is lost. So a user that was idle for longer than this takes a new one, as a browser does. A
+# process that is short of CPU reads answers seconds late, which the rest between the two is for.
 IDLE_SECONDS = 1.0
 _chance = random.Random()  # noqa: S311 - who comes when is no secret
 
@@ -23,7 +23,7 @@ class Shopper(FastHttpUser):
     abstract = True
     connection_timeout = 10.0
     pace_seconds = 5.0
-    # Whether a spike brings it; else it is there before. (Locust starts those of a fixed number
+    # Whether it comes with a spike; else it is there before. (Locust starts those of a fixed number
     # with the first users or never.)
     waits_for_the_opening = False
     token = ""
@@ -39,7 +39,7 @@ class Shopper(FastHttpUser):
         return assignment.next_token()
 
     def wait_time(self) -> float:
-        """Locust asks for it after each task, and waits so many seconds."""
+        """In seconds: Locust asks for it after each task."""
         return self.schedule.seconds_until_next(time.monotonic())
 
     def ask(
@@ -47,8 +47,8 @@ class Shopper(FastHttpUser):
     ) -> Answer:
         """Send one request, which stands in Locust's statistics under `name`.
 
-        What was refused as it should be (not now, and told when; sold out) stands there under a
-        name of its own, and is no failure.
+        Answers with `Retry-After` and those that it is sold out are there under names of their own,
+        and are no failures.
         """
         if time.monotonic() - self._answered_at > IDLE_SECONDS:
             self.client.client.close()
@@ -61,7 +61,7 @@ class Shopper(FastHttpUser):
             received = {name.lower(): value for name, value in (response.headers or {}).items()}
             answer = Answer(response.status_code, received, response.content or b"")
             if answer.meaning is Meaning.RETRY_LATER:
-                response.request_meta["name"] = f"{name} {figures.told_when(answer.status)}"
+                response.request_meta["name"] = f"{name} {figures.retry_after(answer.status)}"
             elif answer.meaning is Meaning.SOLD_OUT:
                 response.request_meta["name"] = f"{name} {figures.SOLD_OUT}"
             if answer.meaning is not Meaning.FAILED:

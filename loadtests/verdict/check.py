@@ -41,7 +41,7 @@ from shared.errors import ConfigurationError
 
 # A queue of 100,000 drains in half of it on two cores; what is queued longer is stuck.
 DRAIN_SECONDS = 60.0
-LOOK_SECONDS = 0.25
+POLL_SECONDS = 0.25
 # Without it, nothing that the run recorded could be judged.
 NOT_A_RUN = 1
 
@@ -74,7 +74,7 @@ def main(folder: Path, drain_seconds: float) -> None:
 
 
 def check(run: RecordedRun, folder: Path, drain_seconds: float) -> Verdict:
-    """Hold what buyers saw against the rows, and judge the run."""
+    """Compare what buyers saw with the rows, and judge the run."""
     try:
         with open_database(run.host) as (engine, settings):
             findings = _findings(engine, settings, run, folder, drain_seconds)
@@ -87,7 +87,7 @@ def check(run: RecordedRun, folder: Path, drain_seconds: float) -> Verdict:
 def _findings(
     engine: Engine, settings: Settings, run: RecordedRun, folder: Path, drain_seconds: float
 ) -> Findings:
-    """Everything that was held against the promises, after the queue had time to drain."""
+    """Everything that was compared with the promises, after the queue had time to drain."""
     accepted = {seen.id for seen in _observations(folder) if seen.status == ACCEPTED}
     _wait_until_decided(engine, accepted, drain_seconds)
     broken: list[Broken] = []
@@ -123,11 +123,11 @@ def _observations(folder: Path) -> Iterator[Seen]:
 
 
 def _wait_until_decided(engine: Engine, ids: set[str], within_seconds: float) -> None:
-    """Give the queue time; whoever is still in it afterwards is found among the rows."""
+    """Give the queue time; the rows show what is still in it afterwards."""
     deadline = time.monotonic() + within_seconds
     waiting = still_queued(engine, ids)
     while waiting and time.monotonic() < deadline:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
         waiting = still_queued(engine, waiting)
 
 

@@ -1,4 +1,4 @@
-"""The rows that a run is held against: where they are, and how they are read."""
+"""The rows that a run is compared with: where they are, and how they are read."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -74,7 +74,7 @@ def address(url: str) -> tuple[str | None, int | None]:
 
 
 def read_rows(engine: Engine, ids: Iterable[str]) -> dict[str, PurchaseRow]:
-    """These purchases as they stand, by id; one without a row is missing."""
+    """These purchases by id; one without a row is missing."""
     with engine.connect() as connection:
         rows = connection.execute(READ_ROWS, {"ids": list(ids)})
         return {row[0]: PurchaseRow(*row) for row in rows}
@@ -100,7 +100,7 @@ def read_counters(engine: Engine, ticket_types: Iterable[int]) -> list[TicketTyp
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The items in lists of so many; the last may be shorter."""
+    """The items in lists of this size; the last may be shorter."""
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk

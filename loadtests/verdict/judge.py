@@ -1,4 +1,4 @@
-"""What a run was worth: its exit code, and the sentences that say why. Pure."""
+"""The verdict on a run: its exit code, and the reasons in sentences. Pure."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from loadtests.verdict.promises import Broken, Findings, Promise
 
 # A single second depends on where a second begins; a minute would average a rush away.
 BEST_SECONDS = 5
-# Broken promises told one by one; all are counted.
+# Broken promises shown one by one; all are counted.
 EXAMPLES_MAX = 20
 
 
@@ -36,7 +36,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """The exit code and its reasons, in sentences.
 
     Attributes:
-        checked: how many were held against each promise; a missing one was not checked.
+        checked: how many of each promise were checked; a missing one was not.
         broken: how many of these broke it.
     """
 
@@ -70,10 +70,7 @@ def judge(run: RecordedRun, findings: Findings, errors: Sequence[str]) -> Verdic
 
 
 def best_throughput(moments: Sequence[Moment]) -> float:
-    """Purchases decided a second, in the best five seconds; 0 in a run without any.
-
-    Who is told that it is sold out has made no purchase.
-    """
+    """Purchases decided a second, in the best five seconds; 0 in a run without any."""
     decided = [moment.decided for moment in moments]
     if not decided:
         return 0.0
@@ -83,29 +80,29 @@ def best_throughput(moments: Sequence[Moment]) -> float:
 
 
 def tickets_sold(moments: Sequence[Moment]) -> tuple[int, int] | None:
-    """How many tickets were sold and how many are left; None where the rows were not seen."""
+    """How many tickets were sold and are left; None where the rows were not sampled."""
     left = [moment.left for moment in moments if moment.left is not None]
     return (left[0] - left[-1], left[-1]) if left else None
 
 
 def sold_out_after_seconds(moments: Sequence[Moment]) -> int | None:
-    """Seconds from the first purchase until nothing was left, or a buyer was refused; or None."""
+    """Seconds from the first purchase until nothing was left, or an answer "sold out"; or None."""
     first = next((m.at for m in moments if m.accepted or m.decided or m.sold_out), None)
     ended = next((m.at for m in moments if m.sold_out or m.left == 0), None)
     return None if first is None or ended is None else max(0, ended - first)
 
 
 def outcome(run: RecordedRun) -> str:
-    """What became of the sale, in a sentence."""
-    told = run.answers
+    """The outcome of the sale, in a sentence."""
+    counts = run.answers
     sold = tickets_sold(run.moments)
     parts = [] if sold is None else [f"{sold[0]:,} tickets sold, {sold[1]:,} left"]
     after = sold_out_after_seconds(run.moments)
     parts.append("not sold out" if after is None else f"sold out after {after:,} s")
-    parts.append(f"{told.confirmed:,} purchases confirmed, {told.rejected:,} rejected")
-    parts.append(f"{told.sold_out:,} told sold out")
-    if told.undecided:
-        parts.append(f"{told.undecided:,} without a decision")
+    parts.append(f"{counts.confirmed:,} purchases confirmed, {counts.rejected:,} rejected")
+    parts.append(f"{counts.sold_out:,} answered sold out")
+    if counts.undecided:
+        parts.append(f"{counts.undecided:,} without a decision")
     return "; ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""What buyers saw, held against the rows. Pure: the rows are read elsewhere."""
+"""What buyers saw, compared with the rows. Pure: the rows are read elsewhere."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -14,13 +14,13 @@ class Promise(StrEnum):
 
     NEVER_LOST = "every purchase answered with 202 is in the database"
     DECIDED = "every purchase answered with 202 is decided"
-    ONE_OUTCOME = "every outcome that a buyer was told is the one in the database"
+    ONE_OUTCOME = "every outcome that a buyer saw is the one in the database"
     NEVER_OVERSOLD = "no more was sold than was issued"
     AUDIT = "the audit finds no violation"
 
 
 class PurchaseRow(msgspec.Struct, frozen=True):
-    """A purchase as it stands in the database; times and money written as in the API."""
+    """A purchase in the database; times and money written as in the API."""
 
     id: str
     status: str
@@ -48,18 +48,18 @@ class Broken(msgspec.Struct, frozen=True):
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """What was held against each promise, and what broke it; what is missing was not checked."""
+    """How many of each promise were checked, and what broke one; a missing one was not checked."""
 
     checked: dict[Promise, int]
     broken: list[Broken]
 
 
 def broken_by_purchases(seen: Sequence[Seen], rows: Mapping[str, PurchaseRow]) -> Iterator[Broken]:
-    """What these answers say that these rows do not, answer by answer.
+    """The differences between these answers and these rows, answer by answer.
 
     Args:
-        seen: what buyers were told.
-        rows: by id, as they stand after the queue had its time to drain.
+        seen: what buyers were answered.
+        rows: by id, after the queue had its time to drain.
     """
     for answer in seen:
         row = rows.get(answer.id)
@@ -83,15 +83,15 @@ def broken_by_counters(counters: Sequence[TicketTypeCounters]) -> Iterator[Broke
             yield Broken(Promise.NEVER_OVERSOLD, detail)
 
 
-def _differences(told: Seen, row: PurchaseRow) -> list[str]:
-    """Each field that the answer told otherwise than the row has it; what it left out is none."""
+def _differences(seen: Seen, row: PurchaseRow) -> list[str]:
+    """Each field that differs between answer and row; one that the answer left out does not."""
     fields = ("status", "reason", "ticket_type", "quantity", "total_price", "decided_at")
-    both = [(name, getattr(told, name), getattr(row, name)) for name in fields]
+    both = [(name, getattr(seen, name), getattr(row, name)) for name in fields]
     differences = [
-        f"told {name} {was_told}, the row has {stands}"
-        for name, was_told, stands in both
-        if was_told is not None and was_told != stands
+        f"answered {name} {answered}, the row has {stored}"
+        for name, answered, stored in both
+        if answered is not None and answered != stored
     ]
-    if told.answered_id is not None:
-        differences.append(f"the answer was about {told.answered_id}")
+    if seen.answered_id is not None:
+        differences.append(f"the answer was about {seen.answered_id}")
     return differences

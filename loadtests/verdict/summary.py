@@ -1,4 +1,4 @@
-"""A run and its verdict: as a table for people, as JSON for programs, as CSV for a spreadsheet."""
+"""A run and its verdict: as a table in the terminal, as JSON, as CSV."""
 
 import csv
 import os
@@ -92,16 +92,16 @@ def _figures(run: RecordedRun) -> Table:
     table.add_column(style="dim", justify="right")
     table.add_column()
     table.add_row("users", f"{run.users_max:,} at most, for {run.seconds:.0f} s in all")
-    told = run.answers
+    counts = run.answers
     table.add_row(
         "requests",
-        f"{run.requests:,}, of which {run.failures:,} failed; told to come back later:"
-        f" {told.told_when_429:,} (429), {told.told_when_503:,} (503)",
+        f"{run.requests:,}, of which {run.failures:,} failed; answered with Retry-After:"
+        f" {counts.retry_after_429:,} (429), {counts.retry_after_503:,} (503)",
     )
     table.add_row(
         "purchases",
-        f"{told.confirmed:,} confirmed, {told.rejected:,} rejected, {told.accepted:,} of them"
-        f" answered 202 first; {told.sold_out:,} refused as sold out",
+        f"{counts.confirmed:,} confirmed, {counts.rejected:,} rejected, {counts.accepted:,} of them"
+        f" answered 202 first; {counts.sold_out:,} answered sold out",
     )
     table.add_row(
         "throughput",

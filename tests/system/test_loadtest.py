@@ -1,22 +1,34 @@
-"""`make loadtest`: a rehearsal from the command to its verdict, and the guide to it."""
+"""Rehearsals of an on-sale: real Locust processes against a running system, and their guide."""
 
+import csv
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Container, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 
+from deploy.local.servers.embedded import free_port
 from loadtests.recording.observations import ACCEPTED, Seen
 from loadtests.verdict.database import DATABASE_URL
+from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.operators import PROJECT
+from tests.system.selling import OnSale
 
 GUIDE = (PROJECT / "docs" / "load-testing.md").read_text()
-SHORT = "--users 12 --spike-users 24 --quiet-seconds 1 --run-time 4s --event-capacity 400"
+LOCUST = ("locust", "--config", "loadtests/locust.conf")
+# A rehearsal here takes seconds; what hangs fails.
+LIMIT_SECONDS = 90
+SHORT = ("--users", "16", "--spike-users", "24", "--quiet-seconds", "1", "--run-time", "4s")
 # How Locust itself reads a command line, without running anything.
 UNDERSTAND = """
 import sys
@@ -28,67 +40,151 @@ for line in sys.stdin:
 """
 
 
-def run(shop: Shop, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *command],
+@contextmanager
+def running(shop: Shop, *module: str) -> Iterator["subprocess.Popen[str]"]:
+    """`python -m MODULE ARGUMENTS`, until the block ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *module],
         cwd=PROJECT,
         env=shop.operator.environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=90,
-        check=False,
     )
+    with process:
+        yield process
+        process.kill()
 
 
-def observations(folder: Path) -> list[Seen]:
-    lines = (folder / "observations.jsonl").read_bytes().splitlines()
-    return [msgspec.json.decode(line, type=Seen) for line in lines]
+def output_of(process: "subprocess.Popen[str]", exit_code: int = 0) -> str:
+    output, _ = process.communicate(timeout=LIMIT_SECONDS)
+    assert process.returncode == exit_code, output
+    return output
+
+
+def request_counts(csv_prefix: Path) -> defaultdict[str, int]:
+    """Locust's counts by name, none of which failed."""
+    with Path(f"{csv_prefix}_stats.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["Failure Count"] for row in rows} == {"0"}
+    return defaultdict(int, {row["Name"]: int(row["Request Count"]) for row in rows})
 
 
 def test_two_processes_rehearse_a_sale_and_leave_one_report_of_all_they_saw(
-    shop: Shop, tmp_path: Path
+    shop: Shop, on_sale: OnSale, tmp_path: Path
 ) -> None:
-    arguments = [*SHORT.split(), "--processes", "2", "--report-dir", str(tmp_path)]
-    ended = run(shop, "loadtests", *arguments)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "Verdict: good (exit code 0)" in ended.stdout
+    ticket_type = on_sale(capacity=1000)
+    tokens, folder = tmp_path / "tokens", tmp_path / "report"
+    tokens.write_text(shop.operator.run("token", "crowd", "--count", "40").stdout)
+    arguments = [*SHORT, "--processes", "2", "--report-dir", str(folder)]
+    arguments += ["--ticket-type", str(ticket_type), "--tokens", str(tokens)]
+    with running(shop, "loadtests", *arguments) as process:
+        assert "Verdict: good (exit code 0)" in output_of(process)
 
-    summary: dict[str, Any] = msgspec.json.decode((tmp_path / "summary.json").read_bytes())
-    (ticket_type,) = summary["ticket_types"]
+    counts = request_counts(folder / "locust")
+    # The abuser was answered 429 with Retry-After, which is counted apart; newcomers signed in.
+    assert counts["/api/ticket-purchases/ (abuser) [429, Retry-After]"] > 0
+    assert counts["/api/ticket-purchases/ (same key)"] >= 2
+    assert counts["/api/token/"] == 10
+    assert counts["/api/ticket-types/[id]/"] > 0
+    # Every buyer of an accepted purchase, or of one decided at once, stayed for the outcome.
+    bought = counts["/api/ticket-purchases/"]
+    waits = [counts[name] for name in ("request to decision", "request to decision, polled")]
+    assert min(waits) > 0
+    assert sum(waits) == counts["polls per purchase (a count)"] == bought
+    # Locust's sum stays one of requests.
+    outcomes = [counts[f"request to {outcome}"] for outcome in ("confirmed", "rejected")]
+    assert sum(outcomes) == bought
+    of_the_sale = sum((*waits, *outcomes, counts["request to 202"], bought))
+    assert 2 * counts["Aggregated"] == sum(counts.values()) - of_the_sale
+
     with shop.database() as rows:
         rows.execute(
-            "SELECT id::text, idempotency_key IS NULL FROM ticket_purchases"
+            "SELECT id::text, idempotency_key IS NULL, status FROM ticket_purchases"
             " WHERE ticket_type_id = %s",
             (ticket_type,),
         )
-        stored = dict(rows.fetchall())
-    # The last ones, too, that a worker saw are there; only the abuser, without a key, looks away.
-    seen = {answer.id for answer in observations(tmp_path)}
-    assert {id_ for id_, is_abusers in stored.items() if not is_abusers} <= seen <= stored.keys()
+        purchases = rows.fetchall()
+    assert "queued" not in {status for _, _, status in purchases}
+    # All that a worker saw is there, up to its last answer; only the abuser sends no key and does
+    # not ask for outcomes.
+    lines = (folder / "observations.jsonl").read_bytes().splitlines()
+    seen = {msgspec.json.decode(line, type=Seen).id for line in lines}
+    assert {id_ for id_, is_abusers, _ in purchases if not is_abusers} <= seen
+    assert seen <= {id_ for id_, _, _ in purchases}
+    summary: dict[str, Any] = msgspec.json.decode((folder / "summary.json").read_bytes())
+    assert summary["ticket_types"] == [ticket_type]
     assert summary["verdict"]["checked"]["every purchase answered with 202 is decided"] > 0
-    moments = (tmp_path / "moments.csv").read_text().splitlines()
-    assert len(moments) > 4
-    assert (tmp_path / "sale.png").read_bytes().startswith(b"\x89PNG")
-    assert "Locust" in (tmp_path / "locust.html").read_text()
-    assert (tmp_path / "locust_stats.csv").exists()
+    assert len((folder / "moments.csv").read_text().splitlines()) > 4
+    assert (folder / "sale.png").read_bytes().startswith(b"\x89PNG")
+    assert "Locust" in (folder / "locust.html").read_text()
 
-    # What is checked again later, finds what is wrong by then.
-    with (tmp_path / "observations.jsonl").open("ab") as lines:
-        lines.write(msgspec.json.encode(Seen(id="0" * 32, status=ACCEPTED)) + b"\n")
-    again = run(shop, "loadtests.verdict.check", str(tmp_path))
-    assert again.returncode == 2, again.stdout + again.stderr
-    assert "has no row" in again.stdout
+    # A later check finds what is wrong by then.
+    with (folder / "observations.jsonl").open("ab") as observations:
+        observations.write(msgspec.json.encode(Seen(id="0" * 32, status=ACCEPTED)) + b"\n")
+    with running(shop, "loadtests.verdict.check", str(folder)) as process:
+        assert "has no row" in output_of(process, exit_code=2)
+
+
+def test_two_workers_share_the_buyers_and_their_master_shows_the_sale(
+    shop: Shop, tmp_path: Path
+) -> None:
+    master_port, web_port = str(free_port()), str(free_port())
+    master_arguments = [
+        *("--master", "--master-bind-port", master_port, "--expect-workers", "2"),
+        *("--autostart", "--autoquit", "600", "--web-port", web_port, "--host", shop.url),
+        *(*SHORT, "--event-capacity", "1000", "--csv", str(tmp_path / "run"), "Browser", "Buyer"),
+        *("--run-time", "6s", "--database-url", shop.database_url),
+        *("--report-dir", str(tmp_path / "report")),
+    ]
+
+    def shows(what: str, values: Container[object]) -> None:
+        shown = httpx.get(f"http://127.0.0.1:{web_port}/stats/requests").json()
+        sale = {row["what"]: row["now"] for row in shown["extended_stats"][0]["data"]}
+        assert sale[what] in values
+
+    some = range(1, 1000)
+    with ExitStack() as ending:
+        for _ in range(2):
+            worker = running(shop, *LOCUST, "--worker", "--master-port", master_port)
+            ending.enter_context(worker)
+        master = ending.enter_context(running(shop, *LOCUST, *master_arguments))
+        eventually(
+            partial(shows, "Tickets left", some),
+            retry_on=(AssertionError, httpx.TransportError),
+            within_seconds=LIMIT_SECONDS,
+        )
+        # A worker reports its figures every three seconds.
+        eventually(partial(shows, "Decisions per second, as buyers saw them", some))
+        eventually(partial(shows, "Accepted with 202", some))
+        eventually(partial(shows, "Verdict", ("good (exit code 0)",)), within_seconds=LIMIT_SECONDS)
+        shows("Tickets sold", some)
+        shows("Report", (str(tmp_path / "report"),))
+        page = httpx.get(f"http://127.0.0.1:{web_port}/sale").text
+        assert "good (exit code 0)" in page
+        assert "<polyline" in page
+        master.terminate()
+        output_of(master)
+
+    with shop.database() as rows:
+        rows.execute(
+            "SELECT count(*), count(DISTINCT user_id) FROM ticket_purchases"
+            " WHERE ticket_type_id = (SELECT max(id) FROM ticket_types)"
+        )
+        purchases, buyers = rows.fetchone()
+    # What both saw until the end is in the master's figures.
+    assert request_counts(tmp_path / "run")["/api/ticket-purchases/"] == purchases
+    # No two of the 19 buyers had one token between them.
+    assert buyers == 19
 
 
 def test_locust_understands_every_command_of_the_guide() -> None:
-    commands = "\n".join(
-        re.findall(r"^ *```sh\n(.*?)^ *```$", GUIDE, flags=re.DOTALL | re.MULTILINE)
-    )
-    lines = commands.replace("\\\n", " ").splitlines()
-    told = [shlex.split(line, comments=True) for line in lines]
-    locust = [words[1:] for words in told if words and words[0].endswith("/locust")]
-    locust += [words[3:] for words in told if words[1:3] == ["-m", "loadtests"]]
-    made = [words[2:] for words in told if words[:2] == ["make", "loadtest"]]
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", GUIDE, flags=re.DOTALL | re.MULTILINE)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line, comments=True) for line in lines]
+    locust = [words[1:] for words in commands if words and words[0].endswith("/locust")]
+    locust += [words[3:] for words in commands if words[1:3] == ["-m", "loadtests"]]
+    made = [words[2:] for words in commands if words[:2] == ["make", "loadtest"]]
     arguments = [part.removeprefix("ARGS=") for words in made for part in words]
     typed = [*map(" ".join, locust), *arguments]
     assert len(typed) >= 5

@@ -1,4 +1,4 @@
-"""The result of a benchmark: one table for people, one JSON file for programs."""
+"""The result of a benchmark: a table in the terminal, and a JSON file."""
 
 from pathlib import Path
 
@@ -59,9 +59,9 @@ def write_json(report: BenchReport, file: Path) -> None:
         | {"median": figure.median, "target_met": figure.meets_target}
         for figure in report.figures
     }
-    told = msgspec.to_builtins(report)
-    del told["parts"]
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(told | {"figures": figures})))
+    fields = msgspec.to_builtins(report)
+    del fields["parts"]
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(fields | {"figures": figures})))
 
 
 def _row(figure: Figure) -> list[str]:

@@ -14,16 +14,14 @@ def answer(http_status: int, retry_after: str | None = None, **body: object) -> 
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_refusal_that_tells_when_to_come_back_is_no_failure(status: int) -> None:
+def test_a_retry_after_in_seconds_is_no_failure(status: int) -> None:
     told = answer(status, "7", status=status, code="too_many_requests")
     assert (told.meaning, told.retry_after_seconds) == (Meaning.RETRY_LATER, 7.0)
 
 
 @pytest.mark.parametrize("retry_after", [None, "", "-1", "soon", "Wed, 21 Oct 2026 07:28:00 GMT"])
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_refusal_that_does_not_tell_when_is_a_failure(
-    status: int, retry_after: str | None
-) -> None:
+def test_a_429_or_503_without_seconds_is_a_failure(status: int, retry_after: str | None) -> None:
     assert answer(status, retry_after, code="unavailable").meaning is Meaning.FAILED
 
 
@@ -44,20 +42,20 @@ def test_a_purchase_that_was_read_decided_is_decided(status: str) -> None:
     assert answer(201, id=ID, status=status).meaning is Meaning.DECIDED
 
 
-def test_a_rejection_names_its_purchase_and_sold_out_at_the_door_has_none() -> None:
+def test_a_rejection_names_its_purchase_and_sold_out_has_none() -> None:
     rejected = answer(400, status=400, code="not_enough_tickets", id=ID)
     sold_out = answer(400, status=400, code="not_enough_tickets")
     assert (rejected.meaning, rejected.purchase_id) == (Meaning.DECIDED, ID)
     assert (sold_out.meaning, sold_out.purchase_id) == (Meaning.SOLD_OUT, None)
 
 
-def test_whatever_else_is_refused_is_a_failure() -> None:
+def test_other_errors_are_failures() -> None:
     assert answer(400, status=400, code="invalid").meaning is Meaning.FAILED
     assert answer(401, status=401, code="not_authenticated").meaning is Meaning.FAILED
     assert answer(422, status=422, code="idempotency_key_reused").meaning is Meaning.FAILED
 
 
-def test_no_answer_and_a_broken_one_are_failures() -> None:
+def test_no_answer_and_an_unreadable_one_are_failures() -> None:
     assert Answer(0).meaning is Meaning.FAILED
     assert Answer(200, {}, b"<html>").meaning is Meaning.FAILED
     assert Answer(400, {}, b"<html>").meaning is Meaning.FAILED

@@ -90,7 +90,7 @@ def test_what_could_not_be_checked_is_an_error_and_not_a_promise_kept() -> None:
     assert verdict.checked == {}
 
 
-def test_errors_of_the_load_test_itself_are_told() -> None:
+def test_errors_of_the_load_test_itself_are_errors() -> None:
     verdict = judge(a_run(errors=["worker 1 did not report"]), KEPT, [])
     assert verdict.exit_code is ExitCode.ERRORS
     assert verdict.errors == ["worker 1 did not report"]
@@ -110,7 +110,7 @@ def test_many_violations_of_one_promise_hide_no_other() -> None:
     assert len(verdict.examples) <= EXAMPLES_MAX
 
 
-# The rush of a sale that was over at once: most buyers were only told so, and late.
+# The rush of a sale that was over at once: most buyers were only answered so, and late.
 SOLD_OUT_RUSH = {
     "to_decision": AnswerTimes(236, 20.0, 80.0, 200.0),
     "to_sold_out": AnswerTimes(8_477, 900.0, 2_300.0, 2_900.0),
@@ -137,7 +137,7 @@ SOLD_OUT_RUSH = {
         (Thresholds(min_throughput=47), None),
     ],
 )
-def test_whoever_is_told_sold_out_waits_as_well_and_makes_no_purchase(
+def test_an_answer_sold_out_has_a_wait_and_is_no_purchase(
     thresholds: Thresholds, missed: str | None
 ) -> None:
     verdict = judge(a_run(thresholds, **SOLD_OUT_RUSH), KEPT, [])
@@ -147,7 +147,7 @@ def test_whoever_is_told_sold_out_waits_as_well_and_makes_no_purchase(
 def test_the_outcome_says_what_was_sold_and_when_it_was_over() -> None:
     assert outcome(a_run(**SOLD_OUT_RUSH)) == (
         "400 tickets sold, 0 left; sold out after 1 s; 200 purchases confirmed, 36 rejected;"
-        " 8,477 told sold out"
+        " 8,477 answered sold out"
     )
     assert "not sold out" in outcome(GOOD_RUN)
 
@@ -158,12 +158,12 @@ def test_the_outcome_says_what_was_sold_and_when_it_was_over() -> None:
         ([], None),
         ([Moment(at=0, users=1, accepted=1, left=5)], None),
         ([Moment(at=3, users=1, accepted=1), Moment(at=9, users=1, left=0)], 6),
-        # Some are left, and nobody wants so few.
+        # Some are left, but fewer than anybody wants.
         ([Moment(at=3, users=1, accepted=1), Moment(at=5, users=1, sold_out=1, left=1)], 2),
         ([Moment(at=0, users=1, left=0), Moment(at=4, users=1, sold_out=1, left=0)], 0),
     ],
 )
-def test_a_sale_is_sold_out_when_nothing_is_left_or_a_buyer_is_told_so(
+def test_a_sale_is_sold_out_when_nothing_is_left_or_a_buyer_is_answered_so(
     moments: list[Moment], seconds: int | None
 ) -> None:
     assert sold_out_after_seconds(moments) == seconds

@@ -1,4 +1,4 @@
-"""What buyers saw, held against the rows."""
+"""What buyers saw, compared with the rows."""
 
 import pytest
 
@@ -16,7 +16,7 @@ DECIDED_AT = "2026-11-22T12:00:00.123456Z"
 CONFIRMED = b"""{"id": "p1", "ticket_type": 7, "event": 1, "quantity": 2, "unit_price": "50.00",
     "total_price": "100.00", "status": "confirmed", "reason": null,
     "created_at": "2026-11-22T12:00:00.000000Z", "decided_at": "2026-11-22T12:00:00.123456Z"}"""
-REFUSED = b"""{"type": "about:blank", "title": "Bad Request", "status": 400, "id": "p1",
+REJECTED = b"""{"type": "about:blank", "title": "Bad Request", "status": 400, "id": "p1",
     "detail": "Not enough tickets available", "code": "not_enough_tickets"}"""
 
 
@@ -31,10 +31,10 @@ def broken(seen: Seen, *rows: PurchaseRow) -> list[Broken]:
     return list(broken_by_purchases([seen], {row.id: row for row in rows}))
 
 
-def test_what_was_told_as_it_stands_breaks_nothing() -> None:
+def test_answers_that_agree_with_their_rows_break_nothing() -> None:
     assert broken(Seen(id="p1", status=ACCEPTED), a_row()) == []
     assert broken(seen_in("p1", CONFIRMED), a_row()) == []
-    assert broken(seen_in("p1", REFUSED), a_row("rejected", "not_enough_tickets")) == []
+    assert broken(seen_in("p1", REJECTED), a_row("rejected", "not_enough_tickets")) == []
 
 
 def test_an_accepted_purchase_without_a_row_was_lost() -> None:
@@ -49,23 +49,23 @@ def test_an_accepted_purchase_still_queued_was_not_decided() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "row", "told"),
+    ("body", "row", "difference"),
     [
-        (CONFIRMED, a_row("rejected", "not_enough_tickets"), "told status confirmed"),
-        (REFUSED, a_row("confirmed"), "told status rejected"),
-        (REFUSED, a_row("rejected", "over_user_limit"), "told reason not_enough_tickets"),
-        (CONFIRMED, a_row(quantity=3), "told quantity 2, the row has 3"),
-        (CONFIRMED.replace(b"123456", b"123457"), a_row(), "told decided_at"),
+        (CONFIRMED, a_row("rejected", "not_enough_tickets"), "answered status confirmed"),
+        (REJECTED, a_row("confirmed"), "answered status rejected"),
+        (REJECTED, a_row("rejected", "over_user_limit"), "answered reason not_enough_tickets"),
+        (CONFIRMED, a_row(quantity=3), "answered quantity 2, the row has 3"),
+        (CONFIRMED.replace(b"123456", b"123457"), a_row(), "answered decided_at"),
         (CONFIRMED.replace(b'"p1"', b'"p2"'), a_row(), "the answer was about p2"),
         (CONFIRMED, a_row("queued"), "the row has queued"),
     ],
 )
-def test_an_outcome_told_otherwise_than_its_row_is_found(
-    body: bytes, row: PurchaseRow, told: str
+def test_an_outcome_that_differs_from_its_row_is_found(
+    body: bytes, row: PurchaseRow, difference: str
 ) -> None:
     (violation,) = broken(seen_in("p1", body), row)
     assert violation.promise is Promise.ONE_OUTCOME
-    assert told in violation.detail
+    assert difference in violation.detail
 
 
 @pytest.mark.parametrize(
