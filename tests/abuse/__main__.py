@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from tests.abuse.catalogue import ABUSES
+from tests.abuse.attacks import ABUSES
 from tests.abuse.measure import Limits, measuring
 from tests.abuse.report import Report, markdown, table, verdict, write_json
 from tests.abuse.scene import a_scene

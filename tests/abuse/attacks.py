@@ -8,12 +8,17 @@ import asyncio
 import base64
 import json
 import secrets
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
+from inspect import iscoroutinefunction
 from itertools import count
 
-from tests.abuse.wire import SENT, Attack, Attacker, Line, Pace, request
+from loadtests.selling import PURCHASES
+from tests.abuse.scene import Scene
+from tests.abuse.wire import SENT, Attack, Attacker, Line, Pace, Target, request
 
-PURCHASES = "/api/ticket-purchases/"
 # Long enough for a server to act on the head before the body comes.
 BETWEEN_HEAD_AND_BODY_SECONDS = 0.1
 SECOND_ANSWER_SECONDS = 0.3
@@ -25,6 +30,23 @@ UNREAD_PER_SECOND = 100
 # Labels beside statuses. An attack that gets one of these has done harm by that alone.
 SMUGGLED = "smuggled"
 ANSWER_LOST = "stored, but refused"
+
+
+@dataclass(frozen=True)
+class Abuse:
+    """`before`: brings about what the attack needs, for as long as it runs."""
+
+    attack: Attack
+    before: Callable[[Scene], AbstractContextManager[Target]] = Scene.nothing
+
+    @property
+    def name(self) -> str:
+        function: Callable[..., object] = self.attack
+        return function.__name__.replace("_", "-")
+
+    @property
+    def does(self) -> str:
+        return (self.attack.__doc__ or "").partition("\n")[0]
 
 
 # --- single requests that did harm -----------------------------------------------------------
@@ -77,16 +99,9 @@ async def trailing_bytes(attacker: Attacker) -> None:
 async def crafted_password(attacker: Attacker) -> None:
     """Registrations whose password is slow to compare with the username."""
     letters = "".join("a" + chr(98 + number % 20) for number in range(512))
-    bodies = [
-        {"username": "a" * 150, "password": letters},
-        {"username": "ab" * 75, "password": "ba" * 500},
-        {"username": "a" * 150, "password": "a" * 1_000},
-    ]
-
-    def body(number: int) -> bytes:
-        return request("POST", "/api/users/", body=_json(bodies[number % len(bodies)]))
-
-    await attacker.loop(8, body, per_second=50)
+    pairs = [("a" * 150, letters), ("ab" * 75, "ba" * 500), ("a" * 150, "a" * 1_000)]
+    posts = [("/api/users/", {"username": name, "password": word}) for name, word in pairs]
+    await _post_in_turn(attacker, posts, connections=8, per_second=50, token="")
 
 
 async def combining_marks(attacker: Attacker) -> None:
@@ -99,30 +114,19 @@ async def combining_marks(attacker: Attacker) -> None:
         ("/api/events/", {"title": marks} | event),
         ("/api/events/", {"title": "Concert", "description": marks} | event),
     ]
-
-    def post(number: int) -> bytes:
-        path, body = posts[number % len(posts)]
-        encoded = json.dumps(body, ensure_ascii=False).encode()
-        return request("POST", path, token=attacker.target.token(number), body=encoded)
-
-    await attacker.loop(8, post, per_second=50)
+    await _post_in_turn(attacker, posts, connections=8, per_second=50)
 
 
 async def nested_token(attacker: Attacker) -> None:
     """A bearer token whose header is nested a thousand times, on every route."""
-    token, paths = _nested_token(), ("/api/events/", PURCHASES, "/api/users/me/")
-    await attacker.loop(
-        16, lambda number: request("GET", paths[number % len(paths)], token=token), per_second=200
-    )
+    paths = ("/api/events/", PURCHASES, "/api/users/me/")
+    await _get_in_turn(attacker, paths, connections=16, per_second=200, token=_nested_token())
 
 
 async def long_path(attacker: Attacker) -> None:
     """The same token with a path that is slow to search for secrets."""
-    token = _nested_token()
     paths = ["/api/events/" + "eyJ" * 20_000 + "/", "/api/events/" + "eyJa.eyJ" * 7_000 + "/"]
-    await attacker.loop(
-        4, lambda number: request("GET", paths[number % len(paths)], token=token), per_second=20
-    )
+    await _get_in_turn(attacker, paths, connections=4, per_second=20, token=_nested_token())
 
 
 async def capacity_of_others(attacker: Attacker) -> None:
@@ -147,13 +151,7 @@ async def searches(attacker: Attacker) -> None:
     """Searches for a hundred words, and for ten that are everywhere, in many long descriptions."""
     words = ("b " * 100, "lorem ipsum " * 5, "l o r e m i p s u", "x" * 190)
     paths = [f"/api/events/?search={'+'.join(text.split())}" for text in words]
-    await attacker.loop(
-        6,
-        lambda number: request(
-            "GET", paths[number % len(paths)], token=attacker.target.token(number)
-        ),
-        per_second=50,
-    )
+    await _get_in_turn(attacker, paths, connections=6, per_second=50)
 
 
 async def unread_lists(attacker: Attacker) -> None:
@@ -227,15 +225,9 @@ async def sign_ins_many(attacker: Attacker) -> None:
 async def refreshes(attacker: Attacker) -> None:
     """Refreshes with forged tokens, spent ones and no tokens at all."""
     target = attacker.target
-    bodies = [
-        _json({"refresh": refresh})
-        for refresh in (*target.refresh, _forged(target.tokens[0]), "x" * 60_000, "")
-    ]
-    await attacker.loop(
-        50,
-        lambda number: request("POST", "/api/token/refresh/", body=bodies[number % len(bodies)]),
-        per_second=300,
-    )
+    tokens = (*target.refresh, _forged(target.tokens[0]), "x" * 60_000, "")
+    posts = [("/api/token/refresh/", {"refresh": token}) for token in tokens]
+    await _post_in_turn(attacker, posts, connections=50, per_second=300, token="")
 
 
 async def forged_tokens(attacker: Attacker) -> None:
@@ -249,7 +241,6 @@ async def forged_tokens(attacker: Attacker) -> None:
 
 async def lists(attacker: Attacker) -> None:
     """The most expensive lists: deep pages, every order, every filter."""
-    target = attacker.target
     paths = [
         "/api/events/?page_size=100&ordering=-title",
         "/api/events/?page_size=1&page=20&ordering=-end_time",
@@ -258,11 +249,7 @@ async def lists(attacker: Attacker) -> None:
         f"{PURCHASES}?page_size=100",
         f"{PURCHASES}?page_size=100&page=2&status=confirmed",
     ]
-    await attacker.loop(
-        30,
-        lambda number: request("GET", paths[number % len(paths)], token=target.token(number)),
-        per_second=200,
-    )
+    await _get_in_turn(attacker, paths, connections=30, per_second=200)
 
 
 async def long_polls(attacker: Attacker) -> None:
@@ -353,9 +340,7 @@ async def unknown_routes(attacker: Attacker) -> None:
 async def metrics_and_schema(attacker: Attacker) -> None:
     """The metrics, the OpenAPI document and the docs page, again and again."""
     paths = ("/metrics", "/api/schema/", "/api/docs/", "/.well-known/jwks.json")
-    await attacker.loop(
-        30, lambda number: request("GET", paths[number % len(paths)]), per_second=200
-    )
+    await _get_in_turn(attacker, paths, connections=30, per_second=200, token="")
 
 
 async def big_bodies(attacker: Attacker) -> None:
@@ -473,6 +458,42 @@ async def _harmless(attacker: Attacker, *, connections: int, per_second: float) 
 # --- parts of the above ----------------------------------------------------------------------
 
 
+async def _get_in_turn(
+    attacker: Attacker,
+    paths: Sequence[str],
+    *,
+    connections: int,
+    per_second: float,
+    token: str | None = None,
+) -> None:
+    """Read these paths in turn, with this token or those of the attacker's users in turn."""
+
+    def get(number: int) -> bytes:
+        own = attacker.target.token(number) if token is None else token
+        return request("GET", paths[number % len(paths)], token=own)
+
+    await attacker.loop(connections, get, per_second=per_second)
+
+
+async def _post_in_turn(
+    attacker: Attacker,
+    posts: Sequence[tuple[str, dict[str, str]]],
+    *,
+    connections: int,
+    per_second: float,
+    token: str | None = None,
+) -> None:
+    """The same with these paths and bodies."""
+    encoded = [(path, json.dumps(body, ensure_ascii=False).encode()) for path, body in posts]
+
+    def post(number: int) -> bytes:
+        own = attacker.target.token(number) if token is None else token
+        path, body = encoded[number % len(encoded)]
+        return request("POST", path, token=own, body=body)
+
+    await attacker.loop(connections, post, per_second=per_second)
+
+
 async def _never_read(
     attacker: Attacker, connections: int, piece: bytes, *, requests: int, times: int = 1
 ) -> None:
@@ -526,3 +547,24 @@ def _forged(token: str) -> str:
     signed, _, signature = token.rpartition(".")
     random = base64.urlsafe_b64encode(secrets.token_bytes(len(signature) * 3 // 4)).decode()
     return f"{signed}.{random.rstrip('=')[: len(signature)]}"
+
+
+BEFORE: dict[Attack, Callable[[Scene], AbstractContextManager[Target]]] = {
+    searches: Scene.long_events,
+    unread_lists: Scene.long_events,
+    spent_refresh: Scene.spent_token,
+    locked_row: Scene.locked_ticket_type,
+    refreshes: Scene.spent_token,
+    lists: Scene.long_events,
+    long_polls: Scene.queued_purchases,
+    unread_events: Scene.queued_purchases,
+    pipelined_unread: Scene.long_events,
+    large_heads: Scene.queued_purchases,
+}
+# Every coroutine function of this module with a public name.
+ABUSES = {
+    abuse.name: abuse
+    for name, attack in list(globals().items())
+    if iscoroutinefunction(attack) and not name.startswith("_")
+    for abuse in [Abuse(attack, BEFORE.get(attack, Scene.nothing))]
+}

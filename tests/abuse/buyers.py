@@ -14,8 +14,8 @@ from loadtests.answers import Answer
 from loadtests.bench.load.latency import LatencySummary, latency
 from loadtests.bench.load.loops import intended_moments
 from loadtests.client import Connection
+from loadtests.selling import PURCHASES
 
-PURCHASES = "/api/ticket-purchases/"
 # Below the limit of one user, so that nobody is refused for coming too often.
 PURCHASES_PER_SECOND = 4.0
 WAIT = {"Prefer": "wait=20"}
@@ -27,7 +27,7 @@ SIGN_IN_SECONDS = 1.0
 NO_ANSWER = "no answer"
 
 
-class Seen(msgspec.Struct, frozen=True):
+class WindowAnswers(msgspec.Struct, frozen=True):
     """What buyers and bystanders were answered in one window.
 
     `latency`: from the moment at which a purchase was meant to be sent to its decision.
@@ -95,12 +95,12 @@ class Crowd:
         self._password = password
         self._windows = 0
 
-    def window(self, seconds: float) -> Seen:
+    def window(self, seconds: float) -> WindowAnswers:
         """Buy and look around for so long; returns when everybody is answered."""
         self._windows += 1
         return asyncio.run(self._window(seconds))
 
-    async def _window(self, seconds: float) -> Seen:
+    async def _window(self, seconds: float) -> WindowAnswers:
         record = _Record()
         async with asyncio.TaskGroup() as group:
             for number in range(len(self._tokens)):
@@ -110,7 +110,7 @@ class Crowd:
             if self._accounts:
                 group.create_task(self._sign_in_again(seconds, record))
         others = {name: dict(counts) for name, counts in record.others.items()}
-        return Seen(latency(record.waits), dict(record.answers), others, record.accepted)
+        return WindowAnswers(latency(record.waits), dict(record.answers), others, record.accepted)
 
     async def _buyer(self, number: int, seconds: float, record: "_Record") -> None:
         connection, token = Connection(self._url), self._tokens[number]

@@ -12,11 +12,12 @@ import psutil
 import uvloop
 
 from loadtests.bench.load.latency import LatencySummary
+from loadtests.selling import PURCHASES
 from loadtests.spawned import spawned_process
 from shared.web.server import raise_open_files_limit
 from tests.abuse import attacks
-from tests.abuse.buyers import PURCHASES, Crowd, Seen
-from tests.abuse.catalogue import Abuse
+from tests.abuse.attacks import Abuse
+from tests.abuse.buyers import Crowd, WindowAnswers
 from tests.abuse.memory import largest_mib
 from tests.abuse.scene import PASSWORD, Scene
 from tests.abuse.wire import Attack, Attacker, Got, Target, run_for
@@ -60,7 +61,7 @@ class Memory(msgspec.Struct, frozen=True):
 class Window(msgspec.Struct, frozen=True):
     """`busy`: the share of all cores that was taken by anybody."""
 
-    seen: Seen
+    seen: WindowAnswers
     memory_mib: dict[str, float]
     busy: float
     got: Got | None = None

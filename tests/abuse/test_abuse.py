@@ -7,7 +7,7 @@ from threading import Timer
 import pytest
 
 from tests.abuse import attacks
-from tests.abuse.catalogue import ABUSES, Abuse
+from tests.abuse.attacks import ABUSES, Abuse
 from tests.abuse.measure import HEAD_START_SECONDS, Limits, Measurement, measuring
 from tests.abuse.scene import Scene, a_scene
 from tests.abuse.wire import Target
