@@ -41,7 +41,6 @@ def main() -> None:
 
 
 def _rehearse(host: str, folder: Path, arguments: list[str], environment: dict[str, str]) -> int:
-    """Run Locust without its web UI, with all of the report in one folder."""
     report = {"--report-dir": folder, "--csv": folder / "locust", "--html": folder / "locust.html"}
     options = [str(part) for pair in report.items() for part in pair]
     fixed = ["--headless", "--only-summary", "--host", host]
@@ -67,7 +66,6 @@ def _system() -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _locust(arguments: list[str], environment: dict[str, str]) -> int:
-    """Run Locust until it ends; returns its exit code."""
     command = [sys.executable, "-m", "locust", "--config", str(HERE / "locust.conf"), *arguments]
     locust = subprocess.Popen(command, env=environment)  # noqa: S603 - our own program
     # On a signal to stop, Locust ends its run and has it checked: its report is waited for.
@@ -79,7 +77,6 @@ def _locust(arguments: list[str], environment: dict[str, str]) -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Every signal to stop takes down what was brought up."""
     raise KeyboardInterrupt
 
 

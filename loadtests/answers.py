@@ -69,7 +69,6 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def purchase_id(self) -> str | None:
-        """The id of the purchase in this answer, if there is one."""
         body = self.read()
         return body.id if body is not None and isinstance(body.id, str) else None
 

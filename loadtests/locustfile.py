@@ -38,7 +38,6 @@ __all__ = [
 
 
 def on_init(environment: Environment, **_more: Any) -> None:
-    """Give each process its part."""
     runner = environment.runner
     if isinstance(runner, WorkerRunner):
         runner.register_message(REHEARSAL, on_rehearsal)

@@ -28,7 +28,6 @@ class _FixedBytes(asyncio.Protocol):
 
 
 async def serve_fixed_bytes(port: int) -> None:
-    """Answer until SIGTERM."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopped.set)

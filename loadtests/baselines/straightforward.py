@@ -78,10 +78,9 @@ class Tokens:
         self._keys: dict[str, RSAPublicKey] = load_public_keys(keys_dir)
 
     def user_id(self, token: str) -> int:
-        """Whose token it is.
-
+        """
         Raises:
-            jwt.PyJWTError: it does not hold.
+            jwt.PyJWTError: the token is not valid.
         """
         kid = jwt.get_unverified_header(token).get("kid", "")
         if kid not in self._keys:
@@ -108,7 +107,7 @@ def user_id(
     try:
         return tokens.user_id(bearer.credentials)
     except jwt.PyJWTError as error:
-        raise HTTPException(401, "The token does not hold.") from error
+        raise HTTPException(401, "The token is not valid.") from error
 
 
 def create_app(settings: Settings) -> FastAPI:

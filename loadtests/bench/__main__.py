@@ -52,7 +52,6 @@ def main(quick: bool, only: tuple[str, ...], connections: int | None) -> None:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Whichever way it is asked to stop, everything is taken down."""
     raise KeyboardInterrupt
 
 

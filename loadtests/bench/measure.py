@@ -61,11 +61,11 @@ def measure_all(
             bench, *others = threads.map(lambda one: Bench(sizes, one, generator, say), systems)
         machine = this_machine(bench.system.engine)
         parts = []
-        with ExitStack() as standing_still:
+        with ExitStack() as suspended:
             # The first, for then the system that it is compared with has little stored.
             for grown in others:
                 parts.append(measure_growth(bench, grown))
-                standing_still.enter_context(grown.system.standing_still())
+                suspended.enter_context(grown.system.suspended())
             parts += measure_parts(bench, wanted)
         errors = [error for one in (bench, *others) for error in one.errors]
         with ThreadPoolExecutor(len(systems)) as threads:
@@ -81,12 +81,10 @@ def measure_all(
 
 
 def measure_growth(bench: Bench, grown: Bench) -> PartResult:
-    """The part that needs a second system."""
     return _measured(bench, GROWTH_TITLE, partial(growth.measure, bench, grown))
 
 
 def measure_parts(bench: Bench, wanted: Collection[str]) -> list[PartResult]:
-    """All the others, where they are wanted."""
     with_new_tokens = [name for name in ("gateway", "whole-path") if name in wanted]
     if with_new_tokens:
         bench.mint_new_tokens(bench.sizes.rounds * len(with_new_tokens))
@@ -98,7 +96,7 @@ def measure_parts(bench: Bench, wanted: Collection[str]) -> list[PartResult]:
 
 
 def _measured(bench: Bench, title: str, measure: Callable[[], list[Figure]]) -> PartResult:
-    """A part that fails is told as an error, and has no figures; the others are still measured."""
+    """A part that fails is an error and has no figures; the others are still measured."""
     bench.say(title)
     began = time.monotonic()
     try:

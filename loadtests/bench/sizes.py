@@ -45,7 +45,7 @@ FULL = Sizes(
     waiting_clients=10_000,
 )
 
-# Under a minute in all: it shows that everything works, and where it roughly stands.
+# Under a minute in all: it shows that everything works, and roughly how fast.
 QUICK = Sizes(
     rounds=1,
     seconds=0.4,

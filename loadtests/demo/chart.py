@@ -22,7 +22,6 @@ LEFT, QUEUED = "#7c3aed", "#2680c2"
 
 
 def draw(sale: DemoSale, file: Path) -> None:
-    """Draw tickets left and queue, answers a second, and each buyer's wait, over time."""
     with mpl.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(h_pad=0.12, hspace=0.06)
         figure = Figure(figsize=(12, 10), layout=layout)

@@ -12,7 +12,6 @@ BAR_WIDTH = 34
 
 
 def live(sale: DemoSale) -> RenderableType:
-    """The sale as it stands: drawn again and again while it runs."""
     sample = sale.samples[-1] if sale.samples else None
     left = sample.left if sample else sale.tickets
     bars = Table.grid(padding=(0, 1))

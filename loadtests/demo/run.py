@@ -92,7 +92,6 @@ def _mint_tokens(buyers: int, settings: Settings, engine: Engine, console: Conso
 
 @contextmanager
 def _drawn(sale: DemoSale, console: Console) -> Iterator[None]:
-    """Draw the sale again and again until the block ends."""
     with (
         Live(live(sale), console=console, auto_refresh=False) as screen,
         _repeating(lambda: screen.update(live(sale), refresh=True), FRAME_SECONDS),

@@ -35,10 +35,8 @@ POLLS_PER_PURCHASE = "polls per purchase (a count)"
 
 
 def record(stats: "RequestStats", name: str, value: float) -> None:
-    """Add one value, milliseconds or a count, to the figure of this name."""
     stats.get(name, SALE).log(round(value), 0)
 
 
 def record_undecided(stats: "RequestStats", seconds: float) -> None:
-    """A purchase was not decided in all this time, which counts as a failure."""
     stats.log_error(SALE, REQUEST_TO_DECISION, f"not decided within {seconds:.0f} s")

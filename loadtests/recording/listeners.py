@@ -44,7 +44,6 @@ class Recording:
 
     @property
     def latest(self) -> RowSample | None:
-        """How the rows stood within the last second, where that is known."""
         return None if self._sampler is None else self._sampler.latest
 
     def prepare(self, environment: Environment, **_: Any) -> None:

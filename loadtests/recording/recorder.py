@@ -64,7 +64,6 @@ class Recorder:
             self._observations.write(lines)
 
     def keep_of_worker(self, worker: str, lines: bytes) -> None:
-        """Write down what buyers of this worker saw."""
         self._workers.add(worker)
         self.keep(lines)
 
@@ -73,7 +72,6 @@ class Recorder:
         self._reported = last_reports.collect(self._environment)
 
     def end(self) -> None:
-        """End the run where it still goes on."""
         self._runner.quit()
 
     def conclude(self, environment: Mapping[str, str]) -> int:
@@ -128,7 +126,6 @@ class Recorder:
         )
 
     def _errors(self) -> Iterator[str]:
-        """What went wrong in the load test itself."""
         for worker in sorted(self._workers - self._reported):
             yield f"worker {worker} did not report what its users saw last"
         for exception in self._runner.exceptions.values():

@@ -52,7 +52,6 @@ class RowSample(msgspec.Struct, frozen=True):
 
 
 def main() -> None:
-    """Answer one request after the other."""
     costs = Costs()
     # Unbuffered: what was read ahead would not be seen by select().
     with FileIO(sys.stdin.fileno(), closefd=False) as requests:

@@ -82,7 +82,6 @@ class Timeline:
         }
 
     def _known(self, second: int) -> Moment:
-        """What was noted in this second."""
         users = self._users.get(second, self._users.get(second - 1, 0))
         sample = self._samples.get(second)
         waits, sold_out = (self._waits[name].get(second) for name in WAITS)
@@ -110,8 +109,6 @@ class Timeline:
 
 
 def answers(stats: RequestStats) -> Answers:
-    """How often each kind of answer was given so far."""
-
     def count(name: str) -> int:
         return int(stats.get(name, SALE).num_requests)
 

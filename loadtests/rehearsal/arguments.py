@@ -6,7 +6,6 @@ SHAPES = ("OnSaleSpike", "SteadyRamp", "Soak")
 
 
 def add_arguments(parser: LocustArgumentParser) -> None:
-    """Add the rehearsal's arguments to Locust's own."""
     parser.add_argument(
         "--shape",
         choices=SHAPES,

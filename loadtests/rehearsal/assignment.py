@@ -43,10 +43,8 @@ def tokens_of(rehearsal: Rehearsal, worker_index: int) -> list[str]:
 
 
 def ticket_type_id() -> int:
-    """The ticket type that is on sale."""
     return _part.ticket_type_id
 
 
 def next_token() -> str:
-    """The token of one more user."""
     return next(_part.tokens)

@@ -49,7 +49,6 @@ class Director:
             take_part(self._rehearsal, 0)
 
     def on_worker_connect(self, client_id: str, **_more: Any) -> None:
-        """Send a late worker its part."""
         runner = self._environment.runner
         if self._rehearsal is not None and isinstance(runner, MasterRunner):
             self._send(runner, client_id)

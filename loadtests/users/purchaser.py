@@ -23,7 +23,6 @@ PAUSE_SECONDS = 1.0
 
 
 def purchase_body() -> str:
-    """The body of one purchase."""
     (quantity,) = random.choices(list(QUANTITIES), list(QUANTITIES.values()))  # noqa: S311
     body = {"ticket_type": assignment.ticket_type_id(), "quantity": quantity}
     return msgspec.json.encode(body).decode()
@@ -73,7 +72,6 @@ class Purchaser(Shopper):
             figures.record_undecided(self.environment.stats, OUTCOME_TIMEOUT_SECONDS)
 
     def record_since(self, meant_at: float, name: str) -> None:
-        """Add to a figure how long ago `meant_at` was."""
         figures.record(self.environment.stats, name, 1000 * (time.monotonic() - meant_at))
 
     def _place(self, headers: dict[str, str], deadline: float) -> Answer:

@@ -35,7 +35,6 @@ class Shopper(FastHttpUser):
         time.sleep(self.wait_time())
 
     def sign_in(self) -> str:
-        """The access token that this user goes by."""
         return assignment.next_token()
 
     def wait_time(self) -> float:

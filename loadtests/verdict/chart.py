@@ -39,7 +39,6 @@ IN_WORDS = {
 
 
 def draw(run: RecordedRun, verdict: Verdict, folder: Path) -> None:
-    """Users, requests, tickets and queue, and the wait for the decision, over time."""
     with mpl.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(h_pad=0.12, hspace=0.06)
         figure = Figure(figsize=(12, 15), layout=layout)
@@ -134,7 +133,6 @@ def _draw_cores(axes: Axes, run: RecordedRun) -> None:
 
 
 def _known(moments: Sequence[Moment], field: str) -> tuple[list[float], list[float]]:
-    """Times and values, where the value is known."""
     known = [(m.at, value) for m in moments if (value := getattr(m, field)) is not None]
     return [at for at, _ in known], [value for _, value in known]
 

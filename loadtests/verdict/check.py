@@ -74,7 +74,6 @@ def main(folder: Path, drain_seconds: float) -> None:
 
 
 def check(run: RecordedRun, folder: Path, drain_seconds: float) -> Verdict:
-    """Compare what buyers saw with the rows, and judge the run."""
     try:
         with open_database(run.host) as (engine, settings):
             findings = _findings(engine, settings, run, folder, drain_seconds)
@@ -115,7 +114,6 @@ def _findings(
 
 
 def _observations(folder: Path) -> Iterator[Seen]:
-    """What buyers saw, as it was written down, one at a time."""
     decoder = msgspec.json.Decoder(Seen)
     with (folder / OBSERVATIONS_FILE).open("rb") as lines:
         for line in lines:

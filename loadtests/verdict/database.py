@@ -81,7 +81,6 @@ def read_rows(engine: Engine, ids: Iterable[str]) -> dict[str, PurchaseRow]:
 
 
 def still_queued(engine: Engine, ids: Iterable[str]) -> list[str]:
-    """Which of these purchases are not decided yet."""
     with engine.connect() as connection:
         return [
             id_
@@ -91,7 +90,6 @@ def still_queued(engine: Engine, ids: Iterable[str]) -> list[str]:
 
 
 def read_counters(engine: Engine, ticket_types: Iterable[int]) -> list[TicketTypeCounters]:
-    """What these ticket types issued and sold."""
     with engine.begin() as connection:
         # It adds up every purchase of the sale, once.
         connection.execute(text("SET LOCAL statement_timeout = 0"))

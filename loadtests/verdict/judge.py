@@ -93,7 +93,6 @@ def sold_out_after_seconds(moments: Sequence[Moment]) -> int | None:
 
 
 def outcome(run: RecordedRun) -> str:
-    """The outcome of the sale, in a sentence."""
     counts = run.answers
     sold = tickets_sold(run.moments)
     parts = [] if sold is None else [f"{sold[0]:,} tickets sold, {sold[1]:,} left"]
@@ -122,7 +121,6 @@ def _failures(run: RecordedRun) -> Iterator[str]:
 
 
 def _missed(run: RecordedRun) -> Iterator[str]:
-    """Each threshold that was missed, with what was measured."""
     aimed = run.thresholds
     sold_out_ms = (
         aimed.max_p99_ms if aimed.max_sold_out_p99_ms is None else aimed.max_sold_out_p99_ms

@@ -75,7 +75,6 @@ def broken_by_purchases(seen: Sequence[Seen], rows: Mapping[str, PurchaseRow]) -
 
 
 def broken_by_counters(counters: Sequence[TicketTypeCounters]) -> Iterator[Broken]:
-    """Ticket types of which more was sold than there was."""
     for counter in counters:
         sold = max(counter.sold, counter.confirmed_tickets)
         if sold > counter.issued:

@@ -31,7 +31,6 @@ STYLES = {
 
 
 def write_summary(run: RecordedRun, verdict: Verdict, folder: Path) -> None:
-    """Figures and verdict, without the single moments."""
     figures = msgspec.to_builtins(run)
     del figures["moments"]
     summary = figures | {
@@ -58,7 +57,6 @@ def write_csv(run: RecordedRun, folder: Path) -> None:
 
 
 def show(run: RecordedRun, verdict: Verdict, folder: Path, console: Console) -> None:
-    """The promises, the figures, and the verdict with its reasons."""
     if verdict.checked:
         console.print(_promises(verdict))
     for example in verdict.examples:

@@ -1,4 +1,4 @@
-"""Latencies as an HDR histogram tells them: every one counted, to three digits."""
+"""Latencies by an HDR histogram: every one counted, to three digits."""
 
 from collections.abc import Iterable
 
@@ -17,7 +17,6 @@ class LatencySummary(msgspec.Struct, frozen=True):
 
 
 def latency(seconds: Iterable[float]) -> LatencySummary:
-    """The percentiles of these latencies."""
     histogram = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
     for one in seconds:
         # What took longer than the histogram reaches counts as that long, and is not dropped.

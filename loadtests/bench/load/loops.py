@@ -50,7 +50,6 @@ class _Connection(AnswerReader):
         self._since: float | None = None
 
     def send(self, request: bytes, since: float) -> None:
-        """Send a request whose latency counts from `since`."""
         self._since = since
         assert self.transport is not None
         if self.transport.is_closing():

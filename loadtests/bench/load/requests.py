@@ -1,4 +1,4 @@
-"""What is sent: requests as bytes, put together from parts that were made beforehand."""
+"""Requests as bytes, joined from parts that were made beforehand."""
 
 from collections.abc import Iterator
 from itertools import count, cycle, islice
@@ -9,7 +9,7 @@ from loadtests.selling import PURCHASES
 
 
 class Load(msgspec.Struct, frozen=True):
-    """Requests without end, or so many: the n-th has the n-th path, token and body, in turn.
+    """Requests without end, or `requests_max`: the n-th has the n-th path, token and body, in turn.
 
     `key_prefix`: each request has an Idempotency-Key of its own, which begins so.
     `expected`: statuses that are right; any other is an error.
@@ -25,7 +25,6 @@ class Load(msgspec.Struct, frozen=True):
     requests_max: int | None = None
 
     def requests(self) -> Iterator[bytes]:
-        """The requests, each ready to be written to a connection."""
         starts = [f"{self.method} {p} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode() for p in self.paths]
         tokens = [f"Authorization: Bearer {token}\r\n".encode() for token in self.tokens]
         prefer = f"Prefer: wait={self.prefer_wait_seconds}\r\n" if self.prefer_wait_seconds else ""
@@ -67,5 +66,5 @@ def buying(
 
 
 def reading(paths: list[str], tokens: list[str]) -> Load:
-    """Readings of these paths in turn, each by the token that stands at the same place."""
+    """Readings of these paths in turn, each with the token at the same index."""
     return Load("GET", paths, tokens, [b""], frozenset({200}))

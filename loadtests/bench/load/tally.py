@@ -1,4 +1,4 @@
-"""What came of the requests of one run."""
+"""The answers of one run."""
 
 from array import array
 from collections import Counter
@@ -8,8 +8,8 @@ import msgspec
 from loadtests.answers import Answer
 from loadtests.bench.load.latency import LatencySummary, latency
 
-# Of an unexpected answer so much is told; the rest would say no more.
-TOLD_BODY_BYTES = 200
+# Shown of an unexpected answer.
+SHOWN_BODY_BYTES = 200
 
 
 class LoadRun(msgspec.Struct, frozen=True):
@@ -49,15 +49,14 @@ class Tally:
         self._statuses[answer.status] += 1
         self._seconds.append(seconds)
         if answer.status not in self._expected:
-            told = answer.body[:TOLD_BODY_BYTES].decode(errors="replace")
-            self.error(f"status {answer.status}", told)
+            example = answer.body[:SHOWN_BODY_BYTES].decode(errors="replace")
+            self.error(f"status {answer.status}", example)
 
-    def error(self, kind: str, told: str) -> None:
-        self._unexpected.setdefault(kind, told)
+    def error(self, kind: str, example: str) -> None:
+        self._unexpected.setdefault(kind, example)
         self._unexpected_count[kind] += 1
 
     def run(self, began_at: float, seconds: float, cpu_seconds: float) -> LoadRun:
-        """The result, once all answers are there."""
         return LoadRun(
             began_at=began_at,
             seconds=seconds,

@@ -1,4 +1,4 @@
-"""A long queue of a ticket type that sells out at once: how soon everybody is told."""
+"""A long queue of a ticket type that sells out at once: how soon all of it is rejected."""
 
 import time
 
@@ -32,7 +32,7 @@ def _close(bench: Bench, rows: int) -> float:
     system = bench.system
     (sold_out,) = add_ticket_types(system.engine, 1, capacity=1)
     decisions = system.decisions()
-    with system.nobody_deciding():
+    with system.deciding_suspended():
         queue_purchases(system.engine, sold_out, rows - 1)
         last = bench.buy(sold_out, 1)
         began = time.monotonic()

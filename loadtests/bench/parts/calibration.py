@@ -10,7 +10,6 @@ from loadtests.bench.turns.rounds import Contender, take_turns
 
 
 def measure(bench: Bench) -> list[Figure]:
-    """The generator against a server that answers the same bytes to whatever comes."""
     load = bench.buying([1])
     with running_server("loadtests.baselines.fixed_bytes", 1) as server:
         contender = Contender(

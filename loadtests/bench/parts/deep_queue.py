@@ -1,9 +1,9 @@
-"""A long queue that nobody works on: what it costs the gateway, and how soon it is decided then."""
+"""A long queue without a worker: what it costs the gateway, and how soon it is decided then."""
 
 import time
 from functools import partial
 
-from loadtests.bench.report.figures import Figure, percents
+from loadtests.bench.report.figures import Figure, percent_figure
 from loadtests.bench.system.rows import add_ticket_types, queue_purchases
 from loadtests.bench.turns.bench import Bench
 from loadtests.bench.turns.kinds import accepted, at_gateway
@@ -26,11 +26,11 @@ def measure(bench: Bench, stored: int) -> list[Figure]:
     none, much = measured
     return [
         *(one.figure("/s") for one in measured),
-        Figure(
-            name=f"growth_gateway_{deep}_queued_before_of_none_percent",
-            label=f"gateway with {deep:,} queued before, of none",
-            unit="%",
-            values=percents(much.rates, none.rates),
+        percent_figure(
+            f"growth_gateway_{deep}_queued_before_of_none_percent",
+            f"gateway with {deep:,} queued before, of none",
+            much.rates,
+            none.rates,
         ),
         Figure(
             name=f"growth_queue_of_{deep}_decisions_per_second",
@@ -51,11 +51,11 @@ class _LongQueue:
         self.memory: list[Figure] = []
 
     def turn(self, rows: int) -> TurnResult:
-        """The gateway alone, with so many queued before of the same ticket type."""
+        """The gateway alone, with `rows` queued before of the same ticket type."""
         bench, system = self._bench, self._bench.system
         (hot,) = add_ticket_types(system.engine, 1)
         decisions = system.decisions()
-        with system.nobody_deciding():
+        with system.deciding_suspended():
             if rows:
                 queue_purchases(system.engine, hot, rows)
             sample = at_gateway(bench, bench.buying([hot]))

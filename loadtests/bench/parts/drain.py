@@ -6,7 +6,7 @@ from itertools import count
 
 import msgspec
 
-from loadtests.bench.report.figures import Figure, at_least, percents
+from loadtests.bench.report.figures import Figure, at_least, percent_figure
 from loadtests.bench.system.drain_process import DrainTiming, drain_all, send_again, write_down
 from loadtests.bench.system.eventify import BenchSystem
 from loadtests.bench.system.processes import cpu_seconds
@@ -35,18 +35,18 @@ def measure(bench: Bench) -> list[Figure]:
         sql.figure("/s"),
         msgspec.structs.replace(drain.figure("/s"), target=at_least(30_000)),
         publishing.figure("/s"),
-        Figure(
-            name="drain_of_sql_alone_percent",
-            label="drain telling nobody, of its SQL alone",
-            unit="%",
-            values=percents(drain.rates, sql.rates),
-            target=at_least(70),
+        percent_figure(
+            "drain_of_sql_alone_percent",
+            "drain without publishing, of its SQL alone",
+            drain.rates,
+            sql.rates,
+            at_least(70),
         ),
-        Figure(
-            name="drain_publishing_of_sql_alone_percent",
-            label="drain publishing, of its SQL alone",
-            unit="%",
-            values=percents(publishing.rates, sql.rates),
+        percent_figure(
+            "drain_publishing_of_sql_alone_percent",
+            "drain publishing, of its SQL alone",
+            publishing.rates,
+            sql.rates,
         ),
     ]
 
@@ -67,7 +67,7 @@ def _contenders(
         ),
         contender(
             "drain_decisions_per_second",
-            "drain, one hot row, telling nobody",
+            "drain, one hot row, without publishing",
             lambda copy: process.submit(drain_all, copy, hot, False).result(),
         ),
         contender(
@@ -108,12 +108,11 @@ class _Copies:
         self.original = system.create_database(QUEUED_DATABASE)
 
     def new(self) -> Settings:
-        """The settings of a process that works on a new copy."""
         return self._system.create_database(f"drain_{next(self._numbers)}", QUEUED_DATABASE)
 
 
 def _fill(settings: Settings, queued: int) -> int:
-    """The schema, and one ticket type with so many queued; returns its id."""
+    """The schema, and one ticket type with this many queued; returns its id."""
     engine = open_engine(settings, "bench-fill")
     migrate(engine)
     add_buyers(engine, BUYERS)

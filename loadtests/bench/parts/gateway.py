@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from loadtests.bench.report.figures import Figure, Target, at_least, percents
+from loadtests.bench.report.figures import Figure, Target, at_least, percent_figure
 from loadtests.bench.system.baseline import Server, running_server
 from loadtests.bench.system.rows import add_ticket_types
 from loadtests.bench.turns.bench import Bench
@@ -24,7 +24,6 @@ TARGETS = {
 
 
 def measure(bench: Bench) -> list[Figure]:
-    """Rates of each kind of request, and each against the bare function."""
     (hot,) = add_ticket_types(bench.system.engine, 1)
     with running_server("loadtests.baselines.bare_asgi", 1) as bare:
         bench.warm_up(bare.port, bench.buying([hot]))
@@ -68,7 +67,7 @@ def _contenders(bench: Bench, bare: Server, hot: int) -> list[Contender]:
 def _poll_queued(bench: Bench, hot: int) -> TurnResult:
     """Polls of purchases that stay queued meanwhile, and are decided before the turn is over."""
     decisions = bench.system.decisions()
-    with bench.system.nobody_deciding():
+    with bench.system.deciding_suspended():
         bought = bench.buy(hot, bench.sizes.polled)
         sample = at_gateway(bench, bench.polling_newest())
     bench.system.wait_for_decisions(decisions + bought)
@@ -76,10 +75,10 @@ def _poll_queued(bench: Bench, hot: int) -> TurnResult:
 
 
 def _against(base: Measured, one: Measured, target: Target | None) -> Figure:
-    return Figure(
-        name=one.contender.name.replace("requests_per_second", "of_bare_percent"),
-        label=f"{one.contender.label}, of the bare function",
-        unit="%",
-        values=percents(one.rates, base.rates),
-        target=target,
+    return percent_figure(
+        one.contender.name.replace("requests_per_second", "of_bare_percent"),
+        f"{one.contender.label}, of the bare function",
+        one.rates,
+        base.rates,
+        target,
     )

@@ -5,7 +5,7 @@ first one, which holds no more than the benchmark itself has bought.
 """
 
 from loadtests.bench.parts import deep_queue
-from loadtests.bench.report.figures import Figure, Target, at_least, percents
+from loadtests.bench.report.figures import Figure, Target, at_least, percent_figure
 from loadtests.bench.system.past_sales import add_past_sales
 from loadtests.bench.system.rows import add_ticket_types
 from loadtests.bench.turns.bench import Bench
@@ -16,7 +16,6 @@ TARGET_ROWS = 5_000_000
 
 
 def measure(bench: Bench, grown: Bench) -> list[Figure]:
-    """The whole path at each size, and at the last one with a long queue."""
     figures = bench.system.memory("with few stored")
     stored = 0
     for rows in bench.sizes.stored:
@@ -37,12 +36,12 @@ def _whole_path(bench: Bench, grown: Bench, rows: int) -> list[Figure]:
     few, many = measured
     return [
         *(one.figure("/s") for one in measured),
-        Figure(
-            name=f"growth_{rows}_stored_of_few_percent",
-            label=f"{rows:,} purchases stored, of few",
-            unit="%",
-            values=percents(many.rates, few.rates),
-            target=_target(rows),
+        percent_figure(
+            f"growth_{rows}_stored_of_few_percent",
+            f"{rows:,} purchases stored, of few",
+            many.rates,
+            few.rates,
+            _target(rows),
         ),
     ]
 

@@ -18,7 +18,7 @@ GATEWAY = "gateway-1"
 WAIT_SECONDS = 30
 TARGET_CLIENTS = 10_000
 CLIENTS_WAITING = re.compile(r"^eventify_clients_waiting ([0-9.e+]+)$", re.MULTILINE)
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 
 
 def measure(bench: Bench) -> list[Figure]:
@@ -26,7 +26,7 @@ def measure(bench: Bench) -> list[Figure]:
     clients, pid = bench.sizes.waiting_clients, bench.system.pids[GATEWAY]
     (hot,) = add_ticket_types(bench.system.engine, 1)
     decisions = bench.system.decisions()
-    with bench.system.nobody_deciding():
+    with bench.system.deciding_suspended():
         bought = bench.buy(hot, bench.sizes.polled)
         before = resident_mib(pid)
         polls = msgspec.structs.replace(
@@ -35,10 +35,10 @@ def measure(bench: Bench) -> list[Figure]:
         waiting = bench.begin_closed(bench.system.port, polls, clients, WAIT_SECONDS)
         _wait_until_waiting(bench.system.port, clients, waiting)
         during = resident_mib(pid)
-    told = bench.checked(waiting.result())
+    run = bench.checked(waiting.result())
     bench.system.wait_for_decisions(decisions + bought)
-    if told.answered != clients:
-        bench.errors.append(f"{told.answered:,} of {clients:,} waiting clients were answered")
+    if run.answered != clients:
+        bench.errors.append(f"{run.answered:,} of {clients:,} waiting clients were answered")
     bench.say(f"  {before:.0f} MiB before, {during:.0f} MiB with {clients:,} waiting")
     return [
         _memory("gateway_memory_before_mib", "gateway memory before", before),
@@ -58,7 +58,7 @@ def _memory(name: str, label: str, mib: float) -> Figure:
 
 
 def _wait_until_waiting(port: int, clients: int, polls: Future[LoadRun]) -> None:
-    """Until the gateway itself counts so many, or their wait is over.
+    """Until the gateway itself counts this many, or their wait is over.
 
     Raises:
         TimeoutError: some were answered before all had come.
@@ -67,7 +67,7 @@ def _wait_until_waiting(port: int, clients: int, polls: Future[LoadRun]) -> None
         if polls.done():
             polls.result()
             raise TimeoutError(f"Not all {clients:,} clients were waiting at the same time.")
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def _waiting_now(port: int) -> float:
@@ -77,5 +77,5 @@ def _waiting_now(port: int) -> float:
         found = CLIENTS_WAITING.search(connection.getresponse().read().decode())
     finally:
         connection.close()
-    assert found is not None, "the gateway tells how many wait"
+    assert found is not None, "the gateway exposes how many wait"
     return float(found[1])

@@ -8,7 +8,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from loadtests.baselines import straightforward
-from loadtests.bench.report.figures import Figure, Target, at_least, percents, ratios
+from loadtests.bench.report.figures import Figure, Target, at_least, percent_figure, ratios
 from loadtests.bench.system.baseline import Server, running_server
 from loadtests.bench.system.rows import PLENTY, PRICE, add_ticket_types
 from loadtests.bench.turns.bench import Bench
@@ -25,7 +25,6 @@ NEW_TOKENS = "eventify_new_tokens_purchases_per_second"
 
 
 def measure(bench: Bench) -> list[Figure]:
-    """Rates of each design, and Eventify's against the others'."""
     most = max(bench.sizes.many_ticket_types)
     ids = add_ticket_types(bench.system.engine, most + 1)
     with (
@@ -94,19 +93,19 @@ def _comparisons(bench: Bench, measured: dict[str, Measured]) -> list[Figure]:
             values=ratios(hot, measured[STRAIGHT].rates),
             target=at_least(15),
         ),
-        Figure(
-            name="eventify_of_bare_two_processes_percent",
-            label="accepted and decided, of the bare function's two processes",
-            unit="%",
-            values=percents(hot, measured[BARE].rates),
+        percent_figure(
+            "eventify_of_bare_two_processes_percent",
+            "accepted and decided, of the bare function's two processes",
+            hot,
+            measured[BARE].rates,
         ),
         *(
-            Figure(
-                name=f"eventify_{count}_ticket_types_of_one_percent",
-                label=f"{count:,} ticket types, of one",
-                unit="%",
-                values=percents(measured[_spread(count)].rates, hot),
-                target=_target(count),
+            percent_figure(
+                f"eventify_{count}_ticket_types_of_one_percent",
+                f"{count:,} ticket types, of one",
+                measured[_spread(count)].rates,
+                hot,
+                _target(count),
             )
             for count in bench.sizes.many_ticket_types
         ),

@@ -21,7 +21,6 @@ LABELLED = STYLE | {"ytick.color": INK}
 
 
 def draw(report: BenchReport, file: Path) -> None:
-    """Rates with their spread, targets as a share of what was aimed at, and latencies by rate."""
     # The generator's own rate, several times any other, would only press the others together.
     rates = [f for f in report.figures if f.unit == "/s" and not f.name.startswith("generator_")]
     aims = [figure for figure in report.figures if figure.target is not None]
@@ -57,8 +56,8 @@ def _draw_rates(axes: Axes, rates: Sequence[Figure]) -> None:
     places = range(len(rates))
     axes.barh(places, medians, color=colours, xerr=spread, ecolor=INK, height=0.65)
     for place, figure in zip(places, rates, strict=True):
-        told = f"  {figure.median:,.0f}"
-        axes.annotate(told, (max(figure.values), place), va="center", fontsize=10)
+        text = f"  {figure.median:,.0f}"
+        axes.annotate(text, (max(figure.values), place), va="center", fontsize=10)
     axes.set_xlabel("per second (bar: median; line: slowest to fastest round)")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlim(0, 1.1 * max((value for f in rates for value in f.values), default=1.0))
@@ -70,15 +69,14 @@ def _is_ours(figure: Figure) -> bool:
 
 
 def _draw_targets(axes: Axes, aims: Sequence[Figure]) -> None:
-    """How far each got, as a share of its target; beyond the line it is met."""
     shares = [_share_of_target(figure) for figure in aims]
     colours = [MET if figure.meets_target else MISSED for figure in aims]
     axes.barh(range(len(aims)), shares, color=colours, height=0.65)
     for place, (figure, share) in enumerate(zip(aims, shares, strict=True)):
         assert figure.target is not None
         sign = "≥" if figure.target.bound is Bound.AT_LEAST else "≤"
-        told = f"  {as_read(figure.median)} {figure.unit} ({sign} {figure.target.value:,.0f})"
-        axes.annotate(told, (share, place), va="center", fontsize=10)
+        text = f"  {as_read(figure.median)} {figure.unit} ({sign} {figure.target.value:,.0f})"
+        axes.annotate(text, (share, place), va="center", fontsize=10)
     axes.axvline(1, color=INK, linewidth=1.2)
     axes.set_xlim(0, 1.3 * max([1.0, *shares]))
     axes.set_xlabel("share of the target (1 is met; for limits the other way round)")
@@ -125,7 +123,6 @@ def _draw_latencies(axes: Axes, report: BenchReport) -> None:
 
 
 def _name_bars(axes: Axes, figures: Sequence[Figure]) -> None:
-    """The labels of bars, from above in the order of the table."""
     axes.set_yticks(range(len(figures)), [figure.label for figure in figures])
     axes.set_ylim(len(figures) - 0.4, -0.6)
     axes.grid(axis="x", linewidth=0.8)

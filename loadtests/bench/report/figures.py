@@ -1,4 +1,4 @@
-"""What is told of a measurement: figures, their spread over the rounds, and the targets. Pure."""
+"""The results of a measurement: figures, their spread over the rounds, and the targets. Pure."""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -55,9 +55,17 @@ def at_most(value: float) -> Target:
 
 
 def ratios(measured: Sequence[float], base: Sequence[float]) -> list[float]:
-    """What was measured against its base, round by round: both met the machine in the same mood."""
+    """Ratios round by round: in each, the machine was equally fast for both."""
     return [a / b for a, b in zip(measured, base, strict=True)]
 
 
-def percents(measured: Sequence[float], base: Sequence[float]) -> list[float]:
-    return [100 * ratio for ratio in ratios(measured, base)]
+def percent_figure(
+    name: str,
+    label: str,
+    measured: Sequence[float],
+    base: Sequence[float],
+    target: Target | None = None,
+) -> Figure:
+    """`measured` in percent of `base`, round by round."""
+    values = [100 * ratio for ratio in ratios(measured, base)]
+    return Figure(name=name, label=label, unit="%", values=values, target=target)

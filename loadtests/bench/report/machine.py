@@ -25,7 +25,6 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 def this_machine(engine: Engine) -> Machine:
-    """What this benchmark runs on."""
     with engine.connect() as connection:
         postgresql = str(connection.exec_driver_sql("SHOW server_version").scalar_one())
     changes = _git("status", "--porcelain")
@@ -43,10 +42,10 @@ def this_machine(engine: Engine) -> Machine:
 
 def _cpu_model() -> str:
     try:
-        told = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
-        told = None
-    return told[1] if told else platform.machine()
+        found = None
+    return found[1] if found else platform.machine()
 
 
 def _git(*arguments: str) -> str | None:

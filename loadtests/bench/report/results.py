@@ -34,12 +34,10 @@ class BenchReport(msgspec.Struct, frozen=True):
         return [figure for part in self.parts for figure in part.figures]
 
     def figure(self, name: str) -> Figure | None:
-        """The figure of that name; None if it was not measured."""
         return next((figure for figure in self.figures if figure.name == name), None)
 
 
 def table(report: BenchReport) -> Table:
-    """Every figure beside its target."""
     rich = Table(box=None, header_style="bold", pad_edge=False)
     rich.add_column("what")
     for column in ("median", "from", "to", "", "target", "", "server CPU", "generator"):

@@ -28,7 +28,7 @@ class Server:
 def running_server(
     module: str, processes: int, environment: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """`python -m module PORT`, so many of them on one port, until the block ends.
+    """This many processes `python -m MODULE PORT` on one port, until the block ends.
 
     Raises:
         RuntimeError: one ended, or does not listen in time.

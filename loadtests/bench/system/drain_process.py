@@ -1,9 +1,9 @@
-"""Runs a drain in a process of its own, or the very statements of a drain with no Python between.
+"""Runs a drain, or only the statements of a drain with no Python between, in a process of its own.
 
-What the rule, the reading and the telling cost is found by comparison. One drain's statements are
-written down, with their values, as the driver sends them. Then they are sent again, one after the
+The comparison shows what the rule, the reading and the publishing cost. One drain's statements are
+recorded, with their values, as the driver sends them. Then they are sent again, one after the
 other, to an exact copy of the same database: the same locks, reads, writes and commits of the same
-rows, and no row of an answer is looked at. Whatever the drain's SQL will be, this is the same SQL.
+rows, without reading a row of an answer. Whatever the drain's SQL will be, this is the same SQL.
 """
 
 import time
@@ -60,14 +60,13 @@ def drain_all(settings: Settings, ticket_type_id: int, publish: bool) -> DrainTi
     """Turn after turn, as the worker takes them, until nothing is queued."""
     engine = open_engine(settings, "bench-drain", pool_size=2, prepares=True)
     engine.connect().close()
-    tell = ResultPublisher(settings) if publish else _tell_nobody
-    drained = _timed(lambda: _drain(engine, ticket_type_id, settings, tell))
+    publish_batch = ResultPublisher(settings) if publish else _publish_nothing
+    drained = _timed(lambda: _drain(engine, ticket_type_id, settings, publish_batch))
     engine.dispose()
     return drained
 
 
 def write_down(settings: Settings, ticket_type_id: int) -> Script:
-    """The statements of a whole drain."""
     script: Script = []
     engine = open_engine(settings, "bench-drain", pool_size=2, prepares=True)
 
@@ -81,13 +80,12 @@ def write_down(settings: Settings, ticket_type_id: int) -> Script:
 
     engine.connect().close()
     script.clear()  # what SQLAlchemy asks at its first connection
-    _drain(engine, ticket_type_id, settings, _tell_nobody)
+    _drain(engine, ticket_type_id, settings, _publish_nothing)
     engine.dispose()
     return script
 
 
 def send_again(settings: Settings, script: Script) -> DrainTiming:
-    """The statements of a drain, and nothing else."""
     engine = open_engine(settings, "bench-drain", pool_size=1, prepares=True)
     pooled = engine.raw_connection()
     plain = cast("connection", pooled.driver_connection)
@@ -98,9 +96,9 @@ def send_again(settings: Settings, script: Script) -> DrainTiming:
 
 
 def _drain(
-    engine: Engine, ticket_type_id: int, settings: Settings, tell: Callable[[Batch], None]
+    engine: Engine, ticket_type_id: int, settings: Settings, publish: Callable[[Batch], None]
 ) -> None:
-    while drain(engine, [ticket_type_id], settings, tell).more:
+    while drain(engine, [ticket_type_id], settings, publish).more:
         pass  # its turn is over, and the next one is its as well
 
 
@@ -121,5 +119,5 @@ def _timed(work: Callable[[], None]) -> DrainTiming:
     return DrainTiming(time.monotonic() - began, time.process_time() - cpu_began)
 
 
-def _tell_nobody(_batch: Batch) -> None:
-    """Nobody hears of it."""
+def _publish_nothing(_batch: Batch) -> None:
+    pass

@@ -16,7 +16,7 @@ from loadtests.eventify_command import eventify, temporary_system
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 
-# Few users buy and wait without end here, which the limits of each user are there to prevent.
+# A few users buy and wait without end here, which the limits of each user prevent.
 SETTINGS = {
     "EVENTIFY_PURCHASE_RATE_BURST": "0",
     "EVENTIFY_WAITING_MAX_ROWS_OF_USER": "20000",
@@ -24,8 +24,8 @@ SETTINGS = {
 # The slowest is a queue of a hundred thousand, at a tenth of the usual pace.
 DECIDED_SECONDS = 120.0
 DECISIONS = "SELECT coalesce(sum(decisions), 0)::bigint FROM ticket_inventory"
-# Each look costs PostgreSQL and this process a millisecond together, of what is measured.
-LOOK_SECONDS = 0.02
+# Each query costs PostgreSQL and this process a millisecond together, of what is measured.
+POLL_SECONDS = 0.02
 
 
 class BenchSystem:
@@ -44,7 +44,6 @@ class BenchSystem:
         self.pids: dict[str, int] = {p["name"]: p["pid"] for p in status["processes"]}
 
     def command(self, *arguments: str) -> str:
-        """See `eventify`."""
         return eventify(*arguments, environment=self._environment)
 
     def take_down(self) -> None:
@@ -52,12 +51,12 @@ class BenchSystem:
         self.command("down")  # which may be repeated
 
     def check(self) -> list[str]:
-        """What speaks against the measurement: a promise broken, or a process that ended."""
+        """Reasons not to trust the measurement: a broken promise, or a process that ended."""
         with ThreadPoolExecutor(1) as threads:
             audit = threads.submit(self.command, "audit")
             processes = json.loads(self.command("status", "--json"))["processes"]
-        told = [f"{p['name']} ended and was started again" for p in processes if p["restarts"]]
-        return told if audit.exception() is None else [*told, str(audit.exception())]
+        errors = [f"{p['name']} ended and was started again" for p in processes if p["restarts"]]
+        return errors if audit.exception() is None else [*errors, str(audit.exception())]
 
     def create_database(self, name: str, template: str = "template1") -> Settings:
         """A database beside the system's own, whose sweeper leaves it alone; its settings."""
@@ -80,21 +79,18 @@ class BenchSystem:
         ]
 
     def cpu_seconds(self) -> float:
-        """CPU time that all of it has taken so far."""
         return cpu_seconds(self.pids.values())
 
     def gateway_cpu_seconds(self) -> float:
-        """CPU time that the gateways have taken so far."""
         return cpu_seconds(pid for name, pid in self.pids.items() if name.startswith("gateway-"))
 
     def decisions(self) -> int:
-        """How many decisions stand in the database."""
         with self.engine.connect() as connection:
             decided: int = connection.execute(text(DECISIONS)).scalar_one()
         return decided
 
     def wait_for_decisions(self, count: int) -> None:
-        """Until so many decisions stand in the database.
+        """Until this many decisions are in the database.
 
         Raises:
             TimeoutError: they do not come.
@@ -103,21 +99,21 @@ class BenchSystem:
         while (decided := self.decisions()) < count:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{count - decided:,} purchases are still not decided.")
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
-    def nobody_deciding(self) -> AbstractContextManager[None]:
-        """Workers and sweeper stand still in the block; to be called when nothing is queued."""
-        return _standing_still(
+    def deciding_suspended(self) -> AbstractContextManager[None]:
+        """Suspends workers and sweeper in the block; to be called when nothing is queued."""
+        return _suspended(
             pid for name, pid in self.pids.items() if name.startswith(("worker-", "sweeper-"))
         )
 
-    def standing_still(self) -> AbstractContextManager[None]:
-        """All of it stands still in the block, and takes nothing from what else is measured."""
-        return _standing_still(self.pids.values())
+    def suspended(self) -> AbstractContextManager[None]:
+        """Suspends all of it in the block, so that it takes no CPU from another measurement."""
+        return _suspended(self.pids.values())
 
 
 @contextmanager
-def _standing_still(pids: Iterable[int]) -> Iterator[None]:
+def _suspended(pids: Iterable[int]) -> Iterator[None]:
     with ExitStack() as resuming:
         for pid in pids:
             parent = psutil.Process(pid)
@@ -129,7 +125,7 @@ def _standing_still(pids: Iterable[int]) -> Iterator[None]:
 
 @contextmanager
 def own_systems(count: int) -> Iterator[list[BenchSystem]]:
-    """So many new systems with nothing in them, until the block ends; then all is gone.
+    """New systems with nothing in them, until the block ends.
 
     Raises:
         RuntimeError: one does not start, with the reason.

@@ -1,9 +1,8 @@
 """A past of millions of purchases, put into the database quickly.
 
-The guards forbid to insert a decided purchase, and rightly. So this is written as a replica writes
-(`session_replication_role`), where triggers and foreign keys are silent and the CHECKs hold; and it
-is written so that the audit finds nothing: numbers without a gap, batches that had seen their rows,
-counters that add up.
+The guards forbid to insert a decided purchase. So this is written as a replica writes
+(`session_replication_role`), without triggers and foreign keys but with the CHECKs, and so that the
+audit finds nothing: numbers without a gap, batches that had seen their rows, exact counters.
 """
 
 from sqlalchemy import Engine, text
@@ -42,7 +41,7 @@ WHERE ticket_type_id = ANY(:ticket_types)
 
 
 def add_past_sales(engine: Engine, purchases: int) -> None:
-    """So many confirmed purchases (a multiple of 100) of a hundred sold-out ticket types."""
+    """Confirmed purchases (a multiple of 100) of a hundred sold-out ticket types."""
     each = purchases // TICKET_TYPES
     types = add_ticket_types(engine, TICKET_TYPES, capacity=each)
     parameters = {"ticket_types": types, "types": TICKET_TYPES, "each": each, "batch": BATCH}

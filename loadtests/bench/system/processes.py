@@ -1,4 +1,4 @@
-"""What processes cost: CPU time and memory, as the kernel tells them."""
+"""CPU time and memory of processes, from the kernel."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -19,7 +19,6 @@ def private_mib(pids: Iterable[int]) -> float:
 
 
 def resident_mib(pid: int) -> float:
-    """Resident memory of one process (RSS)."""
     resident: int = psutil.Process(pid).memory_info().rss
     return resident / MIB
 

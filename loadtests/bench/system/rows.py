@@ -2,8 +2,7 @@
 
 from sqlalchemy import Connection, Engine, text
 
-# Enough to sell whatever is asked for: the counter and what is left are bounded by a thousand
-# million.
+# Never sold out; the counters are bounded by a thousand million.
 PLENTY = 1_000_000_000
 PRICE = "25.00"
 
@@ -45,14 +44,14 @@ def add_buyers(engine: Engine, count: int) -> None:
 
 
 def add_ticket_types(engine: Engine, count: int, *, capacity: int = PLENTY) -> list[int]:
-    """So many ticket types of one event, with so many tickets each; returns their ids."""
+    """Ticket types of one event; returns their ids."""
     with engine.begin() as connection:
         parameters = {"count": count, "capacity": capacity, "price": PRICE}
         return sorted(connection.scalars(ADD_TICKET_TYPES, parameters))
 
 
 def queue_purchases(engine: Engine, ticket_type_id: int, count: int) -> None:
-    """So many queued purchases of one ticket each, as if a gateway had just accepted them."""
+    """Queued purchases of one ticket each, as if a gateway had just accepted them."""
     with engine.begin() as connection:
         without_limit(connection)
         connection.execute(
@@ -61,5 +60,4 @@ def queue_purchases(engine: Engine, ticket_type_id: int, count: int) -> None:
 
 
 def without_limit(connection: Connection) -> None:
-    """Let the statements of this transaction take as long as they need."""
     connection.execute(text("SET LOCAL statement_timeout = 0"))

@@ -65,7 +65,6 @@ class Bench:
         return run.answers.get(ACCEPTED, 0)
 
     def warm_up(self, port: int, load: Load) -> None:
-        """Let a server open its connections before it is measured."""
         self.closed(port, load, WARM_UP_SECONDS)
 
     def closed(self, port: int, load: Load, seconds: float | None = None) -> LoadRun:
@@ -97,17 +96,16 @@ class Bench:
         )
 
     def buying_and_waiting(self, ticket_types: list[int], seconds: int) -> Load:
-        """The same, and each is answered when it is decided, at the latest after so long."""
+        """The same, each answered when it is decided, or after `seconds`."""
         return msgspec.structs.replace(
             self.buying(ticket_types), prefer_wait_seconds=seconds, expected=frozenset({201})
         )
 
     def buying_without_key(self, ticket_types: list[int]) -> Load:
-        """For the straightforward design, which knows no keys, and decides in its answer."""
+        """For the straightforward design, which has no keys, and decides in its answer."""
         return buying(ticket_types, self._tokens, expected=frozenset({201}))
 
     def reading(self, path: str) -> Load:
-        """Everybody reads the same."""
         return reading([path], self._tokens)
 
     def polling_newest(self, path_end: str = "") -> Load:
@@ -129,5 +127,4 @@ class Bench:
         return self._tokens[int(buyer.removeprefix("buyer")) - 1]
 
     def _key_prefix(self) -> str:
-        """One that no key had before."""
         return f"bench-{next(self._numbers)}"

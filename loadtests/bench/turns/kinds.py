@@ -16,7 +16,7 @@ def at_baseline(bench: Bench, server: Server, load: Load) -> TurnResult:
 
 
 def at_gateway(bench: Bench, load: Load) -> TurnResult:
-    """Whatever the gateways answer; of the CPU time, theirs."""
+    """Any request to the gateways, and their CPU time."""
     before = bench.system.gateway_cpu_seconds()
     run = bench.closed(bench.system.port, load)
     cpu = bench.system.gateway_cpu_seconds() - before
@@ -24,9 +24,9 @@ def at_gateway(bench: Bench, load: Load) -> TurnResult:
 
 
 def at_gateway_alone(bench: Bench, load: Load) -> TurnResult:
-    """Purchases are accepted while nobody decides; they are decided before the turn is over."""
+    """Purchases are accepted while workers are suspended, and decided before the turn is over."""
     decisions = bench.system.decisions()
-    with bench.system.nobody_deciding():
+    with bench.system.deciding_suspended():
         sample = at_gateway(bench, load)
     bench.system.wait_for_decisions(decisions + accepted(sample))
     return sample
@@ -44,5 +44,4 @@ def whole_path(bench: Bench, load: Load) -> TurnResult:
 
 
 def accepted(sample: TurnResult) -> int:
-    """How many purchases were accepted in a turn."""
     return 0 if sample.run is None else sample.run.answers.get(ACCEPTED, 0)

@@ -44,7 +44,6 @@ class Measured(msgspec.Struct, frozen=True):
         return [sample.per_second for sample in self.samples]
 
     def figure(self, unit: str) -> Figure:
-        """Its rate, with what each piece of work cost."""
         runs = [sample.run for sample in self.samples if sample.run is not None]
         return Figure(
             name=self.contender.name,

@@ -10,7 +10,7 @@ from loadtests.bench.load.latency import latency
 from loadtests.bench.load.loops import intended_moments
 from loadtests.bench.load.requests import buying, reading
 from loadtests.bench.load.tally import Tally
-from loadtests.bench.report.figures import Figure, Target, at_least, at_most, percents, ratios
+from loadtests.bench.report.figures import Figure, Target, at_least, at_most, percent_figure, ratios
 
 RATE = Figure(name="x_per_second", label="x", unit="/s", values=[30.0, 10.0, 20.0])
 
@@ -18,7 +18,7 @@ RATE = Figure(name="x_per_second", label="x", unit="/s", values=[30.0, 10.0, 20.
 def test_rounds_are_compared_one_by_one() -> None:
     # The machine was half as fast in the second round: the ratio does not tell of it.
     assert ratios([30.0, 15.0], [10.0, 5.0]) == [3.0, 3.0]
-    assert percents([5.0], [10.0]) == [50.0]
+    assert percent_figure("x_percent", "x", [5.0], [10.0]).values == [50.0]
 
 
 def test_the_median_is_held_against_the_target() -> None:
