@@ -15,8 +15,8 @@ def measure(bench: Bench) -> list[Figure]:
     seconds = [_close(bench, rows) for _ in range(bench.sizes.growth_rounds)]
     return [
         Figure(
-            name=f"sold_out_backlog_of_{rows}_closed_seconds",
-            label=f"{rows:,} queued requests of a sold-out type closed",
+            name=f"sold_out_backlog_of_{rows}_rejected_seconds",
+            label=f"{rows:,} queued requests of a sold-out type rejected",
             unit="s",
             values=seconds,
             target=at_most(3) if rows == TARGET_ROWS else None,
@@ -38,5 +38,5 @@ def _close(bench: Bench, rows: int) -> float:
         began = time.monotonic()
     system.wait_for_decisions(decisions + rows - 1 + last)
     seconds = time.monotonic() - began
-    bench.say(f"  {rows:,} closed in {seconds:.2f} s")
+    bench.say(f"  {rows:,} rejected in {seconds:.2f} s")
     return seconds
