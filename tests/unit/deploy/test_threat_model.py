@@ -6,7 +6,7 @@ from fnmatch import filter as matching
 from pathlib import Path
 
 from shared.config.settings import Settings
-from tests.abuse.catalogue import ABUSES
+from tests.abuse.attacks import ABUSES
 from tests.support.services import PROJECT
 
 PAGE = (PROJECT / "docs" / "threat-model.md").read_text()
