@@ -34,7 +34,7 @@ class AnswerBody(msgspec.Struct):
 _decoder = msgspec.json.Decoder(AnswerBody)
 
 
-class Answer(msgspec.Struct, frozen=True):
+class ClientResponse(msgspec.Struct, frozen=True):
     """One answer; `status` is 0 where there was none. `headers` have lower-case names."""
 
     status: int

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from loadtests.answers import Answer
+from loadtests.answers import ClientResponse
 
 
-class AnswerReader(asyncio.Protocol):
+class ResponseReader(asyncio.Protocol):
     """The client's end of one connection; a subclass says what happens with each answer.
 
     A subclass that wants headers has an `on_header`; httptools skips it where there is none.
@@ -31,7 +31,7 @@ class AnswerReader(asyncio.Protocol):
     def is_open(self) -> bool:
         return self.transport is not None and not self.transport.is_closing()
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: ClientResponse) -> None:
         raise NotImplementedError
 
     def failed(self, error: Exception) -> None:
@@ -65,15 +65,15 @@ class AnswerReader(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if not self._parser.should_keep_alive():
             self.close()
-        self.answered(Answer(self._parser.get_status_code(), self._headers, self._body))
+        self.answered(ClientResponse(self._parser.get_status_code(), self._headers, self._body))
 
 
-class _Exchange(AnswerReader):
+class _Exchange(ResponseReader):
     """Hands each answer to the one who waits for it."""
 
-    _waiting: asyncio.Future[Answer] | None = None
+    _waiting: asyncio.Future[ClientResponse] | None = None
 
-    def send(self, request: bytes) -> asyncio.Future[Answer]:
+    def send(self, request: bytes) -> asyncio.Future[ClientResponse]:
         if not self.is_open:
             raise ConnectionResetError("the connection is closed")
         assert self.transport is not None
@@ -84,7 +84,7 @@ class _Exchange(AnswerReader):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: ClientResponse) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(answer)
 
@@ -93,7 +93,7 @@ class _Exchange(AnswerReader):
             self._waiting.set_exception(error)
 
 
-class Connection:
+class ClientConnection:
     """One buyer's keep-alive connection, opened at its first request and again when it was lost."""
 
     def __init__(self, base_url: str) -> None:
@@ -115,7 +115,7 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         timeout_seconds: float = 60.0,
-    ) -> Answer:
+    ) -> ClientResponse:
         """Send one request and wait for its answer. Only one may be under way.
 
         Raises:

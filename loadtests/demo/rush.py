@@ -11,7 +11,7 @@ import msgspec
 import uvloop
 
 from loadtests.answers import Meaning
-from loadtests.client import Connection
+from loadtests.client import ClientConnection
 from loadtests.demo.sale import BuyerOutcome, BuyerResult, DemoSale
 from loadtests.selling import PURCHASES, QUANTITIES
 from shared.web.server import raise_open_files_limit
@@ -64,7 +64,7 @@ async def _rush(
     async def attend(buyer: DemoBuyer) -> None:
         await asyncio.sleep(opened + buyer.presses_at - time.monotonic())
         async with seats:
-            outcome, retries = await _buy(Connection(base_url), ticket_type_id, buyer)
+            outcome, retries = await _buy(ClientConnection(base_url), ticket_type_id, buyer)
         answered_at = time.monotonic() - opened
         result = BuyerResult(buyer.presses_at, answered_at, outcome, buyer.quantity, retries)
         sale.results.append(result)
@@ -77,7 +77,7 @@ async def _rush(
 
 
 async def _buy(
-    connection: Connection, ticket_type_id: int, buyer: DemoBuyer
+    connection: ClientConnection, ticket_type_id: int, buyer: DemoBuyer
 ) -> tuple[BuyerOutcome, int]:
     """The outcome, and how often the buyer had to ask again for it."""
     try:
@@ -92,7 +92,7 @@ async def _buy(
 
 
 async def _ask(
-    connection: Connection, ticket_type_id: int, buyer: DemoBuyer
+    connection: ClientConnection, ticket_type_id: int, buyer: DemoBuyer
 ) -> BuyerOutcome | None:
     """One attempt; None: not known yet, ask again with the same key."""
     headers = {

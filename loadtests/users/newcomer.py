@@ -7,7 +7,7 @@ import msgspec
 from locust import tag, task
 from locust.exception import StopUser
 
-from loadtests.answers import Answer, Meaning
+from loadtests.answers import ClientResponse, Meaning
 from loadtests.users.purchaser import PAUSE_SECONDS, Purchaser
 
 # As often as an address that may sign in once a second lets all newcomers in.
@@ -38,7 +38,7 @@ class Newcomer(Purchaser):
     def follow_by_long_poll(self) -> None:
         self.buy(long_poll=True)
 
-    def _insist(self, path: str, account: dict[str, str]) -> Answer:
+    def _insist(self, path: str, account: dict[str, str]) -> ClientResponse:
         """Ask until the answer is no `Retry-After`.
 
         Raises:

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import msgspec
 
-from loadtests.answers import Answer, Meaning
+from loadtests.answers import ClientResponse, Meaning
 from loadtests.recording import figures, observations
 from loadtests.rehearsal import assignment
 from loadtests.selling import PURCHASES, QUANTITIES
@@ -74,7 +74,7 @@ class Purchaser(Shopper):
     def record_since(self, meant_at: float, name: str) -> None:
         figures.record(self.environment.stats, name, 1000 * (time.monotonic() - meant_at))
 
-    def _place(self, headers: dict[str, str], deadline: float) -> Answer:
+    def _place(self, headers: dict[str, str], deadline: float) -> ClientResponse:
         """Ask until the answer is no `Retry-After`; always with the same key and body."""
         body = purchase_body()
         while True:
@@ -84,8 +84,8 @@ class Purchaser(Shopper):
             time.sleep(answer.retry_after_seconds or PAUSE_SECONDS)
 
     def _follow(
-        self, purchase_id: str, answer: Answer, deadline: float, long_poll: bool
-    ) -> tuple[Answer, int]:
+        self, purchase_id: str, answer: ClientResponse, deadline: float, long_poll: bool
+    ) -> tuple[ClientResponse, int]:
         """Ask for the outcome until it is there; returns the last answer, and their number."""
         query = f"?wait={WAIT_SECONDS}" if long_poll else ""
         name = ONE_PURCHASE + ("?wait" if long_poll else "")

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from locust import tag, task
 
-from loadtests.answers import Answer, Meaning
+from loadtests.answers import ClientResponse, Meaning
 from loadtests.recording import figures, observations
 from loadtests.selling import PURCHASES
 from loadtests.users.purchaser import (
@@ -50,6 +50,6 @@ class Retrier(Purchaser):
         if again.meaning not in (Meaning.RETRY_LATER, Meaning.FAILED):
             observations.outcome(first_id, again.body)
 
-    def _ask_again(self, key: str, body: str) -> Answer:
+    def _ask_again(self, key: str, body: str) -> ClientResponse:
         headers = {"Idempotency-Key": key}
         return self.ask("POST", PURCHASES, f"{PURCHASES} (same key)", body, **headers)

@@ -5,7 +5,7 @@ import time
 
 from locust import FastHttpUser
 
-from loadtests.answers import Answer, Meaning
+from loadtests.answers import ClientResponse, Meaning
 from loadtests.recording import figures
 from loadtests.rehearsal import assignment
 from loadtests.rehearsal.schedule import Schedule
@@ -43,7 +43,7 @@ class Shopper(FastHttpUser):
 
     def ask(
         self, method: str, path: str, name: str, body: str | None = None, **headers: str
-    ) -> Answer:
+    ) -> ClientResponse:
         """Send one request, which stands in Locust's statistics under `name`.
 
         Answers with `Retry-After` and those that it is sold out are there under names of their own,
@@ -58,7 +58,7 @@ class Shopper(FastHttpUser):
         ) as response:
             # Locust's header names are of any case, and there are none without an answer.
             received = {name.lower(): value for name, value in (response.headers or {}).items()}
-            answer = Answer(response.status_code, received, response.content or b"")
+            answer = ClientResponse(response.status_code, received, response.content or b"")
             if answer.meaning is Meaning.RETRY_LATER:
                 response.request_meta["name"] = f"{name} {figures.retry_after(answer.status)}"
             elif answer.meaning is Meaning.SOLD_OUT:

@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from loadtests.chart_style import STYLE, TITLE, draw_steps, legend_above, name_counts
 from loadtests.recording.costs import LOAD_TEST, THE_REST
 from loadtests.recording.run import Moment, RecordedRun
-from loadtests.verdict.judge import ExitCode, Verdict, best_throughput, outcome
+from loadtests.verdict.judge import ExitCode, RunVerdict, best_throughput, outcome
 
 CHART_FILE = "sale.png"
 USERS, REQUESTS, ACCEPTED, DECIDED = "#7b8794", "#9fb3c8", "#f0b429", "#1f9d77"
@@ -38,7 +38,7 @@ IN_WORDS = {
 }
 
 
-def draw(run: RecordedRun, verdict: Verdict, folder: Path) -> None:
+def draw(run: RecordedRun, verdict: RunVerdict, folder: Path) -> None:
     with mpl.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(h_pad=0.12, hspace=0.06)
         figure = Figure(figsize=(12, 15), layout=layout)
@@ -64,7 +64,7 @@ def draw(run: RecordedRun, verdict: Verdict, folder: Path) -> None:
         figure.savefig(folder / CHART_FILE)
 
 
-def _title(run: RecordedRun, verdict: Verdict) -> str:
+def _title(run: RecordedRun, verdict: RunVerdict) -> str:
     return (
         f"{run.users_max:,} users, {best_throughput(run.moments):,.0f} purchases decided a second"
         f" at best: {IN_WORDS[verdict.exit_code]}"

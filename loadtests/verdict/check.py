@@ -25,7 +25,7 @@ from loadtests.verdict.database import (
     read_rows,
     still_queued,
 )
-from loadtests.verdict.judge import Verdict, judge
+from loadtests.verdict.judge import RunVerdict, judge
 from loadtests.verdict.promises import (
     Broken,
     Findings,
@@ -73,7 +73,7 @@ def main(folder: Path, drain_seconds: float) -> None:
     sys.exit(verdict.exit_code)
 
 
-def check(run: RecordedRun, folder: Path, drain_seconds: float) -> Verdict:
+def check(run: RecordedRun, folder: Path, drain_seconds: float) -> RunVerdict:
     try:
         with open_database(run.host) as (engine, settings):
             findings = _findings(engine, settings, run, folder, drain_seconds)

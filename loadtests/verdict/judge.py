@@ -32,7 +32,7 @@ IN_WORDS = {
 }
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class RunVerdict(msgspec.Struct, frozen=True):
     """The exit code and its reasons, in sentences.
 
     Attributes:
@@ -48,7 +48,7 @@ class Verdict(msgspec.Struct, frozen=True):
     missed: list[str]
 
 
-def judge(run: RecordedRun, findings: Findings, errors: Sequence[str]) -> Verdict:
+def judge(run: RecordedRun, findings: Findings, errors: Sequence[str]) -> RunVerdict:
     """The verdict over a run.
 
     Args:
@@ -59,7 +59,7 @@ def judge(run: RecordedRun, findings: Findings, errors: Sequence[str]) -> Verdic
     all_errors = [*run.errors, *errors, *_failures(run)]
     missed = list(_missed(run))
     counted = Counter(violation.promise for violation in findings.broken)
-    return Verdict(
+    return RunVerdict(
         exit_code=_exit_code(bool(findings.broken), bool(all_errors), bool(missed)),
         checked=findings.checked,
         broken={promise: counted[promise] for promise in findings.checked},

@@ -13,7 +13,7 @@ from loadtests.recording.run import Moment, RecordedRun
 from loadtests.verdict.judge import (
     IN_WORDS,
     ExitCode,
-    Verdict,
+    RunVerdict,
     best_throughput,
     outcome,
     sold_out_after_seconds,
@@ -30,7 +30,7 @@ STYLES = {
 }
 
 
-def write_summary(run: RecordedRun, verdict: Verdict, folder: Path) -> None:
+def write_summary(run: RecordedRun, verdict: RunVerdict, folder: Path) -> None:
     figures = msgspec.to_builtins(run)
     del figures["moments"]
     summary = figures | {
@@ -56,7 +56,7 @@ def write_csv(run: RecordedRun, folder: Path) -> None:
             writer.writerow([getattr(moment, field) for field in fields] + busy)
 
 
-def show(run: RecordedRun, verdict: Verdict, folder: Path, console: Console) -> None:
+def show(run: RecordedRun, verdict: RunVerdict, folder: Path, console: Console) -> None:
     if verdict.checked:
         console.print(_promises(verdict))
     for example in verdict.examples:
@@ -72,7 +72,7 @@ def show(run: RecordedRun, verdict: Verdict, folder: Path, console: Console) -> 
     console.print(f"Verdict: {words} (exit code {code:d}). Report: {folder}")
 
 
-def _promises(verdict: Verdict) -> Table:
+def _promises(verdict: RunVerdict) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     table.add_column("promise")

@@ -10,10 +10,10 @@ from itertools import cycle, islice
 
 import msgspec
 
-from loadtests.answers import Answer
+from loadtests.answers import ClientResponse
 from loadtests.bench.load.latency import LatencySummary, latency
 from loadtests.bench.load.loops import intended_moments
-from loadtests.client import Connection
+from loadtests.client import ClientConnection
 from loadtests.selling import PURCHASES
 
 # Below the limit of one user, so that nobody is refused for coming too often.
@@ -113,7 +113,7 @@ class Crowd:
         return WindowAnswers(latency(record.waits), dict(record.answers), others, record.accepted)
 
     async def _buyer(self, number: int, seconds: float, record: "_Record") -> None:
-        connection, token = Connection(self._url), self._tokens[number]
+        connection, token = ClientConnection(self._url), self._tokens[number]
         began_at = time.monotonic()
         seed = 1_000 * self._windows + number
         for moment in intended_moments(PURCHASES_PER_SECOND, seconds, seed):
@@ -127,7 +127,7 @@ class Crowd:
         connection.close()
 
     async def _reader(self, name: str, path: str, seconds: float, record: "_Record") -> None:
-        connection, ends_at = Connection(self._url), time.monotonic() + seconds
+        connection, ends_at = ClientConnection(self._url), time.monotonic() + seconds
         while time.monotonic() < ends_at:
             answer = await _ask(connection, "GET", path, self._tokens[0])
             record.others[name][_label(answer)] += 1
@@ -135,7 +135,7 @@ class Crowd:
         connection.close()
 
     async def _sign_in_again(self, seconds: float, record: "_Record") -> None:
-        connection, ends_at = Connection(self._url), time.monotonic() + seconds
+        connection, ends_at = ClientConnection(self._url), time.monotonic() + seconds
         accounts = islice(cycle(self._accounts), self._windows, None)
         while time.monotonic() < ends_at:
             credentials = {"username": next(accounts), "password": self._password}
@@ -145,7 +145,7 @@ class Crowd:
             await asyncio.sleep(SIGN_IN_SECONDS)
         connection.close()
 
-    async def _buy(self, connection: Connection, token: str) -> tuple[str, str | None]:
+    async def _buy(self, connection: ClientConnection, token: str) -> tuple[str, str | None]:
         """The status of the decision, and the id of what was accepted."""
         answer = await _ask(connection, "POST", PURCHASES, token, WAIT, self._body)
         id_: str | None = json.loads(answer.body).get("id") if answer is not None else None
@@ -159,13 +159,13 @@ class Crowd:
 
 
 async def _ask(
-    connection: Connection,
+    connection: ClientConnection,
     method: str,
     path: str,
     token: str,
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
-) -> Answer | None:
+) -> ClientResponse | None:
     """None: no answer came."""
     try:
         return await connection.request(
@@ -175,5 +175,5 @@ async def _ask(
         return None
 
 
-def _label(answer: Answer | None) -> str:
+def _label(answer: ClientResponse | None) -> str:
     return str(answer.status) if answer is not None else NO_ANSWER

@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import msgspec
 
-from loadtests.answers import Answer
-from loadtests.client import Connection
+from loadtests.answers import ClientResponse
+from loadtests.client import ClientConnection
 from tests.chaos.history import Attempt, Fate, History, Outcome, Sighting
 from tests.system.selling import PURCHASES
 
@@ -66,7 +66,7 @@ class Buyer:
         self._token = token
         self._history = history
         self._chance = chance
-        self._gateways = [[Connection(url) for _ in range(2)] for url in gateway_urls]
+        self._gateways = [[ClientConnection(url) for _ in range(2)] for url in gateway_urls]
         self._gateway = chance.randrange(len(gateway_urls))
         # What was asked for and is neither acknowledged nor refused.
         self._open: dict[str, _Request] = {}
@@ -163,7 +163,7 @@ class Buyer:
 
     async def _ask(
         self, method: str, path: str, connection: int, headers: dict[str, str], body: bytes
-    ) -> Answer | None:
+    ) -> ClientResponse | None:
         """None: there was no answer."""
         gateway = self._gateway
         answer = None
@@ -181,14 +181,14 @@ class Buyer:
         return answer
 
 
-def _read(answer: Answer | None) -> _Body:
+def _read(answer: ClientResponse | None) -> _Body:
     try:
         return msgspec.json.decode(answer.body, type=_Body) if answer is not None else _Body()
     except msgspec.DecodeError:
         return _Body()
 
 
-def _fate(answer: Answer | None, read: _Body) -> Fate:
+def _fate(answer: ClientResponse | None, read: _Body) -> Fate:
     if answer is None:
         return Fate.UNKNOWN
     if answer.status == 503:

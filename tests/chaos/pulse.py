@@ -4,7 +4,7 @@ import asyncio
 import time
 from contextlib import suppress
 
-from loadtests.client import Connection
+from loadtests.client import ClientConnection
 from tests.chaos.history import History, Pulse
 
 PULSE_SECONDS = 0.1
@@ -15,7 +15,7 @@ async def feel_pulse(gateway_url: str, history: History, over: asyncio.Event) ->
     """Note how long `/healthz` takes, again and again."""
     while not over.is_set():
         # A new connection each time: the kernel gives it to any of the gateways.
-        connection = Connection(gateway_url)
+        connection = ClientConnection(gateway_url)
         sent_at = time.monotonic()
         with suppress(OSError):  # that one is just dead
             await connection.request(

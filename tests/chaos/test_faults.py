@@ -14,7 +14,7 @@ import msgspec
 import psutil
 import pytest
 
-from loadtests.client import Connection
+from loadtests.client import ClientConnection
 from tests.chaos.catalogue import CONTROLS, FAULTS, IN_SHORT, random_pair
 from tests.chaos.checker import REFUSED_WITHIN_SECONDS, machine_lag_seconds
 from tests.chaos.conftest import BESIDE_OTHER_TESTS_SECONDS, SEED, survives
@@ -83,7 +83,7 @@ def test_decided_rows_that_nothing_guards_are_caught(system: System) -> None:
 
 async def ask(system: System, method: str, path: str, body: object) -> tuple[int, float]:
     """The answer's status, and how long it took in seconds."""
-    connection = Connection(system.operator.url)
+    connection = ClientConnection(system.operator.url)
     token = next(iter(system.tokens.values()))
     asked_at = time.monotonic()
     answer = await connection.request(method, path, token=token, body=msgspec.json.encode(body))

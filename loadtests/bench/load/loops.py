@@ -16,10 +16,10 @@ from collections.abc import Callable
 
 import uvloop
 
-from loadtests.answers import Answer
+from loadtests.answers import ClientResponse
 from loadtests.bench.load.requests import Load
 from loadtests.bench.load.tally import LoadRun, Tally
-from loadtests.client import AnswerReader
+from loadtests.client import ResponseReader
 from shared.web.server import raise_open_files_limit
 
 # Without an answer for this long, the server is stuck: as long as a gateway may take, and more.
@@ -39,7 +39,7 @@ def intended_moments(per_second: float, seconds: float, seed: int) -> list[float
     return moments
 
 
-class _Connection(AnswerReader):
+class _Connection(ResponseReader):
     """One keep-alive connection with at most one request under way."""
 
     def __init__(
@@ -57,7 +57,7 @@ class _Connection(AnswerReader):
         else:
             self.transport.write(request)
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: ClientResponse) -> None:
         assert self._since is not None, "an answer without a request"
         self._tally.answer(answer, time.monotonic() - self._since)
         self._since = None

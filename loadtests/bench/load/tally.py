@@ -5,7 +5,7 @@ from collections import Counter
 
 import msgspec
 
-from loadtests.answers import Answer
+from loadtests.answers import ClientResponse
 from loadtests.bench.load.latency import LatencySummary, latency
 
 # Shown of an unexpected answer.
@@ -45,7 +45,7 @@ class Tally:
         self._unexpected: dict[str, str] = {}
         self._unexpected_count: Counter[str] = Counter()
 
-    def answer(self, answer: Answer, seconds: float) -> None:
+    def answer(self, answer: ClientResponse, seconds: float) -> None:
         self._statuses[answer.status] += 1
         self._seconds.append(seconds)
         if answer.status not in self._expected:

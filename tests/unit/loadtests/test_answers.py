@@ -3,14 +3,14 @@
 import msgspec
 import pytest
 
-from loadtests.answers import Answer, Meaning
+from loadtests.answers import ClientResponse, Meaning
 
 ID = "01a203bc-a0e0-7261-b7d6-4031de569d41"
 
 
-def answer(http_status: int, retry_after: str | None = None, **body: object) -> Answer:
+def answer(http_status: int, retry_after: str | None = None, **body: object) -> ClientResponse:
     headers = {} if retry_after is None else {"retry-after": retry_after}
-    return Answer(http_status, headers, msgspec.json.encode(body))
+    return ClientResponse(http_status, headers, msgspec.json.encode(body))
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -56,12 +56,12 @@ def test_other_errors_are_failures() -> None:
 
 
 def test_no_answer_and_an_unreadable_one_are_failures() -> None:
-    assert Answer(0).meaning is Meaning.FAILED
-    assert Answer(200, {}, b"<html>").meaning is Meaning.FAILED
-    assert Answer(400, {}, b"<html>").meaning is Meaning.FAILED
+    assert ClientResponse(0).meaning is Meaning.FAILED
+    assert ClientResponse(200, {}, b"<html>").meaning is Meaning.FAILED
+    assert ClientResponse(400, {}, b"<html>").meaning is Meaning.FAILED
 
 
 def test_a_ticket_type_is_read_or_unchanged() -> None:
     read = answer(200, id=7, event=3, capacity=10)
     assert (read.meaning, read.purchase_id) == (Meaning.FINE, None)
-    assert Answer(304).meaning is Meaning.FINE
+    assert ClientResponse(304).meaning is Meaning.FINE

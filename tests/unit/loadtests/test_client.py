@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.answers import Answer
-from loadtests.client import AnswerReader, Connection
+from loadtests.answers import ClientResponse
+from loadtests.client import ClientConnection, ResponseReader
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 # Far longer than anything here takes: what hangs fails.
@@ -18,7 +18,7 @@ LIMIT_SECONDS = 10.0
 
 
 @asynccontextmanager
-async def connected_to(handler: Handler) -> AsyncIterator[Connection]:
+async def connected_to(handler: Handler) -> AsyncIterator[ClientConnection]:
     """A connection to a server that serves each of its connections with `handler`."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -31,7 +31,7 @@ async def connected_to(handler: Handler) -> AsyncIterator[Connection]:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    connection = Connection(f"http://127.0.0.1:{port}")
+    connection = ClientConnection(f"http://127.0.0.1:{port}")
     async with server, asyncio.timeout(LIMIT_SECONDS):
         try:
             yield connection
@@ -50,11 +50,13 @@ def write_answer(writer: asyncio.StreamWriter, body: str, *headers: str) -> None
     writer.write("\r\n".join([*lines, "", body]).encode())
 
 
-async def get(connection: Connection, path: str, timeout_seconds: float = 60.0) -> Answer:
+async def get(
+    connection: ClientConnection, path: str, timeout_seconds: float = 60.0
+) -> ClientResponse:
     return await connection.request("GET", path, token="t", timeout_seconds=timeout_seconds)
 
 
-async def has_lost(connection: Connection) -> None:
+async def has_lost(connection: ClientConnection) -> None:
     """Wait until the client has seen that the server closed."""
     while connection.is_open:
         await asyncio.sleep(0)
@@ -161,15 +163,15 @@ def test_a_connection_lost_before_the_answer_is_an_error_and_the_next_request_wo
     asyncio.run(story())
 
 
-class Answers(AnswerReader):
+class Answers(ResponseReader):
     """Keeps what it reads."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.read: list[Answer] = []
+        self.read: list[ClientResponse] = []
         self.errors: list[Exception] = []
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: ClientResponse) -> None:
         self.read.append(answer)
 
     def failed(self, error: Exception) -> None:
@@ -178,13 +180,13 @@ class Answers(AnswerReader):
 
 BODIES = st.binary(max_size=40) | st.just(b"\r\n\r\nContent-Length: 7\r\n\r\n")
 ANSWERS = st.lists(
-    st.builds(Answer, st.sampled_from([200, 202, 400, 503]), body=BODIES), max_size=5
+    st.builds(ClientResponse, st.sampled_from([200, 202, 400, 503]), body=BODIES), max_size=5
 )
 
 
 @given(ANSWERS, st.lists(st.integers(0, 10_000), max_size=8))
 def test_the_same_answers_are_read_wherever_they_are_cut(
-    sent: list[Answer], places: list[int]
+    sent: list[ClientResponse], places: list[int]
 ) -> None:
     data = b"".join(
         b"HTTP/1.1 %d Reason\r\nContent-Length: %d\r\n\r\n%b" % (a.status, len(a.body), a.body)

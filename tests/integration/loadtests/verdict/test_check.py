@@ -23,7 +23,7 @@ from loadtests.recording.run import (
 )
 from loadtests.verdict.check import check
 from loadtests.verdict.database import DATABASE_URL
-from loadtests.verdict.judge import ExitCode, Verdict
+from loadtests.verdict.judge import ExitCode, RunVerdict
 from loadtests.verdict.promises import Promise
 from purchase_worker.drain import Batch, drain
 from purchase_worker.publish.results import body
@@ -96,14 +96,14 @@ def checked(
     monkeypatch: pytest.MonkeyPatch,
     seen: bytes | None = None,
     drain_seconds: float = DRAIN_SECONDS,
-) -> Verdict:
+) -> RunVerdict:
     """The verdict over what was seen until now, or over what is said to have been."""
     monkeypatch.setenv(DATABASE_URL, settings.database_url)
     (folder / OBSERVATIONS_FILE).write_bytes(seen or observations.take())
     return check(RUN, folder, drain_seconds)
 
 
-def broken(verdict: Verdict) -> set[Promise]:
+def broken(verdict: RunVerdict) -> set[Promise]:
     return {promise for promise, violations in verdict.broken.items() if violations}
 
 
