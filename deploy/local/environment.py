@@ -12,7 +12,6 @@ from deploy.local.servers.embedded import free_port
 from shared.config.settings import PREFIX, SECRETS_DIR, Settings, get_settings, variable
 from shared.database.logins import ROLE_OF_SETTING
 from shared.errors import ConfigurationError
-from shared.observability.multiprocess_metrics import DIRECTORY_VARIABLE
 
 DATABASE = variable("database_url")
 LOGINS = {variable(setting) for setting in ROLE_OF_SETTING}
@@ -34,8 +33,8 @@ def service_environment(
         "EVENTIFY_HOME": str(home.path),
         "EVENTIFY_GATEWAY_HOST": host,
         "EVENTIFY_GATEWAY_PORT": str(port),
-        # Each gateway's /metrics tells of all processes of this home, so that no other needs to.
-        DIRECTORY_VARIABLE: str(home.metrics),
+        # Each gateway's /metrics covers all processes of this home, so that no other needs one.
+        "PROMETHEUS_MULTIPROC_DIR": str(home.metrics),
         "EVENTIFY_METRICS_PORT": "0",
     }
     environment = worked_out | given | decided

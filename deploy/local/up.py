@@ -9,8 +9,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import redis
-
 from deploy.cli.connections import database
 from deploy.cli.migrate import migrate_all
 from deploy.local.environment import http_url, service_environment, settings_from
@@ -48,11 +46,10 @@ from deploy.local.supervisor.supervision import (
     stop_supervisor,
 )
 from shared.auth.keys import ensure_signing_key
-from shared.config.settings import Settings, variable
+from shared.config.settings import PREFIX, Settings, variable
 from shared.config.url_passwords import without_passwords
 from shared.database.logins import ROLE_OF_SETTING
 from shared.errors import ConfigurationError
-from shared.messaging.redis_client import open_redis
 
 Say = Callable[[str], None]
 StopRequested = Callable[[], bool]
@@ -194,8 +191,11 @@ def _prepare_servers(home: Home, environment: dict[str, str], say: Say) -> tuple
         environment |= service_logins(home.postgres, postgres.url)
         servers.append(postgres.program)
     if "EVENTIFY_REDIS_URL" in environment:
+        # redis-py is slow to import, and most systems run their own Valkey.
+        from deploy.local.servers.redis_check import redis_answers  # noqa: PLC0415
+
         settings = settings_from(environment)
-        if not _redis_answers(settings):
+        if not redis_answers(settings):
             redis_url = without_passwords(settings.redis_url)
             say(f"Warning: {redis_url} does not respond; sales go on, only slower.")
     else:
@@ -218,7 +218,9 @@ def _launch(
     if servers:
         groups = (ProgramGroup(SERVERS, servers, autostart=True), *groups)
     socket_path = make_socket_path()
-    process = start_supervisor(home, groups, _for_services(environment), socket_path, inherited)
+    process = start_supervisor(
+        home, groups, _supervisor_environment(environment), socket_path, inherited
+    )
     state = RunningState(
         gateway_url=http_url(wish.host, wish.port),
         catalog_url=settings.catalog_url,
@@ -230,12 +232,14 @@ def _launch(
     return System(home, state, settings, process)
 
 
-def _for_services(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """What the supervisor and its programs are given: not the owner's URL, if each has its own."""
-    owner = {variable("database_url")}
-    if not {variable(setting) for setting in ROLE_OF_SETTING} <= environment.keys():
-        owner = set()
-    return {name: value for name, value in environment.items() if name not in owner}
+def _supervisor_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without the owner's database URL, if each service has its own login."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    logins = {variable(setting) for setting in ROLE_OF_SETTING}
+    result = others | dict(environment)
+    if logins <= environment.keys():
+        del result[variable("database_url")]
+    return result
 
 
 def _bring_up(
@@ -259,20 +263,3 @@ def _timed(what: str, say: Say) -> Iterator[None]:
     began = time.monotonic()
     yield
     say(f"  {what:<22} {time.monotonic() - began:5.1f} s")
-
-
-def _redis_answers(settings: Settings) -> bool:
-    """Whether Redis can be reached.
-
-    Raises:
-        ConfigurationError: its URL cannot be read.
-    """
-    try:
-        client = open_redis(settings)
-    except ValueError as error:
-        raise ConfigurationError(f"EVENTIFY_REDIS_URL cannot be read: {error}.") from error
-    try:
-        with client:
-            return bool(client.ping())
-    except (redis.RedisError, OSError):
-        return False

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from deploy.local.servers.wheels import ensure_user, postgres_programs, valkey_program
-from deploy.local.supervisor.program import Program
+from deploy.local.supervisor.program import POSTGRES_STOP_SECONDS, Program
 from shared.config.database_url import with_login
 from shared.config.settings import variable
 from shared.database.logins import ROLE_OF_SETTING
@@ -32,8 +32,6 @@ LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 LOGGED = {"log_error_verbosity": "terse", "log_min_error_statement": "panic"}
 # Results of the last minutes, and marks; full, it forgets results and never wake-ups (no TTL).
 VALKEY_MEMORY = "384mb"
-# Its last checkpoint may have gigabytes to write; killed, it would have them to replay.
-POSTGRES_STOP_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)

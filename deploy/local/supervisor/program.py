@@ -4,6 +4,9 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# Its last checkpoint may have gigabytes to write; killed, it would have them to replay.
+POSTGRES_STOP_SECONDS = 60
+
 
 @dataclass(frozen=True, slots=True)
 class Program:

@@ -15,10 +15,8 @@ import psutil
 
 from deploy.local.home import Home, read_state
 from deploy.local.leftovers import end_leftovers, lives
-from deploy.local.servers.embedded import POSTGRES_STOP_SECONDS
 from deploy.local.supervisor.config import supervisor_config
-from deploy.local.supervisor.program import ProgramGroup
-from shared.config.settings import PREFIX
+from deploy.local.supervisor.program import POSTGRES_STOP_SECONDS, ProgramGroup
 from shared.errors import ConfigurationError
 from shared.process import SUPERVISED_IN
 
@@ -54,7 +52,6 @@ def start_supervisor(
     Everything that it starts inherits this environment, so no secret has to stand in a file.
     """
     home.supervisor_config.write_text(supervisor_config(groups, socket_path))
-    others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     with os.fdopen(os.open(home.logs / "supervisord.out", flags, 0o600), "wb") as output:
         return subprocess.Popen(
@@ -63,7 +60,7 @@ def start_supervisor(
                 *("--configuration", str(home.supervisor_config)),
             ],
             cwd=home.path,
-            env=others | dict(environment) | {SUPERVISED_IN: str(home.path)},
+            env=dict(environment) | {SUPERVISED_IN: str(home.path)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
