@@ -77,7 +77,7 @@ router = APIRouter(tags=["Operation"])
     response_description="Swagger UI",
 )
 async def docs() -> HTMLResponse:
-    """Swagger UI, with all of its files from here."""
+    """Swagger UI, with all of its files from the gateway."""
     return HTMLResponse(PAGE, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
 
 
@@ -86,11 +86,10 @@ async def script(_request: Request) -> Response:
 
 
 class Assets(StaticFiles):
-    """The files of Swagger UI, sent to so many clients at a time.
+    """The files of Swagger UI, for a limited number of clients at a time.
 
-    Anyone may ask for them, and each that does not read holds a piece in memory and an open file
-    until it is cut off. Whole files only (RFC 9110, 14.2): Starlette refuses a wrong `Range` in
-    plain text.
+    Each client that does not read holds a buffer and an open file until it is cut off. Whole files
+    only (RFC 9110, 14.2): Starlette reports a wrong `Range` in plain text.
     """
 
     def __init__(self) -> None:
@@ -98,11 +97,9 @@ class Assets(StaticFiles):
         self._sending = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer GET and HEAD.
-
-        Raises:
-            MethodNotAllowed: Starlette would answer without `Allow` for a mounted path.
-            Unavailable: too many are being sent.
+        """Raises:
+        MethodNotAllowed: Starlette's 405 of a mounted path has no `Allow`.
+        Unavailable: too many are being sent.
         """
         if scope["method"] != "GET":
             raise MethodNotAllowed(headers={"Allow": "GET, HEAD"})
@@ -122,7 +119,7 @@ class Assets(StaticFiles):
 
 
 def assets_folder() -> Path:
-    """Where the files of Swagger UI are, which a package carries: no other host is needed."""
+    """The files of Swagger UI in the package `fastapi-offline`."""
     package = importlib.util.find_spec("fastapi_offline")
     assert package is not None
     assert package.origin is not None

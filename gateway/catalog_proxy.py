@@ -1,4 +1,4 @@
-"""The door to the catalog: what comes for events and ticket types goes on there, byte for byte."""
+"""Forwards requests for events and ticket types to the catalog, byte for byte."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -45,7 +45,7 @@ logger = get_logger(__name__)
 
 
 class CatalogProxy:
-    """An ASGI application that answers whoever is signed in with the catalog's answers."""
+    """An ASGI application that forwards authenticated requests to the catalog."""
 
     def __init__(self, settings: Settings, verifier: TokenVerifier, limits: CatalogLimits) -> None:
         self._limits = limits
@@ -63,7 +63,7 @@ class CatalogProxy:
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Call it on the event loop that will serve."""
+        """Call it on the event loop that serves."""
         settings = self._settings
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -135,18 +135,15 @@ class CatalogProxy:
         only_reads: bool = False,
         before_body: Callable[[int], None] | None = None,
     ) -> tuple[aiohttp.ClientResponse, bytes]:
-        """The catalog's answer, and its whole body.
+        """The catalog's response, and its whole body.
 
         Args:
-            method: of HTTP.
             target: path and query.
-            headers: of the request.
-            body: of the request.
-            only_reads: whether asking again costs nothing, so that it is not waited for long.
-            before_body: called with the size of a large body before it is read; it may refuse.
+            only_reads: a retry costs nothing, so the time-out is short.
+            before_body: called with the size of a large body before it is read; it may raise.
 
         Raises:
-            Unavailable: it did not answer in time, or not at all.
+            Unavailable: it did not respond in time, or not at all.
         """
         assert self._session is not None, "the door is not open"
         try:
@@ -184,7 +181,7 @@ def target(scope: Scope) -> str:
 
 
 def onward_headers(request: Request) -> list[tuple[str, str]]:
-    """What the catalog is told of the client's request, and where clients reach us."""
+    """The client's headers without those of the connection, and the public URL."""
     addresses: PublicAddresses = request.app.state.addresses
     address = addresses.of(request.scope)
     headers = [(name, value) for name, value in request.headers.items() if name in PASSED_ON]
@@ -197,7 +194,7 @@ def onward_headers(request: Request) -> list[tuple[str, str]]:
 
 
 def kept(headers: CIMultiDictProxy[str]) -> list[tuple[bytes, bytes]]:
-    """The headers of an answer that are meant for the client."""
+    """The headers of a response that are meant for the client."""
     of_the_connection = {
         name.strip().lower()
         for value in headers.getall("connection", ())
@@ -218,11 +215,9 @@ def content_length(answer: aiohttp.ClientResponse, content: bytes) -> bytes:
 
 
 def check_server_error(method: str, answer: aiohttp.ClientResponse) -> None:
-    """Let no error of a server pass that is no problem document: of a catalog that was stopped in
-    the midst of a request, or of a proxy before it.
-
-    Raises:
-        Unavailable: it is one.
+    """Raises:
+    Unavailable: a 5xx that is not a problem document, of a catalog that was stopped during a
+        request, or of a proxy before it.
     """
     is_problem = answer.headers.get("content-type", "").startswith(PROBLEM_JSON)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not is_problem:

@@ -1,4 +1,4 @@
-"""One's own purchases, newest first. An ordinary route, described in `openapi.py` as all are."""
+"""The caller's purchases, newest first; described in `openapi.py` with the other routes."""
 
 from typing import Annotated, Literal
 
@@ -21,7 +21,7 @@ from shared.row_ids import QueryId
 from shared.web.pagination import Page, WantedPage
 from shared.web.strict_routes import StrictRoute
 
-# Lists are rare; when so many wait, something is wrong, and they are the first to be refused.
+# Lists are rare; when this many wait, something is wrong, and they are the first to fail.
 WAITING_MAX = 200
 # Of one user; browsers ask for six things at a time.
 WAITING_OF_USER_MAX = 30
@@ -30,7 +30,7 @@ router = APIRouter(include_in_schema=False, route_class=StrictRoute)
 
 
 class PurchaseLists:
-    """Reads pages of purchases in a few threads of their own."""
+    """Reads pages of purchases in threads of its own."""
 
     def __init__(self, settings: Settings, engine: Engine, service: PurchaseService) -> None:
         self._engine = engine
@@ -51,7 +51,7 @@ class PurchaseLists:
 
         Raises:
             NotFound: the page is beyond the end.
-            Unavailable: the database is away, or too many lists are being read.
+            Unavailable: the database is unavailable, or too many lists are being read.
         """
         try:
             async with self._turns.of(wanted.user_id):

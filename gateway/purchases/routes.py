@@ -1,7 +1,6 @@
-"""The two hot routes as plain ASGI: check the token, parse, call the service, answer.
+"""The two hot routes as plain ASGI: authenticate, parse, call the service, respond.
 
-They bear most of an on-sale's load, so they go around FastAPI's machinery; their part of the
-OpenAPI document is declared by hand in `openapi.py`.
+They carry most of an on-sale's load, so they bypass FastAPI; `openapi.py` describes them.
 """
 
 import re
@@ -44,28 +43,28 @@ PURCHASE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ONE_PARAMETERS = ("wait",)
 
 Headers = list[tuple[bytes, bytes]]
-# In a rush, nearly all answers have the same limits.
+# In a rush, nearly all responses have the same limits.
 HEADERS_REMEMBERED = 1_000
 JSON = (b"content-type", b"application/json")
-# A decided purchase never changes: whoever has it need not ask again.
+# A decided purchase never changes.
 CACHE_FOR_EVER = (b"cache-control", b"private, max-age=31536000, immutable")
 # A browser's cache may serve several users, one after another.
 VARY = (b"vary", b"Authorization, Accept")
-CACHE_BUT_ASK = (b"cache-control", b"private, no-cache")
+CACHE_AND_REVALIDATE = (b"cache-control", b"private, no-cache")
 
 
 ALL, ONE = NamedRoute(PREFIX), NamedRoute(PREFIX + "{id}/")
 
 
 class _Outcome(msgspec.Struct):
-    """The part of a purchase's body that decides how it is answered."""
+    """The part of a purchase's body that decides the response."""
 
     status: str
     reason: str | None = None
 
 
 class PurchaseRoutes:
-    """Answers the hot routes, and hands everything else on to `fallback_app`."""
+    """Serves the hot routes, and passes everything else to `fallback_app`."""
 
     def __init__(
         self,
@@ -181,7 +180,7 @@ class PurchaseRoutes:
             await _send(scope, send, 200, [JSON, *extra], answer.body)
 
     def _query_wait(self, query: bytes) -> int:
-        """The seconds of `?wait=N`, cut to what we can do.
+        """The seconds of `?wait=N`, at most `wait_max_seconds`.
 
         Raises:
             InvalidInput: N is not a whole number, or there are other parameters.
@@ -201,10 +200,7 @@ def _wait_limit(scope: Scope, receive: Receive, seconds: int) -> WaitLimit | Non
 
 
 async def _send_created(scope: Scope, send: Send, answer: Answer, extra: Headers) -> int:
-    """202 while queued; else by the decision, be it the first answer or a replay of it.
-
-    Returns the status.
-    """
+    """Respond 202 while queued, else by the outcome, also of a replay; return the status."""
     if answer.waits_seconds is not None:
         await _send(scope, send, 202, [JSON, *extra, *_retry_after(answer)], answer.body)
         return 202
@@ -212,16 +208,16 @@ async def _send_created(scope: Scope, send: Send, answer: Answer, extra: Headers
     if outcome.status == CONFIRMED:
         await _send(scope, send, 201, [JSON, *extra], answer.body)
         return 201
-    refusals: dict[str | None, type[Problem]] = {
+    problems: dict[str | None, type[Problem]] = {
         problem.code: problem for problem in (NotEnoughTickets, OverUserLimit)
     }
-    problem = refusals[outcome.reason](extra={"id": answer.id})
+    problem = problems[outcome.reason](extra={"id": answer.id})
     await _send_problem(scope, send, problem, extra)
     return problem.status
 
 
 def _caching(answer: Answer) -> tuple[bytes, bytes]:
-    return CACHE_FOR_EVER if answer.waits_seconds is None else CACHE_BUT_ASK
+    return CACHE_FOR_EVER if answer.waits_seconds is None else CACHE_AND_REVALIDATE
 
 
 def _retry_after(answer: Answer) -> Headers:
@@ -231,7 +227,7 @@ def _retry_after(answer: Answer) -> Headers:
 
 
 def _matches(if_none_match: bytes | None, etag: bytes) -> bool:
-    """Weak comparison, as RFC 9110 asks for here."""
+    """By weak comparison (RFC 9110, 13.1.2)."""
     if if_none_match is None:
         return False
     candidates = {tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")}

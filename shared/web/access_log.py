@@ -1,4 +1,4 @@
-"""A line in the log for each request that was answered, where the operator wants it."""
+"""A log line for each response, where the operator wants it."""
 
 import time
 
@@ -12,12 +12,12 @@ logger = get_logger(__name__)
 
 
 def with_access_log(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """The application itself, unless the settings ask for these lines: then one layer around it."""
+    """The application, with an `AccessLog` around it if the settings ask for one."""
     return AccessLog(app) if settings.access_log else app
 
 
 class AccessLog:
-    """Tells method, path without its query, status and time of each request."""
+    """Logs method, path without its query, status and duration of each request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -27,17 +27,14 @@ ClientLeaves = Callable[[], asyncio.Future[None]]
 
 
 async def send_whole(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
-    """Send an answer that is complete, in one piece where the server can.
+    """Send a complete response, in one piece where the server can.
 
     By ASGI's two messages each header is checked by two regular expressions, and head and body are
     written apart (docs/decisions/0010).
 
     Args:
-        scope: of the request; whoever named it has put its id there.
-        send: the application's.
-        status: of the answer.
         headers: with lower-case names, and values without line breaks.
-        body: as long as the header `content-length` says.
+        body: of the length in the header `content-length`.
     """
     scope["status"] = status
     answer: WriteAnswer | None = scope.get("extensions", {}).get(ANSWER)
@@ -51,9 +48,9 @@ async def send_whole(scope: Scope, send: Send, status: int, headers: Headers, bo
 
 
 def client_leaves(scope: Scope, receive: Receive) -> ClientLeaves:
-    """How to hear that the client of a request leaves, once its body was read to its end.
+    """A call that gives a future for the client's disconnection, once its body has been read.
 
-    A task that waits for ASGI's message, as anywhere else, would take 3 KiB for each that waits.
+    A task that waits for ASGI's message would take 3 KiB for each waiting client.
     """
     leaves: ClientLeaves | None = scope.get("extensions", {}).get(CLIENT_LEAVES)
     return leaves or (lambda: asyncio.ensure_future(_disconnect(receive)))

@@ -1,4 +1,4 @@
-"""Reads a request's body within a size and a time, whatever the client says of its length."""
+"""Reads a request's body within a size and a time, whatever its `Content-Length`."""
 
 import asyncio
 
@@ -15,10 +15,10 @@ async def read_body(
 
     Raises:
         BodyTooLarge: it has more than `max_bytes`; the rest is not read.
-        BodyTooSlow: it was not there after `timeout_seconds`.
+        BodyTooSlow: it took longer than `timeout_seconds`.
         ClientLeft: before its end.
     """
-    # What is there already needs no waiting, and no timer, which alone takes 5 us.
+    # A body that is there already needs no timer, which alone takes 5 us.
     whole: bytes | None = scope.get("extensions", {}).get(WHOLE_BODY)
     if whole is not None:
         if len(whole) > max_bytes:

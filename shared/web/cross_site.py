@@ -1,11 +1,11 @@
-"""Which requests a page of another site made a browser send (cross-site request forgery).
+"""Detects requests that a page of another site makes a browser send (CSRF).
 
-Browsers say it in `Sec-Fetch-Site` (Fetch Metadata), and older ones, or those that speak plain HTTP
-to another machine, in `Origin`; a page can forge neither. Other programs send neither of them. The
-same rule as the `CrossOriginProtection` of Go's net/http.
+Browsers send `Sec-Fetch-Site` (Fetch Metadata); older ones, and all of them over plain HTTP to
+another machine, send `Origin`. A page can forge neither, and other programs send neither. The same
+rule as the `CrossOriginProtection` of Go's net/http.
 
-A setting that allows other origins (CORS) would be looked at before `Sec-Fetch-Site` here, and its
-preflights answered in `shared.web.edge.Edge`.
+A setting that allows other origins (CORS) would be checked before `Sec-Fetch-Site` here, and
+preflights handled in `shared.web.edge.Edge`.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from shared.web.public_address import PublicAddresses
 
-# RFC 9110, 9.2.1: they change nothing. What they answer a page of another site cannot read.
+# RFC 9110, 9.2.1: they change nothing, and a page of another site cannot read the response.
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # `none`: the user did it, by the address bar or a bookmark. `same-site` is another host: a blog, or
 # a page that a customer may write.

@@ -1,4 +1,4 @@
-"""What every HTTP service does at its edge, as one plain ASGI layer around its application."""
+"""The outermost layer of every HTTP service, in plain ASGI."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -12,29 +12,27 @@ from shared.web.public_address import PublicAddresses
 from shared.web.request_head import request_id
 
 JSON = (b"content-type", b"application/json")
-# A key of the scope, for an answer whose body takes its time.
+# A key of the scope, for responses whose body is a stream.
 IS_HEAD = "eventify.is_head"
 logger = get_logger(__name__)
 
 
 class Edge:
-    """Names each request, reads each body as JSON, ends each path in a slash, hides each crash.
+    """Request ids, cross-site protection, trailing slashes, unexpected errors, metrics.
 
-    - `X-Request-ID`: the client's, if it is of a harmless form, or a new one; on every answer, and
-      in `scope["request_id"]` and every log line.
-    - What a page of another site made a browser send is refused (403), before anything is read.
-    - A body is JSON whatever its `Content-Type` says, so that `curl -d '{...}'` works as typed.
-    - HEAD is answered wherever GET is.
-    - `/api/events` is sent on to `/api/events/`, with the method kept (308).
-    - An error that nobody foresaw is a logged traceback, and a plain 500 for the client. A client
-      that left is no error.
-    - Every answer is counted, with the status that whoever sends it leaves in `scope["status"]`.
+    - `X-Request-ID`: the client's, if its form is harmless, or a new one; on every response, in
+      `scope["request_id"]` and on every log line.
+    - A cross-site request gets 403 before its body is read.
+    - A body is JSON whatever its `Content-Type`, so that `curl -d '{...}'` works as typed.
+    - HEAD works wherever GET does.
+    - `/api/events` is redirected to `/api/events/` (308, which keeps the method).
+    - An unexpected error is a logged traceback, and a 500 without details for the client.
+    - Every response is counted, by the status in `scope["status"]`.
 
     Args:
-        app: the application.
-        service: its name in metrics.
-        addresses: where clients reach the service; None if only gateways do, whose own layer
-            refuses other sites.
+        service: the name in metrics.
+        addresses: the public URL; None for a service that only gateways reach, which have checked
+            for cross-site requests themselves.
     """
 
     def __init__(
@@ -52,7 +50,7 @@ class Edge:
         named = name_request(scope)
         started = False
 
-        async def send_named(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
@@ -61,35 +59,35 @@ class Edge:
             await send(message)
 
         path: str = scope["path"]
-        scope = _as_we_read_it(scope)
+        scope = _normalised(scope)
         # Each request is a task of its own, so its context ends with it.
         in_log.set(scope["request_id"])
         try:
             if self._addresses is not None and is_cross_site(scope, self._addresses):
-                await _send_problem(send_named, CrossSiteRequest())
+                await _send_problem(send_with_id, CrossSiteRequest())
             elif path.startswith("/api/") and not path.endswith("/"):
                 prefix = self._addresses.prefix(scope) if self._addresses is not None else ""
-                await _redirect_to_slash(scope, prefix, send_named)
+                await _redirect_to_slash(scope, prefix, send_with_id)
             else:
-                await self._app(scope, receive, send_named)
+                await self._app(scope, receive, send_with_id)
         except ClientLeft:
             return
         except Exception:
             logger.exception("request_failed", path=path)
             if not started:
-                await _send_problem(send_named, ServerError())
+                await _send_problem(send_with_id, ServerError())
         finally:
             count_answer(self._service, scope)
 
 
 def name_request(scope: Scope) -> bytes:
-    """Put the request's id into `scope["request_id"]`; returns it as the header has it."""
+    """Put the request's id into `scope["request_id"]`; return the header's value."""
     named = request_id(scope["headers"])
     scope["request_id"] = named.decode()
     return named
 
 
-def _as_we_read_it(scope: Scope) -> Scope:
+def _normalised(scope: Scope) -> Scope:
     if scope["method"] == "HEAD":
         # As GET; the server below, which keeps the method it has read, sends no body.
         return {**scope, "method": "GET", IS_HEAD: True}

@@ -1,4 +1,4 @@
-"""A client's connection: uvicorn's, with limits, and with what RFC 9110 and RFC 9112 ask for."""
+"""uvicorn's HTTP/1.1 protocol, with limits, and with the rules of RFC 9110 and RFC 9112."""
 
 import asyncio
 import re
@@ -38,11 +38,11 @@ TOO_LARGE: Final = "The head of the request is too large."
 TOO_MANY_HEADERS: Final = "The request has too many headers."
 NOT_HTTP: Final = "The request is not valid HTTP: %s."
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-# Requests that wait for the answer to the one before them. What is beyond is not read: the
-# connection closes when they are answered, and clients send the rest again (RFC 9112, 9.3.2).
+# Requests that wait behind the one in progress. Bytes beyond are not read: the connection closes
+# after the responses, and clients send the rest again (RFC 9112, 9.3.2).
 PIPELINED_MAX_BYTES: Final = 65_536
-# A connection that is closed while the client still sends is reset, and the answer may be lost
-# with it (RFC 9112, 9.6). So for a while what comes is read and dropped.
+# A connection that is closed while the client still sends is reset, and the response may be lost
+# with it (RFC 9112, 9.6). So for a while input is read and dropped.
 LINGER_SECONDS: Final = 2.0
 # Most waits are over by then.
 FIRST_PROBE_SECONDS: Final = 1.0
@@ -55,8 +55,6 @@ TCP_CLOSE: Final = 7  # Linux, include/net/tcp_states.h
 
 
 class Exchange(RequestResponseCycle):
-    """A request and its answer."""
-
     _until_close = False
     _is_probed = False
     _zeros = 0  # that were written before a chunk
@@ -75,7 +73,7 @@ class Exchange(RequestResponseCycle):
         await super().send(message)  # type: ignore[arg-type]
 
     def probe(self) -> bytes:
-        """What may be written without being part of the answer; every second time nothing."""
+        """Bytes that may be written without being part of the response; every second time none."""
         self._is_probed = not self._is_probed
         if not self._is_probed or self.scope["http_version"] == "1.0":
             return b""
@@ -90,31 +88,31 @@ class Exchange(RequestResponseCycle):
 
     def prepare_answer(self) -> None:
         if self.waiting_for_100_continue and self.more_body:
-            # Nobody knows whether the body comes (RFC 9110, 10.1.1).
+            # Whether the body will come is unknown (RFC 9110, 10.1.1).
             self.keep_alive = False
 
 
 class Connection(HttpToolsProtocol):
-    """Reads requests and writes their answers, each in its turn.
+    """Reads requests and writes their responses in order.
 
-    Beyond uvicorn's:
+    What it adds to uvicorn's:
 
-    - Limits. It is closed when no request begins, or its head takes too long or too many bytes.
-      While the application is at work, its own limits of time hold. What is left of a body after
-      the answer has the same time as a head, and trailers as many bytes. It is cut when the client
-      does not take what was written. Of idle connections, the oldest are closed when there are too
-      many.
-    - One request at a time. Bytes behind a request that is not yet answered wait unparsed, so that
-      what they are cannot change its answer, and cost no more memory than they have bytes.
-    - What is refused by the parser or by `shared.web.request_head` is answered in its turn, as a
-      problem document; then the connection closes.
+    - Limits. The connection is closed when no request begins, or its head takes too long or too
+      many bytes. The rest of a body after the response has the same time as a head, and trailers
+      the same number of bytes. The connection is aborted when the client does not read. Of too many
+      idle connections, the oldest are closed.
+    - One request at a time. Bytes behind a request in progress stay unparsed, so that they cannot
+      change its response, and take no more memory than their size.
+    - Errors of the parser or of `shared.web.request_head` are problem documents, in order; then the
+      connection closes.
     - `Upgrade` is ignored (RFC 9110, 7.8): the body is a body.
-    - White space around a header's value is not part of it (RFC 9110, 5.5). Trailers are dropped.
-    - A client that has closed its sending side gets the answers to the requests that it has sent.
-    - What `shared.web.asgi_extensions` describes.
+    - White space around a header's value is removed (RFC 9110, 5.5). Trailers are dropped.
+    - A client that has closed its sending side gets the responses to what it has sent.
+    - The extensions in `shared.web.asgi_extensions`.
 
-    Of uvicorn it knows the methods that the event loop, the parser and the answer call, and the
-    state that `RequestResponseCycle.send` leaves. It is itself the transport of an `Exchange`.
+    Private to uvicorn, and therefore locked with its version: the methods that the event loop, the
+    parser and the response call, and the state that `RequestResponseCycle.send` leaves. This class
+    is itself the transport of an `Exchange`.
     """
 
     header_timeout_seconds: ClassVar[float]
@@ -178,12 +176,12 @@ class Connection(HttpToolsProtocol):
             self._expect_progress()
 
     def eof_received(self) -> bool:  # type: ignore[override] # uvicorn: None, and closes
-        """Whether the connection stays open for the answers to what was sent."""
+        """Whether the connection stays open for responses to what was sent."""
         self._input_ended = True
         if not self._is_answering or self._lingering:
             return False
         self._half_closed = True
-        self._probe = self.loop.call_later(FIRST_PROBE_SECONDS, self._look_for_client)
+        self._probe = self.loop.call_later(FIRST_PROBE_SECONDS, self._check_client)
         return True
 
     def pause_writing(self) -> None:
@@ -200,14 +198,14 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _is_answering(self) -> bool:
-        """Whether a whole request is there whose answer is not."""
+        """Whether a whole request has been read and its response is not complete."""
         return self._at_work and not self._reading_body
 
     def _parse_unparsed(self) -> None:
-        """Feed the parser to the end of a request, and no further until it is answered.
+        """Feed the parser up to the end of a request, and no further until its response.
 
-        It has no such end itself. A body ends at its length; a head and a chunked body end in an
-        empty line, so the parser gets no more than one of those at a time.
+        The parser does not stop there by itself. A body ends at its length; a head and a chunked
+        body end in an empty line, so it gets one of those at a time.
         """
         data, at = self._unparsed, 0
         size = len(data)
@@ -242,15 +240,15 @@ class Connection(HttpToolsProtocol):
             cause = error.__context__
             if cause is not None and not isinstance(cause, Problem):
                 self.logger.critical("A callback of the HTTP parser failed", exc_info=cause)
-            self._refuse(cause if isinstance(cause, Problem) else InvalidInput(NOT_HTTP % error))
+            self._fail(cause if isinstance(cause, Problem) else InvalidInput(NOT_HTTP % error))
         else:
             if len(self.headers) > HEADERS_MAX:
-                self._refuse(InvalidInput(TOO_MANY_HEADERS))
+                self._fail(InvalidInput(TOO_MANY_HEADERS))
             elif self._head_bytes > self.head_max_bytes:
-                self._refuse(InvalidInput(TOO_LARGE))
+                self._fail(InvalidInput(TOO_LARGE))
 
     def _parse_behind_upgrade(self, data: bytes) -> None:
-        """Go on with a parser that has read the same head without its `Upgrade`.
+        """Continue with a parser that has read the same head without its `Upgrade`.
 
         httptools takes what follows such a head for another protocol, and would read a body as the
         next request (MagicStack/httptools#124).
@@ -286,7 +284,7 @@ class Connection(HttpToolsProtocol):
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # A trailer is dropped: nobody must think that it stood in the head (RFC 9110, 6.5.1).
+        # A trailer is dropped: it must not be taken for a header (RFC 9110, 6.5.1).
         if not self._reading_body:
             self.headers.append((name.lower(), value.strip(WHITE_SPACE)))
 
@@ -368,8 +366,8 @@ class Connection(HttpToolsProtocol):
         )
         self._start_asgi_task(self.cycle, app)
 
-    def _refuse(self, problem: Problem) -> None:
-        """Answer what cannot be read, and read nothing more."""
+    def _fail(self, problem: Problem) -> None:
+        """Respond with an error, and read nothing more."""
         self._last_request_read = self._input_ended = True
         self._stop_deadline()
         if self._reading_body:
@@ -392,7 +390,7 @@ class Connection(HttpToolsProtocol):
             "method": known.get("method", "GET"),
             "headers": known.get("headers", []),
         }
-        self._take(scope, Refusal(problem), False)
+        self._take(scope, ProblemApp(problem), False)
 
     # --- answering ---
 
@@ -403,7 +401,7 @@ class Connection(HttpToolsProtocol):
         return self._lingering or self.transport.is_closing()
 
     def close(self) -> None:
-        """The last answer is written."""
+        """Called when the last response is written."""
         if self._half_closed or not (self._reading_body or self._input_ended):
             self.transport.close()
         else:
@@ -471,11 +469,11 @@ class Connection(HttpToolsProtocol):
             self._left = self.loop.create_future()
         return self._left
 
-    def _look_for_client(self) -> None:
-        """Find out whether a client that sends no more still reads.
+    def _check_client(self) -> None:
+        """Find out whether a client that has sent a FIN still reads.
 
-        Its FIN is the same whether it has closed the connection or only its sending side. What is
-        written tells: the first is answered by a RST.
+        A FIN does not say whether it has closed the connection or only its sending side. Only the
+        former answers a write with a RST.
         """
         if self.transport.is_closing():
             return
@@ -486,10 +484,10 @@ class Connection(HttpToolsProtocol):
         if probe:
             self.transport.write(probe)
         seconds = PROBE_ANSWER_SECONDS if probe else NEXT_PROBE_SECONDS
-        self._probe = self.loop.call_later(seconds, self._look_for_client)
+        self._probe = self.loop.call_later(seconds, self._check_client)
 
     def _is_reset(self) -> bool:
-        """The event loop no longer reads from this socket, and would not notice."""
+        """The event loop no longer reads from this socket, so it would not notice."""
         line = self.transport.get_extra_info("socket")
         state: bytes = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
         return state[0] == TCP_CLOSE
@@ -518,8 +516,8 @@ class Connection(HttpToolsProtocol):
         self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
 
-class Refusal:
-    """An application that answers with a problem."""
+class ProblemApp:
+    """An ASGI application that responds with a problem."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem

@@ -1,8 +1,7 @@
 """Reads JSON bodies by one rule for all routes: RFC 8259, in UTF-8 without a byte order mark.
 
-Python's own parser also takes NaN, UTF-16, and a byte order mark; those that follow the RFC do not,
-so each client and proxy on the way would see another body. Of a name that stands twice the last
-value counts.
+Python's own parser also accepts NaN, UTF-16 and a byte order mark; parsers that follow the RFC do
+not, so a proxy could see another body than we do. Of a repeated name the last value counts.
 """
 
 import json
@@ -16,7 +15,7 @@ MAX_DIGITS: Final = 100
 
 
 class _NotJson(ValueError):
-    """What Python's parser would take; the message is for the client."""
+    """Python's parser would accept it; the message is for the client."""
 
 
 def _no_constant(name: str) -> None:
@@ -32,8 +31,9 @@ _decoder = json.JSONDecoder(parse_constant=_no_constant, parse_int=_integer)
 
 
 def parse_json(body: bytes) -> Any:
-    """The value of a body. What no field takes is refused by the field's name: lone surrogates,
-    and numbers out of range, which are infinite here.
+    """The value of a body.
+
+    Lone surrogates and numbers out of range (infinite here) are errors of their field later.
 
     Raises:
         MalformedBody: it is not JSON.

@@ -39,10 +39,7 @@ class Page(BaseModel, Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class PageWanted:
-    """Which page a client asks for.
-
-    `number` counts from 1; `address` and `query` are those of the request, `page` left out.
-    """
+    """`number` counts from 1; `address` and `query` are those of the request, without `page`."""
 
     number: int
     size: int
@@ -50,7 +47,7 @@ class PageWanted:
     query: tuple[tuple[str, str], ...] = ()
 
     def offset(self, count: int) -> int:
-        """How many rows stand before the page; the first page exists even when it is empty.
+        """The number of rows before the page; the first page exists even when it is empty.
 
         Raises:
             NotFound: the page is beyond the end.
@@ -76,10 +73,8 @@ class PageWanted:
 
 
 def page_number(text: str) -> int:
-    """The number of a page, counted from 1.
-
-    Raises:
-        NotFound: it is none.
+    """Raises:
+    NotFound: it is not a number from 1.
     """
     try:
         return row_id(text)
@@ -88,10 +83,10 @@ def page_number(text: str) -> int:
 
 
 def page_size_wanted(text: object) -> int:
-    """As many rows as the text says, up to `MAX_PAGE_SIZE`; it may say any number.
+    """The number of rows, at most `MAX_PAGE_SIZE`, whatever the text says.
 
     Raises:
-        ValueError: it is no positive number.
+        ValueError: it is not a positive number.
     """
     if not DIGITS.fullmatch(str(text)):
         raise ValueError("must be a whole number from 1 on")
@@ -115,7 +110,6 @@ async def page_wanted(
         PageSize, Query(description=f"More than {MAX_PAGE_SIZE} is answered with that many.")
     ] = DEFAULT_PAGE_SIZE,
 ) -> PageWanted:
-    """The page that the query names."""
     query = tuple(item for item in request.query_params.multi_items() if item[0] != "page")
     return PageWanted(page, page_size, public_address(request), query)
 

@@ -1,4 +1,4 @@
-"""Problems as HTTP answers: application/problem+json (RFC 9457), the same from every service."""
+"""Errors as HTTP responses: application/problem+json (RFC 9457), the same from every service."""
 
 from http import HTTPStatus
 
@@ -16,7 +16,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 def problem_document(problem: Problem) -> dict[str, object]:
-    """The members of a problem; `about:blank` says that status and code tell all (RFC 9457)."""
+    """The members of a problem; `about:blank`: the status says what kind it is (RFC 9457)."""
     document: dict[str, object] = {
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
@@ -34,27 +34,27 @@ def problem_body(problem: Problem) -> bytes:
 
 
 def install_problem_handlers(app: FastAPI) -> None:
-    """Make every refusal of a FastAPI application a problem document, its own 404 and 405 too."""
+    """Make every error of a FastAPI application a problem document, also its own 404 and 405."""
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(Exception, _on_unforeseen)
+    app.add_exception_handler(Exception, _on_unexpected)
 
 
-def _answer(problem: Problem) -> Response:
+def _response(problem: Problem) -> Response:
     return Response(problem_body(problem), problem.status, problem.headers, media_type=PROBLEM_JSON)
 
 
 async def _on_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return _answer(error)
+    return _response(error)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, Problem):
-        # FastAPI makes a 400 of whatever is raised while it reads a body.
-        return _answer(error.__cause__)
+        # FastAPI makes a 400 of any exception while it reads a body.
+        return _response(error.__cause__)
     by_status: dict[int, type[Problem]] = {
         400: errors.MalformedBody,
         404: errors.NotFound,
@@ -64,14 +64,14 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     problem.headers.update(error.headers or {})
     if error.status_code == 405:
         problem.headers["Allow"] = ", ".join(_allowed_methods(request))
-    return _answer(problem)
+    return _response(problem)
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """The methods of all routes of this path; Starlette's own answer names those of the first."""
+    """The methods of all routes of this path; Starlette names those of the first."""
 
     def is_allowed(method: str) -> bool:
-        # HEAD is answered wherever GET is (`shared.web.edge.Edge`).
+        # HEAD works wherever GET does (`shared.web.edge.Edge`).
         scope = {**request.scope, "method": "GET" if method == "HEAD" else method}
         return any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)
 
@@ -83,13 +83,13 @@ async def _on_validation_error(_request: Request, error: Exception) -> Response:
     fields: dict[str, list[str]] = {}
     for e in error.errors():
         if (e["type"], e["loc"]) == ("missing", ("body",)):
-            return _answer(errors.MalformedBody("A JSON body is required."))
+            return _response(errors.MalformedBody("A JSON body is required."))
         # ("body", "price") is the field "price"; ("body",) is the body as a whole.
         place = ".".join(str(part) for part in e["loc"][1:]) or "body"
         fields.setdefault(place, []).append(e["msg"].removeprefix("Value error, "))
-    return _answer(errors.InvalidInput(errors=fields))
+    return _response(errors.InvalidInput(errors=fields))
 
 
-async def _on_unforeseen(_request: Request, _error: Exception) -> Response:
+async def _on_unexpected(_request: Request, _error: Exception) -> Response:
     # Starlette raises it again after this answer, and `shared.web.edge.Edge` logs it.
-    return _answer(errors.ServerError())
+    return _response(errors.ServerError())

@@ -1,7 +1,7 @@
-"""Where clients reach the system, and where they come from, behind any number of proxies.
+"""The public URL of a request and the address of its client, behind any number of proxies.
 
-A proxy whose address is trusted may say both (`X-Forwarded-For`, `-Proto`, `-Host`, `-Prefix`);
-what anyone else says is ignored, and so is what is malformed. `Forwarded` (RFC 7239) is not read.
+`X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` count if they come from a trusted proxy and are
+well-formed. `Forwarded` (RFC 7239) is not read.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from shared.config.public_url import (
 
 Address = IPv4Address | IPv6Address
 
-# Each trusted proxy adds an element to X-Forwarded-For; nobody has so many in a row.
+# Each trusted proxy adds an element to X-Forwarded-For; no deployment has more in a row.
 HOPS_MAX = 20
 PEERS_REMEMBERED = 4_096
 
@@ -32,9 +32,9 @@ class PublicAddresses:
     """Reads a request's scope as the server made it.
 
     Args:
-        public_url: where all clients reach the system; "" to take it from each request.
-        trusted_proxies: addresses and networks with commas between; `*` trusts every peer, and none
-            of the hops before it.
+        public_url: of the system; "" to take it from each request.
+        trusted_proxies: addresses and networks with commas between; `*` trusts every peer, and no
+            hop before it.
 
     Raises:
         ValueError: one of them is malformed.
@@ -52,10 +52,10 @@ class PublicAddresses:
         return self._public.url if self._public is not None else None
 
     def of(self, scope: Scope) -> PublicAddress:
-        """The address that the client used.
+        """The public URL as the client used it.
 
-        Of a list, the first element counts: the outermost proxy's, which has to replace what
-        clients send. Without a usable Host it is the address that the connection came in by
+        Of a list, the first element counts: the outermost proxy's, which must replace what clients
+        send. Without a usable Host it is the local address of the connection
         (RFC 9110, 7.1).
         """
         if self._public is not None:
@@ -83,8 +83,8 @@ class PublicAddresses:
     def client(self, scope: Scope) -> str:
         """The address of the client; "" where there is none, as on a unix socket.
 
-        Read from the right of X-Forwarded-For, for as long as whoever added an element is trusted:
-        what stands before may be the client's own invention.
+        X-Forwarded-For is read from the right, as long as the proxy that added an element is
+        trusted: the elements before may be forged.
         """
         address = _peer(scope)
         if not self._trusts_peer(address):

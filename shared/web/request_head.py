@@ -48,7 +48,7 @@ def join_repeated(headers: Headers) -> Headers:
     """The same headers, each list in one line.
 
     Raises:
-        InvalidInput: one that has a single value stands twice.
+        InvalidInput: a header that has a single value is repeated.
     """
     lists: dict[bytes, list[bytes]] = {}
     singles: set[bytes] = set()
@@ -68,13 +68,11 @@ def join_repeated(headers: Headers) -> Headers:
 
 @lru_cache(REMEMBERED)
 def check_head(method: str, version: str, host: bytes | None, coding: bytes | None) -> None:
-    """Refuse what we cannot answer, or what others could read in another way.
+    """Check for requests that we do not support, or that a proxy could read in another way.
 
     Args:
-        method: of the request.
         version: of HTTP, as "1.1".
-        host: its `Host`.
-        coding: its `Transfer-Encoding`.
+        coding: `Transfer-Encoding`.
 
     Raises:
         InvalidInput: with a sentence for the client.
@@ -110,10 +108,10 @@ def is_host(value: bytes) -> bool:
 
 
 def read_target(method: str, target: bytes) -> tuple[bytes, bytes, bytes | None]:
-    """Path, query and authority (None: look at `Host`) of a request's target (RFC 9112, 3.2).
+    """Path, query and authority (None: `Host` has it) of a request's target (RFC 9112, 3.2).
 
     Raises:
-        InvalidInput: it has none of the forms that this method may have.
+        InvalidInput: its form is not allowed with this method.
     """
     if target.startswith(b"/"):
         if b"#" in target:
@@ -135,13 +133,12 @@ def read_target(method: str, target: bytes) -> tuple[bytes, bytes, bytes | None]
 
 
 def with_host(headers: Headers, host: bytes | None) -> Headers:
-    """The headers with another `Host`, or without any."""
     others = [header for header in headers if header[0] != b"host"]
     return others if host is None else [(b"host", host), *others]
 
 
 def request_id(headers: Headers) -> bytes:
-    """The client's own `X-Request-ID`, where it has a form that we take over, or a new one."""
+    """The client's own `X-Request-ID` if its form is harmless, or a new one."""
     for name, value in headers:
         if name == b"x-request-id" and GIVEN_REQUEST_ID.fullmatch(value):
             return value

@@ -18,13 +18,9 @@ LISTEN_BACKLOG = 4_096
 
 
 def serve(app: ASGIApp, host: str, port: int, settings: Settings, *, shares_port: bool) -> None:
-    """Answer on a port until SIGTERM or SIGINT, then finish what is under way.
+    """Serve until SIGTERM or SIGINT, then finish the requests in progress.
 
     Args:
-        app: what answers.
-        host: where to listen.
-        port: the same.
-        settings: limits of time and size.
         shares_port: several processes may listen on it (`SO_REUSEPORT`), and the kernel spreads
             connections over them; else a port in use is an error.
 
@@ -56,7 +52,6 @@ def serve(app: ASGIApp, host: str, port: int, settings: Settings, *, shares_port
 
 
 def _connection(settings: Settings, open_files_max: int) -> type[Connection]:
-    """The kind of connection that keeps to the limits of these settings."""
 
     class LimitedConnection(Connection):
         header_timeout_seconds = settings.header_timeout_seconds
@@ -69,11 +64,11 @@ def _connection(settings: Settings, open_files_max: int) -> type[Connection]:
 
 
 def _tune_gc() -> None:
-    """Let the cyclic collector look less often, and never at what is there from the start.
+    """Run the cyclic collector less often, and never over the objects of the start.
 
-    Requests and connections leave no cycles behind, yet each connection is a few hundred objects
-    that would be looked through again and again: a rush of 5,000 buyers cost 14-30 % more CPU with
-    the defaults. With 10,000 new objects a look takes 20 ms at most; with 100,000 it took 200.
+    Requests and connections leave no cycles, yet each connection is a few hundred objects that
+    would be scanned again and again: a rush of 5,000 buyers cost 14-30 % more CPU with the
+    defaults. A collection of 10,000 new objects takes 20 ms at most; of 100,000 it took 200.
     """
     gc.collect()
     gc.freeze()
@@ -81,10 +76,8 @@ def _tune_gc() -> None:
 
 
 def listening_socket(host: str, port: int, backlog: int, *, shares_port: bool) -> socket.socket:
-    """A socket that listens.
-
-    Raises:
-        ConfigurationError: the address cannot be bound.
+    """Raises:
+    ConfigurationError: the address cannot be bound.
     """
     with ExitStack() as on_error:
         try:
@@ -103,7 +96,7 @@ def listening_socket(host: str, port: int, backlog: int, *, shares_port: bool) -
 
 
 def raise_open_files_limit() -> int:
-    """Allow this process as many connections as its hard limit lets it have; returns the limit."""
+    """Raise the soft limit of open files to the hard limit, and return it."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return sys.maxsize if hard == resource.RLIM_INFINITY else hard

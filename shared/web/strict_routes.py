@@ -1,4 +1,4 @@
-"""Routes that take what they know and nothing else: strict JSON, no unknown names."""
+"""Routes with strict JSON, and an error for unknown fields and query parameters."""
 
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from typing import Any
@@ -12,38 +12,35 @@ from shared.errors import InvalidInput
 from shared.web.json_body import parse_json
 from shared.web.unknown_names import query_errors, unknown_names
 
-# RFC 9110, 9.3: what stands in the body of such a request means nothing.
+# RFC 9110, 9.3: a body has no meaning in these requests.
 BODILESS_METHODS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
 class RequestBody(BaseModel):
-    """The base of all models of request bodies: a field that they do not have is refused."""
+    """The base of all request bodies: unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class StrictRoute(APIRoute):
-    """A FastAPI route that reads JSON strictly, and refuses fields and parameters it has not."""
-
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
         parameters = frozenset(_query_parameters(self.dependant))
         fields = _fields(self)
 
         async def answer_strictly(request: Request) -> Response:
-            """Raises InvalidInput: there are query parameters that this route does not have."""
             query: bytes = request.scope["query_string"]
             if query and (errors := query_errors(query, parameters)):
                 raise InvalidInput(errors=errors)
             if self.body_field is None and request.method not in BODILESS_METHODS:
-                _refuse_fields(await request.body())
+                _check_no_fields(await request.body())
             return await answer(_StrictRequest(request, fields))
 
         return answer_strictly
 
 
-def _refuse_fields(body: bytes) -> None:
-    """Raises MalformedBody or InvalidInput: it is neither empty nor `{}`."""
+def _check_no_fields(body: bytes) -> None:
+    """Raise MalformedBody or InvalidInput unless it is empty or `{}`."""
     if not body:
         return
     value = parse_json(body)
@@ -59,10 +56,7 @@ class _StrictRequest(Request):
         self._fields = fields
 
     async def json(self) -> Any:
-        """Raises MalformedBody or InvalidInput.
-
-        pydantic would name the unknown fields too, all the thousands of them.
-        """
+        """Unlike pydantic, name only the first few of thousands of unknown fields."""
         body = parse_json(await self.body())
         if isinstance(body, dict) and (errors := unknown_names(body, self._fields, "field")):
             raise InvalidInput(errors=errors)
@@ -70,7 +64,6 @@ class _StrictRequest(Request):
 
 
 def _fields(route: APIRoute) -> Collection[str]:
-    """The names of the fields that the body of a route has."""
     model = route.body_field.field_info.annotation if route.body_field is not None else None
     if isinstance(model, type) and issubclass(model, BaseModel):
         return frozenset(model.model_fields)
@@ -78,7 +71,7 @@ def _fields(route: APIRoute) -> Collection[str]:
 
 
 def _query_parameters(dependant: Dependant) -> Iterator[str]:
-    """The names that a route and its dependencies take."""
+    """The names of a route's and its dependencies' parameters."""
     for parameter in dependant.query_params:
         yield parameter.alias
     for dependency in dependant.dependencies:

@@ -1,4 +1,4 @@
-"""Names of fields and query parameters that no operation knows: refused, never ignored.
+"""Unknown fields and query parameters are errors, never ignored.
 
 A misspelt `max_per_user` that is ignored sells without a limit.
 """
@@ -11,16 +11,16 @@ from urllib.parse import parse_qsl
 
 Kind = Literal["field", "query parameter"]
 
-# A refusal names so many; whoever sent more of them learns enough.
+# An error names at most this many.
 NAMED_MAX: Final = 10
-# Longer names are cut, and are nobody's typing error: comparing takes the square of their length.
+# Longer names are cut and not compared, which takes the square of their length.
 NAME_MAX_CHARACTERS: Final = 40
-# No operation has so many; 64 KiB of them take 20 ms to read.
+# No operation has as many; 64 KiB of them take 20 ms to parse.
 PARAMETERS_MAX: Final = 100
 
 
 def unknown_names(names: Iterable[str], known: Collection[str], kind: Kind) -> dict[str, list[str]]:
-    """The errors of those names that are not known, in the form of `InvalidInput.errors`."""
+    """An error for each unknown name, for `InvalidInput.errors`."""
     errors: dict[str, list[str]] = {}
     for name in names:
         if name not in known:
@@ -31,10 +31,7 @@ def unknown_names(names: Iterable[str], known: Collection[str], kind: Kind) -> d
 
 
 def query_errors(query: bytes, known: Collection[str]) -> Mapping[str, list[str]]:
-    """The errors of a query string: names that are not known, or that stand in it twice.
-
-    What is not valid by itself is named "query".
-    """
+    """An error for each unknown or repeated parameter; "query" is the query string itself."""
     try:
         parameters = parse_qsl(
             query.decode("latin-1"), True, errors="strict", max_num_fields=PARAMETERS_MAX
@@ -56,5 +53,5 @@ def _message(name: str, known: Collection[str], kind: Kind) -> str:
 
 
 def _shown(name: str) -> str:
-    """The name, short, and without the lone surrogates that JSON can carry and UTF-8 cannot."""
+    """The name, cut, and without lone surrogates, which UTF-8 cannot encode."""
     return name[:NAME_MAX_CHARACTERS].encode(errors="replace").decode()
