@@ -1,4 +1,4 @@
-"""Letting go of a database that does not answer, so that a process which stops can leave."""
+"""Aborts the connections to a database that does not respond, so that a process can exit."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 
 class OpenConnections:
-    """The connections of an engine, whoever has them; make it before the first of them."""
+    """Every open connection of an engine; create it before the first of them."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -28,15 +28,15 @@ class OpenConnections:
             self._open.discard(plain)
 
     def abort_all(self) -> None:
-        """Close what idles, and cut what is still waited on: those threads get an error at once.
+        """Close idle connections, and abort those in use: their threads get an error at once.
 
-        libpq waits for a server without end, and Python ends when its threads have ended. What was
-        sent is not taken back: a commit that waits for its standby goes on in the server.
+        libpq waits for a server without end, and Python exits after its threads. The server goes on
+        with what was sent: a commit that waits for its standby may still succeed.
         """
         self._engine.dispose()
         for plain in list(self._open):
             with suppress(psycopg2.InterfaceError, OSError):  # closed by now
-                # Its thread is inside libpq, which must not be closed under it; the socket may.
+                # Its thread is inside libpq, which must not be closed; its socket can be shut down.
                 descriptor = os.dup(cast("connection", plain).fileno())
                 with socket.socket(fileno=descriptor) as line:
                     line.shutdown(socket.SHUT_RDWR)

@@ -1,9 +1,8 @@
-"""Commits that count: what a synchronous standby has not confirmed is not taken for done.
+"""A commit that a synchronous standby has not confirmed is an error.
 
-PostgreSQL lets a commit wait for its standby without end. Who cancels that wait (an administrator,
-or a statement's timeout in its last moment) has no error from it: the commit is reported as done,
-with a warning, and a failover would undo it. Warnings are in the server's own language; at a commit
-there is no other, so any is taken for this one.
+PostgreSQL lets a commit wait for its standby without end. If that wait is cancelled (by an
+administrator, or by a statement timeout at its very end), COMMIT succeeds with a warning, and a
+failover would lose it. Warnings are in the server's language; COMMIT has no other, so any counts.
 """
 
 import psycopg2
@@ -11,27 +10,23 @@ from psycopg2 import extensions
 
 
 class CommitUnconfirmed(psycopg2.OperationalError):
-    """Committed on one server, and perhaps on no other: its fate is as unknown as a lost one's."""
+    """Committed on one server, and perhaps on no other: the outcome is unknown."""
 
 
 class ConfirmedConnection(extensions.connection):
-    """A connection whose `commit` returns when the commit is confirmed, and never otherwise.
+    """A connection whose `commit` returns only if the commit is confirmed.
 
-    Where COMMIT is sent by other means, `confirm` has to be called after it.
+    Call `confirm` after a COMMIT that is sent as a statement.
     """
 
     def commit(self) -> None:
-        """Raises CommitUnconfirmed, and whatever COMMIT itself raises."""
+        """Raises CommitUnconfirmed, and the errors of COMMIT."""
         super().commit()
         confirm(self)
 
 
 def confirm(connection: extensions.connection) -> None:
-    """Check that nothing was warned of; where nothing was, it takes 40 ns.
-
-    Raises:
-        CommitUnconfirmed: something was.
-    """
+    """Raises CommitUnconfirmed if there was a warning; the check takes 40 ns."""
     if connection.notices:
         warnings = " ".join(connection.notices)
         connection.notices.clear()

@@ -1,4 +1,4 @@
-"""Engines on PostgreSQL: how every process connects, with every limit set."""
+"""Engines on PostgreSQL: the connections of every process, with all limits."""
 
 import time
 from collections.abc import Iterator
@@ -29,28 +29,28 @@ from shared.database.session_settings import expect_in_role, session_settings, s
 from shared.observability.logging import get_logger
 from shared.observability.metrics import POOL_WAIT_SECONDS
 
-# A connection in steady use needs no asking whether it lives; one that idled may have been dropped.
+# A connection in steady use needs no ping; one that was idle may have been dropped.
 PING_AFTER_SECONDS = 1.0
-# What a statement raises while the database is away, starting, failing over (read-only for a
-# moment) or out of connections.
+# The errors of a statement while the database is unavailable, starting, failing over (read-only for
+# a moment) or out of connections.
 DATABASE_UNAVAILABLE = (
     psycopg2.OperationalError,
     psycopg2.InterfaceError,
-    # The same in SQLAlchemy's wrapping: it asks something itself on an engine's first connection.
+    # SQLAlchemy's, from its own queries on an engine's first connection.
     OperationalError,
     InterfaceError,
     errors.ReadOnlySqlTransaction,
     PoolTimeoutError,
 )
-# What rolled a transaction back whole because of others at the same rows: it may be run again.
+# The errors of a transaction that was rolled back because of concurrent ones: it may be retried.
 TRY_AGAIN = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable)
 
 TAKE_ROLE = """
 SELECT set_config('role', rolname, false) FROM pg_roles
 WHERE rolname = %s AND pg_has_role(session_user, oid, '{form}')
 """
-# A plan that is made once must stay good while tables grow from nothing to millions of rows. Each
-# statement on the hot path finds few rows by keys: so a plan goes by indexes, in their order.
+# A plan must stay good while tables grow from nothing to millions of rows. Each statement on the
+# hot path finds few rows by keys: so plans use indexes, in their order.
 PLANS_THAT_STAY_GOOD = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -69,59 +69,59 @@ def open_engine(
     prepares: bool = False,
     role: str | None = None,
 ) -> Engine:
-    """A pool of connections of this process; call it after a fork, never before (psycopg2).
+    """This process's pool of connections; open it after a fork, never before (psycopg2).
 
     Args:
         settings: where to connect, and the limits.
         process_name: shown in `pg_stat_activity`.
         pool_size: connections kept open.
-        prepares: whether `Prepared` statements are prepared, if the settings allow it.
-        role: of `shared.database.rights`, whose rights every session has, and no others.
+        prepares: prepare `Prepared` statements, if the settings allow it.
+        role: of `shared.database.rights`; every session has exactly its rights.
     """
     remove_foreign_variables()
     server_settings = session_settings(settings)
     prepares = prepares and settings.prepare_statements
     if prepares:
         server_settings |= PLANS_THAT_STAY_GOOD
-    # A pooler may refuse them, or drop them without a word.
+    # A pooler may reject or ignore them.
     options = ""
     if settings.prepare_statements:
-        # PostgreSQL's own end: otherwise what a vanished worker has locked stays locked.
-        gives_up = _given_up_after(settings.vanished_after_seconds, "tcp_keepalives")
-        options = startup_options(server_settings | gives_up)
+        # PostgreSQL's end: otherwise the locks of a vanished worker would stay.
+        keepalives = _dropped_after(settings.vanished_after_seconds, "tcp_keepalives")
+        options = startup_options(server_settings | keepalives)
     url = sqlalchemy_url(settings.database_url)
     engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
         poolclass=_pool_of(process_name),
-        # An error's text goes to the log when nobody foresaw it: without what users sent.
+        # The text of an unexpected error is logged: without users' data.
         hide_parameters=True,
         pool_timeout=settings.database_connect_timeout_seconds,
         connect_args={
             "application_name": f"eventify-{process_name}",
             "client_encoding": CLIENT_ENCODING,
             "connect_timeout": settings.database_connect_timeout_seconds,
-            # Never a replica: what it tells may be old, and nothing can be decided there.
+            # Never a replica: its rows may be old, and it is read-only.
             "target_session_attrs": url.query.get("target_session_attrs", "read-write"),
             **({"options": options} if options else {}),
-            **_given_up_after(settings.vanished_after_seconds, "keepalives"),
+            **_dropped_after(settings.vanished_after_seconds, "keepalives"),
             "connection_factory": PlainConnection if prepares else ConfirmedConnection,
         },
     )
     _ping_after_idling(engine)
     if not settings.prepare_statements:
         expect_in_role(engine, server_settings)
-    elif role is not None:  # a pooler would give the role to others; there, logins do it alone
+    elif role is not None:  # with a pooler other clients would get the role
         _take_role(engine, role)
     return engine
 
 
 def _take_role(engine: Engine, role: str) -> None:
-    """Have each new connection take a role, so that one login may do for all services.
+    """SET ROLE on each new connection, so that one login is enough for all services.
 
-    Where it may not, because the database was not migrated yet or nobody could make the role, the
-    session goes on with the rights of its login, and a warning.
+    If the role is missing or may not be set, the session has the rights of its login, and a warning
+    is logged.
     """
 
     @event.listens_for(engine, "connect")
@@ -137,7 +137,7 @@ def _take_role(engine: Engine, role: str) -> None:
 
 
 def _pool_of(process_name: str) -> type[QueuePool]:
-    """The kind of pool that tells how long this process waits for a connection."""
+    """A pool that measures how long this process waits for a connection."""
     wait_seconds = POOL_WAIT_SECONDS.labels(process_name)
 
     class TimedPool(QueuePool):
@@ -148,15 +148,15 @@ def _pool_of(process_name: str) -> type[QueuePool]:
     return TimedPool
 
 
-def _given_up_after(seconds: int, keepalive: str) -> dict[str, str]:
-    """After which silence an end of a connection takes the other for vanished.
+def _dropped_after(seconds: int, keepalive: str) -> dict[str, str]:
+    """After how long without a packet an end of a connection drops it.
 
-    TCP asks while nobody sends (keepalive), and waits for what was sent to arrive (user timeout).
-    Its own defaults are two hours and a quarter of an hour.
+    TCP probes an idle connection (keepalive), and waits for acknowledgements (user timeout); its
+    defaults are two hours and a quarter of an hour.
 
     Args:
-        seconds: of silence.
-        keepalive: how the options of this end begin.
+        seconds: without a packet.
+        keepalive: the prefix of this end's options.
     """
     return {
         f"{keepalive}_idle": "1",
@@ -170,8 +170,8 @@ def _given_up_after(seconds: int, keepalive: str) -> dict[str, str]:
 def cursor_transaction(engine: Engine) -> Iterator[cursor]:
     """One transaction of plain psycopg2, for the statements that run thousands of times a second.
 
-    Commits when the block ends, rolls back when it raises. An error that leaves here after the
-    block's end comes from COMMIT, whose fate is then unknown.
+    Commits when the block ends, rolls back when it raises. An error after the block's end is from
+    COMMIT, whose outcome is then unknown.
 
     Raises:
         psycopg2.Error: from a statement or from COMMIT.
@@ -186,8 +186,8 @@ def statement(engine: Engine) -> Iterator[cursor]:
     """A cursor on which each statement is a transaction of its own: one round trip, not three.
 
     Raises:
-        psycopg2.Error: from a statement. When the connection was lost, its fate is unknown.
-        CommitUnconfirmed: at the end of the block; so is its fate then.
+        psycopg2.Error: from a statement. If the connection was lost, its outcome is unknown.
+        CommitUnconfirmed: at the end of the block; the outcome is unknown.
     """
     with _plain(engine) as plain:
         plain.autocommit = True
@@ -202,13 +202,13 @@ def statement(engine: Engine) -> Iterator[cursor]:
 
 @contextmanager
 def session(engine: Engine) -> Iterator[cursor]:
-    """A cursor for transactions whose BEGIN and COMMIT travel with other statements.
+    """A cursor for transactions whose BEGIN and COMMIT are sent with other statements.
 
-    Whoever uses it writes them, and calls `confirm` after a COMMIT. What is left open, by an error
-    or on purpose, is rolled back.
+    The caller writes them, and calls `confirm` after a COMMIT. A transaction that is still open at
+    the end is rolled back.
 
     Raises:
-        psycopg2.Error: from a statement. When COMMIT was among what was sent, its fate is unknown.
+        psycopg2.Error: from a statement. If a COMMIT was sent, its outcome is unknown.
     """
     with statement(engine) as plain_cursor:
         try:
@@ -218,10 +218,10 @@ def session(engine: Engine) -> Iterator[cursor]:
 
 
 def roll_back(plain_cursor: cursor) -> None:
-    """End the transaction that a `session` has open, if there is one and a connection to it.
+    """Roll back the open transaction of a `session`, if there is one.
 
     Raises:
-        psycopg2.Error: the connection was lost; then there is no transaction either.
+        psycopg2.Error: the connection was lost, and the transaction with it.
     """
     status = plain_cursor.connection.info.transaction_status
     if status in (TRANSACTION_STATUS_INTRANS, TRANSACTION_STATUS_INERROR):
@@ -235,16 +235,16 @@ def _plain(engine: Engine) -> Iterator[connection]:
     try:
         yield plain
     finally:
-        if plain.closed:  # lost: the pool would try to roll back, and log its stack trace
+        if plain.closed:  # the pool would try to roll back, and log the stack trace
             pooled.invalidate()
         else:
             pooled.close()  # back to the pool, which rolls back what is left open
 
 
 def _ping_after_idling(engine: Engine) -> None:
-    """Replace connections that the server dropped while they idled, before a buyer meets them.
+    """Replace idle connections that the server has dropped, before a request gets one.
 
-    SQLAlchemy's own pre-ping asks at every use, which would cost each batch a round trip more.
+    SQLAlchemy's pre-ping at every use would cost each batch another round trip.
     """
 
     @event.listens_for(engine, "checkin")

@@ -1,4 +1,4 @@
-"""The services' own logins, which `eventify migrate` makes from the URLs that it is given."""
+"""The services' own logins, which `eventify migrate` creates from their URLs."""
 
 from contextlib import closing
 from functools import partial
@@ -14,7 +14,6 @@ from shared.config.settings import Settings, variable
 from shared.database.rights import CATALOG, GATEWAY, WORKER, change_roles
 from shared.errors import ConfigurationError
 
-# Which setting holds the URL of whose login.
 ROLE_OF_SETTING = {
     "gateway_database_url": GATEWAY,
     "catalog_database_url": CATALOG,
@@ -29,29 +28,29 @@ HAS_ROLE = "SELECT pg_has_role(session_user, %s, 'USAGE')"
 
 
 def login_urls(settings: Settings) -> dict[str, str]:
-    """The URLs that are given, by setting."""
+    """The URLs that are set, by setting."""
     given = {name: getattr(settings, name) for name in ROLE_OF_SETTING}
     return {name: url for name, url in given.items() if url}
 
 
 def make_logins(engine: Engine, settings: Settings) -> None:
-    """Make each login that a URL names, with its password, as a member of its service's role.
+    """Create each login that a URL names, with its password, as a member of its service's role.
 
-    One that already works is left alone, so whoever made it need not let us make roles.
+    One that already works is left as it is, and then this owner need not be able to create roles.
 
     Args:
         engine: the owner's connections to a migrated database.
         settings: the URLs.
 
     Raises:
-        ConfigurationError: a URL names no user and password, or one who may do more than its
-            service; or a login is missing and this owner may not make it.
+        ConfigurationError: a URL has no user and password, or its user has more rights than the
+            service; or a login is missing and this owner may not create it.
     """
     for setting, url in login_urls(settings).items():
         role, named = ROLE_OF_SETTING[setting], sqlalchemy_url(url)
         if not named.username or not named.password:
-            raise ConfigurationError(f"{variable(setting)} names no user with a password.")
-        _refuse_powerful(engine, setting, named.username)
+            raise ConfigurationError(f"{variable(setting)} has no user with a password.")
+        _check_powerless(engine, setting, named.username)
         if _works(url, role, settings.database_connect_timeout_seconds):
             continue
         make = partial(_make, name=named.username, password=str(named.password), role=role)
@@ -62,17 +61,17 @@ def make_logins(engine: Engine, settings: Settings) -> None:
                 raise
             raise ConfigurationError(
                 f"The login {named.username} of {variable(setting)} does not work, and"
-                f" {engine.url.username} may not make it. Have an administrator run:"
+                f" {engine.url.username} may not create it. Have an administrator run:"
                 f" CREATE ROLE {_quoted(named.username)} LOGIN PASSWORD '...' IN ROLE {role};"
             ) from error
 
 
-def _refuse_powerful(engine: Engine, setting: str, name: str) -> None:
+def _check_powerless(engine: Engine, setting: str, name: str) -> None:
     with engine.connect() as asking:
         if asking.scalar(READ_LOGIN, {"name": name}):
             raise ConfigurationError(
-                f"{variable(setting)} names {name}, who may do anything with the tables: give the"
-                " service a login of its own, which is then made."
+                f"{variable(setting)} names {name}, who has all rights on the tables: give the"
+                " service a login of its own, which is then created."
             )
 
 
@@ -91,7 +90,7 @@ def _works(url: str, role: str, limit_seconds: int) -> bool:
 def _make(asking: Connection, name: str, password: str, role: str) -> None:
     plain = asking.connection.driver_connection
     assert isinstance(plain, connection)
-    # Only the hash is sent, for statements may stand in the server's log.
+    # Only the hash is sent, as the server may log statements.
     stored = encrypt_password(password, name, plain)
     known = asking.scalar(text("SELECT true FROM pg_roles WHERE rolname = :name"), {"name": name})
     verb = "ALTER" if known else "CREATE"

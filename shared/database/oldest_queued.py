@@ -1,7 +1,7 @@
 """The oldest queued purchase of each ticket type, as SQL."""
 
-# To stand after WITH RECURSIVE. It takes one step in the queue's index for each ticket type,
-# however long its queue is.
+# To follow WITH RECURSIVE. It takes one step in the queue's index for each ticket type, however
+# long the queue is.
 OLDEST_QUEUED = """
 oldest AS (
     (SELECT ticket_type_id, created_at FROM ticket_purchases

@@ -1,4 +1,4 @@
-"""Statements that PostgreSQL plans once for each connection, and from then on only runs.
+"""Statements that PostgreSQL plans once for each connection.
 
 Planning the accept statement takes 0.5 to 1.3 ms, as long as running it for 20 requests
 (docs/decisions/0010).
@@ -16,7 +16,7 @@ PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
 class PlainConnection(ConfirmedConnection):
-    """A connection of psycopg2 that knows what was prepared on it."""
+    """A psycopg2 connection with the names of its prepared statements."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -27,8 +27,8 @@ class Prepared:
     """A statement with parameters, written as psycopg2 has them: `%(name)s`.
 
     Args:
-        name: of the statement on each connection; another statement has another one.
-        sql: whose parameters' types follow from where they stand. Arrays are given as
+        name: of the prepared statement; unique.
+        sql: the types of its parameters follow from their context. Arrays are passed as
             `array_literal`.
     """
 
@@ -42,7 +42,7 @@ class Prepared:
         self._execute = f"EXECUTE {name} ({arguments})" if names else f"EXECUTE {name}"
 
     def run(self, cursor: cursor, parameters: Mapping[str, Any]) -> None:
-        """Run it; the cursor then has its rows.
+        """Run it; the rows are on the cursor.
 
         Raises:
             psycopg2.Error: as `cursor.execute` does.
@@ -50,7 +50,7 @@ class Prepared:
         cursor.execute(self.bind(cursor, parameters))
 
     def bind(self, cursor: cursor, parameters: Mapping[str, Any]) -> bytes:
-        """The text that runs it on this cursor; several, with semicolons between, are one trip.
+        """The SQL that runs it on this cursor; join several with semicolons for one round trip.
 
         Raises:
             psycopg2.Error: it could not be prepared.
@@ -65,16 +65,16 @@ class Prepared:
 
 
 def array_literal(values: Iterable[str | int | bytes | None]) -> str:
-    """An array as PostgreSQL reads it from one text.
+    """An array in PostgreSQL's text format.
 
-    psycopg2 writes a list as `ARRAY[...]`, of which each element is parsed as an expression.
+    psycopg2 renders a list as `ARRAY[...]`, with each element parsed as an expression.
     """
     return "{" + ",".join([_element(value) for value in values]) + "}"
 
 
 def _element(value: str | int | bytes | None) -> str:
     if isinstance(value, str):
-        if '"' in value or "\\" in value:  # seldom, and looking is quicker than writing anew
+        if '"' in value or "\\" in value:  # rare, and the check is faster than replacing
             value = value.replace("\\", r"\\").replace('"', r"\"")
         return f'"{value}"'
     if isinstance(value, int):

@@ -1,8 +1,8 @@
-"""Which role of PostgreSQL may do what with our tables: `eventify migrate` gives exactly this.
+"""The rights of each service's PostgreSQL role on our tables, as `eventify migrate` grants them.
 
 Each service has a role without login, of which its login is a member. None owns anything, so none
 may alter, truncate, drop, or disable a trigger. The roles belong to the whole cluster, their rights
-to each database. What a trigger writes for a service, it writes as the owner (migration 0009).
+to each database. Triggers write with the owner's rights (migration 0009).
 """
 
 import re
@@ -29,8 +29,7 @@ REQUEST = (
     "id, user_id, ticket_type_id, quantity, unit_price, user_limit, idempotency_key, fingerprint,"
     " request_id, traceparent"
 )
-# A table that is missing here is nobody's but the owner's; a test names it. Where two services
-# write one table, the columns keep them apart.
+# Every table is listed; a test checks it. Where two services write one table, each has its columns.
 RIGHTS: Final = {
     "users": {
         GATEWAY: "SELECT, INSERT, UPDATE (password_hash)",
@@ -68,11 +67,11 @@ RIGHTS: Final = {
     "alembic_version": dict.fromkeys(ROLES, "SELECT"),
 }
 PRIVILEGE = re.compile(r"(?P<privilege>[A-Z]+)(?: \((?P<columns>[^)]*)\))?(?:, |$)")
-# Several migrations, each of another database, may make the cluster's roles at once.
+# Migrations of several databases may create the cluster's roles at once.
 ATTEMPTS = 5
-OF_OTHERS = (errors.UniqueViolation, errors.DuplicateObject, errors.InternalError_)
+CONCURRENT_CHANGES = (errors.UniqueViolation, errors.DuplicateObject, errors.InternalError_)
 
-# Also of who logs in as one of them, and of everybody. Others may be let read.
+# Includes the logins that are members, and PUBLIC. Others may have SELECT.
 READ_GRANTED = text("""
 WITH RECURSIVE ours AS (
     SELECT oid, rolname FROM pg_roles WHERE rolname = ANY(:roles)
@@ -96,11 +95,11 @@ READ_TABLES = text("""
 SELECT relname FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
 """)
-# What makes every other right worth nothing. The owner of the tables may be a member, to take a
-# role (`SET ROLE`) where there is one login for everything.
+# Attributes that make every other right worthless. The tables' owner may be a member, for SET ROLE
+# with one login for everything.
 READ_POWERFUL = text("""
 SELECT DISTINCT r.rolname, CASE WHEN r.rolsuper THEN 'is a superuser'
-    WHEN r.rolcreaterole THEN 'may make roles'
+    WHEN r.rolcreaterole THEN 'may create roles'
     WHEN r.rolreplication THEN 'may replicate'
     ELSE 'is a member of ' || of.rolname END
 FROM pg_roles r
@@ -145,7 +144,7 @@ class Right(NamedTuple):
 
 
 def wanted_rights() -> set[Right]:
-    """RIGHTS, one by one."""
+    """RIGHTS as single rights."""
     return {
         Right(role, table, column, found["privilege"])
         for table, by_role in RIGHTS.items()
@@ -155,13 +154,13 @@ def wanted_rights() -> set[Right]:
     }
 
 
-def give_rights(engine: Engine) -> None:
-    """Make the roles, and let each do what RIGHTS says, and nothing else; it may be repeated.
+def grant_rights(engine: Engine) -> None:
+    """Create the roles, and grant each exactly RIGHTS. Idempotent.
 
-    Where the roles are missing and may not be made, nothing is given: see `missing_roles`.
+    Roles that are missing and may not be created get nothing: see `missing_roles`.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: the database is away, or refuses something else.
+        sqlalchemy.exc.DBAPIError: the database is unavailable, or another right is missing.
     """
     for role in ROLES:
         change_roles(engine, partial(_make_role, role=role))
@@ -169,7 +168,7 @@ def give_rights(engine: Engine) -> None:
 
 
 def missing_roles(engine: Engine) -> str:
-    """What an administrator has to do for services to run with their own rights; or nothing."""
+    """What an administrator has to run for services to have their own rights; "" if nothing."""
     with engine.connect() as connection:
         missing = set(ROLES) - _takable(connection)
         user = connection.execute(text("SELECT quote_ident(session_user)")).scalar_one()
@@ -179,13 +178,13 @@ def missing_roles(engine: Engine) -> str:
     made = (f"CREATE ROLE {role} NOLOGIN;" for role in sorted(missing - there))
     granted = f"GRANT {', '.join(sorted(missing))} TO {user};"
     return (
-        f"{user} may not make roles, so services that log in as {user} have all its rights. Have"
+        f"{user} may not create roles, so services that log in as {user} have all its rights. Have"
         f" an administrator run: {' '.join((*made, granted))} Then migrate again."
     )
 
 
 def excess_rights(connection: Connection) -> list[str]:
-    """What services may do and should not: somebody gave it to them by hand."""
+    """Rights of services beyond RIGHTS, which were granted by hand."""
     granted = _granted(connection)
     excess = [f"{right.role} has {right}" for right in sorted(granted - wanted_rights())]
     powerful = connection.execute(READ_POWERFUL, {"roles": list(ROLES)})
@@ -193,17 +192,17 @@ def excess_rights(connection: Connection) -> list[str]:
 
 
 def change_roles(engine: Engine, change: Callable[[Connection], None]) -> None:
-    """Run a change of the cluster's roles in a transaction; begun again where another was quicker.
+    """Change the cluster's roles in a transaction, retried after a concurrent change.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: the database is away, or refuses.
+        sqlalchemy.exc.DBAPIError: the database is unavailable, or a right is missing.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with engine.begin() as connection:
                 change(connection)
         except DBAPIError as error:
-            if not isinstance(error.orig, OF_OTHERS) or attempt == ATTEMPTS:
+            if not isinstance(error.orig, CONCURRENT_CHANGES) or attempt == ATTEMPTS:
                 raise
         else:
             return
@@ -211,7 +210,7 @@ def change_roles(engine: Engine, change: Callable[[Connection], None]) -> None:
 
 
 def right_to_take(server_version: int) -> str:
-    """How `pg_has_role` calls the right to SET ROLE, which 16 parted from membership."""
+    """The name in `pg_has_role` of the right to SET ROLE, which 16 separated from membership."""
     return "SET" if server_version >= 160_000 else "MEMBER"
 
 
@@ -231,7 +230,7 @@ def _make_role(connection: Connection, role: str) -> None:
 
 
 def _takable(connection: Connection) -> set[str]:
-    """Which of the roles this login may take."""
+    """The roles that this login may SET."""
     version = connection.scalar(text("SELECT current_setting('server_version_num')::int"))
     statement = READ_TAKABLE.format(form=right_to_take(version))
     return set(connection.scalars(text(statement), {"roles": list(ROLES)}))
@@ -252,7 +251,7 @@ def _apply(connection: Connection) -> None:
             connection.exec_driver_sql(
                 f'{verb} {right.privilege}{of} ON "{right.table}" {to_or_from} {role}'
             )
-    # A trigger's function runs for whoever writes; called by others' triggers it could forge rows.
+    # A trigger's function has the owner's rights; from a foreign trigger it could forge rows.
     for function in connection.scalars(READ_CALLABLE).all():
         connection.exec_driver_sql(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
     for role in sorted(there):

@@ -1,4 +1,4 @@
-"""Whether a database has the schema that this version of Eventify needs."""
+"""Compares a database's schema with the one that this version of Eventify needs."""
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -10,19 +10,18 @@ from shared.database.migrate import alembic_config
 
 
 def missing_migrations(engine: Engine) -> list[str]:
-    """The migrations that were not run yet, the oldest first.
+    """The migrations that have not run yet, the oldest first.
 
-    None is missing where a newer version of Eventify was, for its migrations keep what is older
-    at work.
+    None is missing after a newer version of Eventify, whose migrations are backward compatible.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: the database is away.
+        sqlalchemy.exc.DBAPIError: the database is unavailable.
     """
     with engine.connect() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
     try:
         scripts = ScriptDirectory.from_config(alembic_config())
         steps = [step.revision for step in scripts.iterate_revisions("head", current or "base")]
-    except (ResolutionError, CommandError):  # a revision that only a newer version knows
+    except (ResolutionError, CommandError):  # a revision of a newer version
         return []
     return steps[::-1]

@@ -1,7 +1,7 @@
-"""What has to be set in each session of PostgreSQL: our limits, and what our SQL relies on.
+"""The settings of each PostgreSQL session: our limits, and what our SQL relies on.
 
-A connection of our own brings it along. A pooler that hands sessions on after each transaction
-ignores or refuses that; behind one, the role itself has to have it (docs/engines.md).
+A direct connection passes them at startup. A pooler in transaction mode ignores or rejects that;
+with one, they are settings of the role (docs/engines.md).
 """
 
 import os
@@ -33,24 +33,24 @@ def session_settings(settings: Settings) -> dict[str, str]:
         "lock_timeout": str(settings.lock_timeout_ms),
         "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
         "timezone": "UTC",
-        # A warning at a commit is then a reason to doubt it (confirmed_commit.py).
+        # A warning at COMMIT then means that it is unconfirmed (confirmed_commit.py).
         "client_min_messages": "warning",
-        # What is read after a wait has to be the latest: locks and guards are made for that.
+        # Locks and guards rely on reading the latest rows after a wait.
         "default_transaction_isolation": "read committed",
     }
 
 
 def startup_options(wanted: dict[str, str]) -> str:
-    """The same as libpq gives it to the server."""
+    """The same in the syntax of libpq's `options`."""
     pairs = ((name, value.replace(" ", r"\ ")) for name, value in wanted.items())
     return " ".join(f"-c {name}={value}" for name, value in pairs)
 
 
 def missing(plain: connection, wanted: dict[str, str]) -> dict[str, str]:
-    """Which of them this session does not have.
+    """Those that are not in force in this session.
 
     Raises:
-        psycopg2.Error: the database is away.
+        psycopg2.Error: the database is unavailable.
     """
     with plain.cursor() as cursor:
         cursor.execute(IN_FORCE, (list(wanted),))
@@ -60,12 +60,12 @@ def missing(plain: connection, wanted: dict[str, str]) -> dict[str, str]:
 
 
 def expect_in_role(engine: Engine, wanted: dict[str, str]) -> None:
-    """Look at each new connection of this engine, and log what is not as it has to be."""
-    # A pooler knows this one itself: it sets what the client asks for, and not what the role has.
+    """Check each new connection of this engine, and log the settings that are missing."""
+    # PgBouncer sets the time zone to the client's, not to the role's.
     os.environ["PGTZ"] = wanted["timezone"]
 
     @event.listens_for(engine, "connect")
-    def look(plain: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    def check(plain: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
         assert isinstance(plain, connection)
         absent = missing(plain, wanted)
         if absent:
@@ -77,12 +77,12 @@ def expect_in_role(engine: Engine, wanted: dict[str, str]) -> None:
 
 
 def keep_in_role(settings: Settings) -> None:
-    """Have PostgreSQL itself give them to each new session of our role in our database.
+    """Store them as settings of our role in our database.
 
-    The session that is used here is ended, so that a pooler does not hand it on as it was.
+    The session used here is terminated, so that a pooler does not reuse it without them.
 
     Raises:
-        psycopg2.Error: the database is away, or refuses.
+        psycopg2.Error: the database is unavailable, or the role lacks the right.
     """
     limit = settings.database_connect_timeout_seconds
     url = libpq_url(settings.database_url)
@@ -92,7 +92,7 @@ def keep_in_role(settings: Settings) -> None:
         absent = missing(plain, session_settings(settings))
         if not absent:
             return
-        cursor.execute("SELECT current_database()")  # a pooler may call it otherwise
+        cursor.execute("SELECT current_database()")  # a pooler may have another name for it
         database = sql.Identifier(*(cursor.fetchone() or ()))
         for name, value in absent.items():
             parts = {"name": sql.Identifier(name), "value": sql.Literal(value)}

@@ -1,14 +1,14 @@
-"""Keeps the proof of the order whole in a database that was restored from a dump.
+"""Keeps the proof of the order valid in a database that was restored from a dump.
 
-Rows store transaction ids (docs/decisions/0002), and those of a new cluster begin low again. What
-is decided there would seem to have been decided before what stands in the dump, for ever. So the
-new cluster's ids are moved past the stored ones first. A physical copy keeps its ids.
+Rows store transaction ids (docs/decisions/0002), and those of a new cluster start low again: later
+decisions would seem to precede those of the dump. So the new cluster's ids are advanced past the
+stored ones first. A physical copy keeps its ids.
 """
 
 from sqlalchemy import Engine, text
 
-# How far the stored ids are ahead. What a batch decided it saw, so the last batch of each ticket
-# type has the highest id of all that was decided; and the queue is read whole.
+# How far the stored ids are ahead. A batch has seen what it decided, so the last batch of each
+# ticket type has the highest id of all decided purchases; and the whole queue is read.
 READ_AHEAD = text("""
 SELECT greatest(0,
     (SELECT max(pg_snapshot_xmax(last.seen)::text::bigint)
@@ -19,7 +19,7 @@ SELECT greatest(0,
     (SELECT max(accepted_xid::text::bigint) + 1 FROM ticket_purchases WHERE status = 'queued')
 ) - pg_snapshot_xmax(pg_current_snapshot())::text::bigint
 """)
-# Each turn takes an id and writes no row: 100,000 in 0.4 s. It waits for no disk and no standby...
+# Each iteration takes an id and writes no row: 100,000 in 0.4 s, no wait for a disk or standby...
 PASS_OVER = """
 DO $$ BEGIN
     FOR turn IN 1..{ids} LOOP
@@ -28,19 +28,19 @@ DO $$ BEGIN
     END LOOP;
 END $$
 """
-# ... but for the last, which takes all before it along.
+# ... except for the last one, which makes all before it durable.
 MAKE_DURABLE = text("SELECT pg_logical_emit_message(true, 'eventify', 'transaction ids')")
-# A statement of so many stays far below the longest that one may take.
+# Far below `statement_timeout_ms`.
 IDS_AT_A_TIME = 50_000
 
 
 def pass_stored_transaction_ids(engine: Engine) -> int:
-    """Use transaction ids up until those that rows store are past; returns how many.
+    """Advance the transaction ids past the stored ones; returns by how many.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: the database is away. Begun again, it goes on.
+        sqlalchemy.exc.DBAPIError: the database is unavailable. A new call continues.
     """
-    # No setting of a session is changed: behind a pooler it would stay with others.
+    # No session setting is changed: behind a pooler other clients would get it.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         ahead: int = connection.execute(READ_AHEAD).scalar_one()
         if ahead <= 0:

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, event
 
 from gateway.health import Readiness
 from gateway.shutdown import Draining
-from shared.concurrency.single_flight import LOOKS_AT_ONCE
+from shared.concurrency.single_flight import CHECKS_AT_ONCE
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.errors import Unavailable
@@ -53,7 +53,7 @@ def test_many_probes_are_answered_from_few_looks(settings: Settings, engine: Eng
     with statements_of(engine) as statements:
         assert set(answers(settings, engine)) == {"ready"}
     # And one for each second that this took.
-    assert 1 <= len([one for one in statements if one == "SELECT 1"]) <= LOOKS_AT_ONCE + 5
+    assert 1 <= len([one for one in statements if one == "SELECT 1"]) <= CHECKS_AT_ONCE + 5
 
 
 def test_without_a_database_all_are_told_so(settings: Settings) -> None:

@@ -113,7 +113,7 @@ def test_an_upgrade_during_a_sale_fails_no_purchase_and_keeps_the_proof(
     assert (report.purchases, report.queued) == (bought, 0)
 
 
-def test_a_migration_that_a_long_transaction_keeps_waiting_gives_way_to_the_sale(
+def test_a_migration_that_a_long_transaction_keeps_waiting_gives_up(
     empty_engine: Engine, settings: Settings
 ) -> None:
     migrate_so_far(empty_engine, "0004")
@@ -137,7 +137,7 @@ def test_a_migration_that_a_long_transaction_keeps_waiting_gives_way_to_the_sale
         selling = sellers.submit(sell_on)
         began = time.monotonic()
         try:
-            with pytest.raises(ConfigurationError, match=r"gave way.*monthly report"):
+            with pytest.raises(ConfigurationError, match=r"gave up.*monthly report"):
                 migrate(empty_engine)
         finally:
             given_up.set()
