@@ -15,7 +15,7 @@ from deploy.local.servers.embedded import free_port
 from shared.auth.mint_tokens import mint_tokens
 from shared.config.settings import Settings
 from shared.errors import ConfigurationError
-from shared.observability.tracing import open_tracing, wanted
+from shared.observability.tracing import is_wanted, open_tracing
 from tests.support.collector import Collector, a_collector
 from tests.support.factories import add_ticket_type, add_user, queue, request, rows, run
 from tests.support.services import PROJECT, environment, running_service
@@ -181,7 +181,7 @@ def test_without_a_collector_nothing_that_traces_is_loaded(settings: Settings) -
     ],
 )
 def test_a_collectors_address_turns_tracing_on(environment: dict[str, str], traces: bool) -> None:
-    assert wanted(environment) is traces
+    assert is_wanted(environment) is traces
 
 
 def test_traces_without_their_library_are_a_mistake_of_the_operator(
