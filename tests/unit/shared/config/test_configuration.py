@@ -12,7 +12,6 @@ from deploy.cli.settings_reference import (
     settings_reference,
 )
 from shared.config.settings import Settings, get_settings, unknown_variables, variable
-from shared.config.url_passwords import without_passwords
 from shared.errors import ConfigurationError
 from tests.support.services import PROJECT
 
@@ -106,17 +105,3 @@ def test_every_setting_has_its_reason() -> None:
 def test_the_reference_of_settings_is_current() -> None:
     written = (PROJECT / "docs" / "configuration.md").read_text()
     assert written == settings_reference(), "run `make docs`"
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("postgresql://ada:geheim@db/eventify", "postgresql://ada:***@db/eventify"),
-        ("postgresql://ada:geheim@a:1,b:2/x", "postgresql://ada:***@a:1,b:2/x"),
-        ("postgresql:///x?user=ada&password=geheim", "postgresql:///x?user=ada&password=***"),
-        ("redis://:geheim@cache:6379/0", "redis://:***@cache:6379/0"),
-        ("sentinel://:geheim@a;sentinel://:geheim@b", "sentinel://:***@a;sentinel://:***@b"),
-    ],
-)
-def test_a_url_is_shown_without_its_passwords(url: str, shown: str) -> None:
-    assert without_passwords(url) == shown

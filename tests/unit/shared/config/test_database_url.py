@@ -8,7 +8,7 @@ from shared.config.url_passwords import without_passwords
 
 
 def connects_with(database_url: str) -> dict[str, object]:
-    """What the driver is told."""
+    """The driver's arguments."""
     url = sqlalchemy_url(database_url)
     _arguments, named = create_engine(url).dialect.create_connect_args(url)
     return named
@@ -17,7 +17,7 @@ def connects_with(database_url: str) -> dict[str, object]:
 @pytest.mark.parametrize(
     "scheme", ["postgresql", "postgres", "postgresql+psycopg2", "postgresql+asyncpg"]
 )
-def test_whatever_driver_is_named_ours_is_taken(scheme: str) -> None:
+def test_our_driver_is_used_regardless_of_the_url(scheme: str) -> None:
     url = sqlalchemy_url(f"{scheme}://ada:secret@db.example:5433/sales")
     assert url.drivername == "postgresql+psycopg2"
     assert (url.username, url.host, url.port, url.database) == (
@@ -48,7 +48,7 @@ def test_several_servers_are_named_as_libpq_names_them(scheme: str) -> None:
         "postgresql://ada:secret@[::1,b/sales",
     ],
 )
-def test_what_is_no_such_url_is_told_without_the_password(mistake: str) -> None:
+def test_a_malformed_url_is_an_error_without_the_password(mistake: str) -> None:
     with pytest.raises(ValueError, match="is not a URL such as postgresql://") as told:
         sqlalchemy_url(mistake)
     assert "secret" not in str(told.value)
@@ -63,6 +63,8 @@ def test_what_is_no_such_url_is_told_without_the_password(mistake: str) -> None:
             "redis+sentinel://:secret@first,second/tickets?sentinel_password=secret",
             "redis+sentinel://:***@first,second/tickets?sentinel_password=***",
         ),
+        ("postgresql:///x?user=ada&password=secret", "postgresql:///x?user=ada&password=***"),
+        ("sentinel://:secret@a;sentinel://:secret@b", "sentinel://:***@a;sentinel://:***@b"),
         ("postgresql://ada@db.example/sales", "postgresql://ada@db.example/sales"),
         ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
     ],
