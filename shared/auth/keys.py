@@ -180,7 +180,7 @@ def load_public_keys(keys_dir: Path) -> dict[str, RSAPublicKey]:
 
 
 def json_web_key_set(public_keys: dict[str, RSAPublicKey]) -> dict[str, list[dict[str, str]]]:
-    """The public keys as a JWK Set (RFC 7517)."""
+    # RFC 7517
     return {
         "keys": [
             {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": jwk["n"], "e": jwk["e"]}

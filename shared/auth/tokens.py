@@ -62,7 +62,7 @@ class _Payload(msgspec.Struct):
 
 
 class UnknownKey(ValueError):
-    """No key in the folder has the `kid` of a token."""
+    pass
 
 
 _header_decoder = msgspec.json.Decoder(_Header)
@@ -70,8 +70,6 @@ _payload_decoder = msgspec.json.Decoder(_Payload)
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """The claims of a valid token."""
-
     user_id: int
     token_id: UUID
     expires_at: int  # Unix seconds

@@ -28,8 +28,6 @@ LARGEST_PORT = 65_535
 
 
 def _unless_empty(check: Callable[[str], object]) -> AfterValidator:
-    """Validates a value that may be left empty."""
-
     def validate(value: str) -> str:
         if value:
             check(value)

@@ -15,21 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from shared.config.setting_groups import (
-    AccountSettings,
-    AddressSettings,
-    CatalogProxySettings,
-    CatalogSettings,
-    ConnectionSettings,
-    DatabaseSettings,
-    DrainSettings,
-    HealthSettings,
-    HttpSettings,
-    ProcessSettings,
-    PurchaseSettings,
-    RateLimitSettings,
-    SweeperSettings,
-)
+from shared.config import setting_groups as groups
 from shared.errors import ConfigurationError
 
 PREFIX = "EVENTIFY_"
@@ -45,19 +31,19 @@ OTHER_VARIABLES = {
 
 class Settings(
     # pydantic takes the fields of the last base first: in this order they are listed.
-    ProcessSettings,
-    DatabaseSettings,
-    HealthSettings,
-    SweeperSettings,
-    DrainSettings,
-    PurchaseSettings,
-    HttpSettings,
-    RateLimitSettings,
-    CatalogSettings,
-    CatalogProxySettings,
-    AccountSettings,
-    AddressSettings,
-    ConnectionSettings,
+    groups.ProcessSettings,
+    groups.DatabaseSettings,
+    groups.HealthSettings,
+    groups.SweeperSettings,
+    groups.DrainSettings,
+    groups.PurchaseSettings,
+    groups.HttpSettings,
+    groups.RateLimitSettings,
+    groups.CatalogSettings,
+    groups.CatalogProxySettings,
+    groups.AccountSettings,
+    groups.AddressSettings,
+    groups.ConnectionSettings,
     BaseSettings,
 ):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, allow_inf_nan=False)
@@ -101,7 +87,6 @@ def unknown_variables(names: Iterable[str]) -> dict[str, str | None]:
 
 
 def variable(setting: str) -> str:
-    """The environment variable of a setting."""
     return f"{PREFIX}{setting.upper()}"
 
 

@@ -28,7 +28,6 @@ HAS_ROLE = "SELECT pg_has_role(session_user, %s, 'USAGE')"
 
 
 def login_urls(settings: Settings) -> dict[str, str]:
-    """The URLs that are set, by setting."""
     given = {name: getattr(settings, name) for name in ROLE_OF_SETTING}
     return {name: url for name, url in given.items() if url}
 

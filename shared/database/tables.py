@@ -1,4 +1,4 @@
-"""The tables. Migrations make them; each service writes its own queries over these definitions."""
+"""The tables. Migrations create them; each service has its own queries on these definitions."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -52,7 +52,7 @@ class Base(DeclarativeBase):
 
 
 def written_out(column: str) -> str:
-    """The check that a moment can be written as a time: the years have four digits, and an end."""
+    """A CHECK that a time can be formatted: its year has four digits, and it is not infinite."""
     return f"{column} >= '0001-01-01 00:00:00+00' AND {column} < '10000-01-01 00:00:00+00'"
 
 
@@ -61,7 +61,7 @@ class User(Base):
     __table_args__ = (
         Index("users_username_key", text("lower(username)"), unique=True),
         CheckConstraint("id >= 1", name="users_id_positive"),
-        # The gateway knows which of the characters beyond ASCII are letters; here they all pass.
+        # The gateway checks which characters beyond ASCII are letters; here they all pass.
         CheckConstraint(
             r"""username COLLATE "C" ~ '^[\w.@+\-\u0080-\U0010ffff]+$'""",
             name="users_username_form",
@@ -82,7 +82,7 @@ class User(Base):
 
 
 class RefreshToken(Base):
-    """One row for each refresh token given out. A family is what descends from one login."""
+    """One row for each refresh token issued. A family is all tokens of one sign-in."""
 
     __tablename__ = "refresh_tokens"
     __table_args__ = (
@@ -94,7 +94,7 @@ class RefreshToken(Base):
     )
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)  # the token's `jti`
-    # The login's first token, by whose lock one transaction at a time works on the family.
+    # The sign-in's first token; its row lock serialises transactions on the family.
     family: Mapped[UUID] = mapped_column(ForeignKey("refresh_tokens.id"))
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     issued_at: Mapped[datetime]
@@ -120,7 +120,7 @@ class Event(Base):
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     title: Mapped[str]
     description: Mapped[str] = mapped_column(server_default="")
-    # Title and description as they are searched; None: written by a version that did not know it.
+    # Title and description for searches; None: written by a version without it.
     search_text: Mapped[str | None] = mapped_column(deferred=True)
     start_time: Mapped[datetime]
     end_time: Mapped[datetime]
@@ -138,7 +138,7 @@ class TicketType(Base):
         CheckConstraint("sales_end > sales_start", name="ticket_types_sales_end_after_start"),
         CheckConstraint("id >= 1", name="ticket_types_id_positive"),
         CheckConstraint(r"""name COLLATE "C" !~ '^\s|\s$'""", name="ticket_types_name_trimmed"),
-        # NaN is more than any number to PostgreSQL, and so not negative.
+        # To PostgreSQL NaN is greater than any number, and so not negative.
         CheckConstraint("price <> 'NaN'", name="ticket_types_price_a_number"),
         CheckConstraint(
             "max_per_purchase <= 1000000", name="ticket_types_max_per_purchase_bounded"
@@ -157,13 +157,13 @@ class TicketType(Base):
     sales_end: Mapped[datetime | None]
     max_per_purchase: Mapped[int] = mapped_column(Integer, server_default="10")
     max_per_user: Mapped[int | None] = mapped_column(Integer)
-    # Since when nothing is accepted, by the will of its owner or operator; None: it sells.
+    # Since when its owner or operator has paused the sale; None: it is not paused.
     paused_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class TicketInventory(Base):
-    """The hot counter of one ticket type. Narrow, and no foreign key refers to it."""
+    """The hot counter of one ticket type. Narrow, and no foreign key references it."""
 
     __tablename__ = "ticket_inventory"
     __table_args__ = (

@@ -27,10 +27,12 @@ class NamedRoute(NamedTuple):
 
 
 class ManyHistogram(Histogram):
-    """A histogram that takes many equal observations at the cost of one (private attributes)."""
+    """A histogram that takes many equal observations at the cost of one.
+
+    prometheus-client has no public way: hence its private attributes.
+    """
 
     def observe_many(self, amount: float, count: int) -> None:
-        """Observe the same amount `count` times."""
         self._sum.inc(amount * count)
         self._buckets[bisect_left(self._upper_bounds, amount)].inc(count)
 
