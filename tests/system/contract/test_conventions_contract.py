@@ -47,8 +47,8 @@ RFC3339_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 def test_lists_page(shop: Shop, on_sale: OnSale) -> None:
     user = shop.user()
     ticket_type = on_sale(10)
-    nothing = user.get(EVENTS, params={"owner": "me"}).json()
-    assert nothing == {"count": 0, "next": None, "previous": None, "results": []}
+    empty = user.get(EVENTS, params={"owner": "me"}).json()
+    assert empty == {"count": 0, "next": None, "previous": None, "results": []}
     bought = [buy(user, ticket_type, **WAIT).json() for _ in range(3)][::-1]
     events = [create(user, EVENTS, event_fields()) for _ in range(3)]
     types = [create(user, TICKET_TYPES, ticket_type_fields(events[0]["id"])) for _ in range(3)]
@@ -59,7 +59,7 @@ def test_lists_page(shop: Shop, on_sale: OnSale) -> None:
     ):
         first = user.get(path, params=query | {"page_size": "2"}).json()
         assert (first["count"], first["results"], first["previous"]) == (3, rows[:2], None)
-        assert first.keys() == nothing.keys()
+        assert first.keys() == empty.keys()
         second = user.get(first["next"]).json()
         assert (second["count"], second["results"], second["next"]) == (3, rows[2:], None)
         assert user.get(second["previous"]).json() == first
