@@ -125,7 +125,6 @@ def explanation(facts: PurchaseFacts) -> list[str]:
 
 
 def _request(facts: PurchaseFacts) -> list[str]:
-    buyer = f"User {facts.user_id}" + (f" ({facts.username})" if facts.username else "")
     total = facts.unit_price * facts.quantity
     limit = "no limit per user" if facts.user_limit is None else f"{facts.user_limit} per user"
     window = " ".join(
@@ -135,8 +134,9 @@ def _request(facts: PurchaseFacts) -> list[str]:
     )
     return [
         (
-            f"{buyer} requested {_tickets(facts.quantity)} of ticket type {facts.ticket_type_id}"
-            f" ({facts.ticket_type}), event {facts.event_id} ({facts.event})."
+            f"User {_named(facts.user_id, facts.username)} requested {_tickets(facts.quantity)}"
+            f" of ticket type {_named(facts.ticket_type_id, facts.ticket_type)},"
+            f" event {_named(facts.event_id, facts.event)}."
         ),
         f"Terms at acceptance: {facts.unit_price} each, {total} in total; {limit}.",
         (
@@ -243,6 +243,10 @@ def _logs(facts: PurchaseFacts) -> str:
         f" type {facts.ticket_type_id} in `ticket_types` and [{facts.first_number},"
         f" {facts.last_number}] in `decision_numbers`."
     )
+
+
+def _named(id_: int | None, name: str | None) -> str:
+    return f"{id_}" if name is None else f"{id_} ({name})"
 
 
 def _tickets(count: int) -> str:

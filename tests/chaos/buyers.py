@@ -1,4 +1,4 @@
-"""Buyers who write down what they saw: sent, acknowledged, refused, unavailable, no answer."""
+"""Buyers who record each request: acknowledged, error, unavailable, no answer."""
 
 import asyncio
 import random
@@ -14,20 +14,20 @@ from loadtests.client import ClientConnection
 from tests.chaos.history import Attempt, Fate, History, Outcome, Sighting
 from tests.system.selling import PURCHASES
 
-# The gateway answers within two seconds, and two more for who waits for the decision; who hears
-# nothing by then gives up.
+# The gateway answers within two seconds, and two more for those that wait for the decision; without
+# an answer by then a buyer gives up.
 ANSWER_SECONDS = 6.0
 # Some 80 requests a second: enough to be in every window, and little enough for two cores on which
 # other tests run.
 BUYERS_AT_ONCE = 10
 THINK_SECONDS = 0.08
-# After no answer, or between two tries to hear what became of a request. Whoever asks faster takes
-# the cores from what is starting again.
+# After no answer, or between two polls. Faster polls would take the cores from what is starting
+# again.
 ASK_AGAIN_SECONDS = 0.2
 CLICKS_TWICE = 0.2
 WAITS_FOR_DECISION = 0.3
 RETRIES_AT_ONCE = 0.5
-# Decided purchases that a buyer looks at once more in the end.
+# Decided purchases that a buyer reads once more in the end.
 LOOKED_AT_AGAIN = 5
 
 
@@ -50,8 +50,8 @@ class _Request(msgspec.Struct, frozen=True):
 class Buyer:
     """One user on two connections; the second is for those who click twice.
 
-    Of several doors one is as good as another: a buyer who hears 503 or nothing at one turns to the
-    next, with the same key, as whoever stands behind a load balancer does.
+    After a 503 or no answer a buyer retries at the next gateway with the same key, as behind a load
+    balancer.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Buyer:
         self._chance = chance
         self._gateways = [[ClientConnection(url) for _ in range(2)] for url in gateway_urls]
         self._gateway = chance.randrange(len(gateway_urls))
-        # What was asked for and is neither acknowledged nor refused.
+        # Neither acknowledged nor answered with a 4xx.
         self._open: dict[str, _Request] = {}
         self._undecided: set[str] = set()
         self._decided: list[str] = []
@@ -136,7 +136,7 @@ class Buyer:
             purchase_id=read.id,
         )
         self._history.attempts.append(attempt)
-        if attempt.fate in (Fate.ACKNOWLEDGED, Fate.REFUSED):
+        if attempt.fate in (Fate.ACKNOWLEDGED, Fate.ERROR):
             self._open.pop(request.key, None)
         if attempt.purchase_id is not None:
             self._note(attempt.purchase_id, read)
@@ -195,11 +195,11 @@ def _fate(answer: ClientResponse | None, read: _Body) -> Fate:
         return Fate.UNAVAILABLE
     if answer.status >= 500:
         return Fate.UNKNOWN
-    return Fate.ACKNOWLEDGED if read.id is not None else Fate.REFUSED
+    return Fate.ACKNOWLEDGED if read.id is not None else Fate.ERROR
 
 
 def _outcome(read: _Body) -> Outcome | None:
-    """None: it is queued. A problem tells its reason as its code."""
+    """None: it is queued. A problem has its reason as its code."""
     if read.code is not None:
         return Outcome("rejected", read.code)
     if read.status == "queued" or not isinstance(read.status, str):

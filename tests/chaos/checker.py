@@ -8,7 +8,7 @@ from tests.chaos.history import Attempt, Evidence, Fate, Outcome, Row, Window
 
 QUEUED, CONFIRMED = "queued", "confirmed"
 # While PostgreSQL is unavailable, a buyer gets a 503 within this time (docs/faults.md).
-REFUSED_WITHIN_SECONDS = 2.0
+UNAVAILABLE_WITHIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Violation:
 
 
 def check(evidence: Evidence) -> list[Violation]:
-    """Every violation of the promises that hold whatever the fault was."""
+    """Every violation of the promises that hold during any fault."""
     return [
         Violation(promise, detail)
         for promise, find in PROMISES.items()
@@ -69,20 +69,20 @@ def decided_twice(evidence: Evidence) -> Iterator[str]:
 
 
 def half_done(evidence: Evidence) -> Iterator[str]:
-    """A request without an answer left a whole row or none; a refused one left none."""
+    """A request without an answer left a whole row or none; a 4xx left none."""
     attempts = {attempt.request_id: attempt for attempt in evidence.history.attempts}
     for row in evidence.rows:
         attempt = attempts.get(row.request_id)
         if attempt is None:
-            yield f"{row.id} was asked for by nobody"
-        elif attempt.fate is Fate.REFUSED:
-            yield f"{row.id} was refused with {attempt.status} and has a row"
+            yield f"{row.id} was not requested"
+        elif attempt.fate is Fate.ERROR:
+            yield f"{row.id} was answered with {attempt.status} and has a row"
         elif not _is_what_was_asked(row, attempt):
             yield f"{row.id} is not what was asked for: {row}, {attempt}"
 
 
 def changed(evidence: Evidence) -> Iterator[str]:
-    """An outcome that somebody saw is the one in the row."""
+    """An outcome that was shown is the one in the row."""
     by_id = {row.id: row for row in evidence.rows}
     for sighting in evidence.history.sightings:
         row = by_id.get(sighting.purchase_id)
@@ -141,7 +141,7 @@ def one_key_two_purchases(evidence: Evidence) -> Iterator[str]:
 
 
 def crashed(evidence: Evidence) -> Iterator[str]:
-    """A fault from outside is a 503, and nobody's crash."""
+    """A fault from outside is a 503, and no crash."""
     statuses = Count(
         attempt.status
         for attempt in evidence.history.attempts
@@ -178,28 +178,28 @@ def goes_on(evidence: Evidence, window: Window) -> list[Violation]:
     return []
 
 
-def refuses(evidence: Evidence, window: Window) -> list[Violation]:
-    """While the fault lasts, every buyer hears 503, and soon."""
+def is_unavailable(evidence: Evidence, window: Window) -> list[Violation]:
+    """While the fault lasts, every request gets a 503, and soon."""
     inside = [a for a in evidence.history.attempts if window.holds(a)]
     found = [f"{a.fate} ({a.status})" for a in inside if a.fate is not Fate.UNAVAILABLE]
     slowest = max((a.answered_at - a.sent_at for a in inside), default=0.0)
-    if slowest > REFUSED_WITHIN_SECONDS + machine_lag_seconds(evidence, window):
+    if slowest > UNAVAILABLE_WITHIN_SECONDS + machine_lag_seconds(evidence, window):
         found.append(f"the answer took {slowest:.1f} s")
     if not inside:
-        found.append("nobody asked while the fault lasted")
+        found.append("no request was sent while the fault lasted")
     return [
-        Violation("503 within 2 s while PostgreSQL is away", f"{what}, {count} times")
+        Violation("503 within 2 s while PostgreSQL is unavailable", f"{what}, {count} times")
         for what, count in Count(found).items()
     ]
 
 
 def machine_lag_seconds(evidence: Evidence, window: Window) -> float:
-    """How much longer all took because other work had the machine: told by answers that need no
-    database. A gateway that gives none of those either has no such excuse.
+    """How much slower the machine was, by answers that need no database. A gateway that does not
+    give those either has no such excuse.
     """
     pulses = (p for p in evidence.history.pulses if window.touches(p))
     slowest = max((p.answered_at - p.sent_at for p in pulses), default=0.0)
-    return min(slowest, REFUSED_WITHIN_SECONDS)
+    return min(slowest, UNAVAILABLE_WITHIN_SECONDS)
 
 
 def _with(evidence: Evidence, fate: Fate) -> Iterator[Attempt]:

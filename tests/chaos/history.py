@@ -8,8 +8,8 @@ class Fate(StrEnum):
     """What a buyer knows of a request."""
 
     ACKNOWLEDGED = auto()  # 201, 202, a replay, or a rejection that was waited for
-    REFUSED = auto()  # 4xx: nothing was stored
-    UNAVAILABLE = auto()  # 503: ask again with the same key
+    ERROR = auto()  # 4xx: nothing was stored
+    UNAVAILABLE = auto()  # 503: retry with the same key
     UNKNOWN = auto()  # no answer
 
 
@@ -35,7 +35,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`decided_at` None: the answer did not tell."""
+    """`decided_at` None: the answer did not have it."""
 
     status: str
     reason: str | None
@@ -44,7 +44,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A decided purchase, as somebody was shown it. `by`: whom."""
+    """A decided purchase, as it was shown. `by`: to whom."""
 
     purchase_id: str
     outcome: Outcome

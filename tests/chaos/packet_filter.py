@@ -1,6 +1,6 @@
-"""A machine that is there no more for anybody: its packets are dropped, by the kernel's own filter.
+"""A machine that vanished: its packets are dropped by the kernel's own filter.
 
-Nobody is told: no reset, no acknowledgement. That is where TCP's own limits count, which no proxy
+There is no reset and no acknowledgement. That is where TCP's own limits count, which no proxy
 can try. The rules name one port of the loopback interface, and go with the block.
 """
 
@@ -42,7 +42,7 @@ class PacketFilter:
 
 @cache
 def can_drop() -> bool:
-    """Whether we may; root in a container often may not. Tried, for nothing else tells."""
+    """Whether we may; root in a container often may not, which only a try shows."""
     if os.geteuid() != 0 or shutil.which("iptables") is None:
         return False
     try:

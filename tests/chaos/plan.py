@@ -12,7 +12,7 @@ KINDS = (*POSSIBLE, PAIRS, FAILOVER)
 
 
 def plan(only: str | None, seed: int) -> Iterator[list[type[Fault]]]:
-    """The rounds in order, without end; the same for the same seed, whatever the rounds draw.
+    """The rounds in order, without end; the same for the same seed.
 
     In turns a fault alone and a pair, so that a short run has both; every fault is alone once
     before one is again.

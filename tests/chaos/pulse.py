@@ -1,4 +1,4 @@
-"""Feels how the gateways are, whatever befalls all else: so slow is the machine just now."""
+"""Measures how fast gateways answer without PostgreSQL and Redis: how slow the machine is now."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ async def feel_pulse(gateway_url: str, history: History, over: asyncio.Event) ->
         # A new connection each time: the kernel gives it to any of the gateways.
         connection = ClientConnection(gateway_url)
         sent_at = time.monotonic()
-        with suppress(OSError):  # that one is just dead
+        with suppress(OSError):  # that one has just ended
             await connection.request(
                 "GET", "/healthz", token="none", timeout_seconds=GIVES_UP_SECONDS
             )

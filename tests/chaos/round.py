@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.chaos.buyers import BUYERS_AT_ONCE, Buyer
-from tests.chaos.checker import Violation, check, goes_on, refuses
+from tests.chaos.checker import Violation, check, goes_on, is_unavailable
 from tests.chaos.evidence import database_now, gather, queued_now, workers_decide
 from tests.chaos.faults.fault import Effect, Fault
 from tests.chaos.history import Evidence, Fate, History, Window
@@ -33,7 +33,7 @@ class Result:
     """`recovered_seconds`: from the healing on, until a new purchase was decided, and a worker
     decides and not the sweeper alone; None: never.
 
-    What dies is healed when its supervisor has started it again.
+    What was killed is healed when its supervisor has started it again.
     """
 
     faults: list[str]
@@ -121,8 +121,8 @@ def _during(faults: Sequence[Fault], evidence: Evidence, window: Window) -> list
     match faults[0].effect:
         case Effect.GOES_ON:
             return goes_on(evidence, window)
-        case Effect.REFUSES:
-            return refuses(evidence, window)
+        case Effect.UNAVAILABLE:
+            return is_unavailable(evidence, window)
     return []
 
 
@@ -183,7 +183,9 @@ class _Sale:
     async def _warm_up(self) -> None:
         deadline = time.monotonic() + WARM_UP_SECONDS
         while len(self._history.sightings) < WARM_UP_PURCHASES:
-            assert time.monotonic() < deadline, f"nobody could buy: {self._history.attempts[-3:]}"
+            assert time.monotonic() < deadline, (
+                f"no purchase was decided: {self._history.attempts[-3:]}"
+            )
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _strike_and_heal(self) -> Window:
@@ -207,7 +209,7 @@ class _Sale:
         match [fault.effect for fault in self._faults]:
             case [Effect.GOES_ON]:
                 return self._sells_since(struck_at)
-            case [Effect.REFUSES]:
+            case [Effect.UNAVAILABLE]:
                 sent_since = [a for a in self._history.attempts if a.sent_at > struck_at]
                 return len(sent_since) >= BUYERS_AT_ONCE
         return True

@@ -1,4 +1,4 @@
-"""A disk that is soon full: a file system in memory, for whoever may mount one."""
+"""A disk that is soon full: a file system in memory, where one may be mounted."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ class SmallDisk:
 
 @cache
 def can_mount() -> bool:
-    """Whether we may; root in a container often may not. Tried, for nothing else tells."""
+    """Whether we may; root in a container often may not, which only a try shows."""
     if os.geteuid() != 0 or not MOUNTS.exists():
         return False
     with TemporaryDirectory(prefix="eventify-test-") as folder:
@@ -76,7 +76,7 @@ def _mount(folder: Path) -> None:
 
 
 def _unmount(folder: Path) -> None:
-    # Lazily: a process that still ends there keeps nobody waiting.
+    # Lazily: a process that still ends there does not block this.
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 

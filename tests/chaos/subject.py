@@ -10,7 +10,7 @@ from tests.support.servers import Server
 
 
 class Subject(Protocol):
-    """`tokens`: of the buyers, by user id. `valkey`, `database_url`: reached whatever strikes."""
+    """`tokens`: by user id. `valkey`, `database_url`: reached directly, also during a fault."""
 
     settings: Settings
     valkey: Server
@@ -24,7 +24,7 @@ class Subject(Protocol):
 
     @property
     def gateway_urls(self) -> tuple[str, ...]:
-        """Where the buyers knock; one door is as good as another."""
+        """Where the buyers send their requests; any of them will do."""
 
     @property
     def pulse_url(self) -> str:
@@ -34,7 +34,7 @@ class Subject(Protocol):
         """The process of that name, such as `worker-1`."""
 
     def wait_until_all_are_started(self) -> None:
-        """Until whatever died was started again."""
+        """Until all that was killed is started again."""
 
     def wait_until_all_run(self) -> None:
         """Until every process does its work, so that rounds do not mix."""

@@ -31,7 +31,7 @@ from tests.system.operators import Operator, an_operator
 
 DATABASE = "eventify"
 BUYERS = 40
-# A stopped worker is taken for dead after this; the product's own default is a minute.
+# A stopped worker's wake-ups are redelivered after this; the product's own default is a minute.
 WAKEUP_VISIBILITY_SECONDS = 2
 SETTINGS = {
     # Few users buy without end here, which the limit of each user is there to prevent.
@@ -40,7 +40,7 @@ SETTINGS = {
     "EVENTIFY_LIST_RATE_BURST": "0",
     "EVENTIFY_WORKER_PROCESSES": "1",
     "EVENTIFY_WAKEUP_VISIBILITY_SECONDS": str(WAKEUP_VISIBILITY_SECONDS),
-    # The product's own: whoever asks while PostgreSQL is away is answered within two seconds.
+    # The product's own: while PostgreSQL is unavailable, a 503 comes within two seconds.
     "EVENTIFY_ANSWER_TIMEOUT_SECONDS": str(Settings.model_fields["answer_timeout_seconds"].default),
 }
 
@@ -48,7 +48,7 @@ SETTINGS = {
 class System:
     """Two gateways and two workers with one child each, on servers that this process runs.
 
-    `postgres`, `valkey`: reached directly, whatever befalls the lines. `database_line`,
+    `postgres`, `valkey`: reached directly, not through a line. `database_line`,
     `redis_line`, `broker_line`: between the services and them. `gateway_line`: between buyers and
     the gateways. `disk`: PostgreSQL's. `clock`: the workers'.
     """
@@ -102,7 +102,6 @@ class System:
 
     @property
     def gateway_urls(self) -> tuple[str, ...]:
-        """Where the buyers knock."""
         return (f"http://127.0.0.1:{self.gateway_line.port}",)
 
     @property
@@ -122,7 +121,7 @@ class System:
         return int(json.loads(self.home.state_file.read_text())["supervisor_pid"])
 
     def processes(self) -> dict[str, Process]:
-        """The services by name, as the supervisor tells; none while there is no supervisor."""
+        """The services by name, from the supervisor; none while there is no supervisor."""
         state = running_state(self.home)
         if state is None:
             return {}
@@ -144,7 +143,7 @@ class System:
         return eventually(running, retry_on=(AssertionError, psutil.NoSuchProcess))
 
     def wait_until_all_are_started(self) -> None:
-        """Until the supervisor has started again whatever died."""
+        """Until the supervisor has started all services again."""
 
         def all_started() -> None:
             states = {process.state for process in self.processes().values()}

@@ -40,7 +40,7 @@ class SystemWithStandby(System):
 
     @property
     def engine(self) -> Engine:  # type: ignore[override] # as in a subclass it may be
-        """On the server that is the primary now, so that no look waits for one that is lost."""
+        """On the server that is the primary now, so that no query waits for one that is lost."""
         url = with_database(self.pair.primary.url, DATABASE)
         if self._direct is None or self._direct[0] != url:
             settings = self.settings.model_copy(update={"database_url": url})

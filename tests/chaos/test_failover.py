@@ -32,5 +32,5 @@ def test_a_standby_may_take_over_at_any_time(system: SystemWithStandby, fault: t
 def test_an_operators_command_finds_the_server_that_serves(
     system: SystemWithStandby, command: list[str]
 ) -> None:
-    told = system.operator.run(*command)
-    assert told.returncode == 0, told.stdout + told.stderr
+    done = system.operator.run(*command)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -16,7 +16,7 @@ PUSHED_ONE = b":1\r\n"
 
 
 class WakeupLine(Line):
-    """Hands wake-ups on as `fate` says; who sent one is told that all went well."""
+    """Forwards wake-ups as `fate` says; their sender always gets a success."""
 
     def __init__(self, target_port: int, broker_url: str) -> None:
         super().__init__(target_port)

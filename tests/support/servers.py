@@ -95,7 +95,7 @@ class Server:
             self._suspend(child)
 
     def _suspend(self, process: psutil.Process) -> None:
-        """When it returns, the process stands still."""
+        """When it returns, the process is stopped."""
 
         def stands_still() -> None:
             assert process.status() == psutil.STATUS_STOPPED

@@ -1,4 +1,4 @@
-"""Results are told before they are committed."""
+"""Results are published before they are committed."""
 
 from collections.abc import Sequence
 from typing import Any

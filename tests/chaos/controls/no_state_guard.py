@@ -1,4 +1,4 @@
-"""Nothing refuses to change a decided row; what is missing, is missing in the database."""
+"""Decided rows may be changed: the guards are missing in the database."""
 
 
 def break_it() -> None:

@@ -1,4 +1,4 @@
-"""Nothing holds one purchase to a key but a look before: two requests at once make two."""
+"""Only a read beforehand finds the purchase of a key: two requests at once make two."""
 
 import re
 

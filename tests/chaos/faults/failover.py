@@ -34,13 +34,13 @@ class _Failover(Fault):
 
 
 class PrimaryUnreachable(_Failover):
-    """Its machine answers nobody any more: packets to it and from it are lost, without a word.
+    """Packets to and from its machine are dropped silently.
 
     So it stays when the standby has taken over: the services know its name, and ask for it first.
     """
 
     hold_seconds = 3.0
-    effect = Effect.REFUSES
+    effect = Effect.UNAVAILABLE
     needs = "" if can_drop() else "the right to drop packets (root, and iptables)"
 
     def strike(self) -> None:
@@ -53,7 +53,7 @@ class PrimaryLost(_Failover):
     """All of its processes end at once, in the middle of the sale."""
 
     hold_seconds = 2.0
-    effect = Effect.REFUSES
+    effect = Effect.UNAVAILABLE
 
     def strike(self) -> None:
         self._make_whole()
@@ -64,7 +64,7 @@ class PrimaryLost(_Failover):
 class PrimaryLostAfterStandby(_Failover):
     """First the standby goes, so that nothing more can be kept twice; then the primary.
 
-    Meanwhile somebody cancels the commits that wait. PostgreSQL then shows them as if they counted;
+    Meanwhile the waiting commits are cancelled. PostgreSQL then shows them as if they counted;
     the standby, which takes over as it was, has none of them.
     """
 

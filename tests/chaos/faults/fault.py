@@ -12,16 +12,16 @@ class Effect(StrEnum):
 
     ANYTHING = auto()  # 503 or no answer; what was acknowledged is kept
     GOES_ON = auto()  # purchases are accepted and decided
-    REFUSES = auto()  # 503, and soon: there is no database
+    UNAVAILABLE = auto()  # 503, and soon: there is no database
 
 
 class Turn(IntEnum):
     """When a fault strikes beside another, and is healed; so neither is made impossible."""
 
-    WHILE_ALL_IS_WELL = auto()  # somebody must still come by
-    WHILE_SUPERVISED = auto()  # the supervisor must still tell which process it is
+    WHILE_ALL_IS_WELL = auto()  # a process must still reach the moment
+    WHILE_SUPERVISED = auto()  # the supervisor must still know the process
     ANY = auto()
-    LAST = auto()  # brings everything up anew when it is healed
+    LAST = auto()  # starts everything again when it is healed
 
 
 class Fault(ABC):
@@ -42,5 +42,5 @@ class Fault(ABC):
     def strike(self) -> None:
         """Blocking; when it returns, the fault is there."""
 
-    def heal(self) -> None:  # noqa: B027 - most of what dies is started again by its supervisor
+    def heal(self) -> None:  # noqa: B027 - killed processes are started again by their supervisor
         """Blocking; when it returns, nothing keeps the system from being well."""

@@ -41,7 +41,7 @@ class PostgresSlow(_BadWeather):
 
 class PostgresCut(_BadWeather):
     weather, lines = CUT, ("database_line",)
-    effect = Effect.REFUSES
+    effect = Effect.UNAVAILABLE
 
 
 class PostgresSilent(PostgresCut):

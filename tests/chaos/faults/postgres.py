@@ -35,7 +35,7 @@ class PostgresCrashed(Fault):
     """Immediate shutdown, as of a crash; the start that follows has its log to replay."""
 
     hold_seconds = 2.0
-    effect = Effect.REFUSES
+    effect = Effect.UNAVAILABLE
 
     def strike(self) -> None:
         self.system.postgres.end(signal.SIGQUIT)
@@ -49,7 +49,7 @@ class PostgresFrozen(Fault):
     """SIGSTOP: connections stay open, and nothing is answered."""
 
     hold_seconds = 3.0
-    effect = Effect.REFUSES
+    effect = Effect.UNAVAILABLE
 
     def strike(self) -> None:
         self.system.postgres.freeze()
@@ -142,7 +142,7 @@ class HotRowLocked(Fault):
 
 
 class StrayHand(Fault):
-    """Somebody changes and deletes decided rows by hand; PostgreSQL refuses."""
+    """Decided rows are changed and deleted by hand; PostgreSQL raises."""
 
     effect = Effect.GOES_ON
 

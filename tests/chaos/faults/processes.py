@@ -1,4 +1,4 @@
-"""Processes of Eventify die, stand still, or are asked to stop one after the other."""
+"""Processes of Eventify are killed, stopped, or restarted one after the other."""
 
 import signal
 from contextlib import suppress
@@ -10,7 +10,7 @@ from tests.chaos.system import WAKEUP_VISIBILITY_SECONDS, System, works
 from tests.support.waiting import eventually
 
 DIES_WITHIN_SECONDS = 30
-# A stop finishes what is under way; a start imports everything anew.
+# A stop finishes what is under way; a start imports everything again.
 RESTARTS_WITHIN_SECONDS = 60
 
 
@@ -58,7 +58,7 @@ class CatalogKilled(_ProcessKilled):
 
 
 class SweeperKilled(_ProcessKilled):
-    """Nothing else is lost meanwhile, so nobody misses it."""
+    """No wake-up is lost meanwhile, so the workers decide everything."""
 
     name = "sweeper-1"
     effect = Effect.GOES_ON
@@ -140,7 +140,7 @@ class WholeSystemStopped(Fault):
 
 
 def kill(process: psutil.Process) -> int:
-    """kill -9; returns 1 when it is dead, 0 if it was before."""
+    """kill -9; returns 1, or 0 if it had ended before."""
     try:
         process.kill()
     except psutil.NoSuchProcess:

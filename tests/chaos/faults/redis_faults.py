@@ -1,4 +1,4 @@
-"""Redis loses everything, dies, stands still, refuses to write, or holds what nobody can read."""
+"""Redis loses its data, is killed, stalls, rejects writes, or has messages that cannot be read."""
 
 import base64
 import json
@@ -60,7 +60,7 @@ class RedisFrozen(_RedisFault):
 
 
 class RedisReadOnly(_RedisFault):
-    """It has become somebody's replica, as after a failover: writes fail with READONLY."""
+    """It has become a replica, as after a failover: writes fail with READONLY."""
 
     def strike(self) -> None:
         with self.client() as client:
@@ -95,7 +95,7 @@ class RedisOutOfMemory(_RedisFault):
 
 
 class PoisonMessage(_RedisFault):
-    """Messages in the queue that are no wake-ups: each is taken by a worker, and harms nobody."""
+    """Messages that are no wake-ups: each is consumed by a worker, and does no harm."""
 
     def strike(self) -> None:
         with self.client() as client:

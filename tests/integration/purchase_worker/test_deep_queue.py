@@ -1,4 +1,4 @@
-"""A queue of 100,000: where one stands is told with as little work as in a short one."""
+"""A queue of 100,000: a position is found with as little work as in a short one."""
 
 from collections.abc import Iterator
 from typing import Any

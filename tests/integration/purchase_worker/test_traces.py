@@ -43,7 +43,7 @@ def trading(
     redis_client: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Trading:
-    """A gateway and a worker that send their traces to an address; and a buyer at the door."""
+    """A gateway and a worker that send their traces to an address; and a buyer."""
 
     @contextmanager
     def trading(collector_url: str) -> Iterator[httpx.Client]:
@@ -51,12 +51,12 @@ def trading(
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
         with engine.begin() as connection:
             (token,) = mint_tokens(connection, settings, ["buyer"])
-        door = Settings(**settings.model_dump() | {"gateway_port": free_port()})
-        url = f"http://127.0.0.1:{door.gateway_port}"
+        gateway = Settings(**settings.model_dump() | {"gateway_port": free_port()})
+        url = f"http://127.0.0.1:{gateway.gateway_port}"
         headers = {"Authorization": f"Bearer {token}"} | WAIT
         with (
             running_service("purchase_worker", settings),
-            running_service("gateway", door, f"{url}/readyz"),
+            running_service("gateway", gateway, f"{url}/readyz"),
             httpx.Client(base_url=url, headers=headers, timeout=60, verify=False) as client,
         ):
             yield client
@@ -104,7 +104,7 @@ def test_who_samples_and_who_names_a_trace_is_the_clients_choice_if_it_is_well_f
 ) -> None:
     ticket_type = add_ticket_type(engine, 100)
     with trading(collector.url) as buyer:
-        # Not sampled: nobody follows it.
+        # Not sampled: it is not traced.
         assert buy(buyer, ticket_type, traceparent=f"00-{TRACE}-{SPAN}-00").status_code == 201
         assert stored_traceparents(engine) == [None]
         # None that can be read: a trace begins here.
@@ -156,17 +156,17 @@ print(tracing & sys.modules.keys())
 
 
 def test_without_a_collector_nothing_that_traces_is_loaded(settings: Settings) -> None:
-    untold = {name: value for name, value in environment(settings).items() if "OTEL" not in name}
-    told = subprocess.run(
+    without = {name: value for name, value in environment(settings).items() if "OTEL" not in name}
+    ran = subprocess.run(
         [sys.executable, "-c", START_EVERYTHING],
-        env=untold,
+        env=without,
         cwd=PROJECT,
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
     )
-    assert told.stdout == "set()\n"
+    assert ran.stdout == "set()\n"
 
 
 @pytest.mark.parametrize(

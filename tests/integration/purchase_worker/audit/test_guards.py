@@ -30,7 +30,7 @@ from tests.support.waiting import eventually
 
 @pytest.fixture(scope="module")
 def guarded(postgres_url: str) -> Iterator[Engine]:
-    """A database with a row of every kind: what is refused changes none of them."""
+    """A database with a row of every kind: what raises changes none of them."""
     with new_database(postgres_url) as url:
         settings = Settings(database_url=url)
         engine = open_engine(settings, "test-guards")
@@ -110,7 +110,7 @@ def counted_ticket_type(**changes: str) -> str:
 
 
 def purchase(**changes: str) -> str:
-    """A purchase of whoever bought before."""
+    """A purchase of the same buyer as an earlier one."""
     values = {
         "id": "gen_random_uuid()",
         "user_id": "user_id",
@@ -150,7 +150,7 @@ def in_queue(change: str) -> str:
 
 
 def snapshot(statement: str) -> str:
-    """The statement in a transaction that goes on seeing one moment."""
+    """The statement in a transaction that sees one moment."""
     return f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; {statement}"
 
 
@@ -337,7 +337,7 @@ DECISIONS = [
     ("DELETE FROM ticket_purchases", "ticket_purchases_never_deleted"),
     ("TRUNCATE ticket_purchases", "ticket_purchases_never_truncated"),
 ]
-REFUSALS = [
+VIOLATIONS = [
     *ACCOUNTS,
     *TOKENS,
     *EVENTS,
@@ -347,9 +347,9 @@ REFUSALS = [
     *ACCEPTANCES,
     *DECISIONS,
 ]
-# These refuse nothing: they write the record.
+# These raise nothing: they write the record.
 RECORDERS = {"ticket_inventory_issue_recorded", "ticket_inventory_change_recorded"}
-# What these refuse, another guard refuses before them.
+# Another guard raises before these.
 BEHIND_ANOTHER = {
     "inventory_changes_pkey",
     "inventory_changes_ticket_type_id_fkey",
@@ -373,30 +373,30 @@ def attempt(engine: Engine, statement: str) -> None:
         connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
 
 
-def refusal_of(engine: Engine, statement: str) -> psycopg2.Error:
-    with pytest.raises(DBAPIError) as refused:
+def error_of(engine: Engine, statement: str) -> psycopg2.Error:
+    with pytest.raises(DBAPIError) as raised:
         attempt(engine, statement)
-    assert isinstance(refused.value.orig, psycopg2.Error)
-    return refused.value.orig
+    assert isinstance(raised.value.orig, psycopg2.Error)
+    return raised.value.orig
 
 
-@pytest.mark.parametrize(("statement", "guard"), REFUSALS)
-def test_the_database_refuses(guarded: Engine, statement: str, guard: str) -> None:
-    refusal = refusal_of(guarded, statement)
-    assert refusal.diag.constraint_name == guard
-    assert isinstance(refusal, psycopg2.errors.ForeignKeyViolation) == guard.endswith("_fkey")
+@pytest.mark.parametrize(("statement", "guard"), VIOLATIONS)
+def test_the_database_raises(guarded: Engine, statement: str, guard: str) -> None:
+    error = error_of(guarded, statement)
+    assert error.diag.constraint_name == guard
+    assert isinstance(error, psycopg2.errors.ForeignKeyViolation) == guard.endswith("_fkey")
 
 
 def test_every_guard_of_the_schema_is_tried(guarded: Engine) -> None:
     with guarded.connect() as connection:
         standing = set(connection.exec_driver_sql(READ_ALL_GUARDS).scalars())
-    tried = {guard for _, guard in REFUSALS}
+    tried = {guard for _, guard in VIOLATIONS}
     assert tried == standing - RECORDERS - BEHIND_ANOTHER - {"alembic_version_pkc"}
 
 
-def test_nobody_chooses_the_own_place_in_the_queue(guarded: Engine) -> None:
+def test_a_place_in_the_queue_cannot_be_chosen(guarded: Engine) -> None:
     chosen = purchase(seq="-1").replace("OVERRIDING SYSTEM VALUE", "")
-    assert isinstance(refusal_of(guarded, chosen), psycopg2.errors.GeneratedAlways)
+    assert isinstance(error_of(guarded, chosen), psycopg2.errors.GeneratedAlways)
 
 
 def test_issuing_and_withdrawing_is_recorded_by_the_database_itself(
@@ -416,7 +416,7 @@ def test_issuing_and_withdrawing_is_recorded_by_the_database_itself(
     assert recorded == [(2, 0, None), (20, 2, None), (-5, 2, 7)]
 
 
-def test_a_ticket_type_that_nobody_bought_can_be_deleted_with_its_record(engine: Engine) -> None:
+def test_a_ticket_type_without_purchases_can_be_deleted_with_its_record(engine: Engine) -> None:
     add_ticket_type(engine, 5)
     run(engine, "DELETE FROM ticket_types")
     assert rows(engine, "SELECT * FROM inventory_changes") == []
@@ -429,9 +429,9 @@ def test_a_ticket_type_is_kept_for_what_is_queued_and_for_what_was_decided(
     ticket_type = add_ticket_type(engine, 5)
     queue(engine, [request(add_user(engine), ticket_type)])
     guard = "ticket_purchases_ticket_type_id_fkey"
-    assert refusal_of(engine, "DELETE FROM ticket_types").diag.constraint_name == guard
+    assert error_of(engine, "DELETE FROM ticket_types").diag.constraint_name == guard
     drain(engine, [ticket_type], settings, ignore)
-    assert refusal_of(engine, "DELETE FROM ticket_types").diag.constraint_name == guard
+    assert error_of(engine, "DELETE FROM ticket_types").diag.constraint_name == guard
 
 
 def test_a_user_who_bought_nothing_can_be_deleted(engine: Engine) -> None:
@@ -450,7 +450,7 @@ REFERRED_TO = [
 
 @pytest.fixture
 def unsold(engine: Engine) -> dict[str, int]:
-    """A user who bought nothing, and a ticket type that nobody bought: their ids, by table."""
+    """A user who bought nothing, and a ticket type without purchases: their ids, by table."""
     return {"users": add_user(engine), "ticket_types": add_ticket_type(engine, 5)}
 
 
@@ -469,7 +469,7 @@ def deletion(table: str, unsold: dict[str, int]) -> str:
     return f"DELETE FROM {table} WHERE id = {unsold[table]}"
 
 
-def refusal_of_the_second(engine: Engine, first: str, second: str) -> psycopg2.Error:
+def error_of_the_second(engine: Engine, first: str, second: str) -> psycopg2.Error:
     """How the second statement fails, which began before the first was committed."""
 
     def the_second_waits() -> None:
@@ -480,29 +480,29 @@ def refusal_of_the_second(engine: Engine, first: str, second: str) -> psycopg2.E
         waiting = elsewhere.submit(run, engine, second)
         eventually(the_second_waits)
         connection.commit()
-        with pytest.raises(DBAPIError) as refused:
+        with pytest.raises(DBAPIError) as raised:
             waiting.result()
-    assert isinstance(refused.value.orig, psycopg2.Error)
-    return refused.value.orig
+    assert isinstance(raised.value.orig, psycopg2.Error)
+    return raised.value.orig
 
 
 @pytest.mark.parametrize(("table", "guard"), REFERRED_TO)
 def test_nothing_is_deleted_beside_its_first_purchase(
     engine: Engine, unsold: dict[str, int], table: str, guard: str
 ) -> None:
-    refusal = refusal_of_the_second(engine, first_purchase(unsold), deletion(table, unsold))
-    assert refusal.diag.constraint_name == guard
+    error = error_of_the_second(engine, first_purchase(unsold), deletion(table, unsold))
+    assert error.diag.constraint_name == guard
 
 
 @pytest.mark.parametrize(("table", "guard"), REFERRED_TO)
 def test_nothing_is_bought_beside_the_deletion_of_its_user_or_its_ticket_type(
     engine: Engine, unsold: dict[str, int], table: str, guard: str
 ) -> None:
-    refusal = refusal_of_the_second(engine, deletion(table, unsold), first_purchase(unsold))
-    assert refusal.diag.constraint_name == guard
+    error = error_of_the_second(engine, deletion(table, unsold), first_purchase(unsold))
+    assert error.diag.constraint_name == guard
 
 
-def test_a_ticket_type_that_nobody_bought_can_move_to_another_event(engine: Engine) -> None:
+def test_a_ticket_type_without_purchases_can_move_to_another_event(engine: Engine) -> None:
     moved, elsewhere = add_ticket_type(engine, 5), add_ticket_type(engine, 5)
     move = (
         "UPDATE ticket_types SET event_id = (SELECT event_id FROM ticket_types WHERE id = :to)"

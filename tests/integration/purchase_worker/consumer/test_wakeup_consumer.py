@@ -1,4 +1,4 @@
-"""A worker whose acknowledgement met a broken connection goes on taking wake-ups."""
+"""A worker whose acknowledgement met a broken connection goes on consuming wake-ups."""
 
 from kombu import Queue
 from kombu.transport.virtual import Channel
@@ -12,7 +12,7 @@ from tests.chaos.faults.network import CUT
 from tests.support.line import Line, carrying
 
 
-def test_a_wakeup_that_cannot_be_acknowledged_takes_no_place(
+def test_a_wakeup_that_cannot_be_acknowledged_does_not_count_against_the_limit(
     settings: Settings, valkey_url: str
 ) -> None:
     url = make_url(valkey_url)
