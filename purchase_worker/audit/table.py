@@ -1,7 +1,7 @@
 """The audit's report as a table for a person."""
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from purchase_worker.audit.report import AuditReport
@@ -9,11 +9,8 @@ from purchase_worker.audit.report import AuditReport
 
 def show_audit(console: Console, report: AuditReport) -> None:
     """Each invariant, how much was checked, and violations."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    table.add_column("invariant")
-    table.add_column("checked", justify="right")
-    table.add_column("violations", justify="right")
+    numbers = (Column(name, justify="right") for name in ("checked", "violations"))
+    table = Table("", "invariant", *numbers, box=None, pad_edge=False)
     for invariant in report.invariants:
         good = invariant.violations == 0
         table.add_row(
@@ -26,11 +23,6 @@ def show_audit(console: Console, report: AuditReport) -> None:
     for invariant in report.invariants:
         for example in invariant.examples:
             console.print(Text(f"  {invariant.name}: {example}", style="red"))
-    verdict = (
-        Text("The audit passes: every decision adds up.", style="bold green")
-        if report.ok
-        else Text("The audit FAILS: the rows break a promise.", style="bold red")
-    )
     console.print(
         Text(
             f"{report.ticket_types:,} ticket types, {report.purchases:,} purchases:"
@@ -39,4 +31,7 @@ def show_audit(console: Console, report: AuditReport) -> None:
             f" = {report.issued:,} issued"
         )
     )
-    console.print(verdict)
+    if report.ok:
+        console.print(Text("The audit passes: every decision adds up.", style="bold green"))
+    else:
+        console.print(Text("The audit FAILS: the rows break a promise.", style="bold red"))

@@ -144,7 +144,7 @@ def test_a_worker_whose_children_are_all_blocked_is_healthy(
         with nobody_writes(engine, "ticket_purchases"), make_celery(settings) as sender:
             for id_ in ticket_types:
                 sender.send_task(DECIDE_QUEUES_TASK, ([id_],), queue=PURCHASES_QUEUE)
-            stays_healthy(settings, "worker", 3)
+            stays_healthy(settings, "worker", 2)
             assert redis_client.llen(PURCHASES_QUEUE), "nothing waited"
         eventually(lambda: nothing_is_queued(engine))
 
@@ -161,7 +161,7 @@ def test_a_worker_whose_broker_is_unavailable_or_silent_is_healthy(
             eventually(is_healthy(settings, "worker"), within_seconds=STARTED_WITHIN_SECONDS)
             for weather in (CUT, SILENT):
                 line.set_weather(weather)
-                stays_healthy(far, "worker", 3)
+                stays_healthy(far, "worker", 2)
             line.set_weather(FAIR)
             # What was in the broker may be gone as well.
             redis_client.flushall()
