@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 from locust import LoadTestShape
@@ -19,9 +20,8 @@ class _Rehearsed(LoadTestShape):
     abstract = True
     use_common_options = True
 
-    def step(self, at: float, plan: ShapeOptions) -> Step | None:
-        """The rule: how many users there shall be now; None when the time is over."""
-        raise NotImplementedError
+    # The rule: how many users there shall be now; None when the time is over.
+    step: Callable[[float, ShapeOptions], Step | None]
 
     def reset_time(self) -> None:
         """Locust calls it when a test starts."""
@@ -35,33 +35,33 @@ class _Rehearsed(LoadTestShape):
             if self.runner.state != STATE_RUNNING:
                 return 0, 1.0
             self._opened_at = time.monotonic()
-        plan = self._plan()
-        step = self.step(time.monotonic() - self._opened_at, plan)
+        options = self._shape_options()
+        step = self.step(time.monotonic() - self._opened_at, options)
         if step is None:
-            return self._drain(plan)
+            return self._drain(options)
         if step.before_the_opening:
             early = [one for one in self.runner.user_classes if is_early(one)]
             return (step.users, step.per_second, early) if early else (0, 1.0)
         return step.users, step.per_second, self.runner.user_classes
 
-    def _plan(self) -> ShapeOptions:
+    def _shape_options(self) -> ShapeOptions:
         assert self.runner is not None
-        options = self.runner.environment.parsed_options
-        assert options is not None
+        given = self.runner.environment.parsed_options
+        assert given is not None
         return ShapeOptions(
-            users=options.num_users or 0,
-            spawn_rate=options.spawn_rate or 1.0,
-            run_seconds=options.run_time or math.inf,
-            spike_users=options.spike_users,
-            quiet_seconds=options.quiet_seconds,
+            users=given.num_users or 0,
+            spawn_rate=given.spawn_rate or 1.0,
+            run_seconds=given.run_time or math.inf,
+            spike_users=given.spike_users,
+            quiet_seconds=given.quiet_seconds,
         )
 
-    def _drain(self, plan: ShapeOptions) -> Tick | None:
+    def _drain(self, options: ShapeOptions) -> Tick | None:
         """Stop each user as soon as it knows its outcome; then end the test."""
         assert self.runner is not None
         if self.runner.user_count == 0:
             return None
-        return 0, max(1.0, float(plan.users + plan.spike_users))
+        return 0, max(1.0, float(options.users + options.spike_users))
 
 
 def is_early(user_class: type[Any]) -> bool:
@@ -72,19 +72,16 @@ def is_early(user_class: type[Any]) -> bool:
 class OnSaleSpike(_Rehearsed):
     """`--users` read, then `--spike-users` come at once, until `--run-time` is over."""
 
-    def step(self, at: float, plan: ShapeOptions) -> Step | None:
-        return on_sale_spike(at, plan)
+    step = staticmethod(on_sale_spike)
 
 
 class SteadyRamp(_Rehearsed):
     """From none to `--users` over `--run-time`."""
 
-    def step(self, at: float, plan: ShapeOptions) -> Step | None:
-        return steady_ramp(at, plan)
+    step = staticmethod(steady_ramp)
 
 
 class Soak(_Rehearsed):
     """`--users` all along, until `--run-time` is over."""
 
-    def step(self, at: float, plan: ShapeOptions) -> Step | None:
-        return soak(at, plan)
+    step = staticmethod(soak)

@@ -10,11 +10,9 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, PositiveInt
@@ -70,31 +68,6 @@ class PurchaseMade(BaseModel):
     created_at: datetime
 
 
-class Tokens:
-    """Checks the same access tokens as Eventify's own services."""
-
-    def __init__(self, settings: Settings, keys_dir: Path) -> None:
-        self._settings = settings
-        self._keys: dict[str, RSAPublicKey] = load_public_keys(keys_dir)
-
-    def user_id(self, token: str) -> int:
-        """
-        Raises:
-            jwt.PyJWTError: the token is not valid.
-        """
-        kid = jwt.get_unverified_header(token).get("kid", "")
-        if kid not in self._keys:
-            raise jwt.InvalidKeyError(kid)
-        claims = jwt.decode(
-            token,
-            self._keys[kid],
-            algorithms=["RS256"],
-            audience=self._settings.token_audience,
-            issuer=self._settings.token_issuer,
-        )
-        return int(claims["sub"])
-
-
 def session(request: Request) -> Iterator[Session]:
     with request.app.state.sessions() as session:
         yield session
@@ -103,11 +76,20 @@ def session(request: Request) -> Iterator[Session]:
 def user_id(
     request: Request, bearer: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]
 ) -> int:
-    tokens: Tokens = request.app.state.tokens
+    """By the same access tokens as Eventify's own services."""
+    state, token = request.app.state, bearer.credentials
+    settings: Settings = state.settings
     try:
-        return tokens.user_id(bearer.credentials)
-    except jwt.PyJWTError as error:
+        claims = jwt.decode(
+            token,
+            state.keys[jwt.get_unverified_header(token)["kid"]],
+            algorithms=["RS256"],
+            audience=settings.token_audience,
+            issuer=settings.token_issuer,
+        )
+    except (jwt.PyJWTError, KeyError) as error:
         raise HTTPException(401, "The token is not valid.") from error
+    return int(claims["sub"])
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -116,7 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
         sqlalchemy_url(settings.database_url), pool_size=POOL_SIZE, max_overflow=0
     )
     app = FastAPI()
-    app.state.tokens = Tokens(settings, settings.keys_dir)
+    app.state.settings, app.state.keys = settings, load_public_keys(settings.keys_dir)
     app.state.sessions = sessionmaker(engine)
 
     @app.post("/api/ticket-purchases/", status_code=201)

@@ -4,7 +4,6 @@ import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 import click
 import msgspec
@@ -31,7 +30,7 @@ def main(quick: bool, only: tuple[str, ...], connections: int | None) -> None:
     was not as expected; a missed target is none.
     """
     for stop_signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(stop_signal, _interrupt)
+        signal.signal(stop_signal, signal.default_int_handler)
     # Wide enough for the table also where the output is no terminal.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     measured_at = datetime.now(UTC)
@@ -49,10 +48,6 @@ def main(quick: bool, only: tuple[str, ...], connections: int | None) -> None:
     for error in report.errors:
         console.print(f"[red]Not as expected:[/] {error}", markup=True)
     sys.exit(1 if report.errors else 0)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

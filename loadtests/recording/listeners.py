@@ -9,7 +9,6 @@ from typing import Any
 
 import gevent
 from locust import events
-from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
@@ -114,11 +113,7 @@ recording = Recording()
 
 
 def attach() -> None:
-    """Record and check every run from now on; to be called once, before other listeners are added.
-
-    It adds arguments to Locust's: where the database is, where the report goes, and thresholds.
-    """
-    events.init_command_line_parser.add_listener(_add_arguments)
+    """Record and check every run from now on; to be called before other listeners are added."""
     events.init.add_listener(recording.prepare)
     events.test_start.add_listener(recording.start)
     events.report_to_master.add_listener(observations.add_to_report)
@@ -127,37 +122,6 @@ def attach() -> None:
     events.test_stop.add_listener(recording.stop)
     events.quitting.add_listener(recording.quit)
     events.quit.add_listener(recording.print_verdict)
-
-
-def _add_arguments(parser: LocustArgumentParser) -> None:
-    parser.add_argument(
-        "--database-url",
-        default="",
-        include_in_web_ui=False,
-        help="The tested system's database; without it EVENTIFY_DATABASE_URL, or that of the system"
-        " that runs here",
-    )
-    parser.add_argument(
-        "--report-dir",
-        default="",
-        env_var="LOCUST_REPORT_DIR",
-        include_in_web_ui=False,
-        help="Where the report goes (default: loadtests/reports/<time>)",
-    )
-    for name, what in (
-        ("--max-p99-ms", "Threshold: p99 from request to decision, in ms"),
-        (
-            "--max-sold-out-p99-ms",
-            "Threshold: p99 from request to 'sold out', in ms (default: --max-p99-ms)",
-        ),
-        ("--max-failure-ratio", "Threshold: failed of all requests, 0.01 for 1 %%"),
-        ("--min-throughput", "Threshold: purchases decided per second, in the best five seconds"),
-    ):
-        variable = f"LOCUST_{name[2:].replace('-', '_').upper()}"
-        # Locust's web UI would give them back as texts.
-        parser.add_argument(
-            name, type=float, default=None, env_var=variable, include_in_web_ui=False, help=what
-        )
 
 
 def _folder(environment: Environment) -> Path:

@@ -30,25 +30,25 @@ class Step(NamedTuple):
     before_the_opening: bool = False
 
 
-def on_sale_spike(at: float, plan: ShapeOptions) -> Step | None:
+def on_sale_spike(at: float, options: ShapeOptions) -> Step | None:
     """Quiet with `users` that only read; then `spike_users` more, all within two seconds."""
-    if at >= plan.run_seconds:
+    if at >= options.run_seconds:
         return None
-    if at < plan.quiet_seconds:
-        return Step(plan.users, plan.spawn_rate, before_the_opening=True)
-    rate = math.ceil(plan.spike_users / SPIKE_SECONDS)  # of a fraction, Locust makes a third lot
-    return Step(plan.users + plan.spike_users, max(1, rate))
+    if at < options.quiet_seconds:
+        return Step(options.users, options.spawn_rate, before_the_opening=True)
+    rate = math.ceil(options.spike_users / SPIKE_SECONDS)  # of a fraction, Locust makes a third lot
+    return Step(options.users + options.spike_users, max(1, rate))
 
 
-def steady_ramp(at: float, plan: ShapeOptions) -> Step | None:
+def steady_ramp(at: float, options: ShapeOptions) -> Step | None:
     """From none to `users`, evenly over the whole time: where does it begin to hurt?"""
-    if at >= plan.run_seconds:
+    if at >= options.run_seconds:
         return None
-    if math.isinf(plan.run_seconds):
-        return Step(plan.users, plan.spawn_rate)
-    return Step(plan.users, max(plan.users, 1) / plan.run_seconds)
+    if math.isinf(options.run_seconds):
+        return Step(options.users, options.spawn_rate)
+    return Step(options.users, max(options.users, 1) / options.run_seconds)
 
 
-def soak(at: float, plan: ShapeOptions) -> Step | None:
+def soak(at: float, options: ShapeOptions) -> Step | None:
     """The same `users` for hours: what grows, leaks or slows down?"""
-    return None if at >= plan.run_seconds else Step(plan.users, plan.spawn_rate)
+    return None if at >= options.run_seconds else Step(options.users, options.spawn_rate)
