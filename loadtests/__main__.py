@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from loadtests.eventify_command import running_system, temporary_system
-from loadtests.verdict.database import DATABASE_URL
+from loadtests.recording.database import DATABASE_URL
 
 HERE = Path(__file__).parent
 

@@ -13,9 +13,9 @@ from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from loadtests.recording import listeners
-from loadtests.recording.sale_tab import add_sale_tab
 from loadtests.rehearsal.arguments import add_arguments
 from loadtests.rehearsal.director import REHEARSAL, Director, on_rehearsal
+from loadtests.rehearsal.sale_tab import add_sale_tab
 from loadtests.rehearsal.user_choice import chosen_by_tags
 from loadtests.shapes import OnSaleSpike, Soak, SteadyRamp
 from loadtests.users.abuser import Abuser

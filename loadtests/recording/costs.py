@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from loadtests.eventify_command import running_system
-from loadtests.verdict.database import address
+from loadtests.recording.database import address
 
 # Every process of Locust on this machine with its children, also of workers started apart.
 LOAD_TEST = "load test"

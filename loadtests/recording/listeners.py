@@ -13,11 +13,11 @@ from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from loadtests.recording import last_reports, observations
+from loadtests.recording.database import DATABASE_URL
 from loadtests.recording.recorder import Recorder
 from loadtests.recording.run import FILE
 from loadtests.recording.sampler import Sampler
 from loadtests.recording.sampling import RowSample
-from loadtests.verdict.database import DATABASE_URL
 
 REPORTS = Path(__file__).parent.parent / "reports"
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Engine, text
 
 from loadtests.recording.costs import Costs
-from loadtests.verdict.database import open_database
+from loadtests.recording.database import open_database
 from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import ConfigurationError
 

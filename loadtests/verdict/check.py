@@ -14,17 +14,10 @@ import msgspec
 from rich.console import Console
 from sqlalchemy import Engine
 
+from loadtests.recording.database import open_database
 from loadtests.recording.observations import ACCEPTED, Seen
 from loadtests.recording.run import OBSERVATIONS_FILE, RecordedRun, read
 from loadtests.verdict.chart import draw
-from loadtests.verdict.database import (
-    CHUNK_ROWS,
-    chunks,
-    open_database,
-    read_counters,
-    read_rows,
-    still_queued,
-)
 from loadtests.verdict.judge import RunVerdict, judge
 from loadtests.verdict.promises import (
     Broken,
@@ -33,6 +26,7 @@ from loadtests.verdict.promises import (
     broken_by_counters,
     broken_by_purchases,
 )
+from loadtests.verdict.rows import CHUNK_ROWS, chunks, read_counters, read_rows, still_queued
 from loadtests.verdict.summary import show, write_csv, write_summary
 from purchase_worker.audit.report import audit
 from shared.config.settings import Settings

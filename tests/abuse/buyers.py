@@ -27,42 +27,32 @@ SIGN_IN_SECONDS = 1.0
 NO_ANSWER = "no answer"
 
 
-class WindowAnswers(msgspec.Struct, frozen=True):
+@dataclass(slots=True)
+class WindowAnswers:
     """What buyers and bystanders were answered in one window.
 
-    `latency`: from the moment at which a purchase was meant to be sent to its decision.
+    `waits`: seconds from the moment at which a purchase was meant to be sent to its decision.
     `others`: answers to bystanders, by what they asked for. `accepted`: ids of purchases.
     """
 
-    latency: LatencySummary
-    answers: dict[str, int]
-    others: dict[str, dict[str, int]]
-    accepted: list[str]
+    waits: list[float] = field(default_factory=list)
+    accepted: list[str] = field(default_factory=list)
+    answers: Counter[str] = field(default_factory=Counter)
+    others: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     @property
-    def failures(self) -> int:
-        """Answers of 500 and above, and none at all, to anybody."""
-        return sum(self.failures_by.values())
+    def latency(self) -> LatencySummary:
+        return latency(self.waits)
 
     @property
     def failures_by(self) -> dict[str, int]:
-        """The same by what was asked for."""
+        """Answers of 500 and above, and none at all, by what was asked for."""
         found = {}
         for what, counts in {"purchases": self.answers, **self.others}.items():
             failed = sum(n for s, n in counts.items() if s == NO_ANSWER or s.startswith("5"))
             if failed:
                 found[what] = failed
         return found
-
-
-@dataclass(slots=True)
-class _Record:
-    """Of one window, while it lasts."""
-
-    waits: list[float] = field(default_factory=list)
-    accepted: list[str] = field(default_factory=list)
-    answers: Counter[str] = field(default_factory=Counter)
-    others: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
 
 class Crowd:
@@ -101,7 +91,7 @@ class Crowd:
         return asyncio.run(self._window(seconds))
 
     async def _window(self, seconds: float) -> WindowAnswers:
-        record = _Record()
+        record = WindowAnswers()
         async with asyncio.TaskGroup() as group:
             for number in range(len(self._tokens)):
                 group.create_task(self._buyer(number, seconds, record))
@@ -109,10 +99,9 @@ class Crowd:
                 group.create_task(self._reader(name, path, seconds, record))
             if self._accounts:
                 group.create_task(self._sign_in_again(seconds, record))
-        others = {name: dict(counts) for name, counts in record.others.items()}
-        return WindowAnswers(latency(record.waits), dict(record.answers), others, record.accepted)
+        return record
 
-    async def _buyer(self, number: int, seconds: float, record: "_Record") -> None:
+    async def _buyer(self, number: int, seconds: float, record: WindowAnswers) -> None:
         connection, token = ClientConnection(self._url), self._tokens[number]
         began_at = time.monotonic()
         seed = 1_000 * self._windows + number
@@ -126,7 +115,7 @@ class Crowd:
                 record.accepted.append(id_)
         connection.close()
 
-    async def _reader(self, name: str, path: str, seconds: float, record: "_Record") -> None:
+    async def _reader(self, name: str, path: str, seconds: float, record: WindowAnswers) -> None:
         connection, ends_at = ClientConnection(self._url), time.monotonic() + seconds
         while time.monotonic() < ends_at:
             answer = await _ask(connection, "GET", path, self._tokens[0])
@@ -134,7 +123,7 @@ class Crowd:
             await asyncio.sleep(BYSTANDER_SECONDS)
         connection.close()
 
-    async def _sign_in_again(self, seconds: float, record: "_Record") -> None:
+    async def _sign_in_again(self, seconds: float, record: WindowAnswers) -> None:
         connection, ends_at = ClientConnection(self._url), time.monotonic() + seconds
         accounts = islice(cycle(self._accounts), self._windows, None)
         while time.monotonic() < ends_at:

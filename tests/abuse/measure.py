@@ -258,7 +258,7 @@ class Measurement:
         """Wait until others are served again as if nothing had been."""
         for _ in range(SETTLED_LOOKS):
             seen = self._window(SETTLED_LOOK_SECONDS).seen
-            if not seen.failures and seen.latency.p99_ms < SETTLED_P99_MS:
+            if not seen.failures_by and seen.latency.p99_ms < SETTLED_P99_MS:
                 return
 
 

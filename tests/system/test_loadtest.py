@@ -17,8 +17,8 @@ import httpx
 import msgspec
 
 from deploy.local.servers.embedded import free_port
+from loadtests.recording.database import DATABASE_URL
 from loadtests.recording.observations import ACCEPTED, Seen
-from loadtests.verdict.database import DATABASE_URL
 from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.operators import PROJECT

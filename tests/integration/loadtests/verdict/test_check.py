@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from loadtests.recording import observations
 from loadtests.recording import run as runs
+from loadtests.recording.database import DATABASE_URL
 from loadtests.recording.run import (
     OBSERVATIONS_FILE,
     Answers,
@@ -22,7 +23,6 @@ from loadtests.recording.run import (
     Thresholds,
 )
 from loadtests.verdict.check import check
-from loadtests.verdict.database import DATABASE_URL
 from loadtests.verdict.judge import ExitCode, RunVerdict
 from loadtests.verdict.promises import Promise
 from purchase_worker.drain import Batch, drain

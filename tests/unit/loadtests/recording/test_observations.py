@@ -40,14 +40,6 @@ def test_an_answer_that_names_no_purchase_is_kept_as_being_about_none() -> None:
     assert seen.answered_id == "no purchase"
 
 
-def test_a_workers_report_takes_along_what_was_seen() -> None:
-    observations.accepted(IDS[0])
-    report: dict[str, object] = {}
-    observations.add_to_report("worker 1", report)
-    assert report["observations"] == b'{"id":"%s","status":"accepted"}\n' % IDS[0].encode()
-    assert taken() == []
-
-
 def test_a_body_that_is_no_purchase_is_refused() -> None:
     with pytest.raises(msgspec.DecodeError):
         observations.outcome(IDS[0], b"<html>")

@@ -84,12 +84,6 @@ def test_a_run_without_a_decision_proves_nothing() -> None:
     assert exit_code(a_run(to_decision=None)) is ExitCode.ERRORS
 
 
-def test_what_could_not_be_checked_is_an_error_and_not_a_promise_kept() -> None:
-    verdict = judge(GOOD_RUN, Findings({}, []), ["the database does not answer"])
-    assert verdict.exit_code is ExitCode.ERRORS
-    assert verdict.checked == {}
-
-
 def test_errors_of_the_load_test_itself_are_errors() -> None:
     verdict = judge(a_run(errors=["worker 1 did not report"]), KEPT, [])
     assert verdict.exit_code is ExitCode.ERRORS

@@ -37,17 +37,6 @@ def test_answers_that_agree_with_their_rows_break_nothing() -> None:
     assert broken(seen_in("p1", REJECTED), a_row("rejected", "not_enough_tickets")) == []
 
 
-def test_an_accepted_purchase_without_a_row_was_lost() -> None:
-    (lost,) = broken(Seen(id="p1", status=ACCEPTED), a_row(id_="p2"))
-    assert lost.promise is Promise.NEVER_LOST
-    assert "p1" in lost.detail
-
-
-def test_an_accepted_purchase_still_queued_was_not_decided() -> None:
-    (undecided,) = broken(Seen(id="p1", status=ACCEPTED), a_row("queued"))
-    assert undecided.promise is Promise.DECIDED
-
-
 @pytest.mark.parametrize(
     ("body", "row", "difference"),
     [

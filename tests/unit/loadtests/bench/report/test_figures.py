@@ -61,10 +61,6 @@ def test_each_purchase_has_the_next_token_and_ticket_type_and_a_key_of_its_own()
     assert keys == {b'Idempotency-Key: "k-%d"' % n for n in range(1, 7)}
 
 
-def test_a_load_may_have_an_end() -> None:
-    assert len(list(buying([1], ["a"], requests_max=3).requests())) == 3
-
-
 def test_a_reading_has_no_body_and_its_owners_token() -> None:
     requests = reading(["/mine/", "/yours/"], ["me", "you"]).requests()
     assert list(islice(requests, 2)) == [

@@ -17,8 +17,8 @@ from loadtests.recording.figures import REQUEST_TO_DECISION, REQUEST_TO_SOLD_OUT
 from loadtests.recording.listeners import recording
 from loadtests.recording.recorder import Recorder
 from loadtests.recording.run import Moment
-from loadtests.recording.sale_page import sale_page
 from loadtests.recording.timeline import answers, latency
+from loadtests.rehearsal.sale_page import sale_page
 from loadtests.verdict.judge import IN_WORDS, ExitCode, sold_out_after_seconds, tickets_sold
 
 KEY = "sale"
