@@ -27,7 +27,7 @@ from shared.web.public_address import PublicAddresses
 def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.tokens = TokenVerifier(settings)
+        app.state.verifier = TokenVerifier(settings)
         engine = open_engine(settings, "catalog", pool_size=connections_of(settings), role=CATALOG)
         connections = OpenConnections(engine)
         app.state.lanes = Lanes(engine, settings)

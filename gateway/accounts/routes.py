@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response, Security
+from fastapi import APIRouter, Depends, Request, Response
 
 from gateway.accounts.pairs import SignedPair
 from gateway.accounts.schemas import (
@@ -21,7 +21,7 @@ from gateway.accounts.store import Account
 from gateway.rate_limits.by_address import bucket_of
 from gateway.rate_limits.by_name import NamedLimit
 from shared.auth.keys import JWKS_MAX_AGE_SECONDS, json_web_key_set
-from shared.auth.tokens import Claims, TokenVerifier
+from shared.auth.tokens import TokenVerifier
 from shared.errors import (
     InvalidInput,
     NotAuthenticated,
@@ -30,7 +30,8 @@ from shared.errors import (
     TooManyRequests,
     Unavailable,
 )
-from shared.web.openapi import bearer, headers, rate_limits, refusals
+from shared.web.authentication import AuthenticatedRoute, Caller
+from shared.web.openapi import headers, rate_limits, refusals
 from shared.web.public_address import PublicAddresses
 from shared.web.strict_routes import StrictRoute
 
@@ -65,24 +66,7 @@ async def accounts_of(request: Request) -> Accounts:
     return accounts
 
 
-async def verifier_of(request: Request) -> TokenVerifier:
-    verifier: TokenVerifier = request.app.state.verifier
-    return verifier
-
-
 AllAccounts = Annotated[Accounts, Depends(accounts_of)]
-Verifier = Annotated[TokenVerifier, Depends(verifier_of)]
-
-
-async def signed_in(
-    request: Request, verifier: Verifier, _scheme: Annotated[object, Security(bearer)]
-) -> Claims:
-    """What the caller's access token says.
-
-    Raises:
-        NotAuthenticated: there is none, or it does not hold.
-    """
-    return verifier.caller(request.headers.raw)
 
 
 async def uncached(response: Response) -> None:
@@ -174,21 +158,7 @@ async def register(body: NewUser, accounts: AllAccounts, client: Client) -> User
     return _user(await accounts.register(body.username, body.password, body.email or None, client))
 
 
-class SignedInRoute(StrictRoute):
-    """Asks who calls before anything else, so that a stranger hears of nothing else."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        answer = super().get_route_handler()
-
-        async def answer_caller(request: Request) -> Response:
-            """Raises NotAuthenticated: no token, or a bad one."""
-            (await verifier_of(request)).caller(request.headers.raw)
-            return await answer(request)
-
-        return answer_caller
-
-
-signed_in_router = APIRouter(tags=["Accounts and tokens"], route_class=SignedInRoute)
+signed_in_router = APIRouter(tags=["Accounts and tokens"], route_class=AuthenticatedRoute)
 
 
 @signed_in_router.get(
@@ -197,9 +167,9 @@ signed_in_router = APIRouter(tags=["Accounts and tokens"], route_class=SignedInR
     response_description="The account",
     responses=refusals(Unavailable),
 )
-async def me(claims: Annotated[Claims, Depends(signed_in)], accounts: AllAccounts) -> User:
+async def me(caller: Caller, accounts: AllAccounts) -> User:
     """The account of the access token."""
-    return _user(await accounts.account_of(claims))
+    return _user(await accounts.account_of(caller))
 
 
 @router.post(
@@ -286,12 +256,13 @@ async def blacklist(body: Refresh, accounts: AllAccounts) -> Nothing:
     response_description="The JWK Set",
     responses={200: {"headers": headers({"Cache-Control": CACHED_PUBLICLY})}},
 )
-async def jwks(verifier: Verifier, response: Response) -> JsonWebKeySet:
+async def jwks(request: Request, response: Response) -> JsonWebKeySet:
     """The keys that verify tokens, as a JWK Set. Rotation is by overlap.
 
     A new key stands here for as long as an answer may be kept, before it signs.
     """
     response.headers["Cache-Control"] = CACHED_PUBLICLY
+    verifier: TokenVerifier = request.app.state.verifier
     return JsonWebKeySet.model_validate(json_web_key_set(dict(verifier.public_keys())))
 
 

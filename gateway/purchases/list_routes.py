@@ -1,32 +1,30 @@
 """The caller's purchases, newest first; described in `openapi.py` with the other routes."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from sqlalchemy import Engine
 
-from gateway.accounts.routes import signed_in
 from gateway.purchases import store
 from gateway.purchases.service import PurchaseService
 from gateway.purchases.store import Filter
 from gateway.rate_limits.by_user import UserLimit
-from shared.auth.tokens import Claims
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.concurrency.keyed_limit import Turns
 from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import Problem, Unavailable
 from shared.row_ids import QueryId
+from shared.web.authentication import AuthenticatedRoute, Caller
 from shared.web.pagination import Page, WantedPage
-from shared.web.strict_routes import StrictRoute
 
 # Lists are rare; when this many wait, something is wrong, and they are the first to fail.
 WAITING_MAX = 200
 # Of one user; browsers ask for six things at a time.
 WAITING_OF_USER_MAX = 30
 
-router = APIRouter(include_in_schema=False, route_class=StrictRoute)
+router = APIRouter(include_in_schema=False, route_class=AuthenticatedRoute)
 
 
 class PurchaseLists:
@@ -74,15 +72,15 @@ class PurchaseLists:
 @router.get("/api/ticket-purchases/")
 async def list_purchases(
     request: Request,
-    claims: Annotated[Claims, Depends(signed_in)],
+    caller: Caller,
     page: WantedPage,
     status: Literal["queued", "confirmed", "rejected"] | None = None,
     ticket_type: QueryId | None = None,
 ) -> Response:
     lists: PurchaseLists = request.app.state.purchase_lists
     limit: UserLimit = request.app.state.list_limit
-    headers = await limit.draw(claims.user_id)
-    wanted = Filter(claims.user_id, status, ticket_type)
+    headers = await limit.draw(caller.user_id)
+    wanted = Filter(caller.user_id, status, ticket_type)
     try:
         answered = await lists.page(wanted, page)
     except Problem as problem:

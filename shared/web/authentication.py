@@ -1,0 +1,37 @@
+"""Authentication of FastAPI routes: the access token is checked before anything else is read."""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response, Security
+
+from shared.auth.tokens import Claims, TokenVerifier
+from shared.web.openapi import bearer
+from shared.web.strict_routes import StrictRoute
+
+
+class AuthenticatedRoute(StrictRoute):
+    """Checks the token before FastAPI reads and parses the body.
+
+    The application keeps its `TokenVerifier` in `app.state.verifier`.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        respond = super().get_route_handler()
+
+        async def authenticate_first(request: Request) -> Response:
+            """Raises NotAuthenticated: no token, or an invalid one."""
+            verifier: TokenVerifier = request.app.state.verifier
+            request.state.claims = verifier.caller(request.headers.raw)
+            return await respond(request)
+
+        return authenticate_first
+
+
+async def claims_of(request: Request, _documented: Annotated[object, Security(bearer)]) -> Claims:
+    claims: Claims = request.state.claims
+    return claims
+
+
+# For the routes of an `AuthenticatedRoute` router alone.
+Caller = Annotated[Claims, Depends(claims_of)]
