@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Lifespan
 
 from gateway import api_docs, health, metrics_routes, openapi
 from gateway.accounts import routes as account_routes
-from gateway.accounts.expiry import ExpiredTokens
+from gateway.accounts.expiry import periodic_deletion
 from gateway.accounts.service import Accounts, token_rate
 from gateway.catalog_proxy import PREFIXES, CatalogProxy
 from gateway.health import Readiness
@@ -63,7 +63,7 @@ def create_app(settings: Settings) -> ASGIApp:
     sign_ins = Rate(settings.sign_in_rate_burst, settings.sign_in_rate_per_second)
     sign_in_limit = NamedLimit("sign-in", sign_ins, settings)
     token_limit = NamedLimit("tokens", token_rate(sign_ins), settings)
-    expired_tokens = ExpiredTokens(settings, engine)
+    deletion = periodic_deletion(settings, engine)
     addresses = PublicAddresses(settings.public_url, settings.trusted_proxies)
 
     @asynccontextmanager
@@ -71,7 +71,7 @@ def create_app(settings: Settings) -> ASGIApp:
         draining.watch(purchases.refuse_more)
         await door.open()
         purchases.start()
-        expired_tokens.start()
+        deletion.start()
         app.state.addresses = addresses
         app.state.verifier = verifier
         app.state.accounts = Accounts(settings, engine, verifier)
@@ -80,12 +80,12 @@ def create_app(settings: Settings) -> ASGIApp:
         app.state.readiness = Readiness(engine, draining)
         app.state.metrics = shared_scrape(metrics_of_all())
         app.state.schema = WholeSchema(door, settings.schema_cache_seconds)
-        app.state.purchase_lists = PurchaseLists(settings, engine, purchases)
+        app.state.purchase_lists = PurchaseLists(settings, engine, purchases.look_up)
         app.state.list_limit = catalog_limits.lists
         async with lag_observed("gateway"):
             yield
         await purchases.stop()
-        await expired_tokens.stop()
+        await deletion.stop()
         # Everyone is answered: nobody waits any more for what a silent database might say.
         connections.abort_all()
         app.state.purchase_lists.close()

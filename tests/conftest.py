@@ -40,6 +40,12 @@ def _settings_are_read_anew() -> None:
     get_settings.cache_clear()
 
 
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Tests marked `anyio` are coroutines on asyncio, as the services are."""
+    return "asyncio"
+
+
 @contextmanager
 def running(server: EmbeddedServer) -> Iterator[EmbeddedServer]:
     """Run a server until the block ends."""

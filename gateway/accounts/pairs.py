@@ -1,4 +1,4 @@
-"""Signs pairs of tokens. A pair is told by its refresh token: the same one gives the same pair."""
+"""Signs pairs of tokens. The id of the refresh token determines the pair."""
 
 import time
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class SignedPair:
 
 
 class PairSigner:
-    """Signs with the folder's signing key; looks again so often as the verifiers do.
+    """Signs with the current key, which it reloads as often as the verifiers do.
 
-    So a key that was taken away signs no longer than it verifies.
+    So a key that was removed signs no longer than it verifies.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -28,10 +28,10 @@ class PairSigner:
         self._key_chosen_at = time.monotonic()
 
     def sign(self, user_id: int, refresh_id: UUID, issued_at: datetime) -> SignedPair:
-        """The pair of a refresh token: the same arguments give the same bytes while the key signs.
+        """The same arguments give the same bytes while the key is the same.
 
         Raises:
-            ConfigurationError: the keys were taken away, or cannot be read.
+            ConfigurationError: there is no key, or it cannot be read.
         """
         key, settings, seconds = self._current_key(), self._settings, int(issued_at.timestamp())
         access_id = uuid5(refresh_id, "access")

@@ -1,4 +1,4 @@
-"""Hashes passwords with Argon2id, in few threads, so that a login storm cannot starve purchases."""
+"""Hashes passwords with Argon2id, in few threads, so that many logins cannot starve purchases."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class PasswordCheck:
 
 
 class Passwords:
-    """Raises Unavailable from both calls when too many are waiting. Addresses take turns."""
+    """Both calls raise Unavailable when too many wait. Addresses take turns."""
 
     def __init__(self, settings: Settings) -> None:
         self._executor = BoundedExecutor(
@@ -30,28 +30,28 @@ class Passwords:
             threads=settings.password_hash_threads,
             waiting_max=settings.password_hash_waiting_max,
         )
-        # Checked when there is no such user: the answer must take as long as for a wrong password.
-        self._nobodys_hash = HASHER.hash("nobody's password")
+        # For an unknown user: the response must take as long as for a wrong password.
+        self._placeholder_hash = HASHER.hash("of no user")
 
     async def hash(self, password: str, address: str) -> str:
         return await self._executor.run_for(address, HASHER.hash, prepared(password))
 
     async def check(self, stored_hash: str | None, password: str, address: str) -> PasswordCheck:
         """Compare with a stored hash; with None take the same time and find it wrong."""
-        if stored_hash is None:
-            await self._executor.run_for(address, _check, self._nobodys_hash, password)
-            return PasswordCheck(right=False)
-        return await self._executor.run_for(address, _check, stored_hash, password)
+        check = await self._executor.run_for(
+            address,
+            _check,
+            self._placeholder_hash if stored_hash is None else stored_hash,
+            password,
+        )
+        return PasswordCheck(right=False) if stored_hash is None else check
 
     def close(self) -> None:
         self._executor.close()
 
 
 def prepared(password: str) -> str:
-    """The password in normal form C, for keyboards type the same letter differently.
-
-    RFC 8265, 4.2.2.
-    """
+    """In normal form C (RFC 8265, 4.2.2): keyboards type the same letter differently."""
     try:
         return normalized(password)
     except ValueError:  # more combining marks in a row than any keyboard types

@@ -1,4 +1,4 @@
-"""The rule of refresh tokens: each is spent once, and a spent one that returns betrays a theft."""
+"""The rule of refresh tokens: each is spent once; using a spent one again reveals a theft."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class StoredToken:
-    """What is known of a refresh token. Its successor is set when it is spent."""
+    """The successor is set when the token is spent."""
 
     id: UUID
     family: UUID  # the id of the login's first token, from which all the others descend
@@ -20,28 +20,29 @@ class StoredToken:
     revoked_at: datetime | None
 
 
-class Verdict(Enum):
-    ROTATE = "spend it and give out its successor"
-    REPEAT = "give out the same successor again"
-    REFUSE = "give out nothing"
-    REVOKE_FAMILY = "give out nothing, and let none of its family be used again"
+class RefreshAction(Enum):
+    ROTATE = "spend it and issue its successor"
+    REPEAT = "issue the same successor again"
+    INVALID = "issue nothing"
+    REVOKE_FAMILY = "issue nothing, and revoke every token of its family"
 
 
-def judge(token: StoredToken | None, now: datetime, retry_window: timedelta) -> Verdict:
-    """What to do with a refresh token whose signature holds.
+def action_for(token: StoredToken | None, now: datetime, retry_window: timedelta) -> RefreshAction:
+    """What to do with a refresh token whose signature is valid.
 
-    A spent token that comes back within the retry window is a client whose answer was lost. Later,
-    two parties hold it, and nobody can tell which of them is the thief: both have to sign in again.
+    A spent token that is sent again within the retry window is from a client whose response was
+    lost. Later, two parties have it, and which of them is the thief is unknown: both have to sign
+    in again.
 
     Args:
-        token: what is stored, or None for a token that was never given out.
-        now: aware.
-        retry_window: how long after being spent a token may be shown again.
+        token: None for a token that was never issued.
+        now: with a time zone.
+        retry_window: how long after it was spent a token may be sent again.
     """
     if token is None or token.revoked_at is not None or token.expires_at <= now:
-        return Verdict.REFUSE
+        return RefreshAction.INVALID
     if token.spent_at is None:
-        return Verdict.ROTATE
+        return RefreshAction.ROTATE
     if now - token.spent_at <= retry_window:
-        return Verdict.REPEAT
-    return Verdict.REVOKE_FAMILY
+        return RefreshAction.REPEAT
+    return RefreshAction.REVOKE_FAMILY

@@ -1,6 +1,7 @@
-"""The routes of accounts and tokens: parse, call, answer."""
+"""The routes of accounts and tokens: parse, call, respond."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -31,7 +32,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.web.authentication import AuthenticatedRoute, Caller
-from shared.web.openapi import headers, rate_limits, refusals
+from shared.web.openapi import Responses, headers, rate_limits, refusals
 from shared.web.public_address import PublicAddresses
 from shared.web.strict_routes import StrictRoute
 
@@ -41,8 +42,7 @@ TOO_OFTEN = TooManyRequests(headers={"Retry-After": "1", **LIMITED_BY})
 TOKENS_LIMITED_BY = rate_limits("tokens")
 TOO_MANY_TOKENS = TooManyRequests(headers={"Retry-After": "1", **TOKENS_LIMITED_BY})
 NOT_STORED = {"Cache-Control": "no-store"}
-MISSING = InvalidInput(errors={"refresh": ["Field required"]})
-# Where a client goes on with what it was answered.
+# OpenAPI links: the requests that a client makes with this response.
 SIGN_IN = {
     "sign_in": {
         "operationId": "sign_in",
@@ -70,14 +70,14 @@ AllAccounts = Annotated[Accounts, Depends(accounts_of)]
 
 
 async def uncached(response: Response) -> None:
-    """RFC 6749, 5.1: an answer with tokens in it is kept by nobody on the way."""
+    """RFC 6749, 5.1: a response with tokens is not cached."""
     response.headers.update(NOT_STORED)
 
 
 async def client_of(request: Request) -> str:
-    """The address, or the network of one subscriber, that a request came from."""
+    """The client's address, or the network of one subscriber."""
     addresses: PublicAddresses = request.app.state.addresses
-    # No address: a unix socket, whose users share one bucket.
+    # Without an address: a unix socket, whose clients share one bucket.
     return bucket_of(addresses.client(request.scope))
 
 
@@ -85,7 +85,7 @@ Client = Annotated[str, Depends(client_of)]
 
 
 class Limited:
-    """Takes one of the tries that an address has; every answer tells how many are left.
+    """Counts a request of an address; every response has the `RateLimit` headers.
 
     Args:
         limit: its name in the application's state.
@@ -97,41 +97,38 @@ class Limited:
     async def __call__(
         self, request: Request, response: Response, client: Client
     ) -> AsyncIterator[None]:
-        """Raises TooManyRequests: it has none for now."""
+        """Raises TooManyRequests."""
         limit: NamedLimit = getattr(request.app.state, self._limit)
-        tries_left = await limit.draw(client)
-        response.headers.update(tries_left)
+        limit_headers = await limit.draw(client)
+        response.headers.update(limit_headers)
         try:
             yield
         except Problem as problem:
-            # Where another limit refuses, its headers count.
-            problem.headers = {**tries_left, **problem.headers}
+            # The headers of another limit that was exceeded have precedence.
+            problem.headers = {**limit_headers, **problem.headers}
             raise
 
     async def refuse_early(self, request: Request) -> None:
-        """Raises TooManyRequests: its address is known to have none; the body is not read."""
+        """Raises TooManyRequests: the limit of this address is known to be exceeded."""
         limit: NamedLimit = getattr(request.app.state, self._limit)
         limit.refuse_if_known(await client_of(request))
 
 
 class LimitedRoute(StrictRoute):
-    """Refuses before anything else whoever is known to have no tries left.
-
-    FastAPI itself reads and parses a body first, and whoever hammers would pay for none of it.
-    """
+    """Checks exceeded limits before FastAPI reads and parses the body: a flood costs little."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        answer = super().get_route_handler()
+        respond = super().get_route_handler()
         called = [each.call for each in self.dependant.dependencies]
         limits = [call for call in called if isinstance(call, Limited)]
 
-        async def answer_within_limits(request: Request) -> Response:
+        async def check_limits_first(request: Request) -> Response:
             """Raises TooManyRequests."""
             for limit in limits:
                 await limit.refuse_early(request)
-            return await answer(request)
+            return await respond(request)
 
-        return answer_within_limits
+        return check_limits_first
 
 
 sign_in_limited = Depends(Limited("sign_in_limit"))
@@ -139,9 +136,22 @@ tokens_limited = Depends(Limited("token_limit"))
 router = APIRouter(tags=["Accounts and tokens"], route_class=LimitedRoute)
 
 
+def _token_responses(field: str, always: Mapping[str, str] = MappingProxyType({})) -> Responses:
+    """The responses of a route that takes a token in `field`; `always`: headers of a 200."""
+    problems = refusals(
+        InvalidInput(errors={field: ["Field required"]}),
+        TokenNotValid,
+        TOO_MANY_TOKENS,
+        Unavailable,
+        sometimes=TOKENS_LIMITED_BY,
+    )
+    return problems | {200: {"headers": headers(always, TOKENS_LIMITED_BY)}}
+
+
 @router.post(
     "/api/users/",
     status_code=201,
+    response_model=User,
     summary="Register",
     dependencies=[sign_in_limited],
     response_description="The new account",
@@ -153,9 +163,9 @@ router = APIRouter(tags=["Accounts and tokens"], route_class=LimitedRoute)
     )
     | {201: {"headers": headers({}, LIMITED_BY), "links": SIGN_IN}},
 )
-async def register(body: NewUser, accounts: AllAccounts, client: Client) -> User:
-    """Make an account. A taken name or a weak password is told by field."""
-    return _user(await accounts.register(body.username, body.password, body.email or None, client))
+async def register(body: NewUser, accounts: AllAccounts, client: Client) -> Account:
+    """Create an account. A username that is taken or a weak password is an error of its field."""
+    return await accounts.register(body.username, body.password, body.email or None, client)
 
 
 signed_in_router = APIRouter(tags=["Accounts and tokens"], route_class=AuthenticatedRoute)
@@ -163,17 +173,19 @@ signed_in_router = APIRouter(tags=["Accounts and tokens"], route_class=Authentic
 
 @signed_in_router.get(
     "/api/users/me/",
-    summary="Read one's own account",
+    response_model=User,
+    summary="Read your account",
     response_description="The account",
     responses=refusals(Unavailable),
 )
-async def me(caller: Caller, accounts: AllAccounts) -> User:
+async def me(caller: Caller, accounts: AllAccounts) -> Account:
     """The account of the access token."""
-    return _user(await accounts.account_of(caller))
+    return await accounts.account_of(caller)
 
 
 @router.post(
     "/api/token/",
+    response_model=TokenPair,
     summary="Sign in",
     dependencies=[Depends(uncached), sign_in_limited],
     response_description="The first pair of tokens",
@@ -186,50 +198,41 @@ async def me(caller: Caller, accounts: AllAccounts) -> User:
     )
     | {200: {"headers": headers(NOT_STORED, LIMITED_BY), "links": WITH_REFRESH}},
 )
-async def sign_in(body: Credentials, accounts: AllAccounts, client: Client) -> TokenPair:
-    """Exchange name and password for a pair of tokens.
+async def sign_in(body: Credentials, accounts: AllAccounts, client: Client) -> SignedPair:
+    """Exchange username and password for a pair of tokens.
 
-    Wrong passwords of one account are limited too, apart for each address from which it has signed
-    in before.
+    Wrong passwords of one account are limited too, separately for each address from which it has
+    signed in before.
     """
-    return _pair(await accounts.sign_in(body.username, body.password, client))
+    return await accounts.sign_in(body.username, body.password, client)
 
 
 @router.post(
     "/api/token/refresh/",
+    response_model=TokenPair,
     summary="Get the next pair",
     dependencies=[Depends(uncached), tokens_limited],
     response_description="The next pair of tokens",
-    responses=refusals(
-        MISSING, TokenNotValid, TOO_MANY_TOKENS, Unavailable, sometimes=TOKENS_LIMITED_BY
-    )
-    | {200: {"headers": headers(NOT_STORED, TOKENS_LIMITED_BY)}},
+    responses=_token_responses("refresh", NOT_STORED),
 )
-async def refresh(body: Refresh, accounts: AllAccounts) -> TokenPair:
+async def refresh(body: Refresh, accounts: AllAccounts) -> SignedPair:
     """Exchange a refresh token for a new pair. It works once.
 
-    If the answer was lost, ask again within 10 seconds: the same pair comes again. A spent token
-    that is used later revokes every refresh token of its sign-in.
+    If the response was lost, repeat the request within 10 seconds: the response is the same pair. A
+    used token that is sent later revokes every refresh token of its sign-in.
     """
-    return _pair(await accounts.refresh(body.refresh))
+    return await accounts.refresh(body.refresh)
 
 
 @router.post(
     "/api/token/verify/",
     summary="Check a token",
     dependencies=[tokens_limited],
-    response_description="It holds",
-    responses=refusals(
-        InvalidInput(errors={"token": ["Field required"]}),
-        TokenNotValid,
-        TOO_MANY_TOKENS,
-        Unavailable,
-        sometimes=TOKENS_LIMITED_BY,
-    )
-    | {200: {"headers": headers({}, TOKENS_LIMITED_BY)}},
+    response_description="The token is valid",
+    responses=_token_responses("token"),
 )
 async def verify(body: Token, accounts: AllAccounts) -> Nothing:
-    """`{}` if the access or refresh token holds, else 401."""
+    """`{}` if the access or refresh token is valid, else 401."""
     await accounts.verify(body.token)
     return Nothing()
 
@@ -238,14 +241,11 @@ async def verify(body: Token, accounts: AllAccounts) -> Nothing:
     "/api/token/blacklist/",
     summary="Sign out",
     dependencies=[tokens_limited],
-    response_description="It is done",
-    responses=refusals(
-        MISSING, TokenNotValid, TOO_MANY_TOKENS, Unavailable, sometimes=TOKENS_LIMITED_BY
-    )
-    | {200: {"headers": headers({}, TOKENS_LIMITED_BY)}},
+    response_description="Signed out",
+    responses=_token_responses("refresh"),
 )
 async def blacklist(body: Refresh, accounts: AllAccounts) -> Nothing:
-    """Revoke every refresh token of its sign-in. Access tokens live on until they expire."""
+    """Revoke every refresh token of its sign-in. Access tokens stay valid until they expire."""
     await accounts.sign_out(body.refresh)
     return Nothing()
 
@@ -259,21 +259,8 @@ async def blacklist(body: Refresh, accounts: AllAccounts) -> Nothing:
 async def jwks(request: Request, response: Response) -> JsonWebKeySet:
     """The keys that verify tokens, as a JWK Set. Rotation is by overlap.
 
-    A new key stands here for as long as an answer may be kept, before it signs.
+    A new key is listed here for as long as a response may be cached, before it signs.
     """
     response.headers["Cache-Control"] = CACHED_PUBLICLY
     verifier: TokenVerifier = request.app.state.verifier
     return JsonWebKeySet.model_validate(json_web_key_set(dict(verifier.public_keys())))
-
-
-def _user(account: Account) -> User:
-    return User(
-        id=account.id,
-        username=account.username,
-        email=account.email,
-        created_at=account.created_at,
-    )
-
-
-def _pair(pair: SignedPair) -> TokenPair:
-    return TokenPair(access=pair.access, refresh=pair.refresh)

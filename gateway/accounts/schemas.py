@@ -1,4 +1,4 @@
-"""The bodies of accounts and tokens, as clients send and read them."""
+"""The bodies of requests and responses of accounts and tokens."""
 
 import re
 from datetime import datetime
@@ -12,7 +12,7 @@ from shared.row_ids import MAX_ID
 from shared.text import NOT_IN_WORD, StorableText
 from shared.web.strict_routes import RequestBody
 
-# Only the form is checked: whether an address exists is known to its mail server alone.
+# Only the form is checked: only the mail server knows whether an address exists.
 # Control characters are named, for not every dialect of patterns counts the same ones as blank.
 EMAIL_PATTERN = r"^{part}+@{label}+(\.{label}+)+$".format(
     part=rf"[^@\s{NOT_IN_WORD}]", label=rf"[^@\s{NOT_IN_WORD}.]"
@@ -59,7 +59,7 @@ def _with_example(**example: Any) -> ConfigDict:
 
 
 class NewUser(RequestBody):
-    """Who wants an account."""
+    """A registration."""
 
     model_config = _with_example(username="ana", password="velvet-tram-42", email="ana@x.org")
 
@@ -69,7 +69,7 @@ class NewUser(RequestBody):
         json_schema_extra={
             "minLength": 1,
             "maxLength": USERNAME_MAX_CHARACTERS,
-            # Which letters there are beyond ASCII, no pattern tells in every dialect.
+            # No pattern for letters beyond ASCII is portable.
             "pattern": r"^([A-Za-z0-9_.@+-]|[^\x00-\x7f])+$",
         },
     )
@@ -89,7 +89,7 @@ class NewUser(RequestBody):
 
 
 class User(BaseModel):
-    """An account, as its owner reads it."""
+    """An account."""
 
     model_config = _with_example(
         id=7, username="ana", email="ana@x.org", created_at="2026-11-22T12:00:00.000000Z"
@@ -102,7 +102,7 @@ class User(BaseModel):
 
 
 class Credentials(RequestBody):
-    """Name and password."""
+    """Username and password."""
 
     model_config = _with_example(username="ana", password="velvet-tram-42")
 
@@ -128,7 +128,7 @@ class Refresh(RequestBody):
 
     refresh: StorableText
     access: object = Field(
-        default=None, description="Ignored: the pair may be sent back as it came."
+        default=None, description="Ignored, so that a pair can be sent as it was received."
     )
 
 
@@ -141,7 +141,7 @@ class Token(RequestBody):
 
 
 class Nothing(BaseModel):
-    """`{}`: it is done, or it holds."""
+    """`{}`"""
 
     model_config = _with_example()
 

@@ -1,4 +1,4 @@
-"""What one can do with an account: register, sign in, refresh, verify, sign out."""
+"""The use cases of accounts: register, sign in, refresh, verify, sign out."""
 
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ from shared.errors import InvalidInput, NotAuthenticated, TokenNotValid, Unavail
 # Account requests that may wait for a thread: about a second of work.
 ACCOUNT_WAITING_MAX = 1_000
 WRONG_CREDENTIALS = "No account has this username and password."
-# Of one user's refresh tokens, wherever they come from: many devices of one owner stay below.
+# Requests with refresh tokens of one user, from all addresses: many devices stay below.
 TOKENS_OF_USER = Rate(burst=60, per_second=1.0)
 UNLIMITED = Rate(burst=0, per_second=0.0)
 
@@ -27,17 +27,17 @@ UNLIMITED = Rate(burst=0, per_second=0.0)
 def token_rate(sign_ins: Rate) -> Rate:
     """Of one address: refreshes, checks and sign-outs together.
 
-    They cost no hashing and come from machines, from many users behind one address: five times as
-    many at once as sign-ins, and twenty times as many in the long run.
+    They cost no hashing, and many users may share an address: a burst of five times that of
+    sign-ins, and a rate of twenty times.
     """
     return Rate(5 * sign_ins.burst, 20 * sign_ins.per_second)
 
 
 class Accounts:
-    """Every call may raise Unavailable: too many are waiting, or the database is away.
+    """Every call may raise Unavailable: too many wait, or the database is unavailable.
 
-    Sign-ins and registrations have threads of their own, and so has what tokens are asked for:
-    neither can take the other's. Within each, addresses or users take turns.
+    Sign-ins with registrations and requests with tokens have separate threads, so that neither
+    starves the other. Within each, addresses or users take turns.
     """
 
     def __init__(self, settings: Settings, engine: Engine, verifier: TokenVerifier) -> None:
@@ -45,17 +45,14 @@ class Accounts:
         self._verifier = verifier
         self._passwords = Passwords(settings)
         self._signer = PairSigner(settings)
-        self._threads = BoundedExecutor(
-            "accounts",
-            threads=settings.account_threads,
-            waiting_max=ACCOUNT_WAITING_MAX,
-            timeout_seconds=settings.answer_timeout_seconds,
-        )
-        self._token_threads = BoundedExecutor(
-            "tokens",
-            threads=settings.account_threads,
-            waiting_max=ACCOUNT_WAITING_MAX,
-            timeout_seconds=settings.answer_timeout_seconds,
+        self._threads, self._token_threads = (
+            BoundedExecutor(
+                name,
+                threads=settings.account_threads,
+                waiting_max=ACCOUNT_WAITING_MAX,
+                timeout_seconds=settings.answer_timeout_seconds,
+            )
+            for name in ("accounts", "tokens")
         )
         self._account_limit = AccountLimit(settings)
         sign_ins = Rate(settings.sign_in_rate_burst, settings.sign_in_rate_per_second)
@@ -68,12 +65,12 @@ class Accounts:
     async def register(
         self, username: str, password: str, email: str | None, address: str
     ) -> Account:
-        """Make an account.
+        """Create an account.
 
         Args:
-            username: normalised.
-            password: fit.
-            email: where it was given.
+            username: in its stored form.
+            password: not a weak one.
+            email: optional.
             address: of the client, or its network.
 
         Raises:
@@ -92,7 +89,7 @@ class Accounts:
         """The account of a checked token.
 
         Raises:
-            NotAuthenticated: it exists no more.
+            NotAuthenticated: it does not exist any more.
         """
         account = await self._token_threads.run_for(
             str(claims.user_id), store.find_account, self._engine, claims.user_id
@@ -110,7 +107,7 @@ class Accounts:
             address: of the client, or its network.
 
         Raises:
-            NotAuthenticated: no such name, or another password; nobody can tell which.
+            NotAuthenticated: an unknown name or a wrong password; the error is the same.
             TooManyRequests: too many wrong passwords were tried for this name.
         """
         attempt = await self._account_limit.begin(username, address)
@@ -140,18 +137,18 @@ class Accounts:
         """The next pair for a refresh token, which is then spent.
 
         Raises:
-            TokenNotValid: the token does not hold, was spent before, or is revoked.
-            TooManyRequests: its user has sent too many.
+            TokenNotValid: the token is invalid, was spent before, or is revoked.
+            TooManyRequests: of its user.
         """
         claims = await self._refresh_claims(refresh_token)
         return await self._token_threads.run_for(str(claims.user_id), self._spend, claims)
 
     async def verify(self, token: str) -> None:
-        """Nothing if a token of either type holds.
+        """Check a token of either type.
 
         Raises:
-            TokenNotValid: it does not.
-            TooManyRequests: its user has sent too many refresh tokens.
+            TokenNotValid: it is invalid, spent, or revoked.
+            TooManyRequests: of its user, with refresh tokens.
         """
         try:
             self._claims(token, "access")
@@ -163,11 +160,11 @@ class Accounts:
                 raise TokenNotValid from None
 
     async def sign_out(self, refresh_token: str) -> None:
-        """Let no token of this one's family be refreshed again.
+        """Revoke the token's family.
 
         Raises:
-            TokenNotValid: the token does not hold, or its family was revoked before.
-            TooManyRequests: its user has sent too many.
+            TokenNotValid: the token is invalid, or its family was revoked before.
+            TooManyRequests: of its user.
         """
         claims = await self._refresh_claims(refresh_token)
         if not await self._token_threads.run_for(
@@ -183,7 +180,7 @@ class Accounts:
         self._user_limit.close()
 
     async def _refresh_claims(self, token: str) -> Claims:
-        """Of a token whose signature holds, so that nobody draws from another user's bucket."""
+        """Verifies the signature first, so that nobody draws from another user's bucket."""
         claims = self._claims(token, "refresh")
         await self._user_limit.draw(str(claims.user_id))
         return claims

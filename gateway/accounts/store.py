@@ -1,21 +1,34 @@
 """The SQL of accounts and refresh tokens.
 
-Each function is one transaction, and blocks. All raise `Unavailable` while the database is away.
+Each function is one blocking transaction, and raises `Unavailable` if the database is unavailable.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Executable,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as insert_or_ignore
 from sqlalchemy.orm import aliased
 from uuid_utils.compat import uuid7
 
-from gateway.accounts.refresh import StoredToken, Verdict, judge
+from gateway.accounts.refresh import RefreshAction, StoredToken, action_for
 from gateway.transactions import connection_transaction
 from shared.auth.usernames import stored_form
 from shared.database.tables import RefreshToken, User
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +42,17 @@ class Account:
 @dataclass(frozen=True, slots=True)
 class Login:
     user_id: int
-    password_hash: str | None  # None: this user cannot sign in by password
+    password_hash: str | None  # None: this user has no password
 
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """What a signed pair is made of."""
-
     user_id: int
     id: UUID
     issued_at: datetime
 
 
-# How long a token is kept after its end: by then whoever was just spending it is long done.
+# A transaction that was spending the token has ended by then.
 KEPT_AFTER_EXPIRY = timedelta(hours=1)
 ACCOUNT = (User.id, User.username, User.email, User.created_at)
 TOKEN = tuple(getattr(RefreshToken, name) for name in StoredToken.__dataclass_fields__)
@@ -58,32 +69,29 @@ def add_account(
         .returning(*ACCOUNT)
     )
     with connection_transaction(engine) as connection:
-        row = connection.execute(statement).one_or_none()
-    return None if row is None else Account(*row)
+        return _one(connection, statement, Account)
 
 
 def find_account(engine: Engine, user_id: int) -> Account | None:
     with connection_transaction(engine) as connection:
-        row = connection.execute(select(*ACCOUNT).where(User.id == user_id)).one_or_none()
-    return None if row is None else Account(*row)
+        return _one(connection, select(*ACCOUNT).where(User.id == user_id), Account)
 
 
 def find_login(engine: Engine, username: str) -> Login | None:
-    """Whose name this is: as it is spelled, as it would be stored now, or else in another case.
+    """The user with this name: exactly, else as it would be stored now, else in another case.
 
-    In this order, for `lower()` reads more as one than `stored_form` does: İ as i, for instance.
+    In this order, because `lower()` equates more than `stored_form` does, such as İ with i.
     """
     given = func.lower(User.username) == func.lower(username)
     stored = func.lower(User.username) == func.lower(stored_form(username))
     statement = (
-        select(User.id, User.password_hash)
+        select(User.id.label("user_id"), User.password_hash)
         .where(given | stored)
         .order_by((User.username == username).desc(), stored.desc())
         .limit(1)
     )
     with connection_transaction(engine) as connection:
-        row = connection.execute(statement).one_or_none()
-    return None if row is None else Login(*row)
+        return _one(connection, statement, Login)
 
 
 def replace_password_hash(engine: Engine, login: Login, password_hash: str) -> None:
@@ -107,19 +115,19 @@ def start_family(engine: Engine, user_id: int, lifetime: timedelta) -> IssuedTok
 def spend(
     engine: Engine, token_id: UUID, *, lifetime: timedelta, retry_window: timedelta
 ) -> IssuedToken | None:
-    """Exchange a refresh token for its successor, as the rule says; None: refused.
+    """Exchange a refresh token for its successor, by the rule; None: the token is not valid.
 
     Args:
         engine: the database.
-        token_id: of a token whose signature holds.
+        token_id: of a token whose signature is valid.
         lifetime: of the successor.
-        retry_window: see `judge`.
+        retry_window: see `action_for`.
     """
     with connection_transaction(engine) as connection:
         _lock_family(connection, token_id)
         token = _read(connection, token_id)
-        match judge(token, _now(connection), retry_window):
-            case Verdict.ROTATE:
+        match action_for(token, _now(connection), retry_window):
+            case RefreshAction.ROTATE:
                 assert token is not None
                 successor = _issue(connection, token.user_id, uuid7(), token.family, lifetime)
                 connection.execute(
@@ -128,13 +136,13 @@ def spend(
                     .values(spent_at=func.clock_timestamp(), successor=successor.id)
                 )
                 return successor
-            case Verdict.REPEAT:
+            case RefreshAction.REPEAT:
                 assert token is not None
                 assert token.successor is not None
                 repeated = _read(connection, token.successor)
                 assert repeated is not None
                 return IssuedToken(repeated.user_id, repeated.id, repeated.issued_at)
-            case Verdict.REVOKE_FAMILY:
+            case RefreshAction.REVOKE_FAMILY:
                 assert token is not None
                 _revoke(connection, token.family)
     return None
@@ -148,7 +156,7 @@ def is_usable(engine: Engine, token_id: UUID) -> bool:
 
 
 def revoke(engine: Engine, token_id: UUID) -> bool:
-    """Let no token of this one's family be used again. False if that was so before."""
+    """Revoke this token's family. False if it was revoked before."""
     with connection_transaction(engine) as connection:
         _lock_family(connection, token_id)
         token = _read(connection, token_id)
@@ -159,9 +167,9 @@ def revoke(engine: Engine, token_id: UUID) -> bool:
 
 
 def delete_expired(engine: Engine, families: int) -> int:
-    """Delete so many families of which no token can be used any more; returns how many tokens.
+    """Delete up to `families` families whose tokens all expired; returns the number of tokens.
 
-    A family goes as a whole: while one of its tokens lives, its first token is needed as its lock.
+    A family is deleted as a whole: until then, its first token serves as its lock.
     """
     first, other = aliased(RefreshToken), aliased(RefreshToken)
     ended_by = func.now() - KEPT_AFTER_EXPIRY
@@ -178,10 +186,10 @@ def delete_expired(engine: Engine, families: int) -> int:
 
 
 def _lock_family(connection: Connection, token_id: UUID) -> None:
-    """Let one transaction at a time work on a family, by locking its first token.
+    """Serialize transactions on a family, by locking its first token.
 
-    A lock on the shown token alone would not do: the family's newest token could be spent at the
-    same moment, and its successor, not yet visible, would outlive the revocation.
+    A lock on the given token alone would not do: the family's newest token could be spent at the
+    same moment, and its successor, not yet visible, would survive the revocation.
     """
     family = select(RefreshToken.family).where(RefreshToken.id == token_id).scalar_subquery()
     connection.execute(
@@ -190,14 +198,18 @@ def _lock_family(connection: Connection, token_id: UUID) -> None:
 
 
 def _read(connection: Connection, token_id: UUID) -> StoredToken | None:
-    row = connection.execute(select(*TOKEN).where(RefreshToken.id == token_id)).one_or_none()
-    return None if row is None else StoredToken(*row)
+    return _one(connection, select(*TOKEN).where(RefreshToken.id == token_id), StoredToken)
+
+
+def _one(connection: Connection, statement: Executable, kind: type[T]) -> T | None:
+    row = connection.execute(statement).mappings().one_or_none()
+    return None if row is None else kind(**row)
 
 
 def _issue(
     connection: Connection, user_id: int, token_id: UUID, family: UUID, lifetime: timedelta
 ) -> IssuedToken:
-    # Whole seconds: a token's times are no finer, and its successor must be told from the row.
+    # Whole seconds, as in a token: so the same successor can be made from the row again.
     issued_at = datetime.now(UTC).replace(microsecond=0)
     connection.execute(
         insert(RefreshToken).values(
@@ -220,6 +232,6 @@ def _revoke(connection: Connection, family: UUID) -> None:
 
 
 def _now(connection: Connection) -> datetime:
-    """The database's clock, one for all gateways, as it is after the lock was waited for."""
+    """The database's clock, which all gateways share, after the wait for the lock."""
     now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
     return now

@@ -1,11 +1,6 @@
-"""What a purchase request is, when it is refused at the door, and what it is answered. Pure."""
+"""A purchase request, what accepting it gives, and the response. Pure."""
 
-import hashlib
-import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any, Final
 
 import msgspec
 
@@ -22,36 +17,13 @@ from shared.errors import (
     retry_after,
 )
 from shared.purchases import QUEUED, QueuedPurchase
-from shared.row_ids import MAX_ID
-from shared.web.json_body import parse_json
-from shared.web.unknown_names import unknown_names
 
-MAX_INT4: Final = 2**31 - 1
-LIMITS: Final = {"ticket_type": MAX_ID, "quantity": MAX_INT4}
-# 1-255 printable ASCII characters, as a string of a structured field (RFC 8941, 3.3.3) or bare. A
-# bare one has no quotes: `"a", "b"` are two keys that a proxy has put into one line.
-IDEMPOTENCY_KEY = re.compile(
-    r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"|([\x20-\x21\x23-\x7e]{1,255})'
-)
-ESCAPED = re.compile(r"\\(.)")
-KEY_FORM = 'A string of 1 to 255 printable ASCII characters, in quotes; a " or \\ in it needs a \\.'
-
-# Nobody knows how long a pause lasts. 10,000 buyers who wait for its end ask 300 times a second.
+# A pause has no known end. 10,000 buyers who wait for it then send 300 requests a second.
 PAUSED_RETRY_SECONDS = 30
-
-# In a rush all bodies are one of a few.
-FINGERPRINTS_REMEMBERED = 1_000
-
-
-class PurchaseInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a request: integers, and nothing that merely looks like one."""
-
-    ticket_type: int
-    quantity: int
 
 
 class PurchaseRequest(msgspec.Struct, frozen=True):
-    """A request that is well-formed: what the store is asked to accept."""
+    """A well-formed request."""
 
     id: str
     user_id: int
@@ -85,84 +57,11 @@ class Replayed(msgspec.Struct, frozen=True):
 
 Verdict = Accepted | Replayed | Problem
 
-# What msgspec raises: of another form, no JSON, no UTF-8, or nested more deeply than it goes.
-NOT_A_PURCHASE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_decoder = msgspec.json.Decoder(PurchaseInput)
 
-
-def parse_body(body: bytes) -> PurchaseInput:
-    """Read and check a request's body.
-
-    Raises:
-        MalformedBody: it is not JSON.
-        InvalidInput: a field is missing, unknown, or not a positive integer; names each such field.
-    """
-    try:
-        parsed = _decoder.decode(body)
-    except NOT_A_PURCHASE:
-        pass
-    else:
-        if 1 <= parsed.quantity <= MAX_INT4 and 1 <= parsed.ticket_type <= MAX_ID:
-            return parsed
-    return _parse_by_field(body)
-
-
-def _parse_by_field(body: bytes) -> PurchaseInput:
-    """Slower, and tells what is wrong. Of a name that stands twice the last value counts.
-
-    The decoder above looks at each of them, so that it refuses a wrong one before the last.
-    """
-    fields = parse_json(body)
-    if not isinstance(fields, dict):
-        raise InvalidInput(errors={"body": ["A JSON object is expected."]})
-    errors = unknown_names(fields, LIMITS, "field")
-    for name, limit in LIMITS.items():
-        if (message := _why_invalid_integer(fields, name, limit)) is not None:
-            errors[name] = [message]
-    if errors:
-        raise InvalidInput(errors=errors)
-    return PurchaseInput(fields["ticket_type"], fields["quantity"])
-
-
-def _why_invalid_integer(fields: Mapping[str, Any], name: str, limit: int) -> str | None:
-    if name not in fields:
-        return "This field is required."
-    value = fields[name]
-    if isinstance(value, bool) or not isinstance(value, int):
-        return "A valid integer is required."
-    if value < 1:
-        return "Ensure this value is greater than or equal to 1."
-    if value > limit:
-        return f"Ensure this value is less than or equal to {limit}."
-    return None
-
-
-def parse_idempotency_key(header: str | None) -> str | None:
-    """The key, without its quotes and escapes.
-
-    Raises:
-        InvalidInput: it is empty, too long, not printable ASCII, or no single string.
-    """
-    if header is None:
-        return None
-    match = IDEMPOTENCY_KEY.fullmatch(header)
-    if match is None:
-        raise InvalidInput(errors={"Idempotency-Key": [KEY_FORM]})
-    return match[2] or ESCAPED.sub(r"\1", match[1])
-
-
-@lru_cache(FINGERPRINTS_REMEMBERED)
-def fingerprint(wanted: PurchaseInput) -> bytes:
-    """What the body asked for; the same key with another fingerprint is a client's mistake."""
-    return hashlib.blake2b(
-        f"{wanted.ticket_type}:{wanted.quantity}".encode(), digest_size=16
-    ).digest()
-
-
-def refusal(
+def problem_of(
     code: str, *, ticket_type_id: int, max_per_purchase: int | None, sales_start: datetime | None
 ) -> Problem:
-    """The problem that the accept statement's verdict stands for."""
+    """The problem of a `refusal` of the accept statement."""
     match code:
         case "unknown_ticket_type":
             message = f'Invalid pk "{ticket_type_id}" - object does not exist.'
@@ -177,7 +76,8 @@ def refusal(
         case "sale_closed":
             return SaleClosed()
         case "sale_paused":
-            return SalePaused(headers=_look_again())
+            seconds = retry_after_seconds(PAUSED_RETRY_SECONDS)
+            return SalePaused(headers={"Retry-After": str(seconds)})
         case "not_enough_tickets":
             return NotEnoughTickets()
         case "key_reused":
@@ -189,10 +89,6 @@ def _opens_in(sales_start: datetime | None) -> dict[str, str]:
     assert sales_start is not None, "a sale that is not open yet has a start"
     seconds = (sales_start - datetime.now(UTC)).total_seconds()
     return {"Retry-After": str(retry_after(seconds))}
-
-
-def _look_again() -> dict[str, str]:
-    return {"Retry-After": str(retry_after_seconds(PAUSED_RETRY_SECONDS))}
 
 
 def queued_purchase(

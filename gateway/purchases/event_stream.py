@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from starlette.types import Send
 
-from gateway.purchases.service import Answer
+from gateway.purchases.look_up import PurchaseAnswer
 
 EVENT_STREAM = "text/event-stream"
 JSON = "application/json"
@@ -90,7 +90,7 @@ def _media_range(element: str) -> MediaRange:
 
 async def send_events(
     send: Send,
-    answers: AsyncGenerator[Answer | None],
+    answers: AsyncGenerator[PurchaseAnswer | None],
     last_event_id: bytes | None,
     *,
     headers_only: bool = False,
@@ -120,13 +120,13 @@ async def send_events(
     await send({"type": "http.response.body", "body": b""})
 
 
-def event(answer: Answer) -> bytes:
+def event(answer: PurchaseAnswer) -> bytes:
     """One event; the body is JSON without line breaks, so it is one line of data."""
     name = b"outcome" if answer.waits_seconds is None else b"position"
     return b"event: %b\nid: %b\ndata: %b\n\n" % (name, answer.version, answer.body)
 
 
-def _has_outcome(answer: Answer, last_event_id: bytes | None) -> bool:
+def _has_outcome(answer: PurchaseAnswer, last_event_id: bytes | None) -> bool:
     return answer.waits_seconds is None and last_event_id == answer.version
 
 

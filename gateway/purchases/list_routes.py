@@ -6,9 +6,9 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Engine
 
-from gateway.purchases import store
-from gateway.purchases.service import PurchaseService
-from gateway.purchases.store import Filter
+from gateway.purchases import read
+from gateway.purchases.look_up import PurchaseLookUp
+from gateway.purchases.read import Filter
 from gateway.rate_limits.by_user import UserLimit
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.concurrency.keyed_limit import Turns
@@ -30,9 +30,9 @@ router = APIRouter(include_in_schema=False, route_class=AuthenticatedRoute)
 class PurchaseLists:
     """Reads pages of purchases in threads of its own."""
 
-    def __init__(self, settings: Settings, engine: Engine, service: PurchaseService) -> None:
+    def __init__(self, settings: Settings, engine: Engine, look_up: PurchaseLookUp) -> None:
         self._engine = engine
-        self._service = service
+        self._look_up = look_up
         self._position_max_rows = settings.position_max_rows
         self._threads = BoundedExecutor(
             "list",
@@ -54,7 +54,7 @@ class PurchaseLists:
         try:
             async with self._turns.of(wanted.user_id):
                 count, found = await self._threads.run(
-                    store.list_of_user,
+                    read.list_of_user,
                     self._engine,
                     wanted,
                     page.offset,
@@ -63,7 +63,7 @@ class PurchaseLists:
                 )
         except DATABASE_UNAVAILABLE as error:
             raise Unavailable("Temporarily unavailable; nothing is lost, retry.") from error
-        return page.page_of(count, [self._service.body(row) for row in found])
+        return page.page_of(count, [self._look_up.body(row) for row in found])
 
     def close(self) -> None:
         self._threads.close()

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.purchases.accept import MAX_INT4
+from gateway.purchases.request_body import MAX_INT4
 from shared.errors import (
     IdempotencyKeyReused,
     InvalidInput,

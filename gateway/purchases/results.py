@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Engine
 
-from gateway.purchases import store
+from gateway.purchases.read import read
 from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import Unavailable
@@ -17,7 +17,7 @@ from shared.purchases import RESULT_KEY_PREFIX, Purchase, unpack_result
 logger = get_logger(__name__)
 
 
-class Decided(msgspec.Struct, frozen=True):
+class DecidedResult(msgspec.Struct, frozen=True):
     """A decided purchase: its body never changes any more."""
 
     user_id: int
@@ -30,7 +30,7 @@ class Queued(msgspec.Struct, frozen=True):
     position: int
 
 
-Reading = Decided | Queued | None
+Reading = DecidedResult | Queued | None
 
 
 class ResultReader:
@@ -60,7 +60,7 @@ class ResultReader:
                 )
         return [readings.get(id_) for id_ in ids]
 
-    def _from_redis(self, ids: Sequence[str]) -> dict[str, Decided]:
+    def _from_redis(self, ids: Sequence[str]) -> dict[str, DecidedResult]:
         values = self._breaker.call(
             lambda: self._redis.mget([RESULT_KEY_PREFIX + id_ for id_ in ids])
         )
@@ -70,13 +70,13 @@ class ResultReader:
         for id_, value in zip(ids, values, strict=True):
             result = unpack_result(value) if isinstance(value, bytes) else None
             if result is not None:
-                found[id_] = Decided(*result)
+                found[id_] = DecidedResult(*result)
         return found
 
     def _from_postgres(self, ids: Sequence[str]) -> dict[str, Reading]:
-        found = store.read(self._engine, ids, position_max_rows=self._position_max_rows)
+        found = read(self._engine, ids, position_max_rows=self._position_max_rows)
         return {
-            id_: Decided(row.user_id, msgspec.json.encode(row.purchase))
+            id_: DecidedResult(row.user_id, msgspec.json.encode(row.purchase))
             if row.position is None
             else Queued(row.user_id, row.purchase, row.position)
             for id_, row in found.items()

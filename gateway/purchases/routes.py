@@ -12,11 +12,13 @@ import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import metrics
-from gateway.purchases.accept import parse_body, parse_idempotency_key
 from gateway.purchases.event_stream import send_events, wants_events
+from gateway.purchases.idempotency_key import parse_idempotency_key
+from gateway.purchases.look_up import PurchaseAnswer
 from gateway.purchases.pace import retry_after_seconds
 from gateway.purchases.preferences import bounded_seconds, preferred_wait
-from gateway.purchases.service import Answer, PurchaseService
+from gateway.purchases.request_body import parse_body
+from gateway.purchases.service import PurchaseService
 from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import WaitLimit
 from shared.auth.tokens import Claims, TokenVerifier
@@ -160,7 +162,7 @@ class PurchaseRoutes:
             raise MethodNotAllowed(headers={"Allow": "GET, HEAD"})
         wait_seconds = self._query_wait(scope["query_string"])
         if wants_events(headers.get(b"accept", b"")):
-            answers = self._service.follow(
+            answers = self._service.look_up.follow(
                 claims.user_id, purchase_id, client_leaves(scope, receive)
             )
             await send_events(
@@ -170,8 +172,10 @@ class PurchaseRoutes:
                 headers_only=scope.get(IS_HEAD, False),
             )
             return
-        wait_limit = _wait_limit(scope, receive, wait_seconds)
-        answer = await self._service.look_up(claims.user_id, purchase_id, wait_limit)
+        if (wait_limit := _wait_limit(scope, receive, wait_seconds)) is None:
+            answer = await self._service.look_up.read(claims.user_id, purchase_id)
+        else:
+            answer = await self._service.look_up.wait(claims.user_id, purchase_id, wait_limit)
         etag = b'"%b"' % answer.version
         extra = [(b"etag", etag), _caching(answer), VARY, *_retry_after(answer)]
         if _matches(headers.get(b"if-none-match"), etag):
@@ -199,7 +203,7 @@ def _wait_limit(scope: Scope, receive: Receive, seconds: int) -> WaitLimit | Non
     return WaitLimit(seconds, client_leaves(scope, receive)) if seconds else None
 
 
-async def _send_created(scope: Scope, send: Send, answer: Answer, extra: Headers) -> int:
+async def _send_created(scope: Scope, send: Send, answer: PurchaseAnswer, extra: Headers) -> int:
     """Respond 202 while queued, else by the outcome, also of a replay; return the status."""
     if answer.waits_seconds is not None:
         await _send(scope, send, 202, [JSON, *extra, *_retry_after(answer)], answer.body)
@@ -216,11 +220,11 @@ async def _send_created(scope: Scope, send: Send, answer: Answer, extra: Headers
     return problem.status
 
 
-def _caching(answer: Answer) -> tuple[bytes, bytes]:
+def _caching(answer: PurchaseAnswer) -> tuple[bytes, bytes]:
     return CACHE_FOR_EVER if answer.waits_seconds is None else CACHE_AND_REVALIDATE
 
 
-def _retry_after(answer: Answer) -> Headers:
+def _retry_after(answer: PurchaseAnswer) -> Headers:
     if answer.waits_seconds is None:
         return []
     return [(b"retry-after", b"%d" % retry_after_seconds(answer.waits_seconds))]

@@ -10,13 +10,9 @@ from sqlalchemy import Engine, text
 from uuid_utils import uuid7
 
 from gateway.purchases import store
-from gateway.purchases.accept import (
-    Accepted,
-    PurchaseInput,
-    PurchaseRequest,
-    Verdict,
-    fingerprint,
-)
+from gateway.purchases.accept import Accepted, PurchaseRequest, Verdict
+from gateway.purchases.idempotency_key import fingerprint
+from gateway.purchases.request_body import PurchaseInput
 from purchase_worker.drain import Batch
 from shared.database.engine import cursor_transaction
 

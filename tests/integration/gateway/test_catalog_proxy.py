@@ -6,25 +6,20 @@ Behind the gateway stands a small HTTP server which tells what it was sent.
 import json
 import re
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 import pytest
-import uvicorn
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from deploy.local.servers.embedded import free_port
-from shared.auth.keys import load_signing_key
-from shared.auth.tokens import mint
 from shared.config.settings import Settings
 from tests.conftest import with_database
-from tests.support.services import running_service
+from tests.support.gateways import running_app, running_gateway
 from tests.support.waiting import eventually
 
 CATALOG_DOCUMENT = {
@@ -73,50 +68,22 @@ async def stand_in(scope: Scope, receive: Receive, send: Send) -> None:
     await answers.get(scope["path"], JSONResponse(echo))(scope, receive, send)
 
 
-@contextmanager
-def running_stand_in(settings: Settings) -> Iterator[None]:
-    """The small server, at the address where these settings have the catalog."""
-    port = httpx.URL(settings.catalog_url).port
-    assert port is not None
-    config = uvicorn.Config(stand_in, port=port, lifespan="off", ws="none", log_config=None)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        eventually(lambda: httpx.get(settings.catalog_url), retry_on=httpx.TransportError)
-        yield
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
 @pytest.fixture(scope="module")
 def gateway_settings(postgres_url: str, keys_dir: Path) -> Settings:
     return Settings(
         database_url=with_database(postgres_url, "postgres"),  # it need only answer
         keys_dir=keys_dir,
-        gateway_port=free_port(),
         catalog_url=f"http://127.0.0.1:{free_port()}",
     )
-
-
-@contextmanager
-def running_gateway(settings: Settings) -> Iterator[httpx.Client]:
-    """A gateway, and the client of somebody who is signed in."""
-    url = f"http://127.0.0.1:{settings.gateway_port}"
-    token = mint(settings, load_signing_key(settings.keys_dir), 1, "access")
-    headers = {"Authorization": f"Bearer {token}"}
-    with (
-        running_service("gateway", settings, f"{url}/readyz"),
-        httpx.Client(base_url=url, timeout=20, headers=headers) as client,
-    ):
-        yield client
 
 
 @pytest.fixture(scope="module")
 def gateway(gateway_settings: Settings) -> Iterator[httpx.Client]:
     """A gateway with the stand-in behind it."""
-    with running_stand_in(gateway_settings), running_gateway(gateway_settings) as client:
+    with (
+        running_app(stand_in, gateway_settings.catalog_url),
+        running_gateway(gateway_settings, user_id=1) as client,
+    ):
         yield client
 
 
@@ -326,14 +293,10 @@ def test_a_short_answer_is_not_taken_for_a_page_either(gateway: httpx.Client, pa
 
 
 def test_while_the_catalog_is_away_the_rest_goes_on(gateway_settings: Settings) -> None:
-    away = gateway_settings.model_copy(
-        update={
-            "gateway_port": free_port(),
-            "catalog_url": f"http://127.0.0.1:{free_port()}",
-            "schema_cache_seconds": 0,
-        }
-    )
-    with running_gateway(away) as client:
+    catalog_url = f"http://127.0.0.1:{free_port()}"
+    with running_gateway(
+        gateway_settings, user_id=1, catalog_url=catalog_url, schema_cache_seconds=0
+    ) as client:
         answer = client.get("/api/events/")
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
         assert int(answer.headers["retry-after"]) >= 1
@@ -344,7 +307,7 @@ def test_while_the_catalog_is_away_the_rest_goes_on(gateway_settings: Settings) 
             assert "/api/events/" in client.get("/api/schema/").json()["paths"]
 
         # Back again, it needs no restart of the gateway; gone again, its document is remembered.
-        with running_stand_in(away):
+        with running_app(stand_in, catalog_url):
             assert client.get("/api/events/").status_code == 200
             eventually(is_described)  # it is not asked again at once
         assert client.get("/api/events/").status_code == 503
@@ -352,15 +315,15 @@ def test_while_the_catalog_is_away_the_rest_goes_on(gateway_settings: Settings) 
 
 
 def test_a_catalog_that_never_answers_is_not_waited_for(gateway_settings: Settings) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        slow = gateway_settings.model_copy(
-            update={
-                "gateway_port": free_port(),
-                "catalog_url": f"http://127.0.0.1:{silent.getsockname()[1]}",
-                "catalog_timeout_seconds": 0.2,
-            }
-        )
-        with running_gateway(slow) as client:
-            answer = client.post("/api/events/", json={})
-            assert answer.status_code == 503
-            assert "look whether it was done" in answer.json()["detail"]
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        running_gateway(
+            gateway_settings,
+            user_id=1,
+            catalog_url=f"http://127.0.0.1:{silent.getsockname()[1]}",
+            catalog_timeout_seconds=0.2,
+        ) as client,
+    ):
+        answer = client.post("/api/events/", json={})
+        assert answer.status_code == 503
+        assert "look whether it was done" in answer.json()["detail"]

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, text
 from uuid_utils import uuid7
 
-from gateway.purchases import store
+from gateway.purchases import read
 from gateway.purchases.accept import Accepted
 from purchase_worker import store as worker_store
 from shared.database.engine import session
@@ -48,7 +48,7 @@ def test_positions_are_exact_up_to_the_bound_and_estimated_from_above_beyond(
 ) -> None:
     ids = [str(row[0]) for row in rows(engine, "SELECT id FROM ticket_purchases ORDER BY seq")]
     asked = [0, 1, EXACT - 1, EXACT, 5 * EXACT, QUEUED - 1]
-    found = store.read(engine, [ids[n] for n in asked], position_max_rows=EXACT)
+    found = read.read(engine, [ids[n] for n in asked], position_max_rows=EXACT)
     # As long as no other sale takes sequence numbers, even the estimate is exact.
     assert [found[ids[n]].position for n in asked] == asked
     other = add_ticket_type(engine, 50)
@@ -58,13 +58,13 @@ def test_positions_are_exact_up_to_the_bound_and_estimated_from_above_beyond(
     assert isinstance(verdict, Accepted)
     assert verdict.position == QUEUED + 50
     # The 202 and the poll after it say the same.
-    assert store.read(engine, [last.id], position_max_rows=EXACT)[last.id].position == QUEUED + 50
+    assert read.read(engine, [last.id], position_max_rows=EXACT)[last.id].position == QUEUED + 50
 
 
 def test_a_poll_reads_no_more_of_the_queue_than_positions_are_exact(
     engine: Engine, ticket_type: int
 ) -> None:
-    statement = store.HEAD_OF_QUEUE.sql % {"ticket_type_id": ticket_type, "rows": EXACT}
+    statement = read.HEAD_OF_QUEUE.sql % {"ticket_type_id": ticket_type, "rows": EXACT}
     with engine.begin() as connection:
         ((plan,),) = connection.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"))
     (scan,) = scans(plan[0]["Plan"])

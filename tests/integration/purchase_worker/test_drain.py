@@ -10,7 +10,7 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from gateway.purchases import store as gateway_store
+from gateway.purchases.read import read
 from purchase_worker.audit.report import audit
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
 from purchase_worker.drain import RETRY_SKIPPED_SECONDS, Batch, Drained, drain
@@ -321,7 +321,7 @@ def test_a_result_is_byte_for_byte_what_the_gateway_makes_of_the_row(
         )
     small = settings.model_copy(update={"drain_batch_rows": 4})
     drain(engine, [ticket_type], small, ResultPublisher(settings))
-    found = gateway_store.read(engine, ids, position_max_rows=1)
+    found = read(engine, ids, position_max_rows=1)
     assert [found[id_].purchase.reason for id_ in ids] == [
         None,
         OVER_USER_LIMIT,

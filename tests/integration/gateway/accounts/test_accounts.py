@@ -1,8 +1,9 @@
 """Accounts and tokens, over HTTP against a real gateway process."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import jwt
 import psycopg2
 import pytest
 from argon2 import PasswordHasher
-from psycopg2.extensions import connection
+from psycopg2.extensions import connection, cursor
 
 from deploy.local.servers.embedded import free_port
 from shared.auth.keys import SigningKey, add_signing_key
@@ -19,7 +20,7 @@ from shared.auth.tokens import mint
 from shared.config.settings import Settings
 from tests.conftest import new_database
 from tests.support.bad_tokens import NESTED_JSON, encoded
-from tests.support.services import running_service
+from tests.support.gateways import running_gateway
 from tests.support.waiting import eventually
 
 PASSWORD = "velvet-tram-42"
@@ -33,7 +34,6 @@ def gateway_settings(postgres_url: str, keys_dir: Path) -> Iterator[Settings]:
         yield Settings(
             database_url=url,
             keys_dir=keys_dir,
-            gateway_port=free_port(),
             sign_in_rate_burst=0,
             refresh_cleanup_seconds=0.1,
             refresh_cleanup_families=1,
@@ -42,11 +42,7 @@ def gateway_settings(postgres_url: str, keys_dir: Path) -> Iterator[Settings]:
 
 @pytest.fixture(scope="module")
 def gateway(gateway_settings: Settings) -> Iterator[httpx.Client]:
-    url = f"http://127.0.0.1:{gateway_settings.gateway_port}"
-    with (
-        running_service("gateway", gateway_settings, f"{url}/readyz"),
-        httpx.Client(base_url=url, timeout=10) as client,
-    ):
+    with running_gateway(gateway_settings) as client:
         yield client
 
 
@@ -56,6 +52,31 @@ def database(gateway_settings: Settings) -> Iterator[connection]:
     database.autocommit = True
     yield database
     database.close()
+
+
+@contextmanager
+def family_locked(
+    settings: Settings, database: connection, token: str
+) -> Iterator[tuple[cursor, Callable[[int], None]]]:
+    """Locks a family, as a gateway that works on it does, until the block ends.
+
+    Gives the cursor that holds the lock, and what waits until that many sessions wait for it.
+    """
+
+    def wait_for_sessions(count: int) -> None:
+        def they_wait() -> None:
+            with database.cursor() as watching:
+                watching.execute(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                )
+                assert watching.fetchone() == (count,)
+
+        eventually(they_wait)
+
+    with closing(psycopg2.connect(settings.database_url)) as holder, holder.cursor() as lock:
+        lock.execute("SELECT FROM refresh_tokens WHERE id = %s FOR UPDATE", [token_id(token)])
+        yield lock, wait_for_sessions
 
 
 def new_name() -> str:
@@ -338,13 +359,8 @@ def test_a_hash_of_older_parameters_is_renewed_when_its_owner_signs_in(
 def test_a_login_storm_is_turned_away_and_nothing_else_is(
     gateway_settings: Settings, username: str, gateway: httpx.Client
 ) -> None:
-    narrow = gateway_settings.model_copy(
-        update={"gateway_port": free_port(), "password_hash_waiting_max": 1}
-    )
-    url = f"http://127.0.0.1:{narrow.gateway_port}"
     with (
-        running_service("gateway", narrow, f"{url}/readyz"),
-        httpx.Client(base_url=url, timeout=30) as client,
+        running_gateway(gateway_settings, password_hash_waiting_max=1) as client,
         ThreadPoolExecutor(20) as threads,
     ):
         calls = [threads.submit(sign_in, client, username) for _ in range(40)]
@@ -363,20 +379,14 @@ def test_who_repeats_a_refresh_keeps_nobody_from_signing_in(
     username: str,
     database: connection,
 ) -> None:
-    holder = psycopg2.connect(gateway_settings.database_url)
-    with ThreadPoolExecutor(8) as threads, holder, holder.cursor() as lock:
-        # Each of them takes as long as the database makes it wait.
-        lock.execute(
-            "SELECT FROM refresh_tokens WHERE id = %s FOR UPDATE", [token_id(pair["refresh"])]
-        )
-        repeated = [threads.submit(refresh, gateway, pair["refresh"]) for _ in range(8)]
-        eventually(lambda: _assert_waiting_for_a_lock(database, 2))
-        assert sign_in(gateway, username).status_code == 200
-        body = {"username": new_name(), "password": PASSWORD}
-        assert gateway.post("/api/users/", json=body).status_code == 201
-        holder.rollback()
+    with ThreadPoolExecutor(8) as threads:
+        with family_locked(gateway_settings, database, pair["refresh"]) as (_, wait_for_sessions):
+            repeated = [threads.submit(refresh, gateway, pair["refresh"]) for _ in range(8)]
+            wait_for_sessions(2)
+            assert sign_in(gateway, username).status_code == 200
+            body = {"username": new_name(), "password": PASSWORD}
+            assert gateway.post("/api/users/", json=body).status_code == 201
         assert {call.result().status_code for call in repeated} <= {200, 503}
-    holder.close()
 
 
 # --- tokens ---
@@ -421,17 +431,12 @@ def test_a_spent_token_that_returns_late_revokes_the_whole_family(
 def test_two_refreshes_at_the_same_instant_get_the_same_pair(
     gateway: httpx.Client, pair: dict[str, str], gateway_settings: Settings, database: connection
 ) -> None:
-    holder = psycopg2.connect(gateway_settings.database_url)
-    with ThreadPoolExecutor(2) as threads, holder, holder.cursor() as lock:
-        # Both have read the token, or wait to, before either may write.
-        lock.execute(
-            "SELECT FROM refresh_tokens WHERE id = %s FOR UPDATE", [token_id(pair["refresh"])]
-        )
-        calls = [threads.submit(refresh, gateway, pair["refresh"]) for _ in range(2)]
-        eventually(lambda: _assert_waiting_for_a_lock(database, 2))
-        holder.commit()
+    with ThreadPoolExecutor(2) as threads:
+        with family_locked(gateway_settings, database, pair["refresh"]) as (_, wait_for_sessions):
+            calls = [threads.submit(refresh, gateway, pair["refresh"]) for _ in range(2)]
+            # Both have read the token, or wait to, before either may write.
+            wait_for_sessions(2)
         first, second = (call.result() for call in calls)
-    holder.close()
     assert (first.status_code, second.status_code) == (200, 200)
     assert first.json() == second.json()
 
@@ -440,38 +445,26 @@ def test_a_revocation_catches_the_successor_that_is_born_at_the_same_instant(
     gateway: httpx.Client, pair: dict[str, str], gateway_settings: Settings, database: connection
 ) -> None:
     newest = refresh(gateway, pair["refresh"]).json()
-    holder = psycopg2.connect(gateway_settings.database_url)
-    with ThreadPoolExecutor(2) as threads, holder, holder.cursor() as lock:
-        # As if another gateway was spending `newest` just now: it works under the family's lock.
-        lock.execute(
-            "SELECT FROM refresh_tokens WHERE id = %s FOR UPDATE", [token_id(pair["refresh"])]
-        )
-        blacklisting = threads.submit(
-            gateway.post, "/api/token/blacklist/", json={"refresh": newest["refresh"]}
-        )
-        eventually(lambda: _assert_waiting_for_a_lock(database, 1))
-        lock.execute(
-            "INSERT INTO refresh_tokens (id, family, user_id, issued_at, expires_at)"
-            " SELECT gen_random_uuid(), family, user_id, issued_at, expires_at"
-            " FROM refresh_tokens WHERE id = %s RETURNING id",
-            [token_id(newest["refresh"])],
-        )
-        (newborn,) = lock.fetchone()
-        holder.commit()
+    with ThreadPoolExecutor(2) as threads:
+        # As if another gateway was spending `newest` just now.
+        with family_locked(gateway_settings, database, pair["refresh"]) as locked:
+            lock, wait_for_sessions = locked
+            blacklisting = threads.submit(
+                gateway.post, "/api/token/blacklist/", json={"refresh": newest["refresh"]}
+            )
+            wait_for_sessions(1)
+            lock.execute(
+                "INSERT INTO refresh_tokens (id, family, user_id, issued_at, expires_at)"
+                " SELECT gen_random_uuid(), family, user_id, issued_at, expires_at"
+                " FROM refresh_tokens WHERE id = %s RETURNING id",
+                [token_id(newest["refresh"])],
+            )
+            (newborn,) = lock.fetchone()
+            lock.connection.commit()
         assert blacklisting.result().status_code == 200
-    holder.close()
     with database.cursor() as cursor:
         cursor.execute("SELECT revoked_at IS NOT NULL FROM refresh_tokens WHERE id = %s", [newborn])
         assert cursor.fetchone() == (True,)
-
-
-def _assert_waiting_for_a_lock(database: connection, sessions: int) -> None:
-    with database.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        assert cursor.fetchone() == (sessions,)
 
 
 def test_logins_that_ended_are_forgotten_and_one_that_goes_on_is_kept_whole(
@@ -594,14 +587,7 @@ def test_a_new_key_is_shown_before_it_signs_and_a_removed_one_is_out_at_once(
     gateway_settings: Settings, username: str, tmp_path: Path
 ) -> None:
     old, new = add_signing_key(tmp_path), add_signing_key(tmp_path)
-    rotating = gateway_settings.model_copy(
-        update={"keys_dir": tmp_path, "gateway_port": free_port()}
-    )
-    url = f"http://127.0.0.1:{rotating.gateway_port}"
-    with (
-        running_service("gateway", rotating, f"{url}/readyz"),
-        httpx.Client(base_url=url, timeout=10) as client,
-    ):
+    with running_gateway(gateway_settings, keys_dir=tmp_path) as client:
         shown = client.get("/.well-known/jwks.json").json()["keys"]
         assert {key["kid"] for key in shown} == {old, new}
         headers = {"Authorization": f"Bearer {_access_signed_by(client, username, old)}"}
@@ -648,14 +634,8 @@ def test_a_wrong_method_is_a_405_that_says_which_are_allowed(gateway: httpx.Clie
 def test_while_the_database_is_away_the_door_says_so_and_lives(
     gateway_settings: Settings, username: str
 ) -> None:
-    away = gateway_settings.model_copy(
-        update={
-            "database_url": f"postgresql://postgres@127.0.0.1:{free_port()}/nothing",
-            "gateway_port": free_port(),
-        }
-    )
-    url = f"http://127.0.0.1:{away.gateway_port}"
-    with running_service("gateway", away, f"{url}/healthz"), httpx.Client(base_url=url) as client:
+    nowhere = f"postgresql://postgres@127.0.0.1:{free_port()}/nothing"
+    with running_gateway(gateway_settings, ready="/healthz", database_url=nowhere) as client:
         refused = sign_in(client, username)
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
         assert "retry-after" in refused.headers

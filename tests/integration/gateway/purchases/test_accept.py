@@ -11,7 +11,7 @@ import pytest
 from psycopg2.errors import DeadlockDetected
 from sqlalchemy import Engine
 
-from gateway.purchases import store
+from gateway.purchases import read, store
 from gateway.purchases.accept import Accepted, Replayed, queued_purchase
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
@@ -56,7 +56,7 @@ def test_what_is_accepted_is_told_as_it_is_read_later(engine: Engine, price: str
     user, ticket_type = add_user(engine), add_ticket_type(engine, 100, price=Decimal(price))
     asked = [request(user, ticket_type, quantity) for quantity in (1, 3)]
     told = accept(engine, asked)
-    found = store.read(engine, [r.id for r in asked], position_max_rows=1_000)
+    found = read.read(engine, [r.id for r in asked], position_max_rows=1_000)
     for wanted, verdict in zip(asked, told, strict=True):
         assert isinstance(verdict, Accepted)
         later = found[wanted.id]
@@ -305,7 +305,7 @@ def test_reads_positions_back(engine: Engine) -> None:
     user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
     requests = [request(user, ticket_type) for _ in range(5)]
     accept(engine, requests)
-    found = store.read(engine, [r.id for r in requests], position_max_rows=1_000)
+    found = read.read(engine, [r.id for r in requests], position_max_rows=1_000)
     assert [found[r.id].position for r in requests] == [0, 1, 2, 3, 4]
 
 
@@ -324,11 +324,9 @@ def test_a_list_of_very_many_purchases_ends_where_every_list_does(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counting a million and leaving them out takes seconds, and pages are asked for in bulk."""
-    monkeypatch.setattr(
-        store, "COUNT_OF_USER", store.COUNT_OF_USER.replace(str(LIST_MAX_ROWS), "5")
-    )
+    monkeypatch.setattr(read, "COUNT_OF_USER", read.COUNT_OF_USER.replace(str(LIST_MAX_ROWS), "5"))
     user, ticket_type = add_user(engine), add_ticket_type(engine, 9)
     accept(engine, [request(user, ticket_type) for _ in range(7)])
-    listed = partial(store.list_of_user, engine, store.Filter(user, None, None))
+    listed = partial(read.list_of_user, engine, read.Filter(user, None, None))
     counted, found = listed(lambda count: count - 1, 1, position_max_rows=9)
     assert (counted, len(found)) == (5, 1)

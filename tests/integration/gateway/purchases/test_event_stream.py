@@ -14,11 +14,10 @@ from sqlalchemy import Engine
 
 from deploy.local.servers.embedded import free_port
 from purchase_worker.drain import drain
-from shared.auth.keys import SigningKey
-from shared.auth.tokens import mint
 from shared.config.settings import Settings
 from tests.support.event_streams import events_of
 from tests.support.factories import add_ticket_type, add_user, ignore, queue, request
+from tests.support.gateways import authorization
 from tests.support.services import running_service
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
@@ -52,11 +51,9 @@ def buyer_id(engine: Engine) -> int:
 def buyer(
     serving: tuple[subprocess.Popen[bytes], str],
     settings: Settings,
-    signing_key: SigningKey,
     buyer_id: int,
 ) -> Iterator[httpx.Client]:
-    token = mint(settings, signing_key, buyer_id, "access")
-    headers = {"Authorization": f"Bearer {token}"}
+    headers = authorization(settings, buyer_id)
     with httpx.Client(base_url=serving[1], headers=headers, timeout=20, verify=False) as client:
         yield client
 

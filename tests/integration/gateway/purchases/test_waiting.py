@@ -1,11 +1,11 @@
-"""Clients that wait: woken by Redis, by the database without it, and let go at a stop."""
+"""Clients that wait: woken by Redis, by the database without it, and at a stop."""
 
 import asyncio
 import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, contextmanager
 
 import msgspec
 import pytest
@@ -14,9 +14,10 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from deploy.local.servers.embedded import EmbeddedServer, free_port, prepare_valkey
-from gateway.purchases.accept import PurchaseInput
+from gateway.purchases.look_up import PurchaseAnswer
 from gateway.purchases.pace import Pace
-from gateway.purchases.service import Answer, PurchaseService
+from gateway.purchases.request_body import PurchaseInput
+from gateway.purchases.service import PurchaseService
 from gateway.purchases.waiting import DecisionListener, Waiters, WaitLimit
 from purchase_worker.drain import drain
 from purchase_worker.publish.results import ResultPublisher
@@ -32,14 +33,24 @@ from tests.support.waiting import eventually
 LIMIT_SECONDS = 20
 
 
-@asynccontextmanager
-async def serving(settings: Settings, engine: Engine) -> AsyncIterator[PurchaseService]:
-    service = PurchaseService(settings, engine)
+pytestmark = pytest.mark.anyio
+NO_REDIS = {"redis_url": "redis://127.0.0.1:1/0"}
+
+
+@pytest.fixture
+def changes() -> dict[str, object]:
+    """Settings of the service that differ; tests parametrize it."""
+    return {}
+
+
+@pytest.fixture
+async def service(
+    settings: Settings, engine: Engine, changes: dict[str, object]
+) -> AsyncIterator[PurchaseService]:
+    service = PurchaseService(settings.model_copy(update=changes), engine)
     service.start()
-    try:
-        yield service
-    finally:
-        await service.stop()
+    yield service
+    await service.stop()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -48,9 +59,8 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def status(answer: Answer) -> str:
-    told: str = msgspec.json.decode(answer.body)["status"]
-    return told
+def status(answer: PurchaseAnswer) -> str:
+    return str(msgspec.json.decode(answer.body)["status"])
 
 
 class Client:
@@ -70,10 +80,6 @@ def wait_limit(seconds: float = LIMIT_SECONDS, client: Client | None = None) -> 
     return WaitLimit(seconds, (client or Client()).leaves)
 
 
-def run(story: Awaitable[None]) -> None:
-    asyncio.run(asyncio.wait_for(story, LIMIT_SECONDS))  # type: ignore[arg-type]
-
-
 @pytest.fixture
 def buyer(engine: Engine) -> int:
     return add_user(engine)
@@ -87,331 +93,244 @@ def queued(engine: Engine, buyer: int) -> tuple[int, str]:
     return ticket_type, id_
 
 
-@pytest.mark.parametrize("redis_is_there", [True, False])
-def test_who_waits_is_told_at_the_decision(
-    engine: Engine,
-    settings: Settings,
+@pytest.fixture
+def decide(
+    engine: Engine, settings: Settings, queued: tuple[int, str]
+) -> Callable[[], Awaitable[object]]:
+    """Runs the worker's drain of the ticket type; it publishes the results if Redis is there."""
+    return lambda: asyncio.to_thread(
+        drain, engine, [queued[0]], settings, ResultPublisher(settings)
+    )
+
+
+async def buy(
+    service: PurchaseService,
+    buyer: int,
+    ticket_type: int,
+    key: str | None = None,
+    limit: WaitLimit | None = None,
+) -> PurchaseAnswer:
+    return await service.buy(
+        buyer,
+        PurchaseInput(ticket_type, 1),
+        idempotency_key=key,
+        request_id="",
+        wait_limit=limit,
+    )
+
+
+async def statuses(answers: AsyncIterator[PurchaseAnswer | None]) -> list[str]:
+    """The statuses that a stream goes on with until its end."""
+    return [status(answer) async for answer in answers if answer is not None]
+
+
+@pytest.mark.parametrize("changes", [{}, NO_REDIS], ids=["redis", "no redis"])
+async def test_a_client_that_waits_gets_the_decision(
+    service: PurchaseService,
     buyer: int,
     queued: tuple[int, str],
-    redis_is_there: bool,
+    decide: Callable[[], Awaitable[object]],
 ) -> None:
-    ticket_type, id_ = queued
-    if not redis_is_there:
-        settings = settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
-
-    async def story() -> None:
-        async with serving(settings, engine) as service:
-            waiting = asyncio.create_task(service.look_up(buyer, id_, wait_limit()))
-            await until(lambda: service.waiting == 1)
-            await asyncio.to_thread(
-                drain, engine, [ticket_type], settings, ResultPublisher(settings)
-            )
-            assert status(await waiting) == "confirmed"
-            assert service.waiting == 0
-
-    run(story())
+    waiting = asyncio.create_task(service.look_up.wait(buyer, queued[1], wait_limit()))
+    await until(lambda: service.waiting == 1)
+    await decide()
+    assert status(await waiting) == "confirmed"
+    assert service.waiting == 0
 
 
-def test_who_waits_in_vain_is_told_that_it_is_still_queued(
-    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+async def test_a_wait_that_reaches_its_limit_answers_that_it_is_still_queued(
+    service: PurchaseService, buyer: int, queued: tuple[int, str]
 ) -> None:
-    async def story() -> None:
-        async with serving(settings, engine) as service:
-            answer = await service.look_up(buyer, queued[1], wait_limit(1))
-            assert (status(answer), answer.waits_seconds) == ("queued", 0.0)
-
-    run(story())
+    answer = await service.look_up.wait(buyer, queued[1], wait_limit(1))
+    assert (status(answer), answer.waits_seconds) == ("queued", 0.0)
 
 
-def test_who_repeats_a_purchase_whose_wakeup_was_lost_sends_another(
+async def test_a_replay_of_a_purchase_whose_wakeup_was_lost_sends_another(
+    service: PurchaseService,
     engine: Engine,
-    settings: Settings,
     buyer: int,
     queued: tuple[int, str],
     redis_client: redis.Redis,
 ) -> None:
-    async def story() -> None:
-        async with serving(settings, engine) as service:
-            for _attempt in range(2):
-                await service.buy(
-                    buyer, PurchaseInput(queued[0], 1), idempotency_key="k", request_id=""
-                )
-                await until(lambda: redis_client.llen(PURCHASES_QUEUE) == 1)
-                redis_client.flushall()
-        assert len(outcomes(engine, queued[0])) == 2
-
-    run(story())
+    for _attempt in range(2):
+        await buy(service, buyer, queued[0], key="k")
+        await until(lambda: redis_client.llen(PURCHASES_QUEUE) == 1)
+        redis_client.flushall()
+    assert len(outcomes(engine, queued[0])) == 2
 
 
-def test_a_stop_lets_go_of_those_who_wait(
-    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+async def test_a_stop_ends_waits_and_accepts_nothing_more(
+    service: PurchaseService, buyer: int, queued: tuple[int, str]
 ) -> None:
-    async def story() -> None:
-        async with serving(settings, engine) as service:
-            waiting = asyncio.create_task(
-                service.look_up(buyer, queued[1], wait_limit(10 * LIMIT_SECONDS))
-            )
-            await until(lambda: service.waiting == 1)
-            service.refuse_more()
-            assert status(await waiting) == "queued"
-
-    run(story())
+    limit = wait_limit(10 * LIMIT_SECONDS)
+    waiting = asyncio.create_task(service.look_up.wait(buyer, queued[1], limit))
+    await until(lambda: service.waiting == 1)
+    service.refuse_more()
+    assert status(await waiting) == "queued"
+    with pytest.raises(Unavailable):
+        await buy(service, buyer, queued[0])
 
 
-def test_a_process_that_stops_accepts_nothing(
-    engine: Engine, settings: Settings, buyer: int
+@pytest.mark.parametrize("is_buying", [False, True])
+async def test_a_client_that_disconnects_is_forgotten_and_what_it_bought_stays_accepted(
+    service: PurchaseService,
+    engine: Engine,
+    buyer: int,
+    queued: tuple[int, str],
+    *,
+    is_buying: bool,
 ) -> None:
-    async def story() -> None:
-        async with serving(settings, engine) as service:
-            service.refuse_more()
-            with pytest.raises(Unavailable):
-                await service.buy(
-                    buyer,
-                    PurchaseInput(1, 1),
-                    idempotency_key=None,
-                    request_id="test",
-                )
+    client = Client()
+    limit = wait_limit(10 * LIMIT_SECONDS, client)
+    waiting = asyncio.create_task(
+        buy(service, buyer, queued[0], limit=limit)
+        if is_buying
+        else service.look_up.wait(buyer, queued[1], limit)
+    )
+    await until(lambda: service.waiting == 1)
+    await until(lambda: len(outcomes(engine, queued[0])) == 1 + is_buying)
+    client.leave()
+    with pytest.raises(ClientLeft):
+        await waiting
+    assert service.waiting == 0
 
-    run(story())
 
-
-def test_who_leaves_while_waiting_is_forgotten_at_once(
-    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+@pytest.mark.parametrize("changes", [{"waiting_max_rows": 0}])
+async def test_beyond_the_limit_of_clients_that_wait_the_answer_comes_at_once(
+    service: PurchaseService, buyer: int, queued: tuple[int, str]
 ) -> None:
-    async def story() -> None:
-        async with serving(settings, engine) as service:
-            client = Client()
-            waiting = asyncio.create_task(
-                service.look_up(buyer, queued[1], wait_limit(10 * LIMIT_SECONDS, client))
-            )
-            await until(lambda: service.waiting == 1)
-            client.leave()
-            with pytest.raises(ClientLeft):
-                await waiting
-            assert service.waiting == 0
-
-    run(story())
+    answer = await service.look_up.wait(buyer, queued[1], wait_limit(10 * LIMIT_SECONDS))
+    assert status(answer) == "queued"
+    with pytest.raises(Unavailable):
+        await anext(service.look_up.follow(buyer, queued[1], Client().leaves))
 
 
-def test_who_leaves_while_a_purchase_is_waited_for_has_bought_all_the_same(
-    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+async def test_nobody_waits_for_a_purchase_of_another_user(
+    service: PurchaseService, engine: Engine, queued: tuple[int, str]
 ) -> None:
-    async def story() -> None:
-        async with serving(settings, engine) as service:
-            client = Client()
-            buying = asyncio.create_task(
-                service.buy(
-                    buyer,
-                    PurchaseInput(queued[0], 1),
-                    idempotency_key=None,
-                    request_id="",
-                    wait_limit=wait_limit(10 * LIMIT_SECONDS, client),
-                )
-            )
-            await until(lambda: len(outcomes(engine, queued[0])) == 2)
-            client.leave()
-            with pytest.raises(ClientLeft):
-                await buying
-            assert service.waiting == 0
-
-    run(story())
+    with pytest.raises(NotFound):
+        await service.look_up.wait(add_user(engine), queued[1], wait_limit())
+    assert service.waiting == 0
 
 
-def test_whom_there_is_no_room_for_is_answered_without_waiting(
-    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+@pytest.mark.parametrize("changes", [{"backlog_max_rows": 1, "backlog_check_seconds": 0.01}])
+async def test_with_a_full_backlog_nothing_is_accepted(
+    service: PurchaseService, buyer: int, queued: tuple[int, str]
 ) -> None:
-    full = settings.model_copy(update={"waiting_max_rows": 0})
-
-    async def story() -> None:
-        async with serving(full, engine) as service:
-            answer = await service.look_up(buyer, queued[1], wait_limit(10 * LIMIT_SECONDS))
-            assert status(answer) == "queued"
-            with pytest.raises(Unavailable):
-                await anext(service.follow(buyer, queued[1], Client().leaves))
-
-    run(story())
-
-
-def test_nobody_waits_for_what_is_another_users(
-    engine: Engine, settings: Settings, queued: tuple[int, str]
-) -> None:
-    stranger = add_user(engine)
-
-    async def story() -> None:
-        async with serving(settings, engine) as service:
-            with pytest.raises(NotFound):
-                await service.look_up(stranger, queued[1], wait_limit())
-            assert service.waiting == 0
-
-    run(story())
-
-
-def test_a_full_backlog_is_refused_at_the_door(
-    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
-) -> None:
-    small = settings.model_copy(update={"backlog_max_rows": 1, "backlog_check_seconds": 0.01})
-    wanted = PurchaseInput(queued[0], 1)
-
-    async def buy_until_refused(service: PurchaseService) -> None:
+    async def buy_until_unavailable() -> None:
         while True:
-            await service.buy(buyer, wanted, idempotency_key=None, request_id="")
+            await buy(service, buyer, queued[0])
 
-    async def story() -> None:
-        async with serving(small, engine) as service:
-            with pytest.raises(Unavailable):
-                await buy_until_refused(service)
-
-    run(story())
+    async with asyncio.timeout(LIMIT_SECONDS):
+        with pytest.raises(Unavailable):
+            await buy_until_unavailable()
 
 
-def test_listening_ends_at_whatever_moment_it_is_stopped(
+async def test_the_listener_stops_at_any_moment(
     engine: Engine, settings: Settings, redis_client: redis.Redis
 ) -> None:
-    """redis-py swallows a cancellation that meets it connecting: that must not keep us."""
-
-    async def story() -> None:
-        for rounds in range(40):
-            listener = DecisionListener(
-                settings, engine, Waiters(at_most=1, at_most_each=1), Pace()
-            )
-            listener.start()
-            for _ in range(rounds):
-                await asyncio.sleep(0)
-            async with asyncio.timeout(LIMIT_SECONDS / 2):
-                await listener.stop()
-
-    asyncio.run(story())
+    """redis-py swallows a cancellation that arrives while it connects."""
+    for rounds in range(40):
+        listener = DecisionListener(settings, engine, Waiters(at_most=1, at_most_each=1), Pace())
+        listener.start()
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(LIMIT_SECONDS / 2):
+            await listener.stop()
 
 
-def test_a_redis_that_is_frozen_is_not_relied_on(
+async def test_a_frozen_redis_is_not_relied_on(
     engine: Engine, settings: Settings, queued: tuple[int, str], redis_client: redis.Redis
 ) -> None:
-    # As long as Redis is believed to tell, the database is asked every sixth time only: too late.
+    # While the subscription is believed to work, only every sixth recheck is done: too late.
     rarely = settings.model_copy(update={"wait_recheck_seconds": LIMIT_SECONDS / 5.5})
     redis_pid = redis_client.info("server")["process_id"]
 
-    async def story() -> None:
-        waiters = Waiters(at_most=1, at_most_each=1)
-        listener = DecisionListener(rarely, engine, waiters, Pace())
-        listener.start()
-        await until(lambda: int(redis_client.pubsub_numsub(DECIDED_CHANNEL)[0][1]) == 1)
-        os.kill(redis_pid, signal.SIGSTOP)
-        try:
-            decision = waiters.expect(queued[1], 1)
-            await asyncio.to_thread(drain, engine, [queued[0]], settings, ignore)
+    waiters = Waiters(at_most=1, at_most_each=1)
+    listener = DecisionListener(rarely, engine, waiters, Pace())
+    listener.start()
+    await until(lambda: int(redis_client.pubsub_numsub(DECIDED_CHANNEL)[0][1]) == 1)
+    os.kill(redis_pid, signal.SIGSTOP)
+    try:
+        decision = waiters.expect(queued[1], 1)
+        await asyncio.to_thread(drain, engine, [queued[0]], settings, ignore)
+        async with asyncio.timeout(LIMIT_SECONDS):
             await decision
-        finally:
-            os.kill(redis_pid, signal.SIGCONT)
-            await listener.stop()
-
-    run(story())
+    finally:
+        os.kill(redis_pid, signal.SIGCONT)
+        await listener.stop()
 
 
-def test_who_waits_keeps_the_place_however_many_ask_for_one() -> None:
-    async def story() -> None:
-        waiters = Waiters(at_most=1, at_most_each=1)
-        first = waiters.expect("mine", 1)
-        assert waiters.expect("of another", 2).done()
-        assert waiters.count == 1
-        # As one who follows a purchase, and looks again now and then.
-        waiters.forget("mine", first)
-        assert not waiters.expect("mine", 1).done()
-
-    asyncio.run(story())
+async def test_a_client_that_waits_again_is_within_the_limit() -> None:
+    waiters = Waiters(at_most=1, at_most_each=1)
+    first = waiters.expect("mine", 1)
+    assert waiters.expect("of another", 2).done()
+    assert waiters.count == 1
+    # As for a stream, which reads again now and then.
+    waiters.forget("mine", first)
+    assert not waiters.expect("mine", 1).done()
 
 
-def test_one_user_cannot_take_the_places_of_all_others() -> None:
-    async def story() -> None:
-        waiters = Waiters(at_most=3, at_most_each=2)
-        first, second = waiters.expect("a", 1), waiters.expect("b", 1)
-        assert waiters.is_full(1)
-        assert waiters.expect("a", 1).done()
-        assert not waiters.is_full(2)
-        assert not waiters.expect("c", 2).done()
-        # Whoever has no place gives none back.
-        waiters.forget("a", waiters.expect("a", 1))
-        assert waiters.is_full(1)
-        waiters.forget("b", second)
-        assert not first.done()
-        assert not waiters.expect("b", 1).done()
-
-    asyncio.run(story())
+async def test_one_user_cannot_use_up_the_limit_of_all() -> None:
+    waiters = Waiters(at_most=3, at_most_each=2)
+    first, second = waiters.expect("a", 1), waiters.expect("b", 1)
+    assert waiters.is_full(1)
+    assert waiters.expect("a", 1).done()
+    assert not waiters.is_full(2)
+    assert not waiters.expect("c", 2).done()
+    # One that does not wait does not count when it is forgotten.
+    waiters.forget("a", waiters.expect("a", 1))
+    assert waiters.is_full(1)
+    waiters.forget("b", second)
+    assert not first.done()
+    assert not waiters.expect("b", 1).done()
 
 
-def test_leaving_costs_the_same_however_many_wait_for_one_purchase() -> None:
-    async def story() -> None:
-        waiters = Waiters(at_most=20_000, at_most_each=20_000)
-        all_waiting = [waiters.expect("mine", 1) for _ in range(20_000)]
-        began = time.thread_time()
-        for future in reversed(all_waiting):
-            waiters.forget("mine", future)
-        # 0.02 s of CPU; with a search for each, 2.5 s.
-        assert time.thread_time() - began < 0.5
-        assert waiters.count == 0
-        assert waiters.ids() == []
-
-    asyncio.run(story())
+async def test_leaving_costs_the_same_however_many_wait_for_one_purchase() -> None:
+    waiters = Waiters(at_most=20_000, at_most_each=20_000)
+    all_waiting = [waiters.expect("mine", 1) for _ in range(20_000)]
+    began = time.thread_time()
+    for future in reversed(all_waiting):
+        waiters.forget("mine", future)
+    # 0.02 s of CPU; with a search for each, 2.5 s.
+    assert time.thread_time() - began < 0.5
+    assert waiters.count == 0
+    assert waiters.ids() == []
 
 
-def test_a_message_that_nobody_can_read_ends_no_listening(
-    engine: Engine,
-    settings: Settings,
+@pytest.mark.parametrize("changes", [{"wait_recheck_seconds": 1_000.0}])
+async def test_an_unreadable_message_does_not_end_the_subscription(
+    service: PurchaseService,
     buyer: int,
     queued: tuple[int, str],
     redis_client: redis.Redis,
+    decide: Callable[[], Awaitable[object]],
 ) -> None:
-    only_told = settings.model_copy(update={"wait_recheck_seconds": 1_000.0})
-
-    def listeners() -> int:
+    def subscribers() -> int:
         return int(redis_client.pubsub_numsub(DECIDED_CHANNEL)[0][1])
 
-    async def story() -> None:
-        async with serving(only_told, engine) as service:
-            await until(lambda: listeners() == 1)
-            redis_client.publish(DECIDED_CHANNEL, b"\xc1 is no message")
-            await until(lambda: listeners() == 0)
-            await until(lambda: listeners() == 1)
-            waiting = asyncio.create_task(service.look_up(buyer, queued[1], wait_limit()))
-            await until(lambda: service.waiting == 1)
-            await asyncio.to_thread(drain, engine, [queued[0]], settings, ResultPublisher(settings))
-            assert status(await waiting) == "confirmed"
-
-    run(story())
+    await until(lambda: subscribers() == 1)
+    redis_client.publish(DECIDED_CHANNEL, b"\xc1 is no message")
+    await until(lambda: subscribers() == 0)
+    await until(lambda: subscribers() == 1)
+    waiting = asyncio.create_task(service.look_up.wait(buyer, queued[1], wait_limit()))
+    await until(lambda: service.waiting == 1)
+    await decide()
+    assert status(await waiting) == "confirmed"
 
 
-def test_a_result_that_nobody_can_read_is_read_from_the_rows(
-    engine: Engine,
-    settings: Settings,
-    buyer: int,
-    queued: tuple[int, str],
-    redis_client: redis.Redis,
+async def test_an_unreadable_result_is_read_from_the_rows(
+    service: PurchaseService, buyer: int, queued: tuple[int, str], redis_client: redis.Redis
 ) -> None:
     redis_client.set(RESULT_KEY_PREFIX + queued[1], b"x")
-
-    async def story() -> None:
-        async with serving(settings, engine) as service:
-            assert status(await service.look_up(buyer, queued[1])) == "queued"
-
-    run(story())
+    assert status(await service.look_up.read(buyer, queued[1])) == "queued"
 
 
-def test_what_was_accepted_is_told_so_even_when_its_outcome_cannot_be_read(
-    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+@pytest.mark.parametrize("changes", [{"status_pending_max_rows": 0}])
+async def test_an_accepted_purchase_whose_outcome_cannot_be_read_is_answered_as_queued(
+    service: PurchaseService, buyer: int, queued: tuple[int, str]
 ) -> None:
-    unreadable = settings.model_copy(update={"status_pending_max_rows": 0})
-
-    async def story() -> None:
-        async with serving(unreadable, engine) as service:
-            answer = await service.buy(
-                buyer,
-                PurchaseInput(queued[0], 1),
-                idempotency_key=None,
-                request_id="",
-                wait_limit=wait_limit(1),
-            )
-            assert status(answer) == "queued"
-
-    run(story())
+    assert status(await buy(service, buyer, queued[0], limit=wait_limit(1))) == "queued"
 
 
 # --- following ---
@@ -419,7 +338,7 @@ def test_what_was_accepted_is_told_so_even_when_its_outcome_cannot_be_read(
 
 @contextmanager
 def unreachable(server_url: str, database_url: str) -> Iterator[None]:
-    """Nobody gets into the database, and who is in is thrown out."""
+    """The database accepts no connections, and ends those that it has."""
     name = make_url(database_url).database
     run_admin(server_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
     run_admin(
@@ -432,124 +351,108 @@ def unreachable(server_url: str, database_url: str) -> Iterator[None]:
         run_admin(server_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
-@pytest.mark.parametrize("redis_is_there", [True, False])
-def test_who_follows_is_told_the_position_then_the_outcome(
+@pytest.mark.parametrize("changes", [{}, NO_REDIS], ids=["redis", "no redis"])
+async def test_a_stream_has_the_position_then_the_outcome(
+    service: PurchaseService,
+    buyer: int,
+    queued: tuple[int, str],
+    decide: Callable[[], Awaitable[object]],
+) -> None:
+    answers = service.look_up.follow(buyer, queued[1], Client().leaves)
+    first = await anext(answers)
+    assert first is not None
+    assert status(first) == "queued"
+    await decide()
+    assert await statuses(answers) == ["confirmed"]
+    assert service.waiting == 0
+
+
+@pytest.fixture
+def mortal() -> Iterator[tuple[EmbeddedServer, ExitStack]]:
+    """A Redis of the test's own, and what stops it."""
+    with folder_for_servers() as folder, ExitStack() as life:
+        server = life.enter_context(running(prepare_valkey(folder, free_port())))
+        with redis.Redis.from_url(server.url) as client:
+            eventually(client.ping, retry_on=redis.ConnectionError)
+        yield server, life
+
+
+class TestRedisStopsMeanwhile:
+    @pytest.fixture
+    def changes(self, mortal: tuple[EmbeddedServer, ExitStack]) -> dict[str, object]:
+        return {"redis_url": mortal[0].url}
+
+    async def test_waits_and_streams_get_the_decision(
+        self,
+        service: PurchaseService,
+        buyer: int,
+        queued: tuple[int, str],
+        mortal: tuple[EmbeddedServer, ExitStack],
+        decide: Callable[[], Awaitable[object]],
+    ) -> None:
+        answers = service.look_up.follow(buyer, queued[1], Client().leaves)
+        await anext(answers)
+        waiting = asyncio.create_task(service.look_up.wait(buyer, queued[1], wait_limit()))
+        await until(lambda: service.waiting == 2)
+        await asyncio.to_thread(mortal[1].close)
+        await decide()
+        assert status(await waiting) == "confirmed"
+        assert await statuses(answers) == ["confirmed"]
+
+
+async def test_a_stream_shows_each_position(
+    service: PurchaseService,
     engine: Engine,
     settings: Settings,
     buyer: int,
     queued: tuple[int, str],
-    redis_is_there: bool,
-) -> None:
-    ticket_type, id_ = queued
-    if not redis_is_there:
-        settings = settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
-
-    async def story() -> None:
-        async with serving(settings, engine) as service:
-            answers = service.follow(buyer, id_, Client().leaves)
-            first = await anext(answers)
-            assert first is not None
-            assert status(first) == "queued"
-            await asyncio.to_thread(
-                drain, engine, [ticket_type], settings, ResultPublisher(settings)
-            )
-            later = [answer async for answer in answers if answer is not None]
-            assert [status(answer) for answer in later] == ["confirmed"]
-            assert service.waiting == 0
-
-    run(story())
-
-
-def test_who_waits_or_follows_is_told_even_when_redis_dies_meanwhile(
-    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
-) -> None:
-    ticket_type, id_ = queued
-
-    async def story(mortal: EmbeddedServer, kill: Callable[[], None]) -> None:
-        dependent = settings.model_copy(update={"redis_url": mortal.url})
-        async with serving(dependent, engine) as service:
-            answers = service.follow(buyer, id_, Client().leaves)
-            await anext(answers)
-            waiting = asyncio.create_task(service.look_up(buyer, id_, wait_limit()))
-            await until(lambda: service.waiting == 2)
-            await asyncio.to_thread(kill)
-            await asyncio.to_thread(drain, engine, [ticket_type], settings, ignore)
-            assert status(await waiting) == "confirmed"
-            later = [answer async for answer in answers if answer is not None]
-            assert [status(answer) for answer in later] == ["confirmed"]
-
-    with folder_for_servers() as folder, ExitStack() as life:
-        mortal = life.enter_context(running(prepare_valkey(folder, free_port())))
-        with redis.Redis.from_url(mortal.url) as client:
-            eventually(client.ping, retry_on=redis.ConnectionError)
-        run(story(mortal, life.close))
-
-
-def test_who_follows_sees_oneself_move_up(
-    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
 ) -> None:
     ticket_type = queued[0]
     (second,) = queue(engine, [request(buyer, ticket_type)])
     one_by_one = settings.model_copy(update={"drain_batch_rows": 1, "drain_max_batches": 1})
 
-    async def story() -> None:
-        async with serving(settings, engine) as service:
-            answers = service.follow(buyer, second, Client().leaves)
-            positions = []
-            async for answer in answers:
-                if answer is not None:
-                    positions.append(msgspec.json.decode(answer.body).get("position"))
-                    await asyncio.to_thread(drain, engine, [ticket_type], one_by_one, ignore)
-            assert positions == [1, 0, None]
-
-    run(story())
+    answers = service.look_up.follow(buyer, second, Client().leaves)
+    positions = []
+    async for answer in answers:
+        if answer is not None:
+            positions.append(msgspec.json.decode(answer.body).get("position"))
+            await asyncio.to_thread(drain, engine, [ticket_type], one_by_one, ignore)
+    assert positions == [1, 0, None]
 
 
-def test_following_ends_when_the_client_leaves(
-    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+async def test_a_stream_ends_when_the_client_disconnects(
+    service: PurchaseService, buyer: int, queued: tuple[int, str]
 ) -> None:
-    async def story() -> None:
-        async with serving(settings, engine) as service:
-            client = Client()
-            answers = service.follow(buyer, queued[1], client.leaves)
-            await anext(answers)
-            client.leave()
-            with pytest.raises(ClientLeft):
-                await anext(answers)
-            assert service.waiting == 0
-
-    run(story())
+    client = Client()
+    answers = service.look_up.follow(buyer, queued[1], client.leaves)
+    await anext(answers)
+    client.leave()
+    with pytest.raises(ClientLeft):
+        await anext(answers)
+    assert service.waiting == 0
 
 
-def test_following_ends_undecided_at_a_stop(
-    engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+async def test_a_stream_ends_at_a_stop(
+    service: PurchaseService, buyer: int, queued: tuple[int, str]
 ) -> None:
-    async def story() -> None:
-        async with serving(settings, engine) as service:
-            answers = service.follow(buyer, queued[1], Client().leaves)
-            await anext(answers)
-            service.refuse_more()
-            assert [answer async for answer in answers if answer is not None] == []
-            assert service.waiting == 0
-
-    run(story())
+    answers = service.look_up.follow(buyer, queued[1], Client().leaves)
+    await anext(answers)
+    service.refuse_more()
+    assert await statuses(answers) == []
+    assert service.waiting == 0
 
 
-def test_following_outlasts_a_database_that_is_away(
-    postgres_url: str, engine: Engine, settings: Settings, buyer: int, queued: tuple[int, str]
+async def test_a_stream_outlasts_an_outage_of_the_database(
+    service: PurchaseService,
+    postgres_url: str,
+    settings: Settings,
+    buyer: int,
+    queued: tuple[int, str],
+    decide: Callable[[], Awaitable[object]],
 ) -> None:
-    ticket_type, id_ = queued
-
-    async def story() -> None:
-        async with serving(settings, engine) as service:
-            answers = service.follow(buyer, id_, Client().leaves)
-            await anext(answers)
-            with unreachable(postgres_url, settings.database_url):
-                assert await anext(answers) is None
-            await asyncio.to_thread(
-                drain, engine, [ticket_type], settings, ResultPublisher(settings)
-            )
-            later = [answer async for answer in answers if answer is not None]
-            assert [status(answer) for answer in later] == ["confirmed"]
-
-    run(story())
+    answers = service.look_up.follow(buyer, queued[1], Client().leaves)
+    await anext(answers)
+    with unreachable(postgres_url, settings.database_url):
+        assert await anext(answers) is None
+    await decide()
+    assert await statuses(answers) == ["confirmed"]

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 
-import httpx
 import pytest
 import redis
 from hypothesis import HealthCheck, given
@@ -13,18 +12,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from deploy.local.servers.embedded import free_port
 from gateway.rate_limits.by_account import WRONG_PASSWORDS, AccountLimit
 from gateway.rate_limits.by_address import bucket_of
 from gateway.rate_limits.by_user import UserLimit
 from gateway.rate_limits.limiter import DRAW, RateLimiter
 from gateway.rate_limits.token_bucket import MICROSECONDS, Draw, Rate, draw
-from shared.auth.keys import SigningKey
-from shared.auth.tokens import mint
 from shared.config.settings import Settings
 from shared.errors import TooManyRequests
 from tests.support.factories import add_ticket_type, add_user, outcomes
-from tests.support.services import running_service
+from tests.support.gateways import authorization, running_gateway
 
 # Nothing grows back while a test runs.
 RATE = Rate(burst=3, per_second=0.001)
@@ -233,17 +229,17 @@ def test_addresses_of_one_subscriber_share_a_bucket() -> None:
 ATTEMPTS = WRONG_PASSWORDS.burst
 
 
-class Door:
-    """Two gateways' limits of one account, asked by name and address."""
+class TwoGateways:
+    """Two gateways' limits of one account."""
 
     def __init__(self, settings: Settings) -> None:
         self._limits = AccountLimit(settings), AccountLimit(settings)
-        self._turn = 0
+        self._attempts = 0
 
-    async def tries(self, address: str, username: str = "ana", *, right: bool = False) -> bool:
-        """Whether a try was let through, by each gateway in turn."""
-        self._turn += 1
-        limit = self._limits[self._turn % 2]
+    async def attempt(self, address: str, username: str = "ana", *, right: bool = False) -> bool:
+        """Whether the limits let an attempt through, at each gateway in turn."""
+        self._attempts += 1
+        limit = self._limits[self._attempts % 2]
         try:
             attempt = await limit.begin(username, address)
         except TooManyRequests:
@@ -252,109 +248,77 @@ class Door:
             await limit.succeeded(attempt)
         return True
 
-    async def guesses(self, count: int, username: str = "ana") -> int:
-        """How many of so many guesses, each from another address, were let through."""
-        return sum([await self.tries(f"203.0.113.{n}", username) for n in range(count)])
+    async def guesses(self, username: str = "ana") -> int:
+        """How many of three times the limit, each from another address, are let through."""
+        return sum([await self.attempt(f"203.0.113.{n}", username) for n in range(3 * ATTEMPTS)])
 
     def close(self) -> None:
         for limit in self._limits:
             limit.close()
 
 
-@contextmanager
-def door(settings: Settings) -> Iterator[Door]:
+@pytest.fixture
+def gateways(settings: Settings, redis_client: redis.Redis) -> Iterator[TwoGateways]:
     limited = settings.model_copy(update={"sign_in_rate_burst": 60})
-    with closing(Door(limited)) as door:
-        yield door
+    with closing(TwoGateways(limited)) as gateways:
+        yield gateways
 
 
-def test_who_guesses_from_many_addresses_is_stopped(
-    settings: Settings, redis_client: redis.Redis
+@pytest.mark.anyio
+async def test_guesses_from_many_addresses_are_limited(gateways: TwoGateways) -> None:
+    assert await gateways.guesses() <= ATTEMPTS + 1  # one may grow back meanwhile
+    assert await gateways.attempt("203.0.113.1", "ben")
+    assert await gateways.guesses("nobody") <= ATTEMPTS + 1
+
+
+@pytest.mark.anyio
+async def test_a_stranger_does_not_lock_the_owner_out(gateways: TwoGateways) -> None:
+    assert await gateways.attempt("198.51.100.7", right=True)
+    await gateways.guesses()
+    for _ in range(ATTEMPTS - 1):
+        assert await gateways.attempt("198.51.100.7")
+    # The right password takes no token, however often it is given.
+    for _ in range(2 * ATTEMPTS):
+        assert await gateways.attempt("198.51.100.7", "Ana", right=True)
+    assert not await gateways.attempt("198.51.100.8", right=True)
+
+
+@pytest.mark.anyio
+async def test_names_and_addresses_are_not_written_to_redis(
+    gateways: TwoGateways, redis_client: redis.Redis
 ) -> None:
-    async def guess(door: Door) -> None:
-        assert await door.guesses(3 * ATTEMPTS) <= ATTEMPTS + 1  # one may grow back meanwhile
-        assert await door.tries("203.0.113.1", "ben")
-        assert await door.guesses(3 * ATTEMPTS, "nobody") <= ATTEMPTS + 1
-
-    with door(settings) as limits:
-        asyncio.run(guess(limits))
-
-
-def test_a_stranger_does_not_keep_the_owner_out(
-    settings: Settings, redis_client: redis.Redis
-) -> None:
-    async def guess(door: Door) -> None:
-        assert await door.tries("198.51.100.7", right=True)
-        await door.guesses(3 * ATTEMPTS)
-        for _ in range(ATTEMPTS - 1):
-            assert await door.tries("198.51.100.7")
-        # However often the right one is given, it takes nothing.
-        for _ in range(2 * ATTEMPTS):
-            assert await door.tries("198.51.100.7", "Ana", right=True)
-        assert not await door.tries("198.51.100.8", right=True)
-
-    with door(settings) as limits:
-        asyncio.run(guess(limits))
-
-
-def test_names_and_addresses_are_not_written_to_redis(
-    settings: Settings, redis_client: redis.Redis
-) -> None:
-    async def sign_in(door: Door) -> None:
-        await door.tries("198.51.100.7", right=True)
-        await door.tries("198.51.100.8")
-
-    with door(settings) as limits:
-        asyncio.run(sign_in(limits))
+    await gateways.attempt("198.51.100.7", right=True)
+    await gateways.attempt("198.51.100.8")
     keys = b" ".join(redis_client.keys())
     assert keys
     assert b"ana" not in keys
     assert b"198" not in keys
 
 
-def test_where_sign_ins_have_no_limit_wrong_passwords_have_none(settings: Settings) -> None:
-    async def guess() -> None:
-        with closing(AccountLimit(settings)) as limit:
-            for _ in range(2 * ATTEMPTS):
-                await limit.begin("ana", "203.0.113.1")
-
-    asyncio.run(guess())
+@pytest.mark.anyio
+async def test_where_sign_ins_have_no_limit_wrong_passwords_have_none(settings: Settings) -> None:
+    with closing(AccountLimit(settings)) as limit:
+        for _ in range(2 * ATTEMPTS):
+            await limit.begin("ana", "203.0.113.1")
 
 
 # --- over HTTP ---
-
-
-@contextmanager
-def gateway(settings: Settings, **limits: object) -> Iterator[httpx.Client]:
-    limited = settings.model_copy(update={"gateway_port": free_port(), **limits})
-    # So that the process is given them, too.
-    limited.model_fields_set.update({"gateway_port", *limits})
-    url = f"http://127.0.0.1:{limited.gateway_port}"
-    with (
-        running_service("gateway", limited, f"{url}/readyz"),
-        httpx.Client(base_url=url, timeout=10, verify=False) as client,
-    ):
-        yield client
 
 
 @pytest.mark.parametrize("redis_is_there", [True, False])
 def test_a_user_with_too_many_purchases_is_told_when_to_come_back(
     settings: Settings,
     engine: Engine,
-    signing_key: SigningKey,
     redis_client: redis.Redis,
     redis_is_there: bool,
 ) -> None:
     if not redis_is_there:
         settings = settings.model_copy(update={"redis_url": NOWHERE})
     ticket_type = add_ticket_type(engine, 10)
-    ana, ben = (
-        {"Authorization": f"Bearer {mint(settings, signing_key, add_user(engine), 'access')}"}
-        for _ in range(2)
-    )
+    ana, ben = (authorization(settings, add_user(engine)) for _ in range(2))
     body = {"ticket_type": ticket_type, "quantity": 1}
     path = "/api/ticket-purchases/"
-    with gateway(settings, purchase_rate_burst=2, purchase_rate_per_second=0.1) as client:
+    with running_gateway(settings, purchase_rate_burst=2, purchase_rate_per_second=0.1) as client:
         answers = [client.post(path, json=body, headers=ana) for _ in range(4)]
         assert [answer.status_code for answer in answers] == [202, 202, 429, 429]
         assert [answer.headers["RateLimit"] for answer in answers[:2]] == [
@@ -379,7 +343,7 @@ def test_an_address_that_tries_too_often_is_told_when_to_come_back(
     settings: Settings, redis_client: redis.Redis
 ) -> None:
     right = {"username": "ana", "password": "velvet-tram-42"}
-    with gateway(settings, sign_in_rate_burst=3, sign_in_rate_per_second=0.005) as client:
+    with running_gateway(settings, sign_in_rate_burst=3, sign_in_rate_per_second=0.005) as client:
         assert client.post("/api/users/", json=right).status_code == 201
         tries = [
             client.post("/api/token/", json=sent)
@@ -414,7 +378,7 @@ def test_whom_we_do_not_believe_cannot_lend_itself_another_address(
 ) -> None:
     wrong = {"username": "ana", "password": "velvet-tram-42"}
     limits = {"sign_in_rate_burst": 1, "sign_in_rate_per_second": 0.1, "trusted_proxies": ""}
-    with gateway(settings, **limits) as client:
+    with running_gateway(settings, **limits) as client:
         answers = [
             client.post("/api/token/", json=wrong, headers={"X-Forwarded-For": f"198.51.100.{n}"})
             for n in range(2)

@@ -10,8 +10,9 @@ from deploy.local.servers.embedded import free_port
 from shared.auth.keys import SigningKey
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
-from tests.integration.gateway.test_catalog_proxy import running_stand_in
+from tests.integration.gateway.test_catalog_proxy import stand_in
 from tests.support.factories import add_ticket_type, add_user
+from tests.support.gateways import running_app
 from tests.support.services import running_service
 
 FORGED = {
@@ -34,7 +35,10 @@ def serving(settings: Settings) -> Iterator[str]:
         trusted_proxies="",
     )
     url = f"http://127.0.0.1:{settings.gateway_port}"
-    with running_stand_in(settings), running_service("gateway", settings, f"{url}/readyz"):
+    with (
+        running_app(stand_in, settings.catalog_url),
+        running_service("gateway", settings, f"{url}/readyz"),
+    ):
         yield url
 
 

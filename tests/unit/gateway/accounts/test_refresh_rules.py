@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from gateway.accounts.refresh import StoredToken, Verdict, judge
+from gateway.accounts.refresh import RefreshAction, StoredToken, action_for
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 WINDOW = timedelta(seconds=10)
@@ -27,28 +27,28 @@ def spent(seconds_ago: float) -> StoredToken:
 
 
 def test_an_unspent_token_is_exchanged() -> None:
-    assert judge(UNSPENT, NOW, WINDOW) is Verdict.ROTATE
+    assert action_for(UNSPENT, NOW, WINDOW) is RefreshAction.ROTATE
 
 
 @pytest.mark.parametrize("seconds_ago", [-0.5, 0, 9.99, 10])
 def test_a_spent_token_gives_the_same_successor_within_the_retry_window(seconds_ago: float) -> None:
-    assert judge(spent(seconds_ago), NOW, WINDOW) is Verdict.REPEAT
+    assert action_for(spent(seconds_ago), NOW, WINDOW) is RefreshAction.REPEAT
 
 
 @pytest.mark.parametrize("seconds_ago", [10.001, 3600])
 def test_a_spent_token_that_returns_later_revokes_its_family(seconds_ago: float) -> None:
-    assert judge(spent(seconds_ago), NOW, WINDOW) is Verdict.REVOKE_FAMILY
+    assert action_for(spent(seconds_ago), NOW, WINDOW) is RefreshAction.REVOKE_FAMILY
 
 
-def test_a_token_that_was_never_given_out_is_refused() -> None:
-    assert judge(None, NOW, WINDOW) is Verdict.REFUSE
-
-
-@pytest.mark.parametrize("token", [UNSPENT, spent(1), spent(3600)])
-def test_a_revoked_token_is_refused_whatever_else_holds(token: StoredToken) -> None:
-    assert judge(replace(token, revoked_at=NOW), NOW, WINDOW) is Verdict.REFUSE
+def test_a_token_that_was_never_issued_is_invalid() -> None:
+    assert action_for(None, NOW, WINDOW) is RefreshAction.INVALID
 
 
 @pytest.mark.parametrize("token", [UNSPENT, spent(1), spent(3600)])
-def test_an_expired_token_is_refused(token: StoredToken) -> None:
-    assert judge(replace(token, expires_at=NOW), NOW, WINDOW) is Verdict.REFUSE
+def test_a_revoked_token_is_invalid(token: StoredToken) -> None:
+    assert action_for(replace(token, revoked_at=NOW), NOW, WINDOW) is RefreshAction.INVALID
+
+
+@pytest.mark.parametrize("token", [UNSPENT, spent(1), spent(3600)])
+def test_an_expired_token_is_invalid(token: StoredToken) -> None:
+    assert action_for(replace(token, expires_at=NOW), NOW, WINDOW) is RefreshAction.INVALID

@@ -7,7 +7,7 @@ import pytest
 from starlette.types import Message
 
 from gateway.purchases.event_stream import send_events, wants_events
-from gateway.purchases.service import Answer
+from gateway.purchases.look_up import PurchaseAnswer
 from tests.support.event_streams import events_of
 
 
@@ -72,14 +72,14 @@ def test_everyone_else_gets_json(accept: bytes) -> None:
     assert not wants_events(accept)
 
 
-POSITION = Answer(id="1", body=b'{"position":1}', waits_seconds=1.0)
-OUTCOME = Answer(id="1", body=b'{"status":"confirmed"}', waits_seconds=None)
+POSITION = PurchaseAnswer(id="1", body=b'{"position":1}', waits_seconds=1.0)
+OUTCOME = PurchaseAnswer(id="1", body=b'{"status":"confirmed"}', waits_seconds=None)
 
 
-def stream_of(*answers: Answer | None, last_event_id: bytes | None = None) -> list[Message]:
+def stream_of(*answers: PurchaseAnswer | None, last_event_id: bytes | None = None) -> list[Message]:
     sent: list[Message] = []
 
-    async def follow() -> AsyncGenerator[Answer | None]:
+    async def follow() -> AsyncGenerator[PurchaseAnswer | None]:
         for answer in answers:
             yield answer
 
@@ -100,7 +100,7 @@ def stream_of(*answers: Answer | None, last_event_id: bytes | None = None) -> li
         [None],
     ],
 )
-def test_a_stream_is_its_events_and_nothing_else(answers: list[Answer | None]) -> None:
+def test_a_stream_is_its_events_and_nothing_else(answers: list[PurchaseAnswer | None]) -> None:
     parts = [message.get("body", b"") for message in stream_of(*answers)]
     events = list(events_of(b"".join(parts).decode().splitlines()))
     told = [answer for answer in answers if answer is not None]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.purchases.accept import parse_idempotency_key
+from gateway.purchases.idempotency_key import parse_idempotency_key
 from shared.errors import InvalidInput
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gateway.purchases.accept import PurchaseInput, parse_body
+from gateway.purchases.request_body import PurchaseInput, parse_body
 from shared.errors import InvalidInput, MalformedBody
 from shared.web.json_body import parse_json
 from shared.web.unknown_names import query_errors, unknown_names

@@ -1,0 +1,140 @@
+"""Looks purchases up: as they stand, after their decision, or again at each change."""
+
+import zlib
+from collections.abc import AsyncGenerator, Mapping
+
+import msgspec
+from sqlalchemy import Engine
+
+from gateway.batcher import Batcher
+from gateway.purchases.pace import Pace, look_again_seconds
+from gateway.purchases.read import Found
+from gateway.purchases.results import DecidedResult, Queued, Reading, ResultReader
+from gateway.purchases.waiting import Waiters, WaitLimit
+from shared.config.settings import Settings
+from shared.errors import NotFound, Unavailable
+from shared.purchases import Purchase, QueuedPurchase, still_queued
+from shared.web.asgi_extensions import ClientLeaves
+
+# Polls answered by one statement.
+STATUS_BATCH_ROWS = 500
+
+
+class PurchaseAnswer(msgspec.Struct, frozen=True):
+    """A purchase as it stands. `waits_seconds`: the estimate while queued; None once decided.
+
+    `rate_limit`: the `RateLimit` headers.
+    """
+
+    id: str
+    body: bytes
+    waits_seconds: float | None
+    replayed: bool = False
+    rate_limit: Mapping[str, str] = {}
+
+    @property
+    def version(self) -> bytes:
+        """Changes with the body."""
+        return b"%08x" % zlib.crc32(self.body)
+
+
+class PurchaseLookUp:
+    def __init__(self, settings: Settings, engine: Engine, waiters: Waiters, pace: Pace) -> None:
+        self._waiters = waiters
+        self._pace = pace
+        self._results = ResultReader(settings, engine)
+        self._reading: Batcher[str, Reading] = Batcher(
+            "read",
+            self._results.read,
+            batch_rows=STATUS_BATCH_ROWS,
+            threads=settings.status_readers,
+            pending_max_rows=settings.status_pending_max_rows,
+            stall_timeout_seconds=settings.answer_timeout_seconds,
+            pending_max_seconds=settings.pending_max_seconds,
+        )
+
+    async def close(self) -> None:
+        await self._reading.close()
+        self._results.close()
+
+    async def read(self, user_id: int, purchase_id: str) -> PurchaseAnswer:
+        """A user's purchase as it stands.
+
+        Raises:
+            NotFound: there is none, or it is another user's.
+            Unavailable: the database is unavailable.
+        """
+        reading = await self._reading.submit(purchase_id)
+        if reading is None or reading.user_id != user_id:
+            raise NotFound
+        if isinstance(reading, DecidedResult):
+            return PurchaseAnswer(purchase_id, reading.body, None)
+        body = self._still_queued(reading)
+        return PurchaseAnswer(purchase_id, msgspec.json.encode(body), body.estimated_wait_seconds)
+
+    async def wait(self, user_id: int, purchase_id: str, wait_limit: WaitLimit) -> PurchaseAnswer:
+        """A user's purchase after its decision, or as it stands at the limit.
+
+        Raises:
+            NotFound: there is none, or it is another user's.
+            Unavailable: the database is unavailable.
+            ClientLeft: while it waited.
+        """
+        decision = self._waiters.expect(purchase_id, user_id)
+        try:
+            answer = await self.read(user_id, purchase_id)
+            if answer.waits_seconds is None:
+                return answer
+            await wait_limit.wait_for(decision)
+        finally:
+            self._waiters.forget(purchase_id, decision)
+        return await self.read(user_id, purchase_id)
+
+    async def follow(
+        self, user_id: int, purchase_id: str, leaves: ClientLeaves
+    ) -> AsyncGenerator[PurchaseAnswer | None]:
+        """The purchase as it stands, again whenever it has moved up, and at last decided.
+
+        None: no change for a while. It ends before the decision when the process stops.
+
+        Raises:
+            NotFound: there is none, or it is another user's.
+            Unavailable: the first read failed, or too many clients wait.
+            ClientLeft: the client disconnected.
+        """
+        if self._waiters.is_closed or self._waiters.is_full(user_id):
+            raise Unavailable
+        answer, sent = None, b""
+        while True:
+            decision = self._waiters.expect(purchase_id, user_id)
+            try:
+                answer = await self._read_again(user_id, purchase_id, answer)
+                yield answer if answer.body != sent else None
+                sent = answer.body
+                if answer.waits_seconds is None or self._waiters.is_closed:
+                    return
+                await WaitLimit(look_again_seconds(answer.waits_seconds), leaves).wait_for(decision)
+            finally:
+                self._waiters.forget(purchase_id, decision)
+
+    def body(self, found: Found) -> Purchase:
+        """The purchase as clients read it, with its position while it is queued."""
+        if found.position is None:
+            return found.purchase
+        return self._still_queued(Queued(found.user_id, found.purchase, found.position))
+
+    async def _read_again(
+        self, user_id: int, purchase_id: str, known: PurchaseAnswer | None
+    ) -> PurchaseAnswer:
+        """A stream outlasts an outage of the database: it goes on with what is `known`."""
+        try:
+            return await self.read(user_id, purchase_id)
+        except Unavailable:
+            if known is None:
+                raise
+            return known
+
+    def _still_queued(self, reading: Queued) -> QueuedPurchase:
+        purchase = reading.purchase
+        waits_seconds = self._pace.wait_seconds(purchase.ticket_type, reading.position)
+        return still_queued(purchase, reading.position, waits_seconds)
