@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from catalog import health_routes, metrics_routes
+from catalog import health_routes
 from catalog.events import routes as event_routes
 from catalog.lanes import Lanes, connections_of
 from catalog.ticket_types import routes as ticket_type_routes
@@ -18,6 +18,7 @@ from shared.database.engine import open_engine
 from shared.database.rights import CATALOG
 from shared.observability.event_loop_lag import lag_observed
 from shared.observability.multiprocess_metrics import metrics_of_all, shared_scrape
+from shared.web import metrics_routes
 from shared.web.body_limit import BodyLimit
 from shared.web.openapi import DocumentedApp
 from shared.web.problem_details import install_problem_handlers
@@ -57,6 +58,8 @@ def create_app(settings: Settings) -> FastAPI:
     # Only gateways reach it; each forwards the address that its clients use.
     app.state.addresses = PublicAddresses("", trusted_proxies=ANY_PEER)
     install_problem_handlers(app)
-    for routes in (event_routes, ticket_type_routes, health_routes, metrics_routes):
+    for routes in (event_routes, ticket_type_routes, health_routes):
         app.include_router(routes.router)
+    # The gateway has the same route; its OpenAPI document describes it.
+    app.include_router(metrics_routes.router, include_in_schema=False)
     return app

@@ -1,4 +1,4 @@
-"""The only door: accounts and tokens, accepting purchases, telling outcomes."""
+"""The public service: accounts and tokens, accepting purchases, their outcomes."""
 
 # Before Celery is imported, which reads the environment then (shared/config/foreign_variables.py).
 import shared  # noqa: F401

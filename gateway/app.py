@@ -1,4 +1,4 @@
-"""The wiring of the gateway: what it is made of, and in which order that opens and closes."""
+"""The wiring of the gateway: its parts, and the order in which they open and close."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan
 
-from gateway import api_docs, health, metrics_routes, openapi
+from gateway import api_docs, health, openapi
 from gateway.accounts import routes as account_routes
 from gateway.accounts.expiry import periodic_deletion
 from gateway.accounts.service import Accounts, token_rate
@@ -35,6 +35,7 @@ from shared.database.rights import GATEWAY
 from shared.observability.event_loop_lag import lag_observed
 from shared.observability.multiprocess_metrics import metrics_of_all, shared_scrape
 from shared.observability.tracing import open_tracing
+from shared.web import metrics_routes
 from shared.web.body_limit import BodyLimit
 from shared.web.edge import Edge
 from shared.web.openapi import DocumentedApp
@@ -56,7 +57,7 @@ def create_app(settings: Settings) -> ASGIApp:
     verifier = TokenVerifier(settings)
     draining = Draining()
     catalog_limits = CatalogLimits(settings)
-    door = CatalogProxy(settings, verifier, catalog_limits)
+    catalog_proxy = CatalogProxy(settings, verifier, catalog_limits)
     spans = open_tracing("gateway")
     traces = PurchaseTraces(spans) if spans is not None else None
     purchases = PurchaseService(settings, engine, traces)
@@ -68,8 +69,8 @@ def create_app(settings: Settings) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        draining.watch(purchases.refuse_more)
-        await door.open()
+        draining.watch(purchases.stop_accepting)
+        await catalog_proxy.open()
         purchases.start()
         deletion.start()
         app.state.addresses = addresses
@@ -79,39 +80,41 @@ def create_app(settings: Settings) -> ASGIApp:
         app.state.token_limit = token_limit
         app.state.readiness = Readiness(engine, draining)
         app.state.metrics = shared_scrape(metrics_of_all())
-        app.state.schema = WholeSchema(door, settings.schema_cache_seconds)
+        app.state.schema = WholeSchema(catalog_proxy, settings.schema_cache_seconds)
         app.state.purchase_lists = PurchaseLists(settings, engine, purchases.look_up)
         app.state.list_limit = catalog_limits.lists
         async with lag_observed("gateway"):
             yield
         await purchases.stop()
         await deletion.stop()
-        # Everyone is answered: nobody waits any more for what a silent database might say.
+        # Every request has its response: abort the statements that still wait for the database.
         connections.abort_all()
         app.state.purchase_lists.close()
         app.state.readiness.close()
         app.state.accounts.close()
         sign_in_limit.close()
         token_limit.close()
-        await door.close()
+        await catalog_proxy.close()
         await catalog_limits.close()
         if traces is not None:
             await asyncio.to_thread(traces.close)
 
-    others = ResponseHeaders(_fastapi_app(settings, door, lifespan), addresses)
-    routes = PurchaseRoutes(settings, purchases, verifier, addresses, others, traces)
+    fallback_app = ResponseHeaders(_fastapi_app(settings, catalog_proxy, lifespan), addresses)
+    routes = PurchaseRoutes(settings, purchases, verifier, addresses, fallback_app, traces)
     return Edge(routes, "gateway", addresses)
 
 
 def _connections(settings: Settings) -> int:
-    """Every thread that uses the database finds a connection free: no work can starve another."""
+    """One for every thread that uses the database, so that no work starves another."""
     threads = settings.accept_writers + settings.status_readers + settings.list_threads
-    threads += 2 * settings.account_threads  # of sign-ins, and of what tokens are asked for
+    threads += 2 * settings.account_threads  # of sign-ins, and of tokens
     # And readiness, the backlog, waiters, expired tokens, and one spare.
     return threads + 5
 
 
-def _fastapi_app(settings: Settings, door: CatalogProxy, lifespan: Lifespan[FastAPI]) -> FastAPI:
+def _fastapi_app(
+    settings: Settings, catalog_proxy: CatalogProxy, lifespan: Lifespan[FastAPI]
+) -> FastAPI:
     """Every route but the two hot ones."""
     app = DocumentedApp(
         title="Eventify",
@@ -133,10 +136,9 @@ def _fastapi_app(settings: Settings, door: CatalogProxy, lifespan: Lifespan[Fast
     for routes in (account_routes, list_routes, health, metrics_routes, openapi, api_docs):
         app.include_router(routes.router)
     app.include_router(account_routes.signed_in_router)
-    # What a browser is shown that was given the address alone.
     app.router.routes.append(Route("/", RedirectResponse("/api/docs/"), methods=["GET"]))
     for prefix in PREFIXES:
-        app.router.routes.append(Route(prefix + "{rest:path}", door))
+        app.router.routes.append(Route(prefix + "{rest:path}", catalog_proxy))
     app.router.routes.append(Route(api_docs.SCRIPT_URL, api_docs.script))
     app.mount(api_docs.ASSETS_URL, api_docs.Assets())
     return app

@@ -1,7 +1,7 @@
-"""Gathers what many requests ask for into one call of a function that runs in a thread.
+"""Gathers items of many requests into one call of a function that runs in a thread.
 
-A batch leaves as soon as a thread is free, with all that has come in meanwhile: alone, a request
-waits for nothing; in a rush, the batches grow by themselves.
+A batch is sent as soon as a thread is free, with all items that came meanwhile: a single request
+does not wait, and under load the batches grow.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from shared.observability.logging import get_logger
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-# How often overdue items are looked for; their limits are seconds, so this is exact enough.
+# Between checks for overdue items, whose limits are seconds.
 OVERDUE_CHECK_SECONDS = 0.05
 
 logger = get_logger(__name__)
@@ -32,7 +32,7 @@ class _Asked(msgspec.Struct, Generic[Item, Answer], eq=False):
 
 
 class _Call(msgspec.Struct, Generic[Item, Answer], eq=False):
-    """A batch under way. `is_answered`: set by its thread; the event loop hears of it later."""
+    """A batch in progress. `is_answered`: set by its thread, before the event loop notices."""
 
     batch: list[_Asked[Item, Answer]]
     started_at: float
@@ -44,14 +44,14 @@ class Batcher(Generic[Item, Answer]):
 
     Args:
         name: of its threads.
-        work: blocking; gives one answer for each item, in order. An answer that is an exception
+        work: blocking; returns one answer for each item, in order. An answer that is an exception
             is raised for that item alone; an exception raised is raised for all.
         batch_rows: the most items of a call.
         threads: calls at the same time.
-        pending_max_rows: items that may wait for a thread; beyond, `submit` refuses.
-        stall_timeout_seconds: how long nothing may come of the work. Then what it has in hand, and
-            what has waited for it as long, fails with `Unavailable`.
-        pending_max_seconds: how long an item waits while others are being answered.
+        pending_max_rows: items that may wait for a thread; beyond, `submit` raises.
+        stall_timeout_seconds: without any answer. Then the items in progress, and those that have
+            waited as long, fail with `Unavailable`.
+        pending_max_seconds: how long an item waits while others are answered.
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class Batcher(Generic[Item, Answer]):
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._pending: deque[_Asked[Item, Answer]] = deque()
         self._in_flight: list[_Call[Item, Answer]] = []
-        # Since when nothing came of the work although it had something to do; and whether something
-        # came of the last call. Written by its thread: an event loop that is busy with a rush must
-        # not take its own lateness for silence.
-        self._silent_since = float("-inf")
+        # Since when the work has given no answer although it had items; and whether the last call
+        # gave one. Written by its thread: a busy event loop must not take its own lateness for a
+        # stall.
+        self._stalled_since = float("-inf")
         self._works = True
         self._flush_is_due = False
         self._overdue_check_is_due = False
@@ -87,7 +87,7 @@ class Batcher(Generic[Item, Answer]):
         """Put an item into the open batch.
 
         Raises:
-            Unavailable: too many are waiting already; also from the future, when it takes too long.
+            Unavailable: too many wait already; also from the future, when it takes too long.
         """
         if len(self._pending) >= self._pending_max_rows:
             raise Unavailable
@@ -95,7 +95,7 @@ class Batcher(Generic[Item, Answer]):
         future: asyncio.Future[Answer] = loop.create_future()
         self._pending.append(_Asked(item, future, time.monotonic()))
         if self._threads_free and not self._flush_is_due:
-            # Soon, not now: whatever else is ready in this round of the loop comes along.
+            # Soon, not now: requests that are ready in this round of the loop join the batch.
             self._flush_is_due = True
             loop.call_soon(self._flush)
         if not self._overdue_check_is_due:
@@ -104,9 +104,9 @@ class Batcher(Generic[Item, Answer]):
         return future
 
     async def close(self) -> None:
-        """Finish all that was submitted; nothing may be submitted any more.
+        """Finish all items; none may be submitted any more.
 
-        A call that hangs is left behind: whoever waited for it was answered.
+        A stalled call is not waited for: its items have failed.
         """
         while self._pending or not all(map(self._hangs, self._in_flight)):
             await asyncio.sleep(OVERDUE_CHECK_SECONDS)
@@ -120,7 +120,7 @@ class Batcher(Generic[Item, Answer]):
             batch = [self._pending.popleft() for _ in range(size)]
             call = _Call(batch, time.monotonic())
             if self._works and all(other.is_answered for other in self._in_flight):
-                self._silent_since = call.started_at  # until now it had nothing to do
+                self._stalled_since = call.started_at  # until now it was idle
             self._in_flight.append(call)
             self._threads_free -= 1
             work = loop.run_in_executor(self._executor, self._run, call)
@@ -134,7 +134,7 @@ class Batcher(Generic[Item, Answer]):
             call.is_answered = True
         self._works = not any(isinstance(answer, Unavailable) for answer in answers)
         if self._works:
-            self._silent_since = time.monotonic()
+            self._stalled_since = time.monotonic()
         return answers
 
     def _finish(
@@ -151,7 +151,7 @@ class Batcher(Generic[Item, Answer]):
             answers = work.result()
         for asked, answer in zip(batch, answers, strict=True):
             if asked.future.done():
-                continue  # overdue, or its client has left
+                continue  # overdue, or its client has disconnected
             if isinstance(answer, BaseException):
                 asked.future.set_exception(answer)
             else:
@@ -187,13 +187,13 @@ class Batcher(Generic[Item, Answer]):
         return not call.is_answered and waited_seconds > self._stall_timeout_seconds
 
     def _is_overdue(self, asked: _Asked[Item, Answer]) -> bool:
-        """A long queue that moves on is no reason yet: whoever is refused comes again, as last."""
-        since = max(asked.asked_at, self._silent_since)
+        """Not while a long queue moves: a client that retries would be the last of it."""
+        since = max(asked.asked_at, self._stalled_since)
         return time.monotonic() - since > self._stall_timeout_seconds
 
 
 def _fail(asked: _Asked[Item, Answer]) -> bool:
-    """Whether somebody was still waiting."""
+    """Returns whether it was still waited for."""
     if asked.future.done():
         return False
     asked.future.set_exception(Unavailable())

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from yarl import URL
 
 from gateway.rate_limits.of_catalog import CatalogLimits
-from gateway.unread_responses import LARGE_BYTES, HeldAnswer, UnreadAnswers
+from gateway.unread_responses import LARGE_BYTES, HeldResponse, UnreadResponses
 from shared.auth.tokens import TokenVerifier
 from shared.concurrency.keyed_limit import Turns
 from shared.config.settings import Settings
@@ -54,7 +54,7 @@ class CatalogProxy:
             waiting_max=WAITING_OF_USER_MAX,
             wait_seconds=settings.answer_timeout_seconds,
         )
-        self._unread = UnreadAnswers(
+        self._unread = UnreadResponses(
             settings.unread_answers_max_bytes, settings.send_timeout_seconds
         )
         self._base = settings.catalog_url.rstrip("/")
@@ -97,7 +97,7 @@ class CatalogProxy:
         self, user_id: int, request: Request, body: bytes, limits: Mapping[str, str], send: Send
     ) -> None:
         with ExitStack() as until_sent:
-            held: list[HeldAnswer] = []
+            held: list[HeldResponse] = []
 
             def hold(size: int) -> None:
                 held.append(until_sent.enter_context(self._unread.hold(user_id, size)))

@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether it should be sent requests."""
+"""Probes: whether the process is running, and whether it is ready for requests."""
 
 import asyncio
 from typing import Literal
@@ -18,7 +18,7 @@ router = APIRouter(tags=["Operation"])
 
 
 class Health(BaseModel):
-    """It is well."""
+    """The process is running, or ready."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
 
@@ -31,15 +31,13 @@ class Readiness:
     def __init__(self, engine: Engine, draining: Draining) -> None:
         self._engine = engine
         self._draining = draining
-        # A look that timed out may still have the thread; the next one then waits, and times out.
+        # A query that timed out may still have the thread; the next one then times out too.
         self._threads = BoundedExecutor("readiness", threads=1, waiting_max=1)
         self._look = probe_of(self._database_answers)
 
     async def check(self) -> None:
-        """Nothing if requests are welcome.
-
-        Raises:
-            Unavailable: the process is stopping, or the database does not answer in time.
+        """Raises:
+        Unavailable: the process is stopping, or the database does not answer in time.
         """
         if self._draining.begun:
             raise Unavailable("This process is stopping.")
@@ -62,22 +60,22 @@ class Readiness:
             connection.execute(text("SELECT 1"))
 
 
-@router.get("/healthz", summary="Is the process alive?", response_description="It is")
+@router.get("/healthz", summary="Is the process running?", response_description="It is running")
 async def healthz() -> Health:
-    """200 as long as the process answers at all."""
+    """200 while the process is running."""
     return Health()
 
 
 @router.get(
     "/readyz",
     summary="Is it ready for requests?",
-    response_description="It is",
+    response_description="It is ready",
     responses=refusals(Unavailable("The database does not answer.")),
 )
 async def readyz(request: Request) -> Health:
     """200 if the database answers and the process is not stopping. Redis is not required.
 
-    Asked often, it answers from one look a second.
+    Frequent probes share one query a second.
     """
     readiness: Readiness = request.app.state.readiness
     await readiness.check()

@@ -1,4 +1,4 @@
-"""What a gateway counts: docs/metrics.md says what each of them means to an operator."""
+"""The gateway's metrics, which docs/metrics.md explains."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from shared.observability.metrics import ROWS, SECONDS
 ACCEPTED = Counter(
     "eventify_purchases_accepted_total", "Purchase requests that were accepted (202)"
 )
-REFUSED = Counter(
+ERRORS = Counter(
     "eventify_purchase_errors_total",
     "Purchase requests that were answered with an error, by its code",
     ["code"],
@@ -36,7 +36,7 @@ CLIENTS_WAITING = Gauge(
     "Open long polls and event streams",
     multiprocess_mode="livesum",
 )
-# Of the whole system: the value of the gateway that read the queue last.
+# Of the whole system: the value of the gateway that read it last.
 QUEUED = Gauge(
     "eventify_purchases_queued",
     "Queued purchases in the whole system, counted up to the backlog's limit",
@@ -60,8 +60,8 @@ def _codes(kind: type[Problem]) -> Iterator[str]:
         yield from _codes(more_special)
 
 
-# Exported as 0 from the start: Prometheus sees no increase in a series that appears as 1.
+# Exported as 0 from the start: Prometheus sees no increase in a series that starts with 1.
 for code in _codes(Problem):
-    REFUSED.labels(code)
+    ERRORS.labels(code)
 for policy in ("purchases", "sign-in"):
     RATE_LIMITED.labels(policy)

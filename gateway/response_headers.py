@@ -1,23 +1,23 @@
-"""What every answer carries, but for those of the two hot routes: headers that browsers act on."""
+"""Headers for browsers, of every response but those of the two hot routes."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.web.public_address import PublicAddresses
 
 CONTENT_SECURITY_POLICY = b"content-security-policy"
-# As OWASP recommends for an API: shown as a page, an answer may load and run nothing, and no page
-# may frame it. The pages of this service name what they need instead.
+# As OWASP recommends for an API: shown as a page, a response may load and run nothing, and no page
+# may frame it. The documentation pages have a policy of their own.
 NOTHING_ALLOWED = (CONTENT_SECURITY_POLICY, b"default-src 'none'; frame-ancestors 'none'")
 SECURITY_HEADERS = (
     # For browsers that do not know `frame-ancestors`.
     (b"x-frame-options", b"DENY"),
-    # A purchase's path holds its id, which is nobody else's business.
+    # The path of a purchase has its id, which other sites must not get.
     (b"referrer-policy", b"no-referrer"),
 )
 
 
 class ResponseHeaders:
-    """Adds security headers, and to `Location` the path under which a proxy mounts the system."""
+    """Adds security headers, and to `Location` the path prefix of a reverse proxy."""
 
     def __init__(self, app: ASGIApp, addresses: PublicAddresses) -> None:
         self._app = app

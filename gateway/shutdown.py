@@ -1,4 +1,4 @@
-"""Knows when the process was asked to stop, so that waiting clients are let go in time."""
+"""Notices a signal to stop, so that waits of clients end in time."""
 
 import asyncio
 import signal
@@ -10,13 +10,13 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Draining:
-    """`begun` turns true at the first signal to stop."""
+    """`begun` is true from the first signal to stop."""
 
     def __init__(self) -> None:
         self.begun = False
 
     def watch(self, *listeners: Callable[[], None]) -> None:
-        """Hear the signals before the server does, which listens already. Call it on the loop.
+        """Handle the signals before the server's own handlers. Call it on the loop.
 
         Args:
             listeners: each is called once, on the loop, when the draining begins.

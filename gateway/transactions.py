@@ -1,4 +1,4 @@
-"""Transactions of the gateway's ordinary routes: a database that is away is a 503, not a crash."""
+"""Transactions of the gateway's ordinary routes: an unavailable database is a 503."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +19,8 @@ def connection_transaction(engine: Engine) -> Iterator[Connection]:
     """Commits when the block ends, rolls back when it raises. It blocks: call it from a thread.
 
     Raises:
-        Unavailable: the database is away, a lock or a connection was not to be had in time, or the
-            connection was lost in COMMIT, so that nobody knows whether it was done.
+        Unavailable: the database is unavailable, a lock or a connection was not free in time, or
+            the connection was lost in COMMIT, whose outcome is then unknown.
     """
     try:
         with engine.begin() as connection:
@@ -31,4 +31,4 @@ def connection_transaction(engine: Engine) -> Iterator[Connection]:
         if not isinstance(cause, DATABASE_UNAVAILABLE):
             raise
         logger.warning("database_unavailable", error=type(cause).__name__, sqlstate=sqlstate)
-        raise Unavailable("The database does not answer for now; try again.") from error
+        raise Unavailable("The database is temporarily unavailable; retry.") from error

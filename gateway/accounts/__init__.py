@@ -1,1 +1,1 @@
-"""Accounts and tokens: who may sign in, and for how long."""
+"""Accounts and tokens."""

@@ -1,13 +1,13 @@
-"""The rule of passwords: which ones are too easy to guess."""
+"""The rule of passwords that are too easy to guess."""
 
 from collections import defaultdict
 
 MIN_CHARACTERS = 8
 # Argon2id reads any length; a limit keeps one request from hashing a megabyte.
 MAX_BYTES = 1_024
-# From this likeness on (0 to 1), who knows the name will soon guess the password.
+# A similarity (0 to 1) at which the name is enough to guess the password.
 TOO_LIKE = 0.7
-# What guessers try first, of those that the other rules let through. All in lower case.
+# The commonest passwords that the other rules allow, in lower case.
 COMMON_WORDS = """
 password password1 password12 password123 password1234 password! passw0rd p@ssw0rd p@ssword
 qwertyui qwertyuiop qwerty12 qwerty123 qwerty1234 1q2w3e4r 1q2w3e4r5t 1qaz2wsx qazwsxedc
@@ -22,9 +22,9 @@ COMMON = frozenset(COMMON_WORDS.split())
 
 
 def weaknesses(password: str, username: str) -> list[str]:
-    """Every reason to refuse the password, as sentences for its owner; none if it is fit.
+    """Every error of the password, as sentences for its owner.
 
-    Each rule takes linear time: what is compared is a stranger's text.
+    Each rule takes linear time: the text is a stranger's.
     """
     folded, name = password.casefold(), username.casefold()
     found = []
@@ -45,7 +45,7 @@ def _likeness(one: str, other: str) -> float:
     """The share of characters that two texts have in common in the same order, from 0 to 1."""
     total = len(one) + len(other)
     if not total or 2 * min(len(one), len(other)) < TOO_LIKE * total:
-        return 0.0  # of such different lengths they cannot be so much alike
+        return 0.0  # of such different lengths they cannot be similar enough
     return 2 * _longest_common_subsequence(one, other) / total
 
 

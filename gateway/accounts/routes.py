@@ -108,10 +108,10 @@ class Limited:
             problem.headers = {**limit_headers, **problem.headers}
             raise
 
-    async def refuse_early(self, request: Request) -> None:
+    async def check_early(self, request: Request) -> None:
         """Raises TooManyRequests: the limit of this address is known to be exceeded."""
         limit: NamedLimit = getattr(request.app.state, self._limit)
-        limit.refuse_if_known(await client_of(request))
+        limit.raise_if_known_empty(await client_of(request))
 
 
 class LimitedRoute(StrictRoute):
@@ -125,7 +125,7 @@ class LimitedRoute(StrictRoute):
         async def check_limits_first(request: Request) -> Response:
             """Raises TooManyRequests."""
             for limit in limits:
-                await limit.refuse_early(request)
+                await limit.check_early(request)
             return await respond(request)
 
         return check_limits_first

@@ -1,1 +1,1 @@
-"""The two routes that carry an on-sale: accept a purchase, and tell what became of it."""
+"""The two routes that carry an on-sale: accept a purchase, and look it up."""

@@ -1,7 +1,7 @@
 """A purchase as a stream of server-sent events (WHATWG HTML, 9.2).
 
 `position` while it is queued and moves up, `outcome` once it is decided, which ends the stream;
-the data of both is the purchase as every other answer shows it.
+the data of both is the purchase as in every other response.
 """
 
 import re
@@ -24,11 +24,11 @@ HEADERS = [
     # nginx would hold events back until its buffer is full.
     (b"x-accel-buffering", b"no"),
 ]
-# In the first event: a browser that lost the stream, or met a gateway that stops, comes back after
-# this many milliseconds. Alone before a blank line it would be an empty event to httpx-sse.
+# In the first event: a browser that lost the stream reconnects after this many milliseconds. Alone
+# before a blank line it would be an empty event to httpx-sse.
 RETRY = b"retry: 1000\n"
-# A comment: it keeps the connection alive, and tells us when the client is gone. No blank line may
-# follow, at which httpx-sse makes an event of the last id alone.
+# A comment: it keeps the connection open, and reveals a client that has disconnected. No blank line
+# may follow, of which httpx-sse would make an event.
 KEEP_ALIVE = b":\n"
 
 # Browsers send 150; reading 64 kB of them would take 9 ms.
@@ -44,10 +44,9 @@ class MediaRange(NamedTuple):
 
 
 def wants_events(accept: bytes) -> bool:
-    """Whether a client that sends this `Accept` would rather have events than JSON.
+    """Whether a client that sends this `Accept` prefers events to JSON.
 
-    It has to name them. What it gives the higher quality counts; of two that are equal, what it
-    names first.
+    It has to name them. The higher quality counts; of two that are equal, the first one.
     """
     text = accept.decode("latin-1").lower()
     if EVENT_STREAM not in text or len(text) > ACCEPT_MAX_BYTES:
@@ -61,14 +60,14 @@ def wants_events(accept: bytes) -> bool:
 
 
 class Preference(NamedTuple):
-    """Compares as a client's wish does; `precedence` is higher for what is named earlier."""
+    """Compares as the client prefers; `precedence` is higher for an earlier range."""
 
     quality: float
     precedence: int
 
 
 def _preference(ranges: Sequence[MediaRange], media_type: str) -> Preference:
-    """By the most specific range that fits (RFC 9110, 12.5.1)."""
+    """By the most specific range that matches (RFC 9110, 12.5.1)."""
     kind = media_type.partition("/")[0]
     for fitting in (media_type, f"{kind}/*", "*/*"):
         for place, media_range in enumerate(ranges):
@@ -78,7 +77,7 @@ def _preference(ranges: Sequence[MediaRange], media_type: str) -> Preference:
 
 
 def _media_range(element: str) -> MediaRange:
-    """A range with a malformed quality is as good as not named."""
+    """A range with a malformed quality counts as quality 0."""
     media_type, *parameters = (part.strip() for part in element.split(";"))
     for parameter in parameters:
         name, _, value = parameter.partition("=")
@@ -95,10 +94,9 @@ async def send_events(
     *,
     headers_only: bool = False,
 ) -> None:
-    """Send what `PurchaseService.follow` tells, until it ends.
+    """Send what `PurchaseLookUp.follow` yields.
 
-    A client that has the outcome already, and only reconnects as browsers do, is told to stop by
-    a 204.
+    A client that has the outcome already, and reconnects as browsers do, is stopped by a 204.
     """
     started = False
     retry = RETRY
@@ -121,7 +119,7 @@ async def send_events(
 
 
 def event(answer: PurchaseAnswer) -> bytes:
-    """One event; the body is JSON without line breaks, so it is one line of data."""
+    """The body is JSON without line breaks, so it is one line of data."""
     name = b"outcome" if answer.waits_seconds is None else b"position"
     return b"event: %b\nid: %b\ndata: %b\n\n" % (name, answer.version, answer.body)
 

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Engine
 
 from gateway.batcher import Batcher
-from gateway.purchases.pace import Pace, look_again_seconds
+from gateway.purchases.pace import Pace, read_again_seconds
 from gateway.purchases.read import Found
 from gateway.purchases.results import DecidedResult, Queued, Reading, ResultReader
 from gateway.purchases.waiting import Waiters, WaitLimit
@@ -113,7 +113,7 @@ class PurchaseLookUp:
                 sent = answer.body
                 if answer.waits_seconds is None or self._waiters.is_closed:
                     return
-                await WaitLimit(look_again_seconds(answer.waits_seconds), leaves).wait_for(decision)
+                await WaitLimit(read_again_seconds(answer.waits_seconds), leaves).wait_for(decision)
             finally:
                 self._waiters.forget(purchase_id, decision)
 

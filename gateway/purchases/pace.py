@@ -1,4 +1,4 @@
-"""How long a queued purchase will wait: its position over the pace that was seen of late."""
+"""How long a queued purchase will wait: its position over the recent pace of decisions."""
 
 import math
 import random
@@ -6,19 +6,19 @@ from collections import OrderedDict
 
 from shared.errors import retry_after
 
-# Before any decision was seen: one transaction for each purchase makes 1,050-1,500 a second
-# (docs/benchmark.md, `drain`), and batches only make it faster.
+# Before any decision was observed: one transaction for each purchase makes 1,050-1,500 a second
+# (docs/benchmark.md, `drain`), and batches are faster.
 ASSUMED_PER_SECOND = 1_000.0
 # Weight of the newest batch in the running mean: about the last ten batches count.
 NEWEST_WEIGHT = 0.2
 # Ticket types remembered; the least recently decided is forgotten first.
 REMEMBERED_TICKET_TYPES = 10_000
-# Retry-After is longer than the estimate by up to this part, so that clients come back spread out.
+# Retry-After is longer than the estimate by up to this part, so that clients do not retry at once.
 JITTER = 0.25
-# A stream of events looks again after this part of the wait, so that one sees oneself move up ...
-LOOK_AGAIN_PART = 0.1
-# ... within these bounds; proxies take a connection for dead that is silent for a minute.
-LOOK_AGAIN_MIN_SECONDS, LOOK_AGAIN_MAX_SECONDS = 2.0, 15.0
+# A stream reads the position again after this part of the wait ...
+READ_AGAIN_PART = 0.1
+# ... within these bounds; proxies close a connection that is idle for a minute.
+READ_AGAIN_MIN_SECONDS, READ_AGAIN_MAX_SECONDS = 2.0, 15.0
 
 
 class Pace:
@@ -36,19 +36,19 @@ class Pace:
             self._per_second.popitem(last=False)
 
     def wait_seconds(self, ticket_type_id: int, position: int) -> float:
-        """The estimated wait of a request with so many ahead of it, to a tenth of a second."""
+        """The estimated wait of a request with `position` ahead of it, to a tenth of a second."""
         per_second = self._per_second.get(ticket_type_id, ASSUMED_PER_SECOND)
         return math.ceil(10 * position / per_second) / 10
 
 
 def retry_after_seconds(wait_seconds: float) -> int:
-    """When to ask again: never under a second, and not all at the same moment."""
+    """When to poll again: at least a second, with jitter."""
     return retry_after(wait_seconds * random.uniform(1, 1 + JITTER))  # noqa: S311 - jitter
 
 
-def look_again_seconds(wait_seconds: float) -> float:
-    """How long whoever follows a queued purchase is told nothing, unless it is decided."""
+def read_again_seconds(wait_seconds: float) -> float:
+    """When a stream reads a queued purchase again."""
     wanted = max(
-        LOOK_AGAIN_MIN_SECONDS, min(LOOK_AGAIN_MAX_SECONDS, wait_seconds * LOOK_AGAIN_PART)
+        READ_AGAIN_MIN_SECONDS, min(READ_AGAIN_MAX_SECONDS, wait_seconds * READ_AGAIN_PART)
     )
     return wanted * random.uniform(1, 1 + JITTER)  # noqa: S311 - jitter

@@ -25,8 +25,8 @@ def preferred_wait(prefer: bytes, max_seconds: int) -> int:
 
 
 def bounded_seconds(digits: bytes | str, max_seconds: int) -> int:
-    """The number that these digits are, however many, or `max_seconds` if that is less."""
-    # Python refuses to read more than some thousands of them.
+    """The number of these digits, or `max_seconds` if that is less."""
+    # `int` raises an error for more than some thousands of digits.
     return min(int(digits), max_seconds) if len(digits) < 10 else _bounded_long(digits, max_seconds)
 
 
@@ -39,7 +39,7 @@ def _bounded_long(digits: bytes | str, max_seconds: int) -> int:
 def _wait(prefer: bytes, max_seconds: int) -> int:
     for element in ELEMENT.findall(prefer):
         preference = PREFERENCE.match(element)
-        # The first one counts, whatever it says (RFC 7240, 2).
+        # The first one counts, valid or not (RFC 7240, 2).
         if preference is not None and preference[1].lower() == b"wait":
             digits = DIGITS.fullmatch(preference[2] or b"")
             return bounded_seconds(digits[1], max_seconds) if digits is not None else 0

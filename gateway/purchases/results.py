@@ -1,4 +1,4 @@
-"""Reads purchases for the poll route: Redis first, PostgreSQL for what Redis does not know."""
+"""Reads purchases for polls: from Redis first, then the others from PostgreSQL."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ logger = get_logger(__name__)
 
 
 class DecidedResult(msgspec.Struct, frozen=True):
-    """A decided purchase: its body never changes any more."""
+    """A decided purchase, whose body never changes."""
 
     user_id: int
     body: bytes
@@ -43,9 +43,9 @@ class ResultReader:
         self._breaker = CircuitBreaker(logger, "redis_unavailable")
 
     def read(self, ids: Sequence[str]) -> list[Reading | Exception]:
-        """Each purchase, decided or queued; None where there is no such purchase.
+        """Each purchase, decided or queued; None if there is no such purchase.
 
-        What the database cannot tell just now is `Unavailable`, for those purchases alone.
+        `Unavailable` for each that cannot be read now.
         """
         readings: dict[str, Reading | Exception] = dict(self._from_redis(ids))
         missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in readings]

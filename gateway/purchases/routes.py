@@ -110,7 +110,7 @@ class PurchaseRoutes:
                 raise MethodNotAllowed(headers={"Allow": "GET, HEAD, POST"})
         except Problem as problem:
             if method == "POST":
-                metrics.REFUSED.labels(problem.code).inc()
+                metrics.ERRORS.labels(problem.code).inc()
             await _send_problem(scope, send, problem)
 
     async def _create(

@@ -69,13 +69,13 @@ class PurchaseService:
     def waiting(self) -> int:
         return self._waiters.count
 
-    def refuse_more(self) -> None:
+    def stop_accepting(self) -> None:
         """Respond with 503 to new requests, and end all waits: the process is stopping."""
         self._waiters.close()
 
     async def stop(self) -> None:
         """Finish what was accepted, then close all connections."""
-        self.refuse_more()
+        self.stop_accepting()
         await self._limit.close()
         await self._accepting.close()
         await self.look_up.close()

@@ -1,8 +1,7 @@
-"""What a purchase request tells of its way through the gateway, where traces are wanted.
+"""The spans of a purchase request in the gateway.
 
-Its own span covers the request; below that lie `accept`, the batch's statement, and for whoever
-brought a wake-up about its sending. The decision follows in the worker's process, by way of the
-row.
+One covers the request; its children are `accept`, the statement of its batch, and the sending of
+the wake-up. The worker continues the trace from the `traceparent` in the row.
 """
 
 import time
@@ -23,7 +22,7 @@ PURCHASE = "eventify.purchase"
 
 
 class PurchaseTraces:
-    """The gateway's spans of purchases, named as OpenTelemetry's conventions would have them."""
+    """Named by OpenTelemetry's conventions."""
 
     def __init__(self, spans: "Spans") -> None:
         self._spans = spans
@@ -31,11 +30,11 @@ class PurchaseTraces:
     async def request(
         self, traceparent: bytes | None, answer: Callable[[str | None], Awaitable[int]]
     ) -> None:
-        """The span of a request, below the client's own if it sent one.
+        """The span of a request, a child of the client's own if it sent one.
 
         Args:
             traceparent: the request's header.
-            answer: answers the request, given the traceparent of its span; returns the status.
+            answer: responds, given the traceparent of the span; returns the status.
 
         Raises:
             Problem: what `answer` raises.
@@ -67,7 +66,7 @@ class PurchaseTraces:
                     attributes={
                         PURCHASE: request.id,
                         "eventify.ticket_type": request.ticket_type_id,
-                        "eventify.verdict": _told(verdict),
+                        "eventify.verdict": _name_of(verdict),
                         "eventify.batch_rows": len(requests),
                     },
                     began_ns=began_ns,
@@ -76,7 +75,7 @@ class PurchaseTraces:
 
     @contextmanager
     def wakeup(self, traceparents: Sequence[str]) -> Iterator[Mapping[str, str] | None]:
-        """Sending a wake-up that these requests brought about; gives the message's headers."""
+        """The span of sending a wake-up for these requests; yields the message's headers."""
         if not traceparents:
             yield None
             return
@@ -96,7 +95,7 @@ class PurchaseTraces:
         self._spans.close()
 
 
-def _told(verdict: Verdict) -> str:
+def _name_of(verdict: Verdict) -> str:
     if isinstance(verdict, Accepted):
         return "accepted"
     return "replayed" if isinstance(verdict, Replayed) else verdict.code

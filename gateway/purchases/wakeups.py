@@ -1,9 +1,9 @@
-"""Tells the workers that there is work: one wake-up at a time under way for each ticket type.
+"""Wakes workers: for each ticket type, at most one wake-up is in progress.
 
-One message tells of many ticket types, for what a message costs is the same for one and for thirty.
+A message names many ticket types, since it costs as much for one as for thirty.
 
-A wake-up may be lost, doubled or late; that costs time and nothing else. So sending one may fail,
-is counted, and never holds up the answer to a buyer.
+A wake-up may be lost, duplicated or late; the sweep decides what it missed. So a failure to send is
+counted, and never delays the response to a buyer.
 """
 
 import threading
@@ -29,20 +29,20 @@ from shared.messaging.redis_client import open_redis, send_all
 from shared.observability.logging import get_logger
 from shared.purchases import WAKEUP_KEY_PREFIX
 
-# While many ticket types are on sale, what was accepted in so long goes into one message: a third
-# less CPU for each purchase of 1,000 ticket types (docs/decisions/0012).
+# Between messages while many ticket types are on sale: a third less CPU for each purchase of 1,000
+# ticket types (docs/decisions/0012).
 PAUSE_SECONDS = 0.01
-# A worker that took a wake-up clears its mark; where it did not, the next is sent after this long.
+# A worker clears the mark of a wake-up; if it does not, the next is sent after this time.
 WAKEUP_TTL_MS = 1_000
-NOBODY: Mapping[int, str] = MappingProxyType({})
+NO_TRACES: Mapping[int, str] = MappingProxyType({})
 
 logger = get_logger(__name__)
 
 
 class WakeupSender:
-    """One thread that publishes; what is asked for while it does, or pauses, goes out together.
+    """One thread that publishes; wake-ups requested meanwhile are sent together.
 
-    It pauses after several ticket types at once: where one alone is on sale, no wake-up waits.
+    It pauses after a message for several ticket types: with one on sale, no wake-up waits.
     """
 
     def __init__(self, settings: Settings, traces: PurchaseTraces | None = None) -> None:
@@ -54,18 +54,18 @@ class WakeupSender:
         self._traced: dict[int, str] = {}
         self._wake = threading.Condition()
         self._closing = False
-        # While it is open, wake-ups are dropped: the sweeper decides meanwhile.
-        # A broker or its driver may raise anything: the sweeper finds what is not woken.
+        # While it is open, wake-ups are dropped, and the sweep decides. `Exception`, because a
+        # broker's driver may raise anything.
         self.breaker = CircuitBreaker(logger, "wakeup_not_sent", Exception)
         self._thread = threading.Thread(target=self._run, name="wake-ups", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def notify(self, ticket_type_ids: Iterable[int], traced: Mapping[int, str] = NOBODY) -> None:
-        """There is work for these ticket types; returns at once, from any thread.
+    def notify(self, ticket_type_ids: Iterable[int], traced: Mapping[int, str] = NO_TRACES) -> None:
+        """Request wake-ups; returns at once, from any thread.
 
-        `traced`: the traceparent of a request for each of them that has one.
+        `traced`: a traceparent for each ticket type that has one.
         """
         with self._wake:
             self._wanted.update(ticket_type_ids)
@@ -73,7 +73,7 @@ class WakeupSender:
             self._wake.notify()
 
     def close(self) -> None:
-        """Send what was asked for, then end the thread."""
+        """Send all wake-ups, then end the thread."""
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -116,7 +116,7 @@ class WakeupSender:
             send_wakeup(self._celery, ticket_type_ids, headers)
 
     def _mark(self, ticket_type_ids: Sequence[int]) -> list[int]:
-        """Mark a wake-up as under way for each of them; returns those for which none was."""
+        """Mark a wake-up as in progress for each; returns those for which none was."""
         marked = send_all(
             self._redis,
             [

@@ -16,12 +16,12 @@ from shared.messaging.redis_client import open_redis
 from shared.observability.logging import get_logger
 from shared.text import folded
 
-# A person who mistypes stays below; whoever guesses gets 8,640 tries a day from all addresses
+# An owner who mistypes stays below; guessing gets 8,640 attempts a day from all addresses
 # together. (NIST SP 800-63B, 5.2.2, allows 100 wrong ones in a row.)
 WRONG_PASSWORDS = Rate(burst=30, per_second=0.1)
 # An address is remembered this long after the account's last sign-in from it.
 FAMILIAR_SECONDS = 30 * 86_400
-# Of those that a process remembers itself, the oldest are forgotten: about 10 MB.
+# Of those in memory the oldest are dropped: about 10 MB.
 REMEMBERED_ROWS = 50_000
 
 logger = get_logger(__name__)
@@ -29,7 +29,7 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of a password. `bucket` is where its token came from; None: there is no limit."""
+    """An attempt to sign in. `bucket`: where its token was drawn; None: there is no limit."""
 
     bucket: str | None
     origin: str
@@ -38,10 +38,10 @@ class Attempt:
 class AccountLimit:
     """Wrong passwords of one account: from each familiar address, and from all others together.
 
-    An address is familiar from which the account has signed in, or was registered. Strangers, on
-    however many addresses, empty the bucket of all others: so an owner at a familiar address is
-    not kept out, and at a new one for as long as the guessing goes on. A name that nobody has is
-    treated alike, so the answers do not tell which names there are.
+    An address is familiar from which the account has signed in, or was registered. Attackers, from
+    any number of addresses, empty the bucket of the others: an owner at a familiar address is not
+    locked out, and at a new one only while the guessing goes on. Unknown names are treated alike,
+    so the responses do not reveal which names exist.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -52,14 +52,14 @@ class AccountLimit:
         self._threads = BoundedExecutor("sign-in-account", threads=1, waiting_max=WAITING_MAX)
 
     async def begin(self, username: str, address: str) -> Attempt:
-        """Take a token for a try.
+        """Take a token for an attempt.
 
         Args:
-            username: as it was normalised for the look-up.
+            username: normalized for the look-up.
             address: of the client, or its network.
 
         Raises:
-            TooManyRequests: there is none to take.
+            TooManyRequests: the bucket is empty.
         """
         account, origin = _digest(account_key(username)), _origin(username, address)
         if self._is_lifted:
@@ -67,17 +67,16 @@ class AccountLimit:
         return await self._threads.run_for(address, self._begin, account, origin)
 
     async def give_back(self, attempt: Attempt) -> None:
-        """Count a try that did not come to the password for nothing."""
+        """Return the token of an attempt that did not get as far as the password."""
         if attempt.bucket is not None:
             await self._threads.run_for(attempt.origin, self._limiter.give_back, attempt.bucket)
 
     async def succeeded(self, attempt: Attempt) -> None:
-        """Count a try whose password was right for nothing, and remember from where it came."""
+        """Return the token of a right password, and remember its address."""
         await self.give_back(attempt)
         await self._remember(attempt.origin)
 
     async def registered(self, username: str, address: str) -> None:
-        """Remember from where an account was made."""
         await self._remember(_origin(username, address))
 
     def close(self) -> None:
@@ -91,14 +90,14 @@ class AccountLimit:
 
     def _begin(self, account: str, origin: str) -> Attempt:
         bucket = origin if origin in self._familiar else account
-        self._limiter.refuse_if_known(bucket)
+        self._limiter.raise_if_known_empty(bucket)
         (drawn,) = self._limiter.draw([bucket])
         self._limiter.settle(drawn)
         return Attempt(bucket, origin)
 
 
 class _FamiliarOrigins:
-    """Accounts with an address each, kept in Redis for all gateways; here while it is away."""
+    """Accounts with an address each, in Redis; in memory while it is unavailable."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = open_redis(settings)
@@ -126,9 +125,9 @@ def _key(origin: str) -> str:
 
 
 def account_key(username: str) -> str:
-    """The same for all spellings by which the database finds one account, and perhaps for others.
+    """The same for all spellings by which the database finds one account: they share a limit.
 
-    Else each spelling of a name would have a limit of its own.
+    Other names may have the same key.
     """
     if username.isascii() or len(username) > TYPED_MAX_CHARACTERS:
         return username.casefold()
@@ -143,5 +142,5 @@ def _origin(username: str, address: str) -> str:
 
 
 def _digest(*parts: str) -> str:
-    """Names and addresses are nobody's business in Redis, and a stranger may send long ones."""
+    """No names and addresses in Redis; and of a bounded length."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Limits of what is asked less often than purchases: one bucket for each name."""
+"""Limits of requests that are rarer than purchases: one bucket for each name."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ class NamedLimit:
     """One bucket for each name, drawn from in a thread.
 
     Args:
-        policy: the limit's name, as clients read it.
+        policy: the limit's name in the `RateLimit` headers.
         rate: of each bucket.
         settings: where Redis is.
     """
@@ -25,24 +25,24 @@ class NamedLimit:
         self._limiter = RateLimiter(policy, rate, settings)
         self._threads = BoundedExecutor(policy, threads=1, waiting_max=WAITING_MAX)
 
-    def refuse_if_known(self, name: str) -> None:
-        """Refuse at once while the name's bucket is known to be empty; takes no token.
+    def raise_if_known_empty(self, name: str) -> None:
+        """Takes no token.
 
         Raises:
-            TooManyRequests: it is.
+            TooManyRequests: the bucket is known to be empty.
         """
         if not self._rate.is_unlimited:
-            self._limiter.refuse_if_known(name)
+            self._limiter.raise_if_known_empty(name)
 
     async def draw(self, name: str) -> Mapping[str, str]:
-        """Take a token; returns the headers that tell what is left.
+        """Take a token; returns the `RateLimit` headers.
 
         Raises:
-            TooManyRequests: there is none to take.
+            TooManyRequests: the bucket is empty.
         """
         if self._rate.is_unlimited:
             return {}
-        self._limiter.refuse_if_known(name)
+        self._limiter.raise_if_known_empty(name)
         (drawn,) = await self._threads.run_for(name, self._limiter.draw, [name])
         return self._limiter.settle(drawn)
 

@@ -1,4 +1,4 @@
-"""Limits how often one user may ask for the same."""
+"""Rate limits of users."""
 
 import asyncio
 import time
@@ -12,16 +12,16 @@ from shared.config.settings import Settings
 
 # Draws in one call to Redis: a millisecond of its time.
 DRAWN_ROWS = 200
-# Users remembered, the least recently seen forgotten first: about 10 MB.
+# Users in memory; the least recently seen are dropped: about 10 MB.
 REMEMBERED_ROWS = 50_000
 
 
 class UserLimit:
     """One bucket for each user.
 
-    In a rush nearly everyone asks once, and nobody should pay for the few who do not. So whoever
-    was not seen here for as long as a bucket takes to fill is let through unasked; that token is
-    drawn when the user comes again. What this gives away is one request a user and gateway.
+    In an on-sale most users send one request. So the first request in the time that a bucket takes
+    to fill is allowed without Redis; its token is drawn with the second. So each user has one more
+    request at each gateway.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class UserLimit:
             stall_timeout_seconds=settings.answer_timeout_seconds,
             pending_max_seconds=settings.pending_max_seconds,
         )
-        # What nearly every answer tells.
+        # Of most responses.
         self._first_headers = (
             {} if self._rate.is_unlimited else self._limiter.headers(Draw(self._rate.burst - 1))
         )
@@ -46,15 +46,15 @@ class UserLimit:
         self._seen: OrderedDict[str, tuple[float, bool]] = OrderedDict()
 
     async def draw(self, user_id: int) -> Mapping[str, str]:
-        """Take a token; returns the headers that tell what is left.
+        """Take a token; returns the `RateLimit` headers.
 
         Raises:
-            TooManyRequests: there is none to take.
+            TooManyRequests: the bucket is empty.
         """
         if self._rate.is_unlimited:
             return {}
         bucket = str(user_id)
-        self._limiter.refuse_if_known(bucket)
+        self._limiter.raise_if_known_empty(bucket)
         owed = self._owed(bucket)
         if not owed:
             return self._first_headers
@@ -66,7 +66,7 @@ class UserLimit:
         self._limiter.close()
 
     def _owed(self, bucket: str) -> int:
-        """Tokens to draw for a request that came now: none if it is the first in a while."""
+        """Tokens to draw for a request now: none if it is the first in a while."""
         now = time.monotonic()
         seen_at, is_drawn = self._seen.pop(bucket, (float("-inf"), True))
         is_first = now - seen_at > self._rate.span_seconds

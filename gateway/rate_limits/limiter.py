@@ -1,4 +1,4 @@
-"""Token buckets that all gateways share in Redis; each its own ones while Redis is away."""
+"""Token buckets in Redis, shared by all gateways; in memory while Redis is unavailable."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ from shared.messaging.circuit_breaker import CircuitBreaker
 from shared.messaging.redis_client import open_redis
 from shared.observability.logging import get_logger
 
-# Of the buckets that are kept here, the least recently used are forgotten: about 10 MB.
+# Of the buckets in memory the least recently used are dropped: about 10 MB.
 REMEMBERED_ROWS = 50_000
 
 # `token_bucket.draw` for each key in turn, at the clock of Redis, which all gateways share.
@@ -60,12 +60,12 @@ logger = get_logger(__name__)
 
 
 class RateLimiter:
-    """Draws tokens for many keys in one call; several threads may do so at once.
+    """Draws tokens for many keys in one call; several threads may use it at once.
 
-    It fails open: whatever happens to Redis, a draw is answered, from this process's own buckets.
+    Without Redis it draws from buckets in memory.
 
     Args:
-        name: of the policy, as clients read it.
+        name: of the policy, as in the `RateLimit` headers.
         rate: of each key's bucket.
         settings: where Redis is.
     """
@@ -98,11 +98,11 @@ class RateLimiter:
             self._empty_until.pop(key, None)
         self._asked_of_redis(self._give_back, [key], self._rate.interval)
 
-    def refuse_if_known(self, key: str) -> None:
-        """Refuse without asking anybody while the key's bucket is known to be empty.
+    def raise_if_known_empty(self, key: str) -> None:
+        """Without Redis, so that a flood costs little.
 
         Raises:
-            TooManyRequests: it is. Who hammers costs next to nothing.
+            TooManyRequests: the bucket is known to be empty.
         """
         empty_until = self._empty_until.get(key)
         if empty_until is None:
@@ -113,10 +113,10 @@ class RateLimiter:
         self._empty_until.pop(key, None)
 
     def settle(self, drawn: Draw) -> Mapping[str, str]:
-        """What a draw comes to: the headers of the answer, or a refusal that has them, too.
+        """The headers of the response to a draw.
 
         Raises:
-            TooManyRequests: the token was not given.
+            TooManyRequests: the bucket was empty; it has the headers, too.
         """
         if drawn.retry_after_seconds is None:
             return self.headers(drawn)
@@ -125,7 +125,7 @@ class RateLimiter:
         raise TooManyRequests(headers={**after, **self.headers(drawn)})
 
     def headers(self, drawn: Draw) -> Mapping[str, str]:
-        """`RateLimit` and `RateLimit-Policy` of an answer."""
+        """`RateLimit` and `RateLimit-Policy` of a response."""
         return {
             "RateLimit-Policy": policy_header(self._name, self._rate),
             "RateLimit": rate_limit_header(self._name, self._rate, drawn),

@@ -1,4 +1,4 @@
-"""Limits what one user may ask of lists and of the catalog."""
+"""Limits of one user at lists and at the catalog."""
 
 from collections.abc import Mapping
 
@@ -19,10 +19,10 @@ class CatalogLimits:
         self.lists = UserLimit(settings, "lists", lists)
 
     async def draw(self, user_id: int, method: str, *, is_list: bool) -> Mapping[str, str]:
-        """Take a token; returns the headers that tell what is left.
+        """Take a token; returns the `RateLimit` headers.
 
         Raises:
-            TooManyRequests: there is none to take.
+            TooManyRequests: the bucket is empty.
         """
         if method not in (*READING, "OPTIONS"):
             return await self._writes.draw(user_id)

@@ -1,8 +1,8 @@
 """The rule of a token bucket. Pure.
 
-A bucket is kept as one number: the moment at which it will be full again. That is all it takes
-(the generic cell rate algorithm, ITU-T I.371), and an untouched bucket need not be kept at all.
-Times are whole microseconds, so that Lua and Python reckon alike.
+A bucket is one number: the moment at which it will be full again (the generic cell rate algorithm,
+ITU-T I.371). A full bucket is not stored. Times are whole microseconds, so that Lua and Python
+compute the same.
 """
 
 import math
@@ -24,7 +24,7 @@ class Rate(msgspec.Struct, frozen=True):
 
     @property
     def interval(self) -> int:
-        """Microseconds in which one token grows; one at least, whatever the setting says."""
+        """Microseconds in which one token grows; at least one."""
         return max(1, round(MICROSECONDS / self.per_second))
 
     @property
@@ -38,7 +38,7 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Draw(msgspec.Struct, frozen=True):
-    """What became of the wish for one token. `retry_after_seconds`: None if it was given."""
+    """The result of a draw. `retry_after_seconds`: None if the token was given."""
 
     tokens_left: int
     retry_after_seconds: float | None = None
@@ -59,7 +59,7 @@ def draw(full_at: int, now: int, rate: Rate) -> tuple[int, int]:
 
 
 def draw_of(answer: int) -> Draw:
-    """What the second number of `draw` says."""
+    """From the second number of `draw`."""
     return Draw(answer) if answer >= 0 else Draw(0, -answer / MICROSECONDS)
 
 
@@ -71,7 +71,7 @@ def policy_header(name: str, rate: Rate) -> str:
 def rate_limit_header(name: str, rate: Rate, drawn: Draw) -> str:
     """`RateLimit`: the tokens left, and the seconds until there are more of them.
 
-    After a token was given: until the bucket is full. After one was refused: until there is one.
+    If a token was given: until the bucket is full. If not: until there is one.
     """
     seconds = drawn.retry_after_seconds
     if seconds is None:

@@ -12,10 +12,11 @@ from openapi_schema_validator import OAS31Validator
 
 from catalog.events import routes as event_routes
 from catalog.ticket_types import routes as ticket_type_routes
-from gateway import api_docs, health, metrics_routes, openapi
+from gateway import api_docs, health, openapi
 from gateway.accounts import routes as account_routes
 from gateway.purchases import list_routes
 from shared.errors import MethodNotAllowed, Problem
+from shared.web import metrics_routes
 from tests.system.conftest import Shop
 
 ROUTERS = [

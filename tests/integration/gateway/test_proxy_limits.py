@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from deploy.local.servers.embedded import free_port
-from gateway.unread_responses import UnreadAnswers
+from gateway.unread_responses import UnreadResponses
 from shared.config.settings import Settings
 from shared.errors import ClientLeft, Unavailable
 from tests.conftest import new_database
@@ -214,7 +214,7 @@ async def never(_message: Any) -> None:
 
 @pytest.mark.anyio
 async def test_clients_that_do_not_read_are_disconnected_for_others() -> None:
-    unread = UnreadAnswers(max_bytes=800, timeout_seconds=30)
+    unread = UnreadResponses(max_bytes=800, timeout_seconds=30)
     loop = asyncio.get_running_loop()
 
     async def stand_still(user_id: int) -> None:
@@ -249,7 +249,7 @@ async def test_clients_that_do_not_read_are_disconnected_for_others() -> None:
 
 @pytest.mark.anyio
 async def test_one_user_holds_a_part_and_a_first_answer_always() -> None:
-    unread = UnreadAnswers(max_bytes=800, timeout_seconds=30)
+    unread = UnreadResponses(max_bytes=800, timeout_seconds=30)
     with unread.hold(1, 300), unread.hold(2, 60), unread.hold(2, 40):
         for user in (1, 2):
             with pytest.raises(Unavailable), unread.hold(user, 1):
@@ -260,7 +260,7 @@ async def test_one_user_holds_a_part_and_a_first_answer_always() -> None:
 
 @pytest.mark.anyio
 async def test_a_client_has_a_limit_of_time_to_read() -> None:
-    unread = UnreadAnswers(max_bytes=800, timeout_seconds=0.05)
+    unread = UnreadResponses(max_bytes=800, timeout_seconds=0.05)
     started = time.monotonic()
     with pytest.raises(ClientLeft), unread.hold(1, 100) as held:
         await unread.send(held, never, 200, [], b"x" * 100)
@@ -270,7 +270,7 @@ async def test_a_client_has_a_limit_of_time_to_read() -> None:
 
 @pytest.mark.anyio
 async def test_an_answer_is_sent_whole_and_in_order() -> None:
-    unread = UnreadAnswers(max_bytes=800, timeout_seconds=30)
+    unread = UnreadResponses(max_bytes=800, timeout_seconds=30)
     content = bytes(range(256)) * 400
     sent: list[Any] = []
 

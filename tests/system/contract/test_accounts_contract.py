@@ -230,6 +230,7 @@ def test_post_token_blacklist_as_in_simplejwt(visitor: httpx.Client, pair: dict[
 def test_get_jwks_answers_the_public_keys(visitor: httpx.Client, pair: dict[str, str]) -> None:
     answer = visitor.get("/.well-known/jwks.json")
     assert answer.status_code == 200
+    assert answer.headers["Cache-Control"] == "public, max-age=300"
     for key in answer.json()["keys"]:
         assert key.keys() == {"kty", "use", "alg", "kid", "n", "e"}  # and no private member
     keys = jwt.PyJWKSet.from_dict(answer.json())

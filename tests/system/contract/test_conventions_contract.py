@@ -66,8 +66,8 @@ def test_lists_page(shop: Shop, on_sale: OnSale) -> None:
         assert user.get(path, params=query | {"page_size": "2", "page": "2"}).json() == second
         assert first["next"].startswith(f"{shop.url}{path}?")
         for beyond in ("3", "0", "-1", "x", "9" * 30):
-            nothing = user.get(path, params=query | {"page_size": "2", "page": beyond})
-            assert refused(nothing, 404, "not_found")["detail"] == "Invalid page."
+            missing = user.get(path, params=query | {"page_size": "2", "page": beyond})
+            assert refused(missing, 404, "not_found")["detail"] == "Invalid page."
 
 
 def test_lists_page_size_is_at_most_100(shop: Shop) -> None:
@@ -290,6 +290,7 @@ def test_logs_carry_x_request_id_through_the_worker(
             for line in (shop.home.logs / f"{name}.log").read_text().splitlines()
             if given in line
         ]
+        assert len(lines) == 1
         (line,) = lines
         assert (line["event"], line["ticket_types"]) == ("batch_decided", [ticket_type])
         assert line["request_ids"] == [given]

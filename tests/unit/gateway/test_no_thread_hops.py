@@ -14,16 +14,16 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from catalog import health_routes
-from catalog import metrics_routes as catalog_metrics
 from catalog.events import routes as event_routes
 from catalog.ticket_types import routes as ticket_type_routes
-from gateway import api_docs, health, metrics_routes, openapi
+from gateway import api_docs, health, openapi
 from gateway.accounts import routes as account_routes
 from gateway.purchases import list_routes
+from shared.web import metrics_routes
 
 ROUTERS = [
     *(event_routes.router, ticket_type_routes.router, health_routes.router),
-    *(catalog_metrics.router, account_routes.router, account_routes.signed_in_router),
+    *(account_routes.router, account_routes.signed_in_router),
     *(list_routes.router, health.router, metrics_routes.router, openapi.router, api_docs.router),
 ]
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]

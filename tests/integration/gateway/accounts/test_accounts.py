@@ -115,14 +115,6 @@ def token_id(token: str) -> str:
     return jwt.decode(token, options={"verify_signature": False})["jti"]
 
 
-def age_spent_tokens(database: connection, seconds: int) -> None:
-    _without_guards(
-        database,
-        "UPDATE refresh_tokens SET spent_at = spent_at - %s * interval '1 second'",
-        seconds,
-    )
-
-
 def _without_guards(database: connection, statement: str, value: object) -> None:
     """Turn back the time of rows, as no code of ours may: no trigger fires for a replica."""
     with database.cursor() as cursor:
@@ -132,30 +124,6 @@ def _without_guards(database: connection, statement: str, value: object) -> None
 
 
 # --- registering ---
-
-
-def test_whoever_registers_can_sign_in_and_read_the_own_account(gateway: httpx.Client) -> None:
-    name = new_name()
-    registered = gateway.post(
-        "/api/users/", json={"username": name, "password": PASSWORD, "email": "ana@example.com"}
-    )
-    assert registered.status_code == 201
-    account = registered.json()
-    assert set(account) == {"id", "username", "email", "created_at"}
-    assert (account["username"], account["email"]) == (name, "ana@example.com")
-
-    access = sign_in(gateway, name).json()["access"]
-    me = gateway.get("/api/users/me/", headers={"Authorization": f"Bearer {access}"})
-    assert me.status_code == 200
-    assert me.json() == account
-
-
-def test_a_name_is_taken_whatever_its_case(gateway: httpx.Client, username: str) -> None:
-    answer = gateway.post("/api/users/", json={"username": username.upper(), "password": PASSWORD})
-    assert answer.status_code == 400
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["code"] == "invalid"
-    assert list(answer.json()["errors"]) == ["username"]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +150,9 @@ def test_one_account_has_all_spellings_of_its_name(
         assert sign_in(gateway, spelling).status_code == 200
 
 
-def test_names_that_only_the_database_takes_for_one_are_two_accounts(gateway: httpx.Client) -> None:
+def test_names_that_are_equal_for_the_database_alone_are_two_accounts(
+    gateway: httpx.Client,
+) -> None:
     name = new_name() + "iris"
     dotted = name.replace("iris", "İris")
     for one, password in ((name, PASSWORD), (dotted, "another-tram-42")):
@@ -204,7 +174,7 @@ def test_an_account_of_an_older_rule_can_still_sign_in(
     assert sign_in(gateway, "ΣΊΣΥΦΟΣ").status_code == 200
 
 
-def test_of_two_who_want_the_same_name_at_once_one_gets_it(gateway: httpx.Client) -> None:
+def test_concurrent_registrations_of_one_name_make_one_account(gateway: httpx.Client) -> None:
     body = {"username": new_name(), "password": PASSWORD}
     with ThreadPoolExecutor(4) as threads:
         calls = [threads.submit(gateway.post, "/api/users/", json=body) for _ in range(4)]
@@ -241,7 +211,7 @@ def test_of_two_who_want_the_same_name_at_once_one_gets_it(gateway: httpx.Client
         ({"email": "\u3164@\u2060.\u00ad"}, "email"),
     ],
 )
-def test_what_cannot_be_an_account_is_refused_by_field(
+def test_invalid_accounts_are_errors_by_field(
     gateway: httpx.Client, change: dict[str, object], field: str
 ) -> None:
     body = {"username": new_name(), "password": PASSWORD} | change
@@ -258,13 +228,6 @@ def test_the_email_is_optional(gateway: httpx.Client, email: str | None) -> None
     assert (answer.status_code, answer.json()["email"]) == (201, None)
 
 
-@pytest.mark.parametrize("body", [b"{", b"", b"\xff", b"[]", b"7", b"[" * 30_000, b"NaN"])
-def test_a_body_that_is_no_json_object_is_a_400(gateway: httpx.Client, body: bytes) -> None:
-    answer = gateway.post("/api/users/", content=body)
-    assert answer.status_code == 400
-    assert answer.headers["content-type"] == "application/problem+json"
-
-
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_that_is_too_large_is_a_413(gateway: httpx.Client, chunked: bool) -> None:
     body = b" " * 70_000
@@ -272,41 +235,7 @@ def test_a_body_that_is_too_large_is_a_413(gateway: httpx.Client, chunked: bool)
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
 
 
-def test_json_is_read_whatever_the_content_type_says(gateway: httpx.Client) -> None:
-    answer = gateway.post(
-        "/api/users/",
-        content=f'{{"username": "{new_name()}", "password": "{PASSWORD}"}}',
-        headers={"Content-Type": "application/x-www-form-urlencoded"},
-    )
-    assert answer.status_code == 201
-
-
 # --- signing in ---
-
-
-def test_a_wrong_name_and_a_wrong_password_get_the_same_words(
-    gateway: httpx.Client, username: str
-) -> None:
-    wrong_password = sign_in(gateway, username, "another-tram-42")
-    wrong_name = sign_in(gateway, new_name())
-    assert wrong_password.status_code == wrong_name.status_code == 401
-    assert wrong_password.content == wrong_name.content
-    assert wrong_password.headers["www-authenticate"].startswith("Bearer")
-
-
-def test_a_wrong_name_costs_as_much_hashing_as_a_wrong_password(
-    gateway: httpx.Client, username: str
-) -> None:
-    # The fastest of several, for a busy machine only ever adds time. Without hashing it is a tenth.
-    def fastest_seconds(name: str) -> float:
-        answers = [sign_in(gateway, name, "another-tram-42") for _ in range(8)]
-        return min(answer.elapsed.total_seconds() for answer in answers)
-
-    assert fastest_seconds(new_name()) > fastest_seconds(username) / 2
-
-
-def test_the_name_may_be_typed_in_any_case(gateway: httpx.Client, username: str) -> None:
-    assert sign_in(gateway, username.upper()).status_code == 200
 
 
 def test_a_user_without_password_cannot_sign_in(
@@ -356,7 +285,7 @@ def test_a_hash_of_older_parameters_is_renewed_when_its_owner_signs_in(
     assert sign_in(gateway, username).status_code == 200
 
 
-def test_a_login_storm_is_turned_away_and_nothing_else_is(
+def test_too_many_logins_get_a_503_and_other_requests_do_not(
     gateway_settings: Settings, username: str, gateway: httpx.Client
 ) -> None:
     with (
@@ -372,7 +301,7 @@ def test_a_login_storm_is_turned_away_and_nothing_else_is(
         assert sign_in(client, username).status_code == 200
 
 
-def test_who_repeats_a_refresh_keeps_nobody_from_signing_in(
+def test_repeated_refreshes_do_not_block_sign_ins(
     gateway: httpx.Client,
     gateway_settings: Settings,
     pair: dict[str, str],
@@ -392,43 +321,7 @@ def test_who_repeats_a_refresh_keeps_nobody_from_signing_in(
 # --- tokens ---
 
 
-def test_a_refresh_gives_a_new_pair_and_spends_the_old_one(
-    gateway: httpx.Client, pair: dict[str, str], database: connection
-) -> None:
-    answer = refresh(gateway, pair["refresh"])
-    assert answer.status_code == 200
-    assert answer.headers["cache-control"] == "no-store"
-    assert set(answer.json()) == {"access", "refresh"}
-    assert answer.json()["refresh"] != pair["refresh"]
-    assert refresh(gateway, answer.json()["refresh"]).status_code == 200
-
-
-def test_a_retry_whose_answer_was_lost_gets_the_same_pair(
-    gateway: httpx.Client, pair: dict[str, str]
-) -> None:
-    first, second = refresh(gateway, pair["refresh"]), refresh(gateway, pair["refresh"])
-    assert (first.status_code, second.status_code) == (200, 200)
-    assert first.json() == second.json()
-
-
-def test_a_spent_token_that_returns_late_revokes_the_whole_family(
-    gateway: httpx.Client, pair: dict[str, str], username: str, database: connection
-) -> None:
-    elsewhere = sign_in(gateway, username).json()
-    successor = refresh(gateway, pair["refresh"]).json()
-    newest = refresh(gateway, successor["refresh"]).json()
-    age_spent_tokens(database, 11)
-
-    stolen = refresh(gateway, pair["refresh"])
-    assert stolen.status_code == 401
-    assert stolen.json()["code"] == "token_not_valid"
-    assert refresh(gateway, newest["refresh"]).status_code == 401
-    assert refresh(gateway, successor["refresh"]).status_code == 401
-    # Another login of the same user is another family.
-    assert refresh(gateway, elsewhere["refresh"]).status_code == 200
-
-
-def test_two_refreshes_at_the_same_instant_get_the_same_pair(
+def test_concurrent_refreshes_get_the_same_pair(
     gateway: httpx.Client, pair: dict[str, str], gateway_settings: Settings, database: connection
 ) -> None:
     with ThreadPoolExecutor(2) as threads:
@@ -441,7 +334,7 @@ def test_two_refreshes_at_the_same_instant_get_the_same_pair(
     assert first.json() == second.json()
 
 
-def test_a_revocation_catches_the_successor_that_is_born_at_the_same_instant(
+def test_a_revocation_includes_a_successor_issued_at_the_same_moment(
     gateway: httpx.Client, pair: dict[str, str], gateway_settings: Settings, database: connection
 ) -> None:
     newest = refresh(gateway, pair["refresh"]).json()
@@ -467,7 +360,7 @@ def test_a_revocation_catches_the_successor_that_is_born_at_the_same_instant(
         assert cursor.fetchone() == (True,)
 
 
-def test_logins_that_ended_are_forgotten_and_one_that_goes_on_is_kept_whole(
+def test_expired_families_are_deleted_and_a_family_in_use_is_kept_whole(
     gateway: httpx.Client, database: connection, username: str
 ) -> None:
     def a_day_ago(tokens: list[str]) -> None:
@@ -500,21 +393,13 @@ def test_logins_that_ended_are_forgotten_and_one_that_goes_on_is_kept_whole(
     assert set(going_on) <= stored()
 
 
-@pytest.mark.parametrize("kind", ["access", "refresh"])
-def test_a_good_token_of_either_type_verifies(
-    gateway: httpx.Client, pair: dict[str, str], kind: str
-) -> None:
-    answer = gateway.post("/api/token/verify/", json={"token": pair[kind]})
-    assert (answer.status_code, answer.json()) == (200, {})
-
-
 def test_a_spent_token_does_not_verify(gateway: httpx.Client, pair: dict[str, str]) -> None:
     refresh(gateway, pair["refresh"])
     answer = gateway.post("/api/token/verify/", json={"token": pair["refresh"]})
     assert answer.status_code == 401
 
 
-def test_a_blacklisted_token_and_its_family_are_refused(
+def test_blacklisting_a_token_revokes_its_family(
     gateway: httpx.Client, pair: dict[str, str]
 ) -> None:
     newest = refresh(gateway, pair["refresh"]).json()["refresh"]
@@ -527,42 +412,29 @@ def test_a_blacklisted_token_and_its_family_are_refused(
 
 
 @pytest.mark.parametrize("route", ["refresh", "verify", "blacklist"])
-def test_what_is_no_token_is_a_401(
+def test_an_invalid_token_is_a_401(
     gateway: httpx.Client, route: str, gateway_settings: Settings, signing_key: SigningKey
 ) -> None:
     field = "token" if route == "verify" else "refresh"
-    never_given_out = mint(gateway_settings, signing_key, 1, "refresh")
+    never_issued = mint(gateway_settings, signing_key, 1, "refresh")
     expired = mint(gateway_settings, signing_key, 1, "refresh", issued_at=1_000_000_000)
     nested = f"{encoded(NESTED_JSON)}.e30.AA"
-    for token in ("", "x", "a.b.c", "é.é.é", "x" * 5_000, nested, never_given_out, expired):
+    wrong_type = mint(gateway_settings, signing_key, 1, "access")
+    strings = ["", "x", "a.b.c", "é.é.é", "x" * 5_000, nested, never_issued, expired]
+    for token in strings + [wrong_type] * (route != "verify"):
         answer = gateway.post(f"/api/token/{route}/", json={field: token})
         assert answer.status_code == 401, token
         assert "www-authenticate" in answer.headers
 
 
 @pytest.mark.parametrize("value", [None, 7, ["x"], "nul\x00", "half\ud800"])
-def test_a_token_that_is_no_text_is_a_400(gateway: httpx.Client, value: object) -> None:
+def test_a_token_that_is_not_a_string_is_a_400(gateway: httpx.Client, value: object) -> None:
     answer = post(gateway, "/api/token/refresh/", {"refresh": value})
     assert answer.status_code == 400
     assert list(answer.json()["errors"]) == ["refresh"]
 
 
-def test_an_access_token_cannot_be_refreshed(gateway: httpx.Client, pair: dict[str, str]) -> None:
-    assert refresh(gateway, pair["access"]).status_code == 401
-
-
-def test_a_refresh_token_opens_no_route(gateway: httpx.Client, pair: dict[str, str]) -> None:
-    answer = gateway.get("/api/users/me/", headers={"Authorization": f"Bearer {pair['refresh']}"})
-    assert answer.status_code == 401
-
-
-def test_without_a_token_there_is_no_me(gateway: httpx.Client) -> None:
-    answer = gateway.get("/api/users/me/")
-    assert answer.status_code == 401
-    assert answer.headers["www-authenticate"] == 'Bearer realm="eventify"'
-
-
-def test_a_token_of_a_user_who_is_gone_is_a_401(
+def test_a_token_of_a_deleted_user_is_a_401(
     gateway: httpx.Client, gateway_settings: Settings, signing_key: SigningKey
 ) -> None:
     token = mint(gateway_settings, signing_key, 2**62, "access")
@@ -570,20 +442,7 @@ def test_a_token_of_a_user_who_is_gone_is_a_401(
     assert answer.status_code == 401
 
 
-def test_anyone_can_check_a_token_with_the_public_keys(
-    gateway: httpx.Client, pair: dict[str, str]
-) -> None:
-    answer = gateway.get("/.well-known/jwks.json")
-    assert answer.headers["cache-control"] == "public, max-age=300"
-    kid = jwt.get_unverified_header(pair["access"])["kid"]
-    key = jwt.PyJWKSet.from_dict(answer.json())[kid]
-    claims = jwt.decode(
-        pair["access"], key, algorithms=["RS256"], audience="eventify", issuer="eventify"
-    )
-    assert claims["typ"] == "access"
-
-
-def test_a_new_key_is_shown_before_it_signs_and_a_removed_one_is_out_at_once(
+def test_a_new_key_is_published_before_it_signs_and_a_removed_one_is_invalid_at_once(
     gateway_settings: Settings, username: str, tmp_path: Path
 ) -> None:
     old, new = add_signing_key(tmp_path), add_signing_key(tmp_path)
@@ -615,23 +474,7 @@ def _access_signed_by(client: httpx.Client, username: str, kid: str) -> str:
     return eventually(signed_in)
 
 
-# --- the door itself ---
-
-
-def test_an_unknown_route_is_a_404_problem(gateway: httpx.Client) -> None:
-    for path in ("/api/nothing/", "/nothing", "/api/users/me/more/"):
-        answer = gateway.get(path)
-        assert answer.status_code == 404
-        assert answer.json()["code"] == "not_found"
-
-
-def test_a_wrong_method_is_a_405_that_says_which_are_allowed(gateway: httpx.Client) -> None:
-    answer = gateway.delete("/api/token/")
-    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
-    assert answer.headers["allow"] == "POST"
-
-
-def test_while_the_database_is_away_the_door_says_so_and_lives(
+def test_without_a_database_the_gateway_runs_and_responds_with_503(
     gateway_settings: Settings, username: str
 ) -> None:
     nowhere = f"postgresql://postgres@127.0.0.1:{free_port()}/nothing"

@@ -165,7 +165,7 @@ async def test_a_stop_ends_waits_and_accepts_nothing_more(
     limit = wait_limit(10 * LIMIT_SECONDS)
     waiting = asyncio.create_task(service.look_up.wait(buyer, queued[1], limit))
     await until(lambda: service.waiting == 1)
-    service.refuse_more()
+    service.stop_accepting()
     assert status(await waiting) == "queued"
     with pytest.raises(Unavailable):
         await buy(service, buyer, queued[0])
@@ -437,7 +437,7 @@ async def test_a_stream_ends_at_a_stop(
 ) -> None:
     answers = service.look_up.follow(buyer, queued[1], Client().leaves)
     await anext(answers)
-    service.refuse_more()
+    service.stop_accepting()
     assert await statuses(answers) == []
     assert service.waiting == 0
 

@@ -75,7 +75,7 @@ def test_a_token_that_was_given_back_can_be_drawn_again(
         assert given_tokens(limits.draw(["ana"] * 4)) == [True, True, True, False]
         limits.give_back("ana")
         limits.give_back("ben")  # whose bucket is full
-        limits.refuse_if_known("ana")
+        limits.raise_if_known_empty("ana")
         assert given_tokens(limits.draw(["ana", "ana"])) == [True, False]
         assert given_tokens(limits.draw(["ben"] * 4)) == [True, True, True, False]
 
@@ -193,13 +193,13 @@ def test_who_is_known_to_have_no_token_is_refused_without_asking(
 ) -> None:
     with limiter(settings) as limits:
         limits.draw(["ana"] * 3)
-        limits.refuse_if_known("ana")  # three were given: nothing is known yet
+        limits.raise_if_known_empty("ana")  # three were given: nothing is known yet
         limits.draw(["ana"])
         with pytest.raises(TooManyRequests) as refused:
-            limits.refuse_if_known("ana")
+            limits.raise_if_known_empty("ana")
         assert 900 < int(refused.value.headers["Retry-After"]) <= 1_000
         assert refused.value.headers["RateLimit-Policy"] == '"test";q=3;w=3000'
-        limits.refuse_if_known("ben")
+        limits.raise_if_known_empty("ben")
 
 
 def test_who_waited_is_asked_for_again(settings: Settings, redis_client: redis.Redis) -> None:
@@ -209,7 +209,7 @@ def test_who_waited_is_asked_for_again(settings: Settings, redis_client: redis.R
         give_up_at = time.monotonic() + 5
         while time.monotonic() < give_up_at:
             try:
-                limits.refuse_if_known("ana")
+                limits.raise_if_known_empty("ana")
                 break
             except TooManyRequests:
                 assert last.retry_after_seconds is not None

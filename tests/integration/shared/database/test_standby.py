@@ -12,7 +12,8 @@ from sqlalchemy import Engine, text
 from catalog.transactions import session_transaction
 from deploy.local.servers.embedded import free_port
 from gateway.purchases.accept import Accepted, Replayed
-from gateway.purchases.read import Filter
+from gateway.purchases.read import Filter, list_of_user
+from gateway.purchases.read import read as read_purchases
 from gateway.transactions import connection_transaction
 from purchase_worker.drain import Batch, drain
 from shared.auth.mint_tokens import mint_tokens
@@ -252,9 +253,9 @@ def test_no_outcome_is_read_until_the_standby_has_the_decision(
 
     def status() -> str:
         if read == "one":
-            return read.read(engine, [id_], position_max_rows=1)[id_].purchase.status
+            return read_purchases(engine, [id_], position_max_rows=1)[id_].purchase.status
         wanted = Filter(user, None, None)
-        _count, (found,) = read.list_of_user(engine, wanted, lambda _: 0, 10, position_max_rows=1)
+        _count, (found,) = list_of_user(engine, wanted, lambda _: 0, 10, position_max_rows=1)
         return found.purchase.status
 
     with pair.standby_away():

@@ -1,4 +1,4 @@
-"""What a monitoring system reads of a gateway."""
+"""Metrics for Prometheus; the application keeps the scrape in `app.state.metrics`."""
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -17,6 +17,6 @@ EXAMPLE = "# HELP eventify_purchases_queued ...\n# TYPE eventify_purchases_queue
     responses={200: {"content": {"text/plain": {"example": EXAMPLE}}}},
 )
 async def metrics(request: Request) -> Response:
-    """In the text format of Prometheus. Neither database nor Redis is asked."""
+    """In the text format of Prometheus, without a query to the database or Redis."""
     scrape: SingleFlight[bytes] = request.app.state.metrics
     return Response(await scrape.get(), media_type=CONTENT_TYPE_LATEST)
