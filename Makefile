@@ -20,16 +20,16 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-up: $(VENV)/installed ## start everything and stay until Ctrl-C; ARGS="--detach --port 8123" passes options on
+up: $(VENV)/installed ## start everything, in the foreground until Ctrl-C; ARGS="--detach --port 8123" passes options on
 	@$(BIN)/eventify up $(ARGS)
 
 down: $(VENV)/installed ## stop what `make up` started
 	@$(BIN)/eventify down
 
-status: $(VENV)/installed ## what runs, and how often it was restarted
+status: $(VENV)/installed ## list the running processes and their restarts
 	@$(BIN)/eventify status $(ARGS)
 
-demo: $(VENV)/installed ## a real on-sale, live, ending with the audit and a chart
+demo: $(VENV)/installed ## run an on-sale, live, with audit and chart
 	@$(BIN)/eventify demo $(ARGS)
 
 audit: $(VENV)/installed ## replay every decision from the rows
@@ -38,29 +38,29 @@ audit: $(VENV)/installed ## replay every decision from the rows
 test: $(VENV)/installed-dev ## run the tests, five minutes on two cores; ARGS="tests/unit" runs some
 	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) --durations=10 $(ARGS)
 
-test-deep: $(VENV)/installed-dev ## a bounded run of what goes on for as long as you like: fuzz, models of the contract, benchmark
+test-deep: $(VENV)/installed-dev ## short runs of the fuzz, the models of the contract and the benchmark
 	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) tests/deep $(ARGS)
 
 compose-test: $(VENV)/installed-dev ## build the image and run docker-compose.yml, with a sale; needs root, podman, runc, debootstrap
 	@$(BIN)/python -m pytest -q tests/environments/compose $(ARGS)
 
-fuzz: $(VENV)/installed-dev ## a quarter of an hour of requests of every kind; ARGS="--seed 7 --max-time 3600" for more
+fuzz: $(VENV)/installed-dev ## generated requests for a quarter of an hour; ARGS="--seed 7 --max-time 3600" for more
 	@$(BIN)/python -m tests.deep.fuzz --max-time 600 $(ARGS)
 	@$(BIN)/python -m pytest -q --hypothesis-profile=fuzz tests/deep/model
 
-chaos: $(VENV)/installed-dev ## faults on purpose, alone and in pairs; ARGS="--rounds 500 --seed 7", or --controls
+chaos: $(VENV)/installed-dev ## inject faults, alone and in pairs; ARGS="--rounds 500 --seed 7", or --controls
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-abuse: $(VENV)/installed-dev ## what one stranger can do to ten buyers, abuse by abuse: about 15 minutes; ARGS="--list", "--only readyz --seconds 5"
+abuse: $(VENV)/installed-dev ## measure what each kind of abuse does to ten buyers, about 15 minutes; ARGS="--list", "--only readyz --seconds 5"
 	@$(BIN)/python -m tests.abuse $(ARGS)
 
 engines-test: $(VENV)/installed-dev ## the system on RabbitMQ, Sentinel and PgBouncer; needs the first and the last installed
 	@$(BIN)/python -m pytest --timeout 300 tests/environments/engines $(ARGS)
 
-hosts-test: $(VENV)/installed-dev ## several hosts, made of network namespaces, that are cut off and killed in a sale; needs root, iproute2
+hosts-test: $(VENV)/installed-dev ## cut off and kill hosts (network namespaces) during a sale; needs root, iproute2
 	@$(BIN)/python -m pytest -q tests/environments/hosts $(ARGS)
 
-bench: $(VENV)/installed-dev ## how fast it is, beside a bare server and a straightforward design; ARGS="--quick" for a minute's worth
+bench: $(VENV)/installed-dev ## benchmark it against a bare server and a simple design; ARGS="--quick" takes a minute
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
 loadtest: $(VENV)/installed-dev ## rehearse an on-sale with Locust, about a minute; ARGS="--spike-users 2000 --max-p99-ms 500"
@@ -75,11 +75,11 @@ check: $(VENV)/installed-dev ## lint, formatting, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/installed ## write docs/configuration.md anew from shared/config/settings.py
+docs: $(VENV)/installed ## write docs/configuration.md from shared/config/settings.py
 	@$(BIN)/eventify settings --markdown > docs/configuration.new
 	@mv docs/configuration.new docs/configuration.md
 
-lock: $(VENV)/installed-dev ## write all requirements*.txt anew from pyproject.toml
+lock: $(VENV)/installed-dev ## write all requirements*.txt from pyproject.toml
 	$(UV_COMPILE) --extra local -o requirements.txt pyproject.toml
 	$(UV_COMPILE) --extra tracing -o deploy/docker/requirements.txt -c requirements.txt pyproject.toml
 	$(UV_COMPILE) --extra local --extra tracing --group dev -o requirements-dev.txt \

@@ -14,23 +14,23 @@ from purchase_worker.audit.report import audit as audit_rows
 from purchase_worker.audit.table import show_audit
 from shared.errors import ConfigurationError
 
-# 1 is a violation; a script must be able to tell that from an audit that never happened.
+# 1 is a violation.
 AUDIT_NOT_RUN = 2
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def audit(as_json: bool) -> None:
     """Replay every decision from the rows.
 
-    Exit code 1 on any violation, 2 if the audit could not be run.
+    Exit code 1 on any violation, 2 if the audit could not run.
     """
     try:
         settings = settings_of_running_system(find_home())
         with connections.database(settings) as engine:
             report = audit_rows(engine, settings)
     except ConfigurationError as error:
-        say(f"Error: The audit could not be run: {error}", err=True)
+        say(f"Error: The audit could not run: {error}", err=True)
         sys.exit(AUDIT_NOT_RUN)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))

@@ -1,10 +1,10 @@
-"""The operator's own connections: what cannot be reached is told in one sentence."""
+"""The operator's database connections; an error of the database is one sentence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg2
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from shared.config.settings import Settings
@@ -18,7 +18,7 @@ def database(settings: Settings) -> Iterator[Engine]:
     """An engine for one command.
 
     Raises:
-        ConfigurationError: the database cannot be reached, or refuses what is asked of it.
+        ConfigurationError: the database cannot be reached, or a statement failed.
     """
     engine = open_engine(settings, "operator", pool_size=2)
     try:
@@ -31,14 +31,3 @@ def database(settings: Settings) -> Iterator[Engine]:
         ) from error
     finally:
         engine.dispose()
-
-
-@contextmanager
-def database_connection(settings: Settings) -> Iterator[Connection]:
-    """One connection, in a transaction that is committed at the end.
-
-    Raises:
-        ConfigurationError: as for `database`.
-    """
-    with database(settings) as engine, engine.begin() as connection:
-        yield connection

@@ -16,7 +16,7 @@ from deploy.local.environment import settings_of_running_system
 from deploy.local.home import Home, find_home, running_state
 from deploy.local.leftovers import unsupervised_processes
 from deploy.local.servers.embedded import free_port
-from deploy.local.up import Wish, start, stop
+from deploy.local.up import UpOptions, start, stop
 from loadtests.demo.run import DemoOptions, run_demo
 from shared.errors import ConfigurationError
 from shared.process import restore_stop_signals
@@ -32,9 +32,15 @@ CHART_FORMATS = (".png", ".svg", ".pdf")
     type=click.FloatRange(0, 3_600),
     default=3.0,
     show_default=True,
-    help="Within how long all buyers press the button.",
+    help="The time within which all buyers send their requests.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Who wants what, and when.")
+@click.option(
+    "--seed",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Of the buyers' quantities and times.",
+)
 @click.option(
     "--chart",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
@@ -42,9 +48,9 @@ CHART_FORMATS = (".png", ".svg", ".pdf")
     show_default=True,
 )
 def demo(buyers: int, tickets: int, seconds: float, seed: int, chart: Path) -> None:
-    """A real on-sale over HTTP: live, then summed up, audited, and drawn.
+    """Run an on-sale over HTTP, live, and print a summary and the audit; draw a chart.
 
-    Brings a system up if none runs, and takes it down again at the end.
+    Starts a system if none is running, and stops it at the end.
     """
     restore_stop_signals()
     _check_chart(chart)
@@ -59,20 +65,20 @@ def demo(buyers: int, tickets: int, seconds: float, seed: int, chart: Path) -> N
 
 @contextmanager
 def _running_system(home: Home) -> Iterator[str]:
-    """The gateway's URL of what runs in this home, or of what is brought up for this once."""
+    """The gateway's URL of the running system, or of one that runs for this block."""
     state = running_state(home)
     if state is not None:
         yield state.gateway_url
         return
     if unsupervised_processes(home):
         raise ConfigurationError(
-            "Eventify runs without its supervisor, which was killed. `eventify up` takes over."
+            "Eventify is running without its supervisor. `eventify up` takes over."
         )
-    say("Nothing is running, so Eventify is brought up for this demo:")
-    wish = Wish("127.0.0.1", free_port(), gateways=1, workers=1)
-    # Starting and stopping are not torn apart by a signal; what runs in between is.
+    say("Nothing is running; starting Eventify for this demo:")
+    up_options = UpOptions("127.0.0.1", free_port(), gateways=1, workers=1)
+    # A signal interrupts the demo, but neither start nor stop.
     with stop_noted() as stop_requested:
-        system = start(home, wish, say, stop_requested)
+        system = start(home, up_options, say, stop_requested)
         try:
             with stop_interrupts():
                 if stop_requested():
@@ -84,10 +90,9 @@ def _running_system(home: Home) -> Iterator[str]:
 
 
 def _check_chart(chart: Path) -> None:
-    """Fail before a sale is held that could then not be drawn.
-
+    """
     Raises:
-        ConfigurationError: the folder does not exist or cannot be written, or no such chart can.
+        ConfigurationError: the file cannot be written, or its format is unknown.
     """
     if chart.suffix.lower() not in CHART_FORMATS:
         raise ConfigurationError(

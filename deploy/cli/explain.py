@@ -14,7 +14,7 @@ from shared.errors import ConfigurationError
 
 @click.command()
 @click.argument("purchase", type=click.UUID)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain(purchase: UUID, as_json: bool) -> None:
     """Why PURCHASE, given by its id, was confirmed or rejected, or is still queued.
 

@@ -17,10 +17,10 @@ from shared.errors import ConfigurationError
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def keys(context: click.Context, as_json: bool) -> None:
-    """The keys in EVENTIFY_KEYS_DIR: which one signs, and how long the others are needed."""
+    """List the keys in EVENTIFY_KEYS_DIR: which one signs, and how long the others are needed."""
     if context.invoked_subcommand is not None:
         return
     _, states = _read()
@@ -51,7 +51,7 @@ def add() -> None:
     "--force", is_flag=True, help="For a leaked key: users with its tokens sign in again."
 )
 def remove(kid: str, force: bool) -> None:
-    """Remove a key that no token needs any more."""
+    """Remove a key that no valid token needs."""
     folder, states = _read()
     if kid not in {state.kid for state in states}:
         raise ConfigurationError(f"There is no key {kid} in {folder}.")

@@ -1,4 +1,4 @@
-"""`eventify kubernetes-secrets`: what deploy/kubernetes/ refers to and no repository may hold."""
+"""`eventify kubernetes-secrets`: the secrets that deploy/kubernetes refers to."""
 
 import json
 import secrets
@@ -17,21 +17,21 @@ NAMESPACE = "eventify"
 
 
 @click.command()
-@click.option("--database-url", help="Of a database that is there; else one for single-node.")
+@click.option("--database-url", help="Of an existing database; default: that of single-node.")
 @click.option(
     "--database-host",
     default="postgres",
     show_default=True,
-    help="Of single-node; database-rw with components/cloudnative-pg.",
+    help="With single-node; database-rw with components/cloudnative-pg.",
 )
-@click.option("--redis-url", help="Of a Redis that is there; else one for components/valkey.")
-@click.option("--broker-url", help="Of the broker, if that is another than the Redis.")
+@click.option("--redis-url", help="Of an existing Redis; default: that of components/valkey.")
+@click.option("--broker-url", help="Of the broker, if it is not that Redis.")
 def kubernetes_secrets(
     database_url: str | None, database_host: str, redis_url: str | None, broker_url: str | None
 ) -> None:
     """Print new passwords and a new signing key as resources, for `kubectl create -f -`.
 
-    `create` refuses to write over what is there, and so should you.
+    `create` fails for secrets that exist, and so never overwrites one.
     """
     items = _key_resources()
     if database_url is None:
@@ -58,7 +58,7 @@ def kubernetes_secrets(
 
 
 def _key_resources() -> list[dict[str, object]]:
-    """Both halves of a key for the gateways, and the public one for all others."""
+    """Both halves of a key for the gateways, and the public half for the catalog."""
     with TemporaryDirectory() as folder:
         add_signing_key(Path(folder))
         files = {file.name: file.read_text() for file in Path(folder).iterdir()}

@@ -12,15 +12,15 @@ from shared.errors import ConfigurationError
 
 # What a shell reports of a program that Ctrl-C ended: 128 and the signal's number.
 INTERRUPTED = 130
-# Where each command is, and its line in `eventify --help`. Commands are imported when they are
-# called, for some take a second.
+# The module of each command, and its line in `eventify --help`. Commands are imported when they are
+# called: some take half a second.
 COMMANDS = {
     "up": ("deploy.cli.up:up", "Start everything; Ctrl-C stops it."),
     "down": ("deploy.cli.down:down", "Stop what `up` started."),
-    "status": ("deploy.cli.status:status", "What runs, where, and how often it was restarted."),
-    "demo": ("deploy.cli.demo:demo", "A real on-sale: live, then its summary, audit and chart."),
+    "status": ("deploy.cli.status:status", "List the processes and their restarts."),
+    "demo": ("deploy.cli.demo:demo", "Run an on-sale, with summary, audit and chart."),
     "audit": ("deploy.cli.audit:audit", "Replay every decision from the rows."),
-    "explain": ("deploy.cli.explain:explain", "Why a purchase was confirmed or rejected."),
+    "explain": ("deploy.cli.explain:explain", "Explain why a purchase was confirmed or rejected."),
     "pause": ("deploy.cli.pause:pause", "Stop the sale of ticket types."),
     "resume": ("deploy.cli.pause:resume", "Start the sale of ticket types again."),
     "migrate": ("deploy.cli.migrate:migrate", "Bring the database to the newest schema."),
@@ -28,12 +28,12 @@ COMMANDS = {
         "deploy.cli.wait_for_schema:wait_for_schema",
         "Wait until the database has the schema of this version.",
     ),
-    "settings": ("deploy.cli.settings:settings", "The settings in force, without secrets."),
-    "keys": ("deploy.cli.keys:keys", "The keys that sign tokens, and their rotation."),
+    "settings": ("deploy.cli.settings:settings", "Print the settings in force, without secrets."),
+    "keys": ("deploy.cli.keys:keys", "List, add and remove the keys that sign tokens."),
     "token": ("deploy.cli.token:token", "Mint access tokens without a login."),
     "kubernetes-secrets": (
         "deploy.cli.kubernetes_secrets:kubernetes_secrets",
-        "The secrets that deploy/kubernetes refers to.",
+        "Print the secrets that deploy/kubernetes refers to.",
     ),
 }
 

@@ -19,10 +19,10 @@ from shared.database.session_settings import keep_in_role
 
 @click.command()
 def migrate() -> None:
-    """Bring the database's schema, and what each service may do there, to the newest version.
+    """Bring the database's schema and the services' rights to the newest version.
 
-    Also run it after a dump was restored, before Eventify is started: it makes the order of what
-    is sold from then on provable.
+    Also run it after restoring a dump, before Eventify is started: without it, the order of later
+    sales cannot be proved.
     """
     settings = settings_of_running_system(find_home())
     with connections.database(settings) as engine:
@@ -30,17 +30,15 @@ def migrate() -> None:
         with engine.connect() as connection:
             version = connection.scalar(text("SELECT version_num FROM alembic_version"))
     if passed_over:
-        click.echo(
-            f"Passed over {passed_over:,} transaction ids, which the restored rows hold already."
-        )
+        click.echo(f"Skipped {passed_over:,} transaction ids that the restored rows hold already.")
     click.echo(f"The schema is at version {version}.")
 
 
 def migrate_all(engine: Engine, settings: Settings, say: Callable[[str], None]) -> int:
-    """Bring the schema, the services' rights and their logins to where this version has them.
+    """Migrate the schema, the services' rights and their logins.
 
     Returns:
-        How many transaction ids were passed over (`shared.database.migrate.migrate`).
+        How many transaction ids were skipped (`shared.database.migrate.migrate`).
 
     Raises:
         ConfigurationError: with what to do first.
@@ -57,6 +55,6 @@ def migrate_all(engine: Engine, settings: Settings, say: Callable[[str], None]) 
 
 
 def _prepare_for_pooler(settings: Settings, url: str) -> None:
-    """Keep in the login what its sessions need, where we cannot give it to them ourselves."""
+    """Store session settings in the login: a pooler's sessions are not ours to configure."""
     if not settings.prepare_statements:
         keep_in_role(settings.model_copy(update={"database_url": url}))

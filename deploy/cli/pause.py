@@ -1,4 +1,4 @@
-"""`eventify pause` and `resume`: for the operator, who owns no event and needs no password."""
+"""`eventify pause` and `resume`: for operators, without an event's owner."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,52 +15,45 @@ from deploy.local.home import find_home
 from shared.errors import ConfigurationError, NotFound, Problem
 from shared.row_ids import MAX_ID
 
+TICKET_TYPES = click.argument(
+    "ticket_types", nargs=-1, required=True, type=click.IntRange(1, MAX_ID)
+)
+
 
 @click.command()
-@click.argument("ticket_types", nargs=-1, required=True, type=click.IntRange(1, MAX_ID))
+@TICKET_TYPES
 def pause(ticket_types: tuple[int, ...]) -> None:
-    """Accept nothing more of these TICKET_TYPES, given by their ids, until they are resumed.
+    """Accept no more purchases of TICKET_TYPES, given by their ids, until they are resumed.
 
-    What is queued is decided all the same.
+    Queued purchases are still decided.
     """
-    with connections.database(settings_of_running_system(find_home())) as engine:
-        _pause_sales(engine, ticket_types)
+    _for_each(ticket_types, lambda engine, id_: _paused(pause_sale(engine, id_)))
 
 
 @click.command()
-@click.argument("ticket_types", nargs=-1, required=True, type=click.IntRange(1, MAX_ID))
+@TICKET_TYPES
 def resume(ticket_types: tuple[int, ...]) -> None:
-    """Accept purchases of these TICKET_TYPES again."""
-    with connections.database(settings_of_running_system(find_home())) as engine:
-        _resume_sales(engine, ticket_types)
-
-
-def _pause_sales(engine: Engine, ticket_type_ids: Sequence[int]) -> None:
-    """Pause each, and say so.
-
-    Raises:
-        ConfigurationError: one is not there, or the database does not answer; the others were
-            tried all the same.
-    """
-    _for_each(ticket_type_ids, lambda id_: say(_paused(pause_sale(engine, id_))))
-
-
-def _resume_sales(engine: Engine, ticket_type_ids: Sequence[int]) -> None:
-    """Resume each, and say so; raises as `_pause_sales` does."""
+    """Accept purchases of TICKET_TYPES again."""
     _for_each(
-        ticket_type_ids, lambda id_: say(f"{_named(resume_sale(engine, id_))} is not paused.")
+        ticket_types, lambda engine, id_: f"{_named(resume_sale(engine, id_))} is not paused."
     )
 
 
-def _for_each(ticket_type_ids: Sequence[int], switch: Callable[[int], None]) -> None:
+def _for_each(ticket_type_ids: Sequence[int], switch: Callable[[Engine, int], str]) -> None:
+    """Switch each and print the result.
+
+    Raises:
+        ConfigurationError: one does not exist, or the database failed; all others were switched.
+    """
     failures = []
-    for id_ in dict.fromkeys(ticket_type_ids):
-        try:
-            switch(id_)
-        except NotFound:
-            failures.append(f"There is no ticket type {id_}.")
-        except Problem as problem:
-            failures.append(f"Ticket type {id_}: {problem.detail}")
+    with connections.database(settings_of_running_system(find_home())) as engine:
+        for id_ in dict.fromkeys(ticket_type_ids):
+            try:
+                say(switch(engine, id_))
+            except NotFound:
+                failures.append(f"There is no ticket type {id_}.")
+            except Problem as problem:
+                failures.append(f"Ticket type {id_}: {problem.detail}")
     if failures:
         raise ConfigurationError(" ".join(failures))
 

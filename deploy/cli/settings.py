@@ -15,15 +15,15 @@ from shared.config.url_passwords import without_passwords
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
-    "--markdown", is_flag=True, help="The reference of all settings, docs/configuration.md."
+    "--markdown", is_flag=True, help="Print docs/configuration.md, the reference of all settings."
 )
 def settings(as_json: bool, markdown: bool) -> None:
-    """The settings in force, without secrets; * marks those that differ from the default.
+    """Print the settings in force, without secrets; * marks those that differ from the default.
 
-    Of the system that runs in EVENTIFY_HOME, or else of this environment. Exit code 1 if a variable
-    with the prefix EVENTIFY_ is not a setting.
+    They are those of the system that runs in EVENTIFY_HOME, or of this environment. Exit code 1 if
+    a variable with the prefix EVENTIFY_ is not a setting.
     """
     if markdown:
         click.echo(settings_reference(), nl=False)

@@ -1,4 +1,4 @@
-"""`eventify status`: what runs on this machine."""
+"""`eventify status`: the processes on this machine."""
 
 import json
 import sys
@@ -7,28 +7,28 @@ import click
 
 from deploy.local.home import find_home
 from deploy.local.status import status_report, status_text
-from deploy.local.supervisor.client import SupervisorAwayError
+from deploy.local.supervisor.client import SupervisorUnavailableError
 from shared.errors import ConfigurationError
 
-# 1 is nothing; both make a script that starts what is not supervised start it.
+# 1: nothing is running. A script may run `eventify up` for both.
 RUNS_UNSUPERVISED = 2
 UNSUPERVISED = """\
-The supervisor was killed, and these processes go on without it: what ends is not started again.
-`eventify up` takes over: it ends them and starts everything anew. `eventify down` ends them.
+The supervisor was killed. These processes are running without it, and are not restarted.
+`eventify up` takes over: it stops them and starts everything again. `eventify down` stops them.
 """
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs; with passwords.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with passwords.")
 def status(as_json: bool) -> None:
-    """What runs, where, and how often it was restarted.
+    """List the processes, their addresses and their restarts.
 
-    Exit code 1 if nothing runs, 2 if what runs has lost its supervisor.
+    Exit code 1 if nothing is running, 2 if its supervisor was killed.
     """
     home = find_home()
     try:
         report = status_report(home)
-    except SupervisorAwayError:
+    except SupervisorUnavailableError:
         if not as_json:
             raise
         report = None

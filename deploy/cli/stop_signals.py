@@ -1,4 +1,4 @@
-"""A request to stop the operator's command, by whichever signal it comes."""
+"""Stop signals of the operator's command."""
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +12,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def stop_noted() -> Iterator[Callable[[], bool]]:
-    """Within, a request to stop is only noted; gives whether there was one."""
+    """Within the block a stop signal is only noted; yields a function that returns whether."""
     received: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
@@ -24,7 +24,7 @@ def stop_noted() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def stop_interrupts() -> Iterator[None]:
-    """Within, a request to stop raises KeyboardInterrupt, whichever signal it came by."""
+    """Within the block every stop signal raises KeyboardInterrupt."""
 
     def as_ctrl_c(_number: int, _frame: FrameType | None) -> None:
         # asyncio knows how to end its tasks at this one; an exception would hit any of them.

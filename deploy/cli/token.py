@@ -10,12 +10,12 @@ from shared.auth.mint_tokens import mint_tokens, user_names
 
 @click.command()
 @click.argument("name")
-@click.option("--count", type=int, help="Mint for the users NAME1 to NAMEn.")
+@click.option("--count", type=int, help="Mint tokens for users NAME1 to NAMEn.")
 def token(name: str, count: int | None) -> None:
-    """Mint access tokens without a login, one a line; makes the users that are missing."""
+    """Mint access tokens without a login, one per line; create missing users."""
     names = user_names(name, count)
     settings = settings_of_running_system(find_home())
-    with connections.database_connection(settings) as connection:
+    with connections.database(settings) as engine, engine.begin() as connection:
         tokens = mint_tokens(connection, settings, names)
     for minted in tokens:
         click.echo(minted)

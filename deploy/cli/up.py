@@ -12,27 +12,27 @@ from deploy.cli.output import say
 from deploy.cli.settings import warn_of_unknown_variables
 from deploy.cli.stop_signals import stop_noted
 from deploy.local.home import find_home
-from deploy.local.up import System, Wish, follow, start, stop
+from deploy.local.up import System, UpOptions, follow, start, stop
 from shared.config.url_passwords import without_passwords
 from shared.errors import ConfigurationError
 from shared.process import restore_stop_signals
 
 
 @click.command()
-@click.option("--detach", is_flag=True, help="Return when it is ready, and leave it running.")
+@click.option("--detach", is_flag=True, help="Return when everything is ready.")
 @click.option("--host", envvar="EVENTIFY_GATEWAY_HOST", default="127.0.0.1", show_default=True)
 @click.option("--port", envvar="EVENTIFY_GATEWAY_PORT", type=int, default=8000, show_default=True)
 @click.option("--gateways", type=int, default=1, show_default=True, help="Gateway processes.")
 @click.option("--workers", type=int, default=1, show_default=True, help="Celery workers.")
 def up(detach: bool, host: str, port: int, gateways: int, workers: int) -> None:
-    """Start all of it; Ctrl-C stops it."""
+    """Start everything; Ctrl-C stops it."""
     restore_stop_signals()
-    home, wish = find_home(), Wish(host, port, gateways, workers)
+    home, options = find_home(), UpOptions(host, port, gateways, workers)
     warn_of_unknown_variables()
     say(f"Starting Eventify, with its data in {home.path}:")
     with stop_noted() as stop_requested:
         began = time.monotonic()
-        system = start(home, wish, say, stop_requested)
+        system = start(home, options, say, stop_requested)
         say(f"Ready in {time.monotonic() - began:.1f} s.\n\n{_what_to_try(system, detach)}")
         if detach:
             return
@@ -66,7 +66,7 @@ Try:
 
 
 def _command() -> str:
-    """How the operator calls this command."""
+    """The command as the operator typed it."""
     called_as = Path(sys.argv[0])
     if called_as.name != "eventify" or shutil.which("eventify"):
         return "eventify"

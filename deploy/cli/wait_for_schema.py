@@ -1,4 +1,4 @@
-"""`eventify wait-for-schema`: what starts on many hosts waits for the one that migrates."""
+"""`eventify wait-for-schema`: services on many hosts wait for the one migration."""
 
 import time
 
@@ -15,23 +15,22 @@ PAUSE_SECONDS = 1.0
 
 
 @click.command()
-@click.option("--seconds", type=float, default=600, show_default=True, help="The longest to wait.")
+@click.option("--seconds", type=float, default=600, show_default=True, help="Time limit.")
 def wait_for_schema(seconds: float) -> None:
-    """Wait until the database has the schema that this version needs; change nothing."""
+    """Wait until the database has the schema of this version; change nothing."""
     settings = settings_of_running_system(find_home())
     deadline = time.monotonic() + seconds
-    told = ""
+    printed = ""
     while reason := _reason_to_wait(settings):
         if time.monotonic() > deadline:
             raise ConfigurationError(f"Waited for {seconds:g} s. {reason}")
-        if reason != told:
+        if reason != printed:
             click.echo(reason, err=True)
-        told = reason
+        printed = reason
         time.sleep(PAUSE_SECONDS)
 
 
 def _reason_to_wait(settings: Settings) -> str:
-    """One sentence; nothing if there is no reason."""
     try:
         with connections.database(settings) as engine:
             missing = missing_migrations(engine)

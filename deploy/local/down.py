@@ -1,4 +1,4 @@
-"""Stops what runs on this machine, from another terminal."""
+"""Stops a system from another terminal."""
 
 import os
 import time
@@ -7,22 +7,22 @@ from deploy.local.home import AlreadyRunningError, Home, is_locked, lock_home, r
 from deploy.local.supervisor.supervision import clear_away, stop_supervisor
 from shared.errors import ConfigurationError
 
-# Between a start's first moment and its record there is a second of preparation, or an initdb.
+# A start writes its record after a second of preparation, or an initdb.
 RECORD_SECONDS = 10
 
 
 def take_down(home: Home) -> bool:
-    """Stop everything of this home and wait until it is gone; whether anything was running.
+    """Stop everything of this home and wait for its end; returns whether anything was running.
 
     Raises:
-        ConfigurationError: it does not end, or is just being started.
+        ConfigurationError: it does not stop, or is just starting.
     """
     was_running = is_locked(home)
     if was_running:
         deadline = time.monotonic() + RECORD_SECONDS
         while (state := running_state(home)) is None and is_locked(home):
             if time.monotonic() > deadline:
-                raise ConfigurationError(f"Eventify is just being started in {home.path}.")
+                raise ConfigurationError(f"Eventify is starting in {home.path}; try again.")
             time.sleep(0.1)
         if state is not None:
             stop_supervisor(home, state.supervisor_pid)

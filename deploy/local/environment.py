@@ -1,6 +1,6 @@
-"""The EVENTIFY_* variables: what the services get, and what a command takes from a running system.
+"""The EVENTIFY_* variables of the services, and those that a command takes from a running system.
 
-What the caller gave always stands above what is worked out here.
+The caller's variables take precedence over defaults.
 """
 
 import os
@@ -20,16 +20,16 @@ LOGINS = {variable(setting) for setting in ROLE_OF_SETTING}
 def service_environment(
     caller: Mapping[str, str], home: Home, host: str, port: int
 ) -> dict[str, str]:
-    """What the services are told; the database and the Redis only where the caller gave them."""
+    """The services' variables; those of database and Redis only where the caller set them."""
     given = {name: value for name, value in caller.items() if name.startswith(PREFIX) and value}
     catalog_host = given.get("EVENTIFY_CATALOG_HOST", "127.0.0.1")
     catalog_port = given.get("EVENTIFY_CATALOG_PORT") or str(free_port())
-    worked_out = {
+    defaults = {
         "EVENTIFY_CATALOG_PORT": catalog_port,
         "EVENTIFY_CATALOG_URL": http_url(catalog_host, catalog_port),
         "EVENTIFY_KEYS_DIR": str(home.keys),
     }
-    decided = {
+    fixed = {
         "EVENTIFY_HOME": str(home.path),
         "EVENTIFY_GATEWAY_HOST": host,
         "EVENTIFY_GATEWAY_PORT": str(port),
@@ -37,8 +37,8 @@ def service_environment(
         "PROMETHEUS_MULTIPROC_DIR": str(home.metrics),
         "EVENTIFY_METRICS_PORT": "0",
     }
-    environment = worked_out | given | decided
-    # Services do not stand where the caller stands.
+    environment = defaults | given | fixed
+    # Services have another working directory than the caller.
     environment["EVENTIFY_KEYS_DIR"] = str(Path(environment["EVENTIFY_KEYS_DIR"]).absolute())
     return environment
 
@@ -57,30 +57,30 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
 
 
 def settings_of_running_system(home: Home, *, needs_database: bool = True) -> Settings:
-    """The settings of the system that was last started in this home, or those that the caller gave.
+    """The settings of the system in this home, under those of the caller.
 
-    What `eventify down` stopped has no record any more.
+    `eventify down` removes their record.
 
     Args:
         home: where it may run.
-        needs_database: False for what works without one.
+        needs_database: False for commands that work without one.
 
     Raises:
-        ConfigurationError: a setting is malformed; or there is no record, and the caller named
-            neither a database nor a folder of secrets, where its URL may stand.
+        ConfigurationError: a setting is malformed; or there is no record, and the caller set
+            neither a database URL nor a directory of secrets, which may have it.
     """
     given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX) and value}
-    # The record outlives a killed supervisor, and its database may well run on.
+    # The record outlives a killed supervisor, whose database may still be running.
     state = read_state(home)
     recorded = dict(state.environment if state else {})
     if given.get(DATABASE, recorded.get(DATABASE)) != recorded.get(DATABASE):
-        # Another database: the recorded logins are of another server, and migrate would go by them.
+        # Another database: the recorded logins do not exist there.
         recorded = {name: value for name, value in recorded.items() if name not in LOGINS}
     environment = {"EVENTIFY_KEYS_DIR": str(home.keys)} | recorded | given
-    told_of_database = environment.keys() & {DATABASE, SECRETS_DIR}
-    if not needs_database and not told_of_database:
+    has_database = environment.keys() & {DATABASE, SECRETS_DIR}
+    if not needs_database and not has_database:
         environment[DATABASE] = "postgresql:///"
-    elif not told_of_database:
+    elif not has_database:
         raise ConfigurationError(
             f"Eventify does not run in {home.path}, and EVENTIFY_DATABASE_URL is not set."
         )
@@ -88,6 +88,6 @@ def settings_of_running_system(home: Home, *, needs_database: bool = True) -> Se
 
 
 def http_url(host: str, port: int | str) -> str:
-    """Where a client on this machine finds what listens there."""
+    """The URL of a listener, for clients on this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

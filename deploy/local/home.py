@@ -1,4 +1,4 @@
-"""EVENTIFY_HOME: the folder of one running system, its lock, and the record of what runs there."""
+"""EVENTIFY_HOME: the directory of one system, its lock, and the record of its processes."""
 
 import fcntl
 import json
@@ -11,8 +11,8 @@ from pathlib import Path
 from shared.errors import ConfigurationError
 
 DEFAULT_HOME = ".eventify"
-# Asking whether the lock is held takes it for a moment; whoever wants to keep it tries this long.
-LOCK_PATIENCE_SECONDS = 0.3
+# `is_locked` takes the lock for a moment, so that a start retries for this long.
+LOCK_RETRY_SECONDS = 0.3
 
 
 class AlreadyRunningError(ConfigurationError):
@@ -21,7 +21,7 @@ class AlreadyRunningError(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The places in EVENTIFY_HOME; `path` is absolute and without symbolic links."""
+    """The files in EVENTIFY_HOME; `path` is absolute and without symbolic links."""
 
     path: Path
 
@@ -60,8 +60,7 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class RunningState:
-    """What is known of a running system. `environment`: the EVENTIFY_* variables of its services,
-    secrets among them."""
+    """`environment`: the EVENTIFY_* variables of the services, secrets among them."""
 
     gateway_url: str
     catalog_url: str
@@ -79,12 +78,12 @@ class RunningState:
 
 
 def find_home() -> Home:
-    """EVENTIFY_HOME, or `.eventify` in the current folder."""
+    """EVENTIFY_HOME, or `.eventify` in the working directory."""
     return Home(Path(os.environ.get("EVENTIFY_HOME") or DEFAULT_HOME).resolve())
 
 
 def make_home(home: Home) -> None:
-    """Make the folder where it is missing, for the caller alone.
+    """Make the directory where it is missing, with access for its owner only.
 
     Raises:
         ConfigurationError: it cannot be made or written.
@@ -103,10 +102,10 @@ def make_home(home: Home) -> None:
 
 
 def make_private(home: Home) -> None:
-    """Take away what former versions let others read; only for the holder of the lock.
+    """Remove the read permissions that older versions left; only with the lock.
 
     Raises:
-        ConfigurationError: the folder is another user's.
+        ConfigurationError: the directory belongs to another user.
     """
     try:
         mode = home.path.stat().st_mode
@@ -122,15 +121,15 @@ def make_private(home: Home) -> None:
 
 
 def lock_home(home: Home) -> int:
-    """Take the home for one system, and return the descriptor that holds it.
+    """Lock the home for one system, and return the descriptor of the lock.
 
-    The lock lasts as long as any process has this descriptor open: the supervisor inherits it, so
-    the kernel itself says whether one lives, and nobody has to trust a number in a file.
+    The lock lasts as long as any process has this descriptor open. The supervisor inherits it, so
+    the lock shows whether one is running, without trust in a pid file.
 
     Raises:
         AlreadyRunningError: another system holds it, named by its URL.
     """
-    deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+    deadline = time.monotonic() + LOCK_RETRY_SECONDS
     while (lock := _try_lock(home)) is None:
         if time.monotonic() > deadline:
             state = read_state(home)
@@ -141,7 +140,7 @@ def lock_home(home: Home) -> int:
 
 
 def is_locked(home: Home) -> bool:
-    """Whether a system runs, starts or stops in this home now."""
+    """Whether a system is running, starting or stopping."""
     if not home.lock_file.exists():
         return False
     lock = _try_lock(home)
@@ -152,12 +151,12 @@ def is_locked(home: Home) -> bool:
 
 
 def running_state(home: Home) -> RunningState | None:
-    """The record of the system that runs in this home; None when none does."""
+    """The record of the running system, if there is one."""
     return read_state(home) if is_locked(home) else None
 
 
 def read_state(home: Home) -> RunningState | None:
-    """The record as it was last written; None when there is none that can be read."""
+    """The last record, if there is one that can be read."""
     try:
         return RunningState(**json.loads(home.state_file.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -165,7 +164,7 @@ def read_state(home: Home) -> RunningState | None:
 
 
 def write_state(home: Home, state: RunningState) -> None:
-    """Replace the record at one stroke, readable by its owner alone."""
+    """Replace the record atomically; only its owner can read it."""
     new = home.state_file.with_suffix(".new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,4 +1,4 @@
-"""Finds and ends what still runs of a system whose supervisor was killed."""
+"""Finds and ends the processes of a system whose supervisor was killed."""
 
 import signal
 import time
@@ -10,20 +10,20 @@ from deploy.local.home import Home
 from deploy.local.supervisor.client import Process
 from shared.process import SUPERVISED_IN
 
-# The kernel needs no time to speak of to kill; a process stuck on a broken disk never ends.
+# A kill takes no time; but a process stuck on a broken disk never ends.
 KILLED_SECONDS = 5
-# These write their titles over their environment, so they are known by where they stand.
+# These overwrite their environment with their titles: their working directory identifies them.
 EMBEDDED_SERVERS = {"postgres": "postgres", "valkey-server": "valkey"}
-# What supervisord calls a program, in the environment of that program.
+# supervisord sets it in the environment of each program.
 NAME_VARIABLE = "SUPERVISOR_PROCESS_NAME"
 
 
 def end_leftovers(home: Home, services_seconds: int, servers_seconds: int) -> int:
-    """End the services and then their servers, and return how many processes that were.
+    """End the services, then their servers; returns the number of processes.
 
     Args:
-        home: whose processes.
-        services_seconds: what services may take to end by themselves before they are killed.
+        home: of the system.
+        services_seconds: how long services may take to stop before they are killed.
         servers_seconds: the same for PostgreSQL and Valkey.
     """
     found = _leftovers(home)
@@ -34,7 +34,7 @@ def end_leftovers(home: Home, services_seconds: int, servers_seconds: int) -> in
 
 
 def unsupervised_processes(home: Home) -> list[Process]:
-    """What a killed supervisor left running, by name; the children of a program are not listed."""
+    """The programs of a killed supervisor, by name, without their children."""
     found = _leftovers(home)
     pids = {process.pid for process in found}
     processes = []
@@ -60,15 +60,15 @@ def belongs_to(process: psutil.Process, home: Home) -> bool:
             return process.cwd() in (str(home.postgres / "data"), str(home.valkey))
         return process.environ().get(SUPERVISED_IN) == str(home.path)
     except (psutil.Error, OSError):
-        return False  # it ended meanwhile, or is another user's
+        return False  # it exited meanwhile, or is another user's
 
 
 def end_processes(processes: set[psutil.Process], seconds: int) -> None:
-    """Ask them to end, and kill those that have not ended after this time."""
+    """Send each its stop signal, and kill those that are running after this time."""
     pids = {process.pid for process in processes}
     for process in processes:
         with suppress(psutil.Error):
-            # The children of one of them are its own to end.
+            # A program stops its own children.
             if process.ppid() not in pids:
                 # SIGINT is PostgreSQL's fast shutdown; on SIGTERM it would wait for sessions.
                 fast = process.name() == "postgres"
@@ -80,15 +80,15 @@ def end_processes(processes: set[psutil.Process], seconds: int) -> None:
 
 
 def _wait(processes: set[psutil.Process], seconds: int) -> list[psutil.Process]:
-    """Those that are still alive after this time."""
+    """Those that are running after this time."""
     deadline = time.monotonic() + seconds
-    while (alive := [p for p in processes if lives(p)]) and time.monotonic() < deadline:
+    while (alive := [p for p in processes if is_running(p)]) and time.monotonic() < deadline:
         time.sleep(0.02)
     return alive
 
 
-def lives(process: psutil.Process) -> bool:
-    """Whether it still runs; one that only waits for its parent to take note does not."""
+def is_running(process: psutil.Process) -> bool:
+    """Zombies are not running."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

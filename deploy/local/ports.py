@@ -1,4 +1,4 @@
-"""The ports of a system: kept for its own processes from its start to its end."""
+"""The ports of a system, reserved for its own processes while it is running."""
 
 import ipaddress
 import socket
@@ -15,16 +15,16 @@ ANY_IPV4, ANY_IPV6 = "0.0.0.0", "::"  # noqa: S104 - compared, not bound
 
 
 def reserve_port(host: str, port: int, option: str) -> socket.socket:
-    """Take a port that nobody uses, so that from now on only the caller's services can share it.
+    """Reserve a free port, so that only this system's services can share it.
 
-    Services share their port through SO_REUSEPORT, which asks for no more than the same user; a
-    second system would be let in as well. The socket that is returned keeps out whoever wants the
-    port for itself, as `reserve_port` does, even while no service listens. It answers nobody.
+    Gateways share a port through SO_REUSEPORT, which lets every process of the same user in, also
+    those of a second system. The socket that is returned makes an exclusive bind fail, as that of
+    `reserve_port`, even while no service listens. It accepts no connections.
 
     Args:
         host: where the services will listen.
         port: the same.
-        option: what the operator can change; stands in the error.
+        option: the option that changes it, for the error.
 
     Raises:
         ConfigurationError: the address is in use or cannot be used.
@@ -33,19 +33,19 @@ def reserve_port(host: str, port: int, option: str) -> socket.socket:
         try:
             family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             reservation = on_error.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            # Connections of a former system may still be closing on this port.
+            # Connections of an earlier system may still be closing on this port.
             reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             reservation.bind(address)
             # Of two that start at the same time both may bind, but only one may listen.
             reservation.listen(1)
             if sys.platform == "linux":
-                # Linux compares the options at each bind: from now on only SO_REUSEPORT is let in.
+                # Linux compares the options at each bind: from now on only SO_REUSEPORT may bind.
                 reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
                 reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                # It stops listening and stays bound, or it would be given connections.
+                # It stops listening, or it would get connections, and stays bound.
                 reservation.shutdown(socket.SHUT_RDWR)
             else:
-                reservation.close()  # the look at the listeners, once all are ready, has to do
+                reservation.close()  # there only `refuse_other_listeners` protects it
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ConfigurationError(
@@ -56,21 +56,20 @@ def reserve_port(host: str, port: int, option: str) -> socket.socket:
 
 
 def refuse_other_listeners(home: Home, host: str, port: int, option: str) -> None:
-    """Make sure that connections to this address reach processes of this home only.
-
+    """
     Raises:
-        ConfigurationError: another process listens there too; it is named.
+        ConfigurationError: a process of another system or program listens there too.
     """
     for process in listeners(host, port):
         if not belongs_to(process, home):
             raise ConfigurationError(
-                f"Port {port} of {host} is in use: {_described(process)} listens there too."
+                f"Port {port} of {host} is in use: {_described(process)} also listens there."
                 f" Choose another with {option}."
             )
 
 
 def listeners(host: str, port: int) -> list[psutil.Process]:
-    """The processes that are given connections to this address, as far as the system shows them."""
+    """The visible processes that get connections to this address."""
     address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
     pids = {
         connection.pid
@@ -79,15 +78,15 @@ def listeners(host: str, port: int) -> list[psutil.Process]:
         and connection.laddr
         and connection.laddr.port == port
         and _takes_from(str(address), connection.laddr.ip)
-        and connection.pid is not None  # another user's, who cannot share a port with us
+        and connection.pid is not None  # another user's, which cannot share our port
     }
     return [psutil.Process(pid) for pid in sorted(pids) if psutil.pid_exists(pid)]
 
 
 def _takes_from(ours: str, theirs: str) -> bool:
-    """Whether a listener on `theirs` is given connections that one on `ours` would be given.
+    """Whether a listener on `theirs` gets connections meant for `ours`.
 
-    The kernel prefers the most specific address: one on all of them takes nothing from one of them.
+    The kernel prefers the most specific address, so a wildcard takes none from a single address.
     """
     if ours in (theirs, ANY_IPV6):
         return True

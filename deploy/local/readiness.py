@@ -1,4 +1,4 @@
-"""Waits until a system that was started really answers."""
+"""Waits until a started system responds."""
 
 import http.client
 import subprocess
@@ -11,33 +11,33 @@ import psycopg2
 from sqlalchemy.engine import make_url
 
 from deploy.local.home import Home
-from deploy.local.supervisor.client import Process, SupervisorAwayError, SupervisorClient
+from deploy.local.supervisor.client import Process, SupervisorClient, SupervisorUnavailableError
 from shared.config.database_url import CLIENT_ENCODING
 from shared.config.settings import Settings
 from shared.errors import ConfigurationError
 
 T = TypeVar("T")
 
-# A slow machine's first start takes about 20 s; what takes three times that will not come.
+# Three times what the first start takes on a slow machine.
 READY_SECONDS = 60.0
 LOG_TAIL_LINES = 12
 
 
 class NotReadyError(ConfigurationError):
-    """Something did not become ready in time."""
+    """A part did not become ready in time."""
 
 
 class InterruptedStartError(ConfigurationError):
-    """The operator wants to stop before everything was ready."""
+    """A stop was requested before everything was ready."""
 
 
-class WaitLimit:
-    """How long a start may take, and whether the operator still wants it.
+class StartDeadline:
+    """Ends a start that takes too long, or that the operator interrupts.
 
     Args:
         seconds: for the whole start.
-        stop_requested: asked at every turn; a signal that raised instead could hit the moment
-            between the supervisor's start and its record, and leave it running.
+        stop_requested: polled, since a signal that raises could hit the moment between the
+            supervisor's start and its record, and leave it running.
     """
 
     def __init__(self, seconds: float, stop_requested: Callable[[], bool]) -> None:
@@ -46,11 +46,11 @@ class WaitLimit:
         self._stop_requested = stop_requested
 
     def wait_until(self, ready: Callable[[], T | None], or_explain: Callable[[], str]) -> T:
-        """Ask again and again until there is an answer that is true.
+        """Poll until the answer is true.
 
         Raises:
-            NotReadyError: the time is over, with the explanation.
-            InterruptedStartError: the operator wants to stop.
+            NotReadyError: after the deadline, with the explanation.
+            InterruptedStartError: a stop was requested.
         """
         while not (answer := ready()):
             if self._stop_requested():
@@ -62,29 +62,31 @@ class WaitLimit:
 
 
 def wait_for_supervisor(
-    supervisor: subprocess.Popen[bytes], client: SupervisorClient, home: Home, wait_limit: WaitLimit
+    supervisor: subprocess.Popen[bytes],
+    client: SupervisorClient,
+    home: Home,
+    deadline: StartDeadline,
 ) -> None:
-    """Until supervisord answers.
-
+    """
     Raises:
-        NotReadyError: it ended, or the time is over.
+        NotReadyError: it exited, or does not answer in time.
     """
     output = home.logs / "supervisord.out"
 
     def answers() -> bool:
         if supervisor.poll() is not None:
-            raise NotReadyError(f"The supervisor does not start.{_tail(output)}")
+            raise NotReadyError(f"The supervisor did not start.{_tail(output)}")
         try:
             client.processes()
-        except SupervisorAwayError:
+        except SupervisorUnavailableError:
             return False
         return True
 
-    wait_limit.wait_until(answers, lambda: f"the supervisor.{_tail(output)}")
+    deadline.wait_until(answers, lambda: f"the supervisor.{_tail(output)}")
 
 
-def wait_for_database(database_url: str, home: Home, wait_limit: WaitLimit) -> None:
-    """Until the embedded PostgreSQL answers; makes its database where it is missing."""
+def wait_for_database(database_url: str, home: Home, deadline: StartDeadline) -> None:
+    """Wait for the embedded PostgreSQL; create its database where it is missing."""
     url = make_url(database_url)
     server_url = url.set(database="postgres").render_as_string(hide_password=False)
 
@@ -94,11 +96,11 @@ def wait_for_database(database_url: str, home: Home, wait_limit: WaitLimit) -> N
         except psycopg2.OperationalError:
             return None
 
-    connection = wait_limit.wait_until(
+    connection = deadline.wait_until(
         connected, lambda: f"postgres.{_tail(home.logs / 'postgres.log')}"
     )
     try:
-        connection.autocommit = True  # CREATE DATABASE stands in no transaction
+        connection.autocommit = True  # CREATE DATABASE runs outside transactions
         with connection.cursor() as cursor:
             cursor.execute("SELECT FROM pg_database WHERE datname = %s", (url.database,))
             if cursor.fetchone() is None:
@@ -111,11 +113,11 @@ def wait_for_services(
     client: SupervisorClient,
     settings: Settings,
     home: Home,
-    wait_limit: WaitLimit,
+    deadline: StartDeadline,
 ) -> None:
-    """Until every process stays up, and catalog and gateway answer that they are ready.
+    """Until every process is running, and catalog and gateway are ready.
 
-    What ends and is up again within the start is mended, and no concern of the operator's.
+    Restarts within this time are not reported.
     """
 
     def ready() -> bool:
@@ -125,7 +127,7 @@ def wait_for_services(
             and answers_ready(settings.gateway_host, settings.gateway_port)
         )
 
-    wait_limit.wait_until(ready, lambda: _unready(client.processes(), settings, home))
+    deadline.wait_until(ready, lambda: _unready(client.processes(), settings, home))
 
 
 def answers_ready(host: str, port: int) -> bool:
@@ -150,7 +152,7 @@ def _unready(processes: list[Process], settings: Settings, home: Home) -> str:
 
 
 def _tail(file: Path) -> str:
-    """The last lines of a log, set off from the sentence before them."""
+    """The last lines of a log, below its name."""
     try:
         lines = file.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
     except OSError:

@@ -1,4 +1,4 @@
-"""Reports what runs on this machine."""
+"""Reports the processes of a system."""
 
 from dataclasses import asdict
 from typing import Any
@@ -10,12 +10,12 @@ from shared.config.url_passwords import without_passwords
 
 
 def status_report(home: Home) -> dict[str, Any] | None:
-    """What runs in this home, as `eventify status --json` prints it; None when nothing does.
+    """The output of `eventify status --json`; None if nothing is running.
 
-    `supervised` is false where the supervisor was killed and its processes go on without it.
+    `supervised` is false if the supervisor was killed and its processes are still running.
 
     Raises:
-        SupervisorAwayError: it is just starting or ending.
+        SupervisorUnavailableError: it is starting or stopping.
     """
     state = read_state(home)
     if supervised := is_locked(home):
@@ -38,7 +38,7 @@ def status_report(home: Home) -> dict[str, Any] | None:
 
 
 def status_text(report: dict[str, Any]) -> str:
-    """The same for a person, without passwords."""
+    """The report as text, without passwords."""
     lines = [
         f"gateway   {report['gateway_url']}",
         f"catalog   {report['catalog_url']}",

@@ -1,4 +1,4 @@
-"""Starts everything on this machine, and stops it again."""
+"""Starts and stops a system on this machine."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ from deploy.local.home import (
 from deploy.local.ports import refuse_other_listeners, reserve_port
 from deploy.local.readiness import (
     READY_SECONDS,
-    WaitLimit,
+    StartDeadline,
     wait_for_database,
     wait_for_services,
     wait_for_supervisor,
@@ -36,8 +36,8 @@ from deploy.local.servers.embedded import (
     prepare_valkey,
     service_logins,
 )
-from deploy.local.services import DOOR, SERVERS, SERVICES, service_groups
-from deploy.local.supervisor.client import SupervisorAwayError, SupervisorClient
+from deploy.local.services import GATEWAYS, SERVERS, SERVICES, service_groups
+from deploy.local.supervisor.client import SupervisorClient, SupervisorUnavailableError
 from deploy.local.supervisor.program import Program, ProgramGroup
 from deploy.local.supervisor.supervision import (
     clear_away,
@@ -53,16 +53,14 @@ from shared.errors import ConfigurationError
 
 Say = Callable[[str], None]
 StopRequested = Callable[[], bool]
-# How soon Ctrl-C is heard; to ask the supervisor this often costs next to nothing.
+# How soon Ctrl-C has an effect; a query of the supervisor costs next to nothing.
 FOLLOW_SECONDS = 0.5
-# More processes than this on one machine are a slip of the finger.
+# More of one kind on one machine are a typing error.
 MOST_PROCESSES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What the operator asked for."""
-
+class UpOptions:
     host: str
     port: int
     gateways: int
@@ -71,7 +69,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What was started: `process` is its supervisor."""
+    """A started system; `process` is its supervisor."""
 
     home: Home
     state: RunningState
@@ -83,22 +81,22 @@ class System:
         return SupervisorClient(self.state.supervisor_socket)
 
 
-def start(home: Home, wish: Wish, say: Say, stop_requested: StopRequested) -> System:
-    """Start everything and wait until it is ready; what fails half-way is stopped again.
+def start(home: Home, options: UpOptions, say: Say, stop_requested: StopRequested) -> System:
+    """Start everything and wait until it is ready; a start that fails is stopped.
 
     Args:
         home: where its data is.
-        wish: what to start.
-        say: takes each line of progress.
-        stop_requested: whether the operator has changed their mind.
+        options: of `eventify up`.
+        say: gets each line of progress.
+        stop_requested: whether a stop signal was received.
 
     Raises:
-        AlreadyRunningError: this home has a running system; it is left alone.
-        ConfigurationError: something that the operator has to set right, or that does not start.
+        AlreadyRunningError: this home has a running system, which is not touched.
+        ConfigurationError: a mistake of the operator, or a process does not start.
     """
-    _check(wish)
-    environment = service_environment(os.environ, home, wish.host, wish.port)
-    # Mistakes in the settings are told before anything is touched; the database is known later.
+    _check(options)
+    environment = service_environment(os.environ, home, options.host, options.port)
+    # Mistakes in the settings are found before anything is touched; the database is known later.
     known = settings_from({"EVENTIFY_DATABASE_URL": f"postgresql:///{DATABASE_NAME}"} | environment)
     make_home(home)
     with ExitStack() as held:
@@ -106,16 +104,16 @@ def start(home: Home, wish: Wish, say: Say, stop_requested: StopRequested) -> Sy
         held.callback(os.close, lock)
         make_private(home)
         if ended := clear_away(home):
-            say(f"Ended {ended} processes that a killed supervisor had left running.")
+            say(f"Stopped {ended} processes of a killed supervisor.")
         ports = [held.enter_context(reserve_port(*address)) for address in _addresses(known)]
         servers = _prepare_servers(home, environment, say)
         settings = settings_from(environment)
         ensure_signing_key(settings.keys_dir)
         _empty(home.metrics)
         inherited = [lock, *(port.fileno() for port in ports if port.fileno() >= 0)]
-        system = _launch(home, wish, settings, environment, servers, inherited)
+        system = _launch(home, options, settings, environment, servers, inherited)
     try:
-        _bring_up(system, servers, say, WaitLimit(READY_SECONDS, stop_requested))
+        _bring_up(system, servers, say, StartDeadline(READY_SECONDS, stop_requested))
         for address in _addresses(settings):
             refuse_other_listeners(home, *address)
     except BaseException:
@@ -125,10 +123,10 @@ def start(home: Home, wish: Wish, say: Say, stop_requested: StopRequested) -> Sy
 
 
 def stop(system: System) -> None:
-    """Stop everything, and wait until it is gone.
+    """Stop everything, and wait for its end.
 
     Raises:
-        ConfigurationError: it does not end.
+        ConfigurationError: it does not stop.
     """
     if system.process.poll() is None:
         stop_supervisor(system.home, system.process.pid)
@@ -136,7 +134,7 @@ def stop(system: System) -> None:
     try:
         lock = lock_home(system.home)
     except AlreadyRunningError:
-        return  # somebody was quick, and began anew
+        return  # another `up` has started since
     try:
         clear_away(system.home)
     finally:
@@ -144,22 +142,22 @@ def stop(system: System) -> None:
 
 
 def follow(system: System, say: Say, stop_requested: StopRequested) -> None:
-    """Tell of restarts until the operator wants to stop, or the supervisor ends by itself."""
-    restarts: dict[str, int] | None = None  # what ended before all was ready has mended itself
+    """Report restarts until a stop is requested, or the supervisor exits."""
+    restarts: dict[str, int] | None = None  # those of the start are not reported
     while system.process.poll() is None and not stop_requested():
-        with suppress(SupervisorAwayError):  # it is ending
+        with suppress(SupervisorUnavailableError):  # it is stopping
             counts = {each.name: each.restarts or 0 for each in system.client.processes()}
             for name, count in counts.items():
                 if restarts is not None and count > restarts.get(name, 0):
-                    say(f"{name} ended and was started again; see its log.")
+                    say(f"{name} exited and was restarted; see its log.")
             restarts = counts
         time.sleep(FOLLOW_SECONDS)
 
 
-def _check(wish: Wish) -> None:
-    if not 1 <= wish.port <= 65_535:
-        raise ConfigurationError(f"--port {wish.port} is not between 1 and 65535.")
-    for name, number in (("gateways", wish.gateways), ("workers", wish.workers)):
+def _check(options: UpOptions) -> None:
+    if not 1 <= options.port <= 65_535:
+        raise ConfigurationError(f"--port {options.port} is not between 1 and 65535.")
+    for name, number in (("gateways", options.gateways), ("workers", options.workers)):
         if not 1 <= number <= MOST_PROCESSES:
             raise ConfigurationError(f"--{name} {number} is not between 1 and {MOST_PROCESSES}.")
 
@@ -173,19 +171,19 @@ def _addresses(settings: Settings) -> list[tuple[str, int, str]]:
 
 
 def _empty(folder: Path) -> None:
-    """What is counted, is counted since the start."""
+    """Metrics count since the start."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(exist_ok=True, mode=0o700)
 
 
 def _prepare_servers(home: Home, environment: dict[str, str], say: Say) -> tuple[Program, ...]:
-    """The embedded servers for what the caller did not give; tells the environment their URLs."""
+    """The embedded servers that the caller did not replace; adds their URLs to the environment."""
     servers = []
     if "EVENTIFY_DATABASE_URL" in environment:
         with database(settings_from(environment)) as engine:
             engine.connect().close()
     else:
-        with _timed("PostgreSQL's folder", say):
+        with _timed("PostgreSQL's files", say):
             postgres = prepare_postgres(home.postgres, free_port())
         environment["EVENTIFY_DATABASE_URL"] = postgres.url
         environment |= service_logins(home.postgres, postgres.url)
@@ -197,7 +195,7 @@ def _prepare_servers(home: Home, environment: dict[str, str], say: Say) -> tuple
         settings = settings_from(environment)
         if not redis_answers(settings):
             redis_url = without_passwords(settings.redis_url)
-            say(f"Warning: {redis_url} does not respond; sales go on, only slower.")
+            say(f"Warning: {redis_url} does not respond; sales go on, but slower.")
     else:
         valkey = prepare_valkey(home.valkey, free_port())
         environment["EVENTIFY_REDIS_URL"] = valkey.url
@@ -207,14 +205,14 @@ def _prepare_servers(home: Home, environment: dict[str, str], say: Say) -> tuple
 
 def _launch(
     home: Home,
-    wish: Wish,
+    options: UpOptions,
     settings: Settings,
     environment: dict[str, str],
     servers: tuple[Program, ...],
     inherited: Sequence[int],
 ) -> System:
-    """Start the supervisor and record it; its servers start by themselves, services when told."""
-    groups = service_groups(settings, wish.gateways, wish.workers)
+    """Start the supervisor with its servers, and record it."""
+    groups = service_groups(settings, options.gateways, options.workers)
     if servers:
         groups = (ProgramGroup(SERVERS, servers, autostart=True), *groups)
     socket_path = make_socket_path()
@@ -222,7 +220,7 @@ def _launch(
         home, groups, _supervisor_environment(environment), socket_path, inherited
     )
     state = RunningState(
-        gateway_url=http_url(wish.host, wish.port),
+        gateway_url=http_url(options.host, options.port),
         catalog_url=settings.catalog_url,
         supervisor_pid=process.pid,
         supervisor_socket=socket_path,
@@ -243,19 +241,19 @@ def _supervisor_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _bring_up(
-    system: System, servers: tuple[Program, ...], say: Say, wait_limit: WaitLimit
+    system: System, servers: tuple[Program, ...], say: Say, deadline: StartDeadline
 ) -> None:
     home, settings = system.home, system.settings
-    wait_for_supervisor(system.process, system.client, home, wait_limit)
+    wait_for_supervisor(system.process, system.client, home, deadline)
     if any(program.name == "postgres" for program in servers):
         with _timed("PostgreSQL and Valkey" if len(servers) > 1 else "PostgreSQL", say):
-            wait_for_database(settings.database_url, home, wait_limit)
+            wait_for_database(settings.database_url, home, deadline)
     with _timed("the schema", say), database(settings) as engine:
         migrate_all(engine, settings, say)
     with _timed("the services", say):
         system.client.start(SERVICES)
-        system.client.start(DOOR)
-        wait_for_services(system.client, settings, home, wait_limit)
+        system.client.start(GATEWAYS)
+        wait_for_services(system.client, settings, home, deadline)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 from deploy.local.home import Home, running_state
 from deploy.local.servers.embedded import free_port, prepare_postgres, prepare_valkey
-from deploy.local.supervisor.client import Process, SupervisorAwayError, SupervisorClient
+from deploy.local.supervisor.client import Process, SupervisorClient, SupervisorUnavailableError
 from shared.auth.mint_tokens import mint_tokens, user_names
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
@@ -127,7 +127,7 @@ class System:
             return {}
         try:
             processes = SupervisorClient(state.supervisor_socket).processes()
-        except SupervisorAwayError:
+        except SupervisorUnavailableError:
             return {}
         return {process.name: process for process in processes}
 

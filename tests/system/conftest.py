@@ -83,7 +83,7 @@ class Shop:
         self._engine.dispose()
 
     def audit(self) -> dict[str, Any]:
-        report: dict[str, Any] = json.loads(self.operator.run("audit", "--json").stdout)
+        report: dict[str, Any] = json.loads(self.operator.call("audit", "--json").stdout)
         return report
 
 

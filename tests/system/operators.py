@@ -1,4 +1,4 @@
-"""Someone at a terminal: runs the `eventify` command as a process, in a home of their own."""
+"""An operator: runs the `eventify` command in a home of their own."""
 
 import json
 import os
@@ -9,16 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
 from deploy.local.servers.embedded import free_port
+from shared.config.settings import PREFIX
 from shared.process import SUPERVISED_IN
+from tests.support.command import eventify
 from tests.support.services import folder_for_servers
 
 PROJECT = Path(__file__).parent.parent.parent
 # A machine that is busy with other tests may need longer than a client should wait.
-PATIENCE_SECONDS = "10"
+ANSWER_TIMEOUT_SECONDS = "10"
 # What runs after `up --gateways 2`.
 WITH_TWO_GATEWAYS = {
     *("postgres", "valkey", "catalog-1", "worker-1", "sweeper-1"),
@@ -27,14 +28,12 @@ WITH_TWO_GATEWAYS = {
 
 
 class Operator:
-    """Someone at a terminal, with a home of their own."""
-
     def __init__(self, home: Path, port: int) -> None:
         self.home = home
         self.port = port
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith("EVENTIFY_")
-        } | {"EVENTIFY_HOME": str(home), "EVENTIFY_ANSWER_TIMEOUT_SECONDS": PATIENCE_SECONDS}
+        } | {"EVENTIFY_HOME": str(home), "EVENTIFY_ANSWER_TIMEOUT_SECONDS": ANSWER_TIMEOUT_SECONDS}
 
     @property
     def url(self) -> str:
@@ -43,7 +42,13 @@ class Operator:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-c", "from deploy.cli.main import main; main()", *arguments]
 
+    def call(self, *arguments: str, **more_environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command that starts no process, within this one."""
+        own = {name: v for name, v in self.environment.items() if name.startswith(PREFIX)}
+        return eventify(*arguments, **own | more_environment)
+
     def run(self, *arguments: str, **more_environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as a process."""
         return subprocess.run(
             self.command(*arguments),
             cwd=PROJECT,
@@ -68,7 +73,7 @@ class Operator:
         return self.run("up", "--detach", "--port", str(self.port), *arguments, **more_environment)
 
     def status(self) -> dict[str, Any]:
-        answer = self.run("status", "--json")
+        answer = self.call("status", "--json")
         report: dict[str, Any] = json.loads(answer.stdout)
         expected = 0 if report.get("supervised") else 2 if report["running"] else 1
         assert answer.returncode == expected
@@ -84,7 +89,7 @@ class Operator:
         psutil.wait_procs([supervisor])
 
     def living(self) -> list[psutil.Process]:
-        """Every process of this home, as the operating system tells it."""
+        """Every process of this home, as the operating system lists them."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def _is_ours(self, process: psutil.Process) -> bool:
@@ -105,8 +110,5 @@ def an_operator() -> Iterator[Operator]:
         try:
             yield operator
         finally:
-            operator.run("down")
-
-
-def gateway_is_ready(operator: Operator) -> None:
-    assert httpx.get(f"http://127.0.0.1:{operator.port}/readyz").status_code == 200
+            if operator.home.exists():
+                operator.call("down")

@@ -1,10 +1,24 @@
-"""Mistakes of an operator: told in one sentence, and nothing is left running."""
+"""Mistakes of an operator: one sentence, and nothing is started."""
 
 import socket
+from pathlib import Path
+from subprocess import CompletedProcess
 
+import psutil
 import pytest
 
-from tests.system.operators import Operator
+from deploy.local.servers.embedded import free_port
+from tests.conftest import with_database
+from tests.support.command import eventify
+
+CHILDREN = psutil.Process().children
+
+
+def assert_one_error(failed: CompletedProcess[str], sentence: str, exit_code: int = 1) -> None:
+    assert failed.returncode == exit_code
+    assert failed.stderr.startswith("Error: ")
+    assert sentence in failed.stderr
+    assert failed.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -21,34 +35,45 @@ from tests.system.operators import Operator
         ([], {"EVENTIFY_HOME": "/proc/nowhere"}, "Cannot write to /proc/nowhere"),
     ],
 )
-def test_an_operators_mistake_is_told_in_one_sentence(
-    operator: Operator, arguments: list[str], environment: dict[str, str], sentence: str
+def test_a_mistake_is_one_sentence_and_nothing_is_started(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], sentence: str
 ) -> None:
-    refused = operator.run(
-        "up", "--detach", "--port", str(operator.port), *arguments, **environment
-    )
-
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("Error: ")
-    assert sentence in refused.stderr
-    assert refused.stderr.count("\n") == 1
-    assert operator.living() == []
+    before = CHILDREN()
+    up = ("up", "--detach", "--port", str(free_port()), *arguments)
+    assert_one_error(eventify(*up, **{"EVENTIFY_HOME": str(tmp_path)} | environment), sentence)
+    assert CHILDREN() == before
 
 
 @pytest.mark.parametrize("variable", ["EVENTIFY_GATEWAY_PORT", "EVENTIFY_CATALOG_PORT"])
 def test_a_taken_port_is_named_even_when_its_owner_would_share_it(
-    operator: Operator, variable: str
+    tmp_path: Path, variable: str
 ) -> None:
-    with socket.socket() as stranger:
-        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        stranger.bind(("127.0.0.1", 0))
-        stranger.listen()
-        port = stranger.getsockname()[1]
+    before = CHILDREN()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        ports = {"EVENTIFY_GATEWAY_PORT": str(free_port()), variable: str(port)}
+        failed = eventify("up", "--detach", EVENTIFY_HOME=str(tmp_path), **ports)
+    assert_one_error(failed, f"port {port}: Address already in use")
+    assert CHILDREN() == before
 
-        ports = {"EVENTIFY_GATEWAY_PORT": str(operator.port), variable: str(port)}
-        refused = operator.run("up", "--detach", **ports)
 
-    assert refused.returncode == 1
-    assert f"port {port}: Address already in use" in refused.stderr
-    assert refused.stderr.count("\n") == 1
-    assert operator.living() == []
+@pytest.mark.parametrize("chart", ["/nowhere/demo.png", "demo.txt"])
+def test_a_chart_that_cannot_be_written_is_an_error_before_the_sale(
+    tmp_path: Path, chart: str
+) -> None:
+    failed = eventify("demo", "--chart", chart, EVENTIFY_HOME=str(tmp_path))
+    assert_one_error(failed, chart)
+    assert failed.stdout == ""
+
+
+def test_an_audit_that_could_not_run_is_not_taken_for_a_violation(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    without_tables = with_database(postgres_url, "postgres")
+    for database_url in ("", "postgresql://127.0.0.1:1/away", without_tables):
+        failed = eventify("audit", EVENTIFY_HOME=str(tmp_path), EVENTIFY_DATABASE_URL=database_url)
+        assert_one_error(failed, "The audit could not run: ", exit_code=2)
+        assert failed.stdout == ""

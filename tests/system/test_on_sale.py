@@ -67,10 +67,10 @@ def test_the_audit_fails_on_tampered_rows(shop: Shop, buyer: httpx.Client, on_sa
     with connection, connection.cursor() as cursor:
         cursor.execute("SET session_replication_role = replica")
         cursor.execute(tamper, (1, ticket_type))
-    told = shop.operator.run("audit")
+    told = shop.operator.call("audit")
     assert told.returncode == 1
     assert f"ticket type {ticket_type}: sold is 3, yet the rows give 2" in told.stdout
     with connection, connection.cursor() as cursor:
         cursor.execute(tamper, (-1, ticket_type))
     connection.close()
-    assert shop.operator.run("audit").returncode == 0
+    assert shop.operator.call("audit").returncode == 0

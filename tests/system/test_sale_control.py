@@ -11,15 +11,15 @@ def test_the_operator_pauses_a_sale_and_resumes_it(
     shop: Shop, buyer: httpx.Client, on_sale: OnSale
 ) -> None:
     first, second, other = (on_sale(5) for _ in range(3))
-    paused = shop.operator.run("pause", str(first), str(second))
+    paused = shop.operator.call("pause", str(first), str(second))
     assert (paused.returncode, paused.stderr) == (0, "")
     for line, id_ in zip(paused.stdout.splitlines(), (first, second), strict=True):
         assert line.startswith(f"Ticket type {id_} (Standing) is paused since 20")
         refused(buy(buyer, id_), 400, "sale_paused")
     assert buy(buyer, other, **WAIT).status_code == 201
-    again = shop.operator.run("pause", str(first))
+    again = shop.operator.call("pause", str(first))
     assert again.stdout == paused.stdout.splitlines(keepends=True)[0]
-    resumed = shop.operator.run("resume", str(first))
+    resumed = shop.operator.call("resume", str(first))
     assert (resumed.returncode, resumed.stdout) == (
         0,
         f"Ticket type {first} (Standing) is not paused.\n",
@@ -28,11 +28,11 @@ def test_the_operator_pauses_a_sale_and_resumes_it(
     refused(buy(buyer, second), 400, "sale_paused")
 
 
-def test_a_ticket_type_that_is_not_there_is_told_and_keeps_no_other_from_its_pause(
+def test_an_unknown_ticket_type_is_an_error_and_the_others_are_paused(
     shop: Shop, buyer: httpx.Client, on_sale: OnSale
 ) -> None:
     ticket_type = on_sale(5)
-    paused = shop.operator.run("pause", "999999999", str(ticket_type))
+    paused = shop.operator.call("pause", "999999999", str(ticket_type))
     assert paused.returncode == 1
     assert paused.stderr == "Error: There is no ticket type 999999999.\n"
     refused(buy(buyer, ticket_type), 400, "sale_paused")

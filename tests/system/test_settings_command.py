@@ -1,12 +1,17 @@
-"""`eventify settings`: what is in force, for whoever is on call."""
+"""`eventify settings`: the settings in force."""
 
-from tests.system.operators import Operator
+from pathlib import Path
 
-DATABASE = {"EVENTIFY_DATABASE_URL": "postgresql://ada:geheim@db/eventify"}
+from tests.support.command import eventify
 
 
-def test_settings_in_force_are_shown_without_secrets(operator: Operator) -> None:
-    shown = operator.run("settings", EVENTIFY_LOG_LEVEL="debug", **DATABASE)
+def test_settings_in_force_are_shown_without_secrets(tmp_path: Path) -> None:
+    shown = eventify(
+        "settings",
+        EVENTIFY_HOME=str(tmp_path),
+        EVENTIFY_DATABASE_URL="postgresql://ada:geheim@db/eventify",
+        EVENTIFY_LOG_LEVEL="debug",
+    )
 
     assert shown.returncode == 0, shown.stderr
     lines = shown.stdout.splitlines()
@@ -15,8 +20,14 @@ def test_settings_in_force_are_shown_without_secrets(operator: Operator) -> None
     assert "  EVENTIFY_WAIT_MAX_SECONDS=30" in lines
 
 
-def test_a_misspelt_setting_is_found_before_a_deployment(operator: Operator) -> None:
-    checked = operator.run("settings", "--json", EVENTIFY_LOG_LEVL="DEBUG", **DATABASE)
+def test_a_misspelt_setting_is_found_before_a_deployment(tmp_path: Path) -> None:
+    checked = eventify(
+        "settings",
+        "--json",
+        EVENTIFY_HOME=str(tmp_path),
+        EVENTIFY_DATABASE_URL="postgresql://db/eventify",
+        EVENTIFY_LOG_LEVL="DEBUG",
+    )
 
     assert checked.returncode == 1
     meant = "EVENTIFY_LOG_LEVL is not a setting; did you mean EVENTIFY_LOG_LEVEL?"

@@ -1,25 +1,254 @@
-"""The operator's command on one machine: the real supervisor, the real servers and services."""
+"""A system on one machine, from its first start: the real supervisor, servers and services."""
 
 import os
+import re
 import signal
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
 import pytest
 
-from deploy.local.leftovers import lives
-from deploy.local.servers.embedded import UNPRIVILEGED_USER, run_as
-from tests.conftest import with_database
+from deploy.local.leftovers import is_running
+from deploy.local.servers.embedded import UNPRIVILEGED_USER, free_port, run_as
 from tests.support.services import stop_signals_refused
 from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.contract.problems import refused
-from tests.system.operators import WITH_TWO_GATEWAYS, Operator, an_operator, gateway_is_ready
+from tests.system.operators import PROJECT, WITH_TWO_GATEWAYS, Operator, an_operator
 from tests.system.selling import buy, put_on_sale
+
+README = (PROJECT / "README.md").read_text()
+STOPPED = (0, "Eventify is stopped.\n")
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Operator]:
+    """An operator whose system runs, for tests that leave it running."""
+    with an_operator() as operator:
+        up_runs_everything(operator)
+        yield operator
+        down_leaves_nothing(operator)
+
+
+def up_runs_everything(operator: Operator) -> None:
+    started = operator.up("--gateways", "2")
+    assert started.returncode == 0, started.stderr
+    assert operator.url in started.stdout
+
+    report = operator.status()
+    assert {process["name"] for process in report["processes"]} == WITH_TWO_GATEWAYS
+    assert all(process["state"] == "running" for process in report["processes"])
+    assert all(process["restarts"] == 0 for process in report["processes"])
+    assert report["database_url"].startswith("postgresql://")
+    assert report["redis_url"].startswith("redis://")
+    gateway_is_ready(operator)
+    assert httpx.get(f"{report['catalog_url']}/readyz").status_code == 200
+
+
+def down_leaves_nothing(operator: Operator) -> None:
+    stopped = operator.run("down")
+    assert (stopped.returncode, stopped.stdout) == STOPPED
+    assert operator.living() == []
+    assert operator.status() == {"running": False}
+    again = operator.call("down")
+    assert again.returncode == 0
+    assert "Nothing is running" in again.stdout
+
+
+def gateway_is_ready(operator: Operator) -> None:
+    assert httpx.get(f"{operator.url}/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("name", sorted(WITH_TWO_GATEWAYS))
+def test_what_is_killed_is_started_again(running: Operator, name: str) -> None:
+    before = running.processes()[name]
+    os.kill(before["pid"], signal.SIGKILL)
+
+    def is_back() -> None:
+        after = running.processes()[name]
+        assert after["state"] == "running"
+        assert after["pid"] not in (None, before["pid"])
+        assert after["restarts"] > before["restarts"]
+
+    eventually(is_back, within_seconds=10)
+    eventually(
+        lambda: gateway_is_ready(running),
+        retry_on=(AssertionError, httpx.HTTPError),
+        within_seconds=10,
+    )
+
+
+def test_a_second_up_names_the_running_one_and_changes_nothing(running: Operator) -> None:
+    before = running.status()
+    second = running.call("up", "--detach", "--port", str(free_port()))
+    assert second.returncode == 1
+    assert f"already runs at {running.url}" in second.stderr
+    assert running.status() == before
+
+
+def test_status_for_a_person_shows_no_password(running: Operator) -> None:
+    password = urlsplit(running.status()["database_url"]).password
+    assert password
+    shown = running.call("status").stdout
+    assert "gateway-2" in shown
+    assert password not in shown
+
+
+def test_tokens_are_minted_for_the_running_system(running: Operator) -> None:
+    minted = running.call("token", "buyer", "--count", "3").stdout.splitlines()
+    names = [
+        httpx.get(
+            f"{running.url}/api/users/me/", headers={"Authorization": f"Bearer {token}"}
+        ).json()["username"]
+        for token in minted
+    ]
+    assert names == ["buyer1", "buyer2", "buyer3"]
+
+
+def test_the_quick_start_of_the_readme_works_as_typed(running: Operator) -> None:
+    """Between `make up` and the demo; no other test of this module makes an event."""
+    section = README.split("## Quick start")[1].split("\n## ")[0]
+    commands = re.findall(r"```sh\n(.*?)```", section, flags=re.DOTALL)
+    typed = "\n".join(["set -eu", *commands]).replace("localhost:8000", f"127.0.0.1:{running.port}")
+    shown = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, check=True).stdout
+    in_order = (
+        '"username":"ada"',
+        '"title":"Open-air concert"',
+        '"capacity":10,"sold":0',
+        "202 Accepted",
+        '"status":"queued"',
+        "201 Created",
+        '"status":"confirmed"',
+        "400 Bad Request",
+        "Not enough tickets available",
+    )
+    positions = [shown.find(text) for text in in_order]
+    assert positions == sorted(positions), shown
+    assert -1 not in positions, shown
+    assert running.call("audit").returncode == 0
+
+
+def test_the_readme_names_every_command() -> None:
+    makefile = (PROJECT / "Makefile").read_text()
+    goals = set(re.findall(r"^([a-z-]+):.*?## ", makefile, flags=re.MULTILINE))
+    named = set(re.findall(r"make ([a-z-]+)", README))
+    assert named <= goals
+    assert {"up", "down", "status", "demo", "audit", "test", "check"} <= named
+
+
+@pytest.mark.timeout(400)  # seven starts
+def test_the_next_up_or_down_repairs_what_went_wrong(operator: Operator) -> None:
+    assert operator.up().returncode == 0
+    operator.kill_supervisor()
+    its_services_go_on_selling(operator)
+    up_takes_over(operator)
+
+    cut_power(operator)
+    nothing_runs_and_the_audit_names_the_reason(operator)
+    with up_repairs_what_a_power_cut_left(operator) as foreground:
+        a_signal_stops_everything(operator, foreground, signal.SIGTERM, exit_code=0)
+
+    with up_in_foreground(operator) as foreground:
+        up_reports_that_its_supervisor_was_killed(operator, foreground)
+
+    with up_in_foreground(operator, until="PostgreSQL's files") as foreground:
+        a_signal_stops_everything(operator, foreground, signal.SIGHUP, exit_code=1)
+
+    assert operator.up().returncode == 0
+    operator.kill_supervisor()
+    down_leaves_nothing(operator)
+
+
+def its_services_go_on_selling(operator: Operator) -> None:
+    """Also the operator's commands need the database, and no supervisor."""
+    report = operator.status()
+    assert (report["running"], report["supervised"]) == (True, False)
+    assert {process["name"] for process in report["processes"]} == WITH_TWO_GATEWAYS - {"gateway-2"}
+    running = {process.pid for process in operator.living()}
+    assert {process["pid"] for process in report["processes"]} <= running
+    shown = operator.call("status")
+    assert "`eventify up` takes over" in shown.stdout
+    assert f"{operator.url}\n" in shown.stdout
+    with closing(Shop(operator)) as shop:
+        organiser = shop.user()
+        ticket_type = put_on_sale(organiser, 5)
+        assert buy(organiser, ticket_type).status_code == 202
+        paused = operator.call("pause", str(ticket_type))
+        assert (paused.returncode, paused.stderr) == (0, "")
+        refused(buy(organiser, ticket_type), 400, "sale_paused")
+        for command in (["resume", str(ticket_type)], ["audit"], ["token", "ada"], ["keys"]):
+            done = operator.call(*command)
+            assert (done.returncode, done.stderr) == (0, ""), command
+    demo = operator.call("demo")
+    assert (demo.returncode, demo.stderr.count("\n")) == (1, 1)
+    assert "`eventify up` takes over" in demo.stderr
+
+
+def up_takes_over(operator: Operator) -> None:
+    unsupervised = operator.living()
+    again = operator.up()
+    assert again.returncode == 0, again.stderr
+    assert not any(is_running(process) for process in unsupervised)
+    gateway_is_ready(operator)
+
+
+def cut_power(operator: Operator) -> None:
+    living = operator.living()
+    for process in living:
+        process.kill()
+    psutil.wait_procs(living)
+
+
+def nothing_runs_and_the_audit_names_the_reason(operator: Operator) -> None:
+    assert operator.status() == {"running": False}
+    unreachable = operator.call("audit")
+    assert (unreachable.returncode, unreachable.stderr.count("\n")) == (2, 1)
+    assert "Connection refused" in unreachable.stderr
+
+
+@contextmanager
+def up_repairs_what_a_power_cut_left(operator: Operator) -> Iterator[subprocess.Popen[str]]:
+    """After a restart of the machine the pid of the old PostgreSQL may be another program's."""
+    user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
+    with (
+        subprocess.Popen(["sleep", "600"], **run_as(user)) as namesake,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        lock = operator.home / "postgres" / "data" / "postmaster.pid"
+        _, others = lock.read_text().split("\n", maxsplit=1)
+        lock.write_text(f"{namesake.pid}\n{others}")
+        thread.submit(end_when_it_was_in_the_way, namesake, operator.home)
+        # Signals stop it also where its parent ignores them, as a script does for `eventify up &`.
+        with stop_signals_refused():
+            started = operator.start_in_foreground()
+        with started as foreground:
+            assert "exited" not in read_until("Ctrl-C stops it.", foreground)
+            assert operator.processes()["postgres"]["restarts"] > 0
+            yield foreground
+
+
+def end_when_it_was_in_the_way(namesake: subprocess.Popen[bytes], home: Path) -> None:
+    def in_the_way() -> None:
+        assert "lock file" in (home / "logs" / "postgres.log").read_text()
+
+    eventually(in_the_way, retry_on=(AssertionError, OSError), within_seconds=60)
+    namesake.kill()
+    namesake.wait()
+
+
+@contextmanager
+def up_in_foreground(
+    operator: Operator, until: str = "Ctrl-C stops it."
+) -> Iterator[subprocess.Popen[str]]:
+    with operator.start_in_foreground() as foreground:
+        read_until(until, foreground)
+        yield foreground
 
 
 def read_until(text: str, foreground: subprocess.Popen[str]) -> str:
@@ -33,180 +262,35 @@ def read_until(text: str, foreground: subprocess.Popen[str]) -> str:
     raise AssertionError(f"it ended without a word of {text!r}: {lines}")
 
 
-def test_up_runs_everything_and_down_leaves_nothing(operator: Operator) -> None:
-    started = operator.up("--gateways", "2")
-    assert started.returncode == 0, started.stderr
-    assert f"http://127.0.0.1:{operator.port}" in started.stdout
-
-    report = operator.status()
-    assert {process["name"] for process in report["processes"]} == WITH_TWO_GATEWAYS
-    assert all(process["state"] == "running" for process in report["processes"])
-    assert all(process["restarts"] == 0 for process in report["processes"])
-    assert report["database_url"].startswith("postgresql://")
-    assert report["redis_url"].startswith("redis://")
-    assert httpx.get(f"{report['gateway_url']}/readyz").status_code == 200
-    assert httpx.get(f"{report['catalog_url']}/readyz").status_code == 200
-
-    stopped = operator.run("down")
-    assert (stopped.returncode, stopped.stdout) == (0, "Eventify is stopped.\n")
+def a_signal_stops_everything(
+    operator: Operator, foreground: subprocess.Popen[str], number: signal.Signals, exit_code: int
+) -> None:
+    foreground.send_signal(number)
+    stopped = {0: "Eventify is stopped.", 1: "everything was stopped again"}[exit_code]
+    assert read_until(stopped, foreground)
+    assert foreground.wait(timeout=30) == exit_code
     assert operator.living() == []
     assert operator.status() == {"running": False}
-    again = operator.run("down")
-    assert again.returncode == 0
-    assert "Nothing is running" in again.stdout
 
 
-@pytest.fixture
-def unsupervised(operator: Operator) -> Operator:
-    """Whose supervisor was killed, and whose services sell on."""
-    assert operator.up().returncode == 0
-    operator.kill_supervisor()
-    return operator
-
-
-def keeps_its_sale_under_control(operator: Operator) -> None:
-    """The operator's commands need the database, and no supervisor."""
-    with closing(Shop(operator)) as shop:
-        organiser = shop.user()
-        ticket_type = put_on_sale(organiser, 5)
-        assert buy(organiser, ticket_type).status_code == 202
-        paused = operator.run("pause", str(ticket_type))
-        assert (paused.returncode, paused.stderr) == (0, "")
-        refused(buy(organiser, ticket_type), 400, "sale_paused")
-        for command in (["resume", str(ticket_type)], ["audit"], ["token", "ada"], ["keys"]):
-            done = operator.run(*command)
-            assert (done.returncode, done.stderr) == (0, ""), command
-
-
-def test_a_killed_supervisor_leaves_what_sells_on_until_up_or_down_end_it(
-    unsupervised: Operator,
+def up_reports_that_its_supervisor_was_killed(
+    operator: Operator, foreground: subprocess.Popen[str]
 ) -> None:
-    operator = unsupervised
-    orphans = operator.living()
-    report = operator.status()
-    assert (report["running"], report["supervised"]) == (True, False)
-    named = WITH_TWO_GATEWAYS - {"gateway-2"}
-    assert {process["name"] for process in report["processes"]} == named
-    assert {process["pid"] for process in report["processes"]} <= {o.pid for o in orphans}
-    shown = operator.run("status")
-    assert "`eventify up` takes over" in shown.stdout
-    assert f"{operator.url}\n" in shown.stdout
-    keeps_its_sale_under_control(operator)
-    kept = operator.run("demo")
-    assert (kept.returncode, kept.stderr.count("\n")) == (1, 1)
-    assert "`eventify up` takes over" in kept.stderr
-
-    anew = operator.up()
-
-    assert anew.returncode == 0, anew.stderr
-    assert not any(lives(orphan) for orphan in orphans)
-    gateway_is_ready(operator)
-
     operator.kill_supervisor()
-    stopped = operator.run("down")
-    assert (stopped.returncode, stopped.stdout) == (0, "Eventify is stopped.\n")
+    assert read_until("supervisor was killed", foreground)
+    assert foreground.wait(timeout=30) == 1
     assert operator.living() == []
 
 
-def cut_power(operator: Operator) -> None:
-    living = operator.living()
-    for process in living:
-        process.kill()
-    psutil.wait_procs(living)
-
-
-def end_when_it_was_in_the_way(namesake: subprocess.Popen[bytes], home: Path) -> None:
-    def in_the_way() -> None:
-        assert "lock file" in (home / "logs" / "postgres.log").read_text()
-
-    eventually(in_the_way, retry_on=(AssertionError, OSError), within_seconds=60)
-    namesake.kill()
-    namesake.wait()
-
-
-def test_what_a_power_cut_left_mends_itself_without_a_word(unsupervised: Operator) -> None:
-    operator = unsupervised
-    cut_power(operator)
-    assert operator.status() == {"running": False}
-    unreachable = operator.run("audit")
-    assert (unreachable.returncode, unreachable.stderr.count("\n")) == (2, 1)
-    assert "Connection refused" in unreachable.stderr
-
-    # After a restart of the machine the number of the old PostgreSQL may be another program's.
-    user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
-    with (
-        subprocess.Popen(["sleep", "600"], **run_as(user)) as namesake,
-        ThreadPoolExecutor(1) as thread,
-    ):
-        lock = operator.home / "postgres" / "data" / "postmaster.pid"
-        _, others = lock.read_text().split("\n", maxsplit=1)
-        lock.write_text(f"{namesake.pid}\n{others}")
-        thread.submit(end_when_it_was_in_the_way, namesake, operator.home)
-        started = operator.up()
-
-    assert (started.returncode, started.stderr) == (0, "")
-    assert operator.processes()["postgres"]["restarts"] > 0
-    assert "ended" not in started.stdout
-
-
-@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_up_stops_everything_cleanly(
-    operator: Operator, stop_signal: signal.Signals
-) -> None:
-    # Also where its parent ignores them, as a script does for `eventify up &`.
-    with stop_signals_refused():
-        started = operator.start_in_foreground()
-    with started as foreground:
-        read_until("Ctrl-C stops it.", foreground)
-        foreground.send_signal(stop_signal)
-        assert read_until("Eventify is stopped.", foreground)
-        assert foreground.wait(timeout=30) == 0
-    assert operator.living() == []
-
-
-def test_up_interrupted_while_it_starts_leaves_nothing(operator: Operator) -> None:
-    with operator.start_in_foreground() as foreground:
-        read_until("PostgreSQL's folder", foreground)
-        # Else it may be ready before the second one has told that it will not start.
+def test_the_first_start_interrupted_leaves_nothing(operator: Operator) -> None:
+    with up_in_foreground(operator, until="PostgreSQL's files") as foreground:
+        # Else it may be ready before the second one has failed.
         foreground.send_signal(signal.SIGSTOP)
         with an_operator() as second:
-            second.port = operator.port
-            refused_port = second.up()
+            port_taken = second.call("up", "--detach", "--port", str(operator.port))
         foreground.send_signal(signal.SIGCONT)
-        assert refused_port.returncode == 1
+        assert port_taken.returncode == 1
         taken = f"Cannot listen on 127.0.0.1 port {operator.port}: Address already in use"
-        assert taken in refused_port.stderr
-        assert refused_port.stderr.count("\n") == 1
-        foreground.send_signal(signal.SIGINT)
-        assert read_until("everything was stopped again", foreground)
-        assert foreground.wait(timeout=30) == 1
-    assert operator.living() == []
-    assert operator.status() == {"running": False}
-
-
-def test_a_chart_that_cannot_be_written_is_told_before_the_sale(operator: Operator) -> None:
-    for chart in ("/nowhere/demo.png", "demo.txt"):
-        refused = operator.run("demo", "--chart", chart)
-        assert (refused.returncode, refused.stdout) == (1, "")
-        assert chart in refused.stderr
-        assert refused.stderr.count("\n") == 1
-
-
-def test_an_audit_that_could_not_be_run_is_not_taken_for_a_violation(
-    operator: Operator, postgres_url: str
-) -> None:
-    without_tables = with_database(postgres_url, "postgres")
-    for database_url in ("", "postgresql://127.0.0.1:1/away", without_tables):
-        told = operator.run("audit", EVENTIFY_DATABASE_URL=database_url)
-        assert (told.returncode, told.stdout) == (2, "")
-        assert told.stderr.startswith("Error: The audit could not be run: ")
-        assert told.stderr.count("\n") == 1
-
-
-def test_up_says_when_its_supervisor_was_killed(operator: Operator) -> None:
-    with operator.start_in_foreground() as foreground:
-        read_until("Ctrl-C stops it.", foreground)
-        operator.kill_supervisor()
-        assert read_until("supervisor was killed", foreground)
-        assert foreground.wait(timeout=30) == 1
-    assert operator.living() == []
+        assert taken in port_taken.stderr
+        assert port_taken.stderr.count("\n") == 1
+        a_signal_stops_everything(operator, foreground, signal.SIGINT, exit_code=1)

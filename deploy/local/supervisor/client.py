@@ -1,4 +1,7 @@
-"""Talks to a running supervisord, over its socket."""
+"""A client of supervisord's XML-RPC, over its Unix socket.
+
+The transport that supervisor has for this knows no timeout.
+"""
 
 import socket
 from dataclasses import dataclass
@@ -8,19 +11,18 @@ from xmlrpc import client as xmlrpc
 
 from shared.errors import ConfigurationError
 
-# It answers within milliseconds; more means that it hangs.
+# It answers within milliseconds, unless it hangs.
 ANSWER_SECONDS = 5.0
 
 
-class SupervisorAwayError(ConfigurationError):
+class SupervisorUnavailableError(ConfigurationError):
     """supervisord does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A program under the supervisor. `state`: supervisord's own word, such as `running`,
-    `starting`, or `backoff` while it waits to try again what ended at once; `unsupervised` of what
-    runs without it. `restarts`: None where nobody counts them."""
+    """`state`: as supervisord names it, such as `running`, `starting`, or `backoff` between failed
+    starts; `unsupervised` without a supervisor, with None as `restarts`."""
 
     name: str
     state: str
@@ -36,7 +38,7 @@ class SupervisorClient:
         """Every program, by name.
 
         Raises:
-            SupervisorAwayError: it does not answer.
+            SupervisorUnavailableError: it does not answer.
         """
         restarts = self._call("eventify.counts")
         processes = (
@@ -54,7 +56,7 @@ class SupervisorClient:
         """Start a group's programs, without waiting for them.
 
         Raises:
-            SupervisorAwayError: it does not answer.
+            SupervisorUnavailableError: it does not answer.
         """
         self._call("supervisor.startProcessGroup", group, False)
 
@@ -64,7 +66,9 @@ class SupervisorClient:
             with xmlrpc.ServerProxy("http://supervisor", transport=transport) as server:
                 return getattr(server, method)(*arguments)
         except (OSError, HTTPException, xmlrpc.Error) as error:
-            raise SupervisorAwayError(f"Eventify's supervisor does not answer: {error}.") from error
+            raise SupervisorUnavailableError(
+                f"Eventify's supervisor does not answer: {error}."
+            ) from error
 
 
 class _UnixConnection(HTTPConnection):

@@ -1,8 +1,7 @@
-"""Writes supervisord's configuration: which programs it keeps running, and how.
+"""supervisord's configuration: which programs it runs, and how.
 
-Everything that stands in it is free of secrets (programs inherit supervisord's environment) and,
-but for the commands, free of paths (supervisord runs in EVENTIFY_HOME), because its format cuts
-lines at ` ;` and expands `%`.
+It has no secrets (programs inherit supervisord's environment) and, except in commands, no paths
+(supervisord runs in EVENTIFY_HOME), because its format cuts lines at ` ;` and expands `%`.
 """
 
 import os
@@ -14,14 +13,14 @@ from deploy.local.supervisor.program import Program, ProgramGroup
 # Enough for a day of an ordinary system; the logs of one program never take more than 40 MB.
 LOG_MAX_BYTES = 10_000_000
 LOG_BACKUPS = 3
-# It never gives up: the pauses are kept short in restarts.py, where the count stays far below.
+# It never gives up: restarts.py limits the pauses, and keeps the count far below.
 START_RETRIES = 1_000_000
-# A program that ends sooner than this after its start is tried again after a pause.
+# A program that exits sooner after its start is restarted after a pause.
 START_SECONDS = 1
 
 
 def supervisor_config(groups: Sequence[ProgramGroup], socket_path: str) -> str:
-    """The configuration of supervisord. Groups start in this order and stop in the other."""
+    """Groups start in this order and stop in reverse."""
     sections = [
         _section(
             "supervisord",
@@ -33,7 +32,7 @@ def supervisor_config(groups: Sequence[ProgramGroup], socket_path: str) -> str:
             logfile_backups=LOG_BACKUPS,
             pidfile="supervisord.pid",
             minprocs=1,
-            # Said aloud, or supervisord warns of it.
+            # supervisord warns without it.
             **({"user": "root"} if os.geteuid() == 0 else {}),
         ),
         _section("unix_http_server", file=socket_path, chmod="0700"),
@@ -57,7 +56,7 @@ def _program(program: Program, autostart: bool) -> str:
         f"program:{program.name}",
         command=command_line(program.argv),
         **({"environment": _environment(program)} if program.environment else {}),
-        # PostgreSQL as another user may not be able to stand in EVENTIFY_HOME.
+        # PostgreSQL runs as another user, who may have no access to EVENTIFY_HOME.
         **({"user": program.user, "directory": "/"} if program.user else {}),
         autostart=str(autostart).lower(),
         autorestart="true",
@@ -74,13 +73,13 @@ def _program(program: Program, autostart: bool) -> str:
 
 
 def _environment(program: Program) -> str:
-    """supervisord fills in the values from its own environment."""
+    """supervisord expands the values from its own environment."""
     values = {name: source and f"%(ENV_{source})s" for name, source in program.environment.items()}
     return ",".join(f'{name}="{value}"' for name, value in values.items())
 
 
 def command_line(argv: Iterable[str]) -> str:
-    """The command as supervisord splits it again, whatever its arguments contain."""
+    """Quoted so that supervisord splits it into exactly these arguments."""
     # A backslash before each unusual character also parts a space from `;` and `#`, which would
     # otherwise begin a comment.
     words = (re.sub(r"[^\w@+=:,./%-]", r"\\\g<0>", word) for word in argv)

@@ -1,4 +1,4 @@
-"""What a program is to the supervisor: a command to keep running, and how to end it."""
+"""The programs of the supervisor."""
 
 import signal
 from collections.abc import Mapping
@@ -12,10 +12,9 @@ POSTGRES_STOP_SECONDS = 60
 class Program:
     """A command to keep running.
 
-    `stop_seconds`: what it may take to end when asked, before it is killed. `kill_as_group`: its
-    own children are killed with it. `user`: whom to run it as, where that is not the caller.
-    `environment`: variables of its own, each with the name of the supervisor's variable that holds
-    its value, or with nothing for an empty one.
+    `stop_seconds`: how long it may take to stop before it is killed. `kill_as_group`: its children
+    are killed with it. `user`: the user to run it as, if not the caller. `environment`: for each of
+    its own variables the name of the supervisor's variable with the value, or "" for an empty one.
     """
 
     name: str

@@ -1,12 +1,12 @@
-"""Runs inside supervisord: counts how often each program was started again, and paces the tries."""
+"""Runs inside supervisord: counts the restarts of each program, and limits the pauses between."""
 
 from collections import Counter
 from typing import Any
 
 from supervisor import events
 
-# supervisord waits one second longer after each failed start, without end. A service that could
-# not start because of something outside must be back soon after that is mended.
+# supervisord waits one second longer after each failed start, without limit. A service that could
+# not start for an outside reason must start soon after it is gone.
 LONGEST_PAUSE_SECONDS = 5
 
 
@@ -34,5 +34,5 @@ class Restarts:
 
 
 def make_rpcinterface(_supervisord: object) -> Restarts:
-    """What supervisord calls at its start, as its configuration tells it."""
+    """supervisord calls this at its start (config.py)."""
     return Restarts()

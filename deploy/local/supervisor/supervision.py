@@ -1,4 +1,4 @@
-"""Starts the supervisor, stops it, and clears away what it leaves."""
+"""Starts the supervisor, stops it, and cleans up after it."""
 
 import os
 import re
@@ -14,26 +14,26 @@ from pathlib import Path
 import psutil
 
 from deploy.local.home import Home, read_state
-from deploy.local.leftovers import end_leftovers, lives
+from deploy.local.leftovers import end_leftovers, is_running
 from deploy.local.supervisor.config import supervisor_config
 from deploy.local.supervisor.program import POSTGRES_STOP_SECONDS, ProgramGroup
 from shared.errors import ConfigurationError
 from shared.process import SUPERVISED_IN
 
-# Longer than all groups may take, one after the other, each until it is killed.
+# Longer than all groups together may take until they are killed.
 STOP_SECONDS = 120
-# What a service without a supervisor may take to end.
+# How long a service without a supervisor may take to stop.
 LEFTOVER_SECONDS = 15
 SOCKET_NAME = "supervisor.sock"
 
 
 def make_socket_path() -> str:
-    """Where supervisord shall listen: a private folder, its path short enough for a socket.
+    """In a private directory, with a path short enough for a socket.
 
     The limit is 108 bytes on Linux and 104 on macOS, so EVENTIFY_HOME itself may be too deep.
     """
     temporary = tempfile.gettempdir()
-    # Nor may anything stand in it that supervisord's configuration would read in its own way.
+    # Nor may it contain characters with a meaning in supervisord's configuration.
     folder = temporary if re.fullmatch(r"[\w/.-]{1,60}", temporary) else "/tmp"  # noqa: S108
     return f"{tempfile.mkdtemp(prefix='eventify-', dir=folder)}/{SOCKET_NAME}"
 
@@ -45,11 +45,10 @@ def start_supervisor(
     socket_path: str,
     inherited: Sequence[int],
 ) -> subprocess.Popen[bytes]:
-    """Run supervisord, apart from this terminal.
+    """Run supervisord in its own session.
 
-    It holds the `inherited` descriptors until it ends: the home's lock, and its reserved ports.
-
-    Everything that it starts inherits this environment, so no secret has to stand in a file.
+    It keeps the `inherited` descriptors open: the home's lock, and its reserved ports. Its programs
+    inherit this environment, so that no file needs a secret.
     """
     home.supervisor_config.write_text(supervisor_config(groups, socket_path))
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -64,34 +63,34 @@ def start_supervisor(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            umask=0o077,  # of the logs, and of all that it starts
+            umask=0o077,  # of the logs and of its programs
             pass_fds=inherited,
             start_new_session=True,
         )
 
 
 def stop_supervisor(home: Home, pid: int) -> None:
-    """Ask supervisord to stop everything in order, and wait until it is gone.
+    """Let supervisord stop everything in order, and wait for its end.
 
     Raises:
-        ConfigurationError: it does not end.
+        ConfigurationError: it does not stop.
     """
     try:
         supervisor = psutil.Process(pid)
         supervisor.send_signal(signal.SIGTERM)
     except psutil.Error:
-        return  # it has just ended
+        return  # it has just exited
     deadline = time.monotonic() + STOP_SECONDS
-    while lives(supervisor):
+    while is_running(supervisor):
         if time.monotonic() > deadline:
             raise ConfigurationError(f"The supervisor (pid {pid}) of {home.path} does not stop.")
         time.sleep(0.05)
 
 
 def clear_away(home: Home) -> int:
-    """End what a killed supervisor left running, and forget it; only for who holds the lock.
+    """End processes of a killed supervisor and delete its record; only with the lock.
 
-    Returns how many processes had to be ended.
+    Returns the number of processes ended.
     """
     ended = end_leftovers(home, LEFTOVER_SECONDS, POSTGRES_STOP_SECONDS)
     state = read_state(home)

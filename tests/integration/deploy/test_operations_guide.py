@@ -1,4 +1,4 @@
-"""docs/operations.md: its SQL does what it says, and what it names is there."""
+"""docs/operations.md: its SQL works, and the settings and commands that it names exist."""
 
 import re
 from textwrap import dedent
@@ -36,7 +36,9 @@ def test_what_is_queued_is_shown_by_ticket_type(engine: Engine) -> None:
     assert oldest.total_seconds() > 0
 
 
-def test_whoever_stops_a_sale_is_shown_and_can_be_ended(engine: Engine, settings: Settings) -> None:
+def test_a_blocking_session_is_shown_and_can_be_terminated(
+    engine: Engine, settings: Settings
+) -> None:
     ticket_type = add_ticket_type(engine, 10)
     queue(engine, [request(add_user(engine), ticket_type)])
     with engine.connect() as console:
@@ -61,7 +63,7 @@ def test_whoever_stops_a_sale_is_shown_and_can_be_ended(engine: Engine, settings
     eventually(decided)
 
 
-def test_a_person_is_forgotten_and_the_sale_stays_proved(
+def test_personal_data_is_erased_and_the_audit_still_passes(
     engine: Engine, settings: Settings
 ) -> None:
     user = add_user(engine)
@@ -87,7 +89,7 @@ def test_connections_are_counted_as_the_gateway_opens_them(
         assert rows(engine, statement) is not None
 
 
-def test_every_setting_and_command_that_the_guide_names_is_there() -> None:
+def test_every_setting_and_command_in_the_guide_exists() -> None:
     settings = set(re.findall(r"EVENTIFY_[A-Z_]*[A-Z]\b", GUIDE))
     assert unknown_variables(settings) == {}
     named = set(re.findall(r"[`\n]\s*eventify ([a-z]+)", GUIDE))

@@ -1,4 +1,4 @@
-"""SIGTERM in the middle of the work: what was begun is finished, and everyone hears of it."""
+"""SIGTERM during work: started work is finished, and clients get their answers."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -25,8 +25,8 @@ from tests.system.selling import WAIT, buy
 LIMIT_SECONDS = 20
 BUYERS = 12
 STARTED_WITHIN_SECONDS = 60
-# On a busy machine, too, whoever waits here still waits when the signal comes.
-PATIENT = {
+# So that requests still wait when the signal comes, also on a busy machine.
+LONG_TIMEOUTS = {
     "lock_timeout_ms": 60_000,
     "statement_timeout_ms": 60_000,
     "answer_timeout_seconds": 60.0,
@@ -35,8 +35,8 @@ WAIT_FOR_LOCK = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = '
 
 
 @contextmanager
-def nobody_writes(engine: Engine, table: str) -> Iterator[None]:
-    """Whoever wants to write to the table waits until the block ends."""
+def table_locked(engine: Engine, table: str) -> Iterator[None]:
+    """Writes to the table wait until the block ends."""
     with engine.connect() as other:
         other.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
         other.exec_driver_sql(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
@@ -74,12 +74,12 @@ def refuses_connections(url: str) -> None:
 
 
 def waiting(engine: Engine, how_many: int) -> None:
-    """Fails until so many wait for a lock."""
+    """Fails until that number of sessions waits for a lock."""
     assert scalar(engine, WAIT_FOR_LOCK) == how_many
 
 
 def handles(pid: int, number: signal.Signals) -> None:
-    """Fails until the process has a handler for the signal, and is given it."""
+    """Fails until the process has a handler for the signal, and does not block it."""
     status = Path(f"/proc/{pid}/status").read_text()
     caught, blocked = (
         int(status.split(f"{name}:")[1].split()[0], base=16) >> (number - 1) & 1
@@ -91,7 +91,7 @@ def handles(pid: int, number: signal.Signals) -> None:
 @pytest.mark.parametrize(
     ("module", "number", "exit_code"),
     [
-        # uvicorn ends as the signal would have ended it.
+        # uvicorn raises the signal again at its end.
         ("gateway", signal.SIGINT, -signal.SIGINT),
         ("catalog", signal.SIGTERM, -signal.SIGTERM),
         ("purchase_worker", signal.SIGTERM, 0),
@@ -120,40 +120,40 @@ def test_a_gateway_that_stops_stores_its_open_batches_and_answers(
     ticket_type = add_ticket_type(engine, 100)
     # Small batches: some are being written, and the others wait for a writer.
     own = {"gateway_port": free_port(), "accept_batch_rows": 3}
-    door = Settings(**settings.model_dump() | PATIENT | own)
-    url = f"http://127.0.0.1:{door.gateway_port}"
+    stopping = Settings(**settings.model_dump() | LONG_TIMEOUTS | own)
+    url = f"http://127.0.0.1:{stopping.gateway_port}"
     with engine.begin() as connection:
         tokens = list(mint_tokens(connection, settings, [f"buyer{n}" for n in range(BUYERS)]))
     with (
-        running_service("gateway", door, f"{url}/readyz") as gateway,
+        running_service("gateway", stopping, f"{url}/readyz") as gateway,
         ThreadPoolExecutor(BUYERS) as threads,
         buyers(url, tokens) as clients,
     ):
-        with nobody_writes(engine, "ticket_purchases"):
+        with table_locked(engine, "ticket_purchases"):
             answers = [threads.submit(buy, client, ticket_type) for client in clients]
-            eventually(lambda: waiting(engine, door.accept_writers))
+            eventually(lambda: waiting(engine, stopping.accept_writers))
             eventually(lambda: all_asked(url))
             gateway.send_signal(signal.SIGTERM)
             eventually(lambda: refuses_connections(url))
             assert not any(answer.done() for answer in answers)
         stored = [answer.result(LIMIT_SECONDS) for answer in answers]
-        # uvicorn ends as the signal would have ended it.
+        # uvicorn raises the signal again at its end.
         assert gateway.wait(LIMIT_SECONDS) == -signal.SIGTERM
     assert [answer.status_code for answer in stored] == [202] * BUYERS
     bought = {answer.json()["id"] for answer in stored}
     assert bought == {id_ for id_, _, _ in outcomes(engine, ticket_type)}
 
 
-def test_a_worker_that_stops_finishes_its_drain_and_tells_of_it(
+def test_a_worker_that_stops_finishes_its_drain_and_publishes_the_results(
     engine: Engine, settings: Settings, redis_client: redis.Redis
 ) -> None:
     ticket_type = add_ticket_type(engine, 3)
     ids = queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
     wakeups = WakeupSender(settings)
     wakeups.start()
-    patient = Settings(**settings.model_dump() | PATIENT)
-    with running_service("purchase_worker", patient) as worker:
-        with nobody_writes(engine, "decision_batches"):
+    stopping = Settings(**settings.model_dump() | LONG_TIMEOUTS)
+    with running_service("purchase_worker", stopping) as worker:
+        with table_locked(engine, "decision_batches"):
             wakeups.notify([ticket_type])
             eventually(lambda: waiting(engine, 1), within_seconds=STARTED_WITHIN_SECONDS)
             worker.send_signal(signal.SIGTERM)

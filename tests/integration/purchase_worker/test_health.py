@@ -19,7 +19,7 @@ from shared.errors import ConfigurationError
 from shared.messaging.celery_client import DECIDE_QUEUES_TASK, PURCHASES_QUEUE, make_celery
 from shared.observability.heartbeat import Beat, Heartbeat, last_beats
 from tests.chaos.faults.network import CUT
-from tests.integration.deploy.test_stopping import PATIENT, nobody_writes
+from tests.integration.deploy.test_stopping import LONG_TIMEOUTS, table_locked
 from tests.support.factories import add_ticket_type, add_users, queue, request, scalar
 from tests.support.line import FAIR, Line, Weather, carrying
 from tests.support.services import PROJECT, running_service
@@ -135,13 +135,13 @@ def test_a_worker_whose_children_are_all_blocked_is_healthy(
     engine: Engine, settings: Settings, redis_client: redis.Redis
 ) -> None:
     """Its prefetch limit is reached, so it receives nothing: a new worker would not either."""
-    patient = settings.model_copy(update=PATIENT)
+    patient = settings.model_copy(update=LONG_TIMEOUTS)
     ticket_types = [add_ticket_type(engine, 3) for _ in range(8)]
     (user,) = add_users(engine, 1)
     queue(engine, [request(user, id_) for id_ in ticket_types])
     with running_service("purchase_worker", patient):
         eventually(is_healthy(settings, "worker"), within_seconds=STARTED_WITHIN_SECONDS)
-        with nobody_writes(engine, "ticket_purchases"), make_celery(settings) as sender:
+        with table_locked(engine, "ticket_purchases"), make_celery(settings) as sender:
             for id_ in ticket_types:
                 sender.send_task(DECIDE_QUEUES_TASK, ([id_],), queue=PURCHASES_QUEUE)
             stays_healthy(settings, "worker", 2)

@@ -116,7 +116,7 @@ WRONG: dict[str, Series] = {
 
 
 def holds(series: Series, firing: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Have promtool say whether exactly these alerts fire after twenty minutes."""
+    """Whether exactly these alerts fire after twenty minutes, by promtool."""
     test = {
         "interval": "5s",
         "input_series": [{"series": name, "values": values} for name, values in series.items()],
@@ -146,18 +146,18 @@ def holds(series: Series, firing: list[str], folder: Path) -> subprocess.Complet
     )
 
 
-def test_a_sale_that_goes_well_wakes_nobody(tmp_path: Path) -> None:
+def test_no_alert_fires_in_a_sale_without_problems(tmp_path: Path) -> None:
     done = holds(WELL, [], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("names", WRONG)
-def test_what_goes_wrong_fires_its_own_alert_and_no_other(names: str, tmp_path: Path) -> None:
+def test_each_problem_fires_its_own_alert_and_no_other(names: str, tmp_path: Path) -> None:
     done = holds(WELL | WRONG[names], names.split(), tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_alert_was_seen_to_fire() -> None:
+def test_every_alert_has_a_case() -> None:
     assert {alert["alert"] for alert in alerts()} == {n for names in WRONG for n in names.split()}
 
 

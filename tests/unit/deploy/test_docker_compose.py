@@ -1,4 +1,4 @@
-"""docker-compose.yml as docker compose itself reads it, held against what it speaks of."""
+"""docker-compose.yml, as docker compose reads it, against settings, files and the Dockerfile."""
 
 import re
 import stat
@@ -45,14 +45,14 @@ def test_a_service_is_confined(services: dict[str, dict[str, Any]], name: str) -
 
 
 @pytest.mark.parametrize("name", sorted((SERVICES | PROFILES) - {"migrate"}))
-def test_what_goes_on_running_is_watched_and_restarted(
+def test_a_long_running_service_is_checked_and_restarted(
     services: dict[str, dict[str, Any]], name: str
 ) -> None:
     assert services[name]["healthcheck"]["test"]
     assert services[name]["restart"] == "unless-stopped"
 
 
-def test_the_schema_is_there_before_whoever_reads_it(services: dict[str, dict[str, Any]]) -> None:
+def test_services_start_after_the_migration(services: dict[str, dict[str, Any]]) -> None:
     assert services["migrate"]["restart"] == "no"
     assert services["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
     for name in ("catalog", "gateway", "worker", "sweeper"):
@@ -70,21 +70,21 @@ def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:
     assert froms <= {"${PYTHON_IMAGE}", "base", "packages"}
 
 
-def test_what_a_service_is_told_is_a_setting(services: dict[str, dict[str, Any]]) -> None:
+def test_every_variable_of_a_service_is_a_setting(services: dict[str, dict[str, Any]]) -> None:
     settings = {f"EVENTIFY_{name.upper()}" for name in Settings.model_fields} | {SECRETS_DIR}
     for name, service in services.items():
         told = {one for one in service.get("environment") or {} if one.startswith("EVENTIFY_")}
         assert told <= settings, name
 
 
-def test_a_stop_is_given_the_time_that_it_takes(services: dict[str, dict[str, Any]]) -> None:
+def test_stop_grace_periods_exceed_the_shutdown_time(services: dict[str, dict[str, Any]]) -> None:
     shutdown_seconds = Settings.model_fields["shutdown_seconds"].default
     for name in ("catalog", "gateway", "worker", "sweeper"):
         grace = services[name]["stop_grace_period"]
         assert int(grace.removesuffix("s")) > shutdown_seconds, name
 
 
-def test_only_the_gateway_is_open_and_only_tools_beside_it_on_this_host(
+def test_only_the_gateway_and_tools_are_published_on_loopback(
     services: dict[str, dict[str, Any]], compose: dict[str, Any]
 ) -> None:
     published = {name for name, service in services.items() if service.get("ports")}
@@ -120,12 +120,12 @@ def test_a_service_has_its_own_login_and_no_other(
     assert Path(target or "").name == "eventify_database_url"
 
 
-def test_whoever_migrates_knows_all_logins(services: dict[str, dict[str, Any]]) -> None:
+def test_the_migration_has_all_logins(services: dict[str, dict[str, Any]]) -> None:
     given = {one["source"] for one in services["migrate"]["secrets"]}
     assert given >= {"eventify_database_url", *(f"eventify_{name}" for name in ROLE_OF_SETTING)}
 
 
-def test_the_catalog_cannot_read_what_signs(services: dict[str, dict[str, Any]]) -> None:
+def test_the_catalog_cannot_read_private_keys(services: dict[str, dict[str, Any]]) -> None:
     """Private halves are the gateway's alone (0600); the group may read the public ones."""
     gateway, catalog = (services[name]["user"].split(":") for name in ("gateway", "catalog"))
     assert catalog[0] != gateway[0]
@@ -139,7 +139,7 @@ def test_the_catalog_cannot_read_what_signs(services: dict[str, dict[str, Any]])
     assert with_keys == {"gateway": False, "catalog": True}
 
 
-def test_the_servers_are_kept_from_logging_rows_and_filling_up(
+def test_the_servers_log_no_rows_and_have_memory_limits(
     services: dict[str, dict[str, Any]],
 ) -> None:
     postgres = services["postgres"]["command"]
@@ -149,23 +149,21 @@ def test_the_servers_are_kept_from_logging_rows_and_filling_up(
     )
 
 
-def test_files_that_are_mounted_exist(services: dict[str, dict[str, Any]]) -> None:
+def test_mounted_files_exist(services: dict[str, dict[str, Any]]) -> None:
     for name, service in services.items():
         for volume in service.get("volumes") or []:
             if volume["type"] == "bind":
                 assert Path(volume["source"]).exists(), f"{name}: {volume['source']}"
 
 
-def test_every_variable_of_the_file_is_explained_with_its_default() -> None:
+def test_every_variable_is_in_the_example_with_its_default() -> None:
     used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (PROJECT / "docker-compose.yml").read_text()))
     example = (PROJECT / ".env.example").read_text()
     explained = dict(re.findall(r"^#([A-Z_]+)=(.*)$", example, re.MULTILINE))
     assert explained == used
 
 
-def test_secrets_are_made_once_at_random_for_nobody_else(
-    tmp_path: Path, compose: dict[str, Any]
-) -> None:
+def test_secrets_are_random_private_and_made_once(tmp_path: Path, compose: dict[str, Any]) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     make_secrets(first)
     made = {file.name: file.read_text() for file in first.iterdir()}
@@ -191,7 +189,7 @@ def make_secrets(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["deploy/docker/secrets/eventify_database_url", ".env"])
-def test_what_is_secret_is_neither_committed_nor_sent_to_a_build(file: str) -> None:
+def test_secrets_are_neither_committed_nor_sent_to_a_build(file: str) -> None:
     ignored = subprocess.run(["git", "check-ignore", "--quiet", file], cwd=PROJECT, check=False)
     assert ignored.returncode == 0
     kept_out = (PROJECT / ".dockerignore").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Rendered manifests, to be asked."""
+"""Rendered manifests, with queries."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -31,7 +31,7 @@ class Rendered:
         return found
 
     def workloads(self) -> list[Resource]:
-        """Whatever runs pods, but for what an operator runs."""
+        """Resources with pods, except those of operators."""
         return self.of_kind("Deployment", "StatefulSet", "Job")
 
     def ours(self) -> list[Resource]:

@@ -1,4 +1,4 @@
-"""The manifests are what Kubernetes and its operators take, and mean what they have to."""
+"""The manifests are valid for Kubernetes and its operators, and mean what they should."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -83,7 +83,7 @@ def test_every_command_exists(rendered: Rendered) -> None:
                     assert find_spec(rest[1])
 
 
-def test_all_of_eventify_is_one_image_and_no_image_is_left_to_chance(rendered: Rendered) -> None:
+def test_eventify_is_one_image_and_every_image_has_a_tag(rendered: Rendered) -> None:
     images = {container["image"] for one in rendered.ours() for container in containers(one)}
     assert len(images) == 1
     for workload in rendered.workloads():
@@ -91,7 +91,7 @@ def test_all_of_eventify_is_one_image_and_no_image_is_left_to_chance(rendered: R
             assert container["image"].rpartition(":")[2] not in ("", "latest", container["image"])
 
 
-def test_liveness_asks_the_process_alone(rendered: Rendered) -> None:
+def test_liveness_probes_need_no_database(rendered: Rendered) -> None:
     for workload in rendered.ours():
         name = workload["metadata"]["name"]
         if name == "migrate":
@@ -109,7 +109,7 @@ def test_liveness_asks_the_process_alone(rendered: Rendered) -> None:
         assert container["readinessProbe"]["timeoutSeconds"] > READY_TIMEOUT_SECONDS
 
 
-def test_a_pod_that_goes_has_the_time_it_needs(rendered: Rendered) -> None:
+def test_termination_grace_exceeds_the_shutdown_time(rendered: Rendered) -> None:
     for workload in rendered.ours():
         if workload["kind"] == "Job":
             continue
@@ -121,7 +121,7 @@ def test_a_pod_that_goes_has_the_time_it_needs(rendered: Rendered) -> None:
         assert serves == (pause["seconds"] > 0)
 
 
-def test_no_pod_may_more_than_it_must(rendered: Rendered) -> None:
+def test_pods_have_least_privileges(rendered: Rendered) -> None:
     for workload in rendered.workloads():
         spec = pod_spec(workload)
         assert spec["automountServiceAccountToken"] is False
@@ -175,7 +175,7 @@ DATABASE_CLIENTS = ("gateway", "catalog", "worker", "sweeper", "migrate")
 BROKER_CLIENTS = ("gateway", "worker", "sweeper")
 
 
-def test_each_connection_that_is_needed_is_allowed_and_no_other(rendered: Rendered) -> None:
+def test_policies_allow_exactly_the_needed_connections(rendered: Rendered) -> None:
     labels = rendered.pod_labels()
     (database,) = labels.keys() & {"postgres", "database"}
     needed = {("gateway", "catalog", 8001)}
@@ -194,7 +194,7 @@ def test_each_connection_that_is_needed_is_allowed_and_no_other(rendered: Render
     assert allowed == needed
 
 
-def test_what_is_not_allowed_is_denied_to_every_pod_of_ours(rendered: Rendered) -> None:
+def test_all_other_connections_of_our_pods_are_denied(rendered: Rendered) -> None:
     deny = rendered.named("NetworkPolicy", "default-deny")["spec"]
     assert deny.keys() == {"podSelector", "policyTypes"}
     assert deny["policyTypes"] == ["Ingress", "Egress"]
@@ -202,7 +202,7 @@ def test_what_is_not_allowed_is_denied_to_every_pod_of_ours(rendered: Rendered) 
         assert selects(deny["podSelector"], workload["spec"]["template"]["metadata"]["labels"])
 
 
-def test_every_pod_of_ours_may_ask_for_names(rendered: Rendered) -> None:
+def test_every_pod_of_ours_may_resolve_names(rendered: Rendered) -> None:
     resolver = rendered.named("NetworkPolicy", "names")
     for workload in rendered.ours():
         assert selects(
@@ -230,7 +230,7 @@ def test_every_secret_comes_from_the_command_or_from_an_operator(rendered: Rende
     assert not rendered.of_kind("Secret")
 
 
-def test_private_keys_are_mounted_in_gateways_alone(rendered: Rendered) -> None:
+def test_private_keys_are_mounted_in_gateways_only(rendered: Rendered) -> None:
     holders = {
         workload["metadata"]["name"]
         for workload in rendered.workloads()
@@ -254,7 +254,7 @@ def test_the_database_confirms_by_a_standby(production: Rendered) -> None:
     assert spec["affinity"]["podAntiAffinityType"] == "required"
 
 
-def test_waits_fit_through_the_ingress(production: Rendered) -> None:
+def test_the_ingress_allows_long_polls_and_streams(production: Rendered) -> None:
     annotations = production.named("Ingress", "eventify")["metadata"]["annotations"]
     prefix = "nginx.ingress.kubernetes.io"
     assert int(annotations[f"{prefix}/proxy-read-timeout"]) > 2 * SETTINGS.wait_max_seconds
@@ -262,7 +262,7 @@ def test_waits_fit_through_the_ingress(production: Rendered) -> None:
     assert annotations[f"{prefix}/proxy-next-upstream"] == "off"
 
 
-def test_the_ingress_leads_to_the_api_and_to_nothing_that_only_operators_ask(
+def test_the_ingress_routes_to_the_api_and_not_to_operators_paths(
     production: Rendered,
 ) -> None:
     (rule,) = production.named("Ingress", "eventify")["spec"]["rules"]
@@ -272,7 +272,7 @@ def test_the_ingress_leads_to_the_api_and_to_nothing_that_only_operators_ask(
     assert exact == {"/", "/.well-known/jwks.json"}
 
 
-def test_database_connections_suffice_for_as_many_pods_as_may_run(production: Rendered) -> None:
+def test_max_connections_suffices_for_the_largest_number_of_pods(production: Rendered) -> None:
     gateways = production.named("HorizontalPodAutoscaler", "gateway")["spec"]["maxReplicas"]
     workers = production.named("ScaledObject", "worker")["spec"]["maxReplicaCount"]
     # 15 of a gateway (gateway/app.py), 2 of each child of a worker and of a sweeper (runtime.py).

@@ -15,7 +15,7 @@ from shared.database.logins import login_urls
 HOME = Home(Path("/srv/eventify"))
 
 
-def test_what_the_caller_gave_stands_above_what_is_worked_out() -> None:
+def test_the_callers_variables_override_defaults() -> None:
     caller = {
         "EVENTIFY_CATALOG_PORT": "9001",
         "EVENTIFY_SWEEP_INTERVAL_SECONDS": "2",
@@ -39,7 +39,7 @@ def test_what_the_caller_gave_stands_above_what_is_worked_out() -> None:
     }
 
 
-def test_keys_are_found_from_wherever_a_service_stands() -> None:
+def test_the_keys_directory_is_absolute() -> None:
     assert service_environment({}, HOME, "::1", 8000)["EVENTIFY_KEYS_DIR"] == "/srv/eventify/keys"
 
     relative = service_environment({"EVENTIFY_KEYS_DIR": "keys"}, HOME, "::1", 8000)
@@ -55,7 +55,7 @@ def test_keys_are_found_from_wherever_a_service_stands() -> None:
         ("tickets.example", "http://tickets.example:8000"),
     ],
 )
-def test_a_url_names_an_address_that_can_be_opened(host: str, url: str) -> None:
+def test_the_url_of_a_wildcard_address_is_loopback(host: str, url: str) -> None:
     assert http_url(host, 8000) == url
 
 

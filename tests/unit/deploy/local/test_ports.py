@@ -110,10 +110,12 @@ def test_whoever_is_given_our_connections_is_found(
         assert listeners(ours, port) == ([me] if takes else [])
 
 
-def test_a_stranger_on_the_port_is_named(port: int) -> None:
+def test_another_listener_on_the_port_is_named(port: int) -> None:
     refuse_other_listeners(HOME, LOOPBACK, port, "--port")
     with (
         service(LOOPBACK, port),
-        pytest.raises(ConfigurationError, match=rf"process {os.getpid()} \(.*\) listens there too"),
+        pytest.raises(
+            ConfigurationError, match=rf"process {os.getpid()} \(.*\) also listens there"
+        ),
     ):
         refuse_other_listeners(HOME, LOOPBACK, port, "--port")

@@ -36,14 +36,14 @@ def test_the_last_group_stops_first_and_only_servers_start_by_themselves() -> No
         "servers", (Program("postgres", ("postgres",), stop_signal=signal.SIGINT),), autostart=True
     )
     door = ProgramGroup(
-        "door", (Program("gateway-1", ("python",)), Program("gateway-2", ("python",)))
+        "gateways", (Program("gateway-1", ("python",)), Program("gateway-2", ("python",)))
     )
 
     parser = read(supervisor_config([servers, door], "/tmp/s.sock"))
 
     # supervisord stops the group with the highest priority first.
-    assert parser.get("group:servers", "priority") < parser.get("group:door", "priority")
-    assert parser.get("group:door", "programs") == "gateway-1,gateway-2"
+    assert parser.get("group:servers", "priority") < parser.get("group:gateways", "priority")
+    assert parser.get("group:gateways", "programs") == "gateway-1,gateway-2"
     assert parser.get("program:postgres", "autostart") == "true"
     assert parser.get("program:postgres", "stopsignal") == "INT"
     assert parser.get("program:gateway-1", "autostart") == "false"
