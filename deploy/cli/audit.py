@@ -6,8 +6,8 @@ import click
 import msgspec
 from rich.console import Console
 
-from deploy.cli import connections
 from deploy.cli.output import say
+from deploy.database import database
 from deploy.local.environment import settings_of_running_system
 from deploy.local.home import find_home
 from purchase_worker.audit.report import audit as audit_rows
@@ -27,7 +27,7 @@ def audit(as_json: bool) -> None:
     """
     try:
         settings = settings_of_running_system(find_home())
-        with connections.database(settings) as engine:
+        with database(settings) as engine:
             report = audit_rows(engine, settings)
     except ConfigurationError as error:
         say(f"Error: The audit could not run: {error}", err=True)

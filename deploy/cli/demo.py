@@ -9,9 +9,9 @@ from tempfile import TemporaryFile
 import click
 from rich.console import Console
 
-from deploy.cli import connections
 from deploy.cli.output import say
 from deploy.cli.stop_signals import stop_interrupts, stop_noted
+from deploy.database import database
 from deploy.local.environment import settings_of_running_system
 from deploy.local.home import Home, find_home, running_state
 from deploy.local.leftovers import unsupervised_processes
@@ -58,7 +58,7 @@ def demo(buyers: int, tickets: int, seconds: float, seed: int, chart: Path) -> N
     home = find_home()
     with _running_system(home) as gateway_url:
         settings = settings_of_running_system(home)
-        with connections.database(settings) as engine:
+        with database(settings) as engine:
             kept = run_demo(options, gateway_url, settings, engine, Console(highlight=False))
     sys.exit(0 if kept else 1)
 

@@ -5,7 +5,7 @@ from uuid import UUID
 import click
 import msgspec
 
-from deploy.cli import connections
+from deploy.database import database
 from deploy.local.environment import settings_of_running_system
 from deploy.local.home import find_home
 from purchase_worker.audit.explain import explanation, read_facts
@@ -20,7 +20,7 @@ def explain(purchase: UUID, as_json: bool) -> None:
 
     It only reads. Exit code 1 if there is no such purchase.
     """
-    with connections.database(settings_of_running_system(find_home())) as engine:
+    with database(settings_of_running_system(find_home())) as engine:
         facts = read_facts(engine, purchase)
     if facts is None:
         raise ConfigurationError(

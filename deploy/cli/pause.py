@@ -8,8 +8,8 @@ from sqlalchemy import Engine
 from catalog.ticket_types.pause import pause as pause_sale
 from catalog.ticket_types.pause import resume as resume_sale
 from catalog.ticket_types.store import StoredTicketType
-from deploy.cli import connections
 from deploy.cli.output import say
+from deploy.database import database
 from deploy.local.environment import settings_of_running_system
 from deploy.local.home import find_home
 from shared.errors import ConfigurationError, NotFound, Problem
@@ -46,7 +46,7 @@ def _for_each(ticket_type_ids: Sequence[int], switch: Callable[[Engine, int], st
         ConfigurationError: one does not exist, or the database failed; all others were switched.
     """
     failures = []
-    with connections.database(settings_of_running_system(find_home())) as engine:
+    with database(settings_of_running_system(find_home())) as engine:
         for id_ in dict.fromkeys(ticket_type_ids):
             try:
                 say(switch(engine, id_))

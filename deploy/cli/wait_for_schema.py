@@ -4,7 +4,7 @@ import time
 
 import click
 
-from deploy.cli import connections
+from deploy.database import database
 from deploy.local.environment import settings_of_running_system
 from deploy.local.home import find_home
 from shared.config.settings import Settings
@@ -32,7 +32,7 @@ def wait_for_schema(seconds: float) -> None:
 
 def _reason_to_wait(settings: Settings) -> str:
     try:
-        with connections.database(settings) as engine:
+        with database(settings) as engine:
             missing = missing_migrations(engine)
     except ConfigurationError as error:
         return str(error)

@@ -9,8 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.cli.connections import database
-from deploy.cli.migrate import migrate_all
+from deploy.database import database
 from deploy.local.environment import http_url, service_environment, settings_from
 from deploy.local.home import (
     AlreadyRunningError,
@@ -45,6 +44,7 @@ from deploy.local.supervisor.supervision import (
     start_supervisor,
     stop_supervisor,
 )
+from deploy.migration import migrate_all
 from shared.auth.keys import ensure_signing_key
 from shared.config.settings import PREFIX, Settings, variable
 from shared.config.url_passwords import without_passwords

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from deploy.cli.connections import database
+from deploy.database import database
 from gateway.purchases import store as gateway_store
 from purchase_worker.audit.guards import GUARDS, standing_guards
 from purchase_worker.audit.report import AuditReport, audit

@@ -54,7 +54,7 @@ LIBPQS = {
 # How a session sees itself, by each way in which our processes connect.
 LOOK = """
 import psycopg2
-from deploy.cli.connections import database
+from deploy.database import database
 from shared.database.session_settings import keep_in_role
 from shared.config.settings import get_settings
 settings = get_settings()
