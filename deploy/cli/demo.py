@@ -15,10 +15,10 @@ from deploy.database import database
 from deploy.local.environment import settings_of_running_system
 from deploy.local.home import Home, find_home, running_state
 from deploy.local.leftovers import unsupervised_processes
-from deploy.local.servers.embedded import free_port
 from deploy.local.up import UpOptions, start, stop
 from loadtests.demo.run import DemoOptions, run_demo
 from shared.errors import ConfigurationError
+from shared.free_port import free_port
 from shared.process import restore_stop_signals
 
 CHART_FORMATS = (".png", ".svg", ".pdf")

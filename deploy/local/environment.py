@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.home import Home, read_state
-from deploy.local.servers.embedded import free_port
 from shared.config.settings import PREFIX, SECRETS_DIR, Settings, get_settings, variable
 from shared.database.logins import ROLE_OF_SETTING
 from shared.errors import ConfigurationError
+from shared.free_port import free_port
 
 DATABASE = variable("database_url")
 LOGINS = {variable(setting) for setting in ROLE_OF_SETTING}

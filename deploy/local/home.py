@@ -19,43 +19,19 @@ class AlreadyRunningError(ConfigurationError):
     """Another `eventify up` holds this home."""
 
 
-@dataclass(frozen=True, slots=True)
 class Home:
     """The files in EVENTIFY_HOME; `path` is absolute and without symbolic links."""
 
-    path: Path
-
-    @property
-    def logs(self) -> Path:
-        return self.path / "logs"
-
-    @property
-    def keys(self) -> Path:
-        return self.path / "keys"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics"
-
-    @property
-    def postgres(self) -> Path:
-        return self.path / "postgres"
-
-    @property
-    def valkey(self) -> Path:
-        return self.path / "valkey"
-
-    @property
-    def supervisor_config(self) -> Path:
-        return self.path / "supervisord.conf"
-
-    @property
-    def state_file(self) -> Path:
-        return self.path / "state.json"
-
-    @property
-    def lock_file(self) -> Path:
-        return self.path / "lock"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.logs = path / "logs"
+        self.keys = path / "keys"
+        self.metrics = path / "metrics"
+        self.postgres = path / "postgres"
+        self.valkey = path / "valkey"
+        self.supervisor_config = path / "supervisord.conf"
+        self.state_file = path / "state.json"
+        self.lock_file = path / "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +141,17 @@ def read_state(home: Home) -> RunningState | None:
 
 def write_state(home: Home, state: RunningState) -> None:
     """Replace the record atomically; only its owner can read it."""
-    new = home.state_file.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(asdict(state), file, indent=2)
+    new = new_private_file(home.state_file, json.dumps(asdict(state), indent=2))
     new.rename(home.state_file)
+
+
+def new_private_file(file: Path, content: str) -> Path:
+    """The file's content under another name, readable by its owner only, to be renamed."""
+    new = file.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+        opened.write(content)
+    return new
 
 
 def _try_lock(home: Home) -> int | None:

@@ -27,7 +27,7 @@ def end_leftovers(home: Home, services_seconds: int, servers_seconds: int) -> in
         servers_seconds: the same for PostgreSQL and Valkey.
     """
     found = _leftovers(home)
-    servers = {process for process in found if _name(process) in EMBEDDED_SERVERS}
+    servers = {process for process in found if process_name(process) in EMBEDDED_SERVERS}
     end_processes(found - servers, services_seconds)
     end_processes(servers, servers_seconds)
     return len(found)
@@ -95,7 +95,8 @@ def is_running(process: psutil.Process) -> bool:
         return False
 
 
-def _name(process: psutil.Process) -> str:
+def process_name(process: psutil.Process) -> str:
+    """Empty if it has exited."""
     try:
         return process.name()
     except psutil.Error:

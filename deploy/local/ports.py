@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import psutil
 
 from deploy.local.home import Home
-from deploy.local.leftovers import belongs_to
+from deploy.local.leftovers import belongs_to, process_name
 from shared.errors import ConfigurationError
 
 ANY_IPV4, ANY_IPV6 = "0.0.0.0", "::"  # noqa: S104 - compared, not bound
@@ -63,8 +63,8 @@ def refuse_other_listeners(home: Home, host: str, port: int, option: str) -> Non
     for process in listeners(host, port):
         if not belongs_to(process, home):
             raise ConfigurationError(
-                f"Port {port} of {host} is in use: {_described(process)} also listens there."
-                f" Choose another with {option}."
+                f"Port {port} of {host} is in use: process {process.pid} ({process_name(process)})"
+                f" also listens there. Choose another with {option}."
             )
 
 
@@ -91,10 +91,3 @@ def _takes_from(ours: str, theirs: str) -> bool:
     if ours in (theirs, ANY_IPV6):
         return True
     return ours == ANY_IPV4 and ipaddress.ip_address(theirs).version == 4
-
-
-def _described(process: psutil.Process) -> str:
-    try:
-        return f"process {process.pid} ({process.name()})"
-    except psutil.Error:
-        return f"process {process.pid}"

@@ -23,14 +23,6 @@ READY_SECONDS = 60.0
 LOG_TAIL_LINES = 12
 
 
-class NotReadyError(ConfigurationError):
-    """A part did not become ready in time."""
-
-
-class InterruptedStartError(ConfigurationError):
-    """A stop was requested before everything was ready."""
-
-
 class StartDeadline:
     """Ends a start that takes too long, or that the operator interrupts.
 
@@ -49,14 +41,13 @@ class StartDeadline:
         """Poll until the answer is true.
 
         Raises:
-            NotReadyError: after the deadline, with the explanation.
-            InterruptedStartError: a stop was requested.
+            ConfigurationError: after the deadline, with the explanation; or a stop was requested.
         """
         while not (answer := ready()):
             if self._stop_requested():
-                raise InterruptedStartError("Interrupted; everything was stopped again.")
+                raise ConfigurationError("Interrupted; everything was stopped again.")
             if time.monotonic() > self._ends_at:
-                raise NotReadyError(f"Not ready after {self._seconds:.0f} s: {or_explain()}")
+                raise ConfigurationError(f"Not ready after {self._seconds:.0f} s: {or_explain()}")
             time.sleep(0.05)
         return answer
 
@@ -69,13 +60,13 @@ def wait_for_supervisor(
 ) -> None:
     """
     Raises:
-        NotReadyError: it exited, or does not answer in time.
+        ConfigurationError: it exited, or does not answer in time.
     """
     output = home.logs / "supervisord.out"
 
     def answers() -> bool:
         if supervisor.poll() is not None:
-            raise NotReadyError(f"The supervisor did not start.{_tail(output)}")
+            raise ConfigurationError(f"The supervisor did not start.{_tail(output)}")
         try:
             client.processes()
         except SupervisorUnavailableError:

@@ -30,7 +30,6 @@ from deploy.local.readiness import (
 )
 from deploy.local.servers.embedded import (
     DATABASE_NAME,
-    free_port,
     prepare_postgres,
     prepare_valkey,
     service_logins,
@@ -50,6 +49,7 @@ from shared.config.settings import PREFIX, Settings, variable
 from shared.config.url_passwords import without_passwords
 from shared.database.logins import ROLE_OF_SETTING
 from shared.errors import ConfigurationError
+from shared.free_port import free_port
 
 Say = Callable[[str], None]
 StopRequested = Callable[[], bool]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from deploy.local.home import new_private_file
 from deploy.local.servers.wheels import ensure_user, postgres_programs, valkey_program
 from deploy.local.supervisor.program import POSTGRES_STOP_SECONDS, Program
 from shared.config.database_url import with_login
@@ -141,10 +142,7 @@ def prepare_valkey(folder: Path, port: int) -> EmbeddedServer:
 def _password(file: Path, user: str | None) -> str:
     """Made at the first start: every local user can connect to loopback."""
     if not file.exists():
-        new = file.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-            out.write(secrets.token_hex(16))
+        new = new_private_file(file, secrets.token_hex(16))
         if user is not None:
             _chown(new, user)
         new.rename(file)
