@@ -1,13 +1,15 @@
-"""The caller's purchases, newest first; described in `openapi.py` with the other routes."""
+"""The list of a user's purchases, newest first."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 
 from gateway.purchases import read
 from gateway.purchases.look_up import PurchaseLookUp
+from gateway.purchases.openapi import LIST_RESPONSES
 from gateway.purchases.read import Filter
 from gateway.rate_limits.by_user import UserLimit
 from shared.concurrency.bounded_executor import BoundedExecutor
@@ -24,7 +26,7 @@ WAITING_MAX = 200
 # Of one user; browsers ask for six things at a time.
 WAITING_OF_USER_MAX = 30
 
-router = APIRouter(include_in_schema=False, route_class=AuthenticatedRoute)
+router = APIRouter(tags=["Purchases"], route_class=AuthenticatedRoute)
 
 
 class PurchaseLists:
@@ -69,13 +71,24 @@ class PurchaseLists:
         self._threads.close()
 
 
-@router.get("/api/ticket-purchases/")
+@router.get(
+    "/api/ticket-purchases/",
+    summary="List your purchases, newest first",
+    response_description="A page of purchases",
+    response_class=JSONResponse,
+    responses=LIST_RESPONSES,
+)
 async def list_purchases(
     request: Request,
     caller: Caller,
     page: WantedPage,
-    status: Literal["queued", "confirmed", "rejected"] | None = None,
-    ticket_type: QueryId | None = None,
+    status: Annotated[
+        Literal["queued", "confirmed", "rejected"] | None,
+        Query(description="Only purchases with this status."),
+    ] = None,
+    ticket_type: Annotated[
+        QueryId | None, Query(description="Only purchases of this ticket type.")
+    ] = None,
 ) -> Response:
     lists: PurchaseLists = request.app.state.purchase_lists
     limit: UserLimit = request.app.state.list_limit
@@ -86,10 +99,6 @@ async def list_purchases(
     except Problem as problem:
         problem.headers.update(headers)
         raise
-    body = {
-        "count": answered.count,
-        "next": answered.next,
-        "previous": answered.previous,
-        "results": answered.results,
-    }
-    return Response(msgspec.json.encode(body), headers=headers, media_type="application/json")
+    return Response(
+        msgspec.json.encode(dict(answered)), headers=headers, media_type="application/json"
+    )
