@@ -1,4 +1,4 @@
-"""The guide for client developers works as it stands there, and names every error and limit."""
+"""The snippets of the API guide work, and it lists every error and limit."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ GUIDE_URL = "http://localhost:8000"
 SNIPPETS = ("bash", "python")
 SHOWN = ("json", "http", "text")
 BETWEEN_SNIPPETS = "----- the next snippet -----"
-# What is another one at each run.
+# Differs between runs.
 VARYING = {
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}": "<uuid>",
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z": "<time>",
@@ -118,9 +118,9 @@ def test_the_table_of_limits_has_the_defaults_of_the_settings() -> None:
 
 
 class Unreliable(httpx.BaseTransport):
-    """A way to the real gateway on which each of `troubles` befalls one request.
+    """A transport to the real gateway; each of `troubles` affects one request.
 
-    None: it arrives, and its answer is lost. An answer: it is given instead of the gateway's.
+    None: the request arrives, and its response is lost. A response: it replaces the gateway's.
     """
 
     def __init__(self, *troubles: httpx.Response | None) -> None:
@@ -152,7 +152,7 @@ def by_way_of(transport: httpx.BaseTransport, buyer: httpx.Client) -> httpx.Clie
     return httpx.Client(base_url=buyer.base_url, headers=buyer.headers, transport=transport)
 
 
-def test_the_client_buys_once_however_often_answers_are_lost(
+def test_the_client_buys_once_even_if_responses_are_lost(
     guide: dict[str, Any], buyer: httpx.Client, on_sale: OnSale
 ) -> None:
     ticket_type = on_sale(10)
@@ -164,7 +164,7 @@ def test_the_client_buys_once_however_often_answers_are_lost(
     assert buyer.get(f"/api/ticket-types/{ticket_type}/").json()["capacity"] == 8
 
 
-def test_the_client_asks_on_where_the_purchase_is_still_queued(
+def test_the_client_polls_while_the_purchase_is_queued(
     guide: dict[str, Any], buyer: httpx.Client, on_sale: OnSale
 ) -> None:
     ticket_type = on_sale(10)
@@ -174,27 +174,27 @@ def test_the_client_asks_on_where_the_purchase_is_still_queued(
         json={"ticket_type": ticket_type, "quantity": 1},
         headers={"Idempotency-Key": key},
     )
-    told_as_accepted = httpx.Response(
+    still_queued = httpx.Response(
         202, headers={"Retry-After": "0"}, json=accepted.json() | {"status": "queued"}
     )
-    with by_way_of(Unreliable(told_as_accepted), buyer) as client:
+    with by_way_of(Unreliable(still_queued), buyer) as client:
         bought = guide["buy"](client, ticket_type, 1, key)
     assert (bought["id"], bought["status"]) == (accepted.json()["id"], "confirmed")
 
 
-def test_the_client_tells_why_a_purchase_was_refused(
+def test_the_client_raises_the_reason_of_a_rejected_purchase(
     guide: dict[str, Any], buyer: httpx.Client, on_sale: OnSale
 ) -> None:
     ticket_type, key = on_sale(1), uuid4()
     for _attempt in ("rejected while it waits", "found rejected under the key"):
-        with pytest.raises(guide["Refused"]) as refused:
+        with pytest.raises(guide["PurchaseFailed"]) as failed:
             guide["buy"](buyer, ticket_type, 2, key)
-        assert refused.value.code == "not_enough_tickets"
+        assert failed.value.code == "not_enough_tickets"
 
 
-def test_the_client_gives_up_when_its_patience_ends(
+def test_the_client_raises_timeout_error_after_its_timeout(
     guide: dict[str, Any], buyer: httpx.Client, on_sale: OnSale
 ) -> None:
-    away = httpx.Response(503, headers={"Retry-After": "5"})
-    with by_way_of(Unreliable(away), buyer) as client, pytest.raises(TimeoutError):
-        guide["buy"](client, on_sale(1), 1, uuid4(), patience_seconds=2)
+    unavailable = httpx.Response(503, headers={"Retry-After": "5"})
+    with by_way_of(Unreliable(unavailable), buyer) as client, pytest.raises(TimeoutError):
+        guide["buy"](client, on_sale(1), 1, uuid4(), timeout_seconds=2)
