@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import msgspec
 from psycopg2.extensions import cursor
@@ -32,6 +32,8 @@ SELECT p.id::text, p.user_id, p.seq, p.ticket_type_id, t.event_id, p.quantity, p
        {as_time("p.decided_at")}
 FROM ticket_types t JOIN ticket_purchases p ON p.ticket_type_id = t.id
 """
+
+TICKET_TYPE, STATUS = 3, 8  # columns of `FOUND`
 
 READ = Prepared("read", FOUND + "WHERE p.id = ANY(%(ids)s::uuid[]) AND" + KEPT_OUTCOMES)
 
@@ -71,23 +73,6 @@ SELECT count(*),
         FROM oldest)
 FROM (SELECT FROM ticket_purchases WHERE status = 'queued' LIMIT %(rows)s) counted
 """
-
-
-class _Row(NamedTuple):
-    """A row of `FOUND`."""
-
-    id: str
-    user_id: int
-    seq: int
-    ticket_type: int
-    event: int
-    quantity: int
-    unit_price: str
-    total_price: str
-    status: str
-    reason: str | None
-    created_at: str
-    decided_at: str | None
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -148,8 +133,8 @@ def list_of_user(
 
 
 def _all_found(cursor: cursor, position_max_rows: int) -> list[Found]:
-    rows = [_Row._make(row) for row in cursor]
-    queued_types = {row.ticket_type for row in rows if row.status == QUEUED}
+    rows = cursor.fetchall()
+    queued_types = {row[TICKET_TYPE] for row in rows if row[STATUS] == QUEUED}
     heads = _heads_of_queues(cursor, queued_types, position_max_rows)
     return [_found(row, heads) for row in rows]
 
@@ -165,21 +150,23 @@ def _heads_of_queues(
     return heads
 
 
-def _found(row: _Row, heads: dict[int, list[int]]) -> Found:
+def _found(row: tuple[Any, ...], heads: dict[int, list[int]]) -> Found:
+    id_, user_id, seq, ticket_type, event, quantity, price, total, status, *outcome = row
+    reason, created_at, decided_at = outcome
     purchase = Purchase(
-        id=row.id,
-        ticket_type=row.ticket_type,
-        event=row.event,
-        quantity=row.quantity,
-        unit_price=row.unit_price,
-        total_price=row.total_price,
-        status=row.status,
-        reason=row.reason,
-        created_at=row.created_at,
-        decided_at=row.decided_at,
+        id=id_,
+        ticket_type=ticket_type,
+        event=event,
+        quantity=quantity,
+        unit_price=price,
+        total_price=total,
+        status=status,
+        reason=reason,
+        created_at=created_at,
+        decided_at=decided_at,
     )
-    position = position_in(heads[row.ticket_type], row.seq) if row.status == QUEUED else None
-    return Found(row.user_id, purchase, position)
+    position = position_in(heads[ticket_type], seq) if status == QUEUED else None
+    return Found(user_id, purchase, position)
 
 
 def position_in(head: Sequence[int], seq: int) -> int:

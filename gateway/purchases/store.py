@@ -1,6 +1,5 @@
 """The SQL that accepts a batch of purchase requests durably."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -102,7 +101,7 @@ def accept(
     verdicts: dict[str, Verdict] = {}
     pending = list(requests)
     for _attempt in range(ACCEPT_ATTEMPTS):
-        accepted: Counter[int] = Counter()
+        accepted: dict[int, int] = {}
         for request, row in zip(pending, _insert(engine, pending, position_max_rows), strict=True):
             verdict = (
                 row
@@ -164,7 +163,7 @@ def _insert(
 
 
 def _verdict(
-    request: PurchaseRequest, row: Row, accepted: Counter[int], position_max_rows: int
+    request: PurchaseRequest, row: Row, accepted: dict[int, int], position_max_rows: int
 ) -> Verdict | None:
     """The verdict of a row; None while another statement inserts the same key.
 
@@ -183,8 +182,8 @@ def _verdict(
         return Replayed(earlier_id)
     if seq is None:
         return None
-    ahead_in_batch = accepted[request.ticket_type_id]
-    accepted[request.ticket_type_id] += 1
+    ahead_in_batch = accepted.get(request.ticket_type_id, 0)
+    accepted[request.ticket_type_id] = ahead_in_batch + 1
     if queued < position_max_rows:
         position = queued + ahead_in_batch
     else:
