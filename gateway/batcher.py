@@ -31,7 +31,7 @@ class _Asked(msgspec.Struct, Generic[Item, Answer], eq=False):
     asked_at: float
 
 
-class _Call(msgspec.Struct, Generic[Item, Answer], eq=False):
+class _Batch(msgspec.Struct, Generic[Item, Answer], eq=False):
     """A batch in progress. `is_answered`: set by its thread, before the event loop notices."""
 
     batch: list[_Asked[Item, Answer]]
@@ -74,7 +74,7 @@ class Batcher(Generic[Item, Answer]):
         self._pending_max_seconds = pending_max_seconds
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._pending: deque[_Asked[Item, Answer]] = deque()
-        self._in_flight: list[_Call[Item, Answer]] = []
+        self._in_flight: list[_Batch[Item, Answer]] = []
         # Since when the work has given no answer although it had items; and whether the last call
         # gave one. Written by its thread: a busy event loop must not take its own lateness for a
         # stall.
@@ -118,7 +118,7 @@ class Batcher(Generic[Item, Answer]):
         while self._pending and self._threads_free:
             size = min(len(self._pending), self._batch_rows)
             batch = [self._pending.popleft() for _ in range(size)]
-            call = _Call(batch, time.monotonic())
+            call = _Batch(batch, time.monotonic())
             if self._works and all(other.is_answered for other in self._in_flight):
                 self._stalled_since = call.started_at  # until now it was idle
             self._in_flight.append(call)
@@ -126,7 +126,7 @@ class Batcher(Generic[Item, Answer]):
             work = loop.run_in_executor(self._executor, self._run, call)
             work.add_done_callback(lambda work, call=call: self._finish(call, work))  # type: ignore[misc]
 
-    def _run(self, call: _Call[Item, Answer]) -> Sequence[Answer | Exception]:
+    def _run(self, call: _Batch[Item, Answer]) -> Sequence[Answer | Exception]:
         """In a thread."""
         try:
             answers = self._work([asked.item for asked in call.batch])
@@ -138,7 +138,7 @@ class Batcher(Generic[Item, Answer]):
         return answers
 
     def _finish(
-        self, call: _Call[Item, Answer], work: asyncio.Future[Sequence[Answer | Exception]]
+        self, call: _Batch[Item, Answer], work: asyncio.Future[Sequence[Answer | Exception]]
     ) -> None:
         self._in_flight.remove(call)
         self._threads_free += 1
@@ -182,7 +182,7 @@ class Batcher(Generic[Item, Answer]):
             loop = asyncio.get_running_loop()
             loop.call_later(OVERDUE_CHECK_SECONDS, self._fail_overdue)
 
-    def _hangs(self, call: _Call[Item, Answer]) -> bool:
+    def _hangs(self, call: _Batch[Item, Answer]) -> bool:
         waited_seconds = time.monotonic() - call.started_at
         return not call.is_answered and waited_seconds > self._stall_timeout_seconds
 
