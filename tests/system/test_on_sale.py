@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from tests.system.conftest import Shop
-from tests.system.contract.routes import NOBODYS
+from tests.system.contract.routes import UNKNOWN_PURCHASE
 from tests.system.selling import PURCHASES, WAIT, OnSale, buy, left
 
 
@@ -40,11 +40,12 @@ def test_redis_may_be_wiped_at_any_moment(shop: Shop, buyer: httpx.Client, on_sa
     assert buy(buyer, ticket_type, **WAIT).status_code == 201
 
 
-@pytest.mark.parametrize("id_", ["1", NOBODYS, "%00", "a/b"])
+@pytest.mark.parametrize("id_", ["1", UNKNOWN_PURCHASE, "%00", "a/b"])
 def test_an_id_that_is_nobodys_is_not_found(buyer: httpx.Client, id_: str) -> None:
     assert buyer.get(f"{PURCHASES}{id_}/").status_code == 404
     # What could be an id is refused by the method; what is none has no methods.
-    assert buyer.delete(f"{PURCHASES}{id_}/").status_code == (405 if id_ == NOBODYS else 404)
+    status = 405 if id_ == UNKNOWN_PURCHASE else 404
+    assert buyer.delete(f"{PURCHASES}{id_}/").status_code == status
 
 
 def test_the_demo_sells_audits_and_draws(shop: Shop, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import httpx
 
 from tests.system.conftest import Shop
-from tests.system.contract.problems import refused
+from tests.system.contract.problems import check_problem
 from tests.system.selling import WAIT, OnSale, buy
 
 
@@ -15,7 +15,7 @@ def test_the_operator_pauses_a_sale_and_resumes_it(
     assert (paused.returncode, paused.stderr) == (0, "")
     for line, id_ in zip(paused.stdout.splitlines(), (first, second), strict=True):
         assert line.startswith(f"Ticket type {id_} (Standing) is paused since 20")
-        refused(buy(buyer, id_), 400, "sale_paused")
+        check_problem(buy(buyer, id_), 400, "sale_paused")
     assert buy(buyer, other, **WAIT).status_code == 201
     again = shop.operator.call("pause", str(first))
     assert again.stdout == paused.stdout.splitlines(keepends=True)[0]
@@ -25,7 +25,7 @@ def test_the_operator_pauses_a_sale_and_resumes_it(
         f"Ticket type {first} (Standing) is not paused.\n",
     )
     assert buy(buyer, first, **WAIT).status_code == 201
-    refused(buy(buyer, second), 400, "sale_paused")
+    check_problem(buy(buyer, second), 400, "sale_paused")
 
 
 def test_an_unknown_ticket_type_is_an_error_and_the_others_are_paused(
@@ -35,4 +35,4 @@ def test_an_unknown_ticket_type_is_an_error_and_the_others_are_paused(
     paused = shop.operator.call("pause", "999999999", str(ticket_type))
     assert paused.returncode == 1
     assert paused.stderr == "Error: There is no ticket type 999999999.\n"
-    refused(buy(buyer, ticket_type), 400, "sale_paused")
+    check_problem(buy(buyer, ticket_type), 400, "sale_paused")

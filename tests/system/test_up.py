@@ -19,7 +19,7 @@ from deploy.local.servers.embedded import UNPRIVILEGED_USER, free_port, run_as
 from tests.support.services import stop_signals_refused
 from tests.support.waiting import eventually
 from tests.system.conftest import Shop
-from tests.system.contract.problems import refused
+from tests.system.contract.problems import check_problem
 from tests.system.operators import PROJECT, WITH_TWO_GATEWAYS, Operator, an_operator
 from tests.system.selling import buy, put_on_sale
 
@@ -181,7 +181,7 @@ def its_services_go_on_selling(operator: Operator) -> None:
         assert buy(organiser, ticket_type).status_code == 202
         paused = operator.call("pause", str(ticket_type))
         assert (paused.returncode, paused.stderr) == (0, "")
-        refused(buy(organiser, ticket_type), 400, "sale_paused")
+        check_problem(buy(organiser, ticket_type), 400, "sale_paused")
         for command in (["resume", str(ticket_type)], ["audit"], ["token", "ada"], ["keys"]):
             done = operator.call(*command)
             assert (done.returncode, done.stderr) == (0, ""), command

@@ -1,4 +1,4 @@
-"""Accounts and refresh tokens as the contract describes them. Pure: time passes when told to."""
+"""Accounts and refresh tokens as the contract describes them. Pure: time passes only by a call."""
 
 from dataclasses import dataclass
 

@@ -30,7 +30,7 @@ addresses = st.sampled_from([None, None, "ana@example.com", "nobody"])
 
 
 class AccountsMachine(RuleBasedStateMachine):
-    """Each run has names of its own, told by a number behind them."""
+    """Each run has its own names, with its number in them."""
 
     tokens = Bundle("tokens")
 
@@ -40,7 +40,7 @@ class AccountsMachine(RuleBasedStateMachine):
         self.number = next(_numbers)
         self.database_url = shop.database_url
         self.client = httpx.Client(base_url=shop.url, timeout=40, verify=False)
-        # Nobody may tell a wrong password from a name that does not exist.
+        # A wrong password and an unknown name have the same message.
         self.words_of_wrong_credentials: set[str] = set()
 
     def post(self, path: str, **fields: object) -> httpx.Response:
@@ -70,12 +70,12 @@ class AccountsMachine(RuleBasedStateMachine):
             self._check_account(answer, account)
 
     def _check_account(self, answer: httpx.Response, account: Account) -> None:
-        told = answer.json()
-        assert told == {
+        view = answer.json()
+        assert view == {
             "id": account.id,
             "username": account.username,
             "email": account.email,
-            "created_at": told["created_at"],
+            "created_at": view["created_at"],
         }
 
     # --- tokens ---
@@ -139,11 +139,11 @@ class AccountsMachine(RuleBasedStateMachine):
         check_refused(refused, Refusal("not_authenticated"))
 
     def _let_the_retry_window_pass(self) -> None:
-        """Nobody waits: what was spent is spent a day earlier."""
+        """Without a wait: spent tokens were spent a day earlier."""
         self.model.let_the_retry_window_pass()
         connection = psycopg2.connect(self.database_url)
         with connection, connection.cursor() as cursor:
-            # No guard fires for a replica: time is not ours to turn back otherwise.
+            # Guards do not fire for a replica; they would not let the time be changed.
             cursor.execute("SET session_replication_role = replica")
             cursor.execute(
                 "UPDATE refresh_tokens SET spent_at = spent_at - interval '1 day' FROM users"

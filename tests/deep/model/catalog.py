@@ -43,7 +43,7 @@ class TicketType:
     left: int
     sold: int = 0
     has_purchases: bool = False
-    # As the system told it, which alone knows the time.
+    # From the answer: only the system knows the time.
     paused_at: str | None = None
     id: int = 0
     deleted: bool = False
@@ -158,12 +158,12 @@ class Catalog:
         return ticket_type
 
     def pause(
-        self, user: int, ticket_type: TicketType, known: Known | None, told_at: str | None
+        self, user: int, ticket_type: TicketType, known: Known | None, paused_at: str | None
     ) -> TicketType:
-        """What is paused stays so since the time that was told first."""
+        """The first pause sets the time."""
         self._check_may_write(user, ticket_type)
         _check_known(ticket_type, known)
-        ticket_type.paused_at = ticket_type.paused_at or told_at
+        ticket_type.paused_at = ticket_type.paused_at or paused_at
         return ticket_type
 
     def resume(self, user: int, ticket_type: TicketType, known: Known | None) -> TicketType:
@@ -214,7 +214,7 @@ def _stands_in(word: str, fields: Fields) -> bool:
 
 
 def _check_ticket_type(fields: Fields) -> None:
-    """Each field by itself; all that are wrong are told at once."""
+    """Each field by itself; all invalid ones are named at once."""
     wrong = {
         "name": not 1 <= len(fields.get("name", "name").strip()) <= 200,
         "price": "price" in fields and _price(fields["price"]) is None,

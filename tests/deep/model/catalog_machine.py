@@ -96,7 +96,7 @@ class CatalogMachine(RuleBasedStateMachine):
         clients = shop.users(USERS)
         self.clients = {client.get("/api/users/me/").json()["id"]: client for client in clients}
         self.users = list(self.clients)
-        # The states that were told with an ETag, oldest first.
+        # The states that were answered with an ETag, oldest first.
         self.tagged: dict[TicketType, dict[str, Mapping[str, Any]]] = {}
 
     def ask(self, user: int, method: str, path: str, **request: Any) -> httpx.Response:
@@ -180,7 +180,7 @@ class CatalogMachine(RuleBasedStateMachine):
     def announce(
         self, first: dict[str, Any], second: dict[str, Any], third: dict[str, Any]
     ) -> MultipleResults:
-        """Tickets of an event that nobody deletes."""
+        """Tickets of an event that is never deleted."""
         event = self._create_event(
             self.users[0], {"title": "Aida", "start_time": days[0], "end_time": days[1]}
         )
@@ -203,7 +203,7 @@ class CatalogMachine(RuleBasedStateMachine):
         if created is not None:
             created.id = answer.json()["id"]
             assert answer.headers["Location"] == f"{TICKET_TYPES}{created.id}/"
-            self._check_told(answer, created)
+            self._check_state(answer, created)
         return created
 
     @rule(ticket_type=ticket_types, user=users, tag=tags)
@@ -219,7 +219,7 @@ class CatalogMachine(RuleBasedStateMachine):
             if unchanged:
                 assert answer.content == b""
             else:
-                self._check_told(answer, ticket_type)
+                self._check_state(answer, ticket_type)
 
     @rule(
         ticket_type=ticket_types,
@@ -316,14 +316,14 @@ class CatalogMachine(RuleBasedStateMachine):
         answer = self.ask(user, method, address, json=json, headers=headers)
         status = 204 if method == "DELETE" else 200
         if agreed(answer, status, lambda: foreseen(user, known, answer)):
-            self._check_told(answer, ticket_type)
+            self._check_state(answer, ticket_type)
 
     def _tag(self, ticket_type: TicketType, wanted: str | None) -> tuple[str | None, Known | None]:
         """A header's value, and the state that it names."""
         if wanted == "current":
             answer = self.ask(self.users[0], "GET", f"{TICKET_TYPES}{ticket_type.id}/")
             if agreed(answer, 200, lambda: self.catalog.read_ticket_type(ticket_type)):
-                self._check_told(answer, ticket_type)
+                self._check_state(answer, ticket_type)
                 return answer.headers["ETag"], ticket_type.view()
         if wanted == "first":
             return next(iter(self.tagged[ticket_type].items()))
@@ -331,8 +331,8 @@ class CatalogMachine(RuleBasedStateMachine):
             return None, None
         return (ANY, ANY) if wanted == ANY else ('"nonsense"', {})
 
-    def _check_told(self, answer: httpx.Response, ticket_type: TicketType) -> None:
-        """The state is the model's, and one ETag stands for one state, whenever it was told."""
+    def _check_state(self, answer: httpx.Response, ticket_type: TicketType) -> None:
+        """The state is the model's, and one ETag stands for one state, in every answer."""
         view, tag = ticket_type.view(), answer.headers["ETag"]
         assert answer.json() == view
         tagged = self.tagged.setdefault(ticket_type, {})
@@ -361,11 +361,11 @@ class CatalogMachine(RuleBasedStateMachine):
         answer = self.ask(user, "GET", path, params={**query, "page": number, "page_size": size})
         found = agreed(answer, 200, page)
         if found is not None:
-            told = answer.json()
-            assert told["results"] == [thing.view() for thing in found[before:after]]
-            assert told["count"] == len(found)
-            assert (told["next"] is not None) == (after < len(found))
-            assert (told["previous"] is not None) == (number > 1)
+            listed = answer.json()
+            assert listed["results"] == [thing.view() for thing in found[before:after]]
+            assert listed["count"] == len(found)
+            assert (listed["next"] is not None) == (after < len(found))
+            assert (listed["previous"] is not None) == (number > 1)
 
     def teardown(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""A shop for clients in a hurry: nobody counts their requests."""
+"""A shop without rate limits."""
 
 from collections.abc import Iterator
 

@@ -111,7 +111,7 @@ class Purchases:
 
 
 def _check_on_sale(ticket_type: TicketType, quantity: int) -> None:
-    """What is refused at the door, with nothing stored."""
+    """Errors of the gateway, with nothing stored."""
     if ticket_type.deleted:
         raise Refusal("invalid", "ticket_type")
     if quantity > ticket_type.fields["max_per_purchase"]:

@@ -1,4 +1,4 @@
-"""The refusals of the contract: what the models raise where a client is told no."""
+"""Errors of the contract, which the models raise."""
 
 # Each code with the HTTP status that it comes with.
 STATUS = {
@@ -21,7 +21,7 @@ STATUS = {
 
 
 class Refusal(Exception):
-    """A refusal with this code, which names exactly these fields."""
+    """An error with this code, which names exactly these fields."""
 
     def __init__(self, code: str, *fields: str) -> None:
         super().__init__(code, *fields)

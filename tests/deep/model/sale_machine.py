@@ -105,7 +105,7 @@ class SaleMachine(CatalogMachine):
         assert answer.json()["id"] == purchase.id
 
     def _check_bought(self, answer: httpx.Response, purchase: Purchase, waits: bool) -> None:
-        """The answer to a new purchase; then how it is told at its own address from now on."""
+        """The answer to a new purchase; then its state at its own address."""
         assert "Idempotency-Replayed" not in answer.headers
         assert answer.headers.get("Preference-Applied") == (WAITED if waits else None)
         if not waits:

@@ -1,4 +1,4 @@
-"""A second system, for the rows that tell what happens while something is away."""
+"""A second system, for tests during which a part of it is unavailable."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,13 +10,12 @@ from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.operators import an_operator
 
-# So few are queued before the backlog is full.
 BACKLOG_MAX_ROWS = 3
 
 
 @pytest.fixture(scope="session")
 def fragile_shop() -> Iterator[Shop]:
-    """A shop whose parts may be taken away, if they are given back at the end of the test."""
+    """Tests may stop a part of it, and restore it at the end."""
     with an_operator() as operator:
         started = operator.up(
             EVENTIFY_BACKLOG_MAX_ROWS=str(BACKLOG_MAX_ROWS), EVENTIFY_BACKLOG_CHECK_SECONDS="0.1"
@@ -27,8 +26,8 @@ def fragile_shop() -> Iterator[Shop]:
 
 
 @contextmanager
-def database_away(shop: Shop) -> Iterator[None]:
-    """The database takes no connection, and has cut those it had, until the block ends."""
+def database_unavailable(shop: Shop) -> Iterator[None]:
+    """The database accepts no connection, and has closed those it had, until the block ends."""
     with shop.database("postgres") as server:
         name = shop.settings.database_url.rpartition("/")[2].partition("?")[0]
         server.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
@@ -45,7 +44,7 @@ def database_away(shop: Shop) -> Iterator[None]:
 
 
 def until_ready(shop: Shop) -> None:
-    """Wait until the gateway is there, and it and the catalog have their database."""
+    """Wait until gateway and catalog are running and have their database."""
 
     def ready() -> None:
         assert httpx.get(f"{shop.url}/readyz").status_code == 200

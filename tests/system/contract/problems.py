@@ -1,4 +1,4 @@
-"""Reading refusals (RFC 9457)."""
+"""Checks of problem documents (RFC 9457)."""
 
 from http import HTTPStatus
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 
 
-def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The problem document of an answer, which is this refusal and whole."""
+def check_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem document of an answer, which is complete and has this status and code."""
     assert answer.headers["Content-Type"] == "application/problem+json", answer.text
     problem: dict[str, Any] = answer.json()
     assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
@@ -20,6 +20,6 @@ def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return problem
 
 
-def refused_by_field(answer: httpx.Response, *fields: str) -> None:
-    """A validation that names exactly these fields."""
-    assert refused(answer, 400, "invalid")["errors"].keys() == set(fields), answer.text
+def check_invalid(answer: httpx.Response, *fields: str) -> None:
+    """A validation error that names exactly these fields."""
+    assert check_problem(answer, 400, "invalid")["errors"].keys() == set(fields), answer.text

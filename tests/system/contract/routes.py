@@ -2,8 +2,8 @@
 
 from tests.system.selling import EVENTS, PURCHASES, TICKET_TYPES
 
-# Of no row: a route is asked for with it where the answer does not depend on the row.
-NOBODYS = "01a20375-b093-70f7-9ffe-a62a46181fc4"
+# An id without a row, for requests whose answer does not depend on the row.
+UNKNOWN_PURCHASE = "01a20375-b093-70f7-9ffe-a62a46181fc4"
 
 OPEN: dict[str, set[str]] = {
     "/api/users/": {"POST"},
@@ -28,9 +28,9 @@ FOR_USERS: dict[str, set[str]] = {
     f"{TICKET_TYPES}1/pause/": {"POST"},
     f"{TICKET_TYPES}1/resume/": {"POST"},
     PURCHASES: {"GET", "POST"},
-    f"{PURCHASES}{NOBODYS}/": {"GET"},
+    f"{PURCHASES}{UNKNOWN_PURCHASE}/": {"GET"},
 }
 ROUTES = OPEN | FOR_USERS
-# Whatever is sent to them is not read.
+# They take no fields.
 WITHOUT_BODY = {f"{TICKET_TYPES}1/{action}/" for action in ("pause", "resume")}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

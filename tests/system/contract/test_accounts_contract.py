@@ -16,7 +16,7 @@ from shared.auth.keys import SigningKey, add_signing_key, load_signing_key
 from shared.auth.tokens import mint
 from tests.support.waiting import eventually
 from tests.system.conftest import Shop
-from tests.system.contract.problems import refused, refused_by_field
+from tests.system.contract.problems import check_invalid, check_problem
 
 PASSWORD = "velvet-tram-42"
 _numbers = count(1)
@@ -43,7 +43,7 @@ def register(visitor: httpx.Client, **fields: Any) -> httpx.Response:
 
 @pytest.fixture
 def username(visitor: httpx.Client) -> str:
-    """Somebody who has an account."""
+    """The name of a new account."""
     name = new_name()
     assert register(visitor, username=name).status_code == 201
     return name
@@ -51,7 +51,7 @@ def username(visitor: httpx.Client) -> str:
 
 @pytest.fixture
 def pair(visitor: httpx.Client, username: str) -> dict[str, str]:
-    """Tokens of somebody who has just signed in."""
+    """The first tokens of that account."""
     tokens: dict[str, str] = sign_in(visitor, username).json()
     return tokens
 
@@ -71,9 +71,9 @@ def opens(shop: Shop, token: str) -> set[int]:
     return {client.get(path).status_code for path in paths}
 
 
-def refused_token(answer: httpx.Response) -> None:
-    """As simplejwt refuses one."""
-    refused(answer, 401, "token_not_valid")
+def check_token_not_valid(answer: httpx.Response) -> None:
+    """As simplejwt answers."""
+    check_problem(answer, 401, "token_not_valid")
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
@@ -94,13 +94,13 @@ def test_post_users_duplicate_name_answers_400_by_field(
     visitor: httpx.Client, username: str
 ) -> None:
     for name in (username, username.upper()):
-        refused_by_field(register(visitor, username=name), "username")
+        check_invalid(register(visitor, username=name), "username")
 
 
 def test_post_users_weak_password_answers_400_by_field(visitor: httpx.Client) -> None:
     for weak in ("", "short-1", "8305720194", "password123", "annabella1"):
         answer = register(visitor, username="annabella", password=weak)
-        refused_by_field(answer, "password")
+        check_invalid(answer, "password")
         assert not weak or weak not in answer.text
     assert sign_in(visitor, "annabella", "password123").status_code == 401
 
@@ -169,9 +169,9 @@ def test_post_token_refresh_is_single_use_and_a_spent_one_revokes_the_whole_fami
     successor = refresh(visitor, pair["refresh"]).json()
     newest = refresh(visitor, successor["refresh"]).json()
     _let_pass(shop, pair["refresh"], seconds=11)
-    refused_token(refresh(visitor, pair["refresh"]))
+    check_token_not_valid(refresh(visitor, pair["refresh"]))
     for token in (newest, successor, pair):
-        refused_token(refresh(visitor, token["refresh"]))
+        check_token_not_valid(refresh(visitor, token["refresh"]))
     # Another login of the same user is another family.
     assert refresh(visitor, elsewhere["refresh"]).status_code == 200
 
@@ -191,7 +191,7 @@ def _let_pass(shop: Shop, spent: str, seconds: int) -> None:
     """As if a refresh token had been spent so much earlier."""
     token_id = jwt.decode(spent, options={"verify_signature": False})["jti"]
     with shop.database() as statements:
-        # The database's own guards let nobody turn back a clock.
+        # The database's guards do not let a time be changed.
         statements.execute("SET session_replication_role = replica")
         statements.execute(
             "UPDATE refresh_tokens SET spent_at = spent_at - %s * interval '1 second'"
@@ -209,10 +209,10 @@ def test_post_token_verify_as_in_simplejwt(visitor: httpx.Client, pair: dict[str
         holds = verify(token=token)
         assert (holds.status_code, holds.json()) == (200, {})
     for bad in ("nonsense", pair["access"] + "x", "x" * 5_000):
-        refused_token(verify(token=bad))
-    refused_by_field(verify(), "token")
+        check_token_not_valid(verify(token=bad))
+    check_invalid(verify(), "token")
     visitor.post("/api/token/blacklist/", json={"refresh": pair["refresh"]})
-    refused_token(verify(token=pair["refresh"]))
+    check_token_not_valid(verify(token=pair["refresh"]))
 
 
 def test_post_token_blacklist_as_in_simplejwt(visitor: httpx.Client, pair: dict[str, str]) -> None:
@@ -221,10 +221,10 @@ def test_post_token_blacklist_as_in_simplejwt(visitor: httpx.Client, pair: dict[
 
     done = blacklist(refresh=pair["refresh"])
     assert (done.status_code, done.json()) == (200, {})
-    refused_token(refresh(visitor, pair["refresh"]))
+    check_token_not_valid(refresh(visitor, pair["refresh"]))
     for bad in (pair["refresh"], pair["access"], "nonsense"):
-        refused_token(blacklist(refresh=bad))
-    refused_by_field(blacklist(), "refresh")
+        check_token_not_valid(blacklist(refresh=bad))
+    check_invalid(blacklist(), "refresh")
 
 
 def test_get_jwks_answers_the_public_keys(visitor: httpx.Client, pair: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Where clients are sent next, behind whatever proxy; and which pages may send them."""
+"""URLs in links and redirects, behind any proxy; and cross-site requests."""
 
 import re
 import socket
@@ -146,23 +146,23 @@ WRITES = [
 
 
 @pytest.mark.parametrize("headers", CROSS_SITE, ids=str)
-def test_a_browsers_cross_site_request_is_refused(
+def test_a_cross_site_request_of_a_browser_is_an_error(
     shop: Shop, trader: httpx.Client, headers: dict[str, str]
 ) -> None:
     for method, path in WRITES:
         body = b'{"username": "made-by-another-site", "password": "four lamps in june"}'
-        refused = trader.request(method, path, headers=headers, content=body)
-        answered = (refused.status_code, refused.json()["code"])
+        answer = trader.request(method, path, headers=headers, content=body)
+        answered = (answer.status_code, answer.json()["code"])
         assert answered == (403, "cross_site_request"), (method, path)
-        assert refused.headers["Content-Type"] == "application/problem+json"
-        assert refused.headers["X-Request-ID"]
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.headers["X-Request-ID"]
         assert trader.get(PURCHASES, headers=headers).status_code == 200
     with shop.database() as rows:
         rows.execute("SELECT count(*) FROM users WHERE username = 'made-by-another-site'")
         assert rows.fetchone() == (0,)
 
 
-def test_a_cross_site_request_is_refused_before_its_body_is_read(trader: httpx.Client) -> None:
+def test_a_cross_site_request_is_answered_before_its_body_is_read(trader: httpx.Client) -> None:
     url = urlsplit(str(trader.base_url))
     head = "POST /api/users/ HTTP/1.1\r\nHost: x\r\nOrigin: null\r\nContent-Length: 50\r\n\r\n"
     with socket.create_connection((url.hostname, url.port), timeout=30) as line:

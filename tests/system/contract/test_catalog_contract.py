@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.system.contract.problems import refused, refused_by_field
+from tests.system.contract.problems import check_invalid, check_problem
 from tests.system.selling import EVENTS, TICKET_TYPES, create, event_fields, ticket_type_fields
 
 # Ids that no row has, or that no row can have.
@@ -74,7 +74,7 @@ def test_post_creates(row: Row) -> None:
     assert row.view[row.text] == row.body[row.text]
     read = row.organiser.get(row.address)
     assert (read.json(), read.headers["ETag"]) == (row.view, row.created.headers["ETag"])
-    refused_by_field(row.organiser.post(row.list, json={}), *row.required)
+    check_invalid(row.organiser.post(row.list, json={}), *row.required)
 
 
 def test_get_reads_and_lists(row: Row, buyer: httpx.Client) -> None:
@@ -89,7 +89,7 @@ def test_an_unknown_id_is_not_found(row: Row) -> None:
         for method in ("GET", *WRITES):
             sent = row.body if method in ("PUT", "PATCH") else None
             answer = row.organiser.request(method, f"{row.list}{id_}/", json=sent)
-            refused(answer, 404, "not_found")
+            check_problem(answer, 404, "not_found")
 
 
 def test_put_replaces(row: Row) -> None:
@@ -99,7 +99,7 @@ def test_put_replaces(row: Row) -> None:
     assert replaced.json() == row.view | {row.text: "Opera", name: default}
     read = row.organiser.get(row.address)
     assert (read.json(), read.headers["ETag"]) == (replaced.json(), replaced.headers["ETag"])
-    refused_by_field(row.organiser.put(row.address, json={}), *row.required)
+    check_invalid(row.organiser.put(row.address, json={}), *row.required)
 
 
 def test_patch_changes(row: Row) -> None:
@@ -112,8 +112,8 @@ def test_patch_changes(row: Row) -> None:
 def test_delete_deletes(row: Row) -> None:
     deleted = row.ask("DELETE")
     assert (deleted.status_code, deleted.content) == (204, b"")
-    refused(row.organiser.get(row.address), 404, "not_found")
-    refused(row.ask("DELETE"), 404, "not_found")
+    check_problem(row.organiser.get(row.address), 404, "not_found")
+    check_problem(row.ask("DELETE"), 404, "not_found")
 
 
 def test_read_only_fields_change_nothing(row: Row) -> None:
@@ -135,7 +135,7 @@ def test_read_only_fields_change_nothing(row: Row) -> None:
 def test_a_write_with_another_etag_answers_412(row: Row, header: str) -> None:
     tag = row.created.headers["ETag"]
     for method in WRITES:
-        refused(row.ask(method, if_match=header.format(tag, tag)), 412, "precondition_failed")
+        check_problem(row.ask(method, if_match=header.format(tag, tag)), 412, "precondition_failed")
     assert row.organiser.get(row.address).json() == row.view
 
 
@@ -151,7 +151,9 @@ def test_of_two_writers_who_read_the_same_state_one_is_done(row: Row) -> None:
     read = row.created.headers["ETag"]
     assert row.ask("PATCH", if_match=read, **{row.text: "First"}).status_code == 200
     for method in WRITES:
-        refused(row.ask(method, if_match=read, **{row.text: "2nd"}), 412, "precondition_failed")
+        check_problem(
+            row.ask(method, if_match=read, **{row.text: "2nd"}), 412, "precondition_failed"
+        )
     assert row.organiser.get(row.address).json()[row.text] == "First"
 
 

@@ -1,4 +1,4 @@
-"""Conventions, which hold for every route."""
+"""Conventions of all routes."""
 
 import json
 import os
@@ -16,9 +16,9 @@ import pytest
 
 from tests.support.waiting import eventually
 from tests.system.conftest import Shop
-from tests.system.contract.conftest import database_away, until_ready
-from tests.system.contract.problems import refused, refused_by_field
-from tests.system.contract.routes import METHODS, NOBODYS, ROUTES
+from tests.system.contract.conftest import database_unavailable, until_ready
+from tests.system.contract.problems import check_invalid, check_problem
+from tests.system.contract.routes import METHODS, ROUTES, UNKNOWN_PURCHASE
 from tests.system.selling import (
     EVENTS,
     PURCHASES,
@@ -67,7 +67,7 @@ def test_lists_page(shop: Shop, on_sale: OnSale) -> None:
         assert first["next"].startswith(f"{shop.url}{path}?")
         for beyond in ("3", "0", "-1", "x", "9" * 30):
             missing = user.get(path, params=query | {"page_size": "2", "page": beyond})
-            assert refused(missing, 404, "not_found")["detail"] == "Invalid page."
+            assert check_problem(missing, 404, "not_found")["detail"] == "Invalid page."
 
 
 def test_lists_page_size_is_at_most_100(shop: Shop) -> None:
@@ -102,17 +102,17 @@ def test_lists_page_size_is_at_most_100(shop: Shop) -> None:
             assert len(page["results"]) == given, (path, asked)
             assert page["next"], (path, asked)
         for bad in ("0", "-1", "x"):
-            refused_by_field(user.get(path, params=query | {"page_size": bad}), "page_size")
+            check_invalid(user.get(path, params=query | {"page_size": bad}), "page_size")
 
 
 # --- errors ---
 
 
 @pytest.fixture
-def refusals(
+def errors(
     shop: Shop, organiser: httpx.Client, buyer: httpx.Client, on_sale: OnSale
 ) -> dict[int, list[httpx.Response]]:
-    """Refusals of every status that a client can bring about, from each service, by status."""
+    """Errors of every status that a client can cause, from each service, by status."""
     ticket_type, visitor = on_sale(10), shop.client()
     key = {"Idempotency-Key": str(uuid4())}
     buy(buyer, ticket_type, **key, **WAIT)
@@ -127,7 +127,7 @@ def refusals(
         visitor.post("/api/token/", json={"username": "nobody", "password": PASSWORD}),
         visitor.post("/api/token/verify/", json={"token": "nonsense"}),
         buyer.patch(event_address, json={"title": "Mine"}),
-        *(buyer.get(f"{path}{NOBODYS}/") for path in (EVENTS, TICKET_TYPES, PURCHASES)),
+        *(buyer.get(f"{path}{UNKNOWN_PURCHASE}/") for path in (EVENTS, TICKET_TYPES, PURCHASES)),
         *(visitor.get(path) for path in ("/nothing", "/api/nothing/")),
         *(buyer.request("PROPFIND", path) for path in ROUTES),
         organiser.delete(event_address),
@@ -150,7 +150,7 @@ def _posts(visitor: httpx.Client, buyer: httpx.Client) -> Iterator[tuple[httpx.C
             yield (visitor if path.startswith(("/api/users", "/api/token")) else buyer), path
 
 
-def test_errors_are_problem_json(refusals: dict[int, list[httpx.Response]]) -> None:
+def test_errors_are_problem_json(errors: dict[int, list[httpx.Response]]) -> None:
     codes = {
         400: {"invalid", "malformed_body"},
         401: {"not_authenticated", "token_not_valid"},
@@ -163,9 +163,9 @@ def test_errors_are_problem_json(refusals: dict[int, list[httpx.Response]]) -> N
         422: {"idempotency_key_reused"},
         428: {"precondition_required"},
     }
-    for status, answers in refusals.items():
+    for status, answers in errors.items():
         for answer in answers:
-            refused(answer, status, answer.json()["code"])
+            check_problem(answer, status, answer.json()["code"])
         assert {answer.json()["code"] for answer in answers} == codes[status]
 
 
@@ -184,8 +184,8 @@ def test_errors_of_validation_have_messages_by_field(
         capacity: ("change",),
         PURCHASES: ("ticket_type", "quantity"),
     }.items():
-        refused_by_field(organiser.post(path, json={}), *fields)
-        refused_by_field(organiser.post(path, json=dict.fromkeys(fields)), *fields)
+        check_invalid(organiser.post(path, json={}), *fields)
+        check_invalid(organiser.post(path, json=dict.fromkeys(fields)), *fields)
 
 
 def test_no_stack_trace_no_sql_no_secret_in_any_answer_or_log(
@@ -215,10 +215,10 @@ def test_no_stack_trace_no_sql_no_secret_in_any_answer_or_log(
         ]
 
     answers = everything()
-    with database_away(fragile_shop):
-        away = everything()
-    assert {answer.status_code for answer in away} <= {400, 401, 404, 503}
-    assert 503 in {answer.status_code for answer in away}
+    with database_unavailable(fragile_shop):
+        unavailable = everything()
+    assert {answer.status_code for answer in unavailable} <= {400, 401, 404, 503}
+    assert 503 in {answer.status_code for answer in unavailable}
     secrets = [
         *(account["password"], *tokens.json().values()),
         *(client.headers["Authorization"].split()[1] for client in (organiser, buyer)),
@@ -228,13 +228,13 @@ def test_no_stack_trace_no_sql_no_secret_in_any_answer_or_log(
     ]
     ours = [file for file in fragile_shop.home.logs.iterdir() if file.stem not in SERVERS]
     assert {file.stem for file in ours} >= {"gateway-1", "catalog-1", "worker-1", "sweeper-1"}
-    told = {file.name: file.read_text() for file in ours}
-    told |= {
+    texts = {file.name: file.read_text() for file in ours}
+    texts |= {
         f"{answer.request.method} {answer.url} {answer.status_code}": answer.text
-        for answer in [*answers, *away]
+        for answer in [*answers, *unavailable]
         if not (answer.is_success and "/token/" in str(answer.url))  # there, they are the answer
     }
-    for place, text in told.items():
+    for place, text in texts.items():
         assert not (found := TRACE_OR_SQL.search(text)), (place, text[found.start() :])
         assert [secret for secret in secrets if secret in text] == [], place
 
@@ -246,7 +246,7 @@ def test_every_answer_carries_x_request_id_given_or_made(
     shop: Shop,
     buyer: httpx.Client,
     on_sale: OnSale,
-    refusals: dict[int, list[httpx.Response]],
+    errors: dict[int, list[httpx.Response]],
 ) -> None:
     bought = buy(buyer, on_sale(10), **WAIT)
     address = f"{PURCHASES}{bought.json()['id']}/"
@@ -255,20 +255,20 @@ def test_every_answer_carries_x_request_id_given_or_made(
         *((buyer, method, path, {}) for path in ROUTES for method in METHODS),
         (buyer, "GET", address, {}),
         (buyer, "GET", address, {"If-None-Match": etag}),
-        (buyer, "GET", "/api/events", {}),  # sent on to its slash
+        (buyer, "GET", "/api/events", {}),  # redirected to its slash
         (buyer, "GET", "/nothing", {}),
         (buyer, "HEAD", EVENTS, {}),
         (shop.client(), "GET", EVENTS, {}),
     ]
     made = [bought.headers["X-Request-ID"]]
-    made += [a.headers["X-Request-ID"] for answers in refusals.values() for a in answers]
+    made += [a.headers["X-Request-ID"] for answers in errors.values() for a in answers]
     for client, method, path, headers in asked:
         given = f"order-{uuid4()}"
         answer = client.request(method, path, headers=headers | {"X-Request-ID": given}, json={})
         assert answer.headers.get_list("X-Request-ID") == [given], (method, path)
         made.append(client.request(method, path, headers=headers, json={}).headers["X-Request-ID"])
     assert len(set(made)) == len(made)
-    # What could harm a log is not taken over.
+    # A value that could harm a log is replaced.
     for harmful in ("x" * 129, 'a"b', "a b", "{}"):
         answer = buyer.get(EVENTS, headers={"X-Request-ID": harmful})
         assert answer.headers["X-Request-ID"] not in ("", harmful)
@@ -282,8 +282,8 @@ def test_logs_carry_x_request_id_through_the_worker(
     bought = buy(buyer, ticket_type, **WAIT, **{"X-Request-ID": given})
     assert bought.headers["X-Request-ID"] == given
 
-    def told_by_who_decided() -> None:
-        # Whether it was the worker or the sweeper: both decide by the same code.
+    def logged() -> None:
+        # By the worker or the sweeper: both run the same code.
         lines = [
             json.loads(line)
             for name in ("worker-1", "sweeper-1")
@@ -295,7 +295,7 @@ def test_logs_carry_x_request_id_through_the_worker(
         assert (line["event"], line["ticket_types"]) == ("batch_decided", [ticket_type])
         assert line["request_ids"] == [given]
 
-    eventually(told_by_who_decided)
+    eventually(logged)
 
 
 # --- health ---
@@ -304,7 +304,7 @@ def test_logs_carry_x_request_id_through_the_worker(
 def test_healthz_answers_while_the_process_is_alive(fragile_shop: Shop) -> None:
     visitor = fragile_shop.client()
     assert visitor.get("/healthz").json() == {"status": "ok"}
-    with database_away(fragile_shop):
+    with database_unavailable(fragile_shop):
         assert visitor.get("/healthz").status_code == 200
 
 
@@ -314,11 +314,11 @@ def test_readyz_database_reachable(fragile_shop: Shop) -> None:
 
     def not_ready() -> None:
         answer = visitor.get("/readyz")
-        refused(answer, 503, "unavailable")
+        check_problem(answer, 503, "unavailable")
         assert int(answer.headers["Retry-After"]) >= 1
 
-    with database_away(fragile_shop):
-        # Probes share a look at the database, which may be a second old.
+    with database_unavailable(fragile_shop):
+        # Probes share a query of the database, which may be a second old.
         eventually(not_ready, within_seconds=5)
 
 
@@ -329,7 +329,7 @@ def test_readyz_not_draining(fragile_shop: Shop) -> None:
     os.kill(gateway, signal.SIGTERM)
 
     def not_ready() -> None:
-        # Its door closes at once: refused is as good an answer to a load balancer as 503.
+        # Its port closes at once: a refused connection is as good for a load balancer as 503.
         try:
             assert httpx.get(f"{fragile_shop.url}/readyz").status_code == 503
         except httpx.TransportError:
@@ -358,7 +358,7 @@ def test_metrics_answers_prometheus(
     buyer, organiser = fragile_shop.users(2)
     ticket_type = put_on_sale(organiser, 5)
 
-    def told(name: str) -> float:
+    def figure(name: str) -> float:
         answer = httpx.get(f"{fragile_shop.url}/metrics")
         assert answer.status_code == 200
         assert answer.headers["Content-Type"].startswith("text/plain; version=")
@@ -366,13 +366,13 @@ def test_metrics_answers_prometheus(
         return float(line)
 
     def one_is_queued() -> None:
-        assert told("eventify_purchases_queued") == 1
+        assert figure("eventify_purchases_queued") == 1
 
     with sale_held(fragile_shop.database_url, ticket_type):
         assert buy(buyer, ticket_type).status_code == 202
         eventually(one_is_queued)
-    assert told("eventify_clients_waiting") == 0
-    assert told("eventify_wakeups_failed_total") >= 0
+    assert figure("eventify_clients_waiting") == 0
+    assert figure("eventify_wakeups_failed_total") >= 0
 
 
 def test_times_are_rfc_3339_utc(
@@ -410,7 +410,7 @@ def test_money_is_in_decimal_strings(
     assert (total, Decimal(total)) == ("29999999999.97", 3 * Decimal("9999999999.99"))
 
 
-def test_unknown_body_fields_and_query_parameters_are_refused_by_name(
+def test_unknown_body_fields_and_query_parameters_are_named(
     shop: Shop, organiser: httpx.Client, buyer: httpx.Client, on_sale: OnSale
 ) -> None:
     visitor = shop.client()
@@ -441,8 +441,8 @@ def test_unknown_body_fields_and_query_parameters_are_refused_by_name(
     )
     for client, method, path, body in writes:
         for name, value in strange:
-            refused_by_field(client.request(method, path, json=body | {name: value}), name)
-        refused_by_field(client.request(method, f"{path}?colour=red", json=body), "colour")
+            check_invalid(client.request(method, path, json=body | {name: value}), name)
+        check_invalid(client.request(method, f"{path}?colour=red", json=body), "colour")
     reads = (
         (EVENTS, "serch"),
         (TICKET_TYPES, "event_id"),
@@ -453,9 +453,9 @@ def test_unknown_body_fields_and_query_parameters_are_refused_by_name(
         (bought, "wiat"),
     )
     for path, name in reads:
-        refused_by_field(buyer.get(path, params={name: "20"}), name)
-        refused_by_field(buyer.get(f"{path}?{name}"), name)
-    refused_by_field(organiser.delete(f"{event_address}?colour=red"), "colour")
+        check_invalid(buyer.get(path, params={name: "20"}), name)
+        check_invalid(buyer.get(f"{path}?{name}"), name)
+    check_invalid(organiser.delete(f"{event_address}?colour=red"), "colour")
     meant = organiser.patch(type_address, json={"max_per_usr": 1})
     assert meant.json()["errors"] == {"max_per_usr": ["Unknown field. Did you mean max_per_user?"]}
     assert buyer.get(PURCHASES).json()["count"] == 1
@@ -473,11 +473,11 @@ def test_an_integer_in_a_query_is_ascii_digits(buyer: httpx.Client, on_sale: OnS
             (EVENTS, "owner"),
             (bought, "wait"),
         ):
-            refused_by_field(buyer.get(path, params={name: number}), name)
+            check_invalid(buyer.get(path, params={name: number}), name)
         for path in (EVENTS, TICKET_TYPES, PURCHASES):
-            refused(buyer.get(path, params={"page": number}), 404, "not_found")
+            check_problem(buyer.get(path, params={"page": number}), 404, "not_found")
         if number:
-            refused(buyer.get(f"{EVENTS}{quote(number)}/"), 404, "not_found")
+            check_problem(buyer.get(f"{EVENTS}{quote(number)}/"), 404, "not_found")
 
 
 def test_a_json_body_is_read_as_json_whatever_its_content_type_says(
@@ -491,8 +491,8 @@ def test_a_json_body_is_read_as_json_whatever_its_content_type_says(
         headers = {"Content-Type": content_type} if content_type else {}
         answer = client.request(method, path, content=json.dumps(body), headers=headers)
         assert answer.status_code in (200, 201, 202), (method, path, content_type, answer.text)
-        told: dict[str, Any] = answer.json()
-        return told
+        row: dict[str, Any] = answer.json()
+        return row
 
     # The first is what `curl -d` says; without any is what some clients send.
     for kind in ("application/x-www-form-urlencoded", "text/plain; charset=latin-1", ""):
@@ -513,7 +513,7 @@ def test_a_json_body_is_read_as_json_whatever_its_content_type_says(
         send(buyer, "POST", PURCHASES, {"ticket_type": id_, "quantity": 1}, kind)
 
 
-# --- where the contract is silent: as DRF users and RFC readers expect ---
+# --- beyond the contract: as users of DRF and readers of RFCs expect ---
 
 
 def test_every_route_answers_405_with_allow_to_a_method_that_it_has_not(
@@ -523,7 +523,7 @@ def test_every_route_answers_405_with_allow_to_a_method_that_it_has_not(
         for method in (*METHODS, "PROPFIND"):
             if method not in methods:
                 answer = buyer.request(method, path)
-                refused(answer, 405, "method_not_allowed")
+                check_problem(answer, 405, "method_not_allowed")
                 heads = {"HEAD"} if "GET" in methods else set()
                 assert set(answer.headers["Allow"].split(", ")) == methods | heads, (method, path)
 
@@ -537,7 +537,7 @@ def test_head_is_answered_as_get_without_its_body(
     for path in (*reads, bought, event):
         got, head = buyer.get(path), buyer.head(path)
         assert (head.status_code, head.content) == (got.status_code, b""), path
-        if path != "/metrics":  # whose figures are others each time
+        if path != "/metrics":  # its figures change
             assert head.headers["Content-Length"] == got.headers["Content-Length"], path
         assert head.headers.get("ETag") == got.headers.get("ETag"), path
 
@@ -545,6 +545,6 @@ def test_head_is_answered_as_get_without_its_body(
 def test_an_unknown_route_answers_404_with_problem_details(shop: Shop, buyer: httpx.Client) -> None:
     for path in ("/nothing", "/api/", "/api/nothing/", f"{EVENTS}1/2/"):
         for method in METHODS:
-            refused(buyer.request(method, path), 404, "not_found")
+            check_problem(buyer.request(method, path), 404, "not_found")
     for client, path in ((shop.client(), "/api/nothing/"), (buyer, f"{PURCHASES}a/b/")):
-        refused(client.get(path), 404, "not_found")
+        check_problem(client.get(path), 404, "not_found")

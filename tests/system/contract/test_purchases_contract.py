@@ -13,8 +13,8 @@ import httpx
 
 from tests.support.waiting import eventually
 from tests.system.conftest import Shop
-from tests.system.contract.conftest import BACKLOG_MAX_ROWS, database_away, until_ready
-from tests.system.contract.problems import refused, refused_by_field
+from tests.system.contract.conftest import BACKLOG_MAX_ROWS, database_unavailable, until_ready
+from tests.system.contract.problems import check_invalid, check_problem
 from tests.system.selling import PURCHASES, WAIT, OnSale, buy, left, put_on_sale, sale_held
 
 BODY = {
@@ -40,7 +40,7 @@ def test_idempotency_key_is_1_to_255_printable_characters(
             json={"ticket_type": ticket_type, "quantity": 1},
             headers=[(b"Idempotency-Key", bad)],
         )
-        refused_by_field(answer, "Idempotency-Key")
+        check_invalid(answer, "Idempotency-Key")
     for good in ("x", '"~ !"', f'"{"x" * 255}"'):
         assert buy(buyer, ticket_type, **{"Idempotency-Key": good}).status_code == 202
 
@@ -91,7 +91,7 @@ def test_prefer_wait_rejected_in_time_answers_400_with_the_purchases_id(
 ) -> None:
     ticket_type = on_sale(3)
     rejected = buy(buyer, ticket_type, 4, Prefer="wait=20")
-    problem = refused(rejected, 400, "not_enough_tickets")
+    problem = check_problem(rejected, 400, "not_enough_tickets")
     assert problem["detail"] == "Not enough tickets available"
     assert rejected.headers["Preference-Applied"] == "wait=20"
     stored = buyer.get(f"{PURCHASES}{problem['id']}/").json()
@@ -139,9 +139,9 @@ def test_same_key_after_a_rejection_answers_400_as_the_first_try_did(
     for ticket_type, code in ((few, "not_enough_tickets"), (limited, "over_user_limit")):
         header = key()
         first = buy(buyer, ticket_type, 4, **header, **WAIT)
-        problem = refused(first, 400, code)
+        problem = check_problem(first, 400, code)
         for again in (buy(buyer, ticket_type, 4, **header, **more) for more in ({}, WAIT)):
-            assert refused(again, 400, code) == problem
+            assert check_problem(again, 400, code) == problem
             assert again.headers["Idempotency-Replayed"] == "true"
             assert again.headers["Location"] == first.headers["Location"]
         assert "Idempotency-Replayed" not in first.headers
@@ -150,8 +150,8 @@ def test_same_key_after_a_rejection_answers_400_as_the_first_try_did(
 def test_same_key_other_body_answers_422(buyer: httpx.Client, on_sale: OnSale) -> None:
     ticket_type, header = on_sale(10), key()
     first = buy(buyer, ticket_type, 2, **header, **WAIT)
-    refused(buy(buyer, ticket_type, 3, **header), 422, "idempotency_key_reused")
-    refused(buy(buyer, on_sale(10), 2, **header), 422, "idempotency_key_reused")
+    check_problem(buy(buyer, ticket_type, 3, **header), 422, "idempotency_key_reused")
+    check_problem(buy(buyer, on_sale(10), 2, **header), 422, "idempotency_key_reused")
     assert [p["id"] for p in buyer.get(PURCHASES).json()["results"]] == [first.json()["id"]]
 
 
@@ -159,7 +159,7 @@ def test_sold_out_already_answers_400_not_enough_tickets_at_once_with_nothing_st
     organiser: httpx.Client, buyer: httpx.Client, on_sale: OnSale
 ) -> None:
     ticket_type, header = on_sale(0), key()
-    problem = refused(buy(buyer, ticket_type, **header), 400, "not_enough_tickets")
+    problem = check_problem(buy(buyer, ticket_type, **header), 400, "not_enough_tickets")
     assert problem["detail"] == "Not enough tickets available"
     assert "id" not in problem
     assert buyer.get(PURCHASES).json()["count"] == 0
@@ -172,8 +172,8 @@ def test_sold_out_already_answers_400_not_enough_tickets_at_once_with_nothing_st
 def test_unknown_ticket_type_answers_400_by_field(buyer: httpx.Client) -> None:
     for unknown in (2**63 - 1, 2**63, 0, -1, 1e300, True, 1.5, "1", None, [1]):
         answer = buyer.post(PURCHASES, json={"ticket_type": unknown, "quantity": 1})
-        refused_by_field(answer, "ticket_type")
-    refused_by_field(buyer.post(PURCHASES, json={}), "ticket_type", "quantity")
+        check_invalid(answer, "ticket_type")
+    check_invalid(buyer.post(PURCHASES, json={}), "ticket_type", "quantity")
 
 
 def test_quantity_under_1_over_max_per_purchase_or_no_integer_answers_400_by_field(
@@ -183,7 +183,7 @@ def test_quantity_under_1_over_max_per_purchase_or_no_integer_answers_400_by_fie
     numbers = ("0", "-1", "5", "2147483648", "99999999999999999999", "1e300")
     for quantity in (*numbers, "true", "1.5", "2.0", '"2"', "null", "[1]"):
         body = f'{{"ticket_type": {ticket_type}, "quantity": {quantity}}}'
-        refused_by_field(buyer.post(PURCHASES, content=body), "quantity")
+        check_invalid(buyer.post(PURCHASES, content=body), "quantity")
     assert buy(buyer, ticket_type, 4, **WAIT).status_code == 201
     assert buyer.get(PURCHASES).json()["count"] == 1
 
@@ -198,14 +198,14 @@ def test_sale_not_open_yet_answers_400_sale_not_open_with_retry_after_where_it_w
         (datetime(9999, 12, 31, tzinfo=UTC), 86_400),
     ):
         answer = buy(buyer, on_sale(10, sales_start=opens.isoformat()))
-        refused(answer, 400, "sale_not_open")
+        check_problem(answer, 400, "sale_not_open")
         assert seconds - 10 <= int(answer.headers["Retry-After"]) <= seconds
 
 
 def test_sale_over_answers_400_sale_closed(buyer: httpx.Client, on_sale: OnSale) -> None:
     ended = datetime.now(UTC) - timedelta(minutes=5)
     answer = buy(buyer, on_sale(10, sales_end=ended.isoformat()))
-    refused(answer, 400, "sale_closed")
+    check_problem(answer, 400, "sale_closed")
     assert "Retry-After" not in answer.headers
 
 
@@ -219,7 +219,7 @@ def test_an_event_that_has_ended_answers_400_sale_closed(
     times = {"start_time": now - timedelta(hours=3), "end_time": now - timedelta(seconds=1)}
     ended = {name: moment.isoformat() for name, moment in times.items()}
     assert organiser.patch(f"/api/events/{event}/", json=ended).status_code == 200
-    refused(buy(buyer, ticket_type), 400, "sale_closed")
+    check_problem(buy(buyer, ticket_type), 400, "sale_closed")
     replayed = buy(buyer, ticket_type, **header)
     assert (replayed.status_code, replayed.json()) == (201, first.json())
 
@@ -232,7 +232,7 @@ def test_too_many_requests_of_one_user_answers_429_with_retry_after_and_ratelimi
     answers = [buy(greedy, ticket_type) for _ in range(60)]
     assert {answer.status_code for answer in answers} == {202, 429}
     refusal = next(answer for answer in answers if answer.status_code == 429)
-    refused(refusal, 429, "too_many_requests")
+    check_problem(refusal, 429, "too_many_requests")
     assert int(refusal.headers["Retry-After"]) >= 1
     for answer in answers:
         assert re.fullmatch(r'"purchases";r=\d+(;t=\d+)?', answer.headers["RateLimit"])
@@ -244,7 +244,7 @@ def test_too_many_requests_of_one_user_answers_429_with_retry_after_and_ratelimi
 def test_body_too_large_answers_413(buyer: httpx.Client) -> None:
     body = b" " * 100_000
     for content in (body, iter([body])):
-        refused(buyer.post(PURCHASES, content=content), 413, "body_too_large")
+        check_problem(buyer.post(PURCHASES, content=content), 413, "body_too_large")
 
 
 def test_body_not_json_answers_400(buyer: httpx.Client) -> None:
@@ -257,20 +257,20 @@ def test_body_not_json_answers_400(buyer: httpx.Client) -> None:
         b"NaN",
         b"[" * 20_000,
     ):
-        refused(buyer.post(PURCHASES, content=body), 400, "malformed_body")
+        check_problem(buyer.post(PURCHASES, content=body), 400, "malformed_body")
     for body in (b"[]", b"1", b"1e400", b"null", b'"x"'):  # JSON, yet no object
-        refused_by_field(buyer.post(PURCHASES, content=body), "body")
+        check_invalid(buyer.post(PURCHASES, content=body), "body")
 
 
-def test_database_away_answers_503_with_retry_after_safe_to_retry_with_the_same_key(
+def test_database_unavailable_answers_503_with_retry_after_safe_to_retry_with_the_same_key(
     fragile_shop: Shop,
 ) -> None:
     organiser, buyer = fragile_shop.users(2)
     ticket_type, header = put_on_sale(organiser, 10), key()
-    with database_away(fragile_shop):
+    with database_unavailable(fragile_shop):
         answers = [buy(buyer, ticket_type, 2, **header) for _ in range(3)]
     for answer in answers:
-        refused(answer, 503, "unavailable")
+        check_problem(answer, 503, "unavailable")
         assert int(answer.headers["Retry-After"]) >= 1
     _retrying_buys_once(buyer, ticket_type, header)
 
@@ -282,17 +282,17 @@ def test_backlog_full_answers_503_with_retry_after_safe_to_retry_with_the_same_k
     crowded, ticket_type = put_on_sale(organiser, 1_000), put_on_sale(organiser, 10)
     header = key()
 
-    def told(status: int) -> None:
+    def answered(status: int) -> None:
         assert buy(crowd, crowded).status_code == status
 
     with sale_held(fragile_shop.database_url, crowded):
         for _ in range(BACKLOG_MAX_ROWS):
-            told(202)
-        eventually(lambda: told(503))
+            answered(202)
+        eventually(lambda: answered(503))
         answer = buy(buyer, ticket_type, 2, **header)
-    refused(answer, 503, "unavailable")
+    check_problem(answer, 503, "unavailable")
     assert int(answer.headers["Retry-After"]) >= 1
-    eventually(lambda: told(202))
+    eventually(lambda: answered(202))
     _retrying_buys_once(buyer, ticket_type, header)
 
 
@@ -384,9 +384,9 @@ def test_body_while_queued_has_position_and_estimated_wait_seconds(
     ticket_type = on_sale(10)
     with sale_held(shop.database_url, ticket_type):
         first, second = (buy(buyer, ticket_type) for _ in range(2))
-        told = buyer.get(second.headers["Location"]).json()
+        polled = buyer.get(second.headers["Location"]).json()
         (newest, oldest) = buyer.get(PURCHASES).json()["results"]
-    for body, position in ((first.json(), 0), (second.json(), 1), (told, 1), (newest, 1)):
+    for body, position in ((first.json(), 0), (second.json(), 1), (polled, 1), (newest, 1)):
         assert body.keys() == BODY | {"position", "estimated_wait_seconds"}
         assert (body["status"], body["reason"], body["decided_at"]) == ("queued", None, None)
         assert body["position"] == position
@@ -414,7 +414,7 @@ def test_get_list_status(shop: Shop, buyer: httpx.Client, on_sale: OnSale) -> No
         for status, id_ in (("queued", queued), ("confirmed", confirmed), ("rejected", rejected)):
             page = buyer.get(PURCHASES, params={"status": status}).json()
             assert (page["count"], [p["id"] for p in page["results"]]) == (1, [id_])
-    refused_by_field(buyer.get(PURCHASES, params={"status": "lost"}), "status")
+    check_invalid(buyer.get(PURCHASES, params={"status": "lost"}), "status")
 
 
 def test_get_list_ticket_type(buyer: httpx.Client, on_sale: OnSale) -> None:
@@ -423,14 +423,14 @@ def test_get_list_ticket_type(buyer: httpx.Client, on_sale: OnSale) -> None:
     for ticket_type, id_ in bought.items():
         page = buyer.get(PURCHASES, params={"ticket_type": ticket_type}).json()
         assert (page["count"], [p["id"] for p in page["results"]]) == (1, [id_])
-    refused_by_field(buyer.get(PURCHASES, params={"ticket_type": "x"}), "ticket_type")
+    check_invalid(buyer.get(PURCHASES, params={"ticket_type": "x"}), "ticket_type")
 
 
 def test_get_one_answers_200(buyer: httpx.Client, on_sale: OnSale) -> None:
     bought = buy(buyer, on_sale(10), **WAIT).json()
     for id_ in (bought["id"], bought["id"].upper()):
-        told = buyer.get(f"{PURCHASES}{id_}/")
-        assert (told.status_code, told.json()) == (200, bought)
+        polled = buyer.get(f"{PURCHASES}{id_}/")
+        assert (polled.status_code, polled.json()) == (200, bought)
 
 
 def test_get_one_with_wait_n_answers_at_the_decision(
@@ -443,9 +443,9 @@ def test_get_one_with_wait_n_answers_at_the_decision(
             asking = pool.submit(buyer.get, address, params={"wait": 25})
             time.sleep(0.3)  # so long it does wait
             assert not asking.done()
-        told = asking.result()
-    assert (told.status_code, told.json()["status"]) == (200, "confirmed")
-    assert 0.3 <= told.elapsed.total_seconds() < 20
+        polled = asking.result()
+    assert (polled.status_code, polled.json()["status"]) == (200, "confirmed")
+    assert 0.3 <= polled.elapsed.total_seconds() < 20
 
 
 def test_get_one_with_wait_n_answers_after_n_s(
@@ -454,12 +454,12 @@ def test_get_one_with_wait_n_answers_after_n_s(
     ticket_type = on_sale(10)
     with sale_held(shop.database_url, ticket_type):
         address = buy(buyer, ticket_type).headers["Location"]
-        told = buyer.get(address, params={"wait": 1})
-    assert (told.status_code, told.json()["status"]) == (200, "queued")
-    assert 1 <= told.elapsed.total_seconds() < 10
+        polled = buyer.get(address, params={"wait": 1})
+    assert (polled.status_code, polled.json()["status"]) == (200, "queued")
+    assert 1 <= polled.elapsed.total_seconds() < 10
     for no_number in ("soon", "-1", "1.5", ""):
         answer = buyer.get(address, params={"wait": no_number})
-        refused_by_field(answer, "wait")
+        check_invalid(answer, "wait")
 
 
 def test_get_one_undecided_has_retry_after(

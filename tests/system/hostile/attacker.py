@@ -1,4 +1,4 @@
-"""Somebody signed in who sends whatever may break something, and what has to come back."""
+"""A signed-in attacker, and the check of every answer."""
 
 from collections.abc import Iterable
 from itertools import cycle
@@ -8,14 +8,14 @@ from tests.system.conftest import Shop
 from tests.system.hostile.target import Target
 
 PURCHASES = "/api/ticket-purchases/"
-# What no answer may show of the inside.
+# Parts of stack traces and SQL, which no answer may contain.
 INSIDE = ("Traceback", 'File "', "psycopg", "sqlalchemy", "SELECT ", "INSERT ", "pydantic")
-# A buyer may buy only so often; so many take turns that none of them is told so.
+# They take turns, so that none of them meets the rate limit of purchases.
 BUYERS = 12
 
 
 class Attacker:
-    """Signed in as whoever may do what is tried."""
+    """Signed in as the user who may do what is tried."""
 
     def __init__(self, shop: Shop, target: Target) -> None:
         self.wire = Wire(shop.url)
@@ -40,7 +40,7 @@ class Attacker:
 
 
 def check(answer: Answer, *what: object) -> None:
-    """It is no crash, and a refusal is a problem document that shows nothing of the inside."""
+    """It is not a crash, and an error is a problem document without internals."""
     assert answer.status < 500, (what, answer)
     if answer.status >= 400:
         assert answer.is_problem, (what, answer)

@@ -1,4 +1,4 @@
-"""Rows to attack in the shop, somebody to do it, and a look at whether it was harmed."""
+"""Rows to attack, an attacker, and a digest that shows whether anything was changed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""What strangers would like to get at: an organiser's event on sale, and a buyer's purchase."""
+"""Rows to attack: an organiser's event on sale, and a buyer's purchase."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ TICKET_TYPE = {"name": "Mine now", "price": "0.00", "capacity": 5}
 
 @dataclass(frozen=True)
 class Target:
-    """Rows worth attacking. The purchase is of another event than the one that may be deleted."""
+    """The purchase is of another event than `event`, which can be deleted."""
 
     organiser: httpx.Client
     buyer: httpx.Client
@@ -34,7 +34,7 @@ class Target:
         return {"ticket_type": self.sold_type, "quantity": 1}
 
     def body_for(self, path: str) -> dict[str, Any]:
-        """With it each write of this path would be done, if it were allowed."""
+        """A valid body for each write of this path."""
         if path.endswith("/capacity/"):
             return {"change": 1}
         if path.endswith(("/pause/", "/resume/")):

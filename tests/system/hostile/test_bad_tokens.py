@@ -1,4 +1,4 @@
-"""Whatever is shown for a token and is none opens no route and changes nothing."""
+"""Bad tokens open no route and change nothing."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ from tests.support.wire import Answer, Wire
 from tests.system.conftest import Shop
 from tests.system.hostile.target import Target
 
-# All that one may do without a token. Everything else has to say that it needs one.
+# Operations without a token; the document says of all others that they need one.
 PUBLIC = {
     ("POST", "/api/users/"),
     ("POST", "/api/token/"),
@@ -29,7 +29,7 @@ PUBLIC = {
     ("GET", "/api/schema/"),
     ("GET", "/api/docs/"),
 }
-# Where other systems look for tokens, and we do not.
+# Where other systems accept tokens.
 ELSEWHERE = [
     "X-Authorization",
     "Proxy-Authorization",
@@ -62,7 +62,7 @@ def operations(shop: Shop) -> list[Operation]:
 
 @pytest.fixture
 def forger(shop: Shop, target: Target) -> Forger:
-    """Forges tokens of the organiser, who may do all that is tried."""
+    """Forges tokens of the organiser, who owns the rows."""
     user_id = target.organiser.get("/api/users/me/").json()["id"]
     key = load_signing_key(Home(shop.operator.home).keys)
     return Forger(key, GOOD | {"sub": str(user_id)})
@@ -189,7 +189,7 @@ def test_a_token_in_the_address_is_none(target: Target, forger: Forger, wire: Wi
     [b"", b"{", b"[" * 20_000, b"\xff\xfe", b"[]", b"{}", b" " * 100_000],
     ids=["empty", "open", "deep", "no text", "a list", "no fields", "too large"],
 )
-def test_nothing_is_said_of_a_strangers_body(
+def test_a_strangers_body_is_not_read(
     operations: list[Operation], target: Target, wire: Wire, body: bytes
 ) -> None:
     for operation in operations:

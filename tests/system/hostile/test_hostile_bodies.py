@@ -1,4 +1,4 @@
-"""Whatever comes for a body: a clear refusal, and never a crash."""
+"""Hostile bodies: a clear error, never a crash."""
 
 import gzip
 import json
@@ -23,7 +23,7 @@ TEXTS = {"title", "description", "name", "username", "password", "email", "refre
 
 @dataclass(frozen=True)
 class Operation:
-    """Something that takes a body, at the address of an existing row.
+    """An operation with a body, at the address of an existing row.
 
     `good`: a body that is valid, except for what must be unique. `fields`: all in its schema;
     `read_only`: those of them that change nothing.
@@ -38,7 +38,7 @@ class Operation:
 
 @pytest.fixture
 def operations(shop: Shop, target: Target) -> list[Operation]:
-    """Whatever takes a body, as the document describes it."""
+    """All that take a body, from the OpenAPI document."""
     values = {"change": 1} | EVENT | target.ticket_type_body | target.purchase_body
     values |= ACCOUNT | TOKENS
     document = httpx.get(f"{shop.url}/api/schema/").json()
@@ -100,7 +100,7 @@ def no_json(good: dict[str, Any]) -> dict[str, bytes]:
     }
 
 
-def test_a_body_that_is_no_json_object_is_refused_everywhere(
+def test_a_body_that_is_not_a_json_object_is_an_error_everywhere(
     operations: list[Operation],
     attacker: Attacker,
     stored: Callable[[], dict[str, str]],
@@ -185,7 +185,7 @@ def test_a_hostile_value_in_any_field_crashes_nothing(
     assert tried > 1_000
 
 
-def test_text_that_cannot_be_stored_is_told_by_field(
+def test_text_that_cannot_be_stored_is_named_by_field(
     operations: list[Operation], attacker: Attacker
 ) -> None:
     tried = set()
@@ -235,7 +235,7 @@ def test_of_a_name_that_stands_twice_the_last_counts(target: Target, attacker: A
         (b"Content-Length: 2", b"{} and more than was said"),
     ],
 )
-def test_a_body_in_a_wrong_frame_is_refused(
+def test_a_body_in_a_wrong_frame_is_an_error(
     wire: Wire, buyer: httpx.Client, address: str, framing: bytes, body: bytes
 ) -> None:
     token = buyer.headers["Authorization"].encode()
@@ -246,12 +246,12 @@ def test_a_body_in_a_wrong_frame_is_refused(
 
 
 @pytest.mark.parametrize("address", [PURCHASES, "/api/token/", "/api/events/"])
-def test_a_client_that_leaves_before_its_body_is_complete_harms_nobody(
+def test_a_client_that_disconnects_within_its_body_harms_no_other(
     buyer: httpx.Client, shop: Shop, address: str
 ) -> None:
     token = buyer.headers["Authorization"]
     for _ in range(10):
-        with closing(Wire(shop.url)) as leaving:
+        with closing(Wire(shop.url)) as client:
             head = f"POST {address} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n"
-            leaving.open().sendall(f"{head}Content-Length: 50\r\n\r\n{{".encode())
+            client.open().sendall(f"{head}Content-Length: 50\r\n\r\n{{".encode())
     assert buyer.get(address.replace("token", "events")).status_code == 200

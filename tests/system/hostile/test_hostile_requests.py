@@ -1,4 +1,4 @@
-"""Whatever comes for a query, a header or a path: a clear refusal, and never a crash."""
+"""Hostile queries, headers, paths and request lines: a clear error, never a crash."""
 
 import json
 
@@ -115,5 +115,5 @@ def test_a_hostile_path_crashes_nothing(attacker: Attacker) -> None:
 def test_a_strange_request_line_crashes_nothing(wire: Wire, line: bytes) -> None:
     answer = wire.say(line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
     check(answer, line)
-    # It leads nobody to another host.
+    # It redirects to no other host.
     assert not answer.headers.get("location", "/").startswith(("//", "http"))

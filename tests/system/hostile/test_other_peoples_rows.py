@@ -1,4 +1,4 @@
-"""Knowing the id of somebody else's row lets nobody read or change more than everyone may."""
+"""The id of another user's row gives no right to read or change it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -143,14 +143,14 @@ def test_a_purchase_is_not_there_for_others(
         for query in ("", "?wait=20"):
             answer = stranger.get(address + query, headers=headers)
             assert answer.status_code == 404, (headers, query)
-            # Word for word what is said of a purchase that nobody has.
+            # The same as for an id without a purchase.
             assert answer.json() == nobodys
             assert not {"etag", "retry-after"} & {name.lower() for name in answer.headers}
     assert stranger.get(f"{PURCHASES}{purchase['id'].upper()}/").status_code == 404
     as_owner = [user.get(f"{address}?user=1&owner=me") for user in (stranger, target.buyer)]
     assert [answer.status_code for answer in as_owner] == [400, 400]
     assert as_owner[0].json() == as_owner[1].json()
-    # Nobody learns from waiting that there is something to wait for.
+    # A wait does not show that there is something to wait for.
     assert time.monotonic() - asked_at < 10
 
 

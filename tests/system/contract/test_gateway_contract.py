@@ -1,4 +1,4 @@
-"""The one door: what API.md says before its first section."""
+"""The gateway as the one entrance, and its OpenAPI document."""
 
 import re
 from typing import Any
@@ -88,11 +88,11 @@ def resolved(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
 def document(shop: Shop) -> dict[str, Any]:
     answer = shop.client().get("/api/schema/")
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, JSON)
-    told: dict[str, Any] = answer.json()
-    return told
+    document: dict[str, Any] = answer.json()
+    return document
 
 
-def test_one_door(shop: Shop, buyer: httpx.Client) -> None:
+def test_every_route_is_served_at_one_port(shop: Shop, buyer: httpx.Client) -> None:
     for path, methods in ROUTES.items():
         for method in methods & {"GET"}:
             answer = buyer.request(method, path)
@@ -131,14 +131,14 @@ def test_a_path_without_its_slash_is_redirected_with_the_method_kept(
 
 def test_every_route_is_in_the_openapi_document(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1")
-    told = {
+    documented = {
         (path, method)
         for path, item in document["paths"].items()
         for method in item
         if method.upper() in METHODS
     }
     not_json = {("/api/schema/", "get"), ("/api/docs/", "get"), ("/metrics", "get")}
-    assert told - not_json == ANSWERS.keys()
+    assert documented - not_json == ANSWERS.keys()
     for path, method in ANSWERS:
         route = path.replace("{id}", "1") if path.startswith((EVENTS, TICKET_TYPES)) else path
         needs_token = bool(document["paths"][path][method].get("security"))
@@ -163,19 +163,21 @@ def test_every_body_is_in_the_openapi_document(document: dict[str, Any]) -> None
 def test_every_header_is_in_the_openapi_document(document: dict[str, Any]) -> None:
     for (path, method), by_status in HEADERS.items():
         for status, headers in by_status.items():
-            told = document["paths"][path][method]["responses"][str(status)].get("headers", {})
-            assert headers <= told.keys(), (path, method, status)
+            documented = document["paths"][path][method]["responses"][str(status)].get(
+                "headers", {}
+            )
+            assert headers <= documented.keys(), (path, method, status)
     for (path, method), parameters in PARAMETERS.items():
         named = document["paths"][path][method]["parameters"]
-        told = {resolved(document, parameter)["name"] for parameter in named}
-        assert parameters <= told, (path, method)
+        documented = {resolved(document, parameter)["name"] for parameter in named}
+        assert parameters <= documented, (path, method)
 
 
 def test_every_error_is_in_the_openapi_document(document: dict[str, Any]) -> None:
     for (path, method), statuses in ANSWERS.items():
-        told = document["paths"][path][method]["responses"].keys()
-        assert {str(status) for status in statuses} <= told, (path, method)
-        assert "422" not in told or (path, method) == (PURCHASES, "post"), (path, method)
+        documented = document["paths"][path][method]["responses"].keys()
+        assert {str(status) for status in statuses} <= documented, (path, method)
+        assert "422" not in documented or (path, method) == (PURCHASES, "post"), (path, method)
 
 
 def test_the_openapi_document_has_pages_at_api_docs(shop: Shop) -> None:
