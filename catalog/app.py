@@ -5,12 +5,11 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from catalog import health_routes
+from catalog import health
 from catalog.events import routes as event_routes
 from catalog.lanes import Lanes, connections_of
 from catalog.ticket_types import routes as ticket_type_routes
 from shared.auth.tokens import TokenVerifier
-from shared.concurrency.single_flight import READY_TIMEOUT_SECONDS
 from shared.config.public_url import ANY_PEER
 from shared.config.settings import Settings
 from shared.database.abort_connections import OpenConnections
@@ -32,7 +31,7 @@ def create_app(settings: Settings) -> FastAPI:
         engine = open_engine(settings, "catalog", pool_size=connections_of(settings), role=CATALOG)
         connections = OpenConnections(engine)
         app.state.lanes = Lanes(engine, settings)
-        app.state.readiness = health_routes.open_readiness(app.state.lanes, READY_TIMEOUT_SECONDS)
+        app.state.readiness = health.open_readiness(app.state.lanes)
         app.state.metrics = shared_scrape(metrics_of_all())
         async with lag_observed("catalog"):
             yield
@@ -58,7 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
     # Only gateways reach it; each forwards the address that its clients use.
     app.state.addresses = PublicAddresses("", trusted_proxies=ANY_PEER)
     install_problem_handlers(app)
-    for routes in (event_routes, ticket_type_routes, health_routes):
+    for routes in (event_routes, ticket_type_routes, health):
         app.include_router(routes.router)
     # The gateway has the same route; its OpenAPI document describes it.
     app.include_router(metrics_routes.router, include_in_schema=False)

@@ -13,7 +13,7 @@ from fastapi import APIRouter
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from catalog import health_routes
+from catalog import health as health_routes
 from catalog.events import routes as event_routes
 from catalog.ticket_types import routes as ticket_type_routes
 from gateway import api_docs, health, openapi

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from sqlalchemy import text
 
 from catalog.lanes import Lanes
-from shared.concurrency.single_flight import SingleFlight, probe_of
+from shared.concurrency.single_flight import READY_TIMEOUT_SECONDS, SingleFlight, probe_of
 from shared.errors import Unavailable
 
 # The gateway has routes of the same names; its OpenAPI document describes them.
@@ -27,10 +27,10 @@ async def readyz(request: Request) -> dict[str, str]:
     return OK
 
 
-def open_readiness(lanes: Lanes, timeout_seconds: float) -> SingleFlight[None]:
+def open_readiness(lanes: Lanes) -> SingleFlight[None]:
     async def query() -> None:
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with asyncio.timeout(READY_TIMEOUT_SECONDS):
                 await lanes.ready(lambda session: session.execute(text("SELECT 1")))
         except TimeoutError as error:
             raise Unavailable("The database does not answer.") from error
