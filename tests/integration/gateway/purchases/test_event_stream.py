@@ -116,7 +116,9 @@ def test_what_is_nobodys_has_no_stream(buyer: httpx.Client) -> None:
     assert refused.headers["Content-Type"] == "application/problem+json"
 
 
-def test_who_leaves_makes_room_for_another(buyer: httpx.Client, queued: tuple[int, str]) -> None:
+def test_a_cancelled_call_makes_room_for_another(
+    buyer: httpx.Client, queued: tuple[int, str]
+) -> None:
     path = queued[1]
     waiting = HTTPConnection(buyer.base_url.host, buyer.base_url.port or 80, timeout=20)
     waiting.request("GET", f"{path}?wait=30", headers=dict(buyer.headers))

@@ -79,7 +79,7 @@ def run(program: str, env: dict[str, str]) -> str:
     return ran.stdout
 
 
-def test_connections_are_as_our_settings_say(settings: Settings) -> None:
+def test_connections_have_our_settings(settings: Settings) -> None:
     seen = run(LOOK, environment(settings) | LIBPQS).splitlines()
     assert seen == ["UTF8", "ISO, MDY", "UTC", "off", "अनिता".encode().hex()]
 

@@ -123,7 +123,7 @@ def test_without_it_the_order_could_never_be_proved_again(
     assert broken(audit(restored, settings)) == {FIRST_COME}
 
 
-def test_a_dump_is_restored_with_what_the_guide_lets_one_type(
+def test_a_dump_is_restored_by_the_commands_of_the_guide(
     engine: Engine, settings: Settings, new_server: EmbeddedServer, tmp_path: Path
 ) -> None:
     run_admin(settings.database_url, LONG_LIFE)

@@ -1,4 +1,4 @@
-"""Each service may do what it has to, and nothing that is not its own."""
+"""Each service has the rights that it needs, and no others."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -172,7 +172,7 @@ FORBIDDEN_TO_ALL = (
 
 @pytest.fixture(scope="module")
 def owner(postgres_url: str) -> Iterator[Engine]:
-    """The owner's engine on a database with a sale: what is refused changes nothing of it."""
+    """The owner's engine on a database with a sale: forbidden statements change nothing of it."""
     with new_database(postgres_url) as url:
         engine = open_engine(Settings(database_url=url), "test")
         ticket_type = add_ticket_type(engine, 2)
@@ -203,7 +203,7 @@ def logins(owner: Engine) -> Iterator[dict[str, psycopg2.extensions.connection]]
         *((role, statement) for role in ANYBODY for statement in FORBIDDEN_TO_ALL),
     ],
 )
-def test_what_is_not_theirs_is_refused(
+def test_a_role_has_no_other_rights(
     logins: dict[str, psycopg2.extensions.connection], role: str, statement: str
 ) -> None:
     connection = logins[role]
@@ -224,10 +224,10 @@ def test_a_temporary_table_of_the_same_name_does_not_blind_a_guard(
             "CREATE TEMPORARY TABLE decision_batches AS SELECT 1::bigint AS ticket_type_id,"
             " 1::bigint AS first_number, 1::bigint AS last_number"
         )
-        with pytest.raises(errors.CheckViolation) as refused:
+        with pytest.raises(errors.CheckViolation) as error:
             cursor.execute("UPDATE ticket_inventory SET sold = 1, decisions = 1")
         cursor.execute("DISCARD TEMP")
-    assert refused.value.diag.constraint_name == "ticket_inventory_moves_by_decisions"
+    assert error.value.diag.constraint_name == "ticket_inventory_moves_by_decisions"
 
 
 def test_every_table_has_its_rights_written_down(owner: Engine) -> None:
@@ -261,7 +261,7 @@ def excess(engine: Engine) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         (f"GRANT DELETE ON events TO {WORKER}", f"{WORKER} has DELETE on events"),
         (
@@ -271,14 +271,14 @@ def excess(engine: Engine) -> list[str]:
         ("GRANT INSERT ON users TO PUBLIC", "PUBLIC has INSERT on users"),
     ],
 )
-def test_what_was_given_by_hand_is_found_and_taken_back(
-    engine: Engine, settings: Settings, given: str, told: str
+def test_rights_granted_by_hand_are_found_and_revoked(
+    engine: Engine, settings: Settings, given: str, message: str
 ) -> None:
     assert excess(engine) == []
     run(engine, given)
-    assert excess(engine) == [told]
+    assert excess(engine) == [message]
     (broken,) = (one for one in audit(engine, settings).invariants if one.violations)
-    assert (broken.name, broken.examples) == (GUARDS, [told])
+    assert (broken.name, broken.examples) == (GUARDS, [message])
     migrate(engine)
     assert excess(engine) == []
     assert audit(engine, settings).ok
@@ -309,7 +309,7 @@ def test_with_one_login_for_all_each_service_takes_its_role(settings: Settings) 
     engine.dispose()
 
 
-def test_without_the_role_a_service_goes_on_and_says_so(
+def test_without_the_role_a_service_runs_and_logs_a_warning(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = open_engine(settings, "test", role="eventify_of_tomorrow")
@@ -321,7 +321,7 @@ def test_without_the_role_a_service_goes_on_and_says_so(
 
 @pytest.fixture
 def plain_owner(postgres_url: str, database_url: str) -> Iterator[Engine]:
-    """The owner of an empty database, who is no superuser and may not make roles."""
+    """The owner of an empty database, who is no superuser and may not create roles."""
     name = database_url.rpartition("/")[2]
     run_admin(postgres_url, f"CREATE ROLE {name}_owner LOGIN PASSWORD 'secret'")
     run_admin(postgres_url, f"CREATE DATABASE {name}_owned OWNER {name}_owner")
@@ -335,14 +335,14 @@ def plain_owner(postgres_url: str, database_url: str) -> Iterator[Engine]:
     run_admin(postgres_url, f"DROP ROLE {name}_owner")
 
 
-def test_an_owner_who_may_not_make_roles_is_told_what_to_have_done(
+def test_an_owner_without_the_right_to_create_roles_gets_the_commands(
     plain_owner: Engine, postgres_url: str
 ) -> None:
     migrate(plain_owner)
-    told = missing_roles(plain_owner)
+    message = missing_roles(plain_owner)
     granted = f"GRANT {', '.join(sorted(ROLES))} TO {plain_owner.url.username};"
-    assert granted in told
-    assert "CREATE ROLE" not in told, "another database of this cluster has them already"
+    assert granted in message
+    assert "CREATE ROLE" not in message, "another database of this cluster has them already"
     run_admin(postgres_url, granted)
     assert missing_roles(plain_owner) == ""
     migrate(plain_owner)
@@ -435,7 +435,7 @@ def test_a_service_is_not_given_the_owners_login(engine: Engine, settings: Setti
         make_logins(engine, owners)
 
 
-def test_logins_that_may_not_be_made_are_named_with_what_to_run(
+def test_logins_that_may_not_be_created_are_named_with_the_command(
     plain_owner: Engine, own_logins: Settings
 ) -> None:
     migrate(plain_owner)

@@ -46,7 +46,7 @@ def empty_engine(postgres_url: str, settings: Settings) -> Iterator[Engine]:
     run_admin(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def test_migrations_make_what_the_models_say(
+def test_migrations_create_the_tables_of_the_models(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ischema_names, "xid8", Xid8)

@@ -82,22 +82,22 @@ def test_a_standby_alone_is_never_used(
     engine: Engine, settings: Settings, pair: DatabasePair
 ) -> None:
     standby = with_database(pair.standby.url, engine.url.database)
-    refused = open_engine(settings.model_copy(update={"database_url": standby}), "test")
+    read_only = open_engine(settings.model_copy(update={"database_url": standby}), "test")
 
-    def is_told_apart() -> None:
+    def is_recognised() -> None:
         with pytest.raises(DATABASE_UNAVAILABLE, match="session is read-only"):
-            scalar(refused, "SELECT 1")
+            scalar(read_only, "SELECT 1")
 
-    eventually(is_told_apart)
-    refused.dispose()
+    eventually(is_recognised)
+    read_only.dispose()
 
 
 def test_nothing_is_accepted_until_the_standby_has_it_and_no_timeout_ends_the_wait(
     settings: Settings, pair: DatabasePair, thread: ThreadPoolExecutor
 ) -> None:
     """If PostgreSQL's timeouts counted here, they would end it with a warning and no error."""
-    impatient = settings.model_copy(update={"statement_timeout_ms": 100, "lock_timeout_ms": 100})
-    engine = open_engine(impatient, "test", prepares=True)
+    hurried = settings.model_copy(update={"statement_timeout_ms": 100, "lock_timeout_ms": 100})
+    engine = open_engine(hurried, "test", prepares=True)
     user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
     with pair.standby_away():
         accepted = thread.submit(accept, engine, [request(user, ticket_type)])
@@ -162,14 +162,14 @@ def test_while_the_standby_is_away_everyone_is_answered_503_in_time(
         httpx.Client(base_url=url, headers=bearer, timeout=LIMIT_SECONDS) as client,
     ):
         with pair.standby_away():
-            refused = [
+            answers = [
                 buy(client, ticket_type, **key),
                 client.post("/api/users/", json=account),
                 client.post(EVENTS, json=event_fields()),
             ]
             assert outcomes(engine, ticket_type) == []
-        assert [answer.status_code for answer in refused] == [503, 503, 503]
-        assert all(answer.elapsed.total_seconds() < LIMIT_SECONDS / 2 for answer in refused)
+        assert [answer.status_code for answer in answers] == [503, 503, 503]
+        assert all(answer.elapsed.total_seconds() < LIMIT_SECONDS / 2 for answer in answers)
         bought = eventually(lambda: _accepted(buy(client, ticket_type, **key)))
         assert _accepted(buy(client, ticket_type, **key)) == bought
         assert [row[0] for row in outcomes(engine, ticket_type)] == [bought]
@@ -200,13 +200,13 @@ def test_a_gateway_that_stops_while_a_commit_hangs_answers_and_leaves(
 def test_a_catalog_that_stops_while_a_commit_hangs_leaves(
     engine: Engine, settings: Settings, pair: DatabasePair, thread: ThreadPoolExecutor
 ) -> None:
-    impatient = services_of(settings).model_copy(update={"shutdown_seconds": 1})
+    hurried = services_of(settings).model_copy(update={"shutdown_seconds": 1})
     with engine.begin() as connection:
         (token,) = mint_tokens(connection, settings, ["ada"])
     bearer = {"Authorization": f"Bearer {token}"}
     with (
-        running_service("catalog", impatient, f"{impatient.catalog_url}/readyz") as catalog,
-        httpx.Client(base_url=impatient.catalog_url, headers=bearer, timeout=60) as client,
+        running_service("catalog", hurried, f"{hurried.catalog_url}/readyz") as catalog,
+        httpx.Client(base_url=hurried.catalog_url, headers=bearer, timeout=60) as client,
         pair.standby_away(),
     ):
         asked = thread.submit(client.post, EVENTS, json=event_fields())
@@ -217,7 +217,7 @@ def test_a_catalog_that_stops_while_a_commit_hangs_leaves(
 
 
 @pytest.mark.parametrize("capacity", [5, 1])
-def test_no_result_is_told_until_the_standby_has_the_decision(
+def test_no_result_is_published_until_the_standby_has_the_decision(
     engine: Engine,
     settings: Settings,
     pair: DatabasePair,
@@ -225,18 +225,18 @@ def test_no_result_is_told_until_the_standby_has_the_decision(
     capacity: int,
 ) -> None:
     """On sale, or sold out by an earlier batch and closed in bulk."""
-    told: list[Batch] = []
+    published: list[Batch] = []
     user, ticket_type = add_user(engine), add_ticket_type(engine, capacity)
     queue(engine, [request(user, ticket_type) for _ in range(3)])
     one_at_a_time = settings.model_copy(update={"drain_batch_rows": 1, "drain_max_batches": 1})
-    drain(engine, [ticket_type], one_at_a_time, told.append)
-    assert len(told) == 1
+    drain(engine, [ticket_type], one_at_a_time, published.append)
+    assert len(published) == 1
     with pair.standby_away():
-        drained = thread.submit(drain, engine, [ticket_type], settings, told.append)
+        drained = thread.submit(drain, engine, [ticket_type], settings, published.append)
         pair.wait_for_commits()
         pair.cancel_waits()
         assert isinstance(drained.exception(LIMIT_SECONDS), psycopg2.OperationalError)
-        assert len(told) == 1
+        assert len(published) == 1
         assert inventory(engine, ticket_type)[2] == 3
 
 
@@ -274,7 +274,7 @@ def test_no_outcome_is_read_until_the_standby_has_the_decision(
 
 
 @pytest.mark.parametrize("transaction", [session_transaction, connection_transaction])
-def test_no_change_is_told_as_made_until_the_standby_has_it(
+def test_no_change_succeeds_until_the_standby_has_it(
     engine: Engine,
     pair: DatabasePair,
     thread: ThreadPoolExecutor,
@@ -294,7 +294,7 @@ def test_no_change_is_told_as_made_until_the_standby_has_it(
 
 
 def services_of(settings: Settings) -> Settings:
-    """With ports of their own, and less patience than users have."""
+    """With ports of their own, and shorter time-outs than clients."""
     catalog_port = free_port()
     timeouts = ("answer_timeout", "catalog_timeout")
     return Settings(
@@ -315,4 +315,4 @@ def _accepted(answer: httpx.Response) -> str:
 
 
 def _nobody(_batch: Batch) -> None:
-    raise AssertionError("a result was told that only one server had")
+    raise AssertionError("a result was published that only one server had")

@@ -63,11 +63,11 @@ def sell(engine: Engine, wakeups: WakeupSender | None, buyers: int) -> None:
     eventually(all_confirmed)
 
 
-def eventually_told(url: str, series: str, value: float) -> None:
-    def told() -> None:
+def eventually_served(url: str, series: str, value: float) -> None:
+    def is_served() -> None:
         assert figures(url)[series] == value
 
-    eventually(told, retry_on=(AssertionError, httpx.TransportError, KeyError))
+    eventually(is_served, retry_on=(AssertionError, httpx.TransportError, KeyError))
 
 
 def test_a_worker_serves_what_its_children_decided_even_those_that_were_killed(
@@ -75,7 +75,7 @@ def test_a_worker_serves_what_its_children_decided_even_those_that_were_killed(
 ) -> None:
     with running_service("purchase_worker", settings) as worker:
         sell(engine, wakeups, 3)
-        eventually_told(url, CONFIRMED, 3)
+        eventually_served(url, CONFIRMED, 3)
         assert figures(url)["eventify_request_to_decision_seconds_count"] == 3
         forked = [
             child
@@ -86,9 +86,9 @@ def test_a_worker_serves_what_its_children_decided_even_those_that_were_killed(
         for child in forked:
             os.kill(child.pid, signal.SIGKILL)
         psutil.wait_procs(forked)
-        eventually_told(url, CONFIRMED, 3)
+        eventually_served(url, CONFIRMED, 3)
         sell(engine, wakeups, 2)
-        eventually_told(url, CONFIRMED, 5)
+        eventually_served(url, CONFIRMED, 5)
     assert worker.returncode == 0
     assert list(temporary.iterdir()) == []
     with pytest.raises(httpx.ConnectError):
@@ -113,15 +113,15 @@ def test_a_sweeper_serves_its_decisions_and_the_audit_of_the_counters(
     engine: Engine, settings: Settings, redis_client: redis.Redis, url: str
 ) -> None:
     with running_service("purchase_worker.sweep", settings):
-        eventually_told(url, "eventify_sweeper_decisions_total", 0)
+        eventually_served(url, "eventify_sweeper_decisions_total", 0)
         sell(engine, None, 3)
-        eventually_told(url, "eventify_sweeper_decisions_total", 3)
-        eventually_told(url, "eventify_audit_checked_total", 3)
-        told = figures(url)
-        assert told[CONFIRMED] == 3
-        assert told['eventify_audit_violations_total{invariant="inventory"}'] == 0
-        assert told["eventify_sweep_timestamp_seconds"] > 0
-        assert told["process_resident_memory_bytes"] > 0
+        eventually_served(url, "eventify_sweeper_decisions_total", 3)
+        eventually_served(url, "eventify_audit_checked_total", 3)
+        served = figures(url)
+        assert served[CONFIRMED] == 3
+        assert served['eventify_audit_violations_total{invariant="inventory"}'] == 0
+        assert served["eventify_sweep_timestamp_seconds"] > 0
+        assert served["process_resident_memory_bytes"] > 0
 
 
 def test_a_port_in_use_is_an_error_of_one_sentence(
@@ -145,9 +145,9 @@ def test_without_its_database_a_gateway_serves_the_queue_as_unknown(
     with running_service("gateway", away, f"{base}/healthz"):
 
         def queue_is_unknown() -> None:
-            told = figures(f"{base}/metrics")
-            assert isnan(told["eventify_purchases_queued"])
-            assert isnan(told["eventify_oldest_queued_seconds"])
-            assert told["eventify_queue_read_timestamp_seconds"] == 0
+            served = figures(f"{base}/metrics")
+            assert isnan(served["eventify_purchases_queued"])
+            assert isnan(served["eventify_oldest_queued_seconds"])
+            assert served["eventify_queue_read_timestamp_seconds"] == 0
 
         eventually(queue_is_unknown)

@@ -33,7 +33,7 @@ def test_a_key_is_kept_until_its_last_token_has_ended() -> None:
     assert kept(OLD, NEW, kid="1", now=LAST_TOKEN_ENDS) is None
 
 
-def test_of_several_rotations_the_first_ended_what_a_key_signed() -> None:
+def test_of_several_rotations_the_first_ended_a_keys_signing() -> None:
     third = KeyFiles("3", can_sign=True, placed_at=NEW.placed_at + TOKEN_SECONDS)
     after = states(OLD, NEW, third, now=third.placed_at + SIGNS_AFTER_SECONDS)
     assert after["1"].until == LAST_TOKEN_ENDS

@@ -22,6 +22,6 @@ def test_with_a_count_the_users_are_numbered_from_one() -> None:
     ("name", "count"),
     [("", None), ("a b", None), ("\udc80", None), ("x" * 151, None), ("x" * 150, 1), ("ada", 0)],
 )
-def test_a_name_that_no_user_may_have_is_refused(name: str, count: int | None) -> None:
+def test_an_invalid_username_is_an_error(name: str, count: int | None) -> None:
     with pytest.raises(ConfigurationError):
         user_names(name, count)

@@ -100,12 +100,12 @@ def test_a_token_that_expires_is_invalid_for_concurrent_requests(
     verifier = TokenVerifier(settings)
     header = f"Bearer {signed(signing_key)}"
     verifier.authenticate(header)
-    refused: list[str] = []
+    overtaken: list[str] = []
 
     def clock() -> float:
         # Whoever looks first is overtaken by another, who is through before it goes on.
-        if not refused:
-            refused.append("the other")
+        if not overtaken:
+            overtaken.append("the other")
             with pytest.raises(NotAuthenticated):
                 verifier.authenticate(header)
         return NOW + 3601.0
@@ -113,7 +113,7 @@ def test_a_token_that_expires_is_invalid_for_concurrent_requests(
     monkeypatch.setattr(time, "time", clock)
     with pytest.raises(NotAuthenticated):
         verifier.authenticate(header)
-    assert refused
+    assert overtaken
 
 
 # --- rotation ---
@@ -170,7 +170,7 @@ def test_a_key_that_was_removed_verifies_no_more(
     assert verifier.authenticate(f"Bearer {signed(good)}").user_id == 7
 
 
-def test_what_was_checked_while_its_key_was_removed_is_not_remembered(
+def test_a_token_verified_while_its_key_was_removed_is_not_cached(
     rotation: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leaked = add_key(rotation)
@@ -354,7 +354,7 @@ def test_headers_of_invalid_tokens_are_not_remembered(
     assert verifier._trusted.key_by_header == {}
 
 
-def test_what_is_remembered_is_bounded(settings: Settings, signing_key: SigningKey) -> None:
+def test_the_cache_is_bounded(settings: Settings, signing_key: SigningKey) -> None:
     verifier = TokenVerifier(settings.model_copy(update={"token_cache_rows": 3}))
     for user in range(1, 10):
         verifier.authenticate(f"Bearer {signed(signing_key, GOOD | {'sub': str(user)})}")

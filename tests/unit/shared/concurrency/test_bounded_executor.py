@@ -59,8 +59,8 @@ async def asked(executor: BoundedExecutor, work: Work, callers: str) -> list["as
 
 
 async def outcomes(tasks: list["asyncio.Task[str]"]) -> list[str]:
-    told = await asyncio.gather(*tasks, return_exceptions=True)
-    return ["refused" if isinstance(one, Unavailable) else str(one) for one in told]
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    return ["unavailable" if isinstance(one, Unavailable) else str(one) for one in found]
 
 
 def test_callers_take_turns() -> None:
@@ -79,26 +79,26 @@ def test_a_flood_takes_no_room_from_others() -> None:
         others = await asked(executor, work, "bcd")
         work.go_on()
         assert await outcomes(others) == list("bcd")
-        assert Counter(await outcomes(flood)) == {"a": 8, "refused": 992}
+        assert Counter(await outcomes(flood)) == {"a": 8, "unavailable": 992}
 
     run(test)
 
 
-def test_where_all_have_the_same_share_the_newcomer_is_refused() -> None:
+def test_with_equal_shares_the_new_call_is_unavailable() -> None:
     async def test(executor: BoundedExecutor, work: Work) -> None:
         tasks = await asked(executor, work, "xaabbcdbe")
         work.go_on()
         # Of four places a had two, and b two: c and d take one of each.
         assert await outcomes(tasks) == [
-            *("x", "a", "refused", "b", "refused", "c", "d", "refused", "refused")
+            *("x", "a", "unavailable", "b", "unavailable", "c", "d", "unavailable", "unavailable")
         ]
 
     run(test, waiting_max=4)
 
 
-def test_who_waits_too_long_is_refused_and_leaves_the_queue() -> None:
+def test_a_timeout_removes_a_call_from_the_queue() -> None:
     async def test(executor: BoundedExecutor, work: Work) -> None:
-        assert await outcomes(await asked(executor, work, "abcabc")) == ["refused"] * 6
+        assert await outcomes(await asked(executor, work, "abcabc")) == ["unavailable"] * 6
         work.go_on()
         later = await asked(executor, work, "abcdefghij")
         assert await outcomes(later) == list("abcdefghij")
@@ -107,7 +107,7 @@ def test_who_waits_too_long_is_refused_and_leaves_the_queue() -> None:
     run(test, timeout_seconds=1.0)
 
 
-def test_who_leaves_makes_room() -> None:
+def test_a_cancelled_call_makes_room() -> None:
     async def test(executor: BoundedExecutor, work: Work) -> None:
         tasks = await asked(executor, work, "abc")
         for task in tasks:

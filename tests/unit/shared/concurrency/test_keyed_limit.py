@@ -42,7 +42,7 @@ def test_turns_of_other_keys_wait_for_nothing_and_keys_are_forgotten() -> None:
     assert not turns._queues
 
 
-def test_a_turn_that_does_not_come_is_refused() -> None:
+def test_a_turn_that_does_not_come_is_unavailable() -> None:
     turns = Turns(2, waiting_max=1, wait_seconds=0.05)
 
     async def third() -> None:

@@ -31,7 +31,7 @@ def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Non
 
 
 @on_a_loop
-async def test_who_asks_meanwhile_gets_the_same_result() -> None:
+async def test_concurrent_requests_get_the_same_result() -> None:
     costly = Costly()
     shared = SingleFlight(costly, burst=9, per_second=1e-9)
     askers = [asyncio.create_task(shared.get()) for _ in range(100)]
@@ -68,7 +68,7 @@ async def test_after_a_burst_the_last_result_is_given_until_the_next_call_is_due
 
 
 @on_a_loop
-async def test_who_is_alone_gets_a_fresh_result() -> None:
+async def test_a_single_request_gets_a_fresh_result() -> None:
     costly = Costly()
     costly.go_on.set()
     shared = SingleFlight(costly, burst=1, per_second=1e-9, alone_after_seconds=0.02)
@@ -81,10 +81,10 @@ async def test_who_is_alone_gets_a_fresh_result() -> None:
 
 async def results(shared: SingleFlight[int], count: int) -> list[int | None]:
     """Ask one after the other; None for a failure."""
-    told: list[int | None] = []
+    seen: list[int | None] = []
     for _ in range(count):
         try:
-            told.append(await shared.get())
+            seen.append(await shared.get())
         except RuntimeError:
-            told.append(None)
-    return told
+            seen.append(None)
+    return seen

@@ -92,7 +92,7 @@ def test_an_unknown_variable_has_the_closest_setting_as_suggestion() -> None:
     }
 
 
-def test_every_setting_is_known_and_so_is_what_else_has_our_prefix() -> None:
+def test_settings_and_our_other_variables_are_known() -> None:
     assert unknown_variables(map(variable, Settings.model_fields)) == {}
     assert unknown_variables(["EVENTIFY_HOME", "EVENTIFY_FAILPOINTS"]) == {}
 

@@ -49,9 +49,9 @@ def test_several_servers_are_named_as_libpq_names_them(scheme: str) -> None:
     ],
 )
 def test_a_malformed_url_is_an_error_without_the_password(mistake: str) -> None:
-    with pytest.raises(ValueError, match="is not a URL such as postgresql://") as told:
+    with pytest.raises(ValueError, match="is not a URL such as postgresql://") as error:
         sqlalchemy_url(mistake)
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_every_variable_that_libpq_reads_is_known() -> None:
         "BROKER_URL",
     ],
 )
-def test_celery_is_as_our_settings_say(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_celery_has_our_settings(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, OTHERS)
     settings = Settings(database_url="postgresql:///x", broker_url=BROKER)
     celery = make_celery(settings)

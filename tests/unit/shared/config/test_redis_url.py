@@ -56,7 +56,7 @@ def test_one_redis_or_its_sentinels_may_be_named(url: str) -> None:
         "secret",
     ],
 )
-def test_what_names_none_is_refused_without_repeating_its_password(url: str) -> None:
-    with pytest.raises(ValueError, match=r"must be|is not|Cluster") as refusal:
+def test_an_unsupported_url_is_an_error_without_its_password(url: str) -> None:
+    with pytest.raises(ValueError, match=r"must be|is not|Cluster") as error:
         check_redis_url(url)
-    assert "secret" not in str(refusal.value)
+    assert "secret" not in str(error.value)

@@ -53,9 +53,9 @@ def test_a_secret_that_no_file_holds_is_named(secrets: Path) -> None:
 def test_a_malformed_secret_is_named_and_not_repeated(secrets: Path) -> None:
     (secrets / "eventify_database_url").write_text("mysql://eventify:hunter2@db/eventify")
 
-    with pytest.raises(ConfigurationError, match="EVENTIFY_DATABASE_URL is not a URL") as refusal:
+    with pytest.raises(ConfigurationError, match="EVENTIFY_DATABASE_URL is not a URL") as error:
         get_settings()
-    assert "hunter2" not in str(refusal.value)
+    assert "hunter2" not in str(error.value)
 
 
 def test_a_missing_directory_of_secrets_is_named(

@@ -1,4 +1,4 @@
-"""What Celery is told about each kind of broker."""
+"""Celery's options for each kind of broker."""
 
 import pytest
 
@@ -45,7 +45,7 @@ def test_each_sentinel_is_given_with_all_it_takes_to_be_the_first_that_is_asked(
         ("rediss://:p%40ss@redis/1?ssl_cert_reqs=none", "none"),
     ],
 )
-def test_a_certificate_is_asked_for_unless_the_url_says_otherwise(url: str, expected: str) -> None:
+def test_a_certificate_is_required_unless_the_url_disables_it(url: str, expected: str) -> None:
     broker = broker_for(url, VISIBILITY_SECONDS)
     assert broker.url == f"rediss://:p%40ss@redis/1?ssl_cert_reqs={expected}"
 
@@ -83,9 +83,7 @@ def test_celery_can_be_made_for_each_kind(url: str) -> None:
         ("redis+sentinel://:secret@first", r"redis\+sentinel://"),
     ],
 )
-def test_what_was_never_tried_is_refused_without_repeating_its_password(
-    url: str, reason: str
-) -> None:
-    with pytest.raises(ValueError, match=reason) as refusal:
+def test_an_unsupported_broker_is_an_error_without_its_password(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason) as error:
         check_broker_url(url)
-    assert "secret" not in str(refusal.value)
+    assert "secret" not in str(error.value)

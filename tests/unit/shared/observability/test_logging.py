@@ -75,10 +75,10 @@ def test_a_line_is_searched_in_linear_time(part: str) -> None:
 
 def test_a_long_text_is_cut_and_keeps_its_beginning_and_its_end() -> None:
     text = "Traceback" + " of 10 kB" * 10_000 + " ValueError: why"
-    told = json.loads(line(exception=text))["exception"]
-    assert told.startswith("Traceback of 10 kB")
-    assert told.endswith(" ValueError: why")
-    assert len(told) < TEXT_MAX_CHARACTERS + 100
+    logged = json.loads(line(exception=text))["exception"]
+    assert logged.startswith("Traceback of 10 kB")
+    assert logged.endswith(" ValueError: why")
+    assert len(logged) < TEXT_MAX_CHARACTERS + 100
 
 
 @pytest.mark.parametrize("place", range(0, 300, 7))
@@ -88,6 +88,6 @@ def test_no_secret_is_left_where_a_text_is_cut(place: int) -> None:
     through_the_beginning = "x" * (half - place) + f" {hash_} " + "y" * 20_000
     through_the_end = "x" * 20_000 + f" {hash_} " + "y" * (half - place)
     for text in (through_the_beginning, through_the_end):
-        told = line(error=text)
-        assert "sss" not in told
-        assert "hhh" not in told
+        logged = line(error=text)
+        assert "sss" not in logged
+        assert "hhh" not in logged

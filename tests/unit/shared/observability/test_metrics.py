@@ -70,13 +70,13 @@ def test_every_recorded_series_that_is_asked_for_is_recorded() -> None:
 
 def test_the_documented_metrics_are_those_of_the_code() -> None:
     document = (PROJECT / "docs" / "metrics.md").read_text()
-    told = {name: rest for name, *rest in DOCUMENTED_METRIC.findall(document)}
+    documented = {name: rest for name, *rest in DOCUMENTED_METRIC.findall(document)}
     expected = {}
     for name, metric in defined().items():
         (family,) = metric.describe()
         labels = ", ".join(f"`{label}`" for label in metric._labelnames)
         expected[name] = [family.type, labels, family.documentation]
-    assert told == expected
+    assert documented == expected
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=name_of_alert)
