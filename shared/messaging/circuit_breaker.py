@@ -30,9 +30,10 @@ class CircuitBreaker:
         failure: type[Exception] = redis.RedisError,
         **fields: str,
     ) -> None:
-        self._logger = logger.bind(**fields)
+        self._logger = logger
         self._event = event
         self._failure = failure
+        self._fields = fields
         self._open_until = 0.0
         self.failures = 0
 
@@ -45,5 +46,7 @@ class CircuitBreaker:
         except self._failure as error:
             self._open_until = time.monotonic() + PAUSE_SECONDS
             self.failures += 1
-            self._logger.warning(self._event, error=repr(error), failures=self.failures)
+            self._logger.warning(
+                self._event, error=repr(error), failures=self.failures, **self._fields
+            )
             return None
