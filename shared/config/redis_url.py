@@ -65,7 +65,7 @@ def read_sentinels(url: str) -> Sentinels:
 
 
 def _read(address: str) -> Sentinels:
-    # urlsplit reads one host only.
+    # urlsplit reads one host only, and MultiHostUrl of pydantic splits passwords at commas.
     netloc, _, rest = address.partition("/")
     userinfo, _, hosts = netloc.rpartition("@")
     user, _, password = userinfo.partition(":")
