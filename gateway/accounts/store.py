@@ -26,7 +26,7 @@ from uuid_utils.compat import uuid7
 from gateway.accounts.refresh import RefreshAction, StoredToken, action_for
 from gateway.transactions import connection_transaction
 from shared.auth.usernames import stored_form
-from shared.database.tables import RefreshToken, User
+from shared.database.tables import RefreshToken, UserRow
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class IssuedToken:
 
 # A transaction that was spending the token has ended by then.
 KEPT_AFTER_EXPIRY = timedelta(hours=1)
-ACCOUNT = (User.id, User.username, User.email, User.created_at)
+ACCOUNT = (UserRow.id, UserRow.username, UserRow.email, UserRow.created_at)
 TOKEN = tuple(getattr(RefreshToken, name) for name in StoredToken.__dataclass_fields__)
 
 
@@ -63,7 +63,7 @@ def add_account(
 ) -> Account | None:
     """The new account; None if the name is taken."""
     statement = (
-        insert_or_ignore(User)
+        insert_or_ignore(UserRow)
         .values(username=username, email=email, password_hash=password_hash)
         .on_conflict_do_nothing()
         .returning(*ACCOUNT)
@@ -74,7 +74,7 @@ def add_account(
 
 def find_account(engine: Engine, user_id: int) -> Account | None:
     with connection_transaction(engine) as connection:
-        return _one(connection, select(*ACCOUNT).where(User.id == user_id), Account)
+        return _one(connection, select(*ACCOUNT).where(UserRow.id == user_id), Account)
 
 
 def find_login(engine: Engine, username: str) -> Login | None:
@@ -82,12 +82,12 @@ def find_login(engine: Engine, username: str) -> Login | None:
 
     In this order, because `lower()` equates more than `stored_form` does, such as İ with i.
     """
-    given = func.lower(User.username) == func.lower(username)
-    stored = func.lower(User.username) == func.lower(stored_form(username))
+    given = func.lower(UserRow.username) == func.lower(username)
+    stored = func.lower(UserRow.username) == func.lower(stored_form(username))
     statement = (
-        select(User.id.label("user_id"), User.password_hash)
+        select(UserRow.id.label("user_id"), UserRow.password_hash)
         .where(given | stored)
-        .order_by((User.username == username).desc(), stored.desc())
+        .order_by((UserRow.username == username).desc(), stored.desc())
         .limit(1)
     )
     with connection_transaction(engine) as connection:
@@ -97,8 +97,8 @@ def find_login(engine: Engine, username: str) -> Login | None:
 def replace_password_hash(engine: Engine, login: Login, password_hash: str) -> None:
     """Store another hash of the same password, unless the password was changed meanwhile."""
     statement = (
-        update(User)
-        .where(User.id == login.user_id, User.password_hash == login.password_hash)
+        update(UserRow)
+        .where(UserRow.id == login.user_id, UserRow.password_hash == login.password_hash)
         .values(password_hash=password_hash)
     )
     with connection_transaction(engine) as connection:

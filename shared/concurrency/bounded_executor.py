@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
-class _Call:
+class _QueuedCall:
     """A call, and the future of its result."""
 
     work: Callable[[], Any]
@@ -46,7 +46,7 @@ class BoundedExecutor:
         self._waiting_max = waiting_max
         self._waiting = 0
         # In the order of their turns.
-        self._queues: OrderedDict[str, deque[_Call]] = OrderedDict()
+        self._queues: OrderedDict[str, deque[_QueuedCall]] = OrderedDict()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`run_for` the anonymous caller, which all such calls share."""
@@ -69,7 +69,7 @@ class BoundedExecutor:
         """
         # The context carries the request id into the thread's log lines.
         context = copy_context()
-        call = _Call(
+        call = _QueuedCall(
             lambda: context.run(function, *args, **kwargs),
             asyncio.get_running_loop().create_future(),
         )
@@ -96,7 +96,7 @@ class BoundedExecutor:
         self._waiting = 0
         self._executor.shutdown(cancel_futures=True)
 
-    def _queue(self, caller: str, call: _Call) -> None:
+    def _queue(self, caller: str, call: _QueuedCall) -> None:
         if self._waiting >= self._waiting_max:
             self._make_room(caller)
         self._queues.setdefault(caller, deque()).append(call)
@@ -120,7 +120,7 @@ class BoundedExecutor:
         self._forget(longest, last)
         last.result.set_exception(error)
 
-    def _forget(self, caller: str, call: _Call) -> None:
+    def _forget(self, caller: str, call: _QueuedCall) -> None:
         if not call.waits:
             return
         call.waits = False
@@ -130,12 +130,12 @@ class BoundedExecutor:
         if not queue:
             del self._queues[caller]
 
-    def _start(self, call: _Call) -> None:
+    def _start(self, call: _QueuedCall) -> None:
         self._free -= 1
         done = asyncio.wrap_future(self._executor.submit(call.work))
         done.add_done_callback(lambda done: self._finish(call, done))
 
-    def _finish(self, call: _Call, done: asyncio.Future[Any]) -> None:
+    def _finish(self, call: _QueuedCall, done: asyncio.Future[Any]) -> None:
         self._free += 1
         # Retrieved also if nothing waits for it, or asyncio logs an unretrieved error.
         error = None if done.cancelled() else done.exception()

@@ -56,7 +56,7 @@ def written_out(column: str) -> str:
     return f"{column} >= '0001-01-01 00:00:00+00' AND {column} < '10000-01-01 00:00:00+00'"
 
 
-class User(Base):
+class UserRow(Base):
     __tablename__ = "users"
     __table_args__ = (
         Index("users_username_key", text("lower(username)"), unique=True),
