@@ -7,7 +7,14 @@ from fastapi import Response
 from catalog.etags import etag_of, is_unchanged
 from catalog.transactions import HAS_PURCHASES
 from shared.errors import Conflict, NotFound, PermissionDenied, PreconditionFailed, Problem
-from shared.web.openapi import Responses, headers, links_by_id, rate_limits, refusals, too_many
+from shared.web.openapi import (
+    Responses,
+    error_responses,
+    headers,
+    links_by_id,
+    rate_limits,
+    too_many,
+)
 from shared.web.pagination import INVALID_PAGE
 
 Shown = Problem | type[Problem]
@@ -35,13 +42,13 @@ def json_response(
 
 
 def listing(*problems: Shown) -> Responses:
-    refused = refusals(*problems, NotFound(INVALID_PAGE), too_many("lists"), sometimes=LISTS)
+    refused = error_responses(*problems, NotFound(INVALID_PAGE), too_many("lists"), sometimes=LISTS)
     return refused | {200: {"headers": headers({}, LISTS)}}
 
 
 def reading(etag: Headers) -> Responses:
     unchanged = {"description": "The client has the current state", "headers": headers(etag)}
-    return refusals(NotFound) | {200: {"headers": headers(etag)}, 304: unchanged}
+    return error_responses(NotFound) | {200: {"headers": headers(etag)}, 304: unchanged}
 
 
 def creating(
@@ -61,7 +68,7 @@ def creating(
             **{name: {"operationId": name, "requestBody": body} for name, body in links.items()},
         },
     }
-    return refusals(*problems, too_many("catalog-writes"), sometimes=WRITES) | {201: created}
+    return error_responses(*problems, too_many("catalog-writes"), sometimes=WRITES) | {201: created}
 
 
 def changing(etag: Headers, *problems: Shown) -> Responses:
@@ -73,7 +80,7 @@ def deleting() -> Responses:
 
 
 def _writing(*problems: Shown) -> Responses:
-    return refusals(
+    return error_responses(
         *(*problems, PermissionDenied, NotFound, PreconditionFailed, too_many("catalog-writes")),
         sometimes=WRITES,
     )

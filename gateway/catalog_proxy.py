@@ -18,13 +18,14 @@ from shared.config.settings import Settings
 from shared.errors import Problem, Unavailable
 from shared.observability.logging import get_logger
 from shared.observability.metrics import NamedRoute
+from shared.web.cross_site import SAFE_METHODS
 from shared.web.problem_details import PROBLEM_JSON
 from shared.web.public_address import PublicAddresses
 
 PREFIXES = ("/api/events/", "/api/ticket-types/")
-PASSED_ON = ("authorization", "content-type", "accept", "if-match", "if-none-match")
-# RFC 9110, 7.6.1: these concern one connection only. The rest of them is made here anew.
-NOT_GIVEN_BACK = frozenset(
+FORWARDED = ("authorization", "content-type", "accept", "if-match", "if-none-match")
+# Of one connection only (RFC 9110, 7.6.1), or set by the gateway itself.
+DROPPED = frozenset(
     {
         *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te"),
         *("trailer", "transfer-encoding", "upgrade", "content-length"),
@@ -34,7 +35,6 @@ NOT_GIVEN_BACK = frozenset(
 # Of the catalog's `keep_alive_seconds`. Our end must close first, or a request could be sent into a
 # connection that is being closed.
 KEEP_ALIVE_SHARE = 0.8
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # A host that is running responds within milliseconds.
 CONNECT_TIMEOUT_SECONDS = 2.0
 # Organisers' traffic is light; more would only queue at the catalog's own connection pool.
@@ -49,7 +49,7 @@ class CatalogProxy:
 
     def __init__(self, settings: Settings, verifier: TokenVerifier, limits: CatalogLimits) -> None:
         self._limits = limits
-        self._places = Turns(
+        self._turns = Turns(
             settings.catalog_user_requests_max,
             waiting_max=WAITING_OF_USER_MAX,
             wait_seconds=settings.answer_timeout_seconds,
@@ -102,7 +102,7 @@ class CatalogProxy:
             def hold(size: int) -> None:
                 held.append(until_sent.enter_context(self._unread.hold(user_id, size)))
 
-            async with self._places.of(user_id):
+            async with self._turns.of(user_id):
                 answer, content = await self.ask(
                     request.method,
                     target(request.scope),
@@ -145,7 +145,7 @@ class CatalogProxy:
         Raises:
             Unavailable: it did not respond in time, or not at all.
         """
-        assert self._session is not None, "the door is not open"
+        assert self._session is not None, "the proxy is not open"
         try:
             async with self._session.request(
                 method,
@@ -184,7 +184,7 @@ def onward_headers(request: Request) -> list[tuple[str, str]]:
     """The client's headers without those of the connection, and the public URL."""
     addresses: PublicAddresses = request.app.state.addresses
     address = addresses.of(request.scope)
-    headers = [(name, value) for name, value in request.headers.items() if name in PASSED_ON]
+    headers = [(name, value) for name, value in request.headers.items() if name in FORWARDED]
     headers.append(("X-Request-ID", request.scope["request_id"]))
     headers.append(("X-Forwarded-Proto", address.scheme))
     headers.append(("X-Forwarded-Host", address.host))
@@ -203,7 +203,7 @@ def kept(headers: CIMultiDictProxy[str]) -> list[tuple[bytes, bytes]]:
     return [
         (name.lower().encode("latin-1"), value.encode("latin-1", "surrogateescape"))
         for name, value in headers.items()
-        if name.lower() not in NOT_GIVEN_BACK | of_the_connection
+        if name.lower() not in DROPPED | of_the_connection
     ]
 
 

@@ -12,7 +12,7 @@ from gateway.transactions import connection_transaction
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.concurrency.single_flight import READY_TIMEOUT_SECONDS, probe_of
 from shared.errors import Unavailable
-from shared.web.openapi import refusals
+from shared.web.openapi import error_responses
 
 router = APIRouter(tags=["Operation"])
 
@@ -70,7 +70,7 @@ async def healthz() -> Health:
     "/readyz",
     summary="Is it ready for requests?",
     response_description="It is ready",
-    responses=refusals(Unavailable("The database does not answer.")),
+    responses=error_responses(Unavailable("The database does not answer.")),
 )
 async def readyz(request: Request) -> Health:
     """200 if the database answers and the process is not stopping. Redis is not required.

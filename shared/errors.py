@@ -28,7 +28,7 @@ EventifyError
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Final
 
 # Some clients keep seconds in 32 bits.
@@ -230,3 +230,10 @@ class Unavailable(Problem):
 
     def __init__(self, detail: str | None = None, *, retry_after_seconds: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after(retry_after_seconds))})
+
+
+def problem_classes(base: type[Problem] = Problem) -> Iterator[type[Problem]]:
+    """Every class of problems below `base`."""
+    for problem in base.__subclasses__():
+        yield problem
+        yield from problem_classes(problem)

@@ -34,7 +34,7 @@ from shared.database.tables import Event
 from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
 from shared.row_ids import MAX_ID, row_id
 from shared.text import NO_NUL, Storable, folded
-from shared.web.openapi import ETAG, refusals
+from shared.web.openapi import ETAG, error_responses
 from shared.web.pagination import PageWanted, WantedPage
 
 ME = "me"
@@ -48,7 +48,7 @@ CHANGED = changing(ETAG, ENDS_TOO_EARLY)
 router = APIRouter(
     prefix="/api/events",
     tags=["Events"],
-    responses=refusals(Unavailable),
+    responses=error_responses(Unavailable),
     route_class=SignedInRoute,
 )
 

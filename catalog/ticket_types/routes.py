@@ -39,13 +39,13 @@ from shared.errors import (
     Unavailable,
 )
 from shared.row_ids import NOT_AN_ID, QueryId
-from shared.web.openapi import refusals
+from shared.web.openapi import error_responses
 from shared.web.pagination import WantedPage
 
 router = APIRouter(
     prefix="/api/ticket-types",
     tags=["Ticket types"],
-    responses=refusals(Unavailable),
+    responses=error_responses(Unavailable),
     route_class=SignedInRoute,
 )
 

@@ -32,7 +32,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.web.authentication import AuthenticatedRoute, Caller
-from shared.web.openapi import Responses, headers, rate_limits, refusals
+from shared.web.openapi import Responses, error_responses, headers, rate_limits
 from shared.web.public_address import PublicAddresses
 from shared.web.strict_routes import StrictRoute
 
@@ -138,7 +138,7 @@ router = APIRouter(tags=["Accounts and tokens"], route_class=LimitedRoute)
 
 def _token_responses(field: str, always: Mapping[str, str] = MappingProxyType({})) -> Responses:
     """The responses of a route that takes a token in `field`; `always`: headers of a 200."""
-    problems = refusals(
+    problems = error_responses(
         InvalidInput(errors={field: ["Field required"]}),
         TokenNotValid,
         TOO_MANY_TOKENS,
@@ -155,7 +155,7 @@ def _token_responses(field: str, always: Mapping[str, str] = MappingProxyType({}
     summary="Register",
     dependencies=[sign_in_limited],
     response_description="The new account",
-    responses=refusals(
+    responses=error_responses(
         InvalidInput(errors={"username": ["This username is taken."]}),
         TOO_OFTEN,
         Unavailable,
@@ -176,7 +176,7 @@ signed_in_router = APIRouter(tags=["Accounts and tokens"], route_class=Authentic
     response_model=User,
     summary="Read your account",
     response_description="The account",
-    responses=refusals(Unavailable),
+    responses=error_responses(Unavailable),
 )
 async def me(caller: Caller, accounts: AllAccounts) -> Account:
     """The account of the access token."""
@@ -189,7 +189,7 @@ async def me(caller: Caller, accounts: AllAccounts) -> Account:
     summary="Sign in",
     dependencies=[Depends(uncached), sign_in_limited],
     response_description="The first pair of tokens",
-    responses=refusals(
+    responses=error_responses(
         InvalidInput(errors={"password": ["Field required"]}),
         NotAuthenticated(WRONG_CREDENTIALS),
         TOO_OFTEN,

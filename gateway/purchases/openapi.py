@@ -24,10 +24,10 @@ from shared.row_ids import MAX_ID, NOT_AN_ID
 from shared.web.openapi import (
     Responses,
     complete,
+    error_responses,
     headers,
     links_by_id,
     rate_limits,
-    refusals,
     too_many,
 )
 from shared.web.pagination import INVALID_PAGE
@@ -122,7 +122,7 @@ SCHEMAS: Mapping[str, Any] = {
     },
     "PurchasePage": {
         "type": "object",
-        "description": "One page of a list.",
+        "description": "One page of a list of purchases.",
         "required": ["count", "next", "previous", "results"],
         "properties": {
             "count": {
@@ -195,7 +195,7 @@ LIST_RESPONSES: Responses = {
         "headers": headers({}, LISTS_LIMITED_BY),
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PurchasePage"}}},
     },
-    **refusals(
+    **error_responses(
         InvalidInput(errors={"ticket_type": [NOT_AN_ID]}),
         NotFound(INVALID_PAGE),
         RETRY,
@@ -247,7 +247,7 @@ BUY: dict[str, Any] = {
             always={"Retry-After": "1"},
             sometimes={"Preference-Applied": "wait=10", "Idempotency-Replayed": "true"},
         ),
-        **refusals(
+        **error_responses(
             InvalidInput(errors={"quantity": ["A valid integer is required."]}),
             NotEnoughTickets(extra={"id": ID}, headers=REJECTED_HEADERS),
             OverUserLimit(extra={"id": ID}, headers=REJECTED_HEADERS),
@@ -269,7 +269,7 @@ READ: dict[str, Any] = {
     "description": "Poll after `Retry-After`, or wait with `?wait=20`, or send"
     " `Accept: text/event-stream` for events: `position` each time that it moves up, then"
     " `outcome`; the data of each is the purchase. A decided purchase never changes and may"
-    " be cached for ever.",
+    " be cached forever.",
     "security": SECURITY,
     "parameters": [
         {
@@ -305,7 +305,7 @@ READ: dict[str, Any] = {
                 VARY | {"ETag": ETAG, "Cache-Control": "private, no-cache"}, {"Retry-After": "1"}
             ),
         },
-        **refusals(
+        **error_responses(
             InvalidInput(errors={"wait": ["A whole number of seconds is required."]}),
             NotFound,
             RETRY,

@@ -49,11 +49,13 @@ Headers = list[tuple[bytes, bytes]]
 HEADERS_REMEMBERED = 1_000
 JSON = (b"content-type", b"application/json")
 # A decided purchase never changes.
-CACHE_FOR_EVER = (b"cache-control", b"private, max-age=31536000, immutable")
+CACHE_FOREVER = (b"cache-control", b"private, max-age=31536000, immutable")
 # A browser's cache may serve several users, one after another.
 VARY = (b"vary", b"Authorization, Accept")
 CACHE_AND_REVALIDATE = (b"cache-control", b"private, no-cache")
-
+ERROR_OF_REASON: dict[str | None, type[Problem]] = {
+    problem.code: problem for problem in (NotEnoughTickets, OverUserLimit)
+}
 
 ALL, ONE = NamedRoute(PREFIX), NamedRoute(PREFIX + "{id}/")
 
@@ -177,7 +179,8 @@ class PurchaseRoutes:
         else:
             answer = await self._service.look_up.wait(claims.user_id, purchase_id, wait_limit)
         etag = b'"%b"' % answer.version
-        extra = [(b"etag", etag), _caching(answer), VARY, *_retry_after(answer)]
+        caching = CACHE_FOREVER if answer.waits_seconds is None else CACHE_AND_REVALIDATE
+        extra = [(b"etag", etag), caching, VARY, *_retry_after(answer)]
         if _matches(headers.get(b"if-none-match"), etag):
             await _send(scope, send, 304, extra, b"")
         else:
@@ -212,16 +215,9 @@ async def _send_created(scope: Scope, send: Send, answer: PurchaseAnswer, extra:
     if outcome.status == CONFIRMED:
         await _send(scope, send, 201, [JSON, *extra], answer.body)
         return 201
-    problems: dict[str | None, type[Problem]] = {
-        problem.code: problem for problem in (NotEnoughTickets, OverUserLimit)
-    }
-    problem = problems[outcome.reason](extra={"id": answer.id})
+    problem = ERROR_OF_REASON[outcome.reason](extra={"id": answer.id})
     await _send_problem(scope, send, problem, extra)
     return problem.status
-
-
-def _caching(answer: PurchaseAnswer) -> tuple[bytes, bytes]:
-    return CACHE_FOR_EVER if answer.waits_seconds is None else CACHE_AND_REVALIDATE
 
 
 def _retry_after(answer: PurchaseAnswer) -> Headers:

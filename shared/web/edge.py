@@ -1,13 +1,14 @@
 """The outermost layer of every HTTP service, in plain ASGI."""
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.errors import ClientLeft, CrossSiteRequest, Problem, ServerError
+from shared.errors import ClientLeft, CrossSiteRequest, ServerError
 from shared.observability.logging import get_logger
 from shared.observability.logging import request_id as in_log
 from shared.observability.metrics import count_answer
 from shared.web.cross_site import is_cross_site
-from shared.web.problem_details import PROBLEM_JSON, problem_body
+from shared.web.problem_details import problem_response
 from shared.web.public_address import PublicAddresses
 from shared.web.request_head import request_id
 
@@ -64,10 +65,10 @@ class Edge:
         in_log.set(scope["request_id"])
         try:
             if self._addresses is not None and is_cross_site(scope, self._addresses):
-                await _send_problem(send_with_id, CrossSiteRequest())
+                await problem_response(CrossSiteRequest())(scope, receive, send_with_id)
             elif path.startswith("/api/") and not path.endswith("/"):
                 prefix = self._addresses.prefix(scope) if self._addresses is not None else ""
-                await _redirect_to_slash(scope, prefix, send_with_id)
+                await _redirect_to_slash(scope, prefix)(scope, receive, send_with_id)
             else:
                 await self._app(scope, receive, send_with_id)
         except ClientLeft:
@@ -75,7 +76,7 @@ class Edge:
         except Exception:
             logger.exception("request_failed", path=path)
             if not started:
-                await _send_problem(send_with_id, ServerError())
+                await problem_response(ServerError())(scope, receive, send_with_id)
         finally:
             count_answer(self._service, scope)
 
@@ -97,21 +98,9 @@ def _normalised(scope: Scope) -> Scope:
     return scope
 
 
-async def _redirect_to_slash(scope: Scope, prefix: str, send: Send) -> None:
+def _redirect_to_slash(scope: Scope, prefix: str) -> Response:
     path: bytes = scope.get("raw_path") or scope["path"].encode()
     target = prefix.encode() + path.partition(b"?")[0] + b"/"
     if scope["query_string"]:
         target += b"?" + scope["query_string"]
-    headers = [(b"location", target), (b"content-length", b"0")]
-    await send({"type": "http.response.start", "status": 308, "headers": headers})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _send_problem(send: Send, problem: Problem) -> None:
-    body = problem_body(problem)
-    headers = [
-        (b"content-type", PROBLEM_JSON.encode()),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return Response(status_code=308, headers={"Location": target.decode("latin-1")})

@@ -5,7 +5,7 @@ body, of a missing token, of a cross-site request, and 500.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -21,6 +21,7 @@ from shared.errors import (
     Problem,
     ServerError,
     TooManyRequests,
+    problem_classes,
 )
 from shared.row_ids import MAX_ID
 from shared.web.cross_site import SAFE_METHODS
@@ -107,13 +108,13 @@ def too_many(policy: str) -> TooManyRequests:
     return TooManyRequests(headers={"Retry-After": "1", **rate_limits(policy)})
 
 
-def refusals(
+def error_responses(
     *problems: Problem | type[Problem], sometimes: Mapping[str, str] | None = None
 ) -> Responses:
     """The error responses of an operation; each status has an example of each code.
 
     Args:
-        problems: the class, or an instance that shows what this operation says.
+        problems: the class, or an instance that shows the detail of this operation.
         sometimes: headers that any of these responses may have, besides its own.
     """
     by_status: dict[int, list[Problem]] = {}
@@ -158,15 +159,9 @@ def links_by_id(*operation_ids: str, **parameters: str) -> dict[str, dict[str, A
 
 def error_table() -> str:
     """Every error code, as a table in Markdown."""
-    rows = sorted({(p.status, p.code, p.default_detail) for p in _every_kind_of(Problem)})
+    rows = sorted({(p.status, p.code, p.default_detail) for p in problem_classes()})
     lines = (f"| {status} | `{code}` | {detail} |" for status, code, detail in rows)
     return "\n".join(("| status | code | detail |", "| --- | --- | --- |", *lines))
-
-
-def _every_kind_of(problem: type[Problem]) -> Iterator[type[Problem]]:
-    for kind in problem.__subclasses__():
-        yield kind
-        yield from _every_kind_of(kind)
 
 
 class DocumentedApp(FastAPI):
@@ -197,7 +192,7 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     if "application/json" in responses.get("422", {}).get("content", {}):
         del responses["422"]
-    for status, response in refusals(*_errors_by_form(method, operation)).items():
+    for status, response in error_responses(*_errors_by_form(method, operation)).items():
         described = responses.setdefault(status, response)
         for media_type, content in response["content"].items():
             shown = described["content"][media_type]["examples"]
@@ -212,7 +207,7 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Neither a query string nor a header can say null."""
+    """A query string or header cannot be null."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
     if not kinds:
         return schema

@@ -30,7 +30,7 @@ class Page(BaseModel, Generic[Item]):
     """One page of a list."""
 
     count: int = Field(
-        ge=0, description=f"How many there are on all pages; at most {LIST_MAX_ROWS:,} are listed."
+        ge=0, description=f"The number of items on all pages; at most {LIST_MAX_ROWS:,} are listed."
     )
     next: str | None = Field(description="The next page's URL.")
     previous: str | None = Field(description="The previous page's URL.")
@@ -107,7 +107,8 @@ async def page_wanted(
     request: Request,
     page: Annotated[PageNumber, Query(description="Counts from 1.")] = 1,
     page_size: Annotated[
-        PageSize, Query(description=f"More than {MAX_PAGE_SIZE} is answered with that many.")
+        PageSize,
+        Query(description=f"At most {MAX_PAGE_SIZE}; a larger value means {MAX_PAGE_SIZE}."),
     ] = DEFAULT_PAGE_SIZE,
 ) -> PageWanted:
     query = tuple(item for item in request.query_params.multi_items() if item[0] != "page")

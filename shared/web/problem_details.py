@@ -41,20 +41,20 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_unexpected)
 
 
-def _response(problem: Problem) -> Response:
+def problem_response(problem: Problem) -> Response:
     return Response(problem_body(problem), problem.status, problem.headers, media_type=PROBLEM_JSON)
 
 
 async def _on_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return _response(error)
+    return problem_response(error)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, Problem):
         # FastAPI makes a 400 of any exception while it reads a body.
-        return _response(error.__cause__)
+        return problem_response(error.__cause__)
     by_status: dict[int, type[Problem]] = {
         400: errors.MalformedBody,
         404: errors.NotFound,
@@ -64,7 +64,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     problem.headers.update(error.headers or {})
     if error.status_code == 405:
         problem.headers["Allow"] = ", ".join(_allowed_methods(request))
-    return _response(problem)
+    return problem_response(problem)
 
 
 def _allowed_methods(request: Request) -> list[str]:
@@ -83,13 +83,13 @@ async def _on_validation_error(_request: Request, error: Exception) -> Response:
     fields: dict[str, list[str]] = {}
     for e in error.errors():
         if (e["type"], e["loc"]) == ("missing", ("body",)):
-            return _response(errors.MalformedBody("A JSON body is required."))
+            return problem_response(errors.MalformedBody("A JSON body is required."))
         # ("body", "price") is the field "price"; ("body",) is the body as a whole.
-        place = ".".join(str(part) for part in e["loc"][1:]) or "body"
-        fields.setdefault(place, []).append(e["msg"].removeprefix("Value error, "))
-    return _response(errors.InvalidInput(errors=fields))
+        field = ".".join(str(part) for part in e["loc"][1:]) or "body"
+        fields.setdefault(field, []).append(e["msg"].removeprefix("Value error, "))
+    return problem_response(errors.InvalidInput(errors=fields))
 
 
 async def _on_unexpected(_request: Request, _error: Exception) -> Response:
-    # Starlette raises it again after this answer, and `shared.web.edge.Edge` logs it.
-    return _response(errors.ServerError())
+    # Starlette raises it again after this response, and `shared.web.edge.Edge` logs it.
+    return problem_response(errors.ServerError())

@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from shared.config.settings import Settings
-from shared.errors import Problem
+from shared.errors import problem_classes
 from tests.system.conftest import Shop
 from tests.system.operators import PROJECT
 
@@ -98,13 +98,7 @@ def test_every_snippet_prints_what_the_guide_shows(shop: Shop, tmp_path: Path) -
 def test_the_table_of_errors_names_every_code_with_its_status() -> None:
     table = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", GUIDE, flags=re.MULTILINE)
     named = sorted((int(status), code) for status, code in table)
-    assert named == sorted({(problem.status, problem.code) for problem in problems(Problem)})
-
-
-def problems(base: type[Problem]) -> Iterator[type[Problem]]:
-    for problem in base.__subclasses__():
-        yield problem
-        yield from problems(problem)
+    assert named == sorted({(problem.status, problem.code) for problem in problem_classes()})
 
 
 def test_the_table_of_limits_has_the_defaults_of_the_settings() -> None:

@@ -1,4 +1,4 @@
-"""A gateway that is told its public URL and trusts no proxy: nobody can talk it into another."""
+"""A gateway with a public URL that trusts no proxy: no request can change the URL."""
 
 from collections.abc import Iterator
 
@@ -57,8 +57,8 @@ def test_all_links_begin_with_the_public_url(
         link = "https://shop.example/tickets/api/ticket-purchases/?page_size=1&page=2"
         assert page["next"] == link
 
-        told = dict(client.get("/api/events/").json()["headers"])
-        assert {name: value for name, value in told.items() if name.startswith("x-forw")} == {
+        forwarded = dict(client.get("/api/events/").json()["headers"])
+        assert {name: value for name, value in forwarded.items() if name.startswith("x-forw")} == {
             "x-forwarded-proto": "https",
             "x-forwarded-host": "shop.example",
             "x-forwarded-prefix": "/tickets",

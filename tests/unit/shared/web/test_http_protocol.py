@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import uvicorn
@@ -12,6 +12,8 @@ from uvicorn.server import ServerState
 from shared.web.asgi_extensions import WHOLE_BODY, client_leaves, send_whole
 from shared.web.http_protocol import PIPELINED_MAX_BYTES, Connection
 from shared.web.request_head import HEADERS_MAX
+
+pytestmark = pytest.mark.anyio
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\n{}"
 HEAD = b"HEAD / HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -151,10 +153,6 @@ async def converse(app: ASGIApp, *packets: bytes) -> Wire:
     return wire
 
 
-def run(story: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(story(), 60))  # type: ignore[arg-type]
-
-
 def splits(data: bytes) -> Iterator[tuple[bytes, ...]]:
     """The same bytes in one packet, in two at every place, and one by one."""
     yield (data,)
@@ -166,65 +164,55 @@ def splits(data: bytes) -> Iterator[tuple[bytes, ...]]:
 # --- answers ---
 
 
-def test_a_whole_answer_is_one_piece() -> None:
-    async def story() -> None:
-        connection, wire = connect()
-        answer = await answered(connection, wire, REQUEST)
-        assert len(wire.written) == 1
-        assert answer.startswith(b"HTTP/1.1 202 Accepted\r\n")
-        assert b"\r\nx-request-id: test\r\n" in answer
-        assert answer.endswith(b"\r\n\r\n{}")
-
-    run(story)
+async def test_a_whole_response_is_one_write() -> None:
+    connection, wire = connect()
+    answer = await answered(connection, wire, REQUEST)
+    assert len(wire.written) == 1
+    assert answer.startswith(b"HTTP/1.1 202 Accepted\r\n")
+    assert b"\r\nx-request-id: test\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n{}")
 
 
-def test_requests_sent_at_once_are_answered_each_in_its_turn() -> None:
-    async def story() -> None:
-        connection, wire = connect()
-        answers = await answered(connection, wire, REQUEST + HEAD + REQUEST, answers=3)
-        assert [part.partition(b"\r\n\r\n")[2] for part in answers.split(b"HTTP/1.1 202")[1:]] == [
-            b"{}",
-            b"",
-            b"{}",
-        ]
-
-    run(story)
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    connection, wire = connect()
+    answers = await answered(connection, wire, REQUEST + HEAD + REQUEST, answers=3)
+    assert [part.partition(b"\r\n\r\n")[2] for part in answers.split(b"HTTP/1.1 202")[1:]] == [
+        b"{}",
+        b"",
+        b"{}",
+    ]
 
 
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
-def test_an_answer_without_length_has_chunks_only_for_who_knows_them(version: bytes) -> None:
-    async def story() -> None:
-        request = b"GET / HTTP/%b\r\nHost: x\r\nConnection: keep-alive\r\n\r\n" % version
-        wire = await converse(answer_in_parts, request)
-        head, _, body = wire.answers[0].partition(b"\r\n\r\n")
-        if version == b"1.1":
-            assert b"transfer-encoding: chunked" in head
-            assert body == b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
-        else:
-            assert b"transfer-encoding" not in head
-            assert b"connection: close" in head
-            assert body == b"onetwo"
-            assert wire.is_closed
-
-    run(story)
+async def test_a_response_without_length_is_chunked_only_in_http_1_1(version: bytes) -> None:
+    request = b"GET / HTTP/%b\r\nHost: x\r\nConnection: keep-alive\r\n\r\n" % version
+    wire = await converse(answer_in_parts, request)
+    head, _, body = wire.answers[0].partition(b"\r\n\r\n")
+    if version == b"1.1":
+        assert b"transfer-encoding: chunked" in head
+        assert body == b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
+    else:
+        assert b"transfer-encoding" not in head
+        assert b"connection: close" in head
+        assert body == b"onetwo"
+        assert wire.is_closed
 
 
 @pytest.mark.parametrize("expects", [True, False])
-def test_an_answer_before_a_body_that_may_never_come_ends_the_connection(expects: bool) -> None:
-    async def story() -> None:
-        expect = b"Expect: 100-continue\r\n" if expects else b""
-        head = b"POST / HTTP/1.1\r\nHost: x\r\n%bContent-Length: 2\r\n\r\n" % expect
-        connection, wire = connect(answer_unread)
-        await answered(connection, wire, head)
-        assert wire.statuses == [401]
-        assert (b"connection: close" in wire.answers[0]) == wire.is_half_closed == expects
-        # What is sent all the same is no request.
-        connection.data_received(b"{}" + GET % b"")
-        await settled()
-        assert wire.statuses == [401] if expects else [401, 401]
-        connection.connection_lost(None)
-
-    run(story)
+async def test_a_response_before_an_expected_body_closes_the_connection(
+    expects: bool,
+) -> None:
+    expect = b"Expect: 100-continue\r\n" if expects else b""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\n%bContent-Length: 2\r\n\r\n" % expect
+    connection, wire = connect(answer_unread)
+    await answered(connection, wire, head)
+    assert wire.statuses == [401]
+    assert (b"connection: close" in wire.answers[0]) == wire.is_half_closed == expects
+    # What is sent all the same is no request.
+    connection.data_received(b"{}" + GET % b"")
+    await settled()
+    assert wire.statuses == [401] if expects else [401, 401]
+    connection.connection_lost(None)
 
 
 # --- the bytes of a body are never a request ---
@@ -244,7 +232,7 @@ SMUGGLED = GET % b"smuggled"
     ],
 )
 @pytest.mark.parametrize("framing", ["length", "chunked", "none"])
-def test_upgrade_is_ignored_however_the_packets_are_cut(upgrade: bytes, framing: str) -> None:
+async def test_upgrade_is_ignored_however_the_packets_are_cut(upgrade: bytes, framing: str) -> None:
     body = {"length": SMUGGLED, "chunked": SMUGGLED, "none": b""}[framing]
     rest = {
         "length": LENGTH % (len(SMUGGLED), SMUGGLED),
@@ -253,30 +241,24 @@ def test_upgrade_is_ignored_however_the_packets_are_cut(upgrade: bytes, framing:
     }[framing]
     request = b"POST /first HTTP/1.1\r\nHost: x\r\n" + upgrade + rest
 
-    async def story() -> None:
-        for packets in splits(request + GET % b"next"):
-            app = Recorder()
-            wire = await converse(app, *packets)
-            expected = [("POST", "/first", body), ("GET", "/next", b"")]
-            if b"close" in upgrade:
-                del expected[1]
-            assert app.seen == expected, packets
-            assert wire.statuses == [200] * len(expected)
-
-    run(story)
+    for packets in splits(request + GET % b"next"):
+        app = Recorder()
+        wire = await converse(app, *packets)
+        expected = [("POST", "/first", body), ("GET", "/next", b"")]
+        if b"close" in upgrade:
+            del expected[1]
+        assert app.seen == expected, packets
+        assert wire.statuses == [200] * len(expected)
 
 
-def test_one_upgrade_may_follow_another() -> None:
+async def test_one_upgrade_may_follow_another() -> None:
     upgrade = b"Connection: Upgrade\r\nUpgrade: foo\r\n"
     request = b"POST / HTTP/1.1\r\nHost: x\r\n" + upgrade + LENGTH % (len(SMUGGLED), SMUGGLED)
 
-    async def story() -> None:
-        app = Recorder()
-        wire = await converse(app, request * 20)
-        assert app.seen == [("POST", "/", SMUGGLED)] * 20
-        assert wire.statuses == [200] * 20
-
-    run(story)
+    app = Recorder()
+    wire = await converse(app, request * 20)
+    assert app.seen == [("POST", "/", SMUGGLED)] * 20
+    assert wire.statuses == [200] * 20
 
 
 @pytest.mark.parametrize(
@@ -297,70 +279,56 @@ def test_one_upgrade_may_follow_another() -> None:
         b"POST / HTTP/1.1\r\nHost: x\r\n" + b"A:\r\n" * 1_000,
     ],
 )
-def test_nothing_is_read_behind_a_refused_head(head: bytes) -> None:
+async def test_nothing_is_read_after_an_invalid_head(head: bytes) -> None:
     request = head + LENGTH % (len(SMUGGLED), SMUGGLED) + SMUGGLED
 
-    async def story() -> None:
-        cuts = (
-            splits(request) if len(request) < 300 else [(request,), (request[:600], request[600:])]
-        )
-        for packets in cuts:
-            app = Recorder()
-            wire = await converse(app, *packets)
-            assert (app.seen, wire.statuses) == ([], [400]), packets
-            assert b"application/problem+json" in wire.answers[0]
-            assert b"connection: close" in wire.answers[0]
-            assert wire.is_over
-
-    run(story)
+    cuts = splits(request) if len(request) < 300 else [(request,), (request[:600], request[600:])]
+    for packets in cuts:
+        app = Recorder()
+        wire = await converse(app, *packets)
+        assert (app.seen, wire.statuses) == ([], [400]), packets
+        assert b"application/problem+json" in wire.answers[0]
+        assert b"connection: close" in wire.answers[0]
+        assert wire.is_over
 
 
-def test_trailers_are_no_headers() -> None:
+async def test_trailers_are_not_headers() -> None:
     trailers = b"Idempotency-Key: b\r\nHost: evil\r\nAuthorization: Bearer x\r\n"
     request = b"POST / HTTP/1.1\r\nHost: x\r\n" + CHUNKED + b"2\r\n{}\r\n0\r\n" + trailers + b"\r\n"
 
-    async def story() -> None:
-        for packets in splits(request):
-            app = Recorder()
-            await converse(app, *packets)
-            assert app.seen == [("POST", "/", b"{}")]
-            assert app.headers == [{b"host": b"x", b"transfer-encoding": b"chunked"}]
-
-    run(story)
+    for packets in splits(request):
+        app = Recorder()
+        await converse(app, *packets)
+        assert app.seen == [("POST", "/", b"{}")]
+        assert app.headers == [{b"host": b"x", b"transfer-encoding": b"chunked"}]
 
 
 @pytest.mark.parametrize("upgrade", [b"", b"Connection: upgrade\r\nUpgrade: foo\r\n"], ids=repr)
-def test_no_number_of_trailers_refuses_a_request_that_was_taken(upgrade: bytes) -> None:
+async def test_many_trailers_are_no_error_of_an_accepted_request(upgrade: bytes) -> None:
     head = b"POST / HTTP/1.1\r\nHost: x\r\n" + upgrade + CHUNKED
     request = head + b"2\r\n{}\r\n0\r\n" + b"X: y\r\n" * (HEADERS_MAX + 1) + b"\r\n"
 
-    async def story() -> None:
-        for packets in ((request,), (request[:-20], request[-20:])):
-            app = Recorder()
-            app.may_answer.clear()
-            connection, wire = connect(app)
-            for packet in packets:
-                connection.data_received(packet)
-                await settled()
-            assert (app.seen, wire.statuses) == ([("POST", "/", b"{}")], [])
-            app.may_answer.set()
-            await settled()
-            assert wire.statuses == [200]
-            connection.connection_lost(None)
-
-    run(story)
-
-
-def test_white_space_around_a_value_is_not_part_of_it() -> None:
-    async def story() -> None:
+    for packets in ((request,), (request[:-20], request[-20:])):
         app = Recorder()
-        lines = b"Host: \t x \t \r\nPrefer:\t\twait=1\t\r\nX:  \t\r\nY:a \t b\r\nZ:z \r\n"
-        await converse(app, b"GET / HTTP/1.1\r\n" + lines + b"\r\n")
-        assert app.headers == [
-            {b"host": b"x", b"prefer": b"wait=1", b"x": b"", b"y": b"a \t b", b"z": b"z"}
-        ]
+        app.may_answer.clear()
+        connection, wire = connect(app)
+        for packet in packets:
+            connection.data_received(packet)
+            await settled()
+        assert (app.seen, wire.statuses) == ([("POST", "/", b"{}")], [])
+        app.may_answer.set()
+        await settled()
+        assert wire.statuses == [200]
+        connection.connection_lost(None)
 
-    run(story)
+
+async def test_white_space_around_a_value_is_not_part_of_it() -> None:
+    app = Recorder()
+    lines = b"Host: \t x \t \r\nPrefer:\t\twait=1\t\r\nX:  \t\r\nY:a \t b\r\nZ:z \r\n"
+    await converse(app, b"GET / HTTP/1.1\r\n" + lines + b"\r\n")
+    assert app.headers == [
+        {b"host": b"x", b"prefer": b"wait=1", b"x": b"", b"y": b"a \t b", b"z": b"z"}
+    ]
 
 
 # --- an error is answered after the requests before it ---
@@ -381,152 +349,130 @@ BROKEN = [
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: repr(broken[:30]))
 @pytest.mark.parametrize("whole", [0, 1, 3])
 @pytest.mark.parametrize("in_one_packet", [True, False])
-def test_an_error_comes_after_the_answers_before_it(
+async def test_an_error_follows_the_responses_to_earlier_requests(
     broken: bytes, whole: int, in_one_packet: bool
 ) -> None:
-    async def story() -> None:
-        app = Recorder()
-        app.may_answer.clear()
-        connection, wire = connect(app)
-        for packet in [REQUEST * whole + broken] if in_one_packet else [*[REQUEST] * whole, broken]:
-            connection.data_received(packet)
-            await settled()
-        if whole:
-            assert wire.statuses == []
-        app.may_answer.set()
+    app = Recorder()
+    app.may_answer.clear()
+    connection, wire = connect(app)
+    for packet in [REQUEST * whole + broken] if in_one_packet else [*[REQUEST] * whole, broken]:
+        connection.data_received(packet)
         await settled()
-        assert wire.statuses == [200] * whole + [400]
-        assert app.seen == [("POST", "/", b"{}")] * whole
-        assert wire.is_over
-        connection.connection_lost(None)
-
-    run(story)
-
-
-def test_a_client_that_is_answered_already_gets_no_other_answer_to_a_broken_body() -> None:
-    async def story() -> None:
-        head = b"POST / HTTP/1.1\r\nHost: x\r\n" + CHUNKED
-        wire = await converse(answer_unread, head, b"zz\r\n")
-        assert wire.statuses == [401]
-        assert wire.is_over
-
-    run(story)
+    if whole:
+        assert wire.statuses == []
+    app.may_answer.set()
+    await settled()
+    assert wire.statuses == [200] * whole + [400]
+    assert app.seen == [("POST", "/", b"{}")] * whole
+    assert wire.is_over
+    connection.connection_lost(None)
 
 
-def test_what_comes_after_the_last_request_is_nobodys() -> None:
-    async def story() -> None:
-        app = Recorder()
-        last = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        for rest in (GET % b"more", b"\0", b"GET /more HTTP/1.1\r\n"):
-            wire = await converse(app, last + rest)
-            assert wire.statuses == [200]
-            assert wire.is_closed
-        assert {path for _, path, _ in app.seen} == {"/last"}
+async def test_a_client_that_is_answered_already_gets_no_other_answer_to_a_broken_body() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\n" + CHUNKED
+    wire = await converse(answer_unread, head, b"zz\r\n")
+    assert wire.statuses == [401]
+    assert wire.is_over
 
-    run(story)
+
+async def test_bytes_after_the_last_request_are_ignored() -> None:
+    app = Recorder()
+    last = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    for rest in (GET % b"more", b"\0", b"GET /more HTTP/1.1\r\n"):
+        wire = await converse(app, last + rest)
+        assert wire.statuses == [200]
+        assert wire.is_closed
+    assert {path for _, path, _ in app.seen} == {"/last"}
 
 
 # --- half-closed ---
 
 
-def test_a_client_that_sends_no_more_gets_all_its_answers() -> None:
-    async def story() -> None:
-        for rest, statuses in (
-            (b"", [200] * 3),
-            (REQUEST[:-1], [200] * 3),
-            (b"\0", [200] * 3 + [400]),
-        ):
-            app = Recorder()
-            app.may_answer.clear()
-            connection, wire = connect(app)
-            connection.data_received(REQUEST * 3 + rest)
-            await settled()
-            assert connection.eof_received()
-            app.may_answer.set()
-            await settled()
-            assert wire.statuses == statuses
-            assert wire.is_closed
-            connection.connection_lost(None)
-
-    run(story)
+async def test_a_client_that_sends_no_more_gets_all_its_answers() -> None:
+    for rest, statuses in (
+        (b"", [200] * 3),
+        (REQUEST[:-1], [200] * 3),
+        (b"\0", [200] * 3 + [400]),
+    ):
+        app = Recorder()
+        app.may_answer.clear()
+        connection, wire = connect(app)
+        connection.data_received(REQUEST * 3 + rest)
+        await settled()
+        assert connection.eof_received()
+        app.may_answer.set()
+        await settled()
+        assert wire.statuses == statuses
+        assert wire.is_closed
+        connection.connection_lost(None)
 
 
 @pytest.mark.parametrize("sent", [b"", REQUEST[:-1], REQUEST[:20], b"\r\n"])
-def test_a_client_that_leaves_in_the_middle_is_not_waited_for(sent: bytes) -> None:
-    async def story() -> None:
-        connection, wire = connect(Recorder())
-        if sent:
-            connection.data_received(sent)
-        await settled()
-        assert not connection.eof_received()
-        assert wire.written == []
-        connection.connection_lost(None)
-
-    run(story)
+async def test_a_client_that_leaves_in_the_middle_is_not_waited_for(sent: bytes) -> None:
+    connection, wire = connect(Recorder())
+    if sent:
+        connection.data_received(sent)
+    await settled()
+    assert not connection.eof_received()
+    assert wire.written == []
+    connection.connection_lost(None)
 
 
 # --- bounds ---
 
 
-def test_requests_that_wait_cost_no_more_than_their_bytes() -> None:
-    async def story() -> None:
-        app = Recorder()
-        app.may_answer.clear()
-        connection, wire = connect(app)
-        for _ in range(5):
-            connection.data_received(GET % b"" * 10_000)
-        await settled()
-        assert len(app.seen) == 1
-        kept_bytes = PIPELINED_MAX_BYTES + Limited.head_max_bytes
-        assert len(connection._unparsed) == kept_bytes
-        app.may_answer.set()
-        async with asyncio.timeout(30):
-            while not wire.is_over:
-                await asyncio.sleep(0)
-        # What was kept is answered, and then the connection closes.
-        assert len(wire.answers) == 1 + kept_bytes // len(GET % b"")
-        connection.connection_lost(None)
-
-    run(story)
+async def test_pipelined_requests_are_bounded_in_bytes() -> None:
+    app = Recorder()
+    app.may_answer.clear()
+    connection, wire = connect(app)
+    for _ in range(5):
+        connection.data_received(GET % b"" * 10_000)
+    await settled()
+    assert len(app.seen) == 1
+    kept_bytes = PIPELINED_MAX_BYTES + Limited.head_max_bytes
+    assert len(connection._unparsed) == kept_bytes
+    app.may_answer.set()
+    async with asyncio.timeout(30):
+        while not wire.is_over:
+            await asyncio.sleep(0)
+    # What was kept is answered, and then the connection closes.
+    assert len(wire.answers) == 1 + kept_bytes // len(GET % b"")
+    connection.connection_lost(None)
 
 
-def test_of_idle_connections_the_oldest_is_closed_when_there_are_too_many() -> None:
-    async def story() -> None:
-        opened = [connect() for _ in range(Limited.idle_max + 1)]
-        for connection, wire in opened:
+async def test_of_idle_connections_the_oldest_is_closed_when_there_are_too_many() -> None:
+    opened = [connect() for _ in range(Limited.idle_max + 1)]
+    for connection, wire in opened:
+        await answered(connection, wire, REQUEST)
+    assert [wire.is_closed for _, wire in opened] == [True, False, False]
+    # One that is used is not idle.
+    connection, wire = connect()
+    await answered(*opened[1], REQUEST)
+    await answered(connection, wire, REQUEST)
+    assert [wire.is_closed for _, wire in opened] == [True, False, True]
+    for used, _ in [*opened, (connection, wire)]:
+        used.connection_lost(None)
+    assert not Connection._idle
+
+
+async def test_a_request_leaves_no_garbage() -> None:
+    connection, wire = connect()
+    await answered(connection, wire, REQUEST)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
             await answered(connection, wire, REQUEST)
-        assert [wire.is_closed for _, wire in opened] == [True, False, False]
-        # One that is used is not idle.
-        connection, wire = connect()
-        await answered(*opened[1], REQUEST)
-        await answered(connection, wire, REQUEST)
-        assert [wire.is_closed for _, wire in opened] == [True, False, True]
-        for used, _ in [*opened, (connection, wire)]:
-            used.connection_lost(None)
-        assert not Connection._idle
-
-    run(story)
-
-
-def test_an_answered_request_leaves_nothing_for_the_garbage_collector() -> None:
-    async def story() -> None:
-        connection, wire = connect()
-        await answered(connection, wire, REQUEST)
-        gc.collect()
-        gc.disable()
-        try:
-            for _ in range(100):
-                await answered(connection, wire, REQUEST)
-            assert gc.collect() < 100
-        finally:
-            gc.enable()
-        connection.connection_lost(None)
-
-    run(story)
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
+    connection.connection_lost(None)
 
 
 @pytest.mark.parametrize("answer_first", [True, False], ids=["after its answer", "before it"])
-def test_a_lost_connection_leaves_nothing_for_the_garbage_collector(answer_first: bool) -> None:
+async def test_a_lost_connection_leaves_no_garbage(
+    answer_first: bool,
+) -> None:
     async def come_and_go() -> None:
         connection, wire = connect()
         if answer_first:
@@ -538,15 +484,12 @@ def test_a_lost_connection_leaves_nothing_for_the_garbage_collector(answer_first
             await asyncio.sleep(0)  # the application is at work
             await asyncio.sleep(0)
 
-    async def story() -> None:
-        await come_and_go()
-        gc.collect()
-        gc.disable()
-        try:
-            for _ in range(100):
-                await come_and_go()
-            assert gc.collect() < 100
-        finally:
-            gc.enable()
-
-    run(story)
+    await come_and_go()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            await come_and_go()
+        assert gc.collect() < 100
+    finally:
+        gc.enable()

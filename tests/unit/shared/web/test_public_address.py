@@ -101,7 +101,9 @@ def test_the_lines_of_a_header_are_one_list() -> None:
         ("127.0.0.1", None, False),
     ],
 )
-def test_only_a_trusted_proxy_is_believed(trusted: str, peer: str | None, believed: bool) -> None:
+def test_only_a_trusted_proxy_may_set_the_address(
+    trusted: str, peer: str | None, believed: bool
+) -> None:
     sent = scope(
         forwarded(**{"proto": "https", "host": "shop.example", "prefix": "/t", "for": "192.0.2.9"}),
         peer=(peer, 1) if peer is not None else None,
@@ -145,7 +147,7 @@ def test_a_public_url_is_the_address_of_all_requests() -> None:
         (["203.0.113.5", ", ".join(["10.0.0.2"] * 1_000)], "10.0.0.2"),
     ],
 )
-def test_the_client_is_the_last_whom_no_trusted_proxy_speaks_for(
+def test_the_client_is_the_last_address_that_is_not_a_trusted_proxy(
     lines: list[str], client: str
 ) -> None:
     headers = [("X-Forwarded-For", line) for line in lines]
@@ -192,12 +194,12 @@ def test_an_origin_is_compared_with_host_and_port(origin: str, own: bool) -> Non
         *("https://shop.example/a b", "https://shop.example/../a", "https://shop.example:x"),
     ],
 )
-def test_a_malformed_public_url_is_refused(url: str) -> None:
+def test_a_malformed_public_url_is_an_error(url: str) -> None:
     with pytest.raises(ValueError):
         parse_public_url(url)
 
 
 @pytest.mark.parametrize("trusted", ["proxy", "10.0.0.0/33", "10.0.0.1;10.0.0.2", "*,10.0.0.1"])
-def test_a_proxy_that_is_no_address_is_refused(trusted: str) -> None:
+def test_a_proxy_that_is_not_an_address_is_an_error(trusted: str) -> None:
     with pytest.raises(ValueError, match="addresses or networks"):
         PublicAddresses("", trusted)

@@ -118,10 +118,10 @@ def test_a_list_in_several_lines_is_one_list() -> None:
 
 
 @pytest.mark.parametrize("name", [b"idempotency-key", b"content-type", b"host", b"origin"])
-def test_what_has_one_value_stands_once(name: bytes) -> None:
-    with pytest.raises(InvalidInput) as refused:
+def test_a_single_valued_header_must_not_be_repeated(name: bytes) -> None:
+    with pytest.raises(InvalidInput) as error:
         join_repeated([(name, b"a"), (b"x", b"y"), (name, b"a")])
-    assert refused.value.errors == {name.decode().title(): ["Send this header once."]}
+    assert error.value.errors == {name.decode().title(): ["Send this header once."]}
 
 
 @pytest.mark.parametrize(
@@ -140,17 +140,17 @@ def test_what_has_one_value_stands_once(name: bytes) -> None:
         ("POST", "1.0", {b"transfer-encoding": b"chunked"}),
     ],
 )
-def test_a_head_that_is_refused(method: str, version: str, headers: dict[bytes, bytes]) -> None:
+def test_an_invalid_head(method: str, version: str, headers: dict[bytes, bytes]) -> None:
     with pytest.raises(InvalidInput):
         check_head(method, version, headers.get(b"host"), headers.get(b"transfer-encoding"))
 
 
-def test_a_head_that_is_read() -> None:
+def test_a_valid_head() -> None:
     check_head("GET", "1.0", None, None)
     check_head("POST", "1.1", b"x", b"Chunked")
 
 
-def test_the_id_of_a_request_is_its_own_where_it_is_harmless() -> None:
+def test_the_clients_request_id_is_used_if_it_is_harmless() -> None:
     assert request_id([(b"x-request-id", b"a-1")]) == b"a-1"
     assert request_id([(b"x-request-id", b"a 1")]) != b"a 1"
     assert len(request_id([])) == 36

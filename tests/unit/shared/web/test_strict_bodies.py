@@ -32,13 +32,13 @@ NOT_JSON = [
 
 
 @pytest.mark.parametrize("body", NOT_JSON, ids=lambda body: repr(body[:40]))
-def test_what_is_not_json_is_malformed_everywhere(body: bytes) -> None:
+def test_invalid_json_is_a_malformed_body_for_both_parsers(body: bytes) -> None:
     for parse in (parse_json, parse_body):
         with pytest.raises(MalformedBody):
             parse(body)
 
 
-def test_the_refusal_says_what_is_wrong() -> None:
+def test_the_detail_says_what_is_wrong() -> None:
     for body, detail in (
         (b"\xef\xbb\xbf{}", "The body begins with a byte order mark."),
         ("{}".encode("utf-16"), "The body is not UTF-8."),
@@ -46,20 +46,20 @@ def test_the_refusal_says_what_is_wrong() -> None:
         (b"[" * 60_000, "The body is nested too deeply."),
         (b"{", "The body is not valid JSON."),
     ):
-        with pytest.raises(MalformedBody) as refusal:
+        with pytest.raises(MalformedBody) as error:
             parse_json(body)
-        assert refusal.value.detail == detail
+        assert error.value.detail == detail
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5_000, "-" + "9" * 60_000])
 def test_a_number_out_of_range_is_left_to_its_field(number: str) -> None:
     assert math.isinf(parse_json(f"[{number}]".encode())[0])
-    with pytest.raises(InvalidInput) as refusal:
+    with pytest.raises(InvalidInput) as error:
         parse_body(f'{{"ticket_type": 1, "quantity": {number}}}'.encode())
-    assert list(refusal.value.errors or ()) == ["quantity"]
+    assert list(error.value.errors or ()) == ["quantity"]
 
 
-def test_of_a_name_that_stands_twice_the_last_value_counts() -> None:
+def test_the_last_value_of_a_repeated_name_counts() -> None:
     assert parse_json(b'{"a": 1, "a": 2}') == {"a": 2}
     for first in ("1", '"x"', "null"):
         body = f'{{"ticket_type": 1, "quantity": {first}, "quantity": 2}}'
@@ -76,21 +76,21 @@ def test_of_a_name_that_stands_twice_the_last_value_counts() -> None:
         (r'"\ud800": 1', {"?": ["Unknown field."]}),
     ],
 )
-def test_an_unknown_field_of_a_purchase_is_refused_by_name(
+def test_an_unknown_field_is_an_error_that_names_it(
     fields: str, errors: dict[str, list[str]]
 ) -> None:
-    with pytest.raises(InvalidInput) as refusal:
+    with pytest.raises(InvalidInput) as error:
         parse_body(f'{{"ticket_type": 1, "quantity": 2, {fields}}}'.encode())
-    assert refusal.value.errors == errors
+    assert error.value.errors == errors
 
 
-def test_all_that_is_wrong_is_said_at_once() -> None:
-    with pytest.raises(InvalidInput) as refusal:
+def test_all_errors_are_reported_at_once() -> None:
+    with pytest.raises(InvalidInput) as error:
         parse_body(b'{"ticket_typ": 1, "quantity": 0}')
-    assert (refusal.value.errors or {}).keys() == {"ticket_typ", "ticket_type", "quantity"}
+    assert (error.value.errors or {}).keys() == {"ticket_typ", "ticket_type", "quantity"}
 
 
-def test_many_and_long_names_are_named_in_short_and_in_no_time() -> None:
+def test_errors_of_many_or_long_names_are_bounded() -> None:
     began = time.thread_time()
     errors = unknown_names(
         (f"max_per_use{n:x}" * 2 for n in range(9_000)), ["max_per_user"], "field"
