@@ -9,7 +9,6 @@ from catalog.app import create_app
 from shared.config.settings import get_settings
 from shared.observability.logging import configure_logging
 from shared.process import is_supervised, run_or_explain
-from shared.web.access_log import with_access_log
 from shared.web.edge import Edge
 from shared.web.server import serve
 
@@ -18,7 +17,7 @@ def run() -> None:
     gc.enable()
     settings = get_settings()
     configure_logging(settings, "catalog")
-    app = with_access_log(Edge(create_app(settings), "catalog"), settings)
+    app = Edge(create_app(settings), "catalog", access_log=settings.access_log)
     serve(
         app,
         settings.catalog_host,

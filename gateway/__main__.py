@@ -9,7 +9,6 @@ from gateway.app import create_app
 from shared.config.settings import get_settings
 from shared.observability.logging import configure_logging
 from shared.process import is_supervised, run_or_explain
-from shared.web.access_log import with_access_log
 from shared.web.server import serve
 
 
@@ -17,9 +16,8 @@ def run() -> None:
     gc.enable()
     settings = get_settings()
     configure_logging(settings, "gateway")
-    app = with_access_log(create_app(settings), settings)
     serve(
-        app,
+        create_app(settings),
         settings.gateway_host,
         settings.gateway_port,
         settings,

@@ -101,7 +101,7 @@ def create_app(settings: Settings) -> ASGIApp:
 
     fallback_app = ResponseHeaders(_fastapi_app(settings, catalog_proxy, lifespan), addresses)
     routes = PurchaseRoutes(settings, purchases, verifier, addresses, fallback_app, traces)
-    return Edge(routes, "gateway", addresses)
+    return Edge(routes, "gateway", addresses, access_log=settings.access_log)
 
 
 def _connections(settings: Settings) -> int:

@@ -15,8 +15,6 @@ WHOLE_BODY: Final = "eventify.whole_body"
 ANSWER: Final = "eventify.answer"
 # Gives a future that is done when the client has left: see `ClientLeaves`.
 CLIENT_LEAVES: Final = "eventify.client_leaves"
-# In the scope itself: the status of an answer that went by `ANSWER`, for whoever stands around it.
-ANSWERED: Final = "eventify.answered"
 
 Headers = Sequence[tuple[bytes, bytes]]
 # Takes the request's scope, status, headers and body; False when it cannot be done now, and nothing
@@ -41,7 +39,6 @@ async def send_whole(scope: Scope, send: Send, status: int, headers: Headers, bo
     if answer is not None:
         named = [*headers, (b"x-request-id", scope["request_id"].encode())]
         if answer(scope, status, named, body):
-            scope[ANSWERED] = status
             return
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,5 +1,7 @@
 """The outermost layer of every HTTP service, in plain ASGI."""
 
+import time
+
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,20 +30,27 @@ class Edge:
     - HEAD works wherever GET does.
     - `/api/events` is redirected to `/api/events/` (308, which keeps the method).
     - An unexpected error is a logged traceback, and a 500 without details for the client.
-    - Every response is counted, by the status in `scope["status"]`.
+    - Every response is counted, by the status in `scope["status"]`, and logged if asked for.
 
     Args:
         service: the name in metrics.
         addresses: the public URL; None for a service that only gateways reach, which have checked
             for cross-site requests themselves.
+        access_log: whether to log method, path, status and duration of each request.
     """
 
     def __init__(
-        self, app: ASGIApp, service: str, addresses: PublicAddresses | None = None
+        self,
+        app: ASGIApp,
+        service: str,
+        addresses: PublicAddresses | None = None,
+        *,
+        access_log: bool,
     ) -> None:
         self._app = app
         self._service = service
         self._addresses = addresses
+        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -59,7 +68,9 @@ class Edge:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", named)]
             await send(message)
 
+        began = time.perf_counter() if self._access_log else 0.0
         path: str = scope["path"]
+        method: str = scope["method"]
         scope = _normalised(scope)
         # Each request is a task of its own, so its context ends with it.
         in_log.set(scope["request_id"])
@@ -79,6 +90,14 @@ class Edge:
                 await problem_response(ServerError())(scope, receive, send_with_id)
         finally:
             count_answer(self._service, scope)
+            if self._access_log:
+                logger.info(
+                    "request_answered",
+                    method=method,
+                    path=path,
+                    status=scope.get("status"),  # None: the client disconnected before
+                    milliseconds=round(1e3 * (time.perf_counter() - began), 1),
+                )
 
 
 def name_request(scope: Scope) -> bytes:

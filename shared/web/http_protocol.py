@@ -357,7 +357,7 @@ class Connection(HttpToolsProtocol):
             flow=self.flow,
             logger=self.logger,
             access_logger=self.access_logger,
-            access_log=False,  # `shared.web.access_log` writes ours
+            access_log=False,  # `shared.web.edge.Edge` writes ours
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=expects_continue,
