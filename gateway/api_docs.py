@@ -1,6 +1,6 @@
-"""The OpenAPI document as a page: Swagger UI, with all of its files from here.
+"""The API reference: Swagger UI, with all of its files served by the gateway.
 
-All addresses in it are relative, so it works under any path; and it keeps no tokens.
+All of its URLs are relative, so it works under any path. It stores no tokens.
 """
 
 import importlib.util
@@ -16,8 +16,8 @@ from shared.errors import MethodNotAllowed, Unavailable
 
 ASSETS_URL = "/docs-assets"
 SCRIPT_URL = f"{ASSETS_URL}/eventify-docs.js"
-# Scripts come from here alone, and none stands in the page itself. Swagger UI sets a few styles
-# inline, and its stylesheet has images inside.
+# Only scripts of this origin, none inline. Swagger UI sets a few inline styles, and its stylesheet
+# contains images.
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -48,8 +48,8 @@ PAGE = f"""\
 </body>
 </html>
 """
-# `validatorUrl`: else the document's address goes to swagger.io. "authorized" is where an earlier
-# version of this page had Swagger UI keep tokens.
+# `validatorUrl: null` keeps Swagger UI from sending the document's URL to swagger.io. An earlier
+# version of this page stored tokens under "authorized".
 SCRIPT = """\
 localStorage.removeItem("authorized");
 SwaggerUIBundle({
@@ -64,7 +64,7 @@ SwaggerUIBundle({
 });
 """
 
-# Files at a time: 165 KiB each while nobody reads them.
+# Concurrent responses: each holds 165 KiB while its client does not read.
 SENDING_MAX = 100
 
 router = APIRouter(tags=["Operation"])
@@ -72,7 +72,7 @@ router = APIRouter(tags=["Operation"])
 
 @router.get(
     "/api/docs/",
-    summary="This document as pages",
+    summary="API reference",
     response_class=HTMLResponse,
     response_description="Swagger UI",
 )

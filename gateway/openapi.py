@@ -1,4 +1,4 @@
-"""The OpenAPI document of the whole system: the gateway's part and the catalog's."""
+"""The OpenAPI document of the whole system: merged from the gateway's and the catalog's."""
 
 import asyncio
 import time
@@ -90,7 +90,7 @@ class WholeSchema:
         self._fetch_at = float("-inf")
         self._fetching = asyncio.Lock()
         self._purchases = purchases_document()
-        # 180 kB, which take the event loop a few milliseconds to encode.
+        # 180 kB: encoding takes the event loop a few milliseconds.
         self._encoded: bytes | None = None
 
     async def encoded(self, own: Document) -> bytes:
@@ -112,7 +112,7 @@ class WholeSchema:
                 return
         except (Unavailable, msgspec.DecodeError) as error:
             logger.warning("catalog_schema_unavailable", error=repr(error))
-        # Readers queue here, and without the catalog each request takes a second or more.
+        # Requests wait for the lock, and without the catalog each attempt takes a second or more.
         self._fetch_at = time.monotonic() + min(RETRY_SECONDS, self._cache_seconds)
 
 
@@ -128,7 +128,7 @@ async def schema(request: Request) -> Response:
     whole: WholeSchema = app.state.schema
     addresses: PublicAddresses = app.state.addresses
     document = await whole.encoded(app.openapi())
-    # A relative one is resolved against the document's own address.
+    # A relative URL is resolved against the document's own.
     if server := addresses.public_url or addresses.prefix(request.scope):
         document = b'{"servers":%b,%b' % (msgspec.json.encode([{"url": server}]), document[1:])
     return Response(document, media_type="application/json")

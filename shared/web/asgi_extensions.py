@@ -1,4 +1,4 @@
-"""What our server offers an application beyond plain ASGI, and what stands in where it does not.
+"""Extensions of our server to ASGI, with a fallback for other servers.
 
 These are keys of `scope["extensions"]`, set by `shared.web.http_protocol.Connection`.
 """
@@ -11,16 +11,16 @@ from starlette.types import Receive, Scope, Send
 
 # The body of a request that came in one piece with it, as bytes.
 WHOLE_BODY: Final = "eventify.whole_body"
-# Writes a whole answer at once: see `WriteAnswer`.
+# Writes a complete response at once: see `WriteAnswer`.
 ANSWER: Final = "eventify.answer"
-# Gives a future that is done when the client has left: see `ClientLeaves`.
+# Returns a future that is done when the client disconnects: see `ClientLeaves`.
 CLIENT_LEAVES: Final = "eventify.client_leaves"
 
 Headers = Sequence[tuple[bytes, bytes]]
-# Takes the request's scope, status, headers and body; False when it cannot be done now, and nothing
-# was written.
+# Takes the request's scope, status, headers and body. Returns False, and writes nothing, if the
+# server cannot write now.
 WriteAnswer = Callable[[Scope, int, Headers, bytes], bool]
-# The same future at each call; nobody but the server may cancel it or give it a result.
+# Returns the same future at each call; only the server may cancel it or set its result.
 ClientLeaves = Callable[[], asyncio.Future[None]]
 
 
@@ -45,7 +45,7 @@ async def send_whole(scope: Scope, send: Send, status: int, headers: Headers, bo
 
 
 def client_leaves(scope: Scope, receive: Receive) -> ClientLeaves:
-    """A call that gives a future for the client's disconnection, once its body has been read.
+    """A function that returns a future for the client's disconnect, once the body has been read.
 
     A task that waits for ASGI's message would take 3 KiB for each waiting client.
     """

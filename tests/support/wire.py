@@ -1,4 +1,4 @@
-"""A connection on which anything may be said, whatever HTTP thinks of it."""
+"""A connection that sends any bytes, valid HTTP or not."""
 
 import socket
 from collections.abc import Iterable
@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-# Far longer than any answer takes here: what hangs fails.
+# Far longer than any response takes.
 TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. `headers` have lower-case names."""
+    """A response. `headers` have lower-case names."""
 
     status: int
     headers: dict[str, str]
@@ -27,7 +27,11 @@ class Answer:
 
     @property
     def is_problem(self) -> bool:
-        return self.headers.get("content-type") == "application/problem+json"
+        return (
+            self.headers.get("content-type") == "application/problem+json"
+            and bool(self.headers.get("x-request-id"))
+            and self.json()["status"] == self.status
+        )
 
 
 class Wire:

@@ -2,31 +2,9 @@
 
 import socket
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import msgspec
-
-from tests.support.wire import TIMEOUT_SECONDS
-
-PROBLEM = "application/problem+json"
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One answer. `headers` have lower-case names."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def is_problem(self) -> bool:
-        return (
-            self.headers.get("content-type") == PROBLEM
-            and bool(self.headers.get("x-request-id"))
-            and msgspec.json.decode(self.body)["status"] == self.status
-        )
+from tests.support.wire import TIMEOUT_SECONDS, Answer
 
 
 def talk(url: str, packets: Iterable[bytes], *, half_closes: bool = False) -> bytes:
@@ -41,12 +19,12 @@ def talk(url: str, packets: Iterable[bytes], *, half_closes: bool = False) -> by
         return b"".join(iter(lambda: line.recv(65_536), b""))
 
 
-def replies(data: bytes, methods: Sequence[str] = ()) -> list[Reply]:
+def replies(data: bytes, methods: Sequence[str] = ()) -> list[Answer]:
     """The final answers in these bytes, to requests of these methods (GET where none is given)."""
     return list(_replies(data, [*methods]))
 
 
-def _replies(data: bytes, methods: list[str]) -> Iterator[Reply]:
+def _replies(data: bytes, methods: list[str]) -> Iterator[Answer]:
     while data:
         head, end, data = data.partition(b"\r\n\r\n")
         assert end, head
@@ -68,7 +46,7 @@ def _replies(data: bytes, methods: list[str]) -> Iterator[Reply]:
             body, data = _chunks(data)
         else:
             body, data = data, b""
-        yield Reply(int(status), headers, body)
+        yield Answer(int(status), headers, body)
 
 
 def _chunks(data: bytes) -> tuple[bytes, bytes]:

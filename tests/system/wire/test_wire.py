@@ -6,10 +6,11 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from tests.support.wire import Answer
 from tests.system.conftest import Shop
 from tests.system.selling import PURCHASES, WAIT, buy, put_on_sale
 from tests.system.wire.table import CASES, Case, Statuses
-from tests.system.wire.talk import Reply, replies, talk
+from tests.system.wire.talk import replies, talk
 
 EVERY_CASE = [
     pytest.param(case, id=f"{group}: {case.name}")
@@ -54,7 +55,7 @@ def fill(organiser: httpx.Client, buyer: httpx.Client, ticket_type: int) -> Fill
     return filled
 
 
-def converse(url: str, case: Case, fill: Fill) -> list[Reply]:
+def converse(url: str, case: Case, fill: Fill) -> list[Answer]:
     """The answers to a case, after which the connection has closed as it should."""
     packets = [fill(packet) for packet in case.sent]
     methods = [*case.methods] or ["GET"] * 10
@@ -65,7 +66,7 @@ def converse(url: str, case: Case, fill: Fill) -> list[Reply]:
     return answers
 
 
-def check(answers: list[Reply], expected: Statuses) -> None:
+def check(answers: list[Answer], expected: Statuses) -> None:
     statuses = [answer.status for answer in answers]
     assert len(statuses) == len(expected), answers
     for status, right in zip(statuses, expected, strict=True):

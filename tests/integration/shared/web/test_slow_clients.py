@@ -254,13 +254,3 @@ def test_a_connection_idles_between_two_requests_for_as_long_as_the_setting_says
             assert not came
             assert is_closed(line)
             assert time.monotonic() - idle_since > KEEP_ALIVE_SECONDS * 0.9
-
-
-def test_pipelined_requests_are_answered_in_turn(gateway: Wire) -> None:
-    line = gateway.open()
-    line.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
-    with line.makefile("rb") as answers:
-        found = b""
-        while found.count(b'{"status":"ok"}') < 20:
-            found += answers.read1()
-    assert found.count(b"HTTP/1.1 200") == 20
