@@ -21,10 +21,9 @@ from tests.chaos.control import Control
 from tests.chaos.movable_clock import MovableClock
 from tests.chaos.small_disk import SmallDisk, small_disk
 from tests.chaos.wakeup_line import WakeupLine
-from tests.conftest import run_admin, with_database
 from tests.support.factories import run
 from tests.support.line import Line, carrying
-from tests.support.servers import Server
+from tests.support.servers import Server, run_admin, with_database
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually
 from tests.system.operators import Operator, an_operator

@@ -12,10 +12,9 @@ from shared.database.engine import open_engine
 from tests.chaos.packet_filter import PacketFilter, drop_leftovers, packet_filter
 from tests.chaos.small_disk import SmallDisk
 from tests.chaos.system import DATABASE, SETTINGS, System
-from tests.conftest import run_admin, with_database
 from tests.support.database_pair import DatabasePair, a_pair
 from tests.support.line import carrying
-from tests.support.servers import Server
+from tests.support.servers import Server, run_admin, with_database
 from tests.support.services import folder_for_servers
 from tests.system.operators import Operator, an_operator
 

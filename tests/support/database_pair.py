@@ -5,19 +5,16 @@ import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from deploy.local.servers.embedded import EmbeddedServer, free_port, prepare_postgres, run_as
+from deploy.local.servers.embedded import free_port, prepare_postgres, run_as
 from deploy.local.servers.wheels import postgres_programs
-from tests.conftest import admin_connection, run_admin
-from tests.support.servers import Server
+from tests.support.servers import Server, admin_connection, beside, run_admin, with_settings
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually
 
 # A standby looks for its primary at once, where PostgreSQL's own default is every five seconds.
-STANDBY_SETTINGS = ("-c", "wal_retrieve_retry_interval=100ms")
+STANDBY_SETTINGS = {"wal_retrieve_retry_interval": "100ms"}
 FOLLOWERS = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
 WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 CANCEL = f"SELECT count(pg_cancel_backend(pid)) FROM ({WAITING}) waiting"
@@ -111,22 +108,13 @@ def a_pair() -> Iterator[DatabasePair]:
     """Both servers, until the block ends."""
     with folder_for_servers() as folder, ExitStack() as stack:
         prepared = prepare_postgres(folder / "first", free_port())
+        copy = beside(prepared, folder / "first" / "second")
         pair = DatabasePair(
             Server(prepared, folder / "first.log"),
-            Server(_beside(prepared, folder / "first" / "second"), folder / "second.log"),
+            Server(with_settings(copy, **STANDBY_SETTINGS), folder / "second.log"),
         )
         for server in (pair.primary, pair.standby):
             stack.callback(server.stop)
         pair.primary.start()
         pair.join()
         yield pair
-
-
-def _beside(server: EmbeddedServer, data: Path) -> EmbeddedServer:
-    """The same server on another port, with its data in a folder that is still to be made."""
-    port = free_port()
-    argv = list(server.program.argv)
-    argv[argv.index("-D") + 1] = str(data)
-    argv[argv.index("-p") + 1] = str(port)
-    url = server.url.replace(f":{urlsplit(server.url).port}/", f":{port}/")
-    return EmbeddedServer(replace(server.program, argv=(*argv, *STANDBY_SETTINGS)), url)

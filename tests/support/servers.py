@@ -1,19 +1,28 @@
 """PostgreSQL and Valkey that can be killed, frozen and started again on the same port."""
 
+import os
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
 import psycopg2
 import redis
+from sqlalchemy.engine import make_url
 
-from deploy.local.servers.embedded import EmbeddedServer, run_as
-from tests.conftest import admin_connection
+from deploy.local.servers.embedded import EmbeddedServer, free_port, run_as
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
+from shared.database.migrate import migrate
 from tests.support.waiting import eventually
 
 STOPPED_WITHIN_SECONDS = 30
+TEMPLATE_DATABASE = "eventify_template"
+_database_numbers = count(1)
 
 
 class Server:
@@ -24,7 +33,7 @@ class Server:
         log: where its output goes.
     """
 
-    def __init__(self, embedded: EmbeddedServer, log: Path) -> None:
+    def __init__(self, embedded: EmbeddedServer, log: Path = Path(os.devnull)) -> None:
         self.embedded = embedded
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -113,3 +122,70 @@ class Server:
             return []
         parent = psutil.Process(self._process.pid)
         return [parent, *parent.children(recursive=True)]
+
+
+@contextmanager
+def running(embedded: EmbeddedServer) -> Iterator[Server]:
+    """Run a server from its first answer until the block ends."""
+    server = Server(embedded)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def with_settings(embedded: EmbeddedServer, **settings: str) -> EmbeddedServer:
+    """The same PostgreSQL with these settings."""
+    given = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    program = replace(embedded.program, argv=(*embedded.program.argv, *given))
+    return replace(embedded, program=program)
+
+
+def beside(embedded: EmbeddedServer, data: Path, port: int | None = None) -> EmbeddedServer:
+    """The same PostgreSQL with another data folder, on that port or a free one."""
+    port = port or free_port()
+    argv = list(embedded.program.argv)
+    before = argv[argv.index("-p") + 1]
+    argv[argv.index("-D") + 1], argv[argv.index("-p") + 1] = str(data), str(port)
+    url = embedded.url.replace(f":{before}/", f":{port}/")
+    return EmbeddedServer(replace(embedded.program, argv=tuple(argv)), url)
+
+
+def admin_connection(server_url: str) -> psycopg2.extensions.connection:
+    """A connection that can make databases."""
+    connection = psycopg2.connect(with_database(server_url, "postgres"))
+    connection.autocommit = True
+    return connection
+
+
+def run_admin(server_url: str, statement: str) -> None:
+    connection = admin_connection(server_url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()
+
+
+def with_database(server_url: str, name: str) -> str:
+    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+def make_template(server_url: str) -> None:
+    """Make the database with the schema that `new_database` copies."""
+    run_admin(server_url, f"CREATE DATABASE {TEMPLATE_DATABASE}")
+    settings = Settings(database_url=with_database(server_url, TEMPLATE_DATABASE))
+    engine = open_engine(settings, "test-migrate")
+    migrate(engine)
+    engine.dispose()
+
+
+@contextmanager
+def new_database(server_url: str) -> Iterator[str]:
+    """A database with the schema and nothing else, for as long as the block lasts."""
+    name = f"test_{os.getpid()}_{next(_database_numbers)}"
+    # Files are copied: cheaper than the default, which writes every page to the WAL.
+    run_admin(server_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE} STRATEGY FILE_COPY")
+    yield with_database(server_url, name)
+    run_admin(server_url, f"DROP DATABASE {name} WITH (FORCE)")

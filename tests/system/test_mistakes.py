@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from deploy.local.servers.embedded import free_port
-from tests.conftest import with_database
 from tests.support.command import eventify
+from tests.support.servers import with_database
 
 CHILDREN = psutil.Process().children
 

@@ -9,7 +9,7 @@ from psycopg2 import errors
 from tests.chaos.faults.fault import Effect, Fault
 from tests.chaos.small_disk import can_mount
 from tests.chaos.system import System
-from tests.conftest import admin_connection
+from tests.support.servers import admin_connection
 
 TERMINATE = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -7,9 +7,8 @@ from pathlib import Path
 from deploy.local.servers.embedded import free_port, prepare_postgres, prepare_valkey
 from tests.chaos.small_disk import SmallDisk
 from tests.chaos.system import DATABASE, SETTINGS, System
-from tests.conftest import run_admin
 from tests.support.line import carrying
-from tests.support.servers import Server
+from tests.support.servers import Server, run_admin
 from tests.support.services import folder_for_servers
 from tests.system.operators import Operator, an_operator
 

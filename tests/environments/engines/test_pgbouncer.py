@@ -13,11 +13,11 @@ from tests.chaos.conftest import survives
 from tests.chaos.faults.fault import Fault
 from tests.chaos.faults.postgres import BackendsTerminated, PostgresCrashed
 from tests.chaos.system import System
-from tests.conftest import new_database
 from tests.environments.engines import pgbouncer
 from tests.environments.engines.pgbouncer import SESSIONS, a_pgbouncer
 from tests.environments.engines.selling import seconds_to_decision
 from tests.environments.engines.systems import a_system_on
+from tests.support.servers import new_database
 
 SWEEPER_SECONDS = Settings.model_fields["sweep_after_seconds"].default
 SERVER_SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'eventify-%'"

@@ -15,11 +15,10 @@ from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.migrate import migrate
 from tests.chaos.system import DATABASE, SETTINGS, tokens_of_buyers
-from tests.conftest import run_admin
 from tests.environments.hosts import servers
 from tests.environments.hosts.host import Host, Service
 from tests.environments.hosts.network import Network, a_network
-from tests.support.servers import Server
+from tests.support.servers import Server, run_admin
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually
 

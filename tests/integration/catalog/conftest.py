@@ -14,8 +14,8 @@ from shared.auth.keys import SigningKey
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
-from tests.conftest import new_database
 from tests.integration.catalog.making import make_user
+from tests.support.servers import new_database
 from tests.support.services import running_service
 
 _names = count(1)

@@ -11,10 +11,10 @@ from shared.auth.keys import SigningKey
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
-from tests.conftest import run_admin
 from tests.integration.catalog.conftest import url_of
 from tests.integration.catalog.making import EVENT, make_event, make_user
 from tests.support.figures import figures
+from tests.support.servers import run_admin
 from tests.support.services import running_service
 from tests.support.waiting import eventually
 

@@ -18,8 +18,8 @@ from starlette.types import Receive, Scope, Send
 
 from deploy.local.servers.embedded import free_port
 from shared.config.settings import Settings
-from tests.conftest import with_database
 from tests.support.gateways import running_app, running_gateway
+from tests.support.servers import with_database
 from tests.support.waiting import eventually
 
 CATALOG_DOCUMENT = {

@@ -20,8 +20,8 @@ from deploy.local.servers.embedded import free_port
 from gateway.unread_responses import UnreadResponses
 from shared.config.settings import Settings
 from shared.errors import ClientLeft, Unavailable
-from tests.conftest import new_database
 from tests.support.gateways import authorization, running_app
+from tests.support.servers import new_database
 from tests.support.services import running_service
 from tests.support.waiting import eventually
 

@@ -16,14 +16,13 @@ STARTS_SERVERS = """
 import subprocess, sys, time
 from deploy.local.servers.embedded import free_port, prepare_postgres, prepare_valkey
 from shared.process import restore_stop_signals
-from tests.conftest import running
 from tests.support.orphans import watched_folder
 from tests.support.services import folder_for_servers
-from tests.support.servers import Server
+from tests.support.servers import Server, running
 
 restore_stop_signals()
 with folder_for_servers() as folder, running(prepare_valkey(folder, free_port())):
-    Server(prepare_postgres(folder / "database", free_port()), folder / "log").start()
+    Server(prepare_postgres(folder / "database", free_port())).start()
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     print(watched_folder(), flush=True)
     time.sleep(600)

@@ -18,9 +18,9 @@ from deploy.local.servers.embedded import free_port
 from shared.auth.keys import SigningKey, add_signing_key
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
-from tests.conftest import new_database
 from tests.support.bad_tokens import NESTED_JSON, encoded
 from tests.support.gateways import running_gateway
+from tests.support.servers import new_database
 from tests.support.waiting import eventually
 
 PASSWORD = "velvet-tram-42"

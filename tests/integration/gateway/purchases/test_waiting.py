@@ -25,8 +25,8 @@ from shared.config.settings import Settings
 from shared.errors import ClientLeft, NotFound, Unavailable
 from shared.messaging.celery_client import PURCHASES_QUEUE
 from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX
-from tests.conftest import run_admin, running
 from tests.support.factories import add_ticket_type, add_user, ignore, outcomes, queue, request
+from tests.support.servers import run_admin, running
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually
 

@@ -13,7 +13,6 @@ from gateway.accounts import store as accounts
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
-from tests.conftest import new_database
 from tests.support.factories import (
     add_event,
     add_ticket_type,
@@ -25,6 +24,7 @@ from tests.support.factories import (
     rows,
     run,
 )
+from tests.support.servers import new_database
 from tests.support.waiting import eventually
 
 

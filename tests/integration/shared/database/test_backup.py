@@ -6,16 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
-import psycopg2
 import pytest
 from sqlalchemy import Engine
 
 from deploy.local.servers.embedded import (
-    EmbeddedServer,
     free_port,
     prepare_postgres,
     run_as,
@@ -27,8 +24,16 @@ from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.migrate import migrate
-from tests.conftest import admin_connection, run_admin, running, with_database
 from tests.support.factories import add_ticket_type, add_users, ignore, queue, request, scalar
+from tests.support.servers import (
+    Server,
+    admin_connection,
+    beside,
+    run_admin,
+    running,
+    with_database,
+    with_settings,
+)
 from tests.support.services import PROJECT, folder_for_servers
 from tests.support.waiting import eventually
 
@@ -52,13 +57,6 @@ def run_tool(name: str, *arguments: str, user: str | None = None) -> None:
 
 
 @contextmanager
-def started(server: EmbeddedServer) -> Iterator[EmbeddedServer]:
-    with running(server):
-        eventually(lambda: admin_connection(server.url).close(), retry_on=psycopg2.OperationalError)
-        yield server
-
-
-@contextmanager
 def connected(settings: Settings, url: str) -> Iterator[Engine]:
     engine = open_engine(settings.model_copy(update={"database_url": url}), "test", pool_size=5)
     yield engine
@@ -76,15 +74,15 @@ def broken(report: AuditReport) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def new_server() -> Iterator[EmbeddedServer]:
+def new_server() -> Iterator[Server]:
     """A server that has just been made, into which a backup is restored."""
-    with folder_for_servers() as folder, started(prepare_postgres(folder, free_port())) as server:
+    with folder_for_servers() as folder, running(prepare_postgres(folder, free_port())) as server:
         yield server
 
 
 @pytest.fixture
 def restored(
-    engine: Engine, settings: Settings, new_server: EmbeddedServer, tmp_path: Path
+    engine: Engine, settings: Settings, new_server: Server, tmp_path: Path
 ) -> Iterator[Engine]:
     """The database of a sale in the midst, as its dump gives it back; ticket type 1 goes on."""
     run_admin(settings.database_url, LONG_LIFE)
@@ -124,7 +122,7 @@ def test_without_it_the_order_could_never_be_proved_again(
 
 
 def test_a_dump_is_restored_by_the_commands_of_the_guide(
-    engine: Engine, settings: Settings, new_server: EmbeddedServer, tmp_path: Path
+    engine: Engine, settings: Settings, new_server: Server, tmp_path: Path
 ) -> None:
     run_admin(settings.database_url, LONG_LIFE)
     sell(engine, settings, add_ticket_type(engine, 100), 10)
@@ -156,22 +154,6 @@ def test_a_dump_is_restored_by_the_commands_of_the_guide(
     assert "The audit passes" in done.stdout
 
 
-def with_settings(server: EmbeddedServer, **settings: str) -> EmbeddedServer:
-    given = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    program = replace(server.program, argv=(*server.program.argv, *given))
-    return replace(server, program=program)
-
-
-def moved(server: EmbeddedServer, data: Path) -> EmbeddedServer:
-    """The same server on another data folder and port."""
-    port = str(free_port())
-    argv = list(server.program.argv)
-    before = argv[argv.index("-p") + 1]
-    argv[argv.index("-D") + 1], argv[argv.index("-p") + 1] = str(data), port
-    program = replace(server.program, argv=tuple(argv))
-    return EmbeddedServer(program, server.url.replace(f":{before}/", f":{port}/"))
-
-
 def recovered(url: str) -> None:
     with closing(admin_connection(url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_is_in_recovery()")
@@ -187,7 +169,7 @@ def test_a_base_backup_and_the_log_give_back_a_chosen_moment(settings: Settings)
             archive_mode="on",
             archive_command=f"mkdir -p {archive} && cp %p {archive}/%f",
         )
-        with started(archiving):
+        with running(archiving):
             url = with_database(server.url, "sale")
             run_admin(server.url, "CREATE DATABASE sale")
             with connected(settings, url) as engine:
@@ -204,12 +186,12 @@ def test_a_base_backup_and_the_log_give_back_a_chosen_moment(settings: Settings)
                 sell(engine, settings, ticket_type, 5)
         (copy / "recovery.signal").touch()
         second = with_settings(
-            moved(server, copy),
+            beside(server, copy),
             restore_command=f"cp {archive}/%f %p",
             recovery_target_time=moment,
             recovery_target_action="promote",
         )
-        with started(second):
+        with running(second):
             eventually(lambda: recovered(second.url))
             with connected(settings, with_database(second.url, "sale")) as engine:
                 sell(engine, settings, ticket_type, 1)

@@ -31,7 +31,6 @@ from shared.database.rights import (
     missing_roles,
 )
 from shared.errors import ConfigurationError
-from tests.conftest import new_database, run_admin
 from tests.integration.shared.database.test_schema import empty_engine
 from tests.support.factories import (
     add_ticket_type,
@@ -43,6 +42,7 @@ from tests.support.factories import (
     run,
     scalar,
 )
+from tests.support.servers import new_database, run_admin
 
 __all__ = ["empty_engine"]
 

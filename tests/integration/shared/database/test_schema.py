@@ -19,7 +19,6 @@ from shared.database.engine import open_engine
 from shared.database.migrate import LOCK_TIMEOUT_SECONDS, migrate
 from shared.database.tables import Base, PgSnapshot, Xid8
 from shared.errors import ConfigurationError
-from tests.conftest import run_admin
 from tests.support.factories import (
     add_ticket_type,
     add_users,
@@ -30,6 +29,7 @@ from tests.support.factories import (
     run,
     scalar,
 )
+from tests.support.servers import run_admin
 from tests.support.waiting import eventually
 
 

@@ -20,7 +20,6 @@ from shared.auth.mint_tokens import mint_tokens
 from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE, open_engine
 from shared.errors import Unavailable
-from tests.conftest import make_template, new_database, with_database
 from tests.support.database_pair import DatabasePair, a_pair
 from tests.support.factories import (
     accept,
@@ -32,6 +31,7 @@ from tests.support.factories import (
     request,
     scalar,
 )
+from tests.support.servers import make_template, new_database, with_database
 from tests.support.services import running_service
 from tests.support.waiting import eventually
 from tests.system.selling import EVENTS, buy, event_fields

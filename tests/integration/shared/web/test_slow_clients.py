@@ -14,7 +14,7 @@ from deploy.local.servers.embedded import free_port
 from shared.auth.keys import SigningKey
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
-from tests.conftest import new_database
+from tests.support.servers import new_database
 from tests.support.services import running_service
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
