@@ -1,12 +1,16 @@
 """Real servers for every test that asks: one PostgreSQL and one Valkey a run, a database a test."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 from hypothesis import settings as hypothesis_settings
 from sqlalchemy import Engine
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from deploy.local.servers.embedded import free_port, prepare_postgres, prepare_valkey
 from shared.auth.keys import SigningKey, ensure_signing_key, load_signing_key
@@ -15,6 +19,23 @@ from shared.database.engine import open_engine
 from tests.support.servers import make_template, new_database, running, with_settings
 from tests.support.services import folder_for_servers
 
+LONGEST = (
+    *("tests/system/test_up.py", "tests/system/hostile/", "tests/system/contract/"),
+    *("tests/chaos/", "tests/system/", "tests/abuse/"),
+)
+# To start and stop a system takes seven seconds of CPU, and each process of a run has its own.
+SHARE_A_SYSTEM = (
+    (
+        *("tests/system/hostile/", "tests/system/test_api_guide.py"),
+        *("tests/system/test_loadtest.py", "tests/system/test_on_sale.py"),
+        *("tests/system/test_openapi_document.py", "tests/system/test_rights.py"),
+    ),
+    ("tests/system/contract/", "tests/system/wire/", "tests/system/test_sale_control.py"),
+    ("tests/system/test_metrics.py", "tests/system/test_logs.py"),
+)
+# httpx offers no place for it: every client, and every `httpx.get`, reads all certificates of the
+# machine, 20 ms of CPU, also where it is to talk plain HTTP, as all tests do.
+httpx._transports.default.create_ssl_context = cache(httpx.create_ssl_context)
 # `--hypothesis-profile=fuzz`: on and on, with other examples each time.
 hypothesis_settings.register_profile("fuzz", max_examples=200)
 
@@ -104,5 +125,22 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that no process is left with them when the others are done."""
-    longest = ("tests/chaos/", "tests/system/")
-    items.sort(key=lambda item: not item.nodeid.startswith(longest))
+
+    def rank(item: pytest.Item) -> int:
+        return next(n for n, path in enumerate((*LONGEST, "")) if item.nodeid.startswith(path))
+
+    items.sort(key=rank)
+
+
+class SharedSystems(LoadScopeScheduling):
+    """`--dist loadscope`, with the files of each line of SHARE_A_SYSTEM in one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        for files in SHARE_A_SYSTEM:
+            if nodeid.startswith(files):
+                return files[0]
+        return super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharedSystems:
+    return SharedSystems(config, log)

@@ -20,6 +20,8 @@ from shared.database.engine import open_engine
 from tests.system.operators import Operator, an_operator
 from tests.system.selling import OnSale, put_on_sale
 
+# Of the large shop: so many purchase requests at once are not too many.
+PURCHASE_RATE_BURST = 5
 _names = count(1)
 
 
@@ -54,7 +56,6 @@ class Shop:
             base_url=self.url,
             headers={} if token is None else {"Authorization": f"Bearer {token}"},
             timeout=40,
-            verify=False,  # reading the certificates takes longer than a purchase
         )
         return self._closing.enter_context(client)
 
@@ -88,11 +89,11 @@ class Shop:
 
 
 @contextmanager
-def open_shop(**settings: str) -> Iterator[Shop]:
-    """A shop of its own, with settings given as environment variables."""
+def open_shop(*arguments: str, **settings: str) -> Iterator[Shop]:
+    """A shop of its own: arguments of `eventify up`, settings as environment variables."""
     with an_operator() as operator:
         operator.environment |= settings
-        started = operator.up()
+        started = operator.up(*arguments)
         assert started.returncode == 0, started.stderr
         with closing(Shop(operator)) as shop:
             yield shop
@@ -105,6 +106,19 @@ def shop() -> Iterator[Shop]:
         EVENTIFY_SIGN_IN_RATE_BURST="10000",
         EVENTIFY_CATALOG_WRITE_RATE_BURST="10000",
         EVENTIFY_LIST_RATE_BURST="10000",
+    ) as shop:
+        yield shop
+
+
+@pytest.fixture(scope="session")
+def large_shop() -> Iterator[Shop]:
+    """Several processes of each kind, which log all they can; for tests of logs and metrics."""
+    with open_shop(
+        *("--gateways", "2", "--workers", "2"),
+        EVENTIFY_LOG_LEVEL="DEBUG",
+        EVENTIFY_ACCESS_LOG="true",
+        EVENTIFY_PURCHASE_RATE_BURST=str(PURCHASE_RATE_BURST),
+        EVENTIFY_COUNTER_WATCH_SECONDS="0.1",
     ) as shop:
         yield shop
 
