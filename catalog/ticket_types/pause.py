@@ -52,8 +52,11 @@ def switch(
     is_new = store.set_paused(session, ticket_type_id, paused=paused)
     session.refresh(stored.ticket_type)
     if is_new and user_id is not None:
-        event = "sale_paused" if paused else "sale_resumed"
-        logger.info(event, ticket_type=ticket_type_id, user=user_id)
+        logger.info(
+            "sale_paused" if paused else "sale_resumed",
+            ticket_type=ticket_type_id,
+            user=user_id,
+        )
 
 
 def await_accepted(session: Session, ticket_type_id: int) -> StoredTicketType:

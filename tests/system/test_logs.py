@@ -25,7 +25,10 @@ def events_of(source: Path) -> Iterator[str]:
     """The names of the events that a module logs."""
     for node in ast.walk(ast.parse(source.read_text())):
         match node:
-            case ast.Call(func=ast.Name(id="CircuitBreaker"), args=[_, ast.Constant(event), *_]):
+            case (
+                ast.Call(func=ast.Name(id="CircuitBreaker"), args=[_, ast.Constant(event), *_])
+                | ast.Call(func=ast.Name(id="Periodic"), args=[_, _, _, ast.Constant(event)])
+            ):
                 yield str(event)
             case ast.Call(
                 func=ast.Attribute(value=ast.Name(id="logger"), attr=level), args=[event, *_]

@@ -13,7 +13,7 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from deploy.local.servers.embedded import EmbeddedServer, free_port, prepare_valkey
+from deploy.local.servers.embedded import free_port, prepare_valkey
 from gateway.purchases.look_up import PurchaseAnswer
 from gateway.purchases.pace import Pace
 from gateway.purchases.request_body import PurchaseInput
@@ -26,9 +26,8 @@ from shared.errors import ClientLeft, NotFound, Unavailable
 from shared.messaging.celery_client import PURCHASES_QUEUE
 from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX
 from tests.support.factories import add_ticket_type, add_user, ignore, outcomes, queue, request
-from tests.support.servers import run_admin, running
+from tests.support.servers import Server, run_admin, running
 from tests.support.services import folder_for_servers
-from tests.support.waiting import eventually
 
 LIMIT_SECONDS = 20
 
@@ -368,18 +367,16 @@ async def test_a_stream_has_the_position_then_the_outcome(
 
 
 @pytest.fixture
-def mortal() -> Iterator[tuple[EmbeddedServer, ExitStack]]:
+def mortal() -> Iterator[tuple[Server, ExitStack]]:
     """A Redis of the test's own, and what stops it."""
     with folder_for_servers() as folder, ExitStack() as life:
         server = life.enter_context(running(prepare_valkey(folder, free_port())))
-        with redis.Redis.from_url(server.url) as client:
-            eventually(client.ping, retry_on=redis.ConnectionError)
         yield server, life
 
 
 class TestRedisStopsMeanwhile:
     @pytest.fixture
-    def changes(self, mortal: tuple[EmbeddedServer, ExitStack]) -> dict[str, object]:
+    def changes(self, mortal: tuple[Server, ExitStack]) -> dict[str, object]:
         return {"redis_url": mortal[0].url}
 
     async def test_waits_and_streams_get_the_decision(
@@ -387,7 +384,7 @@ class TestRedisStopsMeanwhile:
         service: PurchaseService,
         buyer: int,
         queued: tuple[int, str],
-        mortal: tuple[EmbeddedServer, ExitStack],
+        mortal: tuple[Server, ExitStack],
         decide: Callable[[], Awaitable[object]],
     ) -> None:
         answers = service.look_up.follow(buyer, queued[1], Client().leaves)
