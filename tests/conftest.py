@@ -12,10 +12,11 @@ from sqlalchemy import Engine
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from deploy.local.servers.embedded import free_port, prepare_postgres, prepare_valkey
+from deploy.local.servers.embedded import prepare_postgres, prepare_valkey
 from shared.auth.keys import SigningKey, ensure_signing_key, load_signing_key
 from shared.config.settings import Settings, get_settings
 from shared.database.engine import open_engine
+from shared.free_port import free_port
 from tests.support.servers import make_template, new_database, running, with_settings
 from tests.support.services import folder_for_servers
 

@@ -99,7 +99,7 @@ ltl every_purchase_is_decided { [] <> all_decided }
 /* Used within one step and nothing in between, so they are no part of a state. */
 hidden byte n, row, other, rows, outcome, found, confirmed_now, refused;
 
-/* --- The door ---------------------------------------------------------------------------------- */
+/* --- The gateway ------------------------------------------------------------------------------- */
 
 /* An answer that names a purchase: 202 Accepted, or the answer to a repeated key. Nothing of it is
  * needed to see whether all is decided in the end (LIVENESS), so there it is left out. */

@@ -61,8 +61,8 @@ def _run(console: Console, names: tuple[str, ...], seconds: float, limits: Limit
         for name in names:
             result = measurement.measure(ABUSES[name])
             results.append(result)
-            told = f"p99 {result.quiet_p99_ms:,.0f} -> {result.abused.p99_ms:,.0f} ms"
-            console.print(f"{name:20} {told:26} {verdict(result)}")
+            reported = f"p99 {result.quiet_p99_ms:,.0f} -> {result.abused.p99_ms:,.0f} ms"
+            console.print(f"{name:20} {reported:26} {verdict(result)}")
         errors = measurement.errors()
     return Report(seconds, limits, results, errors)
 

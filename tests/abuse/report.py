@@ -84,11 +84,11 @@ def write_json(report: Report, file: Path) -> None:
 
 def _counts(result: Result) -> str:
     counts = list(result.got.counts.items())
-    told = [f"{n:,} x {label}" for label, n in counts[:SHOWN_COUNTS]]
+    reported = [f"{n:,} x {label}" for label, n in counts[:SHOWN_COUNTS]]
     rest = sum(n for _, n in counts[SHOWN_COUNTS:])
     if rest:
-        told.append(f"{rest:,} others")
-    return f"{', '.join(told) or 'nothing'} ({result.got.requests_per_second:,.0f}/s)"
+        reported.append(f"{rest:,} others")
+    return f"{', '.join(reported) or 'nothing'} ({result.got.requests_per_second:,.0f}/s)"
 
 
 def _grown(result: Result) -> list[tuple[str, Memory]]:

@@ -36,9 +36,9 @@ def measurement(scene: Scene) -> Iterator[Measurement]:
 
 
 @contextmanager
-def nobody_decides_for_a_second(scene: Scene) -> Iterator[Target]:
+def no_decisions_for_a_second(scene: Scene) -> Iterator[Target]:
     with ExitStack() as deciding_again:
-        deciding_again.enter_context(scene.shop.nobody_deciding())
+        deciding_again.enter_context(scene.shop.decisions_suspended())
         timer = Timer(HEAD_START_SECONDS + 1, deciding_again.close)
         timer.start()
         yield scene.target
@@ -46,7 +46,7 @@ def nobody_decides_for_a_second(scene: Scene) -> Iterator[Target]:
 
 
 def test_a_disturbance_is_seen(measurement: Measurement) -> None:
-    result = measurement.measure(Abuse(attacks.idle, nobody_decides_for_a_second), tries=1)
+    result = measurement.measure(Abuse(attacks.idle, no_decisions_for_a_second), tries=1)
     assert result.abused.p99_ms > LIMITS.p99_floor_ms
     assert any(problem.startswith("p99 ") for problem in result.problems), result.problems
 

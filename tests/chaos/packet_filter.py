@@ -13,7 +13,7 @@ from functools import cache
 
 import psutil
 
-from deploy.local.servers.embedded import free_port
+from shared.free_port import free_port
 
 # A rule's comment says whose it is: `eventify-test-PID`.
 OURS = "eventify-test-"

@@ -12,11 +12,12 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from deploy.local.home import Home, running_state
-from deploy.local.servers.embedded import free_port, prepare_postgres, prepare_valkey
+from deploy.local.servers.embedded import prepare_postgres, prepare_valkey
 from deploy.local.supervisor.client import Process, SupervisorClient, SupervisorUnavailableError
 from shared.auth.mint_tokens import mint_tokens, user_names
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
+from shared.free_port import free_port
 from tests.chaos.control import Control
 from tests.chaos.movable_clock import MovableClock
 from tests.chaos.small_disk import SmallDisk, small_disk

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from deploy.local.servers.embedded import free_port, prepare_valkey
+from deploy.local.servers.embedded import prepare_valkey
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
+from shared.free_port import free_port
 from tests.chaos.packet_filter import PacketFilter, drop_leftovers, packet_filter
 from tests.chaos.small_disk import SmallDisk
 from tests.chaos.system import DATABASE, SETTINGS, System

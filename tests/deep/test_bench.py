@@ -66,11 +66,11 @@ def test_no_figure_of_a_tiny_benchmark_claims_a_target_of_the_full_size(
     assert not any("backlog" in name or "growth" in name or "memory" in name for name in names)
 
 
-def test_it_is_told_as_a_table_a_file_and_a_chart(report: BenchReport, tmp_path: Path) -> None:
+def test_it_is_reported_as_a_table_a_file_and_a_chart(report: BenchReport, tmp_path: Path) -> None:
     assert table(report).row_count == len(report.figures) + len(report.parts)
     write_json(report, tmp_path / "bench.json")
-    told = msgspec.json.decode((tmp_path / "bench.json").read_bytes())
-    assert set(told["figures"]) == {figure.name for figure in report.figures}
-    assert told["machine"]["cores"] >= 1
+    reported = msgspec.json.decode((tmp_path / "bench.json").read_bytes())
+    assert set(reported["figures"]) == {figure.name for figure in report.figures}
+    assert reported["machine"]["cores"] >= 1
     draw(report, tmp_path / "bench.png")
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")

@@ -21,13 +21,13 @@ def test_no_request_finds_an_answer_that_is_not_in_the_document(tmp_path: Path) 
         restarts = [process["restarts"] for process in system.operator.processes().values()]
     assert fuzzed.returncode == 0, fuzzed.stdout + fuzzed.stderr
 
-    told = json.loads(report.read_text())
-    assert told["complete"]
-    assert told["operations"]["tested"] == told["operations"]["total"] == OPERATIONS
-    assert {name: phase["status"] for name, phase in told["phases"].items()} == dict.fromkeys(
+    reported = json.loads(report.read_text())
+    assert reported["complete"]
+    assert reported["operations"]["tested"] == reported["operations"]["total"] == OPERATIONS
+    assert {name: phase["status"] for name, phase in reported["phases"].items()} == dict.fromkeys(
         PHASES, "success"
     )
-    assert told["test_cases"]["generated"] > 1_000
+    assert reported["test_cases"]["generated"] > 1_000
     links = re.search(r"(\d+) covered / (\d+) selected", fuzzed.stdout)
     assert links is not None
     # Most of what can be done with what was made was done with it.

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from urllib.parse import urlsplit
 
-from deploy.local.servers.embedded import free_port, prepare_postgres, run_as
+from deploy.local.servers.embedded import prepare_postgres, run_as
 from deploy.local.servers.wheels import postgres_programs
+from shared.free_port import free_port
 from tests.support.servers import Server, admin_connection, beside, run_admin, with_settings
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually

@@ -9,10 +9,10 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
-from deploy.local.servers.embedded import free_port
 from shared.auth.keys import load_signing_key
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
+from shared.free_port import free_port
 from tests.support.services import running_service
 from tests.support.waiting import eventually
 

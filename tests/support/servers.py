@@ -14,10 +14,11 @@ import psycopg2
 import redis
 from sqlalchemy.engine import make_url
 
-from deploy.local.servers.embedded import EmbeddedServer, free_port, run_as
+from deploy.local.servers.embedded import EmbeddedServer, run_as
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.migrate import migrate
+from shared.free_port import free_port
 from tests.support.waiting import eventually
 
 STOPPED_WITHIN_SECONDS = 30

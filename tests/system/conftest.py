@@ -68,7 +68,7 @@ class Shop:
                 yield statements
 
     @contextmanager
-    def nobody_deciding(self) -> Iterator[None]:
+    def decisions_suspended(self) -> Iterator[None]:
         """Workers and sweepers stand still, wherever they are, until the block ends."""
         with ExitStack() as resuming:
             for process in self.operator.status()["processes"]:

@@ -11,8 +11,8 @@ from typing import Any
 
 import psutil
 
-from deploy.local.servers.embedded import free_port
 from shared.config.settings import PREFIX
+from shared.free_port import free_port
 from shared.process import SUPERVISED_IN
 from tests.support.command import eventify
 from tests.support.services import folder_for_servers

@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 import msgspec
 
-from deploy.local.servers.embedded import free_port
 from loadtests.recording.database import DATABASE_URL
 from loadtests.recording.observations import ACCEPTED, Seen
+from shared.free_port import free_port
 from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.operators import PROJECT

@@ -7,7 +7,7 @@ from subprocess import CompletedProcess
 import psutil
 import pytest
 
-from deploy.local.servers.embedded import free_port
+from shared.free_port import free_port
 from tests.support.command import eventify
 from tests.support.servers import with_database
 

@@ -41,7 +41,7 @@ def test_redis_may_be_wiped_at_any_moment(shop: Shop, buyer: httpx.Client, on_sa
 
 
 @pytest.mark.parametrize("id_", ["1", UNKNOWN_PURCHASE, "%00", "a/b"])
-def test_an_id_that_is_nobodys_is_not_found(buyer: httpx.Client, id_: str) -> None:
+def test_an_id_that_is_unknown_is_not_found(buyer: httpx.Client, id_: str) -> None:
     assert buyer.get(f"{PURCHASES}{id_}/").status_code == 404
     # What could be an id is refused by the method; what is none has no methods.
     status = 405 if id_ == UNKNOWN_PURCHASE else 404
@@ -68,9 +68,9 @@ def test_the_audit_fails_on_tampered_rows(shop: Shop, buyer: httpx.Client, on_sa
     with connection, connection.cursor() as cursor:
         cursor.execute("SET session_replication_role = replica")
         cursor.execute(tamper, (1, ticket_type))
-    told = shop.operator.call("audit")
-    assert told.returncode == 1
-    assert f"ticket type {ticket_type}: sold is 3, yet the rows give 2" in told.stdout
+    reported = shop.operator.call("audit")
+    assert reported.returncode == 1
+    assert f"ticket type {ticket_type}: sold is 3, yet the rows give 2" in reported.stdout
     with connection, connection.cursor() as cursor:
         cursor.execute(tamper, (-1, ticket_type))
     connection.close()

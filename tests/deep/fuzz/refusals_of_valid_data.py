@@ -41,10 +41,10 @@ def refused_by_a_rule_beyond_the_schema(
         return
     if response.status_code == 400:
         problem = response.json()
-        told = set(problem.get("errors", [problem["code"]]))
+        reported = set(problem.get("errors", [problem["code"]]))
         sent = case.body if isinstance(case.body, dict) else {}
         # JSON Schema calls 2.0 an integer; the contract does not.
-        told -= {field for field in told if isinstance(sent.get(field), float)}
+        reported -= {field for field in reported if isinstance(sent.get(field), float)}
         operation_id = case.operation.definition.raw["operationId"]
-        unexplained = told - RULES.get(operation_id, set())
+        unexplained = reported - RULES.get(operation_id, set())
         assert not unexplained, f"valid data was refused: {problem}"

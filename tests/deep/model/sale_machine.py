@@ -119,9 +119,9 @@ class SaleMachine(CatalogMachine):
         decided = self.ask(purchase.user, "GET", address, params={"wait": 30})
         check_status(decided, 200)
         purchase.read = decided.json()
-        only_told = {name: purchase.read[name] for name in ("id", "created_at", "decided_at")}
-        assert purchase.read == purchase.terms() | only_told
-        assert None not in only_told.values()
+        only_reported = {name: purchase.read[name] for name in ("id", "created_at", "decided_at")}
+        assert purchase.read == purchase.terms() | only_reported
+        assert None not in only_reported.values()
         if answer.status_code == 201:
             assert answer.json() == purchase.view()
 

@@ -16,10 +16,10 @@ A_PATH = re.compile(r"(file://)?(/[^\s']+)")
 
 def pip_configuration() -> dict[str, str]:
     """What pip is set up for here, by option."""
-    told = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout
-    found = [match.groups() for line in told.splitlines() if (match := LINE.match(line))]
+    found = [match.groups() for line in reported.splitlines() if (match := LINE.match(line))]
     found.sort(key=lambda group: group[0] == ":env:")
     return {option: value for _, option, value in found}
 

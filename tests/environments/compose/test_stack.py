@@ -90,9 +90,9 @@ def test_a_sale_survives_the_death_of_a_worker_and_of_a_gateway(stack: ComposePr
         asked = {a.purchase_id: a.quantity for a in history.attempts if a.purchase_id}
         outcomes = {seen.purchase_id: seen.outcome.status for seen in history.sightings}
         assert outcomes.keys() == asked.keys()
-        told = sum(asked[id_] for id_, status in outcomes.items() if status == "confirmed")
-        assert seller.get(f"{TICKET_TYPES}{ticket_type}/").json()["sold"] == told
-    assert 0 < told <= CAPACITY
+        reported = sum(asked[id_] for id_, status in outcomes.items() if status == "confirmed")
+        assert seller.get(f"{TICKET_TYPES}{ticket_type}/").json()["sold"] == reported
+    assert 0 < reported <= CAPACITY
     # It was a fault that buyers noticed, and both are back without anybody's help.
     assert any(attempt.fate is Fate.UNKNOWN for attempt in history.attempts)
     containers = stack.containers()
@@ -202,10 +202,10 @@ def test_prometheus_reads_the_metrics_of_every_replica(stack: ComposeProject) ->
 
 
 def test_a_rehearsal_runs_from_the_image_of_the_load_test(stack: ComposeProject) -> None:
-    told = stack.compose(
+    reported = stack.compose(
         *("--profile", "loadtest", "run", "--rm", "--no-deps", "locust-master"),
         *("--headless", "--host", "http://gateway:8000", "--users", "5", "--spike-users", "20"),
         *("--quiet-seconds", "1", "--run-time", "8s", "--event-capacity", "50"),
     )
 
-    assert "Verdict: good (exit code 0)" in told
+    assert "Verdict: good (exit code 0)" in reported

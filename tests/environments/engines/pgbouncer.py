@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 import psycopg2
 
-from deploy.local.servers.embedded import UNPRIVILEGED_USER, EmbeddedServer, free_port
+from deploy.local.servers.embedded import UNPRIVILEGED_USER, EmbeddedServer
 from deploy.local.supervisor.program import Program
+from shared.free_port import free_port
 from tests.support.servers import Server
 from tests.support.services import folder_for_servers
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import amqp
 
-from deploy.local.servers.embedded import EmbeddedServer, free_port
+from deploy.local.servers.embedded import EmbeddedServer
 from deploy.local.supervisor.program import Program
+from shared.free_port import free_port
 from tests.support.servers import Server
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-from deploy.local.servers.embedded import free_port, prepare_postgres, prepare_valkey
+from deploy.local.servers.embedded import prepare_postgres, prepare_valkey
+from shared.free_port import free_port
 from tests.chaos.small_disk import SmallDisk
 from tests.chaos.system import DATABASE, SETTINGS, System
 from tests.support.line import carrying

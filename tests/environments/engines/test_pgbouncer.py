@@ -51,9 +51,11 @@ def test_purchases_are_decided_through_few_sessions(system: System) -> None:
 
 def test_every_session_has_our_limits(system: System) -> None:
     seconds_to_decision(system)
-    told = [line for file in system.home.logs.iterdir() for line in file.read_text().splitlines()]
-    assert [line for line in told if "session_settings_missing" in line] == []
-    assert any('"batch_decided"' in line for line in told)
+    reported = [
+        line for file in system.home.logs.iterdir() for line in file.read_text().splitlines()
+    ]
+    assert [line for line in reported if "session_settings_missing" in line] == []
+    assert any('"batch_decided"' in line for line in reported)
 
 
 @pytest.mark.parametrize("fault", [BackendsTerminated, PostgresCrashed])
@@ -65,11 +67,11 @@ def test_a_sale_through_it_survives_what_befalls_postgresql(
 
 @pytest.mark.parametrize("command", [["migrate"], ["token", "ada"], ["audit"]])
 def test_an_operators_command_goes_through_it(system: System, command: list[str]) -> None:
-    told = system.operator.run(*command)
-    assert told.returncode == 0, told.stdout + told.stderr
+    reported = system.operator.run(*command)
+    assert reported.returncode == 0, reported.stdout + reported.stderr
 
 
-def test_limits_that_a_pooler_drops_are_told_of_until_the_role_has_them(
+def test_limits_that_a_pooler_drops_are_reported_of_until_the_role_has_them(
     postgres_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with new_database(postgres_url) as url, a_pgbouncer(url) as pooler:

@@ -43,7 +43,7 @@ class Deafness(HostFault):
     """What it sends arrives; no answer does."""
 
     def strike(self) -> None:
-        self.hosts.network.deafen(self.host.name)
+        self.hosts.network.stop_consuming(self.host.name)
         self.strikes += 1
 
 

@@ -80,10 +80,10 @@ class Network:
 
     def silence(self, host: str) -> None:
         """Nothing comes to that host or from it any more."""
-        self.deafen(host)
+        self.stop_consuming(host)
         self.mute(host)
 
-    def deafen(self, host: str) -> None:
+    def stop_consuming(self, host: str) -> None:
         """Nothing comes to that host any more; what it sends arrives."""
         _ip("-n", self._router, "route", "replace", "blackhole", f"{self.address(host)}/32")
 

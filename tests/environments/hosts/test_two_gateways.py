@@ -26,7 +26,7 @@ LIMITS = {
 # Whoever waits is woken by the message about the decision; the database is asked every six seconds.
 WOKEN_WITHIN_SECONDS = 3.0
 KEYS = 10
-Doors = tuple[httpx.Client, httpx.Client]
+Gateways = tuple[httpx.Client, httpx.Client]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def tokens(system: SystemOfHosts) -> Iterator[str]:
 
 
 @pytest.fixture
-def doors(system: SystemOfHosts, tokens: Iterator[str]) -> Iterator[Doors]:
+def gateways(system: SystemOfHosts, tokens: Iterator[str]) -> Iterator[Gateways]:
     """One buyer, at the first gateway and at the second."""
     headers = {"Authorization": f"Bearer {next(tokens)}"}
     with ExitStack() as stack:
@@ -58,9 +58,9 @@ def ticket_type(system: SystemOfHosts) -> int:
 
 
 def test_what_was_bought_at_one_is_waited_for_at_the_other(
-    system: SystemOfHosts, doors: Doors, ticket_type: int
+    system: SystemOfHosts, gateways: Gateways, ticket_type: int
 ) -> None:
-    first, second = doors
+    first, second = gateways
     with ThreadPoolExecutor(1) as thread:
         with sale_held(system.database_url, ticket_type):
             bought = buy(first, ticket_type).json()
@@ -73,27 +73,29 @@ def test_what_was_bought_at_one_is_waited_for_at_the_other(
 
 
 def test_what_was_bought_at_one_is_followed_at_the_other(
-    system: SystemOfHosts, doors: Doors, ticket_type: int
+    system: SystemOfHosts, gateways: Gateways, ticket_type: int
 ) -> None:
-    first, second = doors
+    first, second = gateways
     events = {"Accept": "text/event-stream"}
     with ExitStack() as held:
         held.enter_context(sale_held(system.database_url, ticket_type))
         _before, followed = (buy(first, ticket_type).json()["id"] for _ in range(2))
         with second.stream("GET", f"{PURCHASES}{followed}/", headers=events) as stream:
-            told = (json.loads(line[6:]) for line in stream.iter_lines() if line[:6] == "data: ")
-            assert next(told)["position"] == 1
+            reported = (
+                json.loads(line[6:]) for line in stream.iter_lines() if line[:6] == "data: "
+            )
+            assert next(reported)["position"] == 1
             held.close()
-            assert list(told)[-1]["status"] == "confirmed"
+            assert list(reported)[-1]["status"] == "confirmed"
 
 
 def test_the_same_key_at_both_at_once_makes_one_purchase(
-    system: SystemOfHosts, doors: Doors, ticket_type: int
+    system: SystemOfHosts, gateways: Gateways, ticket_type: int
 ) -> None:
     with ThreadPoolExecutor(2) as threads:
         for _ in range(KEYS):
             key = {"Idempotency-Key": f'"{uuid4().hex}"'}
-            asked = [threads.submit(buy, door, ticket_type, **key) for door in doors]
+            asked = [threads.submit(buy, gateway, ticket_type, **key) for gateway in gateways]
             answers = [each.result() for each in asked]
             assert {answer.status_code for answer in answers} <= {201, 202}
             assert len({answer.json()["id"] for answer in answers}) == 1
@@ -101,33 +103,33 @@ def test_the_same_key_at_both_at_once_makes_one_purchase(
     assert rows(system.engine, statement, id=ticket_type) == [(KEYS,)]
 
 
-def test_who_signed_in_at_one_is_signed_in_at_the_other(doors: Doors) -> None:
-    first, second = doors
+def test_who_signed_in_at_one_is_signed_in_at_the_other(gateways: Gateways) -> None:
+    first, second = gateways
     person = {"username": f"ada{random.randrange(10**6)}", "password": "correct horse battery"}
     assert first.post("/api/users/", json=person).status_code == 201
     pair = first.post("/api/token/", json=person).json()
     bearer = {"Authorization": f"Bearer {pair['access']}"}
     assert second.get("/api/users/me/", headers=bearer).json()["username"] == person["username"]
-    keys = [door.get("/.well-known/jwks.json").json() for door in doors]
+    keys = [gateway.get("/.well-known/jwks.json").json() for gateway in gateways]
     assert keys[0] == keys[1]
 
 
-def test_a_refresh_token_that_was_spent_at_one_is_spent_at_the_other(doors: Doors) -> None:
+def test_a_refresh_token_that_was_spent_at_one_is_spent_at_the_other(gateways: Gateways) -> None:
     """At once it is a retry, which gets the same successor, whichever gateway is asked."""
-    first, second = doors
+    first, second = gateways
     person = {"username": f"ada{random.randrange(10**6)}", "password": "correct horse battery"}
     first.post("/api/users/", json=person)
     refresh = {"refresh": first.post("/api/token/", json=person).json()["refresh"]}
     assert first.post("/api/token/refresh/", json=refresh).status_code == 200
     retried = second.post("/api/token/refresh/", json=refresh).json()
-    for door in doors:
-        spent = door.post("/api/token/blacklist/", json={"refresh": retried["refresh"]})
+    for gateway in gateways:
+        spent = gateway.post("/api/token/blacklist/", json={"refresh": retried["refresh"]})
         assert spent.status_code in (200, 401)
     assert second.post("/api/token/refresh/", json=retried).status_code == 401
 
 
-def test_the_limit_of_a_user_holds_at_both_together(doors: Doors, ticket_type: int) -> None:
-    first, second = doors
+def test_the_limit_of_a_user_holds_at_both_together(gateways: Gateways, ticket_type: int) -> None:
+    first, second = gateways
     at_first = [buy(first, ticket_type).status_code for _ in range(BURST + 1)]
     assert 429 in at_first, at_first
     # Who is new to a gateway is let through once, unasked (docs/decisions/0008).
@@ -136,12 +138,12 @@ def test_the_limit_of_a_user_holds_at_both_together(doors: Doors, ticket_type: i
 
 
 def test_without_redis_each_gateway_limits_by_itself(
-    system: SystemOfHosts, doors: Doors, ticket_type: int
+    system: SystemOfHosts, gateways: Gateways, ticket_type: int
 ) -> None:
     system.network.unplug("valkey")
     try:
-        for door in doors:
-            codes = [buy(door, ticket_type).status_code for _ in range(BURST + 2)]
+        for gateway in gateways:
+            codes = [buy(gateway, ticket_type).status_code for _ in range(BURST + 2)]
             assert codes[:BURST] == [202] * BURST
             assert codes[-1] == 429
     finally:
@@ -149,9 +151,9 @@ def test_without_redis_each_gateway_limits_by_itself(
 
 
 def test_a_purchase_that_waits_at_a_gateway_that_dies_is_found_at_the_other(
-    system: SystemOfHosts, doors: Doors, ticket_type: int
+    system: SystemOfHosts, gateways: Gateways, ticket_type: int
 ) -> None:
-    first, second = doors
+    first, second = gateways
     key = {"Idempotency-Key": f'"{uuid4().hex}"'}
     host = system.hosts["gateway-1"]
     with ThreadPoolExecutor(1) as thread:
@@ -175,19 +177,19 @@ def test_a_purchase_that_waits_at_a_gateway_that_dies_is_found_at_the_other(
 
 
 def test_a_silent_catalog_is_a_503_and_keeps_nobody_from_buying(
-    system: SystemOfHosts, doors: Doors, ticket_type: int
+    system: SystemOfHosts, gateways: Gateways, ticket_type: int
 ) -> None:
     """A connection that was open is given up when an answer is overdue, a new one sooner."""
-    door, _other = doors
+    gateway, _other = gateways
     limits = (system.settings.catalog_timeout_seconds, CONNECT_TIMEOUT_SECONDS)
-    assert door.get(EVENTS).status_code == 200
+    assert gateway.get(EVENTS).status_code == 200
     system.network.silence("catalog")
     try:
         for limit in limits:
-            answer = door.get(EVENTS)
+            answer = gateway.get(EVENTS)
             assert answer.status_code == 503
             assert answer.elapsed.total_seconds() < limit + 1
-        assert buy(door, ticket_type, **WAIT).status_code == 201
+        assert buy(gateway, ticket_type, **WAIT).status_code == 201
     finally:
         system.network.mend("catalog")
-    assert door.get(EVENTS).status_code == 200
+    assert gateway.get(EVENTS).status_code == 200

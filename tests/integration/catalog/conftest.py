@@ -9,11 +9,11 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from deploy.local.servers.embedded import free_port
 from shared.auth.keys import SigningKey
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
+from shared.free_port import free_port
 from tests.integration.catalog.making import make_user
 from tests.support.servers import new_database
 from tests.support.services import running_service

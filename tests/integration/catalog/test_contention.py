@@ -226,7 +226,7 @@ def test_a_purchase_that_is_being_accepted_keeps_a_ticket_type_from_being_delete
 # --- searches and lists ---
 
 
-def test_a_slow_search_ends_and_takes_nobodys_connection(settings: Settings) -> None:
+def test_a_slow_search_ends_and_takes_unknown_connection(settings: Settings) -> None:
     limited = settings.model_copy(update={"catalog_list_timeout_ms": 200})
     engine = open_engine(limited, "test", pool_size=connections_of(limited))
     lanes = Lanes(engine, limited)

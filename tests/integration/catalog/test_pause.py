@@ -92,7 +92,7 @@ def test_a_replay_outranks_a_pause(engine: Engine) -> None:
         ("max_per_user = 1", SalePaused),
     ],
 )
-def test_a_pause_tells_nothing_of_a_sale_that_is_not_on_anyway(
+def test_a_pause_reports_nothing_of_a_sale_that_is_not_on_anyway(
     engine: Engine, column: str, refusal: type[Exception]
 ) -> None:
     user, ticket_type = add_user(engine), add_ticket_type(engine, 0)

@@ -6,11 +6,11 @@ from pathlib import Path
 import httpx
 from sqlalchemy import Engine, text
 
-from deploy.local.servers.embedded import free_port
 from shared.auth.keys import SigningKey
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
+from shared.free_port import free_port
 from tests.integration.catalog.conftest import url_of
 from tests.integration.catalog.making import EVENT, make_event, make_user
 from tests.support.figures import figures

@@ -19,7 +19,9 @@ def an_event(owner_id: int, **changes: object) -> Event:
     return Event(owner_id=owner_id, **fields | changes)
 
 
-def test_a_violated_constraint_is_told_by_its_field_and_nothing_is_stored(engine: Engine) -> None:
+def test_a_violated_constraint_is_an_error_of_its_field(
+    engine: Engine,
+) -> None:
     owner_id = make_user(engine, "owner")
     for field, value in (("end_time", NOON), ("title", "")):
         with pytest.raises(InvalidInput) as refusal, session_transaction(engine) as session:

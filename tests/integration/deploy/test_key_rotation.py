@@ -12,9 +12,9 @@ import httpx
 import jwt
 import pytest
 
-from deploy.local.servers.embedded import free_port
 from shared.auth.keys import SIGNS_AFTER_SECONDS, ensure_signing_key
 from shared.config.settings import Settings
+from shared.free_port import free_port
 from tests.support.command import eventify
 from tests.support.services import running_service
 from tests.support.waiting import eventually

@@ -11,11 +11,11 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from deploy.local.servers.embedded import free_port
 from gateway.purchases.wakeups import WakeupSender
 from purchase_worker.audit.report import audit
 from shared.auth.mint_tokens import mint_tokens
 from shared.config.settings import Settings
+from shared.free_port import free_port
 from shared.purchases import RESULT_KEY_PREFIX
 from tests.support.factories import add_ticket_type, add_users, outcomes, queue, request, scalar
 from tests.support.services import running_service, stop_signals_refused

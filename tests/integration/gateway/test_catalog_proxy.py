@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from deploy.local.servers.embedded import free_port
 from shared.config.settings import Settings
+from shared.free_port import free_port
 from tests.support.gateways import running_app, running_gateway
 from tests.support.servers import with_database
 from tests.support.waiting import eventually
@@ -110,9 +110,9 @@ def test_a_request_reaches_the_catalog_with_what_concerns_it(gateway: httpx.Clie
             "Host": "tickets.example",
         },
     )
-    told = answer.json()
-    headers = dict(told["headers"])
-    assert (told["method"], told["body"]) == ("PUT", '{"name": "Ã©"}')
+    reported = answer.json()
+    headers = dict(reported["headers"])
+    assert (reported["method"], reported["body"]) == ("PUT", '{"name": "Ã©"}')
     assert {name: headers[name] for name in headers if name not in ("host", "content-length")} == {
         "authorization": gateway.headers["Authorization"],
         "accept": "application/json",
@@ -123,7 +123,7 @@ def test_a_request_reaches_the_catalog_with_what_concerns_it(gateway: httpx.Clie
         "x-forwarded-host": "tickets.example",
         "x-forwarded-proto": "http",
     }
-    assert len(told["headers"]) == len(headers)
+    assert len(reported["headers"]) == len(headers)
     assert answer.headers.get_list("x-request-id") == ["req-1"]
     assert len(answer.headers.get_list("date")) == 1
 
@@ -139,7 +139,7 @@ def test_every_method_goes_through(gateway: httpx.Client, method: str) -> None:
     assert gateway.request(method, "/api/events/").json()["method"] == method
 
 
-def test_head_tells_the_length_and_sends_nothing(gateway: httpx.Client) -> None:
+def test_head_reports_the_length_and_sends_nothing(gateway: httpx.Client) -> None:
     answer = gateway.head("/api/events/")
     assert answer.status_code == 200
     assert int(answer.headers["content-length"]) > 0
@@ -203,12 +203,12 @@ def test_a_redirect_is_the_clients_to_follow_and_cookies_are_nobodys(gateway: ht
     assert "cookie" not in dict(gateway.get("/api/events/").json()["headers"])
 
 
-def test_a_body_that_is_too_large_stops_at_the_door(gateway: httpx.Client) -> None:
+def test_a_body_that_is_too_large_stops_at_the_gateway(gateway: httpx.Client) -> None:
     answer = gateway.post("/api/events/", content=b" " * 70_000)
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
 
 
-def test_one_document_tells_of_gateway_and_catalog(gateway: httpx.Client) -> None:
+def test_one_document_reports_of_gateway_and_catalog(gateway: httpx.Client) -> None:
     document = gateway.get("/api/schema/").json()
     assert document["openapi"].startswith("3.1")
     assert {"/api/token/", "/api/users/", "/api/users/me/", "/api/events/"} <= set(
@@ -219,7 +219,7 @@ def test_one_document_tells_of_gateway_and_catalog(gateway: httpx.Client) -> Non
     assert document["paths"]["/api/users/me/"]["get"]["security"] == [{"bearerAuth": []}]
 
 
-def test_every_operation_of_the_gateway_is_told_in_full(gateway: httpx.Client) -> None:
+def test_every_operation_of_the_gateway_is_reported_in_full(gateway: httpx.Client) -> None:
     document = gateway.get("/api/schema/").json()
     for path, operations in document["paths"].items():
         if path.startswith("/api/events/"):

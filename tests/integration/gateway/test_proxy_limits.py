@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from deploy.local.servers.embedded import free_port
 from gateway.unread_responses import UnreadResponses
 from shared.config.settings import Settings
 from shared.errors import ClientLeft, Unavailable
+from shared.free_port import free_port
 from tests.support.gateways import authorization, running_app
 from tests.support.servers import new_database
 from tests.support.services import running_service

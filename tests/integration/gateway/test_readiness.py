@@ -41,10 +41,10 @@ def answers(settings: Settings, engine: Engine) -> list[str]:
                 return problem.detail
             return "ready"
 
-        told = [*await asyncio.gather(*(ask() for _ in range(PROBES)))]
-        told += [await ask() for _ in range(PROBES)]
+        reported = [*await asyncio.gather(*(ask() for _ in range(PROBES)))]
+        reported += [await ask() for _ in range(PROBES)]
         readiness.close()
-        return told
+        return reported
 
     return asyncio.run(probe())
 
@@ -56,7 +56,7 @@ def test_many_probes_are_answered_from_few_looks(settings: Settings, engine: Eng
     assert 1 <= len([one for one in statements if one == "SELECT 1"]) <= CHECKS_AT_ONCE + 5
 
 
-def test_without_a_database_all_are_told_so(settings: Settings) -> None:
+def test_without_a_database_all_are_reported_so(settings: Settings) -> None:
     away = settings.model_copy(update={"database_url": "postgresql://postgres@127.0.0.1:1/none"})
     engine = open_engine(away, "test")
     assert set(answers(away, engine)) == {"The database does not answer."}

@@ -11,10 +11,10 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from deploy.local.servers.embedded import free_port
 from shared.auth.mint_tokens import mint_tokens
 from shared.config.settings import Settings
 from shared.errors import ConfigurationError
+from shared.free_port import free_port
 from shared.observability.tracing import is_wanted, open_tracing
 from tests.support.collector import Collector, a_collector
 from tests.support.factories import add_ticket_type, add_user, queue, request, rows, run

@@ -109,7 +109,7 @@ def test_delete_with_any_purchase_under_it_answers_409(
         assert buy(buyer, under_it["id"], quantity, **headers).status_code == status
         return event
 
-    with shop.nobody_deciding():
+    with shop.decisions_suspended():
         check_problem(owner.delete(address(sold(1, 202))), 409, "conflict")
     for event in (sold(1, 201, **WAIT), sold(11, 400, **WAIT)):  # confirmed, and rejected
         check_problem(owner.delete(address(event)), 409, "conflict")

@@ -147,7 +147,7 @@ def test_a_ticket_type_with_purchases_stays_where_it_is(
     moved = organiser.patch(address(new_type(organiser)), json={"event": new_event(organiser)})
     assert moved.status_code == 200
     queued, sold = moved.json()["id"], new_type(organiser)["id"]
-    with shop.nobody_deciding():
+    with shop.decisions_suspended():
         buy(buyer, queued)
         cannot_move_or_be_deleted(queued)
     buy(buyer, sold, **WAIT)
@@ -161,7 +161,7 @@ def test_post_pause_stops_the_sale_until_resume(
     shop: Shop, organiser: httpx.Client, buyer: httpx.Client
 ) -> None:
     ticket_type = new_type(organiser)
-    with shop.nobody_deciding():
+    with shop.decisions_suspended():
         queued = buy(buyer, ticket_type["id"])
         assert queued.status_code == 202
         paused = organiser.post(f"{address(ticket_type)}pause/")
@@ -326,7 +326,7 @@ def test_put_or_patch_of_capacity_once_something_is_queued_needs_if_match_else_4
     form: dict[str, Any] = ticket_type_fields(new_event(organiser), capacity=1)
     for method, body in (("PUT", form), ("PATCH", {"capacity": 1})):
         ticket_type = create(organiser, TICKET_TYPES, form)
-        with shop.nobody_deciding():
+        with shop.decisions_suspended():
             # It will be rejected: that it is queued is the only thing against the form.
             assert buy(buyer, ticket_type["id"], 2).status_code == 202
             answer = organiser.request(method, address(ticket_type), json=body)

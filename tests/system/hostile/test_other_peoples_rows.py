@@ -200,10 +200,10 @@ def test_refresh_tokens_are_their_own_alone(shop: Shop) -> None:
         refreshed = as_me.post(
             "/api/token/refresh/", json={"refresh": other_pair["refresh"]}
         ).json()
-        told = as_me.get(
+        reported = as_me.get(
             "/api/users/me/", headers={"Authorization": f"Bearer {refreshed['access']}"}
         )
-        assert told.json()["username"] == other
+        assert reported.json()["username"] == other
         # Signing one out leaves the other in; and an access token refreshes nothing.
         out = as_me.post("/api/token/blacklist/", json={"refresh": refreshed["refresh"]})
         assert out.status_code == 200

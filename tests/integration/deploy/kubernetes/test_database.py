@@ -38,7 +38,7 @@ def keda(settings: Settings) -> Iterator[Any]:
     connection.close()
 
 
-def test_keda_is_told_how_long_the_oldest_has_waited(engine: Engine, keda: Any, query: str) -> None:
+def test_keda_reads_how_long_the_oldest_has_waited(engine: Engine, keda: Any, query: str) -> None:
     keda.execute(query)
     assert keda.fetchone() == (0.0,)
     for ticket_type in (add_ticket_type(engine, 5), add_ticket_type(engine, 5)):

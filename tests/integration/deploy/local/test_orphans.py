@@ -14,7 +14,8 @@ from tests.support.waiting import eventually
 # As a worker of pytest-xdist does: servers, and a service in the foreground.
 STARTS_SERVERS = """
 import subprocess, sys, time
-from deploy.local.servers.embedded import free_port, prepare_postgres, prepare_valkey
+from deploy.local.servers.embedded import prepare_postgres, prepare_valkey
+from shared.free_port import free_port
 from shared.process import restore_stop_signals
 from tests.support.orphans import watched_folder
 from tests.support.services import folder_for_servers

@@ -14,10 +14,10 @@ import pytest
 from argon2 import PasswordHasher
 from psycopg2.extensions import connection, cursor
 
-from deploy.local.servers.embedded import free_port
 from shared.auth.keys import SigningKey, add_signing_key
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
+from shared.free_port import free_port
 from tests.support.bad_tokens import NESTED_JSON, encoded
 from tests.support.gateways import running_gateway
 from tests.support.servers import new_database

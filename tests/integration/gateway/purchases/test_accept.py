@@ -57,9 +57,9 @@ def test_accepts_a_batch_in_its_order(engine: Engine) -> None:
 def test_an_accepted_purchase_reads_the_same_later(engine: Engine, price: str) -> None:
     user, ticket_type = add_user(engine), add_ticket_type(engine, 100, price=Decimal(price))
     asked = [request(user, ticket_type, quantity) for quantity in (1, 3)]
-    told = accept(engine, asked)
+    reported = accept(engine, asked)
     found = read.read(engine, [r.id for r in asked], position_max_rows=1_000)
-    for wanted, verdict in zip(asked, told, strict=True):
+    for wanted, verdict in zip(asked, reported, strict=True):
         assert isinstance(verdict, Accepted)
         later = found[wanted.id]
         assert later.position is not None

@@ -12,9 +12,9 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from deploy.local.servers.embedded import free_port
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
+from shared.free_port import free_port
 from tests.support.event_streams import events_of
 from tests.support.factories import add_ticket_type, add_user, ignore, queue, request
 from tests.support.gateways import authorization
@@ -66,7 +66,7 @@ def queued(engine: Engine, buyer_id: int) -> tuple[int, str]:
     return ticket_type, f"/api/ticket-purchases/{id_}/"
 
 
-def test_a_stream_tells_the_position_then_the_outcome_and_ends(
+def test_a_stream_reports_the_position_then_the_outcome_and_ends(
     engine: Engine, settings: Settings, buyer: httpx.Client, queued: tuple[int, str]
 ) -> None:
     ticket_type, path = queued
@@ -84,7 +84,7 @@ def test_a_stream_tells_the_position_then_the_outcome_and_ends(
     assert json.loads(last.data) == buyer.get(path).json()
 
 
-def test_a_browser_that_comes_back_with_the_outcome_is_told_to_stop(
+def test_a_browser_that_comes_back_with_the_outcome_is_reported_to_stop(
     engine: Engine, settings: Settings, buyer: httpx.Client, queued: tuple[int, str]
 ) -> None:
     ticket_type, path = queued
@@ -109,7 +109,7 @@ def test_head_of_a_stream_does_not_hold_the_connection(
         assert wire.request("GET", queued[1], [authorization]).json()["status"] == "queued"
 
 
-def test_what_is_nobodys_has_no_stream(buyer: httpx.Client) -> None:
+def test_what_is_unknown_has_no_stream(buyer: httpx.Client) -> None:
     path = "/api/ticket-purchases/01a20375-b093-70f7-9ffe-a62a46181fc4/"
     refused = buyer.get(path, headers=EVENTS)
     assert refused.status_code == 404
@@ -165,7 +165,7 @@ def test_a_head_without_end_is_not_read_while_another_request_is_answered(
     ],
     ids=["waiting", "following"],
 )
-def test_a_client_that_closed_its_sending_side_is_told_the_outcome(
+def test_a_client_that_closed_its_sending_side_is_reported_the_outcome(
     engine: Engine,
     settings: Settings,
     buyer: httpx.Client,

@@ -13,7 +13,7 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from deploy.local.servers.embedded import free_port, prepare_valkey
+from deploy.local.servers.embedded import prepare_valkey
 from gateway.purchases.look_up import PurchaseAnswer
 from gateway.purchases.pace import Pace
 from gateway.purchases.request_body import PurchaseInput
@@ -23,6 +23,7 @@ from purchase_worker.drain import drain
 from purchase_worker.publish.results import ResultPublisher
 from shared.config.settings import Settings
 from shared.errors import ClientLeft, NotFound, Unavailable
+from shared.free_port import free_port
 from shared.messaging.celery_client import PURCHASES_QUEUE
 from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX
 from tests.support.factories import add_ticket_type, add_user, ignore, outcomes, queue, request

@@ -120,15 +120,15 @@ def left_after(limit: UserLimit, user_ids: Iterable[int]) -> list[int | None]:
     """The tokens that are left after each request; None where it was refused."""
 
     async def ask() -> list[int | None]:
-        told: list[int | None] = []
+        reported: list[int | None] = []
         for user_id in user_ids:
             try:
                 header = (await limit.draw(user_id))["RateLimit"]
-                told.append(int(header.split(";")[1].removeprefix("r=")))
+                reported.append(int(header.split(";")[1].removeprefix("r=")))
             except TooManyRequests:
-                told.append(None)
+                reported.append(None)
         await limit.close()
-        return told
+        return reported
 
     return asyncio.run(ask())
 
@@ -306,7 +306,7 @@ async def test_where_sign_ins_have_no_limit_wrong_passwords_have_none(settings: 
 
 
 @pytest.mark.parametrize("redis_is_there", [True, False])
-def test_a_user_with_too_many_purchases_is_told_when_to_come_back(
+def test_a_user_with_too_many_purchases_is_reported_when_to_come_back(
     settings: Settings,
     engine: Engine,
     redis_client: redis.Redis,
@@ -339,7 +339,7 @@ def test_a_user_with_too_many_purchases_is_told_when_to_come_back(
 TOKEN_FIELDS = (("refresh", "refresh"), ("verify", "token"), ("blacklist", "refresh"))
 
 
-def test_an_address_that_tries_too_often_is_told_when_to_come_back(
+def test_an_address_that_tries_too_often_is_reported_when_to_come_back(
     settings: Settings, redis_client: redis.Redis
 ) -> None:
     right = {"username": "ana", "password": "velvet-tram-42"}
@@ -363,8 +363,8 @@ def test_an_address_that_tries_too_often_is_told_when_to_come_back(
             client.post(f"/api/token/{route}/", json={field: "x"})
             for route, field in TOKEN_FIELDS * 2
         ]
-        told = [answer.status_code for answer in (*refreshes, *others)]
-        assert told == [200] * 10 + [401] * 5 + [429]
+        reported = [answer.status_code for answer in (*refreshes, *others)]
+        assert reported == [200] * 10 + [401] * 5 + [429]
         assert refreshes[0].headers["RateLimit-Policy"].startswith('"tokens";q=15;')
         assert others[0].headers["RateLimit"].startswith('"tokens";r=4;')
         assert 0 < int(others[-1].headers["Retry-After"]) <= 10

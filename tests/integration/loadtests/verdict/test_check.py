@@ -191,7 +191,7 @@ def test_what_is_decided_within_its_time_breaks_nothing(
 
 
 @pytest.mark.usefixtures("sale")
-def test_a_buyer_who_was_told_otherwise_is_found(
+def test_a_buyer_who_was_shown_otherwise_is_found(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     falsified = observations.take().replace(b'"confirmed"', b'"rejected"', 1)
@@ -227,15 +227,15 @@ def test_the_program_exits_by_its_verdict_and_leaves_the_report(
         )
         return done.returncode, done.stdout
 
-    exit_code, told = ended()
-    assert exit_code == 3, told
-    assert "p99 from request to decision: 40 ms, over 39 ms" in told
+    exit_code, reported = ended()
+    assert exit_code == 3, reported
+    assert "p99 from request to decision: 40 ms, over 39 ms" in reported
     summary = msgspec.json.decode((tmp_path / "summary.json").read_bytes())
     assert summary["verdict"]["exit_code"] == 3
     assert (tmp_path / "sale.png").read_bytes().startswith(b"\x89PNG")
     assert len((tmp_path / "moments.csv").read_text().splitlines()) == 1 + len(RUN.moments)
 
     tamper(engine, "DELETE FROM ticket_purchases WHERE decision_number = 2")
-    exit_code, told = ended()
-    assert exit_code == 2, told
-    assert "BROKEN" in told
+    exit_code, reported = ended()
+    assert exit_code == 2, reported
+    assert "BROKEN" in reported

@@ -12,11 +12,7 @@ from textwrap import dedent
 import pytest
 from sqlalchemy import Engine
 
-from deploy.local.servers.embedded import (
-    free_port,
-    prepare_postgres,
-    run_as,
-)
+from deploy.local.servers.embedded import prepare_postgres, run_as
 from deploy.local.servers.wheels import postgres_programs
 from purchase_worker.audit.replay import FIRST_COME
 from purchase_worker.audit.report import AuditReport, audit
@@ -24,6 +20,7 @@ from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.migrate import migrate
+from shared.free_port import free_port
 from tests.support.factories import add_ticket_type, add_users, ignore, queue, request, scalar
 from tests.support.servers import (
     Server,

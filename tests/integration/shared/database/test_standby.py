@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import Engine, text
 
 from catalog.transactions import session_transaction
-from deploy.local.servers.embedded import free_port
 from gateway.purchases.accept import Accepted, Replayed
 from gateway.purchases.read import Filter, list_of_user
 from gateway.purchases.read import read as read_purchases
@@ -20,6 +19,7 @@ from shared.auth.mint_tokens import mint_tokens
 from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE, open_engine
 from shared.errors import Unavailable
+from shared.free_port import free_port
 from tests.support.database_pair import DatabasePair, a_pair
 from tests.support.factories import (
     accept,
@@ -149,16 +149,16 @@ def test_while_the_standby_is_away_everyone_is_answered_503_in_time(
     engine: Engine, settings: Settings, pair: DatabasePair
 ) -> None:
     """And the same key gives the same purchase afterwards."""
-    door = services_of(settings)
-    url = f"http://127.0.0.1:{door.gateway_port}"
+    services = services_of(settings)
+    url = f"http://127.0.0.1:{services.gateway_port}"
     ticket_type = add_ticket_type(engine, 5)
     with engine.begin() as connection:
         (token,) = mint_tokens(connection, settings, ["ada"])
     bearer, key = {"Authorization": f"Bearer {token}"}, {"Idempotency-Key": "k"}
     account = {"username": "bob", "password": "velvet-tram-42"}
     with (
-        running_service("catalog", door, f"{door.catalog_url}/readyz"),
-        running_service("gateway", door, f"{url}/readyz"),
+        running_service("catalog", services, f"{services.catalog_url}/readyz"),
+        running_service("gateway", services, f"{url}/readyz"),
         httpx.Client(base_url=url, headers=bearer, timeout=LIMIT_SECONDS) as client,
     ):
         with pair.standby_away():
@@ -179,14 +179,14 @@ def test_a_gateway_that_stops_while_a_commit_hangs_answers_and_leaves(
     engine: Engine, settings: Settings, pair: DatabasePair, thread: ThreadPoolExecutor
 ) -> None:
     """Without a standby the commit has no end, and nobody can say what becomes of it."""
-    door = services_of(settings)
-    url = f"http://127.0.0.1:{door.gateway_port}"
+    services = services_of(settings)
+    url = f"http://127.0.0.1:{services.gateway_port}"
     ticket_type = add_ticket_type(engine, 5)
     with engine.begin() as connection:
         (token,) = mint_tokens(connection, settings, ["ada"])
     bearer = {"Authorization": f"Bearer {token}"}
     with (
-        running_service("gateway", door, f"{url}/readyz") as gateway,
+        running_service("gateway", services, f"{url}/readyz") as gateway,
         httpx.Client(base_url=url, headers=bearer, timeout=LIMIT_SECONDS) as client,
         pair.standby_away(),
     ):
@@ -194,7 +194,7 @@ def test_a_gateway_that_stops_while_a_commit_hangs_answers_and_leaves(
         pair.wait_for_commits()
         gateway.send_signal(STOP)
         assert asked.result(LIMIT_SECONDS).status_code == 503
-        assert gateway.wait(door.shutdown_seconds) == -STOP
+        assert gateway.wait(services.shutdown_seconds) == -STOP
 
 
 def test_a_catalog_that_stops_while_a_commit_hangs_leaves(

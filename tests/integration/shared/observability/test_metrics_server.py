@@ -12,9 +12,9 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from deploy.local.servers.embedded import free_port
 from gateway.purchases.wakeups import WakeupSender
 from shared.config.settings import Settings
+from shared.free_port import free_port
 from tests.support.factories import add_ticket_type, add_users, outcomes, queue, request
 from tests.support.figures import figures
 from tests.support.services import running_service

@@ -6,10 +6,10 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from deploy.local.servers.embedded import free_port
 from shared.auth.keys import SigningKey
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
+from shared.free_port import free_port
 from tests.integration.gateway.test_catalog_proxy import stand_in
 from tests.support.factories import add_ticket_type, add_user
 from tests.support.gateways import running_app

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.servers.embedded import free_port
 from shared.auth.keys import SigningKey
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
+from shared.free_port import free_port
 from tests.support.servers import new_database
 from tests.support.services import running_service
 from tests.support.waiting import eventually

@@ -11,8 +11,8 @@ import pytest
 
 from deploy.local.home import Home
 from deploy.local.ports import listeners, refuse_other_listeners, reserve_port
-from deploy.local.servers.embedded import free_port
 from shared.errors import ConfigurationError
+from shared.free_port import free_port
 from shared.web.server import listening_socket
 
 LOOPBACK = "127.0.0.1"

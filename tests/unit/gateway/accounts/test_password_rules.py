@@ -35,11 +35,11 @@ def test_a_password_that_nobody_would_guess_is_fit(password: str) -> None:
         ("é" * 513, "ana", "at most 1024 bytes"),
     ],
 )
-def test_a_weak_password_is_told_why(password: str, username: str, reason: str) -> None:
+def test_a_weak_password_is_reported_why(password: str, username: str, reason: str) -> None:
     assert any(reason in weakness for weakness in weaknesses(password, username))
 
 
-def test_every_reason_is_told_at_once() -> None:
+def test_every_reason_is_reported_at_once() -> None:
     assert len(weaknesses("1234", "1234")) == 3
 
 

@@ -103,10 +103,10 @@ def stream_of(*answers: PurchaseAnswer | None, last_event_id: bytes | None = Non
 def test_a_stream_is_its_events_and_nothing_else(answers: list[PurchaseAnswer | None]) -> None:
     parts = [message.get("body", b"") for message in stream_of(*answers)]
     events = list(events_of(b"".join(parts).decode().splitlines()))
-    told = [answer for answer in answers if answer is not None]
-    assert [event.data for event in events] == [answer.body.decode() for answer in told]
-    assert [event.id for event in events] == [answer.version.decode() for answer in told]
-    assert [event.retry for event in events] == [1000, None][: len(told)]
+    reported = [answer for answer in answers if answer is not None]
+    assert [event.data for event in events] == [answer.body.decode() for answer in reported]
+    assert [event.id for event in events] == [answer.version.decode() for answer in reported]
+    assert [event.retry for event in events] == [1000, None][: len(reported)]
     # Something is sent each time, so that a client that is gone is found out.
     assert len([part for part in parts if part]) == len(answers)
 

@@ -82,7 +82,7 @@ def test_who_waits_as_told_is_given_a_token(steps: list[int]) -> None:
             assert answer == 0
 
 
-def test_the_headers_tell_quota_and_window_and_what_is_left() -> None:
+def test_the_headers_report_quota_and_window_and_what_is_left() -> None:
     rate = Rate(burst=20, per_second=5.0)
     assert policy_header("purchases", rate) == '"purchases";q=20;w=4'
     assert rate_limit_header("purchases", rate, Draw(19)) == '"purchases";r=19;t=1'

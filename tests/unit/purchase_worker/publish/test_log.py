@@ -32,7 +32,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return lines
 
 
-def test_a_batch_is_told_with_what_came_of_it(logged: list[Any]) -> None:
+def test_a_batch_is_reported_with_what_came_of_it(logged: list[Any]) -> None:
     first, *_ = logged
     del first["request_ids"]
     assert first == {

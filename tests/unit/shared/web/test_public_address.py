@@ -109,11 +109,11 @@ def test_only_a_trusted_proxy_may_set_the_address(
         peer=(peer, 1) if peer is not None else None,
     )
     addresses = PublicAddresses("", trusted)
-    told = (addresses.of(sent).url, addresses.prefix(sent), addresses.client(sent))
+    reported = (addresses.of(sent).url, addresses.prefix(sent), addresses.client(sent))
     if believed:
-        assert told == ("https://shop.example/t", "/t", "192.0.2.9")
+        assert reported == ("https://shop.example/t", "/t", "192.0.2.9")
     else:
-        assert told == ("http://inside:8000", "", peer or "")
+        assert reported == ("http://inside:8000", "", peer or "")
 
 
 def test_a_public_url_is_the_address_of_all_requests() -> None:

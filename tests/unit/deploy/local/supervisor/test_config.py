@@ -35,11 +35,11 @@ def test_the_last_group_stops_first_and_only_servers_start_by_themselves() -> No
     servers = ProgramGroup(
         "servers", (Program("postgres", ("postgres",), stop_signal=signal.SIGINT),), autostart=True
     )
-    door = ProgramGroup(
+    gateway = ProgramGroup(
         "gateways", (Program("gateway-1", ("python",)), Program("gateway-2", ("python",)))
     )
 
-    parser = read(supervisor_config([servers, door], "/tmp/s.sock"))
+    parser = read(supervisor_config([servers, gateway], "/tmp/s.sock"))
 
     # supervisord stops the group with the highest priority first.
     assert parser.get("group:servers", "priority") < parser.get("group:gateways", "priority")

@@ -39,7 +39,7 @@ def test_percentiles_are_of_every_latency_to_three_digits() -> None:
     assert found.longest_ms == pytest.approx(10_000, rel=0.001)
 
 
-def test_unexpected_answers_are_told_and_counted() -> None:
+def test_unexpected_answers_are_reported_and_counted() -> None:
     tally = Tally(frozenset({202}))
     for status, body in ((202, b"ok"), (503, b"away"), (503, b"again")):
         tally.answer(ClientResponse(status, {}, body), 0.001)
@@ -50,11 +50,11 @@ def test_unexpected_answers_are_told_and_counted() -> None:
 
 
 def test_each_purchase_has_the_next_token_and_ticket_type_and_a_key_of_its_own() -> None:
-    def told(request: bytes, name: bytes) -> bytes:
+    def reported(request: bytes, name: bytes) -> bytes:
         return request.partition(name)[2][:1]
 
     requests = list(islice(buying([1, 2], ["a", "b", "c"], key_prefix="k").requests(), 6))
-    assert [told(r, b"Bearer ") + told(r, b'ticket_type": ') for r in requests] == [
+    assert [reported(r, b"Bearer ") + reported(r, b'ticket_type": ') for r in requests] == [
         *(b"a1", b"b2", b"c1", b"a2", b"b1", b"c2")
     ]
     keys = {line for r in requests for line in r.split(b"\r\n") if line.startswith(b"Idem")}
