@@ -1,7 +1,7 @@
 """Mistakes of an operator: one sentence, and nothing is started."""
 
 import socket
-from pathlib import Path
+from collections.abc import Iterator
 from subprocess import CompletedProcess
 
 import psutil
@@ -10,8 +10,15 @@ import pytest
 from shared.free_port import free_port
 from tests.support.command import eventify
 from tests.support.servers import with_database
+from tests.support.services import folder_for_servers
 
 CHILDREN = psutil.Process().children
+
+
+@pytest.fixture
+def home() -> Iterator[str]:
+    with folder_for_servers() as folder:
+        yield str(folder / "home")
 
 
 def assert_one_error(failed: CompletedProcess[str], sentence: str, exit_code: int = 1) -> None:
@@ -36,18 +43,16 @@ def assert_one_error(failed: CompletedProcess[str], sentence: str, exit_code: in
     ],
 )
 def test_a_mistake_is_one_sentence_and_nothing_is_started(
-    tmp_path: Path, arguments: list[str], environment: dict[str, str], sentence: str
+    home: str, arguments: list[str], environment: dict[str, str], sentence: str
 ) -> None:
     before = CHILDREN()
     up = ("up", "--detach", "--port", str(free_port()), *arguments)
-    assert_one_error(eventify(*up, **{"EVENTIFY_HOME": str(tmp_path)} | environment), sentence)
+    assert_one_error(eventify(*up, **{"EVENTIFY_HOME": home} | environment), sentence)
     assert CHILDREN() == before
 
 
 @pytest.mark.parametrize("variable", ["EVENTIFY_GATEWAY_PORT", "EVENTIFY_CATALOG_PORT"])
-def test_a_taken_port_is_named_even_when_its_owner_would_share_it(
-    tmp_path: Path, variable: str
-) -> None:
+def test_a_taken_port_is_named_even_when_its_owner_would_share_it(home: str, variable: str) -> None:
     before = CHILDREN()
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -55,25 +60,23 @@ def test_a_taken_port_is_named_even_when_its_owner_would_share_it(
         other.listen()
         port = other.getsockname()[1]
         ports = {"EVENTIFY_GATEWAY_PORT": str(free_port()), variable: str(port)}
-        failed = eventify("up", "--detach", EVENTIFY_HOME=str(tmp_path), **ports)
+        failed = eventify("up", "--detach", EVENTIFY_HOME=home, **ports)
     assert_one_error(failed, f"port {port}: Address already in use")
     assert CHILDREN() == before
 
 
 @pytest.mark.parametrize("chart", ["/nowhere/demo.png", "demo.txt"])
-def test_a_chart_that_cannot_be_written_is_an_error_before_the_sale(
-    tmp_path: Path, chart: str
-) -> None:
-    failed = eventify("demo", "--chart", chart, EVENTIFY_HOME=str(tmp_path))
+def test_a_chart_that_cannot_be_written_is_an_error_before_the_sale(home: str, chart: str) -> None:
+    failed = eventify("demo", "--chart", chart, EVENTIFY_HOME=home)
     assert_one_error(failed, chart)
     assert failed.stdout == ""
 
 
 def test_an_audit_that_could_not_run_is_not_taken_for_a_violation(
-    tmp_path: Path, postgres_url: str
+    home: str, postgres_url: str
 ) -> None:
     without_tables = with_database(postgres_url, "postgres")
     for database_url in ("", "postgresql://127.0.0.1:1/away", without_tables):
-        failed = eventify("audit", EVENTIFY_HOME=str(tmp_path), EVENTIFY_DATABASE_URL=database_url)
+        failed = eventify("audit", EVENTIFY_HOME=home, EVENTIFY_DATABASE_URL=database_url)
         assert_one_error(failed, "The audit could not run: ", exit_code=2)
         assert failed.stdout == ""
