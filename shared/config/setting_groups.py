@@ -1,7 +1,8 @@
 """Every setting of Eventify by part, with its unit in its name and the reason for its default.
 
 `settings.py` reads them from the environment; `eventify settings --markdown` prints them as
-docs/configuration.md. What nobody has to tune is a constant beside the code that uses it.
+docs/configuration.md. What nobody has to tune is a constant beside the code that uses it. Only
+Settings is instantiated: with `defer_build` the groups get no validators of their own.
 """
 
 from collections.abc import Callable
@@ -51,7 +52,7 @@ Port = Annotated[int, Field(gt=0, le=LARGEST_PORT)]
 OptionalPostgresqlUrl = Annotated[str, _unless_empty(sqlalchemy_url)]
 
 
-class ConnectionSettings(BaseModel):
+class ConnectionSettings(BaseModel, defer_build=True):
     """What the services connect to."""
 
     database_url: Annotated[str, AfterValidator(_postgresql_url)]
@@ -73,7 +74,7 @@ class ConnectionSettings(BaseModel):
     """Signing keys `<kid>.pem` (gateway) and public keys `<kid>.pub.pem` (every service)."""
 
 
-class AddressSettings(BaseModel):
+class AddressSettings(BaseModel, defer_build=True):
     """Where clients reach the system, and where the services listen."""
 
     public_url: Annotated[str, AfterValidator(lambda url: url and parse_public_url(url).url)] = ""
@@ -94,7 +95,7 @@ class AddressSettings(BaseModel):
     """Requests in progress at a stop may take this long; long polls are answered at once."""
 
 
-class AccountSettings(BaseModel):
+class AccountSettings(BaseModel, defer_build=True):
     """Accounts and tokens."""
 
     token_issuer: str = "eventify"
@@ -125,7 +126,7 @@ class AccountSettings(BaseModel):
     for refreshes and all other uses of a token."""
 
 
-class CatalogProxySettings(BaseModel):
+class CatalogProxySettings(BaseModel, defer_build=True):
     """The gateway's proxy to the catalog."""
 
     catalog_timeout_seconds: PositiveFloat = 10.0
@@ -141,7 +142,7 @@ class CatalogProxySettings(BaseModel):
     them yet. A page has 256 KiB at most; beyond this the slowest reader is disconnected."""
 
 
-class CatalogSettings(BaseModel):
+class CatalogSettings(BaseModel, defer_build=True):
     """The catalog: each thread has its own connection, so no kind of request uses up another's."""
 
     catalog_read_threads: PositiveInt = 2
@@ -156,7 +157,7 @@ class CatalogSettings(BaseModel):
     """A statement of a list or a search; 100,000 events are counted in 20 ms."""
 
 
-class RateLimitSettings(BaseModel):
+class RateLimitSettings(BaseModel, defer_build=True):
     """Rate limits; a burst or rate of 0 turns the limit off."""
 
     purchase_rate_burst: NonNegativeInt = 20
@@ -180,7 +181,7 @@ class RateLimitSettings(BaseModel):
     """The rate at which one address can guess passwords; refreshes: twenty times that."""
 
 
-class HttpSettings(BaseModel):
+class HttpSettings(BaseModel, defer_build=True):
     """HTTP, in gateway and catalog."""
 
     answer_timeout_seconds: PositiveFloat = 1.5
@@ -212,7 +213,7 @@ class HttpSettings(BaseModel):
     """A line for each request; the batches' lines name every purchase without it (docs/logs.md)."""
 
 
-class PurchaseSettings(BaseModel):
+class PurchaseSettings(BaseModel, defer_build=True):
     """Purchases in the gateway: accept, status and waiting."""
 
     accept_batch_rows: PositiveInt = 200
@@ -249,7 +250,7 @@ class PurchaseSettings(BaseModel):
     Redis every sixth time, should a message have been lost."""
 
 
-class DrainSettings(BaseModel):
+class DrainSettings(BaseModel, defer_build=True):
     """Worker: the drain."""
 
     drain_batch_rows: PositiveInt = 500
@@ -270,7 +271,7 @@ class DrainSettings(BaseModel):
     repeat them."""
 
 
-class SweeperSettings(BaseModel):
+class SweeperSettings(BaseModel, defer_build=True):
     """Sweeper and audit."""
 
     sweep_interval_seconds: PositiveFloat = 0.5
@@ -288,7 +289,7 @@ class SweeperSettings(BaseModel):
     """Ten times the sweeper's second and a batch."""
 
 
-class HealthSettings(BaseModel):
+class HealthSettings(BaseModel, defer_build=True):
     """Heartbeats of workers and sweepers, which `python -m purchase_worker.health` reads."""
 
     heartbeat_dir: str = ""
@@ -307,7 +308,7 @@ class HealthSettings(BaseModel):
     in a row."""
 
 
-class DatabaseSettings(BaseModel):
+class DatabaseSettings(BaseModel, defer_build=True):
     """PostgreSQL and Redis."""
 
     statement_timeout_ms: PositiveInt = 5_000
@@ -331,7 +332,7 @@ class DatabaseSettings(BaseModel):
     instead."""
 
 
-class ProcessSettings(BaseModel):
+class ProcessSettings(BaseModel, defer_build=True):
     """Logs and metrics of each process."""
 
     log_level: Annotated[
