@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,8 +14,8 @@ from shared.config.settings import Settings
 from shared.errors import problem_classes
 from tests.system.conftest import Shop
 from tests.system.operators import PROJECT
+from tests.system.selling import OnSale
 
-OnSale = Callable[..., int]
 GUIDE = (PROJECT / "docs" / "api.md").read_text()
 GUIDE_URL = "http://localhost:8000"
 # In the order of the guide: languages of snippets, and of what they print.

@@ -1,7 +1,6 @@
 """A running system: what each process is given, and what that lets it do."""
 
 import stat
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -27,23 +26,25 @@ LOGINS = {
 }
 
 
-def environments(shop: Shop) -> Iterator[tuple[str, dict[str, str]]]:
-    """Of each service's process and its children, by the program's name."""
-    for process in shop.operator.status()["processes"]:
-        program = process["name"].partition("-")[0]
-        if program in LOGINS:
-            parent = psutil.Process(process["pid"])
-            for one in (parent, *parent.children(recursive=True)):
-                yield program, one.environ()
+@pytest.fixture(scope="module")
+def environments(shop: Shop) -> list[tuple[str, dict[str, str]]]:
+    """Of each service's process and its children, with the program's name."""
+    return [
+        (program, one.environ())
+        for process in shop.operator.status()["processes"]
+        if (program := process["name"].partition("-")[0]) in LOGINS
+        for parent in [psutil.Process(process["pid"])]
+        for one in (parent, *parent.children(recursive=True))
+    ]
 
 
-def test_each_process_is_given_its_own_login_and_no_other(shop: Shop) -> None:
-    seen = set()
-    for program, environment in environments(shop):
+def test_each_process_is_given_its_own_login_and_no_other(
+    shop: Shop, environments: list[tuple[str, dict[str, str]]]
+) -> None:
+    for program, environment in environments:
         urls = [value for value in environment.values() if value.startswith("postgresql:")]
         assert {parse_dsn(url)["user"] for url in urls} == {LOGINS[program]}
-        seen.add(program)
-    assert seen == LOGINS.keys()
+    assert {program for program, _ in environments} == LOGINS.keys()
     state = read_state(shop.home)
     assert state is not None
     supervisor = psutil.Process(state.supervisor_pid)
@@ -83,13 +84,9 @@ def test_no_service_is_connected_as_a_superuser_or_as_the_owner(
     ],
 )
 def test_its_own_credentials_do_not_let_a_service_pass_the_guards(
-    shop: Shop, program: str, statement: str
+    environments: list[tuple[str, dict[str, str]]], program: str, statement: str
 ) -> None:
-    url = next(
-        environment["EVENTIFY_DATABASE_URL"]
-        for name, environment in environments(shop)
-        if name == program
-    )
+    url = dict(environments)[program]["EVENTIFY_DATABASE_URL"]
     with (
         closing(psycopg2.connect(url)) as connection,
         connection.cursor() as cursor,
@@ -114,7 +111,6 @@ def test_the_home_is_closed_to_other_users(shop: Shop) -> None:
 
 
 def test_valkey_has_a_limit_and_postgresql_logs_no_rows(shop: Shop) -> None:
-
     with redis.Redis.from_url(shop.redis_url, decode_responses=True) as client:
         assert client.config_get("maxmemory")["maxmemory"] != "0"
         assert client.config_get("maxmemory-policy")["maxmemory-policy"] == "volatile-ttl"

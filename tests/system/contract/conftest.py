@@ -1,14 +1,13 @@
 """A second system, for tests during which a part of it is unavailable."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 import httpx
 import pytest
 
 from tests.support.waiting import eventually
-from tests.system.conftest import Shop
-from tests.system.operators import an_operator
+from tests.system.conftest import Shop, open_shop
 
 BACKLOG_MAX_ROWS = 3
 
@@ -16,13 +15,10 @@ BACKLOG_MAX_ROWS = 3
 @pytest.fixture(scope="session")
 def fragile_shop() -> Iterator[Shop]:
     """Tests may stop a part of it, and restore it at the end."""
-    with an_operator() as operator:
-        started = operator.up(
-            EVENTIFY_BACKLOG_MAX_ROWS=str(BACKLOG_MAX_ROWS), EVENTIFY_BACKLOG_CHECK_SECONDS="0.1"
-        )
-        assert started.returncode == 0, started.stderr
-        with closing(Shop(operator)) as shop:
-            yield shop
+    with open_shop(
+        EVENTIFY_BACKLOG_MAX_ROWS=str(BACKLOG_MAX_ROWS), EVENTIFY_BACKLOG_CHECK_SECONDS="0.1"
+    ) as shop:
+        yield shop
 
 
 @contextmanager
