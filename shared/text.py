@@ -66,10 +66,10 @@ def _in_nfc(value: object) -> object:
     return normalized(value) if isinstance(value, str) else value
 
 
-# For a text with limits of its own, after which it has to stand: they are then told in their words.
+# For a text with limits of its own, which are checked after it and have messages of their own.
 Storable: Final = BeforeValidator(_storable)
 StorableText = Annotated[str, Storable, Field(json_schema_extra={"pattern": NO_NUL})]
-# The same letters are the same text, on whatever keyboard they were typed.
+# The same letters are the same text on every keyboard.
 InNfc: Final = BeforeValidator(_in_nfc)
 
 

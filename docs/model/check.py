@@ -181,13 +181,13 @@ def row(version: Version, finding: Finding) -> str:
     return f"{description(version)} {' | '.join(measured)} |"
 
 
-def check_all(versions: Iterable[Version], tell: Callable[[str], None]) -> list[str]:
-    """Check each, telling its row; returns what was not as expected."""
+def check_all(versions: Iterable[Version], report: Callable[[str], None]) -> list[str]:
+    """Check each, reporting its row; returns what was not as expected."""
     surprises = []
     for version in versions:
         finding = check(version)
         if finding.broken == version.breaks:
-            tell(row(version, finding))
+            report(row(version, finding))
         else:
             surprises.append(
                 f"{version.name}: expected {version.breaks or 'nothing'} to be broken,"

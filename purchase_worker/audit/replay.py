@@ -279,7 +279,7 @@ class Replay:
         """A later request went first: right only if this one was not committed by then.
 
         What one batch saw every later one saw too (`_check_batches`), so the latest batch that
-        passed it over tells for all.
+        passed it over is enough for all.
         """
         if seq > self._max_seq:
             return

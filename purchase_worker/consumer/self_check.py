@@ -69,7 +69,7 @@ class SelfCheck(StartStopStep):  # type: ignore[misc] # Celery has no types
     def __init__(self, consumer: Consumer, **options: Any) -> None:
         super().__init__(consumer, **options)
         self._settings = get_settings()
-        self._monitor = ConsumptionMonitor(self._settings.deaf_after_seconds)
+        self._monitor = ConsumptionMonitor(self._settings.consumer_stalled_after_seconds)
         self._stalled = False
         self._queue_name = f"{PURCHASES_QUEUE}.self-check.{uuid4().hex}"
         # Opened after the children were forked, which would else inherit its lock.
@@ -120,7 +120,8 @@ class SelfCheck(StartStopStep):  # type: ignore[misc] # Celery has no types
             self._monitor.excused(now)
         was_stalled, self._stalled = self._stalled, self._monitor.is_stalled(now)
         if self._stalled and not was_stalled:
-            logger.error("consumer_stalled", after_seconds=self._settings.deaf_after_seconds)
+            after_seconds = self._settings.consumer_stalled_after_seconds
+            logger.error("consumer_stalled", after_seconds=after_seconds)
         # A stalled consumer's messages would pile up.
         if not self._stalled and now >= self._next_message_at:
             self._next_message_at = now + self._settings.self_check_seconds

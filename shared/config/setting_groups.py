@@ -1,8 +1,8 @@
 """Every setting of Eventify by part, with its unit in its name and the reason for its default.
 
 `settings.py` reads them from the environment; `eventify settings --markdown` prints them as
-docs/configuration.md. What nobody has to tune is a constant beside the code that uses it. Only
-Settings is instantiated: with `defer_build` the groups get no validators of their own.
+docs/configuration.md. A number that no operator has to tune is a constant beside the code that uses
+it. Only Settings is instantiated: with `defer_build` the groups get no validators of their own.
 """
 
 from collections.abc import Callable
@@ -303,7 +303,7 @@ class HealthSettings(BaseModel, defer_build=True):
     would."""
     self_check_seconds: PositiveFloat = 5.0
     """How often a worker sends itself a message: at most 2 ms of its CPU."""
-    deaf_after_seconds: PositiveFloat = 30.0
+    consumer_stalled_after_seconds: PositiveFloat = 30.0
     """A worker that receives none of them for this long is unhealthy. That is several messages
     in a row."""
 

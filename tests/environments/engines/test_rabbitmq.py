@@ -117,7 +117,7 @@ def test_sales_go_on_and_workers_come_back_whatever_befalls_rabbitmq(
     survives(system, fault)
 
 
-def test_a_worker_on_rabbitmq_that_goes_deaf_is_found_out_and_one_without_rabbitmq_is_well(
+def test_a_stalled_consumer_is_unhealthy_and_a_worker_without_rabbitmq_is_healthy(
     rabbitmq: RabbitMQ, tmp_path: Path
 ) -> None:
     settings = Settings(
@@ -125,7 +125,7 @@ def test_a_worker_on_rabbitmq_that_goes_deaf_is_found_out_and_one_without_rabbit
         broker_url=rabbitmq.url,
         heartbeat_dir=str(tmp_path),
         self_check_seconds=0.2,
-        deaf_after_seconds=2.0,
+        consumer_stalled_after_seconds=2.0,
     )
     with running_service("tests.support.stalled_worker", settings) as worker:
         eventually(is_healthy(settings, "worker"))

@@ -39,7 +39,7 @@ class Silence(HostFault):
         self.strikes += 1
 
 
-class Deafness(HostFault):
+class IncomingCut(HostFault):
     """What it sends arrives; no answer does."""
 
     def strike(self) -> None:

@@ -47,7 +47,7 @@ def test_the_sale_goes_on_while_a_host_is_away(
 @pytest.mark.parametrize(
     ("fault", "host"),
     [
-        (faults.Deafness, "gateway-1"),
+        (faults.IncomingCut, "gateway-1"),
         (faults.Muteness, "worker-1"),
         (faults.Unplugged, "worker-2"),
         (faults.PacketsLost, "valkey"),

@@ -38,7 +38,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
             "heartbeat_dir": str(tmp_path / "heartbeats"),
             "heartbeat_stale_seconds": 10.0,
             "self_check_seconds": 0.2,
-            "deaf_after_seconds": 1.0,
+            "consumer_stalled_after_seconds": 1.0,
         }
     )
 
