@@ -93,7 +93,12 @@ def test_a_client_behind_nginx_is_answered_by_the_rfcs(
     packets = [fill(packet) for packet in case.sent]
     methods = [*case.methods] or ["GET"] * 10
     # nginx keeps its client's connection whatever the gateway does with its own.
-    answers = replies(talk(proxy, [*packets, LAST]), methods)
+    try:
+        received = talk(proxy, [*packets, LAST])
+    except ConnectionResetError:
+        # nginx closed before it had read LAST, and the reset discarded its answer (RFC 9112, 9.6).
+        received = talk(proxy, packets)
+    answers = replies(received, methods)
     if answers and b'"keys"' in answers[-1].body:
         answers.pop()
     check(answers, expected)
