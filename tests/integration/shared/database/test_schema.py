@@ -89,7 +89,7 @@ def test_an_upgrade_during_a_sale_fails_no_purchase_and_keeps_the_proof(
     empty_engine: Engine, settings: Settings
 ) -> None:
     migrate_so_far(empty_engine, "0001")
-    ticket_type = add_ticket_type(empty_engine, 1_000)
+    ticket_type = add_ticket_type(empty_engine, 1_000_000)
     users = add_users(empty_engine, 20)
     upgraded = Event()
 
@@ -117,7 +117,7 @@ def test_a_migration_that_a_long_transaction_keeps_waiting_gives_up(
     empty_engine: Engine, settings: Settings
 ) -> None:
     migrate_so_far(empty_engine, "0004")
-    ticket_type = add_ticket_type(empty_engine, 1_000)
+    ticket_type = add_ticket_type(empty_engine, 1_000_000)
     (user,) = add_users(empty_engine, 1)
     given_up = Event()
 
