@@ -21,7 +21,7 @@ ROLE_OF_SETTING = {
 }
 READ_LOGIN = text("""
 SELECT rolsuper OR pg_has_role(rolname, (SELECT relowner FROM pg_class
-    WHERE relname = 'ticket_purchases' AND relnamespace = current_schema()::regnamespace), 'MEMBER')
+    WHERE relname = 'requests' AND relnamespace = current_schema()::regnamespace), 'MEMBER')
 FROM pg_roles WHERE rolname = :name
 """)
 HAS_ROLE = "SELECT pg_has_role(session_user, %s, 'USAGE')"

@@ -24,10 +24,9 @@ ROLES: Final = {
     WORKER: "worker and sweeper: decide what is queued",
     READER: "reads sales, not accounts: `eventify audit`, reports",
 }
-OUTCOME = "status, reason, decided_at, decision_number, left_after"
 REQUEST = (
-    "id, user_id, ticket_type_id, quantity, unit_price, user_limit, idempotency_key, fingerprint,"
-    " request_id, traceparent"
+    "id, event_id, user_id, ticket_type_id, quantity, user_limit, event_user_limit, unit_price,"
+    " currency, items, idempotency_key, fingerprint, request_id, traceparent"
 )
 # Every table is listed; a test checks it. Where two services write one table, each has its columns.
 RIGHTS: Final = {
@@ -50,22 +49,36 @@ RIGHTS: Final = {
         WORKER: "SELECT",
         READER: "SELECT",
     },
-    "ticket_inventory": {
+    # Whoever locks a row must have the right to change it; a guard holds what may be changed.
+    "lanes": {
+        CATALOG: "SELECT, UPDATE (at)",
+        WORKER: "SELECT, UPDATE (number, at)",
+        READER: "SELECT",
+    },
+    "counters": {
         GATEWAY: "SELECT",
-        CATALOG: "SELECT, INSERT (ticket_type_id, issued, sold), UPDATE (issued)",
-        WORKER: "SELECT, UPDATE (sold, decisions)",
+        CATALOG: "SELECT",
+        WORKER: "SELECT, UPDATE (issued, sold)",
         READER: "SELECT",
     },
-    "inventory_changes": {WORKER: "SELECT", READER: "SELECT"},
-    "ticket_purchases": {
+    "requests": {
         GATEWAY: f"SELECT, INSERT ({REQUEST})",
-        CATALOG: "SELECT (id, seq, ticket_type_id, status, decision_number)",
-        WORKER: f"SELECT, UPDATE ({OUTCOME})",
+        CATALOG: "SELECT (id, event_id, seq, kind, ticket_type_id, items)",
+        WORKER: "SELECT",
         READER: "SELECT",
     },
-    "decision_batches": {WORKER: "SELECT, INSERT", READER: "SELECT"},
+    "work_list": {
+        GATEWAY: "SELECT, INSERT",
+        CATALOG: "SELECT",
+        WORKER: "SELECT, DELETE",
+        READER: "SELECT",
+    },
+    "ledger": {GATEWAY: "SELECT", WORKER: "SELECT, INSERT", READER: "SELECT"},
+    "batches": {GATEWAY: "SELECT", WORKER: "SELECT, INSERT", READER: "SELECT"},
     "alembic_version": dict.fromkeys(ROLES, "SELECT"),
 }
+# Functions that a service calls itself; all others are called by triggers.
+CALLED: Final = {"eventify_issue(bigint, integer)": CATALOG}
 PRIVILEGE = re.compile(r"(?P<privilege>[A-Z]+)(?: \((?P<columns>[^)]*)\))?(?:, |$)")
 # Migrations of several databases may create the cluster's roles at once.
 ATTEMPTS = 5
@@ -110,7 +123,7 @@ WHERE (r.rolname = ANY(:roles) OR EXISTS (
     WHERE m.member = r.oid AND g.rolname = ANY(:roles)))
   AND (r.rolsuper OR r.rolcreaterole OR r.rolreplication OR of.oid IS NOT NULL)
   AND NOT EXISTS (SELECT FROM pg_class
-                  WHERE relname = 'ticket_purchases' AND relowner = r.oid
+                  WHERE relname = 'requests' AND relowner = r.oid
                     AND relnamespace = current_schema()::regnamespace)
 """)
 READ_ROLES = text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:roles)")
@@ -254,6 +267,9 @@ def _apply(connection: Connection) -> None:
     # A trigger's function has the owner's rights; from a foreign trigger it could forge rows.
     for function in connection.scalars(READ_CALLABLE).all():
         connection.exec_driver_sql(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
+    for function, role in CALLED.items():
+        if role in there:
+            connection.exec_driver_sql(f'GRANT EXECUTE ON FUNCTION {function} TO "{role}"')
     for role in sorted(there):
         schema, may_use, may_create = connection.execute(READ_SCHEMA, {"role": role}).one()
         if not may_use:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -10,17 +10,20 @@ from sqlalchemy import (
     CheckConstraint,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
     Numeric,
     String,
+    SmallInteger,
     Text,
+    UniqueConstraint,
     Uuid,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import BYTEA
+from sqlalchemy.dialects.postgresql import BYTEA, ENUM, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import UserDefinedType
 
@@ -41,6 +44,11 @@ class PgSnapshot(UserDefinedType[str]):
 
     def get_col_spec(self, **_: object) -> str:
         return "pg_snapshot"
+
+
+REQUEST_KIND = ENUM("buy", "issue", "withdraw", name="request_kind")
+ENTRY_KIND = ENUM("issued", "withdrawn", "confirmed", "rejected", "refused", name="entry_kind")
+REJECTION_REASON = ENUM("not_enough_tickets", "over_user_limit", name="rejection_reason")
 
 
 class Base(DeclarativeBase):
@@ -113,6 +121,8 @@ class Event(Base):
         CheckConstraint(r"""title COLLATE "C" !~ '^\s|\s$'""", name="events_title_trimmed"),
         CheckConstraint(written_out("start_time"), name="events_start_time_writable"),
         CheckConstraint(written_out("end_time"), name="events_end_time_writable"),
+        CheckConstraint("currency ~ '^[A-Z]{3}$'", name="events_currency_form"),
+        CheckConstraint("max_per_user >= 1", name="events_max_per_user_positive"),
         Index("events_by_owner", "owner_id"),
         Index("events_by_start_time", "start_time"),
     )
@@ -125,6 +135,9 @@ class Event(Base):
     start_time: Mapped[datetime]
     end_time: Mapped[datetime]
     owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    currency: Mapped[str] = mapped_column(server_default="EUR")  # ISO 4217
+    # Tickets that one user may have, over all ticket types; None: no limit.
+    max_per_user: Mapped[int | None] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -146,7 +159,8 @@ class TicketType(Base):
         CheckConstraint(written_out("sales_start"), name="ticket_types_sales_start_writable"),
         CheckConstraint(written_out("sales_end"), name="ticket_types_sales_end_writable"),
         CheckConstraint(written_out("paused_at"), name="ticket_types_paused_at_writable"),
-        Index("ticket_types_by_event", "event_id"),
+        # Counters refer to both, so that every row of a sale carries its event.
+        UniqueConstraint("event_id", "id", name="ticket_types_of_event"),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -162,143 +176,194 @@ class TicketType(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class TicketInventory(Base):
-    """The hot counter of one ticket type. Narrow, and no foreign key references it."""
+class Lane(Base):
+    """The head of an event's ledger. Its row lock is the lane's lock: who has it may decide.
 
-    __tablename__ = "ticket_inventory"
+    It is made with the event and kept for ever, as the ledger is.
+    """
+
+    __tablename__ = "lanes"
     __table_args__ = (
-        CheckConstraint("sold BETWEEN 0 AND issued", name="ticket_inventory_never_oversold"),
-        CheckConstraint("decisions >= 0", name="ticket_inventory_decisions_not_negative"),
-        CheckConstraint("issued - sold <= 1000000000", name="ticket_inventory_left_bounded"),
+        CheckConstraint("number >= 0", name="lanes_number_not_negative"),
         {"postgresql_with": {"fillfactor": 20}},
     )
 
-    ticket_type_id: Mapped[int] = mapped_column(
-        ForeignKey("ticket_types.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    # Of the newest entry, and its batch's time.
+    number: Mapped[int] = mapped_column(server_default="0")
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Counter(Base):
+    """How many tickets of a type were issued and sold: what its entries in the ledger add up to."""
+
+    __tablename__ = "counters"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["event_id", "ticket_type_id"],
+            ["ticket_types.event_id", "ticket_types.id"],
+            ondelete="CASCADE",
+            onupdate="CASCADE",
+            name="counters_ticket_type_id_fkey",
+        ),
+        CheckConstraint("sold BETWEEN 0 AND issued", name="counters_never_oversold"),
+        CheckConstraint("issued - sold <= 1000000000", name="counters_left_bounded"),
+        {"postgresql_with": {"fillfactor": 20}},
     )
-    issued: Mapped[int] = mapped_column(Integer)
+
+    event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    ticket_type_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    issued: Mapped[int] = mapped_column(Integer, server_default="0")
     sold: Mapped[int] = mapped_column(Integer, server_default="0")
-    decisions: Mapped[int] = mapped_column(server_default="0")
 
 
-class InventoryChange(Base):
-    """How many tickets were issued or withdrawn, and between which decisions.
+class Request(Base):
+    """A command to an event's lane, as it was accepted. Never changed.
 
-    Written by a trigger on `ticket_inventory.issued`, so that no code path can forget it.
+    A purchase of one ticket type has its line in columns; a cart of several has them in `items`:
+    `[{"ticket_type": 1, "quantity": 2, "unit_price": "25.00", "user_limit": null}, ...]`.
     """
 
-    __tablename__ = "inventory_changes"
-    __table_args__ = (Index("inventory_changes_by_ticket_type", "ticket_type_id", "id"),)
-
-    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
-    ticket_type_id: Mapped[int] = mapped_column(ForeignKey("ticket_types.id", ondelete="CASCADE"))
-    change: Mapped[int] = mapped_column(Integer)
-    after_decision: Mapped[int]
-    changed_by: Mapped[int | None]  # the user's id; null for a change made by SQL
-    changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-class TicketPurchase(Base):
-    """A purchase request and its outcome: queued once, then confirmed or rejected for ever."""
-
-    __tablename__ = "ticket_purchases"
+    __tablename__ = "requests"
     __table_args__ = (
-        CheckConstraint("quantity >= 1", name="ticket_purchases_quantity_positive"),
-        CheckConstraint("unit_price >= 0", name="ticket_purchases_unit_price_not_negative"),
         CheckConstraint(
-            "length(idempotency_key) BETWEEN 1 AND 255", name="ticket_purchases_key_length"
+            "CASE WHEN items IS NULL THEN num_nulls(ticket_type_id, quantity) = 0"
+            " ELSE num_nonnulls(ticket_type_id, quantity, unit_price, user_limit) = 0"
+            " AND jsonb_array_length(items) BETWEEN 2 AND 10 END",
+            name="requests_lines",
+        ),
+        # The terms of a purchase; other commands have none.
+        CheckConstraint(
+            "CASE kind WHEN 'buy' THEN num_nulls(user_id, currency) = 0"
+            " AND num_nonnulls(unit_price, items) = 1"
+            " ELSE num_nonnulls(unit_price, items, user_limit, event_user_limit, currency,"
+            " idempotency_key) = 0 END",
+            name="requests_terms",
+        ),
+        CheckConstraint("quantity >= 1", name="requests_quantity_positive"),
+        # To PostgreSQL NaN is greater than any number, and so not negative.
+        CheckConstraint(
+            "unit_price >= 0 AND unit_price <> 'NaN'", name="requests_unit_price_not_negative"
         ),
         CheckConstraint(
-            "(idempotency_key IS NULL) = (fingerprint IS NULL)",
-            name="ticket_purchases_key_has_fingerprint",
+            "user_limit >= 1 AND event_user_limit >= 1", name="requests_user_limits_positive"
         ),
+        CheckConstraint("length(idempotency_key) BETWEEN 1 AND 255", name="requests_key_length"),
         CheckConstraint(
-            "CASE status"
-            " WHEN 'queued' THEN num_nulls(reason, decided_at, decision_number, left_after) = 4"
-            " WHEN 'confirmed' THEN reason IS NULL"
-            " AND num_nulls(decided_at, decision_number, left_after) = 0"
-            " WHEN 'rejected' THEN num_nulls(reason, decided_at, decision_number, left_after) = 0"
-            " ELSE false END",
-            name="ticket_purchases_decided_whole",
-        ),
-        CheckConstraint("left_after >= 0", name="ticket_purchases_left_not_negative"),
-        CheckConstraint("unit_price <> 'NaN'", name="ticket_purchases_unit_price_a_number"),
-        CheckConstraint("user_limit >= 1", name="ticket_purchases_user_limit_positive"),
-        # Of one purchase; of all that a user holds, only the rule itself can tell.
-        CheckConstraint(
-            "status <> 'confirmed' OR quantity <= user_limit",
-            name="ticket_purchases_within_user_limit",
-        ),
-        CheckConstraint("decision_number >= 1", name="ticket_purchases_decision_number_positive"),
-        # A known reason, which the row's own figures bear out.
-        CheckConstraint(
-            "CASE reason WHEN 'not_enough_tickets' THEN quantity > left_after"
-            " WHEN 'over_user_limit' THEN quantity <= left_after AND user_limit IS NOT NULL"
-            " ELSE reason IS NULL END",
-            name="ticket_purchases_reason_true",
+            "(idempotency_key IS NULL) = (fingerprint IS NULL)", name="requests_key_has_fingerprint"
         ),
         Index(
-            "ticket_purchases_idempotency",
+            "requests_idempotency",
             "user_id",
             "idempotency_key",
             unique=True,
             postgresql_where=text("idempotency_key IS NOT NULL"),
         ),
-        Index(
-            "ticket_purchases_queue",
-            "ticket_type_id",
-            "seq",
-            postgresql_where=text("status = 'queued'"),
-        ),
-        Index("ticket_purchases_by_user", "user_id", "seq"),
-        Index(
-            "ticket_purchases_decisions",
-            "ticket_type_id",
-            "decision_number",
-            unique=True,
-            postgresql_where=text("decision_number IS NOT NULL"),
-        ),
+        Index("requests_by_user", "user_id", "seq"),
+        # What a user has of an event, for its limits.
+        Index("requests_by_event_and_user", "event_id", "user_id"),
     )
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    event_id: Mapped[int]
     # The order of acceptance. Cache 1: a session must not keep numbers back for later.
     seq: Mapped[int] = mapped_column(Identity(always=True, cache=1))
-    # Not declared as foreign keys, which look up and lock row by row: triggers of the same names
-    # hold the same rules for a whole batch.
-    user_id: Mapped[int]
-    ticket_type_id: Mapped[int]
-    quantity: Mapped[int] = mapped_column(Integer)
+    # No foreign keys, which look up and lock row by row: triggers check a whole batch.
+    user_id: Mapped[int | None]  # None: issued or withdrawn by SQL
+    ticket_type_id: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # The transaction that accepted it: with `Batch.seen` the proof of its place.
+    accepted_xid: Mapped[int] = mapped_column(Xid8(), server_default=text("pg_current_xact_id()"))
+    kind: Mapped[str] = mapped_column(REQUEST_KIND, server_default="buy")
+    quantity: Mapped[int | None] = mapped_column(Integer)
     # The terms, frozen at acceptance: what the owner changes later changes no earlier request.
-    unit_price: Mapped[Decimal] = mapped_column(Numeric(12, 2))
     user_limit: Mapped[int | None] = mapped_column(Integer)
+    event_user_limit: Mapped[int | None] = mapped_column(Integer)
+    unit_price: Mapped[Decimal | None] = mapped_column(Numeric(12, 2))
+    currency: Mapped[str | None]
+    items: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
     idempotency_key: Mapped[str | None]
     fingerprint: Mapped[bytes | None] = mapped_column(BYTEA)
     request_id: Mapped[str | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    # Of the request's span, where it is traced (W3C Trace Context): no term, so no guard.
+    # Of the request's span, where it is traced (W3C Trace Context): no term.
     traceparent: Mapped[str | None]
-    # The transaction that accepted it: with `DecisionBatch.seen` the proof of its place.
-    accepted_xid: Mapped[int] = mapped_column(Xid8(), server_default=text("pg_current_xact_id()"))
-    status: Mapped[str] = mapped_column(server_default="queued")
-    reason: Mapped[str | None]
-    decided_at: Mapped[datetime | None]
-    decision_number: Mapped[int | None]
-    left_after: Mapped[int | None] = mapped_column(Integer)
 
 
-class DecisionBatch(Base):
-    """One drain transaction: which decisions it made, and what it could see when it made them."""
+class WorkListRow(Base):
+    """A command that waits for its decision. It comes with the request, and goes with the entry."""
 
-    __tablename__ = "decision_batches"
+    __tablename__ = "work_list"
     __table_args__ = (
-        CheckConstraint("first_number BETWEEN 1 AND last_number", name="decision_batches_numbers"),
+        CheckConstraint("class IN (0, 1)", name="work_list_class_known"),
+        # Each row is deleted soon: vacuum by their number, however many there are.
+        {
+            "postgresql_with": {
+                "autovacuum_vacuum_scale_factor": 0,
+                "autovacuum_vacuum_threshold": 10_000,
+            }
+        },
     )
 
-    ticket_type_id: Mapped[int] = mapped_column(
-        ForeignKey("ticket_types.id"), primary_key=True, autoincrement=False
+    event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    # 0: resolutions, which go first; 1: purchases. Each class is first in, first out.
+    class_: Mapped[int] = mapped_column(
+        "class", SmallInteger, primary_key=True, autoincrement=False
     )
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    command_id: Mapped[UUID] = mapped_column(Uuid)
+
+
+class Entry(Base):
+    """What a command changed, and what was left after it. Never changed.
+
+    The lines of a cart are in `items`: `[{"ticket_type": 1, "change": -2, "left_after": 3}, ...]`.
+    """
+
+    __tablename__ = "ledger"
+    __table_args__ = (
+        UniqueConstraint("event_id", "command_id", name="ledger_one_answer"),
+        CheckConstraint("number >= 1", name="ledger_number_positive"),
+        CheckConstraint(
+            "CASE WHEN items IS NULL THEN num_nulls(ticket_type_id, change, left_after) = 0"
+            " ELSE num_nonnulls(ticket_type_id, change, left_after) = 0 END",
+            name="ledger_lines",
+        ),
+        CheckConstraint(
+            "(kind IN ('rejected', 'refused')) = (reason IS NOT NULL)", name="ledger_reason"
+        ),
+        CheckConstraint(
+            "CASE kind WHEN 'issued' THEN change > 0 WHEN 'rejected' THEN change = 0"
+            " WHEN 'refused' THEN change = 0 ELSE change < 0 END",
+            name="ledger_change_of_kind",
+        ),
+        CheckConstraint("left_after >= 0", name="ledger_left_not_negative"),
+    )
+
+    event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    command_id: Mapped[UUID] = mapped_column(Uuid)
+    ticket_type_id: Mapped[int | None]
+    kind: Mapped[str] = mapped_column(ENTRY_KIND)
+    reason: Mapped[str | None] = mapped_column(REJECTION_REASON)
+    change: Mapped[int | None] = mapped_column(Integer)
+    left_after: Mapped[int | None] = mapped_column(Integer)
+    items: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
+
+
+class Batch(Base):
+    """One transaction of a lane: which entries it wrote, and what it could see. Never changed."""
+
+    __tablename__ = "batches"
+    __table_args__ = (
+        CheckConstraint("first_number BETWEEN 1 AND last_number", name="batches_numbers"),
+    )
+
+    event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     first_number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     last_number: Mapped[int]
+    # Of its entries; never before an earlier batch's, nor before its commands were accepted.
+    at: Mapped[datetime]
     seen: Mapped[str] = mapped_column(PgSnapshot())
     decided_by: Mapped[str]
-    decided_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # Of before the ledger, when each ticket type had an order of its own: proved within it.
+    ticket_type_id: Mapped[int | None]

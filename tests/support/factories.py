@@ -84,13 +84,23 @@ def add_ticket_type(engine: Engine, capacity: int, **columns: Any) -> int:
     placeholders = ", ".join(f":{name}" for name in values)
     ticket_type_id: int = scalar(
         engine,
-        f"WITH made AS (INSERT INTO ticket_types ({names}) VALUES ({placeholders}) RETURNING id)"
-        " INSERT INTO ticket_inventory (ticket_type_id, issued) SELECT id, :capacity FROM made"
-        " RETURNING ticket_type_id",
-        capacity=capacity,
+        f"INSERT INTO ticket_types ({names}) VALUES ({placeholders}) RETURNING id",
         **values,
     )
+    issue(engine, ticket_type_id, capacity)
     return ticket_type_id
+
+
+def issue(engine: Engine, ticket_type_id: int, change: int) -> None:
+    """Issue tickets, or withdraw some, as the catalog does."""
+    run(engine, "SELECT eventify_issue(:id, :change)", id=ticket_type_id, change=change)
+
+
+def event_of(engine: Engine, ticket_type_id: int) -> int:
+    event_id: int = scalar(
+        engine, "SELECT event_id FROM ticket_types WHERE id = :id", id=ticket_type_id
+    )
+    return event_id
 
 
 def request(
@@ -118,31 +128,30 @@ def queue(engine: Engine, requests: Sequence[PurchaseRequest]) -> list[str]:
     return [r.id for r in requests]
 
 
-def inventory(engine: Engine, ticket_type_id: int) -> tuple[int, int, int]:
-    """Issued, sold, decisions."""
+def counter(engine: Engine, ticket_type_id: int) -> tuple[int, int]:
+    """Issued and sold."""
     row = rows(
-        engine,
-        "SELECT issued, sold, decisions FROM ticket_inventory WHERE ticket_type_id = :id",
-        id=ticket_type_id,
+        engine, "SELECT issued, sold FROM counters WHERE ticket_type_id = :id", id=ticket_type_id
     )[0]
-    return row[0], row[1], row[2]
+    return row[0], row[1]
 
 
 def outcomes(engine: Engine, ticket_type_id: int) -> list[tuple[str, str, str | None]]:
-    """Id, status and reason of each purchase, in the order of acceptance."""
+    """Id, status and reason of each purchase of one line, in the order of acceptance."""
     return [
         (str(row[0]), row[1], row[2])
         for row in rows(
             engine,
-            "SELECT id, status, reason FROM ticket_purchases WHERE ticket_type_id = :id"
-            " ORDER BY seq",
+            "SELECT r.id, coalesce(e.kind::text, 'queued'), e.reason::text FROM requests r"
+            " LEFT JOIN ledger e ON e.event_id = r.event_id AND e.command_id = r.id"
+            " WHERE r.ticket_type_id = :id AND r.kind = 'buy' ORDER BY r.seq",
             id=ticket_type_id,
         )
     ]
 
 
-def make_trouble(engine: Engine, ticket_type_id: int) -> None:
-    """From now on nothing can be decided of this ticket type."""
+def make_trouble(engine: Engine, event_id: int) -> None:
+    """From now on nothing can be decided of this event."""
     run(
         engine,
         "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
@@ -150,8 +159,8 @@ def make_trouble(engine: Engine, ticket_type_id: int) -> None:
     )
     run(
         engine,
-        "CREATE TRIGGER trouble BEFORE UPDATE ON ticket_inventory FOR EACH ROW"
-        f" WHEN (OLD.ticket_type_id = {ticket_type_id}) EXECUTE FUNCTION fail()",
+        "CREATE TRIGGER trouble BEFORE UPDATE ON lanes FOR EACH ROW"
+        f" WHEN (OLD.event_id = {event_id}) EXECUTE FUNCTION fail()",
     )
 
 

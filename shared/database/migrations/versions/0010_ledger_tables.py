@@ -1,0 +1,129 @@
+# ruff: noqa: E501 - the statements stand as the database would print them
+"""The ledger: every event is a lane, every change of its sale a command, nothing is rewritten.
+
+It makes the tables; 0011 copies the sales of the former tables into them, and 0012 adds the guards
+and drops the former tables. Services of a former version must be stopped (docs/operations.md).
+
+Revision ID: 0010
+"""
+
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+
+CATALOG = """
+ALTER TABLE events
+    ADD COLUMN currency text NOT NULL DEFAULT 'EUR',
+    ADD COLUMN max_per_user integer,
+    ADD CONSTRAINT events_currency_form CHECK (currency ~ '^[A-Z]{3}$'),
+    ADD CONSTRAINT events_max_per_user_positive CHECK (max_per_user >= 1);
+DROP INDEX ticket_types_by_event;
+ALTER TABLE ticket_types ADD CONSTRAINT ticket_types_of_event UNIQUE (event_id, id);
+"""
+
+TYPES = """
+CREATE TYPE request_kind AS ENUM ('buy', 'issue', 'withdraw');
+CREATE TYPE entry_kind AS ENUM ('issued', 'withdrawn', 'confirmed', 'rejected', 'refused');
+CREATE TYPE rejection_reason AS ENUM ('not_enough_tickets', 'over_user_limit');
+"""
+
+TABLES = """
+CREATE TABLE lanes (
+    event_id BIGINT NOT NULL,
+    number BIGINT DEFAULT 0 NOT NULL,
+    at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    PRIMARY KEY (event_id),
+    CONSTRAINT lanes_number_not_negative CHECK (number >= 0)
+)
+ WITH (fillfactor = 20);
+CREATE TABLE counters (
+    event_id BIGINT NOT NULL,
+    ticket_type_id BIGINT NOT NULL,
+    issued INTEGER DEFAULT 0 NOT NULL,
+    sold INTEGER DEFAULT 0 NOT NULL,
+    PRIMARY KEY (event_id, ticket_type_id),
+    CONSTRAINT counters_ticket_type_id_fkey FOREIGN KEY (event_id, ticket_type_id) REFERENCES ticket_types (event_id, id) ON DELETE CASCADE ON UPDATE CASCADE,
+    CONSTRAINT counters_never_oversold CHECK (sold BETWEEN 0 AND issued),
+    CONSTRAINT counters_left_bounded CHECK (issued - sold <= 1000000000)
+)
+ WITH (fillfactor = 20);
+CREATE TABLE requests (
+    id UUID NOT NULL,
+    event_id BIGINT NOT NULL,
+    seq BIGINT GENERATED ALWAYS AS IDENTITY (CACHE 1),
+    user_id BIGINT,
+    ticket_type_id BIGINT,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    accepted_xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    kind request_kind DEFAULT 'buy' NOT NULL,
+    quantity INTEGER,
+    user_limit INTEGER,
+    event_user_limit INTEGER,
+    unit_price NUMERIC(12, 2),
+    currency TEXT,
+    items JSONB,
+    idempotency_key TEXT,
+    fingerprint BYTEA,
+    request_id TEXT,
+    traceparent TEXT,
+    PRIMARY KEY (id),
+    CONSTRAINT requests_lines CHECK (CASE WHEN items IS NULL THEN num_nulls(ticket_type_id, quantity) = 0 ELSE num_nonnulls(ticket_type_id, quantity, unit_price, user_limit) = 0 AND jsonb_array_length(items) BETWEEN 2 AND 10 END),
+    CONSTRAINT requests_terms CHECK (CASE kind WHEN 'buy' THEN num_nulls(user_id, currency) = 0 AND num_nonnulls(unit_price, items) = 1 ELSE num_nonnulls(unit_price, items, user_limit, event_user_limit, currency, idempotency_key) = 0 END),
+    CONSTRAINT requests_quantity_positive CHECK (quantity >= 1),
+    CONSTRAINT requests_unit_price_not_negative CHECK (unit_price >= 0 AND unit_price <> 'NaN'),
+    CONSTRAINT requests_user_limits_positive CHECK (user_limit >= 1 AND event_user_limit >= 1),
+    CONSTRAINT requests_key_length CHECK (length(idempotency_key) BETWEEN 1 AND 255),
+    CONSTRAINT requests_key_has_fingerprint CHECK ((idempotency_key IS NULL) = (fingerprint IS NULL))
+);
+CREATE UNIQUE INDEX requests_idempotency ON requests (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX requests_by_event_and_user ON requests (event_id, user_id);
+CREATE INDEX requests_by_user ON requests (user_id, seq);
+CREATE TABLE work_list (
+    event_id BIGINT NOT NULL,
+    class SMALLINT NOT NULL,
+    seq BIGINT NOT NULL,
+    command_id UUID NOT NULL,
+    PRIMARY KEY (event_id, class, seq),
+    CONSTRAINT work_list_class_known CHECK (class IN (0, 1))
+)
+ WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+CREATE TABLE ledger (
+    event_id BIGINT NOT NULL,
+    number BIGINT NOT NULL,
+    command_id UUID NOT NULL,
+    ticket_type_id BIGINT,
+    kind entry_kind NOT NULL,
+    reason rejection_reason,
+    change INTEGER,
+    left_after INTEGER,
+    items JSONB,
+    PRIMARY KEY (event_id, number),
+    CONSTRAINT ledger_one_answer UNIQUE (event_id, command_id),
+    CONSTRAINT ledger_number_positive CHECK (number >= 1),
+    CONSTRAINT ledger_lines CHECK (CASE WHEN items IS NULL THEN num_nulls(ticket_type_id, change, left_after) = 0 ELSE num_nonnulls(ticket_type_id, change, left_after) = 0 END),
+    CONSTRAINT ledger_reason CHECK ((kind IN ('rejected', 'refused')) = (reason IS NOT NULL)),
+    CONSTRAINT ledger_change_of_kind CHECK (CASE kind WHEN 'issued' THEN change > 0 WHEN 'rejected' THEN change = 0 WHEN 'refused' THEN change = 0 ELSE change < 0 END),
+    CONSTRAINT ledger_left_not_negative CHECK (left_after >= 0)
+);
+CREATE TABLE batches (
+    event_id BIGINT NOT NULL,
+    first_number BIGINT NOT NULL,
+    last_number BIGINT NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    seen pg_snapshot NOT NULL,
+    decided_by TEXT NOT NULL,
+    ticket_type_id BIGINT,
+    PRIMARY KEY (event_id, first_number),
+    CONSTRAINT batches_numbers CHECK (first_number BETWEEN 1 AND last_number)
+);
+"""
+
+
+def upgrade() -> None:
+    for statements in (CATALOG, TYPES, TABLES):
+        op.execute(statements)
+
+
+def downgrade() -> None:
+    raise NotImplementedError("a ledger is never rewritten: restore a backup")
