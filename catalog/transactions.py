@@ -24,7 +24,7 @@ FIELD_OF_CONSTRAINT = {
     "events_end_time_writable": "end_time",
     "events_end_after_start": "end_time",
     "ticket_types_event_id_fkey": "event",
-    "ticket_types_stays_with_its_event": "event",
+    "ticket_types_with_purchases_stay": "event",
     "ticket_types_name_length": "name",
     "ticket_types_name_trimmed": "name",
     "ticket_types_price_not_negative": "price",
@@ -35,8 +35,8 @@ FIELD_OF_CONSTRAINT = {
     "ticket_types_sales_start_writable": "sales_start",
     "ticket_types_sales_end_writable": "sales_end",
     "ticket_types_sales_end_after_start": "sales_end",
-    "ticket_inventory_never_oversold": "capacity",
-    "ticket_inventory_left_bounded": "capacity",
+    "counters_never_oversold": "capacity",
+    "counters_left_bounded": "capacity",
 }
 HAS_PURCHASES = "It has purchases, so it cannot be deleted."
 # It is unknown whether a COMMIT whose connection broke was done, hence the advice to check first.

@@ -14,6 +14,8 @@ from shared.database.tables import Event
 Row = TypeVar("Row", Event, StoredTicketType)
 Find = Callable[[Session, int], Row]
 Step = Callable[[Session, Row], None]
+# Returns the row as it is afterwards, if that is another one.
+Apply = Callable[[Session, Row], Row | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class WriteRequest:
     if_match: str | None
 
     async def change(
-        self, table: str, *, find: Find[Row], lock: Find[Row], check: Step[Row], apply: Step[Row]
+        self, table: str, *, find: Find[Row], lock: Find[Row], check: Step[Row], apply: Apply[Row]
     ) -> Row:
         """Check owner and state of what `find` reads, `lock` it, check it again, and change it.
 
@@ -42,8 +44,7 @@ class WriteRequest:
 
         def change(session: Session) -> Row:
             found = checked(session, lock)
-            apply(session, found)
-            return found
+            return apply(session, found) or found
 
         await self.database.read(lambda session: checked(session, find))
         return await self.database.write(self.row(table), change)

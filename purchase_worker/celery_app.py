@@ -53,12 +53,12 @@ def create_worker_app(settings: Settings) -> Celery:
         configure_logging(settings, "worker")
 
     @app.task(name=DECIDE_QUEUES_TASK, Request=WakeupRequest)
-    def decide(ticket_type_ids: list[int]) -> None:
+    def decide(event_ids: list[int]) -> None:
         runtime = runtimes[0]
         with runtime.trace_wakeup(decide.request.get("traceparent")):
-            more = decide_queues(runtime, ticket_type_ids)
+            more = decide_queues(runtime, event_ids)
         if more:
-            # To the back of the queue: other ticket types have their turn first.
+            # To the back of the queue: other events have their turn first.
             send_wakeup(app, more)
 
     return app

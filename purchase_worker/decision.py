@@ -38,6 +38,12 @@ class Buy(msgspec.Struct, frozen=True, gc=False):
     lines: tuple[Line, ...]
     event_limit: int | None = None
 
+    @property
+    def has_limit(self) -> bool:
+        return self.event_limit is not None or any(
+            line.user_limit is not None for line in self.lines
+        )
+
 
 class Issue(msgspec.Struct, frozen=True, gc=False):
     """More tickets of a type, or fewer if `change` is negative: that withdraws what is left."""

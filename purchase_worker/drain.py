@@ -1,33 +1,41 @@
 """Decides what is queued: lock, gather, decide, apply, commit; then publish.
 
-One transaction decides the queues of several ticket types, because a transaction costs the same for
-one and for thirty (docs/decisions/0012). Each keeps its own order, numbers and record; they share
-only the commit.
+Each event is a lane with one order. One transaction decides the queues of several events, because a
+transaction costs the same for one and for thirty (docs/decisions/0012). Each keeps its own order,
+numbers and record; they share only the commit.
 
-Any number of processes may drain the same ticket type: one holds the lock, the others skip it. No
+Any number of processes may drain the same event: one holds its lane's lock, the others skip it. No
 request is missed, because a drain reads the queue once more after its lock is free, so it sees what
 was committed before another drain skipped. A change of capacity holds the lock too, without reading
-the queue, and may be repeated. Therefore a skipped ticket type is tried a few times more; should
-all of that fail, the sweeper decides.
+the queue, and may be repeated. Therefore a skipped event is tried a few times more; should all of
+that fail, the sweeper decides.
 """
 
 import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, lower case there
 from sqlalchemy import Engine
 
 from purchase_worker import metrics, store
-from purchase_worker.decision import NOT_ENOUGH_TICKETS, BatchDecisions, Decision, Inventory, decide
-from purchase_worker.store import Locked, Part, Queue
+from purchase_worker.decision import (
+    NOT_ENOUGH_TICKETS,
+    Buy,
+    Change,
+    Command,
+    Entry,
+    State,
+    decide,
+)
+from purchase_worker.store import Lane, Part, Queue, Work
 from shared.config.settings import Settings
 from shared.database.engine import session
 from shared.failpoints import reached
-from shared.purchases import CONFIRMED
+from shared.purchases import REJECTED
 
 # A change of capacity holds the lock for a few milliseconds, and the next one of the same owner
 # leaves 50 ms between (catalog/lanes.py): these tries fall into different parts of such a cycle.
@@ -37,9 +45,9 @@ RETRY_SKIPPED_SECONDS = (0.02, 0.03, 0.04, 0.05)
 class Batch(msgspec.Struct, frozen=True):
     """One committed drain transaction.
 
-    `parts`: the ticket types of which it decided something. `decided_at`: as clients read it.
-    `queued`: ticket types of this drain with queued requests after the locks were released.
-    `skipped`: ticket types that another transaction had locked.
+    `parts`: the events of which it decided something. `decided_at`: as clients read it. `queued`:
+    events of this drain with queued commands after the locks were released. `skipped`: events
+    whose lane another transaction had locked.
     """
 
     parts: list[Part]
@@ -50,17 +58,24 @@ class Batch(msgspec.Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        return sum(len(part.queue.rows) for part in self.parts)
+        return sum(len(part.entries) for part in self.parts)
+
+    @property
+    def decided(self) -> Iterator[tuple[Part, Work, Entry]]:
+        """Each command with its entry."""
+        for part in self.parts:
+            for work, entry in zip(part.work, part.entries, strict=True):
+                yield part, work, entry
 
     @property
     def outcomes(self) -> Counter[str]:
-        """Requests by outcome: confirmed, or the reason of the rejection."""
-        return Counter(d.reason or CONFIRMED for p in self.parts for d in p.decided.decisions)
+        """Commands by outcome: the kind of the entry, or the reason of the rejection."""
+        return Counter(entry.reason or entry.kind for part in self.parts for entry in part.entries)
 
 
 class Drained(msgspec.Struct, frozen=True):
-    """`emptied`: ticket types whose queue was empty in the end. `more`: those whose queue was not,
-    when a limit of the drain was reached. Ticket types in neither are decided by another process.
+    """`emptied`: events whose queue was empty in the end. `more`: those whose queue was not, when a
+    limit of the drain was reached. Events in neither are decided by another process.
     """
 
     decided: int
@@ -75,16 +90,16 @@ def no_linger(_batch: Batch) -> Iterable[None]:
 
 def drain(
     engine: Engine,
-    ticket_type_ids: Sequence[int],
+    event_ids: Sequence[int],
     settings: Settings,
     publish: Callable[[Batch], None],
     linger: Callable[[Batch], Iterable[None]] = no_linger,
 ) -> Drained:
-    """Decide the queued requests of these ticket types until none is left or a limit is reached.
+    """Decide what is queued of these events until nothing is left or a limit is reached.
 
     Args:
         engine: connections to PostgreSQL.
-        ticket_type_ids: whose queues; each once.
+        event_ids: whose queues; each once.
         settings: the limits of a batch and of a drain.
         publish: called with each batch after its commit.
         linger: waits after a batch; the queues are read again at each item that it yields.
@@ -99,10 +114,10 @@ def drain(
     # How often each was skipped in a row.
     skips: Counter[int] = Counter()
     with session(engine) as cursor:
-        queued = store.queued_among(cursor, ticket_type_ids)
+        queued = store.queued_among(cursor, event_ids)
         while queued:
             if batches == settings.drain_max_batches or time.monotonic() > deadline:
-                return _drained(decided, batches, ticket_type_ids, queued, more=queued)
+                return _drained(decided, batches, event_ids, queued, more=queued)
             wanted = [id_ for id_ in queued if id_ not in skipped]
             if not wanted:
                 again = [id_ for id_ in queued if skips[id_] <= len(RETRY_SKIPPED_SECONDS)]
@@ -110,9 +125,9 @@ def drain(
                     break
                 skipped.difference_update(again)
                 time.sleep(RETRY_SKIPPED_SECONDS[min(skips[id_] for id_ in again) - 1])
-                queued = store.queued_among(cursor, ticket_type_ids)
+                queued = store.queued_among(cursor, event_ids)
                 continue
-            batch = decide_batch(cursor, wanted, settings, recheck=ticket_type_ids)
+            batch = decide_batch(cursor, wanted, settings, recheck=event_ids)
             if batch.parts:
                 reached("after_decision_commit")
                 publish(batch)
@@ -126,21 +141,21 @@ def drain(
             metrics.SKIPPED_LOCKED.inc(len(batch.skipped))
             queued = batch.queued
             for _pause in linger(batch):
-                queued = store.queued_among(cursor, ticket_type_ids)
+                queued = store.queued_among(cursor, event_ids)
                 if queued:
                     break
-    return _drained(decided, batches, ticket_type_ids, queued, more=[])
+    return _drained(decided, batches, event_ids, queued, more=[])
 
 
 def decide_batch(
     cursor: Cursor, wanted: Sequence[int], settings: Settings, *, recheck: Sequence[int]
 ) -> Batch:
-    """One transaction: the oldest queued requests of each get their outcomes.
+    """One transaction: the first queued commands of each get their entries.
 
     Args:
         cursor: of a `session`.
         wanted: whose queues; those that another transaction has locked are skipped.
-        settings: how many requests.
+        settings: how many commands.
         recheck: whose queues are read again when the locks are released.
 
     Raises:
@@ -151,11 +166,11 @@ def decide_batch(
         locked = store.begin(cursor, wanted)
     if not locked:
         batch = Batch([], "", store.queued_among(cursor, recheck))
-    elif len(locked) == 1 and locked[0].inventory.left == 0:
-        batch = _close_sold_out(cursor, locked[0], settings, recheck)
     else:
-        batch = _decide_oldest(cursor, locked, settings, recheck)
-    ours = {each.ticket_type_id for each in locked}
+        batch = _close_sold_out(cursor, locked, settings, recheck) or _decide_oldest(
+            cursor, locked, settings, recheck
+        )
+    ours = {lane.event_id for lane in locked}
     return msgspec.structs.replace(
         batch,
         skipped=[id_ for id_ in wanted if id_ not in ours],
@@ -164,77 +179,71 @@ def decide_batch(
 
 
 def _decide_oldest(
-    cursor: Cursor, locked: list[Locked], settings: Settings, recheck: Sequence[int]
+    cursor: Cursor, locked: list[Lane], settings: Settings, recheck: Sequence[int]
 ) -> Batch:
     """Gather, decide, apply."""
     rows_of_each = max(1, settings.drain_batch_rows // len(locked))
-    ids = [each.ticket_type_id for each in locked]
-    queues, seen = store.read_queues(cursor, ids, rows_of_each)
+    queues, seen = store.read_work(cursor, [lane.event_id for lane in locked], rows_of_each)
     if not queues:
         return Batch([], "", store.rollback_and_recheck(cursor, recheck))
     held = _held(cursor, queues)
-    parts = [
-        Part(
-            each,
-            queue := queues[each.ticket_type_id],
-            decide(
-                each.inventory,
-                held.get(each.ticket_type_id, {}),
-                (row.request for row in queue.rows),
-            ),
-        )
-        for each in locked
-        if each.ticket_type_id in queues
-    ]
+    lanes = [lane for lane in locked if lane.event_id in queues]
     # A request may be accepted after this transaction began: none is decided before its acceptance.
-    accepted_at = (row.created_at for part in parts for row in part.queue.rows)
-    decided_at = max(locked[0].now, *accepted_at)
+    accepted_at = (work.created_at for queue in queues.values() for work in queue.work)
+    at = max(locked[0].now, *(lane.at for lane in lanes), *accepted_at)
+    parts = []
+    for lane in lanes:
+        queue = queues[lane.event_id]
+        before = State(lane.number, lane.at, queue.left, held.get(lane.event_id, {}))
+        entries, after = decide(before, at, [work.command for work in queue.work])
+        parts.append(Part(lane, queue.work, entries, before, after))
     reached("before_decision_commit")
     with metrics.COMMIT_SECONDS.time():
         queued = store.write_and_commit(
-            cursor,
-            parts,
-            seen=seen,
-            decided_at=decided_at,
-            decided_by=_this_process(),
-            recheck=recheck,
+            cursor, parts, at=at, seen=seen, decided_by=_this_process(), recheck=recheck
         )
-    return Batch(parts, decided_at, queued)
+    return Batch(parts, at, queued)
 
 
-def _held(cursor: Cursor, queues: dict[int, Queue]) -> dict[int, dict[int, int]]:
-    """Tickets that users with a limit hold, by ticket type and user."""
+def _held(
+    cursor: Cursor, queues: Mapping[int, Queue]
+) -> Mapping[int, Mapping[int, Mapping[int, int]]]:
+    """Tickets by event, user and ticket type, of the users whose requests have a limit."""
     limited = {
-        (ticket_type_id, row.request.user_id)
-        for ticket_type_id, queue in queues.items()
-        for row in queue.rows
-        if row.request.user_limit is not None
+        (event_id, work.command.user_id)
+        for event_id, queue in queues.items()
+        for work in queue.work
+        if isinstance(work.command, Buy) and work.command.has_limit
     }
     return store.read_held(cursor, list(limited)) if limited else {}
 
 
 def _close_sold_out(
-    cursor: Cursor, locked: Locked, settings: Settings, recheck: Sequence[int]
-) -> Batch:
-    """What `decide` gives when nothing is left, as one statement."""
-    before = locked.inventory.decisions
-    rows, decided_at = store.close_sold_out(
-        cursor,
-        locked,
-        rows=settings.drain_close_rows,
-        decided_by=_this_process(),
+    cursor: Cursor, locked: list[Lane], settings: Settings, recheck: Sequence[int]
+) -> Batch | None:
+    """What `decide` gives when nothing is left, as one statement; None where it does not apply."""
+    lane, *others = locked
+    if others or not lane.sold_out:
+        return None
+    work, at = store.close_sold_out(
+        cursor, lane, rows=settings.drain_close_rows, decided_by=_this_process()
     )
-    if not rows:
-        return Batch([], "", store.rollback_and_recheck(cursor, recheck))
-    decisions = [
-        Decision(row.request, number, NOT_ENOUGH_TICKETS, 0)
-        for number, row in enumerate(rows, before + 1)
+    if not work:
+        return None
+    before = State(lane.number, lane.at, {})
+    entries = [
+        Entry(number, each.command, REJECTED, NOT_ENOUGH_TICKETS, _unchanged(each.command))
+        for number, each in enumerate(work, lane.number + 1)
     ]
-    decided = BatchDecisions(decisions, Inventory(0, before + len(rows)), {})
-    part = Part(locked, Queue(rows, []), decided)
+    part = Part(lane, work, entries, before, State(lane.number + len(work), at, {}))
     reached("before_decision_commit")
     with metrics.COMMIT_SECONDS.time():
-        return Batch([part], decided_at, store.commit(cursor, recheck))
+        return Batch([part], at, store.commit(cursor, recheck))
+
+
+def _unchanged(command: Command) -> tuple[Change, ...]:
+    assert isinstance(command, Buy), "only purchases are closed"
+    return tuple(Change(line.ticket_type_id, 0, 0) for line in command.lines)
 
 
 def _drained(

@@ -42,26 +42,26 @@ class Runtime:
 
     def drain(
         self,
-        ticket_type_ids: Sequence[int],
+        event_ids: Sequence[int],
         linger: Callable[[Batch], Iterable[None]] = no_linger,
     ) -> Drained:
         """Drain these queues together; if that fails, each by itself.
 
-        So a ticket type that cannot be decided does not block the others. What was not committed is
+        So an event that cannot be decided does not block the others. What was not committed is
         still queued, and the sweeper tries again.
 
         Raises:
-            DATABASE_UNAVAILABLE: the cause is most likely not one ticket type.
+            DATABASE_UNAVAILABLE: the cause is most likely not one event.
         """
         try:
-            return drain(self.engine, ticket_type_ids, self.settings, self.publish, linger)
+            return drain(self.engine, event_ids, self.settings, self.publish, linger)
         except DATABASE_UNAVAILABLE:
             raise
         except Exception:
-            logger.exception("drain_failed", ticket_types=ticket_type_ids)
-        if len(ticket_type_ids) == 1:
+            logger.exception("drain_failed", events=event_ids)
+        if len(event_ids) == 1:
             return Drained(0, 0, [], [])
-        alone = [self.drain([ticket_type_id]) for ticket_type_id in ticket_type_ids]
+        alone = [self.drain([event_id]) for event_id in event_ids]
         return Drained(
             decided=sum(each.decided for each in alone),
             batches=sum(each.batches for each in alone),

@@ -1,12 +1,12 @@
-"""The worker's SQL: lock the counters, read the queues, write the outcomes.
+"""The worker's SQL: lock lanes, read the work list, write the ledger.
 
-A batch of any number of ticket types takes three round trips, and one more where users have limits:
-BEGIN is sent with the locks, COMMIT with the writes and the read of what was queued meanwhile. The
-queues are read by a statement of their own, which sees everything that was there when the locks
-were taken.
+A batch of any number of events takes three round trips, and one more where users have limits: BEGIN
+is sent with the locks, COMMIT with the writes and the read of what was queued meanwhile. The work
+list is read by a statement of its own, which sees everything that was there when the locks were
+taken.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -14,117 +14,167 @@ from typing import Any
 import msgspec
 from psycopg2.extensions import cursor
 
-from purchase_worker.decision import NOT_ENOUGH_TICKETS, BatchDecisions, Inventory, Request
+from purchase_worker.decision import (
+    NOT_ENOUGH_TICKETS,
+    Buy,
+    Change,
+    Command,
+    Entry,
+    Issue,
+    Line,
+    State,
+)
 from shared.database.confirmed_commit import confirm
 from shared.database.engine import roll_back
 from shared.database.oldest_queued import OLDEST_QUEUED
 from shared.database.prepared_statement import Prepared, array_literal
-from shared.purchases import as_time
+from shared.purchases import REJECTED, StoredItem, as_time
 
-# NO KEY: it does not conflict with the key-share locks of foreign keys. SKIP LOCKED: see drain.py.
-LOCK_INVENTORIES = Prepared(
-    "lock_inventories",
+# NO KEY: nothing references a lane, and nobody else locks it so. SKIP LOCKED: see drain.py.
+LOCK_LANES = Prepared(
+    "lock_lanes",
     f"""
-SELECT i.ticket_type_id, i.issued - i.sold, i.decisions, {as_time("now()")},
-       (SELECT event_id FROM ticket_types WHERE id = i.ticket_type_id)
-FROM ticket_inventory i WHERE i.ticket_type_id = ANY(%(ticket_type_ids)s::bigint[])
-FOR NO KEY UPDATE OF i SKIP LOCKED
+SELECT event_id, number, {as_time("at")}, {as_time("now()")},
+       NOT EXISTS (SELECT FROM counters c WHERE c.event_id = l.event_id AND c.sold < c.issued)
+FROM lanes l WHERE event_id = ANY(%(event_ids)s::bigint[])
+FOR NO KEY UPDATE SKIP LOCKED
 """,
 )
 
-# Read after the locks were taken, so every row that was visible before is seen, in order.
-READ_QUEUES = Prepared(
-    "read_queues",
+# What a command needs for its decision and its result.
+COMMAND = f"""
+    r.id::text, r.kind::text, r.user_id, r.ticket_type_id, r.quantity, r.user_limit,
+    r.event_user_limit, r.unit_price::text, r.currency, r.items::text, {as_time("r.created_at")},
+    r.request_id
+"""
+# Read after the locks were taken, so every command that was visible before is seen, in order.
+# OFFSET 0 makes the planner look up each row by its key, however large the tables are.
+READ_WORK = Prepared(
+    "read_work",
     f"""
-SELECT q.id::text, user_id, quantity, user_limit, unit_price::text, {as_time("created_at")},
-       request_id, w.id, row_ctid::text, (SELECT pg_current_snapshot()::text)
-FROM unnest(%(ticket_type_ids)s::bigint[]) AS w (id)
+SELECT wanted.event_id, work.ctid::text, counter.remaining,
+       CASE WHEN r.items IS NOT NULL THEN (
+           SELECT jsonb_object_agg(c.ticket_type_id, c.issued - c.sold)::text
+           FROM jsonb_array_elements(r.items) item JOIN counters c
+             ON c.event_id = wanted.event_id
+            AND c.ticket_type_id = (item->>'ticket_type')::bigint) END,
+       (SELECT pg_current_snapshot()::text), {COMMAND}
+FROM unnest(%(event_ids)s::bigint[]) AS wanted (event_id)
 CROSS JOIN LATERAL (
-    SELECT *, ctid AS row_ctid FROM ticket_purchases
-    WHERE ticket_type_id = w.id AND status = 'queued'
-    ORDER BY seq LIMIT %(rows)s) q
-ORDER BY w.id, seq
+    SELECT ctid, class, seq, command_id FROM work_list
+    WHERE event_id = wanted.event_id ORDER BY class, seq LIMIT %(rows)s) work
+CROSS JOIN LATERAL (SELECT * FROM requests WHERE id = work.command_id OFFSET 0) r
+LEFT JOIN LATERAL (
+    SELECT issued - sold AS remaining FROM counters
+    WHERE event_id = wanted.event_id AND ticket_type_id = r.ticket_type_id OFFSET 0) counter ON true
+ORDER BY wanted.event_id, work.class, work.seq
 """,
 )
 
-# OFFSET 0 makes the planner look up each user's purchases by index, however large the table is.
 READ_HELD = Prepared(
     "read_held",
     """
-SELECT u.ticket_type_id, u.id, held.quantity
-FROM unnest(%(ticket_type_ids)s::bigint[], %(user_ids)s::bigint[]) AS u (ticket_type_id, id)
+SELECT wanted.event_id, wanted.user_id, held.ticket_type_id, held.quantity
+FROM unnest(%(event_ids)s::bigint[], %(user_ids)s::bigint[]) AS wanted (event_id, user_id)
 CROSS JOIN LATERAL (
-    SELECT sum(quantity)::int AS quantity FROM ticket_purchases
-    WHERE user_id = u.id AND ticket_type_id = u.ticket_type_id AND status = 'confirmed'
-    OFFSET 0) held
-WHERE held.quantity IS NOT NULL
+    SELECT line.ticket_type_id, sum(line.quantity)::int AS quantity
+    FROM requests r
+    CROSS JOIN LATERAL (
+        SELECT FROM ledger e WHERE e.event_id = r.event_id AND e.command_id = r.id
+            AND e.kind = 'confirmed' OFFSET 0) confirmed
+    CROSS JOIN LATERAL (
+        SELECT r.ticket_type_id, r.quantity WHERE r.items IS NULL
+        UNION ALL
+        SELECT (item->>'ticket_type')::bigint, (item->>'quantity')::int
+        FROM jsonb_array_elements(r.items) item) line
+    WHERE r.event_id = wanted.event_id AND r.user_id = wanted.user_id AND r.kind = 'buy'
+    GROUP BY line.ticket_type_id OFFSET 0) held
 """,
 )
 
-# The rows are found by their ctids, which cannot change meanwhile: only the holder of the lock
-# updates queued rows. No index serves IS TRUE, so no plan can scan a whole queue for a few of them.
-# The counters are joined with nothing, so that they are found by their index alone. A counter moves
-# by the number of rows found: if one were missing, the counter's own guard would raise.
+# The rows of the work list are found by their ctids, which cannot change meanwhile: only the holder
+# of the lane's lock deletes them. No index serves IS TRUE, so no plan can scan a whole queue for a
+# few of them. Lanes and counters are joined with nothing, so that they are found by their index
+# alone. The guards hold all parts against one another (migration 0012).
 WRITE = Prepared(
-    "write_decisions",
+    "write_entries",
     """
-WITH parts AS (
-    SELECT * FROM unnest(%(ticket_type_ids)s::bigint[], %(firsts)s::bigint[], %(lasts)s::bigint[],
-                         %(solds)s::int[]) AS t (ticket_type_id, first_number, last_number, sold)
-), decided AS (
-    UPDATE ticket_purchases p
-    SET status = CASE WHEN d.reason IS NULL THEN 'confirmed' ELSE 'rejected' END,
-        reason = d.reason, decided_at = %(decided_at)s::timestamptz,
-        decision_number = d.number, left_after = d.left_after
-    FROM unnest(%(ctids)s::tid[], %(ids)s::uuid[], %(numbers)s::bigint[], %(reasons)s::text[],
-                %(lefts)s::int[]) AS d (row_ctid, id, number, reason, left_after)
-    WHERE p.ctid = d.row_ctid AND (p.id = d.id) IS TRUE AND p.decision_number IS NULL
-    RETURNING p.ticket_type_id
-), counted AS MATERIALIZED (
-    SELECT ticket_type_id, count(*) AS found FROM decided GROUP BY ticket_type_id
-), recorded AS (
-    INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by,
-                                  decided_at)
-    SELECT ticket_type_id, first_number, last_number, %(seen)s::pg_snapshot, %(decided_by)s,
-           %(decided_at)s::timestamptz
-    FROM parts
+WITH entry AS (
+    INSERT INTO ledger (event_id, number, command_id, kind, reason, ticket_type_id, change,
+                        left_after, items)
+    SELECT * FROM unnest(
+        %(entry_event_ids)s::bigint[], %(numbers)s::bigint[], %(command_ids)s::uuid[],
+        %(kinds)s::entry_kind[], %(reasons)s::rejection_reason[],
+        %(entry_ticket_type_ids)s::bigint[], %(changes)s::int[], %(lefts)s::int[],
+        %(items)s::jsonb[])
+), done AS (
+    DELETE FROM work_list w
+    USING unnest(%(ctids)s::tid[], %(command_ids)s::uuid[]) AS d (row_ctid, command_id)
+    WHERE w.ctid = d.row_ctid AND (w.command_id = d.command_id) IS TRUE
+), part AS (
+    SELECT * FROM unnest(%(event_ids)s::bigint[], %(firsts)s::bigint[], %(lasts)s::bigint[])
+        AS p (event_id, first_number, last_number)
+), batch AS (
+    INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
+    SELECT event_id, first_number, last_number, %(at)s::timestamptz, %(seen)s::pg_snapshot,
+           %(decided_by)s
+    FROM part
+), lane AS (
+    UPDATE lanes l
+    SET number = (SELECT last_number FROM part WHERE event_id = l.event_id),
+        at = %(at)s::timestamptz
+    WHERE event_id = ANY(%(event_ids)s::bigint[])
 )
-UPDATE ticket_inventory i
-SET sold = sold + (SELECT sold FROM parts WHERE ticket_type_id = i.ticket_type_id),
-    decisions = decisions + (SELECT found FROM counted WHERE ticket_type_id = i.ticket_type_id)
-WHERE ticket_type_id = ANY(%(ticket_type_ids)s::bigint[])
+UPDATE counters c SET issued = c.issued + moved.issued, sold = c.sold + moved.sold
+FROM unnest(%(counter_event_ids)s::bigint[], %(counter_ticket_type_ids)s::bigint[],
+            %(issued)s::int[], %(sold)s::int[]) AS moved (event_id, ticket_type_id, issued, sold)
+WHERE c.event_id = moved.event_id AND c.ticket_type_id = moved.ticket_type_id
 """,
 )
 
-# The rule for a sold-out ticket type, without a round trip: nothing fits any more.
+# The rule for an event with nothing left, without a round trip: nothing fits any more. Only while
+# no resolution waits, which might issue tickets.
 CLOSE_SOLD_OUT = Prepared(
     "close_sold_out",
     f"""
-WITH closed AS (
-    UPDATE ticket_purchases p
-    SET status = 'rejected', reason = '{NOT_ENOUGH_TICKETS}',
-        decided_at = greatest(now(), q.latest),
-        decision_number = %(decisions)s::bigint + q.nth, left_after = 0
-    FROM (SELECT row_ctid, row_number() OVER (ORDER BY seq) AS nth,
-                 max(created_at) OVER () AS latest
-          FROM (SELECT ctid AS row_ctid, seq, created_at FROM ticket_purchases
-                WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
-                ORDER BY seq LIMIT %(rows)s) oldest) q
-    WHERE p.ctid = q.row_ctid
-    RETURNING p.*
-), recorded AS (
-    INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by,
-                                  decided_at)
-    SELECT %(ticket_type_id)s, min(decision_number), max(decision_number), pg_current_snapshot(),
-           %(decided_by)s, max(decided_at)
+WITH closed AS MATERIALIZED (
+    SELECT work.row_ctid, work.nth, r.*
+    FROM (
+        SELECT row_ctid, command_id, row_number() OVER (ORDER BY seq) AS nth FROM (
+            SELECT ctid AS row_ctid, seq, command_id FROM work_list
+            WHERE event_id = %(event_id)s AND class = 1
+              AND NOT EXISTS (SELECT FROM work_list WHERE event_id = %(event_id)s AND class = 0)
+              AND NOT EXISTS (SELECT FROM counters
+                              WHERE event_id = %(event_id)s AND sold < issued)
+            ORDER BY seq LIMIT %(rows)s) oldest
+    ) work
+    CROSS JOIN LATERAL (SELECT * FROM requests WHERE id = work.command_id OFFSET 0) r
+), entry AS (
+    INSERT INTO ledger (event_id, number, command_id, kind, reason, ticket_type_id, change,
+                        left_after, items)
+    SELECT event_id, %(number)s + nth, id, '{REJECTED}', '{NOT_ENOUGH_TICKETS}', ticket_type_id,
+           CASE WHEN items IS NULL THEN 0 END, CASE WHEN items IS NULL THEN 0 END,
+           CASE WHEN items IS NOT NULL THEN (
+               SELECT jsonb_agg(jsonb_build_object('ticket_type', item->'ticket_type', 'change', 0,
+                                                   'left_after', 0) ORDER BY line)
+               FROM jsonb_array_elements(items) WITH ORDINALITY AS i (item, line)) END
+    FROM closed ORDER BY nth
+), done AS (
+    DELETE FROM work_list w USING closed
+    WHERE w.ctid = closed.row_ctid AND (w.command_id = closed.id) IS TRUE
+), batch AS (
+    INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
+    SELECT %(event_id)s, %(number)s + 1, %(number)s + count(*),
+           greatest(now(), %(lane_at)s::timestamptz, max(created_at)), pg_current_snapshot(),
+           %(decided_by)s
     FROM closed HAVING count(*) > 0
-), counted AS (
-    UPDATE ticket_inventory SET decisions = decisions + (SELECT count(*) FROM closed)
-    WHERE ticket_type_id = %(ticket_type_id)s
+    RETURNING event_id, last_number, at
+), lane AS (
+    UPDATE lanes l
+    SET number = (SELECT last_number FROM batch), at = (SELECT at FROM batch)
+    WHERE event_id = (SELECT event_id FROM batch)
 )
-SELECT id::text, user_id, quantity, user_limit, unit_price::text, {as_time("created_at")},
-       request_id, {as_time("decided_at")}
-FROM closed ORDER BY decision_number
+SELECT {as_time("(SELECT at FROM batch)")}, {COMMAND} FROM closed r ORDER BY nth
 """,
 )
 
@@ -132,26 +182,25 @@ FROM closed ORDER BY decision_number
 READ_TRACEPARENTS = Prepared(
     "read_traceparents",
     """
-SELECT id::text, traceparent FROM ticket_purchases
+SELECT id::text, traceparent FROM requests
 WHERE id = ANY(%(ids)s::uuid[]) AND traceparent IS NOT NULL
 """,
 )
 
-# In this form the planner uses the queue's index; EXISTS may become a scan of the whole table.
+# In this form the planner uses the work list's index; EXISTS may become a scan of the whole table.
 QUEUED_AMONG = Prepared(
     "queued_among",
     """
-SELECT w.id FROM unnest(%(ticket_type_ids)s::bigint[]) AS w (id)
+SELECT wanted.event_id FROM unnest(%(event_ids)s::bigint[]) AS wanted (event_id)
 CROSS JOIN LATERAL (
-    SELECT FROM ticket_purchases
-    WHERE ticket_type_id = w.id AND status = 'queued' ORDER BY seq LIMIT 1) q
+    SELECT FROM work_list WHERE event_id = wanted.event_id ORDER BY class, seq LIMIT 1) q
 """,
 )
 
 # A row of the future was accepted before the server's clock was set back, at an unknown time.
 QUEUED_TOO_LONG = f"""
 WITH RECURSIVE {OLDEST_QUEUED}
-SELECT ticket_type_id FROM oldest
+SELECT event_id FROM oldest
 WHERE created_at < now() - make_interval(secs => %(seconds)s) OR created_at > clock_timestamp()
 ORDER BY created_at
 """
@@ -159,87 +208,103 @@ ORDER BY created_at
 Row = tuple[Any, ...]
 
 
-class Locked(msgspec.Struct, frozen=True):
-    """A ticket type whose inventory row this transaction has locked.
+class Lane(msgspec.Struct, frozen=True):
+    """An event whose lane this transaction has locked.
 
-    `now`: when the transaction began, as clients read it.
+    `now`: when the transaction began. `sold_out`: nothing was left of any of its ticket types when
+    the lock was taken, or just before.
     """
 
-    ticket_type_id: int
-    inventory: Inventory
     event_id: int
+    number: int
+    at: str
     now: str
+    sold_out: bool
 
 
-class QueuedRequest(msgspec.Struct, frozen=True, gc=False):
-    """A queued request with the rest of its result, as clients read it."""
+class Work(msgspec.Struct, frozen=True, gc=False):
+    """A command of the work list with the rest of its result, as clients read it.
 
-    request: Request
-    unit_price: str
+    `ctid`: of its row in the work list; valid until the transaction ends.
+    """
+
+    command: Command
+    unit_prices: tuple[str, ...]
+    currency: str
     created_at: str
     request_id: str | None
+    ctid: str = ""
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """The oldest queued requests of a ticket type. `ctids`: valid until the transaction ends."""
+    """The first commands of a lane. `left`: of their ticket types."""
 
-    rows: list[QueuedRequest]
-    ctids: list[str]
+    work: list[Work]
+    left: Mapping[int, int]
 
 
 class Part(msgspec.Struct, frozen=True):
-    """What a batch decides of one ticket type."""
+    """What a batch decides of one event: an entry for each command, and the state before."""
 
-    locked: Locked
-    queue: Queue
-    decided: BatchDecisions
+    lane: Lane
+    work: Sequence[Work]
+    entries: Sequence[Entry]
+    before: State
+    after: State
 
 
-def begin(cursor: cursor, ticket_type_ids: Iterable[int]) -> list[Locked]:
-    """Begin a transaction and lock the counters, except those that another transaction holds.
+_items = msgspec.json.Decoder(tuple[StoredItem, ...])
+_left = msgspec.json.Decoder(dict[int, int])
+
+
+def begin(cursor: cursor, event_ids: Iterable[int]) -> list[Lane]:
+    """Begin a transaction and lock the lanes, except those that another transaction holds.
 
     If none could be locked, the transaction is rolled back.
     """
-    lock = LOCK_INVENTORIES.bind(cursor, {"ticket_type_ids": array_literal(ticket_type_ids)})
+    lock = LOCK_LANES.bind(cursor, {"event_ids": array_literal(event_ids)})
     cursor.execute(b"BEGIN; " + lock)
     found = cursor.fetchall()
     if not found:
         roll_back(cursor)
-    return [
-        Locked(id_, Inventory(left, decisions), event_id, now)
-        for id_, left, decisions, now, event_id in found
-    ]
+    return [Lane(*row) for row in found]
 
 
-def read_queues(
-    cursor: cursor, ticket_type_ids: Iterable[int], rows: int
-) -> tuple[dict[int, Queue], str]:
-    """The oldest `rows` queued requests of each ticket type; call it under the locks.
+def read_work(cursor: cursor, event_ids: Iterable[int], rows: int) -> tuple[dict[int, Queue], str]:
+    """The first `rows` commands of each lane; call it under the locks.
 
-    Returns them by ticket type, in the order of acceptance, and which transactions were visible.
+    Returns them by event, in order, and which transactions were visible.
     """
-    parameters = {"ticket_type_ids": array_literal(ticket_type_ids), "rows": rows}
-    READ_QUEUES.run(cursor, parameters)
+    READ_WORK.run(cursor, {"event_ids": array_literal(event_ids), "rows": rows})
     found = cursor.fetchall()
     queues = {}
-    for id_, group in groupby(found, itemgetter(7)):
-        own = list(group)
-        queues[id_] = Queue([_queued(row) for row in own], [row[8] for row in own])
-    return queues, _first(found, 9)
+    for event_id, group in groupby(found, itemgetter(0)):
+        work: list[Work] = []
+        left: dict[int, int] = {}
+        for _event_id, ctid, remaining, remaining_by_type, _seen, *command in group:
+            work.append(_work(command, ctid))
+            if remaining_by_type is not None:
+                left.update(_left.decode(remaining_by_type))
+            elif remaining is not None:
+                left[command[3]] = remaining
+        queues[event_id] = Queue(work, left)
+    return queues, found[0][4] if found else ""
 
 
-def read_held(cursor: cursor, who: Sequence[tuple[int, int]]) -> dict[int, dict[int, int]]:
-    """Tickets held, by ticket type and user, for these pairs of both."""
+def read_held(
+    cursor: cursor, who: Sequence[tuple[int, int]]
+) -> dict[int, dict[int, dict[int, int]]]:
+    """Tickets by event, user and ticket type, for these pairs of event and user."""
     READ_HELD.run(
         cursor,
         {
-            "ticket_type_ids": array_literal(ticket_type_id for ticket_type_id, _ in who),
+            "event_ids": array_literal(event_id for event_id, _ in who),
             "user_ids": array_literal(user_id for _, user_id in who),
         },
     )
-    held: dict[int, dict[int, int]] = {}
-    for ticket_type_id, user_id, quantity in cursor.fetchall():
-        held.setdefault(ticket_type_id, {})[user_id] = quantity
+    held: dict[int, dict[int, dict[int, int]]] = {}
+    for event_id, user_id, ticket_type_id, quantity in cursor.fetchall():
+        held.setdefault(event_id, {}).setdefault(user_id, {})[ticket_type_id] = quantity
     return held
 
 
@@ -247,59 +312,87 @@ def write_and_commit(
     cursor: cursor,
     parts: Sequence[Part],
     *,
+    at: str,
     seen: str,
-    decided_at: str,
     decided_by: str,
     recheck: Iterable[int],
 ) -> list[int]:
-    """Write the outcomes; returns which of `recheck` have queued requests after the commit.
+    """Write the entries; returns which of `recheck` have queued commands after the commit.
 
     Raises:
-        psycopg2.IntegrityError: a request was no longer queued, which the locks make impossible.
+        psycopg2.IntegrityError: a guard failed, which the locks make impossible.
         CommitUnconfirmed: all is written, but a failover may undo it.
     """
-    rows = [row for part in parts for row in part.queue.rows]
-    decisions = [decision for part in parts for decision in part.decided.decisions]
-    before = [part.locked.inventory for part in parts]
-    after = [part.decided.inventory for part in parts]
+    entries = [entry for part in parts for entry in part.entries]
+    # Of one line nearly always; a cart's changes are written as JSON.
+    lines = [e.changes[0] if len(e.changes) == 1 else None for e in entries]
+    moved = [(part.lane.event_id, *counter) for part in parts for counter in counters_moved(part)]
     write = WRITE.bind(
         cursor,
         {
-            "ticket_type_ids": array_literal(part.locked.ticket_type_id for part in parts),
-            "firsts": array_literal(inventory.decisions + 1 for inventory in before),
-            "lasts": array_literal(inventory.decisions for inventory in after),
-            "solds": array_literal(b.left - a.left for b, a in zip(before, after, strict=True)),
-            "ctids": array_literal(row_ctid for part in parts for row_ctid in part.queue.ctids),
-            "ids": array_literal(row.request.id for row in rows),
-            "numbers": array_literal(d.number for d in decisions),
-            "reasons": array_literal(d.reason for d in decisions),
-            "lefts": array_literal(d.left_after for d in decisions),
+            "entry_event_ids": array_literal(p.lane.event_id for p in parts for _ in p.entries),
+            "numbers": array_literal(e.number for e in entries),
+            "command_ids": array_literal(e.command.id for e in entries),
+            "kinds": array_literal(e.kind for e in entries),
+            "reasons": array_literal(e.reason for e in entries),
+            "entry_ticket_type_ids": array_literal(
+                None if line is None else line.ticket_type_id for line in lines
+            ),
+            "changes": array_literal(None if line is None else line.change for line in lines),
+            "lefts": array_literal(None if line is None else line.left_after for line in lines),
+            "items": _items_literal(entries, lines),
+            "ctids": array_literal(work.ctid for part in parts for work in part.work),
+            "event_ids": array_literal(part.lane.event_id for part in parts),
+            "firsts": array_literal(part.before.number + 1 for part in parts),
+            "lasts": array_literal(part.after.number for part in parts),
+            "at": at,
             "seen": seen,
             "decided_by": decided_by,
-            "decided_at": decided_at,
+            "counter_event_ids": array_literal(row[0] for row in moved),
+            "counter_ticket_type_ids": array_literal(row[1] for row in moved),
+            "issued": array_literal(row[2] for row in moved),
+            "sold": array_literal(row[3] for row in moved),
         },
     )
     return _end(cursor, recheck, write, b"COMMIT")
 
 
-def close_sold_out(
-    cursor: cursor, locked: Locked, *, rows: int, decided_by: str
-) -> tuple[list[QueuedRequest], str]:
-    """Reject the oldest queued requests of a sold-out ticket type.
+def counters_moved(part: Part) -> list[tuple[int, int, int]]:
+    """Ticket types whose counters move, and by how many issued and sold."""
+    issued: dict[int, int] = {}
+    for entry in part.entries:
+        if isinstance(entry.command, Issue):
+            for change in entry.changes:
+                before = issued.get(change.ticket_type_id, 0)
+                issued[change.ticket_type_id] = before + change.change
+    moved = []
+    for ticket_type_id, left in part.after.left.items():
+        more = issued.get(ticket_type_id, 0)
+        sold = part.before.left.get(ticket_type_id, 0) + more - left
+        if more or sold:
+            moved.append((ticket_type_id, more, sold))
+    return moved
 
-    Returns them in the order of acceptance, and when they were decided.
+
+def close_sold_out(
+    cursor: cursor, lane: Lane, *, rows: int, decided_by: str
+) -> tuple[list[Work], str]:
+    """Reject the oldest queued purchases of a sold-out event, unless a resolution waits.
+
+    Returns them in order, and when they were decided.
     """
     CLOSE_SOLD_OUT.run(
         cursor,
         {
-            "ticket_type_id": locked.ticket_type_id,
+            "event_id": lane.event_id,
             "rows": rows,
-            "decisions": locked.inventory.decisions,
+            "number": lane.number,
+            "lane_at": lane.at,
             "decided_by": decided_by,
         },
     )
     closed = cursor.fetchall()
-    return [_queued(row) for row in closed], _first(closed, 7)
+    return [_work(command) for _at, *command in closed], closed[0][0] if closed else ""
 
 
 def commit(cursor: cursor, recheck: Iterable[int]) -> list[int]:
@@ -312,8 +405,8 @@ def rollback_and_recheck(cursor: cursor, recheck: Iterable[int]) -> list[int]:
     return _end(cursor, recheck, b"ROLLBACK")
 
 
-def queued_among(cursor: cursor, ticket_type_ids: Iterable[int]) -> list[int]:
-    QUEUED_AMONG.run(cursor, {"ticket_type_ids": array_literal(ticket_type_ids)})
+def queued_among(cursor: cursor, event_ids: Iterable[int]) -> list[int]:
+    QUEUED_AMONG.run(cursor, {"event_ids": array_literal(event_ids)})
     return [row[0] for row in cursor.fetchall()]
 
 
@@ -324,25 +417,52 @@ def read_traceparents(cursor: cursor, ids: Iterable[str]) -> dict[str, str]:
 
 
 def queued_too_long(cursor: cursor, seconds: float) -> list[int]:
-    """Ticket types with a request that has been queued for longer, the oldest first."""
+    """Events with a command that has been queued for longer, the oldest first."""
     cursor.execute(QUEUED_TOO_LONG, {"seconds": seconds})
     return [row[0] for row in cursor.fetchall()]
 
 
 def _end(cursor: cursor, recheck: Iterable[int], *ending: bytes) -> list[int]:
-    """The queues are read last, when the locks are released: see drain.py."""
-    read = QUEUED_AMONG.bind(cursor, {"ticket_type_ids": array_literal(recheck)})
+    """The work list is read last, when the locks are released: see drain.py."""
+    read = QUEUED_AMONG.bind(cursor, {"event_ids": array_literal(recheck)})
     cursor.execute(b"; ".join((*ending, read)))
     confirm(cursor.connection)
     return [row[0] for row in cursor.fetchall()]
 
 
-def _queued(row: Row) -> QueuedRequest:
-    id_, user_id, quantity, user_limit, unit_price, created_at, request_id, *_ = row
-    return QueuedRequest(
-        Request(id_, user_id, quantity, user_limit), unit_price, created_at, request_id
+def _work(row: Sequence[Any], ctid: str = "") -> Work:
+    """A command from the columns of `COMMAND`."""
+    id_, kind, user_id, ticket_type_id, quantity, user_limit, event_limit, *terms = row
+    unit_price, currency, items, created_at, request_id = terms
+    command: Command
+    if kind != "buy":
+        command = Issue(id_, ticket_type_id, quantity if kind == "issue" else -quantity)
+        return Work(command, (), "", created_at, request_id, ctid)
+    if items is None:
+        lines: tuple[Line, ...] = (Line(ticket_type_id, quantity, user_limit),)
+        prices: tuple[str, ...] = (unit_price,)
+    else:
+        stored = _items.decode(items)
+        lines = tuple(Line(i.ticket_type, i.quantity, i.user_limit) for i in stored)
+        prices = tuple(i.unit_price for i in stored)
+    command = Buy(id_, user_id, lines, event_limit)
+    return Work(command, prices, currency, created_at, request_id, ctid)
+
+
+def _items_literal(entries: Sequence[Entry], lines: Sequence[Change | None]) -> str:
+    """An array that is too short is extended by nulls: so without carts it costs nothing."""
+    if None not in lines:
+        return "{}"
+    return array_literal(
+        None if line is not None else _changes_json(entry.changes)
+        for entry, line in zip(entries, lines, strict=True)
     )
 
 
-def _first(rows: list[Row], column: int) -> str:
-    return rows[0][column] if rows else ""
+def _changes_json(changes: Iterable[Change]) -> str:
+    return msgspec.json.encode(
+        [
+            {"ticket_type": c.ticket_type_id, "change": c.change, "left_after": c.left_after}
+            for c in changes
+        ]
+    ).decode()

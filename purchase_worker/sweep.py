@@ -13,7 +13,7 @@ from purchase_worker.audit.counter_watch import CounterWatch
 from purchase_worker.runtime import Runtime
 from shared.config.settings import get_settings
 from shared.database.engine import DATABASE_UNAVAILABLE, cursor_transaction, statement
-from shared.messaging.celery_client import WAKEUP_TICKET_TYPES_MAX
+from shared.messaging.celery_client import WAKEUP_EVENTS_MAX
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.logging import configure_logging, get_logger
 from shared.observability.metrics_server import serve_metrics
@@ -45,24 +45,24 @@ def sweep(runtime: Runtime) -> int:
         # a statement that waits for them, such as a migration's, our own decisions would wait too.
         with statement(runtime.engine) as reading:
             stale = store.queued_too_long(reading, runtime.settings.sweep_after_seconds)
-        for start in range(0, len(stale), WAKEUP_TICKET_TYPES_MAX):
-            together = stale[start : start + WAKEUP_TICKET_TYPES_MAX]
+        for start in range(0, len(stale), WAKEUP_EVENTS_MAX):
+            together = stale[start : start + WAKEUP_EVENTS_MAX]
             decided += _sweep_some(runtime, together)
     return decided
 
 
-def _sweep_some(runtime: Runtime, ticket_type_ids: list[int]) -> int:
+def _sweep_some(runtime: Runtime, event_ids: list[int]) -> int:
     try:
-        decided = runtime.drain(ticket_type_ids).decided
+        decided = runtime.drain(event_ids).decided
     except DATABASE_UNAVAILABLE as error:
-        logger.warning("sweep_failed", ticket_types=ticket_type_ids, error=str(error))
-        if len(ticket_type_ids) == 1:
+        logger.warning("sweep_failed", events=event_ids, error=str(error))
+        if len(event_ids) == 1:
             return 0
         # The cause may still be one of them, such as a lock that another session keeps.
-        return sum(_sweep_some(runtime, [id_]) for id_ in ticket_type_ids)
+        return sum(_sweep_some(runtime, [id_]) for id_ in event_ids)
     if decided:
         metrics.RESCUED.inc(decided)
-        logger.info("sweep_decided", ticket_types=ticket_type_ids, decided=decided)
+        logger.info("sweep_decided", events=event_ids, decided=decided)
     return decided
 
 

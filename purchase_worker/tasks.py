@@ -1,4 +1,4 @@
-"""The one task: decide what is queued of some ticket types."""
+"""The one task: decide what is queued of some events."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ CLEARINGS = 3
 logger = get_logger(__name__)
 
 
-def decide_queues(runtime: Runtime, ticket_type_ids: Sequence[int]) -> list[int]:
+def decide_queues(runtime: Runtime, event_ids: Sequence[int]) -> list[int]:
     """Drain these queues; returns those that need another wake-up.
 
     Until then their wake-ups count as under way, because a second worker would only skip locked
@@ -26,7 +26,7 @@ def decide_queues(runtime: Runtime, ticket_type_ids: Sequence[int]) -> list[int]
     are cleared again (docs/model).
     """
     try:
-        drained = runtime.drain(ticket_type_ids, runtime.linger)
+        drained = runtime.drain(event_ids, runtime.linger)
         more = drained.more
         for _clearing in range(CLEARINGS):
             if not drained.emptied:
@@ -40,12 +40,12 @@ def decide_queues(runtime: Runtime, ticket_type_ids: Sequence[int]) -> list[int]
     except DATABASE_UNAVAILABLE as error:
         # What was not committed is still queued: the sweeper decides it.
         metrics.DRAINS_INTERRUPTED.inc()
-        logger.warning("drain_interrupted", ticket_types=ticket_type_ids, error=str(error))
+        logger.warning("drain_interrupted", events=event_ids, error=str(error))
         return []
 
 
-def _clear_wakeups(runtime: Runtime, ticket_type_ids: Sequence[int]) -> None:
+def _clear_wakeups(runtime: Runtime, event_ids: Sequence[int]) -> None:
     try:
-        runtime.redis.delete(*(f"{WAKEUP_KEY_PREFIX}{id_}" for id_ in ticket_type_ids))
+        runtime.redis.delete(*(f"{WAKEUP_KEY_PREFIX}{id_}" for id_ in event_ids))
     except redis.RedisError as error:
-        logger.warning("wakeups_not_cleared", ticket_types=ticket_type_ids, error=str(error))
+        logger.warning("wakeups_not_cleared", events=event_ids, error=str(error))

@@ -1,5 +1,8 @@
 """A purchase as clients read it, and its result on the way from workers to gateways."""
 
+from collections.abc import Sequence
+from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -14,19 +17,52 @@ DECIDED_CHANNEL: Final = "eventify:decided"
 WAKEUP_KEY_PREFIX: Final = "eventify:wake-up:"
 
 
-class Purchase(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of a purchase; times in RFC 3339 UTC, money as decimal strings."""
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """A line of a purchase."""
 
-    id: str
     ticket_type: int
-    event: int
     quantity: int
     unit_price: str
+    total_price: str
+
+
+class StoredItem(msgspec.Struct, frozen=True, gc=False):
+    """A line of a cart in `requests.items`, with its terms."""
+
+    ticket_type: int
+    quantity: int
+    unit_price: str
+    user_limit: int | None
+
+
+class Short(msgspec.Struct, frozen=True, gc=False):
+    """A line that was rejected, and what was left of its ticket type."""
+
+    ticket_type: int
+    quantity: int
+    left: int
+
+
+class Purchase(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of a purchase; times in RFC 3339 UTC, money as decimal strings.
+
+    `ticket_type`, `quantity` and `unit_price` are those of its one line; None if it has several.
+    """
+
+    id: str
+    ticket_type: int | None
+    event: int
+    quantity: int | None
+    unit_price: str | None
     total_price: str
     status: str
     reason: str | None
     created_at: str
     decided_at: str | None
+    items: Sequence[Item]
+    currency: str
+    # Which lines there were not enough tickets for; None unless that is the reason.
+    short: Sequence[Short] | None = None
 
 
 class QueuedPurchase(Purchase, frozen=True, kw_only=True):
@@ -40,9 +76,49 @@ class DecidedBatch(msgspec.Struct, frozen=True, kw_only=True):
     """The message of a worker to the gateways after each batch's commit."""
 
     ids: list[str]
-    # The number of each ticket type, and the batch's duration: the basis of estimated waits.
+    # How many of each event, and the batch's duration: the basis of estimated waits.
     decided: dict[int, int]
     seconds: float
+
+
+def purchase(  # noqa: PLR0913 - as many as the body has
+    lines: Sequence[tuple[int, int, str]],
+    *,
+    id: str,  # noqa: A002 - as the body names it
+    event: int,
+    currency: str,
+    created_at: str,
+    status: str = QUEUED,
+    reason: str | None = None,
+    decided_at: str | None = None,
+    short: Sequence[Short] | None = None,
+) -> Purchase:
+    """A purchase from its lines: ticket type, quantity and unit price of each."""
+    items = [Item(*line, total_price(line[2], line[1])) for line in lines]
+    is_cart = len(items) > 1
+    first = items[0]
+    return Purchase(
+        id=id,
+        ticket_type=None if is_cart else first.ticket_type,
+        event=event,
+        quantity=None if is_cart else first.quantity,
+        unit_price=None if is_cart else first.unit_price,
+        total_price=str(sum(Decimal(i.total_price) for i in items))
+        if is_cart
+        else first.total_price,
+        status=status,
+        reason=reason,
+        created_at=created_at,
+        decided_at=decided_at,
+        items=items,
+        currency=currency,
+        short=short,
+    )
+
+
+@lru_cache(maxsize=1_024)
+def total_price(unit_price: str, quantity: int) -> str:
+    return str(Decimal(unit_price) * quantity)
 
 
 def still_queued(purchase: Purchase, position: int, wait_seconds: float) -> QueuedPurchase:

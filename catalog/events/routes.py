@@ -28,6 +28,7 @@ from catalog.pages import in_pages_of, page_json, rows_that_fit
 from catalog.responses import changing, creating, deleting, json_response, listing, reading
 from catalog.rules import check_order
 from catalog.schemas import Moment
+from catalog.ticket_types.store import set_audit_user
 from catalog.transactions import HAS_PURCHASES
 from catalog.write_request import Step, WriteRequest
 from shared.database.tables import Event
@@ -228,7 +229,11 @@ async def delete_event(write: Write) -> None:
         if store.has_purchases(session, event.id):
             raise Conflict(HAS_PURCHASES)
 
-    await _write(write, check, lambda session, event: session.delete(event))
+    def delete(session: Session, event: Event) -> None:
+        set_audit_user(session, write.user_id)  # what is left of its ticket types is withdrawn
+        session.delete(event)
+
+    await _write(write, check, delete)
 
 
 async def _write(write: WriteRequest, check: Step[Event], apply: Step[Event]) -> Event:

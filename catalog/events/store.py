@@ -8,9 +8,8 @@ from sqlalchemy.event import listens_for
 from sqlalchemy.orm import Session
 
 from catalog.pages import count_of, in_pages_of, rows_that_fit
-from shared.database.tables import Event, TicketInventory, TicketPurchase, TicketType
+from shared.database.tables import Event, Request
 from shared.errors import NotFound
-from shared.purchases import QUEUED
 from shared.text import folded, searchable
 from shared.web.pagination import PageWanted
 
@@ -95,14 +94,6 @@ def lock(session: Session, event_id: int) -> Event:
 
 
 def has_purchases(session: Session, event_id: int) -> bool:
-    """Whether any ticket type of the event ever had one: queued, or decided and counted."""
-    queued = select(TicketPurchase.id).where(
-        TicketPurchase.ticket_type_id == TicketType.id, TicketPurchase.status == QUEUED
-    )
-    with_purchases = (
-        select(TicketType.id)
-        .join(TicketInventory, TicketInventory.ticket_type_id == TicketType.id)
-        .where(TicketType.event_id == event_id)
-        .where(or_(TicketInventory.decisions > 0, queued.exists()))
-    )
-    return session.scalars(select(with_purchases.exists())).one()
+    """Whether there ever was one, decided or not."""
+    buys = select(Request.id).where(Request.event_id == event_id, Request.kind == "buy")
+    return session.scalars(buys.limit(1)).first() is not None

@@ -16,7 +16,7 @@ from catalog.ticket_types.rules import SALE_WINDOW, issued_after_change, issued_
 from catalog.ticket_types.schemas import etag
 from catalog.ticket_types.store import StoredTicketType
 from catalog.transactions import HAS_PURCHASES
-from shared.database.tables import TicketInventory, TicketType
+from shared.database.tables import TicketType
 from shared.errors import Conflict, InvalidInput, NotFound
 
 Fields = dict[str, Any]  # of a TicketTypeBody, with their new values
@@ -34,19 +34,18 @@ def check_event(session: Session, event_id: int, user_id: int) -> None:
 def create(session: Session, user_id: int, fields: Fields) -> StoredTicketType:
     """Raises what `check_event` raises."""
     check_event(session, fields["event"], user_id)
-    store.set_audit_user(session, user_id)
     others = {name: fields[name] for name in fields.keys() - {"event", "capacity"}}
     ticket_type = TicketType(event_id=fields["event"], **others)
     session.add(ticket_type)
     session.flush()
-    inventory = TicketInventory(ticket_type_id=ticket_type.id, issued=fields["capacity"], sold=0)
-    session.add(inventory)
-    return StoredTicketType(ticket_type, inventory, user_id)
+    store.set_audit_user(session, user_id)
+    store.issue(session, ticket_type.id, fields["capacity"])
+    return store.find(session, ticket_type.id)
 
 
 def lock_for_change(session: Session, ticket_type_id: int, changes: Fields) -> StoredTicketType:
     """Raises NotFound."""
-    stored = store.lock(session, ticket_type_id)
+    stored = store.lock(session, ticket_type_id, changes.get("event"))
     if _moves(stored, changes):
         store.lock_against_new_purchases(session, ticket_type_id)
     return stored
@@ -66,7 +65,7 @@ def check_change(
     )
     if _moves(stored, changes):
         check_event(session, changes["event"], stored.owner_id)
-        if store.has_purchases(session, stored):
+        if store.has_purchases(session, stored.ticket_type):
             raise Conflict("It has purchases, so it stays with its event.")
     if sets_capacity:
         issued_for_capacity(stored.stock, changes["capacity"])
@@ -74,22 +73,23 @@ def check_change(
     check_order(SALE_WINDOW, *window)
 
 
-def change(session: Session, stored: StoredTicketType, changes: Fields, user_id: int) -> None:
-    for field, value in changes.items():
-        if field == "capacity":
-            _issue(session, stored, issued_for_capacity(stored.stock, value), user_id)
-        else:
-            setattr(stored.ticket_type, "event_id" if field == "event" else field, value)
-
-
-def _issue(session: Session, stored: StoredTicketType, issued: int, user_id: int) -> None:
+def change(
+    session: Session, stored: StoredTicketType, changes: Fields, user_id: int
+) -> StoredTicketType:
     store.set_audit_user(session, user_id)
-    stored.inventory.issued = issued
+    ticket_type, stock = stored.ticket_type, stored.stock
+    for field in changes.keys() - {"capacity"}:
+        setattr(ticket_type, "event_id" if field == "event" else field, changes[field])
+    session.flush()
+    if "capacity" in changes:
+        issued = issued_for_capacity(stock, changes["capacity"])
+        store.issue(session, ticket_type.id, issued - stock.issued)
+    return store.find(session, ticket_type.id)
 
 
 def _sale_began(session: Session, stored: StoredTicketType) -> bool:
     """A capacity from a form that is older than the latest sale would sell tickets twice."""
-    return stored.inventory.sold > 0 or store.has_queued(session, stored.ticket_type.id)
+    return stored.counter.sold > 0 or store.has_queued(session, stored.ticket_type)
 
 
 def _moves(stored: StoredTicketType, changes: Fields) -> bool:
@@ -101,11 +101,22 @@ def check_state(stored: StoredTicketType, if_match: str | None) -> None:
     check_if_match(if_match, etag(stored), guards_sales=False)
 
 
-def change_capacity(session: Session, stored: StoredTicketType, by: int, user_id: int) -> None:
-    _issue(session, stored, issued_after_change(stored.stock, by), user_id)
+def change_capacity(
+    session: Session, stored: StoredTicketType, by: int, user_id: int
+) -> StoredTicketType:
+    issued_after_change(stored.stock, by)
+    store.set_audit_user(session, user_id)
+    store.issue(session, stored.ticket_type.id, by)
+    return store.find(session, stored.ticket_type.id)
+
+
+def delete(session: Session, stored: StoredTicketType, user_id: int) -> None:
+    """What is left of it is withdrawn first, by a trigger."""
+    store.set_audit_user(session, user_id)
+    session.delete(stored.ticket_type)
 
 
 def check_deletable(session: Session, stored: StoredTicketType) -> None:
     """Raises Conflict."""
-    if store.has_purchases(session, stored):
+    if store.has_purchases(session, stored.ticket_type):
         raise Conflict(HAS_PURCHASES)

@@ -30,7 +30,7 @@ from catalog.ticket_types.schemas import (
     representation,
 )
 from catalog.ticket_types.store import StoredTicketType
-from catalog.write_request import Find, Step, WriteRequest
+from catalog.write_request import Apply, Find, Step, WriteRequest
 from shared.errors import (
     Conflict,
     InvalidInput,
@@ -179,7 +179,7 @@ async def delete_ticket_type(write: Write) -> None:
         use.check_state(stored, write.if_match)
         use.check_deletable(session, stored)
 
-    await _write(write, check, lambda session, stored: session.delete(stored.ticket_type))
+    await _write(write, check, lambda session, stored: use.delete(session, stored, write.user_id))
 
 
 @router.post(
@@ -249,7 +249,7 @@ async def _switch(write: WriteRequest, *, paused: bool) -> Response:
 async def _write(
     write: WriteRequest,
     check: Step[StoredTicketType],
-    apply: Step[StoredTicketType],
+    apply: Apply[StoredTicketType],
     *,
     lock: Find[StoredTicketType] = store.lock,
 ) -> Response:

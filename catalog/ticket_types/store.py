@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from catalog.pages import count_of
 from catalog.ticket_types.rules import Stock
-from shared.database.tables import Event, TicketInventory, TicketPurchase, TicketType
+from catalog.transactions import RowLocked
+from shared.database.tables import Counter, Event, Lane, Request, TicketType, WorkListRow
 from shared.errors import NotFound
-from shared.purchases import QUEUED
 from shared.web.pagination import PageWanted
 
 
@@ -19,12 +20,12 @@ class StoredTicketType:
     """A ticket type with its counter and the owner of its event."""
 
     ticket_type: TicketType
-    inventory: TicketInventory
+    counter: Counter
     owner_id: int
 
     @property
     def stock(self) -> Stock:
-        return Stock(issued=self.inventory.issued, sold=self.inventory.sold)
+        return Stock(issued=self.counter.issued, sold=self.counter.sold)
 
 
 def page(
@@ -56,16 +57,24 @@ def find(session: Session, ticket_type_id: int) -> StoredTicketType:
     return StoredTicketType(*row)
 
 
-def lock(session: Session, ticket_type_id: int) -> StoredTicketType:
-    """Lock its counter: nothing is sold of it until the commit.
+def lock(session: Session, ticket_type_id: int, other_event: int | None = None) -> StoredTicketType:
+    """Lock its event's lane, and that of an event that it moves to: nothing is decided until the
+    commit.
 
-    The lock comes first and alone, so that everything else is read as it is after the wait.
+    The locks come first and alone, so that everything else is read as it is after the wait; in the
+    order of their ids, so that nobody waits in a circle.
 
     Raises:
         NotFound: there is no such ticket type.
     """
-    session.get(TicketInventory, ticket_type_id, with_for_update={"key_share": True})
-    return find(session, ticket_type_id)
+    event_id = find(session, ticket_type_id).ticket_type.event_id
+    wanted = {event_id, event_id if other_event is None else other_event}
+    lanes = select(Lane.event_id).where(Lane.event_id.in_(wanted)).order_by(Lane.event_id)
+    session.execute(lanes.with_for_update(key_share=True))
+    stored = find(session, ticket_type_id)
+    if stored.ticket_type.event_id not in wanted:
+        raise RowLocked  # it was moved meanwhile
+    return stored
 
 
 def lock_terms(session: Session, ticket_type_id: int) -> StoredTicketType:
@@ -80,24 +89,32 @@ def lock_terms(session: Session, ticket_type_id: int) -> StoredTicketType:
 
 
 def set_audit_user(session: Session, user_id: int) -> None:
-    """For the record of issued tickets, which a trigger writes."""
+    """For the ledger: who issues or withdraws tickets in this transaction."""
     session.execute(select(func.set_config("eventify.user_id", str(user_id), True)))
 
 
-def has_purchases(session: Session, stored: StoredTicketType) -> bool:
-    """Whether it ever had one: queued, or decided and counted."""
-    return stored.inventory.decisions > 0 or has_queued(session, stored.ticket_type.id)
+def issue(session: Session, ticket_type_id: int, change: int) -> None:
+    """Issue tickets, or withdraw some: an entry of the event's ledger."""
+    session.execute(select(func.eventify_issue(ticket_type_id, change)))
 
 
-def has_queued(session: Session, ticket_type_id: int) -> bool:
-    queued = (
-        select(TicketPurchase.id)
-        .where(TicketPurchase.ticket_type_id == ticket_type_id, TicketPurchase.status == QUEUED)
-        # This uses the queue's index; of EXISTS the planner may make a sequential scan.
-        .order_by(TicketPurchase.seq)
-        .limit(1)
+def has_purchases(session: Session, ticket_type: TicketType) -> bool:
+    """Whether there ever was one, decided or not."""
+    return session.scalars(_buys(ticket_type).limit(1)).first() is not None
+
+
+def has_queued(session: Session, ticket_type: TicketType) -> bool:
+    queued = _buys(ticket_type).join(WorkListRow, WorkListRow.command_id == Request.id)
+    return session.scalars(queued.limit(1)).first() is not None
+
+
+def _buys(ticket_type: TicketType) -> Select[UUID]:
+    line = [{"ticket_type": ticket_type.id}]
+    return select(Request.id).where(
+        Request.event_id == ticket_type.event_id,
+        Request.kind == "buy",
+        or_(Request.ticket_type_id == ticket_type.id, Request.items.contains(line)),
     )
-    return session.scalars(queued).first() is not None
 
 
 def lock_against_new_purchases(session: Session, ticket_type_id: int) -> None:
@@ -118,9 +135,12 @@ def set_paused(session: Session, ticket_type_id: int, *, paused: bool) -> bool:
     return session.scalars(switched).first() is not None
 
 
-def _all() -> Select[TicketType, TicketInventory, int]:
+def _all() -> Select[TicketType, Counter, int]:
     return (
-        select(TicketType, TicketInventory, Event.owner_id)
-        .join(TicketInventory, TicketInventory.ticket_type_id == TicketType.id)
+        select(TicketType, Counter, Event.owner_id)
+        .join(
+            Counter,
+            and_(Counter.event_id == TicketType.event_id, Counter.ticket_type_id == TicketType.id),
+        )
         .join(Event, Event.id == TicketType.event_id)
     )

@@ -1,10 +1,12 @@
 """A purchase request, what accepting it gives, and the response. Pure."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
 from gateway.purchases.pace import retry_after_seconds
+from gateway.purchases.request_body import LineInput
 from shared.errors import (
     IdempotencyKeyReused,
     InvalidInput,
@@ -16,7 +18,7 @@ from shared.errors import (
     SalePaused,
     retry_after,
 )
-from shared.purchases import QUEUED, QueuedPurchase
+from shared.purchases import QueuedPurchase, Short, purchase, still_queued
 
 # A pause has no known end. 10,000 buyers who wait for it then send 300 requests a second.
 PAUSED_RETRY_SECONDS = 30
@@ -27,8 +29,7 @@ class PurchaseRequest(msgspec.Struct, frozen=True):
 
     id: str
     user_id: int
-    ticket_type_id: int
-    quantity: int
+    lines: tuple[LineInput, ...]
     idempotency_key: str | None
     fingerprint: bytes | None
     request_id: str
@@ -39,12 +40,13 @@ class PurchaseRequest(msgspec.Struct, frozen=True):
 class Accepted(msgspec.Struct, frozen=True):
     """Durably stored, on these terms; `position` counts the requests ahead of it.
 
-    Prices and time are texts already, as the body of a purchase has them.
+    `unit_prices`: of each line. Prices and time are texts already, as the body of a purchase has
+    them.
     """
 
     event_id: int
-    unit_price: str
-    total_price: str
+    unit_prices: tuple[str, ...]
+    currency: str
     created_at: str
     position: int
 
@@ -53,40 +55,75 @@ class Replayed(msgspec.Struct, frozen=True):
     """The same key and body made this purchase earlier."""
 
     purchase_id: str
+    event_id: int
+
+
+class CheckedLine(msgspec.Struct, frozen=True):
+    """A line as the accept statement checked it. `refusal`: why it is not accepted."""
+
+    ticket_type: int
+    quantity: int
+    event: int | None
+    refusal: str | None
+    max_per_purchase: int | None
+    sales_start: datetime | None
+    left: int | None
 
 
 Verdict = Accepted | Replayed | Problem
 
 
-def problem_of(
-    code: str, *, ticket_type_id: int, max_per_purchase: int | None, sales_start: datetime | None
-) -> Problem:
-    """The problem of a `refusal` of the accept statement."""
-    match code:
-        case "unknown_ticket_type":
-            message = f'Invalid pk "{ticket_type_id}" - object does not exist.'
-            return InvalidInput(errors={"ticket_type": [message]})
+def problem_of(refusal: str) -> Problem | None:
+    """The problem of a request, whatever its lines are; None: it is a refusal of a line."""
+    match refusal:
         case "unknown_user":
             return NotAuthenticated("The token's user does not exist.", token_was_bad=True)
-        case "over_purchase_limit":
-            message = f"Ensure this value is less than or equal to {max_per_purchase}."
-            return InvalidInput(errors={"quantity": [message]})
-        case "sale_not_open":
-            return SaleNotOpen(headers=_opens_in(sales_start))
-        case "sale_closed":
-            return SaleClosed()
-        case "sale_paused":
-            seconds = retry_after_seconds(PAUSED_RETRY_SECONDS)
-            return SalePaused(headers={"Retry-After": str(seconds)})
-        case "not_enough_tickets":
-            return NotEnoughTickets()
         case "key_reused":
             return IdempotencyKeyReused()
-    raise AssertionError(f"the accept statement gave an unknown verdict: {code}")
+    return None
 
 
-def _opens_in(sales_start: datetime | None) -> dict[str, str]:
-    assert sales_start is not None, "a sale that is not open yet has a start"
+def problem_of_lines(lines: Sequence[CheckedLine]) -> Problem:
+    """The problem of the lines: what is wrong in the request first, then what the sale says."""
+    if errors := _errors(lines):
+        return InvalidInput(errors=errors)
+    refusals = {line.refusal for line in lines}
+    if "sale_closed" in refusals:
+        return SaleClosed()
+    if "sale_not_open" in refusals:
+        starts = (line.sales_start for line in lines if line.refusal == "sale_not_open")
+        return SaleNotOpen(headers=_opens_in(max(start for start in starts if start is not None)))
+    if "sale_paused" in refusals:
+        seconds = retry_after_seconds(PAUSED_RETRY_SECONDS)
+        return SalePaused(headers={"Retry-After": str(seconds)})
+    short = [
+        Short(line.ticket_type, line.quantity, line.left or 0)
+        for line in lines
+        if line.refusal == "not_enough_tickets"
+    ]
+    assert short, f"the accept statement gave an unknown refusal: {refusals}"
+    return NotEnoughTickets(extra={"short": short})
+
+
+def _errors(lines: Sequence[CheckedLine]) -> dict[str, list[str]]:
+    """By field; a request of one line names it without its index."""
+    errors = {}
+    event = lines[0].event
+    for nth, line in enumerate(lines):
+        prefix = f"items.{nth}." if len(lines) > 1 else ""
+        if line.refusal == "unknown_ticket_type":
+            message = f'Invalid pk "{line.ticket_type}" - object does not exist.'
+            errors[f"{prefix}ticket_type"] = [message]
+        elif event is not None and line.event != event:
+            message = f"It is of event {line.event}, the first item of event {event}."
+            errors[f"{prefix}ticket_type"] = [message]
+        if line.refusal == "over_purchase_limit":
+            message = f"Ensure this value is less than or equal to {line.max_per_purchase}."
+            errors[f"{prefix}quantity"] = [message]
+    return errors
+
+
+def _opens_in(sales_start: datetime) -> dict[str, str]:
     seconds = (sales_start - datetime.now(UTC)).total_seconds()
     return {"Retry-After": str(retry_after(seconds))}
 
@@ -95,17 +132,14 @@ def queued_purchase(
     request: PurchaseRequest, accepted: Accepted, wait_seconds: float
 ) -> QueuedPurchase:
     """The body of the 202."""
-    return QueuedPurchase(
+    body = purchase(
+        [
+            (line.ticket_type, line.quantity, price)
+            for line, price in zip(request.lines, accepted.unit_prices, strict=True)
+        ],
         id=request.id,
-        ticket_type=request.ticket_type_id,
         event=accepted.event_id,
-        quantity=request.quantity,
-        unit_price=accepted.unit_price,
-        total_price=accepted.total_price,
-        status=QUEUED,
-        reason=None,
+        currency=accepted.currency,
         created_at=accepted.created_at,
-        decided_at=None,
-        position=accepted.position,
-        estimated_wait_seconds=wait_seconds,
     )
+    return still_queued(body, accepted.position, wait_seconds)

@@ -35,6 +35,5 @@ def parse_idempotency_key(header: str | None) -> str | None:
 @lru_cache(FINGERPRINTS_REMEMBERED)
 def fingerprint(wanted: PurchaseInput) -> bytes:
     """The same key with another fingerprint is an error of the client."""
-    return hashlib.blake2b(
-        f"{wanted.ticket_type}:{wanted.quantity}".encode(), digest_size=16
-    ).digest()
+    lines = ",".join(f"{line.ticket_type}:{line.quantity}" for line in wanted.lines)
+    return hashlib.blake2b(lines.encode(), digest_size=16).digest()

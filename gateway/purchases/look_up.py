@@ -136,5 +136,5 @@ class PurchaseLookUp:
 
     def _still_queued(self, reading: Queued) -> QueuedPurchase:
         purchase = reading.purchase
-        waits_seconds = self._pace.wait_seconds(purchase.ticket_type, reading.position)
+        waits_seconds = self._pace.wait_seconds(purchase.event, reading.position)
         return still_queued(purchase, reading.position, waits_seconds)

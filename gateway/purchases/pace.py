@@ -11,8 +11,8 @@ from shared.errors import retry_after
 ASSUMED_PER_SECOND = 1_000.0
 # Weight of the newest batch in the running mean: about the last ten batches count.
 NEWEST_WEIGHT = 0.2
-# Ticket types remembered; the least recently decided is forgotten first.
-REMEMBERED_TICKET_TYPES = 10_000
+# Events remembered; the least recently decided is forgotten first.
+REMEMBERED_EVENTS = 10_000
 # Retry-After is longer than the estimate by up to this part, so that clients do not retry at once.
 JITTER = 0.25
 # A stream reads the position again after this part of the wait ...
@@ -22,22 +22,22 @@ READ_AGAIN_MIN_SECONDS, READ_AGAIN_MAX_SECONDS = 2.0, 15.0
 
 
 class Pace:
-    """Decisions per second of each ticket type, as a running mean over its batches."""
+    """Decisions per second of each event, as a running mean over its batches."""
 
     def __init__(self) -> None:
         self._per_second: OrderedDict[int, float] = OrderedDict()
 
-    def observe(self, ticket_type_id: int, decided: int, seconds: float) -> None:
+    def observe(self, event_id: int, decided: int, seconds: float) -> None:
         """A batch of `decided` purchases took `seconds`."""
         newest = decided / max(seconds, 1e-6)
-        known = self._per_second.pop(ticket_type_id, newest)
-        self._per_second[ticket_type_id] = known + NEWEST_WEIGHT * (newest - known)
-        if len(self._per_second) > REMEMBERED_TICKET_TYPES:
+        known = self._per_second.pop(event_id, newest)
+        self._per_second[event_id] = known + NEWEST_WEIGHT * (newest - known)
+        if len(self._per_second) > REMEMBERED_EVENTS:
             self._per_second.popitem(last=False)
 
-    def wait_seconds(self, ticket_type_id: int, position: int) -> float:
+    def wait_seconds(self, event_id: int, position: int) -> float:
         """The estimated wait of a request with `position` ahead of it, to a tenth of a second."""
-        per_second = self._per_second.get(ticket_type_id, ASSUMED_PER_SECOND)
+        per_second = self._per_second.get(event_id, ASSUMED_PER_SECOND)
         return math.ceil(10 * position / per_second) / 10
 
 

@@ -1,8 +1,7 @@
-"""The SQL that reads purchases, their positions in a queue, and the backlog."""
+"""The SQL that reads purchases, their positions in a lane, and the backlog."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import msgspec
 from psycopg2.extensions import cursor
@@ -11,7 +10,8 @@ from sqlalchemy import Engine
 from shared.database.engine import statement
 from shared.database.oldest_queued import OLDEST_QUEUED
 from shared.database.prepared_statement import Prepared, array_literal
-from shared.purchases import QUEUED, Purchase, as_time
+from shared.errors import NotEnoughTickets
+from shared.purchases import QUEUED, Purchase, Short, StoredItem, as_time, purchase
 from shared.web.pagination import LIST_MAX_ROWS
 
 # Writes a message of a few bytes into the log, once for a statement. A row may be seen that this
@@ -22,48 +22,59 @@ WRITES_TO_LOG = "(SELECT pg_logical_emit_message(true, 'eventify', '')) IS NOT N
 
 # A published outcome never changes: where there is a standby, it has it before any client.
 KEPT_OUTCOMES = f"""
-(p.status = 'queued' OR current_setting('synchronous_standby_names') = '' OR {WRITES_TO_LOG})
+(e.number IS NULL OR current_setting('synchronous_standby_names') = '' OR {WRITES_TO_LOG})
 """
 
-# Prices and times as the body of a purchase has them.
+# A purchase with the entry that answers it, if there is one. The batch of an entry is the last that
+# begins at its number or before.
 FOUND = f"""
-SELECT p.id::text, p.user_id, p.seq, p.ticket_type_id, t.event_id, p.quantity, p.unit_price::text,
-       (p.unit_price * p.quantity)::text, p.status, p.reason, {as_time("p.created_at")},
-       {as_time("p.decided_at")}
-FROM ticket_types t JOIN ticket_purchases p ON p.ticket_type_id = t.id
+SELECT r.id::text, r.user_id, r.event_id, r.seq, r.ticket_type_id, r.quantity, r.unit_price::text,
+       r.items::text, r.currency, {as_time("r.created_at")}, e.kind::text, e.reason::text,
+       e.left_after, e.items::text, {as_time("batch.at")}
+FROM requests r
+LEFT JOIN LATERAL (SELECT * FROM ledger WHERE event_id = r.event_id AND command_id = r.id
+                   OFFSET 0) e ON true
+LEFT JOIN LATERAL (SELECT at FROM batches WHERE event_id = r.event_id AND first_number <= e.number
+                   ORDER BY first_number DESC LIMIT 1) batch ON true
 """
 
-TICKET_TYPE, STATUS = 3, 8  # columns of `FOUND`
-
-READ = Prepared("read", FOUND + "WHERE p.id = ANY(%(ids)s::uuid[]) AND" + KEPT_OUTCOMES)
+READ = Prepared(
+    "read", f"{FOUND} WHERE r.id = ANY(%(ids)s::uuid[]) AND r.kind = 'buy' AND {KEPT_OUTCOMES}"
+)
 
 OF_USER = """
-WHERE p.user_id = %(user_id)s
-  AND (%(status)s IS NULL OR p.status = %(status)s)
-  AND (%(ticket_type_id)s IS NULL OR p.ticket_type_id = %(ticket_type_id)s)
+WHERE r.user_id = %(user_id)s AND r.kind = 'buy'
+  AND (%(status)s IS NULL OR coalesce(e.kind::text, 'queued') = %(status)s)
+  AND (%(ticket_type_id)s IS NULL OR r.ticket_type_id = %(ticket_type_id)s
+       OR r.items @> jsonb_build_array(jsonb_build_object('ticket_type', %(ticket_type_id)s)))
 """
 
 # `LIST_MAX_ROWS` at most, however many a user has.
 COUNT_OF_USER = f"""
-SELECT count(*) FROM (SELECT FROM ticket_purchases p {OF_USER} LIMIT {LIST_MAX_ROWS}) counted
+SELECT count(*) FROM (
+    SELECT FROM requests r
+    LEFT JOIN LATERAL (SELECT kind FROM ledger WHERE event_id = r.event_id AND command_id = r.id
+                       OFFSET 0) e ON true
+    {OF_USER} LIMIT {LIST_MAX_ROWS}) counted
 """
 
 LIST_OF_USER = f"""
-{FOUND} {OF_USER} AND {KEPT_OUTCOMES} ORDER BY p.seq DESC LIMIT %(rows)s OFFSET %(offset)s
+{FOUND} {OF_USER} AND {KEPT_OUTCOMES} ORDER BY r.seq DESC LIMIT %(rows)s OFFSET %(offset)s
 """
 
 HEAD_OF_QUEUE = Prepared(
     "head_of_queue",
     """
 SELECT coalesce(array_agg(seq ORDER BY seq), '{}') FROM (
-    SELECT seq FROM ticket_purchases
-    WHERE ticket_type_id = %(ticket_type_id)s AND status = 'queued'
+    SELECT seq FROM work_list WHERE event_id = %(event_id)s AND class = 1
     ORDER BY seq LIMIT %(rows)s) oldest
 """,
 )
 
 DECIDED_AMONG = """
-SELECT id::text FROM ticket_purchases WHERE id = ANY(%(ids)s::uuid[]) AND status <> 'queued'
+SELECT r.id::text FROM requests r
+JOIN ledger e ON e.event_id = r.event_id AND e.command_id = r.id
+WHERE r.id = ANY(%(ids)s::uuid[])
 """
 
 QUEUED_NOW = f"""
@@ -71,8 +82,20 @@ WITH RECURSIVE {OLDEST_QUEUED}
 SELECT count(*),
        (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
         FROM oldest)
-FROM (SELECT FROM ticket_purchases WHERE status = 'queued' LIMIT %(rows)s) counted
+FROM (SELECT FROM work_list WHERE class = 1 LIMIT %(rows)s) counted
 """
+
+
+class StoredChange(msgspec.Struct, frozen=True):
+    """A line of a cart in `ledger.items`."""
+
+    ticket_type: int
+    change: int
+    left_after: int
+
+
+_items = msgspec.json.Decoder(list[StoredItem])
+_changes = msgspec.json.Decoder(list[StoredChange])
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -133,40 +156,79 @@ def list_of_user(
 
 
 def _all_found(cursor: cursor, position_max_rows: int) -> list[Found]:
-    rows = cursor.fetchall()
-    queued_types = {row[TICKET_TYPE] for row in rows if row[STATUS] == QUEUED}
-    heads = _heads_of_queues(cursor, queued_types, position_max_rows)
+    rows = [_Row(*row) for row in cursor.fetchall()]
+    queued = {row.event_id for row in rows if row.kind is None}
+    heads = _heads_of_queues(cursor, queued, position_max_rows)
     return [_found(row, heads) for row in rows]
 
 
-def _heads_of_queues(
-    cursor: cursor, ticket_type_ids: Iterable[int], rows: int
-) -> dict[int, list[int]]:
+def _heads_of_queues(cursor: cursor, event_ids: Iterable[int], rows: int) -> dict[int, list[int]]:
     """The oldest sequence numbers of each queue: one short index scan serves a batch of polls."""
     heads = {}
-    for ticket_type_id in ticket_type_ids:
-        HEAD_OF_QUEUE.run(cursor, {"ticket_type_id": ticket_type_id, "rows": rows})
-        (heads[ticket_type_id],) = cursor.fetchone() or ([],)
+    for event_id in event_ids:
+        HEAD_OF_QUEUE.run(cursor, {"event_id": event_id, "rows": rows})
+        (heads[event_id],) = cursor.fetchone() or ([],)
     return heads
 
 
-def _found(row: tuple[Any, ...], heads: dict[int, list[int]]) -> Found:
-    id_, user_id, seq, ticket_type, event, quantity, price, total, status, *outcome = row
-    reason, created_at, decided_at = outcome
-    purchase = Purchase(
-        id=id_,
-        ticket_type=ticket_type,
-        event=event,
-        quantity=quantity,
-        unit_price=price,
-        total_price=total,
-        status=status,
-        reason=reason,
-        created_at=created_at,
-        decided_at=decided_at,
+class _Row(msgspec.Struct, gc=False):
+    """The columns of `FOUND`."""
+
+    id: str
+    user_id: int
+    event_id: int
+    seq: int
+    ticket_type_id: int | None
+    quantity: int | None
+    unit_price: str | None
+    items: str | None
+    currency: str
+    created_at: str
+    kind: str | None
+    reason: str | None
+    left_after: int | None
+    changes: str | None
+    decided_at: str | None
+
+
+def _found(row: _Row, heads: dict[int, list[int]]) -> Found:
+    lines = _lines(row)
+    body = purchase(
+        lines,
+        id=row.id,
+        event=row.event_id,
+        currency=row.currency,
+        created_at=row.created_at,
+        status=row.kind or QUEUED,
+        reason=row.reason,
+        decided_at=row.decided_at,
+        short=_short(row, lines) if row.reason == NotEnoughTickets.code else None,
     )
-    position = position_in(heads[ticket_type], seq) if status == QUEUED else None
-    return Found(user_id, purchase, position)
+    position = position_in(heads[row.event_id], row.seq) if row.kind is None else None
+    return Found(row.user_id, body, position)
+
+
+def _lines(row: _Row) -> list[tuple[int, int, str]]:
+    """Ticket type, quantity and unit price of each."""
+    if row.items is not None:
+        return [(i.ticket_type, i.quantity, i.unit_price) for i in _items.decode(row.items)]
+    assert row.ticket_type_id is not None
+    assert row.quantity is not None
+    assert row.unit_price is not None
+    return [(row.ticket_type_id, row.quantity, row.unit_price)]
+
+
+def _short(row: _Row, lines: list[tuple[int, int, str]]) -> list[Short]:
+    lefts = (
+        [row.left_after or 0]
+        if row.changes is None
+        else [change.left_after for change in _changes.decode(row.changes)]
+    )
+    return [
+        Short(ticket_type, quantity, left)
+        for (ticket_type, quantity, _price), left in zip(lines, lefts, strict=True)
+        if quantity > left
+    ]
 
 
 def position_in(head: Sequence[int], seq: int) -> int:

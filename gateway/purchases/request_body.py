@@ -14,16 +14,22 @@ MAX_INT4: Final = 2**31 - 1
 LIMITS: Final = {"ticket_type": MAX_ID, "quantity": MAX_INT4}
 
 
-class PurchaseInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LineInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Integers only: no strings, floats or booleans."""
 
     ticket_type: int
     quantity: int
 
 
+class PurchaseInput(msgspec.Struct, frozen=True):
+    """Lines of different ticket types."""
+
+    lines: tuple[LineInput, ...]
+
+
 # Raised by msgspec: of another form, no JSON, no UTF-8, or nested too deeply.
 NOT_A_PURCHASE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_decoder = msgspec.json.Decoder(PurchaseInput)
+_decoder = msgspec.json.Decoder(LineInput)
 
 
 def parse_body(body: bytes) -> PurchaseInput:
@@ -39,7 +45,7 @@ def parse_body(body: bytes) -> PurchaseInput:
         pass
     else:
         if 1 <= parsed.quantity <= MAX_INT4 and 1 <= parsed.ticket_type <= MAX_ID:
-            return parsed
+            return PurchaseInput((parsed,))
     return _parse_by_field(body)
 
 
@@ -57,7 +63,7 @@ def _parse_by_field(body: bytes) -> PurchaseInput:
             errors[name] = [message]
     if errors:
         raise InvalidInput(errors=errors)
-    return PurchaseInput(fields["ticket_type"], fields["quantity"])
+    return PurchaseInput((LineInput(fields["ticket_type"], fields["quantity"]),))
 
 
 def _why_invalid_integer(fields: Mapping[str, Any], name: str, limit: int) -> str | None:

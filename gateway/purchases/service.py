@@ -107,8 +107,7 @@ class PurchaseService:
         request = PurchaseRequest(
             id=str(uuid7()),
             user_id=user_id,
-            ticket_type_id=wanted.ticket_type,
-            quantity=wanted.quantity,
+            lines=wanted.lines,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint(wanted) if idempotency_key is not None else None,
             request_id=request_id,
@@ -132,7 +131,7 @@ class PurchaseService:
         finally:
             if decision is not None:
                 self._waiters.forget(request.id, decision)
-        waits_seconds = self._pace.wait_seconds(request.ticket_type_id, verdict.position)
+        waits_seconds = self._pace.wait_seconds(verdict.event_id, verdict.position)
         body = queued_purchase(request, verdict, waits_seconds)
         return PurchaseAnswer(
             request.id, msgspec.json.encode(body), waits_seconds, rate_limit=rate_limit
@@ -157,20 +156,22 @@ class PurchaseService:
         metrics.ACCEPT_BATCH_ROWS.observe(len(requests))
         metrics.ACCEPTED.inc(sum(isinstance(verdict, Accepted) for verdict in verdicts))
         # The wake-up of a replayed purchase may have been lost with the gateway that accepted it.
-        ticket_type_ids = {
-            request.ticket_type_id
-            for request, verdict in zip(requests, verdicts, strict=True)
-            if isinstance(verdict, Accepted | Replayed)
+        event_ids = {
+            verdict.event_id for verdict in verdicts if isinstance(verdict, Accepted | Replayed)
         }
-        if ticket_type_ids:
-            self._wakeups.notify(ticket_type_ids, self._traced(requests, verdicts, began_ns))
+        if event_ids:
+            self._wakeups.notify(event_ids, self._traced(requests, verdicts, began_ns))
         return verdicts
 
     def _traced(
         self, requests: Sequence[PurchaseRequest], verdicts: Sequence[Verdict], began_ns: int
     ) -> Mapping[int, str]:
-        """Record the batch; returns a traceparent of each ticket type that has one."""
+        """Record the batch; returns a traceparent of each event that has one."""
         if self._traces is None:
             return {}
         self._traces.accepted(requests, verdicts, began_ns)
-        return {r.ticket_type_id: r.traceparent for r in requests if r.traceparent is not None}
+        return {
+            verdict.event_id: request.traceparent
+            for request, verdict in zip(requests, verdicts, strict=True)
+            if request.traceparent is not None and isinstance(verdict, Accepted)
+        }

@@ -1,82 +1,136 @@
 """The SQL that accepts a batch of purchase requests durably."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
+import msgspec
 import psycopg2
 from psycopg2.errors import ForeignKeyViolation
 from sqlalchemy import Engine
 
-from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, Verdict, problem_of
+from gateway.purchases.accept import (
+    Accepted,
+    CheckedLine,
+    PurchaseRequest,
+    Replayed,
+    Verdict,
+    problem_of,
+    problem_of_lines,
+)
 from gateway.purchases.read import WRITES_TO_LOG, position_beyond
 from shared.database.engine import DATABASE_UNAVAILABLE, TRY_AGAIN, statement
 from shared.database.prepared_statement import Prepared, array_literal
 from shared.errors import Problem, ServerError, Unavailable
 from shared.observability.logging import get_logger
-from shared.purchases import as_time
+from shared.purchases import StoredItem, as_time
+
+# What a line needs to be accepted, each looked up by its key (OFFSET 0): a plan that reads a whole
+# table would do while the table is small.
+LOOK_UP = """
+    LEFT JOIN LATERAL (SELECT * FROM ticket_types WHERE id = {ticket_type} OFFSET 0) t ON true
+    LEFT JOIN LATERAL (SELECT end_time, currency, max_per_user FROM events
+                       WHERE id = t.event_id OFFSET 0) e ON true
+    LEFT JOIN LATERAL (SELECT issued - sold AS remaining FROM counters
+                       WHERE event_id = t.event_id AND ticket_type_id = t.id OFFSET 0) c ON true
+"""
+REFUSAL = """
+    CASE WHEN t.id IS NULL THEN 'unknown_ticket_type'
+         WHEN {quantity} > t.max_per_purchase THEN 'over_purchase_limit'
+         WHEN least(t.sales_end, e.end_time) <= now() THEN 'sale_closed'
+         WHEN t.sales_start > now() THEN 'sale_not_open'
+         WHEN t.paused_at IS NOT NULL THEN 'sale_paused'
+         WHEN c.remaining = 0 THEN 'not_enough_tickets' END
+"""
+# The `CheckedLine` of a line.
+CHECKED = """
+    jsonb_build_object('ticket_type', {ticket_type}, 'quantity', {quantity}, 'event', t.event_id,
+                       'refusal', {refusal}, 'max_per_purchase', t.max_per_purchase,
+                       'sales_start', t.sales_start, 'left', c.remaining)
+"""
+ONE = {"ticket_type": "r.ticket_type_id", "quantity": "r.quantity"}
+EACH = {"ticket_type": "(item->>0)::bigint", "quantity": "(item->>1)::int"}
 
 # One statement for a whole batch. Its verdicts, its rows and its view of the sale are of one
 # moment. An earlier purchase with the same key outranks every refusal: it is answered as it stands.
-# The tables come in the order in which a migration and the drain lock them, so that neither waits
-# for what the other holds. OFFSET 0 has each row look up what belongs to it: a plan that reads a
-# whole table would do while the table is small.
+# The tables come in the order in which a migration locks them, so that neither waits for what the
+# other holds. The line of a cart is `[ticket type, quantity]` here.
 ACCEPT = Prepared(
     "accept",
     f"""
 WITH request AS (
     SELECT * FROM unnest(
         %(ids)s::uuid[], %(user_ids)s::bigint[], %(ticket_type_ids)s::bigint[],
-        %(quantities)s::int[], %(keys)s::text[], %(fingerprints)s::bytea[],
+        %(quantities)s::int[], %(carts)s::jsonb[], %(keys)s::text[], %(fingerprints)s::bytea[],
         %(request_ids)s::text[], %(traceparents)s::text[])
-    WITH ORDINALITY AS r (id, user_id, ticket_type_id, quantity, idempotency_key, fingerprint,
-                          request_id, traceparent, nth)
-), verdict AS MATERIALIZED (
-    SELECT r.*, t.event_id, t.price, t.max_per_user, t.max_per_purchase, t.sales_start,
-        earlier.id AS earlier_id,
+    WITH ORDINALITY AS r (id, user_id, ticket_type_id, quantity, cart, idempotency_key,
+                          fingerprint, request_id, traceparent, nth)
+), looked_up AS (
+    SELECT r.*, earlier.id AS earlier_id, coalesce(earlier.event_id, t.event_id) AS event_id,
+        t.price, t.max_per_user AS user_limit, e.max_per_user AS event_user_limit, e.currency,
         CASE
             WHEN earlier.fingerprint <> r.fingerprint THEN 'key_reused'
             WHEN earlier.id IS NOT NULL THEN NULL
             WHEN u.id IS NULL THEN 'unknown_user'
-            WHEN t.id IS NULL THEN 'unknown_ticket_type'
-            WHEN r.quantity > t.max_per_purchase THEN 'over_purchase_limit'
-            WHEN least(t.sales_end, e.end_time) <= now() THEN 'sale_closed'
-            WHEN t.sales_start > now() THEN 'sale_not_open'
-            WHEN t.paused_at IS NOT NULL THEN 'sale_paused'
-            WHEN i.sold >= i.issued THEN 'not_enough_tickets'
-        END AS refusal
+            WHEN r.cart IS NULL THEN {REFUSAL.format(**ONE)}
+        END AS refusal,
+        t.max_per_purchase, t.sales_start, c.remaining
     FROM request r
     LEFT JOIN LATERAL (SELECT id FROM users WHERE id = r.user_id OFFSET 0) u ON true
-    LEFT JOIN LATERAL (SELECT sold, issued FROM ticket_inventory
-                       WHERE ticket_type_id = r.ticket_type_id OFFSET 0) i ON true
-    LEFT JOIN LATERAL (SELECT * FROM ticket_types WHERE id = r.ticket_type_id OFFSET 0) t ON true
-    LEFT JOIN LATERAL (SELECT id, fingerprint FROM ticket_purchases
+    {LOOK_UP.format(**ONE)}
+    LEFT JOIN LATERAL (SELECT id, event_id, fingerprint FROM requests
                        WHERE user_id = r.user_id AND idempotency_key = r.idempotency_key
                        OFFSET 0) earlier ON true
-    LEFT JOIN LATERAL (SELECT end_time FROM events WHERE id = t.event_id OFFSET 0) e ON true
+), verdict AS MATERIALIZED (
+    SELECT l.id, l.user_id, l.ticket_type_id, l.quantity, l.price, l.user_limit,
+        l.idempotency_key, l.fingerprint, l.request_id, l.traceparent, l.nth, l.earlier_id,
+        coalesce(l.event_id, cart.event_id) AS event_id,
+        coalesce(l.event_user_limit, cart.event_user_limit) AS event_user_limit,
+        coalesce(l.currency, cart.currency) AS currency, cart.items,
+        coalesce(l.refusal, cart.refusal) AS refusal, cart.checked,
+        l.max_per_purchase, l.sales_start, l.remaining
+    FROM looked_up l
+    LEFT JOIN LATERAL (
+        SELECT min(t.event_id) AS event_id, min(e.max_per_user) AS event_user_limit,
+            min(e.currency) AS currency, jsonb_agg(jsonb_build_object(
+                'ticket_type', t.id, 'quantity', {EACH["quantity"]}, 'unit_price', t.price::text,
+                'user_limit', t.max_per_user) ORDER BY line) AS items,
+            CASE WHEN min(t.event_id) <> max(t.event_id) OR count({REFUSAL.format(**EACH)}) > 0
+                 THEN 'cart' END AS refusal,
+            jsonb_agg({CHECKED.format(**EACH, refusal=REFUSAL.format(**EACH))} ORDER BY line)
+                AS checked
+        FROM jsonb_array_elements(l.cart) WITH ORDINALITY AS i (item, line)
+        {LOOK_UP.format(**EACH)}
+        HAVING count(*) > 0
+    ) cart ON l.earlier_id IS NULL
 ), ahead AS (
-    SELECT wanted.ticket_type_id, head.queued, head.last_seq
-    FROM (SELECT DISTINCT ticket_type_id FROM verdict) wanted
+    SELECT wanted.event_id, head.queued, head.last_seq
+    FROM (SELECT DISTINCT event_id FROM verdict) wanted
     CROSS JOIN LATERAL (
         SELECT count(*) AS queued, max(oldest.seq) AS last_seq FROM (
-            SELECT q.seq FROM ticket_purchases q
-            WHERE q.ticket_type_id = wanted.ticket_type_id AND q.status = 'queued'
-            ORDER BY q.seq LIMIT %(position_max_rows)s) oldest) head
+            SELECT seq FROM work_list WHERE event_id = wanted.event_id AND class = 1
+            ORDER BY seq LIMIT %(position_max_rows)s) oldest) head
 ), accepted AS (
-    INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price, user_limit,
-                                  idempotency_key, fingerprint, request_id, traceparent)
-    SELECT id, user_id, ticket_type_id, quantity, price, max_per_user,
-           idempotency_key, fingerprint, request_id, traceparent
+    INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, user_limit,
+                          event_user_limit, unit_price, currency, items, idempotency_key,
+                          fingerprint, request_id, traceparent)
+    SELECT id, event_id, user_id, ticket_type_id, quantity, user_limit, event_user_limit, price,
+           currency, items, idempotency_key, fingerprint, request_id, traceparent
     FROM verdict WHERE refusal IS NULL AND earlier_id IS NULL
     ORDER BY nth
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING id, seq
+    RETURNING id, event_id, seq
+), listed AS (
+    INSERT INTO work_list (event_id, class, seq, command_id)
+    SELECT event_id, 1, seq, id FROM accepted
 )
-SELECT v.refusal, v.earlier_id::text, v.event_id, v.price::text, (v.price * v.quantity)::text,
-       (SELECT {as_time("now()")}),
-       a.seq, ahead.queued, ahead.last_seq, v.max_per_purchase, v.sales_start
+SELECT v.refusal, v.earlier_id::text, v.event_id, v.price::text, v.items::text, v.currency,
+       (SELECT {as_time("now()")}), a.seq, ahead.queued, ahead.last_seq,
+       CASE WHEN v.refusal = 'cart' THEN v.checked::text END,
+       v.max_per_purchase, v.sales_start, v.remaining
 FROM verdict v
 LEFT JOIN accepted a ON a.id = v.id
-LEFT JOIN ahead ON ahead.ticket_type_id = v.ticket_type_id
+LEFT JOIN ahead ON ahead.event_id = v.event_id
 WHERE v.earlier_id IS NULL OR {WRITES_TO_LOG}
 ORDER BY v.nth
 """,
@@ -87,6 +141,8 @@ Row = tuple[Any, ...]
 # A key that two statements insert at the same moment is visible to the next snapshot.
 ACCEPT_ATTEMPTS = 3
 
+_checked = msgspec.json.Decoder(list[CheckedLine])
+_items = msgspec.json.Decoder(list[StoredItem])
 logger = get_logger(__name__)
 
 
@@ -121,20 +177,30 @@ def parameters_of(requests: Sequence[PurchaseRequest], position_max_rows: int) -
     return {
         "ids": array_literal(r.id for r in requests),
         "user_ids": array_literal(r.user_id for r in requests),
-        "ticket_type_ids": array_literal(r.ticket_type_id for r in requests),
-        "quantities": array_literal(r.quantity for r in requests),
+        "ticket_type_ids": array_literal(
+            r.lines[0].ticket_type if len(r.lines) == 1 else None for r in requests
+        ),
+        "quantities": array_literal(
+            r.lines[0].quantity if len(r.lines) == 1 else None for r in requests
+        ),
+        "carts": _literal_or_empty(
+            [
+                None if len(r.lines) == 1 else str([[i.ticket_type, i.quantity] for i in r.lines])
+                for r in requests
+            ]
+        ),
         "keys": array_literal(r.idempotency_key for r in requests),
         "fingerprints": array_literal(r.fingerprint for r in requests),
         "request_ids": array_literal(r.request_id for r in requests),
-        "traceparents": _traceparents(requests),
+        "traceparents": _literal_or_empty([r.traceparent for r in requests]),
         "position_max_rows": position_max_rows,
     }
 
 
-def _traceparents(requests: Sequence[PurchaseRequest]) -> str:
-    """An array that is too short is extended by nulls: so without traces it costs nothing."""
-    traceparents = [r.traceparent for r in requests]
-    return array_literal(traceparents) if any(traceparents) else "{}"
+def _literal_or_empty(values: Sequence[str | None]) -> str:
+    """An array that is too short is extended by nulls: so without carts or traces they cost
+    nothing."""
+    return array_literal(values) if any(values) else "{}"
 
 
 def _insert(
@@ -167,25 +233,50 @@ def _verdict(
 ) -> Verdict | None:
     """The verdict of a row; None while another statement inserts the same key.
 
-    `accepted`: the requests of this batch so far, by ticket type.
+    `accepted`: the requests of this batch so far, by event.
     """
-    code, earlier_id, event_id, price, total, created_at, seq, queued, last_seq, *sale = row
-    if code is not None:
-        max_per_purchase, sales_start = sale
-        return problem_of(
-            code,
-            ticket_type_id=request.ticket_type_id,
-            max_per_purchase=max_per_purchase,
-            sales_start=sales_start,
-        )
+    refusal, earlier_id, event_id, price, items, currency, created_at, *place, checked = row[:11]
+    if refusal is not None:
+        return _problem(request, refusal, checked, *row[11:])
     if earlier_id is not None:
-        return Replayed(earlier_id)
+        return Replayed(earlier_id, event_id)
+    seq, queued, last_seq = place
     if seq is None:
         return None
-    ahead_in_batch = accepted.get(request.ticket_type_id, 0)
-    accepted[request.ticket_type_id] = ahead_in_batch + 1
+    ahead_in_batch = accepted.get(event_id, 0)
+    accepted[event_id] = ahead_in_batch + 1
     if queued < position_max_rows:
         position = queued + ahead_in_batch
     else:
         position = position_beyond(queued, last_seq, seq)
-    return Accepted(event_id, price, total, created_at, position)
+    prices = (price,) if items is None else _unit_prices(items)
+    return Accepted(event_id, prices, currency, created_at, position)
+
+
+def _problem(
+    request: PurchaseRequest,
+    refusal: str,
+    checked: str | None,
+    max_per_purchase: int | None,
+    sales_start: datetime | None,
+    left: int | None,
+) -> Problem:
+    if checked is not None:
+        return problem_of_lines(_checked.decode(checked))
+    if (problem := problem_of(refusal)) is not None:
+        return problem
+    (line,) = request.lines
+    one = CheckedLine(
+        ticket_type=line.ticket_type,
+        quantity=line.quantity,
+        event=None,
+        refusal=refusal,
+        max_per_purchase=max_per_purchase,
+        sales_start=sales_start,
+        left=left,
+    )
+    return problem_of_lines([one])
+
+
+def _unit_prices(items: str) -> tuple[str, ...]:
+    return tuple(item.unit_price for item in _items.decode(items))

@@ -65,7 +65,9 @@ class PurchaseTraces:
                     parent=request.traceparent,
                     attributes={
                         PURCHASE: request.id,
-                        "eventify.ticket_type": request.ticket_type_id,
+                        "eventify.ticket_types": ",".join(
+                            str(line.ticket_type) for line in request.lines
+                        ),
                         "eventify.verdict": _name_of(verdict),
                         "eventify.batch_rows": len(requests),
                     },

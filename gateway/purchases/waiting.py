@@ -205,8 +205,8 @@ class DecisionListener:
 
     def _wake_decided(self, message: bytes) -> None:
         batch = msgspec.msgpack.decode(message, type=DecidedBatch)
-        for ticket_type_id, decided in batch.decided.items():
-            self._pace.observe(ticket_type_id, decided, batch.seconds)
+        for event_id, decided in batch.decided.items():
+            self._pace.observe(event_id, decided, batch.seconds)
         self._waiters.wake(batch.ids)
 
     async def _recheck(self) -> None:

@@ -1,6 +1,6 @@
-"""Wakes workers: for each ticket type, at most one wake-up is in progress.
+"""Wakes workers: for each event, at most one wake-up is in progress.
 
-A message names many ticket types, since it costs as much for one as for thirty.
+A message names many events, since it costs as much for one as for thirty.
 
 A wake-up may be lost, duplicated or late; the sweep decides what it missed. So a failure to send is
 counted, and never delays the response to a buyer.
@@ -19,7 +19,7 @@ from gateway.purchases.traces import PurchaseTraces
 from shared.config.settings import Settings
 from shared.failpoints import reached
 from shared.messaging.celery_client import (
-    WAKEUP_TICKET_TYPES_MAX,
+    WAKEUP_EVENTS_MAX,
     make_celery,
     prepare_to_send,
     send_wakeup,
@@ -29,8 +29,8 @@ from shared.messaging.redis_client import open_redis, send_all
 from shared.observability.logging import get_logger
 from shared.purchases import WAKEUP_KEY_PREFIX
 
-# Between messages while many ticket types are on sale: a third less CPU for each purchase of 1,000
-# ticket types (docs/decisions/0012).
+# Between messages while many events are on sale: a third less CPU for each purchase of 1,000
+# events (docs/decisions/0012).
 PAUSE_SECONDS = 0.01
 # A worker clears the mark of a wake-up; if it does not, the next is sent after this time.
 WAKEUP_TTL_MS = 1_000
@@ -42,7 +42,7 @@ logger = get_logger(__name__)
 class WakeupSender:
     """One thread that publishes; wake-ups requested meanwhile are sent together.
 
-    It pauses after a message for several ticket types: with one on sale, no wake-up waits.
+    It pauses after a message for several events: with one on sale, no wake-up waits.
     """
 
     def __init__(self, settings: Settings, traces: PurchaseTraces | None = None) -> None:
@@ -50,7 +50,7 @@ class WakeupSender:
         self._celery: Celery = make_celery(settings)
         self._redis = open_redis(settings)
         self._wanted: set[int] = set()
-        # Of the wanted ticket types those with a traced request, and its traceparent.
+        # Of the wanted events those with a traced request, and its traceparent.
         self._traced: dict[int, str] = {}
         self._wake = threading.Condition()
         self._closing = False
@@ -62,13 +62,13 @@ class WakeupSender:
     def start(self) -> None:
         self._thread.start()
 
-    def notify(self, ticket_type_ids: Iterable[int], traced: Mapping[int, str] = NO_TRACES) -> None:
+    def notify(self, event_ids: Iterable[int], traced: Mapping[int, str] = NO_TRACES) -> None:
         """Request wake-ups; returns at once, from any thread.
 
-        `traced`: a traceparent for each ticket type that has one.
+        `traced`: a traceparent for each event that has one.
         """
         with self._wake:
-            self._wanted.update(ticket_type_ids)
+            self._wanted.update(event_ids)
             self._traced.update(traced)
             self._wake.notify()
 
@@ -92,14 +92,14 @@ class WakeupSender:
                 wanted = list(self._wanted)
                 self._wanted.clear()
                 traced, self._traced = self._traced, {}
-            for start in range(0, len(wanted), WAKEUP_TICKET_TYPES_MAX):
-                self._send(wanted[start : start + WAKEUP_TICKET_TYPES_MAX], traced)
+            for start in range(0, len(wanted), WAKEUP_EVENTS_MAX):
+                self._send(wanted[start : start + WAKEUP_EVENTS_MAX], traced)
             if len(wanted) > 1:
                 time.sleep(PAUSE_SECONDS)
 
-    def _send(self, ticket_type_ids: Sequence[int], traced: Mapping[int, str]) -> None:
+    def _send(self, event_ids: Sequence[int], traced: Mapping[int, str]) -> None:
         def send() -> bool:
-            unmarked = self._mark(ticket_type_ids)
+            unmarked = self._mark(event_ids)
             if unmarked:
                 self._publish(unmarked, [traced[id_] for id_ in unmarked if id_ in traced])
                 metrics.WAKEUPS_SENT.inc()
@@ -109,19 +109,19 @@ class WakeupSender:
         if not self.breaker.call(send):
             metrics.WAKEUPS_FAILED.inc()
 
-    def _publish(self, ticket_type_ids: list[int], traceparents: list[str]) -> None:
+    def _publish(self, event_ids: list[int], traceparents: list[str]) -> None:
         with (
             nullcontext() if self._traces is None else self._traces.wakeup(traceparents) as headers
         ):
-            send_wakeup(self._celery, ticket_type_ids, headers)
+            send_wakeup(self._celery, event_ids, headers)
 
-    def _mark(self, ticket_type_ids: Sequence[int]) -> list[int]:
+    def _mark(self, event_ids: Sequence[int]) -> list[int]:
         """Mark a wake-up as in progress for each; returns those for which none was."""
         marked = send_all(
             self._redis,
             [
                 ("SET", f"{WAKEUP_KEY_PREFIX}{id_}", "1", "NX", "PX", WAKEUP_TTL_MS)
-                for id_ in ticket_type_ids
+                for id_ in event_ids
             ],
         )
-        return [id_ for id_, fresh in zip(ticket_type_ids, marked, strict=True) if fresh]
+        return [id_ for id_, fresh in zip(event_ids, marked, strict=True) if fresh]

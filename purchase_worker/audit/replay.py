@@ -14,7 +14,6 @@ from typing import Final
 
 import msgspec
 
-from purchase_worker.decision import Inventory, Request, decide
 from shared.purchases import CONFIRMED, REJECTED
 
 INVENTORY: Final = "inventory"

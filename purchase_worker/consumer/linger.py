@@ -7,7 +7,7 @@ A wake-up through the broker costs some 4 ms of the worker's CPU, a poll of the 
 - After a small batch it waits as long as that batch took, at most LONGEST_PAUSE_SECONDS, so that
   several requests are decided together. At worst it idles half of its time.
 - When nothing is queued it polls POLLS times.
-- While any wake-up waits in the broker it does not wait: other ticket types need this worker. A
+- While any wake-up waits in the broker it does not wait: other events need this worker. A
   wake-up that a worker has already received is not seen; it waits until this drain ends, at most
   `drain_max_seconds`.
 
@@ -30,7 +30,7 @@ class Linger:
     """Called with each committed batch.
 
     Args:
-        wakeups_wait: whether other ticket types need a worker.
+        wakeups_wait: whether other events need a worker.
         sleep: waits this many seconds.
     """
 

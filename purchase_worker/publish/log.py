@@ -21,7 +21,7 @@ def count_batch(batch: Batch) -> None:
     # `decided_at` is the time at which the transaction began.
     committed_at = datetime.fromisoformat(batch.decided_at).timestamp() + batch.seconds
     # Requests that were accepted together have one time, so there are few different ones.
-    times = Counter(row.created_at for part in batch.parts for row in part.queue.rows)
+    times = Counter(work.created_at for part in batch.parts for work in part.work)
     for created_at, purchases in times.items():
         seconds = committed_at - datetime.fromisoformat(created_at).timestamp()
         metrics.REQUEST_TO_DECISION_SECONDS.observe_many(seconds, purchases)
@@ -29,19 +29,15 @@ def count_batch(batch: Batch) -> None:
 
 def log_batch(batch: Batch) -> None:
     """Log one line for a batch, and more if it has more requests than fit into a line."""
-    request_ids = [row.request_id for part in batch.parts for row in part.queue.rows]
-    # With the ticket type, a number identifies a purchase (`ticket_purchases.decision_number`).
+    request_ids = [work.request_id for part in batch.parts for work in part.work]
+    # With the event, a number identifies an entry of the ledger.
     same_in_each_line = {
-        "ticket_types": [part.locked.ticket_type_id for part in batch.parts],
-        "decision_numbers": [
-            [part.locked.inventory.decisions + 1, part.decided.inventory.decisions]
-            for part in batch.parts
-        ],
+        "events": [part.lane.event_id for part in batch.parts],
+        "numbers": [[part.before.number + 1, part.after.number] for part in batch.parts],
     }
     logger.info(
         "batch_decided",
         **same_in_each_line,
-        left=[part.decided.inventory.left for part in batch.parts],
         rows=batch.rows,
         **batch.outcomes,
         seconds=round(batch.seconds, 4),

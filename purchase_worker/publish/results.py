@@ -1,26 +1,23 @@
 """Publishes a committed batch in Redis: one result for each purchase, one message for all."""
 
-from decimal import Decimal
-from functools import lru_cache
-
 import msgspec
 
 from purchase_worker import metrics
-from purchase_worker.decision import Decision
+from purchase_worker.decision import NOT_ENOUGH_TICKETS, Buy, Entry
 from purchase_worker.drain import Batch
-from purchase_worker.store import Locked, QueuedRequest
+from purchase_worker.store import Work
 from shared.config.settings import Settings
 from shared.messaging.circuit_breaker import CircuitBreaker
 from shared.messaging.redis_client import Command, open_redis, send_all
 from shared.observability.logging import get_logger
 from shared.purchases import (
-    CONFIRMED,
     DECIDED_CHANNEL,
-    REJECTED,
     RESULT_KEY_PREFIX,
     DecidedBatch,
     Purchase,
+    Short,
     pack_result,
+    purchase,
 )
 
 logger = get_logger(__name__)
@@ -46,35 +43,43 @@ class ResultPublisher:
 def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
     """The results, then the message."""
     results: list[Command] = []
-    for part in batch.parts:
-        for row, decision in zip(part.queue.rows, part.decided.decisions, strict=True):
-            purchase = body(part.locked, row, decision, batch.decided_at)
-            result = pack_result(row.request.user_id, msgspec.json.encode(purchase))
-            results.append(("SET", RESULT_KEY_PREFIX + purchase.id, result, "EX", ttl_seconds))
+    ids = []
+    for part, work, entry in batch.decided:
+        command = work.command
+        if not isinstance(command, Buy):
+            continue
+        decided = body(part.lane.event_id, command, work, entry, batch.decided_at)
+        result = pack_result(command.user_id, msgspec.json.encode(decided))
+        results.append(("SET", RESULT_KEY_PREFIX + command.id, result, "EX", ttl_seconds))
+        ids.append(command.id)
     message = DecidedBatch(
-        ids=[row.request.id for part in batch.parts for row in part.queue.rows],
-        decided={part.locked.ticket_type_id: len(part.queue.rows) for part in batch.parts},
+        ids=ids,
+        decided={part.lane.event_id: len(part.entries) for part in batch.parts},
         seconds=batch.seconds,
     )
     return [*results, ("PUBLISH", DECIDED_CHANNEL, msgspec.msgpack.encode(message))]
 
 
-def body(locked: Locked, row: QueuedRequest, decision: Decision, decided_at: str) -> Purchase:
-    """The purchase as the gateway would read it from its row."""
-    return Purchase(
-        id=row.request.id,
-        ticket_type=locked.ticket_type_id,
-        event=locked.event_id,
-        quantity=row.request.quantity,
-        unit_price=row.unit_price,
-        total_price=_total(row.unit_price, row.request.quantity),
-        status=CONFIRMED if decision.reason is None else REJECTED,
-        reason=decision.reason,
-        created_at=row.created_at,
+def body(event_id: int, command: Buy, work: Work, entry: Entry, decided_at: str) -> Purchase:
+    """The purchase as the gateway would read it from its rows."""
+    short = None
+    if entry.reason == NOT_ENOUGH_TICKETS:
+        short = [
+            Short(line.ticket_type_id, line.quantity, change.left_after)
+            for line, change in zip(command.lines, entry.changes, strict=True)
+            if line.quantity > change.left_after
+        ]
+    return purchase(
+        [
+            (line.ticket_type_id, line.quantity, price)
+            for line, price in zip(command.lines, work.unit_prices, strict=True)
+        ],
+        id=command.id,
+        event=event_id,
+        currency=work.currency,
+        created_at=work.created_at,
+        status=entry.kind,
+        reason=entry.reason,
         decided_at=decided_at,
+        short=short,
     )
-
-
-@lru_cache(maxsize=1_024)
-def _total(unit_price: str, quantity: int) -> str:
-    return str(Decimal(unit_price) * quantity)

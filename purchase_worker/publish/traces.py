@@ -16,7 +16,6 @@ from purchase_worker.drain import Batch
 from shared.database.engine import DATABASE_UNAVAILABLE, statement
 from shared.messaging.celery_client import PURCHASES_QUEUE
 from shared.observability.logging import get_logger
-from shared.purchases import CONFIRMED
 
 if TYPE_CHECKING:
     from shared.observability.spans import Spans
@@ -70,26 +69,25 @@ class DecisionTraces:
             began_ns=began_ns,
             ended_ns=ended_ns,
         )
-        for part in batch.parts:
-            for decision in part.decided.decisions:
-                if decision.request.id in traceparents:
-                    self._spans.record(
-                        "decide",
-                        "CONSUMER",
-                        parent=traceparents[decision.request.id],
-                        links=[whole] if whole is not None else [],
-                        attributes={
-                            "eventify.purchase": decision.request.id,
-                            "eventify.ticket_type": part.locked.ticket_type_id,
-                            "eventify.outcome": decision.reason or CONFIRMED,
-                            "eventify.decision_number": decision.number,
-                        },
-                        began_ns=began_ns,
-                        ended_ns=ended_ns,
-                    )
+        for part, work, entry in batch.decided:
+            if work.command.id in traceparents:
+                self._spans.record(
+                    "decide",
+                    "CONSUMER",
+                    parent=traceparents[work.command.id],
+                    links=[whole] if whole is not None else [],
+                    attributes={
+                        "eventify.purchase": work.command.id,
+                        "eventify.event": part.lane.event_id,
+                        "eventify.outcome": entry.reason or entry.kind,
+                        "eventify.number": entry.number,
+                    },
+                    began_ns=began_ns,
+                    ended_ns=ended_ns,
+                )
 
     def _traceparents(self, batch: Batch) -> Mapping[str, str]:
-        ids = [row.request.id for part in batch.parts for row in part.queue.rows]
+        ids = [work.command.id for part in batch.parts for work in part.work]
         try:
             with statement(self._engine) as cursor:
                 return store.read_traceparents(cursor, ids)

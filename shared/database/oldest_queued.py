@@ -1,15 +1,15 @@
-"""The oldest queued purchase of each ticket type, as SQL."""
+"""The oldest queued command of each event, as SQL."""
 
-# To follow WITH RECURSIVE. It takes one step in the queue's index for each ticket type, however
-# long the queue is.
+# To follow WITH RECURSIVE. It takes one step in the work list's index for each event, however long
+# its queue is.
 OLDEST_QUEUED = """
-oldest AS (
-    (SELECT ticket_type_id, created_at FROM ticket_purchases
-     WHERE status = 'queued' ORDER BY ticket_type_id, seq LIMIT 1)
+head AS (
+    (SELECT event_id, command_id FROM work_list ORDER BY event_id, class, seq LIMIT 1)
     UNION ALL
-    SELECT n.ticket_type_id, n.created_at FROM oldest o CROSS JOIN LATERAL
-        (SELECT ticket_type_id, created_at FROM ticket_purchases
-         WHERE status = 'queued' AND ticket_type_id > o.ticket_type_id
-         ORDER BY ticket_type_id, seq LIMIT 1) n
+    SELECT n.event_id, n.command_id FROM head h CROSS JOIN LATERAL
+        (SELECT event_id, command_id FROM work_list WHERE event_id > h.event_id
+         ORDER BY event_id, class, seq LIMIT 1) n
+), oldest AS (
+    SELECT h.event_id, r.created_at FROM head h JOIN requests r ON r.id = h.command_id
 )
 """

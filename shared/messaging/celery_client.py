@@ -16,9 +16,9 @@ from shared.messaging.broker_options import CONNECT_TIMEOUT_SECONDS, broker_for
 
 PURCHASES_QUEUE = "purchases"
 DECIDE_QUEUES_TASK = "purchase_worker.decide_queues"
-# Ticket types of one wake-up. More would make a drain's transaction long; with thirty, a ticket
-# type's share of the cost of a message and a transaction is a thirtieth already.
-WAKEUP_TICKET_TYPES_MAX = 100
+# Events of one wake-up. More would make a drain's transaction long; with thirty, an event's share
+# of the cost of a message and a transaction is a thirtieth already.
+WAKEUP_EVENTS_MAX = 100
 # RabbitMQ confirms a wake-up in milliseconds; one that has run out of memory or disk never does.
 CONFIRM_TIMEOUT_SECONDS = 1.0
 
@@ -67,16 +67,16 @@ def make_celery(settings: Settings) -> Celery:
 
 
 def send_wakeup(
-    celery: Celery, ticket_type_ids: Sequence[int], headers: Mapping[str, str] | None = None
+    celery: Celery, event_ids: Sequence[int], headers: Mapping[str, str] | None = None
 ) -> None:
-    """Wake a worker for these ticket types; blocking, with limits.
+    """Wake a worker for these events; blocking, with limits.
 
     Raises:
         Exception: any error of a broker or its driver.
     """
     celery.send_task(
         DECIDE_QUEUES_TASK,
-        (list(ticket_type_ids),),
+        (list(event_ids),),
         queue=PURCHASES_QUEUE,
         ignore_result=True,
         confirm_timeout=CONFIRM_TIMEOUT_SECONDS,

@@ -12,7 +12,7 @@ from uuid_utils import uuid7
 from gateway.purchases import store
 from gateway.purchases.accept import Accepted, PurchaseRequest, Verdict
 from gateway.purchases.idempotency_key import fingerprint
-from gateway.purchases.request_body import PurchaseInput
+from gateway.purchases.request_body import LineInput, PurchaseInput
 from purchase_worker.drain import Batch
 from shared.database.engine import cursor_transaction
 
@@ -106,13 +106,18 @@ def event_of(engine: Engine, ticket_type_id: int) -> int:
 def request(
     user_id: int, ticket_type_id: int, quantity: int = 1, key: str | None = None
 ) -> PurchaseRequest:
+    return cart(user_id, [(ticket_type_id, quantity)], key)
+
+
+def cart(user_id: int, lines: Sequence[tuple[int, int]], key: str | None = None) -> PurchaseRequest:
+    """A request of several lines: ticket type and quantity of each."""
+    wanted = PurchaseInput(tuple(LineInput(*line) for line in lines))
     return PurchaseRequest(
         id=str(uuid7()),
         user_id=user_id,
-        ticket_type_id=ticket_type_id,
-        quantity=quantity,
+        lines=wanted.lines,
         idempotency_key=key,
-        fingerprint=fingerprint(PurchaseInput(ticket_type_id, quantity)) if key else None,
+        fingerprint=fingerprint(wanted) if key else None,
         request_id="test",
     )
 
