@@ -27,7 +27,7 @@ from purchase_worker.decision import (
 from shared.database.confirmed_commit import confirm
 from shared.database.engine import roll_back
 from shared.database.oldest_queued import OLDEST_QUEUED
-from shared.database.prepared_statement import Prepared, array_literal
+from shared.database.prepared_statement import Prepared, array_literal, plain_array
 from shared.purchases import REJECTED, StoredItem, as_time
 
 # NO KEY: nothing references a lane, and nobody else locks it so. SKIP LOCKED: see drain.py.
@@ -262,7 +262,7 @@ def begin(cursor: cursor, event_ids: Iterable[int]) -> list[Lane]:
 
     If none could be locked, the transaction is rolled back.
     """
-    lock = LOCK_LANES.bind(cursor, {"event_ids": array_literal(event_ids)})
+    lock = LOCK_LANES.bind(cursor, {"event_ids": plain_array(event_ids)})
     cursor.execute(b"BEGIN; " + lock)
     found = cursor.fetchall()
     if not found:
@@ -275,7 +275,7 @@ def read_work(cursor: cursor, event_ids: Iterable[int], rows: int) -> tuple[dict
 
     Returns them by event, in order, and which transactions were visible.
     """
-    READ_WORK.run(cursor, {"event_ids": array_literal(event_ids), "rows": rows})
+    READ_WORK.run(cursor, {"event_ids": plain_array(event_ids), "rows": rows})
     found = cursor.fetchall()
     queues = {}
     for event_id, group in groupby(found, itemgetter(0)):
@@ -298,8 +298,8 @@ def read_held(
     READ_HELD.run(
         cursor,
         {
-            "event_ids": array_literal(event_id for event_id, _ in who),
-            "user_ids": array_literal(user_id for _, user_id in who),
+            "event_ids": plain_array(event_id for event_id, _ in who),
+            "user_ids": plain_array(user_id for _, user_id in who),
         },
     )
     held: dict[int, dict[int, dict[int, int]]] = {}
@@ -324,34 +324,27 @@ def write_and_commit(
         CommitUnconfirmed: all is written, but a failover may undo it.
     """
     entries = [entry for part in parts for entry in part.entries]
-    # Of one line nearly always; a cart's changes are written as JSON.
-    lines = [e.changes[0] if len(e.changes) == 1 else None for e in entries]
     moved = [(part.lane.event_id, *counter) for part in parts for counter in counters_moved(part)]
     write = WRITE.bind(
         cursor,
         {
-            "entry_event_ids": array_literal(p.lane.event_id for p in parts for _ in p.entries),
-            "numbers": array_literal(e.number for e in entries),
-            "command_ids": array_literal(e.command.id for e in entries),
-            "kinds": array_literal(e.kind for e in entries),
-            "reasons": array_literal(e.reason for e in entries),
-            "entry_ticket_type_ids": array_literal(
-                None if line is None else line.ticket_type_id for line in lines
-            ),
-            "changes": array_literal(None if line is None else line.change for line in lines),
-            "lefts": array_literal(None if line is None else line.left_after for line in lines),
-            "items": _items_literal(entries, lines),
+            "entry_event_ids": plain_array(p.lane.event_id for p in parts for _ in p.entries),
+            "numbers": plain_array(e.number for e in entries),
+            "command_ids": plain_array(e.command.id for e in entries),
+            "kinds": plain_array(e.kind for e in entries),
+            "reasons": plain_array(e.reason or "NULL" for e in entries),
+            **_lines(entries),
             "ctids": array_literal(work.ctid for part in parts for work in part.work),
-            "event_ids": array_literal(part.lane.event_id for part in parts),
-            "firsts": array_literal(part.before.number + 1 for part in parts),
-            "lasts": array_literal(part.after.number for part in parts),
+            "event_ids": plain_array(part.lane.event_id for part in parts),
+            "firsts": plain_array(part.before.number + 1 for part in parts),
+            "lasts": plain_array(part.after.number for part in parts),
             "at": at,
             "seen": seen,
             "decided_by": decided_by,
-            "counter_event_ids": array_literal(row[0] for row in moved),
-            "counter_ticket_type_ids": array_literal(row[1] for row in moved),
-            "issued": array_literal(row[2] for row in moved),
-            "sold": array_literal(row[3] for row in moved),
+            "counter_event_ids": plain_array(row[0] for row in moved),
+            "counter_ticket_type_ids": plain_array(row[1] for row in moved),
+            "issued": plain_array(row[2] for row in moved),
+            "sold": plain_array(row[3] for row in moved),
         },
     )
     return _end(cursor, recheck, write, b"COMMIT")
@@ -406,13 +399,13 @@ def rollback_and_recheck(cursor: cursor, recheck: Iterable[int]) -> list[int]:
 
 
 def queued_among(cursor: cursor, event_ids: Iterable[int]) -> list[int]:
-    QUEUED_AMONG.run(cursor, {"event_ids": array_literal(event_ids)})
+    QUEUED_AMONG.run(cursor, {"event_ids": plain_array(event_ids)})
     return [row[0] for row in cursor.fetchall()]
 
 
 def read_traceparents(cursor: cursor, ids: Iterable[str]) -> dict[str, str]:
     """The traceparents of the traced ones among these purchases."""
-    READ_TRACEPARENTS.run(cursor, {"ids": array_literal(ids)})
+    READ_TRACEPARENTS.run(cursor, {"ids": plain_array(ids)})
     return dict(cursor.fetchall())
 
 
@@ -424,7 +417,7 @@ def queued_too_long(cursor: cursor, seconds: float) -> list[int]:
 
 def _end(cursor: cursor, recheck: Iterable[int], *ending: bytes) -> list[int]:
     """The work list is read last, when the locks are released: see drain.py."""
-    read = QUEUED_AMONG.bind(cursor, {"event_ids": array_literal(recheck)})
+    read = QUEUED_AMONG.bind(cursor, {"event_ids": plain_array(recheck)})
     cursor.execute(b"; ".join((*ending, read)))
     confirm(cursor.connection)
     return [row[0] for row in cursor.fetchall()]
@@ -449,14 +442,22 @@ def _work(row: Sequence[Any], ctid: str = "") -> Work:
     return Work(command, prices, currency, created_at, request_id, ctid)
 
 
-def _items_literal(entries: Sequence[Entry], lines: Sequence[Change | None]) -> str:
-    """An array that is too short is extended by nulls: so without carts it costs nothing."""
-    if None not in lines:
-        return "{}"
-    return array_literal(
-        None if line is not None else _changes_json(entry.changes)
-        for entry, line in zip(entries, lines, strict=True)
-    )
+def _lines(entries: Sequence[Entry]) -> dict[str, str]:
+    """What entries changed: of one line in columns, of a cart as JSON."""
+    changes = [entry.changes for entry in entries]
+    has_carts = any(len(lines) > 1 for lines in changes)
+    one = [None if has_carts and len(lines) > 1 else lines[0] for lines in changes]
+    return {
+        "entry_ticket_type_ids": plain_array(c.ticket_type_id if c else "NULL" for c in one),
+        "changes": plain_array(c.change if c else "NULL" for c in one),
+        "lefts": plain_array(c.left_after if c else "NULL" for c in one),
+        # An array that is too short is extended by nulls: so without carts it costs nothing.
+        "items": array_literal(
+            None if line else _changes_json(lines) for line, lines in zip(one, changes, strict=True)
+        )
+        if has_carts
+        else "{}",
+    }
 
 
 def _changes_json(changes: Iterable[Change]) -> str:

@@ -20,7 +20,7 @@ from gateway.purchases.accept import (
 )
 from gateway.purchases.read import WRITES_TO_LOG, position_beyond
 from shared.database.engine import DATABASE_UNAVAILABLE, TRY_AGAIN, statement
-from shared.database.prepared_statement import Prepared, array_literal
+from shared.database.prepared_statement import Prepared, array_literal, plain_array
 from shared.errors import Problem, ServerError, Unavailable
 from shared.observability.logging import get_logger
 from shared.purchases import StoredItem, as_time
@@ -65,7 +65,7 @@ WITH request AS (
         %(request_ids)s::text[], %(traceparents)s::text[])
     WITH ORDINALITY AS r (id, user_id, ticket_type_id, quantity, cart, idempotency_key,
                           fingerprint, request_id, traceparent, nth)
-), looked_up AS (
+), looked_up AS MATERIALIZED (
     SELECT r.*, earlier.id AS earlier_id, coalesce(earlier.event_id, t.event_id) AS event_id,
         t.price, t.max_per_user AS user_limit, e.max_per_user AS event_user_limit, e.currency,
         CASE
@@ -82,15 +82,17 @@ WITH request AS (
                        WHERE user_id = r.user_id AND idempotency_key = r.idempotency_key
                        OFFSET 0) earlier ON true
 ), verdict AS MATERIALIZED (
-    SELECT l.id, l.user_id, l.ticket_type_id, l.quantity, l.price, l.user_limit,
-        l.idempotency_key, l.fingerprint, l.request_id, l.traceparent, l.nth, l.earlier_id,
-        coalesce(l.event_id, cart.event_id) AS event_id,
-        coalesce(l.event_user_limit, cart.event_user_limit) AS event_user_limit,
-        coalesce(l.currency, cart.currency) AS currency, cart.items,
-        coalesce(l.refusal, cart.refusal) AS refusal, cart.checked,
-        l.max_per_purchase, l.sales_start, l.remaining
+    SELECT id, user_id, ticket_type_id, quantity, idempotency_key, fingerprint, request_id,
+        traceparent, nth, earlier_id, event_id, price, user_limit, event_user_limit, currency,
+        NULL::jsonb AS items, refusal, NULL::jsonb AS checked, max_per_purchase, sales_start,
+        remaining
+    FROM looked_up WHERE cart IS NULL OR earlier_id IS NOT NULL OR refusal IS NOT NULL
+    UNION ALL
+    SELECT l.id, l.user_id, NULL, NULL, l.idempotency_key, l.fingerprint, l.request_id,
+        l.traceparent, l.nth, NULL, cart.event_id, NULL, NULL, cart.event_user_limit,
+        cart.currency, cart.items, cart.refusal, cart.checked, NULL, NULL, NULL
     FROM looked_up l
-    LEFT JOIN LATERAL (
+    CROSS JOIN LATERAL (
         SELECT min(t.event_id) AS event_id, min(e.max_per_user) AS event_user_limit,
             min(e.currency) AS currency, jsonb_agg(jsonb_build_object(
                 'ticket_type', t.id, 'quantity', {EACH["quantity"]}, 'unit_price', t.price::text,
@@ -101,8 +103,8 @@ WITH request AS (
                 AS checked
         FROM jsonb_array_elements(l.cart) WITH ORDINALITY AS i (item, line)
         {LOOK_UP.format(**EACH)}
-        HAVING count(*) > 0
-    ) cart ON l.earlier_id IS NULL
+    ) cart
+    WHERE l.cart IS NOT NULL AND l.earlier_id IS NULL AND l.refusal IS NULL
 ), ahead AS (
     SELECT wanted.event_id, head.queued, head.last_seq
     FROM (SELECT DISTINCT event_id FROM verdict) wanted
@@ -175,13 +177,13 @@ def accept(
 def parameters_of(requests: Sequence[PurchaseRequest], position_max_rows: int) -> dict[str, Any]:
     """One array for each column."""
     return {
-        "ids": array_literal(r.id for r in requests),
-        "user_ids": array_literal(r.user_id for r in requests),
-        "ticket_type_ids": array_literal(
-            r.lines[0].ticket_type if len(r.lines) == 1 else None for r in requests
+        "ids": plain_array(r.id for r in requests),
+        "user_ids": plain_array(r.user_id for r in requests),
+        "ticket_type_ids": plain_array(
+            r.lines[0].ticket_type if len(r.lines) == 1 else "NULL" for r in requests
         ),
-        "quantities": array_literal(
-            r.lines[0].quantity if len(r.lines) == 1 else None for r in requests
+        "quantities": plain_array(
+            r.lines[0].quantity if len(r.lines) == 1 else "NULL" for r in requests
         ),
         "carts": _literal_or_empty(
             [

@@ -72,6 +72,11 @@ def array_literal(values: Iterable[str | int | bytes | None]) -> str:
     return "{" + ",".join([_element(value) for value in values]) + "}"
 
 
+def plain_array(values: Iterable[str | int]) -> str:
+    """An array of numbers, ids or names, which need no quotes: a third of the time."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
 def _element(value: str | int | bytes | None) -> str:
     if isinstance(value, str):
         if '"' in value or "\\" in value:  # rare, and the check is faster than replacing
