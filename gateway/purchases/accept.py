@@ -1,7 +1,8 @@
 """A purchase request, what accepting it gives, and the response. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
@@ -21,7 +22,14 @@ from shared.errors import (
 from shared.purchases import QueuedPurchase, Short, purchase, still_queued
 
 # A pause has no known end. 10,000 buyers who wait for it then send 300 requests a second.
-PAUSED_RETRY_SECONDS = 30
+PAUSED_RETRY_SECONDS: Final = 30
+
+# Of refusals that a change of the request avoids: the field to change.
+FIELDS: Final[Mapping[str, str]] = {
+    "unknown_ticket_type": "ticket_type",
+    "other_event": "ticket_type",
+    "over_purchase_limit": "quantity",
+}
 
 
 class PurchaseRequest(msgspec.Struct, frozen=True):
@@ -40,8 +48,7 @@ class PurchaseRequest(msgspec.Struct, frozen=True):
 class Accepted(msgspec.Struct, frozen=True):
     """Durably stored, on these terms; `position` counts the requests ahead of it.
 
-    `unit_prices`: of each line. Prices and time are texts already, as the body of a purchase has
-    them.
+    Prices, one for each line, and time are texts already, as the body of a purchase has them.
     """
 
     event_id: int
@@ -58,74 +65,83 @@ class Replayed(msgspec.Struct, frozen=True):
     event_id: int
 
 
-class CheckedLine(msgspec.Struct, frozen=True):
-    """A line as the accept statement checked it. `refusal`: why it is not accepted."""
+Verdict = Accepted | Replayed | Problem
 
-    ticket_type: int
+
+class LineRefusal(msgspec.Struct, frozen=True):
+    """Why the accept statement refused a line; `left`: what was left of its ticket type."""
+
+    line: int
+    code: str
+    ticket_type_id: int
     quantity: int
-    event: int | None
-    refusal: str | None
     max_per_purchase: int | None
     sales_start: datetime | None
     left: int | None
 
 
-Verdict = Accepted | Replayed | Problem
-
-
-def problem_of(refusal: str) -> Problem | None:
-    """The problem of a request, whatever its lines are; None: it is a refusal of a line."""
-    match refusal:
+def problem_of_request(code: str) -> Problem:
+    """The problem of a refusal that no line is the cause of."""
+    match code:
         case "unknown_user":
             return NotAuthenticated("The token's user does not exist.", token_was_bad=True)
         case "key_reused":
             return IdempotencyKeyReused()
-    return None
+    raise AssertionError(f"the accept statement gave an unknown verdict: {code}")
 
 
-def problem_of_lines(lines: Sequence[CheckedLine]) -> Problem:
-    """The problem of the lines: what is wrong in the request first, then what the sale says."""
-    if errors := _errors(lines):
+def problem_of(refusals: Sequence[LineRefusal], *, of_cart: bool) -> Problem:
+    """One problem for all refused lines; they are in the order of the request.
+
+    What a change of the request avoids comes first, by field.
+    """
+    errors = {
+        f"items.{refusal.line}.{FIELDS[refusal.code]}" if of_cart else FIELDS[refusal.code]: [
+            _message(refusal)
+        ]
+        for refusal in refusals
+        if refusal.code in FIELDS
+    }
+    if errors:
         return InvalidInput(errors=errors)
-    refusals = {line.refusal for line in lines}
-    if "sale_closed" in refusals:
+    codes = {refusal.code for refusal in refusals}
+    if "sale_closed" in codes:
         return SaleClosed()
-    if "sale_not_open" in refusals:
-        starts = (line.sales_start for line in lines if line.refusal == "sale_not_open")
-        return SaleNotOpen(headers=_opens_in(max(start for start in starts if start is not None)))
-    if "sale_paused" in refusals:
+    if "sale_not_open" in codes:
+        return SaleNotOpen(headers=_opens_in(refusals))
+    if "sale_paused" in codes:
         seconds = retry_after_seconds(PAUSED_RETRY_SECONDS)
         return SalePaused(headers={"Retry-After": str(seconds)})
-    short = [
-        Short(line.ticket_type, line.quantity, line.left or 0)
-        for line in lines
-        if line.refusal == "not_enough_tickets"
+    if "not_enough_tickets" in codes:
+        return NotEnoughTickets(extra={"short": _short(refusals)})
+    raise AssertionError(f"the accept statement gave unknown refusals: {codes}")
+
+
+def _message(refusal: LineRefusal) -> str:
+    match refusal.code:
+        case "unknown_ticket_type":
+            return f'Invalid pk "{refusal.ticket_type_id}" - object does not exist.'
+        case "other_event":
+            return "All ticket types of a purchase must belong to one event."
+    return f"Ensure this value is less than or equal to {refusal.max_per_purchase}."
+
+
+def _opens_in(refusals: Sequence[LineRefusal]) -> dict[str, str]:
+    """Until the last of the sales opens."""
+    opens = max(
+        refusal.sales_start
+        for refusal in refusals
+        if refusal.code == "sale_not_open" and refusal.sales_start is not None
+    )
+    return {"Retry-After": str(retry_after((opens - datetime.now(UTC)).total_seconds()))}
+
+
+def _short(refusals: Sequence[LineRefusal]) -> list[Short]:
+    return [
+        Short(refusal.ticket_type_id, refusal.quantity, refusal.left)
+        for refusal in refusals
+        if refusal.code == "not_enough_tickets" and refusal.left is not None
     ]
-    assert short, f"the accept statement gave an unknown refusal: {refusals}"
-    return NotEnoughTickets(extra={"short": short})
-
-
-def _errors(lines: Sequence[CheckedLine]) -> dict[str, list[str]]:
-    """By field; a request of one line names it without its index."""
-    errors = {}
-    event = lines[0].event
-    for nth, line in enumerate(lines):
-        prefix = f"items.{nth}." if len(lines) > 1 else ""
-        if line.refusal == "unknown_ticket_type":
-            message = f'Invalid pk "{line.ticket_type}" - object does not exist.'
-            errors[f"{prefix}ticket_type"] = [message]
-        elif event is not None and line.event != event:
-            message = f"It is of event {line.event}, the first item of event {event}."
-            errors[f"{prefix}ticket_type"] = [message]
-        if line.refusal == "over_purchase_limit":
-            message = f"Ensure this value is less than or equal to {line.max_per_purchase}."
-            errors[f"{prefix}quantity"] = [message]
-    return errors
-
-
-def _opens_in(sales_start: datetime) -> dict[str, str]:
-    seconds = (sales_start - datetime.now(UTC)).total_seconds()
-    return {"Retry-After": str(retry_after(seconds))}
 
 
 def queued_purchase(

@@ -1,69 +1,120 @@
 """The body of a purchase request."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from shared.errors import InvalidInput
 from shared.row_ids import MAX_ID
 from shared.web.json_body import parse_json
 from shared.web.unknown_names import unknown_names
 
+Errors = dict[str, list[str]]
+
 MAX_INT4: Final = 2**31 - 1
+LINES_MAX: Final = 10
 LIMITS: Final = {"ticket_type": MAX_ID, "quantity": MAX_INT4}
 
 
 class LineInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Integers only: no strings, floats or booleans."""
 
-    ticket_type: int
-    quantity: int
+    ticket_type: Annotated[int, Meta(ge=1, le=MAX_ID)]
+    quantity: Annotated[int, Meta(ge=1, le=MAX_INT4)]
 
 
-class PurchaseInput(msgspec.Struct, frozen=True):
-    """Lines of different ticket types."""
+class PurchaseInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Each line has another ticket type."""
 
-    lines: tuple[LineInput, ...]
+    lines: Annotated[tuple[LineInput, ...], Meta(min_length=1, max_length=LINES_MAX)] = (
+        msgspec.field(name="items")
+    )
 
 
 # Raised by msgspec: of another form, no JSON, no UTF-8, or nested too deeply.
 NOT_A_PURCHASE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_decoder = msgspec.json.Decoder(LineInput)
+_line_decoder = msgspec.json.Decoder(LineInput)
+_cart_decoder = msgspec.json.Decoder(PurchaseInput)
 
 
 def parse_body(body: bytes) -> PurchaseInput:
-    """Read and check a request's body.
+    """Read and check a request's body: one line, or `items`.
 
     Raises:
         MalformedBody: it is not JSON.
-        InvalidInput: a field is missing, unknown, or not a positive integer; names each such field.
+        InvalidInput: a field is missing, unknown, or not a positive integer, or there are no
+            lines, too many, or two of one ticket type; names each such field.
     """
     try:
-        parsed = _decoder.decode(body)
+        return PurchaseInput((_line_decoder.decode(body),))
+    except NOT_A_PURCHASE:
+        pass
+    try:
+        cart = _cart_decoder.decode(body)
     except NOT_A_PURCHASE:
         pass
     else:
-        if 1 <= parsed.quantity <= MAX_INT4 and 1 <= parsed.ticket_type <= MAX_ID:
-            return PurchaseInput((parsed,))
+        if len({line.ticket_type for line in cart.lines}) == len(cart.lines):
+            return cart
     return _parse_by_field(body)
 
 
 def _parse_by_field(body: bytes) -> PurchaseInput:
     """Slower, with an error for each field. Of a repeated name the last value counts.
 
-    The decoder above checks every value, so that it fails on a wrong one before the last.
+    The decoders above check every value, so that they fail on a wrong one before the last.
     """
     fields = parse_json(body)
     if not isinstance(fields, dict):
         raise InvalidInput(errors={"body": ["A JSON object is expected."]})
-    errors = unknown_names(fields, LIMITS, "field")
+    if "items" not in fields:
+        errors, lines = _line_errors(fields, known=(*LIMITS, "items")), [fields]
+    else:
+        errors, lines = _cart_errors(fields), fields["items"]
+    if errors:
+        raise InvalidInput(errors=errors)
+    return PurchaseInput(tuple(LineInput(x["ticket_type"], x["quantity"]) for x in lines))
+
+
+def _cart_errors(fields: Mapping[str, Any]) -> Errors:
+    errors = unknown_names(fields, (*LIMITS, "items"), "field")
+    lines = fields["items"]
+    if LIMITS.keys() & fields:
+        errors["items"] = ["Send either items, or ticket_type and quantity."]
+    elif not isinstance(lines, list):
+        errors["items"] = ["A list is expected."]
+    elif not lines:
+        errors["items"] = ["This list may not be empty."]
+    elif len(lines) > LINES_MAX:
+        errors["items"] = [f"Ensure this list has no more than {LINES_MAX} items."]
+    else:
+        earlier: set[int] = set()
+        for number, line in enumerate(lines):
+            found = _errors_in_cart(line, earlier)
+            errors |= {f"items.{number}{name}": messages for name, messages in found.items()}
+    return errors
+
+
+def _errors_in_cart(line: object, earlier: set[int]) -> Errors:
+    """`earlier`: the ticket types of the lines before it; gains that of this one."""
+    if not isinstance(line, dict):
+        return {"": ["A JSON object is expected."]}
+    errors = _line_errors(line, known=LIMITS)
+    if "ticket_type" not in errors:
+        if line["ticket_type"] in earlier:
+            errors["ticket_type"] = ["An earlier line has this ticket type."]
+        earlier.add(line["ticket_type"])
+    return {f".{name}": messages for name, messages in errors.items()}
+
+
+def _line_errors(fields: Mapping[str, Any], known: Collection[str]) -> Errors:
+    errors = unknown_names(fields, known, "field")
     for name, limit in LIMITS.items():
         if (message := _why_invalid_integer(fields, name, limit)) is not None:
             errors[name] = [message]
-    if errors:
-        raise InvalidInput(errors=errors)
-    return PurchaseInput((LineInput(fields["ticket_type"], fields["quantity"]),))
+    return errors
 
 
 def _why_invalid_integer(fields: Mapping[str, Any], name: str, limit: int) -> str | None:

@@ -32,7 +32,7 @@ from shared.errors import (
     Problem,
 )
 from shared.observability.metrics import NamedRoute
-from shared.purchases import CONFIRMED
+from shared.purchases import CONFIRMED, Short
 from shared.web.asgi_extensions import client_leaves, send_whole
 from shared.web.body_limit import read_body
 from shared.web.edge import IS_HEAD
@@ -65,6 +65,7 @@ class _Outcome(msgspec.Struct):
 
     status: str
     reason: str | None = None
+    short: list[Short] | None = None
 
 
 class PurchaseRoutes:
@@ -215,7 +216,8 @@ async def _send_created(scope: Scope, send: Send, answer: PurchaseAnswer, extra:
     if outcome.status == CONFIRMED:
         await _send(scope, send, 201, [JSON, *extra], answer.body)
         return 201
-    problem = ERROR_OF_REASON[outcome.reason](extra={"id": answer.id})
+    short = {"short": outcome.short} if outcome.short else {}
+    problem = ERROR_OF_REASON[outcome.reason](extra={"id": answer.id, **short})
     await _send_problem(scope, send, problem, extra)
     return problem.status
 

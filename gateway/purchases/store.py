@@ -11,12 +11,12 @@ from sqlalchemy import Engine
 
 from gateway.purchases.accept import (
     Accepted,
-    CheckedLine,
+    LineRefusal,
     PurchaseRequest,
     Replayed,
     Verdict,
     problem_of,
-    problem_of_lines,
+    problem_of_request,
 )
 from gateway.purchases.read import WRITES_TO_LOG, position_beyond
 from shared.database.engine import DATABASE_UNAVAILABLE, TRY_AGAIN, statement
@@ -137,6 +137,22 @@ WHERE v.earlier_id IS NULL OR {WRITES_TO_LOG}
 ORDER BY v.nth
 """,
 )
+
+# Refusals that no line is the cause of.
+OF_REQUEST = ("unknown_user", "key_reused")
+
+
+class CheckedLine(msgspec.Struct, frozen=True):
+    """A line of a cart as the statement checked it. `refusal`: why it is not accepted."""
+
+    ticket_type: int
+    quantity: int
+    event: int | None
+    refusal: str | None
+    max_per_purchase: int | None
+    sales_start: datetime | None
+    left: int | None
+
 
 # One row of the accept statement's answer.
 Row = tuple[Any, ...]
@@ -263,21 +279,42 @@ def _problem(
     sales_start: datetime | None,
     left: int | None,
 ) -> Problem:
+    if refusal in OF_REQUEST:
+        return problem_of_request(refusal)
     if checked is not None:
-        return problem_of_lines(_checked.decode(checked))
-    if (problem := problem_of(refusal)) is not None:
-        return problem
+        return problem_of(_refusals(_checked.decode(checked)), of_cart=True)
     (line,) = request.lines
-    one = CheckedLine(
-        ticket_type=line.ticket_type,
-        quantity=line.quantity,
-        event=None,
-        refusal=refusal,
-        max_per_purchase=max_per_purchase,
-        sales_start=sales_start,
-        left=left,
+    return problem_of(
+        [
+            LineRefusal(
+                0, refusal, line.ticket_type, line.quantity, max_per_purchase, sales_start, left
+            )
+        ],
+        of_cart=False,
     )
-    return problem_of_lines([one])
+
+
+def _refusals(lines: Sequence[CheckedLine]) -> list[LineRefusal]:
+    """Of a cart: also the lines of another event than the first line's."""
+    event = lines[0].event
+    refused = []
+    for nth, line in enumerate(lines):
+        code = line.refusal
+        if None not in (event, line.event) and line.event != event:
+            code = "other_event"
+        if code is not None:
+            refused.append(
+                LineRefusal(
+                    nth,
+                    code,
+                    line.ticket_type,
+                    line.quantity,
+                    line.max_per_purchase,
+                    line.sales_start,
+                    line.left,
+                )
+            )
+    return refused
 
 
 def _unit_prices(items: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gateway.purchases.request_body import PurchaseInput, parse_body
+from gateway.purchases.request_body import LineInput, PurchaseInput, parse_body
 from shared.errors import InvalidInput, MalformedBody
 from shared.web.json_body import parse_json
 from shared.web.unknown_names import query_errors, unknown_names
@@ -63,7 +63,7 @@ def test_the_last_value_of_a_repeated_name_counts() -> None:
     assert parse_json(b'{"a": 1, "a": 2}') == {"a": 2}
     for first in ("1", '"x"', "null"):
         body = f'{{"ticket_type": 1, "quantity": {first}, "quantity": 2}}'
-        assert parse_body(body.encode()) == PurchaseInput(1, 2)
+        assert parse_body(body.encode()) == PurchaseInput((LineInput(1, 2),))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,122 @@
+"""Why lines were refused, as one problem; the body of an accepted purchase."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from gateway.purchases.accept import (
+    Accepted,
+    LineRefusal,
+    PurchaseRequest,
+    problem_of,
+    problem_of_request,
+    queued_purchase,
+)
+from gateway.purchases.request_body import LineInput
+from shared.errors import (
+    IdempotencyKeyReused,
+    InvalidInput,
+    NotAuthenticated,
+    NotEnoughTickets,
+    Problem,
+    SaleClosed,
+    SaleNotOpen,
+    SalePaused,
+)
+from shared.purchases import Short
+from shared.web.problem_details import problem_document
+
+BY_FIELD = ("unknown_ticket_type", "other_event", "over_purchase_limit")
+IN_PRECEDENCE = ("sale_closed", "sale_not_open", "sale_paused", "not_enough_tickets")
+
+
+def refusal(line: int, code: str, *, opens_in: timedelta = timedelta(hours=1)) -> LineRefusal:
+    return LineRefusal(
+        line,
+        code,
+        ticket_type_id=line + 1,
+        quantity=5,
+        max_per_purchase=4,
+        sales_start=datetime.now(UTC) + opens_in,
+        left=line,
+    )
+
+
+def test_what_the_request_can_change_is_reported_of_all_lines_by_field() -> None:
+    refusals = [refusal(n, code) for n, code in enumerate((*BY_FIELD, *IN_PRECEDENCE))]
+    problem = problem_of(refusals, of_cart=True)
+    assert isinstance(problem, InvalidInput)
+    assert problem.errors == {
+        "items.0.ticket_type": ['Invalid pk "1" - object does not exist.'],
+        "items.1.ticket_type": ["All ticket types of a purchase must belong to one event."],
+        "items.2.quantity": ["Ensure this value is less than or equal to 4."],
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "field"), [("unknown_ticket_type", "ticket_type"), ("over_purchase_limit", "quantity")]
+)
+def test_the_fields_of_one_line_have_no_number(code: str, field: str) -> None:
+    assert list(problem_of([refusal(0, code)], of_cart=False).errors or ()) == [field]
+
+
+@pytest.mark.parametrize("last", range(len(IN_PRECEDENCE)))
+def test_the_sale_that_stays_closed_longest_is_the_answer(last: int) -> None:
+    expected = (SaleClosed, SaleNotOpen, SalePaused, NotEnoughTickets)[last]
+    lines = [refusal(n, code) for n, code in enumerate(reversed(IN_PRECEDENCE[last:]))]
+    for refusals in (lines, lines[::-1]):
+        assert type(problem_of(refusals, of_cart=True)) is expected
+
+
+def test_a_cart_waits_for_the_last_of_its_sales_to_open() -> None:
+    refusals = [
+        refusal(n, "sale_not_open", opens_in=timedelta(minutes=minutes))
+        for n, minutes in enumerate((5, 20, 10))
+    ]
+    refusals.append(refusal(3, "sale_paused", opens_in=timedelta(minutes=40)))
+    retry_after = int(problem_of(refusals, of_cart=True).headers["Retry-After"])
+    assert 1_190 < retry_after <= 1_200
+
+
+def test_all_lines_that_are_short_are_named() -> None:
+    refusals = [refusal(0, "not_enough_tickets"), refusal(3, "not_enough_tickets")]
+    document = problem_document(problem_of(refusals, of_cart=True))
+    assert document["short"] == [Short(1, 5, 0), Short(4, 5, 3)]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [("unknown_user", NotAuthenticated), ("key_reused", IdempotencyKeyReused)]
+)
+def test_a_refusal_may_be_of_the_whole_request(code: str, expected: type[Problem]) -> None:
+    assert type(problem_of_request(code)) is expected
+
+
+def queued(*lines: LineInput, prices: tuple[str, ...], total: str) -> bytes:
+    request = PurchaseRequest("an-id", 7, lines, None, None, "a-request")
+    accepted = Accepted(3, prices, total, "EUR", "2026-11-22T12:00:00.000000Z", 41)
+    return msgspec.json.encode(queued_purchase(request, accepted, 0.1))
+
+
+def test_new_fields_stand_behind_those_of_the_first_contract() -> None:
+    body = queued(LineInput(1, 2), prices=("100.00",), total="200.00")
+    assert body == (
+        b'{"id":"an-id","ticket_type":1,"event":3,"quantity":2,"unit_price":"100.00",'
+        b'"total_price":"200.00","status":"queued","reason":null,'
+        b'"created_at":"2026-11-22T12:00:00.000000Z","decided_at":null,'
+        b'"items":[{"ticket_type":1,"quantity":2,"unit_price":"100.00","total_price":"200.00"}],'
+        b'"currency":"EUR","short":null,"position":41,"estimated_wait_seconds":0.1}'
+    )
+
+
+def test_a_cart_has_its_figures_in_its_items() -> None:
+    lines = (LineInput(3, 2), LineInput(1, 1), LineInput(2, 3))
+    prices = ("12.50", "0.00", "9999999999.99")
+    body = msgspec.json.decode(queued(*lines, prices=prices, total="30000000024.97"))
+    assert [body[name] for name in ("ticket_type", "quantity", "unit_price")] == [None] * 3
+    assert body["total_price"] == "30000000024.97"
+    assert [tuple(item.values()) for item in body["items"]] == [
+        (3, 2, "12.50", "25.00"),
+        (1, 1, "0.00", "0.00"),
+        (2, 3, "9999999999.99", "29999999999.97"),
+    ]
