@@ -31,7 +31,7 @@ from purchase_worker.decision import (
     State,
     decide,
 )
-from purchase_worker.store import Lane, Part, Queue, Work
+from purchase_worker.store import Lane, Part, Queue, Recheck, Work
 from shared.config.settings import Settings
 from shared.database.engine import session
 from shared.failpoints import reached
@@ -94,6 +94,8 @@ def drain(
     settings: Settings,
     publish: Callable[[Batch], None],
     linger: Callable[[Batch], Iterable[None]] = no_linger,
+    *,
+    whole: bool = False,
 ) -> Drained:
     """Decide what is queued of these events until nothing is left or a limit is reached.
 
@@ -103,6 +105,7 @@ def drain(
         settings: the limits of a batch and of a drain.
         publish: called with each batch after its commit.
         linger: waits after a batch; the queues are read again at each item that it yields.
+        whole: read the queues from their beginning, past all dead rows.
 
     Raises:
         psycopg2.Error: the database is unavailable or a timeout was hit. What was committed stands;
@@ -113,8 +116,9 @@ def drain(
     skipped: set[int] = set()
     # How often each was skipped in a row.
     skips: Counter[int] = Counter()
+    recheck = Recheck(event_ids, whole)
     with session(engine) as cursor:
-        queued = store.queued_among(cursor, event_ids)
+        queued = store.queued_among(cursor, recheck)
         while queued:
             if batches == settings.drain_max_batches or time.monotonic() > deadline:
                 return _drained(decided, batches, event_ids, queued, more=queued)
@@ -125,9 +129,9 @@ def drain(
                     break
                 skipped.difference_update(again)
                 time.sleep(RETRY_SKIPPED_SECONDS[min(skips[id_] for id_ in again) - 1])
-                queued = store.queued_among(cursor, event_ids)
+                queued = store.queued_among(cursor, recheck)
                 continue
-            batch = decide_batch(cursor, wanted, settings, recheck=event_ids)
+            batch = decide_batch(cursor, wanted, settings, recheck)
             if batch.parts:
                 reached("after_decision_commit")
                 publish(batch)
@@ -141,14 +145,14 @@ def drain(
             metrics.SKIPPED_LOCKED.inc(len(batch.skipped))
             queued = batch.queued
             for _pause in linger(batch):
-                queued = store.queued_among(cursor, event_ids)
+                queued = store.queued_among(cursor, recheck)
                 if queued:
                     break
     return _drained(decided, batches, event_ids, queued, more=[])
 
 
 def decide_batch(
-    cursor: Cursor, wanted: Sequence[int], settings: Settings, *, recheck: Sequence[int]
+    cursor: Cursor, wanted: Sequence[int], settings: Settings, recheck: Recheck
 ) -> Batch:
     """One transaction: the first queued commands of each get their entries.
 
@@ -156,14 +160,14 @@ def decide_batch(
         cursor: of a `session`.
         wanted: whose queues; those that another transaction has locked are skipped.
         settings: how many commands.
-        recheck: whose queues are read again when the locks are released.
+        recheck: which queues are read again when the locks are released.
 
     Raises:
         psycopg2.Error: nothing of the batch is decided, unless COMMIT was already under way.
     """
     started = time.monotonic()
     with metrics.LOCK_SECONDS.time():
-        locked = store.begin(cursor, wanted)
+        locked = store.begin(cursor, wanted, whole=recheck.whole)
     if not locked:
         batch = Batch([], "", store.queued_among(cursor, recheck))
     else:
@@ -179,11 +183,11 @@ def decide_batch(
 
 
 def _decide_oldest(
-    cursor: Cursor, locked: list[Lane], settings: Settings, recheck: Sequence[int]
+    cursor: Cursor, locked: list[Lane], settings: Settings, recheck: Recheck
 ) -> Batch:
     """Gather, decide, apply."""
     rows_of_each = max(1, settings.drain_batch_rows // len(locked))
-    queues, seen = store.read_work(cursor, [lane.event_id for lane in locked], rows_of_each)
+    queues, seen = store.read_work(cursor, locked, rows_of_each)
     if not queues:
         return Batch([], "", store.rollback_and_recheck(cursor, recheck))
     held = _held(cursor, queues)
@@ -196,7 +200,7 @@ def _decide_oldest(
         queue = queues[lane.event_id]
         before = State(lane.number, lane.at, queue.left, held.get(lane.event_id, {}))
         entries, after = decide(before, at, [work.command for work in queue.work])
-        parts.append(Part(lane, queue.work, entries, before, after))
+        parts.append(Part(lane, queue.work, entries, before, after, queue.last_seq))
     reached("before_decision_commit")
     with metrics.COMMIT_SECONDS.time():
         queued = store.write_and_commit(
@@ -219,7 +223,7 @@ def _held(
 
 
 def _close_sold_out(
-    cursor: Cursor, locked: list[Lane], settings: Settings, recheck: Sequence[int]
+    cursor: Cursor, locked: list[Lane], settings: Settings, recheck: Recheck
 ) -> Batch | None:
     """What `decide` gives when nothing is left, as one statement; None where it does not apply."""
     lane, *others = locked

@@ -44,6 +44,8 @@ class Runtime:
         self,
         event_ids: Sequence[int],
         linger: Callable[[Batch], Iterable[None]] = no_linger,
+        *,
+        whole: bool = False,
     ) -> Drained:
         """Drain these queues together; if that fails, each by itself.
 
@@ -54,14 +56,14 @@ class Runtime:
             DATABASE_UNAVAILABLE: the cause is most likely not one event.
         """
         try:
-            return drain(self.engine, event_ids, self.settings, self.publish, linger)
+            return drain(self.engine, event_ids, self.settings, self.publish, linger, whole=whole)
         except DATABASE_UNAVAILABLE:
             raise
         except Exception:
             logger.exception("drain_failed", events=event_ids)
         if len(event_ids) == 1:
             return Drained(0, 0, [], [])
-        alone = [self.drain([event_id]) for event_id in event_ids]
+        alone = [self.drain([event_id], whole=whole) for event_id in event_ids]
         return Drained(
             decided=sum(each.decided for each in alone),
             batches=sum(each.batches for each in alone),

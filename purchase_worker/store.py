@@ -12,6 +12,7 @@ from operator import itemgetter
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from psycopg2.extensions import cursor
 
 from purchase_worker.decision import (
@@ -34,12 +35,28 @@ from shared.purchases import REJECTED, StoredItem, as_time
 LOCK_LANES = Prepared(
     "lock_lanes",
     f"""
-SELECT event_id, number, {as_time("at")}, {as_time("now()")},
+SELECT event_id, number, {as_time("at")}, {as_time("now()")}, done_seq,
        NOT EXISTS (SELECT FROM counters c WHERE c.event_id = l.event_id AND c.sold < c.issued)
 FROM lanes l WHERE event_id = ANY(%(event_ids)s::bigint[])
 FOR NO KEY UPDATE SKIP LOCKED
 """,
 )
+
+# The first commands of the lane `wanted`. Decided rows stay in the index until a vacuum, and a
+# million of them made a batch three times as long: so purchases are read from `done_seq` on. Up to
+# there, none can come any more: a purchase takes its seq after its transaction's id, so once all
+# transactions have ended that were running when a batch had decided everything up to some seq,
+# nothing is accepted below it.
+WAITING = """
+    SELECT * FROM (
+        (SELECT ctid, class, seq, command_id FROM work_list
+         WHERE event_id = wanted.event_id AND class = 0 ORDER BY seq LIMIT {rows})
+        UNION ALL
+        (SELECT ctid, class, seq, command_id FROM work_list
+         WHERE event_id = wanted.event_id AND class = 1 AND seq > wanted.done_seq
+         ORDER BY seq LIMIT {rows})
+    ) both_classes ORDER BY class, seq LIMIT {rows}
+"""
 
 # What a command needs for its decision and its result.
 COMMAND = f"""
@@ -52,17 +69,15 @@ COMMAND = f"""
 READ_WORK = Prepared(
     "read_work",
     f"""
-SELECT wanted.event_id, work.ctid::text, counter.remaining,
+SELECT wanted.event_id, work.ctid::text, work.class, work.seq, counter.remaining,
        CASE WHEN r.items IS NOT NULL THEN (
            SELECT jsonb_object_agg(c.ticket_type_id, c.issued - c.sold)::text
            FROM jsonb_array_elements(r.items) item JOIN counters c
              ON c.event_id = wanted.event_id
             AND c.ticket_type_id = (item->>'ticket_type')::bigint) END,
        (SELECT pg_current_snapshot()::text), {COMMAND}
-FROM unnest(%(event_ids)s::bigint[]) AS wanted (event_id)
-CROSS JOIN LATERAL (
-    SELECT ctid, class, seq, command_id FROM work_list
-    WHERE event_id = wanted.event_id ORDER BY class, seq LIMIT %(rows)s) work
+FROM unnest(%(event_ids)s::bigint[], %(done_seqs)s::bigint[]) AS wanted (event_id, done_seq)
+CROSS JOIN LATERAL ({WAITING.format(rows="%(rows)s")}) work
 CROSS JOIN LATERAL (SELECT * FROM requests WHERE id = work.command_id OFFSET 0) r
 LEFT JOIN LATERAL (
     SELECT issued - sold AS remaining FROM counters
@@ -92,13 +107,31 @@ CROSS JOIN LATERAL (
 """,
 )
 
+
+LAST_SEQ = "(SELECT last_seq FROM part WHERE event_id = l.event_id)"
+
+
+def done_up_to(last_seq: str, seen: str) -> str:
+    """SQL that moves a lane's marks, after a batch that saw `seen` and decided up to `last_seq`.
+
+    Both are SQL; `last_seq` is null for a batch without purchases, which moves nothing.
+    """
+    moves = f"{last_seq} IS NOT NULL AND pg_snapshot_xmin({seen}) >= next_done_xid"
+    return f"""
+        done_seq = CASE WHEN {moves}
+            THEN greatest(done_seq, least(next_done_seq, {last_seq})) ELSE done_seq END,
+        next_done_seq = CASE WHEN {moves} THEN {last_seq} ELSE next_done_seq END,
+        next_done_xid = CASE WHEN {moves} THEN pg_snapshot_xmax({seen}) ELSE next_done_xid END
+    """
+
+
 # The rows of the work list are found by their ctids, which cannot change meanwhile: only the holder
 # of the lane's lock deletes them. No index serves IS TRUE, so no plan can scan a whole queue for a
 # few of them. Lanes and counters are joined with nothing, so that they are found by their index
 # alone. The guards hold all parts against one another (migration 0012).
 WRITE = Prepared(
     "write_entries",
-    """
+    f"""
 WITH entry AS (
     INSERT INTO ledger (event_id, number, command_id, kind, reason, ticket_type_id, change,
                         left_after, items)
@@ -112,8 +145,9 @@ WITH entry AS (
     USING unnest(%(ctids)s::tid[], %(command_ids)s::uuid[]) AS d (row_ctid, command_id)
     WHERE w.ctid = d.row_ctid AND (w.command_id = d.command_id) IS TRUE
 ), part AS (
-    SELECT * FROM unnest(%(event_ids)s::bigint[], %(firsts)s::bigint[], %(lasts)s::bigint[])
-        AS p (event_id, first_number, last_number)
+    SELECT * FROM unnest(%(event_ids)s::bigint[], %(firsts)s::bigint[], %(lasts)s::bigint[],
+                         %(last_seqs)s::bigint[])
+        AS p (event_id, first_number, last_number, last_seq)
 ), batch AS (
     INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
     SELECT event_id, first_number, last_number, %(at)s::timestamptz, %(seen)s::pg_snapshot,
@@ -122,7 +156,8 @@ WITH entry AS (
 ), lane AS (
     UPDATE lanes l
     SET number = (SELECT last_number FROM part WHERE event_id = l.event_id),
-        at = %(at)s::timestamptz
+        at = %(at)s::timestamptz,
+        {done_up_to(LAST_SEQ, "%(seen)s::pg_snapshot")}
     WHERE event_id = ANY(%(event_ids)s::bigint[])
 )
 UPDATE counters c SET issued = c.issued + moved.issued, sold = c.sold + moved.sold
@@ -142,7 +177,7 @@ WITH closed AS MATERIALIZED (
     FROM (
         SELECT row_ctid, command_id, row_number() OVER (ORDER BY seq) AS nth FROM (
             SELECT ctid AS row_ctid, seq, command_id FROM work_list
-            WHERE event_id = %(event_id)s AND class = 1
+            WHERE event_id = %(event_id)s AND class = 1 AND seq > %(done_seq)s
               AND NOT EXISTS (SELECT FROM work_list WHERE event_id = %(event_id)s AND class = 0)
               AND NOT EXISTS (SELECT FROM counters
                               WHERE event_id = %(event_id)s AND sold < issued)
@@ -171,7 +206,8 @@ WITH closed AS MATERIALIZED (
     RETURNING event_id, last_number, at
 ), lane AS (
     UPDATE lanes l
-    SET number = (SELECT last_number FROM batch), at = (SELECT at FROM batch)
+    SET number = (SELECT last_number FROM batch), at = (SELECT at FROM batch),
+        {done_up_to("(SELECT max(seq) FROM closed)", "pg_current_snapshot()")}
     WHERE event_id = (SELECT event_id FROM batch)
 )
 SELECT {as_time("(SELECT at FROM batch)")}, {COMMAND} FROM closed r ORDER BY nth
@@ -190,10 +226,13 @@ WHERE id = ANY(%(ids)s::uuid[]) AND traceparent IS NOT NULL
 # In this form the planner uses the work list's index; EXISTS may become a scan of the whole table.
 QUEUED_AMONG = Prepared(
     "queued_among",
-    """
-SELECT wanted.event_id FROM unnest(%(event_ids)s::bigint[]) AS wanted (event_id)
-CROSS JOIN LATERAL (
-    SELECT FROM work_list WHERE event_id = wanted.event_id ORDER BY class, seq LIMIT 1) q
+    f"""
+SELECT wanted.event_id
+FROM (
+    SELECT event_id, CASE WHEN %(whole)s THEN 0 ELSE done_seq END AS done_seq
+    FROM lanes WHERE event_id = ANY(%(event_ids)s::bigint[])
+) wanted
+CROSS JOIN LATERAL ({WAITING.format(rows=1)}) work
 """,
 )
 
@@ -205,20 +244,24 @@ WHERE created_at < now() - make_interval(secs => %(seconds)s) OR created_at > cl
 ORDER BY created_at
 """
 
+# The class of the work list that holds purchases.
+PURCHASES = 1
+
 Row = tuple[Any, ...]
 
 
 class Lane(msgspec.Struct, frozen=True):
     """An event whose lane this transaction has locked.
 
-    `now`: when the transaction began. `sold_out`: nothing was left of any of its ticket types when
-    the lock was taken, or just before.
+    `now`: when the transaction began. `done_seq`: see `WAITING`. `sold_out`: nothing was left of
+    any of its ticket types when the lock was taken, or just before.
     """
 
     event_id: int
     number: int
     at: str
     now: str
+    done_seq: int
     sold_out: bool
 
 
@@ -237,10 +280,14 @@ class Work(msgspec.Struct, frozen=True, gc=False):
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """The first commands of a lane. `left`: of their ticket types."""
+    """The first commands of a lane.
+
+    `left`: of their ticket types. `last_seq`: of the last purchase; None without one.
+    """
 
     work: list[Work]
     left: Mapping[int, int]
+    last_seq: int | None
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -251,44 +298,67 @@ class Part(msgspec.Struct, frozen=True):
     entries: Sequence[Entry]
     before: State
     after: State
+    last_seq: int | None = None
+
+
+class Recheck(msgspec.Struct, frozen=True):
+    """Whose queues are read again when the locks are released. `whole`: trust no `done_seq`."""
+
+    event_ids: Sequence[int]
+    whole: bool
+
+    def bind(self, cursor: cursor) -> bytes:
+        parameters = {"event_ids": plain_array(self.event_ids), "whole": self.whole}
+        return QUEUED_AMONG.bind(cursor, parameters)
 
 
 _items = msgspec.json.Decoder(tuple[StoredItem, ...])
 _left = msgspec.json.Decoder(dict[int, int])
 
 
-def begin(cursor: cursor, event_ids: Iterable[int]) -> list[Lane]:
+def begin(cursor: cursor, event_ids: Iterable[int], *, whole: bool = False) -> list[Lane]:
     """Begin a transaction and lock the lanes, except those that another transaction holds.
 
-    If none could be locked, the transaction is rolled back.
+    If none could be locked, the transaction is rolled back. `whole`: trust no `done_seq`.
     """
     lock = LOCK_LANES.bind(cursor, {"event_ids": plain_array(event_ids)})
     cursor.execute(b"BEGIN; " + lock)
     found = cursor.fetchall()
     if not found:
         roll_back(cursor)
-    return [Lane(*row) for row in found]
+    lanes = [Lane(*row) for row in found]
+    return [replace(lane, done_seq=0) for lane in lanes] if whole else lanes
 
 
-def read_work(cursor: cursor, event_ids: Iterable[int], rows: int) -> tuple[dict[int, Queue], str]:
-    """The first `rows` commands of each lane; call it under the locks.
+def read_work(cursor: cursor, lanes: Sequence[Lane], rows: int) -> tuple[dict[int, Queue], str]:
+    """The first `rows` commands of each locked lane.
 
     Returns them by event, in order, and which transactions were visible.
     """
-    READ_WORK.run(cursor, {"event_ids": plain_array(event_ids), "rows": rows})
+    READ_WORK.run(
+        cursor,
+        {
+            "event_ids": plain_array(lane.event_id for lane in lanes),
+            "done_seqs": plain_array(lane.done_seq for lane in lanes),
+            "rows": rows,
+        },
+    )
     found = cursor.fetchall()
     queues = {}
     for event_id, group in groupby(found, itemgetter(0)):
         work: list[Work] = []
         left: dict[int, int] = {}
-        for _event_id, ctid, remaining, remaining_by_type, _seen, *command in group:
+        last_seq = None
+        for _event_id, ctid, class_, seq, remaining, remaining_by_type, _seen, *command in group:
             work.append(_work(command, ctid))
+            if class_ == PURCHASES:
+                last_seq = seq
             if remaining_by_type is not None:
                 left.update(_left.decode(remaining_by_type))
             elif remaining is not None:
                 left[command[3]] = remaining
-        queues[event_id] = Queue(work, left)
-    return queues, found[0][4] if found else ""
+        queues[event_id] = Queue(work, left, last_seq)
+    return queues, found[0][6] if found else ""
 
 
 def read_held(
@@ -315,7 +385,7 @@ def write_and_commit(
     at: str,
     seen: str,
     decided_by: str,
-    recheck: Iterable[int],
+    recheck: Recheck,
 ) -> list[int]:
     """Write the entries; returns which of `recheck` have queued commands after the commit.
 
@@ -338,6 +408,7 @@ def write_and_commit(
             "event_ids": plain_array(part.lane.event_id for part in parts),
             "firsts": plain_array(part.before.number + 1 for part in parts),
             "lasts": plain_array(part.after.number for part in parts),
+            "last_seqs": plain_array(part.last_seq or "NULL" for part in parts),
             "at": at,
             "seen": seen,
             "decided_by": decided_by,
@@ -378,6 +449,7 @@ def close_sold_out(
         cursor,
         {
             "event_id": lane.event_id,
+            "done_seq": lane.done_seq,
             "rows": rows,
             "number": lane.number,
             "lane_at": lane.at,
@@ -388,18 +460,18 @@ def close_sold_out(
     return [_work(command) for _at, *command in closed], closed[0][0] if closed else ""
 
 
-def commit(cursor: cursor, recheck: Iterable[int]) -> list[int]:
+def commit(cursor: cursor, recheck: Recheck) -> list[int]:
     """Commit; returns and raises as `write_and_commit` does."""
     return _end(cursor, recheck, b"COMMIT")
 
 
-def rollback_and_recheck(cursor: cursor, recheck: Iterable[int]) -> list[int]:
+def rollback_and_recheck(cursor: cursor, recheck: Recheck) -> list[int]:
     """End a transaction that wrote nothing; returns as `commit` does."""
     return _end(cursor, recheck, b"ROLLBACK")
 
 
-def queued_among(cursor: cursor, event_ids: Iterable[int]) -> list[int]:
-    QUEUED_AMONG.run(cursor, {"event_ids": plain_array(event_ids)})
+def queued_among(cursor: cursor, recheck: Recheck) -> list[int]:
+    cursor.execute(recheck.bind(cursor))
     return [row[0] for row in cursor.fetchall()]
 
 
@@ -415,9 +487,9 @@ def queued_too_long(cursor: cursor, seconds: float) -> list[int]:
     return [row[0] for row in cursor.fetchall()]
 
 
-def _end(cursor: cursor, recheck: Iterable[int], *ending: bytes) -> list[int]:
+def _end(cursor: cursor, recheck: Recheck, *ending: bytes) -> list[int]:
     """The work list is read last, when the locks are released: see drain.py."""
-    read = QUEUED_AMONG.bind(cursor, {"event_ids": plain_array(recheck)})
+    read = recheck.bind(cursor)
     cursor.execute(b"; ".join((*ending, read)))
     confirm(cursor.connection)
     return [row[0] for row in cursor.fetchall()]

@@ -53,7 +53,7 @@ def sweep(runtime: Runtime) -> int:
 
 def _sweep_some(runtime: Runtime, event_ids: list[int]) -> int:
     try:
-        decided = runtime.drain(event_ids).decided
+        decided = runtime.drain(event_ids, whole=True).decided
     except DATABASE_UNAVAILABLE as error:
         logger.warning("sweep_failed", events=event_ids, error=str(error))
         if len(event_ids) == 1:

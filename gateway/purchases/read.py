@@ -62,12 +62,19 @@ LIST_OF_USER = f"""
 {FOUND} {OF_USER} AND {KEPT_OUTCOMES} ORDER BY r.seq DESC LIMIT %(rows)s OFFSET %(offset)s
 """
 
+# The oldest purchases of a queue, read from the lane's mark on: past the dead rows of those that
+# were decided.
+QUEUE = """
+    SELECT seq FROM work_list WHERE event_id = {event_id} AND class = 1
+        AND seq > (SELECT done_seq FROM lanes WHERE event_id = {event_id})
+    ORDER BY seq LIMIT {rows}
+"""
+
 HEAD_OF_QUEUE = Prepared(
     "head_of_queue",
-    """
-SELECT coalesce(array_agg(seq ORDER BY seq), '{}') FROM (
-    SELECT seq FROM work_list WHERE event_id = %(event_id)s AND class = 1
-    ORDER BY seq LIMIT %(rows)s) oldest
+    f"""
+SELECT coalesce(array_agg(seq ORDER BY seq), '{{}}')
+FROM ({QUEUE.format(event_id="%(event_id)s", rows="%(rows)s")}) oldest
 """,
 )
 

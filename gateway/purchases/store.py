@@ -18,7 +18,7 @@ from gateway.purchases.accept import (
     problem_of,
     problem_of_request,
 )
-from gateway.purchases.read import WRITES_TO_LOG, position_beyond
+from gateway.purchases.read import QUEUE, WRITES_TO_LOG, position_beyond
 from shared.database.engine import DATABASE_UNAVAILABLE, TRY_AGAIN, statement
 from shared.database.prepared_statement import Prepared, array_literal, plain_array
 from shared.errors import Problem, ServerError, Unavailable
@@ -54,7 +54,9 @@ EACH = {"ticket_type": "(item->>0)::bigint", "quantity": "(item->>1)::int"}
 # One statement for a whole batch. Its verdicts, its rows and its view of the sale are of one
 # moment. An earlier purchase with the same key outranks every refusal: it is answered as it stands.
 # The tables come in the order in which a migration locks them, so that neither waits for what the
-# other holds. The line of a cart is `[ticket type, quantity]` here.
+# other holds. The transaction has its id before a purchase has its seq: so no purchase is accepted
+# below a lane's `done_seq` (purchase_worker/store.py). The line of a cart is
+# `[ticket type, quantity]` here.
 ACCEPT = Prepared(
     "accept",
     f"""
@@ -85,12 +87,14 @@ WITH request AS (
     SELECT id, user_id, ticket_type_id, quantity, idempotency_key, fingerprint, request_id,
         traceparent, nth, earlier_id, event_id, price, user_limit, event_user_limit, currency,
         NULL::jsonb AS items, refusal, NULL::jsonb AS checked, max_per_purchase, sales_start,
-        remaining
+        remaining,
+        CASE WHEN refusal IS NULL AND earlier_id IS NULL THEN pg_current_xact_id() END AS xid
     FROM looked_up WHERE cart IS NULL OR earlier_id IS NOT NULL OR refusal IS NOT NULL
     UNION ALL
     SELECT l.id, l.user_id, NULL, NULL, l.idempotency_key, l.fingerprint, l.request_id,
         l.traceparent, l.nth, NULL, cart.event_id, NULL, NULL, cart.event_user_limit,
-        cart.currency, cart.items, cart.refusal, cart.checked, NULL, NULL, NULL
+        cart.currency, cart.items, cart.refusal, cart.checked, NULL, NULL, NULL,
+        CASE WHEN cart.refusal IS NULL THEN pg_current_xact_id() END
     FROM looked_up l
     CROSS JOIN LATERAL (
         SELECT min(t.event_id) AS event_id, min(e.max_per_user) AS event_user_limit,
@@ -109,15 +113,15 @@ WITH request AS (
     SELECT wanted.event_id, head.queued, head.last_seq
     FROM (SELECT DISTINCT event_id FROM verdict) wanted
     CROSS JOIN LATERAL (
-        SELECT count(*) AS queued, max(oldest.seq) AS last_seq FROM (
-            SELECT seq FROM work_list WHERE event_id = wanted.event_id AND class = 1
-            ORDER BY seq LIMIT %(position_max_rows)s) oldest) head
+        SELECT count(*) AS queued, max(seq) AS last_seq
+        FROM ({QUEUE.format(event_id="wanted.event_id", rows="%(position_max_rows)s")}) oldest
+    ) head
 ), accepted AS (
     INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, user_limit,
                           event_user_limit, unit_price, currency, items, idempotency_key,
-                          fingerprint, request_id, traceparent)
+                          fingerprint, request_id, traceparent, accepted_xid)
     SELECT id, event_id, user_id, ticket_type_id, quantity, user_limit, event_user_limit, price,
-           currency, items, idempotency_key, fingerprint, request_id, traceparent
+           currency, items, idempotency_key, fingerprint, request_id, traceparent, xid
     FROM verdict WHERE refusal IS NULL AND earlier_id IS NULL
     ORDER BY nth
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING

@@ -26,7 +26,7 @@ ROLES: Final = {
 }
 REQUEST = (
     "id, event_id, user_id, ticket_type_id, quantity, user_limit, event_user_limit, unit_price,"
-    " currency, items, idempotency_key, fingerprint, request_id, traceparent"
+    " currency, items, idempotency_key, fingerprint, request_id, traceparent, accepted_xid"
 )
 # Every table is listed; a test checks it. Where two services write one table, each has its columns.
 RIGHTS: Final = {
@@ -51,8 +51,9 @@ RIGHTS: Final = {
     },
     # Whoever locks a row must have the right to change it; a guard holds what may be changed.
     "lanes": {
+        GATEWAY: "SELECT",
         CATALOG: "SELECT, UPDATE (at)",
-        WORKER: "SELECT, UPDATE (number, at)",
+        WORKER: "SELECT, UPDATE (number, at, done_seq, next_done_seq, next_done_xid)",
         READER: "SELECT",
     },
     "counters": {

@@ -192,6 +192,12 @@ class Lane(Base):
     # Of the newest entry, and its batch's time.
     number: Mapped[int] = mapped_column(server_default="0")
     at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # Where to begin in the work list, past its dead rows: no purchase up to `done_seq` waits, and
+    # none will, once all transactions before `next_done_xid` have ended, up to `next_done_seq`
+    # (purchase_worker/store.py).
+    done_seq: Mapped[int] = mapped_column(server_default="0")
+    next_done_seq: Mapped[int] = mapped_column(server_default="0")
+    next_done_xid: Mapped[int] = mapped_column(Xid8(), server_default="0")
 
 
 class Counter(Base):

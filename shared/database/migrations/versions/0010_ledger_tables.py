@@ -33,6 +33,9 @@ CREATE TABLE lanes (
     event_id BIGINT NOT NULL,
     number BIGINT DEFAULT 0 NOT NULL,
     at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    done_seq BIGINT DEFAULT 0 NOT NULL,
+    next_done_seq BIGINT DEFAULT 0 NOT NULL,
+    next_done_xid xid8 DEFAULT '0' NOT NULL,
     PRIMARY KEY (event_id),
     CONSTRAINT lanes_number_not_negative CHECK (number >= 0)
 )
