@@ -54,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
         max_bytes=settings.body_max_bytes,
         timeout_seconds=settings.body_timeout_seconds,
     )
+    app.state.default_currency = settings.default_currency
     # Only gateways reach it; each forwards the address that its clients use.
     app.state.addresses = PublicAddresses("", trusted_proxies=ANY_PEER)
     install_problem_handlers(app)

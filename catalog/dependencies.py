@@ -40,8 +40,14 @@ async def database_lanes(request: Request) -> Lanes:
     return lanes
 
 
+async def default_currency(request: Request) -> str:
+    currency: str = request.app.state.default_currency
+    return currency
+
+
 UserId = Annotated[int, Depends(signed_in_user)]
 Database = Annotated[Lanes, Depends(database_lanes)]
+DefaultCurrency = Annotated[str, Depends(default_currency)]
 PathId = Annotated[
     int,
     Path(alias="id", examples=[1]),

@@ -4,6 +4,8 @@ from datetime import datetime
 
 from shared.errors import InvalidInput, PermissionDenied
 
+MAX_INT4 = 2**31 - 1  # PostgreSQL's integer
+
 
 def check_owner(owner_id: int, user_id: int) -> None:
     """Raises PermissionDenied: only the owner of an event changes it and its ticket types."""

@@ -10,10 +10,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictInt,
     StringConstraints,
     WithJsonSchema,
 )
 
+from catalog.rules import MAX_INT4
 from shared.row_ids import MAX_ID
 from shared.text import LINE_PATTERN, InNfc, Storable, readable_line
 
@@ -52,6 +54,7 @@ Title = Annotated[
 ]
 # Stored and answered in UTC, so both bounds of the year hold there as well.
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_time), AfterValidator(_in_utc)]
+PerUser = Annotated[StrictInt, Field(ge=1, le=MAX_INT4)]
 ViewedId = Annotated[
     int,
     WithJsonSchema({"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}),

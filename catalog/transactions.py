@@ -23,6 +23,8 @@ FIELD_OF_CONSTRAINT = {
     "events_start_time_writable": "start_time",
     "events_end_time_writable": "end_time",
     "events_end_after_start": "end_time",
+    "events_currency_form": "currency",
+    "events_max_per_user_positive": "max_per_user",
     "ticket_types_event_id_fkey": "event",
     "ticket_types_with_purchases_stay": "event",
     "ticket_types_name_length": "name",

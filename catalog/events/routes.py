@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from catalog.dependencies import (
     Database,
+    DefaultCurrency,
     IfNoneMatch,
     PathId,
     SignedInRoute,
@@ -150,12 +151,15 @@ def _page(session: Session, wanted: Select[Event], page: PageWanted) -> bytes:
         create_ticket_type={"event": "$response.body#/id"},
     ),
 )
-async def create_event(user_id: UserId, database: Database, body: EventBody) -> Response:
+async def create_event(
+    user_id: UserId, database: Database, body: EventBody, default_currency: DefaultCurrency
+) -> Response:
     """The caller becomes its owner."""
     check_order(TIMES, body.start_time, body.end_time)
+    fields = _all_fields(body, default_currency)
 
     def create(session: Session) -> Event:
-        event = Event(**body.model_dump(), owner_id=user_id)
+        event = Event(**fields, owner_id=user_id)
         session.add(event)
         session.flush()
         return event
@@ -186,9 +190,11 @@ async def read_event(
     response_description="The event after the change",
     responses=CHANGED,
 )
-async def replace_event(write: Write, body: EventBody) -> Response:
+async def replace_event(
+    write: Write, body: EventBody, default_currency: DefaultCurrency
+) -> Response:
     """Only its owner may. A field that is left out takes its default."""
-    return await _change(write, body.model_dump())
+    return await _change(write, _all_fields(body, default_currency))
 
 
 @router.patch(
@@ -201,6 +207,11 @@ async def replace_event(write: Write, body: EventBody) -> Response:
 async def change_event(write: Write, body: EventPatch) -> Response:
     """Only its owner may. A field that is left out keeps its value."""
     return await _change(write, body.model_dump(exclude_unset=True))
+
+
+def _all_fields(body: EventBody, default_currency: str) -> dict[str, Any]:
+    fields = body.model_dump()
+    return fields | {"currency": fields["currency"] or default_currency}
 
 
 async def _change(write: WriteRequest, changes: dict[str, Any]) -> Response:

@@ -1,11 +1,22 @@
 """Bodies of requests and responses about events."""
 
+import re
 from datetime import datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from catalog.schemas import Moment, ReadOnly, Title, ViewedId, unset, with_example, with_page_of
+from catalog.schemas import (
+    Moment,
+    PerUser,
+    ReadOnly,
+    Title,
+    ViewedId,
+    unset,
+    with_example,
+    with_page_of,
+)
+from shared.config.setting_groups import CURRENCY_PATTERN
 from shared.database.tables import Event
 from shared.text import TEXT_PATTERN, InNfc, Storable, readable_text
 from shared.web.pagination import Page
@@ -22,11 +33,24 @@ Description = Annotated[
     Field(json_schema_extra={"pattern": TEXT_PATTERN}),
 ]
 
+
+def _code(text: str) -> str:
+    if not re.fullmatch(CURRENCY_PATTERN, text):
+        raise ValueError('must be three capital letters (ISO 4217), such as "EUR"')
+    return text
+
+
+Currency = Annotated[
+    str, AfterValidator(_code), Field(json_schema_extra={"pattern": CURRENCY_PATTERN})
+]
+
 EXAMPLE = {
     "title": "Open-air concert",
     "description": "Doors open at 18:00.",
     "start_time": "2027-06-05T18:00:00Z",
     "end_time": "2027-06-05T23:00:00Z",
+    "currency": "EUR",
+    "max_per_user": 8,
 }
 VIEW_EXAMPLE = {"id": 1, **EXAMPLE, "owner": 1}
 
@@ -40,6 +64,13 @@ class EventBody(RequestBody):
     description: Description = ""
     start_time: Moment
     end_time: Moment = Field(description="After `start_time`.")
+    currency: Currency = Field(
+        default_factory=unset,
+        description="Of all its prices (ISO 4217); left out: the default of the server.",
+    )
+    max_per_user: PerUser | None = Field(
+        None, description="Over all its ticket types; null: no limit but theirs."
+    )
     id: ReadOnly = None
     owner: ReadOnly = None
 
@@ -53,6 +84,8 @@ class EventPatch(RequestBody):
     description: Description = Field(default_factory=unset)
     start_time: Moment = Field(default_factory=unset)
     end_time: Moment = Field(default_factory=unset)
+    currency: Currency = Field(default_factory=unset)
+    max_per_user: PerUser | None = Field(default_factory=unset)
     id: ReadOnly = None
     owner: ReadOnly = None
 
@@ -70,6 +103,11 @@ class EventView(BaseModel):
     owner: ViewedId = Field(
         validation_alias="owner_id", description="The owner's id; only the owner may change it."
     )
+    currency: str = Field(
+        description="Of all its prices (ISO 4217).",
+        json_schema_extra={"pattern": CURRENCY_PATTERN},
+    )
+    max_per_user: int | None = Field(ge=1, description="Over all its ticket types.")
 
 
 class EventPage(Page[EventView]):

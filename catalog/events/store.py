@@ -14,7 +14,7 @@ from shared.text import folded, searchable
 from shared.web.pagination import PageWanted
 
 # Bytes of an event in JSON, besides its texts.
-OTHER_BYTES = 200
+OTHER_BYTES = 250
 
 
 def matching(

@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
+from catalog.rules import MAX_INT4
 from shared.errors import InvalidInput
 
 SALE_WINDOW = ("sales_start", "sales_end")
-MAX_INT4 = 2**31 - 1  # PostgreSQL's integer
 # More tickets than any sale has; it keeps issued = sold + capacity within an integer.
 MAX_CAPACITY = 1_000_000_000
 MAX_PER_PURCHASE = 1_000_000

@@ -7,11 +7,19 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, Field, StrictInt, WithJsonSchema
 
 from catalog.etags import etag_of
-from catalog.schemas import Moment, ReadOnly, Title, ViewedId, unset, with_example, with_page_of
+from catalog.schemas import (
+    Moment,
+    PerUser,
+    ReadOnly,
+    Title,
+    ViewedId,
+    unset,
+    with_example,
+    with_page_of,
+)
 from catalog.ticket_types.rules import (
     DEFAULT_PER_PURCHASE,
     MAX_CAPACITY,
-    MAX_INT4,
     MAX_PER_PURCHASE,
     price,
 )
@@ -30,7 +38,6 @@ Price = Annotated[
 Id = Annotated[StrictInt, Field(ge=1, le=MAX_ID)]
 Capacity = Annotated[StrictInt, Field(ge=0, le=MAX_CAPACITY)]
 PerPurchase = Annotated[StrictInt, Field(ge=1, le=MAX_PER_PURCHASE)]
-PerUser = Annotated[StrictInt, Field(ge=1, le=MAX_INT4)]
 
 EXAMPLE = {
     "event": 1,
@@ -44,7 +51,13 @@ EXAMPLE = {
     "max_per_user": 4,
 }
 # Paused, because FastAPI leaves a null out of examples.
-VIEW_EXAMPLE = {"id": 1, **EXAMPLE, "sold": 0, "paused_at": "2026-02-01T09:30:00Z"}
+VIEW_EXAMPLE = {
+    "id": 1,
+    **EXAMPLE,
+    "sold": 20,
+    "paused_at": "2026-02-01T09:30:00Z",
+    "issued": 520,
+}
 
 
 class TicketTypeBody(RequestBody):
@@ -65,6 +78,7 @@ class TicketTypeBody(RequestBody):
     id: ReadOnly = None
     sold: ReadOnly = None
     paused_at: ReadOnly = None
+    issued: ReadOnly = None
 
 
 class TicketTypePatch(RequestBody):
@@ -83,6 +97,7 @@ class TicketTypePatch(RequestBody):
     id: ReadOnly = None
     sold: ReadOnly = None
     paused_at: ReadOnly = None
+    issued: ReadOnly = None
 
 
 class TicketTypeView(BaseModel):
@@ -106,6 +121,7 @@ class TicketTypeView(BaseModel):
     paused_at: datetime | None = Field(
         description="Since when no purchase is accepted, see `pause/`; null: it is not paused."
     )
+    issued: int = Field(ge=0, description="`capacity` and `sold` together.")
 
     @classmethod
     def of(cls, stored: StoredTicketType) -> "TicketTypeView":
@@ -122,6 +138,7 @@ class TicketTypeView(BaseModel):
             max_per_purchase=ticket_type.max_per_purchase,
             max_per_user=ticket_type.max_per_user,
             paused_at=ticket_type.paused_at,
+            issued=stock.issued,
         )
 
 

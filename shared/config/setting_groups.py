@@ -26,6 +26,8 @@ from shared.config.public_url import parse_proxies, parse_public_url
 from shared.config.redis_url import check_redis_url
 
 LARGEST_PORT = 65_535
+# ISO 4217. Which codes are in use changes from year to year.
+CURRENCY_PATTERN = r"^[A-Z]{3}$"
 
 
 def _unless_empty(check: Callable[[str], object]) -> AfterValidator:
@@ -155,6 +157,8 @@ class CatalogSettings(BaseModel, defer_build=True):
     """Changes; those that find a row locked wait without a thread."""
     catalog_list_timeout_ms: PositiveInt = 1_000
     """A statement of a list or a search; 100,000 events are counted in 20 ms."""
+    default_currency: Annotated[str, Field(pattern=CURRENCY_PATTERN)] = "EUR"
+    """ISO 4217: of an event that names none when it is created or replaced."""
 
 
 class RateLimitSettings(BaseModel, defer_build=True):
