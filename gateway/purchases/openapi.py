@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.purchases.request_body import MAX_INT4
+from gateway.purchases.request_body import LINES_MAX, MAX_INT4
+from shared.config.setting_groups import CURRENCY_PATTERN
 from shared.errors import (
     IdempotencyKeyReused,
     InvalidInput,
@@ -22,6 +23,7 @@ from shared.errors import (
 )
 from shared.row_ids import MAX_ID, NOT_AN_ID
 from shared.web.openapi import (
+    SHORT,
     Responses,
     complete,
     error_responses,
@@ -48,6 +50,7 @@ LIMITED_BY = rate_limits("purchases")
 LISTS_LIMITED_BY = rate_limits("lists")
 RETRY = Unavailable("Temporarily unavailable; nothing is lost, retry.")
 
+ITEM = {"ticket_type": 1, "quantity": 2, "unit_price": "100.00", "total_price": "200.00"}
 CONFIRMED: Mapping[str, Any] = {
     "id": ID,
     "ticket_type": 1,
@@ -59,8 +62,27 @@ CONFIRMED: Mapping[str, Any] = {
     "reason": None,
     "created_at": "2026-11-22T12:00:00.000000Z",
     "decided_at": "2026-11-22T12:00:00.012345Z",
+    "items": [ITEM],
+    "currency": "EUR",
+    "short": None,
 }
-REJECTED = {**CONFIRMED, "status": "rejected", "reason": "not_enough_tickets"}
+CART = {
+    **CONFIRMED,
+    "ticket_type": None,
+    "quantity": None,
+    "unit_price": None,
+    "total_price": "250.00",
+    "items": [
+        ITEM,
+        {"ticket_type": 3, "quantity": 1, "unit_price": "50.00", "total_price": "50.00"},
+    ],
+}
+REJECTED = {
+    **CART,
+    "status": "rejected",
+    "reason": "not_enough_tickets",
+    "short": [{"ticket_type": 3, "quantity": 1, "left": 0}],
+}
 QUEUED = {
     **CONFIRMED,
     "status": "queued",
@@ -68,15 +90,24 @@ QUEUED = {
     "position": 41,
     "estimated_wait_seconds": 0.1,
 }
-EXAMPLES = {"confirmed": CONFIRMED, "rejected": REJECTED, "queued": QUEUED}
+EXAMPLES = {"confirmed": CONFIRMED, "cart": CART, "rejected": REJECTED, "queued": QUEUED}
+ONE_LINE = {"ticket_type": 1, "quantity": 2}
+SEVERAL_LINES = {"items": [ONE_LINE, {"ticket_type": 3, "quantity": 1}]}
 
 MONEY = {"type": "string", "pattern": r"^[0-9]+\.[0-9]{2}$"}
 ROW_ID = {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}
 QUANTITY = {"type": "integer", "format": "int32", "minimum": 1, "maximum": MAX_INT4}
+OF_ONE_LINE = "null if the purchase has several `items`."
+
+
+def _nullable(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
 SCHEMAS: Mapping[str, Any] = {
     "PurchaseRequest": {
         "type": "object",
-        "description": "The tickets to buy.",
+        "description": "Tickets of one type.",
         "required": ["ticket_type", "quantity"],
         "additionalProperties": False,
         "properties": {
@@ -86,7 +117,35 @@ SCHEMAS: Mapping[str, Any] = {
                 "description": "At most the ticket type's `max_per_purchase`.",
             },
         },
-        "examples": [{"ticket_type": 1, "quantity": 2}],
+        "examples": [ONE_LINE],
+    },
+    "CartRequest": {
+        "type": "object",
+        "description": "Tickets of several types of one event: all of them or none.",
+        "required": ["items"],
+        "additionalProperties": False,
+        "properties": {
+            "items": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": LINES_MAX,
+                "description": "Each ticket type once.",
+                "items": {"$ref": "#/components/schemas/PurchaseRequest"},
+            },
+        },
+        "examples": [SEVERAL_LINES],
+    },
+    "PurchaseItem": {
+        "type": "object",
+        "description": "A line of a purchase.",
+        "required": list(ITEM),
+        "properties": {
+            "ticket_type": ROW_ID,
+            "quantity": QUANTITY,
+            "unit_price": {**MONEY, "description": "The price at acceptance."},
+            "total_price": MONEY,
+        },
+        "examples": [ITEM],
     },
     "Purchase": {
         "type": "object",
@@ -94,10 +153,10 @@ SCHEMAS: Mapping[str, Any] = {
         "required": list(CONFIRMED),
         "properties": {
             "id": {"type": "string", "format": "uuid", "description": "A UUIDv7."},
-            "ticket_type": ROW_ID,
+            "ticket_type": {**_nullable(ROW_ID), "description": OF_ONE_LINE},
             "event": ROW_ID,
-            "quantity": QUANTITY,
-            "unit_price": {**MONEY, "description": "The price at acceptance."},
+            "quantity": {**_nullable(QUANTITY), "description": OF_ONE_LINE},
+            "unit_price": {**_nullable(MONEY), "description": OF_ONE_LINE},
             "total_price": MONEY,
             "status": {"type": "string", "enum": ["queued", "confirmed", "rejected"]},
             "reason": {
@@ -107,6 +166,19 @@ SCHEMAS: Mapping[str, Any] = {
             },
             "created_at": {"type": "string", "format": "date-time"},
             "decided_at": {"type": ["string", "null"], "format": "date-time"},
+            "items": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": LINES_MAX,
+                "description": "In the order of the request.",
+                "items": {"$ref": "#/components/schemas/PurchaseItem"},
+            },
+            "currency": {
+                "type": "string",
+                "pattern": CURRENCY_PATTERN,
+                "description": "Of the event at acceptance (ISO 4217).",
+            },
+            "short": {"type": ["array", "null"], "minItems": 1, **SHORT},
             "position": {
                 "type": "integer",
                 "minimum": 0,
@@ -208,9 +280,10 @@ BUY: dict[str, Any] = {
     "tags": TAGS,
     "operationId": "buy",
     "summary": "Buy tickets",
-    "description": "The request is stored durably before the response, and decided in the order of"
-    " acceptance. 202 is not a ticket yet: poll `Location`, or send `Prefer: wait=10` to get the"
-    " outcome in this response. Send an `Idempotency-Key` so that a retry is safe.",
+    "description": "One line, or up to ten `items`: all or nothing. The request is stored durably"
+    " before the response, and decided in the order of acceptance. 202 is not a ticket yet: poll"
+    " `Location`, or send `Prefer: wait=10` to get the outcome in this response. Send an"
+    " `Idempotency-Key` so that a retry is safe.",
     "security": SECURITY,
     "parameters": [
         _header(
@@ -230,8 +303,16 @@ BUY: dict[str, Any] = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"$ref": "#/components/schemas/PurchaseRequest"},
-                "example": {"ticket_type": 1, "quantity": 2},
+                "schema": {
+                    "oneOf": [
+                        {"$ref": "#/components/schemas/PurchaseRequest"},
+                        {"$ref": "#/components/schemas/CartRequest"},
+                    ]
+                },
+                "examples": {
+                    "one line": {"value": ONE_LINE},
+                    "several lines": {"value": SEVERAL_LINES},
+                },
             }
         },
     },
@@ -239,6 +320,7 @@ BUY: dict[str, Any] = {
         "201": _created(
             "Confirmed within the wait, or earlier with the same key",
             "confirmed",
+            "cart",
             sometimes={"Preference-Applied": "wait=10", "Idempotency-Replayed": "true"},
         ),
         "202": _created(
@@ -249,7 +331,9 @@ BUY: dict[str, Any] = {
         ),
         **error_responses(
             InvalidInput(errors={"quantity": ["A valid integer is required."]}),
-            NotEnoughTickets(extra={"id": ID}, headers=REJECTED_HEADERS),
+            NotEnoughTickets(
+                extra={"id": ID, "short": REJECTED["short"]}, headers=REJECTED_HEADERS
+            ),
             OverUserLimit(extra={"id": ID}, headers=REJECTED_HEADERS),
             SaleNotOpen(headers={"Retry-After": "3600"}),
             SaleClosed,
@@ -292,6 +376,7 @@ READ: dict[str, Any] = {
         "200": _purchase(
             "The purchase",
             "confirmed",
+            "cart",
             "rejected",
             "queued",
             always=VARY | {"Cache-Control": "private, no-cache"},

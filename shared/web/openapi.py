@@ -29,6 +29,19 @@ from shared.web.problem_details import PROBLEM_JSON, problem_document
 
 Responses = dict[int | str, dict[str, Any]]
 
+SHORT: Mapping[str, Any] = {
+    "description": "Where there were not enough tickets: the lines whose `quantity` exceeded what"
+    " was `left` then.",
+    "items": {
+        "type": "object",
+        "required": ["ticket_type", "quantity", "left"],
+        "properties": {
+            "ticket_type": {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID},
+            "quantity": {"type": "integer", "minimum": 1},
+            "left": {"type": "integer", "minimum": 0},
+        },
+    },
+}
 PROBLEM_SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "description": "An error (RFC 9457). `code` is for programs, `detail` for people.",
@@ -45,6 +58,7 @@ PROBLEM_SCHEMA: Mapping[str, Any] = {
             "additionalProperties": {"type": "array", "items": {"type": "string"}, "minItems": 1},
         },
         "id": {"type": "string", "format": "uuid", "description": "Of a rejected purchase."},
+        "short": {"type": "array", "minItems": 1, **SHORT},
     },
 }
 HEADERS: Mapping[str, str] = {
