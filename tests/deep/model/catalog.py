@@ -4,6 +4,7 @@ Where the contract leaves an order open, it is: the body's own fields, then whet
 there, then whose it is, then If-Match, then what the change would lead to.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -16,7 +17,7 @@ Fields = Mapping[str, Any]
 Known = Fields | str
 ANY = "*"
 
-EVENT_DEFAULTS = {"description": ""}
+EVENT_DEFAULTS = {"description": "", "currency": "EUR", "max_per_user": None}
 TICKET_TYPE_DEFAULTS = {
     "sales_start": None,
     "sales_end": None,
@@ -49,8 +50,9 @@ class TicketType:
     deleted: bool = False
 
     def view(self) -> Fields:
-        counts = {"capacity": self.left, "sold": self.sold, "paused_at": self.paused_at}
-        return {"id": self.id, "event": self.event.id, **self.fields, **counts}
+        counts = {"capacity": self.left, "sold": self.sold, "issued": self.left + self.sold}
+        state = {"event": self.event.id, "paused_at": self.paused_at}
+        return {"id": self.id, **self.fields, **state, **counts}
 
 
 class Catalog:
@@ -76,7 +78,7 @@ class Catalog:
         return self.change_event(user, event, {**EVENT_DEFAULTS, **body})
 
     def change_event(self, user: int, event: Event, changes: Fields) -> Event:
-        _check_title("title", changes)
+        _check_event(changes)
         self._check_may_write(user, event)
         event.fields = _checked_event({**event.fields, **changes})
         return event
@@ -197,13 +199,19 @@ class Catalog:
             raise Refusal("permission_denied")
 
 
-def _check_title(name: str, fields: Fields) -> None:
-    if not 1 <= len(fields.get(name, "title").strip()) <= 200:
-        raise Refusal("invalid", name)
+def _check_event(fields: Fields) -> None:
+    """Each field by itself; all invalid ones are named at once."""
+    wrong = {
+        "title": not 1 <= len(fields.get("title", "title").strip()) <= 200,
+        "currency": not re.fullmatch("[A-Z]{3}", fields.get("currency", "EUR")),
+        "max_per_user": fields.get("max_per_user") == 0,
+    }
+    if any(wrong.values()):
+        raise Refusal("invalid", *(name for name in wrong if wrong[name]))
 
 
 def _checked_event(fields: Fields) -> dict[str, Any]:
-    _check_title("title", fields)
+    _check_event(fields)
     if fields["end_time"] <= fields["start_time"]:
         raise Refusal("invalid", "end_time")
     return {**fields, "title": fields["title"].strip()}

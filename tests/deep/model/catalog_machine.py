@@ -40,10 +40,13 @@ event_fields = {
     "start_time": st.sampled_from(days[:4]),
     "end_time": st.sampled_from([*days[4:], *days[2:4]]),
     "description": st.sampled_from(["", "The opera of Rome", "Carmen sings"]),
+    "currency": mostly(["EUR", "CHF", "JPY"], ["eur", "EURO", ""]),
+    "max_per_user": mostly([None, 6, 4, 2], [0]),
 }
+required_of_event = ("title", "start_time", "end_time")
 whole_events = st.fixed_dictionaries(
-    {name: event_fields[name] for name in ("title", "start_time", "end_time")},
-    optional={"description": event_fields["description"]},
+    {name: event_fields[name] for name in required_of_event},
+    optional={name: field for name, field in event_fields.items() if name not in required_of_event},
 )
 some_of_events = st.fixed_dictionaries({}, optional=event_fields)
 

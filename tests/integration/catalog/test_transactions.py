@@ -23,7 +23,10 @@ def test_a_violated_constraint_is_an_error_of_its_field(
     engine: Engine,
 ) -> None:
     owner_id = make_user(engine, "owner")
-    for field, value in (("end_time", NOON), ("title", "")):
+    for field, value in (
+        *(("end_time", NOON), ("title", "")),
+        *(("currency", "eur"), ("max_per_user", 0)),
+    ):
         with pytest.raises(InvalidInput) as refusal, session_transaction(engine) as session:
             session.add_all([an_event(owner_id), an_event(owner_id, **{field: value})])
         assert list(refusal.value.errors or ()) == [field]

@@ -118,7 +118,9 @@ def test_delete_deletes(row: Row) -> None:
 
 def test_read_only_fields_change_nothing(row: Row) -> None:
     read_only = {"id": 1_000_000} | (
-        {"owner": 1_000_000} if row.list == EVENTS else {"sold": 7, "paused_at": "2030-01-01"}
+        {"owner": 1_000_000}
+        if row.list == EVENTS
+        else {"sold": 7, "paused_at": "2030-01-01", "issued": 9}
     )
     created = create(row.organiser, row.list, row.body | read_only)
     assert created == row.view | {"id": created["id"]}

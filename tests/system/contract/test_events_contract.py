@@ -8,7 +8,15 @@ import pytest
 
 from tests.system.conftest import Shop
 from tests.system.contract.problems import check_invalid, check_problem
-from tests.system.selling import EVENTS, TICKET_TYPES, WAIT, buy, create, event_fields
+from tests.system.selling import (
+    EVENTS,
+    PURCHASES,
+    TICKET_TYPES,
+    WAIT,
+    buy,
+    create,
+    event_fields,
+)
 from tests.system.selling import ticket_type_fields as ticket_type
 
 NO_OFFSET = "must be a time with its offset, such as 2026-11-22T20:00:00Z"
@@ -49,7 +57,10 @@ def titles(client: httpx.Client, **query: str) -> list[str]:
 
 def test_fields(owner: httpx.Client) -> None:
     event = new_event(owner)
-    assert event.keys() == {"id", "title", "description", "start_time", "end_time", "owner"}
+    assert event.keys() == {
+        *("id", "title", "description", "start_time", "end_time", "owner"),
+        *("currency", "max_per_user"),
+    }
     assert isinstance(event["id"], int)
     assert event["owner"] == owner.get("/api/users/me/").json()["id"]
     assert event["description"] == ""
@@ -98,6 +109,39 @@ def test_start_time_and_end_time_are_aware_datetimes(owner: httpx.Client) -> Non
         beyond = ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "10000-01-01T00:00Z")
         for bad in (*beyond, None):
             check_invalid(owner.post(EVENTS, json=event_fields(**{field: bad})), field)
+
+
+def test_currency_is_three_capital_letters_and_eur_by_default(owner: httpx.Client) -> None:
+    event = new_event(owner, currency="CHF")
+    assert (event["currency"], new_event(owner)["currency"]) == ("CHF", "EUR")
+    for bad in ("eur", "EU", "EURO", "E R", "EUR\n", "", "\uff25UR", 978, None):
+        for answer in writes(owner, event, currency=bad):
+            check_invalid(answer, "currency")
+    assert owner.patch(address(event), json={"title": "Opera"}).json()["currency"] == "CHF"
+    assert owner.put(address(event), json=event_fields()).json()["currency"] == "EUR"
+
+
+def test_max_per_user_of_an_event_null_is_none(owner: httpx.Client) -> None:
+    event = new_event(owner, max_per_user=2**31 - 1)
+    assert (event["max_per_user"], new_event(owner)["max_per_user"]) == (2**31 - 1, None)
+    for bad in (0, -1, 2**31, 1.5, "2", True):
+        for answer in writes(owner, event, max_per_user=bad):
+            check_invalid(answer, "max_per_user")
+    limited = owner.patch(address(event), json={"max_per_user": 3}).json()
+    assert limited == event | {"max_per_user": 3}
+    unlimited = owner.patch(address(event), json={"max_per_user": None}).json()
+    assert unlimited == event | {"max_per_user": None}
+
+
+def test_what_a_purchase_was_accepted_with_stays(owner: httpx.Client, buyer: httpx.Client) -> None:
+    event = new_event(owner, currency="CHF", max_per_user=2)
+    under_it = create(owner, TICKET_TYPES, ticket_type(event["id"]))
+    bought = buy(buyer, under_it["id"], 2, **WAIT).json()
+    owner.patch(address(event), json={"currency": "USD", "max_per_user": 4})
+    assert buyer.get(f"{PURCHASES}{bought['id']}/").json() == bought
+    later = buy(buyer, under_it["id"], 2, **WAIT).json()
+    assert (bought["currency"], later["currency"]) == ("CHF", "USD")
+    check_problem(buy(buyer, under_it["id"], 1, **WAIT), 400, "over_user_limit")
 
 
 def test_delete_with_any_purchase_under_it_answers_409(

@@ -23,7 +23,7 @@ from tests.system.selling import (
 
 FIELDS = {
     *("id", "event", "name", "price", "capacity", "sold", "sales_start", "sales_end"),
-    *("max_per_purchase", "max_per_user", "paused_at"),
+    *("max_per_purchase", "max_per_user", "paused_at", "issued"),
 }
 
 
@@ -58,6 +58,7 @@ def test_fields(organiser: httpx.Client) -> None:
     ticket_type = new_type(organiser, name="Standing", capacity=500)
     assert ticket_type.keys() == FIELDS
     assert (ticket_type["name"], ticket_type["capacity"]) == ("Standing", 500)
+    assert (ticket_type["sold"], ticket_type["issued"]) == (0, 500)
     for field, bad_values in {
         "event": (2**63 - 1, 2**63, 0, -1, True, "1", None),
         "name": ("", " ", "x" * 201, None, 7, "nul\0", "\u200b", "\u001b[2J", "\u202eelloT"),
@@ -289,12 +290,19 @@ def test_post_capacity_is_recorded_so_the_audit_still_adds_up(
     assert buy(buyer, ticket_type["id"], 5, **WAIT).status_code == 201
     with shop.database() as statements:
         statements.execute(
-            "SELECT change, after_decision, changed_by FROM inventory_changes"
-            " WHERE ticket_type_id = %s ORDER BY id",
-            (ticket_type["id"],),
+            "SELECT ledger.kind::text, change, left_after, user_id"
+            " FROM ledger JOIN requests ON requests.id = command_id"
+            " WHERE ledger.event_id = %s ORDER BY number",
+            (ticket_type["event"],),
         )
-        me = organiser.get("/api/users/me/").json()["id"]
-        assert statements.fetchall() == [(3, 0, me), (20, 1, me), (-11, 1, me)]
+        me, they = (one.get("/api/users/me/").json()["id"] for one in (organiser, buyer))
+        assert statements.fetchall() == [
+            ("issued", 3, 3, me),
+            ("confirmed", -2, 1, they),
+            ("issued", 20, 21, me),
+            ("withdrawn", -11, 10, me),
+            ("confirmed", -5, 5, they),
+        ]
     report = shop.audit()
     assert report["ok"], report
 
