@@ -7,7 +7,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from catalog.transactions import session_transaction
-from shared.database.tables import Event, TicketInventory
+from shared.database.tables import Event
 from shared.errors import InvalidInput
 from tests.integration.catalog.making import make_user
 
@@ -36,7 +36,7 @@ def test_a_violated_constraint_is_an_error_of_its_field(
 
 def test_a_number_that_no_column_holds_is_refused(engine: Engine) -> None:
     with pytest.raises(InvalidInput), session_transaction(engine) as session:
-        session.add(TicketInventory(ticket_type_id=1, issued=2**40, sold=0))
+        session.add(an_event(1, max_per_user=2**40))
 
 
 def test_a_mistake_of_our_own_is_not_blamed_on_the_client(engine: Engine) -> None:
