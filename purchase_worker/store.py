@@ -29,7 +29,7 @@ from shared.database.confirmed_commit import confirm
 from shared.database.engine import roll_back
 from shared.database.oldest_queued import OLDEST_QUEUED
 from shared.database.prepared_statement import Prepared, array_literal, plain_array
-from shared.purchases import REJECTED, StoredItem, as_time
+from shared.purchases import REJECTED, StoredItem, as_time, rfc3339
 
 # NO KEY: nothing references a lane, and nobody else locks it so. SKIP LOCKED: see drain.py.
 LOCK_LANES = Prepared(
@@ -59,9 +59,9 @@ WAITING = """
 """
 
 # What a command needs for its decision and its result.
-COMMAND = f"""
+COMMAND = """
     r.id::text, r.kind::text, r.user_id, r.ticket_type_id, r.quantity, r.user_limit,
-    r.event_user_limit, r.unit_price::text, r.currency, r.items::text, {as_time("r.created_at")},
+    r.event_user_limit, r.unit_price::text, r.currency, r.items::text, r.created_at::text,
     r.request_id
 """
 # Read after the locks were taken, so every command that was visible before is seen, in order.
@@ -210,7 +210,7 @@ WITH closed AS MATERIALIZED (
         {done_up_to("(SELECT max(seq) FROM closed)", "pg_current_snapshot()")}
     WHERE event_id = (SELECT event_id FROM batch)
 )
-SELECT {as_time("(SELECT at FROM batch)")}, {COMMAND} FROM closed r ORDER BY nth
+SELECT (SELECT {as_time("at")} FROM batch), {COMMAND} FROM closed r ORDER BY nth
 """,
 )
 
@@ -498,7 +498,8 @@ def _end(cursor: cursor, recheck: Recheck, *ending: bytes) -> list[int]:
 def _work(row: Sequence[Any], ctid: str = "") -> Work:
     """A command from the columns of `COMMAND`."""
     id_, kind, user_id, ticket_type_id, quantity, user_limit, event_limit, *terms = row
-    unit_price, currency, items, created_at, request_id = terms
+    unit_price, currency, items, created, request_id = terms
+    created_at = rfc3339(created)
     command: Command
     if kind != "buy":
         command = Issue(id_, ticket_type_id, quantity if kind == "issue" else -quantity)

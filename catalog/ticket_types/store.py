@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
-from sqlalchemy import Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from catalog.pages import count_of
@@ -99,22 +98,24 @@ def issue(session: Session, ticket_type_id: int, change: int) -> None:
 
 
 def has_purchases(session: Session, ticket_type: TicketType) -> bool:
-    """Whether there ever was one, decided or not."""
-    return session.scalars(_buys(ticket_type).limit(1)).first() is not None
+    """Whether there ever was one, decided or not. It may read all requests of the event."""
+    buys = select(Request.id).where(Request.event_id == ticket_type.event_id, *_of(ticket_type))
+    return session.scalars(buys.limit(1)).first() is not None
 
 
 def has_queued(session: Session, ticket_type: TicketType) -> bool:
-    queued = _buys(ticket_type).join(WorkListRow, WorkListRow.command_id == Request.id)
+    queued = (
+        select(Request.id)
+        .join(WorkListRow, WorkListRow.command_id == Request.id)
+        .where(WorkListRow.event_id == ticket_type.event_id, *_of(ticket_type))
+    )
     return session.scalars(queued.limit(1)).first() is not None
 
 
-def _buys(ticket_type: TicketType) -> Select[UUID]:
+def _of(ticket_type: TicketType) -> tuple[ColumnElement[bool], ...]:
     line = [{"ticket_type": ticket_type.id}]
-    return select(Request.id).where(
-        Request.event_id == ticket_type.event_id,
-        Request.kind == "buy",
-        or_(Request.ticket_type_id == ticket_type.id, Request.items.contains(line)),
-    )
+    is_line = or_(Request.ticket_type_id == ticket_type.id, Request.items.contains(line))
+    return Request.kind == "buy", is_line
 
 
 def lock_against_new_purchases(session: Session, ticket_type_id: int) -> None:
