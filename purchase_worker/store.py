@@ -197,20 +197,20 @@ WITH closed AS MATERIALIZED (
 ), done AS (
     DELETE FROM work_list w USING closed
     WHERE w.ctid = closed.row_ctid AND (w.command_id = closed.id) IS TRUE
+), part AS MATERIALIZED (
+    SELECT %(number)s + count(*) AS last_number, max(seq) AS last_seq,
+           greatest(now(), %(lane_at)s::timestamptz, max(created_at)) AS at
+    FROM closed HAVING count(*) > 0
 ), batch AS (
     INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
-    SELECT %(event_id)s, %(number)s + 1, %(number)s + count(*),
-           greatest(now(), %(lane_at)s::timestamptz, max(created_at)), pg_current_snapshot(),
-           %(decided_by)s
-    FROM closed HAVING count(*) > 0
-    RETURNING event_id, last_number, at
+    SELECT %(event_id)s, %(number)s + 1, last_number, at, pg_current_snapshot(), %(decided_by)s
+    FROM part
 ), lane AS (
-    UPDATE lanes l
-    SET number = (SELECT last_number FROM batch), at = (SELECT at FROM batch),
-        {done_up_to("(SELECT max(seq) FROM closed)", "pg_current_snapshot()")}
-    WHERE event_id = (SELECT event_id FROM batch)
+    UPDATE lanes SET number = part.last_number, at = part.at,
+        {done_up_to("part.last_seq", "pg_current_snapshot()")}
+    FROM part WHERE event_id = %(event_id)s
 )
-SELECT (SELECT {as_time("at")} FROM batch), {COMMAND} FROM closed r ORDER BY nth
+SELECT (SELECT {as_time("at")} FROM part), {COMMAND} FROM closed r ORDER BY nth
 """,
 )
 
