@@ -43,6 +43,7 @@ class PurchaseRequest(msgspec.Struct, frozen=True):
     request_id: str
     # Of its span, where it is traced; the row carries it to the decision.
     traceparent: str | None = None
+    as_items: bool = False
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -90,13 +91,13 @@ def problem_of_request(code: str) -> Problem:
     raise AssertionError(f"the accept statement gave an unknown verdict: {code}")
 
 
-def problem_of(refusals: Sequence[LineRefusal], *, of_cart: bool) -> Problem:
+def problem_of(refusals: Sequence[LineRefusal], *, as_items: bool) -> Problem:
     """One problem for all refused lines; they are in the order of the request.
 
-    What a change of the request avoids comes first, by field.
+    What a change of the request avoids comes first, by field, named as it was sent.
     """
     errors = {
-        f"items.{refusal.line}.{FIELDS[refusal.code]}" if of_cart else FIELDS[refusal.code]: [
+        f"items.{refusal.line}.{FIELDS[refusal.code]}" if as_items else FIELDS[refusal.code]: [
             _message(refusal)
         ]
         for refusal in refusals

@@ -25,18 +25,24 @@ class LineInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantity: Annotated[int, Meta(ge=1, le=MAX_INT4)]
 
 
-class PurchaseInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Each line has another ticket type."""
+class PurchaseInput(msgspec.Struct, frozen=True):
+    """Each line has another ticket type.
 
-    lines: Annotated[tuple[LineInput, ...], Meta(min_length=1, max_length=LINES_MAX)] = (
-        msgspec.field(name="items")
-    )
+    `as_items`: they were sent as `items`, so an error names the field `items.0.quantity`.
+    """
+
+    lines: tuple[LineInput, ...]
+    as_items: bool = False
+
+
+class _Cart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    items: Annotated[tuple[LineInput, ...], Meta(min_length=1, max_length=LINES_MAX)]
 
 
 # Raised by msgspec: of another form, no JSON, no UTF-8, or nested too deeply.
 NOT_A_PURCHASE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _line_decoder = msgspec.json.Decoder(LineInput)
-_cart_decoder = msgspec.json.Decoder(PurchaseInput)
+_cart_decoder = msgspec.json.Decoder(_Cart)
 
 
 def parse_body(body: bytes) -> PurchaseInput:
@@ -56,8 +62,8 @@ def parse_body(body: bytes) -> PurchaseInput:
     except NOT_A_PURCHASE:
         pass
     else:
-        if len({line.ticket_type for line in cart.lines}) == len(cart.lines):
-            return cart
+        if len({line.ticket_type for line in cart.items}) == len(cart.items):
+            return PurchaseInput(cart.items, as_items=True)
     return _parse_by_field(body)
 
 
@@ -69,13 +75,14 @@ def _parse_by_field(body: bytes) -> PurchaseInput:
     fields = parse_json(body)
     if not isinstance(fields, dict):
         raise InvalidInput(errors={"body": ["A JSON object is expected."]})
-    if "items" not in fields:
-        errors, lines = _line_errors(fields, known=(*LIMITS, "items")), [fields]
-    else:
+    as_items = "items" in fields
+    if as_items:
         errors, lines = _cart_errors(fields), fields["items"]
+    else:
+        errors, lines = _line_errors(fields, known=(*LIMITS, "items")), [fields]
     if errors:
         raise InvalidInput(errors=errors)
-    return PurchaseInput(tuple(LineInput(x["ticket_type"], x["quantity"]) for x in lines))
+    return PurchaseInput(tuple(LineInput(**line) for line in lines), as_items)
 
 
 def _cart_errors(fields: Mapping[str, Any]) -> Errors:

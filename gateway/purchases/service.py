@@ -112,6 +112,7 @@ class PurchaseService:
             fingerprint=fingerprint(wanted) if idempotency_key is not None else None,
             request_id=request_id,
             traceparent=traceparent,
+            as_items=wanted.as_items,
         )
         decision = self._waiters.expect(request.id, user_id) if wait_limit is not None else None
         try:

@@ -286,7 +286,7 @@ def _problem(
     if refusal in OF_REQUEST:
         return problem_of_request(refusal)
     if checked is not None:
-        return problem_of(_refusals(_checked.decode(checked)), of_cart=True)
+        return problem_of(_refusals(_checked.decode(checked)), as_items=True)
     (line,) = request.lines
     return problem_of(
         [
@@ -294,17 +294,17 @@ def _problem(
                 0, refusal, line.ticket_type, line.quantity, max_per_purchase, sales_start, left
             )
         ],
-        of_cart=False,
+        as_items=request.as_items,
     )
 
 
 def _refusals(lines: Sequence[CheckedLine]) -> list[LineRefusal]:
-    """Of a cart: also the lines of another event than the first line's."""
-    event = lines[0].event
+    """Of a cart: also the lines of another event than the first line whose event is known."""
+    event = next((line.event for line in lines if line.event is not None), None)
     refused = []
     for nth, line in enumerate(lines):
         code = line.refusal
-        if None not in (event, line.event) and line.event != event:
+        if line.event not in (event, None):
             code = "other_event"
         if code is not None:
             refused.append(

@@ -45,7 +45,7 @@ def refusal(line: int, code: str, *, opens_in: timedelta = timedelta(hours=1)) -
 
 def test_what_the_request_can_change_is_reported_of_all_lines_by_field() -> None:
     refusals = [refusal(n, code) for n, code in enumerate((*BY_FIELD, *IN_PRECEDENCE))]
-    problem = problem_of(refusals, of_cart=True)
+    problem = problem_of(refusals, as_items=True)
     assert isinstance(problem, InvalidInput)
     assert problem.errors == {
         "items.0.ticket_type": ['Invalid pk "1" - object does not exist.'],
@@ -57,8 +57,9 @@ def test_what_the_request_can_change_is_reported_of_all_lines_by_field() -> None
 @pytest.mark.parametrize(
     ("code", "field"), [("unknown_ticket_type", "ticket_type"), ("over_purchase_limit", "quantity")]
 )
-def test_the_fields_of_one_line_have_no_number(code: str, field: str) -> None:
-    assert list(problem_of([refusal(0, code)], of_cart=False).errors or ()) == [field]
+def test_a_field_of_one_line_is_named_as_it_was_sent(code: str, field: str) -> None:
+    for as_items, name in ((False, field), (True, f"items.0.{field}")):
+        assert list(problem_of([refusal(0, code)], as_items=as_items).errors or ()) == [name]
 
 
 @pytest.mark.parametrize("last", range(len(IN_PRECEDENCE)))
@@ -66,7 +67,7 @@ def test_the_sale_that_stays_closed_longest_is_the_answer(last: int) -> None:
     expected = (SaleClosed, SaleNotOpen, SalePaused, NotEnoughTickets)[last]
     lines = [refusal(n, code) for n, code in enumerate(reversed(IN_PRECEDENCE[last:]))]
     for refusals in (lines, lines[::-1]):
-        assert type(problem_of(refusals, of_cart=True)) is expected
+        assert type(problem_of(refusals, as_items=True)) is expected
 
 
 def test_a_cart_waits_for_the_last_of_its_sales_to_open() -> None:
@@ -75,13 +76,13 @@ def test_a_cart_waits_for_the_last_of_its_sales_to_open() -> None:
         for n, minutes in enumerate((5, 20, 10))
     ]
     refusals.append(refusal(3, "sale_paused", opens_in=timedelta(minutes=40)))
-    retry_after = int(problem_of(refusals, of_cart=True).headers["Retry-After"])
+    retry_after = int(problem_of(refusals, as_items=True).headers["Retry-After"])
     assert 1_190 < retry_after <= 1_200
 
 
 def test_all_lines_that_are_short_are_named() -> None:
     refusals = [refusal(0, "not_enough_tickets"), refusal(3, "not_enough_tickets")]
-    document = problem_document(problem_of(refusals, of_cart=True))
+    document = problem_document(problem_of(refusals, as_items=True))
     assert document["short"] == [Short(1, 5, 0), Short(4, 5, 3)]
 
 
