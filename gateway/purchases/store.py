@@ -301,24 +301,20 @@ def _problem(
 def _refusals(lines: Sequence[CheckedLine]) -> list[LineRefusal]:
     """Of a cart: also the lines of another event than the first line whose event is known."""
     event = next((line.event for line in lines if line.event is not None), None)
-    refused = []
-    for nth, line in enumerate(lines):
-        code = line.refusal
-        if line.event not in (event, None):
-            code = "other_event"
-        if code is not None:
-            refused.append(
-                LineRefusal(
-                    nth,
-                    code,
-                    line.ticket_type,
-                    line.quantity,
-                    line.max_per_purchase,
-                    line.sales_start,
-                    line.left,
-                )
-            )
-    return refused
+    return [
+        LineRefusal(
+            nth,
+            code,
+            line.ticket_type,
+            line.quantity,
+            line.max_per_purchase,
+            line.sales_start,
+            line.left,
+        )
+        for nth, line in enumerate(lines)
+        for code in ("other_event" if line.event not in (event, None) else None, line.refusal)
+        if code is not None
+    ]
 
 
 def _unit_prices(items: str) -> tuple[str, ...]:
