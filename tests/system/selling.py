@@ -42,6 +42,21 @@ def put_on_sale(organiser: httpx.Client, capacity: int, **fields: Any) -> int:
     return id_
 
 
+def put_types_on_sale(organiser: httpx.Client, *types: dict[str, Any], **event: Any) -> list[int]:
+    """The ids of new ticket types of one event, 10 tickets of each unless it says otherwise."""
+    event_id = create(organiser, EVENTS, event_fields(**event))["id"]
+    bodies = [ticket_type_fields(event_id, **fields) for fields in types]
+    return [create(organiser, TICKET_TYPES, body)["id"] for body in bodies]
+
+
+def buy_cart(
+    client: httpx.Client, *lines: tuple[int, int], headers: dict[str, str] | None = None
+) -> httpx.Response:
+    """Args: ticket type and quantity of each line."""
+    items = [{"ticket_type": ticket_type, "quantity": quantity} for ticket_type, quantity in lines]
+    return client.post(PURCHASES, json={"items": items}, headers=headers)
+
+
 def buy(
     client: httpx.Client, ticket_type: int, quantity: int = 1, **headers: str
 ) -> httpx.Response:
@@ -57,9 +72,11 @@ def left(client: httpx.Client, ticket_type: int) -> int:
 
 @contextmanager
 def sale_held(database_url: str, ticket_type: int) -> Iterator[None]:
-    """Nobody can decide what is queued of this ticket type until the block ends."""
+    """Nobody can decide what is queued of this ticket type's event until the block ends."""
     with closing(psycopg2.connect(database_url)) as holder, holder.cursor() as cursor:
         cursor.execute(
-            "SELECT FROM ticket_inventory WHERE ticket_type_id = %s FOR UPDATE", (ticket_type,)
+            "SELECT FROM lanes WHERE event_id = (SELECT event_id FROM ticket_types WHERE id = %s)"
+            " FOR UPDATE",
+            (ticket_type,),
         )
         yield

@@ -19,7 +19,7 @@ from tests.system.selling import PURCHASES, WAIT, OnSale, buy, left, put_on_sale
 
 BODY = {
     *("id", "ticket_type", "event", "quantity", "unit_price", "total_price", "status"),
-    *("reason", "created_at", "decided_at"),
+    *("reason", "created_at", "decided_at", "items", "currency", "short"),
 }
 
 
