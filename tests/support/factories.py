@@ -96,6 +96,24 @@ def issue(engine: Engine, ticket_type_id: int, change: int) -> None:
     run(engine, "SELECT eventify_issue(:id, :change)", id=ticket_type_id, change=change)
 
 
+def queue_issue(engine: Engine, ticket_type_id: int, change: int) -> str:
+    """Queue a command to issue tickets, or to withdraw some; returns its id."""
+    command_id: str = scalar(
+        engine,
+        "WITH command AS ("
+        " INSERT INTO requests (id, event_id, kind, ticket_type_id, quantity)"
+        " SELECT :id, event_id, CAST(:kind AS request_kind), id, :quantity"
+        " FROM ticket_types WHERE id = :ticket_type_id RETURNING id, event_id, seq"
+        ") INSERT INTO work_list (event_id, class, seq, command_id)"
+        " SELECT event_id, 0, seq, id FROM command RETURNING command_id::text",
+        id=str(uuid7()),
+        kind="issue" if change > 0 else "withdraw",
+        quantity=abs(change),
+        ticket_type_id=ticket_type_id,
+    )
+    return command_id
+
+
 def event_of(engine: Engine, ticket_type_id: int) -> int:
     event_id: int = scalar(
         engine, "SELECT event_id FROM ticket_types WHERE id = :id", id=ticket_type_id

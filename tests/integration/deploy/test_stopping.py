@@ -17,7 +17,15 @@ from shared.auth.mint_tokens import mint_tokens
 from shared.config.settings import Settings
 from shared.free_port import free_port
 from shared.purchases import RESULT_KEY_PREFIX
-from tests.support.factories import add_ticket_type, add_users, outcomes, queue, request, scalar
+from tests.support.factories import (
+    add_ticket_type,
+    add_users,
+    event_of,
+    outcomes,
+    queue,
+    request,
+    scalar,
+)
 from tests.support.services import running_service, stop_signals_refused
 from tests.support.waiting import eventually
 from tests.system.selling import WAIT, buy
@@ -129,7 +137,7 @@ def test_a_gateway_that_stops_stores_its_open_batches_and_answers(
         ThreadPoolExecutor(BUYERS) as threads,
         buyers(url, tokens) as clients,
     ):
-        with table_locked(engine, "ticket_purchases"):
+        with table_locked(engine, "requests"):
             answers = [threads.submit(buy, client, ticket_type) for client in clients]
             eventually(lambda: waiting(engine, stopping.accept_writers))
             eventually(lambda: all_asked(url))
@@ -153,8 +161,8 @@ def test_a_worker_that_stops_finishes_its_drain_and_publishes_the_results(
     wakeups.start()
     stopping = Settings(**settings.model_dump() | LONG_TIMEOUTS)
     with running_service("purchase_worker", stopping) as worker:
-        with table_locked(engine, "decision_batches"):
-            wakeups.notify([ticket_type])
+        with table_locked(engine, "batches"):
+            wakeups.notify([event_of(engine, ticket_type)])
             eventually(lambda: waiting(engine, 1), within_seconds=STARTED_WITHIN_SECONDS)
             worker.send_signal(signal.SIGTERM)
         assert worker.wait(LIMIT_SECONDS) == 0

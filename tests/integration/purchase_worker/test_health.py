@@ -20,7 +20,7 @@ from shared.messaging.celery_client import DECIDE_QUEUES_TASK, PURCHASES_QUEUE, 
 from shared.observability.heartbeat import Beat, Heartbeat, last_beats
 from tests.chaos.faults.network import CUT
 from tests.integration.deploy.test_stopping import LONG_TIMEOUTS, table_locked
-from tests.support.factories import add_ticket_type, add_users, queue, request, scalar
+from tests.support.factories import add_ticket_type, add_users, event_of, queue, request, scalar
 from tests.support.line import FAIR, Line, Weather, carrying
 from tests.support.services import PROJECT, running_service
 from tests.support.waiting import eventually
@@ -100,7 +100,7 @@ def stays_healthy(settings: Settings, role: str, seconds: float) -> None:
 
 
 def nothing_is_queued(engine: Engine) -> None:
-    assert scalar(engine, "SELECT count(*) FROM ticket_purchases WHERE status = 'queued'") == 0
+    assert scalar(engine, "SELECT count(*) FROM work_list") == 0
 
 
 def through(line: Line, url: str) -> str:
@@ -137,12 +137,13 @@ def test_a_worker_whose_children_are_all_blocked_is_healthy(
     """Its prefetch limit is reached, so it receives nothing: a new worker would not either."""
     patient = settings.model_copy(update=LONG_TIMEOUTS)
     ticket_types = [add_ticket_type(engine, 3) for _ in range(8)]
+    events = [event_of(engine, id_) for id_ in ticket_types]
     (user,) = add_users(engine, 1)
     queue(engine, [request(user, id_) for id_ in ticket_types])
     with running_service("purchase_worker", patient):
         eventually(is_healthy(settings, "worker"), within_seconds=STARTED_WITHIN_SECONDS)
-        with table_locked(engine, "ticket_purchases"), make_celery(settings) as sender:
-            for id_ in ticket_types:
+        with table_locked(engine, "ledger"), make_celery(settings) as sender:
+            for id_ in events:
                 sender.send_task(DECIDE_QUEUES_TASK, ([id_],), queue=PURCHASES_QUEUE)
             stays_healthy(settings, "worker", 2)
             assert redis_client.llen(PURCHASES_QUEUE), "nothing waited"

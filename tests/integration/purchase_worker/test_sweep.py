@@ -15,11 +15,13 @@ from shared.database.engine import DATABASE_UNAVAILABLE
 from tests.support.factories import (
     add_ticket_type,
     add_users,
+    counter,
     outcomes,
     queue,
+    queue_issue,
     request,
-    rows,
     run,
+    tamper,
 )
 from tests.support.services import running_service
 from tests.support.waiting import eventually
@@ -39,11 +41,7 @@ def runtime(settings: Settings) -> Iterator[Runtime]:
 
 def grow_old(engine: Engine, minutes: int = 1) -> None:
     """Make what is queued look as if it had been so for some minutes."""
-    with engine.begin() as connection:
-        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
-        connection.exec_driver_sql(
-            f"UPDATE ticket_purchases SET created_at = created_at - interval '{minutes} minute'"
-        )
+    tamper(engine, f"UPDATE requests SET created_at = created_at - interval '{minutes} minute'")
 
 
 def statuses(engine: Engine, ticket_type: int) -> set[str]:
@@ -82,7 +80,7 @@ def test_a_pass_keeps_no_table_locked(engine: Engine, runtime: Runtime) -> None:
     ticket_type = add_ticket_type(engine, 3)
     queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
     grow_old(engine)
-    lock = "LOCK TABLE ticket_purchases, ticket_inventory IN ACCESS EXCLUSIVE MODE NOWAIT"
+    lock = "LOCK TABLE requests, work_list, ledger, lanes IN ACCESS EXCLUSIVE MODE NOWAIT"
     runtime.publish = lambda _batch: run(engine, lock)  # type: ignore[method-assign]
     assert sweep(runtime) == 5
 
@@ -128,21 +126,33 @@ def test_decides_what_was_accepted_before_the_clock_was_set_back(
     assert sweep(runtime) == 5
 
 
-def test_a_ticket_type_that_another_keeps_locked_blocks_no_other(
+def test_an_event_whose_row_another_keeps_locked_blocks_no_other(
     engine: Engine, settings: Settings
 ) -> None:
+    """Not its lane, which would be skipped, but its counter, which is waited for."""
     locked, free = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
     (user,) = add_users(engine, 1)
     queue(engine, [request(user, locked), request(user, free)])
     grow_old(engine)
     impatient = Runtime(settings.model_copy(update={"lock_timeout_ms": 50}), "test-sweeper")
     with engine.connect() as other:
-        other.exec_driver_sql(f"SELECT FROM ticket_types WHERE id = {locked} FOR UPDATE")
+        other.exec_driver_sql(f"SELECT FROM counters WHERE ticket_type_id = {locked} FOR UPDATE")
         assert sweep(impatient) == 1
         other.rollback()
     assert statuses(engine, free) == {"confirmed"}
     assert sweep(impatient) == 1
     impatient.close()
+
+
+def test_a_resolution_that_was_queued_too_long_is_decided_too(
+    engine: Engine, runtime: Runtime
+) -> None:
+    ticket_type = add_ticket_type(engine, 3)
+    queue_issue(engine, ticket_type, 2)
+    assert sweep(runtime) == 0
+    grow_old(engine)
+    assert sweep(runtime) == 1
+    assert counter(engine, ticket_type) == (5, 0)
 
 
 def test_the_sweeper_process_decides_and_stops_at_sigterm(
@@ -160,4 +170,4 @@ def test_the_sweeper_process_decides_and_stops_at_sigterm(
 
         eventually(all_decided)
     assert process.returncode == 0
-    assert rows(engine, "SELECT sold FROM ticket_inventory") == [(3,)]
+    assert counter(engine, ticket_type) == (3, 3)

@@ -17,7 +17,7 @@ from shared.errors import ConfigurationError
 from shared.free_port import free_port
 from shared.observability.tracing import is_wanted, open_tracing
 from tests.support.collector import Collector, a_collector
-from tests.support.factories import add_ticket_type, add_user, queue, request, rows, run
+from tests.support.factories import add_ticket_type, add_user, queue, request, rows, tamper
 from tests.support.services import PROJECT, environment, running_service
 from tests.support.waiting import eventually
 from tests.system.selling import WAIT, buy
@@ -65,7 +65,10 @@ def trading(
 
 
 def stored_traceparents(engine: Engine) -> list[str | None]:
-    return [row[0] for row in rows(engine, "SELECT traceparent FROM ticket_purchases ORDER BY seq")]
+    return [
+        row[0]
+        for row in rows(engine, "SELECT traceparent FROM requests WHERE kind = 'buy' ORDER BY seq")
+    ]
 
 
 def test_a_traced_purchase_is_one_trace_from_the_request_to_the_decision(
@@ -123,7 +126,7 @@ def test_the_sweepers_decision_is_in_the_trace_too(
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     queue(engine, [request(add_user(engine), add_ticket_type(engine, 10))])
-    run(engine, "UPDATE ticket_purchases SET traceparent = :t", t=f"00-{TRACE}-{SPAN}-01")
+    tamper(engine, f"UPDATE requests SET traceparent = '00-{TRACE}-{SPAN}-01' WHERE kind = 'buy'")
     with running_service("purchase_worker.sweep", settings):
         decided = eventually(lambda: collector.of_trace(TRACE)["decide"], retry_on=KeyError)
     assert (decided.parent_id, decided.service) == (SPAN, "eventify-sweeper")

@@ -19,12 +19,13 @@ from purchase_worker.drain import Batch
 from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import CLEARINGS, decide_queues
 from shared.config.settings import Settings
-from shared.messaging.celery_client import PURCHASES_QUEUE, WAKEUP_TICKET_TYPES_MAX
+from shared.messaging.celery_client import PURCHASES_QUEUE, WAKEUP_EVENTS_MAX
 from shared.purchases import WAKEUP_KEY_PREFIX
 from tests.support.factories import (
     add_ticket_type,
     add_users,
-    inventory,
+    counter,
+    event_of,
     make_trouble,
     outcomes,
     queue,
@@ -57,15 +58,15 @@ def all_decided(engine: Engine, ticket_type: int) -> None:
     assert {status for _, status, _ in outcomes(engine, ticket_type)} == {"confirmed", "rejected"}
 
 
-def test_the_worker_decides_many_ticket_types_of_one_message_in_several_drains(
+def test_the_worker_decides_many_events_of_one_message_in_several_drains(
     engine: Engine, settings: Settings, wakeups: WakeupSender, redis_client: redis.Redis
 ) -> None:
     """A drain takes one request of each; for the others the worker sends itself a wake-up."""
-    limits = {"drain_batch_rows": WAKEUP_TICKET_TYPES_MAX, "drain_max_batches": 1}
-    ticket_types = [add_ticket_type(engine, 1) for _ in range(WAKEUP_TICKET_TYPES_MAX + 1)]
+    limits = {"drain_batch_rows": WAKEUP_EVENTS_MAX, "drain_max_batches": 1}
+    ticket_types = [add_ticket_type(engine, 1) for _ in range(WAKEUP_EVENTS_MAX + 1)]
     users = add_users(engine, 2)
     queue(engine, [request(user, id_) for id_ in ticket_types for user in users])
-    wakeups.notify(ticket_types)
+    wakeups.notify(event_of(engine, id_) for id_ in ticket_types)
     wakeups.close()
     assert redis_client.llen(PURCHASES_QUEUE) == 2
     with running_service("purchase_worker", Settings(**(settings.model_dump() | limits))) as worker:
@@ -75,7 +76,7 @@ def test_the_worker_decides_many_ticket_types_of_one_message_in_several_drains(
     assert audit(engine, settings).ok
 
 
-def test_only_ticket_types_without_a_wakeup_under_way_are_sent(
+def test_only_events_without_a_wakeup_under_way_are_sent(
     wakeups: WakeupSender, redis_client: redis.Redis
 ) -> None:
     redis_client.set(f"{WAKEUP_KEY_PREFIX}2", 1)
@@ -86,16 +87,17 @@ def test_only_ticket_types_without_a_wakeup_under_way_are_sent(
     assert sorted(sent) == [1, 3]
 
 
-def test_a_ticket_type_that_cannot_be_decided_blocks_no_other_of_its_message(
+def test_an_event_that_cannot_be_decided_blocks_no_other_of_its_message(
     engine: Engine, runtime: Runtime
 ) -> None:
     troubled, healthy = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
     (user,) = add_users(engine, 1)
     queue(engine, [request(user, troubled), request(user, healthy)])
-    make_trouble(engine, troubled)
-    assert decide_queues(runtime, [troubled, healthy]) == []
+    events = [event_of(engine, troubled), event_of(engine, healthy)]
+    make_trouble(engine, events[0])
+    assert decide_queues(runtime, events) == []
     all_confirmed(engine, healthy)
-    assert inventory(engine, troubled) == (3, 0, 0)
+    assert counter(engine, troubled) == (3, 0)
 
 
 def test_what_is_left_at_the_limit_of_a_drain_gets_another_wakeup(
@@ -106,9 +108,10 @@ def test_what_is_left_at_the_limit_of_a_drain_gets_another_wakeup(
         queue(engine, [request(user, ticket_type) for user in add_users(engine, buyers)])
     update = {"drain_batch_rows": 4, "drain_max_batches": 2}
     runtime.settings = runtime.settings.model_copy(update=update)
-    assert decide_queues(runtime, [long, short]) == [long]
+    deep, shallow = event_of(engine, long), event_of(engine, short)
+    assert decide_queues(runtime, [deep, shallow]) == [deep]
     all_confirmed(engine, short)
-    assert decide_queues(runtime, [long]) == []
+    assert decide_queues(runtime, [deep]) == []
     all_confirmed(engine, long)
 
 
@@ -119,7 +122,7 @@ def test_a_worker_whose_child_was_killed_goes_on_deciding(
     users = add_users(engine, 5)
     queue(engine, [request(user, first) for user in users])
     with running_service("purchase_worker", settings) as worker:
-        wakeups.notify([first])
+        wakeups.notify([event_of(engine, first)])
         eventually(lambda: all_decided(engine, first))
         for child in psutil.Process(worker.pid).children():
             os.kill(child.pid, signal.SIGKILL)
@@ -127,7 +130,7 @@ def test_a_worker_whose_child_was_killed_goes_on_deciding(
 
         def decided_after_another_wakeup() -> None:
             # The first wake-up may be lost with the child.
-            wakeups.notify([second])
+            wakeups.notify([event_of(engine, second)])
             all_decided(engine, second)
 
         eventually(decided_after_another_wakeup)
@@ -137,6 +140,7 @@ def test_a_child_lingers_only_while_no_wakeup_waits_in_the_broker(
     engine: Engine, runtime: Runtime, redis_client: redis.Redis
 ) -> None:
     ticket_type = add_ticket_type(engine, 30)
+    event = event_of(engine, ticket_type)
     first, second = add_users(engine, 2)
     linger, polls = runtime.linger, []
 
@@ -147,11 +151,11 @@ def test_a_child_lingers_only_while_no_wakeup_waits_in_the_broker(
 
     runtime.linger = count_polls
     queue(engine, [request(first, ticket_type)])
-    decide_queues(runtime, [ticket_type])
+    decide_queues(runtime, [event])
     assert len(polls) == POLLS
     redis_client.lpush(PURCHASES_QUEUE, "a wake-up")
     queue(engine, [request(second, ticket_type)])
-    decide_queues(runtime, [ticket_type])
+    decide_queues(runtime, [event])
     assert len(polls) == POLLS
     all_confirmed(engine, ticket_type)
 
@@ -160,6 +164,7 @@ def test_a_lingering_child_decides_what_arrives_meanwhile(
     engine: Engine, runtime: Runtime, redis_client: redis.Redis
 ) -> None:
     ticket_type = add_ticket_type(engine, 30)
+    event = event_of(engine, ticket_type)
     first, *late = add_users(engine, 4)
 
     def buy_meanwhile(_batch: Batch) -> Iterator[None]:
@@ -169,9 +174,9 @@ def test_a_lingering_child_decides_what_arrives_meanwhile(
 
     runtime.linger = buy_meanwhile
     queue(engine, [request(first, ticket_type)])
-    decide_queues(runtime, [ticket_type])
+    decide_queues(runtime, [event])
     all_confirmed(engine, ticket_type)
-    assert inventory(engine, ticket_type) == (30, 4, 4)
+    assert counter(engine, ticket_type) == (30, 4)
 
 
 def test_what_is_committed_before_the_wakeup_is_cleared_is_decided(
@@ -179,8 +184,9 @@ def test_what_is_committed_before_the_wakeup_is_cleared_is_decided(
 ) -> None:
     """It comes after the last read, and sends no wake-up of its own, because one is under way."""
     ticket_type = add_ticket_type(engine, 30)
+    event = event_of(engine, ticket_type)
     first, second = add_users(engine, 2)
-    wakeup = f"{WAKEUP_KEY_PREFIX}{ticket_type}"
+    wakeup = f"{WAKEUP_KEY_PREFIX}{event}"
 
     def buy_too_late(_batch: Batch) -> tuple[()]:
         assert redis_client.exists(wakeup)
@@ -190,7 +196,7 @@ def test_what_is_committed_before_the_wakeup_is_cleared_is_decided(
     redis_client.set(wakeup, 1)
     runtime.linger = buy_too_late
     queue(engine, [request(first, ticket_type)])
-    decide_queues(runtime, [ticket_type])
+    decide_queues(runtime, [event])
     all_confirmed(engine, ticket_type)
     assert not redis_client.exists(wakeup)
 
@@ -199,12 +205,13 @@ def test_a_worker_that_skips_a_locked_queue_does_not_clear_its_wakeup(
     engine: Engine, runtime: Runtime, redis_client: redis.Redis
 ) -> None:
     ticket_type = add_ticket_type(engine, 30)
+    event = event_of(engine, ticket_type)
     queue(engine, [request(user, ticket_type) for user in add_users(engine, 1)])
-    wakeup = f"{WAKEUP_KEY_PREFIX}{ticket_type}"
+    wakeup = f"{WAKEUP_KEY_PREFIX}{event}"
     redis_client.set(wakeup, 1)
     with engine.connect() as other:
-        other.exec_driver_sql("SELECT * FROM ticket_inventory FOR NO KEY UPDATE")
-        assert decide_queues(runtime, [ticket_type]) == []
+        other.exec_driver_sql("SELECT * FROM lanes FOR NO KEY UPDATE")
+        assert decide_queues(runtime, [event]) == []
         assert redis_client.exists(wakeup)
 
 
@@ -213,8 +220,9 @@ def test_a_wakeup_that_a_skipping_worker_received_is_cleared_by_the_one_that_dec
 ) -> None:
     """Left as under way, it would suppress the wake-up of the next purchase."""
     ticket_type = add_ticket_type(engine, 30)
+    event = event_of(engine, ticket_type)
     first, second = add_users(engine, 2)
-    wakeup = f"{WAKEUP_KEY_PREFIX}{ticket_type}"
+    wakeup = f"{WAKEUP_KEY_PREFIX}{event}"
     decided = []
 
     def buy_too_late(_batch: Batch) -> tuple[()]:
@@ -224,13 +232,13 @@ def test_a_wakeup_that_a_skipping_worker_received_is_cleared_by_the_one_that_dec
     def note(batch: Batch) -> None:
         decided.append(batch.rows)
         if len(decided) == 2:
-            # Sent after the first clearing; its worker skipped the locked row.
+            # Sent after the first clearing; its worker skipped the locked lane.
             redis_client.set(wakeup, 1)
 
     runtime.linger = buy_too_late
     runtime.publish = note
     queue(engine, [request(first, ticket_type)])
-    assert decide_queues(runtime, [ticket_type]) == []
+    assert decide_queues(runtime, [event]) == []
     assert decided == [1, 1]
     assert not redis_client.exists(wakeup)
 
@@ -239,6 +247,7 @@ def test_a_queue_that_never_stays_empty_goes_to_the_back(
     engine: Engine, runtime: Runtime, redis_client: redis.Redis
 ) -> None:
     ticket_type = add_ticket_type(engine, 30)
+    event = event_of(engine, ticket_type)
     users = add_users(engine, 9)
 
     clear = runtime.redis.delete
@@ -249,7 +258,7 @@ def test_a_queue_that_never_stays_empty_goes_to_the_back(
 
     runtime.redis.delete = buy_just_before
     queue(engine, [request(users.pop(), ticket_type)])
-    assert decide_queues(runtime, [ticket_type]) == [ticket_type]
+    assert decide_queues(runtime, [event]) == [event]
     all_confirmed(engine, ticket_type)
     assert len(users) == 9 - 1 - CLEARINGS
 

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from gateway.purchases.wakeups import WakeupSender
 from shared.config.settings import Settings
 from shared.messaging.celery_client import PURCHASES_QUEUE
-from tests.support.factories import add_ticket_type, add_users, outcomes, queue, request
+from tests.support.factories import add_ticket_type, add_users, event_of, outcomes, queue, request
 from tests.support.services import PROJECT, environment, running_service
 from tests.support.waiting import eventually
 
@@ -94,7 +94,7 @@ def test_the_worker_receives_wakeups_from_our_broker(
     queue(engine, [request(user, ticket_type) for user in add_users(engine, 3)])
     sender = WakeupSender(settings)
     sender.start()
-    sender.notify([ticket_type])
+    sender.notify([event_of(engine, ticket_type)])
     sender.close()
     assert redis_client.llen(PURCHASES_QUEUE) == 1
     for name, value in (CELERYS | LIBPQS).items():

@@ -21,7 +21,15 @@ from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.migrate import migrate
 from shared.free_port import free_port
-from tests.support.factories import add_ticket_type, add_users, ignore, queue, request, scalar
+from tests.support.factories import (
+    add_ticket_type,
+    add_users,
+    event_of,
+    ignore,
+    queue,
+    request,
+    scalar,
+)
 from tests.support.servers import (
     Server,
     admin_connection,
@@ -63,7 +71,7 @@ def connected(settings: Settings, url: str) -> Iterator[Engine]:
 def sell(engine: Engine, settings: Settings, ticket_type: int, buyers: int) -> None:
     """Accept and decide purchases of new users."""
     queue(engine, [request(user, ticket_type) for user in add_users(engine, buyers)])
-    drain(engine, [ticket_type], settings, ignore)
+    drain(engine, [event_of(engine, ticket_type)], settings, ignore)
 
 
 def broken(report: AuditReport) -> set[str]:

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from gateway.purchases.wakeups import WakeupSender
 from shared.config.settings import Settings
 from shared.free_port import free_port
-from tests.support.factories import add_ticket_type, add_users, outcomes, queue, request
+from tests.support.factories import add_ticket_type, add_users, event_of, outcomes, queue, request
 from tests.support.figures import figures
 from tests.support.services import running_service
 from tests.support.waiting import eventually
@@ -55,7 +55,7 @@ def sell(engine: Engine, wakeups: WakeupSender | None, buyers: int) -> None:
     ticket_type = add_ticket_type(engine, buyers)
     queue(engine, [request(user, ticket_type) for user in add_users(engine, buyers)])
     if wakeups is not None:
-        wakeups.notify([ticket_type])
+        wakeups.notify([event_of(engine, ticket_type)])
 
     def all_confirmed() -> None:
         assert {status for _, status, _ in outcomes(engine, ticket_type)} == {"confirmed"}

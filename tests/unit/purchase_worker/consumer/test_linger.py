@@ -11,18 +11,19 @@ from purchase_worker.consumer.linger import (
     SHORTEST_PAUSE_SECONDS,
     Linger,
 )
-from purchase_worker.decision import BatchDecisions, Decision, Inventory, Request
+from purchase_worker.decision import Buy, Line, State, decide
 from purchase_worker.drain import Batch
-from purchase_worker.store import Locked, Part, Queue, QueuedRequest
+from purchase_worker.store import Lane, Part, Work
 
-REQUEST = Request("0190a6b4", 1, 1, None)
-ROW = QueuedRequest(REQUEST, "25.00", "2026-11-22T12:00:00.000000Z", None)
+AT = "2026-11-22T12:00:00.000000Z"
+WORK = Work(Buy("0190a6b4", 1, (Line(7, 1),)), ("25.00",), "EUR", AT, None)
 
 
 def batch(rows: int, *, more: bool, seconds: float = 0.002) -> Batch:
-    decided = BatchDecisions([Decision(REQUEST, 1, None, 0)] * rows, Inventory(0, rows), {})
-    part = Part(Locked(7, Inventory(rows, 0), 1, ROW.created_at), Queue([ROW] * rows, []), decided)
-    return Batch([part], ROW.created_at, queued=[7] if more else [], seconds=seconds)
+    before = State(0, AT, {7: rows})
+    entries, after = decide(before, AT, [WORK.command] * rows)
+    part = Part(Lane(7, 0, AT, AT, sold_out=False), [WORK] * rows, entries, before, after)
+    return Batch([part], AT, queued=[7] if more else [], seconds=seconds)
 
 
 def pauses(
@@ -59,7 +60,7 @@ def test_it_does_not_wait_after_a_batch_that_decided_nothing() -> None:
 
 
 @pytest.mark.parametrize("more", [True, False])
-def test_it_never_waits_while_other_ticket_types_do(more: bool) -> None:
+def test_it_never_waits_while_other_events_do(more: bool) -> None:
     assert pauses(batch(1, more=more), lambda: True) == (0, [])
 
 

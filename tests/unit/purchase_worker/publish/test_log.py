@@ -7,21 +7,23 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from purchase_worker.decision import Inventory, Request, decide
+from purchase_worker.decision import Buy, Line, State, decide
 from purchase_worker.drain import Batch
 from purchase_worker.publish import log as batch_log
-from purchase_worker.store import Locked, Part, Queue, QueuedRequest
+from purchase_worker.store import Lane, Part, Work
+
+AT = "2026-11-22T12:00:00.000000Z"
 
 
 def batch_of(requests: int, left: int) -> Batch:
-    rows = [
-        QueuedRequest(Request(f"p{n}", n, 1, None), "25.00", "2026-11-22T12:00:00Z", f"r{n}" * 32)
+    work = [
+        Work(Buy(f"p{n}", n, (Line(3, 1),)), ("25.00",), "EUR", AT, f"r{n}" * 32)
         for n in range(requests)
     ]
-    inventory = Inventory(left, 40)
-    decided = decide(inventory, {}, (row.request for row in rows))
-    part = Part(Locked(7, inventory, 1, ""), Queue(rows, []), decided)
-    return Batch([part], "", [], seconds=0.0125)
+    before = State(40, AT, {3: left})
+    entries, after = decide(before, AT, [each.command for each in work])
+    part = Part(Lane(7, 40, AT, AT, sold_out=False), work, entries, before, after)
+    return Batch([part], AT, [], seconds=0.0125)
 
 
 @pytest.fixture
@@ -38,9 +40,8 @@ def test_a_batch_is_reported_with_what_came_of_it(logged: list[Any]) -> None:
     assert first == {
         "event": "batch_decided",
         "log_level": "info",
-        "ticket_types": [7],
-        "decision_numbers": [[41, 290]],
-        "left": [0],
+        "events": [7],
+        "numbers": [[41, 290]],
         "rows": 250,
         "confirmed": 249,
         "not_enough_tickets": 1,
