@@ -96,6 +96,24 @@ def issue(engine: Engine, ticket_type_id: int, change: int) -> None:
     run(engine, "SELECT eventify_issue(:id, :change)", id=ticket_type_id, change=change)
 
 
+def queue_many(engine: Engine, ticket_type_id: int, how_many: int) -> None:
+    """Queue that many purchases of one ticket each, all of one user."""
+    run(
+        engine,
+        "WITH command AS ("
+        " INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price,"
+        "                       currency, request_id)"
+        " SELECT gen_random_uuid(), event_id, :user_id, id, 1, price, 'EUR', 'test'"
+        " FROM ticket_types, generate_series(1, :how_many) WHERE id = :id"
+        " RETURNING id, event_id, seq"
+        ") INSERT INTO work_list (event_id, class, seq, command_id)"
+        " SELECT event_id, 1, seq, id FROM command",
+        user_id=add_user(engine),
+        how_many=how_many,
+        id=ticket_type_id,
+    )
+
+
 def queue_issue(engine: Engine, ticket_type_id: int, change: int) -> str:
     """Queue a command to issue tickets, or to withdraw some; returns its id."""
     command_id: str = scalar(

@@ -12,7 +12,16 @@ from gateway.purchases.accept import Accepted
 from purchase_worker import store as worker_store
 from shared.database.engine import session
 from shared.database.prepared_statement import Prepared, array_literal
-from tests.support.factories import accept, add_ticket_type, add_user, request, rows, run
+from tests.support.factories import (
+    accept,
+    add_ticket_type,
+    add_user,
+    event_of,
+    queue_many,
+    request,
+    rows,
+    run,
+)
 
 QUEUED = 100_000
 EXACT = 1_000
@@ -21,18 +30,8 @@ EXACT = 1_000
 @pytest.fixture
 def ticket_type(engine: Engine) -> int:
     ticket_type_id = add_ticket_type(engine, QUEUED)
-    buyer = add_user(engine)
-    for _ in range(10):
-        run(
-            engine,
-            "INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price,"
-            " request_id) SELECT gen_random_uuid(), :user, :type, 1, 25, 'test'"
-            " FROM generate_series(1, :rows)",
-            user=buyer,
-            type=ticket_type_id,
-            rows=QUEUED // 10,
-        )
-    run(engine, "ANALYZE ticket_purchases")
+    queue_many(engine, ticket_type_id, QUEUED)
+    run(engine, "ANALYZE requests, work_list")
     return ticket_type_id
 
 
@@ -46,13 +45,14 @@ def scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def test_positions_are_exact_up_to_the_bound_and_estimated_from_above_beyond(
     engine: Engine, ticket_type: int
 ) -> None:
-    ids = [str(row[0]) for row in rows(engine, "SELECT id FROM ticket_purchases ORDER BY seq")]
+    ids = [str(row[0]) for row in rows(engine, "SELECT command_id FROM work_list ORDER BY seq")]
     asked = [0, 1, EXACT - 1, EXACT, 5 * EXACT, QUEUED - 1]
     found = read.read(engine, [ids[n] for n in asked], position_max_rows=EXACT)
-    # As long as no other sale takes sequence numbers, even the estimate is exact.
+    # As long as no other sale takes sequence numbers, even the estimate is exact. The other takes
+    # one for its tickets, too.
     assert [found[ids[n]].position for n in asked] == asked
-    other = add_ticket_type(engine, 50)
-    accept(engine, [request(add_user(engine), other) for _ in range(50)])
+    other = add_ticket_type(engine, 49)
+    accept(engine, [request(add_user(engine), other) for _ in range(49)])
     last = request(add_user(engine), ticket_type)
     (verdict,) = accept(engine, [last])
     assert isinstance(verdict, Accepted)
@@ -64,50 +64,57 @@ def test_positions_are_exact_up_to_the_bound_and_estimated_from_above_beyond(
 def test_a_poll_reads_no_more_of_the_queue_than_positions_are_exact(
     engine: Engine, ticket_type: int
 ) -> None:
-    statement = read.HEAD_OF_QUEUE.sql % {"ticket_type_id": ticket_type, "rows": EXACT}
+    event = event_of(engine, ticket_type)
+    statement = read.HEAD_OF_QUEUE.sql % {"event_id": event, "rows": EXACT}
     with engine.begin() as connection:
         ((plan,),) = connection.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"))
     (scan,) = scans(plan[0]["Plan"])
-    assert scan["Index Name"] == "ticket_purchases_queue"
+    assert scan["Index Name"] == "work_list_pkey"
     assert scan["Actual Rows"] == EXACT
 
 
-INVENTORY, QUEUE, PURCHASES_OF_USER = (
-    "ticket_inventory_pkey",
-    "ticket_purchases_queue",
-    "ticket_purchases_by_user",
-)
+COUNTERS, LANES, QUEUE = "counters_pkey", "lanes_pkey", "work_list_pkey"
+REQUESTS, OF_USER = "requests_pkey", "requests_by_event_and_user"
 # How each statement of the drain comes to its rows: by these indexes, by ctid, or by
 # what it was given.
 WAYS = {
-    worker_store.LOCK_INVENTORIES: {INVENTORY, "ticket_types_pkey"},
-    worker_store.READ_QUEUES: {QUEUE, "Function Scan"},
-    worker_store.READ_HELD: {PURCHASES_OF_USER, "Function Scan", "Subquery Scan"},
-    worker_store.WRITE: {INVENTORY, "Tid Scan", "Function Scan", "CTE Scan"},
-    worker_store.CLOSE_SOLD_OUT: {INVENTORY, QUEUE, "Tid Scan", "Subquery Scan", "CTE Scan"},
+    worker_store.LOCK_LANES: {LANES, COUNTERS},
+    worker_store.READ_WORK: {},
+    worker_store.READ_HELD: {},
+    worker_store.WRITE: {},
+    worker_store.CLOSE_SOLD_OUT: {},
     worker_store.QUEUED_AMONG: {QUEUE, "Function Scan"},
 }
 
 
-def ways(engine: Engine, prepared: Prepared, ticket_type: int) -> set[str]:
+def ways(engine: Engine, prepared: Prepared, event: int) -> set[str]:
     """By which indexes, or else how, the plan of a statement comes to its rows."""
     parameters = {
-        "ticket_type_id": ticket_type,
-        "ticket_type_ids": array_literal([ticket_type, ticket_type + 1]),
+        "event_id": event,
+        "event_ids": array_literal([event, event + 1]),
         "rows": 500,
         "user_ids": array_literal([1, 2]),
+        "entry_event_ids": array_literal([event]),
+        "numbers": array_literal([1]),
+        "command_ids": array_literal([str(uuid7())]),
+        "kinds": array_literal(["confirmed"]),
+        "reasons": array_literal([None]),
+        "entry_ticket_type_ids": array_literal([1]),
+        "changes": array_literal([-1]),
+        "lefts": array_literal([1]),
+        "items": "{}",
+        "ctids": array_literal(["(0,1)"]),
         "firsts": array_literal([1, 1]),
         "lasts": array_literal([1, 1]),
-        "solds": array_literal([1, 1]),
-        "ctids": array_literal(["(0,1)"]),
-        "ids": array_literal([str(uuid7())]),
-        "numbers": array_literal([1]),
-        "reasons": array_literal([None]),
-        "lefts": array_literal([1]),
+        "at": "2026-11-22T12:00:00.000000Z",
+        "lane_at": "2026-11-22T12:00:00.000000Z",
         "seen": "1:1:",
         "decided_by": "test",
-        "decided_at": "2026-11-22T12:00:00.000000Z",
-        "decisions": 0,
+        "counter_event_ids": array_literal([event]),
+        "counter_ticket_type_ids": array_literal([1]),
+        "issued": array_literal([0]),
+        "sold": array_literal([1]),
+        "number": 0,
     }
     with session(engine) as cursor:
         cursor.execute("BEGIN")
@@ -118,9 +125,10 @@ def ways(engine: Engine, prepared: Prepared, ticket_type: int) -> set[str]:
 
 def test_the_drain_walks_no_table_while_all_are_empty(engine: Engine) -> None:
     """A plan that was made then is kept while they grow."""
-    empty = add_ticket_type(engine, 1)
-    assert {statement: ways(engine, statement, empty) for statement in WAYS} == WAYS
+    event = event_of(engine, add_ticket_type(engine, 1))
+    assert {statement: ways(engine, statement, event) for statement in WAYS} == WAYS
 
 
 def test_the_drain_walks_no_table_of_a_deep_queue(engine: Engine, ticket_type: int) -> None:
-    assert {statement: ways(engine, statement, ticket_type) for statement in WAYS} == WAYS
+    event = event_of(engine, ticket_type)
+    assert {statement: ways(engine, statement, event) for statement in WAYS} == WAYS
