@@ -16,7 +16,7 @@ from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.free_port import free_port
 from tests.support.event_streams import events_of
-from tests.support.factories import add_ticket_type, add_user, ignore, queue, request
+from tests.support.factories import add_ticket_type, add_user, event_of, ignore, queue, request
 from tests.support.gateways import authorization
 from tests.support.services import running_service
 from tests.support.waiting import eventually
@@ -60,16 +60,16 @@ def buyer(
 
 @pytest.fixture
 def queued(engine: Engine, buyer_id: int) -> tuple[int, str]:
-    """A ticket type, and where a queued purchase of it is told."""
+    """An event, and where a queued purchase of it is told."""
     ticket_type = add_ticket_type(engine, 5)
     (id_,) = queue(engine, [request(buyer_id, ticket_type)])
-    return ticket_type, f"/api/ticket-purchases/{id_}/"
+    return event_of(engine, ticket_type), f"/api/ticket-purchases/{id_}/"
 
 
 def test_a_stream_reports_the_position_then_the_outcome_and_ends(
     engine: Engine, settings: Settings, buyer: httpx.Client, queued: tuple[int, str]
 ) -> None:
-    ticket_type, path = queued
+    event, path = queued
     with buyer.stream("GET", path, headers=EVENTS) as answer:
         assert answer.status_code == 200
         assert answer.headers["Content-Type"] == "text/event-stream"
@@ -78,7 +78,7 @@ def test_a_stream_reports_the_position_then_the_outcome_and_ends(
         first = next(events)
         assert (first.event, first.retry) == ("position", 1000)
         assert json.loads(first.data)["position"] == 0
-        drain(engine, [ticket_type], settings, ignore)
+        drain(engine, [event], settings, ignore)
         (last,) = events
     assert (last.event, last.retry) == ("outcome", None)
     assert json.loads(last.data) == buyer.get(path).json()
@@ -87,8 +87,8 @@ def test_a_stream_reports_the_position_then_the_outcome_and_ends(
 def test_a_browser_that_comes_back_with_the_outcome_is_reported_to_stop(
     engine: Engine, settings: Settings, buyer: httpx.Client, queued: tuple[int, str]
 ) -> None:
-    ticket_type, path = queued
-    drain(engine, [ticket_type], settings, ignore)
+    event, path = queued
+    drain(engine, [event], settings, ignore)
     (outcome,) = events_of(buyer.get(path, headers=EVENTS).text.splitlines())
     again = buyer.get(path, headers=EVENTS | {"Last-Event-ID": outcome.id})
     assert (again.status_code, again.content) == (204, b"")
@@ -174,7 +174,7 @@ def test_a_client_that_closed_its_sending_side_is_reported_the_outcome(
     lines: str,
     probe: bytes,
 ) -> None:
-    ticket_type, path = queued
+    event, path = queued
     head = f"GET {path}{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}"
     head += f"Authorization: {buyer.headers['Authorization']}\r\n\r\n"
     with closing(Wire(str(buyer.base_url))) as wire:
@@ -186,7 +186,7 @@ def test_a_client_that_closed_its_sending_side_is_reported_the_outcome(
             more = line.recv(65_536)
             assert more
             came += more
-        drain(engine, [ticket_type], settings, ignore)
+        drain(engine, [event], settings, ignore)
         came += b"".join(iter(lambda: line.recv(65_536), b""))
     (answer,) = replies(came)
     assert b'"status":"confirmed"' in answer.body

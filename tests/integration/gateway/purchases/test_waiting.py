@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from deploy.local.servers.embedded import prepare_valkey
 from gateway.purchases.look_up import PurchaseAnswer
 from gateway.purchases.pace import Pace
-from gateway.purchases.request_body import PurchaseInput
+from gateway.purchases.request_body import LineInput, PurchaseInput
 from gateway.purchases.service import PurchaseService
 from gateway.purchases.waiting import DecisionListener, Waiters, WaitLimit
 from purchase_worker.drain import drain
@@ -26,7 +26,15 @@ from shared.errors import ClientLeft, NotFound, Unavailable
 from shared.free_port import free_port
 from shared.messaging.celery_client import PURCHASES_QUEUE
 from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX
-from tests.support.factories import add_ticket_type, add_user, ignore, outcomes, queue, request
+from tests.support.factories import (
+    add_ticket_type,
+    add_user,
+    event_of,
+    ignore,
+    outcomes,
+    queue,
+    request,
+)
 from tests.support.servers import Server, run_admin, running
 from tests.support.services import folder_for_servers
 
@@ -97,10 +105,9 @@ def queued(engine: Engine, buyer: int) -> tuple[int, str]:
 def decide(
     engine: Engine, settings: Settings, queued: tuple[int, str]
 ) -> Callable[[], Awaitable[object]]:
-    """Runs the worker's drain of the ticket type; it publishes the results if Redis is there."""
-    return lambda: asyncio.to_thread(
-        drain, engine, [queued[0]], settings, ResultPublisher(settings)
-    )
+    """Runs the worker's drain of the event; it publishes the results if Redis is there."""
+    event = event_of(engine, queued[0])
+    return lambda: asyncio.to_thread(drain, engine, [event], settings, ResultPublisher(settings))
 
 
 async def buy(
@@ -112,7 +119,7 @@ async def buy(
 ) -> PurchaseAnswer:
     return await service.buy(
         buyer,
-        PurchaseInput(ticket_type, 1),
+        PurchaseInput((LineInput(ticket_type, 1),)),
         idempotency_key=key,
         request_id="",
         wait_limit=limit,
@@ -243,6 +250,7 @@ async def test_a_frozen_redis_is_not_relied_on(
     engine: Engine, settings: Settings, queued: tuple[int, str], redis_client: redis.Redis
 ) -> None:
     # While the subscription is believed to work, only every sixth recheck is done: too late.
+    event = event_of(engine, queued[0])
     rarely = settings.model_copy(update={"wait_recheck_seconds": LIMIT_SECONDS / 5.5})
     redis_pid = redis_client.info("server")["process_id"]
 
@@ -253,7 +261,7 @@ async def test_a_frozen_redis_is_not_relied_on(
     os.kill(redis_pid, signal.SIGSTOP)
     try:
         decision = waiters.expect(queued[1], 1)
-        await asyncio.to_thread(drain, engine, [queued[0]], settings, ignore)
+        await asyncio.to_thread(drain, engine, [event], settings, ignore)
         async with asyncio.timeout(LIMIT_SECONDS):
             await decision
     finally:
@@ -405,8 +413,8 @@ async def test_a_stream_shows_each_position(
     buyer: int,
     queued: tuple[int, str],
 ) -> None:
-    ticket_type = queued[0]
-    (second,) = queue(engine, [request(buyer, ticket_type)])
+    event = event_of(engine, queued[0])
+    (second,) = queue(engine, [request(buyer, queued[0])])
     one_by_one = settings.model_copy(update={"drain_batch_rows": 1, "drain_max_batches": 1})
 
     answers = service.look_up.follow(buyer, second, Client().leaves)
@@ -414,7 +422,7 @@ async def test_a_stream_shows_each_position(
     async for answer in answers:
         if answer is not None:
             positions.append(msgspec.json.decode(answer.body).get("position"))
-            await asyncio.to_thread(drain, engine, [ticket_type], one_by_one, ignore)
+            await asyncio.to_thread(drain, engine, [event], one_by_one, ignore)
     assert positions == [1, 0, None]
 
 
