@@ -1,19 +1,24 @@
 /*
- * How a purchase is accepted and decided, for Spin. README.md says what is checked and what is not.
+ * How a command is accepted and decided in its lane, for Spin. README.md says what is checked and
+ * what is not.
  *
- * One ticket type with CAPACITY tickets and three tries to buy: three requests, or (REPEATED) two,
- * of which the first is sent twice under the same Idempotency-Key. Each step below is one step of
- * the code: a statement, a commit, commands to Redis. Between any two of them every other process
- * may go as far as it likes; so a process that is slow, or is stopped and goes on, is covered.
+ * One event, that is one lane, with two ticket types: 2 tickets of the first and 1 of the second.
+ * Three commands: a purchase of 2 of the first, a cart of 1 of each, and a purchase of 1 of the
+ * second. Instead of the last there is (REPEATED) the first once more under the same
+ * Idempotency-Key, or (RESOLUTION) a withdrawal of 1 of the second that goes through the work list,
+ * ahead of every purchase. With CAPACITY_CHANGE the catalog changes the capacity meanwhile. Each
+ * step below is one step of the code: a statement, a commit, commands to Redis. Between any two of
+ * them every other process may go as far as it likes; so a process that is slow, or is stopped and
+ * goes on, is covered.
  *
  * What #ifdef asks for are other versions, most of them broken on purpose: check.py lists them.
  */
 
-#define TRIES    3
-#define CAPACITY 2
-#define BATCH    2      /* rows of a batch: some queues take one batch, some take two */
+#define COMMANDS 3
+#define TYPES    2
+#define BATCH    2      /* commands of a batch: some lists take one batch, some take two */
 
-/* Messages that the broker holds, and crashes of gateways, workers and sweeper together. */
+/* Messages that the broker holds, and crashes of all processes together. */
 #ifdef WAKEUPS_ALONE
 #define WAKEUPS    3
 #define CRASHES  0
@@ -22,110 +27,155 @@
 #define CRASHES  2
 #endif
 
-/* Whether a worker that has emptied the queue clears the mark of wake-ups. */
+/* Whether a worker that has emptied the work list clears the mark of wake-ups. */
 #ifdef CLEARED_ONCE
 #define may_clear (!sweeps && cleared == 0)
 #else
 #define may_clear (!sweeps && cleared != 1)
 #endif
 
-#define quantity_of(try)  (1 + (try == 1))      /* 1, 2 and 1 tickets: not all of them fit */
 #ifdef REPEATED
-#define key_of(try)       (try % 2)
-#define has_twin(try)     (try != 1)
-#define twin_of(try)      (try == 1 -> 1 : 2 - try)    /* the other try with the same key */
+#define key_of(command)   (command % 2)
+#define has_twin(command) (command != 1)
+#define twin_of(command)  (command == 1 -> 1 : 2 - command)    /* the other with the same key */
 #else
-#define key_of(try)       (try)
-#define has_twin(try)     false
-#define twin_of(try)      try
+#define key_of(command)   (command)
+#define has_twin(command) false
+#define twin_of(command)  command
 #endif
 #define bit(n)            (1 << (n))
 
+/* What a command takes of a ticket type: 2 + 0, 1 + 1 and 0 + 1 tickets. Not all of it fits. */
+#define wanted(command, type) (type == 0 -> 2 - key_of(command) : key_of(command) != 0)
+#define line(command, type)   bit(TYPES * (command) + (type))
+#define lines_wanted(command) ((wanted(command, 0) > 0) + 2 * (wanted(command, 1) > 0))
+
+/* Resolutions are of class 0, buys of class 1. */
+#ifdef RESOLUTION
+#define is_resolution(command) (command == 2)
+#else
+#define is_resolution(command) false
+#endif
+
 /* --- PostgreSQL -------------------------------------------------------------------------------- */
 
-/* A row's `status`; OPEN: inserted by a transaction that has not ended. */
-#define NONE      0
-#define OPEN      1
-#define QUEUED    2
-#define CONFIRMED 3
-#define REJECTED  4
-#define is_committed(row) (status[row] >= QUEUED)
-#define is_decided(row)   (status[row] >= CONFIRMED)
-#define some_queued       (status[0] == QUEUED || status[1] == QUEUED || status[2] == QUEUED)
-
-byte status[TRIES];     /* ticket_purchases: the row of each try */
-byte seq[TRIES];        /* drawn when a row is inserted; commits come in any order. Only the order of
-                         * rows that are not decided matters, so their numbers are kept at 1, 2, ... */
+/* requests: OPEN is inserted by a transaction that has not ended. */
+#define NONE   0
+#define OPEN   1
+#define STORED 2
+byte request[COMMANDS];
+byte seq[COMMANDS];     /* drawn when it is inserted; commits come in any order. Only the order of
+                         * what is in the work list matters, so the numbers are kept at 1, 2, ... */
 byte last_seq;
-byte sold, decisions;   /* ticket_inventory */
+#define is_stored(command) (request[command] == STORED)
+
+byte work_list;         /* one bit for each command that waits for a decision */
+#define is_listed(command) ((work_list & bit(command)) != 0)
+#define some_work          (work_list != 0)
+
+/* The ledger: the entry that answers a command says which of its lines are taken, by one bit each;
+ * none of them is `rejected` or `refused`. Its number is one more than that of the entry before. */
+#define NO_ENTRY  0
+#define ANSWER    4
+byte entry[COMMANDS];
+#define is_decided(command) (entry[command] != NO_ENTRY)
+
+#define ISSUED    1
+#define WITHDRAWN 2
+byte change;            /* the entry of the catalog: one ticket of the first type. It comes with its
+                         * request, and is no work */
+
+byte lane_number;       /* lanes: entries so far */
+byte left[TYPES];       /* counters: issued - sold */
 #define NOBODY 0
-byte locked_by;         /* who holds the lock on that row */
+byte locked_by;         /* who holds the lock on the lane's row */
+
+/* The ledger once more, without the counters: what follows from its entries alone. */
+#define entries       (is_decided(0) + is_decided(1) + is_decided(2) + (change != NO_ENTRY))
+#define issued(type)  (2 - type + (type == 0) * ((change == ISSUED) - (change == WITHDRAWN)))
+#define taken_by(command, type) (((entry[command] & bit(type)) != 0) * wanted(command, type))
+#define taken(type)   (taken_by(0, type) + taken_by(1, type) + taken_by(2, type))
 
 /* --- Redis ------------------------------------------------------------------------------------- */
 
 /*
- * Wake-ups are lost, late and doubled. The key in Redis that marks one as under way only keeps more from
- * being sent, so with such wake-ups it changes nothing. It is there where wake-ups are reliable
+ * Wake-ups are lost, late and doubled. The key in Redis that marks one as under way only keeps more
+ * from being sent, so with such wake-ups it changes nothing. It is there where wake-ups are reliable
  * (WAKEUPS_ALONE), to see whether they are enough without the sweeper.
  */
-byte wakeups;             /* Celery's messages: all of them say "decide this ticket type" */
+byte wakeups;             /* Celery's messages: all of them say "this event has work" */
 bool mark;
 
 /* --- Bounds, and what is remembered to hold the promises against. No step asks for the latter. -- */
 
 byte crashes;
 bool swept;
-byte acknowledged;      /* tries that were told of a purchase: one bit for each key */
+byte acknowledged;      /* commands that were told of a purchase: one bit for each key */
 byte told;              /* the purchase that answers to the repeated key named, plus one */
-byte comes_after[TRIES];/* keys acknowledged before this try was sent, and not decided yet */
-byte shown[TRIES];      /* the outcome that a client may have read, from Redis or PostgreSQL */
+byte comes_after[COMMANDS]; /* keys acknowledged before this was sent, and not decided yet */
 
 /* The promises. A counterexample names the one that was broken. */
-hidden byte never_oversold, sold_is_what_was_confirmed, acknowledged_is_stored, decided_once,
-    outcome_never_changes, result_never_ahead_of_database, first_come_first_served,
-    same_key_same_purchase, no_guard_was_asked, nothing_left_behind;
+hidden byte never_oversold, cart_all_or_nothing, acknowledged_is_stored, decided_once,
+    result_never_ahead_of_database, first_come_first_served, resolutions_first,
+    same_key_same_purchase, numbers_without_a_gap, left_is_right, work_list_is_what_is_undecided,
+    no_guard_was_asked, nothing_left_behind;
 #define promise(name, holds) name = (holds); assert(name)
 
 /*
  * Whatever was stored is decided in the end, also where its answer was lost. What was acknowledged
- * was stored: that is a promise of its own. All tries come to an end, so "again and again, all that
- * is stored is decided" says "each, in the end".
+ * was stored: that is a promise of its own. All commands come to an end, so "again and again, all
+ * that is stored is decided" says "each, in the end".
  */
-#define is_settled(row)     (status[row] <= OPEN || is_decided(row))
+#define is_settled(command) (!is_stored(command) || is_decided(command))
 #define all_decided         (is_settled(0) && is_settled(1) && is_settled(2))
 
 ltl every_purchase_is_decided { [] <> all_decided }
 
 /* Used within one step and nothing in between, so they are no part of a state. */
-hidden byte n, row, other, rows, outcome, found, confirmed_now, refused;
+hidden byte n, row, other, type, rows, found, refused, rest[TYPES], named[TYPES];
+
+/* --- After each commit ------------------------------------------------------------------------- */
+
+#define is_work(command) (is_stored(command) && !is_decided(command))
+
+inline committed() {
+    promise(never_oversold, taken(0) <= issued(0) && taken(1) <= issued(1));
+#ifndef ONLY_OUTCOMES
+    promise(numbers_without_a_gap, lane_number == entries);
+    promise(left_is_right, left[0] == issued(0) - taken(0) && left[1] == issued(1) - taken(1));
+    promise(work_list_is_what_is_undecided,
+            work_list == is_work(0) * bit(0) + is_work(1) * bit(1) + is_work(2) * bit(2))
+#endif
+}
 
 /* --- The gateway ------------------------------------------------------------------------------- */
 
 /* An answer that names a purchase: 202 Accepted, or the answer to a repeated key. Nothing of it is
- * needed to see whether all is decided in the end (LIVENESS), so there it is left out. */
-inline answer(row_named) {
+ * needed to see whether all is decided in the end (LIVENESS), so there it is left out. The order of
+ * arrival is that of purchases. */
+inline answer(purchase) {
 #ifndef ACK_BEFORE_COMMIT
-    promise(acknowledged_is_stored, is_committed(row_named));
+    promise(acknowledged_is_stored, is_stored(purchase));
 #endif
 #ifndef LIVENESS
     if
     :: has_twin(me) ->
-        promise(same_key_same_purchase, told == 0 || told == row_named + 1);
-        told = row_named + 1
+        promise(same_key_same_purchase, told == 0 || told == purchase + 1);
+        told = purchase + 1
     :: else
     fi;
-    acknowledged = acknowledged | bit(key_of(me))
+    acknowledged = acknowledged | (is_resolution(me) -> 0 : bit(key_of(me)))
 #endif
 }
 
-/* `try` need not come after this key, or no longer. */
-inline set_aside(try, key) {
-    comes_after[try] = comes_after[try] & (bit(TRIES) - 1 - bit(key))
+/* `command` need not come after this key, or no longer. */
+inline set_aside(command, key) {
+    comes_after[command] = comes_after[command] & (bit(COMMANDS) - 1 - bit(key))
 }
 
 /* The number goes with the row. */
 inline close_up(gone) {
-    for (other : 0 .. TRIES - 1) {
+    for (other : 0 .. COMMANDS - 1) {
         seq[other] = seq[other] - (seq[other] > seq[gone])
     }
     seq[gone] = 0;
@@ -134,7 +184,7 @@ inline close_up(gone) {
 
 inline must_wait() {
     comes_after[me] = acknowledged;
-    for (other : 0 .. TRIES - 1) {
+    for (other : 0 .. COMMANDS - 1) {
         if
         :: other == key_of(me) || is_decided(other) || is_decided(twin_of(other)) ->
             set_aside(me, key_of(other))
@@ -146,10 +196,18 @@ inline must_wait() {
 inline insert() {
     last_seq++;
     seq[me] = last_seq;
-    status[me] = OPEN;
+    request[me] = OPEN;
 #ifdef ACK_BEFORE_COMMIT
     answer(me)
 #endif
+}
+
+inline store_request() {
+    request[me] = STORED;
+#ifndef WORK_ROW_APART
+    work_list = work_list | bit(me);
+#endif
+    committed()
 }
 
 /* So many messages are as good as one more. */
@@ -157,23 +215,28 @@ inline send_wakeup() {
     wakeups = wakeups + (wakeups < WAKEUPS)
 }
 
+#define is_sold_out(command) \
+    ((wanted(command, 0) > 0 && left[0] == 0) || (wanted(command, 1) > 0 && left[1] == 0))
+
 /*
- * A try of a request: gateway/purchases/service.py, `buy` and `_accept`. The requests of a batch
+ * A request is sent: gateway/purchases/service.py, `buy` and `_accept`. The requests of a batch
  * share a statement and its commit; here each is alone, which lets more happen in between.
  */
-proctype Try(byte me) {
+proctype Command(byte me) {
 look:
-    /* gateway/purchases/store.py, ACCEPT: what its snapshot sees. An earlier purchase with the same
-     * key outranks a refusal, and nothing is stored of what is sold out. Whatever was acknowledged
-     * by now has to be decided first, though this was sent a moment ago already. */
+    /* gateway/purchases/store.py: what the snapshot of the accept statement sees. An earlier
+     * purchase with the same key outranks a refusal, and nothing is stored of what is sold out.
+     * Whatever was acknowledged by now has to be decided first, though this was sent a moment ago
+     * already. None of it is for a resolution. */
     atomic {
         if
-        :: has_twin(me) && is_committed(twin_of(me)) -> answer(twin_of(me)); goto gone
+        :: has_twin(me) && is_stored(twin_of(me)) -> answer(twin_of(me)); goto gone
         :: else
         fi;
         if
-        :: sold >= CAPACITY -> goto gone
-        :: else -> must_wait()
+        :: is_resolution(me)
+        :: !is_resolution(me) && is_sold_out(me) -> goto gone
+        :: !is_resolution(me) && !is_sold_out(me) -> must_wait()
         fi;
         if
         :: has_twin(me)
@@ -186,9 +249,9 @@ look:
      * the statement again, with a new snapshot. */
     atomic {
 #ifndef NO_UNIQUE_KEY
-        status[twin_of(me)] != OPEN;
+        request[twin_of(me)] != OPEN;
         if
-        :: is_committed(twin_of(me)) -> comes_after[me] = 0; goto look
+        :: is_stored(twin_of(me)) -> comes_after[me] = 0; goto look
         :: else
         fi;
 #endif
@@ -196,23 +259,32 @@ look:
     }
 
 inserted:
-    /* Its COMMIT, and then the answer (gateway/batcher.py, `_finish`). If the gateway, the
-     * connection or PostgreSQL dies, the client gets 503 or nothing: it does not know, and the row
-     * is there or not. Only `acknowledged` hangs on the answer, so it need not come any later. */
+    /* Its COMMIT, of the request and its row in the work list, and then the answer (`_finish` of the
+     * batcher). If the gateway, the connection or PostgreSQL dies, the client gets 503 or nothing:
+     * it does not know, and both rows are there or neither. Only `acknowledged` hangs on the
+     * answer, so it need not come any later. */
     atomic {
         if
-        :: status[me] = QUEUED;
+        :: store_request();
 #ifndef ACK_BEFORE_COMMIT
            answer(me)
 #endif
-        :: crashes < CRASHES -> crashes++; status[me] = QUEUED; goto gone
-        :: crashes < CRASHES -> crashes++; status[me] = NONE; comes_after[me] = 0; close_up(me);
+        :: crashes < CRASHES -> crashes++; store_request(); goto gone
+        :: crashes < CRASHES -> crashes++; request[me] = NONE; comes_after[me] = 0; close_up(me);
 #ifdef ACK_BEFORE_COMMIT
             promise(acknowledged_is_stored, !(acknowledged & bit(key_of(me))));
 #endif
             goto gone
         fi
     }
+#ifdef WORK_ROW_APART
+    atomic {
+        if
+        :: work_list = work_list | bit(me)
+        :: crashes < CRASHES -> crashes++; goto gone
+        fi
+    }
+#endif
 
     /* gateway/purchases/wakeups.py, `_send`, from a thread of its own: the mark, then the message.
      * That it is never sent is like being lost, which is in `Redis`. A replay sends none. */
@@ -231,131 +303,180 @@ gone:
 
 /* --- The worker and the sweeper ---------------------------------------------------------------- */
 
-#define outcome_of(row) (((confirmed & bit(row)) != 0) -> CONFIRMED : REJECTED)
+/* The order of the work list: class, then sequence number. */
+#ifdef BY_SEQ_ALONE
+#define rank(command) seq[command]
+#else
+#define rank(command) (is_resolution(command) -> 0 : seq[command])
+#endif
 
-/*
- * purchase_worker/store.py, READ_QUEUES: the oldest queued rows, with a snapshot of its own; then
- * purchase_worker/decision.py, `decide`, which needs nothing but what was read.
- */
-inline read_and_decide() {
-    batch = 0; confirmed = 0; rows = 0; confirmed_now = 0;
-    for (n : 1 .. last_seq) {
-        for (row : 0 .. TRIES - 1) {
+/* purchase_worker/store.py: the first of the work list, with a snapshot of its own. */
+inline read_list() {
+    batch = 0; rows = 0;
+    for (n : 0 .. last_seq) {
+        for (row : 0 .. COMMANDS - 1) {
             if
-            :: status[row] == QUEUED && seq[row] == n && rows < BATCH ->
+            :: is_listed(row) && rank(row) == n && rows < BATCH ->
                 rows++;
                 batch = batch | bit(row);
-                if
-                :: confirmed_now + quantity_of(row) <= left ->
-                    confirmed_now = confirmed_now + quantity_of(row);
-                    confirmed = confirmed | bit(row)
-                :: else
-                fi
+                for (other : 0 .. COMMANDS - 1) {
+                    promise(resolutions_first, is_resolution(row) || !is_resolution(other)
+                                               || !is_listed(other) || (batch & bit(other)))
+                }
             :: else
             fi
         }
     }
 }
 
-/* The state guard: WRITE takes rows without a decision (`p.decision_number IS NULL`), and the trigger
- * ticket_purchases_immutable refuses any other. */
-#ifdef NO_STATE_GUARD
-#define may_write(row) true
+inline read_counters() {
+    before[0] = left[0]; before[1] = left[1]
+}
+
+#ifdef LINES_APART
+#define fits(command, line_type) (wanted(command, line_type) <= rest[line_type])
 #else
-#define may_write(row) (!is_decided(row))
+#define fits(command, line_type) \
+    (wanted(command, 0) <= rest[0] && wanted(command, 1) <= rest[1])
 #endif
 
-/* The guards of the counter: a number is given once (ticket_purchases_decisions), the counter moves
- * by what was decided (ticket_inventory_moves_by_decisions), and never above what was issued. */
-#ifdef NO_COUNTER_GUARD
-#define counter_refuses false
-#else
-#define counter_refuses \
-    (rows > 0 && (decisions != before || found != rows || sold + confirmed_now > CAPACITY))
-#endif
-
-/* Each row gets its outcome, in the order of the queue. */
-inline give_outcomes() {
+/* purchase_worker/decision.py, `decide`: it needs nothing but what was read. */
+inline decide() {
+    taking = 0;
+    rest[0] = before[0]; rest[1] = before[1];
     for (n : 0 .. last_seq) {
-        for (row : 0 .. TRIES - 1) {
+        for (row : 0 .. COMMANDS - 1) {
             if
-            :: (batch & bit(row)) && seq[row] == n && may_write(row) ->
-                outcome = outcome_of(row);
-                promise(outcome_never_changes, shown[row] == NONE || shown[row] == outcome);
-                promise(decided_once, status[row] == QUEUED);
+            :: (batch & bit(row)) && rank(row) == n ->
+                for (type : 0 .. TYPES - 1) {
+                    taking = taking | (wanted(row, type) > 0 && fits(row, type) -> line(row, type) : 0)
+                }
+                for (type : 0 .. TYPES - 1) {
+                    rest[type] = rest[type] - ((taking & line(row, type)) != 0) * wanted(row, type)
+                }
+            :: else
+            fi
+        }
+    }
+}
+
+#define lines_taken(command) ((taking >> (TYPES * command)) & (bit(TYPES) - 1))
+#define outcome_of(command)  (ANSWER + lines_taken(command))
+
+/* The guard of answers: one entry for each command (unique), whose work row goes with it. */
+#ifdef NO_ANSWER_GUARD
+#define answers_refuse false
+#else
+#define answers_refuse (found != rows)
+#endif
+
+/* The guards of numbers: each is given once (the primary key), the lane moves by the entries, and
+ * what they leave of the ticket types that they name is what the counters say. */
+#ifdef NO_NUMBER_GUARD
+#define numbers_refuse false
+#else
+#define numbers_refuse (number != lane_number || (named[0] && before[0] != left[0]) \
+                                              || (named[1] && before[1] != left[1]))
+#endif
+
+/* INSERT INTO ledger, in the order of the batch, with the lane and the counters. */
+inline write_entries() {
+    for (n : 0 .. last_seq) {
+        for (row : 0 .. COMMANDS - 1) {
+            if
+            :: (batch & bit(row)) && rank(row) == n ->
+                promise(decided_once, !is_decided(row));
                 promise(first_come_first_served, comes_after[row] == 0);
-                status[row] = outcome;
-                shown[row] = outcome;
-                for (other : 0 .. TRIES - 1) {
+                promise(cart_all_or_nothing,
+                        lines_taken(row) == 0 || lines_taken(row) == lines_wanted(row));
+                number++;
+#ifndef ONLY_OUTCOMES
+                promise(numbers_without_a_gap, number == entries + 1);
+#endif
+                entry[row] = outcome_of(row);
+                for (type : 0 .. TYPES - 1) {
+                    before[type] = before[type] - taken_by(row, type);
+                    left[type] = left[type] - taken_by(row, type);
+#ifndef ONLY_OUTCOMES
+                    promise(left_is_right, wanted(row, type) == 0
+                                           || before[type] == issued(type) - taken(type))
+#endif
+                }
+                for (other : 0 .. COMMANDS - 1) {
                     set_aside(other, key_of(row))
                 }
             :: else
             fi
         }
     }
-    for (row : 0 .. TRIES - 1) {
+    lane_number = number
+}
+
+/* DELETE FROM work_list, in the same transaction. */
+inline delete_work_rows() {
+    for (row : 0 .. COMMANDS - 1) {
         if
-        :: is_decided(row) && seq[row] > 0 -> close_up(row)
+        :: (batch & bit(row)) && is_listed(row) ->
+            work_list = work_list - bit(row);
+            close_up(row)
         :: else
         fi
     }
 }
 
 /*
- * store.py, WRITE, with the COMMIT that travels with it. PostgreSQL has a second writer of the same
- * rows wait for this commit and then read again, so the two are one step even without our lock.
+ * store.py: the writes, with the COMMIT that travels with them. PostgreSQL has a second writer of the
+ * same numbers or commands wait for this commit and then refuses it, so the two are one step even
+ * without our lock.
  */
 inline write_and_commit() {
-    rows = 0; found = 0; confirmed_now = 0;
-    for (row : 0 .. TRIES - 1) {
+    rows = 0; found = 0; named[0] = false; named[1] = false;
+    for (row : 0 .. COMMANDS - 1) {
         if
         :: batch & bit(row) ->
             rows++;
-            found = found + may_write(row);
-            confirmed_now = confirmed_now + (outcome_of(row) == CONFIRMED -> quantity_of(row) : 0)
+            found = found + !is_decided(row);
+            for (type : 0 .. TYPES - 1) {
+                named[type] = named[type] || wanted(row, type) > 0
+            }
         :: else
         fi
     }
-    refused = counter_refuses;
+    refused = (rows > 0 && (answers_refuse || numbers_refuse));
 #ifndef GUARDS_MAY_REFUSE
-    promise(no_guard_was_asked, !refused && found == rows);
+    promise(no_guard_was_asked, !refused);
 #endif
     if
     :: refused || rows == 0 -> batch = 0    /* it is rolled back whole */
     :: else ->
-        give_outcomes();
-        sold = sold + confirmed_now;
-        decisions = decisions + found;
-#ifndef ONLY_OUTCOMES
-        promise(never_oversold, sold <= CAPACITY);
-        promise(sold_is_what_was_confirmed,
-                sold == (status[0] == CONFIRMED) * quantity_of(0)
-                      + (status[1] == CONFIRMED) * quantity_of(1)
-                      + (status[2] == CONFIRMED) * quantity_of(2));
-#endif
+        write_entries();
+        delete_work_rows();
+        committed()
     fi
 }
 
 /*
- * purchase_worker/publish/results.py: SET of each result, and PUBLISH. Redis may lose them; a client then
- * reads PostgreSQL. No step of the protocol reads a result, so all that matters is that it is true.
+ * purchase_worker/publish/results.py: SET of each result, and PUBLISH. Redis may lose them; a client
+ * then reads PostgreSQL. No step of the protocol reads a result, so all that matters is that it is
+ * what the ledger says, which is never rewritten.
  */
 inline publish() {
-    for (row : 0 .. TRIES - 1) {
+    for (row : 0 .. COMMANDS - 1) {
         if
         :: batch & bit(row) ->
-            outcome = outcome_of(row);
-            promise(outcome_never_changes, shown[row] == NONE || shown[row] == outcome);
-            shown[row] = outcome;
-            promise(result_never_ahead_of_database, status[row] == outcome)
+            promise(result_never_ahead_of_database, entry[row] == outcome_of(row))
         :: else
         fi
     }
 }
 
+inline forget_batch() {
+    batch = 0; taking = 0; number = 0; before[0] = 0; before[1] = 0
+}
+
 /* A process that has nothing to do remembers nothing. */
 inline forget() {
-    retried = false; cleared = 0; batch = 0; confirmed = 0; left = 0; before = 0
+    retried = false; cleared = 0; forget_batch()
 }
 
 inline unlock() {
@@ -366,8 +487,8 @@ inline unlock() {
 }
 
 /*
- * A child of the worker, in purchase_worker/tasks.py, `decide_queues`; or the sweeper, in
- * purchase_worker/sweep.py, `sweep`. Both take their turn in purchase_worker/drain.py, `drain`.
+ * A child of the worker, in purchase_worker/tasks.py; or the sweeper, in purchase_worker/sweep.py.
+ * Both take their turn in purchase_worker/drain.py, `drain`.
  *
  * Killed with -9 it starts again, and PostgreSQL frees its lock. A transaction that PostgreSQL ended
  * looks the same: the worker gives up its turn. Killed while it holds no lock, a worker has lost a
@@ -377,16 +498,17 @@ inline unlock() {
  * lingering (consumer/linger.py), for example, is a last read that comes late.
  */
 proctype Drainer(bool sweeps) {
-    bool retried;       /* it skipped the locked row, and tried again */
+    bool retried;       /* it skipped the locked lane, and tried again */
     byte cleared;       /* of the mark, in this task: 1 yes, 2 and something was decided since */
-    byte batch;         /* the rows that it read, one bit each, */
-    byte confirmed;     /* and of these the ones that it confirms */
-    byte left, before;  /* the counter as read under the lock: tickets, decisions */
+    byte batch;         /* the commands that it read, one bit each, */
+    byte taking;        /* and what it takes for them, one bit for each line */
+    byte number;        /* of the lane, as read with the lock */
+    byte before[TYPES]; /* the counters as read under the lock */
 
 end_idle:
     /* A worker takes a message, which is acknowledged at once, or will be delivered again. The
-     * sweeper looks for what was queued too long (store.py, QUEUED_TOO_LONG), with or without Redis;
-     * here that is any time. Then the first read of a drain (store.py, QUEUED_AMONG). */
+     * sweeper looks for what was queued too long, with or without Redis; here that is any time.
+     * Then the first read of a drain. */
     atomic {
         if
         :: !sweeps && wakeups > 0 -> wakeups--
@@ -394,37 +516,46 @@ end_idle:
         :: !sweeps && wakeups > 0
 #endif
 #ifdef ONE_SWEEP
-        :: sweeps && some_queued && !swept -> swept = true
+        :: sweeps && some_work && !swept -> swept = true
 #else
-        :: sweeps && some_queued
+        :: sweeps && some_work
 #endif
         fi;
         if
-        :: some_queued
+        :: some_work
         :: else -> goto emptied
         fi
     }
 
 lock:
-#ifdef READ_BEFORE_LOCK
-    left = CAPACITY - sold;
-    d_step { read_and_decide() }
+#ifdef LIST_BEFORE_LOCK
+    atomic { read_list() }
 #endif
-    /* store.py, LOCK_INVENTORIES: FOR NO KEY UPDATE SKIP LOCKED. It reads the counter as of when
-     * the lock is acquired, not as of when the statement began. */
+#ifdef COUNTERS_BEFORE_LOCK
+    atomic { read_counters() }
+#endif
+    /* store.py: the lane's row, FOR NO KEY UPDATE SKIP LOCKED. It reads the lane's number as of when
+     * the lock is acquired. The counters are read by a statement that begins after it, for of tables
+     * that it does not lock this one sees what was there when it began. */
     atomic {
 #ifndef NO_LOCK
         if
         :: locked_by == NOBODY -> locked_by = _pid
-        :: else -> goto skipped
+        :: else -> forget_batch(); goto skipped
         fi;
 #endif
-        left = CAPACITY - sold; before = decisions
+        number = lane_number;
+#ifndef COUNTERS_BEFORE_LOCK
+        read_counters()
+#endif
     }
 
-#ifndef READ_BEFORE_LOCK
-    d_step { read_and_decide() }
+    d_step {
+#ifndef LIST_BEFORE_LOCK
+        read_list();
 #endif
+        decide()
+    }
 #ifdef PUBLISH_BEFORE_COMMIT
     d_step { publish() }
 #endif
@@ -440,6 +571,12 @@ lock:
 #endif
         :: crashes < CRASHES -> crashes++; refused = true
         :: crashes < CRASHES -> crashes++; write_and_commit(); refused = true
+#ifdef DELETED_APART
+        :: crashes < CRASHES -> crashes++; delete_work_rows(); committed(); refused = true
+#endif
+#ifdef LEFT_BEHIND
+        :: crashes < CRASHES -> crashes++; write_entries(); committed(); refused = true
+#endif
         fi;
         unlock();
         if
@@ -449,35 +586,35 @@ lock:
 #ifdef WAKEUPS_ALONE
         cleared = (cleared == 1 && batch != 0 -> 2 : cleared);
 #endif
-        batch = 0; confirmed = 0; left = 0; before = 0
+        forget_batch()
     }
 
-    /* store.py, `_end`: the read of the queue is sent with the COMMIT and runs after it, without the lock. On
-     * with the next batch; or the turn is over (drain_max_batches), then a worker goes to the back of
-     * the broker's queue (celery_app.py) and the sweeper begins another pass. */
+    /* store.py: the read of the work list is sent with the COMMIT and runs after it, without the lock.
+     * On with the next batch; or the turn is over (drain_max_batches), then a worker goes to the
+     * back of the broker's queue (celery_app.py) and the sweeper begins another pass. */
     atomic {
         if
-        :: !some_queued -> goto emptied
-        :: some_queued -> goto lock
-        :: some_queued && !sweeps -> send_wakeup(); forget(); goto end_idle
-        :: some_queued && sweeps -> forget(); goto end_idle
+        :: !some_work -> goto emptied
+        :: some_work -> goto lock
+        :: some_work && !sweeps -> send_wakeup(); forget(); goto end_idle
+        :: some_work && sweeps -> forget(); goto end_idle
         fi
     }
 
 skipped:
-    /* drain.py, `decide_batch`: it reads the queue. If something is queued it tries again, here once. */
+    /* drain.py, `drain`: it reads the work list. If something is there it tries again, here once. */
     atomic {
         if
-        :: !some_queued -> goto emptied
-        :: some_queued && !retried -> retried = true; goto lock
-        :: some_queued && retried -> forget(); goto end_idle
+        :: !some_work -> goto emptied
+        :: some_work && !retried -> retried = true; goto lock
+        :: some_work && retried -> forget(); goto end_idle
         fi
     }
 
 emptied:
-    /* tasks.py: the mark is cleared, and then the queue is read once more. What is decided then
-     * may have marked a wake-up that another worker received and skipped, so the mark is cleared again; after a few
-     * times the worker goes to the back of the broker's queue. */
+    /* tasks.py: the mark is cleared, and then the work list is read once more. What is decided then
+     * may have marked a wake-up that another worker received and skipped, so the mark is cleared
+     * again; after a few times the worker goes to the back of the broker's queue. */
 #ifdef WAKEUPS_ALONE
     atomic {
         if
@@ -488,13 +625,57 @@ emptied:
     }
 #ifndef NO_READ_AFTER_CLEARING
     if
-    :: some_queued -> goto lock
+    :: some_work -> goto lock
     :: else -> goto emptied
     fi;
 #endif
 #endif
     forget(); goto end_idle
 }
+
+/* --- The catalog ------------------------------------------------------------------------------- */
+
+#ifdef CAPACITY_CHANGE
+/*
+ * The owner issues a ticket of the first type, or withdraws one: `eventify_issue` in SQL. It waits for the lane's lock, and writes request, entry, batch, lane and counter at once,
+ * without the work list. Here the lock is a step of its own, because the COMMIT comes later.
+ */
+proctype Catalog() {
+    byte number, before[TYPES];     /* as in a drainer */
+
+    atomic {
+#ifndef NO_CATALOG_LOCK
+        locked_by == NOBODY -> locked_by = _pid;
+#endif
+        number = lane_number; before[0] = left[0]
+    }
+    atomic {
+        if
+        :: crashes < CRASHES -> crashes++; found = NO_ENTRY
+        :: before[0] > 0 -> found = WITHDRAWN
+        :: found = ISSUED
+        fi;
+        named[0] = true; named[1] = false;
+        refused = (found != NO_ENTRY && numbers_refuse);
+#ifndef GUARDS_MAY_REFUSE
+        promise(no_guard_was_asked, !refused);
+#endif
+        if
+        :: found == NO_ENTRY || refused
+        :: else ->
+            number++;
+#ifndef ONLY_OUTCOMES
+            promise(numbers_without_a_gap, number == entries + 1);
+#endif
+            change = found;
+            left[0] = left[0] + (found == ISSUED) - (found == WITHDRAWN);
+            lane_number = number;
+            committed()
+        fi;
+        unlock(); number = 0; before[0] = 0
+    }
+}
+#endif
 
 /* Redis may forget anything, and being wiped is to forget all. */
 proctype Redis() {
@@ -517,6 +698,7 @@ end:
 
 init {
     atomic {
+        left[0] = issued(0); left[1] = issued(1);
         run Drainer(false); run Drainer(false);
 #ifndef NO_SWEEPER
         run Drainer(true);
@@ -525,6 +707,11 @@ init {
 #ifdef WAKEUPS_ALONE
         run Rest();
 #endif
-        run Try(0); run Try(1); run Try(2)
+#ifdef CAPACITY_CHANGE
+        run Catalog();
+#else
+        run Command(2);
+#endif
+        run Command(0); run Command(1)
     }
 }
