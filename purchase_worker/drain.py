@@ -200,7 +200,7 @@ def _decide_oldest(
         queue = queues[lane.event_id]
         before = State(lane.number, lane.at, queue.left, held.get(lane.event_id, {}))
         entries, after = decide(before, at, [work.command for work in queue.work])
-        parts.append(Part(lane, queue.work, entries, before, after, queue.last_seq))
+        parts.append(Part(lane, queue.work, entries, before, after))
     reached("before_decision_commit")
     with metrics.COMMIT_SECONDS.time():
         queued = store.write_and_commit(

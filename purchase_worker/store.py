@@ -49,10 +49,10 @@ FOR NO KEY UPDATE SKIP LOCKED
 # nothing is accepted below it.
 WAITING = """
     SELECT * FROM (
-        (SELECT ctid, class, seq, command_id FROM work_list
+        (SELECT class, seq, command_id FROM work_list
          WHERE event_id = wanted.event_id AND class = 0 ORDER BY seq LIMIT {rows})
         UNION ALL
-        (SELECT ctid, class, seq, command_id FROM work_list
+        (SELECT class, seq, command_id FROM work_list
          WHERE event_id = wanted.event_id AND class = 1 AND seq > wanted.done_seq
          ORDER BY seq LIMIT {rows})
     ) both_classes ORDER BY class, seq LIMIT {rows}
@@ -69,7 +69,7 @@ COMMAND = """
 READ_WORK = Prepared(
     "read_work",
     f"""
-SELECT wanted.event_id, work.ctid::text, work.class, work.seq, counter.remaining,
+SELECT wanted.event_id, counter.remaining,
        CASE WHEN r.items IS NOT NULL THEN (
            SELECT jsonb_object_agg(c.ticket_type_id, c.issued - c.sold)::text
            FROM jsonb_array_elements(r.items) item JOIN counters c
@@ -107,63 +107,24 @@ CROSS JOIN LATERAL (
 """,
 )
 
-
-LAST_SEQ = "(SELECT last_seq FROM part WHERE event_id = l.event_id)"
-
-
-def done_up_to(last_seq: str, seen: str) -> str:
-    """SQL that moves a lane's marks, after a batch that saw `seen` and decided up to `last_seq`.
-
-    Both are SQL; `last_seq` is null for a batch without purchases, which moves nothing.
-    """
-    moves = f"{last_seq} IS NOT NULL AND pg_snapshot_xmin({seen}) >= next_done_xid"
-    return f"""
-        done_seq = CASE WHEN {moves}
-            THEN greatest(done_seq, least(next_done_seq, {last_seq})) ELSE done_seq END,
-        next_done_seq = CASE WHEN {moves} THEN {last_seq} ELSE next_done_seq END,
-        next_done_xid = CASE WHEN {moves} THEN pg_snapshot_xmax({seen}) ELSE next_done_xid END
-    """
-
-
-# The rows of the work list are found by their ctids, which cannot change meanwhile: only the holder
-# of the lane's lock deletes them. No index serves IS TRUE, so no plan can scan a whole queue for a
-# few of them. Lanes and counters are joined with nothing, so that they are found by their index
-# alone. The guards hold all parts against one another (migration 0012).
+# The triggers of the ledger do the rest: commands leave the work list, lane and counters move
+# (migration 0012). They raise unless each entry fits its command and follows those before it.
 WRITE = Prepared(
     "write_entries",
-    f"""
-WITH entry AS (
-    INSERT INTO ledger (event_id, number, command_id, kind, reason, ticket_type_id, change,
-                        left_after, items)
-    SELECT * FROM unnest(
-        %(entry_event_ids)s::bigint[], %(numbers)s::bigint[], %(command_ids)s::uuid[],
-        %(kinds)s::entry_kind[], %(reasons)s::rejection_reason[],
-        %(entry_ticket_type_ids)s::bigint[], %(changes)s::int[], %(lefts)s::int[],
-        %(items)s::jsonb[])
-), done AS (
-    DELETE FROM work_list w
-    USING unnest(%(ctids)s::tid[], %(command_ids)s::uuid[]) AS d (row_ctid, command_id)
-    WHERE w.ctid = d.row_ctid AND (w.command_id = d.command_id) IS TRUE
-), part AS (
-    SELECT * FROM unnest(%(event_ids)s::bigint[], %(firsts)s::bigint[], %(lasts)s::bigint[],
-                         %(last_seqs)s::bigint[])
-        AS p (event_id, first_number, last_number, last_seq)
-), batch AS (
+    """
+WITH batch AS (
     INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
     SELECT event_id, first_number, last_number, %(at)s::timestamptz, %(seen)s::pg_snapshot,
            %(decided_by)s
-    FROM part
-), lane AS (
-    UPDATE lanes l
-    SET number = (SELECT last_number FROM part WHERE event_id = l.event_id),
-        at = %(at)s::timestamptz,
-        {done_up_to(LAST_SEQ, "%(seen)s::pg_snapshot")}
-    WHERE event_id = ANY(%(event_ids)s::bigint[])
+    FROM unnest(%(event_ids)s::bigint[], %(firsts)s::bigint[], %(lasts)s::bigint[])
+        AS part (event_id, first_number, last_number)
 )
-UPDATE counters c SET issued = c.issued + moved.issued, sold = c.sold + moved.sold
-FROM unnest(%(counter_event_ids)s::bigint[], %(counter_ticket_type_ids)s::bigint[],
-            %(issued)s::int[], %(sold)s::int[]) AS moved (event_id, ticket_type_id, issued, sold)
-WHERE c.event_id = moved.event_id AND c.ticket_type_id = moved.ticket_type_id
+INSERT INTO ledger (event_id, number, command_id, kind, reason, ticket_type_id, change, left_after,
+                    items)
+SELECT * FROM unnest(
+    %(entry_event_ids)s::bigint[], %(numbers)s::bigint[], %(command_ids)s::uuid[],
+    %(kinds)s::entry_kind[], %(reasons)s::rejection_reason[],
+    %(entry_ticket_type_ids)s::bigint[], %(changes)s::int[], %(lefts)s::int[], %(items)s::jsonb[])
 """,
 )
 
@@ -173,10 +134,10 @@ CLOSE_SOLD_OUT = Prepared(
     "close_sold_out",
     f"""
 WITH closed AS MATERIALIZED (
-    SELECT work.row_ctid, work.nth, r.*
+    SELECT work.nth, r.*
     FROM (
-        SELECT row_ctid, command_id, row_number() OVER (ORDER BY seq) AS nth FROM (
-            SELECT ctid AS row_ctid, seq, command_id FROM work_list
+        SELECT command_id, row_number() OVER (ORDER BY seq) AS nth FROM (
+            SELECT seq, command_id FROM work_list
             WHERE event_id = %(event_id)s AND class = 1 AND seq > %(done_seq)s
               AND NOT EXISTS (SELECT FROM work_list WHERE event_id = %(event_id)s AND class = 0)
               AND NOT EXISTS (SELECT FROM counters
@@ -184,6 +145,13 @@ WITH closed AS MATERIALIZED (
             ORDER BY seq LIMIT %(rows)s) oldest
     ) work
     CROSS JOIN LATERAL (SELECT * FROM requests WHERE id = work.command_id OFFSET 0) r
+), batch AS (
+    INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
+    SELECT %(event_id)s, %(number)s + 1, %(number)s + count(*),
+           greatest(now(), %(lane_at)s::timestamptz, max(created_at)), pg_current_snapshot(),
+           %(decided_by)s
+    FROM closed HAVING count(*) > 0
+    RETURNING at
 ), entry AS (
     INSERT INTO ledger (event_id, number, command_id, kind, reason, ticket_type_id, change,
                         left_after, items)
@@ -194,23 +162,8 @@ WITH closed AS MATERIALIZED (
                                                    'left_after', 0) ORDER BY line)
                FROM jsonb_array_elements(items) WITH ORDINALITY AS i (item, line)) END
     FROM closed ORDER BY nth
-), done AS (
-    DELETE FROM work_list w USING closed
-    WHERE w.ctid = closed.row_ctid AND (w.command_id = closed.id) IS TRUE
-), part AS MATERIALIZED (
-    SELECT %(number)s + count(*) AS last_number, max(seq) AS last_seq,
-           greatest(now(), %(lane_at)s::timestamptz, max(created_at)) AS at
-    FROM closed HAVING count(*) > 0
-), batch AS (
-    INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
-    SELECT %(event_id)s, %(number)s + 1, last_number, at, pg_current_snapshot(), %(decided_by)s
-    FROM part
-), lane AS (
-    UPDATE lanes SET number = part.last_number, at = part.at,
-        {done_up_to("part.last_seq", "pg_current_snapshot()")}
-    FROM part WHERE event_id = %(event_id)s
 )
-SELECT (SELECT {as_time("at")} FROM part), {COMMAND} FROM closed r ORDER BY nth
+SELECT (SELECT {as_time("at")} FROM batch), {COMMAND} FROM closed r ORDER BY nth
 """,
 )
 
@@ -244,9 +197,6 @@ WHERE created_at < now() - make_interval(secs => %(seconds)s) OR created_at > cl
 ORDER BY created_at
 """
 
-# The class of the work list that holds purchases.
-PURCHASES = 1
-
 Row = tuple[Any, ...]
 
 
@@ -266,28 +216,20 @@ class Lane(msgspec.Struct, frozen=True):
 
 
 class Work(msgspec.Struct, frozen=True, gc=False):
-    """A command of the work list with the rest of its result, as clients read it.
-
-    `ctid`: of its row in the work list; valid until the transaction ends.
-    """
+    """A command of the work list with the rest of its result, as clients read it."""
 
     command: Command
     unit_prices: tuple[str, ...]
     currency: str
     created_at: str
     request_id: str | None
-    ctid: str = ""
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """The first commands of a lane.
-
-    `left`: of their ticket types. `last_seq`: of the last purchase; None without one.
-    """
+    """The first commands of a lane. `left`: of their ticket types."""
 
     work: list[Work]
     left: Mapping[int, int]
-    last_seq: int | None
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -298,7 +240,6 @@ class Part(msgspec.Struct, frozen=True):
     entries: Sequence[Entry]
     before: State
     after: State
-    last_seq: int | None = None
 
 
 class Recheck(msgspec.Struct, frozen=True):
@@ -348,17 +289,14 @@ def read_work(cursor: cursor, lanes: Sequence[Lane], rows: int) -> tuple[dict[in
     for event_id, group in groupby(found, itemgetter(0)):
         work: list[Work] = []
         left: dict[int, int] = {}
-        last_seq = None
-        for _event_id, ctid, class_, seq, remaining, remaining_by_type, _seen, *command in group:
-            work.append(_work(command, ctid))
-            if class_ == PURCHASES:
-                last_seq = seq
+        for _event_id, remaining, remaining_by_type, _seen, *command in group:
+            work.append(_work(command))
             if remaining_by_type is not None:
                 left.update(_left.decode(remaining_by_type))
             elif remaining is not None:
                 left[command[3]] = remaining
-        queues[event_id] = Queue(work, left, last_seq)
-    return queues, found[0][6] if found else ""
+        queues[event_id] = Queue(work, left)
+    return queues, found[0][3] if found else ""
 
 
 def read_held(
@@ -394,7 +332,6 @@ def write_and_commit(
         CommitUnconfirmed: all is written, but a failover may undo it.
     """
     entries = [entry for part in parts for entry in part.entries]
-    moved = [(part.lane.event_id, *counter) for part in parts for counter in counters_moved(part)]
     write = WRITE.bind(
         cursor,
         {
@@ -404,38 +341,15 @@ def write_and_commit(
             "kinds": plain_array(e.kind for e in entries),
             "reasons": plain_array(e.reason or "NULL" for e in entries),
             **_lines(entries),
-            "ctids": array_literal(work.ctid for part in parts for work in part.work),
             "event_ids": plain_array(part.lane.event_id for part in parts),
             "firsts": plain_array(part.before.number + 1 for part in parts),
             "lasts": plain_array(part.after.number for part in parts),
-            "last_seqs": plain_array(part.last_seq or "NULL" for part in parts),
             "at": at,
             "seen": seen,
             "decided_by": decided_by,
-            "counter_event_ids": plain_array(row[0] for row in moved),
-            "counter_ticket_type_ids": plain_array(row[1] for row in moved),
-            "issued": plain_array(row[2] for row in moved),
-            "sold": plain_array(row[3] for row in moved),
         },
     )
     return _end(cursor, recheck, write, b"COMMIT")
-
-
-def counters_moved(part: Part) -> list[tuple[int, int, int]]:
-    """Ticket types whose counters move, and by how many issued and sold."""
-    issued: dict[int, int] = {}
-    for entry in part.entries:
-        if isinstance(entry.command, Issue):
-            for change in entry.changes:
-                before = issued.get(change.ticket_type_id, 0)
-                issued[change.ticket_type_id] = before + change.change
-    moved = []
-    for ticket_type_id, left in part.after.left.items():
-        more = issued.get(ticket_type_id, 0)
-        sold = part.before.left.get(ticket_type_id, 0) + more - left
-        if more or sold:
-            moved.append((ticket_type_id, more, sold))
-    return moved
 
 
 def close_sold_out(
@@ -495,7 +409,7 @@ def _end(cursor: cursor, recheck: Recheck, *ending: bytes) -> list[int]:
     return [row[0] for row in cursor.fetchall()]
 
 
-def _work(row: Sequence[Any], ctid: str = "") -> Work:
+def _work(row: Sequence[Any]) -> Work:
     """A command from the columns of `COMMAND`."""
     id_, kind, user_id, ticket_type_id, quantity, user_limit, event_limit, *terms = row
     unit_price, currency, items, created, request_id = terms
@@ -503,7 +417,7 @@ def _work(row: Sequence[Any], ctid: str = "") -> Work:
     command: Command
     if kind != "buy":
         command = Issue(id_, ticket_type_id, quantity if kind == "issue" else -quantity)
-        return Work(command, (), "", created_at, request_id, ctid)
+        return Work(command, (), "", created_at, request_id)
     if items is None:
         lines: tuple[Line, ...] = (Line(ticket_type_id, quantity, user_limit),)
         prices: tuple[str, ...] = (unit_price,)
@@ -512,7 +426,7 @@ def _work(row: Sequence[Any], ctid: str = "") -> Work:
         lines = tuple(Line(i.ticket_type, i.quantity, i.user_limit) for i in stored)
         prices = tuple(i.unit_price for i in stored)
     command = Buy(id_, user_id, lines, event_limit)
-    return Work(command, prices, currency, created_at, request_id, ctid)
+    return Work(command, prices, currency, created_at, request_id)
 
 
 def _lines(entries: Sequence[Entry]) -> dict[str, str]:

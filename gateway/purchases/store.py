@@ -54,7 +54,7 @@ EACH = {"ticket_type": "(item->>0)::bigint", "quantity": "(item->>1)::int"}
 # One statement for a whole batch. Its verdicts, its rows and its view of the sale are of one
 # moment. An earlier purchase with the same key outranks every refusal: it is answered as it stands.
 # The tables come in the order in which a migration locks them, so that neither waits for what the
-# other holds. The transaction has its id before a purchase has its seq: so no purchase is accepted
+# other holds. A trigger adds the requests to the work list (migration 0012). The transaction has its id before a purchase has its seq: so no purchase is accepted
 # below a lane's `done_seq` (purchase_worker/store.py). The line of a cart is
 # `[ticket type, quantity]` here.
 ACCEPT = Prepared(
@@ -125,10 +125,7 @@ WITH request AS (
     FROM verdict WHERE refusal IS NULL AND earlier_id IS NULL
     ORDER BY nth
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING id, event_id, seq
-), listed AS (
-    INSERT INTO work_list (event_id, class, seq, command_id)
-    SELECT event_id, 1, seq, id FROM accepted
+    RETURNING id, seq
 )
 SELECT v.refusal, v.earlier_id::text, v.event_id, v.price::text, v.items::text, v.currency,
        (SELECT {as_time("now()")}), a.seq, ahead.queued, ahead.last_seq,

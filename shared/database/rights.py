@@ -49,29 +49,19 @@ RIGHTS: Final = {
         WORKER: "SELECT",
         READER: "SELECT",
     },
-    # Whoever locks a row must have the right to change it; a guard holds what may be changed.
+    # Triggers keep these; whoever locks a row must have the right to change it.
     "lanes": {
         GATEWAY: "SELECT",
         CATALOG: "SELECT, UPDATE (at)",
-        WORKER: "SELECT, UPDATE (number, at, done_seq, next_done_seq, next_done_xid)",
+        WORKER: "SELECT, UPDATE (at)",
         READER: "SELECT",
     },
-    "counters": {
-        GATEWAY: "SELECT",
-        CATALOG: "SELECT",
-        WORKER: "SELECT, UPDATE (issued, sold)",
-        READER: "SELECT",
-    },
+    "counters": dict.fromkeys(ROLES, "SELECT"),
+    "work_list": dict.fromkeys(ROLES, "SELECT"),
     "requests": {
         GATEWAY: f"SELECT, INSERT ({REQUEST})",
         CATALOG: "SELECT (id, event_id, seq, kind, ticket_type_id, items)",
         WORKER: "SELECT",
-        READER: "SELECT",
-    },
-    "work_list": {
-        GATEWAY: "SELECT, INSERT",
-        CATALOG: "SELECT",
-        WORKER: "SELECT, DELETE",
         READER: "SELECT",
     },
     "ledger": {GATEWAY: "SELECT", WORKER: "SELECT, INSERT", READER: "SELECT"},

@@ -1,9 +1,13 @@
 """The rules that the database itself holds for the ledger; the former tables go.
 
-Rules are checked once for each statement, over all its rows (transition tables). Each row looks up
-what belongs to it (OFFSET 0), and no plan reads a whole table, whatever was known of the table when
-it was made. A data-modifying statement runs its triggers at its end, so a trigger sees everything
-that the statement wrote.
+Services insert requests, entries and batches. All that follows from these is done by triggers: a
+request comes into the work list, its entry takes it off, and moves its lane and the counters on. So
+nobody can forget it, or do it otherwise: `work_list`, `lanes` and `counters` refuse any change that
+is not a trigger's (pg_trigger_depth).
+
+Triggers run once for each statement, over all its rows (transition tables), when the whole
+statement is done. Each row looks up what belongs to it (OFFSET 0), and no plan reads a whole table,
+whatever was known of the table when it was made.
 
 Revision ID: 0012
 """
@@ -22,7 +26,7 @@ DROP TRIGGER ticket_purchases_user_id_fkey ON users;
 DROP FUNCTION eventify_check_ticket_type_counted, eventify_check_ticket_types_of_purchases,
     eventify_check_users_of_purchases, eventify_keep_ticket_type_with_purchases,
     eventify_keep_user_with_purchases, eventify_record_inventory_change,
-    eventify_check_counter_moves, eventify_check_batch_counted;
+    eventify_check_counter_moves, eventify_check_batch_counted, eventify_keep_with_ticket_type;
 """
 
 FAIL = """
@@ -47,8 +51,8 @@ CREATE TRIGGER {table}_insert_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table
 
 # A statement that began before a pause sees the sale as it was; what it locks here it sees as it is
 # now. Ticket types are locked in one order, and users not at all: see below.
-REQUEST_GUARDS = """
-CREATE FUNCTION eventify_check_requests() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+ACCEPT = """
+CREATE FUNCTION eventify_accept() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET enable_seqscan = off AS $$
 DECLARE
     wanted record;
@@ -83,24 +87,15 @@ BEGIN
         PERFORM eventify_fail('check_violation', 'requests_accepted_now',
             'a request is accepted at the moment that it says');
     END IF;
-    IF EXISTS (
-        SELECT FROM fresh WHERE NOT EXISTS (
-            SELECT FROM work_list w
-            WHERE w.event_id = fresh.event_id AND w.seq = fresh.seq
-              AND w.class = CASE fresh.kind WHEN 'buy' THEN 1 ELSE 0 END
-              AND w.command_id = fresh.id OFFSET 0
-        ) AND NOT EXISTS (
-            SELECT FROM ledger e
-            WHERE e.event_id = fresh.event_id AND e.command_id = fresh.id OFFSET 0
-        )
-    ) THEN
-        PERFORM eventify_fail('check_violation', 'requests_listed',
-            'a request waits in the work list, or is answered');
-    END IF;
+    -- What `eventify_issue` wrote is answered already.
+    INSERT INTO work_list (event_id, class, seq, command_id)
+    SELECT event_id, CASE kind WHEN 'buy' THEN 1 ELSE 0 END, seq, id FROM fresh
+    WHERE kind = 'buy' OR NOT EXISTS (
+        SELECT FROM ledger WHERE event_id = fresh.event_id AND command_id = fresh.id OFFSET 0);
     RETURN NULL;
 END $$;
-CREATE TRIGGER requests_checked AFTER INSERT ON requests REFERENCING NEW TABLE AS fresh
-    FOR EACH STATEMENT EXECUTE FUNCTION eventify_check_requests();
+CREATE TRIGGER requests_accept AFTER INSERT ON requests REFERENCING NEW TABLE AS fresh
+    FOR EACH STATEMENT EXECUTE FUNCTION eventify_accept();
 CREATE TRIGGER requests_read_committed BEFORE INSERT ON requests
     FOR EACH STATEMENT
     WHEN (current_setting('transaction_isolation') IN ('repeatable read', 'serializable'))
@@ -108,205 +103,162 @@ CREATE TRIGGER requests_read_committed BEFORE INSERT ON requests
         'requests_read_committed', 'requests are accepted under READ COMMITTED');
 """
 
-# A row deleted by mistake would be a lost purchase.
-WORK_LIST_GUARDS = """
-CREATE FUNCTION eventify_check_work_done() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET enable_seqscan = off AS $$
-BEGIN
-    IF EXISTS (
-        SELECT FROM gone WHERE NOT EXISTS (
-            SELECT FROM ledger e
-            WHERE e.event_id = gone.event_id AND e.command_id = gone.command_id OFFSET 0)
-    ) THEN
-        PERFORM eventify_fail('check_violation', 'work_list_answered',
-            'a command leaves the work list when it is answered');
-    END IF;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER work_list_answered AFTER DELETE ON work_list REFERENCING OLD TABLE AS gone
-    FOR EACH STATEMENT EXECUTE FUNCTION eventify_check_work_done();
-CREATE TRIGGER work_list_kept BEFORE UPDATE OR TRUNCATE ON work_list
-    FOR EACH STATEMENT EXECUTE FUNCTION eventify_refuse(
-        'work_list_kept', 'a command leaves the work list when it is answered');
+# Whether an entry `e` fits its command `r`: the same lines, and a reason that its figures bear out.
+FITS = """
+    CASE
+        WHEN e.event_id IS DISTINCT FROM r.event_id THEN false
+        WHEN e.items IS NOT NULL THEN r.kind = 'buy' AND (
+            SELECT bool_and(entry->'ticket_type' = line->'ticket_type'
+                            AND (entry->>'left_after')::int >= 0
+                            AND (entry->>'change')::int = CASE e.kind
+                                WHEN 'confirmed' THEN -(line->>'quantity')::int ELSE 0 END)
+               AND CASE
+                   WHEN e.kind = 'confirmed' THEN
+                        bool_and((line->>'quantity')::int
+                            <= coalesce((line->>'user_limit')::int, 2147483647))
+                        AND sum((line->>'quantity')::int)
+                            <= coalesce(r.event_user_limit, 2147483647)
+                   WHEN e.kind <> 'rejected' THEN false
+                   WHEN e.reason = 'not_enough_tickets' THEN
+                        bool_or((line->>'quantity')::int > (entry->>'left_after')::int)
+                   ELSE bool_and((line->>'quantity')::int <= (entry->>'left_after')::int)
+                        AND (r.event_user_limit IS NOT NULL OR count(line->>'user_limit') > 0)
+                   END
+            FROM ROWS FROM (jsonb_array_elements(e.items), jsonb_array_elements(r.items))
+                AS pair (entry, line))
+        WHEN e.ticket_type_id IS DISTINCT FROM r.ticket_type_id THEN false
+        WHEN r.kind <> 'buy' THEN CASE e.kind
+            WHEN 'issued' THEN r.kind = 'issue' AND e.change = r.quantity
+            WHEN 'withdrawn' THEN r.kind = 'withdraw' AND e.change = -r.quantity
+            WHEN 'refused' THEN r.kind = 'issue' OR r.quantity > e.left_after
+            ELSE false END
+        WHEN e.kind = 'confirmed' THEN e.change = -r.quantity
+            AND r.quantity <= least(r.user_limit, r.event_user_limit, r.quantity)
+        WHEN e.kind <> 'rejected' THEN false
+        WHEN e.reason = 'not_enough_tickets' THEN r.quantity > e.left_after
+        ELSE r.quantity <= e.left_after AND num_nonnulls(r.user_limit, r.event_user_limit) > 0
+    END
 """
 
-# Entries, batch, lane and counters are written by one statement, and held against one another.
-LEDGER_GUARDS = """
-CREATE FUNCTION eventify_check_entries() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET enable_seqscan = off AS $$
+# In one pass: each entry fits its command, which leaves the work list; the lane moves by this
+# batch, and the counters by what it changed, to what its last entries left. `done_seq` is explained
+# in purchase_worker/store.py: the batch saw `seen`, and decided all purchases up to `last_seq`.
+APPLY = f"""
+CREATE FUNCTION eventify_apply() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    applied record;
 BEGIN
-    IF EXISTS (
-        SELECT FROM (
-            SELECT event_id, min(number) AS first, max(number) AS last, count(*) AS entries
-            FROM fresh GROUP BY event_id
-        ) f WHERE entries <> last - first + 1
-            OR NOT EXISTS (SELECT FROM lanes WHERE event_id = f.event_id AND number = last OFFSET 0)
-            OR NOT EXISTS (SELECT FROM batches WHERE event_id = f.event_id
-                           AND first_number = first AND last_number = last OFFSET 0)
-    ) THEN
-        PERFORM eventify_fail('check_violation', 'ledger_numbered',
-            'entries are numbered without a gap, as their batch and lane');
-    END IF;
-    IF EXISTS (
-        SELECT FROM fresh e
+    WITH answered AS MATERIALIZED (
+        SELECT e.event_id, e.number, e.kind, e.ticket_type_id, e.change, e.left_after, e.items,
+               r.seq, r.kind = 'buy' AS is_buy, e.command_id,
+               ({FITS}) IS TRUE AS fits
+        FROM fresh e
         LEFT JOIN LATERAL (SELECT * FROM requests WHERE id = e.command_id OFFSET 0) r ON true
-        WHERE (e.event_id = r.event_id AND CASE
-            WHEN e.items IS NOT NULL THEN r.kind = 'buy' AND e.kind IN ('confirmed', 'rejected')
-                AND eventify_answers_cart(e.kind, e.reason, e.items, r.items, r.event_user_limit)
-            WHEN e.ticket_type_id <> r.ticket_type_id THEN false
-            WHEN r.kind <> 'buy' THEN CASE e.kind
-                WHEN 'issued' THEN r.kind = 'issue' AND e.change = r.quantity
-                WHEN 'withdrawn' THEN r.kind = 'withdraw' AND e.change = -r.quantity
-                WHEN 'refused' THEN r.kind = 'issue' OR r.quantity > e.left_after END
-            WHEN e.kind = 'confirmed' THEN e.change = -r.quantity
-                AND r.quantity <= least(r.user_limit, r.event_user_limit, r.quantity)
-            WHEN e.reason = 'not_enough_tickets' THEN
-                e.kind = 'rejected' AND r.quantity > e.left_after
-            WHEN e.reason = 'over_user_limit' THEN
-                e.kind = 'rejected' AND r.quantity <= e.left_after
-                AND num_nonnulls(r.user_limit, r.event_user_limit) > 0
-        END) IS NOT TRUE
-    ) THEN
+    ), done AS (
+        DELETE FROM work_list w USING answered a
+        WHERE w.event_id = a.event_id AND w.class = a.is_buy::int AND w.seq = a.seq
+          AND w.command_id = a.command_id
+    ), head AS (
+        SELECT event_id, min(number) AS first, max(number) AS last, count(*) AS entries,
+               max(seq) FILTER (WHERE is_buy) AS last_seq
+        FROM answered GROUP BY event_id
+    ), lane AS (
+        UPDATE lanes l SET number = h.last, at = b.at,
+            done_seq = CASE WHEN h.last_seq IS NOT NULL
+                    AND pg_snapshot_xmin(b.seen) >= l.next_done_xid
+                THEN greatest(l.done_seq, least(l.next_done_seq, h.last_seq))
+                ELSE l.done_seq END,
+            next_done_seq = CASE WHEN h.last_seq IS NOT NULL
+                    AND pg_snapshot_xmin(b.seen) >= l.next_done_xid
+                THEN h.last_seq ELSE l.next_done_seq END,
+            next_done_xid = CASE WHEN h.last_seq IS NOT NULL
+                    AND pg_snapshot_xmin(b.seen) >= l.next_done_xid
+                THEN pg_snapshot_xmax(b.seen) ELSE l.next_done_xid END
+        FROM head h CROSS JOIN LATERAL (
+            SELECT * FROM batches WHERE event_id = h.event_id AND first_number = h.first OFFSET 0) b
+        WHERE l.event_id = h.event_id AND l.number = h.first - 1 AND l.at <= b.at
+          AND b.last_number = h.last AND h.entries = h.last - h.first + 1
+        RETURNING l.event_id
+    ), moved AS MATERIALIZED (
+        SELECT event_id, ticket_type_id,
+               coalesce(sum(-change) FILTER (WHERE kind = 'confirmed'), 0) AS sold,
+               coalesce(sum(change) FILTER (WHERE kind <> 'confirmed'), 0) AS issued,
+               (max(ARRAY[number, left_after]))[2] AS remaining
+        FROM (
+            SELECT event_id, number, kind, ticket_type_id, change, left_after
+            FROM answered WHERE items IS NULL
+            UNION ALL
+            SELECT event_id, number, kind, (item->>'ticket_type')::bigint,
+                   (item->>'change')::int, (item->>'left_after')::int
+            FROM answered, jsonb_array_elements(items) item WHERE items IS NOT NULL
+        ) lines GROUP BY event_id, ticket_type_id
+    ), counted AS (
+        UPDATE counters c SET issued = c.issued + m.issued, sold = c.sold + m.sold
+        FROM moved m
+        WHERE c.event_id = m.event_id AND c.ticket_type_id = m.ticket_type_id
+          AND (m.issued <> 0 OR m.sold <> 0)
+    )
+    SELECT (SELECT bool_and(fits) FROM answered) AS fit,
+           (SELECT count(*) FROM lane) = (SELECT count(*) FROM head) AS follow,
+           NOT EXISTS (
+               SELECT FROM moved m LEFT JOIN LATERAL (
+                   SELECT issued - sold AS remaining FROM counters
+                   WHERE event_id = m.event_id AND ticket_type_id = m.ticket_type_id OFFSET 0
+               ) c ON true
+               WHERE (c.remaining + m.issued - m.sold = m.remaining) IS NOT TRUE) AS counts
+    INTO applied;
+    IF NOT applied.fit THEN
         PERFORM eventify_fail('check_violation', 'ledger_answers',
             'an entry answers its command, with a reason that its figures bear out');
-    END IF;
-    IF EXISTS (
-        SELECT FROM (
-            SELECT DISTINCT ON (event_id, ticket_type_id) event_id, ticket_type_id, left_after
-            FROM (
-                SELECT event_id, number, ticket_type_id, left_after FROM fresh WHERE items IS NULL
-                UNION ALL
-                SELECT event_id, number, (item->>'ticket_type')::bigint,
-                       (item->>'left_after')::int
-                FROM fresh, jsonb_array_elements(items) item WHERE items IS NOT NULL
-            ) lines ORDER BY event_id, ticket_type_id, number DESC
-        ) latest WHERE NOT EXISTS (
-            SELECT FROM counters c
-            WHERE c.event_id = latest.event_id AND c.ticket_type_id = latest.ticket_type_id
-              AND c.issued - c.sold = latest.left_after OFFSET 0)
-    ) THEN
+    ELSIF NOT applied.follow THEN
+        PERFORM eventify_fail('check_violation', 'ledger_numbered',
+            'entries follow those of their lane without a gap, as their batch says');
+    ELSIF NOT applied.counts THEN
         PERFORM eventify_fail('check_violation', 'ledger_counted',
             'what an entry leaves is what its counter says');
     END IF;
     RETURN NULL;
 END $$;
+CREATE TRIGGER ledger_apply AFTER INSERT ON ledger REFERENCING NEW TABLE AS fresh
+    FOR EACH STATEMENT EXECUTE FUNCTION eventify_apply();
 
-CREATE FUNCTION eventify_answers_cart(
-    kind entry_kind, reason rejection_reason, entry jsonb, request jsonb, event_user_limit integer
-) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
-    SELECT bool_and(e->'ticket_type' = r->'ticket_type' AND (e->>'left_after')::int >= 0
-                    AND (e->>'change')::int
-                        = CASE kind WHEN 'confirmed' THEN -(r->>'quantity')::int ELSE 0 END)
-       AND CASE WHEN reason IS NULL THEN
-                bool_and((r->>'quantity')::int <= coalesce((r->>'user_limit')::int, 2147483647))
-                AND sum((r->>'quantity')::int) <= coalesce(event_user_limit, 2147483647)
-           WHEN reason = 'not_enough_tickets' THEN
-                bool_or((r->>'quantity')::int > (e->>'left_after')::int)
-           ELSE bool_and((r->>'quantity')::int <= (e->>'left_after')::int)
-                AND (event_user_limit IS NOT NULL OR count(r->>'user_limit') > 0) END
-    FROM ROWS FROM (jsonb_array_elements(entry), jsonb_array_elements(request)) AS pair (e, r)
-$$;
-CREATE TRIGGER ledger_checked AFTER INSERT ON ledger REFERENCING NEW TABLE AS fresh
-    FOR EACH STATEMENT EXECUTE FUNCTION eventify_check_entries();
-
-CREATE FUNCTION eventify_check_batches() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET enable_seqscan = off AS $$
+CREATE FUNCTION eventify_check_batch() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    IF EXISTS (
-        SELECT FROM fresh f WHERE NOT EXISTS (
-            SELECT FROM ledger WHERE event_id = f.event_id AND number = f.last_number OFFSET 0
-        ) OR NOT EXISTS (
-            SELECT FROM lanes WHERE event_id = f.event_id AND number = f.last_number
-                AND at = f.at OFFSET 0
-        ) OR f.first_number <> 1 + coalesce((
-            SELECT last_number FROM batches
-            WHERE event_id = f.event_id AND first_number < f.first_number
-            ORDER BY first_number DESC LIMIT 1), 0)
-    ) THEN
+    IF NOT EXISTS (
+        SELECT FROM ledger WHERE event_id = NEW.event_id AND number = NEW.last_number
+    ) OR NEW.first_number <> 1 + coalesce((
+        SELECT last_number FROM batches
+        WHERE event_id = NEW.event_id AND first_number < NEW.first_number
+        ORDER BY first_number DESC LIMIT 1), 0)
+    THEN
         PERFORM eventify_fail('check_violation', 'batches_follow',
             'a batch is recorded with its entries, after the batch before it');
     END IF;
     RETURN NULL;
 END $$;
-CREATE TRIGGER batches_checked AFTER INSERT ON batches REFERENCING NEW TABLE AS fresh
-    FOR EACH STATEMENT EXECUTE FUNCTION eventify_check_batches();
+CREATE CONSTRAINT TRIGGER batches_follow AFTER INSERT ON batches
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION eventify_check_batch();
 """
 
-# A lane moves by a batch, and a counter by what the newest batch changed, from what it had left.
-LANE_GUARDS = """
-CREATE FUNCTION eventify_check_lanes() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET enable_seqscan = off AS $$
-BEGIN
-    IF EXISTS (
-        SELECT FROM before b JOIN after a USING (event_id)
-        WHERE (a.number, a.at) <> (b.number, b.at) AND (a.at < b.at OR NOT EXISTS (
-            SELECT FROM batches WHERE event_id = a.event_id AND at = a.at
-                AND first_number = b.number + 1 AND last_number = a.number OFFSET 0))
-    ) OR (SELECT count(*) FROM before) <> (
-        SELECT count(*) FROM before b JOIN after a USING (event_id)
-    ) THEN
-        PERFORM eventify_fail('check_violation', 'lanes_move_by_batches',
-            'a lane moves by a batch, and never back');
-    END IF;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER lanes_checked AFTER UPDATE ON lanes
-    REFERENCING OLD TABLE AS before NEW TABLE AS after
-    FOR EACH STATEMENT EXECUTE FUNCTION eventify_check_lanes();
-CREATE TRIGGER lanes_kept BEFORE DELETE OR TRUNCATE ON lanes
-    FOR EACH STATEMENT EXECUTE FUNCTION eventify_refuse('lanes_kept', 'a lane stays for ever');
-CREATE TRIGGER lanes_born_empty BEFORE INSERT ON lanes
-    FOR EACH ROW WHEN (NEW.number <> 0)
-    EXECUTE FUNCTION eventify_refuse('lanes_born_empty', 'a lane has no entries at first');
-
-CREATE FUNCTION eventify_check_counters() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET enable_seqscan = off AS $$
-BEGIN
-    IF EXISTS (
-        WITH newest AS (
-            SELECT event_id, first_number, last_number
-            FROM (SELECT DISTINCT event_id FROM after) moving CROSS JOIN LATERAL (
-                SELECT first_number, last_number FROM batches
-                WHERE event_id = moving.event_id ORDER BY first_number DESC LIMIT 1) batch
-        ), entries AS (
-            SELECT e.* FROM newest n CROSS JOIN LATERAL (
-                SELECT * FROM ledger WHERE event_id = n.event_id
-                    AND number BETWEEN n.first_number AND n.last_number OFFSET 0) e
-        ), moved AS (
-            SELECT event_id, ticket_type_id,
-                   coalesce(sum(-change) FILTER (WHERE kind = 'confirmed'), 0) AS sold,
-                   coalesce(sum(change) FILTER (WHERE kind <> 'confirmed'), 0) AS issued,
-                   (array_agg(left_after ORDER BY number DESC))[1] AS remaining
-            FROM (
-                SELECT event_id, number, kind, ticket_type_id, change, left_after
-                FROM entries WHERE items IS NULL
-                UNION ALL
-                SELECT event_id, number, kind, (item->>'ticket_type')::bigint,
-                       (item->>'change')::int, (item->>'left_after')::int
-                FROM entries, jsonb_array_elements(items) item WHERE items IS NOT NULL
-            ) lines GROUP BY event_id, ticket_type_id
-        )
-        SELECT FROM after a
-        LEFT JOIN before b USING (event_id, ticket_type_id)
-        LEFT JOIN moved m USING (event_id, ticket_type_id)
-        WHERE (a.issued, a.sold) <> (coalesce(b.issued, 0), coalesce(b.sold, 0))
-          AND (a.issued - b.issued, a.sold - b.sold, a.issued - a.sold)
-              IS DISTINCT FROM (m.issued, m.sold, m.remaining)
-    ) THEN
-        PERFORM eventify_fail('check_violation', 'counters_move_by_entries',
-            'a counter moves by what its lane decided, and by nothing else');
-    END IF;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER counters_checked AFTER UPDATE ON counters
-    REFERENCING OLD TABLE AS before NEW TABLE AS after
-    FOR EACH STATEMENT EXECUTE FUNCTION eventify_check_counters();
-CREATE TRIGGER counters_born_empty BEFORE INSERT ON counters
-    FOR EACH ROW WHEN (NEW.issued <> 0 OR NEW.sold <> 0)
-    EXECUTE FUNCTION eventify_refuse('counters_born_empty', 'nothing is issued or sold at first');
-CREATE TRIGGER counters_kept BEFORE DELETE ON counters
-    FOR EACH ROW EXECUTE FUNCTION eventify_keep_with_ticket_type(
-        'counters_kept', 'a counter stands as long as its ticket type');
+# What the triggers above keep, nobody else changes.
+KEPT = """
+CREATE TRIGGER work_list_kept BEFORE INSERT OR UPDATE OR DELETE ON work_list
+    FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0)
+    EXECUTE FUNCTION eventify_refuse(
+        'work_list_kept', 'a command comes with its request and goes with its entry');
+CREATE TRIGGER work_list_never_truncated BEFORE TRUNCATE ON work_list
+    FOR EACH STATEMENT EXECUTE FUNCTION eventify_refuse(
+        'work_list_never_truncated', 'a command comes with its request and goes with its entry');
+CREATE TRIGGER lanes_kept BEFORE INSERT OR UPDATE OR DELETE ON lanes
+    FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0)
+    EXECUTE FUNCTION eventify_refuse('lanes_kept', 'a lane moves by its entries');
+CREATE TRIGGER lanes_never_truncated BEFORE TRUNCATE ON lanes
+    FOR EACH STATEMENT EXECUTE FUNCTION eventify_refuse(
+        'lanes_never_truncated', 'a lane stays for ever');
+CREATE TRIGGER counters_kept BEFORE INSERT OR UPDATE OR DELETE ON counters
+    FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0)
+    EXECUTE FUNCTION eventify_refuse('counters_kept', 'a counter moves by entries of the ledger');
 CREATE TRIGGER counters_never_truncated BEFORE TRUNCATE ON counters
     FOR EACH STATEMENT EXECUTE FUNCTION eventify_refuse(
         'counters_never_truncated', 'a counter stands as long as its ticket type');
@@ -346,15 +298,10 @@ BEGIN
                CASE WHEN difference > 0 THEN 'issued' ELSE 'withdrawn' END::entry_kind,
                difference, stock.remaining
         FROM command
-    ), batch AS (
-        INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
-        VALUES (lane.event_id, lane.number, lane.number, lane.at, pg_current_snapshot(),
-                current_setting('application_name'))
-    ), moved AS (
-        UPDATE lanes SET number = lane.number, at = lane.at WHERE event_id = lane.event_id
     )
-    UPDATE counters SET issued = issued + difference
-    WHERE event_id = lane.event_id AND ticket_type_id = wanted;
+    INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
+    VALUES (lane.event_id, lane.number, lane.number, lane.at, pg_current_snapshot(),
+            current_setting('application_name'));
 END $$;
 """
 
@@ -453,10 +400,9 @@ def upgrade() -> None:
         FORMER_TABLES,
         FAIL,
         INSERT_ONLY,
-        REQUEST_GUARDS,
-        WORK_LIST_GUARDS,
-        LEDGER_GUARDS,
-        LANE_GUARDS,
+        ACCEPT,
+        APPLY,
+        KEPT,
         ISSUE,
         CATALOG_GUARDS,
         USER_GUARDS,
