@@ -74,13 +74,15 @@ def test_no_service_is_connected_as_a_superuser_or_as_the_owner(
 @pytest.mark.parametrize(
     "statement",
     [
-        "ALTER TABLE ticket_purchases DISABLE TRIGGER ALL",
-        "TRUNCATE ticket_purchases CASCADE",
-        "DELETE FROM ticket_purchases",
+        "ALTER TABLE ledger DISABLE TRIGGER ALL",
+        "TRUNCATE requests CASCADE",
+        "DELETE FROM ledger",
         "DROP TABLE events CASCADE",
         "SET session_replication_role = replica",
         "SET ROLE postgres",
-        "UPDATE ticket_purchases SET quantity = 1",
+        "UPDATE requests SET quantity = 1",
+        "UPDATE ledger SET change = -1",
+        "INSERT INTO requests (seq) OVERRIDING SYSTEM VALUE VALUES (1)",
     ],
 )
 def test_its_own_credentials_do_not_let_a_service_pass_the_guards(

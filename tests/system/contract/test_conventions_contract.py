@@ -82,14 +82,19 @@ def test_lists_page_size_is_at_most_100(shop: Shop) -> None:
             (me,),
         )
         statements.execute(
-            "WITH many AS (INSERT INTO ticket_types (event_id, name, price)"
-            " SELECT %s, 'Many', 1 FROM generate_series(1, 101) RETURNING id)"
-            " INSERT INTO ticket_inventory (ticket_type_id, issued) SELECT id, 1 FROM many",
+            "INSERT INTO ticket_types (event_id, name, price)"
+            " SELECT %s, 'Many', 1 FROM generate_series(1, 101)",
             (event["id"],),
         )
         statements.execute(
-            "INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price)"
-            " SELECT gen_random_uuid(), %s, %s, 1, 25 FROM generate_series(1, 101)",
+            "WITH many AS ("
+            "  INSERT INTO requests"
+            "  (id, event_id, user_id, ticket_type_id, quantity, unit_price, currency)"
+            "  SELECT gen_random_uuid(), event_id, %s, id, 1, 25, 'EUR'"
+            "  FROM ticket_types, generate_series(1, 101) WHERE id = %s"
+            "  RETURNING event_id, seq, id)"
+            " INSERT INTO work_list (event_id, class, seq, command_id)"
+            " SELECT event_id, 1, seq, id FROM many",
             (me, ticket_type),
         )
     for path, query in (

@@ -2,17 +2,16 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import Any
 from uuid import uuid4
 
 import httpx
-import psycopg2
 import pytest
 import redis
 
 from tests.system.conftest import Shop
 from tests.system.hostile.target import EVENT, Target
+from tests.system.selling import sale_held
 
 PURCHASES = "/api/ticket-purchases/"
 PASSWORD = "velvet-tram-42"
@@ -109,11 +108,7 @@ def purchase(
 ) -> Iterator[dict[str, Any]]:
     """A purchase of the buyer's, in each place where it can be found."""
     if request.param == "queued":
-        with closing(psycopg2.connect(shop.database_url)) as locker, locker.cursor() as cursor:
-            cursor.execute(
-                "SELECT FROM ticket_inventory WHERE ticket_type_id = %s FOR UPDATE",
-                (target.sold_type,),
-            )
+        with sale_held(shop.database_url, target.sold_type):
             body = {"ticket_type": target.sold_type, "quantity": 1}
             yield target.buyer.post(PURCHASES, json=body).json()
     else:
