@@ -36,7 +36,8 @@ LOCK_LANES = Prepared(
     "lock_lanes",
     f"""
 SELECT event_id, number, {as_time("at")}, {as_time("now()")}, done_seq,
-       NOT EXISTS (SELECT FROM counters c WHERE c.event_id = l.event_id AND c.sold < c.issued)
+       NOT EXISTS (SELECT FROM counters
+                   WHERE event_id = l.event_id AND sold < issued OFFSET 0)
 FROM lanes l WHERE event_id = ANY(%(event_ids)s::bigint[])
 FOR NO KEY UPDATE SKIP LOCKED
 """,
@@ -102,7 +103,8 @@ CROSS JOIN LATERAL (
         UNION ALL
         SELECT (item->>'ticket_type')::bigint, (item->>'quantity')::int
         FROM jsonb_array_elements(r.items) item) line
-    WHERE r.event_id = wanted.event_id AND r.user_id = wanted.user_id AND r.kind = 'buy'
+    WHERE (r.event_id, r.user_id) BETWEEN (wanted.event_id, wanted.user_id)
+                                      AND (wanted.event_id, wanted.user_id) AND r.kind = 'buy'
     GROUP BY line.ticket_type_id OFFSET 0) held
 """,
 )
