@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from purchase_worker import store
 from purchase_worker.audit.report import audit
 from purchase_worker.drain import Batch, decide_batch, drain
+from purchase_worker.store import Recheck
 from shared.config.settings import Settings
 from shared.database.engine import cursor_transaction, session
 from shared.database.prepared_statement import Prepared
@@ -71,7 +72,7 @@ def test_concurrent_purchases_and_overlapping_drains_never_oversell(
 
 def decide_one_batch(engine: Engine, settings: Settings, event: int) -> Batch:
     with session(engine) as cursor:
-        return decide_batch(cursor, [event], settings, recheck=[event])
+        return decide_batch(cursor, [event], settings, Recheck([event], whole=False))
 
 
 def test_different_events_are_decided_at_the_same_time(

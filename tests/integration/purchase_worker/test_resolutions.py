@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import pytest
+from msgspec.structs import replace
 from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 
@@ -12,6 +13,7 @@ from purchase_worker.decision import NOT_ENOUGH_TICKETS
 from purchase_worker.drain import Batch, drain
 from purchase_worker.store import Lane
 from shared.config.settings import Settings
+from shared.database.engine import roll_back
 from tests.support.factories import (
     add_event,
     add_ticket_type,
@@ -141,15 +143,15 @@ def test_tickets_issued_while_the_lane_is_being_locked_are_sold(
         issue(engine, ticket_type, -1)
     begin = store.begin
 
-    def begin_late(cursor: cursor, event_ids: Iterable[int]) -> list[Lane]:
-        (lane,) = begin(cursor, event_ids)
-        store.roll_back(cursor)
-        issue(engine, wanted, 1)
-        (locked,) = begin(cursor, [lane.event_id])
+    def begin_late(cursor: cursor, event_ids: Iterable[int], *, whole: bool) -> list[Lane]:
         monkeypatch.setattr(store, "begin", begin)
-        # The lane is read anew under its lock; its counters are read as they were.
-        assert (lane.sold_out, locked.sold_out) == (True, False)
-        return [Lane(locked.event_id, locked.number, locked.at, locked.now, lane.sold_out)]
+        (seen,) = begin(cursor, event_ids, whole=whole)
+        roll_back(cursor)
+        issue(engine, wanted, 1)
+        (locked,) = begin(cursor, [seen.event_id], whole=whole)
+        # PostgreSQL reads the lane anew when it has its lock, and its counters not.
+        assert (seen.sold_out, locked.sold_out) == (True, False)
+        return [replace(locked, sold_out=True)]
 
     monkeypatch.setattr(store, "begin", begin_late)
     drain(engine, [event], settings, ignore)
