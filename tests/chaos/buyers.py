@@ -11,7 +11,7 @@ import msgspec
 
 from loadtests.answers import ClientResponse
 from loadtests.client import ClientConnection
-from tests.chaos.history import Attempt, Fate, History, Outcome, Sighting
+from tests.chaos.history import Attempt, Fate, History, Lines, Outcome, Sighting
 from tests.system.selling import PURCHASES
 
 # The gateway answers within two seconds, and two more for those that wait for the decision; without
@@ -25,6 +25,8 @@ THINK_SECONDS = 0.08
 # again.
 ASK_AGAIN_SECONDS = 0.2
 CLICKS_TWICE = 0.2
+# Of purchases where there are several ticket types: a tenth of all.
+BUYS_A_CART = 0.15
 WAITS_FOR_DECISION = 0.3
 RETRIES_AT_ONCE = 0.5
 # Decided purchases that a buyer reads once more in the end.
@@ -42,9 +44,13 @@ class _Body(msgspec.Struct):
 
 
 class _Request(msgspec.Struct, frozen=True):
-    ticket_type_id: int
-    quantity: int
+    lines: Lines
     key: str
+
+    @property
+    def body(self) -> bytes:
+        items = [{"ticket_type": id_, "quantity": quantity} for id_, quantity in self.lines]
+        return msgspec.json.encode(items[0] if len(items) == 1 else {"items": items})
 
 
 class Buyer:
@@ -78,11 +84,18 @@ class Buyer:
         """Whether every request has its answer, and every purchase its outcome."""
         return not self._open and not self._undecided
 
-    async def buy_until(self, over: asyncio.Event, ticket_type_ids: Sequence[int]) -> None:
+    async def buy_until(self, over: asyncio.Event, events: Sequence[Sequence[int]]) -> None:
+        """Buy one thing after the other; `events`: the ticket types of each."""
         while not over.is_set():
-            quantity = self._chance.choice((1, 1, 2, 3))
-            await self._buy(_Request(self._chance.choice(ticket_type_ids), quantity, uuid4().hex))
+            await self._buy(_Request(self._choose(self._chance.choice(events)), uuid4().hex))
             await asyncio.sleep(self._chance.uniform(0, 2 * THINK_SECONDS))
+
+    def _choose(self, ticket_type_ids: Sequence[int]) -> Lines:
+        if len(ticket_type_ids) > 1 and self._chance.random() < BUYS_A_CART:
+            wanted = self._chance.sample(ticket_type_ids, 2)
+        else:
+            wanted = [self._chance.choice(ticket_type_ids)]
+        return [[id_, self._chance.choice((1, 1, 2, 3))] for id_ in wanted]
 
     async def find_out(self, deadline: float) -> None:
         """Ask about all that is open, until it is known or the time is over."""
@@ -117,17 +130,13 @@ class Buyer:
         headers = {"X-Request-ID": request_id, "Idempotency-Key": f'"{request.key}"'}
         if self._chance.random() < WAITS_FOR_DECISION:
             headers["Prefer"] = "wait=2"
-        body = msgspec.json.encode(
-            {"ticket_type": request.ticket_type_id, "quantity": request.quantity}
-        )
         sent_at = time.monotonic()
-        answer = await self._ask("POST", PURCHASES, connection, headers, body)
+        answer = await self._ask("POST", PURCHASES, connection, headers, request.body)
         read = _read(answer)
         attempt = Attempt(
             request_id=request_id,
             user_id=self._user_id,
-            ticket_type_id=request.ticket_type_id,
-            quantity=request.quantity,
+            lines=request.lines,
             key=request.key,
             sent_at=sent_at,
             answered_at=time.monotonic(),

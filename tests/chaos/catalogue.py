@@ -51,7 +51,7 @@ FAULTS: dict[str, tuple[type[Fault], ...]] = {
         postgres.DiskFull,
         postgres.BackendsTerminated,
         postgres.ConnectionsExhausted,
-        postgres.HotRowLocked,
+        postgres.LaneLocked,
         postgres.StrayHand,
     ),
     "network": (
@@ -92,7 +92,7 @@ IN_SHORT: frozenset[type[Fault]] = frozenset(
         postgres.PostgresCrashed,
         postgres.PostgresFrozen,
         postgres.DiskFull,
-        postgres.HotRowLocked,
+        postgres.LaneLocked,
         network.PostgresSilent,
         network.PostgresAnswersLost,
         network.RedisSilent,
@@ -123,12 +123,11 @@ def random_pair(chance: random.Random) -> list[type[Fault]]:
 
 
 WITHOUT_SECOND_BARRIERS = """
-ALTER TABLE ticket_purchases DISABLE TRIGGER USER;
-ALTER TABLE decision_batches DISABLE TRIGGER USER, DROP CONSTRAINT decision_batches_pkey;
-ALTER TABLE ticket_inventory DISABLE TRIGGER ticket_inventory_only_grows,
-    DISABLE TRIGGER ticket_inventory_moves_by_decisions,
-    DROP CONSTRAINT ticket_inventory_never_oversold;
-DROP INDEX ticket_purchases_decisions;
+ALTER TABLE ledger DISABLE TRIGGER USER, DROP CONSTRAINT ledger_pkey,
+    DROP CONSTRAINT ledger_one_answer;
+ALTER TABLE batches DISABLE TRIGGER USER, DROP CONSTRAINT batches_pkey;
+ALTER TABLE counters DISABLE TRIGGER USER, DROP CONSTRAINT counters_never_oversold;
+ALTER TABLE lanes DISABLE TRIGGER USER;
 """
 
 CONTROLS: tuple[tuple[Control, type[Fault]], ...] = (
@@ -136,13 +135,12 @@ CONTROLS: tuple[tuple[Control, type[Fault]], ...] = (
     (Control("early_202"), failpoints.KilledAfterWakeup),
     (Control("sweeper_off"), wakeups.WakeupsDropped),
     (Control("early_result"), processes.WorkerChildKilled),
-    (Control("no_unique_key", "DROP INDEX ticket_purchases_idempotency"), wakeups.WakeupsReordered),
+    (Control("no_unique_key", "DROP INDEX requests_idempotency"), wakeups.WakeupsReordered),
     (
         Control(
             "no_state_guard",
-            "ALTER TABLE ticket_purchases DISABLE TRIGGER ticket_purchases_immutable,"
-            " DISABLE TRIGGER ticket_purchases_never_deleted,"
-            " DISABLE TRIGGER ticket_purchases_never_truncated",
+            "ALTER TABLE requests DISABLE TRIGGER requests_insert_only;"
+            "ALTER TABLE ledger DISABLE TRIGGER ledger_insert_only",
         ),
         postgres.StrayHand,
     ),

@@ -28,8 +28,13 @@ def check(evidence: Evidence) -> list[Violation]:
 
 def oversold(evidence: Evidence) -> Iterator[str]:
     for counter in evidence.counters:
-        rows = [row for row in evidence.rows if row.ticket_type_id == counter.ticket_type_id]
-        sold = sum(row.quantity for row in rows if row.status == CONFIRMED)
+        sold = sum(
+            quantity
+            for row in evidence.rows
+            if row.status == CONFIRMED
+            for ticket_type_id, quantity in row.lines
+            if ticket_type_id == counter.ticket_type_id
+        )
         if sold > counter.issued:
             yield f"{sold} of {counter.issued} tickets sold of type {counter.ticket_type_id}"
         if sold != counter.sold:
@@ -54,18 +59,23 @@ def undecided(evidence: Evidence) -> Iterator[str]:
 
 
 def decided_twice(evidence: Evidence) -> Iterator[str]:
-    """The numbers of a ticket type are 1, 2, 3 ... as many as it has decided purchases."""
-    for counter in evidence.counters:
-        numbers = [
-            row.decision_number
-            for row in evidence.rows
-            if row.ticket_type_id == counter.ticket_type_id and row.decision_number is not None
-        ]
-        where = f"of ticket type {counter.ticket_type_id}"
-        if sorted(numbers) != list(range(1, len(numbers) + 1)):
-            yield f"the decisions {where} are numbered {sorted(numbers)}"
-        if counter.decisions != len(numbers):
-            yield f"{counter.decisions} decisions {where} were counted for {len(numbers)} purchases"
+    """A purchase has one entry, and the entries of an event are 1, 2, 3 ..."""
+    for id_, entries in Count(row.id for row in evidence.rows).items():
+        if entries > 1:
+            yield f"{id_} has {entries} entries"
+    for lane in evidence.lanes:
+        if sorted(lane.numbers) != list(range(1, lane.number + 1)):
+            yield f"of {lane.number} entries of event {lane.event_id}: {sorted(lane.numbers)}"
+
+
+def sold_in_part(evidence: Evidence) -> Iterator[str]:
+    """A purchase gets all of its lines or none."""
+    for row in evidence.rows:
+        if row.status == QUEUED:
+            continue
+        sold = -1 if row.status == CONFIRMED else 0
+        if row.changes != [[id_, sold * quantity] for id_, quantity in row.lines]:
+            yield f"{row.id} is {row.status} and changed {row.changes}"
 
 
 def half_done(evidence: Evidence) -> Iterator[str]:
@@ -115,13 +125,13 @@ def out_of_turn(evidence: Evidence) -> Iterator[str]:
         sent_at[id_] = min(sent_at.get(id_, attempt.sent_at), attempt.sent_at)
         if attempt.fate is Fate.ACKNOWLEDGED:
             known_at[id_] = min(known_at.get(id_, attempt.answered_at), attempt.answered_at)
-    by_type: dict[int, list[Row]] = {}
+    by_event: dict[int, list[Row]] = {}
     for id_ in sent_at:
-        if id_ in rows and rows[id_].decision_number is not None:
-            by_type.setdefault(rows[id_].ticket_type_id, []).append(rows[id_])
-    for decided in by_type.values():
+        if id_ in rows and rows[id_].number is not None:
+            by_event.setdefault(rows[id_].event_id, []).append(rows[id_])
+    for decided in by_event.values():
         first_known, its_id = float("inf"), ""
-        for row in sorted(decided, key=lambda row: row.decision_number or 0, reverse=True):
+        for row in sorted(decided, key=lambda row: row.number or 0, reverse=True):
             if first_known < sent_at[row.id]:
                 yield f"{row.id} was decided before {its_id}, which was acknowledged before it came"
             if known_at.get(row.id, float("inf")) < first_known:
@@ -157,6 +167,7 @@ PROMISES: dict[str, Finder] = {
     "nothing acknowledged is lost": lost,
     "all is decided": undecided,
     "one decision each": decided_twice,
+    "all lines of a purchase or none": sold_in_part,
     "an unknown answer is never half done": half_done,
     "an outcome seen never changes": changed,
     "Redis is never ahead of PostgreSQL": published_too_early,
@@ -207,12 +218,7 @@ def _with(evidence: Evidence, fate: Fate) -> Iterator[Attempt]:
 
 
 def _is_what_was_asked(row: Row, attempt: Attempt) -> bool:
-    return (row.user_id, row.ticket_type_id, row.quantity, row.key) == (
-        attempt.user_id,
-        attempt.ticket_type_id,
-        attempt.quantity,
-        attempt.key,
-    )
+    return (row.user_id, row.lines, row.key) == (attempt.user_id, attempt.lines, attempt.key)
 
 
 def _agree(seen: Outcome, row: Row) -> bool:

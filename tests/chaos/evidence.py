@@ -12,37 +12,57 @@ import redis
 from purchase_worker.audit.replay import GUARDS
 from purchase_worker.audit.report import audit
 from shared.purchases import RESULT_KEY_PREFIX, Purchase, as_time, unpack_result
-from tests.chaos.history import Counter, Evidence, History, Outcome, Row, Sighting
+from tests.chaos.history import Counter, Evidence, History, Lane, Outcome, Row, Sighting
 from tests.chaos.subject import Subject
 from tests.support.factories import rows as query
 
+
+def _lines(of: str, figure: str) -> str:
+    """SQL of the `Lines` of a request or an entry."""
+    return f"""
+        CASE WHEN {of}.items IS NULL
+        THEN jsonb_build_array(jsonb_build_array({of}.ticket_type_id, {of}.{figure}))
+        ELSE (SELECT jsonb_agg(jsonb_build_array(item->'ticket_type', item->'{figure}')
+                               ORDER BY nth)
+              FROM jsonb_array_elements({of}.items) WITH ORDINALITY AS i (item, nth)) END
+    """
+
+
+# A purchase with two entries is there twice.
 ROWS = f"""
-SELECT id::text, request_id, user_id, ticket_type_id, quantity, idempotency_key, status, reason,
-       {as_time("decided_at")}, decision_number, left_after
-FROM ticket_purchases WHERE ticket_type_id = ANY(:ids) ORDER BY seq
+SELECT r.id::text, r.request_id, r.user_id, r.event_id, {_lines("r", "quantity")},
+       r.idempotency_key, coalesce(e.kind::text, 'queued'), e.reason::text,
+       {as_time("batch.at")}, e.number, {_lines("e", "change")}
+FROM requests r
+LEFT JOIN ledger e ON e.event_id = r.event_id AND e.command_id = r.id
+LEFT JOIN LATERAL (SELECT at FROM batches b
+                   WHERE b.event_id = r.event_id AND b.first_number <= e.number
+                   ORDER BY b.first_number DESC LIMIT 1) batch ON true
+WHERE r.event_id = ANY(:ids) AND r.kind = 'buy' ORDER BY r.seq
 """
-COUNTERS = """
-SELECT ticket_type_id, issued, sold, decisions FROM ticket_inventory
-WHERE ticket_type_id = ANY(:ids)
+COUNTERS = "SELECT ticket_type_id, issued, sold FROM counters WHERE event_id = ANY(:ids)"
+LANES = """
+SELECT event_id, number, ARRAY(SELECT number FROM ledger WHERE event_id = lanes.event_id)
+FROM lanes WHERE event_id = ANY(:ids)
 """
 DECIDED_BY = """
-SELECT EXISTS (SELECT FROM decision_batches
-               WHERE decided_at > :since AND decided_by = ANY(:deciders))
+SELECT EXISTS (SELECT FROM batches WHERE at > :since AND decided_by = ANY(:deciders))
 """
-QUEUED = "SELECT count(*) FROM ticket_purchases WHERE status = 'queued'"
+QUEUED = "SELECT count(*) FROM work_list"
 
 
 def gather(
-    system: Subject, ticket_type_ids: Sequence[int], history: History, *, with_guards: bool = True
+    system: Subject, event_ids: Sequence[int], history: History, *, with_guards: bool = True
 ) -> Evidence:
     """The whole evidence of a round that is over; `with_guards` as for `replay`."""
-    ids = list(ticket_type_ids)
+    ids = list(event_ids)
     rows = [Row(*row) for row in query(system.engine, ROWS, ids=ids)]
     history.sightings += _in_redis(system, rows)
     return Evidence(
         history,
         rows,
         [Counter(*row) for row in query(system.engine, COUNTERS, ids=ids)],
+        [Lane(*row) for row in query(system.engine, LANES, ids=ids)],
         replay(system, with_guards=with_guards),
     )
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
+# Of each line the ticket type and a number of tickets.
+Lines = list[list[int]]
+
 
 class Fate(StrEnum):
     """What a buyer knows of a request."""
@@ -23,8 +26,7 @@ class Attempt:
 
     request_id: str
     user_id: int
-    ticket_type_id: int
-    quantity: int
+    lines: Lines
     key: str
     sent_at: float
     answered_at: float
@@ -73,29 +75,40 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A purchase as it stands in PostgreSQL."""
+    """A purchase with one of its entries; without one it is queued.
+
+    `changes`: what the entry did to each of its ticket types.
+    """
 
     id: str
     request_id: str
     user_id: int
-    ticket_type_id: int
-    quantity: int
+    event_id: int
+    lines: Lines
     key: str | None
     status: str
     reason: str | None
     decided_at: str | None
-    decision_number: int | None
-    left_after: int | None
+    number: int | None
+    changes: Lines
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """What a ticket type's inventory says."""
+    """What a ticket type's counter says."""
 
     ticket_type_id: int
     issued: int
     sold: int
-    decisions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """An event: the number of its newest entry as its lane says, and those of all its entries."""
+
+    event_id: int
+    number: int
+    numbers: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,5 +134,6 @@ class Evidence:
     history: History
     rows: list[Row]
     counters: list[Counter]
+    lanes: list[Lane] = field(default_factory=list)
     # What the product's own replay found.
     replay: list[str] = field(default_factory=list)

@@ -13,7 +13,8 @@ from tests.chaos.history import History
 from tests.chaos.subject import Subject
 
 DECIDED = """
-SELECT id::text FROM ticket_purchases WHERE id = ANY(%s::uuid[]) AND status <> 'queued'
+SELECT r.id::text FROM requests r JOIN ledger e ON e.event_id = r.event_id AND e.command_id = r.id
+WHERE r.id = ANY(%s::uuid[])
 """
 LISTEN_SECONDS = 0.2
 # A server whose machine vanished is given up soon; another may have taken over.

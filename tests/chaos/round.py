@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from sqlalchemy import Engine
+
 from tests.chaos.buyers import BUYERS_AT_ONCE, Buyer
 from tests.chaos.checker import Violation, check, goes_on, is_unavailable
 from tests.chaos.evidence import database_now, gather, queued_now, workers_decide
@@ -14,7 +16,7 @@ from tests.chaos.history import Evidence, Fate, History, Window
 from tests.chaos.pulse import feel_pulse
 from tests.chaos.result_listener import ResultListener
 from tests.chaos.subject import Subject
-from tests.support.factories import add_ticket_type
+from tests.support.factories import add_event, add_ticket_type, run
 
 # What was healed works again within this time (docs/faults.md).
 RECOVERS_WITHIN_SECONDS = 10.0
@@ -24,7 +26,7 @@ WARM_UP_SECONDS = 60.0
 LOOK_SECONDS = 0.05
 # A system that is broken on purpose is caught by then (docs/faults.md).
 CAUGHT_WITHIN_ROUNDS = 20
-# One ticket type is sold out in the middle of a round, one is not, one has a limit for each user.
+# One event is sold out in the middle of a round, one is not, one has limits for each user.
 FEW, MANY, LIMIT_OF_USER = 40, 100_000, 3
 
 
@@ -70,17 +72,15 @@ def hold_round(
         recovers_within_seconds: also how long sales may take to show that they go on.
     """
     before = [fault.strikes for fault in faults]
-    ticket_type_ids = [
-        add_ticket_type(system.engine, FEW),
-        add_ticket_type(system.engine, MANY),
-        add_ticket_type(system.engine, MANY, max_per_user=LIMIT_OF_USER),
-    ]
+    events = a_sale(system.engine)
     history = History()
     with ResultListener(system, history).listening():
-        sale = _Sale(system, faults, ticket_type_ids, history, chance, recovers_within_seconds)
+        sale = _Sale(
+            system, faults, list(events.values()), history, chance, recovers_within_seconds
+        )
         window, recovered_seconds, all_known = asyncio.run(sale.hold())
     system.wait_until_all_run()
-    evidence = gather(system, ticket_type_ids, history, with_guards=with_guards)
+    evidence = gather(system, list(events), history, with_guards=with_guards)
     violations = check(evidence) + _during(faults, evidence, window)
     if recovered_seconds is None or not all_known:
         violations.append(
@@ -100,6 +100,21 @@ def hold_round(
         recovered_seconds=recovered_seconds,
         fates=fates,
     )
+
+
+def a_sale(engine: Engine) -> dict[int, list[int]]:
+    """The ticket types of new events."""
+    few, many, limited = (add_event(engine) for _ in range(3))
+    limit = "UPDATE events SET max_per_user = :most WHERE id = :id"
+    run(engine, limit, most=2 * LIMIT_OF_USER, id=limited)
+    return {
+        few: [add_ticket_type(engine, FEW, event_id=few) for _ in range(2)],
+        many: [add_ticket_type(engine, MANY, event_id=many)],
+        limited: [
+            add_ticket_type(engine, MANY, event_id=limited, max_per_user=LIMIT_OF_USER),
+            add_ticket_type(engine, MANY, event_id=limited),
+        ],
+    }
 
 
 def caught_in_round(system: Subject, fault: Fault, chance: random.Random) -> Caught:
@@ -133,14 +148,14 @@ class _Sale:
         self,
         system: Subject,
         faults: Sequence[Fault],
-        ticket_type_ids: Sequence[int],
+        events: Sequence[Sequence[int]],
         history: History,
         chance: random.Random,
         recovers_within_seconds: float,
     ) -> None:
         self._system = system
         self._faults = sorted(faults, key=lambda fault: fault.turn)
-        self._ticket_type_ids = ticket_type_ids
+        self._events = events
         self._history = history
         self._recovers_within_seconds = recovers_within_seconds
         users = chance.sample(sorted(system.tokens), BUYERS_AT_ONCE)
@@ -153,8 +168,7 @@ class _Sale:
         """When the faults lasted, how long recovery took, and whether all became known."""
         over = asyncio.Event()
         buying = [
-            asyncio.create_task(buyer.buy_until(over, self._ticket_type_ids))
-            for buyer in self._buyers
+            asyncio.create_task(buyer.buy_until(over, self._events)) for buyer in self._buyers
         ]
         buying.append(asyncio.create_task(feel_pulse(self._system.pulse_url, self._history, over)))
         try:

@@ -1,13 +1,11 @@
-"""Nobody locks the counter: two workers decide the same ticket type at the same time."""
+"""Nobody locks the lane: two workers decide the same event at the same time."""
 
 from purchase_worker import store
 from shared.database.prepared_statement import Prepared
 
-LOCK = "FOR NO KEY UPDATE OF i SKIP LOCKED"
+LOCK = "FOR NO KEY UPDATE SKIP LOCKED"
 
 
 def break_it() -> None:
-    assert LOCK in store.LOCK_INVENTORIES.sql
-    store.LOCK_INVENTORIES = Prepared(
-        "lock_inventories", store.LOCK_INVENTORIES.sql.replace(LOCK, "")
-    )
+    assert LOCK in store.LOCK_LANES.sql
+    store.LOCK_LANES = Prepared("lock_lanes", store.LOCK_LANES.sql.replace(LOCK, ""))

@@ -1,4 +1,4 @@
-"""Decided rows may be changed: the guards are missing in the database."""
+"""The ledger may be changed: the guards are missing in the database."""
 
 
 def break_it() -> None:

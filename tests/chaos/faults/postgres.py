@@ -18,17 +18,16 @@ WHERE application_name LIKE 'eventify-%' AND application_name <> 'eventify-chaos
 MORE_THAN_ALL_CONNECTIONS = 300
 STRUGGLES = 3
 REJECT = """
-UPDATE ticket_purchases SET status = 'rejected', reason = 'not_enough_tickets'
-WHERE status = 'confirmed'
+UPDATE ledger SET kind = 'rejected', reason = 'not_enough_tickets', change = 0
+WHERE kind = 'confirmed' AND items IS NULL
 """
-QUEUE_AGAIN = """
-UPDATE ticket_purchases
-SET status = 'queued', reason = NULL, decided_at = NULL, decision_number = NULL, left_after = NULL
-WHERE status = 'confirmed'
-"""
-DELETE = "DELETE FROM ticket_purchases WHERE status = 'confirmed'"
-FORGERIES = (REJECT, QUEUE_AGAIN, DELETE, "TRUNCATE ticket_purchases")
-LOCK_ALL = "SELECT FROM ticket_inventory FOR UPDATE"
+FORGERIES = (
+    REJECT,
+    "DELETE FROM requests r USING ledger e WHERE e.command_id = r.id AND r.kind = 'buy'",
+    "DELETE FROM ledger WHERE kind = 'rejected'",
+    "TRUNCATE ledger",
+)
+LOCK_ALL = "SELECT FROM lanes FOR UPDATE"
 
 
 class PostgresCrashed(Fault):
@@ -122,8 +121,8 @@ class ConnectionsExhausted(Fault):
         self._held.close()
 
 
-class HotRowLocked(Fault):
-    """An idle transaction holds the counters: all is accepted, and nothing decided meanwhile."""
+class LaneLocked(Fault):
+    """An idle transaction holds all lanes: all is accepted, and nothing decided meanwhile."""
 
     hold_seconds = 3.0
 
@@ -142,7 +141,7 @@ class HotRowLocked(Fault):
 
 
 class StrayHand(Fault):
-    """Decided rows are changed and deleted by hand; PostgreSQL raises."""
+    """Requests and entries are changed and deleted by hand; PostgreSQL raises."""
 
     effect = Effect.GOES_ON
 

@@ -11,6 +11,7 @@ from tests.chaos.history import (
     Evidence,
     Fate,
     History,
+    Lane,
     Outcome,
     Pulse,
     Row,
@@ -25,8 +26,7 @@ def attempt(n: int, fate: Fate = Fate.ACKNOWLEDGED, status: int | None = 202) ->
     return Attempt(
         request_id=f"request-{n}",
         user_id=n,
-        ticket_type_id=7,
-        quantity=2,
+        lines=[[7, 1], [8, 2]],
         key=f"key-{n}",
         sent_at=n,
         answered_at=n + 0.5,
@@ -37,26 +37,28 @@ def attempt(n: int, fate: Fate = Fate.ACKNOWLEDGED, status: int | None = 202) ->
 
 
 def row(n: int) -> Row:
-    """The n-th request's purchase: of five tickets, the first two buyers get two each."""
+    """The n-th request's purchase: of five tickets of type 8, the first two buyers get two each."""
     confirmed = n <= 2
     return Row(
         id=f"purchase-{n}",
         request_id=f"request-{n}",
         user_id=n,
-        ticket_type_id=7,
-        quantity=2,
+        event_id=5,
+        lines=[[7, 1], [8, 2]],
         key=f"key-{n}",
         status="confirmed" if confirmed else "rejected",
         reason=None if confirmed else "not_enough_tickets",
         decided_at=f"second {n}",
-        decision_number=n,
-        left_after=max(1, 5 - 2 * n),
+        number=n + 1,
+        changes=[[7, -1], [8, -2]] if confirmed else [[7, 0], [8, 0]],
     )
 
 
 ATTEMPTS = [attempt(n) for n in (1, 2, 3)]
 ROWS = [row(n) for n in (1, 2, 3)]
-COUNTER = Counter(ticket_type_id=7, issued=5, sold=4, decisions=3)
+COUNTER = Counter(ticket_type_id=8, issued=5, sold=4)
+# The first entry issued the tickets.
+LANE = Lane(event_id=5, number=4, numbers=[1, 2, 3, 4])
 SEEN = Sighting("purchase-1", Outcome("confirmed", None, "second 1"), seen_at=1.4)
 
 
@@ -64,12 +66,13 @@ def sale(
     attempts: list[Attempt] = ATTEMPTS,
     rows: list[Row] = ROWS,
     counter: Counter = COUNTER,
+    lane: Lane = LANE,
     sightings: tuple[Sighting, ...] = (SEEN,),
     published_too_early: tuple[str, ...] = (),
     replay: tuple[str, ...] = (),
 ) -> Evidence:
     history = History(list(attempts), list(sightings), list(published_too_early))
-    return Evidence(history, rows, [counter], list(replay))
+    return Evidence(history, rows, [counter], [lane], list(replay))
 
 
 def with_row(n: int, **changes: object) -> list[Row]:
@@ -87,8 +90,8 @@ def test_a_sale_that_went_well_breaks_no_promise() -> None:
 def test_a_request_without_an_answer_may_have_been_stored_or_not() -> None:
     unknown = attempt(3, Fate.UNKNOWN, None)
     assert check(sale([*ATTEMPTS[:2], unknown])) == []
-    two_sold = replace(COUNTER, decisions=2)
-    assert check(sale([*ATTEMPTS[:2], unknown], ROWS[:2], two_sold)) == []
+    two_decided = Lane(5, 3, [1, 2, 3])
+    assert check(sale([*ATTEMPTS[:2], unknown], ROWS[:2], lane=two_decided)) == []
 
 
 @pytest.mark.parametrize(
@@ -97,10 +100,13 @@ def test_a_request_without_an_answer_may_have_been_stored_or_not() -> None:
         ("never oversold", sale(counter=replace(COUNTER, issued=3))),
         ("never oversold", sale(counter=replace(COUNTER, sold=2))),
         ("nothing acknowledged is lost", sale(rows=ROWS[:2])),
-        ("nothing acknowledged is lost", sale(rows=with_row(2, quantity=1))),
-        ("all is decided", sale(rows=with_row(3, status="queued", decision_number=None))),
-        ("one decision each", sale(rows=with_row(3, decision_number=2))),
-        ("one decision each", sale(counter=replace(COUNTER, decisions=4))),
+        ("nothing acknowledged is lost", sale(rows=with_row(2, lines=[[7, 1], [8, 1]]))),
+        ("all is decided", sale(rows=with_row(3, status="queued", number=None))),
+        ("one decision each", sale(rows=[*ROWS, replace(row(3), number=5)])),
+        ("one decision each", sale(lane=replace(LANE, numbers=[1, 2, 3, 3]))),
+        ("one decision each", sale(lane=replace(LANE, number=5))),
+        ("all lines of a purchase or none", sale(rows=with_row(2, changes=[[7, -1], [8, 0]]))),
+        ("all lines of a purchase or none", sale(rows=with_row(3, changes=[[7, 0], [8, -2]]))),
         ("an unknown answer is never half done", sale(rows=with_row(3, request_id="unknown"))),
         (
             "an unknown answer is never half done",
@@ -129,7 +135,7 @@ def test_each_broken_promise_is_named(promise: str, evidence: Evidence) -> None:
 
 def test_overlapping_requests_may_be_decided_in_any_order() -> None:
     overlapping = [replace(ATTEMPTS[0], answered_at=2.1), *ATTEMPTS[1:]]
-    swapped = [replace(ROWS[0], decision_number=2), replace(ROWS[1], decision_number=1), ROWS[2]]
+    swapped = [replace(ROWS[0], number=3), replace(ROWS[1], number=2), ROWS[2]]
     assert "first come, first served" not in promises(check(sale(overlapping, swapped)))
     assert "first come, first served" in promises(check(sale(ATTEMPTS, swapped)))
 
