@@ -1,7 +1,6 @@
 """Makes what the tests of the catalog start from."""
 
 from typing import Any
-from uuid import uuid4
 
 import httpx
 from sqlalchemy import Connection, Engine, text
@@ -15,17 +14,37 @@ EVENT = {
     "end_time": "2027-06-05T23:00:00Z",
 }
 TICKET_TYPE = {"name": "Standing", "price": "100.00", "capacity": 500}
-DECIDE = """
-UPDATE ticket_purchases
-SET status = 'confirmed', decided_at = now(), decision_number = :number, left_after = :left
-WHERE ticket_type_id = :id AND status = 'queued'
+QUEUE = """
+WITH accepted AS (
+    INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price, currency)
+    SELECT gen_random_uuid(), event_id, :user_id, id, :quantity, 100, 'EUR'
+    FROM ticket_types WHERE id = :id
+    RETURNING id, event_id, seq
+)
+INSERT INTO work_list (event_id, class, seq, command_id) SELECT event_id, 1, seq, id FROM accepted
 """
-RECORD = """
-INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by)
-VALUES (:id, :number, :number, pg_current_snapshot(), 'test')
-"""
-COUNT = """
-UPDATE ticket_inventory SET sold = sold + :quantity, decisions = :number WHERE ticket_type_id = :id
+LOCK = "SELECT FROM lanes WHERE event_id = (SELECT event_id FROM ticket_types WHERE id = :id)"
+SELL = """
+WITH lane AS (
+    SELECT event_id, number + 1 AS number, greatest(at, now()) AS at FROM lanes
+    WHERE event_id = (SELECT event_id FROM ticket_types WHERE id = :id)
+), command AS (
+    INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price, currency)
+    SELECT gen_random_uuid(), event_id, :user_id, :id, :quantity, 100, 'EUR' FROM lane
+    RETURNING id
+), entry AS (
+    INSERT INTO ledger (event_id, number, command_id, ticket_type_id, kind, change, left_after)
+    SELECT event_id, number, command.id, :id, 'confirmed', -:quantity,
+        (SELECT issued - sold - :quantity FROM counters WHERE ticket_type_id = :id)
+    FROM lane, command
+), batch AS (
+    INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
+    SELECT event_id, number, number, at, pg_current_snapshot(), 'test' FROM lane
+), moved AS (
+    UPDATE lanes l SET number = lane.number, at = lane.at
+    FROM lane WHERE l.event_id = lane.event_id
+)
+UPDATE counters SET sold = sold + :quantity WHERE ticket_type_id = :id
 """
 
 
@@ -72,33 +91,15 @@ def queue_within(
     connection: Connection, ticket_type_id: int, user_id: int, quantity: int = 1
 ) -> None:
     """A purchase that is accepted when the transaction ends."""
-    connection.execute(
-        text(
-            "INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price)"
-            " VALUES (:id, :user_id, :ticket_type_id, :quantity, 100)"
-        ),
-        {
-            "id": uuid4(),
-            "user_id": user_id,
-            "ticket_type_id": ticket_type_id,
-            "quantity": quantity,
-        },
-    )
+    bought = {"id": ticket_type_id, "user_id": user_id, "quantity": quantity}
+    connection.execute(text(QUEUE), bought)
 
 
 def sell_within(connection: Connection, ticket_type_id: int, user_id: int, quantity: int) -> None:
-    """A sale that is made when the transaction ends; until then it locks the counter."""
-    number, left = connection.execute(
-        text(
-            "SELECT decisions + 1, issued - sold - :quantity FROM ticket_inventory"
-            " WHERE ticket_type_id = :id FOR NO KEY UPDATE"
-        ),
-        {"id": ticket_type_id, "quantity": quantity},
-    ).one()
-    queue_within(connection, ticket_type_id, user_id, quantity)
-    decided = {"id": ticket_type_id, "number": number, "left": left, "quantity": quantity}
-    for statement in (DECIDE, RECORD, COUNT):
-        connection.execute(text(statement), decided)
+    """A sale that is made when the transaction ends; until then it locks the lane."""
+    connection.execute(text(f"{LOCK} FOR NO KEY UPDATE"), {"id": ticket_type_id})
+    bought = {"id": ticket_type_id, "user_id": user_id, "quantity": quantity}
+    connection.execute(text(SELL), bought)
 
 
 def until_the_catalog_waits(database: Engine) -> None:

@@ -34,10 +34,10 @@ from tests.integration.catalog.making import (
 
 @contextmanager
 def locked(database: Engine, *ticket_types: dict[str, Any]) -> Iterator[None]:
-    """Another session holds the counters, the ticket types and their events."""
+    """Another session holds the lanes, the ticket types and their events."""
     with database.connect() as connection:
         for table, column, key in (
-            ("ticket_inventory", "ticket_type_id", "id"),
+            ("lanes", "event_id", "event"),
             ("ticket_types", "id", "id"),
             ("events", "id", "event"),
         ):
@@ -150,20 +150,18 @@ def test_only_so_many_wait_for_one_row(owner: httpx.Client, database: Engine) ->
     assert time.monotonic() - started < 20
 
 
-def test_an_owner_who_hammers_leaves_the_counter_to_the_sale(
+def test_an_owner_who_hammers_leaves_the_lane_to_the_sale(
     owner: httpx.Client, database: Engine
 ) -> None:
     ticket_type = make_ticket_type(owner)
     path = f"{path_of(ticket_type)}capacity/"
-    look = text(
-        "SELECT 1 FROM ticket_inventory WHERE ticket_type_id = :id FOR NO KEY UPDATE SKIP LOCKED"
-    )
+    look = text("SELECT 1 FROM lanes WHERE event_id = :id FOR NO KEY UPDATE SKIP LOCKED")
     with ThreadPoolExecutor(8) as pool:
         hammering = [pool.submit(_hammer, owner, path) for _ in range(8)]
         looks = got = 0
         while not all(one.done() for one in hammering):
             with database.begin() as connection:
-                got += connection.execute(look, {"id": ticket_type["id"]}).first() is not None
+                got += connection.execute(look, {"id": ticket_type["event"]}).first() is not None
             looks += 1
     assert sum(one.result() for one in hammering) > 8
     # Without the gaps it is a sixth; beside other work on the machine about half.
@@ -202,7 +200,7 @@ def test_concurrent_changes_all_count(owner: httpx.Client, database: Engine) -> 
         answers = list(pool.map(lambda change: owner.post(path, json={"change": change}), changes))
     assert {answer.status_code for answer in answers} == {200}
     assert owner.get(path_of(ticket_type)).json()["capacity"] == 100 + sum(changes)
-    record = text("SELECT change FROM inventory_changes WHERE ticket_type_id = :id ORDER BY id")
+    record = text("SELECT change FROM ledger WHERE ticket_type_id = :id ORDER BY number")
     with database.connect() as connection:
         recorded = connection.execute(record, {"id": ticket_type["id"]}).scalars().all()
     assert sorted(recorded[1:]) == sorted(changes)

@@ -18,6 +18,7 @@ from tests.support.factories import (
     add_ticket_type,
     add_user,
     add_users,
+    event_of,
     ignore,
     outcomes,
     queue,
@@ -37,7 +38,7 @@ def is_paused(engine: Engine, ticket_type: int) -> bool:
 
 
 def accepted(engine: Engine) -> int:
-    return int(scalar(engine, "SELECT count(*) FROM ticket_purchases"))
+    return int(scalar(engine, "SELECT count(*) FROM requests WHERE kind = 'buy'"))
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_what_is_queued_when_a_sale_is_paused_is_decided(
     user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
     queue(engine, [request(user, ticket_type) for _ in range(3)])
     pause(engine, ticket_type)
-    assert drain(engine, [ticket_type], settings, ignore).decided == 3
+    assert drain(engine, [event_of(engine, ticket_type)], settings, ignore).decided == 3
     assert {status for _, status, _ in outcomes(engine, ticket_type)} == {"confirmed"}
     assert audit(engine, settings).ok
 
@@ -81,7 +82,8 @@ def test_a_replay_outranks_a_pause(engine: Engine) -> None:
     first = request(user, ticket_type, key="k")
     accept(engine, [first])
     pause(engine, ticket_type)
-    assert accept(engine, [request(user, ticket_type, key="k")]) == [Replayed(first.id)]
+    replayed = Replayed(first.id, event_of(engine, ticket_type))
+    assert accept(engine, [request(user, ticket_type, key="k")]) == [replayed]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,7 @@ def test_in_a_rush_a_pause_takes_hold_at_once_and_nothing_is_accepted_after_it(
             bought += len(verdicts)
 
     buying = [pool.submit(buy_until_refused) for _ in range(4)]
-    eventually(lambda: _assert_rows(engine, "SELECT FROM ticket_purchases OFFSET 500 LIMIT 1"))
+    eventually(lambda: _assert_rows(engine, "SELECT FROM requests OFFSET 500 LIMIT 1"))
     pause(engine, ticket_type)
     when_answered = accepted(engine)
     assert sum(each.result() for each in buying) == when_answered == accepted(engine)
@@ -179,7 +181,7 @@ def test_a_pause_does_not_wait_for_whoever_decides(
 ) -> None:
     ticket_type = add_ticket_type(engine, 5)
     with engine.begin() as connection:
-        connection.exec_driver_sql("SELECT FROM ticket_inventory FOR NO KEY UPDATE")
+        connection.exec_driver_sql("SELECT FROM lanes FOR NO KEY UPDATE")
         pause(engine, ticket_type)
 
 
