@@ -31,7 +31,7 @@ from catalog.rules import check_order
 from catalog.schemas import Moment
 from catalog.ticket_types.store import set_audit_user
 from catalog.transactions import HAS_PURCHASES
-from catalog.write_request import Step, WriteRequest
+from catalog.write_request import Find, Step, WriteRequest
 from shared.database.tables import Event
 from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
 from shared.row_ids import MAX_ID, row_id
@@ -244,14 +244,17 @@ async def delete_event(write: Write) -> None:
         set_audit_user(session, write.user_id)  # what is left of its ticket types is withdrawn
         session.delete(event)
 
-    await _write(write, check, delete)
+    await _write(write, check, delete, lock=store.lock_for_deletion)
 
 
-async def _write(write: WriteRequest, check: Step[Event], apply: Step[Event]) -> Event:
+async def _write(
+    write: WriteRequest,
+    check: Step[Event],
+    apply: Step[Event],
+    lock: Find[Event] = store.lock,
+) -> Event:
     def check_state(session: Session, event: Event) -> None:
         check_if_match(write.if_match, etag_of(representation(event)))
         check(session, event)
 
-    return await write.change(
-        "event", find=store.find, lock=store.lock, check=check_state, apply=apply
-    )
+    return await write.change("event", find=store.find, lock=lock, check=check_state, apply=apply)

@@ -8,7 +8,7 @@ from sqlalchemy.event import listens_for
 from sqlalchemy.orm import Session
 
 from catalog.pages import count_of, in_pages_of, rows_that_fit
-from shared.database.tables import Event, Request
+from shared.database.tables import Event, Lane, Request
 from shared.errors import NotFound
 from shared.text import folded, searchable
 from shared.web.pagination import PageWanted
@@ -91,6 +91,19 @@ def find(session: Session, event_id: int, *, locked: bool = False) -> Event:
 def lock(session: Session, event_id: int) -> Event:
     """Lock it against other writers; ticket types may still be added. Raises NotFound."""
     return find(session, event_id, locked=True)
+
+
+def lock_for_deletion(session: Session, event_id: int) -> Event:
+    """Lock it against all that refer to it, then its lane: see `catalog.ticket_types.store.lock`.
+
+    Raises:
+        NotFound: there is no such event.
+    """
+    session.execute(select(Event.id).where(Event.id == event_id).with_for_update())
+    session.execute(
+        select(Lane.event_id).where(Lane.event_id == event_id).with_for_update(key_share=True)
+    )
+    return find(session, event_id)
 
 
 def has_purchases(session: Session, event_id: int) -> bool:

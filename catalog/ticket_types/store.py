@@ -60,14 +60,18 @@ def lock(session: Session, ticket_type_id: int, other_event: int | None = None) 
     """Lock its event's lane, and that of an event that it moves to: nothing is decided until the
     commit.
 
-    The locks come first and alone, so that everything else is read as it is after the wait; in the
-    order of their ids, so that nobody waits in a circle.
+    The locks come first and alone, so that everything else is read as it is after the wait; events
+    before lanes before ticket types, and lanes in the order of their ids, so that nobody waits in a
+    circle.
 
     Raises:
         NotFound: there is no such ticket type.
     """
     event_id = find(session, ticket_type_id).ticket_type.event_id
     wanted = {event_id, event_id if other_event is None else other_event}
+    if len(wanted) > 1:
+        into = select(Event.id).where(Event.id == other_event)
+        session.execute(into.with_for_update(read=True, key_share=True))
     lanes = select(Lane.event_id).where(Lane.event_id.in_(wanted)).order_by(Lane.event_id)
     session.execute(lanes.with_for_update(key_share=True))
     stored = find(session, ticket_type_id)
