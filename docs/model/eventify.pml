@@ -2,14 +2,15 @@
  * How a command is accepted and decided in its lane, for Spin. README.md says what is checked and
  * what is not.
  *
- * One event, that is one lane, with two ticket types: 2 tickets of the first and 1 of the second.
- * Three commands: a purchase of 2 of the first, a cart of 1 of each, and a purchase of 1 of the
- * second. Instead of the last there is (REPEATED) the first once more under the same
- * Idempotency-Key, or (RESOLUTION) a withdrawal of 1 of the second that goes through the work list,
- * ahead of every purchase. With CAPACITY_CHANGE the catalog changes the capacity meanwhile. Each
- * step below is one step of the code: a statement, a commit, commands to Redis. Between any two of
- * them every other process may go as far as it likes; so a process that is slow, or is stopped and
- * goes on, is covered.
+ * One event, which is one lane, with two ticket types: 2 tickets of the first and 1 of the second.
+ * Three commands: buy 2 of the first, buy a cart of 1 and 1, buy 1 of the second. Instead of the
+ * last there is
+ *   (REPEATED)         the first, sent once more under the same Idempotency-Key;
+ *   (RESOLUTION)       a command that outranks purchases: it withdraws 1 of the second;
+ *   (CAPACITY_CHANGE)  the catalog, which issues or withdraws 1 of the first.
+ * Each step below is one step of the code: a statement, a commit, commands to Redis. Between any two
+ * of them every other process may go as far as it likes; so a process that is slow, or is stopped
+ * and goes on, is covered.
  *
  * What #ifdef asks for are other versions, most of them broken on purpose: check.py lists them.
  */
@@ -20,11 +21,11 @@
 
 /* Messages that the broker holds, and crashes of all processes together. */
 #ifdef WAKEUPS_ALONE
-#define WAKEUPS    3
-#define CRASHES  0
+#define WAKEUPS 3
+#define CRASHES 0
 #else
-#define WAKEUPS    1      /* it may be delivered again and again, so it stands for any number */
-#define CRASHES  2
+#define WAKEUPS 1       /* it may be delivered again and again, so it stands for any number */
+#define CRASHES 2
 #endif
 
 /* Whether a worker that has emptied the work list clears the mark of wake-ups. */
@@ -45,12 +46,12 @@
 #endif
 #define bit(n)            (1 << (n))
 
-/* What a command takes of a ticket type: 2 + 0, 1 + 1 and 0 + 1 tickets. Not all of it fits. */
+/* Tickets that a command wants: 2 + 0, 1 + 1 and 0 + 1. Not all of them fit. */
 #define wanted(command, type) (type == 0 -> 2 - key_of(command) : key_of(command) != 0)
 #define line(command, type)   bit(TYPES * (command) + (type))
 #define lines_wanted(command) ((wanted(command, 0) > 0) + 2 * (wanted(command, 1) > 0))
 
-/* Resolutions are of class 0, buys of class 1. */
+/* Class 0 of the work list; purchases are class 1. */
 #ifdef RESOLUTION
 #define is_resolution(command) (command == 2)
 #else
@@ -73,24 +74,23 @@ byte work_list;         /* one bit for each command that waits for a decision */
 #define is_listed(command) ((work_list & bit(command)) != 0)
 #define some_work          (work_list != 0)
 
-/* The ledger: the entry that answers a command says which of its lines are taken, by one bit each;
- * none of them is `rejected` or `refused`. Its number is one more than that of the entry before. */
-#define NO_ENTRY  0
-#define ANSWER    4
+/* The ledger. An entry answers a command and says which of its lines it got, by one bit each: all
+ * are `confirmed`, none is `rejected`. Numbers are given in the order of writing. */
+#define NO_ENTRY 0
+#define ANSWER   4
 byte entry[COMMANDS];
 #define is_decided(command) (entry[command] != NO_ENTRY)
 
 #define ISSUED    1
 #define WITHDRAWN 2
-byte change;            /* the entry of the catalog: one ticket of the first type. It comes with its
-                         * request, and is no work */
+byte change;            /* the entry of the catalog, which never was in the work list */
 
 byte lane_number;       /* lanes: entries so far */
 byte left[TYPES];       /* counters: issued - sold */
 #define NOBODY 0
 byte locked_by;         /* who holds the lock on the lane's row */
 
-/* The ledger once more, without the counters: what follows from its entries alone. */
+/* What follows from the entries alone, without lane and counters. */
 #define entries       (is_decided(0) + is_decided(1) + is_decided(2) + (change != NO_ENTRY))
 #define issued(type)  (2 - type + (type == 0) * ((change == ISSUED) - (change == WITHDRAWN)))
 #define taken_by(command, type) (((entry[command] & bit(type)) != 0) * wanted(command, type))
@@ -103,14 +103,14 @@ byte locked_by;         /* who holds the lock on the lane's row */
  * from being sent, so with such wake-ups it changes nothing. It is there where wake-ups are reliable
  * (WAKEUPS_ALONE), to see whether they are enough without the sweeper.
  */
-byte wakeups;             /* Celery's messages: all of them say "this event has work" */
+byte wakeups;           /* Celery's messages: all of them say "this event has work" */
 bool mark;
 
 /* --- Bounds, and what is remembered to hold the promises against. No step asks for the latter. -- */
 
 byte crashes;
 bool swept;
-byte acknowledged;      /* commands that were told of a purchase: one bit for each key */
+byte acknowledged;      /* purchases that were: one bit for each key */
 byte told;              /* the purchase that answers to the repeated key named, plus one */
 byte comes_after[COMMANDS]; /* keys acknowledged before this was sent, and not decided yet */
 
@@ -132,7 +132,8 @@ hidden byte never_oversold, cart_all_or_nothing, acknowledged_is_stored, decided
 ltl every_purchase_is_decided { [] <> all_decided }
 
 /* Used within one step and nothing in between, so they are no part of a state. */
-hidden byte n, row, other, type, rows, found, refused, rest[TYPES], named[TYPES];
+hidden byte n, row, other, type, rows, found, chosen, refused, rest[TYPES],
+    named[TYPES];
 
 /* --- After each commit ------------------------------------------------------------------------- */
 
@@ -259,7 +260,7 @@ look:
     }
 
 inserted:
-    /* Its COMMIT, of the request and its row in the work list, and then the answer (`_finish` of the
+    /* Its COMMIT: the request and its row in the work list. Then the answer (`_finish` of the
      * batcher). If the gateway, the connection or PostgreSQL dies, the client gets 503 or nothing:
      * it does not know, and both rows are there or neither. Only `acknowledged` hangs on the
      * answer, so it need not come any later. */
@@ -310,7 +311,7 @@ gone:
 #define rank(command) (is_resolution(command) -> 0 : seq[command])
 #endif
 
-/* purchase_worker/store.py: the first of the work list, with a snapshot of its own. */
+/* purchase_worker/store.py: the first rows of the work list, with a snapshot of its own. */
 inline read_list() {
     batch = 0; rows = 0;
     for (n : 0 .. last_seq) {
@@ -349,7 +350,8 @@ inline decide() {
             if
             :: (batch & bit(row)) && rank(row) == n ->
                 for (type : 0 .. TYPES - 1) {
-                    taking = taking | (wanted(row, type) > 0 && fits(row, type) -> line(row, type) : 0)
+                    taking = taking |
+                        (wanted(row, type) > 0 && fits(row, type) -> line(row, type) : 0)
                 }
                 for (type : 0 .. TYPES - 1) {
                     rest[type] = rest[type] - ((taking & line(row, type)) != 0) * wanted(row, type)
@@ -363,7 +365,7 @@ inline decide() {
 #define lines_taken(command) ((taking >> (TYPES * command)) & (bit(TYPES) - 1))
 #define outcome_of(command)  (ANSWER + lines_taken(command))
 
-/* The guard of answers: one entry for each command (unique), whose work row goes with it. */
+/* The guard of answers: each command has one entry (unique). */
 #ifdef NO_ANSWER_GUARD
 #define answers_refuse false
 #else
@@ -371,7 +373,8 @@ inline decide() {
 #endif
 
 /* The guards of numbers: each is given once (the primary key), the lane moves by the entries, and
- * what they leave of the ticket types that they name is what the counters say. */
+ * what they leave of the ticket types that they name is what the counters say. So whatever was read
+ * has to be what is there. */
 #ifdef NO_NUMBER_GUARD
 #define numbers_refuse false
 #else
@@ -425,9 +428,9 @@ inline delete_work_rows() {
 }
 
 /*
- * store.py: the writes, with the COMMIT that travels with them. PostgreSQL has a second writer of the
- * same numbers or commands wait for this commit and then refuses it, so the two are one step even
- * without our lock.
+ * store.py: the entries, the work rows, lane and counters in one statement, with the COMMIT that
+ * travels with it. PostgreSQL has a second writer of the same number or the same answer wait for this
+ * commit and then refuses it, so the two are one step even without our lock.
  */
 inline write_and_commit() {
     rows = 0; found = 0; named[0] = false; named[1] = false;
@@ -457,8 +460,8 @@ inline write_and_commit() {
 
 /*
  * purchase_worker/publish/results.py: SET of each result, and PUBLISH. Redis may lose them; a client
- * then reads PostgreSQL. No step of the protocol reads a result, so all that matters is that it is
- * what the ledger says, which is never rewritten.
+ * then reads PostgreSQL. No step of the protocol reads a result, so all that matters is that it says
+ * what the ledger says, and that is never rewritten.
  */
 inline publish() {
     for (row : 0 .. COMMANDS - 1) {
@@ -500,10 +503,9 @@ inline unlock() {
 proctype Drainer(bool sweeps) {
     bool retried;       /* it skipped the locked lane, and tried again */
     byte cleared;       /* of the mark, in this task: 1 yes, 2 and something was decided since */
+    byte number, before[TYPES]; /* the lane and what was left, as read under the lock */
     byte batch;         /* the commands that it read, one bit each, */
-    byte taking;        /* and what it takes for them, one bit for each line */
-    byte number;        /* of the lane, as read with the lock */
-    byte before[TYPES]; /* the counters as read under the lock */
+    byte taking;        /* and the lines of them that it confirms */
 
 end_idle:
     /* A worker takes a message, which is acknowledged at once, or will be delivered again. The
@@ -534,9 +536,10 @@ lock:
 #ifdef COUNTERS_BEFORE_LOCK
     atomic { read_counters() }
 #endif
-    /* store.py: the lane's row, FOR NO KEY UPDATE SKIP LOCKED. It reads the lane's number as of when
-     * the lock is acquired. The counters are read by a statement that begins after it, for of tables
-     * that it does not lock this one sees what was there when it began. */
+    /* store.py: the lane's row, FOR NO KEY UPDATE SKIP LOCKED. Of that row it reads what is there when
+     * the lock is acquired; of other tables it would read what was there when it began. So a
+     * statement that begins later reads the counters, which nobody else can change now, and the
+     * work list, which grows. */
     atomic {
 #ifndef NO_LOCK
         if
@@ -589,9 +592,9 @@ lock:
         forget_batch()
     }
 
-    /* store.py: the read of the work list is sent with the COMMIT and runs after it, without the lock.
-     * On with the next batch; or the turn is over (drain_max_batches), then a worker goes to the
-     * back of the broker's queue (celery_app.py) and the sweeper begins another pass. */
+    /* store.py, `_end`: the next read is sent with the COMMIT and runs after it, without the lock. On
+     * with the next batch; or the turn is over (drain_max_batches), then a worker goes to the back
+     * of the broker's queue (celery_app.py) and the sweeper begins another pass. */
     atomic {
         if
         :: !some_work -> goto emptied
@@ -602,7 +605,7 @@ lock:
     }
 
 skipped:
-    /* drain.py, `drain`: it reads the work list. If something is there it tries again, here once. */
+    /* drain.py, `drain`: it reads the work list. If anything is there it tries again, here once. */
     atomic {
         if
         :: !some_work -> goto emptied
@@ -637,8 +640,8 @@ emptied:
 
 #ifdef CAPACITY_CHANGE
 /*
- * The owner issues a ticket of the first type, or withdraws one: `eventify_issue` in SQL. It waits for the lane's lock, and writes request, entry, batch, lane and counter at once,
- * without the work list. Here the lock is a step of its own, because the COMMIT comes later.
+ * catalog/ticket_types/store.py: an owner issues a ticket or withdraws one. That waits for the lane's
+ * lock; then `eventify_issue`, in SQL, writes request and entry, batch, lane and counter.
  */
 proctype Catalog() {
     byte number, before[TYPES];     /* as in a drainer */
@@ -651,24 +654,24 @@ proctype Catalog() {
     }
     atomic {
         if
-        :: crashes < CRASHES -> crashes++; found = NO_ENTRY
-        :: before[0] > 0 -> found = WITHDRAWN
-        :: found = ISSUED
+        :: crashes < CRASHES -> crashes++; chosen = NO_ENTRY
+        :: before[0] > 0 -> chosen = WITHDRAWN
+        :: chosen = ISSUED
         fi;
         named[0] = true; named[1] = false;
-        refused = (found != NO_ENTRY && numbers_refuse);
+        refused = (chosen != NO_ENTRY && numbers_refuse);
 #ifndef GUARDS_MAY_REFUSE
         promise(no_guard_was_asked, !refused);
 #endif
         if
-        :: found == NO_ENTRY || refused
+        :: chosen == NO_ENTRY || refused
         :: else ->
             number++;
 #ifndef ONLY_OUTCOMES
             promise(numbers_without_a_gap, number == entries + 1);
 #endif
-            change = found;
-            left[0] = left[0] + (found == ISSUED) - (found == WITHDRAWN);
+            change = chosen;
+            left[0] = left[0] + (chosen == ISSUED) - (chosen == WITHDRAWN);
             lane_number = number;
             committed()
         fi;
@@ -712,6 +715,6 @@ init {
 #else
         run Command(2);
 #endif
-        run Command(0); run Command(1)
+        run Command(1); run Command(0)
     }
 }

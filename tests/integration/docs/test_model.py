@@ -18,6 +18,15 @@ def test_the_readme_has_each_version_that_is_checked_and_what_spin_finds_of_it()
     assert described == [description(version) for version in VERSIONS]
 
 
+def test_each_promise_of_the_model_is_broken_by_a_version() -> None:
+    model = MODEL.read_text()
+    promised = {
+        *re.findall(r"promise\((\w+),", model),
+        *re.findall(r"^ltl (\w+)", model, re.MULTILINE),
+    }
+    assert {v.breaks for v in VERSIONS if v.breaks} == promised - {"name"}
+
+
 def test_each_macro_of_the_model_makes_a_version_that_is_checked() -> None:
     asked = set(re.findall(r"^#ifn?def (\w+)", MODEL.read_text(), re.MULTILINE))
     assert asked == {macro for version in VERSIONS for macro in version.macros}
