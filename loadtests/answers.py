@@ -17,6 +17,13 @@ class Meaning(StrEnum):
     FAILED = "failed"
 
 
+class Line(msgspec.Struct, frozen=True):
+    """Tickets of one type."""
+
+    ticket_type: int
+    quantity: int
+
+
 class AnswerBody(msgspec.Struct):
     """The fields of a purchase, a ticket type or a problem that a buyer reads."""
 
@@ -27,6 +34,7 @@ class AnswerBody(msgspec.Struct):
     reason: str | None = None
     ticket_type: int | None = None
     quantity: int | None = None
+    items: list[Line] | None = None
     total_price: str | None = None
     decided_at: str | None = None
 

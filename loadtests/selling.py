@@ -2,21 +2,39 @@
 
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import msgspec
 
+from loadtests.answers import Line
 from shared.errors import ConfigurationError
 
 PURCHASES = "/api/ticket-purchases/"
 # How many tickets a buyer wants, with weights: mostly one or two, as at any concert. Our choice.
 QUANTITIES = {1: 50, 2: 30, 3: 12, 4: 8}
+# Of an event that is made for a sale; a tenth of its buyers want a cart of two or three of them.
+TICKET_TYPES = ("Standing", "Seated", "Balcony")
+CARTS = 0.1
 TIMEOUT_SECONDS = 30.0
 
 
-def create_ticket_type(base_url: str, token: str, title: str, capacity: int) -> int:
-    """Create an event and its ticket type, owned by this token's user; returns the latter's id.
+def choose(ticket_types: Sequence[int], chance: Random) -> list[Line]:
+    """What a buyer wants: tickets of one of these types, or a cart of several."""
+    types = chance.randint(2, 3) if chance.random() < CARTS else 1
+    chosen = chance.sample(ticket_types, min(types, len(ticket_types)))
+    quantities = chance.choices(list(QUANTITIES), list(QUANTITIES.values()), k=len(chosen))
+    return list(map(Line, chosen, quantities))
+
+
+def purchase_body(lines: Sequence[Line]) -> bytes:
+    return msgspec.json.encode(lines[0] if len(lines) == 1 else {"items": lines})
+
+
+def create_sale(base_url: str, token: str, title: str, capacity: int) -> list[int]:
+    """Create an event of this token's user; returns its ticket types, which share the capacity.
 
     Raises:
         ConfigurationError: the system does not answer, or with an error.
@@ -27,8 +45,16 @@ def create_ticket_type(base_url: str, token: str, title: str, capacity: int) -> 
         "end_time": (starts + timedelta(hours=4)).isoformat(),
     }
     event = _create(base_url, "/api/events/", token, {"title": title} | times)
-    ticket_type = {"event": event, "name": "Standing", "price": "49.00", "capacity": capacity}
-    return _create(base_url, "/api/ticket-types/", token, ticket_type)
+    shares = [(capacity + n) // len(TICKET_TYPES) for n in range(len(TICKET_TYPES))]
+    return [
+        _create(
+            base_url,
+            "/api/ticket-types/",
+            token,
+            {"event": event, "name": name, "price": "49.00", "capacity": share},
+        )
+        for name, share in zip(TICKET_TYPES, shares, strict=True)
+    ]
 
 
 def _create(base_url: str, path: str, token: str, fields: dict[str, Any]) -> int:

@@ -9,26 +9,13 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from shared.config.settings import Settings
-from shared.purchases import QUEUED, QueuedPurchase
+from shared.purchases import purchase, still_queued
 from shared.web.server import serve
 
 ID = "01a203bc-a0e0-7261-b7d6-4031de569d41"
-BODY = msgspec.json.encode(
-    QueuedPurchase(
-        id=ID,
-        ticket_type=1,
-        event=1,
-        quantity=1,
-        unit_price="25.00",
-        total_price="25.00",
-        status=QUEUED,
-        reason=None,
-        created_at="2026-11-22T14:50:23.331077Z",
-        decided_at=None,
-        position=10,
-        estimated_wait_seconds=0.1,
-    )
-)
+CREATED_AT = "2026-11-22T14:50:23.331077Z"
+PURCHASE = purchase([(1, 1, "25.00")], id=ID, event=1, currency="EUR", created_at=CREATED_AT)
+BODY = msgspec.json.encode(still_queued(PURCHASE, position=10, wait_seconds=0.1))
 HEADERS = [
     (b"content-type", b"application/json"),
     (b"location", f"/api/ticket-purchases/{ID}/".encode()),

@@ -18,6 +18,7 @@ from loadtests.bench.parts import (
     gateway,
     growth,
     latency,
+    storage,
     waiting,
     whole_path,
 )
@@ -37,6 +38,7 @@ PARTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
     "whole-path": ("Accepted durably and decided", whole_path.measure),
     "latency": ("Latency from the intended moment, open loop", latency.measure),
     "drain": ("The drain alone", drain.measure),
+    "storage": ("The database without a vacuum", storage.measure),
     "backlog": ("A sold-out queue", backlog.measure),
     "waiting": ("Waiting clients", waiting.measure),
 }

@@ -17,9 +17,10 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     known_tokens: int = 200
     new_tokens_each_turn: int
     polled: int = 1_000
-    # Of ticket types besides the one.
-    many_ticket_types: tuple[int, ...] = (10, 1_000)
+    many_ticket_types: int = 1_000
     drained: int
+    # Decided without a vacuum; a multiple of `drained`.
+    unvacuumed: int
     sold_out_backlog: int
     latency_rates_per_second: tuple[int, ...]
     latency_seconds: float
@@ -35,6 +36,7 @@ FULL = Sizes(
     seconds=3.0,
     new_tokens_each_turn=6_000,
     drained=40_000,
+    unvacuumed=1_000_000,
     sold_out_backlog=100_000,
     latency_rates_per_second=(200, 500, 1_000, 2_000),
     latency_seconds=6.0,
@@ -51,6 +53,7 @@ QUICK = Sizes(
     seconds=0.4,
     new_tokens_each_turn=400,
     drained=10_000,
+    unvacuumed=50_000,
     sold_out_backlog=10_000,
     latency_rates_per_second=(1_000,),
     latency_seconds=1.0,

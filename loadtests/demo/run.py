@@ -18,7 +18,7 @@ from loadtests.demo.display import live, show_summary
 from loadtests.demo.rush import crowd, rush
 from loadtests.demo.sale import BuyerOutcome, DemoSale
 from loadtests.recording.sampling import sample_rows
-from loadtests.selling import create_ticket_type
+from loadtests.selling import create_sale
 from purchase_worker.audit.report import audit
 from purchase_worker.audit.table import show_audit
 from shared.auth.mint_tokens import mint_tokens, user_names
@@ -48,24 +48,22 @@ def run_demo(
         ConfigurationError: the running system refuses what the demo needs.
     """
     organiser, *tokens = _mint_tokens(options.buyers, settings, engine, console)
-    ticket_type_id = create_ticket_type(
-        base_url, organiser, "The demo's big night", options.tickets
-    )
+    ticket_types = create_sale(base_url, organiser, "The demo's big night", options.tickets)
     console.print(
-        f"Ticket type {ticket_type_id} is on sale: {options.tickets:,} tickets,"
+        f"{len(ticket_types)} ticket types are on sale: {options.tickets:,} tickets in all,"
         f" {options.buyers:,} buyers within {options.over_seconds:g} s."
     )
     sale = DemoSale(tickets=options.tickets, buyers=options.buyers)
-    buyers = crowd(tokens, options.over_seconds, options.seed)
+    buyers = crowd(tokens, ticket_types, options.over_seconds, options.seed)
 
     def add_sample() -> None:
-        if sale.opened_at is not None and (rows := sample_rows(engine, [ticket_type_id])):
+        if sale.opened_at is not None and (rows := sample_rows(engine, ticket_types)):
             at = time.monotonic() - sale.opened_at
             sale.samples.append(msgspec.structs.replace(rows, at=at))
 
     # The last sample is taken also when interrupted: the database may be stopped next.
     with _drawn(sale, console), _repeating(add_sample, SAMPLE_SECONDS):
-        rush(base_url, ticket_type_id, buyers, sale)
+        rush(base_url, buyers, sale)
     show_summary(console, sale)
     report = audit(engine, settings)
     show_audit(console, report)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import msgspec
 import uvloop
 
-from loadtests.answers import Meaning
+from loadtests.answers import Line, Meaning
 from loadtests.client import ClientConnection
 from loadtests.demo.sale import BuyerOutcome, BuyerResult, DemoSale
-from loadtests.selling import PURCHASES, QUANTITIES
+from loadtests.selling import PURCHASES, choose, purchase_body
 from shared.web.server import raise_open_files_limit
 
 # Held open for each buyer's decision; a gateway lets no client wait longer.
@@ -34,29 +34,28 @@ class DemoBuyer(msgspec.Struct, frozen=True):
 
     number: int
     token: str
-    quantity: int
+    lines: list[Line]
     presses_at: float
 
 
-def crowd(tokens: Sequence[str], over_seconds: float, seed: int) -> list[DemoBuyer]:
-    """A buyer for each token; the same quantities and moments for the same seed."""
+def crowd(
+    tokens: Sequence[str], ticket_types: Sequence[int], over_seconds: float, seed: int
+) -> list[DemoBuyer]:
+    """A buyer for each token; the same purchases and moments for the same seed."""
     chance = random.Random(seed)  # noqa: S311 - a sale to show, not a secret
-    quantities = chance.choices(list(QUANTITIES), list(QUANTITIES.values()), k=len(tokens))
     return [
-        DemoBuyer(number, token, quantity, chance.uniform(0, over_seconds))
-        for number, (token, quantity) in enumerate(zip(tokens, quantities, strict=True))
+        DemoBuyer(number, token, choose(ticket_types, chance), chance.uniform(0, over_seconds))
+        for number, token in enumerate(tokens)
     ]
 
 
-def rush(base_url: str, ticket_type_id: int, buyers: Sequence[DemoBuyer], sale: DemoSale) -> None:
+def rush(base_url: str, buyers: Sequence[DemoBuyer], sale: DemoSale) -> None:
     """Let all buyers buy; adds each result to the sale as soon as it is known."""
     gc.freeze()  # thousands of waiting buyers need not be searched for garbage
-    uvloop.run(_rush(base_url, ticket_type_id, buyers, sale))
+    uvloop.run(_rush(base_url, buyers, sale))
 
 
-async def _rush(
-    base_url: str, ticket_type_id: int, buyers: Sequence[DemoBuyer], sale: DemoSale
-) -> None:
+async def _rush(base_url: str, buyers: Sequence[DemoBuyer], sale: DemoSale) -> None:
     seats = asyncio.Semaphore(_connections())
     # The sale opens when all buyers wait: setting them up is not the gateway's time.
     opened = time.monotonic() + GATHERING_SECONDS * len(buyers)
@@ -64,9 +63,10 @@ async def _rush(
     async def attend(buyer: DemoBuyer) -> None:
         await asyncio.sleep(opened + buyer.presses_at - time.monotonic())
         async with seats:
-            outcome, retries = await _buy(ClientConnection(base_url), ticket_type_id, buyer)
+            outcome, retries = await _buy(ClientConnection(base_url), buyer)
         answered_at = time.monotonic() - opened
-        result = BuyerResult(buyer.presses_at, answered_at, outcome, buyer.quantity, retries)
+        quantity = sum(line.quantity for line in buyer.lines)
+        result = BuyerResult(buyer.presses_at, answered_at, outcome, quantity, retries)
         sale.results.append(result)
 
     async with asyncio.TaskGroup() as group:
@@ -76,13 +76,11 @@ async def _rush(
         sale.opened_at = opened
 
 
-async def _buy(
-    connection: ClientConnection, ticket_type_id: int, buyer: DemoBuyer
-) -> tuple[BuyerOutcome, int]:
+async def _buy(connection: ClientConnection, buyer: DemoBuyer) -> tuple[BuyerOutcome, int]:
     """The outcome, and how often the buyer had to ask again for it."""
     try:
         for retries in range(RETRIES + 1):
-            outcome = await _ask(connection, ticket_type_id, buyer)
+            outcome = await _ask(connection, buyer)
             if outcome is not None:
                 return outcome, retries
             await asyncio.sleep(RETRY_SECONDS)
@@ -91,18 +89,19 @@ async def _buy(
         connection.close()
 
 
-async def _ask(
-    connection: ClientConnection, ticket_type_id: int, buyer: DemoBuyer
-) -> BuyerOutcome | None:
+async def _ask(connection: ClientConnection, buyer: DemoBuyer) -> BuyerOutcome | None:
     """One attempt; None: not known yet, ask again with the same key."""
     headers = {
-        "Idempotency-Key": f'"demo-{ticket_type_id}-{buyer.number}"',
+        "Idempotency-Key": f'"demo-{buyer.number}"',
         "Prefer": f"wait={WAIT_SECONDS}",
     }
-    body = msgspec.json.encode({"ticket_type": ticket_type_id, "quantity": buyer.quantity})
     try:
         answer = await connection.request(
-            "POST", PURCHASES, token=buyer.token, headers=headers, body=body
+            "POST",
+            PURCHASES,
+            token=buyer.token,
+            headers=headers,
+            body=purchase_body(buyer.lines),
         )
     except OSError:
         return None

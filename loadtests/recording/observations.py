@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from loadtests.answers import AnswerBody
+from loadtests.answers import AnswerBody, Line
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
@@ -34,6 +34,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
     ticket_type: int | None = None
     quantity: int | None = None
+    items: list[Line] | None = None
     total_price: str | None = None
     decided_at: str | None = None
 
@@ -72,6 +73,7 @@ def seen_in(purchase_id: str, body: bytes) -> Seen:
         reason=answer.code if is_problem else answer.reason,
         ticket_type=answer.ticket_type,
         quantity=answer.quantity,
+        items=answer.items,
         total_price=answer.total_price,
         decided_at=answer.decided_at,
     )

@@ -34,7 +34,8 @@ class Moment(msgspec.Struct, frozen=True):
         users: how many there were.
         requests, accepted, decided, sold_out: in this second. `accepted` is a 202, `decided` a
             confirmation or rejection that reached a buyer; `sold_out` an answer without a purchase.
-        left, queued, decisions: as the rows stood; of all watched ticket types together.
+        left, queued, decisions: as the rows stood; left of the watched ticket types, the
+            others of their events.
         cores: busy with each service, on average over this second.
         p50_ms, p95_ms, p99_ms: until the decision, of the purchases decided since the last moment.
         sold_out_p50_ms, sold_out_p99_ms: until "sold out", of those since the last moment.

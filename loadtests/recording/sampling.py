@@ -19,13 +19,14 @@ from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import ConfigurationError
 
 EVERY_SECONDS = 1.0
-# The counters' rows, and a count over the partial index of what is queued: it grows with the queue
-# alone, not with the sale.
+# Counters and lanes, and a count over the work list: it grows with the queue alone, not with the
+# sale.
 READ_COUNTERS = text("""
-SELECT sum(issued - sold)::bigint AS left, sum(decisions)::bigint AS decisions,
-       (SELECT count(*) FROM ticket_purchases
-        WHERE ticket_type_id = ANY(:ids) AND status = 'queued') AS queued
-FROM ticket_inventory WHERE ticket_type_id = ANY(:ids)
+WITH event AS (SELECT DISTINCT event_id FROM ticket_types WHERE id = ANY(:ids))
+SELECT sum(issued - sold)::bigint AS left,
+       (SELECT sum(number) FROM event JOIN lanes USING (event_id))::bigint AS decisions,
+       (SELECT count(*) FROM event JOIN work_list USING (event_id) WHERE class = 1) AS queued
+FROM event JOIN counters USING (event_id) WHERE ticket_type_id = ANY(:ids)
 """)
 
 
@@ -41,6 +42,9 @@ class RowSample(msgspec.Struct, frozen=True):
 
     Attributes:
         at: seconds since 1970.
+        left: of these ticket types.
+        decisions: entries in the ledgers of their events.
+        queued: purchases of their events.
         cpu_seconds: by service, see `costs`.
     """
 

@@ -10,12 +10,12 @@ class Rehearsal(msgspec.Struct, frozen=True):
     """As the master sends it to its workers.
 
     Attributes:
-        ticket_type_id: what is on sale.
+        ticket_types: what is on sale, all of one event.
         tokens: one of each buyer; where there are more users than tokens, several are one buyer.
         workers: among how many processes the tokens are shared out.
     """
 
-    ticket_type_id: int
+    ticket_types: list[int]
     tokens: list[str]
     workers: int
 
@@ -23,7 +23,7 @@ class Rehearsal(msgspec.Struct, frozen=True):
 class _Part:
     """This process's part of the rehearsal."""
 
-    ticket_type_id: int
+    ticket_types: list[int]
     tokens: Iterator[str]
 
 
@@ -32,7 +32,7 @@ _part = _Part()
 
 def take_part(rehearsal: Rehearsal, worker_index: int) -> None:
     """From now on the users of this process buy there, with the tokens that are this worker's."""
-    _part.ticket_type_id = rehearsal.ticket_type_id
+    _part.ticket_types = rehearsal.ticket_types
     _part.tokens = cycle(tokens_of(rehearsal, worker_index))
 
 
@@ -42,8 +42,8 @@ def tokens_of(rehearsal: Rehearsal, worker_index: int) -> list[str]:
     return own or rehearsal.tokens
 
 
-def ticket_type_id() -> int:
-    return _part.ticket_type_id
+def ticket_types() -> list[int]:
+    return _part.ticket_types
 
 
 def next_token() -> str:

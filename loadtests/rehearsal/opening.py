@@ -8,7 +8,7 @@ from pathlib import Path
 from locust.exception import StopTest
 
 from loadtests.eventify_command import eventify
-from loadtests.selling import create_ticket_type
+from loadtests.selling import create_sale
 from shared.errors import ConfigurationError
 
 # The users that are minted, REHEARSAL1 and so on; a later rehearsal takes the same ones.
@@ -16,8 +16,8 @@ REHEARSAL = "rehearsal"
 logger = logging.getLogger(__name__)
 
 
-def open_sale(host: str, options: argparse.Namespace, buyers: int) -> tuple[int, list[str]]:
-    """The id of the ticket type on sale, and the tokens of its buyers.
+def open_sale(host: str, options: argparse.Namespace, buyers: int) -> tuple[list[int], list[str]]:
+    """The ids of the ticket types on sale, and the tokens of their buyers.
 
     Args:
         host: the gateway's URL.
@@ -29,14 +29,14 @@ def open_sale(host: str, options: argparse.Namespace, buyers: int) -> tuple[int,
     """
     tokens = read_tokens(Path(options.tokens)) if options.tokens else mint_tokens(buyers)
     if options.ticket_type:
-        return options.ticket_type, tokens
+        return [options.ticket_type], tokens
     title = f"Rehearsal of {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     try:
-        id_ = create_ticket_type(host, tokens[0], title, options.event_capacity)
+        ids = create_sale(host, tokens[0], title, options.event_capacity)
     except ConfigurationError as error:
         raise StopTest(str(error)) from error
-    logger.info("Ticket type %d is on sale: %d tickets", id_, options.event_capacity)
-    return id_, tokens
+    logger.info("Ticket types %s are on sale: %d tickets", ids, options.event_capacity)
+    return ids, tokens
 
 
 def read_tokens(file: Path) -> list[str]:

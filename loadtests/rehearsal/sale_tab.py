@@ -79,7 +79,7 @@ def sale_rows(environment: Environment) -> list[dict[str, Any]]:
         ("Tickets left", seen and seen.left, _trend(moments, "left")),
         ("Sold out", "not yet" if after is None else f"after {after} s", ""),
         ("Purchases queued", seen and seen.queued, _trend(moments, "queued")),
-        ("Purchases decided, in the rows", seen and seen.decisions, ""),
+        ("Entries in the ledger", seen and seen.decisions, ""),
         ("Accepted with 202", counts.accepted, _trend(moments, "accepted")),
         ("Confirmed, as buyers saw", counts.confirmed, ""),
         ("Rejected, as buyers saw", counts.rejected, ""),

@@ -5,7 +5,7 @@ from locust import tag, task
 from loadtests.answers import Meaning
 from loadtests.recording import observations
 from loadtests.selling import PURCHASES
-from loadtests.users.purchaser import Purchaser, purchase_body
+from loadtests.users.purchaser import Purchaser, any_purchase
 
 
 class Abuser(Purchaser):
@@ -22,6 +22,6 @@ class Abuser(Purchaser):
     @task
     def hammer(self) -> None:
         self.schedule.take()
-        answer = self.ask("POST", PURCHASES, f"{PURCHASES} (abuser)", purchase_body())
+        answer = self.ask("POST", PURCHASES, f"{PURCHASES} (abuser)", any_purchase())
         if answer.meaning is Meaning.QUEUED and answer.purchase_id is not None:
             observations.accepted(answer.purchase_id)

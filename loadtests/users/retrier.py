@@ -12,7 +12,7 @@ from loadtests.users.purchaser import (
     OUTCOME_TIMEOUT_SECONDS,
     PAUSE_SECONDS,
     Purchaser,
-    purchase_body,
+    any_purchase,
 )
 
 
@@ -30,7 +30,7 @@ class Retrier(Purchaser):
     def insist(self) -> None:
         self.schedule.take()
         deadline = time.monotonic() + OUTCOME_TIMEOUT_SECONDS
-        key, body = f'"{uuid4()}"', purchase_body()
+        key, body = f'"{uuid4()}"', any_purchase()
         first_id = None
         while True:
             answer = self._ask_again(key, body)

@@ -88,7 +88,7 @@ def _findings(
     for seen in chunks(_observations(folder), CHUNK_ROWS):
         rows = read_rows(engine, {answer.id for answer in seen})
         broken += broken_by_purchases(seen, rows)
-        ticket_types |= {row.ticket_type for row in rows.values()}
+        ticket_types |= {line.ticket_type for row in rows.values() for line in row.items}
         outcomes += sum(answer.status != ACCEPTED for answer in seen)
     broken += broken_by_counters(read_counters(engine, ticket_types))
     report = audit(engine, settings)

@@ -86,9 +86,13 @@ def tickets_sold(moments: Sequence[Moment]) -> tuple[int, int] | None:
 
 
 def sold_out_after_seconds(moments: Sequence[Moment]) -> int | None:
-    """Seconds from the first purchase until nothing was left, or an answer "sold out"; or None."""
+    """Seconds from the first purchase until nothing was left; None: it was not sold out.
+
+    Where the rows were not sampled, until an answer "sold out".
+    """
     first = next((m.at for m in moments if m.accepted or m.decided or m.sold_out), None)
-    ended = next((m.at for m in moments if m.sold_out or m.left == 0), None)
+    sampled = any(m.left is not None for m in moments)
+    ended = next((m.at for m in moments if (m.left == 0 if sampled else m.sold_out)), None)
     return None if first is None or ended is None else max(0, ended - first)
 
 

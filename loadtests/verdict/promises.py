@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from loadtests.answers import Line
 from loadtests.recording.observations import ACCEPTED, Seen
 from shared.purchases import QUEUED
 
@@ -20,13 +21,14 @@ class Promise(StrEnum):
 
 
 class PurchaseRow(msgspec.Struct, frozen=True):
-    """A purchase in the database; times and money written as in the API."""
+    """A purchase in the database, written as in the API."""
 
     id: str
     status: str
     reason: str | None
-    ticket_type: int
-    quantity: int
+    ticket_type: int | None
+    quantity: int | None
+    items: list[Line]
     total_price: str
     decided_at: str | None
 
@@ -84,7 +86,10 @@ def broken_by_counters(counters: Sequence[TicketTypeCounters]) -> Iterator[Broke
 
 def _differences(seen: Seen, row: PurchaseRow) -> list[str]:
     """Each field that differs between answer and row; one that the answer left out does not."""
-    fields = ("status", "reason", "ticket_type", "quantity", "total_price", "decided_at")
+    fields = (
+        *("status", "reason", "ticket_type", "quantity", "items"),
+        *("total_price", "decided_at"),
+    )
     both = [(name, getattr(seen, name), getattr(row, name)) for name in fields]
     differences = [
         f"answered {name} {answered}, the row has {stored}"

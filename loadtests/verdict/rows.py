@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
+import msgspec
 from sqlalchemy import Engine, text
 
 from loadtests.verdict.promises import PurchaseRow, TicketTypeCounters
@@ -13,28 +14,49 @@ T = TypeVar("T")
 # Rows asked for at a time: the answer is a megabyte, and no statement comes near its time limit.
 CHUNK_ROWS = 5_000
 
+# Of a request `r`, in the order sent.
+LINES = """jsonb_to_recordset(coalesce(r.items, jsonb_build_array(jsonb_build_object(
+        'ticket_type', r.ticket_type_id, 'quantity', r.quantity, 'unit_price', r.unit_price))))
+    AS line (ticket_type bigint, quantity int, unit_price numeric)"""
 READ_ROWS = text(f"""
-SELECT id::text, status, reason, ticket_type_id, quantity, (unit_price * quantity)::text,
-       {as_time("decided_at")}
-FROM ticket_purchases WHERE id = ANY(CAST(:ids AS uuid[]))
+SELECT r.id::text, coalesce(e.kind::text, 'queued') AS status, e.reason::text,
+       r.ticket_type_id AS ticket_type, r.quantity, line.items, line.total_price::text,
+       {as_time("b.at")} AS decided_at
+FROM requests r
+LEFT JOIN ledger e ON e.event_id = r.event_id AND e.command_id = r.id
+LEFT JOIN LATERAL (SELECT at FROM batches WHERE event_id = e.event_id AND first_number <= e.number
+                   ORDER BY first_number DESC LIMIT 1) b ON true
+CROSS JOIN LATERAL (
+    SELECT jsonb_agg(jsonb_build_object('ticket_type', ticket_type, 'quantity', quantity)) AS items,
+           sum(unit_price * quantity) AS total_price
+    FROM {LINES}) line
+WHERE r.id = ANY(CAST(:ids AS uuid[]))
 """)
 READ_QUEUED = text("""
-SELECT id::text FROM ticket_purchases
-WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'queued'
+SELECT id::text FROM requests r
+WHERE id = ANY(CAST(:ids AS uuid[]))
+  AND NOT EXISTS (SELECT FROM ledger WHERE event_id = r.event_id AND command_id = r.id)
 """)
-READ_COUNTERS = text("""
-SELECT i.ticket_type_id, i.issued, i.sold, coalesce(sum(p.quantity), 0)::bigint
-FROM ticket_inventory i
-LEFT JOIN ticket_purchases p ON p.ticket_type_id = i.ticket_type_id AND p.status = 'confirmed'
-WHERE i.ticket_type_id = ANY(:ids) GROUP BY i.ticket_type_id ORDER BY i.ticket_type_id
+READ_COUNTERS = text(f"""
+SELECT c.ticket_type_id, c.issued, c.sold, coalesce(confirmed.tickets, 0)::bigint
+FROM counters c
+LEFT JOIN (
+    SELECT ticket_type, sum(line.quantity) AS tickets
+    FROM ledger e JOIN requests r ON r.id = e.command_id CROSS JOIN LATERAL {LINES}
+    WHERE e.event_id IN (SELECT event_id FROM ticket_types WHERE id = ANY(:ids))
+      AND e.kind = 'confirmed'
+    GROUP BY ticket_type
+) confirmed ON confirmed.ticket_type = c.ticket_type_id
+WHERE c.ticket_type_id = ANY(:ids) ORDER BY c.ticket_type_id
 """)
 
 
 def read_rows(engine: Engine, ids: Iterable[str]) -> dict[str, PurchaseRow]:
     """These purchases by id; one without a row is missing."""
     with engine.connect() as connection:
-        rows = connection.execute(READ_ROWS, {"ids": list(ids)})
-        return {row[0]: PurchaseRow(*row) for row in rows}
+        found = connection.execute(READ_ROWS, {"ids": list(ids)}).mappings()
+        rows = (msgspec.convert(dict(row), PurchaseRow) for row in found)
+        return {row.id: row for row in rows}
 
 
 def still_queued(engine: Engine, ids: Iterable[str]) -> list[str]:

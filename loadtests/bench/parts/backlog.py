@@ -1,4 +1,4 @@
-"""A long queue of a ticket type that sells out at once: how soon all of it is rejected."""
+"""A long queue of an event that sells out at once: how soon all of it is rejected."""
 
 import time
 
@@ -16,7 +16,7 @@ def measure(bench: Bench) -> list[Figure]:
     return [
         Figure(
             name=f"sold_out_backlog_of_{rows}_rejected_seconds",
-            label=f"{rows:,} queued requests of a sold-out type rejected",
+            label=f"{rows:,} queued requests of a sold-out event rejected",
             unit="s",
             values=seconds,
             target=at_most(3) if rows == TARGET_ROWS else None,

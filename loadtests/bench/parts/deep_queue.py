@@ -51,7 +51,7 @@ class _LongQueue:
         self.memory: list[Figure] = []
 
     def turn(self, rows: int) -> TurnResult:
-        """The gateway alone, with `rows` queued before of the same ticket type."""
+        """The gateway alone, with `rows` queued before of the same event."""
         bench, system = self._bench, self._bench.system
         (hot,) = add_ticket_types(system.engine, 1)
         decisions = system.decisions()

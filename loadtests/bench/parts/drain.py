@@ -1,4 +1,4 @@
-"""The drain alone: decisions a second on one hot row, beside its own SQL with no Python between."""
+"""The drain alone: decisions a second of one hot event, beside the same SQL without Python."""
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -10,7 +10,12 @@ from loadtests.bench.report.figures import Figure, at_least, percent_figure
 from loadtests.bench.system.drain_process import DrainTiming, drain_all, send_again, write_down
 from loadtests.bench.system.eventify import BenchSystem
 from loadtests.bench.system.processes import cpu_seconds
-from loadtests.bench.system.rows import add_buyers, add_ticket_types, queue_purchases
+from loadtests.bench.system.rows import (
+    add_buyers,
+    add_ticket_types,
+    event_of,
+    queue_purchases,
+)
 from loadtests.bench.turns.bench import Bench
 from loadtests.bench.turns.rounds import Contender, TurnResult, take_turns
 from loadtests.spawned import spawned_process
@@ -20,7 +25,7 @@ from shared.database.migrate import migrate
 
 QUEUED_DATABASE = "drain_queued"
 BUYERS = 1_000
-DECIDED = "SELECT count(*) FROM ticket_purchases WHERE decision_number IS NOT NULL"
+DECIDED = "SELECT count(*) FROM ledger WHERE kind <> 'issued'"
 
 
 def measure(bench: Bench) -> list[Figure]:
@@ -62,17 +67,17 @@ def _contenders(
     return [
         contender(
             "drain_sql_alone_decisions_per_second",
-            "the drain's SQL alone, one hot row",
+            "the drain's SQL alone, one hot event",
             lambda copy: process.submit(send_again, copy, script).result(),
         ),
         contender(
             "drain_decisions_per_second",
-            "drain, one hot row, without publishing",
+            "drain, one hot event, without publishing",
             lambda copy: process.submit(drain_all, copy, hot, False).result(),
         ),
         contender(
             "drain_publishing_decisions_per_second",
-            "drain, one hot row, publishing results",
+            "drain, one hot event, publishing results",
             lambda copy: process.submit(drain_all, copy, hot, True).result(),
         ),
     ]
@@ -112,13 +117,14 @@ class _Copies:
 
 
 def _fill(settings: Settings, queued: int) -> int:
-    """The schema, and one ticket type with this many queued; returns its id."""
+    """The schema, and one event with this many queued; returns its id."""
     engine = open_engine(settings, "bench-fill")
     migrate(engine)
     add_buyers(engine, BUYERS)
     (hot,) = add_ticket_types(engine, 1)
     queue_purchases(engine, hot, queued)
+    event_id = event_of(engine, hot)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM ANALYZE")
     engine.dispose()
-    return hot
+    return event_id

@@ -56,4 +56,4 @@ def _contender(bench: Bench, name: str, stored: str) -> Contender:
 
 
 def _target(rows: int) -> Target | None:
-    return at_least(90) if rows == TARGET_ROWS else None
+    return at_least(95) if rows == TARGET_ROWS else None

@@ -56,17 +56,17 @@ class _WritingConnection(PlainConnection):
         super().commit()
 
 
-def drain_all(settings: Settings, ticket_type_id: int, publish: bool) -> DrainTiming:
+def drain_all(settings: Settings, event_id: int, publish: bool) -> DrainTiming:
     """Turn after turn, as the worker takes them, until nothing is queued."""
     engine = open_engine(settings, "bench-drain", pool_size=2, prepares=True)
     engine.connect().close()
     publish_batch = ResultPublisher(settings) if publish else _publish_nothing
-    drained = _timed(lambda: _drain(engine, ticket_type_id, settings, publish_batch))
+    drained = _timed(lambda: _drain(engine, event_id, settings, publish_batch))
     engine.dispose()
     return drained
 
 
-def write_down(settings: Settings, ticket_type_id: int) -> Script:
+def write_down(settings: Settings, event_id: int) -> Script:
     script: Script = []
     engine = open_engine(settings, "bench-drain", pool_size=2, prepares=True)
 
@@ -80,7 +80,7 @@ def write_down(settings: Settings, ticket_type_id: int) -> Script:
 
     engine.connect().close()
     script.clear()  # what SQLAlchemy asks at its first connection
-    _drain(engine, ticket_type_id, settings, _publish_nothing)
+    _drain(engine, event_id, settings, _publish_nothing)
     engine.dispose()
     return script
 
@@ -96,9 +96,9 @@ def send_again(settings: Settings, script: Script) -> DrainTiming:
 
 
 def _drain(
-    engine: Engine, ticket_type_id: int, settings: Settings, publish: Callable[[Batch], None]
+    engine: Engine, event_id: int, settings: Settings, publish: Callable[[Batch], None]
 ) -> None:
-    while drain(engine, [ticket_type_id], settings, publish).more:
+    while drain(engine, [event_id], settings, publish).more:
         pass  # its turn is over, and the next one is its as well
 
 

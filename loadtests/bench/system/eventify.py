@@ -23,7 +23,7 @@ SETTINGS = {
 }
 # The slowest is a queue of a hundred thousand, at a tenth of the usual pace.
 DECIDED_SECONDS = 120.0
-DECISIONS = "SELECT coalesce(sum(decisions), 0)::bigint FROM ticket_inventory"
+DECISIONS = "SELECT coalesce(sum(number), 0)::bigint FROM lanes"
 # Each query costs PostgreSQL and this process a millisecond together, of what is measured.
 POLL_SECONDS = 0.02
 

@@ -1,62 +1,73 @@
 """A past of millions of purchases, put into the database quickly.
 
-The guards forbid to insert a decided purchase. So this is written as a replica writes
-(`session_replication_role`), without triggers and foreign keys but with the CHECKs, and so that the
-audit finds nothing: numbers without a gap, batches that had seen their rows, exact counters.
+A drain would take minutes, and the guards let nothing else decide. So this is written as a replica
+writes (`session_replication_role`), without triggers and foreign keys but with the CHECKs, and so
+that the audit finds nothing: numbers without a gap, batches that had seen their requests, exact
+counters.
 """
 
 from sqlalchemy import Engine, text
 
 from loadtests.bench.system.rows import PRICE, add_ticket_types, without_limit
 
-TICKET_TYPES = 100
+EVENTS = 100
 # As many as the drain decides in one transaction.
 BATCH = 500
 
 AS_REPLICA = text("SET LOCAL session_replication_role = replica")
-# In the order of acceptance the ticket types and the buyers take turns.
-PURCHASES = text("""
+# In the order of acceptance the events and the buyers take turns.
+REQUESTS = text("""
 WITH buyers AS (
     SELECT array_agg(id ORDER BY id) AS ids FROM users WHERE username LIKE 'buyer%'
+), types AS (
+    SELECT array_agg(id ORDER BY id) AS ids, array_agg(event_id ORDER BY id) AS event_ids
+    FROM ticket_types WHERE id = ANY(:ticket_types)
 )
-INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price, idempotency_key,
-                              fingerprint, request_id, status, decided_at, decision_number,
-                              left_after)
-SELECT uuidv7(), ids[1 + n % array_length(ids, 1)],
-       (CAST(:ticket_types AS bigint[]))[1 + n % :types], 1, :price,
-       'past-' || :first || '-' || n, '\\x00'::bytea, 'bench', 'confirmed', now(), 1 + n / :types,
-       :each - 1 - n / :types
-FROM buyers, generate_series(0, :each * :types - 1) n
+INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price, currency,
+                      idempotency_key, fingerprint, request_id)
+SELECT uuidv7(), types.event_ids[1 + n % :events], buyers.ids[1 + n % array_length(buyers.ids, 1)],
+       types.ids[1 + n % :events], 1, :price, 'EUR', gen_random_uuid(),
+       uuid_send(gen_random_uuid()), gen_random_uuid()
+FROM buyers, types, generate_series(0, :each * :events - 1) n
 """)
-# In a transaction of their own, which sees the purchases as a drain would have seen them.
+# In a transaction of their own, which sees the requests as a drain would have seen them. The first
+# entry of each event issued its tickets.
+LEDGER = text("""
+INSERT INTO ledger (event_id, number, command_id, kind, ticket_type_id, change, left_after)
+SELECT event_id, 1 + nth, id, 'confirmed', ticket_type_id, -1, :each - nth
+FROM (SELECT *, row_number() OVER (PARTITION BY event_id ORDER BY seq) AS nth
+      FROM requests WHERE kind = 'buy' AND ticket_type_id = ANY(:ticket_types)) r
+""")
 BATCHES = text("""
-INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by)
-SELECT id, start + 1, least(start + :batch, :each), pg_current_snapshot(), 'bench'
-FROM unnest(CAST(:ticket_types AS bigint[])) id, generate_series(0, :each - 1, :batch) start
+INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
+SELECT event_id, start + 2, least(start + 1 + :batch, :each + 1), now(), pg_current_snapshot(),
+       'bench'
+FROM ticket_types, generate_series(0, :each - 1, :batch) start WHERE id = ANY(:ticket_types)
 """)
-COUNTERS = text("""
-UPDATE ticket_inventory SET sold = :each, decisions = :each
-WHERE ticket_type_id = ANY(:ticket_types)
+LANES = text("""
+UPDATE lanes SET number = :each + 1, at = now()
+WHERE event_id IN (SELECT event_id FROM ticket_types WHERE id = ANY(:ticket_types))
 """)
+COUNTERS = text("UPDATE counters SET sold = :each WHERE ticket_type_id = ANY(:ticket_types)")
 
 
 def add_past_sales(engine: Engine, purchases: int) -> None:
-    """Confirmed purchases (a multiple of 100) of a hundred sold-out ticket types."""
-    each = purchases // TICKET_TYPES
-    types = add_ticket_types(engine, TICKET_TYPES, capacity=each)
-    parameters = {"ticket_types": types, "types": TICKET_TYPES, "each": each, "batch": BATCH}
+    """Confirmed purchases (a multiple of 100) of a hundred sold-out events."""
+    each = purchases // EVENTS
+    types = add_ticket_types(engine, EVENTS, capacity=each, events=EVENTS)
+    parameters = {"ticket_types": types, "events": EVENTS, "each": each, "batch": BATCH}
     with engine.begin() as connection:
         without_limit(connection)
         connection.execute(AS_REPLICA)
-        connection.execute(PURCHASES, parameters | {"first": types[0], "price": PRICE})
+        connection.execute(REQUESTS, parameters | {"price": PRICE})
     with engine.begin() as connection:
         without_limit(connection)
         connection.execute(AS_REPLICA)
-        connection.execute(BATCHES, parameters)
-        connection.execute(COUNTERS, parameters)
+        for statement in (LEDGER, BATCHES, LANES, COUNTERS):
+            connection.execute(statement, parameters)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("SET statement_timeout = 0")
         # As autovacuum would have done over the days in which such a past comes together.
-        connection.exec_driver_sql("VACUUM ANALYZE ticket_purchases, decision_batches")
+        connection.exec_driver_sql("VACUUM ANALYZE requests, ledger, batches")
         connection.exec_driver_sql("CHECKPOINT")
         connection.exec_driver_sql("RESET statement_timeout")

@@ -7,13 +7,14 @@ from itertools import chain, count
 import msgspec
 from sqlalchemy import text
 
+from loadtests.answers import Line
 from loadtests.bench.load.loops import run_closed_loop, run_open_loop
 from loadtests.bench.load.requests import Load, buying, reading
 from loadtests.bench.load.tally import LoadRun
 from loadtests.bench.sizes import Sizes
 from loadtests.bench.system.eventify import BenchSystem
 from loadtests.bench.system.rows import without_limit
-from loadtests.selling import PURCHASES
+from loadtests.selling import PURCHASES, purchase_body
 
 ACCEPTED = 202
 WARM_UP_SECONDS = 0.3
@@ -23,8 +24,8 @@ TOKEN_PROCESSES = 2
 UNTIL_ALL_SECONDS = 600.0
 # The newest purchases of users whose tokens we have, with their users' names.
 NEWEST = text("""
-SELECT p.id, u.username FROM ticket_purchases p JOIN users u ON u.id = p.user_id
-WHERE u.username LIKE 'buyer%' ORDER BY p.seq DESC LIMIT :count
+SELECT r.id, u.username FROM requests r JOIN users u ON u.id = r.user_id
+WHERE u.username LIKE 'buyer%' ORDER BY r.seq DESC LIMIT :count
 """)
 
 
@@ -94,6 +95,11 @@ class Bench:
         return buying(
             ticket_types, self._tokens, key_prefix=self._key_prefix(), requests_max=requests_max
         )
+
+    def buying_carts(self, ticket_types: list[int]) -> Load:
+        """Carts, each with one ticket of each of these ticket types of one event."""
+        body = purchase_body([Line(ticket_type, 1) for ticket_type in ticket_types])
+        return msgspec.structs.replace(self.buying([]), bodies=[body])
 
     def buying_and_waiting(self, ticket_types: list[int], seconds: int) -> Load:
         """The same, each answered when it is decided, or after `seconds`."""

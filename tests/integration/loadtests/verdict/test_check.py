@@ -25,15 +25,31 @@ from loadtests.recording.run import (
 from loadtests.verdict.check import check
 from loadtests.verdict.judge import ExitCode, RunVerdict
 from loadtests.verdict.promises import Promise
+from purchase_worker.decision import Buy
 from purchase_worker.drain import Batch, drain
 from purchase_worker.publish.results import body
 from shared.config.settings import Settings
-from shared.database.engine import cursor_transaction
-from tests.support.factories import add_ticket_type, add_user, ignore, queue, request
+from tests.support.factories import (
+    add_ticket_type,
+    add_user,
+    cart,
+    event_of,
+    ignore,
+    queue,
+    tamper,
+)
 from tests.support.services import PROJECT
 
 # Where nobody decides, what is queued stays so.
 DRAIN_SECONDS = 0.3
+# The entries before are of the tickets that were issued.
+DELETE_A_CONFIRMED = (
+    "DELETE FROM requests WHERE id = (SELECT command_id FROM ledger WHERE number = 3)"
+)
+OF_THE_CART = (
+    "UPDATE requests SET items = jsonb_set(items, '{{1,quantity}}', '{quantity}')"
+    " WHERE items IS NOT NULL"
+)
 RUN = RecordedRun(
     started_at="2026-11-22T12:00:00+00:00",
     seconds=2.0,
@@ -63,31 +79,31 @@ def nothing_seen_yet() -> Iterator[None]:
 
 def see_outcomes(batch: Batch) -> None:
     """Every buyer is told its outcome, in the words of the worker itself."""
-    for part in batch.parts:
-        for row, decision in zip(part.queue.rows, part.decided.decisions, strict=True):
-            purchase = body(part.locked, row, decision, batch.decided_at)
-            observations.outcome(purchase.id, msgspec.json.encode(purchase))
+    for part, work, entry in batch.decided:
+        command = work.command
+        assert isinstance(command, Buy)
+        purchase = body(part.lane.event_id, command, work, entry, batch.decided_at)
+        observations.outcome(purchase.id, msgspec.json.encode(purchase))
 
 
 @pytest.fixture
 def sale(engine: Engine, settings: Settings) -> int:
-    """Three confirmed and one rejected, all told so to their buyers."""
+    """The ticket type of three purchases and a cart, all confirmed, and of one that was rejected.
+
+    All are told so to their buyers.
+    """
     ticket_type = add_ticket_type(engine, 7)
-    accept(engine, ticket_type, 4)
-    drain(engine, [ticket_type], settings, see_outcomes)
+    event = event_of(engine, ticket_type)
+    other = add_ticket_type(engine, 2, event_id=event)
+    accept(engine, *([(ticket_type, 2)] for _ in range(4)), [(ticket_type, 1), (other, 2)])
+    drain(engine, [event], settings, see_outcomes)
     return ticket_type
 
 
-def accept(engine: Engine, ticket_type: int, how_many: int) -> None:
-    for id_ in queue(engine, [request(add_user(engine), ticket_type, 2) for _ in range(how_many)]):
+def accept(engine: Engine, *purchases: list[tuple[int, int]]) -> None:
+    """Of each purchase: ticket type and quantity of its lines."""
+    for id_ in queue(engine, [cart(add_user(engine), lines) for lines in purchases]):
         observations.accepted(id_)
-
-
-def tamper(engine: Engine, change: str) -> None:
-    """Change rows as only somebody with the database's own powers could: no trigger fires."""
-    with cursor_transaction(engine) as cursor:
-        cursor.execute("SET LOCAL session_replication_role = replica")
-        cursor.execute(change)
 
 
 def checked(
@@ -114,36 +130,40 @@ def test_an_honest_sale_is_good_and_everything_was_checked(
     verdict = checked(tmp_path, settings, monkeypatch)
     assert verdict.exit_code is ExitCode.GOOD
     assert broken(verdict) == set()
-    assert [verdict.checked[promise] for promise in Promise] == [4, 4, 4, 1, 4]
+    assert [verdict.checked[promise] for promise in Promise] == [5, 5, 5, 2, 5]
 
 
 @pytest.mark.usefixtures("sale")
 @pytest.mark.parametrize(
     ("promise", "tampering"),
     [
-        (Promise.NEVER_LOST, "DELETE FROM ticket_purchases WHERE decision_number = 2"),
+        (Promise.NEVER_LOST, (DELETE_A_CONFIRMED,)),
         (
             Promise.ONE_OUTCOME,
             (
-                "UPDATE ticket_purchases SET status = 'rejected', reason = 'not_enough_tickets',"
-                " left_after = 1 WHERE decision_number = 1"
+                (
+                    "UPDATE ledger SET kind = 'rejected', reason = 'not_enough_tickets', change = 0"
+                    " WHERE number = 3"
+                ),
             ),
         ),
-        (
-            Promise.ONE_OUTCOME,
-            "UPDATE ticket_purchases SET decided_at = decided_at + interval '1 us'",
-        ),
+        (Promise.ONE_OUTCOME, ("UPDATE batches SET at = at + interval '1 us'",)),
+        (Promise.ONE_OUTCOME, (OF_THE_CART.format(quantity=1),)),
         (
             Promise.NEVER_OVERSOLD,
             (
-                "ALTER TABLE ticket_inventory DROP CONSTRAINT ticket_inventory_never_oversold;"
-                " UPDATE ticket_inventory SET sold = 8"
+                "ALTER TABLE counters DROP CONSTRAINT counters_never_oversold",
+                "UPDATE counters SET sold = 8",
             ),
         ),
-        (Promise.NEVER_OVERSOLD, "UPDATE ticket_purchases SET quantity = 9"),
+        (
+            Promise.NEVER_OVERSOLD,
+            ("UPDATE requests SET quantity = 9 WHERE kind = 'buy' AND items IS NULL",),
+        ),
+        (Promise.NEVER_OVERSOLD, (OF_THE_CART.format(quantity=3),)),
         (
             Promise.AUDIT,
-            "UPDATE ticket_purchases SET left_after = left_after + 1 WHERE status = 'confirmed'",
+            ("UPDATE ledger SET left_after = left_after + 1 WHERE kind = 'confirmed'",),
         ),
     ],
 )
@@ -153,9 +173,9 @@ def test_a_row_that_breaks_a_promise_is_found(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     promise: Promise,
-    tampering: str,
+    tampering: tuple[str, ...],
 ) -> None:
-    tamper(engine, tampering)
+    tamper(engine, *tampering)
     verdict = checked(tmp_path, settings, monkeypatch)
     assert verdict.exit_code is ExitCode.BROKEN_PROMISE
     assert promise in broken(verdict)
@@ -169,7 +189,7 @@ def test_what_is_still_queued_when_its_time_is_over_was_not_decided(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    accept(engine, sale, 1)
+    accept(engine, [(sale, 1)])
     verdict = checked(tmp_path, settings, monkeypatch)
     assert verdict.exit_code is ExitCode.BROKEN_PROMISE
     assert broken(verdict) == {Promise.DECIDED}
@@ -182,8 +202,8 @@ def test_what_is_decided_within_its_time_breaks_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    accept(engine, sale, 1)
-    deciding = Timer(DRAIN_SECONDS, drain, (engine, [sale], settings, ignore))
+    accept(engine, [(sale, 1)])
+    deciding = Timer(DRAIN_SECONDS, drain, (engine, [event_of(engine, sale)], settings, ignore))
     deciding.start()
     verdict = checked(tmp_path, settings, monkeypatch, drain_seconds=20)
     deciding.join()
@@ -235,7 +255,7 @@ def test_the_program_exits_by_its_verdict_and_leaves_the_report(
     assert (tmp_path / "sale.png").read_bytes().startswith(b"\x89PNG")
     assert len((tmp_path / "moments.csv").read_text().splitlines()) == 1 + len(RUN.moments)
 
-    tamper(engine, "DELETE FROM ticket_purchases WHERE decision_number = 2")
+    tamper(engine, DELETE_A_CONFIRMED)
     exit_code, reported = ended()
     assert exit_code == 2, reported
     assert "BROKEN" in reported

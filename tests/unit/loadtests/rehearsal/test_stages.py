@@ -77,14 +77,14 @@ def test_a_user_acts_once_in_its_pace() -> None:
 
 
 def test_each_token_goes_to_one_worker() -> None:
-    rehearsal = Rehearsal(1, [f"token{n}" for n in range(7)], workers=3)
+    rehearsal = Rehearsal([1], [f"token{n}" for n in range(7)], workers=3)
     parts = [tokens_of(rehearsal, index) for index in range(3)]
     assert sorted(chain(*parts)) == sorted(rehearsal.tokens)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 def test_no_worker_is_without_tokens() -> None:
-    rehearsal = Rehearsal(1, ["token"], workers=3)
+    rehearsal = Rehearsal([1], ["token"], workers=3)
     late = 7  # came when the tokens were already shared out
     assert [tokens_of(rehearsal, index) for index in (0, 1, late)] == [["token"]] * 3
 

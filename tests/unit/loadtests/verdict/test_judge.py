@@ -152,12 +152,14 @@ def test_the_outcome_says_what_was_sold_and_when_it_was_over() -> None:
         ([], None),
         ([Moment(at=0, users=1, accepted=1, left=5)], None),
         ([Moment(at=3, users=1, accepted=1), Moment(at=9, users=1, left=0)], 6),
-        # Some are left, but fewer than anybody wants.
-        ([Moment(at=3, users=1, accepted=1), Moment(at=5, users=1, sold_out=1, left=1)], 2),
+        # Of another ticket type some are left.
+        ([Moment(at=3, users=1, accepted=1), Moment(at=5, users=1, sold_out=1, left=1)], None),
+        # The rows were not sampled.
+        ([Moment(at=3, users=1, accepted=1), Moment(at=5, users=1, sold_out=1)], 2),
         ([Moment(at=0, users=1, left=0), Moment(at=4, users=1, sold_out=1, left=0)], 0),
     ],
 )
-def test_a_sale_is_sold_out_when_nothing_is_left_or_a_buyer_is_answered_so(
+def test_a_sale_is_sold_out_when_nothing_is_left(
     moments: list[Moment], seconds: int | None
 ) -> None:
     assert sold_out_after_seconds(moments) == seconds

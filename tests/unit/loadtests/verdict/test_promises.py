@@ -1,7 +1,9 @@
 """What buyers saw, compared with the rows."""
 
 import pytest
+from msgspec.structs import replace
 
+from loadtests.answers import Line
 from loadtests.recording.observations import ACCEPTED, Seen, seen_in
 from loadtests.verdict.promises import (
     Broken,
@@ -14,7 +16,8 @@ from loadtests.verdict.promises import (
 
 DECIDED_AT = "2026-11-22T12:00:00.123456Z"
 CONFIRMED = b"""{"id": "p1", "ticket_type": 7, "event": 1, "quantity": 2, "unit_price": "50.00",
-    "total_price": "100.00", "status": "confirmed", "reason": null,
+    "total_price": "100.00", "items": [{"ticket_type": 7, "quantity": 2, "unit_price": "50.00",
+    "total_price": "100.00"}], "currency": "EUR", "status": "confirmed", "reason": null,
     "created_at": "2026-11-22T12:00:00.000000Z", "decided_at": "2026-11-22T12:00:00.123456Z"}"""
 REJECTED = b"""{"type": "about:blank", "title": "Bad Request", "status": 400, "id": "p1",
     "detail": "Not enough tickets available", "code": "not_enough_tickets"}"""
@@ -24,7 +27,19 @@ def a_row(
     status: str = "confirmed", reason: str | None = None, quantity: int = 2, id_: str = "p1"
 ) -> PurchaseRow:
     decided_at = None if status == "queued" else DECIDED_AT
-    return PurchaseRow(id_, status, reason, 7, quantity, f"{50 * quantity}.00", decided_at)
+    items = [Line(7, quantity)]
+    return PurchaseRow(id_, status, reason, 7, quantity, items, f"{50 * quantity}.00", decided_at)
+
+
+CART = b"""{"id": "p1", "ticket_type": null, "event": 1, "quantity": null, "unit_price": null,
+    "total_price": "250.00", "items": [
+        {"ticket_type": 7, "quantity": 2, "unit_price": "50.00", "total_price": "100.00"},
+        {"ticket_type": 8, "quantity": 3, "unit_price": "50.00", "total_price": "150.00"}],
+    "currency": "EUR", "status": "confirmed", "reason": null,
+    "created_at": "2026-11-22T12:00:00.000000Z", "decided_at": "2026-11-22T12:00:00.123456Z"}"""
+CART_ROW = PurchaseRow(
+    "p1", "confirmed", None, None, None, [Line(7, 2), Line(8, 3)], "250.00", DECIDED_AT
+)
 
 
 def broken(seen: Seen, *rows: PurchaseRow) -> list[Broken]:
@@ -34,6 +49,7 @@ def broken(seen: Seen, *rows: PurchaseRow) -> list[Broken]:
 def test_answers_that_agree_with_their_rows_break_nothing() -> None:
     assert broken(Seen(id="p1", status=ACCEPTED), a_row()) == []
     assert broken(seen_in("p1", CONFIRMED), a_row()) == []
+    assert broken(seen_in("p1", CART), CART_ROW) == []
     assert broken(seen_in("p1", REJECTED), a_row("rejected", "not_enough_tickets")) == []
 
 
@@ -47,6 +63,8 @@ def test_answers_that_agree_with_their_rows_break_nothing() -> None:
         (CONFIRMED.replace(b"123456", b"123457"), a_row(), "answered decided_at"),
         (CONFIRMED.replace(b'"p1"', b'"p2"'), a_row(), "the answer was about p2"),
         (CONFIRMED, a_row("queued"), "the row has queued"),
+        (CART, replace(CART_ROW, items=[Line(7, 2), Line(8, 1)]), "answered items"),
+        (CART, a_row(), "answered items"),
     ],
 )
 def test_an_outcome_that_differs_from_its_row_is_found(
