@@ -1,4 +1,4 @@
-"""Checks each version of eventify.pml with Spin and prints the table of README.md: `make model`.
+"""Checks each version of the models with Spin and prints the table of README.md: `make model`.
 
 It needs spin and gcc, and of Python nothing but the standard library.
 """
@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 MODEL: Final = Path(__file__).with_name("eventify.pml")
+MARK: Final = MODEL.with_name("mark.pml")
 MISSING: Final = "`make model` needs Spin and a C compiler: apt-get install spin gcc"
 # Whether all is decided in the end, where nothing that can go on is kept waiting for ever.
 LIVENESS: Final = "LIVENESS"
@@ -26,9 +27,9 @@ OF_LIVENESS: Final = (("-DNFAIR=3",), ("-a", "-f"))
 
 
 class Version(NamedTuple):
-    """A version of the model.
+    """A version of a model.
 
-    `macros`: what makes it, as eventify.pml asks for it. `breaks`: the promise that Spin must find
+    `macros`: what makes it, as the model asks for it. `breaks`: the promise that Spin must find
     broken, None where it may find nothing. `is_quick`: done within a few seconds.
     """
 
@@ -36,6 +37,7 @@ class Version(NamedTuple):
     macros: tuple[str, ...]
     breaks: str | None = None
     is_quick: bool = False
+    model: Path = MODEL
 
 
 class Finding(NamedTuple):
@@ -48,6 +50,7 @@ class Finding(NamedTuple):
     seconds: float
 
 
+BELOW: Final = "nothing_comes_below_the_mark"
 VERSIONS: Final = (
     Version("three purchases: promises", ()),
     Version("three purchases: decided in the end", (LIVENESS,)),
@@ -194,6 +197,10 @@ VERSIONS: Final = (
         "nothing_left_behind",
         True,
     ),
+    Version("mark of a lane", (), model=MARK),
+    Version("mark: xmax of the snapshot", ("XMAX_OF_THE_SNAPSHOT",), BELOW, True, MARK),
+    Version("mark: id of the same batch", ("OWN_XID",), BELOW, True, MARK),
+    Version("mark: sequence number before the id", ("SEQ_BEFORE_XID",), BELOW, True, MARK),
 )
 
 HEAD: Final = """\
@@ -208,7 +215,7 @@ def commands(version: Version) -> list[tuple[str, ...]]:
     optimized = "-O0" if version.is_quick else "-O2"
     compiled, searched = OF_LIVENESS if LIVENESS in version.macros else OF_PROMISES
     return [
-        ("spin", *defines, "-a", str(MODEL)),
+        ("spin", *defines, "-a", str(version.model)),
         (*COMPILE, optimized, *compiled, "-o", "pan", "pan.c"),
         ("./pan", *SEARCH, *searched),
     ]
