@@ -204,7 +204,13 @@ def _decide_oldest(
     reached("before_decision_commit")
     with metrics.COMMIT_SECONDS.time():
         queued = store.write_and_commit(
-            cursor, parts, at=at, seen=seen, decided_by=_this_process(), recheck=recheck
+            cursor,
+            parts,
+            locked_lanes=len(locked),
+            at=at,
+            seen=seen,
+            decided_by=_this_process(),
+            recheck=recheck,
         )
     return Batch(parts, at, queued)
 

@@ -44,10 +44,8 @@ FOR NO KEY UPDATE SKIP LOCKED
 )
 
 # The first commands of the lane `wanted`. Decided rows stay in the index until a vacuum, and a
-# million of them made a batch three times as long: so purchases are read from `done_seq` on. Up to
-# there, none can come any more: a purchase takes its seq after its transaction's id, so once all
-# transactions have ended that were running when a batch had decided everything up to some seq,
-# nothing is accepted below it.
+# million of them made a batch three times as long: so purchases are read from `done_seq` on, below
+# which none waits or can come (docs/decisions/0021).
 WAITING = """
     SELECT * FROM (
         (SELECT class, seq, command_id FROM work_list
@@ -115,9 +113,9 @@ WRITE = Prepared(
     "write_entries",
     """
 WITH batch AS (
-    INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
+    INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by, locked_lanes)
     SELECT event_id, first_number, last_number, %(at)s::timestamptz, %(seen)s::pg_snapshot,
-           %(decided_by)s
+           %(decided_by)s, %(locked_lanes)s
     FROM unnest(%(event_ids)s::bigint[], %(firsts)s::bigint[], %(lasts)s::bigint[])
         AS part (event_id, first_number, last_number)
 )
@@ -148,10 +146,10 @@ WITH closed AS MATERIALIZED (
     ) work
     CROSS JOIN LATERAL (SELECT * FROM requests WHERE id = work.command_id OFFSET 0) r
 ), batch AS (
-    INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
+    INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by, locked_lanes)
     SELECT %(event_id)s, %(number)s + 1, %(number)s + count(*),
            greatest(now(), %(lane_at)s::timestamptz, max(created_at)), pg_current_snapshot(),
-           %(decided_by)s
+           %(decided_by)s, 1
     FROM closed HAVING count(*) > 0
     RETURNING at
 ), entry AS (
@@ -322,6 +320,7 @@ def write_and_commit(
     cursor: cursor,
     parts: Sequence[Part],
     *,
+    locked_lanes: int,
     at: str,
     seen: str,
     decided_by: str,
@@ -349,6 +348,7 @@ def write_and_commit(
             "at": at,
             "seen": seen,
             "decided_by": decided_by,
+            "locked_lanes": locked_lanes,
         },
     )
     return _end(cursor, recheck, write, b"COMMIT")

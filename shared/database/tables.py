@@ -192,9 +192,9 @@ class Lane(Base):
     # Of the newest entry, and its batch's time.
     number: Mapped[int] = mapped_column(server_default="0")
     at: Mapped[datetime] = mapped_column(server_default=func.now())
-    # Where to begin in the work list, past its dead rows: no purchase up to `done_seq` waits, and
-    # none will, once all transactions before `next_done_xid` have ended, up to `next_done_seq`
-    # (purchase_worker/store.py).
+    # Where to begin in the work list, past its dead rows: no purchase up to `done_seq` waits or can
+    # come, and none up to `next_done_seq` once all transactions before `next_done_xid` have ended
+    # (docs/decisions/0021).
     done_seq: Mapped[int] = mapped_column(server_default="0")
     next_done_seq: Mapped[int] = mapped_column(server_default="0")
     next_done_xid: Mapped[int] = mapped_column(Xid8(), server_default="0")
@@ -371,5 +371,7 @@ class Batch(Base):
     at: Mapped[datetime]
     seen: Mapped[str] = mapped_column(PgSnapshot())
     decided_by: Mapped[str]
+    # Of the same transaction; None: not a drain's.
+    locked_lanes: Mapped[int | None] = mapped_column(SmallInteger)
     # Of before the ledger, when each ticket type had an order of its own: proved within it.
     ticket_type_id: Mapped[int | None]

@@ -116,6 +116,7 @@ CREATE TABLE batches (
     at TIMESTAMP WITH TIME ZONE NOT NULL,
     seen pg_snapshot NOT NULL,
     decided_by TEXT NOT NULL,
+    locked_lanes SMALLINT,
     ticket_type_id BIGINT,
     PRIMARY KEY (event_id, first_number),
     CONSTRAINT batches_numbers CHECK (first_number BETWEEN 1 AND last_number)

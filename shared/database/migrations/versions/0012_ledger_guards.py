@@ -140,9 +140,14 @@ FITS = """
     END
 """
 
+# The marks of a lane (docs/decisions/0021). A batch that decided up to some seq leaves the xid open;
+# the next batch, whose own xid is later than all that were running then, closes it. A batch of
+# several lanes may have its xid from another lane's lock, so its own does not count.
+OPEN = "xid8 '18446744073709551615'"
+MARK_MOVES = "(h.last_seq IS NOT NULL AND pg_snapshot_xmin(b.seen) >= l.next_done_xid)"
+
 # In one pass: each entry fits its command, which leaves the work list; the lane moves by this
-# batch, and the counters by what it changed, to what its last entries left. `done_seq` is explained
-# in purchase_worker/store.py: the batch saw `seen`, and decided all purchases up to `last_seq`.
+# batch, and the counters by what it changed, to what its last entries left.
 APPLY = f"""
 CREATE FUNCTION eventify_apply() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -165,16 +170,13 @@ BEGIN
         FROM answered GROUP BY event_id
     ), lane AS (
         UPDATE lanes l SET number = h.last, at = b.at,
-            done_seq = CASE WHEN h.last_seq IS NOT NULL
-                    AND pg_snapshot_xmin(b.seen) >= l.next_done_xid
-                THEN greatest(l.done_seq, least(l.next_done_seq, h.last_seq))
-                ELSE l.done_seq END,
-            next_done_seq = CASE WHEN h.last_seq IS NOT NULL
-                    AND pg_snapshot_xmin(b.seen) >= l.next_done_xid
-                THEN h.last_seq ELSE l.next_done_seq END,
-            next_done_xid = CASE WHEN h.last_seq IS NOT NULL
-                    AND pg_snapshot_xmin(b.seen) >= l.next_done_xid
-                THEN pg_snapshot_xmax(b.seen) ELSE l.next_done_xid END
+            done_seq = CASE WHEN {MARK_MOVES}
+                THEN greatest(l.done_seq, least(l.next_done_seq, h.last_seq)) ELSE l.done_seq END,
+            next_done_seq = CASE WHEN {MARK_MOVES} THEN h.last_seq ELSE l.next_done_seq END,
+            next_done_xid = CASE
+                WHEN {MARK_MOVES} THEN {OPEN}
+                WHEN l.next_done_xid = {OPEN} AND b.locked_lanes = 1 THEN pg_current_xact_id()
+                ELSE l.next_done_xid END
         FROM head h CROSS JOIN LATERAL (
             SELECT * FROM batches WHERE event_id = h.event_id AND first_number = h.first OFFSET 0) b
         WHERE l.event_id = h.event_id AND l.number = h.first - 1 AND l.at <= b.at
