@@ -1,11 +1,10 @@
-"""Checks during a sale that the counters move by what was decided, and by nothing else.
+"""Checks during a sale that lanes and counters move by what was decided, and by nothing else.
 
-The audit replays every decision, which takes minutes for millions. This reads only the decisions
-since its last check, so it may run all the time; what was before its first check is left to the
-audit.
+The audit replays every entry, which takes a minute for millions. This reads only the entries since
+its last check, so it may run all the time; what was before its first check is left to the audit.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, lower case there
@@ -13,110 +12,145 @@ from sqlalchemy import Engine
 
 from purchase_worker import metrics
 from purchase_worker.audit.replay import INVENTORY, NUMBERING
-from shared.database.engine import statement
+from shared.database.engine import cursor_transaction
 from shared.database.prepared_statement import array_literal
 from shared.observability.logging import get_logger
 
-# One statement, so one moment. Without a number to count from, no decisions are counted.
-READ_MOVED = """
-SELECT i.ticket_type_id, i.issued, i.sold, i.decisions,
-       (SELECT coalesce(sum(change), 0) FROM inventory_changes c
-        WHERE c.ticket_type_id = i.ticket_type_id),
-       since.decisions, since.tickets
-FROM ticket_inventory i
-LEFT JOIN unnest(%(ids)s::bigint[], %(issued)s::int[], %(sold)s::int[], %(decisions)s::bigint[])
-       AS known (id, issued, sold, decisions) ON known.id = i.ticket_type_id
+READ_LANES = "SELECT event_id, number FROM lanes"
+READ_COUNTERS = "SELECT event_id, ticket_type_id, issued, sold FROM counters"
+# By ticket type; an entry counts where its first line is.
+READ_SINCE = """
+SELECT e.event_id, line.ticket_type_id, count(*) FILTER (WHERE line.nth = 1), max(e.number),
+       coalesce(sum(line.change) FILTER (WHERE e.kind <> 'confirmed'), 0),
+       coalesce(-sum(line.change) FILTER (WHERE e.kind = 'confirmed'), 0)
+FROM unnest(%(ids)s::bigint[], %(after)s::bigint[]) AS moved (id, after)
 CROSS JOIN LATERAL (
-    SELECT count(*) AS decisions,
-           coalesce(sum(quantity) FILTER (WHERE status = 'confirmed'), 0) AS tickets
-    FROM ticket_purchases p WHERE p.ticket_type_id = i.ticket_type_id
-      AND p.decision_number > coalesce(known.decisions, %(new_from)s)
-      AND p.decision_number <= i.decisions) since
-WHERE (i.issued, i.sold, i.decisions)
-    IS DISTINCT FROM (known.issued, known.sold, known.decisions)
+    SELECT * FROM ledger WHERE event_id = moved.id AND number > moved.after OFFSET 0) e
+CROSS JOIN LATERAL (
+    SELECT 1 AS nth, e.ticket_type_id, e.change WHERE e.items IS NULL
+    UNION ALL
+    SELECT nth, (item->>'ticket_type')::bigint, (item->>'change')::int
+    FROM jsonb_array_elements(e.items) WITH ORDINALITY AS i (item, nth)) line
+GROUP BY e.event_id, line.ticket_type_id
 """
 
 logger = get_logger(__name__)
 
 
-class WatchedCounter(NamedTuple):
-    """A ticket type's row in `ticket_inventory`, and what its recorded changes add up to."""
+class Counter(NamedTuple):
+    """Tickets of one type."""
 
-    issued: int
-    sold: int
-    decisions: int
-    changes: int
+    issued: int = 0
+    sold: int = 0
 
 
-UNSOLD = WatchedCounter(issued=0, sold=0, decisions=0, changes=0)
+class WatchedLane(NamedTuple):
+    """How many entries an event has, and its counters by ticket type."""
+
+    number: int
+    counters: Mapping[int, Counter]
 
 
 class Since(NamedTuple):
-    """What was decided since the last check. `tickets`: those confirmed."""
+    """How many entries came since the last check, the newest, and what they issued and sold."""
 
-    decisions: int
-    tickets: int
+    entries: int
+    number: int
+    moved: Mapping[int, Counter]
 
 
-def violated(before: WatchedCounter, now: WatchedCounter, since: Since) -> Iterator[str]:
+NEW = WatchedLane(0, {})
+NOTHING = Since(0, 0, {})
+
+
+def violated(before: WatchedLane, now: WatchedLane, since: Since) -> Iterator[str]:
     """The invariants that do not hold between two checks. Pure."""
-    if since.decisions != now.decisions - before.decisions:
+    grown = now.number - before.number
+    if since.entries != grown or (grown and since.number != now.number):
         yield NUMBERING
-    adds_up = since.tickets == now.sold - before.sold and now.issued == now.changes
-    if not adds_up or not 0 <= now.sold <= now.issued:
-        yield INVENTORY
+    for id_ in before.counters.keys() | now.counters.keys() | since.moved.keys():
+        was, is_ = before.counters.get(id_, Counter()), now.counters.get(id_, Counter())
+        moved = since.moved.get(id_, Counter())
+        adds_up = is_ == (was.issued + moved.issued, was.sold + moved.sold)
+        if not adds_up or (is_ != was and not 0 <= is_.sold <= is_.issued):
+            yield INVENTORY
+            return
 
 
 class CounterWatch:
-    """Remembers each ticket type's counter from one check to the next."""
+    """Remembers each event's lane and counters from one check to the next."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._known: dict[int, WatchedCounter] = {}
-        # A ticket type that appears after the first check is checked from its first decision on.
-        self._new: WatchedCounter | None = None
+        # None before the first check; an event that appears later is checked from its first entry.
+        self._known: dict[int, WatchedLane] | None = None
 
     def check(self) -> None:
-        """Compare the counters with what was decided since the last check; log differences.
+        """Compare lanes and counters with what was decided since the last check; log differences.
 
         Raises:
             DATABASE_UNAVAILABLE: the next check includes what this one did not read.
         """
-        with statement(self._engine) as cursor:
-            moved = list(_read(cursor, self._known, self._new))
-        for ticket_type_id, now, since in moved:
-            before = self._known.get(ticket_type_id, self._new)
-            self._known[ticket_type_id] = now
-            if before is None:
-                continue
-            metrics.AUDIT_CHECKED.inc(since.decisions)
-            for invariant in violated(before, now, since):
-                metrics.AUDIT_VIOLATIONS.labels(invariant).inc()
-                logger.error(
-                    "counters_differ",
-                    invariant=invariant,
-                    ticket_type=ticket_type_id,
-                    before=before._asdict(),
-                    now=now._asdict(),
-                    decided_since=since._asdict(),
-                )
-        self._new = UNSOLD
+        known = self._known
+        since: Mapping[int, Since] = {}
+        with cursor_transaction(self._engine) as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            now = _read_lanes(cursor)
+            if known is not None:
+                since = _read_since(cursor, known, now)
+        self._known = now
+        if known is not None:
+            for id_, lane in now.items():
+                self._compare(id_, known.get(id_, NEW), lane, since.get(id_, NOTHING))
         metrics.AUDIT_TIMESTAMP_SECONDS.set_to_current_time()
 
+    def _compare(self, event_id: int, before: WatchedLane, now: WatchedLane, since: Since) -> None:
+        metrics.AUDIT_CHECKED.inc(since.entries)
+        for invariant in violated(before, now, since):
+            metrics.AUDIT_VIOLATIONS.labels(invariant).inc()
+            logger.error(
+                "counters_differ",
+                invariant=invariant,
+                event_id=event_id,
+                before=_logged(before.number, before.counters),
+                now=_logged(now.number, now.counters),
+                decided_since=_logged(since.entries, since.moved),
+            )
 
-def _read(
-    cursor: Cursor, known: dict[int, WatchedCounter], new: WatchedCounter | None
-) -> Iterable[tuple[int, WatchedCounter, Since]]:
-    counters = known.values()
+
+def _read_lanes(cursor: Cursor) -> dict[int, WatchedLane]:
+    cursor.execute(READ_LANES)
+    lanes = {event_id: WatchedLane(number, {}) for event_id, number in cursor}
+    cursor.execute(READ_COUNTERS)
+    counters: dict[int, dict[int, Counter]] = {}
+    for event_id, id_, issued, sold in cursor:
+        counters.setdefault(event_id, {})[id_] = Counter(issued, sold)
+    return {
+        event_id: WatchedLane(lane.number, counters.get(event_id, {}))
+        for event_id, lane in lanes.items()
+    }
+
+
+def _read_since(
+    cursor: Cursor, known: Mapping[int, WatchedLane], now: Mapping[int, WatchedLane]
+) -> dict[int, Since]:
+    before = {event_id: known.get(event_id, NEW).number for event_id in now}
+    moved = [event_id for event_id, lane in now.items() if lane.number != before[event_id]]
     cursor.execute(
-        READ_MOVED,
+        READ_SINCE,
         {
-            "ids": array_literal(known),
-            "issued": array_literal(counter.issued for counter in counters),
-            "sold": array_literal(counter.sold for counter in counters),
-            "decisions": array_literal(counter.decisions for counter in counters),
-            "new_from": new.decisions if new else None,
+            "ids": array_literal(moved),
+            "after": array_literal(before[event_id] for event_id in moved),
         },
     )
-    for id_, issued, sold, decisions, changes, decided, tickets in cursor:
-        yield id_, WatchedCounter(issued, sold, decisions, changes), Since(decided, tickets)
+    since: dict[int, Since] = {}
+    for event_id, id_, entries, number, issued, sold in cursor:
+        so_far = since.get(event_id, NOTHING)
+        counters = {**so_far.moved, id_: Counter(issued, sold)}
+        since[event_id] = Since(so_far.entries + entries, max(so_far.number, number), counters)
+    return since
+
+
+def _logged(number: int, counters: Mapping[int, Counter]) -> dict[str, object]:
+    by_type = {str(id_): counter._asdict() for id_, counter in counters.items()}
+    return {"entries": number, "ticket_types": by_type}

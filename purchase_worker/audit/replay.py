@@ -1,20 +1,28 @@
-"""Replays a sale from its rows and reports what does not add up. Pure.
+"""Replays an event's ledger with the rule and reports what does not add up. Pure.
 
-The rows record how each decision was made: its number, what was left after it, and,
-for each batch, which transactions it could see. So the replay needs no trust in the code that
-decided: it holds the rows against the rule, against plain arithmetic, and against one another.
-docs/decisions/0002-proof-of-the-order.md says what that proves and what it cannot.
+An entry says what its command changed and what was left after it; its batch, which transactions it
+could see. So the replay needs no trust in the code that decided: it holds the rows against the
+rule, against plain arithmetic, and against one another.
 """
 
-from bisect import bisect_right
-from collections import deque
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
 
-from shared.purchases import CONFIRMED, REJECTED
+from purchase_worker.audit.order import BatchRow, Order
+from purchase_worker.decision import (
+    OVER_USER_LIMIT,
+    Buy,
+    Change,
+    Command,
+    Issue,
+    Line,
+    State,
+    decide,
+)
+from shared.purchases import CONFIRMED, StoredItem
 
 INVENTORY: Final = "inventory"
 NUMBERING: Final = "numbering"
@@ -25,271 +33,444 @@ QUEUE: Final = "queue"
 GUARDS: Final = "guards"
 
 DESCRIPTIONS: Final = {
-    INVENTORY: "sold + left = issued, and never less than nothing left, after every decision",
-    NUMBERING: "decisions are numbered 1, 2, 3 ... without a gap, each in one batch",
+    INVENTORY: "sold + left = issued, and never less than nothing left, after every entry",
+    NUMBERING: "every request waits or has its entry; entries are numbered 1, 2, 3 ... by batches",
     OUTCOMES: "each outcome, and what was left after it, is what the rule gives",
-    USER_LIMITS: "no user holds more than the limit that was accepted with the request",
+    USER_LIMITS: "no user holds more than the limits that were accepted with the request",
     FIRST_COME: "no request was decided before an earlier one that was visible",
     QUEUE: "nothing has been queued for too long",
     GUARDS: "the database's own guards of these rows are in place and enabled",
 }
+# Violations that are listed; all are counted.
+EXAMPLES_MAX = 20
+BUY: Final = "buy"
+# Classes of the work list.
+RESOLUTIONS: Final = 0
+PURCHASES: Final = 1
+_stored_items = msgspec.json.Decoder(tuple[StoredItem, ...])
 
 
-class DecidedRow(msgspec.Struct, frozen=True):
-    """A purchase as stored."""
+class StoredChange(msgspec.Struct, frozen=True, gc=False):
+    """A line of a cart in `ledger.items`."""
 
-    id: str
-    seq: int
-    accepted_xid: int
-    user_id: int
-    quantity: int
-    user_limit: int | None
-    status: str
-    reason: str | None
-    decision_number: int
+    ticket_type: int
+    change: int
     left_after: int
 
 
-class QueuedRow(msgspec.Struct, frozen=True):
+_stored_changes = msgspec.json.Decoder(tuple[StoredChange, ...])
+
+
+class EntryRow(msgspec.Struct, frozen=True, gc=False):
+    """An entry with its request, as stored; `seq` is None where that is missing.
+
+    Those of several lines have them in `items` and `asked_items`. `accepted_at`: seconds since
+    1970.
+    """
+
+    number: int
+    kind: str
+    reason: str | None
+    ticket_type_id: int | None
+    change: int
+    left_after: int
+    items: str | None
     id: str
-    seq: int
+    seq: int | None
     accepted_xid: int
+    accepted_at: float
+    asked: str
+    user_id: int
+    asked_ticket_type_id: int | None
+    quantity: int
+    user_limit: int | None
+    event_limit: int | None
+    asked_items: str | None
+
+    @property
+    def outcome(self) -> str:
+        return self.kind if self.reason is None else f"{self.kind} ({self.reason})"
+
+    def lines(self) -> tuple[Line, ...]:
+        """What a purchase asked for.
+
+        Raises:
+            msgspec.DecodeError: it cannot be read.
+        """
+        if self.asked_items is None:
+            return (Line(self.asked_ticket_type_id or 0, self.quantity, self.user_limit),)
+        return tuple(
+            Line(item.ticket_type, item.quantity, item.user_limit)
+            for item in _stored_items.decode(self.asked_items)
+        )
+
+    def changes(self) -> tuple[Change, ...]:
+        """What the entry says; raises as `lines` does."""
+        if self.items is None:
+            return (Change(self.ticket_type_id or 0, self.change, self.left_after),)
+        return tuple(
+            Change(item.ticket_type, item.change, item.left_after)
+            for item in _stored_changes.decode(self.items)
+        )
+
+
+class Bought(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A purchase that was confirmed, or rejected for a limit of its user.
+
+    `lines`: ticket type, quantity and limit of each.
+    """
+
+    number: int
+    user_id: int
+    confirmed: bool
+    event_limit: int | None
+    lines: tuple[tuple[int, int, int | None], ...]
+
+
+class WaitingRow(msgspec.Struct, frozen=True):
+    """A row of the work list; `accepted_xid` is None where its request is missing.
+
+    `right`: class and sequence number are the request's. `answered`: by this entry.
+    """
+
+    id: str
+    class_: int
+    seq: int
+    right: bool
+    answered: int | None
+    accepted_xid: int | None
     queued_seconds: float
 
 
-class Change(msgspec.Struct, frozen=True):
-    """Tickets issued or withdrawn after a decision; the first is the original issue."""
+class CounterRow(msgspec.Struct, frozen=True):
+    """A ticket type's counter; `issued` is None where that is missing."""
 
-    change: int
-    after_decision: int
-
-
-class InventoryRow(msgspec.Struct, frozen=True):
-    """The inventory row."""
-
-    issued: int
-    sold: int
-    decisions: int
+    ticket_type_id: int
+    exists: bool
+    issued: int | None
+    sold: int | None
 
 
-class Snapshot(msgspec.Struct, frozen=True):
-    """Which transactions a statement saw: PostgreSQL's `xmin:xmax:in-progress,...`."""
-
-    xmin: int
-    xmax: int
-    in_progress: frozenset[int]
-
-    @classmethod
-    def parse(cls, text: str) -> "Snapshot":
-        xmin, xmax, in_progress = text.split(":")
-        return cls(
-            int(xmin), int(xmax), frozenset(int(xid) for xid in in_progress.split(",") if xid)
-        )
-
-    def sees(self, xid: int) -> bool:
-        """Whether a transaction that has committed by now was visible."""
-        return xid < self.xmin or (xid < self.xmax and xid not in self.in_progress)
-
-    def sees_all_of(self, earlier: "Snapshot") -> bool:
-        """Whether it saw every transaction that an earlier one saw.
-
-        Both must be of one cluster: in a younger one, transaction ids begin low again.
-        """
-        return earlier.xmax <= self.xmax and not any(map(earlier.sees, self.in_progress))
+class LaneRow(msgspec.Struct, frozen=True):
+    number: int
+    at: float
 
 
-class BatchRecord(msgspec.Struct, frozen=True):
-    first_number: int
-    last_number: int
-    seen: Snapshot
+class Findings:
+    """The violations: how many of each invariant, and examples."""
 
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.examples: defaultdict[str, list[str]] = defaultdict(list)
 
-class Violation(msgspec.Struct, frozen=True):
-    """A broken promise. `ticket_type` None: it concerns them all."""
-
-    invariant: str
-    ticket_type: int | None
-    detail: str
+    def add(self, invariant: str, detail: str, event_id: int | None = None) -> None:
+        """`event_id` None: it concerns them all."""
+        self.counts[invariant] += 1
+        if self.counts[invariant] <= EXAMPLES_MAX:
+            where = "" if event_id is None else f"event {event_id}: "
+            self.examples[invariant].append(where + detail)
 
 
 class Replay:
-    """The replay of one ticket type: feed it the rows in the order of their numbers, then finish.
+    """The replay of one event: feed it the entries in the order of their numbers, then finish.
+
+    After a wrong entry it continues from what that says, so that it is reported once.
 
     Args:
-        ticket_type_id: named in violations.
-        counter: the inventory row as it is now.
-        changes: what was issued and withdrawn, in order.
-        batches: the recorded batches, in order.
+        event_id: named in violations.
+        found: gets them.
+        keep: called with what `check_limits` needs, so that no more than a part of the users has to
+            be in memory at once. Here an entry that names a limit is taken at its word.
     """
 
-    def __init__(
-        self,
-        ticket_type_id: int,
-        counter: InventoryRow,
-        changes: Sequence[Change],
-        batches: Sequence[BatchRecord],
-    ) -> None:
-        self.violations: list[Violation] = []
-        self._ticket_type_id = ticket_type_id
-        self._counter = counter
-        self._changes = deque(changes)
-        self._batches = batches
-        self._batch_firsts = [batch.first_number for batch in batches]
-        self._batch_max_seq = [0] * len(batches)
-        self._max_seq = 0
-        self._number = 0
-        self._issued = 0
-        self._sold = 0
-        self._held: dict[int, int] = {}
-        self._check_changes()
-        self._check_batches()
+    def __init__(self, event_id: int, found: Findings, keep: Callable[[Bought], None]) -> None:
+        self.number = 0
+        self.outcomes: Counter[str] = Counter()
+        # By class.
+        self.waiting: Counter[int] = Counter()
+        # Whether a limit was set or named.
+        self.limited = False
+        self._event_id = event_id
+        self._found = found
+        self._keep = keep
+        self._issued: Counter[int] = Counter()
+        self._sold: Counter[int] = Counter()
+        self._coming: deque[BatchRow] = deque()
+        self._batch: BatchRow | None = None
+        self._places = _Places()
 
-    def feed(self, rows: Iterable[DecidedRow]) -> None:
+    def feed(self, batches: Iterable[BatchRow], rows: Iterable[EntryRow]) -> None:
+        """The next entries, and at least the batches that begin with one of them."""
+        self._coming.extend(batches)
         for row in rows:
-            self._check_numbering(row)
-            self._issue_until(row.decision_number - 1)
-            self._check_outcome(row)
-            self._account(row)
-            self._check_place(row)
+            batch = self._batch_of(row.number)
+            self.outcomes[row.kind] += 1
+            try:
+                changes = row.changes()
+                if row.seq is None:
+                    self._violation(NUMBERING, f"entry {row.number} answers no request of it")
+                else:
+                    self._check_outcome(row, changes)
+            except msgspec.DecodeError as error:
+                self._violation(OUTCOMES, f"the lines of {row.id} cannot be read: {error}")
+                continue
+            self._account(row, changes)
+            if batch is not None and row.seq is not None:
+                if row.accepted_at > batch.at:
+                    self._violation(NUMBERING, f"{row.id} is decided before it was accepted")
+                for wrong in self._places.check(batch, row, row.seq):
+                    self._violation(FIRST_COME, f"{row.id} {wrong}")
 
-    def finish(self, queued: Iterable[QueuedRow], queued_max_seconds: float) -> None:
-        """Check the totals and what is still queued."""
-        self._issue_until(None)
-        self._check_totals()
-        for row in queued:
-            self._check_passed_over(row.id, row.seq, row.accepted_xid, len(self._batches))
+    def finish(self, lane: LaneRow | None, counters: Iterable[CounterRow]) -> None:
+        """All entries were fed: hold lane and counters, of the same moment, against them."""
+        while self._coming:
+            self._open(self._coming.popleft())
+        last = self._close()
+        if last is not None and last.last_number != self.number:
+            self._violation(
+                NUMBERING, f"batches go up to {last.last_number}, entries to {self.number}"
+            )
+        if lane is None:
+            self._violation(NUMBERING, "it has no lane")
+        elif lane.number != self.number:
+            self._violation(
+                NUMBERING, f"the lane counts {lane.number} entries, the last is {self.number}"
+            )
+        elif last is not None and lane.at != last.at:
+            self._violation(NUMBERING, "the lane's time is not that of its last batch")
+        self._check_counters(counters)
+
+    def check_waiting(self, rows: Iterable[WaitingRow], queued_max_seconds: float) -> None:
+        """The work list, of the same moment as what `finish` got."""
+        for row in rows:
+            self.waiting[row.class_] += 1
+            if row.accepted_xid is None or not row.right:
+                self._violation(NUMBERING, f"{row.id} is in the work list, but no such request")
+            elif row.answered is not None:
+                self._violation(NUMBERING, f"{row.id} waits although entry {row.answered} is there")
+            else:
+                for wrong in self._places.check_waiting(row.class_, row.seq, row.accepted_xid):
+                    self._violation(FIRST_COME, f"{row.id} {wrong}")
             if row.queued_seconds > queued_max_seconds:
                 self._violation(QUEUE, f"{row.id} is queued for {row.queued_seconds:.0f} s")
 
-    def _check_changes(self) -> None:
-        """Changes are made under the counter's lock, so they stand in the order of decisions."""
-        after = 0
-        for nth, change in enumerate(self._changes):
-            last_possible = self._counter.decisions if nth else 0
-            if not after <= change.after_decision <= last_possible:
+    def _batch_of(self, number: int) -> BatchRow | None:
+        if number != self.number + 1:
+            self._violation(NUMBERING, f"entry {number} follows entry {self.number}")
+        self.number = number
+        while self._coming and self._coming[0].first_number <= number:
+            self._open(self._coming.popleft())
+        if self._batch is None or number > self._batch.last_number:
+            self._violation(NUMBERING, f"entry {number} is in no recorded batch")
+            return None
+        return self._batch
+
+    def _open(self, batch: BatchRow) -> None:
+        """Each begins where the one before it ended."""
+        before = self._close()
+        expected = 1 if before is None else before.last_number + 1
+        if batch.first_number != expected or batch.last_number < batch.first_number:
+            self._violation(
+                NUMBERING,
+                f"a batch is recorded for {batch.first_number} to {batch.last_number}"
+                f" where {expected} comes next",
+            )
+        if before is not None and batch.at < before.at:
+            self._violation(
+                NUMBERING, f"the batch that began with {batch.first_number} goes back in time"
+            )
+        self._batch = batch
+
+    def _close(self) -> BatchRow | None:
+        if self._batch is not None:
+            for wrong in self._places.close(self._batch):
+                self._violation(
+                    FIRST_COME, f"the batch that began with {self._batch.first_number} {wrong}"
+                )
+        return self._batch
+
+    def _check_outcome(self, row: EntryRow, changes: tuple[Change, ...]) -> None:
+        command = self._command(row)
+        types = {change.ticket_type_id for change in changes}
+        left = {id_: self._issued[id_] - self._sold[id_] for id_ in types}
+        (expected,), _after = decide(State(row.number - 1, "", left), "", (command,))
+        if (row.kind, row.reason) != (expected.kind, expected.reason):
+            self._violation(
+                OUTCOMES,
+                f"entry {row.number} is {row.outcome}, the rule gives {expected.kind}"
+                + (f" ({expected.reason})" if expected.reason else ""),
+            )
+        elif changes != expected.changes:
+            self._violation(
+                OUTCOMES,
+                f"entry {row.number} says {_said(changes)}, the rule gives"
+                f" {_said(expected.changes)}",
+            )
+
+    def _command(self, row: EntryRow) -> Command:
+        """The row's command without limits; with one that is exceeded if the entry says so."""
+        if row.asked != BUY:
+            change = row.quantity if row.asked == "issue" else -row.quantity
+            return Issue(row.id, row.asked_ticket_type_id or 0, change)
+        over = row.reason == OVER_USER_LIMIT
+        lines = row.lines()
+        if row.kind == CONFIRMED or over:
+            wanted = tuple(
+                [(line.ticket_type_id, line.quantity, line.user_limit) for line in lines]
+            )
+            self._keep(
+                Bought(row.number, row.user_id, row.kind == CONFIRMED, row.event_limit, wanted)
+            )
+        command = Buy(row.id, row.user_id, lines, row.event_limit)
+        if over or command.has_limit:
+            self.limited = True
+            lines = tuple([Line(line.ticket_type_id, line.quantity) for line in lines])
+            command = Buy(row.id, row.user_id, lines, 0 if over else None)
+        return command
+
+    def _account(self, row: EntryRow, changes: tuple[Change, ...]) -> None:
+        for change in changes:
+            id_ = change.ticket_type_id
+            if row.kind == CONFIRMED:
+                self._sold[id_] -= change.change
+            else:
+                self._issued[id_] += change.change
+            if not 0 <= self._sold[id_] <= self._issued[id_]:
                 self._violation(
                     INVENTORY,
-                    f"a change of {change.change:+} after decision {change.after_decision}"
-                    f" stands where only {after} to {last_possible} is possible",
+                    f"entry {row.number} makes {self._sold[id_]} sold of {self._issued[id_]}"
+                    f" of ticket type {id_}",
                 )
-            after = max(after, change.after_decision)
 
-    def _check_batches(self) -> None:
-        """Each batch begins where the one before it ended, and sees at least what that one saw."""
-        expected = 1
-        for batch in self._batches:
-            if batch.first_number != expected or batch.last_number < batch.first_number:
+    def _check_counters(self, counters: Iterable[CounterRow]) -> None:
+        """What has no counter was withdrawn whole, and deleted or moved to another event."""
+        counted = {counter.ticket_type_id: counter for counter in counters}
+        for id_, counter in counted.items():
+            if not counter.exists or counter.issued is None:
+                what = "counter" if counter.exists else "ticket type"
+                self._violation(INVENTORY, f"the {what} of ticket type {id_} is missing")
+        for id_ in self._issued.keys() | self._sold.keys() | counted.keys():
+            stored = counted.get(id_, CounterRow(id_, False, 0, 0))
+            figures = (stored.issued or 0, stored.sold or 0)
+            if figures != (self._issued[id_], self._sold[id_]):
                 self._violation(
-                    NUMBERING,
-                    f"a batch is recorded for {batch.first_number} to {batch.last_number}"
-                    f" where {expected} comes next",
+                    INVENTORY,
+                    f"ticket type {id_}: {figures[0]} issued and {figures[1]} sold are counted,"
+                    f" the ledger gives {self._issued[id_]} and {self._sold[id_]}",
                 )
-            expected = batch.last_number + 1
-        for earlier, later in pairwise(self._batches):
-            if not later.seen.sees_all_of(earlier.seen):
-                self._violation(
-                    FIRST_COME,
-                    f"the batch that began with {later.first_number} did not see all that the"
-                    f" batch before it saw",
-                )
-
-    def _check_totals(self) -> None:
-        counter = self._counter
-        for name, stored, replayed in (
-            ("issued", counter.issued, self._issued),
-            ("sold", counter.sold, self._sold),
-        ):
-            if stored != replayed:
-                self._violation(INVENTORY, f"{name} is {stored}, yet the rows give {replayed}")
-        if counter.decisions != self._number:
-            self._violation(
-                NUMBERING, f"{counter.decisions} decisions counted, the last is {self._number}"
-            )
-        if self._batches and self._batches[-1].last_number != self._number:
-            last = self._batches[-1].last_number
-            self._violation(NUMBERING, f"batches go up to {last}, decisions to {self._number}")
-
-    def _check_numbering(self, row: DecidedRow) -> None:
-        if row.decision_number != self._number + 1:
-            self._violation(
-                NUMBERING, f"{row.id} has number {row.decision_number} after {self._number}"
-            )
-        self._number = row.decision_number
-
-    def _issue_until(self, decision: int | None) -> None:
-        while self._changes and (decision is None or self._changes[0].after_decision <= decision):
-            self._issued += self._changes.popleft().change
-            if self._issued < self._sold:
-                self._violation(INVENTORY, f"withdrawn to {self._issued} with {self._sold} sold")
-
-    def _check_outcome(self, row: DecidedRow) -> None:
-        before = Inventory(self._issued - self._sold, row.decision_number - 1)
-        request = Request(row.id, row.user_id, row.quantity, row.user_limit)
-        # Of this user alone: the rule copies what it is given, and the buyers may be many.
-        held = {row.user_id: self._held.get(row.user_id, 0)}
-        (expected,) = decide(before, held, [request]).decisions
-        status = CONFIRMED if expected.reason is None else REJECTED
-        if (row.status, row.reason) != (status, expected.reason):
-            self._violation(
-                OUTCOMES,
-                f"{row.id} is {row.status} ({row.reason}), the rule gives {status}"
-                f" ({expected.reason})",
-            )
-        elif row.left_after != expected.left_after:
-            self._violation(
-                OUTCOMES,
-                f"{row.id} says {row.left_after} left, the rule gives {expected.left_after}",
-            )
-
-    def _account(self, row: DecidedRow) -> None:
-        """Continue from what the row says, so that one wrong row is reported once."""
-        if row.status != CONFIRMED:
-            return
-        self._sold += row.quantity
-        if self._sold > self._issued:
-            self._violation(INVENTORY, f"{row.id} makes {self._sold} sold of {self._issued}")
-        held = self._held.get(row.user_id, 0) + row.quantity
-        self._held[row.user_id] = held
-        if row.user_limit is not None and held > row.user_limit:
-            self._violation(
-                USER_LIMITS, f"{row.id} gives user {row.user_id} {held} of {row.user_limit}"
-            )
-
-    def _check_place(self, row: DecidedRow) -> None:
-        nth = bisect_right(self._batch_firsts, row.decision_number) - 1
-        if nth < 0 or row.decision_number > self._batches[nth].last_number:
-            self._violation(NUMBERING, f"{row.id} ({row.decision_number}) is in no recorded batch")
-            return
-        batch = self._batches[nth]
-        if not batch.seen.sees(row.accepted_xid):
-            self._violation(
-                FIRST_COME,
-                f"{row.id} could not be seen by its own batch, which began with"
-                f" {batch.first_number}",
-            )
-        if row.seq < self._batch_max_seq[nth]:
-            self._violation(FIRST_COME, f"{row.id} came earlier than one decided before it")
-        elif row.seq < self._max_seq:
-            self._check_passed_over(row.id, row.seq, row.accepted_xid, nth)
-        self._batch_max_seq[nth] = max(self._batch_max_seq[nth], row.seq)
-        self._max_seq = max(self._max_seq, row.seq)
-
-    def _check_passed_over(self, id_: str, seq: int, accepted_xid: int, before: int) -> None:
-        """A later request went first: right only if this one was not committed by then.
-
-        What one batch saw every later one saw too (`_check_batches`), so the latest batch that
-        passed it over is enough for all.
-        """
-        if seq > self._max_seq:
-            return
-        for nth in range(before - 1, -1, -1):
-            if self._batch_max_seq[nth] > seq:
-                if self._batches[nth].seen.sees(accepted_xid):
-                    first = self._batches[nth].first_number
-                    self._violation(
-                        FIRST_COME, f"{id_} was passed over by the batch that began with {first}"
-                    )
-                return
 
     def _violation(self, invariant: str, detail: str) -> None:
-        self.violations.append(Violation(invariant, self._ticket_type_id, detail))
+        self._found.add(invariant, detail, self._event_id)
+
+
+class _Places:
+    """Who was served before whom, in one event.
+
+    Resolutions go before purchases; each of these classes is first come, first served. Batches from
+    before the ledger are held to the order of their own ticket type.
+    """
+
+    def __init__(self) -> None:
+        # By class, and ticket type if from before the ledger.
+        self._orders: defaultdict[tuple[int, int | None], Order] = defaultdict(Order)
+        # Those of the present batch.
+        self._touched: set[tuple[int, int | None]] = set()
+        # The last batch, by ticket type if from before the ledger.
+        self._last: dict[int | None, BatchRow] = {}
+        self._last_with_purchases: BatchRow | None = None
+        # A change of capacity is decided by the transaction that accepts it, as a batch of its own,
+        # whose snapshot sees everything before that transaction.
+        self._at_once_xid: int | None = None
+        self._must_see_xid: int | None = None
+
+    def check(self, batch: BatchRow, row: EntryRow, seq: int) -> Iterator[str]:
+        """What is wrong with the place of an entry in its batch."""
+        class_ = PURCHASES if row.asked == BUY else RESOLUTIONS
+        scope = batch.ticket_type_id
+        if class_ == RESOLUTIONS and scope is not None:
+            return  # before the ledger, changes of capacity had no place in a queue
+        if not batch.seen.sees(row.accepted_xid):
+            alone = batch.first_number == batch.last_number
+            if class_ == RESOLUTIONS and alone and row.accepted_xid >= batch.seen.xmax:
+                self._at_once_xid = row.accepted_xid
+            else:
+                yield f"could not be seen by its batch, which began with {batch.first_number}"
+        if class_ == RESOLUTIONS:
+            yield from self._check_resolution(row.accepted_xid)
+        elif scope is None:
+            former = self._orders.get((PURCHASES, row.asked_ticket_type_id))
+            if former is not None and row.asked_ticket_type_id is not None:
+                yield from former.passed_over(seq, row.accepted_xid)
+        elif row.asked_ticket_type_id != scope or None in self._last:
+            yield "is in a batch of another ticket type, or of before the ledger"
+        self._touched.add((class_, scope))
+        yield from self._orders[class_, scope].decided(seq, row.accepted_xid)
+
+    def check_waiting(self, class_: int, seq: int, accepted_xid: int) -> Iterator[str]:
+        """What is wrong with a command that no batch has decided."""
+        if class_ == RESOLUTIONS:
+            yield from self._check_resolution(accepted_xid)
+        yield from self._orders[class_, None].passed_over(seq, accepted_xid)
+
+    def close(self, batch: BatchRow) -> Iterator[str]:
+        """The batch has no more entries: what is wrong with its snapshot."""
+        scope = batch.ticket_type_id
+        before = self._last.get(scope)
+        if self._touched or scope is None:
+            if before is not None and not batch.seen.sees_all_of(before.seen):
+                yield "denies what the batch before it saw"
+            if self._must_see_xid not in (None, self._at_once_xid):
+                assert self._must_see_xid is not None
+                if not batch.seen.sees(self._must_see_xid):
+                    yield "denies the change of capacity before it"
+            self._last[scope] = batch
+        if (PURCHASES, None) in self._touched:
+            self._last_with_purchases = batch
+        for key in self._touched:
+            self._orders[key].close(batch)
+        self._touched.clear()
+        self._must_see_xid, self._at_once_xid = self._at_once_xid, None
+
+    def _check_resolution(self, accepted_xid: int) -> Iterator[str]:
+        if (PURCHASES, None) in self._touched:
+            yield "came after purchases of its batch"
+        passing = self._last_with_purchases
+        if passing is not None and passing.seen.sees(accepted_xid):
+            yield (
+                f"waited while the batch that began with {passing.first_number} decided purchases"
+            )
+
+
+def check_limits(bought: Iterable[Bought], found: Findings, event_id: int) -> None:
+    """Users' limits: confirmed purchases are within them, those rejected for them are not.
+
+    Args:
+        bought: all that these users bought of an event, in the order of its numbers. Earlier
+            purchases count, whether they had a limit or not.
+        found: gets the violations.
+        event_id: named in them.
+    """
+    held: dict[int, dict[int, int]] = {}
+    for row in bought:
+        has = held.setdefault(row.user_id, {})
+        command = Buy("", row.user_id, tuple([Line(*line) for line in row.lines]), row.event_limit)
+        if command.has_limit or not row.confirmed:
+            enough = {line.ticket_type_id: line.quantity for line in command.lines}
+            state = State(row.number - 1, "", enough, {row.user_id: has})
+            (expected,), _after = decide(state, "", (command,))
+            if row.confirmed and expected.reason is not None:
+                detail = f"entry {row.number} gives user {row.user_id} more than a limit allows"
+                found.add(USER_LIMITS, detail, event_id)
+            elif not row.confirmed and expected.reason is None:
+                detail = f"entry {row.number} was within the limits of user {row.user_id}"
+                found.add(OUTCOMES, detail, event_id)
+        if row.confirmed:
+            for line in command.lines:
+                has[line.ticket_type_id] = has.get(line.ticket_type_id, 0) + line.quantity
+
+
+def _said(changes: Iterable[Change]) -> str:
+    return ", ".join(
+        f"{change.change:+} and {change.left_after} left of ticket type {change.ticket_type_id}"
+        for change in changes
+    )

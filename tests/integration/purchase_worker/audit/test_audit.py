@@ -7,6 +7,7 @@ from sqlalchemy import Engine, make_url, text
 
 from deploy.database import database
 from gateway.purchases import store as gateway_store
+from purchase_worker.audit import by_user, read
 from purchase_worker.audit.guards import GUARDS, standing_guards
 from purchase_worker.audit.report import AuditReport, audit
 from purchase_worker.drain import drain
@@ -18,10 +19,13 @@ from tests.support.factories import (
     add_ticket_type,
     add_user,
     add_users,
+    cart,
+    event_of,
     ignore,
-    outcomes,
+    issue,
     queue,
     request,
+    rows,
     run,
     scalar,
     tamper,
@@ -35,30 +39,44 @@ def broken(report: AuditReport) -> set[str]:
 
 @pytest.fixture
 def sale(engine: Engine, settings: Settings) -> int:
-    """A sale with every outcome, in several batches, with tickets added and one still queued."""
-    ticket_type = add_ticket_type(engine, 10, max_per_user=4)
-    small = settings.model_copy(update={"drain_batch_rows": 4})
+    """An event with every outcome, in several batches and carts, and one purchase still queued.
+
+    1 and 2: issued; 3 to 10: four purchases of two confirmed, four rejected; 11 and 12: more of
+    both issued and one withdrawn; 13 to 18: carts confirmed, too large, and beyond both limits.
+    """
+    standing = add_ticket_type(engine, 8, max_per_user=4)
+    event = event_of(engine, standing)
+    seat = add_ticket_type(engine, 6, event_id=event, name="Seat")
+    run(engine, f"UPDATE events SET max_per_user = 5 WHERE id = {event}")
+    small = settings.model_copy(update={"drain_batch_rows": 3})
     users = add_users(engine, 8)
-    queue(engine, [request(user, ticket_type, 2) for user in users])
-    drain(engine, [ticket_type], small, ignore)
-    run(
+    queue(engine, [request(user, standing, 2) for user in users])
+    drain(engine, [event], small, ignore)
+    issue(engine, standing, 7)
+    issue(engine, standing, -1)
+    queue(
         engine,
-        "UPDATE ticket_inventory SET issued = issued + 6 WHERE ticket_type_id = :id",
-        id=ticket_type,
+        [
+            cart(users[4], [(standing, 1), (seat, 2)]),
+            cart(users[5], [(seat, 5), (standing, 1)]),
+            cart(users[0], [(standing, 3), (seat, 1)]),
+            cart(users[4], [(seat, 2), (standing, 1)]),
+            request(users[1], standing, 2),
+            cart(users[7], [(seat, 1), (standing, 1)]),
+        ],
     )
-    queue(engine, [request(user, ticket_type, 3) for user in users[:3]])
-    drain(engine, [ticket_type], small, ignore)
-    queue(engine, [request(users[7], ticket_type, 1)])
-    return ticket_type
+    drain(engine, [event], small, ignore)
+    queue(engine, [request(users[7], standing, 1)])
+    return event
 
 
 def test_an_honest_sale_passes(engine: Engine, settings: Settings, sale: int) -> None:
     report = audit(engine, settings)
     assert broken(report) == set()
     assert report.ok
-    assert (report.issued, report.sold, report.left) == (16, 10, 6)
-    assert (report.confirmed, report.rejected, report.queued) == (5, 6, 1)
-    reasons = {reason for _, _, reason in outcomes(engine, sale)}
+    assert (report.issued, report.sold, report.left) == (20, 15, 5)
+    assert (report.confirmed, report.rejected, report.queued) == (7, 7, 1)
+    reasons = {row[0] for row in rows(engine, "SELECT DISTINCT reason FROM ledger")}
     assert reasons == {None, "not_enough_tickets", "over_user_limit"}
 
 
@@ -66,60 +84,138 @@ def test_an_empty_database_passes(engine: Engine, settings: Settings) -> None:
     assert audit(engine, settings).ok
 
 
-def counter(change: str) -> str:
-    return f"UPDATE ticket_inventory SET {change}"
+def entry(number: int, change: str) -> str:
+    return f"UPDATE ledger SET {change} WHERE number = {number}"
 
 
-def purchase(number: int, change: str) -> str:
-    return f"UPDATE ticket_purchases SET {change} WHERE decision_number = {number}"
+def asked(number: int, change: str) -> str:
+    """The request of an entry."""
+    which = f"(SELECT command_id FROM ledger WHERE number = {number})"
+    return f"UPDATE requests SET {change} WHERE id = {which}"
 
 
-def queued(change: str) -> str:
-    return f"UPDATE ticket_purchases SET {change} WHERE status = 'queued'"
+def batch(last_number: int, change: str) -> str:
+    return f"UPDATE batches SET {change} WHERE last_number = {last_number}"
 
 
-def batch(first_number: int, change: str) -> str:
-    return f"UPDATE decision_batches SET {change} WHERE first_number = {first_number}"
+def waits(change: str) -> str:
+    """The request that is still queued, and its row of the work list."""
+    return (
+        f"WITH waiting AS (UPDATE work_list SET {change} RETURNING command_id)"
+        f" UPDATE requests SET {change} FROM waiting WHERE id = command_id"
+    )
 
 
-EVERY_DECISION_IN_TWO_BATCHES = """
-INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by)
-SELECT ticket_type_id, 2, 11, seen, 'forged' FROM decision_batches WHERE first_number = 1
+def in_items(line: int, key: str, value: int) -> str:
+    return f"items = jsonb_set(items, '{{{line}, {key}}}', '{value}')"
+
+
+ENTRY = "event_id, number, command_id, kind, reason, ticket_type_id, change, left_after, items"
+ADDED = """
+INSERT INTO ledger (event_id, number, command_id, kind, ticket_type_id, change, left_after)
+SELECT event_id, 19, {command}, 'confirmed', min(ticket_type_id), -1, 0 FROM ledger
+GROUP BY event_id
+"""
+WAITS_TWICE = """
+INSERT INTO work_list SELECT event_id, 1, {seq}, id FROM requests
+WHERE id = (SELECT command_id FROM ledger WHERE number = {number})
+"""
+EVERY_ENTRY_IN_TWO_BATCHES = """
+INSERT INTO batches SELECT event_id, 4, 18, at, seen, 'forged' FROM batches WHERE first_number = 3
 """
 TWO_OF_ONE_BATCH_EXCHANGED = """
-UPDATE ticket_purchases p SET seq = other.seq FROM ticket_purchases other
-WHERE (p.decision_number, other.decision_number) IN ((1, 2), (2, 1))
+UPDATE requests SET seq = other.seq FROM ledger e, ledger o, requests other
+WHERE requests.id = e.command_id AND other.id = o.command_id
+  AND (e.number, o.number) IN ((3, 4), (4, 3))
 """
-ONE_USER_FOR_TWO = "user_id = (SELECT user_id FROM ticket_purchases WHERE decision_number = 1)"
+ONE_USER_FOR_TWO = """
+UPDATE requests SET user_id = (SELECT min(user_id) FROM requests WHERE kind = 'buy')
+WHERE id IN (SELECT command_id FROM ledger WHERE number < 7) AND kind = 'buy'
+"""
 # It sees its rows, but not all that the batch before it saw.
 DENIES_WHAT_WAS_SEEN = "seen = ('3:' || pg_snapshot_xmax(seen) || ':3')::pg_snapshot"
+SEES_ALL = "seen = '99999999:99999999:'"
 TAMPERING = [
-    ("inventory", counter("sold = sold - 1")),
-    ("inventory", counter("issued = issued + 1")),
-    ("inventory", "DELETE FROM ticket_inventory"),
-    ("inventory", "DELETE FROM inventory_changes WHERE after_decision > 0"),
-    ("inventory", "UPDATE inventory_changes SET change = 3 WHERE after_decision = 0"),
-    ("inventory", purchase(5, "quantity = 9")),
-    ("numbering", purchase(11, "decision_number = 99")),
-    ("numbering", counter("decisions = decisions + 1")),
-    ("numbering", "DELETE FROM ticket_purchases WHERE decision_number = 7"),
-    ("numbering", "DELETE FROM decision_batches WHERE first_number = 5"),
-    ("numbering", batch(9, "last_number = 12")),
-    ("numbering", EVERY_DECISION_IN_TWO_BATCHES),
-    ("numbering", "DELETE FROM ticket_types"),
-    ("outcomes", purchase(6, "status = 'confirmed', reason = NULL")),
-    ("outcomes", purchase(1, "status = 'rejected', reason = 'not_enough_tickets'")),
-    ("outcomes", purchase(6, "reason = 'over_user_limit'")),
-    ("outcomes", purchase(2, "left_after = 9")),
-    ("outcomes", purchase(3, "quantity = 1")),
-    ("user_limits", purchase(3, "user_limit = 1")),
-    ("user_limits", f"UPDATE ticket_purchases SET {ONE_USER_FOR_TWO} WHERE decision_number < 4"),
+    ("inventory", "UPDATE counters SET sold = sold - 1"),
+    ("inventory", "UPDATE counters SET issued = issued + 1"),
+    ("inventory", "UPDATE counters SET issued = issued + 1, sold = sold + 1"),
+    ("inventory", "DELETE FROM counters"),
+    ("inventory", "DELETE FROM ticket_types WHERE name = 'Seat'"),
+    ("inventory", entry(3, "change = -9")),
+    ("inventory", entry(1, "change = 7, left_after = 7")),
+    # entries: altered, dropped, added, renumbered
+    ("numbering", entry(18, "number = 99")),
+    ("numbering", entry(9, "number = 12345678901")),
+    ("numbering", "DELETE FROM ledger WHERE number = 7"),
+    ("numbering", "DELETE FROM ledger WHERE number = 18"),
+    ("numbering", "DELETE FROM ledger"),
+    ("numbering", ADDED.format(command="gen_random_uuid()")),
+    ("numbering", ADDED.format(command="(SELECT command_id FROM work_list)")),
+    ("numbering", entry(5, "command_id = gen_random_uuid()")),
+    ("numbering", entry(5, "event_id = 0")),
+    # lanes
+    ("numbering", "UPDATE lanes SET number = number + 1"),
+    ("numbering", "UPDATE lanes SET number = number - 1 WHERE number > 0"),
+    ("numbering", "UPDATE lanes SET at = at + interval '1 hour'"),
+    ("numbering", "DELETE FROM lanes"),
+    # batches
+    ("numbering", "DELETE FROM batches WHERE first_number = 3"),
+    ("numbering", "DELETE FROM batches WHERE last_number = 18"),
+    ("numbering", batch(18, "last_number = 19")),
+    ("numbering", batch(18, "first_number = 18")),
+    ("numbering", EVERY_ENTRY_IN_TWO_BATCHES),
+    ("numbering", batch(10, "at = at - interval '1 hour'")),
+    ("numbering", batch(5, "at = at + interval '1 hour'")),
+    # requests and the work list
+    ("numbering", "DELETE FROM work_list"),
+    ("numbering", "UPDATE work_list SET command_id = gen_random_uuid()"),
+    ("numbering", "UPDATE work_list SET class = 0"),
+    ("numbering", "UPDATE work_list SET seq = seq + 1"),
+    ("numbering", "UPDATE work_list SET event_id = 0"),
+    ("numbering", WAITS_TWICE.format(number=18, seq="seq")),
+    ("numbering", WAITS_TWICE.format(number=18, seq="seq + 100")),
+    ("numbering", "DELETE FROM requests WHERE id IN (SELECT command_id FROM work_list)"),
+    ("numbering", "DELETE FROM requests WHERE quantity = 2"),
+    ("numbering", asked(4, "event_id = 0")),
+    ("numbering", asked(18, "created_at = created_at + interval '1 hour'")),
+    # the rule
+    ("outcomes", entry(10, "kind = 'confirmed', reason = NULL, change = -2")),
+    ("outcomes", entry(3, "kind = 'rejected', reason = 'not_enough_tickets', change = 0")),
+    ("outcomes", entry(10, "reason = 'over_user_limit'")),
+    ("outcomes", entry(4, "left_after = 9")),
+    ("outcomes", entry(5, "change = -1")),
+    ("outcomes", entry(2, "kind = 'refused', reason = 'not_enough_tickets'")),
+    ("outcomes", entry(11, "ticket_type_id = ticket_type_id + 1")),
+    ("outcomes", asked(5, "quantity = 1")),
+    ("outcomes", asked(5, "ticket_type_id = ticket_type_id + 1")),
+    ("outcomes", asked(12, "kind = 'issue'")),
+    ("outcomes", asked(16, "event_user_limit = NULL")),
+    ("outcomes", asked(10, "quantity = 1, kind = 'issue'")),
+    ("outcomes", entry(13, in_items(0, "change", -2))),
+    ("outcomes", entry(13, in_items(1, "left_after", 9))),
+    ("outcomes", entry(13, in_items(1, "ticket_type", 9))),
+    ("outcomes", entry(13, "items = items - 1")),
+    ("outcomes", entry(13, "items = '[]'")),
+    ("outcomes", entry(13, "items = '{}'")),
+    ("outcomes", asked(13, in_items(0, "quantity", 2))),
+    ("outcomes", asked(13, "items = '7'")),
+    ("user_limits", asked(5, "user_limit = 1")),
+    ("user_limits", asked(5, "event_user_limit = 1")),
+    ("user_limits", asked(13, in_items(1, "user_limit", 1))),
+    ("user_limits", ONE_USER_FOR_TWO),
     ("first_come", TWO_OF_ONE_BATCH_EXCHANGED),
-    ("first_come", purchase(5, "seq = -1")),  # of the second batch, as if before the first
-    ("first_come", queued("seq = -1, accepted_xid = '3'")),
-    ("first_come", batch(1, "seen = '3:3:'")),  # it could not see what it decided
-    ("first_come", batch(9, DENIES_WHAT_WAS_SEEN)),
-    ("queue", queued("created_at = created_at - interval '1 hour'")),
+    ("first_come", asked(8, "seq = -1")),  # of the second batch, as if before the first
+    ("first_come", waits("seq = -1, accepted_xid = '3'").replace(", accepted_xid = '3'", "", 1)),
+    ("first_come", batch(5, "seen = '3:3:'")),  # it could not see what it decided
+    ("first_come", batch(11, "seen = '3:3:'")),
+    ("first_come", batch(10, DENIES_WHAT_WAS_SEEN)),
+    ("first_come", batch(18, "ticket_type_id = 1")),
+    # the last purchases before a change of capacity are decided although it is seen
+    ("first_come", batch(10, SEES_ALL)),
+    ("first_come", asked(11, "accepted_xid = '3'")),
+    ("first_come", asked(16, "kind = 'issue'")),
+    ("first_come", asked(17, "kind = 'issue'")),
+    ("queue", "UPDATE requests SET created_at = created_at - interval '1 hour'"),
 ]
 
 
@@ -128,12 +224,15 @@ def test_tampering_is_caught(
     engine: Engine, settings: Settings, sale: int, invariant: str, statement: str
 ) -> None:
     # What holds even for such a one, unless it is taken away first.
-    run(
-        engine,
-        "ALTER TABLE ticket_purchases ALTER seq DROP IDENTITY,"
-        " DROP CONSTRAINT ticket_purchases_reason_true,"
-        " DROP CONSTRAINT ticket_purchases_within_user_limit",
-    )
+    run(engine, "ALTER TABLE requests ALTER seq DROP IDENTITY")
+    for table in ("requests", "ledger", "batches", "counters"):
+        for (check,) in rows(
+            engine,
+            "SELECT conname FROM pg_constraint WHERE conrelid = CAST(:t AS regclass)"
+            " AND contype = 'c'",
+            t=table,
+        ):
+            run(engine, f"ALTER TABLE {table} DROP CONSTRAINT {check}")
     tamper(engine, statement)
     report = audit(engine, settings)
     assert invariant in broken(report)
@@ -145,40 +244,26 @@ def test_a_late_request_cannot_be_put_first_with_a_made_up_record(
 ) -> None:
     """No trigger is disabled for this: it is what anybody may do who may decide."""
     ticket_type = add_ticket_type(engine, 10)
+    event = event_of(engine, ticket_type)
     queue(engine, [request(user, ticket_type) for user in add_users(engine, 20)])
-    with cursor_transaction(engine) as cursor:
-        cursor.execute(
-            "UPDATE ticket_purchases SET status = 'confirmed', decided_at = now(),"
-            " decision_number = 1, left_after = 9"
-            " WHERE seq = (SELECT max(seq) FROM ticket_purchases)"
-        )
-        cursor.execute(
-            "INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen,"
-            " decided_by) SELECT id, 1, 1, '3:3:', 'forged' FROM ticket_types"
-        )
-        cursor.execute("UPDATE ticket_inventory SET sold = 1, decisions = 1")
-    drain(engine, [ticket_type], settings, ignore)
-    assert broken(audit(engine, settings)) == {"first_come"}
-
-
-def test_a_confirmed_purchase_without_a_number_is_not_overlooked(
-    engine: Engine, settings: Settings, sale: int
-) -> None:
-    """All else adds up, as if the last decision had not been made."""
-    check = "ticket_purchases_decided_whole"
-    definition = scalar(
-        engine, f"SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = '{check}'"
-    )
-    run(engine, f"ALTER TABLE ticket_purchases DROP CONSTRAINT {check}")
-    tamper(
+    run(
         engine,
-        "UPDATE ticket_purchases SET status = 'confirmed', reason = NULL, decision_number = NULL"
-        " WHERE decision_number = 11",
-        "UPDATE ticket_inventory SET decisions = 10",
-        "UPDATE decision_batches SET last_number = 10 WHERE last_number = 11",
+        """
+        WITH late AS (SELECT id, event_id, ticket_type_id FROM requests ORDER BY seq DESC LIMIT 1),
+        entry AS (
+            INSERT INTO ledger (event_id, number, command_id, kind, ticket_type_id, change,
+                                left_after)
+            SELECT event_id, 2, id, 'confirmed', ticket_type_id, -1, 9 FROM late),
+        done AS (DELETE FROM work_list USING late WHERE command_id = late.id),
+        batch AS (
+            INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
+            SELECT event_id, 2, 2, now(), '3:3:', 'forged' FROM late),
+        lane AS (UPDATE lanes SET number = 2, at = now())
+        UPDATE counters SET sold = 1
+        """,
     )
-    run(engine, f"ALTER TABLE ticket_purchases ADD CONSTRAINT {check} {definition} NOT VALID")
-    assert broken(audit(engine, settings)) == {"numbering", "guards"}
+    drain(engine, [event], settings, ignore)
+    assert broken(audit(engine, settings)) == {"first_come"}
 
 
 def test_the_guards_that_the_audit_looks_for_are_those_of_the_schema(engine: Engine) -> None:
@@ -189,24 +274,22 @@ def test_the_guards_that_the_audit_looks_for_are_those_of_the_schema(engine: Eng
 @pytest.mark.parametrize(
     ("statement", "guard"),
     [
-        ("DROP TRIGGER {} ON ticket_purchases", "ticket_purchases_immutable"),
-        ("ALTER TABLE decision_batches DISABLE TRIGGER {}", "decision_batches_immutable"),
-        ("ALTER TABLE ticket_inventory ENABLE REPLICA TRIGGER {}", "ticket_inventory_only_grows"),
-        (
-            "ALTER TABLE decision_batches DISABLE TRIGGER ALL",
-            "decision_batches_ticket_type_id_fkey",
-        ),
-        ("ALTER TABLE ticket_purchases DISABLE TRIGGER {}", "ticket_purchases_user_id_fkey"),
-        ("ALTER TABLE users DISABLE TRIGGER {}", "ticket_purchases_user_id_fkey"),
-        ("ALTER TABLE ticket_inventory DROP CONSTRAINT {}", "ticket_inventory_never_oversold"),
+        ("DROP TRIGGER {} ON ledger", "ledger_insert_only"),
+        ("ALTER TABLE requests DISABLE TRIGGER {}", "requests_insert_only"),
+        ("ALTER TABLE batches ENABLE REPLICA TRIGGER {}", "batches_checked"),
+        ("ALTER TABLE counters DISABLE TRIGGER ALL", "counters_ticket_type_id_fkey"),
+        ("ALTER TABLE users DISABLE TRIGGER {}", "users_with_requests_kept"),
+        ("ALTER TABLE work_list DISABLE TRIGGER {}", "work_list_answered"),
+        ("ALTER TABLE counters DROP CONSTRAINT {}", "counters_never_oversold"),
         (
             (
-                "ALTER TABLE ticket_purchases DROP CONSTRAINT {0},"
+                "ALTER TABLE requests DROP CONSTRAINT {0},"
                 " ADD CONSTRAINT {0} CHECK (quantity >= 1) NOT VALID"
             ),
-            "ticket_purchases_quantity_positive",
+            "requests_quantity_positive",
         ),
-        ("DROP INDEX {}", "ticket_purchases_decisions"),
+        ("ALTER TABLE ledger DROP CONSTRAINT {}", "ledger_one_answer"),
+        ("DROP INDEX {}", "requests_idempotency"),
     ],
 )
 def test_a_guard_that_was_taken_away_is_missed(
@@ -219,7 +302,7 @@ def test_a_guard_that_was_taken_away_is_missed(
     assert any(example.startswith(f"{guard} of ") for example in examples)
 
 
-def test_each_ticket_type_is_replayed_as_of_a_moment_of_its_own(
+def test_each_event_is_replayed_as_of_a_moment_of_its_own(
     engine: Engine, settings: Settings, sale: int
 ) -> None:
     """So no snapshot stays open, and slows the sales, for as long as the whole audit takes."""
@@ -227,7 +310,7 @@ def test_each_ticket_type_is_replayed_as_of_a_moment_of_its_own(
     patient = settings.model_copy(update={"lock_timeout_ms": 20_000})
 
     def audit_waits_in_the_first() -> None:
-        locks = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'inventory_changes'"
+        locks = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'batches'"
         assert scalar(engine, f"{locks}::regclass") == 1
 
     with (
@@ -235,7 +318,7 @@ def test_each_ticket_type_is_replayed_as_of_a_moment_of_its_own(
         database(patient) as auditors,
         engine.connect() as connection,
     ):
-        connection.execute(text("LOCK TABLE inventory_changes IN ACCESS EXCLUSIVE MODE"))
+        connection.execute(text("LOCK TABLE batches IN ACCESS EXCLUSIVE MODE"))
         auditing = pool.submit(audit, auditors, patient)
         eventually(audit_waits_in_the_first)
         queue(engine, [request(user, another)])
@@ -245,14 +328,77 @@ def test_each_ticket_type_is_replayed_as_of_a_moment_of_its_own(
     assert report.queued == 2
 
 
+def test_a_ledger_of_many_parts_is_read_whole(
+    engine: Engine, settings: Settings, sale: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read, "ROWS_AT_A_TIME", 5)
+    monkeypatch.setattr(by_user, "ROWS_AT_A_TIME", 2)
+    report = audit(engine, settings)
+    assert report.ok
+    assert (report.confirmed, report.rejected, report.queued) == (7, 7, 1)
+    tamper(engine, asked(13, in_items(1, "user_limit", 1)))
+    assert broken(audit(engine, settings)) == {"user_limits"}
+
+
+def test_what_was_withdrawn_whole_needs_no_ticket_type_and_no_event(
+    engine: Engine, settings: Settings
+) -> None:
+    moved, gone, elsewhere = (add_ticket_type(engine, 5) for _ in range(3))
+    event = event_of(engine, elsewhere)
+    run(engine, f"UPDATE ticket_types SET event_id = {event} WHERE id = {moved}")
+    run(engine, f"DELETE FROM events WHERE id = {event_of(engine, gone)}")
+    report = audit(engine, settings)
+    assert report.ok
+    assert (report.ticket_types, report.issued) == (2, 10)
+
+
+def test_changes_of_capacity_in_one_transaction(engine: Engine, settings: Settings) -> None:
+    """Neither snapshot sees the transaction itself, except where later ones have ended before."""
+    ticket_type = add_ticket_type(engine, 5)
+    with engine.begin() as connection:
+        change = text(f"SELECT eventify_issue({ticket_type}, 1)")
+        connection.execute(change)
+        add_user(engine)
+        connection.execute(change)
+        connection.execute(change)
+    assert audit(engine, settings).ok
+
+
+def test_resolutions_go_before_purchases(engine: Engine, settings: Settings) -> None:
+    ticket_type = add_ticket_type(engine, 1)
+    event = event_of(engine, ticket_type)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 3)])
+    run(
+        engine,
+        f"""
+        WITH command AS (
+            INSERT INTO requests (id, event_id, kind, ticket_type_id, quantity)
+            VALUES (gen_random_uuid(), {event}, 'issue', {ticket_type}, 1)
+            RETURNING id, event_id, seq)
+        INSERT INTO work_list SELECT event_id, 0, seq, id FROM command
+        """,
+    )
+    drain(engine, [event], settings, ignore)
+    report = audit(engine, settings)
+    assert report.ok
+    assert (report.confirmed, report.rejected) == (2, 1)
+    # Last, as if it had waited for the purchases before it.
+    tamper(
+        engine,
+        "UPDATE ledger SET number = 99 WHERE number = 2",
+        "UPDATE ledger SET number = number - 1 WHERE number BETWEEN 3 AND 5",
+        "UPDATE ledger SET number = 5 WHERE number = 99",
+    )
+    assert "first_come" in broken(audit(engine, settings))
+
+
 @pytest.fixture
 def restored(engine: Engine, sale: int) -> int:
     """The sale as if from the dump of a cluster that was 20,000 transactions ahead of this one."""
     tamper(
         engine,
-        "UPDATE ticket_purchases"
-        " SET accepted_xid = (accepted_xid::text::bigint + 20000)::text::xid8",
-        "UPDATE decision_batches SET seen = concat_ws(':',"
+        "UPDATE requests SET accepted_xid = (accepted_xid::text::bigint + 20000)::text::xid8",
+        "UPDATE batches SET seen = concat_ws(':',"
         " pg_snapshot_xmin(seen)::text::bigint + 20000,"
         " pg_snapshot_xmax(seen)::text::bigint + 20000, '')::pg_snapshot",
     )
@@ -290,21 +436,15 @@ def test_two_that_changed_places_across_batches_are_caught(
     engine: Engine, settings: Settings, sale: int
 ) -> None:
     """Same quantity, same outcome: only the order of acceptance tells."""
-    swap = (
-        "UPDATE ticket_purchases SET decision_number = {to}, left_after ="
-        " (SELECT left_after FROM ticket_purchases WHERE decision_number = {take})"
-        " WHERE decision_number = {of}"
+    first, second = rows(
+        engine, "SELECT command_id FROM ledger WHERE number IN (3, 6) ORDER BY number"
     )
-    with engine.begin() as connection:
-        connection.execute(text("SET LOCAL session_replication_role = replica"))
-        connection.execute(text(swap.format(to=1001, take=5, of=1)))
-        connection.execute(text(swap.format(to=1, take=2, of=5)))
-        connection.execute(
-            text("UPDATE ticket_purchases SET left_after = 8 WHERE decision_number = 1")
-        )
-        connection.execute(
-            text("UPDATE ticket_purchases SET decision_number = 5 WHERE decision_number = 1001")
-        )
+    tamper(
+        engine,
+        "UPDATE ledger SET command_id = gen_random_uuid() WHERE number = 3",
+        f"UPDATE ledger SET command_id = '{first[0]}' WHERE number = 6",
+        f"UPDATE ledger SET command_id = '{second[0]}' WHERE number = 3",
+    )
     assert broken(audit(engine, settings)) == {"first_come"}
 
 
@@ -314,18 +454,16 @@ def test_an_acceptance_that_was_still_open_may_be_decided_after_later_ones(
     """The earlier number was drawn, but its acceptance was not committed yet."""
     slow_user, quick_user = add_user(engine), add_user(engine)
     ticket_type = add_ticket_type(engine, 5)
+    event = event_of(engine, ticket_type)
     slow = request(slow_user, ticket_type)
     with engine.connect() as connection:
         cursor = connection.connection.cursor()
         gateway_store.ACCEPT.run(cursor, gateway_store.parameters_of([slow], 1_000))
         queue(engine, [request(quick_user, ticket_type)])
-        drain(engine, [ticket_type], settings, ignore)
+        drain(engine, [event], settings, ignore)
         connection.connection.commit()
-    drain(engine, [ticket_type], settings, ignore)
+    drain(engine, [event], settings, ignore)
     assert audit(engine, settings).ok
     # Had its acceptance been visible to the first drain, the same order would be a violation.
-    tamper(
-        engine,
-        "UPDATE ticket_purchases SET accepted_xid = '3' WHERE decision_number = 2",
-    )
+    tamper(engine, asked(3, "accepted_xid = '3'"))
     assert broken(audit(engine, settings)) == {"first_come"}
