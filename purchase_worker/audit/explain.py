@@ -18,80 +18,129 @@ USUAL_WAIT = timedelta(seconds=2)
 # The names of their sessions in pg_stat_activity, which any login may see.
 DECIDERS = ["eventify-worker", "eventify-sweeper"]
 
+# Changes of capacity are entries of the ledger, but no decisions.
 READ_FACTS = text("""
-SELECT p.id, p.status, p.reason, p.quantity, p.unit_price, p.user_limit, p.user_id,
-       p.ticket_type_id, t.name AS ticket_type, t.event_id, e.title AS event,
-       t.sales_start, t.sales_end, t.paused_at, i.issued - i.sold AS left_now,
-       p.created_at, p.request_id, p.decided_at, p.decision_number, p.left_after,
-       b.first_number, b.last_number, b.decided_by, now() AS read_at,
-       (SELECT count(*) FROM ticket_purchases WHERE ticket_type_id = p.ticket_type_id
-           AND seq < p.seq) AS accepted_before,
-       (SELECT count(*) FROM ticket_purchases WHERE ticket_type_id = p.ticket_type_id
-           AND status = 'queued' AND seq < p.seq) AS queued_before,
-       (SELECT coalesce(sum(quantity), 0) FROM ticket_purchases WHERE user_id = p.user_id
-           AND ticket_type_id = p.ticket_type_id AND status = 'confirmed'
-           AND (p.decision_number IS NULL OR decision_number < p.decision_number)) AS held_before,
-       (SELECT max(decided_at) FROM decision_batches
-           WHERE ticket_type_id = p.ticket_type_id) AS last_decided_at,
+SELECT r.id, coalesce(e.kind::text, 'queued') AS status, e.reason::text, r.user_id, r.event_id,
+       v.title AS event, r.currency, r.event_user_limit, r.created_at, r.request_id,
+       e.number, b.first_number, b.last_number, b.at AS decided_at, b.decided_by, now() AS read_at,
+       (SELECT count(*) FROM requests WHERE event_id = r.event_id AND kind = 'buy'
+           AND seq < r.seq) AS accepted_before,
+       (SELECT count(*) FROM work_list WHERE event_id = r.event_id
+           AND (class = 0 OR seq < r.seq)) AS queued_before,
+       (SELECT at FROM batches WHERE event_id = r.event_id AND first_number <= (
+           SELECT number FROM ledger
+           WHERE event_id = r.event_id AND kind IN ('confirmed', 'rejected')
+           ORDER BY number DESC LIMIT 1)
+        ORDER BY first_number DESC LIMIT 1) AS last_decided_at,
        (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
            AND application_name = ANY(:deciders)) AS deciders
-FROM ticket_purchases p
-LEFT JOIN ticket_types t ON t.id = p.ticket_type_id
-LEFT JOIN events e ON e.id = t.event_id
-LEFT JOIN ticket_inventory i ON i.ticket_type_id = p.ticket_type_id
-LEFT JOIN decision_batches b ON b.ticket_type_id = p.ticket_type_id
-    AND p.decision_number BETWEEN b.first_number AND b.last_number
-WHERE p.id = :id
+FROM requests r
+LEFT JOIN events v ON v.id = r.event_id
+LEFT JOIN ledger e ON e.event_id = r.event_id AND e.command_id = r.id
+LEFT JOIN batches b ON b.event_id = r.event_id AND e.number BETWEEN b.first_number AND b.last_number
+WHERE r.id = :id AND r.kind = 'buy'
+""")
+READ_LINES = text("""
+WITH request AS (
+    SELECT r.*, e.number, e.change, e.left_after, e.items AS changes
+    FROM requests r LEFT JOIN ledger e ON e.event_id = r.event_id AND e.command_id = r.id
+    WHERE r.id = :id
+), line AS (
+    SELECT 1 AS nth, ticket_type_id, quantity, unit_price, user_limit, change, left_after
+    FROM request WHERE items IS NULL
+    UNION ALL
+    SELECT nth, (item->>'ticket_type')::bigint, (item->>'quantity')::int,
+           (item->>'unit_price')::numeric, (item->>'user_limit')::int,
+           (changes->(nth::int - 1)->>'change')::int, (changes->(nth::int - 1)->>'left_after')::int
+    FROM request, jsonb_array_elements(items) WITH ORDINALITY AS i (item, nth)
+), held AS (
+    SELECT coalesce((item->>'ticket_type')::bigint, r.ticket_type_id) AS ticket_type_id,
+           sum(coalesce((item->>'quantity')::int, r.quantity))::bigint AS quantity
+    FROM request
+    JOIN requests r ON r.event_id = request.event_id AND r.user_id = request.user_id
+    JOIN ledger e ON e.event_id = r.event_id AND e.command_id = r.id AND e.kind = 'confirmed'
+         AND (request.number IS NULL OR e.number < request.number)
+    LEFT JOIN jsonb_array_elements(r.items) item ON true
+    GROUP BY 1
+)
+SELECT line.ticket_type_id, t.name AS ticket_type, line.quantity, line.unit_price, line.user_limit,
+       line.change, line.left_after, coalesce(held.quantity, 0) AS held_before,
+       (SELECT coalesce(sum(quantity), 0)::bigint FROM held) AS held_of_event,
+       t.sales_start, t.sales_end, t.paused_at, c.issued - c.sold AS left_now
+FROM line
+LEFT JOIN ticket_types t ON t.id = line.ticket_type_id
+LEFT JOIN counters c ON c.ticket_type_id = line.ticket_type_id AND c.event_id = t.event_id
+LEFT JOIN held ON held.ticket_type_id = line.ticket_type_id
+ORDER BY line.nth
 """)
 # The worker's login, which `eventify` has inside a worker's container, may not read names.
 READ_USERNAME = text("SELECT username FROM users WHERE id = :id")
 MAY_READ_USERNAME = text("SELECT has_column_privilege('users', 'username', 'SELECT')")
 
 
-class PurchaseFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rows say about a purchase.
+class LineFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a purchase.
 
-    Names and figures of the ticket type are those of now; None where its row is missing. The
-    decision's are None while the purchase is queued, the batch's also if none is recorded.
+    Names and figures of the ticket type are those of now; None where its row is missing. `change`
+    and `left_after` are None while the purchase is queued.
     """
 
-    id: UUID
-    status: str
-    reason: str | None
+    ticket_type_id: int
+    ticket_type: str | None
     quantity: int
     unit_price: Decimal
     user_limit: int | None
-    user_id: int
-    username: str | None
-    ticket_type_id: int
-    ticket_type: str | None
-    event_id: int | None
-    event: str | None
+    change: int | None
+    left_after: int | None
+    # Confirmed tickets that the buyer held before the decision, of this type and of all types of
+    # the event; if queued, now.
+    held_before: int
+    held_of_event: int
     sales_start: datetime | None
     sales_end: datetime | None
     paused_at: datetime | None
     left_now: int | None
-    created_at: datetime
-    request_id: str | None
-    decided_at: datetime | None
-    decision_number: int | None
-    left_after: int | None
-    first_number: int | None
-    last_number: int | None
-    decided_by: str | None
-    read_at: datetime
-    accepted_before: int
-    queued_before: int
-    # Confirmed tickets of this type that the buyer held before this decision; if queued, now.
-    held_before: int
-    last_decided_at: datetime | None
-    deciders: int
 
     @property
     def left_before(self) -> int:
         """Tickets left just before the decision."""
         assert self.left_after is not None, "only what is decided has it"
-        return self.left_after + (self.quantity if self.status == CONFIRMED else 0)
+        return self.left_after - (self.change or 0)
+
+
+class PurchaseFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rows say about a purchase.
+
+    The entry's number is None while the purchase is queued; the batch's are None also if none is
+    recorded.
+    """
+
+    id: UUID
+    status: str
+    reason: str | None
+    user_id: int
+    username: str | None
+    event_id: int
+    event: str | None
+    currency: str
+    event_user_limit: int | None
+    lines: list[LineFacts]
+    created_at: datetime
+    request_id: str | None
+    number: int | None
+    first_number: int | None
+    last_number: int | None
+    decided_at: datetime | None
+    decided_by: str | None
+    read_at: datetime
+    accepted_before: int
+    queued_before: int
+    last_decided_at: datetime | None
+    deciders: int
+
+    def of(self, line: LineFacts) -> str:
+        """Names the line's ticket type where there are several."""
+        return "" if len(self.lines) == 1 else f" of ticket type {line.ticket_type_id}"
 
 
 def read_facts(engine: Engine, id_: UUID) -> PurchaseFacts | None:
@@ -104,14 +153,16 @@ def read_facts(engine: Engine, id_: UUID) -> PurchaseFacts | None:
     with reading.connect() as connection:
         # Counting what was accepted before may take a while where millions of rows are stored.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
-        parameters = {"id": id_, "deciders": DECIDERS}
-        row = connection.execute(READ_FACTS, parameters).mappings().first()
+        row = connection.execute(READ_FACTS, {"id": id_, "deciders": DECIDERS}).mappings().first()
         if row is None:
             return None
+        lines = [
+            LineFacts(**line) for line in connection.execute(READ_LINES, {"id": id_}).mappings()
+        ]
         username = None
         if connection.scalar(MAY_READ_USERNAME):
             username = connection.scalar(READ_USERNAME, {"id": row["user_id"]})
-        return PurchaseFacts(username=username, **row)
+        return PurchaseFacts(username=username, lines=lines, **row)
 
 
 def explanation(facts: PurchaseFacts) -> list[str]:
@@ -125,67 +176,94 @@ def explanation(facts: PurchaseFacts) -> list[str]:
 
 
 def _request(facts: PurchaseFacts) -> list[str]:
-    total = facts.unit_price * facts.quantity
-    limit = "no limit per user" if facts.user_limit is None else f"{facts.user_limit} per user"
-    window = " ".join(
-        f"{word} {_time(moment)}"
-        for word, moment in (("from", facts.sales_start), ("until", facts.sales_end))
-        if moment is not None
+    wanted = " and ".join(
+        f"{_tickets(line.quantity)} of ticket type {_named(line.ticket_type_id, line.ticket_type)}"
+        for line in facts.lines
     )
-    return [
-        (
-            f"User {_named(facts.user_id, facts.username)} requested {_tickets(facts.quantity)}"
-            f" of ticket type {_named(facts.ticket_type_id, facts.ticket_type)},"
-            f" event {_named(facts.event_id, facts.event)}."
-        ),
-        f"Terms at acceptance: {facts.unit_price} each, {total} in total; {limit}.",
-        (
-            f"Accepted at {_time(facts.created_at)} as request {facts.accepted_before + 1:,} of"
-            f" this ticket type ({facts.accepted_before:,} before it)."
-        ),
-        f"Sale window now, which is checked at acceptance only: {window or 'no limits'}.",
-    ]
-
-
-def _decision(facts: PurchaseFacts) -> list[str]:
-    assert facts.decided_at is not None
-    assert facts.decision_number is not None
-    delay = (facts.decided_at - facts.created_at).total_seconds()
     sentences = [
         (
-            f"Decided at {_time(facts.decided_at)}, {delay:.3f} s after it was accepted, as"
-            f" decision {facts.decision_number:,} of this ticket type"
-            f" ({facts.decision_number - 1:,} before it)."
-        ),
-        f"{_tickets(facts.left_before)} left before the decision, {facts.left_after:,} after it.",
-        _held(facts),
-    ]
-    if facts.decided_by is None:
-        sentences.append(
-            "No batch is recorded for this decision, which breaks a promise: run `eventify audit`."
+            f"User {_named(facts.user_id, facts.username)} requested {wanted},"
+            f" event {_named(facts.event_id, facts.event)}."
         )
-    else:
+    ]
+    for line in facts.lines:
+        limit = "no limit per user" if line.user_limit is None else f"{line.user_limit} per user"
         sentences.append(
-            f"Decided by process {facts.decided_by} (host:pid), in the batch of decisions"
-            f" {facts.first_number:,} to {facts.last_number:,}."
+            f"Terms at acceptance{facts.of(line)}: {line.unit_price} each,"
+            f" {line.unit_price * line.quantity} {facts.currency} in total; {limit}."
+        )
+    if facts.event_user_limit is not None:
+        sentences.append(
+            f"Of all ticket types of the event together: {facts.event_user_limit} per user."
+        )
+    sentences.append(
+        f"Accepted at {_time(facts.created_at)} as request {facts.accepted_before + 1:,} of"
+        f" this event ({facts.accepted_before:,} before it)."
+    )
+    for line in facts.lines:
+        window = " ".join(
+            f"{word} {_time(moment)}"
+            for word, moment in (("from", line.sales_start), ("until", line.sales_end))
+            if moment is not None
+        )
+        sentences.append(
+            f"Sale window now{facts.of(line)}, which is checked at acceptance only:"
+            f" {window or 'no limits'}."
         )
     return sentences
 
 
+def _decision(facts: PurchaseFacts) -> list[str]:
+    assert facts.number is not None
+    place = f"as entry {facts.number:,} of this event's ledger ({facts.number - 1:,} before it)"
+    if facts.decided_at is None:
+        decided = f"Decided {place}."
+        by = "No batch is recorded for this decision, which breaks a promise: run `eventify audit`."
+    else:
+        delay = (facts.decided_at - facts.created_at).total_seconds()
+        at = _time(facts.decided_at)
+        decided = f"Decided at {at}, {delay:.3f} s after it was accepted, {place}."
+        by = (
+            f"Decided by process {facts.decided_by} (host:pid), in the batch of entries"
+            f" {facts.first_number:,} to {facts.last_number:,}."
+        )
+    left = (
+        f"{_tickets(line.left_before)}{facts.of(line)} left before the decision,"
+        f" {line.left_after:,} after it."
+        for line in facts.lines
+    )
+    return [decided, *left, *_held(facts), by]
+
+
 def _why_decided(facts: PurchaseFacts) -> str:
     if facts.status == CONFIRMED:
-        return "Confirmed: enough tickets were left, and the buyer stayed within the limit."
+        return "Confirmed: enough tickets were left, and the buyer stayed within the limits."
     if facts.reason == NOT_ENOUGH_TICKETS:
-        return (
-            f"Rejected because it requested {_tickets(facts.quantity)} with {facts.left_before:,}"
-            " left; a request is confirmed whole or not at all."
+        short = " and ".join(
+            f"{_tickets(line.quantity)}{facts.of(line)} with {line.left_before:,} left"
+            for line in facts.lines
+            if line.quantity > line.left_before
         )
+        return f"Rejected because it requested {short}; a request is confirmed whole or not at all."
     if facts.reason == OVER_USER_LIMIT:
-        return (
-            f"Rejected because {facts.held_before:,} held and {facts.quantity:,} requested make"
-            f" {facts.held_before + facts.quantity:,}, more than {facts.user_limit} per user."
-        )
+        return f"Rejected because {_over_limit(facts)}."
     return f"Rejected for a reason that this version does not know: {facts.reason}."
+
+
+def _over_limit(facts: PurchaseFacts) -> str:
+    for line in facts.lines:
+        if line.user_limit is not None and line.held_before + line.quantity > line.user_limit:
+            return _too_many(line.held_before, line.quantity, facts.of(line), line.user_limit)
+    wanted = sum(line.quantity for line in facts.lines)
+    of = " of all ticket types of this event"
+    return _too_many(facts.lines[0].held_of_event, wanted, of, facts.event_user_limit)
+
+
+def _too_many(held: int, wanted: int, of: str, limit: int | None) -> str:
+    return (
+        f"{held:,} held and {wanted:,} requested make {held + wanted:,}{of}, more than {limit} per"
+        " user"
+    )
 
 
 def _why_queued(facts: PurchaseFacts) -> str:
@@ -196,8 +274,8 @@ def _why_queued(facts: PurchaseFacts) -> str:
     if facts.last_decided_at is not None and facts.read_at - facts.last_decided_at <= USUAL_WAIT:
         return "The queue is moving: the requests ahead of this one explain the wait."
     return (
-        "The queue is not moving. Another session may hold the ticket type's row, or a commit"
-        " waits for a standby: see docs/operations.md, `A sale stands still`."
+        "The queue is not moving. Another session may hold the lock of the event's lane, or a"
+        " commit waits for a standby: see docs/operations.md, `A sale stands still`."
     )
 
 
@@ -205,28 +283,31 @@ def _queue(facts: PurchaseFacts) -> list[str]:
     waited = (facts.read_at - facts.created_at).total_seconds()
     sentences = [
         f"Queued for {waited:.1f} s; requests ahead of it in the queue: {facts.queued_before:,}.",
-        _held(facts),
+        *_held(facts),
     ]
-    if facts.left_now is not None:
-        sentences.append(f"{_tickets(facts.left_now)} left now.")
-    if facts.paused_at is not None:
-        sentences.append(
-            f"The sale is paused since {_time(facts.paused_at)}. A pause stops new requests only:"
-            " this one is decided all the same."
-        )
+    for line in facts.lines:
+        if line.left_now is not None:
+            sentences.append(f"{_tickets(line.left_now)}{facts.of(line)} left now.")
+        if line.paused_at is not None:
+            sentences.append(
+                f"The sale{facts.of(line)} is paused since {_time(line.paused_at)}. A pause stops"
+                " new requests only: this one is decided all the same."
+            )
     if facts.last_decided_at is None:
-        sentences.append("Nothing of this ticket type has been decided yet.")
+        sentences.append("Nothing of this event has been decided yet.")
     else:
         ago = (facts.read_at - facts.last_decided_at).total_seconds()
-        sentences.append(f"The last decision of this ticket type was {ago:.1f} s ago.")
+        sentences.append(f"The last decision of this event was {ago:.1f} s ago.")
     return sentences
 
 
-def _held(facts: PurchaseFacts) -> str:
-    held = f"{_tickets(facts.held_before)} of this type"
-    if facts.status == QUEUED:
-        return f"The buyer holds {held}."
-    return f"The buyer held {held} before the decision."
+def _held(facts: PurchaseFacts) -> list[str]:
+    """What the buyer had, where it counts: of each ticket type, and of the event if that limits."""
+    holds, when = ("holds", "") if facts.status == QUEUED else ("held", " before the decision")
+    held = [(line.held_before, facts.of(line) or " of this type") for line in facts.lines]
+    if facts.event_user_limit is not None:
+        held.append((facts.lines[0].held_of_event, " of all types of this event"))
+    return [f"The buyer {holds} {_tickets(count)}{of}{when}." for count, of in held]
 
 
 def _logs(facts: PurchaseFacts) -> str:
@@ -239,9 +320,9 @@ def _logs(facts: PurchaseFacts) -> str:
     if facts.first_number is None:
         return f"In the logs, search for {request}."
     return (
-        f"In the logs, search for {request}; the line of its batch is `batch_decided` with ticket"
-        f" type {facts.ticket_type_id} in `ticket_types` and [{facts.first_number},"
-        f" {facts.last_number}] in `decision_numbers`."
+        f"In the logs, search for {request}; the line of its batch is `batch_decided` with"
+        f" event {facts.event_id} in `events` and [{facts.first_number}, {facts.last_number}] in"
+        " `numbers`."
     )
 
 

@@ -1,6 +1,7 @@
 """`eventify explain`: why a purchase was confirmed or rejected, from the rows of a real sale."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
@@ -18,7 +19,10 @@ from shared.database.rights import READER, WORKER
 from tests.support.factories import (
     add_ticket_type,
     add_user,
+    cart,
+    event_of,
     ignore,
+    issue,
     queue,
     request,
     run,
@@ -36,24 +40,24 @@ def explain(engine: Engine, id_: str) -> str:
 def test_a_confirmed_purchase(engine: Engine, settings: Settings) -> None:
     ticket_type = add_ticket_type(engine, 10)
     first, id_ = queue(engine, [request(add_user(engine), ticket_type, n) for n in (3, 2)])
-    drain(engine, [ticket_type], settings, ignore)
+    drain(engine, [event_of(engine, ticket_type)], settings, ignore)
     username = scalar(
         engine,
-        "SELECT username FROM users u JOIN ticket_purchases p ON p.user_id = u.id WHERE p.id = :id",
+        "SELECT username FROM users u JOIN requests r ON r.user_id = u.id WHERE r.id = :id",
         id=id_,
     )
     shown = explain(engine, id_)
     assert f"Purchase {id_}: confirmed.\n" in shown
     assert f"({username}) requested 2 tickets of ticket type {ticket_type} (Standing)" in shown
     assert "(Concert)" in shown
-    assert "25.00 each, 50.00 in total; no limit per user." in shown
-    assert "as request 2 of this ticket type (1 before it)." in shown
-    assert "as decision 2 of this ticket type (1 before it)." in shown
+    assert "25.00 each, 50.00 EUR in total; no limit per user." in shown
+    assert "as request 2 of this event (1 before it)." in shown
+    assert "as entry 3 of this event's ledger (2 before it)." in shown
     assert "7 tickets left before the decision, 5 after it." in shown
-    assert "in the batch of decisions 1 to 2." in shown
+    assert "in the batch of entries 2 to 3." in shown
     assert '"test" (its X-Request-ID)' in shown
-    assert "[1, 2] in `decision_numbers`" in shown
-    decided_by = scalar(engine, "SELECT decided_by FROM decision_batches")
+    assert "[2, 3] in `numbers`" in shown
+    decided_by = scalar(engine, "SELECT decided_by FROM batches WHERE first_number = 2")
     assert f"Decided by process {decided_by} " in shown
     assert "10 tickets left before the decision, 7 after it." in explain(engine, first)
 
@@ -65,31 +69,31 @@ def test_not_enough_tickets(engine: Engine, settings: Settings, already_sold_out
     late = request(add_user(engine), ticket_type, 2)
     (id_,) = queue(engine, [late])
     if already_sold_out:  # the queue is then closed by SQL, and not by the rule
-        run(engine, "UPDATE ticket_inventory SET issued = 3")
+        issue(engine, ticket_type, -1)
         one_by_one = settings.model_copy(update={"drain_batch_rows": 1})
-        drain(engine, [ticket_type], one_by_one, ignore)
+        drain(engine, [event_of(engine, ticket_type)], one_by_one, ignore)
     else:
-        drain(engine, [ticket_type], settings, ignore)
+        drain(engine, [event_of(engine, ticket_type)], settings, ignore)
     left = 0 if already_sold_out else 1
     shown = explain(engine, id_)
     assert "rejected (not_enough_tickets)." in shown
     assert f"because it requested 2 tickets with {left} left" in shown
-    assert "as decision 2 of this ticket type" in shown
+    assert f"as entry {4 if already_sold_out else 3} of this event" in shown
 
 
 def test_over_the_limit_that_was_frozen_at_acceptance(engine: Engine, settings: Settings) -> None:
     ticket_type, user = add_ticket_type(engine, 10, max_per_user=4), add_user(engine)
     queue(engine, [request(user, ticket_type, 3), request(add_user(engine), ticket_type, 2)])
-    drain(engine, [ticket_type], settings, ignore)
+    drain(engine, [event_of(engine, ticket_type)], settings, ignore)
     (id_,) = queue(engine, [request(user, ticket_type, 2)])
     run(engine, "UPDATE ticket_types SET max_per_user = 9, price = 99, name = 'Stalls'")
-    drain(engine, [ticket_type], settings, ignore)
+    drain(engine, [event_of(engine, ticket_type)], settings, ignore)
     shown = explain(engine, id_)
     assert "rejected (over_user_limit)." in shown
-    assert "25.00 each, 50.00 in total; 4 per user." in shown
+    assert "25.00 each, 50.00 EUR in total; 4 per user." in shown
     assert "3 held and 2 requested make 5, more than 4 per user." in shown
     assert "(Stalls)" in shown
-    assert "in the batch of decisions 3 to 3." in shown
+    assert "in the batch of entries 4 to 4." in shown
 
 
 def test_a_queued_purchase_of_a_paused_sale(engine: Engine) -> None:
@@ -101,26 +105,26 @@ def test_a_queued_purchase_of_a_paused_sale(engine: Engine) -> None:
     assert "requests ahead of it in the queue: 1." in shown
     assert "10 tickets left now." in shown
     assert "The sale is paused since" in shown
-    assert "Nothing of this ticket type has been decided yet." in shown
+    assert "Nothing of this event has been decided yet." in shown
     assert "No worker and no sweeper is connected to the database: start one." in shown
 
 
 def test_what_explains_a_wait(engine: Engine, settings: Settings) -> None:
     ticket_type = add_ticket_type(engine, 10)
-    (id_,) = queue(engine, [request(add_user(engine), ticket_type)])
+    _, id_ = queue(engine, [request(add_user(engine), ticket_type) for _ in range(2)])
     sweeper = open_engine(settings, "sweeper")
     with sweeper.connect() as connected:
         connected.execute(text("SELECT 1"))
         assert "This is a usual wait" in explain(engine, id_)
-        tamper(engine, "UPDATE ticket_purchases SET created_at = now() - interval '1 hour'")
+        tamper(engine, "UPDATE requests SET created_at = now() - interval '1 hour'")
         shown = explain(engine, id_)
         assert "Queued for 3600." in shown
-        assert "The queue is not moving. Another session may hold the ticket type's row" in shown
-        tamper(
-            engine,
-            "INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen,"
-            f" decided_by) VALUES ({ticket_type}, 1, 1, pg_current_snapshot(), 'other:1')",
+        assert (
+            "The queue is not moving. Another session may hold the lock of the event's lane"
+            in shown
         )
+        one = settings.model_copy(update={"drain_batch_rows": 1, "drain_max_batches": 1})
+        drain(engine, [event_of(engine, ticket_type)], one, ignore)
         assert "The queue is moving" in explain(engine, id_)
     sweeper.dispose()
 
@@ -128,11 +132,49 @@ def test_what_explains_a_wait(engine: Engine, settings: Settings) -> None:
 def test_rows_that_lack_what_newer_ones_have(engine: Engine, settings: Settings) -> None:
     ticket_type = add_ticket_type(engine, 10)
     (id_,) = queue(engine, [request(add_user(engine), ticket_type)])
-    drain(engine, [ticket_type], settings, ignore)
-    tamper(engine, "UPDATE ticket_purchases SET request_id = NULL", "DELETE FROM decision_batches")
+    drain(engine, [event_of(engine, ticket_type)], settings, ignore)
+    tamper(engine, "UPDATE requests SET request_id = NULL", "DELETE FROM batches")
     shown = explain(engine, id_)
     assert "No batch is recorded for this decision" in shown
     assert shown.endswith("search for nothing by request id: the row has none.")
+
+
+def test_a_cart(engine: Engine, settings: Settings) -> None:
+    standing, buyer = add_ticket_type(engine, 9, max_per_user=4), add_user(engine)
+    event = event_of(engine, standing)
+    seat = add_ticket_type(engine, 3, event_id=event, name="Seat", price=Decimal(40))
+    run(engine, f"UPDATE events SET max_per_user = 6 WHERE id = {event}")
+    carts = [(2, 1), (1, 3), (3, 1), (2, 2)]
+    bought, short, over, over_all = queue(
+        engine, [cart(buyer, [(standing, n), (seat, m)]) for n, m in carts]
+    )
+    (queued,) = queue(engine, [cart(buyer, [(seat, 1), (standing, 1)])])
+    four = settings.model_copy(update={"drain_batch_rows": 4, "drain_max_batches": 1})
+    drain(engine, [event], four, ignore)
+
+    shown = explain(engine, bought)
+    assert (
+        f"requested 2 tickets of ticket type {standing} (Standing) and 1 ticket of ticket type"
+        f" {seat} (Seat), event {event} (Concert)."
+    ) in shown
+    assert f"Terms at acceptance of ticket type {seat}: 40.00 each, 40.00 EUR in total;" in shown
+    assert "Of all ticket types of the event together: 6 per user." in shown
+    assert f"9 tickets of ticket type {standing} left before the decision, 7 after it." in shown
+    assert f"3 tickets of ticket type {seat} left before the decision, 2 after it." in shown
+
+    shown = explain(engine, short)
+    assert f"because it requested 3 tickets of ticket type {seat} with 2 left;" in shown
+    assert f"7 tickets of ticket type {standing} left before the decision, 7 after it." in shown
+    assert "The buyer held 3 tickets of all types of this event before the decision." in shown
+    shown = explain(engine, over)
+    assert f"2 held and 3 requested make 5 of ticket type {standing}, more than 4 per user" in shown
+    shown = explain(engine, over_all)
+    assert (
+        "3 held and 4 requested make 7 of all ticket types of this event, more than 6 per user"
+    ) in shown
+    shown = explain(engine, queued)
+    assert f"2 tickets of ticket type {seat} left now." in shown
+    assert f"The buyer holds 2 tickets of ticket type {standing}." in shown
 
 
 @pytest.mark.parametrize(("role", "sees_name"), [(READER, True), (WORKER, False)])
@@ -152,7 +194,7 @@ def test_rights_to_read_are_enough(
 def test_the_command(engine: Engine, settings: Settings, tmp_path: Path) -> None:
     ticket_type = add_ticket_type(engine, 1)
     (id_,) = queue(engine, [request(add_user(engine), ticket_type, 2)])
-    drain(engine, [ticket_type], settings, ignore)
+    drain(engine, [event_of(engine, ticket_type)], settings, ignore)
     operator = CliRunner(
         env={
             "EVENTIFY_DATABASE_URL": settings.database_url,
@@ -168,7 +210,8 @@ def test_the_command(engine: Engine, settings: Settings, tmp_path: Path) -> None
     assert command(id_) == (0, explain(engine, id_) + "\n")
     exit_code, output = command("--json", id_)
     fields = json.loads(output)
-    assert (exit_code, fields["reason"], fields["left_after"]) == (0, "not_enough_tickets", 1)
+    assert (exit_code, fields["reason"]) == (0, "not_enough_tickets")
+    assert [(line["quantity"], line["left_after"]) for line in fields["lines"]] == [(2, 1)]
     assert fields["explanation"] == explain(engine, id_).splitlines()
     unknown = str(uuid7())
     exit_code, output = command(unknown)
