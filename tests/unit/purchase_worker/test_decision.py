@@ -1,106 +1,229 @@
 """The rule of a sale, as properties."""
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from purchase_worker.decision import (
+    ISSUED,
     NOT_ENOUGH_TICKETS,
     OVER_USER_LIMIT,
-    Decision,
-    Inventory,
-    Request,
+    REFUSED,
+    WITHDRAWN,
+    Buy,
+    Change,
+    Command,
+    Entry,
+    Held,
+    Issue,
+    Line,
+    State,
     decide,
 )
+from shared.purchases import CONFIRMED, REJECTED
 
-requests = st.lists(
-    st.builds(
-        Request,
-        id=st.uuids().map(str),
-        user_id=st.integers(1, 5),
-        quantity=st.integers(1, 12),
-        user_limit=st.none() | st.integers(1, 15),
+TYPES = (1, 2, 3)
+USERS = (1, 2, 3, 4)
+limits = st.none() | st.integers(1, 15)
+lines = st.builds(Line, st.sampled_from(TYPES), st.integers(1, 9), limits)
+buys = st.builds(
+    Buy,
+    id=st.uuids().map(str),
+    user_id=st.sampled_from(USERS),
+    lines=st.lists(lines, min_size=1, max_size=3, unique_by=lambda line: line.ticket_type_id).map(
+        tuple
     ),
-    max_size=40,
+    event_limit=limits,
 )
-inventories = st.builds(Inventory, left=st.integers(0, 80), decisions=st.integers(0, 10**9))
-holdings = st.dictionaries(st.integers(1, 5), st.integers(0, 15))
+issues = st.builds(
+    Issue,
+    id=st.uuids().map(str),
+    ticket_type_id=st.sampled_from(TYPES),
+    change=st.integers(-20, 20).filter(bool),
+)
+commands = st.lists(buys | issues, max_size=40)
+by_type = st.dictionaries(st.sampled_from(TYPES), st.integers(0, 40))
+times = st.integers(0, 99).map("{:02d}".format)
+states = st.builds(
+    State,
+    number=st.integers(0, 10**9),
+    at=times,
+    left=by_type,
+    held=st.dictionaries(st.sampled_from(USERS), by_type),
+)
 
 
-def confirmed(decisions: list[Decision]) -> list[Decision]:
-    return [d for d in decisions if d.reason is None]
+def bought(entry: Entry) -> Buy | None:
+    """The purchase that the entry confirms."""
+    command = entry.command
+    return command if isinstance(command, Buy) and entry.kind == CONFIRMED else None
 
 
-@given(inventories, holdings, requests, st.data())
-def test_splitting_a_batch_anywhere_changes_no_decision(
-    inventory: Inventory, held: dict[int, int], asked: list[Request], data: st.DataObject
+def holdings(held: Held) -> dict[tuple[int, int], int]:
+    """By user and ticket type, without those that hold nothing."""
+    return {
+        (user_id, id_): quantity
+        for user_id, tickets in held.items()
+        for id_, quantity in tickets.items()
+        if quantity
+    }
+
+
+@given(states, times, commands, st.data())
+def test_splitting_a_batch_anywhere_changes_no_entry(
+    state: State, at: str, asked: list[Command], data: st.DataObject
 ) -> None:
-    at = data.draw(st.integers(0, len(asked)))
-    whole = decide(inventory, held, asked)
-    first = decide(inventory, held, asked[:at])
-    second = decide(first.inventory, first.held, asked[at:])
-    assert first.decisions + second.decisions == whole.decisions
-    assert (second.inventory, second.held) == (whole.inventory, whole.held)
+    where = data.draw(st.integers(0, len(asked)))
+    whole, after = decide(state, at, asked)
+    first, between = decide(state, at, asked[:where])
+    second, end = decide(between, at, asked[where:])
+    assert first + second == whole
+    assert end == after
 
 
-@given(inventories, holdings, requests)
-def test_never_sells_beyond_what_is_left(
-    inventory: Inventory, held: dict[int, int], asked: list[Request]
+@given(states, times, commands)
+def test_never_less_than_nothing_is_left_and_every_ticket_is_accounted_for(
+    state: State, at: str, asked: list[Command]
 ) -> None:
-    outcome = decide(inventory, held, asked)
-    sold = sum(d.request.quantity for d in confirmed(outcome.decisions))
-    assert sold + outcome.inventory.left == inventory.left
-    assert all(d.left_after >= 0 for d in outcome.decisions)
+    entries, after = decide(state, at, asked)
+    left = Counter(state.left)
+    for entry in entries:
+        for change in entry.changes:
+            left[change.ticket_type_id] += change.change
+            assert change.left_after == left[change.ticket_type_id] >= 0
+    assert +left == +Counter(after.left)
 
 
-@given(inventories, holdings, requests)
-def test_no_user_gets_beyond_a_limit(
-    inventory: Inventory, held: dict[int, int], asked: list[Request]
+@given(states, times, commands)
+def test_a_purchase_is_confirmed_whole_or_changes_nothing(
+    state: State, at: str, asked: list[Command]
 ) -> None:
-    has = dict(held)
-    for d in confirmed(decide(inventory, held, asked).decisions):
-        has[d.request.user_id] = has.get(d.request.user_id, 0) + d.request.quantity
-        assert d.request.user_limit is None or has[d.request.user_id] <= d.request.user_limit
+    for entry in decide(state, at, asked)[0]:
+        if not isinstance(entry.command, Buy):
+            continue
+        wanted = [(line.ticket_type_id, -line.quantity) for line in entry.command.lines]
+        if entry.kind == REJECTED:
+            wanted = [(id_, 0) for id_, _ in wanted]
+        assert [(change.ticket_type_id, change.change) for change in entry.changes] == wanted
 
 
-@given(inventories, holdings, requests)
-def test_every_request_gets_one_decision_with_the_next_number(
-    inventory: Inventory, held: dict[int, int], asked: list[Request]
+@given(states, times, commands)
+def test_no_user_gets_beyond_a_limit_of_a_ticket_type_or_of_the_event(
+    state: State, at: str, asked: list[Command]
 ) -> None:
-    decisions = decide(inventory, held, asked).decisions
-    assert [d.request for d in decisions] == asked
-    assert [d.number for d in decisions] == [
-        inventory.decisions + nth for nth in range(1, len(asked) + 1)
-    ]
+    entries, after = decide(state, at, asked)
+    has = Counter(holdings(state.held))
+    for purchase in filter(None, map(bought, entries)):
+        for line in purchase.lines:
+            has[purchase.user_id, line.ticket_type_id] += line.quantity
+            if line.user_limit is not None:
+                assert has[purchase.user_id, line.ticket_type_id] <= line.user_limit
+        if purchase.event_limit is not None:
+            of_all = sum(has[purchase.user_id, id_] for id_ in TYPES)
+            assert of_all <= purchase.event_limit
+    assert has == holdings(after.held)
 
 
-@given(inventories, holdings, requests)
-def test_a_request_is_rejected_only_for_its_reason(
-    inventory: Inventory, held: dict[int, int], asked: list[Request]
+@given(states, times, commands)
+def test_every_command_gets_one_entry_with_the_next_number(
+    state: State, at: str, asked: list[Command]
 ) -> None:
-    left = inventory.left
-    for d in decide(inventory, held, asked).decisions:
-        if d.reason == NOT_ENOUGH_TICKETS:
-            assert d.request.quantity > left
+    entries, after = decide(state, at, asked)
+    assert [entry.command for entry in entries] == asked
+    numbers = [state.number + nth for nth in range(1, len(asked) + 1)]
+    assert [entry.number for entry in entries] == numbers
+    assert after.number == state.number + len(asked)
+
+
+@given(states, times, commands)
+def test_a_command_is_rejected_or_refused_only_for_its_reason(
+    state: State, at: str, asked: list[Command]
+) -> None:
+    left, has = Counter(state.left), Counter(holdings(state.held))
+    for entry in decide(state, at, asked)[0]:
+        command = entry.command
+        if isinstance(command, Issue):
+            assert (entry.kind == REFUSED) == (left[command.ticket_type_id] + command.change < 0)
         else:
-            assert d.request.quantity <= left
-        left = d.left_after
+            user = command.user_id
+            short = any(line.quantity > left[line.ticket_type_id] for line in command.lines)
+            too_many = any(
+                line.user_limit is not None
+                and has[user, line.ticket_type_id] + line.quantity > line.user_limit
+                for line in command.lines
+            ) or (
+                command.event_limit is not None
+                and sum(has[user, id_] for id_ in TYPES)
+                + sum(line.quantity for line in command.lines)
+                > command.event_limit
+            )
+            because = NOT_ENOUGH_TICKETS if short else OVER_USER_LIMIT if too_many else None
+            assert entry.reason == because
+        assert (entry.reason is None) == (entry.kind not in (REJECTED, REFUSED))
+        for change in entry.changes:
+            left[change.ticket_type_id] = change.left_after
+            if isinstance(command, Buy):
+                has[command.user_id, change.ticket_type_id] -= change.change
 
 
-def buyer(user_id: int, quantity: int, user_limit: int | None = None) -> Request:
-    return Request(f"{user_id}-{quantity}", user_id, quantity, user_limit)
+@given(states, times, commands)
+def test_time_never_goes_back(state: State, at: str, asked: list[Command]) -> None:
+    assert decide(state, at, asked)[1].at == max(state.at, at)
 
 
-def test_a_request_that_does_not_fit_is_rejected_whole_and_a_smaller_one_still_fits() -> None:
-    outcome = decide(Inventory(3, 0), {}, [buyer(1, 2), buyer(2, 2), buyer(3, 1)])
-    assert [d.reason for d in outcome.decisions] == [None, NOT_ENOUGH_TICKETS, None]
-    assert [d.left_after for d in outcome.decisions] == [1, 1, 0]
+@given(states, times, commands)
+def test_what_was_given_is_not_changed(state: State, at: str, asked: list[Command]) -> None:
+    left, held = dict(state.left), {user: dict(has) for user, has in state.held.items()}
+    decide(state, at, asked)
+    assert (state.left, state.held) == (left, held)
 
 
-def test_what_a_user_holds_already_counts_towards_the_limit() -> None:
-    outcome = decide(Inventory(10, 7), {1: 3}, [buyer(1, 2, 4), buyer(1, 1, 4), buyer(1, 1, 4)])
-    assert [d.reason for d in outcome.decisions] == [OVER_USER_LIMIT, None, OVER_USER_LIMIT]
+def buy(user_id: int, *lines: Line, event_limit: int | None = None) -> Buy:
+    return Buy(f"{user_id}", user_id, lines, event_limit)
+
+
+def of(left: dict[int, int], held: Held | None = None) -> State:
+    return State(0, "", left, held or {})
+
+
+def kinds(state: State, *asked: Command) -> list[str]:
+    return [entry.reason or entry.kind for entry in decide(state, "", asked)[0]]
+
+
+def test_a_cart_that_does_not_fit_is_rejected_whole_and_a_smaller_one_still_fits() -> None:
+    entries, after = decide(
+        of({1: 3, 2: 1}),
+        "",
+        [buy(1, Line(1, 1), Line(2, 2)), buy(2, Line(1, 4)), buy(3, Line(1, 3), Line(2, 1))],
+    )
+    assert [entry.reason for entry in entries] == [NOT_ENOUGH_TICKETS, NOT_ENOUGH_TICKETS, None]
+    assert entries[0].changes == (Change(1, 0, 3), Change(2, 0, 1))
+    assert entries[2].changes == (Change(1, -3, 0), Change(2, -1, 0))
+    assert after.left == {1: 0, 2: 0}
+
+
+def test_a_ticket_type_that_is_not_named_has_nothing_left() -> None:
+    assert kinds(of({}), buy(1, Line(1, 1))) == [NOT_ENOUGH_TICKETS]
+    assert kinds(of({}), Issue("i", 1, -1), Issue("i", 1, 2), Issue("i", 1, -2)) == [
+        NOT_ENOUGH_TICKETS, ISSUED, WITHDRAWN,
+    ]  # fmt: skip
+
+
+def test_what_a_user_holds_already_counts_towards_the_limits() -> None:
+    state = of({1: 9, 2: 9}, {1: {1: 3}})
+    assert kinds(state, *[buy(1, Line(1, n, 4)) for n in (2, 1, 1)]) == [
+        OVER_USER_LIMIT, CONFIRMED, OVER_USER_LIMIT,
+    ]  # fmt: skip
+    assert kinds(state, *[buy(1, Line(2, n), event_limit=5) for n in (3, 2, 1)]) == [
+        OVER_USER_LIMIT, CONFIRMED, OVER_USER_LIMIT,
+    ]  # fmt: skip
 
 
 def test_the_limit_frozen_with_each_request_is_the_one_that_counts() -> None:
-    outcome = decide(Inventory(10, 0), {}, [buyer(1, 2, 2), buyer(1, 2, None)])
-    assert [d.reason for d in outcome.decisions] == [None, None]
+    twice = [buy(1, Line(1, 2, 2)), buy(1, Line(1, 2)), buy(1, Line(1, 1, 4))]
+    assert kinds(of({1: 9}), *twice) == [CONFIRMED, CONFIRMED, OVER_USER_LIMIT]
+
+
+def test_too_few_tickets_are_named_before_a_limit() -> None:
+    assert kinds(of({1: 1, 2: 9}), buy(1, Line(2, 5, 4), Line(1, 2))) == [NOT_ENOUGH_TICKETS]
