@@ -378,8 +378,8 @@ class _Places:
         # The last batch, by ticket type if from before the ledger.
         self._last: dict[int | None, BatchRow] = {}
         self._last_with_purchases: BatchRow | None = None
-        # A change of capacity is decided by the transaction that accepts it, as a batch of its own,
-        # whose snapshot sees everything before that transaction.
+        # A change of capacity is decided by the transaction that accepts it, as a batch of its own.
+        # It never waits, so it passes nothing over; the snapshot shows what was before it.
         self._at_once_xid: int | None = None
         self._must_see_xid: int | None = None
 
@@ -389,9 +389,11 @@ class _Places:
         scope = batch.ticket_type_id
         if class_ == RESOLUTIONS and scope is not None:
             return  # before the ledger, changes of capacity had no place in a queue
+        at_once = False
         if not batch.seen.sees(row.accepted_xid):
             alone = batch.first_number == batch.last_number
-            if class_ == RESOLUTIONS and alone and row.accepted_xid >= batch.seen.xmax:
+            at_once = class_ == RESOLUTIONS and alone and row.accepted_xid >= batch.seen.xmax
+            if at_once:
                 self._at_once_xid = row.accepted_xid
             else:
                 yield f"could not be seen by its batch, which began with {batch.first_number}"
@@ -403,8 +405,9 @@ class _Places:
                 yield from former.passed_over(seq, row.accepted_xid)
         elif row.asked_ticket_type_id != scope or None in self._last:
             yield "is in a batch of another ticket type, or of before the ledger"
-        self._touched.add((class_, scope))
-        yield from self._orders[class_, scope].decided(seq, row.accepted_xid)
+        if not at_once:
+            self._touched.add((class_, scope))
+            yield from self._orders[class_, scope].decided(seq, row.accepted_xid)
 
     def check_waiting(self, class_: int, seq: int, accepted_xid: int) -> Iterator[str]:
         """What is wrong with a command that no batch has decided."""
