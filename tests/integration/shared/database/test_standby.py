@@ -142,7 +142,7 @@ def test_the_same_key_waits_until_the_standby_has_the_purchase(
         again = thread.submit(accept, engine, [request(user, ticket_type, 1, "k")])
         pair.wait_for_commits()
         assert not again.done()
-    assert again.result(LIMIT_SECONDS) == [Replayed(first.id)]
+    assert again.result(LIMIT_SECONDS) == [Replayed(first.id, event_of(engine, ticket_type))]
 
 
 def test_while_the_standby_is_away_everyone_is_answered_503_in_time(
