@@ -123,11 +123,11 @@ def random_pair(chance: random.Random) -> list[type[Fault]]:
 
 
 WITHOUT_SECOND_BARRIERS = """
-ALTER TABLE ledger DISABLE TRIGGER USER, DROP CONSTRAINT ledger_pkey,
-    DROP CONSTRAINT ledger_one_answer;
-ALTER TABLE batches DISABLE TRIGGER USER, DROP CONSTRAINT batches_pkey;
-ALTER TABLE counters DISABLE TRIGGER USER, DROP CONSTRAINT counters_never_oversold;
-ALTER TABLE lanes DISABLE TRIGGER USER;
+CREATE OR REPLACE FUNCTION eventify_fail(code text, rule text, message text) RETURNS void
+    LANGUAGE plpgsql AS 'BEGIN END';
+ALTER TABLE ledger DROP CONSTRAINT ledger_pkey, DROP CONSTRAINT ledger_one_answer;
+ALTER TABLE batches DROP CONSTRAINT batches_pkey;
+ALTER TABLE counters DROP CONSTRAINT counters_never_oversold;
 """
 
 CONTROLS: tuple[tuple[Control, type[Fault]], ...] = (

@@ -100,14 +100,10 @@ def queue_many(engine: Engine, ticket_type_id: int, how_many: int) -> None:
     """Queue that many purchases of one ticket each, all of one user."""
     run(
         engine,
-        "WITH command AS ("
-        " INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price,"
-        "                       currency, request_id)"
+        "INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price,"
+        "                      currency, request_id)"
         " SELECT gen_random_uuid(), event_id, :user_id, id, 1, price, 'EUR', 'test'"
-        " FROM ticket_types, generate_series(1, :how_many) WHERE id = :id"
-        " RETURNING id, event_id, seq"
-        ") INSERT INTO work_list (event_id, class, seq, command_id)"
-        " SELECT event_id, 1, seq, id FROM command",
+        " FROM ticket_types, generate_series(1, :how_many) WHERE id = :id",
         user_id=add_user(engine),
         how_many=how_many,
         id=ticket_type_id,
@@ -118,13 +114,9 @@ def queue_issue(engine: Engine, ticket_type_id: int, change: int) -> str:
     """Queue a command to issue tickets, or to withdraw some; returns its id."""
     command_id: str = scalar(
         engine,
-        "WITH command AS ("
-        " INSERT INTO requests (id, event_id, kind, ticket_type_id, quantity)"
-        " SELECT :id, event_id, CAST(:kind AS request_kind), id, :quantity"
-        " FROM ticket_types WHERE id = :ticket_type_id RETURNING id, event_id, seq"
-        ") INSERT INTO work_list (event_id, class, seq, command_id)"
-        " SELECT event_id, 0, seq, id FROM command RETURNING command_id::text",
-        id=str(uuid7()),
+        "INSERT INTO requests (id, event_id, kind, ticket_type_id, quantity)"
+        " SELECT gen_random_uuid(), event_id, CAST(:kind AS request_kind), id, :quantity"
+        " FROM ticket_types WHERE id = :ticket_type_id RETURNING id::text",
         kind="issue" if change > 0 else "withdraw",
         quantity=abs(change),
         ticket_type_id=ticket_type_id,
