@@ -18,7 +18,7 @@ DRAIN_BATCH_ROWS = Histogram(
 )
 LOCK_SECONDS = Histogram(
     "eventify_drain_lock_seconds",
-    "Time until a batch had locked its ticket types, or had skipped them all as locked",
+    "Time until a batch had locked its events, or had skipped them all as locked",
     buckets=SECONDS,
 )
 COMMIT_SECONDS = Histogram(
@@ -28,7 +28,7 @@ COMMIT_SECONDS = Histogram(
 )
 SKIPPED_LOCKED = Counter(
     "eventify_drain_skipped_locked_total",
-    "Ticket types that a batch skipped because another process had locked them",
+    "Events that a batch skipped because another process had locked them",
 )
 RESULTS_NOT_PUBLISHED = Counter(
     "eventify_results_not_published_total",

@@ -13,7 +13,7 @@ import psycopg2
 from shared.config.settings import Settings
 from tests.abuse.wire import Target
 from tests.system.conftest import Shop, open_shop
-from tests.system.selling import buy, create, event_fields, put_on_sale
+from tests.system.selling import buy, create, event_fields, put_on_sale, sale_held
 
 BUYERS = 10
 # More than a run can sell.
@@ -88,7 +88,7 @@ class Scene:
     def queued_purchases(self) -> Iterator[Target]:
         """Purchases of his users that nobody decides, for a session keeps their sale locked."""
         ticket_type = put_on_sale(self.attackers[0], 100)
-        with self._locked("ticket_inventory", "ticket_type_id", ticket_type):
+        with sale_held(self.shop.database_url, ticket_type):
             bought = [buy(user, ticket_type) for user in self.attackers[:QUEUED]]
             queued = [answer.json()["id"] for answer in bought]
             yield msgspec.structs.replace(self.target, queued=queued)
@@ -140,8 +140,7 @@ class Scene:
         """How many of these are not in the database with an outcome."""
         with self.shop.database() as rows:
             rows.execute(
-                "SELECT count(*) FROM ticket_purchases"
-                " WHERE id = ANY(%s::uuid[]) AND status <> 'queued'",
+                "SELECT count(*) FROM ledger WHERE command_id = ANY(%s::uuid[])",
                 (purchase_ids,),
             )
             found = rows.fetchone()

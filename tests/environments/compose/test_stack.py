@@ -181,7 +181,7 @@ def test_up_once_more_migrates_once_more_and_loses_nothing(stack: ComposeProject
 
 def test_a_backup_needs_no_password_inside_and_the_network_does(stack: ComposeProject) -> None:
     dump = stack.execute("postgres-1", "pg_dump", "--username=eventify", "eventify")
-    assert "COPY public.ticket_purchases" in dump
+    assert "COPY public.ledger" in dump
 
     by_network = "postgresql://eventify@postgres/eventify"
     with pytest.raises(Failed, match="no password supplied"):

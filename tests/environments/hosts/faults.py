@@ -78,7 +78,7 @@ class PowerLost(HostFault):
 
 
 class LostWithTheLock(PowerLost):
-    """A worker's host is gone while its transaction holds the counters' rows."""
+    """A worker's host is gone while its transaction holds the lanes."""
 
     hold_seconds = 15.0
 

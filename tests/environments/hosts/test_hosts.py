@@ -13,18 +13,17 @@ from tests.chaos.faults.fault import Fault
 from tests.chaos.round import hold_round
 from tests.environments.hosts import faults
 from tests.environments.hosts.system import GATEWAYS, WORKERS, SystemOfHosts
-from tests.support.factories import add_ticket_type, rows
+from tests.support.factories import add_event, rows
 from tests.support.waiting import eventually
 
 # After a connection was given up: until others look again, or it is made anew.
 STANDS_STILL_SECONDS = 2.0
 LONGEST_PAUSE = """
 SELECT extract(epoch FROM max(pause)) FROM (
-    SELECT decided_at - lag(decided_at) OVER (PARTITION BY ticket_type_id ORDER BY decided_at)
-    FROM decision_batches WHERE decided_at > :since
+    SELECT at - lag(at) OVER (PARTITION BY event_id ORDER BY at) FROM batches WHERE at > :since
 ) AS pauses (pause)
 """
-LOCK = "SELECT FROM ticket_inventory WHERE ticket_type_id = %s FOR NO KEY UPDATE NOWAIT"
+LOCK = "SELECT FROM lanes WHERE event_id = %s FOR NO KEY UPDATE NOWAIT"
 # Far more than sockets hold, so that PostgreSQL is still sending when its client vanishes.
 MANY_ROWS = "SELECT repeat('x', 1000) FROM generate_series(1, 200000)"
 
@@ -61,7 +60,7 @@ def test_the_sale_goes_on_while_the_network_is_bad(
     survives(system, fault(system, host), chance)
 
 
-def test_a_vanished_worker_holds_up_its_ticket_types_for_seconds_only(
+def test_a_vanished_worker_holds_up_its_events_for_seconds_only(
     system: SystemOfHosts, chance: random.Random
 ) -> None:
     fault = faults.LostWithTheLock(system, "worker-1")
@@ -75,14 +74,14 @@ def test_a_vanished_worker_holds_up_its_ticket_types_for_seconds_only(
 def test_a_client_that_vanishes_while_rows_are_sent_to_it_leaves_no_lock(
     system: SystemOfHosts,
 ) -> None:
-    ticket_type_id = add_ticket_type(system.engine, 10)
+    event_id = add_event(system.engine)
     holds = threading.Event()
 
     def lock_and_read() -> None:
         with system.network.inside("worker-2"), suppress(psycopg2.OperationalError):
             engine = open_engine(system.settings, "vanishes")
             with cursor_transaction(engine) as cursor:
-                cursor.execute(LOCK, (ticket_type_id,))
+                cursor.execute(LOCK, (event_id,))
                 holds.set()
                 while True:
                     cursor.execute(MANY_ROWS)
@@ -95,7 +94,7 @@ def test_a_client_that_vanishes_while_rows_are_sent_to_it_leaves_no_lock(
 
     def is_free() -> None:
         with cursor_transaction(system.engine) as cursor:
-            cursor.execute(LOCK, (ticket_type_id,))
+            cursor.execute(LOCK, (event_id,))
 
     try:
         eventually(is_free, retry_on=psycopg2.errors.LockNotAvailable, within_seconds=limit)

@@ -26,6 +26,7 @@ LIMITS = {
 # Whoever waits is woken by the message about the decision; the database is asked every six seconds.
 WOKEN_WITHIN_SECONDS = 3.0
 KEYS = 10
+PURCHASES_STORED = "SELECT count(*) FROM requests WHERE ticket_type_id = :id AND kind = 'buy'"
 Gateways = tuple[httpx.Client, httpx.Client]
 
 
@@ -99,8 +100,7 @@ def test_the_same_key_at_both_at_once_makes_one_purchase(
             answers = [each.result() for each in asked]
             assert {answer.status_code for answer in answers} <= {201, 202}
             assert len({answer.json()["id"] for answer in answers}) == 1
-    statement = "SELECT count(*) FROM ticket_purchases WHERE ticket_type_id = :id"
-    assert rows(system.engine, statement, id=ticket_type) == [(KEYS,)]
+    assert rows(system.engine, PURCHASES_STORED, id=ticket_type) == [(KEYS,)]
 
 
 def test_who_signed_in_at_one_is_signed_in_at_the_other(gateways: Gateways) -> None:
@@ -161,8 +161,7 @@ def test_a_purchase_that_waits_at_a_gateway_that_dies_is_found_at_the_other(
             waiting = thread.submit(buy, first, ticket_type, **key, **WAIT)
 
             def stored() -> None:
-                statement = "SELECT count(*) FROM ticket_purchases WHERE ticket_type_id = :id"
-                assert rows(system.engine, statement, id=ticket_type) == [(1,)]
+                assert rows(system.engine, PURCHASES_STORED, id=ticket_type) == [(1,)]
 
             eventually(stored)
             host.lose()

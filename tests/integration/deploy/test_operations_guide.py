@@ -12,7 +12,16 @@ from gateway.app import _connections
 from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings, unknown_variables
-from tests.support.factories import add_ticket_type, add_user, ignore, queue, request, rows, run
+from tests.support.factories import (
+    add_ticket_type,
+    add_user,
+    event_of,
+    ignore,
+    queue,
+    request,
+    rows,
+    run,
+)
 from tests.support.services import PROJECT
 from tests.support.waiting import eventually
 
@@ -28,11 +37,11 @@ def sql_about(what: str) -> str:
     return found
 
 
-def test_what_is_queued_is_shown_by_ticket_type(engine: Engine) -> None:
+def test_what_is_queued_is_shown_by_event(engine: Engine) -> None:
     ticket_type = add_ticket_type(engine, 10)
     queue(engine, [request(add_user(engine), ticket_type) for _ in range(3)])
     ((shown, queued, oldest),) = rows(engine, sql_about("AS oldest"))
-    assert (shown, queued) == (ticket_type, 3)
+    assert (shown, queued) == (event_of(engine, ticket_type), 3)
     assert oldest.total_seconds() > 0
 
 
@@ -40,10 +49,11 @@ def test_a_blocking_session_is_shown_and_can_be_terminated(
     engine: Engine, settings: Settings
 ) -> None:
     ticket_type = add_ticket_type(engine, 10)
+    event = event_of(engine, ticket_type)
     queue(engine, [request(add_user(engine), ticket_type)])
     with engine.connect() as console:
         console.execute(text("SET application_name = 'forgotten console'"))
-        console.execute(text("SELECT FROM ticket_inventory FOR UPDATE"))
+        console.execute(text("SELECT FROM lanes FOR UPDATE"))
 
         def pid_shown() -> int:
             ((pid, name, *_),) = rows(engine, sql_about("open_for"))
@@ -51,13 +61,13 @@ def test_a_blocking_session_is_shown_and_can_be_terminated(
             return int(pid)
 
         pid = eventually(pid_shown, retry_on=ValueError)
-        drain(engine, [ticket_type], settings, ignore)
+        drain(engine, [event], settings, ignore)
         assert audit(engine, settings).queued == 1
         run(engine, "SELECT pg_terminate_backend(:pid)", pid=pid)
         console.invalidate()
 
     def decided() -> None:
-        drain(engine, [ticket_type], settings, ignore)
+        drain(engine, [event], settings, ignore)
         assert audit(engine, settings).queued == 0
 
     eventually(decided)
@@ -70,7 +80,7 @@ def test_personal_data_is_erased_and_the_audit_still_passes(
     run(engine, "UPDATE users SET email = 'ada@example.org' WHERE id = :id", id=user)
     ticket_type = add_ticket_type(engine, 10)
     queue(engine, [request(user, ticket_type)])
-    drain(engine, [ticket_type], settings, ignore)
+    drain(engine, [event_of(engine, ticket_type)], settings, ignore)
     for statement in filter(str.strip, sql_about("forgotten-").split(";")):
         run(engine, statement.replace("id = 1", f"id = {user}"))
     assert rows(engine, "SELECT username, email FROM users WHERE id = :id", id=user) == [
