@@ -174,11 +174,17 @@ def with_database(server_url: str, name: str) -> str:
 
 
 def make_template(server_url: str) -> None:
-    """Make the database with the schema that `new_database` copies."""
+    """Make the database with the schema that `new_database` copies.
+
+    Its events and ticket types have ids of different ranges: one taken for the other is not found.
+    """
     run_admin(server_url, f"CREATE DATABASE {TEMPLATE_DATABASE}")
     settings = Settings(database_url=with_database(server_url, TEMPLATE_DATABASE))
     engine = open_engine(settings, "test-migrate")
     migrate(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE events ALTER id RESTART WITH 1001")
+        connection.exec_driver_sql("ALTER TABLE ticket_types ALTER id RESTART WITH 2001")
     engine.dispose()
 
 
