@@ -1,6 +1,7 @@
 """Makes what the tests of the catalog start from."""
 
 from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
 from sqlalchemy import Connection, Engine, text
@@ -15,36 +16,22 @@ EVENT = {
 }
 TICKET_TYPE = {"name": "Standing", "price": "100.00", "capacity": 500}
 QUEUE = """
-WITH accepted AS (
-    INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price, currency)
-    SELECT gen_random_uuid(), event_id, :user_id, id, :quantity, 100, 'EUR'
-    FROM ticket_types WHERE id = :id
-    RETURNING id, event_id, seq
-)
-INSERT INTO work_list (event_id, class, seq, command_id) SELECT event_id, 1, seq, id FROM accepted
+INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price, currency)
+SELECT :request, event_id, :user_id, id, :quantity, 100, 'EUR' FROM ticket_types WHERE id = :id
 """
 LOCK = "SELECT FROM lanes WHERE event_id = (SELECT event_id FROM ticket_types WHERE id = :id)"
 SELL = """
 WITH lane AS (
     SELECT event_id, number + 1 AS number, greatest(at, now()) AS at FROM lanes
     WHERE event_id = (SELECT event_id FROM ticket_types WHERE id = :id)
-), command AS (
-    INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price, currency)
-    SELECT gen_random_uuid(), event_id, :user_id, :id, :quantity, 100, 'EUR' FROM lane
-    RETURNING id
 ), entry AS (
     INSERT INTO ledger (event_id, number, command_id, ticket_type_id, kind, change, left_after)
-    SELECT event_id, number, command.id, :id, 'confirmed', -:quantity,
+    SELECT event_id, number, :request, :id, 'confirmed', -:quantity,
         (SELECT issued - sold - :quantity FROM counters WHERE ticket_type_id = :id)
-    FROM lane, command
-), batch AS (
-    INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
-    SELECT event_id, number, number, at, pg_current_snapshot(), 'test' FROM lane
-), moved AS (
-    UPDATE lanes l SET number = lane.number, at = lane.at
-    FROM lane WHERE l.event_id = lane.event_id
+    FROM lane
 )
-UPDATE counters SET sold = sold + :quantity WHERE ticket_type_id = :id
+INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
+SELECT event_id, number, number, at, pg_current_snapshot(), 'test' FROM lane
 """
 
 
@@ -89,17 +76,20 @@ def sell(database: Engine, ticket_type_id: int, user_id: int, quantity: int) -> 
 
 def queue_within(
     connection: Connection, ticket_type_id: int, user_id: int, quantity: int = 1
-) -> None:
+) -> UUID:
     """A purchase that is accepted when the transaction ends."""
-    bought = {"id": ticket_type_id, "user_id": user_id, "quantity": quantity}
+    request = uuid4()
+    bought = {"request": request, "id": ticket_type_id, "user_id": user_id, "quantity": quantity}
     connection.execute(text(QUEUE), bought)
+    return request
 
 
 def sell_within(connection: Connection, ticket_type_id: int, user_id: int, quantity: int) -> None:
     """A sale that is made when the transaction ends; until then it locks the lane."""
     connection.execute(text(f"{LOCK} FOR NO KEY UPDATE"), {"id": ticket_type_id})
-    bought = {"id": ticket_type_id, "user_id": user_id, "quantity": quantity}
-    connection.execute(text(SELL), bought)
+    request = queue_within(connection, ticket_type_id, user_id, quantity)
+    sold = {"request": request, "id": ticket_type_id, "quantity": quantity}
+    connection.execute(text(SELL), sold)
 
 
 def until_the_catalog_waits(database: Engine) -> None:
