@@ -58,6 +58,13 @@ def test_the_demo_sells_audits_and_draws(shop: Shop, tmp_path: Path) -> None:
     assert "60 of 60 tickets" in shown.stdout
     assert "The audit passes" in shown.stdout
     assert chart.read_bytes().startswith(b"\x89PNG")
+    with shop.database() as rows:
+        rows.execute(
+            "SELECT count(items) FROM requests r JOIN events e ON e.id = r.event_id"
+            " WHERE e.title LIKE 'The demo%'"
+        )
+        (carts,) = rows.fetchone()
+    assert carts > 0
 
 
 def test_the_audit_fails_on_tampered_rows(shop: Shop, buyer: httpx.Client, on_sale: OnSale) -> None:
