@@ -27,15 +27,12 @@ EVENT = text("SELECT event_id FROM ticket_types WHERE id = :id")
 QUEUE = text("""
 WITH buyers AS (
     SELECT array_agg(id ORDER BY id) AS ids FROM users WHERE username LIKE 'buyer%'
-), accepted AS (
-    INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price, currency,
-                          idempotency_key, fingerprint, request_id)
-    SELECT uuidv7(), event_id, ids[1 + n % array_length(ids, 1)], t.id, 1, price, 'EUR',
-           gen_random_uuid(), uuid_send(gen_random_uuid()), gen_random_uuid()
-    FROM buyers, ticket_types t, generate_series(1, :count) n WHERE t.id = :ticket_type_id
-    RETURNING id, event_id, seq
 )
-INSERT INTO work_list (event_id, class, seq, command_id) SELECT event_id, 1, seq, id FROM accepted
+INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price, currency,
+                      idempotency_key, fingerprint, request_id)
+SELECT uuidv7(), event_id, ids[1 + n % array_length(ids, 1)], t.id, 1, price, 'EUR',
+       gen_random_uuid(), uuid_send(gen_random_uuid()), gen_random_uuid()
+FROM buyers, ticket_types t, generate_series(1, :count) n WHERE t.id = :ticket_type_id
 """)
 
 
