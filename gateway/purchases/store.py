@@ -54,9 +54,9 @@ EACH = {"ticket_type": "(item->>0)::bigint", "quantity": "(item->>1)::int"}
 # One statement for a whole batch. Its verdicts, its rows and its view of the sale are of one
 # moment. An earlier purchase with the same key outranks every refusal: it is answered as it stands.
 # The tables come in the order in which a migration locks them, so that neither waits for what the
-# other holds. A trigger adds the requests to the work list (migration 0012). The transaction has its id before a purchase has its seq: so no purchase is accepted
-# below a lane's `done_seq` (purchase_worker/store.py). The line of a cart is
-# `[ticket type, quantity]` here.
+# other holds. A trigger adds the requests to the work list (migration 0012). The transaction has
+# its id before a purchase has its seq: so none is accepted below a lane's `done_seq`
+# (docs/decisions/0021). A line of a cart is `[ticket type, quantity]` here.
 ACCEPT = Prepared(
     "accept",
     f"""

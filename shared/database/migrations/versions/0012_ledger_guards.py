@@ -140,9 +140,9 @@ FITS = """
     END
 """
 
-# The marks of a lane (docs/decisions/0021). A batch that decided up to some seq leaves the xid open;
-# the next batch, whose own xid is later than all that were running then, closes it. A batch of
-# several lanes may have its xid from another lane's lock, so its own does not count.
+# The marks of a lane (docs/decisions/0021). A batch that decided up to some seq leaves the xid
+# open; the next batch, whose own xid is later than all that were running then, closes it. A batch
+# of several lanes may have its xid from another lane's lock, so its own does not count.
 OPEN = "xid8 '18446744073709551615'"
 MARK_MOVES = "(h.last_seq IS NOT NULL AND pg_snapshot_xmin(b.seen) >= l.next_done_xid)"
 
