@@ -51,23 +51,8 @@ CHECKED = """
 ONE = {"ticket_type": "r.ticket_type_id", "quantity": "r.quantity"}
 EACH = {"ticket_type": "(item->>0)::bigint", "quantity": "(item->>1)::int"}
 
-# One statement for a whole batch. Its verdicts, its rows and its view of the sale are of one
-# moment. An earlier purchase with the same key outranks every refusal: it is answered as it stands.
-# The tables come in the order in which a migration locks them, so that neither waits for what the
-# other holds. A trigger adds the requests to the work list (migration 0012). The transaction has
-# its id before a purchase has its seq: so none is accepted below a lane's `done_seq`
-# (docs/decisions/0021). A line of a cart is `[ticket type, quantity]` here.
-ACCEPT = Prepared(
-    "accept",
-    f"""
-WITH request AS (
-    SELECT * FROM unnest(
-        %(ids)s::uuid[], %(user_ids)s::bigint[], %(ticket_type_ids)s::bigint[],
-        %(quantities)s::int[], %(carts)s::jsonb[], %(keys)s::text[], %(fingerprints)s::bytea[],
-        %(request_ids)s::text[], %(traceparents)s::text[])
-    WITH ORDINALITY AS r (id, user_id, ticket_type_id, quantity, cart, idempotency_key,
-                          fingerprint, request_id, traceparent, nth)
-), looked_up AS MATERIALIZED (
+# Each request as it is accepted or refused; of a cart, what is not of its lines.
+LOOKED_UP = f"""
     SELECT r.*, earlier.id AS earlier_id, coalesce(earlier.event_id, t.event_id) AS event_id,
         t.price, t.max_per_user AS user_limit, e.max_per_user AS event_user_limit, e.currency,
         CASE
@@ -76,25 +61,21 @@ WITH request AS (
             WHEN u.id IS NULL THEN 'unknown_user'
             WHEN r.cart IS NULL THEN {REFUSAL.format(**ONE)}
         END AS refusal,
-        t.max_per_purchase, t.sales_start, c.remaining
+        NULL::jsonb AS items, NULL::jsonb AS checked, t.max_per_purchase, t.sales_start,
+        c.remaining, pg_current_xact_id() AS xid
     FROM request r
     LEFT JOIN LATERAL (SELECT id FROM users WHERE id = r.user_id OFFSET 0) u ON true
     {LOOK_UP.format(**ONE)}
     LEFT JOIN LATERAL (SELECT id, event_id, fingerprint FROM requests
                        WHERE user_id = r.user_id AND idempotency_key = r.idempotency_key
                        OFFSET 0) earlier ON true
-), verdict AS MATERIALIZED (
-    SELECT id, user_id, ticket_type_id, quantity, idempotency_key, fingerprint, request_id,
-        traceparent, nth, earlier_id, event_id, price, user_limit, event_user_limit, currency,
-        NULL::jsonb AS items, refusal, NULL::jsonb AS checked, max_per_purchase, sales_start,
-        remaining,
-        CASE WHEN refusal IS NULL AND earlier_id IS NULL THEN pg_current_xact_id() END AS xid
-    FROM looked_up WHERE cart IS NULL OR earlier_id IS NOT NULL OR refusal IS NOT NULL
+"""
+WITH_CARTS = f"""
+    SELECT * FROM looked_up WHERE cart IS NULL OR earlier_id IS NOT NULL OR refusal IS NOT NULL
     UNION ALL
-    SELECT l.id, l.user_id, NULL, NULL, l.idempotency_key, l.fingerprint, l.request_id,
+    SELECT l.id, l.user_id, NULL, NULL, NULL, l.idempotency_key, l.fingerprint, l.request_id,
         l.traceparent, l.nth, NULL, cart.event_id, NULL, NULL, cart.event_user_limit,
-        cart.currency, cart.items, cart.refusal, cart.checked, NULL, NULL, NULL,
-        CASE WHEN cart.refusal IS NULL THEN pg_current_xact_id() END
+        cart.currency, cart.refusal, cart.items, cart.checked, NULL, NULL, NULL, l.xid
     FROM looked_up l
     CROSS JOIN LATERAL (
         SELECT min(t.event_id) AS event_id, min(e.max_per_user) AS event_user_limit,
@@ -109,7 +90,31 @@ WITH request AS (
         {LOOK_UP.format(**EACH)}
     ) cart
     WHERE l.cart IS NOT NULL AND l.earlier_id IS NULL AND l.refusal IS NULL
-), ahead AS (
+"""
+
+
+def accept_statement(verdict: str) -> str:
+    """One statement for a whole batch: its verdicts, its rows and its view of the sale are of one
+    moment.
+
+    An earlier purchase with the same key outranks every refusal: it is answered as it stands. The
+    tables come in the order in which a migration locks them, so that neither waits for what the
+    other holds. A trigger adds the requests to the work list (migration 0012). The transaction has
+    its id before a purchase has its seq: so none is accepted below a lane's `done_seq`
+    (docs/decisions/0021). A line of a cart is `[ticket type, quantity]` here.
+
+    Args:
+        verdict: the common table expression `verdict`, with those that it needs.
+    """
+    return f"""
+WITH request AS (
+    SELECT * FROM unnest(
+        %(ids)s::uuid[], %(user_ids)s::bigint[], %(ticket_type_ids)s::bigint[],
+        %(quantities)s::int[], %(carts)s::jsonb[], %(keys)s::text[], %(fingerprints)s::bytea[],
+        %(request_ids)s::text[], %(traceparents)s::text[])
+    WITH ORDINALITY AS r (id, user_id, ticket_type_id, quantity, cart, idempotency_key,
+                          fingerprint, request_id, traceparent, nth)
+), {verdict}, ahead AS (
     SELECT wanted.event_id, head.queued, head.last_seq
     FROM (SELECT DISTINCT event_id FROM verdict) wanted
     CROSS JOIN LATERAL (
@@ -136,7 +141,16 @@ LEFT JOIN accepted a ON a.id = v.id
 LEFT JOIN ahead ON ahead.event_id = v.event_id
 WHERE v.earlier_id IS NULL OR {WRITES_TO_LOG}
 ORDER BY v.nth
-""",
+"""
+
+
+ACCEPT = Prepared("accept", accept_statement(f"verdict AS MATERIALIZED ({LOOKED_UP})"))
+# Of a batch with a cart; one without pays nothing for them.
+ACCEPT_CARTS = Prepared(
+    "accept_carts",
+    accept_statement(
+        f"looked_up AS MATERIALIZED ({LOOKED_UP}), verdict AS MATERIALIZED ({WITH_CARTS})"
+    ),
 )
 
 # Refusals that no line is the cause of.
@@ -229,7 +243,9 @@ def _insert(
     for _attempt in range(ACCEPT_ATTEMPTS):
         try:
             with statement(engine) as cursor:
-                ACCEPT.run(cursor, parameters_of(requests, position_max_rows))
+                has_cart = any(len(request.lines) > 1 for request in requests)
+                accept_batch = ACCEPT_CARTS if has_cart else ACCEPT
+                accept_batch.run(cursor, parameters_of(requests, position_max_rows))
                 return cursor.fetchall()
         except (*TRY_AGAIN, ForeignKeyViolation) as error:
             # Rolled back, because of others: two retry storms that cross, a changed sale, a ticket

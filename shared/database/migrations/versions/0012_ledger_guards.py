@@ -55,28 +55,30 @@ ACCEPT = """
 CREATE FUNCTION eventify_accept() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET enable_seqscan = off AS $$
 DECLARE
-    wanted record;
     standing record;
 BEGIN
-    FOR wanted IN
+    -- Whoever is deleting a ticket type, or moving it to another event, is waited for.
+    SELECT bool_and(t.event_id IS NOT DISTINCT FROM wanted.event_id) AS known,
+           bool_or(t.paused_at IS NOT NULL AND wanted.is_buy) AS paused
+    INTO standing
+    FROM (
         SELECT DISTINCT event_id, ticket_type_id, kind = 'buy' AS is_buy FROM (
             SELECT event_id, ticket_type_id, kind FROM fresh WHERE items IS NULL
             UNION ALL
             SELECT event_id, (item->>'ticket_type')::bigint, kind
             FROM fresh, jsonb_array_elements(items) item WHERE items IS NOT NULL
         ) lines ORDER BY ticket_type_id
-    LOOP
-        -- Whoever is deleting it, or moving it to another event, is waited for.
-        SELECT event_id, paused_at INTO standing FROM ticket_types
-        WHERE id = wanted.ticket_type_id FOR KEY SHARE;
-        IF standing.event_id IS DISTINCT FROM wanted.event_id THEN
-            PERFORM eventify_fail('foreign_key_violation', 'requests_ticket_type_id_fkey',
-                'a request is of a ticket type of its event');
-        ELSIF standing.paused_at IS NOT NULL AND wanted.is_buy THEN
-            PERFORM eventify_fail('serialization_failure', 'requests_not_while_paused',
-                'nothing is accepted while the sale is paused');
-        END IF;
-    END LOOP;
+    ) wanted
+    LEFT JOIN LATERAL (
+        SELECT event_id, paused_at FROM ticket_types
+        WHERE id = wanted.ticket_type_id FOR KEY SHARE) t ON true;
+    IF NOT standing.known THEN
+        PERFORM eventify_fail('foreign_key_violation', 'requests_ticket_type_id_fkey',
+            'a request is of a ticket type of its event');
+    ELSIF standing.paused THEN
+        PERFORM eventify_fail('serialization_failure', 'requests_not_while_paused',
+            'nothing is accepted while the sale is paused');
+    END IF;
     IF EXISTS (SELECT FROM fresh WHERE user_id IS NOT NULL
                AND NOT EXISTS (SELECT FROM users WHERE id = fresh.user_id OFFSET 0)) THEN
         PERFORM eventify_fail('foreign_key_violation', 'requests_user_id_fkey',
