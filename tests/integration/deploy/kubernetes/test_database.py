@@ -13,6 +13,7 @@ from deploy.cli.main import main
 from shared.auth.keys import load_public_keys, load_signing_key
 from shared.config.settings import Settings
 from shared.database.migrate import migrate
+from shared.database.oldest_queued import OLDEST_QUEUED
 from shared.database.schema_version import missing_migrations
 from tests.integration.deploy.kubernetes.rendered import Rendered
 from tests.integration.purchase_worker.test_deep_queue import scans
@@ -52,6 +53,10 @@ def test_keda_reads_how_long_the_oldest_has_waited(engine: Engine, keda: Any, qu
     keda.connection.rollback()
     keda.execute(query)
     assert 30 <= keda.fetchone()[0] < 60
+
+
+def test_keda_reads_it_as_the_gateway_does(query: str) -> None:
+    assert " ".join(OLDEST_QUEUED.split()) in query
 
 
 def test_keda_takes_one_step_for_each_event_however_long_the_queue(
