@@ -48,15 +48,15 @@ SWEPT_TIMESTAMP_SECONDS = Gauge(
 )
 AUDIT_VIOLATIONS = Counter(
     "eventify_audit_violations_total",
-    "Times that a ticket type's counters and the decisions since the last check differed",
+    "Times that an event's lane or counters and its entries since the last check differed",
     ["invariant"],
 )
 AUDIT_CHECKED = Counter(
-    "eventify_audit_checked_total", "Decisions that the counters were checked against"
+    "eventify_audit_checked_total", "Entries that lanes and counters were checked against"
 )
 AUDIT_TIMESTAMP_SECONDS = Gauge(
     "eventify_audit_timestamp_seconds",
-    "When the counters were last checked against the decisions",
+    "When lanes and counters were last checked against the entries",
     multiprocess_mode="livemostrecent",
 )
 

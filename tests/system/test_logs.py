@@ -142,11 +142,22 @@ def test_no_secret_is_in_any_line(busy_shop: tuple[Shop, list[str]]) -> None:
 def test_a_request_is_followed_by_its_id_from_the_gateway_to_the_decision(
     busy_shop: tuple[Shop, list[str]],
 ) -> None:
-    logged = lines(busy_shop[0])
+    shop = busy_shop[0]
+    logged = lines(shop)
     (answered,) = [line for line in logged if line.get("request_id") == "bought"]
     assert (answered["event"], answered["status"]) == ("request_answered", 201)
     (decided,) = [line for line in logged if "bought" in line.get("request_ids", ())]
     assert (decided["event"], decided["confirmed"]) == ("batch_decided", 1)
+    # The first entry of its event issued the tickets.
+    ((event,), ((first, last),)) = decided["events"], decided["numbers"]
+    assert (first, last) == (2, 2)
+    with shop.database() as statements:
+        statements.execute(
+            "SELECT r.request_id FROM ledger e JOIN requests r ON r.id = e.command_id"
+            " WHERE e.event_id = %s AND e.number = %s",
+            (event, first),
+        )
+        assert statements.fetchall() == [("bought",)]
     assert decided["process"] in ("worker", "sweeper")
     (paused,) = [line for line in logged if line.get("request_id") == "paused"]
     assert paused["status"] == 400
