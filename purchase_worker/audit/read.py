@@ -46,7 +46,7 @@ FROM batches WHERE event_id = %(event)s AND first_number > %(after)s
 ORDER BY first_number
 """
 READ_LANE = """
-SELECT number, extract(epoch FROM at)::float8 FROM lanes WHERE event_id = %(event)s
+SELECT number, extract(epoch FROM at)::float8, done_seq FROM lanes WHERE event_id = %(event)s
 """
 READ_COUNTERS = """
 SELECT coalesce(t.id, c.ticket_type_id), t.id IS NOT NULL, c.issued, c.sold

@@ -152,8 +152,11 @@ class CounterRow(msgspec.Struct, frozen=True):
 
 
 class LaneRow(msgspec.Struct, frozen=True):
+    """A lane; no purchase up to `done_seq` is looked for in the work list."""
+
     number: int
     at: float
+    done_seq: int = 0
 
 
 class Findings:
@@ -240,8 +243,11 @@ class Replay:
             self._violation(NUMBERING, "the lane's time is not that of its last batch")
         self._check_counters(counters)
 
-    def check_waiting(self, rows: Iterable[WaitingRow], queued_max_seconds: float) -> None:
+    def check_waiting(
+        self, lane: LaneRow | None, rows: Iterable[WaitingRow], queued_max_seconds: float
+    ) -> None:
         """The work list, of the same moment as what `finish` got."""
+        done_seq = 0 if lane is None else lane.done_seq
         for row in rows:
             self.waiting[row.class_] += 1
             if row.accepted_xid is None or not row.right:
@@ -251,6 +257,8 @@ class Replay:
             else:
                 for wrong in self._places.check_waiting(row.class_, row.seq, row.accepted_xid):
                     self._violation(FIRST_COME, f"{row.id} {wrong}")
+            if row.class_ == PURCHASES and row.seq <= done_seq:
+                self._violation(NUMBERING, f"{row.id} waits where its lane has nothing any more")
             if row.queued_seconds > queued_max_seconds:
                 self._violation(QUEUE, f"{row.id} is queued for {row.queued_seconds:.0f} s")
 

@@ -121,9 +121,9 @@ def _finish(
 ) -> list[CounterRow]:
     batches = read.batches(cursor, event_id, replay.number)
     replay.feed(batches, read.entries(cursor, event_id, replay.number))
-    counters = read.counters(cursor, event_id)
-    replay.finish(read.lane(cursor, event_id), counters)
-    replay.check_waiting(read.waiting(cursor.connection, event_id), queued_max_seconds)
+    lane, counters = read.lane(cursor, event_id), read.counters(cursor, event_id)
+    replay.finish(lane, counters)
+    replay.check_waiting(lane, read.waiting(cursor.connection, event_id), queued_max_seconds)
     # Each entry and each row of the work list is of another request: equal counts prove that no
     # request is lost, and more cheaply than a look-up of each.
     requests = replay.outcomes.total() + replay.waiting.total()

@@ -100,7 +100,7 @@ class Sale(msgspec.Struct):
             [b for b in self.batches if not middle or b.first_number > at], self.rows[middle:]
         )
         replay.finish(self.lane(), [self.counter()])
-        replay.check_waiting(self.waiting(), 60.0)
+        replay.check_waiting(self.lane(), self.waiting(), 60.0)
         check_limits(bought, found, 1)
         assert set(found.examples) == set(found.counts), found.examples
         return set(found.counts)
@@ -310,10 +310,20 @@ def test_a_row_of_the_work_list_is_that_of_a_request_that_waits_its_turn(
     replay.feed(sale.batches, sale.rows)
     replay.finish(sale.lane(), [sale.counter()])
     (row,) = sale.waiting()
-    replay.check_waiting([row], 60.0)
+    replay.check_waiting(sale.lane(), [row], 60.0)
     assert not found.counts
-    replay.check_waiting([msgspec.structs.replace(row, **changes)], 60.0)
+    replay.check_waiting(sale.lane(), [msgspec.structs.replace(row, **changes)], 60.0)
     assert set(found.counts) == {invariant}
+
+
+def test_no_purchase_waits_where_nobody_looks_for_it() -> None:
+    sale, found = every_kind(), Findings()
+    (row,) = sale.waiting()
+    replay = Replay(1, found, lambda _: None)
+    replay.check_waiting(LaneRow(6, 0.0, done_seq=row.seq - 1), [row], 60.0)
+    assert not found.counts
+    replay.check_waiting(LaneRow(6, 0.0, done_seq=row.seq), [row], 60.0)
+    assert set(found.counts) == {"numbering"}
 
 
 @pytest.mark.parametrize(
