@@ -75,15 +75,15 @@ def test_what_was_accepted_first_and_committed_last_is_decided(
 
 
 def test_what_is_decided_is_not_read_again(engine: Engine, settings: Settings) -> None:
-    """Sold or closed; a resolution, whose queue is read from its beginning, moves nothing."""
-    user, ticket_type = add_user(engine), add_ticket_type(engine, 1)
+    """A resolution, whose queue is read from its beginning, moves nothing."""
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 100)
     event = event_of(engine, ticket_type)
     queue(engine, [request(user, ticket_type)])
     first = scalar(engine, LAST_SEQ)
 
     def has_moved() -> None:
         queue_issue(engine, ticket_type, 1)
-        queue(engine, [request(user, ticket_type, 2)])
+        queue(engine, [request(user, ticket_type)])
         drain(engine, [event], settings, ignore)
         assert first <= scalar(engine, DONE_SEQ, id=event) < scalar(engine, LAST_SEQ)
 
