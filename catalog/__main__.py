@@ -7,6 +7,7 @@ gc.disable()
 
 from catalog.app import create_app
 from shared.config.settings import get_settings
+from shared.database.schema_version import refuse_former_schema
 from shared.observability.logging import configure_logging
 from shared.process import is_supervised, run_or_explain
 from shared.web.edge import Edge
@@ -17,6 +18,7 @@ def run() -> None:
     gc.enable()
     settings = get_settings()
     configure_logging(settings, "catalog")
+    refuse_former_schema(settings, "catalog")
     app = Edge(create_app(settings), "catalog", access_log=settings.access_log)
     serve(
         app,

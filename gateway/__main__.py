@@ -7,6 +7,7 @@ gc.disable()
 
 from gateway.app import create_app
 from shared.config.settings import get_settings
+from shared.database.schema_version import refuse_former_schema
 from shared.observability.logging import configure_logging
 from shared.process import is_supervised, run_or_explain
 from shared.web.server import serve
@@ -16,6 +17,7 @@ def run() -> None:
     gc.enable()
     settings = get_settings()
     configure_logging(settings, "gateway")
+    refuse_former_schema(settings, "gateway")
     serve(
         create_app(settings),
         settings.gateway_host,

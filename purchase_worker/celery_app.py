@@ -16,6 +16,7 @@ from purchase_worker.consumer.wakeup_consumer import WakeupConsumer, WakeupReque
 from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import decide_queues
 from shared.config.settings import Settings
+from shared.database.schema_version import refuse_former_schema
 from shared.messaging.celery_client import (
     DECIDE_QUEUES_TASK,
     PURCHASES_QUEUE,
@@ -81,6 +82,7 @@ def work(settings: Settings) -> None:
     """Consume until SIGTERM; the running task is finished first."""
     # Celery sends `setup_logging` only after its first log lines.
     configure_logging(settings, "worker")
+    refuse_former_schema(settings, "worker")
     celery.apps.worker.safe_say = _write_log_line
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = EXIT_POLLS
     # Not `worker_main`, whose options read variables such as BROKER_URL and LOADER.

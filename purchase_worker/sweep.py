@@ -13,6 +13,7 @@ from purchase_worker.audit.counter_watch import CounterWatch
 from purchase_worker.runtime import Runtime
 from shared.config.settings import get_settings
 from shared.database.engine import DATABASE_UNAVAILABLE, cursor_transaction, statement
+from shared.database.schema_version import refuse_former_schema
 from shared.messaging.celery_client import WAKEUP_EVENTS_MAX
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.logging import configure_logging, get_logger
@@ -70,6 +71,7 @@ def run() -> None:
     """Sweep until SIGTERM or SIGINT; the running pass is finished first."""
     settings = get_settings()
     configure_logging(settings, "sweeper")
+    refuse_former_schema(settings, "sweeper")
     serve_metrics(settings)
     runtime = Runtime(settings, "sweeper")
     watch = CounterWatch(runtime.engine)

@@ -27,7 +27,7 @@ class StartDeadline:
     """Ends a start that takes too long, or that the operator interrupts.
 
     Args:
-        seconds: for the whole start.
+        seconds: for the whole start, migrations apart.
         stop_requested: polled, since a signal that raises could hit the moment between the
             supervisor's start and its record, and leave it running.
     """

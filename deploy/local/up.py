@@ -113,7 +113,7 @@ def start(home: Home, options: UpOptions, say: Say, stop_requested: StopRequeste
         inherited = [lock, *(port.fileno() for port in ports if port.fileno() >= 0)]
         system = _launch(home, options, settings, environment, servers, inherited)
     try:
-        _bring_up(system, servers, say, StartDeadline(READY_SECONDS, stop_requested))
+        _bring_up(system, servers, say, stop_requested)
         for address in _addresses(settings):
             refuse_other_listeners(home, *address)
     except BaseException:
@@ -241,15 +241,17 @@ def _supervisor_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _bring_up(
-    system: System, servers: tuple[Program, ...], say: Say, deadline: StartDeadline
+    system: System, servers: tuple[Program, ...], say: Say, stop_requested: StopRequested
 ) -> None:
     home, settings = system.home, system.settings
+    deadline = StartDeadline(READY_SECONDS, stop_requested)
     wait_for_supervisor(system.process, system.client, home, deadline)
     if any(program.name == "postgres" for program in servers):
         with _timed("PostgreSQL and Valkey" if len(servers) > 1 else "PostgreSQL", say):
             wait_for_database(settings.database_url, home, deadline)
     with _timed("the schema", say), database(settings) as engine:
         migrate_all(engine, settings, say)
+    deadline = StartDeadline(READY_SECONDS, stop_requested)  # millions of sales take minutes
     with _timed("the services", say):
         system.client.start(SERVICES)
         system.client.start(GATEWAYS)

@@ -52,7 +52,7 @@ def migrate(engine: Engine, revision: str = HEAD) -> int:
 
     Args:
         engine: at least two connections to the database.
-        revision: how far to go.
+        revision: how far to go; rights and transaction ids are those of the newest.
 
     Returns:
         The number of transaction ids that were skipped: above 0 once, after a dump was restored.
@@ -71,8 +71,9 @@ def migrate(engine: Engine, revision: str = HEAD) -> int:
                 event.listen(connection, "begin", _set_limits)
                 config.attributes["connection"] = connection
                 command.upgrade(config, revision)
-            if revision == HEAD:
-                grant_rights(engine)
+            if revision != HEAD:
+                return 0
+            grant_rights(engine)
             return pass_stored_transaction_ids(engine)
     except OperationalError as error:
         if isinstance(error.orig, LockNotAvailable):

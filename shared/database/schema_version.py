@@ -1,27 +1,47 @@
 """Compares a database's schema with the one that this version of Eventify needs."""
 
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.script.revision import ResolutionError
-from alembic.util import CommandError
-from sqlalchemy import Engine
+from pathlib import Path
 
-from shared.database.migrate import alembic_config
+from sqlalchemy import Engine, text
+
+from shared.config.settings import Settings
+from shared.database.engine import DATABASE_UNAVAILABLE, open_engine
+from shared.errors import ConfigurationError
+
+# Not alembic's, whose import takes longer than all of this.
+VERSIONS = Path(__file__).parent / "migrations" / "versions"
 
 
 def missing_migrations(engine: Engine) -> list[str]:
     """The migrations that have not run yet, the oldest first.
 
-    None is missing after a newer version of Eventify, whose migrations are backward compatible.
+    None is missing after a newer version of Eventify.
 
     Raises:
         sqlalchemy.exc.DBAPIError: the database is unavailable.
     """
     with engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
+        current = ""
+        if connection.scalar(text("SELECT to_regclass('alembic_version')")):
+            current = connection.scalar(text("SELECT max(version_num) FROM alembic_version")) or ""
+    revisions = sorted(file.name[:4] for file in VERSIONS.glob("[0-9]*.py"))
+    return [revision for revision in revisions if revision > current]
+
+
+def refuse_former_schema(settings: Settings, process_name: str) -> None:
+    """A service starts only on a schema that has all that it needs; or without a database.
+
+    Raises:
+        ConfigurationError: migrations are missing.
+    """
+    engine = open_engine(settings, process_name, pool_size=1)
     try:
-        scripts = ScriptDirectory.from_config(alembic_config())
-        steps = [step.revision for step in scripts.iterate_revisions("head", current or "base")]
-    except (ResolutionError, CommandError):  # a revision of a newer version
-        return []
-    return steps[::-1]
+        missing = missing_migrations(engine)
+    except DATABASE_UNAVAILABLE:
+        return
+    finally:
+        engine.dispose()
+    if missing:
+        raise ConfigurationError(
+            f"The database lacks the migrations {', '.join(missing)}: run `eventify migrate`."
+        )

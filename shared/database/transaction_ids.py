@@ -7,14 +7,11 @@ stored ones first. A physical copy keeps its ids.
 
 from sqlalchemy import Engine, text
 
-# How far the stored ids are ahead. A batch has seen what it decided, so the last batch of each
-# event has the highest id of all its decided requests; and the whole work list is read.
+# How far the stored ids are ahead. A batch has seen what it decided; and the whole work list is
+# read. Batches of before the ledger are not in the order of their snapshots: so all are read.
 READ_AHEAD = text("""
 SELECT greatest(0,
-    (SELECT max(pg_snapshot_xmax(last.seen)::text::bigint)
-     FROM lanes l CROSS JOIN LATERAL (
-        SELECT seen FROM batches WHERE event_id = l.event_id ORDER BY first_number DESC LIMIT 1
-     ) last),
+    (SELECT max(pg_snapshot_xmax(seen)::text::bigint) FROM batches),
     (SELECT max(r.accepted_xid::text::bigint) + 1
      FROM work_list w JOIN requests r ON r.id = w.command_id)
 ) - pg_snapshot_xmax(pg_current_snapshot())::text::bigint

@@ -2,15 +2,33 @@
 """The ledger: every event is a lane, every change of its sale a command, nothing is rewritten.
 
 It makes the tables; 0011 copies the sales of the former tables into them, and 0012 adds the guards
-and drops the former tables. Services of a former version must be stopped (docs/operations.md).
+and drops the former tables. Services of a former version must be stopped (docs/operations.md). So
+it refuses while any is connected to a database with sales; and it renames the former tables, so
+that one that is started later can change nothing: each of its statements fails.
 
 Revision ID: 0010
 """
 
+import sqlalchemy as sa
 from alembic import op
+
+from shared.errors import ConfigurationError
 
 revision = "0010"
 down_revision = "0009"
+
+READ_SERVICES = sa.text("""
+SELECT string_agg(DISTINCT application_name, ', ') FROM pg_stat_activity
+WHERE datname = current_database() AND application_name IN
+    ('eventify-gateway', 'eventify-catalog', 'eventify-worker', 'eventify-sweeper')
+  AND EXISTS (SELECT FROM ticket_inventory)
+""")
+FORMER_TABLES = """
+ALTER TABLE ticket_purchases RENAME TO former_purchases;
+ALTER TABLE decision_batches RENAME TO former_batches;
+ALTER TABLE inventory_changes RENAME TO former_changes;
+ALTER TABLE ticket_inventory RENAME TO former_inventory;
+"""
 
 CATALOG = """
 ALTER TABLE events
@@ -125,7 +143,12 @@ CREATE TABLE batches (
 
 
 def upgrade() -> None:
-    for statements in (CATALOG, TYPES, TABLES):
+    if services := op.get_bind().scalar(READ_SERVICES):
+        raise ConfigurationError(
+            f"The ledger is made while no service runs, and these are connected: {services}. No sale"
+            " was changed. Stop all gateways, catalogs, workers and sweepers, and run it again."
+        )
+    for statements in (FORMER_TABLES, CATALOG, TYPES, TABLES):
         op.execute(statements)
 
 

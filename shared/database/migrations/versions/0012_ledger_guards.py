@@ -18,7 +18,7 @@ revision = "0012"
 down_revision = "0011"
 
 FORMER_TABLES = """
-DROP TABLE inventory_changes, ticket_inventory, decision_batches, ticket_purchases;
+DROP TABLE former_changes, former_inventory, former_batches, former_purchases;
 DROP TRIGGER ticket_types_counted ON ticket_types;
 DROP TRIGGER ticket_types_stays_with_its_event ON ticket_types;
 DROP TRIGGER ticket_purchases_ticket_type_id_fkey ON ticket_types;
