@@ -3,13 +3,12 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
 from psycopg2.extensions import connection as PlainConnection  # noqa: N812
 from sqlalchemy import Engine, event
-from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
@@ -180,7 +179,6 @@ def sell(engine: Engine) -> None:
     run(engine, "ALTER TABLE decision_batches ENABLE TRIGGER USER")
     former_accept(engine, standing, users[5:9])
     former_accept(engine, alone, users[:2])
-
 
 
 def read_former(engine: Engine) -> tuple[Rows, Rows, Rows]:
