@@ -87,6 +87,7 @@ GUARDS: Final = {
         "events_end_time_writable",
         "events_id_positive",
         "events_max_per_user_positive",
+        "events_id_frozen",
         "events_open_lane",
         "events_owner_id_fkey",
         "events_pkey",

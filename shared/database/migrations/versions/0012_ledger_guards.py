@@ -89,6 +89,19 @@ BEGIN
         PERFORM eventify_fail('check_violation', 'requests_accepted_now',
             'a request is accepted at the moment that it says');
     END IF;
+    IF EXISTS (
+        SELECT FROM fresh WHERE items IS NOT NULL AND (
+            SELECT count(DISTINCT ticket_type) = count(*)
+               AND bool_and((quantity BETWEEN 1 AND 1000000 AND unit_price >= 0
+                             AND unit_price <> 'NaN'
+                             AND coalesce(user_limit, 1) >= 1) IS TRUE)
+            FROM jsonb_to_recordset(items) AS line (
+                ticket_type bigint, quantity integer, unit_price numeric(12, 2), user_limit integer)
+        ) IS NOT TRUE
+    ) THEN
+        PERFORM eventify_fail('check_violation', 'requests_items',
+            'a cart has each ticket type once, on terms as a single line has them');
+    END IF;
     -- What `eventify_issue` wrote is answered already.
     INSERT INTO work_list (event_id, class, seq, command_id)
     SELECT event_id, CASE kind WHEN 'buy' THEN 1 ELSE 0 END, seq, id FROM fresh
@@ -110,10 +123,11 @@ FITS = """
     CASE
         WHEN e.event_id IS DISTINCT FROM r.event_id THEN false
         WHEN e.items IS NOT NULL THEN r.kind = 'buy' AND (
-            SELECT bool_and(entry->'ticket_type' = line->'ticket_type'
-                            AND (entry->>'left_after')::int >= 0
-                            AND (entry->>'change')::int = CASE e.kind
-                                WHEN 'confirmed' THEN -(line->>'quantity')::int ELSE 0 END)
+            SELECT bool_and((entry->'ticket_type' = line->'ticket_type'
+                             AND (entry->>'left_after')::int >= 0
+                             AND (entry->>'change')::int = CASE e.kind
+                                 WHEN 'confirmed' THEN -(line->>'quantity')::int ELSE 0 END
+                            ) IS TRUE)
                AND CASE
                    WHEN e.kind = 'confirmed' THEN
                         bool_and((line->>'quantity')::int
@@ -132,7 +146,8 @@ FITS = """
         WHEN r.kind <> 'buy' THEN CASE e.kind
             WHEN 'issued' THEN r.kind = 'issue' AND e.change = r.quantity
             WHEN 'withdrawn' THEN r.kind = 'withdraw' AND e.change = -r.quantity
-            WHEN 'refused' THEN r.kind = 'issue' OR r.quantity > e.left_after
+            WHEN 'refused' THEN r.kind = 'withdraw' AND r.quantity > e.left_after
+                AND e.reason = 'not_enough_tickets'
             ELSE false END
         WHEN e.kind = 'confirmed' THEN e.change = -r.quantity
             AND r.quantity <= least(r.user_limit, r.event_user_limit, r.quantity)
@@ -158,7 +173,7 @@ DECLARE
 BEGIN
     WITH answered AS MATERIALIZED (
         SELECT e.event_id, e.number, e.kind, e.ticket_type_id, e.change, e.left_after, e.items,
-               r.seq, r.kind = 'buy' AS is_buy, e.command_id,
+               r.seq, r.created_at, r.kind = 'buy' AS is_buy, e.command_id,
                ({FITS}) IS TRUE AS fits
         FROM fresh e
         LEFT JOIN LATERAL (SELECT * FROM requests WHERE id = e.command_id OFFSET 0) r ON true
@@ -168,7 +183,7 @@ BEGIN
           AND w.command_id = a.command_id
     ), head AS (
         SELECT event_id, min(number) AS first, max(number) AS last, count(*) AS entries,
-               max(seq) FILTER (WHERE is_buy) AS last_seq
+               max(seq) FILTER (WHERE is_buy) AS last_seq, max(created_at) AS accepted_at
         FROM answered GROUP BY event_id
     ), lane AS (
         UPDATE lanes l SET number = h.last, at = b.at,
@@ -181,8 +196,8 @@ BEGIN
                 ELSE l.next_done_xid END
         FROM head h CROSS JOIN LATERAL (
             SELECT * FROM batches WHERE event_id = h.event_id AND first_number = h.first OFFSET 0) b
-        WHERE l.event_id = h.event_id AND l.number = h.first - 1 AND l.at <= b.at
-          AND b.last_number = h.last AND h.entries = h.last - h.first + 1
+        WHERE l.event_id = h.event_id AND l.number = h.first - 1
+          AND b.at >= greatest(l.at, h.accepted_at) AND b.last_number = h.last AND h.entries = h.last - h.first + 1
         RETURNING l.event_id
     ), moved AS MATERIALIZED (
         SELECT event_id, ticket_type_id,
@@ -231,7 +246,7 @@ CREATE FUNCTION eventify_check_batch() RETURNS trigger LANGUAGE plpgsql SECURITY
 BEGIN
     IF NOT EXISTS (
         SELECT FROM ledger WHERE event_id = NEW.event_id AND number = NEW.last_number
-    ) OR NEW.first_number <> 1 + coalesce((
+    ) OR NEW.ticket_type_id IS NOT NULL OR NEW.first_number <> 1 + coalesce((
         SELECT last_number FROM batches
         WHERE event_id = NEW.event_id AND first_number < NEW.first_number
         ORDER BY first_number DESC LIMIT 1), 0)
@@ -316,6 +331,9 @@ BEGIN
     INSERT INTO lanes (event_id) VALUES (NEW.id);
     RETURN NULL;
 END $$;
+CREATE TRIGGER events_id_frozen BEFORE UPDATE ON events
+    FOR EACH ROW WHEN (OLD.id <> NEW.id)
+    EXECUTE FUNCTION eventify_refuse('events_id_frozen', 'an id never changes');
 CREATE TRIGGER events_open_lane AFTER INSERT ON events
     FOR EACH ROW EXECUTE FUNCTION eventify_open_lane();
 CREATE FUNCTION eventify_open_counter() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -341,8 +359,9 @@ BEGIN
     ) THEN
         PERFORM eventify_fail(TG_ARGV[0], TG_NAME, TG_ARGV[1]);
     END IF;
-    PERFORM eventify_issue(OLD.id, -issued) FROM counters
-    WHERE event_id = OLD.event_id AND ticket_type_id = OLD.id;
+    PERFORM set_config('eventify.moved_' || OLD.id, issued::text, true),
+            eventify_issue(OLD.id, -issued)
+    FROM counters WHERE event_id = OLD.event_id AND ticket_type_id = OLD.id;
     RETURN coalesce(NEW, OLD);
 END $$;
 CREATE TRIGGER ticket_types_with_purchases_stay BEFORE UPDATE OF event_id ON ticket_types
@@ -351,10 +370,7 @@ CREATE TRIGGER ticket_types_with_purchases_stay BEFORE UPDATE OF event_id ON tic
         'check_violation', 'a ticket type with purchases stays with its event');
 CREATE FUNCTION eventify_issue_moved() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    PERFORM eventify_issue(NEW.id, -change)
-    FROM lanes l JOIN ledger e USING (event_id, number) JOIN requests r ON r.id = e.command_id
-    WHERE l.event_id = OLD.event_id AND e.kind = 'withdrawn' AND e.ticket_type_id = NEW.id
-      AND r.accepted_xid = pg_current_xact_id();
+    PERFORM eventify_issue(NEW.id, current_setting('eventify.moved_' || NEW.id)::integer);
     RETURN NULL;
 END $$;
 -- Its name is after that of the foreign key's trigger, which moves the counter.
