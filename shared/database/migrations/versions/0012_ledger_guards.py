@@ -197,7 +197,8 @@ BEGIN
         FROM head h CROSS JOIN LATERAL (
             SELECT * FROM batches WHERE event_id = h.event_id AND first_number = h.first OFFSET 0) b
         WHERE l.event_id = h.event_id AND l.number = h.first - 1
-          AND b.at >= greatest(l.at, h.accepted_at) AND b.last_number = h.last AND h.entries = h.last - h.first + 1
+          AND b.at >= greatest(l.at, h.accepted_at)
+          AND b.last_number = h.last AND h.entries = h.last - h.first + 1
         RETURNING l.event_id
     ), moved AS MATERIALIZED (
         SELECT event_id, ticket_type_id,
