@@ -20,7 +20,7 @@ def migrate_all(engine: Engine, settings: Settings, say: Callable[[str], None]) 
         ConfigurationError: with what to do first.
     """
     _prepare_for_pooler(settings, settings.database_url)
-    passed_over = migrate(engine)
+    passed_over = migrate(engine, currency=settings.default_currency)
     make_logins(engine, settings)
     for url in login_urls(settings).values():
         _prepare_for_pooler(settings, url)

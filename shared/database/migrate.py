@@ -6,7 +6,7 @@ from alembic import command
 from alembic.config import Config
 from psycopg2.errors import LockNotAvailable
 from sqlalchemy import Connection, Engine, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, PendingRollbackError
 
 from shared.database.rights import grant_rights
 from shared.database.transaction_ids import pass_stored_transaction_ids
@@ -45,7 +45,7 @@ def alembic_config() -> Config:
     return config
 
 
-def migrate(engine: Engine, revision: str = HEAD) -> int:
+def migrate(engine: Engine, revision: str = HEAD, currency: str = "EUR") -> int:
     """Run every missing migration, and grant each service's role its rights.
 
     Several processes may call it at once. Each migration is atomic.
@@ -53,6 +53,7 @@ def migrate(engine: Engine, revision: str = HEAD) -> int:
     Args:
         engine: at least two connections to the database.
         revision: how far to go; rights and transaction ids are those of the newest.
+        currency: of events that have none yet (ISO 4217).
 
     Returns:
         The number of transaction ids that were skipped: above 0 once, after a dump was restored.
@@ -69,7 +70,7 @@ def migrate(engine: Engine, revision: str = HEAD) -> int:
             lock.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": MIGRATION_LOCK_ID})
             with engine.connect() as connection:
                 event.listen(connection, "begin", _set_limits)
-                config.attributes["connection"] = connection
+                config.attributes |= {"connection": connection, "currency": currency}
                 command.upgrade(config, revision)
             if revision != HEAD:
                 return 0
@@ -79,6 +80,8 @@ def migrate(engine: Engine, revision: str = HEAD) -> int:
         if isinstance(error.orig, LockNotAvailable):
             raise ConfigurationError(_what_to_do(engine)) from error
         raise
+    except PendingRollbackError as error:  # alembic's commit, after the error that matters
+        raise (error.__context__ or error) from None
 
 
 def _set_limits(connection: Connection) -> None:

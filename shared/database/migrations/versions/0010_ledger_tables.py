@@ -10,7 +10,7 @@ Revision ID: 0010
 """
 
 import sqlalchemy as sa
-from alembic import op
+from alembic import context, op
 
 from shared.errors import ConfigurationError
 
@@ -39,6 +39,9 @@ ALTER TABLE events
 DROP INDEX ticket_types_by_event;
 ALTER TABLE ticket_types ADD CONSTRAINT ticket_types_of_event UNIQUE (event_id, id);
 """
+
+# Until now a price had no currency.
+SET_CURRENCY = sa.text("UPDATE events SET currency = :currency WHERE currency <> :currency")
 
 TYPES = """
 CREATE TYPE request_kind AS ENUM ('buy', 'issue', 'withdraw');
@@ -150,6 +153,7 @@ def upgrade() -> None:
         )
     for statements in (FORMER_TABLES, CATALOG, TYPES, TABLES):
         op.execute(statements)
+    op.get_bind().execute(SET_CURRENCY, {"currency": context.config.attributes["currency"]})
 
 
 def downgrade() -> None:

@@ -129,10 +129,10 @@ WITH block AS MATERIALIZED (
                           quantity, user_limit, unit_price, currency, idempotency_key, fingerprint,
                           request_id, traceparent)
     OVERRIDING SYSTEM VALUE
-    SELECT id, event_id, seq, user_id, ticket_type_id, created_at, accepted_xid,
-           quantity, user_limit, unit_price, 'EUR', idempotency_key, fingerprint,
+    SELECT f.id, event_id, seq, user_id, ticket_type_id, f.created_at, accepted_xid,
+           quantity, user_limit, unit_price, currency, idempotency_key, fingerprint,
            request_id, traceparent
-    FROM former ORDER BY seq
+    FROM former f JOIN events e ON e.id = event_id ORDER BY seq
 ), waiting AS (
     INSERT INTO work_list (event_id, class, seq, command_id)
     SELECT event_id, 1, seq, id FROM former WHERE number IS NULL
