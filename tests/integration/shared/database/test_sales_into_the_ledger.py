@@ -278,9 +278,9 @@ def test_it_refuses_while_a_service_is_connected(
     before = read_former(former)
     url = former.url.render_as_string(hide_password=False)
     service = open_engine(settings.model_copy(update={"database_url": url}), name)
-    with service.connect():
-        with pytest.raises(ConfigurationError, match=f"connected: eventify-{name}. No sale"):
-            migrate(former, currency="GBP")
+    refusal = pytest.raises(ConfigurationError, match=f"connected: eventify-{name}. No sale")
+    with service.connect(), refusal:
+        migrate(former, currency="GBP")
     assert version(former) == "0009"
     assert read_former(former) == before
     ticket_type = rows(former, "SELECT min(id) FROM ticket_types")[0][0]
