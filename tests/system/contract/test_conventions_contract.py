@@ -279,8 +279,7 @@ def test_logs_carry_x_request_id_through_the_worker(
     shop: Shop, buyer: httpx.Client, on_sale: OnSale
 ) -> None:
     given = f"order-{uuid4()}"
-    ticket_type = on_sale(10)
-    bought = buy(buyer, ticket_type, **WAIT, **{"X-Request-ID": given})
+    bought = buy(buyer, on_sale(10), **WAIT, **{"X-Request-ID": given})
     assert bought.headers["X-Request-ID"] == given
 
     def logged() -> None:
@@ -293,7 +292,7 @@ def test_logs_carry_x_request_id_through_the_worker(
         ]
         assert len(lines) == 1
         (line,) = lines
-        assert line["event"] == "batch_decided"
+        assert (line["event"], line["events"]) == ("batch_decided", [bought.json()["event"]])
         assert line["request_ids"] == [given]
 
     eventually(logged)
