@@ -38,3 +38,4 @@ def check_refused(answer: httpx.Response, refusal: Refusal) -> None:
     assert problem["code"] == refusal.code, problem
     assert problem["status"] == refusal.status, problem
     assert set(problem.get("errors", {})) == refusal.fields, problem
+    assert problem.get("short") == refusal.short, problem

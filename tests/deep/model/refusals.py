@@ -1,5 +1,7 @@
 """Errors of the contract, which the models raise."""
 
+from collections.abc import Mapping, Sequence
+
 # Each code with the HTTP status that it comes with.
 STATUS = {
     "invalid": 400,
@@ -21,10 +23,13 @@ STATUS = {
 
 
 class Refusal(Exception):
-    """An error with this code, which names exactly these fields."""
+    """An error with this code, which names exactly these fields, and what was short."""
 
-    def __init__(self, code: str, *fields: str) -> None:
+    def __init__(
+        self, code: str, *fields: str, short: Sequence[Mapping[str, int]] | None = None
+    ) -> None:
         super().__init__(code, *fields)
         self.code = code
         self.status = STATUS[code]
         self.fields = set(fields)
+        self.short = short

@@ -1,5 +1,6 @@
 """Organises and buys at random, one request after another, beside the models of both."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,29 +22,34 @@ from tests.deep.model.catalog_machine import (
     those_made,
     users,
 )
-from tests.deep.model.purchases import Purchase, Purchases
+from tests.deep.model.purchases import Line, Purchase, Purchases
 from tests.deep.model.refusals import Refusal
 from tests.system.conftest import Shop
 
 PURCHASES = "/api/ticket-purchases/"
 WAITED = "wait=30"
-QUEUED = {"status": "queued", "reason": None, "decided_at": None, "position": 0}
+QUEUED = {
+    **dict.fromkeys(("reason", "short", "decided_at")),
+    "status": "queued",
+    "position": 0,
+}
 
 
 class Order(NamedTuple):
     user: int
-    quantity: int
     key: str | None
     waits: bool
+    as_items: bool
 
 
 orders = st.builds(
     Order,
     user=st.integers(0, USERS - 1),
-    quantity=mostly([1, 2, 3, 4], [11, 0, -1]),
     key=st.sampled_from([None, None, "a"]),
     waits=st.sampled_from([True, True, False]),
+    as_items=st.booleans(),
 )
+quantities = mostly([1, 2, 3, 4], [11, 0, -1])
 
 
 class SaleMachine(CatalogMachine):
@@ -60,32 +66,54 @@ class SaleMachine(CatalogMachine):
     def announce(self, **bodies: dict[str, Any]) -> MultipleResults:
         """Of the first type a ticket is sold already: much is otherwise from then on."""
         announced = super().announce(**bodies)
-        self._buy(announced.values[0], Order(user=1, quantity=1, key=None, waits=True))
+        order = Order(user=1, key=None, waits=True, as_items=False)
+        self._buy([Line(announced.values[0], 1)], order)
         return announced
 
     @rule(
-        target=purchases, ticket_type=ticket_types, orders=st.lists(orders, min_size=1, max_size=4)
+        target=purchases,
+        ticket_type=ticket_types,
+        orders=st.lists(st.tuples(quantities, orders), min_size=1, max_size=4),
     )
-    def buy(self, ticket_type: TicketType, orders: list[Order]) -> MultipleResults:
+    def buy(self, ticket_type: TicketType, orders: list[tuple[int, Order]]) -> MultipleResults:
         """Some requests for the same tickets, one after another."""
-        return those_made(*(self._buy(ticket_type, order) for order in orders))
+        return those_made(*(self._buy([Line(ticket_type, n)], order) for n, order in orders))
 
-    @rule(target=purchases, purchase=purchases, more=mostly([0], [1]), waits=st.booleans())
-    def ask_again(self, purchase: Purchase, more: int, waits: bool) -> MultipleResults:
+    @rule(
+        target=purchases,
+        lines=st.lists(st.builds(Line, ticket_types, quantities), min_size=2, max_size=3),
+        order=orders,
+    )
+    def buy_cart(self, lines: list[Line], order: Order) -> MultipleResults:
+        return those_made(self._buy(lines, order))
+
+    @rule(
+        target=purchases,
+        purchase=purchases,
+        more=mostly([0], [1]),
+        waits=st.booleans(),
+        as_items=st.booleans(),
+    )
+    def ask_again(
+        self, purchase: Purchase, more: int, waits: bool, as_items: bool
+    ) -> MultipleResults:
         """A retry where it had a key; else a purchase that is much the same."""
-        user, quantity = self.users.index(purchase.user), purchase.quantity + more
-        order = Order(user, quantity, purchase.key, waits)
-        return those_made(self._buy(purchase.ticket_type, order))
+        first, *others = purchase.lines
+        lines = [Line(first.ticket_type, first.quantity + more), *others]
+        order = Order(self.users.index(purchase.user), purchase.key, waits, as_items)
+        return those_made(self._buy(lines, order))
 
-    def _buy(self, ticket_type: TicketType, order: Order) -> Purchase | None:
+    def _buy(self, lines: Sequence[Line], order: Order) -> Purchase | None:
         """The purchase, if it is a new one."""
-        user, quantity, key = self.users[order.user], order.quantity, order.key
+        user, key = self.users[order.user], order.key
+        as_items = order.as_items or len(lines) > 1
         headers = {"Idempotency-Key": f'"{key}"'} if key else {}
         headers |= {"Prefer": WAITED} if order.waits else {}
-        body = {"ticket_type": ticket_type.id, "quantity": quantity}
+        items = [{"ticket_type": line.ticket_type.id, "quantity": line.quantity} for line in lines]
+        body = {"items": items} if as_items else items[0]
         answer = self.ask(user, "POST", PURCHASES, json=body, headers=headers)
         try:
-            purchase = self.sales.buy(user, ticket_type, quantity, key)
+            purchase = self.sales.buy(user, lines, key, as_items=as_items)
         except Refusal as refusal:
             check_refused(answer, refusal)
             assert "id" not in answer.json()
@@ -127,7 +155,7 @@ class SaleMachine(CatalogMachine):
 
     def _check_decided(self, answer: httpx.Response, purchase: Purchase) -> None:
         if purchase.reason is not None:
-            check_refused(answer, Refusal(purchase.reason))
+            check_refused(answer, Refusal(purchase.reason, short=purchase.short))
             return
         check_status(answer, 201)
         if purchase.read is not None:
@@ -148,7 +176,7 @@ class SaleMachine(CatalogMachine):
 
     @rule(purchase=purchases)
     def delete_the_event_under_it(self, purchase: Purchase) -> None:
-        event = purchase.ticket_type.event
+        event = purchase.event
         answer = self.ask(event.owner, "DELETE", f"{EVENTS}{event.id}/")
         agreed(answer, 204, lambda: self.catalog.delete_event(event.owner, event))
 
