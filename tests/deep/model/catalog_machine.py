@@ -70,6 +70,7 @@ on_sale = st.fixed_dictionaries(
     {"name": st.just("Standing"), "price": st.just("25.00"), "capacity": st.integers(4, 12)},
     optional={"max_per_user": st.integers(2, 4)},
 )
+limits_of_event = st.sampled_from([None, 5])
 not_on_sale = st.sampled_from([{"sales_start": FUTURE}, {"sales_end": PAST}])
 
 users = st.integers(0, USERS - 1)
@@ -179,14 +180,23 @@ class CatalogMachine(RuleBasedStateMachine):
 
     # --- ticket types ---
 
-    @initialize(target=ticket_types, first=on_sale, second=on_sale, third=not_on_sale)
+    @initialize(
+        target=ticket_types,
+        first=on_sale,
+        second=on_sale,
+        third=not_on_sale,
+        limit=limits_of_event,
+    )
     def announce(
-        self, first: dict[str, Any], second: dict[str, Any], third: dict[str, Any]
+        self,
+        first: dict[str, Any],
+        second: dict[str, Any],
+        third: dict[str, Any],
+        limit: int | None,
     ) -> MultipleResults:
         """Tickets of an event that is never deleted."""
-        event = self._create_event(
-            self.users[0], {"title": "Aida", "start_time": days[0], "end_time": days[1]}
-        )
+        fields = {"title": "Aida", "start_time": days[0], "end_time": days[1]}
+        event = self._create_event(self.users[0], {**fields, "max_per_user": limit})
         assert event is not None
         bodies = (first, second, second | third)
         return those_made(*(self._create_ticket_type(event, 0, body) for body in bodies))

@@ -14,6 +14,7 @@ from tests.deep.model.catalog_machine import (
     EVENTS,
     USERS,
     CatalogMachine,
+    limits_of_event,
     mostly,
     not_on_sale,
     on_sale,
@@ -50,6 +51,7 @@ orders = st.builds(
     as_items=st.booleans(),
 )
 quantities = mostly([1, 2, 3, 4], [11, 0, -1])
+amounts_in_carts = mostly([1, 1, 2, 3, 5], [11, 0])
 
 
 class SaleMachine(CatalogMachine):
@@ -62,10 +64,16 @@ class SaleMachine(CatalogMachine):
         super().__init__(shop)
         self.sales = Purchases()
 
-    @initialize(target=ticket_types, first=on_sale, second=on_sale, third=not_on_sale)
-    def announce(self, **bodies: dict[str, Any]) -> MultipleResults:
+    @initialize(
+        target=ticket_types,
+        first=on_sale,
+        second=on_sale,
+        third=not_on_sale,
+        limit=limits_of_event,
+    )
+    def announce(self, **wanted: Any) -> MultipleResults:
         """Of the first type a ticket is sold already: much is otherwise from then on."""
-        announced = super().announce(**bodies)
+        announced = super().announce(**wanted)
         order = Order(user=1, key=None, waits=True, as_items=False)
         self._buy([Line(announced.values[0], 1)], order)
         return announced
@@ -81,10 +89,23 @@ class SaleMachine(CatalogMachine):
 
     @rule(
         target=purchases,
-        lines=st.lists(st.builds(Line, ticket_types, quantities), min_size=2, max_size=3),
+        first=ticket_types,
+        other=ticket_types,
+        of_one_event=mostly([True], [False]),
+        amounts=st.lists(amounts_in_carts, min_size=2, max_size=3),
         order=orders,
     )
-    def buy_cart(self, lines: list[Line], order: Order) -> MultipleResults:
+    def buy_cart(
+        self,
+        first: TicketType,
+        other: TicketType,
+        of_one_event: bool,
+        amounts: list[int],
+        order: Order,
+    ) -> MultipleResults:
+        of_event = [one for one in self.catalog.ticket_types_of(first.event) if one is not first]
+        types = [first, *(of_event if of_one_event else [other])]
+        lines = [Line(*line) for line in zip(types, amounts, strict=False)]
         return those_made(self._buy(lines, order))
 
     @rule(
