@@ -58,8 +58,9 @@ class FuzzedSystem:
 def a_system() -> Iterator[FuzzedSystem]:
     """A running system, with two events and a ticket type of each, whose ids are 1 and 2.
 
-    The first ones belong to the user who does the asking, and have a purchase, so that nothing
-    can delete them; the second ones belong to someone else.
+    The first event has another ticket type, 3, for carts. The first ones belong to the user who
+    does the asking, and have a purchase, so that nothing can delete them; the second ones belong to
+    someone else.
     """
     with an_operator() as operator:
         started = operator.run("up", "--detach", "--port", str(operator.port), **SETTINGS)
@@ -67,20 +68,33 @@ def a_system() -> Iterator[FuzzedSystem]:
         mine, other = operator.run("token", "fuzz", "--count", "2").stdout.split()
         for token in (mine, other):
             _sell_a_ticket(operator.url, token)
+        with _client(operator.url, mine) as client:
+            _put_on_sale(client, event=1)
         yield FuzzedSystem(operator, mine)
+
+
+def _client(url: str, token: str) -> httpx.Client:
+    bearer = {"Authorization": f"Bearer {token}"}
+    return httpx.Client(base_url=url, headers=bearer, timeout=40)
 
 
 def _sell_a_ticket(url: str, token: str) -> None:
     starts = datetime.now(UTC) + timedelta(days=30)
-    bearer = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=url, headers=bearer, timeout=40) as client:
+    with _client(url, token) as client:
         times = {"start_time": starts.isoformat(), "end_time": "2100-01-01T00:00:00Z"}
         event = client.post("/api/events/", json={"title": "Concert", **times}).json()["id"]
-        offer = {"event": event, "name": "Standing", "price": "25.00", "capacity": 1_000_000}
-        ticket_type = client.post("/api/ticket-types/", json=offer).json()["id"]
+        ticket_type = _put_on_sale(client, event)
         bought = client.post(
             "/api/ticket-purchases/",
             json={"ticket_type": ticket_type, "quantity": 1},
             headers={"Prefer": "wait=20"},
         )
         assert bought.status_code == 201, bought.text
+
+
+def _put_on_sale(client: httpx.Client, event: int) -> int:
+    offer = {"event": event, "name": "Standing", "price": "25.00", "capacity": 1_000_000}
+    created = client.post("/api/ticket-types/", json=offer)
+    assert created.status_code == 201, created.text
+    id_: int = created.json()["id"]
+    return id_
