@@ -32,6 +32,7 @@ from tests.support.factories import (
     accept,
     add_ticket_type,
     add_user,
+    cart,
     event_of,
     outcomes,
     request,
@@ -75,6 +76,19 @@ def test_positions_count_what_earlier_batches_left_queued(engine: Engine) -> Non
     verdict = accept(engine, [request(user, ticket_type)])[0]
     assert isinstance(verdict, Accepted)
     assert verdict.position == 3
+
+
+def test_an_event_has_one_queue_for_all_its_ticket_types(engine: Engine) -> None:
+    user, adults = add_user(engine), add_ticket_type(engine, 10)
+    children = add_ticket_type(engine, 10, event_id=event_of(engine, adults))
+    elsewhere = add_ticket_type(engine, 10)
+    wanted = [(adults, 1), (children, 1)]
+    asked = [request(user, adults), request(user, children), cart(user, wanted)]
+    first = accept(engine, [*asked, request(user, elsewhere)])
+    assert [v.position for v in first if isinstance(v, Accepted)] == [0, 1, 2, 0]
+    (later,) = accept(engine, [request(user, children)])
+    assert isinstance(later, Accepted)
+    assert later.position == 3
 
 
 @pytest.mark.parametrize("sales_start", [None, NOW + timedelta(hours=1)])

@@ -1,6 +1,8 @@
 """Clients that wait: woken by Redis, by the database without it, and at a stop."""
 
 import asyncio
+import base64
+import json
 import os
 import signal
 import time
@@ -25,7 +27,7 @@ from shared.config.settings import Settings
 from shared.errors import ClientLeft, NotFound, Unavailable
 from shared.free_port import free_port
 from shared.messaging.celery_client import PURCHASES_QUEUE
-from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX
+from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX, DecidedBatch
 from tests.support.factories import (
     add_ticket_type,
     add_user,
@@ -126,6 +128,13 @@ async def buy(
     )
 
 
+def woken(redis_client: redis.Redis) -> list[int]:
+    """The events of all wake-ups that no worker has taken."""
+    messages = [json.loads(message) for message in redis_client.lrange(PURCHASES_QUEUE, 0, -1)]
+    arguments = [json.loads(base64.b64decode(message["body"]))[0] for message in messages]
+    return [event for ((*events,),) in arguments for event in events]
+
+
 async def statuses(answers: AsyncIterator[PurchaseAnswer | None]) -> list[str]:
     """The statuses that a stream goes on with until its end."""
     return [status(answer) async for answer in answers if answer is not None]
@@ -164,6 +173,47 @@ async def test_a_replay_of_a_purchase_whose_wakeup_was_lost_sends_another(
         await until(lambda: redis_client.llen(PURCHASES_QUEUE) == 1)
         redis_client.flushall()
     assert len(outcomes(engine, queued[0])) == 2
+
+
+async def test_the_ticket_types_of_an_event_share_a_wakeup(
+    service: PurchaseService,
+    engine: Engine,
+    buyer: int,
+    queued: tuple[int, str],
+    redis_client: redis.Redis,
+) -> None:
+    event = event_of(engine, queued[0])
+    other_type, elsewhere = add_ticket_type(engine, 5, event_id=event), add_ticket_type(engine, 5)
+    for ticket_type in (queued[0], other_type, elsewhere):
+        await buy(service, buyer, ticket_type)
+    # They are sent in order, so that a second one of the event would be there as well.
+    last = event_of(engine, elsewhere)
+    await until(lambda: last in woken(redis_client))
+    assert sorted(woken(redis_client)) == [event, last]
+
+
+async def test_the_pace_of_an_event_is_that_of_all_its_ticket_types(
+    service: PurchaseService, engine: Engine, buyer: int, redis_client: redis.Redis
+) -> None:
+    adults = add_ticket_type(engine, 500)
+    event = event_of(engine, adults)
+    children = add_ticket_type(engine, 500, event_id=event)
+    queue(engine, [request(buyer, adults) for _ in range(20)])
+    (last,) = queue(engine, [request(buyer, children)])
+
+    def slow(decided: int) -> bytes:
+        return msgspec.msgpack.encode(DecidedBatch(ids=[], decided={event: decided}, seconds=1.0))
+
+    async def estimate() -> float:
+        answer = await service.look_up.read(buyer, last)
+        return float(msgspec.json.decode(answer.body)["estimated_wait_seconds"])
+
+    assert await estimate() == 0.1
+    await until(lambda: int(redis_client.pubsub_numsub(DECIDED_CHANNEL)[0][1]) == 1)
+    redis_client.publish(DECIDED_CHANNEL, slow(4))
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while await estimate() != 20 / 4:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_stop_ends_waits_and_accepts_nothing_more(
