@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import billiard.pool
+import billiard.util
 import celery.apps.worker
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
@@ -52,6 +53,8 @@ def create_worker_app(settings: Settings) -> Celery:
     @setup_logging.connect(weak=False)
     def configure(**_: Any) -> None:
         configure_logging(settings, "worker")
+        # It reports children that were killed, and would write the bare text.
+        billiard.util.get_logger().propagate = True
 
     @app.task(name=DECIDE_QUEUES_TASK, Request=WakeupRequest)
     def decide(event_ids: list[int]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.support.waiting import eventually
@@ -83,6 +84,18 @@ def do_harm(shop: Shop, visitor: httpx.Client, pair: dict[str, str]) -> None:
         failed = visitor.post("/api/users/", json={"username": "theo", "password": PASSWORD})
         assert failed.status_code == 500
         statements.execute("ALTER TABLE users DROP CONSTRAINT nobody")
+    kill_a_child_of(shop, "worker-1")
+
+
+def kill_a_child_of(shop: Shop, name: str) -> None:
+    """It returns when the child's parent has logged it."""
+    child = psutil.Process(shop.operator.processes()[name]["pid"]).children()[0]
+    child.kill()
+
+    def is_logged() -> None:
+        assert f"pid:{child.pid} exited" in (shop.home.logs / f"{name}.log").read_text()
+
+    eventually(is_logged)
 
 
 def secrets_of(shop: Shop) -> list[str]:
