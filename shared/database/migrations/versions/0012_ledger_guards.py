@@ -6,8 +6,8 @@ nobody can forget it, or do it otherwise: `work_list`, `lanes` and `counters` re
 is not a trigger's (pg_trigger_depth).
 
 Triggers run once for each statement, over all its rows (transition tables), when the whole
-statement is done. Each row looks up what belongs to it (OFFSET 0), and no plan reads a whole table,
-whatever was known of the table when it was made.
+statement is done. Each row looks up what belongs to it (OFFSET 0), also what it changes, by its
+ctid: so no plan reads a whole table, whatever was known of the table when it was made.
 
 Revision ID: 0012
 """
@@ -178,9 +178,12 @@ BEGIN
         FROM fresh e
         LEFT JOIN LATERAL (SELECT * FROM requests WHERE id = e.command_id OFFSET 0) r ON true
     ), done AS (
-        DELETE FROM work_list w USING answered a
-        WHERE w.event_id = a.event_id AND w.class = a.is_buy::int AND w.seq = a.seq
-          AND w.command_id = a.command_id
+        DELETE FROM work_list w
+        USING answered a CROSS JOIN LATERAL (
+            SELECT ctid AS row_ctid FROM work_list
+            WHERE event_id = a.event_id AND class = a.is_buy::int AND seq = a.seq
+              AND command_id = a.command_id OFFSET 0) found
+        WHERE w.ctid = found.row_ctid
     ), head AS (
         SELECT event_id, min(number) AS first, max(number) AS last, count(*) AS entries,
                max(seq) FILTER (WHERE is_buy) AS last_seq, max(created_at) AS accepted_at
@@ -195,8 +198,10 @@ BEGIN
                 WHEN l.next_done_xid = {OPEN} AND b.locked_lanes = 1 THEN pg_current_xact_id()
                 ELSE l.next_done_xid END
         FROM head h CROSS JOIN LATERAL (
-            SELECT * FROM batches WHERE event_id = h.event_id AND first_number = h.first OFFSET 0) b
-        WHERE l.event_id = h.event_id AND l.number = h.first - 1
+            SELECT * FROM batches WHERE event_id = h.event_id AND first_number = h.first OFFSET 0
+        ) b CROSS JOIN LATERAL (
+            SELECT ctid AS row_ctid FROM lanes WHERE event_id = h.event_id OFFSET 0) found
+        WHERE l.ctid = found.row_ctid AND l.number = h.first - 1
           AND b.at >= greatest(l.at, h.accepted_at)
           AND b.last_number = h.last AND h.entries = h.last - h.first + 1
         RETURNING l.event_id
@@ -215,9 +220,10 @@ BEGIN
         ) lines GROUP BY event_id, ticket_type_id
     ), counted AS (
         UPDATE counters c SET issued = c.issued + m.issued, sold = c.sold + m.sold
-        FROM moved m
-        WHERE c.event_id = m.event_id AND c.ticket_type_id = m.ticket_type_id
-          AND (m.issued <> 0 OR m.sold <> 0)
+        FROM moved m CROSS JOIN LATERAL (
+            SELECT ctid AS row_ctid FROM counters
+            WHERE event_id = m.event_id AND ticket_type_id = m.ticket_type_id OFFSET 0) found
+        WHERE c.ctid = found.row_ctid AND (m.issued <> 0 OR m.sold <> 0)
     )
     SELECT (SELECT bool_and(fits) FROM answered) AS fit,
            (SELECT count(*) FROM lane) = (SELECT count(*) FROM head) AS follow,
