@@ -183,7 +183,8 @@ class Replay:
         event_id: named in violations.
         found: gets them.
         keep: called with what `check_limits` needs, so that no more than a part of the users has to
-            be in memory at once. Here an entry that names a limit is taken at its word.
+            be in memory at once. Here nobody has anything, and an entry that names a limit is taken
+            at its word.
     """
 
     def __init__(self, event_id: int, found: Findings, keep: Callable[[Bought], None]) -> None:
@@ -316,24 +317,16 @@ class Replay:
             )
 
     def _command(self, row: EntryRow) -> Command:
-        """The row's command without limits; with one that is exceeded if the entry says so."""
+        """The row's command; with a limit that it exceeds if the entry says so."""
         if row.asked != BUY:
             change = row.quantity if row.asked == "issue" else -row.quantity
             return Issue(row.id, row.asked_ticket_type_id or 0, change)
-        over = row.reason == OVER_USER_LIMIT
-        lines = row.lines()
-        if row.kind == CONFIRMED or over:
-            wanted = tuple(
-                [(line.ticket_type_id, line.quantity, line.user_limit) for line in lines]
-            )
-            self._keep(
-                Bought(row.number, row.user_id, row.kind == CONFIRMED, row.event_limit, wanted)
-            )
-        command = Buy(row.id, row.user_id, lines, row.event_limit)
-        if over or command.has_limit:
-            self.limited = True
-            lines = tuple([Line(line.ticket_type_id, line.quantity) for line in lines])
-            command = Buy(row.id, row.user_id, lines, 0 if over else None)
+        confirmed, over = row.kind == CONFIRMED, row.reason == OVER_USER_LIMIT
+        command = Buy(row.id, row.user_id, row.lines(), 0 if over else row.event_limit)
+        if confirmed or over:
+            lines = tuple([(it.ticket_type_id, it.quantity, it.user_limit) for it in command.lines])
+            self._keep(Bought(row.number, row.user_id, confirmed, row.event_limit, lines))
+            self.limited = self.limited or command.has_limit
         return command
 
     def _account(self, row: EntryRow, changes: tuple[Change, ...]) -> None:
@@ -465,16 +458,15 @@ def check_limits(bought: Iterable[Bought], found: Findings, event_id: int) -> No
     for row in bought:
         has = held.setdefault(row.user_id, {})
         command = Buy("", row.user_id, tuple([Line(*line) for line in row.lines]), row.event_limit)
-        if command.has_limit or not row.confirmed:
-            enough = {line.ticket_type_id: line.quantity for line in command.lines}
-            state = State(row.number - 1, "", enough, {row.user_id: has})
-            (expected,), _after = decide(state, "", (command,))
-            if row.confirmed and expected.reason is not None:
-                detail = f"entry {row.number} gives user {row.user_id} more than a limit allows"
-                found.add(USER_LIMITS, detail, event_id)
-            elif not row.confirmed and expected.reason is None:
-                detail = f"entry {row.number} was within the limits of user {row.user_id}"
-                found.add(OUTCOMES, detail, event_id)
+        enough = {line.ticket_type_id: line.quantity for line in command.lines}
+        state = State(row.number - 1, "", enough, {row.user_id: has})
+        (expected,), _after = decide(state, "", (command,))
+        if row.confirmed and expected.reason is not None:
+            detail = f"entry {row.number} gives user {row.user_id} more than a limit allows"
+            found.add(USER_LIMITS, detail, event_id)
+        elif not row.confirmed and expected.reason is None:
+            detail = f"entry {row.number} was within the limits of user {row.user_id}"
+            found.add(OUTCOMES, detail, event_id)
         if row.confirmed:
             for line in command.lines:
                 has[line.ticket_type_id] = has.get(line.ticket_type_id, 0) + line.quantity
