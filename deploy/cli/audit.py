@@ -29,7 +29,7 @@ def audit(as_json: bool) -> None:
         settings = settings_of_running_system(find_home())
         with database(settings) as engine:
             report = audit_rows(engine, settings)
-    except ConfigurationError as error:
+    except (ConfigurationError, OSError) as error:  # of the disk, where it keeps what was bought
         say(f"Error: The audit could not run: {error}", err=True)
         sys.exit(AUDIT_NOT_RUN)
     if as_json:
