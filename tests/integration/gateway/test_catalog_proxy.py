@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from shared.config.settings import Settings
 from shared.free_port import free_port
 from tests.support.gateways import running_app, running_gateway
-from tests.support.servers import with_database
+from tests.support.servers import new_database
 from tests.support.waiting import eventually
 
 CATALOG_DOCUMENT = {
@@ -69,12 +69,11 @@ async def stand_in(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @pytest.fixture(scope="module")
-def gateway_settings(postgres_url: str, keys_dir: Path) -> Settings:
-    return Settings(
-        database_url=with_database(postgres_url, "postgres"),  # it need only answer
-        keys_dir=keys_dir,
-        catalog_url=f"http://127.0.0.1:{free_port()}",
-    )
+def gateway_settings(postgres_url: str, keys_dir: Path) -> Iterator[Settings]:
+    with new_database(postgres_url) as url:
+        yield Settings(
+            database_url=url, keys_dir=keys_dir, catalog_url=f"http://127.0.0.1:{free_port()}"
+        )
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ from uuid_utils import uuid7
 from gateway.purchases import read
 from gateway.purchases.accept import Accepted
 from purchase_worker import store as worker_store
+from purchase_worker.drain import drain
+from shared.config.settings import Settings
 from shared.database.engine import session
 from shared.database.prepared_statement import Prepared, array_literal
 from tests.support.factories import (
@@ -17,10 +19,13 @@ from tests.support.factories import (
     add_ticket_type,
     add_user,
     event_of,
+    ignore,
+    queue,
     queue_many,
     request,
     rows,
     run,
+    scalar,
 )
 
 QUEUED = 100_000
@@ -136,3 +141,28 @@ def test_the_drain_walks_no_table_while_all_are_empty(engine: Engine) -> None:
 def test_the_drain_walks_no_table_of_a_deep_queue(engine: Engine, ticket_type: int) -> None:
     event = event_of(engine, ticket_type)
     assert {statement: ways(engine, statement, event) for statement in WAYS} == WAYS
+
+
+def test_a_batch_costs_the_same_however_long_its_queue_is(
+    engine: Engine, settings: Settings
+) -> None:
+    """Also what triggers do, whose plans were made while all tables were empty."""
+    ticket_type = add_ticket_type(engine, QUEUED)
+    event, user = event_of(engine, ticket_type), add_user(engine)
+    small = settings.model_copy(update={"drain_batch_rows": 10, "drain_max_batches": 20})
+    queue(engine, [request(user, ticket_type)])
+    drain(engine, [event], small, ignore)
+    queue_many(engine, ticket_type, QUEUED // 10)
+
+    def rows_read() -> int:
+        run(engine, "SELECT pg_stat_force_next_flush()")
+        total: int = scalar(
+            engine, "SELECT sum(seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_user_tables"
+        )
+        return total
+
+    before = rows_read()
+    decided = drain(engine, [event], small, ignore).decided
+    assert decided == 200
+    # Each command is read in the work list, twice, and in the requests, twice.
+    assert rows_read() - before < 20 * decided
