@@ -23,9 +23,10 @@ Work = Callable[[Session], T]
 WAITING_MAX = 50
 # Lists of one user that may wait for each other: more than an honest client sends at once.
 WAITING_FOR_LIST_MAX = 30
-# Writers of one row that may wait for each other: a second of work, with the gaps.
+# Writers of one row, or of one event's lane, that may wait for each other: a second of work, with
+# the gaps.
 WAITING_FOR_ROW_MAX = 16
-# A drain that meets a writer's lock skips the row and retries a few times, some 30 ms apart
+# A drain that meets a writer's lock skips the event and retries a few times, some 30 ms apart
 # (purchase_worker/drain.py). An owner who writes without a pause leaves this gap.
 GAP_SECONDS = 0.05
 # A batch of decisions holds its lock for about 10 ms. A longer wait gives its thread back.
@@ -93,7 +94,7 @@ class Lanes:
             return await self._run(self._searches, work, self._list_limits)
 
     async def write(self, row: Hashable, work: Work[T]) -> T:
-        """For changes; one at a time of each row. Runs the work again if it met a lock.
+        """For changes; one at a time of each row or lane. Runs the work again if it met a lock.
 
         Args:
             row: what it locks; None: nothing that other requests wait for.

@@ -26,9 +26,17 @@ class WriteRequest:
     if_match: str | None
 
     async def change(
-        self, table: str, *, find: Find[Row], lock: Find[Row], check: Step[Row], apply: Apply[Row]
+        self,
+        locked: Callable[[Row], Hashable],
+        *,
+        find: Find[Row],
+        lock: Find[Row],
+        check: Step[Row],
+        apply: Apply[Row],
     ) -> Row:
         """Check owner and state of what `find` reads, `lock` it, check it again, and change it.
+
+        `locked`: names what `lock` locks; writes of the same take turns.
 
         A request that is not allowed or not possible never gets a lock, nor a turn at one. The
         check under the lock sees every sale and change before this one.
@@ -46,9 +54,5 @@ class WriteRequest:
             found = checked(session, lock)
             return apply(session, found) or found
 
-        await self.database.read(lambda session: checked(session, find))
-        return await self.database.write(self.row(table), change)
-
-    def row(self, table: str) -> Hashable:
-        """Writes of the same row take turns."""
-        return (table, self.id)
+        found = await self.database.read(lambda session: checked(session, find))
+        return await self.database.write(locked(found), change)

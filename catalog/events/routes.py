@@ -257,4 +257,10 @@ async def _write(
         check_if_match(write.if_match, etag_of(representation(event)))
         check(session, event)
 
-    return await write.change("event", find=store.find, lock=lock, check=check_state, apply=apply)
+    return await write.change(
+        lambda event: ("event", event.id),
+        find=store.find,
+        lock=lock,
+        check=check_state,
+        apply=apply,
+    )

@@ -1,5 +1,6 @@
 """Ticket types over HTTP."""
 
+from collections.abc import Callable, Hashable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -101,7 +102,7 @@ async def create_ticket_type(user_id: UserId, database: Database, body: TicketTy
     check_order(SALE_WINDOW, body.sales_start, body.sales_end)
     await database.read(lambda session: use.check_event(session, body.event, user_id))
     created = await database.write(
-        ("event", body.event), lambda session: use.create(session, user_id, body.model_dump())
+        _lane(body.event), lambda session: use.create(session, user_id, body.model_dump())
     )
     location = f"/api/ticket-types/{created.ticket_type.id}/"
     return _response(created, status=201, location=location)
@@ -220,7 +221,7 @@ async def pause_ticket_type(write: Write) -> Response:
     """
     await _switch(write, paused=True)
     paused = await write.database.write(
-        write.row("ticket type"), lambda session: sale.await_accepted(session, write.id)
+        _terms(write.id), lambda session: sale.await_accepted(session, write.id)
     )
     return _response(paused)
 
@@ -243,6 +244,7 @@ async def _switch(write: WriteRequest, *, paused: bool) -> Response:
         lambda _session, stored: use.check_state(stored, write.if_match),
         lambda session, stored: sale.switch(session, stored, paused=paused, user_id=write.user_id),
         lock=store.lock_terms,
+        locked=lambda stored: _terms(stored.ticket_type.id),
     )
 
 
@@ -252,11 +254,20 @@ async def _write(
     apply: Apply[StoredTicketType],
     *,
     lock: Find[StoredTicketType] = store.lock,
+    locked: Callable[[StoredTicketType], Hashable] = lambda stored: _lane(
+        stored.ticket_type.event_id
+    ),
 ) -> Response:
-    changed = await write.change(
-        "ticket type", find=store.find, lock=lock, check=check, apply=apply
-    )
+    changed = await write.change(locked, find=store.find, lock=lock, check=check, apply=apply)
     return _response(changed)
+
+
+def _lane(event_id: int) -> Hashable:
+    return "lane", event_id
+
+
+def _terms(ticket_type_id: int) -> Hashable:
+    return "terms", ticket_type_id
 
 
 def _response(stored: StoredTicketType, **more: Any) -> Response:
