@@ -19,7 +19,7 @@ def measure(bench: Bench) -> list[Figure]:
             label=f"{rows:,} queued requests of a sold-out event rejected",
             unit="s",
             values=seconds,
-            target=at_most(3) if rows == TARGET_ROWS else None,
+            target=at_most(1.5) if rows == TARGET_ROWS else None,
         )
     ]
 
