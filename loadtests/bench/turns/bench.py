@@ -68,10 +68,12 @@ class Bench:
     def warm_up(self, port: int, load: Load) -> None:
         self.closed(port, load, WARM_UP_SECONDS)
 
-    def closed(self, port: int, load: Load, seconds: float | None = None) -> LoadRun:
-        """A run of the closed loop, of the usual length unless another is given."""
+    def closed(
+        self, port: int, load: Load, seconds: float | None = None, connections: int | None = None
+    ) -> LoadRun:
+        """A run of the closed loop, of the usual length and width unless others are given."""
         running = self.begin_closed(
-            port, load, self.sizes.connections, seconds or self.sizes.seconds
+            port, load, connections or self.sizes.connections, seconds or self.sizes.seconds
         )
         return self.checked(running.result())
 
