@@ -75,7 +75,7 @@ def _draw_targets(axes: Axes, aims: Sequence[Figure]) -> None:
     for place, (figure, share) in enumerate(zip(aims, shares, strict=True)):
         assert figure.target is not None
         sign = "≥" if figure.target.bound is Bound.AT_LEAST else "≤"
-        text = f"  {as_read(figure.median)} {figure.unit} ({sign} {figure.target.value:,.0f})"
+        text = f"  {as_read(figure.median)} {figure.unit} ({sign} {figure.target.value:,g})"
         axes.annotate(text, (share, place), va="center", fontsize=10)
     axes.axvline(1, color=INK, linewidth=1.2)
     axes.set_xlim(0, 1.3 * max([1.0, *shares]))

@@ -82,4 +82,4 @@ def _target(figure: Figure) -> str:
     if figure.target is None:
         return ""
     sign = ">=" if figure.target.bound is Bound.AT_LEAST else "<="
-    return f"{sign} {figure.target.value:,.0f}"
+    return f"{sign} {figure.target.value:,g}"
