@@ -68,36 +68,43 @@ RIGHTS: Final = {
     "batches": {GATEWAY: "SELECT", WORKER: "SELECT, INSERT", READER: "SELECT"},
     "alembic_version": dict.fromkeys(ROLES, "SELECT"),
 }
-# Functions that a service calls itself; all others are called by triggers.
-CALLED: Final = {"eventify_issue(bigint, integer)": CATALOG}
+# A function has the owner's rights: all others are called by our triggers alone, for from a foreign
+# trigger they could forge rows.
+CALLED: Final = {"eventify_issue(bigint,integer)": {CATALOG: "EXECUTE"}}
 PRIVILEGE = re.compile(r"(?P<privilege>[A-Z]+)(?: \((?P<columns>[^)]*)\))?(?:, |$)")
 # Migrations of several databases may create the cluster's roles at once.
 ATTEMPTS = 5
 CONCURRENT_CHANGES = (errors.UniqueViolation, errors.DuplicateObject, errors.InternalError_)
 
 # Includes the logins that are members, and PUBLIC. Others may have SELECT.
-READ_GRANTED = text("""
+READ_GRANTED = text(r"""
 WITH RECURSIVE ours AS (
     SELECT oid, rolname FROM pg_roles WHERE rolname = ANY(:roles)
     UNION
     SELECT r.oid, r.rolname FROM ours JOIN pg_auth_members m ON m.roleid = ours.oid
     JOIN pg_roles r ON r.oid = m.member WHERE NOT r.rolsuper
 ), granted AS (
-    SELECT c.relname, '' AS attname, c.relowner, a.* FROM pg_class c, aclexplode(c.relacl) a
+    SELECT c.relname::text, '' AS attname, c.relowner, a.* FROM pg_class c, aclexplode(c.relacl) a
     WHERE c.relnamespace = current_schema()::regnamespace
     UNION ALL
     SELECT c.relname, t.attname, c.relowner, a.* FROM pg_attribute t
     JOIN pg_class c ON c.oid = t.attrelid, aclexplode(t.attacl) a
     WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.attisdropped
+    UNION ALL
+    SELECT p.oid::regprocedure::text, '', p.proowner, a.*
+    FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+    WHERE pronamespace = current_schema()::regnamespace AND proname LIKE 'eventify\_%'
 )
 SELECT coalesce(ours.rolname, 'PUBLIC'), relname, attname, privilege_type
 FROM granted LEFT JOIN ours ON ours.oid = grantee
 WHERE grantee <> relowner
   AND (ours.oid IS NOT NULL OR (grantee = 0 AND privilege_type <> 'SELECT'))
 """)
-READ_TABLES = text("""
-SELECT relname FROM pg_class
+READ_TABLES_AND_FUNCTIONS = text("""
+SELECT relname::text FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+UNION ALL
+SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
 """)
 # Attributes that make every other right worthless. The tables' owner may be a member, for SET ROLE
 # with one login for everything.
@@ -122,12 +129,6 @@ READ_TAKABLE = """
 SELECT rolname FROM pg_roles
 WHERE rolname = ANY(:roles) AND pg_has_role(session_user, oid, '{form}')
 """
-READ_CALLABLE = text(r"""
-SELECT p.oid::regprocedure::text FROM pg_proc p
-WHERE pronamespace = current_schema()::regnamespace AND proname LIKE 'eventify\_%'
-  AND EXISTS (SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner)))
-              WHERE grantee = 0)
-""")
 READ_SCHEMA = text("""
 SELECT quote_ident(current_schema()),
        has_schema_privilege(:role, current_schema(), 'USAGE'),
@@ -136,7 +137,7 @@ SELECT quote_ident(current_schema()),
 
 
 class Right(NamedTuple):
-    """`column`: empty for the whole table. `privilege`: as SQL names it."""
+    """`table`: or a function. `column`: empty for all of it. `privilege`: as SQL names it."""
 
     role: str
     table: str
@@ -148,10 +149,10 @@ class Right(NamedTuple):
 
 
 def wanted_rights() -> set[Right]:
-    """RIGHTS as single rights."""
+    """RIGHTS and CALLED as single rights."""
     return {
         Right(role, table, column, found["privilege"])
-        for table, by_role in RIGHTS.items()
+        for table, by_role in (RIGHTS | CALLED).items()
         for role, privileges in by_role.items()
         for found in PRIVILEGE.finditer(privileges)
         for column in (found["columns"] or "").split(", ")
@@ -242,9 +243,9 @@ def _takable(connection: Connection) -> set[str]:
 
 def _apply(connection: Connection) -> None:
     there = set(connection.scalars(READ_ROLES, {"roles": list(ROLES)}))
-    tables = set(connection.scalars(READ_TABLES))
+    standing = set(connection.scalars(READ_TABLES_AND_FUNCTIONS))
     granted = _granted(connection)
-    wanted = {right for right in wanted_rights() if right.role in there and right.table in tables}
+    wanted = {right for right in wanted_rights() if right.role in there and right.table in standing}
     for verb, to_or_from, rights in (
         ("REVOKE", "FROM", granted - wanted),
         ("GRANT", "TO", wanted - granted),
@@ -252,15 +253,8 @@ def _apply(connection: Connection) -> None:
         for right in sorted(rights):
             of = f' ("{right.column}")' if right.column else ""
             role = right.role if right.role == "PUBLIC" else f'"{right.role}"'
-            connection.exec_driver_sql(
-                f'{verb} {right.privilege}{of} ON "{right.table}" {to_or_from} {role}'
-            )
-    # A trigger's function has the owner's rights; from a foreign trigger it could forge rows.
-    for function in connection.scalars(READ_CALLABLE).all():
-        connection.exec_driver_sql(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
-    for function, role in CALLED.items():
-        if role in there:
-            connection.exec_driver_sql(f'GRANT EXECUTE ON FUNCTION {function} TO "{role}"')
+            on = f"FUNCTION {right.table}" if "(" in right.table else f'"{right.table}"'
+            connection.exec_driver_sql(f"{verb} {right.privilege}{of} ON {on} {to_or_from} {role}")
     for role in sorted(there):
         schema, may_use, may_create = connection.execute(READ_SCHEMA, {"role": role}).one()
         if not may_use:

@@ -35,6 +35,7 @@ from tests.integration.shared.database.test_schema import empty_engine
 from tests.support.factories import (
     add_ticket_type,
     add_users,
+    event_of,
     ignore,
     queue,
     request,
@@ -42,6 +43,7 @@ from tests.support.factories import (
     run,
     scalar,
 )
+from tests.support.former_sales import add_former_ticket_type, former_accept, former_drain
 from tests.support.servers import new_database, run_admin
 
 __all__ = ["empty_engine"]
@@ -50,70 +52,52 @@ ANYBODY = (GATEWAY, CATALOG, WORKER, READER)
 # For each role, beside what nobody may: all of these are good SQL, and would do harm.
 FORBIDDEN = {
     GATEWAY: (
-        "UPDATE ticket_purchases SET status = 'confirmed'",
-        "UPDATE ticket_purchases SET decided_at = now()",
-        (
-            "INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price,"
-            " status) VALUES (gen_random_uuid(), 1, 1, 1, 1, 'confirmed')"
-        ),
-        (
-            "INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price,"
-            " created_at) VALUES (gen_random_uuid(), 1, 1, 1, 1, '2020-01-01')"
-        ),
-        "SELECT FROM ticket_purchases FOR UPDATE",
+        "INSERT INTO requests (id, created_at) VALUES (gen_random_uuid(), '2020-01-01')",
+        "INSERT INTO requests (id, kind) VALUES (gen_random_uuid(), 'issue')",
+        "SELECT FROM requests FOR UPDATE",
         "SELECT FROM ticket_types FOR UPDATE",
-        "SELECT FROM ticket_inventory FOR NO KEY UPDATE",
-        "UPDATE ticket_inventory SET issued = issued + 1",
-        "UPDATE ticket_inventory SET sold = 0",
+        "SELECT FROM counters FOR NO KEY UPDATE",
+        "SELECT FROM lanes FOR NO KEY UPDATE",
+        "INSERT INTO ledger SELECT * FROM ledger",
+        "INSERT INTO batches SELECT * FROM batches",
         "UPDATE ticket_types SET price = 0",
         "UPDATE events SET owner_id = 2",
-        "INSERT INTO decision_batches SELECT * FROM decision_batches",
         "UPDATE users SET username = 'other'",
         "UPDATE refresh_tokens SET user_id = 2",
-        "DELETE FROM users",
+        "SELECT eventify_issue(1, 1)",
     ),
     CATALOG: (
         "SELECT * FROM users",
         "SELECT password_hash FROM users",
         "SELECT * FROM refresh_tokens",
-        "SELECT user_id FROM ticket_purchases",
-        "SELECT unit_price FROM ticket_purchases",
-        "UPDATE ticket_purchases SET status = 'rejected'",
-        "INSERT INTO ticket_purchases (id) VALUES (gen_random_uuid())",
-        "UPDATE ticket_inventory SET sold = 0",
-        "UPDATE ticket_inventory SET decisions = decisions",
-        "INSERT INTO ticket_inventory (ticket_type_id, issued, decisions) VALUES (2, 1, 0)",
-        "DELETE FROM ticket_inventory",
-        "INSERT INTO inventory_changes (ticket_type_id, change, after_decision) VALUES (1, 1, 0)",
-        "INSERT INTO decision_batches SELECT * FROM decision_batches",
+        "SELECT user_id FROM requests",
+        "SELECT unit_price FROM requests",
+        "INSERT INTO requests (id) VALUES (gen_random_uuid())",
+        "INSERT INTO ledger (event_id, number) VALUES (1, 1)",
+        "INSERT INTO batches (event_id, first_number) VALUES (1, 1)",
         "INSERT INTO users (username) VALUES ('x')",
     ),
     WORKER: (
         "SELECT * FROM users",
         "SELECT * FROM refresh_tokens",
-        "INSERT INTO ticket_purchases (id) VALUES (gen_random_uuid())",
-        "UPDATE ticket_purchases SET quantity = 1",
-        "UPDATE ticket_purchases SET unit_price = 0",
-        "UPDATE ticket_purchases SET user_id = 2",
-        "UPDATE ticket_purchases SET accepted_xid = accepted_xid",
-        "UPDATE ticket_inventory SET issued = issued + 1",
-        "INSERT INTO ticket_inventory (ticket_type_id, issued) VALUES (2, 1)",
-        "UPDATE decision_batches SET decided_by = 'me'",
-        "INSERT INTO inventory_changes (ticket_type_id, change, after_decision) VALUES (1, 1, 0)",
+        "INSERT INTO requests (id) VALUES (gen_random_uuid())",
         "UPDATE ticket_types SET price = 0",
         "SELECT FROM ticket_types FOR UPDATE",
         "UPDATE events SET title = 'x'",
         "INSERT INTO events (title) VALUES ('x')",
+        "SELECT eventify_issue(1, 1)",
     ),
     READER: (
         "SELECT * FROM users",
         "SELECT password_hash FROM users",
         "SELECT email FROM users",
         "SELECT * FROM refresh_tokens",
-        "UPDATE ticket_purchases SET status = 'confirmed'",
-        "UPDATE ticket_inventory SET issued = 1",
         "INSERT INTO events (title) VALUES ('x')",
-        "SELECT FROM ticket_inventory FOR KEY SHARE",
+        "INSERT INTO ledger SELECT * FROM ledger",
+        "INSERT INTO batches SELECT * FROM batches",
+        "SELECT FROM counters FOR KEY SHARE",
+        "SELECT FROM lanes FOR KEY SHARE",
+        "SELECT eventify_issue(1, 1)",
     ),
 }
 FORBIDDEN_TO_ALL = (
@@ -136,13 +120,25 @@ FORBIDDEN_TO_ALL = (
             "CREATE INDEX ON {table} ((1))",
         )
     ),
-    "DELETE FROM ticket_purchases",
-    "DELETE FROM decision_batches",
-    "DELETE FROM inventory_changes",
-    "DELETE FROM ticket_inventory",
+    "UPDATE requests SET quantity = 1",
+    "DELETE FROM requests",
+    "UPDATE ledger SET left_after = 0",
+    "DELETE FROM ledger",
+    "UPDATE batches SET decided_by = 'me'",
+    "DELETE FROM batches",
+    "INSERT INTO work_list SELECT * FROM work_list",
+    "UPDATE work_list SET seq = 1",
+    "DELETE FROM work_list",
+    "INSERT INTO lanes (event_id) VALUES (1)",
+    "UPDATE lanes SET number = 1",
+    "DELETE FROM lanes",
+    "INSERT INTO counters (event_id, ticket_type_id) VALUES (1, 1)",
+    "UPDATE counters SET issued = issued + 1",
+    "UPDATE counters SET sold = 0",
+    "DELETE FROM counters",
     "DELETE FROM users",
     "UPDATE alembic_version SET version_num = '0001'",
-    "DROP TRIGGER ticket_purchases_immutable ON ticket_purchases",
+    "DROP TRIGGER ledger_insert_only ON ledger",
     "DROP FUNCTION eventify_refuse() CASCADE",
     (
         "CREATE OR REPLACE FUNCTION eventify_refuse() RETURNS trigger LANGUAGE plpgsql AS"
@@ -156,16 +152,16 @@ FORBIDDEN_TO_ALL = (
     "CREATE SCHEMA mine",
     "CREATE ROLE mine",
     "ALTER ROLE CURRENT_USER SUPERUSER",
-    "COPY ticket_purchases TO PROGRAM 'true'",
+    "COPY requests TO PROGRAM 'true'",
     "SELECT pg_read_file('postgresql.conf')",
     "ALTER SYSTEM SET fsync = off",
     "ALTER DATABASE {database} SET session_replication_role = replica",
     "SELECT setval(pg_get_serial_sequence('users', 'id'), 1)",
     # A guard that writes as the owner must not be called by a trigger of one's own.
     (
-        "CREATE TEMPORARY TABLE own (ticket_type_id bigint, issued int, decisions bigint);"
-        " CREATE TRIGGER forge AFTER INSERT ON own FOR EACH ROW"
-        " EXECUTE FUNCTION eventify_record_inventory_change()"
+        "CREATE TEMPORARY TABLE own (event_id bigint, number bigint);"
+        " CREATE TRIGGER forge AFTER INSERT ON own REFERENCING NEW TABLE AS fresh"
+        " FOR EACH STATEMENT EXECUTE FUNCTION eventify_apply()"
     ),
 )
 
@@ -217,17 +213,17 @@ def test_a_temporary_table_of_the_same_name_does_not_blind_a_guard(
 ) -> None:
     with logins[WORKER].cursor() as cursor:
         cursor.execute(
-            "CREATE TEMPORARY TABLE ticket_purchases AS SELECT 1::bigint AS ticket_type_id,"
-            " 1::bigint AS decision_number, 1 AS quantity, 'confirmed' AS status"
-        )
-        cursor.execute(
-            "CREATE TEMPORARY TABLE decision_batches AS SELECT 1::bigint AS ticket_type_id,"
-            " 1::bigint AS first_number, 1::bigint AS last_number"
+            "CREATE TEMPORARY TABLE requests AS SELECT gen_random_uuid() AS id, event_id, seq,"
+            " 'issue'::request_kind AS kind, ticket_type_id, 5 AS quantity, user_limit,"
+            " event_user_limit, items FROM public.requests WHERE kind = 'buy' LIMIT 1"
         )
         with pytest.raises(errors.CheckViolation) as error:
-            cursor.execute("UPDATE ticket_inventory SET sold = 1, decisions = 1")
+            cursor.execute(
+                "INSERT INTO ledger (event_id, number, command_id, ticket_type_id, kind, change,"
+                " left_after) SELECT event_id, 2, id, ticket_type_id, 'issued', 5, 7 FROM requests"
+            )
         cursor.execute("DISCARD TEMP")
-    assert error.value.diag.constraint_name == "ticket_inventory_moves_by_decisions"
+    assert error.value.diag.constraint_name == "ledger_answers"
 
 
 def test_every_table_has_its_rights_written_down(owner: Engine) -> None:
@@ -265,8 +261,12 @@ def excess(engine: Engine) -> list[str]:
     [
         (f"GRANT DELETE ON events TO {WORKER}", f"{WORKER} has DELETE on events"),
         (
-            f"GRANT UPDATE (quantity) ON ticket_purchases TO {GATEWAY}",
-            f"{GATEWAY} has UPDATE (quantity) on ticket_purchases",
+            f"GRANT UPDATE (quantity) ON requests TO {GATEWAY}",
+            f"{GATEWAY} has UPDATE (quantity) on requests",
+        ),
+        (
+            f"GRANT EXECUTE ON FUNCTION eventify_apply() TO {WORKER}",
+            f"{WORKER} has EXECUTE on eventify_apply()",
         ),
         ("GRANT INSERT ON users TO PUBLIC", "PUBLIC has INSERT on users"),
     ],
@@ -292,12 +292,9 @@ def test_others_may_be_let_read(engine: Engine) -> None:
 
 
 def test_rights_are_given_back(engine: Engine) -> None:
-    run(engine, f"REVOKE ALL ON ticket_purchases FROM {WORKER}")
+    run(engine, f"REVOKE ALL ON lanes FROM {WORKER}")
     migrate(engine)
-    assert scalar(
-        engine,
-        f"SELECT has_column_privilege('{WORKER}', 'ticket_purchases', 'status', 'UPDATE')",
-    )
+    assert scalar(engine, f"SELECT has_column_privilege('{WORKER}', 'lanes', 'at', 'UPDATE')")
 
 
 def test_with_one_login_for_all_each_service_takes_its_role(settings: Settings) -> None:
@@ -305,7 +302,7 @@ def test_with_one_login_for_all_each_service_takes_its_role(settings: Settings) 
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT current_user")) == WORKER
         with pytest.raises(DBAPIError, match="permission denied"):
-            connection.exec_driver_sql("TRUNCATE ticket_purchases CASCADE")
+            connection.exec_driver_sql("TRUNCATE requests CASCADE")
     engine.dispose()
 
 
@@ -387,9 +384,9 @@ def test_a_sale_of_the_former_version_goes_on_under_the_services_own_logins(
 ) -> None:
     """From the schema before the roles, with a sale in its midst, all as one owner."""
     migrate(empty_engine, "0007")
-    ticket_type = add_ticket_type(empty_engine, 5)
-    queue(empty_engine, [request(user, ticket_type) for user in add_users(empty_engine, 4)])
-    drain(empty_engine, [ticket_type], own_logins, ignore)
+    ticket_type = add_former_ticket_type(empty_engine, 5)
+    former_accept(empty_engine, ticket_type, add_users(empty_engine, 4))
+    former_drain(empty_engine, ticket_type)
     url = empty_engine.url.render_as_string(hide_password=False)
     urls = {
         setting: with_login(url, str(make_url(getattr(own_logins, setting)).username), "secret")
@@ -405,7 +402,7 @@ def test_a_sale_of_the_former_version_goes_on_under_the_services_own_logins(
     gateway = open_engine(as_service(settings, "gateway_database_url"), "test", role=GATEWAY)
     queue(gateway, [request(user, ticket_type) for user in users])
     worker = open_engine(as_service(settings, "worker_database_url"), "test", role=WORKER)
-    drain(worker, [ticket_type], settings, ignore)
+    drain(worker, [event_of(worker, ticket_type)], settings, ignore)
     report = audit(empty_engine, settings)
     assert report.ok, report
     assert (report.sold, report.confirmed, report.rejected) == (5, 5, 2)
