@@ -14,18 +14,26 @@ from uuid_utils import uuid7
 from shared.database.engine import cursor_transaction
 from tests.support.factories import add_event, scalar
 
+# The tables come in the order in which migrations lock them.
 ACCEPT = """
+WITH verdict AS MATERIALIZED (
+    SELECT r.*, t.id AS ticket_type_id, price, max_per_user
+    FROM (VALUES %s) AS r (id, user_id, quantity, key)
+    JOIN users u ON u.id = r.user_id
+    JOIN ticket_inventory i ON i.ticket_type_id = {ticket_type_id}
+    JOIN ticket_types t ON t.id = i.ticket_type_id
+)
 INSERT INTO ticket_purchases (id, user_id, ticket_type_id, quantity, unit_price, user_limit,
                               idempotency_key, fingerprint, request_id)
-SELECT r.id::uuid, r.user_id, t.id, r.quantity, t.price, t.max_per_user,
-       r.key, sha256(r.key::bytea), 'request ' || r.id
-FROM (VALUES %s) AS r (id, user_id, quantity, key), ticket_types t WHERE t.id = {ticket_type_id}
+SELECT id::uuid, user_id, ticket_type_id, quantity, price, max_per_user, key, sha256(key::bytea),
+       'request ' || id
+FROM verdict
 """
 LOCK = """
 SELECT issued - sold, decisions FROM ticket_inventory WHERE ticket_type_id = %s FOR NO KEY UPDATE
 """
 READ = """
-SELECT id::text, user_id, quantity, user_limit, pg_current_snapshot()::text
+SELECT id::text, user_id, quantity, user_limit, created_at, pg_current_snapshot()::text, now()
 FROM ticket_purchases WHERE ticket_type_id = %s AND status = 'queued' ORDER BY seq LIMIT %s
 """
 READ_HELD = """
@@ -35,12 +43,13 @@ WHERE ticket_type_id = %s AND user_id = ANY(%s) AND status = 'confirmed' GROUP B
 WRITE = """
 UPDATE ticket_purchases p
 SET status = CASE WHEN d.reason IS NULL THEN 'confirmed' ELSE 'rejected' END,
-    reason = d.reason, decided_at = now(), decision_number = d.number, left_after = d.left_after
-FROM (VALUES %s) AS d (id, number, reason, left_after) WHERE p.id = d.id::uuid
+    reason = d.reason, decided_at = d.at, decision_number = d.number, left_after = d.left_after
+FROM (VALUES %s) AS d (id, number, reason, left_after, at) WHERE p.id = d.id::uuid
 """
 RECORD = """
-INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by)
-VALUES (%(ticket_type_id)s, %(first)s, %(last)s, %(seen)s, 'host:1');
+INSERT INTO decision_batches (ticket_type_id, first_number, last_number, seen, decided_by,
+                              decided_at)
+VALUES (%(ticket_type_id)s, %(first)s, %(last)s, %(seen)s, 'host:1', %(at)s);
 UPDATE ticket_inventory SET sold = sold + %(sold)s, decisions = %(last)s
 WHERE ticket_type_id = %(ticket_type_id)s
 """
@@ -100,7 +109,9 @@ def former_drain(engine: Engine, ticket_type_id: int, rows: int = 100) -> int:
         cursor.execute(READ_HELD, [ticket_type_id, [row[1] for row in queued]])
         held = dict(cursor.fetchall())
         first, before, decided = number + 1, left, []
-        for id_, user_id, quantity, user_limit, _seen in queued:
+        *_, seen, now = queued[0]
+        at = max(now, *(row[4] for row in queued))
+        for id_, user_id, quantity, user_limit, *_ in queued:
             number += 1
             holds = held.get(user_id, 0) + quantity
             reason = None
@@ -111,10 +122,10 @@ def former_drain(engine: Engine, ticket_type_id: int, rows: int = 100) -> int:
             else:
                 left -= quantity
                 held[user_id] = holds
-            decided.append((id_, number, reason, left))
-        _values(cursor, WRITE, decided, "(%s, %s, %s::text, %s)")
+            decided.append((id_, number, reason, left, at))
+        _values(cursor, WRITE, decided, "(%s, %s, %s::text, %s, %s)")
         values = {"ticket_type_id": ticket_type_id, "first": first, "last": number}
-        cursor.execute(RECORD, values | {"seen": queued[0][4], "sold": before - left})
+        cursor.execute(RECORD, values | {"seen": seen, "at": at, "sold": before - left})
         return len(queued)
 
 

@@ -19,16 +19,8 @@ from shared.database.engine import open_engine
 from shared.database.migrate import LOCK_TIMEOUT_SECONDS, migrate
 from shared.database.tables import Base, PgSnapshot, Xid8
 from shared.errors import ConfigurationError
-from tests.support.factories import (
-    add_ticket_type,
-    add_users,
-    ignore,
-    queue,
-    request,
-    rows,
-    run,
-    scalar,
-)
+from tests.support.factories import add_users, event_of, ignore, rows, run, scalar
+from tests.support.former_sales import add_former_ticket_type, former_accept, former_drain
 from tests.support.servers import run_admin
 from tests.support.waiting import eventually
 
@@ -78,18 +70,12 @@ def test_the_checks_of_the_migrations_are_those_of_the_models(
     assert set(rows(engine, READ_CHECKS)) == set(rows(empty_engine, READ_CHECKS))
 
 
-def migrate_so_far(engine: Engine, revision: str) -> None:
-    """Up to a former version; today's code stands in for that one, and reads what came later."""
-    migrate(engine, revision)
-    run(engine, "ALTER TABLE ticket_types ADD COLUMN paused_at timestamptz")
-    run(engine, "ALTER TABLE ticket_purchases ADD COLUMN traceparent text")
-
-
 def test_an_upgrade_during_a_sale_fails_no_purchase_and_keeps_the_proof(
     empty_engine: Engine, settings: Settings
 ) -> None:
-    migrate_so_far(empty_engine, "0001")
-    ticket_type = add_ticket_type(empty_engine, 1_000_000)
+    """Up to the last version before the ledger, and then at rest to today's."""
+    migrate(empty_engine, "0001")
+    ticket_type = add_former_ticket_type(empty_engine, 1_000_000)
     users = add_users(empty_engine, 20)
     upgraded = Event()
 
@@ -97,17 +83,18 @@ def test_an_upgrade_during_a_sale_fails_no_purchase_and_keeps_the_proof(
         """Buy and decide in batches until well after the upgrade."""
         batches = 0
         while not (upgraded.is_set() and batches > 20):
-            queue(empty_engine, [request(user, ticket_type) for user in users])
-            drain(empty_engine, [ticket_type], settings, ignore)
+            former_accept(empty_engine, ticket_type, users)
+            former_drain(empty_engine, ticket_type)
             batches += 1
         return batches
 
     with ThreadPoolExecutor(2) as sellers:
         selling = [sellers.submit(sell_on) for _ in range(2)]
-        migrate(empty_engine)
+        migrate(empty_engine, "0009")
         upgraded.set()
         bought = sum(each.result() for each in selling) * len(users)
-    drain(empty_engine, [ticket_type], settings, ignore)
+    migrate(empty_engine)
+    drain(empty_engine, [event_of(empty_engine, ticket_type)], settings, ignore)
     report = audit(empty_engine, settings)
     assert report.ok
     assert (report.purchases, report.queued) == (bought, 0)
@@ -116,8 +103,8 @@ def test_an_upgrade_during_a_sale_fails_no_purchase_and_keeps_the_proof(
 def test_a_migration_that_a_long_transaction_keeps_waiting_gives_up(
     empty_engine: Engine, settings: Settings
 ) -> None:
-    migrate_so_far(empty_engine, "0004")
-    ticket_type = add_ticket_type(empty_engine, 1_000_000)
+    migrate(empty_engine, "0004")
+    ticket_type = add_former_ticket_type(empty_engine, 1_000_000)
     (user,) = add_users(empty_engine, 1)
     given_up = Event()
 
@@ -126,8 +113,8 @@ def test_a_migration_that_a_long_transaction_keeps_waiting_gives_up(
         bought, slowest = 0, 0.0
         while not given_up.is_set():
             began = time.monotonic()
-            queue(empty_engine, [request(user, ticket_type)])
-            drain(empty_engine, [ticket_type], settings, ignore)
+            former_accept(empty_engine, ticket_type, [user])
+            former_drain(empty_engine, ticket_type)
             bought, slowest = bought + 1, max(slowest, time.monotonic() - began)
         return bought, slowest
 
@@ -147,36 +134,38 @@ def test_a_migration_that_a_long_transaction_keeps_waiting_gives_up(
     assert version(empty_engine) == "0004"
     assert slowest <= took < LOCK_TIMEOUT_SECONDS + 3
     migrate(empty_engine)
-    drain(empty_engine, [ticket_type], settings, ignore)
     audited = audit(empty_engine, settings)
     assert audited.ok
     assert (audited.purchases, audited.queued) == (bought, 0)
 
 
 @pytest.mark.parametrize("locks", SALES_LOCKS)
-def test_a_purchase_and_an_upgrade_never_wait_for_each_other(engine: Engine, locks: str) -> None:
-    ticket_type = add_ticket_type(engine, 1)
-    (user,) = add_users(engine, 1)
+def test_a_purchase_and_an_upgrade_never_wait_for_each_other(
+    empty_engine: Engine, locks: str
+) -> None:
+    migrate(empty_engine, "0009")
+    ticket_type = add_former_ticket_type(empty_engine, 1)
+    users = add_users(empty_engine, 1)
     first, *others = locks.replace("LOCK TABLE", "").split(",")
 
     def someone_waits() -> None:
-        assert rows(engine, "SELECT pid FROM pg_locks WHERE NOT granted")
+        assert rows(empty_engine, "SELECT pid FROM pg_locks WHERE NOT granted")
 
-    with ThreadPoolExecutor(1) as buyers, engine.begin() as upgrade:
+    with ThreadPoolExecutor(1) as buyers, empty_engine.begin() as upgrade:
         upgrade.execute(text(f"LOCK TABLE {first}"))
-        buying = buyers.submit(queue, engine, [request(user, ticket_type)])
+        buying = buyers.submit(former_accept, empty_engine, ticket_type, users)
         eventually(someone_waits)
         upgrade.execute(text("SET LOCAL lock_timeout = '200ms'"))
         upgrade.execute(text(f"LOCK TABLE {','.join(others)}"))
         upgrade.commit()
-        assert len(buying.result()) == 1
+        buying.result()
 
 
 def test_migrating_twice_changes_nothing(engine: Engine) -> None:
     migrate(engine)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT version_num FROM alembic_version")).all() == [
-            ("0009",)
+            ("0012",)
         ]
 
 
@@ -196,7 +185,7 @@ def test_events_of_a_former_version_become_searchable_even_if_the_fill_is_cut_of
     run(empty_engine, unsearchable)
     filled = "SELECT count(*) FROM events WHERE search_text LIKE 'strasse %οδοσ'"
     for _ in range(2):
-        migrate(empty_engine)
+        migrate(empty_engine, "0008")
         assert scalar(empty_engine, filled) == 249
         # As if the first time had ended after a part of them.
         run(empty_engine, "UPDATE events SET search_text = NULL WHERE id > 120")
