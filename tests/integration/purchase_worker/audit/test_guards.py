@@ -57,7 +57,7 @@ def _sell(engine: Engine, settings: Settings) -> tuple[int, int]:
     """Two ticket types of one event.
 
     Its ledger: 3 and 9 issued, 1 of the first confirmed, a cart rejected. Its queue, of one user:
-    to withdraw 1 of the first; 3 of the first, 1 of the first, a cart of 1 and 2.
+    to withdraw 1 of the first; 5 of the first, 1 of the first, a cart of 1 and 2.
     """
     buyer, first = add_user(engine), add_ticket_type(engine, 3, max_per_user=2)
     event = event_of(engine, first)
@@ -66,7 +66,7 @@ def _sell(engine: Engine, settings: Settings) -> tuple[int, int]:
     queue(engine, [request(buyer, first, 1), cart(buyer, [(first, 2), (second, 1)])])
     drain(engine, [event], settings, ignore)
     both = cart(buyer, [(first, 1), (second, 2)])
-    queue(engine, [request(buyer, first, 3, key="k"), request(buyer, first, 1), both])
+    queue(engine, [request(buyer, first, 5, key="k"), request(buyer, first, 1), both])
     queue_issue(engine, first, -1)
     return first, second
 
@@ -131,7 +131,7 @@ def purchase(**changes: str) -> str:
         "unit_price": "1",
         "currency": "'EUR'",
     }
-    return insert("requests", values | changes) + " FROM requests WHERE quantity = 3"
+    return insert("requests", values | changes) + " FROM requests WHERE quantity = 5"
 
 
 def cart_of(**changes: object) -> str:
@@ -143,7 +143,7 @@ def cart_of(**changes: object) -> str:
     return purchase(**without, items=f"'{json.dumps([first, second])}'")
 
 
-def entry(which: str = "quantity = 3", batch: dict[str, str] | None = None, **changes: str) -> str:
+def entry(which: str = "quantity = 5", batch: dict[str, str] | None = None, **changes: str) -> str:
     """The right entry of a queued request, with its batch, were it not for the changes."""
     of_batch = {
         "event_id": "event_id",
@@ -163,7 +163,7 @@ def entry(which: str = "quantity = 3", batch: dict[str, str] | None = None, **ch
         "change": "0",
         "left_after": "2",
     }
-    recorded = insert("batches", of_batch | (batch or {})) + " FROM requests WHERE quantity = 3"
+    recorded = insert("batches", of_batch | (batch or {})) + " FROM requests WHERE quantity = 5"
     written = insert("ledger", of_entry | changes)
     return (
         f"WITH batch AS ({recorded}) {written}"
@@ -360,11 +360,11 @@ ANSWERS = [
     (entry(change="NULL"), "ledger_lines"),
     (entry(items="'[]'"), "ledger_lines"),
     (entry(left_after="-1"), "ledger_left_not_negative"),
-    (entry(left_after="3"), "ledger_answers"),
+    (entry(left_after="5"), "ledger_answers"),
     (entry(kind="'refused'"), "ledger_answers"),
-    (entry(kind="'issued'", reason="NULL", change="3"), "ledger_answers"),
+    (entry(kind="'issued'", reason="NULL", change="5"), "ledger_answers"),
     (
-        entry(kind="'confirmed'", reason="NULL", change="-3", left_after="0"),
+        entry(kind="'confirmed'", reason="NULL", change="-5", left_after="0"),
         "counters_never_oversold",
     ),
     (entry(reason="'over_user_limit'"), "ledger_answers"),
