@@ -25,6 +25,8 @@ QUEUED = 200_000
 RESOLUTIONS = 25
 ANSWERED_WITHIN_SECONDS = 0.1
 LOOK_SECONDS = 0.001
+# On a busy machine one of them may take long, but not as long as the queue in front of it.
+LIMIT_SECONDS = 5.0
 ANSWERED = "SELECT FROM ledger WHERE event_id = :event AND command_id = CAST(:id AS uuid)"
 
 
@@ -33,7 +35,7 @@ def seconds_to_answer(engine: Engine, event: int, ticket_type: int) -> float:
     id_ = queue_issue(engine, ticket_type, 1)
     committed_at = time.monotonic()
     while not rows(engine, ANSWERED, event=event, id=id_):
-        assert time.monotonic() < committed_at + 10 * ANSWERED_WITHIN_SECONDS, "it waits in line"
+        assert time.monotonic() < committed_at + LIMIT_SECONDS, "it waits in line"
         time.sleep(LOOK_SECONDS)
     return time.monotonic() - committed_at
 
