@@ -305,7 +305,7 @@ def test_services_may_be_connected_to_an_empty_database(
 def test_a_former_version_can_change_nothing_from_the_first_step_on(former: Engine) -> None:
     migrate(former, "0010")
     ticket_type = rows(former, "SELECT min(id) FROM ticket_types")[0][0]
-    with pytest.raises(Exception, match='relation "ticket_purchases" does not exist'):
+    with pytest.raises(Exception, match='relation "ticket_inventory" does not exist'):
         former_accept(former, ticket_type, [1])
     with pytest.raises(Exception, match='relation "ticket_inventory" does not exist'):
         former_drain(former, ticket_type)
