@@ -334,7 +334,7 @@ def test_a_ledger_of_many_parts_is_read_whole(
     assert report.ok
     assert (report.confirmed, report.rejected, report.queued) == (7, 7, 1)
     tamper(engine, asked(13, in_items(1, "user_limit", 1)))
-    assert broken(audit(engine, settings)) == {"user_limits"}
+    assert broken(audit(engine, settings)) == {"outcomes", "user_limits"}
 
 
 def test_what_was_withdrawn_whole_needs_no_ticket_type_and_no_event(
