@@ -8,12 +8,15 @@ stored ones first. A physical copy keeps its ids.
 from sqlalchemy import Engine, text
 
 # How far the stored ids are ahead. A batch has seen what it decided; and the whole work list is
-# read. Batches of before the ledger are not in the order of their snapshots: so all are read.
+# read. Batches of before the ledger are not in the order of their snapshots: so all are read. A
+# lane's mark waits until a snapshot is past its id; the greatest of all ids stands for none (0021).
 READ_AHEAD = text("""
 SELECT greatest(0,
     (SELECT max(pg_snapshot_xmax(seen)::text::bigint) FROM batches),
     (SELECT max(r.accepted_xid::text::bigint) + 1
-     FROM work_list w JOIN requests r ON r.id = w.command_id)
+     FROM work_list w JOIN requests r ON r.id = w.command_id),
+    (SELECT max(next_done_xid::text::bigint) + 1 FROM lanes
+     WHERE next_done_xid <> '18446744073709551615')
 ) - pg_snapshot_xmax(pg_current_snapshot())::text::bigint
 """)
 # Each iteration takes an id and writes no row: 100,000 in 0.4 s, no wait for a disk or standby...

@@ -78,8 +78,9 @@ def add_event(engine: Engine, owner_id: int | None = None) -> int:
 
 def add_ticket_type(engine: Engine, capacity: int, **columns: Any) -> int:
     """A ticket type of an event of its own, with so many tickets to sell."""
-    values = {"event_id": add_event(engine), "name": "Standing", "price": Decimal("25.00")}
-    values |= columns
+    values: dict[str, Any] = {"name": "Standing", "price": Decimal("25.00")} | columns
+    if "event_id" not in values:
+        values["event_id"] = add_event(engine)
     names = ", ".join(values)
     placeholders = ", ".join(f":{name}" for name in values)
     ticket_type_id: int = scalar(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 
 import psycopg2
@@ -33,10 +34,14 @@ from shared.database.rights import (
 from shared.errors import ConfigurationError
 from tests.integration.shared.database.test_schema import empty_engine
 from tests.support.factories import (
+    add_event,
     add_ticket_type,
     add_users,
+    cart,
+    counter,
     event_of,
     ignore,
+    issue,
     queue,
     request,
     rows,
@@ -49,22 +54,27 @@ from tests.support.servers import new_database, run_admin
 __all__ = ["empty_engine"]
 
 ANYBODY = (GATEWAY, CATALOG, WORKER, READER)
+NEW_REQUEST = (
+    "INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price, currency{})"
+    " SELECT gen_random_uuid(), 1001, 1, 2001, 1, 25, 'EUR'{}"
+)
+ISSUE = "SELECT eventify_issue(2001, 1)"
 # For each role, beside what nobody may: all of these are good SQL, and would do harm.
 FORBIDDEN = {
     GATEWAY: (
-        "INSERT INTO requests (id, created_at) VALUES (gen_random_uuid(), '2020-01-01')",
-        "INSERT INTO requests (id, kind) VALUES (gen_random_uuid(), 'issue')",
-        "SELECT FROM requests FOR UPDATE",
-        "SELECT FROM ticket_types FOR UPDATE",
-        "SELECT FROM counters FOR NO KEY UPDATE",
-        "SELECT FROM lanes FOR NO KEY UPDATE",
+        NEW_REQUEST.format(", created_at", ", '2020-01-01'"),
+        NEW_REQUEST.format(", kind", ", 'issue'"),
+        NEW_REQUEST.format(", seq", ", 1").replace("SELECT", "OVERRIDING SYSTEM VALUE SELECT"),
         "INSERT INTO ledger SELECT * FROM ledger",
         "INSERT INTO batches SELECT * FROM batches",
+        "SELECT FROM ticket_types FOR KEY SHARE",
+        "SELECT FROM lanes FOR KEY SHARE",
+        "UPDATE lanes SET at = at",
         "UPDATE ticket_types SET price = 0",
         "UPDATE events SET owner_id = 2",
         "UPDATE users SET username = 'other'",
         "UPDATE refresh_tokens SET user_id = 2",
-        "SELECT eventify_issue(1, 1)",
+        ISSUE,
     ),
     CATALOG: (
         "SELECT * FROM users",
@@ -72,34 +82,44 @@ FORBIDDEN = {
         "SELECT * FROM refresh_tokens",
         "SELECT user_id FROM requests",
         "SELECT unit_price FROM requests",
-        "INSERT INTO requests (id) VALUES (gen_random_uuid())",
-        "INSERT INTO ledger (event_id, number) VALUES (1, 1)",
-        "INSERT INTO batches (event_id, first_number) VALUES (1, 1)",
+        "SELECT * FROM ledger",
+        "SELECT * FROM batches",
+        NEW_REQUEST.format("", ""),
+        "INSERT INTO ledger VALUES (1001, 9, gen_random_uuid(), 2001, 'issued', null, 1, 9)",
+        "INSERT INTO batches VALUES (1001, 9, 9, now(), '3:3:', 'me')",
+        "UPDATE lanes SET number = 0",
+        "UPDATE lanes SET done_seq = 0",
         "INSERT INTO users (username) VALUES ('x')",
     ),
     WORKER: (
         "SELECT * FROM users",
         "SELECT * FROM refresh_tokens",
-        "INSERT INTO requests (id) VALUES (gen_random_uuid())",
+        NEW_REQUEST.format("", ""),
+        "UPDATE lanes SET number = 0",
+        "UPDATE lanes SET done_seq = 1000000",
+        "UPDATE lanes SET next_done_xid = '0'",
         "UPDATE ticket_types SET price = 0",
-        "SELECT FROM ticket_types FOR UPDATE",
+        "SELECT FROM ticket_types FOR KEY SHARE",
         "UPDATE events SET title = 'x'",
         "INSERT INTO events (title) VALUES ('x')",
-        "SELECT eventify_issue(1, 1)",
+        ISSUE,
     ),
     READER: (
         "SELECT * FROM users",
         "SELECT password_hash FROM users",
         "SELECT email FROM users",
         "SELECT * FROM refresh_tokens",
-        "INSERT INTO events (title) VALUES ('x')",
+        NEW_REQUEST.format("", ""),
         "INSERT INTO ledger SELECT * FROM ledger",
         "INSERT INTO batches SELECT * FROM batches",
-        "SELECT FROM counters FOR KEY SHARE",
+        "UPDATE lanes SET at = at",
         "SELECT FROM lanes FOR KEY SHARE",
-        "SELECT eventify_issue(1, 1)",
+        "INSERT INTO events (title) VALUES ('x')",
+        ISSUE,
     ),
 }
+INSERT_ONLY = ("requests", "ledger", "batches")
+KEPT_BY_TRIGGERS = ("work_list", "lanes", "counters")
 FORBIDDEN_TO_ALL = (
     *(
         statement.format(table=table)
@@ -120,25 +140,17 @@ FORBIDDEN_TO_ALL = (
             "CREATE INDEX ON {table} ((1))",
         )
     ),
-    "UPDATE requests SET quantity = 1",
-    "DELETE FROM requests",
-    "UPDATE ledger SET left_after = 0",
-    "DELETE FROM ledger",
-    "UPDATE batches SET decided_by = 'me'",
-    "DELETE FROM batches",
-    "INSERT INTO work_list SELECT * FROM work_list",
-    "UPDATE work_list SET seq = 1",
-    "DELETE FROM work_list",
-    "INSERT INTO lanes (event_id) VALUES (1)",
-    "UPDATE lanes SET number = 1",
-    "DELETE FROM lanes",
-    "INSERT INTO counters (event_id, ticket_type_id) VALUES (1, 1)",
-    "UPDATE counters SET issued = issued + 1",
+    *(f"DELETE FROM {table}" for table in (*INSERT_ONLY, *KEPT_BY_TRIGGERS, "users")),
+    *(f"UPDATE {table} SET event_id = 1002" for table in (*INSERT_ONLY, *KEPT_BY_TRIGGERS)),
+    *(f"SELECT FROM {table} FOR KEY SHARE" for table in (*INSERT_ONLY, "work_list", "counters")),
+    "INSERT INTO work_list VALUES (1001, 1, 1, gen_random_uuid())",
+    "INSERT INTO lanes (event_id) VALUES (1003)",
+    "INSERT INTO counters (event_id, ticket_type_id, issued) VALUES (1002, 2001, 9)",
+    "UPDATE requests SET accepted_xid = '3'",
     "UPDATE counters SET sold = 0",
-    "DELETE FROM counters",
-    "DELETE FROM users",
+    "SELECT eventify_fail('check_violation', 'mine', 'message')",
     "UPDATE alembic_version SET version_num = '0001'",
-    "DROP TRIGGER ledger_insert_only ON ledger",
+    "DROP TRIGGER ledger_apply ON ledger",
     "DROP FUNCTION eventify_refuse() CASCADE",
     (
         "CREATE OR REPLACE FUNCTION eventify_refuse() RETURNS trigger LANGUAGE plpgsql AS"
@@ -152,27 +164,129 @@ FORBIDDEN_TO_ALL = (
     "CREATE SCHEMA mine",
     "CREATE ROLE mine",
     "ALTER ROLE CURRENT_USER SUPERUSER",
-    "COPY requests TO PROGRAM 'true'",
+    "COPY ledger TO PROGRAM 'true'",
     "SELECT pg_read_file('postgresql.conf')",
     "ALTER SYSTEM SET fsync = off",
     "ALTER DATABASE {database} SET session_replication_role = replica",
     "SELECT setval(pg_get_serial_sequence('users', 'id'), 1)",
     # A guard that writes as the owner must not be called by a trigger of one's own.
+    *(
+        "CREATE TEMPORARY TABLE own (LIKE events); CREATE TRIGGER forge AFTER INSERT ON own"
+        f" {old_and_new} EXECUTE FUNCTION {guard}()"
+        for guard, old_and_new in (
+            ("eventify_accept", "REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT"),
+            ("eventify_apply", "REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT"),
+            ("eventify_open_lane", "FOR EACH ROW"),
+            ("eventify_open_counter", "FOR EACH ROW"),
+            ("eventify_withdraw_all", "FOR EACH ROW"),
+            ("eventify_issue_moved", "FOR EACH ROW"),
+        )
+    ),
+)
+OWN_TRIGGER = """
+CREATE TEMPORARY TABLE own (id int);
+CREATE FUNCTION pg_temp.forge() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN UPDATE public.lanes SET at = 'infinity'; RETURN NULL; END $$;
+CREATE TRIGGER forge AFTER INSERT ON own FOR EACH ROW EXECUTE FUNCTION pg_temp.forge();
+INSERT INTO own VALUES (1)
+"""
+# What a role has the right to write, and a guard refuses.
+REFUSED_BY_A_GUARD = (
+    (GATEWAY, NEW_REQUEST.format(", accepted_xid", ", '3'"), "requests_accepted_now"),
+    (CATALOG, "UPDATE lanes SET at = 'infinity'", "lanes_kept"),
+    (WORKER, "UPDATE lanes SET at = 'infinity'", "lanes_kept"),
+    (CATALOG, OWN_TRIGGER, "lanes_kept"),
+    (WORKER, OWN_TRIGGER, "lanes_kept"),
+)
+BATCH = (
+    "INSERT INTO public.batches (event_id, first_number, last_number, at, seen, decided_by)"
+    " VALUES (1001, {0}, {0}, now(), pg_current_snapshot(), 'me');"
+)
+ENTRY = (
+    "INSERT INTO public.ledger (event_id, number, command_id, ticket_type_id, kind, change,"
+    " left_after) SELECT 1001, {number}, command_id, 2001, 'confirmed', {change}, {left}"
+    " FROM public.work_list ORDER BY seq LIMIT 1;"
+)
+# A temporary table hides the table of its name in what a service asks, not in what a guard does:
+# the role, the table, its rows, and what would be right if they were the table's.
+BLINDED = (
     (
-        "CREATE TEMPORARY TABLE own (event_id bigint, number bigint);"
-        " CREATE TRIGGER forge AFTER INSERT ON own REFERENCING NEW TABLE AS fresh"
-        " FOR EACH STATEMENT EXECUTE FUNCTION eventify_apply()"
+        *(
+            GATEWAY,
+            "ticket_types",
+            "SELECT 9999 AS id, 1001 AS event_id, null::timestamptz paused_at",
+        ),
+        NEW_REQUEST.format("", "").replace("2001", "9999"),
+        "requests_ticket_type_id_fkey",
+    ),
+    (
+        *(GATEWAY, "users", "SELECT 9999 AS id"),
+        NEW_REQUEST.format("", "").replace(" 1, 2001", " 9999, 2001"),
+        "requests_user_id_fkey",
+    ),
+    (
+        *(WORKER, "requests", "SELECT * FROM public.requests; UPDATE requests SET quantity = 2"),
+        BATCH.format(4) + ENTRY.format(number=4, change=-2, left=1),
+        "ledger_answers",
+    ),
+    (
+        *(WORKER, "lanes", "SELECT * FROM public.lanes; UPDATE lanes SET number = 8"),
+        BATCH.format(9) + ENTRY.format(number=9, change=-1, left=2),
+        "ledger_numbered",
+    ),
+    (
+        *(WORKER, "batches", "SELECT * FROM public.batches"),
+        "INSERT INTO batches SELECT 1001, 4, 4, now(), seen FROM public.batches LIMIT 1;"
+        + ENTRY.format(number=4, change=-1, left=2),
+        "ledger_numbered",
+    ),
+    (
+        *(WORKER, "counters", "SELECT * FROM public.counters; UPDATE counters SET issued = 9"),
+        BATCH.format(4) + ENTRY.format(number=4, change=-1, left=6),
+        "ledger_counted",
+    ),
+    (
+        *(WORKER, "ledger", "SELECT 1001 AS event_id, 4 AS number"),
+        BATCH.format(4),
+        "batches_follow",
+    ),
+    (
+        *(WORKER, "batches", "SELECT 1001 AS event_id, 1 AS first_number, 2 AS last_number"),
+        BATCH.format(3),
+        "batches_follow",
+    ),
+    (
+        *(CATALOG, "counters", "SELECT * FROM public.counters; UPDATE counters SET issued = 99"),
+        "SELECT eventify_issue(2001, -50)",
+        "counters_never_oversold",
+    ),
+    (
+        *(CATALOG, "requests", "SELECT id, event_id, kind FROM public.requests WHERE false"),
+        "DELETE FROM public.ticket_types WHERE id = 2001",
+        "ticket_types_with_purchases_kept",
+    ),
+    (
+        *(CATALOG, "requests", "SELECT id, event_id, kind FROM public.requests WHERE false"),
+        "UPDATE public.ticket_types SET event_id = 1002 WHERE id = 2001",
+        "ticket_types_with_purchases_stay",
     ),
 )
 
 
 @pytest.fixture(scope="module")
 def owner(postgres_url: str) -> Iterator[Engine]:
-    """The owner's engine on a database with a sale: forbidden statements change nothing of it."""
+    """The owner's engine on a database with a sale: forbidden statements change nothing of it.
+
+    Of ticket type 1, 3 of 5 tickets are left after entry 3, and 3 purchases wait.
+    """
     with new_database(postgres_url) as url:
-        engine = open_engine(Settings(database_url=url), "test")
-        ticket_type = add_ticket_type(engine, 2)
+        settings = Settings(database_url=url)
+        engine = open_engine(settings, "test")
+        ticket_type = add_ticket_type(engine, 5)
+        queue(engine, [request(user, ticket_type) for user in add_users(engine, 2)])
+        drain(engine, [event_of(engine, ticket_type)], settings, ignore)
         queue(engine, [request(user, ticket_type) for user in add_users(engine, 3)])
+        add_event(engine)
         yield engine
         engine.dispose()
 
@@ -208,22 +322,31 @@ def test_a_role_has_no_other_rights(
         cursor.execute(statement.replace("{database}", name))
 
 
+@pytest.mark.parametrize(("role", "statement", "guard"), REFUSED_BY_A_GUARD)
+def test_a_guard_refuses_what_the_rights_allow(
+    logins: dict[str, psycopg2.extensions.connection], role: str, statement: str, guard: str
+) -> None:
+    with logins[role].cursor() as cursor, pytest.raises(errors.IntegrityError) as error:
+        cursor.execute(statement)
+    assert error.value.diag.constraint_name == guard
+
+
+@pytest.mark.parametrize(("role", "table", "its_rows", "statement", "guard"), BLINDED)
 def test_a_temporary_table_of_the_same_name_does_not_blind_a_guard(
     logins: dict[str, psycopg2.extensions.connection],
+    role: str,
+    table: str,
+    its_rows: str,
+    statement: str,
+    guard: str,
 ) -> None:
-    with logins[WORKER].cursor() as cursor:
+    # One string is one transaction, which takes the temporary table with it.
+    with logins[role].cursor() as cursor, pytest.raises(psycopg2.Error) as error:
         cursor.execute(
-            "CREATE TEMPORARY TABLE requests AS SELECT gen_random_uuid() AS id, event_id, seq,"
-            " 'issue'::request_kind AS kind, ticket_type_id, 5 AS quantity, user_limit,"
-            " event_user_limit, items FROM public.requests WHERE kind = 'buy' LIMIT 1"
+            f"CREATE TEMPORARY TABLE {table} AS {its_rows};"
+            + statement.replace("INTO requests", "INTO public.requests")
         )
-        with pytest.raises(errors.CheckViolation) as error:
-            cursor.execute(
-                "INSERT INTO ledger (event_id, number, command_id, ticket_type_id, kind, change,"
-                " left_after) SELECT event_id, 2, id, ticket_type_id, 'issued', 5, 7 FROM requests"
-            )
-        cursor.execute("DISCARD TEMP")
-    assert error.value.diag.constraint_name == "ledger_answers"
+    assert error.value.diag.constraint_name == guard
 
 
 def test_every_table_has_its_rights_written_down(owner: Engine) -> None:
@@ -265,8 +388,12 @@ def excess(engine: Engine) -> list[str]:
             f"{GATEWAY} has UPDATE (quantity) on requests",
         ),
         (
-            f"GRANT EXECUTE ON FUNCTION eventify_apply() TO {WORKER}",
-            f"{WORKER} has EXECUTE on eventify_apply()",
+            f"GRANT EXECUTE ON FUNCTION eventify_issue TO {WORKER}",
+            f"{WORKER} has EXECUTE on eventify_issue(bigint,integer)",
+        ),
+        (
+            "GRANT EXECUTE ON FUNCTION eventify_apply TO PUBLIC",
+            "PUBLIC has EXECUTE on eventify_apply()",
         ),
         ("GRANT INSERT ON users TO PUBLIC", "PUBLIC has INSERT on users"),
     ],
@@ -292,9 +419,12 @@ def test_others_may_be_let_read(engine: Engine) -> None:
 
 
 def test_rights_are_given_back(engine: Engine) -> None:
-    run(engine, f"REVOKE ALL ON lanes FROM {WORKER}")
+    run(engine, f"REVOKE ALL ON ledger FROM {WORKER}")
+    run(engine, f"REVOKE ALL ON FUNCTION eventify_issue FROM {CATALOG}")
     migrate(engine)
-    assert scalar(engine, f"SELECT has_column_privilege('{WORKER}', 'lanes', 'at', 'UPDATE')")
+    assert scalar(engine, f"SELECT has_table_privilege('{WORKER}', 'ledger', 'INSERT')")
+    call = "eventify_issue(bigint,integer)"
+    assert scalar(engine, f"SELECT has_function_privilege('{CATALOG}', '{call}', 'EXECUTE')")
 
 
 def test_with_one_login_for_all_each_service_takes_its_role(settings: Settings) -> None:
@@ -302,7 +432,7 @@ def test_with_one_login_for_all_each_service_takes_its_role(settings: Settings) 
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT current_user")) == WORKER
         with pytest.raises(DBAPIError, match="permission denied"):
-            connection.exec_driver_sql("TRUNCATE requests CASCADE")
+            connection.exec_driver_sql("TRUNCATE ledger")
     engine.dispose()
 
 
@@ -377,6 +507,64 @@ def own_logins(engine: Engine, settings: Settings) -> Iterator[Settings]:
 
 def as_service(settings: Settings, setting: str) -> Settings:
     return settings.model_copy(update={"database_url": getattr(settings, setting)})
+
+
+def test_a_sale_runs_under_the_services_own_logins(engine: Engine, own_logins: Settings) -> None:
+    make_logins(engine, own_logins)
+    make_logins(engine, own_logins)
+    gateway, catalog, worker = (
+        open_engine(as_service(own_logins, f"{name}_database_url"), "test", role=role)
+        for name, role in (("gateway", GATEWAY), ("catalog", CATALOG), ("worker", WORKER))
+    )
+    users = add_users(engine, 7)
+    event, other = add_event(catalog, users[0]), add_event(catalog, users[0])
+    standing = add_ticket_type(catalog, 9, event_id=event)
+    issue(catalog, standing, -4)
+    seated = add_ticket_type(catalog, 3, event_id=other)
+    run(catalog, "UPDATE ticket_types SET event_id = :event WHERE id = :id", event=event, id=seated)
+    gone = add_ticket_type(catalog, 2, event_id=event)
+    run(catalog, "DELETE FROM ticket_types WHERE id = :id", id=gone)
+    queue(gateway, [cart(users[0], [(standing, 1), (seated, 2)], key="once")])
+    queue(gateway, [request(user, standing) for user in users[1:]])
+    drain(worker, [event], own_logins, ignore)
+    report = audit(worker, own_logins)
+    assert report.ok, report
+    assert (report.sold, report.confirmed, report.rejected) == (7, 5, 2)
+    for service in (gateway, catalog, worker):
+        service.dispose()
+
+
+def test_with_temporary_tables_of_all_names_everything_is_written_to_the_right_ones(
+    engine: Engine, own_logins: Settings
+) -> None:
+    make_logins(engine, own_logins)
+    add_event(engine)
+    done = (
+        (
+            "catalog",
+            "INSERT INTO public.ticket_types (event_id, name, price) VALUES (1001, 'A', 25)",
+        ),
+        ("catalog", "SELECT eventify_issue(2001, 5)"),
+        (
+            "gateway",
+            NEW_REQUEST.format("", "").replace("INTO requests", "INTO public.requests"),
+        ),
+        (
+            "worker",
+            BATCH.format(2) + ENTRY.format(number=2, change=-1, left=4),
+        ),
+    )
+    for service, statement in done:
+        url = getattr(own_logins, f"{service}_database_url")
+        with closing(psycopg2.connect(url)) as session, session.cursor() as cursor:
+            for table in RIGHTS:
+                cursor.execute(f"CREATE TEMPORARY TABLE {table} (id int)")
+            cursor.execute(statement)
+            session.commit()
+    assert counter(engine, 2001) == (5, 1)
+    assert scalar(engine, "SELECT number FROM lanes") == 2
+    assert scalar(engine, "SELECT count(*) FROM work_list") == 0
+    assert audit(engine, own_logins).ok
 
 
 def test_a_sale_of_the_former_version_goes_on_under_the_services_own_logins(
