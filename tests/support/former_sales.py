@@ -30,7 +30,8 @@ SELECT id::uuid, user_id, ticket_type_id, quantity, price, max_per_user, key, sh
 FROM verdict
 """
 LOCK = """
-SELECT issued - sold, decisions FROM ticket_inventory WHERE ticket_type_id = %s FOR NO KEY UPDATE
+SELECT issued - sold, decisions, (SELECT event_id FROM ticket_types WHERE id = i.ticket_type_id)
+FROM ticket_inventory i WHERE ticket_type_id = %s FOR NO KEY UPDATE OF i
 """
 READ = """
 SELECT id::text, user_id, quantity, user_limit, created_at, pg_current_snapshot()::text, now()
@@ -101,7 +102,7 @@ def former_drain(engine: Engine, ticket_type_id: int, rows: int = 100) -> int:
     """Decide the oldest queued requests in a batch; returns how many."""
     with cursor_transaction(engine) as cursor:
         cursor.execute(LOCK, [ticket_type_id])
-        ((left, number),) = cursor.fetchall()
+        ((left, number, _event_id),) = cursor.fetchall()
         cursor.execute(READ, [ticket_type_id, rows])
         queued = cursor.fetchall()
         if not queued:

@@ -87,7 +87,8 @@ class Server:
         """End all its processes at once, as when its machine loses power."""
         self.freeze()
         for process in self._family():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # its parent took it along
+                process.kill()
         if self._process is not None:
             self._process.wait(STOPPED_WITHIN_SECONDS)
 

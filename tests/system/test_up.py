@@ -6,7 +6,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -202,7 +202,8 @@ def up_takes_over(operator: Operator) -> None:
 def cut_power(operator: Operator) -> None:
     living = operator.living()
     for process in living:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):  # its parent took it along
+            process.kill()
     psutil.wait_procs(living)
 
 
