@@ -1,6 +1,7 @@
 """PostgreSQL and Valkey that can be killed, frozen and started again on the same port."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -86,9 +87,7 @@ class Server:
     def kill(self) -> None:
         """End all its processes at once, as when its machine loses power."""
         self.freeze()
-        for process in self._family():
-            with suppress(psutil.NoSuchProcess):  # its parent took it along
-                process.kill()
+        self._signal_family(signal.SIGKILL)
         if self._process is not None:
             self._process.wait(STOPPED_WITHIN_SECONDS)
 
@@ -116,14 +115,16 @@ class Server:
             eventually(stands_still)
 
     def thaw(self) -> None:
-        for process in self._family():
-            process.resume()
+        self._signal_family(signal.SIGCONT)
 
-    def _family(self) -> list[psutil.Process]:
+    def _signal_family(self, signal_number: int) -> None:
+        """To the process and all that it made; any of these may end meanwhile."""
         if self._process is None or not self.runs:
-            return []
+            return
         parent = psutil.Process(self._process.pid)
-        return [parent, *parent.children(recursive=True)]
+        for process in (parent, *parent.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal_number)
 
 
 @contextmanager
