@@ -29,7 +29,7 @@ from shared.database.confirmed_commit import confirm
 from shared.database.engine import roll_back
 from shared.database.oldest_queued import OLDEST_QUEUED
 from shared.database.prepared_statement import Prepared, array_literal, plain_array
-from shared.purchases import REJECTED, StoredItem, as_time, rfc3339
+from shared.purchases import REJECTED, StoredChange, StoredItem, as_time, rfc3339
 
 # NO KEY: nothing references a lane, and nobody else locks it so. SKIP LOCKED: see drain.py.
 LOCK_LANES = Prepared(
@@ -450,9 +450,5 @@ def _lines(entries: Sequence[Entry]) -> dict[str, str]:
 
 
 def _changes_json(changes: Iterable[Change]) -> str:
-    return msgspec.json.encode(
-        [
-            {"ticket_type": c.ticket_type_id, "change": c.change, "left_after": c.left_after}
-            for c in changes
-        ]
-    ).decode()
+    stored = [StoredChange(c.ticket_type_id, c.change, c.left_after) for c in changes]
+    return msgspec.json.encode(stored).decode()

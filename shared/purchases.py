@@ -36,6 +36,14 @@ class StoredItem(msgspec.Struct, frozen=True, gc=False):
     user_limit: int | None
 
 
+class StoredChange(msgspec.Struct, frozen=True, gc=False):
+    """A line of a cart in `ledger.items`."""
+
+    ticket_type: int
+    change: int
+    left_after: int
+
+
 class Short(msgspec.Struct, frozen=True, gc=False):
     """A line that was rejected, and what was left of its ticket type."""
 

@@ -11,7 +11,15 @@ from shared.database.engine import statement
 from shared.database.oldest_queued import OLDEST_QUEUED
 from shared.database.prepared_statement import Prepared, array_literal
 from shared.errors import NotEnoughTickets
-from shared.purchases import QUEUED, Purchase, Short, StoredItem, as_time, purchase
+from shared.purchases import (
+    QUEUED,
+    Purchase,
+    Short,
+    StoredChange,
+    StoredItem,
+    as_time,
+    purchase,
+)
 from shared.web.pagination import LIST_MAX_ROWS
 
 # Writes a message of a few bytes into the log, once for a statement. A row may be seen that this
@@ -96,14 +104,6 @@ SELECT count(*),
         FROM oldest)
 FROM (SELECT FROM work_list WHERE class = 1 LIMIT %(rows)s) counted
 """
-
-
-class StoredChange(msgspec.Struct, frozen=True):
-    """A line of a cart in `ledger.items`."""
-
-    ticket_type: int
-    change: int
-    left_after: int
 
 
 _items = msgspec.json.Decoder(list[StoredItem])

@@ -22,7 +22,7 @@ from purchase_worker.decision import (
     State,
     decide,
 )
-from shared.purchases import CONFIRMED, StoredItem
+from shared.purchases import CONFIRMED, StoredChange, StoredItem
 
 INVENTORY: Final = "inventory"
 NUMBERING: Final = "numbering"
@@ -48,14 +48,6 @@ BUY: Final = "buy"
 RESOLUTIONS: Final = 0
 PURCHASES: Final = 1
 _stored_items = msgspec.json.Decoder(tuple[StoredItem, ...])
-
-
-class StoredChange(msgspec.Struct, frozen=True, gc=False):
-    """A line of a cart in `ledger.items`."""
-
-    ticket_type: int
-    change: int
-    left_after: int
 
 
 _stored_changes = msgspec.json.Decoder(tuple[StoredChange, ...])
