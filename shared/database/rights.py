@@ -26,7 +26,8 @@ ROLES: Final = {
 }
 REQUEST = (
     "id, event_id, user_id, ticket_type_id, quantity, user_limit, event_user_limit, unit_price,"
-    " currency, items, idempotency_key, fingerprint, request_id, traceparent, accepted_xid"
+    " currency, items, idempotency_key, fingerprint, request_id, traceparent, accepted_xid, kind,"
+    " buyer, hold_seconds, purchase_id, payment_reference, amount, restock, note"
 )
 # Every table is listed; a test checks it. Where two services write one table, each has its columns.
 RIGHTS: Final = {
@@ -58,10 +59,11 @@ RIGHTS: Final = {
     },
     "counters": dict.fromkeys(ROLES, "SELECT"),
     "work_list": dict.fromkeys(ROLES, "SELECT"),
+    "holds": {GATEWAY: "SELECT", WORKER: "SELECT", READER: "SELECT"},
     "requests": {
         GATEWAY: f"SELECT, INSERT ({REQUEST})",
         CATALOG: "SELECT (id, event_id, seq, kind, ticket_type_id, items)",
-        WORKER: "SELECT",
+        WORKER: "SELECT, INSERT (id, event_id, kind, purchase_id)",
         READER: "SELECT",
     },
     "ledger": {GATEWAY: "SELECT", WORKER: "SELECT, INSERT", READER: "SELECT"},

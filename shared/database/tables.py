@@ -46,9 +46,42 @@ class PgSnapshot(UserDefinedType[str]):
         return "pg_snapshot"
 
 
-REQUEST_KIND = ENUM("buy", "issue", "withdraw", name="request_kind")
-ENTRY_KIND = ENUM("issued", "withdrawn", "confirmed", "rejected", "refused", name="entry_kind")
-REJECTION_REASON = ENUM("not_enough_tickets", "over_user_limit", name="rejection_reason")
+REQUEST_KIND = ENUM(
+    "buy",
+    "issue",
+    "withdraw",
+    "confirm",
+    "release",
+    "cancel",
+    "expire",
+    "extend",
+    name="request_kind",
+)
+ENTRY_KIND = ENUM(
+    "issued",
+    "withdrawn",
+    "confirmed",
+    "held",
+    "rejected",
+    "refused",
+    "released",
+    "expired",
+    "cancelled",
+    "extended",
+    name="entry_kind",
+)
+REJECTION_REASON = ENUM(
+    "not_enough_tickets",
+    "over_user_limit",
+    "all_held",
+    "not_held",
+    "hold_expired",
+    "hold_released",
+    "not_due",
+    "already_confirmed",
+    "already_cancelled",
+    name="rejection_reason",
+)
 
 
 class Base(DeclarativeBase):
@@ -159,6 +192,9 @@ class TicketType(Base):
         CheckConstraint(written_out("sales_start"), name="ticket_types_sales_start_writable"),
         CheckConstraint(written_out("sales_end"), name="ticket_types_sales_end_writable"),
         CheckConstraint(written_out("paused_at"), name="ticket_types_paused_at_writable"),
+        CheckConstraint(
+            "hold_seconds BETWEEN 30 AND 7200", name="ticket_types_hold_seconds_bounded"
+        ),
         # Counters refer to both, so that every row of a sale carries its event.
         UniqueConstraint("event_id", "id", name="ticket_types_of_event"),
     )
@@ -171,6 +207,8 @@ class TicketType(Base):
     sales_end: Mapped[datetime | None]
     max_per_purchase: Mapped[int] = mapped_column(Integer, server_default="10")
     max_per_user: Mapped[int | None] = mapped_column(Integer)
+    # How long tickets are held for their payment; None: a purchase is confirmed at once.
+    hold_seconds: Mapped[int | None] = mapped_column(Integer)
     # Since when its owner or operator has paused the sale; None: it is not paused.
     paused_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -198,10 +236,12 @@ class Lane(Base):
     done_seq: Mapped[int] = mapped_column(server_default="0")
     next_done_seq: Mapped[int] = mapped_column(server_default="0")
     next_done_xid: Mapped[int] = mapped_column(Xid8(), server_default="0")
+    # By how much all holds were extended since the beginning.
+    extended_seconds: Mapped[int] = mapped_column(Integer, server_default="0")
 
 
 class Counter(Base):
-    """How many tickets of a type were issued and sold: what its entries in the ledger add up to."""
+    """Tickets of a type, as its entries in the ledger add up. Left are issued - held - sold."""
 
     __tablename__ = "counters"
     __table_args__ = (
@@ -212,14 +252,17 @@ class Counter(Base):
             onupdate="CASCADE",
             name="counters_ticket_type_id_fkey",
         ),
-        CheckConstraint("sold BETWEEN 0 AND issued", name="counters_never_oversold"),
-        CheckConstraint("issued - sold <= 1000000000", name="counters_left_bounded"),
+        CheckConstraint(
+            "held >= 0 AND sold >= 0 AND held + sold <= issued", name="counters_never_oversold"
+        ),
+        CheckConstraint("issued - held - sold <= 1000000000", name="counters_left_bounded"),
         {"postgresql_with": {"fillfactor": 20}},
     )
 
     event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     ticket_type_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     issued: Mapped[int] = mapped_column(Integer, server_default="0")
+    held: Mapped[int] = mapped_column(Integer, server_default="0")
     sold: Mapped[int] = mapped_column(Integer, server_default="0")
 
 
@@ -227,25 +270,43 @@ class Request(Base):
     """A command to an event's lane, as it was accepted. Never changed.
 
     A purchase of one ticket type has its line in columns; a cart of several has them in `items`:
-    `[{"ticket_type": 1, "quantity": 2, "unit_price": "25.00", "user_limit": null}, ...]`.
+    `[{"ticket_type": 1, "quantity": 2, "unit_price": "25.00", "user_limit": null}, ...]`. A
+    cancellation has there what it cancels: `[{"ticket_type": 1, "quantity": 1}]`.
     """
 
     __tablename__ = "requests"
     __table_args__ = (
         CheckConstraint(
-            "CASE WHEN items IS NULL THEN num_nulls(ticket_type_id, quantity) = 0"
-            " ELSE num_nonnulls(ticket_type_id, quantity, unit_price, user_limit) = 0"
-            " AND jsonb_array_length(items) BETWEEN 2 AND 10 END",
+            "CASE WHEN kind IN ('confirm', 'release', 'expire', 'extend') THEN"
+            " num_nonnulls(ticket_type_id, quantity, items) = 0 WHEN kind = 'cancel' THEN"
+            " items IS NOT NULL AND num_nonnulls(ticket_type_id, quantity) = 0 AND"
+            " jsonb_array_length(items) BETWEEN 1 AND 10 WHEN items IS NULL THEN"
+            " num_nulls(ticket_type_id, quantity) = 0 ELSE num_nonnulls(ticket_type_id,"
+            " quantity, unit_price, user_limit) = 0 AND jsonb_array_length(items) BETWEEN"
+            " 2 AND 10 END",
             name="requests_lines",
         ),
-        # The terms of a purchase; other commands have none.
+        # The terms of each kind of command; others have none.
         CheckConstraint(
-            "CASE kind WHEN 'buy' THEN num_nulls(user_id, currency) = 0"
-            " AND num_nonnulls(unit_price, items) = 1"
-            " ELSE num_nonnulls(unit_price, items, user_limit, event_user_limit, currency,"
-            " idempotency_key) = 0 END",
+            "CASE kind WHEN 'buy' THEN num_nulls(user_id, currency) = 0 AND"
+            " num_nonnulls(unit_price, items) = 1 AND num_nonnulls(purchase_id,"
+            " payment_reference, amount, restock, note) = 0 ELSE num_nonnulls(unit_price,"
+            " user_limit, event_user_limit) = 0 AND buyer = '' AND (user_id IS NOT NULL OR"
+            " kind IN ('issue', 'withdraw', 'expire')) AND (purchase_id IS NOT NULL) ="
+            " (kind IN ('confirm', 'release', 'cancel', 'expire')) AND"
+            " num_nonnulls(payment_reference, amount, currency) = CASE kind WHEN 'confirm'"
+            " THEN 3 ELSE 0 END AND (restock IS NOT NULL) = (kind = 'cancel') AND (note IS"
+            " NULL OR kind = 'cancel') AND (hold_seconds IS NOT NULL) = (kind = 'extend')"
+            " AND (items IS NULL OR kind = 'cancel') AND (idempotency_key IS NULL OR kind"
+            " NOT IN ('issue', 'withdraw', 'expire')) END",
             name="requests_terms",
         ),
+        CheckConstraint("hold_seconds >= 1", name="requests_hold_seconds_positive"),
+        CheckConstraint("length(buyer) <= 255", name="requests_buyer_length"),
+        CheckConstraint(
+            "length(payment_reference) BETWEEN 1 AND 255", name="requests_payment_reference_length"
+        ),
+        CheckConstraint("length(note) BETWEEN 1 AND 500", name="requests_note_length"),
         CheckConstraint("quantity >= 1", name="requests_quantity_positive"),
         # To PostgreSQL NaN is greater than any number, and so not negative.
         CheckConstraint(
@@ -266,8 +327,14 @@ class Request(Base):
             postgresql_where=text("idempotency_key IS NOT NULL"),
         ),
         Index("requests_by_user", "user_id", "seq"),
-        # What a user has of an event, for its limits.
-        Index("requests_by_event_and_user", "event_id", "user_id"),
+        # What a holder has of an event, for its limits.
+        Index("requests_by_holder", "event_id", "user_id", "buyer"),
+        Index(
+            "requests_by_payment_reference",
+            "user_id",
+            "payment_reference",
+            postgresql_where=text("payment_reference IS NOT NULL"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
@@ -275,7 +342,7 @@ class Request(Base):
     # The order of acceptance. Cache 1: a session must not keep numbers back for later.
     seq: Mapped[int] = mapped_column(Identity(always=True, cache=1))
     # No foreign keys, which look up and lock row by row: triggers check a whole batch.
-    user_id: Mapped[int | None]  # None: issued or withdrawn by SQL
+    user_id: Mapped[int | None]  # None: issued or withdrawn by SQL, or a hold that is due
     ticket_type_id: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     # The transaction that accepted it: with `Batch.seen` the proof of its place.
@@ -293,6 +360,18 @@ class Request(Base):
     request_id: Mapped[str | None]
     # Of the request's span, where it is traced (W3C Trace Context): no term.
     traceparent: Mapped[str | None]
+    # Whom a server with a key buys for. With `user_id` the holder, whom limits are counted for.
+    buyer: Mapped[str] = mapped_column(server_default="")
+    # Of a purchase: how long it is held, None: not at all. Of an extension: by how much.
+    hold_seconds: Mapped[int | None] = mapped_column(Integer)
+    # The purchase that is confirmed, released, cancelled or expired.
+    purchase_id: Mapped[UUID | None] = mapped_column(Uuid)
+    # Of a confirmation, with `currency`.
+    payment_reference: Mapped[str | None]
+    amount: Mapped[Decimal | None] = mapped_column(Numeric(14, 2))
+    # Of a cancellation: whether its tickets go back on sale.
+    restock: Mapped[bool | None]
+    note: Mapped[str | None]
 
 
 class WorkListRow(Base):
@@ -319,10 +398,26 @@ class WorkListRow(Base):
     command_id: Mapped[UUID] = mapped_column(Uuid)
 
 
+class Hold(Base):
+    """A purchase that is held for its payment. Kept by the ledger's trigger.
+
+    It ends at `ends_at` and the `extended_seconds` of its lane: so an extension changes no row.
+    """
+
+    __tablename__ = "holds"
+    __table_args__ = (Index("holds_by_end", "event_id", "ends_at"),)
+
+    event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    purchase_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    ends_at: Mapped[datetime]
+
+
 class Entry(Base):
     """What a command changed, and what was left after it. Never changed.
 
     The lines of a cart are in `items`: `[{"ticket_type": 1, "change": -2, "left_after": 3}, ...]`.
+    So are those of an entry of an earlier purchase, with `quantity`; of a cancellation also with
+    `cancelled`, how many of the line are cancelled so far.
     """
 
     __tablename__ = "ledger"
@@ -343,11 +438,20 @@ class Entry(Base):
             name="ledger_change_of_kind",
         ),
         CheckConstraint("left_after >= 0", name="ledger_left_not_negative"),
+        Index(
+            "ledger_of_purchase",
+            "event_id",
+            "purchase_id",
+            "number",
+            postgresql_where=text("purchase_id IS NOT NULL"),
+        ),
     )
 
     event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     command_id: Mapped[UUID] = mapped_column(Uuid)
+    # The earlier purchase that the command is about; None of the answer to a purchase itself.
+    purchase_id: Mapped[UUID | None] = mapped_column(Uuid)
     ticket_type_id: Mapped[int | None]
     kind: Mapped[str] = mapped_column(ENTRY_KIND)
     reason: Mapped[str | None] = mapped_column(REJECTION_REASON)

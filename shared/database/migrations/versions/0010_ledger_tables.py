@@ -37,16 +37,24 @@ ALTER TABLE events
     ADD CONSTRAINT events_currency_form CHECK (currency ~ '^[A-Z]{3}$'),
     ADD CONSTRAINT events_max_per_user_positive CHECK (max_per_user >= 1);
 DROP INDEX ticket_types_by_event;
-ALTER TABLE ticket_types ADD CONSTRAINT ticket_types_of_event UNIQUE (event_id, id);
+ALTER TABLE ticket_types
+    ADD COLUMN hold_seconds integer,
+    ADD CONSTRAINT ticket_types_hold_seconds_bounded CHECK (hold_seconds BETWEEN 30 AND 7200),
+    ADD CONSTRAINT ticket_types_of_event UNIQUE (event_id, id);
 """
 
 # Until now a price had no currency.
 SET_CURRENCY = sa.text("UPDATE events SET currency = :currency WHERE currency <> :currency")
 
 TYPES = """
-CREATE TYPE request_kind AS ENUM ('buy', 'issue', 'withdraw');
-CREATE TYPE entry_kind AS ENUM ('issued', 'withdrawn', 'confirmed', 'rejected', 'refused');
-CREATE TYPE rejection_reason AS ENUM ('not_enough_tickets', 'over_user_limit');
+CREATE TYPE request_kind AS ENUM (
+    'buy', 'issue', 'withdraw', 'confirm', 'release', 'cancel', 'expire', 'extend');
+CREATE TYPE entry_kind AS ENUM (
+    'issued', 'withdrawn', 'confirmed', 'held', 'rejected', 'refused', 'released', 'expired',
+    'cancelled', 'extended');
+CREATE TYPE rejection_reason AS ENUM (
+    'not_enough_tickets', 'over_user_limit', 'all_held', 'not_held', 'hold_expired',
+    'hold_released', 'not_due', 'already_confirmed', 'already_cancelled');
 """
 
 TABLES = """
@@ -57,6 +65,7 @@ CREATE TABLE lanes (
     done_seq BIGINT DEFAULT 0 NOT NULL,
     next_done_seq BIGINT DEFAULT 0 NOT NULL,
     next_done_xid xid8 DEFAULT '0' NOT NULL,
+    extended_seconds INTEGER DEFAULT 0 NOT NULL,
     PRIMARY KEY (event_id),
     CONSTRAINT lanes_number_not_negative CHECK (number >= 0)
 )
@@ -65,11 +74,12 @@ CREATE TABLE counters (
     event_id BIGINT NOT NULL,
     ticket_type_id BIGINT NOT NULL,
     issued INTEGER DEFAULT 0 NOT NULL,
+    held INTEGER DEFAULT 0 NOT NULL,
     sold INTEGER DEFAULT 0 NOT NULL,
     PRIMARY KEY (event_id, ticket_type_id),
     CONSTRAINT counters_ticket_type_id_fkey FOREIGN KEY (event_id, ticket_type_id) REFERENCES ticket_types (event_id, id) ON DELETE CASCADE ON UPDATE CASCADE,
-    CONSTRAINT counters_never_oversold CHECK (sold BETWEEN 0 AND issued),
-    CONSTRAINT counters_left_bounded CHECK (issued - sold <= 1000000000)
+    CONSTRAINT counters_never_oversold CHECK (held >= 0 AND sold >= 0 AND held + sold <= issued),
+    CONSTRAINT counters_left_bounded CHECK (issued - held - sold <= 1000000000)
 )
  WITH (fillfactor = 20);
 CREATE TABLE requests (
@@ -91,9 +101,20 @@ CREATE TABLE requests (
     fingerprint BYTEA,
     request_id TEXT,
     traceparent TEXT,
+    buyer TEXT DEFAULT '' NOT NULL,
+    hold_seconds INTEGER,
+    purchase_id UUID,
+    payment_reference TEXT,
+    amount NUMERIC(14, 2),
+    restock BOOLEAN,
+    note TEXT,
     PRIMARY KEY (id),
-    CONSTRAINT requests_lines CHECK (CASE WHEN items IS NULL THEN num_nulls(ticket_type_id, quantity) = 0 ELSE num_nonnulls(ticket_type_id, quantity, unit_price, user_limit) = 0 AND jsonb_array_length(items) BETWEEN 2 AND 10 END),
-    CONSTRAINT requests_terms CHECK (CASE kind WHEN 'buy' THEN num_nulls(user_id, currency) = 0 AND num_nonnulls(unit_price, items) = 1 ELSE num_nonnulls(unit_price, items, user_limit, event_user_limit, currency, idempotency_key) = 0 END),
+    CONSTRAINT requests_lines CHECK (CASE WHEN kind IN ('confirm', 'release', 'expire', 'extend') THEN num_nonnulls(ticket_type_id, quantity, items) = 0 WHEN kind = 'cancel' THEN items IS NOT NULL AND num_nonnulls(ticket_type_id, quantity) = 0 AND jsonb_array_length(items) BETWEEN 1 AND 10 WHEN items IS NULL THEN num_nulls(ticket_type_id, quantity) = 0 ELSE num_nonnulls(ticket_type_id, quantity, unit_price, user_limit) = 0 AND jsonb_array_length(items) BETWEEN 2 AND 10 END),
+    CONSTRAINT requests_terms CHECK (CASE kind WHEN 'buy' THEN num_nulls(user_id, currency) = 0 AND num_nonnulls(unit_price, items) = 1 AND num_nonnulls(purchase_id, payment_reference, amount, restock, note) = 0 ELSE num_nonnulls(unit_price, user_limit, event_user_limit) = 0 AND buyer = '' AND (user_id IS NOT NULL OR kind IN ('issue', 'withdraw', 'expire')) AND (purchase_id IS NOT NULL) = (kind IN ('confirm', 'release', 'cancel', 'expire')) AND num_nonnulls(payment_reference, amount, currency) = CASE kind WHEN 'confirm' THEN 3 ELSE 0 END AND (restock IS NOT NULL) = (kind = 'cancel') AND (note IS NULL OR kind = 'cancel') AND (hold_seconds IS NOT NULL) = (kind = 'extend') AND (items IS NULL OR kind = 'cancel') AND (idempotency_key IS NULL OR kind NOT IN ('issue', 'withdraw', 'expire')) END),
+    CONSTRAINT requests_hold_seconds_positive CHECK (hold_seconds >= 1),
+    CONSTRAINT requests_buyer_length CHECK (length(buyer) <= 255),
+    CONSTRAINT requests_payment_reference_length CHECK (length(payment_reference) BETWEEN 1 AND 255),
+    CONSTRAINT requests_note_length CHECK (length(note) BETWEEN 1 AND 500),
     CONSTRAINT requests_quantity_positive CHECK (quantity >= 1),
     CONSTRAINT requests_unit_price_not_negative CHECK (unit_price >= 0 AND unit_price <> 'NaN'),
     CONSTRAINT requests_user_limits_positive CHECK (user_limit >= 1 AND event_user_limit >= 1),
@@ -101,7 +122,8 @@ CREATE TABLE requests (
     CONSTRAINT requests_key_has_fingerprint CHECK ((idempotency_key IS NULL) = (fingerprint IS NULL))
 );
 CREATE UNIQUE INDEX requests_idempotency ON requests (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
-CREATE INDEX requests_by_event_and_user ON requests (event_id, user_id);
+CREATE INDEX requests_by_holder ON requests (event_id, user_id, buyer);
+CREATE INDEX requests_by_payment_reference ON requests (user_id, payment_reference) WHERE payment_reference IS NOT NULL;
 CREATE INDEX requests_by_user ON requests (user_id, seq);
 CREATE TABLE work_list (
     event_id BIGINT NOT NULL,
@@ -112,10 +134,18 @@ CREATE TABLE work_list (
     CONSTRAINT work_list_class_known CHECK (class IN (0, 1))
 )
  WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+CREATE TABLE holds (
+    event_id BIGINT NOT NULL,
+    purchase_id UUID NOT NULL,
+    ends_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (event_id, purchase_id)
+);
+CREATE INDEX holds_by_end ON holds (event_id, ends_at);
 CREATE TABLE ledger (
     event_id BIGINT NOT NULL,
     number BIGINT NOT NULL,
     command_id UUID NOT NULL,
+    purchase_id UUID,
     ticket_type_id BIGINT,
     kind entry_kind NOT NULL,
     reason rejection_reason,
@@ -130,6 +160,7 @@ CREATE TABLE ledger (
     CONSTRAINT ledger_change_of_kind CHECK (CASE kind WHEN 'issued' THEN change > 0 WHEN 'rejected' THEN change = 0 WHEN 'refused' THEN change = 0 ELSE change < 0 END),
     CONSTRAINT ledger_left_not_negative CHECK (left_after >= 0)
 );
+CREATE INDEX ledger_of_purchase ON ledger (event_id, purchase_id, number) WHERE purchase_id IS NOT NULL;
 CREATE TABLE batches (
     event_id BIGINT NOT NULL,
     first_number BIGINT NOT NULL,

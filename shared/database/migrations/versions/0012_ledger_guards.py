@@ -1,9 +1,9 @@
 """The rules that the database itself holds for the ledger; the former tables go.
 
 Services insert requests, entries and batches. All that follows from these is done by triggers: a
-request comes into the work list, its entry takes it off, and moves its lane and the counters on. So
-nobody can forget it, or do it otherwise: `work_list`, `lanes` and `counters` refuse any change that
-is not a trigger's (pg_trigger_depth).
+request comes into the work list, its entry takes it off, moves its lane and the counters on, and
+opens or ends a hold. So nobody can forget it, or do it otherwise: `work_list`, `lanes`, `counters`
+and `holds` refuse any change that is not a trigger's (pg_trigger_depth).
 
 Triggers run once for each statement, over all its rows (transition tables), when the whole
 statement is done. Each row looks up what belongs to it (OFFSET 0), also what it changes, by its
@@ -49,9 +49,64 @@ CREATE TRIGGER {table}_insert_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table
     )
 )
 
+# What is asked for a purchase that there is, by whom it may be asked, on its own terms.
+LINES = """
+    coalesce({purchase}.items, jsonb_build_array(jsonb_build_object(
+        'ticket_type', {purchase}.ticket_type_id, 'quantity', {purchase}.quantity)))
+"""
+RESOLUTIONS = f"""
+        IF NOT has_table_privilege(session_user, 'requests', 'DELETE') AND EXISTS (
+            SELECT FROM fresh WHERE kind IN ('issue', 'withdraw') AND NOT EXISTS (
+                SELECT FROM ledger WHERE event_id = fresh.event_id AND command_id = fresh.id OFFSET 0)
+        ) THEN
+            PERFORM eventify_fail('check_violation', 'requests_issue',
+                'tickets are issued and withdrawn by eventify_issue');
+        ELSIF EXISTS (
+            SELECT FROM fresh
+            LEFT JOIN LATERAL (SELECT owner_id FROM events WHERE id = fresh.event_id OFFSET 0) e ON true
+            LEFT JOIN LATERAL (SELECT * FROM requests WHERE id = fresh.purchase_id OFFSET 0) p ON true
+            WHERE fresh.kind NOT IN ('buy', 'issue', 'withdraw') AND (CASE
+                WHEN fresh.kind <> 'extend'
+                    AND (p.kind = 'buy' AND p.event_id = fresh.event_id) IS NOT TRUE THEN false
+                WHEN fresh.kind = 'expire' THEN p.hold_seconds IS NOT NULL
+                WHEN fresh.kind = 'release' THEN fresh.user_id IN (p.user_id, e.owner_id)
+                WHEN fresh.user_id <> e.owner_id THEN false
+                WHEN fresh.kind = 'confirm' THEN fresh.currency = p.currency AND fresh.amount = (
+                    SELECT sum((line->>'quantity')::int
+                               * coalesce(p.unit_price, (line->>'unit_price')::numeric))
+                    FROM jsonb_array_elements({LINES.format(purchase="p")}) line)
+                WHEN fresh.kind = 'cancel' THEN (
+                    SELECT count(DISTINCT item->'ticket_type') = count(*) AND bool_and(EXISTS (
+                        SELECT FROM jsonb_array_elements({LINES.format(purchase="p")}) line
+                        WHERE line->'ticket_type' = item->'ticket_type'
+                          AND (item->>'quantity')::int BETWEEN 1 AND (line->>'quantity')::int))
+                    FROM jsonb_array_elements(fresh.items) item)
+                ELSE true END) IS NOT TRUE
+        ) THEN
+            PERFORM eventify_fail('check_violation', 'requests_resolution',
+                'a purchase is confirmed, released or cancelled on its terms, by who may');
+        END IF;
+        -- One payment confirms one purchase: whoever accepts the same reference is waited for.
+        PERFORM pg_advisory_xact_lock(key) FROM (
+            SELECT DISTINCT hashtextextended(user_id || ':' || payment_reference, 0) AS key
+            FROM fresh WHERE payment_reference IS NOT NULL ORDER BY key) locks;
+        IF EXISTS (
+            SELECT FROM fresh CROSS JOIN LATERAL (
+                SELECT id, event_id FROM requests
+                WHERE user_id = fresh.user_id AND payment_reference = fresh.payment_reference
+                  AND purchase_id <> fresh.purchase_id OFFSET 0) other
+            WHERE fresh.payment_reference IS NOT NULL AND NOT EXISTS (
+                SELECT FROM ledger WHERE event_id = other.event_id AND command_id = other.id
+                    AND kind = 'refused' OFFSET 0)
+        ) THEN
+            PERFORM eventify_fail('unique_violation', 'requests_payment_reference',
+                'a payment confirms one purchase');
+        END IF;
+"""
+
 # A statement that began before a pause sees the sale as it was; what it locks here it sees as it is
 # now. Ticket types are locked in one order, and users not at all: see below.
-ACCEPT = """
+ACCEPT = f"""
 CREATE FUNCTION eventify_accept() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET enable_seqscan = off AS $$
 DECLARE
@@ -63,10 +118,10 @@ BEGIN
     INTO standing
     FROM (
         SELECT DISTINCT event_id, ticket_type_id, kind = 'buy' AS is_buy FROM (
-            SELECT event_id, ticket_type_id, kind FROM fresh WHERE items IS NULL
+            SELECT event_id, ticket_type_id, kind FROM fresh WHERE ticket_type_id IS NOT NULL
             UNION ALL
             SELECT event_id, (item->>'ticket_type')::bigint, kind
-            FROM fresh, jsonb_array_elements(items) item WHERE items IS NOT NULL
+            FROM fresh, jsonb_array_elements(items) item WHERE kind = 'buy' AND items IS NOT NULL
         ) lines ORDER BY ticket_type_id
     ) wanted
     LEFT JOIN LATERAL (
@@ -90,7 +145,7 @@ BEGIN
             'a request is accepted at the moment that it says');
     END IF;
     IF EXISTS (
-        SELECT FROM fresh WHERE items IS NOT NULL AND (
+        SELECT FROM fresh WHERE kind = 'buy' AND items IS NOT NULL AND (
             SELECT count(DISTINCT ticket_type) = count(*)
                AND bool_and((quantity BETWEEN 1 AND 1000000 AND unit_price >= 0
                              AND unit_price <> 'NaN'
@@ -101,6 +156,9 @@ BEGIN
     ) THEN
         PERFORM eventify_fail('check_violation', 'requests_items',
             'a cart has each ticket type once, on terms as a single line has them');
+    END IF;
+    IF EXISTS (SELECT FROM fresh WHERE kind <> 'buy') THEN
+        {RESOLUTIONS}
     END IF;
     -- What `eventify_issue` wrote is answered already.
     INSERT INTO work_list (event_id, class, seq, command_id)
@@ -119,25 +177,30 @@ CREATE TRIGGER requests_read_committed BEFORE INSERT ON requests
 """
 
 # Whether an entry `e` fits its command `r`: the same lines, and a reason that its figures bear out.
-FITS = """
+SOLD = "(CASE WHEN r.hold_seconds IS NULL THEN 'confirmed' ELSE 'held' END)::entry_kind"
+FITS = f"""
     CASE
-        WHEN e.event_id IS DISTINCT FROM r.event_id THEN false
+        WHEN e.event_id IS DISTINCT FROM r.event_id
+            OR e.purchase_id IS DISTINCT FROM r.purchase_id THEN false
+        WHEN r.purchase_id IS NOT NULL THEN true  -- see RESOLVED
+        WHEN r.kind = 'extend' THEN e.kind = 'extended' AND e.items = '[]'
         WHEN e.items IS NOT NULL THEN r.kind = 'buy' AND (
             SELECT bool_and((entry->'ticket_type' = line->'ticket_type'
                              AND (entry->>'left_after')::int >= 0
-                             AND (entry->>'change')::int = CASE e.kind
-                                 WHEN 'confirmed' THEN -(line->>'quantity')::int ELSE 0 END
+                             AND (entry->>'change')::int = CASE WHEN e.kind = {SOLD}
+                                 THEN -(line->>'quantity')::int ELSE 0 END
                             ) IS TRUE)
                AND CASE
-                   WHEN e.kind = 'confirmed' THEN
+                   WHEN e.kind = {SOLD} THEN
                         bool_and((line->>'quantity')::int
                             <= coalesce((line->>'user_limit')::int, 2147483647))
                         AND sum((line->>'quantity')::int)
                             <= coalesce(r.event_user_limit, 2147483647)
                    WHEN e.kind <> 'rejected' THEN false
-                   WHEN e.reason = 'not_enough_tickets' THEN
+                   WHEN e.reason IN ('not_enough_tickets', 'all_held') THEN
                         bool_or((line->>'quantity')::int > (entry->>'left_after')::int)
-                   ELSE bool_and((line->>'quantity')::int <= (entry->>'left_after')::int)
+                   ELSE e.reason = 'over_user_limit'
+                        AND bool_and((line->>'quantity')::int <= (entry->>'left_after')::int)
                         AND (r.event_user_limit IS NOT NULL OR count(line->>'user_limit') > 0)
                    END
             FROM ROWS FROM (jsonb_array_elements(e.items), jsonb_array_elements(r.items))
@@ -149,11 +212,29 @@ FITS = """
             WHEN 'refused' THEN r.kind = 'withdraw' AND r.quantity > e.left_after
                 AND e.reason = 'not_enough_tickets'
             ELSE false END
-        WHEN e.kind = 'confirmed' THEN e.change = -r.quantity
+        WHEN e.kind = {SOLD} THEN e.change = -r.quantity
             AND r.quantity <= least(r.user_limit, r.event_user_limit, r.quantity)
         WHEN e.kind <> 'rejected' THEN false
-        WHEN e.reason = 'not_enough_tickets' THEN r.quantity > e.left_after
-        ELSE r.quantity <= e.left_after AND num_nonnulls(r.user_limit, r.event_user_limit) > 0
+        WHEN e.reason IN ('not_enough_tickets', 'all_held') THEN r.quantity > e.left_after
+        ELSE e.reason = 'over_user_limit' AND r.quantity <= e.left_after
+            AND num_nonnulls(r.user_limit, r.event_user_limit) > 0
+    END
+"""
+
+# Whether an entry of an earlier purchase fits its command: what it took back, or keeps.
+RESOLUTION_FITS = """
+    CASE kind WHEN 'refused' THEN items = '[]' ELSE
+        command = (CASE kind WHEN 'confirmed' THEN 'confirm' WHEN 'released' THEN 'release'
+                   WHEN 'expired' THEN 'expire' WHEN 'cancelled' THEN 'cancel' END)::request_kind
+        AND jsonb_array_length(items) = jsonb_array_length(lines)
+        AND (SELECT bool_and((entry->'ticket_type' = line->'ticket_type'
+                              AND entry->'quantity' = line->'quantity'
+                              AND (entry->>'left_after')::int >= 0
+                              AND (entry->>'change')::int = CASE
+                                  WHEN kind = 'confirmed' OR NOT coalesce(restock, true) THEN 0
+                                  ELSE (line->>'quantity')::int END) IS TRUE)
+             FROM ROWS FROM (jsonb_array_elements(items), jsonb_array_elements(lines))
+                 AS pair (entry, line))
     END
 """
 
@@ -163,6 +244,77 @@ FITS = """
 OPEN = "xid8 '18446744073709551615'"
 MARK_MOVES = "(h.last_seq IS NOT NULL AND pg_snapshot_xmin(b.seen) >= l.next_done_xid)"
 
+# A held purchase opens a hold, and one entry ends it: paid, released or expired. What is cancelled
+# was sold, and never more of it.
+RESOLVED = f"""
+        WITH resolved AS MATERIALIZED (
+            SELECT e.event_id, e.number, e.kind, e.items, e.purchase_id, r.kind AS command,
+                   r.restock, {LINES.format(purchase="p")} AS bought,
+                   CASE r.kind WHEN 'cancel' THEN r.items
+                       ELSE {LINES.format(purchase="p")} END AS lines
+            FROM fresh e
+            CROSS JOIN LATERAL (SELECT * FROM requests WHERE id = e.command_id OFFSET 0) r
+            CROSS JOIN LATERAL (SELECT * FROM requests WHERE id = e.purchase_id OFFSET 0) p
+            WHERE e.purchase_id IS NOT NULL
+        ), opened AS (
+            INSERT INTO holds (event_id, purchase_id, ends_at)
+            SELECT e.event_id, e.command_id,
+                   l.at + make_interval(secs => r.hold_seconds - l.extended_seconds)
+            FROM fresh e
+            CROSS JOIN LATERAL (SELECT * FROM requests WHERE id = e.command_id OFFSET 0) r
+            CROSS JOIN LATERAL (SELECT * FROM lanes WHERE event_id = e.event_id OFFSET 0) l
+            WHERE e.kind = 'held'
+        ), ended AS (
+            DELETE FROM holds h USING resolved e CROSS JOIN LATERAL (
+                SELECT ctid AS row_ctid FROM holds
+                WHERE event_id = e.event_id AND purchase_id = e.purchase_id OFFSET 0) found
+            WHERE h.ctid = found.row_ctid AND e.kind IN ('confirmed', 'released', 'expired')
+            RETURNING e.event_id, e.kind, h.ends_at
+        )
+        SELECT (SELECT coalesce(bool_and(({RESOLUTION_FITS}) IS TRUE), true) FROM resolved) AS fit,
+               (SELECT count(*) FROM ended) = (
+                   SELECT count(*) FROM resolved WHERE kind IN ('confirmed', 'released', 'expired')
+               ) AS once,
+               NOT EXISTS (
+                   SELECT FROM ended e CROSS JOIN LATERAL (
+                       SELECT at, extended_seconds - coalesce((
+                           SELECT sum(r.hold_seconds) FROM fresh JOIN requests r ON r.id = command_id
+                           WHERE fresh.event_id = e.event_id AND fresh.kind = 'extended'), 0) AS seconds
+                       FROM lanes WHERE event_id = e.event_id OFFSET 0) l
+                   WHERE e.kind = 'expired' AND e.ends_at + make_interval(secs => l.seconds) > l.at
+               ) AS due,
+               NOT EXISTS (
+                   SELECT FROM resolved r
+                   CROSS JOIN LATERAL jsonb_array_elements(r.items) item
+                   CROSS JOIN LATERAL (
+                       SELECT bool_or(kind = 'confirmed') AS is_sold,
+                              jsonb_path_query_array(jsonb_agg(items) FILTER (WHERE kind = 'cancelled'),
+                                  '$[*][*] ? (@.ticket_type == $type).quantity',
+                                  jsonb_build_object('type', item->'ticket_type')) AS cancelled
+                       FROM (
+                           SELECT kind, items FROM ledger
+                           WHERE event_id = r.event_id AND purchase_id = r.purchase_id
+                             AND number <= r.number
+                           UNION ALL
+                           SELECT kind, NULL FROM ledger
+                           WHERE event_id = r.event_id AND command_id = r.purchase_id
+                       ) entries OFFSET 0) purchase
+                   CROSS JOIN LATERAL (
+                       SELECT sum(quantity::int) AS so_far
+                       FROM jsonb_array_elements(purchase.cancelled) quantity) total
+                   WHERE r.kind = 'cancelled' AND (
+                       purchase.is_sold AND total.so_far = (item->>'cancelled')::int
+                       AND total.so_far <= (
+                           SELECT (line->>'quantity')::int FROM jsonb_array_elements(r.bought) line
+                           WHERE line->'ticket_type' = item->'ticket_type')) IS NOT TRUE
+               ) AS sold
+        INTO resolved;
+        IF NOT (resolved.fit AND resolved.once AND resolved.due AND resolved.sold) THEN
+            PERFORM eventify_fail('check_violation', 'ledger_resolves',
+                'a hold ends once, and what is cancelled was sold');
+        END IF;
+"""
+
 # In one pass: each entry fits its command, which leaves the work list; the lane moves by this
 # batch, and the counters by what it changed, to what its last entries left.
 APPLY = f"""
@@ -171,6 +323,7 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS
 DECLARE
     applied record;
     listed record;
+    resolved record;
 BEGIN
     -- An array of keys costs less than a look-up for each row.
     FOR listed IN
@@ -184,16 +337,18 @@ BEGIN
     END LOOP;
     WITH answered AS MATERIALIZED (
         SELECT e.event_id, e.number, e.kind, e.ticket_type_id, e.change, e.left_after, e.items,
-               r.seq, r.created_at, r.kind = 'buy' AS is_buy, e.command_id,
+               r.seq, r.created_at, r.kind = 'buy' AS is_buy, r.hold_seconds, e.purchase_id,
                ({FITS}) IS TRUE AS fits
         FROM fresh e
         LEFT JOIN LATERAL (SELECT * FROM requests WHERE id = e.command_id OFFSET 0) r ON true
     ), head AS (
         SELECT event_id, min(number) AS first, max(number) AS last, count(*) AS entries,
-               max(seq) FILTER (WHERE is_buy) AS last_seq, max(created_at) AS accepted_at
+               max(seq) FILTER (WHERE is_buy) AS last_seq, max(created_at) AS accepted_at,
+               coalesce(sum(hold_seconds) FILTER (WHERE kind = 'extended'), 0) AS extended
         FROM answered GROUP BY event_id
     ), lane AS (
         UPDATE lanes l SET number = h.last, at = b.at,
+            extended_seconds = l.extended_seconds + h.extended,
             done_seq = CASE WHEN {MARK_MOVES}
                 THEN greatest(l.done_seq, least(l.next_done_seq, h.last_seq)) ELSE l.done_seq END,
             next_done_seq = CASE WHEN {MARK_MOVES} THEN h.last_seq ELSE l.next_done_seq END,
@@ -211,32 +366,43 @@ BEGIN
         RETURNING l.event_id
     ), moved AS MATERIALIZED (
         SELECT event_id, ticket_type_id,
-               coalesce(sum(-change) FILTER (WHERE kind = 'confirmed'), 0) AS sold,
-               coalesce(sum(change) FILTER (WHERE kind <> 'confirmed'), 0) AS issued,
+               coalesce(sum(CASE kind WHEN 'confirmed' THEN quantity
+                                      WHEN 'cancelled' THEN -quantity END), 0) AS sold,
+               coalesce(sum(CASE WHEN kind = 'held' THEN quantity
+                                 WHEN is_resolved AND kind <> 'cancelled' THEN -quantity END), 0)
+                   AS held,
+               coalesce(sum(CASE WHEN kind IN ('issued', 'withdrawn') THEN change
+                                 WHEN kind = 'cancelled' THEN change - quantity END), 0) AS issued,
                (max(ARRAY[number, left_after]))[2] AS remaining
         FROM (
-            SELECT event_id, number, kind, ticket_type_id, change, left_after
+            SELECT event_id, number, kind, false AS is_resolved, ticket_type_id, change,
+                   -change AS quantity, left_after
             FROM answered WHERE items IS NULL
             UNION ALL
-            SELECT event_id, number, kind, (item->>'ticket_type')::bigint,
-                   (item->>'change')::int, (item->>'left_after')::int
+            SELECT event_id, number, kind, purchase_id IS NOT NULL, (item->>'ticket_type')::bigint,
+                   (item->>'change')::int,
+                   coalesce((item->>'quantity')::int, -(item->>'change')::int),
+                   (item->>'left_after')::int
             FROM answered, jsonb_array_elements(items) item WHERE items IS NOT NULL
         ) lines GROUP BY event_id, ticket_type_id
     ), counted AS (
-        UPDATE counters c SET issued = c.issued + m.issued, sold = c.sold + m.sold
+        UPDATE counters c SET issued = c.issued + m.issued, held = c.held + m.held,
+            sold = c.sold + m.sold
         FROM moved m CROSS JOIN LATERAL (
             SELECT ctid AS row_ctid FROM counters
             WHERE event_id = m.event_id AND ticket_type_id = m.ticket_type_id OFFSET 0) found
-        WHERE c.ctid = found.row_ctid AND (m.issued <> 0 OR m.sold <> 0)
+        WHERE c.ctid = found.row_ctid AND (m.issued <> 0 OR m.held <> 0 OR m.sold <> 0)
     )
-    SELECT (SELECT bool_and(fits) FROM answered) AS fit,
+    SELECT (SELECT bool_or(purchase_id IS NOT NULL OR kind = 'held') FROM answered) AS has_holds,
+           (SELECT bool_and(fits) FROM answered) AS fit,
            (SELECT count(*) FROM lane) = (SELECT count(*) FROM head) AS follow,
            NOT EXISTS (
                SELECT FROM moved m LEFT JOIN LATERAL (
-                   SELECT issued - sold AS remaining FROM counters
+                   SELECT issued - held - sold AS remaining FROM counters
                    WHERE event_id = m.event_id AND ticket_type_id = m.ticket_type_id OFFSET 0
                ) c ON true
-               WHERE (c.remaining + m.issued - m.sold = m.remaining) IS NOT TRUE) AS counts
+               WHERE (c.remaining + m.issued - m.held - m.sold = m.remaining) IS NOT TRUE
+           ) AS counts
     INTO applied;
     IF NOT applied.fit THEN
         PERFORM eventify_fail('check_violation', 'ledger_answers',
@@ -247,6 +413,9 @@ BEGIN
     ELSIF NOT applied.counts THEN
         PERFORM eventify_fail('check_violation', 'ledger_counted',
             'what an entry leaves is what its counter says');
+    END IF;
+    IF applied.has_holds THEN
+        {RESOLVED}
     END IF;
     RETURN NULL;
 END $$;
@@ -291,6 +460,12 @@ CREATE TRIGGER lanes_never_truncated BEFORE TRUNCATE ON lanes
 CREATE TRIGGER counters_kept BEFORE INSERT OR UPDATE OR DELETE ON counters
     FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0)
     EXECUTE FUNCTION eventify_refuse('counters_kept', 'a counter moves by entries of the ledger');
+CREATE TRIGGER holds_kept BEFORE INSERT OR UPDATE OR DELETE ON holds
+    FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0)
+    EXECUTE FUNCTION eventify_refuse('holds_kept', 'a hold begins and ends by an entry');
+CREATE TRIGGER holds_never_truncated BEFORE TRUNCATE ON holds
+    FOR EACH STATEMENT EXECUTE FUNCTION eventify_refuse(
+        'holds_never_truncated', 'a hold begins and ends by an entry');
 CREATE TRIGGER counters_never_truncated BEFORE TRUNCATE ON counters
     FOR EACH STATEMENT EXECUTE FUNCTION eventify_refuse(
         'counters_never_truncated', 'a counter stands as long as its ticket type');
@@ -311,7 +486,7 @@ BEGIN
     SELECT l.event_id, number + 1 AS number, greatest(at, now()) AS at INTO lane
     FROM ticket_types t JOIN lanes l ON l.event_id = t.event_id
     WHERE t.id = wanted FOR NO KEY UPDATE OF l;
-    SELECT issued - sold + difference AS remaining INTO stock FROM counters
+    SELECT issued - held - sold + difference AS remaining INTO stock FROM counters
     WHERE event_id = lane.event_id AND ticket_type_id = wanted;
     IF stock.remaining < 0 THEN
         PERFORM eventify_fail('check_violation', 'counters_never_oversold',
