@@ -1,26 +1,52 @@
 """The rule of a sale: what each command of an event's lane does. Pure; it reads nothing.
 
 Commands are decided in the order of the lane: resolutions before purchases, and each of these two
-classes in the order of acceptance. A purchase is confirmed whole or rejected whole; a later,
-smaller one may still fit. Splitting the commands into batches anywhere changes no entry.
+classes in the order of acceptance. A purchase is taken whole or rejected whole; a later, smaller
+one may still fit. Splitting the commands into batches of the same time changes no entry.
+
+A purchase with `hold_seconds` is held, not confirmed. A hold is over when an entry says so, not
+when a clock does: a confirmation that comes before the expiry is good, even late.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
-from shared.purchases import CONFIRMED, REJECTED
+from shared.purchases import (
+    CANCELLED,
+    CONFIRMED,
+    EXPIRED,
+    HELD,
+    REJECTED,
+    RELEASED,
+    TIME_FORMAT,
+)
 
 NOT_ENOUGH_TICKETS: Final = "not_enough_tickets"
+ALL_HELD: Final = "all_held"
 OVER_USER_LIMIT: Final = "over_user_limit"
+NOT_HELD: Final = "not_held"
+HOLD_EXPIRED: Final = "hold_expired"
+HOLD_RELEASED: Final = "hold_released"
+NOT_DUE: Final = "not_due"
+ALREADY_CONFIRMED: Final = "already_confirmed"
+NOT_CONFIRMED: Final = "not_confirmed"
+ALREADY_CANCELLED: Final = "already_cancelled"
 ISSUED: Final = "issued"
 WITHDRAWN: Final = "withdrawn"
+EXTENDED: Final = "extended"
 REFUSED: Final = "refused"
+
+# Who has tickets: an account, and whom it buys for with a key, or ''.
+Holder = tuple[int, str]
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
-    """Tickets of one type. `user_limit`: how many of them one user may have; None: no limit."""
+    """Tickets of one type. `user_limit`: how many of them one holder may have; None: no limit."""
 
     ticket_type_id: int
     quantity: int
@@ -30,13 +56,20 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 class Buy(msgspec.Struct, frozen=True, gc=False):
     """A purchase request with its terms, which were frozen at acceptance.
 
-    `event_limit`: tickets of all types of the event that one user may have; None: no limit.
+    `event_limit`: tickets of all types of the event that one holder may have; None: no limit.
+    `hold_seconds`: how long they are held for the payment; None: confirmed at once.
     """
 
     id: str
     user_id: int
     lines: tuple[Line, ...]
     event_limit: int | None = None
+    hold_seconds: int | None = None
+    buyer: str = ""
+
+    @property
+    def holder(self) -> Holder:
+        return self.user_id, self.buyer
 
     @property
     def has_limit(self) -> bool:
@@ -53,15 +86,60 @@ class Issue(msgspec.Struct, frozen=True, gc=False):
     change: int
 
 
-Command = Buy | Issue
+class Confirm(msgspec.Struct, frozen=True, gc=False):
+    """A held purchase is paid."""
+
+    id: str
+    purchase_id: str
+    payment_reference: str
+
+
+class Release(msgspec.Struct, frozen=True, gc=False):
+    """The buyer gives a held purchase up."""
+
+    id: str
+    purchase_id: str
+
+
+class Expire(msgspec.Struct, frozen=True, gc=False):
+    """A hold seemed due when this was queued; it ends if it still is."""
+
+    id: str
+    purchase_id: str
+
+
+class Cancel(msgspec.Struct, frozen=True, gc=False):
+    """Tickets of a confirmed purchase are given back; with `restock` they go back on sale."""
+
+    id: str
+    purchase_id: str
+    lines: tuple[Line, ...]
+    restock: bool
+
+
+class Extend(msgspec.Struct, frozen=True, gc=False):
+    """All holds of the event end later."""
+
+    id: str
+    seconds: int
+
+
+Resolution = Confirm | Release | Expire | Cancel
+Command = Buy | Issue | Resolution | Extend
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """What an entry did to one ticket type. `change`: of what is left."""
+    """What an entry did to one ticket type. `change`: of what is left.
+
+    Of an earlier purchase also how many tickets of it are meant, and of a cancellation how many of
+    the line are cancelled so far.
+    """
 
     ticket_type_id: int
     change: int
     left_after: int
+    quantity: int | None = None
+    cancelled: int | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -73,23 +151,62 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     reason: str | None
     changes: tuple[Change, ...]
 
+    @property
+    def purchase_id(self) -> str | None:
+        """The earlier purchase that it changed."""
+        return None if self.kind == REFUSED else getattr(self.command, "purchase_id", None)
 
-# Tickets by user and ticket type.
-Held = Mapping[int, Mapping[int, int]]
+
+class Purchase(msgspec.Struct, frozen=True, gc=False):
+    """A purchase as its newest entry left it.
+
+    `ends_at`: of a hold, when it would end without the event's `extended_seconds`. `cancelled`:
+    tickets by type.
+    """
+
+    holder: Holder
+    lines: tuple[Line, ...]
+    status: str
+    ends_at: str | None = None
+    payment_reference: str | None = None
+    cancelled: Mapping[int, int] = {}
+
+
+# Tickets by holder and ticket type.
+Owned = Mapping[Holder, Mapping[int, int]]
 
 
 class State(msgspec.Struct, frozen=True):
     """An event between two entries.
 
     `number`: of its newest entry. `at`: of its newest batch; texts of times that compare as the
-    times do. `left`: tickets by type. `held`: tickets that users have; at least of those users
-    whose commands have a limit.
+    times do. `left`, `held`: tickets by type, to be had and on hold. `owned`: held or confirmed; at
+    least of those holders whose commands have a limit. `purchases`: at least those that commands
+    resolve. `extended_seconds`: by how much all holds were extended.
     """
 
     number: int
     at: str
     left: Mapping[int, int]
-    held: Held = {}
+    held: Mapping[int, int] = {}
+    owned: Owned = {}
+    purchases: Mapping[str, Purchase] = {}
+    extended_seconds: int = 0
+
+
+class _Lane(msgspec.Struct):
+    """A state that the commands of a batch change."""
+
+    at: str
+    left: dict[int, int]
+    held: dict[int, int]
+    owned: dict[Holder, dict[int, int]]
+    purchases: dict[str, Purchase]
+    extended_seconds: int
+
+
+# Kind, reason and changes of an entry.
+Answer = tuple[str, str | None, tuple[Change, ...]]
 
 
 def decide(state: State, at: str, commands: Iterable[Command]) -> tuple[list[Entry], State]:
@@ -100,40 +217,67 @@ def decide(state: State, at: str, commands: Iterable[Command]) -> tuple[list[Ent
         at: when. Time never goes back: an earlier one counts as the state's.
         commands: in the order of the lane.
     """
-    number = state.number
-    left = dict(state.left)
-    held = {user_id: dict(tickets) for user_id, tickets in state.held.items()}
-    entries = []
-    for command in commands:
-        number += 1
-        if isinstance(command, Buy):
-            entry = _buy(number, command, left, held.setdefault(command.user_id, {}))
-        else:
-            entry = _issue(number, command, left)
-        entries.append(entry)
-    return entries, State(number, max(state.at, at), left, held)
+    lane = _Lane(
+        max(state.at, at),
+        dict(state.left),
+        dict(state.held),
+        {holder: dict(tickets) for holder, tickets in state.owned.items()},
+        dict(state.purchases),
+        state.extended_seconds,
+    )
+    entries = [
+        Entry(number, command, *_ANSWERS[type(command)](lane, command))
+        for number, command in enumerate(commands, state.number + 1)
+    ]
+    after = State(
+        state.number + len(entries),
+        lane.at,
+        lane.left,
+        lane.held,
+        lane.owned,
+        lane.purchases,
+        lane.extended_seconds,
+    )
+    return entries, after
 
 
-def _buy(number: int, command: Buy, left: dict[int, int], has: dict[int, int]) -> Entry:
-    """All lines or none; `left` and what the user `has` are changed."""
-    reason = _why_rejected(command, left, has)
+@lru_cache(maxsize=1_024)
+def later(at: str, seconds: int) -> str:
+    """A time, so many seconds later."""
+    return (datetime.fromisoformat(at) + timedelta(seconds=seconds)).strftime(TIME_FORMAT)
+
+
+def _buy(lane: _Lane, command: Buy) -> Answer:
+    """All lines or none."""
+    has = lane.owned.setdefault(command.holder, {})
+    reason = _why_rejected(lane, command, has)
+    if reason is not None:
+        unchanged = tuple(
+            Change(line.ticket_type_id, 0, lane.left.get(line.ticket_type_id, 0))
+            for line in command.lines
+        )
+        return REJECTED, reason, unchanged
     changes = []
     for line in command.lines:
-        ticket_type_id, change = line.ticket_type_id, 0
-        remaining = left.get(ticket_type_id, 0)
-        if reason is None:
-            change = -line.quantity
-            remaining += change
-            left[ticket_type_id] = remaining
-            has[ticket_type_id] = has.get(ticket_type_id, 0) + line.quantity
-        changes.append(Change(ticket_type_id, change, remaining))
-    return Entry(number, command, CONFIRMED if reason is None else REJECTED, reason, tuple(changes))
+        id_, quantity = line.ticket_type_id, line.quantity
+        remaining = lane.left[id_] - quantity
+        lane.left[id_] = remaining
+        has[id_] = has.get(id_, 0) + quantity
+        changes.append(Change(id_, -quantity, remaining))
+    if command.hold_seconds is None:
+        return CONFIRMED, None, tuple(changes)
+    for line in command.lines:
+        lane.held[line.ticket_type_id] = lane.held.get(line.ticket_type_id, 0) + line.quantity
+    ends_at = later(lane.at, command.hold_seconds - lane.extended_seconds)
+    lane.purchases[command.id] = Purchase(command.holder, command.lines, HELD, ends_at)
+    return HELD, None, tuple(changes)
 
 
-def _why_rejected(command: Buy, left: Mapping[int, int], has: Mapping[int, int]) -> str | None:
+def _why_rejected(lane: _Lane, command: Buy, has: Mapping[int, int]) -> str | None:
+    left = lane.left
     for line in command.lines:
         if line.quantity > left.get(line.ticket_type_id, 0):
-            return NOT_ENOUGH_TICKETS
+            return _why_short(lane, command)
     for line in command.lines:
         limit = line.user_limit
         if limit is not None and has.get(line.ticket_type_id, 0) + line.quantity > limit:
@@ -145,13 +289,125 @@ def _why_rejected(command: Buy, left: Mapping[int, int], has: Mapping[int, int])
     return None
 
 
-def _issue(number: int, command: Issue, left: dict[int, int]) -> Entry:
-    """Refused if it withdraws more than is left; `left` is changed."""
-    ticket_type_id, change = command.ticket_type_id, command.change
-    remaining = left.get(ticket_type_id, 0) + change
+def _why_short(lane: _Lane, command: Buy) -> str:
+    """Whether all would fit if everything on hold came back."""
+    for line in command.lines:
+        id_ = line.ticket_type_id
+        if line.quantity > lane.left.get(id_, 0) + lane.held.get(id_, 0):
+            return NOT_ENOUGH_TICKETS
+    return ALL_HELD
+
+
+def _issue(lane: _Lane, command: Issue) -> Answer:
+    """Refused if it withdraws more than is left."""
+    id_, change = command.ticket_type_id, command.change
+    remaining = lane.left.get(id_, 0) + change
     if remaining < 0:
-        whole = Change(ticket_type_id, 0, remaining - change)
-        return Entry(number, command, REFUSED, NOT_ENOUGH_TICKETS, (whole,))
-    left[ticket_type_id] = remaining
-    kind = ISSUED if change > 0 else WITHDRAWN
-    return Entry(number, command, kind, None, (Change(ticket_type_id, change, remaining),))
+        return REFUSED, NOT_ENOUGH_TICKETS, (Change(id_, 0, remaining - change),)
+    lane.left[id_] = remaining
+    return ISSUED if change > 0 else WITHDRAWN, None, (Change(id_, change, remaining),)
+
+
+def _confirm(lane: _Lane, command: Confirm) -> Answer:
+    purchase = lane.purchases.get(command.purchase_id)
+    if purchase is None or purchase.status != HELD:
+        return _refused(_why_not_held(purchase))
+    for line in purchase.lines:
+        lane.held[line.ticket_type_id] -= line.quantity
+    lane.purchases[command.purchase_id] = replace(
+        purchase, status=CONFIRMED, ends_at=None, payment_reference=command.payment_reference
+    )
+    kept = tuple(
+        Change(line.ticket_type_id, 0, lane.left.get(line.ticket_type_id, 0), line.quantity)
+        for line in purchase.lines
+    )
+    return CONFIRMED, None, kept
+
+
+def _release(lane: _Lane, command: Release) -> Answer:
+    purchase = lane.purchases.get(command.purchase_id)
+    if purchase is None or purchase.status != HELD:
+        return _refused(_why_not_held(purchase))
+    return _end_hold(lane, command.purchase_id, purchase, RELEASED)
+
+
+def _expire(lane: _Lane, command: Expire) -> Answer:
+    purchase = lane.purchases.get(command.purchase_id)
+    if purchase is None or purchase.status != HELD or purchase.ends_at is None:
+        return _refused(_why_not_held(purchase))
+    if later(purchase.ends_at, lane.extended_seconds) > lane.at:
+        return _refused(NOT_DUE)
+    return _end_hold(lane, command.purchase_id, purchase, EXPIRED)
+
+
+def _end_hold(lane: _Lane, id_: str, purchase: Purchase, status: str) -> Answer:
+    """All its tickets are to be had again."""
+    for line in purchase.lines:
+        lane.held[line.ticket_type_id] -= line.quantity
+    lane.purchases[id_] = replace(purchase, status=status, ends_at=None)
+    return status, None, tuple(_give_back(lane, purchase, line) for line in purchase.lines)
+
+
+def _give_back(lane: _Lane, purchase: Purchase, line: Line, *, restock: bool = True) -> Change:
+    """The holder has fewer tickets; with `restock` as many more are left."""
+    id_, quantity = line.ticket_type_id, line.quantity
+    has = lane.owned.get(purchase.holder)
+    if has is not None:
+        has[id_] = has.get(id_, 0) - quantity
+    change = quantity if restock else 0
+    lane.left[id_] = lane.left.get(id_, 0) + change
+    return Change(id_, change, lane.left[id_], quantity)
+
+
+def _cancel(lane: _Lane, command: Cancel) -> Answer:
+    """All lines or none."""
+    purchase = lane.purchases.get(command.purchase_id)
+    if purchase is None or purchase.status != CONFIRMED:
+        return _refused(NOT_CONFIRMED)
+    bought = {line.ticket_type_id: line.quantity for line in purchase.lines}
+    cancelled = dict(purchase.cancelled)
+    for line in command.lines:
+        id_ = line.ticket_type_id
+        cancelled[id_] = cancelled.get(id_, 0) + line.quantity
+        if cancelled[id_] > bought.get(id_, 0):
+            return _refused(ALREADY_CANCELLED)
+    lane.purchases[command.purchase_id] = replace(purchase, cancelled=cancelled)
+    changes = tuple(
+        replace(
+            _give_back(lane, purchase, line, restock=command.restock),
+            cancelled=cancelled[line.ticket_type_id],
+        )
+        for line in command.lines
+    )
+    return CANCELLED, None, changes
+
+
+def _extend(lane: _Lane, command: Extend) -> Answer:
+    lane.extended_seconds += command.seconds
+    return EXTENDED, None, ()
+
+
+def _why_not_held(purchase: Purchase | None) -> str:
+    match purchase:
+        case Purchase(status="expired"):
+            return HOLD_EXPIRED
+        case Purchase(status="released"):
+            return HOLD_RELEASED
+        case Purchase(status="confirmed", payment_reference=str()):
+            return ALREADY_CONFIRMED
+    return NOT_HELD
+
+
+def _refused(reason: str) -> Answer:
+    return REFUSED, reason, ()
+
+
+_ANSWERS: Mapping[type[Command], Callable[[_Lane, Any], Answer]] = {
+    Buy: _buy,
+    Issue: _issue,
+    Confirm: _confirm,
+    Release: _release,
+    Expire: _expire,
+    Cancel: _cancel,
+    Extend: _extend,
+}

@@ -9,7 +9,11 @@ from typing import Final
 import msgspec
 
 QUEUED: Final = "queued"
+HELD: Final = "held"
 CONFIRMED: Final = "confirmed"
+RELEASED: Final = "released"
+EXPIRED: Final = "expired"
+CANCELLED: Final = "cancelled"
 REJECTED: Final = "rejected"
 
 # Redis: a key for each result, one channel for all waiting clients, a key for each pending wake-up.
@@ -36,12 +40,14 @@ class StoredItem(msgspec.Struct, frozen=True, gc=False):
     user_limit: int | None
 
 
-class StoredChange(msgspec.Struct, frozen=True, gc=False):
-    """A line of a cart in `ledger.items`."""
+class StoredChange(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A line in `ledger.items`: of a cart, or of an earlier purchase, which has a quantity too."""
 
     ticket_type: int
     change: int
     left_after: int
+    quantity: int | None = None
+    cancelled: int | None = None
 
 
 class Short(msgspec.Struct, frozen=True, gc=False):
@@ -138,11 +144,12 @@ def still_queued(purchase: Purchase, position: int, wait_seconds: float) -> Queu
     )
 
 
-def as_time(expression: str) -> str:
-    """SQL that formats a time for clients: `2026-11-22T12:00:00.123456Z` (RFC 3339).
+# Such texts all have one length, so the later one is the greater.
+TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
-    Such texts all have one length, so the later one is the greater.
-    """
+
+def as_time(expression: str) -> str:
+    """SQL that formats a time for clients: `2026-11-22T12:00:00.123456Z` (RFC 3339)."""
     return f"to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
 
 
@@ -153,7 +160,7 @@ def rfc3339(timestamptz: str) -> str:
     Formatting in SQL takes longer, and requests that were accepted together have one time.
     """
     moment = datetime.fromisoformat(timestamptz).astimezone(UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.strftime(TIME_FORMAT)
 
 
 def pack_result(user_id: int, body: bytes) -> bytes:

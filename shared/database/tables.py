@@ -79,6 +79,7 @@ REJECTION_REASON = ENUM(
     "hold_released",
     "not_due",
     "already_confirmed",
+    "not_confirmed",
     "already_cancelled",
     name="rejection_reason",
 )
@@ -450,7 +451,7 @@ class Entry(Base):
     event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     command_id: Mapped[UUID] = mapped_column(Uuid)
-    # The earlier purchase that the command is about; None of the answer to a purchase itself.
+    # The earlier purchase that it changed; None of the answer to a purchase itself.
     purchase_id: Mapped[UUID | None] = mapped_column(Uuid)
     ticket_type_id: Mapped[int | None]
     kind: Mapped[str] = mapped_column(ENTRY_KIND)

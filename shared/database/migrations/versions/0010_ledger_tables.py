@@ -54,7 +54,8 @@ CREATE TYPE entry_kind AS ENUM (
     'cancelled', 'extended');
 CREATE TYPE rejection_reason AS ENUM (
     'not_enough_tickets', 'over_user_limit', 'all_held', 'not_held', 'hold_expired',
-    'hold_released', 'not_due', 'already_confirmed', 'already_cancelled');
+    'hold_released', 'not_due', 'already_confirmed', 'not_confirmed',
+    'already_cancelled');
 """
 
 TABLES = """

@@ -181,8 +181,9 @@ SOLD = "(CASE WHEN r.hold_seconds IS NULL THEN 'confirmed' ELSE 'held' END)::ent
 FITS = f"""
     CASE
         WHEN e.event_id IS DISTINCT FROM r.event_id
-            OR e.purchase_id IS DISTINCT FROM r.purchase_id THEN false
-        WHEN r.purchase_id IS NOT NULL THEN true  -- see RESOLVED
+            OR e.purchase_id IS DISTINCT FROM
+                CASE WHEN e.kind <> 'refused' THEN r.purchase_id END THEN false
+        WHEN r.purchase_id IS NOT NULL THEN e.kind <> 'refused' OR e.items = '[]'  -- see RESOLVED
         WHEN r.kind = 'extend' THEN e.kind = 'extended' AND e.items = '[]'
         WHEN e.items IS NOT NULL THEN r.kind = 'buy' AND (
             SELECT bool_and((entry->'ticket_type' = line->'ticket_type'
@@ -223,19 +224,17 @@ FITS = f"""
 
 # Whether an entry of an earlier purchase fits its command: what it took back, or keeps.
 RESOLUTION_FITS = """
-    CASE kind WHEN 'refused' THEN items = '[]' ELSE
-        command = (CASE kind WHEN 'confirmed' THEN 'confirm' WHEN 'released' THEN 'release'
-                   WHEN 'expired' THEN 'expire' WHEN 'cancelled' THEN 'cancel' END)::request_kind
-        AND jsonb_array_length(items) = jsonb_array_length(lines)
-        AND (SELECT bool_and((entry->'ticket_type' = line->'ticket_type'
-                              AND entry->'quantity' = line->'quantity'
-                              AND (entry->>'left_after')::int >= 0
-                              AND (entry->>'change')::int = CASE
-                                  WHEN kind = 'confirmed' OR NOT coalesce(restock, true) THEN 0
-                                  ELSE (line->>'quantity')::int END) IS TRUE)
-             FROM ROWS FROM (jsonb_array_elements(items), jsonb_array_elements(lines))
-                 AS pair (entry, line))
-    END
+    command = (CASE kind WHEN 'confirmed' THEN 'confirm' WHEN 'released' THEN 'release'
+               WHEN 'expired' THEN 'expire' WHEN 'cancelled' THEN 'cancel' END)::request_kind
+    AND jsonb_array_length(items) = jsonb_array_length(lines)
+    AND (SELECT bool_and((entry->'ticket_type' = line->'ticket_type'
+                          AND entry->'quantity' = line->'quantity'
+                          AND (entry->>'left_after')::int >= 0
+                          AND (entry->>'change')::int = CASE
+                              WHEN kind = 'confirmed' OR NOT coalesce(restock, true) THEN 0
+                              ELSE (line->>'quantity')::int END) IS TRUE)
+         FROM ROWS FROM (jsonb_array_elements(items), jsonb_array_elements(lines))
+             AS pair (entry, line))
 """
 
 # The marks of a lane (docs/decisions/0021). A batch that decided up to some seq leaves the xid
