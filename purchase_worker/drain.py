@@ -28,6 +28,9 @@ from purchase_worker.decision import (
     Change,
     Command,
     Entry,
+    Holder,
+    Purchase,
+    Resolution,
     State,
     decide,
 )
@@ -190,7 +193,8 @@ def _decide_oldest(
     queues, seen = store.read_work(cursor, locked, rows_of_each)
     if not queues:
         return Batch([], "", store.rollback_and_recheck(cursor, recheck))
-    held = _held(cursor, queues)
+    owned = _owned(cursor, queues)
+    purchases = _purchases(cursor, queues)
     lanes = [lane for lane in locked if lane.event_id in queues]
     # A request may be accepted after this transaction began: none is decided before its acceptance.
     accepted_at = (work.created_at for queue in queues.values() for work in queue.work)
@@ -198,7 +202,15 @@ def _decide_oldest(
     parts = []
     for lane in lanes:
         queue = queues[lane.event_id]
-        before = State(lane.number, lane.at, queue.left, held.get(lane.event_id, {}))
+        before = State(
+            lane.number,
+            lane.at,
+            queue.left,
+            queue.held,
+            owned.get(lane.event_id, {}),
+            purchases.get(lane.event_id, {}),
+            lane.extended_seconds,
+        )
         entries, after = decide(before, at, [work.command for work in queue.work])
         parts.append(Part(lane, queue.work, entries, before, after))
     reached("before_decision_commit")
@@ -215,17 +227,28 @@ def _decide_oldest(
     return Batch(parts, at, queued)
 
 
-def _held(
+def _owned(
     cursor: Cursor, queues: Mapping[int, Queue]
-) -> Mapping[int, Mapping[int, Mapping[int, int]]]:
-    """Tickets by event, user and ticket type, of the users whose requests have a limit."""
+) -> Mapping[int, Mapping[Holder, Mapping[int, int]]]:
+    """Tickets by event, holder and ticket type, of the holders whose requests have a limit."""
     limited = {
-        (event_id, work.command.user_id)
+        (event_id, work.command.holder)
         for event_id, queue in queues.items()
         for work in queue.work
         if isinstance(work.command, Buy) and work.command.has_limit
     }
-    return store.read_held(cursor, list(limited)) if limited else {}
+    return store.read_owned(cursor, list(limited)) if limited else {}
+
+
+def _purchases(cursor: Cursor, queues: Mapping[int, Queue]) -> Mapping[int, Mapping[str, Purchase]]:
+    """The earlier purchases, by event and id, that commands are about."""
+    ids = {
+        work.command.purchase_id
+        for queue in queues.values()
+        for work in queue.work
+        if isinstance(work.command, Resolution)
+    }
+    return store.read_purchases(cursor, ids, queues) if ids else {}
 
 
 def _close_sold_out(

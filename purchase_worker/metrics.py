@@ -3,9 +3,9 @@
 from prometheus_client import Counter, Gauge, Histogram
 
 from purchase_worker.audit.replay import INVENTORY, NUMBERING
-from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
+from purchase_worker.decision import ALL_HELD, NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
 from shared.observability.metrics import ROWS, SECONDS, ManyHistogram
-from shared.purchases import CONFIRMED
+from shared.purchases import CONFIRMED, HELD
 
 DECIDED = Counter("eventify_purchases_decided_total", "Purchases decided, by outcome", ["outcome"])
 REQUEST_TO_DECISION_SECONDS = ManyHistogram(
@@ -61,7 +61,7 @@ AUDIT_TIMESTAMP_SECONDS = Gauge(
 )
 
 # Exported as 0 from the start: Prometheus sees no increase in a series that appears as 1.
-for outcome in (CONFIRMED, NOT_ENOUGH_TICKETS, OVER_USER_LIMIT):
+for outcome in (CONFIRMED, HELD, NOT_ENOUGH_TICKETS, ALL_HELD, OVER_USER_LIMIT):
     DECIDED.labels(outcome)
 for invariant in (INVENTORY, NUMBERING):
     AUDIT_VIOLATIONS.labels(invariant)

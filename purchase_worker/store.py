@@ -1,9 +1,9 @@
 """The worker's SQL: lock lanes, read the work list, write the ledger.
 
-A batch of any number of events takes three round trips, and one more where users have limits: BEGIN
-is sent with the locks, COMMIT with the writes and the read of what was queued meanwhile. The work
-list is read by a statement of its own, which sees everything that was there when the locks were
-taken.
+A batch of any number of events takes three round trips, one more where purchases have limits, and
+one more where earlier purchases are resolved: BEGIN is sent with the locks, COMMIT with the writes
+and the read of what was queued meanwhile. The work list is read by a statement of its own, which
+sees everything that was there when the locks were taken.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,24 +18,40 @@ from psycopg2.extensions import cursor
 from purchase_worker.decision import (
     NOT_ENOUGH_TICKETS,
     Buy,
+    Cancel,
     Change,
     Command,
+    Confirm,
     Entry,
+    Expire,
+    Extend,
+    Holder,
     Issue,
     Line,
+    Purchase,
+    Release,
     State,
 )
 from shared.database.confirmed_commit import confirm
 from shared.database.engine import roll_back
 from shared.database.oldest_queued import OLDEST_QUEUED
 from shared.database.prepared_statement import Prepared, array_literal, plain_array
-from shared.purchases import REJECTED, StoredChange, StoredItem, as_time, rfc3339
+from shared.purchases import (
+    QUEUED,
+    REJECTED,
+    StoredChange,
+    StoredItem,
+    StoredLine,
+    as_time,
+    rfc3339,
+)
 
 # NO KEY: nothing references a lane, and nobody else locks it so. SKIP LOCKED: see drain.py.
 LOCK_LANES = Prepared(
     "lock_lanes",
     f"""
 SELECT event_id, number, {as_time("at")}, {as_time("now()")}, done_seq,
+       extended_seconds,
        NOT EXISTS (SELECT FROM counters
                    WHERE event_id = l.event_id AND sold < issued OFFSET 0)
 FROM lanes l WHERE event_id = ANY(%(event_ids)s::bigint[])
@@ -60,50 +76,99 @@ WAITING = """
 # What a command needs for its decision and its result.
 COMMAND = """
     r.id::text, r.kind::text, r.user_id, r.ticket_type_id, r.quantity, r.user_limit,
-    r.event_user_limit, r.unit_price::text, r.currency, r.items::text, r.created_at::text,
-    r.request_id
+    r.event_user_limit, r.unit_price::text, r.currency, r.items::text, r.hold_seconds, r.buyer,
+    CASE WHEN r.purchase_id IS NOT NULL
+         THEN jsonb_build_array(r.purchase_id, r.payment_reference, r.restock)::text END,
+    r.created_at::text, r.request_id
+"""
+# What is left and held of the ticket types of a cart.
+COUNTERS = """
+    SELECT jsonb_object_agg(c.ticket_type_id, jsonb_build_array(c.issued - c.held - c.sold, c.held)
+                            )::text
+    FROM jsonb_array_elements({items}) item CROSS JOIN LATERAL (
+        SELECT * FROM counters WHERE event_id = {event_id}
+            AND ticket_type_id = (item->>'ticket_type')::bigint OFFSET 0) c
 """
 # Read after the locks were taken, so every command that was visible before is seen, in order.
 # OFFSET 0 makes the planner look up each row by its key, however large the tables are.
 READ_WORK = Prepared(
     "read_work",
     f"""
-SELECT wanted.event_id, counter.remaining,
+SELECT wanted.event_id, counter.remaining, counter.held,
        CASE WHEN r.items IS NOT NULL THEN (
-           SELECT jsonb_object_agg(c.ticket_type_id, c.issued - c.sold)::text
-           FROM jsonb_array_elements(r.items) item JOIN counters c
-             ON c.event_id = wanted.event_id
-            AND c.ticket_type_id = (item->>'ticket_type')::bigint) END,
+           {COUNTERS.format(event_id="wanted.event_id", items="r.items")}) END,
        (SELECT pg_current_snapshot()::text), {COMMAND}
 FROM unnest(%(event_ids)s::bigint[], %(done_seqs)s::bigint[]) AS wanted (event_id, done_seq)
 CROSS JOIN LATERAL ({WAITING.format(rows="%(rows)s")}) work
 CROSS JOIN LATERAL (SELECT * FROM requests WHERE id = work.command_id OFFSET 0) r
 LEFT JOIN LATERAL (
-    SELECT issued - sold AS remaining FROM counters
+    SELECT issued - held - sold AS remaining, held FROM counters
     WHERE event_id = wanted.event_id AND ticket_type_id = r.ticket_type_id OFFSET 0) counter ON true
 ORDER BY wanted.event_id, work.class, work.seq
 """,
 )
 
-READ_HELD = Prepared(
-    "read_held",
+READ_OWNED = Prepared(
+    "read_owned",
     """
-SELECT wanted.event_id, wanted.user_id, held.ticket_type_id, held.quantity
-FROM unnest(%(event_ids)s::bigint[], %(user_ids)s::bigint[]) AS wanted (event_id, user_id)
+SELECT wanted.event_id, wanted.user_id, wanted.buyer, owned.ticket_type_id, owned.quantity
+FROM unnest(%(event_ids)s::bigint[], %(user_ids)s::bigint[], %(buyers)s::text[])
+    AS wanted (event_id, user_id, buyer)
 CROSS JOIN LATERAL (
     SELECT line.ticket_type_id, sum(line.quantity)::int AS quantity
     FROM requests r
     CROSS JOIN LATERAL (
         SELECT FROM ledger e WHERE e.event_id = r.event_id AND e.command_id = r.id
-            AND e.kind = 'confirmed' OFFSET 0) confirmed
+            AND e.kind IN ('confirmed', 'held') OFFSET 0) taken
     CROSS JOIN LATERAL (
         SELECT r.ticket_type_id, r.quantity WHERE r.items IS NULL
         UNION ALL
         SELECT (item->>'ticket_type')::bigint, (item->>'quantity')::int
-        FROM jsonb_array_elements(r.items) item) line
-    WHERE (r.event_id, r.user_id) BETWEEN (wanted.event_id, wanted.user_id)
-                                      AND (wanted.event_id, wanted.user_id) AND r.kind = 'buy'
-    GROUP BY line.ticket_type_id OFFSET 0) held
+        FROM jsonb_array_elements(r.items) item
+        UNION ALL
+        SELECT (item->>'ticket_type')::bigint, -(item->>'quantity')::int
+        FROM (SELECT items FROM ledger e WHERE e.event_id = r.event_id AND e.purchase_id = r.id
+                  AND e.kind <> 'confirmed' OFFSET 0) back, jsonb_array_elements(back.items) item
+    ) line
+    WHERE (r.event_id, r.user_id, r.buyer)
+        BETWEEN (wanted.event_id, wanted.user_id, wanted.buyer)
+            AND (wanted.event_id, wanted.user_id, wanted.buyer) AND r.kind = 'buy'
+    GROUP BY line.ticket_type_id OFFSET 0) owned
+""",
+)
+
+# As their newest entries left them; see `Purchase`.
+READ_PURCHASES = Prepared(
+    "read_purchases",
+    f"""
+SELECT p.event_id, p.id::text, p.user_id, p.buyer, lines.items::text,
+       coalesce(resolved.status, answer.kind::text), {as_time("hold.ends_at")}, resolved.reference,
+       cancelled.items::text, ({COUNTERS.format(event_id="p.event_id", items="lines.items")})
+FROM unnest(%(ids)s::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT * FROM requests WHERE id = wanted.id AND kind = 'buy' OFFSET 0) p
+CROSS JOIN LATERAL (
+    SELECT coalesce(p.items, jsonb_build_array(jsonb_build_object(
+        'ticket_type', p.ticket_type_id, 'quantity', p.quantity))) AS items) lines
+LEFT JOIN LATERAL (
+    SELECT kind FROM ledger WHERE event_id = p.event_id AND command_id = p.id OFFSET 0
+) answer ON true
+LEFT JOIN LATERAL (
+    SELECT e.kind::text AS status, c.payment_reference AS reference
+    FROM ledger e CROSS JOIN LATERAL (
+        SELECT payment_reference FROM requests WHERE id = e.command_id OFFSET 0) c
+    WHERE e.event_id = p.event_id AND e.purchase_id = p.id AND e.kind <> 'cancelled' OFFSET 0
+) resolved ON true
+LEFT JOIN LATERAL (
+    SELECT ends_at FROM holds WHERE event_id = p.event_id AND purchase_id = p.id OFFSET 0
+) hold ON true
+LEFT JOIN LATERAL (
+    SELECT jsonb_object_agg(ticket_type, so_far) AS items FROM (
+        SELECT item->>'ticket_type' AS ticket_type, max((item->>'cancelled')::int) AS so_far
+        FROM (SELECT items FROM ledger e WHERE e.event_id = p.event_id AND e.purchase_id = p.id
+                  AND e.kind = 'cancelled' OFFSET 0) e, jsonb_array_elements(e.items) item
+        GROUP BY 1) lines
+) cancelled ON true
 """,
 )
 
@@ -119,11 +184,11 @@ WITH batch AS (
     FROM unnest(%(event_ids)s::bigint[], %(firsts)s::bigint[], %(lasts)s::bigint[])
         AS part (event_id, first_number, last_number)
 )
-INSERT INTO ledger (event_id, number, command_id, kind, reason, ticket_type_id, change, left_after,
-                    items)
+INSERT INTO ledger (event_id, number, command_id, purchase_id, kind, reason, ticket_type_id, change,
+                    left_after, items)
 SELECT * FROM unnest(
     %(entry_event_ids)s::bigint[], %(numbers)s::bigint[], %(command_ids)s::uuid[],
-    %(kinds)s::entry_kind[], %(reasons)s::rejection_reason[],
+    %(purchase_ids)s::uuid[], %(kinds)s::entry_kind[], %(reasons)s::rejection_reason[],
     %(entry_ticket_type_ids)s::bigint[], %(changes)s::int[], %(lefts)s::int[], %(items)s::jsonb[])
 """,
 )
@@ -203,8 +268,8 @@ Row = tuple[Any, ...]
 class Lane(msgspec.Struct, frozen=True):
     """An event whose lane this transaction has locked.
 
-    `now`: when the transaction began. `done_seq`: see `WAITING`. `sold_out`: nothing was left of
-    any of its ticket types when the lock was taken, or just before.
+    `now`: when the transaction began. `done_seq`: see `WAITING`. `sold_out`: nothing was left or
+    held of any of its ticket types when the lock was taken, or just before.
     """
 
     event_id: int
@@ -212,6 +277,7 @@ class Lane(msgspec.Struct, frozen=True):
     at: str
     now: str
     done_seq: int
+    extended_seconds: int
     sold_out: bool
 
 
@@ -226,10 +292,11 @@ class Work(msgspec.Struct, frozen=True, gc=False):
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """The first commands of a lane. `left`: of their ticket types."""
+    """The first commands of a lane; and of their ticket types, what is left and held."""
 
     work: list[Work]
-    left: Mapping[int, int]
+    left: dict[int, int]
+    held: dict[int, int]
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -254,7 +321,10 @@ class Recheck(msgspec.Struct, frozen=True):
 
 
 _items = msgspec.json.Decoder(tuple[StoredItem, ...])
-_left = msgspec.json.Decoder(dict[int, int])
+_counters = msgspec.json.Decoder(dict[int, tuple[int, int]])
+_cancelled = msgspec.json.Decoder(dict[int, int])
+_resolution = msgspec.json.Decoder(tuple[str, str | None, bool | None])
+_lines_of = msgspec.json.Decoder(tuple[StoredLine, ...])
 
 
 def begin(cursor: cursor, event_ids: Iterable[int], *, whole: bool = False) -> list[Lane]:
@@ -287,33 +357,55 @@ def read_work(cursor: cursor, lanes: Sequence[Lane], rows: int) -> tuple[dict[in
     found = cursor.fetchall()
     queues = {}
     for event_id, group in groupby(found, itemgetter(0)):
-        work: list[Work] = []
-        left: dict[int, int] = {}
-        for _event_id, remaining, remaining_by_type, _seen, *command in group:
-            work.append(_work(command))
-            if remaining_by_type is not None:
-                left.update(_left.decode(remaining_by_type))
-            elif remaining is not None:
-                left[command[3]] = remaining
-        queues[event_id] = Queue(work, left)
+        queue = queues[event_id] = Queue([], {}, {})
+        for _event_id, remaining, held, counters, _seen, *command in group:
+            queue.work.append(_work(command))
+            if remaining is not None:
+                queue.left[command[3]] = remaining
+                if held:
+                    queue.held[command[3]] = held
+            elif counters is not None:
+                _add_counters(queue, counters)
     return queues, found[0][3] if found else ""
 
 
-def read_held(
-    cursor: cursor, who: Sequence[tuple[int, int]]
-) -> dict[int, dict[int, dict[int, int]]]:
-    """Tickets by event, user and ticket type, for these pairs of event and user."""
-    READ_HELD.run(
+def read_owned(
+    cursor: cursor, who: Sequence[tuple[int, Holder]]
+) -> dict[int, dict[Holder, dict[int, int]]]:
+    """Tickets by event, holder and ticket type, for these pairs of event and holder."""
+    READ_OWNED.run(
         cursor,
         {
             "event_ids": plain_array(event_id for event_id, _ in who),
-            "user_ids": plain_array(user_id for _, user_id in who),
+            "user_ids": plain_array(user_id for _, (user_id, _) in who),
+            "buyers": array_literal(buyer for _, (_, buyer) in who),
         },
     )
-    held: dict[int, dict[int, dict[int, int]]] = {}
-    for event_id, user_id, ticket_type_id, quantity in cursor.fetchall():
-        held.setdefault(event_id, {}).setdefault(user_id, {})[ticket_type_id] = quantity
-    return held
+    owned: dict[int, dict[Holder, dict[int, int]]] = {}
+    for event_id, user_id, buyer, ticket_type_id, quantity in cursor.fetchall():
+        of_event = owned.setdefault(event_id, {})
+        of_event.setdefault((user_id, buyer), {})[ticket_type_id] = quantity
+    return owned
+
+
+def read_purchases(
+    cursor: cursor, ids: Iterable[str], queues: Mapping[int, Queue]
+) -> dict[int, dict[str, Purchase]]:
+    """Earlier purchases by event and id; adds what is left and held of their types to `queues`."""
+    READ_PURCHASES.run(cursor, {"ids": plain_array(ids)})
+    purchases: dict[int, dict[str, Purchase]] = {}
+    for event_id, id_, user_id, buyer, items, *resolved, cancelled, counters in cursor.fetchall():
+        status, ends_at, reference = resolved
+        purchases.setdefault(event_id, {})[id_] = Purchase(
+            (user_id, buyer),
+            tuple(Line(line.ticket_type, line.quantity) for line in _lines_of.decode(items)),
+            status or QUEUED,
+            ends_at,
+            reference,
+            {} if cancelled is None else _cancelled.decode(cancelled),
+        )
+        _add_counters(queues[event_id], counters)
+    return purchases
 
 
 def write_and_commit(
@@ -339,6 +431,7 @@ def write_and_commit(
             "entry_event_ids": plain_array(p.lane.event_id for p in parts for _ in p.entries),
             "numbers": plain_array(e.number for e in entries),
             "command_ids": plain_array(e.command.id for e in entries),
+            "purchase_ids": _none_or_array([e.purchase_id for e in entries]),
             "kinds": plain_array(e.kind for e in entries),
             "reasons": plain_array(e.reason or "NULL" for e in entries),
             **_lines(entries),
@@ -411,14 +504,24 @@ def _end(cursor: cursor, recheck: Recheck, *ending: bytes) -> list[int]:
     return [row[0] for row in cursor.fetchall()]
 
 
+def _add_counters(queue: Queue, counters: str) -> None:
+    for ticket_type_id, (left, held) in _counters.decode(counters).items():
+        queue.left[ticket_type_id] = left
+        queue.held[ticket_type_id] = held
+
+
 def _work(row: Sequence[Any]) -> Work:
     """A command from the columns of `COMMAND`."""
     id_, kind, user_id, ticket_type_id, quantity, user_limit, event_limit, *terms = row
-    unit_price, currency, items, created, request_id = terms
+    unit_price, currency, items, hold_seconds, buyer, resolution, created, request_id = terms
     created_at = rfc3339(created)
-    command: Command
     if kind != "buy":
-        command = Issue(id_, ticket_type_id, quantity if kind == "issue" else -quantity)
+        if kind == "extend":
+            command: Command = Extend(id_, hold_seconds)
+        elif resolution is None:
+            command = Issue(id_, ticket_type_id, quantity if kind == "issue" else -quantity)
+        else:
+            command = _resolving(id_, kind, items, *_resolution.decode(resolution))
         return Work(command, (), "", created_at, request_id)
     if items is None:
         lines: tuple[Line, ...] = (Line(ticket_type_id, quantity, user_limit),)
@@ -427,28 +530,59 @@ def _work(row: Sequence[Any]) -> Work:
         stored = _items.decode(items)
         lines = tuple(Line(i.ticket_type, i.quantity, i.user_limit) for i in stored)
         prices = tuple(i.unit_price for i in stored)
-    command = Buy(id_, user_id, lines, event_limit)
+    command = Buy(id_, user_id, lines, event_limit, hold_seconds, buyer)
     return Work(command, prices, currency, created_at, request_id)
 
 
+def _resolving(
+    id_: str,
+    kind: str,
+    items: str | None,
+    purchase_id: str,
+    reference: str | None,
+    restock: bool | None,
+) -> Command:
+    match kind, reference, items:
+        case "confirm", str(), _:
+            return Confirm(id_, purchase_id, reference)
+        case "cancel", _, str():
+            lines = _lines_of.decode(items)
+            return Cancel(
+                id_,
+                purchase_id,
+                tuple(Line(line.ticket_type, line.quantity) for line in lines),
+                bool(restock),
+            )
+        case "release", _, _:
+            return Release(id_, purchase_id)
+    return Expire(id_, purchase_id)
+
+
 def _lines(entries: Sequence[Entry]) -> dict[str, str]:
-    """What entries changed: of one line in columns, of a cart as JSON."""
-    changes = [entry.changes for entry in entries]
-    has_carts = any(len(lines) > 1 for lines in changes)
-    one = [None if has_carts and len(lines) > 1 else lines[0] for lines in changes]
+    """What entries changed: of one line in columns, else as JSON."""
+    in_columns = [len(e.changes) == 1 and e.changes[0].quantity is None for e in entries]
+    one = [e.changes[0] if plain else None for e, plain in zip(entries, in_columns, strict=True)]
     return {
         "entry_ticket_type_ids": plain_array(c.ticket_type_id if c else "NULL" for c in one),
         "changes": plain_array(c.change if c else "NULL" for c in one),
         "lefts": plain_array(c.left_after if c else "NULL" for c in one),
-        # An array that is too short is extended by nulls: so without carts it costs nothing.
-        "items": array_literal(
-            None if line else _changes_json(lines) for line, lines in zip(one, changes, strict=True)
-        )
-        if has_carts
-        else "{}",
+        "items": _none_or_array(
+            [
+                None if plain else _changes_json(entry.changes)
+                for entry, plain in zip(entries, in_columns, strict=True)
+            ]
+        ),
     }
 
 
+def _none_or_array(values: Sequence[str | None]) -> str:
+    """An array that is too short is extended by nulls: so if all are None they cost nothing."""
+    return array_literal(values) if any(values) else "{}"
+
+
 def _changes_json(changes: Iterable[Change]) -> str:
-    stored = [StoredChange(c.ticket_type_id, c.change, c.left_after) for c in changes]
+    stored = [
+        StoredChange(c.ticket_type_id, c.change, c.left_after, c.quantity, c.cancelled)
+        for c in changes
+    ]
     return msgspec.json.encode(stored).decode()

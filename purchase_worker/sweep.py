@@ -1,4 +1,4 @@
-"""The sweeper, `python -m purchase_worker.sweep`: decides what has been queued too long.
+"""The sweeper, `python -m purchase_worker.sweep`: decides what is queued too long, and ends holds.
 
 It needs PostgreSQL and nothing else, so a lost wake-up, worker or Redis delays purchases by a
 second. Any number may run: an advisory lock elects one for each pass.
@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 
-from purchase_worker import metrics, store
+from purchase_worker import expiry, metrics, store
 from purchase_worker.audit.counter_watch import CounterWatch
 from purchase_worker.runtime import Runtime
 from shared.config.settings import get_settings
@@ -27,7 +27,9 @@ logger = get_logger(__name__)
 
 
 def sweep(runtime: Runtime) -> int:
-    """One pass: decide what was queued too long, the oldest first; returns how many it decided.
+    """One pass: end holds, then decide what was queued too long, the oldest first.
+
+    Returns how many commands it decided.
 
     Raises:
         DATABASE_UNAVAILABLE: the next pass tries again.
@@ -44,6 +46,11 @@ def sweep(runtime: Runtime) -> int:
             return 0
         # In a transaction of its own, whose table locks would else last as long as the pass: behind
         # a statement that waits for them, such as a migration's, our own decisions would wait too.
+        with statement(runtime.engine) as queueing:
+            due = expiry.queue_due(queueing)
+        # With the purchases behind them: what came back is theirs at once.
+        for start in range(0, len(due), WAKEUP_EVENTS_MAX):
+            decided += runtime.drain(due[start : start + WAKEUP_EVENTS_MAX]).decided
         with statement(runtime.engine) as reading:
             stale = store.queued_too_long(reading, runtime.settings.sweep_after_seconds)
         for start in range(0, len(stale), WAKEUP_EVENTS_MAX):

@@ -40,6 +40,13 @@ class StoredItem(msgspec.Struct, frozen=True, gc=False):
     user_limit: int | None
 
 
+class StoredLine(msgspec.Struct, frozen=True, gc=False):
+    """A line in `requests.items`: of a cancellation, or of a cart without its terms."""
+
+    ticket_type: int
+    quantity: int
+
+
 class StoredChange(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A line in `ledger.items`: of a cart, or of an earlier purchase, which has a quantity too."""
 

@@ -1,9 +1,14 @@
-"""Publishes a committed batch in Redis: one result for each purchase, one message for all."""
+"""Publishes a committed batch in Redis: one result for each purchase, one message for all.
+
+What may still change is not kept there: a held purchase never, a confirmed one for seconds.
+"""
+
+from collections import Counter
 
 import msgspec
 
 from purchase_worker import metrics
-from purchase_worker.decision import NOT_ENOUGH_TICKETS, Buy, Entry
+from purchase_worker.decision import ALL_HELD, NOT_ENOUGH_TICKETS, Buy, Entry
 from purchase_worker.drain import Batch
 from purchase_worker.store import Work
 from shared.config.settings import Settings
@@ -12,6 +17,8 @@ from shared.messaging.redis_client import Command, open_redis, send_all
 from shared.observability.logging import get_logger
 from shared.purchases import (
     DECIDED_CHANNEL,
+    HELD,
+    REJECTED,
     RESULT_KEY_PREFIX,
     DecidedBatch,
     Purchase,
@@ -19,6 +26,9 @@ from shared.purchases import (
     pack_result,
     purchase,
 )
+
+# It may be cancelled.
+CONFIRMED_TTL_SECONDS = 10
 
 logger = get_logger(__name__)
 
@@ -44,26 +54,28 @@ def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
     """The results, then the message."""
     results: list[Command] = []
     ids = []
+    decided: Counter[int] = Counter()
     for part, work, entry in batch.decided:
         command = work.command
-        if not isinstance(command, Buy):
-            continue
-        decided = body(part.lane.event_id, command, work, entry, batch.decided_at)
-        result = pack_result(command.user_id, msgspec.json.encode(decided))
-        results.append(("SET", RESULT_KEY_PREFIX + command.id, result, "EX", ttl_seconds))
         ids.append(command.id)
-    message = DecidedBatch(
-        ids=ids,
-        decided={part.lane.event_id: len(part.entries) for part in batch.parts},
-        seconds=batch.seconds,
-    )
+        if isinstance(command, Buy):
+            decided[part.lane.event_id] += 1
+            if entry.kind != HELD:
+                purchase = body(part.lane.event_id, command, work, entry, batch.decided_at)
+                result = pack_result(command.user_id, msgspec.json.encode(purchase))
+                seconds = ttl_seconds if entry.kind == REJECTED else CONFIRMED_TTL_SECONDS
+                results.append(("SET", RESULT_KEY_PREFIX + command.id, result, "EX", seconds))
+        elif entry.purchase_id is not None:
+            ids.append(entry.purchase_id)
+            results.append(("DEL", RESULT_KEY_PREFIX + entry.purchase_id))
+    message = DecidedBatch(ids=ids, decided=dict(decided), seconds=batch.seconds)
     return [*results, ("PUBLISH", DECIDED_CHANNEL, msgspec.msgpack.encode(message))]
 
 
 def body(event_id: int, command: Buy, work: Work, entry: Entry, decided_at: str) -> Purchase:
     """The purchase as the gateway would read it from its rows."""
     short = None
-    if entry.reason == NOT_ENOUGH_TICKETS:
+    if entry.reason in (NOT_ENOUGH_TICKETS, ALL_HELD):
         short = [
             Short(line.ticket_type_id, line.quantity, change.left_after)
             for line, change in zip(command.lines, entry.changes, strict=True)

@@ -57,14 +57,17 @@ LINES = """
 RESOLUTIONS = f"""
         IF NOT has_table_privilege(session_user, 'requests', 'DELETE') AND EXISTS (
             SELECT FROM fresh WHERE kind IN ('issue', 'withdraw') AND NOT EXISTS (
-                SELECT FROM ledger WHERE event_id = fresh.event_id AND command_id = fresh.id OFFSET 0)
+                SELECT FROM ledger
+                WHERE event_id = fresh.event_id AND command_id = fresh.id OFFSET 0)
         ) THEN
             PERFORM eventify_fail('check_violation', 'requests_issue',
                 'tickets are issued and withdrawn by eventify_issue');
         ELSIF EXISTS (
             SELECT FROM fresh
-            LEFT JOIN LATERAL (SELECT owner_id FROM events WHERE id = fresh.event_id OFFSET 0) e ON true
-            LEFT JOIN LATERAL (SELECT * FROM requests WHERE id = fresh.purchase_id OFFSET 0) p ON true
+            LEFT JOIN LATERAL (
+                SELECT owner_id FROM events WHERE id = fresh.event_id OFFSET 0) e ON true
+            LEFT JOIN LATERAL (
+                SELECT * FROM requests WHERE id = fresh.purchase_id OFFSET 0) p ON true
             WHERE fresh.kind NOT IN ('buy', 'issue', 'withdraw') AND (CASE
                 WHEN fresh.kind <> 'extend'
                     AND (p.kind = 'buy' AND p.event_id = fresh.event_id) IS NOT TRUE THEN false
@@ -275,21 +278,27 @@ RESOLVED = f"""
                    SELECT count(*) FROM resolved WHERE kind IN ('confirmed', 'released', 'expired')
                ) AS once,
                NOT EXISTS (
-                   SELECT FROM ended e CROSS JOIN LATERAL (
-                       SELECT at, extended_seconds - coalesce((
-                           SELECT sum(r.hold_seconds) FROM fresh JOIN requests r ON r.id = command_id
-                           WHERE fresh.event_id = e.event_id AND fresh.kind = 'extended'), 0) AS seconds
-                       FROM lanes WHERE event_id = e.event_id OFFSET 0) l
-                   WHERE e.kind = 'expired' AND e.ends_at + make_interval(secs => l.seconds) > l.at
+                   SELECT FROM (SELECT event_id, max(ends_at) AS ends_at FROM ended
+                                WHERE kind = 'expired' GROUP BY event_id) e
+                   CROSS JOIN LATERAL (SELECT * FROM lanes WHERE event_id = e.event_id OFFSET 0) l
+                   CROSS JOIN LATERAL (
+                       SELECT coalesce(sum(r.hold_seconds), 0) AS seconds
+                       FROM (SELECT command_id FROM fresh
+                             WHERE event_id = e.event_id AND kind = 'extended') f
+                       CROSS JOIN LATERAL (
+                           SELECT hold_seconds FROM requests WHERE id = f.command_id OFFSET 0) r
+                   ) in_batch
+                   WHERE e.ends_at > l.at
+                       - make_interval(secs => l.extended_seconds - in_batch.seconds)
                ) AS due,
                NOT EXISTS (
                    SELECT FROM resolved r
                    CROSS JOIN LATERAL jsonb_array_elements(r.items) item
                    CROSS JOIN LATERAL (
-                       SELECT bool_or(kind = 'confirmed') AS is_sold,
-                              jsonb_path_query_array(jsonb_agg(items) FILTER (WHERE kind = 'cancelled'),
-                                  '$[*][*] ? (@.ticket_type == $type).quantity',
-                                  jsonb_build_object('type', item->'ticket_type')) AS cancelled
+                       SELECT bool_or(kind = 'confirmed') AS is_sold, sum((
+                           SELECT (line->>'quantity')::int FROM jsonb_array_elements(items) line
+                           WHERE line->'ticket_type' = item->'ticket_type'
+                       )) FILTER (WHERE kind = 'cancelled') AS cancelled
                        FROM (
                            SELECT kind, items FROM ledger
                            WHERE event_id = r.event_id AND purchase_id = r.purchase_id
@@ -298,12 +307,9 @@ RESOLVED = f"""
                            SELECT kind, NULL FROM ledger
                            WHERE event_id = r.event_id AND command_id = r.purchase_id
                        ) entries OFFSET 0) purchase
-                   CROSS JOIN LATERAL (
-                       SELECT sum(quantity::int) AS so_far
-                       FROM jsonb_array_elements(purchase.cancelled) quantity) total
                    WHERE r.kind = 'cancelled' AND (
-                       purchase.is_sold AND total.so_far = (item->>'cancelled')::int
-                       AND total.so_far <= (
+                       purchase.is_sold AND purchase.cancelled = (item->>'cancelled')::int
+                       AND purchase.cancelled <= (
                            SELECT (line->>'quantity')::int FROM jsonb_array_elements(r.bought) line
                            WHERE line->'ticket_type' = item->'ticket_type')) IS NOT TRUE
                ) AS sold
