@@ -366,7 +366,7 @@ def read_work(cursor: cursor, lanes: Sequence[Lane], rows: int) -> tuple[dict[in
                     queue.held[command[3]] = held
             elif counters is not None:
                 _add_counters(queue, counters)
-    return queues, found[0][3] if found else ""
+    return queues, found[0][4] if found else ""
 
 
 def read_owned(

@@ -451,7 +451,7 @@ def check_limits(bought: Iterable[Bought], found: Findings, event_id: int) -> No
         has = held.setdefault(row.user_id, {})
         command = Buy("", row.user_id, tuple([Line(*line) for line in row.lines]), row.event_limit)
         enough = {line.ticket_type_id: line.quantity for line in command.lines}
-        state = State(row.number - 1, "", enough, {row.user_id: has})
+        state = State(row.number - 1, "", enough, owned={(row.user_id, ""): has})
         (expected,), _after = decide(state, "", (command,))
         if row.confirmed and expected.reason is not None:
             detail = f"entry {row.number} gives user {row.user_id} more than a limit allows"

@@ -1,5 +1,6 @@
 """Puts users, events and ticket types into a database, and buys as the gateway does."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,6 +18,10 @@ from purchase_worker.drain import Batch
 from shared.database.engine import cursor_transaction
 
 _names = count(1)
+# Of a purchase `p`.
+TOTAL = """coalesce(p.unit_price * p.quantity, (
+    SELECT sum((line->>'unit_price')::numeric * (line->>'quantity')::int)
+    FROM jsonb_array_elements(p.items) line))"""
 
 
 def scalar(engine: Engine, statement: str, **parameters: Any) -> Any:
@@ -125,6 +130,73 @@ def queue_issue(engine: Engine, ticket_type_id: int, change: int) -> str:
     return command_id
 
 
+def queue_buy(
+    engine: Engine,
+    lines: Sequence[tuple[int, int]],
+    *,
+    hold_seconds: int | None = None,
+    **columns: Any,
+) -> str:
+    """Queue a purchase with a hold of any length; returns its id. Prices are 10.00."""
+    (first, quantity), *others = lines
+    purchase_id: str = scalar(
+        engine,
+        "INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price, items,"
+        "                      currency, hold_seconds, buyer, event_user_limit)"
+        " SELECT gen_random_uuid(), event_id, :user_id, :id, :quantity, :price,"
+        "        CAST(:items AS jsonb), 'EUR', :hold_seconds, :buyer, :limit"
+        " FROM ticket_types WHERE id = :first RETURNING id::text",
+        user_id=columns.get("user_id") or add_user(engine),
+        first=first,
+        id=None if others else first,
+        quantity=None if others else quantity,
+        price=None if others else Decimal(10),
+        items=json.dumps(
+            [
+                {"ticket_type": id_, "quantity": wanted, "unit_price": "10.00", "user_limit": None}
+                for id_, wanted in lines
+            ]
+        )
+        if others
+        else None,
+        hold_seconds=hold_seconds,
+        buyer=columns.get("buyer", ""),
+        limit=columns.get("event_limit"),
+    )
+    return purchase_id
+
+
+def queue_resolution(
+    engine: Engine, kind: str, purchase_id: str | None = None, **columns: Any
+) -> str:
+    """Queue a confirmation, release, cancellation, expiry or extension; returns its id.
+
+    It is asked for by the event's owner, on the purchase's own terms.
+    """
+    values = {
+        "event_id": "p.event_id",
+        "user_id": "NULL" if kind == "expire" else "e.owner_id",
+        "payment_reference": ":payment_reference" if kind == "confirm" else "NULL",
+        "currency": "'EUR'" if kind == "confirm" else "NULL",
+        "amount": TOTAL if kind == "confirm" else "NULL",
+        "items": "CAST(:items AS jsonb)" if kind == "cancel" else "NULL",
+        "restock": ":restock" if kind == "cancel" else "NULL",
+        "hold_seconds": ":seconds" if kind == "extend" else "NULL",
+        "purchase_id": "NULL" if kind == "extend" else "p.id",
+    }
+    command_id: str = scalar(
+        engine,
+        f"INSERT INTO requests (id, kind, {', '.join(values)})"
+        f" SELECT gen_random_uuid(), CAST(:kind AS request_kind), {', '.join(values.values())}"
+        " FROM requests p JOIN events e ON e.id = p.event_id WHERE p.id = CAST(:id AS uuid)"
+        " RETURNING id::text",
+        kind=kind,
+        id=purchase_id,
+        **columns,
+    )
+    return command_id
+
+
 def event_of(engine: Engine, ticket_type_id: int) -> int:
     event_id: int = scalar(
         engine, "SELECT event_id FROM ticket_types WHERE id = :id", id=ticket_type_id
@@ -160,6 +232,18 @@ def queue(engine: Engine, requests: Sequence[PurchaseRequest]) -> list[str]:
     verdicts = accept(engine, requests)
     assert all(isinstance(verdict, Accepted) for verdict in verdicts), verdicts
     return [r.id for r in requests]
+
+
+def entries(engine: Engine, event_id: int) -> list[tuple[str, str | None]]:
+    """Kind and reason of each entry of an event, in order."""
+    return [
+        (row[0], row[1])
+        for row in rows(
+            engine,
+            "SELECT kind::text, reason::text FROM ledger WHERE event_id = :id ORDER BY number",
+            id=event_id,
+        )
+    ]
 
 
 def counter(engine: Engine, ticket_type_id: int) -> tuple[int, int]:

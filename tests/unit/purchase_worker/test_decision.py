@@ -15,9 +15,9 @@ from purchase_worker.decision import (
     Change,
     Command,
     Entry,
-    Held,
     Issue,
     Line,
+    Owned,
     State,
     decide,
 )
@@ -50,7 +50,7 @@ states = st.builds(
     number=st.integers(0, 10**9),
     at=times,
     left=by_type,
-    held=st.dictionaries(st.sampled_from(USERS), by_type),
+    owned=st.dictionaries(st.tuples(st.sampled_from(USERS), st.just("")), by_type),
 )
 
 
@@ -60,11 +60,11 @@ def bought(entry: Entry) -> Buy | None:
     return command if isinstance(command, Buy) and entry.kind == CONFIRMED else None
 
 
-def holdings(held: Held) -> dict[tuple[int, int], int]:
+def holdings(held: Owned) -> dict[tuple[int, int], int]:
     """By user and ticket type, without those that hold nothing."""
     return {
-        (user_id, id_): quantity
-        for user_id, tickets in held.items()
+        (holder[0], id_): quantity
+        for holder, tickets in held.items()
         for id_, quantity in tickets.items()
         if quantity
     }
@@ -113,7 +113,7 @@ def test_no_user_gets_beyond_a_limit_of_a_ticket_type_or_of_the_event(
     state: State, at: str, asked: list[Command]
 ) -> None:
     entries, after = decide(state, at, asked)
-    has = Counter(holdings(state.held))
+    has = Counter(holdings(state.owned))
     for purchase in filter(None, map(bought, entries)):
         for line in purchase.lines:
             has[purchase.user_id, line.ticket_type_id] += line.quantity
@@ -122,7 +122,7 @@ def test_no_user_gets_beyond_a_limit_of_a_ticket_type_or_of_the_event(
         if purchase.event_limit is not None:
             of_all = sum(has[purchase.user_id, id_] for id_ in TYPES)
             assert of_all <= purchase.event_limit
-    assert has == holdings(after.held)
+    assert has == holdings(after.owned)
 
 
 @given(states, times, commands)
@@ -140,7 +140,7 @@ def test_every_command_gets_one_entry_with_the_next_number(
 def test_a_command_is_rejected_or_refused_only_for_its_reason(
     state: State, at: str, asked: list[Command]
 ) -> None:
-    left, has = Counter(state.left), Counter(holdings(state.held))
+    left, has = Counter(state.left), Counter(holdings(state.owned))
     for entry in decide(state, at, asked)[0]:
         command = entry.command
         if isinstance(command, Issue):
@@ -174,17 +174,18 @@ def test_time_never_goes_back(state: State, at: str, asked: list[Command]) -> No
 
 @given(states, times, commands)
 def test_what_was_given_is_not_changed(state: State, at: str, asked: list[Command]) -> None:
-    left, held = dict(state.left), {user: dict(has) for user, has in state.held.items()}
+    left, held = dict(state.left), {user: dict(has) for user, has in state.owned.items()}
     decide(state, at, asked)
-    assert (state.left, state.held) == (left, held)
+    assert (state.left, state.owned) == (left, held)
 
 
 def buy(user_id: int, *lines: Line, event_limit: int | None = None) -> Buy:
     return Buy(f"{user_id}", user_id, lines, event_limit)
 
 
-def of(left: dict[int, int], held: Held | None = None) -> State:
-    return State(0, "", left, held or {})
+def of(left: dict[int, int], owned: dict[int, dict[int, int]] | None = None) -> State:
+    """`owned`: by user."""
+    return State(0, "", left, owned={(id_, ""): has for id_, has in (owned or {}).items()})
 
 
 def kinds(state: State, *asked: Command) -> list[str]:

@@ -127,7 +127,7 @@ class Sale(msgspec.Struct):
             return
         first, seen = self.state.number + 1, self._snapshot()
         known = {row.user_id for row in self.rows}
-        assert known <= set(self.state.held) | {0}
+        assert known <= {user_id for user_id, _buyer in self.state.owned} | {0}
         entries, self.state = decide(self.state, "", [accepted.command for accepted in batch])
         self.rows += [
             _row(entry, accepted.xid) for entry, accepted in zip(entries, batch, strict=True)

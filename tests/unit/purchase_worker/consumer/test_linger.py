@@ -23,7 +23,11 @@ def batch(rows: int, *, more: bool, seconds: float = 0.002) -> Batch:
     before = State(0, AT, {7: rows})
     entries, after = decide(before, AT, [WORK.command] * rows)
     part = Part(
-        Lane(7, 0, AT, AT, done_seq=0, sold_out=False), [WORK] * rows, entries, before, after
+        Lane(7, 0, AT, AT, done_seq=0, extended_seconds=0, sold_out=False),
+        [WORK] * rows,
+        entries,
+        before,
+        after,
     )
     return Batch([part], AT, queued=[7] if more else [], seconds=seconds)
 

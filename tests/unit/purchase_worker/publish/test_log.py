@@ -22,7 +22,13 @@ def batch_of(requests: int, left: int) -> Batch:
     ]
     before = State(40, AT, {3: left})
     entries, after = decide(before, AT, [each.command for each in work])
-    part = Part(Lane(7, 40, AT, AT, done_seq=0, sold_out=False), work, entries, before, after)
+    part = Part(
+        Lane(7, 40, AT, AT, done_seq=0, extended_seconds=0, sold_out=False),
+        work,
+        entries,
+        before,
+        after,
+    )
     return Batch([part], AT, [], seconds=0.0125)
 
 
