@@ -79,14 +79,15 @@ def test_a_poll_reads_no_more_of_the_queue_than_positions_are_exact(
 
 
 COUNTERS, LANES, QUEUE = "counters_pkey", "lanes_pkey", "work_list_pkey"
-REQUESTS, OF_USER = "requests_pkey", "requests_by_event_and_user"
-ANSWERS = "ledger_one_answer"
+REQUESTS, OF_HOLDER = "requests_pkey", "requests_by_holder"
+ANSWERS, OF_PURCHASE, HOLDS = "ledger_one_answer", "ledger_of_purchase", "holds_pkey"
 # The indexes by which each statement of the drain comes to its rows. What triggers do with them
 # scans no table in any case (migration 0012).
 WAYS = {
     worker_store.LOCK_LANES: {LANES, COUNTERS},
     worker_store.READ_WORK: {QUEUE, REQUESTS, COUNTERS},
-    worker_store.READ_HELD: {OF_USER, ANSWERS},
+    worker_store.READ_OWNED: {OF_HOLDER, ANSWERS, OF_PURCHASE},
+    worker_store.READ_PURCHASES: {REQUESTS, ANSWERS, OF_PURCHASE, HOLDS, COUNTERS},
     worker_store.WRITE: set(),
     worker_store.CLOSE_SOLD_OUT: {QUEUE, REQUESTS, COUNTERS},
     worker_store.QUEUED_AMONG: {QUEUE, LANES},
@@ -103,6 +104,9 @@ def ways(engine: Engine, prepared: Prepared, event: int) -> set[str]:
         "whole": False,
         "rows": 500,
         "user_ids": array_literal([1, 2]),
+        "buyers": array_literal(["", "anna"]),
+        "ids": array_literal([str(uuid7())]),
+        "purchase_ids": "{}",
         "entry_event_ids": array_literal([event]),
         "numbers": array_literal([1]),
         "command_ids": array_literal([str(uuid7())]),

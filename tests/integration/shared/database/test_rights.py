@@ -63,7 +63,6 @@ ISSUE = "SELECT eventify_issue(2001, 1)"
 FORBIDDEN = {
     GATEWAY: (
         NEW_REQUEST.format(", created_at", ", '2020-01-01'"),
-        NEW_REQUEST.format(", kind", ", 'issue'"),
         NEW_REQUEST.format(", seq", ", 1").replace("SELECT", "OVERRIDING SYSTEM VALUE SELECT"),
         "INSERT INTO ledger SELECT * FROM ledger",
         "INSERT INTO batches SELECT * FROM batches",
@@ -85,7 +84,7 @@ FORBIDDEN = {
         "SELECT * FROM ledger",
         "SELECT * FROM batches",
         NEW_REQUEST.format("", ""),
-        "INSERT INTO ledger VALUES (1001, 9, gen_random_uuid(), 2001, 'issued', null, 1, 9)",
+        "INSERT INTO ledger (event_id, number, command_id) VALUES (1001, 9, gen_random_uuid())",
         "INSERT INTO batches VALUES (1001, 9, 9, now(), '3:3:', 'me')",
         "UPDATE lanes SET number = 0",
         "UPDATE lanes SET done_seq = 0",
@@ -119,7 +118,7 @@ FORBIDDEN = {
     ),
 }
 INSERT_ONLY = ("requests", "ledger", "batches")
-KEPT_BY_TRIGGERS = ("work_list", "lanes", "counters")
+KEPT_BY_TRIGGERS = ("work_list", "lanes", "counters", "holds")
 FORBIDDEN_TO_ALL = (
     *(
         statement.format(table=table)
@@ -193,6 +192,12 @@ INSERT INTO own VALUES (1)
 # What a role has the right to write, and a guard refuses.
 REFUSED_BY_A_GUARD = (
     (GATEWAY, NEW_REQUEST.format(", accepted_xid", ", '3'"), "requests_accepted_now"),
+    (
+        GATEWAY,
+        "INSERT INTO requests (id, event_id, user_id, kind, ticket_type_id, quantity)"
+        " VALUES (gen_random_uuid(), 1001, 1, 'issue', 2001, 1)",
+        "requests_issue",
+    ),
     (CATALOG, "UPDATE lanes SET at = 'infinity'", "lanes_kept"),
     (WORKER, "UPDATE lanes SET at = 'infinity'", "lanes_kept"),
     (CATALOG, OWN_TRIGGER, "lanes_kept"),
