@@ -1,7 +1,7 @@
 """ETags and conditional requests (RFC 9110, section 13).
 
-A tag is `"<state>"`, or `"<state>.<sold>"` of a ticket type: the first part changes with the fields
-that its owner sets, the second with sales (docs/decisions/0016).
+A tag is `"<state>"`, or `"<state>.<held>.<sold>"` of a ticket type: the first part changes with the
+fields that its owner sets, the others with sales (docs/decisions/0016).
 """
 
 import hashlib
@@ -15,11 +15,11 @@ ENTITY_TAGS = re.compile(rf"[ \t,]*+(?:{ENTITY_TAG}[ \t]*+(?:,[ \t,]*+|$))*+")
 ANY = "*"
 
 
-def etag_of(state: bytes, *, sold: int | None = None) -> str:
-    """A strong tag: it changes with every byte of the state, and with every sale."""
+def etag_of(state: bytes, *sales: int) -> str:
+    """A strong tag: it changes with every byte of the state, and with each figure of the sales."""
     # 128 bits: two states of a row do not share a tag by chance.
     name = hashlib.sha256(state).hexdigest()[:32]
-    return f'"{name}"' if sold is None else f'"{name}.{sold}"'
+    return f'"{".".join((name, *map(str, sales)))}"'
 
 
 def is_unchanged(if_none_match: str | None, current: str) -> bool:
@@ -64,7 +64,7 @@ def check_if_match(
 
 
 def _state_of(tag: str) -> str:
-    state, dot, _sold = tag.partition(".")
+    state, dot, _sales = tag.partition(".")
     return f'{state}"' if dot else state
 
 

@@ -34,6 +34,7 @@ FIELD_OF_CONSTRAINT = {
     "ticket_types_max_per_purchase_positive": "max_per_purchase",
     "ticket_types_max_per_purchase_bounded": "max_per_purchase",
     "ticket_types_max_per_user_positive": "max_per_user",
+    "ticket_types_hold_seconds_bounded": "hold_seconds",
     "ticket_types_sales_start_writable": "sales_start",
     "ticket_types_sales_end_writable": "sales_end",
     "ticket_types_sales_end_after_start": "sales_end",

@@ -89,7 +89,8 @@ def change(
 
 def _sale_began(session: Session, stored: StoredTicketType) -> bool:
     """A capacity from a form that is older than the latest sale would sell tickets twice."""
-    return stored.counter.sold > 0 or store.has_queued(session, stored.ticket_type)
+    stock = stored.stock
+    return stock.held + stock.sold > 0 or store.has_queued(session, stored.ticket_type)
 
 
 def _moves(stored: StoredTicketType, changes: Fields) -> bool:

@@ -50,7 +50,7 @@ router = APIRouter(
     route_class=SignedInRoute,
 )
 
-ETAG = {"ETag": '"0123456789abcdef0123456789abcdef.5"'}
+ETAG = {"ETag": '"0123456789abcdef0123456789abcdef.2.5"'}
 UNKNOWN_EVENT = InvalidInput(errors={"event": ["There is no such event."]})
 CHANGED = changing(
     ETAG,
@@ -135,7 +135,7 @@ async def read_ticket_type(
 async def replace_ticket_type(write: Write, body: TicketTypeBody) -> Response:
     """Only the event's owner may. A field that is left out takes its default.
 
-    It contains the capacity, so it requires `If-Match` once any ticket is sold or queued.
+    It contains the capacity, so it requires `If-Match` once any ticket is sold, held or queued.
     `event` cannot change once there was a purchase (409).
     """
     return await _change(write, body.model_dump())
@@ -151,7 +151,7 @@ async def replace_ticket_type(write: Write, body: TicketTypeBody) -> Response:
 async def change_ticket_type(write: Write, body: TicketTypePatch) -> Response:
     """Only the event's owner may. A field that is left out keeps its value.
 
-    With `capacity` it requires `If-Match` once any ticket is sold or queued.
+    With `capacity` it requires `If-Match` once any ticket is sold, held or queued.
     `event` cannot change once there was a purchase (409).
     """
     return await _change(write, body.model_dump(exclude_unset=True))

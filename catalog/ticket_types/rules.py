@@ -8,10 +8,13 @@ from catalog.rules import MAX_INT4
 from shared.errors import InvalidInput
 
 SALE_WINDOW = ("sales_start", "sales_end")
-# More tickets than any sale has; it keeps issued = sold + capacity within an integer.
+# More tickets than any sale has; it keeps issued = held + sold + capacity within an integer.
 MAX_CAPACITY = 1_000_000_000
 MAX_PER_PURCHASE = 1_000_000
 DEFAULT_PER_PURCHASE = 10
+# A payment takes longer than the shortest; the longest keeps tickets from others.
+HOLD_SECONDS_MIN = 30
+HOLD_SECONDS_MAX = 7_200
 
 # NUMERIC(12, 2)
 PRICE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,2})?")
@@ -19,14 +22,15 @@ PRICE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,2})?")
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """Tickets of a type that were issued, and those of them that are sold."""
+    """Tickets of a type that were issued, and those of them that are held or sold."""
 
     issued: int
+    held: int
     sold: int
 
     @property
     def left(self) -> int:
-        return self.issued - self.sold
+        return self.issued - self.held - self.sold
 
 
 def price(value: object) -> Decimal:
@@ -56,10 +60,10 @@ def issued_for_capacity(stock: Stock, capacity: int) -> int:
     Raises:
         InvalidInput: by field `capacity`: the sum exceeds an integer.
     """
-    issued = stock.sold + capacity
-    if issued > MAX_INT4:
-        raise InvalidInput(errors={"capacity": [f"must be at most {MAX_INT4 - stock.sold}"]})
-    return issued
+    taken = stock.held + stock.sold
+    if taken + capacity > MAX_INT4:
+        raise InvalidInput(errors={"capacity": [f"must be at most {MAX_INT4 - taken}"]})
+    return taken + capacity
 
 
 def issued_after_change(stock: Stock, change: int) -> int:

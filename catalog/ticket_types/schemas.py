@@ -19,6 +19,8 @@ from catalog.schemas import (
 )
 from catalog.ticket_types.rules import (
     DEFAULT_PER_PURCHASE,
+    HOLD_SECONDS_MAX,
+    HOLD_SECONDS_MIN,
     MAX_CAPACITY,
     MAX_PER_PURCHASE,
     price,
@@ -35,6 +37,7 @@ Price = Annotated[
         {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$", "examples": ["100.00"]}
     ),
 ]
+HoldSeconds = Annotated[StrictInt, Field(ge=HOLD_SECONDS_MIN, le=HOLD_SECONDS_MAX)]
 Id = Annotated[StrictInt, Field(ge=1, le=MAX_ID)]
 Capacity = Annotated[StrictInt, Field(ge=0, le=MAX_CAPACITY)]
 PerPurchase = Annotated[StrictInt, Field(ge=1, le=MAX_PER_PURCHASE)]
@@ -49,6 +52,7 @@ EXAMPLE = {
     "sales_end": "2027-06-05T18:00:00Z",
     "max_per_purchase": 10,
     "max_per_user": 4,
+    "hold_seconds": 600,
 }
 # Paused, because FastAPI leaves a null out of examples.
 VIEW_EXAMPLE = {
@@ -75,6 +79,10 @@ class TicketTypeBody(RequestBody):
     )
     max_per_purchase: PerPurchase = DEFAULT_PER_PURCHASE
     max_per_user: PerUser | None = Field(None, description="null: no limit.")
+    hold_seconds: HoldSeconds | None = Field(
+        None,
+        description="How long a purchase is held for its payment; null: it is confirmed at once.",
+    )
     id: ReadOnly = None
     sold: ReadOnly = None
     paused_at: ReadOnly = None
@@ -94,6 +102,7 @@ class TicketTypePatch(RequestBody):
     sales_end: Moment | None = Field(default_factory=unset)
     max_per_purchase: PerPurchase = Field(default_factory=unset)
     max_per_user: PerUser | None = Field(default_factory=unset)
+    hold_seconds: HoldSeconds | None = Field(default_factory=unset)
     id: ReadOnly = None
     sold: ReadOnly = None
     paused_at: ReadOnly = None
@@ -118,10 +127,15 @@ class TicketTypeView(BaseModel):
     sales_end: datetime | None
     max_per_purchase: int = Field(ge=1)
     max_per_user: int | None = Field(ge=1)
+    hold_seconds: int | None = Field(
+        ge=HOLD_SECONDS_MIN,
+        le=HOLD_SECONDS_MAX,
+        description="How long a purchase is held for its payment; null: it is confirmed at once.",
+    )
     paused_at: datetime | None = Field(
         description="Since when no purchase is accepted, see `pause/`; null: it is not paused."
     )
-    issued: int = Field(ge=0, description="`capacity` and `sold` together.")
+    issued: int = Field(ge=0, description="`capacity`, `sold` and what is on hold together.")
 
     @classmethod
     def of(cls, stored: StoredTicketType) -> "TicketTypeView":
@@ -137,6 +151,7 @@ class TicketTypeView(BaseModel):
             sales_end=ticket_type.sales_end,
             max_per_purchase=ticket_type.max_per_purchase,
             max_per_user=ticket_type.max_per_user,
+            hold_seconds=ticket_type.hold_seconds,
             paused_at=ticket_type.paused_at,
             issued=stock.issued,
         )
@@ -165,10 +180,11 @@ def representation(stored: StoredTicketType) -> bytes:
 
 
 def etag(stored: StoredTicketType) -> str:
-    """Two parts: what the owner changes, with the tickets issued; and the tickets sold.
+    """Two parts: what the owner changes, with the tickets issued; and those on hold and sold.
 
-    `capacity` is the difference of the two figures, so the tag names each representation.
+    `capacity` follows from these figures, so the tag names each representation.
     """
-    unsold = {"capacity": stored.stock.issued, "sold": 0}
+    stock = stored.stock
+    unsold = {"capacity": stock.issued, "sold": 0}
     view = TicketTypeView.of(stored).model_copy(update=unsold)
-    return etag_of(view.model_dump_json().encode(), sold=stored.stock.sold)
+    return etag_of(view.model_dump_json().encode(), stock.held, stock.sold)

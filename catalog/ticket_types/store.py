@@ -24,7 +24,8 @@ class StoredTicketType:
 
     @property
     def stock(self) -> Stock:
-        return Stock(issued=self.counter.issued, sold=self.counter.sold)
+        counter = self.counter
+        return Stock(issued=counter.issued, held=counter.held, sold=counter.sold)
 
 
 def page(

@@ -23,7 +23,7 @@ EVERY_SECONDS = 1.0
 # sale.
 READ_COUNTERS = text("""
 WITH event AS (SELECT DISTINCT event_id FROM ticket_types WHERE id = ANY(:ids))
-SELECT sum(issued - sold)::bigint AS left,
+SELECT sum(issued - held - sold)::bigint AS left,
        (SELECT sum(number) FROM event JOIN lanes USING (event_id))::bigint AS decisions,
        (SELECT count(*) FROM event JOIN work_list USING (event_id) WHERE class = 1) AS queued
 FROM event JOIN counters USING (event_id) WHERE ticket_type_id = ANY(:ids)

@@ -23,6 +23,7 @@ TICKET_TYPE_DEFAULTS = {
     "sales_end": None,
     "max_per_purchase": 10,
     "max_per_user": None,
+    "hold_seconds": None,
 }
 
 

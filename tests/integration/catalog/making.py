@@ -16,8 +16,10 @@ EVENT = {
 }
 TICKET_TYPE = {"name": "Standing", "price": "100.00", "capacity": 500}
 QUEUE = """
-INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price, currency)
-SELECT :request, event_id, :user_id, id, :quantity, 100, 'EUR' FROM ticket_types WHERE id = :id
+INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price, currency,
+                      hold_seconds)
+SELECT :request, event_id, :user_id, id, :quantity, 100, 'EUR', hold_seconds
+FROM ticket_types WHERE id = :id
 """
 LOCK = "SELECT FROM lanes WHERE event_id = (SELECT event_id FROM ticket_types WHERE id = :id)"
 SELL = """
@@ -26,8 +28,11 @@ WITH lane AS (
     WHERE event_id = (SELECT event_id FROM ticket_types WHERE id = :id)
 ), entry AS (
     INSERT INTO ledger (event_id, number, command_id, ticket_type_id, kind, change, left_after)
-    SELECT event_id, number, :request, :id, 'confirmed', -:quantity,
-        (SELECT issued - sold - :quantity FROM counters WHERE ticket_type_id = :id)
+    SELECT event_id, number, :request, :id,
+        (SELECT CASE WHEN hold_seconds IS NULL THEN 'confirmed' ELSE 'held' END::entry_kind
+         FROM ticket_types WHERE id = :id),
+        -:quantity,
+        (SELECT issued - held - sold - :quantity FROM counters WHERE ticket_type_id = :id)
     FROM lane
 )
 INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by)
@@ -69,7 +74,7 @@ def etag_of(client: httpx.Client, path: str) -> str:
 
 
 def sell(database: Engine, ticket_type_id: int, user_id: int, quantity: int) -> None:
-    """A purchase, decided as the worker decides it."""
+    """A purchase, decided as the worker decides it; held where its ticket type says so."""
     with database.begin() as connection:
         sell_within(connection, ticket_type_id, user_id, quantity)
 

@@ -374,3 +374,20 @@ def test_a_capacity_that_is_set_counts_what_is_sold(owner: httpx.Client, databas
         ("confirmed", id_, -4, 6),
         ("withdrawn", id_, -5, 1),
     ]
+
+
+def test_what_is_held_is_taken_but_not_sold(owner: httpx.Client, database: Engine) -> None:
+    ticket_type = make_ticket_type(owner, capacity=10, hold_seconds=600)
+    id_, path = ticket_type["id"], path_of(ticket_type)
+    before = etag_of(owner, path)
+    sell(database, id_, user_id_of(owner), 4)
+    assert owner.get(path).json() == ticket_type | {"capacity": 6, "sold": 0, "issued": 10}
+    answer = owner.post(f"{path}capacity/", json={"change": -7})
+    assert answer.json()["errors"] == {"change": ["cannot withdraw 7 tickets: 6 are left"]}
+    statuses = [
+        owner.patch(path, json={"capacity": 1}, headers=headers).status_code
+        for headers in ({}, {"If-Match": before}, {"If-Match": etag_of(owner, path)})
+    ]
+    assert statuses == [428, 412, 200]
+    after = owner.patch(path, json={"hold_seconds": None}).json()
+    assert after == ticket_type | {"capacity": 1, "sold": 0, "issued": 5, "hold_seconds": None}

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from catalog.transactions import session_transaction
-from shared.database.tables import Event
+from shared.database.tables import Event, TicketType
 from shared.errors import InvalidInput
 from tests.integration.catalog.making import make_user
 
@@ -32,6 +32,18 @@ def test_a_violated_constraint_is_an_error_of_its_field(
         assert list(refusal.value.errors or ()) == [field]
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM events")).scalar_one() == 0
+
+
+@pytest.mark.parametrize(("field", "value"), [("hold_seconds", 29), ("max_per_user", 0)])
+def test_so_is_one_of_a_ticket_type(engine: Engine, field: str, value: int) -> None:
+    owner_id = make_user(engine, "owner")
+    with session_transaction(engine) as session:
+        session.add(event := an_event(owner_id))
+        session.flush()
+        event_id = event.id
+    with pytest.raises(InvalidInput) as refusal, session_transaction(engine) as session:
+        session.add(TicketType(event_id=event_id, name="Seat", price=1, **{field: value}))
+    assert list(refusal.value.errors or ()) == [field]
 
 
 def test_a_number_that_no_column_holds_is_refused(engine: Engine) -> None:

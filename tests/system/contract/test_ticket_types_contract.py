@@ -23,7 +23,7 @@ from tests.system.selling import (
 
 FIELDS = {
     *("id", "event", "name", "price", "capacity", "sold", "sales_start", "sales_end"),
-    *("max_per_purchase", "max_per_user", "paused_at", "issued"),
+    *("max_per_purchase", "max_per_user", "hold_seconds", "paused_at", "issued"),
 }
 
 
@@ -65,6 +65,7 @@ def test_fields(organiser: httpx.Client) -> None:
         "capacity": (-1, 1_000_000_001, 2**31, 1.0, 1.5, "5", True, None),
         "max_per_purchase": (0, -1, 1_000_001, 1.5, "2", True, None),
         "max_per_user": (0, -1, 2**31, 1.5, "2", True),
+        "hold_seconds": (29, 7_201, 0, -30, 60.5, "60", True),
     }.items():
         for bad in bad_values:
             for answer in writes(organiser, ticket_type, **{field: bad}):

@@ -31,11 +31,13 @@ def test_a_malformed_list_names_no_tag(header: str) -> None:
 
 
 def test_a_sale_changes_the_tag_and_only_what_it_is_compared_with_where_sales_matter() -> None:
-    read, now, edited = etag_of(b"a", sold=5), etag_of(b"a", sold=6), etag_of(b"b", sold=5)
-    assert len({read, now, edited}) == 3
-    check_if_match(read, now, guards_sales=False)
-    with pytest.raises(PreconditionFailed):
-        check_if_match(read, now)
+    read, now, edited = etag_of(b"a", 2, 5), etag_of(b"a", 2, 6), etag_of(b"b", 2, 5)
+    held = etag_of(b"a", 3, 5)
+    assert len({read, now, edited, held}) == 4
+    for sold_or_held in (now, held):
+        check_if_match(read, sold_or_held, guards_sales=False)
+        with pytest.raises(PreconditionFailed):
+            check_if_match(read, sold_or_held)
     for tag in (edited, f"W/{now}", "", now.strip('"')):
         with pytest.raises(PreconditionFailed):
             check_if_match(tag, now, guards_sales=False)
