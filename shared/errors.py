@@ -7,6 +7,7 @@ EventifyError
     ├── InvalidInput                400 invalid
     │   └── MalformedBody           400 malformed_body
     ├── NotEnoughTickets            400 not_enough_tickets
+    ├── AllHeld                     400 all_held
     ├── OverUserLimit               400 over_user_limit
     ├── SaleNotOpen, SaleClosed     400 sale_not_open, sale_closed
     ├── SalePaused                  400 sale_paused
@@ -18,11 +19,19 @@ EventifyError
     ├── MethodNotAllowed            405 method_not_allowed
     ├── BodyTooSlow                 408 body_too_slow
     ├── Conflict                    409 conflict
+    │   ├── NotDecided              409 not_decided
+    │   ├── NotHeld, NotConfirmed   409 not_held, not_confirmed
+    │   ├── HoldExpired             409 hold_expired
+    │   ├── HoldReleased            409 hold_released
+    │   ├── AlreadyConfirmed        409 already_confirmed
+    │   ├── AlreadyCancelled        409 already_cancelled
+    │   └── PaymentReferenceUsed    409 payment_reference_used
     ├── PreconditionFailed          412 precondition_failed
     ├── BodyTooLarge                413 body_too_large
     ├── IdempotencyKeyReused        422 idempotency_key_reused
     ├── PreconditionRequired        428 precondition_required
     ├── TooManyRequests             429 too_many_requests
+    │   └── TooManyExpiredHolds     429 too_many_expired_holds
     ├── ServerError                 500 server_error
     └── Unavailable                 503 unavailable
 """
@@ -96,6 +105,12 @@ class NotEnoughTickets(Problem):
     status = 400
     code = "not_enough_tickets"
     default_detail = "Not enough tickets available"
+
+
+class AllHeld(Problem):
+    status = 400
+    code = "all_held"
+    default_detail = "All tickets that are left are on hold; some may come back."
 
 
 class OverUserLimit(Problem):
@@ -188,6 +203,46 @@ class Conflict(Problem):
     default_detail = "The request conflicts with the current state."
 
 
+class NotDecided(Conflict):
+    code = "not_decided"
+    default_detail = "The purchase is not decided yet; retry."
+
+
+class NotHeld(Conflict):
+    code = "not_held"
+    default_detail = "The purchase was never held, or was rejected."
+
+
+class NotConfirmed(Conflict):
+    code = "not_confirmed"
+    default_detail = "The purchase is not confirmed."
+
+
+class HoldExpired(Conflict):
+    code = "hold_expired"
+    default_detail = "The hold has expired."
+
+
+class HoldReleased(Conflict):
+    code = "hold_released"
+    default_detail = "The hold was released."
+
+
+class AlreadyConfirmed(Conflict):
+    code = "already_confirmed"
+    default_detail = "The purchase is confirmed already, by another payment."
+
+
+class AlreadyCancelled(Conflict):
+    code = "already_cancelled"
+    default_detail = "Fewer tickets of the purchase are left to cancel."
+
+
+class PaymentReferenceUsed(Conflict):
+    code = "payment_reference_used"
+    default_detail = "This payment reference confirms another purchase."
+
+
 class PreconditionFailed(Problem):
     status = 412
     code = "precondition_failed"
@@ -216,6 +271,11 @@ class TooManyRequests(Problem):
     status = 429
     code = "too_many_requests"
     default_detail = "Too many requests; retry after the time in Retry-After."
+
+
+class TooManyExpiredHolds(TooManyRequests):
+    code = "too_many_expired_holds"
+    default_detail = "Too many of your holds for this event have expired; retry later."
 
 
 class ServerError(Problem):

@@ -94,6 +94,21 @@ class QueuedPurchase(Purchase, frozen=True, kw_only=True):
     estimated_wait_seconds: float
 
 
+class HeldPurchase(Purchase, frozen=True, kw_only=True):
+    """`seconds_left`: until `held_until` when it was read, for clients whose clocks are wrong."""
+
+    held_until: str
+    seconds_left: int
+
+
+class ResolvedPurchase(Purchase, frozen=True, kw_only=True):
+    """A purchase that was held or cancelled; `resolved_at`: when it last changed."""
+
+    payment_reference: str | None
+    resolved_at: str
+    cancelled_quantity: int
+
+
 class DecidedBatch(msgspec.Struct, frozen=True, kw_only=True):
     """The message of a worker to the gateways after each batch's commit."""
 
@@ -153,6 +168,23 @@ def still_queued(purchase: Purchase, position: int, wait_seconds: float) -> Queu
 
 # Such texts all have one length, so the later one is the greater.
 TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+def held(purchase: Purchase, held_until: str, seconds_left: int) -> HeldPurchase:
+    return HeldPurchase(
+        **msgspec.structs.asdict(purchase), held_until=held_until, seconds_left=seconds_left
+    )
+
+
+def resolved(
+    purchase: Purchase, resolved_at: str, payment_reference: str | None, cancelled_quantity: int
+) -> ResolvedPurchase:
+    return ResolvedPurchase(
+        **msgspec.structs.asdict(purchase),
+        payment_reference=payment_reference,
+        resolved_at=resolved_at,
+        cancelled_quantity=cancelled_quantity,
+    )
 
 
 def as_time(expression: str) -> str:

@@ -1,5 +1,6 @@
 """A purchase request, what accepting it gives, and the response. Pure."""
 
+import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -9,6 +10,7 @@ import msgspec
 from gateway.purchases.pace import retry_after_seconds
 from gateway.purchases.request_body import LineInput
 from shared.errors import (
+    AllHeld,
     IdempotencyKeyReused,
     InvalidInput,
     NotAuthenticated,
@@ -17,12 +19,15 @@ from shared.errors import (
     SaleClosed,
     SaleNotOpen,
     SalePaused,
+    TooManyExpiredHolds,
     retry_after,
 )
 from shared.purchases import QueuedPurchase, Short, purchase, still_queued
 
 # A pause has no known end. 10,000 buyers who wait for it then send 300 requests a second.
 PAUSED_RETRY_SECONDS: Final = 30
+# What is held comes back at once, if at all: so retries spread about that moment.
+HELD_RETRY_JITTER: Final = 0.25
 
 # Of refusals that a change of the request avoids: the field to change.
 FIELDS: Final[Mapping[str, str]] = {
@@ -81,17 +86,38 @@ class LineRefusal(msgspec.Struct, frozen=True):
     left: int | None
 
 
-def problem_of_request(code: str) -> Problem:
+class Holds(msgspec.Struct, frozen=True):
+    """What is on hold, for a request that was refused.
+
+    Args:
+        would_fit: each line would fit if all of it came back.
+        ends_in_seconds: until the event's next hold ends; None: there is none.
+    """
+
+    would_fit: bool = False
+    ends_in_seconds: float | None = None
+
+
+NO_HOLDS: Final = Holds()
+
+
+def problem_of_request(code: str, retry_seconds: float | None = None) -> Problem:
     """The problem of a refusal that no line is the cause of."""
     match code:
         case "unknown_user":
             return NotAuthenticated("The token's user does not exist.", token_was_bad=True)
         case "key_reused":
             return IdempotencyKeyReused()
+        case "too_many_expired_holds":
+            return TooManyExpiredHolds(
+                headers={"Retry-After": str(retry_after(retry_seconds or 0))}
+            )
     raise AssertionError(f"the accept statement gave an unknown verdict: {code}")
 
 
-def problem_of(refusals: Sequence[LineRefusal], *, as_items: bool) -> Problem:
+def problem_of(
+    refusals: Sequence[LineRefusal], *, as_items: bool, holds: Holds = NO_HOLDS
+) -> Problem:
     """One problem for all refused lines; they are in the order of the request.
 
     What a change of the request avoids comes first, by field, named as it was sent.
@@ -113,6 +139,10 @@ def problem_of(refusals: Sequence[LineRefusal], *, as_items: bool) -> Problem:
     if "sale_paused" in codes:
         seconds = retry_after_seconds(PAUSED_RETRY_SECONDS)
         return SalePaused(headers={"Retry-After": str(seconds)})
+    if "not_enough_tickets" in codes and holds.would_fit:
+        jitter = random.uniform(1 - HELD_RETRY_JITTER, 1 + HELD_RETRY_JITTER)  # noqa: S311 - jitter
+        seconds = retry_after((holds.ends_in_seconds or 0) * jitter)
+        return AllHeld(extra={"short": _short(refusals)}, headers={"Retry-After": str(seconds)})
     if "not_enough_tickets" in codes:
         return NotEnoughTickets(extra={"short": _short(refusals)})
     raise AssertionError(f"the accept statement gave unknown refusals: {codes}")

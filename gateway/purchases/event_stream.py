@@ -1,6 +1,6 @@
 """A purchase as a stream of server-sent events (WHATWG HTML, 9.2).
 
-`position` while it is queued and moves up, `outcome` once it is decided, which ends the stream;
+`position` while it is queued and moves up, `outcome` once it is decided or held, which ends it;
 the data of both is the purchase as in every other response.
 """
 

@@ -26,6 +26,8 @@ WAITING_MAX = 200
 # Of one user; browsers ask for six things at a time.
 WAITING_OF_USER_MAX = 30
 
+Status = Literal["queued", "held", "confirmed", "rejected", "released", "expired", "cancelled"]
+
 router = APIRouter(tags=["Purchases"], route_class=AuthenticatedRoute)
 
 
@@ -83,7 +85,7 @@ async def list_purchases(
     caller: Caller,
     page: WantedPage,
     status: Annotated[
-        Literal["queued", "confirmed", "rejected"] | None,
+        Status | None,
         Query(description="Only purchases with this status."),
     ] = None,
     ticket_type: Annotated[

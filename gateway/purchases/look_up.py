@@ -1,7 +1,7 @@
 """Looks purchases up: as they stand, after their decision, or again at each change."""
 
 import zlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 import msgspec
 from sqlalchemy import Engine
@@ -9,11 +9,11 @@ from sqlalchemy import Engine
 from gateway.batcher import Batcher
 from gateway.purchases.pace import Pace, read_again_seconds
 from gateway.purchases.read import Found
-from gateway.purchases.results import DecidedResult, Queued, Reading, ResultReader
+from gateway.purchases.results import DecidedResult, Poll, Queued, Reading, ResultReader
 from gateway.purchases.waiting import Waiters, WaitLimit
 from shared.config.settings import Settings
 from shared.errors import NotFound, Unavailable
-from shared.purchases import Purchase, QueuedPurchase, still_queued
+from shared.purchases import HELD, QUEUED, Purchase, QueuedPurchase, still_queued
 from shared.web.asgi_extensions import ClientLeaves
 
 # Polls answered by one statement.
@@ -23,19 +23,22 @@ STATUS_BATCH_ROWS = 500
 class PurchaseAnswer(msgspec.Struct, frozen=True):
     """A purchase as it stands. `waits_seconds`: the estimate while queued; None once decided.
 
-    `rate_limit`: the `RateLimit` headers.
+    `unvarying`: the body without what varies with time alone. `rate_limit`: the `RateLimit`
+    headers.
     """
 
     id: str
     body: bytes
     waits_seconds: float | None
+    status: str = QUEUED
+    unvarying: bytes | None = None
     replayed: bool = False
     rate_limit: Mapping[str, str] = {}
 
     @property
     def version(self) -> bytes:
-        """Changes with the body."""
-        return b"%08x" % zlib.crc32(self.body)
+        """Changes with the body, but for what varies with time alone."""
+        return b"%08x" % zlib.crc32(self.body if self.unvarying is None else self.unvarying)
 
 
 class PurchaseLookUp:
@@ -43,7 +46,7 @@ class PurchaseLookUp:
         self._waiters = waiters
         self._pace = pace
         self._results = ResultReader(settings, engine)
-        self._reading: Batcher[str, Reading] = Batcher(
+        self._reading: Batcher[Poll, Reading] = Batcher(
             "read",
             self._results.read,
             batch_rows=STATUS_BATCH_ROWS,
@@ -58,37 +61,51 @@ class PurchaseLookUp:
         self._results.close()
 
     async def read(self, user_id: int, purchase_id: str) -> PurchaseAnswer:
-        """A user's purchase as it stands.
+        """A purchase as it stands, for its buyer or the owner of its event.
 
         Raises:
             NotFound: there is none, or it is another user's.
             Unavailable: the database is unavailable.
         """
-        reading = await self._reading.submit(purchase_id)
-        if reading is None or reading.user_id != user_id:
+        reading = await self._reading.submit(Poll(purchase_id, user_id))
+        if reading is None:
             raise NotFound
         if isinstance(reading, DecidedResult):
-            return PurchaseAnswer(purchase_id, reading.body, None)
+            return PurchaseAnswer(
+                purchase_id, reading.body, None, reading.status, reading.unvarying
+            )
         body = self._still_queued(reading)
         return PurchaseAnswer(purchase_id, msgspec.json.encode(body), body.estimated_wait_seconds)
 
-    async def wait(self, user_id: int, purchase_id: str, wait_limit: WaitLimit) -> PurchaseAnswer:
-        """A user's purchase after its decision, or as it stands at the limit.
+    async def wait(
+        self,
+        user_id: int,
+        purchase_id: str,
+        wait_limit: WaitLimit,
+        is_known: Callable[[PurchaseAnswer], bool] = lambda _answer: False,
+    ) -> PurchaseAnswer:
+        """A purchase after its decision, or as it stands at the limit.
+
+        `is_known`: whether the client has this answer; while held it waits for the next one.
 
         Raises:
             NotFound: there is none, or it is another user's.
             Unavailable: the database is unavailable.
             ClientLeft: while it waited.
         """
-        decision = self._waiters.expect(purchase_id, user_id)
-        try:
-            answer = await self.read(user_id, purchase_id)
-            if answer.waits_seconds is None:
-                return answer
-            await wait_limit.wait_for(decision)
-        finally:
-            self._waiters.forget(purchase_id, decision)
-        return await self.read(user_id, purchase_id)
+        while True:
+            decision = self._waiters.expect(purchase_id, user_id)
+            may_wait = not decision.done()
+            try:
+                answer = await self.read(user_id, purchase_id)
+                is_awaited = answer.waits_seconds is not None or (
+                    answer.status == HELD and is_known(answer)
+                )
+                if not is_awaited or not may_wait or wait_limit.is_over:
+                    return answer
+                await wait_limit.wait_for(decision)
+            finally:
+                self._waiters.forget(purchase_id, decision)
 
     async def follow(
         self, user_id: int, purchase_id: str, leaves: ClientLeaves

@@ -1,7 +1,7 @@
 """The SQL that reads purchases, their positions in a lane, and the backlog."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 from psycopg2.extensions import cursor
@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 
 from shared.database.engine import statement
 from shared.database.oldest_queued import OLDEST_QUEUED
-from shared.database.prepared_statement import Prepared, array_literal
-from shared.errors import NotEnoughTickets
+from shared.database.prepared_statement import Prepared, array_literal, plain_array
+from shared.errors import AllHeld, NotEnoughTickets
 from shared.purchases import (
     QUEUED,
     Purchase,
@@ -18,7 +18,9 @@ from shared.purchases import (
     StoredChange,
     StoredItem,
     as_time,
+    held,
     purchase,
+    resolved,
 )
 from shared.web.pagination import LIST_MAX_ROWS
 
@@ -33,21 +35,80 @@ KEPT_OUTCOMES = f"""
 (e.number IS NULL OR current_setting('synchronous_standby_names') = '' OR {WRITES_TO_LOG})
 """
 
-# A purchase with the entry that answers it, if there is one. The batch of an entry is the last that
-# begins at its number or before.
-FOUND = f"""
-SELECT r.id::text, r.user_id, r.event_id, r.seq, r.ticket_type_id, r.quantity, r.unit_price::text,
-       r.items::text, r.currency, {as_time("r.created_at")}, e.kind::text, e.reason::text,
-       e.left_after, e.items::text, {as_time("batch.at")}
-FROM requests r
+# The entry that answers a purchase, if there is one; of one that was not rejected the newest entry
+# after it; and how many of its tickets are cancelled.
+ENTRIES = """
 LEFT JOIN LATERAL (SELECT * FROM ledger WHERE event_id = r.event_id AND command_id = r.id
                    OFFSET 0) e ON true
-LEFT JOIN LATERAL (SELECT at FROM batches WHERE event_id = r.event_id AND first_number <= e.number
-                   ORDER BY first_number DESC LIMIT 1) batch ON true
+LEFT JOIN LATERAL (SELECT number, kind FROM ledger
+                   WHERE event_id = r.event_id AND purchase_id = r.id
+                       AND e.kind IN ('held', 'confirmed')
+                   ORDER BY number DESC LIMIT 1) newest ON true
+LEFT JOIN LATERAL (SELECT sum((item->>'quantity')::int)::int AS quantity
+                   FROM ledger c, jsonb_array_elements(c.items) item
+                   WHERE newest.kind = 'cancelled' AND c.event_id = r.event_id
+                       AND c.purchase_id = r.id AND c.kind = 'cancelled') cancelled ON true
+"""
+STATUS = """
+(CASE WHEN newest.kind IS NULL THEN coalesce(e.kind::text, 'queued')
+      WHEN newest.kind = 'cancelled' AND cancelled.quantity < coalesce(r.quantity, (
+          SELECT sum((line->>'quantity')::int) FROM jsonb_array_elements(r.items) line))
+      THEN 'confirmed'
+      ELSE newest.kind::text END)
 """
 
+
+def found_of(purchases: str) -> str:
+    """The columns of `_Row` of each purchase. Nothing of a hold is looked up where there is none.
+
+    The batch of an entry is the last that begins at its number or before.
+
+    Args:
+        purchases: a table of requests.
+    """
+    return f"""
+SELECT r.id::text, r.user_id, r.event_id, r.seq, r.ticket_type_id, r.quantity, r.unit_price::text,
+       r.items::text, r.currency, {as_time("r.created_at")}, {STATUS}, e.reason::text,
+       e.left_after, e.items::text, {as_time("batch.at")}, {as_time("hold.ends_at")},
+       greatest(0, floor(extract(epoch FROM hold.ends_at - clock_timestamp())))::int,
+       {as_time("resolved.at")}, paid.payment_reference, cancelled.quantity
+FROM {purchases} r
+{ENTRIES}
+LEFT JOIN LATERAL (SELECT at FROM batches WHERE event_id = r.event_id AND first_number <= e.number
+                   ORDER BY first_number DESC LIMIT 1) batch ON true
+LEFT JOIN LATERAL (SELECT h.ends_at + make_interval(secs => l.extended_seconds) AS ends_at
+                   FROM holds h, lanes l
+                   WHERE e.kind = 'held' AND h.event_id = r.event_id AND h.purchase_id = r.id
+                       AND l.event_id = r.event_id LIMIT 1) hold ON true
+LEFT JOIN LATERAL (SELECT at FROM batches
+                   WHERE event_id = r.event_id AND first_number <= newest.number
+                   ORDER BY first_number DESC LIMIT 1) resolved ON true
+LEFT JOIN LATERAL (SELECT command.payment_reference
+                   FROM ledger c CROSS JOIN LATERAL (
+                       SELECT payment_reference FROM requests WHERE id = c.command_id OFFSET 0
+                   ) command
+                   WHERE newest.kind IN ('confirmed', 'cancelled') AND e.kind = 'held'
+                       AND c.event_id = r.event_id AND c.purchase_id = r.id
+                       AND c.kind = 'confirmed' LIMIT 1) paid ON true
+"""
+
+
 READ = Prepared(
-    "read", f"{FOUND} WHERE r.id = ANY(%(ids)s::uuid[]) AND r.kind = 'buy' AND {KEPT_OUTCOMES}"
+    "read",
+    f"{found_of('requests')}"
+    f" WHERE r.id = ANY(%(ids)s::uuid[]) AND r.kind = 'buy' AND {KEPT_OUTCOMES}",
+)
+
+# Who is not the buyer may be the event's owner.
+OWNED = Prepared(
+    "owned",
+    """
+SELECT asked.id::text, asked.user_id
+FROM unnest(%(ids)s::uuid[], %(user_ids)s::bigint[]) AS asked (id, user_id)
+CROSS JOIN LATERAL (SELECT event_id FROM requests WHERE id = asked.id OFFSET 0) r
+CROSS JOIN LATERAL (SELECT owner_id FROM events WHERE id = r.event_id OFFSET 0) e
+WHERE e.owner_id = asked.user_id
+""",
 )
 
 OF_USER = """
@@ -55,25 +116,28 @@ WHERE r.user_id = %(user_id)s AND r.kind = 'buy'
   AND (%(ticket_type_id)s IS NULL OR r.ticket_type_id = %(ticket_type_id)s
        OR r.items @> jsonb_build_array(jsonb_build_object('ticket_type', %(ticket_type_id)s)))
 """
-OF_STATUS = "AND (%(status)s IS NULL OR coalesce(e.kind::text, 'queued') = %(status)s)"
+OF_STATUS = f"AND {STATUS} = %(status)s"
 
 # `LIST_MAX_ROWS` at most, however many a user has.
 COUNT_OF_USER = f"""
 SELECT count(*) FROM (SELECT FROM requests r {OF_USER} LIMIT {LIST_MAX_ROWS}) counted
 """
-# Looks up the entry of each: ten times as long.
+# Looks up the entries of each: ten times as long.
 COUNT_OF_STATUS = f"""
 SELECT count(*) FROM (
-    SELECT FROM requests r
-    LEFT JOIN LATERAL (SELECT kind FROM ledger WHERE event_id = r.event_id AND command_id = r.id
-                       OFFSET 0) e ON true
-    {OF_USER} {OF_STATUS} LIMIT {LIST_MAX_ROWS}) counted
+    SELECT FROM requests r {ENTRIES} {OF_USER} {OF_STATUS} LIMIT {LIST_MAX_ROWS}) counted
 """
 
-LIST_OF_USER = f"""
-{FOUND} {OF_USER} {OF_STATUS} AND {KEPT_OUTCOMES}
-ORDER BY r.seq DESC LIMIT %(rows)s OFFSET %(offset)s
-"""
+
+def _page(of_user: str) -> str:
+    page = f"""(
+    SELECT r.* FROM requests r {of_user}
+    ORDER BY r.seq DESC LIMIT %(rows)s OFFSET %(offset)s)"""
+    return f"{found_of(page)} WHERE {KEPT_OUTCOMES} ORDER BY r.seq DESC"
+
+
+LIST_OF_USER = _page(OF_USER)
+LIST_OF_STATUS = _page(f"{ENTRIES} {OF_USER} {OF_STATUS}")
 
 # The oldest purchases of a queue, read from the lane's mark on: past the dead rows of those that
 # were decided.
@@ -105,6 +169,8 @@ SELECT count(*),
 FROM (SELECT FROM work_list WHERE class = 1 LIMIT %(rows)s) counted
 """
 
+
+SHORT_REASONS = (NotEnoughTickets.code, AllHeld.code)
 
 _items = msgspec.json.Decoder(list[StoredItem])
 _changes = msgspec.json.Decoder(list[StoredChange])
@@ -138,6 +204,19 @@ def read(engine: Engine, ids: Sequence[str], *, position_max_rows: int) -> dict[
     return {row.purchase.id: row for row in found}
 
 
+def owned(engine: Engine, asked: Collection[tuple[str, int]]) -> set[tuple[str, int]]:
+    """Of purchases and users those where the user owns the purchase's event.
+
+    Raises:
+        DATABASE_UNAVAILABLE: nothing was read.
+    """
+    with statement(engine) as cursor:
+        ids = [id_ for id_, _user in asked]
+        user_ids = plain_array(user for _id, user in asked)
+        OWNED.run(cursor, {"ids": array_literal(ids), "user_ids": user_ids})
+        return set(cursor.fetchall())
+
+
 def list_of_user(
     engine: Engine,
     wanted: Filter,
@@ -159,18 +238,22 @@ def list_of_user(
         DATABASE_UNAVAILABLE: nothing was read.
     """
     parameters = msgspec.structs.asdict(wanted)
+    count_of, page_of = (
+        (COUNT_OF_USER, LIST_OF_USER)
+        if wanted.status is None
+        else (COUNT_OF_STATUS, LIST_OF_STATUS)
+    )
     with statement(engine) as cursor:
-        count_of = COUNT_OF_USER if wanted.status is None else COUNT_OF_STATUS
         cursor.execute(count_of, parameters)
         row = cursor.fetchone()
         count = int(row[0]) if row else 0
-        cursor.execute(LIST_OF_USER, parameters | {"rows": rows, "offset": offset_of(count)})
+        cursor.execute(page_of, parameters | {"rows": rows, "offset": offset_of(count)})
         return count, _all_found(cursor, position_max_rows)
 
 
 def _all_found(cursor: cursor, position_max_rows: int) -> list[Found]:
     rows = [_Row(*row) for row in cursor.fetchall()]
-    queued = {row.event_id for row in rows if row.kind is None}
+    queued = {row.event_id for row in rows if row.status == QUEUED}
     heads = _heads_of_queues(cursor, queued, position_max_rows)
     return [_found(row, heads) for row in rows]
 
@@ -185,7 +268,7 @@ def _heads_of_queues(cursor: cursor, event_ids: Iterable[int], rows: int) -> dic
 
 
 class _Row(msgspec.Struct, gc=False):
-    """The columns of `FOUND`."""
+    """The columns of `found_of`."""
 
     id: str
     user_id: int
@@ -197,11 +280,16 @@ class _Row(msgspec.Struct, gc=False):
     items: str | None
     currency: str
     created_at: str
-    kind: str | None
+    status: str
     reason: str | None
     left_after: int | None
     changes: str | None
     decided_at: str | None
+    held_until: str | None
+    seconds_left: int | None
+    resolved_at: str | None
+    payment_reference: str | None
+    cancelled_quantity: int | None
 
 
 def _found(row: _Row, heads: dict[int, list[int]]) -> Found:
@@ -212,12 +300,16 @@ def _found(row: _Row, heads: dict[int, list[int]]) -> Found:
         event=row.event_id,
         currency=row.currency,
         created_at=row.created_at,
-        status=row.kind or QUEUED,
+        status=row.status,
         reason=row.reason,
         decided_at=row.decided_at,
-        short=_short(row, lines) if row.reason == NotEnoughTickets.code else None,
+        short=_short(row, lines) if row.reason in SHORT_REASONS else None,
     )
-    position = position_in(heads[row.event_id], row.seq) if row.kind is None else None
+    if row.held_until is not None and row.seconds_left is not None:
+        body = held(body, row.held_until, row.seconds_left)
+    elif row.resolved_at is not None:
+        body = resolved(body, row.resolved_at, row.payment_reference, row.cancelled_quantity or 0)
+    position = position_in(heads[row.event_id], row.seq) if row.status == QUEUED else None
     return Found(row.user_id, body, position)
 
 

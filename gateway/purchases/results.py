@@ -1,27 +1,38 @@
 """Reads purchases for polls: from Redis first, then the others from PostgreSQL."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import Engine
 
-from gateway.purchases.read import read
+from gateway.purchases.read import owned, read
 from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import Unavailable
 from shared.messaging.circuit_breaker import CircuitBreaker
 from shared.messaging.redis_client import open_redis
 from shared.observability.logging import get_logger
-from shared.purchases import RESULT_KEY_PREFIX, Purchase, unpack_result
+from shared.purchases import RESULT_KEY_PREFIX, HeldPurchase, Purchase, unpack_result
 
 logger = get_logger(__name__)
 
 
+class Poll(NamedTuple):
+    """Who asks for which purchase."""
+
+    purchase_id: str
+    user_id: int
+
+
 class DecidedResult(msgspec.Struct, frozen=True):
-    """A decided purchase, whose body never changes."""
+    """A decided purchase. `unvarying`: its body without what varies with time alone."""
 
     user_id: int
     body: bytes
+    status: str
+    unvarying: bytes
 
 
 class Queued(msgspec.Struct, frozen=True):
@@ -33,6 +44,20 @@ class Queued(msgspec.Struct, frozen=True):
 Reading = DecidedResult | Queued | None
 
 
+class _Status(msgspec.Struct):
+    status: str
+
+
+_status = msgspec.json.Decoder(_Status)
+
+
+def decided(user_id: int, purchase: Purchase) -> DecidedResult:
+    body = unvarying = msgspec.json.encode(purchase)
+    if isinstance(purchase, HeldPurchase):
+        unvarying = msgspec.json.encode(replace(purchase, seconds_left=0))
+    return DecidedResult(user_id, body, purchase.status, unvarying)
+
+
 class ResultReader:
     """Blocking; call it from a thread."""
 
@@ -42,23 +67,37 @@ class ResultReader:
         self._redis = open_redis(settings)
         self._breaker = CircuitBreaker(logger, "redis_unavailable")
 
-    def read(self, ids: Sequence[str]) -> list[Reading | Exception]:
-        """Each purchase, decided or queued; None if there is no such purchase.
+    def read(self, polls: Sequence[Poll]) -> list[Reading | Exception]:
+        """Each purchase, decided or queued; None if there is none that this user may see.
 
-        `Unavailable` for each that cannot be read now.
+        Its buyer may, and the owner of its event. `Unavailable` for each that cannot be read now.
         """
-        readings: dict[str, Reading | Exception] = dict(self._from_redis(ids))
-        missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in readings]
-        if missing:
-            try:
+        ids = list(dict.fromkeys(poll.purchase_id for poll in polls))
+        readings: dict[str, DecidedResult | Queued] = dict(self._from_redis(ids))
+        missing = [id_ for id_ in ids if id_ not in readings]
+        owners: set[tuple[str, int]] = set()
+        unavailable: Exception | None = None
+        try:
+            if missing:
                 readings.update(self._from_postgres(missing))
-            except DATABASE_UNAVAILABLE as error:
-                logger.warning("status_unavailable", error=str(error))
-                readings.update(
-                    (id_, Unavailable("Temporarily unavailable; nothing is lost, retry."))
-                    for id_ in missing
-                )
-        return [readings.get(id_) for id_ in ids]
+            others = {
+                poll
+                for poll in polls
+                if (reading := readings.get(poll.purchase_id)) is not None
+                and reading.user_id != poll.user_id
+            }
+            if others:
+                owners = owned(self._engine, others)
+        except DATABASE_UNAVAILABLE as error:
+            logger.warning("status_unavailable", error=str(error))
+            unavailable = Unavailable("Temporarily unavailable; nothing is lost, retry.")
+        return [
+            reading
+            if (reading := readings.get(poll.purchase_id)) is not None
+            and (reading.user_id == poll.user_id or poll in owners)
+            else unavailable
+            for poll in polls
+        ]
 
     def _from_redis(self, ids: Sequence[str]) -> dict[str, DecidedResult]:
         values = self._breaker.call(
@@ -70,13 +109,14 @@ class ResultReader:
         for id_, value in zip(ids, values, strict=True):
             result = unpack_result(value) if isinstance(value, bytes) else None
             if result is not None:
-                found[id_] = DecidedResult(*result)
+                user_id, body = result
+                found[id_] = DecidedResult(user_id, body, _status.decode(body).status, body)
         return found
 
-    def _from_postgres(self, ids: Sequence[str]) -> dict[str, Reading]:
+    def _from_postgres(self, ids: Sequence[str]) -> dict[str, DecidedResult | Queued]:
         found = read(self._engine, ids, position_max_rows=self._position_max_rows)
         return {
-            id_: DecidedResult(row.user_id, msgspec.json.encode(row.purchase))
+            id_: decided(row.user_id, row.purchase)
             if row.position is None
             else Queued(row.user_id, row.purchase, row.position)
             for id_, row in found.items()

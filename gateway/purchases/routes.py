@@ -24,6 +24,7 @@ from gateway.purchases.waiting import WaitLimit
 from shared.auth.tokens import Claims, TokenVerifier
 from shared.config.settings import Settings
 from shared.errors import (
+    AllHeld,
     InvalidInput,
     MethodNotAllowed,
     NotEnoughTickets,
@@ -32,7 +33,7 @@ from shared.errors import (
     Problem,
 )
 from shared.observability.metrics import NamedRoute
-from shared.purchases import CONFIRMED, Short
+from shared.purchases import CANCELLED, EXPIRED, REJECTED, RELEASED, Short
 from shared.web.asgi_extensions import client_leaves, send_whole
 from shared.web.body_limit import read_body
 from shared.web.edge import IS_HEAD
@@ -48,23 +49,23 @@ Headers = list[tuple[bytes, bytes]]
 # In a rush, nearly all responses have the same limits.
 HEADERS_REMEMBERED = 1_000
 JSON = (b"content-type", b"application/json")
-# A decided purchase never changes.
+# A purchase with one of these never changes.
+FINAL = frozenset({REJECTED, RELEASED, EXPIRED, CANCELLED})
 CACHE_FOREVER = (b"cache-control", b"private, max-age=31536000, immutable")
 # A browser's cache may serve several users, one after another.
 VARY = (b"vary", b"Authorization, Accept")
 CACHE_AND_REVALIDATE = (b"cache-control", b"private, no-cache")
-ERROR_OF_REASON: dict[str | None, type[Problem]] = {
-    problem.code: problem for problem in (NotEnoughTickets, OverUserLimit)
+ERROR_OF_REASON: dict[str, type[Problem]] = {
+    problem.code: problem for problem in (NotEnoughTickets, AllHeld, OverUserLimit)
 }
 
 ALL, ONE = NamedRoute(PREFIX), NamedRoute(PREFIX + "{id}/")
 
 
 class _Outcome(msgspec.Struct):
-    """The part of a purchase's body that decides the response."""
+    """The part of a rejected purchase's body that is in the response."""
 
-    status: str
-    reason: str | None = None
+    reason: str
     short: list[Short] | None = None
 
 
@@ -178,9 +179,15 @@ class PurchaseRoutes:
         if (wait_limit := _wait_limit(scope, receive, wait_seconds)) is None:
             answer = await self._service.look_up.read(claims.user_id, purchase_id)
         else:
-            answer = await self._service.look_up.wait(claims.user_id, purchase_id, wait_limit)
-        etag = b'"%b"' % answer.version
-        caching = CACHE_FOREVER if answer.waits_seconds is None else CACHE_AND_REVALIDATE
+            if_none_match = headers.get(b"if-none-match")
+            answer = await self._service.look_up.wait(
+                claims.user_id,
+                purchase_id,
+                wait_limit,
+                is_known=lambda answer: _matches(if_none_match, _etag(answer)),
+            )
+        etag = _etag(answer)
+        caching = CACHE_FOREVER if answer.status in FINAL else CACHE_AND_REVALIDATE
         extra = [(b"etag", etag), caching, VARY, *_retry_after(answer)]
         if _matches(headers.get(b"if-none-match"), etag):
             await _send(scope, send, 304, extra, b"")
@@ -212,10 +219,10 @@ async def _send_created(scope: Scope, send: Send, answer: PurchaseAnswer, extra:
     if answer.waits_seconds is not None:
         await _send(scope, send, 202, [JSON, *extra, *_retry_after(answer)], answer.body)
         return 202
-    outcome = msgspec.json.decode(answer.body, type=_Outcome)
-    if outcome.status == CONFIRMED:
+    if answer.status != REJECTED:
         await _send(scope, send, 201, [JSON, *extra], answer.body)
         return 201
+    outcome = msgspec.json.decode(answer.body, type=_Outcome)
     short = {"short": outcome.short} if outcome.short else {}
     problem = ERROR_OF_REASON[outcome.reason](extra={"id": answer.id, **short})
     await _send_problem(scope, send, problem, extra)
@@ -226,6 +233,10 @@ def _retry_after(answer: PurchaseAnswer) -> Headers:
     if answer.waits_seconds is None:
         return []
     return [(b"retry-after", b"%d" % retry_after_seconds(answer.waits_seconds))]
+
+
+def _etag(answer: PurchaseAnswer) -> bytes:
+    return b'"%b"' % answer.version
 
 
 def _matches(if_none_match: bytes | None, etag: bytes) -> bool:

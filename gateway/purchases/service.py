@@ -43,6 +43,7 @@ class PurchaseService:
         self._settings = settings
         self._traces = traces
         self._engine = engine
+        self._limits = store.Limits(settings.position_max_rows, settings.expired_holds_max)
         self._pace = Pace()
         self._waiters = Waiters(settings.waiting_max_rows, settings.waiting_max_rows_of_user)
         self._limit = UserLimit(settings)
@@ -150,9 +151,7 @@ class PurchaseService:
         began_ns = time.time_ns()
         reached("before_accept_commit")
         with metrics.ACCEPT_COMMIT_SECONDS.time():
-            verdicts = store.accept(
-                self._engine, requests, position_max_rows=self._settings.position_max_rows
-            )
+            verdicts = store.accept(self._engine, requests, self._limits)
         reached("after_accept_commit")
         metrics.ACCEPT_BATCH_ROWS.observe(len(requests))
         metrics.ACCEPTED.inc(sum(isinstance(verdict, Accepted) for verdict in verdicts))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import psycopg2
@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from gateway.purchases.accept import (
     Accepted,
+    Holds,
     LineRefusal,
     PurchaseRequest,
     Replayed,
@@ -29,9 +30,9 @@ from shared.purchases import StoredItem, as_time
 # table would do while the table is small.
 LOOK_UP = """
     LEFT JOIN LATERAL (SELECT * FROM ticket_types WHERE id = {ticket_type} OFFSET 0) t ON true
-    LEFT JOIN LATERAL (SELECT end_time, currency, max_per_user FROM events
+    LEFT JOIN LATERAL (SELECT end_time, currency, max_per_user, owner_id FROM events
                        WHERE id = t.event_id OFFSET 0) e ON true
-    LEFT JOIN LATERAL (SELECT issued - sold AS remaining FROM counters
+    LEFT JOIN LATERAL (SELECT issued - held - sold AS remaining, held FROM counters
                        WHERE event_id = t.event_id AND ticket_type_id = t.id OFFSET 0) c ON true
 """
 REFUSAL = """
@@ -46,7 +47,24 @@ REFUSAL = """
 CHECKED = """
     jsonb_build_object('ticket_type', {ticket_type}, 'quantity', {quantity}, 'event', t.event_id,
                        'refusal', {refusal}, 'max_per_purchase', t.max_per_purchase,
-                       'sales_start', t.sales_start, 'left', c.remaining)
+                       'sales_start', t.sales_start, 'left', c.remaining, 'held', c.held)
+"""
+# Of a ticket type with holds: when the last of the holder's holds that it may let expire in an hour
+# expired; NULL if it has let fewer expire.
+LAPSED = """
+    LEFT JOIN LATERAL (
+        SELECT batch.at FROM requests p
+        CROSS JOIN LATERAL (SELECT number FROM ledger
+                            WHERE event_id = p.event_id AND purchase_id = p.id AND kind = 'expired'
+                            OFFSET 0) ended
+        CROSS JOIN LATERAL (SELECT at FROM batches
+                            WHERE event_id = p.event_id AND first_number <= ended.number
+                            ORDER BY first_number DESC LIMIT 1) batch
+        WHERE {hold_seconds} IS NOT NULL AND {user_id} <> {owner_id}
+            AND p.event_id = {event_id} AND p.user_id = {user_id} AND p.buyer = ''
+            AND p.hold_seconds IS NOT NULL AND batch.at > now() - interval '1 hour'
+        ORDER BY batch.at DESC LIMIT 1 OFFSET %(expired_holds_max)s - 1
+    ) lapsed ON true
 """
 ONE = {"ticket_type": "r.ticket_type_id", "quantity": "r.quantity"}
 EACH = {"ticket_type": "(item->>0)::bigint", "quantity": "(item->>1)::int"}
@@ -59,27 +77,39 @@ LOOKED_UP = f"""
             WHEN earlier.fingerprint <> r.fingerprint THEN 'key_reused'
             WHEN earlier.id IS NOT NULL THEN NULL
             WHEN u.id IS NULL THEN 'unknown_user'
-            WHEN r.cart IS NULL THEN {REFUSAL.format(**ONE)}
+            WHEN r.cart IS NULL THEN coalesce({REFUSAL.format(**ONE)},
+                CASE WHEN lapsed.at IS NOT NULL THEN 'too_many_expired_holds' END)
         END AS refusal,
         NULL::jsonb AS items, NULL::jsonb AS checked, t.max_per_purchase, t.sales_start,
-        c.remaining, pg_current_xact_id() AS xid
+        c.remaining, pg_current_xact_id() AS xid, t.hold_seconds, c.held, lapsed.at AS lapsed_at
     FROM request r
     LEFT JOIN LATERAL (SELECT id FROM users WHERE id = r.user_id OFFSET 0) u ON true
     {LOOK_UP.format(**ONE)}
     LEFT JOIN LATERAL (SELECT id, event_id, fingerprint FROM requests
                        WHERE user_id = r.user_id AND idempotency_key = r.idempotency_key
                        OFFSET 0) earlier ON true
+    {
+    LAPSED.format(
+        hold_seconds="t.hold_seconds",
+        user_id="r.user_id",
+        owner_id="e.owner_id",
+        event_id="t.event_id",
+    )
+}
 """
 WITH_CARTS = f"""
     SELECT * FROM looked_up WHERE cart IS NULL OR earlier_id IS NOT NULL OR refusal IS NOT NULL
     UNION ALL
     SELECT l.id, l.user_id, NULL, NULL, NULL, l.idempotency_key, l.fingerprint, l.request_id,
         l.traceparent, l.nth, NULL, cart.event_id, NULL, NULL, cart.event_user_limit,
-        cart.currency, cart.refusal, cart.items, cart.checked, NULL, NULL, NULL, l.xid
+        cart.currency, coalesce(cart.refusal,
+            CASE WHEN lapsed.at IS NOT NULL THEN 'too_many_expired_holds' END),
+        cart.items, cart.checked, NULL, NULL, NULL, l.xid, cart.hold_seconds, cart.held, lapsed.at
     FROM looked_up l
     CROSS JOIN LATERAL (
         SELECT min(t.event_id) AS event_id, min(e.max_per_user) AS event_user_limit,
-            min(e.currency) AS currency, jsonb_agg(jsonb_build_object(
+            min(e.currency) AS currency, min(e.owner_id) AS owner_id,
+            min(t.hold_seconds) AS hold_seconds, max(c.held) AS held, jsonb_agg(jsonb_build_object(
                 'ticket_type', t.id, 'quantity', {EACH["quantity"]}, 'unit_price', t.price::text,
                 'user_limit', t.max_per_user) ORDER BY line) AS items,
             CASE WHEN min(t.event_id) <> max(t.event_id) OR count({REFUSAL.format(**EACH)}) > 0
@@ -89,6 +119,14 @@ WITH_CARTS = f"""
         FROM jsonb_array_elements(l.cart) WITH ORDINALITY AS i (item, line)
         {LOOK_UP.format(**EACH)}
     ) cart
+    {
+    LAPSED.format(
+        hold_seconds="cart.hold_seconds",
+        user_id="l.user_id",
+        owner_id="cart.owner_id",
+        event_id="cart.event_id",
+    )
+}
     WHERE l.cart IS NOT NULL AND l.earlier_id IS NULL AND l.refusal IS NULL
 """
 
@@ -124,9 +162,10 @@ WITH request AS (
 ), accepted AS (
     INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, user_limit,
                           event_user_limit, unit_price, currency, items, idempotency_key,
-                          fingerprint, request_id, traceparent, accepted_xid)
+                          fingerprint, request_id, traceparent, accepted_xid, hold_seconds)
     SELECT id, event_id, user_id, ticket_type_id, quantity, user_limit, event_user_limit, price,
-           currency, items, idempotency_key, fingerprint, request_id, traceparent, xid
+           currency, items, idempotency_key, fingerprint, request_id, traceparent, xid,
+           hold_seconds
     FROM verdict WHERE refusal IS NULL AND earlier_id IS NULL
     ORDER BY nth
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
@@ -135,7 +174,12 @@ WITH request AS (
 SELECT v.refusal, v.earlier_id::text, v.event_id, v.price::text, v.items::text, v.currency,
        (SELECT {as_time("now()")}), a.seq, ahead.queued, ahead.last_seq,
        CASE WHEN v.refusal = 'cart' THEN v.checked::text END,
-       v.max_per_purchase, v.sales_start, v.remaining
+       v.max_per_purchase, v.sales_start, v.remaining, v.held,
+       CASE WHEN v.refusal IS NOT NULL AND v.held > 0 THEN (
+           SELECT extract(epoch FROM ends_at - now())::float8 + (
+               SELECT extended_seconds FROM lanes WHERE event_id = v.event_id)
+           FROM holds WHERE event_id = v.event_id ORDER BY ends_at LIMIT 1) END,
+       extract(epoch FROM v.lapsed_at + interval '1 hour' - now())::float8
 FROM verdict v
 LEFT JOIN accepted a ON a.id = v.id
 LEFT JOIN ahead ON ahead.event_id = v.event_id
@@ -154,7 +198,7 @@ ACCEPT_CARTS = Prepared(
 )
 
 # Refusals that no line is the cause of.
-OF_REQUEST = ("unknown_user", "key_reused")
+OF_REQUEST = ("unknown_user", "key_reused", "too_many_expired_holds")
 
 
 class CheckedLine(msgspec.Struct, frozen=True):
@@ -167,6 +211,21 @@ class CheckedLine(msgspec.Struct, frozen=True):
     max_per_purchase: int | None
     sales_start: datetime | None
     left: int | None
+    held: int | None
+
+
+class SaleColumns(NamedTuple):
+    """The last columns of the accept statement: the sale of a request that was refused.
+
+    The first four are those of a single line.
+    """
+
+    max_per_purchase: int | None
+    sales_start: datetime | None
+    left: int | None
+    held: int | None
+    hold_ends_in_seconds: float | None
+    lapse_ends_in_seconds: float | None
 
 
 # One row of the accept statement's answer.
@@ -179,9 +238,14 @@ _items = msgspec.json.Decoder(list[StoredItem])
 logger = get_logger(__name__)
 
 
-def accept(
-    engine: Engine, requests: Sequence[PurchaseRequest], *, position_max_rows: int
-) -> list[Verdict]:
+class Limits(msgspec.Struct, frozen=True):
+    """Of the settings: up to which positions are exact, and how many holds may expire."""
+
+    position_max_rows: int
+    expired_holds_max: int
+
+
+def accept(engine: Engine, requests: Sequence[PurchaseRequest], limits: Limits) -> list[Verdict]:
     """Store the requests durably and in order, or why not, for each; commits before it returns.
 
     `Unavailable`: the database is unavailable, or whether it committed is unknown. A retry with the
@@ -191,11 +255,11 @@ def accept(
     pending = list(requests)
     for _attempt in range(ACCEPT_ATTEMPTS):
         accepted: dict[int, int] = {}
-        for request, row in zip(pending, _insert(engine, pending, position_max_rows), strict=True):
+        for request, row in zip(pending, _insert(engine, pending, limits), strict=True):
             verdict = (
                 row
                 if isinstance(row, Problem)
-                else _verdict(request, row, accepted, position_max_rows)
+                else _verdict(request, row, accepted, limits.position_max_rows)
             )
             if verdict is not None:
                 verdicts[request.id] = verdict
@@ -205,7 +269,7 @@ def accept(
     return [verdicts.get(request.id, Unavailable()) for request in requests]
 
 
-def parameters_of(requests: Sequence[PurchaseRequest], position_max_rows: int) -> dict[str, Any]:
+def parameters_of(requests: Sequence[PurchaseRequest], limits: Limits) -> dict[str, Any]:
     """One array for each column."""
     return {
         "ids": plain_array(r.id for r in requests),
@@ -226,7 +290,8 @@ def parameters_of(requests: Sequence[PurchaseRequest], position_max_rows: int) -
         "fingerprints": array_literal(r.fingerprint for r in requests),
         "request_ids": array_literal(r.request_id for r in requests),
         "traceparents": _literal_or_empty([r.traceparent for r in requests]),
-        "position_max_rows": position_max_rows,
+        "position_max_rows": limits.position_max_rows,
+        "expired_holds_max": limits.expired_holds_max,
     }
 
 
@@ -237,7 +302,7 @@ def _literal_or_empty(values: Sequence[str | None]) -> str:
 
 
 def _insert(
-    engine: Engine, requests: Sequence[PurchaseRequest], position_max_rows: int
+    engine: Engine, requests: Sequence[PurchaseRequest], limits: Limits
 ) -> Sequence[Row | Problem]:
     """Run the statement: a row for each request, or the problem that it met."""
     for _attempt in range(ACCEPT_ATTEMPTS):
@@ -245,7 +310,7 @@ def _insert(
             with statement(engine) as cursor:
                 has_cart = any(len(request.lines) > 1 for request in requests)
                 accept_batch = ACCEPT_CARTS if has_cart else ACCEPT
-                accept_batch.run(cursor, parameters_of(requests, position_max_rows))
+                accept_batch.run(cursor, parameters_of(requests, limits))
                 return cursor.fetchall()
         except (*TRY_AGAIN, ForeignKeyViolation) as error:
             # Rolled back, because of others: two retry storms that cross, a changed sale, a ticket
@@ -259,7 +324,7 @@ def _insert(
             if len(requests) == 1:
                 logger.exception("accept_failed", purchase=requests[0].id)
                 return [ServerError()]
-            return [row for r in requests for row in _insert(engine, [r], position_max_rows)]
+            return [row for r in requests for row in _insert(engine, [r], limits)]
     return [Unavailable() for _ in requests]
 
 
@@ -272,7 +337,7 @@ def _verdict(
     """
     refusal, earlier_id, event_id, price, items, currency, created_at, *place, checked = row[:11]
     if refusal is not None:
-        return _problem(request, refusal, checked, *row[11:])
+        return _problem(request, refusal, checked, SaleColumns(*row[11:]))
     if earlier_id is not None:
         return Replayed(earlier_id, event_id)
     seq, queued, last_seq = place
@@ -289,25 +354,20 @@ def _verdict(
 
 
 def _problem(
-    request: PurchaseRequest,
-    refusal: str,
-    checked: str | None,
-    max_per_purchase: int | None,
-    sales_start: datetime | None,
-    left: int | None,
+    request: PurchaseRequest, refusal: str, checked: str | None, sale: SaleColumns
 ) -> Problem:
     if refusal in OF_REQUEST:
-        return problem_of_request(refusal)
+        return problem_of_request(refusal, sale.lapse_ends_in_seconds)
     if checked is not None:
-        return problem_of(_refusals(_checked.decode(checked)), as_items=True)
-    (line,) = request.lines
+        lines = _checked.decode(checked)
+    else:
+        (wanted,) = request.lines
+        lines = [CheckedLine(wanted.ticket_type, wanted.quantity, None, refusal, *sale[:4])]
+    would_fit = all(line.quantity <= (line.left or 0) + (line.held or 0) for line in lines)
     return problem_of(
-        [
-            LineRefusal(
-                0, refusal, line.ticket_type, line.quantity, max_per_purchase, sales_start, left
-            )
-        ],
-        as_items=request.as_items,
+        _refusals(lines),
+        as_items=checked is not None or request.as_items,
+        holds=Holds(would_fit, sale.hold_ends_in_seconds),
     )
 
 

@@ -114,8 +114,12 @@ class WaitLimit:
     """
 
     def __init__(self, seconds: float, client_leaves: ClientLeaves) -> None:
-        self._seconds = seconds
+        self._ends_at = asyncio.get_running_loop().time() + seconds
         self._client_leaves = client_leaves
+
+    @property
+    def is_over(self) -> bool:
+        return asyncio.get_running_loop().time() >= self._ends_at
 
     async def wait_for(self, decision: asyncio.Future[None]) -> None:
         """Wait for a future of `Waiters`, up to the limit.
@@ -135,7 +139,7 @@ class WaitLimit:
                 over.set_result(None)
 
         left = self._client_leaves()
-        timer = loop.call_later(self._seconds, end)
+        timer = loop.call_at(self._ends_at, end)
         for future in (decision, left):
             future.add_done_callback(end)
         try:

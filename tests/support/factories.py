@@ -22,6 +22,7 @@ _names = count(1)
 TOTAL = """coalesce(p.unit_price * p.quantity, (
     SELECT sum((line->>'unit_price')::numeric * (line->>'quantity')::int)
     FROM jsonb_array_elements(p.items) line))"""
+LIMITS = store.Limits(position_max_rows=1_000, expired_holds_max=3)
 
 
 def scalar(engine: Engine, statement: str, **parameters: Any) -> Any:
@@ -224,7 +225,7 @@ def cart(user_id: int, lines: Sequence[tuple[int, int]], key: str | None = None)
 
 
 def accept(engine: Engine, requests: Sequence[PurchaseRequest]) -> list[Verdict]:
-    return store.accept(engine, requests, position_max_rows=1_000)
+    return store.accept(engine, requests, LIMITS)
 
 
 def queue(engine: Engine, requests: Sequence[PurchaseRequest]) -> list[str]:

@@ -14,6 +14,7 @@ from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.errors import NotFound, SaleClosed, SaleNotOpen, SalePaused, Unavailable
 from tests.support.factories import (
+    LIMITS,
     accept,
     add_ticket_type,
     add_user,
@@ -126,7 +127,7 @@ def test_a_pause_is_answered_once_all_that_was_being_accepted_is(
     under_way = request(user, ticket_type)
     with engine.connect() as connection:
         cursor = connection.connection.cursor()
-        store.ACCEPT.run(cursor, store.parameters_of([under_way], 1_000))
+        store.ACCEPT.run(cursor, store.parameters_of([under_way], LIMITS))
         pausing = pool.submit(pause, engine, ticket_type)
         eventually(lambda: _assert_rows(engine, WAITS_FOR_A_LOCK))
         assert is_paused(engine, ticket_type)
@@ -144,7 +145,7 @@ def test_a_request_that_began_before_a_pause_and_came_too_late_is_refused(
     with engine.connect() as connection:
         cursor = connection.connection.cursor()
         # The key keeps the other request waiting after it has seen the sale, and before its guard.
-        store.ACCEPT.run(cursor, store.parameters_of([request(user, elsewhere, key="k")], 1_000))
+        store.ACCEPT.run(cursor, store.parameters_of([request(user, elsewhere, key="k")], LIMITS))
         buying = pool.submit(accept, engine, [request(user, ticket_type, key="k")])
         eventually(lambda: _assert_rows(engine, WAITS_FOR_A_LOCK))
         pause(engine, ticket_type)

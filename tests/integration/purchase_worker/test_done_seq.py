@@ -12,6 +12,7 @@ from gateway.purchases.store import ACCEPT, parameters_of
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from tests.support.factories import (
+    LIMITS,
     add_ticket_type,
     add_user,
     counter,
@@ -43,7 +44,7 @@ def open_transaction(engine: Engine) -> Iterator[Connection]:
 
 def accept_in(transaction: Connection, purchase: PurchaseRequest) -> None:
     with transaction.cursor() as cursor:
-        ACCEPT.run(cursor, parameters_of([purchase], position_max_rows=10))
+        ACCEPT.run(cursor, parameters_of([purchase], LIMITS))
 
 
 @pytest.mark.parametrize("began_last", [True, False])

@@ -29,6 +29,7 @@ from shared.errors import (
 from shared.purchases import still_queued
 from shared.web.pagination import LIST_MAX_ROWS
 from tests.support.factories import (
+    LIMITS,
     accept,
     add_ticket_type,
     add_user,
@@ -214,10 +215,10 @@ def test_two_batches_that_deadlock_both_get_answers(engine: Engine) -> None:
         first, second = (request(user, ticket_type, 1, f"{key}{number}") for key in "ab")
         with engine.connect() as connection, ThreadPoolExecutor(1) as pool:
             cursor = connection.connection.cursor()
-            store.ACCEPT.run(cursor, store.parameters_of([first], 1_000))
+            store.ACCEPT.run(cursor, store.parameters_of([first], LIMITS))
             crossing = pool.submit(accept, engine, [second, first])
             eventually(somebody_waits)
-            store.ACCEPT.run(cursor, store.parameters_of([second], 1_000))
+            store.ACCEPT.run(cursor, store.parameters_of([second], LIMITS))
             connection.connection.commit()
             return [type(verdict) for verdict in crossing.result()]
 

@@ -16,6 +16,7 @@ from shared.database.engine import cursor_transaction
 from shared.database.transaction_ids import pass_stored_transaction_ids
 from shared.errors import ConfigurationError
 from tests.support.factories import (
+    LIMITS,
     add_ticket_type,
     add_user,
     add_users,
@@ -446,7 +447,7 @@ def test_an_acceptance_that_was_still_open_may_be_decided_after_later_ones(
     slow = request(slow_user, ticket_type)
     with engine.connect() as connection:
         cursor = connection.connection.cursor()
-        gateway_store.ACCEPT.run(cursor, gateway_store.parameters_of([slow], 1_000))
+        gateway_store.ACCEPT.run(cursor, gateway_store.parameters_of([slow], LIMITS))
         queue(engine, [request(quick_user, ticket_type)])
         drain(engine, [event], settings, ignore)
         connection.connection.commit()
