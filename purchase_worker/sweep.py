@@ -7,6 +7,7 @@ second. Any number may run: an advisory lock elects one for each pass.
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 from purchase_worker import expiry, metrics, store
 from purchase_worker.audit.counter_watch import CounterWatch
@@ -49,29 +50,33 @@ def sweep(runtime: Runtime) -> int:
         with statement(runtime.engine) as queueing:
             due = expiry.queue_due(queueing)
         # With the purchases behind them: what came back is theirs at once.
-        for start in range(0, len(due), WAKEUP_EVENTS_MAX):
-            decided += runtime.drain(due[start : start + WAKEUP_EVENTS_MAX]).decided
+        for together in _chunks(due):
+            decided += _decide(runtime, together)
         with statement(runtime.engine) as reading:
             stale = store.queued_too_long(reading, runtime.settings.sweep_after_seconds)
-        for start in range(0, len(stale), WAKEUP_EVENTS_MAX):
-            together = stale[start : start + WAKEUP_EVENTS_MAX]
-            decided += _sweep_some(runtime, together)
+        for together in _chunks(stale):
+            rescued = _decide(runtime, together, whole=True)
+            if rescued:
+                metrics.RESCUED.inc(rescued)
+                logger.info("sweep_decided", events=together, decided=rescued)
+            decided += rescued
     return decided
 
 
-def _sweep_some(runtime: Runtime, event_ids: list[int]) -> int:
+def _chunks(event_ids: list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(event_ids), WAKEUP_EVENTS_MAX):
+        yield event_ids[start : start + WAKEUP_EVENTS_MAX]
+
+
+def _decide(runtime: Runtime, event_ids: list[int], *, whole: bool = False) -> int:
     try:
-        decided = runtime.drain(event_ids, whole=True).decided
+        return runtime.drain(event_ids, whole=whole).decided
     except DATABASE_UNAVAILABLE as error:
         logger.warning("sweep_failed", events=event_ids, error=str(error))
         if len(event_ids) == 1:
             return 0
         # The cause may still be one of them, such as a lock that another session keeps.
-        return sum(_sweep_some(runtime, [id_]) for id_ in event_ids)
-    if decided:
-        metrics.RESCUED.inc(decided)
-        logger.info("sweep_decided", events=event_ids, decided=decided)
-    return decided
+        return sum(_decide(runtime, [id_], whole=whole) for id_ in event_ids)
 
 
 def run() -> None:

@@ -85,6 +85,15 @@ REJECTION_REASON = ENUM(
 )
 
 
+# Of tables whose rows are deleted soon, however many there are.
+VACUUMED_BY_NUMBER = {
+    "postgresql_with": {
+        "autovacuum_vacuum_scale_factor": 0,
+        "autovacuum_vacuum_threshold": 10_000,
+    }
+}
+
+
 class Base(DeclarativeBase):
     type_annotation_map: ClassVar = {
         datetime: DateTime(timezone=True),
@@ -381,13 +390,7 @@ class WorkListRow(Base):
     __tablename__ = "work_list"
     __table_args__ = (
         CheckConstraint("class IN (0, 1)", name="work_list_class_known"),
-        # Each row is deleted soon: vacuum by their number, however many there are.
-        {
-            "postgresql_with": {
-                "autovacuum_vacuum_scale_factor": 0,
-                "autovacuum_vacuum_threshold": 10_000,
-            }
-        },
+        VACUUMED_BY_NUMBER,
     )
 
     event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -406,7 +409,7 @@ class Hold(Base):
     """
 
     __tablename__ = "holds"
-    __table_args__ = (Index("holds_by_end", "event_id", "ends_at"),)
+    __table_args__ = (Index("holds_by_end", "event_id", "ends_at"), VACUUMED_BY_NUMBER)
 
     event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     purchase_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)

@@ -135,8 +135,9 @@ def test_a_due_hold_is_expired_once_and_not_before(sale: Sale) -> None:
 
     sale.let_time_pass(60)
     assert sale.expire_due() == [sale.event]
-    assert sale.expire_due() == []  # it is queued already
+    assert sale.expire_due() == [sale.event]  # which queues nothing more
     assert sale.decide() == [("expired", None)]
+    assert sale.expire_due() == []
     assert sale.counters() == [(3, 0, 0), (2, 0, 0)]
     assert sale.resolve("confirm", id_, **REFERENCE) == [("refused", "hold_expired")]
 

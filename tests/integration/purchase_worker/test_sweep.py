@@ -16,10 +16,15 @@ from tests.support.factories import (
     add_ticket_type,
     add_users,
     counter,
+    entries,
+    event_of,
+    make_trouble,
     outcomes,
     queue,
+    queue_buy,
     queue_issue,
     request,
+    rows,
     run,
     tamper,
 )
@@ -171,3 +176,36 @@ def test_the_sweeper_process_decides_and_stops_at_sigterm(
         eventually(all_decided)
     assert process.returncode == 0
     assert counter(engine, ticket_type) == (3, 3)
+
+
+def test_ends_holds_that_are_due_and_sells_what_came_back(engine: Engine, runtime: Runtime) -> None:
+    ticket_type = add_ticket_type(engine, 2)
+    held = [queue_buy(engine, [(ticket_type, 1)], hold_seconds=600) for _ in range(2)]
+    runtime.drain([event_of(engine, ticket_type)])
+    assert sweep(runtime) == 0
+    tamper(engine, "UPDATE holds SET ends_at = ends_at - interval '600 seconds'")
+    next_buyers = [queue_buy(engine, [(ticket_type, 1)], hold_seconds=600) for _ in range(2)]
+
+    assert sweep(runtime) == 4
+    assert entries(engine, event_of(engine, ticket_type))[1:] == [
+        *[("held", None)] * 2,
+        *[("expired", None)] * 2,
+        *[("held", None)] * 2,
+    ]
+    open_holds = rows(engine, "SELECT purchase_id::text FROM holds")
+    assert {row[0] for row in open_holds} == set(next_buyers)
+    assert set(next_buyers).isdisjoint(held)
+
+
+def test_an_event_that_cannot_be_decided_keeps_no_other_hold_open(
+    engine: Engine, runtime: Runtime
+) -> None:
+    ticket_types = [add_ticket_type(engine, 1) for _ in range(3)]
+    for ticket_type in ticket_types:
+        queue_buy(engine, [(ticket_type, 1)], hold_seconds=600)
+    events = [event_of(engine, ticket_type) for ticket_type in ticket_types]
+    runtime.drain(events)
+    tamper(engine, "UPDATE holds SET ends_at = ends_at - interval '600 seconds'")
+    make_trouble(engine, events[1])
+    assert sweep(runtime) == 2
+    assert rows(engine, "SELECT event_id FROM holds") == [(events[1],)]

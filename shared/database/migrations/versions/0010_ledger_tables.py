@@ -140,7 +140,8 @@ CREATE TABLE holds (
     purchase_id UUID NOT NULL,
     ends_at TIMESTAMP WITH TIME ZONE NOT NULL,
     PRIMARY KEY (event_id, purchase_id)
-);
+)
+ WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 CREATE INDEX holds_by_end ON holds (event_id, ends_at);
 CREATE TABLE ledger (
     event_id BIGINT NOT NULL,

@@ -194,8 +194,10 @@ REFUSED_BY_A_GUARD = (
     (GATEWAY, NEW_REQUEST.format(", accepted_xid", ", '3'"), "requests_accepted_now"),
     (
         GATEWAY,
-        "INSERT INTO requests (id, event_id, user_id, kind, ticket_type_id, quantity)"
-        " VALUES (gen_random_uuid(), 1001, 1, 'issue', 2001, 1)",
+        (
+            "INSERT INTO requests (id, event_id, user_id, kind, ticket_type_id, quantity)"
+            " VALUES (gen_random_uuid(), 1001, 1, 'issue', 2001, 1)"
+        ),
         "requests_issue",
     ),
     (CATALOG, "UPDATE lanes SET at = 'infinity'", "lanes_kept"),
