@@ -2,13 +2,16 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 
 from catalog import health
 from catalog.events import routes as event_routes
 from catalog.lanes import Lanes, connections_of
+from catalog.subjects import user_of
 from catalog.ticket_types import routes as ticket_type_routes
+from shared.auth.authenticator import Authenticator
 from shared.auth.tokens import TokenVerifier
 from shared.config.public_url import ANY_PEER
 from shared.config.settings import Settings
@@ -27,13 +30,16 @@ from shared.web.public_address import PublicAddresses
 def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.verifier = TokenVerifier(settings)
         engine = open_engine(settings, "catalog", pool_size=connections_of(settings), role=CATALOG)
         connections = OpenConnections(engine)
         app.state.lanes = Lanes(engine, settings)
+        authenticator = Authenticator(
+            settings, TokenVerifier(settings), partial(user_of, app.state.lanes)
+        )
+        app.state.authenticator = authenticator
         app.state.readiness = health.open_readiness(app.state.lanes)
         app.state.metrics = shared_scrape(metrics_of_all())
-        async with lag_observed("catalog"):
+        async with lag_observed("catalog"), authenticator.running():
             yield
         # Requests still running had `shutdown_seconds` to end.
         connections.abort_all()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.responses import RedirectResponse
@@ -13,6 +13,7 @@ from gateway import api_docs, health, openapi
 from gateway.accounts import routes as account_routes
 from gateway.accounts.expiry import periodic_deletion
 from gateway.accounts.service import Accounts, token_rate
+from gateway.accounts.subjects import SubjectUsers
 from gateway.catalog_proxy import PREFIXES, CatalogProxy
 from gateway.health import Readiness
 from gateway.openapi import DESCRIPTION, TAGS, WholeSchema
@@ -26,6 +27,7 @@ from gateway.rate_limits.of_catalog import CatalogLimits
 from gateway.rate_limits.token_bucket import Rate
 from gateway.response_headers import ResponseHeaders
 from gateway.shutdown import Draining
+from shared.auth.authenticator import Authenticator
 from shared.auth.keys import ensure_signing_key
 from shared.auth.tokens import TokenVerifier
 from shared.config.settings import Settings
@@ -55,9 +57,11 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     connections = OpenConnections(engine)
     verifier = TokenVerifier(settings)
+    subjects = SubjectUsers(settings, engine)
+    authenticator = Authenticator(settings, verifier, subjects.find)
     draining = Draining()
     catalog_limits = CatalogLimits(settings)
-    catalog_proxy = CatalogProxy(settings, verifier, catalog_limits)
+    catalog_proxy = CatalogProxy(settings, authenticator, catalog_limits)
     spans = open_tracing("gateway")
     traces = PurchaseTraces(spans) if spans is not None else None
     purchases = PurchaseService(settings, engine, traces)
@@ -75,6 +79,7 @@ def create_app(settings: Settings) -> ASGIApp:
         deletion.start()
         app.state.addresses = addresses
         app.state.verifier = verifier
+        app.state.authenticator = authenticator
         app.state.accounts = Accounts(settings, engine, verifier)
         app.state.sign_in_limit = sign_in_limit
         app.state.token_limit = token_limit
@@ -83,7 +88,7 @@ def create_app(settings: Settings) -> ASGIApp:
         app.state.schema = WholeSchema(catalog_proxy, settings.schema_cache_seconds)
         app.state.purchase_lists = PurchaseLists(settings, engine, purchases.look_up)
         app.state.list_limit = catalog_limits.lists
-        async with lag_observed("gateway"):
+        async with lag_observed("gateway"), aclosing(subjects), authenticator.running():
             yield
         await purchases.stop()
         await deletion.stop()
@@ -100,7 +105,7 @@ def create_app(settings: Settings) -> ASGIApp:
             await asyncio.to_thread(traces.close)
 
     fallback_app = ResponseHeaders(_fastapi_app(settings, catalog_proxy, lifespan), addresses)
-    routes = PurchaseRoutes(settings, purchases, verifier, addresses, fallback_app, traces)
+    routes = PurchaseRoutes(settings, purchases, authenticator, addresses, fallback_app, traces)
     return Edge(routes, "gateway", addresses, access_log=settings.access_log)
 
 
@@ -109,7 +114,8 @@ def _connections(settings: Settings) -> int:
     threads = settings.accept_writers + settings.status_readers + settings.list_threads
     threads += 2 * settings.account_threads  # of sign-ins, and of tokens
     # And readiness, the backlog, waiters, expired tokens, and one spare.
-    return threads + 5
+    threads += 5
+    return threads + 1 if settings.trusted_issuers else threads
 
 
 def _fastapi_app(

@@ -12,7 +12,7 @@ from yarl import URL
 
 from gateway.rate_limits.of_catalog import CatalogLimits
 from gateway.unread_responses import LARGE_BYTES, HeldResponse, UnreadResponses
-from shared.auth.tokens import TokenVerifier
+from shared.auth.authenticator import Authenticator
 from shared.concurrency.keyed_limit import Turns
 from shared.config.settings import Settings
 from shared.errors import Problem, Unavailable
@@ -47,7 +47,9 @@ logger = get_logger(__name__)
 class CatalogProxy:
     """An ASGI application that forwards authenticated requests to the catalog."""
 
-    def __init__(self, settings: Settings, verifier: TokenVerifier, limits: CatalogLimits) -> None:
+    def __init__(
+        self, settings: Settings, authenticator: Authenticator, limits: CatalogLimits
+    ) -> None:
         self._limits = limits
         self._turns = Turns(
             settings.catalog_user_requests_max,
@@ -59,7 +61,7 @@ class CatalogProxy:
         )
         self._base = settings.catalog_url.rstrip("/")
         self._settings = settings
-        self._verifier = verifier
+        self._authenticator = authenticator
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -83,7 +85,8 @@ class CatalogProxy:
         prefix = next(prefix for prefix in PREFIXES if scope["path"].startswith(prefix))
         scope["route"] = NamedRoute(prefix + "{rest}")
         # The catalog asks again: this one is for not reading the bodies of strangers.
-        user_id = self._verifier.caller(scope["headers"]).user_id
+        caller = await self._authenticator.caller(scope["headers"])
+        user_id = caller.user_id
         limits = await self._limits.draw(user_id, scope["method"], is_list=scope["path"] == prefix)
         request = Request(scope, receive)
         body = await request.body()

@@ -3,8 +3,11 @@
 Each function is one blocking transaction, and raises `Unavailable` if the database is unavailable.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from secrets import token_hex
 from typing import TypeVar
 from uuid import UUID
 
@@ -17,6 +20,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as insert_or_ignore
@@ -25,7 +29,9 @@ from uuid_utils.compat import uuid7
 
 from gateway.accounts.refresh import RefreshAction, StoredToken, action_for
 from gateway.transactions import connection_transaction
-from shared.auth.usernames import stored_form
+from shared.auth.issuer_tokens import Subject
+from shared.auth.usernames import USERNAME_MAX_CHARACTERS, stored_form
+from shared.config.trusted_issuers import host_of
 from shared.database.tables import RefreshToken, UserRow
 
 T = TypeVar("T")
@@ -54,6 +60,12 @@ class IssuedToken:
 
 # A transaction that was spending the token has ended by then.
 KEPT_AFTER_EXPIRY = timedelta(hours=1)
+NOT_OF_A_USERNAME = re.compile(r"[^a-z0-9.+_-]")
+FIND_SUBJECTS = text("""
+SELECT id, issuer, subject FROM users
+JOIN unnest(CAST(:issuers AS text[]), CAST(:names AS text[])) AS wanted (issuer, subject)
+USING (issuer, subject) WHERE issuer IS NOT NULL
+""")
 ACCOUNT = (UserRow.id, UserRow.username, UserRow.email, UserRow.created_at)
 TOKEN = tuple(getattr(RefreshToken, name) for name in StoredToken.__dataclass_fields__)
 
@@ -70,6 +82,42 @@ def add_account(
     )
     with connection_transaction(engine) as connection:
         return _one(connection, statement, Account)
+
+
+def users_of_subjects(engine: Engine, subjects: Sequence[Subject]) -> list[int]:
+    """The user of each subject, in order. Who is new becomes one, once for all gateways."""
+    with connection_transaction(engine) as connection:
+        known = _known_subjects(connection, subjects)
+        # All gateways insert in one order, or they could wait for each other in a circle.
+        new = sorted(set(subjects) - known.keys())
+        if new:
+            values = [
+                {"username": _name_of(each), "issuer": each.issuer, "subject": each.subject}
+                for each in new
+            ]
+            connection.execute(
+                insert_or_ignore(UserRow)
+                .values(values)
+                .on_conflict_do_nothing(
+                    index_elements=[UserRow.issuer, UserRow.subject],
+                    index_where=UserRow.issuer.is_not(None),
+                )
+            )
+            # Another statement: it sees users that others have made meanwhile.
+            known |= _known_subjects(connection, new)
+    return [known[subject] for subject in subjects]
+
+
+def _known_subjects(connection: Connection, subjects: Sequence[Subject]) -> dict[Subject, int]:
+    issuers, names = zip(*subjects, strict=True)
+    rows = connection.execute(FIND_SUBJECTS, {"issuers": list(issuers), "names": list(names)})
+    return {Subject(row.issuer, row.subject): row.id for row in rows}
+
+
+def _name_of(subject: Subject) -> str:
+    """Random, so that nobody can register it before."""
+    host = NOT_OF_A_USERNAME.sub("-", host_of(subject.issuer).lower())
+    return f"{token_hex(8)}@{host}"[:USERNAME_MAX_CHARACTERS]
 
 
 def find_account(engine: Engine, user_id: int) -> Account | None:

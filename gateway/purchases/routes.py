@@ -21,7 +21,8 @@ from gateway.purchases.request_body import parse_body
 from gateway.purchases.service import PurchaseService
 from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import WaitLimit
-from shared.auth.tokens import Claims, TokenVerifier
+from shared.auth.authenticator import Authenticator
+from shared.auth.tokens import Claims
 from shared.config.settings import Settings
 from shared.errors import (
     AllHeld,
@@ -76,14 +77,14 @@ class PurchaseRoutes:
         self,
         settings: Settings,
         service: PurchaseService,
-        verifier: TokenVerifier,
+        authenticator: Authenticator,
         addresses: PublicAddresses,
         fallback_app: ASGIApp,
         traces: PurchaseTraces | None = None,
     ) -> None:
         self._settings = settings
         self._service = service
-        self._verifier = verifier
+        self._authenticator = authenticator
         self._addresses = addresses
         self._fallback_app = fallback_app
         self._traces = traces
@@ -99,7 +100,7 @@ class PurchaseRoutes:
         scope["route"] = ONE if purchase_id else ALL
         try:
             headers = dict(scope["headers"])
-            claims = self._verifier.caller(scope["headers"])
+            claims = await self._authenticator.caller(scope["headers"])
             if purchase_id:
                 await self._one(scope, receive, send, claims, headers, purchase_id)
             elif method == "POST":

@@ -137,38 +137,31 @@ class TokenVerifier:
         """The keys that verify, at most `KEYS_RELOAD_SECONDS` old."""
         return self._trusted_now().keys
 
-    def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> Claims:
-        """The claims of the token in a request's headers, as ASGI passes them.
-
-        Raises:
-            NotAuthenticated: no token, an invalid one, or several, of which a proxy might have
-                verified another one.
-        """
-        given = [value for name, value in headers if name == b"authorization"]
-        if len(given) > 1:
-            raise NotAuthenticated(
-                "There is more than one Authorization header.", token_was_bad=True
-            )
-        return self.authenticate(given[0].decode("latin-1") if given else None)
-
     def authenticate(self, authorization: str | None) -> Claims:
         """The claims of an `Authorization: Bearer ...` header.
 
         Raises:
             NotAuthenticated: the header is missing, or its token is invalid.
         """
-        if authorization is None:
-            raise NotAuthenticated
-        scheme, _, token = authorization.partition(" ")
-        token = token.lstrip(" ")  # RFC 9110, 11.4: one space or more
-        if scheme.lower() != "bearer" or not token:
-            raise NotAuthenticated
+        token = bearer_token(authorization)
+        return self.remembered(token) or self.verify_and_remember(token)
+
+    def remembered(self, token: str) -> Claims | None:
+        """The claims of an access token that was verified before."""
         trusted = self._trusted_now()
         claims = trusted.checked.get(token)
-        if claims is not None:
-            if claims.expires_at > time.time():
-                return claims
-            trusted.checked.pop(token, None)  # another thread may have been first
+        if claims is None or claims.expires_at > time.time():
+            return claims
+        trusted.checked.pop(token, None)  # another thread may have been first
+        return None
+
+    def verify_and_remember(self, token: str) -> Claims:
+        """The claims of an access token.
+
+        Raises:
+            NotAuthenticated: it is invalid.
+        """
+        trusted = self._trusted_now()
         claims = self._verify(trusted, token, "access")
         trusted.checked[token] = claims
         if len(trusted.checked) > self._settings.token_cache_rows:
@@ -227,17 +220,44 @@ class TokenVerifier:
         return Claims(row_id(payload.sub), payload.jti, payload.exp)
 
 
+def authorization_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The `Authorization` header of a request, as ASGI passes headers.
+
+    Raises:
+        NotAuthenticated: there are several, of which a proxy might have verified another one.
+    """
+    given = [value for name, value in headers if name == b"authorization"]
+    if len(given) > 1:
+        raise NotAuthenticated("There is more than one Authorization header.", token_was_bad=True)
+    return given[0].decode("latin-1") if given else None
+
+
+def bearer_token(authorization: str | None) -> str:
+    """The token of an `Authorization: Bearer ...` header.
+
+    Raises:
+        NotAuthenticated: there is none.
+    """
+    if authorization is None:
+        raise NotAuthenticated
+    scheme, _, token = authorization.partition(" ")
+    token = token.lstrip(" ")  # RFC 9110, 11.4: one space or more
+    if scheme.lower() != "bearer" or not token:
+        raise NotAuthenticated
+    return token
+
+
 def _payload(trusted: _Trusted, token: str) -> _Payload:
     """The payload of a token with a valid signature (docs/decisions/0007)."""
     signed, _, signature = token.rpartition(".")
     header, _, payload = signed.partition(".")
     known = trusted.key_by_header.get(header)
     key = known or _key_of(trusted, header)
-    key.verify(_base64url_decode(signature), signed.encode("ascii"), PADDING, HASH)
+    key.verify(base64url_decode(signature), signed.encode("ascii"), PADDING, HASH)
     if known is None and len(trusted.key_by_header) < KNOWN_HEADERS:
         # All tokens of one key begin with the same header: it is read once for all of them.
         trusted.key_by_header[header] = key
-    return _payload_decoder.decode(_base64url_decode(payload))
+    return _payload_decoder.decode(base64url_decode(payload))
 
 
 def _key_of(trusted: _Trusted, encoded_header: str) -> RSAPublicKey:
@@ -247,7 +267,7 @@ def _key_of(trusted: _Trusted, encoded_header: str) -> RSAPublicKey:
         UnknownKey: the header is well-formed, and there is no key of this id.
         ValueError: the header is not one of ours.
     """
-    header = _header_decoder.decode(_base64url_decode(encoded_header))
+    header = _header_decoder.decode(base64url_decode(encoded_header))
     if header.alg != ALGORITHM or header.crit is not None:
         raise ValueError("not a header of ours")
     key = trusted.keys.get(header.kid)
@@ -256,7 +276,7 @@ def _key_of(trusted: _Trusted, encoded_header: str) -> RSAPublicKey:
     return key
 
 
-def _base64url_decode(segment: str) -> bytes:
+def base64url_decode(segment: str) -> bytes:
     """Strict: a character that is not in the alphabet is an error, not skipped."""
     padded = segment.encode("ascii").translate(FROM_URL_ALPHABET) + b"=" * (-len(segment) % 4)
     return binascii.a2b_base64(padded, strict_mode=True)

@@ -18,12 +18,14 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
 )
 
 from shared.config.broker_url import check_broker_url
 from shared.config.database_url import sqlalchemy_url
 from shared.config.public_url import parse_proxies, parse_public_url
 from shared.config.redis_url import check_redis_url
+from shared.config.trusted_issuers import parse_issuers
 
 LARGEST_PORT = 65_535
 # ISO 4217. Which codes are in use changes from year to year.
@@ -48,6 +50,12 @@ def _http_url(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise ValueError("must be an http:// or https:// URL")
     return url
+
+
+def _issuers_beside_ours(setting: str, others: ValidationInfo) -> str:
+    if others.data.get("token_issuer") in {each.issuer for each in parse_issuers(setting)}:
+        raise ValueError("must not name EVENTIFY_TOKEN_ISSUER")
+    return setting
 
 
 Port = Annotated[int, Field(gt=0, le=LARGEST_PORT)]
@@ -104,6 +112,10 @@ class AccountSettings(BaseModel, defer_build=True):
     """The `iss` of tokens, which every service checks; a change ends all tokens."""
     token_audience: str = "eventify"
     """The `aud` of tokens; another for each installation that shares keys."""
+    trusted_issuers: Annotated[str, AfterValidator(_issuers_beside_ours)] = ""
+    """Whose access tokens are accepted besides, for gateway and catalog: a JSON list of
+    `issuer`, `audience`, `jwks_url`, and if need be `algorithms` (`["RS256"]`),
+    `leeway_seconds` (5) and `allow_http` (docs/operations.md#trusted-issuers)."""
     access_token_seconds: PositiveInt = 3600
     """Long enough for an on-sale without a refresh in the middle."""
     refresh_token_seconds: PositiveInt = 86_400

@@ -33,6 +33,7 @@ REQUEST = (
 RIGHTS: Final = {
     "users": {
         GATEWAY: "SELECT, INSERT, UPDATE (password_hash)",
+        CATALOG: "SELECT (id, issuer, subject)",
         READER: "SELECT (id, username, created_at)",
     },
     "refresh_tokens": {

@@ -123,12 +123,28 @@ class UserRow(Base):
             name="users_email_form",
         ),
         CheckConstraint("password_hash LIKE '$argon2id$%'", name="users_password_hashed"),
+        CheckConstraint("(issuer IS NULL) = (subject IS NULL)", name="users_subject_of_issuer"),
+        CheckConstraint(
+            "length(issuer) BETWEEN 1 AND 255 AND length(subject) BETWEEN 1 AND 255",
+            name="users_subject_length",
+        ),
+        Index(
+            "users_subject_key",
+            "issuer",
+            "subject",
+            unique=True,
+            postgresql_where=text("issuer IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     username: Mapped[str] = mapped_column(String(150))
     email: Mapped[str | None]
-    password_hash: Mapped[str | None]  # None: cannot log in by password (minted by the operator)
+    # None: cannot log in by password (minted by the operator, or of a trusted issuer).
+    password_hash: Mapped[str | None]
+    # As a trusted issuer names the user; None: an account of this system.
+    issuer: Mapped[str | None]
+    subject: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response, Security
 
-from shared.auth.tokens import Claims, TokenVerifier
+from shared.auth.authenticator import Authenticator
+from shared.auth.tokens import Claims
 from shared.web.openapi import bearer
 from shared.web.strict_routes import StrictRoute
 
@@ -13,16 +14,16 @@ from shared.web.strict_routes import StrictRoute
 class AuthenticatedRoute(StrictRoute):
     """Checks the token before FastAPI reads and parses the body.
 
-    The application keeps its `TokenVerifier` in `app.state.verifier`.
+    The application keeps its `Authenticator` in `app.state.authenticator`.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         respond = super().get_route_handler()
 
         async def authenticate_first(request: Request) -> Response:
-            """Raises NotAuthenticated: no token, or an invalid one."""
-            verifier: TokenVerifier = request.app.state.verifier
-            request.state.claims = verifier.caller(request.headers.raw)
+            """Raises NotAuthenticated: no token, or an invalid one; and Unavailable."""
+            authenticator: Authenticator = request.app.state.authenticator
+            request.state.claims = await authenticator.caller(request.headers.raw)
             return await respond(request)
 
         return authenticate_first

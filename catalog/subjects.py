@@ -1,0 +1,30 @@
+"""The users of trusted issuers' subjects. Gateways make them before they forward a request."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from catalog.lanes import Lanes
+from shared.auth.issuer_tokens import Subject
+from shared.database.tables import UserRow
+from shared.errors import NotAuthenticated
+
+
+async def user_of(lanes: Lanes, subject: Subject) -> int:
+    """The id of a subject's user.
+
+    Raises:
+        NotAuthenticated: there is none, or none any more.
+        Unavailable: the database is unavailable, or too many wait.
+    """
+
+    def find(session: Session) -> int | None:
+        return session.scalar(
+            select(UserRow.id).where(
+                UserRow.issuer == subject.issuer, UserRow.subject == subject.subject
+            )
+        )
+
+    user_id = await lanes.read(find)
+    if user_id is None:
+        raise NotAuthenticated("The user of this token does not exist.", token_was_bad=True)
+    return user_id
