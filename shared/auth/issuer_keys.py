@@ -102,7 +102,8 @@ class IssuerKeys:
         try:
             found = await asyncio.to_thread(self._usable, await self._read())
         except (aiohttp.ClientError, OSError, *UNUSABLE) as error:  # TimeoutError is an OSError
-            logger.warning("issuer_keys_unavailable", issuer=self._issuer.issuer, error=repr(error))
+            reason = f"{type(error).__name__}: {error}"
+            logger.warning("issuer_keys_unavailable", issuer=self._issuer.issuer, error=reason)
             return False
         self._fetched_at = time.monotonic()
         if _material(found) != _material(self._keys):

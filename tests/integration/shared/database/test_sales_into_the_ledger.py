@@ -337,7 +337,7 @@ def test_a_service_does_not_start_on_a_former_schema(
         timeout=60,
     )
     assert ended.returncode == 1
-    assert "The database lacks the migrations 0010, 0011, 0012: run `eventify migrate`." in (
+    assert "The database lacks the migrations 0010, 0011, 0012, 0015: run `eventify migrate`." in (
         ended.stderr
     )
 
