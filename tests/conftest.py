@@ -30,6 +30,7 @@ SHARE_A_SYSTEM = (
         *("tests/system/hostile/", "tests/system/test_api_guide.py"),
         *("tests/system/test_loadtest.py", "tests/system/test_on_sale.py"),
         *("tests/system/test_openapi_document.py", "tests/system/test_rights.py"),
+        "tests/system/test_trusted_issuers.py",
     ),
     ("tests/system/contract/", "tests/system/wire/", "tests/system/test_sale_control.py"),
     ("tests/system/test_metrics.py", "tests/system/test_logs.py"),

@@ -17,6 +17,7 @@ from deploy.local.home import Home
 from shared.auth.mint_tokens import mint_tokens, user_names
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
+from tests.support.issuers import Issuer, setting_of
 from tests.system.operators import Operator, an_operator
 from tests.system.selling import OnSale, put_on_sale
 
@@ -100,12 +101,20 @@ def open_shop(*arguments: str, **settings: str) -> Iterator[Shop]:
 
 
 @pytest.fixture(scope="session")
-def shop() -> Iterator[Shop]:
+def issuer() -> Iterator[Issuer]:
+    """Another issuer, whose tokens the shop accepts."""
+    with Issuer().running() as issuer:
+        yield issuer
+
+
+@pytest.fixture(scope="session")
+def shop(issuer: Issuer) -> Iterator[Shop]:
     # All tests have one address between them, and some of them one organiser.
     with open_shop(
         EVENTIFY_SIGN_IN_RATE_BURST="10000",
         EVENTIFY_CATALOG_WRITE_RATE_BURST="10000",
         EVENTIFY_LIST_RATE_BURST="10000",
+        EVENTIFY_TRUSTED_ISSUERS=setting_of(issuer),
     ) as shop:
         yield shop
 
