@@ -93,7 +93,10 @@ FASTAPI_SCHEMAS = ("HTTPValidationError", "ValidationError")
 bearer = HTTPBearer(
     scheme_name="bearerAuth",
     bearerFormat="JWT",
-    description="The `access` token of `POST /api/token/`.",
+    description=(
+        "The `access` token of `POST /api/token/`, or an access token of an issuer that the"
+        " operator trusts."
+    ),
     auto_error=False,
 )
 
