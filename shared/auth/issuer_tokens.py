@@ -208,8 +208,7 @@ def _subject_of(claims: Mapping[str, Any], *, is_marked: bool) -> str:
     subject = claims["sub"]
     if not isinstance(subject, str) or not 1 <= len(subject) <= SUBJECT_MAX_CHARACTERS:
         raise ValueError("not a subject")
-    subject.encode()  # JSON may have halves of characters
-    if "\0" in subject:  # PostgreSQL's text may not
+    if "\0" in subject:  # not in a text of PostgreSQL; msgspec has refused halves of characters
         raise ValueError("not a subject")
     return subject
 

@@ -3,12 +3,16 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import httpx
 import psycopg2
 import pytest
 from psycopg2.extensions import connection
+from sqlalchemy import Engine
 
+from gateway.accounts.store import users_of_subjects
+from shared.auth.issuer_tokens import Subject
 from shared.auth.mint_tokens import mint_tokens
 from shared.auth.usernames import username_problem
 from shared.config.settings import Settings
@@ -122,6 +126,22 @@ def test_many_new_subjects_at_once_at_two_gateways_are_one_user_each(
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["id"] for answer in answers}) == len(subjects)
     assert len(rows(database, *subjects)) == len(subjects)
+
+
+def test_gateways_that_meet_subjects_in_opposite_orders_do_not_wait_in_a_circle(
+    engine: Engine,
+) -> None:
+    for number in range(3):
+        subjects = [Subject(f"https://{number}.example", str(each)) for each in range(3_000)]
+        start = Barrier(2)
+
+        def find(order: list[Subject], start: Barrier = start) -> list[int]:
+            start.wait()
+            return users_of_subjects(engine, order)
+
+        with ThreadPoolExecutor(2) as pool:
+            there, back = pool.map(find, (subjects, subjects[::-1]))
+        assert there == back[::-1]
 
 
 def test_one_subject_at_two_issuers_is_two_users(

@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
+from jwt.algorithms import RSAAlgorithm
 
 from shared.auth.authenticator import Authenticator
 from shared.auth.issuer_keys import (
@@ -426,13 +427,23 @@ def _gzipped(issuer: Issuer) -> bytes:
             json.dumps({"keys": [{"kty": "oct", "kid": i.kid, "k": "AAAA"}]}).encode()
         ),
         lambda i: respond_with(_weak_key(i)),
+        lambda i: respond_with(_private_key(i)),
         lambda i: respond_with(
             json.dumps({"keys": [one | {"use": "enc"} for one in i.jwks()["keys"]]}).encode()
         ),
     ],
     ids=[
         *("huge", "an error with keys", "compressed", "a page", "empty", "a list", "nested"),
-        *("no keys", "keys are an object", "empty set", "junk", "a secret", "weak", "for others"),
+        *(
+            "no keys",
+            "keys are an object",
+            "empty set",
+            "junk",
+            "a secret",
+            "weak",
+            "private",
+            "for others",
+        ),
     ],
 )
 async def test_a_set_that_cannot_be_used_is_as_good_as_none(
@@ -441,6 +452,11 @@ async def test_a_set_that_cannot_be_used_is_as_good_as_none(
     issuer.respond = answer(issuer)
     async with trusting(keys_dir, issuer) as client:
         await client.cannot_tell(issuer.token())
+
+
+def _private_key(issuer: Issuer) -> bytes:
+    jwk = RSAAlgorithm.to_jwk(issuer.keys[issuer.kid], as_dict=True)  # type: ignore[arg-type]
+    return json.dumps({"keys": [jwk | {"kid": issuer.kid, "alg": "RS256"}]}).encode()
 
 
 def _weak_key(issuer: Issuer) -> bytes:
