@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Lifespan
 
 from gateway import api_docs, health, openapi
 from gateway.accounts import routes as account_routes
+from gateway.accounts.cutoffs import TokenCutoffs
 from gateway.accounts.expiry import periodic_deletion
 from gateway.accounts.service import Accounts, token_rate
 from gateway.accounts.subjects import SubjectUsers
@@ -59,6 +60,7 @@ def create_app(settings: Settings) -> ASGIApp:
     verifier = TokenVerifier(settings)
     subjects = SubjectUsers(settings, engine)
     authenticator = Authenticator(settings, verifier, subjects.find)
+    cutoffs = TokenCutoffs(settings, engine, verifier)
     draining = Draining()
     catalog_limits = CatalogLimits(settings)
     catalog_proxy = CatalogProxy(settings, authenticator, catalog_limits)
@@ -77,6 +79,7 @@ def create_app(settings: Settings) -> ASGIApp:
         await catalog_proxy.open()
         purchases.start()
         deletion.start()
+        cutoffs.reads.start()
         app.state.addresses = addresses
         app.state.verifier = verifier
         app.state.authenticator = authenticator
@@ -92,6 +95,7 @@ def create_app(settings: Settings) -> ASGIApp:
             yield
         await purchases.stop()
         await deletion.stop()
+        await cutoffs.reads.stop()
         # Every request has its response: abort the statements that still wait for the database.
         connections.abort_all()
         app.state.purchase_lists.close()
@@ -113,7 +117,7 @@ def _connections(settings: Settings) -> int:
     """One for every thread that uses the database, so that no work starves another."""
     threads = settings.accept_writers + settings.status_readers + settings.list_threads
     threads += 2 * settings.account_threads  # of sign-ins, and of tokens
-    # And readiness, the backlog, waiters, expired tokens, and one spare.
+    # And readiness, the backlog, waiters, expired tokens, and token cutoffs.
     threads += 5
     return threads + 1 if settings.trusted_issuers else threads
 
@@ -142,6 +146,7 @@ def _fastapi_app(
     for routes in (account_routes, list_routes, health, metrics_routes, openapi, api_docs):
         app.include_router(routes.router)
     app.include_router(account_routes.signed_in_router)
+    app.include_router(account_routes.own_account_router)
     app.router.routes.append(Route("/", RedirectResponse("/api/docs/"), methods=["GET"]))
     for prefix in PREFIXES:
         app.router.routes.append(Route(prefix + "{rest:path}", catalog_proxy))

@@ -14,6 +14,8 @@ EventifyError
     ├── NotAuthenticated            401 not_authenticated
     │   └── TokenNotValid           401 token_not_valid
     ├── PermissionDenied            403 permission_denied
+    ├── AccountLocked               403 account_locked
+    ├── RegistrationClosed          403 registration_closed
     ├── CrossSiteRequest            403 cross_site_request
     ├── NotFound                    404 not_found
     ├── MethodNotAllowed            405 method_not_allowed
@@ -167,6 +169,18 @@ class PermissionDenied(Problem):
     status = 403
     code = "permission_denied"
     default_detail = "You do not have permission to perform this action."
+
+
+class AccountLocked(Problem):
+    status = 403
+    code = "account_locked"
+    default_detail = "This account is locked; ask the operator."
+
+
+class RegistrationClosed(Problem):
+    status = 403
+    code = "registration_closed"
+    default_detail = "Registration is closed."
 
 
 class CrossSiteRequest(Problem):

@@ -31,6 +31,7 @@ COMMANDS = {
     "settings": ("deploy.cli.settings:settings", "Print the settings in force, without secrets."),
     "keys": ("deploy.cli.keys:keys", "List, add and remove the keys that sign tokens."),
     "token": ("deploy.cli.token:token", "Mint access tokens without a login."),
+    "user": ("deploy.cli.user:user", "Show an account, set its password, lock and unlock it."),
     "kubernetes-secrets": (
         "deploy.cli.kubernetes_secrets:kubernetes_secrets",
         "Print the secrets that deploy/kubernetes refers to.",

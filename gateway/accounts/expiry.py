@@ -1,4 +1,4 @@
-"""Deletes refresh tokens that can no longer be used, a few at a time, every few minutes."""
+"""Deletes refresh tokens and cutoffs that no longer matter, a few at a time, every few minutes."""
 
 import asyncio
 import time
@@ -27,6 +27,9 @@ def periodic_deletion(settings: Settings, engine: Engine) -> Periodic:
                 # Where there are millions of them, half of a connection's time is enough.
                 await asyncio.sleep(time.monotonic() - started)
                 started = time.monotonic()
+            longest = max(settings.access_token_seconds, settings.refresh_token_seconds)
+            ended = int(time.time()) - longest - int(store.KEPT_AFTER_EXPIRY.total_seconds())
+            await asyncio.to_thread(store.delete_cutoffs, engine, ended)
         except Unavailable:
             pass  # was logged where it occurred; the next run starts over
 

@@ -9,7 +9,10 @@ from fastapi import APIRouter, Depends, Request, Response
 from gateway.accounts.pairs import SignedPair
 from gateway.accounts.schemas import (
     Credentials,
+    CurrentPassword,
     JsonWebKeySet,
+    NewEmail,
+    NewPassword,
     NewUser,
     Nothing,
     Refresh,
@@ -17,16 +20,19 @@ from gateway.accounts.schemas import (
     TokenPair,
     User,
 )
-from gateway.accounts.service import WRONG_CREDENTIALS, Accounts
+from gateway.accounts.service import IN_USE, WRONG_CREDENTIALS, WRONG_PASSWORD, Accounts
 from gateway.accounts.store import Account
 from gateway.rate_limits.by_address import bucket_of
 from gateway.rate_limits.by_name import NamedLimit
 from shared.auth.keys import JWKS_MAX_AGE_SECONDS, json_web_key_set
 from shared.auth.tokens import TokenVerifier
 from shared.errors import (
+    AccountLocked,
+    Conflict,
     InvalidInput,
     NotAuthenticated,
     Problem,
+    RegistrationClosed,
     TokenNotValid,
     TooManyRequests,
     Unavailable,
@@ -136,6 +142,14 @@ tokens_limited = Depends(Limited("token_limit"))
 router = APIRouter(tags=["Accounts and tokens"], route_class=LimitedRoute)
 
 
+class OwnAccountRoute(AuthenticatedRoute, LimitedRoute):
+    """Checks the token, then the limits, before the body is read."""
+
+
+async def registration_open(accounts: AllAccounts) -> None:
+    accounts.check_registration_open()
+
+
 def _token_responses(field: str, always: Mapping[str, str] = MappingProxyType({})) -> Responses:
     """The responses of a route that takes a token in `field`; `always`: headers of a 200."""
     problems = error_responses(
@@ -153,10 +167,11 @@ def _token_responses(field: str, always: Mapping[str, str] = MappingProxyType({}
     status_code=201,
     response_model=User,
     summary="Register",
-    dependencies=[sign_in_limited],
+    dependencies=[sign_in_limited, Depends(registration_open)],
     response_description="The new account",
     responses=error_responses(
         InvalidInput(errors={"username": ["This username is taken."]}),
+        RegistrationClosed,
         TOO_OFTEN,
         Unavailable,
         sometimes=LIMITED_BY,
@@ -164,7 +179,10 @@ def _token_responses(field: str, always: Mapping[str, str] = MappingProxyType({}
     | {201: {"headers": headers({}, LIMITED_BY), "links": SIGN_IN}},
 )
 async def register(body: NewUser, accounts: AllAccounts, client: Client) -> Account:
-    """Create an account. A username that is taken or a weak password is an error of its field."""
+    """Create an account. A username that is taken or a weak password is an error of its field.
+
+    The operator may have closed registration (403).
+    """
     return await accounts.register(body.username, body.password, body.email or None, client)
 
 
@@ -183,6 +201,69 @@ async def me(caller: Caller, accounts: AllAccounts) -> Account:
     return await accounts.account_of(caller)
 
 
+own_account_router = APIRouter(tags=["Accounts and tokens"], route_class=OwnAccountRoute)
+
+
+def _own_account_responses(*more: Problem) -> Responses:
+    """The responses of a route that takes the account's password."""
+    problems = error_responses(
+        InvalidInput(errors=WRONG_PASSWORD), *more, TOO_OFTEN, Unavailable, sometimes=LIMITED_BY
+    )
+    return problems | {200: {"headers": headers({}, LIMITED_BY)}}
+
+
+@own_account_router.patch(
+    "/api/users/me/",
+    response_model=User,
+    summary="Change your e-mail address",
+    dependencies=[sign_in_limited],
+    response_description="The changed account",
+    responses=_own_account_responses(),
+)
+async def change_email(
+    caller: Caller, body: NewEmail, accounts: AllAccounts, client: Client
+) -> Account:
+    """Needs the account's password. Wrong ones count as those of sign-ins do."""
+    return await accounts.change_email(caller, body.current_password, body.email or None, client)
+
+
+@own_account_router.post(
+    "/api/users/me/password/",
+    summary="Change your password",
+    dependencies=[sign_in_limited],
+    response_description="Changed; sign in again",
+    responses=_own_account_responses(),
+)
+async def change_password(
+    caller: Caller, body: NewPassword, accounts: AllAccounts, client: Client
+) -> Nothing:
+    """End all sign-ins of the account: refresh tokens at once, access tokens within a second.
+
+    Wrong passwords count as those of sign-ins do.
+    """
+    await accounts.change_password(caller, body.current_password, body.new_password, client)
+    return Nothing()
+
+
+@own_account_router.post(
+    "/api/users/me/delete/",
+    summary="Delete your account",
+    dependencies=[sign_in_limited],
+    response_description="Deleted",
+    responses=_own_account_responses(Conflict(IN_USE)),
+)
+async def delete_account(
+    caller: Caller, body: CurrentPassword, accounts: AllAccounts, client: Client
+) -> Nothing:
+    """Erase name, e-mail and password, and end all sign-ins. The name is free again.
+
+    Only for an account that has no purchase and no event (409). A POST, because not every proxy
+    forwards the body of a DELETE.
+    """
+    await accounts.delete(caller, body.current_password, client)
+    return Nothing()
+
+
 @router.post(
     "/api/token/",
     response_model=TokenPair,
@@ -192,6 +273,7 @@ async def me(caller: Caller, accounts: AllAccounts) -> Account:
     responses=error_responses(
         InvalidInput(errors={"password": ["Field required"]}),
         NotAuthenticated(WRONG_CREDENTIALS),
+        AccountLocked,
         TOO_OFTEN,
         Unavailable,
         sometimes=LIMITED_BY,
@@ -202,7 +284,7 @@ async def sign_in(body: Credentials, accounts: AllAccounts, client: Client) -> S
     """Exchange username and password for a pair of tokens.
 
     Wrong passwords of one account are limited too, separately for each address from which it has
-    signed in before.
+    signed in before. With the right password of an account that the operator has locked: 403.
     """
     return await accounts.sign_in(body.username, body.password, client)
 

@@ -41,6 +41,10 @@ def _hashable(password: str) -> str:
 
 
 Username = Annotated[StorableText, AfterValidator(stored_form), AfterValidator(_username)]
+TypedPassword = Annotated[
+    StorableText, AfterValidator(_hashable), Field(json_schema_extra={"maxLength": MAX_BYTES})
+]
+PASSWORD_RULES = "At least 8 characters, not only digits, not like the username, not common."
 Email = Annotated[
     StorableText,
     AfterValidator(_email),
@@ -74,7 +78,7 @@ class NewUser(RequestBody):
         },
     )
     password: StorableText = Field(
-        description="At least 8 characters, not only digits, not like the username, not common.",
+        description=PASSWORD_RULES,
         json_schema_extra={"minLength": MIN_CHARACTERS, "maxLength": MAX_BYTES},
     )
     email: Email | None = Field(default=None, description="Optional; only its form is checked.")
@@ -107,9 +111,36 @@ class Credentials(RequestBody):
     model_config = _with_example(username="ana", password="velvet-tram-42")
 
     username: Annotated[StorableText, AfterValidator(in_nfkc)]
-    password: Annotated[StorableText, AfterValidator(_hashable)] = Field(
-        json_schema_extra={"maxLength": MAX_BYTES}
+    password: TypedPassword
+
+
+class NewPassword(RequestBody):
+    """A change of password."""
+
+    model_config = _with_example(current_password="velvet-tram-42", new_password="amber-tram-43")
+
+    current_password: TypedPassword
+    new_password: StorableText = Field(
+        description=PASSWORD_RULES,
+        json_schema_extra={"minLength": MIN_CHARACTERS, "maxLength": MAX_BYTES},
     )
+
+
+class NewEmail(RequestBody):
+    """A change of e-mail address."""
+
+    model_config = _with_example(current_password="velvet-tram-42", email="ana@y.org")
+
+    current_password: TypedPassword
+    email: Email | None = Field(description='null or "": none. Only its form is checked.')
+
+
+class CurrentPassword(RequestBody):
+    """The password, again."""
+
+    model_config = _with_example(current_password="velvet-tram-42")
+
+    current_password: TypedPassword
 
 
 class TokenPair(BaseModel):

@@ -1,24 +1,38 @@
-"""The use cases of accounts: register, sign in, refresh, verify, sign out."""
+"""The use cases of accounts: register, change, delete; sign in, refresh, verify, sign out."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from sqlalchemy import Engine
 
 from gateway.accounts import store
 from gateway.accounts.pairs import PairSigner, SignedPair
-from gateway.accounts.passwords import Passwords
-from gateway.accounts.store import Account, IssuedToken
+from gateway.accounts.password_rules import weaknesses
+from gateway.accounts.passwords import PasswordCheck, Passwords
+from gateway.accounts.store import Account, IssuedToken, Login
 from gateway.rate_limits.by_account import AccountLimit, Attempt
 from gateway.rate_limits.by_name import NamedLimit
 from gateway.rate_limits.token_bucket import Rate
 from shared.auth.tokens import Claims, TokenType, TokenVerifier
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.config.settings import Settings
-from shared.errors import InvalidInput, NotAuthenticated, TokenNotValid, Unavailable
+from shared.errors import (
+    AccountLocked,
+    Conflict,
+    InvalidInput,
+    NotAuthenticated,
+    RegistrationClosed,
+    TokenNotValid,
+    Unavailable,
+)
 
 # Account requests that may wait for a thread: about a second of work.
 ACCOUNT_WAITING_MAX = 1_000
 WRONG_CREDENTIALS = "No account has this username and password."
+WRONG_PASSWORD = {"current_password": ["This is not the password of this account."]}
+NO_ACCOUNT = "The account of this token does not exist."
+IN_USE = "This account has purchases or events, so it is kept; ask the operator to erase its name."
 # Requests with refresh tokens of one user, from all addresses: many devices stay below.
 TOKENS_OF_USER = Rate(burst=60, per_second=1.0)
 UNLIMITED = Rate(burst=0, per_second=0.0)
@@ -43,6 +57,7 @@ class Accounts:
     def __init__(self, settings: Settings, engine: Engine, verifier: TokenVerifier) -> None:
         self._engine = engine
         self._verifier = verifier
+        self._registration_open = settings.registration_open
         self._passwords = Passwords(settings)
         self._signer = PairSigner(settings)
         self._threads, self._token_threads = (
@@ -61,6 +76,11 @@ class Accounts:
         )
         self._lifetime = timedelta(seconds=settings.refresh_token_seconds)
         self._retry_window = timedelta(seconds=settings.refresh_retry_seconds)
+
+    def check_registration_open(self) -> None:
+        """Raises RegistrationClosed."""
+        if not self._registration_open:
+            raise RegistrationClosed
 
     async def register(
         self, username: str, password: str, email: str | None, address: str
@@ -95,8 +115,63 @@ class Accounts:
             str(claims.user_id), store.find_account, self._engine, claims.user_id
         )
         if account is None:
-            raise NotAuthenticated("The account of this token does not exist.", token_was_bad=True)
+            raise NotAuthenticated(NO_ACCOUNT, token_was_bad=True)
         return account
+
+    async def change_password(
+        self, claims: Claims, current_password: str, new_password: str, address: str
+    ) -> None:
+        """Store the new password, and end all sign-ins of the account.
+
+        Args:
+            claims: of a checked token.
+            current_password: as it was typed.
+            new_password: as it was typed.
+            address: of the client, or its network.
+
+        Raises:
+            InvalidInput: the current password is wrong, or the new one is weak.
+            NotAuthenticated: the account does not exist any more.
+            TooManyRequests: too many wrong passwords were tried for this account.
+        """
+        login = await self._login_of(claims, address)
+        found = weaknesses(new_password, login.username)
+        if found:
+            raise InvalidInput(errors={"new_password": [" ".join(found)]})
+        await self._check_password(login, current_password, address)
+        password_hash = await self._passwords.hash(new_password, address)
+        if not await self._threads.run_for(
+            address, store.change_password, self._engine, login, password_hash
+        ):
+            raise InvalidInput(errors=WRONG_PASSWORD)
+
+    async def change_email(
+        self, claims: Claims, current_password: str, email: str | None, address: str
+    ) -> Account:
+        """Store another e-mail address, or none. Raises as `change_password` does."""
+        login = await self._login_of(claims, address)
+        await self._check_password(login, current_password, address)
+        account = await self._threads.run_for(
+            address, store.change_email, self._engine, login, email
+        )
+        if account is None:
+            raise InvalidInput(errors=WRONG_PASSWORD)
+        return account
+
+    async def delete(self, claims: Claims, current_password: str, address: str) -> None:
+        """Erase the account, and end all of its sign-ins.
+
+        Raises:
+            Conflict: it has purchases or events.
+            InvalidInput, NotAuthenticated, TooManyRequests: as `change_password` does.
+        """
+        login = await self._login_of(claims, address)
+        await self._check_password(login, current_password, address)
+        erased = await self._threads.run_for(address, store.erase, self._engine, login)
+        if erased is None:
+            raise InvalidInput(errors=WRONG_PASSWORD)
+        if not erased:
+            raise Conflict(IN_USE)
 
     async def sign_in(self, username: str, password: str, address: str) -> SignedPair:
         """The first pair of a new family.
@@ -108,14 +183,12 @@ class Accounts:
 
         Raises:
             NotAuthenticated: an unknown name or a wrong password; the error is the same.
+            AccountLocked: the password is right.
             TooManyRequests: too many wrong passwords were tried for this name.
         """
         attempt = await self._account_limit.begin(username, address)
-        try:
+        async with self._given_back_unless_tried(attempt):
             return await self._sign_in(username, password, address, attempt)
-        except Unavailable:
-            await self._account_limit.give_back(attempt)
-            raise
 
     async def _sign_in(
         self, username: str, password: str, address: str, attempt: Attempt
@@ -125,11 +198,14 @@ class Accounts:
         check = await self._passwords.check(stored_hash, password, address)
         if login is None or not check.right:
             raise NotAuthenticated(WRONG_CREDENTIALS)
+        if login.locked_at is not None:
+            await self._account_limit.give_back(attempt)
+            raise AccountLocked
         if check.replacement is not None:
             await self._threads.run_for(
                 address, store.replace_password_hash, self._engine, login, check.replacement
             )
-        pair = await self._threads.run_for(address, self._start_family, login.user_id)
+        pair = await self._threads.run_for(address, self._start_family, login, check)
         await self._account_limit.succeeded(attempt)
         return pair
 
@@ -179,6 +255,30 @@ class Accounts:
         self._account_limit.close()
         self._user_limit.close()
 
+    @asynccontextmanager
+    async def _given_back_unless_tried(self, attempt: Attempt) -> AsyncIterator[None]:
+        try:
+            yield
+        except Unavailable:
+            await self._account_limit.give_back(attempt)
+            raise
+
+    async def _login_of(self, claims: Claims, address: str) -> Login:
+        login = await self._threads.run_for(
+            address, store.find_login_of, self._engine, claims.user_id
+        )
+        if login is None:
+            raise NotAuthenticated(NO_ACCOUNT, token_was_bad=True)
+        return login
+
+    async def _check_password(self, login: Login, password: str, address: str) -> None:
+        attempt = await self._account_limit.begin(login.username, address)
+        async with self._given_back_unless_tried(attempt):
+            check = await self._passwords.check(login.password_hash, password, address)
+        if not check.right:
+            raise InvalidInput(errors=WRONG_PASSWORD)
+        await self._account_limit.succeeded(attempt)
+
     async def _refresh_claims(self, token: str) -> Claims:
         """Verifies the signature first, so that nobody draws from another user's bucket."""
         claims = self._claims(token, "refresh")
@@ -191,8 +291,14 @@ class Accounts:
         except NotAuthenticated:
             raise TokenNotValid from None
 
-    def _start_family(self, user_id: int) -> SignedPair:
-        return self._sign(store.start_family(self._engine, user_id, self._lifetime))
+    def _start_family(self, login: Login, check: PasswordCheck) -> SignedPair:
+        """The first pair, if the password that was checked is still the account's."""
+        password_hash = check.replacement or login.password_hash
+        assert password_hash is not None, "it was compared with the password"
+        first = store.start_family(self._engine, login.user_id, password_hash, self._lifetime)
+        if first is None:
+            raise NotAuthenticated(WRONG_CREDENTIALS)
+        return self._sign(first)
 
     def _spend(self, claims: Claims) -> SignedPair:
         successor = store.spend(

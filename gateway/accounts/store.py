@@ -12,13 +12,18 @@ from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
     Connection,
     Engine,
     Executable,
+    Interval,
+    Update,
     delete,
     exists,
     func,
     insert,
+    literal,
     select,
     text,
     update,
@@ -32,7 +37,7 @@ from gateway.transactions import connection_transaction
 from shared.auth.issuer_tokens import Subject
 from shared.auth.usernames import USERNAME_MAX_CHARACTERS, stored_form
 from shared.config.trusted_issuers import host_of
-from shared.database.tables import RefreshToken, UserRow
+from shared.database.tables import RefreshToken, TokenCutoff, UserRow
 
 T = TypeVar("T")
 
@@ -48,7 +53,9 @@ class Account:
 @dataclass(frozen=True, slots=True)
 class Login:
     user_id: int
+    username: str
     password_hash: str | None  # None: this user has no password
+    locked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,12 @@ JOIN unnest(CAST(:issuers AS text[]), CAST(:names AS text[])) AS wanted (issuer,
 USING (issuer, subject) WHERE issuer IS NOT NULL
 """)
 ACCOUNT = (UserRow.id, UserRow.username, UserRow.email, UserRow.created_at)
+LOGIN = (
+    UserRow.id.label("user_id"),
+    UserRow.username,
+    UserRow.password_hash,
+    UserRow.locked_at,
+)
 TOKEN = tuple(getattr(RefreshToken, name) for name in StoredToken.__dataclass_fields__)
 
 
@@ -121,8 +134,14 @@ def _name_of(subject: Subject) -> str:
 
 
 def find_account(engine: Engine, user_id: int) -> Account | None:
+    """None: there is no such user, or it was erased."""
     with connection_transaction(engine) as connection:
-        return _one(connection, select(*ACCOUNT).where(UserRow.id == user_id), Account)
+        return _one(connection, select(*ACCOUNT).where(_is_user(user_id)), Account)
+
+
+def find_login_of(engine: Engine, user_id: int) -> Login | None:
+    with connection_transaction(engine) as connection:
+        return _one(connection, select(*LOGIN).where(_is_user(user_id)), Login)
 
 
 def find_login(engine: Engine, username: str) -> Login | None:
@@ -133,7 +152,7 @@ def find_login(engine: Engine, username: str) -> Login | None:
     given = func.lower(UserRow.username) == func.lower(username)
     stored = func.lower(UserRow.username) == func.lower(stored_form(username))
     statement = (
-        select(UserRow.id.label("user_id"), UserRow.password_hash)
+        select(*LOGIN)
         .where(given | stored)
         .order_by((UserRow.username == username).desc(), stored.desc())
         .limit(1)
@@ -144,19 +163,105 @@ def find_login(engine: Engine, username: str) -> Login | None:
 
 def replace_password_hash(engine: Engine, login: Login, password_hash: str) -> None:
     """Store another hash of the same password, unless the password was changed meanwhile."""
-    statement = (
-        update(UserRow)
-        .where(UserRow.id == login.user_id, UserRow.password_hash == login.password_hash)
-        .values(password_hash=password_hash)
+    with connection_transaction(engine) as connection:
+        connection.execute(_change(login).values(password_hash=password_hash))
+
+
+def change_password(engine: Engine, login: Login, password_hash: str) -> bool:
+    """Store the new hash and end all sign-ins; False: the password was changed meanwhile."""
+    with connection_transaction(engine) as connection:
+        changed = connection.execute(_change(login).values(password_hash=password_hash)).rowcount
+        if changed:
+            _end_sign_ins(connection, login.user_id)
+    return bool(changed)
+
+
+def change_email(engine: Engine, login: Login, email: str | None) -> Account | None:
+    """The changed account; None: the password was changed meanwhile."""
+    with connection_transaction(engine) as connection:
+        return _one(connection, _change(login).values(email=email).returning(*ACCOUNT), Account)
+
+
+def erase(engine: Engine, login: Login) -> bool | None:
+    """Erase name, e-mail and password, and end all sign-ins.
+
+    Returns:
+        False: the user has purchases or events. None: the password was changed meanwhile.
+    """
+    with connection_transaction(engine) as connection:
+        unchanged = select(UserRow.id).where(*_unchanged(login)).with_for_update(key_share=True)
+        if connection.execute(unchanged).one_or_none() is None:
+            return None
+        erased: bool = connection.execute(
+            select(func.eventify_erase_user(login.user_id))
+        ).scalar_one()
+        if erased:
+            _end_sign_ins(connection, login.user_id)
+        return erased
+
+
+def lock(engine: Engine, user_id: int) -> None:
+    """End all sign-ins, and let none begin until `unlock`. For the operator's login."""
+    locked = update(UserRow).where(UserRow.id == user_id)
+    with connection_transaction(engine) as connection:
+        connection.execute(
+            locked.values(locked_at=func.coalesce(UserRow.locked_at, func.clock_timestamp()))
+        )
+        _end_sign_ins(connection, user_id)
+        connection.execute(_cutoff_of(user_id).values(valid_from=None))
+
+
+def unlock(engine: Engine, user_id: int) -> None:
+    """Undo `lock`; the sign-ins that it ended stay ended."""
+    with connection_transaction(engine) as connection:
+        connection.execute(update(UserRow).where(UserRow.id == user_id).values(locked_at=None))
+        connection.execute(
+            _cutoff_of(user_id)
+            .where(TokenCutoff.valid_from.is_(None))
+            .values(valid_from=_next_second())
+        )
+
+
+def open_sign_ins(engine: Engine, user_id: int) -> int:
+    """How many families of this user can still be refreshed."""
+    usable = select(func.count(func.distinct(RefreshToken.family))).where(*_usable(user_id))
+    with connection_transaction(engine) as connection:
+        count: int = connection.execute(usable).scalar_one()
+    return count
+
+
+def cutoffs_since(engine: Engine, since: int) -> dict[int, int | None]:
+    """By user: `valid_from`, of the cutoffs from `since` (Unix seconds) on and of locked users."""
+    statement = select(TokenCutoff.user_id, TokenCutoff.valid_from).where(
+        TokenCutoff.valid_from.is_(None) | (TokenCutoff.valid_from >= since)
     )
     with connection_transaction(engine) as connection:
-        connection.execute(statement)
+        return {row.user_id: row.valid_from for row in connection.execute(statement)}
 
 
-def start_family(engine: Engine, user_id: int, lifetime: timedelta) -> IssuedToken:
-    """The first refresh token of a login; its id names the family."""
-    token_id = uuid7()
+def delete_cutoffs(engine: Engine, before: int) -> None:
+    """Delete cutoffs before which no token was issued that is still valid."""
     with connection_transaction(engine) as connection:
+        connection.execute(delete(TokenCutoff).where(TokenCutoff.valid_from < before))
+
+
+def start_family(
+    engine: Engine, user_id: int, password_hash: str, lifetime: timedelta
+) -> IssuedToken | None:
+    """The first refresh token of a login; its id names the family.
+
+    None: meanwhile the password was changed, or the account was locked.
+    """
+    token_id = uuid7()
+    unchanged = (
+        select(UserRow.id)
+        .where(_is_user(user_id), UserRow.password_hash == password_hash)
+        .where(UserRow.locked_at.is_(None))
+        .with_for_update(read=True)
+    )
+    with connection_transaction(engine) as connection:
+        if connection.execute(unchanged).one_or_none() is None:
+            return None
         return _issue(connection, user_id, token_id, token_id, lifetime)
 
 
@@ -234,11 +339,14 @@ def delete_expired(engine: Engine, families: int) -> int:
 
 
 def _lock_family(connection: Connection, token_id: UUID) -> None:
-    """Serialize transactions on a family, by locking its first token.
+    """Serialize transactions on a family, by locking its first token; and keep its user as it is.
 
     A lock on the given token alone would not do: the family's newest token could be spent at the
-    same moment, and its successor, not yet visible, would survive the revocation.
+    same moment, and its successor, not yet visible, would survive the revocation. The lock of the
+    user is shared: who ends all of its sign-ins waits for those under way.
     """
+    user = select(RefreshToken.user_id).where(RefreshToken.id == token_id).scalar_subquery()
+    connection.execute(select(UserRow.id).where(UserRow.id == user).with_for_update(read=True))
     family = select(RefreshToken.family).where(RefreshToken.id == token_id).scalar_subquery()
     connection.execute(
         select(RefreshToken.id).where(RefreshToken.id == family).with_for_update(key_share=True)
@@ -257,18 +365,71 @@ def _one(connection: Connection, statement: Executable, kind: type[T]) -> T | No
 def _issue(
     connection: Connection, user_id: int, token_id: UUID, family: UUID, lifetime: timedelta
 ) -> IssuedToken:
-    # Whole seconds, as in a token: so the same successor can be made from the row again.
-    issued_at = datetime.now(UTC).replace(microsecond=0)
+    # Whole seconds, as in a token: so the same successor can be made from the row again. After a
+    # cutoff by another host's clock, or in the same second, it is from that moment on.
+    cutoff = select(func.to_timestamp(TokenCutoff.valid_from)).where(TokenCutoff.user_id == user_id)
+    now = literal(datetime.now(UTC).replace(microsecond=0))
+    issued_at = func.greatest(now, cutoff.scalar_subquery())
+    new = insert(RefreshToken).values(
+        id=token_id,
+        family=family,
+        user_id=user_id,
+        issued_at=issued_at,
+        expires_at=issued_at + literal(lifetime, Interval),
+    )
+    issued = connection.execute(new.returning(RefreshToken.issued_at)).scalar_one()
+    return IssuedToken(user_id, token_id, issued)
+
+
+def _is_user(user_id: int) -> ColumnElement[bool]:
+    return (UserRow.id == user_id) & UserRow.username.is_not(None)
+
+
+def _unchanged(login: Login) -> tuple[ColumnElement[bool], ...]:
+    return _is_user(login.user_id), UserRow.password_hash == login.password_hash
+
+
+def _change(login: Login) -> Update:
+    return update(UserRow).where(*_unchanged(login))
+
+
+def _cutoff_of(user_id: int) -> Update:
+    return update(TokenCutoff).where(TokenCutoff.user_id == user_id)
+
+
+def _usable(user_id: int) -> tuple[ColumnElement[bool], ...]:
+    return (
+        RefreshToken.user_id == user_id,
+        RefreshToken.revoked_at.is_(None),
+        RefreshToken.expires_at > func.now(),
+    )
+
+
+def _next_second() -> ColumnElement[int]:
+    return func.floor(func.extract("epoch", func.clock_timestamp())).cast(BigInteger) + 1
+
+
+def _end_sign_ins(connection: Connection, user_id: int) -> None:
+    """Revoke all refresh tokens, and set the cutoff after all access tokens.
+
+    The user's row must be locked, so that none is being issued. Each access token has the time of
+    a refresh token, which may be by a clock that is ahead of the database's.
+    """
+    last_issued = select(func.max(RefreshToken.issued_at)).where(RefreshToken.user_id == user_id)
+    after_last = func.extract("epoch", last_issued.scalar_subquery()).cast(BigInteger) + 1
+    cutoff = insert_or_ignore(TokenCutoff).values(
+        user_id=user_id, valid_from=func.greatest(_next_second(), after_last)
+    )
     connection.execute(
-        insert(RefreshToken).values(
-            id=token_id,
-            family=family,
-            user_id=user_id,
-            issued_at=issued_at,
-            expires_at=issued_at + lifetime,
+        cutoff.on_conflict_do_update(
+            index_elements=["user_id"],
+            set_={"valid_from": cutoff.excluded.valid_from},
+            where=TokenCutoff.valid_from.is_not(None),  # a locked account stays locked
         )
     )
-    return IssuedToken(user_id, token_id, issued_at)
+    connection.execute(
+        update(RefreshToken).where(*_usable(user_id)).values(revoked_at=func.clock_timestamp())
+    )
 
 
 def _revoke(connection: Connection, family: UUID) -> None:

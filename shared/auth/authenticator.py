@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from shared.auth.issuer_tokens import FindUser, TrustedIssuers
 from shared.auth.tokens import Claims, TokenVerifier, authorization_of, bearer_token
 from shared.config.settings import Settings
+from shared.errors import NotAuthenticated
 
 
 class Authenticator:
@@ -41,8 +42,9 @@ class Authenticator:
         if self._issuers is None:
             return self._verifier.authenticate(authorization)
         token = bearer_token(authorization)
-        return (
-            self._verifier.remembered(token)
-            or await self._issuers.authenticate(token)
-            or self._verifier.verify_and_remember(token)
-        )
+        claims = self._verifier.remembered(token) or await self._issuers.authenticate(token)
+        if claims is None:
+            return self._verifier.verify_and_remember(token)
+        if self._verifier.is_void(claims.user_id, claims.issued_at):
+            raise NotAuthenticated("The token was ended.", token_was_bad=True)
+        return claims

@@ -73,6 +73,7 @@ class _Issuer(msgspec.Struct):
 
 class _Verified(msgspec.Struct, frozen=True):
     subject: Subject
+    issued_at: int
     expires_at: int
     keys: Keys  # that verified it
 
@@ -132,7 +133,7 @@ class TrustedIssuers:
             self._verified.pop(token, None)
             _remember(self._verified, token, verified, self._settings.token_cache_rows)
         user_id = await self._user_of(verified.subject)
-        return Claims(user_id, NO_TOKEN_ID, verified.expires_at)
+        return Claims(user_id, NO_TOKEN_ID, verified.issued_at, verified.expires_at)
 
     def _named_by(self, token: str) -> _Trusted | None:
         if len(token) > TOKEN_MAX_BYTES:
@@ -182,10 +183,11 @@ async def _verify(trusted: _Trusted, token: str) -> _Verified:
             options={"require": REQUIRED, "verify_jti": False},
         )
         subject = _subject_of(claims, is_marked="at+jwt" in header.typ.lower())
+        issued_at = int(claims.get("iat", time.time()))  # not before, at least
         expires_at = int(claims["exp"]) + terms.leeway_seconds
     except (jwt.PyJWTError, UnknownIssuerKey, TypeError, ArithmeticError, *UNREADABLE):
         raise NotAuthenticated("The token is invalid or has expired.", token_was_bad=True) from None
-    return _Verified(Subject(terms.issuer, subject), expires_at, keys)
+    return _Verified(Subject(terms.issuer, subject), issued_at, expires_at, keys)
 
 
 def _subject_of(claims: Mapping[str, Any], *, is_marked: bool) -> str:

@@ -72,7 +72,8 @@ _payload_decoder = msgspec.json.Decoder(_Payload)
 class Claims(msgspec.Struct, frozen=True):
     user_id: int
     token_id: UUID
-    expires_at: int  # Unix seconds
+    issued_at: int  # Unix seconds
+    expires_at: int
 
 
 def mint(
@@ -129,6 +130,8 @@ class TokenVerifier:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        # By user: tokens that were issued before this moment (Unix seconds) are void.
+        self.valid_from: Mapping[int, float] = {}
         self._trusted = _Trusted({})
         self._keys_read_at = float("-inf")
         self._reading = threading.Lock()
@@ -150,7 +153,9 @@ class TokenVerifier:
         """The claims of an access token that was verified before."""
         trusted = self._trusted_now()
         claims = trusted.checked.get(token)
-        if claims is None or claims.expires_at > time.time():
+        if claims is None:
+            return None
+        if claims.expires_at > time.time() and not self.is_void(claims.user_id, claims.issued_at):
             return claims
         trusted.checked.pop(token, None)  # another thread may have been first
         return None
@@ -207,17 +212,22 @@ class TokenVerifier:
             return _payload(read_again, token)
 
     def _claims(self, payload: _Payload, token_type: TokenType) -> Claims:
-        now = time.time()
+        now, user_id = time.time(), row_id(payload.sub)
         valid = (
             payload.typ == token_type
             and payload.iss == self._settings.token_issuer
             and payload.aud == self._settings.token_audience
             and payload.exp > now
             and max(payload.iat, payload.nbf) <= now + CLOCK_SKEW_SECONDS
+            and not self.is_void(user_id, payload.iat)
         )
         if not valid:
             raise ValueError("invalid claim")
-        return Claims(row_id(payload.sub), payload.jti, payload.exp)
+        return Claims(user_id, payload.jti, payload.iat, payload.exp)
+
+    def is_void(self, user_id: int, issued_at: int) -> bool:
+        """Whether the user's tokens of that moment (Unix seconds) were ended since."""
+        return issued_at < self.valid_from.get(user_id, 0)
 
 
 def authorization_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

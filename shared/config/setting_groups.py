@@ -108,6 +108,8 @@ class AddressSettings(BaseModel, defer_build=True):
 class AccountSettings(BaseModel, defer_build=True):
     """Accounts and tokens."""
 
+    registration_open: bool = True
+    """Whether anybody may register; otherwise the response is 403. Existing accounts sign in."""
     token_issuer: str = "eventify"
     """The `iss` of tokens, which every service checks; a change ends all tokens."""
     token_audience: str = "eventify"

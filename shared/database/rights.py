@@ -32,13 +32,14 @@ REQUEST = (
 # Every table is listed; a test checks it. Where two services write one table, each has its columns.
 RIGHTS: Final = {
     "users": {
-        GATEWAY: "SELECT, INSERT, UPDATE (password_hash)",
+        GATEWAY: "SELECT, INSERT, UPDATE (email, password_hash)",
         CATALOG: "SELECT (id, issuer, subject)",
         READER: "SELECT (id, username, created_at)",
     },
     "refresh_tokens": {
         GATEWAY: "SELECT, INSERT, UPDATE (spent_at, successor, revoked_at), DELETE",
     },
+    "token_cutoffs": {GATEWAY: "SELECT, INSERT, UPDATE (valid_from), DELETE"},
     "events": {
         GATEWAY: "SELECT",
         CATALOG: "SELECT, INSERT, UPDATE, DELETE",
@@ -73,7 +74,10 @@ RIGHTS: Final = {
 }
 # A function has the owner's rights: all others are called by our triggers alone, for from a foreign
 # trigger they could forge rows.
-CALLED: Final = {"eventify_issue(bigint,integer)": {CATALOG: "EXECUTE"}}
+CALLED: Final = {
+    "eventify_issue(bigint,integer)": {CATALOG: "EXECUTE"},
+    "eventify_erase_user(bigint)": {GATEWAY: "EXECUTE"},
+}
 PRIVILEGE = re.compile(r"(?P<privilege>[A-Z]+)(?: \((?P<columns>[^)]*)\))?(?:, |$)")
 # Migrations of several databases may create the cluster's roles at once.
 ATTEMPTS = 5

@@ -138,7 +138,7 @@ class UserRow(Base):
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
-    username: Mapped[str] = mapped_column(String(150))
+    username: Mapped[str | None] = mapped_column(String(150))  # None: the account was erased
     email: Mapped[str | None]
     # None: cannot log in by password (minted by the operator, or of a trusted issuer).
     password_hash: Mapped[str | None]
@@ -146,6 +146,7 @@ class UserRow(Base):
     issuer: Mapped[str | None]
     subject: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    locked_at: Mapped[datetime | None]  # by the operator; None: not locked
 
 
 class RefreshToken(Base):
@@ -154,6 +155,7 @@ class RefreshToken(Base):
     __tablename__ = "refresh_tokens"
     __table_args__ = (
         Index("refresh_tokens_by_family", "family"),
+        Index("refresh_tokens_by_user", "user_id"),
         CheckConstraint("expires_at > issued_at", name="refresh_tokens_expires_after_issue"),
         CheckConstraint(
             "(spent_at IS NULL) = (successor IS NULL)", name="refresh_tokens_spent_for_successor"
@@ -169,6 +171,20 @@ class RefreshToken(Base):
     spent_at: Mapped[datetime | None]
     successor: Mapped[UUID | None] = mapped_column(Uuid)
     revoked_at: Mapped[datetime | None]
+
+
+class TokenCutoff(Base):
+    """A user's tokens that were issued before `valid_from` are void, though not expired.
+
+    Without a foreign key: it outlives its user, as the tokens do.
+    """
+
+    __tablename__ = "token_cutoffs"
+    __table_args__ = (Index("token_cutoffs_by_time", "valid_from"),)
+
+    user_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    # Unix seconds, as in a token's `iat`; None: the user is locked, and no token is valid.
+    valid_from: Mapped[int | None]
 
 
 class Event(Base):
