@@ -40,7 +40,10 @@ request. An organiser creates an event and its ticket types; everyone else buys.
 `Idempotency-Key`.
 """
 TAGS = [
-    {"name": "Accounts and tokens", "description": "Register, sign in, refresh tokens."},
+    {
+        "name": "Accounts and tokens",
+        "description": "Register, sign in, refresh tokens, change your account.",
+    },
     {"name": "Events", "description": "Only its owner can change an event."},
     {
         "name": "Ticket types",

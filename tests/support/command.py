@@ -10,8 +10,8 @@ from deploy.cli.main import main
 from shared.config.settings import PREFIX, get_settings
 
 
-def eventify(*arguments: str, **environment: str) -> CompletedProcess[str]:
-    """Run it with these EVENTIFY_* variables and no others.
+def eventify(*arguments: str, typed: str = "", **environment: str) -> CompletedProcess[str]:
+    """Run it with these EVENTIFY_* variables and no others, and `typed` as standard input.
 
     Raises:
         Exception: what a process would have shown as a traceback.
@@ -20,7 +20,7 @@ def eventify(*arguments: str, **environment: str) -> CompletedProcess[str]:
         for name in [name for name in os.environ if name.startswith(PREFIX)]:
             del os.environ[name]
         os.environ.update(environment)
-        result = CliRunner().invoke(main, arguments)
+        result = CliRunner().invoke(main, arguments, input=typed)
     get_settings.cache_clear()
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

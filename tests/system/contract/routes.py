@@ -19,7 +19,9 @@ OPEN: dict[str, set[str]] = {
     "/metrics": {"GET"},
 }
 FOR_USERS: dict[str, set[str]] = {
-    "/api/users/me/": {"GET"},
+    "/api/users/me/": {"GET", "PATCH"},
+    "/api/users/me/password/": {"POST"},
+    "/api/users/me/delete/": {"POST"},
     EVENTS: {"GET", "POST"},
     f"{EVENTS}1/": {"GET", "PUT", "PATCH", "DELETE"},
     TICKET_TYPES: {"GET", "POST"},

@@ -15,9 +15,12 @@ PROBLEM = "application/problem+json"
 EVENT, TICKET_TYPE = f"{EVENTS}{{id}}/", f"{TICKET_TYPES}{{id}}/"
 # What the contract says that each operation may be answered with.
 ANSWERS: dict[tuple[str, str], set[int]] = {
-    ("/api/users/", "post"): {201, 400},
+    ("/api/users/", "post"): {201, 400, 403},
     ("/api/users/me/", "get"): {200, 401},
-    ("/api/token/", "post"): {200, 401},
+    ("/api/users/me/", "patch"): {200, 400, 401, 429},
+    ("/api/users/me/password/", "post"): {200, 400, 401, 429},
+    ("/api/users/me/delete/", "post"): {200, 400, 401, 409, 429},
+    ("/api/token/", "post"): {200, 401, 403},
     ("/api/token/refresh/", "post"): {200, 401},
     ("/api/token/verify/", "post"): {200, 401},
     ("/api/token/blacklist/", "post"): {200, 401},
