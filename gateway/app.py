@@ -146,7 +146,6 @@ def _fastapi_app(
     for routes in (account_routes, list_routes, health, metrics_routes, openapi, api_docs):
         app.include_router(routes.router)
     app.include_router(account_routes.signed_in_router)
-    app.include_router(account_routes.own_account_router)
     app.router.routes.append(Route("/", RedirectResponse("/api/docs/"), methods=["GET"]))
     for prefix in PREFIXES:
         app.router.routes.append(Route(prefix + "{rest:path}", catalog_proxy))

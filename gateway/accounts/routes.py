@@ -142,7 +142,7 @@ tokens_limited = Depends(Limited("token_limit"))
 router = APIRouter(tags=["Accounts and tokens"], route_class=LimitedRoute)
 
 
-class OwnAccountRoute(AuthenticatedRoute, LimitedRoute):
+class SignedInRoute(AuthenticatedRoute, LimitedRoute):
     """Checks the token, then the limits, before the body is read."""
 
 
@@ -186,7 +186,7 @@ async def register(body: NewUser, accounts: AllAccounts, client: Client) -> Acco
     return await accounts.register(body.username, body.password, body.email or None, client)
 
 
-signed_in_router = APIRouter(tags=["Accounts and tokens"], route_class=AuthenticatedRoute)
+signed_in_router = APIRouter(tags=["Accounts and tokens"], route_class=SignedInRoute)
 
 
 @signed_in_router.get(
@@ -201,9 +201,6 @@ async def me(caller: Caller, accounts: AllAccounts) -> Account:
     return await accounts.account_of(caller)
 
 
-own_account_router = APIRouter(tags=["Accounts and tokens"], route_class=OwnAccountRoute)
-
-
 def _own_account_responses(*more: Problem) -> Responses:
     """The responses of a route that takes the account's password."""
     problems = error_responses(
@@ -212,7 +209,7 @@ def _own_account_responses(*more: Problem) -> Responses:
     return problems | {200: {"headers": headers({}, LIMITED_BY)}}
 
 
-@own_account_router.patch(
+@signed_in_router.patch(
     "/api/users/me/",
     response_model=User,
     summary="Change your e-mail address",
@@ -227,7 +224,7 @@ async def change_email(
     return await accounts.change_email(caller, body.current_password, body.email or None, client)
 
 
-@own_account_router.post(
+@signed_in_router.post(
     "/api/users/me/password/",
     summary="Change your password",
     dependencies=[sign_in_limited],
@@ -245,7 +242,7 @@ async def change_password(
     return Nothing()
 
 
-@own_account_router.post(
+@signed_in_router.post(
     "/api/users/me/delete/",
     summary="Delete your account",
     dependencies=[sign_in_limited],

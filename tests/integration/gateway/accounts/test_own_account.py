@@ -184,6 +184,20 @@ def test_wrong_passwords_count_with_those_of_sign_ins(gateway_settings: Settings
         assert sign_in(gateway, name).status_code == 429
 
 
+def wait_for_sessions(database: connection, count: int) -> None:
+    """Until so many sessions wait for a lock."""
+
+    def they_wait() -> None:
+        with database.cursor() as watching:
+            watching.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            assert watching.fetchone() == (count,)
+
+    eventually(they_wait)
+
+
 @contextmanager
 def change_under_way(
     settings: Settings, database: connection, username: str
@@ -201,15 +215,7 @@ def change_under_way(
         )
 
         def commit() -> None:
-            def one_waits() -> None:
-                with database.cursor() as watching:
-                    watching.execute(
-                        "SELECT count(*) FROM pg_stat_activity"
-                        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-                    )
-                    assert watching.fetchone() == (1,)
-
-            eventually(one_waits)
+            wait_for_sessions(database, 1)
             holder.commit()
 
         yield commit
@@ -234,6 +240,30 @@ def test_no_sign_in_survives_a_change_that_it_overlaps(
             answer = threads.submit(refresh, gateway, pair["refresh"])
         commit()
         assert answer.result().status_code == 401
+
+
+def test_a_change_waits_for_a_refresh_under_way_and_ends_what_it_gives(
+    gateway: httpx.Client,
+    gateway_settings: Settings,
+    database: connection,
+    pair: dict[str, str],
+) -> None:
+    with (
+        ThreadPoolExecutor() as threads,
+        closing(psycopg2.connect(gateway_settings.database_url)) as holder,
+        holder.cursor() as cursor,
+    ):
+        # The refresh has its locks, and waits to store the successor.
+        cursor.execute("LOCK TABLE refresh_tokens IN SHARE MODE")
+        refreshed = threads.submit(refresh, gateway, pair["refresh"])
+        wait_for_sessions(database, 1)
+        changed = threads.submit(change_password, gateway, pair["access"])
+        wait_for_sessions(database, 2)
+        holder.commit()
+        assert changed.result().status_code == 200
+        successor = refreshed.result().json()
+    assert refresh(gateway, successor["refresh"]).status_code == 401
+    check_void_within_a_second([gateway], successor["access"])
 
 
 # --- the e-mail address ---

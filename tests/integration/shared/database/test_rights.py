@@ -59,6 +59,7 @@ NEW_REQUEST = (
     " SELECT gen_random_uuid(), 1001, 1, 2001, 1, 25, 'EUR'{}"
 )
 ISSUE = "SELECT eventify_issue(2001, 1)"
+ERASE = "SELECT eventify_erase_user(1)"
 # For each role, beside what nobody may: all of these are good SQL, and would do harm.
 FORBIDDEN = {
     GATEWAY: (
@@ -72,6 +73,7 @@ FORBIDDEN = {
         "UPDATE ticket_types SET price = 0",
         "UPDATE events SET owner_id = 2",
         "UPDATE users SET username = 'other'",
+        "UPDATE users SET locked_at = NULL",
         "UPDATE refresh_tokens SET user_id = 2",
         ISSUE,
     ),
@@ -89,6 +91,7 @@ FORBIDDEN = {
         "UPDATE lanes SET number = 0",
         "UPDATE lanes SET done_seq = 0",
         "INSERT INTO users (username) VALUES ('x')",
+        ERASE,
     ),
     WORKER: (
         "SELECT * FROM users",
@@ -102,6 +105,7 @@ FORBIDDEN = {
         "UPDATE events SET title = 'x'",
         "INSERT INTO events (title) VALUES ('x')",
         ISSUE,
+        ERASE,
     ),
     READER: (
         "SELECT * FROM users",
@@ -115,6 +119,7 @@ FORBIDDEN = {
         "SELECT FROM lanes FOR KEY SHARE",
         "INSERT INTO events (title) VALUES ('x')",
         ISSUE,
+        ERASE,
     ),
 }
 INSERT_ONLY = ("requests", "ledger", "batches")

