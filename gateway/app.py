@@ -46,7 +46,7 @@ from shared.web.problem_details import install_problem_handlers
 from shared.web.public_address import PublicAddresses
 
 
-def create_app(settings: Settings) -> ASGIApp:
+def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all parts
     """The gateway as an ASGI application; it opens its connections when it starts.
 
     Raises:

@@ -17,6 +17,7 @@ from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.migrate import LOCK_TIMEOUT_SECONDS, migrate
+from shared.database.schema_version import missing_migrations
 from shared.database.tables import Base, PgSnapshot, Xid8
 from shared.errors import ConfigurationError
 from tests.support.factories import add_users, event_of, ignore, rows, run, scalar
