@@ -26,6 +26,8 @@ from gateway.purchases.traces import PurchaseTraces
 from gateway.rate_limits.by_name import NamedLimit
 from gateway.rate_limits.of_catalog import CatalogLimits
 from gateway.rate_limits.token_bucket import Rate
+from gateway.resolutions.routes import ResolutionRoutes
+from gateway.resolutions.service import THREADS, Resolutions
 from gateway.response_headers import ResponseHeaders
 from gateway.shutdown import Draining
 from shared.auth.authenticator import Authenticator
@@ -67,6 +69,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     spans = open_tracing("gateway")
     traces = PurchaseTraces(spans) if spans is not None else None
     purchases = PurchaseService(settings, engine, traces)
+    resolutions = Resolutions(settings, engine, purchases.waiters, purchases.wakeups)
     sign_ins = Rate(settings.sign_in_rate_burst, settings.sign_in_rate_per_second)
     sign_in_limit = NamedLimit("sign-in", sign_ins, settings)
     token_limit = NamedLimit("tokens", token_rate(sign_ins), settings)
@@ -93,6 +96,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
         app.state.list_limit = catalog_limits.lists
         async with lag_observed("gateway"), aclosing(subjects), authenticator.running():
             yield
+        await resolutions.stop()
         await purchases.stop()
         await deletion.stop()
         await cutoffs.reads.stop()
@@ -109,7 +113,10 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
             await asyncio.to_thread(traces.close)
 
     fallback_app = ResponseHeaders(_fastapi_app(settings, catalog_proxy, lifespan), addresses)
-    routes = PurchaseRoutes(settings, purchases, authenticator, addresses, fallback_app, traces)
+    routes: ASGIApp = PurchaseRoutes(
+        settings, purchases, authenticator, addresses, fallback_app, traces
+    )
+    routes = ResolutionRoutes(settings, resolutions, authenticator, addresses, routes)
     return Edge(routes, "gateway", addresses, access_log=settings.access_log)
 
 
@@ -117,6 +124,7 @@ def _connections(settings: Settings) -> int:
     """One for every thread that uses the database, so that no work starves another."""
     threads = settings.accept_writers + settings.status_readers + settings.list_threads
     threads += 2 * settings.account_threads  # of sign-ins, and of tokens
+    threads += THREADS  # of resolutions
     # And readiness, the backlog, waiters, expired tokens, and token cutoffs.
     threads += 5
     return threads + 1 if settings.trusted_issuers else threads

@@ -13,6 +13,8 @@ Moment = Literal[
     "before_accept_commit",
     "after_accept_commit",
     "after_wakeup",
+    "before_resolve_commit",
+    "after_resolve_commit",
     "before_decision_commit",
     "after_decision_commit",
     "after_result",

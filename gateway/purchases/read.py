@@ -199,9 +199,12 @@ def read(engine: Engine, ids: Sequence[str], *, position_max_rows: int) -> dict[
         DATABASE_UNAVAILABLE: nothing was read.
     """
     with statement(engine) as cursor:
-        READ.run(cursor, {"ids": array_literal(ids)})
-        found = _all_found(cursor, position_max_rows)
-    return {row.purchase.id: row for row in found}
+        return read_on(cursor, ids, position_max_rows=position_max_rows)
+
+
+def read_on(cursor: cursor, ids: Sequence[str], *, position_max_rows: int) -> dict[str, Found]:
+    READ.run(cursor, {"ids": array_literal(ids)})
+    return {row.purchase.id: row for row in _all_found(cursor, position_max_rows)}
 
 
 def owned(engine: Engine, asked: Collection[tuple[str, int]]) -> set[tuple[str, int]]:

@@ -4,8 +4,7 @@ They carry most of an on-sale's load, so they bypass FastAPI; `openapi.py` descr
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from urllib.parse import parse_qs
 
 import msgspec
@@ -21,6 +20,7 @@ from gateway.purchases.request_body import parse_body
 from gateway.purchases.service import PurchaseService
 from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import WaitLimit
+from gateway.responses import JSON, Headers, encoded, send_body, send_problem, text_of
 from shared.auth.authenticator import Authenticator
 from shared.auth.tokens import Claims
 from shared.config.settings import Settings
@@ -35,10 +35,9 @@ from shared.errors import (
 )
 from shared.observability.metrics import NamedRoute
 from shared.purchases import CANCELLED, EXPIRED, REJECTED, RELEASED, Short
-from shared.web.asgi_extensions import client_leaves, send_whole
+from shared.web.asgi_extensions import client_leaves
 from shared.web.body_limit import read_body
 from shared.web.edge import IS_HEAD
-from shared.web.problem_details import PROBLEM_JSON, problem_body
 from shared.web.public_address import PublicAddresses
 from shared.web.unknown_names import query_errors
 
@@ -46,10 +45,6 @@ PREFIX = "/api/ticket-purchases/"
 PURCHASE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ONE_PARAMETERS = ("wait",)
 
-Headers = list[tuple[bytes, bytes]]
-# In a rush, nearly all responses have the same limits.
-HEADERS_REMEMBERED = 1_000
-JSON = (b"content-type", b"application/json")
 # A purchase with one of these never changes.
 FINAL = frozenset({REJECTED, RELEASED, EXPIRED, CANCELLED})
 CACHE_FOREVER = (b"cache-control", b"private, max-age=31536000, immutable")
@@ -116,7 +111,7 @@ class PurchaseRoutes:
         except Problem as problem:
             if method == "POST":
                 metrics.ERRORS.labels(problem.code).inc()
-            await _send_problem(scope, send, problem)
+            await send_problem(scope, send, problem)
 
     async def _create(
         self,
@@ -139,13 +134,13 @@ class PurchaseRoutes:
         answer = await self._service.buy(
             claims.user_id,
             parse_body(body),
-            idempotency_key=parse_idempotency_key(_text(headers.get(b"idempotency-key"))),
+            idempotency_key=parse_idempotency_key(text_of(headers.get(b"idempotency-key"))),
             request_id=scope["request_id"],
             traceparent=traceparent,
             wait_limit=_wait_limit(scope, receive, wait_seconds),
         )
         location = f"{self._addresses.prefix(scope)}{PREFIX}{answer.id}/"
-        extra = [(b"location", location.encode()), *_encoded(answer.rate_limit)]
+        extra = [(b"location", location.encode()), *encoded(answer.rate_limit)]
         if wait_seconds:
             extra.append((b"preference-applied", b"wait=%d" % wait_seconds))
         if answer.replayed:
@@ -191,9 +186,9 @@ class PurchaseRoutes:
         caching = CACHE_FOREVER if answer.status in FINAL else CACHE_AND_REVALIDATE
         extra = [(b"etag", etag), caching, VARY, *_retry_after(answer)]
         if _matches(headers.get(b"if-none-match"), etag):
-            await _send(scope, send, 304, extra, b"")
+            await send_body(scope, send, 304, extra, b"")
         else:
-            await _send(scope, send, 200, [JSON, *extra], answer.body)
+            await send_body(scope, send, 200, [JSON, *extra], answer.body)
 
     def _query_wait(self, query: bytes) -> int:
         """The seconds of `?wait=N`, at most `wait_max_seconds`.
@@ -218,15 +213,15 @@ def _wait_limit(scope: Scope, receive: Receive, seconds: int) -> WaitLimit | Non
 async def _send_created(scope: Scope, send: Send, answer: PurchaseAnswer, extra: Headers) -> int:
     """Respond 202 while queued, else by the outcome, also of a replay; return the status."""
     if answer.waits_seconds is not None:
-        await _send(scope, send, 202, [JSON, *extra, *_retry_after(answer)], answer.body)
+        await send_body(scope, send, 202, [JSON, *extra, *_retry_after(answer)], answer.body)
         return 202
     if answer.status != REJECTED:
-        await _send(scope, send, 201, [JSON, *extra], answer.body)
+        await send_body(scope, send, 201, [JSON, *extra], answer.body)
         return 201
     outcome = msgspec.json.decode(answer.body, type=_Outcome)
     short = {"short": outcome.short} if outcome.short else {}
     problem = ERROR_OF_REASON[outcome.reason](extra={"id": answer.id, **short})
-    await _send_problem(scope, send, problem, extra)
+    await send_problem(scope, send, problem, extra)
     return problem.status
 
 
@@ -246,29 +241,3 @@ def _matches(if_none_match: bytes | None, etag: bytes) -> bool:
         return False
     candidates = {tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")}
     return etag in candidates or b"*" in candidates
-
-
-async def _send_problem(
-    scope: Scope, send: Send, problem: Problem, extra: Iterable[tuple[bytes, bytes]] = ()
-) -> None:
-    headers = [(b"content-type", PROBLEM_JSON.encode()), *extra, *_encoded(problem.headers)]
-    await _send(scope, send, problem.status, headers, problem_body(problem))
-
-
-def _encoded(headers: Mapping[str, str]) -> Headers:
-    return [_encoded_header(name, value) for name, value in headers.items()]
-
-
-@lru_cache(HEADERS_REMEMBERED)
-def _encoded_header(name: str, value: str) -> tuple[bytes, bytes]:
-    return name.lower().encode(), value.encode()
-
-
-async def _send(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
-    if status != 304:
-        headers.append((b"content-length", b"%d" % len(body)))
-    await send_whole(scope, send, status, headers, body)
-
-
-def _text(header: bytes | None) -> str | None:
-    return header.decode("latin-1") if header is not None else None

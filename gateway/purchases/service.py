@@ -45,11 +45,11 @@ class PurchaseService:
         self._engine = engine
         self._limits = store.Limits(settings.position_max_rows, settings.expired_holds_max)
         self._pace = Pace()
-        self._waiters = Waiters(settings.waiting_max_rows, settings.waiting_max_rows_of_user)
+        self.waiters = Waiters(settings.waiting_max_rows, settings.waiting_max_rows_of_user)
         self._limit = UserLimit(settings)
-        self._wakeups = WakeupSender(settings, traces)
-        self.look_up = PurchaseLookUp(settings, engine, self._waiters, self._pace)
-        self._listener = DecisionListener(settings, engine, self._waiters, self._pace)
+        self.wakeups = WakeupSender(settings, traces)
+        self.look_up = PurchaseLookUp(settings, engine, self.waiters, self._pace)
+        self._listener = DecisionListener(settings, engine, self.waiters, self._pace)
         self._backlog = BacklogGauge(settings, engine)
         self._accepting: Batcher[PurchaseRequest, Accepted | Replayed] = Batcher(
             "accept",
@@ -62,17 +62,17 @@ class PurchaseService:
         )
 
     def start(self) -> None:
-        self._wakeups.start()
+        self.wakeups.start()
         self._listener.start()
         self._backlog.checks.start()
 
     @property
     def waiting(self) -> int:
-        return self._waiters.count
+        return self.waiters.count
 
     def stop_accepting(self) -> None:
         """Respond with 503 to new requests, and end all waits: the process is stopping."""
-        self._waiters.close()
+        self.waiters.close()
 
     async def stop(self) -> None:
         """Finish what was accepted, then close all connections."""
@@ -82,7 +82,7 @@ class PurchaseService:
         await self.look_up.close()
         await self._listener.stop()
         await self._backlog.checks.stop()
-        await asyncio.to_thread(self._wakeups.close)
+        await asyncio.to_thread(self.wakeups.close)
 
     async def buy(
         self,
@@ -102,7 +102,7 @@ class PurchaseService:
             Problem: the request cannot be accepted.
             ClientLeft: while it waited; what was accepted stays accepted.
         """
-        if self._waiters.is_closed or self._backlog.is_full:
+        if self.waiters.is_closed or self._backlog.is_full:
             raise Unavailable
         rate_limit = await self._limit.draw(user_id)
         request = PurchaseRequest(
@@ -115,7 +115,7 @@ class PurchaseService:
             traceparent=traceparent,
             as_items=wanted.as_items,
         )
-        decision = self._waiters.expect(request.id, user_id) if wait_limit is not None else None
+        decision = self.waiters.expect(request.id, user_id) if wait_limit is not None else None
         try:
             verdict = await self._accepting.submit(request)
             if isinstance(verdict, Replayed):
@@ -132,7 +132,7 @@ class PurchaseService:
             raise
         finally:
             if decision is not None:
-                self._waiters.forget(request.id, decision)
+                self.waiters.forget(request.id, decision)
         waits_seconds = self._pace.wait_seconds(verdict.event_id, verdict.position)
         body = queued_purchase(request, verdict, waits_seconds)
         return PurchaseAnswer(
@@ -160,7 +160,7 @@ class PurchaseService:
             verdict.event_id for verdict in verdicts if isinstance(verdict, Accepted | Replayed)
         }
         if event_ids:
-            self._wakeups.notify(event_ids, self._traced(requests, verdicts, began_ns))
+            self.wakeups.notify(event_ids, self._traced(requests, verdicts, began_ns))
         return verdicts
 
     def _traced(

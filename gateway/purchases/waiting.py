@@ -58,16 +58,20 @@ class Waiters:
     def is_closed(self) -> bool:
         return self._closed
 
-    def is_full(self, user_id: int) -> bool:
-        return self.count >= self._at_most or self._by_user[user_id] >= self._at_most_each
+    def is_full(self, user_id: int, at_most_each: int | None = None) -> bool:
+        at_most_each = at_most_each or self._at_most_each
+        return self.count >= self._at_most or self._by_user[user_id] >= at_most_each
 
-    def expect(self, purchase_id: str, user_id: int) -> asyncio.Future[None]:
+    def expect(
+        self, purchase_id: str, user_id: int, at_most_each: int | None = None
+    ) -> asyncio.Future[None]:
         """A future that is done at the decision, or at once if this user may not wait.
 
         Call it before reading the purchase, so that no decision is missed, and `forget` in the end.
+        `at_most_each`: of each user, if not as many as for purchases.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._closed or self.is_full(user_id):
+        if self._closed or self.is_full(user_id, at_most_each):
             future.set_result(None)
         else:
             self._futures.setdefault(purchase_id, set()).add(future)

@@ -1,5 +1,6 @@
 """Errors as HTTP responses: application/problem+json (RFC 9457), the same from every service."""
 
+from collections.abc import Iterable
 from http import HTTPStatus
 
 import msgspec
@@ -80,14 +81,19 @@ def _allowed_methods(request: Request) -> list[str]:
 
 async def _on_validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    if any((e["type"], e["loc"]) == ("missing", ("body",)) for e in error.errors()):
+        return problem_response(errors.MalformedBody("A JSON body is required."))
+    # ("body", "price") is the field "price".
+    return problem_response(invalid_input((e["loc"][1:], e["msg"]) for e in error.errors()))
+
+
+def invalid_input(found: Iterable[tuple[tuple[int | str, ...], str]]) -> errors.InvalidInput:
+    """What pydantic found, by field; `()` is the body as a whole."""
     fields: dict[str, list[str]] = {}
-    for e in error.errors():
-        if (e["type"], e["loc"]) == ("missing", ("body",)):
-            return problem_response(errors.MalformedBody("A JSON body is required."))
-        # ("body", "price") is the field "price"; ("body",) is the body as a whole.
-        field = ".".join(str(part) for part in e["loc"][1:]) or "body"
-        fields.setdefault(field, []).append(e["msg"].removeprefix("Value error, "))
-    return problem_response(errors.InvalidInput(errors=fields))
+    for place, message in found:
+        field = ".".join(str(part) for part in place) or "body"
+        fields.setdefault(field, []).append(message.removeprefix("Value error, "))
+    return errors.InvalidInput(errors=fields)
 
 
 async def _on_unexpected(_request: Request, _error: Exception) -> Response:

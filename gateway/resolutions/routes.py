@@ -1,0 +1,161 @@
+"""The routes that resolve purchases, as plain ASGI: a shop confirms as fast as buyers buy.
+
+`openapi.py` describes them.
+"""
+
+import re
+from functools import partial
+from typing import Any
+
+import msgspec
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uuid_utils import uuid7
+
+from gateway.purchases.idempotency_key import parse_idempotency_key
+from gateway.purchases.preferences import preferred_wait
+from gateway.purchases.routes import PURCHASE_ID
+from gateway.purchases.waiting import WaitLimit
+from gateway.resolutions.rules import Command
+from gateway.resolutions.schemas import CancelBody, ConfirmBody, ExtendBody, ReleaseBody, parse
+from gateway.resolutions.service import Resolutions, Resolved
+from gateway.responses import JSON, Headers, send_body, send_problem, text_of
+from shared.auth.tokens import Claims
+from shared.config.settings import Settings
+from shared.errors import InvalidInput, MethodNotAllowed, NotFound, Problem
+from shared.observability.metrics import NamedRoute
+from shared.purchases import StoredLine
+from shared.row_ids import row_id
+from shared.web.asgi_extensions import client_leaves
+from shared.web.body_limit import read_body
+from shared.web.public_address import PublicAddresses
+from shared.web.unknown_names import query_errors
+
+PURCHASE_PATH = re.compile(r"(/api/ticket-purchases/)([^/]+)/(confirm|release|cancel)/")
+EVENT_PATH = re.compile(r"(/api/events/)([^/]+)/(extend-holds)/")
+SUFFIXES = ("/confirm/", "/release/", "/cancel/", "/extend-holds/")
+# A retry of these without a key would take tickets, or give time, once more.
+KEY_REQUIRED = ("cancel", "extend-holds")
+RETRY_AFTER = (b"retry-after", b"1")
+
+
+class ResolutionRoutes:
+    """Serves these routes, and passes everything else to `fallback_app`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        service: Resolutions,
+        authenticator: Authenticator,
+        addresses: PublicAddresses,
+        fallback_app: ASGIApp,
+    ) -> None:
+        self._settings = settings
+        self._service = service
+        self._authenticator = authenticator
+        self._addresses = addresses
+        self._fallback_app = fallback_app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = None
+        if scope["type"] == "http" and scope["path"].endswith(SUFFIXES):
+            path = scope["path"]
+            found = PURCHASE_PATH.fullmatch(path) or EVENT_PATH.fullmatch(path)
+        if found is None:
+            await self._fallback_app(scope, receive, send)
+            return
+        prefix, id_, action = found.groups()
+        scope["route"] = NamedRoute(f"{prefix}{{id}}/{action}/")
+        try:
+            claims = await self._authenticator.caller(scope["headers"])
+            target = _target(action, id_)
+            if scope["method"] != "POST":
+                raise MethodNotAllowed(headers={"Allow": "POST"})
+            respond = partial(self._respond, scope, receive, send)
+            await respond(claims, action, f"{prefix}{id_}/", target)
+        except Problem as problem:
+            await send_problem(scope, send, problem)
+
+    async def _respond(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        claims: Claims,
+        action: str,
+        location: str,
+        target: dict[str, Any],
+    ) -> None:
+        settings = self._settings
+        body = await read_body(
+            scope,
+            receive,
+            max_bytes=settings.body_max_bytes,
+            timeout_seconds=settings.body_timeout_seconds,
+        )
+        if scope["query_string"] and (errors := query_errors(scope["query_string"], ())):
+            raise InvalidInput(errors=errors)
+        headers = dict(scope["headers"])
+        key = parse_idempotency_key(text_of(headers.get(b"idempotency-key")))
+        if key is None and action in KEY_REQUIRED:
+            raise InvalidInput(errors={"Idempotency-Key": ["This header is required."]})
+        command = Command(
+            id=str(uuid7()),
+            user_id=claims.user_id,
+            request_id=scope["request_id"],
+            idempotency_key=key,
+            **target,
+            **_terms(action, body),
+        )
+        asked = preferred_wait(headers.get(b"prefer", b""), settings.wait_max_seconds)
+        wait_limit = WaitLimit(
+            asked or settings.resolution_wait_seconds, client_leaves(scope, receive)
+        )
+        resolved = await self._service.resolve(command, wait_limit)
+        extra: Headers = [(b"preference-applied", b"wait=%d" % asked)] if asked else []
+        if resolved.replayed:
+            extra.append((b"idempotency-replayed", b"true"))
+        address = f"{self._addresses.prefix(scope)}{location}".encode()
+        if resolved.is_pending:
+            status = 202
+            extra += [(b"location", address), RETRY_AFTER]
+        elif action == "cancel":
+            status = 201
+            extra.append((b"location", address))
+        else:
+            status = 200
+        await send_body(scope, send, status, [JSON, *extra], _body(command, resolved))
+
+
+def _target(action: str, id_: str) -> dict[str, Any]:
+    """Raises NotFound: it cannot be an id."""
+    if action == "extend-holds":
+        return {"kind": "extend", "event_id": row_id(id_)}
+    purchase_id = id_.lower()
+    if not PURCHASE_ID.fullmatch(purchase_id):
+        raise NotFound
+    return {"kind": action, "purchase_id": purchase_id}
+
+
+def _terms(action: str, body: bytes) -> dict[str, Any]:
+    """The fields of the body.
+
+    Raises:
+        MalformedBody, InvalidInput: as `parse`.
+    """
+    match action:
+        case "confirm":
+            return parse(ConfirmBody, body).model_dump()
+        case "release":
+            return parse(ReleaseBody, body).model_dump()
+        case "cancel":
+            terms = parse(CancelBody, body).model_dump()
+            items = terms.pop("items")
+            lines = None if items is None else tuple(StoredLine(**item) for item in items)
+            return {**terms, "lines": lines}
+    return parse(ExtendBody, body).model_dump()
+
+
+def _body(command: Command, resolved: Resolved) -> bytes:
+    if resolved.purchase is not None:
+        return msgspec.json.encode(resolved.purchase)
+    return msgspec.json.encode({"seconds": command.seconds, "extended": resolved.held})

@@ -1,0 +1,139 @@
+"""Bodies of the requests that resolve purchases."""
+
+import re
+from decimal import Decimal
+from typing import Annotated, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from gateway.purchases.request_body import LINES_MAX, MAX_INT4
+from shared.config.setting_groups import CURRENCY_PATTERN
+from shared.errors import InvalidInput, MalformedBody
+from shared.row_ids import MAX_ID
+from shared.text import LINE_PATTERN, TEXT_PATTERN, InNfc, Storable, readable_line, readable_text
+from shared.web.json_body import parse_json
+from shared.web.problem_details import invalid_input
+from shared.web.strict_routes import RequestBody
+from shared.web.unknown_names import unknown_names
+
+EXTEND_MAX_SECONDS = 86_400
+AMOUNT_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,2})?$"
+
+Body = TypeVar("Body", bound=RequestBody)
+
+
+def _amount(value: object) -> Decimal:
+    """A JSON number such as 19.99 is a binary fraction to most programs, which is not 19.99."""
+    if not isinstance(value, str) or not re.fullmatch(AMOUNT_PATTERN, value, re.ASCII):
+        raise ValueError('must be a decimal string such as "100.00", with at most 2 decimals')
+    return Decimal(value)
+
+
+class Line(RequestBody):
+    ticket_type: Annotated[StrictInt, Field(ge=1, le=MAX_ID)]
+    quantity: Annotated[StrictInt, Field(ge=1, le=MAX_INT4)]
+
+
+def _each_type_once(lines: list[Line]) -> list[Line]:
+    if len({line.ticket_type for line in lines}) < len(lines):
+        raise ValueError("must have each ticket type once")
+    return lines
+
+
+class ConfirmBody(RequestBody):
+    """A payment of a held purchase."""
+
+    payment_reference: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=255),
+        Storable,
+        AfterValidator(readable_line),
+        Field(
+            description="The payment provider's id of the payment.",
+            json_schema_extra={"pattern": LINE_PATTERN},
+        ),
+    ]
+    amount: Annotated[
+        Decimal,
+        BeforeValidator(_amount),
+        WithJsonSchema(
+            {
+                "type": "string",
+                "pattern": AMOUNT_PATTERN,
+                "description": "The purchase's `total_price`.",
+            }
+        ),
+    ]
+    currency: Annotated[
+        str, Field(pattern=CURRENCY_PATTERN, description="The purchase's (ISO 4217).")
+    ]
+
+
+class ReleaseBody(RequestBody):
+    """It has no fields."""
+
+
+class CancelBody(RequestBody):
+    """Tickets of a confirmed purchase to take back."""
+
+    items: Annotated[
+        Annotated[list[Line], Field(min_length=1, max_length=LINES_MAX)] | None,
+        AfterValidator(lambda lines: lines and _each_type_once(lines)),
+        Field(description="null: all that are left of the purchase."),
+    ] = None
+    restock: Annotated[StrictBool, Field(description="Whether the tickets go back on sale.")] = True
+    note: Annotated[
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=500),
+            InNfc,
+            Storable,
+            AfterValidator(readable_text),
+            Field(json_schema_extra={"pattern": TEXT_PATTERN}),
+        ]
+        | None,
+        Field(description="For the ledger: why."),
+    ] = None
+
+
+class ExtendBody(RequestBody):
+    """More time for all open holds of an event."""
+
+    seconds: Annotated[StrictInt, Field(ge=1, le=EXTEND_MAX_SECONDS)]
+
+
+class Extended(BaseModel):
+    """An extension. `extended`: null while it waits for its decision."""
+
+    seconds: int = Field(ge=1)
+    extended: int | None = Field(ge=0, description="The number of holds that are open now.")
+
+
+def parse(model: type[Body], body: bytes) -> Body:
+    """A body without a required field may be empty.
+
+    Raises:
+        MalformedBody: it is not JSON, or missing.
+        InvalidInput: names each field that is missing, unknown or not valid.
+    """
+    if not body and any(field.is_required() for field in model.model_fields.values()):
+        raise MalformedBody("A JSON body is required.")
+    fields = parse_json(body) if body else {}
+    if not isinstance(fields, dict):
+        raise InvalidInput(errors={"body": ["A JSON object is expected."]})
+    if errors := unknown_names(fields, model.model_fields, "field"):
+        raise InvalidInput(errors=errors)
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise invalid_input((e["loc"], e["msg"]) for e in error.errors()) from None
