@@ -10,10 +10,11 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from gateway.catalog_proxy import PREFIXES, CatalogProxy
-from gateway.purchases.openapi import purchases_document
+from gateway.purchases import openapi as purchases
+from gateway.resolutions import openapi as resolutions
 from shared.errors import Unavailable
 from shared.observability.logging import get_logger
-from shared.web.openapi import error_table
+from shared.web.openapi import complete, error_table
 from shared.web.public_address import PublicAddresses
 
 Document = Mapping[str, Any]
@@ -51,7 +52,11 @@ TAGS = [
     },
     {
         "name": "Purchases",
-        "description": "Accepted at once, decided in the order of acceptance, then immutable.",
+        "description": "Accepted at once, decided in the order of acceptance, never rewritten.",
+    },
+    {
+        "name": "Holds and payment",
+        "description": "For shops: a hold is confirmed by its payment, a purchase cancelled.",
     },
     {"name": "Operation", "description": "Health, metrics, and this document."},
 ]
@@ -61,12 +66,19 @@ logger = get_logger(__name__)
 router = APIRouter(tags=["Operation"])
 
 
-def merge(own: Document, purchases: Document, catalog: Document) -> dict[str, Any]:
+def lean_document() -> dict[str, Any]:
+    """Of the routes that are plain ASGI."""
+    paths = {**purchases.PATHS, **resolutions.PATHS}
+    schemas = {**purchases.SCHEMAS, **resolutions.SCHEMAS}
+    return complete({"paths": paths, "components": {"schemas": schemas}})
+
+
+def merge(own: Document, lean: Document, catalog: Document) -> dict[str, Any]:
     """Merge three documents. The first one that has an operation or a component wins.
 
     Args:
         own: the gateway's own document.
-        purchases: paths and components of the purchase routes; or {}.
+        lean: paths and components of the routes that are plain ASGI; or {}.
         catalog: the catalog's document, of which the paths that the gateway proxies are taken; or
         {}.
     """
@@ -75,7 +87,7 @@ def merge(own: Document, purchases: Document, catalog: Document) -> dict[str, An
     }
     paths: dict[str, dict[str, Any]] = {}
     components: dict[str, dict[str, Any]] = {}
-    for document in (own, purchases, {**catalog, "paths": behind}):
+    for document in (own, lean, {**catalog, "paths": behind}):
         for path, operations in document.get("paths", {}).items():
             paths[path] = {**operations, **paths.get(path, {})}
         for kind, named in document.get("components", {}).items():
@@ -92,7 +104,7 @@ class WholeSchema:
         self._catalog: Document = {}
         self._fetch_at = float("-inf")
         self._fetching = asyncio.Lock()
-        self._purchases = purchases_document()
+        self._lean = lean_document()
         # 180 kB: encoding takes the event loop a few milliseconds.
         self._encoded: bytes | None = None
 
@@ -102,7 +114,7 @@ class WholeSchema:
             if time.monotonic() >= self._fetch_at:
                 await self._fetch()
         if self._encoded is None:
-            self._encoded = msgspec.json.encode(merge(own, self._purchases, self._catalog))
+            self._encoded = msgspec.json.encode(merge(own, self._lean, self._catalog))
         return self._encoded
 
     async def _fetch(self) -> None:

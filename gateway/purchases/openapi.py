@@ -11,6 +11,7 @@ import msgspec
 from gateway.purchases.request_body import LINES_MAX, MAX_INT4
 from shared.config.setting_groups import CURRENCY_PATTERN
 from shared.errors import (
+    AllHeld,
     IdempotencyKeyReused,
     InvalidInput,
     NotEnoughTickets,
@@ -19,13 +20,13 @@ from shared.errors import (
     SaleClosed,
     SaleNotOpen,
     SalePaused,
+    TooManyExpiredHolds,
     Unavailable,
 )
 from shared.row_ids import MAX_ID, NOT_AN_ID
 from shared.web.openapi import (
     SHORT,
     Responses,
-    complete,
     error_responses,
     headers,
     links_by_id,
@@ -77,6 +78,20 @@ CART = {
         {"ticket_type": 3, "quantity": 1, "unit_price": "50.00", "total_price": "50.00"},
     ],
 }
+HELD = {
+    **CART,
+    "status": "held",
+    "held_until": "2026-11-22T12:10:00.012345Z",
+    "seconds_left": 599,
+}
+PAID = {
+    **CART,
+    "payment_reference": "pi_3MtwBwLkdIwHu7ix28a3tqPa",
+    "resolved_at": "2026-11-22T12:01:00.123456Z",
+    "cancelled_quantity": 0,
+}
+RELEASED = {**PAID, "status": "released", "payment_reference": None}
+CANCELLED = {**PAID, "cancelled_quantity": 1}
 REJECTED = {
     **CART,
     "status": "rejected",
@@ -90,7 +105,16 @@ QUEUED = {
     "position": 41,
     "estimated_wait_seconds": 0.1,
 }
-EXAMPLES = {"confirmed": CONFIRMED, "cart": CART, "rejected": REJECTED, "queued": QUEUED}
+EXAMPLES = {
+    "confirmed": CONFIRMED,
+    "cart": CART,
+    "held": HELD,
+    "paid": PAID,
+    "released": RELEASED,
+    "partly cancelled": CANCELLED,
+    "rejected": REJECTED,
+    "queued": QUEUED,
+}
 ONE_LINE = {"ticket_type": 1, "quantity": 2}
 SEVERAL_LINES = {"items": [ONE_LINE, {"ticket_type": 3, "quantity": 1}]}
 
@@ -149,7 +173,9 @@ SCHEMAS: Mapping[str, Any] = {
     },
     "Purchase": {
         "type": "object",
-        "description": "`queued` at first; then `confirmed` or `rejected`, which is final.",
+        "description": "`queued` at first; then `confirmed`, `rejected`, or `held` for its payment."
+        " A held one becomes `confirmed`, `released` or `expired`; a confirmed one may be"
+        " `cancelled`.",
         "required": list(CONFIRMED),
         "properties": {
             "id": {"type": "string", "format": "uuid", "description": "A UUIDv7."},
@@ -158,10 +184,17 @@ SCHEMAS: Mapping[str, Any] = {
             "quantity": {**_nullable(QUANTITY), "description": OF_ONE_LINE},
             "unit_price": {**_nullable(MONEY), "description": OF_ONE_LINE},
             "total_price": MONEY,
-            "status": {"type": "string", "enum": ["queued", "confirmed", "rejected"]},
+            "status": {
+                "type": "string",
+                "enum": [
+                    *("queued", "held", "confirmed", "rejected", "released", "expired"),
+                    "cancelled",
+                ],
+                "description": "`cancelled`: all of it.",
+            },
             "reason": {
                 "type": ["string", "null"],
-                "enum": ["not_enough_tickets", "over_user_limit", None],
+                "enum": ["not_enough_tickets", "all_held", "over_user_limit", None],
                 "description": "The reason of a rejection.",
             },
             "created_at": {"type": "string", "format": "date-time"},
@@ -179,6 +212,30 @@ SCHEMAS: Mapping[str, Any] = {
                 "description": "Of the event at acceptance (ISO 4217).",
             },
             "short": {"type": ["array", "null"], "minItems": 1, **SHORT},
+            "held_until": {
+                "type": "string",
+                "format": "date-time",
+                "description": "While held.",
+            },
+            "seconds_left": {
+                "type": "integer",
+                "minimum": 0,
+                "description": "While held: until `held_until`.",
+            },
+            "payment_reference": {
+                "type": ["string", "null"],
+                "description": "After a hold: of the payment that confirmed it.",
+            },
+            "resolved_at": {
+                "type": "string",
+                "format": "date-time",
+                "description": "After a hold or a cancellation: of its last change.",
+            },
+            "cancelled_quantity": {
+                "type": "integer",
+                "minimum": 0,
+                "description": "After a hold or a cancellation: tickets that were cancelled.",
+            },
             "position": {
                 "type": "integer",
                 "minimum": 0,
@@ -221,7 +278,7 @@ data: {msgspec.json.encode(CONFIRMED).decode()}
 """
 
 
-def _purchase(
+def purchase_response(
     description: str,
     *kinds: str,
     always: Mapping[str, str],
@@ -248,11 +305,11 @@ def _created(description: str, *kinds: str, **more: Mapping[str, str]) -> dict[s
     """A response with the purchase's `Location`."""
     always = {"Location": LOCATION, **more.get("always", {})}
     sometimes = {**more.get("sometimes", {}), **LIMITED_BY}
-    response = _purchase(description, *kinds, always=always, sometimes=sometimes)
+    response = purchase_response(description, *kinds, always=always, sometimes=sometimes)
     return response | {"links": links_by_id("read_purchase")}
 
 
-def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
+def header_parameter(name: str, description: str, **schema: Any) -> dict[str, Any]:
     """Without an example: the pages would send it with every request that is tried out."""
     return {
         "name": name,
@@ -260,6 +317,12 @@ def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
         "description": description,
         "schema": {"type": "string", **schema},
     }
+
+
+def idempotency_key(description: str) -> dict[str, Any]:
+    # In quotes or without them; a header's own value neither begins nor ends in a space.
+    pattern = r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-~]([ !#-~]{0,253}[!#-~])?)$'
+    return header_parameter("Idempotency-Key", description, pattern=pattern)
 
 
 LIST_RESPONSES: Responses = {
@@ -286,15 +349,12 @@ BUY: dict[str, Any] = {
     " `Idempotency-Key` so that a retry is safe.",
     "security": SECURITY,
     "parameters": [
-        _header(
-            "Idempotency-Key",
+        idempotency_key(
             "1-255 printable characters, ideally a new UUID for each purchase, in quotes:"
             ' `"8e03978e-40d5-43dd-bc93-6894a57f9324"`. The same key and body give the same'
             " purchase.",
-            # In quotes or without them; a header's own value neither begins nor ends in a space.
-            pattern=r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-~]([ !#-~]{0,253}[!#-~])?)$',
         ),
-        _header(
+        header_parameter(
             "Prefer",
             "`wait=10`: wait up to 10 seconds for the decision (RFC 7240); at most 30.",
         ),
@@ -318,9 +378,10 @@ BUY: dict[str, Any] = {
     },
     "responses": {
         "201": _created(
-            "Confirmed within the wait, or earlier with the same key",
+            "Confirmed or held within the wait, or earlier with the same key",
             "confirmed",
             "cart",
+            "held",
             sometimes={"Preference-Applied": "wait=10", "Idempotency-Replayed": "true"},
         ),
         "202": _created(
@@ -334,12 +395,17 @@ BUY: dict[str, Any] = {
             NotEnoughTickets(
                 extra={"id": ID, "short": REJECTED["short"]}, headers=REJECTED_HEADERS
             ),
+            AllHeld(
+                extra={"id": ID, "short": REJECTED["short"]},
+                headers={"Retry-After": "290", **REJECTED_HEADERS},
+            ),
             OverUserLimit(extra={"id": ID}, headers=REJECTED_HEADERS),
             SaleNotOpen(headers={"Retry-After": "3600"}),
             SaleClosed,
             SalePaused(headers={"Retry-After": "30"}),
             IdempotencyKeyReused,
             too_many("purchases"),
+            TooManyExpiredHolds(headers={"Retry-After": "1800"}),
             Unavailable,
             sometimes=LIMITED_BY,
         ),
@@ -352,8 +418,10 @@ READ: dict[str, Any] = {
     "summary": "Read a purchase",
     "description": "Poll after `Retry-After`, or wait with `?wait=20`, or send"
     " `Accept: text/event-stream` for events: `position` each time that it moves up, then"
-    " `outcome`; the data of each is the purchase. A decided purchase never changes and may"
-    " be cached forever.",
+    " `outcome`, also when it is held; the data of each is the purchase. While it is held, a wait"
+    " with `If-None-Match` ends at its next change. The event's owner may read it, too. A purchase"
+    " that is rejected, released, expired or wholly cancelled never changes and may be cached"
+    " forever.",
     "security": SECURITY,
     "parameters": [
         {
@@ -369,14 +437,18 @@ READ: dict[str, Any] = {
             "description": "Respond at the decision, or after this number of seconds (at most 30).",
             "schema": {"type": "integer", "minimum": 0},
         },
-        _header("If-None-Match", "The ETags that the client has."),
-        _header("Last-Event-ID", "Of an event stream: the id of the last event received."),
+        header_parameter("If-None-Match", "The ETags that the client has."),
+        header_parameter("Last-Event-ID", "Of an event stream: the id of the last event received."),
     ],
     "responses": {
-        "200": _purchase(
+        "200": purchase_response(
             "The purchase",
             "confirmed",
             "cart",
+            "held",
+            "paid",
+            "released",
+            "partly cancelled",
             "rejected",
             "queued",
             always=VARY | {"Cache-Control": "private, no-cache"},
@@ -399,9 +471,7 @@ READ: dict[str, Any] = {
 }
 
 
-def purchases_document() -> dict[str, Any]:
-    paths = {
-        "/api/ticket-purchases/": {"post": BUY},
-        "/api/ticket-purchases/{id}/": {"get": READ},
-    }
-    return complete({"paths": paths, "components": {"schemas": dict(SCHEMAS)}})
+PATHS: Mapping[str, Any] = {
+    "/api/ticket-purchases/": {"post": BUY},
+    "/api/ticket-purchases/{id}/": {"get": READ},
+}

@@ -24,8 +24,13 @@ ROUTERS = [
     *(metrics_routes.router, openapi.router, api_docs.router),
     *(event_routes.router, ticket_type_routes.router),
 ]
-# Plain ASGI (gateway/purchases/routes.py).
-LEAN_ROUTES = {("post", "/api/ticket-purchases/"), ("get", "/api/ticket-purchases/{id}/")}
+# Plain ASGI (`routes.py` of gateway/purchases and gateway/resolutions).
+LEAN_ROUTES = {
+    ("post", "/api/ticket-purchases/"),
+    ("get", "/api/ticket-purchases/{id}/"),
+    *(("post", f"/api/ticket-purchases/{{id}}/{to}/") for to in ("confirm", "release", "cancel")),
+    ("post", "/api/events/{id}/extend-holds/"),
+}
 PUBLIC_OPERATIONS = {
     *("register", "sign_in", "refresh", "verify", "blacklist", "jwks"),
     *("healthz", "readyz", "metrics", "schema", "docs"),

@@ -31,6 +31,10 @@ FOR_USERS: dict[str, set[str]] = {
     f"{TICKET_TYPES}1/resume/": {"POST"},
     PURCHASES: {"GET", "POST"},
     f"{PURCHASES}{UNKNOWN_PURCHASE}/": {"GET"},
+    f"{PURCHASES}{UNKNOWN_PURCHASE}/confirm/": {"POST"},
+    f"{PURCHASES}{UNKNOWN_PURCHASE}/release/": {"POST"},
+    f"{PURCHASES}{UNKNOWN_PURCHASE}/cancel/": {"POST"},
+    f"{EVENTS}1/extend-holds/": {"POST"},
 }
 ROUTES = OPEN | FOR_USERS
 # They take no fields.

@@ -21,6 +21,7 @@ from tests.system.selling import (
     WAIT,
     buy,
     buy_cart,
+    left,
     put_types_on_sale,
     sale_held,
 )
@@ -37,14 +38,9 @@ class Stage:
         self.shop = shop
         self.owner, self.buyer = shop.users(2)
         self.adult, self.child = put_types_on_sale(
-            self.owner, {"price": "25.00"}, {"price": "12.50"}
+            self.owner, {"price": "25.00", "hold_seconds": HOLD_SECONDS}, {"price": "12.50"}
         )
         self.event: int = self.owner.get(f"{TICKET_TYPES}{self.adult}/").json()["event"]
-        with shop.database() as database:
-            database.execute(
-                "UPDATE ticket_types SET hold_seconds = %s WHERE id = %s",
-                (HOLD_SECONDS, self.adult),
-            )
 
     def hold(self, **headers: str) -> dict[str, Any]:
         """Two adults and a child, for 62.50."""
@@ -101,14 +97,7 @@ class Stage:
         return eventually(has_it)
 
     def lefts(self) -> list[int]:
-        """What is left of adults and children."""
-        with self.shop.database() as database:
-            database.execute(
-                "SELECT issued - held - sold FROM counters WHERE event_id = %s"
-                " ORDER BY ticket_type_id",
-                (self.event,),
-            )
-            return [row[0] for row in database.fetchall()]
+        return [left(self.buyer, ticket_type) for ticket_type in (self.adult, self.child)]
 
     def commands(self) -> int:
         with self.shop.database() as database:

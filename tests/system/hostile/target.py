@@ -37,8 +37,12 @@ class Target:
         """A valid body for each write of this path."""
         if path.endswith("/capacity/"):
             return {"change": 1}
-        if path.endswith(("/pause/", "/resume/")):
+        if path.endswith(("/pause/", "/resume/", "/release/", "/cancel/")):
             return {}
+        if path.endswith("/confirm/"):
+            return {"payment_reference": "mine", "amount": "0.00", "currency": "EUR"}
+        if path.endswith("/extend-holds/"):
+            return {"seconds": 60}
         if path.startswith("/api/ticket-types/"):
             return self.ticket_type_body
         return self.purchase_body if path.startswith("/api/ticket-purchases/") else EVENT

@@ -31,6 +31,8 @@ REFUSALS = [
     ),
     ("POST", "/api/ticket-types/", 403),  # it names somebody else's event
     *((method, PURCHASES + "{id}/", 404) for method in ("GET", "HEAD")),
+    *(("POST", f"{PURCHASES}{{id}}/{to}/", 404) for to in ("confirm", "release", "cancel")),
+    ("POST", "/api/events/{id}/extend-holds/", 403),
     *((method, PURCHASES + "{id}/", 405) for method in ("POST", "PUT", "PATCH", "DELETE")),
 ]
 
@@ -56,7 +58,9 @@ def test_a_stranger_changes_nothing(
 ) -> None:
     tag = stranger.get(target.address("/api/ticket-types/{id}/")).headers["ETag"]
     value = tag if condition == "current" else condition
-    headers = {"If-Match": value} if value is not None else {}
+    headers = {"Idempotency-Key": str(uuid4())}
+    if value is not None:
+        headers["If-Match"] = value
     before = stored()
     for method, path, status in REFUSALS:
         body = target.body_for(path)

@@ -1,0 +1,213 @@
+"""The OpenAPI description of the routes that resolve purchases, which are plain ASGI."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from gateway.purchases.openapi import (
+    ID,
+    LOCATION,
+    SECURITY,
+    header_parameter,
+    idempotency_key,
+    purchase_response,
+)
+from gateway.resolutions.schemas import (
+    CancelBody,
+    ConfirmBody,
+    ExtendBody,
+    Extended,
+    ReleaseBody,
+)
+from shared.errors import (
+    AlreadyCancelled,
+    AlreadyConfirmed,
+    HoldExpired,
+    HoldReleased,
+    IdempotencyKeyReused,
+    InvalidInput,
+    NotConfirmed,
+    NotDecided,
+    NotFound,
+    NotHeld,
+    PaymentReferenceUsed,
+    PermissionDenied,
+    Problem,
+    Unavailable,
+)
+from shared.row_ids import MAX_ID
+from shared.web.openapi import error_responses, headers
+
+TAGS = ["Holds and payment"]
+NOT_DECIDED = NotDecided(headers={"Retry-After": "1"})
+SOMETIMES = {"Preference-Applied": "wait=10", "Idempotency-Replayed": "true"}
+PENDING = {"Location": LOCATION, "Retry-After": "1"}
+PURCHASE_ID = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "format": "uuid"},
+    "example": ID,
+}
+EVENT_ID = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID},
+}
+PREFER = header_parameter(
+    "Prefer",
+    "`wait=20`: wait up to 20 seconds for the decision (RFC 7240) instead of 10; at most 30.",
+)
+KEY = idempotency_key("The same key, path and body give the same answer.")
+EXAMPLES: Mapping[type[BaseModel], Any] = {
+    ConfirmBody: {
+        "payment_reference": "pi_3MtwBwLkdIwHu7ix28a3tqPa",
+        "amount": "250.00",
+        "currency": "EUR",
+    },
+    ReleaseBody: {},
+    CancelBody: {
+        "items": [{"ticket_type": 1, "quantity": 1}],
+        "restock": True,
+        "note": "Refunded",
+    },
+    ExtendBody: {"seconds": 1_800},
+    Extended: {"seconds": 1_800, "extended": 42},
+}
+
+
+def _schemas() -> dict[str, Any]:
+    schemas: dict[str, Any] = {}
+    for model, example in EXAMPLES.items():
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema | {"examples": [example]}
+    return schemas
+
+
+def _body(model: type[BaseModel], *, required: bool) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"required": required, "content": {"application/json": {"schema": schema}}}
+
+
+def _operation(
+    operation_id: str,
+    summary: str,
+    description: str,
+    body: dict[str, Any],
+    responses: dict[str, Any],
+    *problems: Problem | type[Problem],
+    path_parameter: dict[str, Any] = PURCHASE_ID,
+    key: dict[str, Any] = KEY,
+) -> dict[str, Any]:
+    common = (NotFound, IdempotencyKeyReused, Unavailable)
+    return {
+        "tags": TAGS,
+        "operationId": operation_id,
+        "summary": summary,
+        "description": description,
+        "security": SECURITY,
+        "parameters": [path_parameter, key, PREFER],
+        "requestBody": body,
+        "responses": {**responses, **error_responses(*problems, *common)},
+    }
+
+
+def _purchase(
+    status: str, description: str, kind: str, always: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    response = purchase_response(description, kind, always=always or {}, sometimes=SOMETIMES)
+    return {status: response}
+
+
+UNDECIDED = _purchase("202", "Stored, and not decided within the wait: ask again", "held", PENDING)
+EXTENDED = {"application/json": {"schema": {"$ref": "#/components/schemas/Extended"}}}
+
+SCHEMAS: Mapping[str, Any] = _schemas()
+PATHS: Mapping[str, Any] = {
+    "/api/ticket-purchases/{id}/confirm/": {
+        "post": _operation(
+            "confirm_purchase",
+            "Confirm a held purchase by its payment",
+            "For the event's owner. A retry with the same reference gets the same answer. After a"
+            " 409 other than `not_decided` the purchase does not become this payment's: void it.",
+            _body(ConfirmBody, required=True),
+            {**_purchase("200", "Confirmed by this payment", "paid"), **UNDECIDED},
+            InvalidInput(errors={"amount": ["The purchase's total_price is 250.00."]}),
+            PermissionDenied,
+            NOT_DECIDED,
+            AlreadyConfirmed,
+            HoldExpired,
+            HoldReleased,
+            NotHeld,
+            PaymentReferenceUsed,
+        )
+    },
+    "/api/ticket-purchases/{id}/release/": {
+        "post": _operation(
+            "release_purchase",
+            "Give up a hold",
+            "For its buyer and the event's owner. Its tickets are on sale again.",
+            _body(ReleaseBody, required=False),
+            {
+                **_purchase("200", "Released, now or earlier", "released"),
+                **UNDECIDED,
+            },
+            InvalidInput(errors={"reason": ["Unknown field."]}),
+            NOT_DECIDED,
+            AlreadyConfirmed,
+            HoldExpired,
+            NotHeld,
+        )
+    },
+    "/api/ticket-purchases/{id}/cancel/": {
+        "post": _operation(
+            "cancel_purchase",
+            "Cancel tickets of a confirmed purchase",
+            "For the event's owner, also after the event. All lines or none.",
+            _body(CancelBody, required=False),
+            {
+                **_purchase("201", "Cancelled", "partly cancelled", {"Location": LOCATION}),
+                **_purchase(
+                    "202",
+                    "Stored, and not decided within the wait: ask again with the same key",
+                    "paid",
+                    PENDING,
+                ),
+            },
+            InvalidInput(errors={"Idempotency-Key": ["This header is required."]}),
+            PermissionDenied,
+            NOT_DECIDED,
+            NotConfirmed,
+            AlreadyCancelled,
+            key={**KEY, "required": True},
+        )
+    },
+    "/api/events/{id}/extend-holds/": {
+        "post": _operation(
+            "extend_holds",
+            "Give all open holds of an event more time",
+            "For its owner, when the payment provider is down. Later holds have their own time.",
+            _body(ExtendBody, required=True),
+            {
+                "200": {
+                    "description": "Extended",
+                    "headers": headers({}, SOMETIMES),
+                    "content": EXTENDED,
+                },
+                "202": {
+                    "description": "Stored, and not decided within the wait: ask again with the"
+                    " same key",
+                    "headers": headers({**PENDING, "Location": "/api/events/1/"}, SOMETIMES),
+                    "content": EXTENDED,
+                },
+            },
+            InvalidInput(errors={"seconds": ["Input should be a valid integer"]}),
+            PermissionDenied,
+            path_parameter=EVENT_ID,
+            key={**KEY, "required": True},
+        )
+    },
+}
