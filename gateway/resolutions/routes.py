@@ -19,6 +19,7 @@ from gateway.resolutions.rules import Command
 from gateway.resolutions.schemas import CancelBody, ConfirmBody, ExtendBody, ReleaseBody, parse
 from gateway.resolutions.service import Resolutions, Resolved
 from gateway.responses import JSON, Headers, send_body, send_problem, text_of
+from shared.auth.authenticator import Authenticator
 from shared.auth.tokens import Claims
 from shared.config.settings import Settings
 from shared.errors import InvalidInput, MethodNotAllowed, NotFound, Problem

@@ -27,6 +27,7 @@ VARYING = {
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}": "<uuid>",
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z": "<time>",
     r"eyJ[\w.-]+": "<token>",
+    r'"seconds_left":\d+': "<seconds>",
     r'("id":|"event":|"ticket_type":|ticket_type=)\d+': r"\1<id>",
     r'^(etag: "|id: )[0-9a-f]+': r"\1<version>",
 }
