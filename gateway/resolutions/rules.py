@@ -104,7 +104,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         event_id: None: there is no such event or purchase.
         buyer_id: of the purchase.
         earlier: with the same key.
-        same_payment: a confirmation with the same reference, if none was refused.
+        same_payment: a confirmation with the same reference that was not refused.
+        releasing_id: a release of this buyer.
         cancelled: of each ticket type of the purchase.
     """
 
@@ -114,6 +115,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     purchase: Purchase | None = None
     earlier: Known | None = None
     same_payment: Known | None = None
+    releasing_id: str | None = None
     cancelled: Mapping[int, int] = {}
 
 
@@ -152,7 +154,7 @@ def judge(command: Command, standing: Standing) -> Accept | Accepted | NothingTo
         case "confirm":
             return _confirm(command, standing, standing.event_id, standing.purchase)
         case "release":
-            return _release(standing.event_id, standing.purchase)
+            return _release(standing, standing.event_id, standing.purchase)
         case "cancel":
             return _cancel(command, standing, standing.event_id, standing.purchase)
 
@@ -190,9 +192,12 @@ def _confirm(
     return Accepted(same.id, event_id)
 
 
-def _release(event_id: int, purchase: Purchase) -> Accept | NothingToDo | Problem:
+def _release(
+    standing: Standing, event_id: int, purchase: Purchase
+) -> Accept | Accepted | NothingToDo | Problem:
     if purchase.status == HELD:
-        return Accept(event_id)
+        waiting = standing.releasing_id
+        return Accept(event_id) if waiting is None else Accepted(waiting, event_id)
     return NothingToDo() if purchase.status == RELEASED else _why_not_held(purchase)
 
 

@@ -36,7 +36,7 @@ LOOK_UP = Prepared(
     "look_up_resolutions",
     f"""
 SELECT e.id, e.owner_id, earlier.id::text, earlier.event_id, earlier.fingerprint,
-       same.id::text, same.purchase_id::text, cancelled.items::text
+       same.id::text, same.purchase_id::text, releasing.id::text, cancelled.items::text
 FROM unnest(%(kinds)s::text[], %(user_ids)s::bigint[], %(purchase_ids)s::uuid[],
             %(event_ids)s::bigint[], %(keys)s::text[], %(references)s::text[])
     WITH ORDINALITY AS asked (kind, user_id, purchase_id, event_id, idempotency_key,
@@ -55,12 +55,17 @@ LEFT JOIN LATERAL (SELECT r.id, r.purchase_id FROM requests r
                                        WHERE event_id = r.event_id AND command_id = r.id
                                            AND kind = 'refused' OFFSET 0)
                    LIMIT 1) same ON true
+LEFT JOIN LATERAL (SELECT r.id FROM requests r
+                   WHERE asked.kind = 'release' AND asked.user_id <> e.owner_id
+                       AND r.event_id = e.id AND r.user_id = asked.user_id AND r.buyer = ''
+                       AND r.kind = 'release' AND r.purchase_id = asked.purchase_id
+                   LIMIT 1) releasing ON true
 LEFT JOIN LATERAL (SELECT jsonb_agg(item) AS items
                    FROM ledger c, jsonb_array_elements(c.items) item
                    WHERE asked.kind = 'cancel' AND c.event_id = p.event_id
                        AND c.purchase_id = asked.purchase_id AND c.kind = 'cancelled'
                    ) cancelled ON true
-WHERE (earlier.id IS NULL AND same.id IS NULL) OR {WRITES_TO_LOG}
+WHERE num_nonnulls(earlier.id, same.id, releasing.id) = 0 OR {WRITES_TO_LOG}
 ORDER BY asked.nth
 """,
 )
@@ -195,7 +200,8 @@ def _standings(cursor: cursor, commands: Sequence[Command]) -> list[Standing]:
 
 
 def _standing(command: Command, found: Found | None, row: Sequence[Any]) -> Standing:
-    event_id, owner_id, earlier_id, earlier_event, fingerprint, same_id, same_of, cancelled = row
+    event_id, owner_id, earlier_id, earlier_event, fingerprint, *others = row
+    same_id, same_of, releasing_id, cancelled = others
     is_there = command.purchase_id is None or found is not None
     so_far: dict[int, int] = {}
     for line in _lines.decode(cancelled or "[]"):
@@ -209,6 +215,7 @@ def _standing(command: Command, found: Found | None, row: Sequence[Any]) -> Stan
         if earlier_id is not None
         else None,
         same_payment=Known(same_id, event_id, same_of) if same_id is not None else None,
+        releasing_id=releasing_id,
         cancelled=so_far,
     )
 

@@ -31,8 +31,11 @@ RULES: Mapping[str, set[str]] = {
         # Which has to be there, once and of the same event as the others; and its own limit.
         *("ticket_type", "quantity"),
         *("not_enough_tickets", "over_user_limit"),
-        *("sale_not_open", "sale_closed", "sale_paused"),
+        *("sale_not_open", "sale_closed", "sale_paused", "all_held"),
     },
+    # Which are the purchase's; a reference or note with something to read.
+    "confirm_purchase": {"amount", "currency", "payment_reference"},
+    "cancel_purchase": {"items", "ticket_type", "note"},
 }
 
 

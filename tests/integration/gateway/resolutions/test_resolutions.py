@@ -1,0 +1,298 @@
+"""Commands about purchases over a real PostgreSQL: stored once, and answered from the ledger."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from itertools import count
+from threading import Barrier
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+
+from gateway.purchases import read
+from gateway.purchases.service import PurchaseService
+from gateway.purchases.waiting import WaitLimit
+from gateway.resolutions import store
+from gateway.resolutions.rules import Accepted, Command, Kind, NothingToDo
+from gateway.resolutions.service import Resolutions
+from gateway.resolutions.store import Question
+from purchase_worker.drain import drain
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
+from shared.errors import NotDecided, PaymentReferenceUsed, Unavailable
+from tests.support.factories import (
+    add_event,
+    add_ticket_type,
+    add_user,
+    cart,
+    ignore,
+    queue,
+    request,
+    rows,
+    run,
+    scalar,
+)
+
+NO_REDIS = "redis://127.0.0.1:1/0"
+_ids = count(1)
+
+
+class Sale:
+    """An event that sells adults' tickets for 25.00, held, and children's for 12.50."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.owner, self.buyer = add_user(engine), add_user(engine)
+        self.event = add_event(engine, self.owner)
+        self.adult = add_ticket_type(engine, 500, event_id=self.event, hold_seconds=600)
+        self.child = add_ticket_type(
+            engine, 500, event_id=self.event, price=Decimal("12.50"), max_per_purchase=500
+        )
+
+    def decide(self) -> None:
+        drain(self.engine, [self.event], self.settings, ignore)
+
+    def hold(self, how_many: int = 1) -> list[str]:
+        wanted = [cart(self.buyer, [(self.adult, 2), (self.child, 1)]) for _ in range(how_many)]
+        ids = queue(self.engine, wanted)
+        self.decide()
+        return ids
+
+    def command(self, kind: Kind, purchase_id: str | None = None, **fields: Any) -> Command:
+        terms: dict[Kind, dict[str, Any]] = {
+            "confirm": {"payment_reference": "pi", "amount": Decimal("62.50"), "currency": "EUR"},
+            "release": {},
+            "cancel": {"restock": True, "idempotency_key": str(next(_ids))},
+            "extend": {"seconds": 60, "event_id": self.event},
+        }
+        named = {
+            "id": f"00000000-0000-7000-8000-{next(_ids):012}",
+            "kind": kind,
+            "user_id": self.owner,
+            "request_id": "test",
+            "purchase_id": purchase_id,
+        }
+        return Command(**(named | terms[kind] | fields))
+
+    def accept(self, *commands: Command) -> list[store.Verdict]:
+        return store.accept(self.engine, commands)
+
+    def commands(self, kind: Kind) -> int:
+        number: int = scalar(
+            self.engine,
+            "SELECT count(*) FROM requests WHERE kind = CAST(:kind AS request_kind)",
+            kind=kind,
+        )
+        return number
+
+
+@pytest.fixture
+def sale(engine: Engine, settings: Settings) -> Sale:
+    return Sale(engine, settings)
+
+
+def test_a_batch_of_all_kinds_is_stored_in_its_order_and_each_refusal_leaves_the_others_alone(
+    sale: Sale,
+) -> None:
+    paid, released, late = sale.hold(3)
+    (plain,) = queue(sale.engine, [request(sale.buyer, sale.child, 2)])
+    sale.decide()
+    (waiting,) = queue(sale.engine, [request(sale.buyer, sale.child)])
+    note = 'a "quoted" \\ note, {with} commas'
+    commands = [
+        sale.command("confirm", paid),
+        sale.command("confirm", waiting, amount=Decimal("12.50")),
+        sale.command("release", released, user_id=sale.buyer),
+        sale.command("cancel", plain, note=note, restock=False),
+        sale.command("confirm", late),
+        sale.command("extend"),
+    ]
+    verdicts = sale.accept(*commands)
+    assert [type(verdict) for verdict in verdicts] == [
+        Accepted,
+        NotDecided,
+        Accepted,
+        Accepted,
+        PaymentReferenceUsed,
+        Accepted,
+    ]
+    stored = rows(
+        sale.engine,
+        "SELECT id::text, restock, note, hold_seconds FROM requests"
+        " WHERE kind NOT IN ('buy', 'issue') ORDER BY seq",
+    )
+    assert stored == [
+        (commands[0].id, None, None, None),
+        (commands[2].id, None, None, None),
+        (commands[3].id, False, note, None),
+        (commands[5].id, None, None, 60),
+    ]
+    sale.decide()
+    answers = store.answers(sale.engine, [Question(command_id=row[0]) for row in stored])
+    outcomes = [answer.outcome for answer in answers if isinstance(answer, store.Answer)]
+    assert outcomes == ["confirmed", "released", "cancelled", "extended"]
+    assert isinstance(answers[3], store.Answer)
+    assert answers[3].held == 1
+
+
+def test_of_two_purchases_that_one_payment_is_to_confirm_at_the_same_moment_one_is(
+    sale: Sale,
+) -> None:
+    """Neither sees the other's confirmation when it looks."""
+    pairs = [sale.hold(2) for _ in range(20)]
+    for number, pair in enumerate(pairs):
+        together = Barrier(2)
+
+        def confirm(
+            purchase_id: str, number: int = number, together: Barrier = together
+        ) -> store.Verdict:
+            asked = sale.command("confirm", purchase_id, payment_reference=f"pi_{number}")
+            together.wait()
+            return sale.accept(asked)[0]
+
+        with ThreadPoolExecutor(2) as pool:
+            verdicts = list(pool.map(confirm, pair))
+        assert sorted(type(verdict).__name__ for verdict in verdicts) == [
+            "Accepted",
+            "PaymentReferenceUsed",
+        ]
+    assert sale.commands("confirm") == len(pairs)
+
+
+def test_a_reference_of_which_the_confirmation_was_refused_is_free_again(sale: Sale) -> None:
+    first, second = sale.hold(2)
+    released, late = sale.command("release", first), sale.command("confirm", first)
+    sale.accept(released, late)
+    assert isinstance(sale.accept(sale.command("confirm", second))[0], PaymentReferenceUsed)
+    sale.decide()
+    assert isinstance(sale.accept(sale.command("confirm", second))[0], Accepted)
+
+
+def test_one_key_is_one_command_however_many_try_at_once(sale: Sale) -> None:
+    sale.hold()
+    (plain,) = queue(sale.engine, [request(sale.buyer, sale.child, 100)])
+    sale.decide()
+    same = [sale.command("cancel", plain, idempotency_key="k") for _ in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        chunks = pool.map(lambda n: sale.accept(*same[n : n + 5]), range(0, 40, 5))
+        verdicts = [verdict for chunk in chunks for verdict in chunk]
+    assert all(isinstance(verdict, Accepted) for verdict in verdicts)
+    assert len({verdict.id for verdict in verdicts if isinstance(verdict, Accepted)}) == 1
+    assert sale.commands("cancel") == 1
+
+
+def test_a_buyers_release_that_waits_is_joined(sale: Sale) -> None:
+    held, another = sale.hold(2)
+    first = sale.command("release", held, user_id=sale.buyer)
+    sale.accept(first)
+    for _ in range(3):
+        (joined,) = sale.accept(sale.command("release", held, user_id=sale.buyer))
+        assert joined == Accepted(first.id, sale.event)
+    other = sale.command("release", another, user_id=sale.buyer)
+    assert sale.accept(other) == [Accepted(other.id, sale.event)]
+    sale.decide()
+    assert isinstance(sale.accept(sale.command("release", held))[0], NothingToDo)
+
+
+def test_of_two_cancellations_that_do_not_fit_together_one_is_refused(sale: Sale) -> None:
+    (plain,) = queue(sale.engine, [request(sale.buyer, sale.child, 3)])
+    sale.decide()
+    # Both are of all that is left.
+    asked = [sale.command("cancel", plain) for _ in range(2)]
+    assert all(isinstance(verdict, Accepted) for verdict in sale.accept(*asked))
+    sale.decide()
+    answers = store.answers(sale.engine, [Question(command_id=c.id) for c in asked])
+    reasons = [answer.reason for answer in answers if isinstance(answer, store.Answer)]
+    assert reasons == [None, "already_cancelled"]
+
+
+def test_a_plain_purchase_is_read_as_if_there_were_no_holds(sale: Sale) -> None:
+    """What it cannot have is not looked up; but a confirmed one may be cancelled."""
+
+    def scans() -> dict[str, int]:
+        run(sale.engine, "SELECT pg_stat_force_next_flush()")
+        return dict(
+            rows(
+                sale.engine,
+                "SELECT relname::text, idx_scan FROM pg_stat_user_tables"
+                " WHERE relname IN ('ledger', 'holds', 'lanes')",
+            )
+        )
+
+    def scans_of_a_read(purchase_id: str, status: str) -> dict[str, int]:
+        before = scans()
+        found = read.read(sale.engine, [purchase_id], position_max_rows=1)
+        assert found[purchase_id].purchase.status == status
+        after = scans()
+        return {name: after[name] - before[name] for name in after}
+
+    (plain, rejected) = queue(
+        sale.engine, [request(sale.buyer, sale.child), request(sale.buyer, sale.child, 500)]
+    )
+    (held,) = sale.hold()
+    assert scans_of_a_read(plain, "confirmed") == {"ledger": 2, "holds": 0, "lanes": 0}
+    assert scans_of_a_read(rejected, "rejected") == {"ledger": 1, "holds": 0, "lanes": 0}
+    assert scans_of_a_read(held, "held") == {"ledger": 2, "holds": 1, "lanes": 1}
+    (queued,) = queue(sale.engine, [request(sale.buyer, sale.child)])
+    assert scans_of_a_read(queued, "queued")["ledger"] == 1
+
+
+# --- waiting ---
+
+
+@pytest.fixture
+async def resolutions(engine: Engine, settings: Settings) -> AsyncIterator[Resolutions]:
+    changes = {"redis_url": NO_REDIS, "wait_recheck_seconds": 0.05}
+    alone = settings.model_copy(update=changes)
+    purchases = PurchaseService(alone, engine)
+    purchases.start()
+    service = Resolutions(alone, engine, purchases.waiters, purchases.wakeups)
+    yield service
+    await service.stop()
+    await purchases.stop()
+
+
+def limit(seconds: float) -> WaitLimit:
+    never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    return WaitLimit(seconds, lambda: never)
+
+
+@pytest.mark.anyio
+async def test_a_command_is_answered_at_its_decision_also_without_redis(
+    sale: Sale, resolutions: Resolutions
+) -> None:
+    paid, released = await asyncio.to_thread(sale.hold, 2)
+    pending = await resolutions.resolve(sale.command("confirm", paid), limit(0.1))
+    assert pending.is_pending
+    assert pending.purchase is not None
+    assert pending.purchase.status == "held"
+    asked = [sale.command("confirm", paid), sale.command("release", released)]
+    answers = asyncio.gather(*(resolutions.resolve(command, limit(20)) for command in asked))
+
+    def stored() -> bool:
+        return sale.commands("release") == 1
+
+    async with asyncio.timeout(20):
+        while not await asyncio.to_thread(stored):
+            await asyncio.sleep(0.01)
+    await asyncio.to_thread(sale.decide)
+    statuses = [a.purchase.status for a in await answers if a.purchase is not None]
+    assert statuses == ["confirmed", "released"]
+    assert await asyncio.to_thread(sale.commands, "confirm") == 1
+
+
+def test_without_the_database_each_command_is_unavailable(sale: Sale, settings: Settings) -> None:
+    nowhere = make_url(settings.database_url).set(host="127.0.0.1", port=1, query={})
+    address = nowhere.render_as_string(hide_password=False)
+    engine = open_engine(settings.model_copy(update={"database_url": address}), "test")
+    asked = [
+        sale.command("extend"),
+        sale.command("release", "0" * 8 + "-0000" * 3 + "-" + "0" * 12),
+    ]
+    verdicts = store.accept(engine, asked)
+    answers = store.answers(engine, [Question(command_id=command.id) for command in asked])
+    assert [type(answer) for answer in (*verdicts, *answers)] == [Unavailable] * 4
