@@ -17,6 +17,7 @@ from loadtests.bench.parts import (
     drain,
     gateway,
     growth,
+    holds,
     latency,
     storage,
     waiting,
@@ -40,6 +41,7 @@ PARTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
     "drain": ("The drain alone", drain.measure),
     "storage": ("The database without a vacuum", storage.measure),
     "backlog": ("A sold-out queue", backlog.measure),
+    "holds": ("Holds, payments, expiries", holds.measure),
     "waiting": ("Waiting clients", waiting.measure),
 }
 ALL_PARTS = (GROWTH, *PARTS)

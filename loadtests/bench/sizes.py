@@ -22,6 +22,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     # Decided without a vacuum; a multiple of `drained`.
     unvacuumed: int
     sold_out_backlog: int
+    expired: int
     latency_rates_per_second: tuple[int, ...]
     latency_seconds: float
     latency_rounds: int
@@ -38,6 +39,7 @@ FULL = Sizes(
     drained=40_000,
     unvacuumed=1_000_000,
     sold_out_backlog=100_000,
+    expired=10_000,
     latency_rates_per_second=(200, 500, 1_000, 2_000),
     latency_seconds=6.0,
     latency_rounds=2,
@@ -55,6 +57,7 @@ QUICK = Sizes(
     drained=10_000,
     unvacuumed=50_000,
     sold_out_backlog=10_000,
+    expired=1_000,
     latency_rates_per_second=(1_000,),
     latency_seconds=1.0,
     latency_rounds=1,

@@ -29,9 +29,10 @@ WITH buyers AS (
     SELECT array_agg(id ORDER BY id) AS ids FROM users WHERE username LIKE 'buyer%'
 )
 INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price, currency,
-                      idempotency_key, fingerprint, request_id)
+                      idempotency_key, fingerprint, request_id, hold_seconds)
 SELECT uuidv7(), event_id, ids[1 + n % array_length(ids, 1)], t.id, 1, price, 'EUR',
-       gen_random_uuid(), uuid_send(gen_random_uuid()), gen_random_uuid()
+       gen_random_uuid(), uuid_send(gen_random_uuid()), gen_random_uuid(),
+       CAST(:hold_seconds AS integer)
 FROM buyers, ticket_types t, generate_series(1, :count) n WHERE t.id = :ticket_type_id
 """)
 
@@ -60,11 +61,14 @@ def event_of(engine: Engine, ticket_type_id: int) -> int:
     return event_id
 
 
-def queue_purchases(engine: Engine, ticket_type_id: int, count: int) -> None:
+def queue_purchases(
+    engine: Engine, ticket_type_id: int, count: int, *, hold_seconds: int | None = None
+) -> None:
     """Queued purchases of one ticket each, as if a gateway had just accepted them."""
     with engine.begin() as connection:
         without_limit(connection)
-        connection.execute(QUEUE, {"ticket_type_id": ticket_type_id, "count": count})
+        parameters = {"ticket_type_id": ticket_type_id, "count": count}
+        connection.execute(QUEUE, parameters | {"hold_seconds": hold_seconds})
 
 
 def without_limit(connection: Connection) -> None:
