@@ -33,7 +33,10 @@ BEGIN
     THEN
         RETURN false;
     END IF;
-    UPDATE users SET username = NULL, email = NULL, password_hash = NULL WHERE id = erased;
+    -- Its issuer and subject are columns of 0015.
+    UPDATE users SET username = NULL, email = NULL, password_hash = NULL, issuer = NULL,
+        subject = NULL
+    WHERE id = erased;
     RETURN true;
 END $$;
 """

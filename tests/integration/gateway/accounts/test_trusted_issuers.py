@@ -1,6 +1,7 @@
 """Users of trusted issuers, over HTTP against real gateway processes."""
 
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -11,16 +12,18 @@ import pytest
 from psycopg2.extensions import connection
 from sqlalchemy import Engine
 
-from gateway.accounts.store import users_of_subjects
+from gateway.accounts.store import lock, unlock, users_of_subjects
 from shared.auth.issuer_tokens import Subject
 from shared.auth.mint_tokens import mint_tokens
 from shared.auth.usernames import username_problem
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.free_port import free_port
+from tests.support.factories import run
 from tests.support.gateways import running_gateway
 from tests.support.issuers import Issuer, setting_of
 from tests.support.servers import new_database
+from tests.support.waiting import eventually
 
 ME = "/api/users/me/"
 
@@ -65,6 +68,14 @@ def gateway_settings(
 def gateways(gateway_settings: Settings) -> Iterator[list[httpx.Client]]:
     with running_gateway(gateway_settings) as first, running_gateway(gateway_settings) as second:
         yield [first, second]
+
+
+@pytest.fixture
+def owner(gateway_settings: Settings) -> Iterator[Engine]:
+    """The operator's connections."""
+    engine = open_engine(gateway_settings, "test")
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
@@ -144,6 +155,31 @@ def test_gateways_that_meet_subjects_in_opposite_orders_do_not_wait_in_a_circle(
         assert there == back[::-1]
 
 
+def test_a_locked_user_has_no_valid_token_until_unlocked(
+    gateways: list[httpx.Client], issuer: Issuer, owner: Engine
+) -> None:
+    before = issuer.token(sub="locked")
+    user_id = me(gateways[0], before).json()["id"]
+
+    def answers(*statuses: int) -> None:
+        tokens = (before, issuer.token(sub="locked", iat=int(time.time()) + 2))
+        assert tuple(me(gateways[0], token).status_code for token in tokens) == statuses
+
+    lock(owner, user_id)
+    eventually(lambda: answers(401, 401))
+    unlock(owner, user_id)
+    eventually(lambda: answers(401, 200))
+
+
+def test_who_was_erased_comes_back_as_another_user(engine: Engine) -> None:
+    ada = Subject("https://sso.example", "ada")
+    (first,) = users_of_subjects(engine, [ada])
+    assert users_of_subjects(engine, [ada]) == [first]
+    run(engine, f"SELECT eventify_erase_user({first})")
+    (second,) = users_of_subjects(engine, [ada])
+    assert second != first
+
+
 def test_one_subject_at_two_issuers_is_two_users(
     gateways: list[httpx.Client], issuer: Issuer, other_issuer: Issuer
 ) -> None:
@@ -161,15 +197,10 @@ def test_a_subject_is_kept_character_for_character(
 
 
 def test_a_user_who_was_registered_is_none_of_an_issuers(
-    gateways: list[httpx.Client],
-    issuer: Issuer,
-    database: connection,
-    gateway_settings: Settings,
+    gateways: list[httpx.Client], issuer: Issuer, owner: Engine, gateway_settings: Settings
 ) -> None:
-    engine = open_engine(gateway_settings, "test")
-    with engine.begin() as minting:
+    with owner.begin() as minting:
         (ours,) = mint_tokens(minting, gateway_settings, ["theo"])
-    engine.dispose()
     registered = me(gateways[0], ours).json()
     named_so = me(gateways[0], issuer.token(sub=str(registered["id"]))).json()
     assert registered["username"] == "theo"

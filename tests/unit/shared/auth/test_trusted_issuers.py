@@ -125,7 +125,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "RFC 9068's": {"typ": None, "header": {"typ": "at+jwt"}, "client_id": "shop", "jti": "x"},
     "RFC 9068's by the whole type": {"typ": None, "header": {"typ": "application/at+jwt"}},
     "no type": {"typ": None, "header": {"typ": None}},
-    "fractions of seconds": {"exp": time.time() + 60.5, "iat": time.time() - 0.5},
+    "fractions of seconds": {"exp": NOW + 3_600.5, "iat": NOW - 0.5},
     "no time of issue": {"iat": None},
     "a clock slightly ahead": {"iat": NOW + 3, "nbf": NOW + 3},
     "an id that is none of ours": {"jti": 7},
@@ -146,8 +146,8 @@ BAD: dict[str, Callable[[Issuer], str]] = {
     "expired": lambda i: i.token(exp=NOW - 60),
     "expired beyond the leeway": lambda i: i.token(exp=NOW - 6),
     "never expires": lambda i: i.token(exp=None),
-    "not yet valid": lambda i: i.token(nbf=NOW + 60),
-    "issued in the future": lambda i: i.token(iat=NOW + 60),
+    "not yet valid": lambda i: i.token(nbf=NOW + 3_600),
+    "issued in the future": lambda i: i.token(iat=NOW + 3_600),
     "another audience": lambda i: i.token(aud="account"),
     "other audiences": lambda i: i.token(aud=["account", "tickets2"]),
     "no audience": lambda i: i.token(aud=None),
@@ -185,7 +185,7 @@ BAD: dict[str, Callable[[Issuer], str]] = {
     "the issuer with a slash": lambda i: i.token(iss=i.name + "/"),
     "the issuer in a list": lambda i: signed(
         SigningKey(i.kid, i.keys[i.kid]),  # type: ignore[arg-type]
-        {"iss": [i.name], "aud": AUDIENCE, "sub": "ada", "exp": NOW + 300},
+        {"iss": [i.name], "aud": AUDIENCE, "sub": "ada", "exp": NOW + 3_600},
     ),
 }
 
@@ -518,7 +518,7 @@ def test_any_claims_that_an_issuer_signs_are_valid_or_not_authenticated(
             "iss": well_known_issuer.name,
             "aud": AUDIENCE,
             "sub": "ada",
-            "exp": NOW + 300,
+            "exp": NOW + 3_600,
         } | claims
         key = SigningKey(well_known_issuer.kid, well_known_issuer.keys[well_known_issuer.kid])  # type: ignore[arg-type]
         tokens.append(signed(key, payload))
