@@ -73,10 +73,13 @@ def _sell(engine: Engine, settings: Settings) -> tuple[int, int]:
 
 def _give_out_tokens(engine: Engine) -> None:
     """A spent token and its successor; a revoked token."""
-    holder, day = add_user(engine), timedelta(days=1)
-    first = accounts.start_family(engine, holder, day)
+    holder, day, password_hash = add_user(engine), timedelta(days=1), "$argon2id$..."
+    run(engine, f"UPDATE users SET password_hash = '{password_hash}' WHERE id = {holder}")
+    first, other = (accounts.start_family(engine, holder, password_hash, day) for _ in range(2))
+    assert first is not None
+    assert other is not None
     accounts.spend(engine, first.id, lifetime=day, retry_window=timedelta(0))
-    accounts.revoke(engine, accounts.start_family(engine, holder, day).id)
+    accounts.revoke(engine, other.id)
 
 
 def insert(table: str, values: dict[str, str]) -> str:
