@@ -16,6 +16,7 @@ from shared.auth.tokens import TokenVerifier
 from shared.config.public_url import ANY_PEER
 from shared.config.settings import Settings
 from shared.database.abort_connections import OpenConnections
+from shared.database.api_keys import open_api_keys
 from shared.database.engine import open_engine
 from shared.database.rights import CATALOG
 from shared.observability.event_loop_lag import lag_observed
@@ -34,7 +35,10 @@ def create_app(settings: Settings) -> FastAPI:
         connections = OpenConnections(engine)
         app.state.lanes = Lanes(engine, settings)
         authenticator = Authenticator(
-            settings, TokenVerifier(settings), partial(user_of, app.state.lanes)
+            settings,
+            TokenVerifier(settings),
+            partial(user_of, app.state.lanes),
+            open_api_keys(settings, engine),
         )
         app.state.authenticator = authenticator
         app.state.readiness = health.open_readiness(app.state.lanes)

@@ -11,7 +11,7 @@ from catalog.lanes import Lanes
 from catalog.write_request import WriteRequest
 from shared.errors import Unavailable
 from shared.row_ids import MAX_ID, row_id
-from shared.web.authentication import AuthenticatedRoute, Caller
+from shared.web.authentication import AuthenticatedRoute, Manager, Reader
 
 STOPPED = "The catalog stopped during the request; check whether it was done before you retry."
 
@@ -31,7 +31,11 @@ class SignedInRoute(AuthenticatedRoute):
         return respond_when_stopped
 
 
-async def signed_in_user(caller: Caller) -> int:
+async def reading_user(caller: Reader) -> int:
+    return caller.user_id
+
+
+async def managing_user(caller: Manager) -> int:
     return caller.user_id
 
 
@@ -45,7 +49,8 @@ async def default_currency(request: Request) -> str:
     return currency
 
 
-UserId = Annotated[int, Depends(signed_in_user)]
+ReaderId = Annotated[int, Depends(reading_user)]
+ManagerId = Annotated[int, Depends(managing_user)]
 Database = Annotated[Lanes, Depends(database_lanes)]
 DefaultCurrency = Annotated[str, Depends(default_currency)]
 PathId = Annotated[
@@ -65,7 +70,7 @@ IfNoneMatch = Annotated[
 
 
 async def write_request(
-    database: Database, user_id: UserId, row: PathId, if_match: IfMatch = None
+    database: Database, user_id: ManagerId, row: PathId, if_match: IfMatch = None
 ) -> WriteRequest:
     return WriteRequest(database, user_id, row, if_match)
 

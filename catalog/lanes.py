@@ -37,13 +37,13 @@ LONGEST_PAUSE_SECONDS = 0.4
 
 
 def connections_of(settings: Settings) -> int:
-    """The threads of all lanes, one for readiness among them."""
+    """The threads of all lanes, one for readiness among them, and that of the API keys."""
     return (
         settings.catalog_read_threads
         + settings.catalog_list_threads
         + settings.catalog_search_threads
         + settings.catalog_write_threads
-        + 1
+        + 2
     )
 
 

@@ -1,13 +1,9 @@
 """Types of fields, and examples, of the bodies of both events and ticket types."""
 
-import re
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
-    BeforeValidator,
     ConfigDict,
     Field,
     StrictInt,
@@ -18,24 +14,6 @@ from pydantic import (
 from catalog.rules import MAX_INT4
 from shared.row_ids import MAX_ID
 from shared.text import LINE_PATTERN, InNfc, Storable, readable_line
-
-# pydantic rejects what this leaves open: it knows the days of each month.
-WRITTEN_TIME = re.compile(r"[^T]+T.*(Z|[+-][0-9:]+)", re.IGNORECASE)
-
-
-def _written_time(value: object) -> object:
-    """Raises ValueError: a number of seconds, or a time without its offset, also where a `+` of a
-    query became a space."""
-    if not isinstance(value, str) or not WRITTEN_TIME.fullmatch(value):
-        raise ValueError("must be a time with its offset, such as 2026-11-22T20:00:00Z")
-    return value
-
-
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:  # it is outside of the years 1 to 9999 in UTC
-        raise ValueError("is out of range") from None
 
 
 def unset() -> Any:
@@ -52,8 +30,6 @@ Title = Annotated[
     AfterValidator(readable_line),
     Field(json_schema_extra={"pattern": LINE_PATTERN}),
 ]
-# Stored and answered in UTC, so both bounds of the year hold there as well.
-Moment = Annotated[AwareDatetime, BeforeValidator(_written_time), AfterValidator(_in_utc)]
 PerUser = Annotated[StrictInt, Field(ge=1, le=MAX_INT4)]
 ViewedId = Annotated[
     int,

@@ -15,6 +15,8 @@ from gateway.accounts.cutoffs import TokenCutoffs
 from gateway.accounts.expiry import periodic_deletion
 from gateway.accounts.service import Accounts, token_rate
 from gateway.accounts.subjects import SubjectUsers
+from gateway.api_keys import routes as key_routes
+from gateway.api_keys.service import OwnKeys
 from gateway.catalog_proxy import PREFIXES, CatalogProxy
 from gateway.health import Readiness
 from gateway.openapi import DESCRIPTION, TAGS, WholeSchema
@@ -35,6 +37,7 @@ from shared.auth.keys import ensure_signing_key
 from shared.auth.tokens import TokenVerifier
 from shared.config.settings import Settings
 from shared.database.abort_connections import OpenConnections
+from shared.database.api_keys import open_api_keys
 from shared.database.engine import open_engine
 from shared.database.rights import GATEWAY
 from shared.observability.event_loop_lag import lag_observed
@@ -61,8 +64,10 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     connections = OpenConnections(engine)
     verifier = TokenVerifier(settings)
     subjects = SubjectUsers(settings, engine)
-    authenticator = Authenticator(settings, verifier, subjects.find)
     cutoffs = TokenCutoffs(settings, engine, verifier)
+    authenticator = Authenticator(
+        settings, verifier, subjects.find, open_api_keys(settings, engine)
+    )
     draining = Draining()
     catalog_limits = CatalogLimits(settings)
     catalog_proxy = CatalogProxy(settings, authenticator, catalog_limits)
@@ -94,7 +99,12 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
         app.state.schema = WholeSchema(catalog_proxy, settings.schema_cache_seconds)
         app.state.purchase_lists = PurchaseLists(settings, engine, purchases.look_up)
         app.state.list_limit = catalog_limits.lists
-        async with lag_observed("gateway"), aclosing(subjects), authenticator.running():
+        async with (
+            lag_observed("gateway"),
+            aclosing(subjects),
+            aclosing(OwnKeys(settings, engine)) as app.state.own_keys,
+            authenticator.running(),
+        ):
             yield
         await resolutions.stop()
         await purchases.stop()
@@ -125,8 +135,8 @@ def _connections(settings: Settings) -> int:
     threads = settings.accept_writers + settings.status_readers + settings.list_threads
     threads += 2 * settings.account_threads  # of sign-ins, and of tokens
     threads += THREADS  # of resolutions
-    # And readiness, the backlog, waiters, expired tokens, and token cutoffs.
-    threads += 5
+    # And readiness, the backlog, waiters, expired tokens, token cutoffs, and API keys (two).
+    threads += 7
     return threads + 1 if settings.trusted_issuers else threads
 
 
@@ -151,7 +161,15 @@ def _fastapi_app(
         max_bytes=settings.body_max_bytes,
         timeout_seconds=settings.body_timeout_seconds,
     )
-    for routes in (account_routes, list_routes, health, metrics_routes, openapi, api_docs):
+    for routes in (
+        account_routes,
+        key_routes,
+        list_routes,
+        health,
+        metrics_routes,
+        openapi,
+        api_docs,
+    ):
         app.include_router(routes.router)
     app.include_router(account_routes.signed_in_router)
     app.router.routes.append(Route("/", RedirectResponse("/api/docs/"), methods=["GET"]))

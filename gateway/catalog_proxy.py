@@ -13,6 +13,7 @@ from yarl import URL
 from gateway.rate_limits.of_catalog import CatalogLimits
 from gateway.unread_responses import LARGE_BYTES, HeldResponse, UnreadResponses
 from shared.auth.authenticator import Authenticator
+from shared.auth.caller import KeyScope
 from shared.concurrency.keyed_limit import Turns
 from shared.config.settings import Settings
 from shared.errors import Problem, Unavailable
@@ -86,6 +87,7 @@ class CatalogProxy:
         scope["route"] = NamedRoute(prefix + "{rest}")
         # The catalog asks again: this one is for not reading the bodies of strangers.
         caller = await self._authenticator.caller(scope["headers"])
+        caller.require(KeyScope.READ if scope["method"] in SAFE_METHODS else KeyScope.MANAGE)
         user_id = caller.user_id
         limits = await self._limits.draw(user_id, scope["method"], is_list=scope["path"] == prefix)
         request = Request(scope, receive)

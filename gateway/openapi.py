@@ -45,6 +45,7 @@ TAGS = [
         "name": "Accounts and tokens",
         "description": "Register, sign in, refresh tokens, change your account.",
     },
+    {"name": "API keys", "description": "For servers: they act as their owner, within scopes."},
     {"name": "Events", "description": "Only its owner can change an event."},
     {
         "name": "Ticket types",

@@ -16,6 +16,8 @@ EventifyError
     ├── PermissionDenied            403 permission_denied
     ├── AccountLocked               403 account_locked
     ├── RegistrationClosed          403 registration_closed
+    ├── OutOfScope                  403 out_of_scope
+    ├── NotYourEvent                403 not_your_event
     ├── CrossSiteRequest            403 cross_site_request
     ├── NotFound                    404 not_found
     ├── MethodNotAllowed            405 method_not_allowed
@@ -181,6 +183,18 @@ class RegistrationClosed(Problem):
     status = 403
     code = "registration_closed"
     default_detail = "Registration is closed."
+
+
+class OutOfScope(Problem):
+    status = 403
+    code = "out_of_scope"
+    default_detail = "This API key is not allowed to do this."
+
+
+class NotYourEvent(Problem):
+    status = 403
+    code = "not_your_event"
+    default_detail = "Only with a key of the event's owner may a purchase name its buyer."
 
 
 class CrossSiteRequest(Problem):

@@ -11,9 +11,10 @@ from catalog.dependencies import (
     Database,
     DefaultCurrency,
     IfNoneMatch,
+    ManagerId,
     PathId,
+    ReaderId,
     SignedInRoute,
-    UserId,
     Write,
 )
 from catalog.etags import check_if_match, etag_of
@@ -28,12 +29,12 @@ from catalog.events.schemas import (
 from catalog.pages import in_pages_of, page_json, rows_that_fit
 from catalog.responses import changing, creating, deleting, json_response, listing, reading
 from catalog.rules import check_order
-from catalog.schemas import Moment
 from catalog.ticket_types.store import set_audit_user
 from catalog.transactions import HAS_PURCHASES
 from catalog.write_request import Find, Step, WriteRequest
 from shared.database.tables import Event
 from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
+from shared.moments import Moment
 from shared.row_ids import MAX_ID, row_id
 from shared.text import NO_NUL, Storable, folded
 from shared.web.openapi import ETAG, error_responses
@@ -98,7 +99,7 @@ EventOrder = Literal[
     responses=listing(InvalidInput(errors={"starts_after": ["must be a time with its offset"]})),
 )
 async def list_events(
-    user_id: UserId,
+    user_id: ReaderId,
     database: Database,
     page: WantedPage,
     search: Annotated[
@@ -152,7 +153,7 @@ def _page(session: Session, wanted: Select[Event], page: PageWanted) -> bytes:
     ),
 )
 async def create_event(
-    user_id: UserId, database: Database, body: EventBody, default_currency: DefaultCurrency
+    user_id: ManagerId, database: Database, body: EventBody, default_currency: DefaultCurrency
 ) -> Response:
     """The caller becomes its owner."""
     check_order(TIMES, body.start_time, body.end_time)
@@ -177,7 +178,7 @@ async def create_event(
     responses=reading(ETAG),
 )
 async def read_event(
-    _user_id: UserId, database: Database, event_id: PathId, if_none_match: IfNoneMatch = None
+    _user_id: ReaderId, database: Database, event_id: PathId, if_none_match: IfNoneMatch = None
 ) -> Response:
     event = await database.read(lambda session: store.find(session, event_id))
     return json_response(representation(event), if_none_match=if_none_match)

@@ -7,7 +7,6 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from catalog.schemas import (
-    Moment,
     PerUser,
     ReadOnly,
     Title,
@@ -18,6 +17,7 @@ from catalog.schemas import (
 )
 from shared.config.setting_groups import CURRENCY_PATTERN
 from shared.database.tables import Event
+from shared.moments import Moment
 from shared.text import TEXT_PATTERN, InNfc, Storable, readable_text
 from shared.web.pagination import Page
 from shared.web.strict_routes import RequestBody

@@ -9,9 +9,10 @@ from sqlalchemy.orm import Session
 from catalog.dependencies import (
     Database,
     IfNoneMatch,
+    ManagerId,
     PathId,
+    ReaderId,
     SignedInRoute,
-    UserId,
     Write,
 )
 from catalog.pages import page_json
@@ -68,7 +69,7 @@ CHANGED = changing(
     responses=listing(InvalidInput(errors={"event": [NOT_AN_ID]})),
 )
 async def list_ticket_types(
-    user_id: UserId,
+    user_id: ReaderId,
     database: Database,
     page: WantedPage,
     event: Annotated[QueryId | None, Query(description="Only those of this event.")] = None,
@@ -97,7 +98,9 @@ async def list_ticket_types(
         buy={"ticket_type": "$response.body#/id", "quantity": 1},
     ),
 )
-async def create_ticket_type(user_id: UserId, database: Database, body: TicketTypeBody) -> Response:
+async def create_ticket_type(
+    user_id: ManagerId, database: Database, body: TicketTypeBody
+) -> Response:
     """Only the event's owner may."""
     check_order(SALE_WINDOW, body.sales_start, body.sales_end)
     await database.read(lambda session: use.check_event(session, body.event, user_id))
@@ -116,7 +119,7 @@ async def create_ticket_type(user_id: UserId, database: Database, body: TicketTy
     responses=reading(ETAG),
 )
 async def read_ticket_type(
-    _user_id: UserId,
+    _user_id: ReaderId,
     database: Database,
     ticket_type_id: PathId,
     if_none_match: IfNoneMatch = None,

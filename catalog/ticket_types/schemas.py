@@ -8,7 +8,6 @@ from pydantic import BaseModel, BeforeValidator, Field, StrictInt, WithJsonSchem
 
 from catalog.etags import etag_of
 from catalog.schemas import (
-    Moment,
     PerUser,
     ReadOnly,
     Title,
@@ -26,6 +25,7 @@ from catalog.ticket_types.rules import (
     price,
 )
 from catalog.ticket_types.store import StoredTicketType
+from shared.moments import Moment
 from shared.row_ids import MAX_ID
 from shared.web.pagination import Page
 from shared.web.strict_routes import RequestBody

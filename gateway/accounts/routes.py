@@ -37,7 +37,7 @@ from shared.errors import (
     TooManyRequests,
     Unavailable,
 )
-from shared.web.authentication import AuthenticatedRoute, Caller
+from shared.web.authentication import AuthenticatedRoute, OwnToken, Reader
 from shared.web.openapi import Responses, error_responses, headers, rate_limits
 from shared.web.public_address import PublicAddresses
 from shared.web.strict_routes import StrictRoute
@@ -196,9 +196,9 @@ signed_in_router = APIRouter(tags=["Accounts and tokens"], route_class=SignedInR
     response_description="The account",
     responses=error_responses(Unavailable),
 )
-async def me(caller: Caller, accounts: AllAccounts) -> Account:
-    """The account of the access token."""
-    return await accounts.account_of(caller)
+async def me(caller: Reader, accounts: AllAccounts) -> Account:
+    """The account of the access token, or the owner of the key."""
+    return await accounts.account_of(caller.user_id)
 
 
 def _own_account_responses(*more: Problem) -> Responses:
@@ -218,10 +218,12 @@ def _own_account_responses(*more: Problem) -> Responses:
     responses=_own_account_responses(),
 )
 async def change_email(
-    caller: Caller, body: NewEmail, accounts: AllAccounts, client: Client
+    caller: OwnToken, body: NewEmail, accounts: AllAccounts, client: Client
 ) -> Account:
     """Needs the account's password. Wrong ones count as those of sign-ins do."""
-    return await accounts.change_email(caller, body.current_password, body.email or None, client)
+    return await accounts.change_email(
+        caller.user_id, body.current_password, body.email or None, client
+    )
 
 
 @signed_in_router.post(
@@ -232,13 +234,13 @@ async def change_email(
     responses=_own_account_responses(),
 )
 async def change_password(
-    caller: Caller, body: NewPassword, accounts: AllAccounts, client: Client
+    caller: OwnToken, body: NewPassword, accounts: AllAccounts, client: Client
 ) -> Nothing:
     """End all sign-ins of the account: refresh tokens at once, access tokens within a second.
 
     Wrong passwords count as those of sign-ins do.
     """
-    await accounts.change_password(caller, body.current_password, body.new_password, client)
+    await accounts.change_password(caller.user_id, body.current_password, body.new_password, client)
     return Nothing()
 
 
@@ -250,14 +252,14 @@ async def change_password(
     responses=_own_account_responses(Conflict(IN_USE)),
 )
 async def delete_account(
-    caller: Caller, body: CurrentPassword, accounts: AllAccounts, client: Client
+    caller: OwnToken, body: CurrentPassword, accounts: AllAccounts, client: Client
 ) -> Nothing:
     """Erase name, e-mail and password, and end all sign-ins. The name is free again.
 
     Only for an account that has no purchase and no event (409). A POST, because not every proxy
     forwards the body of a DELETE.
     """
-    await accounts.delete(caller, body.current_password, client)
+    await accounts.delete(caller.user_id, body.current_password, client)
     return Nothing()
 
 

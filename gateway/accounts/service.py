@@ -105,26 +105,26 @@ class Accounts:
         await self._account_limit.registered(username, address)
         return account
 
-    async def account_of(self, claims: Claims) -> Account:
-        """The account of a checked token.
+    async def account_of(self, user_id: int) -> Account:
+        """The account of a user.
 
         Raises:
             NotAuthenticated: it does not exist any more.
         """
         account = await self._token_threads.run_for(
-            str(claims.user_id), store.find_account, self._engine, claims.user_id
+            str(user_id), store.find_account, self._engine, user_id
         )
         if account is None:
             raise NotAuthenticated(NO_ACCOUNT, token_was_bad=True)
         return account
 
     async def change_password(
-        self, claims: Claims, current_password: str, new_password: str, address: str
+        self, user_id: int, current_password: str, new_password: str, address: str
     ) -> None:
         """Store the new password, and end all sign-ins of the account.
 
         Args:
-            claims: of a checked token.
+            user_id: whose token it is.
             current_password: as it was typed.
             new_password: as it was typed.
             address: of the client, or its network.
@@ -134,7 +134,7 @@ class Accounts:
             NotAuthenticated: the account does not exist any more.
             TooManyRequests: too many wrong passwords were tried for this account.
         """
-        login = await self._login_of(claims, address)
+        login = await self._login_of(user_id, address)
         found = weaknesses(new_password, login.username)
         if found:
             raise InvalidInput(errors={"new_password": [" ".join(found)]})
@@ -146,10 +146,10 @@ class Accounts:
             raise InvalidInput(errors=WRONG_PASSWORD)
 
     async def change_email(
-        self, claims: Claims, current_password: str, email: str | None, address: str
+        self, user_id: int, current_password: str, email: str | None, address: str
     ) -> Account:
         """Store another e-mail address, or none. Raises as `change_password` does."""
-        login = await self._login_of(claims, address)
+        login = await self._login_of(user_id, address)
         await self._check_password(login, current_password, address)
         account = await self._threads.run_for(
             address, store.change_email, self._engine, login, email
@@ -158,14 +158,14 @@ class Accounts:
             raise InvalidInput(errors=WRONG_PASSWORD)
         return account
 
-    async def delete(self, claims: Claims, current_password: str, address: str) -> None:
+    async def delete(self, user_id: int, current_password: str, address: str) -> None:
         """Erase the account, and end all of its sign-ins.
 
         Raises:
             Conflict: it has purchases or events.
             InvalidInput, NotAuthenticated, TooManyRequests: as `change_password` does.
         """
-        login = await self._login_of(claims, address)
+        login = await self._login_of(user_id, address)
         await self._check_password(login, current_password, address)
         erased = await self._threads.run_for(address, store.erase, self._engine, login)
         if erased is None:
@@ -263,10 +263,8 @@ class Accounts:
             await self._account_limit.give_back(attempt)
             raise
 
-    async def _login_of(self, claims: Claims, address: str) -> Login:
-        login = await self._threads.run_for(
-            address, store.find_login_of, self._engine, claims.user_id
-        )
+    async def _login_of(self, user_id: int, address: str) -> Login:
+        login = await self._threads.run_for(address, store.find_login_of, self._engine, user_id)
         if login is None:
             raise NotAuthenticated(NO_ACCOUNT, token_was_bad=True)
         return login

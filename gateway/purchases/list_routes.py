@@ -18,7 +18,7 @@ from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import Problem, Unavailable
 from shared.row_ids import QueryId
-from shared.web.authentication import AuthenticatedRoute, Caller
+from shared.web.authentication import AuthenticatedRoute, Reader
 from shared.web.pagination import Page, WantedPage
 
 # Lists are rare; when this many wait, something is wrong, and they are the first to fail.
@@ -82,7 +82,7 @@ class PurchaseLists:
 )
 async def list_purchases(
     request: Request,
-    caller: Caller,
+    caller: Reader,
     page: WantedPage,
     status: Annotated[
         Status | None,

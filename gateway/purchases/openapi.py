@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.purchases.request_body import LINES_MAX, MAX_INT4
+from shared.auth.caller import KeyScope
 from shared.config.setting_groups import CURRENCY_PATTERN
 from shared.errors import (
     AllHeld,
@@ -31,13 +32,13 @@ from shared.web.openapi import (
     headers,
     links_by_id,
     rate_limits,
+    security_of,
     too_many,
 )
 from shared.web.pagination import INVALID_PAGE
 
 ID = "01a2035e-7a5b-7c3d-8f4e-2b1a9c8d7e6f"
 TAGS = ["Purchases"]
-SECURITY: list[dict[str, list[str]]] = [{"bearerAuth": []}]
 PURCHASE = {"$ref": "#/components/schemas/Purchase"}
 ETAG = '"5d41402a"'
 LOCATION = f"/api/ticket-purchases/{ID}/"
@@ -347,7 +348,7 @@ BUY: dict[str, Any] = {
     " before the response, and decided in the order of acceptance. 202 is not a ticket yet: poll"
     " `Location`, or send `Prefer: wait=10` to get the outcome in this response. Send an"
     " `Idempotency-Key` so that a retry is safe.",
-    "security": SECURITY,
+    "security": security_of(KeyScope.PURCHASE),
     "parameters": [
         idempotency_key(
             "1-255 printable characters, ideally a new UUID for each purchase, in quotes:"
@@ -422,7 +423,7 @@ READ: dict[str, Any] = {
     " with `If-None-Match` ends at its next change. The event's owner may read it, too. A purchase"
     " that is rejected, released, expired or wholly cancelled never changes and may be cached"
     " forever.",
-    "security": SECURITY,
+    "security": security_of(KeyScope.READ),
     "parameters": [
         {
             "name": "id",

@@ -22,7 +22,7 @@ from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import WaitLimit
 from gateway.responses import JSON, Headers, encoded, send_body, send_problem, text_of
 from shared.auth.authenticator import Authenticator
-from shared.auth.tokens import Claims
+from shared.auth.caller import Caller, KeyScope
 from shared.config.settings import Settings
 from shared.errors import (
     AllHeld,
@@ -95,14 +95,16 @@ class PurchaseRoutes:
         scope["route"] = ONE if purchase_id else ALL
         try:
             headers = dict(scope["headers"])
-            claims = await self._authenticator.caller(scope["headers"])
+            caller = await self._authenticator.caller(scope["headers"])
             if purchase_id:
-                await self._one(scope, receive, send, claims, headers, purchase_id)
+                caller.require(KeyScope.READ)
+                await self._one(scope, receive, send, caller, headers, purchase_id)
             elif method == "POST":
+                caller.require(KeyScope.PURCHASE)
                 if self._traces is None:
-                    await self._create(scope, receive, send, claims, headers)
+                    await self._create(scope, receive, send, caller, headers)
                 else:
-                    create = partial(self._create, scope, receive, send, claims, headers)
+                    create = partial(self._create, scope, receive, send, caller, headers)
                     await self._traces.request(headers.get(b"traceparent"), create)
             elif method == "GET":
                 await self._fallback_app(scope, receive, send)
@@ -118,7 +120,7 @@ class PurchaseRoutes:
         scope: Scope,
         receive: Receive,
         send: Send,
-        claims: Claims,
+        caller: Caller,
         headers: dict[bytes, bytes],
         traceparent: str | None = None,
     ) -> int:
@@ -132,7 +134,7 @@ class PurchaseRoutes:
             raise InvalidInput(errors=errors)
         wait_seconds = preferred_wait(headers.get(b"prefer", b""), self._settings.wait_max_seconds)
         answer = await self._service.buy(
-            claims.user_id,
+            caller.user_id,
             parse_body(body),
             idempotency_key=parse_idempotency_key(text_of(headers.get(b"idempotency-key"))),
             request_id=scope["request_id"],
@@ -152,7 +154,7 @@ class PurchaseRoutes:
         scope: Scope,
         receive: Receive,
         send: Send,
-        claims: Claims,
+        caller: Caller,
         headers: dict[bytes, bytes],
         purchase_id: str,
     ) -> None:
@@ -163,7 +165,7 @@ class PurchaseRoutes:
         wait_seconds = self._query_wait(scope["query_string"])
         if wants_events(headers.get(b"accept", b"")):
             answers = self._service.look_up.follow(
-                claims.user_id, purchase_id, client_leaves(scope, receive)
+                caller.user_id, purchase_id, client_leaves(scope, receive)
             )
             await send_events(
                 send,
@@ -173,11 +175,11 @@ class PurchaseRoutes:
             )
             return
         if (wait_limit := _wait_limit(scope, receive, wait_seconds)) is None:
-            answer = await self._service.look_up.read(claims.user_id, purchase_id)
+            answer = await self._service.look_up.read(caller.user_id, purchase_id)
         else:
             if_none_match = headers.get(b"if-none-match")
             answer = await self._service.look_up.wait(
-                claims.user_id,
+                caller.user_id,
                 purchase_id,
                 wait_limit,
                 is_known=lambda answer: _matches(if_none_match, _etag(answer)),

@@ -8,7 +8,6 @@ from pydantic import BaseModel
 from gateway.purchases.openapi import (
     ID,
     LOCATION,
-    SECURITY,
     header_parameter,
     idempotency_key,
     purchase_response,
@@ -20,6 +19,7 @@ from gateway.resolutions.schemas import (
     Extended,
     ReleaseBody,
 )
+from shared.auth.caller import KeyScope
 from shared.errors import (
     AlreadyCancelled,
     AlreadyConfirmed,
@@ -37,7 +37,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.row_ids import MAX_ID
-from shared.web.openapi import error_responses, headers
+from shared.web.openapi import error_responses, headers, security_of
 
 TAGS = ["Holds and payment"]
 NOT_DECIDED = NotDecided(headers={"Retry-After": "1"})
@@ -101,6 +101,7 @@ def _operation(
     *problems: Problem | type[Problem],
     path_parameter: dict[str, Any] = PURCHASE_ID,
     key: dict[str, Any] = KEY,
+    scope: KeyScope = KeyScope.PAYMENTS,
 ) -> dict[str, Any]:
     common = (NotFound, IdempotencyKeyReused, Unavailable)
     return {
@@ -108,7 +109,7 @@ def _operation(
         "operationId": operation_id,
         "summary": summary,
         "description": description,
-        "security": SECURITY,
+        "security": security_of(scope),
         "parameters": [path_parameter, key, PREFER],
         "requestBody": body,
         "responses": {**responses, **error_responses(*problems, *common)},
@@ -160,6 +161,7 @@ PATHS: Mapping[str, Any] = {
             AlreadyConfirmed,
             HoldExpired,
             NotHeld,
+            scope=KeyScope.PURCHASE,
         )
     },
     "/api/ticket-purchases/{id}/cancel/": {

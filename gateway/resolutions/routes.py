@@ -20,7 +20,7 @@ from gateway.resolutions.schemas import CancelBody, ConfirmBody, ExtendBody, Rel
 from gateway.resolutions.service import Resolutions, Resolved
 from gateway.responses import JSON, Headers, send_body, send_problem, text_of
 from shared.auth.authenticator import Authenticator
-from shared.auth.tokens import Claims
+from shared.auth.caller import Caller, KeyScope
 from shared.config.settings import Settings
 from shared.errors import InvalidInput, MethodNotAllowed, NotFound, Problem
 from shared.observability.metrics import NamedRoute
@@ -37,6 +37,14 @@ SUFFIXES = ("/confirm/", "/release/", "/cancel/", "/extend-holds/")
 # A retry of these without a key would take tickets, or give time, once more.
 KEY_REQUIRED = ("cancel", "extend-holds")
 RETRY_AFTER = (b"retry-after", b"1")
+
+
+SCOPES = {
+    "confirm": KeyScope.PAYMENTS,
+    "cancel": KeyScope.PAYMENTS,
+    "extend-holds": KeyScope.PAYMENTS,
+    "release": KeyScope.PURCHASE,
+}
 
 
 class ResolutionRoutes:
@@ -67,12 +75,13 @@ class ResolutionRoutes:
         prefix, id_, action = found.groups()
         scope["route"] = NamedRoute(f"{prefix}{{id}}/{action}/")
         try:
-            claims = await self._authenticator.caller(scope["headers"])
+            caller = await self._authenticator.caller(scope["headers"])
             target = _target(action, id_)
             if scope["method"] != "POST":
                 raise MethodNotAllowed(headers={"Allow": "POST"})
+            caller.require(SCOPES[action])
             respond = partial(self._respond, scope, receive, send)
-            await respond(claims, action, f"{prefix}{id_}/", target)
+            await respond(caller, action, f"{prefix}{id_}/", target)
         except Problem as problem:
             await send_problem(scope, send, problem)
 
@@ -81,7 +90,7 @@ class ResolutionRoutes:
         scope: Scope,
         receive: Receive,
         send: Send,
-        claims: Claims,
+        caller: Caller,
         action: str,
         location: str,
         target: dict[str, Any],
@@ -101,7 +110,7 @@ class ResolutionRoutes:
             raise InvalidInput(errors={"Idempotency-Key": ["This header is required."]})
         command = Command(
             id=str(uuid7()),
-            user_id=claims.user_id,
+            user_id=caller.user_id,
             request_id=scope["request_id"],
             idempotency_key=key,
             **target,

@@ -1,10 +1,12 @@
-"""Whose request it is, by its token: one of ours, or one of a trusted issuer."""
+"""Whose request it is, by its token, one of ours or of a trusted issuer, or by its API key."""
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
+from shared.auth.api_keys import PREFIX, ApiKeys
+from shared.auth.caller import Caller
 from shared.auth.issuer_tokens import FindUser, TrustedIssuers
-from shared.auth.tokens import Claims, TokenVerifier, authorization_of, bearer_token
+from shared.auth.tokens import TokenVerifier, authorization_of, bearer_token
 from shared.config.settings import Settings
 from shared.errors import NotAuthenticated
 
@@ -16,35 +18,41 @@ class Authenticator:
         settings: which issuers are trusted.
         verifier: of our own tokens.
         find_user: the user of an issuer's subject.
+        api_keys: all live keys.
     """
 
-    def __init__(self, settings: Settings, verifier: TokenVerifier, find_user: FindUser) -> None:
+    def __init__(
+        self, settings: Settings, verifier: TokenVerifier, find_user: FindUser, api_keys: ApiKeys
+    ) -> None:
         self._verifier = verifier
+        self._api_keys = api_keys
         self._issuers = TrustedIssuers(settings, find_user) if settings.trusted_issuers else None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Fetches the issuers' keys until the block ends."""
-        if self._issuers is None:
+        """Fetches the issuers' keys, and reads API keys, until the block ends."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._api_keys.running())
+            if self._issuers is not None:
+                await stack.enter_async_context(self._issuers.running())
             yield
-        else:
-            async with self._issuers.running():
-                yield
 
-    async def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> Claims:
-        """The claims of the token in a request's headers, as ASGI passes them.
+    async def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+        """Whose token or key a request's headers have, as ASGI passes them.
 
         Raises:
-            NotAuthenticated: no token, an invalid one, or several.
+            NotAuthenticated: no token or key, an invalid one, or several.
             Unavailable: a trusted issuer, or the database, does not answer.
         """
-        authorization = authorization_of(headers)
-        if self._issuers is None:
-            return self._verifier.authenticate(authorization)
-        token = bearer_token(authorization)
-        claims = self._verifier.remembered(token) or await self._issuers.authenticate(token)
-        if claims is None:
-            return self._verifier.verify_and_remember(token)
-        if self._verifier.is_void(claims.user_id, claims.issued_at):
-            raise NotAuthenticated("The token was ended.", token_was_bad=True)
-        return claims
+        token = bearer_token(authorization_of(headers))
+        if token.startswith(PREFIX):
+            caller = await self._api_keys.caller(token)
+            if self._verifier.is_locked(caller.user_id):
+                raise NotAuthenticated("The key's account is locked.", token_was_bad=True)
+            return caller
+        claims = self._verifier.remembered(token)
+        if claims is None and self._issuers is not None:
+            claims = await self._issuers.authenticate(token)
+            if claims is not None and self._verifier.is_void(claims.user_id, claims.issued_at):
+                raise NotAuthenticated("The token was ended.", token_was_bad=True)
+        return Caller((claims or self._verifier.verify_and_remember(token)).user_id)

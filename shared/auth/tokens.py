@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from math import inf
 from typing import Literal
 from uuid import UUID
 
@@ -224,6 +225,10 @@ class TokenVerifier:
         if not valid:
             raise ValueError("invalid claim")
         return Claims(user_id, payload.jti, payload.iat, payload.exp)
+
+    def is_locked(self, user_id: int) -> bool:
+        """Whether the operator has locked the user's account."""
+        return self.valid_from.get(user_id) == inf
 
     def is_void(self, user_id: int, issued_at: int) -> bool:
         """Whether the user's tokens of that moment (Unix seconds) were ended since."""

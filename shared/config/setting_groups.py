@@ -131,6 +131,9 @@ class AccountSettings(BaseModel, defer_build=True):
     """Sign-ins whose tokens one statement deletes: about 20 ms."""
     token_cache_rows: PositiveInt = 20_000
     """Verified tokens that are remembered; 20,000 take about 25 MB."""
+    api_keys_trusted_seconds: PositiveFloat = 60.0
+    """While the database is unavailable, known API keys work for this long, and then get 503: so
+    long a gateway that is cut off may not learn of a revocation."""
     password_hash_threads: PositiveInt = 1
     """Argon2id takes a core for tens of milliseconds: one at a time leaves the rest to
     purchases."""
@@ -182,6 +185,10 @@ class RateLimitSettings(BaseModel, defer_build=True):
     """Purchase requests of one user at once: a person who clicks in haste stays below."""
     purchase_rate_per_second: NonNegativeFloat = 5.0
     """And steadily: a client that honours Retry-After stays far below."""
+    key_rate_burst: NonNegativeInt = 2_000
+    """Purchase requests with one API key at once, those of all its buyers together."""
+    key_rate_per_second: NonNegativeFloat = 1_000.0
+    """And steadily: a shop's whole on-sale comes with one key."""
     catalog_write_rate_burst: NonNegativeInt = 60
     """Changes of events and ticket types by one user at once: a form that sets up a whole event."""
     catalog_write_rate_per_second: NonNegativeFloat = 10.0

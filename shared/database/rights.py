@@ -40,6 +40,11 @@ RIGHTS: Final = {
         GATEWAY: "SELECT, INSERT, UPDATE (spent_at, successor, revoked_at), DELETE",
     },
     "token_cutoffs": {GATEWAY: "SELECT, INSERT, UPDATE (valid_from), DELETE"},
+    "api_keys": {
+        GATEWAY: "SELECT, INSERT (user_id, name, scopes, hash, expires_at),"
+        " UPDATE (last_used_at, revoked_at)",
+        CATALOG: "SELECT, UPDATE (last_used_at)",
+    },
     "events": {
         GATEWAY: "SELECT",
         CATALOG: "SELECT, INSERT, UPDATE, DELETE",

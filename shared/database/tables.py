@@ -23,7 +23,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import BYTEA, ENUM, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, ENUM, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import UserDefinedType
 
@@ -185,6 +185,37 @@ class TokenCutoff(Base):
     user_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     # Unix seconds, as in a token's `iat`; None: the user is locked, and no token is valid.
     valid_from: Mapped[int | None]
+
+
+class ApiKey(Base):
+    """A key of a server. Revoked, never deleted: processes read the rows that have changed."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        Index("api_keys_hash", "hash", unique=True),
+        Index("api_keys_by_change", "changed_xid"),
+        Index("api_keys_by_user", "user_id", "id", postgresql_where=text("revoked_at IS NULL")),
+        CheckConstraint("length(name) BETWEEN 1 AND 100", name="api_keys_name_length"),
+        CheckConstraint(
+            "scopes <@ ARRAY['read', 'purchase', 'payments', 'manage']"
+            " AND cardinality(scopes) >= 1",
+            name="api_keys_scopes_known",
+        ),
+        CheckConstraint("octet_length(hash) = 32", name="api_keys_hashed"),
+        CheckConstraint("expires_at > created_at", name="api_keys_expires_after_creation"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    name: Mapped[str]
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    hash: Mapped[bytes] = mapped_column(BYTEA)  # SHA-256: its secret has 256 random bits
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    # Of the last change but for `last_used_at`; a trigger writes it.
+    changed_xid: Mapped[int] = mapped_column(Xid8(), server_default=text("pg_current_xact_id()"))
 
 
 class Event(Base):
@@ -369,6 +400,14 @@ class Request(Base):
             postgresql_where=text("idempotency_key IS NOT NULL"),
         ),
         Index("requests_by_user", "user_id", "seq"),
+        # The list of a buyer's purchases.
+        Index(
+            "requests_by_buyer",
+            "user_id",
+            "buyer",
+            "seq",
+            postgresql_where=text("buyer <> ''"),
+        ),
         # What a holder has of an event, for its limits.
         Index("requests_by_holder", "event_id", "user_id", "buyer"),
         Index(

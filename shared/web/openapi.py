@@ -12,12 +12,14 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.security import HTTPBearer
 
+from shared.auth.caller import KeyScope
 from shared.errors import (
     BodyTooLarge,
     BodyTooSlow,
     CrossSiteRequest,
     MalformedBody,
     NotAuthenticated,
+    OutOfScope,
     Problem,
     ServerError,
     TooManyRequests,
@@ -99,6 +101,19 @@ bearer = HTTPBearer(
     ),
     auto_error=False,
 )
+KEY_SCHEME = "apiKey"
+KEY_SECURITY: Mapping[str, Any] = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "evk_...",
+    "description": "A key of `POST /api/keys/`. It acts as its owner where it has the scope that is"
+    " named here; operations that name none take a token only.",
+}
+
+
+def security_of(scope: KeyScope) -> list[dict[str, list[str]]]:
+    """A user's token, or a key with this scope."""
+    return [{bearer.scheme_name: []}, {KEY_SCHEME: [scope.value]}]
 
 
 def headers(
@@ -199,6 +214,7 @@ def complete(document: Mapping[str, Any]) -> dict[str, Any]:
         schemas.pop(name, None)
     components["schemas"] = {**_with_whole_bounds(schemas), "Problem": PROBLEM_SCHEMA}
     components["parameters"] = {"X-Request-ID": REQUEST_ID_PARAMETER}
+    components.setdefault("securitySchemes", {})[KEY_SCHEME] = KEY_SECURITY
     for operations in completed["paths"].values():
         for method, operation in operations.items():
             _complete_operation(method, operation)
@@ -246,5 +262,5 @@ def _with_whole_bounds(schema: Any) -> Any:
 def _errors_by_form(method: str, operation: Mapping[str, Any]) -> list[type[Problem]]:
     of_site = [CrossSiteRequest] if method.upper() not in SAFE_METHODS else []
     of_body = [MalformedBody, BodyTooSlow, BodyTooLarge] if "requestBody" in operation else []
-    of_token = [NotAuthenticated] if operation.get("security") else []
+    of_token = [NotAuthenticated, OutOfScope] if operation.get("security") else []
     return [*of_body, *of_token, *of_site, ServerError]

@@ -215,7 +215,10 @@ def test_one_document_reports_of_gateway_and_catalog(gateway: httpx.Client) -> N
     )
     assert {"TokenPair", "Problem", "Event"} <= set(document["components"]["schemas"])
     assert document["components"]["securitySchemes"]["bearerAuth"]["scheme"] == "bearer"
-    assert document["paths"]["/api/users/me/"]["get"]["security"] == [{"bearerAuth": []}]
+    assert document["paths"]["/api/users/me/"]["get"]["security"] == [
+        {"bearerAuth": []},
+        {"apiKey": ["read"]},
+    ]
 
 
 def test_every_operation_of_the_gateway_is_reported_in_full(gateway: httpx.Client) -> None:

@@ -22,6 +22,8 @@ FOR_USERS: dict[str, set[str]] = {
     "/api/users/me/": {"GET", "PATCH"},
     "/api/users/me/password/": {"POST"},
     "/api/users/me/delete/": {"POST"},
+    "/api/keys/": {"GET", "POST"},
+    "/api/keys/1/": {"DELETE"},
     EVENTS: {"GET", "POST"},
     f"{EVENTS}1/": {"GET", "PUT", "PATCH", "DELETE"},
     TICKET_TYPES: {"GET", "POST"},

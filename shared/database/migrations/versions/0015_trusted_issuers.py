@@ -9,7 +9,7 @@ Revision ID: 0015
 from alembic import op
 
 revision = "0015"
-down_revision = "0013"
+down_revision = "0014"
 
 COLUMNS = """
 ALTER TABLE users

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
+from shared.auth.api_keys import ApiKeys, Changes
 from shared.auth.authenticator import Authenticator
 from shared.auth.issuer_keys import (
     FETCH_TIMEOUT_SECONDS,
@@ -80,7 +81,8 @@ async def trusting(keys_dir: Path, *issuers: Issuer, **changes: Any) -> AsyncIte
     changes = {"trusted_issuers": setting_of(*issuers), "answer_timeout_seconds": 10.0} | changes
     settings = Settings(database_url="postgresql:///unused", keys_dir=keys_dir, **changes)
     users = Users()
-    authenticator = Authenticator(settings, TokenVerifier(settings), users.find)
+    no_keys = ApiKeys(settings, lambda _mark: Changes((), 0, is_all=True), lambda _used: None)
+    authenticator = Authenticator(settings, TokenVerifier(settings), users.find, no_keys)
     async with authenticator.running():
         yield Client(authenticator, users)
 

@@ -1,0 +1,1 @@
+"""API keys: a user makes, lists and revokes them."""

@@ -1,0 +1,101 @@
+"""The routes of API keys: parse, call, respond. A key manages no keys."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from pydantic import BeforeValidator, WithJsonSchema
+
+from gateway.accounts.routes import (
+    NOT_STORED,
+    TOKENS_LIMITED_BY,
+    TOO_MANY_TOKENS,
+    tokens_limited,
+    uncached,
+)
+from gateway.api_keys.schemas import CreatedKey, KeyPage, NewKey
+from gateway.api_keys.service import OwnKeys
+from gateway.api_keys.store import KEYS_MAX
+from shared.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
+from shared.row_ids import MAX_ID, row_id
+from shared.web.authentication import AuthenticatedRoute, OwnToken
+from shared.web.openapi import Responses, error_responses, headers, links_by_id
+from shared.web.pagination import INVALID_PAGE, WantedPage
+
+router = APIRouter(
+    prefix="/api/keys",
+    tags=["API keys"],
+    route_class=AuthenticatedRoute,
+    dependencies=[tokens_limited],
+)
+
+
+async def own_keys(request: Request) -> OwnKeys:
+    keys: OwnKeys = request.app.state.own_keys
+    return keys
+
+
+Keys = Annotated[OwnKeys, Depends(own_keys)]
+KeyId = Annotated[
+    int,
+    Path(alias="id", examples=[1]),
+    BeforeValidator(row_id),
+    WithJsonSchema({"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}),
+]
+
+
+def _problems(*problems: Problem | type[Problem]) -> Responses:
+    return error_responses(*problems, TOO_MANY_TOKENS, Unavailable, sometimes=TOKENS_LIMITED_BY)
+
+
+@router.post(
+    "/",
+    status_code=201,
+    response_model=CreatedKey,
+    summary="Create an API key",
+    dependencies=[Depends(uncached)],
+    response_description="The new key, with its secret",
+    responses=_problems(
+        InvalidInput(errors={"scopes": ["must name each scope once"]}),
+        Conflict(f"You have {KEYS_MAX} keys; delete those that are not used."),
+    )
+    | {
+        201: {
+            "headers": headers(NOT_STORED, TOKENS_LIMITED_BY),
+            "links": links_by_id("delete_key"),
+        }
+    },
+)
+async def create_key(caller: OwnToken, body: NewKey, keys: Keys) -> dict[str, Any]:
+    """For a server that acts as you, within the key's scopes. Its secret is shown only here."""
+    made, secret = await keys.make(caller.user_id, body.name, body.scopes, body.expires_at)
+    return asdict(made) | {"key": secret}
+
+
+@router.get(
+    "/",
+    response_model=KeyPage,
+    summary="List your API keys, newest first",
+    response_description="A page of keys",
+    responses=_problems(
+        InvalidInput(errors={"page_size": ["must be a whole number from 1 on"]}),
+        NotFound(INVALID_PAGE),
+    )
+    | {200: {"headers": headers({}, TOKENS_LIMITED_BY)}},
+)
+async def list_keys(caller: OwnToken, page: WantedPage, keys: Keys) -> object:
+    """Without deleted ones; an expired key is listed until it is deleted."""
+    return await keys.page(caller.user_id, page)
+
+
+@router.delete(
+    "/{id}/",
+    status_code=204,
+    summary="Delete an API key",
+    response_description="Deleted",
+    responses=_problems(NotFound) | {204: {"headers": headers({}, TOKENS_LIMITED_BY)}},
+)
+async def delete_key(caller: OwnToken, key_id: KeyId, keys: Keys) -> Response:
+    """It stops working everywhere within a second. What it did stays."""
+    await keys.revoke(caller.user_id, key_id)
+    return Response(status_code=204)

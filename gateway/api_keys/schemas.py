@@ -1,0 +1,106 @@
+"""The bodies of requests and responses of API keys."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+
+from shared.auth.caller import KeyScope
+from shared.moments import Moment
+from shared.row_ids import MAX_ID
+from shared.text import LINE_PATTERN, InNfc, Storable, readable_line
+from shared.web.pagination import Page
+from shared.web.strict_routes import RequestBody
+
+NAME_MAX_CHARACTERS = 100
+KEY: dict[str, Any] = {
+    "id": 1,
+    "name": "Checkout",
+    "scopes": ["read", "purchase", "payments"],
+    "created_at": "2026-11-22T12:00:00.000000Z",
+    "expires_at": None,
+    "last_used_at": "2026-11-22T12:05:00.000000Z",
+}
+SECRET = "evk_3ZqT0yq7mJr1cVwKkz5uXb8dNf2hLs9gPaEoRiYtUvM"
+
+
+def _future(moment: datetime) -> datetime:
+    if moment <= datetime.now(UTC):
+        raise ValueError("must be in the future")
+    return moment
+
+
+def _each_once(scopes: list[KeyScope]) -> list[KeyScope]:
+    if len(set(scopes)) < len(scopes):
+        raise ValueError("must name each scope once")
+    return scopes
+
+
+class NewKey(RequestBody):
+    """A key to be made."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{name: KEY[name] for name in ("name", "scopes")}]}
+    )
+
+    name: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=NAME_MAX_CHARACTERS),
+        InNfc,
+        Storable,
+        AfterValidator(readable_line),
+        Field(description="To tell it from others.", json_schema_extra={"pattern": LINE_PATTERN}),
+    ]
+    scopes: Annotated[
+        list[KeyScope],
+        AfterValidator(_each_once),
+        Field(
+            min_length=1,
+            max_length=len(KeyScope),
+            description="`read`: every GET. `purchase`: buy and release. `payments`: confirm,"
+            " cancel and extend holds. `manage`: write events and ticket types.",
+            json_schema_extra={"uniqueItems": True},
+        ),
+    ]
+    expires_at: Annotated[Moment, AfterValidator(_future)] | None = Field(
+        default=None, description="From then on it is invalid; null: never."
+    )
+
+
+class Key(BaseModel):
+    """An API key, without its secret."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [KEY]})
+
+    id: int = Field(ge=1, le=MAX_ID)
+    name: str
+    scopes: list[KeyScope]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None = Field(description="To within a minute; null: never.")
+
+
+class CreatedKey(Key):
+    """A new API key, with its secret."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [KEY | {"last_used_at": None, "key": SECRET}]}
+    )
+
+    key: str = Field(description="The secret. It is shown in this response alone.")
+
+
+class KeyPage(Page[Key]):
+    """One page of a list of API keys."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"count": 1, "next": None, "previous": None, "results": [KEY]}]
+        }
+    )

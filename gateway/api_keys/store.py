@@ -1,0 +1,100 @@
+"""The SQL of a user's API keys.
+
+Each function is one blocking transaction, and raises `Unavailable` if the database is unavailable.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Engine, func, insert, select, update
+
+from gateway.transactions import connection_transaction
+from shared.database.tables import ApiKey, UserRow
+from shared.errors import Conflict, NotAuthenticated
+
+# Of one user, live ones: every process has all keys in memory.
+KEYS_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKey:
+    id: int
+    name: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+OWN_KEY = tuple(getattr(ApiKey, name) for name in OwnKey.__dataclass_fields__)
+
+
+def add(
+    engine: Engine,
+    user_id: int,
+    name: str,
+    scopes: Sequence[str],
+    hashed: bytes,
+    expires_at: datetime | None,
+) -> OwnKey:
+    """Raises:
+    NotAuthenticated: the user does not exist any more.
+    Conflict: the user has `KEYS_MAX` keys.
+    """
+    with connection_transaction(engine) as connection:
+        # Two requests of one user would both find room for a last key.
+        user = connection.scalar(
+            select(UserRow.id).where(UserRow.id == user_id).with_for_update(key_share=True)
+        )
+        if user is None:
+            raise NotAuthenticated("The account of this token does not exist.", token_was_bad=True)
+        live = connection.scalar(select(func.count()).where(*_live(user_id)))
+        if live is not None and live >= KEYS_MAX:
+            raise Conflict(f"You have {KEYS_MAX} keys; delete those that are not used.")
+        row = connection.execute(
+            insert(ApiKey)
+            .values(
+                user_id=user_id,
+                name=name,
+                scopes=scopes,
+                hash=hashed,
+                expires_at=expires_at,
+            )
+            .returning(*OWN_KEY)
+        )
+        return OwnKey(**row.mappings().one())
+
+
+def page(
+    engine: Engine, user_id: int, offset_of: Callable[[int], int], size: int
+) -> tuple[int, list[OwnKey]]:
+    """The number of a user's keys, and one page of them, newest first.
+
+    Raises:
+        NotFound: the page is beyond the end.
+    """
+    with connection_transaction(engine) as connection:
+        count = connection.scalar(select(func.count()).where(*_live(user_id))) or 0
+        rows = connection.execute(
+            select(*OWN_KEY)
+            .where(*_live(user_id))
+            .order_by(ApiKey.id.desc())
+            .limit(size)
+            .offset(offset_of(count))
+        )
+        return count, [OwnKey(**row) for row in rows.mappings()]
+
+
+def revoke(engine: Engine, user_id: int, key_id: int) -> bool:
+    """False: the user has no such key, or revoked it before."""
+    with connection_transaction(engine) as connection:
+        revoked = connection.execute(
+            update(ApiKey).where(ApiKey.id == key_id, *_live(user_id)).values(revoked_at=func.now())
+        )
+        return revoked.rowcount > 0
+
+
+def _live(user_id: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Expired ones are listed too, until their owner deletes them."""
+    return ApiKey.user_id == user_id, ApiKey.revoked_at.is_(None)

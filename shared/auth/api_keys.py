@@ -1,0 +1,203 @@
+"""API keys in memory: which are live, whose they are, and what they may do.
+
+Each process has all live keys, and reads what has changed every `READ_SECONDS`: so a request looks
+nothing up, and a revoked key is dead everywhere within a second.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+import structlog
+
+from shared.auth.caller import Caller, KeyScope
+from shared.concurrency.bounded_executor import BoundedExecutor
+from shared.concurrency.periodic import Periodic
+from shared.config.settings import Settings
+from shared.errors import NotAuthenticated, Unavailable
+
+PREFIX: Final = "evk_"
+SECRET_BYTES: Final = 32
+KEY_CHARACTERS: Final = len(PREFIX) + 43  # in base64url
+READ_SECONDS: Final = 0.4
+# Between two reads for keys that are not known: a guesser costs 20 small queries a second, whatever
+# he sends.
+READ_GAP_SECONDS: Final = 0.05
+# Requests with unknown keys that may wait for the next read.
+WAITING_MAX: Final = 1_000
+# Keys that do not exist; 100 bytes each.
+UNKNOWN_REMEMBERED: Final = 10_000
+USE_NOTED_SECONDS: Final = 60.0
+
+logger = structlog.stdlib.get_logger(__name__)
+
+
+class StoredKey(msgspec.Struct, frozen=True):
+    """A row. `expires_at`: Unix seconds; None: never. `is_live`: neither revoked nor expired."""
+
+    id: int
+    user_id: int
+    scopes: Sequence[str]
+    hash: bytes
+    expires_at: float | None
+    is_live: bool
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What was read. `is_all`: all live keys, else those that have changed.
+
+    `mark`: where the next read begins.
+    """
+
+    keys: Sequence[StoredKey]
+    mark: int
+    is_all: bool
+
+
+# Reads the changes since a mark; None: all live keys.
+ReadKeys = Callable[[int | None], Changes]
+# Stores that the keys with these ids were used just now.
+NoteUse = Callable[[Collection[int]], None]
+
+
+class _Known(msgspec.Struct):
+    caller: Caller
+    expires_at: float | None
+    used_noted_at: float = float("-inf")  # monotonic
+
+
+def new_key() -> str:
+    return PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+
+
+def hash_of(key: str) -> bytes:
+    """A fast hash is enough: nobody can try 2^256 secrets."""
+    return sha256(key.encode()).digest()
+
+
+class ApiKeys:
+    """The live keys. Of one event loop.
+
+    Args:
+        settings: for how long keys are trusted without a read, and how long a read may take.
+        read: blocking; raises Unavailable.
+        note_use: blocking; raises Unavailable.
+    """
+
+    def __init__(self, settings: Settings, read: ReadKeys, note_use: NoteUse) -> None:
+        self._trusted_seconds = settings.api_keys_trusted_seconds
+        self._read_changes = read
+        self._note_use = note_use
+        self._known: dict[bytes, _Known] = {}
+        self._unknown: OrderedDict[bytes, None] = OrderedDict()
+        self._used: set[int] = set()
+        self._mark: int | None = None
+        # When the last read began, and the last that succeeded (monotonic).
+        self._tried_at = self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
+        self._waiting = 0
+        self._threads = BoundedExecutor(
+            "api-keys", threads=1, waiting_max=1, timeout_seconds=settings.answer_timeout_seconds
+        )
+        self._reads = Periodic(self._refresh, READ_SECONDS, logger, "api_keys_not_read")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Reads changes until the block ends."""
+        self._reads.start()
+        try:
+            yield
+        finally:
+            await self._reads.stop()
+            self._threads.close()
+
+    async def caller(self, key: str) -> Caller:
+        """Whose key it is.
+
+        Raises:
+            NotAuthenticated: it does not exist, is revoked, or has expired.
+            Unavailable: the database is unavailable, and was for longer than keys are trusted.
+        """
+        if len(key) != KEY_CHARACTERS or not key.isascii():
+            raise _not_valid()
+        hashed, now = hash_of(key), time.monotonic()
+        if now - self._read_at > self._trusted_seconds:
+            await self._read_after(now)
+        known = self._known.get(hashed)
+        if known is None and hashed not in self._unknown:
+            # It may have been made a moment ago.
+            await self._read_after(now)
+            known = self._known.get(hashed)
+        if known is None:
+            self._remember_unknown(hashed)
+            raise _not_valid()
+        if known.expires_at is not None and known.expires_at <= time.time():
+            raise _not_valid()
+        if now - known.used_noted_at > USE_NOTED_SECONDS and known.caller.key_id is not None:
+            known.used_noted_at = now
+            self._used.add(known.caller.key_id)
+        return known.caller
+
+    async def _read_after(self, moment: float) -> None:
+        """Wait for a read that began after this moment; concurrent calls share it.
+
+        Raises:
+            Unavailable: it failed, or too many wait.
+        """
+        if self._waiting >= WAITING_MAX:
+            raise Unavailable
+        self._waiting += 1
+        try:
+            async with self._reading:
+                if self._tried_at < moment:
+                    gap = self._tried_at + READ_GAP_SECONDS - time.monotonic()
+                    await asyncio.sleep(max(0.0, gap))
+                    await self._read()
+                elif self._read_at < moment:
+                    raise Unavailable
+        finally:
+            self._waiting -= 1
+
+    async def _read(self) -> None:
+        self._tried_at = began_at = time.monotonic()
+        try:
+            changes = await self._threads.run(self._read_changes, self._mark)
+        except Unavailable:
+            # A server that takes over may lack changes that the former one had: read all again.
+            self._mark = None
+            raise
+        if changes.is_all:
+            self._known = {}
+        for key in changes.keys:
+            if key.is_live:
+                caller = Caller(key.user_id, key.id, frozenset(map(KeyScope, key.scopes)))
+                self._known[key.hash] = _Known(caller, key.expires_at)
+            else:
+                self._known.pop(key.hash, None)
+        self._mark, self._read_at = changes.mark, began_at
+
+    async def _refresh(self) -> None:
+        failed_before = self._read_at < self._tried_at
+        try:
+            await self._read_after(time.monotonic())
+            if self._used:
+                used, self._used = self._used, set()
+                await self._threads.run(self._note_use, used)
+        except Unavailable:
+            if not failed_before:
+                logger.warning("api_keys_unavailable", trusted_seconds=self._trusted_seconds)
+
+    def _remember_unknown(self, hashed: bytes) -> None:
+        self._unknown[hashed] = None
+        if len(self._unknown) > UNKNOWN_REMEMBERED:
+            self._unknown.popitem(last=False)
+
+
+def _not_valid() -> NotAuthenticated:
+    return NotAuthenticated("The API key is unknown, revoked or expired.", token_was_bad=True)

@@ -1,0 +1,234 @@
+"""API keys over HTTP: two gateways and a catalog as processes, with one database."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from shared.auth.caller import KeyScope
+from shared.auth.mint_tokens import mint_tokens
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
+from shared.free_port import free_port
+from tests.support.gateways import running_gateway
+from tests.support.servers import new_database
+from tests.support.services import running_service
+from tests.support.waiting import eventually
+from tests.system.selling import EVENTS, event_fields
+
+KEYS = "/api/keys/"
+# Which scope a key needs for each operation; None: it takes the user's own token. A new operation
+# must find its place here.
+SCOPES: dict[str, KeyScope | None] = {
+    **dict.fromkeys(
+        ("me", "list_events", "read_event", "list_ticket_types", "read_ticket_type"),
+        KeyScope.READ,
+    ),
+    **dict.fromkeys(("list_purchases", "read_purchase"), KeyScope.READ),
+    **dict.fromkeys(("buy",), KeyScope.PURCHASE),
+    **dict.fromkeys(
+        ("create_event", "replace_event", "change_event", "delete_event", "create_ticket_type"),
+        KeyScope.MANAGE,
+    ),
+    **dict.fromkeys(
+        ("replace_ticket_type", "change_ticket_type", "delete_ticket_type", "change_capacity"),
+        KeyScope.MANAGE,
+    ),
+    **dict.fromkeys(("pause_ticket_type", "resume_ticket_type"), KeyScope.MANAGE),
+    **dict.fromkeys(("create_key", "list_keys", "delete_key"), None),
+}
+PUBLIC = {
+    *("register", "sign_in", "refresh", "verify", "blacklist", "jwks"),
+    *("healthz", "readyz", "metrics", "schema", "docs"),
+}
+CATALOG_PATHS = ("/api/events/", "/api/ticket-types/")
+
+
+class System(NamedTuple):
+    gateways: list[httpx.Client]
+    catalog: httpx.Client
+    tokens: Iterator[str]
+
+
+@pytest.fixture(scope="module")
+def system(postgres_url: str, keys_dir: Path) -> Iterator[System]:
+    port = free_port()
+    catalog_url = f"http://127.0.0.1:{port}"
+    with new_database(postgres_url) as url:
+        settings = Settings(
+            database_url=url,
+            keys_dir=keys_dir,
+            catalog_port=port,
+            catalog_url=catalog_url,
+            sign_in_rate_burst=0,
+            catalog_write_rate_burst=0,
+            purchase_rate_burst=3,
+            purchase_rate_per_second=0.01,
+        )
+        engine = open_engine(settings, "test")
+        with engine.begin() as connection:
+            tokens = iter(list(mint_tokens(connection, settings, [f"user{n}" for n in range(30)])))
+        engine.dispose()
+        with (
+            running_service("catalog", settings, f"{catalog_url}/readyz"),
+            running_gateway(settings) as first,
+            running_gateway(settings) as second,
+            httpx.Client(base_url=catalog_url, timeout=30) as catalog,
+        ):
+            yield System([first, second], catalog, tokens)
+
+
+@pytest.fixture
+def gateway(system: System) -> httpx.Client:
+    return system.gateways[0]
+
+
+@pytest.fixture
+def owner(system: System) -> dict[str, str]:
+    """The headers of a new user's own token."""
+    return bearer(next(system.tokens))
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def make_key(gateway: httpx.Client, owner: dict[str, str], *scopes: str, **more: Any) -> Any:
+    body = {"name": "Checkout", "scopes": scopes or list(KeyScope)} | more
+    made = gateway.post(KEYS, json=body, headers=owner)
+    assert made.status_code == 201, made.text
+    return made.json()
+
+
+def test_a_key_is_shown_once_and_listed_without_its_secret(
+    gateway: httpx.Client, owner: dict[str, str]
+) -> None:
+    expires_at = datetime.now(UTC) + timedelta(days=1)
+    made = make_key(gateway, owner, "read", "purchase", expires_at=expires_at.isoformat())
+    secret = made.pop("key")
+    assert secret.startswith("evk_")
+    second = make_key(gateway, owner)
+    listed = gateway.get(KEYS, headers=owner, params={"page_size": 1}).json()
+    assert listed["count"] == 2
+    assert [one["id"] for one in listed["results"]] == [second["id"]]
+    listed = gateway.get(listed["next"], headers=owner)
+    assert listed.json()["results"] == [made]
+    assert secret not in listed.text
+    assert datetime.fromisoformat(made["expires_at"]) == expires_at
+    assert made["last_used_at"] is None
+
+    def used() -> None:
+        (found,) = [
+            one for one in gateway.get(KEYS, headers=owner).json()["results"] if one == made
+        ] or [None]
+        assert found is None
+
+    assert gateway.get("/api/users/me/", headers=bearer(secret)).status_code == 200
+    eventually(used)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"scopes": ["read"]}, "name"),
+        ({"name": " ", "scopes": ["read"]}, "name"),
+        ({"name": "x" * 101, "scopes": ["read"]}, "name"),
+        ({"name": "x"}, "scopes"),
+        ({"name": "x", "scopes": []}, "scopes"),
+        ({"name": "x", "scopes": ["read", "read"]}, "scopes"),
+        ({"name": "x", "scopes": ["all"]}, "scopes.0"),
+        ({"name": "x", "scopes": ["read"], "expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
+        ({"name": "x", "scopes": ["read"], "expires_at": "2099-01-01T00:00:00"}, "expires_at"),
+        ({"name": "x", "scopes": ["read"], "owner": 1}, "owner"),
+    ],
+)
+def test_a_wrong_field_is_named(
+    gateway: httpx.Client, owner: dict[str, str], body: dict[str, Any], field: str
+) -> None:
+    refused = gateway.post(KEYS, json=body, headers=owner)
+    assert refused.status_code == 400
+    assert set(refused.json()["errors"]) == {field}
+
+
+def test_only_its_owner_can_delete_a_key_and_once(system: System, gateway: httpx.Client) -> None:
+    owner, other = bearer(next(system.tokens)), bearer(next(system.tokens))
+    made = make_key(gateway, owner)
+    path = f"{KEYS}{made['id']}/"
+    assert gateway.delete(path, headers=other).status_code == 404
+    assert gateway.get(KEYS, headers=other).json()["results"] == []
+    assert gateway.delete(path, headers=owner).status_code == 204
+    assert gateway.delete(path, headers=owner).status_code == 404
+    assert gateway.get(KEYS, headers=owner).json()["results"] == []
+
+
+def test_a_deleted_key_is_dead_everywhere_within_a_second(
+    system: System, owner: dict[str, str]
+) -> None:
+    made = make_key(system.gateways[0], owner)
+    kept = bearer(make_key(system.gateways[0], owner)["key"])
+    servers = [*system.gateways, system.catalog]
+    # At once, also where it was not made.
+    for server in servers:
+        assert server.get(EVENTS, headers=bearer(made["key"])).status_code == 200
+    deleted = system.gateways[1].delete(f"{KEYS}{made['id']}/", headers=owner)
+    assert deleted.status_code == 204
+    deadline = time.monotonic() + 1
+
+    def dead(server: httpx.Client) -> None:
+        assert server.get(EVENTS, headers=bearer(made["key"])).status_code == 401
+
+    for server in servers:
+        eventually(lambda server=server: dead(server), within_seconds=deadline - time.monotonic())
+        refused = server.get(EVENTS, headers=bearer(made["key"]))
+        assert refused.json()["code"] == "not_authenticated"
+        assert 'error="invalid_token"' in refused.headers["WWW-Authenticate"]
+        assert server.get(EVENTS, headers=kept).status_code == 200
+
+
+def test_an_expired_key_is_refused(gateway: httpx.Client, owner: dict[str, str]) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=2)
+    key = bearer(make_key(gateway, owner, expires_at=soon.isoformat())["key"])
+    assert gateway.get("/api/users/me/", headers=key).status_code == 200
+
+    def refused() -> None:
+        assert gateway.get("/api/users/me/", headers=key).status_code == 401
+
+    eventually(refused)
+    assert datetime.now(UTC) >= soon
+
+
+def test_a_key_acts_as_its_owner(gateway: httpx.Client, owner: dict[str, str]) -> None:
+    key = bearer(make_key(gateway, owner)["key"])
+    me = gateway.get("/api/users/me/", headers=owner).json()
+    assert gateway.get("/api/users/me/", headers=key).json() == me
+    created = gateway.post(EVENTS, json=event_fields(), headers=key)
+    assert created.json()["owner"] == me["id"]
+
+
+def test_every_operation_takes_a_key_of_its_scope_alone(
+    system: System, owner: dict[str, str]
+) -> None:
+    gateway = system.gateways[0]
+    keys = {scope: bearer(make_key(gateway, owner, scope)["key"]) for scope in KeyScope}
+    document = gateway.get("/api/schema/").json()
+    operations = {
+        operation["operationId"]: (method, path, operation.get("security", []))
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+    assert operations.keys() == SCOPES.keys() | PUBLIC
+    for name, wanted in SCOPES.items():
+        method, path, security = operations[name]
+        documented = [one["apiKey"] for one in security if "apiKey" in one]
+        assert documented == ([] if wanted is None else [[wanted]]), name
+        assert {"bearerAuth": []} in security
+        servers = [gateway] + [system.catalog] * path.startswith(CATALOG_PATHS)
+        for server in servers:
+            for scope, key in keys.items():
+                answer = server.request(method, path.replace("{id}", "0"), headers=key)
+                is_refused = answer.status_code == 403 and answer.json()["code"] == "out_of_scope"
+                assert is_refused is (scope is not wanted), (name, scope, answer.text)
