@@ -28,7 +28,8 @@ def explain(purchase: UUID, as_json: bool) -> None:
             " stored: search the gateways' logs for its X-Request-ID."
         )
     if as_json:
-        fields = msgspec.to_builtins(facts) | {"explanation": explanation(facts)}
+        said = {"status": facts.status, "explanation": explanation(facts)}
+        fields = msgspec.to_builtins(facts) | said
         click.echo(msgspec.json.format(msgspec.json.encode(fields), indent=2))
     else:
         click.echo("\n".join(explanation(facts)))

@@ -10,8 +10,8 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import Engine, text
 
-from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
-from shared.purchases import CONFIRMED, QUEUED
+from purchase_worker.decision import ALL_HELD, NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
+from shared.purchases import CANCELLED, CONFIRMED, EXPIRED, HELD, QUEUED, RELEASED
 
 # A healthy system decides within this; the sweeper needs about a second for a lost wake-up.
 USUAL_WAIT = timedelta(seconds=2)
@@ -20,8 +20,9 @@ DECIDERS = ["eventify-worker", "eventify-sweeper"]
 
 # Changes of capacity are entries of the ledger, but no decisions.
 READ_FACTS = text("""
-SELECT r.id, coalesce(e.kind::text, 'queued') AS status, e.reason::text, r.user_id, r.event_id,
-       v.title AS event, r.currency, r.event_user_limit, r.created_at, r.request_id,
+SELECT r.id, coalesce(e.kind::text, 'queued') AS decision, e.reason::text, r.user_id, r.buyer,
+       r.event_id, v.title AS event, r.currency, r.event_user_limit, r.hold_seconds, r.created_at,
+       r.request_id, h.ends_at + make_interval(secs => l.extended_seconds) AS held_until,
        e.number, b.first_number, b.last_number, b.at AS decided_at, b.decided_by, now() AS read_at,
        (SELECT count(*) FROM requests WHERE event_id = r.event_id AND kind = 'buy'
            AND seq < r.seq) AS accepted_before,
@@ -29,13 +30,16 @@ SELECT r.id, coalesce(e.kind::text, 'queued') AS status, e.reason::text, r.user_
            AND (class = 0 OR seq < r.seq)) AS queued_before,
        (SELECT at FROM batches WHERE event_id = r.event_id AND first_number <= (
            SELECT number FROM ledger
-           WHERE event_id = r.event_id AND kind IN ('confirmed', 'rejected')
+           WHERE event_id = r.event_id AND kind IN ('confirmed', 'held', 'rejected')
+             AND purchase_id IS NULL
            ORDER BY number DESC LIMIT 1)
         ORDER BY first_number DESC LIMIT 1) AS last_decided_at,
        (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
            AND application_name = ANY(:deciders)) AS deciders
 FROM requests r
 LEFT JOIN events v ON v.id = r.event_id
+LEFT JOIN lanes l ON l.event_id = r.event_id
+LEFT JOIN holds h ON h.event_id = r.event_id AND h.purchase_id = r.id
 LEFT JOIN ledger e ON e.event_id = r.event_id AND e.command_id = r.id
 LEFT JOIN batches b ON b.event_id = r.event_id AND e.number BETWEEN b.first_number AND b.last_number
 WHERE r.id = :id AND r.kind = 'buy'
@@ -53,25 +57,45 @@ WITH request AS (
            (item->>'unit_price')::numeric, (item->>'user_limit')::int,
            (changes->(nth::int - 1)->>'change')::int, (changes->(nth::int - 1)->>'left_after')::int
     FROM request, jsonb_array_elements(items) WITH ORDINALITY AS i (item, nth)
-), held AS (
-    SELECT coalesce((item->>'ticket_type')::bigint, r.ticket_type_id) AS ticket_type_id,
-           sum(coalesce((item->>'quantity')::int, r.quantity))::bigint AS quantity
+), owned AS (
+    SELECT line.ticket_type_id, sum(line.quantity)::bigint AS quantity
     FROM request
     JOIN requests r ON r.event_id = request.event_id AND r.user_id = request.user_id
-    JOIN ledger e ON e.event_id = r.event_id AND e.command_id = r.id AND e.kind = 'confirmed'
+         AND r.buyer = request.buyer AND r.kind = 'buy'
+    JOIN ledger e ON e.event_id = r.event_id AND e.command_id = r.id
+         AND e.kind IN ('confirmed', 'held')
          AND (request.number IS NULL OR e.number < request.number)
-    LEFT JOIN jsonb_array_elements(r.items) item ON true
-    GROUP BY 1
+    CROSS JOIN LATERAL (
+        SELECT r.ticket_type_id, r.quantity WHERE r.items IS NULL
+        UNION ALL
+        SELECT (item->>'ticket_type')::bigint, (item->>'quantity')::int
+        FROM jsonb_array_elements(r.items) item
+        UNION ALL
+        SELECT (item->>'ticket_type')::bigint, -(item->>'quantity')::int
+        FROM ledger back, jsonb_array_elements(back.items) item
+        WHERE back.event_id = r.event_id AND back.purchase_id = r.id AND back.kind <> 'confirmed'
+          AND (request.number IS NULL OR back.number < request.number)) line
+    GROUP BY line.ticket_type_id
 )
 SELECT line.ticket_type_id, t.name AS ticket_type, line.quantity, line.unit_price, line.user_limit,
-       line.change, line.left_after, coalesce(held.quantity, 0) AS held_before,
-       (SELECT coalesce(sum(quantity), 0)::bigint FROM held) AS held_of_event,
-       t.sales_start, t.sales_end, t.paused_at, c.issued - c.sold AS left_now
+       line.change, line.left_after, coalesce(owned.quantity, 0) AS owned_before,
+       (SELECT coalesce(sum(quantity), 0)::bigint FROM owned) AS owned_of_event,
+       t.sales_start, t.sales_end, t.paused_at, c.issued - c.held - c.sold AS left_now
 FROM line
 LEFT JOIN ticket_types t ON t.id = line.ticket_type_id
 LEFT JOIN counters c ON c.ticket_type_id = line.ticket_type_id AND c.event_id = t.event_id
-LEFT JOIN held ON held.ticket_type_id = line.ticket_type_id
+LEFT JOIN owned ON owned.ticket_type_id = line.ticket_type_id
 ORDER BY line.nth
+""")
+READ_LATER = text("""
+SELECT e.number, e.kind::text, b.at, c.payment_reference, c.restock, c.note,
+       (SELECT coalesce(sum((item->>'quantity')::int), 0)::bigint
+        FROM jsonb_array_elements(e.items) item) AS tickets
+FROM requests r
+JOIN ledger e ON e.event_id = r.event_id AND e.purchase_id = r.id
+LEFT JOIN requests c ON c.id = e.command_id
+LEFT JOIN batches b ON b.event_id = r.event_id AND e.number BETWEEN b.first_number AND b.last_number
+WHERE r.id = :id ORDER BY e.number
 """)
 # The worker's login, which `eventify` has inside a worker's container, may not read names.
 READ_USERNAME = text("SELECT username FROM users WHERE id = :id")
@@ -92,10 +116,10 @@ class LineFacts(msgspec.Struct, frozen=True, kw_only=True):
     user_limit: int | None
     change: int | None
     left_after: int | None
-    # Confirmed tickets that the buyer held before the decision, of this type and of all types of
-    # the event; if queued, now.
-    held_before: int
-    held_of_event: int
+    # Tickets that the buyer had before the decision, held or confirmed, of this type and of all
+    # types of the event; if queued, now.
+    owned_before: int
+    owned_of_event: int
     sales_start: datetime | None
     sales_end: datetime | None
     paused_at: datetime | None
@@ -108,23 +132,39 @@ class LineFacts(msgspec.Struct, frozen=True, kw_only=True):
         return self.left_after - (self.change or 0)
 
 
+class LaterEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a purchase after its decision; `at` is None if no batch is recorded."""
+
+    number: int
+    kind: str
+    at: datetime | None
+    payment_reference: str | None
+    restock: bool | None
+    note: str | None
+    tickets: int
+
+
 class PurchaseFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the rows say about a purchase.
 
-    The entry's number is None while the purchase is queued; the batch's are None also if none is
-    recorded.
+    `decision`: the kind of its first entry, whose number is None while the purchase is queued; the
+    batch's are None also if none is recorded. `held_until`: of an open hold.
     """
 
     id: UUID
-    status: str
+    decision: str
     reason: str | None
     user_id: int
     username: str | None
+    buyer: str
     event_id: int
     event: str | None
     currency: str
     event_user_limit: int | None
+    hold_seconds: int | None
+    held_until: datetime | None
     lines: list[LineFacts]
+    later: list[LaterEntry]
     created_at: datetime
     request_id: str | None
     number: int | None
@@ -137,6 +177,18 @@ class PurchaseFacts(msgspec.Struct, frozen=True, kw_only=True):
     queued_before: int
     last_decided_at: datetime | None
     deciders: int
+
+    @property
+    def status(self) -> str:
+        """Cancelled once nothing of it remains."""
+        bought = sum(line.quantity for line in self.lines)
+        if self.cancelled:
+            return CANCELLED if self.cancelled == bought else CONFIRMED
+        return self.later[-1].kind if self.later else self.decision
+
+    @property
+    def cancelled(self) -> int:
+        return sum(entry.tickets for entry in self.later if entry.kind == CANCELLED)
 
     def of(self, line: LineFacts) -> str:
         """Names the line's ticket type where there are several."""
@@ -162,16 +214,21 @@ def read_facts(engine: Engine, id_: UUID) -> PurchaseFacts | None:
         username = None
         if connection.scalar(MAY_READ_USERNAME):
             username = connection.scalar(READ_USERNAME, {"id": row["user_id"]})
-        return PurchaseFacts(username=username, lines=lines, **row)
+        later = [
+            LaterEntry(**entry) for entry in connection.execute(READ_LATER, {"id": id_}).mappings()
+        ]
+        return PurchaseFacts(username=username, lines=lines, later=later, **row)
 
 
 def explanation(facts: PurchaseFacts) -> list[str]:
     """Sentences for a person: the outcome and why, the request, its decision, the logs."""
     status = f"{facts.status} ({facts.reason})" if facts.reason else facts.status
-    if facts.status == QUEUED:
+    if facts.cancelled and facts.status == CONFIRMED:
+        status += f", {facts.cancelled:,} of its tickets cancelled"
+    if facts.decision == QUEUED:
         why, more = _why_queued(facts), _queue(facts)
     else:
-        why, more = _why_decided(facts), _decision(facts)
+        why, more = _why_decided(facts), _decision(facts) + _later(facts)
     return [f"Purchase {facts.id}: {status}.", why, *_request(facts), *more, _logs(facts)]
 
 
@@ -182,7 +239,7 @@ def _request(facts: PurchaseFacts) -> list[str]:
     )
     sentences = [
         (
-            f"User {_named(facts.user_id, facts.username)} requested {wanted},"
+            f"User {_named(facts.user_id, facts.username)}{_for(facts)} requested {wanted},"
             f" event {_named(facts.event_id, facts.event)}."
         )
     ]
@@ -196,6 +253,8 @@ def _request(facts: PurchaseFacts) -> list[str]:
         sentences.append(
             f"Of all ticket types of the event together: {facts.event_user_limit} per user."
         )
+    if facts.hold_seconds is not None:
+        sentences.append(f"Held for its payment for {facts.hold_seconds:,} s from its decision.")
     sentences.append(
         f"Accepted at {_time(facts.created_at)} as request {facts.accepted_before + 1:,} of"
         f" this event ({facts.accepted_before:,} before it)."
@@ -232,19 +291,48 @@ def _decision(facts: PurchaseFacts) -> list[str]:
         f" {line.left_after:,} after it."
         for line in facts.lines
     )
-    return [decided, *left, *_held(facts), by]
+    return [decided, *left, *_owned(facts), by]
+
+
+def _later(facts: PurchaseFacts) -> list[str]:
+    sentences = [_happened(facts, entry) for entry in facts.later]
+    if facts.held_until is not None:
+        word = "is" if facts.held_until > facts.read_at else "was"
+        sentences.append(
+            f"It {word} held until {_time(facts.held_until)}; the hold ends by an entry: a payment"
+            " that comes before its expiry is good."
+        )
+    return sentences
+
+
+def _happened(facts: PurchaseFacts, entry: LaterEntry) -> str:
+    when = "" if entry.at is None else f"At {_time(entry.at)}, "
+    what = {
+        CONFIRMED: f"it was paid with payment {entry.payment_reference}",
+        RELEASED: "it was released",
+        EXPIRED: "its hold had ended without a payment, and it expired",
+        CANCELLED: f"{_tickets(entry.tickets)} of it {_were(entry.tickets)} cancelled"
+        + (", and put back on sale" if entry.restock else ", and taken off sale")
+        + (f" ({entry.note})" if entry.note else ""),
+    }.get(entry.kind, entry.kind)
+    return f"{when}{what}, as entry {entry.number:,} of this event's ledger."
 
 
 def _why_decided(facts: PurchaseFacts) -> str:
-    if facts.status == CONFIRMED:
-        return "Confirmed: enough tickets were left, and the buyer stayed within the limits."
-    if facts.reason == NOT_ENOUGH_TICKETS:
+    if facts.decision in (CONFIRMED, HELD):
+        word = facts.decision.capitalize()
+        return f"{word}: enough tickets were left, and the buyer stayed within the limits."
+    if facts.reason in (NOT_ENOUGH_TICKETS, ALL_HELD):
         short = " and ".join(
             f"{_tickets(line.quantity)}{facts.of(line)} with {line.left_before:,} left"
             for line in facts.lines
             if line.quantity > line.left_before
         )
-        return f"Rejected because it requested {short}; a request is confirmed whole or not at all."
+        held = " and enough others held for their payment" if facts.reason == ALL_HELD else ""
+        return (
+            f"Rejected because it requested {short}{held}; a request is confirmed whole or not at"
+            " all."
+        )
     if facts.reason == OVER_USER_LIMIT:
         return f"Rejected because {_over_limit(facts)}."
     return f"Rejected for a reason that this version does not know: {facts.reason}."
@@ -252,17 +340,17 @@ def _why_decided(facts: PurchaseFacts) -> str:
 
 def _over_limit(facts: PurchaseFacts) -> str:
     for line in facts.lines:
-        if line.user_limit is not None and line.held_before + line.quantity > line.user_limit:
-            return _too_many(line.held_before, line.quantity, facts.of(line), line.user_limit)
+        if line.user_limit is not None and line.owned_before + line.quantity > line.user_limit:
+            return _too_many(line.owned_before, line.quantity, facts.of(line), line.user_limit)
     wanted = sum(line.quantity for line in facts.lines)
     of = " of all ticket types of this event"
-    return _too_many(facts.lines[0].held_of_event, wanted, of, facts.event_user_limit)
+    return _too_many(facts.lines[0].owned_of_event, wanted, of, facts.event_user_limit)
 
 
-def _too_many(held: int, wanted: int, of: str, limit: int | None) -> str:
+def _too_many(owned: int, wanted: int, of: str, limit: int | None) -> str:
     return (
-        f"{held:,} held and {wanted:,} requested make {held + wanted:,}{of}, more than {limit} per"
-        " user"
+        f"{owned:,} bought before and {wanted:,} requested make {owned + wanted:,}{of}, more than"
+        f" {limit} per user"
     )
 
 
@@ -283,7 +371,7 @@ def _queue(facts: PurchaseFacts) -> list[str]:
     waited = (facts.read_at - facts.created_at).total_seconds()
     sentences = [
         f"Queued for {waited:.1f} s; requests ahead of it in the queue: {facts.queued_before:,}.",
-        *_held(facts),
+        *_owned(facts),
     ]
     for line in facts.lines:
         if line.left_now is not None:
@@ -301,13 +389,13 @@ def _queue(facts: PurchaseFacts) -> list[str]:
     return sentences
 
 
-def _held(facts: PurchaseFacts) -> list[str]:
+def _owned(facts: PurchaseFacts) -> list[str]:
     """What the buyer had, where it counts: of each ticket type, and of the event if that limits."""
-    holds, when = ("holds", "") if facts.status == QUEUED else ("held", " before the decision")
-    held = [(line.held_before, facts.of(line) or " of this type") for line in facts.lines]
+    has, when = ("has", "") if facts.decision == QUEUED else ("had", " before the decision")
+    owned = [(line.owned_before, facts.of(line) or " of this type") for line in facts.lines]
     if facts.event_user_limit is not None:
-        held.append((facts.lines[0].held_of_event, " of all types of this event"))
-    return [f"The buyer {holds} {_tickets(count)}{of}{when}." for count, of in held]
+        owned.append((facts.lines[0].owned_of_event, " of all types of this event"))
+    return [f"The buyer {has} {_tickets(count)}{of}{when}." for count, of in owned]
 
 
 def _logs(facts: PurchaseFacts) -> str:
@@ -326,12 +414,20 @@ def _logs(facts: PurchaseFacts) -> str:
     )
 
 
+def _for(facts: PurchaseFacts) -> str:
+    return f", for buyer {facts.buyer}," if facts.buyer else ""
+
+
 def _named(id_: int | None, name: str | None) -> str:
     return f"{id_}" if name is None else f"{id_} ({name})"
 
 
 def _tickets(count: int) -> str:
     return f"{count:,} ticket" if count == 1 else f"{count:,} tickets"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _time(moment: datetime) -> str:

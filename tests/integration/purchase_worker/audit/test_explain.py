@@ -24,6 +24,8 @@ from tests.support.factories import (
     ignore,
     issue,
     queue,
+    queue_buy,
+    queue_resolution,
     request,
     run,
     scalar,
@@ -91,7 +93,7 @@ def test_over_the_limit_that_was_frozen_at_acceptance(engine: Engine, settings: 
     shown = explain(engine, id_)
     assert "rejected (over_user_limit)." in shown
     assert "25.00 each, 50.00 EUR in total; 4 per user." in shown
-    assert "3 held and 2 requested make 5, more than 4 per user." in shown
+    assert "3 bought before and 2 requested make 5, more than 4 per user." in shown
     assert "(Stalls)" in shown
     assert "in the batch of entries 4 to 4." in shown
 
@@ -165,16 +167,53 @@ def test_a_cart(engine: Engine, settings: Settings) -> None:
     shown = explain(engine, short)
     assert f"because it requested 3 tickets of ticket type {seat} with 2 left;" in shown
     assert f"7 tickets of ticket type {standing} left before the decision, 7 after it." in shown
-    assert "The buyer held 3 tickets of all types of this event before the decision." in shown
+    assert "The buyer had 3 tickets of all types of this event before the decision." in shown
     shown = explain(engine, over)
-    assert f"2 held and 3 requested make 5 of ticket type {standing}, more than 4 per user" in shown
+    assert (
+        f"2 bought before and 3 requested make 5 of ticket type {standing}, more than 4 per user"
+        in shown
+    )
     shown = explain(engine, over_all)
     assert (
-        "3 held and 4 requested make 7 of all ticket types of this event, more than 6 per user"
+        "3 bought before and 4 requested make 7 of all ticket types of this event, more than 6"
     ) in shown
     shown = explain(engine, queued)
     assert f"2 tickets of ticket type {seat} left now." in shown
-    assert f"The buyer holds 2 tickets of ticket type {standing}." in shown
+    assert f"The buyer has 2 tickets of ticket type {standing}." in shown
+
+
+def test_what_became_of_a_hold(engine: Engine, settings: Settings) -> None:
+    adult, shop = add_ticket_type(engine, 4), add_user(engine)
+    event = event_of(engine, adult)
+    terms = {"hold_seconds": 600, "user_id": shop, "buyer": "anna", "event_limit": 4}
+    paid, released = (queue_buy(engine, [(adult, 2)], **terms) for _ in range(2))
+    short = queue_buy(engine, [(adult, 3)])
+    drain(engine, [event], settings, ignore)
+    shown = explain(engine, paid)
+    assert f"Purchase {paid}: held.\nHeld: enough tickets were left" in shown
+    assert ", for buyer anna, requested 2 tickets" in shown
+    assert "Held for its payment for 600 s from its decision." in shown
+    assert "It is held until " in shown
+    assert "rejected (all_held)" in explain(engine, short)
+    assert "with 0 left and enough others held for their payment;" in explain(engine, short)
+
+    queue_resolution(engine, "confirm", paid, payment_reference="pi_1")
+    queue_resolution(engine, "release", released)
+    again = queue_buy(engine, [(adult, 1)], **terms)
+    drain(engine, [event], settings, ignore)
+    assert f"Purchase {paid}: confirmed." in explain(engine, paid)
+    assert "it was paid with payment pi_1, as entry 5 of" in explain(engine, paid)
+    assert f"Purchase {released}: released." in explain(engine, released)
+    assert "it was released, as entry 6 of" in explain(engine, released)
+    assert "The buyer had 2 tickets of all types of this event before the" in explain(engine, again)
+
+    one = json.dumps([{"ticket_type": adult, "quantity": 1}])
+    for status in ("confirmed, 1 of its tickets cancelled", "cancelled"):
+        queue_resolution(engine, "cancel", paid, items=one, restock=True)
+        drain(engine, [event], settings, ignore)
+        shown = explain(engine, paid)
+        assert f"Purchase {paid}: {status}." in shown
+        assert "1 ticket of it was cancelled, and put back on sale, as entry" in shown
 
 
 @pytest.mark.parametrize(("role", "sees_name"), [(READER, True), (WORKER, False)])
@@ -211,6 +250,7 @@ def test_the_command(engine: Engine, settings: Settings, tmp_path: Path) -> None
     exit_code, output = command("--json", id_)
     fields = json.loads(output)
     assert (exit_code, fields["reason"]) == (0, "not_enough_tickets")
+    assert (fields["status"], fields["decision"]) == ("rejected", "rejected")
     assert [(line["quantity"], line["left_after"]) for line in fields["lines"]] == [(2, 1)]
     assert fields["explanation"] == explain(engine, id_).splitlines()
     unknown = str(uuid7())
