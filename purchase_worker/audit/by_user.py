@@ -1,6 +1,6 @@
-"""What users bought, kept aside on disk until all of an event is read.
+"""What each bought and gave back, kept aside on disk until all of an event is read.
 
-Users' limits need what each had before, and the users of a large sale do not fit into memory. The
+Limits need what each holder had before, and the holders of a large sale do not fit into memory. The
 database could read them in their order, but looks up each purchase at another place: 20 us each, or
 one long snapshot.
 """
@@ -16,13 +16,13 @@ import msgspec
 
 from purchase_worker.audit.replay import Bought
 
-# Each has its own users; one at a time is read again.
+# Each has its own holders; one at a time is read again.
 PARTS = 256
 ROWS_AT_A_TIME = 200
 
 
 class BoughtByUser:
-    """Takes purchases in any order of users, and gives them back by parts of the users."""
+    """Takes purchases in any order of holders, and gives them back by parts of the holders."""
 
     def __init__(self) -> None:
         self._file = TemporaryFile()  # noqa: SIM115 - closed by __exit__
@@ -44,16 +44,17 @@ class BoughtByUser:
         self._file.close()
 
     def add(self, bought: Bought) -> None:
-        rows = self._rows[bought.user_id % PARTS]
+        part = hash((bought.user_id, bought.buyer)) % PARTS
+        rows = self._rows[part]
         rows.append(bought)
         if len(rows) == ROWS_AT_A_TIME:
             block = zlib.compress(self._encoder.encode(rows), 1)
-            self._blocks[bought.user_id % PARTS].append((self._file.tell(), len(block)))
+            self._blocks[part].append((self._file.tell(), len(block)))
             self._file.write(block)
             rows.clear()
 
     def parts(self) -> Iterator[Iterator[Bought]]:
-        """Each has all of its users, in the order in which they were added."""
+        """Each has all of its holders, in the order in which they were added."""
         for blocks, rest in zip(self._blocks, self._rows, strict=True):
             yield chain(chain.from_iterable(map(self._read, blocks)), rest)
 

@@ -5,6 +5,7 @@ its last check, so it may run all the time; what was before its first check is l
 """
 
 from collections.abc import Iterator, Mapping
+from operator import add
 from typing import NamedTuple
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, lower case there
@@ -17,19 +18,26 @@ from shared.database.prepared_statement import array_literal
 from shared.observability.logging import get_logger
 
 READ_LANES = "SELECT event_id, number FROM lanes"
-READ_COUNTERS = "SELECT event_id, ticket_type_id, issued, sold FROM counters"
-# By ticket type; an entry counts where its first line is.
+READ_COUNTERS = "SELECT event_id, ticket_type_id, issued, held, sold FROM counters"
+# By ticket type, and null for entries without lines; an entry counts where its first line is. Lines
+# have a quantity where an earlier purchase is paid or gives tickets back.
 READ_SINCE = """
 SELECT e.event_id, line.ticket_type_id, count(*) FILTER (WHERE line.nth = 1), max(e.number),
-       coalesce(sum(line.change) FILTER (WHERE e.kind <> 'confirmed'), 0),
-       coalesce(-sum(line.change) FILTER (WHERE e.kind = 'confirmed'), 0)
+       coalesce(sum(CASE e.kind WHEN 'issued' THEN line.change WHEN 'withdrawn' THEN line.change
+                    WHEN 'cancelled' THEN line.change - line.quantity END), 0),
+       coalesce(sum(CASE WHEN e.kind = 'held' THEN -line.change
+                    WHEN e.purchase_id IS NOT NULL AND e.kind <> 'cancelled'
+                    THEN -line.quantity END), 0),
+       coalesce(sum(CASE e.kind WHEN 'confirmed' THEN coalesce(line.quantity, -line.change)
+                    WHEN 'cancelled' THEN -line.quantity END), 0)
 FROM unnest(%(ids)s::bigint[], %(after)s::bigint[]) AS moved (id, after)
 CROSS JOIN LATERAL (
     SELECT * FROM ledger WHERE event_id = moved.id AND number > moved.after OFFSET 0) e
 CROSS JOIN LATERAL (
-    SELECT 1 AS nth, e.ticket_type_id, e.change WHERE e.items IS NULL
+    SELECT 1 AS nth, e.ticket_type_id, e.change, NULL::int AS quantity
+    WHERE e.items IS NULL OR e.items = '[]'
     UNION ALL
-    SELECT nth, (item->>'ticket_type')::bigint, (item->>'change')::int
+    SELECT nth, (item->>'ticket_type')::bigint, (item->>'change')::int, (item->>'quantity')::int
     FROM jsonb_array_elements(e.items) WITH ORDINALITY AS i (item, nth)) line
 GROUP BY e.event_id, line.ticket_type_id
 """
@@ -41,6 +49,7 @@ class Counter(NamedTuple):
     """Tickets of one type."""
 
     issued: int = 0
+    held: int = 0
     sold: int = 0
 
 
@@ -52,7 +61,7 @@ class WatchedLane(NamedTuple):
 
 
 class Since(NamedTuple):
-    """How many entries came since the last check, the newest, and what they issued and sold."""
+    """Entries since the last check: how many, the newest, and how they moved counters."""
 
     entries: int
     number: int
@@ -71,8 +80,9 @@ def violated(before: WatchedLane, now: WatchedLane, since: Since) -> Iterator[st
     for id_ in before.counters.keys() | now.counters.keys() | since.moved.keys():
         was, is_ = before.counters.get(id_, Counter()), now.counters.get(id_, Counter())
         moved = since.moved.get(id_, Counter())
-        adds_up = is_ == (was.issued + moved.issued, was.sold + moved.sold)
-        if not adds_up or (is_ != was and not 0 <= is_.sold <= is_.issued):
+        adds_up = is_ == tuple(map(add, was, moved))
+        within = min(is_.held, is_.sold) >= 0 and is_.held + is_.sold <= is_.issued
+        if not adds_up or (is_ != was and not within):
             yield INVENTORY
             return
 
@@ -123,8 +133,8 @@ def _read_lanes(cursor: Cursor) -> dict[int, WatchedLane]:
     lanes = {event_id: WatchedLane(number, {}) for event_id, number in cursor}
     cursor.execute(READ_COUNTERS)
     counters: dict[int, dict[int, Counter]] = {}
-    for event_id, id_, issued, sold in cursor:
-        counters.setdefault(event_id, {})[id_] = Counter(issued, sold)
+    for event_id, id_, *counter in cursor:
+        counters.setdefault(event_id, {})[id_] = Counter(*counter)
     return {
         event_id: WatchedLane(lane.number, counters.get(event_id, {}))
         for event_id, lane in lanes.items()
@@ -144,9 +154,9 @@ def _read_since(
         },
     )
     since: dict[int, Since] = {}
-    for event_id, id_, entries, number, issued, sold in cursor:
+    for event_id, id_, entries, number, *moves in cursor:
         so_far = since.get(event_id, NOTHING)
-        counters = {**so_far.moved, id_: Counter(issued, sold)}
+        counters = so_far.moved if id_ is None else {**so_far.moved, id_: Counter(*moves)}
         since[event_id] = Since(so_far.entries + entries, max(so_far.number, number), counters)
     return since
 

@@ -8,11 +8,15 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, lower 
 GUARDS: Final = {
     "requests": {
         "requests_accept",
+        "requests_buyer_length",
+        "requests_hold_seconds_positive",
         "requests_idempotency",
         "requests_insert_only",
         "requests_key_has_fingerprint",
         "requests_key_length",
         "requests_lines",
+        "requests_note_length",
+        "requests_payment_reference_length",
         "requests_pkey",
         "requests_quantity_positive",
         "requests_read_committed",
@@ -25,6 +29,11 @@ GUARDS: Final = {
         "work_list_kept",
         "work_list_never_truncated",
         "work_list_pkey",
+    },
+    "holds": {
+        "holds_kept",
+        "holds_never_truncated",
+        "holds_pkey",
     },
     "ledger": {
         "ledger_apply",
@@ -59,6 +68,7 @@ GUARDS: Final = {
     },
     "ticket_types": {
         "ticket_types_event_id_fkey",
+        "ticket_types_hold_seconds_bounded",
         "ticket_types_id_frozen",
         "ticket_types_id_positive",
         "ticket_types_issue_moved",
@@ -103,6 +113,9 @@ GUARDS: Final = {
         "users_password_hashed",
         "users_pkey",
         "users_read_committed",
+        "users_subject_key",
+        "users_subject_length",
+        "users_subject_of_issuer",
         "users_username_form",
         "users_username_key",
         "users_username_one_spelling",

@@ -36,7 +36,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 class BatchRow(msgspec.Struct, frozen=True):
     """A batch as stored. `at`: seconds since 1970. `ticket_type_id`: of one from before the ledger,
-    which decided commands of this ticket type only.
+    which decided commands of this ticket type only. `by_drain`: it read the work list.
     """
 
     first_number: int
@@ -44,6 +44,7 @@ class BatchRow(msgspec.Struct, frozen=True):
     at: float
     seen: Snapshot
     ticket_type_id: int | None = None
+    by_drain: bool = True
 
 
 class Order:

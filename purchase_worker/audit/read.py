@@ -6,7 +6,7 @@ decisions beside an open snapshot, one look at it took 8 ms. The ledger only gro
 parts, and only the last one together with what changes: lane, counters and work list.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -15,21 +15,71 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - a class
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 from purchase_worker.audit.order import BatchRow, Snapshot
-from purchase_worker.audit.replay import CounterRow, EntryRow, LaneRow, WaitingRow
+from purchase_worker.audit.replay import (
+    CounterRow,
+    EntryRow,
+    HoldRow,
+    LaneRow,
+    WaitingRow,
+)
 
 Part = TypeVar("Part")
+Row = TypeVar("Row")
 
 # So a sale of millions needs no more memory than a small one.
 ROWS_AT_A_TIME = 20_000
 
 # Each row is looked up by its key (OFFSET 0), however large the tables are.
 LOOK_UPS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "jit": "off"}
+# An earlier purchase `p` as the entries before `e` left it, see `Earlier`.
+EARLIER = """
+    SELECT jsonb_build_object(
+        'user_id', p.user_id, 'buyer', p.buyer, 'hold_seconds', p.hold_seconds,
+        'currency', p.currency, 'number', answer.number, 'kind', answer.kind,
+        'at', (SELECT extract(epoch FROM at)::float8 FROM batches
+               WHERE event_id = p.event_id AND first_number <= answer.number
+               ORDER BY first_number DESC LIMIT 1),
+        'items', coalesce(p.items, jsonb_build_array(jsonb_build_object(
+            'ticket_type', p.ticket_type_id, 'quantity', p.quantity,
+            'unit_price', p.unit_price::text, 'user_limit', p.user_limit))),
+        'entries', (
+            SELECT coalesce(jsonb_agg(jsonb_build_array(
+                kind, (SELECT payment_reference FROM requests WHERE id = command_id), items
+                ) ORDER BY number), '[]')
+            FROM ledger WHERE event_id = p.event_id AND purchase_id = p.id AND number < e.number))
+    FROM (SELECT * FROM requests WHERE id = r.purchase_id AND event_id = r.event_id OFFSET 0) p
+    LEFT JOIN LATERAL (
+        SELECT number, kind FROM ledger
+        WHERE event_id = p.event_id AND command_id = p.id AND number < e.number OFFSET 0
+    ) answer ON true
+"""
+# Another purchase that the same payment confirmed, of any event.
+PAID_TOO = """
+    SELECT other.purchase_id FROM requests other
+    WHERE other.user_id = r.user_id AND other.payment_reference = r.payment_reference
+      AND other.purchase_id <> r.purchase_id
+      AND EXISTS (SELECT FROM ledger WHERE event_id = other.event_id AND command_id = other.id
+                      AND kind = 'confirmed' OFFSET 0)
+    LIMIT 1
+"""
+# See `Terms`: nothing for most.
+TERMS = f"""
+    CASE WHEN r.hold_seconds IS NOT NULL OR r.buyer <> '' OR r.purchase_id IS NOT NULL
+           OR e.purchase_id IS NOT NULL
+         THEN jsonb_build_object(
+             'buyer', coalesce(r.buyer, ''), 'hold_seconds', r.hold_seconds,
+             'purchase_id', r.purchase_id, 'changed', e.purchase_id,
+             'payment_reference', r.payment_reference, 'amount', r.amount::text,
+             'currency', r.currency, 'restock', r.restock,
+             'purchase', CASE WHEN r.purchase_id IS NOT NULL THEN ({EARLIER}) END,
+             'paid_too', CASE WHEN r.payment_reference IS NOT NULL THEN ({PAID_TOO}) END)::text END
+"""
 # Of an entry `e` and its request `r`, as `EntryRow` has them.
-ENTRY = """
+ENTRY = f"""
     e.number, e.kind, e.reason, e.ticket_type_id, coalesce(e.change, 0), coalesce(e.left_after, 0),
     e.items::text, e.command_id::text, r.seq, r.accepted_xid::text::bigint,
     extract(epoch FROM r.created_at)::float8, r.kind, r.user_id, r.ticket_type_id,
-    coalesce(r.quantity, 0), r.user_limit, r.event_user_limit, r.items::text
+    coalesce(r.quantity, 0), r.user_limit, r.event_user_limit, r.items::text, {TERMS}
 """
 READ_ENTRIES = f"""
 SELECT {ENTRY}
@@ -40,16 +90,18 @@ LEFT JOIN LATERAL (SELECT * FROM requests
 ORDER BY e.number
 """
 READ_BATCHES = """
-SELECT first_number, last_number, extract(epoch FROM at)::float8, seen::text, ticket_type_id
+SELECT first_number, last_number, extract(epoch FROM at)::float8, seen::text, ticket_type_id,
+       locked_lanes IS NOT NULL
 FROM batches WHERE event_id = %(event)s AND first_number > %(after)s
   AND (%(last)s::bigint IS NULL OR first_number <= %(last)s)
 ORDER BY first_number
 """
 READ_LANE = """
-SELECT number, extract(epoch FROM at)::float8, done_seq FROM lanes WHERE event_id = %(event)s
+SELECT number, extract(epoch FROM at)::float8, done_seq, extended_seconds
+FROM lanes WHERE event_id = %(event)s
 """
 READ_COUNTERS = """
-SELECT coalesce(t.id, c.ticket_type_id), t.id IS NOT NULL, c.issued, c.sold
+SELECT coalesce(t.id, c.ticket_type_id), t.id IS NOT NULL, c.issued, c.held, c.sold
 FROM (SELECT id FROM ticket_types WHERE event_id = %(event)s) t
 FULL JOIN (SELECT * FROM counters WHERE event_id = %(event)s) c ON c.ticket_type_id = t.id
 """
@@ -63,6 +115,29 @@ LEFT JOIN LATERAL (SELECT * FROM requests
 LEFT JOIN LATERAL (SELECT number FROM ledger
                    WHERE event_id = w.event_id AND command_id = w.command_id OFFSET 0) e ON true
 WHERE w.event_id = %(event)s ORDER BY w.class, w.seq
+"""
+READ_HOLDS = """
+SELECT h.purchase_id::text, answer.number, answer.kind, ended.number,
+       extract(epoch FROM h.ends_at - b.at)::float8 - r.hold_seconds
+FROM holds h
+LEFT JOIN LATERAL (SELECT * FROM requests
+                   WHERE id = h.purchase_id AND event_id = h.event_id OFFSET 0) r ON true
+LEFT JOIN LATERAL (SELECT number, kind FROM ledger
+                   WHERE event_id = h.event_id AND command_id = h.purchase_id OFFSET 0
+                  ) answer ON true
+LEFT JOIN LATERAL (SELECT number FROM ledger
+                   WHERE event_id = h.event_id AND purchase_id = h.purchase_id
+                   ORDER BY number LIMIT 1) ended ON true
+LEFT JOIN LATERAL (SELECT at FROM batches
+                   WHERE event_id = h.event_id AND first_number <= answer.number
+                   ORDER BY first_number DESC LIMIT 1) b ON true
+WHERE h.event_id = %(event)s
+"""
+READ_UNLISTED_HOLDS = """
+SELECT command_id::text FROM ledger e WHERE event_id = %(event)s AND kind = 'held'
+  AND NOT EXISTS (SELECT FROM ledger WHERE event_id = e.event_id AND purchase_id = e.command_id)
+  AND NOT EXISTS (SELECT FROM holds WHERE event_id = e.event_id AND purchase_id = e.command_id)
+ORDER BY number
 """
 COUNT_REQUESTS = "SELECT count(*) FROM requests WHERE event_id = %(event)s"
 READ_LOST = """
@@ -79,7 +154,7 @@ EVENTS_OF = """
     FROM found WHERE event_id IS NOT NULL
 ) SELECT event_id FROM found WHERE event_id IS NOT NULL)
 """
-TABLES_OF_EVENTS = ("lanes", "counters", "requests", "work_list", "ledger", "batches")
+TABLES_OF_EVENTS = ("lanes", "counters", "requests", "work_list", "holds", "ledger", "batches")
 READ_EVENTS = " UNION ".join(
     ["SELECT id FROM events", *(EVENTS_OF.format(table=table) for table in TABLES_OF_EVENTS)]
 )
@@ -135,8 +210,8 @@ def batches(cursor: Cursor, event_id: int, after: int, last: int | None = None) 
     """Those that begin after one entry and not after another."""
     cursor.execute(READ_BATCHES, {"event": event_id, "after": after, "last": last})
     return [
-        BatchRow(first_number, last_number, at, Snapshot.parse(seen), ticket_type_id)
-        for first_number, last_number, at, seen, ticket_type_id in cursor.fetchall()
+        BatchRow(first_number, last_number, at, Snapshot.parse(seen), *more)
+        for first_number, last_number, at, seen, *more in cursor.fetchall()
     ]
 
 
@@ -154,11 +229,22 @@ def counters(cursor: Cursor, event_id: int) -> list[CounterRow]:
 
 def waiting(connection: Connection, event_id: int) -> Iterator[WaitingRow]:
     """The work list, in its order; within the open transaction."""
-    with connection.cursor("waiting") as cursor:
+    return _each(WaitingRow, connection, READ_WAITING, event_id)
+
+
+def holds(connection: Connection, event_id: int) -> Iterator[HoldRow]:
+    """The open holds; within the open transaction."""
+    return _each(HoldRow, connection, READ_HOLDS, event_id)
+
+
+def _each(
+    kind: Callable[..., Row], connection: Connection, statement: str, event_id: int
+) -> Iterator[Row]:
+    with connection.cursor("rows") as cursor:
         cursor.itersize = ROWS_AT_A_TIME
-        cursor.execute(READ_WAITING, {"event": event_id})
+        cursor.execute(statement, {"event": event_id})
         for row in cursor:
-            yield WaitingRow(*row)
+            yield kind(*row)
 
 
 def count_requests(cursor: Cursor, event_id: int) -> int:
@@ -169,6 +255,12 @@ def count_requests(cursor: Cursor, event_id: int) -> int:
 def lost(cursor: Cursor, event_id: int) -> list[str]:
     """The ids of requests that neither wait nor have an entry."""
     cursor.execute(READ_LOST, {"event": event_id})
+    return [row[0] for row in cursor.fetchall()]
+
+
+def unlisted_holds(cursor: Cursor, event_id: int) -> list[str]:
+    """The ids of purchases that are held and not in the list of open holds."""
+    cursor.execute(READ_UNLISTED_HOLDS, {"event": event_id})
     return [row[0] for row in cursor.fetchall()]
 
 

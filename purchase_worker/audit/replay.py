@@ -5,38 +5,67 @@ could see. So the replay needs no trust in the code that decided: it holds the r
 rule, against plain arithmetic, and against one another.
 """
 
+from bisect import bisect_left
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from purchase_worker.audit.order import BatchRow, Order
 from purchase_worker.decision import (
+    EXTENDED,
     OVER_USER_LIMIT,
     Buy,
+    Cancel,
     Change,
     Command,
+    Confirm,
+    Entry,
+    Expire,
+    Extend,
+    Holder,
     Issue,
     Line,
+    Purchase,
+    Release,
     State,
     decide,
+    later,
 )
-from shared.purchases import CONFIRMED, StoredChange, StoredItem
+from shared.purchases import (
+    CANCELLED,
+    CONFIRMED,
+    EXPIRED,
+    HELD,
+    QUEUED,
+    RELEASED,
+    TIME_FORMAT,
+    StoredChange,
+    StoredItem,
+    StoredLine,
+)
 
 INVENTORY: Final = "inventory"
 NUMBERING: Final = "numbering"
 OUTCOMES: Final = "outcomes"
 USER_LIMITS: Final = "user_limits"
+HOLDS: Final = "holds"
+PAYMENTS: Final = "payments"
 FIRST_COME: Final = "first_come"
 QUEUE: Final = "queue"
 GUARDS: Final = "guards"
 
 DESCRIPTIONS: Final = {
-    INVENTORY: "sold + left = issued, and never less than nothing left, after every entry",
+    INVENTORY: "sold + held + left = issued, and never less than nothing left, after every entry",
     NUMBERING: "every request waits or has its entry; entries are numbered 1, 2, 3 ... by batches",
     OUTCOMES: "each outcome, and what was left after it, is what the rule gives",
-    USER_LIMITS: "no user holds more than the limits that were accepted with the request",
+    USER_LIMITS: "no buyer has more than the limits that were accepted with the request",
+    HOLDS: "what is held, and until when, is what the entries give",
+    PAYMENTS: "each payment confirms one purchase, and is of its price",
     FIRST_COME: "no request was decided before an earlier one that was visible",
     QUEUE: "nothing has been queued for too long",
     GUARDS: "the database's own guards of these rows are in place and enabled",
@@ -44,20 +73,68 @@ DESCRIPTIONS: Final = {
 # Violations that are listed; all are counted.
 EXAMPLES_MAX = 20
 BUY: Final = "buy"
+# Of what the catalog decides by itself.
+CAPACITY_CHANGES: Final = ("issue", "withdraw")
+# Entries that end a hold.
+ENDS: Final = (CONFIRMED, RELEASED, EXPIRED)
 # Classes of the work list.
 RESOLUTIONS: Final = 0
 PURCHASES: Final = 1
+
+
+class Earlier(msgspec.Struct, frozen=True):
+    """The purchase that a command is about, as the entries before its own left it.
+
+    `number`, `kind` and `at` (seconds since 1970) are of its answer; None if it had none. Of each
+    later entry: kind, payment reference and lines.
+    """
+
+    user_id: int
+    buyer: str
+    hold_seconds: int | None
+    currency: str
+    items: tuple[StoredItem, ...]
+    number: int | None
+    kind: str | None
+    at: float | None
+    entries: tuple[tuple[str, str | None, tuple[StoredChange, ...]], ...]
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What only requests with a hold, of a key's buyer, or about an earlier purchase have.
+
+    `purchase_id`: whom the request is about. `changed`: the purchase that the entry names.
+    `paid_too`: another purchase that the same payment confirmed.
+    """
+
+    buyer: str = ""
+    hold_seconds: int | None = None
+    purchase_id: str | None = None
+    changed: str | None = None
+    payment_reference: str | None = None
+    amount: str | None = None
+    currency: str | None = None
+    restock: bool | None = None
+    purchase: Earlier | None = None
+    paid_too: str | None = None
+
+
+NO_TERMS: Final = Terms()
 _stored_items = msgspec.json.Decoder(tuple[StoredItem, ...])
-
-
+_stored_lines = msgspec.json.Decoder(tuple[StoredLine, ...])
 _stored_changes = msgspec.json.Decoder(tuple[StoredChange, ...])
+_stored_terms = msgspec.json.Decoder(Terms)
+
+
+# Ticket type, quantity and limit of a line.
+Limited = tuple[int, int, int | None]
 
 
 class EntryRow(msgspec.Struct, frozen=True, gc=False):
     """An entry with its request, as stored; `seq` is None where that is missing.
 
-    Those of several lines have them in `items` and `asked_items`. `accepted_at`: seconds since
-    1970.
+    Those of several lines have them in `items` and `asked_items`; `stored_terms` are `Terms`.
+    `accepted_at`: seconds since 1970.
     """
 
     number: int
@@ -78,21 +155,22 @@ class EntryRow(msgspec.Struct, frozen=True, gc=False):
     user_limit: int | None
     event_limit: int | None
     asked_items: str | None
+    stored_terms: str | None = None
 
     @property
     def outcome(self) -> str:
         return self.kind if self.reason is None else f"{self.kind} ({self.reason})"
 
-    def lines(self) -> tuple[Line, ...]:
+    def lines(self) -> tuple[Limited, ...]:
         """What a purchase asked for.
 
         Raises:
             msgspec.DecodeError: it cannot be read.
         """
         if self.asked_items is None:
-            return (Line(self.asked_ticket_type_id or 0, self.quantity, self.user_limit),)
+            return ((self.asked_ticket_type_id or 0, self.quantity, self.user_limit),)
         return tuple(
-            Line(item.ticket_type, item.quantity, item.user_limit)
+            (item.ticket_type, item.quantity, item.user_limit)
             for item in _stored_items.decode(self.asked_items)
         )
 
@@ -101,22 +179,36 @@ class EntryRow(msgspec.Struct, frozen=True, gc=False):
         if self.items is None:
             return (Change(self.ticket_type_id or 0, self.change, self.left_after),)
         return tuple(
-            Change(item.ticket_type, item.change, item.left_after)
+            Change(item.ticket_type, item.change, item.left_after, item.quantity, item.cancelled)
             for item in _stored_changes.decode(self.items)
         )
 
+    def terms(self) -> Terms:
+        """Raises as `lines` does."""
+        return NO_TERMS if self.stored_terms is None else _stored_terms.decode(self.stored_terms)
+
 
 class Bought(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A purchase that was confirmed, or rejected for a limit of its user.
+    """A purchase that was held or confirmed (`taken`), or rejected for a limit of its holder.
 
-    `lines`: ticket type, quantity and limit of each.
+    What came back later is a purchase of less than nothing, without limits.
     """
 
     number: int
     user_id: int
-    confirmed: bool
+    buyer: str
+    taken: bool
     event_limit: int | None
-    lines: tuple[tuple[int, int, int | None], ...]
+    lines: tuple[Limited, ...]
+
+
+class _Answer(msgspec.Struct, frozen=True, gc=False):
+    """An entry that could be read, with the command that it answers."""
+
+    row: EntryRow
+    terms: Terms
+    changes: tuple[Change, ...]
+    command: Command
 
 
 class WaitingRow(msgspec.Struct, frozen=True):
@@ -140,6 +232,7 @@ class CounterRow(msgspec.Struct, frozen=True):
     ticket_type_id: int
     exists: bool
     issued: int | None
+    held: int | None
     sold: int | None
 
 
@@ -149,6 +242,20 @@ class LaneRow(msgspec.Struct, frozen=True):
     number: int
     at: float
     done_seq: int = 0
+    extended_seconds: int = 0
+
+
+class HoldRow(msgspec.Struct, frozen=True):
+    """An open hold. `number`, `kind`: of the purchase's answer. `ended`: by this entry.
+
+    `moved_seconds`: by how much it ends later than its `hold_seconds` after that answer.
+    """
+
+    id: str
+    number: int | None
+    kind: str | None
+    ended: int | None
+    moved_seconds: float | None
 
 
 class Findings:
@@ -184,13 +291,20 @@ class Replay:
         self.outcomes: Counter[str] = Counter()
         # By class.
         self.waiting: Counter[int] = Counter()
-        # Whether a limit was set or named.
+        # Whether a limit may have been set, or was named.
         self.limited = False
         self._event_id = event_id
         self._found = found
         self._keep = keep
-        self._issued: Counter[int] = Counter()
-        self._sold: Counter[int] = Counter()
+        # Purchases of which a payment confirmed the hold.
+        self.paid = 0
+        self.open_holds = 0
+        self._issued: defaultdict[int, int] = defaultdict(int)
+        self._held: defaultdict[int, int] = defaultdict(int)
+        self._sold: defaultdict[int, int] = defaultdict(int)
+        # By how much holds were extended after these entries, from the first one on.
+        self._extended_at: list[int] = []
+        self._extended_seconds = [0]
         self._coming: deque[BatchRow] = deque()
         self._batch: BatchRow | None = None
         self._places = _Places()
@@ -198,24 +312,27 @@ class Replay:
     def feed(self, batches: Iterable[BatchRow], rows: Iterable[EntryRow]) -> None:
         """The next entries, and at least the batches that begin with one of them."""
         self._coming.extend(batches)
+        answers: list[_Answer] = []
+        batch = None
         for row in rows:
-            batch = self._batch_of(row.number)
+            before, batch = batch, self._batch_of(row.number)
+            if batch is not before:
+                self._replay(answers, before)
+                answers = []
             self.outcomes[row.kind] += 1
             try:
-                changes = row.changes()
-                if row.seq is None:
-                    self._violation(NUMBERING, f"entry {row.number} answers no request of it")
-                else:
-                    self._check_outcome(row, changes)
+                terms, changes = row.terms(), row.changes()
+                command = self._command(row, terms)
             except msgspec.DecodeError as error:
                 self._violation(OUTCOMES, f"the lines of {row.id} cannot be read: {error}")
                 continue
-            self._account(row, changes)
+            answers.append(_Answer(row, terms, changes, command))
             if batch is not None and row.seq is not None:
                 if row.accepted_at > batch.at:
                     self._violation(NUMBERING, f"{row.id} is decided before it was accepted")
                 for wrong in self._places.check(batch, row, row.seq):
                     self._violation(FIRST_COME, f"{row.id} {wrong}")
+        self._replay(answers, batch)
 
     def finish(self, lane: LaneRow | None, counters: Iterable[CounterRow]) -> None:
         """All entries were fed: hold lane and counters, of the same moment, against them."""
@@ -234,6 +351,12 @@ class Replay:
             )
         elif last is not None and lane.at != last.at:
             self._violation(NUMBERING, "the lane's time is not that of its last batch")
+        if lane is not None and lane.extended_seconds != self._extended_seconds[-1]:
+            self._violation(
+                HOLDS,
+                f"the lane extends holds by {lane.extended_seconds} s, the ledger by"
+                f" {self._extended_seconds[-1]} s",
+            )
         self._check_counters(counters)
 
     def check_waiting(
@@ -254,6 +377,27 @@ class Replay:
                 self._violation(NUMBERING, f"{row.id} waits where its lane has nothing any more")
             if row.queued_seconds > queued_max_seconds:
                 self._violation(QUEUE, f"{row.id} is queued for {row.queued_seconds:.0f} s")
+
+    def check_holds(self, rows: Iterable[HoldRow]) -> int:
+        """The open holds, of the same moment as what `finish` got; returns how many are right."""
+        right = 0
+        for row in rows:
+            if row.number is None or row.kind != HELD:
+                self._violation(HOLDS, f"{row.id} is in the list of open holds, but was never held")
+            elif row.ended is not None:
+                self._violation(
+                    HOLDS, f"{row.id} is in the list of open holds, but entry {row.ended} ended it"
+                )
+            else:
+                right += 1
+                extended = self._extended_before(row.number)
+                if row.moved_seconds != -extended:
+                    self._violation(
+                        HOLDS,
+                        f"{row.id} is held {(row.moved_seconds or 0) + extended:+g} s longer than"
+                        f" entry {row.number} gives",
+                    )
+        return right
 
     def _batch_of(self, number: int) -> BatchRow | None:
         if number != self.number + 1:
@@ -290,50 +434,169 @@ class Replay:
                 )
         return self._batch
 
-    def _check_outcome(self, row: EntryRow, changes: tuple[Change, ...]) -> None:
-        command = self._command(row)
-        types = {change.ticket_type_id for change in changes}
-        left = {id_: self._issued[id_] - self._sold[id_] for id_ in types}
-        (expected,), _after = decide(State(row.number - 1, "", left), "", (command,))
+    def _replay(self, answers: Sequence[_Answer], batch: BatchRow | None) -> None:
+        """Hold entries of one batch against the rule; a wrong one counts as what it says."""
+        at = _time(0.0 if batch is None else batch.at)
+        done, size = 0, len(answers)
+        while done < len(answers):
+            part = answers[done : done + size]
+            expected, _after = decide(self._state(part), at, [answer.command for answer in part])
+            size *= 2
+            for answer, entry in zip(part, expected, strict=True):
+                done += 1
+                right = self._is_right(answer, entry)
+                self._account(answer.row, answer.terms, answer.changes)
+                if not right:
+                    size = 1
+                    break
+
+    def _is_right(self, answer: _Answer, expected: Entry) -> bool:
+        row, terms, changes = answer.row, answer.terms, answer.changes
+        if row.seq is None:
+            self._violation(NUMBERING, f"entry {row.number} answers no request of it")
+            return False
+        if terms.payment_reference is not None and terms.purchase is not None:
+            self._check_payment(row, terms, terms.purchase)
         if (row.kind, row.reason) != (expected.kind, expected.reason):
-            self._violation(
-                OUTCOMES,
-                f"entry {row.number} is {row.outcome}, the rule gives {expected.kind}"
-                + (f" ({expected.reason})" if expected.reason else ""),
+            wrong = f"is {row.outcome}, the rule gives {expected.kind}" + (
+                f" ({expected.reason})" if expected.reason else ""
             )
         elif changes != expected.changes:
+            wrong = f"says {_said(changes)}, the rule gives {_said(expected.changes)}"
+        elif terms.changed != expected.purchase_id:
+            wrong = f"names purchase {terms.changed}, the rule {expected.purchase_id}"
+        else:
+            return True
+        self._violation(OUTCOMES, f"entry {row.number} {wrong}")
+        return False
+
+    def _check_payment(self, row: EntryRow, terms: Terms, purchase: Earlier) -> None:
+        price = sum(Decimal(item.unit_price) * item.quantity for item in purchase.items)
+        if (Decimal(terms.amount or 0), terms.currency) != (price, purchase.currency):
             self._violation(
-                OUTCOMES,
-                f"entry {row.number} says {_said(changes)}, the rule gives"
-                f" {_said(expected.changes)}",
+                PAYMENTS,
+                f"{row.id} pays {terms.amount} {terms.currency} for {terms.purchase_id},"
+                f" which costs {price} {purchase.currency}",
+            )
+        if row.kind == CONFIRMED and terms.paid_too is not None:
+            self._violation(
+                PAYMENTS,
+                f"payment {terms.payment_reference} confirms both {terms.purchase_id} and"
+                f" {terms.paid_too}",
             )
 
-    def _command(self, row: EntryRow) -> Command:
-        """The row's command; with a limit that it exceeds if the entry says so."""
-        if row.asked != BUY:
-            change = row.quantity if row.asked == "issue" else -row.quantity
-            return Issue(row.id, row.asked_ticket_type_id or 0, change)
-        confirmed, over = row.kind == CONFIRMED, row.reason == OVER_USER_LIMIT
-        command = Buy(row.id, row.user_id, row.lines(), 0 if over else row.event_limit)
-        if confirmed or over:
-            lines = tuple([(it.ticket_type_id, it.quantity, it.user_limit) for it in command.lines])
-            self._keep(Bought(row.number, row.user_id, confirmed, row.event_limit, lines))
-            self.limited = self.limited or command.has_limit
-        return command
+    def _command(self, row: EntryRow, terms: Terms) -> Command:
+        """The row's command, without the limits of holders, of which `check_limits` knows more;
+        but with one that it exceeds if the entry says so."""
+        if row.asked == BUY:
+            return self._buy(row, terms)
+        purchase_id = terms.purchase_id or ""
+        match row.asked:
+            case "confirm":
+                return Confirm(row.id, purchase_id, terms.payment_reference or "")
+            case "release":
+                return Release(row.id, purchase_id)
+            case "expire":
+                return Expire(row.id, purchase_id)
+            case "cancel":
+                cancelled = _stored_lines.decode(row.asked_items or "")
+                lines = tuple([Line(line.ticket_type, line.quantity) for line in cancelled])
+                return Cancel(row.id, purchase_id, lines, bool(terms.restock))
+            case "extend":
+                return Extend(row.id, terms.hold_seconds or 0)
+        change = row.quantity if row.asked == "issue" else -row.quantity
+        return Issue(row.id, row.asked_ticket_type_id or 0, change)
 
-    def _account(self, row: EntryRow, changes: tuple[Change, ...]) -> None:
+    def _buy(self, row: EntryRow, terms: Terms) -> Buy:
+        lines, over = row.lines(), row.reason == OVER_USER_LIMIT
+        taken = row.kind in (CONFIRMED, HELD)
+        limit = row.event_limit
+        if taken or over:
+            self._keep(Bought(row.number, row.user_id, terms.buyer, taken, limit, lines))
+            one_without = row.user_limit is None and row.asked_items is None
+            self.limited = self.limited or over or limit is not None or not one_without
+        wanted = tuple([Line(id_, quantity) for id_, quantity, _limit in lines])
+        return Buy(row.id, row.user_id, wanted, 0 if over else None, terms.hold_seconds)
+
+    def _state(self, answers: Iterable[_Answer]) -> State:
+        """Before these: of their ticket types, and of the purchases that they are about."""
+        types = {change.ticket_type_id for answer in answers for change in answer.changes}
+        purchases: dict[str, Purchase] = {}
+        for answer in answers:
+            purchase_id, purchase = answer.terms.purchase_id, answer.terms.purchase
+            if purchase is not None and purchase_id is not None and purchase_id not in purchases:
+                purchases[purchase_id] = self._purchase(purchase)
+                types.update([item.ticket_type for item in purchase.items])
+        left = {id_: self._issued[id_] - self._held[id_] - self._sold[id_] for id_ in types}
+        held = {id_: self._held[id_] for id_ in types}
+        return State(0, "", left, held, {}, purchases, self._extended_seconds[-1])
+
+    def _purchase(self, earlier: Earlier) -> Purchase:
+        lines = tuple([Line(item.ticket_type, item.quantity) for item in earlier.items])
+        status, reference = earlier.kind or QUEUED, None
+        cancelled: Counter[int] = Counter()
+        for kind, payment_reference, changes in earlier.entries:
+            if kind == CANCELLED:
+                for change in changes:
+                    cancelled[change.ticket_type] += change.quantity or 0
+            else:
+                status, reference = kind, payment_reference
+        ends_at = None
+        if status == HELD and earlier.number is not None and earlier.hold_seconds is not None:
+            seconds = earlier.hold_seconds - self._extended_before(earlier.number)
+            ends_at = later(_time(earlier.at or 0.0), seconds)
+        holder = earlier.user_id, earlier.buyer
+        return Purchase(holder, lines, status, ends_at, reference, cancelled)
+
+    def _extended_before(self, number: int) -> int:
+        return self._extended_seconds[bisect_left(self._extended_at, number)]
+
+    def _account(self, row: EntryRow, terms: Terms, changes: tuple[Change, ...]) -> None:
         for change in changes:
             id_ = change.ticket_type_id
-            if row.kind == CONFIRMED:
+            if terms.changed is not None:
+                self._account_resolution(row.kind, change)
+            elif row.kind == CONFIRMED:
                 self._sold[id_] -= change.change
+            elif row.kind == HELD:
+                self._held[id_] -= change.change
             else:
                 self._issued[id_] += change.change
-            if not 0 <= self._sold[id_] <= self._issued[id_]:
+            held, sold = self._held[id_], self._sold[id_]
+            if held < 0 or sold < 0 or held + sold > self._issued[id_]:
                 self._violation(
                     INVENTORY,
-                    f"entry {row.number} makes {self._sold[id_]} sold of {self._issued[id_]}"
+                    f"entry {row.number} makes {held} held and {sold} sold of {self._issued[id_]}"
                     f" of ticket type {id_}",
                 )
+        if row.kind == HELD:
+            self.open_holds += 1
+        elif row.kind == EXTENDED:
+            self._extended_at.append(row.number)
+            self._extended_seconds.append(self._extended_seconds[-1] + (terms.hold_seconds or 0))
+        elif terms.changed is not None:
+            self._account_purchase(row, terms, changes)
+
+    def _account_resolution(self, kind: str, change: Change) -> None:
+        id_, quantity = change.ticket_type_id, change.quantity or 0
+        if kind == CANCELLED:
+            self._sold[id_] -= quantity
+            self._issued[id_] += change.change - quantity
+        else:
+            self._held[id_] -= quantity
+            if kind == CONFIRMED:
+                self._sold[id_] += quantity
+
+    def _account_purchase(self, row: EntryRow, terms: Terms, changes: tuple[Change, ...]) -> None:
+        """The earlier purchase is paid, or its tickets are no more its holder's."""
+        if row.kind in ENDS:
+            self.open_holds -= 1
+        if row.kind == CONFIRMED:
+            self.paid += 1
+        elif terms.purchase is not None:
+            holder = terms.purchase.user_id, terms.purchase.buyer
+            back = tuple([(it.ticket_type_id, -(it.quantity or 0), None) for it in changes])
+            self._keep(Bought(row.number, *holder, True, None, back))
 
     def _check_counters(self, counters: Iterable[CounterRow]) -> None:
         """What has no counter was withdrawn whole, and deleted or moved to another event."""
@@ -342,14 +605,15 @@ class Replay:
             if not counter.exists or counter.issued is None:
                 what = "counter" if counter.exists else "ticket type"
                 self._violation(INVENTORY, f"the {what} of ticket type {id_} is missing")
-        for id_ in self._issued.keys() | self._sold.keys() | counted.keys():
-            stored = counted.get(id_, CounterRow(id_, False, 0, 0))
-            figures = (stored.issued or 0, stored.sold or 0)
-            if figures != (self._issued[id_], self._sold[id_]):
+        for id_ in self._issued.keys() | self._held.keys() | self._sold.keys() | counted.keys():
+            stored = counted.get(id_, CounterRow(id_, False, 0, 0, 0))
+            figures = (stored.issued or 0, stored.held or 0, stored.sold or 0)
+            given = (self._issued[id_], self._held[id_], self._sold[id_])
+            if figures != given:
                 self._violation(
                     INVENTORY,
-                    f"ticket type {id_}: {figures[0]} issued and {figures[1]} sold are counted,"
-                    f" the ledger gives {self._issued[id_]} and {self._sold[id_]}",
+                    f"ticket type {id_}: {figures[0]} issued, {figures[1]} held and {figures[2]}"
+                    f" sold are counted, the ledger gives {given[0]}, {given[1]} and {given[2]}",
                 )
 
     def _violation(self, invariant: str, detail: str) -> None:
@@ -371,8 +635,8 @@ class _Places:
         # The last batch, by ticket type if from before the ledger.
         self._last: dict[int | None, BatchRow] = {}
         self._last_with_purchases: BatchRow | None = None
-        # A change of capacity is decided by the transaction that accepts it, as a batch of its own.
-        # It never waits, so it passes nothing over; the snapshot shows what was before it.
+        # The catalog's change of capacity is decided by the transaction that accepts it, as a batch
+        # of its own. It never waits, so it passes no queued resolution over, nor is it passed over.
         self._at_once_xid: int | None = None
         self._must_see_xid: int | None = None
 
@@ -382,14 +646,15 @@ class _Places:
         scope = batch.ticket_type_id
         if class_ == RESOLUTIONS and scope is not None:
             return  # before the ledger, changes of capacity had no place in a queue
-        at_once = False
-        if not batch.seen.sees(row.accepted_xid):
-            alone = batch.first_number == batch.last_number
-            at_once = class_ == RESOLUTIONS and alone and row.accepted_xid >= batch.seen.xmax
-            if at_once:
-                self._at_once_xid = row.accepted_xid
-            else:
-                yield f"could not be seen by its batch, which began with {batch.first_number}"
+        alone = batch.first_number == batch.last_number
+        at_once = alone and not batch.by_drain and row.asked in CAPACITY_CHANGES
+        if at_once:
+            self._at_once_xid = row.accepted_xid
+        # A snapshot leaves out its own transaction: it is beyond its end, or as if it were seen.
+        if not batch.seen.sees(row.accepted_xid) and not (
+            at_once and row.accepted_xid >= batch.seen.xmax
+        ):
+            yield f"could not be seen by its batch, which began with {batch.first_number}"
         if class_ == RESOLUTIONS:
             yield from self._check_resolution(row.accepted_xid)
         elif scope is None:
@@ -438,34 +703,50 @@ class _Places:
 
 
 def check_limits(bought: Iterable[Bought], found: Findings, event_id: int) -> None:
-    """Users' limits: confirmed purchases are within them, those rejected for them are not.
+    """Limits: what was taken is within those of its holder, what was rejected for them is not.
 
     Args:
-        bought: all that these users bought of an event, in the order of its numbers. Earlier
+        bought: all that these holders bought of an event, in the order of its numbers. Earlier
             purchases count, whether they had a limit or not.
         found: gets the violations.
         event_id: named in them.
     """
-    held: dict[int, dict[int, int]] = {}
+    owned: dict[Holder, dict[int, int]] = {}
     for row in bought:
-        has = held.setdefault(row.user_id, {})
-        command = Buy("", row.user_id, tuple([Line(*line) for line in row.lines]), row.event_limit)
-        enough = {line.ticket_type_id: line.quantity for line in command.lines}
-        state = State(row.number - 1, "", enough, owned={(row.user_id, ""): has})
-        (expected,), _after = decide(state, "", (command,))
-        if row.confirmed and expected.reason is not None:
-            detail = f"entry {row.number} gives user {row.user_id} more than a limit allows"
-            found.add(USER_LIMITS, detail, event_id)
-        elif not row.confirmed and expected.reason is None:
-            detail = f"entry {row.number} was within the limits of user {row.user_id}"
-            found.add(OUTCOMES, detail, event_id)
-        if row.confirmed:
-            for line in command.lines:
+        holder = row.user_id, row.buyer
+        has = owned.setdefault(holder, {})
+        lines = tuple([Line(*line) for line in row.lines])
+        command = Buy("", row.user_id, lines, row.event_limit, buyer=row.buyer)
+        if command.has_limit or not row.taken:
+            enough = {line.ticket_type_id: line.quantity for line in lines}
+            state = State(row.number - 1, "", enough, owned={holder: has})
+            (expected,), _after = decide(state, "", (command,))
+            who = f"user {row.user_id}" + (f", buyer {row.buyer}" if row.buyer else "")
+            if row.taken and expected.reason is not None:
+                detail = f"entry {row.number} gives {who} more than a limit allows"
+                found.add(USER_LIMITS, detail, event_id)
+            elif not row.taken and expected.reason is None:
+                detail = f"entry {row.number} was within the limits of {who}"
+                found.add(OUTCOMES, detail, event_id)
+        if row.taken:
+            for line in lines:
                 has[line.ticket_type_id] = has.get(line.ticket_type_id, 0) + line.quantity
 
 
+# Exact: a number of seconds since 1970 has room for microseconds.
+@lru_cache(maxsize=1_024)
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime(TIME_FORMAT)
+
+
 def _said(changes: Iterable[Change]) -> str:
-    return ", ".join(
-        f"{change.change:+} and {change.left_after} left of ticket type {change.ticket_type_id}"
-        for change in changes
-    )
+    return ", ".join(map(_said_of_one, changes)) or "nothing"
+
+
+def _said_of_one(change: Change) -> str:
+    said = f"{change.change:+} and {change.left_after} left of ticket type {change.ticket_type_id}"
+    if change.quantity is not None:
+        said += f" for {change.quantity} tickets"
+    if change.cancelled is not None:
+        said += f", {change.cancelled} cancelled so far"
+    return said

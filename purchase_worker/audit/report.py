@@ -1,5 +1,6 @@
 """The audit: replays every event's ledger, and sums it up."""
 
+from collections import Counter
 from datetime import UTC, datetime
 
 import msgspec
@@ -13,9 +14,11 @@ from purchase_worker.audit.replay import (
     DESCRIPTIONS,
     FIRST_COME,
     GUARDS,
+    HOLDS,
     INVENTORY,
     NUMBERING,
     OUTCOMES,
+    PAYMENTS,
     PURCHASES,
     QUEUE,
     CounterRow,
@@ -25,7 +28,7 @@ from purchase_worker.audit.replay import (
 )
 from shared.config.settings import Settings
 from shared.database.rights import excess_rights
-from shared.purchases import CONFIRMED, REJECTED
+from shared.purchases import CONFIRMED, EXPIRED, HELD, REJECTED, RELEASED
 
 
 class Invariant(msgspec.Struct, frozen=True):
@@ -39,14 +42,23 @@ class Invariant(msgspec.Struct, frozen=True):
 
 
 class AuditReport(msgspec.Struct, frozen=True):
+    """`issued` to `left` are tickets, the other figures purchases; `open_holds` wait for payment.
+
+    `confirmed` are at once or by a payment, also those that were cancelled later.
+    """
+
     ok: bool
     audited_at: str
     ticket_types: int
     purchases: int
     issued: int
+    held: int
     sold: int
     left: int
     confirmed: int
+    open_holds: int
+    released: int
+    expired: int
     rejected: int
     queued: int
     invariants: list[Invariant]
@@ -55,12 +67,14 @@ class AuditReport(msgspec.Struct, frozen=True):
 class _Totals(msgspec.Struct):
     """What adds up while events are replayed."""
 
-    entries: int = 0
+    # By kind.
+    outcomes: Counter[str] = msgspec.field(default_factory=Counter)
+    paid: int = 0
+    open_holds: int = 0
     ticket_types: int = 0
     issued: int = 0
+    held: int = 0
     sold: int = 0
-    confirmed: int = 0
-    rejected: int = 0
     waiting: int = 0
     queued: int = 0
 
@@ -106,12 +120,13 @@ def _audit_event(
         if replay.limited:
             for rows in bought.parts():
                 check_limits(rows, found, event_id)
-    totals.entries += replay.outcomes.total()
+    totals.outcomes += replay.outcomes
+    totals.paid += replay.paid
+    totals.open_holds += replay.open_holds
     totals.ticket_types += sum(counter.exists for counter in counters)
     totals.issued += sum(counter.issued or 0 for counter in counters)
+    totals.held += sum(counter.held or 0 for counter in counters)
     totals.sold += sum(counter.sold or 0 for counter in counters)
-    totals.confirmed += replay.outcomes[CONFIRMED]
-    totals.rejected += replay.outcomes[REJECTED]
     totals.waiting += replay.waiting.total()
     totals.queued += replay.waiting[PURCHASES]
 
@@ -123,6 +138,9 @@ def _finish(
     replay.feed(batches, read.entries(cursor, event_id, replay.number))
     lane, counters = read.lane(cursor, event_id), read.counters(cursor, event_id)
     replay.finish(lane, counters)
+    if replay.check_holds(read.holds(cursor.connection, event_id)) != replay.open_holds:
+        for id_ in read.unlisted_holds(cursor, event_id):
+            found.add(HOLDS, f"{id_} is held, but not in the list of open holds", event_id)
     replay.check_waiting(lane, read.waiting(cursor.connection, event_id), queued_max_seconds)
     # Each entry and each row of the work list is of another request: equal counts prove that no
     # request is lost, and more cheaply than a look-up of each.
@@ -134,12 +152,16 @@ def _finish(
 
 
 def _report(totals: _Totals, found: Findings) -> AuditReport:
-    decided = totals.confirmed + totals.rejected
+    outcomes, entries = totals.outcomes, totals.outcomes.total()
+    # A purchase that was paid has an entry for its hold, and one for its payment.
+    decided = outcomes[CONFIRMED] - totals.paid + outcomes[HELD] + outcomes[REJECTED]
     checked = {
-        INVENTORY: totals.entries + totals.ticket_types,
-        NUMBERING: totals.entries + totals.waiting,
-        OUTCOMES: totals.entries,
-        FIRST_COME: totals.entries + totals.waiting,
+        INVENTORY: entries + totals.ticket_types,
+        NUMBERING: entries + totals.waiting,
+        OUTCOMES: entries,
+        HOLDS: outcomes[HELD],
+        PAYMENTS: totals.paid,
+        FIRST_COME: entries + totals.waiting,
         QUEUE: totals.waiting,
         GUARDS: sum(map(len, guards.GUARDS.values())),
     }
@@ -149,10 +171,14 @@ def _report(totals: _Totals, found: Findings) -> AuditReport:
         ticket_types=totals.ticket_types,
         purchases=decided + totals.queued,
         issued=totals.issued,
+        held=totals.held,
         sold=totals.sold,
-        left=totals.issued - totals.sold,
-        confirmed=totals.confirmed,
-        rejected=totals.rejected,
+        left=totals.issued - totals.held - totals.sold,
+        confirmed=outcomes[CONFIRMED],
+        open_holds=totals.open_holds,
+        released=outcomes[RELEASED],
+        expired=outcomes[EXPIRED],
+        rejected=outcomes[REJECTED],
         queued=totals.queued,
         invariants=[
             Invariant(

@@ -26,8 +26,10 @@ def show_audit(console: Console, report: AuditReport) -> None:
     console.print(
         Text(
             f"{report.ticket_types:,} ticket types, {report.purchases:,} purchases:"
-            f" {report.confirmed:,} confirmed, {report.rejected:,} rejected,"
-            f" {report.queued:,} queued; {report.sold:,} sold + {report.left:,} left"
+            f" {report.confirmed:,} confirmed, {report.open_holds:,} held,"
+            f" {report.released:,} released, {report.expired:,} expired,"
+            f" {report.rejected:,} rejected, {report.queued:,} queued;"
+            f" {report.sold:,} sold + {report.held:,} held + {report.left:,} left"
             f" = {report.issued:,} issued"
         )
     )

@@ -1,6 +1,8 @@
 """The replay: what honest histories look like, and what no honest history can."""
 
+import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -10,20 +12,39 @@ from hypothesis import strategies as st
 
 from purchase_worker.audit.order import BatchRow, Snapshot
 from purchase_worker.audit.replay import (
+    HOLDS,
     Bought,
     CounterRow,
     EntryRow,
     Findings,
+    HoldRow,
     LaneRow,
     Replay,
     WaitingRow,
     check_limits,
 )
-from purchase_worker.decision import Buy, Command, Entry, Issue, Line, State, decide
-from shared.purchases import CONFIRMED
+from purchase_worker.decision import (
+    Buy,
+    Cancel,
+    Command,
+    Confirm,
+    Entry,
+    Expire,
+    Extend,
+    Issue,
+    Line,
+    Purchase,
+    Release,
+    State,
+    decide,
+)
+from shared.purchases import CANCELLED, CONFIRMED, HELD, TIME_FORMAT
 
 ISSUED = 10
 TICKET_TYPE = 7
+# A second is a transaction.
+HOLD_SECONDS = 6
+EXTEND_SECONDS = 4
 
 
 @st.composite
@@ -64,15 +85,22 @@ class Sale(msgspec.Struct):
     rows: list[EntryRow] = []
     batches: list[BatchRow] = []
     state: State = State(0, "", {})
+    sold: int = 0
+    # By id: of each purchase that was accepted, what later commands about it are read with.
+    bought: dict[str, dict[str, Any]] = {}
 
     def begin(self, kind: str) -> None:
         xid = self._new_xid()
-        self.open.append(Accepted(xid, _command(kind, xid)))
+        kind, _, nth = kind.partition(" ")
+        about = list(self.bought)[int(nth or xid) % len(self.bought)] if self.bought else None
+        self.open.append(Accepted(xid, _command(kind, xid, about)))
 
     def commit(self, which: int) -> None:
         accepted = self.open.pop(which % len(self.open))
         self.queued.append(accepted)
         self.completed_xid = max(self.completed_xid, accepted.xid)
+        if isinstance(accepted.command, Buy):
+            self.bought[accepted.command.id] = _earlier(accepted.command)
 
     def decide(self, rows_max: int) -> None:
         own_xid = self._new_xid()
@@ -85,7 +113,7 @@ class Sale(msgspec.Struct):
         """As the catalog does: decided by the transaction that accepts it."""
         own_xid = self._new_xid()
         if self.state.left.get(TICKET_TYPE, 0) + change >= 0:
-            self._write([Accepted(own_xid, Issue(f"r{own_xid}", TICKET_TYPE, change))])
+            self._write([Accepted(own_xid, Issue(f"r{own_xid}", TICKET_TYPE, change))], own=True)
         self.completed_xid = max(self.completed_xid, own_xid)
 
     def broken(self) -> set[str]:
@@ -101,17 +129,34 @@ class Sale(msgspec.Struct):
         )
         replay.finish(self.lane(), [self.counter()])
         replay.check_waiting(self.lane(), self.waiting(), 60.0)
+        holds = self.holds()
+        if replay.check_holds(holds) != replay.open_holds:
+            found.add(HOLDS, "some are not in the list")
         check_limits(bought, found, 1)
         assert set(found.examples) == set(found.counts), found.examples
         return set(found.counts)
 
     def lane(self) -> LaneRow:
-        return LaneRow(len(self.rows), self.batches[-1].at if self.batches else 0.0)
+        at = self.batches[-1].at if self.batches else 0.0
+        return LaneRow(len(self.rows), at, extended_seconds=self.state.extended_seconds)
 
     def counter(self) -> CounterRow:
-        sold = -sum(row.change for row in self.rows if row.kind == CONFIRMED)
-        left = self.state.left.get(TICKET_TYPE, 0)
-        return CounterRow(TICKET_TYPE, True, left + sold, sold)
+        left, held = (of.get(TICKET_TYPE, 0) for of in (self.state.left, self.state.held))
+        return CounterRow(TICKET_TYPE, True, left + held + self.sold, held, self.sold)
+
+    def holds(self) -> list[HoldRow]:
+        held = {id_: p for id_, p in self.state.purchases.items() if p.status == HELD}
+        return [
+            HoldRow(
+                id_,
+                self.bought[id_]["number"],
+                HELD,
+                None,
+                datetime.fromisoformat(purchase.ends_at or "").timestamp()
+                - (self.bought[id_]["at"] + HOLD_SECONDS),
+            )
+            for id_, purchase in held.items()
+        ]
 
     def waiting(self) -> list[WaitingRow]:
         return [
@@ -122,20 +167,37 @@ class Sale(msgspec.Struct):
     def change(self, nth: int, **changes: Any) -> None:
         self.rows[nth - 1] = msgspec.structs.replace(self.rows[nth - 1], **changes)
 
-    def _write(self, batch: list[Accepted]) -> None:
+    def _write(self, batch: list[Accepted], *, own: bool = False) -> None:
         if not batch:
             return
         first, seen = self.state.number + 1, self._snapshot()
-        known = {row.user_id for row in self.rows}
-        assert known <= {user_id for user_id, _buyer in self.state.owned} | {0}
-        entries, self.state = decide(self.state, "", [accepted.command for accepted in batch])
-        self.rows += [
-            _row(entry, accepted.xid) for entry, accepted in zip(entries, batch, strict=True)
-        ]
         at = max(float(accepted.xid) for accepted in batch)
         if self.batches:
             at = max(at, self.batches[-1].at)
-        self.batches.append(BatchRow(first, self.state.number, at, seen))
+        commands = [accepted.command for accepted in batch]
+        time = datetime.fromtimestamp(at, UTC).strftime(TIME_FORMAT)
+        entries, self.state = decide(self.state, time, commands)
+        for entry, accepted in zip(entries, batch, strict=True):
+            self._add(entry, accepted.xid, at)
+        self.batches.append(BatchRow(first, self.state.number, at, seen, by_drain=not own))
+
+    def _add(self, entry: Entry, xid: int, at: float) -> None:
+        command = entry.command
+        about = self.bought.get(getattr(command, "purchase_id", ""))
+        self.rows.append(_row(entry, xid, about))
+        if isinstance(command, Buy):
+            self.bought[command.id].update(number=entry.number, kind=entry.kind, at=at)
+            purchase = Purchase(command.holder, command.lines, entry.kind)
+            self.state = msgspec.structs.replace(
+                self.state, purchases={command.id: purchase} | dict(self.state.purchases)
+            )
+        elif about is not None and entry.purchase_id is not None:
+            reference = getattr(command, "payment_reference", None)
+            about["entries"] = [*about["entries"], (entry.kind, reference, _stored(entry))]
+        for change in entry.changes:
+            quantity = change.quantity or -change.change
+            if entry.kind in (CONFIRMED, CANCELLED):
+                self.sold += quantity if entry.kind == CONFIRMED else -quantity
 
     def _new_xid(self) -> int:
         self.next_xid += 1
@@ -147,41 +209,128 @@ class Sale(msgspec.Struct):
         return Snapshot(min(in_progress, default=xmax), xmax, in_progress)
 
 
-def _command(kind: str, xid: int) -> Command:
-    if kind == "issue":
-        return Issue(f"r{xid}", TICKET_TYPE, 1)
-    if kind == "withdraw":
-        return Issue(f"r{xid}", TICKET_TYPE, -1)
-    return Buy(f"r{xid}", xid % 3 + 1, (Line(TICKET_TYPE, 1 + xid % 2, 5),))
+def _command(kind: str, xid: int, about: str | None) -> Command:
+    id_ = f"r{xid}"
+    lines = (Line(TICKET_TYPE, 1 + xid % 2, 5),)
+    if about is not None:
+        match kind:
+            case "confirm":
+                return Confirm(id_, about, f"paid by {xid}")
+            case "release":
+                return Release(id_, about)
+            case "expire":
+                return Expire(id_, about)
+            case "cancel":
+                return Cancel(id_, about, (Line(TICKET_TYPE, 1),), restock=xid % 3 > 0)
+    match kind:
+        case "issue":
+            return Issue(id_, TICKET_TYPE, 1)
+        case "withdraw":
+            return Issue(id_, TICKET_TYPE, -1)
+        case "extend":
+            return Extend(id_, EXTEND_SECONDS)
+    return Buy(id_, xid % 3 + 1, lines, hold_seconds=HOLD_SECONDS if kind == "hold" else None)
 
 
-def _row(entry: Entry, xid: int) -> EntryRow:
-    (change,) = entry.changes
-    command, is_buy = entry.command, isinstance(entry.command, Buy)
-    return EntryRow(
-        number=entry.number,
-        kind=entry.kind,
-        reason=entry.reason,
-        ticket_type_id=change.ticket_type_id,
-        change=change.change,
-        left_after=change.left_after,
-        items=None,
-        id=command.id,
-        seq=xid,
-        accepted_xid=xid,
-        accepted_at=float(xid),
-        asked="buy" if is_buy else "issue" if command.change > 0 else "withdraw",
-        user_id=command.user_id if is_buy else 0,
-        asked_ticket_type_id=TICKET_TYPE,
-        quantity=command.lines[0].quantity if is_buy else abs(command.change),
-        user_limit=command.lines[0].user_limit if is_buy else None,
-        event_limit=None,
-        asked_items=None,
-    )
+ASKED = {Confirm: "confirm", Release: "release", Expire: "expire", Cancel: "cancel"}
 
 
+def _earlier(command: Buy) -> dict[str, Any]:
+    return {
+        "user_id": command.user_id,
+        "buyer": "",
+        "hold_seconds": command.hold_seconds,
+        "currency": "EUR",
+        "items": [
+            {"ticket_type": id_, "quantity": quantity, "unit_price": "2.50", "user_limit": limit}
+            for id_, quantity, limit in map(msgspec.structs.astuple, command.lines)
+        ],
+        "number": None,
+        "kind": None,
+        "at": None,
+        "entries": [],
+    }
+
+
+def _stored(entry: Entry) -> list[dict[str, int]]:
+    lines = [
+        {
+            "ticket_type": change.ticket_type_id,
+            "change": change.change,
+            "left_after": change.left_after,
+            "quantity": change.quantity,
+            "cancelled": change.cancelled,
+        }
+        for change in entry.changes
+    ]
+    return [{name: n for name, n in line.items() if n is not None} for line in lines]
+
+
+def _row(entry: Entry, xid: int, about: dict[str, Any] | None = None) -> EntryRow:
+    command = entry.command
+    asked = ASKED.get(type(command))
+    values: dict[str, Any] = {
+        "number": entry.number,
+        "kind": entry.kind,
+        "reason": entry.reason,
+        "id": command.id,
+        "seq": xid,
+        "accepted_xid": xid,
+        "accepted_at": float(xid),
+        "user_id": 0,
+        "user_limit": None,
+        "event_limit": None,
+        "asked_items": None,
+    }
+    if isinstance(command, Buy | Issue):
+        (change,) = entry.changes
+        values |= {
+            "ticket_type_id": change.ticket_type_id,
+            "change": change.change,
+            "left_after": change.left_after,
+            "items": None,
+            "asked_ticket_type_id": TICKET_TYPE,
+        }
+    else:
+        values |= {"ticket_type_id": None, "change": 0, "left_after": 0}
+        values |= {"items": json.dumps(_stored(entry)), "asked_ticket_type_id": None, "quantity": 0}
+    terms: dict[str, Any] = {}
+    if isinstance(command, Buy):
+        (line,) = command.lines
+        values |= {"asked": "buy", "user_id": command.user_id, "quantity": line.quantity}
+        values["user_limit"] = line.user_limit
+        if command.hold_seconds is not None:
+            terms = {"hold_seconds": command.hold_seconds}
+    elif isinstance(command, Issue):
+        asked = "issue" if command.change > 0 else "withdraw"
+        values |= {"asked": asked, "quantity": abs(command.change)}
+    elif isinstance(command, Extend):
+        values["asked"] = "extend"
+        terms = {"hold_seconds": command.seconds}
+    else:
+        assert about is not None
+        values["asked"] = asked
+        terms = {
+            "purchase_id": command.purchase_id,
+            "changed": entry.purchase_id,
+            "purchase": about,
+        }
+    if isinstance(command, Confirm):
+        quantity = sum(item["quantity"] for item in (about or {})["items"])
+        terms["payment_reference"] = command.payment_reference
+        terms |= {"amount": f"{2.5 * quantity}", "currency": "EUR"}
+    if isinstance(command, Cancel):
+        terms["restock"] = command.restock
+        values["asked_items"] = json.dumps([{"ticket_type": TICKET_TYPE, "quantity": 1}])
+    return EntryRow(**values, stored_terms=json.dumps(terms) if terms else None)
+
+
+KINDS = (
+    *("buy", "buy", "buy", "hold", "hold", "hold", "issue", "withdraw"),
+    *("confirm", "confirm", "release", "expire", "expire", "cancel", "cancel", "extend"),
+)
 steps = st.lists(
-    st.tuples(st.just("begin"), st.sampled_from(["buy", "buy", "buy", "issue", "withdraw"]))
+    st.tuples(st.just("begin"), st.sampled_from(KINDS))
     | st.tuples(st.just("commit"), st.integers(0, 9))
     | st.tuples(st.just("decide"), st.integers(1, 4))
     | st.tuples(st.just("issue"), st.integers(-2, 3).filter(bool)),
@@ -203,6 +352,28 @@ def every_kind() -> Sale:
     steps: list[tuple[str, Any]] = [("begin", "buy"), ("commit", 0)] * 4
     steps += [("decide", 2), ("decide", 2), ("begin", "withdraw"), ("commit", 0), ("decide", 2)]
     return lived_through([*steps, ("begin", "buy"), ("commit", 0)])
+
+
+# Every outcome of a resolution; a number is that of the purchase that it is about.
+LIFE_OF_HOLDS: list[tuple[str, Any]] = [
+    step
+    for kind in (
+        *("hold", "expire 0", "extend", "confirm 0", "confirm 0", "cancel 0", "cancel 0"),
+        *("cancel 0", "hold", "release 1", "confirm 1", "release 1", "hold", "cancel 2", "extend"),
+        *("extend", "issue", "expire 2", "issue", "withdraw", "issue", "expire 2", "confirm 2"),
+        *("buy", "confirm 3", "cancel 3", "hold", *["buy"] * 9, "confirm 4", "buy"),
+    )
+    for step in (("begin", kind), ("commit", 0), ("decide", 1))
+]
+
+
+def test_holds_live_through_everything() -> None:
+    sale = lived_through(LIFE_OF_HOLDS)
+    assert sale.broken() == set()
+    outcomes = {row.reason or row.kind for row in sale.rows}
+    assert outcomes > {"held", "confirmed", "released", "expired", "cancelled", "extended"}
+    assert outcomes > {"not_due", "hold_expired", "hold_released", "already_confirmed", "not_held"}
+    assert outcomes > {"not_confirmed", "already_cancelled", "not_enough_tickets", "all_held"}
 
 
 @given(steps)
@@ -233,11 +404,30 @@ def test_no_figure_of_an_entry_can_be_another(
     history: list[tuple[str, Any]], data: st.DataObject
 ) -> None:
     sale = lived_through(history)
-    number = data.draw(st.integers(1, len(sale.rows)))
-    field = data.draw(st.sampled_from(["change", "left_after", "quantity", "ticket_type_id"]))
-    if sale.rows[number - 1].kind in ("rejected", "refused") and field == "quantity":
-        field = "change"
-    sale.change(number, **{field: getattr(sale.rows[number - 1], field) + 1})
+    rows = [row for row in sale.rows if row.items != "[]"]
+    row = data.draw(st.sampled_from(rows))
+    if row.items is not None:
+        (line,) = json.loads(row.items)
+        field = data.draw(st.sampled_from(sorted(line)))
+        sale.change(row.number, items=json.dumps([line | {field: line[field] + 1}]))
+    else:
+        field = data.draw(st.sampled_from(["change", "left_after", "quantity", "ticket_type_id"]))
+        if row.kind in ("rejected", "refused") and field == "quantity":
+            field = "change"
+        sale.change(row.number, **{field: getattr(row, field) + 1})
+    assert "outcomes" in sale.broken()
+
+
+@given(steps, st.data())
+def test_no_resolution_has_another_outcome(
+    history: list[tuple[str, Any]], data: st.DataObject
+) -> None:
+    sale = lived_through(history + LIFE_OF_HOLDS)
+    resolutions = [row for row in sale.rows if row.items is not None]
+    row = data.draw(st.sampled_from(resolutions))
+    kinds = {"confirmed", "released", "expired", "cancelled", "refused", "extended"}
+    kind = data.draw(st.sampled_from(sorted(kinds - {row.kind})))
+    sale.change(row.number, kind=kind)
     assert "outcomes" in sale.broken()
 
 
@@ -332,11 +522,12 @@ def test_no_purchase_waits_where_nobody_looks_for_it() -> None:
         (None, None),
         (LaneRow(5, 104.0), None),
         (LaneRow(6, 999.0), None),
-        (None, [CounterRow(TICKET_TYPE, True, None, None)]),
+        (None, [CounterRow(TICKET_TYPE, True, 9, 1, 6)]),
+        (None, [CounterRow(TICKET_TYPE, True, None, None, None)]),
         (None, []),
-        (None, [CounterRow(TICKET_TYPE, False, 9, 6)]),
-        (None, [CounterRow(TICKET_TYPE, True, 8, 6)]),
-        (None, [CounterRow(TICKET_TYPE, True, 9, 6), CounterRow(8, True, 1, 0)]),
+        (None, [CounterRow(TICKET_TYPE, False, 9, 0, 6)]),
+        (None, [CounterRow(TICKET_TYPE, True, 8, 0, 6)]),
+        (None, [CounterRow(TICKET_TYPE, True, 9, 0, 6), CounterRow(8, True, 1, 0, 0)]),
     ],
 )
 def test_lane_and_counters_say_what_the_ledger_says(
@@ -351,6 +542,38 @@ def test_lane_and_counters_say_what_the_ledger_says(
     else:
         replay.finish(sale.lane(), counters)
         assert set(found.counts) == {"inventory"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"number": None}, {"kind": CONFIRMED}, {"ended": 9}, {"moved_seconds": 0.000001}],
+)
+def test_an_open_hold_is_one_that_no_entry_ended_and_ends_when_it_was_said(
+    changes: dict[str, Any],
+) -> None:
+    hold: list[tuple[str, Any]] = [("begin", "hold"), ("commit", 0), ("decide", 1)]
+    extend: list[tuple[str, Any]] = [("begin", "extend"), ("commit", 0), ("decide", 1)]
+    sale, found = lived_through(hold + extend + hold), Findings()
+    replay = Replay(1, found, lambda _: None)
+    replay.feed(sale.batches, sale.rows)
+    replay.finish(sale.lane(), [sale.counter()])
+    first, second = sorted(sale.holds(), key=lambda hold: hold.number or 0)
+    assert (first.moved_seconds, second.moved_seconds) == (0, -EXTEND_SECONDS)
+    assert replay.check_holds([first, second]) == replay.open_holds == 2
+    assert not found.counts
+    replay.check_holds([msgspec.structs.replace(first, **changes)])
+    assert set(found.counts) == {"holds"}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"amount": "2.51"}, {"amount": None}, {"currency": "USD"}, {"paid_too": "r1"}]
+)
+def test_a_payment_is_of_the_price_and_confirms_one_purchase(changes: dict[str, Any]) -> None:
+    sale = lived_through(LIFE_OF_HOLDS)
+    row = next(row for row in sale.rows if (row.asked, row.kind) == ("confirm", CONFIRMED))
+    terms = json.loads(row.stored_terms or "")
+    sale.change(row.number, stored_terms=json.dumps(terms | changes))
+    assert sale.broken() == {"payments"}
 
 
 def test_what_was_withdrawn_whole_needs_no_counter() -> None:
