@@ -409,7 +409,7 @@ class Request(Base):
             postgresql_where=text("buyer <> ''"),
         ),
         # What a holder has of an event, for its limits.
-        Index("requests_by_holder", "event_id", "user_id", "buyer"),
+        Index("requests_by_holder", "event_id", "user_id", "buyer", "seq"),
         Index(
             "requests_by_payment_reference",
             "user_id",

@@ -123,7 +123,7 @@ CREATE TABLE requests (
     CONSTRAINT requests_key_has_fingerprint CHECK ((idempotency_key IS NULL) = (fingerprint IS NULL))
 );
 CREATE UNIQUE INDEX requests_idempotency ON requests (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
-CREATE INDEX requests_by_holder ON requests (event_id, user_id, buyer);
+CREATE INDEX requests_by_holder ON requests (event_id, user_id, buyer, seq);
 CREATE INDEX requests_by_payment_reference ON requests (user_id, payment_reference) WHERE payment_reference IS NOT NULL;
 CREATE INDEX requests_by_user ON requests (user_id, seq);
 CREATE TABLE work_list (

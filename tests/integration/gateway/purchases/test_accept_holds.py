@@ -47,7 +47,11 @@ def decide(engine: Engine, settings: Settings, event: int) -> Decide:
 def let_time_pass(engine: Engine, seconds: int) -> None:
     """As if all holds, and all decisions, had been made earlier."""
     ago = f"make_interval(secs => {seconds})"
-    tamper(engine, f"UPDATE batches SET at = at - {ago}")
+    tamper(
+        engine,
+        f"UPDATE batches SET at = at - {ago}",
+        f"UPDATE requests SET created_at = created_at - {ago}",
+    )
     if scalar(engine, "SELECT count(*) FROM holds"):
         tamper(engine, f"UPDATE holds SET ends_at = ends_at - {ago}")
 
