@@ -35,26 +35,38 @@ KEPT_OUTCOMES = f"""
 (e.number IS NULL OR current_setting('synchronous_standby_names') = '' OR {WRITES_TO_LOG})
 """
 
-# The entry that answers a purchase, if there is one; of one that was not rejected the newest entry
-# after it; and how many of its tickets are cancelled.
+# The entry that answers a purchase, if there is one. Of one that was not rejected the newest entry
+# after it: when it was written, the payment of an earlier hold, and how many are cancelled.
 ENTRIES = """
 LEFT JOIN LATERAL (SELECT * FROM ledger WHERE event_id = r.event_id AND command_id = r.id
                    OFFSET 0) e ON true
-LEFT JOIN LATERAL (SELECT number, kind FROM ledger
-                   WHERE event_id = r.event_id AND purchase_id = r.id
-                       AND e.kind IN ('held', 'confirmed')
-                   ORDER BY number DESC LIMIT 1) newest ON true
-LEFT JOIN LATERAL (SELECT sum((item->>'quantity')::int)::int AS quantity
-                   FROM ledger c, jsonb_array_elements(c.items) item
-                   WHERE newest.kind = 'cancelled' AND c.event_id = r.event_id
-                       AND c.purchase_id = r.id AND c.kind = 'cancelled') cancelled ON true
+LEFT JOIN LATERAL (
+    SELECT newest.kind, batch.at, paid.payment_reference, cancelled.quantity AS cancelled
+    FROM (SELECT number, kind FROM ledger
+          WHERE event_id = r.event_id AND purchase_id = r.id AND e.kind IN ('held', 'confirmed')
+          ORDER BY number DESC LIMIT 1) newest
+    LEFT JOIN LATERAL (SELECT at FROM batches
+                       WHERE event_id = r.event_id AND first_number <= newest.number
+                       ORDER BY first_number DESC LIMIT 1) batch ON true
+    LEFT JOIN LATERAL (SELECT command.payment_reference
+                       FROM ledger c CROSS JOIN LATERAL (
+                           SELECT payment_reference FROM requests WHERE id = c.command_id OFFSET 0
+                       ) command
+                       WHERE newest.kind IN ('confirmed', 'cancelled') AND e.kind = 'held'
+                           AND c.event_id = r.event_id AND c.purchase_id = r.id
+                           AND c.kind = 'confirmed' LIMIT 1) paid ON true
+    LEFT JOIN LATERAL (SELECT sum((item->>'quantity')::int)::int AS quantity
+                       FROM ledger c, jsonb_array_elements(c.items) item
+                       WHERE newest.kind = 'cancelled' AND c.event_id = r.event_id
+                           AND c.purchase_id = r.id AND c.kind = 'cancelled') cancelled ON true
+    OFFSET 0) later ON true
 """
 STATUS = """
-(CASE WHEN newest.kind IS NULL THEN coalesce(e.kind::text, 'queued')
-      WHEN newest.kind = 'cancelled' AND cancelled.quantity < coalesce(r.quantity, (
+(CASE WHEN later.kind IS NULL THEN coalesce(e.kind::text, 'queued')
+      WHEN later.kind = 'cancelled' AND later.cancelled < coalesce(r.quantity, (
           SELECT sum((line->>'quantity')::int) FROM jsonb_array_elements(r.items) line))
       THEN 'confirmed'
-      ELSE newest.kind::text END)
+      ELSE later.kind::text END)
 """
 
 
@@ -71,7 +83,7 @@ SELECT r.id::text, r.user_id, r.event_id, r.seq, r.ticket_type_id, r.quantity, r
        r.items::text, r.currency, {as_time("r.created_at")}, {STATUS}, e.reason::text,
        e.left_after, e.items::text, {as_time("batch.at")}, {as_time("hold.ends_at")},
        greatest(0, floor(extract(epoch FROM hold.ends_at - clock_timestamp())))::int,
-       {as_time("resolved.at")}, paid.payment_reference, cancelled.quantity
+       {as_time("later.at")}, later.payment_reference, later.cancelled
 FROM {purchases} r
 {ENTRIES}
 LEFT JOIN LATERAL (SELECT at FROM batches WHERE event_id = r.event_id AND first_number <= e.number
@@ -80,16 +92,6 @@ LEFT JOIN LATERAL (SELECT h.ends_at + make_interval(secs => l.extended_seconds) 
                    FROM holds h, lanes l
                    WHERE e.kind = 'held' AND h.event_id = r.event_id AND h.purchase_id = r.id
                        AND l.event_id = r.event_id LIMIT 1) hold ON true
-LEFT JOIN LATERAL (SELECT at FROM batches
-                   WHERE event_id = r.event_id AND first_number <= newest.number
-                   ORDER BY first_number DESC LIMIT 1) resolved ON true
-LEFT JOIN LATERAL (SELECT command.payment_reference
-                   FROM ledger c CROSS JOIN LATERAL (
-                       SELECT payment_reference FROM requests WHERE id = c.command_id OFFSET 0
-                   ) command
-                   WHERE newest.kind IN ('confirmed', 'cancelled') AND e.kind = 'held'
-                       AND c.event_id = r.event_id AND c.purchase_id = r.id
-                       AND c.kind = 'confirmed' LIMIT 1) paid ON true
 """
 
 
