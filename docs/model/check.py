@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 MODEL: Final = Path(__file__).with_name("eventify.pml")
 MARK: Final = MODEL.with_name("mark.pml")
+HOLD: Final = MODEL.with_name("hold.pml")
 MISSING: Final = "`make model` needs Spin and a C compiler: apt-get install spin gcc"
 # Whether all is decided in the end, where nothing that can go on is kept waiting for ever.
 LIVENESS: Final = "LIVENESS"
@@ -201,6 +202,48 @@ VERSIONS: Final = (
     Version("mark: xmax of the snapshot", ("XMAX_OF_THE_SNAPSHOT",), BELOW, True, MARK),
     Version("mark: id of the same batch", ("OWN_XID",), BELOW, True, MARK),
     Version("mark: sequence number before the id", ("SEQ_BEFORE_XID",), BELOW, True, MARK),
+    Version("a hold, paid, released or expired: promises", (), model=HOLD),
+    Version("a hold: settled in the end", (LIVENESS,), model=HOLD),
+    Version("a hold, paid twice: promises", ("TWO_PAYMENTS",), model=HOLD),
+    Version("a hold, paid twice: settled in the end", ("TWO_PAYMENTS", LIVENESS), model=HOLD),
+    *(
+        Version(f"a hold: {name}", macros, breaks, True, HOLD)
+        for name, macros, breaks in (
+            ("no lock", ("NO_LOCK",), "each_command_has_one_entry"),
+            (
+                "expired by the clock, not in the lane",
+                ("EXPIRES_BY_THE_CLOCK",),
+                "payment_first_is_good",
+            ),
+            ("confirmed by the clock", ("CONFIRMS_BY_THE_CLOCK",), "payment_first_is_good"),
+            (
+                "confirmed again by another payment",
+                ("TWO_PAYMENTS", "CONFIRMS_AGAIN"),
+                "one_payment_confirms",
+            ),
+            (
+                "an expiry that does not look whether it is held",
+                ("EXPIRES_UNSEEN",),
+                "hold_ends_once",
+            ),
+            (
+                "an expiry that does not look when the hold ends",
+                ("EXPIRES_AS_QUEUED",),
+                "not_due_goes_on",
+            ),
+            ("released again", ("RELEASES_AGAIN",), "hold_ends_once"),
+            ("released again, outcomes alone", ("RELEASES_AGAIN", "ONLY_OUTCOMES"), "sold_once"),
+            ("counters moved after the entry", ("COUNTERS_APART",), "what_comes_back_is_left"),
+            (
+                "a retry is answered by an entry of its own",
+                ("ANSWER_OF_ITS_OWN",),
+                "returned_has_no_ticket",
+            ),
+            ("200 by what the gateway read", ("ANSWER_OF_THE_EDGE",), "charged_has_ticket"),
+            ("reference stored apart from its command", ("KEY_APART",), "pending_is_stored"),
+            ("no sweeper", ("NO_SWEEPER", LIVENESS), "every_payment_is_settled"),
+        )
+    ),
 )
 
 HEAD: Final = """\
