@@ -51,6 +51,10 @@ class Finding(NamedTuple):
     seconds: float
 
 
+# Of a hold: broken only after some million states.
+SEARCHED_LONG: Final = frozenset(
+    ("EXPIRES_AS_QUEUED", "RELEASES_AGAIN", "COUNTERS_APART", "KEY_APART", LIVENESS)
+)
 BELOW: Final = "nothing_comes_below_the_mark"
 VERSIONS: Final = (
     Version("three purchases: promises", ()),
@@ -207,7 +211,7 @@ VERSIONS: Final = (
     Version("a hold, paid twice: promises", ("TWO_PAYMENTS",), model=HOLD),
     Version("a hold, paid twice: settled in the end", ("TWO_PAYMENTS", LIVENESS), model=HOLD),
     *(
-        Version(f"a hold: {name}", macros, breaks, True, HOLD)
+        Version(f"a hold: {name}", macros, breaks, SEARCHED_LONG.isdisjoint(macros), HOLD)
         for name, macros, breaks in (
             ("no lock", ("NO_LOCK",), "each_command_has_one_entry"),
             (

@@ -140,7 +140,7 @@ bool known[2];
 #endif
 
 inline store(command) {
-#ifndef LIVENESS       /* nothing needs it there */
+#ifndef LIVENESS    /* nothing needs it there */
     first = (command < CONFIRMS && status == HELD && len(resolutions) == 0 -> command : first);
 #endif
     resolutions!command
@@ -155,9 +155,9 @@ inline answer(how) {
 }
 
 /*
- * One of the connections on which a shop confirms a payment, until it has a final answer:
- * gateway/purchases/routes.py. The first payment has two, as a client that waited too long sends its
- * request again while the first still runs.
+ * One of the connections on which a shop confirms a payment, until it has a final answer. The first
+ * payment has two, as a client that waited too long sends its request again while the first still
+ * runs.
  */
 proctype Confirm(byte me) {
 end:
