@@ -56,5 +56,5 @@ class RuleMachine(HoldsMachine):
 
 def test_whatever_comes_in_any_order_a_hold_ends_once_and_no_ticket_is_lost() -> None:
     run_state_machine_as_test(
-        RuleMachine, settings=settings(max_examples=50, stateful_step_count=30, deadline=None)
+        RuleMachine, settings=settings(max_examples=300, stateful_step_count=40, deadline=None)
     )
