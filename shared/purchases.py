@@ -85,6 +85,8 @@ class Purchase(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     # Which lines there were not enough tickets for; None unless that is the reason.
     short: Sequence[Short] | None = None
+    # Whom the account bought for; left out where it bought for itself.
+    buyer: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class QueuedPurchase(Purchase, frozen=True, kw_only=True):
@@ -129,6 +131,7 @@ def purchase(  # noqa: PLR0913 - as many as the body has
     reason: str | None = None,
     decided_at: str | None = None,
     short: Sequence[Short] | None = None,
+    buyer: str = "",
 ) -> Purchase:
     """A purchase from its lines: ticket type, quantity and unit price of each."""
     items = [Item(*line, total_price(line[2], line[1])) for line in lines]
@@ -150,6 +153,7 @@ def purchase(  # noqa: PLR0913 - as many as the body has
         items=items,
         currency=currency,
         short=short,
+        buyer=buyer or msgspec.UNSET,
     )
 
 

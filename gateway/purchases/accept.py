@@ -15,6 +15,7 @@ from shared.errors import (
     InvalidInput,
     NotAuthenticated,
     NotEnoughTickets,
+    NotYourEvent,
     Problem,
     SaleClosed,
     SaleNotOpen,
@@ -49,6 +50,7 @@ class PurchaseRequest(msgspec.Struct, frozen=True):
     # Of its span, where it is traced; the row carries it to the decision.
     traceparent: str | None = None
     as_items: bool = False
+    buyer: str = ""
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -106,6 +108,8 @@ def problem_of_request(code: str, retry_seconds: float | None = None) -> Problem
     match code:
         case "unknown_user":
             return NotAuthenticated("The token's user does not exist.", token_was_bad=True)
+        case "not_your_event":
+            return NotYourEvent()
         case "key_reused":
             return IdempotencyKeyReused()
         case "too_many_expired_holds":
@@ -188,5 +192,6 @@ def queued_purchase(
         event=accepted.event_id,
         currency=accepted.currency,
         created_at=accepted.created_at,
+        buyer=request.buyer,
     )
     return still_queued(body, accepted.position, wait_seconds)

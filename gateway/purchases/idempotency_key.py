@@ -36,4 +36,6 @@ def parse_idempotency_key(header: str | None) -> str | None:
 def fingerprint(wanted: PurchaseInput) -> bytes:
     """The same key with another fingerprint is an error of the client."""
     lines = ",".join(f"{line.ticket_type}:{line.quantity}" for line in wanted.lines)
+    if wanted.buyer:
+        lines += f"\0{wanted.buyer}"
     return hashlib.blake2b(lines.encode(), digest_size=16).digest()

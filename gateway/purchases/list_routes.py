@@ -5,12 +5,14 @@ from typing import Annotated, Literal
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import AfterValidator, WithJsonSchema
 from sqlalchemy import Engine
 
 from gateway.purchases import read
 from gateway.purchases.look_up import PurchaseLookUp
-from gateway.purchases.openapi import LIST_RESPONSES
+from gateway.purchases.openapi import BUYER, LIST_RESPONSES
 from gateway.purchases.read import Filter
+from gateway.purchases.request_body import BUYER_FORM, is_buyer
 from gateway.rate_limits.by_user import UserLimit
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.concurrency.keyed_limit import Turns
@@ -29,6 +31,15 @@ WAITING_OF_USER_MAX = 30
 Status = Literal["queued", "held", "confirmed", "rejected", "released", "expired", "cancelled"]
 
 router = APIRouter(tags=["Purchases"], route_class=AuthenticatedRoute)
+
+
+def _buyer(text: str) -> str:
+    if not is_buyer(text):
+        raise ValueError(BUYER_FORM)
+    return text
+
+
+BuyerFilter = Annotated[str, AfterValidator(_buyer), WithJsonSchema(BUYER)]
 
 
 class PurchaseLists:
@@ -91,11 +102,14 @@ async def list_purchases(
     ticket_type: Annotated[
         QueryId | None, Query(description="Only purchases of this ticket type.")
     ] = None,
+    buyer: Annotated[
+        BuyerFilter | None, Query(description="Only purchases for this buyer.")
+    ] = None,
 ) -> Response:
     lists: PurchaseLists = request.app.state.purchase_lists
     limit: UserLimit = request.app.state.list_limit
     headers = await limit.draw(caller.user_id)
-    wanted = Filter(caller.user_id, status, ticket_type)
+    wanted = Filter(caller.user_id, status, ticket_type, buyer)
     try:
         answered = await lists.page(wanted, page)
     except Problem as problem:

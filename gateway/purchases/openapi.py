@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.purchases.request_body import LINES_MAX, MAX_INT4
+from gateway.purchases.request_body import BUYER_MAX_CHARACTERS, LINES_MAX, MAX_INT4
 from shared.auth.caller import KeyScope
 from shared.config.setting_groups import CURRENCY_PATTERN
 from shared.errors import (
@@ -17,6 +17,7 @@ from shared.errors import (
     InvalidInput,
     NotEnoughTickets,
     NotFound,
+    NotYourEvent,
     OverUserLimit,
     SaleClosed,
     SaleNotOpen,
@@ -119,6 +120,14 @@ EXAMPLES = {
 ONE_LINE = {"ticket_type": 1, "quantity": 2}
 SEVERAL_LINES = {"items": [ONE_LINE, {"ticket_type": 3, "quantity": 1}]}
 
+BUYER: dict[str, Any] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": BUYER_MAX_CHARACTERS,
+    # As much of "printable" as a pattern can say.
+    "pattern": r"^[^\u0000-\u001f\u007f-\u00a0\u00ad\u2028\u2029]+$",
+    "description": "Whom an API key of the event's owner buys for. Limits count for each buyer.",
+}
 MONEY = {"type": "string", "pattern": r"^[0-9]+\.[0-9]{2}$"}
 ROW_ID = {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}
 QUANTITY = {"type": "integer", "format": "int32", "minimum": 1, "maximum": MAX_INT4}
@@ -130,6 +139,20 @@ def _nullable(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 SCHEMAS: Mapping[str, Any] = {
+    "PurchaseLine": {
+        "type": "object",
+        "description": "Tickets of one type.",
+        "required": ["ticket_type", "quantity"],
+        "additionalProperties": False,
+        "properties": {
+            "ticket_type": ROW_ID,
+            "quantity": {
+                **QUANTITY,
+                "description": "At most the ticket type's `max_per_purchase`.",
+            },
+        },
+        "examples": [ONE_LINE],
+    },
     "PurchaseRequest": {
         "type": "object",
         "description": "Tickets of one type.",
@@ -141,6 +164,7 @@ SCHEMAS: Mapping[str, Any] = {
                 **QUANTITY,
                 "description": "At most the ticket type's `max_per_purchase`.",
             },
+            "buyer": BUYER,
         },
         "examples": [ONE_LINE],
     },
@@ -155,8 +179,9 @@ SCHEMAS: Mapping[str, Any] = {
                 "minItems": 1,
                 "maxItems": LINES_MAX,
                 "description": "Each ticket type once.",
-                "items": {"$ref": "#/components/schemas/PurchaseRequest"},
+                "items": {"$ref": "#/components/schemas/PurchaseLine"},
             },
+            "buyer": BUYER,
         },
         "examples": [SEVERAL_LINES],
     },
@@ -207,6 +232,7 @@ SCHEMAS: Mapping[str, Any] = {
                 "description": "In the order of the request.",
                 "items": {"$ref": "#/components/schemas/PurchaseItem"},
             },
+            "buyer": {**BUYER, "description": "Left out where the account bought for itself."},
             "currency": {
                 "type": "string",
                 "pattern": CURRENCY_PATTERN,
@@ -404,6 +430,7 @@ BUY: dict[str, Any] = {
             SaleNotOpen(headers={"Retry-After": "3600"}),
             SaleClosed,
             SalePaused(headers={"Retry-After": "30"}),
+            NotYourEvent,
             IdempotencyKeyReused,
             too_many("purchases"),
             TooManyExpiredHolds(headers={"Retry-After": "1800"}),

@@ -83,7 +83,7 @@ SELECT r.id::text, r.user_id, r.event_id, r.seq, r.ticket_type_id, r.quantity, r
        r.items::text, r.currency, {as_time("r.created_at")}, {STATUS}, e.reason::text,
        e.left_after, e.items::text, {as_time("batch.at")}, {as_time("hold.ends_at")},
        greatest(0, floor(extract(epoch FROM hold.ends_at - clock_timestamp())))::int,
-       {as_time("later.at")}, later.payment_reference, later.cancelled
+       {as_time("later.at")}, later.payment_reference, later.cancelled, r.buyer
 FROM {purchases} r
 {ENTRIES}
 LEFT JOIN LATERAL (SELECT at FROM batches WHERE event_id = r.event_id AND first_number <= e.number
@@ -120,26 +120,8 @@ WHERE r.user_id = %(user_id)s AND r.kind = 'buy'
 """
 OF_STATUS = f"AND {STATUS} = %(status)s"
 
-# `LIST_MAX_ROWS` at most, however many a user has.
-COUNT_OF_USER = f"""
-SELECT count(*) FROM (SELECT FROM requests r {OF_USER} LIMIT {LIST_MAX_ROWS}) counted
-"""
-# Looks up the entries of each: ten times as long.
-COUNT_OF_STATUS = f"""
-SELECT count(*) FROM (
-    SELECT FROM requests r {ENTRIES} {OF_USER} {OF_STATUS} LIMIT {LIST_MAX_ROWS}) counted
-"""
+OF_BUYER = "AND r.buyer = %(buyer)s AND r.buyer <> ''"
 
-
-def _page(of_user: str) -> str:
-    page = f"""(
-    SELECT r.* FROM requests r {of_user}
-    ORDER BY r.seq DESC LIMIT %(rows)s OFFSET %(offset)s)"""
-    return f"{found_of(page)} WHERE {KEPT_OUTCOMES} ORDER BY r.seq DESC"
-
-
-LIST_OF_USER = _page(OF_USER)
-LIST_OF_STATUS = _page(f"{ENTRIES} {OF_USER} {OF_STATUS}")
 
 # The oldest purchases of a queue, read from the lane's mark on: past the dead rows of those that
 # were decided.
@@ -192,6 +174,7 @@ class Filter(msgspec.Struct, frozen=True):
     user_id: int
     status: str | None
     ticket_type_id: int | None
+    buyer: str | None = None
 
 
 def read(engine: Engine, ids: Sequence[str], *, position_max_rows: int) -> dict[str, Found]:
@@ -222,6 +205,20 @@ def owned(engine: Engine, asked: Collection[tuple[str, int]]) -> set[tuple[str, 
         return set(cursor.fetchall())
 
 
+def _statements(wanted: Filter) -> tuple[str, str]:
+    """Counts the purchases, and reads a page of them."""
+    of_user = OF_USER if wanted.buyer is None else f"{OF_USER} {OF_BUYER}"
+    if wanted.status is not None:
+        # Looks up the entries of each: ten times as long.
+        of_user = f"{ENTRIES} {of_user} {OF_STATUS}"
+    # `LIST_MAX_ROWS` at most, however many a user has.
+    count = f"SELECT count(*) FROM (SELECT FROM requests r {of_user} LIMIT {LIST_MAX_ROWS}) counted"
+    page = f"""(
+    SELECT r.* FROM requests r {of_user}
+    ORDER BY r.seq DESC LIMIT %(rows)s OFFSET %(offset)s)"""
+    return count, f"{found_of(page)} WHERE {KEPT_OUTCOMES} ORDER BY r.seq DESC"
+
+
 def list_of_user(
     engine: Engine,
     wanted: Filter,
@@ -243,11 +240,7 @@ def list_of_user(
         DATABASE_UNAVAILABLE: nothing was read.
     """
     parameters = msgspec.structs.asdict(wanted)
-    count_of, page_of = (
-        (COUNT_OF_USER, LIST_OF_USER)
-        if wanted.status is None
-        else (COUNT_OF_STATUS, LIST_OF_STATUS)
-    )
+    count_of, page_of = _statements(wanted)
     with statement(engine) as cursor:
         cursor.execute(count_of, parameters)
         row = cursor.fetchone()
@@ -295,6 +288,7 @@ class _Row(msgspec.Struct, gc=False):
     resolved_at: str | None
     payment_reference: str | None
     cancelled_quantity: int | None
+    buyer: str
 
 
 def _found(row: _Row, heads: dict[int, list[int]]) -> Found:
@@ -309,6 +303,7 @@ def _found(row: _Row, heads: dict[int, list[int]]) -> Found:
         reason=row.reason,
         decided_at=row.decided_at,
         short=_short(row, lines) if row.reason in SHORT_REASONS else None,
+        buyer=row.buyer,
     )
     if row.held_until is not None and row.seconds_left is not None:
         body = held(body, row.held_until, row.seconds_left)

@@ -15,6 +15,8 @@ Errors = dict[str, list[str]]
 
 MAX_INT4: Final = 2**31 - 1
 LINES_MAX: Final = 10
+BUYER_MAX_CHARACTERS: Final = 255
+BUYER_FORM: Final = f"A text of 1 to {BUYER_MAX_CHARACTERS} printable characters is expected."
 LIMITS: Final = {"ticket_type": MAX_ID, "quantity": MAX_INT4}
 
 
@@ -33,6 +35,8 @@ class PurchaseInput(msgspec.Struct, frozen=True):
 
     lines: tuple[LineInput, ...]
     as_items: bool = False
+    # Whom the account buys for; "": itself.
+    buyer: str = ""
 
 
 class _Cart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,14 +79,23 @@ def _parse_by_field(body: bytes) -> PurchaseInput:
     fields = parse_json(body)
     if not isinstance(fields, dict):
         raise InvalidInput(errors={"body": ["A JSON object is expected."]})
+    has_buyer, buyer = "buyer" in fields, fields.pop("buyer", "")
     as_items = "items" in fields
     if as_items:
         errors, lines = _cart_errors(fields), fields["items"]
     else:
         errors, lines = _line_errors(fields, known=(*LIMITS, "items")), [fields]
+    if has_buyer and not is_buyer(buyer):
+        errors["buyer"] = [BUYER_FORM]
     if errors:
         raise InvalidInput(errors=errors)
-    return PurchaseInput(tuple(LineInput(**line) for line in lines), as_items)
+    return PurchaseInput(tuple(LineInput(**line) for line in lines), as_items, buyer)
+
+
+def is_buyer(value: object) -> bool:
+    return (
+        isinstance(value, str) and 1 <= len(value) <= BUYER_MAX_CHARACTERS and value.isprintable()
+    )
 
 
 def _cart_errors(fields: Mapping[str, Any]) -> Errors:

@@ -133,9 +133,13 @@ class PurchaseRoutes:
         if scope["query_string"] and (errors := query_errors(scope["query_string"], ())):
             raise InvalidInput(errors=errors)
         wait_seconds = preferred_wait(headers.get(b"prefer", b""), self._settings.wait_max_seconds)
+        wanted = parse_body(body)
+        if wanted.buyer and caller.key_id is None:
+            raise InvalidInput(errors={"buyer": ["Only a purchase with an API key has one."]})
         answer = await self._service.buy(
             caller.user_id,
-            parse_body(body),
+            wanted,
+            key_id=caller.key_id,
             idempotency_key=parse_idempotency_key(text_of(headers.get(b"idempotency-key"))),
             request_id=scope["request_id"],
             traceparent=traceparent,

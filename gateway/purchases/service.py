@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from hashlib import sha256
 
 import msgspec
 from msgspec.structs import replace
@@ -29,9 +30,15 @@ from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import DecisionListener, Waiters, WaitLimit
 from gateway.purchases.wakeups import WakeupSender
 from gateway.rate_limits.by_user import UserLimit
+from gateway.rate_limits.token_bucket import Rate
 from shared.config.settings import Settings
-from shared.errors import Problem, Unavailable
+from shared.errors import NotYourEvent, Problem, Unavailable
 from shared.failpoints import reached
+
+
+def _bucket(user_id: int, buyer: str) -> int | str:
+    """No names in Redis; and of a bounded length."""
+    return f"{user_id}:{sha256(buyer.encode()).hexdigest()[:32]}" if buyer else user_id
 
 
 class PurchaseService:
@@ -47,6 +54,8 @@ class PurchaseService:
         self._pace = Pace()
         self.waiters = Waiters(settings.waiting_max_rows, settings.waiting_max_rows_of_user)
         self._limit = UserLimit(settings)
+        key_rate = Rate(settings.key_rate_burst, settings.key_rate_per_second)
+        self._key_limit = UserLimit(settings, "keys", key_rate)
         self.wakeups = WakeupSender(settings, traces)
         self.look_up = PurchaseLookUp(settings, engine, self.waiters, self._pace)
         self._listener = DecisionListener(settings, engine, self.waiters, self._pace)
@@ -78,6 +87,7 @@ class PurchaseService:
         """Finish what was accepted, then close all connections."""
         self.stop_accepting()
         await self._limit.close()
+        await self._key_limit.close()
         await self._accepting.close()
         await self.look_up.close()
         await self._listener.stop()
@@ -89,6 +99,7 @@ class PurchaseService:
         user_id: int,
         wanted: PurchaseInput,
         *,
+        key_id: int | None = None,
         idempotency_key: str | None,
         request_id: str,
         traceparent: str | None = None,
@@ -97,14 +108,19 @@ class PurchaseService:
         """Accept a request durably, and wait for its decision up to `wait_limit`.
 
         Raises:
-            TooManyRequests: of this user.
+            TooManyRequests: of this user or buyer, or of the user's API keys.
             Unavailable: not accepted, or unknown: a retry with the same key finds out.
             Problem: the request cannot be accepted.
             ClientLeft: while it waited; what was accepted stays accepted.
         """
         if self.waiters.is_closed or self._backlog.is_full:
             raise Unavailable
-        rate_limit = await self._limit.draw(user_id)
+        if key_id is not None:
+            # A bucket for all keys of a user: more keys give no more requests.
+            await self._key_limit.draw(user_id)
+        if wanted.buyer:
+            self._limit.raise_if_known_empty(user_id)
+        rate_limit = await self._limit.draw(_bucket(user_id, wanted.buyer))
         request = PurchaseRequest(
             id=str(uuid7()),
             user_id=user_id,
@@ -114,6 +130,7 @@ class PurchaseService:
             request_id=request_id,
             traceparent=traceparent,
             as_items=wanted.as_items,
+            buyer=wanted.buyer,
         )
         decision = self.waiters.expect(request.id, user_id) if wait_limit is not None else None
         try:
@@ -127,6 +144,10 @@ class PurchaseService:
                 with suppress(Unavailable):
                     answer = await self.look_up.read(user_id, request.id)
                     return replace(answer, rate_limit=rate_limit)
+        except NotYourEvent:
+            # Invented buyers give nobody more requests than his own.
+            await self._limit.draw(user_id)
+            raise
         except Problem as problem:
             problem.headers.update(rate_limit)
             raise

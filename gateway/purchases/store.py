@@ -89,6 +89,8 @@ LOOKED_UP = f"""
             WHEN earlier.fingerprint <> r.fingerprint THEN 'key_reused'
             WHEN earlier.id IS NOT NULL THEN NULL
             WHEN u.id IS NULL THEN 'unknown_user'
+            WHEN r.cart IS NULL AND r.buyer IS NOT NULL AND e.owner_id <> r.user_id
+            THEN 'not_your_event'
             WHEN r.cart IS NULL THEN coalesce({REFUSAL.format(**ONE)},
                 CASE WHEN lapsed.at IS NOT NULL THEN 'too_many_expired_holds' END)
         END AS refusal,
@@ -113,9 +115,11 @@ WITH_CARTS = f"""
     SELECT * FROM looked_up WHERE cart IS NULL OR earlier_id IS NOT NULL OR refusal IS NOT NULL
     UNION ALL
     SELECT l.id, l.user_id, NULL, NULL, NULL, l.idempotency_key, l.fingerprint, l.request_id,
-        l.traceparent, l.nth, NULL, cart.event_id, NULL, NULL, cart.event_user_limit,
-        cart.currency, coalesce(cart.refusal,
-            CASE WHEN lapsed.at IS NOT NULL THEN 'too_many_expired_holds' END),
+        l.traceparent, l.buyer, l.nth, NULL, cart.event_id, NULL, NULL, cart.event_user_limit,
+        cart.currency, coalesce(
+            CASE WHEN l.buyer IS NOT NULL AND cart.owner_id <> l.user_id
+                 THEN 'not_your_event' END,
+            cart.refusal, CASE WHEN lapsed.at IS NOT NULL THEN 'too_many_expired_holds' END),
         cart.items, cart.checked, NULL, NULL, NULL, l.xid, cart.hold_seconds, cart.held, lapsed.at
     FROM looked_up l
     CROSS JOIN LATERAL (
@@ -161,9 +165,9 @@ WITH request AS (
     SELECT * FROM unnest(
         %(ids)s::uuid[], %(user_ids)s::bigint[], %(ticket_type_ids)s::bigint[],
         %(quantities)s::int[], %(carts)s::jsonb[], %(keys)s::text[], %(fingerprints)s::bytea[],
-        %(request_ids)s::text[], %(traceparents)s::text[])
+        %(request_ids)s::text[], %(traceparents)s::text[], %(buyers)s::text[])
     WITH ORDINALITY AS r (id, user_id, ticket_type_id, quantity, cart, idempotency_key,
-                          fingerprint, request_id, traceparent, nth)
+                          fingerprint, request_id, traceparent, buyer, nth)
 ), {verdict}, ahead AS (
     SELECT wanted.event_id, head.queued, head.last_seq
     FROM (SELECT DISTINCT event_id FROM verdict) wanted
@@ -174,10 +178,10 @@ WITH request AS (
 ), accepted AS (
     INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, user_limit,
                           event_user_limit, unit_price, currency, items, idempotency_key,
-                          fingerprint, request_id, traceparent, accepted_xid, hold_seconds)
+                          fingerprint, request_id, traceparent, accepted_xid, hold_seconds, buyer)
     SELECT id, event_id, user_id, ticket_type_id, quantity, user_limit, event_user_limit, price,
            currency, items, idempotency_key, fingerprint, request_id, traceparent, xid,
-           hold_seconds
+           hold_seconds, coalesce(buyer, '')
     FROM verdict WHERE refusal IS NULL AND earlier_id IS NULL
     ORDER BY nth
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
@@ -210,7 +214,7 @@ ACCEPT_CARTS = Prepared(
 )
 
 # Refusals that no line is the cause of.
-OF_REQUEST = ("unknown_user", "key_reused", "too_many_expired_holds")
+OF_REQUEST = ("unknown_user", "key_reused", "not_your_event", "too_many_expired_holds")
 
 
 class CheckedLine(msgspec.Struct, frozen=True):
@@ -302,13 +306,14 @@ def parameters_of(requests: Sequence[PurchaseRequest], limits: Limits) -> dict[s
         "fingerprints": array_literal(r.fingerprint for r in requests),
         "request_ids": array_literal(r.request_id for r in requests),
         "traceparents": _literal_or_empty([r.traceparent for r in requests]),
+        "buyers": _literal_or_empty([r.buyer or None for r in requests]),
         "position_max_rows": limits.position_max_rows,
         "expired_holds_max": limits.expired_holds_max,
     }
 
 
 def _literal_or_empty(values: Sequence[str | None]) -> str:
-    """An array that is too short is extended by nulls: so without carts or traces they cost
+    """An array that is too short is extended by nulls: so without carts, traces or buyers they cost
     nothing."""
     return array_literal(values) if any(values) else "{}"
 

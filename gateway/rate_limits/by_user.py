@@ -45,15 +45,27 @@ class UserLimit:
         # When a user was last seen, and whether all that came until then was drawn for.
         self._seen: OrderedDict[str, tuple[float, bool]] = OrderedDict()
 
-    async def draw(self, user_id: int) -> Mapping[str, str]:
+    def raise_if_known_empty(self, user: int | str) -> None:
+        """Takes no token.
+
+        Raises:
+            TooManyRequests: the bucket is known to be empty.
+        """
+        if not self._rate.is_unlimited:
+            self._limiter.raise_if_known_empty(str(user))
+
+    async def draw(self, user: int | str) -> Mapping[str, str]:
         """Take a token; returns the `RateLimit` headers.
+
+        Args:
+            user: an id, or another name of a bucket.
 
         Raises:
             TooManyRequests: the bucket is empty.
         """
         if self._rate.is_unlimited:
             return {}
-        bucket = str(user_id)
+        bucket = str(user)
         self._limiter.raise_if_known_empty(bucket)
         owed = self._owed(bucket)
         if not owed:

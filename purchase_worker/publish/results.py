@@ -94,4 +94,5 @@ def body(event_id: int, command: Buy, work: Work, entry: Entry, decided_at: str)
         reason=entry.reason,
         decided_at=decided_at,
         short=short,
+        buyer=command.buyer,
     )

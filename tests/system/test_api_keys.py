@@ -18,7 +18,13 @@ from tests.support.gateways import running_gateway
 from tests.support.servers import new_database
 from tests.support.services import running_service
 from tests.support.waiting import eventually
-from tests.system.selling import EVENTS, event_fields
+from tests.system.selling import (
+    EVENTS,
+    PURCHASES,
+    TICKET_TYPES,
+    event_fields,
+    ticket_type_fields,
+)
 
 KEYS = "/api/keys/"
 # Which scope a key needs for each operation; None: it takes the user's own token. A new operation
@@ -207,6 +213,74 @@ def test_a_key_acts_as_its_owner(gateway: httpx.Client, owner: dict[str, str]) -
     assert gateway.get("/api/users/me/", headers=key).json() == me
     created = gateway.post(EVENTS, json=event_fields(), headers=key)
     assert created.json()["owner"] == me["id"]
+
+
+class Shop(NamedTuple):
+    """A gateway, a key of an event's owner, and ticket types of that event."""
+
+    gateway: httpx.Client
+    owner: dict[str, str]
+    key: dict[str, str]
+    types: list[int]
+
+    def buy(self, buyer: str | None, *, cart: bool = False, **headers: str) -> httpx.Response:
+        lines = [{"ticket_type": one, "quantity": 1} for one in self.types]
+        body: dict[str, Any] = {"items": lines} if cart else lines[0]
+        body |= {} if buyer is None else {"buyer": buyer}
+        return self.gateway.post(PURCHASES, json=body, headers=self.key | headers)
+
+
+@pytest.fixture
+def shop(gateway: httpx.Client, owner: dict[str, str]) -> Shop:
+    key = bearer(make_key(gateway, owner)["key"])
+    event = gateway.post(EVENTS, json=event_fields(), headers=key).json()["id"]
+    types = [
+        gateway.post(TICKET_TYPES, json=ticket_type_fields(event), headers=key).json()["id"]
+        for _ in range(2)
+    ]
+    return Shop(gateway, owner, key, types)
+
+
+def test_a_key_of_the_events_owner_buys_for_others(shop: Shop) -> None:
+    bought = [shop.buy("theo"), shop.buy("mira", cart=True), shop.buy(None)]
+    assert [answer.status_code for answer in bought] == [202, 202, 202]
+    assert [answer.json().get("buyer") for answer in bought] == ["theo", "mira", None]
+    for answer in bought:
+        read = shop.gateway.get(f"{PURCHASES}{answer.json()['id']}/", headers=shop.owner).json()
+        assert read.get("buyer") == answer.json().get("buyer")
+        assert ("buyer" in read) is (answer is not bought[2])
+    listed = shop.gateway.get(PURCHASES, headers=shop.key, params={"buyer": "mira"}).json()
+    assert [one["id"] for one in listed["results"]] == [bought[1].json()["id"]]
+    assert listed["count"] == 1
+    assert shop.gateway.get(PURCHASES, headers=shop.key).json()["count"] == 3
+
+
+def test_each_buyer_has_a_rate_limit_of_his_own(shop: Shop) -> None:
+    statuses = [shop.buy("theo").status_code for _ in range(6)]
+    assert statuses[:3] == [202] * 3
+    assert statuses[-1] == 429
+    assert shop.buy("mira").status_code == 202
+
+
+def test_another_buyer_is_another_body_for_an_idempotency_key(shop: Shop) -> None:
+    key = {"Idempotency-Key": "order-1"}
+    first = shop.buy("theo", **key)
+    assert shop.buy("theo", **key).json()["id"] == first.json()["id"]
+    assert shop.buy("mira", **key).json()["code"] == "idempotency_key_reused"
+
+
+def test_nobody_but_the_events_owner_names_a_buyer(system: System, shop: Shop) -> None:
+    stranger = bearer(make_key(shop.gateway, bearer(next(system.tokens)))["key"])
+    not_his = shop._replace(key=stranger)
+    for cart in (False, True):
+        refused = not_his.buy("theo", cart=cart)
+        assert (refused.status_code, refused.json()["code"]) == (403, "not_your_event")
+    # Other names do not make it more requests than the account's own.
+    answers = [not_his.buy(f"theo {n}").status_code for n in range(6)]
+    assert answers[-1] == 429
+    with_token = shop._replace(key=shop.owner).buy("theo")
+    assert with_token.status_code == 400
+    assert set(with_token.json()["errors"]) == {"buyer"}
 
 
 def test_every_operation_takes_a_key_of_its_scope_alone(

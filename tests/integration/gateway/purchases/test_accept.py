@@ -27,7 +27,6 @@ from shared.errors import (
     Unavailable,
 )
 from shared.purchases import still_queued
-from shared.web.pagination import LIST_MAX_ROWS
 from tests.support.factories import (
     LIMITS,
     accept,
@@ -298,7 +297,7 @@ def test_a_list_of_purchases_ends_at_the_limit_of_all_lists(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counting a million and leaving them out takes seconds, and pages are asked for in bulk."""
-    monkeypatch.setattr(read, "COUNT_OF_USER", read.COUNT_OF_USER.replace(str(LIST_MAX_ROWS), "5"))
+    monkeypatch.setattr(read, "LIST_MAX_ROWS", 5)
     user, ticket_type = add_user(engine), add_ticket_type(engine, 9)
     accept(engine, [request(user, ticket_type) for _ in range(7)])
     listed = partial(read.list_of_user, engine, read.Filter(user, None, None))

@@ -1,8 +1,10 @@
 """What a purchase request may be: one line, or a list of them."""
 
+import json
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.purchases.request_body import LineInput, PurchaseInput, parse_body
 from shared.errors import InvalidInput, MalformedBody
@@ -131,3 +133,26 @@ def test_a_hostile_cart_is_refused_cheaply(body: bytes) -> None:
         parse_body(body)
     assert time.thread_time() - began < 0.1
     assert len(refusal.value.errors or ()) <= 120
+
+
+@pytest.mark.parametrize("buyer", ["a", "x" * 255, "Zoë Ω, 7 rue de l'Étoile"])
+def test_a_purchase_may_name_its_buyer(buyer: str) -> None:
+    line = {"ticket_type": 1, "quantity": 2}
+    for body in (line, {"items": [line]}):
+        wanted = parse_body(json.dumps(body | {"buyer": buyer}).encode())
+        assert wanted == replace(parse_body(json.dumps(body).encode()), buyer=buyer)
+
+
+@pytest.mark.parametrize("buyer", ["", "x" * 256, "a\nb", "a\0", "\ud800", None, 7, ["a"]])
+def test_a_buyer_that_is_no_printable_text_is_refused_by_name(buyer: object) -> None:
+    line = {"ticket_type": 1, "quantity": 2}
+    for body in (line, {"items": [line]}):
+        with pytest.raises(InvalidInput) as refused:
+            parse_body(json.dumps(body | {"buyer": buyer}).encode())
+        assert list(refused.value.errors or ()) == ["buyer"]
+
+
+def test_a_line_of_a_cart_names_no_buyer() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse_body(b'{"items": [{"ticket_type": 1, "quantity": 2, "buyer": "a"}]}')
+    assert list(refused.value.errors or ()) == ["items.0.buyer"]
