@@ -1,0 +1,171 @@
+"""A shop that sells tickets for money, and loses neither when it is killed (docs/payments.md).
+
+python3 shop.py buy ORDER TICKET_TYPE QUANTITY [--capture-first]
+python3 shop.py resume
+"""
+
+import json
+import os
+import sqlite3
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPException
+from typing import Any
+
+EVENTIFY_URL = os.environ.get("SHOP_EVENTIFY_URL", "http://localhost:8000")
+PROVIDER_URL = os.environ.get("SHOP_PROVIDER_URL", "http://localhost:9000")
+DATABASE = os.environ.get("SHOP_DATABASE", "shop.sqlite3")
+EVENTIFY_TIMEOUT_SECONDS = 40.0  # longer than the wait that is asked for
+PROVIDER_TIMEOUT_SECONDS = float(os.environ.get("SHOP_PROVIDER_TIMEOUT_SECONDS", "20"))
+GIVE_UP_SECONDS = float(os.environ.get("SHOP_GIVE_UP_SECONDS", "120"))
+SCHEMA = """CREATE TABLE IF NOT EXISTS orders (
+    id TEXT PRIMARY KEY, ticket_type INTEGER, quantity INTEGER, capture_first INTEGER,
+    idempotency_key TEXT, payment TEXT, state TEXT DEFAULT 'new',
+    purchase TEXT, amount TEXT, currency TEXT, why TEXT)"""
+INSERT = """INSERT OR IGNORE INTO orders
+    (id, ticket_type, quantity, capture_first, idempotency_key, payment) VALUES (?, ?, ?, ?, ?, ?)"""
+Order = dict[str, Any]
+
+
+class Undecided(Exception):
+    """The order stays where it is: `resume` continues when the cause is mended."""
+
+
+def post(url: str, body: object, headers: dict[str, str], timeout: float) -> tuple[int, Any]:
+    """The final answer. It is asked for until it comes: every request here is safe to repeat."""
+    deadline, pause = time.monotonic() + GIVE_UP_SECONDS, 0.05
+    while True:
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        status, answer, retry_after = 0, {}, None
+        try:
+            try:
+                response = urllib.request.urlopen(request, timeout=timeout)
+            except urllib.error.HTTPError as error:
+                response = error
+            with response:
+                retry_after, content = response.headers["Retry-After"], response.read()
+                status, answer = response.status, json.loads(content)
+        except (OSError, HTTPException, ValueError):
+            status = 0  # no answer that can be read: it may have been done
+        undecided = status in (0, 202, 408, 429) or status >= 500
+        if not undecided and answer.get("code") != "not_decided":
+            return status, answer
+        pause = min(2 * pause, 10)
+        seconds = float(retry_after or pause)
+        if time.monotonic() + seconds > deadline:
+            raise Undecided(f"{url}: {status}")
+        time.sleep(seconds)
+
+
+def ask_eventify(order: Order, action: str, body: object, *finals: int) -> tuple[int, Any]:
+    """`finals`: other answers are a fault of the shop or its token, which a person has to mend."""
+    path = f"{order['purchase']}/{action}/" if order["purchase"] else ""
+    headers = {
+        "Authorization": f"Bearer {os.environ['SHOP_TOKEN']}",
+        "Idempotency-Key": f"{order['idempotency_key']}-{action}",
+        "Prefer": "wait=20",
+    }
+    url = f"{EVENTIFY_URL}/api/ticket-purchases/{path}"
+    status, answer = post(url, body, headers, EVENTIFY_TIMEOUT_SECONDS)
+    if status not in finals:
+        raise Undecided(f"{url}: {status} {answer}")
+    return status, answer
+
+
+def ask_provider(order: Order, action: str) -> int:
+    url = f"{PROVIDER_URL}/payments/{order['payment']}/{action}"
+    body = {"amount": order["amount"], "currency": order["currency"]}
+    return post(url, body, {}, PROVIDER_TIMEOUT_SECONDS)[0]
+
+
+# Each step may be repeated, and returns what to store: the next state, and what was learnt.
+def buy(order: Order) -> Order:
+    body = {"ticket_type": order["ticket_type"], "quantity": order["quantity"]}
+    status, answer = ask_eventify(order, "buy", body, 201, 400)
+    if status == 400:
+        return {"state": "not_sold", "why": answer["code"]}
+    # Without `hold_seconds` it is confirmed, and nothing is paid.
+    state = {"held": "held", "confirmed": "unpaid"}.get(answer["status"], "not_sold")
+    learnt = {"purchase": answer["id"], "amount": answer["total_price"]}
+    return {**learnt, "currency": answer["currency"], "state": state, "why": answer["status"]}
+
+
+def pay(order: Order) -> Order:
+    status = ask_provider(order, "charge" if order["capture_first"] else "authorize")
+    return {"state": "paid"} if status == 200 else {"state": "declined", "why": "declined"}
+
+
+def release(order: Order) -> Order:
+    ask_eventify(order, "release", {}, 200, 409)  # 409: it has expired
+    return {"state": "not_sold"}
+
+
+def confirm(order: Order) -> Order:
+    body = {"payment_reference": order["payment"], "amount": order["amount"]}
+    body["currency"] = order["currency"]
+    status, answer = ask_eventify(order, "confirm", body, 200, 409)
+    if status == 409:
+        return {"state": "give_back", "why": answer["code"]}
+    return {"state": "sold" if order["capture_first"] else "confirmed", "why": None}
+
+
+def capture(order: Order) -> Order:
+    return {"state": "sold" if ask_provider(order, "capture") == 200 else "unpaid"}
+
+
+def cancel(order: Order) -> Order:
+    ask_eventify(order, "cancel", {"note": "Not paid"}, 201, 409)  # 409: it was cancelled already
+    return {"state": "give_back", "why": "unpaid"}
+
+
+def give_back(order: Order) -> Order:
+    ask_provider(order, "refund" if order["capture_first"] else "void")  # 409: nothing was paid
+    return {"state": "not_sold"}
+
+
+STEPS: dict[str, Callable[[Order], Order]] = {"new": buy, "held": pay, "declined": release}
+STEPS |= {"paid": confirm, "confirmed": capture, "unpaid": cancel, "give_back": give_back}
+
+
+def proceed(database: sqlite3.Connection, id_: str) -> Order:
+    """Take an order to its end, `sold` or `not_sold`, from wherever it is."""
+    while True:
+        order = dict(database.execute("SELECT * FROM orders WHERE id = ?", (id_,)).fetchone())
+        if order["state"] not in STEPS:
+            return order
+        learnt = STEPS[order["state"]](order)
+        # If another process has taken this step meanwhile, its answer counts.
+        assignments = ", ".join(f"{name} = ?" for name in learnt)
+        where = (id_, order["state"])
+        update = f"UPDATE orders SET {assignments} WHERE id = ? AND state = ?"
+        database.execute(update, (*learnt.values(), *where))
+
+
+def main(command: str, *arguments: str) -> None:
+    with closing(sqlite3.connect(DATABASE, timeout=30, isolation_level=None)) as database:
+        database.row_factory = sqlite3.Row
+        database.execute(SCHEMA)
+        if command == "buy":
+            id_, ticket_type, quantity, *capture_first = arguments
+            key, payment = str(uuid.uuid4()), f"pay_{uuid.uuid4()}"
+            values = (id_, ticket_type, quantity, bool(capture_first), key, payment)
+            database.execute(INSERT, values)
+            ids = [id_]
+        else:
+            unfinished = "SELECT id FROM orders WHERE state NOT IN ('sold', 'not_sold')"
+            ids = [row["id"] for row in database.execute(unfinished).fetchall()]
+        for id_ in ids:
+            try:
+                order = proceed(database, id_)
+                print(id_, order["state"], order["why"] or "", flush=True)
+            except Undecided as error:
+                print(id_, "undecided", error, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,151 @@
+"""The shop of docs/payments.md loses neither money nor tickets, wherever it is killed."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.system.conftest import Shop
+from tests.system.operators import PROJECT
+from tests.system.selling import PURCHASES, put_on_sale
+
+EXAMPLE = PROJECT / "examples" / "shop"
+PROGRAM = EXAMPLE / "shop.py"
+NOWHERE = "http://127.0.0.1:9"
+# Those that take long are few; a prime number, so that each meets all kinds of requests.
+FAULTS = (
+    *("ok", "doubled", "lost", "declined", "ok", "broken", "late", "ok", "doubled", "reordered"),
+    *("declined", "ok", "busy", "lost", "ok", "silent", "ok"),
+)
+
+
+@contextmanager
+def provider(*faults: str) -> Iterator[str]:
+    """The address of a payment provider."""
+    command = [sys.executable, str(EXAMPLE / "provider.py"), "0", *faults]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+class ExampleShop:
+    """The shop as processes that are killed, with an account and a database of their own."""
+
+    def __init__(self, shop: Shop, database: Path, provider_url: str, *options: str) -> None:
+        self.owner = shop.user()
+        self.database = database
+        self.provider_url = provider_url
+        self.held = put_on_sale(self.owner, 1_000, hold_seconds=600)
+        self.sold_out = put_on_sale(self.owner, 0, hold_seconds=600)
+        self.without_holds = put_on_sale(self.owner, 1_000)
+        self.options = options
+        self.killed_at: set[int] = set()
+        self._environment = {
+            "SHOP_EVENTIFY_URL": shop.url,
+            "SHOP_TOKEN": self.owner.headers["Authorization"].removeprefix("Bearer "),
+            "SHOP_PROVIDER_URL": provider_url,
+            "SHOP_DATABASE": str(database),
+            "SHOP_PROVIDER_TIMEOUT_SECONDS": "0.2",
+        }
+
+    def buys(self, name: str, *ticket_types: int) -> list[list[str]]:
+        return [["buy", f"{name}-{{n}}", str(one), "2", *self.options] for one in ticket_types]
+
+    def run(self, in_turn: list[list[str]], **environment: str) -> None:
+        command = [sys.executable, "-m", "tests.support.dies_at_each_line"]
+        ended = subprocess.run(
+            [*command, str(PROGRAM), json.dumps(in_turn)],
+            cwd=PROJECT,
+            env=os.environ | self._environment | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        self.killed_at |= set(json.loads(ended.stdout.splitlines()[-1]))
+
+    def orders(self) -> list[dict[str, Any]]:
+        with closing(sqlite3.connect(self.database)) as database:
+            database.row_factory = sqlite3.Row
+            return [dict(row) for row in database.execute("SELECT * FROM orders ORDER BY id")]
+
+    def purchases(self) -> Iterator[dict[str, Any]]:
+        url: str | None = f"{PURCHASES}?page_size=100"
+        while url is not None:
+            page = self.owner.get(url).json()
+            yield from page["results"]
+            url = page["next"]
+
+    def release_some(self) -> None:
+        """As if these holds had been given up while nobody looked."""
+        for order in self.orders()[::3]:
+            if order["purchase"] is not None:
+                self.owner.post(f"{PURCHASES}{order['purchase']}/release/")
+
+    def live_through_all(self) -> None:
+        types = (self.held, self.held, self.held, self.sold_out, self.without_holds)
+        self.run(self.buys("order", *types))
+        self.run(self.buys("no-token", self.held), SHOP_TOKEN="none")
+        self.run(self.buys("no-answer", self.held), SHOP_EVENTIFY_URL=NOWHERE, SHOP_GIVE_UP_SECONDS="0")
+        self.release_some()
+        self.run([["resume"]])
+
+
+def lines_of(code: CodeType) -> set[int]:
+    inner = [one for one in code.co_consts if isinstance(one, CodeType)]
+    return {line for *_, line in code.co_lines() if line}.union(*map(lines_of, inner))
+
+
+def check_books(shop: ExampleShop) -> Counter[str]:
+    """Money was taken and kept for what is confirmed, by that payment, and for nothing else."""
+    payments = httpx.get(f"{shop.provider_url}/payments/").json()
+    purchases = {one["id"]: one for one in shop.purchases()}
+    confirmed = {
+        one["payment_reference"] for one in purchases.values() if one["status"] == "confirmed"
+    }
+    ends: Counter[str] = Counter()
+    for order in shop.orders():
+        paid = payments.get(order["payment"], "none")
+        ends[f"{order['state']} {paid} {order['why']}"] += 1
+        if order["state"] == "sold":
+            assert paid == "captured", order
+            purchase = purchases[order["purchase"]]
+            assert purchase["payment_reference"] == order["payment"]
+            assert purchase["total_price"] == order["amount"]
+        else:
+            assert (order["state"], paid in ("none", "voided", "refunded")) == ("not_sold", True)
+        assert (order["state"] == "sold") == (order["payment"] in confirmed), order
+    assert len(confirmed) == sum(order["state"] == "sold" for order in shop.orders())
+    assert not {one["status"] for one in purchases.values()} & {"queued", "held"}
+    return ends
+
+
+@pytest.mark.timeout(240)
+def test_money_is_kept_for_confirmed_purchases_only_wherever_the_shop_is_killed(
+    shop: Shop, tmp_path: Path
+) -> None:
+    with provider(*FAULTS) as url, ThreadPoolExecutor() as pool:
+        shops = [
+            ExampleShop(shop, tmp_path / "authorises.sqlite3", url),
+            ExampleShop(shop, tmp_path / "captures.sqlite3", url, "--capture-first"),
+        ]
+        list(pool.map(ExampleShop.live_through_all, shops))
+        ends = sum(map(check_books, shops), Counter[str]())
+    print(ends, [len(one.orders()) for one in shops])
+    lines = lines_of(compile(PROGRAM.read_text(), str(PROGRAM), "exec"))
+    print(sorted(lines - shops[0].killed_at - shops[1].killed_at))
+    assert 0
