@@ -155,9 +155,9 @@ inline answer(how) {
 }
 
 /*
- * One of the connections on which a shop confirms a payment, until it has a final answer. The first
- * payment has two, as a client that waited too long sends its request again while the first still
- * runs.
+ * One of the connections on which a shop confirms a payment, until it has a final answer:
+ * gateway/resolutions/service.py. The first payment has two, as a client that waited too long sends
+ * its request again while the first still runs.
  */
 proctype Confirm(byte me) {
 end:
