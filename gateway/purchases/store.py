@@ -62,9 +62,12 @@ LAPSED = f"""
     LEFT JOIN LATERAL (
         SELECT batch.at FROM (
             SELECT id, event_id, hold_seconds, created_at FROM requests
-            WHERE {{hold_seconds}} IS NOT NULL AND {{user_id}} <> {{owner_id}}
-                AND (event_id, user_id, buyer, seq) > ({{event_id}}, {{user_id}}, '', 0)
-                AND (event_id, user_id, buyer, seq) < ({{event_id}}, {{user_id}}, '', {SEQ_MAX})
+            WHERE {{hold_seconds}} IS NOT NULL
+                AND ({{user_id}} <> {{owner_id}} OR {{buyer}} IS NOT NULL)
+                AND (event_id, user_id, buyer, seq)
+                    > ({{event_id}}, {{user_id}}, coalesce({{buyer}}, ''), 0)
+                AND (event_id, user_id, buyer, seq)
+                    < ({{event_id}}, {{user_id}}, coalesce({{buyer}}, ''), {SEQ_MAX})
             ORDER BY event_id DESC, user_id DESC, buyer DESC, seq DESC LIMIT {LAPSED_AMONG_ROWS}
         ) p
         CROSS JOIN LATERAL (SELECT number FROM ledger
@@ -106,6 +109,7 @@ LOOKED_UP = f"""
     LAPSED.format(
         hold_seconds="t.hold_seconds",
         user_id="r.user_id",
+        buyer="r.buyer",
         owner_id="e.owner_id",
         event_id="t.event_id",
     )
@@ -139,6 +143,7 @@ WITH_CARTS = f"""
     LAPSED.format(
         hold_seconds="cart.hold_seconds",
         user_id="l.user_id",
+        buyer="l.buyer",
         owner_id="cart.owner_id",
         event_id="cart.event_id",
     )

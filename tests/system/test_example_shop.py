@@ -100,7 +100,9 @@ class ExampleShop:
         types = (self.held, self.held, self.held, self.sold_out, self.without_holds)
         self.run(self.buys("order", *types))
         self.run(self.buys("no-token", self.held), SHOP_TOKEN="none")
-        self.run(self.buys("no-answer", self.held), SHOP_EVENTIFY_URL=NOWHERE, SHOP_GIVE_UP_SECONDS="0")
+        self.run(
+            self.buys("no-answer", self.held), SHOP_EVENTIFY_URL=NOWHERE, SHOP_GIVE_UP_SECONDS="0"
+        )
         self.release_some()
         self.run([["resume"]])
 
