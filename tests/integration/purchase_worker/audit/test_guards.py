@@ -104,6 +104,17 @@ def token(**changes: str) -> str:
     return insert("refresh_tokens", values | changes)
 
 
+def key(**changes: str) -> str:
+    """Two keys of a user."""
+    values = {
+        "user_id": "(SELECT min(id) FROM users)",
+        "name": "'Shop'",
+        "scopes": "'{read}'",
+        "hash": "sha256(n::text::bytea)",
+    }
+    return insert("api_keys", values | changes) + " FROM generate_series(1, 2) n"
+
+
 def of_spent(change: str) -> str:
     return f"UPDATE refresh_tokens SET {change} WHERE spent_at IS NOT NULL"
 
@@ -221,9 +232,31 @@ ACCOUNTS = [
     (user(email="'ana@ex ample.com'"), "users_email_form"),
     (user(email="repeat('a', 243) || '@example.com'"), "users_email_form"),
     (user(password_hash="'velvet-tram-42'"), "users_password_hashed"),
+    (user(issuer="'https://id.example'"), "users_subject_of_issuer"),
+    (user(issuer="'https://id.example'", subject="''"), "users_subject_length"),
+    (
+        (
+            "INSERT INTO users (username, issuer, subject)"
+            " SELECT 'guest' || n, 'https://id.example', 'ana' FROM generate_series(1, 2) n"
+        ),
+        "users_subject_key",
+    ),
+    ("INSERT INTO token_cutoffs SELECT 1 FROM generate_series(1, 2)", "token_cutoffs_pkey"),
     ("UPDATE users SET id = DEFAULT", "users_id_frozen"),
     (snapshot("DELETE FROM users WHERE id = 0"), "users_read_committed"),
     ("TRUNCATE users CASCADE", "users_never_truncated"),
+]
+KEYS = [
+    (key(id="1"), "api_keys_pkey"),
+    (key(user_id="0"), "api_keys_user_id_fkey"),
+    (key(name="''"), "api_keys_name_length"),
+    (key(scopes="'{}'"), "api_keys_scopes_known"),
+    (key(scopes="'{sell}'"), "api_keys_scopes_known"),
+    (key(hash="'short'"), "api_keys_hashed"),
+    (key(hash="sha256('key')"), "api_keys_hash"),
+    (key(expires_at="now()"), "api_keys_expires_after_creation"),
+    ("DELETE FROM api_keys", "api_keys_kept"),
+    ("TRUNCATE api_keys", "api_keys_kept"),
 ]
 TOKENS = [
     (token(id="(SELECT id FROM refresh_tokens LIMIT 1)"), "refresh_tokens_pkey"),
@@ -273,6 +306,8 @@ TICKET_TYPES = [
     (ticket_type(max_per_purchase="0"), "ticket_types_max_per_purchase_positive"),
     (ticket_type(max_per_purchase="1000001"), "ticket_types_max_per_purchase_bounded"),
     (ticket_type(max_per_user="0"), "ticket_types_max_per_user_positive"),
+    (ticket_type(hold_seconds="29"), "ticket_types_hold_seconds_bounded"),
+    (ticket_type(hold_seconds="7201"), "ticket_types_hold_seconds_bounded"),
     (ticket_type(sales_start="'-infinity'"), "ticket_types_sales_start_writable"),
     (ticket_type(sales_end="'infinity'"), "ticket_types_sales_end_writable"),
     (ticket_type(paused_at="'infinity'"), "ticket_types_paused_at_writable"),
@@ -304,6 +339,10 @@ KEPT = [
     ("UPDATE work_list SET seq = seq + 1", "work_list_kept"),
     ("DELETE FROM work_list", "work_list_kept"),
     ("TRUNCATE work_list", "work_list_never_truncated"),
+    ("INSERT INTO holds SELECT event_id, id, now() FROM requests", "holds_kept"),
+    ("UPDATE holds SET ends_at = now()", "holds_kept"),
+    ("DELETE FROM holds", "holds_kept"),
+    ("TRUNCATE holds", "holds_never_truncated"),
     ("INSERT INTO lanes VALUES (0)", "lanes_kept"),
     ("UPDATE lanes SET number = number + 1", "lanes_kept"),
     ("UPDATE lanes SET done_seq = 99", "lanes_kept"),
@@ -325,6 +364,10 @@ ACCEPTANCES = [
     (purchase(unit_price="-1"), "requests_unit_price_not_negative"),
     (purchase(unit_price="'NaN'"), "requests_unit_price_not_negative"),
     (purchase(user_limit="0"), "requests_user_limits_positive"),
+    (purchase(hold_seconds="0"), "requests_hold_seconds_positive"),
+    (purchase(buyer="repeat('b', 256)"), "requests_buyer_length"),
+    (purchase(note="''"), "requests_note_length"),
+    (purchase(payment_reference="''"), "requests_payment_reference_length"),
     (purchase(event_user_limit="0"), "requests_user_limits_positive"),
     (purchase(idempotency_key="''", fingerprint="'f'"), "requests_key_length"),
     (purchase(idempotency_key="repeat('k', 256)", fingerprint="'f'"), "requests_key_length"),
@@ -431,6 +474,7 @@ NUMBERS = [
 ]
 VIOLATIONS = [
     *ACCOUNTS,
+    *KEYS,
     *TOKENS,
     *EVENTS,
     *TICKET_TYPES,
@@ -450,6 +494,7 @@ RIGHT = [
 ]
 # These raise under the names of rules, or write what follows.
 WRITERS = {
+    "api_keys_marked",
     "events_open_lane",
     "ledger_apply",
     "requests_accept",
@@ -469,6 +514,7 @@ RULES = {
 BEHIND_ANOTHER = {
     "counters_pkey",
     "counters_ticket_type_id_fkey",
+    "holds_pkey",
     "lanes_number_not_negative",
     "lanes_pkey",
     "ticket_types_of_event",
