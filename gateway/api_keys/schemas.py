@@ -24,7 +24,7 @@ KEY: dict[str, Any] = {
     "name": "Checkout",
     "scopes": ["read", "purchase", "payments"],
     "created_at": "2026-11-22T12:00:00.000000Z",
-    "expires_at": None,
+    "expires_at": "2027-11-22T12:00:00.000000Z",
     "last_used_at": "2026-11-22T12:05:00.000000Z",
 }
 SECRET = "evk_3ZqT0yq7mJr1cVwKkz5uXb8dNf2hLs9gPaEoRiYtUvM"
@@ -90,7 +90,7 @@ class CreatedKey(Key):
     """A new API key, with its secret."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [KEY | {"last_used_at": None, "key": SECRET}]}
+        json_schema_extra={"examples": [KEY | {"key": SECRET}]}
     )
 
     key: str = Field(description="The secret. It is shown in this response alone.")
