@@ -19,6 +19,7 @@ from shared.web.pagination import Page
 from shared.web.strict_routes import RequestBody
 
 NAME_MAX_CHARACTERS = 100
+LIST = "https://shop.example/api/keys/"
 KEY: dict[str, Any] = {
     "id": 1,
     "name": "Checkout",
@@ -89,9 +90,7 @@ class Key(BaseModel):
 class CreatedKey(Key):
     """A new API key, with its secret."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [KEY | {"key": SECRET}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [KEY | {"key": SECRET}]})
 
     key: str = Field(description="The secret. It is shown in this response alone.")
 
@@ -101,6 +100,8 @@ class KeyPage(Page[Key]):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"count": 1, "next": None, "previous": None, "results": [KEY]}]
+            "examples": [
+                {"count": 41, "next": f"{LIST}?page=3", "previous": LIST, "results": [KEY]}
+            ]
         }
     )

@@ -35,7 +35,8 @@ SCOPES: dict[str, KeyScope | None] = {
         KeyScope.READ,
     ),
     **dict.fromkeys(("list_purchases", "read_purchase"), KeyScope.READ),
-    **dict.fromkeys(("buy",), KeyScope.PURCHASE),
+    **dict.fromkeys(("buy", "release_purchase"), KeyScope.PURCHASE),
+    **dict.fromkeys(("confirm_purchase", "cancel_purchase", "extend_holds"), KeyScope.PAYMENTS),
     **dict.fromkeys(
         ("create_event", "replace_event", "change_event", "delete_event", "create_ticket_type"),
         KeyScope.MANAGE,
@@ -46,6 +47,7 @@ SCOPES: dict[str, KeyScope | None] = {
     ),
     **dict.fromkeys(("pause_ticket_type", "resume_ticket_type"), KeyScope.MANAGE),
     **dict.fromkeys(("create_key", "list_keys", "delete_key"), None),
+    **dict.fromkeys(("change_email", "change_password", "delete_account"), None),
 }
 PUBLIC = {
     *("register", "sign_in", "refresh", "verify", "blacklist", "jwks"),

@@ -74,6 +74,13 @@ def test_the_use_of_a_key_is_stored_once_a_minute_and_is_no_change(
     assert read_keys(engine, mark).keys == []
 
 
+def test_the_keys_of_an_erased_account_are_dead(engine: Engine, user_id: int) -> None:
+    key = add(engine, user_id)
+    mark = read_keys(engine, None).mark
+    assert scalar(engine, "SELECT eventify_erase_user(:user_id)", user_id=user_id)
+    assert [(one.id, one.is_live) for one in read_keys(engine, mark).keys] == [(key, False)]
+
+
 def test_a_key_that_is_being_changed_makes_nobody_wait(engine: Engine, user_id: int) -> None:
     key = add(engine, user_id)
     with engine.connect() as other, other.begin():
