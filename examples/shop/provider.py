@@ -1,4 +1,4 @@
-"""A payment provider for tests and trials: `python3 provider.py 9000 ok late lost` (docs/payments.md).
+"""A payment provider to try things with (docs/payments.md): `python3 provider.py 9000 ok late lost`.
 
 Its faults take turns, one for each request. Like a real one, it gives a repeated request the answer
 of the first.
@@ -8,6 +8,7 @@ import json
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 
@@ -20,7 +21,7 @@ MOVES = {
     "void": ("authorized", "voided"),
     "refund": ("captured", "refunded"),
 }
-# The request arrives a second time, or its answer does not, or neither, or later than the next ones.
+# A request may be performed twice, late, or later than the next ones, or its answer be lost.
 FAULTS = ("ok", "doubled", "late", "lost", "broken", "silent", "busy", "reordered", "declined")
 
 
@@ -95,10 +96,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def handle(self) -> None:
-        try:
+        with suppress(ConnectionError):  # the client gave up
             super().handle()
-        except ConnectionError:
-            pass  # the client gave up
 
 
 if __name__ == "__main__":

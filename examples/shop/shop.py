@@ -28,7 +28,8 @@ SCHEMA = """CREATE TABLE IF NOT EXISTS orders (
     idempotency_key TEXT, payment TEXT, state TEXT DEFAULT 'new',
     purchase TEXT, amount TEXT, currency TEXT, why TEXT)"""
 INSERT = """INSERT OR IGNORE INTO orders
-    (id, ticket_type, quantity, capture_first, idempotency_key, payment) VALUES (?, ?, ?, ?, ?, ?)"""
+    (id, ticket_type, quantity, capture_first, idempotency_key, payment)
+    VALUES (?, ?, ?, ?, ?, ?)"""
 Order = dict[str, Any]
 
 

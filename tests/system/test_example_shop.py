@@ -57,7 +57,7 @@ class ExampleShop:
             "SHOP_TOKEN": self.owner.headers["Authorization"].removeprefix("Bearer "),
             "SHOP_PROVIDER_URL": provider_url,
             "SHOP_DATABASE": str(database),
-            "SHOP_PROVIDER_TIMEOUT_SECONDS": "0.2",
+            "SHOP_PROVIDER_TIMEOUT_SECONDS": "0.1",
         }
 
     def buys(self, name: str, *ticket_types: int) -> list[list[str]]:
@@ -133,7 +133,7 @@ def ends_of(shop: ExampleShop) -> set[str]:
     return ends
 
 
-# How orders end: what became of the money, and why. An authorisation that was never captured is voided.
+# How orders end: what became of the money, and why.
 AUTHORISES = {
     *("sold captured None", "not_sold none not_enough_tickets", "not_sold none declined"),
     *("not_sold voided hold_released", "not_sold none unpaid", "not_sold voided unpaid"),
