@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import Engine
 
-from gateway.purchases.accept import Accepted
+from gateway.purchases.accept import Accepted, PurchaseRequest
 from purchase_worker import expiry
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
@@ -177,3 +178,18 @@ def test_the_owner_of_an_event_may_let_any_number_of_holds_expire(
     decide()
     assert scalar(engine, "SELECT count(*) FROM ledger WHERE kind = 'expired'") == 4
     assert isinstance(accept(engine, [request(owner, ticket_type)])[0], Accepted)
+
+
+def test_each_buyer_of_an_owner_has_the_limit(engine: Engine, event: int, decide: Decide) -> None:
+    owner = scalar(engine, "SELECT owner_id FROM events WHERE id = :id", id=event)
+    ticket_type = add_ticket_type(engine, 9, event_id=event, hold_seconds=60)
+
+    def asked(buyer: str) -> PurchaseRequest:
+        return replace(request(owner, ticket_type), buyer=buyer)
+
+    queue(engine, [asked("anna") for _ in range(3)])
+    decide()
+    let_time_pass(engine, 60)
+    decide()
+    verdicts = accept(engine, [asked("anna"), asked("bert"), asked("")])
+    assert [type(verdict) for verdict in verdicts] == [TooManyExpiredHolds, Accepted, Accepted]
