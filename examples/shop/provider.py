@@ -1,4 +1,4 @@
-"""A payment provider to try things with (docs/payments.md): `python3 provider.py 9000 ok late lost`.
+"""A payment provider for trials (docs/payments.md): `python3 provider.py 9000 ok late lost`.
 
 Its faults take turns, one for each request. Like a real one, it gives a repeated request the answer
 of the first.
