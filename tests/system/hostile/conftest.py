@@ -11,21 +11,37 @@ from tests.support.wire import Wire
 from tests.system.conftest import Shop
 from tests.system.hostile.attacker import Attacker
 from tests.system.hostile.target import Target
+from tests.system.selling import TICKET_TYPES, WAIT, OnSale, buy, create
 
 
 @pytest.fixture
-def target(
-    shop: Shop, organiser: httpx.Client, buyer: httpx.Client, on_sale: Callable[..., int]
-) -> Target:
+def organiser(shop: Shop) -> httpx.Client:
+    """One for each test: what is stored for an account, such as its keys, is limited."""
+    return shop.user()
+
+
+@pytest.fixture
+def target(organiser: httpx.Client, buyer: httpx.Client, on_sale: OnSale) -> Target:
     ticket_type, sold_type = on_sale(10), on_sale(10)
-    event = organiser.get(f"/api/ticket-types/{ticket_type}/").json()["event"]
-    bought = buyer.post(
-        "/api/ticket-purchases/",
-        json={"ticket_type": sold_type, "quantity": 2},
-        headers={"Prefer": "wait=20"},
+    event = organiser.get(f"{TICKET_TYPES}{ticket_type}/").json()["event"]
+    held_type = on_sale(10, hold_seconds=7_200)
+    bought, to_confirm, to_release = (
+        buy(buyer, wanted, 2, **WAIT) for wanted in (sold_type, held_type, held_type)
     )
     assert bought.status_code == 201
-    return Target(organiser, buyer, event, ticket_type, sold_type, bought.json()["id"])
+    assert to_confirm.json()["status"] == to_release.json()["status"] == "held"
+    key = create(organiser, "/api/keys/", {"name": "Checkout", "scopes": ["read"]})
+    return Target(
+        organiser,
+        buyer,
+        event,
+        ticket_type,
+        sold_type,
+        bought.json()["id"],
+        to_confirm.json(),
+        to_release.json()["id"],
+        key["id"],
+    )
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Rows to attack: an organiser's event on sale, and a buyer's purchase."""
+"""Rows to attack: an organiser's event on sale and API key, and a buyer's purchases."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +12,20 @@ EVENT = {
     "end_time": "2036-06-05T23:00:00Z",
 }
 TICKET_TYPE = {"name": "Mine now", "price": "0.00", "capacity": 5}
+PASSWORD = "velvet-tram-42"
+OWN_ACCOUNT = {
+    "/api/users/me/": {"current_password": PASSWORD, "email": "mine@example.com"},
+    "/api/users/me/password/": {"current_password": PASSWORD, "new_password": "amber-tram-43"},
+    "/api/users/me/delete/": {"current_password": PASSWORD},
+}
 
 
 @dataclass(frozen=True)
 class Target:
-    """The purchase is of another event than `event`, which can be deleted."""
+    """The purchases are of other events than `event`, which can be deleted.
+
+    `purchase` is confirmed, the others are held.
+    """
 
     organiser: httpx.Client
     buyer: httpx.Client
@@ -24,6 +33,9 @@ class Target:
     ticket_type: int
     sold_type: int
     purchase: str
+    to_confirm: dict[str, Any]
+    to_release: str
+    key: int
 
     @property
     def ticket_type_body(self) -> dict[str, Any]:
@@ -40,9 +52,17 @@ class Target:
         if path.endswith(("/pause/", "/resume/", "/release/", "/cancel/")):
             return {}
         if path.endswith("/confirm/"):
-            return {"payment_reference": "mine", "amount": "0.00", "currency": "EUR"}
+            return {
+                "payment_reference": "mine",
+                "amount": self.to_confirm["total_price"],
+                "currency": self.to_confirm["currency"],
+            }
         if path.endswith("/extend-holds/"):
             return {"seconds": 60}
+        if path.startswith("/api/keys/"):
+            return {"name": "Mine now", "scopes": ["manage"]}
+        if path in OWN_ACCOUNT:
+            return OWN_ACCOUNT[path]
         if path.startswith("/api/ticket-types/"):
             return self.ticket_type_body
         return self.purchase_body if path.startswith("/api/ticket-purchases/") else EVENT
@@ -53,6 +73,8 @@ class Target:
             "/api/events/": self.event,
             "/api/ticket-types/": self.ticket_type,
             "/api/ticket-purchases/": self.purchase,
+            "/api/keys/": self.key,
         }
+        held = {"/confirm/": self.to_confirm["id"], "/release/": self.to_release}
         prefix, parameter, rest = path.partition("{id}")
-        return f"{prefix}{ids[prefix]}{rest}" if parameter else path
+        return f"{prefix}{held.get(rest, ids[prefix])}{rest}" if parameter else path

@@ -10,11 +10,10 @@ import pytest
 import redis
 
 from tests.system.conftest import Shop
-from tests.system.hostile.target import EVENT, Target
+from tests.system.hostile.target import EVENT, PASSWORD, Target
 from tests.system.selling import sale_held
 
 PURCHASES = "/api/ticket-purchases/"
-PASSWORD = "velvet-tram-42"
 EVERYONE_READS = [
     "/api/events/",
     "/api/events/{id}/",
@@ -33,6 +32,7 @@ REFUSALS = [
     *((method, PURCHASES + "{id}/", 404) for method in ("GET", "HEAD")),
     *(("POST", f"{PURCHASES}{{id}}/{to}/", 404) for to in ("confirm", "release", "cancel")),
     ("POST", "/api/events/{id}/extend-holds/", 403),
+    ("DELETE", "/api/keys/{id}/", 404),
     *((method, PURCHASES + "{id}/", 405) for method in ("POST", "PUT", "PATCH", "DELETE")),
 ]
 
