@@ -104,6 +104,7 @@ class ResolutionRoutes:
         )
         if scope["query_string"] and (errors := query_errors(scope["query_string"], ())):
             raise InvalidInput(errors=errors)
+        terms = _terms(action, body)
         headers = dict(scope["headers"])
         key = parse_idempotency_key(text_of(headers.get(b"idempotency-key")))
         if key is None and action in KEY_REQUIRED:
@@ -114,7 +115,7 @@ class ResolutionRoutes:
             request_id=scope["request_id"],
             idempotency_key=key,
             **target,
-            **_terms(action, body),
+            **terms,
         )
         asked = preferred_wait(headers.get(b"prefer", b""), settings.wait_max_seconds)
         wait_limit = WaitLimit(
