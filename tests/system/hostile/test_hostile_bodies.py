@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -13,23 +14,26 @@ import pytest
 from tests.support.wire import Wire
 from tests.system.conftest import Shop
 from tests.system.hostile.attacker import PURCHASES, Attacker, check
-from tests.system.hostile.target import EVENT, Target
+from tests.system.hostile.target import EVENT, OWN_ACCOUNT, PASSWORD, Target
 
-ACCOUNT = {"username": "eve", "password": "velvet-tram-42", "email": "eve@example.com"}
+ACCOUNT = {"username": "eve", "password": PASSWORD, "email": "eve@example.com"}
 TOKENS = {"refresh": "x", "token": "x"}
-TIMES = {"start_time", "end_time", "sales_start", "sales_end"}
+TIMES = {"start_time", "end_time", "sales_start", "sales_end", "expires_at"}
 TEXTS = {
     *("title", "description", "currency", "name"),
-    *("username", "password", "email", "refresh", "token"),
+    *("username", "password", "email", "refresh", "token", "current_password", "new_password"),
+    *("buyer", "payment_reference", "note"),
 }
+# Their key is required.
+WITH_KEY = ("/cancel/", "/extend-holds/")
 
 
 @dataclass(frozen=True)
 class Operation:
     """An operation with one form of its body, at the address of an existing row.
 
-    `good`: a body that is valid, except for what must be unique. `fields`: all in its schema;
-    `read_only`: those of them that change nothing.
+    `good`: a body that is valid, except for what must be unique, and for passwords. `fields`: all
+    in its schema; `read_only`: those of them that change nothing.
     """
 
     method: str
@@ -37,18 +41,26 @@ class Operation:
     fields: list[str]
     read_only: set[str]
     good: dict[str, Any]
+    body_required: bool
+
+    @property
+    def lines(self) -> list[str]:
+        return [f"Idempotency-Key: {uuid4()}"] if self.address.endswith(WITH_KEY) else []
 
 
 @pytest.fixture
 def operations(shop: Shop, target: Target) -> list[Operation]:
     """All that take a body, from the OpenAPI document."""
     values = {"change": 1} | EVENT | target.ticket_type_body | target.purchase_body
-    values |= ACCOUNT | TOKENS | {"items": [target.purchase_body]}
+    values |= ACCOUNT | TOKENS | {"items": [target.purchase_body], "note": "Refunded"}
+    for path in ("/confirm/", "/extend-holds/", "/api/keys/", *OWN_ACCOUNT):
+        values |= target.body_for(path)
     document = httpx.get(f"{shop.url}/api/schema/").json()
     found = []
     for path, by_method in document["paths"].items():
         for method, operation in by_method.items():
             if "requestBody" in operation:
+                required = operation["requestBody"]["required"]
                 schema = operation["requestBody"]["content"]["application/json"]["schema"]
                 for form in schema.get("oneOf", [schema]):
                     named = document["components"]["schemas"][form["$ref"].rpartition("/")[2]]
@@ -56,8 +68,10 @@ def operations(shop: Shop, target: Target) -> list[Operation]:
                     read_only = {f for f in fields if named["properties"][f].get("readOnly")}
                     good = {name: values[name] for name in fields if name in values}
                     address = target.address(path)
-                    found.append(Operation(method.upper(), address, fields, read_only, good))
-    assert len(found) >= 14
+                    found.append(
+                        Operation(method.upper(), address, fields, read_only, good, required)
+                    )
+    assert len(found) >= 22
     return found
 
 
@@ -112,6 +126,8 @@ def test_a_body_that_is_not_a_json_object_is_an_error_everywhere(
     before = stored()
     for operation in operations:
         for name, body in no_json(operation.good).items():
+            if not body and not operation.body_required:
+                continue
             lines = ["Content-Encoding: gzip"] if name == "gzip" else []
             answer = attacker.request(operation.method, operation.address, lines, body)
             check(answer, operation, name)
@@ -183,7 +199,8 @@ def test_a_hostile_value_in_any_field_crashes_nothing(
             for value in hostile_values(operation, field):
                 body = json.dumps(operation.good | {field: 0})
                 body = body.replace(f'"{field}": 0', f'"{field}": {value}')
-                answer = attacker.request(operation.method, operation.address, stale, body.encode())
+                lines = [*stale, *operation.lines]
+                answer = attacker.request(operation.method, operation.address, lines, body.encode())
                 check(answer, operation, field, value[:200])
                 tried += 1
     assert tried > 1_000
@@ -197,7 +214,8 @@ def test_text_that_cannot_be_stored_is_named_by_field(
         for field in TEXTS & set(operation.fields):
             for value in ("\0", "a\0b", "\ud800", "a\udfffb", "\ude00\ud83d", " \ud800 "):
                 body = json.dumps(operation.good | {field: value}).encode()
-                answer = attacker.request(operation.method, operation.address, [], body)
+                lines = operation.lines
+                answer = attacker.request(operation.method, operation.address, lines, body)
                 assert answer.status == 400, (operation, field, answer)
                 assert answer.json()["errors"].keys() == {field}, (operation, field, answer)
                 tried.add(field)
