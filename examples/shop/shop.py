@@ -39,7 +39,7 @@ class Undecided(Exception):
 
 def post(url: str, body: object, headers: dict[str, str], timeout: float) -> tuple[int, Any]:
     """The final answer. It is asked for until it comes: every request here is safe to repeat."""
-    deadline, pause = time.monotonic() + GIVE_UP_SECONDS, 0.05
+    deadline, pause = time.monotonic() + GIVE_UP_SECONDS, 0.01
     while True:
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)
         status, answer, retry_after = 0, {}, None

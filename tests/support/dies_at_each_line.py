@@ -1,39 +1,30 @@
-"""Runs a Python program again and again; each run is killed at a moment at which none was before.
+"""Runs a Python program again and again; each run is killed at a line at which none was before.
 
 python -m tests.support.dies_at_each_line PROGRAM '[["first", "{n}"], ["second", "{n}"]]'
 
-A moment is a line and how often the run has come to it. The runs take the lists of arguments in
-turn; `{n}` is the run's number. It ends when each of them has come to its end, and prints the lines
-at which a run was killed.
+The runs take the lists of arguments in turn; `{n}` is the run's number. It ends when each of them
+has come to its end, and prints the lines at which a run was killed.
 """
 
 import json
 import os
 import signal
 import sys
-from collections import Counter
 from itertools import count
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
-TIMES_MAX = 2
-Moment = tuple[int, int]
 
-
-def run(code: Any, arguments: list[str], killed_at: set[Moment], report: int) -> None:
-    """In a child: the program, up to the first moment that is not in `killed_at`."""
-    times: Counter[int] = Counter()
+def run(code: CodeType, arguments: list[str], killed_at: set[int], report: int) -> None:
+    """In a child: the program, up to the first line that is not in `killed_at`."""
 
     def trace(frame: FrameType, event: str, _argument: object) -> Any:
         if frame.f_code.co_filename != code.co_filename:
             return None
-        if event == "line":
-            line = frame.f_lineno
-            times[line] = min(times[line] + 1, TIMES_MAX)
-            if (line, times[line]) not in killed_at:
-                os.write(report, json.dumps([line, times[line]]).encode())
-                os.kill(os.getpid(), signal.SIGKILL)
+        if event == "line" and frame.f_lineno not in killed_at:
+            os.write(report, b"%d" % frame.f_lineno)
+            os.kill(os.getpid(), signal.SIGKILL)
         return trace
 
     sys.argv = [code.co_filename, *arguments]
@@ -41,14 +32,14 @@ def run(code: Any, arguments: list[str], killed_at: set[Moment], report: int) ->
     exec(code, {"__name__": "__main__"})
 
 
-def killed_at(code: Any, arguments: list[str], moments: set[Moment]) -> Moment | None:
-    """Where a run was killed; None: nowhere."""
+def next_line(code: CodeType, arguments: list[str], killed_at: set[int]) -> int | None:
+    """Where a run was killed; None: it came to its end."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         failed = 1
         try:
-            run(code, arguments, moments, writing)
+            run(code, arguments, killed_at, writing)
             failed = 0
         finally:
             sys.settrace(None)
@@ -57,28 +48,24 @@ def killed_at(code: Any, arguments: list[str], moments: set[Moment]) -> Moment |
     os.close(writing)
     _, status = os.waitpid(child, 0)
     with os.fdopen(reading) as reports:
-        report = reports.read()
-    if report:
-        line, times = json.loads(report)
-        return line, times
-    if status != 0:
+        line = reports.read()
+    if not line and status != 0:
         sys.exit(f"{arguments} failed: {status}")
-    return None
+    return int(line) if line else None
 
 
 def main(program: str, in_turn: str) -> None:
     code = compile(Path(program).read_text(), program, "exec")
     exec(code, {"__name__": "imported"})  # so that a child need not import its modules
-    turns, moments, ended = json.loads(in_turn), set[Moment](), 0
+    turns, killed_at, ended = json.loads(in_turn), set[int](), 0
     for n in count():
-        arguments = [word.format(n=n) for word in turns[n % len(turns)]]
-        moment = killed_at(code, arguments, moments)
-        ended = 0 if moment else ended + 1
-        if moment:
-            moments.add(moment)
+        line = next_line(code, [word.format(n=n) for word in turns[n % len(turns)]], killed_at)
+        ended = 0 if line else ended + 1
+        if line:
+            killed_at.add(line)
         if ended == 2 * len(turns):
             break
-    sys.stdout.write(json.dumps(sorted({line for line, _ in moments})))
+    sys.stdout.write(json.dumps(sorted(killed_at)))
 
 
 if __name__ == "__main__":
