@@ -8,7 +8,8 @@ import sys
 import click
 
 from tests.chaos.catalogue import CONTROLS, FAILOVERS, FAULTS
-from tests.chaos.plan import ALL, FAILOVER, KINDS, plan
+from tests.chaos.payments import hold_race
+from tests.chaos.plan import ALL, FAILOVER, KINDS, PAYMENT, plan
 from tests.chaos.report import Report, control_table
 from tests.chaos.round import Caught, Result, caught_in_round, hold_round
 from tests.chaos.system import a_system
@@ -28,7 +29,8 @@ MISSING = [
 @click.option(
     "--only",
     type=click.Choice(KINDS),
-    help="Of this class, or pairs; failover: of a system whose database has a standby.",
+    help="Of this class, or pairs; failover: of a system whose database has a standby; "
+    "payment: races of payments against the end of their holds.",
 )
 @click.option("--controls", is_flag=True, help="Systems broken on purpose instead: each is caught.")
 def main(rounds: int, seed: int | None, only: str | None, controls: bool) -> None:
@@ -42,9 +44,10 @@ def main(rounds: int, seed: int | None, only: str | None, controls: bool) -> Non
 
 def _hold_rounds(rounds: int, seed: int, only: str | None) -> int:
     report, chance = Report(), random.Random(seed)
+    hold = hold_race if only == PAYMENT else hold_round
     with a_system_with_standby() if only == FAILOVER else a_system() as system:
         for number, kinds in zip(range(1, rounds + 1), plan(only, seed), strict=False):
-            result = hold_round(system, [kind(system) for kind in kinds], chance)
+            result = hold(system, [kind(system) for kind in kinds], chance)
             report.add(result)
             click.echo(_line(number, result))
     click.echo(report.table())

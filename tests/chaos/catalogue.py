@@ -116,6 +116,28 @@ POSSIBLE = {
 # Of a system whose database has a standby, which no other fault needs.
 FAILOVERS = (PrimaryLost, PrimaryLostAfterStandby, PrimaryUnreachable)
 
+# Between any two steps of a payment: a round of races against the end of its hold (payments.py).
+PAYMENTS: tuple[type[Fault], ...] = (
+    failpoints.KilledBeforeResolveCommit,
+    failpoints.KilledAfterResolveCommit,
+    failpoints.KilledBeforeDecisionCommit,
+    failpoints.KilledAfterDecisionCommit,
+    failpoints.KilledAfterResult,
+    processes.GatewayKilled,
+    processes.WorkerChildKilled,
+    processes.SweeperKilled,
+    postgres.PostgresCrashed,
+    postgres.BackendsTerminated,
+    network.PostgresAnswersLost,
+    network.GatewaysAnswersLost,
+)
+# Where a payment's own steps are.
+PAYMENTS_IN_SHORT = (
+    failpoints.KilledBeforeResolveCommit,
+    failpoints.KilledAfterResolveCommit,
+    postgres.PostgresCrashed,
+)
+
 
 def random_pair(chance: random.Random) -> list[type[Fault]]:
     """Two faults of different classes."""

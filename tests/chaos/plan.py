@@ -3,12 +3,12 @@
 import random
 from collections.abc import Iterator, Sequence
 
-from tests.chaos.catalogue import FAILOVERS, POSSIBLE, random_pair
+from tests.chaos.catalogue import FAILOVERS, PAYMENTS, POSSIBLE, random_pair
 from tests.chaos.faults.fault import Fault
 
-PAIRS, FAILOVER = "pairs", "failover"
+PAIRS, FAILOVER, PAYMENT = "pairs", "failover", "payment"
 ALL = [fault for faults in POSSIBLE.values() for fault in faults]
-KINDS = (*POSSIBLE, PAIRS, FAILOVER)
+KINDS = (*POSSIBLE, PAIRS, FAILOVER, PAYMENT)
 
 
 def plan(only: str | None, seed: int) -> Iterator[list[type[Fault]]]:
@@ -18,7 +18,7 @@ def plan(only: str | None, seed: int) -> Iterator[list[type[Fault]]]:
     before one is again.
 
     Args:
-        only: faults of this class alone; PAIRS; or FAILOVER.
+        only: faults of this class alone; PAIRS; FAILOVER; or PAYMENT.
         seed: which fault comes when, and which two meet.
     """
     chance = random.Random(seed)
@@ -28,6 +28,8 @@ def plan(only: str | None, seed: int) -> Iterator[list[type[Fault]]]:
     faults: Sequence[type[Fault]] = (
         [fault for fault in FAILOVERS if not fault.needs]
         if only == FAILOVER
+        else PAYMENTS
+        if only == PAYMENT
         else POSSIBLE[only]
         if only
         else ALL

@@ -15,13 +15,14 @@ import psutil
 import pytest
 
 from loadtests.client import ClientConnection
-from tests.chaos.catalogue import CONTROLS, FAULTS, IN_SHORT, random_pair
+from tests.chaos.catalogue import CONTROLS, FAULTS, IN_SHORT, PAYMENTS_IN_SHORT, random_pair
 from tests.chaos.checker import UNAVAILABLE_WITHIN_SECONDS, machine_lag_seconds
 from tests.chaos.conftest import BESIDE_OTHER_TESTS_SECONDS, SEED, survives
 from tests.chaos.control import Control
 from tests.chaos.evidence import queued_now
 from tests.chaos.faults.fault import Fault
 from tests.chaos.history import Evidence, History, Window
+from tests.chaos.payments import GIVEN_BACK, KEPT, hold_race
 from tests.chaos.pulse import feel_pulse
 from tests.chaos.round import caught_in_round
 from tests.chaos.system import System
@@ -51,6 +52,20 @@ def test_no_fault_breaks_a_promise(system: System, fault: type[Fault]) -> None:
 )
 def test_two_faults_at_once_break_no_promise(system: System, pair: list[type[Fault]]) -> None:
     survives(system, *pair)
+
+
+@pytest.mark.parametrize("fault", PAYMENTS_IN_SHORT)
+def test_no_payment_is_left_without_ticket_or_word(system: System, fault: type[Fault]) -> None:
+    result = hold_race(
+        system,
+        [fault(system)],
+        random.Random(SEED),
+        races=40,
+        recovers_within_seconds=BESIDE_OTHER_TESTS_SECONDS,
+    )
+    assert not result.violations
+    assert set(result.fates) == {KEPT, GIVEN_BACK}, "there was no race"
+    assert all(result.strikes), result
 
 
 @contextmanager

@@ -37,6 +37,14 @@ class KilledAfterWakeup(_KilledAt):
     moment = "after_wakeup"  # a worker knows; the buyer may or may not
 
 
+class KilledBeforeResolveCommit(_KilledAt):
+    moment = "before_resolve_commit"  # the payment is made; its confirmation is not stored
+
+
+class KilledAfterResolveCommit(_KilledAt):
+    moment = "after_resolve_commit"  # stored; neither the shop nor a worker knows
+
+
 class KilledBeforeDecisionCommit(_KilledAt):
     moment = "before_decision_commit"  # decided and rolled back: another process decides again
 
