@@ -13,6 +13,7 @@ from types import CodeType
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.system.conftest import Shop, open_shop
 from tests.system.operators import PROJECT
@@ -144,6 +145,7 @@ CAPTURES = {
 }
 
 
+@pytest.mark.timeout(300)
 def test_money_is_kept_for_confirmed_purchases_only_wherever_the_shop_is_killed(
     tmp_path: Path,
 ) -> None:

@@ -75,13 +75,17 @@ class Stage:
         return self.act(self.owner, purchase, "cancel", fields, **key())
 
     def let_time_pass(self) -> None:
-        """As if all holds of the event had begun earlier."""
+        """As if all purchases of the event so far had been held for a second."""
+        held = "event_id = %s AND hold_seconds = %s"
         with self.shop.database() as database:
             database.execute("SET session_replication_role = replica")
             database.execute(
-                "UPDATE holds SET ends_at = ends_at - make_interval(secs => %s)"
-                " WHERE event_id = %s",
-                (HOLD_SECONDS, self.event),
+                "UPDATE holds SET ends_at = ends_at - make_interval(secs => %s) WHERE purchase_id"
+                f" IN (SELECT id FROM requests WHERE {held})",
+                (HOLD_SECONDS - 1, self.event, HOLD_SECONDS),
+            )
+            database.execute(
+                f"UPDATE requests SET hold_seconds = 1 WHERE {held}", (self.event, HOLD_SECONDS)
             )
 
     def read(self, purchase: dict[str, Any]) -> dict[str, Any]:
