@@ -27,6 +27,7 @@ TINY = Sizes(
     drained=1_200,
     unvacuumed=2_400,
     sold_out_backlog=300,
+    expired=100,
     latency_rates_per_second=(50,),
     latency_seconds=0.3,
     latency_rounds=1,

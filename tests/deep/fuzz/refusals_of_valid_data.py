@@ -20,6 +20,10 @@ TICKET_TYPE_RULES = {
 }
 RULES: Mapping[str, set[str]] = {
     "register": {"username", "password"},  # which characters are letters; taken; easily guessed
+    "change_email": {"current_password"},  # which is the account's
+    "change_password": {"current_password", "new_password"},  # as at registration
+    "delete_account": {"current_password"},
+    "create_key": {"name", "expires_at"},  # as a title; in the future
     "create_event": EVENT_RULES,
     "replace_event": EVENT_RULES,
     "change_event": EVENT_RULES,
@@ -30,9 +34,11 @@ RULES: Mapping[str, set[str]] = {
     "buy": {
         # Which has to be there, once and of the same event as the others; and its own limit.
         *("ticket_type", "quantity"),
+        "buyer",  # with an API key only
         *("not_enough_tickets", "over_user_limit"),
         *("sale_not_open", "sale_closed", "sale_paused", "all_held"),
     },
+    "list_purchases": {"buyer"},  # of characters that print
     # Which are the purchase's; a reference or note with something to read.
     "confirm_purchase": {"amount", "currency", "payment_reference"},
     "cancel_purchase": {"items", "ticket_type", "note"},

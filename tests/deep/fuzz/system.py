@@ -58,9 +58,9 @@ class FuzzedSystem:
 def a_system() -> Iterator[FuzzedSystem]:
     """A running system, with two events and a ticket type of each, whose ids are 1 and 2.
 
-    The first event has another ticket type, 3, for carts. The first ones belong to the user who
-    does the asking, and have a purchase, so that nothing can delete them; the second ones belong to
-    someone else.
+    The first event has another ticket type, 3, for carts, which is held until it is paid. The first
+    ones belong to the user who does the asking, and have a purchase, so that nothing can delete
+    them; the second ones belong to someone else.
     """
     with an_operator() as operator:
         started = operator.run("up", "--detach", "--port", str(operator.port), **SETTINGS)
@@ -69,7 +69,7 @@ def a_system() -> Iterator[FuzzedSystem]:
         for token in (mine, other):
             _sell_a_ticket(operator.url, token)
         with _client(operator.url, mine) as client:
-            _put_on_sale(client, event=1)
+            _put_on_sale(client, event=1, hold_seconds=1_800)
         yield FuzzedSystem(operator, mine)
 
 
@@ -92,9 +92,9 @@ def _sell_a_ticket(url: str, token: str) -> None:
         assert bought.status_code == 201, bought.text
 
 
-def _put_on_sale(client: httpx.Client, event: int) -> int:
+def _put_on_sale(client: httpx.Client, event: int, **terms: int) -> int:
     offer = {"event": event, "name": "Standing", "price": "25.00", "capacity": 1_000_000}
-    created = client.post("/api/ticket-types/", json=offer)
+    created = client.post("/api/ticket-types/", json=offer | terms)
     assert created.status_code == 201, created.text
     id_: int = created.json()["id"]
     return id_
