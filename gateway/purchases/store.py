@@ -54,20 +54,20 @@ CHECKED = """
                        'refusal', {refusal}, 'max_per_purchase', t.max_per_purchase,
                        'sales_start', t.sales_start, 'left', c.remaining, 'held', c.held)
 """
-# Of a ticket type with holds: when the last of the holds that its buyer may let expire in an hour
-# expired; NULL if fewer have. Of the buyer's newest purchases of the event those that are younger
-# than their hold cannot have. Rows are compared so that no other index will do, whatever was known
-# of the tables when the plan was made.
+# Of those that would be held: when the last of the holds that their buyer may let expire in an hour
+# expired, if so many have. Of the buyer's newest purchases of the event those that are younger than
+# their hold cannot have. Rows are compared so that no other index will do, whatever was known of
+# the tables when the plan was made.
 LAPSED = f"""
-    LEFT JOIN LATERAL (
+    SELECT v.nth, last.at
+    FROM verdict v
+    CROSS JOIN LATERAL (
         SELECT batch.at FROM (
             SELECT id, event_id, hold_seconds, created_at FROM requests
-            WHERE {{hold_seconds}} IS NOT NULL
-                AND ({{user_id}} <> {{owner_id}} OR {{buyer}} IS NOT NULL)
+            WHERE (event_id, user_id, buyer, seq)
+                    > (v.event_id, v.user_id, coalesce(v.buyer, ''), 0)
                 AND (event_id, user_id, buyer, seq)
-                    > ({{event_id}}, {{user_id}}, coalesce({{buyer}}, ''), 0)
-                AND (event_id, user_id, buyer, seq)
-                    < ({{event_id}}, {{user_id}}, coalesce({{buyer}}, ''), {SEQ_MAX})
+                    < (v.event_id, v.user_id, coalesce(v.buyer, ''), {SEQ_MAX})
             ORDER BY event_id DESC, user_id DESC, buyer DESC, seq DESC LIMIT {LAPSED_AMONG_ROWS}
         ) p
         CROSS JOIN LATERAL (SELECT number FROM ledger
@@ -79,7 +79,9 @@ LAPSED = f"""
         WHERE p.created_at <= now() - make_interval(secs => p.hold_seconds)
             AND batch.at > now() - interval '1 hour'
         ORDER BY batch.at DESC LIMIT 1 OFFSET %(expired_holds_max)s - 1
-    ) lapsed ON true
+    ) last
+    WHERE v.hold_seconds IS NOT NULL AND v.refusal IS NULL AND v.earlier_id IS NULL
+        AND (v.user_id <> v.owner_id OR v.buyer IS NOT NULL)
 """
 ONE = {"ticket_type": "r.ticket_type_id", "quantity": "r.quantity"}
 EACH = {"ticket_type": "(item->>0)::bigint", "quantity": "(item->>1)::int"}
@@ -94,26 +96,16 @@ LOOKED_UP = f"""
             WHEN u.id IS NULL THEN 'unknown_user'
             WHEN r.cart IS NULL AND r.buyer IS NOT NULL AND e.owner_id <> r.user_id
             THEN 'not_your_event'
-            WHEN r.cart IS NULL THEN coalesce({REFUSAL.format(**ONE)},
-                CASE WHEN lapsed.at IS NOT NULL THEN 'too_many_expired_holds' END)
+            WHEN r.cart IS NULL THEN {REFUSAL.format(**ONE)}
         END AS refusal,
         NULL::jsonb AS items, NULL::jsonb AS checked, t.max_per_purchase, t.sales_start,
-        c.remaining, pg_current_xact_id() AS xid, t.hold_seconds, c.held, lapsed.at AS lapsed_at
+        c.remaining, pg_current_xact_id() AS xid, t.hold_seconds, c.held, e.owner_id
     FROM request r
     LEFT JOIN LATERAL (SELECT id FROM users WHERE id = r.user_id OFFSET 0) u ON true
     {LOOK_UP.format(**ONE)}
     LEFT JOIN LATERAL (SELECT id, event_id, fingerprint FROM requests
                        WHERE user_id = r.user_id AND idempotency_key = r.idempotency_key
                        OFFSET 0) earlier ON true
-    {
-    LAPSED.format(
-        hold_seconds="t.hold_seconds",
-        user_id="r.user_id",
-        buyer="r.buyer",
-        owner_id="e.owner_id",
-        event_id="t.event_id",
-    )
-}
 """
 WITH_CARTS = f"""
     SELECT * FROM looked_up WHERE cart IS NULL OR earlier_id IS NOT NULL OR refusal IS NOT NULL
@@ -123,8 +115,9 @@ WITH_CARTS = f"""
         cart.currency, coalesce(
             CASE WHEN l.buyer IS NOT NULL AND cart.owner_id <> l.user_id
                  THEN 'not_your_event' END,
-            cart.refusal, CASE WHEN lapsed.at IS NOT NULL THEN 'too_many_expired_holds' END),
-        cart.items, cart.checked, NULL, NULL, NULL, l.xid, cart.hold_seconds, cart.held, lapsed.at
+            cart.refusal),
+        cart.items, cart.checked, NULL, NULL, NULL, l.xid, cart.hold_seconds, cart.held,
+        cart.owner_id
     FROM looked_up l
     CROSS JOIN LATERAL (
         SELECT min(t.event_id) AS event_id, min(e.max_per_user) AS event_user_limit,
@@ -139,15 +132,6 @@ WITH_CARTS = f"""
         FROM jsonb_array_elements(l.cart) WITH ORDINALITY AS i (item, line)
         {LOOK_UP.format(**EACH)}
     ) cart
-    {
-    LAPSED.format(
-        hold_seconds="cart.hold_seconds",
-        user_id="l.user_id",
-        buyer="l.buyer",
-        owner_id="cart.owner_id",
-        event_id="cart.event_id",
-    )
-}
     WHERE l.cart IS NOT NULL AND l.earlier_id IS NULL AND l.refusal IS NULL
 """
 
@@ -173,7 +157,7 @@ WITH request AS (
         %(request_ids)s::text[], %(traceparents)s::text[], %(buyers)s::text[])
     WITH ORDINALITY AS r (id, user_id, ticket_type_id, quantity, cart, idempotency_key,
                           fingerprint, request_id, traceparent, buyer, nth)
-), {verdict}, ahead AS (
+), {verdict}, lapsed AS MATERIALIZED ({LAPSED}), ahead AS (
     SELECT wanted.event_id, head.queued, head.last_seq
     FROM (SELECT DISTINCT event_id FROM verdict) wanted
     CROSS JOIN LATERAL (
@@ -187,12 +171,14 @@ WITH request AS (
     SELECT id, event_id, user_id, ticket_type_id, quantity, user_limit, event_user_limit, price,
            currency, items, idempotency_key, fingerprint, request_id, traceparent, xid,
            hold_seconds, coalesce(buyer, '')
-    FROM verdict WHERE refusal IS NULL AND earlier_id IS NULL
+    FROM verdict
+    WHERE refusal IS NULL AND earlier_id IS NULL AND nth NOT IN (SELECT nth FROM lapsed)
     ORDER BY nth
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING id, seq
 )
-SELECT v.refusal, v.earlier_id::text, v.event_id, v.price::text, v.items::text, v.currency,
+SELECT coalesce(v.refusal, CASE WHEN lapsed.at IS NOT NULL THEN 'too_many_expired_holds' END),
+       v.earlier_id::text, v.event_id, v.price::text, v.items::text, v.currency,
        (SELECT {as_time("now()")}), a.seq, ahead.queued, ahead.last_seq,
        CASE WHEN v.refusal = 'cart' THEN v.checked::text END,
        v.max_per_purchase, v.sales_start, v.remaining, v.held,
@@ -200,9 +186,10 @@ SELECT v.refusal, v.earlier_id::text, v.event_id, v.price::text, v.items::text, 
            SELECT extract(epoch FROM ends_at - now())::float8 + (
                SELECT extended_seconds FROM lanes WHERE event_id = v.event_id)
            FROM holds WHERE event_id = v.event_id ORDER BY ends_at LIMIT 1) END,
-       extract(epoch FROM v.lapsed_at + interval '1 hour' - now())::float8
+       extract(epoch FROM lapsed.at + interval '1 hour' - now())::float8
 FROM verdict v
 LEFT JOIN accepted a ON a.id = v.id
+LEFT JOIN lapsed ON lapsed.nth = v.nth
 LEFT JOIN ahead ON ahead.event_id = v.event_id
 WHERE v.earlier_id IS NULL OR {WRITES_TO_LOG}
 ORDER BY v.nth
