@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import Engine, text
 
-from purchase_worker.decision import ALL_HELD, NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
+from purchase_worker.decision import ALL_HELD, EXTENDED, NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
 from shared.purchases import CANCELLED, CONFIRMED, EXPIRED, HELD, QUEUED, RELEASED
 
 # A healthy system decides within this; the sweeper needs about a second for a lost wake-up.
@@ -87,15 +87,32 @@ LEFT JOIN counters c ON c.ticket_type_id = line.ticket_type_id AND c.event_id = 
 LEFT JOIN owned ON owned.ticket_type_id = line.ticket_type_id
 ORDER BY line.nth
 """)
+# Its own entries, and the extensions that its hold had.
 READ_LATER = text("""
+WITH purchase AS (
+    SELECT r.*, answer.number, v.owner_id FROM requests r
+    JOIN ledger answer ON answer.event_id = r.event_id AND answer.command_id = r.id
+    LEFT JOIN events v ON v.id = r.event_id
+    WHERE r.id = :id
+), own AS (
+    SELECT e.number, e.command_id, e.kind, e.items FROM purchase p
+    JOIN ledger e ON e.event_id = p.event_id AND e.purchase_id = p.id
+), extension AS (
+    SELECT e.number, e.command_id, e.kind, e.items FROM purchase p
+    JOIN requests c ON c.event_id = p.event_id AND c.user_id = p.owner_id AND c.kind = 'extend'
+    JOIN ledger e ON e.event_id = c.event_id AND e.command_id = c.id
+    WHERE p.hold_seconds IS NOT NULL AND e.number > p.number
+      AND NOT EXISTS (SELECT FROM own WHERE number < e.number)
+)
 SELECT e.number, e.kind::text, b.at, c.payment_reference, c.restock, c.note,
-       (SELECT coalesce(sum((item->>'quantity')::int), 0)::bigint
-        FROM jsonb_array_elements(e.items) item) AS tickets
-FROM requests r
-JOIN ledger e ON e.event_id = r.event_id AND e.purchase_id = r.id
+       c.hold_seconds AS extended_seconds,
+       ARRAY(SELECT ARRAY[(item->>'ticket_type')::bigint, (item->>'quantity')::bigint]
+             FROM jsonb_array_elements(e.items) item) AS lines
+FROM (SELECT * FROM own UNION ALL SELECT * FROM extension) e
 LEFT JOIN requests c ON c.id = e.command_id
-LEFT JOIN batches b ON b.event_id = r.event_id AND e.number BETWEEN b.first_number AND b.last_number
-WHERE r.id = :id ORDER BY e.number
+LEFT JOIN batches b ON b.event_id = (SELECT event_id FROM purchase)
+                   AND e.number BETWEEN b.first_number AND b.last_number
+ORDER BY e.number
 """)
 # The worker's login, which `eventify` has inside a worker's container, may not read names.
 READ_USERNAME = text("SELECT username FROM users WHERE id = :id")
@@ -133,7 +150,10 @@ class LineFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LaterEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a purchase after its decision; `at` is None if no batch is recorded."""
+    """What became of a purchase, or of its hold, after its decision.
+
+    `at` is None if no batch is recorded. `lines`: ticket types and quantities.
+    """
 
     number: int
     kind: str
@@ -141,7 +161,12 @@ class LaterEntry(msgspec.Struct, frozen=True, kw_only=True):
     payment_reference: str | None
     restock: bool | None
     note: str | None
-    tickets: int
+    extended_seconds: int | None
+    lines: list[tuple[int, int]]
+
+    @property
+    def tickets(self) -> int:
+        return sum(quantity for _id, quantity in self.lines)
 
 
 class PurchaseFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,7 +209,8 @@ class PurchaseFacts(msgspec.Struct, frozen=True, kw_only=True):
         bought = sum(line.quantity for line in self.lines)
         if self.cancelled:
             return CANCELLED if self.cancelled == bought else CONFIRMED
-        return self.later[-1].kind if self.later else self.decision
+        changes = [entry.kind for entry in self.later if entry.kind != EXTENDED]
+        return changes[-1] if changes else self.decision
 
     @property
     def cancelled(self) -> int:
@@ -311,11 +337,20 @@ def _happened(facts: PurchaseFacts, entry: LaterEntry) -> str:
         CONFIRMED: f"it was paid with payment {entry.payment_reference}",
         RELEASED: "it was released",
         EXPIRED: "its hold had ended without a payment, and it expired",
-        CANCELLED: f"{_tickets(entry.tickets)} of it {_were(entry.tickets)} cancelled"
+        EXTENDED: f"all open holds of the event got {entry.extended_seconds:,} s more"
+        if entry.extended_seconds is not None
+        else "",
+        CANCELLED: f"{_cancelled(facts, entry)} {_were(entry.tickets)} cancelled"
         + (", and put back on sale" if entry.restock else ", and taken off sale")
         + (f" ({entry.note})" if entry.note else ""),
     }.get(entry.kind, entry.kind)
     return f"{when}{what}, as entry {entry.number:,} of this event's ledger."
+
+
+def _cancelled(facts: PurchaseFacts, entry: LaterEntry) -> str:
+    if len(facts.lines) == 1:
+        return f"{_tickets(entry.tickets)} of it"
+    return " and ".join(f"{_tickets(count)} of ticket type {id_}" for id_, count in entry.lines)
 
 
 def _why_decided(facts: PurchaseFacts) -> str:

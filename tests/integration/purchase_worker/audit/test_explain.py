@@ -216,6 +216,31 @@ def test_what_became_of_a_hold(engine: Engine, settings: Settings) -> None:
         assert "1 ticket of it was cancelled, and put back on sale, as entry" in shown
 
 
+def test_an_extended_hold_and_a_part_of_a_cart_that_was_cancelled(
+    engine: Engine, settings: Settings
+) -> None:
+    adult = add_ticket_type(engine, 4)
+    event = event_of(engine, adult)
+    child = add_ticket_type(engine, 4, event_id=event)
+    cart = queue_buy(engine, [(adult, 2), (child, 1)], hold_seconds=600)
+    drain(engine, [event], settings, ignore)
+    for seconds in (900, 60):
+        queue_resolution(engine, "extend", cart, seconds=seconds)
+        drain(engine, [event], settings, ignore)
+        if seconds == 900:
+            assert "all open holds of the event got 900 s more, as entry 4 of" in explain(
+                engine, cart
+            )
+            queue_resolution(engine, "confirm", cart, payment_reference="pi_1")
+    assert "60 s more" not in explain(engine, cart), "it was paid before"
+    one = json.dumps([{"ticket_type": child, "quantity": 1}])
+    queue_resolution(engine, "cancel", cart, items=one, restock=False)
+    drain(engine, [event], settings, ignore)
+    shown = explain(engine, cart)
+    assert f"Purchase {cart}: confirmed, 1 of its tickets cancelled." in shown
+    assert f"1 ticket of ticket type {child} was cancelled, and taken off sale" in shown
+
+
 @pytest.mark.parametrize(("role", "sees_name"), [(READER, True), (WORKER, False)])
 def test_rights_to_read_are_enough(
     engine: Engine, settings: Settings, role: str, sees_name: bool
