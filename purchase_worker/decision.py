@@ -36,10 +36,14 @@ NOT_DUE: Final = "not_due"
 ALREADY_CONFIRMED: Final = "already_confirmed"
 NOT_CONFIRMED: Final = "not_confirmed"
 ALREADY_CANCELLED: Final = "already_cancelled"
+EXTENSION_LIMIT: Final = "extension_limit"
 ISSUED: Final = "issued"
 WITHDRAWN: Final = "withdrawn"
 EXTENDED: Final = "extended"
 REFUSED: Final = "refused"
+
+# All extensions of an event together: a year.
+EXTENDED_MAX_SECONDS: Final = 365 * 86_400
 
 # Who has tickets: an account, and whom it buys for with a key, or ''.
 Holder = tuple[int, str]
@@ -383,6 +387,8 @@ def _cancel(lane: _Lane, command: Cancel) -> Answer:
 
 
 def _extend(lane: _Lane, command: Extend) -> Answer:
+    if lane.extended_seconds + command.seconds > EXTENDED_MAX_SECONDS:
+        return _refused(EXTENSION_LIMIT)
     lane.extended_seconds += command.seconds
     return EXTENDED, None, ()
 

@@ -29,7 +29,8 @@ EventifyError
     │   ├── HoldReleased            409 hold_released
     │   ├── AlreadyConfirmed        409 already_confirmed
     │   ├── AlreadyCancelled        409 already_cancelled
-    │   └── PaymentReferenceUsed    409 payment_reference_used
+    │   ├── PaymentReferenceUsed    409 payment_reference_used
+    │   └── ExtensionLimit          409 extension_limit
     ├── PreconditionFailed          412 precondition_failed
     ├── BodyTooLarge                413 body_too_large
     ├── IdempotencyKeyReused        422 idempotency_key_reused
@@ -269,6 +270,11 @@ class AlreadyCancelled(Conflict):
 class PaymentReferenceUsed(Conflict):
     code = "payment_reference_used"
     default_detail = "This payment reference confirms another purchase."
+
+
+class ExtensionLimit(Conflict):
+    code = "extension_limit"
+    default_detail = "The holds of this event cannot be extended by more than a year in all."
 
 
 class PreconditionFailed(Problem):

@@ -23,6 +23,7 @@ from shared.auth.caller import KeyScope
 from shared.errors import (
     AlreadyCancelled,
     AlreadyConfirmed,
+    ExtensionLimit,
     HoldExpired,
     HoldReleased,
     IdempotencyKeyReused,
@@ -208,6 +209,7 @@ PATHS: Mapping[str, Any] = {
             },
             InvalidInput(errors={"seconds": ["Input should be a valid integer"]}),
             PermissionDenied,
+            ExtensionLimit,
             path_parameter=EVENT_ID,
             key={**KEY, "required": True},
         )

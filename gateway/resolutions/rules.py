@@ -14,6 +14,7 @@ from shared.errors import (
     AlreadyCancelled,
     AlreadyConfirmed,
     Conflict,
+    ExtensionLimit,
     HoldExpired,
     HoldReleased,
     IdempotencyKeyReused,
@@ -45,6 +46,7 @@ PROBLEM_OF_REASON: Final[Mapping[str | None, type[Problem]]] = {
     for problem in (
         AlreadyCancelled,
         AlreadyConfirmed,
+        ExtensionLimit,
         HoldExpired,
         HoldReleased,
         NotConfirmed,

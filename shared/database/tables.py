@@ -81,6 +81,7 @@ REJECTION_REASON = ENUM(
     "already_confirmed",
     "not_confirmed",
     "already_cancelled",
+    "extension_limit",
     name="rejection_reason",
 )
 

@@ -6,6 +6,8 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from purchase_worker import expiry
+from purchase_worker.audit.report import audit
+from purchase_worker.decision import EXTENDED_MAX_SECONDS
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import statement
@@ -170,6 +172,15 @@ def test_an_expiry_before_an_extension_ends_the_hold(sale: Sale) -> None:
     sale.expire_due()
     queue_resolution(sale.engine, "extend", id_, seconds=600)
     assert sale.decide() == [("expired", None), ("extended", None)]
+
+
+def test_extensions_end_before_a_time_that_cannot_be_counted(sale: Sale) -> None:
+    id_ = sale.hold(seconds=60)
+    assert sale.resolve("extend", id_, seconds=EXTENDED_MAX_SECONDS) == [("extended", None)]
+    for seconds in (1, 2**31 - 1):
+        assert sale.resolve("extend", id_, seconds=seconds) == [("refused", "extension_limit")]
+    assert sale.resolve("confirm", id_, **REFERENCE) == [("confirmed", None)]
+    assert audit(sale.engine, sale.settings).ok
 
 
 def test_a_confirmed_purchase_is_cancelled_in_parts(sale: Sale) -> None:

@@ -55,7 +55,7 @@ CREATE TYPE entry_kind AS ENUM (
 CREATE TYPE rejection_reason AS ENUM (
     'not_enough_tickets', 'over_user_limit', 'all_held', 'not_held', 'hold_expired',
     'hold_released', 'not_due', 'already_confirmed', 'not_confirmed',
-    'already_cancelled');
+    'already_cancelled', 'extension_limit');
 """
 
 TABLES = """

@@ -187,7 +187,8 @@ FITS = f"""
             OR e.purchase_id IS DISTINCT FROM
                 CASE WHEN e.kind <> 'refused' THEN r.purchase_id END THEN false
         WHEN r.purchase_id IS NOT NULL THEN e.kind <> 'refused' OR e.items = '[]'  -- see RESOLVED
-        WHEN r.kind = 'extend' THEN e.kind = 'extended' AND e.items = '[]'
+        WHEN r.kind = 'extend' THEN e.items = '[]' AND (
+            e.kind = 'extended' OR e.kind = 'refused' AND e.reason = 'extension_limit')
         WHEN e.items IS NOT NULL THEN r.kind = 'buy' AND (
             SELECT bool_and((entry->'ticket_type' = line->'ticket_type'
                              AND (entry->>'left_after')::int >= 0

@@ -204,6 +204,7 @@ def test_every_reason_of_the_lane_has_its_problem() -> None:
         decision.HOLD_RELEASED,
         decision.ALREADY_CONFIRMED,
         decision.ALREADY_CANCELLED,
+        decision.EXTENSION_LIMIT,
         decision.NOT_CONFIRMED,
     }
     assert PROBLEM_OF_REASON.keys() == reasons
