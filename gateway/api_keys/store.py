@@ -45,7 +45,9 @@ def add(
     with connection_transaction(engine) as connection:
         # Two requests of one user would both find room for a last key.
         user = connection.scalar(
-            select(UserRow.id).where(UserRow.id == user_id).with_for_update(key_share=True)
+            select(UserRow.id)
+            .where(UserRow.id == user_id, UserRow.erased_at.is_(None))
+            .with_for_update(key_share=True)
         )
         if user is None:
             raise NotAuthenticated("The account of this token does not exist.", token_was_bad=True)

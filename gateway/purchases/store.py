@@ -101,7 +101,8 @@ LOOKED_UP = f"""
         NULL::jsonb AS items, NULL::jsonb AS checked, t.max_per_purchase, t.sales_start,
         c.remaining, pg_current_xact_id() AS xid, t.hold_seconds, c.held, e.owner_id
     FROM request r
-    LEFT JOIN LATERAL (SELECT id FROM users WHERE id = r.user_id OFFSET 0) u ON true
+    LEFT JOIN LATERAL (SELECT id FROM users WHERE id = r.user_id AND erased_at IS NULL OFFSET 0
+                      ) u ON true
     {LOOK_UP.format(**ONE)}
     LEFT JOIN LATERAL (SELECT id, event_id, fingerprint FROM requests
                        WHERE user_id = r.user_id AND idempotency_key = r.idempotency_key

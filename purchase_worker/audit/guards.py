@@ -100,6 +100,7 @@ GUARDS: Final = {
         "events_id_frozen",
         "events_open_lane",
         "events_owner_id_fkey",
+        "events_owner_lives",
         "events_pkey",
         "events_start_time_writable",
         "events_title_length",

@@ -148,6 +148,7 @@ class UserRow(Base):
     subject: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     locked_at: Mapped[datetime | None]  # by the operator; None: not locked
+    erased_at: Mapped[datetime | None]  # by its user; None: not erased
 
 
 class RefreshToken(Base):

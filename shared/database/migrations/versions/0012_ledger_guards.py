@@ -138,7 +138,8 @@ BEGIN
             'nothing is accepted while the sale is paused');
     END IF;
     IF EXISTS (SELECT FROM fresh WHERE user_id IS NOT NULL
-               AND NOT EXISTS (SELECT FROM users WHERE id = fresh.user_id OFFSET 0)) THEN
+               AND NOT EXISTS (SELECT FROM users WHERE id = fresh.user_id
+                                   AND erased_at IS NULL OFFSET 0)) THEN
         PERFORM eventify_fail('foreign_key_violation', 'requests_user_id_fkey',
             'a request is of a user that there is');
     END IF;

@@ -12,7 +12,10 @@ revision = "0013"
 down_revision = "0012"
 
 TABLES = """
-ALTER TABLE users ADD COLUMN locked_at TIMESTAMP WITH TIME ZONE, ALTER COLUMN username DROP NOT NULL;
+ALTER TABLE users
+    ADD COLUMN locked_at TIMESTAMP WITH TIME ZONE,
+    ADD COLUMN erased_at TIMESTAMP WITH TIME ZONE,
+    ALTER COLUMN username DROP NOT NULL;
 CREATE INDEX refresh_tokens_by_user ON refresh_tokens (user_id);
 CREATE TABLE token_cutoffs (
     user_id BIGINT NOT NULL,
@@ -20,14 +23,16 @@ CREATE TABLE token_cutoffs (
     PRIMARY KEY (user_id)
 );
 CREATE INDEX token_cutoffs_by_time ON token_cutoffs (valid_from);
-"""  # noqa: E501
+"""
 
-# The row stays, as a number without a person: ids are never reused, and a purchase that is being
-# accepted finds its user. The gateway may not change a username otherwise.
+# The row stays, as a number without a person: ids are never reused. Its lock waits for events and
+# keys that are being made, and lets none begin. Nobody locks the user of a purchase: one that is
+# accepted at the very moment may remain. The gateway may not change a username otherwise.
 ERASE = """
 CREATE FUNCTION eventify_erase_user(erased bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
 SET enable_seqscan = off AS $$
 BEGIN
+    PERFORM FROM users WHERE id = erased FOR UPDATE;
     IF EXISTS (SELECT FROM events WHERE owner_id = erased)
         OR EXISTS (SELECT FROM requests WHERE user_id = erased)
     THEN
@@ -37,10 +42,25 @@ BEGIN
     UPDATE api_keys SET revoked_at = now() WHERE user_id = erased AND revoked_at IS NULL;
     -- Its issuer and subject are columns of 0015.
     UPDATE users SET username = NULL, email = NULL, password_hash = NULL, issuer = NULL,
-        subject = NULL
+        subject = NULL, erased_at = now()
     WHERE id = erased;
     RETURN true;
 END $$;
+"""
+
+OWNER_LIVES = """
+CREATE FUNCTION eventify_owner_lives() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET enable_seqscan = off AS $$
+BEGIN
+    PERFORM FROM users WHERE id = NEW.owner_id AND erased_at IS NULL FOR KEY SHARE;
+    IF NOT FOUND THEN
+        PERFORM eventify_fail('foreign_key_violation', 'events_owner_id_fkey',
+            'an event is of an account that there is');
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER events_owner_lives BEFORE INSERT OR UPDATE OF owner_id ON events
+    FOR EACH ROW EXECUTE FUNCTION eventify_owner_lives();
 """
 
 # Otherwise a service could show it a temporary table of the same name (0009).
@@ -49,12 +69,14 @@ DO $$
 BEGIN
     EXECUTE format('ALTER FUNCTION eventify_erase_user(bigint) SET search_path = %I, pg_temp',
                    current_schema());
+    EXECUTE format('ALTER FUNCTION eventify_owner_lives() SET search_path = %I, pg_temp',
+                   current_schema());
 END $$
 """
 
 
 def upgrade() -> None:
-    for statements in (TABLES, ERASE, IN_THIS_SCHEMA):
+    for statements in (TABLES, ERASE, OWNER_LIVES, IN_THIS_SCHEMA):
         op.execute(statements)
 
 

@@ -1,0 +1,52 @@
+"""An account that was erased owns nothing from then on, whatever its last token tries."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from gateway.api_keys import store
+from shared.errors import NotAuthenticated
+from tests.support.factories import (
+    accept,
+    add_event,
+    add_ticket_type,
+    add_user,
+    request,
+    rows,
+    scalar,
+)
+from tests.support.waiting import eventually
+
+ERASE = "SELECT eventify_erase_user(:id)"
+EVENT = """
+INSERT INTO events (title, start_time, end_time, owner_id)
+VALUES ('Concert', now() + interval '1 day', now() + interval '2 days', {owner})
+"""
+
+
+def test_an_erased_account_gets_no_key_no_purchase_and_no_event(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
+    assert scalar(engine, ERASE, id=user)
+    with pytest.raises(NotAuthenticated):
+        store.add(engine, user, "Checkout", ["read"], b"0" * 32, None)
+    assert [type(verdict) for verdict in accept(engine, [request(user, ticket_type)])] == [
+        NotAuthenticated
+    ]
+    with pytest.raises(DBAPIError, match="an event is of an account that there is"):
+        add_event(engine, user)
+
+
+def test_an_account_that_creates_an_event_at_that_moment_is_kept(engine: Engine) -> None:
+    user = add_user(engine)
+
+    def erasing_waits() -> None:
+        assert rows(engine, "SELECT FROM pg_locks WHERE NOT granted")
+
+    with engine.connect() as creating, ThreadPoolExecutor(1) as pool:
+        creating.exec_driver_sql(EVENT.format(owner=user))
+        erased = pool.submit(scalar, engine, ERASE, id=user)
+        eventually(erasing_waits)
+        creating.commit()
+        assert erased.result() is False
