@@ -24,11 +24,13 @@ WITH RECURSIVE head AS (
         SELECT extended_seconds FROM lanes WHERE event_id = h.event_id OFFSET 0) l
     WHERE h.ends_at <= now() - make_interval(secs => l.extended_seconds)
 ), queued AS (
-    INSERT INTO requests (id, event_id, kind, purchase_id)
-    SELECT gen_random_uuid(), due.event_id, 'expire', hold.purchase_id
+    INSERT INTO requests (id, event_id, kind, purchase_id, user_id, buyer)
+    SELECT gen_random_uuid(), due.event_id, 'expire', hold.purchase_id, p.user_id, p.buyer
     FROM due CROSS JOIN LATERAL (
         SELECT purchase_id FROM holds WHERE event_id = due.event_id AND ends_at <= due.ends_by
         ORDER BY ends_at, purchase_id LIMIT %(rows)s) hold
+    CROSS JOIN LATERAL (
+        SELECT user_id, buyer FROM requests WHERE id = hold.purchase_id OFFSET 0) p
     WHERE NOT EXISTS (
         SELECT FROM work_list w CROSS JOIN LATERAL (
             SELECT kind FROM requests WHERE id = w.command_id OFFSET 0) r

@@ -26,9 +26,6 @@ from shared.errors import Problem, ServerError, Unavailable
 from shared.observability.logging import get_logger
 from shared.purchases import StoredItem, as_time
 
-# Each takes a microsecond of every request of that buyer. Who has more of one event, and asks as
-# often as the rate limit allows, hides behind them.
-LAPSED_AMONG_ROWS = 20
 SEQ_MAX = 2**63 - 1
 
 # What a line needs to be accepted, each looked up by its key (OFFSET 0): a plan that reads a whole
@@ -55,30 +52,21 @@ CHECKED = """
                        'sales_start', t.sales_start, 'left', c.remaining, 'held', c.held)
 """
 # Of those that would be held: when the last of the holds that their buyer may let expire in an hour
-# expired, if so many have. Of the buyer's newest purchases of the event those that are younger than
-# their hold cannot have. Rows are compared so that no other index will do, whatever was known of
+# expired, if so many have. Rows are compared so that no other index will do, whatever was known of
 # the tables when the plan was made.
 LAPSED = f"""
     SELECT v.nth, last.at
     FROM verdict v
     CROSS JOIN LATERAL (
-        SELECT batch.at FROM (
-            SELECT id, event_id, hold_seconds, created_at FROM requests
-            WHERE (event_id, user_id, buyer, seq)
-                    > (v.event_id, v.user_id, coalesce(v.buyer, ''), 0)
-                AND (event_id, user_id, buyer, seq)
-                    < (v.event_id, v.user_id, coalesce(v.buyer, ''), {SEQ_MAX})
-            ORDER BY event_id DESC, user_id DESC, buyer DESC, seq DESC LIMIT {LAPSED_AMONG_ROWS}
-        ) p
-        CROSS JOIN LATERAL (SELECT number FROM ledger
-                            WHERE event_id = p.event_id AND purchase_id = p.id AND kind = 'expired'
-                            OFFSET 0) ended
-        CROSS JOIN LATERAL (SELECT at FROM batches
-                            WHERE event_id = p.event_id AND first_number <= ended.number
-                            ORDER BY first_number DESC LIMIT 1) batch
-        WHERE p.created_at <= now() - make_interval(secs => p.hold_seconds)
-            AND batch.at > now() - interval '1 hour'
-        ORDER BY batch.at DESC LIMIT 1 OFFSET %(expired_holds_max)s - 1
+        SELECT created_at AS at FROM requests x
+        WHERE kind = 'expire' AND created_at > now() - interval '1 hour'
+            AND (user_id, buyer, event_id, seq) > (v.user_id, coalesce(v.buyer, ''), v.event_id, 0)
+            AND (user_id, buyer, event_id, seq)
+                < (v.user_id, coalesce(v.buyer, ''), v.event_id, {SEQ_MAX})
+            AND EXISTS (SELECT FROM ledger WHERE event_id = x.event_id AND command_id = x.id
+                            AND kind = 'expired' OFFSET 0)
+        ORDER BY user_id DESC, buyer DESC, event_id DESC, seq DESC
+        LIMIT 1 OFFSET %(expired_holds_max)s - 1
     ) last
     WHERE v.hold_seconds IS NOT NULL AND v.refusal IS NULL AND v.earlier_id IS NULL
         AND (v.user_id <> v.owner_id OR v.buyer IS NOT NULL)

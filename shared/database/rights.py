@@ -70,7 +70,7 @@ RIGHTS: Final = {
     "requests": {
         GATEWAY: f"SELECT, INSERT ({REQUEST})",
         CATALOG: "SELECT (id, event_id, seq, kind, ticket_type_id, items)",
-        WORKER: "SELECT, INSERT (id, event_id, kind, purchase_id)",
+        WORKER: "SELECT, INSERT (id, event_id, kind, purchase_id, user_id, buyer)",
         READER: "SELECT",
     },
     "ledger": {GATEWAY: "SELECT", WORKER: "SELECT, INSERT", READER: "SELECT"},

@@ -366,8 +366,9 @@ class Request(Base):
             "CASE kind WHEN 'buy' THEN num_nulls(user_id, currency) = 0 AND"
             " num_nonnulls(unit_price, items) = 1 AND num_nonnulls(purchase_id,"
             " payment_reference, amount, restock, note) = 0 ELSE num_nonnulls(unit_price,"
-            " user_limit, event_user_limit) = 0 AND buyer = '' AND (user_id IS NOT NULL OR"
-            " kind IN ('issue', 'withdraw', 'expire')) AND (purchase_id IS NOT NULL) ="
+            " user_limit, event_user_limit) = 0 AND (buyer = '' OR kind = 'expire') AND"
+            " (user_id IS NOT NULL OR kind IN ('issue', 'withdraw')) AND (purchase_id IS NOT"
+            " NULL) ="
             " (kind IN ('confirm', 'release', 'cancel', 'expire')) AND"
             " num_nonnulls(payment_reference, amount, currency) = CASE kind WHEN 'confirm'"
             " THEN 3 ELSE 0 END AND (restock IS NOT NULL) = (kind = 'cancel') AND (note IS"
@@ -412,6 +413,15 @@ class Request(Base):
         ),
         # What a holder has of an event, for its limits.
         Index("requests_by_holder", "event_id", "user_id", "buyer", "seq"),
+        # Which of a holder's holds expired.
+        Index(
+            "requests_of_expiries",
+            "user_id",
+            "buyer",
+            "event_id",
+            "seq",
+            postgresql_where=text("kind = 'expire'"),
+        ),
         Index(
             "requests_by_payment_reference",
             "user_id",

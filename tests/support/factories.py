@@ -176,7 +176,8 @@ def queue_resolution(
     """
     values = {
         "event_id": "p.event_id",
-        "user_id": "NULL" if kind == "expire" else "e.owner_id",
+        "user_id": "p.user_id" if kind == "expire" else "e.owner_id",
+        "buyer": "p.buyer" if kind == "expire" else "''",
         "payment_reference": ":payment_reference" if kind == "confirm" else "NULL",
         "currency": "'EUR'" if kind == "confirm" else "NULL",
         "amount": TOTAL if kind == "confirm" else "NULL",

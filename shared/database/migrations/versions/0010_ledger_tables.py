@@ -111,7 +111,7 @@ CREATE TABLE requests (
     note TEXT,
     PRIMARY KEY (id),
     CONSTRAINT requests_lines CHECK (CASE WHEN kind IN ('confirm', 'release', 'expire', 'extend') THEN num_nonnulls(ticket_type_id, quantity, items) = 0 WHEN kind = 'cancel' THEN items IS NOT NULL AND num_nonnulls(ticket_type_id, quantity) = 0 AND jsonb_array_length(items) BETWEEN 1 AND 10 WHEN items IS NULL THEN num_nulls(ticket_type_id, quantity) = 0 ELSE num_nonnulls(ticket_type_id, quantity, unit_price, user_limit) = 0 AND jsonb_array_length(items) BETWEEN 2 AND 10 END),
-    CONSTRAINT requests_terms CHECK (CASE kind WHEN 'buy' THEN num_nulls(user_id, currency) = 0 AND num_nonnulls(unit_price, items) = 1 AND num_nonnulls(purchase_id, payment_reference, amount, restock, note) = 0 ELSE num_nonnulls(unit_price, user_limit, event_user_limit) = 0 AND buyer = '' AND (user_id IS NOT NULL OR kind IN ('issue', 'withdraw', 'expire')) AND (purchase_id IS NOT NULL) = (kind IN ('confirm', 'release', 'cancel', 'expire')) AND num_nonnulls(payment_reference, amount, currency) = CASE kind WHEN 'confirm' THEN 3 ELSE 0 END AND (restock IS NOT NULL) = (kind = 'cancel') AND (note IS NULL OR kind = 'cancel') AND (hold_seconds IS NOT NULL) = (kind = 'extend') AND (items IS NULL OR kind = 'cancel') AND (idempotency_key IS NULL OR kind NOT IN ('issue', 'withdraw', 'expire')) END),
+    CONSTRAINT requests_terms CHECK (CASE kind WHEN 'buy' THEN num_nulls(user_id, currency) = 0 AND num_nonnulls(unit_price, items) = 1 AND num_nonnulls(purchase_id, payment_reference, amount, restock, note) = 0 ELSE num_nonnulls(unit_price, user_limit, event_user_limit) = 0 AND (buyer = '' OR kind = 'expire') AND (user_id IS NOT NULL OR kind IN ('issue', 'withdraw')) AND (purchase_id IS NOT NULL) = (kind IN ('confirm', 'release', 'cancel', 'expire')) AND num_nonnulls(payment_reference, amount, currency) = CASE kind WHEN 'confirm' THEN 3 ELSE 0 END AND (restock IS NOT NULL) = (kind = 'cancel') AND (note IS NULL OR kind = 'cancel') AND (hold_seconds IS NOT NULL) = (kind = 'extend') AND (items IS NULL OR kind = 'cancel') AND (idempotency_key IS NULL OR kind NOT IN ('issue', 'withdraw', 'expire')) END),
     CONSTRAINT requests_hold_seconds_positive CHECK (hold_seconds >= 1),
     CONSTRAINT requests_buyer_length CHECK (length(buyer) <= 255),
     CONSTRAINT requests_payment_reference_length CHECK (length(payment_reference) BETWEEN 1 AND 255),
@@ -124,6 +124,7 @@ CREATE TABLE requests (
 );
 CREATE UNIQUE INDEX requests_idempotency ON requests (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX requests_by_holder ON requests (event_id, user_id, buyer, seq);
+CREATE INDEX requests_of_expiries ON requests (user_id, buyer, event_id, seq) WHERE kind = 'expire';
 CREATE INDEX requests_by_payment_reference ON requests (user_id, payment_reference) WHERE payment_reference IS NOT NULL;
 CREATE INDEX requests_by_user ON requests (user_id, seq);
 CREATE TABLE work_list (

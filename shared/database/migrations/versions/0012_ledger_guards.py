@@ -72,6 +72,7 @@ RESOLUTIONS = f"""
                 WHEN fresh.kind <> 'extend'
                     AND (p.kind = 'buy' AND p.event_id = fresh.event_id) IS NOT TRUE THEN false
                 WHEN fresh.kind = 'expire' THEN p.hold_seconds IS NOT NULL
+                    AND (fresh.user_id, fresh.buyer) = (p.user_id, p.buyer)
                 WHEN fresh.kind = 'release' THEN fresh.user_id IN (p.user_id, e.owner_id)
                 WHEN fresh.user_id <> e.owner_id THEN false
                 WHEN fresh.kind = 'confirm' THEN fresh.currency = p.currency AND fresh.amount = (
@@ -137,7 +138,7 @@ BEGIN
         PERFORM eventify_fail('serialization_failure', 'requests_not_while_paused',
             'nothing is accepted while the sale is paused');
     END IF;
-    IF EXISTS (SELECT FROM fresh WHERE user_id IS NOT NULL
+    IF EXISTS (SELECT FROM fresh WHERE user_id IS NOT NULL AND kind <> 'expire'
                AND NOT EXISTS (SELECT FROM users WHERE id = fresh.user_id
                                    AND erased_at IS NULL OFFSET 0)) THEN
         PERFORM eventify_fail('foreign_key_violation', 'requests_user_id_fkey',

@@ -138,6 +138,7 @@ def test_who_lets_too_many_holds_expire_gets_no_more_of_them_for_an_hour(
     user, another = add_user(engine), add_user(engine)
     ticket_type = add_ticket_type(engine, 9, event_id=event, hold_seconds=60)
     plain = add_ticket_type(engine, 9, event_id=event)
+    many = add_ticket_type(engine, 99, event_id=event)
     elsewhere = add_ticket_type(engine, 9, hold_seconds=60)
     queue(engine, [request(user, ticket_type) for _ in range(2)])
     decide()
@@ -151,6 +152,7 @@ def test_who_lets_too_many_holds_expire_gets_no_more_of_them_for_an_hour(
     decide()
     let_time_pass(engine, 60)
     decide()
+    queue(engine, [request(user, many) for _ in range(30)])  # nor do they hide behind others
     for refused in accept(
         engine, [request(user, ticket_type), cart(user, [(plain, 1), (ticket_type, 1)])]
     ):

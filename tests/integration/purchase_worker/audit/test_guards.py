@@ -496,6 +496,7 @@ RIGHT = [
 WRITERS = {
     "api_keys_marked",
     "events_open_lane",
+    "events_owner_lives",
     "ledger_apply",
     "requests_accept",
     "ticket_types_issue_moved",
