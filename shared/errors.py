@@ -259,7 +259,7 @@ class HoldReleased(Conflict):
 
 class AlreadyConfirmed(Conflict):
     code = "already_confirmed"
-    default_detail = "The purchase is confirmed already, by another payment."
+    default_detail = "The purchase is paid already."
 
 
 class AlreadyCancelled(Conflict):

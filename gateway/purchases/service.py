@@ -118,8 +118,10 @@ class PurchaseService:
         if key_id is not None:
             # A bucket for all keys of a user: more keys give no more requests.
             await self._key_limit.draw(user_id)
+        # Invented buyers give nobody more requests for tickets of somebody else.
+        foreign = f"{user_id}:foreign:{wanted.lines[0].ticket_type}"
         if wanted.buyer:
-            self._limit.raise_if_known_empty(user_id)
+            self._limit.raise_if_known_empty(foreign)
         rate_limit = await self._limit.draw(_bucket(user_id, wanted.buyer))
         request = PurchaseRequest(
             id=str(uuid7()),
@@ -145,8 +147,7 @@ class PurchaseService:
                     answer = await self.look_up.read(user_id, request.id)
                     return replace(answer, rate_limit=rate_limit)
         except NotYourEvent:
-            # Invented buyers give nobody more requests than his own.
-            await self._limit.draw(user_id)
+            await self._limit.draw(foreign)
             raise
         except Problem as problem:
             problem.headers.update(rate_limit)

@@ -370,7 +370,8 @@ def _problem(
 
 
 def _refusals(lines: Sequence[CheckedLine]) -> list[LineRefusal]:
-    """Of a cart: also the lines of another event than the first line whose event is known."""
+    """Of a cart: also the lines of another event than the first line whose event is known, and all
+    that do not fit what is left."""
     event = next((line.event for line in lines if line.event is not None), None)
     return [
         LineRefusal(
@@ -383,7 +384,10 @@ def _refusals(lines: Sequence[CheckedLine]) -> list[LineRefusal]:
             line.left,
         )
         for nth, line in enumerate(lines)
-        for code in ("other_event" if line.event not in (event, None) else None, line.refusal)
+        for code in (
+            "other_event" if line.event not in (event, None) else None,
+            line.refusal or ("not_enough_tickets" if line.quantity > (line.left or 0) else None),
+        )
         if code is not None
     ]
 

@@ -265,6 +265,21 @@ def test_each_buyer_has_a_rate_limit_of_his_own(shop: Shop) -> None:
     assert shop.buy("mira").status_code == 202
 
 
+def test_what_an_account_buys_or_gets_wrong_stops_none_of_its_buyers(
+    system: System, shop: Shop
+) -> None:
+    assert [shop.buy(None).status_code for _ in range(6)][-1] == 429
+    assert shop.buy("theo").status_code == 202
+    stranger = next(system.tokens)
+    event = shop.gateway.post(EVENTS, json=event_fields(), headers=bearer(stranger)).json()["id"]
+    foreign = shop.gateway.post(
+        TICKET_TYPES, json=ticket_type_fields(event), headers=bearer(stranger)
+    ).json()["id"]
+    mistaken = shop._replace(types=[foreign])
+    assert [mistaken.buy(f"theo {n}").status_code for n in range(6)][-1] == 429
+    assert shop.buy("mira").status_code == 202
+
+
 def test_another_buyer_is_another_body_for_an_idempotency_key(shop: Shop) -> None:
     key = {"Idempotency-Key": "order-1"}
     first = shop.buy("theo", **key)

@@ -12,6 +12,7 @@ from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import statement
 from shared.errors import AllHeld, NotEnoughTickets, TooManyExpiredHolds
+from shared.purchases import Short
 from tests.support.factories import (
     accept,
     add_event,
@@ -127,6 +128,11 @@ def test_a_cart_is_told_that_all_of_it_may_come_back(
         engine, [cart(user, [(second, 3), (first, 1)]), cart(user, [(second, 4), (first, 1)])]
     )
     assert (type(fits), type(beyond)) == (AllHeld, NotEnoughTickets)
+    # Also what is not sold out is named, if it is too little.
+    some = add_ticket_type(engine, 1, event_id=event)
+    (short,) = accept(engine, [cart(user, [(first, 1), (some, 2)])])
+    assert isinstance(short, NotEnoughTickets)
+    assert short.extra["short"] == [Short(first, 1, 0), Short(some, 2, 1)]
     # The extension counts.
     assert isinstance(fits, AllHeld)
     assert 740 <= int(fits.headers["Retry-After"]) <= 1_250
