@@ -17,8 +17,8 @@ DIGITS = re.compile(rb'"?([0-9]+)"?')
 REMEMBERED_BYTES: Final = 32
 
 
-def preferred_wait(prefer: bytes, max_seconds: int) -> int:
-    """The seconds of `Prefer: wait=N`, at most `max_seconds`; 0 without one, or one not valid."""
+def preferred_wait(prefer: bytes, max_seconds: int) -> int | None:
+    """The seconds of `Prefer: wait=N`, at most `max_seconds`; None without a valid one."""
     if len(prefer) <= REMEMBERED_BYTES:
         return _remembered_wait(prefer, max_seconds)
     return _wait(prefer, max_seconds)
@@ -36,14 +36,14 @@ def _bounded_long(digits: bytes | str, max_seconds: int) -> int:
     return max_seconds if len(significant) > 9 else min(int(significant or "0"), max_seconds)
 
 
-def _wait(prefer: bytes, max_seconds: int) -> int:
+def _wait(prefer: bytes, max_seconds: int) -> int | None:
     for element in ELEMENT.findall(prefer):
         preference = PREFERENCE.match(element)
         # The first one counts, valid or not (RFC 7240, 2).
         if preference is not None and preference[1].lower() == b"wait":
             digits = DIGITS.fullmatch(preference[2] or b"")
-            return bounded_seconds(digits[1], max_seconds) if digits is not None else 0
-    return 0
+            return bounded_seconds(digits[1], max_seconds) if digits is not None else None
+    return None
 
 
 _remembered_wait = lru_cache(256)(_wait)

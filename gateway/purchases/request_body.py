@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from shared.errors import InvalidInput
 from shared.row_ids import MAX_ID
-from shared.web.json_body import parse_json
+from shared.web.json_body import parse_object
 from shared.web.unknown_names import unknown_names
 
 Errors = dict[str, list[str]]
@@ -76,9 +76,7 @@ def _parse_by_field(body: bytes) -> PurchaseInput:
 
     The decoders above check every value, so that they fail on a wrong one before the last.
     """
-    fields = parse_json(body)
-    if not isinstance(fields, dict):
-        raise InvalidInput(errors={"body": ["A JSON object is expected."]})
+    fields = parse_object(body)
     has_buyer, buyer = "buyer" in fields, fields.pop("buyer", "")
     as_items = "items" in fields
     if as_items:

@@ -132,7 +132,7 @@ class PurchaseRoutes:
         )
         if scope["query_string"] and (errors := query_errors(scope["query_string"], ())):
             raise InvalidInput(errors=errors)
-        wait_seconds = preferred_wait(headers.get(b"prefer", b""), self._settings.wait_max_seconds)
+        asked = preferred_wait(headers.get(b"prefer", b""), self._settings.wait_max_seconds)
         wanted = parse_body(body)
         if wanted.buyer and caller.key_id is None:
             raise InvalidInput(errors={"buyer": ["Only a purchase with an API key has one."]})
@@ -143,12 +143,12 @@ class PurchaseRoutes:
             idempotency_key=parse_idempotency_key(text_of(headers.get(b"idempotency-key"))),
             request_id=scope["request_id"],
             traceparent=traceparent,
-            wait_limit=_wait_limit(scope, receive, wait_seconds),
+            wait_limit=_wait_limit(scope, receive, asked),
         )
         location = f"{self._addresses.prefix(scope)}{PREFIX}{answer.id}/"
         extra = [(b"location", location.encode()), *encoded(answer.rate_limit)]
-        if wait_seconds:
-            extra.append((b"preference-applied", b"wait=%d" % wait_seconds))
+        if asked:  # without a wait the response is the same
+            extra.append((b"preference-applied", b"wait=%d" % asked))
         if answer.replayed:
             extra.append((b"idempotency-replayed", b"true"))
         return await _send_created(scope, send, answer, extra)
@@ -212,7 +212,7 @@ class PurchaseRoutes:
         return bounded_seconds(wait, self._settings.wait_max_seconds)
 
 
-def _wait_limit(scope: Scope, receive: Receive, seconds: int) -> WaitLimit | None:
+def _wait_limit(scope: Scope, receive: Receive, seconds: int | None) -> WaitLimit | None:
     return WaitLimit(seconds, client_leaves(scope, receive)) if seconds else None
 
 

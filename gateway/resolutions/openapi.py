@@ -59,7 +59,8 @@ EVENT_ID = {
 }
 PREFER = header_parameter(
     "Prefer",
-    "`wait=20`: wait up to 20 seconds for the decision (RFC 7240) instead of 10; at most 30.",
+    "`wait=20`: wait up to 20 seconds for the decision (RFC 7240) instead of 10; at most 30."
+    " `wait=0`: do not wait.",
 )
 KEY = idempotency_key("The same key, path and body give the same answer.")
 EXAMPLES: Mapping[type[BaseModel], Any] = {

@@ -118,11 +118,12 @@ class ResolutionRoutes:
             **terms,
         )
         asked = preferred_wait(headers.get(b"prefer", b""), settings.wait_max_seconds)
-        wait_limit = WaitLimit(
-            asked or settings.resolution_wait_seconds, client_leaves(scope, receive)
-        )
+        seconds = settings.resolution_wait_seconds if asked is None else asked
+        wait_limit = WaitLimit(seconds, client_leaves(scope, receive))
         resolved = await self._service.resolve(command, wait_limit)
-        extra: Headers = [(b"preference-applied", b"wait=%d" % asked)] if asked else []
+        extra: Headers = []
+        if asked is not None:
+            extra.append((b"preference-applied", b"wait=%d" % asked))
         if resolved.replayed:
             extra.append((b"idempotency-replayed", b"true"))
         address = f"{self._addresses.prefix(scope)}{location}".encode()

@@ -18,10 +18,10 @@ from pydantic import (
 
 from gateway.purchases.request_body import LINES_MAX, MAX_INT4
 from shared.config.setting_groups import CURRENCY_PATTERN
-from shared.errors import InvalidInput, MalformedBody
+from shared.errors import InvalidInput
 from shared.row_ids import MAX_ID
 from shared.text import LINE_PATTERN, TEXT_PATTERN, InNfc, Storable, readable_line, readable_text
-from shared.web.json_body import parse_json
+from shared.web.json_body import parse_object
 from shared.web.problem_details import invalid_input
 from shared.web.strict_routes import RequestBody
 from shared.web.unknown_names import unknown_names
@@ -126,11 +126,8 @@ def parse(model: type[Body], body: bytes) -> Body:
         MalformedBody: it is not JSON, or missing.
         InvalidInput: names each field that is missing, unknown or not valid.
     """
-    if not body and any(field.is_required() for field in model.model_fields.values()):
-        raise MalformedBody("A JSON body is required.")
-    fields = parse_json(body) if body else {}
-    if not isinstance(fields, dict):
-        raise InvalidInput(errors={"body": ["A JSON object is expected."]})
+    may_be_empty = not any(field.is_required() for field in model.model_fields.values())
+    fields = {} if may_be_empty and not body else parse_object(body)
     if errors := unknown_names(fields, model.model_fields, "field"):
         raise InvalidInput(errors=errors)
     try:

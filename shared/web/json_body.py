@@ -8,7 +8,7 @@ import json
 import math
 from typing import Any, Final
 
-from shared.errors import MalformedBody
+from shared.errors import InvalidInput, MalformedBody
 
 BYTE_ORDER_MARK: Final = "\ufeff"
 MAX_DIGITS: Final = 100
@@ -50,3 +50,18 @@ def parse_json(body: bytes) -> Any:
         raise MalformedBody from None
     except _NotJson as error:
         raise MalformedBody(f"The body is not valid JSON: {error}") from None
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The fields of a body.
+
+    Raises:
+        MalformedBody: it is not JSON, or missing.
+        InvalidInput: it is JSON, and not an object.
+    """
+    if not body:
+        raise MalformedBody("A JSON body is required.")
+    fields = parse_json(body)
+    if not isinstance(fields, dict):
+        raise InvalidInput(errors={"body": ["A JSON object is expected."]})
+    return fields

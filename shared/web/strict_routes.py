@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
 from shared.errors import InvalidInput
-from shared.web.json_body import parse_json
+from shared.web.json_body import parse_json, parse_object
 from shared.web.unknown_names import query_errors, unknown_names
 
 # RFC 9110, 9.3: a body has no meaning in these requests.
@@ -43,10 +43,7 @@ def _check_no_fields(body: bytes) -> None:
     """Raise MalformedBody or InvalidInput unless it is empty or `{}`."""
     if not body:
         return
-    value = parse_json(body)
-    if not isinstance(value, dict):
-        raise InvalidInput(errors={"body": ["must be empty or a JSON object"]})
-    if errors := unknown_names(value, (), "field"):
+    if errors := unknown_names(parse_object(body), (), "field"):
         raise InvalidInput(errors=errors)
 
 

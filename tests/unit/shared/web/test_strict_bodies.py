@@ -2,12 +2,15 @@
 
 import math
 import time
+from functools import partial
 
 import pytest
 
 from gateway.purchases.request_body import LineInput, PurchaseInput, parse_body
+from gateway.resolutions import schemas
 from shared.errors import InvalidInput, MalformedBody
 from shared.web.json_body import parse_json
+from shared.web.problem_details import problem_document
 from shared.web.unknown_names import query_errors, unknown_names
 
 GOOD = '{"ticket_type": 1, "quantity": 2}'
@@ -36,6 +39,18 @@ def test_invalid_json_is_a_malformed_body_for_both_parsers(body: bytes) -> None:
     for parse in (parse_json, parse_body):
         with pytest.raises(MalformedBody):
             parse(body)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'"x"', b"1", b"null"])
+def test_what_is_no_object_is_the_same_error_for_purchases_and_what_resolves_them(
+    body: bytes,
+) -> None:
+    documents = []
+    for read in (parse_body, partial(schemas.parse, schemas.ConfirmBody)):
+        with pytest.raises(InvalidInput) as error:
+            read(body)
+        documents.append(problem_document(error.value))
+    assert documents[0] == documents[1]
 
 
 def test_the_detail_says_what_is_wrong() -> None:
