@@ -137,6 +137,12 @@ CROSS JOIN LATERAL (
 """,
 )
 
+# The lines of a purchase `p`, as a cart has them in `requests.items`.
+LINES = """
+    coalesce(p.items, jsonb_build_array(jsonb_build_object(
+        'ticket_type', p.ticket_type_id, 'quantity', p.quantity,
+        'unit_price', p.unit_price::text, 'user_limit', p.user_limit)))
+"""
 # As their newest entries left them; see `Purchase`.
 READ_PURCHASES = Prepared(
     "read_purchases",
@@ -147,9 +153,7 @@ SELECT p.event_id, p.id::text, p.user_id, p.buyer, lines.items::text,
 FROM unnest(%(ids)s::uuid[]) AS wanted (id)
 CROSS JOIN LATERAL (
     SELECT * FROM requests WHERE id = wanted.id AND kind = 'buy' OFFSET 0) p
-CROSS JOIN LATERAL (
-    SELECT coalesce(p.items, jsonb_build_array(jsonb_build_object(
-        'ticket_type', p.ticket_type_id, 'quantity', p.quantity))) AS items) lines
+CROSS JOIN LATERAL (SELECT {LINES} AS items) lines
 LEFT JOIN LATERAL (
     SELECT kind FROM ledger WHERE event_id = p.event_id AND command_id = p.id OFFSET 0
 ) answer ON true

@@ -138,36 +138,25 @@ def _nullable(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {**schema, "type": [schema["type"], "null"]}
 
 
+def _line(**more: Any) -> dict[str, Any]:
+    at_most = "At most the ticket type's `max_per_purchase`."
+    return {
+        "type": "object",
+        "description": "Tickets of one type.",
+        "required": list(ONE_LINE),
+        "additionalProperties": False,
+        "properties": {
+            "ticket_type": ROW_ID,
+            "quantity": {**QUANTITY, "description": at_most},
+            **more,
+        },
+        "examples": [ONE_LINE],
+    }
+
+
 SCHEMAS: Mapping[str, Any] = {
-    "PurchaseLine": {
-        "type": "object",
-        "description": "Tickets of one type.",
-        "required": ["ticket_type", "quantity"],
-        "additionalProperties": False,
-        "properties": {
-            "ticket_type": ROW_ID,
-            "quantity": {
-                **QUANTITY,
-                "description": "At most the ticket type's `max_per_purchase`.",
-            },
-        },
-        "examples": [ONE_LINE],
-    },
-    "PurchaseRequest": {
-        "type": "object",
-        "description": "Tickets of one type.",
-        "required": ["ticket_type", "quantity"],
-        "additionalProperties": False,
-        "properties": {
-            "ticket_type": ROW_ID,
-            "quantity": {
-                **QUANTITY,
-                "description": "At most the ticket type's `max_per_purchase`.",
-            },
-            "buyer": BUYER,
-        },
-        "examples": [ONE_LINE],
-    },
+    "PurchaseLine": _line(),
+    "PurchaseRequest": _line(buyer=BUYER),
     "CartRequest": {
         "type": "object",
         "description": "Tickets of several types of one event: all of them or none.",

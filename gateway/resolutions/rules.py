@@ -107,7 +107,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         buyer_id: of the purchase.
         earlier: with the same key.
         same_payment: a confirmation with the same reference that was not refused.
-        releasing_id: a release of this buyer.
+        releasing_id: a release, whoever asked for it.
         cancelled: of each ticket type of the purchase.
     """
 

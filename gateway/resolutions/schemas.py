@@ -27,7 +27,8 @@ from shared.web.strict_routes import RequestBody
 from shared.web.unknown_names import unknown_names
 
 EXTEND_MAX_SECONDS = 86_400
-AMOUNT_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,2})?$"
+# NUMERIC(19, 2): the largest purchase there can be costs 99,999,999,999,900,000.00.
+AMOUNT_PATTERN = r"^[0-9]{1,17}(\.[0-9]{1,2})?$"
 
 Body = TypeVar("Body", bound=RequestBody)
 

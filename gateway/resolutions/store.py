@@ -56,9 +56,8 @@ LEFT JOIN LATERAL (SELECT r.id, r.purchase_id FROM requests r
                                            AND kind = 'refused' OFFSET 0)
                    LIMIT 1) same ON true
 LEFT JOIN LATERAL (SELECT r.id FROM requests r
-                   WHERE asked.kind = 'release' AND asked.user_id <> e.owner_id
-                       AND r.event_id = e.id AND r.user_id = asked.user_id AND r.buyer = ''
-                       AND r.kind = 'release' AND r.purchase_id = asked.purchase_id
+                   WHERE asked.kind = 'release' AND r.kind = 'release'
+                       AND r.purchase_id = asked.purchase_id
                    LIMIT 1) releasing ON true
 LEFT JOIN LATERAL (SELECT jsonb_agg(item) AS items
                    FROM ledger c, jsonb_array_elements(c.items) item

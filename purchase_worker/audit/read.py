@@ -22,6 +22,7 @@ from purchase_worker.audit.replay import (
     LaneRow,
     WaitingRow,
 )
+from purchase_worker.store import LINES
 
 Part = TypeVar("Part")
 Row = TypeVar("Row")
@@ -32,16 +33,14 @@ ROWS_AT_A_TIME = 20_000
 # Each row is looked up by its key (OFFSET 0), however large the tables are.
 LOOK_UPS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "jit": "off"}
 # An earlier purchase `p` as the entries before `e` left it, see `Earlier`.
-EARLIER = """
+EARLIER = f"""
     SELECT jsonb_build_object(
         'user_id', p.user_id, 'buyer', p.buyer, 'hold_seconds', p.hold_seconds,
         'currency', p.currency, 'number', answer.number, 'kind', answer.kind,
         'at', (SELECT extract(epoch FROM at)::float8 FROM batches
                WHERE event_id = p.event_id AND first_number <= answer.number
                ORDER BY first_number DESC LIMIT 1),
-        'items', coalesce(p.items, jsonb_build_array(jsonb_build_object(
-            'ticket_type', p.ticket_type_id, 'quantity', p.quantity,
-            'unit_price', p.unit_price::text, 'user_limit', p.user_limit))),
+        'items', {LINES},
         'entries', (
             SELECT coalesce(jsonb_agg(jsonb_build_array(
                 kind, (SELECT payment_reference FROM requests WHERE id = command_id), items

@@ -422,6 +422,8 @@ class Request(Base):
             "seq",
             postgresql_where=text("kind = 'expire'"),
         ),
+        # A release that waits.
+        Index("requests_of_releases", "purchase_id", postgresql_where=text("kind = 'release'")),
         Index(
             "requests_by_payment_reference",
             "user_id",
@@ -459,9 +461,9 @@ class Request(Base):
     hold_seconds: Mapped[int | None] = mapped_column(Integer)
     # The purchase that is confirmed, released, cancelled or expired.
     purchase_id: Mapped[UUID | None] = mapped_column(Uuid)
-    # Of a confirmation, with `currency`.
+    # Of a confirmation, with `currency`. Ten lines of a million tickets at 9,999,999,999.99 fit.
     payment_reference: Mapped[str | None]
-    amount: Mapped[Decimal | None] = mapped_column(Numeric(14, 2))
+    amount: Mapped[Decimal | None] = mapped_column(Numeric(19, 2))
     # Of a cancellation: whether its tickets go back on sale.
     restock: Mapped[bool | None]
     note: Mapped[str | None]

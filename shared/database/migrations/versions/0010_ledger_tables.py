@@ -106,7 +106,7 @@ CREATE TABLE requests (
     hold_seconds INTEGER,
     purchase_id UUID,
     payment_reference TEXT,
-    amount NUMERIC(14, 2),
+    amount NUMERIC(19, 2),
     restock BOOLEAN,
     note TEXT,
     PRIMARY KEY (id),
@@ -127,6 +127,8 @@ CREATE INDEX requests_by_holder ON requests (event_id, user_id, buyer, seq);
 CREATE INDEX requests_of_expiries ON requests (user_id, buyer, event_id, seq) WHERE kind = 'expire';
 CREATE INDEX requests_by_payment_reference ON requests (user_id, payment_reference) WHERE payment_reference IS NOT NULL;
 CREATE INDEX requests_by_user ON requests (user_id, seq);
+CREATE INDEX requests_by_buyer ON requests (user_id, buyer, seq) WHERE buyer <> '';
+CREATE INDEX requests_of_releases ON requests (purchase_id) WHERE kind = 'release';
 CREATE TABLE work_list (
     event_id BIGINT NOT NULL,
     class SMALLINT NOT NULL,

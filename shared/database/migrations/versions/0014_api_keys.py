@@ -1,7 +1,6 @@
 """API keys. Each process reads those that have changed, by the transaction that changed them.
 
-It may run while sales run: the table is new. The index of purchases by buyer has no row yet, and
-is made by one read of the requests.
+It may run while sales run: the table is new.
 
 Revision ID: 0014
 """
@@ -56,13 +55,10 @@ BEGIN
                    current_schema());
 END $$
 """
-BUYERS = """
-CREATE INDEX requests_by_buyer ON requests (user_id, buyer, seq) WHERE buyer <> ''
-"""
 
 
 def upgrade() -> None:
-    for statements in (TABLE, GUARDS, IN_THIS_SCHEMA, BUYERS):
+    for statements in (TABLE, GUARDS, IN_THIS_SCHEMA):
         op.execute(statements)
 
 

@@ -17,6 +17,7 @@ from gateway.purchases.service import PurchaseService
 from gateway.purchases.waiting import WaitLimit
 from gateway.resolutions import store
 from gateway.resolutions.rules import Accepted, Command, Kind, NothingToDo
+from gateway.resolutions.schemas import ConfirmBody, parse
 from gateway.resolutions.service import Resolutions
 from gateway.resolutions.store import Question
 from purchase_worker.drain import drain
@@ -185,17 +186,37 @@ def test_one_key_is_one_command_however_many_try_at_once(sale: Sale) -> None:
     assert sale.commands("cancel") == 1
 
 
-def test_a_buyers_release_that_waits_is_joined(sale: Sale) -> None:
-    held, another = sale.hold(2)
-    first = sale.command("release", held, user_id=sale.buyer)
-    sale.accept(first)
-    for _ in range(3):
-        (joined,) = sale.accept(sale.command("release", held, user_id=sale.buyer))
-        assert joined == Accepted(first.id, sale.event)
+def test_a_release_that_waits_is_joined_whoever_asks(sale: Sale) -> None:
+    for held, asks in zip(sale.hold(2), (sale.buyer, sale.owner), strict=True):
+        first = sale.command("release", held, user_id=asks)
+        sale.accept(first)
+        for user in (sale.buyer, sale.owner):
+            (joined,) = sale.accept(sale.command("release", held, user_id=user))
+            assert joined == Accepted(first.id, sale.event)
+    (another,) = sale.hold()
     other = sale.command("release", another, user_id=sale.buyer)
     assert sale.accept(other) == [Accepted(other.id, sale.event)]
     sale.decide()
-    assert isinstance(sale.accept(sale.command("release", held))[0], NothingToDo)
+    assert isinstance(sale.accept(sale.command("release", another))[0], NothingToDo)
+
+
+def test_the_largest_purchase_there_can_be_is_paid(sale: Sale) -> None:
+    most: dict[str, Any] = {"price": Decimal("9999999999.99"), "max_per_purchase": 1_000_000}
+    types = [
+        add_ticket_type(sale.engine, 1_000_000, event_id=sale.event, hold_seconds=60, **most)
+        for _ in range(10)
+    ]
+    (held,) = queue(sale.engine, [cart(sale.buyer, [(one, 1_000_000) for one in types])])
+    sale.decide()
+    total = read.read(sale.engine, [held], position_max_rows=1)[held].purchase.total_price
+    assert total == "99999999999900000.00"
+    body = f'{{"payment_reference": "pi", "amount": "{total}", "currency": "EUR"}}'.encode()
+    confirm = sale.command("confirm", held, **parse(ConfirmBody, body).model_dump())
+    assert sale.accept(confirm) == [Accepted(confirm.id, sale.event)]
+    sale.decide()
+    (answer,) = store.answers(sale.engine, [Question(command_id=confirm.id)])
+    assert isinstance(answer, store.Answer)
+    assert answer.outcome == "confirmed"
 
 
 def test_of_two_cancellations_that_do_not_fit_together_one_is_refused(sale: Sale) -> None:
