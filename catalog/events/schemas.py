@@ -1,6 +1,5 @@
 """Bodies of requests and responses about events."""
 
-import re
 from datetime import datetime
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from catalog.schemas import (
     with_example,
     with_page_of,
 )
-from shared.config.setting_groups import CURRENCY_PATTERN
+from shared.config.currencies import CURRENCIES, CURRENCY_PATTERN, currency
 from shared.database.tables import Event
 from shared.moments import Moment
 from shared.text import TEXT_PATTERN, InNfc, Storable, readable_text
@@ -34,14 +33,8 @@ Description = Annotated[
 ]
 
 
-def _code(text: str) -> str:
-    if not re.fullmatch(CURRENCY_PATTERN, text):
-        raise ValueError('must be three capital letters (ISO 4217), such as "EUR"')
-    return text
-
-
 Currency = Annotated[
-    str, AfterValidator(_code), Field(json_schema_extra={"pattern": CURRENCY_PATTERN})
+    str, AfterValidator(currency), Field(json_schema_extra={"enum": sorted(CURRENCIES)})
 ]
 
 EXAMPLE = {

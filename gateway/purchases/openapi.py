@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.purchases.request_body import BUYER_MAX_CHARACTERS, LINES_MAX, MAX_INT4
 from shared.auth.caller import KeyScope
-from shared.config.setting_groups import CURRENCY_PATTERN
+from shared.config.currencies import CURRENCY_PATTERN
 from shared.errors import (
     AllHeld,
     IdempotencyKeyReused,

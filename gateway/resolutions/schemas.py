@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from gateway.purchases.request_body import LINES_MAX, MAX_INT4
-from shared.config.setting_groups import CURRENCY_PATTERN
+from shared.config.currencies import CURRENCY_PATTERN
 from shared.errors import InvalidInput
 from shared.row_ids import MAX_ID
 from shared.text import LINE_PATTERN, TEXT_PATTERN, InNfc, Storable, readable_line, readable_text

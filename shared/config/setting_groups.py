@@ -22,14 +22,13 @@ from pydantic import (
 )
 
 from shared.config.broker_url import check_broker_url
+from shared.config.currencies import currency
 from shared.config.database_url import sqlalchemy_url
 from shared.config.public_url import parse_proxies, parse_public_url
 from shared.config.redis_url import check_redis_url
 from shared.config.trusted_issuers import parse_issuers
 
 LARGEST_PORT = 65_535
-# ISO 4217. Which codes are in use changes from year to year.
-CURRENCY_PATTERN = r"^[A-Z]{3}$"
 
 
 def _unless_empty(check: Callable[[str], object]) -> AfterValidator:
@@ -174,7 +173,7 @@ class CatalogSettings(BaseModel, defer_build=True):
     """Changes; those that find a row locked wait without a thread."""
     catalog_list_timeout_ms: PositiveInt = 1_000
     """A statement of a list or a search; 100,000 events are counted in 20 ms."""
-    default_currency: Annotated[str, Field(pattern=CURRENCY_PATTERN)] = "EUR"
+    default_currency: Annotated[str, AfterValidator(currency)] = "EUR"
     """ISO 4217: of an event that names none when it is created or replaced."""
 
 

@@ -40,7 +40,7 @@ event_fields = {
     "start_time": st.sampled_from(days[:4]),
     "end_time": st.sampled_from([*days[4:], *days[2:4]]),
     "description": st.sampled_from(["", "The opera of Rome", "Carmen sings"]),
-    "currency": mostly(["EUR", "CHF", "JPY"], ["eur", "EURO", ""]),
+    "currency": mostly(["EUR", "CHF", "JPY"], ["eur", "EURO", "", "DEM"]),
     "max_per_user": mostly([None, 6, 4, 2], [0]),
 }
 required_of_event = ("title", "start_time", "end_time")

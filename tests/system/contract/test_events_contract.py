@@ -111,10 +111,23 @@ def test_start_time_and_end_time_are_aware_datetimes(owner: httpx.Client) -> Non
             check_invalid(owner.post(EVENTS, json=event_fields(**{field: bad})), field)
 
 
-def test_currency_is_three_capital_letters_and_eur_by_default(owner: httpx.Client) -> None:
+def test_currency_is_one_of_iso_4217_and_eur_by_default(owner: httpx.Client) -> None:
     event = new_event(owner, currency="CHF")
     assert (event["currency"], new_event(owner)["currency"]) == ("CHF", "EUR")
-    for bad in ("eur", "EU", "EURO", "E R", "EUR\n", "", "\uff25UR", 978, None):
+    for bad in (
+        "eur",
+        "EU",
+        "EURO",
+        "E R",
+        "EUR\n",
+        "",
+        "\uff25UR",
+        978,
+        None,
+        "EVE",
+        "DEM",
+        "XXX",
+    ):
         for answer in writes(owner, event, currency=bad):
             check_invalid(answer, "currency")
     assert owner.patch(address(event), json={"title": "Opera"}).json()["currency"] == "CHF"

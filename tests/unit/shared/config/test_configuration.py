@@ -48,6 +48,7 @@ read = inspect.unwrap(get_settings)
         ("CATALOG_URL", "catalog:8001", "EVENTIFY_CATALOG_URL must be an http:// or https:// URL"),
         ("PUBLIC_URL", "shop.example", "EVENTIFY_PUBLIC_URL must be an http:// or https:// URL"),
         ("PUBLIC_URL", "https://a@b", "EVENTIFY_PUBLIC_URL must have no user info, query or fragm"),
+        ("DEFAULT_CURRENCY", "DEM", "EVENTIFY_DEFAULT_CURRENCY must be a currency by ISO 4217"),
         ("TRUSTED_PROXIES", "proxy", "EVENTIFY_TRUSTED_PROXIES must be addresses or networks"),
     ],
 )
