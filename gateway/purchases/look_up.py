@@ -10,7 +10,8 @@ from gateway.batcher import Batcher
 from gateway.purchases.pace import Pace, read_again_seconds
 from gateway.purchases.read import Found
 from gateway.purchases.results import DecidedResult, Poll, Queued, Reading, ResultReader
-from gateway.purchases.waiting import Waiters, WaitLimit
+from gateway.purchases.waiting import Waiter, Waiters, WaitLimit
+from shared.auth.caller import Caller
 from shared.config.settings import Settings
 from shared.errors import NotFound, Unavailable
 from shared.purchases import HELD, QUEUED, Purchase, QueuedPurchase, still_queued
@@ -39,6 +40,12 @@ class PurchaseAnswer(msgspec.Struct, frozen=True):
     def version(self) -> bytes:
         """Changes with the body, but for what varies with time alone."""
         return b"%08x" % zlib.crc32(self.body if self.unvarying is None else self.unvarying)
+
+
+class _Bought(msgspec.Struct):
+    """The part of a purchase's body that says whom it was bought for."""
+
+    buyer: str = ""
 
 
 class PurchaseLookUp:
@@ -77,9 +84,21 @@ class PurchaseLookUp:
         body = self._still_queued(reading)
         return PurchaseAnswer(purchase_id, msgspec.json.encode(body), body.estimated_wait_seconds)
 
+    async def waiter(self, caller: Caller, purchase_id: str) -> Waiter:
+        """As whom the caller waits for a purchase.
+
+        Raises:
+            NotFound: with an API key: there is none, or it is another user's.
+            Unavailable: with an API key: the database is unavailable.
+        """
+        if caller.key_id is None:
+            return Waiter(caller.user_id)
+        answer = await self.read(caller.user_id, purchase_id)
+        return Waiter(caller.user_id, msgspec.json.decode(answer.body, type=_Bought).buyer)
+
     async def wait(
         self,
-        user_id: int,
+        waiter: Waiter,
         purchase_id: str,
         wait_limit: WaitLimit,
         is_known: Callable[[PurchaseAnswer], bool] = lambda _answer: False,
@@ -94,10 +113,10 @@ class PurchaseLookUp:
             ClientLeft: while it waited.
         """
         while True:
-            decision = self._waiters.expect(purchase_id, user_id)
+            decision = self._waiters.expect(purchase_id, waiter)
             may_wait = not decision.done()
             try:
-                answer = await self.read(user_id, purchase_id)
+                answer = await self.read(waiter.user_id, purchase_id)
                 is_awaited = answer.waits_seconds is not None or (
                     answer.status == HELD and is_known(answer)
                 )
@@ -108,7 +127,7 @@ class PurchaseLookUp:
                 self._waiters.forget(purchase_id, decision)
 
     async def follow(
-        self, user_id: int, purchase_id: str, leaves: ClientLeaves
+        self, waiter: Waiter, purchase_id: str, leaves: ClientLeaves
     ) -> AsyncGenerator[PurchaseAnswer | None]:
         """The purchase as it stands, again whenever it has moved up, and at last decided.
 
@@ -119,13 +138,13 @@ class PurchaseLookUp:
             Unavailable: the first read failed, or too many clients wait.
             ClientLeft: the client disconnected.
         """
-        if self._waiters.is_closed or self._waiters.is_full(user_id):
+        if self._waiters.is_closed or self._waiters.is_full(waiter):
             raise Unavailable
         answer, sent = None, b""
         while True:
-            decision = self._waiters.expect(purchase_id, user_id)
+            decision = self._waiters.expect(purchase_id, waiter)
             try:
-                answer = await self._read_again(user_id, purchase_id, answer)
+                answer = await self._read_again(waiter.user_id, purchase_id, answer)
                 yield answer if answer.body != sent else None
                 sent = answer.body
                 if answer.waits_seconds is None or self._waiters.is_closed:

@@ -167,9 +167,12 @@ class PurchaseRoutes:
         if scope["method"] != "GET":
             raise MethodNotAllowed(headers={"Allow": "GET, HEAD"})
         wait_seconds = self._query_wait(scope["query_string"])
+        look_up = self._service.look_up
         if wants_events(headers.get(b"accept", b"")):
-            answers = self._service.look_up.follow(
-                caller.user_id, purchase_id, client_leaves(scope, receive)
+            answers = look_up.follow(
+                await look_up.waiter(caller, purchase_id),
+                purchase_id,
+                client_leaves(scope, receive),
             )
             await send_events(
                 send,
@@ -179,11 +182,11 @@ class PurchaseRoutes:
             )
             return
         if (wait_limit := _wait_limit(scope, receive, wait_seconds)) is None:
-            answer = await self._service.look_up.read(caller.user_id, purchase_id)
+            answer = await look_up.read(caller.user_id, purchase_id)
         else:
             if_none_match = headers.get(b"if-none-match")
-            answer = await self._service.look_up.wait(
-                caller.user_id,
+            answer = await look_up.wait(
+                await look_up.waiter(caller, purchase_id),
                 purchase_id,
                 wait_limit,
                 is_known=lambda answer: _matches(if_none_match, _etag(answer)),

@@ -27,7 +27,7 @@ from gateway.purchases.look_up import PurchaseAnswer, PurchaseLookUp
 from gateway.purchases.pace import Pace
 from gateway.purchases.request_body import PurchaseInput
 from gateway.purchases.traces import PurchaseTraces
-from gateway.purchases.waiting import DecisionListener, Waiters, WaitLimit
+from gateway.purchases.waiting import DecisionListener, Waiter, Waiters, WaitLimit
 from gateway.purchases.wakeups import WakeupSender
 from gateway.rate_limits.by_user import UserLimit
 from gateway.rate_limits.token_bucket import Rate
@@ -52,7 +52,11 @@ class PurchaseService:
         self._engine = engine
         self._limits = store.Limits(settings.position_max_rows, settings.expired_holds_max)
         self._pace = Pace()
-        self.waiters = Waiters(settings.waiting_max_rows, settings.waiting_max_rows_of_user)
+        self.waiters = Waiters(
+            settings.waiting_max_rows,
+            settings.waiting_max_rows_of_user,
+            settings.waiting_max_rows_of_keys,
+        )
         self._limit = UserLimit(settings)
         key_rate = Rate(settings.key_rate_burst, settings.key_rate_per_second)
         self._key_limit = UserLimit(settings, "keys", key_rate)
@@ -134,11 +138,12 @@ class PurchaseService:
             as_items=wanted.as_items,
             buyer=wanted.buyer,
         )
-        decision = self.waiters.expect(request.id, user_id) if wait_limit is not None else None
+        waiter = Waiter(user_id, None if key_id is None else wanted.buyer)
+        decision = self.waiters.expect(request.id, waiter) if wait_limit is not None else None
         try:
             verdict = await self._accepting.submit(request)
             if isinstance(verdict, Replayed):
-                answer = await self._replay(user_id, verdict.purchase_id, wait_limit)
+                answer = await self._replay(waiter, verdict.purchase_id, wait_limit)
                 return replace(answer, replayed=True, rate_limit=rate_limit)
             if wait_limit is not None and decision is not None:
                 await wait_limit.wait_for(decision)
@@ -162,11 +167,11 @@ class PurchaseService:
         )
 
     async def _replay(
-        self, user_id: int, purchase_id: str, wait_limit: WaitLimit | None
+        self, waiter: Waiter, purchase_id: str, wait_limit: WaitLimit | None
     ) -> PurchaseAnswer:
         if wait_limit is None:
-            return await self.look_up.read(user_id, purchase_id)
-        return await self.look_up.wait(user_id, purchase_id, wait_limit)
+            return await self.look_up.read(waiter.user_id, purchase_id)
+        return await self.look_up.wait(waiter, purchase_id, wait_limit)
 
     def _accept(self, requests: Sequence[PurchaseRequest]) -> list[Verdict]:
         """In a writer's thread: commit the batch, then send wake-ups."""

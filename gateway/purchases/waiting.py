@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from typing import NamedTuple
 
 import msgspec
 import redis
@@ -30,6 +31,13 @@ RECHECK_ROWS = 2_000
 logger = get_logger(__name__)
 
 
+class Waiter(NamedTuple):
+    """Who waits: a user; with an API key, `buyer` is whom it bought for ("": the user)."""
+
+    user_id: int
+    buyer: str | None = None
+
+
 class Waiters:
     """One future for each client that waits.
 
@@ -38,55 +46,61 @@ class Waiters:
 
     Args:
         at_most: clients that may wait at a time.
-        at_most_each: the same for each user, so that one cannot use up the limit of all.
+        at_most_each: the same for each user, and for each buyer of a user's API keys, so that one
+            cannot use up the limit of all.
+        at_most_of_keys: for all API keys of a user: more buyers do not make it more.
     """
 
-    def __init__(self, at_most: int, at_most_each: int) -> None:
+    def __init__(self, at_most: int, at_most_each: int, at_most_of_keys: int) -> None:
         self._futures: dict[str, set[asyncio.Future[None]]] = {}
         self._at_most = at_most
         self._at_most_each = at_most_each
+        self._at_most_of_keys = at_most_of_keys
         # Until `forget`: a client that waits again at once is within the limits again.
-        self._user_of: dict[asyncio.Future[None], int] = {}
-        self._by_user: Counter[int] = Counter()
+        self._waiter_of: dict[asyncio.Future[None], Waiter] = {}
+        self._waiting: Counter[Hashable] = Counter()
         self._closed = False
 
     @property
     def count(self) -> int:
-        return len(self._user_of)
+        return len(self._waiter_of)
 
     @property
     def is_closed(self) -> bool:
         return self._closed
 
-    def is_full(self, user_id: int, at_most_each: int | None = None) -> bool:
-        at_most_each = at_most_each or self._at_most_each
-        return self.count >= self._at_most or self._by_user[user_id] >= at_most_each
+    def is_full(self, waiter: Waiter, at_most_each: int | None = None) -> bool:
+        return self.count >= self._at_most or any(
+            self._waiting[name] >= at_most for name, at_most in self._limits(waiter, at_most_each)
+        )
 
     def expect(
-        self, purchase_id: str, user_id: int, at_most_each: int | None = None
+        self, purchase_id: str, waiter: Waiter, at_most_each: int | None = None
     ) -> asyncio.Future[None]:
-        """A future that is done at the decision, or at once if this user may not wait.
+        """A future that is done at the decision, or at once if this one may not wait.
 
         Call it before reading the purchase, so that no decision is missed, and `forget` in the end.
-        `at_most_each`: of each user, if not as many as for purchases.
+        `at_most_each`: of each user or buyer, if not as many as for purchases.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._closed or self.is_full(user_id, at_most_each):
+        if self._closed or self.is_full(waiter, at_most_each):
             future.set_result(None)
         else:
             self._futures.setdefault(purchase_id, set()).add(future)
-            self._user_of[future] = user_id
-            self._by_user[user_id] += 1
+            self._waiter_of[future] = waiter
+            for name, _ in self._limits(waiter):
+                self._waiting[name] += 1
             metrics.CLIENTS_WAITING.set(self.count)
         return future
 
     def forget(self, purchase_id: str, future: asyncio.Future[None]) -> None:
-        user_id = self._user_of.pop(future, None)
-        if user_id is None:
+        waiter = self._waiter_of.pop(future, None)
+        if waiter is None:
             return
-        self._by_user[user_id] -= 1
-        if not self._by_user[user_id]:
-            del self._by_user[user_id]
+        for name, _ in self._limits(waiter):
+            self._waiting[name] -= 1
+            if not self._waiting[name]:
+                del self._waiting[name]
         metrics.CLIENTS_WAITING.set(self.count)
         waiting = self._futures.get(purchase_id)
         if waiting is not None:
@@ -107,6 +121,14 @@ class Waiters:
 
     def ids(self) -> list[str]:
         return list(self._futures)
+
+    def _limits(
+        self, waiter: Waiter, at_most_each: int | None = None
+    ) -> Iterator[tuple[Hashable, int]]:
+        """What this one counts for, and how many of it may wait."""
+        yield waiter, at_most_each or self._at_most_each
+        if waiter.buyer is not None:
+            yield waiter.user_id, self._at_most_of_keys
 
 
 class WaitLimit:

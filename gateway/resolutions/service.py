@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from sqlalchemy import Engine
 
 from gateway.batcher import Batcher
-from gateway.purchases.waiting import Waiters, WaitLimit
+from gateway.purchases.waiting import Waiter, Waiters, WaitLimit
 from gateway.purchases.wakeups import WakeupSender
 from gateway.resolutions import store
 from gateway.resolutions.rules import (
@@ -110,7 +110,7 @@ class Resolutions:
                 self._waiters.forget(id_, decision)
 
     def _expect(self, id_: str, command: Command) -> asyncio.Future[None]:
-        return self._waiters.expect(id_, command.user_id, WAITING_MAX_ROWS_OF_OWNER)
+        return self._waiters.expect(id_, Waiter(command.user_id), WAITING_MAX_ROWS_OF_OWNER)
 
     def _accept(self, commands: Sequence[Command]) -> list[Verdict]:
         """In a thread: commit the batch, then send wake-ups."""

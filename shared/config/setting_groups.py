@@ -263,7 +263,11 @@ class PurchaseSettings(BaseModel, defer_build=True):
     """Concurrent long polls and event streams; each takes about 14 KiB. Beyond, a long poll is
     answered at once, and an event stream with 503. 0 turns waiting off."""
     waiting_max_rows_of_user: PositiveInt = 200
-    """The same for each user: five purchases a second that wait for 30 s each, and a burst."""
+    """The same for each user, and each buyer of an API key: five purchases a second that wait for
+    30 s each, and a burst."""
+    waiting_max_rows_of_keys: PositiveInt = 10_000
+    """And for all API keys of a user together, with all their buyers: half of a gateway for the
+    whole on-sale of one shop."""
     list_threads: PositiveInt = 2
     """Lists of one's own purchases: rare beside the polls, and kept from using their
     connections."""

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 import msgspec
 import pytest
 import redis
+from msgspec.structs import replace
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
@@ -20,15 +21,17 @@ from gateway.purchases.look_up import PurchaseAnswer
 from gateway.purchases.pace import Pace
 from gateway.purchases.request_body import LineInput, PurchaseInput
 from gateway.purchases.service import PurchaseService
-from gateway.purchases.waiting import DecisionListener, Waiters, WaitLimit
+from gateway.purchases.waiting import DecisionListener, Waiter, Waiters, WaitLimit
 from purchase_worker.drain import drain
 from purchase_worker.publish.results import ResultPublisher
+from shared.auth.caller import Caller
 from shared.config.settings import Settings
 from shared.errors import ClientLeft, NotFound, Unavailable
 from shared.free_port import free_port
 from shared.messaging.celery_client import PURCHASES_QUEUE
 from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX, DecidedBatch
 from tests.support.factories import (
+    add_event,
     add_ticket_type,
     add_user,
     event_of,
@@ -147,7 +150,7 @@ async def test_a_client_that_waits_gets_the_decision(
     queued: tuple[int, str],
     decide: Callable[[], Awaitable[object]],
 ) -> None:
-    waiting = asyncio.create_task(service.look_up.wait(buyer, queued[1], wait_limit()))
+    waiting = asyncio.create_task(service.look_up.wait(Waiter(buyer), queued[1], wait_limit()))
     await until(lambda: service.waiting == 1)
     await decide()
     assert status(await waiting) == "confirmed"
@@ -157,7 +160,7 @@ async def test_a_client_that_waits_gets_the_decision(
 async def test_a_wait_that_reaches_its_limit_answers_that_it_is_still_queued(
     service: PurchaseService, buyer: int, queued: tuple[int, str]
 ) -> None:
-    answer = await service.look_up.wait(buyer, queued[1], wait_limit(1))
+    answer = await service.look_up.wait(Waiter(buyer), queued[1], wait_limit(1))
     assert (status(answer), answer.waits_seconds) == ("queued", 0.0)
 
 
@@ -220,7 +223,7 @@ async def test_a_stop_ends_waits_and_accepts_nothing_more(
     service: PurchaseService, buyer: int, queued: tuple[int, str]
 ) -> None:
     limit = wait_limit(10 * LIMIT_SECONDS)
-    waiting = asyncio.create_task(service.look_up.wait(buyer, queued[1], limit))
+    waiting = asyncio.create_task(service.look_up.wait(Waiter(buyer), queued[1], limit))
     await until(lambda: service.waiting == 1)
     service.stop_accepting()
     assert status(await waiting) == "queued"
@@ -242,7 +245,7 @@ async def test_a_client_that_disconnects_is_forgotten_and_what_it_bought_stays_a
     waiting = asyncio.create_task(
         buy(service, buyer, queued[0], limit=limit)
         if is_buying
-        else service.look_up.wait(buyer, queued[1], limit)
+        else service.look_up.wait(Waiter(buyer), queued[1], limit)
     )
     await until(lambda: service.waiting == 1)
     await until(lambda: len(outcomes(engine, queued[0])) == 1 + is_buying)
@@ -252,21 +255,43 @@ async def test_a_client_that_disconnects_is_forgotten_and_what_it_bought_stays_a
     assert service.waiting == 0
 
 
+@pytest.mark.parametrize("changes", [{"waiting_max_rows_of_user": 1}])
+async def test_with_a_key_clients_wait_for_each_buyer(
+    service: PurchaseService, engine: Engine
+) -> None:
+    owner = add_user(engine)
+    ticket_type = add_ticket_type(engine, 5, event_id=add_event(engine, owner))
+    wanted = [replace(request(owner, ticket_type), buyer=name) for name in ("theo", "mira", "theo")]
+    key = Caller(owner, key_id=1)
+
+    async def answer(purchase_id: str) -> str:
+        waiter = await service.look_up.waiter(key, purchase_id)
+        return status(await service.look_up.wait(waiter, purchase_id, wait_limit()))
+
+    theos, miras, one_too_many = queue(engine, wanted)
+    waiting = [asyncio.create_task(answer(id_)) for id_ in (theos, miras)]
+    await until(lambda: service.waiting == 2)
+    async with asyncio.timeout(LIMIT_SECONDS / 2):
+        assert await answer(one_too_many) == "queued"
+    service.stop_accepting()
+    assert await asyncio.gather(*waiting) == ["queued", "queued"]
+
+
 @pytest.mark.parametrize("changes", [{"waiting_max_rows": 0}])
 async def test_beyond_the_limit_of_clients_that_wait_the_answer_comes_at_once(
     service: PurchaseService, buyer: int, queued: tuple[int, str]
 ) -> None:
-    answer = await service.look_up.wait(buyer, queued[1], wait_limit(10 * LIMIT_SECONDS))
+    answer = await service.look_up.wait(Waiter(buyer), queued[1], wait_limit(10 * LIMIT_SECONDS))
     assert status(answer) == "queued"
     with pytest.raises(Unavailable):
-        await anext(service.look_up.follow(buyer, queued[1], Client().leaves))
+        await anext(service.look_up.follow(Waiter(buyer), queued[1], Client().leaves))
 
 
 async def test_nobody_waits_for_a_purchase_of_another_user(
     service: PurchaseService, engine: Engine, queued: tuple[int, str]
 ) -> None:
     with pytest.raises(NotFound):
-        await service.look_up.wait(add_user(engine), queued[1], wait_limit())
+        await service.look_up.wait(Waiter(add_user(engine)), queued[1], wait_limit())
     assert service.waiting == 0
 
 
@@ -288,7 +313,9 @@ async def test_the_listener_stops_at_any_moment(
 ) -> None:
     """redis-py swallows a cancellation that arrives while it connects."""
     for rounds in range(40):
-        listener = DecisionListener(settings, engine, Waiters(at_most=1, at_most_each=1), Pace())
+        listener = DecisionListener(
+            settings, engine, Waiters(at_most=1, at_most_each=1, at_most_of_keys=1), Pace()
+        )
         listener.start()
         for _ in range(rounds):
             await asyncio.sleep(0)
@@ -304,13 +331,13 @@ async def test_a_frozen_redis_is_not_relied_on(
     rarely = settings.model_copy(update={"wait_recheck_seconds": LIMIT_SECONDS / 5.5})
     redis_pid = redis_client.info("server")["process_id"]
 
-    waiters = Waiters(at_most=1, at_most_each=1)
+    waiters = Waiters(at_most=1, at_most_each=1, at_most_of_keys=1)
     listener = DecisionListener(rarely, engine, waiters, Pace())
     listener.start()
     await until(lambda: int(redis_client.pubsub_numsub(DECIDED_CHANNEL)[0][1]) == 1)
     os.kill(redis_pid, signal.SIGSTOP)
     try:
-        decision = waiters.expect(queued[1], 1)
+        decision = waiters.expect(queued[1], Waiter(1))
         await asyncio.to_thread(drain, engine, [event], settings, ignore)
         async with asyncio.timeout(LIMIT_SECONDS):
             await decision
@@ -320,33 +347,47 @@ async def test_a_frozen_redis_is_not_relied_on(
 
 
 async def test_a_client_that_waits_again_is_within_the_limit() -> None:
-    waiters = Waiters(at_most=1, at_most_each=1)
-    first = waiters.expect("mine", 1)
-    assert waiters.expect("of another", 2).done()
+    waiters = Waiters(at_most=1, at_most_each=1, at_most_of_keys=1)
+    first = waiters.expect("mine", Waiter(1))
+    assert waiters.expect("of another", Waiter(2)).done()
     assert waiters.count == 1
     # As for a stream, which reads again now and then.
     waiters.forget("mine", first)
-    assert not waiters.expect("mine", 1).done()
+    assert not waiters.expect("mine", Waiter(1)).done()
 
 
 async def test_one_user_cannot_use_up_the_limit_of_all() -> None:
-    waiters = Waiters(at_most=3, at_most_each=2)
-    first, second = waiters.expect("a", 1), waiters.expect("b", 1)
-    assert waiters.is_full(1)
-    assert waiters.expect("a", 1).done()
-    assert not waiters.is_full(2)
-    assert not waiters.expect("c", 2).done()
+    waiters = Waiters(at_most=3, at_most_each=2, at_most_of_keys=3)
+    first, second = waiters.expect("a", Waiter(1)), waiters.expect("b", Waiter(1))
+    assert waiters.is_full(Waiter(1))
+    assert waiters.expect("a", Waiter(1)).done()
+    assert not waiters.is_full(Waiter(2))
+    assert not waiters.expect("c", Waiter(2)).done()
     # One that does not wait does not count when it is forgotten.
-    waiters.forget("a", waiters.expect("a", 1))
-    assert waiters.is_full(1)
+    waiters.forget("a", waiters.expect("a", Waiter(1)))
+    assert waiters.is_full(Waiter(1))
     waiters.forget("b", second)
     assert not first.done()
-    assert not waiters.expect("b", 1).done()
+    assert not waiters.expect("b", Waiter(1)).done()
+
+
+async def test_each_buyer_of_a_key_has_a_limit_of_his_own_within_that_of_all_keys() -> None:
+    waiters = Waiters(at_most=20, at_most_each=2, at_most_of_keys=5)
+    first, _ = (waiters.expect("a", Waiter(1, "theo")) for _ in range(2))
+    assert waiters.is_full(Waiter(1, "theo"))
+    assert not waiters.is_full(Waiter(2, "theo"))
+    invented = [waiters.expect("a", Waiter(1, name)) for name in ("", "mira", "ida")]
+    assert not any(decision.done() for decision in invented)
+    assert waiters.is_full(Waiter(1, "one more"))
+    # What waits with a token is not the keys'.
+    assert not waiters.is_full(Waiter(1))
+    waiters.forget("a", first)
+    assert not waiters.is_full(Waiter(1, "one more"))
 
 
 async def test_leaving_costs_the_same_however_many_wait_for_one_purchase() -> None:
-    waiters = Waiters(at_most=20_000, at_most_each=20_000)
-    all_waiting = [waiters.expect("mine", 1) for _ in range(20_000)]
+    waiters = Waiters(at_most=20_000, at_most_each=20_000, at_most_of_keys=1)
+    all_waiting = [waiters.expect("mine", Waiter(1)) for _ in range(20_000)]
     began = time.thread_time()
     for future in reversed(all_waiting):
         waiters.forget("mine", future)
@@ -371,7 +412,7 @@ async def test_an_unreadable_message_does_not_end_the_subscription(
     redis_client.publish(DECIDED_CHANNEL, b"\xc1 is no message")
     await until(lambda: subscribers() == 0)
     await until(lambda: subscribers() == 1)
-    waiting = asyncio.create_task(service.look_up.wait(buyer, queued[1], wait_limit()))
+    waiting = asyncio.create_task(service.look_up.wait(Waiter(buyer), queued[1], wait_limit()))
     await until(lambda: service.waiting == 1)
     await decide()
     assert status(await waiting) == "confirmed"
@@ -416,7 +457,7 @@ async def test_a_stream_has_the_position_then_the_outcome(
     queued: tuple[int, str],
     decide: Callable[[], Awaitable[object]],
 ) -> None:
-    answers = service.look_up.follow(buyer, queued[1], Client().leaves)
+    answers = service.look_up.follow(Waiter(buyer), queued[1], Client().leaves)
     first = await anext(answers)
     assert first is not None
     assert status(first) == "queued"
@@ -446,9 +487,9 @@ class TestRedisStopsMeanwhile:
         mortal: tuple[Server, ExitStack],
         decide: Callable[[], Awaitable[object]],
     ) -> None:
-        answers = service.look_up.follow(buyer, queued[1], Client().leaves)
+        answers = service.look_up.follow(Waiter(buyer), queued[1], Client().leaves)
         await anext(answers)
-        waiting = asyncio.create_task(service.look_up.wait(buyer, queued[1], wait_limit()))
+        waiting = asyncio.create_task(service.look_up.wait(Waiter(buyer), queued[1], wait_limit()))
         await until(lambda: service.waiting == 2)
         await asyncio.to_thread(mortal[1].close)
         await decide()
@@ -467,7 +508,7 @@ async def test_a_stream_shows_each_position(
     (second,) = queue(engine, [request(buyer, queued[0])])
     one_by_one = settings.model_copy(update={"drain_batch_rows": 1, "drain_max_batches": 1})
 
-    answers = service.look_up.follow(buyer, second, Client().leaves)
+    answers = service.look_up.follow(Waiter(buyer), second, Client().leaves)
     positions = []
     async for answer in answers:
         if answer is not None:
@@ -480,7 +521,7 @@ async def test_a_stream_ends_when_the_client_disconnects(
     service: PurchaseService, buyer: int, queued: tuple[int, str]
 ) -> None:
     client = Client()
-    answers = service.look_up.follow(buyer, queued[1], client.leaves)
+    answers = service.look_up.follow(Waiter(buyer), queued[1], client.leaves)
     await anext(answers)
     client.leave()
     with pytest.raises(ClientLeft):
@@ -491,7 +532,7 @@ async def test_a_stream_ends_when_the_client_disconnects(
 async def test_a_stream_ends_at_a_stop(
     service: PurchaseService, buyer: int, queued: tuple[int, str]
 ) -> None:
-    answers = service.look_up.follow(buyer, queued[1], Client().leaves)
+    answers = service.look_up.follow(Waiter(buyer), queued[1], Client().leaves)
     await anext(answers)
     service.stop_accepting()
     assert await statuses(answers) == []
@@ -506,7 +547,7 @@ async def test_a_stream_outlasts_an_outage_of_the_database(
     queued: tuple[int, str],
     decide: Callable[[], Awaitable[object]],
 ) -> None:
-    answers = service.look_up.follow(buyer, queued[1], Client().leaves)
+    answers = service.look_up.follow(Waiter(buyer), queued[1], Client().leaves)
     await anext(answers)
     with unreachable(postgres_url, settings.database_url):
         assert await anext(answers) is None
