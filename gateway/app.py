@@ -27,6 +27,7 @@ from gateway.purchases.service import PurchaseService
 from gateway.purchases.traces import PurchaseTraces
 from gateway.rate_limits.by_name import NamedLimit
 from gateway.rate_limits.of_catalog import CatalogLimits
+from gateway.rate_limits.of_resolutions import ResolutionLimits
 from gateway.rate_limits.token_bucket import Rate
 from gateway.resolutions.routes import ResolutionRoutes
 from gateway.resolutions.service import THREADS, Resolutions
@@ -74,7 +75,8 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     spans = open_tracing("gateway")
     traces = PurchaseTraces(spans) if spans is not None else None
     purchases = PurchaseService(settings, engine, traces)
-    resolutions = Resolutions(settings, engine, purchases.waiters, purchases.wakeups)
+    resolutions = Resolutions(settings, engine, purchases.waiters, purchases.wakeups, traces)
+    resolution_limits = ResolutionLimits(settings)
     sign_ins = Rate(settings.sign_in_rate_burst, settings.sign_in_rate_per_second)
     sign_in_limit = NamedLimit("sign-in", sign_ins, settings)
     token_limit = NamedLimit("tokens", token_rate(sign_ins), settings)
@@ -107,6 +109,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
         ):
             yield
         await resolutions.stop()
+        await resolution_limits.close()
         await purchases.stop()
         await deletion.stop()
         await cutoffs.reads.stop()
@@ -126,7 +129,9 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     routes: ASGIApp = PurchaseRoutes(
         settings, purchases, authenticator, addresses, fallback_app, traces
     )
-    routes = ResolutionRoutes(settings, resolutions, authenticator, addresses, routes)
+    routes = ResolutionRoutes(
+        settings, resolutions, resolution_limits, authenticator, addresses, routes, traces
+    )
     return Edge(routes, "gateway", addresses, access_log=settings.access_log)
 
 

@@ -15,6 +15,12 @@ ERRORS = Counter(
     "Purchase requests that were answered with an error, by its code",
     ["code"],
 )
+RESOLUTIONS = Counter(
+    "eventify_resolutions_total",
+    "Requests to confirm, release, cancel or extend, by their outcome: decided, pending (202), or"
+    " the code of the error",
+    ["action", "outcome"],
+)
 RATE_LIMITED = Counter(
     "eventify_rate_limited_total", "Requests beyond a rate limit, by the limit", ["policy"]
 )
@@ -63,5 +69,8 @@ def _codes(kind: type[Problem]) -> Iterator[str]:
 # Exported as 0 from the start: Prometheus sees no increase in a series that starts with 1.
 for code in _codes(Problem):
     ERRORS.labels(code)
-for policy in ("purchases", "sign-in"):
+for action in ("confirm", "release", "cancel", "extend-holds"):
+    for outcome in ("decided", "pending", *_codes(Problem)):
+        RESOLUTIONS.labels(action, outcome)
+for policy in ("purchases", "resolutions", "resolutions-with-keys", "sign-in"):
     RATE_LIMITED.labels(policy)

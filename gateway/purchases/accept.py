@@ -52,6 +52,11 @@ class PurchaseRequest(msgspec.Struct, frozen=True):
     as_items: bool = False
     buyer: str = ""
 
+    @property
+    def span_attributes(self) -> dict[str, str]:
+        ticket_types = ",".join(str(line.ticket_type) for line in self.lines)
+        return {"eventify.purchase": self.id, "eventify.ticket_types": ticket_types}
+
 
 class Accepted(msgspec.Struct, frozen=True):
     """Durably stored, on these terms; `position` counts the requests ahead of it.

@@ -105,7 +105,7 @@ class PurchaseRoutes:
                     await self._create(scope, receive, send, caller, headers)
                 else:
                     create = partial(self._create, scope, receive, send, caller, headers)
-                    await self._traces.request(headers.get(b"traceparent"), create)
+                    await self._traces.request(PREFIX, headers.get(b"traceparent"), create)
             elif method == "GET":
                 await self._fallback_app(scope, receive, send)
             else:

@@ -1,24 +1,32 @@
-"""The spans of a purchase request in the gateway.
+"""The spans of a request in the gateway that buys, or that resolves a purchase.
 
 One covers the request; its children are `accept`, the statement of its batch, and the sending of
 the wake-up. The worker continues the trace from the `traceparent` in the row.
 """
 
+import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, Verdict
 from shared.errors import Problem
 from shared.messaging.celery_client import PURCHASES_QUEUE
 
 if TYPE_CHECKING:
     from shared.observability.spans import Spans
 
-ROUTE = "/api/ticket-purchases/"
 STATUS = "http.response.status_code"
-PURCHASE = "eventify.purchase"
+
+
+class Traced(Protocol):
+    """What is accepted in batches."""
+
+    @property
+    def traceparent(self) -> str | None: ...
+
+    @property
+    def span_attributes(self) -> Mapping[str, str]: ...
 
 
 class PurchaseTraces:
@@ -28,11 +36,15 @@ class PurchaseTraces:
         self._spans = spans
 
     async def request(
-        self, traceparent: bytes | None, answer: Callable[[str | None], Awaitable[int]]
+        self,
+        route: str,
+        traceparent: bytes | None,
+        answer: Callable[[str | None], Awaitable[int]],
     ) -> None:
         """The span of a request, a child of the client's own if it sent one.
 
         Args:
+            route: the template of its path.
             traceparent: the request's header.
             answer: responds, given the traceparent of the span; returns the status.
 
@@ -40,9 +52,9 @@ class PurchaseTraces:
             Problem: what `answer` raises.
         """
         parent = traceparent.decode("latin-1") if traceparent is not None else None
-        attributes = {"http.request.method": "POST", "http.route": ROUTE}
+        attributes = {"http.request.method": "POST", "http.route": route}
         with self._spans.open(
-            f"POST {ROUTE}", "SERVER", parent=parent, attributes=attributes
+            f"POST {route}", "SERVER", parent=parent, attributes=attributes
         ) as span:
             try:
                 span.set_attribute(STATUS, await answer(self._spans.traceparent_of(span)))
@@ -53,7 +65,7 @@ class PurchaseTraces:
                 raise
 
     def accepted(
-        self, requests: Sequence[PurchaseRequest], verdicts: Sequence[Verdict], began_ns: int
+        self, requests: Sequence[Traced], verdicts: Iterable[object], began_ns: int
     ) -> None:
         """The accept statement, in the trace of each request of its batch."""
         ended_ns = time.time_ns()
@@ -64,10 +76,7 @@ class PurchaseTraces:
                     "INTERNAL",
                     parent=request.traceparent,
                     attributes={
-                        PURCHASE: request.id,
-                        "eventify.ticket_types": ",".join(
-                            str(line.ticket_type) for line in request.lines
-                        ),
+                        **request.span_attributes,
                         "eventify.verdict": _name_of(verdict),
                         "eventify.batch_rows": len(requests),
                     },
@@ -97,7 +106,8 @@ class PurchaseTraces:
         self._spans.close()
 
 
-def _name_of(verdict: Verdict) -> str:
-    if isinstance(verdict, Accepted):
-        return "accepted"
-    return "replayed" if isinstance(verdict, Replayed) else verdict.code
+def _name_of(verdict: object) -> str:
+    """`NothingToDo` is `nothing_to_do`."""
+    if isinstance(verdict, Problem):
+        return verdict.code
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(verdict).__name__).lower()

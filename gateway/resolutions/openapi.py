@@ -38,11 +38,12 @@ from shared.errors import (
     Unavailable,
 )
 from shared.row_ids import MAX_ID
-from shared.web.openapi import error_responses, headers, security_of
+from shared.web.openapi import error_responses, headers, rate_limits, security_of, too_many
 
 TAGS = ["Holds and payment"]
 NOT_DECIDED = NotDecided(headers={"Retry-After": "1"})
-SOMETIMES = {"Preference-Applied": "wait=10", "Idempotency-Replayed": "true"}
+LIMITED_BY = rate_limits("resolutions")
+SOMETIMES = {"Preference-Applied": "wait=10", "Idempotency-Replayed": "true", **LIMITED_BY}
 PENDING = {"Location": LOCATION, "Retry-After": "1"}
 PURCHASE_ID = {
     "name": "id",
@@ -105,7 +106,7 @@ def _operation(
     key: dict[str, Any] = KEY,
     scope: KeyScope = KeyScope.PAYMENTS,
 ) -> dict[str, Any]:
-    common = (NotFound, IdempotencyKeyReused, Unavailable)
+    common = (NotFound, IdempotencyKeyReused, too_many("resolutions"), Unavailable)
     return {
         "tags": TAGS,
         "operationId": operation_id,
@@ -114,7 +115,10 @@ def _operation(
         "security": security_of(scope),
         "parameters": [path_parameter, key, PREFER],
         "requestBody": body,
-        "responses": {**responses, **error_responses(*problems, *common)},
+        "responses": {
+            **responses,
+            **error_responses(*problems, *common, sometimes=LIMITED_BY),
+        },
     }
 
 

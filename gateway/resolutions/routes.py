@@ -11,14 +11,17 @@ import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uuid_utils import uuid7
 
+from gateway import metrics
 from gateway.purchases.idempotency_key import parse_idempotency_key
 from gateway.purchases.preferences import preferred_wait
 from gateway.purchases.routes import PURCHASE_ID
+from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import WaitLimit
+from gateway.rate_limits.of_resolutions import ResolutionLimits
 from gateway.resolutions.rules import Command
 from gateway.resolutions.schemas import CancelBody, ConfirmBody, ExtendBody, ReleaseBody, parse
 from gateway.resolutions.service import Resolutions, Resolved
-from gateway.responses import JSON, Headers, send_body, send_problem, text_of
+from gateway.responses import JSON, Headers, encoded, send_body, send_problem, text_of
 from shared.auth.authenticator import Authenticator
 from shared.auth.caller import Caller, KeyScope
 from shared.config.settings import Settings
@@ -54,12 +57,16 @@ class ResolutionRoutes:
         self,
         settings: Settings,
         service: Resolutions,
+        limits: ResolutionLimits,
         authenticator: Authenticator,
         addresses: PublicAddresses,
         fallback_app: ASGIApp,
+        traces: PurchaseTraces | None = None,
     ) -> None:
         self._settings = settings
         self._service = service
+        self._limits = limits
+        self._traces = traces
         self._authenticator = authenticator
         self._addresses = addresses
         self._fallback_app = fallback_app
@@ -73,16 +80,23 @@ class ResolutionRoutes:
             await self._fallback_app(scope, receive, send)
             return
         prefix, id_, action = found.groups()
-        scope["route"] = NamedRoute(f"{prefix}{{id}}/{action}/")
+        route = f"{prefix}{{id}}/{action}/"
+        scope["route"] = NamedRoute(route)
         try:
             caller = await self._authenticator.caller(scope["headers"])
             target = _target(action, id_)
             if scope["method"] != "POST":
                 raise MethodNotAllowed(headers={"Allow": "POST"})
             caller.require(SCOPES[action])
-            respond = partial(self._respond, scope, receive, send)
-            await respond(caller, action, f"{prefix}{id_}/", target)
+            respond = partial(self._respond, scope, receive, send, caller, action, target)
+            if self._traces is None:
+                await respond()
+            else:
+                traceparent = dict(scope["headers"]).get(b"traceparent")
+                await self._traces.request(route, traceparent, respond)
         except Problem as problem:
+            if scope["method"] == "POST":
+                metrics.RESOLUTIONS.labels(action, problem.code).inc()
             await send_problem(scope, send, problem)
 
     async def _respond(
@@ -92,9 +106,9 @@ class ResolutionRoutes:
         send: Send,
         caller: Caller,
         action: str,
-        location: str,
         target: dict[str, Any],
-    ) -> None:
+        traceparent: str | None = None,
+    ) -> int:
         settings = self._settings
         body = await read_body(
             scope,
@@ -114,18 +128,25 @@ class ResolutionRoutes:
             user_id=caller.user_id,
             request_id=scope["request_id"],
             idempotency_key=key,
+            traceparent=traceparent,
             **target,
             **terms,
         )
         asked = preferred_wait(headers.get(b"prefer", b""), settings.wait_max_seconds)
         seconds = settings.resolution_wait_seconds if asked is None else asked
         wait_limit = WaitLimit(seconds, client_leaves(scope, receive))
-        resolved = await self._service.resolve(command, wait_limit)
-        extra: Headers = []
+        rate_limit = await self._limits.draw(caller)
+        try:
+            resolved = await self._service.resolve(command, wait_limit)
+        except Problem as problem:
+            problem.headers.update(rate_limit)
+            raise
+        extra: Headers = [*encoded(rate_limit)]
         if asked is not None:
             extra.append((b"preference-applied", b"wait=%d" % asked))
         if resolved.replayed:
             extra.append((b"idempotency-replayed", b"true"))
+        location = scope["path"].removesuffix(f"{action}/")
         address = f"{self._addresses.prefix(scope)}{location}".encode()
         if resolved.is_pending:
             status = 202
@@ -135,7 +156,9 @@ class ResolutionRoutes:
             extra.append((b"location", address))
         else:
             status = 200
+        metrics.RESOLUTIONS.labels(action, "pending" if resolved.is_pending else "decided").inc()
         await send_body(scope, send, status, [JSON, *extra], _body(command, resolved))
+        return status
 
 
 def _target(action: str, id_: str) -> dict[str, Any]:

@@ -77,6 +77,13 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
     seconds: int | None = None
     idempotency_key: str | None = None
+    # Of its span, where it is traced; the row carries it to the decision.
+    traceparent: str | None = None
+
+    @property
+    def span_attributes(self) -> dict[str, str]:
+        about = {"purchase": self.purchase_id, "event": self.event_id}
+        return {f"eventify.{name}": str(id_) for name, id_ in about.items() if id_ is not None}
 
     @property
     def fingerprint(self) -> bytes | None:

@@ -1,6 +1,7 @@
 """Accepts commands about purchases, and waits for their decision."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -8,6 +9,7 @@ from msgspec.structs import replace
 from sqlalchemy import Engine
 
 from gateway.batcher import Batcher
+from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import Waiter, Waiters, WaitLimit
 from gateway.purchases.wakeups import WakeupSender
 from gateway.resolutions import store
@@ -43,8 +45,14 @@ class Resolved(msgspec.Struct, frozen=True):
 
 class Resolutions:
     def __init__(
-        self, settings: Settings, engine: Engine, waiters: Waiters, wakeups: WakeupSender
+        self,
+        settings: Settings,
+        engine: Engine,
+        waiters: Waiters,
+        wakeups: WakeupSender,
+        traces: PurchaseTraces | None = None,
     ) -> None:
+        self._traces = traces
         self._engine = engine
         self._waiters = waiters
         self._wakeups = wakeups
@@ -114,13 +122,22 @@ class Resolutions:
 
     def _accept(self, commands: Sequence[Command]) -> list[Verdict]:
         """In a thread: commit the batch, then send wake-ups."""
+        began_ns = time.time_ns()
         reached("before_resolve_commit")
         verdicts = store.accept(self._engine, commands)
         reached("after_resolve_commit")
         # The wake-up of one that was accepted before may have been lost.
         event_ids = {verdict.event_id for verdict in verdicts if isinstance(verdict, Accepted)}
+        traced = {}
+        if self._traces is not None:
+            self._traces.accepted(commands, verdicts, began_ns)
+            traced = {
+                verdict.event_id: command.traceparent
+                for command, verdict in zip(commands, verdicts, strict=True)
+                if command.traceparent is not None and isinstance(verdict, Accepted)
+            }
         if event_ids:
-            self._wakeups.notify(event_ids)
+            self._wakeups.notify(event_ids, traced)
         return verdicts
 
     def _answer(self, questions: Sequence[Question]) -> list[Answer | Exception]:

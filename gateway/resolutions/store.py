@@ -77,16 +77,18 @@ WITH asked AS MATERIALIZED (
         %(ids)s::uuid[], %(event_ids)s::bigint[], %(user_ids)s::bigint[], %(kinds)s::text[],
         %(purchase_ids)s::uuid[], %(references)s::text[], %(amounts)s::numeric[],
         %(currencies)s::text[], %(items)s::jsonb[], %(restocks)s::boolean[], %(notes)s::text[],
-        %(seconds)s::int[], %(keys)s::text[], %(fingerprints)s::bytea[], %(request_ids)s::text[])
+        %(seconds)s::int[], %(keys)s::text[], %(fingerprints)s::bytea[], %(request_ids)s::text[],
+        %(traceparents)s::text[])
     WITH ORDINALITY AS r (id, event_id, user_id, kind, purchase_id, payment_reference, amount,
                           currency, items, restock, note, hold_seconds, idempotency_key,
-                          fingerprint, request_id, nth)
+                          fingerprint, request_id, traceparent, nth)
 )
 INSERT INTO requests (id, event_id, user_id, kind, purchase_id, payment_reference, amount, currency,
                       items, restock, note, hold_seconds, idempotency_key, fingerprint, request_id,
-                      accepted_xid)
+                      traceparent, accepted_xid)
 SELECT id, event_id, user_id, kind::request_kind, purchase_id, payment_reference, amount, currency,
-       items, restock, note, hold_seconds, idempotency_key, fingerprint, request_id, xid
+       items, restock, note, hold_seconds, idempotency_key, fingerprint, request_id, traceparent,
+       xid
 FROM asked ORDER BY nth
 ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 RETURNING id::text
@@ -255,6 +257,7 @@ def _columns(commands: Sequence[Command]) -> dict[str, str]:
         "keys": lambda c: c.idempotency_key,
         "fingerprints": lambda c: c.fingerprint,
         "request_ids": lambda c: c.request_id,
+        "traceparents": lambda c: c.traceparent,
     }
     return {name: array_literal(map(column, commands)) for name, column in columns.items()}
 

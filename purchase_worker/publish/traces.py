@@ -77,7 +77,7 @@ class DecisionTraces:
                     parent=traceparents[work.command.id],
                     links=[whole] if whole is not None else [],
                     attributes={
-                        "eventify.purchase": work.command.id,
+                        "eventify.purchase": entry.purchase_id or work.command.id,
                         "eventify.event": part.lane.event_id,
                         "eventify.outcome": entry.reason or entry.kind,
                         "eventify.number": entry.number,

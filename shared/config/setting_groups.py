@@ -188,6 +188,11 @@ class RateLimitSettings(BaseModel, defer_build=True):
     """Purchase requests with one API key at once, those of all its buyers together."""
     key_rate_per_second: NonNegativeFloat = 1_000.0
     """And steadily: a shop's whole on-sale comes with one key."""
+    resolution_rate_burst: NonNegativeInt = 10_000
+    """Confirmations, releases, cancellations and extensions with all API keys of a user at once.
+    With a token: as many as purchases."""
+    resolution_rate_per_second: NonNegativeFloat = 5_000.0
+    """And steadily: as many as two cores confirm (docs/benchmark.md)."""
     catalog_write_rate_burst: NonNegativeInt = 60
     """Changes of events and ticket types by one user at once: a form that sets up a whole event."""
     catalog_write_rate_per_second: NonNegativeFloat = 10.0

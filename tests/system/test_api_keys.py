@@ -280,6 +280,22 @@ def test_what_an_account_buys_or_gets_wrong_stops_none_of_its_buyers(
     assert shop.buy("mira").status_code == 202
 
 
+def test_a_token_releases_as_often_as_it_buys_and_a_key_as_often_as_a_shop(
+    gateway: httpx.Client, owner: dict[str, str]
+) -> None:
+    key = bearer(make_key(gateway, owner)["key"])
+    path = f"{PURCHASES}{UNKNOWN_PURCHASE}/release/"
+    answers = {
+        name: [gateway.post(path, headers=who) for _ in range(6)]
+        for name, who in {"resolutions": owner, "resolutions-with-keys": key}.items()
+    }
+    for policy, of_policy in answers.items():
+        assert all(f'"{policy}";r=' in answer.headers["RateLimit"] for answer in of_policy)
+    assert [answer.status_code for answer in answers["resolutions"][:3]] == [404] * 3
+    assert answers["resolutions"][-1].status_code == 429
+    assert {answer.status_code for answer in answers["resolutions-with-keys"]} == {404}
+
+
 def test_another_buyer_is_another_body_for_an_idempotency_key(shop: Shop) -> None:
     key = {"Idempotency-Key": "order-1"}
     first = shop.buy("theo", **key)

@@ -11,7 +11,7 @@ from tests.support.figures import figures
 from tests.support.observability import NAME, names_asked_for
 from tests.support.waiting import eventually
 from tests.system.conftest import PURCHASE_RATE_BURST, Shop
-from tests.system.selling import WAIT, buy, put_on_sale
+from tests.system.selling import PURCHASES, WAIT, buy, put_on_sale
 
 SCRAPES = 8
 
@@ -36,6 +36,10 @@ def buys(status: int) -> str:
 
 def refused(code: str) -> str:
     return f'eventify_purchase_errors_total{{code="{code}"}}'
+
+
+def resolved(action: str, outcome: str) -> str:
+    return f'eventify_resolutions_total{{action="{action}",outcome="{outcome}"}}'
 
 
 def decided(outcome: str) -> str:
@@ -79,6 +83,23 @@ def test_purchases_are_counted_exactly_whichever_gateway_answers(large_shop: Sho
     violations = {s: v for s, v in metrics(large_shop).items() if "audit_violations" in s}
     assert len(violations) == 2
     assert not any(violations.values())
+
+
+def test_what_becomes_of_holds_is_counted_by_action_and_outcome(large_shop: Shop) -> None:
+    owner = large_shop.user()
+    held = buy(owner, put_on_sale(owner, 4, hold_seconds=600), **WAIT).json()
+    payment = {"amount": held["total_price"], "currency": held["currency"]}
+    before = metrics(large_shop)
+    for reference in ("pi_1", "pi_1", "pi_2"):
+        body = payment | {"payment_reference": reference}
+        owner.post(f"{PURCHASES}{held['id']}/confirm/", json=body)
+    owner.post(f"{PURCHASES}{held['id']}/cancel/", json={})
+    counted = {s: n for s, n in since(before, large_shop).items() if "resolutions" in s}
+    assert counted == {
+        resolved("confirm", "decided"): 2,
+        resolved("confirm", "already_confirmed"): 1,
+        resolved("cancel", "invalid"): 1,
+    }
 
 
 def test_rate_limited_requests_are_counted(large_shop: Shop) -> None:

@@ -17,7 +17,16 @@ from shared.errors import ConfigurationError
 from shared.free_port import free_port
 from shared.observability.tracing import is_wanted, open_tracing
 from tests.support.collector import Collector, a_collector
-from tests.support.factories import add_ticket_type, add_user, queue, request, rows, tamper
+from tests.support.factories import (
+    add_event,
+    add_ticket_type,
+    add_user,
+    queue,
+    request,
+    rows,
+    scalar,
+    tamper,
+)
 from tests.support.services import PROJECT, environment, running_service
 from tests.support.waiting import eventually
 from tests.system.selling import WAIT, buy
@@ -100,6 +109,28 @@ def test_a_traced_purchase_is_one_trace_from_the_request_to_the_decision(
     assert (services, decided.service) == ({"eventify-gateway"}, "eventify-worker")
     assert spans["accept"].seconds <= asked.seconds
     assert stored_traceparents(engine) == [f"00-{TRACE}-{asked.span_id}-01"]
+
+
+def test_a_traced_confirmation_is_one_trace_up_to_its_decision(
+    engine: Engine, trading: Trading, collector: Collector
+) -> None:
+    route = "/api/ticket-purchases/{id}/confirm/"
+    with trading(collector.url) as owner:
+        event = add_event(engine, scalar(engine, "SELECT id FROM users WHERE username = 'buyer'"))
+        held = buy(owner, add_ticket_type(engine, 10, event_id=event, hold_seconds=60)).json()
+        body = {"payment_reference": "pi", "amount": held["total_price"], "currency": "EUR"}
+        headers = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+        paid = owner.post(route.replace("{id}", held["id"]), json=body, headers=headers)
+        assert paid.status_code == 200
+        decided = eventually(lambda: collector.of_trace(TRACE)["decide"], retry_on=KeyError)
+        asked = eventually(lambda: collector.of_trace(TRACE)[f"POST {route}"], retry_on=KeyError)
+        accepted = collector.of_trace(TRACE)["accept"]
+    assert (asked.parent_id, asked.attributes["http.route"]) == (SPAN, route)
+    assert accepted.parent_id == decided.parent_id == asked.span_id
+    assert accepted.attributes["eventify.verdict"] == "accepted"
+    assert decided.attributes["eventify.outcome"] == "confirmed"
+    purchases = {span.attributes["eventify.purchase"] for span in (accepted, decided)}
+    assert purchases == {held["id"]}
 
 
 def test_who_samples_and_who_names_a_trace_is_the_clients_choice_if_it_is_well_formed(

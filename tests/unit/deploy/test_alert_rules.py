@@ -25,6 +25,7 @@ WELL: Series = {
     'eventify_purchases_accepted_total{job="gateway"}': "0+500x240",
     'eventify_purchases_decided_total{job="worker",outcome="confirmed"}': "0+500x240",
     'eventify_purchase_errors_total{job="gateway",code="unavailable"}': "0x240",
+    'eventify_resolutions_total{job="gateway",action="confirm",outcome="decided"}': "0+500x240",
     f'eventify_http_requests_total{{{BUY},status="202"}}': "0+500x240",
     f'eventify_http_requests_total{{{BUY},status="500"}}': "0x240",
     'eventify_rate_limited_total{job="gateway",policy="purchases"}': "0+1x240",
@@ -97,6 +98,11 @@ WRONG: dict[str, Series] = {
     },
     "EventifyUnavailable": {
         'eventify_purchase_errors_total{job="gateway",code="unavailable"}': "0x200 0+50x40"
+    },
+    "EventifyResolutionsUnavailable": {
+        'eventify_resolutions_total{job="gateway",action="confirm",outcome="unavailable"}': (
+            "0x200 0+50x40"
+        )
     },
     "EventifyServerErrors": {f'eventify_http_requests_total{{{BUY},status="500"}}': "0x230 1x10"},
     "EventifyManyRateLimited": {
