@@ -327,6 +327,7 @@ class Replay:
                 self._violation(OUTCOMES, f"the lines of {row.id} cannot be read: {error}")
                 continue
             answers.append(_Answer(row, terms, changes, command))
+            self._keep_what_comes_back(row, terms, changes)
             if batch is not None and row.seq is not None:
                 if row.accepted_at > batch.at:
                     self._violation(NUMBERING, f"{row.id} is decided before it was accepted")
@@ -575,7 +576,9 @@ class Replay:
             self._extended_at.append(row.number)
             self._extended_seconds.append(self._extended_seconds[-1] + (terms.hold_seconds or 0))
         elif terms.changed is not None:
-            self._account_purchase(row, terms, changes)
+            # The earlier purchase is paid, or its tickets are no more its holder's.
+            self.open_holds -= row.kind in ENDS
+            self.paid += row.kind == CONFIRMED
 
     def _account_resolution(self, kind: str, change: Change) -> None:
         id_, quantity = change.ticket_type_id, change.quantity or 0
@@ -587,13 +590,11 @@ class Replay:
             if kind == CONFIRMED:
                 self._sold[id_] += quantity
 
-    def _account_purchase(self, row: EntryRow, terms: Terms, changes: tuple[Change, ...]) -> None:
-        """The earlier purchase is paid, or its tickets are no more its holder's."""
-        if row.kind in ENDS:
-            self.open_holds -= 1
-        if row.kind == CONFIRMED:
-            self.paid += 1
-        elif terms.purchase is not None:
+    def _keep_what_comes_back(
+        self, row: EntryRow, terms: Terms, changes: tuple[Change, ...]
+    ) -> None:
+        """Its holder has fewer tickets, also for the purchases behind it in its batch."""
+        if terms.changed is not None and row.kind != CONFIRMED and terms.purchase is not None:
             holder = terms.purchase.user_id, terms.purchase.buyer
             back = tuple([(it.ticket_type_id, -(it.quantity or 0), None) for it in changes])
             self._keep(Bought(row.number, *holder, True, None, back))

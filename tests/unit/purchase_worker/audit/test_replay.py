@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from purchase_worker.audit.order import BatchRow, Snapshot
@@ -376,6 +376,16 @@ def test_holds_live_through_everything() -> None:
     assert outcomes > {"not_confirmed", "already_cancelled", "not_enough_tickets", "all_held"}
 
 
+# A user has four tickets of five; one is cancelled, and two are bought in the same batch.
+CANCELLED_AND_BOUGHT: list[tuple[str, Any]] = [
+    *[("begin", "buy"), ("begin", "buy"), ("begin", "buy"), ("commit", 0), ("commit", 0)],
+    *[("decide", 1), ("decide", 1), ("decide", 1), ("begin", "buy"), ("begin", "buy")],
+    *[("decide", 1), ("begin", "cancel"), ("commit", 0), ("decide", 1), ("decide", 1)],
+    *[("begin", "buy"), *[("commit", 0)] * 4, ("decide", 4)],
+]
+
+
+@example(CANCELLED_AND_BOUGHT)
 @given(steps)
 def test_no_honest_history_is_accused(history: list[tuple[str, Any]]) -> None:
     assert lived_through(history).broken() == set()
