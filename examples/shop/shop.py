@@ -1,6 +1,6 @@
 """A shop that sells tickets for money, and loses neither when it is killed (docs/payments.md).
 
-python3 shop.py buy ORDER TICKET_TYPE QUANTITY [--capture-first]
+python3 shop.py buy ORDER BUYER TICKET_TYPE QUANTITY [--capture-first]
 python3 shop.py resume
 """
 
@@ -24,12 +24,12 @@ EVENTIFY_TIMEOUT_SECONDS = 40.0  # longer than the wait that is asked for
 PROVIDER_TIMEOUT_SECONDS = float(os.environ.get("SHOP_PROVIDER_TIMEOUT_SECONDS", "20"))
 GIVE_UP_SECONDS = float(os.environ.get("SHOP_GIVE_UP_SECONDS", "120"))
 SCHEMA = """CREATE TABLE IF NOT EXISTS orders (
-    id TEXT PRIMARY KEY, ticket_type INTEGER, quantity INTEGER, capture_first INTEGER,
-    idempotency_key TEXT, payment TEXT, state TEXT DEFAULT 'new',
+    id TEXT PRIMARY KEY, buyer TEXT, ticket_type INTEGER, quantity INTEGER, capture_first INTEGER,
+    idempotency_key TEXT, payment TEXT UNIQUE, state TEXT DEFAULT 'new',
     purchase TEXT, amount TEXT, currency TEXT, why TEXT)"""
 INSERT = """INSERT OR IGNORE INTO orders
-    (id, ticket_type, quantity, capture_first, idempotency_key, payment)
-    VALUES (?, ?, ?, ?, ?, ?)"""
+    (id, buyer, ticket_type, quantity, capture_first, idempotency_key, payment)
+    VALUES (?, ?, ?, ?, ?, ?, ?)"""
 Order = dict[str, Any]
 
 
@@ -64,10 +64,10 @@ def post(url: str, body: object, headers: dict[str, str], timeout: float) -> tup
 
 
 def ask_eventify(order: Order, action: str, body: object, *finals: int) -> tuple[int, Any]:
-    """`finals`: other answers are a fault of the shop or its token, which a person has to mend."""
+    """`finals`: other answers are a fault of the shop or its key, which a person has to mend."""
     path = f"{order['purchase']}/{action}/" if order["purchase"] else ""
     headers = {
-        "Authorization": f"Bearer {os.environ['SHOP_TOKEN']}",
+        "Authorization": f"Bearer {os.environ['SHOP_KEY']}",
         "Idempotency-Key": f"{order['idempotency_key']}-{action}",
         "Prefer": "wait=20",
     }
@@ -86,7 +86,7 @@ def ask_provider(order: Order, action: str) -> int:
 
 # Each step may be repeated, and returns what to store: the next state, and what was learnt.
 def buy(order: Order) -> Order:
-    body = {"ticket_type": order["ticket_type"], "quantity": order["quantity"]}
+    body = {name: order[name] for name in ("ticket_type", "quantity", "buyer")}
     status, answer = ask_eventify(order, "buy", body, 201, 400)
     if status == 400:
         return {"state": "not_sold", "why": answer["code"]}
@@ -111,6 +111,8 @@ def confirm(order: Order) -> Order:
     body["currency"] = order["currency"]
     status, answer = ask_eventify(order, "confirm", body, 200, 409)
     if status == 409:
+        # It is still held if another system of the owner has the reference: no order here has.
+        ask_eventify(order, "release", {}, 200, 409)
         return {"state": "give_back", "why": answer["code"]}
     return {"state": "sold" if order["capture_first"] else "confirmed", "why": None}
 
@@ -152,9 +154,9 @@ def main(command: str, *arguments: str) -> None:
         database.row_factory = sqlite3.Row
         database.execute(SCHEMA)
         if command == "buy":
-            id_, ticket_type, quantity, *capture_first = arguments
+            id_, buyer, ticket_type, quantity, *capture_first = arguments
             key, payment = str(uuid.uuid4()), f"pay_{uuid.uuid4()}"
-            values = (id_, ticket_type, quantity, bool(capture_first), key, payment)
+            values = (id_, buyer, ticket_type, quantity, bool(capture_first), key, payment)
             database.execute(INSERT, values)
             ids = [id_]
         else:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.system.conftest import Shop, open_shop
 from tests.system.operators import PROJECT
-from tests.system.selling import PURCHASES, put_on_sale
+from tests.system.selling import PURCHASES, WAIT, buy, create, put_on_sale
 
 EXAMPLE = PROJECT / "examples" / "shop"
 PROGRAM = EXAMPLE / "shop.py"
@@ -53,16 +53,20 @@ class ExampleShop:
         self.without_holds = put_on_sale(self.owner, 1_000)
         self.options = options
         self.killed_at: set[int] = set()
+        scopes = {"name": "Shop", "scopes": ["purchase", "payments"]}
         self._environment = {
             "SHOP_EVENTIFY_URL": shop.url,
-            "SHOP_TOKEN": self.owner.headers["Authorization"].removeprefix("Bearer "),
+            "SHOP_KEY": create(self.owner, "/api/keys/", scopes)["key"],
             "SHOP_PROVIDER_URL": provider_url,
             "SHOP_DATABASE": str(database),
             "SHOP_PROVIDER_TIMEOUT_SECONDS": "0.1",
         }
 
     def buys(self, name: str, *ticket_types: int) -> list[list[str]]:
-        return [["buy", f"{name}-{{n}}", str(one), "2", *self.options] for one in ticket_types]
+        return [
+            ["buy", f"{name}-{{n}}", "buyer-{n}", str(one), "2", *self.options]
+            for one in ticket_types
+        ]
 
     def run(self, in_turn: list[list[str]], **environment: str) -> None:
         command = [sys.executable, "-m", "tests.support.dies_at_each_line"]
@@ -95,13 +99,27 @@ class ExampleShop:
             if order["purchase"] is not None:
                 self.owner.post(f"{PURCHASES}{order['purchase']}/release/")
 
+    def use_some_payments(self) -> None:
+        """As if another system of the owner had payments of the same names."""
+        for order in self.orders()[1::3]:
+            if order["state"] in ("held", "paid"):
+                held = buy(self.owner, self.held, 2, **WAIT).json()
+                names = {"payment_reference": order["payment"], "currency": held["currency"]}
+                path = f"{PURCHASES}{held['id']}/"
+                paid = self.owner.post(
+                    f"{path}confirm/", json=names | {"amount": held["total_price"]}
+                )
+                if paid.status_code == 409:  # the shop has used it itself, and was killed
+                    self.owner.post(f"{path}release/")
+
     def live_through_all(self) -> None:
         types = (self.held, self.held, self.held, self.sold_out, self.without_holds)
         self.run(self.buys("order", *types))
-        self.run(self.buys("no-token", self.held), SHOP_TOKEN="none")
+        self.run(self.buys("no-key", self.held), SHOP_KEY="none")
         nobody_answers = {"SHOP_EVENTIFY_URL": NOWHERE, "SHOP_GIVE_UP_SECONDS": "0"}
         self.run(self.buys("no-answer", self.held), **nobody_answers)
         self.release_some()
+        self.use_some_payments()
         self.run([["resume"]])
 
 
@@ -115,7 +133,9 @@ def ends_of(shop: ExampleShop) -> set[str]:
     payments = httpx.get(f"{shop.provider_url}/payments/").json()
     purchases = {one["id"]: one for one in shop.purchases()}
     confirmed = {
-        one["payment_reference"] for one in purchases.values() if one["status"] == "confirmed"
+        one["payment_reference"]
+        for one in purchases.values()
+        if one["status"] == "confirmed" and "buyer" in one
     }
     ends = set()
     for order in shop.orders():
@@ -126,6 +146,7 @@ def ends_of(shop: ExampleShop) -> set[str]:
             purchase = purchases[order["purchase"]]
             assert purchase["payment_reference"] == order["payment"]
             assert purchase["total_price"] == order["amount"]
+            assert purchase["buyer"] == order["buyer"]
         else:
             assert (order["state"], paid in ("none", "voided", "refunded")) == ("not_sold", True)
         assert (order["state"] == "sold") == (order["payment"] in confirmed), order
@@ -138,10 +159,12 @@ def ends_of(shop: ExampleShop) -> set[str]:
 AUTHORISES = {
     *("sold captured None", "not_sold none not_enough_tickets", "not_sold none declined"),
     *("not_sold voided hold_released", "not_sold none unpaid", "not_sold voided unpaid"),
+    "not_sold voided payment_reference_used",
 }
 CAPTURES = {
     *("sold captured None", "not_sold none not_enough_tickets", "not_sold none declined"),
     *("not_sold refunded hold_released", "not_sold none unpaid"),
+    "not_sold refunded payment_reference_used",
 }
 
 

@@ -21,6 +21,7 @@ from tests.system.selling import (
     WAIT,
     buy,
     buy_cart,
+    create,
     left,
     put_types_on_sale,
     sale_held,
@@ -369,6 +370,38 @@ def test_confirm_undecided_within_the_wait_answers_202_and_a_retry_joins_it(stag
         assert stage.commands() == 1
     assert stage.confirm(held).json()["status"] == "confirmed"
     assert stage.commands() == 1
+
+
+def test_a_servers_key_buys_and_pays_for_its_buyers(stage: Stage) -> None:
+    wanted = {"name": "Shop", "scopes": ["read", "purchase", "payments"]}
+    server = stage.shop.client(create(stage.owner, "/api/keys/", wanted)["key"])
+    (seat,) = put_types_on_sale(stage.owner, {"hold_seconds": HOLD_SECONDS, "max_per_user": 2})
+
+    def buy_for(buyer: str) -> httpx.Response:
+        body = {"ticket_type": seat, "quantity": 2, "buyer": buyer}
+        return server.post(PURCHASES, json=body, headers=WAIT)
+
+    theos, miras = buy_for("theo").json(), buy_for("mira").json()
+    assert [(one["status"], one["buyer"]) for one in (theos, miras)] == [
+        ("held", "theo"),
+        ("held", "mira"),
+    ]
+    rejected = check_problem(buy_for("theo"), 400, "over_user_limit")
+    payment = PAYMENT | {"amount": theos["total_price"]}
+    paid = stage.act(server, theos, "confirm", payment)
+    assert (paid.status_code, paid.json()["buyer"]) == (200, "theo")
+    released = stage.act(server, miras, "release").json()
+    assert (released["status"], released["buyer"]) == ("released", "mira")
+
+    def listed(**filters: str) -> list[tuple[str, str]]:
+        page = server.get(PURCHASES, params=filters).json()
+        assert page["count"] == len(page["results"])
+        return [(one["id"], one["status"]) for one in page["results"]]
+
+    assert listed(buyer="theo") == [(rejected["id"], "rejected"), (theos["id"], "confirmed")]
+    assert listed(buyer="theo", status="confirmed") == [(theos["id"], "confirmed")]
+    assert listed(buyer="mira") == [(miras["id"], "released")]
+    assert listed(buyer="ida") == []
 
 
 # --- release ---
