@@ -30,15 +30,17 @@ SCHEMA = """CREATE TABLE IF NOT EXISTS orders (
 INSERT = """INSERT OR IGNORE INTO orders
     (id, buyer, ticket_type, quantity, capture_first, idempotency_key, payment)
     VALUES (?, ?, ?, ?, ?, ?, ?)"""
+MISTAKES = ("invalid", "malformed_body")  # of the shop: a person has to mend them
 Order = dict[str, Any]
+Answer = tuple[int, Any]
 
 
 class Undecided(Exception):
     """The order stays where it is: `resume` continues when the cause is mended."""
 
 
-def post(url: str, body: object, headers: dict[str, str], timeout: float) -> tuple[int, Any]:
-    """The final answer. It is asked for until it comes: every request here is safe to repeat."""
+def post(url: str, body: object, headers: dict[str, str], timeout: float, *finals: int) -> Answer:
+    """One of the final answers. It is asked for until it comes: all here is safe to repeat."""
     deadline, pause = time.monotonic() + GIVE_UP_SECONDS, 0.01
     while True:
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)
@@ -55,6 +57,8 @@ def post(url: str, body: object, headers: dict[str, str], timeout: float) -> tup
             status = 0  # no answer that can be read: it may have been done
         undecided = status in (0, 202, 408, 429) or status >= 500
         if not undecided and answer.get("code") != "not_decided":
+            if status not in finals or answer.get("code") in MISTAKES:
+                raise Undecided(f"{url}: {status} {answer}")
             return status, answer
         pause = min(2 * pause, 10)
         seconds = float(retry_after or pause)
@@ -63,8 +67,7 @@ def post(url: str, body: object, headers: dict[str, str], timeout: float) -> tup
         time.sleep(seconds)
 
 
-def ask_eventify(order: Order, action: str, body: object, *finals: int) -> tuple[int, Any]:
-    """`finals`: other answers are a fault of the shop or its key, which a person has to mend."""
+def ask_eventify(order: Order, action: str, body: object, *finals: int) -> Answer:
     path = f"{order['purchase']}/{action}/" if order["purchase"] else ""
     headers = {
         "Authorization": f"Bearer {os.environ['SHOP_KEY']}",
@@ -72,16 +75,13 @@ def ask_eventify(order: Order, action: str, body: object, *finals: int) -> tuple
         "Prefer": "wait=20",
     }
     url = f"{EVENTIFY_URL}/api/ticket-purchases/{path}"
-    status, answer = post(url, body, headers, EVENTIFY_TIMEOUT_SECONDS)
-    if status not in finals:
-        raise Undecided(f"{url}: {status} {answer}")
-    return status, answer
+    return post(url, body, headers, EVENTIFY_TIMEOUT_SECONDS, *finals)
 
 
-def ask_provider(order: Order, action: str) -> int:
+def ask_provider(order: Order, action: str, *finals: int) -> int:
     url = f"{PROVIDER_URL}/payments/{order['payment']}/{action}"
     body = {"amount": order["amount"], "currency": order["currency"]}
-    return post(url, body, {}, PROVIDER_TIMEOUT_SECONDS)[0]
+    return post(url, body, {}, PROVIDER_TIMEOUT_SECONDS, *finals)[0]
 
 
 # Each step may be repeated, and returns what to store: the next state, and what was learnt.
@@ -97,7 +97,7 @@ def buy(order: Order) -> Order:
 
 
 def pay(order: Order) -> Order:
-    status = ask_provider(order, "charge" if order["capture_first"] else "authorize")
+    status = ask_provider(order, "charge" if order["capture_first"] else "authorize", 200, 402, 409)
     return {"state": "paid"} if status == 200 else {"state": "declined", "why": "declined"}
 
 
@@ -114,11 +114,18 @@ def confirm(order: Order) -> Order:
         # It is still held if another system of the owner has the reference: no order here has.
         ask_eventify(order, "release", {}, 200, 409)
         return {"state": "give_back", "why": answer["code"]}
+    if answer["cancelled_quantity"]:  # by a person, meanwhile: the rest is, too
+        return {"state": "unpaid"}
     return {"state": "sold" if order["capture_first"] else "confirmed", "why": None}
 
 
 def capture(order: Order) -> Order:
-    return {"state": "sold" if ask_provider(order, "capture") == 200 else "unpaid"}
+    learnt = confirm(order)  # which may have been long ago
+    if learnt["state"] == "confirmed":
+        return {
+            "state": "sold" if ask_provider(order, "capture", 200, 402, 409) == 200 else "unpaid"
+        }
+    return learnt
 
 
 def cancel(order: Order) -> Order:
@@ -127,7 +134,8 @@ def cancel(order: Order) -> Order:
 
 
 def give_back(order: Order) -> Order:
-    ask_provider(order, "refund" if order["capture_first"] else "void")  # 409: nothing was paid
+    for action in ("void", "refund"):  # 409: there is nothing to give back in this way
+        ask_provider(order, action, 200, 409)
     return {"state": "not_sold"}
 
 

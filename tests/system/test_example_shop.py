@@ -112,6 +112,16 @@ class ExampleShop:
                 if paid.status_code == 409:  # the shop has used it itself, and was killed
                     self.owner.post(f"{path}release/")
 
+    def cancel_some(self) -> None:
+        """As if somebody had cancelled what the shop had confirmed, and not yet captured."""
+        for order in self.orders():
+            if order["state"] == "confirmed":
+                self.owner.post(
+                    f"{PURCHASES}{order['purchase']}/cancel/",
+                    json={"items": [{"ticket_type": self.held, "quantity": 1}]},
+                    headers={"Idempotency-Key": f"by hand {order['id']}"},
+                )
+
     def live_through_all(self) -> None:
         types = (self.held, self.held, self.held, self.sold_out, self.without_holds)
         self.run(self.buys("order", *types))
@@ -120,6 +130,7 @@ class ExampleShop:
         self.run(self.buys("no-answer", self.held), **nobody_answers)
         self.release_some()
         self.use_some_payments()
+        self.cancel_some()
         self.run([["resume"]])
 
 
