@@ -16,8 +16,8 @@ from shared.auth.tokens import TokenVerifier
 from shared.config.public_url import ANY_PEER
 from shared.config.settings import Settings
 from shared.database.abort_connections import OpenConnections
-from shared.database.api_keys import open_api_keys
 from shared.database.engine import open_engine
+from shared.database.live_credentials import open_credentials
 from shared.database.rights import CATALOG
 from shared.observability.event_loop_lag import lag_observed
 from shared.observability.multiprocess_metrics import metrics_of_all, shared_scrape
@@ -34,11 +34,12 @@ def create_app(settings: Settings) -> FastAPI:
         engine = open_engine(settings, "catalog", pool_size=connections_of(settings), role=CATALOG)
         connections = OpenConnections(engine)
         app.state.lanes = Lanes(engine, settings)
+        verifier = TokenVerifier(settings)
         authenticator = Authenticator(
             settings,
-            TokenVerifier(settings),
+            verifier,
             partial(user_of, app.state.lanes),
-            open_api_keys(settings, engine),
+            open_credentials(settings, engine, verifier),
         )
         app.state.authenticator = authenticator
         app.state.readiness = health.open_readiness(app.state.lanes)

@@ -37,7 +37,7 @@ LONGEST_PAUSE_SECONDS = 0.4
 
 
 def connections_of(settings: Settings) -> int:
-    """The threads of all lanes, one for readiness among them, and that of the API keys."""
+    """The threads of all lanes, one for readiness among them, and that of the credentials."""
     return (
         settings.catalog_read_threads
         + settings.catalog_list_threads

@@ -11,7 +11,6 @@ from starlette.types import ASGIApp, Lifespan
 
 from gateway import api_docs, health, openapi
 from gateway.accounts import routes as account_routes
-from gateway.accounts.cutoffs import TokenCutoffs
 from gateway.accounts.expiry import periodic_deletion
 from gateway.accounts.service import Accounts, token_rate
 from gateway.accounts.subjects import SubjectUsers
@@ -38,8 +37,8 @@ from shared.auth.keys import ensure_signing_key
 from shared.auth.tokens import TokenVerifier
 from shared.config.settings import Settings
 from shared.database.abort_connections import OpenConnections
-from shared.database.api_keys import open_api_keys
 from shared.database.engine import open_engine
+from shared.database.live_credentials import open_credentials
 from shared.database.rights import GATEWAY
 from shared.observability.event_loop_lag import lag_observed
 from shared.observability.multiprocess_metrics import metrics_of_all, shared_scrape
@@ -65,9 +64,8 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     connections = OpenConnections(engine)
     verifier = TokenVerifier(settings)
     subjects = SubjectUsers(settings, engine)
-    cutoffs = TokenCutoffs(settings, engine, verifier)
     authenticator = Authenticator(
-        settings, verifier, subjects.find, open_api_keys(settings, engine)
+        settings, verifier, subjects.find, open_credentials(settings, engine, verifier)
     )
     draining = Draining()
     catalog_limits = CatalogLimits(settings)
@@ -89,7 +87,6 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
         await catalog_proxy.open()
         purchases.start()
         deletion.start()
-        cutoffs.reads.start()
         app.state.addresses = addresses
         app.state.verifier = verifier
         app.state.authenticator = authenticator
@@ -112,7 +109,6 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
         await resolution_limits.close()
         await purchases.stop()
         await deletion.stop()
-        await cutoffs.reads.stop()
         # Every request has its response: abort the statements that still wait for the database.
         connections.abort_all()
         app.state.purchase_lists.close()
@@ -140,8 +136,8 @@ def _connections(settings: Settings) -> int:
     threads = settings.accept_writers + settings.status_readers + settings.list_threads
     threads += 2 * settings.account_threads  # of sign-ins, and of tokens
     threads += THREADS  # of resolutions
-    # And readiness, the backlog, waiters, expired tokens, token cutoffs, and API keys (two).
-    threads += 7
+    # And readiness, the backlog, waiters, expired tokens, credentials, and a user's own keys.
+    threads += 6
     return threads + 1 if settings.trusted_issuers else threads
 
 

@@ -230,15 +230,6 @@ def open_sign_ins(engine: Engine, user_id: int) -> int:
     return count
 
 
-def cutoffs_since(engine: Engine, since: int) -> dict[int, int | None]:
-    """By user: `valid_from`, of the cutoffs from `since` (Unix seconds) on and of locked users."""
-    statement = select(TokenCutoff.user_id, TokenCutoff.valid_from).where(
-        TokenCutoff.valid_from.is_(None) | (TokenCutoff.valid_from >= since)
-    )
-    with connection_transaction(engine) as connection:
-        return {row.user_id: row.valid_from for row in connection.execute(statement)}
-
-
 def delete_cutoffs(engine: Engine, before: int) -> None:
     """Delete cutoffs before which no token was issued that is still valid."""
     with connection_transaction(engine) as connection:

@@ -6,8 +6,8 @@ from sqlalchemy import Engine
 
 from gateway.api_keys import store
 from gateway.api_keys.store import OwnKey
-from shared.auth.api_keys import hash_of, new_key
 from shared.auth.caller import KeyScope
+from shared.auth.live_credentials import hash_of, new_key
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.config.settings import Settings
 from shared.errors import NotFound

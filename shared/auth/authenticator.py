@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from shared.auth.api_keys import PREFIX, ApiKeys
 from shared.auth.caller import Caller
 from shared.auth.issuer_tokens import FindUser, TrustedIssuers
+from shared.auth.live_credentials import PREFIX, LiveCredentials
 from shared.auth.tokens import TokenVerifier, authorization_of, bearer_token
 from shared.config.settings import Settings
 from shared.errors import NotAuthenticated
@@ -18,21 +18,25 @@ class Authenticator:
         settings: which issuers are trusted.
         verifier: of our own tokens.
         find_user: the user of an issuer's subject.
-        api_keys: all live keys.
+        credentials: all live keys, and what ended tokens.
     """
 
     def __init__(
-        self, settings: Settings, verifier: TokenVerifier, find_user: FindUser, api_keys: ApiKeys
+        self,
+        settings: Settings,
+        verifier: TokenVerifier,
+        find_user: FindUser,
+        credentials: LiveCredentials,
     ) -> None:
         self._verifier = verifier
-        self._api_keys = api_keys
+        self._credentials = credentials
         self._issuers = TrustedIssuers(settings, find_user) if settings.trusted_issuers else None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Fetches the issuers' keys, and reads API keys, until the block ends."""
+        """Fetches the issuers' keys, and reads what was revoked, until the block ends."""
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._api_keys.running())
+            await stack.enter_async_context(self._credentials.running())
             if self._issuers is not None:
                 await stack.enter_async_context(self._issuers.running())
             yield
@@ -46,10 +50,7 @@ class Authenticator:
         """
         token = bearer_token(authorization_of(headers))
         if token.startswith(PREFIX):
-            caller = await self._api_keys.caller(token)
-            if self._verifier.is_locked(caller.user_id):
-                raise NotAuthenticated("The key's account is locked.", token_was_bad=True)
-            return caller
+            return await self._credentials.caller(token)
         claims = self._verifier.remembered(token)
         if claims is None and self._issuers is not None:
             claims = await self._issuers.authenticate(token)

@@ -141,15 +141,6 @@ class TokenVerifier:
         """The keys that verify, at most `KEYS_RELOAD_SECONDS` old."""
         return self._trusted_now().keys
 
-    def authenticate(self, authorization: str | None) -> Claims:
-        """The claims of an `Authorization: Bearer ...` header.
-
-        Raises:
-            NotAuthenticated: the header is missing, or its token is invalid.
-        """
-        token = bearer_token(authorization)
-        return self.remembered(token) or self.verify_and_remember(token)
-
     def remembered(self, token: str) -> Claims | None:
         """The claims of an access token that was verified before."""
         trusted = self._trusted_now()

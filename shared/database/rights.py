@@ -39,7 +39,10 @@ RIGHTS: Final = {
     "refresh_tokens": {
         GATEWAY: "SELECT, INSERT, UPDATE (spent_at, successor, revoked_at), DELETE",
     },
-    "token_cutoffs": {GATEWAY: "SELECT, INSERT, UPDATE (valid_from), DELETE"},
+    "token_cutoffs": {
+        GATEWAY: "SELECT, INSERT, UPDATE (valid_from), DELETE",
+        CATALOG: "SELECT",
+    },
     "api_keys": {
         GATEWAY: "SELECT, INSERT (user_id, name, scopes, hash, expires_at),"
         " UPDATE (last_used_at, revoked_at)",

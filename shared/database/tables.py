@@ -182,11 +182,13 @@ class TokenCutoff(Base):
     """
 
     __tablename__ = "token_cutoffs"
-    __table_args__ = (Index("token_cutoffs_by_time", "valid_from"),)
+    __table_args__ = (Index("token_cutoffs_by_change", "changed_xid"),)
 
     user_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     # Unix seconds, as in a token's `iat`; None: the user is locked, and no token is valid.
     valid_from: Mapped[int | None]
+    # Of the last change; a trigger writes it.
+    changed_xid: Mapped[int] = mapped_column(Xid8(), server_default=text("pg_current_xact_id()"))
 
 
 class ApiKey(Base):

@@ -3,12 +3,15 @@
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from sqlalchemy import Engine
 
+from gateway.accounts import store as accounts
 from shared.auth.caller import KeyScope
 from shared.auth.mint_tokens import mint_tokens
 from shared.config.settings import Settings
@@ -61,6 +64,11 @@ class System(NamedTuple):
     gateways: list[httpx.Client]
     catalog: httpx.Client
     tokens: Iterator[str]
+    engine: Engine
+
+    @property
+    def servers(self) -> list[httpx.Client]:
+        return [*self.gateways, self.catalog]
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +89,14 @@ def system(postgres_url: str, keys_dir: Path) -> Iterator[System]:
         engine = open_engine(settings, "test")
         with engine.begin() as connection:
             tokens = iter(list(mint_tokens(connection, settings, [f"user{n}" for n in range(30)])))
-        engine.dispose()
         with (
             running_service("catalog", settings, f"{catalog_url}/readyz"),
             running_gateway(settings) as first,
             running_gateway(settings) as second,
             httpx.Client(base_url=catalog_url, timeout=30) as catalog,
         ):
-            yield System([first, second], catalog, tokens)
+            yield System([first, second], catalog, tokens, engine)
+        engine.dispose()
 
 
 @pytest.fixture
@@ -179,23 +187,59 @@ def test_a_deleted_key_is_dead_everywhere_within_a_second(
 ) -> None:
     made = make_key(system.gateways[0], owner)
     kept = bearer(make_key(system.gateways[0], owner)["key"])
-    servers = [*system.gateways, system.catalog]
     # At once, also where it was not made.
-    for server in servers:
-        assert server.get(EVENTS, headers=bearer(made["key"])).status_code == 200
+    check_live(system, bearer(made["key"]))
     deleted = system.gateways[1].delete(f"{KEYS}{made['id']}/", headers=owner)
     assert deleted.status_code == 204
+    check_dead_within_a_second(system, bearer(made["key"]))
+    check_live(system, kept)
+
+
+def check_live(system: System, *callers: dict[str, str]) -> None:
+    for server in system.servers:
+        for caller in callers:
+            assert server.get(EVENTS, headers=caller).status_code == 200
+
+
+def check_dead_within_a_second(system: System, *callers: dict[str, str]) -> None:
     deadline = time.monotonic() + 1
 
-    def dead(server: httpx.Client) -> None:
-        assert server.get(EVENTS, headers=bearer(made["key"])).status_code == 401
-
-    for server in servers:
-        eventually(lambda server=server: dead(server), within_seconds=deadline - time.monotonic())
-        refused = server.get(EVENTS, headers=bearer(made["key"]))
-        assert refused.json()["code"] == "not_authenticated"
+    def dead(server: httpx.Client, caller: dict[str, str]) -> None:
+        refused = server.get(EVENTS, headers=caller)
+        assert (refused.status_code, refused.json().get("code")) == (401, "not_authenticated")
         assert 'error="invalid_token"' in refused.headers["WWW-Authenticate"]
-        assert server.get(EVENTS, headers=kept).status_code == 200
+
+    for server in system.servers:
+        for caller in callers:
+            eventually(partial(dead, server, caller), within_seconds=deadline - time.monotonic())
+
+
+def test_a_change_of_password_ends_tokens_everywhere_within_a_second_and_no_keys(
+    system: System, gateway: httpx.Client
+) -> None:
+    account = {"username": "mira", "password": "copper-lamp-17"}
+    assert gateway.post("/api/users/", json=account).status_code == 201
+    token = bearer(gateway.post("/api/token/", json=account).json()["access"])
+    key = bearer(make_key(gateway, token)["key"])
+    check_live(system, token, key)
+    passwords = {"current_password": account["password"], "new_password": "amber-tram-43"}
+    changed = gateway.post("/api/users/me/password/", json=passwords, headers=token)
+    assert changed.status_code == 200
+    check_dead_within_a_second(system, token)
+    check_live(system, key)
+
+
+def test_a_locked_accounts_token_and_keys_are_dead_everywhere_within_a_second(
+    system: System, gateway: httpx.Client, owner: dict[str, str]
+) -> None:
+    key = bearer(make_key(gateway, owner)["key"])
+    check_live(system, owner, key)
+    user_id = gateway.get("/api/users/me/", headers=owner).json()["id"]
+    accounts.lock(system.engine, user_id)
+    check_dead_within_a_second(system, owner, key)
+    accounts.unlock(system.engine, user_id)
+    eventually(lambda: check_live(system, key))
+    check_dead_within_a_second(system, owner)
 
 
 def test_an_expired_key_is_refused(gateway: httpx.Client, owner: dict[str, str]) -> None:

@@ -20,9 +20,21 @@ CREATE INDEX refresh_tokens_by_user ON refresh_tokens (user_id);
 CREATE TABLE token_cutoffs (
     user_id BIGINT NOT NULL,
     valid_from BIGINT,
+    changed_xid XID8 DEFAULT pg_current_xact_id() NOT NULL,
     PRIMARY KEY (user_id)
 );
-CREATE INDEX token_cutoffs_by_time ON token_cutoffs (valid_from);
+CREATE INDEX token_cutoffs_by_change ON token_cutoffs (changed_xid);
+"""
+
+# So every process sees the change, whoever makes it.
+MARK = """
+CREATE FUNCTION eventify_mark_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.changed_xid := pg_current_xact_id();
+    RETURN NEW;
+END $$;
+CREATE TRIGGER token_cutoffs_marked BEFORE INSERT OR UPDATE ON token_cutoffs
+    FOR EACH ROW EXECUTE FUNCTION eventify_mark_change();
 """
 
 # The row stays, as a number without a person: ids are never reused. Its lock waits for events and
@@ -71,12 +83,14 @@ BEGIN
                    current_schema());
     EXECUTE format('ALTER FUNCTION eventify_owner_lives() SET search_path = %I, pg_temp',
                    current_schema());
+    EXECUTE format('ALTER FUNCTION eventify_mark_change() SET search_path = %I, pg_temp',
+                   current_schema());
 END $$
 """
 
 
 def upgrade() -> None:
-    for statements in (TABLES, ERASE, OWNER_LIVES, IN_THIS_SCHEMA):
+    for statements in (TABLES, MARK, ERASE, OWNER_LIVES, IN_THIS_SCHEMA):
         op.execute(statements)
 
 

@@ -34,31 +34,19 @@ CREATE INDEX api_keys_by_change ON api_keys (changed_xid);
 CREATE INDEX api_keys_by_user ON api_keys (user_id, id) WHERE revoked_at IS NULL;
 """  # noqa: E501 - as the database would print it
 
-# So every process sees the change, whoever makes it. A row that was deleted would be seen by none.
+# A row that was deleted would be seen to go by none.
 GUARDS = """
-CREATE FUNCTION eventify_mark_api_key() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    NEW.changed_xid := pg_current_xact_id();
-    RETURN NEW;
-END $$;
 CREATE TRIGGER api_keys_marked BEFORE INSERT OR
     UPDATE OF user_id, scopes, hash, expires_at, revoked_at, changed_xid ON api_keys
-    FOR EACH ROW EXECUTE FUNCTION eventify_mark_api_key();
+    FOR EACH ROW EXECUTE FUNCTION eventify_mark_change();
 CREATE TRIGGER api_keys_kept BEFORE DELETE OR TRUNCATE ON api_keys
     FOR EACH STATEMENT EXECUTE FUNCTION eventify_refuse(
         'api_keys_kept', 'a key is revoked, and never deleted');
 """
-IN_THIS_SCHEMA = """
-DO $$
-BEGIN
-    EXECUTE format('ALTER FUNCTION eventify_mark_api_key() SET search_path = %I, pg_temp',
-                   current_schema());
-END $$
-"""
 
 
 def upgrade() -> None:
-    for statements in (TABLE, GUARDS, IN_THIS_SCHEMA):
+    for statements in (TABLE, GUARDS):
         op.execute(statements)
 
 

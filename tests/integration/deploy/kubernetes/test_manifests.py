@@ -275,7 +275,7 @@ def test_the_ingress_routes_to_the_api_and_not_to_operators_paths(
 def test_max_connections_suffices_for_the_largest_number_of_pods(production: Rendered) -> None:
     gateways = production.named("HorizontalPodAutoscaler", "gateway")["spec"]["maxReplicas"]
     workers = production.named("ScaledObject", "worker")["spec"]["maxReplicaCount"]
-    # 15 of a gateway (gateway/app.py), 2 of each child of a worker and of a sweeper (runtime.py).
-    most = 15 * (gateways + 1) + 2 * SETTINGS.worker_processes * (workers + 1) + 3 * (2 + 5) + 10
+    # 19 of a gateway, 10 of a catalog, 2 of each child of a worker and of a sweeper (runtime.py).
+    most = 19 * (gateways + 1) + 2 * SETTINGS.worker_processes * (workers + 1) + 3 * (2 + 10) + 10
     parameters = production.named("Cluster", "database")["spec"]["postgresql"]["parameters"]
     assert int(parameters["max_connections"]) > most

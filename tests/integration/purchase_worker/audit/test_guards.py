@@ -501,6 +501,7 @@ WRITERS = {
     "requests_accept",
     "ticket_types_issue_moved",
     "ticket_types_open_counter",
+    "token_cutoffs_marked",
 }
 RULES = {
     "ledger_answers",

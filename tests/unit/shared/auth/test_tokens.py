@@ -25,7 +25,13 @@ from shared.auth.keys import (
     load_public_keys,
     load_signing_key,
 )
-from shared.auth.tokens import UNKNOWN_KEY_RELOAD_SECONDS, TokenVerifier, mint
+from shared.auth.tokens import (
+    UNKNOWN_KEY_RELOAD_SECONDS,
+    Claims,
+    TokenVerifier,
+    bearer_token,
+    mint,
+)
 from shared.config.settings import Settings
 from shared.errors import ConfigurationError, NotAuthenticated
 from tests.support.bad_tokens import BAD, GOOD, NOW, STRANGER, Forger, encoded, signed
@@ -46,20 +52,25 @@ def verifier(settings: Settings) -> TokenVerifier:
     return TokenVerifier(settings)
 
 
+def access(verifier: TokenVerifier, token: str) -> Claims:
+    """What a request does with its token."""
+    return verifier.remembered(token) or verifier.verify_and_remember(token)
+
+
 @pytest.mark.parametrize("attack", BAD)
 def test_a_bad_token_is_invalid(
     verifier: TokenVerifier, signing_key: SigningKey, attack: str
 ) -> None:
     # A good one first: what is remembered of it must not help a bad one.
-    verifier.authenticate(f"Bearer {signed(signing_key)}")
+    access(verifier, signed(signing_key))
     with pytest.raises(NotAuthenticated):
-        verifier.authenticate(f"Bearer {BAD[attack](Forger(signing_key, GOOD))}")
+        access(verifier, BAD[attack](Forger(signing_key, GOOD)))
 
 
 def test_a_good_token_has_its_users_claims(
     verifier: TokenVerifier, signing_key: SigningKey
 ) -> None:
-    claims = verifier.authenticate(f"Bearer {signed(signing_key)}")
+    claims = access(verifier, signed(signing_key))
     assert (claims.user_id, str(claims.token_id), claims.expires_at) == (
         7,
         GOOD["jti"],
@@ -88,10 +99,10 @@ def test_a_remembered_token_still_expires(
 ) -> None:
     verifier = TokenVerifier(settings)
     token = signed(signing_key)
-    verifier.authenticate(f"Bearer {token}")
+    access(verifier, token)
     monkeypatch.setattr(time, "time", lambda: NOW + 3601.0)
     with pytest.raises(NotAuthenticated):
-        verifier.authenticate(f"Bearer {token}")
+        access(verifier, token)
 
 
 @pytest.mark.parametrize("is_remembered", [True, False])
@@ -100,24 +111,24 @@ def test_a_token_from_before_its_users_cutoff_is_invalid(
 ) -> None:
     now = int(time.time())
     before, after, others = (
-        f"Bearer {mint(settings, signing_key, user_id, 'access', issued_at=issued_at)}"
+        mint(settings, signing_key, user_id, "access", issued_at=issued_at)
         for user_id, issued_at in ((7, now - 1), (7, now), (8, now - 1))
     )
     if is_remembered:
-        verifier.authenticate(before)
+        access(verifier, before)
     verifier.valid_from = {7: now}
     with pytest.raises(NotAuthenticated):
-        verifier.authenticate(before)
-    assert verifier.authenticate(after).user_id == 7
-    assert verifier.authenticate(others).user_id == 8
+        access(verifier, before)
+    assert access(verifier, after).user_id == 7
+    assert access(verifier, others).user_id == 8
 
 
 def test_a_token_that_expires_is_invalid_for_concurrent_requests(
     settings: Settings, signing_key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verifier = TokenVerifier(settings)
-    header = f"Bearer {signed(signing_key)}"
-    verifier.authenticate(header)
+    token = signed(signing_key)
+    access(verifier, token)
     overtaken: list[str] = []
 
     def clock() -> float:
@@ -125,12 +136,12 @@ def test_a_token_that_expires_is_invalid_for_concurrent_requests(
         if not overtaken:
             overtaken.append("the other")
             with pytest.raises(NotAuthenticated):
-                verifier.authenticate(header)
+                access(verifier, token)
         return NOW + 3601.0
 
     monkeypatch.setattr(time, "time", clock)
     with pytest.raises(NotAuthenticated):
-        verifier.authenticate(header)
+        access(verifier, token)
     assert overtaken
 
 
@@ -167,11 +178,11 @@ def test_a_new_key_is_found_and_the_old_one_still_verifies(
 ) -> None:
     old = add_key(rotation)
     verifier = TokenVerifier(rotation)
-    verifier.authenticate(f"Bearer {signed(old)}")
+    access(verifier, signed(old))
     new = add_key(rotation)
     let_the_keys_be_read_again(monkeypatch)
     for key in (old, new):
-        assert verifier.authenticate(f"Bearer {signed(key)}").user_id == 7
+        assert access(verifier, signed(key)).user_id == 7
 
 
 @pytest.mark.parametrize("sub", ["7", "8"], ids=["remembered", "not seen before"])
@@ -180,12 +191,12 @@ def test_a_key_that_was_removed_verifies_no_more(
 ) -> None:
     leaked, good = add_key(rotation), add_key(rotation)
     verifier = TokenVerifier(rotation)
-    verifier.authenticate(f"Bearer {signed(leaked)}")
+    access(verifier, signed(leaked))
     remove_key(rotation, leaked)
     let_the_keys_be_read_again(monkeypatch)
     with pytest.raises(NotAuthenticated):
-        verifier.authenticate(f"Bearer {signed(leaked, GOOD | {'sub': sub})}")
-    assert verifier.authenticate(f"Bearer {signed(good)}").user_id == 7
+        access(verifier, signed(leaked, GOOD | {"sub": sub}))
+    assert access(verifier, signed(good)).user_id == 7
 
 
 def test_a_token_verified_while_its_key_was_removed_is_not_cached(
@@ -193,7 +204,7 @@ def test_a_token_verified_while_its_key_was_removed_is_not_cached(
 ) -> None:
     leaked = add_key(rotation)
     verifier = TokenVerifier(rotation)
-    header = f"Bearer {signed(leaked)}"
+    token = signed(leaked)
 
     def clock() -> float:
         # The claims' times are looked at after the signature: just then the key goes.
@@ -205,16 +216,16 @@ def test_a_token_verified_while_its_key_was_removed_is_not_cached(
 
     with monkeypatch.context() as during:
         during.setattr(time, "time", clock)
-        verifier.authenticate(header)
+        access(verifier, token)
     with pytest.raises(NotAuthenticated):
-        verifier.authenticate(header)
+        access(verifier, token)
 
 
 def test_an_unreadable_public_key_is_skipped(rotation: Settings) -> None:
     key = add_key(rotation)
     (rotation.keys_dir / "half.pub.pem").write_bytes(b"-----BEGIN PUBLIC KEY-----\nMIIB")
     (rotation.keys_dir / "folder.pub.pem").mkdir()
-    assert TokenVerifier(rotation).authenticate(f"Bearer {signed(key)}").user_id == 7
+    assert access(TokenVerifier(rotation), signed(key)).user_id == 7
 
 
 @pytest.mark.parametrize(
@@ -254,7 +265,7 @@ def test_a_token_of_a_key_that_was_just_added_is_valid(
     new = add_key(rotation)
     later = time.monotonic() + UNKNOWN_KEY_RELOAD_SECONDS
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    assert verifier.authenticate(f"Bearer {signed(new)}").user_id == 7
+    assert access(verifier, signed(new)).user_id == 7
 
 
 def test_tokens_of_unknown_keys_cause_one_read_of_the_directory_a_second(
@@ -274,9 +285,9 @@ def test_tokens_of_unknown_keys_cause_one_read_of_the_directory_a_second(
         monkeypatch.setattr(time, "monotonic", lambda tenth=tenth: started + tenth / 10)
         for _ in range(5):
             with pytest.raises(NotAuthenticated):
-                verifier.authenticate(f"Bearer {signed(stranger)}")
+                access(verifier, signed(stranger))
     assert 2 <= len(looks) <= 4
-    assert verifier.authenticate(f"Bearer {signed(known)}").user_id == 7
+    assert access(verifier, signed(known)).user_id == 7
 
 
 def test_processes_that_start_at_once_make_one_key(tmp_path: Path) -> None:
@@ -337,7 +348,7 @@ def test_any_text_as_a_token_is_not_authenticated(
     settings: Settings, token: str, scheme: str
 ) -> None:
     with pytest.raises(NotAuthenticated):
-        TokenVerifier(settings).authenticate(scheme + token)
+        access(TokenVerifier(settings), bearer_token(scheme + token))
 
 
 @given(PARTS | st.fixed_dictionaries(dict.fromkeys(GOOD, JSON_VALUES)).map(to_json))
@@ -345,7 +356,7 @@ def test_any_payload_signed_by_our_key_is_valid_or_not_authenticated(
     settings: Settings, signing_key: SigningKey, claims: bytes
 ) -> None:
     with suppress(NotAuthenticated):
-        TokenVerifier(settings).authenticate(f"Bearer {signed(signing_key, claims)}")
+        access(TokenVerifier(settings), signed(signing_key, claims))
 
 
 # --- without a token, and what is remembered ---
@@ -358,7 +369,7 @@ def test_without_a_bearer_token_a_request_is_not_authenticated(
     verifier: TokenVerifier, header: str | None
 ) -> None:
     with pytest.raises(NotAuthenticated):
-        verifier.authenticate(header)
+        access(verifier, bearer_token(header))
 
 
 def test_headers_of_invalid_tokens_are_not_remembered(
@@ -368,12 +379,12 @@ def test_headers_of_invalid_tokens_are_not_remembered(
     forger = Forger(signing_key, GOOD)
     for number in range(100):
         with pytest.raises(NotAuthenticated):
-            verifier.authenticate(f"Bearer {forger.by_a_stranger(STRANGER, number=number)}")
+            access(verifier, forger.by_a_stranger(STRANGER, number=number))
     assert verifier._trusted.key_by_header == {}
 
 
 def test_the_cache_is_bounded(settings: Settings, signing_key: SigningKey) -> None:
     verifier = TokenVerifier(settings.model_copy(update={"token_cache_rows": 3}))
     for user in range(1, 10):
-        verifier.authenticate(f"Bearer {signed(signing_key, GOOD | {'sub': str(user)})}")
+        access(verifier, signed(signing_key, GOOD | {"sub": str(user)}))
     assert len(verifier._trusted.checked) == 3

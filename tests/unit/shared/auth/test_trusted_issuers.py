@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
-from shared.auth.api_keys import ApiKeys, Changes
 from shared.auth.authenticator import Authenticator
 from shared.auth.issuer_keys import (
     FETCH_TIMEOUT_SECONDS,
@@ -29,6 +28,7 @@ from shared.auth.issuer_keys import (
 )
 from shared.auth.issuer_tokens import USER_KEPT_SECONDS, Subject
 from shared.auth.keys import SigningKey
+from shared.auth.live_credentials import Changes, LiveCredentials
 from shared.auth.tokens import TokenVerifier
 from shared.config.settings import Settings
 from shared.errors import NotAuthenticated, Unavailable
@@ -81,8 +81,9 @@ async def trusting(keys_dir: Path, *issuers: Issuer, **changes: Any) -> AsyncIte
     changes = {"trusted_issuers": setting_of(*issuers), "answer_timeout_seconds": 10.0} | changes
     settings = Settings(database_url="postgresql:///unused", keys_dir=keys_dir, **changes)
     users = Users()
-    no_keys = ApiKeys(settings, lambda _mark: Changes((), 0, is_all=True), lambda _used: None)
-    authenticator = Authenticator(settings, TokenVerifier(settings), users.find, no_keys)
+    verifier, nothing = TokenVerifier(settings), Changes((), {}, 0, is_all=True)
+    credentials = LiveCredentials(settings, verifier, lambda _mark: nothing, lambda _used: None)
+    authenticator = Authenticator(settings, verifier, users.find, credentials)
     async with authenticator.running():
         yield Client(authenticator, users)
 

@@ -1,22 +1,25 @@
-"""API keys in memory: which are live, whose they are, and what they may do.
+"""Which API keys are live, and which tokens are void, in the memory of each process.
 
-Each process has all live keys, and reads what has changed every `READ_SECONDS`: so a request looks
-nothing up, and a revoked key is dead everywhere within a second.
+Each has all live keys, and from when on each user's tokens are valid. It reads what has changed
+every `READ_SECONDS`: so a request looks nothing up, and what was revoked or locked, or ended by
+another password, is dead everywhere within a second.
 """
 
 import asyncio
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from math import inf
 from typing import Final
 
 import msgspec
 import structlog
 
 from shared.auth.caller import Caller, KeyScope
+from shared.auth.tokens import TokenVerifier
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.concurrency.periodic import Periodic
 from shared.config.settings import Settings
@@ -50,18 +53,22 @@ class StoredKey(msgspec.Struct, frozen=True):
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What was read. `is_all`: all live keys, else those that have changed.
+    """What was read.
 
-    `mark`: where the next read begins.
+    Args:
+        keys: all live keys if `is_all`, else those that have changed.
+        valid_from: by user: tokens from before (Unix seconds) are void; None: all, and keys too.
+        mark: where the next read begins.
     """
 
     keys: Sequence[StoredKey]
+    valid_from: Mapping[int, int | None]
     mark: int
     is_all: bool
 
 
-# Reads the changes since a mark; None: all live keys.
-ReadKeys = Callable[[int | None], Changes]
+# Reads the changes since a mark; None: everything.
+ReadChanges = Callable[[int | None], Changes]
 # Stores that the keys with these ids were used just now.
 NoteUse = Callable[[Collection[int]], None]
 
@@ -81,17 +88,23 @@ def hash_of(key: str) -> bytes:
     return sha256(key.encode()).digest()
 
 
-class ApiKeys:
-    """The live keys. Of one event loop.
+class LiveCredentials:
+    """The live keys; keeps the `valid_from` of a verifier. Of one event loop.
+
+    While the database is unavailable, keys are trusted for a while, and tokens until they expire.
 
     Args:
         settings: for how long keys are trusted without a read, and how long a read may take.
+        verifier: of our tokens.
         read: blocking; raises Unavailable.
         note_use: blocking; raises Unavailable.
     """
 
-    def __init__(self, settings: Settings, read: ReadKeys, note_use: NoteUse) -> None:
-        self._trusted_seconds = settings.api_keys_trusted_seconds
+    def __init__(
+        self, settings: Settings, verifier: TokenVerifier, read: ReadChanges, note_use: NoteUse
+    ) -> None:
+        self._settings = settings
+        self._verifier = verifier
         self._read_changes = read
         self._note_use = note_use
         self._known: dict[bytes, _Known] = {}
@@ -103,9 +116,9 @@ class ApiKeys:
         self._reading = asyncio.Lock()
         self._waiting = 0
         self._threads = BoundedExecutor(
-            "api-keys", threads=1, waiting_max=1, timeout_seconds=settings.answer_timeout_seconds
+            "credentials", threads=1, waiting_max=1, timeout_seconds=settings.answer_timeout_seconds
         )
-        self._reads = Periodic(self._refresh, READ_SECONDS, logger, "api_keys_not_read")
+        self._reads = Periodic(self._refresh, READ_SECONDS, logger, "credentials_not_read")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -121,13 +134,13 @@ class ApiKeys:
         """Whose key it is.
 
         Raises:
-            NotAuthenticated: it does not exist, is revoked, or has expired.
+            NotAuthenticated: it does not exist, is revoked, has expired, or its owner is locked.
             Unavailable: the database is unavailable, and was for longer than keys are trusted.
         """
         if len(key) != KEY_CHARACTERS or not key.isascii():
             raise _not_valid()
         hashed, now = hash_of(key), time.monotonic()
-        if now - self._read_at > self._trusted_seconds:
+        if now - self._read_at > self._settings.api_keys_trusted_seconds:
             await self._read_after(now)
         known = self._known.get(hashed)
         if known is None and hashed not in self._unknown:
@@ -139,6 +152,8 @@ class ApiKeys:
             raise _not_valid()
         if known.expires_at is not None and known.expires_at <= time.time():
             raise _not_valid()
+        if self._verifier.is_locked(known.caller.user_id):
+            raise NotAuthenticated("The key's account is locked.", token_was_bad=True)
         if now - known.used_noted_at > USE_NOTED_SECONDS and known.caller.key_id is not None:
             known.used_noted_at = now
             self._used.add(known.caller.key_id)
@@ -180,7 +195,17 @@ class ApiKeys:
                 self._known[key.hash] = _Known(caller, key.expires_at)
             else:
                 self._known.pop(key.hash, None)
+        if changes.is_all or changes.valid_from:
+            self._void(changes)
         self._mark, self._read_at = changes.mark, began_at
+
+    def _void(self, changes: Changes) -> None:
+        settings = self._settings
+        oldest = time.time() - max(settings.access_token_seconds, settings.refresh_token_seconds)
+        known = {} if changes.is_all else self._verifier.valid_from
+        kept = {user_id: moment for user_id, moment in known.items() if moment >= oldest}
+        read = {user: inf if at is None else at for user, at in changes.valid_from.items()}
+        self._verifier.valid_from = kept | read
 
     async def _refresh(self) -> None:
         failed_before = self._read_at < self._tried_at
@@ -191,7 +216,10 @@ class ApiKeys:
                 await self._threads.run(self._note_use, used)
         except Unavailable:
             if not failed_before:
-                logger.warning("api_keys_unavailable", trusted_seconds=self._trusted_seconds)
+                logger.warning(
+                    "credentials_unavailable",
+                    keys_trusted_seconds=self._settings.api_keys_trusted_seconds,
+                )
 
     def _remember_unknown(self, hashed: bytes) -> None:
         self._unknown[hashed] = None

@@ -1,15 +1,18 @@
-"""How processes follow the API keys in a real PostgreSQL."""
+"""How processes follow API keys and the ends of tokens in a real PostgreSQL."""
+
+import time
 
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from gateway.accounts import store as accounts
 from gateway.api_keys import store
 from gateway.api_keys.store import KEYS_MAX
-from shared.auth.api_keys import hash_of, new_key
+from shared.auth.live_credentials import hash_of, new_key
 from shared.config.settings import Settings
-from shared.database.api_keys import note_use, read_keys
 from shared.database.engine import open_engine
+from shared.database.live_credentials import note_use, read_changes
 from shared.errors import Conflict, NotAuthenticated, Unavailable
 from tests.support.factories import add_user, run, scalar
 
@@ -25,35 +28,49 @@ def add(engine: Engine, user_id: int) -> int:
 
 def test_a_read_gives_what_has_changed_since_the_last(engine: Engine, user_id: int) -> None:
     key = add(engine, user_id)
-    everything = read_keys(engine, None)
+    everything = read_changes(engine, None)
     assert everything.is_all
     assert [(one.id, one.user_id, one.is_live) for one in everything.keys] == [(key, user_id, True)]
     assert store.revoke(engine, user_id, key)
-    changes = read_keys(engine, everything.mark)
+    changes = read_changes(engine, everything.mark)
     assert not changes.is_all
     assert [(one.id, one.is_live) for one in changes.keys] == [(key, False)]
-    assert read_keys(engine, changes.mark).keys == []
-    assert read_keys(engine, None).keys == []
+    assert read_changes(engine, changes.mark).keys == []
+    assert read_changes(engine, None).keys == []
 
 
 def test_a_change_that_is_committed_late_is_not_missed(engine: Engine, user_id: int) -> None:
     """Another one with a later transaction id is visible and read first."""
     late = add(engine, user_id)
-    mark = read_keys(engine, None).mark
+    mark = read_changes(engine, None).mark
     with engine.connect() as slow, slow.begin():
         slow.exec_driver_sql(f"UPDATE api_keys SET revoked_at = now() WHERE id = {late}")
         early = add(engine, user_id)
-        changes = read_keys(engine, mark)
+        changes = read_changes(engine, mark)
         assert [one.id for one in changes.keys] == [early]
-    changes = read_keys(engine, changes.mark)
+    changes = read_changes(engine, changes.mark)
     assert {(one.id, one.is_live) for one in changes.keys} == {(early, True), (late, False)}
+
+
+def test_a_read_gives_whose_tokens_ended_and_who_is_locked(engine: Engine, user_id: int) -> None:
+    other = add_user(engine)
+    mark = read_changes(engine, None).mark
+    accounts.lock(engine, user_id)
+    changes = read_changes(engine, mark)
+    assert changes.valid_from == {user_id: None}
+    accounts.unlock(engine, user_id)
+    after = read_changes(engine, changes.mark)
+    assert after.valid_from[user_id] == pytest.approx(time.time(), abs=60)
+    run(engine, "INSERT INTO token_cutoffs (user_id, valid_from) VALUES (:id, 7)", id=other)
+    assert read_changes(engine, after.mark).valid_from == {other: 7}
+    assert read_changes(engine, None).valid_from == after.valid_from | {other: 7}
 
 
 def test_a_server_with_lower_transaction_ids_is_read_from_the_beginning(
     engine: Engine, user_id: int
 ) -> None:
     key = add(engine, user_id)
-    changes = read_keys(engine, read_keys(engine, None).mark + 1_000_000)
+    changes = read_changes(engine, read_changes(engine, None).mark + 1_000_000)
     assert changes.is_all
     assert [one.id for one in changes.keys] == [key]
 
@@ -62,7 +79,7 @@ def test_the_use_of_a_key_is_stored_once_a_minute_and_is_no_change(
     engine: Engine, user_id: int
 ) -> None:
     key = add(engine, user_id)
-    mark = read_keys(engine, None).mark
+    mark = read_changes(engine, None).mark
     used = "SELECT last_used_at FROM api_keys"
     note_use(engine, [key])
     noted_at = scalar(engine, used)
@@ -71,14 +88,14 @@ def test_the_use_of_a_key_is_stored_once_a_minute_and_is_no_change(
     run(engine, "UPDATE api_keys SET last_used_at = last_used_at - interval '2 minutes'")
     note_use(engine, [key])
     assert scalar(engine, used) > noted_at
-    assert read_keys(engine, mark).keys == []
+    assert read_changes(engine, mark).keys == []
 
 
 def test_the_keys_of_an_erased_account_are_dead(engine: Engine, user_id: int) -> None:
     key = add(engine, user_id)
-    mark = read_keys(engine, None).mark
+    mark = read_changes(engine, None).mark
     assert scalar(engine, "SELECT eventify_erase_user(:user_id)", user_id=user_id)
-    assert [(one.id, one.is_live) for one in read_keys(engine, mark).keys] == [(key, False)]
+    assert [(one.id, one.is_live) for one in read_changes(engine, mark).keys] == [(key, False)]
 
 
 def test_a_key_that_is_being_changed_makes_nobody_wait(engine: Engine, user_id: int) -> None:
@@ -121,6 +138,6 @@ def test_without_a_database_nothing_is_known(settings: Settings) -> None:
     nowhere = settings.model_copy(update={"database_url": "postgresql://x@127.0.0.1:1/x"})
     engine = open_engine(nowhere, "test", pool_size=1)
     with pytest.raises(Unavailable):
-        read_keys(engine, None)
+        read_changes(engine, None)
     with pytest.raises(Unavailable):
         note_use(engine, [1])

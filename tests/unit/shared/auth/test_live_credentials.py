@@ -1,15 +1,17 @@
-"""API keys in memory: what is read when, and what a key is without a database."""
+"""API keys and locked accounts in memory: what is read when, and what holds without a database."""
 
 import time
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from math import inf
 
 import anyio
 import pytest
 
-from shared.auth import api_keys
-from shared.auth.api_keys import ApiKeys, Changes, StoredKey, hash_of, new_key
+from shared.auth import live_credentials
 from shared.auth.caller import Caller, KeyScope
+from shared.auth.live_credentials import Changes, LiveCredentials, StoredKey, hash_of, new_key
+from shared.auth.tokens import TokenVerifier
 from shared.config.settings import Settings
 from shared.errors import NotAuthenticated, OutOfScope, Unavailable
 
@@ -21,6 +23,7 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: list[StoredKey] = []
+        self.valid_from: dict[int, int | None] = {}
         self.reads = 0
         self.is_away = False
         self.used: list[int] = []
@@ -40,7 +43,7 @@ class Table:
         self.reads += 1
         if self.is_away:
             raise Unavailable
-        return Changes(self.rows[mark or 0 :], len(self.rows), is_all=mark is None)
+        return Changes(self.rows[mark or 0 :], self.valid_from, len(self.rows), is_all=mark is None)
 
     def note_use(self, ids: Collection[int]) -> None:
         self.used += ids
@@ -52,14 +55,14 @@ def table() -> Table:
 
 
 @asynccontextmanager
-async def following(settings: Settings, table: Table) -> AsyncIterator[ApiKeys]:
-    keys = ApiKeys(settings, table.read, table.note_use)
+async def following(settings: Settings, table: Table) -> AsyncIterator[LiveCredentials]:
+    keys = LiveCredentials(settings, TokenVerifier(settings), table.read, table.note_use)
     async with keys.running():
         yield keys
 
 
 @pytest.fixture
-async def keys(table: Table) -> AsyncIterator[ApiKeys]:
+async def keys(table: Table) -> AsyncIterator[LiveCredentials]:
     async with following(settings(), table) as keys:
         yield keys
 
@@ -68,7 +71,7 @@ def settings(**changes: float) -> Settings:
     return Settings(database_url="postgresql://nobody@nowhere/none", **changes)
 
 
-async def until_refused(keys: ApiKeys, key: str, error: type[Exception]) -> None:
+async def until_refused(keys: LiveCredentials, key: str, error: type[Exception]) -> None:
     with anyio.fail_after(10):
         while True:
             try:
@@ -81,21 +84,23 @@ async def until_refused(keys: ApiKeys, key: str, error: type[Exception]) -> None
 def test_a_key_is_a_prefix_and_256_random_bits() -> None:
     key = new_key()
     assert key.startswith("evk_")
-    assert len(key) == api_keys.KEY_CHARACTERS
+    assert len(key) == live_credentials.KEY_CHARACTERS
     assert new_key() != key
 
 
-async def test_a_known_key_costs_no_read(keys: ApiKeys, table: Table) -> None:
+async def test_a_known_key_costs_no_read(keys: LiveCredentials, table: Table) -> None:
     key = table.add()
     assert await keys.caller(key) == Caller(7, 0, frozenset({KeyScope.READ}))
     before, began_at = table.reads, time.monotonic()
     for _ in range(1_000):
         await keys.caller(key)
     # No more than the regular ones.
-    assert table.reads - before <= 1 + (time.monotonic() - began_at) / api_keys.READ_SECONDS
+    assert table.reads - before <= 1 + (time.monotonic() - began_at) / live_credentials.READ_SECONDS
 
 
-async def test_a_revoked_key_is_dead_without_being_asked_for(keys: ApiKeys, table: Table) -> None:
+async def test_a_revoked_key_is_dead_without_being_asked_for(
+    keys: LiveCredentials, table: Table
+) -> None:
     key, other = table.add(), table.add()
     await keys.caller(key)
     table.revoke(key)
@@ -105,14 +110,48 @@ async def test_a_revoked_key_is_dead_without_being_asked_for(keys: ApiKeys, tabl
     await keys.caller(other)
 
 
-async def test_an_expired_key_is_refused_at_its_time(keys: ApiKeys, table: Table) -> None:
+async def test_keys_of_a_locked_account_are_dead_while_it_is_locked(
+    keys: LiveCredentials, table: Table
+) -> None:
+    key, other = table.add(), table.add(user_id=8)
+    await keys.caller(key)
+    table.valid_from = {7: None}
+    await until_refused(keys, key, NotAuthenticated)
+    assert (await keys.caller(other)).user_id == 8
+    table.valid_from = {7: int(time.time())}
+    with anyio.fail_after(10):
+        while True:
+            with suppress(NotAuthenticated):
+                assert (await keys.caller(key)).user_id == 7
+                break
+            await anyio.sleep(0.01)
+
+
+async def test_the_end_of_tokens_is_known_until_they_have_expired(table: Table) -> None:
+    lifetimes = settings(access_token_seconds=60, refresh_token_seconds=600)
+    verifier, now = TokenVerifier(lifetimes), int(time.time())
+    keys = LiveCredentials(lifetimes, verifier, table.read, table.note_use)
+
+    async def until_known(moments: dict[int, float]) -> None:
+        with anyio.fail_after(10):
+            while verifier.valid_from != moments:
+                await anyio.sleep(0.01)
+
+    table.valid_from = {1: now, 2: now - 598, 3: None}
+    async with keys.running():
+        await until_known({1: now, 2: now - 598, 3: inf})
+        table.valid_from = {4: now}
+        await until_known({1: now, 3: inf, 4: now})
+
+
+async def test_an_expired_key_is_refused_at_its_time(keys: LiveCredentials, table: Table) -> None:
     with pytest.raises(NotAuthenticated):
         await keys.caller(table.add(expires_at=time.time() - 1))
     assert (await keys.caller(table.add(expires_at=time.time() + 60))).user_id == 7
 
 
 async def test_guesses_share_few_reads_and_each_is_looked_up_once(
-    keys: ApiKeys, table: Table
+    keys: LiveCredentials, table: Table
 ) -> None:
     guesses = [new_key() for _ in range(200)]
 
@@ -129,16 +168,16 @@ async def test_guesses_share_few_reads_and_each_is_looked_up_once(
 
 @pytest.mark.parametrize("text", ["evk_", "evk_" + "x" * 42, "evk_" + "x" * 44, "evk_" + "é" * 43])
 async def test_what_cannot_be_a_key_is_not_looked_up(text: str, table: Table) -> None:
-    keys = ApiKeys(settings(), table.read, table.note_use)
+    keys = LiveCredentials(settings(), TokenVerifier(settings()), table.read, table.note_use)
     with pytest.raises(NotAuthenticated):
         await keys.caller(text)
     assert table.reads == 0
 
 
 async def test_no_more_than_so_many_unknown_keys_wait(
-    monkeypatch: pytest.MonkeyPatch, keys: ApiKeys
+    monkeypatch: pytest.MonkeyPatch, keys: LiveCredentials
 ) -> None:
-    monkeypatch.setattr(api_keys, "WAITING_MAX", 0)
+    monkeypatch.setattr(live_credentials, "WAITING_MAX", 0)
     with pytest.raises(Unavailable):
         await keys.caller(new_key())
 
@@ -156,7 +195,7 @@ async def test_while_the_database_is_away_known_keys_work_for_a_while(table: Tab
             assert (await keys.caller(key)).user_id == 7
 
 
-async def test_after_an_outage_all_keys_are_read_again(keys: ApiKeys, table: Table) -> None:
+async def test_after_an_outage_all_keys_are_read_again(keys: LiveCredentials, table: Table) -> None:
     """The server that took over had not heard of the key."""
     key = table.add()
     await keys.caller(key)
@@ -167,7 +206,7 @@ async def test_after_an_outage_all_keys_are_read_again(keys: ApiKeys, table: Tab
     await until_refused(keys, key, NotAuthenticated)
 
 
-async def test_the_use_of_a_key_is_noted_once_a_minute(keys: ApiKeys, table: Table) -> None:
+async def test_the_use_of_a_key_is_noted_once_a_minute(keys: LiveCredentials, table: Table) -> None:
     used = table.add()
     await keys.caller(used)
     with anyio.fail_after(10):
