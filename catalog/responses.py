@@ -6,7 +6,16 @@ from fastapi import Response
 
 from catalog.etags import etag_of, is_unchanged
 from catalog.transactions import HAS_PURCHASES
-from shared.errors import Conflict, NotFound, PermissionDenied, PreconditionFailed, Problem
+from shared.database.once import REPLAYED
+from shared.errors import (
+    Conflict,
+    IdempotencyKeyReused,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    Problem,
+)
+from shared.web.idempotency_key import KEY_PROBLEMS
 from shared.web.openapi import (
     Responses,
     error_responses,
@@ -32,10 +41,13 @@ def json_response(
     status: int = 200,
     location: str | None = None,
     if_none_match: str | None = None,
+    is_replay: bool = False,
 ) -> Response:
-    """Args: the ETag, where it is not that of the body; where a new row is; what a reader has."""
+    """Args: the ETag, where it is not that of the body; where a new row is; what a reader has;
+    whether an earlier request with the same key had done it."""
     etag = etag or etag_of(body)
     all_headers = {"ETag": etag} | ({"Location": location} if location is not None else {})
+    all_headers |= REPLAYED if is_replay else {}
     if is_unchanged(if_none_match, etag):
         return Response(status_code=304, headers=all_headers)
     return Response(body, status, all_headers, media_type="application/json")
@@ -61,18 +73,25 @@ def creating(
     """Args: ids of operations that read and change the new row; request bodies of others by id."""
     with_etag = {"header.If-Match": "$response.header.ETag"}
     created = {
-        "headers": headers(headers_of_new, WRITES),
+        "headers": headers(headers_of_new, WRITES | REPLAYED),
         "links": {
             **links_by_id(read),
             **links_by_id(*changes, **with_etag),
             **{name: {"operationId": name, "requestBody": body} for name, body in links.items()},
         },
     }
-    return error_responses(*problems, too_many("catalog-writes"), sometimes=WRITES) | {201: created}
+    problems = (*problems, *KEY_PROBLEMS, too_many("catalog-writes"))
+    return error_responses(*problems, sometimes=WRITES) | {201: created}
 
 
 def changing(etag: Headers, *problems: Shown) -> Responses:
     return _writing(*problems) | {200: {"headers": headers(etag, WRITES)}}
+
+
+def changing_once(etag: Headers, *problems: Shown) -> Responses:
+    """Of a POST, which takes an `Idempotency-Key`."""
+    changed = {"headers": headers(etag, WRITES | REPLAYED)}
+    return _writing(*problems, IdempotencyKeyReused) | {200: changed}
 
 
 def deleting() -> Responses:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy.orm import Session
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 from catalog.lanes import Lanes
 from catalog.rules import check_owner
 from catalog.ticket_types.store import StoredTicketType
+from shared.database.once import KeyedRequest, earlier, once, replayed
 from shared.database.tables import Event
 
 Row = TypeVar("Row", Event, StoredTicketType)
@@ -24,6 +26,7 @@ class WriteRequest:
     user_id: int  # who may not own the row
     id: int
     if_match: str | None
+    keyed: KeyedRequest | None = None
 
     async def change(
         self,
@@ -33,16 +36,20 @@ class WriteRequest:
         lock: Find[Row],
         check: Step[Row],
         apply: Apply[Row],
-    ) -> Row:
+    ) -> tuple[Row, bool]:
         """Check owner and state of what `find` reads, `lock` it, check it again, and change it.
+
+        Returns the row as it is afterwards; and whether an earlier request with the same
+        `Idempotency-Key` had changed it: that is found before anything is checked.
 
         `locked`: names what `lock` locks; writes of the same take turns.
 
         A request that is not allowed or not possible never gets a lock, nor a turn at one. The
         check under the lock sees every sale and change before this one.
 
-        Raises what the functions raise, and PermissionDenied.
+        Raises what the functions and `once` raise, and PermissionDenied.
         """
+        keyed = self.keyed
 
         def checked(session: Session, find: Find[Row]) -> Row:
             found = find(session, self.id)
@@ -50,9 +57,20 @@ class WriteRequest:
             check(session, found)
             return found
 
+        def look(session: Session) -> tuple[Row, bool]:
+            if keyed is not None and (row_id := earlier(session, keyed)) is not None:
+                return replayed(row_id, partial(find, session)), True
+            return checked(session, find), False
+
         def change(session: Session) -> Row:
             found = checked(session, lock)
             return apply(session, found) or found
 
-        found = await self.database.read(lambda session: checked(session, find))
-        return await self.database.write(locked(found), change)
+        def change_once(session: Session) -> tuple[Row, bool]:
+            do, look_again = partial(change, session), partial(find, session)
+            return once(session, keyed, do, look_again, lambda _: self.id)
+
+        found, is_replay = await self.database.read(look)
+        if is_replay:
+            return found, True
+        return await self.database.write(locked(found), change_once)

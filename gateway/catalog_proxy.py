@@ -24,7 +24,12 @@ from shared.web.problem_details import PROBLEM_JSON
 from shared.web.public_address import PublicAddresses
 
 PREFIXES = ("/api/events/", "/api/ticket-types/")
-FORWARDED = ("authorization", "content-type", "accept", "if-match", "if-none-match")
+FORWARDED = frozenset(
+    {
+        *("authorization", "content-type", "accept"),
+        *("if-match", "if-none-match", "idempotency-key"),
+    }
+)
 # Of one connection only (RFC 9110, 7.6.1), or set by the gateway itself.
 DROPPED = frozenset(
     {
@@ -233,4 +238,7 @@ def check_server_error(method: str, answer: aiohttp.ClientResponse) -> None:
 def _lost_answer(method: str, error: Exception | None) -> str:
     if method in SAFE_METHODS or isinstance(error, aiohttp.ClientConnectorError):
         return "The catalog does not answer for now; try again."
-    return "The catalog's answer was lost; look whether it was done before you try again."
+    return (
+        "The catalog's answer was lost; look whether it was done before you try again, or send it"
+        " with the same Idempotency-Key."
+    )

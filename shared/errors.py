@@ -292,7 +292,7 @@ class BodyTooLarge(Problem):
 class IdempotencyKeyReused(Problem):
     status = 422
     code = "idempotency_key_reused"
-    default_detail = "This Idempotency-Key was used with a different body."
+    default_detail = "This Idempotency-Key was used with a different path or body."
 
 
 class PreconditionRequired(Problem):
@@ -320,7 +320,7 @@ class Unavailable(Problem):
     status = 503
     code = "unavailable"
     # It does not say that nothing was done: the fate of a commit may be unknown.
-    default_detail = "Temporarily unavailable; retry, a purchase with the same Idempotency-Key."
+    default_detail = "Temporarily unavailable; retry, a POST with the same Idempotency-Key."
 
     def __init__(self, detail: str | None = None, *, retry_after_seconds: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after(retry_after_seconds))})

@@ -1,5 +1,7 @@
 """Events over HTTP."""
 
+from functools import partial
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -32,11 +34,13 @@ from catalog.rules import check_order
 from catalog.ticket_types.store import set_audit_user
 from catalog.transactions import HAS_PURCHASES
 from catalog.write_request import Find, Step, WriteRequest
+from shared.database.once import once
 from shared.database.tables import Event
 from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
 from shared.moments import Moment
 from shared.row_ids import MAX_ID, row_id
 from shared.text import NO_NUL, Storable, folded
+from shared.web.idempotency_key import IdempotencyKey
 from shared.web.openapi import ETAG, error_responses
 from shared.web.pagination import PageWanted, WantedPage
 
@@ -153,21 +157,28 @@ def _page(session: Session, wanted: Select[Event], page: PageWanted) -> bytes:
     ),
 )
 async def create_event(
-    user_id: ManagerId, database: Database, body: EventBody, default_currency: DefaultCurrency
+    user_id: ManagerId,
+    database: Database,
+    body: EventBody,
+    default_currency: DefaultCurrency,
+    key: IdempotencyKey,
 ) -> Response:
     """The caller becomes its owner."""
     check_order(TIMES, body.start_time, body.end_time)
-    fields = _all_fields(body, default_currency)
+    fields, keyed = _all_fields(body, default_currency), key.of(body)
 
-    def create(session: Session) -> Event:
-        event = Event(**fields, owner_id=user_id)
-        session.add(event)
-        session.flush()
-        return event
+    def create(session: Session) -> tuple[Event, bool]:
+        def add() -> Event:
+            event = Event(**fields, owner_id=user_id)
+            session.add(event)
+            session.flush()
+            return event
 
-    event = await database.write(None, create)
+        return once(session, keyed, add, partial(store.find, session), attrgetter("id"))
+
+    event, is_replay = await database.write(None, create)
     location = f"/api/events/{event.id}/"
-    return json_response(representation(event), status=201, location=location)
+    return json_response(representation(event), status=201, location=location, is_replay=is_replay)
 
 
 @router.get(
@@ -258,10 +269,11 @@ async def _write(
         check_if_match(write.if_match, etag_of(representation(event)))
         check(session, event)
 
-    return await write.change(
+    event, _ = await write.change(
         lambda event: ("event", event.id),
         find=store.find,
         lock=lock,
         check=check_state,
         apply=apply,
     )
+    return event

@@ -1,6 +1,9 @@
 """Ticket types over HTTP."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
+from dataclasses import replace
+from functools import partial
+from operator import attrgetter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -16,7 +19,15 @@ from catalog.dependencies import (
     Write,
 )
 from catalog.pages import page_json
-from catalog.responses import changing, creating, deleting, json_response, listing, reading
+from catalog.responses import (
+    changing,
+    changing_once,
+    creating,
+    deleting,
+    json_response,
+    listing,
+    reading,
+)
 from catalog.rules import check_order
 from catalog.ticket_types import change as use
 from catalog.ticket_types import pause as sale
@@ -33,6 +44,7 @@ from catalog.ticket_types.schemas import (
 )
 from catalog.ticket_types.store import StoredTicketType
 from catalog.write_request import Apply, Find, Step, WriteRequest
+from shared.database.once import earlier, once
 from shared.errors import (
     Conflict,
     InvalidInput,
@@ -41,6 +53,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.row_ids import NOT_AN_ID, QueryId
+from shared.web.idempotency_key import IdempotencyKey, RequestKey
 from shared.web.openapi import error_responses
 from shared.web.pagination import WantedPage
 
@@ -99,16 +112,29 @@ async def list_ticket_types(
     ),
 )
 async def create_ticket_type(
-    user_id: ManagerId, database: Database, body: TicketTypeBody
+    user_id: ManagerId, database: Database, body: TicketTypeBody, key: IdempotencyKey
 ) -> Response:
     """Only the event's owner may."""
     check_order(SALE_WINDOW, body.sales_start, body.sales_end)
-    await database.read(lambda session: use.check_event(session, body.event, user_id))
-    created = await database.write(
-        _lane(body.event), lambda session: use.create(session, user_id, body.model_dump())
-    )
+    keyed = key.of(body)
+
+    def check(session: Session) -> None:
+        if keyed is None or earlier(session, keyed) is None:
+            use.check_event(session, body.event, user_id)
+
+    def create(session: Session) -> tuple[StoredTicketType, bool]:
+        return once(
+            session,
+            keyed,
+            lambda: use.create(session, user_id, body.model_dump()),
+            partial(store.find, session),
+            attrgetter("ticket_type.id"),
+        )
+
+    await database.read(check)
+    created, is_replay = await database.write(_lane(body.event), create)
     location = f"/api/ticket-types/{created.ticket_type.id}/"
-    return _response(created, status=201, location=location)
+    return _response(created, status=201, location=location, is_replay=is_replay)
 
 
 @router.get(
@@ -191,19 +217,22 @@ async def delete_ticket_type(write: Write) -> None:
     response_model=TicketTypeView,
     summary="Add or withdraw tickets",
     response_description="The ticket type after the change",
-    responses=changing(
+    responses=changing_once(
         ETAG, InvalidInput(errors={"change": ["cannot withdraw 20 tickets: 5 are left"]})
     ),
 )
-async def change_capacity(write: Write, body: CapacityChange) -> Response:
-    """Only the event's owner may, also during the sale. The change and the user are recorded."""
+async def change_capacity(write: Write, body: CapacityChange, key: IdempotencyKey) -> Response:
+    """Only the event's owner may, also during the sale. The change and the user are recorded.
+
+    Send an `Idempotency-Key`: without one, a retry changes it once more.
+    """
 
     def check(_session: Session, stored: StoredTicketType) -> None:
         use.check_state(stored, write.if_match)
         issued_after_change(stored.stock, body.change)
 
     return await _write(
-        write,
+        replace(write, keyed=key.of(body)),
         check,
         lambda session, stored: use.change_capacity(session, stored, body.change, write.user_id),
     )
@@ -214,19 +243,19 @@ async def change_capacity(write: Write, body: CapacityChange) -> Response:
     response_model=TicketTypeView,
     summary="Pause the sale",
     response_description="The paused ticket type",
-    responses=changing(ETAG),
+    responses=changing_once(ETAG),
 )
-async def pause_ticket_type(write: Write) -> Response:
+async def pause_ticket_type(write: Write, key: IdempotencyKey) -> Response:
     """Only the event's owner may. After the response, no purchase is accepted: it is answered with
     `sale_paused`. What was accepted before is still decided.
 
     Pausing again changes nothing and has the same response.
     """
-    await _switch(write, paused=True)
+    _, is_replay = await _switch(write, key, paused=True)
     paused = await write.database.write(
         _terms(write.id), lambda session: sale.await_accepted(session, write.id)
     )
-    return _response(paused)
+    return _response(paused, is_replay=is_replay)
 
 
 @router.post(
@@ -234,20 +263,25 @@ async def pause_ticket_type(write: Write) -> Response:
     response_model=TicketTypeView,
     summary="Resume the sale",
     response_description="The resumed ticket type",
-    responses=changing(ETAG),
+    responses=changing_once(ETAG),
 )
-async def resume_ticket_type(write: Write) -> Response:
+async def resume_ticket_type(write: Write, key: IdempotencyKey) -> Response:
     """Only the event's owner may. Resuming a sale that is not paused changes nothing."""
-    return await _switch(write, paused=False)
+    resumed, is_replay = await _switch(write, key, paused=False)
+    return _response(resumed, is_replay=is_replay)
 
 
-async def _switch(write: WriteRequest, *, paused: bool) -> Response:
-    return await _write(
-        write,
-        lambda _session, stored: use.check_state(stored, write.if_match),
-        lambda session, stored: sale.switch(session, stored, paused=paused, user_id=write.user_id),
+async def _switch(
+    write: WriteRequest, key: RequestKey, *, paused: bool
+) -> tuple[StoredTicketType, bool]:
+    return await replace(write, keyed=key.of()).change(
+        lambda stored: _terms(stored.ticket_type.id),
+        find=store.find,
         lock=store.lock_terms,
-        locked=lambda stored: _terms(stored.ticket_type.id),
+        check=lambda _session, stored: use.check_state(stored, write.if_match),
+        apply=lambda session, stored: sale.switch(
+            session, stored, paused=paused, user_id=write.user_id
+        ),
     )
 
 
@@ -257,12 +291,15 @@ async def _write(
     apply: Apply[StoredTicketType],
     *,
     lock: Find[StoredTicketType] = store.lock,
-    locked: Callable[[StoredTicketType], Hashable] = lambda stored: _lane(
-        stored.ticket_type.event_id
-    ),
 ) -> Response:
-    changed = await write.change(locked, find=store.find, lock=lock, check=check, apply=apply)
-    return _response(changed)
+    changed, is_replay = await write.change(
+        lambda stored: _lane(stored.ticket_type.event_id),
+        find=store.find,
+        lock=lock,
+        check=check,
+        apply=apply,
+    )
+    return _response(changed, is_replay=is_replay)
 
 
 def _lane(event_id: int) -> Hashable:

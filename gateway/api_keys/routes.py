@@ -16,9 +16,11 @@ from gateway.accounts.routes import (
 from gateway.api_keys.schemas import CreatedKey, KeyPage, NewKey
 from gateway.api_keys.service import OwnKeys
 from gateway.api_keys.store import KEYS_MAX
+from shared.database.once import REPLAYED
 from shared.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
 from shared.row_ids import MAX_ID, row_id
 from shared.web.authentication import AuthenticatedRoute, OwnToken
+from shared.web.idempotency_key import KEY_PROBLEMS, IdempotencyKey
 from shared.web.openapi import Responses, error_responses, headers, links_by_id
 from shared.web.pagination import INVALID_PAGE, WantedPage
 
@@ -52,23 +54,36 @@ def _problems(*problems: Problem | type[Problem]) -> Responses:
     "/",
     status_code=201,
     response_model=CreatedKey,
+    response_model_exclude_unset=True,
     summary="Create an API key",
     dependencies=[Depends(uncached)],
     response_description="The new key, with its secret",
     responses=_problems(
         InvalidInput(errors={"scopes": ["must name each scope once"]}),
         Conflict(f"You have {KEYS_MAX} keys; delete those that are not used."),
+        *KEY_PROBLEMS,
     )
     | {
         201: {
-            "headers": headers(NOT_STORED, TOKENS_LIMITED_BY),
+            "headers": headers(NOT_STORED, TOKENS_LIMITED_BY | REPLAYED),
             "links": links_by_id("delete_key"),
         }
     },
 )
-async def create_key(caller: OwnToken, body: NewKey, keys: Keys) -> dict[str, Any]:
+async def create_key(
+    caller: OwnToken,
+    body: NewKey,
+    keys: Keys,
+    idempotency_key: IdempotencyKey,
+    response: Response,
+) -> dict[str, Any]:
     """For a server that acts as you, within the key's scopes. Its secret is shown only here."""
-    made, secret = await keys.make(caller.user_id, body.name, body.scopes, body.expires_at)
+    made, secret = await keys.make(
+        caller.user_id, body.name, body.scopes, body.expires_at, idempotency_key.of(body)
+    )
+    if secret is None:
+        response.headers.update(REPLAYED)
+        return asdict(made)
     return asdict(made) | {"key": secret}
 
 

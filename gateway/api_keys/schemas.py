@@ -88,11 +88,13 @@ class Key(BaseModel):
 
 
 class CreatedKey(Key):
-    """A new API key, with its secret."""
+    """A new API key, with its secret; without it in the response to a repeated request."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [KEY | {"key": SECRET}]})
 
-    key: str = Field(description="The secret. It is shown in this response alone.")
+    key: str = Field(
+        default_factory=str, description="The secret. It is shown once: a replay is without it."
+    )
 
 
 class KeyPage(Page[Key]):

@@ -10,6 +10,7 @@ from shared.auth.caller import KeyScope
 from shared.auth.live_credentials import hash_of, new_key
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.config.settings import Settings
+from shared.database.once import KeyedRequest
 from shared.errors import NotFound
 from shared.web.pagination import Page, PageWanted
 
@@ -29,16 +30,22 @@ class OwnKeys:
         )
 
     async def make(
-        self, user_id: int, name: str, scopes: list[KeyScope], expires_at: datetime | None
-    ) -> tuple[OwnKey, str]:
-        """A new key and its secret, which is stored nowhere.
+        self,
+        user_id: int,
+        name: str,
+        scopes: list[KeyScope],
+        expires_at: datetime | None,
+        keyed: KeyedRequest | None = None,
+    ) -> tuple[OwnKey, str | None]:
+        """A new key and its secret, which is stored nowhere; None: it was made before.
 
         Raises:
+            IdempotencyKeyReused, NotFound: as `once` does.
             NotAuthenticated: the user does not exist any more.
             Conflict: the user has too many keys.
         """
         key = new_key()
-        made = await self._threads.run_for(
+        made, is_replay = await self._threads.run_for(
             str(user_id),
             store.add,
             self._engine,
@@ -47,8 +54,9 @@ class OwnKeys:
             [scope.value for scope in scopes],
             hash_of(key),
             expires_at,
+            keyed,
         )
-        return made, key
+        return made, None if is_replay else key
 
     async def page(self, user_id: int, wanted: PageWanted) -> Page[OwnKey]:
         """Raises NotFound: the page is beyond the end."""

@@ -6,12 +6,14 @@ Each function is one blocking transaction, and raises `Unavailable` if the datab
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 
 from sqlalchemy import ColumnElement, Engine, func, insert, select, update
 
 from gateway.transactions import connection_transaction
+from shared.database.once import KeyedRequest, once
 from shared.database.tables import ApiKey, UserRow
-from shared.errors import Conflict, NotAuthenticated
+from shared.errors import Conflict, NotAuthenticated, NotFound
 
 # Of one user, live ones: every process has all keys in memory.
 KEYS_MAX = 100
@@ -37,12 +39,17 @@ def add(
     scopes: Sequence[str],
     hashed: bytes,
     expires_at: datetime | None,
-) -> OwnKey:
-    """Raises:
-    NotAuthenticated: the user does not exist any more.
-    Conflict: the user has `KEYS_MAX` keys.
+    keyed: KeyedRequest | None = None,
+) -> tuple[OwnKey, bool]:
+    """The new key; or that of an earlier request with the same `Idempotency-Key`, and True.
+
+    Raises:
+        IdempotencyKeyReused, NotFound: as `once` does.
+        NotAuthenticated: the user does not exist any more.
+        Conflict: the user has `KEYS_MAX` keys.
     """
-    with connection_transaction(engine) as connection:
+
+    def make() -> OwnKey:
         # Two requests of one user would both find room for a last key.
         user = connection.scalar(
             select(UserRow.id)
@@ -66,6 +73,16 @@ def add(
             .returning(*OWN_KEY)
         )
         return OwnKey(**row.mappings().one())
+
+    def find(key_id: int) -> OwnKey:
+        found = select(*OWN_KEY).where(ApiKey.id == key_id, *_live(user_id))
+        row = connection.execute(found).mappings().one_or_none()
+        if row is None:
+            raise NotFound
+        return OwnKey(**row)
+
+    with connection_transaction(engine) as connection:
+        return once(connection, keyed, make, find, attrgetter("id"))
 
 
 def page(

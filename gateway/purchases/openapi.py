@@ -26,6 +26,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.row_ids import MAX_ID, NOT_AN_ID
+from shared.web.idempotency_key import KEY_PATTERN
 from shared.web.openapi import (
     SHORT,
     Responses,
@@ -336,9 +337,7 @@ def header_parameter(name: str, description: str, **schema: Any) -> dict[str, An
 
 
 def idempotency_key(description: str) -> dict[str, Any]:
-    # In quotes or without them; a header's own value neither begins nor ends in a space.
-    pattern = r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-~]([ !#-~]{0,253}[!#-~])?)$'
-    return header_parameter("Idempotency-Key", description, pattern=pattern)
+    return header_parameter("Idempotency-Key", description, pattern=KEY_PATTERN)
 
 
 LIST_RESPONSES: Responses = {

@@ -1,6 +1,8 @@
 """The body of a purchase request."""
 
+import hashlib
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -17,6 +19,8 @@ MAX_INT4: Final = 2**31 - 1
 LINES_MAX: Final = 10
 BUYER_MAX_CHARACTERS: Final = 255
 BUYER_FORM: Final = f"A text of 1 to {BUYER_MAX_CHARACTERS} printable characters is expected."
+# In an on-sale all bodies are one of a few.
+FINGERPRINTS_REMEMBERED: Final = 1_000
 LIMITS: Final = {"ticket_type": MAX_ID, "quantity": MAX_INT4}
 
 
@@ -88,6 +92,15 @@ def _parse_by_field(body: bytes) -> PurchaseInput:
     if errors:
         raise InvalidInput(errors=errors)
     return PurchaseInput(tuple(LineInput(**line) for line in lines), as_items, buyer)
+
+
+@lru_cache(FINGERPRINTS_REMEMBERED)
+def fingerprint(wanted: PurchaseInput) -> bytes:
+    """What an `Idempotency-Key` stands for: with another it is an error of the client."""
+    lines = ",".join(f"{line.ticket_type}:{line.quantity}" for line in wanted.lines)
+    if wanted.buyer:
+        lines += f"\0{wanted.buyer}"
+    return hashlib.blake2b(lines.encode(), digest_size=16).digest()
 
 
 def is_buyer(value: object) -> bool:

@@ -12,7 +12,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import metrics
 from gateway.purchases.event_stream import send_events, wants_events
-from gateway.purchases.idempotency_key import parse_idempotency_key
 from gateway.purchases.look_up import PurchaseAnswer
 from gateway.purchases.pace import retry_after_seconds
 from gateway.purchases.preferences import bounded_seconds, preferred_wait
@@ -38,6 +37,7 @@ from shared.purchases import CANCELLED, EXPIRED, REJECTED, RELEASED, Short
 from shared.web.asgi_extensions import client_leaves
 from shared.web.body_limit import read_body
 from shared.web.edge import IS_HEAD
+from shared.web.idempotency_key import parse_idempotency_key
 from shared.web.public_address import PublicAddresses
 from shared.web.unknown_names import query_errors
 

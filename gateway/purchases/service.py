@@ -22,10 +22,9 @@ from gateway.purchases.accept import (
     queued_purchase,
 )
 from gateway.purchases.backlog import BacklogGauge
-from gateway.purchases.idempotency_key import fingerprint
 from gateway.purchases.look_up import PurchaseAnswer, PurchaseLookUp
 from gateway.purchases.pace import Pace
-from gateway.purchases.request_body import PurchaseInput
+from gateway.purchases.request_body import PurchaseInput, fingerprint
 from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import DecisionListener, Waiter, Waiters, WaitLimit
 from gateway.purchases.wakeups import WakeupSender

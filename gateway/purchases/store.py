@@ -71,6 +71,17 @@ LAPSED = f"""
     WHERE v.hold_seconds IS NOT NULL AND v.refusal IS NULL AND v.earlier_id IS NULL
         AND (v.user_id <> v.owner_id OR v.buyer IS NOT NULL)
 """
+# The request with the same key: a command, or another one, whose fingerprint is never the same.
+EARLIER = """
+    LEFT JOIN LATERAL (
+        SELECT id, event_id, fingerprint FROM requests
+        WHERE user_id = {user_id} AND idempotency_key = {key}
+        UNION ALL
+        SELECT NULL, NULL, fingerprint FROM idempotency_keys
+        WHERE user_id = {user_id} AND key = {key}
+        LIMIT 1
+    ) earlier ON true
+"""
 ONE = {"ticket_type": "r.ticket_type_id", "quantity": "r.quantity"}
 EACH = {"ticket_type": "(item->>0)::bigint", "quantity": "(item->>1)::int"}
 
@@ -92,9 +103,7 @@ LOOKED_UP = f"""
     LEFT JOIN LATERAL (SELECT id FROM users WHERE id = r.user_id AND erased_at IS NULL OFFSET 0
                       ) u ON true
     {LOOK_UP.format(**ONE)}
-    LEFT JOIN LATERAL (SELECT id, event_id, fingerprint FROM requests
-                       WHERE user_id = r.user_id AND idempotency_key = r.idempotency_key
-                       OFFSET 0) earlier ON true
+    {EARLIER.format(user_id="r.user_id", key="r.idempotency_key")}
 """
 WITH_CARTS = f"""
     SELECT * FROM looked_up WHERE cart IS NULL OR earlier_id IS NOT NULL OR refusal IS NOT NULL

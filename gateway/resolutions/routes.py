@@ -12,7 +12,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uuid_utils import uuid7
 
 from gateway import metrics
-from gateway.purchases.idempotency_key import parse_idempotency_key
 from gateway.purchases.preferences import preferred_wait
 from gateway.purchases.routes import PURCHASE_ID
 from gateway.purchases.traces import PurchaseTraces
@@ -31,6 +30,7 @@ from shared.purchases import StoredLine
 from shared.row_ids import row_id
 from shared.web.asgi_extensions import client_leaves
 from shared.web.body_limit import read_body
+from shared.web.idempotency_key import parse_idempotency_key
 from shared.web.public_address import PublicAddresses
 from shared.web.unknown_names import query_errors
 

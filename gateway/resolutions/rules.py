@@ -98,7 +98,10 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """A command that was accepted before. `purchase_id`: None of an extension or a purchase."""
+    """A request that was accepted before. `purchase_id`: None of an extension or a purchase.
+
+    A request that is no command has a fingerprint alone, which no command has.
+    """
 
     id: str
     event_id: int

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from gateway.purchases import read
 from gateway.purchases.read import KEPT_OUTCOMES, WRITES_TO_LOG, Found
+from gateway.purchases.store import EARLIER
 from gateway.resolutions.rules import (
     Accept,
     Accepted,
@@ -41,9 +42,7 @@ FROM unnest(%(kinds)s::text[], %(user_ids)s::bigint[], %(purchase_ids)s::uuid[],
             %(event_ids)s::bigint[], %(keys)s::text[], %(references)s::text[])
     WITH ORDINALITY AS asked (kind, user_id, purchase_id, event_id, idempotency_key,
                               payment_reference, nth)
-LEFT JOIN LATERAL (SELECT id, event_id, fingerprint FROM requests
-                   WHERE user_id = asked.user_id AND idempotency_key = asked.idempotency_key
-                   OFFSET 0) earlier ON true
+{EARLIER.format(user_id="asked.user_id", key="asked.idempotency_key")}
 LEFT JOIN LATERAL (SELECT event_id FROM requests WHERE id = asked.purchase_id AND kind = 'buy'
                    OFFSET 0) p ON true
 LEFT JOIN LATERAL (SELECT id, owner_id FROM events
@@ -213,7 +212,7 @@ def _standing(command: Command, found: Found | None, row: Sequence[Any]) -> Stan
         buyer_id=found.user_id if found is not None else None,
         purchase=found.purchase if found is not None else None,
         earlier=Known(earlier_id, earlier_event, fingerprint=bytes(fingerprint))
-        if earlier_id is not None
+        if fingerprint is not None
         else None,
         same_payment=Known(same_id, event_id, same_of) if same_id is not None else None,
         releasing_id=releasing_id,

@@ -48,6 +48,9 @@ RIGHTS: Final = {
         " UPDATE (last_used_at, revoked_at)",
         CATALOG: "SELECT, UPDATE (last_used_at)",
     },
+    "idempotency_keys": dict.fromkeys(
+        (GATEWAY, CATALOG), "SELECT, INSERT (user_id, key, fingerprint, row_id)"
+    ),
     "events": {
         GATEWAY: "SELECT",
         CATALOG: "SELECT, INSERT, UPDATE, DELETE",
@@ -85,6 +88,7 @@ RIGHTS: Final = {
 CALLED: Final = {
     "eventify_issue(bigint,integer)": {CATALOG: "EXECUTE"},
     "eventify_erase_user(bigint)": {GATEWAY: "EXECUTE"},
+    "eventify_key_of_command(bigint,text)": dict.fromkeys((GATEWAY, CATALOG), "EXECUTE"),
 }
 PRIVILEGE = re.compile(r"(?P<privilege>[A-Z]+)(?: \((?P<columns>[^)]*)\))?(?:, |$)")
 # Migrations of several databases may create the cluster's roles at once.

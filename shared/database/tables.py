@@ -222,6 +222,21 @@ class ApiKey(Base):
     changed_xid: Mapped[int] = mapped_column(Xid8(), server_default=text("pg_current_xact_id()"))
 
 
+class IdempotencyKey(Base):
+    """An `Idempotency-Key` of a request that is not in `requests`, and what it made or changed."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (
+        CheckConstraint("length(key) BETWEEN 1 AND 255", name="idempotency_keys_length"),
+    )
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[bytes] = mapped_column(BYTEA)  # names the kind of its row, too
+    row_id: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class Event(Base):
     __tablename__ = "events"
     __table_args__ = (

@@ -12,8 +12,7 @@ from uuid_utils import uuid7
 
 from gateway.purchases import store
 from gateway.purchases.accept import Accepted, PurchaseRequest, Verdict
-from gateway.purchases.idempotency_key import fingerprint
-from gateway.purchases.request_body import LineInput, PurchaseInput
+from gateway.purchases.request_body import LineInput, PurchaseInput, fingerprint
 from purchase_worker.drain import Batch
 from shared.database.engine import cursor_transaction
 

@@ -50,7 +50,8 @@ BEGIN
     THEN
         RETURN false;
     END IF;
-    -- A table of 0014.
+    -- Tables of 0014. Clients choose their idempotency keys.
+    DELETE FROM idempotency_keys WHERE user_id = erased;
     UPDATE api_keys SET revoked_at = now() WHERE user_id = erased AND revoked_at IS NULL;
     -- Its issuer and subject are columns of 0015.
     UPDATE users SET username = NULL, email = NULL, password_hash = NULL, issuer = NULL,

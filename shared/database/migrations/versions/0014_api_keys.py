@@ -1,6 +1,7 @@
-"""API keys. Each process reads those that have changed, by the transaction that changed them.
+"""API keys, and the idempotency keys of requests that are no commands of a lane.
 
-It may run while sales run: the table is new.
+Each process reads the API keys that have changed, by the transaction that changed them. It may run
+while sales run: the tables are new.
 
 Revision ID: 0014
 """
@@ -43,10 +44,35 @@ CREATE TRIGGER api_keys_kept BEFORE DELETE OR TRUNCATE ON api_keys
     FOR EACH STATEMENT EXECUTE FUNCTION eventify_refuse(
         'api_keys_kept', 'a key is revoked, and never deleted');
 """
+IDEMPOTENCY_KEYS = """
+CREATE TABLE idempotency_keys (
+    user_id BIGINT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint BYTEA NOT NULL,
+    row_id BIGINT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    PRIMARY KEY (user_id, key),
+    FOREIGN KEY(user_id) REFERENCES users (id),
+    CONSTRAINT idempotency_keys_length CHECK (length(key) BETWEEN 1 AND 255)
+);
+-- For the catalog, too, which may not read whose a request is.
+CREATE FUNCTION eventify_key_of_command(of_user bigint, named text) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER AS $$
+    SELECT EXISTS (SELECT FROM requests WHERE user_id = of_user AND idempotency_key = named)
+$$;
+"""
+IN_THIS_SCHEMA = """
+DO $$
+BEGIN
+    EXECUTE format(
+        'ALTER FUNCTION eventify_key_of_command(bigint, text) SET search_path = %I, pg_temp',
+        current_schema());
+END $$
+"""
 
 
 def upgrade() -> None:
-    for statements in (TABLE, GUARDS):
+    for statements in (TABLE, GUARDS, IDEMPOTENCY_KEYS, IN_THIS_SCHEMA):
         op.execute(statements)
 
 

@@ -23,7 +23,7 @@ def user_id(engine: Engine) -> int:
 
 
 def add(engine: Engine, user_id: int) -> int:
-    return store.add(engine, user_id, "Checkout", ["read"], hash_of(new_key()), None).id
+    return store.add(engine, user_id, "Checkout", ["read"], hash_of(new_key()), None)[0].id
 
 
 def test_a_read_gives_what_has_changed_since_the_last(engine: Engine, user_id: int) -> None:

@@ -6,7 +6,7 @@ import time
 import pytest
 from msgspec.structs import replace
 
-from gateway.purchases.request_body import LineInput, PurchaseInput, parse_body
+from gateway.purchases.request_body import LineInput, PurchaseInput, fingerprint, parse_body
 from shared.errors import InvalidInput, MalformedBody
 from shared.row_ids import MAX_ID
 
@@ -156,3 +156,24 @@ def test_a_line_of_a_cart_names_no_buyer() -> None:
     with pytest.raises(InvalidInput) as refused:
         parse_body(b'{"items": [{"ticket_type": 1, "quantity": 2, "buyer": "a"}]}')
     assert list(refused.value.errors or ()) == ["items.0.buyer"]
+
+
+def test_one_line_has_the_same_fingerprint_in_both_forms_for_ever() -> None:
+    for body in (
+        b'{"ticket_type": 1, "quantity": 2}',
+        b'{"items": [{"quantity": 2, "ticket_type": 1}]}',
+    ):
+        # Stored with every key since the first release.
+        assert fingerprint(parse_body(body)).hex() == "4a88f5ccf47e4c5013c8f622229cd1ef"
+
+
+def test_every_difference_of_lines_gives_another_fingerprint() -> None:
+    lines = [
+        *([(1, 2)], [(1, 2), (3, 4)], [(3, 4), (1, 2)], [(1, 2), (3, 5)], [(12, 3), (4, 5)]),
+        *([(1, 2), (34, 5)], [(1, 2), (3, 4), (5, 6)]),
+    ]
+    carts = (
+        PurchaseInput(tuple(LineInput(ticket_type, quantity) for ticket_type, quantity in cart))
+        for cart in lines
+    )
+    assert len({fingerprint(cart) for cart in carts}) == len(lines)
