@@ -5,7 +5,7 @@ Each function is one blocking transaction, and raises `Unavailable` if the datab
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import attrgetter
 
 from sqlalchemy import ColumnElement, Engine, func, insert, select, update
@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Engine, func, insert, select, update
 from gateway.transactions import connection_transaction
 from shared.database.once import KeyedRequest, once
 from shared.database.tables import ApiKey, UserRow
-from shared.errors import Conflict, NotAuthenticated, NotFound
+from shared.errors import Conflict, InvalidInput, NotAuthenticated, NotFound
 
 # Of one user, live ones: every process has all keys in memory.
 KEYS_MAX = 100
@@ -45,11 +45,14 @@ def add(
 
     Raises:
         IdempotencyKeyReused, NotFound: as `once` does.
+        InvalidInput: `expires_at` is not in the future.
         NotAuthenticated: the user does not exist any more.
         Conflict: the user has `KEYS_MAX` keys.
     """
 
     def make() -> OwnKey:
+        if expires_at is not None and expires_at <= datetime.now(UTC):
+            raise InvalidInput(errors={"expires_at": ["must be in the future"]})
         # Two requests of one user would both find room for a last key.
         user = connection.scalar(
             select(UserRow.id)

@@ -55,7 +55,11 @@ ANSWERS: dict[tuple[str, str], set[int]] = {
 }
 # The headers of the contract that an answer has, by status.
 HEADERS: dict[tuple[str, str], dict[int, set[str]]] = {
-    (EVENTS, "post"): {401: {"WWW-Authenticate"}},
+    (EVENTS, "post"): {
+        201: {"Location", "ETag", "Idempotency-Replayed"},
+        404: {"Idempotency-Replayed"},
+        401: {"WWW-Authenticate"},
+    },
     (TICKET_TYPE, "get"): {200: {"ETag"}},
     (PURCHASES, "post"): {
         201: {"Location", "Preference-Applied", "Idempotency-Replayed"},
@@ -80,6 +84,14 @@ HEADERS: dict[tuple[str, str], dict[int, set[str]]] = {
 }
 # What a request may carry beside its body.
 PARAMETERS: dict[tuple[str, str], set[str]] = {
+    **{
+        (path, "post"): {"Idempotency-Key"}
+        for path in (EVENTS, TICKET_TYPES, "/api/keys/", f"{TICKET_TYPE}capacity/")
+    },
+    **{
+        (f"{TICKET_TYPE}{action}/", "post"): {"id", "If-Match", "Idempotency-Key"}
+        for action in ("pause", "resume")
+    },
     (EVENTS, "get"): {"search", "owner", "starts_after", "ordering", "page", "page_size"},
     (TICKET_TYPES, "get"): {"event", "page", "page_size"},
     (TICKET_TYPE, "put"): {"id", "If-Match"},

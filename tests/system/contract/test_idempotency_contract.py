@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.contract.problems import check_invalid, check_problem
 from tests.system.selling import (
@@ -203,6 +205,20 @@ def test_what_was_deleted_is_not_made_again(
     check_problem(again, 404, "not_found")
     assert is_replay(again)
     assert state(organiser) == before
+
+
+def test_a_replay_shows_an_api_key_that_has_expired_since(organiser: httpx.Client) -> None:
+    key, soon = new_key(), datetime.now(UTC) + timedelta(seconds=1)
+    post = Post(KEYS, {"name": "Shop", "scopes": ["read"], "expires_at": soon.isoformat()})
+    made = post.send(organiser, key)
+    assert made.status_code == 201
+
+    def refused_anew() -> None:
+        check_invalid(post.send(organiser, {}), "expires_at")
+
+    eventually(refused_anew)
+    again = post.send(organiser, key)
+    assert (again.status_code, again.json()["id"]) == (201, made.json()["id"])
 
 
 def test_an_api_key_and_its_owner_have_the_same_keys(shop: Shop, organiser: httpx.Client) -> None:
