@@ -71,17 +71,8 @@ LAPSED = f"""
     WHERE v.hold_seconds IS NOT NULL AND v.refusal IS NULL AND v.earlier_id IS NULL
         AND (v.user_id <> v.owner_id OR v.buyer IS NOT NULL)
 """
-# The request with the same key: a command, or another one, whose fingerprint is never the same.
-EARLIER = """
-    LEFT JOIN LATERAL (
-        SELECT id, event_id, fingerprint FROM requests
-        WHERE user_id = {user_id} AND idempotency_key = {key}
-        UNION ALL
-        SELECT NULL, NULL, fingerprint FROM idempotency_keys
-        WHERE user_id = {user_id} AND key = {key}
-        LIMIT 1
-    ) earlier ON true
-"""
+# Whether a request that is no command has the key (shared/database/once.py).
+KEY_TAKEN = "(SELECT true FROM idempotency_keys WHERE user_id = {user_id} AND key = {key})"
 ONE = {"ticket_type": "r.ticket_type_id", "quantity": "r.quantity"}
 EACH = {"ticket_type": "(item->>0)::bigint", "quantity": "(item->>1)::int"}
 
@@ -92,6 +83,7 @@ LOOKED_UP = f"""
         CASE
             WHEN earlier.fingerprint <> r.fingerprint THEN 'key_reused'
             WHEN earlier.id IS NOT NULL THEN NULL
+            WHEN {KEY_TAKEN.format(user_id="r.user_id", key="r.idempotency_key")} THEN 'key_reused'
             WHEN u.id IS NULL THEN 'unknown_user'
             WHEN r.cart IS NULL AND r.buyer IS NOT NULL AND e.owner_id <> r.user_id
             THEN 'not_your_event'
@@ -103,7 +95,9 @@ LOOKED_UP = f"""
     LEFT JOIN LATERAL (SELECT id FROM users WHERE id = r.user_id AND erased_at IS NULL OFFSET 0
                       ) u ON true
     {LOOK_UP.format(**ONE)}
-    {EARLIER.format(user_id="r.user_id", key="r.idempotency_key")}
+    LEFT JOIN LATERAL (SELECT id, event_id, fingerprint FROM requests
+                       WHERE user_id = r.user_id AND idempotency_key = r.idempotency_key
+                       OFFSET 0) earlier ON true
 """
 WITH_CARTS = f"""
     SELECT * FROM looked_up WHERE cart IS NULL OR earlier_id IS NOT NULL OR refusal IS NOT NULL

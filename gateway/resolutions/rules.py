@@ -98,10 +98,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """A request that was accepted before. `purchase_id`: None of an extension or a purchase.
-
-    A request that is no command has a fingerprint alone, which no command has.
-    """
+    """A command that was accepted before. `purchase_id`: None of an extension or a purchase."""
 
     id: str
     event_id: int
@@ -116,6 +113,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         event_id: None: there is no such event or purchase.
         buyer_id: of the purchase.
         earlier: with the same key.
+        key_is_taken: by a request that is no command, and by no command.
         same_payment: a confirmation with the same reference that was not refused.
         releasing_id: a release, whoever asked for it.
         cancelled: of each ticket type of the purchase.
@@ -126,6 +124,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     buyer_id: int | None = None
     purchase: Purchase | None = None
     earlier: Known | None = None
+    key_is_taken: bool = False
     same_payment: Known | None = None
     releasing_id: str | None = None
     cancelled: Mapping[int, int] = {}
@@ -152,10 +151,11 @@ class NothingToDo(msgspec.Struct, frozen=True):
 
 def judge(command: Command, standing: Standing) -> Accept | Accepted | NothingToDo | Problem:
     """An earlier command with the same key outranks every refusal."""
-    if standing.earlier is not None:
-        if standing.earlier.fingerprint != command.fingerprint:
-            return IdempotencyKeyReused()
-        return Accepted(standing.earlier.id, standing.earlier.event_id, replayed=True)
+    earlier = standing.earlier
+    if standing.key_is_taken or (earlier and earlier.fingerprint != command.fingerprint):
+        return IdempotencyKeyReused()
+    if earlier is not None:
+        return Accepted(earlier.id, earlier.event_id, replayed=True)
     if standing.event_id is None:
         return NotFound()
     if (forbidden := _forbidden(command, standing)) is not None:

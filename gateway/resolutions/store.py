@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from gateway.purchases import read
 from gateway.purchases.read import KEPT_OUTCOMES, WRITES_TO_LOG, Found
-from gateway.purchases.store import EARLIER
+from gateway.purchases.store import KEY_TAKEN
 from gateway.resolutions.rules import (
     Accept,
     Accepted,
@@ -37,12 +37,15 @@ LOOK_UP = Prepared(
     "look_up_resolutions",
     f"""
 SELECT e.id, e.owner_id, earlier.id::text, earlier.event_id, earlier.fingerprint,
-       same.id::text, same.purchase_id::text, releasing.id::text, cancelled.items::text
+       same.id::text, same.purchase_id::text, releasing.id::text, cancelled.items::text,
+       {KEY_TAKEN.format(user_id="asked.user_id", key="asked.idempotency_key")}
 FROM unnest(%(kinds)s::text[], %(user_ids)s::bigint[], %(purchase_ids)s::uuid[],
             %(event_ids)s::bigint[], %(keys)s::text[], %(references)s::text[])
     WITH ORDINALITY AS asked (kind, user_id, purchase_id, event_id, idempotency_key,
                               payment_reference, nth)
-{EARLIER.format(user_id="asked.user_id", key="asked.idempotency_key")}
+LEFT JOIN LATERAL (SELECT id, event_id, fingerprint FROM requests
+                   WHERE user_id = asked.user_id AND idempotency_key = asked.idempotency_key
+                   OFFSET 0) earlier ON true
 LEFT JOIN LATERAL (SELECT event_id FROM requests WHERE id = asked.purchase_id AND kind = 'buy'
                    OFFSET 0) p ON true
 LEFT JOIN LATERAL (SELECT id, owner_id FROM events
@@ -201,7 +204,7 @@ def _standings(cursor: cursor, commands: Sequence[Command]) -> list[Standing]:
 
 def _standing(command: Command, found: Found | None, row: Sequence[Any]) -> Standing:
     event_id, owner_id, earlier_id, earlier_event, fingerprint, *others = row
-    same_id, same_of, releasing_id, cancelled = others
+    same_id, same_of, releasing_id, cancelled, key_taken = others
     is_there = command.purchase_id is None or found is not None
     so_far: dict[int, int] = {}
     for line in _lines.decode(cancelled or "[]"):
@@ -212,8 +215,9 @@ def _standing(command: Command, found: Found | None, row: Sequence[Any]) -> Stan
         buyer_id=found.user_id if found is not None else None,
         purchase=found.purchase if found is not None else None,
         earlier=Known(earlier_id, earlier_event, fingerprint=bytes(fingerprint))
-        if fingerprint is not None
+        if earlier_id is not None
         else None,
+        key_is_taken=key_taken is not None and earlier_id is None,
         same_payment=Known(same_id, event_id, same_of) if same_id is not None else None,
         releasing_id=releasing_id,
         cancelled=so_far,

@@ -173,6 +173,7 @@ def test_an_earlier_command_with_the_same_key_outranks_every_refusal() -> None:
     assert replay == Accepted("earlier", EVENT, replayed=True)
     other = replace(keyed, currency="USD")
     assert isinstance(judge(other, standing(HELD, earlier=earlier)), IdempotencyKeyReused)
+    assert isinstance(judge(keyed, standing(HELD, key_is_taken=True)), IdempotencyKeyReused)
 
 
 @pytest.mark.parametrize(
