@@ -10,12 +10,13 @@ from shared.database.once import REPLAYED
 from shared.errors import (
     Conflict,
     IdempotencyKeyReused,
+    InvalidInput,
     NotFound,
     PermissionDenied,
     PreconditionFailed,
     Problem,
 )
-from shared.web.idempotency_key import KEY_PROBLEMS
+from shared.web.idempotency_key import KEY_FORM, KEY_PROBLEMS
 from shared.web.openapi import (
     Responses,
     error_responses,
@@ -91,7 +92,8 @@ def changing(etag: Headers, *problems: Shown) -> Responses:
 def changing_once(etag: Headers, *problems: Shown) -> Responses:
     """Of a POST, which takes an `Idempotency-Key`."""
     changed = {"headers": headers(etag, WRITES | REPLAYED)}
-    return _writing(*problems, IdempotencyKeyReused) | {200: changed}
+    malformed = InvalidInput(errors={"Idempotency-Key": [KEY_FORM]})
+    return _writing(malformed, *problems, IdempotencyKeyReused) | {200: changed}
 
 
 def deleting() -> Responses:
