@@ -7,11 +7,17 @@ import sys
 
 import click
 
-from tests.chaos.catalogue import CONTROLS, FAILOVERS, FAULTS
+from tests.chaos.catalogue import (
+    CONTROLS,
+    FAILOVERS,
+    FAULTS,
+    PAYMENT_CONTROLS,
+    STANDBY_CONTROLS,
+)
 from tests.chaos.payments import hold_race
-from tests.chaos.plan import ALL, FAILOVER, KINDS, PAYMENT, plan
+from tests.chaos.plan import ALL, KINDS, OF_PAYMENTS, ON_STANDBY, plan
 from tests.chaos.report import Report, control_table
-from tests.chaos.round import Caught, Result, caught_in_round, hold_round
+from tests.chaos.round import Caught, HoldRound, Result, caught_in_round, hold_round
 from tests.chaos.system import a_system
 from tests.chaos.system_with_standby import a_system_with_standby
 
@@ -30,7 +36,7 @@ MISSING = [
     "--only",
     type=click.Choice(KINDS),
     help="Of this class, or pairs; failover: of a system whose database has a standby; "
-    "payment: races of payments against the end of their holds.",
+    "payment: races of payments against the end of their holds; payment-failover: both.",
 )
 @click.option("--controls", is_flag=True, help="Systems broken on purpose instead: each is caught.")
 def main(rounds: int, seed: int | None, only: str | None, controls: bool) -> None:
@@ -39,13 +45,13 @@ def main(rounds: int, seed: int | None, only: str | None, controls: bool) -> Non
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     click.echo(" ".join([f"Seed {seed}.", *MISSING]))
-    sys.exit(_hold_controls(seed) if controls else _hold_rounds(rounds, seed, only))
+    sys.exit(_hold_controls(seed, only) if controls else _hold_rounds(rounds, seed, only))
 
 
 def _hold_rounds(rounds: int, seed: int, only: str | None) -> int:
     report, chance = Report(), random.Random(seed)
-    hold = hold_race if only == PAYMENT else hold_round
-    with a_system_with_standby() if only == FAILOVER else a_system() as system:
+    hold: HoldRound = hold_race if only in OF_PAYMENTS else hold_round
+    with a_system_with_standby() if only in ON_STANDBY else a_system() as system:
         for number, kinds in zip(range(1, rounds + 1), plan(only, seed), strict=False):
             result = hold(system, [kind(system) for kind in kinds], chance)
             report.add(result)
@@ -54,13 +60,20 @@ def _hold_rounds(rounds: int, seed: int, only: str | None) -> int:
     return 0 if report.ok else 1
 
 
-def _hold_controls(seed: int) -> int:
+def _hold_controls(seed: int, only: str | None) -> int:
     caught: dict[str, Caught] = {}
     chance = random.Random(seed)
-    for control, kind in CONTROLS:
-        with a_system(control) as system:
-            caught[control.name] = caught_in_round(system, kind(system), chance)
-        click.echo(f"{control.name}: caught in round {caught[control.name].round}")
+    for controls, hold, make in (
+        (CONTROLS, hold_round, a_system),
+        (PAYMENT_CONTROLS, hold_race, a_system),
+        (STANDBY_CONTROLS, hold_race, a_system_with_standby),
+    ):
+        if only in OF_PAYMENTS and hold is not hold_race:
+            continue
+        for control, kind in controls:
+            with make(control) as system:
+                caught[control.name] = caught_in_round(system, kind(system), chance, hold)
+            click.echo(f"{control.name}: caught in round {caught[control.name].round}")
     click.echo(control_table(caught))
     return 0 if all(each.violations for each in caught.values()) else 1
 

@@ -117,17 +117,21 @@ POSSIBLE = {
 FAILOVERS = (PrimaryLost, PrimaryLostAfterStandby, PrimaryUnreachable)
 
 # Between any two steps of a payment: a round of races against the end of its hold (payments.py).
-PAYMENTS: tuple[type[Fault], ...] = (
+PAYMENT_MOMENTS: tuple[type[Fault], ...] = (
     failpoints.KilledBeforeResolveCommit,
     failpoints.KilledAfterResolveCommit,
     failpoints.KilledBeforeDecisionCommit,
     failpoints.KilledAfterDecisionCommit,
     failpoints.KilledAfterResult,
+)
+PAYMENTS: tuple[type[Fault], ...] = (
+    *PAYMENT_MOMENTS,
     processes.GatewayKilled,
     processes.WorkerChildKilled,
     processes.SweeperKilled,
     postgres.PostgresCrashed,
     postgres.BackendsTerminated,
+    postgres.LaneLocked,
     network.PostgresAnswersLost,
     network.GatewaysAnswersLost,
 )
@@ -152,7 +156,8 @@ ALTER TABLE batches DROP CONSTRAINT batches_pkey;
 ALTER TABLE counters DROP CONSTRAINT counters_never_oversold;
 """
 
-CONTROLS: tuple[tuple[Control, type[Fault]], ...] = (
+Controls = tuple[tuple[Control, type[Fault]], ...]
+CONTROLS: Controls = (
     (Control("no_lock", WITHOUT_SECOND_BARRIERS), wakeups.WakeupsDoubled),
     (Control("early_202"), failpoints.KilledAfterWakeup),
     (Control("sweeper_off"), wakeups.WakeupsDropped),
@@ -167,3 +172,18 @@ CONTROLS: tuple[tuple[Control, type[Fault]], ...] = (
         postgres.StrayHand,
     ),
 )
+# In rounds of payments.
+PAYMENT_CONTROLS: Controls = (
+    (Control("expired_is_paid"), failpoints.KilledAfterResolveCommit),
+    (Control("early_paid"), postgres.LaneLocked),
+    (
+        Control(
+            "lost_confirm",
+            f"{WITHOUT_SECOND_BARRIERS} GRANT DELETE ON work_list TO PUBLIC;"
+            "ALTER TABLE work_list DISABLE TRIGGER USER",
+        ),
+        failpoints.KilledBeforeDecisionCommit,
+    ),
+)
+# The same, on a system with a standby.
+STANDBY_CONTROLS: Controls = ((Control("unconfirmed"), PrimaryLostAfterStandby),)

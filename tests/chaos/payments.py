@@ -7,6 +7,7 @@ at which its hold ends, and again until it knows: the buyer has his tickets, or 
 import asyncio
 import random
 import time
+from collections import Counter as Count
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -33,6 +34,8 @@ HOLD_SECONDS = (3, 4, 5, 6)
 AROUND_THE_END_SECONDS = 0.3
 CONFIRMS_TWICE = 0.2
 KEPT, GIVEN_BACK = "confirmed", "expired"
+PAYMENT_PROMISE = "charged, then sold or told to give back"
+FOUND_OUT = "found out later"
 HELD = f"""
 SELECT p.id::text, ({TOTAL})::text, h.ends_at FROM holds h JOIN requests p ON p.id = h.purchase_id
 WHERE h.event_id = :event
@@ -50,18 +53,23 @@ WHERE p.event_id = :event AND p.kind = 'buy'
 
 
 class _Body(msgspec.Struct):
-    status: str | int | None = None
     code: str | None = None
 
 
 class _Shop:
-    """What the shop was told of each purchase; more than one thing is a violation."""
+    """What the shop was told of each purchase; more than one thing is a violation.
+
+    `answers`: how often each was given. `found_out`: confirmations whose outcome was unknown after
+    their first request, and known in the end.
+    """
 
     def __init__(self, system: Subject, token: str, chance: random.Random) -> None:
         self._url = system.gateway_urls[0]
         self._token = token
         self._chance = chance
         self.told: dict[str, set[str]] = {}
+        self.answers: Count[str] = Count()
+        self.found_out = 0
 
     async def confirm(self, id_: str, amount: str, seconds: float, deadline: float) -> None:
         self.told[id_] = set()
@@ -75,6 +83,7 @@ class _Shop:
         body = {"payment_reference": reference(id_), "amount": amount, "currency": "EUR"}
         headers = {"Idempotency-Key": f'"{uuid4()}"', "Prefer": "wait=2"}
         connection = ClientConnection(self._url)
+        asked = 0
         while time.monotonic() < deadline:
             answer = None
             with suppress(OSError):
@@ -86,8 +95,12 @@ class _Shop:
                     body=msgspec.json.encode(body),
                     timeout_seconds=ANSWER_SECONDS,
                 )
-            if (told := _told(answer)) is not None:
+            asked += 1
+            code = _code(answer)
+            self.answers[code] += 1
+            if (told := _told(code)) is not None:
                 self.told[id_].add(told)
+                self.found_out += asked > 1
                 break
             await asyncio.sleep(ASK_AGAIN_SECONDS)
         connection.close()
@@ -97,17 +110,19 @@ def reference(purchase_id: str) -> str:
     return f"pay_{purchase_id}"
 
 
-def _told(answer: ClientResponse | None) -> str | None:
+def _code(answer: ClientResponse | None) -> str:
+    """The status of an answer, and the code of a problem."""
+    if answer is None:
+        return "none"
+    code = msgspec.json.decode(answer.body, type=_Body).code
+    return f"{answer.status} {code}" if code else str(answer.status)
+
+
+def _told(code: str) -> str | None:
     """None: nothing yet."""
-    if answer is None or answer.status == 202 or answer.status >= 500:
+    if code == "none" or code.startswith(("202", "5")):
         return None
-    read = msgspec.json.decode(answer.body, type=_Body)
-    match answer.status, read.code:
-        case 200, _:
-            return KEPT
-        case 409, "hold_expired":
-            return GIVEN_BACK
-    return f"{answer.status} {read.code}"
+    return {"200": KEPT, "409 hold_expired": GIVEN_BACK}.get(code, code)
 
 
 def hold_race(
@@ -115,11 +130,17 @@ def hold_race(
     faults: Sequence[Fault],
     chance: random.Random,
     *,
+    with_guards: bool = True,
     races: int = RACES,
     recovers_within_seconds: float = RECOVERS_WITHIN_SECONDS,
 ) -> Result:
-    """Hold a round of races in which these faults strike; the system is well when it returns."""
+    """Hold a round of races in which these faults strike; the system is well when it returns.
+
+    Arguments as for `hold_round`; `races`: how many purchases.
+    """
     before = [fault.strikes for fault in faults]
+    for fault in faults:
+        fault.prepare()
     owner_id, token = chance.choice(sorted(system.tokens.items()))
     event = add_event(system.engine, owner_id)
     ticket_type = add_ticket_type(system.engine, races, event_id=event)
@@ -142,15 +163,17 @@ def hold_race(
     system.wait_until_all_run()
     ends = {id_: (kind, paid_by) for id_, kind, paid_by in rows(system.engine, ENDS, event=event)}
     violations = check_payments(shop.told, ends)
-    violations += [Violation("the replay", line) for line in replay(system, with_guards=True)]
-    fates = [kind for kind, _ in ends.values()]
+    violations += [
+        Violation("the replay", line) for line in replay(system, with_guards=with_guards)
+    ]
     return Result(
         faults=[type(fault).__name__ for fault in faults],
         strikes=[fault.strikes - n for fault, n in zip(faults, before, strict=True)],
         violations=violations,
         purchases=races,
         recovered_seconds=recovered,
-        fates={fate: fates.count(fate) for fate in set(fates)},
+        fates=Count(str(kind) for kind, _ in ends.values()),
+        answers=shop.answers + Count({FOUND_OUT: shop.found_out}),
     )
 
 
@@ -192,5 +215,5 @@ def check_payments(
         kept = kind == KEPT and paid_by == reference(id_)
         if answers != {KEPT if kept else GIVEN_BACK} or not (kept or kind == GIVEN_BACK):
             detail = f"{id_} is {kind} by {paid_by}; the shop was told {sorted(answers)}"
-            violations.append(Violation("charged, then sold or told to give back", detail))
+            violations.append(Violation(PAYMENT_PROMISE, detail))
     return violations

@@ -1,14 +1,17 @@
 """Which faults strike in which round of `make chaos`. Pure."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 
-from tests.chaos.catalogue import FAILOVERS, PAYMENTS, POSSIBLE, random_pair
+from tests.chaos.catalogue import FAILOVERS, PAYMENT_MOMENTS, PAYMENTS, POSSIBLE, random_pair
 from tests.chaos.faults.fault import Fault
 
-PAIRS, FAILOVER, PAYMENT = "pairs", "failover", "payment"
+PAIRS, FAILOVER, PAYMENT, PAYMENT_FAILOVER = "pairs", "failover", "payment", "payment-failover"
 ALL = [fault for faults in POSSIBLE.values() for fault in faults]
-KINDS = (*POSSIBLE, PAIRS, FAILOVER, PAYMENT)
+KINDS = (*POSSIBLE, PAIRS, FAILOVER, PAYMENT, PAYMENT_FAILOVER)
+ON_STANDBY = (FAILOVER, PAYMENT_FAILOVER)
+OF_PAYMENTS = (PAYMENT, PAYMENT_FAILOVER)
 
 
 def plan(only: str | None, seed: int) -> Iterator[list[type[Fault]]]:
@@ -18,24 +21,31 @@ def plan(only: str | None, seed: int) -> Iterator[list[type[Fault]]]:
     before one is again.
 
     Args:
-        only: faults of this class alone; PAIRS; FAILOVER; or PAYMENT.
+        only: faults of this class alone; PAIRS; FAILOVER; PAYMENT; or PAYMENT_FAILOVER: failovers,
+            also at each moment of a payment.
         seed: which fault comes when, and which two meet.
     """
     chance = random.Random(seed)
     if only == PAIRS:
         while True:
             yield random_pair(chance)
-    faults: Sequence[type[Fault]] = (
-        [fault for fault in FAILOVERS if not fault.needs]
-        if only == FAILOVER
-        else PAYMENTS
-        if only == PAYMENT
-        else POSSIBLE[only]
-        if only
-        else ALL
-    )
+    rounds = _rounds(only)
     while True:
-        for fault in chance.sample(faults, len(faults)):
-            yield [fault]
+        for faults in chance.sample(rounds, len(rounds)):
+            yield faults
             if only is None:
                 yield random_pair(chance)
+
+
+def _rounds(only: str | None) -> Sequence[list[type[Fault]]]:
+    """Each of them once."""
+    failovers: list[type[Fault]] = [fault for fault in FAILOVERS if not fault.needs]
+    alone: Mapping[str | None, Sequence[type[Fault]]] = {
+        None: ALL,
+        **POSSIBLE,
+        FAILOVER: failovers,
+        PAYMENT: PAYMENTS,
+        PAYMENT_FAILOVER: failovers,
+    }
+    pairs = product(PAYMENT_MOMENTS, failovers) if only == PAYMENT_FAILOVER else ()
+    return [[fault] for fault in alone[only]] + [list(pair) for pair in pairs]

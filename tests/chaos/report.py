@@ -1,5 +1,6 @@
 """Adds rounds up, and writes them as the tables of docs/faults.md. Pure."""
 
+from collections import Counter as Count
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -24,10 +25,14 @@ class Report:
     _tallies: dict[str, _Tally] = field(default_factory=dict)
     _purchases: int = 0
     _rounds: int = 0
+    _fates: Count[str] = field(default_factory=Count)
+    _answers: Count[str] = field(default_factory=Count)
 
     def add(self, result: Result) -> None:
         self._rounds += 1
         self._purchases += result.purchases
+        self._fates += result.fates
+        self._answers += result.answers
         for name, strikes in zip(result.faults, result.strikes, strict=True):
             tally = self._tallies.setdefault(name, _Tally())
             tally.alone += len(result.faults) == 1
@@ -43,7 +48,8 @@ class Report:
 
     def table(self) -> str:
         lines = [
-            f"{self._rounds} rounds, {self._purchases:,} purchases.",
+            f"{self._rounds} rounds, {self._purchases:,} purchases: {_counts(self._fates)}.",
+            *([f"Answers: {_counts(self._answers)}."] if self._answers else []),
             "",
             "| fault | rounds alone | in pairs | strikes | slowest recovery | violations |",
             "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -54,6 +60,10 @@ class Report:
             for name, t in self._tallies.items()
         ]
         return "\n".join(lines)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
 def control_table(caught: Mapping[str, Caught]) -> str:

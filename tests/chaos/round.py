@@ -3,8 +3,10 @@
 import asyncio
 import random
 import time
+from collections import Counter as Count
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from sqlalchemy import Engine
 
@@ -35,7 +37,8 @@ class Result:
     """`recovered_seconds`: from the healing on, until a new purchase was decided, and a worker
     decides and not the sweeper alone; None: never.
 
-    What was killed is healed when its supervisor has started it again.
+    What was killed is healed when its supervisor has started it again. `fates`: of purchases or
+    requests. `answers`: of payments, by status and code.
     """
 
     faults: list[str]
@@ -43,7 +46,8 @@ class Result:
     violations: list[Violation]
     purchases: int
     recovered_seconds: float | None
-    fates: dict[str, int] = field(default_factory=dict)
+    fates: Count[str] = field(default_factory=Count)
+    answers: Count[str] = field(default_factory=Count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ def hold_round(
         recovers_within_seconds: also how long sales may take to show that they go on.
     """
     before = [fault.strikes for fault in faults]
+    for fault in faults:
+        fault.prepare()
     events = a_sale(system.engine)
     history = History()
     with ResultListener(system, history).listening():
@@ -89,16 +95,13 @@ def hold_round(
                 f"a worker decided a new one after {recovered_seconds} s; all known: {all_known}",
             )
         )
-    fates: dict[str, int] = {}
-    for attempt in history.attempts:
-        fates[attempt.fate] = fates.get(attempt.fate, 0) + 1
     return Result(
         faults=[type(fault).__name__ for fault in faults],
         strikes=[fault.strikes - n for fault, n in zip(faults, before, strict=True)],
         violations=violations,
         purchases=len(evidence.rows),
         recovered_seconds=recovered_seconds,
-        fates=fates,
+        fates=Count(attempt.fate for attempt in history.attempts),
     )
 
 
@@ -117,13 +120,28 @@ def a_sale(engine: Engine) -> dict[int, list[int]]:
     }
 
 
-def caught_in_round(system: Subject, fault: Fault, chance: random.Random) -> Caught:
+class HoldRound(Protocol):
+    """`hold_round`, or another kind of it."""
+
+    def __call__(
+        self,
+        system: Subject,
+        faults: Sequence[Fault],
+        chance: random.Random,
+        *,
+        with_guards: bool = True,
+    ) -> Result: ...
+
+
+def caught_in_round(
+    system: Subject, fault: Fault, chance: random.Random, hold: HoldRound = hold_round
+) -> Caught:
     """Hold rounds of a system that is broken on purpose until one finds it out.
 
     Guards that are missing from the database do not count: what came of it must be found.
     """
     for number in range(1, CAUGHT_WITHIN_ROUNDS + 1):
-        result = hold_round(system, [fault], chance, with_guards=False)
+        result = hold(system, [fault], chance, with_guards=False)
         if result.violations:
             return Caught(number, result.violations)
     return Caught(CAUGHT_WITHIN_ROUNDS, [])

@@ -10,6 +10,7 @@ from deploy.local.servers.embedded import prepare_valkey
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.free_port import free_port
+from tests.chaos.control import Control
 from tests.chaos.packet_filter import PacketFilter, drop_leftovers, packet_filter
 from tests.chaos.small_disk import SmallDisk
 from tests.chaos.system import DATABASE, SETTINGS, System
@@ -53,15 +54,15 @@ class SystemWithStandby(System):
 
 
 @contextmanager
-def a_system_with_standby() -> Iterator[SystemWithStandby]:
-    """A system of its own, until the block ends."""
+def a_system_with_standby(control: Control | None = None) -> Iterator[SystemWithStandby]:
+    """A system of its own, until the block ends; `control`: in which way it is broken."""
     with (
         folder_for_servers() as folder,
         an_operator() as operator,
         a_pair() as pair,
         ExitStack() as stack,
     ):
-        operator.environment |= SETTINGS
+        operator.environment |= SETTINGS | (control.environment if control is not None else {})
         valkey = Server(prepare_valkey(folder / "valkey", free_port()), folder / "valkey.log")
         stack.callback(valkey.stop)
         valkey.start()

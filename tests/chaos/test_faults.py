@@ -15,17 +15,24 @@ import psutil
 import pytest
 
 from loadtests.client import ClientConnection
-from tests.chaos.catalogue import CONTROLS, FAULTS, IN_SHORT, PAYMENTS_IN_SHORT, random_pair
+from tests.chaos.catalogue import (
+    CONTROLS,
+    FAULTS,
+    IN_SHORT,
+    PAYMENT_CONTROLS,
+    PAYMENTS_IN_SHORT,
+    random_pair,
+)
 from tests.chaos.checker import UNAVAILABLE_WITHIN_SECONDS, machine_lag_seconds
 from tests.chaos.conftest import BESIDE_OTHER_TESTS_SECONDS, SEED, survives
 from tests.chaos.control import Control
 from tests.chaos.evidence import queued_now
 from tests.chaos.faults.fault import Fault
 from tests.chaos.history import Evidence, History, Window
-from tests.chaos.payments import GIVEN_BACK, KEPT, hold_race
+from tests.chaos.payments import GIVEN_BACK, KEPT, PAYMENT_PROMISE, hold_race
 from tests.chaos.pulse import feel_pulse
 from tests.chaos.round import caught_in_round
-from tests.chaos.system import System
+from tests.chaos.system import System, a_system
 from tests.support.factories import add_ticket_type, run, tamper
 from tests.support.waiting import eventually
 from tests.system.selling import EVENTS, PURCHASES, buy, sale_held
@@ -66,6 +73,14 @@ def test_no_payment_is_left_without_ticket_or_word(system: System, fault: type[F
     assert not result.violations
     assert set(result.fates) == {KEPT, GIVEN_BACK}, "there was no race"
     assert all(result.strikes), result
+
+
+def test_a_payment_of_an_expired_hold_that_is_taken_is_caught() -> None:
+    """`make chaos ARGS=--controls` has the others."""
+    control, fault = next(each for each in PAYMENT_CONTROLS if each[0].name == "expired_is_paid")
+    with a_system(control) as system:
+        caught = hold_race(system, [fault(system)], random.Random(SEED), races=20)
+    assert {violation.promise for violation in caught.violations} == {PAYMENT_PROMISE}
 
 
 @contextmanager

@@ -105,10 +105,10 @@ class Server:
             self._suspend(child)
 
     def _suspend(self, process: psutil.Process) -> None:
-        """When it returns, the process is stopped."""
+        """When it returns, the process is stopped, or has ended: its parent cannot reap it."""
 
         def stands_still() -> None:
-            assert process.status() == psutil.STATUS_STOPPED
+            assert process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
 
         with suppress(psutil.NoSuchProcess):
             process.suspend()

@@ -13,7 +13,7 @@ LOOK_SECONDS = 0.02
 
 
 class _Failover(Fault):
-    """Healed by the standby's promotion; the next strike first makes the pair whole again."""
+    """Healed by the standby's promotion; the next round first makes the pair whole again."""
 
     system: SystemWithStandby
 
@@ -21,7 +21,7 @@ class _Failover(Fault):
         super().__init__(system)
         self._pair = system.pair
 
-    def _make_whole(self) -> None:
+    def prepare(self) -> None:
         if self.system.packets.drops:
             self._pair.standby.kill()
             self.system.packets.let_pass()
@@ -44,7 +44,6 @@ class PrimaryUnreachable(_Failover):
     needs = "" if can_drop() else "the right to drop packets (root, and iptables)"
 
     def strike(self) -> None:
-        self._make_whole()
         self.system.packets.drop(self._pair.primary.port)
         self.strikes += 1
 
@@ -56,7 +55,6 @@ class PrimaryLost(_Failover):
     effect = Effect.UNAVAILABLE
 
     def strike(self) -> None:
-        self._make_whole()
         self._pair.primary.kill()
         self.strikes += 1
 
@@ -71,7 +69,6 @@ class PrimaryLostAfterStandby(_Failover):
     hold_seconds = 0.5
 
     def strike(self) -> None:
-        self._make_whole()
         self._pair.standby.end(signal.SIGINT)
         over_at = time.monotonic() + CANCELLING_SECONDS
         while time.monotonic() < over_at:

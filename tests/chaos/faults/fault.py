@@ -38,6 +38,9 @@ class Fault(ABC):
         self.system = system
         self.strikes = 0
 
+    def prepare(self) -> None:  # noqa: B027 - most need nothing
+        """Blocking, before the sale: what would take too long at the moment of the strike."""
+
     @abstractmethod
     def strike(self) -> None:
         """Blocking; when it returns, the fault is there."""

@@ -4,7 +4,8 @@ from itertools import islice
 
 import pytest
 
-from tests.chaos.plan import ALL, FAILOVER, KINDS, PAIRS, plan
+from tests.chaos.catalogue import PAYMENT_MOMENTS
+from tests.chaos.plan import ALL, FAILOVER, KINDS, PAIRS, PAYMENT_FAILOVER, plan
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -29,11 +30,17 @@ def test_the_same_seed_gives_the_same_rounds_and_another_seed_others(only: str |
 @pytest.mark.parametrize("only", KINDS)
 def test_one_kind_is_tried_alone(only: str) -> None:
     pairs = {len(faults) == 2 for faults in islice(plan(only, 1), 20)}
-    assert pairs == {only == PAIRS}
+    expected = {False, True} if only == PAYMENT_FAILOVER else {only == PAIRS}
+    assert pairs == expected
 
 
 def test_a_pair_is_of_two_faults() -> None:
     assert all(len(set(faults)) == 2 for faults in islice(plan(PAIRS, 1), 100))
+
+
+def test_a_failover_comes_at_each_moment_of_a_payment() -> None:
+    met = {moment for moment, *failover in islice(plan(PAYMENT_FAILOVER, 1), 20) if failover}
+    assert met == set(PAYMENT_MOMENTS)
 
 
 def test_failovers_are_tried_on_a_system_of_their_own() -> None:
