@@ -5,13 +5,17 @@ from enum import StrEnum
 
 import msgspec
 
-DECIDED_STATUSES = ("confirmed", "rejected")
+DECIDED_STATUSES = ("confirmed", "held", "rejected", "released", "expired", "cancelled")
+# Of a 400 without a purchase, and of a 409 to a confirmation or release.
+NOTHING_LEFT = ("not_enough_tickets", "all_held")
+HOLD_OVER = ("hold_expired", "hold_released")
 
 
 class Meaning(StrEnum):
     QUEUED = "queued"  # stored, and will be decided
     DECIDED = "decided"  # the outcome, with the purchase's id
-    SOLD_OUT = "sold out"  # answered at the edge: nothing was stored
+    SOLD_OUT = "sold out"  # or all held; answered at the edge: nothing was stored
+    HOLD_OVER = "hold over"  # the payment comes too late: it is given back
     RETRY_LATER = "retry later"  # 429 or 503 with Retry-After
     FINE = "fine"  # read as asked for
     FAILED = "failed"
@@ -36,7 +40,9 @@ class AnswerBody(msgspec.Struct):
     quantity: int | None = None
     items: list[Line] | None = None
     total_price: str | None = None
+    currency: str | None = None
     decided_at: str | None = None
+    payment_reference: str | None = None
 
 
 _decoder = msgspec.json.Decoder(AnswerBody)
@@ -66,6 +72,8 @@ class ClientResponse(msgspec.Struct, frozen=True):
                 return Meaning.FINE
             case 400:
                 return _meaning_of_problem(self.read())
+            case 409 if (body := self.read()) is not None and body.code in HOLD_OVER:
+                return Meaning.HOLD_OVER
             case 429 | 503 if self.retry_after_seconds is not None:
                 return Meaning.RETRY_LATER
         return Meaning.FAILED
@@ -100,4 +108,4 @@ def _meaning_of_problem(body: AnswerBody | None) -> Meaning:
         return Meaning.FAILED
     if body.id is not None:
         return Meaning.DECIDED
-    return Meaning.SOLD_OUT if body.code == "not_enough_tickets" else Meaning.FAILED
+    return Meaning.SOLD_OUT if body.code in NOTHING_LEFT else Meaning.FAILED

@@ -33,8 +33,12 @@ def purchase_body(lines: Sequence[Line]) -> bytes:
     return msgspec.json.encode(lines[0] if len(lines) == 1 else {"items": lines})
 
 
-def create_sale(base_url: str, token: str, title: str, capacity: int) -> list[int]:
+def create_sale(
+    base_url: str, token: str, title: str, capacity: int, hold_seconds: int | None = None
+) -> list[int]:
     """Create an event of this token's user; returns its ticket types, which share the capacity.
+
+    `hold_seconds`: how long they are held for the payment; None: not at all.
 
     Raises:
         ConfigurationError: the system does not answer, or with an error.
@@ -45,13 +49,14 @@ def create_sale(base_url: str, token: str, title: str, capacity: int) -> list[in
         "end_time": (starts + timedelta(hours=4)).isoformat(),
     }
     event = _create(base_url, "/api/events/", token, {"title": title} | times)
+    terms = {"price": "49.00", "hold_seconds": hold_seconds}
     shares = [(capacity + n) // len(TICKET_TYPES) for n in range(len(TICKET_TYPES))]
     return [
         _create(
             base_url,
             "/api/ticket-types/",
             token,
-            {"event": event, "name": name, "price": "49.00", "capacity": share},
+            {"event": event, "name": name, "capacity": share} | terms,
         )
         for name, share in zip(TICKET_TYPES, shares, strict=True)
     ]

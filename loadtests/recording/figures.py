@@ -20,7 +20,13 @@ REQUEST_TO_DECISION_POLLED = "request to decision, polled"
 REQUEST_TO_SOLD_OUT = "request to sold out"
 # Of all decisions, waited for or polled.
 REQUEST_TO_CONFIRMED = "request to confirmed"
+REQUEST_TO_HELD = "request to held"
 REQUEST_TO_REJECTED = "request to rejected"
+# Of what is held, from the shop's first request on.
+PAYMENT_TO_CONFIRMED = "payment to confirmed"
+PAYMENT_TO_HOLD_OVER = "payment to given back"
+# Held, and not paid on purpose; released, or left to expire.
+ABANDONED = "held to abandoned"
 # The end of the names of requests with that answer.
 SOLD_OUT = "[sold out]"
 
@@ -38,5 +44,7 @@ def record(stats: "RequestStats", name: str, value: float) -> None:
     stats.get(name, SALE).log(round(value), 0)
 
 
-def record_undecided(stats: "RequestStats", seconds: float) -> None:
-    stats.log_error(SALE, REQUEST_TO_DECISION, f"not decided within {seconds:.0f} s")
+def record_undecided(
+    stats: "RequestStats", seconds: float, name: str = REQUEST_TO_DECISION
+) -> None:
+    stats.log_error(SALE, name, f"not decided within {seconds:.0f} s")

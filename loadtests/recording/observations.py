@@ -2,6 +2,7 @@
 
     observations.accepted(purchase_id)          # for each 202
     observations.outcome(purchase_id, content)  # for each answer with a decision
+    observations.refused(purchase_id, payment)  # for each payment that came too late
 
 One line of JSON each. A Locust worker sends its lines to the master with its next report, and the
 process that holds the report writes them to its file, so that a sale of any size fits into memory.
@@ -15,12 +16,15 @@ from loadtests.answers import AnswerBody, Line
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
+REFUSED: Final = "refused"
 # Under which name they travel in a Locust worker's report.
 IN_REPORT: Final = "observations"
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one answer said of a purchase; None: nothing. `accepted` is a 202, the rest outcomes.
+    """What one answer said of a purchase; None: nothing.
+
+    `accepted` is a 202, `refused` a payment that came too late, the rest are outcomes.
 
     Attributes:
         id: the purchase that the buyer asked for.
@@ -37,6 +41,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     items: list[Line] | None = None
     total_price: str | None = None
     decided_at: str | None = None
+    payment_reference: str | None = None
 
 
 _encoder = msgspec.json.Encoder()
@@ -76,7 +81,13 @@ def seen_in(purchase_id: str, body: bytes) -> Seen:
         items=answer.items,
         total_price=answer.total_price,
         decided_at=answer.decided_at,
+        payment_reference=answer.payment_reference,
     )
+
+
+def refused(purchase_id: str, payment_reference: str) -> None:
+    """A shop was told to give a payment back."""
+    _note(Seen(id=purchase_id, status=REFUSED, payment_reference=payment_reference))
 
 
 def take() -> bytes:

@@ -33,9 +33,10 @@ class Moment(msgspec.Struct, frozen=True):
         at: seconds since the run began.
         users: how many there were.
         requests, accepted, decided, sold_out: in this second. `accepted` is a 202, `decided` a
-            confirmation or rejection that reached a buyer; `sold_out` an answer without a purchase.
-        left, queued, decisions: as the rows stood; left of the watched ticket types, the
-            others of their events.
+            confirmation, hold or rejection that reached a buyer; `sold_out` an answer without a
+            purchase.
+        left, held, queued, decisions: as the rows stood; left and held of the watched ticket types,
+            the others of their events.
         cores: busy with each service, on average over this second.
         p50_ms, p95_ms, p99_ms: until the decision, of the purchases decided since the last moment.
         sold_out_p50_ms, sold_out_p99_ms: until "sold out", of those since the last moment.
@@ -48,6 +49,7 @@ class Moment(msgspec.Struct, frozen=True):
     decided: int = 0
     sold_out: int = 0
     left: int | None = None
+    held: int | None = None
     queued: int | None = None
     decisions: int | None = None
     p50_ms: float | None = None
@@ -63,16 +65,22 @@ class Answers(msgspec.Struct, frozen=True):
 
     Attributes:
         accepted: 202.
-        confirmed, rejected: the decision of a purchase, waited for or polled.
+        confirmed, held, rejected: the decision of a purchase, waited for or polled.
+        paid, given_back, abandoned: what became of those that were held.
         sold_out: nothing was stored.
         retry_after_429, retry_after_503: requests with Retry-After in the answer, those of the
             abuser among them.
-        undecided: purchases whose decision did not come while the buyer stayed.
+        undecided: purchases whose decision did not come while the buyer stayed, and payments
+            without an outcome.
     """
 
     accepted: int = 0
     confirmed: int = 0
+    held: int = 0
     rejected: int = 0
+    paid: int = 0
+    given_back: int = 0
+    abandoned: int = 0
     sold_out: int = 0
     retry_after_429: int = 0
     retry_after_503: int = 0

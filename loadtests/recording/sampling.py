@@ -23,7 +23,7 @@ EVERY_SECONDS = 1.0
 # sale.
 READ_COUNTERS = text("""
 WITH event AS (SELECT DISTINCT event_id FROM ticket_types WHERE id = ANY(:ids))
-SELECT sum(issued - held - sold)::bigint AS left,
+SELECT sum(issued - held - sold)::bigint AS left, sum(held)::bigint AS held,
        (SELECT sum(number) FROM event JOIN lanes USING (event_id))::bigint AS decisions,
        (SELECT count(*) FROM event JOIN work_list USING (event_id) WHERE class = 1) AS queued
 FROM event JOIN counters USING (event_id) WHERE ticket_type_id = ANY(:ids)
@@ -42,7 +42,7 @@ class RowSample(msgspec.Struct, frozen=True):
 
     Attributes:
         at: seconds since 1970.
-        left: of these ticket types.
+        left, held: of these ticket types.
         decisions: entries in the ledgers of their events.
         queued: purchases of their events.
         cpu_seconds: by service, see `costs`.
@@ -50,6 +50,7 @@ class RowSample(msgspec.Struct, frozen=True):
 
     at: float
     left: int
+    held: int
     decisions: int
     queued: int
     cpu_seconds: dict[str, float] = {}
@@ -74,7 +75,9 @@ def sample_rows(engine: Engine, ticket_types: list[int]) -> RowSample | None:
     """A sample of the rows now; None where there is no such ticket type."""
     with engine.connect() as connection:
         row = connection.execute(READ_COUNTERS, {"ids": ticket_types}).one()
-    return None if row.left is None else RowSample(time.time(), row.left, row.decisions, row.queued)
+    if row.left is None:
+        return None
+    return RowSample(time.time(), row.left, row.held, row.decisions, row.queued)
 
 
 def _sample_until_next_request(

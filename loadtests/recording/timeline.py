@@ -12,9 +12,13 @@ from locust.stats import (
 )
 
 from loadtests.recording.figures import (
+    ABANDONED,
+    PAYMENT_TO_CONFIRMED,
+    PAYMENT_TO_HOLD_OVER,
     REQUEST_TO_202,
     REQUEST_TO_CONFIRMED,
     REQUEST_TO_DECISION,
+    REQUEST_TO_HELD,
     REQUEST_TO_REJECTED,
     REQUEST_TO_SOLD_OUT,
     SALE,
@@ -57,7 +61,8 @@ class Timeline:
         requests = self._by_second([stats.total])
         accepted = self._by_second([stats.get(REQUEST_TO_202, SALE)])
         decided = self._by_second(
-            stats.get(name, SALE) for name in (REQUEST_TO_CONFIRMED, REQUEST_TO_REJECTED)
+            stats.get(name, SALE)
+            for name in (REQUEST_TO_CONFIRMED, REQUEST_TO_HELD, REQUEST_TO_REJECTED)
         )
         sold_out = self._by_second([stats.get(REQUEST_TO_SOLD_OUT, SALE)])
         last = max([*self._users, *requests, *decided, 0])
@@ -89,6 +94,7 @@ class Timeline:
             at=second,
             users=users,
             left=None if sample is None else sample.left,
+            held=None if sample is None else sample.held,
             queued=None if sample is None else sample.queued,
             decisions=None if sample is None else sample.decisions,
             p50_ms=None if waits is None else waits.p50_ms,
@@ -119,11 +125,18 @@ def answers(stats: RequestStats) -> Answers:
     return Answers(
         accepted=count(REQUEST_TO_202),
         confirmed=count(REQUEST_TO_CONFIRMED),
+        held=count(REQUEST_TO_HELD),
         rejected=count(REQUEST_TO_REJECTED),
+        paid=count(PAYMENT_TO_CONFIRMED),
+        given_back=count(PAYMENT_TO_HOLD_OVER),
+        abandoned=count(ABANDONED),
         sold_out=count(REQUEST_TO_SOLD_OUT),
         retry_after_429=count_retry_after(429),
         retry_after_503=count_retry_after(503),
-        undecided=stats.get(REQUEST_TO_DECISION, SALE).num_failures,
+        undecided=sum(
+            stats.get(name, SALE).num_failures
+            for name in (REQUEST_TO_DECISION, PAYMENT_TO_CONFIRMED)
+        ),
     )
 
 

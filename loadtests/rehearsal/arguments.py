@@ -10,6 +10,11 @@ WHOLE_NUMBERS = (
     ("--spike-users", 1000, "Users that come in the 2 s after the opening, beside --users"),
     ("--quiet-seconds", 5, "How long only --users are there before the spike"),
     ("--event-capacity", 5000, "Tickets of the sale that is made for the rehearsal"),
+    (
+        "--hold-seconds",
+        0,
+        "How long that sale holds tickets for their payment, from 30; 0: not at all",
+    ),
     ("--ticket-type", 0, "Id of the ticket type to buy from; 0: a new one"),
 )
 # Not in the web UI, which would give them back as texts.
@@ -28,6 +33,13 @@ def add_arguments(parser: LocustArgumentParser) -> None:
 
     for name, default, text in WHOLE_NUMBERS:
         add(name, f"{text} (default: %(default)s)", type=int, default=default)
+    add(
+        "--abandon",
+        "Share of the held purchases that are not paid: half of these are released, half expire"
+        " (default: %(default)s)",
+        type=float,
+        default=0.2,
+    )
     for name, text in THRESHOLDS:
         add(name, f"Threshold: {text}", type=float, default=None, include_in_web_ui=False)
     # In the web UI it is Locust's own --class-picker that chooses.
@@ -41,6 +53,13 @@ def add_arguments(parser: LocustArgumentParser) -> None:
         " `eventify token`, for a system that runs on this machine",
         metavar="FILE",
         default=None,
+        include_in_web_ui=False,
+    )
+    add(
+        "--payments-key",
+        "An API key of the event's owner with the scope payments, for --ticket-type; without it"
+        " nobody pays there",
+        default="",
         include_in_web_ui=False,
     )
     add(

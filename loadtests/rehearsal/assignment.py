@@ -6,6 +6,18 @@ from itertools import cycle
 import msgspec
 
 
+class Payments(msgspec.Struct, frozen=True):
+    """How what is held is paid.
+
+    Attributes:
+        key: of the event's owner; empty: nobody pays.
+        abandoned: which share is not paid, from 0 to 1.
+    """
+
+    key: str = ""
+    abandoned: float = 1.0
+
+
 class Rehearsal(msgspec.Struct, frozen=True):
     """As the master sends it to its workers.
 
@@ -13,11 +25,13 @@ class Rehearsal(msgspec.Struct, frozen=True):
         ticket_types: what is on sale, all of one event.
         tokens: one of each buyer; where there are more users than tokens, several are one buyer.
         workers: among how many processes the tokens are shared out.
+        payments: how shops pay.
     """
 
     ticket_types: list[int]
     tokens: list[str]
     workers: int
+    payments: Payments = Payments()
 
 
 class _Part:
@@ -25,6 +39,7 @@ class _Part:
 
     ticket_types: list[int]
     tokens: Iterator[str]
+    payments: Payments
 
 
 _part = _Part()
@@ -33,6 +48,7 @@ _part = _Part()
 def take_part(rehearsal: Rehearsal, worker_index: int) -> None:
     """From now on the users of this process buy there, with the tokens that are this worker's."""
     _part.ticket_types = rehearsal.ticket_types
+    _part.payments = rehearsal.payments
     _part.tokens = cycle(tokens_of(rehearsal, worker_index))
 
 
@@ -44,6 +60,10 @@ def tokens_of(rehearsal: Rehearsal, worker_index: int) -> list[str]:
 
 def ticket_types() -> list[int]:
     return _part.ticket_types
+
+
+def payments() -> Payments:
+    return _part.payments
 
 
 def next_token() -> str:

@@ -36,13 +36,13 @@ class Director:
         assert options is not None
         buyers = max(1, options.spike_users + (options.num_users or 0))
         try:
-            ticket_types, tokens = open_sale(str(self._environment.host), options, buyers)
+            ticket_types, tokens, payments = open_sale(str(self._environment.host), options, buyers)
         except StopTest:
             self._environment.process_exit_code = 1
             raise
         recording.watch(ticket_types)
         workers = runner.worker_count if isinstance(runner, MasterRunner) else 1
-        self._rehearsal = Rehearsal(ticket_types, tokens, workers)
+        self._rehearsal = Rehearsal(ticket_types, tokens, workers, payments)
         if isinstance(runner, MasterRunner):
             self._send(runner)
         else:

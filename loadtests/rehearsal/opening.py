@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from locust.exception import StopTest
+from msgspec.structs import replace
 
 from loadtests.eventify_command import eventify
+from loadtests.rehearsal.assignment import Payments
 from loadtests.selling import create_sale
 from shared.errors import ConfigurationError
 
@@ -16,8 +18,10 @@ REHEARSAL = "rehearsal"
 logger = logging.getLogger(__name__)
 
 
-def open_sale(host: str, options: argparse.Namespace, buyers: int) -> tuple[list[int], list[str]]:
-    """The ids of the ticket types on sale, and the tokens of their buyers.
+def open_sale(
+    host: str, options: argparse.Namespace, buyers: int
+) -> tuple[list[int], list[str], Payments]:
+    """The ids of the ticket types on sale, the tokens of their buyers, and how they are paid.
 
     Args:
         host: the gateway's URL.
@@ -28,15 +32,19 @@ def open_sale(host: str, options: argparse.Namespace, buyers: int) -> tuple[list
         StopTest: something is missing, in a sentence; Locust then ends the test.
     """
     tokens = read_tokens(Path(options.tokens)) if options.tokens else mint_tokens(buyers)
+    payments = Payments(options.payments_key, options.abandon)
     if options.ticket_type:
-        return [options.ticket_type], tokens
+        return [options.ticket_type], tokens, payments
     title = f"Rehearsal of {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     try:
-        ids = create_sale(host, tokens[0], title, options.event_capacity)
+        ids = create_sale(
+            host, tokens[0], title, options.event_capacity, options.hold_seconds or None
+        )
     except ConfigurationError as error:
         raise StopTest(str(error)) from error
     logger.info("Ticket types %s are on sale: %d tickets", ids, options.event_capacity)
-    return ids, tokens
+    # The user of the first token owns the event.
+    return ids, tokens, replace(payments, key=payments.key or tokens[0])
 
 
 def read_tokens(file: Path) -> list[str]:

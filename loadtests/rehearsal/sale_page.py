@@ -14,7 +14,7 @@ CHARTS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "decided": ("decided", "#1f9d77"),
         "sold_out": ("sold out", "#ba2525"),
     },
-    "tickets left": {"left": ("tickets left", "#7c3aed")},
+    "tickets left": {"left": ("tickets left", "#7c3aed"), "held": ("held", "#b7791f")},
     "requests queued": {"queued": ("queued", "#2680c2")},
     "request to answer, ms": {
         "p50_ms": ("decision, p50", "#627d98"),

@@ -4,11 +4,14 @@ import random
 import time
 from uuid import uuid4
 
-from loadtests.answers import ClientResponse, Meaning
+import msgspec
+
+from loadtests.answers import AnswerBody, ClientResponse, Meaning
 from loadtests.recording import figures, observations
 from loadtests.rehearsal import assignment
 from loadtests.selling import PURCHASES, choose, purchase_body
 from loadtests.users.shopper import Shopper
+from shared.purchases import HELD
 
 # How a purchase and its long-poll are named in Locust's statistics.
 ONE_PURCHASE = f"{PURCHASES}[id]/"
@@ -16,6 +19,9 @@ ONE_PURCHASE = f"{PURCHASES}[id]/"
 WAIT_SECONDS = 20
 # How long a buyer stays for an outcome; the system's own waits are far below.
 OUTCOME_TIMEOUT_SECONDS = 60.0
+# For which a buyer is at the payment provider, and which share of those who abandon says so. Ours.
+PAYING_SECONDS = (0.5, 3.0)
+RELEASED = 0.5
 # Where an answer has no `Retry-After`.
 PAUSE_SECONDS = 1.0
 
@@ -26,6 +32,23 @@ _chance = random.Random()  # noqa: S311 - who wants what is no secret
 def any_purchase() -> str:
     """The body of a purchase: of one ticket type, or in a tenth of all a cart."""
     return purchase_body(choose(assignment.ticket_types(), _chance)).decode()
+
+
+def pause(answer: ClientResponse, deadline: float) -> bool:
+    """Wait as `Retry-After` says; False, at once, if the time is over by then."""
+    seconds = answer.retry_after_seconds or PAUSE_SECONDS
+    if time.monotonic() + seconds > deadline:
+        return False
+    time.sleep(seconds)
+    return True
+
+
+def _request_to(answer: ClientResponse) -> str:
+    if answer.is_confirmed:
+        return figures.REQUEST_TO_CONFIRMED
+    purchase = answer.read()
+    is_held = purchase is not None and purchase.status == HELD
+    return figures.REQUEST_TO_HELD if is_held else figures.REQUEST_TO_REJECTED
 
 
 class Purchaser(Shopper):
@@ -61,15 +84,57 @@ class Purchaser(Shopper):
             waited = prefer_wait or long_poll
             for name in (
                 figures.REQUEST_TO_DECISION if waited else figures.REQUEST_TO_DECISION_POLLED,
-                figures.REQUEST_TO_CONFIRMED
-                if answer.is_confirmed
-                else figures.REQUEST_TO_REJECTED,
+                _request_to(answer),
             ):
                 self.record_since(meant_at, name)
             figures.record(self.environment.stats, figures.POLLS_PER_PURCHASE, polls)
             observations.outcome(purchase_id, answer.body)
+            self.settle(answer)
         else:
             figures.record_undecided(self.environment.stats, OUTCOME_TIMEOUT_SECONDS)
+
+    def settle(self, answer: ClientResponse) -> None:
+        """Have a purchase that is held paid, or abandon it."""
+        purchase = answer.read()
+        if purchase is None or purchase.status != HELD:
+            return
+        payments = assignment.payments()
+        if payments.key and _chance.random() >= payments.abandoned:
+            time.sleep(_chance.uniform(*PAYING_SECONDS))
+            self._pay(purchase, payments.key)
+            return
+        figures.record(self.environment.stats, figures.ABANDONED, 0)
+        if _chance.random() < RELEASED:
+            answer = self.ask(
+                "POST", f"{PURCHASES}{purchase.id}/release/", f"{ONE_PURCHASE}release/"
+            )
+            if answer.meaning is Meaning.DECIDED:
+                observations.outcome(str(purchase.id), answer.body)
+
+    def _pay(self, purchase: AnswerBody, key: str) -> None:
+        """As the shop does: the same confirmation until its outcome is known."""
+        id_, payment = str(purchase.id), f"pay_{uuid4()}"
+        terms = {"amount": purchase.total_price, "currency": purchase.currency}
+        body = msgspec.json.encode({"payment_reference": payment} | terms).decode()
+        asked_at = time.monotonic()
+        while True:
+            answer = self.ask(
+                *("POST", f"{PURCHASES}{id_}/confirm/", f"{ONE_PURCHASE}confirm/", body),
+                Authorization=f"Bearer {key}",
+            )
+            if answer.meaning is Meaning.DECIDED:
+                observations.outcome(id_, answer.body)
+                self.record_since(asked_at, figures.PAYMENT_TO_CONFIRMED)
+                return
+            if answer.meaning is Meaning.HOLD_OVER:
+                observations.refused(id_, payment)
+                self.record_since(asked_at, figures.PAYMENT_TO_HOLD_OVER)
+                return
+            if not pause(answer, asked_at + OUTCOME_TIMEOUT_SECONDS):
+                figures.record_undecided(
+                    self.environment.stats, OUTCOME_TIMEOUT_SECONDS, figures.PAYMENT_TO_CONFIRMED
+                )
+                return
 
     def record_since(self, meant_at: float, name: str) -> None:
         figures.record(self.environment.stats, name, 1000 * (time.monotonic() - meant_at))
@@ -79,9 +144,8 @@ class Purchaser(Shopper):
         body = any_purchase()
         while True:
             answer = self.ask("POST", PURCHASES, PURCHASES, body, **headers)
-            if answer.meaning is not Meaning.RETRY_LATER or time.monotonic() > deadline:
+            if answer.meaning is not Meaning.RETRY_LATER or not pause(answer, deadline):
                 return answer
-            time.sleep(answer.retry_after_seconds or PAUSE_SECONDS)
 
     def _follow(
         self, purchase_id: str, answer: ClientResponse, deadline: float, long_poll: bool

@@ -10,9 +10,9 @@ from loadtests.recording import figures, observations
 from loadtests.selling import PURCHASES
 from loadtests.users.purchaser import (
     OUTCOME_TIMEOUT_SECONDS,
-    PAUSE_SECONDS,
     Purchaser,
     any_purchase,
+    pause,
 )
 
 
@@ -39,16 +39,17 @@ class Retrier(Purchaser):
                 observations.accepted(purchase_id)
             if answer.meaning in (Meaning.DECIDED, Meaning.SOLD_OUT):
                 break
-            if time.monotonic() > deadline:
-                figures.record_undecided(self.environment.stats, OUTCOME_TIMEOUT_SECONDS)
+            if not pause(answer, deadline):
+                if answer.meaning is not Meaning.RETRY_LATER:
+                    figures.record_undecided(self.environment.stats, OUTCOME_TIMEOUT_SECONDS)
                 return
-            time.sleep(answer.retry_after_seconds or PAUSE_SECONDS)
         if first_id is None:
             return
         observations.outcome(first_id, answer.body)
         again = self._ask_again(key, body)
         if again.meaning not in (Meaning.RETRY_LATER, Meaning.FAILED):
             observations.outcome(first_id, again.body)
+        self.settle(answer)
 
     def _ask_again(self, key: str, body: str) -> ClientResponse:
         headers = {"Idempotency-Key": key}

@@ -52,7 +52,7 @@ class Shopper(FastHttpUser):
         if time.monotonic() - self._answered_at > IDLE_SECONDS:
             self.client.client.close()
         if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
+            headers.setdefault("Authorization", f"Bearer {self.token}")
         with self.client.request(
             method, path, name=name, data=body, headers=headers, catch_response=True
         ) as response:

@@ -15,7 +15,7 @@ from rich.console import Console
 from sqlalchemy import Engine
 
 from loadtests.recording.database import open_database
-from loadtests.recording.observations import ACCEPTED, Seen
+from loadtests.recording.observations import ACCEPTED, REFUSED, Seen
 from loadtests.recording.run import OBSERVATIONS_FILE, RecordedRun, read
 from loadtests.verdict.chart import draw
 from loadtests.verdict.judge import RunVerdict, judge
@@ -84,12 +84,13 @@ def _findings(
     accepted = {seen.id for seen in _observations(folder) if seen.status == ACCEPTED}
     _wait_until_decided(engine, accepted, drain_seconds)
     broken: list[Broken] = []
-    ticket_types, outcomes = set(run.ticket_types), 0
+    ticket_types, outcomes, payments = set(run.ticket_types), 0, 0
     for seen in chunks(_observations(folder), CHUNK_ROWS):
         rows = read_rows(engine, {answer.id for answer in seen})
         broken += broken_by_purchases(seen, rows)
         ticket_types |= {line.ticket_type for row in rows.values() for line in row.items}
-        outcomes += sum(answer.status != ACCEPTED for answer in seen)
+        outcomes += sum(answer.status not in (ACCEPTED, REFUSED) for answer in seen)
+        payments += sum(answer.payment_reference is not None for answer in seen)
     broken += broken_by_counters(read_counters(engine, ticket_types))
     report = audit(engine, settings)
     broken += [
@@ -101,6 +102,7 @@ def _findings(
         Promise.NEVER_LOST: len(accepted),
         Promise.DECIDED: len(accepted),
         Promise.ONE_OUTCOME: outcomes,
+        Promise.PAYMENTS: payments,
         Promise.NEVER_OVERSOLD: len(ticket_types),
         Promise.AUDIT: report.purchases,
     }

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 import msgspec
 
-from loadtests.recording.run import Moment, RecordedRun
+from loadtests.recording.run import Answers, Moment, RecordedRun
 from loadtests.verdict.promises import Broken, Findings, Promise
 
 # A single second depends on where a second begins; a minute would average a rush away.
@@ -81,8 +81,8 @@ def best_throughput(moments: Sequence[Moment]) -> float:
 
 def tickets_sold(moments: Sequence[Moment]) -> tuple[int, int] | None:
     """How many tickets were sold and are left; None where the rows were not sampled."""
-    left = [moment.left for moment in moments if moment.left is not None]
-    return (left[0] - left[-1], left[-1]) if left else None
+    known = [(m.left, m.held or 0) for m in moments if m.left is not None]
+    return (sum(known[0]) - sum(known[-1]), known[-1][0]) if known else None
 
 
 def sold_out_after_seconds(moments: Sequence[Moment]) -> int | None:
@@ -103,10 +103,20 @@ def outcome(run: RecordedRun) -> str:
     after = sold_out_after_seconds(run.moments)
     parts.append("not sold out" if after is None else f"sold out after {after:,} s")
     parts.append(f"{counts.confirmed:,} purchases confirmed, {counts.rejected:,} rejected")
+    if counts.held:
+        parts.append(f"{counts.held:,} held, {payments(counts)}")
     parts.append(f"{counts.sold_out:,} answered sold out")
     if counts.undecided:
         parts.append(f"{counts.undecided:,} without a decision")
     return "; ".join(parts)
+
+
+def payments(counts: Answers) -> str:
+    """What became of what was held; the abuser's is not among it, for nobody pays that."""
+    return (
+        f"{counts.paid:,} paid, {counts.given_back:,} paid too late and given back,"
+        f" {counts.abandoned:,} abandoned"
+    )
 
 
 def _exit_code(broken: bool, errors: bool, missed: bool) -> ExitCode:

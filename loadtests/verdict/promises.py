@@ -6,7 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from loadtests.answers import Line
-from loadtests.recording.observations import ACCEPTED, Seen
+from loadtests.recording.observations import ACCEPTED, REFUSED, Seen
 from shared.purchases import QUEUED
 
 
@@ -16,29 +16,37 @@ class Promise(StrEnum):
     NEVER_LOST = "every purchase answered with 202 is in the database"
     DECIDED = "every purchase answered with 202 is decided"
     ONE_OUTCOME = "every outcome that a buyer saw is the one in the database"
-    NEVER_OVERSOLD = "no more was sold than was issued"
+    PAYMENTS = "every payment has tickets, or was told to be given back"
+    NEVER_OVERSOLD = "no more was held and sold than was issued"
     AUDIT = "the audit finds no violation"
 
 
 class PurchaseRow(msgspec.Struct, frozen=True):
-    """A purchase in the database, written as in the API."""
+    """A purchase in the database, written as in the API.
+
+    `statuses`: one after the other; a hold has another when it ends. `payment_reference`: what it
+    was confirmed by.
+    """
 
     id: str
-    status: str
+    statuses: list[str]
     reason: str | None
     ticket_type: int | None
     quantity: int | None
     items: list[Line]
     total_price: str
     decided_at: str | None
+    payment_reference: str | None = None
 
 
 class TicketTypeCounters(msgspec.Struct, frozen=True):
-    """A ticket type's own counters beside the sum of its confirmed purchases."""
+    """A ticket type's own counters beside the sums of its purchases that are held and confirmed."""
 
     ticket_type: int
     issued: int
+    held: int
     sold: int
+    held_tickets: int
     confirmed_tickets: int
 
 
@@ -68,9 +76,14 @@ def broken_by_purchases(seen: Sequence[Seen], rows: Mapping[str, PurchaseRow]) -
         if row is None:
             yield Broken(Promise.NEVER_LOST, f"{answer.id} was {answer.status}, and has no row")
         elif answer.status == ACCEPTED:
-            if row.status == QUEUED:
+            if row.statuses == [QUEUED]:
                 yield Broken(Promise.DECIDED, f"{answer.id} is still queued")
-        else:
+        elif answer.payment_reference is not None and not _is_kept(answer, row):
+            detail = (
+                f"{answer.id} was {answer.status} for payment {answer.payment_reference}: {row}"
+            )
+            yield Broken(Promise.PAYMENTS, detail)
+        elif answer.status != REFUSED:
             differences = _differences(answer, row)
             if differences:
                 yield Broken(Promise.ONE_OUTCOME, f"{answer.id}: {', '.join(differences)}")
@@ -78,24 +91,32 @@ def broken_by_purchases(seen: Sequence[Seen], rows: Mapping[str, PurchaseRow]) -
 
 def broken_by_counters(counters: Sequence[TicketTypeCounters]) -> Iterator[Broken]:
     for counter in counters:
+        held = max(counter.held, counter.held_tickets)
         sold = max(counter.sold, counter.confirmed_tickets)
-        if sold > counter.issued:
-            detail = f"ticket type {counter.ticket_type}: {sold} sold of {counter.issued} issued"
+        if held + sold > counter.issued:
+            detail = (
+                f"ticket type {counter.ticket_type}: {held} held and {sold} sold"
+                f" of {counter.issued} issued"
+            )
             yield Broken(Promise.NEVER_OVERSOLD, detail)
+
+
+def _is_kept(seen: Seen, row: PurchaseRow) -> bool:
+    """Whether this payment has the purchase, if and only if its shop was told so."""
+    return (row.payment_reference == seen.payment_reference) == (seen.status != REFUSED)
 
 
 def _differences(seen: Seen, row: PurchaseRow) -> list[str]:
     """Each field that differs between answer and row; one that the answer left out does not."""
-    fields = (
-        *("status", "reason", "ticket_type", "quantity", "items"),
-        *("total_price", "decided_at"),
-    )
+    fields = ("reason", "ticket_type", "quantity", "items", "total_price", "decided_at")
     both = [(name, getattr(seen, name), getattr(row, name)) for name in fields]
     differences = [
         f"answered {name} {answered}, the row has {stored}"
         for name, answered, stored in both
         if answered is not None and answered != stored
     ]
+    if seen.status not in row.statuses:
+        differences.insert(0, f"answered status {seen.status}, the row has {row.statuses}")
     if seen.answered_id is not None:
         differences.append(f"the answer was about {seen.answered_id}")
     return differences

@@ -16,6 +16,7 @@ from loadtests.verdict.judge import (
     RunVerdict,
     best_throughput,
     outcome,
+    payments,
     sold_out_after_seconds,
     tickets_sold,
 )
@@ -101,6 +102,8 @@ def _figures(run: RecordedRun) -> Table:
         f"{counts.confirmed:,} confirmed, {counts.rejected:,} rejected, {counts.accepted:,} of them"
         f" answered 202 first; {counts.sold_out:,} answered sold out",
     )
+    if counts.held:
+        table.add_row("held", f"{counts.held:,}, {payments(counts)}")
     table.add_row(
         "throughput",
         f"{best_throughput(run.moments):,.0f} purchases decided/s in the best five seconds",

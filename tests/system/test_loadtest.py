@@ -127,6 +127,28 @@ def test_two_processes_rehearse_a_sale_and_leave_one_report_of_all_they_saw(
         assert "has no row" in output_of(process, exit_code=2)
 
 
+def test_a_sale_with_holds_is_rehearsed_with_its_payments(shop: Shop, tmp_path: Path) -> None:
+    arguments = [*SHORT, "--event-capacity", "300", "--hold-seconds", "30", "--abandon", "0.4"]
+    with running(shop, "loadtests", *arguments, "--report-dir", str(tmp_path)) as process:
+        assert "Verdict: good (exit code 0)" in output_of(process)
+    counts = request_counts(tmp_path / "locust")
+    held, paid = counts["request to held"], counts["payment to confirmed"]
+    assert 0 < paid < held
+    assert 0 < counts["/api/ticket-purchases/[id]/release/"] <= counts["held to abandoned"]
+    summary: dict[str, Any] = msgspec.json.decode((tmp_path / "summary.json").read_bytes())
+    assert summary["verdict"]["checked"]["every payment has tickets, or was told to be given back"]
+    with shop.database() as rows:
+        rows.execute(
+            "SELECT e.kind, count(*) FROM ledger e JOIN requests r ON r.id = e.command_id"
+            " JOIN ticket_types t ON t.event_id = e.event_id"
+            " WHERE t.id = %s AND r.kind IN ('confirm', 'release') GROUP BY 1",
+            summary["ticket_types"][:1],
+        )
+        ended = dict(rows.fetchall())
+    assert ended["confirmed"] == summary["answers"]["paid"] >= paid
+    assert ended["released"] > 0
+
+
 def test_two_workers_share_the_buyers_and_their_master_shows_the_sale(
     shop: Shop, tmp_path: Path
 ) -> None:

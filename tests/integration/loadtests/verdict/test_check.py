@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from loadtests.recording import observations
 from loadtests.recording import run as runs
 from loadtests.recording.database import DATABASE_URL
+from loadtests.recording.observations import Seen
 from loadtests.recording.run import (
     OBSERVATIONS_FILE,
     Answers,
@@ -33,9 +34,12 @@ from tests.support.factories import (
     add_ticket_type,
     add_user,
     cart,
+    entries,
     event_of,
     ignore,
     queue,
+    queue_buy,
+    queue_resolution,
     tamper,
 )
 from tests.support.services import PROJECT
@@ -131,7 +135,7 @@ def test_an_honest_sale_is_good_and_everything_was_checked(
     verdict = checked(tmp_path, settings, monkeypatch)
     assert verdict.exit_code is ExitCode.GOOD
     assert broken(verdict) == set()
-    assert [verdict.checked[promise] for promise in Promise] == [5, 5, 5, 2, 5]
+    assert [verdict.checked[promise] for promise in Promise] == [5, 5, 5, 0, 2, 5]
 
 
 @pytest.mark.usefixtures("sale")
@@ -181,6 +185,72 @@ def test_a_row_that_breaks_a_promise_is_found(
     assert verdict.exit_code is ExitCode.BROKEN_PROMISE
     assert promise in broken(verdict)
     assert verdict.examples
+
+
+@pytest.fixture
+def held_sale(engine: Engine, settings: Settings) -> Seen:
+    """Of two tickets, one was paid, cancelled and sold to another buyer, and one is held.
+
+    Returns what the shop was told of the payment.
+    """
+    ticket_type = add_ticket_type(engine, 2)
+    event = event_of(engine, ticket_type)
+    paid, other = (queue_buy(engine, [(ticket_type, 1)], hold_seconds=600) for _ in range(2))
+    drain(engine, [event], settings, see_outcomes)
+    queue_resolution(engine, "confirm", paid, payment_reference="pay_1")
+    drain(engine, [event], settings, ignore)
+    tickets = msgspec.json.encode([{"ticket_type": ticket_type, "quantity": 1}]).decode()
+    queue_resolution(engine, "cancel", paid, items=tickets, restock=True)
+    queue_buy(engine, [(ticket_type, 1)])
+    drain(engine, [event], settings, ignore)
+    assert {kind for kind, _ in entries(engine, event)} == {
+        "issued",
+        "held",
+        "confirmed",
+        "cancelled",
+    }
+    observations.accepted(other)
+    return Seen(id=paid, status="confirmed", payment_reference="pay_1")
+
+
+def test_holds_payments_and_cancellations_are_added_up(
+    settings: Settings, held_sale: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = observations.take() + msgspec.json.encode(held_sale)
+    verdict = checked(tmp_path, settings, monkeypatch, seen)
+    assert verdict.exit_code is ExitCode.GOOD, verdict.examples
+    assert [verdict.checked[promise] for promise in Promise] == [1, 1, 3, 1, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("promise", "tampering"),
+    [
+        (
+            Promise.PAYMENTS,
+            ("UPDATE requests SET payment_reference = 'pay_2' WHERE kind = 'confirm'",),
+        ),
+        (
+            Promise.NEVER_OVERSOLD,
+            (
+                "ALTER TABLE counters DROP CONSTRAINT counters_never_oversold",
+                "UPDATE counters SET held = held + 1",
+            ),
+        ),
+        (Promise.NEVER_OVERSOLD, ("DELETE FROM ledger WHERE kind = 'cancelled'",)),
+    ],
+)
+def test_a_hold_or_payment_that_breaks_a_promise_is_found(
+    engine: Engine,
+    settings: Settings,
+    held_sale: Seen,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    promise: Promise,
+    tampering: tuple[str, ...],
+) -> None:
+    tamper(engine, *tampering)
+    verdict = checked(tmp_path, settings, monkeypatch, msgspec.json.encode(held_sale))
+    assert promise in broken(verdict)
 
 
 def test_what_is_still_queued_when_its_time_is_over_was_not_decided(
