@@ -11,7 +11,7 @@ import msgspec
 
 from loadtests.answers import ClientResponse
 from loadtests.client import ClientConnection
-from tests.chaos.history import Attempt, Fate, History, Lines, Outcome, Sighting
+from tests.chaos.history import Attempt, Fate, History, HoldEnd, Lines, Outcome, Sighting
 from tests.system.selling import PURCHASES
 
 # The gateway answers within two seconds, and two more for those that wait for the decision; without
@@ -29,6 +29,8 @@ CLICKS_TWICE = 0.2
 BUYS_A_CART = 0.15
 WAITS_FOR_DECISION = 0.3
 RETRIES_AT_ONCE = 0.5
+# Of what is held, how many are paid and how many released; some both at once, and others neither.
+PAYS, RELEASES = 0.7, 0.3
 # Decided purchases that a buyer reads once more in the end.
 LOOKED_AT_AGAIN = 5
 
@@ -40,6 +42,8 @@ class _Body(msgspec.Struct):
     status: str | int | None = None
     reason: str | None = None
     decided_at: str | None = None
+    total_price: str | None = None
+    currency: str | None = None
     code: str | None = None
 
 
@@ -67,22 +71,26 @@ class Buyer:
         token: str,
         history: History,
         chance: random.Random,
+        shop_token: str = "",
     ) -> None:
         self._user_id = user_id
         self._token = token
         self._history = history
         self._chance = chance
+        self._shop_token = shop_token
         self._gateways = [[ClientConnection(url) for _ in range(2)] for url in gateway_urls]
         self._gateway = chance.randrange(len(gateway_urls))
         # Neither acknowledged nor answered with a 4xx.
         self._open: dict[str, _Request] = {}
         self._undecided: set[str] = set()
         self._decided: list[str] = []
+        # Of purchases by id and action: the body that ends their hold.
+        self._ending: dict[tuple[str, str], dict[str, str | None]] = {}
 
     @property
     def knows_all(self) -> bool:
         """Whether every request has its answer, and every purchase its outcome."""
-        return not self._open and not self._undecided
+        return not self._open and not self._undecided and not self._ending
 
     async def buy_until(self, over: asyncio.Event, events: Sequence[Sequence[int]]) -> None:
         """Buy one thing after the other; `events`: the ticket types of each."""
@@ -104,6 +112,7 @@ class Buyer:
                 await self._attempt(request, 0)
             for purchase_id in list(self._undecided):
                 await self._look(purchase_id)
+            await self._end_holds()
             await asyncio.sleep(ASK_AGAIN_SECONDS)
         for purchase_id in self._decided[:LOOKED_AT_AGAIN]:
             await self._look(purchase_id)
@@ -123,6 +132,7 @@ class Buyer:
                 attempts.append(await self._attempt(request, 0))
         for purchase_id in {attempt.purchase_id for attempt in attempts} & self._undecided:
             await self._look(purchase_id)
+        await self._end_holds()
 
     async def _attempt(self, request: _Request, connection: int) -> Attempt:
         """Send one request and write down what came of it."""
@@ -160,27 +170,65 @@ class Buyer:
             # It was acknowledged; the checker will miss its row.
             self._undecided.discard(purchase_id)
 
+    async def _end_holds(self) -> None:
+        """Confirm and release, once more what had no answer; a purchase's two at the same time."""
+        await asyncio.gather(
+            *(self._end_hold(*ending, nth) for nth, ending in enumerate(list(self._ending)[:2]))
+        )
+
+    async def _end_hold(self, purchase_id: str, action: str, connection: int) -> None:
+        body = self._ending[purchase_id, action]
+        answer = await self._ask(
+            *("POST", f"{PURCHASES}{purchase_id}/{action}/", connection, {}),
+            msgspec.json.encode(body),
+            self._shop_token if action == "confirm" else self._token,
+        )
+        if answer is None or answer.status in (202, 503):
+            return
+        del self._ending[purchase_id, action]
+        reference = body.get("payment_reference") or ""
+        self._history.hold_ends.append(HoldEnd(purchase_id, action, reference, answer.status))
+
+    def _plan_end(self, purchase_id: str, read: _Body) -> None:
+        """Whether to pay what is held, to release it, both, or neither."""
+        if self._chance.random() < PAYS:
+            self._ending[purchase_id, "confirm"] = {
+                "payment_reference": f"pay_{purchase_id}",
+                "amount": read.total_price,
+                "currency": read.currency,
+            }
+        if self._chance.random() < RELEASES:
+            self._ending[purchase_id, "release"] = {}
+
     def _note(self, purchase_id: str, read: _Body) -> None:
         outcome = _outcome(read)
         if outcome is None:
             if purchase_id not in self._decided:
                 self._undecided.add(purchase_id)
             return
+        if outcome.status == "held" and purchase_id not in self._decided:
+            self._plan_end(purchase_id, read)
         self._undecided.discard(purchase_id)
         self._decided.append(purchase_id)
         self._history.sightings.append(Sighting(purchase_id, outcome, time.monotonic()))
 
     async def _ask(
-        self, method: str, path: str, connection: int, headers: dict[str, str], body: bytes
+        self,
+        method: str,
+        path: str,
+        connection: int,
+        headers: dict[str, str],
+        body: bytes,
+        token: str = "",
     ) -> ClientResponse | None:
-        """None: there was no answer."""
+        """None: there was no answer. `token`: another user's."""
         gateway = self._gateway
         answer = None
         with suppress(OSError):  # TimeoutError is one
             answer = await self._gateways[gateway][connection].request(
                 method,
                 path,
-                token=self._token,
+                token=token or self._token,
                 headers=headers,
                 body=body,
                 timeout_seconds=ANSWER_SECONDS,

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from tests.chaos.history import Attempt, Evidence, Fate, Outcome, Row, Window
 
-QUEUED, CONFIRMED = "queued", "confirmed"
+QUEUED, CONFIRMED, HELD = "queued", "confirmed", "held"
+# What a hold is when it was ended so.
+ENDED_BY = {"confirm": CONFIRMED, "release": "released"}
 # While PostgreSQL is unavailable, a buyer gets a 503 within this time (docs/faults.md).
 UNAVAILABLE_WITHIN_SECONDS = 2.0
 
@@ -27,18 +29,18 @@ def check(evidence: Evidence) -> list[Violation]:
 
 
 def oversold(evidence: Evidence) -> Iterator[str]:
+    tickets: Count[tuple[str, int]] = Count()
+    for row in evidence.rows:
+        for ticket_type_id, quantity in row.lines:
+            tickets[row.ended or row.status, ticket_type_id] += quantity
     for counter in evidence.counters:
-        sold = sum(
-            quantity
-            for row in evidence.rows
-            if row.status == CONFIRMED
-            for ticket_type_id, quantity in row.lines
-            if ticket_type_id == counter.ticket_type_id
-        )
-        if sold > counter.issued:
-            yield f"{sold} of {counter.issued} tickets sold of type {counter.ticket_type_id}"
-        if sold != counter.sold:
-            yield f"{sold} tickets sold of type {counter.ticket_type_id}, counted {counter.sold}"
+        id_ = counter.ticket_type_id
+        held, sold = tickets[HELD, id_], tickets[CONFIRMED, id_]
+        if held + sold > counter.issued:
+            yield f"{held} held and {sold} sold of {counter.issued} tickets of type {id_}"
+        if (held, sold) != (counter.held, counter.sold):
+            counted = f"counted {counter.held} and {counter.sold}"
+            yield f"{held} held and {sold} sold of type {id_}, {counted}"
 
 
 def lost(evidence: Evidence) -> Iterator[str]:
@@ -73,8 +75,8 @@ def sold_in_part(evidence: Evidence) -> Iterator[str]:
     for row in evidence.rows:
         if row.status == QUEUED:
             continue
-        sold = -1 if row.status == CONFIRMED else 0
-        if row.changes != [[id_, sold * quantity] for id_, quantity in row.lines]:
+        taken = -1 if row.status in (CONFIRMED, HELD) else 0
+        if row.changes != [[id_, taken * quantity] for id_, quantity in row.lines]:
             yield f"{row.id} is {row.status} and changed {row.changes}"
 
 
@@ -100,6 +102,18 @@ def changed(evidence: Evidence) -> Iterator[str]:
             yield f"{sighting.by} saw {sighting.purchase_id} {sighting.outcome}, and it has no row"
         elif not _agree(sighting.outcome, row):
             yield f"{sighting.by} saw {row.id} {sighting.outcome}, and now it is {row}"
+
+
+def charged_for_nothing(evidence: Evidence) -> Iterator[str]:
+    """Who was told that he ended a hold did so, and nobody else: paid and sold, or given back."""
+    by_id = {row.id: row for row in evidence.rows}
+    for end in evidence.history.hold_ends:
+        row = by_id.get(end.purchase_id)
+        if row is None:  # it is lost, see there
+            continue
+        is_ended = row.ended == ENDED_BY[end.action] and (row.paid_by or "") == end.reference
+        if end.status != (200 if is_ended else 409):
+            yield f"{end.action} of {row.id} was answered {end.status}: {row}"
 
 
 def published_too_early(evidence: Evidence) -> Iterator[str]:
@@ -170,6 +184,7 @@ PROMISES: dict[str, Finder] = {
     "all lines of a purchase or none": sold_in_part,
     "an unknown answer is never half done": half_done,
     "an outcome seen never changes": changed,
+    "a payment and a hold have one outcome": charged_for_nothing,
     "Redis is never ahead of PostgreSQL": published_too_early,
     "the replay gives the same outcomes": not_replayable,
     "first come, first served": out_of_turn,
@@ -222,7 +237,8 @@ def _is_what_was_asked(row: Row, attempt: Attempt) -> bool:
 
 
 def _agree(seen: Outcome, row: Row) -> bool:
-    return (seen.status, seen.reason) == (row.status, row.reason) and seen.decided_at in (
-        None,
-        row.decided_at,
+    return (
+        seen.status in (row.status, row.ended)
+        and seen.reason == row.reason
+        and seen.decided_at in (None, row.decided_at)
     )

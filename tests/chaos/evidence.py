@@ -28,19 +28,22 @@ def _lines(of: str, figure: str) -> str:
     """
 
 
-# A purchase with two entries is there twice.
+# A purchase with two entries, or two ends of its hold, is there twice.
 ROWS = f"""
 SELECT r.id::text, r.request_id, r.user_id, r.event_id, {_lines("r", "quantity")},
        r.idempotency_key, coalesce(e.kind::text, 'queued'), e.reason::text,
-       {as_time("batch.at")}, e.number, {_lines("e", "change")}
+       {as_time("batch.at")}, e.number, {_lines("e", "change")}, ended.kind::text,
+       payment.payment_reference
 FROM requests r
 LEFT JOIN ledger e ON e.event_id = r.event_id AND e.command_id = r.id
 LEFT JOIN LATERAL (SELECT at FROM batches b
                    WHERE b.event_id = r.event_id AND b.first_number <= e.number
                    ORDER BY b.first_number DESC LIMIT 1) batch ON true
+LEFT JOIN ledger ended ON ended.event_id = r.event_id AND ended.purchase_id = r.id
+LEFT JOIN requests payment ON payment.id = ended.command_id
 WHERE r.event_id = ANY(:ids) AND r.kind = 'buy' ORDER BY r.seq
 """
-COUNTERS = "SELECT ticket_type_id, issued, sold FROM counters WHERE event_id = ANY(:ids)"
+COUNTERS = "SELECT ticket_type_id, issued, held, sold FROM counters WHERE event_id = ANY(:ids)"
 LANES = """
 SELECT event_id, number, ARRAY(SELECT number FROM ledger WHERE event_id = lanes.event_id)
 FROM lanes WHERE event_id = ANY(:ids)

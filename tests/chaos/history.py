@@ -55,6 +55,19 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldEnd:
+    """What a buyer or shop was told who wanted to end a hold: `action` is `confirm` or `release`.
+
+    `reference`: of the payment.
+    """
+
+    purchase_id: str
+    action: str
+    reference: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pulse:
     """An answer of a gateway that needs neither PostgreSQL nor Redis."""
 
@@ -71,13 +84,15 @@ class History:
     # Purchases whose result was published while their rows were still queued.
     published_too_early: list[str] = field(default_factory=list)
     pulses: list[Pulse] = field(default_factory=list)
+    hold_ends: list[HoldEnd] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A purchase with one of its entries; without one it is queued.
 
-    `changes`: what the entry did to each of its ticket types.
+    `changes`: what the entry did to each of its ticket types. `ended`: what became of its hold, by
+    a later entry. `paid_by`: the reference of that payment.
     """
 
     id: str
@@ -91,6 +106,8 @@ class Row:
     decided_at: str | None
     number: int | None
     changes: Lines
+    ended: str | None = None
+    paid_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +116,7 @@ class Counter:
 
     ticket_type_id: int
     issued: int
+    held: int
     sold: int
 
 

@@ -120,7 +120,7 @@ def _code(answer: ClientResponse | None) -> str:
 
 def _told(code: str) -> str | None:
     """None: nothing yet."""
-    if code == "none" or code.startswith(("202", "5")):
+    if code == "none" or code.startswith(("202", "503")):
         return None
     return {"200": KEPT, "409 hold_expired": GIVEN_BACK}.get(code, code)
 

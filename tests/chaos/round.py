@@ -28,8 +28,10 @@ WARM_UP_SECONDS = 60.0
 LOOK_SECONDS = 0.05
 # A system that is broken on purpose is caught by then (docs/faults.md).
 CAUGHT_WITHIN_ROUNDS = 20
-# One event is sold out in the middle of a round, one is not, one has limits for each user.
+# One event is sold out in the middle of a round, one is not, one has limits for each user, one is
+# held for payment: for so long that no hold ends but as its buyer wants (payments.py has others).
 FEW, MANY, LIMIT_OF_USER = 40, 100_000, 3
+HOLD_SECONDS = 7_200
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Result:
     decides and not the sweeper alone; None: never.
 
     What was killed is healed when its supervisor has started it again. `fates`: of purchases or
-    requests. `answers`: of payments, by status and code.
+    requests. `answers`: to confirmations and releases, by status and code.
     """
 
     faults: list[str]
@@ -78,11 +80,18 @@ def hold_round(
     before = [fault.strikes for fault in faults]
     for fault in faults:
         fault.prepare()
-    events = a_sale(system.engine)
+    owner_id, shop_token = min(system.tokens.items())
+    events = a_sale(system.engine, owner_id)
     history = History()
     with ResultListener(system, history).listening():
         sale = _Sale(
-            system, faults, list(events.values()), history, chance, recovers_within_seconds
+            system,
+            faults,
+            list(events.values()),
+            shop_token,
+            history,
+            chance,
+            recovers_within_seconds,
         )
         window, recovered_seconds, all_known = asyncio.run(sale.hold())
     system.wait_until_all_run()
@@ -102,12 +111,13 @@ def hold_round(
         purchases=len(evidence.rows),
         recovered_seconds=recovered_seconds,
         fates=Count(attempt.fate for attempt in history.attempts),
+        answers=Count(f"{end.action} {end.status}" for end in history.hold_ends),
     )
 
 
-def a_sale(engine: Engine) -> dict[int, list[int]]:
-    """The ticket types of new events."""
-    few, many, limited = (add_event(engine) for _ in range(3))
+def a_sale(engine: Engine, owner_id: int) -> dict[int, list[int]]:
+    """The ticket types of new events; of those that are held, this user is the shop."""
+    few, many, limited, held = (add_event(engine, owner_id) for _ in range(4))
     limit = "UPDATE events SET max_per_user = :most WHERE id = :id"
     run(engine, limit, most=2 * LIMIT_OF_USER, id=limited)
     return {
@@ -116,6 +126,10 @@ def a_sale(engine: Engine) -> dict[int, list[int]]:
         limited: [
             add_ticket_type(engine, MANY, event_id=limited, max_per_user=LIMIT_OF_USER),
             add_ticket_type(engine, MANY, event_id=limited),
+        ],
+        held: [
+            add_ticket_type(engine, capacity, event_id=held, hold_seconds=HOLD_SECONDS)
+            for capacity in (FEW, MANY)
         ],
     }
 
@@ -167,6 +181,7 @@ class _Sale:
         system: Subject,
         faults: Sequence[Fault],
         events: Sequence[Sequence[int]],
+        shop_token: str,
         history: History,
         chance: random.Random,
         recovers_within_seconds: float,
@@ -178,7 +193,7 @@ class _Sale:
         self._recovers_within_seconds = recovers_within_seconds
         users = chance.sample(sorted(system.tokens), BUYERS_AT_ONCE)
         self._buyers = [
-            Buyer(system.gateway_urls, user_id, system.tokens[user_id], history, chance)
+            Buyer(system.gateway_urls, user_id, system.tokens[user_id], history, chance, shop_token)
             for user_id in users
         ]
 

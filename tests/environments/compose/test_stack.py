@@ -62,7 +62,7 @@ async def rush(urls: list[str], tokens: list[str], ticket_type: int, kill_some: 
         Buyer(urls, number, token, history, random.Random(number))
         for number, token in enumerate(tokens)
     ]
-    buying = [asyncio.create_task(buyer.buy_until(over, [ticket_type])) for buyer in buyers]
+    buying = [asyncio.create_task(buyer.buy_until(over, [[ticket_type]])) for buyer in buyers]
     await asyncio.sleep(KILL_AFTER_SECONDS)
     await asyncio.to_thread(kill_some)
     await asyncio.sleep(SALE_SECONDS - KILL_AFTER_SECONDS)

@@ -11,6 +11,7 @@ from tests.chaos.history import (
     Evidence,
     Fate,
     History,
+    HoldEnd,
     Lane,
     Outcome,
     Pulse,
@@ -54,9 +55,10 @@ def row(n: int) -> Row:
     )
 
 
+ONE_END = "a payment and a hold have one outcome"
 ATTEMPTS = [attempt(n) for n in (1, 2, 3)]
 ROWS = [row(n) for n in (1, 2, 3)]
-COUNTER = Counter(ticket_type_id=8, issued=5, sold=4)
+COUNTER = Counter(ticket_type_id=8, issued=5, held=0, sold=4)
 # The first entry issued the tickets.
 LANE = Lane(event_id=5, number=4, numbers=[1, 2, 3, 4])
 SEEN = Sighting("purchase-1", Outcome("confirmed", None, "second 1"), seen_at=1.4)
@@ -130,6 +132,51 @@ def test_a_request_without_an_answer_may_have_been_stored_or_not() -> None:
     ],
 )
 def test_each_broken_promise_is_named(promise: str, evidence: Evidence) -> None:
+    assert promise in promises(check(evidence))
+
+
+HELD = [
+    replace(row(1), status="held", ended="confirmed", paid_by="pay_1"),
+    replace(row(2), status="held"),
+    row(3),
+]
+PAID = HoldEnd("purchase-1", "confirm", "pay_1", 200)
+RELEASE_REFUSED = HoldEnd("purchase-1", "release", "", 409)
+
+
+def held_sale(
+    *hold_ends: HoldEnd, rows: list[Row] = HELD, held: int = 2, seen: str = "held"
+) -> Evidence:
+    counter = Counter(ticket_type_id=8, issued=5, held=held, sold=2)
+    sightings = (Sighting("purchase-1", Outcome(seen, None, "second 1"), seen_at=1.4),)
+    evidence = sale(rows=rows, counter=counter, sightings=sightings)
+    evidence.history.hold_ends.extend(hold_ends)
+    return evidence
+
+
+@pytest.mark.parametrize("seen", ["held", "confirmed"])
+def test_a_sale_with_holds_that_went_well_breaks_no_promise(seen: str) -> None:
+    assert check(held_sale(PAID, RELEASE_REFUSED, seen=seen)) == []
+
+
+@pytest.mark.parametrize(
+    ("promise", "evidence"),
+    [
+        ("never oversold", held_sale(PAID, held=0)),
+        ("never oversold", held_sale(rows=[*HELD[:2], replace(row(3), status="held")], held=4)),
+        ("an outcome seen never changes", held_sale(seen="released")),
+        (
+            "all lines of a purchase or none",
+            held_sale(rows=[replace(HELD[0], changes=[]), *HELD[1:]]),
+        ),
+        (ONE_END, held_sale(replace(PAID, status=409))),
+        (ONE_END, held_sale(replace(PAID, status=500))),
+        (ONE_END, held_sale(replace(PAID, purchase_id="purchase-2"))),
+        (ONE_END, held_sale(replace(PAID, reference="pay_2"))),
+        (ONE_END, held_sale(replace(RELEASE_REFUSED, status=200))),
+    ],
+)
+def test_each_promise_of_a_hold_is_named(promise: str, evidence: Evidence) -> None:
     assert promise in promises(check(evidence))
 
 
