@@ -105,6 +105,7 @@ WITH purchase AS (
       AND NOT EXISTS (SELECT FROM own WHERE number < e.number)
 )
 SELECT e.number, e.kind::text, b.at, c.payment_reference, c.restock, c.note,
+       CASE WHEN c.kind <> 'expire' THEN c.user_id END AS asked_by, c.request_id,
        c.hold_seconds AS extended_seconds,
        ARRAY(SELECT ARRAY[(item->>'ticket_type')::bigint, (item->>'quantity')::bigint]
              FROM jsonb_array_elements(e.items) item) AS lines
@@ -161,6 +162,9 @@ class LaterEntry(msgspec.Struct, frozen=True, kw_only=True):
     payment_reference: str | None
     restock: bool | None
     note: str | None
+    # None: nobody asked, the hold was due.
+    asked_by: int | None
+    request_id: str | None
     extended_seconds: int | None
     lines: list[tuple[int, int]]
 
@@ -344,7 +348,10 @@ def _happened(facts: PurchaseFacts, entry: LaterEntry) -> str:
         + (", and put back on sale" if entry.restock else ", and taken off sale")
         + (f" ({entry.note})" if entry.note else ""),
     }.get(entry.kind, entry.kind)
-    return f"{when}{what}, as entry {entry.number:,} of this event's ledger."
+    asked = "" if entry.asked_by is None else f" User {entry.asked_by} requested it"
+    if asked:
+        asked += f' with X-Request-ID "{entry.request_id}".' if entry.request_id else "."
+    return f"{when}{what}, as entry {entry.number:,} of this event's ledger.{asked}"
 
 
 def _cancelled(facts: PurchaseFacts, entry: LaterEntry) -> str:

@@ -202,7 +202,11 @@ def test_what_became_of_a_hold(engine: Engine, settings: Settings) -> None:
     again = queue_buy(engine, [(adult, 1)], **terms)
     drain(engine, [event], settings, ignore)
     assert f"Purchase {paid}: confirmed." in explain(engine, paid)
-    assert "it was paid with payment pi_1, as entry 5 of" in explain(engine, paid)
+    owner = scalar(engine, "SELECT owner_id FROM events WHERE id = :id", id=event)
+    assert (
+        "it was paid with payment pi_1, as entry 5 of this event's ledger."
+        f" User {owner} requested it."
+    ) in explain(engine, paid)
     assert f"Purchase {released}: released." in explain(engine, released)
     assert "it was released, as entry 6 of" in explain(engine, released)
     assert "The buyer had 2 tickets of all types of this event before the" in explain(engine, again)
