@@ -8,7 +8,7 @@ from fastapi import Depends, Header, Request
 from pydantic import BaseModel
 
 from shared.auth.caller import Caller
-from shared.database.once import GONE, KeyedRequest
+from shared.database.once import GONE, REPLAYED, KeyedRequest
 from shared.errors import IdempotencyKeyReused, InvalidInput, NotFound
 
 # 1-255 printable ASCII characters, as a string of a structured field (RFC 8941, 3.3.3) or bare. A
@@ -20,8 +20,8 @@ ESCAPED = re.compile(r"\\(.)")
 KEY_FORM = 'A string of 1 to 255 printable ASCII characters, in quotes; a " or \\ in it needs a \\.'
 # For OpenAPI. A header's own value neither begins nor ends in a space.
 KEY_PATTERN = r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-~]([ !#-~]{0,253}[!#-~])?)$'
-# What a keyed request may be refused with.
-KEY_PROBLEMS = (IdempotencyKeyReused, NotFound(GONE))
+# What the repetition of a creation may be refused with.
+KEY_PROBLEMS = (IdempotencyKeyReused, NotFound(GONE, headers=REPLAYED))
 
 
 def parse_idempotency_key(header: str | None) -> str | None:
