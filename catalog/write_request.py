@@ -12,6 +12,7 @@ from catalog.rules import check_owner
 from catalog.ticket_types.store import StoredTicketType
 from shared.database.once import KeyedRequest, earlier, once, replayed
 from shared.database.tables import Event
+from shared.errors import Problem
 
 Row = TypeVar("Row", Event, StoredTicketType)
 Find = Callable[[Session, int], Row]
@@ -40,7 +41,7 @@ class WriteRequest:
         """Check owner and state of what `find` reads, `lock` it, check it again, and change it.
 
         Returns the row as it is afterwards; and whether an earlier request with the same
-        `Idempotency-Key` had changed it: that is found before anything is checked.
+        `Idempotency-Key` had changed it, which outranks every refusal.
 
         `locked`: names what `lock` locks; writes of the same take turns.
 
@@ -57,10 +58,14 @@ class WriteRequest:
             check(session, found)
             return found
 
-        def look(session: Session) -> tuple[Row, bool]:
-            if keyed is not None and (row_id := earlier(session, keyed)) is not None:
-                return replayed(row_id, partial(find, session)), True
-            return checked(session, find), False
+        def look(session: Session) -> Row:
+            try:
+                return checked(session, find)
+            except Problem:
+                # Perhaps because it was done.
+                if keyed is None or (row_id := earlier(session, keyed)) is None:
+                    raise
+                return replayed(row_id, partial(find, session))
 
         def change(session: Session) -> Row:
             found = checked(session, lock)
@@ -70,7 +75,5 @@ class WriteRequest:
             do, look_again = partial(change, session), partial(find, session)
             return once(session, keyed, do, look_again, lambda _: self.id)
 
-        found, is_replay = await self.database.read(look)
-        if is_replay:
-            return found, True
+        found = await self.database.read(look)
         return await self.database.write(locked(found), change_once)
