@@ -48,7 +48,7 @@ def create_sale(
         "start_time": starts.isoformat(),
         "end_time": (starts + timedelta(hours=4)).isoformat(),
     }
-    event = _create(base_url, "/api/events/", token, {"title": title} | times)
+    event = _create(base_url, "/api/events/", token, {"title": title} | times)["id"]
     terms = {"price": "49.00", "hold_seconds": hold_seconds}
     shares = [(capacity + n) // len(TICKET_TYPES) for n in range(len(TICKET_TYPES))]
     return [
@@ -57,12 +57,24 @@ def create_sale(
             "/api/ticket-types/",
             token,
             {"event": event, "name": name, "capacity": share} | terms,
-        )
+        )["id"]
         for name, share in zip(TICKET_TYPES, shares, strict=True)
     ]
 
 
-def _create(base_url: str, path: str, token: str, fields: dict[str, Any]) -> int:
+def create_payments_key(base_url: str, token: str) -> str:
+    """An API key of this token's user, for a day, which confirms as often as a shop needs.
+
+    Raises:
+        ConfigurationError: as `create_sale`.
+    """
+    expires = datetime.now(UTC) + timedelta(days=1)
+    fields = {"name": "rehearsal", "scopes": ["payments"], "expires_at": expires.isoformat()}
+    key: str = _create(base_url, "/api/keys/", token, fields)["key"]
+    return key
+
+
+def _create(base_url: str, path: str, token: str, fields: dict[str, Any]) -> dict[str, Any]:
     request = urllib.request.Request(  # noqa: S310 - the operator's own gateway
         base_url.rstrip("/") + path,
         msgspec.json.encode(fields),
@@ -70,7 +82,7 @@ def _create(base_url: str, path: str, token: str, fields: dict[str, Any]) -> int
     )
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
-            created: int = msgspec.json.decode(response.read())["id"]
+            created: dict[str, Any] = msgspec.json.decode(response.read())
     except urllib.error.HTTPError as error:
         reason = f"POST {path} was answered {error.code}: {error.read().decode(errors='replace')}"
         raise ConfigurationError(reason) from error

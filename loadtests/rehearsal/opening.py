@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from loadtests.eventify_command import eventify
 from loadtests.rehearsal.assignment import Payments
-from loadtests.selling import create_sale
+from loadtests.selling import create_payments_key, create_sale
 from shared.errors import ConfigurationError
 
 # The users that are minted, REHEARSAL1 and so on; a later rehearsal takes the same ones.
@@ -40,11 +40,12 @@ def open_sale(
         ids = create_sale(
             host, tokens[0], title, options.event_capacity, options.hold_seconds or None
         )
+        if options.hold_seconds and not payments.key:
+            payments = replace(payments, key=create_payments_key(host, tokens[0]))
     except ConfigurationError as error:
         raise StopTest(str(error)) from error
     logger.info("Ticket types %s are on sale: %d tickets", ids, options.event_capacity)
-    # The user of the first token owns the event.
-    return ids, tokens, replace(payments, key=payments.key or tokens[0])
+    return ids, tokens, payments
 
 
 def read_tokens(file: Path) -> list[str]:
