@@ -31,9 +31,12 @@ SECRET_FORMS = (
         r"(?:[^\"\\]|\\.)*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?=\")|$)"
     ),
     r"(?<=://)[^:/@\s\"]*:[^@/\s\"]+(?=@)",  # user and password in a URL
+    # An API key, and the secret of a webhook; the search for what is too short is short as well.
+    r"evk_[\w-]{16,}",
+    r"whsec_[\w+/=-]{16,}",
 )
 # Each form contains one of these.
-SECRET_SIGNS = ("$argon2", "PRIVATE KEY", "://")
+SECRET_SIGNS = ("$argon2", "PRIVATE KEY", "://", "evk_", "whsec_")
 # A JWT is `eyJ....eyJ....` and a signature. An expression for that could start anywhere in a long
 # word and read it to its end each time. So whole words are searched.
 TOKEN_SIGN = ".eyJ"

@@ -15,6 +15,7 @@ SETTINGS = Settings(
     database_url="postgresql://eventify:p%40ss%22w0rd%2Fof%20us@db/eventify",
     redis_url="redis://:opensesame@cache:6379/0",
 )
+API_KEY = "evk_tgj-R_" + "0aZ" * 12 + "x"
 TOKEN = "eyJhbGciOiJSUzI1NiIs.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 
 
@@ -42,6 +43,8 @@ def line(**fields: Any) -> str:
             f"a\n{REDACTED}\nb",
         ),
         ("a -----BEGIN PRIVATE KEY----- MIIE", f"a {REDACTED}"),
+        (f"/api/{API_KEY}/ {API_KEY}.", f"/api/{REDACTED}/ {REDACTED}."),
+        ("evk_ whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2+/LaSw== evk_short", f"evk_ {REDACTED} evk_short"),
         ('a -----BEGIN PRIVATE KEY----- M"IIE\\', f"a {REDACTED}"),
         (
             "eventify listens at http://127.0.0.1:8000/api/",
@@ -62,7 +65,7 @@ def test_secrets_are_removed_and_the_rest_stays(text: str, left: str) -> None:
     [
         *("eyJ", "eyJ.", ".eyJ", "eyJa.eyJ", "a.", "eyJ-", "$argon2", "$argon2id$", "://", "://a:"),
         *("://a:b", "a:b@", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "-----END ", "PRIVATE "),
-        *("opensesam", "\\", '"', "\u00e9", "\ud800"),
+        *("opensesam", "evk_", "evk_abc ", "whsec_=", "\\", '"', "\u00e9", "\ud800"),
     ],
 )
 def test_a_line_is_searched_in_linear_time(part: str) -> None:
