@@ -7,14 +7,18 @@ from purchase_worker.decision import ALL_HELD, NOT_ENOUGH_TICKETS, OVER_USER_LIM
 from shared.observability.metrics import ROWS, SECONDS, ManyHistogram
 from shared.purchases import CONFIRMED, HELD
 
-DECIDED = Counter("eventify_purchases_decided_total", "Purchases decided, by outcome", ["outcome"])
+DECIDED = Counter(
+    "eventify_purchases_decided_total",
+    "Commands decided, by outcome: purchases and what confirms, ends, cancels or extends them",
+    ["outcome"],
+)
 REQUEST_TO_DECISION_SECONDS = ManyHistogram(
     "eventify_request_to_decision_seconds",
-    "Time from a purchase's acceptance to the commit of its decision, by the database's clock",
+    "Time from a command's acceptance to the commit of its decision, by the database's clock",
     buckets=SECONDS,
 )
 DRAIN_BATCH_ROWS = Histogram(
-    "eventify_drain_batch_rows", "Purchases decided by one transaction", buckets=ROWS
+    "eventify_drain_batch_rows", "Commands decided by one transaction", buckets=ROWS
 )
 LOCK_SECONDS = Histogram(
     "eventify_drain_lock_seconds",
@@ -39,7 +43,7 @@ DRAINS_INTERRUPTED = Counter(
 )
 RESCUED = Counter(
     "eventify_sweeper_decisions_total",
-    "Purchases that the sweeper decided because no worker did; decided_total includes them",
+    "Commands that the sweeper decided because no worker did; decided_total includes them",
 )
 SWEPT_TIMESTAMP_SECONDS = Gauge(
     "eventify_sweep_timestamp_seconds",

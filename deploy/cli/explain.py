@@ -25,7 +25,8 @@ def explain(purchase: UUID, as_json: bool) -> None:
     if facts is None:
         raise ConfigurationError(
             f"There is no purchase {purchase}. A request that was answered with an error is not"
-            " stored: search the gateways' logs for its X-Request-ID."
+            " stored: search the gateways' logs for its X-Request-ID. `purchase_refused` has its"
+            " code, though in a rush not for all; EVENTIFY_ACCESS_LOG=true logs every request."
         )
     if as_json:
         said = {"status": facts.status, "explanation": explanation(facts)}

@@ -161,6 +161,12 @@ def find_login(engine: Engine, username: str) -> Login | None:
         return _one(connection, statement, Login)
 
 
+def find_login_of_subject(engine: Engine, subject: Subject) -> Login | None:
+    is_subject = (UserRow.issuer == subject.issuer) & (UserRow.subject == subject.subject)
+    with connection_transaction(engine) as connection:
+        return _one(connection, select(*LOGIN).where(is_subject), Login)
+
+
 def replace_password_hash(engine: Engine, login: Login, password_hash: str) -> None:
     """Store another hash of the same password, unless the password was changed meanwhile."""
     with connection_transaction(engine) as connection:

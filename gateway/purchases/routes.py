@@ -32,6 +32,8 @@ from shared.errors import (
     OverUserLimit,
     Problem,
 )
+from shared.log_limit import LogLimit
+from shared.observability.logging import get_logger
 from shared.observability.metrics import NamedRoute
 from shared.purchases import CANCELLED, EXPIRED, REJECTED, RELEASED, Short
 from shared.web.asgi_extensions import client_leaves
@@ -55,7 +57,12 @@ ERROR_OF_REASON: dict[str, type[Problem]] = {
     problem.code: problem for problem in (NotEnoughTickets, AllHeld, OverUserLimit)
 }
 
+# Of each code: enough for all refusals of a quiet hour, and a small part of those of a rush.
+REFUSAL_LOGGED_SECONDS = 0.1
+
 ALL, ONE = NamedRoute(PREFIX), NamedRoute(PREFIX + "{id}/")
+
+logger = get_logger(__name__)
 
 
 class _Outcome(msgspec.Struct):
@@ -83,6 +90,7 @@ class PurchaseRoutes:
         self._addresses = addresses
         self._fallback_app = fallback_app
         self._traces = traces
+        self._refusals = LogLimit(REFUSAL_LOGGED_SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
@@ -113,6 +121,8 @@ class PurchaseRoutes:
         except Problem as problem:
             if method == "POST":
                 metrics.ERRORS.labels(problem.code).inc()
+                if count := self._refusals.count(problem.code):
+                    logger.info("purchase_refused", code=problem.code, count=count)
             await send_problem(scope, send, problem)
 
     async def _create(

@@ -80,12 +80,12 @@ def _draw_waits(axes: Axes, sale: DemoSale) -> None:
         meant_at = [result.meant_at for result in results]
         waited_ms = [result.waited_ms for result in results]
         axes.scatter(meant_at, waited_ms, s=7, color=colour, alpha=0.45, linewidths=0)
-    percentile_ms = sale.decision_percentile_ms()
+    percentile_ms = sale.percentile_ms(*OUTCOMES)
     for share in (0.5, 0.99):
         value = percentile_ms(share)
         axes.axhline(value, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.annotate(
-            f"p{share:.0%} {value:,.0f} ms".replace("%", ""),
+            f"p{share:.0%} of all answers {value:,.0f} ms".replace("%", ""),
             (1, value),
             xycoords=("axes fraction", "data"),
             xytext=(-4, 3),

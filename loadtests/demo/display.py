@@ -60,10 +60,12 @@ def show_summary(console: Console, sale: DemoSale) -> None:
     table.add_row(
         "throughput", f"{answered:,} buyers answered in {seconds:.1f} s: {rate:,.0f} a second"
     )
-    percentile_ms = sale.decision_percentile_ms()
-    table.add_row(
-        "request to decision",
-        f"p50 {percentile_ms(0.5):,.0f} ms, p99 {percentile_ms(0.99):,.0f} ms"
-        " (from the buyer's button)",
-    )
+    for label, outcomes in (
+        ("request to decision", (BuyerOutcome.CONFIRMED, BuyerOutcome.REJECTED)),
+        ("request to sold out", (BuyerOutcome.SOLD_OUT,)),
+    ):
+        percentile_ms = sale.percentile_ms(*outcomes)
+        waits = f"p50 {percentile_ms(0.5):,.0f} ms, p99 {percentile_ms(0.99):,.0f} ms"
+        if any(map(sale.count, outcomes)):
+            table.add_row(label, f"{waits} (from the buyer's button)")
     console.print(Panel(table, title="the sale", border_style="green"))

@@ -69,8 +69,7 @@ class DemoSale(msgspec.Struct):
             return 0.0
         return (recent[-1].decisions - recent[0].decisions) / (recent[-1].at - recent[0].at)
 
-    def decision_percentile_ms(self) -> Callable[[float], float]:
-        """From a share to the wait for the decision that this share did not exceed; 0 for none."""
-        decided = (BuyerOutcome.CONFIRMED, BuyerOutcome.REJECTED)
-        waits = sorted(result.waited_ms for result in self.results if result.outcome in decided)
+    def percentile_ms(self, *outcomes: BuyerOutcome) -> Callable[[float], float]:
+        """From a share to the wait that this share of them did not exceed; 0 for none."""
+        waits = sorted(result.waited_ms for result in self.results if result.outcome in outcomes)
         return lambda share: waits[max(0, math.ceil(len(waits) * share) - 1)] if waits else 0.0

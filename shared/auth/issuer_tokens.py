@@ -20,8 +20,9 @@ from shared.auth.issuer_keys import IssuerKeys, Keys, UnknownIssuerKey, open_ses
 from shared.auth.tokens import UNREADABLE, Claims, base64url_decode
 from shared.concurrency.periodic import Periodic
 from shared.config.settings import Settings
-from shared.config.trusted_issuers import TrustedIssuer, parse_issuers
+from shared.config.trusted_issuers import URL_MAX_CHARACTERS, TrustedIssuer, parse_issuers
 from shared.errors import NotAuthenticated
+from shared.log_limit import LogLimit
 
 # Issuers add roles and groups; one of ours has 600 bytes.
 TOKEN_MAX_BYTES = 8_192
@@ -34,6 +35,8 @@ BEARER = "bearer"
 # Claims of ID tokens alone (OpenID Connect Core, 2 and 3.3.2.11); Keycloak once had the nonce in
 # access tokens too, which it marks.
 OF_ID_TOKENS = ("nonce", "at_hash", "c_hash", "s_hash")
+# What a token can raise, beside Unavailable.
+REFUSED = (jwt.PyJWTError, UnknownIssuerKey, TypeError, ArithmeticError, *UNREADABLE)
 REQUIRED = ["iss", "aud", "sub", "exp"]
 # How long a subject's user is remembered: so long a user who was deleted stays unknown.
 USER_KEPT_SECONDS = 300.0
@@ -41,6 +44,18 @@ USER_KEPT_SECONDS = 300.0
 SUBJECTS_REMEMBERED = 50_000
 # A refresh that failed is tried again after this long.
 REFRESH_PAUSE_SECONDS = 15.0
+# A line of each reason: whoever connects an issuer tries one token after another.
+REFUSAL_LOGGED_SECONDS = 10.0
+# docs/operations.md says what each means.
+REASONS: Mapping[type[Exception], str] = {
+    UnknownIssuerKey: "unknown_key",
+    jwt.InvalidAlgorithmError: "other_algorithm",
+    jwt.InvalidSignatureError: "bad_signature",
+    jwt.ExpiredSignatureError: "expired",
+    jwt.ImmatureSignatureError: "not_yet_valid",
+    jwt.InvalidAudienceError: "other_audience",
+    jwt.exceptions.InvalidSubjectError: "unusable_sub",
+}
 # Their tokens need no id: nothing here refers to them.
 NO_TOKEN_ID = UUID(int=0)
 
@@ -58,6 +73,10 @@ class Subject(NamedTuple):
 
 
 FindUser = Callable[[Subject], Awaitable[int]]
+
+
+class _Unfit(ValueError):
+    """The token is not for this use; the text is the reason that is logged."""
 
 
 class _Header(msgspec.Struct):
@@ -98,6 +117,7 @@ class TrustedIssuers:
     def __init__(self, settings: Settings, find_user: FindUser) -> None:
         self._settings = settings
         self._find_user = find_user
+        self._lines = LogLimit(REFUSAL_LOGGED_SECONDS)
         self._trusted: dict[str, _Trusted] = {}
         self._verified: OrderedDict[str, _Verified] = OrderedDict()
         self._users: OrderedDict[Subject, tuple[int, float]] = OrderedDict()
@@ -129,7 +149,7 @@ class TrustedIssuers:
             trusted = self._named_by(token)
             if trusted is None:
                 return None
-            verified = await _verify(trusted, token)
+            verified = await self._verify(trusted, token)
             self._verified.pop(token, None)
             _remember(self._verified, token, verified, self._settings.token_cache_rows)
         user_id = await self._user_of(verified.subject)
@@ -140,9 +160,27 @@ class TrustedIssuers:
             return None
         try:
             _header, payload, _signature = token.split(".")
-            return self._trusted.get(_issuer_decoder.decode(base64url_decode(payload)).iss)
+            issuer = _issuer_decoder.decode(base64url_decode(payload)).iss
         except UNREADABLE:
             return None
+        if issuer not in self._trusted and issuer != self._settings.token_issuer:
+            self._log_refusal(issuer[:URL_MAX_CHARACTERS], "unknown_issuer")
+        return self._trusted.get(issuer)
+
+    async def _verify(self, trusted: _Trusted, token: str) -> _Verified:
+        """Raises NotAuthenticated, Unavailable."""
+        try:
+            return await _verify(trusted, token)
+        except REFUSED as error:
+            self._log_refusal(trusted.terms.issuer, _reason_of(error))
+            detail = "The token is invalid or has expired."
+            raise NotAuthenticated(detail, token_was_bad=True) from None
+
+    def _log_refusal(self, issuer: str, reason: str) -> None:
+        # The name of an unknown issuer is the client's choice.
+        kind = (issuer, reason) if issuer in self._trusted else reason
+        if count := self._lines.count(kind):
+            logger.info("issuer_token_refused", issuer=issuer, reason=reason, count=count)
 
     def _is_valid(self, verified: _Verified) -> bool:
         current = self._trusted[verified.subject.issuer].keys.current()
@@ -165,29 +203,34 @@ class TrustedIssuers:
 
 
 async def _verify(trusted: _Trusted, token: str) -> _Verified:
-    """Raises NotAuthenticated, Unavailable."""
-    try:
-        header = _header_decoder.decode(base64url_decode(token.partition(".")[0]))
-        if header.typ.lower() not in TOKEN_TYPES:
-            raise ValueError("not the type of an access token")
-        key = await trusted.keys.find(header.kid)
-        keys = trusted.keys.current()
-        terms = trusted.terms
-        claims = jwt.decode(
-            token,
-            key,
-            algorithms=terms.algorithms,
-            issuer=terms.issuer,
-            audience=terms.audience,
-            leeway=terms.leeway_seconds,
-            options={"require": REQUIRED, "verify_jti": False},
-        )
-        subject = _subject_of(claims, is_marked="at+jwt" in header.typ.lower())
-        issued_at = int(claims.get("iat", time.time()))  # not before, at least
-        expires_at = int(claims["exp"]) + terms.leeway_seconds
-    except (jwt.PyJWTError, UnknownIssuerKey, TypeError, ArithmeticError, *UNREADABLE):
-        raise NotAuthenticated("The token is invalid or has expired.", token_was_bad=True) from None
+    """Raises Unavailable, REFUSED."""
+    header = _header_decoder.decode(base64url_decode(token.partition(".")[0]))
+    if header.typ.lower() not in TOKEN_TYPES:
+        raise _Unfit("no_access_token")
+    key = await trusted.keys.find(header.kid)
+    keys = trusted.keys.current()
+    terms = trusted.terms
+    claims = jwt.decode(
+        token,
+        key,
+        algorithms=terms.algorithms,
+        issuer=terms.issuer,
+        audience=terms.audience,
+        leeway=terms.leeway_seconds,
+        options={"require": REQUIRED, "verify_jti": False},
+    )
+    subject = _subject_of(claims, is_marked="at+jwt" in header.typ.lower())
+    issued_at = int(claims.get("iat", time.time()))  # not before, at least
+    expires_at = int(claims["exp"]) + terms.leeway_seconds
     return _Verified(Subject(terms.issuer, subject), issued_at, expires_at, keys)
+
+
+def _reason_of(error: Exception) -> str:
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"no_{error.claim}"  # of REQUIRED
+    if isinstance(error, _Unfit):
+        return str(error)
+    return REASONS.get(type(error), "malformed")
 
 
 def _subject_of(claims: Mapping[str, Any], *, is_marked: bool) -> str:
@@ -198,20 +241,20 @@ def _subject_of(claims: Mapping[str, Any], *, is_marked: bool) -> str:
         is_marked: the header says that it is an access token.
 
     Raises:
-        ValueError: it is not an access token, not for its bearer alone, or of no usable subject.
+        _Unfit: it is not an access token, not for its bearer alone, or of no usable subject.
     """
     typ = claims.get("typ")
     if typ is not None and (not isinstance(typ, str) or typ.lower() != BEARER):
-        raise ValueError("not an access token")
+        raise _Unfit("no_access_token")
     if typ is None and not is_marked and any(name in claims for name in OF_ID_TOKENS):
-        raise ValueError("an ID token")
+        raise _Unfit("no_access_token")
     if "cnf" in claims:  # RFC 7800: whoever sends it has to prove a key, which we do not check
-        raise ValueError("not a bearer token")
+        raise _Unfit("bound_to_a_key")
     subject = claims["sub"]
     if not isinstance(subject, str) or not 1 <= len(subject) <= SUBJECT_MAX_CHARACTERS:
-        raise ValueError("not a subject")
+        raise _Unfit("unusable_sub")
     if "\0" in subject:  # not in a text of PostgreSQL; msgspec has refused halves of characters
-        raise ValueError("not a subject")
+        raise _Unfit("unusable_sub")
     return subject
 
 

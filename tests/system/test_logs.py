@@ -172,5 +172,6 @@ def test_a_request_is_followed_by_its_id_from_the_gateway_to_the_decision(
         )
         assert statements.fetchall() == [("bought",)]
     assert decided["process"] in ("worker", "sweeper")
-    (paused,) = [line for line in logged if line.get("request_id") == "paused"]
-    assert paused["status"] == 400
+    paused = {line["event"]: line for line in logged if line.get("request_id") == "paused"}
+    assert paused["purchase_refused"]["code"] == "sale_paused"
+    assert paused["request_answered"]["status"] == 400

@@ -88,7 +88,8 @@ WRONG: dict[str, Series] = {
     },
     "EventifyBacklogFilling": {'eventify_purchases_queued{job="gateway"}': "0x120 100000+500x120"},
     "EventifyNoWorkerDeciding": {
-        'eventify_sweeper_decisions_total{job="sweeper"}': "0x180 0+500x60"
+        'eventify_sweeper_decisions_total{job="sweeper"}': "0x180 0+500x60",
+        'eventify_purchases_decided_total{job="sweeper",outcome="expired"}': "0x180 0+500x60",
     },
     "EventifyWakeupsLost": {'eventify_sweeper_decisions_total{job="sweeper"}': "0+1x240"},
     "EventifySlowDecisions": decisions("5"),

@@ -15,6 +15,8 @@ from psycopg2.extensions import connection
 from sqlalchemy import Engine
 
 from gateway.accounts.passwords import HASHER
+from gateway.accounts.store import users_of_subjects
+from shared.auth.issuer_tokens import Subject
 from shared.auth.keys import load_signing_key
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
@@ -414,3 +416,41 @@ def test_the_operator_sees_an_account(
     assert "locked_at" in operator("show", username).stdout
     unknown = operator("show", "nobody-of-this-name")
     assert (unknown.returncode, "There is no user" in unknown.stderr) == (1, True)
+
+
+def test_api_keys_outlive_a_password_until_the_operator_revokes_them(
+    gateway: httpx.Client, operator: Callable[..., Any], username: str, pair: dict[str, str]
+) -> None:
+    body = {"name": "Checkout", "scopes": ["read", "purchase"]}
+    made = gateway.post("/api/keys/", json=body, headers=bearer(pair["access"])).json()
+    assert "API keys: 1" in operator("set-password", username, typed=f"{NEW_PASSWORD}\n").stdout
+    check_void_within_a_second([gateway], pair["access"])
+    purchases = "/api/ticket-purchases/"
+    assert gateway.get(purchases, headers=bearer(made["key"])).is_success
+
+    (shown,) = json.loads(operator("show", username, "--json").stdout)["api_keys"]
+    assert (shown["id"], shown["name"], shown["scopes"]) == (made["id"], *body.values())
+    line = f"API key {made['id']}: Checkout (read, purchase), "
+    assert line in operator("show", username).stdout
+    assert made["key"] not in operator("show", username).stdout
+
+    assert "revoked: 1." in operator("revoke-keys", username).stdout
+    eventually(lambda: check_refused(gateway.get(purchases, headers=bearer(made["key"]))))
+    assert json.loads(operator("show", username, "--json").stdout)["api_keys"] == []
+    assert "API keys" not in operator("set-password", username, typed=f"{PASSWORD}\n").stdout
+
+
+def check_refused(answer: httpx.Response) -> None:
+    assert answer.status_code == 401
+
+
+def test_the_operator_finds_the_account_of_an_issuers_subject(
+    engine: Engine, operator: Callable[..., Any]
+) -> None:
+    subject = Subject("https://sso.shop.example", uuid4().hex)
+    (user_id,) = users_of_subjects(engine, [subject])
+    named = ("show", "--issuer", subject.issuer, "--subject", subject.subject)
+    assert json.loads(operator(*named, "--json").stdout)["id"] == user_id
+    assert operator(*named, "ada").returncode == operator(*named[:3]).returncode == 2
+    assert operator("show").returncode == 2
+    assert operator(*named[:-1], uuid4().hex).returncode == 1

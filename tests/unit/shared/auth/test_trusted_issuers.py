@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
+from structlog.testing import capture_logs
 
 from shared.auth.authenticator import Authenticator
 from shared.auth.issuer_keys import (
@@ -26,7 +27,7 @@ from shared.auth.issuer_keys import (
     KEPT_SECONDS,
     REFRESH_SECONDS,
 )
-from shared.auth.issuer_tokens import USER_KEPT_SECONDS, Subject
+from shared.auth.issuer_tokens import REFUSAL_LOGGED_SECONDS, USER_KEPT_SECONDS, Subject
 from shared.auth.keys import SigningKey
 from shared.auth.live_credentials import Changes, LiveCredentials
 from shared.auth.tokens import TokenVerifier
@@ -212,6 +213,60 @@ async def test_a_bad_token_is_invalid(
         await client.user_of(well_known_issuer.token())
         await client.refuses(BAD[attack](well_known_issuer))
         assert client.users.asked == 1
+
+
+REASONS = {
+    "expired": "expired",
+    "never expires": "no_exp",
+    "not yet valid": "not_yet_valid",
+    "issued in the future": "not_yet_valid",
+    "other audiences": "other_audience",
+    "no audience": "no_aud",
+    "an empty audience": "no_aud",
+    "no subject": "no_sub",
+    "Keycloak's ID token": "no_access_token",
+    "an ID token by its nonce": "no_access_token",
+    "a logout token": "no_access_token",
+    "bound to a key": "bound_to_a_key",
+    "another algorithm of the same key": "other_algorithm",
+    "by a stranger": "bad_signature",
+    "made-up kid": "unknown_key",
+    "no kid": "malformed",
+    "the issuer with a slash": "unknown_issuer",
+}
+
+
+@pytest.mark.parametrize("attack", REASONS)
+async def test_why_a_token_was_refused_is_logged_and_not_the_token(
+    keys_dir: Path, well_known_issuer: Issuer, attack: str
+) -> None:
+    token = BAD[attack](well_known_issuer)
+    async with trusting(keys_dir, well_known_issuer) as client:
+        with capture_logs() as lines:
+            await client.refuses(token)
+    (line,) = [line for line in lines if line["event"] == "issuer_token_refused"]
+    assert (line["reason"], line["count"]) == (REASONS[attack], 1)
+    assert line["issuer"].removesuffix("/") == well_known_issuer.name
+    assert not set(token.split(".")) & set(map(str, line.values()))
+
+
+async def test_refused_tokens_are_logged_once_in_ten_seconds_for_each_reason(
+    keys_dir: Path, well_known_issuer: Issuer, later: Callable[[float], None]
+) -> None:
+    async with trusting(keys_dir, well_known_issuer) as client:
+        with capture_logs() as lines:
+            for number in range(30):
+                await client.refuses(well_known_issuer.token(exp=NOW - 60, more=number))
+                await client.refuses(well_known_issuer.token(iss=f"https://{number}.example"))
+            later(REFUSAL_LOGGED_SECONDS)
+            await client.refuses(well_known_issuer.token(exp=NOW - 60))
+            await client.refuses(signed(SigningKey("stranger", STRANGER)))
+    refused = [line for line in lines if line["event"] == "issuer_token_refused"]
+    assert [(line["reason"], line["count"]) for line in refused] == [
+        ("expired", 1),
+        ("unknown_issuer", 1),
+        ("expired", 30),
+    ]
 
 
 async def test_elliptic_curves_verify_where_they_are_allowed(
