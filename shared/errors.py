@@ -171,7 +171,7 @@ class TokenNotValid(NotAuthenticated):
 class PermissionDenied(Problem):
     status = 403
     code = "permission_denied"
-    default_detail = "You do not have permission to perform this action."
+    default_detail = "Only the event's owner may do this."
 
 
 class AccountLocked(Problem):

@@ -1,6 +1,6 @@
 """A purchase as clients read it, and its result on the way from workers to gateways."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -23,12 +23,13 @@ WAKEUP_KEY_PREFIX: Final = "eventify:wake-up:"
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
-    """A line of a purchase."""
+    """A line of a purchase. `cancelled_quantity`: of a resolved one."""
 
     ticket_type: int
     quantity: int
     unit_price: str
     total_price: str
+    cancelled_quantity: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class StoredItem(msgspec.Struct, frozen=True, gc=False):
@@ -181,13 +182,21 @@ def held(purchase: Purchase, held_until: str, seconds_left: int) -> HeldPurchase
 
 
 def resolved(
-    purchase: Purchase, resolved_at: str, payment_reference: str | None, cancelled_quantity: int
+    purchase: Purchase,
+    resolved_at: str,
+    payment_reference: str | None,
+    cancelled: Mapping[int, int],
 ) -> ResolvedPurchase:
+    """`cancelled`: the tickets of each ticket type that were."""
+    items = [
+        msgspec.structs.replace(item, cancelled_quantity=cancelled.get(item.ticket_type, 0))
+        for item in purchase.items
+    ]
     return ResolvedPurchase(
-        **msgspec.structs.asdict(purchase),
+        **(msgspec.structs.asdict(purchase) | {"items": items}),
         payment_reference=payment_reference,
         resolved_at=resolved_at,
-        cancelled_quantity=cancelled_quantity,
+        cancelled_quantity=sum(cancelled.values()),
     )
 
 

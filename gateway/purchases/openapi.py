@@ -70,16 +70,17 @@ CONFIRMED: Mapping[str, Any] = {
     "currency": "EUR",
     "short": None,
 }
+CART_ITEMS = [
+    ITEM,
+    {"ticket_type": 3, "quantity": 1, "unit_price": "50.00", "total_price": "50.00"},
+]
 CART = {
     **CONFIRMED,
     "ticket_type": None,
     "quantity": None,
     "unit_price": None,
     "total_price": "250.00",
-    "items": [
-        ITEM,
-        {"ticket_type": 3, "quantity": 1, "unit_price": "50.00", "total_price": "50.00"},
-    ],
+    "items": CART_ITEMS,
 }
 HELD = {
     **CART,
@@ -89,12 +90,20 @@ HELD = {
 }
 PAID = {
     **CART,
+    "items": [{**item, "cancelled_quantity": 0} for item in CART_ITEMS],
     "payment_reference": "pi_3MtwBwLkdIwHu7ix28a3tqPa",
     "resolved_at": "2026-11-22T12:01:00.123456Z",
     "cancelled_quantity": 0,
 }
 RELEASED = {**PAID, "status": "released", "payment_reference": None}
-CANCELLED = {**PAID, "cancelled_quantity": 1}
+CANCELLED = {
+    **PAID,
+    "items": [
+        {**CART_ITEMS[0], "cancelled_quantity": 1},
+        {**CART_ITEMS[1], "cancelled_quantity": 0},
+    ],
+    "cancelled_quantity": 1,
+}
 REJECTED = {
     **CART,
     "status": "rejected",
@@ -184,6 +193,11 @@ SCHEMAS: Mapping[str, Any] = {
             "quantity": QUANTITY,
             "unit_price": {**MONEY, "description": "The price at acceptance."},
             "total_price": MONEY,
+            "cancelled_quantity": {
+                "type": "integer",
+                "minimum": 0,
+                "description": "After a hold or a cancellation: tickets that were cancelled.",
+            },
         },
         "examples": [ITEM],
     },

@@ -36,12 +36,14 @@ KEPT_OUTCOMES = f"""
 """
 
 # The entry that answers a purchase, if there is one. Of one that was not rejected the newest entry
-# after it: when it was written, the payment of an earlier hold, and how many are cancelled.
+# after it: when it was written, the payment of an earlier hold, and how many are cancelled, in all
+# and of each ticket type.
 ENTRIES = """
 LEFT JOIN LATERAL (SELECT * FROM ledger WHERE event_id = r.event_id AND command_id = r.id
                    OFFSET 0) e ON true
 LEFT JOIN LATERAL (
-    SELECT newest.kind, batch.at, paid.payment_reference, cancelled.quantity AS cancelled
+    SELECT newest.kind, batch.at, paid.payment_reference, cancelled.quantity AS cancelled,
+           cancelled.of_types
     FROM (SELECT number, kind FROM ledger
           WHERE event_id = r.event_id AND purchase_id = r.id AND e.kind IN ('held', 'confirmed')
           ORDER BY number DESC LIMIT 1) newest
@@ -55,10 +57,14 @@ LEFT JOIN LATERAL (
                        WHERE newest.kind IN ('confirmed', 'cancelled') AND e.kind = 'held'
                            AND c.event_id = r.event_id AND c.purchase_id = r.id
                            AND c.kind = 'confirmed' LIMIT 1) paid ON true
-    LEFT JOIN LATERAL (SELECT sum((item->>'quantity')::int)::int AS quantity
-                       FROM ledger c, jsonb_array_elements(c.items) item
-                       WHERE newest.kind = 'cancelled' AND c.event_id = r.event_id
-                           AND c.purchase_id = r.id AND c.kind = 'cancelled') cancelled ON true
+    LEFT JOIN LATERAL (SELECT sum(line.quantity)::int AS quantity,
+                              jsonb_object_agg(line.ticket_type, line.quantity) AS of_types
+                       FROM (SELECT item->>'ticket_type' AS ticket_type,
+                                    sum((item->>'quantity')::int) AS quantity
+                             FROM ledger c, jsonb_array_elements(c.items) item
+                             WHERE newest.kind = 'cancelled' AND c.event_id = r.event_id
+                                 AND c.purchase_id = r.id AND c.kind = 'cancelled'
+                             GROUP BY 1) line) cancelled ON true
     OFFSET 0) later ON true
 """
 STATUS = """
@@ -83,7 +89,7 @@ SELECT r.id::text, r.user_id, r.event_id, r.seq, r.ticket_type_id, r.quantity, r
        r.items::text, r.currency, {as_time("r.created_at")}, {STATUS}, e.reason::text,
        e.left_after, e.items::text, {as_time("batch.at")}, {as_time("hold.ends_at")},
        greatest(0, floor(extract(epoch FROM hold.ends_at - clock_timestamp())))::int,
-       {as_time("later.at")}, later.payment_reference, later.cancelled, r.buyer
+       {as_time("later.at")}, later.payment_reference, later.of_types::text, r.buyer
 FROM {purchases} r
 {ENTRIES}
 LEFT JOIN LATERAL (SELECT at FROM batches WHERE event_id = r.event_id AND first_number <= e.number
@@ -158,6 +164,7 @@ SHORT_REASONS = (NotEnoughTickets.code, AllHeld.code)
 
 _items = msgspec.json.Decoder(list[StoredItem])
 _changes = msgspec.json.Decoder(list[StoredChange])
+_cancelled = msgspec.json.Decoder(dict[int, int])
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -287,7 +294,7 @@ class _Row(msgspec.Struct, gc=False):
     seconds_left: int | None
     resolved_at: str | None
     payment_reference: str | None
-    cancelled_quantity: int | None
+    cancelled: str | None
     buyer: str
 
 
@@ -308,7 +315,8 @@ def _found(row: _Row, heads: dict[int, list[int]]) -> Found:
     if row.held_until is not None and row.seconds_left is not None:
         body = held(body, row.held_until, row.seconds_left)
     elif row.resolved_at is not None:
-        body = resolved(body, row.resolved_at, row.payment_reference, row.cancelled_quantity or 0)
+        cancelled = _cancelled.decode(row.cancelled or "{}")
+        body = resolved(body, row.resolved_at, row.payment_reference, cancelled)
     position = position_in(heads[row.event_id], row.seq) if row.status == QUEUED else None
     return Found(row.user_id, body, position)
 

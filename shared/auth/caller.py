@@ -33,4 +33,4 @@ class Caller(msgspec.Struct, frozen=True):
             return
         if scope is None:
             raise OutOfScope("An API key cannot do this; sign in as its owner.")
-        raise OutOfScope(f"This API key has not the scope {scope.value}.")
+        raise OutOfScope(f"This API key does not have the scope `{scope.value}`.")

@@ -1,7 +1,8 @@
 """Errors as HTTP responses: application/problem+json (RFC 9457), the same from every service."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -13,6 +14,11 @@ from shared import errors
 from shared.errors import Problem
 
 PROBLEM_JSON = "application/problem+json"
+# Where pydantic's own words, by the type of its error, are about Python.
+MESSAGES = {
+    "too_short": "At least {min_length} is required.",
+    "model_attributes_type": "A JSON object is required.",
+}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -84,7 +90,12 @@ async def _on_validation_error(_request: Request, error: Exception) -> Response:
     if any((e["type"], e["loc"]) == ("missing", ("body",)) for e in error.errors()):
         return problem_response(errors.MalformedBody("A JSON body is required."))
     # ("body", "price") is the field "price".
-    return problem_response(invalid_input((e["loc"][1:], e["msg"]) for e in error.errors()))
+    return problem_response(invalid_input((e["loc"][1:], _message(e)) for e in error.errors()))
+
+
+def _message(found: Mapping[str, Any]) -> str:
+    message = MESSAGES.get(found["type"])
+    return found["msg"] if message is None else message.format_map(found.get("ctx", {}))
 
 
 def invalid_input(found: Iterable[tuple[tuple[int | str, ...], str]]) -> errors.InvalidInput:

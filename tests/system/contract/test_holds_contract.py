@@ -428,6 +428,10 @@ def test_release_is_for_buyer_and_owner_and_its_tickets_are_back(stage: Stage, w
 # --- cancel ---
 
 
+def cancelled_of_lines(purchase: dict[str, Any]) -> dict[int, int]:
+    return {item["ticket_type"]: item["cancelled_quantity"] for item in purchase["items"]}
+
+
 def test_cancel_takes_back_a_part_and_then_the_rest(stage: Stage) -> None:
     paid = stage.hold_and_pay()
     one = [{"ticket_type": stage.adult, "quantity": 1}]
@@ -439,6 +443,7 @@ def test_cancel_takes_back_a_part_and_then_the_rest(stage: Stage) -> None:
     assert part.headers["Location"] == f"{PURCHASES}{paid['id']}/"
     body = part.json()
     assert (body["status"], body["cancelled_quantity"]) == ("confirmed", 1)
+    assert cancelled_of_lines(body) == {stage.adult: 1, stage.child: 0}
     assert body["payment_reference"] == "pi_1"
     assert stage.lefts() == [9, 9]
     replay = stage.act(
@@ -453,6 +458,7 @@ def test_cancel_takes_back_a_part_and_then_the_rest(stage: Stage) -> None:
     rest = stage.cancel(paid, restock=False)
     assert (rest.status_code, rest.json()["status"]) == (201, "cancelled")
     assert rest.json()["cancelled_quantity"] == 3
+    assert cancelled_of_lines(rest.json()) == {stage.adult: 2, stage.child: 1}
     assert stage.lefts() == [9, 9]
     check_problem(stage.cancel(paid), 409, "already_cancelled")
     read = stage.buyer.get(f"{PURCHASES}{paid['id']}/")

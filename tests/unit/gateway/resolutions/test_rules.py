@@ -54,7 +54,7 @@ def bought(status: str, reference: str | None = None, cancelled: int | None = No
     )
     if status == "held":
         return held(body, NOW, 5)
-    return body if cancelled is None else resolved(body, NOW, reference, cancelled)
+    return body if cancelled is None else resolved(body, NOW, reference, {10: cancelled})
 
 
 def command(kind: Kind, **fields: Any) -> Command:
