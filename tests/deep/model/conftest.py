@@ -6,6 +6,10 @@ import pytest
 
 from tests.system.conftest import Shop, open_shop
 
+# A failure shows what differs.
+MACHINES = ("accounts_machine", "catalog_machine", "sale_machine", "answers")
+pytest.register_assert_rewrite(*(f"tests.deep.model.{machine}" for machine in MACHINES))
+
 
 @pytest.fixture(scope="session")
 def shop() -> Iterator[Shop]:
