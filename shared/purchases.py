@@ -119,6 +119,9 @@ class DecidedBatch(msgspec.Struct, frozen=True, kw_only=True):
     # How many of each event, and the batch's duration: the basis of estimated waits.
     decided: dict[int, int]
     seconds: float
+    # What each confirmation or release that was not refused made of its purchase, and when.
+    resolved: dict[str, str] = {}
+    at: str = ""
 
 
 def purchase(  # noqa: PLR0913 - as many as the body has
@@ -178,6 +181,17 @@ TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 def held(purchase: Purchase, held_until: str, seconds_left: int) -> HeldPurchase:
     return HeldPurchase(
         **msgspec.structs.asdict(purchase), held_until=held_until, seconds_left=seconds_left
+    )
+
+
+def ended(hold: HeldPurchase, status: str, at: str, payment_reference: str | None) -> Purchase:
+    """What a hold became: paid, or released."""
+    purchase = {name: getattr(hold, name) for name in Purchase.__struct_fields__}
+    return ResolvedPurchase(
+        **purchase | {"status": status},
+        payment_reference=payment_reference,
+        resolved_at=at,
+        cancelled_quantity=0,
     )
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -38,6 +39,18 @@ class Waiter(NamedTuple):
     buyer: str | None = None
 
 
+class Outcome(msgspec.Struct, frozen=True):
+    """What a confirmation or release made of its purchase, and when."""
+
+    status: str
+    at: str
+
+
+NO_OUTCOMES: Mapping[str, Outcome] = MappingProxyType({})
+# Its result is the outcome where that is known without a look at the database.
+Decision = asyncio.Future[Outcome | None]
+
+
 class Waiters:
     """One future for each client that waits.
 
@@ -52,12 +65,12 @@ class Waiters:
     """
 
     def __init__(self, at_most: int, at_most_each: int, at_most_of_keys: int) -> None:
-        self._futures: dict[str, set[asyncio.Future[None]]] = {}
+        self._futures: dict[str, set[Decision]] = {}
         self._at_most = at_most
         self._at_most_each = at_most_each
         self._at_most_of_keys = at_most_of_keys
         # Until `forget`: a client that waits again at once is within the limits again.
-        self._waiter_of: dict[asyncio.Future[None], Waiter] = {}
+        self._waiter_of: dict[Decision, Waiter] = {}
         self._waiting: Counter[Hashable] = Counter()
         self._closed = False
 
@@ -74,15 +87,13 @@ class Waiters:
             self._waiting[name] >= at_most for name, at_most in self._limits(waiter, at_most_each)
         )
 
-    def expect(
-        self, purchase_id: str, waiter: Waiter, at_most_each: int | None = None
-    ) -> asyncio.Future[None]:
+    def expect(self, purchase_id: str, waiter: Waiter, at_most_each: int | None = None) -> Decision:
         """A future that is done at the decision, or at once if this one may not wait.
 
         Call it before reading the purchase, so that no decision is missed, and `forget` in the end.
         `at_most_each`: of each user or buyer, if not as many as for purchases.
         """
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: Decision = asyncio.get_running_loop().create_future()
         if self._closed or self.is_full(waiter, at_most_each):
             future.set_result(None)
         else:
@@ -93,7 +104,7 @@ class Waiters:
             metrics.CLIENTS_WAITING.set(self.count)
         return future
 
-    def forget(self, purchase_id: str, future: asyncio.Future[None]) -> None:
+    def forget(self, purchase_id: str, future: Decision) -> None:
         waiter = self._waiter_of.pop(future, None)
         if waiter is None:
             return
@@ -108,11 +119,13 @@ class Waiters:
             if not waiting:
                 del self._futures[purchase_id]
 
-    def wake(self, purchase_ids: Iterable[str]) -> None:
+    def wake(
+        self, purchase_ids: Iterable[str], outcomes: Mapping[str, Outcome] = NO_OUTCOMES
+    ) -> None:
         for purchase_id in purchase_ids:
             for future in self._futures.pop(purchase_id, ()):
                 if not future.done():
-                    future.set_result(None)
+                    future.set_result(outcomes.get(purchase_id))
 
     def close(self) -> None:
         """Wake all; later calls of `expect` do not wait. For a process that is stopping."""
@@ -147,7 +160,7 @@ class WaitLimit:
     def is_over(self) -> bool:
         return asyncio.get_running_loop().time() >= self._ends_at
 
-    async def wait_for(self, decision: asyncio.Future[None]) -> None:
+    async def wait_for(self, decision: Decision) -> None:
         """Wait for a future of `Waiters`, up to the limit.
 
         Thousands wait at once, so there is one future and one timer for each, and no task.
@@ -160,7 +173,7 @@ class WaitLimit:
         loop = asyncio.get_running_loop()
         over: asyncio.Future[None] = loop.create_future()
 
-        def end(_future: asyncio.Future[None] | None = None) -> None:
+        def end(_future: object = None) -> None:
             if not over.done():
                 over.set_result(None)
 
@@ -237,7 +250,8 @@ class DecisionListener:
         batch = msgspec.msgpack.decode(message, type=DecidedBatch)
         for event_id, decided in batch.decided.items():
             self._pace.observe(event_id, decided, batch.seconds)
-        self._waiters.wake(batch.ids)
+        outcomes = {id_: Outcome(status, batch.at) for id_, status in batch.resolved.items()}
+        self._waiters.wake(batch.ids, outcomes)
 
     async def _recheck(self) -> None:
         if self._is_subscribed and self._rechecks_skipped < RECHECKS_SKIPPED_WHILE_SUBSCRIBED:

@@ -31,9 +31,9 @@ from shared.purchases import (
     CANCELLED,
     CONFIRMED,
     EXPIRED,
-    HELD,
     QUEUED,
     RELEASED,
+    HeldPurchase,
     Purchase,
     ResolvedPurchase,
     StoredLine,
@@ -131,18 +131,20 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accept(msgspec.Struct, frozen=True):
-    """To be stored. `lines`: of a cancellation."""
+    """To be stored. `lines`: of a cancellation. `hold`: that it ends, unless it is refused."""
 
     event_id: int
     lines: Sequence[StoredLine] | None = None
+    hold: HeldPurchase | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """Stored. `replayed`: earlier, with the same key."""
+    """Stored. `replayed`: earlier, with the same key. `hold`: of one that was stored now."""
 
     id: str
     event_id: int
     replayed: bool = False
+    hold: HeldPurchase | None = None
 
 
 class NothingToDo(msgspec.Struct, frozen=True):
@@ -192,13 +194,13 @@ def _confirm(
         errors["currency"] = [f"The purchase's currency is {purchase.currency}."]
     if errors:
         return InvalidInput(errors=errors)
-    if purchase.status != HELD:
+    if not isinstance(purchase, HeldPurchase):
         if is_paid_by(purchase, command.payment_reference):
             return NothingToDo()
         return _why_not_held(purchase)
     same = standing.same_payment
     if same is None:
-        return Accept(event_id)
+        return Accept(event_id, hold=purchase)
     if same.purchase_id != purchase.id:
         return PaymentReferenceUsed()
     return Accepted(same.id, event_id)
@@ -207,9 +209,9 @@ def _confirm(
 def _release(
     standing: Standing, event_id: int, purchase: Purchase
 ) -> Accept | Accepted | NothingToDo | Problem:
-    if purchase.status == HELD:
+    if isinstance(purchase, HeldPurchase):
         waiting = standing.releasing_id
-        return Accept(event_id) if waiting is None else Accepted(waiting, event_id)
+        return Accept(event_id, hold=purchase) if waiting is None else Accepted(waiting, event_id)
     return NothingToDo() if purchase.status == RELEASED else _why_not_held(purchase)
 
 

@@ -1,6 +1,5 @@
 """Accepts commands about purchases, and waits for their decision."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 
@@ -10,7 +9,7 @@ from sqlalchemy import Engine
 
 from gateway.batcher import Batcher
 from gateway.purchases.traces import PurchaseTraces
-from gateway.purchases.waiting import Waiter, Waiters, WaitLimit
+from gateway.purchases.waiting import Decision, Waiter, Waiters, WaitLimit
 from gateway.purchases.wakeups import WakeupSender
 from gateway.resolutions import store
 from gateway.resolutions.rules import (
@@ -23,7 +22,7 @@ from gateway.resolutions.store import Answer, Question, Verdict
 from shared.config.settings import Settings
 from shared.errors import Unavailable
 from shared.failpoints import reached
-from shared.purchases import Purchase
+from shared.purchases import Purchase, ended
 
 ACCEPT_THREADS, ANSWER_THREADS = 2, 1
 THREADS = ACCEPT_THREADS + ANSWER_THREADS
@@ -95,6 +94,10 @@ class Resolutions:
             verdict = await self._accepting.submit(command)
             if isinstance(verdict, Accepted) and verdict.id == command.id:
                 await wait_limit.wait_for(decision)
+                outcome = decision.result() if decision.done() else None
+                if outcome is not None and verdict.hold is not None:
+                    reference = command.payment_reference
+                    return Resolved(ended(verdict.hold, outcome.status, outcome.at, reference))
         finally:
             self._waiters.forget(command.id, decision)
         if isinstance(verdict, NothingToDo):
@@ -117,7 +120,7 @@ class Resolutions:
             finally:
                 self._waiters.forget(id_, decision)
 
-    def _expect(self, id_: str, command: Command) -> asyncio.Future[None]:
+    def _expect(self, id_: str, command: Command) -> Decision:
         return self._waiters.expect(id_, Waiter(command.user_id), WAITING_MAX_ROWS_OF_OWNER)
 
     def _accept(self, commands: Sequence[Command]) -> list[Verdict]:

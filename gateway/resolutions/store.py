@@ -239,7 +239,7 @@ def _insert(cursor: cursor, wanted: Sequence[tuple[Command, Accept]]) -> dict[st
     )
     stored = {row[0] for row in cursor.fetchall()}
     return {
-        command.id: Accepted(command.id, accept.event_id)
+        command.id: Accepted(command.id, accept.event_id, hold=accept.hold)
         for command, accept in wanted
         if command.id in stored
     }

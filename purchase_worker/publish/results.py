@@ -8,7 +8,14 @@ from collections import Counter
 import msgspec
 
 from purchase_worker import metrics
-from purchase_worker.decision import ALL_HELD, NOT_ENOUGH_TICKETS, Buy, Entry
+from purchase_worker.decision import (
+    ALL_HELD,
+    NOT_ENOUGH_TICKETS,
+    Buy,
+    Confirm,
+    Entry,
+    Release,
+)
 from purchase_worker.drain import Batch
 from purchase_worker.store import Work
 from shared.config.settings import Settings
@@ -55,6 +62,7 @@ def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
     results: list[Command] = []
     ids = []
     decided: Counter[int] = Counter()
+    resolved = {}
     for part, work, entry in batch.decided:
         command = work.command
         ids.append(command.id)
@@ -67,8 +75,16 @@ def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
                 results.append(("SET", RESULT_KEY_PREFIX + command.id, result, "EX", seconds))
         elif entry.purchase_id is not None:
             ids.append(entry.purchase_id)
+            if isinstance(command, Confirm | Release):
+                resolved[command.id] = entry.kind
             results.append(("DEL", RESULT_KEY_PREFIX + entry.purchase_id))
-    message = DecidedBatch(ids=ids, decided=dict(decided), seconds=batch.seconds)
+    message = DecidedBatch(
+        ids=ids,
+        decided=dict(decided),
+        seconds=batch.seconds,
+        resolved=resolved,
+        at=batch.decided_at,
+    )
     return [*results, ("PUBLISH", DECIDED_CHANNEL, msgspec.msgpack.encode(message))]
 
 

@@ -1,7 +1,7 @@
 """Commands about purchases over a real PostgreSQL: stored once, and answered from the ledger."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from itertools import count
@@ -20,7 +20,8 @@ from gateway.resolutions.rules import Accepted, Command, Kind, NothingToDo
 from gateway.resolutions.schemas import ConfirmBody, parse
 from gateway.resolutions.service import Resolutions
 from gateway.resolutions.store import Question
-from purchase_worker.drain import drain
+from purchase_worker.drain import Batch, drain
+from purchase_worker.publish.results import ResultPublisher
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.errors import NotDecided, PaymentReferenceUsed, Unavailable
@@ -37,7 +38,7 @@ from tests.support.factories import (
     scalar,
 )
 
-NO_REDIS = "redis://127.0.0.1:1/0"
+NO_REDIS = {"redis_url": "redis://127.0.0.1:1/0", "wait_recheck_seconds": 0.05}
 _ids = count(1)
 
 
@@ -54,8 +55,8 @@ class Sale:
             engine, 500, event_id=self.event, price=Decimal("12.50"), max_per_purchase=500
         )
 
-    def decide(self) -> None:
-        drain(self.engine, [self.event], self.settings, ignore)
+    def decide(self, publish: Callable[[Batch], None] = ignore) -> None:
+        drain(self.engine, [self.event], self.settings, publish)
 
     def hold(self, how_many: int = 1) -> list[str]:
         wanted = [cart(self.buyer, [(self.adult, 2), (self.child, 1)]) for _ in range(how_many)]
@@ -195,7 +196,9 @@ def test_a_release_that_waits_is_joined_whoever_asks(sale: Sale) -> None:
             assert joined == Accepted(first.id, sale.event)
     (another,) = sale.hold()
     other = sale.command("release", another, user_id=sale.buyer)
-    assert sale.accept(other) == [Accepted(other.id, sale.event)]
+    (stored,) = sale.accept(other)
+    assert isinstance(stored, Accepted)
+    assert stored.id == other.id
     sale.decide()
     assert isinstance(sale.accept(sale.command("release", another))[0], NothingToDo)
 
@@ -266,12 +269,13 @@ def test_a_plain_purchase_is_read_as_if_there_were_no_holds(sale: Sale) -> None:
 
 
 @pytest.fixture
-async def resolutions(engine: Engine, settings: Settings) -> AsyncIterator[Resolutions]:
-    changes = {"redis_url": NO_REDIS, "wait_recheck_seconds": 0.05}
-    alone = settings.model_copy(update=changes)
-    purchases = PurchaseService(alone, engine)
+async def resolutions(
+    engine: Engine, settings: Settings, changes: dict[str, object]
+) -> AsyncIterator[Resolutions]:
+    changed = settings.model_copy(update=changes)
+    purchases = PurchaseService(changed, engine)
     purchases.start()
-    service = Resolutions(alone, engine, purchases.waiters, purchases.wakeups)
+    service = Resolutions(changed, engine, purchases.waiters, purchases.wakeups)
     yield service
     await service.stop()
     await purchases.stop()
@@ -283,8 +287,9 @@ def limit(seconds: float) -> WaitLimit:
 
 
 @pytest.mark.anyio
-async def test_a_command_is_answered_at_its_decision_also_without_redis(
-    sale: Sale, resolutions: Resolutions
+@pytest.mark.parametrize("changes", [{}, NO_REDIS], ids=["redis", "no redis"])
+async def test_a_command_is_answered_at_its_decision_as_its_purchase_is_then_read(
+    sale: Sale, resolutions: Resolutions, settings: Settings
 ) -> None:
     paid, released = await asyncio.to_thread(sale.hold, 2)
     pending = await resolutions.resolve(sale.command("confirm", paid), limit(0.1))
@@ -300,9 +305,11 @@ async def test_a_command_is_answered_at_its_decision_also_without_redis(
     async with asyncio.timeout(20):
         while not await asyncio.to_thread(stored):
             await asyncio.sleep(0.01)
-    await asyncio.to_thread(sale.decide)
-    statuses = [a.purchase.status for a in await answers if a.purchase is not None]
-    assert statuses == ["confirmed", "released"]
+    await asyncio.to_thread(sale.decide, ResultPublisher(settings))
+    purchases = [answer.purchase for answer in await answers]
+    assert [p.status for p in purchases if p is not None] == ["confirmed", "released"]
+    read_on = await asyncio.to_thread(read.read, sale.engine, [paid, released], position_max_rows=1)
+    assert purchases == [read_on[paid].purchase, read_on[released].purchase]
     assert await asyncio.to_thread(sale.commands, "confirm") == 1
 
 
