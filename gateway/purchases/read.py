@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
 import msgspec
 from psycopg2.extensions import cursor
@@ -260,7 +261,19 @@ def _all_found(cursor: cursor, position_max_rows: int) -> list[Found]:
     rows = [_Row(*row) for row in cursor.fetchall()]
     queued = {row.event_id for row in rows if row.status == QUEUED}
     heads = _heads_of_queues(cursor, queued, position_max_rows)
-    return [_found(row, heads) for row in rows]
+    return [
+        Found(
+            row.user_id,
+            _purchase(row),
+            position_in(heads[row.event_id], row.seq) if row.status == QUEUED else None,
+        )
+        for row in rows
+    ]
+
+
+def purchase_of(columns: Sequence[Any]) -> Purchase:
+    """From the columns of `found_of`."""
+    return _purchase(_Row(*columns))
 
 
 def _heads_of_queues(cursor: cursor, event_ids: Iterable[int], rows: int) -> dict[int, list[int]]:
@@ -298,7 +311,7 @@ class _Row(msgspec.Struct, gc=False):
     buyer: str
 
 
-def _found(row: _Row, heads: dict[int, list[int]]) -> Found:
+def _purchase(row: _Row) -> Purchase:
     lines = _lines(row)
     body = purchase(
         lines,
@@ -313,12 +326,11 @@ def _found(row: _Row, heads: dict[int, list[int]]) -> Found:
         buyer=row.buyer,
     )
     if row.held_until is not None and row.seconds_left is not None:
-        body = held(body, row.held_until, row.seconds_left)
-    elif row.resolved_at is not None:
+        return held(body, row.held_until, row.seconds_left)
+    if row.resolved_at is not None:
         cancelled = _cancelled.decode(row.cancelled or "{}")
-        body = resolved(body, row.resolved_at, row.payment_reference, cancelled)
-    position = position_in(heads[row.event_id], row.seq) if row.status == QUEUED else None
-    return Found(row.user_id, body, position)
+        return resolved(body, row.resolved_at, row.payment_reference, cancelled)
+    return body
 
 
 def _lines(row: _Row) -> list[tuple[int, int, str]]:

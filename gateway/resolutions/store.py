@@ -10,7 +10,7 @@ from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 
 from gateway.purchases import read
-from gateway.purchases.read import KEPT_OUTCOMES, WRITES_TO_LOG, Found
+from gateway.purchases.read import KEPT_OUTCOMES, WRITES_TO_LOG, Found, found_of, purchase_of
 from gateway.purchases.store import KEY_TAKEN
 from gateway.resolutions.rules import (
     Accept,
@@ -38,7 +38,7 @@ LOOK_UP = Prepared(
     f"""
 SELECT e.id, e.owner_id, earlier.id::text, earlier.event_id, earlier.fingerprint,
        same.id::text, same.purchase_id::text, releasing.id::text, cancelled.items::text,
-       {KEY_TAKEN.format(user_id="asked.user_id", key="asked.idempotency_key")}
+       {KEY_TAKEN.format(user_id="asked.user_id", key="asked.idempotency_key")}, p.*
 FROM unnest(%(kinds)s::text[], %(user_ids)s::bigint[], %(purchase_ids)s::uuid[],
             %(event_ids)s::bigint[], %(keys)s::text[], %(references)s::text[])
     WITH ORDINALITY AS asked (kind, user_id, purchase_id, event_id, idempotency_key,
@@ -46,8 +46,9 @@ FROM unnest(%(kinds)s::text[], %(user_ids)s::bigint[], %(purchase_ids)s::uuid[],
 LEFT JOIN LATERAL (SELECT id, event_id, fingerprint FROM requests
                    WHERE user_id = asked.user_id AND idempotency_key = asked.idempotency_key
                    OFFSET 0) earlier ON true
-LEFT JOIN LATERAL (SELECT event_id FROM requests WHERE id = asked.purchase_id AND kind = 'buy'
-                   OFFSET 0) p ON true
+LEFT JOIN LATERAL (
+    {found_of("(SELECT * FROM requests WHERE id = asked.purchase_id AND kind = 'buy')")}
+    WHERE {KEPT_OUTCOMES} OFFSET 0) p ON true
 LEFT JOIN LATERAL (SELECT id, owner_id FROM events
                    WHERE id = coalesce(p.event_id, asked.event_id) OFFSET 0) e ON true
 LEFT JOIN LATERAL (SELECT r.id, r.purchase_id FROM requests r
@@ -184,7 +185,6 @@ def _problem_of(error: psycopg2.Error) -> Problem:
 
 
 def _standings(cursor: cursor, commands: Sequence[Command]) -> list[Standing]:
-    purchases = _purchases(cursor, [c.purchase_id for c in commands if c.purchase_id is not None])
     LOOK_UP.run(
         cursor,
         {
@@ -197,23 +197,22 @@ def _standings(cursor: cursor, commands: Sequence[Command]) -> list[Standing]:
         },
     )
     return [
-        _standing(command, purchases.get(command.purchase_id or ""), row)
-        for command, row in zip(commands, cursor.fetchall(), strict=True)
+        _standing(command, row) for command, row in zip(commands, cursor.fetchall(), strict=True)
     ]
 
 
-def _standing(command: Command, found: Found | None, row: Sequence[Any]) -> Standing:
+def _standing(command: Command, row: Sequence[Any]) -> Standing:
     event_id, owner_id, earlier_id, earlier_event, fingerprint, *others = row
-    same_id, same_of, releasing_id, cancelled, key_taken = others
-    is_there = command.purchase_id is None or found is not None
+    same_id, same_of, releasing_id, cancelled, key_taken, purchase_id, buyer_id, *rest = others
+    is_there = command.purchase_id is None or purchase_id is not None
     so_far: dict[int, int] = {}
     for line in _lines.decode(cancelled or "[]"):
         so_far[line.ticket_type] = so_far.get(line.ticket_type, 0) + line.quantity
     return Standing(
         event_id=event_id if is_there else None,
         owner_id=owner_id,
-        buyer_id=found.user_id if found is not None else None,
-        purchase=found.purchase if found is not None else None,
+        buyer_id=buyer_id,
+        purchase=purchase_of((purchase_id, buyer_id, *rest)) if purchase_id is not None else None,
         earlier=Known(earlier_id, earlier_event, fingerprint=bytes(fingerprint))
         if earlier_id is not None
         else None,
