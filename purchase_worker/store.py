@@ -137,23 +137,21 @@ CROSS JOIN LATERAL (
 """,
 )
 
-# The lines of a purchase `p`, as a cart has them in `requests.items`.
-LINES = """
-    coalesce(p.items, jsonb_build_array(jsonb_build_object(
-        'ticket_type', p.ticket_type_id, 'quantity', p.quantity,
-        'unit_price', p.unit_price::text, 'user_limit', p.user_limit)))
-"""
-# As their newest entries left them; see `Purchase`.
+# As their newest entries left them; see `Purchase`. Nothing was cancelled of what is held.
 READ_PURCHASES = Prepared(
     "read_purchases",
     f"""
-SELECT p.event_id, p.id::text, p.user_id, p.buyer, lines.items::text,
+SELECT p.event_id, p.id::text, p.user_id, p.buyer, p.ticket_type_id, p.quantity, p.items::text,
        coalesce(resolved.status, answer.kind::text), {as_time("hold.ends_at")}, resolved.reference,
-       cancelled.items::text, ({COUNTERS.format(event_id="p.event_id", items="lines.items")})
+       cancelled.items::text, counter.remaining, counter.held,
+       CASE WHEN p.items IS NOT NULL THEN (
+           {COUNTERS.format(event_id="p.event_id", items="p.items")}) END
 FROM unnest(%(ids)s::uuid[]) AS wanted (id)
 CROSS JOIN LATERAL (
     SELECT * FROM requests WHERE id = wanted.id AND kind = 'buy' OFFSET 0) p
-CROSS JOIN LATERAL (SELECT {LINES} AS items) lines
+LEFT JOIN LATERAL (
+    SELECT issued - held - sold AS remaining, held FROM counters
+    WHERE event_id = p.event_id AND ticket_type_id = p.ticket_type_id OFFSET 0) counter ON true
 LEFT JOIN LATERAL (
     SELECT kind FROM ledger WHERE event_id = p.event_id AND command_id = p.id OFFSET 0
 ) answer ON true
@@ -169,7 +167,8 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT jsonb_object_agg(ticket_type, so_far) AS items FROM (
         SELECT item->>'ticket_type' AS ticket_type, max((item->>'cancelled')::int) AS so_far
-        FROM (SELECT items FROM ledger e WHERE e.event_id = p.event_id AND e.purchase_id = p.id
+        FROM (SELECT items FROM ledger e
+              WHERE hold.ends_at IS NULL AND e.event_id = p.event_id AND e.purchase_id = p.id
                   AND e.kind = 'cancelled' OFFSET 0) e, jsonb_array_elements(e.items) item
         GROUP BY 1) lines
 ) cancelled ON true
@@ -364,12 +363,7 @@ def read_work(cursor: cursor, lanes: Sequence[Lane], rows: int) -> tuple[dict[in
         queue = queues[event_id] = Queue([], {}, {})
         for _event_id, remaining, held, counters, _seen, *command in group:
             queue.work.append(_work(command))
-            if remaining is not None:
-                queue.left[command[3]] = remaining
-                if held:
-                    queue.held[command[3]] = held
-            elif counters is not None:
-                _add_counters(queue, counters)
+            _add_counters(queue, command[3], remaining, held, counters)
     return queues, found[0][4] if found else ""
 
 
@@ -398,17 +392,31 @@ def read_purchases(
     """Earlier purchases by event and id; adds what is left and held of their types to `queues`."""
     READ_PURCHASES.run(cursor, {"ids": plain_array(ids)})
     purchases: dict[int, dict[str, Purchase]] = {}
-    for event_id, id_, user_id, buyer, items, *resolved, cancelled, counters in cursor.fetchall():
-        status, ends_at, reference = resolved
+    for (
+        event_id,
+        id_,
+        user_id,
+        buyer,
+        ticket_type_id,
+        quantity,
+        items,
+        *newest,
+    ) in cursor.fetchall():
+        status, ends_at, reference, cancelled, remaining, held, counters = newest
+        if items is None:
+            lines: tuple[Line, ...] = (Line(ticket_type_id, quantity),)
+        else:
+            stored = _lines_of.decode(items)
+            lines = tuple(Line(line.ticket_type, line.quantity) for line in stored)
         purchases.setdefault(event_id, {})[id_] = Purchase(
             (user_id, buyer),
-            tuple(Line(line.ticket_type, line.quantity) for line in _lines_of.decode(items)),
+            lines,
             status or QUEUED,
             ends_at,
             reference,
             {} if cancelled is None else _cancelled.decode(cancelled),
         )
-        _add_counters(queues[event_id], counters)
+        _add_counters(queues[event_id], ticket_type_id, remaining, held, counters)
     return purchases
 
 
@@ -508,10 +516,21 @@ def _end(cursor: cursor, recheck: Recheck, *ending: bytes) -> list[int]:
     return [row[0] for row in cursor.fetchall()]
 
 
-def _add_counters(queue: Queue, counters: str) -> None:
-    for ticket_type_id, (left, held) in _counters.decode(counters).items():
-        queue.left[ticket_type_id] = left
-        queue.held[ticket_type_id] = held
+def _add_counters(
+    queue: Queue,
+    ticket_type_id: int | None,
+    remaining: int | None,
+    held: int | None,
+    counters: str | None,
+) -> None:
+    """Of the one ticket type, or of a cart's; None of a deleted one, or where there is none."""
+    if ticket_type_id is not None and remaining is not None:
+        queue.left[ticket_type_id] = remaining
+        queue.held[ticket_type_id] = held or 0
+    elif counters is not None:
+        for id_, (left, of_cart) in _counters.decode(counters).items():
+            queue.left[id_] = left
+            queue.held[id_] = of_cart
 
 
 def _work(row: Sequence[Any]) -> Work:

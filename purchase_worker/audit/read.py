@@ -22,7 +22,6 @@ from purchase_worker.audit.replay import (
     LaneRow,
     WaitingRow,
 )
-from purchase_worker.store import LINES
 
 Part = TypeVar("Part")
 Row = TypeVar("Row")
@@ -32,6 +31,12 @@ ROWS_AT_A_TIME = 20_000
 
 # Each row is looked up by its key (OFFSET 0), however large the tables are.
 LOOK_UPS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "jit": "off"}
+# The lines of a purchase `p`, as a cart has them in `requests.items`.
+LINES = """
+    coalesce(p.items, jsonb_build_array(jsonb_build_object(
+        'ticket_type', p.ticket_type_id, 'quantity', p.quantity,
+        'unit_price', p.unit_price::text, 'user_limit', p.user_limit)))
+"""
 # An earlier purchase `p` as the entries before `e` left it, see `Earlier`.
 EARLIER = f"""
     SELECT jsonb_build_object(
