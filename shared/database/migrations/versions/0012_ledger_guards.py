@@ -75,10 +75,10 @@ RESOLUTIONS = f"""
                     AND (fresh.user_id, fresh.buyer) = (p.user_id, p.buyer)
                 WHEN fresh.kind = 'release' THEN fresh.user_id IN (p.user_id, e.owner_id)
                 WHEN fresh.user_id <> e.owner_id THEN false
-                WHEN fresh.kind = 'confirm' THEN fresh.currency = p.currency AND fresh.amount = (
-                    SELECT sum((line->>'quantity')::int
-                               * coalesce(p.unit_price, (line->>'unit_price')::numeric))
-                    FROM jsonb_array_elements({LINES.format(purchase="p")}) line)
+                WHEN fresh.kind = 'confirm' THEN fresh.currency = p.currency AND fresh.amount = CASE
+                    WHEN p.items IS NULL THEN p.quantity * p.unit_price
+                    ELSE (SELECT sum((line->>'quantity')::int * (line->>'unit_price')::numeric)
+                          FROM jsonb_array_elements(p.items) line) END
                 WHEN fresh.kind = 'cancel' THEN (
                     SELECT count(DISTINCT item->'ticket_type') = count(*) AND bool_and(EXISTS (
                         SELECT FROM jsonb_array_elements({LINES.format(purchase="p")}) line
@@ -254,7 +254,8 @@ MARK_MOVES = "(h.last_seq IS NOT NULL AND pg_snapshot_xmin(b.seen) >= l.next_don
 RESOLVED = f"""
         WITH resolved AS MATERIALIZED (
             SELECT e.event_id, e.number, e.kind, e.items, e.purchase_id, r.kind AS command,
-                   r.restock, {LINES.format(purchase="p")} AS bought,
+                   r.restock, CASE r.kind WHEN 'cancel' THEN
+                       {LINES.format(purchase="p")} END AS bought,
                    CASE r.kind WHEN 'cancel' THEN r.items
                        ELSE {LINES.format(purchase="p")} END AS lines
             FROM fresh e
