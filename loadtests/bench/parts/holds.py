@@ -21,6 +21,8 @@ HOLD_SECONDS = 1_800
 CONFIRMS_PER_SECOND = 500
 # Of those who buy meanwhile: a sale under way, not one that takes every core.
 BUYERS = 8
+# They go on until the last confirmation, whose connections are opened first.
+CONNECTING_SECONDS = 1.0
 DUE_SECONDS = 3
 TARGET_EXPIRED = 10_000
 
@@ -70,13 +72,17 @@ def _confirmed(bench: Bench, held: int, plain: int) -> list[Figure]:
     confirming = _confirming(bench, held)
     turns = [at_gateway(bench, next(confirming)) for _ in range(bench.sizes.rounds)]
     latencies = []
-    for seed in range(bench.sizes.latency_rounds):
-        seconds = bench.sizes.latency_seconds
-        with spawned_process(prepare_generator) as buyers:
-            load = bench.buying([plain])
-            buying = buyers.submit(run_closed_loop, bench.system.port, load, BUYERS, seconds)
+    seconds = bench.sizes.latency_seconds
+    with spawned_process(prepare_generator) as buyers:
+        # A process that starts takes a core for a second, and nobody buys meanwhile.
+        buyers.submit(prepare_generator).result()
+        for seed in range(bench.sizes.latency_rounds):
+            load, confirmations = bench.buying([plain]), next(confirming)
             moments = intended_moments(CONFIRMS_PER_SECOND, seconds, seed)
-            latencies.append(bench.open(next(confirming), moments).latency)
+            buying = buyers.submit(
+                run_closed_loop, bench.system.port, load, BUYERS, seconds + CONNECTING_SECONDS
+            )
+            latencies.append(bench.open(confirmations, moments).latency)
             bench.checked(buying.result())
     at_rate = f"{CONFIRMS_PER_SECOND} confirmations/s while others buy"
     return [
