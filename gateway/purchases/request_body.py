@@ -48,7 +48,7 @@ class _Cart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 # Raised by msgspec: of another form, no JSON, no UTF-8, or nested too deeply.
-NOT_A_PURCHASE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+NOT_OF_THIS_FORM = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _line_decoder = msgspec.json.Decoder(LineInput)
 _cart_decoder = msgspec.json.Decoder(_Cart)
 
@@ -63,11 +63,11 @@ def parse_body(body: bytes) -> PurchaseInput:
     """
     try:
         return PurchaseInput((_line_decoder.decode(body),))
-    except NOT_A_PURCHASE:
+    except NOT_OF_THIS_FORM:
         pass
     try:
         cart = _cart_decoder.decode(body)
-    except NOT_A_PURCHASE:
+    except NOT_OF_THIS_FORM:
         pass
     else:
         if len({line.ticket_type for line in cart.items}) == len(cart.items):

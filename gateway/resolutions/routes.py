@@ -18,7 +18,13 @@ from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import WaitLimit
 from gateway.rate_limits.of_resolutions import ResolutionLimits
 from gateway.resolutions.rules import Command
-from gateway.resolutions.schemas import CancelBody, ConfirmBody, ExtendBody, ReleaseBody, parse
+from gateway.resolutions.schemas import (
+    CancelBody,
+    ExtendBody,
+    ReleaseBody,
+    parse,
+    parse_confirm,
+)
 from gateway.resolutions.service import Resolutions, Resolved
 from gateway.responses import JSON, Headers, encoded, send_body, send_problem, text_of
 from shared.auth.authenticator import Authenticator
@@ -179,7 +185,7 @@ def _terms(action: str, body: bytes) -> dict[str, Any]:
     """
     match action:
         case "confirm":
-            return parse(ConfirmBody, body).model_dump()
+            return parse_confirm(body)
         case "release":
             return parse(ReleaseBody, body).model_dump()
         case "cancel":

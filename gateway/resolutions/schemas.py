@@ -2,8 +2,9 @@
 
 import re
 from decimal import Decimal
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -16,7 +17,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from gateway.purchases.request_body import LINES_MAX, MAX_INT4
+from gateway.purchases.request_body import LINES_MAX, MAX_INT4, NOT_OF_THIS_FORM
 from shared.config.currencies import CURRENCY_PATTERN
 from shared.errors import InvalidInput
 from shared.row_ids import MAX_ID
@@ -80,6 +81,17 @@ class ConfirmBody(RequestBody):
     ]
 
 
+class _PlainConfirm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A `ConfirmBody` of plain ASCII, as nearly all are."""
+
+    payment_reference: Annotated[str, msgspec.Meta(max_length=255, pattern=r"^ *[!-~][ -~]*\Z")]
+    amount: Annotated[str, msgspec.Meta(pattern=AMOUNT_PATTERN[:-1] + r"\Z")]
+    currency: Annotated[str, msgspec.Meta(pattern=CURRENCY_PATTERN[:-1] + r"\Z")]
+
+
+_plain_confirm = msgspec.json.Decoder(_PlainConfirm)
+
+
 class ReleaseBody(RequestBody):
     """It has no fields."""
 
@@ -118,6 +130,23 @@ class Extended(BaseModel):
 
     seconds: int = Field(ge=1)
     extended: int | None = Field(ge=0, description="The number of holds that are open now.")
+
+
+def parse_confirm(body: bytes) -> dict[str, Any]:
+    """The fields of a `ConfirmBody`; those of a plain one in a tenth of the time.
+
+    Raises:
+        MalformedBody, InvalidInput: as `parse`.
+    """
+    try:
+        plain = _plain_confirm.decode(body)
+    except NOT_OF_THIS_FORM:
+        return parse(ConfirmBody, body).model_dump()
+    return {
+        "payment_reference": plain.payment_reference,
+        "amount": Decimal(plain.amount),
+        "currency": plain.currency,
+    }
 
 
 def parse(model: type[Body], body: bytes) -> Body:
