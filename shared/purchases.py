@@ -187,12 +187,7 @@ def held(purchase: Purchase, held_until: str, seconds_left: int) -> HeldPurchase
 def ended(hold: HeldPurchase, status: str, at: str, payment_reference: str | None) -> Purchase:
     """What a hold became: paid, or released."""
     purchase = {name: getattr(hold, name) for name in Purchase.__struct_fields__}
-    return ResolvedPurchase(
-        **purchase | {"status": status},
-        payment_reference=payment_reference,
-        resolved_at=at,
-        cancelled_quantity=0,
-    )
+    return resolved(Purchase(**purchase | {"status": status}), at, payment_reference, {})
 
 
 def resolved(
