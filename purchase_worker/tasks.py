@@ -1,14 +1,16 @@
 """The one task: decide what is queued of some events."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import redis
 
 from purchase_worker import metrics
 from purchase_worker.runtime import Runtime
 from shared.database.engine import DATABASE_UNAVAILABLE
+from shared.messaging.redis_client import send_all
 from shared.observability.logging import get_logger
-from shared.purchases import WAKEUP_KEY_PREFIX
+from shared.purchases import WAKEUP_KEY_PREFIX, WAKEUP_TTL_MS
 
 # A queue that was emptied this often in one task goes to the back, so that others have their turn.
 CLEARINGS = 3
@@ -17,13 +19,26 @@ logger = get_logger(__name__)
 
 
 def decide_queues(runtime: Runtime, event_ids: Sequence[int]) -> list[int]:
-    """Drain these queues; returns those that need another wake-up.
+    """Drain these queues; returns those that need another wake-up, marked as under way.
 
-    Until then their wake-ups count as under way, because a second worker would only skip locked
-    rows. When a queue is empty its wake-up is cleared and the queue read once more: a request that
-    was committed before is seen, a later one sends its own wake-up. That wake-up may find this
-    worker deciding and skip; then it still counts as under way. So after each decision the wake-ups
-    are cleared again (docs/model).
+    A mark that had expired would let a gateway send one more each second. Then several workers take
+    turns at one lane, and the wake-up of another event waits for all of them.
+    """
+    more = _decide(runtime, event_ids)
+    if more:
+        marks = [("SET", f"{WAKEUP_KEY_PREFIX}{id_}", "1", "PX", WAKEUP_TTL_MS) for id_ in more]
+        with suppress(redis.RedisError):  # without it, no gateway sends a wake-up either
+            send_all(runtime.redis, marks)
+    return more
+
+
+def _decide(runtime: Runtime, event_ids: Sequence[int]) -> list[int]:
+    """Until a queue is empty its wake-up counts as under way: a second worker would only skip it.
+
+    Then the wake-up is cleared and the queue read once more: a request that was committed before is
+    seen, a later one sends its own wake-up. That wake-up may find this worker deciding and skip;
+    then it still counts as under way. So after each decision the wake-ups are cleared again
+    (docs/model).
     """
     try:
         drained = runtime.drain(event_ids, runtime.linger)

@@ -20,6 +20,8 @@ REJECTED: Final = "rejected"
 RESULT_KEY_PREFIX: Final = "eventify:purchase:"
 DECIDED_CHANNEL: Final = "eventify:decided"
 WAKEUP_KEY_PREFIX: Final = "eventify:wake-up:"
+# A worker clears the mark of a wake-up; if it does not, the next is sent after this time.
+WAKEUP_TTL_MS: Final = 1_000
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):

@@ -27,13 +27,11 @@ from shared.messaging.celery_client import (
 from shared.messaging.circuit_breaker import CircuitBreaker
 from shared.messaging.redis_client import open_redis, send_all
 from shared.observability.logging import get_logger
-from shared.purchases import WAKEUP_KEY_PREFIX
+from shared.purchases import WAKEUP_KEY_PREFIX, WAKEUP_TTL_MS
 
 # Between messages while many events are on sale: a third less CPU for each purchase of 1,000
 # events (docs/decisions/0012).
 PAUSE_SECONDS = 0.01
-# A worker clears the mark of a wake-up; if it does not, the next is sent after this time.
-WAKEUP_TTL_MS = 1_000
 NO_TRACES: Mapping[int, str] = MappingProxyType({})
 
 logger = get_logger(__name__)

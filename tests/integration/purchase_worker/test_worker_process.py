@@ -101,8 +101,9 @@ def test_an_event_that_cannot_be_decided_blocks_no_other_of_its_message(
 
 
 def test_what_is_left_at_the_limit_of_a_drain_gets_another_wakeup(
-    engine: Engine, runtime: Runtime
+    engine: Engine, runtime: Runtime, redis_client: redis.Redis
 ) -> None:
+    """Which is under way, so that gateways send no other."""
     long, short = add_ticket_type(engine, 30), add_ticket_type(engine, 30)
     for ticket_type, buyers in ((long, 9), (short, 1)):
         queue(engine, [request(user, ticket_type) for user in add_users(engine, buyers)])
@@ -110,6 +111,8 @@ def test_what_is_left_at_the_limit_of_a_drain_gets_another_wakeup(
     runtime.settings = runtime.settings.model_copy(update=update)
     deep, shallow = event_of(engine, long), event_of(engine, short)
     assert decide_queues(runtime, [deep, shallow]) == [deep]
+    assert redis_client.keys(f"{WAKEUP_KEY_PREFIX}*") == [f"{WAKEUP_KEY_PREFIX}{deep}".encode()]
+    assert redis_client.pttl(f"{WAKEUP_KEY_PREFIX}{deep}") > 0
     all_confirmed(engine, short)
     assert decide_queues(runtime, [deep]) == []
     all_confirmed(engine, long)
