@@ -82,7 +82,8 @@ def settings_of_running_system(home: Home, *, needs_database: bool = True) -> Se
         environment[DATABASE] = "postgresql:///"
     elif not has_database:
         raise ConfigurationError(
-            f"Eventify does not run in {home.path}, and EVENTIFY_DATABASE_URL is not set."
+            f"Eventify does not run in {home.path} (EVENTIFY_HOME names another directory), and"
+            " EVENTIFY_DATABASE_URL is not set."
         )
     return settings_from(environment)
 
