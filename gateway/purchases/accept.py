@@ -160,7 +160,8 @@ def problem_of(
 def _message(refusal: LineRefusal) -> str:
     match refusal.code:
         case "unknown_ticket_type":
-            return "There is no such ticket type."
+            # As the first clients know it.
+            return f'Invalid pk "{refusal.ticket_type_id}" - object does not exist.'
         case "other_event":
             return "All ticket types of a purchase must belong to one event."
     return f"Ensure this value is less than or equal to {refusal.max_per_purchase}."
