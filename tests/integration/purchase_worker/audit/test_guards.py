@@ -92,6 +92,12 @@ def user(**changes: str) -> str:
     return insert("users", {"username": "'somebody'"} | changes)
 
 
+def once_more(**changes: str) -> str:
+    """An `Idempotency-Key` of a request that is no command."""
+    values = {"user_id": "(SELECT min(id) FROM users)", "key": "'k'", "fingerprint": "'f'"}
+    return insert("idempotency_keys", values | {"row_id": "1"} | changes)
+
+
 def token(**changes: str) -> str:
     """A refresh token that begins a family."""
     values = {
@@ -257,6 +263,9 @@ KEYS = [
     (key(expires_at="now()"), "api_keys_expires_after_creation"),
     ("DELETE FROM api_keys", "api_keys_kept"),
     ("TRUNCATE api_keys", "api_keys_kept"),
+    (once_more(user_id="0"), "idempotency_keys_user_id_fkey"),
+    (once_more(key="''"), "idempotency_keys_length"),
+    (f"{once_more()}; {once_more()}", "idempotency_keys_pkey"),
 ]
 TOKENS = [
     (token(id="(SELECT id FROM refresh_tokens LIMIT 1)"), "refresh_tokens_pkey"),
