@@ -34,6 +34,7 @@ from shared.purchases import (
     QUEUED,
     RELEASED,
     HeldPurchase,
+    Item,
     Purchase,
     ResolvedPurchase,
     StoredLine,
@@ -116,7 +117,6 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         key_is_taken: by a request that is no command, and by no command.
         same_payment: a confirmation with the same reference that was not refused.
         releasing_id: a release, whoever asked for it.
-        cancelled: of each ticket type of the purchase.
     """
 
     event_id: int | None = None
@@ -127,7 +127,6 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     key_is_taken: bool = False
     same_payment: Known | None = None
     releasing_id: str | None = None
-    cancelled: Mapping[int, int] = {}
 
 
 class Accept(msgspec.Struct, frozen=True):
@@ -170,7 +169,7 @@ def judge(command: Command, standing: Standing) -> Accept | Accepted | NothingTo
         case "release":
             return _release(standing, standing.event_id, standing.purchase)
         case "cancel":
-            return _cancel(command, standing, standing.event_id, standing.purchase)
+            return _cancel(command, standing.event_id, standing.purchase)
 
 
 def _forbidden(command: Command, standing: Standing) -> Problem | None:
@@ -215,15 +214,12 @@ def _release(
     return NothingToDo() if purchase.status == RELEASED else _why_not_held(purchase)
 
 
-def _cancel(
-    command: Command, standing: Standing, event_id: int, purchase: Purchase
-) -> Accept | Problem:
+def _cancel(command: Command, event_id: int, purchase: Purchase) -> Accept | Problem:
     if purchase.status == QUEUED:
         return _not_decided()
     if purchase.status not in (CONFIRMED, CANCELLED):
         return NotConfirmed()
-    bought = {item.ticket_type: item.quantity for item in purchase.items}
-    left = {id_: n - standing.cancelled.get(id_, 0) for id_, n in bought.items()}
+    left = {item.ticket_type: item.quantity - _cancelled(item) for item in purchase.items}
     if command.lines is None:
         lines = [StoredLine(id_, quantity) for id_, quantity in left.items() if quantity]
     else:
@@ -231,13 +227,17 @@ def _cancel(
     errors = {
         f"items.{nth}.ticket_type": ["The purchase has no tickets of this type."]
         for nth, line in enumerate(lines)
-        if line.ticket_type not in bought
+        if line.ticket_type not in left
     }
     if errors:
         return InvalidInput(errors=errors)
     if not lines or any(line.quantity > left[line.ticket_type] for line in lines):
         return AlreadyCancelled()
     return Accept(event_id, lines)
+
+
+def _cancelled(item: Item) -> int:
+    return 0 if isinstance(item.cancelled_quantity, msgspec.UnsetType) else item.cancelled_quantity
 
 
 def _why_not_held(purchase: Purchase) -> Problem:

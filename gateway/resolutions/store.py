@@ -25,7 +25,6 @@ from shared.database.engine import DATABASE_UNAVAILABLE, TRY_AGAIN, statement
 from shared.database.prepared_statement import Prepared, array_literal
 from shared.errors import PaymentReferenceUsed, Problem, ServerError, Unavailable
 from shared.observability.logging import get_logger
-from shared.purchases import StoredLine
 
 Verdict = Accepted | NothingToDo | Problem
 
@@ -37,7 +36,7 @@ LOOK_UP = Prepared(
     "look_up_resolutions",
     f"""
 SELECT e.id, e.owner_id, earlier.id::text, earlier.event_id, earlier.fingerprint,
-       same.id::text, same.purchase_id::text, releasing.id::text, cancelled.items::text,
+       same.id::text, same.purchase_id::text, releasing.id::text,
        {KEY_TAKEN.format(user_id="asked.user_id", key="asked.idempotency_key")}, p.*
 FROM unnest(%(kinds)s::text[], %(user_ids)s::bigint[], %(purchase_ids)s::uuid[],
             %(event_ids)s::bigint[], %(keys)s::text[], %(references)s::text[])
@@ -62,11 +61,6 @@ LEFT JOIN LATERAL (SELECT r.id FROM requests r
                    WHERE asked.kind = 'release' AND r.kind = 'release'
                        AND r.purchase_id = asked.purchase_id
                    LIMIT 1) releasing ON true
-LEFT JOIN LATERAL (SELECT jsonb_agg(item) AS items
-                   FROM ledger c, jsonb_array_elements(c.items) item
-                   WHERE asked.kind = 'cancel' AND c.event_id = p.event_id
-                       AND c.purchase_id = asked.purchase_id AND c.kind = 'cancelled'
-                   ) cancelled ON true
 WHERE num_nonnulls(earlier.id, same.id, releasing.id) = 0 OR {WRITES_TO_LOG}
 ORDER BY asked.nth
 """,
@@ -113,7 +107,6 @@ WHERE r.id = ANY(%(ids)s::uuid[]) AND {KEPT_OUTCOMES}
 """,
 )
 
-_lines = msgspec.json.Decoder(list[StoredLine])
 logger = get_logger(__name__)
 
 
@@ -203,11 +196,8 @@ def _standings(cursor: cursor, commands: Sequence[Command]) -> list[Standing]:
 
 def _standing(command: Command, row: Sequence[Any]) -> Standing:
     event_id, owner_id, earlier_id, earlier_event, fingerprint, *others = row
-    same_id, same_of, releasing_id, cancelled, key_taken, purchase_id, buyer_id, *rest = others
+    same_id, same_of, releasing_id, key_taken, purchase_id, buyer_id, *rest = others
     is_there = command.purchase_id is None or purchase_id is not None
-    so_far: dict[int, int] = {}
-    for line in _lines.decode(cancelled or "[]"):
-        so_far[line.ticket_type] = so_far.get(line.ticket_type, 0) + line.quantity
     return Standing(
         event_id=event_id if is_there else None,
         owner_id=owner_id,
@@ -219,7 +209,6 @@ def _standing(command: Command, row: Sequence[Any]) -> Standing:
         key_is_taken=key_taken is not None and earlier_id is None,
         same_payment=Known(same_id, event_id, same_of) if same_id is not None else None,
         releasing_id=releasing_id,
-        cancelled=so_far,
     )
 
 
