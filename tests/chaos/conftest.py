@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.faults.fault import Fault
+from tests.chaos.payments import Result, Subject, hold_race
 from tests.chaos.round import hold_round
 from tests.chaos.system import System, a_system
 
@@ -35,3 +36,17 @@ def survives(system: System, *faults: type[Fault]) -> None:
     )
     assert not result.violations
     assert all(result.strikes), result
+
+
+def payments_survive(system: Subject, fault: type[Fault]) -> Result:
+    """Payments race against the ends of their holds while this fault strikes; returns the race."""
+    result = hold_race(
+        system,
+        [fault(system)],
+        random.Random(SEED),
+        races=40,
+        recovers_within_seconds=BESIDE_OTHER_TESTS_SECONDS,
+    )
+    assert not result.violations
+    assert all(result.strikes), result
+    return result
