@@ -8,6 +8,7 @@ import msgspec
 from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 
+from shared.database.confirmed_commit import KEPT
 from shared.database.engine import statement
 from shared.database.oldest_queued import OLDEST_QUEUED
 from shared.database.prepared_statement import Prepared, array_literal, plain_array
@@ -25,16 +26,8 @@ from shared.purchases import (
 )
 from shared.web.pagination import LIST_MAX_ROWS
 
-# Writes a message of a few bytes into the log, once for a statement. A row may be seen that this
-# server has alone: its commit's wait for the standby was cancelled, or the server crashed then. A
-# session that publishes such a row commits something after it, and waits. A transaction id alone
-# would not do: PostgreSQL waits at a commit only if its transaction wrote to the log.
-WRITES_TO_LOG = "(SELECT pg_logical_emit_message(true, 'eventify', '')) IS NOT NULL"
-
 # A published outcome never changes: where there is a standby, it has it before any client.
-KEPT_OUTCOMES = f"""
-(e.number IS NULL OR current_setting('synchronous_standby_names') = '' OR {WRITES_TO_LOG})
-"""
+KEPT_OUTCOMES = f"(e.number IS NULL OR {KEPT})"
 
 # The entry that answers a purchase, if there is one. Of one that was not rejected the newest entry
 # after it: when it was written, the payment of an earlier hold, and how many are cancelled, in all

@@ -19,7 +19,8 @@ from gateway.purchases.accept import (
     problem_of,
     problem_of_request,
 )
-from gateway.purchases.read import QUEUE, WRITES_TO_LOG, position_beyond
+from gateway.purchases.read import QUEUE, position_beyond
+from shared.database.confirmed_commit import WRITES_TO_LOG
 from shared.database.engine import DATABASE_UNAVAILABLE, TRY_AGAIN, statement
 from shared.database.prepared_statement import Prepared, array_literal, plain_array
 from shared.errors import Problem, ServerError, Unavailable

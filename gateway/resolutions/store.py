@@ -10,7 +10,7 @@ from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 
 from gateway.purchases import read
-from gateway.purchases.read import KEPT_OUTCOMES, WRITES_TO_LOG, Found, found_of, purchase_of
+from gateway.purchases.read import KEPT_OUTCOMES, Found, found_of, purchase_of
 from gateway.purchases.store import KEY_TAKEN
 from gateway.resolutions.rules import (
     Accept,
@@ -21,6 +21,7 @@ from gateway.resolutions.rules import (
     Standing,
     judge,
 )
+from shared.database.confirmed_commit import WRITES_TO_LOG
 from shared.database.engine import DATABASE_UNAVAILABLE, TRY_AGAIN, statement
 from shared.database.prepared_statement import Prepared, array_literal
 from shared.errors import PaymentReferenceUsed, Problem, ServerError, Unavailable

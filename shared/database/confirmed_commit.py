@@ -8,6 +8,14 @@ failover would lose it. Warnings are in the server's language; COMMIT has no oth
 import psycopg2
 from psycopg2 import extensions
 
+# Writes a message of a few bytes into the log, once for a statement. A row may be seen that this
+# server has alone: its commit's wait for the standby was cancelled, or the server crashed then. A
+# session that publishes such a row commits something after it, and waits. A transaction id alone
+# would not do: PostgreSQL waits at a commit only if its transaction wrote to the log.
+WRITES_TO_LOG = "(SELECT pg_logical_emit_message(true, 'eventify', '')) IS NOT NULL"
+# The condition by which a statement keeps what it reads: it costs nothing without a standby.
+KEPT = f"(current_setting('synchronous_standby_names') = '' OR {WRITES_TO_LOG})"
+
 
 class CommitUnconfirmed(psycopg2.OperationalError):
     """Committed on one server, and perhaps on no other: the outcome is unknown."""

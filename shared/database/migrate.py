@@ -8,6 +8,7 @@ from psycopg2.errors import LockNotAvailable
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import OperationalError, PendingRollbackError
 
+from shared.database.epoch import renew_epoch
 from shared.database.rights import grant_rights
 from shared.database.transaction_ids import pass_stored_transaction_ids
 from shared.errors import ConfigurationError
@@ -45,8 +46,12 @@ def alembic_config() -> Config:
     return config
 
 
-def migrate(engine: Engine, revision: str = HEAD, currency: str = "EUR") -> int:
+def migrate(
+    engine: Engine, revision: str = HEAD, currency: str = "EUR", *, restored: bool = False
+) -> int:
     """Run every missing migration, and grant each service's role its rights.
+
+    A database that was restored gets a new epoch.
 
     Several processes may call it at once. Each migration is atomic.
 
@@ -54,6 +59,7 @@ def migrate(engine: Engine, revision: str = HEAD, currency: str = "EUR") -> int:
         engine: at least two connections to the database.
         revision: how far to go; rights and transaction ids are those of the newest.
         currency: of events that have none yet (ISO 4217).
+        restored: it was, also where that cannot be seen.
 
     Returns:
         The number of transaction ids that were skipped: above 0 once, after a dump was restored.
@@ -75,6 +81,7 @@ def migrate(engine: Engine, revision: str = HEAD, currency: str = "EUR") -> int:
             if revision != HEAD:
                 return 0
             grant_rights(engine)
+            renew_epoch(engine, restored=restored)
             return pass_stored_transaction_ids(engine)
     except OperationalError as error:
         if isinstance(error.orig, LockNotAvailable):

@@ -81,6 +81,7 @@ RIGHTS: Final = {
     },
     "ledger": {GATEWAY: "SELECT", WORKER: "SELECT, INSERT", READER: "SELECT"},
     "batches": {GATEWAY: "SELECT", WORKER: "SELECT, INSERT", READER: "SELECT"},
+    "ledger_epoch": {GATEWAY: "SELECT", READER: "SELECT"},
     "alembic_version": dict.fromkeys(ROLES, "SELECT"),
 }
 # A function has the owner's rights: all others are called by our triggers alone, for from a foreign

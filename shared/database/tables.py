@@ -420,6 +420,13 @@ class Request(Base):
             postgresql_where=text("idempotency_key IS NOT NULL"),
         ),
         Index("requests_by_user", "user_id", "seq"),
+        # The list of an event's purchases, of which it says `seq > 0` (migration 0016).
+        Index(
+            "requests_by_event",
+            "event_id",
+            "seq",
+            postgresql_where=text("kind = 'buy' AND seq > 0"),
+        ),
         # The list of a buyer's purchases.
         Index(
             "requests_by_buyer",
@@ -585,3 +592,18 @@ class Batch(Base):
     locked_lanes: Mapped[int | None] = mapped_column(SmallInteger)
     # Of before the ledger, when each ticket type had an order of its own: proved within it.
     ticket_type_id: Mapped[int | None]
+
+
+class LedgerEpoch(Base):
+    """One row: which history the numbers of all ledgers count (`shared.database.epoch`)."""
+
+    __tablename__ = "ledger_epoch"
+    __table_args__ = (
+        CheckConstraint("id", name="ledger_epoch_one"),
+        CheckConstraint("epoch ~ '^[0-9a-f]{12}$'", name="ledger_epoch_form"),
+    )
+
+    id: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    epoch: Mapped[str]
+    # The database that it was made in.
+    origin: Mapped[str]

@@ -1,8 +1,5 @@
 """A queue of 100,000: a position is found with as little work as in a short one."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 from sqlalchemy import Engine, text
 from uuid_utils import uuid7
@@ -27,6 +24,7 @@ from tests.support.factories import (
     run,
     scalar,
 )
+from tests.support.plans import scans
 
 QUEUED = 100_000
 EXACT = 1_000
@@ -38,13 +36,6 @@ def ticket_type(engine: Engine) -> int:
     queue_many(engine, ticket_type_id, QUEUED)
     run(engine, "ANALYZE requests, work_list")
     return ticket_type_id
-
-
-def scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    if "Scan" in node["Node Type"]:
-        yield node
-    for below in node.get("Plans", ()):
-        yield from scans(below)
 
 
 def test_positions_are_exact_up_to_the_bound_and_estimated_from_above_beyond(

@@ -1,0 +1,32 @@
+"""The epoch of all ledgers: which history it is that their numbers count.
+
+A restored database may have fewer entries than a reader has seen, and goes on with others under
+the same numbers. So it gets a new epoch, by which readers learn of it.
+"""
+
+from sqlalchemy import Engine, text
+
+# What a restored database has otherwise: the cluster, the database and the table itself (a dump
+# makes them anew), and the timeline, which each recovery to a moment begins. So does a failover,
+# after which `eventify migrate` is not called until the next upgrade.
+RENEW = text("""
+INSERT INTO ledger_epoch AS known (epoch, origin)
+SELECT left(replace(gen_random_uuid()::text, '-', ''), 12), concat_ws('/',
+    (SELECT system_identifier FROM pg_control_system()),
+    (SELECT oid FROM pg_database WHERE datname = current_database()),
+    'ledger_epoch'::regclass::oid, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))
+ON CONFLICT (id) DO UPDATE SET epoch = EXCLUDED.epoch, origin = EXCLUDED.origin
+WHERE known.origin <> EXCLUDED.origin OR :restored
+RETURNING true
+""")
+
+
+def renew_epoch(engine: Engine, *, restored: bool) -> bool:
+    """Give a database that was restored a new epoch; returns whether it has one now.
+
+    Args:
+        engine: as the tables' owner.
+        restored: it was, also where that cannot be seen: from a snapshot of its disk.
+    """
+    with engine.begin() as connection:
+        return connection.scalar(RENEW, {"restored": restored}) is not None
