@@ -17,6 +17,9 @@ from gateway.accounts.subjects import SubjectUsers
 from gateway.api_keys import routes as key_routes
 from gateway.api_keys.service import OwnKeys
 from gateway.catalog_proxy import PREFIXES, CatalogProxy
+from gateway.feed import routes as feed_routes
+from gateway.feed.service import THREADS as FEED_THREADS
+from gateway.feed.service import Feed
 from gateway.health import Readiness
 from gateway.openapi import DESCRIPTION, TAGS, WholeSchema
 from gateway.purchases import list_routes
@@ -98,10 +101,12 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
         app.state.schema = WholeSchema(catalog_proxy, settings.schema_cache_seconds)
         app.state.purchase_lists = PurchaseLists(settings, engine, purchases.look_up)
         app.state.list_limit = catalog_limits.lists
+        app.state.settings = settings
         async with (
             lag_observed("gateway"),
             aclosing(subjects),
             aclosing(OwnKeys(settings, engine)) as app.state.own_keys,
+            aclosing(Feed(settings, engine, purchases.waiters)) as app.state.feed,
             authenticator.running(),
         ):
             yield
@@ -135,9 +140,9 @@ def _connections(settings: Settings) -> int:
     """One for every thread that uses the database, so that no work starves another."""
     threads = settings.accept_writers + settings.status_readers + settings.list_threads
     threads += 2 * settings.account_threads  # of sign-ins, and of tokens
-    threads += THREADS  # of resolutions
-    # And readiness, the backlog, waiters, expired tokens, credentials, and a user's own keys.
-    threads += 6
+    threads += THREADS + FEED_THREADS  # of resolutions, and of the feed
+    # And readiness, the backlog, waiters (two), expired tokens, credentials, and a user's own keys.
+    threads += 7
     return threads + 1 if settings.trusted_issuers else threads
 
 
@@ -166,6 +171,7 @@ def _fastapi_app(
         account_routes,
         key_routes,
         list_routes,
+        feed_routes,
         health,
         metrics_routes,
         openapi,
@@ -174,6 +180,7 @@ def _fastapi_app(
         app.include_router(routes.router)
     app.include_router(account_routes.signed_in_router)
     app.router.routes.append(Route("/", RedirectResponse("/api/docs/"), methods=["GET"]))
+    app.router.routes.append(Route(feed_routes.PATH, feed_routes.RefuseToWrite()))
     for prefix in PREFIXES:
         app.router.routes.append(Route(prefix + "{rest:path}", catalog_proxy))
     app.router.routes.append(Route(api_docs.SCRIPT_URL, api_docs.script))

@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from gateway.catalog_proxy import PREFIXES, CatalogProxy
+from gateway.feed import schemas as feed
 from gateway.purchases import openapi as purchases
 from gateway.resolutions import openapi as resolutions
 from shared.errors import Unavailable
@@ -59,6 +60,10 @@ TAGS = [
         "name": "Holds and payment",
         "description": "For shops: a hold is confirmed by its payment, a purchase cancelled.",
     },
+    {
+        "name": "Feed",
+        "description": "Every entry of a sale in order, for the systems of its organiser.",
+    },
     {"name": "Operation", "description": "Health, metrics, and this document."},
 ]
 CATALOG_SCHEMA = "/api/schema/"
@@ -70,7 +75,7 @@ router = APIRouter(tags=["Operation"])
 def lean_document() -> dict[str, Any]:
     """Of the routes that are plain ASGI."""
     paths = {**purchases.PATHS, **resolutions.PATHS}
-    schemas = {**purchases.SCHEMAS, **resolutions.SCHEMAS}
+    schemas = {**purchases.SCHEMAS, **resolutions.SCHEMAS, **feed.SCHEMAS}
     return complete({"paths": paths, "components": {"schemas": schemas}})
 
 

@@ -30,7 +30,8 @@ EventifyError
     │   ├── AlreadyConfirmed        409 already_confirmed
     │   ├── AlreadyCancelled        409 already_cancelled
     │   ├── PaymentReferenceUsed    409 payment_reference_used
-    │   └── ExtensionLimit          409 extension_limit
+    │   ├── ExtensionLimit          409 extension_limit
+    │   └── EpochChanged            409 epoch_changed
     ├── PreconditionFailed          412 precondition_failed
     ├── BodyTooLarge                413 body_too_large
     ├── IdempotencyKeyReused        422 idempotency_key_reused
@@ -275,6 +276,11 @@ class PaymentReferenceUsed(Conflict):
 class ExtensionLimit(Conflict):
     code = "extension_limit"
     default_detail = "The holds of this event cannot be extended by more than a year in all."
+
+
+class EpochChanged(Conflict):
+    code = "epoch_changed"
+    default_detail = "The database was restored since; read the ledger again from its beginning."
 
 
 class PreconditionFailed(Problem):

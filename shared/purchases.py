@@ -115,9 +115,13 @@ class ResolvedPurchase(Purchase, frozen=True, kw_only=True):
 
 
 class DecidedBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """The message of a worker to the gateways after each batch's commit."""
+    """The message of a worker to the gateways after each batch's commit.
+
+    `events`: those whose ledger has new entries.
+    """
 
     ids: list[str]
+    events: list[int] = []
     # How many of each event, and the batch's duration: the basis of estimated waits.
     decided: dict[int, int]
     seconds: float

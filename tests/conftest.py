@@ -113,6 +113,7 @@ def settings(database_url: str, valkey_url: str, keys_dir: Path) -> Settings:
         sign_in_rate_burst=0,
         catalog_write_rate_burst=0,
         list_rate_burst=0,
+        feed_rate_burst=0,
         answer_timeout_seconds=10.0,
         drain_max_seconds=60.0,
     )

@@ -13,15 +13,17 @@ from deploy.migration import migrate_all
 
 
 @click.command()
-def migrate() -> None:
+@click.option("--restored", is_flag=True, help="The database is an older copy of itself.")
+def migrate(restored: bool) -> None:
     """Bring the database's schema and the services' rights to the newest version.
 
-    Also run it after restoring a dump, before Eventify is started: without it, the order of later
-    sales cannot be proved.
+    Also run it after restoring a backup, before Eventify is started: without it, the order of later
+    sales cannot be proved, and readers of the feed do not learn of it. A dump and a base backup are
+    recognised; say --restored of a snapshot of a disk.
     """
     settings = settings_of_running_system(find_home())
     with database(settings) as engine:
-        passed_over = migrate_all(engine, settings, partial(say, err=True))
+        passed_over = migrate_all(engine, settings, partial(say, err=True), restored=restored)
         with engine.connect() as connection:
             version = connection.scalar(text("SELECT version_num FROM alembic_version"))
     if passed_over:

@@ -145,6 +145,10 @@ JOIN ledger e ON e.event_id = r.event_id AND e.command_id = r.id
 WHERE r.id = ANY(%(ids)s::uuid[])
 """
 
+NUMBERS_OF = """
+SELECT event_id, number FROM lanes WHERE event_id = ANY(%(event_ids)s)
+"""
+
 QUEUED_NOW = f"""
 WITH RECURSIVE {OLDEST_QUEUED}
 SELECT count(*),
@@ -365,6 +369,13 @@ def decided_among(engine: Engine, ids: Sequence[str]) -> list[str]:
     with statement(engine) as cursor:
         cursor.execute(DECIDED_AMONG, {"ids": list(ids)})
         return [row[0] for row in cursor.fetchall()]
+
+
+def numbers_of(engine: Engine, event_ids: Sequence[int]) -> dict[int, int]:
+    """The number of the newest entry of each event."""
+    with statement(engine) as cursor:
+        cursor.execute(NUMBERS_OF, {"event_ids": list(event_ids)})
+        return dict(cursor.fetchall())
 
 
 def queued_now(engine: Engine, at_most: int) -> tuple[int, float]:

@@ -28,6 +28,10 @@ PING_AFTER_SECONDS = 1.0
 RECONNECT_SECONDS = 1.0
 # Ids in one query: a few milliseconds of an index.
 RECHECK_ROWS = 2_000
+# Lanes of which somebody waits for the next entry: each an index entry. What the catalog issues and
+# withdraws is found by this alone.
+LEDGER_RECHECK_SECONDS = 0.5
+LEDGER = "ledger:"
 
 logger = get_logger(__name__)
 
@@ -49,6 +53,11 @@ class Outcome(msgspec.Struct, frozen=True):
 NO_OUTCOMES: Mapping[str, Outcome] = MappingProxyType({})
 # Its result is the outcome where that is known without a look at the database.
 Decision = asyncio.Future[Outcome | None]
+
+
+def ledger_of(event_id: int) -> str:
+    """What who waits for the next entry of an event expects, in place of a purchase."""
+    return f"{LEDGER}{event_id}"
 
 
 class Waiters:
@@ -209,14 +218,21 @@ class DecisionListener:
         self._rechecks = Periodic(
             self._recheck, settings.wait_recheck_seconds, logger, "recheck_failed"
         )
+        # Of the events that were waited for at the last look.
+        self._numbers: dict[int, int] = {}
+        self._ledger_rechecks = Periodic(
+            self._recheck_ledgers, LEDGER_RECHECK_SECONDS, logger, "ledger_recheck_failed"
+        )
 
     def start(self) -> None:
         self._subscription.start()
         self._rechecks.start()
+        self._ledger_rechecks.start()
 
     async def stop(self) -> None:
         await self._subscription.stop()
         await self._rechecks.stop()
+        await self._ledger_rechecks.stop()
 
     async def _subscribe(self) -> None:
         """Receive messages until the connection is lost or the listener stops.
@@ -252,16 +268,32 @@ class DecisionListener:
             self._pace.observe(event_id, decided, batch.seconds)
         outcomes = {id_: Outcome(status, batch.at) for id_, status in batch.resolved.items()}
         self._waiters.wake(batch.ids, outcomes)
+        self._waiters.wake(map(ledger_of, batch.events))
 
     async def _recheck(self) -> None:
         if self._is_subscribed and self._rechecks_skipped < RECHECKS_SKIPPED_WHILE_SUBSCRIBED:
             self._rechecks_skipped += 1
             return
         self._rechecks_skipped = 0
-        waiting = self._waiters.ids()
+        waiting = [id_ for id_ in self._waiters.ids() if not id_.startswith(LEDGER)]
         try:
             for start in range(0, len(waiting), RECHECK_ROWS):
                 ids = waiting[start : start + RECHECK_ROWS]
                 self._waiters.wake(await asyncio.to_thread(read.decided_among, self._engine, ids))
         except DATABASE_UNAVAILABLE as error:
             logger.warning("recheck_unavailable", error=str(error))
+
+    async def _recheck_ledgers(self) -> None:
+        """Wake those who wait for an event that has other entries than at the last look."""
+        keys = [id_ for id_ in self._waiters.ids() if id_.startswith(LEDGER)]
+        events = [int(key.removeprefix(LEDGER)) for key in keys]
+        known, self._numbers = self._numbers, {}
+        if not events:
+            return
+        try:
+            self._numbers = await asyncio.to_thread(read.numbers_of, self._engine, events)
+        except DATABASE_UNAVAILABLE as error:
+            logger.warning("recheck_unavailable", error=str(error))
+        else:
+            changed = [id_ for id_, number in self._numbers.items() if known.get(id_) != number]
+            self._waiters.wake(map(ledger_of, changed))

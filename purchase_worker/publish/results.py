@@ -63,9 +63,11 @@ def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
     ids = []
     decided: Counter[int] = Counter()
     resolved = {}
+    events = set()
     for part, work, entry in batch.decided:
         command = work.command
         ids.append(command.id)
+        events.add(part.lane.event_id)
         if isinstance(command, Buy):
             decided[part.lane.event_id] += 1
             if entry.kind != HELD:
@@ -80,6 +82,7 @@ def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
             results.append(("DEL", RESULT_KEY_PREFIX + entry.purchase_id))
     message = DecidedBatch(
         ids=ids,
+        events=sorted(events),
         decided=dict(decided),
         seconds=batch.seconds,
         resolved=resolved,

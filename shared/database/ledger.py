@@ -77,12 +77,14 @@ class LedgerEntry(msgspec.Struct, frozen=True, gc=False):
 class LedgerPage(msgspec.Struct, frozen=True):
     """Entries in their order.
 
-    `last`: the number up to which was read; what a filter left out counts. `epoch`: of the numbers;
-    in a restored database they count other entries, of another epoch.
+    `last`: the number up to which was read; what a filter left out counts. `at_end`: nothing was
+    there after it. `epoch`: of the numbers; in a restored database they count other entries, of
+    another epoch.
     """
 
     epoch: str
     last: int
+    at_end: bool
     entries: list[LedgerEntry]
 
 
@@ -217,8 +219,9 @@ def read_entries(
     if kinds is None and numbers != list(range(after + 1, after + 1 + len(numbers))):
         raise LedgerBroken(f"event {event_id}: a number after {after} is missing")
     # A full page says nothing of what the filter looked at after it.
-    last = numbers[-1] if len(numbers) == rows else scanned_to
-    return LedgerPage(epoch, after if last is None else last, entries)
+    last = numbers[-1] if len(numbers) == rows else scanned_to or after
+    is_cut = len(numbers) == rows or (kinds is not None and last - after == FILTERED_ROWS)
+    return LedgerPage(epoch, last, not is_cut, entries)
 
 
 def _entry(row: _Row) -> LedgerEntry:

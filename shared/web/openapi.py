@@ -60,6 +60,7 @@ PROBLEM_SCHEMA: Mapping[str, Any] = {
             "additionalProperties": {"type": "array", "items": {"type": "string"}, "minItems": 1},
         },
         "id": {"type": "string", "format": "uuid", "description": "Of a rejected purchase."},
+        "epoch": {"type": "string", "description": "Of the restored database's ledgers."},
         "short": {"type": "array", "minItems": 1, **SHORT},
     },
 }

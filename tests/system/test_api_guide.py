@@ -28,6 +28,8 @@ VARYING = {
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z": "<time>",
     r"eyJ[\w.-]+": "<token>",
     r'"seconds_left":\d+': "<seconds>",
+    r'(epoch=|"epoch":")[0-9a-f]{12}': r"\1<epoch>",
+    r'("user":)\d+|(/events/)\d+/': r"\1\2<id>",
     r'("id":|"event":|"ticket_type":|ticket_type=)\d+': r"\1<id>",
     r'^(etag: "|id: )[0-9a-f]+': r"\1<version>",
 }

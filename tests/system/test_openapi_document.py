@@ -15,6 +15,7 @@ from catalog.ticket_types import routes as ticket_type_routes
 from gateway import api_docs, health, openapi
 from gateway.accounts import routes as account_routes
 from gateway.api_keys import routes as key_routes
+from gateway.feed import routes as feed_routes
 from gateway.purchases import list_routes
 from shared.errors import MethodNotAllowed, problem_classes
 from shared.web import metrics_routes
@@ -22,7 +23,13 @@ from tests.system.conftest import Shop
 
 ROUTERS = [
     *(account_routes.router, account_routes.signed_in_router, list_routes.router, health.router),
-    *(key_routes.router, metrics_routes.router, openapi.router, api_docs.router),
+    *(
+        key_routes.router,
+        feed_routes.router,
+        metrics_routes.router,
+        openapi.router,
+        api_docs.router,
+    ),
     *(event_routes.router, ticket_type_routes.router),
 ]
 # Plain ASGI (`routes.py` of gateway/purchases and gateway/resolutions).

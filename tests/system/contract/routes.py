@@ -37,6 +37,7 @@ FOR_USERS: dict[str, set[str]] = {
     f"{PURCHASES}{UNKNOWN_PURCHASE}/release/": {"POST"},
     f"{PURCHASES}{UNKNOWN_PURCHASE}/cancel/": {"POST"},
     f"{EVENTS}1/extend-holds/": {"POST"},
+    f"{EVENTS}1/ledger/": {"GET"},
 }
 ROUTES = OPEN | FOR_USERS
 # They take no fields.

@@ -1,0 +1,201 @@
+"""The ledger of an event in pages, for its owner."""
+
+import re
+from typing import Annotated
+from urllib.parse import urlencode
+
+import msgspec
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from starlette.types import Receive, Scope, Send
+
+from gateway.feed.schemas import EPOCH_PATTERN
+from gateway.feed.service import Feed, Wanted
+from gateway.purchases.preferences import bounded_seconds
+from gateway.purchases.waiting import WaitLimit
+from gateway.unread_responses import LARGE_BYTES, UnreadResponses
+from shared.config.settings import Settings
+from shared.database.ledger import KINDS, LedgerPage
+from shared.errors import (
+    RETRY_AFTER_MAX_SECONDS,
+    EpochChanged,
+    InvalidInput,
+    MethodNotAllowed,
+    NotFound,
+    PermissionDenied,
+    Problem,
+    Unavailable,
+)
+from shared.observability.metrics import NamedRoute
+from shared.row_ids import MAX_ID, row_id
+from shared.web.asgi_extensions import client_leaves
+from shared.web.authentication import AuthenticatedRoute, Reader
+from shared.web.openapi import error_responses, headers, rate_limits, too_many
+from shared.web.pagination import public_address
+
+PATH = "/api/events/{id}/ledger/"
+ROWS_MAX = 1_000
+WHOLE = re.compile(r"[0-9]{1,19}")
+IMMUTABLE = "private, max-age=31536000, immutable"
+LIMITED_BY = rate_limits("feed")
+
+router = APIRouter(tags=["Feed"], route_class=AuthenticatedRoute)
+
+
+def _number(text: object) -> int:
+    if not WHOLE.fullmatch(str(text)) or int(str(text)) > MAX_ID:
+        raise ValueError(f"must be a whole number from 0 to {MAX_ID}")
+    return int(str(text))
+
+
+def _rows(text: object) -> int:
+    if (rows := _number(text)) < 1:
+        raise ValueError("must be a whole number from 1 on")
+    return min(rows, ROWS_MAX)
+
+
+def _seconds(text: object) -> int:
+    if not re.fullmatch(r"[0-9]+", str(text)):
+        raise ValueError("A whole number of seconds is required.")
+    return bounded_seconds(str(text), RETRY_AFTER_MAX_SECONDS)
+
+
+def _kinds(text: str) -> str:
+    if unknown := set(text.split(",")) - set(KINDS):
+        raise ValueError(f"must be kinds of entries with commas between; not {min(unknown)[:40]!r}")
+    return text
+
+
+EventId = Annotated[
+    int,
+    Path(alias="id", examples=[1]),
+    BeforeValidator(row_id),
+    WithJsonSchema({"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}),
+]
+Number = Annotated[
+    int,
+    BeforeValidator(_number),
+    WithJsonSchema({"type": "integer", "format": "int64", "minimum": 0, "maximum": MAX_ID}),
+]
+Rows = Annotated[
+    int, BeforeValidator(_rows), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 1_000})
+]
+Seconds = Annotated[
+    int, BeforeValidator(_seconds), WithJsonSchema({"type": "integer", "minimum": 0})
+]
+KindNames = Annotated[
+    str,
+    AfterValidator(_kinds),
+    WithJsonSchema({"type": "string", "pattern": f"^({'|'.join(KINDS)})(,({'|'.join(KINDS)}))*$"}),
+]
+
+
+class PageResponse(Response):
+    """A page; a large one counts as unread until its client has read it."""
+
+    media_type = "application/json"
+
+    def __init__(
+        self, content: bytes, headers: dict[str, str], unread: UnreadResponses, user_id: int
+    ) -> None:
+        super().__init__(content, headers=headers)
+        self._unread = unread
+        self._user_id = user_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        content = bytes(self.body)
+        if len(content) <= LARGE_BYTES:
+            await super().__call__(scope, receive, send)
+            return
+        with self._unread.hold(self._user_id, len(content)) as held:
+            await self._unread.send(held, send, 200, self.raw_headers, content)
+
+
+@router.get(
+    PATH,
+    summary="Read what was sold, in order",
+    response_description="A page of entries",
+    response_class=JSONResponse,
+    responses=error_responses(
+        InvalidInput(errors={"after": [f"must be a whole number from 0 to {MAX_ID}"]}),
+        PermissionDenied,
+        NotFound,
+        EpochChanged(extra={"epoch": "5b0c7a91d3f8"}),
+        Unavailable,
+        too_many("feed"),
+        sometimes=LIMITED_BY,
+    )
+    | {
+        200: {
+            "headers": headers(
+                {"Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}, LIMITED_BY
+            ),
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/LedgerPage"}}
+            },
+        }
+    },
+)
+async def read_ledger(
+    request: Request,
+    caller: Reader,
+    event_id: EventId,
+    after: Annotated[Number, Query(description="Entries after this number.")] = 0,
+    limit: Annotated[
+        Rows, Query(description=f"At most {ROWS_MAX:,}; a larger value means {ROWS_MAX:,}.")
+    ] = ROWS_MAX,
+    wait: Annotated[
+        Seconds, Query(description="Where the page is empty, wait so long for the next entry.")
+    ] = 0,
+    epoch: Annotated[
+        str | None,
+        Query(pattern=EPOCH_PATTERN, description="As `next` has it; 409 if it is another."),
+    ] = None,
+    kinds: Annotated[
+        KindNames | None, Query(description="Only entries of these kinds, with commas between.")
+    ] = None,
+) -> Response:
+    """For the event's owner. Follow `next` for ever: no entry is missed, and none comes twice.
+
+    A full page never changes, and may be cached; a page of `kinds` may have few entries or none
+    before the end.
+    """
+    feed: Feed = request.app.state.feed
+    settings: Settings = request.app.state.settings
+    limits = await feed.limit.draw(caller.user_id)
+    seconds = min(wait, settings.wait_max_seconds)
+    leaves = client_leaves(request.scope, request.receive)
+    wanted = Wanted(event_id, after, limit, kinds and kinds.split(","), epoch)
+    try:
+        page = await feed.page(
+            caller.user_id, wanted, WaitLimit(seconds, leaves) if seconds else None
+        )
+    except Problem as problem:
+        problem.headers.update(limits)
+        raise
+    # Without its epoch an address would have another page after a restore.
+    is_final = len(page.entries) == limit and kinds is None and epoch is not None
+    body = {"entries": page.entries, "next": _next(request, page), "epoch": page.epoch}
+    caching = IMMUTABLE if is_final else "private, no-cache"
+    return PageResponse(
+        msgspec.json.encode(body),
+        {"Cache-Control": caching, "Vary": "Authorization, Accept", **limits},
+        feed.unread,
+        caller.user_id,
+    )
+
+
+def _next(request: Request, page: LedgerPage) -> str:
+    query = dict(request.query_params) | {"after": str(page.last), "epoch": page.epoch}
+    return f"{public_address(request)}?{urlencode(query)}"
+
+
+class RefuseToWrite:
+    """Any other method than GET: the catalog, which has the routes of events, knows no ledger."""
+
+    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
+        """Raises MethodNotAllowed, NotAuthenticated, and Unavailable."""
+        scope["route"] = NamedRoute(PATH)
+        await scope["app"].state.authenticator.caller(scope["headers"])
+        raise MethodNotAllowed(headers={"Allow": "GET, HEAD"})

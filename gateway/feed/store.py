@@ -1,0 +1,37 @@
+"""The SQL of the feed."""
+
+from collections.abc import Collection
+
+from sqlalchemy import Engine
+
+from shared.database.engine import statement
+from shared.database.ledger import LedgerPage, read_entries
+from shared.database.prepared_statement import Prepared
+from shared.errors import NotFound, PermissionDenied
+
+OWNER = Prepared("owner_of_event", "SELECT owner_id FROM events WHERE id = %(event_id)s")
+
+
+def read_page(
+    engine: Engine,
+    user_id: int,
+    event_id: int,
+    after: int,
+    rows: int,
+    kinds: Collection[str] | None = None,
+) -> LedgerPage:
+    """As `read_entries`, for the event's owner.
+
+    Raises:
+        NotFound: there is no such event.
+        PermissionDenied: it is another user's.
+        psycopg2.Error: nothing was read.
+    """
+    with statement(engine) as cursor:
+        OWNER.run(cursor, {"event_id": event_id})
+        found = cursor.fetchone()
+        if found is None:
+            raise NotFound
+        if found[0] != user_id:
+            raise PermissionDenied
+        return read_entries(cursor, event_id, after, rows=rows, kinds=kinds)
