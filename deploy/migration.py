@@ -11,8 +11,13 @@ from shared.database.rights import missing_roles
 from shared.database.session_settings import keep_in_role
 
 
-def migrate_all(engine: Engine, settings: Settings, say: Callable[[str], None]) -> int:
+def migrate_all(
+    engine: Engine, settings: Settings, say: Callable[[str], None], *, restored: bool = False
+) -> int:
     """
+    Args:
+        restored: as of `shared.database.migrate.migrate`.
+
     Returns:
         How many transaction ids were skipped (`shared.database.migrate.migrate`).
 
@@ -20,7 +25,7 @@ def migrate_all(engine: Engine, settings: Settings, say: Callable[[str], None]) 
         ConfigurationError: with what to do first.
     """
     _prepare_for_pooler(settings, settings.database_url)
-    passed_over = migrate(engine, currency=settings.default_currency)
+    passed_over = migrate(engine, currency=settings.default_currency, restored=restored)
     make_logins(engine, settings)
     for url in login_urls(settings).values():
         _prepare_for_pooler(settings, url)

@@ -139,7 +139,7 @@ LEFT JOIN LATERAL (
     ) newest
     WHERE e.kind IN ('{CANCELLED}', '{REFUSED}') AND p.id IS NOT NULL
     OFFSET 0) later ON true
-WHERE {KEPT}
+WHERE h.last IS NULL OR {KEPT}
 ORDER BY e.number
 """,
 )

@@ -78,6 +78,11 @@ def sell(engine: Engine, settings: Settings, ticket_type: int, buyers: int) -> N
     drain(engine, [event_of(engine, ticket_type)], settings, ignore)
 
 
+def epoch(engine: Engine) -> str:
+    now: str = scalar(engine, "SELECT epoch FROM ledger_epoch")
+    return now
+
+
 def broken(report: AuditReport) -> set[str]:
     return {invariant.name for invariant in report.invariants if invariant.violations}
 
@@ -126,8 +131,12 @@ def test_a_sale_goes_on_after_a_dump_was_restored_and_migrated(
     report = audit(restored, settings)
     assert broken(report) == {GUARDS}, "everybody may call every function until it is migrated"
     assert (report.sold, report.left, report.queued) == (30, 70, 3)
+    before = epoch(restored)
     assert migrate(restored) > 1_000
+    anew = epoch(restored)
+    assert anew != before, "readers of its ledgers learn that it is another database"
     assert migrate(restored) == 0, "there is nothing left to pass over"
+    assert epoch(restored) == anew, "it is the same as before"
     assert broken(audit(restored, settings)) == set()
     sell(restored, settings, 2001, 20)
     report = audit(restored, settings)
@@ -231,6 +240,7 @@ def test_a_base_backup_and_the_log_give_back_a_chosen_moment(settings: Settings)
                 )
                 sell(engine, settings, ticket_type, 20)
                 moment = scalar(engine, "SELECT clock_timestamp()::text")
+                before = epoch(engine)
                 sell(engine, settings, ticket_type, 5)
         (copy / "recovery.signal").touch()
         second = with_settings(
@@ -243,7 +253,9 @@ def test_a_base_backup_and_the_log_give_back_a_chosen_moment(settings: Settings)
             eventually(lambda: recovered(second.url))
             with connected(settings, with_database(second.url, "sale")) as engine:
                 sell(engine, settings, ticket_type, 1)
+                assert epoch(engine) == before
                 assert migrate(engine) == 0, "a copy keeps its transaction ids"
+                assert epoch(engine) != before
                 report = audit(engine, settings)
     assert broken(report) == set()
     assert report.sold == 31, "what was acknowledged after that moment is lost"

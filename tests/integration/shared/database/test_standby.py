@@ -17,7 +17,8 @@ from gateway.transactions import connection_transaction
 from purchase_worker.drain import Batch, drain
 from shared.auth.mint_tokens import mint_tokens
 from shared.config.settings import Settings
-from shared.database.engine import DATABASE_UNAVAILABLE, open_engine
+from shared.database.engine import DATABASE_UNAVAILABLE, open_engine, statement
+from shared.database.ledger import read_entries
 from shared.errors import Unavailable
 from shared.free_port import free_port
 from tests.support.database_pair import DatabasePair, a_pair
@@ -242,7 +243,7 @@ def test_no_result_is_published_until_the_standby_has_the_decision(
         assert scalar(engine, "SELECT number FROM lanes WHERE event_id = :id", id=event) == 1 + 3
 
 
-@pytest.mark.parametrize("read", ["one", "list"])
+@pytest.mark.parametrize("read", ["one", "list", "ledger"])
 def test_no_outcome_is_read_until_the_standby_has_the_decision(
     engine: Engine,
     settings: Settings,
@@ -256,6 +257,10 @@ def test_no_outcome_is_read_until_the_standby_has_the_decision(
     def status() -> str:
         if read == "one":
             return read_purchases(engine, [id_], position_max_rows=1)[id_].purchase.status
+        if read == "ledger":
+            with statement(engine) as cursor:
+                after_issued = read_entries(cursor, event_of(engine, ticket_type), 1, rows=10)
+            return after_issued.entries[0].kind if after_issued.entries else "queued"
         wanted = Filter(user, None, None)
         _count, (found,) = list_of_user(engine, wanted, lambda _: 0, 10, position_max_rows=1)
         return found.purchase.status
