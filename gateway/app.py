@@ -35,6 +35,8 @@ from gateway.resolutions.routes import ResolutionRoutes
 from gateway.resolutions.service import THREADS, Resolutions
 from gateway.response_headers import ResponseHeaders
 from gateway.shutdown import Draining
+from gateway.webhooks import routes as webhook_routes
+from gateway.webhooks.service import OwnWebhooks
 from shared.auth.authenticator import Authenticator
 from shared.auth.keys import ensure_signing_key
 from shared.auth.tokens import TokenVerifier
@@ -107,6 +109,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
             aclosing(subjects),
             aclosing(OwnKeys(settings, engine)) as app.state.own_keys,
             aclosing(Feed(settings, engine, purchases.waiters)) as app.state.feed,
+            aclosing(OwnWebhooks(settings, engine)) as app.state.own_webhooks,
             authenticator.running(),
         ):
             yield
@@ -141,8 +144,9 @@ def _connections(settings: Settings) -> int:
     threads = settings.accept_writers + settings.status_readers + settings.list_threads
     threads += 2 * settings.account_threads  # of sign-ins, and of tokens
     threads += THREADS + FEED_THREADS  # of resolutions, and of the feed
-    # And readiness, the backlog, waiters (two), expired tokens, credentials, and a user's own keys.
-    threads += 7
+    # And readiness, the backlog, waiters (two), expired tokens, credentials, a user's own keys, and
+    # webhooks.
+    threads += 8
     return threads + 1 if settings.trusted_issuers else threads
 
 
@@ -170,6 +174,7 @@ def _fastapi_app(
     for routes in (
         account_routes,
         key_routes,
+        webhook_routes,
         list_routes,
         feed_routes,
         health,

@@ -1,4 +1,4 @@
-"""Checks the health of a worker or sweeper: `python -m purchase_worker.health worker`.
+"""Checks the health of a worker, sweeper or sender: `python -m purchase_worker.health worker`.
 
 It prints one line and exits with 0 or 1. It reads the processes' heartbeat files and connects to
 neither PostgreSQL nor the broker, so that no process is restarted because one of them is
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from shared.observability.heartbeat import Beat, heartbeat_directory, last_beats
 
-ROLES = ("worker", "sweeper")
+ROLES = ("worker", "sweeper", "sender")
 
 
 def problems(beats: Sequence[Beat], now: float) -> list[str]:

@@ -5,7 +5,8 @@ EventifyError
 ├── ClientLeft                      the client disconnected before its response
 └── Problem                         an error that a client reads as application/problem+json
     ├── InvalidInput                400 invalid
-    │   └── MalformedBody           400 malformed_body
+    │   ├── MalformedBody           400 malformed_body
+    │   └── UrlNotAllowed           400 url_not_allowed
     ├── NotEnoughTickets            400 not_enough_tickets
     ├── AllHeld                     400 all_held
     ├── OverUserLimit               400 over_user_limit
@@ -105,6 +106,11 @@ class InvalidInput(Problem):
 class MalformedBody(InvalidInput):
     code = "malformed_body"
     default_detail = "The body is not valid JSON."
+
+
+class UrlNotAllowed(InvalidInput):
+    code = "url_not_allowed"
+    default_detail = "A webhook may not have this URL."
 
 
 class NotEnoughTickets(Problem):

@@ -18,6 +18,9 @@ Moment = Literal[
     "before_decision_commit",
     "after_decision_commit",
     "after_result",
+    "before_webhook_request",
+    "after_webhook_request",
+    "after_webhook_received",
 ]
 
 _DIRECTORY: Final = os.environ.get("EVENTIFY_FAILPOINTS")

@@ -39,6 +39,7 @@ def service_groups(settings: Settings, gateways: int, workers: int) -> tuple[Pro
             for number in range(1, workers + 1)
         ),
         service("sweeper-1", "purchase_worker.sweep", "worker_database_url"),
+        service("sender-1", "webhook_sender", "sender_database_url"),
     )
     gateway_programs = tuple(
         service(f"gateway-{number}", "gateway", "gateway_database_url")

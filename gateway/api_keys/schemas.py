@@ -59,7 +59,7 @@ class NewKey(RequestBody):
             min_length=1,
             max_length=len(KeyScope),
             description="`read`: every GET. `purchase`: buy and release. `payments`: confirm,"
-            " cancel and extend holds. `manage`: write events and ticket types.",
+            " cancel and extend holds. `manage`: write events, ticket types and webhooks.",
             json_schema_extra={"uniqueItems": True},
         ),
     ]

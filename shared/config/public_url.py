@@ -74,15 +74,25 @@ def parse_proxies(setting: str) -> tuple[Network, ...]:
     if setting.strip() == ANY_PEER:
         return ()
     try:
+        return parse_networks(setting)
+    except ValueError as error:
+        raise ValueError(f"{error}; or {ANY_PEER}") from error
+
+
+def parse_networks(setting: str) -> tuple[Network, ...]:
+    """Addresses and networks with commas between.
+
+    Raises:
+        ValueError: one of them is neither.
+    """
+    try:
         return tuple(
             ip_network(element.strip(), strict=False)
             for element in setting.split(",")
             if element.strip()
         )
     except ValueError as error:
-        raise ValueError(
-            f"must be addresses or networks with commas between, or {ANY_PEER}: {error}"
-        ) from error
+        raise ValueError(f"must be addresses or networks with commas between: {error}") from error
 
 
 def is_host(text: str) -> bool:

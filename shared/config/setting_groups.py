@@ -24,7 +24,7 @@ from pydantic import (
 from shared.config.broker_url import check_broker_url
 from shared.config.currencies import currency
 from shared.config.database_url import sqlalchemy_url
-from shared.config.public_url import parse_proxies, parse_public_url
+from shared.config.public_url import parse_networks, parse_proxies, parse_public_url
 from shared.config.redis_url import check_redis_url
 from shared.config.trusted_issuers import parse_issuers
 
@@ -73,6 +73,8 @@ class ConnectionSettings(BaseModel, defer_build=True):
     """The same for the catalog."""
     worker_database_url: OptionalPostgresqlUrl = ""
     """The same for worker and sweeper."""
+    sender_database_url: OptionalPostgresqlUrl = ""
+    """The same for the sender of webhooks, which alone reads their secrets."""
     redis_url: Annotated[str, AfterValidator(check_redis_url)] = "redis://127.0.0.1:6379/0"
     """Recent results and the marks of pending wake-ups; it may be wiped at any time."""
     broker_url: Annotated[str, _unless_empty(check_broker_url)] = ""
@@ -330,6 +332,36 @@ class SweeperSettings(BaseModel, defer_build=True):
     is 400,000 rows, which PostgreSQL adds up in a third of a second."""
     audit_queued_max_seconds: PositiveFloat = 15.0
     """Ten times the sweeper's second and a batch."""
+
+
+class WebhookSettings(BaseModel, defer_build=True):
+    """Webhooks."""
+
+    webhooks_max_of_user: PositiveInt = 20
+    """Of one account. Each follows one event, or all of its owner's."""
+    webhook_allow_http: bool = False
+    """Whether a webhook may have an http:// URL: buyers' names then go over the network
+    unencrypted. For tests, and receivers in the same private network."""
+    webhook_allowed_networks: Annotated[str, _unless_empty(parse_networks)] = ""
+    """Networks that webhooks may reach although they are not public, with commas between:
+    10.0.0.0/8. All others of the kind are refused when a sender connects; 64:ff9b::/96 too, by
+    which a host without IPv4 reaches the public Internet through NAT64."""
+    webhook_timeout_seconds: PositiveFloat = 15.0
+    """For one delivery, from the name's look-up to the response's status. A sender that was killed
+    is replaced a few seconds after this time."""
+    webhook_deliveries_max: PositiveInt = 500
+    """Concurrent deliveries of a sender: each takes a socket and 100 kB. Of one webhook four; of
+    those that fail one, and half of this limit together."""
+    webhook_retry_first_seconds: PositiveFloat = 5.0
+    """After the first failure of a delivery. Each further one doubles it, and adds up to half."""
+    webhook_retry_max_seconds: PositiveFloat = 86_400.0
+    """The longest time between two attempts."""
+    webhook_give_up_seconds: PositiveFloat = 259_200.0
+    """A webhook whose delivery has failed for three days is disabled; nothing is lost, and once it
+    is enabled it goes on where it stopped."""
+    webhook_poll_seconds: PositiveFloat = 1.0
+    """How often a sender looks for entries in the database while Redis is unavailable; with Redis
+    every sixth time."""
 
 
 class HealthSettings(BaseModel, defer_build=True):

@@ -34,6 +34,7 @@ class Settings(
     groups.ProcessSettings,
     groups.DatabaseSettings,
     groups.HealthSettings,
+    groups.WebhookSettings,
     groups.SweeperSettings,
     groups.DrainSettings,
     groups.PurchaseSettings,
@@ -47,6 +48,11 @@ class Settings(
     BaseSettings,
 ):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, allow_inf_nan=False)
+
+    @property
+    def webhook_lease_seconds(self) -> float:
+        """How long a sender has a delivery to itself: an attempt, and what is written after it."""
+        return 1.5 * self.webhook_timeout_seconds + 1
 
     @property
     def celery_broker_url(self) -> str:

@@ -11,13 +11,14 @@ from sqlalchemy.exc import DBAPIError
 
 from shared.config.database_url import CLIENT_ENCODING, libpq_url, sqlalchemy_url
 from shared.config.settings import Settings, variable
-from shared.database.rights import CATALOG, GATEWAY, WORKER, change_roles
+from shared.database.rights import CATALOG, GATEWAY, SENDER, WORKER, change_roles
 from shared.errors import ConfigurationError
 
 ROLE_OF_SETTING = {
     "gateway_database_url": GATEWAY,
     "catalog_database_url": CATALOG,
     "worker_database_url": WORKER,
+    "sender_database_url": SENDER,
 }
 READ_LOGIN = text("""
 SELECT rolsuper OR pg_has_role(rolname, (SELECT relowner FROM pg_class

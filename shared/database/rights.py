@@ -15,13 +15,14 @@ from psycopg2 import errors
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-GATEWAY, CATALOG, WORKER, READER = (
-    f"eventify_{name}" for name in ("gateway", "catalog", "worker", "reader")
+GATEWAY, CATALOG, WORKER, SENDER, READER = (
+    f"eventify_{name}" for name in ("gateway", "catalog", "worker", "sender", "reader")
 )
 ROLES: Final = {
     GATEWAY: "accounts and tokens; accepts purchases",
     CATALOG: "events and ticket types; how many tickets are issued",
     WORKER: "worker and sweeper: decide what is queued",
+    SENDER: "sends what was decided to webhooks",
     READER: "reads sales, not accounts: `eventify audit`, reports",
 }
 REQUEST = (
@@ -55,6 +56,7 @@ RIGHTS: Final = {
         GATEWAY: "SELECT",
         CATALOG: "SELECT, INSERT, UPDATE, DELETE",
         WORKER: "SELECT",
+        SENDER: "SELECT (id, owner_id)",
         READER: "SELECT",
     },
     "ticket_types": {
@@ -68,20 +70,44 @@ RIGHTS: Final = {
         GATEWAY: "SELECT",
         CATALOG: "SELECT, UPDATE (at)",
         WORKER: "SELECT, UPDATE (at)",
+        SENDER: "SELECT",
         READER: "SELECT",
     },
-    "counters": dict.fromkeys(ROLES, "SELECT"),
-    "work_list": dict.fromkeys(ROLES, "SELECT"),
+    "counters": dict.fromkeys((GATEWAY, CATALOG, WORKER, READER), "SELECT"),
+    "work_list": dict.fromkeys((GATEWAY, CATALOG, WORKER, READER), "SELECT"),
     "holds": {GATEWAY: "SELECT", WORKER: "SELECT", READER: "SELECT"},
     "requests": {
         GATEWAY: f"SELECT, INSERT ({REQUEST})",
         CATALOG: "SELECT (id, event_id, seq, kind, ticket_type_id, items)",
         WORKER: "SELECT, INSERT (id, event_id, kind, purchase_id, user_id, buyer)",
+        SENDER: "SELECT",
         READER: "SELECT",
     },
-    "ledger": {GATEWAY: "SELECT", WORKER: "SELECT, INSERT", READER: "SELECT"},
-    "batches": {GATEWAY: "SELECT", WORKER: "SELECT, INSERT", READER: "SELECT"},
-    "ledger_epoch": {GATEWAY: "SELECT", READER: "SELECT"},
+    "ledger": {GATEWAY: "SELECT", WORKER: "SELECT, INSERT", SENDER: "SELECT", READER: "SELECT"},
+    "batches": {GATEWAY: "SELECT", WORKER: "SELECT, INSERT", SENDER: "SELECT", READER: "SELECT"},
+    "webhooks": {
+        GATEWAY: "SELECT, INSERT (user_id, event_id, url, kinds),"
+        " UPDATE (url, kinds, disabled_at, disabled_reason, test_id), DELETE",
+        SENDER: "SELECT, UPDATE (disabled_at, disabled_reason, test_id)",
+    },
+    # Who could read a secret could forge deliveries.
+    "webhook_secrets": {
+        GATEWAY: "SELECT (id, webhook_id, expires_at), INSERT (webhook_id, secret),"
+        " UPDATE (expires_at)",
+        SENDER: "SELECT, DELETE",
+    },
+    "webhook_cursors": {
+        GATEWAY: "SELECT, INSERT (webhook_id, event_id, number),"
+        " UPDATE (number, sending_id, sending_to, failures, failing_since, next_at)",
+        SENDER: "SELECT, INSERT (webhook_id, event_id),"
+        " UPDATE (number, sending_id, sending_to, failures, failing_since, next_at, turn)",
+    },
+    "webhook_deliveries": {
+        GATEWAY: "SELECT",
+        SENDER: "SELECT, INSERT (webhook_id, delivery_id, event_id, first_number, last_number,"
+        " attempt, status, failure, milliseconds), DELETE",
+    },
+    "ledger_epoch": {GATEWAY: "SELECT", SENDER: "SELECT", READER: "SELECT"},
     "alembic_version": dict.fromkeys(ROLES, "SELECT"),
 }
 # A function has the owner's rights: all others are called by our triggers alone, for from a foreign

@@ -607,3 +607,107 @@ class LedgerEpoch(Base):
     epoch: Mapped[str]
     # The database that it was made in.
     origin: Mapped[str]
+
+
+class Webhook(Base):
+    """Where a user wants the entries of his events to be sent."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (
+        Index("webhooks_by_user", "user_id", "id"),
+        Index("webhooks_tested", "id", postgresql_where=text("test_id IS NOT NULL")),
+        CheckConstraint("length(url) BETWEEN 1 AND 2000", name="webhooks_url_length"),
+        CheckConstraint("cardinality(kinds) >= 1", name="webhooks_kinds_some"),
+        CheckConstraint(
+            "(disabled_at IS NULL) = (disabled_reason IS NULL) AND"
+            " disabled_reason IN ('owner', 'gone', 'failing')",
+            name="webhooks_disabled_for_a_reason",
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    # None: all events of the user. No foreign key: a ledger outlives its event.
+    event_id: Mapped[int | None]
+    url: Mapped[str]
+    kinds: Mapped[list[str]] = mapped_column(ARRAY(ENTRY_KIND))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # By its owner, because it answered 410, or because it failed for days.
+    disabled_at: Mapped[datetime | None]
+    disabled_reason: Mapped[str | None]
+    # Of a test delivery that waits to be sent.
+    test_id: Mapped[UUID | None] = mapped_column(Uuid)
+
+
+class WebhookSecret(Base):
+    """What signs the deliveries of a webhook: all that have not expired. The sender reads them."""
+
+    __tablename__ = "webhook_secrets"
+    __table_args__ = (
+        Index("webhook_secrets_by_webhook", "webhook_id"),
+        CheckConstraint("octet_length(secret) BETWEEN 24 AND 64", name="webhook_secrets_length"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    webhook_id: Mapped[int] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    secret: Mapped[bytes] = mapped_column(BYTEA)
+    expires_at: Mapped[datetime | None]  # None: it is the newest
+
+
+class WebhookCursor(Base):
+    """How far a webhook has received the entries of an event, and what is being sent."""
+
+    __tablename__ = "webhook_cursors"
+    __table_args__ = (
+        Index("webhook_cursors_by_event", "event_id"),
+        Index("webhook_cursors_failing", "webhook_id", postgresql_where=text("failures > 0")),
+        CheckConstraint("number >= 0", name="webhook_cursors_number_not_negative"),
+        CheckConstraint(
+            "(sending_id IS NULL) = (sending_to IS NULL) AND sending_to > number",
+            name="webhook_cursors_sending",
+        ),
+        CheckConstraint(
+            "failures >= 0 AND (failures = 0) = (failing_since IS NULL)",
+            name="webhook_cursors_failures",
+        ),
+        VACUUMED_BY_NUMBER,
+    )
+
+    webhook_id: Mapped[int] = mapped_column(
+        ForeignKey("webhooks.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    # Of the last entry that was received, or that it does not want.
+    number: Mapped[int] = mapped_column(server_default="0")
+    # The delivery of the entries after `number` up to `sending_to`: the same at each attempt.
+    sending_id: Mapped[UUID | None] = mapped_column(Uuid)
+    sending_to: Mapped[int | None]
+    # Attempts of it that failed, and since when.
+    failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    failing_since: Mapped[datetime | None]
+    # Not to be claimed before: a sender has it until then, or it has failed.
+    next_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # Of the sender that claimed it last: an earlier one changes nothing more.
+    turn: Mapped[int] = mapped_column(server_default="0")
+
+
+class WebhookDelivery(Base):
+    """One attempt. The newest of each webhook are kept."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        Index("webhook_deliveries_by_webhook", "webhook_id", "id"),
+        VACUUMED_BY_NUMBER,
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    webhook_id: Mapped[int] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    delivery_id: Mapped[UUID] = mapped_column(Uuid)
+    event_id: Mapped[int | None]  # these four: None of a test
+    first_number: Mapped[int | None]
+    last_number: Mapped[int | None]
+    attempt: Mapped[int | None] = mapped_column(Integer)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    status: Mapped[int | None] = mapped_column(SmallInteger)  # None: no response
+    failure: Mapped[str | None]  # its class; None: it was received
+    milliseconds: Mapped[int] = mapped_column(Integer)

@@ -32,7 +32,7 @@ class Heartbeat:
 
     Args:
         setting: EVENTIFY_HEARTBEAT_DIR, the directory of its file; created if missing.
-        role: "worker" or "sweeper".
+        role: "worker", "sweeper" or "sender".
 
     Raises:
         ConfigurationError: the directory is not writable, or not this user's alone.

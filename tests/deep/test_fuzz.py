@@ -9,7 +9,7 @@ import pytest
 from tests.deep.fuzz.system import a_system
 
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
-OPERATIONS = 40
+OPERATIONS = 49
 
 
 @pytest.mark.timeout(300)  # two thousand requests, while other tests have the cores

@@ -22,7 +22,7 @@ PROJECT = Path(__file__).parent.parent.parent
 ANSWER_TIMEOUT_SECONDS = "10"
 # What runs after `up --gateways 2`.
 WITH_TWO_GATEWAYS = {
-    *("postgres", "valkey", "catalog-1", "worker-1", "sweeper-1"),
+    *("postgres", "valkey", "catalog-1", "worker-1", "sweeper-1", "sender-1"),
     *("gateway-1", "gateway-2"),
 }
 

@@ -50,6 +50,15 @@ SCOPES: dict[str, KeyScope | None] = {
         KeyScope.MANAGE,
     ),
     **dict.fromkeys(("pause_ticket_type", "resume_ticket_type"), KeyScope.MANAGE),
+    **dict.fromkeys(
+        ("list_webhooks", "read_webhook", "list_webhook_deliveries"),
+        KeyScope.READ,
+    ),
+    **dict.fromkeys(
+        ("create_webhook", "change_webhook", "delete_webhook", "rotate_webhook_secret"),
+        KeyScope.MANAGE,
+    ),
+    **dict.fromkeys(("test_webhook", "rewind_webhook"), KeyScope.MANAGE),
     **dict.fromkeys(("create_key", "list_keys", "delete_key"), None),
     **dict.fromkeys(("change_email", "change_password", "delete_account"), None),
 }

@@ -42,7 +42,7 @@ def events_of(source: Path) -> Iterator[str]:
 
 
 def test_every_event_is_documented_and_nothing_else() -> None:
-    packages = ("gateway", "catalog", "purchase_worker", "shared")
+    packages = ("gateway", "catalog", "purchase_worker", "webhook_sender", "shared")
     sources = [path for package in packages for path in (PROJECT / package).rglob("*.py")]
     logged = {event for source in sources for event in events_of(source)}
     assert logged | {"library_message"} == DOCUMENTED
@@ -114,7 +114,7 @@ def secrets_of(shop: Shop) -> list[str]:
 
 def lines(shop: Shop) -> list[dict[str, Any]]:
     """Every line of the services; that each is JSON is what this asserts."""
-    services = ("gateway", "catalog", "worker", "sweeper")
+    services = ("gateway", "catalog", "worker", "sweeper", "sender")
     files = [path for name in services for path in shop.home.logs.glob(f"{name}-*.log")]
     assert {path.stem.partition("-")[0] for path in files} == set(services)
     # What follows the last line break is still being written.

@@ -17,6 +17,7 @@ from gateway.accounts import routes as account_routes
 from gateway.api_keys import routes as key_routes
 from gateway.feed import routes as feed_routes
 from gateway.purchases import list_routes
+from gateway.webhooks import routes as webhook_routes
 from shared.errors import MethodNotAllowed, problem_classes
 from shared.web import metrics_routes
 from tests.system.conftest import Shop
@@ -26,6 +27,7 @@ ROUTERS = [
     *(
         key_routes.router,
         feed_routes.router,
+        webhook_routes.router,
         metrics_routes.router,
         openapi.router,
         api_docs.router,

@@ -23,6 +23,7 @@ LOGINS = {
     "catalog": "eventify_catalog_login",
     "worker": "eventify_worker_login",
     "sweeper": "eventify_worker_login",
+    "sender": "eventify_sender_login",
 }
 
 

@@ -24,6 +24,10 @@ RULES: Mapping[str, set[str]] = {
     "change_password": {"current_password", "new_password"},  # as at registration
     "delete_account": {"current_password"},
     "create_key": {"name", "expires_at"},  # as a title; in the future
+    # https and a public host; of the same owner; no further than the ledger.
+    "create_webhook": {"url", "event"},
+    "change_webhook": {"url"},
+    "rewind_webhook": {"after", "event"},
     "create_event": EVENT_RULES,
     "replace_event": EVENT_RULES,
     "change_event": EVENT_RULES,

@@ -24,6 +24,10 @@ SETTINGS = {
     "EVENTIFY_LIST_RATE_PER_SECOND": NEVER_MET,
     "EVENTIFY_SIGN_IN_RATE_BURST": NEVER_MET,
     "EVENTIFY_SIGN_IN_RATE_PER_SECOND": NEVER_MET,
+    "EVENTIFY_WEBHOOKS_MAX_OF_USER": NEVER_MET,
+    # Nothing listens there, and nothing is sent to anybody else.
+    "EVENTIFY_WEBHOOK_ALLOW_HTTP": "true",
+    "EVENTIFY_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.1",
     # The token that comes with every request lasts for the longest run.
     "EVENTIFY_ACCESS_TOKEN_SECONDS": "86400",
 }

@@ -22,7 +22,7 @@ from tests.system.selling import TICKET_TYPES, put_on_sale
 # The first run makes a Debian and every image.
 pytestmark = pytest.mark.timeout(1_200)
 
-OURS = ("gateway-1", "gateway-2", "catalog-1", "worker-1", "worker-2", "sweeper-1")
+OURS = ("gateway-1", "gateway-2", "catalog-1", "worker-1", "worker-2", "sweeper-1", "sender-1")
 THEIRS = ("postgres-1", "valkey-1")
 CAPACITY = 400
 BUYERS = 12
@@ -195,7 +195,7 @@ def test_prometheus_reads_the_metrics_of_every_replica(stack: ComposeProject) ->
     def all_are_read() -> None:
         found = httpx.get(f"{prometheus}/api/v1/targets").raise_for_status().json()["data"]
         targets = [(one["labels"]["job"], one["health"]) for one in found["activeTargets"]]
-        expected = ["catalog", "gateway", "gateway", "sweeper", "worker", "worker"]
+        expected = ["catalog", "gateway", "gateway", "sender", "sweeper", "worker", "worker"]
         assert sorted(targets) == [(job, "up") for job in expected]
 
     eventually(all_are_read, retry_on=(AssertionError, httpx.HTTPError), within_seconds=60)

@@ -24,6 +24,12 @@ FOR_USERS: dict[str, set[str]] = {
     "/api/users/me/delete/": {"POST"},
     "/api/keys/": {"GET", "POST"},
     "/api/keys/1/": {"DELETE"},
+    "/api/webhooks/": {"GET", "POST"},
+    "/api/webhooks/1/": {"GET", "PATCH", "DELETE"},
+    "/api/webhooks/1/rotate-secret/": {"POST"},
+    "/api/webhooks/1/test/": {"POST"},
+    "/api/webhooks/1/rewind/": {"POST"},
+    "/api/webhooks/1/deliveries/": {"GET"},
     EVENTS: {"GET", "POST"},
     f"{EVENTS}1/": {"GET", "PUT", "PATCH", "DELETE"},
     TICKET_TYPES: {"GET", "POST"},
@@ -41,5 +47,8 @@ FOR_USERS: dict[str, set[str]] = {
 }
 ROUTES = OPEN | FOR_USERS
 # They take no fields.
-WITHOUT_BODY = {f"{TICKET_TYPES}1/{action}/" for action in ("pause", "resume")}
+WITHOUT_BODY = {
+    *(f"{TICKET_TYPES}1/{action}/" for action in ("pause", "resume")),
+    *(f"/api/webhooks/1/{action}/" for action in ("rotate-secret", "test")),
+}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

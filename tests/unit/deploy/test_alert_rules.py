@@ -38,6 +38,11 @@ WELL: Series = {
     'eventify_queue_read_timestamp_seconds{job="gateway"}': "0+5x240",
     'eventify_purchases_queued{job="gateway"}': "30x240",
     'eventify_oldest_queued_seconds{job="gateway"}': "0.02x240",
+    'eventify_webhook_lag_seconds{job="sender"}': "0.2x240",
+    'eventify_webhook_poll_timestamp_seconds{job="sender"}': "0+5x240",
+    'eventify_webhooks_failing{job="sender"}': "3x240",
+    'eventify_webhook_deliveries_total{job="sender",outcome="received"}': "0+10x240",
+    'eventify_webhook_deliveries_total{job="sender",outcome="timeout"}': "0+1x240",
 }
 
 
@@ -117,6 +122,13 @@ WRONG: dict[str, Series] = {
     },
     "EventifySlowCommits": commits("2.5"),
     "EventifyPoolWaits": pool("2.5"),
+    "EventifyWebhooksLate": {'eventify_webhook_lag_seconds{job="sender"}': "0x200 0+5x40"},
+    "EventifySenderNotRunning": {
+        'eventify_webhook_poll_timestamp_seconds{job="sender"}': "0+5x120 600x120"
+    },
+    "EventifyWebhooksFailing": {
+        'eventify_webhook_deliveries_total{job="sender",outcome="received"}': "5x240"
+    },
     "EventifyTargetDown": {'up{job="gateway"}': "1x200 0x40"},
     "EventifyNoTargets": dict.fromkeys(NO_SWEEPER_SINCE_TEN_MINUTES, "_x240"),
 }

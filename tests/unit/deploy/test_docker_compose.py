@@ -14,7 +14,7 @@ from shared.database.logins import ROLE_OF_SETTING
 from tests.environments.compose.project import configuration
 from tests.support.services import PROJECT
 
-SERVICES = {"postgres", "valkey", "migrate", "catalog", "gateway", "worker", "sweeper"}
+SERVICES = {"postgres", "valkey", "migrate", "catalog", "gateway", "worker", "sweeper", "sender"}
 PROFILES = {"prometheus", "grafana", "locust-master", "locust-worker"}
 # A name of several parts, and a tag that says a version.
 PINNED = re.compile(r"^[\w./-]+:v?\d+\.\d+[\w.-]*$")
@@ -55,7 +55,7 @@ def test_a_long_running_service_is_checked_and_restarted(
 def test_services_start_after_the_migration(services: dict[str, dict[str, Any]]) -> None:
     assert services["migrate"]["restart"] == "no"
     assert services["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
-    for name in ("catalog", "gateway", "worker", "sweeper"):
+    for name in SERVICES - {"postgres", "valkey", "migrate"}:
         wait = services[name]["depends_on"]["migrate"]
         assert wait["condition"] == "service_completed_successfully"
 
@@ -79,7 +79,7 @@ def test_every_variable_of_a_service_is_a_setting(services: dict[str, dict[str, 
 
 def test_stop_grace_periods_exceed_the_shutdown_time(services: dict[str, dict[str, Any]]) -> None:
     shutdown_seconds = Settings.model_fields["shutdown_seconds"].default
-    for name in ("catalog", "gateway", "worker", "sweeper"):
+    for name in SERVICES - {"postgres", "valkey", "migrate"}:
         grace = services[name]["stop_grace_period"]
         assert int(grace.removesuffix("s")) > shutdown_seconds, name
 
@@ -92,8 +92,10 @@ def test_only_the_gateway_and_tools_are_published_on_loopback(
     for name in published:
         assert [port["host_ip"] for port in services[name]["ports"]] == ["127.0.0.1"]
     assert compose["networks"]["backend"]["internal"] is True
-    for name in SERVICES - {"gateway"}:
-        assert services[name]["networks"].keys() == {"backend"}, name
+    for name in SERVICES:
+        # The sender reaches receivers, and is reached by nobody.
+        networks = {"backend", "edge"} if name in ("gateway", "sender") else {"backend"}
+        assert services[name]["networks"].keys() == networks, name
 
 
 def test_no_secret_is_in_the_environment(services: dict[str, dict[str, Any]]) -> None:
@@ -108,7 +110,10 @@ def test_no_secret_is_in_the_environment(services: dict[str, dict[str, Any]]) ->
 
 @pytest.mark.parametrize(
     ("name", "login"),
-    [("gateway", "gateway"), ("catalog", "catalog"), ("worker", "worker"), ("sweeper", "worker")],
+    [
+        *(("gateway", "gateway"), ("catalog", "catalog"), ("worker", "worker")),
+        *(("sweeper", "worker"), ("sender", "sender")),
+    ],
 )
 def test_a_service_has_its_own_login_and_no_other(
     services: dict[str, dict[str, Any]], name: str, login: str

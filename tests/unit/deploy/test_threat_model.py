@@ -11,7 +11,7 @@ from tests.support.services import PROJECT
 
 PAGE = (PROJECT / "docs" / "threat-model.md").read_text()
 NAMED = set(re.findall(r"`([^`]+)`", PAGE))
-SERVICES = ("gateway", "catalog", "purchase_worker", "shared")
+SERVICES = ("gateway", "catalog", "purchase_worker", "webhook_sender", "shared")
 
 
 def code() -> Iterator[str]:

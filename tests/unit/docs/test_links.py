@@ -16,6 +16,7 @@ PACKAGES = (
     "gateway",
     "catalog",
     "purchase_worker",
+    "webhook_sender",
     "shared",
     "deploy",
     "loadtests",

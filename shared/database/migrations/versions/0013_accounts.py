@@ -53,6 +53,8 @@ BEGIN
     -- Tables of 0014. Clients choose their idempotency keys.
     DELETE FROM idempotency_keys WHERE user_id = erased;
     UPDATE api_keys SET revoked_at = now() WHERE user_id = erased AND revoked_at IS NULL;
+    -- A table of 0017.
+    DELETE FROM webhooks WHERE user_id = erased;
     -- Its issuer and subject are columns of 0015.
     UPDATE users SET username = NULL, email = NULL, password_hash = NULL, issuer = NULL,
         subject = NULL, erased_at = now()

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 Resource = dict[str, Any]
-OURS = ("gateway", "catalog", "worker", "sweeper", "migrate")
+OURS = ("gateway", "catalog", "worker", "sweeper", "sender", "migrate")
 # What CloudNativePG makes of a Cluster: pods that bear this label.
 OPERATOR_PODS = {"Cluster": "cnpg.io/cluster"}
 
@@ -68,14 +68,15 @@ class Rendered:
         rules = [rule for policy in policies for rule in policy.get(way.lower(), [])]
         peers = {"Egress": "to", "Ingress": "from"}[way]
         return any(
-            port in {allowed["port"] for allowed in rule["ports"]}
+            ("ports" not in rule or port in {allowed["port"] for allowed in rule["ports"]})
             and (peers not in rule or any(_is_peer(peer, other) for peer in rule[peers]))
             for rule in rules
         )
 
 
 def _is_peer(peer: Mapping[str, Any], pod: Mapping[str, str]) -> bool:
-    return "namespaceSelector" not in peer and selects(peer["podSelector"], pod)
+    """Blocks of addresses are of the Internet (a test says so): no pod is there."""
+    return peer.keys() == {"podSelector"} and selects(peer["podSelector"], pod)
 
 
 def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:

@@ -2,6 +2,7 @@
 
 from importlib import import_module
 from importlib.util import find_spec
+from ipaddress import ip_address, ip_network
 from itertools import product
 
 import kubernetes_validate
@@ -12,6 +13,7 @@ from deploy.cli.main import COMMANDS, main
 from gateway.api_docs import ASSETS_URL
 from shared.concurrency.single_flight import READY_TIMEOUT_SECONDS
 from shared.config.settings import Settings
+from shared.webhooks import is_allowed_address
 from tests.integration.deploy.kubernetes.rendered import (
     Rendered,
     containers,
@@ -171,8 +173,8 @@ def test_every_selector_finds_its_pods(rendered: Rendered) -> None:
         assert "replicas" not in target["spec"]
 
 
-DATABASE_CLIENTS = ("gateway", "catalog", "worker", "sweeper", "migrate")
-BROKER_CLIENTS = ("gateway", "worker", "sweeper")
+DATABASE_CLIENTS = ("gateway", "catalog", "worker", "sweeper", "sender", "migrate")
+BROKER_CLIENTS = ("gateway", "worker", "sweeper", "sender")
 
 
 def test_policies_allow_exactly_the_needed_connections(rendered: Rendered) -> None:
@@ -192,6 +194,16 @@ def test_policies_allow_exactly_the_needed_connections(rendered: Rendered) -> No
     # A NodePort is for everybody, and whoever may call anybody may call it.
     allowed -= {(source, "gateway", 8000) for source in (database, "postgres")}
     assert allowed == needed
+
+
+def test_the_sender_may_go_to_the_internet_and_not_inside(rendered: Rendered) -> None:
+    ((rule,),) = (rendered.named("NetworkPolicy", "sender")["spec"][way] for way in ["egress"])
+    blocks = [peer["ipBlock"] for peer in rule["to"]]
+    assert [block["cidr"] for block in blocks] == ["0.0.0.0/0", "::/0"]
+    excepted = [ip_network(each) for block in blocks for each in block["except"]]
+    assert not any(is_allowed_address(str(network[0])) for network in excepted)
+    for inside in ("10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "fd00::1"):
+        assert any(ip_address(inside) in network for network in excepted)
 
 
 def test_all_other_connections_of_our_pods_are_denied(rendered: Rendered) -> None:
@@ -275,7 +287,9 @@ def test_the_ingress_routes_to_the_api_and_not_to_operators_paths(
 def test_max_connections_suffices_for_the_largest_number_of_pods(production: Rendered) -> None:
     gateways = production.named("HorizontalPodAutoscaler", "gateway")["spec"]["maxReplicas"]
     workers = production.named("ScaledObject", "worker")["spec"]["maxReplicaCount"]
-    # 19 of a gateway, 10 of a catalog, 2 of each child of a worker and of a sweeper (runtime.py).
-    most = 19 * (gateways + 1) + 2 * SETTINGS.worker_processes * (workers + 1) + 3 * (2 + 10) + 10
+    # 23 of a gateway, 10 of a catalog, 2 of each child of a worker and of a sweeper (runtime.py),
+    # 4 of a sender.
+    most = 23 * (gateways + 1) + 2 * SETTINGS.worker_processes * (workers + 1) + 3 * (2 + 10) + 10
+    most += 3 * 4
     parameters = production.named("Cluster", "database")["spec"]["postgresql"]["parameters"]
     assert int(parameters["max_connections"]) > most

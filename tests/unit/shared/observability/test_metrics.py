@@ -11,6 +11,7 @@ from prometheus_client.metrics import MetricWrapperBase
 import gateway.metrics
 import purchase_worker.metrics
 import shared.observability.metrics
+import webhook_sender.metrics
 from tests.support.observability import (
     DASHBOARD,
     FOLDER,
@@ -37,6 +38,7 @@ def defined() -> dict[str, MetricWrapperBase]:
         shared.observability.metrics,
         gateway.metrics,
         purchase_worker.metrics,
+        webhook_sender.metrics,
     ]
     found = {}
     for module in modules:

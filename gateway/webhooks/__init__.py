@@ -1,0 +1,1 @@
+"""Webhooks: a user makes, changes and tests them. `webhook_sender` sends."""

@@ -1,0 +1,208 @@
+"""The routes of webhooks: parse, call, respond."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from pydantic import BeforeValidator, WithJsonSchema
+
+from gateway.accounts.routes import (
+    NOT_STORED,
+    TOKENS_LIMITED_BY,
+    TOO_MANY_TOKENS,
+    tokens_limited,
+    uncached,
+)
+from gateway.webhooks.schemas import (
+    ChangedWebhook,
+    DeliveryPage,
+    NewWebhook,
+    Rewind,
+    Rewound,
+    Test,
+    Webhook,
+    WebhookPage,
+    WebhookWithSecret,
+)
+from gateway.webhooks.service import OwnWebhooks
+from gateway.webhooks.store import SECRETS_MAX, no_such_event
+from shared.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable, UrlNotAllowed
+from shared.row_ids import MAX_ID, row_id
+from shared.web.authentication import AuthenticatedRoute, Manager, Reader
+from shared.web.openapi import Responses, error_responses, headers, links_by_id
+from shared.web.pagination import INVALID_PAGE, WantedPage
+
+router = APIRouter(
+    prefix="/api/webhooks",
+    tags=["Webhooks"],
+    route_class=AuthenticatedRoute,
+    dependencies=[tokens_limited],
+)
+
+
+async def own_webhooks(request: Request) -> OwnWebhooks:
+    webhooks: OwnWebhooks = request.app.state.own_webhooks
+    return webhooks
+
+
+Webhooks = Annotated[OwnWebhooks, Depends(own_webhooks)]
+WebhookId = Annotated[
+    int,
+    Path(alias="id", examples=[1]),
+    BeforeValidator(row_id),
+    WithJsonSchema({"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}),
+]
+BAD_URL = UrlNotAllowed(errors={"url": ["must be an https:// URL"]})
+BAD_PAGE = InvalidInput(errors={"page_size": ["must be a whole number from 1 on"]})
+LIMITED = {"headers": headers({}, TOKENS_LIMITED_BY)}
+
+
+def _problems(*problems: Problem | type[Problem]) -> Responses:
+    return error_responses(*problems, TOO_MANY_TOKENS, Unavailable, sometimes=TOKENS_LIMITED_BY)
+
+
+@router.post(
+    "/",
+    status_code=201,
+    response_model=WebhookWithSecret,
+    summary="Create a webhook",
+    dependencies=[Depends(uncached)],
+    response_description="The new webhook, with its secret",
+    responses=_problems(
+        no_such_event(),
+        BAD_URL,
+        Conflict("You have 20 webhooks; delete those that are not used."),
+    )
+    | {
+        201: {
+            "headers": headers(NOT_STORED, TOKENS_LIMITED_BY),
+            "links": links_by_id(
+                *("read_webhook", "change_webhook", "delete_webhook", "test_webhook"),
+                *("rotate_webhook_secret", "rewind_webhook", "list_webhook_deliveries"),
+            ),
+        }
+    },
+)
+async def create_webhook(caller: Manager, body: NewWebhook, webhooks: Webhooks) -> dict[str, Any]:
+    """It receives what is decided from now on. Its secret is shown only here."""
+    made, secret = await webhooks.make(caller.user_id, body.url, body.event, [*body.kinds])
+    return asdict(made) | {"secret": secret}
+
+
+@router.get(
+    "/",
+    response_model=WebhookPage,
+    summary="List your webhooks, newest first",
+    response_description="A page of webhooks",
+    responses=_problems(BAD_PAGE, NotFound(INVALID_PAGE)) | {200: LIMITED},
+)
+async def list_webhooks(caller: Reader, page: WantedPage, webhooks: Webhooks) -> object:
+    return await webhooks.page(caller.user_id, page)
+
+
+@router.get(
+    "/{id}/",
+    response_model=Webhook,
+    summary="Read a webhook",
+    response_description="The webhook",
+    responses=_problems(NotFound) | {200: LIMITED},
+)
+async def read_webhook(caller: Reader, webhook_id: WebhookId, webhooks: Webhooks) -> object:
+    return await webhooks.read(caller.user_id, webhook_id)
+
+
+@router.patch(
+    "/{id}/",
+    response_model=Webhook,
+    summary="Change a webhook",
+    response_description="The changed webhook",
+    responses=_problems(
+        InvalidInput(errors={"kinds": ["must name each kind once"]}), BAD_URL, NotFound
+    )
+    | {200: LIMITED},
+)
+async def change_webhook(
+    caller: Manager, webhook_id: WebhookId, body: ChangedWebhook, webhooks: Webhooks
+) -> object:
+    """What is being sent is sent anew, to the new URL. An enabled webhook is tried at once."""
+    changes = body.model_dump(exclude_unset=True)
+    return await webhooks.change(caller.user_id, webhook_id, changes)
+
+
+@router.delete(
+    "/{id}/",
+    status_code=204,
+    summary="Delete a webhook",
+    response_description="Deleted",
+    responses=_problems(NotFound) | {204: LIMITED},
+)
+async def delete_webhook(caller: Manager, webhook_id: WebhookId, webhooks: Webhooks) -> Response:
+    """Nothing more is sent, but for a request that is under way."""
+    await webhooks.delete(caller.user_id, webhook_id)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/{id}/rotate-secret/",
+    response_model=WebhookWithSecret,
+    summary="Rotate the secret",
+    dependencies=[Depends(uncached)],
+    response_description="The webhook, with its new secret",
+    responses=_problems(
+        NotFound, Conflict(f"{SECRETS_MAX} secrets sign already; rotate again in some hours.")
+    )
+    | {200: {"headers": headers(NOT_STORED, TOKENS_LIMITED_BY)}},
+)
+async def rotate_webhook_secret(
+    caller: Manager, webhook_id: WebhookId, webhooks: Webhooks
+) -> dict[str, Any]:
+    """Both the new and the former secret sign for 24 hours."""
+    stored, secret = await webhooks.rotate(caller.user_id, webhook_id)
+    return asdict(stored) | {"secret": secret}
+
+
+@router.post(
+    "/{id}/test/",
+    status_code=202,
+    response_model=Test,
+    summary="Send a test",
+    response_description="It will be sent, once",
+    responses=_problems(NotFound) | {202: LIMITED},
+)
+async def test_webhook(
+    caller: Manager, webhook_id: WebhookId, webhooks: Webhooks
+) -> dict[str, str]:
+    """Also where the webhook is disabled. Its outcome is among the deliveries a second later."""
+    return {"id": await webhooks.test(caller.user_id, webhook_id)}
+
+
+@router.post(
+    "/{id}/rewind/",
+    response_model=Rewound,
+    summary="Send again from a number on",
+    response_description="From where it is sent again",
+    responses=_problems(
+        InvalidInput(errors={"after": ["The last entry has the number 200."]}), NotFound
+    )
+    | {200: LIMITED},
+)
+async def rewind_webhook(
+    caller: Manager, webhook_id: WebhookId, body: Rewind, webhooks: Webhooks
+) -> dict[str, int]:
+    """All entries after this number are sent, in new deliveries. It skips forward as well."""
+    event_id = await webhooks.rewind(caller.user_id, webhook_id, body.event, body.after)
+    return {"event": event_id, "after": body.after}
+
+
+@router.get(
+    "/{id}/deliveries/",
+    response_model=DeliveryPage,
+    summary="List attempts to deliver, newest first",
+    response_description="A page of attempts",
+    responses=_problems(BAD_PAGE, NotFound) | {200: LIMITED},
+)
+async def list_webhook_deliveries(
+    caller: Reader, webhook_id: WebhookId, page: WantedPage, webhooks: Webhooks
+) -> object:
+    """The last thousand, without what came back."""
+    return await webhooks.deliveries(caller.user_id, webhook_id, page)

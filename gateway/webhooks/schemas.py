@@ -1,0 +1,216 @@
+"""The bodies of requests and responses of webhooks."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
+
+from shared.row_ids import MAX_ID
+from shared.web.pagination import Page
+from shared.web.strict_routes import RequestBody
+from shared.webhooks import URL_MAX_CHARACTERS
+
+Kind = Literal[
+    "issued",
+    "withdrawn",
+    "confirmed",
+    "held",
+    "rejected",
+    "refused",
+    "released",
+    "expired",
+    "cancelled",
+    "extended",
+]
+# A sold-out rush has a thousand of these for each ticket.
+NOT_BY_DEFAULT: Final = frozenset({"rejected", "refused"})
+DEFAULT_KINDS: Final[list[Kind]] = [kind for kind in get_args(Kind) if kind not in NOT_BY_DEFAULT]
+Reason = Literal["owner", "gone", "failing"]
+
+LIST = "https://shop.example/api/webhooks/"
+WEBHOOK: dict[str, Any] = {
+    "id": 1,
+    "url": "https://shop.example/hooks/tickets",
+    "event": 7,
+    "kinds": ["confirmed", "cancelled"],
+    "enabled": False,
+    "created_at": "2026-11-22T12:00:00.000000Z",
+    "disabled_at": "2026-11-29T12:00:00.000000Z",
+    "disabled_reason": "failing",
+    "failing_since": "2026-11-26T12:00:00.000000Z",
+}
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwW1tYzBZ8o3A="
+DELIVERY_ID = "msg_01a2035e7a5b7c3d8f4e2b1a9c8d7e60"
+DELIVERY: dict[str, Any] = {
+    "id": DELIVERY_ID,
+    "event": 7,
+    "first": 101,
+    "last": 200,
+    "attempt": 2,
+    "at": "2026-11-22T12:00:05.000000Z",
+    "status": 500,
+    "failure": "status",
+    "milliseconds": 38,
+}
+
+
+def _each_once(kinds: list[Kind]) -> list[Kind]:
+    if len(set(kinds)) < len(kinds):
+        raise ValueError("must name each kind once")
+    return kinds
+
+
+Url = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=URL_MAX_CHARACTERS,
+        description="https, with a public address, without user info. Redirects are not followed.",
+        json_schema_extra={"format": "uri"},
+    ),
+]
+Kinds = Annotated[
+    list[Kind],
+    AfterValidator(_each_once),
+    Field(
+        min_length=1,
+        max_length=len(get_args(Kind)),
+        description="Of the entries that are sent.",
+        json_schema_extra={"uniqueItems": True},
+    ),
+]
+EventId = Annotated[StrictInt, Field(ge=1, le=MAX_ID)]
+Number = Annotated[StrictInt, Field(ge=0, le=MAX_ID)]
+
+
+class NewWebhook(RequestBody):
+    """A webhook to be made."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{name: WEBHOOK[name] for name in ("url", "event")}]}
+    )
+
+    url: Url
+    event: EventId | None = Field(
+        default=None, description="One of your events; null: all, those to come included."
+    )
+    kinds: Kinds = Field(
+        default=DEFAULT_KINDS, description="By default all but `rejected` and `refused`."
+    )
+
+
+class ChangedWebhook(RequestBody):
+    """The fields of a webhook to change."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"enabled": True}]})
+
+    url: Url = Field(default_factory=str)
+    kinds: Kinds = Field(default_factory=list)
+    enabled: StrictBool = Field(
+        default_factory=bool, description="A webhook goes on where it stopped."
+    )
+
+
+class Webhook(BaseModel):
+    """A webhook, without its secret."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [WEBHOOK]})
+
+    id: int = Field(ge=1, le=MAX_ID)
+    url: str
+    event: int | None = Field(ge=1, le=MAX_ID, description="null: all events of its owner.")
+    kinds: list[Kind]
+    enabled: bool
+    created_at: datetime
+    disabled_at: datetime | None
+    disabled_reason: Reason | None = Field(
+        description="`owner`: you did; `gone`: it answered 410; `failing`: a delivery has failed"
+        " for three days."
+    )
+    failing_since: datetime | None = Field(
+        description="Since when a delivery has failed; null: none that is to be sent has."
+    )
+
+
+class WebhookWithSecret(Webhook):
+    """A webhook, with its new secret."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [WEBHOOK | {"secret": SECRET}]})
+
+    secret: str = Field(description="The secret. It is shown in this response alone.")
+
+
+class WebhookPage(Page[Webhook]):
+    """One page of a list of webhooks."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"count": 41, "next": f"{LIST}?page=3", "previous": LIST, "results": [WEBHOOK]}
+            ]
+        }
+    )
+
+
+class Rewind(RequestBody):
+    """Where to begin again."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"after": 100}]})
+
+    after: Number = Field(description="The number of the last entry that is not sent again.")
+    event: EventId | None = Field(
+        default=None, description="Of a webhook for all events: which one. Required there."
+    )
+
+
+class Rewound(BaseModel):
+    """From where a webhook receives an event again."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"event": 7, "after": 100}]})
+
+    event: int = Field(ge=1, le=MAX_ID)
+    after: int = Field(ge=0, le=MAX_ID)
+
+
+class Test(BaseModel):
+    """A test delivery that will be sent."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"id": DELIVERY_ID}]})
+
+    id: str = Field(description="Its `webhook-id`, by which it is among the deliveries.")
+
+
+class Delivery(BaseModel):
+    """One attempt to deliver."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [DELIVERY]})
+
+    id: str = Field(description="The `webhook-id`, the same at each attempt.")
+    event: int | None = Field(ge=1, le=MAX_ID, description="These four: null of a test.")
+    first: int | None = Field(ge=1, le=MAX_ID, description="The first number of the ledger.")
+    last: int | None = Field(ge=1, le=MAX_ID, description="The last one.")
+    attempt: int | None = Field(ge=1)
+    at: datetime = Field(description="When it ended.")
+    status: int | None = Field(ge=100, le=999, description="null: there was no response.")
+    failure: (
+        Literal["address", "dns", "connection", "tls", "timeout", "redirect", "status", "gone"]
+        | None
+    ) = Field(description="Its class; null: it was received.")
+    milliseconds: int = Field(ge=0)
+
+
+class DeliveryPage(Page[Delivery]):
+    """One page of a list of deliveries."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "count": 41,
+                    "next": f"{LIST}1/deliveries/?page=3",
+                    "previous": f"{LIST}1/deliveries/",
+                    "results": [DELIVERY],
+                }
+            ]
+        }
+    )

@@ -1,0 +1,139 @@
+"""The use cases of a user's webhooks."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import uuid4
+
+from sqlalchemy import Engine
+
+from gateway.webhooks import store
+from gateway.webhooks.store import StoredDelivery, StoredWebhook
+from shared.concurrency.bounded_executor import BoundedExecutor
+from shared.config.public_url import parse_networks
+from shared.config.settings import Settings
+from shared.errors import NotFound, UrlNotAllowed
+from shared.web.pagination import Page, PageWanted
+from shared.webhooks import message_id, url_problem, written_secret
+
+WAITING_MAX = 100
+SECRET_BYTES = 32
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class OwnWebhooks:
+    """Every call may raise Unavailable: too many wait, or the database is unavailable.
+
+    All but `make` and `page` raise NotFound: the user has no such webhook.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._settings = settings
+        self._allowed = parse_networks(settings.webhook_allowed_networks)
+        self._engine = engine
+        self._threads = BoundedExecutor(
+            "own-webhooks",
+            threads=1,
+            waiting_max=WAITING_MAX,
+            timeout_seconds=settings.answer_timeout_seconds,
+        )
+
+    async def make(
+        self, user_id: int, url: str, event_id: int | None, kinds: list[str]
+    ) -> tuple[StoredWebhook, str]:
+        """A new webhook and its secret.
+
+        Raises:
+            UrlNotAllowed
+            InvalidInput: the user has no such event.
+            NotAuthenticated: the user does not exist any more.
+            Conflict: the user has too many webhooks.
+        """
+        self._check(url)
+        secret = secrets.token_bytes(SECRET_BYTES)
+        most = self._settings.webhooks_max_of_user
+        made = await self._run(user_id, store.add, url, event_id, kinds, secret, most)
+        return made, written_secret(secret)
+
+    async def page(self, user_id: int, wanted: PageWanted) -> Page[StoredWebhook]:
+        """Raises NotFound: the page is beyond the end."""
+        count, webhooks = await self._run(user_id, store.page, wanted.offset, wanted.size)
+        return wanted.page_of(count, webhooks)
+
+    async def read(self, user_id: int, webhook_id: int) -> StoredWebhook:
+        return _found(await self._run(user_id, store.read, webhook_id))
+
+    async def change(
+        self, user_id: int, webhook_id: int, changes: Mapping[str, Any]
+    ) -> StoredWebhook:
+        """Raises UrlNotAllowed."""
+        if "url" in changes:
+            self._check(changes["url"])
+        lease_seconds = self._settings.webhook_lease_seconds
+        return _found(await self._run(user_id, store.change, webhook_id, changes, lease_seconds))
+
+    async def delete(self, user_id: int, webhook_id: int) -> None:
+        if not await self._run(user_id, store.remove, webhook_id):
+            raise NotFound
+
+    async def rotate(self, user_id: int, webhook_id: int) -> tuple[StoredWebhook, str]:
+        """Raises Conflict: it was rotated too often."""
+        secret = secrets.token_bytes(SECRET_BYTES)
+        stored = _found(await self._run(user_id, store.rotate, webhook_id, secret))
+        return stored, written_secret(secret)
+
+    async def test(self, user_id: int, webhook_id: int) -> str:
+        """The `webhook-id` of the test that will be sent."""
+        test_id = uuid4()
+        if not await self._run(user_id, store.request_test, webhook_id, test_id):
+            raise NotFound
+        return message_id(test_id)
+
+    async def rewind(self, user_id: int, webhook_id: int, event_id: int | None, after: int) -> int:
+        """The event that is sent again.
+
+        Raises:
+            InvalidInput: the webhook does not follow this event, or its ledger is shorter.
+        """
+        lease_seconds = self._settings.webhook_lease_seconds
+        return _found(
+            await self._run(user_id, store.rewind, webhook_id, event_id, after, lease_seconds)
+        )
+
+    async def deliveries(
+        self, user_id: int, webhook_id: int, wanted: PageWanted
+    ) -> Page[StoredDelivery]:
+        """Raises NotFound also where the page is beyond the end."""
+        count, attempts = _found(
+            await self._run(user_id, store.deliveries, webhook_id, wanted.offset, wanted.size)
+        )
+        return wanted.page_of(count, attempts)
+
+    async def aclose(self) -> None:
+        self._threads.close()
+
+    async def _run(
+        self,
+        user_id: int,
+        work: Callable[Concatenate[Engine, int, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        return await self._threads.run_for(
+            str(user_id), work, self._engine, user_id, *args, **kwargs
+        )
+
+    def _check(self, url: str) -> None:
+        problem = url_problem(
+            url, allow_http=self._settings.webhook_allow_http, allowed=self._allowed
+        )
+        if problem is not None:
+            raise UrlNotAllowed(errors={"url": [problem]})
+
+
+def _found(result: T | None) -> T:
+    if result is None:
+        raise NotFound
+    return result

@@ -1,0 +1,324 @@
+"""The SQL of a user's webhooks.
+
+Each function is one blocking transaction, and raises `Unavailable` if the database is unavailable.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, Select, delete, func, insert, select, text, update
+
+from gateway.transactions import connection_transaction
+from shared.database.tables import (
+    Event,
+    UserRow,
+    Webhook,
+    WebhookCursor,
+    WebhookDelivery,
+    WebhookSecret,
+)
+from shared.errors import Conflict, InvalidInput, NotAuthenticated
+from shared.webhooks import message_id
+
+# Each is a signature in every delivery.
+SECRETS_MAX = 5
+FORMER_SECRET_SECONDS = 86_400
+
+# It receives what is decided from now on; events that come later from their beginning.
+BEGIN_AT_THE_END = text("""
+INSERT INTO webhook_cursors (webhook_id, event_id, number)
+SELECT :webhook, e.id, l.number FROM events e JOIN lanes l ON l.event_id = e.id
+WHERE e.owner_id = :user AND (CAST(:event AS bigint) IS NULL OR e.id = :event)
+""")
+# What is being sent is sent anew. A request that is under way ends first.
+BEGIN_ANEW = """
+sending_id = NULL, sending_to = NULL, failures = 0, failing_since = NULL,
+next_at = least(c.next_at, now() + make_interval(secs => :lease))
+"""
+RETRY_NOW = text(f"""
+UPDATE webhook_cursors c SET {BEGIN_ANEW}
+WHERE webhook_id = :webhook AND (sending_id IS NOT NULL OR failures > 0 OR next_at > now())
+""")
+# An event that was deleted has a ledger still.
+READ_LAST = text("""
+SELECT l.number FROM lanes l WHERE l.event_id = :event
+AND (EXISTS (SELECT FROM webhook_cursors c
+             WHERE c.webhook_id = :webhook AND c.event_id = l.event_id)
+     OR EXISTS (SELECT FROM events e WHERE e.id = l.event_id AND e.owner_id = :user))
+""")
+REWIND = text(f"""
+INSERT INTO webhook_cursors AS c (webhook_id, event_id, number) VALUES (:webhook, :event, :after)
+ON CONFLICT (webhook_id, event_id) DO UPDATE SET number = :after, {BEGIN_ANEW}
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWebhook:
+    id: int
+    url: str
+    event: int | None
+    kinds: list[str]
+    enabled: bool
+    created_at: datetime
+    disabled_at: datetime | None
+    disabled_reason: str | None
+    failing_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDelivery:
+    id: str
+    event: int | None
+    first: int | None
+    last: int | None
+    attempt: int | None
+    at: datetime
+    status: int | None
+    failure: str | None
+    milliseconds: int
+
+
+FAILING_SINCE = (
+    select(func.min(WebhookCursor.failing_since))
+    .where(WebhookCursor.webhook_id == Webhook.id, WebhookCursor.failures > 0)
+    .scalar_subquery()
+)
+STORED = select(
+    Webhook.id,
+    Webhook.url,
+    Webhook.event_id.label("event"),
+    Webhook.kinds,
+    Webhook.disabled_at.is_(None).label("enabled"),
+    Webhook.created_at,
+    Webhook.disabled_at,
+    Webhook.disabled_reason,
+    FAILING_SINCE.label("failing_since"),
+)
+
+ATTEMPTS = select(
+    WebhookDelivery.delivery_id,
+    WebhookDelivery.event_id.label("event"),
+    WebhookDelivery.first_number.label("first"),
+    WebhookDelivery.last_number.label("last"),
+    WebhookDelivery.attempt,
+    WebhookDelivery.at,
+    WebhookDelivery.status,
+    WebhookDelivery.failure,
+    WebhookDelivery.milliseconds,
+)
+ATTEMPT = tuple(StoredDelivery.__dataclass_fields__)[1:]
+
+
+def add(
+    engine: Engine,
+    user_id: int,
+    url: str,
+    event_id: int | None,
+    kinds: list[str],
+    secret: bytes,
+    webhooks_max: int,
+) -> StoredWebhook:
+    """Raises:
+    NotAuthenticated: the user does not exist any more.
+    InvalidInput: the user has no such event.
+    Conflict: the user has `webhooks_max` webhooks.
+    """
+    with connection_transaction(engine) as connection:
+        # Two requests of one user would both find room for a last webhook.
+        user = connection.scalar(
+            select(UserRow.id)
+            .where(UserRow.id == user_id, UserRow.erased_at.is_(None))
+            .with_for_update(key_share=True)
+        )
+        if user is None:
+            raise NotAuthenticated("The account of this token does not exist.", token_was_bad=True)
+        if event_id is not None and not connection.scalar(
+            select(Event.id).where(Event.id == event_id, Event.owner_id == user_id)
+        ):
+            raise no_such_event()
+        there = connection.scalar(select(func.count()).where(Webhook.user_id == user_id)) or 0
+        if there >= webhooks_max:
+            raise Conflict(f"You have {webhooks_max} webhooks; delete those that are not used.")
+        id_ = connection.scalar(
+            insert(Webhook)
+            .values(user_id=user_id, event_id=event_id, url=url, kinds=kinds)
+            .returning(Webhook.id)
+        )
+        connection.execute(insert(WebhookSecret).values(webhook_id=id_, secret=secret))
+        connection.execute(BEGIN_AT_THE_END, {"webhook": id_, "user": user_id, "event": event_id})
+        return StoredWebhook(**connection.execute(_one(user_id, id_)).mappings().one())
+
+
+def read(engine: Engine, user_id: int, webhook_id: int) -> StoredWebhook | None:
+    with connection_transaction(engine) as connection:
+        return _read(connection, user_id, webhook_id)
+
+
+def page(
+    engine: Engine, user_id: int, offset_of: Callable[[int], int], size: int
+) -> tuple[int, list[StoredWebhook]]:
+    """The number of a user's webhooks, and one page of them, newest first.
+
+    Raises:
+        NotFound: the page is beyond the end.
+    """
+    with connection_transaction(engine) as connection:
+        count = connection.scalar(select(func.count()).where(Webhook.user_id == user_id)) or 0
+        rows = connection.execute(
+            STORED.where(Webhook.user_id == user_id)
+            .order_by(Webhook.id.desc())
+            .limit(size)
+            .offset(offset_of(count))
+        )
+        return count, [StoredWebhook(**row) for row in rows.mappings()]
+
+
+def change(
+    engine: Engine, user_id: int, webhook_id: int, changes: Mapping[str, Any], lease_seconds: float
+) -> StoredWebhook | None:
+    """None: the user has no such webhook."""
+    values: dict[str, Any] = {name: changes[name] for name in ("url", "kinds") if name in changes}
+    with connection_transaction(engine) as connection:
+        stored = _lock(connection, user_id, webhook_id)
+        if stored is None:
+            return None
+        if "enabled" in changes and changes["enabled"] != stored.enabled:
+            disabled = not changes["enabled"]
+            values["disabled_at"] = func.now() if disabled else None
+            values["disabled_reason"] = "owner" if disabled else None
+        if values:
+            connection.execute(update(Webhook).where(Webhook.id == webhook_id).values(values))
+        if values or changes.get("enabled"):
+            connection.execute(RETRY_NOW, {"webhook": webhook_id, "lease": lease_seconds})
+        return _read(connection, user_id, webhook_id)
+
+
+def remove(engine: Engine, user_id: int, webhook_id: int) -> bool:
+    """False: the user has no such webhook."""
+    with connection_transaction(engine) as connection:
+        removed = connection.execute(
+            delete(Webhook).where(Webhook.id == webhook_id, Webhook.user_id == user_id)
+        )
+        return removed.rowcount > 0
+
+
+def rotate(engine: Engine, user_id: int, webhook_id: int, secret: bytes) -> StoredWebhook | None:
+    """A new secret; the one before it signs for another day.
+
+    Raises:
+        Conflict: it has `SECRETS_MAX` that sign.
+    """
+    with connection_transaction(engine) as connection:
+        stored = _lock(connection, user_id, webhook_id)
+        if stored is None:
+            return None
+        of_webhook = WebhookSecret.webhook_id == webhook_id
+        live = connection.scalar(
+            select(func.count()).where(
+                of_webhook,
+                WebhookSecret.expires_at.is_(None) | (WebhookSecret.expires_at > func.now()),
+            )
+        )
+        if live is not None and live >= SECRETS_MAX:
+            raise Conflict(f"{SECRETS_MAX} secrets sign already; rotate again in some hours.")
+        until = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, FORMER_SECRET_SECONDS)
+        connection.execute(
+            update(WebhookSecret)
+            .where(of_webhook, WebhookSecret.expires_at.is_(None))
+            .values(expires_at=until)
+        )
+        connection.execute(insert(WebhookSecret).values(webhook_id=webhook_id, secret=secret))
+        return stored
+
+
+def request_test(engine: Engine, user_id: int, webhook_id: int, test_id: UUID) -> bool:
+    """A test that waits still is replaced. False: the user has no such webhook."""
+    with connection_transaction(engine) as connection:
+        requested = connection.execute(
+            update(Webhook)
+            .where(Webhook.id == webhook_id, Webhook.user_id == user_id)
+            .values(test_id=test_id)
+        )
+        return requested.rowcount > 0
+
+
+def rewind(
+    engine: Engine,
+    user_id: int,
+    webhook_id: int,
+    event_id: int | None,
+    after: int,
+    lease_seconds: float,
+) -> int | None:
+    """The event whose entries are sent again; None: the user has no such webhook.
+
+    Raises:
+        InvalidInput: the webhook does not follow this event, or its ledger is shorter.
+    """
+    with connection_transaction(engine) as connection:
+        stored = _lock(connection, user_id, webhook_id)
+        if stored is None:
+            return None
+        if stored.event is not None:
+            if event_id not in (None, stored.event):
+                raise InvalidInput(errors={"event": [f"The webhook is for event {stored.event}."]})
+            event_id = stored.event
+        elif event_id is None:
+            raise InvalidInput(errors={"event": ["The webhook is for all events: name one."]})
+        wanted = {"webhook": webhook_id, "event": event_id, "user": user_id}
+        last = connection.scalar(READ_LAST, wanted)
+        if last is None:
+            raise no_such_event()
+        if after > last:
+            raise InvalidInput(errors={"after": [f"The last entry has the number {last}."]})
+        connection.execute(REWIND, {**wanted, "after": after, "lease": lease_seconds})
+        return event_id
+
+
+def deliveries(
+    engine: Engine, user_id: int, webhook_id: int, offset_of: Callable[[int], int], size: int
+) -> tuple[int, list[StoredDelivery]] | None:
+    """The number of attempts, and one page of them, newest first; None: there is no such webhook.
+
+    Raises:
+        NotFound: the page is beyond the end.
+    """
+    with connection_transaction(engine) as connection:
+        if _read(connection, user_id, webhook_id) is None:
+            return None
+        of_webhook = WebhookDelivery.webhook_id == webhook_id
+        count = connection.scalar(select(func.count()).where(of_webhook)) or 0
+        rows = connection.execute(
+            ATTEMPTS.where(of_webhook)
+            .order_by(WebhookDelivery.id.desc())
+            .limit(size)
+            .offset(offset_of(count))
+        )
+        return count, [
+            StoredDelivery(message_id(row["delivery_id"]), **{n: row[n] for n in ATTEMPT})
+            for row in rows.mappings()
+        ]
+
+
+def no_such_event() -> InvalidInput:
+    return InvalidInput(errors={"event": ["You have no such event."]})
+
+
+def _one(user_id: int, webhook_id: int | None) -> Select[*tuple[Any, ...]]:
+    return STORED.where(Webhook.id == webhook_id, Webhook.user_id == user_id)
+
+
+def _read(connection: Connection, user_id: int, webhook_id: int) -> StoredWebhook | None:
+    row = connection.execute(_one(user_id, webhook_id)).mappings().one_or_none()
+    return None if row is None else StoredWebhook(**row)
+
+
+def _lock(connection: Connection, user_id: int, webhook_id: int) -> StoredWebhook | None:
+    row = connection.execute(
+        _one(user_id, webhook_id).with_for_update(of=Webhook, key_share=True)
+    ).mappings()
+    found = row.one_or_none()
+    return None if found is None else StoredWebhook(**found)

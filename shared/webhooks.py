@@ -1,0 +1,75 @@
+"""What gateway and sender know of webhooks: above all, not to send into our own network."""
+
+import base64
+from collections.abc import Collection
+from ipaddress import ip_address, ip_network
+from typing import Final
+from uuid import UUID
+
+from yarl import URL
+
+from shared.config.public_url import Network
+
+URL_MAX_CHARACTERS: Final = 2_000
+# Beside what Python has as not global (IANA's registries of special-purpose addresses; its versions
+# differ): multicast, relays, transition to IPv6, and Azure's own services. A test compares.
+NOT_PUBLIC: Final = tuple(
+    ip_network(network)
+    for network in (
+        *("168.63.129.16/32", "192.0.0.0/24", "192.31.196.0/24", "192.52.193.0/24"),
+        *("192.88.99.0/24", "192.175.48.0/24", "224.0.0.0/4", "::/96", "64:ff9b::/96"),
+        *("64:ff9b:1::/48", "100:0:0:1::/64", "2001::/23", "2002::/16", "2620:4f:8000::/48"),
+        *("3fff::/20", "5f00::/16", "fec0::/10", "ff00::/8"),
+    )
+)
+
+
+def message_id(delivery_id: UUID) -> str:
+    """The `webhook-id` of a delivery."""
+    return f"msg_{delivery_id.hex}"
+
+
+def written_secret(secret: bytes) -> str:
+    """As Standard Webhooks write it."""
+    return f"whsec_{base64.b64encode(secret).decode()}"
+
+
+def is_allowed_address(text: str, allowed: Collection[Network] = ()) -> bool:
+    """Whether it is public, or in a network that the operator allows.
+
+    An IPv4 address in IPv6 (`::ffff:10.0.0.1`) is judged as what is connected to.
+
+    Raises:
+        ValueError: it is no address.
+    """
+    address = ip_address(text)
+    address = getattr(address, "ipv4_mapped", None) or address
+    if any(address in network for network in allowed):
+        return True
+    return address.is_global and not any(address in network for network in NOT_PUBLIC)
+
+
+def url_problem(text: str, *, allow_http: bool, allowed: Collection[Network]) -> str | None:
+    """Why a webhook may not have this URL. What its name stands for is seen when connecting."""
+    if len(text) > URL_MAX_CHARACTERS:
+        return f"must have at most {URL_MAX_CHARACTERS} characters"
+    if not text.isascii() or not text.isprintable() or " " in text:
+        return "must be a URL of printable ASCII characters"
+    try:
+        url = URL(text)
+    except ValueError:
+        return "must be a URL"
+    if url.scheme not in (("https", "http") if allow_http else ("https",)) or not url.host:
+        return "must be an https:// URL"
+    if "@" in url.authority or "#" in text:
+        return "must have no user info and no fragment"
+    return None if _may_be_public(url.host, allowed) else "must be a public address"
+
+
+def _may_be_public(host: str, allowed: Collection[Network]) -> bool:
+    if host.rstrip(".").rpartition(".")[2] == "localhost":
+        host = "127.0.0.1"
+    try:
+        return is_allowed_address(host, allowed)
+    except ValueError:  # a name
+        return True

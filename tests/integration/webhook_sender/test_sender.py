@@ -1,0 +1,438 @@
+"""What receivers get: in order, at least once, signed, whatever they answer."""
+
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from gateway.webhooks import store
+from shared.config.settings import Settings
+from shared.free_port import free_port
+from tests.integration.webhook_sender.conftest import SECRET, Sale
+from tests.support.factories import issue, run, scalar
+from tests.support.receivers import (
+    Receiver,
+    Request,
+    answer,
+    at_first,
+    drip,
+    endless_body,
+    hang,
+    self_signed,
+)
+from tests.support.services import running_service
+from tests.support.waiting import eventually
+from webhook_sender.store import DELIVERIES_KEPT, clean
+
+SENDER = "webhook_sender"
+
+
+@pytest.fixture
+def sender(settings: Settings) -> Iterator[None]:
+    with running_service(SENDER, settings):
+        yield
+
+
+def came(receiver: Receiver, path: str, first: int, last: int, **limit: float) -> None:
+    """Wait until each of these numbers came, once, in order."""
+
+    def check() -> None:
+        assert receiver.numbers(path) == list(range(first, last + 1))
+
+    eventually(check, **limit)
+
+
+def nth_request(receiver: Receiver, nth: int) -> Request:
+    return eventually(lambda: receiver.of("/hooks")[nth - 1], retry_on=IndexError)
+
+
+def complete(requests: list[Request], first: int, last: int) -> None:
+    """At least once and in order: one that came before was sent again from where it began."""
+    numbers = [number for each in requests for number in each.numbers]
+    assert sorted(set(numbers)) == list(range(first, last + 1))
+    assert all(after <= before + 1 for before, after in pairwise(numbers))
+
+
+def test_entries_come_signed_and_in_order(sale: Sale, receiver: Receiver, sender: None) -> None:
+    sale.webhook(f"{receiver.url}/hooks")
+    first, last = sale.last + 1, sale.sell(250)
+    came(receiver, "/hooks", first, last)
+    last = sale.sell(3)
+    came(receiver, "/hooks", first, last)
+    requests = receiver.of("/hooks")
+    for request in requests:
+        assert Webhook(SECRET).verify(request.body, request.headers) == request.content
+        assert request.content["type"] == "ledger.entries"
+        assert request.content["data"]["event"] == sale.event
+        assert len(request.numbers) <= 100
+    assert len({request.id for request in requests}) == len(requests)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(b"x" * 32).verify(requests[0].body, requests[0].headers)
+
+
+def test_a_failed_delivery_is_repeated_under_its_id_and_the_next_wait(
+    sale: Sale, receiver: Receiver, sender: None
+) -> None:
+    webhook = sale.webhook(f"{receiver.url}/hooks")
+    receiver.respond["/hooks"] = at_first(answer(500), times=3)
+    first = sale.last + 1
+    sale.sell(2)
+    nth_request(receiver, 1)
+    last = sale.sell(5)
+
+    def received() -> None:
+        complete(receiver.of("/hooks"), first, last)
+
+    eventually(received)
+    tries = receiver.of("/hooks")[:4]
+    assert len({each.id for each in tries}) == 1
+    assert {each.body for each in tries} == {tries[0].body}
+    assert receiver.of("/hooks")[4].id != tries[0].id
+    pauses = [after.at - before.at for before, after in pairwise(tries)]
+    assert [pause >= least for pause, least in zip(pauses, (0.1, 0.2, 0.4), strict=True)] == [
+        True,
+        True,
+        True,
+    ]
+
+    def noted() -> None:
+        attempts = [(each.attempt, each.status, each.failure) for each in sale.attempts(webhook)]
+        assert attempts[:4] == [(n, 500, "status") for n in (1, 2, 3)] + [(4, 200, None)]
+
+    eventually(noted)
+    assert sale.read(webhook).failing_since is None
+
+
+def test_receivers_that_misbehave_are_tried_again_and_cost_nothing(
+    sale: Sale, receiver: Receiver, sender: None
+) -> None:
+    elsewhere = f"{receiver.url}/elsewhere"
+    misbehave = {
+        "/hang": (at_first(hang), None, "timeout"),
+        "/drip": (at_first(drip), None, "timeout"),
+        "/redirect": (at_first(answer(307, Location=elsewhere)), 307, "redirect"),
+        "/bad": (at_first(lambda handler, _: handler.wfile.write(b"no")), None, "connection"),
+        "/not-found": (at_first(answer(404)), 404, "status"),
+    }
+    receiver.respond = {path: respond for path, (respond, _, _) in misbehave.items()}
+    webhooks = {path: sale.webhook(receiver.url + path) for path in misbehave}
+    gone = sale.webhook(f"http://127.0.0.1:{free_port()}/")
+    sale.sell()
+    for path, (_, status, failure) in misbehave.items():
+
+        def noted(path: str = path, wanted: object = [(status, failure), (200, None)]) -> None:
+            attempts = sale.attempts(webhooks[path])
+            assert [(each.status, each.failure) for each in attempts] == wanted, path
+
+        eventually(noted)
+    assert receiver.of("/elsewhere") == []
+    assert {each.failure for each in sale.attempts(gone)} == {"connection"}
+
+
+def test_of_ten_megabytes_only_the_status_is_taken(
+    sale: Sale, receiver: Receiver, sender: None
+) -> None:
+    receiver.respond["/much"] = endless_body
+    webhook = sale.webhook(f"{receiver.url}/much")
+    first, last = sale.last + 1, sale.sell()
+    came(receiver, "/much", first, last)
+    eventually(lambda: _equal(len(sale.attempts(webhook)), 1))
+    assert sale.attempts(webhook)[0].failure is None
+
+
+def _equal(found: object, wanted: object) -> None:
+    assert found == wanted
+
+
+def test_410_disables_and_nothing_is_skipped(
+    sale: Sale, receiver: Receiver, sender: None, settings: Settings, engine: Engine
+) -> None:
+    receiver.respond["/hooks"] = at_first(answer(410))
+    webhook = sale.webhook(f"{receiver.url}/hooks")
+    first = sale.last + 1
+    sale.sell(2)
+    eventually(lambda: _equal(sale.read(webhook).disabled_reason, "gone"))
+    last = sale.sell(2)
+    enabled = store.change(
+        engine, sale.owner, webhook.id, {"enabled": True}, settings.webhook_lease_seconds
+    )
+    assert enabled is not None
+    assert enabled.enabled
+    eventually(lambda: complete(receiver.of("/hooks"), first, last))
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_retry_after_is_honoured(sale: Sale, receiver: Receiver, sender: None, form: str) -> None:
+    def ask_to_wait(handler: BaseHTTPRequestHandler, nth: int) -> None:
+        in_three_seconds = format_datetime(datetime.now(UTC) + timedelta(seconds=3))
+        wanted = "2" if form == "seconds" else in_three_seconds
+        answer(503, Retry_After=wanted)(handler, nth)
+
+    receiver.respond["/hooks"] = at_first(ask_to_wait)
+    sale.webhook(f"{receiver.url}/hooks")
+    last = sale.sell()
+    eventually(lambda: _equal(receiver.numbers("/hooks"), [last, last]))
+    before, after = receiver.of("/hooks")
+    assert after.at - before.at >= 1.9
+
+
+def test_after_the_time_to_give_up_it_is_disabled(
+    sale: Sale, receiver: Receiver, settings: Settings
+) -> None:
+    receiver.respond["/hooks"] = answer(500)
+    webhook = sale.webhook(f"{receiver.url}/hooks")
+    sale.sell()
+    with running_service(SENDER, settings.model_copy(update={"webhook_give_up_seconds": 0.5})):
+        eventually(lambda: _equal(sale.read(webhook).disabled_reason, "failing"))
+    assert len(sale.attempts(webhook)) >= 2
+
+
+def test_a_name_is_judged_by_the_address_that_is_connected_to(
+    sale: Sale, receiver: Receiver, settings: Settings
+) -> None:
+    """The name is one of this machine: it passes every check of the URL itself."""
+    webhook = sale.webhook(f"http://{socket.gethostname()}:{receiver.port}/hooks")
+    sale.sell()
+    with running_service(SENDER, settings.model_copy(update={"webhook_allowed_networks": ""})):
+        eventually(lambda: _equal({e.failure for e in sale.attempts(webhook)}, {"address"}))
+    assert receiver.requests == []
+
+
+def test_a_certificate_has_to_be_valid(
+    sale: Sale, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = self_signed(tmp_path)
+    with Receiver(certificate).running() as receiver:
+        webhook = sale.webhook(f"{receiver.url}/hooks")
+        first, last = sale.last + 1, sale.sell()
+        with running_service(SENDER, settings):
+            eventually(lambda: _equal({e.failure for e in sale.attempts(webhook)}, {"tls"}))
+        assert receiver.requests == []
+        monkeypatch.setenv("SSL_CERT_FILE", certificate[0])
+        with running_service(SENDER, settings):
+            came(receiver, "/hooks", first, last)
+
+
+def test_a_former_and_a_new_secret_both_sign(
+    sale: Sale, receiver: Receiver, sender: None, engine: Engine
+) -> None:
+    webhook = sale.webhook(f"{receiver.url}/hooks")
+    new = b"n" * 32
+    store.rotate(engine, sale.owner, webhook.id, new)
+    sale.sell()
+    request = nth_request(receiver, 1)
+    for secret in (SECRET, new):
+        Webhook(secret).verify(request.body, request.headers)
+    run(engine, "UPDATE webhook_secrets SET expires_at = now() WHERE expires_at IS NOT NULL")
+    sale.sell()
+    request = nth_request(receiver, 2)
+    Webhook(new).verify(request.body, request.headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(SECRET).verify(request.body, request.headers)
+
+
+def test_a_rewound_webhook_gets_all_again_in_new_deliveries(
+    sale: Sale, receiver: Receiver, sender: None, settings: Settings, engine: Engine
+) -> None:
+    webhook = sale.webhook(f"{receiver.url}/hooks")
+    first, last = sale.last + 1, sale.sell(5)
+    came(receiver, "/hooks", first, last)
+    lease_seconds = settings.webhook_lease_seconds
+    store.rewind(engine, sale.owner, webhook.id, None, 0, lease_seconds)
+    again = list(range(1, last + 1))
+    eventually(lambda: _equal(receiver.numbers("/hooks"), list(range(first, last + 1)) + again))
+    ids = [each.id for each in receiver.of("/hooks")]
+    assert len(set(ids)) == len(ids)
+
+
+def test_what_is_rejected_comes_only_where_it_is_wanted(
+    sale: Sale, receiver: Receiver, sender: None, engine: Engine
+) -> None:
+    sale.webhook(f"{receiver.url}/all", kinds=["confirmed", "rejected"])
+    webhook = sale.webhook(f"{receiver.url}/default")
+    issue(engine, sale.ticket_type, -999_998)
+    last = sale.sell(12_000)
+    first = last - 11_999
+    came(receiver, "/all", first, last)
+    assert receiver.numbers("/default") == list(range(first - 1, first + 2))
+
+    def behind_the_rejected() -> None:
+        number = "SELECT number FROM webhook_cursors WHERE webhook_id = :id"
+        assert scalar(engine, number, id=webhook.id) == last
+
+    eventually(behind_the_rejected)
+
+
+def test_a_webhook_for_all_events_follows_those_that_come(
+    sale: Sale, receiver: Receiver, sender: None
+) -> None:
+    webhook = sale.webhook(f"{receiver.url}/hooks", event=None)
+    sales = [sale, *(sale.other() for _ in range(6))]
+    starts = [sale.last + 1] + [1] * 6
+    lasts = [each.sell(3) for each in sales]
+
+    def each_complete() -> None:
+        for one, first, last in zip(sales, starts, lasts, strict=True):
+            requests = [
+                each for each in receiver.of("/hooks") if each.content["data"]["event"] == one.event
+            ]
+            complete(requests, first, last)
+
+    eventually(each_complete)
+    assert sale.read(webhook).event is None
+
+
+def test_several_senders_do_nothing_twice(
+    sale: Sale, receiver: Receiver, settings: Settings
+) -> None:
+    for nth in range(5):
+        sale.webhook(f"{receiver.url}/{nth}")
+    first = sale.last + 1
+    with running_service(SENDER, settings), running_service(SENDER, settings):
+        for _ in range(20):
+            last = sale.sell(30)
+        for nth in range(5):
+            came(receiver, f"/{nth}", first, last)
+    assert set(receiver.most_in_flight.values()) == {1}
+
+
+@pytest.mark.timeout(600)  # a sender takes a second to start, or five on a busy machine
+def test_nothing_is_skipped_through_twenty_kills(
+    sale: Sale, receiver: Receiver, settings: Settings
+) -> None:
+    settings = settings.model_copy(update={"webhook_timeout_seconds": 0.2})
+    paths = ("/good", "/fails", "/hangs")
+    receiver.respond["/fails"] = lambda handler, nth: answer(500 if nth % 2 else 200)(handler, nth)
+    receiver.respond["/hangs"] = lambda handler, nth: (hang if nth % 3 else answer(200))(
+        handler, nth
+    )
+    for path in paths:
+        sale.webhook(receiver.url + path)
+    first = sale.last + 1
+    for _ in range(20):
+        with running_service(SENDER, settings) as sender:
+            before = len(receiver.requests)
+            last = sale.sell(150)
+            eventually(lambda before=before: _more(receiver, before))  # type: ignore[misc]
+            sender.send_signal(signal.SIGKILL)
+            sender.wait()
+    with running_service(SENDER, settings):
+        for path in paths:
+            eventually(
+                lambda path=path: complete(receiver.of(path), first, last),  # type: ignore[misc]
+                within_seconds=60,
+            )
+    for path in paths:
+        bodies: dict[str, set[bytes]] = {}
+        for each in receiver.of(path):
+            bodies.setdefault(each.id, set()).add(each.body)
+        assert all(len(same) == 1 for same in bodies.values())
+    assert len(receiver.of("/good")) > len({each.id for each in receiver.of("/good")})
+
+
+def _more(receiver: Receiver, before: int) -> None:
+    assert len(receiver.requests) > before
+
+
+def test_a_message_wakes_the_sender(sale: Sale, receiver: Receiver, settings: Settings) -> None:
+    sale.webhook(f"{receiver.url}/hooks")
+    with running_service(SENDER, settings.model_copy(update={"webhook_poll_seconds": 600.0})):
+        first, last = sale.last + 1, sale.sell()
+        came(receiver, "/hooks", first, last)  # by its first poll, or the message
+        for _ in range(5):
+            sold = time.monotonic()
+            last = sale.sell()
+            came(receiver, "/hooks", first, last)
+            assert receiver.of("/hooks")[-1].at - sold < 2
+
+
+def test_without_redis_it_polls(sale: Sale, receiver: Receiver, settings: Settings) -> None:
+    sale.webhook(f"{receiver.url}/hooks")
+    away = f"redis://127.0.0.1:{free_port()}"
+    with running_service(SENDER, settings.model_copy(update={"redis_url": away})):
+        first, last = sale.last + 1, sale.sell()
+        came(receiver, "/hooks", first, last)
+        last = sale.sell()
+        came(receiver, "/hooks", first, last)
+
+
+def test_those_that_hang_slow_nobody_else(
+    sale: Sale, receiver: Receiver, settings: Settings
+) -> None:
+    """Fifty hang, each with four events, for longer than the test lasts."""
+    hanging = {"webhook_timeout_seconds": 60.0, "shutdown_seconds": 1}
+    settings = settings.model_copy(update=hanging)
+    others = [sale.other() for _ in range(3)]
+    for nth in range(50):
+        receiver.respond[f"/hang{nth}"] = hang
+        sale.webhook(f"{receiver.url}/hang{nth}", event=None)
+    for nth in range(50):
+        sale.webhook(f"{receiver.url}/good{nth}")
+    first = sale.last + 1
+    with running_service(SENDER, settings):
+        for each in others:
+            each.sell()
+        for _ in range(5):
+            last = sale.sell()
+            sold = time.monotonic()
+            for nth in range(50):
+                came(receiver, f"/good{nth}", first, last, within_seconds=40)
+            slowest = max(receiver.of(f"/good{nth}")[-1].at for nth in range(50))
+            assert slowest - sold < 30
+
+        eventually(lambda: _equal([receiver.in_flight[f"/hang{n}"] for n in range(50)], [4] * 50))
+    assert all(receiver.most_in_flight[f"/hang{nth}"] == 4 for nth in range(50))
+
+
+def test_a_test_is_sent_once_also_where_the_webhook_is_disabled(
+    sale: Sale, receiver: Receiver, sender: None, engine: Engine, settings: Settings
+) -> None:
+    receiver.respond["/hooks"] = answer(500)
+    webhook = sale.webhook(f"{receiver.url}/hooks")
+    store.change(engine, sale.owner, webhook.id, {"enabled": False}, settings.webhook_lease_seconds)
+    sale.sell()
+    test_id = scalar(engine, "UPDATE webhooks SET test_id = gen_random_uuid() RETURNING test_id")
+    eventually(lambda: _equal([e.status for e in sale.attempts(webhook)], [500]))
+    (request,) = receiver.of("/hooks")
+    assert request.id == f"msg_{test_id.hex}" == sale.attempts(webhook)[0].id
+    assert request.content["type"] == "webhook.test"
+    Webhook(SECRET).verify(request.body, request.headers)
+    assert sale.read(webhook).failing_since is None
+
+
+def test_a_stopped_sender_ends_what_it_has_begun(
+    sale: Sale, receiver: Receiver, settings: Settings
+) -> None:
+    def slow(handler: BaseHTTPRequestHandler, nth: int) -> None:
+        time.sleep(0.3)
+        answer(200)(handler, nth)
+
+    receiver.respond["/hooks"] = slow
+    webhook = sale.webhook(f"{receiver.url}/hooks")
+    with running_service(SENDER, settings):
+        sale.sell()
+        nth_request(receiver, 1)
+    assert [each.status for each in sale.attempts(webhook)] == [200]
+
+
+def test_the_newest_attempts_are_kept(sale: Sale, engine: Engine) -> None:
+    webhook = sale.webhook("https://shop.example/")
+    run(
+        engine,
+        "INSERT INTO webhook_deliveries (webhook_id, delivery_id, milliseconds)"
+        " SELECT :id, gen_random_uuid(), n FROM generate_series(1, :rows) n",
+        id=webhook.id,
+        rows=DELIVERIES_KEPT + 5,
+    )
+    clean(engine)
+    kept = [each.milliseconds for each in sale.attempts(webhook)]
+    assert kept == list(range(6, DELIVERIES_KEPT + 6))

@@ -1,0 +1,1 @@
+"""Sends the entries of ledgers to webhooks: in order, at least once."""
