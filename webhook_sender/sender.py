@@ -66,7 +66,7 @@ class Sender:
         self._threads = BoundedExecutor(
             "database", threads=DATABASE_THREADS, waiting_max=WAITING_MAX
         )
-        self._messages = Subscription(settings, DECIDED_CHANNEL, self._hear, logger)
+        self._messages = Subscription(settings, DECIDED_CHANNEL, self._hear)
         self._lease_seconds = settings.webhook_lease_seconds
         # What this sender is at, each with its task; and whether it failed at its last attempt.
         self._tasks: dict[Claim, asyncio.Task[None]] = {}

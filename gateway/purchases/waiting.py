@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
-import redis
 from sqlalchemy import Engine
 
 from gateway import metrics
@@ -17,15 +16,12 @@ from shared.concurrency.periodic import Periodic
 from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import ClientLeft
-from shared.messaging.redis_client import open_async_redis
+from shared.messaging.subscription import Subscription
 from shared.observability.logging import get_logger
 from shared.purchases import DECIDED_CHANNEL, DecidedBatch
 from shared.web.asgi_extensions import ClientLeaves
 
 RECHECKS_SKIPPED_WHILE_SUBSCRIBED = 5
-# After this time without a message the connection is pinged; the answer may take as long.
-PING_AFTER_SECONDS = 1.0
-RECONNECT_SECONDS = 1.0
 # Ids in one query: a few milliseconds of an index.
 RECHECK_ROWS = 2_000
 # Lanes of which somebody waits for the next entry: each an index entry. What the catalog issues and
@@ -206,15 +202,11 @@ class DecisionListener:
     """Wakes waiters at each message of a worker, and by reading the database in between."""
 
     def __init__(self, settings: Settings, engine: Engine, waiters: Waiters, pace: Pace) -> None:
-        self._settings = settings
         self._engine = engine
         self._waiters = waiters
         self._pace = pace
-        self._is_subscribed = False
         self._rechecks_skipped = 0
-        self._subscription = Periodic(
-            self._subscribe, RECONNECT_SECONDS, logger, "subscription_failed"
-        )
+        self._subscription = Subscription(settings, DECIDED_CHANNEL, self._wake_decided)
         self._rechecks = Periodic(
             self._recheck, settings.wait_recheck_seconds, logger, "recheck_failed"
         )
@@ -234,34 +226,6 @@ class DecisionListener:
         await self._rechecks.stop()
         await self._ledger_rechecks.stop()
 
-    async def _subscribe(self) -> None:
-        """Receive messages until the connection is lost or the listener stops.
-
-        redis-py swallows a cancellation that arrives while it connects.
-        """
-        try:
-            client = open_async_redis(self._settings)
-            async with client, client.pubsub(ignore_subscribe_messages=True) as subscription:
-                await subscription.subscribe(DECIDED_CHANNEL)
-                self._is_subscribed = True
-                was_pinged = False
-                while not self._subscription.is_stopping:
-                    message = await subscription.get_message(timeout=PING_AFTER_SECONDS)
-                    if message is None:
-                        # redis-py's own health check pings, but does not notice a missing answer.
-                        if was_pinged:
-                            raise redis.TimeoutError("no answer to a PING")
-                        await subscription.ping()
-                        was_pinged = True
-                        continue
-                    was_pinged = False
-                    if message["type"] == "message":
-                        self._wake_decided(message["data"])
-        except (redis.RedisError, OSError) as error:
-            logger.warning("redis_subscription_lost", error=str(error))
-        finally:
-            self._is_subscribed = False
-
     def _wake_decided(self, message: bytes) -> None:
         batch = msgspec.msgpack.decode(message, type=DecidedBatch)
         for event_id, decided in batch.decided.items():
@@ -271,7 +235,10 @@ class DecisionListener:
         self._waiters.wake(map(ledger_of, batch.events))
 
     async def _recheck(self) -> None:
-        if self._is_subscribed and self._rechecks_skipped < RECHECKS_SKIPPED_WHILE_SUBSCRIBED:
+        if (
+            self._subscription.is_subscribed
+            and self._rechecks_skipped < RECHECKS_SKIPPED_WHILE_SUBSCRIBED
+        ):
             self._rechecks_skipped += 1
             return
         self._rechecks_skipped = 0

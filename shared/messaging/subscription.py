@@ -3,15 +3,17 @@
 from collections.abc import Callable
 
 import redis
-from structlog.stdlib import BoundLogger
 
 from shared.concurrency.periodic import Periodic
 from shared.config.settings import Settings
 from shared.messaging.redis_client import open_async_redis
+from shared.observability.logging import get_logger
 
 # After this time without a message the connection is pinged; the answer may take as long.
 PING_AFTER_SECONDS = 1.0
 RECONNECT_SECONDS = 1.0
+
+logger = get_logger(__name__)
 
 
 class Subscription:
@@ -21,7 +23,6 @@ class Subscription:
         settings: where Redis is.
         channel: its name.
         receive: called on the event loop with each message.
-        logger: logs that the connection was lost.
     """
 
     def __init__(
@@ -29,12 +30,10 @@ class Subscription:
         settings: Settings,
         channel: str,
         receive: Callable[[bytes], None],
-        logger: BoundLogger,
     ) -> None:
         self._settings = settings
         self._channel = channel
         self._receive = receive
-        self._logger = logger
         self.is_subscribed = False
         self._connections = Periodic(
             self._connect, RECONNECT_SECONDS, logger, "subscription_failed"
@@ -70,6 +69,6 @@ class Subscription:
                     if message["type"] == "message":
                         self._receive(message["data"])
         except (redis.RedisError, OSError) as error:
-            self._logger.warning("redis_subscription_lost", error=str(error))
+            logger.warning("redis_subscription_lost", error=str(error))
         finally:
             self.is_subscribed = False
