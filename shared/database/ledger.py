@@ -105,7 +105,8 @@ SELECT h.epoch, h.last, e.number, e.kind::text, e.reason::text, r.kind::text, e.
        coalesce(p.buyer, r.buyer), b.first_number, {as_time("b.at")},
        e.ticket_type_id, r.quantity, e.change, e.left_after, e.items::text,
        coalesce(p.unit_price, r.unit_price)::text,
-       coalesce(p.items, r.items)::text, coalesce(p.currency, r.currency),
+       (CASE WHEN p.id IS NULL THEN r.items ELSE p.items END)::text,
+       coalesce(p.currency, r.currency),
        r.payment_reference, r.restock, r.note, r.hold_seconds,
        CASE WHEN e.kind = '{HELD}'
             THEN {as_time("(b.at + make_interval(secs => r.hold_seconds))")} END,

@@ -1,55 +1,21 @@
 """The entries of a ledger as the feed, webhooks and exports have them."""
 
-from collections.abc import Collection
-
 import msgspec
 import pytest
 from sqlalchemy import Engine
 
-from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine, statement
-from shared.database.ledger import READ, LedgerBroken, LedgerPage, read_entries
+from shared.database.ledger import READ, LedgerBroken, read_entries
 from shared.database.rights import GATEWAY
+from tests.support.every_kind import Sale
 from tests.support.factories import (
-    add_event,
-    add_ticket_type,
-    add_user,
-    ignore,
-    issue,
-    queue_buy,
-    queue_issue,
     queue_many,
     queue_resolution,
     scalar,
     tamper,
 )
 from tests.support.plans import scans
-
-
-class Sale:
-    """Entries of every kind; tickets are 10.00, of two types."""
-
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        self.engine, self.settings = engine, settings
-        self.owner, self.user = add_user(engine), add_user(engine)
-        self.event = add_event(engine, self.owner)
-        self.adult = add_ticket_type(engine, 10, event_id=self.event)
-        self.child = add_ticket_type(engine, 5, event_id=self.event)
-
-    def buy(self, *lines: tuple[int, int], hold_seconds: int | None = None) -> str:
-        return queue_buy(
-            self.engine, lines, hold_seconds=hold_seconds, user_id=self.user, buyer="Ann"
-        )
-
-    def decide(self) -> None:
-        drain(self.engine, [self.event], self.settings, ignore)
-
-    def read(
-        self, after: int = 0, rows: int = 1_000, kinds: Collection[str] | None = None
-    ) -> LedgerPage:
-        with statement(self.engine) as cursor:
-            return read_entries(cursor, self.event, after, rows=rows, kinds=kinds)
 
 
 @pytest.fixture
@@ -60,34 +26,9 @@ def sale(engine: Engine, settings: Settings) -> Sale:
 def test_an_entry_of_every_kind_says_what_it_did_and_what_became_of_the_purchase(
     sale: Sale,
 ) -> None:
-    engine = sale.engine
-    issue(engine, sale.child, -1)
-    cart = sale.buy((sale.adult, 2), (sale.child, 1))
-    paid, given_up = (
-        sale.buy((sale.adult, 3), hold_seconds=60),
-        sale.buy((sale.adult, 1), hold_seconds=60),
-    )
-    late = sale.buy((sale.child, 1), hold_seconds=1)
-    too_many = sale.buy((sale.adult, 9))
-    sale.decide()
-    queue_resolution(engine, "confirm", paid, payment_reference="pi_1")
-    queue_resolution(engine, "release", given_up)
-    queue_resolution(engine, "confirm", given_up, payment_reference="pi_2")
-    queue_issue(engine, sale.child, -5)
-    sale.decide()
-    part, rest = (
-        [{"ticket_type": sale.adult, "quantity": 1}],
-        [
-            {"ticket_type": sale.child, "quantity": 1},
-            {"ticket_type": sale.adult, "quantity": 1},
-        ],
-    )
-    for items in (part, rest, part):
-        written = msgspec.json.encode(items).decode()
-        queue_resolution(engine, "cancel", cart, items=written, restock=items is rest)
-    queue_resolution(engine, "extend", cart, seconds=120)
-    queue_resolution(engine, "expire", late)
-    sale.decide()
+    bought = sale.sell_of_every_kind()
+    cart, paid, given_up = bought["cart"], bought["paid"], bought["given_up"]
+    late, too_many = bought["late"], bought["too_many"]
     found = sale.read()
     said = [
         (e.number, e.kind, e.status, e.reason, e.purchase, e.total_price, e.payment_reference)
@@ -113,7 +54,7 @@ def test_an_entry_of_every_kind_says_what_it_did_and_what_became_of_the_purchase
         (17, "refused", "held", "not_due", late, "0.00", None),
     ]
     assert found.last == 17
-    assert found.epoch == scalar(engine, "SELECT epoch FROM ledger_epoch")
+    assert found.epoch == scalar(sale.engine, "SELECT epoch FROM ledger_epoch")
     assert [e.batch for e in found.entries] == [1, 2, 3, *[4] * 5, *[9] * 4, *[13] * 5]
     assert {e.user for e in found.entries if e.purchase} == {sale.user}
     assert {e.buyer for e in found.entries if e.purchase} == {"Ann"}
@@ -148,6 +89,16 @@ def test_an_entry_of_every_kind_says_what_it_did_and_what_became_of_the_purchase
     held, cancelled, extended = moments
     assert held["held_until"][:17] > held["at"][:17]
     assert (cancelled["restock"], extended["seconds"]) == (False, 120)
+
+
+def test_a_cancellation_of_a_single_line_has_its_price(sale: Sale) -> None:
+    bought = sale.buy((sale.adult, 2))
+    sale.decide()
+    items = f'[{{"ticket_type": {sale.adult}, "quantity": 1}}]'
+    queue_resolution(sale.engine, "cancel", bought, items=items, restock=True)
+    sale.decide()
+    (cancelled,) = sale.read(kinds=["cancelled"]).entries
+    assert (cancelled.total_price, cancelled.items[0].unit_price) == ("10.00", "10.00")
 
 
 def test_pages_follow_one_another_and_a_filter_says_how_far_it_has_looked(sale: Sale) -> None:
