@@ -1,6 +1,7 @@
 """`eventify audit`: replays every decision from the rows."""
 
 import sys
+from typing import BinaryIO, NoReturn
 
 import click
 import msgspec
@@ -10,6 +11,7 @@ from deploy.cli.output import say
 from deploy.database import database
 from deploy.local.environment import settings_of_running_system
 from deploy.local.home import find_home
+from purchase_worker.audit.from_export import replay_export
 from purchase_worker.audit.report import audit as audit_rows
 from purchase_worker.audit.table import show_audit
 from shared.errors import ConfigurationError
@@ -20,11 +22,19 @@ AUDIT_NOT_RUN = 2
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def audit(as_json: bool) -> None:
-    """Replay every decision from the rows.
+@click.option(
+    "--from",
+    "export",
+    type=click.File("rb"),
+    help="Replay this export of `eventify export` in place of the database; - for standard input.",
+)
+def audit(as_json: bool, export: BinaryIO | None) -> None:
+    """Replay every decision from the rows, or from an export of one event.
 
     Exit code 1 on any violation, 2 if the audit could not run.
     """
+    if export is not None:
+        _audit_export(export, as_json)
     try:
         settings = settings_of_running_system(find_home())
         with database(settings) as engine:
@@ -37,3 +47,22 @@ def audit(as_json: bool) -> None:
     else:
         show_audit(Console(highlight=False), report)
     sys.exit(0 if report.ok else 1)
+
+
+def _audit_export(file: BinaryIO, as_json: bool) -> NoReturn:
+    try:
+        replayed = replay_export(file)
+    except (ConfigurationError, OSError) as error:
+        say(f"Error: The audit could not run: {error}", err=True)
+        sys.exit(AUDIT_NOT_RUN)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(replayed), indent=2))
+    else:
+        outcomes = ", ".join(f"{n:,} {kind}" for kind, n in replayed.outcomes.items())
+        click.echo(f"Event {replayed.event}: {replayed.entries:,} entries: {outcomes}.")
+        click.echo(f"SHA-256 {replayed.sha256}")
+        for name, examples in replayed.examples.items():
+            for example in examples:
+                click.echo(f"{name}: {example}")
+        click.echo("The audit passes." if replayed.ok else f"{replayed.violations:,} violations.")
+    sys.exit(0 if replayed.ok else 1)

@@ -20,6 +20,7 @@ COMMANDS = {
     "status": ("deploy.cli.status:status", "List the processes and their restarts."),
     "demo": ("deploy.cli.demo:demo", "Run an on-sale, with summary, audit and chart."),
     "audit": ("deploy.cli.audit:audit", "Replay every decision from the rows."),
+    "export": ("deploy.cli.export:export_event", "Write an event's whole ledger."),
     "explain": ("deploy.cli.explain:explain", "Explain why a purchase was confirmed or rejected."),
     "pause": ("deploy.cli.pause:pause", "Stop the sale of ticket types."),
     "resume": ("deploy.cli.pause:resume", "Start the sale of ticket types again."),

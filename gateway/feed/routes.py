@@ -6,16 +6,18 @@ from urllib.parse import urlencode
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from starlette.types import Receive, Scope, Send
 
 from gateway.feed.schemas import EPOCH_PATTERN
 from gateway.feed.service import Feed, Wanted
+from gateway.media_types import preferred
 from gateway.purchases.preferences import bounded_seconds
 from gateway.purchases.waiting import WaitLimit
 from gateway.unread_responses import LARGE_BYTES, UnreadResponses
 from shared.config.settings import Settings
+from shared.database.export import Format
 from shared.database.ledger import KINDS, LedgerPage
 from shared.errors import (
     RETRY_AFTER_MAX_SECONDS,
@@ -31,10 +33,12 @@ from shared.observability.metrics import NamedRoute
 from shared.row_ids import MAX_ID, row_id
 from shared.web.asgi_extensions import client_leaves
 from shared.web.authentication import AuthenticatedRoute, Reader
+from shared.web.edge import IS_HEAD
 from shared.web.openapi import error_responses, headers, rate_limits, too_many
 from shared.web.pagination import public_address
 
 PATH = "/api/events/{id}/ledger/"
+JSON, NDJSON, CSV = MEDIA_TYPES = ("application/json", "application/x-ndjson", "text/csv")
 ROWS_MAX = 1_000
 WHOLE = re.compile(r"[0-9]{1,19}")
 IMMUTABLE = "private, max-age=31536000, immutable"
@@ -132,7 +136,12 @@ class PageResponse(Response):
                 {"Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}, LIMITED_BY
             ),
             "content": {
-                "application/json": {"schema": {"$ref": "#/components/schemas/LedgerPage"}}
+                JSON: {"schema": {"$ref": "#/components/schemas/LedgerPage"}},
+                NDJSON: {
+                    "schema": {"type": "string", "description": "The whole, with commands."},
+                    "example": '{"type":"export","version":1,"event":1}\n',
+                },
+                CSV: {"schema": {"type": "string", "description": "The whole, as a table."}},
             },
         }
     },
@@ -159,9 +168,13 @@ async def read_ledger(
     """For the event's owner. Follow `next` for ever: no entry is missed, and none comes twice.
 
     A full page never changes, and may be cached; a page of `kinds` may have few entries or none
-    before the end.
+    before the end. `Accept: application/x-ndjson` or `text/csv`, without parameters, gives the
+    whole ledger.
     """
     feed: Feed = request.app.state.feed
+    media_type = preferred(request.headers.get("accept", "").encode(), MEDIA_TYPES)
+    if media_type != JSON:
+        return await _export(request, feed, caller.user_id, event_id, media_type)
     settings: Settings = request.app.state.settings
     limits = await feed.limit.draw(caller.user_id)
     seconds = min(wait, settings.wait_max_seconds)
@@ -183,6 +196,32 @@ async def read_ledger(
         {"Cache-Control": caching, "Vary": "Authorization, Accept", **limits},
         feed.unread,
         caller.user_id,
+    )
+
+
+async def _export(
+    request: Request, feed: Feed, user_id: int, event_id: int, media_type: str
+) -> Response:
+    if request.query_params:
+        message = f"An export, as {media_type}, is of the whole ledger."
+        raise InvalidInput(errors={name: [message] for name in request.query_params})
+    limits = await feed.limit.draw(user_id)
+    form: Format = "csv" if media_type == CSV else "ndjson"
+    try:
+        parts = await feed.export(user_id, event_id, form)
+    except Problem as problem:
+        problem.headers.update(limits)
+        raise
+    name = f'attachment; filename="event-{event_id}.{form}"'
+    return StreamingResponse(
+        iter(()) if request.scope.get(IS_HEAD) else parts,
+        media_type=f"{CSV}; charset=utf-8; header=present" if form == "csv" else NDJSON,
+        headers={
+            "Cache-Control": "private, no-store",
+            "Vary": "Authorization, Accept",
+            "Content-Disposition": name,
+            **limits,
+        },
     )
 
 

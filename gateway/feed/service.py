@@ -1,7 +1,9 @@
 """Reads pages of a ledger, and waits for the next entry at its end."""
 
 import asyncio
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from typing import ParamSpec, TypeVar
 
 import msgspec
 from sqlalchemy import Engine
@@ -14,11 +16,20 @@ from gateway.unread_responses import UnreadResponses
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE
+from shared.database.export import Format
 from shared.database.ledger import LedgerPage
 from shared.errors import EpochChanged, Unavailable
 
-THREADS = 2
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PAGE_THREADS = 2
+EXPORT_THREADS = 1
+THREADS = PAGE_THREADS + EXPORT_THREADS
 WAITING_MAX = 200
+# Exports of one user at once, and how long a part of one may take.
+EXPORTS_OF_USER_MAX = 2
+PART_SECONDS = 30.0
 # Entries of a hot sale gather for so long before a page of them is read: then a reader has a
 # hundred pages a second at most, and each entry a hundredth of a second later.
 GATHER_SECONDS = 0.01
@@ -42,10 +53,17 @@ class Feed:
         self._waiters = waiters
         self._threads = BoundedExecutor(
             "feed",
-            threads=THREADS,
+            threads=PAGE_THREADS,
             waiting_max=WAITING_MAX,
             timeout_seconds=settings.answer_timeout_seconds,
         )
+        self._export_threads = BoundedExecutor(
+            "export",
+            threads=EXPORT_THREADS,
+            waiting_max=WAITING_MAX,
+            timeout_seconds=PART_SECONDS,
+        )
+        self._exports: Counter[int] = Counter()
         rate = Rate(settings.feed_rate_burst, settings.feed_rate_per_second)
         self.limit = UserLimit(settings, "feed", rate)
         self.unread = UnreadResponses(
@@ -54,6 +72,7 @@ class Feed:
 
     async def aclose(self) -> None:
         self._threads.close()
+        self._export_threads.close()
         await self.limit.close()
 
     async def page(
@@ -84,6 +103,38 @@ class Feed:
                 await wait_limit.wait_for(entry)
             finally:
                 self._waiters.forget(ledger_of(wanted.event_id), entry)
+
+    async def export(self, user_id: int, event_id: int, form: Format) -> AsyncIterator[bytes]:
+        """The whole ledger up to its present end, as fast as its client reads.
+
+        Raises:
+            NotFound, PermissionDenied: as `page`.
+            Unavailable: at once, or of the parts: the export is incomplete.
+        """
+        if self._exports[user_id] >= EXPORTS_OF_USER_MAX:
+            raise Unavailable("You read several exports already; finish one of them, and retry.")
+        parts = await self._in_thread(
+            user_id, store.begin_export, self._engine, user_id, event_id, form
+        )
+        return self._parts(user_id, parts)
+
+    async def _parts(self, user_id: int, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+        self._exports[user_id] += 1
+        try:
+            while (part := await self._in_thread(user_id, next, parts, None)) is not None:
+                yield part
+        finally:
+            self._exports[user_id] -= 1
+            if not self._exports[user_id]:
+                del self._exports[user_id]
+
+    async def _in_thread(
+        self, user_id: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        try:
+            return await self._export_threads.run_for(str(user_id), function, *args, **kwargs)
+        except DATABASE_UNAVAILABLE as error:
+            raise Unavailable("Temporarily unavailable; nothing is lost, retry.") from error
 
     async def _read(self, user_id: int, wanted: Wanted, after: int) -> LedgerPage:
         try:
