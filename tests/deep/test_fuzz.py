@@ -12,7 +12,7 @@ PHASES = ("examples", "coverage", "fuzzing", "stateful")
 OPERATIONS = 49
 
 
-@pytest.mark.timeout(300)  # two thousand requests, while other tests have the cores
+@pytest.mark.timeout(600)  # three thousand requests, while other tests have the cores
 def test_no_request_finds_an_answer_that_is_not_in_the_document(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     with a_system() as system:
