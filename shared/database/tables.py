@@ -420,13 +420,6 @@ class Request(Base):
             postgresql_where=text("idempotency_key IS NOT NULL"),
         ),
         Index("requests_by_user", "user_id", "seq"),
-        # The list of an event's purchases, of which it says `seq > 0` (migration 0016).
-        Index(
-            "requests_by_event",
-            "event_id",
-            "seq",
-            postgresql_where=text("kind = 'buy' AND seq > 0"),
-        ),
         # The list of a buyer's purchases.
         Index(
             "requests_by_buyer",

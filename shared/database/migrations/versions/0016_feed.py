@@ -1,6 +1,6 @@
-"""The feed: the epoch of all numbers, and an event's purchases in their order.
+"""The epoch of all numbers of ledgers.
 
-It may run while sales run: purchases wait while the index is built, a second for each million.
+It may run while sales run: the table is new.
 
 Revision ID: 0016
 """
@@ -20,16 +20,10 @@ CREATE TABLE ledger_epoch (
     CONSTRAINT ledger_epoch_form CHECK (epoch ~ '^[0-9a-f]{12}$')
 )
 """
-# `seq > 0` is always so. Only a statement that says it gets this index: not one that was planned
-# while the tables were empty, and is better off with another.
-INDEX = """
-CREATE INDEX requests_by_event ON requests (event_id, seq) WHERE kind = 'buy' AND seq > 0
-"""
 
 
 def upgrade() -> None:
     op.execute(EPOCH)
-    op.execute(INDEX)
 
 
 def downgrade() -> None:
