@@ -10,7 +10,7 @@ import pytest
 from tests.support.wire import Wire
 from tests.system.conftest import Shop
 from tests.system.hostile.attacker import Attacker
-from tests.system.hostile.target import Target
+from tests.system.hostile.target import WEBHOOK, Target
 from tests.system.selling import TICKET_TYPES, WAIT, OnSale, buy, create
 
 
@@ -31,6 +31,9 @@ def target(organiser: httpx.Client, buyer: httpx.Client, on_sale: OnSale) -> Tar
     assert bought.status_code == 201
     assert to_confirm.json()["status"] == to_release.json()["status"] == "held"
     key = create(organiser, "/api/keys/", {"name": "Checkout", "scopes": ["read"]})
+    webhook = create(organiser, "/api/webhooks/", WEBHOOK)
+    disabled = organiser.patch(f"/api/webhooks/{webhook['id']}/", json={"enabled": False})
+    assert disabled.status_code == 200
     return Target(
         organiser,
         buyer,
@@ -41,6 +44,7 @@ def target(organiser: httpx.Client, buyer: httpx.Client, on_sale: OnSale) -> Tar
         to_confirm.json(),
         to_release.json()["id"],
         key["id"],
+        webhook["id"],
     )
 
 

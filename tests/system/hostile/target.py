@@ -1,4 +1,4 @@
-"""Rows to attack: an organiser's event on sale and API key, and a buyer's purchases."""
+"""Rows to attack: an organiser's event on sale, API key and webhook, and a buyer's purchases."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,9 @@ EVENT = {
     "end_time": "2036-06-05T23:00:00Z",
 }
 TICKET_TYPE = {"name": "Mine now", "price": "0.00", "capacity": 5}
+WEBHOOK = {"url": "https://mine-now.example/"}
 PASSWORD = "velvet-tram-42"
+BODILESS = ("/pause/", "/resume/", "/release/", "/cancel/", "/rotate-secret/", "/test/")
 OWN_ACCOUNT = {
     "/api/users/me/": {"current_password": PASSWORD, "email": "mine@example.com"},
     "/api/users/me/password/": {"current_password": PASSWORD, "new_password": "amber-tram-43"},
@@ -24,7 +26,8 @@ OWN_ACCOUNT = {
 class Target:
     """The purchases are of other events than `event`, which can be deleted.
 
-    `purchase` is confirmed, the others are held.
+    `purchase` is confirmed, the others are held. `webhook` is disabled, or the sender would change
+    rows meanwhile.
     """
 
     organiser: httpx.Client
@@ -36,6 +39,7 @@ class Target:
     to_confirm: dict[str, Any]
     to_release: str
     key: int
+    webhook: int
 
     @property
     def ticket_type_body(self) -> dict[str, Any]:
@@ -49,7 +53,7 @@ class Target:
         """A valid body for each write of this path."""
         if path.endswith("/capacity/"):
             return {"change": 1}
-        if path.endswith(("/pause/", "/resume/", "/release/", "/cancel/")):
+        if path.endswith(BODILESS):
             return {}
         if path.endswith("/confirm/"):
             return {
@@ -59,6 +63,12 @@ class Target:
             }
         if path.endswith("/extend-holds/"):
             return {"seconds": 60}
+        if path.endswith("/rewind/"):
+            return {"event": self.event, "after": 0}
+        if path == "/api/webhooks/{id}/":
+            return WEBHOOK | {"enabled": False}
+        if path.startswith("/api/webhooks/"):
+            return WEBHOOK | {"event": self.event}
         if path.startswith("/api/keys/"):
             return {"name": "Mine now", "scopes": ["manage"]}
         if path in OWN_ACCOUNT:
@@ -74,6 +84,7 @@ class Target:
             "/api/ticket-types/": self.ticket_type,
             "/api/ticket-purchases/": self.purchase,
             "/api/keys/": self.key,
+            "/api/webhooks/": self.webhook,
         }
         held = {"/confirm/": self.to_confirm["id"], "/release/": self.to_release}
         prefix, parameter, rest = path.partition("{id}")

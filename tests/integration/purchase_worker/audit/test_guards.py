@@ -121,6 +121,27 @@ def key(**changes: str) -> str:
     return insert("api_keys", values | changes) + " FROM generate_series(1, 2) n"
 
 
+def webhook(**changes: str) -> str:
+    values = {
+        "id": "1",
+        "user_id": "(SELECT min(id) FROM users)",
+        "url": "'https://shop.example/'",
+        "kinds": "'{confirmed}'",
+    }
+    return insert("webhooks", values | changes)
+
+
+def of_webhook(table: str, **changes: str) -> str:
+    """A row of a webhook."""
+    required = {
+        "webhook_secrets": {"secret": "sha256('secret')"},
+        "webhook_cursors": {"event_id": "1"},
+        "webhook_deliveries": {"delivery_id": "gen_random_uuid()", "milliseconds": "1"},
+    }
+    row = insert(table, {"webhook_id": "1"} | required[table] | changes)
+    return f"{webhook()}; {row}"
+
+
 def of_spent(change: str) -> str:
     return f"UPDATE refresh_tokens SET {change} WHERE spent_at IS NOT NULL"
 
@@ -266,6 +287,37 @@ KEYS = [
     (once_more(user_id="0"), "idempotency_keys_user_id_fkey"),
     (once_more(key="''"), "idempotency_keys_length"),
     (f"{once_more()}; {once_more()}", "idempotency_keys_pkey"),
+]
+WEBHOOKS = [
+    (f"{webhook()}; {webhook()}", "webhooks_pkey"),
+    (webhook(user_id="0"), "webhooks_user_id_fkey"),
+    (webhook(url="''"), "webhooks_url_length"),
+    (webhook(kinds="'{}'"), "webhooks_kinds_some"),
+    (webhook(disabled_at="now()"), "webhooks_disabled_for_a_reason"),
+    (webhook(disabled_at="now()", disabled_reason="'bored'"), "webhooks_disabled_for_a_reason"),
+    (of_webhook("webhook_secrets", secret="'short'"), "webhook_secrets_length"),
+    (of_webhook("webhook_secrets", id="1 FROM generate_series(1, 2)"), "webhook_secrets_pkey"),
+    (of_webhook("webhook_secrets", webhook_id="0"), "webhook_secrets_webhook_id_fkey"),
+    (
+        of_webhook("webhook_cursors", event_id="1 FROM generate_series(1, 2)"),
+        "webhook_cursors_pkey",
+    ),
+    (of_webhook("webhook_cursors", webhook_id="0"), "webhook_cursors_webhook_id_fkey"),
+    (of_webhook("webhook_cursors", number="-1"), "webhook_cursors_number_not_negative"),
+    (of_webhook("webhook_cursors", sending_to="1"), "webhook_cursors_sending"),
+    (
+        of_webhook("webhook_cursors", sending_id="gen_random_uuid()", sending_to="0"),
+        "webhook_cursors_sending",
+    ),
+    (of_webhook("webhook_cursors", failures="1"), "webhook_cursors_failures"),
+    (
+        of_webhook("webhook_deliveries", id="1 FROM generate_series(1, 2)"),
+        "webhook_deliveries_pkey",
+    ),
+    (of_webhook("webhook_deliveries", webhook_id="0"), "webhook_deliveries_webhook_id_fkey"),
+    ("INSERT INTO ledger_epoch SELECT * FROM ledger_epoch", "ledger_epoch_pkey"),
+    ("UPDATE ledger_epoch SET id = false", "ledger_epoch_one"),
+    ("UPDATE ledger_epoch SET epoch = 'new'", "ledger_epoch_form"),
 ]
 TOKENS = [
     (token(id="(SELECT id FROM refresh_tokens LIMIT 1)"), "refresh_tokens_pkey"),
@@ -484,6 +536,7 @@ NUMBERS = [
 VIOLATIONS = [
     *ACCOUNTS,
     *KEYS,
+    *WEBHOOKS,
     *TOKENS,
     *EVENTS,
     *TICKET_TYPES,
