@@ -51,28 +51,24 @@ class Target:
 
     def body_for(self, path: str) -> dict[str, Any]:
         """A valid body for each write of this path."""
-        if path.endswith("/capacity/"):
-            return {"change": 1}
-        if path.endswith(BODILESS):
-            return {}
-        if path.endswith("/confirm/"):
-            return {
+        bodies = {
+            "/capacity/": {"change": 1},
+            "/confirm/": {
                 "payment_reference": "mine",
                 "amount": self.to_confirm["total_price"],
                 "currency": self.to_confirm["currency"],
-            }
-        if path.endswith("/extend-holds/"):
-            return {"seconds": 60}
-        if path.endswith("/rewind/"):
-            return {"event": self.event, "after": 0}
-        if path == "/api/webhooks/{id}/":
-            return WEBHOOK | {"enabled": False}
-        if path.startswith("/api/webhooks/"):
-            return WEBHOOK | {"event": self.event}
-        if path.startswith("/api/keys/"):
-            return {"name": "Mine now", "scopes": ["manage"]}
-        if path in OWN_ACCOUNT:
-            return OWN_ACCOUNT[path]
+            },
+            "/extend-holds/": {"seconds": 60},
+            "/rewind/": {"event": self.event, "after": 0},
+            "/api/keys/": {"name": "Mine now", "scopes": ["manage"]},
+            "/api/webhooks/": WEBHOOK | {"event": self.event},
+            "/api/webhooks/{id}/": WEBHOOK | {"enabled": False},
+            **{end: {} for end in BODILESS},
+            **OWN_ACCOUNT,
+        }
+        for end, body in bodies.items():
+            if path.endswith(end):
+                return body
         if path.startswith("/api/ticket-types/"):
             return self.ticket_type_body
         return self.purchase_body if path.startswith("/api/ticket-purchases/") else EVENT
