@@ -25,10 +25,12 @@ from gateway.webhooks.schemas import (
     WebhookWithSecret,
 )
 from gateway.webhooks.service import OwnWebhooks
-from gateway.webhooks.store import SECRETS_MAX, no_such_event
+from gateway.webhooks.store import SECRETS_MAX, StoredWebhook, no_such_event
+from shared.database.once import REPLAYED
 from shared.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable, UrlNotAllowed
 from shared.row_ids import MAX_ID, row_id
 from shared.web.authentication import AuthenticatedRoute, Manager, Reader
+from shared.web.idempotency_key import KEY_PROBLEMS, IdempotencyKey
 from shared.web.openapi import Responses, error_responses, headers, links_by_id
 from shared.web.pagination import INVALID_PAGE, WantedPage
 
@@ -55,6 +57,8 @@ WebhookId = Annotated[
 BAD_URL = UrlNotAllowed(errors={"url": ["must be an https:// URL"]})
 BAD_PAGE = InvalidInput(errors={"page_size": ["must be a whole number from 1 on"]})
 LIMITED = {"headers": headers({}, TOKENS_LIMITED_BY)}
+ONCE = {"headers": headers({}, TOKENS_LIMITED_BY | REPLAYED)}
+SECRET_ONCE = {"headers": headers(NOT_STORED, TOKENS_LIMITED_BY | REPLAYED)}
 
 
 def _problems(*problems: Problem | type[Problem]) -> Responses:
@@ -65,6 +69,7 @@ def _problems(*problems: Problem | type[Problem]) -> Responses:
     "/",
     status_code=201,
     response_model=WebhookWithSecret,
+    response_model_exclude_unset=True,
     summary="Create a webhook",
     dependencies=[Depends(uncached)],
     response_description="The new webhook, with its secret",
@@ -72,10 +77,11 @@ def _problems(*problems: Problem | type[Problem]) -> Responses:
         no_such_event(),
         BAD_URL,
         Conflict("You have 20 webhooks; delete those that are not used."),
+        *KEY_PROBLEMS,
     )
     | {
-        201: {
-            "headers": headers(NOT_STORED, TOKENS_LIMITED_BY),
+        201: SECRET_ONCE
+        | {
             "links": links_by_id(
                 *("read_webhook", "change_webhook", "delete_webhook", "test_webhook"),
                 *("rotate_webhook_secret", "rewind_webhook", "list_webhook_deliveries"),
@@ -83,10 +89,14 @@ def _problems(*problems: Problem | type[Problem]) -> Responses:
         }
     },
 )
-async def create_webhook(caller: Manager, body: NewWebhook, webhooks: Webhooks) -> dict[str, Any]:
+async def create_webhook(
+    caller: Manager, body: NewWebhook, webhooks: Webhooks, key: IdempotencyKey, response: Response
+) -> dict[str, Any]:
     """It receives what is decided from now on. Its secret is shown only here."""
-    made, secret = await webhooks.make(caller.user_id, body.url, body.event, [*body.kinds])
-    return asdict(made) | {"secret": secret}
+    made, secret = await webhooks.make(
+        caller.user_id, body.url, body.event, [*body.kinds], key.of(body)
+    )
+    return _with_secret(made, secret, response)
 
 
 @router.get(
@@ -145,20 +155,27 @@ async def delete_webhook(caller: Manager, webhook_id: WebhookId, webhooks: Webho
 @router.post(
     "/{id}/rotate-secret/",
     response_model=WebhookWithSecret,
+    response_model_exclude_unset=True,
     summary="Rotate the secret",
     dependencies=[Depends(uncached)],
     response_description="The webhook, with its new secret",
     responses=_problems(
-        NotFound, Conflict(f"{SECRETS_MAX} secrets sign already; rotate again in some hours.")
+        NotFound,
+        Conflict(f"{SECRETS_MAX} secrets sign already; rotate again in some hours."),
+        *KEY_PROBLEMS,
     )
-    | {200: {"headers": headers(NOT_STORED, TOKENS_LIMITED_BY)}},
+    | {200: SECRET_ONCE},
 )
 async def rotate_webhook_secret(
-    caller: Manager, webhook_id: WebhookId, webhooks: Webhooks
+    caller: Manager,
+    webhook_id: WebhookId,
+    webhooks: Webhooks,
+    key: IdempotencyKey,
+    response: Response,
 ) -> dict[str, Any]:
     """Both the new and the former secret sign for 24 hours."""
-    stored, secret = await webhooks.rotate(caller.user_id, webhook_id)
-    return asdict(stored) | {"secret": secret}
+    stored, secret = await webhooks.rotate(caller.user_id, webhook_id, key.of())
+    return _with_secret(stored, secret, response)
 
 
 @router.post(
@@ -167,13 +184,19 @@ async def rotate_webhook_secret(
     response_model=Test,
     summary="Send a test",
     response_description="It will be sent, once",
-    responses=_problems(NotFound) | {202: LIMITED},
+    responses=_problems(NotFound, *KEY_PROBLEMS) | {202: ONCE},
 )
 async def test_webhook(
-    caller: Manager, webhook_id: WebhookId, webhooks: Webhooks
+    caller: Manager,
+    webhook_id: WebhookId,
+    webhooks: Webhooks,
+    key: IdempotencyKey,
+    response: Response,
 ) -> dict[str, str]:
     """Also where the webhook is disabled. Its outcome is among the deliveries a second later."""
-    return {"id": await webhooks.test(caller.user_id, webhook_id)}
+    test_id, is_replay = await webhooks.test(caller.user_id, webhook_id, key.of())
+    response.headers.update(REPLAYED if is_replay else {})
+    return {"id": test_id}
 
 
 @router.post(
@@ -182,15 +205,25 @@ async def test_webhook(
     summary="Send again from a number on",
     response_description="From where it is sent again",
     responses=_problems(
-        InvalidInput(errors={"after": ["The last entry has the number 200."]}), NotFound
+        InvalidInput(errors={"after": ["The last entry has the number 200."]}),
+        NotFound,
+        *KEY_PROBLEMS,
     )
-    | {200: LIMITED},
+    | {200: ONCE},
 )
 async def rewind_webhook(
-    caller: Manager, webhook_id: WebhookId, body: Rewind, webhooks: Webhooks
-) -> dict[str, int]:
+    caller: Manager,
+    webhook_id: WebhookId,
+    body: Rewind,
+    webhooks: Webhooks,
+    key: IdempotencyKey,
+    response: Response,
+) -> dict[str, int | None]:
     """All entries after this number are sent, in new deliveries. It skips forward as well."""
-    event_id = await webhooks.rewind(caller.user_id, webhook_id, body.event, body.after)
+    event_id, is_replay = await webhooks.rewind(
+        caller.user_id, webhook_id, body.event, body.after, key.of(body)
+    )
+    response.headers.update(REPLAYED if is_replay else {})
     return {"event": event_id, "after": body.after}
 
 
@@ -206,3 +239,10 @@ async def list_webhook_deliveries(
 ) -> object:
     """The last thousand, without what came back."""
     return await webhooks.deliveries(caller.user_id, webhook_id, page)
+
+
+def _with_secret(stored: StoredWebhook, secret: str | None, response: Response) -> dict[str, Any]:
+    if secret is None:
+        response.headers.update(REPLAYED)
+        return asdict(stored)
+    return asdict(stored) | {"secret": secret}

@@ -133,11 +133,13 @@ class Webhook(BaseModel):
 
 
 class WebhookWithSecret(Webhook):
-    """A webhook, with its new secret."""
+    """A webhook, with its new secret; without it in the response to a repeated request."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [WEBHOOK | {"secret": SECRET}]})
 
-    secret: str = Field(description="The secret. It is shown in this response alone.")
+    secret: str = Field(
+        default_factory=str, description="It is shown in this response alone: a replay is without."
+    )
 
 
 class WebhookPage(Page[Webhook]):

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4, uuid5
 
 from sqlalchemy import Engine
 
@@ -12,12 +12,15 @@ from gateway.webhooks.store import StoredDelivery, StoredWebhook
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.config.public_url import parse_networks
 from shared.config.settings import Settings
-from shared.errors import NotFound, UrlNotAllowed
+from shared.database.once import KeyedRequest
+from shared.errors import UrlNotAllowed
 from shared.web.pagination import Page, PageWanted
 from shared.webhooks import message_id, url_problem, written_secret
 
 WAITING_MAX = 100
 SECRET_BYTES = 32
+# Of the ids of tests whose requests have a key: the same for the same key.
+TESTS = UUID("8f6a2c1e-5d0b-4e7a-9c43-1b7de0a5f296")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,7 +29,8 @@ T = TypeVar("T")
 class OwnWebhooks:
     """Every call may raise Unavailable: too many wait, or the database is unavailable.
 
-    All but `make` and `page` raise NotFound: the user has no such webhook.
+    All but `make` and `page` raise NotFound: the user has no such webhook. Those with `keyed` raise
+    what `once` does, and return whether an earlier request had done it.
     """
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
@@ -41,9 +45,14 @@ class OwnWebhooks:
         )
 
     async def make(
-        self, user_id: int, url: str, event_id: int | None, kinds: list[str]
-    ) -> tuple[StoredWebhook, str]:
-        """A new webhook and its secret.
+        self,
+        user_id: int,
+        url: str,
+        event_id: int | None,
+        kinds: list[str],
+        keyed: KeyedRequest | None = None,
+    ) -> tuple[StoredWebhook, str | None]:
+        """A new webhook and its secret; None: it was made before.
 
         Raises:
             UrlNotAllowed
@@ -54,8 +63,10 @@ class OwnWebhooks:
         self._check(url)
         secret = secrets.token_bytes(SECRET_BYTES)
         most = self._settings.webhooks_max_of_user
-        made = await self._run(user_id, store.add, url, event_id, kinds, secret, most)
-        return made, written_secret(secret)
+        made, is_replay = await self._run(
+            user_id, store.add, url, event_id, kinds, secret, most, keyed
+        )
+        return made, None if is_replay else written_secret(secret)
 
     async def page(self, user_id: int, wanted: PageWanted) -> Page[StoredWebhook]:
         """Raises NotFound: the page is beyond the end."""
@@ -63,7 +74,7 @@ class OwnWebhooks:
         return wanted.page_of(count, webhooks)
 
     async def read(self, user_id: int, webhook_id: int) -> StoredWebhook:
-        return _found(await self._run(user_id, store.read, webhook_id))
+        return await self._run(user_id, store.read, webhook_id)
 
     async def change(
         self, user_id: int, webhook_id: int, changes: Mapping[str, Any]
@@ -72,42 +83,56 @@ class OwnWebhooks:
         if "url" in changes:
             self._check(changes["url"])
         lease_seconds = self._settings.webhook_lease_seconds
-        return _found(await self._run(user_id, store.change, webhook_id, changes, lease_seconds))
+        return await self._run(user_id, store.change, webhook_id, changes, lease_seconds)
 
     async def delete(self, user_id: int, webhook_id: int) -> None:
-        if not await self._run(user_id, store.remove, webhook_id):
-            raise NotFound
+        await self._run(user_id, store.remove, webhook_id)
 
-    async def rotate(self, user_id: int, webhook_id: int) -> tuple[StoredWebhook, str]:
-        """Raises Conflict: it was rotated too often."""
+    async def rotate(
+        self, user_id: int, webhook_id: int, keyed: KeyedRequest | None = None
+    ) -> tuple[StoredWebhook, str | None]:
+        """The webhook and its new secret; None: it was rotated before.
+
+        Raises:
+            Conflict: it was rotated too often.
+        """
         secret = secrets.token_bytes(SECRET_BYTES)
-        stored = _found(await self._run(user_id, store.rotate, webhook_id, secret))
-        return stored, written_secret(secret)
+        stored, is_replay = await self._run(user_id, store.rotate, webhook_id, secret, keyed)
+        return stored, None if is_replay else written_secret(secret)
 
-    async def test(self, user_id: int, webhook_id: int) -> str:
+    async def test(
+        self, user_id: int, webhook_id: int, keyed: KeyedRequest | None = None
+    ) -> tuple[str, bool]:
         """The `webhook-id` of the test that will be sent."""
-        test_id = uuid4()
-        if not await self._run(user_id, store.request_test, webhook_id, test_id):
-            raise NotFound
-        return message_id(test_id)
+        test_id = uuid4() if keyed is None else uuid5(TESTS, repr(keyed))
+        _, is_replay = await self._run(user_id, store.request_test, webhook_id, test_id, keyed)
+        return message_id(test_id), is_replay
 
-    async def rewind(self, user_id: int, webhook_id: int, event_id: int | None, after: int) -> int:
+    async def rewind(
+        self,
+        user_id: int,
+        webhook_id: int,
+        event_id: int | None,
+        after: int,
+        keyed: KeyedRequest | None = None,
+    ) -> tuple[int | None, bool]:
         """The event that is sent again.
 
         Raises:
             InvalidInput: the webhook does not follow this event, or its ledger is shorter.
         """
         lease_seconds = self._settings.webhook_lease_seconds
-        return _found(
-            await self._run(user_id, store.rewind, webhook_id, event_id, after, lease_seconds)
+        stored, is_replay = await self._run(
+            user_id, store.rewind, webhook_id, event_id, after, lease_seconds, keyed
         )
+        return stored.event or event_id, is_replay
 
     async def deliveries(
         self, user_id: int, webhook_id: int, wanted: PageWanted
     ) -> Page[StoredDelivery]:
         """Raises NotFound also where the page is beyond the end."""
-        count, attempts = _found(
-            await self._run(user_id, store.deliveries, webhook_id, wanted.offset, wanted.size)
+        count, attempts = await self._run(
+            user_id, store.deliveries, webhook_id, wanted.offset, wanted.size
         )
         return wanted.page_of(count, attempts)
 
@@ -131,9 +156,3 @@ class OwnWebhooks:
         )
         if problem is not None:
             raise UrlNotAllowed(errors={"url": [problem]})
-
-
-def _found(result: T | None) -> T:
-    if result is None:
-        raise NotFound
-    return result

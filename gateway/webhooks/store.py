@@ -1,17 +1,22 @@
 """The SQL of a user's webhooks.
 
-Each function is one blocking transaction, and raises `Unavailable` if the database is unavailable.
+Each function is one blocking transaction, and raises `Unavailable` if the database is unavailable;
+of one webhook, `NotFound` if the user has no such. `keyed`: what an earlier request with the same
+`Idempotency-Key` has done is not done again; then it returns True with the webhook.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Select, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
 
 from gateway.transactions import connection_transaction
+from shared.database.once import KeyedRequest, once
 from shared.database.tables import (
     Event,
     UserRow,
@@ -20,7 +25,7 @@ from shared.database.tables import (
     WebhookDelivery,
     WebhookSecret,
 )
-from shared.errors import Conflict, InvalidInput, NotAuthenticated
+from shared.errors import Conflict, InvalidInput, NotAuthenticated, NotFound
 from shared.webhooks import message_id
 
 # Each is a signature in every delivery.
@@ -38,10 +43,8 @@ BEGIN_ANEW = """
 sending_id = NULL, sending_to = NULL, failures = 0, failing_since = NULL,
 next_at = least(c.next_at, now() + make_interval(secs => :lease))
 """
-RETRY_NOW = text(f"""
-UPDATE webhook_cursors c SET {BEGIN_ANEW}
-WHERE webhook_id = :webhook AND (sending_id IS NOT NULL OR failures > 0 OR next_at > now())
-""")
+# Whoever is reading what to send, for what it was, sees by it that it was changed.
+RETRY_NOW = text(f"UPDATE webhook_cursors c SET {BEGIN_ANEW} WHERE webhook_id = :webhook")
 # An event that was deleted has a ledger still.
 READ_LAST = text("""
 SELECT l.number FROM lanes l WHERE l.event_id = :event
@@ -120,13 +123,16 @@ def add(
     kinds: list[str],
     secret: bytes,
     webhooks_max: int,
-) -> StoredWebhook:
+    keyed: KeyedRequest | None = None,
+) -> tuple[StoredWebhook, bool]:
     """Raises:
+    IdempotencyKeyReused, NotFound: as `once` does.
     NotAuthenticated: the user does not exist any more.
     InvalidInput: the user has no such event.
     Conflict: the user has `webhooks_max` webhooks.
     """
-    with connection_transaction(engine) as connection:
+
+    def make() -> StoredWebhook:
         # Two requests of one user would both find room for a last webhook.
         user = connection.scalar(
             select(UserRow.id)
@@ -149,10 +155,14 @@ def add(
         )
         connection.execute(insert(WebhookSecret).values(webhook_id=id_, secret=secret))
         connection.execute(BEGIN_AT_THE_END, {"webhook": id_, "user": user_id, "event": event_id})
-        return StoredWebhook(**connection.execute(_one(user_id, id_)).mappings().one())
+        return _read(connection, user_id, id_)
+
+    with connection_transaction(engine) as connection:
+        find = partial(_read, connection, user_id)
+        return once(connection, keyed, make, find, attrgetter("id"))
 
 
-def read(engine: Engine, user_id: int, webhook_id: int) -> StoredWebhook | None:
+def read(engine: Engine, user_id: int, webhook_id: int) -> StoredWebhook:
     with connection_transaction(engine) as connection:
         return _read(connection, user_id, webhook_id)
 
@@ -178,13 +188,10 @@ def page(
 
 def change(
     engine: Engine, user_id: int, webhook_id: int, changes: Mapping[str, Any], lease_seconds: float
-) -> StoredWebhook | None:
-    """None: the user has no such webhook."""
+) -> StoredWebhook:
     values: dict[str, Any] = {name: changes[name] for name in ("url", "kinds") if name in changes}
     with connection_transaction(engine) as connection:
-        stored = _lock(connection, user_id, webhook_id)
-        if stored is None:
-            return None
+        stored = _read(connection, user_id, webhook_id, lock=True)
         if "enabled" in changes and changes["enabled"] != stored.enabled:
             disabled = not changes["enabled"]
             values["disabled_at"] = func.now() if disabled else None
@@ -196,25 +203,26 @@ def change(
         return _read(connection, user_id, webhook_id)
 
 
-def remove(engine: Engine, user_id: int, webhook_id: int) -> bool:
-    """False: the user has no such webhook."""
+def remove(engine: Engine, user_id: int, webhook_id: int) -> None:
     with connection_transaction(engine) as connection:
         removed = connection.execute(
             delete(Webhook).where(Webhook.id == webhook_id, Webhook.user_id == user_id)
         )
-        return removed.rowcount > 0
+        if not removed.rowcount:
+            raise NotFound
 
 
-def rotate(engine: Engine, user_id: int, webhook_id: int, secret: bytes) -> StoredWebhook | None:
+def rotate(
+    engine: Engine, user_id: int, webhook_id: int, secret: bytes, keyed: KeyedRequest | None = None
+) -> tuple[StoredWebhook, bool]:
     """A new secret; the one before it signs for another day.
 
     Raises:
+        IdempotencyKeyReused: as `once` does.
         Conflict: it has `SECRETS_MAX` that sign.
     """
-    with connection_transaction(engine) as connection:
-        stored = _lock(connection, user_id, webhook_id)
-        if stored is None:
-            return None
+
+    def replace(connection: Connection, _stored: StoredWebhook) -> None:
         of_webhook = WebhookSecret.webhook_id == webhook_id
         live = connection.scalar(
             select(func.count()).where(
@@ -231,18 +239,19 @@ def rotate(engine: Engine, user_id: int, webhook_id: int, secret: bytes) -> Stor
             .values(expires_at=until)
         )
         connection.execute(insert(WebhookSecret).values(webhook_id=webhook_id, secret=secret))
-        return stored
+
+    return _once(engine, user_id, webhook_id, keyed, replace)
 
 
-def request_test(engine: Engine, user_id: int, webhook_id: int, test_id: UUID) -> bool:
-    """A test that waits still is replaced. False: the user has no such webhook."""
-    with connection_transaction(engine) as connection:
-        requested = connection.execute(
-            update(Webhook)
-            .where(Webhook.id == webhook_id, Webhook.user_id == user_id)
-            .values(test_id=test_id)
-        )
-        return requested.rowcount > 0
+def request_test(
+    engine: Engine, user_id: int, webhook_id: int, test_id: UUID, keyed: KeyedRequest | None = None
+) -> tuple[StoredWebhook, bool]:
+    """A test that waits still is replaced. Raises IdempotencyKeyReused, as `once` does."""
+
+    def request(connection: Connection, _stored: StoredWebhook) -> None:
+        connection.execute(update(Webhook).where(Webhook.id == webhook_id).values(test_id=test_id))
+
+    return _once(engine, user_id, webhook_id, keyed, request)
 
 
 def rewind(
@@ -252,43 +261,42 @@ def rewind(
     event_id: int | None,
     after: int,
     lease_seconds: float,
-) -> int | None:
-    """The event whose entries are sent again; None: the user has no such webhook.
+    keyed: KeyedRequest | None = None,
+) -> tuple[StoredWebhook, bool]:
+    """All entries of the event after a number are sent again.
 
     Raises:
+        IdempotencyKeyReused: as `once` does.
         InvalidInput: the webhook does not follow this event, or its ledger is shorter.
     """
-    with connection_transaction(engine) as connection:
-        stored = _lock(connection, user_id, webhook_id)
-        if stored is None:
-            return None
-        if stored.event is not None:
-            if event_id not in (None, stored.event):
-                raise InvalidInput(errors={"event": [f"The webhook is for event {stored.event}."]})
-            event_id = stored.event
-        elif event_id is None:
+
+    def begin_anew(connection: Connection, stored: StoredWebhook) -> None:
+        if stored.event is not None and event_id not in (None, stored.event):
+            raise InvalidInput(errors={"event": [f"The webhook is for event {stored.event}."]})
+        if stored.event is None and event_id is None:
             raise InvalidInput(errors={"event": ["The webhook is for all events: name one."]})
-        wanted = {"webhook": webhook_id, "event": event_id, "user": user_id}
+        event = stored.event or event_id
+        wanted = {"webhook": webhook_id, "event": event, "user": user_id}
         last = connection.scalar(READ_LAST, wanted)
         if last is None:
             raise no_such_event()
         if after > last:
             raise InvalidInput(errors={"after": [f"The last entry has the number {last}."]})
         connection.execute(REWIND, {**wanted, "after": after, "lease": lease_seconds})
-        return event_id
+
+    return _once(engine, user_id, webhook_id, keyed, begin_anew)
 
 
 def deliveries(
     engine: Engine, user_id: int, webhook_id: int, offset_of: Callable[[int], int], size: int
-) -> tuple[int, list[StoredDelivery]] | None:
-    """The number of attempts, and one page of them, newest first; None: there is no such webhook.
+) -> tuple[int, list[StoredDelivery]]:
+    """The number of attempts, and one page of them, newest first.
 
     Raises:
-        NotFound: the page is beyond the end.
+        NotFound: also where the page is beyond the end.
     """
     with connection_transaction(engine) as connection:
-        if _read(connection, user_id, webhook_id) is None:
-            return None
+        _read(connection, user_id, webhook_id)
         of_webhook = WebhookDelivery.webhook_id == webhook_id
         count = connection.scalar(select(func.count()).where(of_webhook)) or 0
         rows = connection.execute(
@@ -307,18 +315,33 @@ def no_such_event() -> InvalidInput:
     return InvalidInput(errors={"event": ["You have no such event."]})
 
 
-def _one(user_id: int, webhook_id: int | None) -> Select[*tuple[Any, ...]]:
-    return STORED.where(Webhook.id == webhook_id, Webhook.user_id == user_id)
+def _once(
+    engine: Engine,
+    user_id: int,
+    webhook_id: int,
+    keyed: KeyedRequest | None,
+    do: Callable[[Connection, StoredWebhook], None],
+) -> tuple[StoredWebhook, bool]:
+    """Do it to the locked webhook, unless a request with this key has."""
+    with connection_transaction(engine) as connection:
+        find = partial(_read, connection, user_id)
+
+        def do_to_locked() -> StoredWebhook:
+            stored = find(webhook_id, lock=True)
+            do(connection, stored)
+            return stored
+
+        return once(connection, keyed, do_to_locked, find, attrgetter("id"))
 
 
-def _read(connection: Connection, user_id: int, webhook_id: int) -> StoredWebhook | None:
-    row = connection.execute(_one(user_id, webhook_id)).mappings().one_or_none()
-    return None if row is None else StoredWebhook(**row)
-
-
-def _lock(connection: Connection, user_id: int, webhook_id: int) -> StoredWebhook | None:
-    row = connection.execute(
-        _one(user_id, webhook_id).with_for_update(of=Webhook, key_share=True)
-    ).mappings()
-    found = row.one_or_none()
-    return None if found is None else StoredWebhook(**found)
+def _read(
+    connection: Connection, user_id: int, webhook_id: int | None, *, lock: bool = False
+) -> StoredWebhook:
+    """Raises NotFound: the user has no such webhook."""
+    found = STORED.where(Webhook.id == webhook_id, Webhook.user_id == user_id)
+    if lock:
+        found = found.with_for_update(of=Webhook, key_share=True)
+    row = connection.execute(found).mappings().one_or_none()
+    if row is None:
+        raise NotFound
+    return StoredWebhook(**row)

@@ -114,6 +114,7 @@ def shop(issuer: Issuer) -> Iterator[Shop]:
         EVENTIFY_SIGN_IN_RATE_BURST="10000",
         EVENTIFY_CATALOG_WRITE_RATE_BURST="10000",
         EVENTIFY_LIST_RATE_BURST="10000",
+        EVENTIFY_WEBHOOKS_MAX_OF_USER="1000",
         EVENTIFY_TRUSTED_ISSUERS=setting_of(issuer),
     ) as shop:
         yield shop

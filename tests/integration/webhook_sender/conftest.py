@@ -74,7 +74,7 @@ class Sale:
         self, url: str, event: int | None = -1, kinds: list[Any] | None = None
     ) -> StoredWebhook:
         """By default of this event."""
-        return store.add(
+        made, _ = store.add(
             self.engine,
             self.owner,
             url,
@@ -83,17 +83,15 @@ class Sale:
             SECRET,
             MAX_OF_USER,
         )
+        return made
 
     def read(self, webhook: StoredWebhook) -> StoredWebhook:
-        found = store.read(self.engine, self.owner, webhook.id)
-        assert found is not None
-        return found
+        return store.read(self.engine, self.owner, webhook.id)
 
     def attempts(self, webhook: StoredWebhook) -> list[store.StoredDelivery]:
         """Oldest first."""
-        found = store.deliveries(self.engine, self.owner, webhook.id, lambda _: 0, 1_000)
-        assert found is not None
-        return found[1][::-1]
+        _, found = store.deliveries(self.engine, self.owner, webhook.id, lambda _: 0, 1_000)
+        return found[::-1]
 
 
 @pytest.fixture

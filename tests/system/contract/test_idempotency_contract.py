@@ -24,6 +24,7 @@ from tests.system.selling import (
 )
 
 KEYS = "/api/keys/"
+WEBHOOKS = "/api/webhooks/"
 AT_ONCE = 8
 
 
@@ -55,12 +56,29 @@ def _creating_type(ticket_type: int, organiser: httpx.Client) -> Post:
     return Post(TICKET_TYPES, ticket_type_fields(event))
 
 
+def _webhook(_type: int, _organiser: httpx.Client) -> Post:
+    return Post(WEBHOOKS, {"url": "https://shop.example/"})
+
+
+def _about_webhook(action: str, body: dict[str, Any] | None = None) -> Callable[..., Post]:
+    def make(ticket_type: int, organiser: httpx.Client) -> Post:
+        event = organiser.get(f"{TICKET_TYPES}{ticket_type}/").json()["event"]
+        fields = {"url": "https://shop.example/", "event": event}
+        return Post(f"{WEBHOOKS}{create(organiser, WEBHOOKS, fields)['id']}/{action}/", body)
+
+    return make
+
+
 POSTS: dict[str, Callable[[int, httpx.Client], Post]] = {
     "an event": _creating_event,
     "a ticket type": _creating_type,
     "an API key": lambda _type, _organiser: Post(KEYS, {"name": "Shop", "scopes": ["read"]}),
     "tickets": lambda ticket_type, _: Post(f"{TICKET_TYPES}{ticket_type}/capacity/", {"change": 5}),
     "a pause": lambda ticket_type, _: Post(f"{TICKET_TYPES}{ticket_type}/pause/", None),
+    "a webhook": _webhook,
+    "a webhook's secret": _about_webhook("rotate-secret"),
+    "a webhook's test": _about_webhook("test"),
+    "a webhook's rewind": _about_webhook("rewind", {"after": 0}),
     "a resumption": lambda ticket_type, _: Post(f"{TICKET_TYPES}{ticket_type}/resume/", None),
 }
 
@@ -77,7 +95,10 @@ def state(organiser: httpx.Client) -> dict[str, Any]:
     keys = organiser.get(KEYS).json()["results"]
     for key in keys:
         del key["last_used_at"]
-    return {"events": events, "types": types, "keys": keys}
+    webhooks = organiser.get(WEBHOOKS).json()["results"]
+    for webhook in webhooks:
+        del webhook["failing_since"]
+    return {"events": events, "types": types, "keys": keys, "webhooks": webhooks}
 
 
 def test_a_repeated_request_is_answered_as_the_first_and_changes_nothing(
@@ -91,8 +112,8 @@ def test_a_repeated_request_is_answered_as_the_first_and_changes_nothing(
         again = post.send(organiser, key)
         assert (again.status_code, is_replay(again)) == (first.status_code, True)
         shown = first.json()
-        if post.path == KEYS:
-            assert shown.pop("key").startswith("evk_")
+        for secret, begins in (("key", "evk_"), ("secret", "whsec_")):
+            assert shown.pop(secret, begins).startswith(begins)
         assert again.json() == shown
         for name in ("Location", "ETag", "Cache-Control"):
             assert again.headers.get(name) == first.headers.get(name)
@@ -111,7 +132,7 @@ def test_requests_with_one_key_at_the_same_moment_are_done_once(
         assert all(answer.is_success for answer in answers), [a.text for a in answers]
         assert [is_replay(answer) for answer in answers].count(False) == 1
     has = state(organiser)
-    assert (len(has["events"]), len(has["keys"])) == (2, 1)
+    assert (len(has["events"]), len(has["keys"]), len(has["webhooks"])) == (2, 1, 4)
     assert sorted(page["count"] for page in has["types"]) == [0, 2]
     assert organiser.get(f"{TICKET_TYPES}{ticket_type}/").json()["capacity"] == 15
 
@@ -158,6 +179,7 @@ def test_a_refusal_binds_no_key(
         organiser.post(EVENTS, json={}, headers=key),
         organiser.post(TICKET_TYPES, json=ticket_type_fields(event), headers=key),
         organiser.post(KEYS, json={"name": "x", "scopes": []}, headers=key),
+        organiser.post(WEBHOOKS, json={"url": "https://10.0.0.1/"}, headers=key),
         organiser.post(address, json={"change": -11}, headers=key),
         organiser.post(address, json={"change": 5}, headers=key | stale),
     ):
@@ -193,7 +215,7 @@ def test_a_replay_shows_what_was_made_as_it_is_now(organiser: httpx.Client) -> N
     assert again.headers["ETag"] == changed.headers["ETag"]
 
 
-@pytest.mark.parametrize("made", ["an event", "a ticket type", "an API key"])
+@pytest.mark.parametrize("made", ["an event", "a ticket type", "an API key", "a webhook"])
 def test_what_was_deleted_is_not_made_again(
     organiser: httpx.Client, on_sale: OnSale, made: str
 ) -> None:
