@@ -7,12 +7,25 @@ import msgspec
 from webhook_sender.ledgers import Encoded
 
 
-def body_of(event_id: int, epoch: str, entries: Sequence[Encoded]) -> str:
-    """The same for the same entries, at each attempt. `epoch`: of the ledger's numbers."""
+def body_of(event_id: int, epoch: str, since: str, after: int, entries: Sequence[Encoded]) -> str:
+    """The same for the same entries, at each attempt.
+
+    Args:
+        event_id: whose ledger.
+        epoch: of its numbers.
+        since: when that began.
+        after: the number after which these are all that is wanted.
+        entries: none where only a new epoch is told.
+    """
     return _written(
         "ledger.entries",
-        entries[-1].at,
-        {"event": event_id, "epoch": epoch, "entries": [entry.json for entry in entries]},
+        entries[-1].at if entries else since,
+        {
+            "event": event_id,
+            "epoch": epoch,
+            "after": after,
+            "entries": [entry.json for entry in entries],
+        },
     )
 
 

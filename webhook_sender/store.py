@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Engine
 
 from shared.database.engine import statement
+from shared.purchases import as_time
 from shared.webhooks import message_id
 from webhook_sender.body import body_of, test_body
 from webhook_sender.ledgers import Ledgers
@@ -32,15 +33,22 @@ WHERE w.event_id IS NULL AND w.disabled_at IS NULL
   AND NOT EXISTS (SELECT FROM webhook_cursors c WHERE c.webhook_id = w.id AND c.event_id = e.id)
 ON CONFLICT DO NOTHING
 """
+# What is to be sent: nothing while the account is locked, nor of an event that another owns by now.
+DUE = """
+webhook_cursors c
+JOIN webhooks w ON w.id = c.webhook_id AND w.disabled_at IS NULL
+JOIN users u ON u.id = w.user_id AND u.locked_at IS NULL
+JOIN lanes l ON l.event_id = c.event_id AND (l.number > c.number OR c.is_restored)
+LEFT JOIN events e ON e.id = c.event_id -- its ledger outlives it
+"""
+IS_OWNED = "coalesce(e.owner_id, w.user_id) = w.user_id"
 # The share of each webhook is counted before rows are locked, which a window function forbids.
-CLAIM = """
+CLAIM = f"""
 WITH due AS (
     SELECT c.webhook_id, c.event_id,
            row_number() OVER (PARTITION BY c.webhook_id ORDER BY c.next_at) AS nth
-    FROM webhook_cursors c
-    JOIN webhooks w ON w.id = c.webhook_id
-    JOIN lanes l ON l.event_id = c.event_id
-    WHERE c.next_at <= now() AND l.number > c.number AND w.disabled_at IS NULL AND {of_events}
+    FROM {DUE}
+    WHERE {IS_OWNED} AND c.next_at <= now() AND {{of_events}}
       AND EXISTS (SELECT FROM webhook_cursors f WHERE f.webhook_id = w.id AND f.failures > 0)
           = %(failing)s
 ), claimed AS (
@@ -58,24 +66,24 @@ RETURNING c.webhook_id, c.event_id, c.turn
 """
 OURS = "c.webhook_id = %(webhook)s AND c.event_id = %(event)s AND c.turn = %(turn)s"
 LOOK = f"""
-SELECT c.number, c.sending_id, c.sending_to, c.failures,
+SELECT c.xmin::text, c.number, c.sending_id, c.sending_to, c.is_restored, c.failures,
        coalesce(extract(epoch FROM now() - c.failing_since), 0)::float8, l.number,
-       (SELECT epoch FROM ledger_epoch), w.url, w.kinds::text[], w.disabled_at IS NULL,
+       p.epoch, {as_time("p.since")}, w.url, w.kinds::text[],
        ARRAY(SELECT secret FROM webhook_secrets s WHERE s.webhook_id = w.id
              AND coalesce(expires_at > now(), true) ORDER BY id DESC)
-FROM webhook_cursors c
-JOIN webhooks w ON w.id = c.webhook_id JOIN lanes l ON l.event_id = c.event_id
-WHERE {OURS}
+FROM ledger_epoch p CROSS JOIN {DUE}
+WHERE {IS_OWNED} AND {OURS}
 """
 # Should the server crash and forget these, the same entries are sent again: no wait for its disk.
 UNHURRIED = "off AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS is_set)"
+# Unless it was rewound, or its webhook changed, since it was looked at.
 KEEP = f"""
 WITH {UNHURRIED}
 UPDATE webhook_cursors c
 SET number = %(number)s, sending_id = %(sending_id)s, sending_to = %(sending_to)s,
     next_at = now() + make_interval(secs => %(lease)s)
 FROM off WHERE off.is_set = 'off' AND {OURS}
-  AND c.number = %(was_number)s AND c.sending_id IS NOT DISTINCT FROM %(was_sending)s
+  AND c.xmin = %(version)s::xid
 """
 # First of the webhook, then of its cursor: in the order of whoever deletes it.
 NOTED = f"""
@@ -93,8 +101,8 @@ WITH {UNHURRIED}, noted AS (
 NOTE_TEST = f"{NOTED} SELECT FROM noted"
 RECEIVED = f"""{NOTED}
 UPDATE webhook_cursors c
-SET number = sending_to, sending_id = NULL, sending_to = NULL, failures = 0, failing_since = NULL,
-    next_at = now() + make_interval(secs => %(lease)s)
+SET number = sending_to, sending_id = NULL, sending_to = NULL, is_restored = false,
+    failures = 0, failing_since = NULL, next_at = now() + make_interval(secs => %(lease)s)
 FROM noted WHERE {OURS} AND sending_id = %(sending_id)s
 """
 FAILED = f"""{NOTED}
@@ -113,8 +121,9 @@ WHERE id = %(webhook)s AND disabled_at IS NULL
 # Once, whatever comes of it.
 TAKE_TESTS = """
 UPDATE webhooks w SET test_id = NULL
-FROM (SELECT id, test_id, url FROM webhooks WHERE test_id IS NOT NULL
-      ORDER BY id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED) asked
+FROM (SELECT w.id, test_id, url FROM webhooks w
+      JOIN users u ON u.id = w.user_id AND u.locked_at IS NULL WHERE test_id IS NOT NULL
+      ORDER BY w.id LIMIT %s FOR NO KEY UPDATE OF w SKIP LOCKED) asked
 WHERE w.id = asked.id
 RETURNING asked.id, asked.test_id, asked.url,
           to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
@@ -129,18 +138,15 @@ USING webhooks w, LATERAL (SELECT id FROM webhook_deliveries WHERE webhook_id = 
 WHERE d.webhook_id = w.id AND d.id <= kept.id
 """
 # Of receivers that fail, the lag is their own.
-READ_LAG = """
+READ_LAG = f"""
 SELECT coalesce(max(extract(epoch FROM now() - b.at)), 0)::float8
-FROM webhook_cursors c
-JOIN webhooks w ON w.id = c.webhook_id AND w.disabled_at IS NULL
-JOIN lanes l ON l.event_id = c.event_id AND l.number > c.number
+FROM {DUE}
 JOIN LATERAL (SELECT at FROM batches b WHERE b.event_id = c.event_id
               AND b.first_number <= c.number + 1 ORDER BY b.first_number DESC LIMIT 1) b ON true
-WHERE c.failures = 0
+WHERE {IS_OWNED} AND c.failures = 0 AND l.number > c.number
 """
-COUNT_FAILING = """
-SELECT count(DISTINCT webhook_id) FROM webhook_cursors c JOIN webhooks w ON w.id = c.webhook_id
-WHERE failures > 0 AND w.disabled_at IS NULL
+COUNT_FAILING = f"""
+SELECT count(DISTINCT c.webhook_id) FROM {DUE} WHERE {IS_OWNED} AND c.failures > 0
 """
 
 
@@ -154,12 +160,15 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What is sent next. `failing_seconds`: since its first attempt, where that failed."""
+    """What is sent next. `failing_seconds`: since its first attempt, where that failed.
+
+    `first`, `last`: of the numbers; None where only a new epoch is told.
+    """
 
     claim: Claim
     id: UUID
-    first: int
-    last: int
+    first: int | None
+    last: int | None
     entries: int
     failures: int
     failing_seconds: float
@@ -239,35 +248,34 @@ def prepare(
     with statement(engine) as cursor:
         cursor.execute(LOOK, _key(claim))
         row = cursor.fetchone()
-    if row is None:  # it was lost, or deleted
-        return Nothing()
-    number, sending_id, sending_to, failures, failing_seconds, last, epoch, url, *rest = row
-    kinds, enabled, secrets = rest
-    if not enabled:
+    if row is None:  # nothing is due, or it was lost
         release(engine, [claim])
         return Nothing()
+    version, number, sending_id, sending_to, is_restored, failures, failing_seconds, *rest = row
+    last, epoch, since, url, kinds, secrets = rest
     page = ledgers.page(engine, claim.event_id, epoch, number, last, kinds)
-    kept = {**_key(claim), "was_number": number, "was_sending": sending_id and str(sending_id)}
+    kept = {**_key(claim), "version": version}
     if sending_id is None:
         sending_id, sending_to = uuid4(), page.last
     entries = [entry for entry in page.entries if entry.number <= sending_to]
-    if entries:
+    is_sent = bool(entries) or is_restored
+    if is_sent:
         sending = {"number": number, "sending_id": str(sending_id), "sending_to": sending_to}
     else:
         sending = {"number": page.last, "sending_id": None, "sending_to": None}
     with statement(engine) as cursor:
-        cursor.execute(KEEP, {**kept, **sending, "lease": lease_seconds if entries else 0})
-        if not cursor.rowcount:  # it was rewound or changed just now
+        cursor.execute(KEEP, {**kept, **sending, "lease": lease_seconds if is_sent else 0})
+        if not cursor.rowcount:
             return Nothing(more=True)
-    if not entries:
+    if not is_sent:
         return Nothing(more=page.last < last)
-    body = body_of(claim.event_id, epoch, entries)
+    body = body_of(claim.event_id, epoch, since, number, entries)
     message = Message(url, message_id(sending_id), body, [bytes(secret) for secret in secrets])
     return Delivery(
         claim,
         sending_id,
-        number + 1,
-        sending_to,
+        number + 1 if entries else None,
+        sending_to if entries else None,
         len(entries),
         failures,
         failing_seconds,

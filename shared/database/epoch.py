@@ -15,9 +15,14 @@ SELECT left(replace(gen_random_uuid()::text, '-', ''), 12), concat_ws('/',
     (SELECT system_identifier FROM pg_control_system()),
     (SELECT oid FROM pg_database WHERE datname = current_database()),
     'ledger_epoch'::regclass::oid, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))
-ON CONFLICT (id) DO UPDATE SET epoch = EXCLUDED.epoch, origin = EXCLUDED.origin
+ON CONFLICT (id) DO UPDATE SET epoch = EXCLUDED.epoch, origin = EXCLUDED.origin, since = now()
 WHERE known.origin <> EXCLUDED.origin OR :restored
 RETURNING true
+""")
+# Receivers are told of it, each at once, in a delivery of a new id.
+TELL_RECEIVERS = text("""
+UPDATE webhook_cursors SET is_restored = true, sending_id = NULL, sending_to = NULL, failures = 0,
+    failing_since = NULL, next_at = now()
 """)
 
 
@@ -29,4 +34,7 @@ def renew_epoch(engine: Engine, *, restored: bool) -> bool:
         restored: it was, also where that cannot be seen: from a snapshot of its disk.
     """
     with engine.begin() as connection:
-        return connection.scalar(RENEW, {"restored": restored}) is not None
+        is_renewed = connection.scalar(RENEW, {"restored": restored}) is not None
+        if is_renewed:
+            connection.execute(TELL_RECEIVERS)
+        return is_renewed

@@ -35,6 +35,7 @@ RIGHTS: Final = {
     "users": {
         GATEWAY: "SELECT, INSERT, UPDATE (email, password_hash)",
         CATALOG: "SELECT (id, issuer, subject)",
+        SENDER: "SELECT (id, locked_at)",
         READER: "SELECT (id, username, created_at)",
     },
     "refresh_tokens": {
@@ -100,7 +101,8 @@ RIGHTS: Final = {
         GATEWAY: "SELECT, INSERT (webhook_id, event_id, number),"
         " UPDATE (number, sending_id, sending_to, failures, failing_since, next_at)",
         SENDER: "SELECT, INSERT (webhook_id, event_id),"
-        " UPDATE (number, sending_id, sending_to, failures, failing_since, next_at, turn)",
+        " UPDATE (number, sending_id, sending_to, is_restored, failures, failing_since, next_at,"
+        " turn)",
     },
     "webhook_deliveries": {
         GATEWAY: "SELECT",

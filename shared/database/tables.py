@@ -600,6 +600,7 @@ class LedgerEpoch(Base):
     epoch: Mapped[str]
     # The database that it was made in.
     origin: Mapped[str]
+    since: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class Webhook(Base):
@@ -656,7 +657,7 @@ class WebhookCursor(Base):
         Index("webhook_cursors_failing", "webhook_id", postgresql_where=text("failures > 0")),
         CheckConstraint("number >= 0", name="webhook_cursors_number_not_negative"),
         CheckConstraint(
-            "(sending_id IS NULL) = (sending_to IS NULL) AND sending_to > number",
+            "(sending_id IS NULL) = (sending_to IS NULL) AND sending_to >= number",
             name="webhook_cursors_sending",
         ),
         CheckConstraint(
@@ -675,6 +676,8 @@ class WebhookCursor(Base):
     # The delivery of the entries after `number` up to `sending_to`: the same at each attempt.
     sending_id: Mapped[UUID | None] = mapped_column(Uuid)
     sending_to: Mapped[int | None]
+    # The database was restored, and the receiver has not been told.
+    is_restored: Mapped[bool] = mapped_column(server_default=text("false"))
     # Attempts of it that failed, and since when.
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
     failing_since: Mapped[datetime | None]

@@ -15,6 +15,7 @@ CREATE TABLE ledger_epoch (
     id BOOLEAN DEFAULT true NOT NULL,
     epoch TEXT NOT NULL,
     origin TEXT NOT NULL,
+    since TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     PRIMARY KEY (id),
     CONSTRAINT ledger_epoch_one CHECK (id),
     CONSTRAINT ledger_epoch_form CHECK (epoch ~ '^[0-9a-f]{12}$')

@@ -45,6 +45,7 @@ CREATE TABLE webhook_cursors (
     number BIGINT DEFAULT '0' NOT NULL,
     sending_id UUID,
     sending_to BIGINT,
+    is_restored BOOLEAN DEFAULT false NOT NULL,
     failures INTEGER DEFAULT '0' NOT NULL,
     failing_since TIMESTAMP WITH TIME ZONE,
     next_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
@@ -52,7 +53,7 @@ CREATE TABLE webhook_cursors (
     PRIMARY KEY (webhook_id, event_id),
     FOREIGN KEY(webhook_id) REFERENCES webhooks (id) ON DELETE CASCADE,
     CONSTRAINT webhook_cursors_number_not_negative CHECK (number >= 0),
-    CONSTRAINT webhook_cursors_sending CHECK ((sending_id IS NULL) = (sending_to IS NULL) AND sending_to > number),
+    CONSTRAINT webhook_cursors_sending CHECK ((sending_id IS NULL) = (sending_to IS NULL) AND sending_to >= number),
     CONSTRAINT webhook_cursors_failures CHECK (failures >= 0 AND (failures = 0) = (failing_since IS NULL))
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 CREATE INDEX webhook_cursors_by_event ON webhook_cursors (event_id);
