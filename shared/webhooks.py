@@ -63,13 +63,17 @@ def url_problem(text: str, *, allow_http: bool, allowed: Collection[Network]) ->
         return "must be an https:// URL"
     if "@" in url.authority or "#" in text:
         return "must have no user info and no fragment"
+    if "%" in url.host or url.explicit_port == 0:
+        return "must have a host as DNS writes it, and no port 0"
     return None if _may_be_public(url.host, allowed) else "must be a public address"
 
 
 def _may_be_public(host: str, allowed: Collection[Network]) -> bool:
-    if host.rstrip(".").rpartition(".")[2] == "localhost":
+    last_label = host.rstrip(".").rpartition(".")[2]
+    if last_label == "localhost":
         host = "127.0.0.1"
     try:
         return is_allowed_address(host, allowed)
-    except ValueError:  # a name
-        return True
+    except ValueError:
+        # A name, unless it is an address in one of its old forms: 127.1, 0x7f000001, 2130706433.
+        return not (last_label.isdigit() or last_label.startswith("0x"))
