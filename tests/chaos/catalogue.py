@@ -26,6 +26,7 @@ FAULTS: dict[str, tuple[type[Fault], ...]] = {
         processes.GatewayKilled,
         processes.CatalogKilled,
         processes.SweeperKilled,
+        processes.SenderKilled,
         processes.SupervisorKilled,
         processes.WorkerStopped,
         processes.AllStoppedInTurn,
@@ -75,6 +76,9 @@ FAULTS: dict[str, tuple[type[Fault], ...]] = {
         failpoints.KilledBeforeDecisionCommit,
         failpoints.KilledAfterDecisionCommit,
         failpoints.KilledAfterResult,
+        failpoints.KilledBeforeWebhookRequest,
+        failpoints.KilledAfterWebhookRequest,
+        failpoints.KilledAfterWebhookReceived,
     ),
 }
 

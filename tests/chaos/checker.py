@@ -3,6 +3,7 @@
 from collections import Counter as Count
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tests.chaos.history import Attempt, Evidence, Fate, Outcome, Row, Window
 
@@ -121,6 +122,23 @@ def published_too_early(evidence: Evidence) -> Iterator[str]:
         yield f"the result of {purchase_id} was published before it was committed"
 
 
+def told_wrong(evidence: Evidence) -> Iterator[str]:
+    """A receiver got each entry as the ledger has it, and after all before it: at least once."""
+    for told in evidence.deliveries:
+        event = f"event {told.event_id}"
+        numbers = [entry["number"] for entry in told.entries]
+        missing = {entry["number"] for entry in told.ledger} - {*numbers}
+        if missing:
+            yield f"of {event} were not received: {sorted(missing)}"
+        for before, number in pairwise([0, *numbers]):
+            if number > before + 1:
+                yield f"of {event} came {number} after {before}"
+        known = {entry["number"]: entry for entry in told.ledger}
+        for entry in told.entries:
+            if entry != known.get(entry["number"]):
+                yield f"of {event} came {entry}, and its ledger has {known.get(entry['number'])}"
+
+
 def not_replayable(evidence: Evidence) -> Iterator[str]:
     yield from evidence.replay
 
@@ -186,6 +204,7 @@ PROMISES: dict[str, Finder] = {
     "an outcome seen never changes": changed,
     "a payment and a hold have one outcome": charged_for_nothing,
     "Redis is never ahead of PostgreSQL": published_too_early,
+    "receivers get every entry in order": told_wrong,
     "the replay gives the same outcomes": not_replayable,
     "first come, first served": out_of_turn,
     "the same key gives the same purchase": one_key_two_purchases,

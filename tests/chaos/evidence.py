@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 
 import msgspec
@@ -11,10 +12,14 @@ import redis
 
 from purchase_worker.audit.replay import GUARDS
 from purchase_worker.audit.report import audit
+from shared.database.engine import statement
+from shared.database.ledger import read_entries
 from shared.purchases import RESULT_KEY_PREFIX, Purchase, as_time, unpack_result
-from tests.chaos.history import Counter, Evidence, History, Lane, Outcome, Row, Sighting
+from tests.chaos.history import Counter, Deliveries, Evidence, History, Lane, Outcome, Row, Sighting
 from tests.chaos.subject import Subject
 from tests.support.factories import rows as query
+from tests.support.receivers import Receiver
+from tests.support.waiting import eventually
 
 
 def _lines(of: str, figure: str) -> str:
@@ -51,6 +56,8 @@ FROM lanes WHERE event_id = ANY(:ids)
 DECIDED_BY = """
 SELECT EXISTS (SELECT FROM batches WHERE at > :since AND decided_by = ANY(:deciders))
 """
+# More than a round has.
+ENTRIES_MAX = 100_000
 QUEUED = "SELECT count(*) FROM work_list"
 
 
@@ -67,6 +74,7 @@ def gather(
         [Counter(*row) for row in query(system.engine, COUNTERS, ids=ids)],
         [Lane(*row) for row in query(system.engine, LANES, ids=ids)],
         replay(system, with_guards=with_guards),
+        _deliveries(system, system.receiver, ids) if system.receiver is not None else [],
     )
 
 
@@ -107,6 +115,28 @@ def replay(system: Subject, *, with_guards: bool) -> list[str]:
         for example in invariant.examples
         if with_guards or invariant.name != GUARDS
     ]
+
+
+def _deliveries(system: Subject, receiver: Receiver, event_ids: list[int]) -> list[Deliveries]:
+    """What the receiver got; it has some time to get the rest."""
+    found = []
+    for id_ in event_ids:
+        with statement(system.engine) as cursor:
+            entries = read_entries(cursor, id_, 0, rows=ENTRIES_MAX).entries
+        found.append(Deliveries(id_, [], msgspec.json.decode(msgspec.json.encode(entries))))
+
+    def all_came() -> None:
+        contents = [request.content["data"] for request in receiver.of("/")]
+        for each in found:
+            came = [data["entries"] for data in contents if data["event"] == each.event_id]
+            each.entries[:] = [entry for entries in came for entry in entries]
+            assert {entry["number"] for entry in each.entries} >= {
+                entry["number"] for entry in each.ledger
+            }
+
+    with suppress(AssertionError):  # the checker names what is missing
+        eventually(all_came)
+    return found
 
 
 def _in_redis(system: Subject, rows: Sequence[Row]) -> list[Sighting]:

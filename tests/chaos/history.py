@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
+from typing import Any
 
 # Of each line the ticket type and a number of tickets.
 Lines = list[list[int]]
@@ -146,6 +147,15 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Deliveries:
+    """What a receiver got of an event: entries in the order in which they came; and its ledger."""
+
+    event_id: int
+    entries: list[dict[str, Any]]
+    ledger: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """All of a round, when it is over."""
 
@@ -155,3 +165,4 @@ class Evidence:
     lanes: list[Lane] = field(default_factory=list)
     # What the product's own replay found.
     replay: list[str] = field(default_factory=list)
+    deliveries: list[Deliveries] = field(default_factory=list)

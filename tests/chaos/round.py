@@ -80,6 +80,8 @@ def hold_round(
     before = [fault.strikes for fault in faults]
     for fault in faults:
         fault.prepare()
+    if system.receiver is not None:
+        system.receiver.requests.clear()  # of rounds before
     owner_id, shop_token = min(system.tokens.items())
     events = a_sale(system.engine, owner_id)
     history = History()

@@ -6,15 +6,20 @@ import psutil
 from sqlalchemy import Engine
 
 from shared.config.settings import Settings
+from tests.support.receivers import Receiver
 from tests.support.servers import Server
 
 
 class Subject(Protocol):
-    """`tokens`: by user id. `valkey`, `database_url`: reached directly, also during a fault."""
+    """`tokens`: by user id. `valkey`, `database_url`: reached directly, also during a fault.
+
+    `receiver`: where all entries of the first user's events are sent, if anywhere.
+    """
 
     settings: Settings
     valkey: Server
     database_url: str
+    receiver: Receiver | None
 
     @property
     def engine(self) -> Engine: ...

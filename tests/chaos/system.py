@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 import jwt
 import psutil
@@ -14,6 +15,8 @@ from sqlalchemy.engine import make_url
 from deploy.local.home import Home, running_state
 from deploy.local.servers.embedded import prepare_postgres, prepare_valkey
 from deploy.local.supervisor.client import Process, SupervisorClient, SupervisorUnavailableError
+from gateway.webhooks import store
+from gateway.webhooks.schemas import Kind
 from shared.auth.mint_tokens import mint_tokens, user_names
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
@@ -24,6 +27,7 @@ from tests.chaos.small_disk import SmallDisk, small_disk
 from tests.chaos.wakeup_line import WakeupLine
 from tests.support.factories import run
 from tests.support.line import Line, carrying
+from tests.support.receivers import Receiver
 from tests.support.servers import Server, run_admin, with_database
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually
@@ -42,6 +46,11 @@ SETTINGS = {
     "EVENTIFY_WAKEUP_VISIBILITY_SECONDS": str(WAKEUP_VISIBILITY_SECONDS),
     # The product's own: while PostgreSQL is unavailable, a 503 comes within two seconds.
     "EVENTIFY_ANSWER_TIMEOUT_SECONDS": str(Settings.model_fields["answer_timeout_seconds"].default),
+    # What a sender that was killed had taken is taken by another soon.
+    "EVENTIFY_WEBHOOK_TIMEOUT_SECONDS": "1",
+    "EVENTIFY_WEBHOOK_POLL_SECONDS": "0.1",
+    "EVENTIFY_WEBHOOK_ALLOW_HTTP": "true",
+    "EVENTIFY_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
 }
 
 
@@ -68,6 +77,7 @@ class System:
         self.clock = MovableClock(folder)
         self.failpoints = folder / "failpoints"
         self.failpoints.mkdir()
+        self.receiver: Receiver | None = None
         self.database_line = Line(_port(postgres.url))
         self.redis_line = Line(_port(valkey.url))
         self.broker_line = WakeupLine(_port(valkey.url), valkey.url)
@@ -99,6 +109,14 @@ class System:
         environment = self.environment_of_services
         started = self.operator.up("--gateways", "2", "--workers", "2", **environment)
         assert started.returncode == 0, started.stdout + started.stderr
+
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
+        """Every entry of the first user's events is sent to `receiver`, until the block ends."""
+        with Receiver().running() as self.receiver:
+            url, kinds = f"{self.receiver.url}/", [*get_args(Kind)]
+            store.add(self.engine, min(self.tokens), url, None, kinds, b"s" * 32, webhooks_max=1)
+            yield
 
     @property
     def gateway_urls(self) -> tuple[str, ...]:
@@ -213,7 +231,8 @@ def a_system(control: Control | None = None, **settings: str) -> Iterator[System
         system.up()
         if control is not None:
             run(system.engine, control.without)
-        yield system
+        with system.receiving():
+            yield system
         system.engine.dispose()
 
 

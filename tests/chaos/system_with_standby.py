@@ -73,5 +73,6 @@ def a_system_with_standby(control: Control | None = None) -> Iterator[SystemWith
         stack.enter_context(carrying(*system.lines))
         stack.callback(operator.run, "down")
         system.up()
-        yield system
+        with system.receiving():
+            yield system
         system.engine.dispose()

@@ -67,6 +67,10 @@ def hang(handler: BaseHTTPRequestHandler, _nth: int) -> None:
     handler.rfile.read(1)
 
 
+def close(handler: BaseHTTPRequestHandler, _nth: int) -> None:
+    handler.close_connection = True
+
+
 def drip(handler: BaseHTTPRequestHandler, _nth: int) -> None:
     """A status line whose end never comes."""
     for byte in b"HTTP/1.1 200 OK\r\nX-Drip: " + b"x" * 1_000:

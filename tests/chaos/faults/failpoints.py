@@ -55,3 +55,15 @@ class KilledAfterDecisionCommit(_KilledAt):
 
 class KilledAfterResult(_KilledAt):
     moment = "after_result"  # published; the wake-up still counts as under way
+
+
+class KilledBeforeWebhookRequest(_KilledAt):
+    moment = "before_webhook_request"  # taken and fixed; nothing was sent
+
+
+class KilledAfterWebhookRequest(_KilledAt):
+    moment = "after_webhook_request"  # the receiver has it; nobody else knows
+
+
+class KilledAfterWebhookReceived(_KilledAt):
+    moment = "after_webhook_received"  # noted, on this server alone

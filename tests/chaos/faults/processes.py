@@ -64,6 +64,13 @@ class SweeperKilled(_ProcessKilled):
     effect = Effect.GOES_ON
 
 
+class SenderKilled(_ProcessKilled):
+    """What it had taken waits; the next one sends it."""
+
+    name = "sender-1"
+    effect = Effect.GOES_ON
+
+
 class SupervisorKilled(Fault):
     """kill -9: everything goes on without it, until `eventify up` finds it and takes over."""
 

@@ -18,6 +18,7 @@ from tests.chaos.system import DATABASE, SETTINGS, tokens_of_buyers
 from tests.environments.hosts import servers
 from tests.environments.hosts.host import Host, Service
 from tests.environments.hosts.network import Network, a_network
+from tests.support.receivers import Receiver
 from tests.support.servers import Server, run_admin
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually
@@ -35,6 +36,7 @@ class SystemOfHosts:
 
     def __init__(self, network: Network, folder: Path, settings: Mapping[str, str]) -> None:
         self.network = network
+        self.receiver: Receiver | None = None  # no host of these sends
         self.hosts = {name: Host(network, name) for name in HOSTS}
         self.pair = servers.database_pair(
             self.hosts["database-1"], self.hosts["database-2"], folder

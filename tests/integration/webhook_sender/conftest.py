@@ -64,11 +64,20 @@ class Sale:
         )
         return number
 
-    def other(self) -> "Sale":
-        """Another event of the same owner."""
-        event = add_event(self.engine, self.owner)
+    def other(self, owner: int | None = None) -> "Sale":
+        """Another event, by default of the same owner."""
+        owner = self.owner if owner is None else owner
+        event = add_event(self.engine, owner)
         ticket_type = add_ticket_type(self.engine, 1_000_000, event_id=event)
-        return Sale(self.engine, self.settings, self.owner, event, ticket_type, self.publish)
+        return Sale(self.engine, self.settings, owner, event, ticket_type, self.publish)
+
+    def change(self, webhook: StoredWebhook, **changes: Any) -> StoredWebhook:
+        lease_seconds = self.settings.webhook_lease_seconds
+        return store.change(self.engine, self.owner, webhook.id, changes, lease_seconds)
+
+    def rewind(self, webhook: StoredWebhook, after: int) -> None:
+        lease_seconds = self.settings.webhook_lease_seconds
+        store.rewind(self.engine, self.owner, webhook.id, None, after, lease_seconds)
 
     def webhook(
         self, url: str, event: int | None = -1, kinds: list[Any] | None = None

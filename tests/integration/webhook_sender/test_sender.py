@@ -1,9 +1,14 @@
 """What receivers get: in order, at least once, signed, whatever they answer."""
 
+import os
+import random
 import signal
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
@@ -14,26 +19,46 @@ import pytest
 from sqlalchemy import Engine
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from gateway.accounts.store import lock, unlock
 from gateway.webhooks import store
+from gateway.webhooks.schemas import DEFAULT_KINDS
 from shared.config.settings import Settings
 from shared.free_port import free_port
 from tests.integration.webhook_sender.conftest import SECRET, Sale
-from tests.support.factories import issue, run, scalar
+from tests.support.factories import add_user, issue, run, scalar
 from tests.support.receivers import (
     Receiver,
     Request,
     answer,
     at_first,
+    close,
     drip,
     endless_body,
     hang,
     self_signed,
 )
-from tests.support.services import running_service
+from tests.support.services import PROJECT, environment, running_service
 from tests.support.waiting import eventually
-from webhook_sender.store import DELIVERIES_KEPT, clean
+from webhook_sender.ledgers import Ledgers, Page
+from webhook_sender.store import DELIVERIES_KEPT, Nothing, claim, clean, prepare
 
 SENDER = "webhook_sender"
+MOMENTS = ("before_webhook_request", "after_webhook_request", "after_webhook_received")
+# A sender, and the next one when it was killed: they start in no time, for all is imported. Its
+# pid is in a file.
+RESTARTED = """
+import os, sys
+from webhook_sender.__main__ import run
+while True:
+    pid = os.fork()
+    if not pid:
+        run()
+        os._exit(0)
+    with open(sys.argv[1] + ".new", "w") as file:
+        file.write(str(pid))
+    os.replace(sys.argv[1] + ".new", sys.argv[1])
+    os.waitpid(pid, 0)
+"""
 
 
 @pytest.fixture
@@ -121,6 +146,7 @@ def test_receivers_that_misbehave_are_tried_again_and_cost_nothing(
         "/drip": (at_first(drip), None, "timeout"),
         "/redirect": (at_first(answer(307, Location=elsewhere)), 307, "redirect"),
         "/bad": (at_first(lambda handler, _: handler.wfile.write(b"no")), None, "connection"),
+        "/close": (at_first(close), None, "connection"),
         "/not-found": (at_first(answer(404)), 404, "status"),
     }
     receiver.respond = {path: respond for path, (respond, _, _) in misbehave.items()}
@@ -153,28 +179,25 @@ def _equal(found: object, wanted: object) -> None:
     assert found == wanted
 
 
-def test_410_disables_and_nothing_is_skipped(
-    sale: Sale, receiver: Receiver, sender: None, settings: Settings, engine: Engine
-) -> None:
+def test_410_disables_and_nothing_is_skipped(sale: Sale, receiver: Receiver, sender: None) -> None:
     receiver.respond["/hooks"] = at_first(answer(410))
     webhook = sale.webhook(f"{receiver.url}/hooks")
     first = sale.last + 1
     sale.sell(2)
     eventually(lambda: _equal(sale.read(webhook).disabled_reason, "gone"))
     last = sale.sell(2)
-    enabled = store.change(
-        engine, sale.owner, webhook.id, {"enabled": True}, settings.webhook_lease_seconds
-    )
-    assert enabled.enabled
+    assert sale.change(webhook, enabled=True).enabled
     eventually(lambda: complete(receiver.of("/hooks"), first, last))
 
 
-@pytest.mark.parametrize("form", ["seconds", "date"])
-def test_retry_after_is_honoured(sale: Sale, receiver: Receiver, sender: None, form: str) -> None:
+@pytest.mark.parametrize(("status", "form"), [(429, "seconds"), (503, "date")])
+def test_retry_after_is_honoured(
+    sale: Sale, receiver: Receiver, sender: None, status: int, form: str
+) -> None:
     def ask_to_wait(handler: BaseHTTPRequestHandler, nth: int) -> None:
         in_three_seconds = format_datetime(datetime.now(UTC) + timedelta(seconds=3))
         wanted = "2" if form == "seconds" else in_three_seconds
-        answer(503, Retry_After=wanted)(handler, nth)
+        answer(status, Retry_After=wanted)(handler, nth)
 
     receiver.respond["/hooks"] = at_first(ask_to_wait)
     sale.webhook(f"{receiver.url}/hooks")
@@ -239,14 +262,41 @@ def test_a_former_and_a_new_secret_both_sign(
         Webhook(SECRET).verify(request.body, request.headers)
 
 
-def test_a_rewound_webhook_gets_all_again_in_new_deliveries(
-    sale: Sale, receiver: Receiver, sender: None, settings: Settings, engine: Engine
+def test_a_delivery_that_is_repeated_is_signed_by_the_secrets_of_now(
+    sale: Sale, receiver: Receiver, sender: None, engine: Engine
 ) -> None:
     webhook = sale.webhook(f"{receiver.url}/hooks")
+    new = b"n" * 32
+
+    def rotate_and_fail(handler: BaseHTTPRequestHandler, nth: int) -> None:
+        store.rotate(engine, sale.owner, webhook.id, new)
+        answer(500)(handler, nth)
+
+    receiver.respond["/hooks"] = at_first(rotate_and_fail)
+    sale.sell()
+    first, then = nth_request(receiver, 1), nth_request(receiver, 2)
+    assert (first.id, first.body) == (then.id, then.body)
+    for secret in (SECRET, new):
+        Webhook(secret).verify(then.body, then.headers)
+
+
+@pytest.mark.parametrize("during", ["rest", "request"])
+def test_a_rewound_webhook_gets_all_again_in_new_deliveries(
+    sale: Sale, receiver: Receiver, sender: None, during: str
+) -> None:
+    webhook = sale.webhook(f"{receiver.url}/hooks")
+
+    def rewind_and_receive(handler: BaseHTTPRequestHandler, nth: int) -> None:
+        sale.rewind(webhook, 0)
+        answer(200)(handler, nth)
+
+    if during == "request":
+        receiver.respond["/hooks"] = at_first(rewind_and_receive)
     first, last = sale.last + 1, sale.sell(5)
-    came(receiver, "/hooks", first, last)
-    lease_seconds = settings.webhook_lease_seconds
-    store.rewind(engine, sale.owner, webhook.id, None, 0, lease_seconds)
+    nth_request(receiver, 1)
+    if during == "rest":
+        came(receiver, "/hooks", first, last)
+        sale.rewind(webhook, 0)
     again = list(range(1, last + 1))
     eventually(lambda: _equal(receiver.numbers("/hooks"), list(range(first, last + 1)) + again))
     ids = [each.id for each in receiver.of("/hooks")]
@@ -290,6 +340,108 @@ def test_a_webhook_for_all_events_follows_those_that_come(
     assert sale.read(webhook).event is None
 
 
+def test_a_locked_account_gets_nothing_and_all_of_it_afterwards(
+    sale: Sale, receiver: Receiver, sender: None, engine: Engine
+) -> None:
+    stranger = sale.other(add_user(engine))
+    stranger.webhook(f"{receiver.url}/stranger")
+    webhook = sale.webhook(f"{receiver.url}/hooks")
+    first, last = sale.last + 1, sale.sell()
+    came(receiver, "/hooks", first, last)
+    lock(engine, sale.owner)
+    run(engine, "UPDATE webhooks SET test_id = gen_random_uuid() WHERE id = :id", id=webhook.id)
+    begin = stranger.last + 1
+    for _ in range(3):
+        last = sale.sell()
+        came(receiver, "/stranger", begin, stranger.sell())
+    assert receiver.numbers("/hooks") == [first]
+    unlock(engine, sale.owner)
+    came(receiver, "/hooks", first, last)
+    eventually(lambda: _equal("webhook.test" in {_type(e) for e in receiver.of("/hooks")}, True))
+
+
+def _type(request: Request) -> object:
+    return request.content["type"]
+
+
+def test_an_event_that_another_owns_is_sent_to_nobody_else(
+    sale: Sale, receiver: Receiver, sender: None, engine: Engine
+) -> None:
+    new = add_user(engine)
+    sale.webhook(f"{receiver.url}/former")
+    sale.other(new).webhook(f"{receiver.url}/new", event=None)
+    first, last = sale.last + 1, sale.sell()
+    came(receiver, "/former", first, last)
+    run(engine, "UPDATE events SET owner_id = :new WHERE id = :id", new=new, id=sale.event)
+    came(receiver, "/new", 1, sale.sell(3))
+    assert receiver.numbers("/former") == [first]
+
+
+def test_an_event_that_is_deleted_is_sent_to_its_end(
+    sale: Sale, receiver: Receiver, sender: None, engine: Engine
+) -> None:
+    receiver.respond["/hooks"] = at_first(answer(500))
+    sale.webhook(f"{receiver.url}/hooks")
+    first = sale.last + 1
+    issue(engine, sale.ticket_type, -5)
+    nth_request(receiver, 1)
+    run(engine, "DELETE FROM ticket_types WHERE event_id = :id", id=sale.event)
+    run(engine, "DELETE FROM events WHERE id = :id", id=sale.event)
+    eventually(lambda: complete(receiver.of("/hooks"), first, sale.last))
+    assert nth_request(receiver, 2).numbers
+
+
+def test_kinds_that_are_changed_hold_for_all_that_is_not_received(
+    sale: Sale, receiver: Receiver, sender: None, engine: Engine
+) -> None:
+    webhook = sale.webhook(f"{receiver.url}/hooks")
+    issue(engine, sale.ticket_type, -999_998)
+
+    def change_and_fail(handler: BaseHTTPRequestHandler, nth: int) -> None:
+        sale.change(webhook, kinds=["confirmed", "rejected"])
+        answer(500)(handler, nth)
+
+    receiver.respond["/hooks"] = at_first(change_and_fail)
+    first = sale.last + 1
+    last = sale.sell(4)
+
+    def all_came() -> None:
+        numbers = [n for each in receiver.of("/hooks")[1:] for n in each.numbers]
+        assert numbers == list(range(first, last + 1))
+
+    eventually(all_came)
+
+
+def test_nothing_is_passed_over_for_kinds_that_are_changed_meanwhile(
+    sale: Sale, settings: Settings, engine: Engine
+) -> None:
+    """A sender has read which kinds are wanted, and not yet the entries."""
+    webhook = sale.webhook("https://shop.example/", kinds=["cancelled"])
+    wants = [*DEFAULT_KINDS]
+
+    class Interrupted(Ledgers):
+        def page(
+            self,
+            engine: Engine,
+            event_id: int,
+            epoch: str,
+            after: int,
+            last: int,
+            kinds: Collection[str],
+        ) -> Page:
+            sale.change(webhook, kinds=wants)
+            sale.sell()
+            return super().page(engine, event_id, epoch, after, last, kinds)
+
+    before = sale.last
+    sale.sell()
+    lease_seconds = settings.webhook_lease_seconds
+    (claimed,) = claim(engine, None, {}, failing=False, limit=1, lease_seconds=lease_seconds)
+    assert prepare(engine, Interrupted(), claimed, lease_seconds) == Nothing(more=True)
+    number = "SELECT number FROM webhook_cursors WHERE webhook_id = :id"
+    assert scalar(engine, number, id=webhook.id) == before
+
+
 def test_several_senders_do_nothing_twice(
     sale: Sale, receiver: Receiver, settings: Settings
 ) -> None:
@@ -304,27 +456,57 @@ def test_several_senders_do_nothing_twice(
     assert set(receiver.most_in_flight.values()) == {1}
 
 
-@pytest.mark.timeout(600)  # a sender takes a second to start, or five on a busy machine
+@contextmanager
+def restarted_sender(settings: Settings, folder: Path, name: str) -> Iterator[Path]:
+    """Always one, whoever kills it; the file that has its pid."""
+    pid_file = folder / name
+    process = subprocess.Popen(
+        [sys.executable, "-c", RESTARTED, pid_file],
+        cwd=PROJECT,
+        env=environment(settings) | {"EVENTIFY_FAILPOINTS": str(folder)},
+        start_new_session=True,
+    )
+    try:
+        eventually(lambda: _equal(pid_file.exists(), True), within_seconds=60)
+        yield pid_file
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.timeout(300)
 def test_nothing_is_skipped_through_twenty_kills(
-    sale: Sale, receiver: Receiver, settings: Settings
+    sale: Sale, receiver: Receiver, settings: Settings, tmp_path: Path
 ) -> None:
+    """Of one of two senders: at each moment that matters, and at any other."""
+    chance = random.Random(17)
     settings = settings.model_copy(update={"webhook_timeout_seconds": 0.2})
-    paths = ("/good", "/fails", "/hangs")
+    paths = ("/good", "/better", "/best", "/fails", "/hangs")
     receiver.respond["/fails"] = lambda handler, nth: answer(500 if nth % 2 else 200)(handler, nth)
     receiver.respond["/hangs"] = lambda handler, nth: (hang if nth % 3 else answer(200))(
         handler, nth
     )
     for path in paths:
         sale.webhook(receiver.url + path)
-    first = sale.last + 1
-    for _ in range(20):
-        with running_service(SENDER, settings) as sender:
-            before = len(receiver.requests)
-            last = sale.sell(150)
-            eventually(lambda before=before: _more(receiver, before))  # type: ignore[misc]
-            sender.send_signal(signal.SIGKILL)
-            sender.wait()
-    with running_service(SENDER, settings):
+    first, last = sale.last + 1, sale.sell()
+
+    def more_came(before: int) -> None:
+        assert len(receiver.requests) > before
+
+    with (
+        restarted_sender(settings, tmp_path, "one") as one,
+        restarted_sender(settings, tmp_path, "two") as two,
+    ):
+        for nth in range(20):
+            last = sale.sell(chance.randint(1, 150))
+            if nth % 2:
+                request = tmp_path / MOMENTS[nth // 2 % len(MOMENTS)]
+                request.touch()
+                eventually(lambda request=request: _equal(request.exists(), False))  # type: ignore[misc]
+            else:
+                before = len(receiver.requests) + chance.randint(0, 5)
+                eventually(lambda before=before: more_came(before))  # type: ignore[misc]
+                os.kill(int(chance.choice((one, two)).read_text()), signal.SIGKILL)
         for path in paths:
             eventually(
                 lambda path=path: complete(receiver.of(path), first, last),  # type: ignore[misc]
@@ -336,10 +518,6 @@ def test_nothing_is_skipped_through_twenty_kills(
             bodies.setdefault(each.id, set()).add(each.body)
         assert all(len(same) == 1 for same in bodies.values())
     assert len(receiver.of("/good")) > len({each.id for each in receiver.of("/good")})
-
-
-def _more(receiver: Receiver, before: int) -> None:
-    assert len(receiver.requests) > before
 
 
 def test_a_message_wakes_the_sender(sale: Sale, receiver: Receiver, settings: Settings) -> None:
@@ -393,11 +571,11 @@ def test_those_that_hang_slow_nobody_else(
 
 
 def test_a_test_is_sent_once_also_where_the_webhook_is_disabled(
-    sale: Sale, receiver: Receiver, sender: None, engine: Engine, settings: Settings
+    sale: Sale, receiver: Receiver, sender: None, engine: Engine
 ) -> None:
     receiver.respond["/hooks"] = answer(500)
     webhook = sale.webhook(f"{receiver.url}/hooks")
-    store.change(engine, sale.owner, webhook.id, {"enabled": False}, settings.webhook_lease_seconds)
+    sale.change(webhook, enabled=False)
     sale.sell()
     test_id = scalar(engine, "UPDATE webhooks SET test_id = gen_random_uuid() RETURNING test_id")
     eventually(lambda: _equal([e.status for e in sale.attempts(webhook)], [500]))

@@ -8,6 +8,7 @@ from tests.chaos.checker import Violation, check, goes_on, is_unavailable
 from tests.chaos.history import (
     Attempt,
     Counter,
+    Deliveries,
     Evidence,
     Fate,
     History,
@@ -72,9 +73,15 @@ def sale(
     sightings: tuple[Sighting, ...] = (SEEN,),
     published_too_early: tuple[str, ...] = (),
     replay: tuple[str, ...] = (),
+    *,
+    received: tuple[int, ...] = (1, 2, 1, 2, 3),
+    received_kind: str = "confirmed",
 ) -> Evidence:
     history = History(list(attempts), list(sightings), list(published_too_early))
-    return Evidence(history, rows, [counter], [lane], list(replay))
+    ledger = [{"number": number, "kind": "confirmed"} for number in (1, 2, 3)]
+    entries = [{"number": number, "kind": received_kind} for number in received]
+    deliveries = [Deliveries(5, entries, ledger)]
+    return Evidence(history, rows, [counter], [lane], list(replay), deliveries)
 
 
 def with_row(n: int, **changes: object) -> list[Row]:
@@ -122,6 +129,10 @@ def test_a_request_without_an_answer_may_have_been_stored_or_not() -> None:
         ("an outcome seen never changes", sale(rows=with_row(1, status="rejected"))),
         ("an outcome seen never changes", sale(rows=ROWS[1:])),
         ("Redis is never ahead of PostgreSQL", sale(published_too_early=("purchase-1",))),
+        ("receivers get every entry in order", sale(received=(1, 2))),
+        ("receivers get every entry in order", sale(received=(1, 3, 2, 3))),
+        ("receivers get every entry in order", sale(received=(1, 2, 3, 4))),
+        ("receivers get every entry in order", sale(received_kind="rejected")),
         ("the replay gives the same outcomes", sale(replay=("outcomes: not what the rule gives",))),
         ("the same key gives the same purchase", sale(rows=[*ROWS, replace(row(3), id="twin")])),
         (

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from textwrap import dedent
 
@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from deploy.local.servers.embedded import prepare_postgres, run_as
 from deploy.local.servers.wheels import postgres_programs
+from gateway.webhooks import store
 from purchase_worker.audit.replay import FIRST_COME, GUARDS
 from purchase_worker.audit.report import AuditReport, audit
 from purchase_worker.drain import drain
@@ -30,6 +31,7 @@ from tests.support.factories import (
     request,
     scalar,
 )
+from tests.support.receivers import Receiver, answer
 from tests.support.servers import (
     Server,
     admin_connection,
@@ -39,7 +41,7 @@ from tests.support.servers import (
     with_database,
     with_settings,
 )
-from tests.support.services import PROJECT, folder_for_servers
+from tests.support.services import PROJECT, folder_for_servers, running_service
 from tests.support.waiting import eventually
 
 # As many transactions as the old server has behind it, beyond those of a new one.
@@ -209,6 +211,57 @@ def test_a_dump_is_restored_by_the_commands_of_the_guide(
     assert "transaction ids" in done.stdout
     assert "10 confirmed" in done.stdout
     assert "The audit passes" in done.stdout
+
+
+def test_receivers_are_told_of_a_restored_ledger_and_receive_what_it_has(
+    engine: Engine, settings: Settings, dumped: Restore
+) -> None:
+    """One had received all when the backup was made, one has failed. Then five more were sold."""
+    ticket_type = add_ticket_type(engine, 100)
+    event = event_of(engine, ticket_type)
+    owner = scalar(engine, "SELECT owner_id FROM events WHERE id = :id", id=event)
+    settings = settings.model_copy(
+        update={
+            "webhook_allow_http": True,
+            "webhook_allowed_networks": "127.0.0.0/8",
+            "webhook_poll_seconds": 0.1,
+        }
+    )
+
+    def came(path: str, after: int, numbers: range, epoch: str) -> None:
+        content = [each.content["data"] for each in receiver.of(path)]
+        assert {each["epoch"] for each in content} == {epoch}
+        assert content[0]["after"] == after
+        assert receiver.numbers(path) == list(numbers)
+
+    with Receiver().running() as receiver, ExitStack() as stack:
+        receiver.respond["/fails"] = answer(500)
+        for path in ("/in-time", "/fails"):
+            url = receiver.url + path
+            store.add(engine, owner, url, event, ["confirmed"], b"s" * 32, webhooks_max=2)
+        with running_service("webhook_sender", settings):
+            sell(engine, settings, ticket_type, 10)
+            eventually(lambda: came("/in-time", 1, range(2, 12), epoch(engine)))
+            eventually(lambda: receiver.of("/fails")[0], retry_on=IndexError)
+            eventually(lambda: noted(engine, 2))
+            restored = stack.enter_context(dumped())
+            sell(engine, settings, ticket_type, 5)
+            eventually(lambda: came("/in-time", 1, range(2, 17), epoch(engine)))
+        former_ids = {each.id for each in receiver.requests}
+        receiver.respond.clear()
+        receiver.requests.clear()
+        migrate(restored)
+        url = restored.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        with running_service("webhook_sender", settings.model_copy(update={"database_url": url})):
+            eventually(lambda: came("/in-time", 11, range(0), epoch(restored)))
+            eventually(lambda: came("/fails", 1, range(2, 12), epoch(restored)))
+            sell(restored, settings, ticket_type, 3)
+            eventually(lambda: came("/in-time", 11, range(12, 15), epoch(restored)))
+    assert not former_ids & {each.id for each in receiver.requests}
+
+
+def noted(engine: Engine, attempts: int) -> None:
+    assert scalar(engine, "SELECT count(*) FROM webhook_deliveries") >= attempts
 
 
 def recovered(url: str) -> None:
