@@ -189,7 +189,9 @@ class Delivery(BaseModel):
 
     id: str = Field(description="The `webhook-id`, the same at each attempt.")
     event: int | None = Field(ge=1, le=MAX_ID, description="These four: null of a test.")
-    first: int | None = Field(ge=1, le=MAX_ID, description="The first number of the ledger.")
+    first: int | None = Field(
+        ge=1, le=MAX_ID, description="The first number of the ledger; null: it told a new epoch."
+    )
     last: int | None = Field(ge=1, le=MAX_ID, description="The last one.")
     attempt: int | None = Field(ge=1)
     at: datetime = Field(description="When it ended.")

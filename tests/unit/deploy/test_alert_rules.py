@@ -126,6 +126,10 @@ WRONG: dict[str, Series] = {
     "EventifySenderNotRunning": {
         'eventify_webhook_poll_timestamp_seconds{job="sender"}': "0+5x120 600x120"
     },
+    # Of senders that are gone Prometheus soon knows nothing.
+    " EventifySenderNotRunning": {
+        'eventify_webhook_poll_timestamp_seconds{job="sender"}': "0+5x120 _x120"
+    },
     "EventifyWebhooksFailing": {
         'eventify_webhook_deliveries_total{job="sender",outcome="received"}': "5x240"
     },
