@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from gateway.api_keys import store
+from gateway.webhooks import store as webhooks
 from shared.errors import NotAuthenticated
 from tests.support.factories import (
     accept,
@@ -36,6 +37,19 @@ def test_an_erased_account_gets_no_key_no_purchase_and_no_event(engine: Engine) 
     ]
     with pytest.raises(DBAPIError, match="an event is of an account that there is"):
         add_event(engine, user)
+
+
+def test_an_erased_account_has_no_webhooks(engine: Engine) -> None:
+    user = add_user(engine)
+
+    def add_webhook() -> None:
+        webhooks.add(engine, user, "https://shop.example/", None, ["held"], b"s" * 32, 1)
+
+    add_webhook()
+    assert scalar(engine, ERASE, id=user)
+    assert rows(engine, "SELECT FROM webhooks UNION ALL SELECT FROM webhook_secrets") == []
+    with pytest.raises(NotAuthenticated):
+        add_webhook()
 
 
 def test_an_account_that_creates_an_event_at_that_moment_is_kept(engine: Engine) -> None:
