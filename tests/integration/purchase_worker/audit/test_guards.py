@@ -306,7 +306,7 @@ WEBHOOKS = [
     (of_webhook("webhook_cursors", number="-1"), "webhook_cursors_number_not_negative"),
     (of_webhook("webhook_cursors", sending_to="1"), "webhook_cursors_sending"),
     (
-        of_webhook("webhook_cursors", sending_id="gen_random_uuid()", sending_to="0"),
+        of_webhook("webhook_cursors", number="1", sending_id="gen_random_uuid()", sending_to="0"),
         "webhook_cursors_sending",
     ),
     (of_webhook("webhook_cursors", failures="1"), "webhook_cursors_failures"),
