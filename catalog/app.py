@@ -7,6 +7,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from catalog import health
+from catalog.announcer import Announcer
 from catalog.events import routes as event_routes
 from catalog.lanes import Lanes, connections_of
 from catalog.subjects import user_of
@@ -33,7 +34,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = open_engine(settings, "catalog", pool_size=connections_of(settings), role=CATALOG)
         connections = OpenConnections(engine)
-        app.state.lanes = Lanes(engine, settings)
+        announcer = Announcer(settings)
+        app.state.lanes = Lanes(engine, settings, announcer)
         verifier = TokenVerifier(settings)
         authenticator = Authenticator(
             settings,
@@ -49,6 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
         # Requests still running had `shutdown_seconds` to end.
         connections.abort_all()
         app.state.lanes.close()
+        announcer.close()
 
     app = DocumentedApp(
         title="Eventify catalog",

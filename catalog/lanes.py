@@ -5,13 +5,13 @@ connection, and requests that wait for a row wait on the event loop, without a t
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from catalog.transactions import RowLocked, session_transaction
+from catalog.transactions import RowLocked, ledgers_of, session_transaction
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.concurrency.keyed_limit import Turns
 from shared.config.settings import Settings
@@ -54,9 +54,17 @@ class Lanes:
     too many requests wait.
     """
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        """Args: an engine with `connections_of(settings)` connections."""
+    def __init__(
+        self, engine: Engine, settings: Settings, announce: Callable[[Collection[int]], None]
+    ) -> None:
+        """
+        Args:
+            engine: one with `connections_of(settings)` connections.
+            settings: timeouts, and the threads of each lane.
+            announce: called after a commit with the events whose ledgers may have new entries.
+        """
         self._engine = engine
+        self._announce = announce
         self._lock_wait_seconds = settings.lock_timeout_ms / 1_000
         self._list_limits = {"statement_timeout": f"{settings.catalog_list_timeout_ms}ms"}
         answer = settings.answer_timeout_seconds
@@ -123,7 +131,10 @@ class Lanes:
     ) -> T:
         def in_transaction() -> T:
             with session_transaction(self._engine, limits) as session:
-                return work(session)
+                result = work(session)
+            if ledgers := ledgers_of(session):
+                self._announce(ledgers)
+            return result
 
         return await threads.run(in_transaction)
 

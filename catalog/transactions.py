@@ -81,6 +81,12 @@ def session_transaction(
         raise problem from error
 
 
+def ledgers_of(session: Session) -> set[int]:
+    """The events to whose ledgers this session's transaction may add; add to them."""
+    ledgers: set[int] = session.info.setdefault("ledgers", set())
+    return ledgers
+
+
 def problem_of(error: SQLAlchemyError) -> Problem | None:
     """The problem that an error of the database means; None: a defect of ours."""
     cause = error.orig if isinstance(error, DBAPIError) else error

@@ -115,7 +115,8 @@ class ResolvedPurchase(Purchase, frozen=True, kw_only=True):
 
 
 class DecidedBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """The message of a worker to the gateways after each batch's commit.
+    """The message to gateways and senders after each commit of a worker's batch, and of the
+    catalog's changes.
 
     `events`: those whose ledger has new entries.
     """

@@ -8,6 +8,7 @@ from sqlalchemy.event import listens_for
 from sqlalchemy.orm import Session
 
 from catalog.pages import count_of, in_pages_of, rows_that_fit
+from catalog.transactions import ledgers_of
 from shared.database.tables import Event, Lane, Request
 from shared.errors import NotFound
 from shared.text import folded, searchable
@@ -103,6 +104,7 @@ def lock_for_deletion(session: Session, event_id: int) -> Event:
     session.execute(
         select(Lane.event_id).where(Lane.event_id == event_id).with_for_update(key_share=True)
     )
+    ledgers_of(session).add(event_id)
     return find(session, event_id)
 
 

@@ -15,7 +15,7 @@ from catalog.ticket_types import store
 from catalog.ticket_types.rules import SALE_WINDOW, issued_after_change, issued_for_capacity
 from catalog.ticket_types.schemas import etag
 from catalog.ticket_types.store import StoredTicketType
-from catalog.transactions import HAS_PURCHASES
+from catalog.transactions import HAS_PURCHASES, ledgers_of
 from shared.database.tables import TicketType
 from shared.errors import Conflict, InvalidInput, NotFound
 
@@ -37,6 +37,7 @@ def create(session: Session, user_id: int, fields: Fields) -> StoredTicketType:
     others = {name: fields[name] for name in fields.keys() - {"event", "capacity"}}
     ticket_type = TicketType(event_id=fields["event"], **others)
     session.add(ticket_type)
+    ledgers_of(session).add(ticket_type.event_id)
     session.flush()
     store.set_audit_user(session, user_id)
     store.issue(session, ticket_type.id, fields["capacity"])

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from catalog.pages import count_of
 from catalog.ticket_types.rules import Stock
-from catalog.transactions import RowLocked
+from catalog.transactions import RowLocked, ledgers_of
 from shared.database.tables import Counter, Event, Lane, Request, TicketType, WorkListRow
 from shared.errors import NotFound
 from shared.web.pagination import PageWanted
@@ -78,6 +78,7 @@ def lock(session: Session, ticket_type_id: int, other_event: int | None = None) 
     stored = find(session, ticket_type_id)
     if stored.ticket_type.event_id not in wanted:
         raise RowLocked  # it was moved meanwhile
+    ledgers_of(session).update(wanted)
     return stored
 
 

@@ -24,8 +24,8 @@ from shared.web.asgi_extensions import ClientLeaves
 RECHECKS_SKIPPED_WHILE_SUBSCRIBED = 5
 # Ids in one query: a few milliseconds of an index.
 RECHECK_ROWS = 2_000
-# Lanes of which somebody waits for the next entry: each an index entry. What the catalog issues and
-# withdraws is found by this alone.
+# Lanes of which somebody waits for the next entry: each an index entry. While Redis is unavailable,
+# what is new is found by this alone.
 LEDGER_RECHECK_SECONDS = 0.5
 LEDGER = "ledger:"
 

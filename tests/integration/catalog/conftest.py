@@ -26,10 +26,11 @@ def url_of(settings: Settings) -> str:
 
 
 @pytest.fixture(scope="session")
-def catalog_settings(postgres_url: str, keys_dir: Path) -> Iterator[Settings]:
+def catalog_settings(postgres_url: str, valkey_url: str, keys_dir: Path) -> Iterator[Settings]:
     with new_database(postgres_url) as url:
         yield Settings(
             database_url=url,
+            redis_url=valkey_url,
             keys_dir=keys_dir,
             catalog_port=free_port(),
             body_max_bytes=20_000,

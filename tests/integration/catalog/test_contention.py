@@ -229,7 +229,7 @@ def test_a_purchase_that_is_being_accepted_keeps_a_ticket_type_from_being_delete
 def test_a_slow_search_ends_and_takes_unknown_connection(settings: Settings) -> None:
     limited = settings.model_copy(update={"catalog_list_timeout_ms": 200})
     engine = open_engine(limited, "test", pool_size=connections_of(limited))
-    lanes = Lanes(engine, limited)
+    lanes = Lanes(engine, limited, lambda _events: None)
 
     async def search(user_id: int) -> None:
         with pytest.raises(Unavailable) as refusal:
@@ -252,7 +252,7 @@ def test_a_slow_search_ends_and_takes_unknown_connection(settings: Settings) -> 
 
 def test_one_users_slow_lists_leave_the_others_a_thread(settings: Settings) -> None:
     engine = open_engine(settings, "test", pool_size=connections_of(settings))
-    lanes = Lanes(engine, settings)
+    lanes = Lanes(engine, settings, lambda _events: None)
 
     def slow(session: Session) -> None:
         session.execute(text("SELECT pg_sleep(0.5)"))

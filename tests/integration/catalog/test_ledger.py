@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import httpx
+import msgspec
 import pytest
+import redis
+from redis.client import PubSub
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -19,6 +22,7 @@ from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.errors import InvalidInput, NotFound
+from shared.purchases import DECIDED_CHANNEL, DecidedBatch
 from tests.integration.catalog.making import (
     TICKET_TYPE,
     etag_of,
@@ -64,6 +68,16 @@ def entries(engine: Engine, event: int) -> list[tuple[str, int, int, int, int | 
     return rows(engine, ENTRIES, event=event)
 
 
+def announced(messages: PubSub, count: int) -> list[list[int]]:
+    """The events that the next messages name."""
+    found: list[list[int]] = []
+    while len(found) < count:
+        message = messages.get_message(ignore_subscribe_messages=True, timeout=5)
+        assert message is not None, found
+        found.append(msgspec.msgpack.decode(message["data"], type=DecidedBatch).events)
+    return found
+
+
 # --- what is written ---
 
 
@@ -85,6 +99,21 @@ def test_each_change_of_capacity_is_an_entry_in_the_users_name(
         ("withdrawn", id_, -1, 1, me),
     ]
     assert counter(database, id_) == (1, 0)
+
+
+def test_entries_are_announced_to_who_waits_for_them(
+    owner: httpx.Client, redis_client: redis.Redis
+) -> None:
+    event, other = (make_event(owner)["id"] for _ in range(2))
+    with redis_client.pubsub() as messages:
+        messages.subscribe(DECIDED_CHANNEL)
+        assert messages.get_message(timeout=5)
+        ticket_type = make_ticket_type(owner, event=event, capacity=5)
+        path = path_of(ticket_type)
+        owner.post(f"{path}capacity/", json={"change": 3})
+        owner.patch(path, json={"event": other})
+        owner.delete(path)
+        assert announced(messages, 4) == [[event], [event], [event, other], [other]]
 
 
 def test_each_change_of_capacity_has_a_batch_of_the_catalogs(

@@ -13,6 +13,7 @@ from purchase_worker.drain import Batch, drain
 from purchase_worker.publish.results import ResultPublisher
 from shared.config.settings import Settings
 from shared.database.epoch import renew_epoch
+from shared.free_port import free_port
 from tests.support.factories import (
     add_event,
     add_ticket_type,
@@ -23,6 +24,7 @@ from tests.support.factories import (
     run,
 )
 from tests.support.gateways import authorization, running_gateway
+from tests.support.services import running_service
 from tests.support.waiting import eventually
 
 PROMPT_SECONDS = 0.05
@@ -136,6 +138,31 @@ def test_entries_reach_who_waits_at_the_end_at_once(sale: Sale, reader: httpx.Cl
     assert sorted(delays)[len(delays) // 2] < PROMPT_SECONDS, delays
 
 
+def test_what_the_owner_issues_reaches_who_waits_at_once(sale: Sale, settings: Settings) -> None:
+    """Without the catalog's message it is found after a quarter of a second, on average."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    catalog = settings.model_copy(update={"catalog_port": port})
+    delays = []
+    with (
+        running_service("catalog", catalog, f"{url}/readyz"),
+        running_gateway(settings, user_id=sale.owner, catalog_url=url) as reader,
+        ThreadPoolExecutor(1) as waiting,
+    ):
+        end = page(reader, sale.path)["next"]
+        capacity = f"/api/ticket-types/{sale.ticket_type}/capacity/"
+        for _ in range(15):
+            coming = waiting.submit(page, reader, f"{end}&wait=20")
+            issued = once_it_waits(reader, lambda: reader.post(capacity, json={"change": 1}))
+            answered = time.monotonic()
+            assert issued.status_code == 200, issued.text
+            body = coming.result()
+            delays.append(time.monotonic() - answered)
+            assert [entry["kind"] for entry in body["entries"]] == ["issued"]
+            end = body["next"].replace("&wait=20", "")
+    assert sorted(delays)[len(delays) // 2] < PROMPT_SECONDS, delays
+
+
 def test_a_batch_that_decides_no_purchase_is_told_of_as_well(
     sale: Sale, reader: httpx.Client
 ) -> None:
@@ -158,7 +185,7 @@ def test_a_batch_that_decides_no_purchase_is_told_of_as_well(
 
 
 def test_without_redis_entries_come_within_a_second(sale: Sale, settings: Settings) -> None:
-    """So do those that the catalog writes, with Redis or without."""
+    """So do those that are written by somebody who announces nothing."""
     with (
         running_gateway(settings, user_id=sale.owner, redis_url=NO_REDIS) as reader,
         ThreadPoolExecutor(1) as waiting,
