@@ -1,5 +1,6 @@
 """`eventify audit`: replays every decision from the rows."""
 
+import sqlite3
 import sys
 from typing import BinaryIO, NoReturn
 
@@ -13,7 +14,7 @@ from deploy.local.environment import settings_of_running_system
 from deploy.local.home import find_home
 from purchase_worker.audit.from_export import replay_export
 from purchase_worker.audit.report import audit as audit_rows
-from purchase_worker.audit.table import show_audit
+from purchase_worker.audit.table import show_audit, show_replayed
 from shared.errors import ConfigurationError
 
 # 1 is a violation.
@@ -52,17 +53,12 @@ def audit(as_json: bool, export: BinaryIO | None) -> None:
 def _audit_export(file: BinaryIO, as_json: bool) -> NoReturn:
     try:
         replayed = replay_export(file)
-    except (ConfigurationError, OSError) as error:
+    # Of the file; or of the disk, where it keeps what was bought.
+    except (ConfigurationError, OSError, sqlite3.Error) as error:
         say(f"Error: The audit could not run: {error}", err=True)
         sys.exit(AUDIT_NOT_RUN)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(replayed), indent=2))
     else:
-        outcomes = ", ".join(f"{n:,} {kind}" for kind, n in replayed.outcomes.items())
-        click.echo(f"Event {replayed.event}: {replayed.entries:,} entries: {outcomes}.")
-        click.echo(f"SHA-256 {replayed.sha256}")
-        for name, examples in replayed.examples.items():
-            for example in examples:
-                click.echo(f"{name}: {example}")
-        click.echo("The audit passes." if replayed.ok else f"{replayed.violations:,} violations.")
+        show_replayed(Console(highlight=False, soft_wrap=True), replayed)
     sys.exit(0 if replayed.ok else 1)

@@ -1,6 +1,8 @@
 """The ledger of an event in pages, for its owner."""
 
 import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -116,6 +118,24 @@ class PageResponse(Response):
             await self._unread.send(held, send, 200, self.raw_headers, content)
 
 
+class ExportResponse(StreamingResponse):
+    """A whole ledger, which counts as one of its user's exports until its client has read it."""
+
+    def __init__(
+        self,
+        parts: AsyncIterator[bytes] | Iterator[bytes],
+        media_type: str,
+        headers: dict[str, str],
+        exporting: AbstractContextManager[None],
+    ) -> None:
+        super().__init__(parts, media_type=media_type, headers=headers)
+        self._exporting = exporting
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._exporting:
+            await super().__call__(scope, receive, send)
+
+
 @router.get(
     PATH,
     summary="Read what was sold, in order",
@@ -213,15 +233,16 @@ async def _export(
         problem.headers.update(limits)
         raise
     name = f'attachment; filename="event-{event_id}.{form}"'
-    return StreamingResponse(
+    return ExportResponse(
         iter(()) if request.scope.get(IS_HEAD) else parts,
-        media_type=f"{CSV}; charset=utf-8; header=present" if form == "csv" else NDJSON,
-        headers={
+        f"{CSV}; charset=utf-8; header=present" if form == "csv" else NDJSON,
+        {
             "Cache-Control": "private, no-store",
             "Vary": "Authorization, Accept",
             "Content-Disposition": name,
             **limits,
         },
+        feed.exporting(user_id),
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 import msgspec
@@ -12,13 +13,14 @@ from gateway.feed import store
 from gateway.purchases.waiting import Waiter, Waiters, WaitLimit, ledger_of
 from gateway.rate_limits.by_user import UserLimit
 from gateway.rate_limits.token_bucket import Rate
-from gateway.unread_responses import UnreadResponses
+from gateway.unread_responses import PIECE_BYTES, UnreadResponses
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.database.export import Format
 from shared.database.ledger import LedgerPage
-from shared.errors import EpochChanged, Unavailable
+from shared.errors import ClientLeft, EpochChanged, Unavailable
+from shared.observability.logging import get_logger
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,6 +35,8 @@ PART_SECONDS = 30.0
 # Entries of a hot sale gather for so long before a page of them is read: then a reader has a
 # hundred pages a second at most, and each entry a hundredth of a second later.
 GATHER_SECONDS = 0.01
+
+logger = get_logger(__name__)
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -108,25 +112,43 @@ class Feed:
         """The whole ledger up to its present end, as fast as its client reads.
 
         Raises:
-            NotFound, PermissionDenied: as `page`.
-            Unavailable: at once, or of the parts: the export is incomplete.
+            NotFound, PermissionDenied, Unavailable: as `page`.
+            ClientLeft: of a part: the database is unavailable. Nothing can be answered any more;
+                without its last chunk the client sees that the export is incomplete.
         """
-        if self._exports[user_id] >= EXPORTS_OF_USER_MAX:
-            raise Unavailable("You read several exports already; finish one of them, and retry.")
         parts = await self._in_thread(
             user_id, store.begin_export, self._engine, user_id, event_id, form
         )
-        return self._parts(user_id, parts)
+        return self._parts(user_id, event_id, parts)
 
-    async def _parts(self, user_id: int, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    @contextmanager
+    def exporting(self, user_id: int) -> Iterator[None]:
+        """Count an export until the block ends.
+
+        Raises:
+            Unavailable: this user reads too many.
+        """
+        if self._exports[user_id] >= EXPORTS_OF_USER_MAX:
+            raise Unavailable("You read several exports already; finish one of them, and retry.")
         self._exports[user_id] += 1
         try:
-            while (part := await self._in_thread(user_id, next, parts, None)) is not None:
-                yield part
+            yield
         finally:
             self._exports[user_id] -= 1
             if not self._exports[user_id]:
                 del self._exports[user_id]
+
+    async def _parts(
+        self, user_id: int, event_id: int, parts: Iterator[bytes]
+    ) -> AsyncIterator[bytes]:
+        try:
+            while (part := await self._in_thread(user_id, next, parts, None)) is not None:
+                # Small pieces: a slow client has to read each of them in time, not all of a part.
+                for at in range(0, len(part), PIECE_BYTES):
+                    yield part[at : at + PIECE_BYTES]
+        except Unavailable as error:
+            logger.warning("export_interrupted", events=[event_id], error=repr(error.__cause__))
+            raise ClientLeft from error
 
     async def _in_thread(
         self, user_id: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs

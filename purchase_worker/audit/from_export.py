@@ -6,19 +6,23 @@ memory does not grow with the sale.
 """
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from decimal import Decimal
+from functools import partial
 from hashlib import sha256
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
+from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from purchase_worker.audit.by_user import BoughtByUser
 from purchase_worker.audit.order import BatchRow, Snapshot
 from purchase_worker.audit.replay import (
+    BUY,
+    CAPACITY_CHANGES,
+    INVENTORY,
     NUMBERING,
     OUTCOMES,
     CounterRow,
@@ -30,15 +34,23 @@ from purchase_worker.audit.replay import (
     Terms,
     check_limits,
 )
+from purchase_worker.decision import later
 from shared.database.export import VERSION, BatchLine, End, EntryLine, Header, Line
+from shared.database.ledger import REFUSED, total_of
 from shared.errors import ConfigurationError
-from shared.purchases import CONFIRMED, HELD, StoredChange, StoredItem
+from shared.purchases import CANCELLED, CONFIRMED, HELD, QUEUED, StoredChange, StoredItem
 
 ROWS_AT_A_TIME: Final = 5_000
-REFUSED: Final = "refused"
+# The longest is the header of an event with very many ticket types: a hundred bytes for each.
+LINE_MAX_BYTES: Final = 16 * 1024 * 1024
+GZIP: Final = b"\x1f\x8b"
 _lines_of: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 _earlier = msgspec.msgpack.Decoder(Earlier)
 _encode = msgspec.json.Encoder().encode
+
+
+class ExportUnreadable(ConfigurationError):
+    """It is not an export, or not a whole one: nothing is proven, and nothing accused."""
 
 
 class Replayed(msgspec.Struct, frozen=True):
@@ -57,22 +69,32 @@ class Replayed(msgspec.Struct, frozen=True):
     examples: dict[str, list[str]]
 
 
-class _Purchases:
-    """Those that were taken, as the entries so far left them; in a file without a name."""
+class _Commands:
+    """Those that were answered; of purchases also what the entries so far made of them. In a file
+    without a name."""
 
     def __init__(self) -> None:
         self._rows = sqlite3.connect("", isolation_level=None)
         self._rows.execute("BEGIN")
-        self._rows.execute("CREATE TABLE purchase (id TEXT PRIMARY KEY, told BLOB) WITHOUT ROWID")
+        self._rows.execute("CREATE TABLE command (id BLOB PRIMARY KEY, bought BLOB) WITHOUT ROWID")
         self._rows.execute("CREATE TABLE payment (who TEXT PRIMARY KEY, id TEXT) WITHOUT ROWID")
 
     def find(self, id_: str) -> Earlier | None:
-        row = self._rows.execute("SELECT told FROM purchase WHERE id = ?", [id_]).fetchone()
-        return None if row is None else _earlier.decode(row[0])
+        found = self._rows.execute("SELECT bought FROM command WHERE id = ?", [UUID(id_).bytes])
+        row = found.fetchone()
+        return None if row is None or row[0] is None else _earlier.decode(row[0])
 
-    def keep(self, id_: str, purchase: Earlier) -> None:
-        told = msgspec.msgpack.encode(purchase)
-        self._rows.execute("INSERT OR REPLACE INTO purchase VALUES (?, ?)", [id_, told])
+    def add(self, id_: str, purchase: Earlier | None) -> bool:
+        """Returns whether it is new."""
+        bought = None if purchase is None else msgspec.msgpack.encode(purchase)
+        values = [UUID(id_).bytes, bought]
+        return (
+            self._rows.execute("INSERT OR IGNORE INTO command VALUES (?, ?)", values).rowcount > 0
+        )
+
+    def change(self, id_: str, purchase: Earlier) -> None:
+        values = [msgspec.msgpack.encode(purchase), UUID(id_).bytes]
+        self._rows.execute("UPDATE command SET bought = ? WHERE id = ?", values)
 
     def paid_too(self, payer: int | None, reference: str, id_: str) -> str | None:
         """Another purchase that the same payment confirmed; else it is this one's."""
@@ -86,62 +108,96 @@ class _Purchases:
 class _Reader:
     """The lines of an export: its header, its parts, and whether it came to its end."""
 
-    def __init__(self, lines: Iterable[bytes], found: Findings) -> None:
-        self._lines = iter(lines)
+    def __init__(self, lines: Iterator[bytes], found: Findings) -> None:
+        self._lines = lines
+        self._read = 0
         self._found = found
         self._digest = sha256()
-        self._purchases = _Purchases()
+        self._commands = _Commands()
         self.sha256 = ""
-        header = self._next()
-        if not isinstance(header, Header) or header.version != VERSION:
-            raise ConfigurationError(
-                "This is no export of `eventify export --format ndjson`, or of another version."
-            )
-        self.header = header
+        self.header = self._header()
+        # Of a lane without an entry it is no time.
+        try:
+            self.at = _seconds(self.header.at) if self.header.last else 0.0
+        except ValueError as error:
+            raise self._unreadable(error) from None
 
     def parts(self) -> Iterator[tuple[list[BatchRow], list[EntryRow]]]:
+        """Raises ExportUnreadable."""
         batches: list[BatchRow] = []
         rows: list[EntryRow] = []
         batch = None
-        while isinstance(line := self._next(), BatchLine | EntryLine):
-            if isinstance(line, BatchLine):
-                batch = line
-                batches.append(_batch(line))
-                continue
-            rows.append(self._row(line, batch))
+        while not isinstance(line := self._next(), End):
+            try:
+                if isinstance(line, BatchLine):
+                    batch = line
+                    batches.append(_batch(line))
+                elif isinstance(line, EntryLine):
+                    rows.append(self._row(line, batch))
+                else:
+                    self._wrong("it has a second header")
+            except (ValueError, ArithmeticError) as error:  # of a time, a UUID or a snapshot
+                raise self._unreadable(error) from None
             if len(rows) == ROWS_AT_A_TIME:
                 yield batches, rows
                 batches, rows = [], []
         yield batches, rows
         self._check_end(line)
 
-    def _next(self) -> Line | None:
-        line = next(self._lines, None)
-        if line is None:
-            return None
+    def _header(self) -> Header:
+        line = next(self._lines, b"")
+        self._read = 1
+        self._digest.update(line)
+        try:
+            header = _lines_of.decode(line)
+        except (msgspec.DecodeError, ValueError):
+            header = None
+        if isinstance(header, Header) and header.version == VERSION:
+            return header
+        if not line:
+            raise ExportUnreadable("The file is empty.")
+        if line.startswith(GZIP):
+            raise ExportUnreadable(
+                "It is compressed: gunzip -c FILE | eventify audit --from - replays it."
+            )
+        if line.startswith(b'{"type":"export"'):
+            raise ExportUnreadable(
+                f"It is an export of another version of Eventify; this one reads version {VERSION}."
+            )
+        raise ExportUnreadable("It is not an export of `eventify export EVENT --format ndjson`.")
+
+    def _next(self) -> Line:
+        line = next(self._lines, b"")
         try:
             found = _lines_of.decode(line)
-        except msgspec.DecodeError as error:
-            self._wrong(f"a line cannot be read: {error}")
-            return None
+        except (msgspec.DecodeError, ValueError) as error:
+            if not line.endswith(b"\n"):
+                raise ExportUnreadable(
+                    f"The export is incomplete: it was cut off after line {self._read:,}, and its"
+                    " last line, which has the digest, is missing. Export it again."
+                ) from None
+            self._read += 1
+            raise self._unreadable(error) from None
+        self._read += 1
         if not isinstance(found, End):
             self._digest.update(line)
         return found
 
-    def _check_end(self, line: Line | None) -> None:
+    def _unreadable(self, error: Exception) -> ExportUnreadable:
+        return ExportUnreadable(f"Line {self._read:,} of the export cannot be read: {error}")
+
+    def _check_end(self, end: End) -> None:
         self.sha256 = self._digest.hexdigest()
-        if not isinstance(line, End):
-            self._wrong("it is cut off: its last line is missing")
-        elif line.sha256 != self.sha256:
+        if end.sha256 != self.sha256:
             self._wrong("it is not as it was written: its digest is another")
-        elif line.entries != self.header.last:
-            self._wrong(f"it says {line.entries} entries at its end, {self.header.last} before")
+        if end.entries != self.header.last:
+            self._wrong(f"it says {end.entries} entries at its end, {self.header.last} before")
         if next(self._lines, None) is not None:
             self._wrong("it goes on after its end")
 
     def _row(self, line: EntryLine, batch: BatchLine | None) -> EntryRow:
         entry, command = line.entry, line.command
-        earlier = None if command.purchase is None else self._purchases.find(command.purchase)
+        earlier = None if command.purchase is None else self._commands.find(command.purchase)
         changes = [
             StoredChange(
                 item.ticket_type,
@@ -153,9 +209,19 @@ class _Reader:
             for item in entry.items
         ]
         changed = command.purchase if entry.kind != REFUSED else None
+        after = earlier
+        if command.kind == BUY:
+            after = _bought(line)
+        elif changed is not None and earlier is not None:
+            happened = (entry.kind, command.payment_reference, tuple(changes))
+            after = replace(earlier, entries=(*earlier.entries, happened))
+            self._commands.change(changed, after)
+        if not self._commands.add(entry.command, after if command.kind == BUY else None):
+            self._violation(NUMBERING, f"entry {entry.number} answers {entry.command} once more")
+        self._check_told(line, batch, after)
         paid_too = None
         if changed is not None and entry.kind == CONFIRMED and command.payment_reference:
-            paid_too = self._purchases.paid_too(command.user, command.payment_reference, changed)
+            paid_too = self._commands.paid_too(command.user, command.payment_reference, changed)
         terms = Terms(
             command.buyer,
             command.hold_seconds,
@@ -168,11 +234,13 @@ class _Reader:
             earlier,
             paid_too,
         )
-        in_columns = command.kind in ("issue", "withdraw") or (
-            command.kind == "buy" and command.items is None
+        # As most are; the replay is faster without the terms of others.
+        is_plain = not command.buyer and command.hold_seconds is None and command.purchase is None
+        in_columns = command.kind in CAPACITY_CHANGES or (
+            command.kind == BUY and command.items is None
         )
         one = changes[0] if in_columns and len(changes) == 1 else None
-        row = EntryRow(
+        return EntryRow(
             number=entry.number,
             kind=entry.kind,
             reason=entry.reason,
@@ -190,103 +258,145 @@ class _Reader:
             quantity=command.quantity or 0,
             user_limit=command.user_limit,
             event_limit=command.event_limit,
-            asked_items=None if command.items is None else _encode(_lines(line)).decode(),
-            stored_terms=_encode(terms).decode(),
+            asked_items=None if command.items is None else _encode(command.items).decode(),
+            stored_terms=None if is_plain else _encode(terms).decode(),
         )
-        self._check_told(line, batch, earlier)
-        self._note(line, earlier, changed, tuple(changes))
-        return row
-
-    def _note(
-        self,
-        line: EntryLine,
-        earlier: Earlier | None,
-        changed: str | None,
-        changes: tuple[StoredChange, ...],
-    ) -> None:
-        """What later entries have to know of the purchase."""
-        entry, command = line.entry, line.command
-        if command.kind == "buy" and entry.kind in (CONFIRMED, HELD):
-            purchase = Earlier(
-                command.user or 0,
-                command.buyer,
-                command.hold_seconds,
-                command.currency or "",
-                tuple(_sold(line)),
-                entry.number,
-                entry.kind,
-                _seconds(entry.at),
-                (),
-            )
-            self._purchases.keep(entry.command, purchase)
-        elif changed is not None and earlier is not None:
-            later = (entry.kind, command.payment_reference, changes)
-            self._purchases.keep(changed, replace(earlier, entries=(*earlier.entries, later)))
 
     def _check_told(
-        self, line: EntryLine, batch: BatchLine | None, earlier: Earlier | None
+        self, line: EntryLine, batch: BatchLine | None, purchase: Earlier | None
     ) -> None:
-        """What the rule does not give: whom it was for, at which price, when."""
-        entry, command = line.entry, line.command
-        if batch is None or (entry.batch, entry.at) != (batch.first, batch.at):
-            self._told(entry.number, "another batch")
-        if earlier is not None:
-            who, sold = (earlier.user_id, earlier.buyer), earlier.items
-        else:
-            who, sold = (command.user or 0, command.buyer), tuple(_sold(line))
-        if entry.purchase != (entry.command if command.kind == "buy" else command.purchase):
-            self._told(entry.number, "another purchase")
-        if command.kind != "buy" and earlier is None:
+        if batch is None:
+            self._violation(NUMBERING, f"entry {line.entry.number} is in no batch")
             return
-        if (entry.user or 0, entry.buyer or "") != who:
-            self._told(entry.number, "another buyer")
-        prices = {item.ticket_type: item.unit_price for item in sold}
-        if any(item.unit_price != prices.get(item.ticket_type) for item in entry.items):
-            self._told(entry.number, "another price")
-        total = sum(Decimal(item.unit_price or 0) * item.quantity for item in entry.items)
-        if Decimal(entry.total_price or 0) != total:
-            self._told(entry.number, "another total price")
-
-    def _told(self, number: int, what: str) -> None:
-        self._found.add(
-            OUTCOMES, f"entry {number} names {what} than what it was", self.header.event
-        )
+        told = _told(line, batch, purchase)
+        other = [name for name, value in told.items() if getattr(line.entry, name) != value]
+        if other:
+            self._violation(
+                OUTCOMES,
+                f"entry {line.entry.number} has another {', '.join(other)} than its command gives",
+            )
 
     def _wrong(self, what: str) -> None:
         self._found.add(NUMBERING, f"the export: {what}")
+
+    def _violation(self, invariant: str, detail: str) -> None:
+        self._found.add(invariant, detail, self.header.event)
+
+
+def _told(line: EntryLine, batch: BatchLine, purchase: Earlier | None) -> dict[str, Any]:
+    """The fields of an entry that follow from its command, its batch and its purchase.
+
+    The others are what the rule gives. Of a purchase that was still queued nothing is known yet.
+    """
+    entry, command = line.entry, line.command
+    is_buy, is_resolution = command.kind == BUY, command.purchase is not None
+    sold = {item.ticket_type: item for item in purchase.items} if purchase is not None else {}
+    items = []
+    for item in entry.items:
+        line_sold = sold.get(item.ticket_type)
+        quantity = command.quantity or 0
+        if is_resolution:
+            quantity = item.quantity
+        elif line_sold is not None:
+            quantity = line_sold.quantity
+        price = None if line_sold is None else line_sold.unit_price
+        items.append(replace(item, quantity=quantity, unit_price=price))
+    is_held = entry.kind == HELD and command.hold_seconds is not None
+    told: dict[str, Any] = {
+        "purchase": entry.command if is_buy else command.purchase,
+        "batch": batch.first,
+        "at": batch.at,
+        "items": items,
+        "total_price": total_of(items) if is_buy or is_resolution else None,
+        "payment_reference": command.payment_reference,
+        "held_until": later(batch.at, command.hold_seconds or 0) if is_held else UNSET,
+        "seconds": command.hold_seconds if command.kind == "extend" else UNSET,
+        "restock": UNSET if command.restock is None else command.restock,
+        "note": command.note or UNSET,
+    }
+    if purchase is not None:
+        told |= {
+            "status": _status(purchase),
+            "user": purchase.user_id,
+            "buyer": purchase.buyer or None,
+            "currency": purchase.currency,
+        }
+    elif is_resolution:
+        told["status"] = QUEUED
+    else:
+        told |= dict.fromkeys(("status", "user", "buyer", "currency"))
+    return told
+
+
+def _status(purchase: Earlier) -> str:
+    """Cancelled once nothing of it remains."""
+    if not purchase.entries:
+        return purchase.kind or QUEUED
+    kind = purchase.entries[-1][0]
+    if kind != CANCELLED:
+        return kind
+    cancelled = sum(
+        change.quantity or 0
+        for kind, _reference, changes in purchase.entries
+        if kind == CANCELLED
+        for change in changes
+    )
+    bought = sum(item.quantity for item in purchase.items)
+    return CANCELLED if cancelled == bought else CONFIRMED
+
+
+def _bought(line: EntryLine) -> Earlier:
+    """The purchase that an entry answers, as it left it."""
+    entry, command = line.entry, line.command
+    items: tuple[StoredItem, ...]
+    if command.items is None:
+        one = (command.ticket_type or 0, command.quantity or 0, command.unit_price or "0.00")
+        items = (StoredItem(*one, command.user_limit),)
+    else:
+        items = tuple(
+            StoredItem(it.ticket_type, it.quantity, it.unit_price, it.user_limit)
+            for it in command.items
+        )
+    return Earlier(
+        command.user or 0,
+        command.buyer,
+        command.hold_seconds,
+        command.currency or "",
+        items,
+        entry.number,
+        entry.kind,
+        _seconds(entry.at),
+        (),
+    )
 
 
 def replay_export(file: BinaryIO) -> Replayed:
     """Replay an export of one event.
 
     Raises:
-        ConfigurationError: it is something else.
-        OSError: of the file, or of the disk.
+        ExportUnreadable: it is something else, or not whole.
+        OSError, sqlite3.Error: of the file, or of the disk for what is kept meanwhile.
     """
     found = Findings()
-    reader = _Reader(file, found)
+    reader = _Reader(iter(partial(file.readline, LINE_MAX_BYTES), b""), found)
     header = reader.header
     with BoughtByUser() as bought:
         replay = Replay(header.event, found, bought.add)
         for part in reader.parts():
             replay.feed(*part)
         replay.finish(
-            LaneRow(header.last, _seconds(header.at), 0, header.extended_seconds),
-            [
-                CounterRow(each.ticket_type, True, each.issued, each.held, each.sold)
-                for each in header.ticket_types
-            ],
+            LaneRow(header.last, reader.at, 0, header.extended_seconds),
+            _counters(header, found),
         )
         if replay.limited:
             for rows in bought.parts():
                 check_limits(rows, found, header.event)
-    outcomes: Counter[str] = replay.outcomes
     return Replayed(
         ok=not found.counts,
         event=header.event,
-        entries=outcomes.total(),
+        entries=replay.outcomes.total(),
         sha256=reader.sha256,
-        outcomes=dict(outcomes),
+        outcomes=dict(replay.outcomes),
         open_holds=replay.open_holds,
         issued=sum(each.issued for each in header.ticket_types),
         held=sum(each.held for each in header.ticket_types),
@@ -294,6 +404,14 @@ def replay_export(file: BinaryIO) -> Replayed:
         violations=found.counts.total(),
         examples=dict(found.examples),
     )
+
+
+def _counters(header: Header, found: Findings) -> Iterable[CounterRow]:
+    types = [each.ticket_type for each in header.ticket_types]
+    if len(set(types)) != len(types):
+        found.add(INVENTORY, "a ticket type is counted twice", header.event)
+    for each in header.ticket_types:
+        yield CounterRow(each.ticket_type, True, each.issued, each.held, each.sold)
 
 
 def _batch(line: BatchLine) -> BatchRow:
@@ -305,27 +423,6 @@ def _batch(line: BatchLine) -> BatchRow:
         line.ticket_type,
         line.by_drain,
     )
-
-
-def _lines(line: EntryLine) -> list[dict[str, object]]:
-    """The lines of a cart, or of a cancellation, as they are stored: also what is null."""
-    return [{"user_limit": None, **item} for item in line.command.items or ()]
-
-
-def _sold(line: EntryLine) -> Iterator[StoredItem]:
-    command = line.command
-    if command.kind != "buy":
-        return
-    if command.items is None:
-        yield StoredItem(
-            command.ticket_type or 0,
-            command.quantity or 0,
-            command.unit_price or "0",
-            command.user_limit,
-        )
-        return
-    for item in _lines(line):
-        yield msgspec.convert(item, StoredItem)
 
 
 def _seconds(moment: str) -> float:

@@ -62,8 +62,8 @@ class Order:
 
     def decided(self, seq: int, accepted_xid: int) -> Iterator[str]:
         """What is wrong with the place of the next command."""
-        if seq < self._max_seq:
-            yield "came earlier than one decided before it in the same batch"
+        if seq <= self._max_seq:
+            yield "did not come after the one decided before it in the same batch"
         else:
             self._max_seq = seq
             yield from self.passed_over(seq, accepted_xid)

@@ -646,7 +646,10 @@ class _Places:
         class_ = PURCHASES if row.asked == BUY else RESOLUTIONS
         scope = batch.ticket_type_id
         if class_ == RESOLUTIONS and scope is not None:
-            return  # before the ledger, changes of capacity had no place in a queue
+            # Before the ledger, changes of capacity had no place in a queue, and nothing was held.
+            if row.asked not in CAPACITY_CHANGES:
+                yield "is in a batch of before the ledger"
+            return
         alone = batch.first_number == batch.last_number
         at_once = alone and not batch.by_drain and row.asked in CAPACITY_CHANGES
         if at_once:

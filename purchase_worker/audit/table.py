@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from purchase_worker.audit.from_export import Replayed
 from purchase_worker.audit.report import AuditReport
 
 
@@ -37,3 +38,25 @@ def show_audit(console: Console, report: AuditReport) -> None:
         console.print(Text("The audit passes: every decision adds up.", style="bold green"))
     else:
         console.print(Text("The audit FAILS: the rows break a promise.", style="bold red"))
+
+
+def show_replayed(console: Console, replayed: Replayed) -> None:
+    """What an export says was sold, violations, and its digest."""
+    outcomes = ", ".join(f"{count:,} {kind}" for kind, count in replayed.outcomes.items())
+    left = replayed.issued - replayed.held - replayed.sold
+    console.print(
+        Text(
+            f"Event {replayed.event}, {replayed.entries:,} entries: {outcomes or 'none'};"
+            f" {replayed.sold:,} sold + {replayed.held:,} held + {left:,} left"
+            f" = {replayed.issued:,} issued"
+        )
+    )
+    for invariant, examples in replayed.examples.items():
+        for example in examples:
+            console.print(Text(f"  {invariant}: {example}", style="red"))
+    console.print(Text(f"SHA-256 of all lines but the last: {replayed.sha256}"))
+    if replayed.ok:
+        console.print(Text("The audit passes: every decision adds up.", style="bold green"))
+    else:
+        broken = f"The audit FAILS: {replayed.violations:,} violations."
+        console.print(Text(broken, style="bold red"))

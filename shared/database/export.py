@@ -6,11 +6,13 @@ what the ledger should add up to, and ends with a digest of all that was before.
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, lower case there
 from sqlalchemy import Engine
 
@@ -19,31 +21,40 @@ from shared.database.ledger import LedgerEntry, read_entries
 from shared.database.prepared_statement import Prepared
 from shared.errors import NotFound
 from shared.purchases import as_time, total_price
+from shared.row_ids import MAX_ID
 
 Format = Literal["ndjson", "csv"]
 ROWS: Final = 1_000
 VERSION: Final = 1
+# What a reader of an export may rely on.
+Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Money = Annotated[str, Meta(pattern=r"^[0-9]{1,17}(\.[0-9]{1,2})?$")]
+CommandKind = Literal[
+    "buy", "issue", "withdraw", "confirm", "release", "cancel", "expire", "extend"
+]
 
 
 class ExportedType(msgspec.Struct, frozen=True):
     """A ticket type, and how its tickets were counted after the last entry."""
 
-    ticket_type: int
+    ticket_type: Id
     name: str | None
-    issued: int
-    held: int
-    sold: int
+    issued: Count
+    held: Count
+    sold: Count
 
 
 class Header(msgspec.Struct, frozen=True, tag="export", tag_field="type"):
     """The first line. `last`: number of the last entry; `at`, `extended_seconds`: of its lane."""
 
     version: int
-    event: int
+    event: Id
     epoch: str
     last: int
     at: str
-    extended_seconds: int
+    extended_seconds: Count
     ticket_types: list[ExportedType]
 
 
@@ -61,26 +72,35 @@ class BatchLine(msgspec.Struct, frozen=True, tag="batch", tag_field="type"):
     by_drain: bool
 
 
+class ExportedLine(msgspec.Struct, frozen=True):
+    """A line of a cart, with its terms; or of a cancellation, which has none."""
+
+    ticket_type: Id
+    quantity: Positive
+    unit_price: Money = "0.00"
+    user_limit: Positive | None = None
+
+
 class ExportedCommand(msgspec.Struct, frozen=True):
     """A command with its terms, as it was accepted by transaction `accepted_xid`."""
 
-    kind: str
-    seq: int
+    kind: CommandKind
+    seq: Id
     accepted_xid: int
     accepted_at: str
-    user: int | None = None
+    user: Id | None = None
     buyer: str = ""
-    ticket_type: int | None = None
-    quantity: int | None = None
-    unit_price: str | None = None
-    user_limit: int | None = None
-    event_limit: int | None = None
-    items: list[dict[str, Any]] | None = None
+    ticket_type: Id | None = None
+    quantity: Positive | None = None
+    unit_price: Money | None = None
+    user_limit: Positive | None = None
+    event_limit: Positive | None = None
+    items: list[ExportedLine] | None = None
     currency: str | None = None
-    hold_seconds: int | None = None
+    hold_seconds: Positive | None = None
     purchase: str | None = None
     payment_reference: str | None = None
-    amount: str | None = None
+    amount: Money | None = None
     restock: bool | None = None
     note: str | None = None
 
@@ -209,13 +229,16 @@ COLUMNS: Final = (
     *("ticket_type", "ticket_type_name", "quantity", "unit_price", "amount", "currency"),
     *("change", "left_after", "payment_reference", "note", "command", "batch"),
 )
-# A spreadsheet takes such a text for a formula (OWASP, "CSV Injection").
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+# A spreadsheet takes such a text for a formula (OWASP, "CSV Injection"), some do so also behind
+# quotes and spaces.
+FORMULA: Final = re.compile(r"[\s\"'\ufeff\u200b]*[=+\-@＝＋－＠]|[\t\r\n]")
+# By this, Excel knows that a table is UTF-8.
+BYTE_ORDER_MARK: Final = "\ufeff".encode()
 
 
 def harmless(text: str | None) -> str | None:
     """A text that no spreadsheet runs: with an apostrophe before what would be a formula."""
-    return f"'{text}" if text is not None and text.startswith(FORMULA_STARTS) else text
+    return f"'{text}" if text is not None and FORMULA.match(text) else text
 
 
 def _csv(engine: Engine, header: Header) -> Iterator[bytes]:
@@ -224,7 +247,7 @@ def _csv(engine: Engine, header: Header) -> Iterator[bytes]:
     def render(_cursor: Cursor, _after: int, entries: list[LedgerEntry]) -> bytes:
         return _rows(row for entry in entries for row in _table(entry, names))
 
-    yield _rows([COLUMNS])
+    yield BYTE_ORDER_MARK + _rows([COLUMNS])
     yield from _pages(engine, header, render)
 
 

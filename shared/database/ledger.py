@@ -242,7 +242,7 @@ def _entry(row: _Row) -> LedgerEntry:
         batch=row.batch,
         at=row.at,
         items=items,
-        total_price=_total(items) if of_purchase else None,
+        total_price=total_of(items) if of_purchase else None,
         currency=row.currency,
         payment_reference=row.payment_reference,
         held_until=row.held_until or UNSET,
@@ -280,5 +280,5 @@ def _items(row: _Row) -> list[LedgerItem]:
     return items
 
 
-def _total(items: Sequence[LedgerItem]) -> str:
+def total_of(items: Sequence[LedgerItem]) -> str:
     return str(sum((Decimal(i.unit_price or 0) * i.quantity for i in items), Decimal("0.00")))

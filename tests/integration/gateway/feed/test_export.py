@@ -3,17 +3,19 @@
 import csv
 import io
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import httpx
 import pytest
 from sqlalchemy import Engine
 
-from purchase_worker.audit.from_export import replay_export
+from purchase_worker.audit.from_export import ExportUnreadable, replay_export
 from shared.config.settings import Settings
 from shared.database.export import ROWS, export, harmless
 from tests.support.every_kind import Sale
 from tests.support.factories import add_user, queue_buy, queue_many, run
 from tests.support.gateways import authorization, running_gateway
+from tests.support.waiting import eventually
 
 NDJSON, CSV = {"Accept": "application/x-ndjson"}, {"Accept": "text/csv"}
 
@@ -54,7 +56,10 @@ def test_the_table_has_a_row_for_each_ticket_type_of_an_entry(
     sale.decide()
     answer = reader.get(f"/api/events/{sale.event}/ledger/", headers=CSV)
     assert answer.headers["content-type"] == "text/csv; charset=utf-8; header=present"
-    table = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    assert answer.content.startswith(b"\xef\xbb\xbfnumber,")
+    assert answer.content.count(b"\n") == answer.content.count(b"\r\n") == 20
+    text = answer.content.decode("utf-8-sig")
+    table = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [int(row["number"]) for row in table] == [
         1,
         2,
@@ -76,10 +81,17 @@ def test_the_table_has_a_row_for_each_ticket_type_of_an_entry(
     assert (last["change"], last["buyer"], last["ticket_type_name"]) == ("-1", "'@SUM(1)", "'=1+1")
 
 
-@pytest.mark.parametrize("text", ["=1", "+1", "-1", "@a", "\ta", "＝1"])
+@pytest.mark.parametrize(
+    "text",
+    ["=1", "+1", "-1", "@a", "\ta", "\ra", "\na", "＝1", '"=1', " =1", "\u00a0\"'@a", "\ufeff=1"],
+)
 def test_no_text_is_a_formula(text: str) -> None:
     assert harmless(text) == f"'{text}"
-    assert harmless("1-1") == "1-1"
+
+
+@pytest.mark.parametrize("text", ["", "1-1", "O'Hara", '"Ann" = Anna', "Zoë\n+49 30", " x"])
+def test_other_texts_stay_as_they_are(text: str) -> None:
+    assert harmless(text) == text
 
 
 def test_an_export_is_its_owners_and_has_no_parameters(
@@ -92,3 +104,92 @@ def test_an_export_is_its_owners_and_has_no_parameters(
     answer = reader.get(path, params={"after": 1}, headers=CSV)
     assert (answer.status_code, list(answer.json()["errors"])) == (400, ["after"])
     assert reader.head(path, headers=CSV).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("image/png", "application/json"),
+        ("text/*", "text/csv; charset=utf-8; header=present"),
+        ("text/csv;q=0.5, application/x-ndjson", "application/x-ndjson"),
+        (
+            "text/csv;q=0.5, application/x-ndjson;q=0.4, */*;q=0.1",
+            "text/csv; charset=utf-8; header=present",
+        ),
+        ("text/csv;q=0, */*", "application/json"),
+    ],
+)
+def test_the_form_is_what_the_client_prefers(
+    sale: Sale, reader: httpx.Client, accept: str, media_type: str
+) -> None:
+    path = f"/api/events/{sale.event}/ledger/"
+    for method in ("GET", "HEAD"):
+        answer = reader.request(method, path, headers={"Accept": accept})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
+        assert bool(answer.content) == (method == "GET")
+        if media_type != "application/json":
+            name = f"event-{sale.event}.{'csv' if 'csv' in media_type else 'ndjson'}"
+            assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
+
+
+def test_texts_of_several_lines_and_with_quotes_come_back_as_they_were(
+    sale: Sale, reader: httpx.Client
+) -> None:
+    buyer, name = 'Zoë "Zo" O\'Hara,\n2nd line', "Front; row\r\nleft, €"
+    run(
+        sale.engine, "UPDATE ticket_types SET name = :name WHERE id = :id", id=sale.child, name=name
+    )
+    queue_buy(sale.engine, [(sale.child, 1)], user_id=sale.user, buyer=buyer)
+    sale.decide()
+    answer = reader.get(f"/api/events/{sale.event}/ledger/", headers=CSV)
+    *_, last = csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"), newline=""))
+    assert (last["buyer"], last["ticket_type_name"]) == (buyer, name)
+
+
+@pytest.fixture
+def long_sale(sale: Sale) -> Sale:
+    """More than the buffers of a connection take."""
+    queue_many(sale.engine, sale.adult, 20 * ROWS)
+    sale.decide()
+    return sale
+
+
+def test_an_export_whose_database_fails_is_cut_off(long_sale: Sale, reader: httpx.Client) -> None:
+    path = f"/api/events/{long_sale.event}/ledger/"
+    with reader.stream("GET", path, headers=NDJSON) as answer:
+        assert answer.status_code == 200
+        parts, read = answer.iter_raw(), []
+        read.append(next(parts))
+        with long_sale.engine.connect().execution_options(
+            isolation_level="AUTOCOMMIT"
+        ) as connection:
+            name = connection.exec_driver_sql("SELECT current_database()").scalar_one()
+            connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+                read.extend(parts)
+            connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    with pytest.raises(ExportUnreadable, match="incomplete"):
+        replay_export(io.BytesIO(b"".join(read)))
+
+
+def test_who_leaves_an_export_may_begin_others(long_sale: Sale, reader: httpx.Client) -> None:
+    path = f"/api/events/{long_sale.event}/ledger/"
+
+    def begin(exports: ExitStack) -> int:
+        answer = exports.enter_context(reader.stream("GET", path, headers=CSV))
+        return answer.status_code
+
+    with ExitStack() as exports:
+        assert [begin(exports) for _ in range(3)] == [200, 200, 503]
+
+    def may_begin() -> None:
+        with ExitStack() as again:
+            assert [begin(again) for _ in range(2)] == [200, 200]
+
+    eventually(may_begin)
