@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from purchase_worker.audit.replay import INVENTORY, NUMBERING
+from purchase_worker.audit.findings import INVENTORY, NUMBERING
 from purchase_worker.decision import ALL_HELD, NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
 from shared.observability.metrics import ROWS, SECONDS, ManyHistogram
 from shared.purchases import CONFIRMED, HELD

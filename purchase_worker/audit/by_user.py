@@ -14,7 +14,7 @@ from typing import Self
 
 import msgspec
 
-from purchase_worker.audit.replay import Bought
+from purchase_worker.audit.limits import Bought
 
 # Each has its own holders; one at a time is read again.
 PARTS = 256

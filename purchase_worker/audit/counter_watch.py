@@ -12,7 +12,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, lower 
 from sqlalchemy import Engine
 
 from purchase_worker import metrics
-from purchase_worker.audit.replay import INVENTORY, NUMBERING
+from purchase_worker.audit.findings import INVENTORY, NUMBERING
 from shared.database.engine import cursor_transaction
 from shared.database.prepared_statement import array_literal
 from shared.observability.logging import get_logger

@@ -18,21 +18,18 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from purchase_worker.audit.by_user import BoughtByUser
+from purchase_worker.audit.findings import INVENTORY, NUMBERING, OUTCOMES, Findings
+from purchase_worker.audit.limits import check_limits
 from purchase_worker.audit.order import BatchRow, Snapshot
-from purchase_worker.audit.replay import (
+from purchase_worker.audit.replay import Replay
+from purchase_worker.audit.rows import (
     BUY,
     CAPACITY_CHANGES,
-    INVENTORY,
-    NUMBERING,
-    OUTCOMES,
     CounterRow,
     Earlier,
     EntryRow,
-    Findings,
     LaneRow,
-    Replay,
     Terms,
-    check_limits,
 )
 from purchase_worker.decision import later
 from shared.database.export import VERSION, BatchLine, End, EntryLine, Header, Line

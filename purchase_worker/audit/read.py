@@ -15,13 +15,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - a class
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 from purchase_worker.audit.order import BatchRow, Snapshot
-from purchase_worker.audit.replay import (
-    CounterRow,
-    EntryRow,
-    HoldRow,
-    LaneRow,
-    WaitingRow,
-)
+from purchase_worker.audit.rows import CounterRow, EntryRow, HoldRow, LaneRow, WaitingRow
 
 Part = TypeVar("Part")
 Row = TypeVar("Row")

@@ -7,7 +7,7 @@ rule, against plain arithmetic, and against one another.
 
 from bisect import bisect_left
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -15,7 +15,29 @@ from typing import Final
 
 import msgspec
 
-from purchase_worker.audit.order import BatchRow, Order
+from purchase_worker.audit.findings import (
+    FIRST_COME,
+    HOLDS,
+    INVENTORY,
+    NUMBERING,
+    OUTCOMES,
+    PAYMENTS,
+    QUEUE,
+    Findings,
+)
+from purchase_worker.audit.limits import Bought
+from purchase_worker.audit.order import BatchRow, Places
+from purchase_worker.audit.rows import (
+    BUY,
+    PURCHASES,
+    CounterRow,
+    Earlier,
+    EntryRow,
+    HoldRow,
+    LaneRow,
+    Terms,
+    WaitingRow,
+)
 from purchase_worker.decision import (
     EXTENDED,
     OVER_USER_LIMIT,
@@ -27,7 +49,6 @@ from purchase_worker.decision import (
     Entry,
     Expire,
     Extend,
-    Holder,
     Issue,
     Line,
     Purchase,
@@ -44,162 +65,12 @@ from shared.purchases import (
     QUEUED,
     RELEASED,
     TIME_FORMAT,
-    StoredChange,
-    StoredItem,
     StoredLine,
 )
 
-INVENTORY: Final = "inventory"
-NUMBERING: Final = "numbering"
-OUTCOMES: Final = "outcomes"
-USER_LIMITS: Final = "user_limits"
-HOLDS: Final = "holds"
-PAYMENTS: Final = "payments"
-FIRST_COME: Final = "first_come"
-QUEUE: Final = "queue"
-GUARDS: Final = "guards"
-
-DESCRIPTIONS: Final = {
-    INVENTORY: "sold + held + left = issued, and never less than nothing left, after every entry",
-    NUMBERING: "every request waits or has its entry; entries are numbered 1, 2, 3 ... by batches",
-    OUTCOMES: "each outcome, and what was left after it, is what the rule gives",
-    USER_LIMITS: "no buyer has more than the limits that were accepted with the request",
-    HOLDS: "what is held, and until when, is what the entries give",
-    PAYMENTS: "each payment confirms one purchase, and is of its price",
-    FIRST_COME: "no request was decided before an earlier one that was visible",
-    QUEUE: "nothing has been queued for too long",
-    GUARDS: "the database's own guards of these rows are in place and enabled",
-}
-# Violations that are listed; all are counted.
-EXAMPLES_MAX = 20
-BUY: Final = "buy"
-# Of what the catalog decides by itself.
-CAPACITY_CHANGES: Final = ("issue", "withdraw")
 # Entries that end a hold.
 ENDS: Final = (CONFIRMED, RELEASED, EXPIRED)
-# Classes of the work list.
-RESOLUTIONS: Final = 0
-PURCHASES: Final = 1
-
-
-class Earlier(msgspec.Struct, frozen=True):
-    """The purchase that a command is about, as the entries before its own left it.
-
-    `number`, `kind` and `at` (seconds since 1970) are of its answer; None if it had none. Of each
-    later entry: kind, payment reference and lines.
-    """
-
-    user_id: int
-    buyer: str
-    hold_seconds: int | None
-    currency: str
-    items: tuple[StoredItem, ...]
-    number: int | None
-    kind: str | None
-    at: float | None
-    entries: tuple[tuple[str, str | None, tuple[StoredChange, ...]], ...]
-
-
-class Terms(msgspec.Struct, frozen=True):
-    """What only requests with a hold, of a key's buyer, or about an earlier purchase have.
-
-    `purchase_id`: whom the request is about. `changed`: the purchase that the entry names.
-    `paid_too`: another purchase that the same payment confirmed.
-    """
-
-    buyer: str = ""
-    hold_seconds: int | None = None
-    purchase_id: str | None = None
-    changed: str | None = None
-    payment_reference: str | None = None
-    amount: str | None = None
-    currency: str | None = None
-    restock: bool | None = None
-    purchase: Earlier | None = None
-    paid_too: str | None = None
-
-
-NO_TERMS: Final = Terms()
-_stored_items = msgspec.json.Decoder(tuple[StoredItem, ...])
 _stored_lines = msgspec.json.Decoder(tuple[StoredLine, ...])
-_stored_changes = msgspec.json.Decoder(tuple[StoredChange, ...])
-_stored_terms = msgspec.json.Decoder(Terms)
-
-
-# Ticket type, quantity and limit of a line.
-Limited = tuple[int, int, int | None]
-
-
-class EntryRow(msgspec.Struct, frozen=True, gc=False):
-    """An entry with its request, as stored; `seq` is None where that is missing.
-
-    Those of several lines have them in `items` and `asked_items`; `stored_terms` are `Terms`.
-    `accepted_at`: seconds since 1970.
-    """
-
-    number: int
-    kind: str
-    reason: str | None
-    ticket_type_id: int | None
-    change: int
-    left_after: int
-    items: str | None
-    id: str
-    seq: int | None
-    accepted_xid: int
-    accepted_at: float
-    asked: str
-    user_id: int
-    asked_ticket_type_id: int | None
-    quantity: int
-    user_limit: int | None
-    event_limit: int | None
-    asked_items: str | None
-    stored_terms: str | None = None
-
-    @property
-    def outcome(self) -> str:
-        return self.kind if self.reason is None else f"{self.kind} ({self.reason})"
-
-    def lines(self) -> tuple[Limited, ...]:
-        """What a purchase asked for.
-
-        Raises:
-            msgspec.DecodeError: it cannot be read.
-        """
-        if self.asked_items is None:
-            return ((self.asked_ticket_type_id or 0, self.quantity, self.user_limit),)
-        return tuple(
-            (item.ticket_type, item.quantity, item.user_limit)
-            for item in _stored_items.decode(self.asked_items)
-        )
-
-    def changes(self) -> tuple[Change, ...]:
-        """What the entry says; raises as `lines` does."""
-        if self.items is None:
-            return (Change(self.ticket_type_id or 0, self.change, self.left_after),)
-        return tuple(
-            Change(item.ticket_type, item.change, item.left_after, item.quantity, item.cancelled)
-            for item in _stored_changes.decode(self.items)
-        )
-
-    def terms(self) -> Terms:
-        """Raises as `lines` does."""
-        return NO_TERMS if self.stored_terms is None else _stored_terms.decode(self.stored_terms)
-
-
-class Bought(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A purchase that was held or confirmed (`taken`), or rejected for a limit of its holder.
-
-    What came back later is a purchase of less than nothing, without limits.
-    """
-
-    number: int
-    user_id: int
-    buyer: str
-    taken: bool
-    event_limit: int | None
-    lines: tuple[Limited, ...]
 
 
 class _Answer(msgspec.Struct, frozen=True, gc=False):
@@ -209,68 +80,6 @@ class _Answer(msgspec.Struct, frozen=True, gc=False):
     terms: Terms
     changes: tuple[Change, ...]
     command: Command
-
-
-class WaitingRow(msgspec.Struct, frozen=True):
-    """A row of the work list; `accepted_xid` is None where its request is missing.
-
-    `right`: class and sequence number are the request's. `answered`: by this entry.
-    """
-
-    id: str
-    class_: int
-    seq: int
-    right: bool
-    answered: int | None
-    accepted_xid: int | None
-    queued_seconds: float
-
-
-class CounterRow(msgspec.Struct, frozen=True):
-    """A ticket type's counter; `issued` is None where that is missing."""
-
-    ticket_type_id: int
-    exists: bool
-    issued: int | None
-    held: int | None
-    sold: int | None
-
-
-class LaneRow(msgspec.Struct, frozen=True):
-    """A lane; no purchase up to `done_seq` is looked for in the work list."""
-
-    number: int
-    at: float
-    done_seq: int = 0
-    extended_seconds: int = 0
-
-
-class HoldRow(msgspec.Struct, frozen=True):
-    """An open hold. `number`, `kind`: of the purchase's answer. `ended`: by this entry.
-
-    `moved_seconds`: by how much it ends later than its `hold_seconds` after that answer.
-    """
-
-    id: str
-    number: int | None
-    kind: str | None
-    ended: int | None
-    moved_seconds: float | None
-
-
-class Findings:
-    """The violations: how many of each invariant, and examples."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.examples: defaultdict[str, list[str]] = defaultdict(list)
-
-    def add(self, invariant: str, detail: str, event_id: int | None = None) -> None:
-        """`event_id` None: it concerns them all."""
-        self.counts[invariant] += 1
-        if self.counts[invariant] <= EXAMPLES_MAX:
-            where = "" if event_id is None else f"event {event_id}: "
-            self.examples[invariant].append(where + detail)
 
 
 class Replay:
@@ -307,7 +116,7 @@ class Replay:
         self._extended_seconds = [0]
         self._coming: deque[BatchRow] = deque()
         self._batch: BatchRow | None = None
-        self._places = _Places()
+        self._places = Places()
 
     def feed(self, batches: Iterable[BatchRow], rows: Iterable[EntryRow]) -> None:
         """The next entries, and at least the batches that begin with one of them."""
@@ -619,122 +428,6 @@ class Replay:
 
     def _violation(self, invariant: str, detail: str) -> None:
         self._found.add(invariant, detail, self._event_id)
-
-
-class _Places:
-    """Who was served before whom, in one event.
-
-    Resolutions go before purchases; each of these classes is first come, first served. Batches from
-    before the ledger are held to the order of their own ticket type.
-    """
-
-    def __init__(self) -> None:
-        # By class, and ticket type if from before the ledger.
-        self._orders: defaultdict[tuple[int, int | None], Order] = defaultdict(Order)
-        # Those of the present batch.
-        self._touched: set[tuple[int, int | None]] = set()
-        # The last batch, by ticket type if from before the ledger.
-        self._last: dict[int | None, BatchRow] = {}
-        self._last_with_purchases: BatchRow | None = None
-        # The catalog's change of capacity is decided by the transaction that accepts it, as a batch
-        # of its own. It never waits, so it passes no queued resolution over, nor is it passed over.
-        self._at_once_xid: int | None = None
-        self._must_see_xid: int | None = None
-
-    def check(self, batch: BatchRow, row: EntryRow, seq: int) -> Iterator[str]:
-        """What is wrong with the place of an entry in its batch."""
-        class_ = PURCHASES if row.asked == BUY else RESOLUTIONS
-        scope = batch.ticket_type_id
-        if class_ == RESOLUTIONS and scope is not None:
-            # Before the ledger, changes of capacity had no place in a queue, and nothing was held.
-            if row.asked not in CAPACITY_CHANGES:
-                yield "is in a batch of before the ledger"
-            return
-        alone = batch.first_number == batch.last_number
-        at_once = alone and not batch.by_drain and row.asked in CAPACITY_CHANGES
-        if at_once:
-            self._at_once_xid = row.accepted_xid
-        # A snapshot leaves out its own transaction: it is beyond its end, or as if it were seen.
-        if not batch.seen.sees(row.accepted_xid) and not (
-            at_once and row.accepted_xid >= batch.seen.xmax
-        ):
-            yield f"could not be seen by its batch, which began with {batch.first_number}"
-        if class_ == RESOLUTIONS:
-            yield from self._check_resolution(row.accepted_xid)
-        elif scope is None:
-            former = self._orders.get((PURCHASES, row.asked_ticket_type_id))
-            if former is not None and row.asked_ticket_type_id is not None:
-                yield from former.passed_over(seq, row.accepted_xid)
-        elif row.asked_ticket_type_id != scope or None in self._last:
-            yield "is in a batch of another ticket type, or of before the ledger"
-        if not at_once:
-            self._touched.add((class_, scope))
-            yield from self._orders[class_, scope].decided(seq, row.accepted_xid)
-
-    def check_waiting(self, class_: int, seq: int, accepted_xid: int) -> Iterator[str]:
-        """What is wrong with a command that no batch has decided."""
-        if class_ == RESOLUTIONS:
-            yield from self._check_resolution(accepted_xid)
-        yield from self._orders[class_, None].passed_over(seq, accepted_xid)
-
-    def close(self, batch: BatchRow) -> Iterator[str]:
-        """The batch has no more entries: what is wrong with its snapshot."""
-        scope = batch.ticket_type_id
-        before = self._last.get(scope)
-        if self._touched or scope is None:
-            if before is not None and not batch.seen.sees_all_of(before.seen):
-                yield "denies what the batch before it saw"
-            if self._must_see_xid not in (None, self._at_once_xid):
-                assert self._must_see_xid is not None
-                if not batch.seen.sees(self._must_see_xid):
-                    yield "denies the change of capacity before it"
-            self._last[scope] = batch
-        if (PURCHASES, None) in self._touched:
-            self._last_with_purchases = batch
-        for key in self._touched:
-            self._orders[key].close(batch)
-        self._touched.clear()
-        self._must_see_xid, self._at_once_xid = self._at_once_xid, None
-
-    def _check_resolution(self, accepted_xid: int) -> Iterator[str]:
-        if (PURCHASES, None) in self._touched:
-            yield "came after purchases of its batch"
-        passing = self._last_with_purchases
-        if passing is not None and passing.seen.sees(accepted_xid):
-            yield (
-                f"waited while the batch that began with {passing.first_number} decided purchases"
-            )
-
-
-def check_limits(bought: Iterable[Bought], found: Findings, event_id: int) -> None:
-    """Limits: what was taken is within those of its holder, what was rejected for them is not.
-
-    Args:
-        bought: all that these holders bought of an event, in the order of its numbers. Earlier
-            purchases count, whether they had a limit or not.
-        found: gets the violations.
-        event_id: named in them.
-    """
-    owned: dict[Holder, dict[int, int]] = {}
-    for row in bought:
-        holder = row.user_id, row.buyer
-        has = owned.setdefault(holder, {})
-        lines = tuple([Line(*line) for line in row.lines])
-        command = Buy("", row.user_id, lines, row.event_limit, buyer=row.buyer)
-        if command.has_limit or not row.taken:
-            enough = {line.ticket_type_id: line.quantity for line in lines}
-            state = State(row.number - 1, "", enough, owned={holder: has})
-            (expected,), _after = decide(state, "", (command,))
-            who = f"user {row.user_id}" + (f", buyer {row.buyer}" if row.buyer else "")
-            if row.taken and expected.reason is not None:
-                detail = f"entry {row.number} gives {who} more than a limit allows"
-                found.add(USER_LIMITS, detail, event_id)
-            elif not row.taken and expected.reason is None:
-                detail = f"entry {row.number} was within the limits of {who}"
-                found.add(OUTCOMES, detail, event_id)
-        if row.taken:
-            for line in lines:
-                has[line.ticket_type_id] = has.get(line.ticket_type_id, 0) + line.quantity
 
 
 # Exact: a number of seconds since 1970 has room for microseconds.

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from purchase_worker.audit import guards, read
 from purchase_worker.audit.by_user import BoughtByUser
-from purchase_worker.audit.replay import (
+from purchase_worker.audit.findings import (
     DESCRIPTIONS,
     FIRST_COME,
     GUARDS,
@@ -19,13 +19,12 @@ from purchase_worker.audit.replay import (
     NUMBERING,
     OUTCOMES,
     PAYMENTS,
-    PURCHASES,
     QUEUE,
-    CounterRow,
     Findings,
-    Replay,
-    check_limits,
 )
+from purchase_worker.audit.limits import check_limits
+from purchase_worker.audit.replay import Replay
+from purchase_worker.audit.rows import PURCHASES, CounterRow
 from shared.config.settings import Settings
 from shared.database.rights import excess_rights
 from shared.purchases import CONFIRMED, EXPIRED, HELD, REJECTED, RELEASED

@@ -10,7 +10,7 @@ import msgspec
 import psutil
 import redis
 
-from purchase_worker.audit.replay import GUARDS
+from purchase_worker.audit.findings import GUARDS
 from purchase_worker.audit.report import audit
 from shared.database.engine import statement
 from shared.database.ledger import read_entries

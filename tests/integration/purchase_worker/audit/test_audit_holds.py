@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 from purchase_worker import expiry
 from purchase_worker.audit import by_user, read
 from purchase_worker.audit.counter_watch import CounterWatch
-from purchase_worker.audit.replay import INVENTORY, NUMBERING
+from purchase_worker.audit.findings import INVENTORY, NUMBERING
 from purchase_worker.audit.report import AuditReport, audit
 from purchase_worker.drain import drain
 from purchase_worker.metrics import AUDIT_VIOLATIONS

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine
 
 from purchase_worker.audit.counter_watch import CounterWatch
-from purchase_worker.audit.replay import INVENTORY, NUMBERING
+from purchase_worker.audit.findings import INVENTORY, NUMBERING
 from purchase_worker.drain import drain
 from purchase_worker.metrics import AUDIT_CHECKED, AUDIT_VIOLATIONS
 from shared.config.settings import Settings

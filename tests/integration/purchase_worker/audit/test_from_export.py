@@ -20,6 +20,7 @@ from purchase_worker.audit.report import audit
 from shared.config.settings import Settings
 from shared.database.export import export
 from tests.support.every_kind import Sale
+from tests.support.factories import add_event
 
 Lines = list[dict[str, Any]]
 
@@ -63,6 +64,11 @@ def test_an_export_proves_the_sale_without_its_database(exported: bytes, sale: S
     assert replayed.sha256 == json.loads(exported.splitlines()[-1])["sha256"]
     # It is a forger's tool that does nothing: what it accuses below was forged there.
     assert replay(forged(exported, lambda lines: None)).ok
+
+
+def test_a_sale_that_has_not_begun_adds_up(engine: Engine) -> None:
+    replayed = replay(b"".join(export(engine, add_event(engine), "ndjson")))
+    assert (replayed.ok, replayed.entries) == (True, 0)
 
 
 def test_an_export_that_is_not_as_written_is_accused(exported: bytes) -> None:
@@ -146,6 +152,36 @@ def test_a_forgery_with_a_digest_that_fits_is_accused(exported: bytes, what: str
     replayed = replay(forged(exported, FORGERIES[what]))
     assert not replayed.ok
     assert replayed.violations >= 1
+
+
+def leave_out_the_last(lines: Lines) -> None:
+    """An expiry that was refused, and all that counts it."""
+    lines.remove(entry(lines, 17))
+    lines[0]["last"] = lines[-1]["entries"] = 16
+    [line for line in lines if line["type"] == "batch"][-1]["last"] = 16
+
+
+def sell_for_less(lines: Lines) -> None:
+    sold = entry(lines, 8)
+    sold["command"]["unit_price"] = sold["entry"]["items"][0]["unit_price"] = "1.00"
+    sold["entry"]["total_price"] = "9.00"
+
+
+def sell_to_another(lines: Lines) -> None:
+    for line in lines:
+        for part in ("entry", "command"):
+            if line.get(part, {}).get("buyer") == "Ann":
+                line[part]["buyer"] = "Bob"
+
+
+@pytest.mark.parametrize("forge", [leave_out_the_last, sell_for_less, sell_to_another])
+def test_another_sale_that_adds_up_has_another_digest(
+    exported: bytes, forge: Callable[[Lines], None]
+) -> None:
+    """As docs/operations.md says: only that shows it."""
+    replayed = replay(forged(exported, forge))
+    assert replayed.examples == {}
+    assert replayed.sha256 != replay(exported).sha256
 
 
 # What nothing else in an export contradicts, at least not every change of it: only a comparison of

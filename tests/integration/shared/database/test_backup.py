@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from deploy.local.servers.embedded import prepare_postgres, run_as
 from deploy.local.servers.wheels import postgres_programs
 from gateway.webhooks import store
-from purchase_worker.audit.replay import FIRST_COME, GUARDS
+from purchase_worker.audit.findings import FIRST_COME, GUARDS
 from purchase_worker.audit.report import AuditReport, audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings

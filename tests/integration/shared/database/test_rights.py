@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from purchase_worker.audit.replay import GUARDS
+from purchase_worker.audit.findings import GUARDS
 from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.database_url import with_login

@@ -10,19 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from purchase_worker.audit.findings import HOLDS, Findings
+from purchase_worker.audit.limits import Bought, check_limits
 from purchase_worker.audit.order import BatchRow, Snapshot
-from purchase_worker.audit.replay import (
-    HOLDS,
-    Bought,
-    CounterRow,
-    EntryRow,
-    Findings,
-    HoldRow,
-    LaneRow,
-    Replay,
-    WaitingRow,
-    check_limits,
-)
+from purchase_worker.audit.replay import Replay
+from purchase_worker.audit.rows import CounterRow, EntryRow, HoldRow, LaneRow, WaitingRow
 from purchase_worker.decision import (
     Buy,
     Cancel,
