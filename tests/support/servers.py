@@ -198,3 +198,18 @@ def new_database(server_url: str) -> Iterator[str]:
     run_admin(server_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE} STRATEGY FILE_COPY")
     yield with_database(server_url, name)
     run_admin(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def unreachable(server_url: str, database_url: str) -> Iterator[None]:
+    """The database accepts no connections, and ends those that it has."""
+    name = make_url(database_url).database
+    run_admin(server_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    run_admin(
+        server_url,
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
+    )
+    try:
+        yield
+    finally:
+        run_admin(server_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")

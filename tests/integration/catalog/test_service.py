@@ -14,7 +14,7 @@ from shared.free_port import free_port
 from tests.integration.catalog.conftest import url_of
 from tests.integration.catalog.making import EVENT, make_event, make_user
 from tests.support.figures import figures
-from tests.support.servers import run_admin
+from tests.support.servers import unreachable
 from tests.support.services import running_service
 from tests.support.waiting import eventually
 
@@ -43,22 +43,16 @@ def test_without_its_database_the_catalog_answers_503_until_it_is_back(
     settings = Settings(database_url=database_url, keys_dir=keys_dir, catalog_port=free_port())
     url = url_of(settings)
     headers = {"Authorization": f"Bearer {mint(settings, signing_key, 1, 'access')}"}
-    name = database_url.rpartition("/")[2]
 
     def get(path: str) -> httpx.Response:
         return httpx.get(url + path, headers=headers)
 
     with running_service("catalog", settings, f"{url}/readyz"):
-        run_admin(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        run_admin(
-            postgres_url,
-            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
-        )
-        for path in ("/readyz", "/api/events/"):
-            assert (get(path).status_code, get(path).json()["code"]) == (503, "unavailable")
-            assert int(get(path).headers["Retry-After"]) > 0
-        assert get("/healthz").status_code == 200
-        run_admin(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        with unreachable(postgres_url, database_url):
+            for path in ("/readyz", "/api/events/"):
+                assert (get(path).status_code, get(path).json()["code"]) == (503, "unavailable")
+                assert int(get(path).headers["Retry-After"]) > 0
+            assert get("/healthz").status_code == 200
 
         def back() -> None:
             assert get("/readyz").status_code == 200

@@ -174,7 +174,7 @@ def test_every_selector_finds_its_pods(rendered: Rendered) -> None:
 
 
 DATABASE_CLIENTS = ("gateway", "catalog", "worker", "sweeper", "sender", "migrate")
-BROKER_CLIENTS = ("gateway", "worker", "sweeper", "sender")
+BROKER_CLIENTS = ("catalog", "gateway", "worker", "sweeper", "sender")
 
 
 def test_policies_allow_exactly_the_needed_connections(rendered: Rendered) -> None:

@@ -7,14 +7,13 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import msgspec
 import pytest
 import redis
 from msgspec.structs import replace
 from sqlalchemy import Engine
-from sqlalchemy.engine import make_url
 
 from deploy.local.servers.embedded import prepare_valkey
 from gateway.purchases.look_up import PurchaseAnswer
@@ -40,7 +39,7 @@ from tests.support.factories import (
     queue,
     request,
 )
-from tests.support.servers import Server, run_admin, running
+from tests.support.servers import Server, running, unreachable
 from tests.support.services import folder_for_servers
 
 LIMIT_SECONDS = 20
@@ -433,21 +432,6 @@ async def test_an_accepted_purchase_whose_outcome_cannot_be_read_is_answered_as_
 
 
 # --- following ---
-
-
-@contextmanager
-def unreachable(server_url: str, database_url: str) -> Iterator[None]:
-    """The database accepts no connections, and ends those that it has."""
-    name = make_url(database_url).database
-    run_admin(server_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-    run_admin(
-        server_url,
-        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
-    )
-    try:
-        yield
-    finally:
-        run_admin(server_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
 @pytest.mark.parametrize("changes", [{}, NO_REDIS], ids=["redis", "no redis"])
