@@ -20,7 +20,7 @@ from purchase_worker.audit.report import audit
 from shared.config.settings import Settings
 from shared.database.export import export
 from tests.support.every_kind import Sale
-from tests.support.factories import add_event
+from tests.support.factories import add_event, queue_buy
 
 Lines = list[dict[str, Any]]
 
@@ -69,6 +69,14 @@ def test_an_export_proves_the_sale_without_its_database(exported: bytes, sale: S
 def test_a_sale_that_has_not_begun_adds_up(engine: Engine) -> None:
     replayed = replay(b"".join(export(engine, add_event(engine), "ndjson")))
     assert (replayed.ok, replayed.entries) == (True, 0)
+
+
+def test_an_earlier_export_is_the_beginning_of_a_later_one(exported: bytes, sale: Sale) -> None:
+    queue_buy(sale.engine, [(sale.adult, 1)], user_id=sale.user)
+    sale.decide()
+    later = b"".join(export(sale.engine, sale.event, "ndjson")).splitlines()
+    _header, *entries, _end = exported.splitlines()
+    assert later[1 : 1 + len(entries)] == entries
 
 
 def test_an_export_that_is_not_as_written_is_accused(exported: bytes) -> None:
