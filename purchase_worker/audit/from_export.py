@@ -40,6 +40,7 @@ from shared.purchases import CANCELLED, CONFIRMED, HELD, QUEUED, StoredChange, S
 ROWS_AT_A_TIME: Final = 5_000
 # The longest is the header of an event with very many ticket types: a hundred bytes for each.
 LINE_MAX_BYTES: Final = 16 * 1024 * 1024
+YEARS: Final = range(1970, 9000)
 GZIP: Final = b"\x1f\x8b"
 _lines_of: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 _earlier = msgspec.msgpack.Decoder(Earlier)
@@ -423,4 +424,8 @@ def _batch(line: BatchLine) -> BatchRow:
 
 
 def _seconds(moment: str) -> float:
-    return datetime.fromisoformat(moment).astimezone(UTC).timestamp()
+    """Raises ValueError: it is no time, or none that seconds may be added to and taken from."""
+    time = datetime.fromisoformat(moment)
+    if time.year not in YEARS:
+        raise ValueError(f"{time.year} is not a year of a sale")
+    return time.astimezone(UTC).timestamp()

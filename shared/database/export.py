@@ -104,6 +104,21 @@ class ExportedCommand(msgspec.Struct, frozen=True):
     restock: bool | None = None
     note: str | None = None
 
+    def __post_init__(self) -> None:
+        """Raises ValueError: it lacks what its kind has."""
+        match self.kind:
+            case "buy":
+                line = (self.ticket_type, self.quantity, self.unit_price)
+                is_whole = bool(self.items) or None not in line
+            case "issue" | "withdraw":
+                is_whole = None not in (self.ticket_type, self.quantity)
+            case "extend":
+                is_whole = self.hold_seconds is not None
+            case _:
+                is_whole = self.purchase is not None
+        if not is_whole or (self.kind == "cancel" and not self.items):
+            raise ValueError(f"This is no whole command to {self.kind}")
+
 
 class EntryLine(msgspec.Struct, frozen=True, tag="entry", tag_field="type"):
     entry: LedgerEntry

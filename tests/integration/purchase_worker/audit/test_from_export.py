@@ -105,6 +105,8 @@ def test_an_export_that_is_not_as_written_is_accused(exported: bytes) -> None:
         (lambda text: text.replace(b'{"type":"batch"', b'{"type":"bat"', 1), "Line 2 "),
         (lambda text: text.replace(b'"quantity": 3', b'"quantity": -3'), "quantity"),
         (lambda text: text.replace(b'"seen":"', b'"seen":"x'), "Line 2 "),
+        (lambda text: text.replace(b'"confirm"', b'"buy"'), "no whole command to buy"),
+        (lambda text: text.replace(b'"at":"2', b'"at":"9'), "9... is not a year"),
     ],
 )
 def test_what_is_no_whole_export_is_named(
