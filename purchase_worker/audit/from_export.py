@@ -24,7 +24,6 @@ from purchase_worker.audit.order import BatchRow, Snapshot
 from purchase_worker.audit.replay import Replay
 from purchase_worker.audit.rows import (
     BUY,
-    CAPACITY_CHANGES,
     CounterRow,
     Earlier,
     EntryRow,
@@ -196,26 +195,16 @@ class _Reader:
     def _row(self, line: EntryLine, batch: BatchLine | None) -> EntryRow:
         entry, command = line.entry, line.command
         earlier = None if command.purchase is None else self._commands.find(command.purchase)
-        changes = [
-            StoredChange(
-                item.ticket_type,
-                item.change,
-                item.left_after,
-                item.quantity if command.purchase is not None else None,
-                item.cancelled if isinstance(item.cancelled, int) else None,
-            )
-            for item in entry.items
-        ]
+        changes = _changes(line)
         changed = command.purchase if entry.kind != REFUSED else None
-        after = earlier
-        if command.kind == BUY:
-            after = _bought(line)
-        elif changed is not None and earlier is not None:
-            happened = (entry.kind, command.payment_reference, tuple(changes))
+        bought = _bought(line) if command.kind == BUY else None
+        if not self._commands.add(entry.command, bought):
+            self._violation(NUMBERING, f"entry {entry.number} answers {entry.command} once more")
+        after = bought or earlier
+        if changed is not None and earlier is not None:
+            happened = (entry.kind, command.payment_reference, changes)
             after = replace(earlier, entries=(*earlier.entries, happened))
             self._commands.change(changed, after)
-        if not self._commands.add(entry.command, after if command.kind == BUY else None):
-            self._violation(NUMBERING, f"entry {entry.number} answers {entry.command} once more")
         self._check_told(line, batch, after)
         paid_too = None
         if changed is not None and entry.kind == CONFIRMED and command.payment_reference:
@@ -232,33 +221,7 @@ class _Reader:
             earlier,
             paid_too,
         )
-        # As most are; the replay is faster without the terms of others.
-        is_plain = not command.buyer and command.hold_seconds is None and command.purchase is None
-        in_columns = command.kind in CAPACITY_CHANGES or (
-            command.kind == BUY and command.items is None
-        )
-        one = changes[0] if in_columns and len(changes) == 1 else None
-        return EntryRow(
-            number=entry.number,
-            kind=entry.kind,
-            reason=entry.reason,
-            ticket_type_id=None if one is None else one.ticket_type,
-            change=0 if one is None else one.change,
-            left_after=0 if one is None else one.left_after,
-            items=_encode(changes).decode() if one is None else None,
-            id=entry.command,
-            seq=command.seq,
-            accepted_xid=command.accepted_xid,
-            accepted_at=_seconds(command.accepted_at),
-            asked=command.kind,
-            user_id=command.user or 0,
-            asked_ticket_type_id=command.ticket_type,
-            quantity=command.quantity or 0,
-            user_limit=command.user_limit,
-            event_limit=command.event_limit,
-            asked_items=None if command.items is None else _encode(command.items).decode(),
-            stored_terms=None if is_plain else _encode(terms).decode(),
-        )
+        return _entry_row(line, changes, terms)
 
     def _check_told(
         self, line: EntryLine, batch: BatchLine | None, purchase: Earlier | None
@@ -279,6 +242,49 @@ class _Reader:
 
     def _violation(self, invariant: str, detail: str) -> None:
         self._found.add(invariant, detail, self.header.event)
+
+
+def _changes(line: EntryLine) -> tuple[StoredChange, ...]:
+    is_resolution = line.command.purchase is not None
+    return tuple(
+        StoredChange(
+            item.ticket_type,
+            item.change,
+            item.left_after,
+            item.quantity if is_resolution else None,
+            item.cancelled if isinstance(item.cancelled, int) else None,
+        )
+        for item in line.entry.items
+    )
+
+
+def _entry_row(line: EntryLine, changes: tuple[StoredChange, ...], terms: Terms) -> EntryRow:
+    entry, command = line.entry, line.command
+    # As most are: the replay is faster where it need not read the terms of others.
+    is_plain = not command.buyer and command.hold_seconds is None and command.purchase is None
+    in_columns = command.purchase is None and command.items is None and len(changes) == 1
+    one = changes[0] if in_columns else None
+    return EntryRow(
+        number=entry.number,
+        kind=entry.kind,
+        reason=entry.reason,
+        ticket_type_id=None if one is None else one.ticket_type,
+        change=0 if one is None else one.change,
+        left_after=0 if one is None else one.left_after,
+        items=_encode(changes).decode() if one is None else None,
+        id=entry.command,
+        seq=command.seq,
+        accepted_xid=command.accepted_xid,
+        accepted_at=_seconds(command.accepted_at),
+        asked=command.kind,
+        user_id=command.user or 0,
+        asked_ticket_type_id=command.ticket_type,
+        quantity=command.quantity or 0,
+        user_limit=command.user_limit,
+        event_limit=command.event_limit,
+        asked_items=None if command.items is None else _encode(command.items).decode(),
+        stored_terms=None if is_plain else _encode(terms).decode(),
+    )
 
 
 def _told(line: EntryLine, batch: BatchLine, purchase: Earlier | None) -> dict[str, Any]:
