@@ -2,16 +2,12 @@
 
 from collections.abc import Collection, Iterator
 
-from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, lower case there
 from sqlalchemy import Engine
 
+from gateway.event_owner import check_owner
 from shared.database.engine import statement
 from shared.database.export import Format, export
 from shared.database.ledger import LedgerPage, read_entries
-from shared.database.prepared_statement import Prepared
-from shared.errors import NotFound, PermissionDenied
-
-OWNER = Prepared("owner_of_event", "SELECT owner_id FROM events WHERE id = %(event_id)s")
 
 
 def read_page(
@@ -30,21 +26,12 @@ def read_page(
         psycopg2.Error: nothing was read.
     """
     with statement(engine) as cursor:
-        _check_owner(cursor, user_id, event_id)
+        check_owner(cursor, user_id, event_id)
         return read_entries(cursor, event_id, after, rows=rows, kinds=kinds)
 
 
 def begin_export(engine: Engine, user_id: int, event_id: int, form: Format) -> Iterator[bytes]:
     """As `export`, for the event's owner; raises as `read_page`, also at each part."""
     with statement(engine) as cursor:
-        _check_owner(cursor, user_id, event_id)
+        check_owner(cursor, user_id, event_id)
     return export(engine, event_id, form)
-
-
-def _check_owner(cursor: Cursor, user_id: int, event_id: int) -> None:
-    OWNER.run(cursor, {"event_id": event_id})
-    found = cursor.fetchone()
-    if found is None:
-        raise NotFound
-    if found[0] != user_id:
-        raise PermissionDenied

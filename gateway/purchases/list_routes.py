@@ -1,15 +1,20 @@
-"""The list of a user's purchases, newest first."""
+"""The list of a user's purchases, or for its owner of an event's, newest first."""
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, WithJsonSchema
 from sqlalchemy import Engine
 
+from gateway.payment_reference import PaymentReference
 from gateway.purchases import read
 from gateway.purchases.look_up import PurchaseLookUp
+from gateway.purchases.of_event import NOT_A_PAGE, EventFilter, list_of_event
 from gateway.purchases.openapi import BUYER, LIST_RESPONSES
 from gateway.purchases.read import Filter
 from gateway.purchases.request_body import BUYER_FORM, is_buyer
@@ -18,15 +23,19 @@ from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.concurrency.keyed_limit import Turns
 from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE
-from shared.errors import Problem, Unavailable
+from shared.errors import InvalidInput, Problem, Unavailable
 from shared.row_ids import QueryId
 from shared.web.authentication import AuthenticatedRoute, Reader
-from shared.web.pagination import Page, WantedPage
+from shared.web.pagination import Page, PageWanted, WantedPage
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Lists are rare; when this many wait, something is wrong, and they are the first to fail.
 WAITING_MAX = 200
 # Of one user; browsers ask for six things at a time.
 WAITING_OF_USER_MAX = 30
+UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 Status = Literal["queued", "held", "confirmed", "rejected", "released", "expired", "cancelled"]
 
@@ -39,7 +48,40 @@ def _buyer(text: str) -> str:
     return text
 
 
+def _id(text: str) -> str:
+    if not UUID.fullmatch(text):
+        raise ValueError(NOT_A_PAGE)
+    return text
+
+
 BuyerFilter = Annotated[str, AfterValidator(_buyer), WithJsonSchema(BUYER)]
+CommandId = Annotated[
+    str, AfterValidator(_id), WithJsonSchema({"type": "string", "format": "uuid"})
+]
+
+
+async def filter_of_event(
+    request: Request,
+    event: Annotated[
+        QueryId | None,
+        Query(description="For its owner: all purchases of this event, instead of your own."),
+    ] = None,
+    payment_reference: Annotated[
+        PaymentReference | None,
+        Query(description="With `event`: only the purchase that this payment confirmed."),
+    ] = None,
+    before: Annotated[
+        CommandId | None, Query(description="With `event`: as `next` has it.")
+    ] = None,
+) -> EventFilter | None:
+    """Raises InvalidInput for what does not go with `event`, or without it."""
+    names = ("payment_reference", "before") if event is None else ("page",)
+    message = "Send `event`, too." if event is None else "With `event`, follow `next`."
+    if errors := {name: [message] for name in names if name in request.query_params}:
+        raise InvalidInput(errors=errors)
+    if event is None:
+        return None
+    return EventFilter(event, payment_reference=payment_reference, before=before)
 
 
 class PurchaseLists:
@@ -59,26 +101,57 @@ class PurchaseLists:
             1, waiting_max=WAITING_OF_USER_MAX, wait_seconds=settings.answer_timeout_seconds
         )
 
-    async def page(self, wanted: Filter, page: WantedPage) -> Page[object]:
-        """A page of a user's purchases; of one user one is read at a time.
+    async def page(self, wanted: Filter, page: PageWanted) -> Page[object]:
+        """A page of a user's purchases.
 
         Raises:
             NotFound: the page is beyond the end.
             Unavailable: the database is unavailable, or too many lists are being read.
         """
+        count, found = await self._read(
+            wanted.user_id,
+            read.list_of_user,
+            self._engine,
+            wanted,
+            page.offset,
+            page.size,
+            position_max_rows=self._position_max_rows,
+        )
+        return page.page_of(count, [self._look_up.body(row) for row in found])
+
+    async def page_of_event(
+        self, user_id: int, wanted: EventFilter, page: PageWanted
+    ) -> dict[str, Any]:
+        """A page of an event's purchases, for its owner.
+
+        Raises:
+            NotFound, PermissionDenied, InvalidInput: as `list_of_event`.
+            Unavailable: the database is unavailable, or too many lists are being read.
+        """
+        found, before = await self._read(
+            user_id,
+            list_of_event,
+            self._engine,
+            user_id,
+            wanted,
+            page.size,
+            position_max_rows=self._position_max_rows,
+        )
+        query = urlencode(dict(page.query) | {"before": before})
+        return {
+            "next": f"{page.address}?{query}" if before else None,
+            "results": [self._look_up.body(row) for row in found],
+        }
+
+    async def _read(
+        self, user_id: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Of one user one page is read at a time."""
         try:
-            async with self._turns.of(wanted.user_id):
-                count, found = await self._threads.run(
-                    read.list_of_user,
-                    self._engine,
-                    wanted,
-                    page.offset,
-                    page.size,
-                    position_max_rows=self._position_max_rows,
-                )
+            async with self._turns.of(user_id):
+                return await self._threads.run(function, *args, **kwargs)
         except DATABASE_UNAVAILABLE as error:
             raise Unavailable("Temporarily unavailable; nothing is lost, retry.") from error
-        return page.page_of(count, [self._look_up.body(row) for row in found])
 
     def close(self) -> None:
         self._threads.close()
@@ -86,7 +159,7 @@ class PurchaseLists:
 
 @router.get(
     "/api/ticket-purchases/",
-    summary="List your purchases, newest first",
+    summary="List your purchases, or those of your event, newest first",
     response_description="A page of purchases",
     response_class=JSONResponse,
     responses=LIST_RESPONSES,
@@ -95,6 +168,7 @@ async def list_purchases(
     request: Request,
     caller: Reader,
     page: WantedPage,
+    of_event: Annotated[EventFilter | None, Depends(filter_of_event)],
     status: Annotated[
         Status | None,
         Query(description="Only purchases with this status."),
@@ -106,15 +180,22 @@ async def list_purchases(
         BuyerFilter | None, Query(description="Only purchases for this buyer.")
     ] = None,
 ) -> Response:
+    """With `event`, for its owner, follow `next`: no purchase is missed or comes twice while others
+    are sold. A page of a filter may have few purchases or none before the end.
+    """
     lists: PurchaseLists = request.app.state.purchase_lists
     limit: UserLimit = request.app.state.list_limit
     headers = await limit.draw(caller.user_id)
-    wanted = Filter(caller.user_id, status, ticket_type, buyer)
     try:
-        answered = await lists.page(wanted, page)
+        if of_event is None:
+            wanted = Filter(caller.user_id, status, ticket_type, buyer)
+            body = dict(await lists.page(wanted, page))
+        else:
+            more = {"status": status, "ticket_type_id": ticket_type, "buyer": buyer}
+            body = await lists.page_of_event(
+                caller.user_id, msgspec.structs.replace(of_event, **more), page
+            )
     except Problem as problem:
         problem.headers.update(headers)
         raise
-    return Response(
-        msgspec.json.encode(dict(answered)), headers=headers, media_type="application/json"
-    )
+    return Response(msgspec.json.encode(body), headers=headers, media_type="application/json")

@@ -19,6 +19,7 @@ from shared.errors import (
     NotFound,
     NotYourEvent,
     OverUserLimit,
+    PermissionDenied,
     SaleClosed,
     SaleNotOpen,
     SalePaused,
@@ -296,6 +297,16 @@ SCHEMAS: Mapping[str, Any] = {
         },
         "examples": [{"count": 1, "next": None, "previous": None, "results": [CONFIRMED]}],
     },
+    "EventPurchasePage": {
+        "type": "object",
+        "description": "One page of an event's purchases.",
+        "required": ["next", "results"],
+        "properties": {
+            "next": {"type": ["string", "null"], "description": "The next page's URL."},
+            "results": {"type": "array", "items": PURCHASE},
+        },
+        "examples": [{"next": None, "results": [CONFIRMED]}],
+    },
 }
 EVENTS = f"""retry: 1000
 event: position
@@ -357,10 +368,20 @@ def idempotency_key(description: str) -> dict[str, Any]:
 LIST_RESPONSES: Responses = {
     200: {
         "headers": headers({}, LISTS_LIMITED_BY),
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PurchasePage"}}},
+        "content": {
+            "application/json": {
+                "schema": {
+                    "anyOf": [
+                        {"$ref": "#/components/schemas/PurchasePage"},
+                        {"$ref": "#/components/schemas/EventPurchasePage"},
+                    ]
+                }
+            }
+        },
     },
     **error_responses(
         InvalidInput(errors={"ticket_type": [NOT_AN_ID]}),
+        PermissionDenied,
         NotFound(INVALID_PAGE),
         RETRY,
         too_many("lists"),

@@ -113,11 +113,11 @@ WHERE e.owner_id = asked.user_id
 """,
 )
 
-OF_USER = """
-WHERE r.user_id = %(user_id)s AND r.kind = 'buy'
-  AND (%(ticket_type_id)s IS NULL OR r.ticket_type_id = %(ticket_type_id)s
-       OR r.items @> jsonb_build_array(jsonb_build_object('ticket_type', %(ticket_type_id)s)))
+OF_TYPE = """
+(%(ticket_type_id)s IS NULL OR r.ticket_type_id = %(ticket_type_id)s
+ OR r.items @> jsonb_build_array(jsonb_build_object('ticket_type', %(ticket_type_id)s)))
 """
+OF_USER = f"WHERE r.user_id = %(user_id)s AND r.kind = 'buy' AND {OF_TYPE}"
 OF_STATUS = f"AND {STATUS} = %(status)s"
 
 OF_BUYER = "AND r.buyer = %(buyer)s AND r.buyer <> ''"
@@ -194,7 +194,8 @@ def read(engine: Engine, ids: Sequence[str], *, position_max_rows: int) -> dict[
 
 def read_on(cursor: cursor, ids: Sequence[str], *, position_max_rows: int) -> dict[str, Found]:
     READ.run(cursor, {"ids": array_literal(ids)})
-    return {row.purchase.id: row for row in _all_found(cursor, position_max_rows)}
+    found = all_found(cursor, cursor.fetchall(), position_max_rows)
+    return {row.purchase.id: row for row in found}
 
 
 def owned(engine: Engine, asked: Collection[tuple[str, int]]) -> set[tuple[str, int]]:
@@ -251,11 +252,14 @@ def list_of_user(
         row = cursor.fetchone()
         count = int(row[0]) if row else 0
         cursor.execute(page_of, parameters | {"rows": rows, "offset": offset_of(count)})
-        return count, _all_found(cursor, position_max_rows)
+        return count, all_found(cursor, cursor.fetchall(), position_max_rows)
 
 
-def _all_found(cursor: cursor, position_max_rows: int) -> list[Found]:
-    rows = [_Row(*row) for row in cursor.fetchall()]
+def all_found(
+    cursor: cursor, columns: Iterable[Sequence[Any]], position_max_rows: int
+) -> list[Found]:
+    """From the columns of `found_of` of each."""
+    rows = [_Row(*row) for row in columns]
     queued = {row.event_id for row in rows if row.status == QUEUED}
     heads = _heads_of_queues(cursor, queued, position_max_rows)
     return [

@@ -17,11 +17,12 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from gateway.payment_reference import PaymentReference
 from gateway.purchases.request_body import LINES_MAX, MAX_INT4, NOT_OF_THIS_FORM
 from shared.config.currencies import CURRENCY_PATTERN
 from shared.errors import InvalidInput
 from shared.row_ids import MAX_ID
-from shared.text import LINE_PATTERN, TEXT_PATTERN, InNfc, Storable, readable_line, readable_text
+from shared.text import TEXT_PATTERN, InNfc, Storable, readable_text
 from shared.web.json_body import parse_object
 from shared.web.problem_details import invalid_input
 from shared.web.strict_routes import RequestBody
@@ -56,14 +57,7 @@ class ConfirmBody(RequestBody):
     """A payment of a held purchase."""
 
     payment_reference: Annotated[
-        str,
-        StringConstraints(min_length=1, max_length=255),
-        Storable,
-        AfterValidator(readable_line),
-        Field(
-            description="The payment provider's id of the payment.",
-            json_schema_extra={"pattern": LINE_PATTERN},
-        ),
+        PaymentReference, Field(description="The payment provider's id of the payment.")
     ]
     amount: Annotated[
         Decimal,

@@ -42,7 +42,8 @@ RULES: Mapping[str, set[str]] = {
         *("not_enough_tickets", "over_user_limit"),
         *("sale_not_open", "sale_closed", "sale_paused", "all_held"),
     },
-    "list_purchases": {"buyer"},  # of characters that print
+    # Of characters that print; these go with an `event`, or without one.
+    "list_purchases": {"buyer", "payment_reference", "before", "page"},
     # Which are the purchase's; a reference or note with something to read.
     "confirm_purchase": {"amount", "currency", "payment_reference"},
     "cancel_purchase": {"items", "ticket_type", "note"},

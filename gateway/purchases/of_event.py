@@ -1,0 +1,183 @@
+"""The SQL that lists the purchases of an event for its owner.
+
+A page goes on after the last purchase of the one before, not at a number of rows: so none is
+skipped or repeated, however many are sold, decided or cancelled meanwhile. In most lists the order
+is that of the ids: these are UUIDv7, and no other index has all purchases of an event.
+"""
+
+from typing import Final
+
+import msgspec
+from sqlalchemy import Engine
+
+from gateway.event_owner import check_owner
+from gateway.purchases.read import (
+    ENTRIES,
+    KEPT_OUTCOMES,
+    OF_TYPE,
+    STATUS,
+    Found,
+    all_found,
+    found_of,
+)
+from shared.database.engine import statement
+from shared.errors import InvalidInput
+from shared.purchases import CANCELLED, CONFIRMED, EXPIRED, HELD, QUEUED, REJECTED, RELEASED
+from shared.row_ids import MAX_ID
+
+# Commands that a page looks at where its filter leaves most of them out: 0.1 s at worst.
+FILTERED_ROWS: Final = 10_000
+FIRST: Final = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+NOT_A_PAGE: Final = "must be as `next` has it"
+
+# The ways to the commands among which those of a page are, newest first. `fits`: it can be one;
+# that it is what the filter wants is looked up.
+ANSWERED = """
+SELECT command_id AS id, purchase_id IS NULL AND kind::text = ANY(%(kinds)s) AS fits
+FROM ledger
+WHERE event_id = %(event_id)s AND command_id < %(before)s::uuid
+ORDER BY command_id DESC
+"""
+WAITING = """
+SELECT command_id AS id, true AS fits
+FROM work_list
+WHERE event_id = %(event_id)s AND class = 1 AND command_id < %(before)s::uuid
+    AND seq > (SELECT done_seq FROM lanes WHERE event_id = %(event_id)s)
+ORDER BY command_id DESC
+"""
+# A statement sees each purchase in one of them.
+ALL = f"""
+SELECT * FROM (
+    ({ANSWERED} LIMIT {FILTERED_ROWS}) UNION ALL ({WAITING} LIMIT {FILTERED_ROWS})
+) every
+ORDER BY id DESC
+"""
+ON_HOLD = """
+SELECT purchase_id AS id, true AS fits
+FROM holds
+WHERE event_id = %(event_id)s AND purchase_id < %(before)s::uuid
+ORDER BY purchase_id DESC
+"""
+# Of each purchase that was changed after its decision the newest entry.
+CHANGED = """
+SELECT DISTINCT ON (purchase_id)
+       purchase_id AS id, kind::text = ANY(%(kinds)s) AS fits
+FROM ledger
+WHERE event_id = %(event_id)s AND purchase_id < %(before)s::uuid
+ORDER BY purchase_id DESC, number DESC
+"""
+# Whom a key of the owner bought for.
+OF_BUYER = """
+SELECT id, seq, kind = 'buy' AS fits
+FROM requests
+WHERE event_id = %(event_id)s AND user_id = %(owner_id)s AND buyer = %(buyer)s
+    AND seq < %(before_seq)s
+ORDER BY seq DESC
+"""
+# A reference confirms one purchase of an owner.
+PAID = """
+SELECT purchase_id AS id, true AS fits
+FROM requests c
+WHERE user_id = %(owner_id)s AND payment_reference = %(payment_reference)s
+    AND event_id = %(event_id)s AND purchase_id < %(before)s::uuid
+    AND EXISTS (SELECT FROM ledger WHERE event_id = c.event_id AND command_id = c.id
+                    AND kind = 'confirmed' OFFSET 0)
+ORDER BY purchase_id DESC
+"""
+
+SOURCES: Final = {
+    None: ALL,
+    QUEUED: WAITING,
+    HELD: ON_HOLD,
+    CONFIRMED: ANSWERED,
+    REJECTED: ANSWERED,
+    RELEASED: CHANGED,
+    EXPIRED: CHANGED,
+    CANCELLED: CHANGED,
+}
+# The kinds of entries of the purchases with a status; of others the status itself.
+KINDS: Final = {None: [CONFIRMED, HELD, REJECTED], CONFIRMED: [CONFIRMED, HELD]}
+SEQ_OF = "SELECT seq FROM requests WHERE id = %(before)s::uuid AND event_id = %(event_id)s"
+
+
+class EventFilter(msgspec.Struct, frozen=True):
+    """Which purchases of an event; None: all. `before`: the command that the page goes on after."""
+
+    event_id: int
+    status: str | None = None
+    ticket_type_id: int | None = None
+    buyer: str | None = None
+    payment_reference: str | None = None
+    before: str | None = None
+
+
+def list_of_event(
+    engine: Engine, user_id: int, wanted: EventFilter, rows: int, *, position_max_rows: int
+) -> tuple[list[Found], str | None]:
+    """A page of an event's purchases, newest first, and `before` of the next one.
+
+    A page has fewer purchases, or none, where the filter left out so many that it goes on in the
+    next.
+
+    Args:
+        engine: the database.
+        user_id: whose event it has to be.
+        wanted: which purchases.
+        rows: of a full page.
+        position_max_rows: up to which positions are exact.
+
+    Raises:
+        NotFound: there is no such event.
+        PermissionDenied: it is another user's.
+        InvalidInput: `before` is no command of the event.
+        DATABASE_UNAVAILABLE: nothing was read.
+    """
+    parameters = msgspec.structs.asdict(wanted) | {
+        "owner_id": user_id,
+        "rows": rows,
+        "kinds": KINDS.get(wanted.status, [wanted.status]),
+        "before": wanted.before or FIRST,
+        "before_seq": MAX_ID,
+    }
+    with statement(engine) as cursor:
+        check_owner(cursor, user_id, wanted.event_id)
+        if wanted.before is not None:
+            cursor.execute(SEQ_OF, parameters)
+            if (seq := cursor.fetchone()) is None:
+                raise InvalidInput(errors={"before": [NOT_A_PAGE]})
+            (parameters["before_seq"],) = seq
+        # In the order of an index, so that no more is looked up than the page has, whatever is
+        # known of the tables.
+        cursor.execute(f"SET LOCAL enable_sort = off; {_statement(wanted)}", parameters)
+        ((looked_at, *_), *_) = columns = cursor.fetchall()
+        found = all_found(cursor, (row[1:] for row in columns if row[1]), position_max_rows)
+    if len(found) > rows:
+        return found[:rows], found[rows - 1].purchase.id
+    return found, looked_at
+
+
+def _statement(wanted: EventFilter) -> str:
+    """Reads one purchase more than the page has; or, if there are not as many, which command was
+    the last that it looked at, if there are more.
+    """
+    source = SOURCES[wanted.status] if wanted.buyer is None else OF_BUYER
+    if wanted.payment_reference is not None:
+        source = PAID
+    order = "seq" if source == OF_BUYER else "id"
+    return f"""
+WITH page AS MATERIALIZED (
+    SELECT r.*
+    FROM ({source} LIMIT {FILTERED_ROWS}) command
+    CROSS JOIN LATERAL (SELECT * FROM requests WHERE id = command.id OFFSET 0) r
+    {ENTRIES if wanted.status else ""}
+    WHERE command.fits AND r.kind = 'buy' AND {OF_TYPE}
+        AND (%(buyer)s IS NULL OR r.buyer = %(buyer)s)
+        {f"AND {STATUS} = %(status)s" if wanted.status else ""}
+    ORDER BY command.{order} DESC
+    LIMIT %(rows)s + 1)
+SELECT CASE WHEN (SELECT count(*) FROM page) <= %(rows)s THEN (
+           SELECT id::text FROM ({source} OFFSET {FILTERED_ROWS - 1} LIMIT 1) last) END,
+       found.*
+FROM (SELECT) one LEFT JOIN ({found_of("page")} WHERE {KEPT_OUTCOMES}) found ON true
+ORDER BY found.{order} DESC
+"""
