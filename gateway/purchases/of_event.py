@@ -1,8 +1,9 @@
 """The SQL that lists the purchases of an event for its owner.
 
 A page goes on after the last purchase of the one before, not at a number of rows: so none is
-skipped or repeated, however many are sold, decided or cancelled meanwhile. In most lists the order
-is that of the ids: these are UUIDv7, and no other index has all purchases of an event.
+skipped or repeated, however many are sold, decided or cancelled meanwhile. The order is that of the
+ids, which are UUIDv7, by the indexes that there are: one more, of an event's purchases in the order
+of acceptance, would cost each of them. Only where an index has that order it is used.
 """
 
 from typing import Final
@@ -45,10 +46,17 @@ WHERE event_id = %(event_id)s AND class = 1 AND command_id < %(before)s::uuid
     AND seq > (SELECT done_seq FROM lanes WHERE event_id = %(event_id)s)
 ORDER BY command_id DESC
 """
+IN_QUEUE = """
+SELECT command_id AS id, seq, true AS fits
+FROM work_list
+WHERE event_id = %(event_id)s AND class = 1 AND seq < %(before_seq)s
+    AND seq > (SELECT done_seq FROM lanes WHERE event_id = %(event_id)s)
+ORDER BY seq DESC
+"""
 # A statement sees each purchase in one of them.
 ALL = f"""
 SELECT * FROM (
-    ({ANSWERED} LIMIT {FILTERED_ROWS}) UNION ALL ({WAITING} LIMIT {FILTERED_ROWS})
+    ({ANSWERED} LIMIT {FILTERED_ROWS}) UNION ALL ({WAITING} LIMIT %(waiting_rows)s)
 ) every
 ORDER BY id DESC
 """
@@ -87,7 +95,7 @@ ORDER BY purchase_id DESC
 
 SOURCES: Final = {
     None: ALL,
-    QUEUED: WAITING,
+    QUEUED: IN_QUEUE,
     HELD: ON_HOLD,
     CONFIRMED: ANSWERED,
     REJECTED: ANSWERED,
@@ -137,6 +145,8 @@ def list_of_event(
         "rows": rows,
         "kinds": KINDS.get(wanted.status, [wanted.status]),
         "before": wanted.before or FIRST,
+        # Each of them fits, but for its ticket type; and there may be many to sort.
+        "waiting_rows": FILTERED_ROWS if wanted.ticket_type_id else rows + 1,
         "before_seq": MAX_ID,
     }
     with statement(engine) as cursor:
@@ -163,7 +173,7 @@ def _statement(wanted: EventFilter) -> str:
     source = SOURCES[wanted.status] if wanted.buyer is None else OF_BUYER
     if wanted.payment_reference is not None:
         source = PAID
-    order = "seq" if source == OF_BUYER else "id"
+    order = "seq" if source in {IN_QUEUE, OF_BUYER} else "id"
     return f"""
 WITH page AS MATERIALIZED (
     SELECT r.*

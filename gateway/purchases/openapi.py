@@ -307,6 +307,14 @@ SCHEMAS: Mapping[str, Any] = {
         },
         "examples": [{"next": None, "results": [CONFIRMED]}],
     },
+    "PurchaseList": {
+        "description": "Your own purchases, or with `event` those of an event.",
+        "anyOf": [
+            {"$ref": "#/components/schemas/PurchasePage"},
+            {"$ref": "#/components/schemas/EventPurchasePage"},
+        ],
+        "examples": [{"next": None, "results": [CONFIRMED]}],
+    },
 }
 EVENTS = f"""retry: 1000
 event: position
@@ -368,16 +376,7 @@ def idempotency_key(description: str) -> dict[str, Any]:
 LIST_RESPONSES: Responses = {
     200: {
         "headers": headers({}, LISTS_LIMITED_BY),
-        "content": {
-            "application/json": {
-                "schema": {
-                    "anyOf": [
-                        {"$ref": "#/components/schemas/PurchasePage"},
-                        {"$ref": "#/components/schemas/EventPurchasePage"},
-                    ]
-                }
-            }
-        },
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PurchaseList"}}},
     },
     **error_responses(
         InvalidInput(errors={"ticket_type": [NOT_AN_ID]}),

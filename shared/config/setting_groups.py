@@ -280,8 +280,7 @@ class PurchaseSettings(BaseModel, defer_build=True):
     """And for all API keys of a user together, with all their buyers: half of a gateway for the
     whole on-sale of one shop."""
     list_threads: PositiveInt = 2
-    """Lists of one's own purchases: rare beside the polls, and kept from using their
-    connections."""
+    """Lists of purchases: rare beside the polls, and kept from using their connections."""
     position_max_rows: PositiveInt = 1_000
     """Positions are counted up to here and estimated beyond: 1,000 index entries cost 0.2 ms."""
     expired_holds_max: PositiveInt = 3

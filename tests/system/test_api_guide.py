@@ -30,7 +30,7 @@ VARYING = {
     r'"seconds_left":\d+': "<seconds>",
     r'(epoch=|"epoch":")[0-9a-f]{12}': r"\1<epoch>",
     r'("user":)\d+|(/events/)\d+/': r"\1\2<id>",
-    r'("id":|"event":|"ticket_type":|ticket_type=)\d+': r"\1<id>",
+    r'("id":|"event":|"ticket_type":|[?&](?:ticket_type|event)=)\d+': r"\1<id>",
     r'^(etag: "|id: )[0-9a-f]+': r"\1<version>",
 }
 

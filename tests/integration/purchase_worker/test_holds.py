@@ -1,5 +1,8 @@
 """Holds, from the work list to the ledger: paid, released, expired, extended, cancelled."""
 
+import time
+from uuid import RFC_4122
+
 import pytest
 from psycopg2 import errors
 from sqlalchemy import Engine, text
@@ -142,6 +145,17 @@ def test_a_due_hold_is_expired_once_and_not_before(sale: Sale) -> None:
     assert sale.expire_due() == []
     assert sale.counters() == [(3, 0, 0), (2, 0, 0)]
     assert sale.resolve("confirm", id_, **REFERENCE) == [("refused", "hold_expired")]
+
+
+def test_the_id_of_an_expiry_is_of_its_time(sale: Sale) -> None:
+    """As those of other commands are: the lists of an event's purchases pass over it among them."""
+    sale.hold(seconds=60)
+    sale.let_time_pass(60)
+    earliest = time.time_ns() // 1_000_000
+    sale.expire_due()
+    ((id_,),) = rows(sale.engine, "SELECT id FROM requests WHERE kind = 'expire'")
+    assert (id_.version, id_.variant) == (7, RFC_4122)
+    assert earliest <= id_.int >> 80 <= time.time_ns() // 1_000_000
 
 
 def test_a_late_payment_that_comes_before_the_expiry_is_good(sale: Sale) -> None:
