@@ -156,9 +156,7 @@ def list_of_event(
             if (seq := cursor.fetchone()) is None:
                 raise InvalidInput(errors={"before": [NOT_A_PAGE]})
             (parameters["before_seq"],) = seq
-        # In the order of an index, so that no more is looked up than the page has, whatever is
-        # known of the tables.
-        cursor.execute(f"SET LOCAL enable_sort = off; {_statement(wanted)}", parameters)
+        cursor.execute(_statement(wanted), parameters)
         ((looked_at, *_), *_) = columns = cursor.fetchall()
         found = all_found(cursor, (row[1:] for row in columns if row[1]), position_max_rows)
     if len(found) > rows:
