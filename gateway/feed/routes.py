@@ -84,9 +84,7 @@ Number = Annotated[
     BeforeValidator(_number),
     WithJsonSchema({"type": "integer", "format": "int64", "minimum": 0, "maximum": MAX_ID}),
 ]
-Rows = Annotated[
-    int, BeforeValidator(_rows), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 1_000})
-]
+Rows = Annotated[int, BeforeValidator(_rows), WithJsonSchema({"type": "integer", "minimum": 1})]
 Seconds = Annotated[
     int, BeforeValidator(_seconds), WithJsonSchema({"type": "integer", "minimum": 0})
 ]

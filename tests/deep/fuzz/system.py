@@ -25,6 +25,8 @@ SETTINGS = {
     "EVENTIFY_SIGN_IN_RATE_BURST": NEVER_MET,
     "EVENTIFY_SIGN_IN_RATE_PER_SECOND": NEVER_MET,
     "EVENTIFY_WEBHOOKS_MAX_OF_USER": NEVER_MET,
+    # Shorter than Schemathesis waits: at its end, a ledger is waited for.
+    "EVENTIFY_WAIT_MAX_SECONDS": "2",
     # Nothing listens there, and nothing is sent to anybody else.
     "EVENTIFY_WEBHOOK_ALLOW_HTTP": "true",
     "EVENTIFY_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.1",
