@@ -83,6 +83,12 @@ POSTS: dict[str, Callable[[int, httpx.Client], Post]] = {
 }
 
 
+@pytest.fixture
+def organiser(shop: Shop) -> httpx.Client:
+    """A new one: `state` reads all that they have."""
+    return shop.user()
+
+
 @pytest.fixture(params=POSTS)
 def post(request: pytest.FixtureRequest, organiser: httpx.Client, on_sale: OnSale) -> Post:
     return POSTS[request.param](on_sale(10), organiser)
@@ -121,9 +127,8 @@ def test_a_repeated_request_is_answered_as_the_first_and_changes_nothing(
 
 
 def test_requests_with_one_key_at_the_same_moment_are_done_once(
-    shop: Shop, on_sale: OnSale
+    organiser: httpx.Client,
 ) -> None:
-    (organiser,) = shop.users(1)
     (ticket_type,) = put_types_on_sale(organiser, {"capacity": 10})
     for make in POSTS.values():
         post, key = make(ticket_type, organiser), new_key()
