@@ -12,12 +12,18 @@ from sqlalchemy import Engine
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from deploy.local.servers.embedded import prepare_postgres, prepare_valkey
+from deploy.local.servers.embedded import prepare_valkey
 from shared.auth.keys import SigningKey, ensure_signing_key, load_signing_key
 from shared.config.settings import Settings, get_settings
 from shared.database.engine import open_engine
 from shared.free_port import free_port
-from tests.support.servers import make_template, new_database, running, with_settings
+from tests.support.servers import (
+    make_template,
+    new_database,
+    new_postgres,
+    running,
+    with_settings,
+)
 from tests.support.services import folder_for_servers
 
 LONGEST = (
@@ -70,7 +76,7 @@ def signing_key(keys_dir: Path) -> SigningKey:
 def postgres_url() -> Iterator[str]:
     """A running PostgreSQL whose template database has the schema."""
     with folder_for_servers() as folder:
-        prepared = prepare_postgres(folder, free_port())
+        prepared = new_postgres(folder)
         # It need not outlive the machine, and most of its work is to copy databases.
         fast = {"fsync": "off", "full_page_writes": "off"}
         unlogged = {"wal_level": "minimal", "max_wal_senders": "0"}

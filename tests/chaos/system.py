@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from deploy.local.home import Home, running_state
-from deploy.local.servers.embedded import prepare_postgres, prepare_valkey
+from deploy.local.servers.embedded import prepare_valkey
 from deploy.local.supervisor.client import Process, SupervisorClient, SupervisorUnavailableError
 from gateway.webhooks import store
 from gateway.webhooks.schemas import Kind
@@ -28,7 +28,7 @@ from tests.chaos.wakeup_line import WakeupLine
 from tests.support.factories import run
 from tests.support.line import Line, carrying
 from tests.support.receivers import Receiver
-from tests.support.servers import Server, run_admin, with_database
+from tests.support.servers import Server, new_postgres, run_admin, with_database
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually
 from tests.system.operators import Operator, an_operator
@@ -219,7 +219,7 @@ def a_system(control: Control | None = None, **settings: str) -> Iterator[System
         operator.environment |= SETTINGS | settings
         disk = stack.enter_context(small_disk(folder / "disk"))
         data = folder / "disk" / "postgres"
-        postgres = Server(prepare_postgres(data, free_port()), folder / "postgres.log")
+        postgres = Server(new_postgres(data), folder / "postgres.log")
         valkey = Server(prepare_valkey(folder / "valkey", free_port()), folder / "valkey.log")
         for server in (postgres, valkey):
             stack.callback(server.stop)

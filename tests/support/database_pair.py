@@ -7,10 +7,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from urllib.parse import urlsplit
 
-from deploy.local.servers.embedded import prepare_postgres, run_as
+from deploy.local.servers.embedded import run_as
 from deploy.local.servers.wheels import postgres_programs
-from shared.free_port import free_port
-from tests.support.servers import Server, admin_connection, beside, run_admin, with_settings
+from tests.support.servers import (
+    Server,
+    admin_connection,
+    beside,
+    new_postgres,
+    run_admin,
+    with_settings,
+)
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually
 
@@ -108,7 +114,7 @@ class DatabasePair:
 def a_pair() -> Iterator[DatabasePair]:
     """Both servers, until the block ends."""
     with folder_for_servers() as folder, ExitStack() as stack:
-        prepared = prepare_postgres(folder / "first", free_port())
+        prepared = new_postgres(folder / "first")
         copy = beside(prepared, folder / "first" / "second")
         pair = DatabasePair(
             Server(prepared, folder / "first.log"),

@@ -12,7 +12,7 @@ from textwrap import dedent
 import pytest
 from sqlalchemy import Engine
 
-from deploy.local.servers.embedded import prepare_postgres, run_as
+from deploy.local.servers.embedded import run_as
 from deploy.local.servers.wheels import postgres_programs
 from gateway.webhooks import store
 from purchase_worker.audit.findings import FIRST_COME, GUARDS
@@ -21,7 +21,6 @@ from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.migrate import migrate
-from shared.free_port import free_port
 from tests.support.factories import (
     add_ticket_type,
     add_users,
@@ -36,6 +35,7 @@ from tests.support.servers import (
     Server,
     admin_connection,
     beside,
+    new_postgres,
     run_admin,
     running,
     with_database,
@@ -92,7 +92,7 @@ def broken(report: AuditReport) -> set[str]:
 @pytest.fixture(scope="module")
 def new_server() -> Iterator[Server]:
     """A server that has just been made, into which a backup is restored."""
-    with folder_for_servers() as folder, running(prepare_postgres(folder, free_port())) as server:
+    with folder_for_servers() as folder, running(new_postgres(folder)) as server:
         yield server
 
 
@@ -272,7 +272,7 @@ def recovered(url: str) -> None:
 
 def test_a_base_backup_and_the_log_give_back_a_chosen_moment(settings: Settings) -> None:
     with folder_for_servers() as folder:
-        server = prepare_postgres(folder / "server", free_port())
+        server = new_postgres(folder / "server")
         archive, copy = folder / "server" / "archive", folder / "server" / "copy"
         archiving = with_settings(
             server,
