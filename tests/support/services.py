@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import httpx
 
 from shared.config.settings import Settings
-from tests.support.orphans import watched_folder
+from tests.support.orphans import watched_folder, watched_folder_in_memory
 from tests.support.waiting import eventually
 
 PROJECT = Path(__file__).parents[2]
@@ -27,14 +27,15 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def folder_for_servers() -> Iterator[Path]:
+def folder_for_servers(*, in_memory: bool = False) -> Iterator[Path]:
     """A new folder that goes with the block.
 
     It is none of pytest's: those lie in one that every run of pytest shuts to all other users
     again, and the embedded PostgreSQL of root runs as another user. What is started after this ends
     with this process, whatever ends it.
     """
-    with TemporaryDirectory(dir=watched_folder(), ignore_cleanup_errors=True) as folder:
+    parent = watched_folder_in_memory() if in_memory else watched_folder()
+    with TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
