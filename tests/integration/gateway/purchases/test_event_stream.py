@@ -3,10 +3,10 @@
 import json
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,7 +17,8 @@ from shared.config.settings import Settings
 from shared.free_port import free_port
 from tests.support.event_streams import events_of
 from tests.support.factories import add_ticket_type, add_user, event_of, ignore, queue, request
-from tests.support.gateways import authorization
+from tests.support.gateways import authorization, running_gateway
+from tests.support.servers import new_database
 from tests.support.services import running_service
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
@@ -26,20 +27,23 @@ from tests.system.wire.talk import replies
 EVENTS = {"Accept": "text/event-stream"}
 
 
-@pytest.fixture
-def serving(settings: Settings) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A gateway at which two may wait at a time."""
-    port = free_port()
-    given = settings.model_dump(include=settings.model_fields_set)
-    settings = Settings(**given, gateway_port=port, waiting_max_rows=2)
-    url = f"http://127.0.0.1:{port}"
-    with running_service("gateway", settings, f"{url}/readyz") as process:
-        yield process, url
+@pytest.fixture(scope="module")
+def settings(postgres_url: str, valkey_url: str, keys_dir: Path) -> Iterator[Settings]:
+    """Of one gateway for all tests here; each has a buyer of its own."""
+    with new_database(postgres_url) as url:
+        yield Settings(
+            database_url=url,
+            redis_url=valkey_url,
+            keys_dir=keys_dir,
+            answer_timeout_seconds=10.0,
+            drain_max_seconds=60.0,
+        )
 
 
-@pytest.fixture
-def process(serving: tuple[subprocess.Popen[bytes], str]) -> subprocess.Popen[bytes]:
-    return serving[0]
+@pytest.fixture(scope="module")
+def gateway_url(settings: Settings) -> Iterator[str]:
+    with running_gateway(settings) as client:
+        yield str(client.base_url)
 
 
 @pytest.fixture
@@ -48,13 +52,9 @@ def buyer_id(engine: Engine) -> int:
 
 
 @pytest.fixture
-def buyer(
-    serving: tuple[subprocess.Popen[bytes], str],
-    settings: Settings,
-    buyer_id: int,
-) -> Iterator[httpx.Client]:
+def buyer(settings: Settings, gateway_url: str, buyer_id: int) -> Iterator[httpx.Client]:
     headers = authorization(settings, buyer_id)
-    with httpx.Client(base_url=serving[1], headers=headers, timeout=20, verify=False) as client:
+    with httpx.Client(base_url=gateway_url, headers=headers, timeout=20, verify=False) as client:
         yield client
 
 
@@ -117,19 +117,9 @@ def test_what_is_unknown_has_no_stream(buyer: httpx.Client) -> None:
 
 
 def test_a_cancelled_call_makes_room_for_another(
-    buyer: httpx.Client, queued: tuple[int, str]
+    settings: Settings, buyer_id: int, queued: tuple[int, str]
 ) -> None:
     path = queued[1]
-    waiting = HTTPConnection(buyer.base_url.host, buyer.base_url.port or 80, timeout=20)
-    waiting.request("GET", f"{path}?wait=30", headers=dict(buyer.headers))
-    with buyer.stream("GET", path, headers=EVENTS) as stream:
-        events = events_of(stream.iter_lines())
-        next(events)
-        refused = buyer.get(path, headers=EVENTS)
-        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
-        # Nor can anyone wait: the answer comes at once.
-        assert buyer.get(path, params={"wait": 30}).json()["status"] == "queued"
-    waiting.close()
 
     def there_is_room_for_two() -> None:
         with (
@@ -138,7 +128,18 @@ def test_a_cancelled_call_makes_room_for_another(
         ):
             assert [one.status_code, other.status_code] == [200, 200]
 
-    eventually(there_is_room_for_two)
+    with running_gateway(settings, user_id=buyer_id, waiting_max_rows=2) as buyer:
+        waiting = HTTPConnection(buyer.base_url.host, buyer.base_url.port or 80, timeout=20)
+        waiting.request("GET", f"{path}?wait=30", headers=dict(buyer.headers))
+        with buyer.stream("GET", path, headers=EVENTS) as stream:
+            events = events_of(stream.iter_lines())
+            next(events)
+            refused = buyer.get(path, headers=EVENTS)
+            assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+            # Nor can anyone wait: the answer comes at once.
+            assert buyer.get(path, params={"wait": 30}).json()["status"] == "queued"
+        waiting.close()
+        eventually(there_is_room_for_two)
 
 
 def test_a_head_without_end_is_not_read_while_another_request_is_answered(
@@ -193,14 +194,17 @@ def test_a_client_that_closed_its_sending_side_is_reported_the_outcome(
 
 
 def test_a_stop_ends_streams_and_waits_cleanly(
-    process: subprocess.Popen[bytes], buyer: httpx.Client, queued: tuple[int, str]
+    settings: Settings, buyer_id: int, queued: tuple[int, str]
 ) -> None:
     path = queued[1]
-    waiting = HTTPConnection(buyer.base_url.host, buyer.base_url.port or 80, timeout=20)
-    with closing(waiting):
-        waiting.request("GET", f"{path}?wait=30", headers=dict(buyer.headers))
+    settings = settings.model_copy(update={"gateway_port": free_port()})
+    url = f"http://127.0.0.1:{settings.gateway_port}"
+    headers = authorization(settings, buyer_id)
+    waiting = HTTPConnection("127.0.0.1", settings.gateway_port, timeout=20)
+    with running_service("gateway", settings, f"{url}/readyz") as process, closing(waiting):
+        waiting.request("GET", f"{path}?wait=30", headers=headers)
         # What was sent before this stream began is under way when it tells its first event.
-        with buyer.stream("GET", path, headers=EVENTS) as stream:
+        with httpx.stream("GET", f"{url}{path}", headers=headers | EVENTS, timeout=20) as stream:
             events = events_of(stream.iter_lines())
             next(events)
             process.send_signal(signal.SIGTERM)
@@ -208,5 +212,5 @@ def test_a_stop_ends_streams_and_waits_cleanly(
             assert list(events) == []
         answer = waiting.getresponse()
         assert (answer.status, json.load(answer)["status"]) == (200, "queued")
-    # Of its own will, with the signal's own exit code as uvicorn gives it.
-    assert process.wait(timeout=10) == -signal.SIGTERM
+        # Of its own will, with the signal's own exit code as uvicorn gives it.
+        assert process.wait(timeout=10) == -signal.SIGTERM
