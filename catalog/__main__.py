@@ -2,7 +2,8 @@
 
 import gc
 
-# Collections while modules are imported find nothing, and cost a seventh of the start.
+# Collections of what modules are find nothing, and cost a quarter of the start: none while they are
+# imported, and none over them afterwards.
 gc.disable()
 
 from catalog.app import create_app
@@ -15,6 +16,7 @@ from shared.web.server import serve
 
 
 def run() -> None:
+    gc.freeze()
     gc.enable()
     settings = get_settings()
     configure_logging(settings, "catalog")
