@@ -100,6 +100,7 @@ def open_shop(*arguments: str, **settings: str) -> Iterator[Shop]:
         assert started.returncode == 0, started.stderr
         with closing(Shop(operator)) as shop:
             yield shop
+        operator.stop()
 
 
 @pytest.fixture(scope="session")

@@ -82,6 +82,13 @@ class Operator:
     def processes(self) -> dict[str, dict[str, Any]]:
         return {process["name"]: process for process in self.status()["processes"]}
 
+    def stop(self) -> None:
+        """`eventify down`, which leaves nothing."""
+        stopped = self.call("down")
+        assert (stopped.returncode, stopped.stdout) == (0, "Eventify is stopped.\n")
+        assert self.living() == []
+        assert self.status() == {"running": False}
+
     def kill_supervisor(self) -> None:
         state = json.loads((self.home / "state.json").read_text())
         supervisor = psutil.Process(state["supervisor_pid"])
