@@ -30,7 +30,7 @@ from shared.database.once import REPLAYED
 from shared.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable, UrlNotAllowed
 from shared.row_ids import MAX_ID, row_id
 from shared.web.authentication import AuthenticatedRoute, Manager, Reader
-from shared.web.idempotency_key import KEY_PROBLEMS, IdempotencyKey
+from shared.web.idempotency_key import KEY_FORM, KEY_PROBLEMS, IdempotencyKey
 from shared.web.openapi import Responses, error_responses, headers, links_by_id
 from shared.web.pagination import INVALID_PAGE, WantedPage
 
@@ -55,6 +55,7 @@ WebhookId = Annotated[
     WithJsonSchema({"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}),
 ]
 BAD_URL = UrlNotAllowed(errors={"url": ["must be an https:// URL"]})
+BAD_KEY = InvalidInput(errors={"Idempotency-Key": [KEY_FORM]})
 BAD_PAGE = InvalidInput(errors={"page_size": ["must be a whole number from 1 on"]})
 LIMITED = {"headers": headers({}, TOKENS_LIMITED_BY)}
 ONCE = {"headers": headers({}, TOKENS_LIMITED_BY | REPLAYED)}
@@ -162,6 +163,7 @@ async def delete_webhook(caller: Manager, webhook_id: WebhookId, webhooks: Webho
     responses=_problems(
         NotFound,
         Conflict(f"{SECRETS_MAX} secrets sign already; rotate again in some hours."),
+        BAD_KEY,
         *KEY_PROBLEMS,
     )
     | {200: SECRET_ONCE},
@@ -184,7 +186,7 @@ async def rotate_webhook_secret(
     response_model=Test,
     summary="Send a test",
     response_description="It will be sent, once",
-    responses=_problems(NotFound, *KEY_PROBLEMS) | {202: ONCE},
+    responses=_problems(NotFound, BAD_KEY, *KEY_PROBLEMS) | {202: ONCE},
 )
 async def test_webhook(
     caller: Manager,
