@@ -170,6 +170,14 @@ def test_lists_never_show_another_ones_purchases(
         assert listed.json()["count"] == 0
     for query in ("?user=1", "?owner=1", "?user_id=1", f"?id={purchase['id']}"):
         assert stranger.get(PURCHASES + query).status_code == 400
+    # All of an event's are its owner's to list, and not a buyer's either.
+    of_event = {"event": purchase["event"]}
+    for more in ({}, {"status": purchase["status"]}, {"before": purchase["id"]}, {"buyer": "ann"}):
+        for user in (stranger, target.buyer):
+            refused = user.get(PURCHASES, params=of_event | more)
+            assert (refused.status_code, refused.json()["code"]) == (403, "permission_denied")
+    seen = target.organiser.get(PURCHASES, params=of_event).json()["results"]
+    assert purchase["id"] in {one["id"] for one in seen}
 
 
 def test_the_key_of_another_buyer_is_just_a_key(target: Target, stranger: httpx.Client) -> None:
