@@ -60,7 +60,7 @@ def url_problem(text: str, *, allow_http: bool, allowed: Collection[Network]) ->
     except ValueError:
         return "must be a URL"
     if url.scheme not in (("https", "http") if allow_http else ("https",)) or not url.host:
-        return "must be an https:// URL"
+        return f"must be an https://{' or http://' if allow_http else ''} URL"
     if "@" in url.authority or "#" in text:
         return "must have no user info and no fragment"
     if "%" in url.host or url.explicit_port == 0:

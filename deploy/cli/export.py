@@ -16,8 +16,12 @@ from shared.errors import ConfigurationError, NotFound
 INCOMPLETE = "The export is incomplete."
 
 
+class EventId(click.IntRange):
+    name = "event id"
+
+
 @click.command("export")
-@click.argument("event", type=click.IntRange(min=1))
+@click.argument("event", type=EventId(min=1))
 @click.option(
     "--format",
     "form",
@@ -48,4 +52,4 @@ def export_event(event: int, form: Format) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
         raise ConfigurationError(f"{error.strerror}. {INCOMPLETE}") from error
     except ConfigurationError as error:
-        raise ConfigurationError(f"{error}. {INCOMPLETE}") from error
+        raise ConfigurationError(f"{str(error).removesuffix('.')}. {INCOMPLETE}") from error

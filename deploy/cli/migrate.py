@@ -3,7 +3,7 @@
 from functools import partial
 
 import click
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from deploy.cli.output import say
 from deploy.database import database
@@ -23,9 +23,25 @@ def migrate(restored: bool) -> None:
     """
     settings = settings_of_running_system(find_home())
     with database(settings) as engine:
+        former = _epoch(engine)
         passed_over = migrate_all(engine, settings, partial(say, err=True), restored=restored)
         with engine.connect() as connection:
             version = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        epoch = _epoch(engine)
     if passed_over:
         click.echo(f"Skipped {passed_over:,} transaction ids that the restored rows hold already.")
+    if former not in (None, epoch):
+        click.echo(
+            f"New epoch: {epoch} (before: {former}). Readers of the feed get 409 epoch_changed and"
+            " begin again; webhooks are notified."
+        )
     click.echo(f"The schema is at version {version}.")
+
+
+def _epoch(engine: Engine) -> str | None:
+    """Of the ledgers; None in a database without them."""
+    with engine.connect() as connection:
+        if connection.scalar(text("SELECT to_regclass('ledger_epoch')")) is None:
+            return None
+        epoch: str | None = connection.scalar(text("SELECT epoch FROM ledger_epoch"))
+        return epoch

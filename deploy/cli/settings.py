@@ -8,7 +8,7 @@ import click
 
 from deploy.cli.settings_reference import settings_reference
 from deploy.local.environment import settings_of_running_system
-from deploy.local.home import find_home
+from deploy.local.home import Home, find_home, read_state
 from shared.config.foreign_variables import removed_variables
 from shared.config.settings import Settings, unknown_variables, variable
 from shared.config.url_passwords import without_passwords
@@ -22,13 +22,21 @@ from shared.config.url_passwords import without_passwords
 def settings(as_json: bool, markdown: bool) -> None:
     """Print the settings in force, without secrets; * marks those that differ from the default.
 
-    They are those of the system that runs in EVENTIFY_HOME, or of this environment. Exit code 1 if
-    a variable with the prefix EVENTIFY_ is not a setting.
+    They are those of this shell's variables, then of the system that runs in EVENTIFY_HOME; a
+    warning names variables that differ. Exit code 1 if a variable with the prefix EVENTIFY_ is not
+    a setting.
     """
     if markdown:
         click.echo(settings_reference(), nl=False)
         return
-    in_force = settings_of_running_system(find_home())
+    home = find_home()
+    if overridden := _overridden(home):
+        click.echo(
+            f"Warning: the running system has other values of {', '.join(overridden)}; this shell's"
+            " values are shown. To apply them: `eventify down`, then `eventify up`.",
+            err=True,
+        )
+    in_force = settings_of_running_system(home)
     values = {variable(name): _shown(getattr(in_force, name)) for name in Settings.model_fields}
     if as_json:
         click.echo(json.dumps(values, indent=2))
@@ -52,6 +60,22 @@ def warn_of_unknown_variables() -> bool:
         suggestion = f"; did you mean {meant}?" if meant else "."
         click.echo(f"Warning: {name} is not a setting{suggestion}", err=True)
     return bool(unknown)
+
+
+def _overridden(home: Home) -> list[str]:
+    """Variables of this shell that a system which runs in this home has otherwise."""
+    state = read_state(home)
+    if state is None:
+        return []
+    found = []
+    for name, field in Settings.model_fields.items():
+        given = os.environ.get(variable(name))
+        running = state.environment.get(variable(name))
+        if running is None and not field.is_required():
+            running = _shown(field.default)
+        if given and given != running and name != "keys_dir":  # that may be relative
+            found.append(variable(name))
+    return found
 
 
 def _is_changed(in_force: Settings, name: str) -> bool:

@@ -15,6 +15,7 @@ from shared.errors import ConfigurationError
 
 # 1: nothing is running. A script may run `eventify up` for both.
 RUNS_UNSUPERVISED = 2
+RUNS_IN_PART = 3
 UNSUPERVISED = """\
 The supervisor was killed. These processes are running without it, and are not restarted.
 `eventify up` takes over: it stops them and starts everything again. `eventify down` stops them.
@@ -26,7 +27,8 @@ The supervisor was killed. These processes are running without it, and are not r
 def status(as_json: bool) -> None:
     """List the processes, their addresses and their restarts.
 
-    Exit code 1 if nothing is running, 2 if its supervisor was killed.
+    Exit code 1 if nothing is running, 2 if its supervisor was killed, 3 if a process is not
+    running.
     """
     home = find_home()
     try:
@@ -43,9 +45,19 @@ def status(as_json: bool) -> None:
         if not report["supervised"]:
             click.echo(UNSUPERVISED)
         click.echo(_text(report))
+        if down := _not_running(report):
+            click.echo(f"\nNot running: {', '.join(down)}. See the logs in {home.logs}.")
     if report is None:
         sys.exit(1)
-    sys.exit(0 if report["supervised"] else RUNS_UNSUPERVISED)
+    if not report["supervised"]:
+        sys.exit(RUNS_UNSUPERVISED)
+    sys.exit(RUNS_IN_PART if _not_running(report) else 0)
+
+
+def _not_running(report: dict[str, Any]) -> list[str]:
+    """Processes that the supervisor is starting, or that exit at each start."""
+    states = ("running", "unsupervised")
+    return [each["name"] for each in report["processes"] if each["state"] not in states]
 
 
 def _report(home: Home) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import click
 from deploy.cli.output import say
 from deploy.cli.settings import warn_of_unknown_variables
 from deploy.cli.stop_signals import stop_noted
-from deploy.local.home import find_home
+from deploy.local.home import find_home, is_locked
 from deploy.local.up import System, UpOptions, follow, start, stop
 from shared.config.url_passwords import without_passwords
 from shared.errors import ConfigurationError
@@ -29,7 +29,8 @@ def up(detach: bool, host: str, port: int, gateways: int, workers: int) -> None:
     restore_stop_signals()
     home, options = find_home(), UpOptions(host, port, gateways, workers)
     warn_of_unknown_variables()
-    say(f"Starting Eventify, with its data in {home.path}:")
+    if not is_locked(home):
+        say(f"Starting Eventify, with its data in {home.path}:")
     with stop_noted() as stop_requested:
         began = time.monotonic()
         system = start(home, options, say, stop_requested)

@@ -110,7 +110,10 @@ def lock_home(home: Home) -> int:
         if time.monotonic() > deadline:
             state = read_state(home)
             at = f" at {state.gateway_url}" if state else ""
-            raise AlreadyRunningError(f"Eventify already runs{at} with its data in {home.path}.")
+            raise AlreadyRunningError(
+                f"Eventify already runs{at} with its data in {home.path}. To start it with other"
+                " settings or options, run `eventify down` first."
+            )
         time.sleep(0.02)
     return lock
 

@@ -15,12 +15,15 @@ from deploy.local.supervisor.client import Process, SupervisorClient, Supervisor
 from shared.config.database_url import CLIENT_ENCODING
 from shared.config.settings import Settings
 from shared.errors import ConfigurationError
+from shared.observability.heartbeat import heartbeat_directory, last_beats
 
 T = TypeVar("T")
 
 # Three times what the first start takes on a slow machine.
 READY_SECONDS = 60.0
 LOG_TAIL_LINES = 12
+# By the names of their heartbeats, which need nothing but the database.
+BEATING = ("sweeper", "sender")
 
 
 class StartDeadline:
@@ -106,14 +109,18 @@ def wait_for_services(
     home: Home,
     deadline: StartDeadline,
 ) -> None:
-    """Until every process is running, and catalog and gateway are ready.
+    """Until every process is running, catalog and gateway are ready, and sweeper and sender beat.
+
+    A worker's heartbeat needs the broker, without which sales go on.
 
     Restarts within this time are not reported.
     """
 
     def ready() -> bool:
+        processes = client.processes()
         return (
-            all(process.state == "running" for process in client.processes())
+            all(process.state == "running" for process in processes)
+            and not _without_heartbeat(processes, settings)
             and answers_ready(settings.catalog_host, settings.catalog_port)
             and answers_ready(settings.gateway_host, settings.gateway_port)
         )
@@ -133,12 +140,26 @@ def answers_ready(host: str, port: int) -> bool:
         connection.close()
 
 
+def _without_heartbeat(processes: list[Process], settings: Settings) -> list[str]:
+    """Sweepers and senders that have not begun their work."""
+    directory = heartbeat_directory(settings.heartbeat_dir)
+    try:
+        beating = {beat.process for role in BEATING for beat in last_beats(directory, role)}
+    except OSError:  # another process has just ended; or the directory is wrong, as their logs say
+        beating = set()
+    roles = ((each, each.name.partition("-")[0]) for each in processes)
+    return [
+        each.name for each, role in roles if role in BEATING and f"{role}-{each.pid}" not in beating
+    ]
+
+
 def _unready(processes: list[Process], settings: Settings, home: Home) -> str:
     down = [each.name for each in processes if each.state != "running" or each.restarts]
     for service in ("catalog", "gateway"):
         host, port = (getattr(settings, f"{service}_{part}") for part in ("host", "port"))
         if f"{service}-1" not in down and not answers_ready(host, port):
             down.append(f"{service}-1")
+    down += [name for name in _without_heartbeat(processes, settings) if name not in down]
     return "".join([", ".join(down), ".", *(_tail(home.logs / f"{name}.log") for name in down)])
 
 

@@ -69,7 +69,7 @@ def _seconds(text: object) -> int:
 
 def _kinds(text: str) -> str:
     if unknown := set(text.split(",")) - set(KINDS):
-        raise ValueError(f"must be kinds of entries with commas between; not {min(unknown)[:40]!r}")
+        raise ValueError(f"{min(unknown)[:40]!r} is not one of {', '.join(KINDS)}")
     return text
 
 

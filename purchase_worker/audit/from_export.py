@@ -132,7 +132,7 @@ class _Reader:
                 elif isinstance(line, EntryLine):
                     rows.append(self._row(line, batch))
                 else:
-                    self._wrong("it has a second header")
+                    self._wrong("There is a second header line.")
             except (ValueError, ArithmeticError) as error:  # of a time, a UUID or a snapshot
                 raise self._unreadable(error) from None
             if len(rows) == ROWS_AT_A_TIME:
@@ -186,11 +186,13 @@ class _Reader:
     def _check_end(self, end: End) -> None:
         self.sha256 = self._digest.hexdigest()
         if end.sha256 != self.sha256:
-            self._wrong("it is not as it was written: its digest is another")
+            self._wrong("The file was changed: its SHA-256 does not match its last line.")
         if end.entries != self.header.last:
-            self._wrong(f"it says {end.entries} entries at its end, {self.header.last} before")
+            self._wrong(
+                f"The first line counts {self.header.last} entries, the last {end.entries}."
+            )
         if next(self._lines, None) is not None:
-            self._wrong("it goes on after its end")
+            self._wrong("Lines follow the last line.")
 
     def _row(self, line: EntryLine, batch: BatchLine | None) -> EntryRow:
         entry, command = line.entry, line.command
@@ -199,7 +201,7 @@ class _Reader:
         changed = command.purchase if entry.kind != REFUSED else None
         bought = _bought(line) if command.kind == BUY else None
         if not self._commands.add(entry.command, bought):
-            self._violation(NUMBERING, f"entry {entry.number} answers {entry.command} once more")
+            self._violation(NUMBERING, f"entry {entry.number} repeats command {entry.command}.")
         after = bought or earlier
         if changed is not None and earlier is not None:
             happened = (entry.kind, command.payment_reference, changes)
@@ -227,21 +229,26 @@ class _Reader:
         self, line: EntryLine, batch: BatchLine | None, purchase: Earlier | None
     ) -> None:
         if batch is None:
-            self._violation(NUMBERING, f"entry {line.entry.number} is in no batch")
+            self._violation(NUMBERING, f"entry {line.entry.number} belongs to no batch.")
             return
         told = _told(line, batch, purchase)
         other = [name for name, value in told.items() if getattr(line.entry, name) != value]
         if other:
             self._violation(
                 OUTCOMES,
-                f"entry {line.entry.number} has another {', '.join(other)} than its command gives",
+                f"entry {line.entry.number}: {_listed(other)} from the replayed result.",
             )
 
     def _wrong(self, what: str) -> None:
-        self._found.add(NUMBERING, f"the export: {what}")
+        self._found.add(NUMBERING, what)
 
     def _violation(self, invariant: str, detail: str) -> None:
         self._found.add(invariant, detail, self.header.event)
+
+
+def _listed(fields: list[str]) -> str:
+    names = ", ".join(f"`{name}`" for name in fields)
+    return f"{names} {'differs' if len(fields) == 1 and fields[0] != 'items' else 'differ'}"
 
 
 def _changes(line: EntryLine) -> tuple[StoredChange, ...]:

@@ -87,6 +87,8 @@ def test_a_second_up_names_the_running_one_and_changes_nothing(running: Operator
     second = running.call("up", "--detach", "--port", str(free_port()))
     assert second.returncode == 1
     assert f"already runs at {running.url}" in second.stderr
+    assert "run `eventify down` first" in second.stderr
+    assert "Starting" not in second.stdout
     assert running.status() == before
 
 
@@ -96,6 +98,14 @@ def test_status_for_a_person_shows_no_password(running: Operator) -> None:
     shown = running.call("status").stdout
     assert "gateway-2" in shown
     assert password not in shown
+
+
+def test_settings_of_this_shell_that_differ_from_the_running_system_are_named(
+    running: Operator,
+) -> None:
+    shown = running.call("settings", EVENTIFY_WEBHOOK_ALLOW_HTTP="true")
+    assert "the running system has other values of EVENTIFY_WEBHOOK_ALLOW_HTTP;" in shown.stderr
+    assert "other values" not in running.call("settings").stderr
 
 
 def test_tokens_are_minted_for_the_running_system(running: Operator) -> None:

@@ -84,7 +84,8 @@ def test_a_sale_that_breaks_a_promise_ends_with_1(exported: bytes, run: Run) -> 
     altered = exported.replace(b'"Ann"', b'"Bob"')
     answer = run(EVENTIFY, "audit", "--from", "-", input=altered)
     assert said(answer) == (1, "")
-    assert "numbering: the export: it is not as it was written" in answer.stdout.decode()
+    sentence = "The file was changed: its SHA-256 does not match its last line."
+    assert sentence in answer.stdout.decode()
     assert "FAILS: 1 violation" in answer.stdout.decode()
 
 
