@@ -65,7 +65,10 @@ TAGS = [
         "name": "Feed",
         "description": "Every entry of a sale in order, for the systems of its organiser.",
     },
-    {"name": "Webhooks", "description": "What is decided, sent to your server: docs/webhooks.md."},
+    {
+        "name": "Webhooks",
+        "description": "Every entry of a sale, sent to your server: docs/webhooks.md.",
+    },
     {"name": "Operation", "description": "Health, metrics, and this document."},
 ]
 CATALOG_SCHEMA = "/api/schema/"

@@ -136,7 +136,7 @@ class ExportResponse(StreamingResponse):
 
 @router.get(
     PATH,
-    summary="Read what was sold, in order",
+    summary="Read the entries of a ledger, in order",
     response_description="A page of entries",
     response_class=JSONResponse,
     responses=error_responses(
@@ -156,10 +156,10 @@ class ExportResponse(StreamingResponse):
             "content": {
                 JSON: {"schema": {"$ref": "#/components/schemas/LedgerPage"}},
                 NDJSON: {
-                    "schema": {"type": "string", "description": "The whole, with commands."},
+                    "schema": {"type": "string", "description": "The whole ledger, with commands."},
                     "example": '{"type":"export","version":1,"event":1}\n',
                 },
-                CSV: {"schema": {"type": "string", "description": "The whole, as a table."}},
+                CSV: {"schema": {"type": "string", "description": "The whole ledger, as a table."}},
             },
         }
     },
@@ -173,20 +173,24 @@ async def read_ledger(
         Rows, Query(description=f"At most {ROWS_MAX:,}; a larger value means {ROWS_MAX:,}.")
     ] = ROWS_MAX,
     wait: Annotated[
-        Seconds, Query(description="Where the page is empty, wait so long for the next entry.")
+        Seconds,
+        Query(description="If the page is empty, wait up to this many seconds for the next entry."),
     ] = 0,
     epoch: Annotated[
         str | None,
-        Query(pattern=EPOCH_PATTERN, description="As `next` has it; 409 if it is another."),
+        Query(
+            pattern=EPOCH_PATTERN,
+            description="The epoch in `next`; 409 if the database has another one.",
+        ),
     ] = None,
     kinds: Annotated[
-        KindNames | None, Query(description="Only entries of these kinds, with commas between.")
+        KindNames | None, Query(description="Only entries of these kinds, separated by commas.")
     ] = None,
 ) -> Response:
-    """For the event's owner. Follow `next` for ever: no entry is missed, and none comes twice.
+    """For the event's owner. Follow `next` to read each entry once; it keeps all parameters.
 
-    A full page never changes, and may be cached; a page of `kinds` may have few entries or none
-    before the end. `Accept: application/x-ndjson` or `text/csv`, without parameters, gives the
+    A full page never changes, and may be cached. With `kinds`, a page may have few entries or none
+    before the end. `Accept: application/x-ndjson` or `text/csv`, without parameters, exports the
     whole ledger.
     """
     feed: Feed = request.app.state.feed
@@ -221,7 +225,7 @@ async def _export(
     request: Request, feed: Feed, user_id: int, event_id: int, media_type: str
 ) -> Response:
     if request.query_params:
-        message = f"An export, as {media_type}, is of the whole ledger."
+        message = f"An export ({media_type}) has no parameters: it contains the whole ledger."
         raise InvalidInput(errors={name: [message] for name in request.query_params})
     limits = await feed.limit.draw(user_id)
     form: Format = "csv" if media_type == CSV else "ndjson"

@@ -42,15 +42,16 @@ ENTRY: dict[str, Any] = {
 
 
 class LedgerItem(BaseModel):
-    """What an entry did to one ticket type."""
+    """The effect of an entry on one ticket type."""
 
     ticket_type: int = Field(ge=1, le=MAX_ID)
-    quantity: int = Field(ge=1, description="Tickets that the entry is about.")
-    change: int = Field(description="By how much more, or less, were left.")
-    left_after: int = Field(ge=0, description="How many were left then.")
-    unit_price: str | None = Field(description="At acceptance; null where nothing is sold.")
+    quantity: int = Field(ge=1, description="The number of tickets affected.")
+    change: int = Field(description="The change in available tickets.")
+    left_after: int = Field(ge=0, description="The number available afterwards.")
+    unit_price: str | None = Field(description="At acceptance; null if nothing is sold.")
     cancelled: int | None = Field(
-        default=None, description="Of a cancellation: tickets of the line cancelled so far."
+        default=None,
+        description="Of a cancellation: tickets of the line that are cancelled so far.",
     )
 
 
@@ -61,26 +62,34 @@ class LedgerEntry(BaseModel):
 
     number: int = Field(ge=1, description="Counts from 1 for each event, without a gap.")
     kind: Kind
-    status: str | None = Field(description="Of the purchase, after this entry.")
+    status: str | None = Field(description="The status of the purchase after this entry.")
     reason: str | None = Field(description="Why it was rejected or refused.")
-    purchase: str | None = Field(description="The purchase that the entry is about.")
+    purchase: str | None = Field(description="The id of the purchase.")
     user: int | None = Field(description="The account that bought.")
-    buyer: str | None = Field(description="Whom it bought for, with a key.")
+    buyer: str | None = Field(description="The customer that it bought for, with an API key.")
     command: str = Field(description="The id of the command that the entry answers.")
-    batch: int = Field(ge=1, description="The first number of what was decided together.")
-    at: str = Field(description="When it was decided.")
+    batch: int = Field(
+        ge=1, description="The number of the first entry that was decided in the same transaction."
+    )
+    at: str = Field(description="The time of the decision.")
     items: list[LedgerItem]
-    total_price: str | None = Field(description="Of its items.")
+    total_price: str | None = Field(
+        description="The total of `items`; of a cancellation, the amount to refund."
+    )
     currency: str | None
     payment_reference: str | None = Field(description="Of a payment that confirms a hold.")
     held_until: str | None = Field(default=None, description="Of a purchase that is held.")
-    seconds: int | None = Field(default=None, description="By how much all holds were extended.")
-    restock: bool | None = Field(default=None, description="Of a cancellation: back on sale.")
-    note: str | None = Field(default=None, description="Of a cancellation.")
+    seconds: int | None = Field(
+        default=None, description="By how many seconds all holds were extended."
+    )
+    restock: bool | None = Field(
+        default=None, description="Of a cancellation: whether its tickets are on sale again."
+    )
+    note: str | None = Field(default=None, description="Of a cancellation; missing without one.")
 
 
 class LedgerPage(BaseModel):
-    """Entries of a ledger in their order."""
+    """Entries of a ledger, by number."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -95,9 +104,10 @@ class LedgerPage(BaseModel):
     )
 
     entries: list[LedgerEntry]
-    next: str = Field(description="The URL of the next page; at the end, of what is still to come.")
+    next: str = Field(description="The URL of the next page; at the end, of the entries to come.")
     epoch: str = Field(
-        pattern=EPOCH_PATTERN, description="Of all numbers; a restored database has another one."
+        pattern=EPOCH_PATTERN,
+        description="The epoch of all numbers; it changes when the database is restored.",
     )
 
 

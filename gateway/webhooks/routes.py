@@ -93,7 +93,7 @@ def _problems(*problems: Problem | type[Problem]) -> Responses:
 async def create_webhook(
     caller: Manager, body: NewWebhook, webhooks: Webhooks, key: IdempotencyKey, response: Response
 ) -> dict[str, Any]:
-    """It receives what is decided from now on. Its secret is shown only here."""
+    """It receives only entries created after it. Its secret is shown only in this response."""
     made, secret = await webhooks.make(
         caller.user_id, body.url, body.event, [*body.kinds], key.of(body)
     )
@@ -135,7 +135,7 @@ async def read_webhook(caller: Reader, webhook_id: WebhookId, webhooks: Webhooks
 async def change_webhook(
     caller: Manager, webhook_id: WebhookId, body: ChangedWebhook, webhooks: Webhooks
 ) -> object:
-    """What is being sent is sent anew, to the new URL. An enabled webhook is tried at once."""
+    """Pending deliveries use the new URL and kinds. An enabled webhook is retried at once."""
     changes = body.model_dump(exclude_unset=True)
     return await webhooks.change(caller.user_id, webhook_id, changes)
 
@@ -148,7 +148,7 @@ async def change_webhook(
     responses=_problems(NotFound) | {204: LIMITED},
 )
 async def delete_webhook(caller: Manager, webhook_id: WebhookId, webhooks: Webhooks) -> Response:
-    """Nothing more is sent, but for a request that is under way."""
+    """Nothing more is sent, except a request in progress."""
     await webhooks.delete(caller.user_id, webhook_id)
     return Response(status_code=204)
 
@@ -175,7 +175,7 @@ async def rotate_webhook_secret(
     key: IdempotencyKey,
     response: Response,
 ) -> dict[str, Any]:
-    """Both the new and the former secret sign for 24 hours."""
+    """The former secret also signs for 24 hours. If it leaked, create another webhook instead."""
     stored, secret = await webhooks.rotate(caller.user_id, webhook_id, key.of())
     return _with_secret(stored, secret, response)
 
@@ -185,7 +185,7 @@ async def rotate_webhook_secret(
     status_code=202,
     response_model=Test,
     summary="Send a test",
-    response_description="It will be sent, once",
+    response_description="The test will be sent once",
     responses=_problems(NotFound, BAD_KEY, *KEY_PROBLEMS) | {202: ONCE},
 )
 async def test_webhook(
@@ -195,7 +195,7 @@ async def test_webhook(
     key: IdempotencyKey,
     response: Response,
 ) -> dict[str, str]:
-    """Also where the webhook is disabled. Its outcome is among the deliveries a second later."""
+    """Also if the webhook is disabled. Its result is in the deliveries about a second later."""
     test_id, is_replay = await webhooks.test(caller.user_id, webhook_id, key.of())
     response.headers.update(REPLAYED if is_replay else {})
     return {"id": test_id}
@@ -204,8 +204,8 @@ async def test_webhook(
 @router.post(
     "/{id}/rewind/",
     response_model=Rewound,
-    summary="Send again from a number on",
-    response_description="From where it is sent again",
+    summary="Rewind to a number",
+    response_description="The event and the number",
     responses=_problems(
         InvalidInput(errors={"after": ["The last entry has the number 200."]}),
         NotFound,
@@ -221,7 +221,7 @@ async def rewind_webhook(
     key: IdempotencyKey,
     response: Response,
 ) -> dict[str, int | None]:
-    """All entries after this number are sent, in new deliveries. It skips forward as well."""
+    """Sends all entries after this number, in new deliveries. It can also skip forward."""
     event_id, is_replay = await webhooks.rewind(
         caller.user_id, webhook_id, body.event, body.after, key.of(body)
     )
@@ -239,7 +239,7 @@ async def rewind_webhook(
 async def list_webhook_deliveries(
     caller: Reader, webhook_id: WebhookId, page: WantedPage, webhooks: Webhooks
 ) -> object:
-    """The last thousand, without what came back."""
+    """The last thousand attempts, without response bodies."""
     return await webhooks.deliveries(caller.user_id, webhook_id, page)
 
 

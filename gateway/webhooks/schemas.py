@@ -65,7 +65,7 @@ Url = Annotated[
     Field(
         min_length=1,
         max_length=URL_MAX_CHARACTERS,
-        description="https, with a public address, without user info. Redirects are not followed.",
+        description="An https URL with a public address and no user info; no redirect is followed.",
         json_schema_extra={"format": "uri"},
     ),
 ]
@@ -75,7 +75,7 @@ Kinds = Annotated[
     Field(
         min_length=1,
         max_length=len(get_args(Kind)),
-        description="Of the entries that are sent.",
+        description="The kinds of entries to send.",
         json_schema_extra={"uniqueItems": True},
     ),
 ]
@@ -84,7 +84,7 @@ Number = Annotated[StrictInt, Field(ge=0, le=MAX_ID)]
 
 
 class NewWebhook(RequestBody):
-    """A webhook to be made."""
+    """A new webhook."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{name: WEBHOOK[name] for name in ("url", "event")}]}
@@ -92,10 +92,10 @@ class NewWebhook(RequestBody):
 
     url: Url
     event: EventId | None = Field(
-        default=None, description="One of your events; null: all, those to come included."
+        default=None, description="One of your events; null: all, including later ones."
     )
     kinds: Kinds = Field(
-        default=DEFAULT_KINDS, description="By default all but `rejected` and `refused`."
+        default=DEFAULT_KINDS, description="Default: all except `rejected` and `refused`."
     )
 
 
@@ -107,7 +107,7 @@ class ChangedWebhook(RequestBody):
     url: Url = Field(default_factory=str)
     kinds: Kinds = Field(default_factory=list)
     enabled: StrictBool = Field(
-        default_factory=bool, description="A webhook goes on where it stopped."
+        default_factory=bool, description="An enabled webhook continues where it stopped."
     )
 
 
@@ -124,11 +124,11 @@ class Webhook(BaseModel):
     created_at: datetime
     disabled_at: datetime | None
     disabled_reason: Reason | None = Field(
-        description="`owner`: you did; `gone`: it answered 410; `failing`: a delivery has failed"
-        " for three days."
+        description="`owner`: its owner disabled it; `gone`: the receiver responded with 410;"
+        " `failing`: deliveries failed for three days."
     )
     failing_since: datetime | None = Field(
-        description="Since when a delivery has failed; null: none that is to be sent has."
+        description="Since when a pending delivery has failed; null: none has."
     )
 
 
@@ -138,7 +138,7 @@ class WebhookWithSecret(Webhook):
     model_config = ConfigDict(json_schema_extra={"examples": [WEBHOOK | {"secret": SECRET}]})
 
     secret: str = Field(
-        default_factory=str, description="It is shown in this response alone: a replay is without."
+        default_factory=str, description="Shown only in this response: a replay has none."
     )
 
 
@@ -155,18 +155,18 @@ class WebhookPage(Page[Webhook]):
 
 
 class Rewind(RequestBody):
-    """Where to begin again."""
+    """The number to rewind to."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"after": 100}]})
 
-    after: Number = Field(description="The number of the last entry that is not sent again.")
+    after: Number = Field(description="The entries after this number are sent.")
     event: EventId | None = Field(
-        default=None, description="Of a webhook for all events: which one. Required there."
+        default=None, description="The event; required if the webhook covers all events."
     )
 
 
 class Rewound(BaseModel):
-    """From where a webhook receives an event again."""
+    """The number after which the webhook receives the event."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"event": 7, "after": 100}]})
 
@@ -179,7 +179,7 @@ class Test(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"id": DELIVERY_ID}]})
 
-    id: str = Field(description="Its `webhook-id`, by which it is among the deliveries.")
+    id: str = Field(description="Its `webhook-id`, the `id` of its delivery.")
 
 
 class Delivery(BaseModel):
@@ -187,19 +187,21 @@ class Delivery(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [DELIVERY]})
 
-    id: str = Field(description="The `webhook-id`, the same at each attempt.")
-    event: int | None = Field(ge=1, le=MAX_ID, description="These four: null of a test.")
-    first: int | None = Field(
-        ge=1, le=MAX_ID, description="The first number of the ledger; null: it told a new epoch."
+    id: str = Field(description="The `webhook-id`, the same for each attempt.")
+    event: int | None = Field(
+        ge=1, le=MAX_ID, description="`event`, `first`, `last` and `attempt` are null for a test."
     )
-    last: int | None = Field(ge=1, le=MAX_ID, description="The last one.")
+    first: int | None = Field(
+        ge=1, le=MAX_ID, description="The number of the first entry; null: only a new epoch."
+    )
+    last: int | None = Field(ge=1, le=MAX_ID, description="The number of the last entry.")
     attempt: int | None = Field(ge=1)
-    at: datetime = Field(description="When it ended.")
-    status: int | None = Field(ge=100, le=999, description="null: there was no response.")
+    at: datetime = Field(description="The end of the attempt.")
+    status: int | None = Field(ge=100, le=999, description="null: no response.")
     failure: (
         Literal["address", "dns", "connection", "tls", "timeout", "redirect", "status", "gone"]
         | None
-    ) = Field(description="Its class; null: it was received.")
+    ) = Field(description="The class of the failure; null: received.")
     milliseconds: int = Field(ge=0)
 
 

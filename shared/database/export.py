@@ -243,6 +243,7 @@ COLUMNS: Final = (
     *("number", "at", "kind", "status", "reason", "purchase", "user", "buyer"),
     *("ticket_type", "ticket_type_name", "quantity", "unit_price", "amount", "currency"),
     *("change", "left_after", "payment_reference", "note", "command", "batch"),
+    *("held_until", "seconds", "restock"),
 )
 # A spreadsheet takes such a text for a formula (OWASP, "CSV Injection"), some do so also behind
 # quotes and spaces.
@@ -271,7 +272,11 @@ def _table(entry: LedgerEntry, names: dict[int, str | None]) -> Iterator[tuple[A
     before = (entry.number, entry.at, entry.kind, entry.status, entry.reason, entry.purchase)
     who = (entry.user, harmless(entry.buyer))
     note = entry.note if isinstance(entry.note, str) else None
-    after = (harmless(entry.payment_reference), harmless(note), entry.command, entry.batch)
+    after = (
+        *(harmless(entry.payment_reference), harmless(note), entry.command, entry.batch),
+        *(each or None for each in (entry.held_until, entry.seconds)),
+        str(entry.restock).lower() if isinstance(entry.restock, bool) else None,
+    )
     if not entry.items:
         yield (*before, *who, *(None,) * 5, entry.currency, None, None, *after)
     for item in entry.items:

@@ -1,8 +1,10 @@
 """The snippets of the API guide work, and it lists every error and limit."""
 
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +16,7 @@ from shared.config.settings import Settings
 from shared.errors import problem_classes
 from tests.system.conftest import Shop
 from tests.system.operators import PROJECT
-from tests.system.selling import OnSale
+from tests.system.selling import WAIT, OnSale, buy, put_on_sale
 
 GUIDE = (PROJECT / "docs" / "api.md").read_text()
 GUIDE_URL = "http://localhost:8000"
@@ -144,8 +146,53 @@ def guide() -> dict[str, Any]:
     return names
 
 
+@pytest.fixture(scope="module")
+def follower() -> dict[str, Any]:
+    """The names that the guide's follower of a feed defines."""
+    (code,) = (snippet for snippet, *_ in snippets("python") if "def follow(" in snippet)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names
+
+
+def test_the_follower_stores_each_entry_once_and_begins_again_after_a_restore(
+    follower: dict[str, Any], shop: Shop, tmp_path: Path
+) -> None:
+    owner = shop.user()
+    ticket_type = put_on_sale(owner, 10)
+    event = owner.get(f"/api/ticket-types/{ticket_type}/").json()["event"]
+    buy(owner, ticket_type, **WAIT)
+    busy = httpx.Response(429, headers={"Retry-After": "7"})
+
+    def stored(*troubles: httpx.Response | None) -> tuple[list[float], list[int]]:
+        """The waits, and the numbers, after a start of the program."""
+        with (
+            closing(sqlite3.connect(tmp_path / "sale.db")) as database,
+            by_way_of(Unreliable(*troubles), owner) as client,
+        ):
+            database.executescript(follower["TABLES"])
+            pages = len(troubles) + 1
+            waits = [follower["store_next_page"](client, event, database) for _ in range(pages)]
+            rows = database.execute("SELECT number FROM entries ORDER BY number").fetchall()
+            return waits, [number for (number,) in rows]
+
+    assert stored(busy, None) == ([7, 1, 0], [1, 2])
+    buy(owner, ticket_type, **WAIT)
+    assert stored() == ([0], [1, 2, 3])
+    with closing(sqlite3.connect(tmp_path / "sale.db")) as database, database:
+        (saved,) = database.execute("SELECT next FROM progress").fetchone()
+        assert "wait=20" in saved
+        another = re.sub("epoch=[0-9a-f]{12}", "epoch=000000000000", saved)
+        database.execute("UPDATE progress SET next = ?", [another])
+        database.execute("INSERT INTO entries VALUES (?, 4, '{}')", [event])
+    assert stored() == ([0], [])
+    assert stored() == ([0], [1, 2, 3])
+
+
 def by_way_of(transport: httpx.BaseTransport, buyer: httpx.Client) -> httpx.Client:
-    return httpx.Client(base_url=buyer.base_url, headers=buyer.headers, transport=transport)
+    return httpx.Client(
+        base_url=buyer.base_url, headers=buyer.headers, transport=transport, timeout=40
+    )
 
 
 def test_the_client_buys_once_even_if_responses_are_lost(

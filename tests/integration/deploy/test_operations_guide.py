@@ -74,6 +74,35 @@ def test_a_blocking_session_is_shown_and_can_be_terminated(
     eventually(decided)
 
 
+def test_failing_webhooks_are_shown_with_owner_host_and_last_status(engine: Engine) -> None:
+    user = add_user(engine)
+    event = event_of(engine, add_ticket_type(engine, 10))
+    run(
+        engine,
+        "INSERT INTO webhooks (user_id, url, kinds)"
+        " VALUES (:user, 'https://shop.example:8443/hooks?key=secret', '{confirmed}')",
+        user=user,
+    )
+    run(
+        engine,
+        "INSERT INTO webhook_cursors (webhook_id, event_id, number, failures, failing_since)"
+        " SELECT id, :event, 0, 1, now() FROM webhooks",
+        event=event,
+    )
+    run(
+        engine,
+        "INSERT INTO webhook_deliveries"
+        " (webhook_id, delivery_id, at, status, failure, milliseconds)"
+        " SELECT w.id, gen_random_uuid(), now() - m * interval '1 min', 504 - m,"
+        " 'status', 9 FROM webhooks w, generate_series(3, 1, -1) m",
+    )
+    ((_webhook, _owner, host, since, _at, status, failure),) = rows(engine, sql_about("AS host"))
+    assert (host, status, failure) == ("shop.example:8443", 503, "status")
+    assert since is not None
+    run(engine, "UPDATE webhook_cursors SET failures = 0, failing_since = NULL")
+    assert rows(engine, sql_about("AS host")) == []
+
+
 def test_personal_data_is_erased_and_the_audit_still_passes(
     engine: Engine, settings: Settings
 ) -> None:
