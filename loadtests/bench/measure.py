@@ -21,6 +21,7 @@ from loadtests.bench.parts import (
     latency,
     storage,
     waiting,
+    webhooks,
     whole_path,
 )
 from loadtests.bench.report.figures import Figure
@@ -42,6 +43,7 @@ PARTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
     "storage": ("The database without a vacuum", storage.measure),
     "backlog": ("A sold-out queue", backlog.measure),
     "holds": ("Holds, payments, expiries", holds.measure),
+    "webhooks": ("Purchases while webhooks are sent", webhooks.measure),
     "waiting": ("Waiting clients", waiting.measure),
 }
 ALL_PARTS = (GROWTH, *PARTS)

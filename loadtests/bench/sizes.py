@@ -30,6 +30,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     deep_backlog: int
     growth_rounds: int
     waiting_clients: int
+    webhook_rounds: int
 
 
 FULL = Sizes(
@@ -47,6 +48,7 @@ FULL = Sizes(
     deep_backlog=100_000,
     growth_rounds=3,
     waiting_clients=10_000,
+    webhook_rounds=5,
 )
 
 # Under a minute in all: it shows that everything works, and roughly how fast.
@@ -65,4 +67,5 @@ QUICK = Sizes(
     deep_backlog=5_000,
     growth_rounds=1,
     waiting_clients=1_000,
+    webhook_rounds=1,
 )

@@ -16,8 +16,11 @@ from loadtests.eventify_command import eventify, temporary_system
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 
-# A few users buy and wait without end here, which the limits of each user prevent.
+# A few users buy and wait without end here, which the limits of each user prevent; receivers of
+# webhooks are of this machine.
 SETTINGS = {
+    "EVENTIFY_WEBHOOK_ALLOW_HTTP": "true",
+    "EVENTIFY_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
     "EVENTIFY_PURCHASE_RATE_BURST": "0",
     "EVENTIFY_WAITING_MAX_ROWS_OF_USER": "20000",
 }
