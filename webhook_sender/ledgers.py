@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Collection
+from itertools import islice
 from typing import Final, NamedTuple
 
 import msgspec
@@ -10,11 +11,13 @@ from sqlalchemy import Engine
 
 from shared.database.engine import statement
 from shared.database.ledger import LedgerEntry, read_entries
+from webhook_sender.schedule import ENTRIES_MAX
 
-ENTRIES_MAX: Final = 100
-# Of one event; who is further behind reads for himself. 600 bytes each.
-TAIL_ENTRIES: Final = 1_000
-EVENTS_REMEMBERED: Final = 30
+# Of one event; who is further behind reads for himself.
+TAIL_ENTRIES: Final = 5_000
+READ_ENTRIES: Final = 1_000
+# Of all events; a thousand bytes each. The event that was asked for last may have more.
+REMEMBERED_ENTRIES: Final = 60_000
 
 
 class Encoded(NamedTuple):
@@ -85,11 +88,11 @@ class Ledgers:
             if after > tail.last:
                 tail.restart(after)
             is_near = after >= tail.after and last - after <= TAIL_ENTRIES
-            if is_near and tail.last < last:
-                tail.append(*_read(engine, event_id, tail.last, TAIL_ENTRIES, None))
+            while is_near and tail.last < last:
+                tail.append(*_read(engine, event_id, tail.last, READ_ENTRIES, None))
             if is_near:
-                wanted = [e for e in tail.entries if e.number > after and e.kind in kinds]
-                wanted = wanted[:ENTRIES_MAX]
+                of_kinds = (e for e in tail.entries[after - tail.after :] if e.kind in kinds)
+                wanted = list(islice(of_kinds, ENTRIES_MAX))
                 full = len(wanted) == ENTRIES_MAX
                 return Page(wanted, wanted[-1].number if full else tail.last)
         return _read(engine, event_id, after, ENTRIES_MAX, kinds)
@@ -100,8 +103,10 @@ class Ledgers:
             if tail is None or tail.epoch != epoch:
                 tail = self._tails[event_id] = _Tail(epoch, after)
             self._tails.move_to_end(event_id)
-            if len(self._tails) > EVENTS_REMEMBERED:
-                self._tails.popitem(last=False)
+            remembered = sum(len(each.entries) for each in self._tails.values())
+            while remembered > REMEMBERED_ENTRIES and len(self._tails) > 1:
+                _, forgotten = self._tails.popitem(last=False)
+                remembered -= len(forgotten.entries)
             return tail
 
 

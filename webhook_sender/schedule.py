@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 GONE: Final = 410
+# Of a delivery.
+ENTRIES_MAX: Final = 100
+# A delivery waits so long for others to be sent with it, unless it is the first or full.
+GATHER_ENTRIES_SECONDS: Final = 0.5
 # Their `Retry-After` says when a receiver wants to be asked again.
 ASKS_TO_WAIT: Final = frozenset({429, 503})
 
@@ -85,3 +89,21 @@ def next_step(
     backoff = schedule.first_seconds * 2**doublings * (1 + jitter() / 2)
     asked = outcome.retry_after_seconds or 0.0
     return Retry(min(max(backoff, asked), schedule.max_seconds))
+
+
+def gather_seconds(entries: int, span: int, behind: int, per_second: float) -> float:
+    """When the delivery after this one is likely to be full; from the moment it was prepared.
+
+    Many receivers of a busy event so get steadily what would come in bursts.
+
+    Args:
+        entries: of this one.
+        span: so many numbers have they come from.
+        behind: so many numbers were there after them.
+        per_second: new numbers of the event.
+    """
+    share = entries / max(1, span)
+    missing = ENTRIES_MAX - behind * share
+    if missing <= 0:
+        return 0.0
+    return min(GATHER_ENTRIES_SECONDS, missing / max(per_second * share, 1e-3))

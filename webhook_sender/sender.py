@@ -2,6 +2,9 @@
 
 A message of a worker says that an event has new entries; without it, a poll finds them. Any number
 of senders may run: each takes cursors for a time (store.py).
+
+It works in turns: what was sent since the last one is noted, cursors are claimed, and what is next
+of all of them is prepared together, for each statement costs as much as many rows.
 """
 
 import asyncio
@@ -9,6 +12,8 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from math import inf
 from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
@@ -23,18 +28,29 @@ from shared.messaging.subscription import Subscription
 from shared.observability.logging import get_logger
 from shared.purchases import DECIDED_CHANNEL, DecidedBatch
 from webhook_sender import metrics, store
-from webhook_sender.ledgers import ENTRIES_MAX, Ledgers
+from webhook_sender.ledgers import Ledgers
 from webhook_sender.request import Requests
-from webhook_sender.schedule import Disable, Outcome, Received, Schedule, next_step
-from webhook_sender.store import IN_FLIGHT_OF_WEBHOOK, Claim, Delivery, Test
+from webhook_sender.schedule import (
+    GATHER_ENTRIES_SECONDS,
+    Disable,
+    Outcome,
+    Received,
+    Schedule,
+    gather_seconds,
+    next_step,
+)
+from webhook_sender.store import IN_FLIGHT_OF_WEBHOOK, Attempt, Claim, Delivery, Test
 
 DATABASE_THREADS = 4
 # Threads wait for the database; so many calls may wait for a thread.
 WAITING_MAX = 10_000
-# In a rush, messages come by the hundred: they are looked at together.
-GATHER_MESSAGES_SECONDS = 0.02
-# A delivery that is not full is followed by the next after this time, with what has come by then.
-GATHER_ENTRIES_SECONDS = 0.5
+# Messages, and deliveries where so many are under way, are gathered for this time.
+GATHER_SECONDS = 0.02
+GATHER_DELIVERIES = 10
+# The database is away.
+INTERRUPTED_SECONDS = 0.2
+# Of as many events that differ, each is read by itself.
+PREPARE_TOGETHER = 50
 POLLS_SKIPPED_WHILE_SUBSCRIBED = 5
 # A poll reads the cursors of all webhooks: at most a tenth of the time.
 POLL_SHARE = 0.1
@@ -48,6 +64,25 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 logger = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Work:
+    """`deliveries`: of its turn, after which another event of the same webhook has one.
+
+    `at`, `last`: when its newest delivery was prepared, and the last number of the event then.
+    """
+
+    is_failing: bool
+    deliveries: int = 0
+    at: float = 0.0
+    last: int = 0
+    per_second: float = 0.0
+
+    def prepared(self, last: int) -> None:
+        now = time.monotonic()
+        self.per_second = (last - self.last) / (now - self.at) if self.last else 0.0
+        self.at, self.last = now, last
 
 
 class Sender:
@@ -68,13 +103,15 @@ class Sender:
         )
         self._messages = Subscription(settings, DECIDED_CHANNEL, self._hear)
         self._lease_seconds = settings.webhook_lease_seconds
-        # What this sender is at, each with its task; and whether it failed at its last attempt.
-        self._tasks: dict[Claim, asyncio.Task[None]] = {}
-        self._failing: set[Claim] = set()
+        # What this sender is at; of these, what is to be prepared, and what was sent.
+        self._work: dict[Claim, _Work] = {}
+        self._ready: list[Claim] = []
+        self._sent: list[tuple[Delivery, Outcome]] = []
+        self._requests_under_way: set[asyncio.Task[None]] = set()
         self._tests: set[asyncio.Task[None]] = set()
-        # Events with new entries; and claims whose task may have looked before they came.
+        # Events with new entries; and when events were looked at.
         self._woken: set[int] = set()
-        self._missed: set[Claim] = set()
+        self._looked_at: dict[int, float] = {}
         self._wakeup = asyncio.Event()
         self._is_stopping = False
         self._poll_at = 0.0
@@ -101,6 +138,7 @@ class Sender:
             except AWAY as error:
                 logger.warning("webhook_poll_interrupted", error=str(error))
                 self._poll_at = time.monotonic() + self._settings.webhook_poll_seconds
+                await asyncio.sleep(INTERRUPTED_SECONDS)
             await self._sleep()
         await waits
         await self._messages.stop()
@@ -114,13 +152,18 @@ class Sender:
 
     async def _sleep(self) -> None:
         """Until there is something to do, or the next poll is due."""
-        await asyncio.sleep(GATHER_MESSAGES_SECONDS)
-        left = min(self._poll_at - time.monotonic(), BEAT_SECONDS)
+        if self._ready:
+            return
+        looked_at = [self._looked_at.get(event, 0.0) for event in self._woken]
+        again_at = min(looked_at, default=inf) + GATHER_ENTRIES_SECONDS
+        left = min(self._poll_at, again_at) - time.monotonic()
         try:
-            async with asyncio.timeout(max(0.0, left)):
+            async with asyncio.timeout(max(0.0, min(left, BEAT_SECONDS))):
                 await self._wakeup.wait()
         except TimeoutError:
             pass
+        share = 1.0 if self._woken else min(1.0, len(self._work) / GATHER_DELIVERIES)
+        await asyncio.sleep(share * GATHER_SECONDS)
         self._wakeup.clear()
 
     def _hear(self, message: bytes) -> None:
@@ -129,11 +172,24 @@ class Sender:
         self._wakeup.set()
 
     async def _turn(self) -> None:
-        """Claim what is woken, or everything if a poll is due, and send it."""
-        woken, self._woken = self._woken, set()
-        if woken:
-            self._missed.update(claim for claim in self._tasks if claim.event_id in woken)
+        """Note what was sent; claim what is woken, or everything if a poll is due; send it."""
+        await self._note()
+        if woken := self._take_woken():
             await self._claim(woken)
+        await self._poll()
+        await self._prepare()
+
+    def _take_woken(self) -> set[int]:
+        """Those that were not looked at just now; the others are left for later."""
+        now = time.monotonic()
+        since = now - GATHER_ENTRIES_SECONDS
+        self._looked_at = {event: at for event, at in self._looked_at.items() if at > since}
+        woken = self._woken - self._looked_at.keys()
+        self._woken -= woken
+        self._looked_at |= dict.fromkeys(woken, now)
+        return woken
+
+    async def _poll(self) -> None:
         if time.monotonic() < self._poll_at:
             return
         began = time.monotonic()
@@ -168,91 +224,128 @@ class Sender:
         """Of webhooks that fail, a poll finds what is due."""
         most = self._settings.webhook_deliveries_max
         for failing in (False,) if events is not None else (False, True):
-            room = most - len(self._tasks)
+            room = most - len(self._work)
             if failing:  # receivers that hang keep half of the room free for the others
-                room = min(room, most // 2 - len(self._failing))
+                at_failing = sum(work.is_failing for work in self._work.values())
+                room = min(room, most // 2 - at_failing)
             claims = await self._call(
                 store.claim,
                 events,
-                Counter(claim.webhook_id for claim in self._tasks),
+                Counter(claim.webhook_id for claim in self._work),
                 failing=failing,
                 limit=room,
                 lease_seconds=self._lease_seconds,
             )
-            for claim in claims:
-                if failing:
-                    self._failing.add(claim)
-                task = asyncio.create_task(self._work(claim))
-                self._tasks[claim] = task
-            at_work = Counter(claim.webhook_id for claim in self._tasks)
+            self._work |= {claim: _Work(failing) for claim in claims}
+            self._ready += claims
+            at_work = Counter(claim.webhook_id for claim in self._work)
             if not failing and (
-                len(self._tasks) >= most
+                len(self._work) >= most
                 or any(at_work[claim.webhook_id] >= IN_FLIGHT_OF_WEBHOOK for claim in claims)
             ):
                 self._is_full = True
-        metrics.IN_PROGRESS.set(len(self._tasks))
+        metrics.IN_PROGRESS.set(len(self._work))
 
-    async def _work(self, claim: Claim) -> None:
-        """Send of one event to one webhook, until there is nothing or it fails."""
+    async def _prepare(self) -> None:
+        """Send what is next of those that are ready."""
+        claims, self._ready = self._ready[:PREPARE_TOGETHER], self._ready[PREPARE_TOGETHER:]
+        if not claims or self._is_stopping:
+            return
+        found = store.Found([], [])
         try:
-            for nth in range(1, TURN_DELIVERIES + 1):
-                is_last = nth == TURN_DELIVERIES
-                if not await self._deliver(claim, is_last=is_last) or self._is_stopping:
-                    break
-        except AWAY as error:
-            # The claim ends by itself.
-            logger.warning(
-                "webhook_delivery_interrupted", webhook=claim.webhook_id, error=str(error)
-            )
+            found = await self._call(store.prepare, self._ledgers, claims, self._lease_seconds)
+        except AWAY:
+            self._ready += claims
+            raise
         except Exception:
-            logger.exception(
-                "webhook_delivery_broken", webhook=claim.webhook_id, events=[claim.event_id]
-            )
-        finally:
-            del self._tasks[claim]
-            self._failing.discard(claim)
-            metrics.IN_PROGRESS.set(len(self._tasks))
-            if self._is_full:
-                self._poll_soon()
-            if claim in self._missed:
-                self._missed.discard(claim)
-                self._woken.add(claim.event_id)
-                self._wakeup.set()
+            logger.exception("webhook_delivery_broken", events=[each.event_id for each in claims])
+        for claim in {*claims} - {each.claim for each in found.deliveries} - {*found.again}:
+            self._end(claim)
+        self._ready += found.again
+        for delivery in found.deliveries:
+            self._work[delivery.claim].prepared(delivery.last_of_event)
+            task = asyncio.create_task(self._send(delivery))
+            self._requests_under_way.add(task)
+            task.add_done_callback(self._requests_under_way.discard)
 
-    async def _deliver(self, claim: Claim, *, is_last: bool) -> bool:
-        """One delivery; whether there may be more to send now. `is_last`: of its turn."""
-        self._missed.discard(claim)
-        found = await self._call(store.prepare, self._ledgers, claim, self._lease_seconds)
-        if not isinstance(found, Delivery):
-            if found.more:
-                self._missed.add(claim)
-            return False
+    async def _send(self, delivery: Delivery) -> None:
         reached("before_webhook_request")
-        began = time.monotonic()
-        outcome = await self._requests.send(found.message)
+        try:
+            outcome = await self._requests.send(delivery.message)
+        except Exception:
+            logger.exception("webhook_delivery_broken", webhook=delivery.claim.webhook_id)
+            self._end(delivery.claim)
+            return
         reached("after_webhook_request")
         self._count(outcome)
-        step = next_step(
-            outcome, found.failures, found.failing_seconds, self._schedule, random.random
-        )
-        if not isinstance(step, Received):
-            disabled = await self._call(store.failed, found, outcome, step)
-            _log_failure(found, outcome)
-            if disabled and isinstance(step, Disable):
-                metrics.DISABLED.labels(step.reason).inc()
-                logger.warning("webhook_disabled", webhook=claim.webhook_id, reason=step.reason)
-            return False
-        metrics.ENTRIES.inc(found.entries)
-        lease_seconds = 0 if is_last or self._is_stopping else self._lease_seconds
-        await self._call(store.received, found, outcome, lease_seconds)
+        self._sent.append((delivery, outcome))
+        self._wakeup.set()
+
+    async def _note(self) -> None:
+        """What cannot be noted now, is noted in the next turn."""
+        while failed := [each for each in self._sent if each[1].failure is not None]:
+            await self._note_failed(*failed[0])
+            self._sent.remove(failed[0])
+        if not (sent := list(self._sent)):
+            return
+        attempts = [Attempt(*each, self._lease_after(each[0].claim)) for each in sent]
+        await self._call(store.received, attempts)
         reached("after_webhook_received")
-        if claim in self._failing:
+        del self._sent[: len(sent)]
+        for delivery, _, lease_seconds in attempts:
+            metrics.ENTRIES.inc(delivery.entries)
+            self._go_on(delivery, ends=not lease_seconds)
+
+    def _lease_after(self, claim: Claim) -> float:
+        """0: its turn ends."""
+        is_last = self._work[claim].deliveries + 1 >= TURN_DELIVERIES
+        return 0 if is_last or self._is_stopping else self._lease_seconds
+
+    def _go_on(self, delivery: Delivery, *, ends: bool) -> None:
+        """After a delivery that was received."""
+        claim, work = delivery.claim, self._work[delivery.claim]
+        work.deliveries += 1
+        if work.is_failing:
             self._poll_soon()  # it is well again: what else of it failed may be due
-        if is_last:
-            self._missed.add(claim)
-        elif found.entries < ENTRIES_MAX:
-            await asyncio.sleep(began + GATHER_ENTRIES_SECONDS - time.monotonic())
-        return True
+        if ends:
+            self._end(claim)
+            self._woken.add(claim.event_id)
+        else:
+            first, last = delivery.first or 0, delivery.last or 0
+            after = (
+                work.at
+                - time.monotonic()
+                + gather_seconds(
+                    delivery.entries, last - first + 1, work.last - last, work.per_second
+                )
+            )
+            if after <= 0:
+                self._ready.append(claim)
+            else:
+                asyncio.get_running_loop().call_later(after, self._gathered, claim)
+
+    def _gathered(self, claim: Claim) -> None:
+        self._ready.append(claim)
+        self._wakeup.set()
+
+    async def _note_failed(self, delivery: Delivery, outcome: Outcome) -> None:
+        claim = delivery.claim
+        step = next_step(
+            outcome, delivery.failures, delivery.failing_seconds, self._schedule, random.random
+        )
+        assert not isinstance(step, Received)
+        disabled = await self._call(store.failed, delivery, outcome, step)
+        self._end(claim)
+        _log_failure(delivery, outcome)
+        if disabled and isinstance(step, Disable):
+            metrics.DISABLED.labels(step.reason).inc()
+            logger.warning("webhook_disabled", webhook=claim.webhook_id, reason=step.reason)
+
+    def _end(self, claim: Claim) -> None:
+        del self._work[claim]
+        metrics.IN_PROGRESS.set(len(self._work))
+        if self._is_full:
+            self._poll_soon()
 
     async def _send_tests(self) -> None:
         room = self._settings.webhook_deliveries_max - len(self._tests)
@@ -273,15 +366,15 @@ class Sender:
 
     async def _end_requests(self) -> None:
         """Let requests end within `shutdown_seconds`; another sender has the others at once."""
-        claims = list(self._tasks)
-        under_way = [*self._tasks.values(), *self._tests]
+        under_way = [*self._requests_under_way, *self._tests]
         if under_way:
             await asyncio.wait(under_way, timeout=self._settings.shutdown_seconds)
-        for task in [*self._tasks.values(), *self._tests]:
+        for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
         try:
-            await self._call(store.release, claims)
+            await self._note()
+            await self._call(store.release, list(self._work))
         except AWAY as error:
             logger.warning("webhook_poll_interrupted", error=str(error))
 

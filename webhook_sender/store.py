@@ -5,7 +5,7 @@ other sender takes it, and whoever has lost it changes nothing more. Each functi
 of its statements is a transaction.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID, uuid4
@@ -13,10 +13,13 @@ from uuid import UUID, uuid4
 from sqlalchemy import Engine
 
 from shared.database.engine import statement
+from shared.database.ledger import LedgerBroken
+from shared.database.prepared_statement import Prepared, array_literal, plain_array
+from shared.observability.logging import get_logger
 from shared.purchases import as_time
 from shared.webhooks import message_id
 from webhook_sender.body import body_of, test_body
-from webhook_sender.ledgers import Ledgers
+from webhook_sender.ledgers import Encoded, Ledgers
 from webhook_sender.request import Message
 from webhook_sender.schedule import Disable, Outcome, Retry
 
@@ -24,6 +27,8 @@ from webhook_sender.schedule import Disable, Outcome, Retry
 IN_FLIGHT_OF_WEBHOOK = 4
 # Attempts that are kept of each webhook.
 DELIVERIES_KEPT = 1_000
+
+logger = get_logger(__name__)
 
 # A new event is followed from its beginning.
 FOLLOW_NEW_EVENTS = """
@@ -64,54 +69,84 @@ UPDATE webhook_cursors c SET turn = turn + 1, next_at = now() + make_interval(se
 FROM claimed WHERE c.webhook_id = claimed.webhook_id AND c.event_id = claimed.event_id
 RETURNING c.webhook_id, c.event_id, c.turn
 """
-OURS = "c.webhook_id = %(webhook)s AND c.event_id = %(event)s AND c.turn = %(turn)s"
-LOOK = f"""
-SELECT c.xmin::text, c.number, c.sending_id, c.sending_to, c.is_restored, c.failures,
-       coalesce(extract(epoch FROM now() - c.failing_since), 0)::float8, l.number,
-       p.epoch, {as_time("p.since")}, w.url, w.kinds::text[],
+GIVEN = """unnest(%(webhooks)s::bigint[], %(events)s::bigint[], %(turns)s::bigint[])
+    g (webhook_id, event_id, turn)"""
+OURS = "(c.webhook_id, c.event_id, c.turn) = (g.webhook_id, g.event_id, g.turn)"
+LOOK = Prepared(
+    "look",
+    f"""
+SELECT c.webhook_id, c.event_id, c.turn, c.xmin::text, c.number, c.sending_id, c.sending_to,
+       c.is_restored, c.failures, coalesce(extract(epoch FROM now() - c.failing_since), 0)::float8,
+       l.number, p.epoch, {as_time("p.since")}, w.url, w.kinds::text[],
        ARRAY(SELECT secret FROM webhook_secrets s WHERE s.webhook_id = w.id
              AND coalesce(expires_at > now(), true) ORDER BY id DESC)
-FROM ledger_epoch p CROSS JOIN {DUE}
+FROM ledger_epoch p CROSS JOIN {GIVEN} CROSS JOIN {DUE}
 WHERE {IS_OWNED} AND {OURS}
-"""
+""",
+)
 # Should the server crash and forget these, the same entries are sent again: no wait for its disk.
 UNHURRIED = "off AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS is_set)"
 # Unless it was rewound, or its webhook changed, since it was looked at.
-KEEP = f"""
+KEEP = Prepared(
+    "keep",
+    f"""
 WITH {UNHURRIED}
 UPDATE webhook_cursors c
-SET number = %(number)s, sending_id = %(sending_id)s, sending_to = %(sending_to)s,
-    next_at = now() + make_interval(secs => %(lease)s)
-FROM off WHERE off.is_set = 'off' AND {OURS}
-  AND c.xmin = %(version)s::xid
-"""
-# First of the webhook, then of its cursor: in the order of whoever deletes it.
+SET number = g.number, sending_id = g.sending_id, sending_to = g.sending_to,
+    next_at = now() + make_interval(secs => CASE WHEN is_sent THEN %(lease)s ELSE 0 END)
+FROM off, unnest(
+    %(webhooks)s::bigint[], %(events)s::bigint[], %(turns)s::bigint[], %(versions)s::text[],
+    %(numbers)s::bigint[], %(sendings)s::uuid[], %(to)s::bigint[], %(are_sent)s::boolean[]
+) g (webhook_id, event_id, turn, version, number, sending_id, sending_to, is_sent)
+WHERE off.is_set = 'off' AND {OURS} AND c.xmin = g.version::xid
+RETURNING c.webhook_id, c.event_id, c.turn
+""",
+)
+# First of the webhooks, then of their cursors: in the order of whoever deletes them.
 NOTED = f"""
-WITH {UNHURRIED}, noted AS (
+WITH {UNHURRIED}, g AS MATERIALIZED (
+    SELECT * FROM unnest(
+        %(webhooks)s::bigint[], %(events)s::bigint[], %(turns)s::bigint[], %(sendings)s::uuid[],
+        %(firsts)s::bigint[], %(lasts)s::bigint[], %(attempts)s::int[], %(statuses)s::smallint[],
+        %(failures)s::text[], %(milliseconds)s::int[], %(after)s::float8[]
+    ) g (webhook_id, event_id, turn, sending_id, first, last, attempt, status, failure,
+         milliseconds, after)
+), there AS MATERIALIZED (
+    SELECT id FROM webhooks WHERE id = ANY(%(webhooks)s::bigint[]) ORDER BY id FOR KEY SHARE
+), noted AS (
     INSERT INTO webhook_deliveries
         (webhook_id, delivery_id, event_id, first_number, last_number, attempt, status, failure,
          milliseconds)
-    SELECT id, %(sending_id)s, %(event)s, %(first)s, %(last)s, %(attempt)s, %(status)s,
-           %(failure)s, %(milliseconds)s
-    FROM (SELECT id FROM webhooks WHERE id = %(webhook)s FOR KEY SHARE) w, off
-    WHERE off.is_set = 'off'
+    SELECT id, sending_id, event_id, first, last, attempt, status, failure, milliseconds
+    FROM off, g JOIN there ON id = webhook_id WHERE off.is_set = 'off'
     RETURNING true
 )
 """
-NOTE_TEST = f"{NOTED} SELECT FROM noted"
-RECEIVED = f"""{NOTED}
+NOTED_COLUMNS = (
+    *("webhooks", "events", "turns", "sendings", "firsts", "lasts", "attempts"),
+    *("statuses", "failures", "milliseconds", "after"),
+)
+NOTE_TEST = Prepared("note_test", f"{NOTED} SELECT FROM noted")
+NOTED_OURS = f"(SELECT count(*) FROM noted) > 0 AND {OURS} AND c.sending_id = g.sending_id"
+RECEIVED = Prepared(
+    "received",
+    f"""{NOTED}
 UPDATE webhook_cursors c
 SET number = sending_to, sending_id = NULL, sending_to = NULL, is_restored = false,
-    failures = 0, failing_since = NULL, next_at = now() + make_interval(secs => %(lease)s)
-FROM noted WHERE {OURS} AND sending_id = %(sending_id)s
-"""
-FAILED = f"""{NOTED}
+    failures = 0, failing_since = NULL, next_at = now() + make_interval(secs => after)
+FROM g WHERE {NOTED_OURS}
+""",
+)
+FAILED = Prepared(
+    "failed",
+    f"""{NOTED}
 UPDATE webhook_cursors c
 SET failures = failures + 1, failing_since = coalesce(failing_since, now()),
-    next_at = now() + make_interval(secs => %(after)s)
-FROM noted WHERE {OURS} AND sending_id = %(sending_id)s
-"""
-RELEASE = f"UPDATE webhook_cursors c SET next_at = now() WHERE {OURS}"
+    next_at = now() + make_interval(secs => after)
+FROM g WHERE {NOTED_OURS}
+""",
+)
+RELEASE = f"UPDATE webhook_cursors c SET next_at = now() FROM {GIVEN} WHERE {OURS}"
 # Of what failed, `next_at` may be when to try again.
 RELEASE_UNLESS_FAILED = f"{RELEASE} AND failures = 0"
 DISABLE = """
@@ -170,16 +205,53 @@ class Delivery:
     first: int | None
     last: int | None
     entries: int
+    last_of_event: int
     failures: int
     failing_seconds: float
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """There is nothing to send; `more`: it has to be looked through further."""
+class Found(NamedTuple):
+    """What is to be sent; and what is to be looked at again, for there may be more of it."""
 
-    more: bool = False
+    deliveries: list[Delivery]
+    again: list[Claim]
+
+
+class Attempt(NamedTuple):
+    """`after_seconds`: until when the cursor is not claimed by others."""
+
+    delivery: Delivery
+    outcome: Outcome
+    after_seconds: float
+
+
+class _Looked(NamedTuple):
+    """A cursor, with `last` of its event, and its webhook. `version`: until it is changed."""
+
+    version: str
+    number: int
+    sending_id: UUID | None
+    sending_to: int | None
+    is_restored: bool
+    failures: int
+    failing_seconds: float
+    last: int
+    epoch: str
+    since: str
+    url: str
+    kinds: list[str]
+    secrets: list[memoryview]
+
+
+class _Next(NamedTuple):
+    """`is_sent`: otherwise there is nothing that it wants up to `number`."""
+
+    is_sent: bool
+    number: int
+    sending_id: UUID | None
+    sending_to: int | None
+    entries: list[Encoded]
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,51 +314,77 @@ def claim(
 
 
 def prepare(
-    engine: Engine, ledgers: Ledgers, claim: Claim, lease_seconds: float
-) -> Delivery | Nothing:
+    engine: Engine, ledgers: Ledgers, claims: Sequence[Claim], lease_seconds: float
+) -> Found:
     """What to send next, for `lease_seconds` from now: what was tried before, or new entries."""
     with statement(engine) as cursor:
-        cursor.execute(LOOK, _key(claim))
-        row = cursor.fetchone()
-    if row is None:  # nothing is due, or it was lost
-        release(engine, [claim])
-        return Nothing()
-    version, number, sending_id, sending_to, is_restored, failures, failing_seconds, *rest = row
-    last, epoch, since, url, kinds, secrets = rest
-    page = ledgers.page(engine, claim.event_id, epoch, number, last, kinds)
-    kept = {**_key(claim), "version": version}
-    if sending_id is None:
-        sending_id, sending_to = uuid4(), page.last
-    entries = [entry for entry in page.entries if entry.number <= sending_to]
-    is_sent = bool(entries) or is_restored
-    if is_sent:
-        sending = {"number": number, "sending_id": str(sending_id), "sending_to": sending_to}
-    else:
-        sending = {"number": page.last, "sending_id": None, "sending_to": None}
+        LOOK.run(cursor, _given(claims))
+        looked = {Claim(*row[:3]): _Looked(*row[3:]) for row in cursor.fetchall()}
+    # Nothing is due, or they were lost.
+    release(engine, [claim for claim in claims if claim not in looked])
+    found = Found([], [])
+    nexts: dict[Claim, _Next] = {}
+    for claim, was in sorted(looked.items()):
+        try:
+            nexts[claim] = _next(engine, ledgers, claim, was)
+        except LedgerBroken:
+            logger.exception("webhook_delivery_broken", events=[claim.event_id])
+    if not nexts:
+        return found
     with statement(engine) as cursor:
-        cursor.execute(KEEP, {**kept, **sending, "lease": lease_seconds if is_sent else 0})
-        if not cursor.rowcount:
-            return Nothing(more=True)
-    if not is_sent:
-        return Nothing(more=page.last < last)
-    body = body_of(claim.event_id, epoch, since, number, entries)
-    message = Message(url, message_id(sending_id), body, [bytes(secret) for secret in secrets])
+        KEEP.run(
+            cursor,
+            {
+                **_given(nexts),
+                "versions": plain_array(looked[claim].version for claim in nexts),
+                "numbers": plain_array(each.number for each in nexts.values()),
+                "sendings": array_literal(_text(each.sending_id) for each in nexts.values()),
+                "to": array_literal(each.sending_to for each in nexts.values()),
+                "are_sent": plain_array(str(each.is_sent) for each in nexts.values()),
+                "lease": lease_seconds,
+            },
+        )
+        kept = {Claim(*row) for row in cursor.fetchall()}
+    for claim, each in nexts.items():
+        was = looked[claim]
+        if claim in kept and each.is_sent:
+            found.deliveries.append(_delivery(claim, was, each))
+        elif claim not in kept or each.number < was.last:
+            found.again.append(claim)
+    return found
+
+
+def _next(engine: Engine, ledgers: Ledgers, claim: Claim, was: _Looked) -> _Next:
+    page = ledgers.page(engine, claim.event_id, was.epoch, was.number, was.last, was.kinds)
+    sending_id = was.sending_id or uuid4()
+    sending_to = page.last if was.sending_to is None else was.sending_to
+    entries = [entry for entry in page.entries if entry.number <= sending_to]
+    if entries or was.is_restored:
+        return _Next(True, was.number, sending_id, sending_to, entries)
+    return _Next(False, page.last, None, None, [])
+
+
+def _delivery(claim: Claim, was: _Looked, each: _Next) -> Delivery:
+    assert each.sending_id is not None
+    body = body_of(claim.event_id, was.epoch, was.since, was.number, each.entries)
+    secrets = [bytes(secret) for secret in was.secrets]
     return Delivery(
         claim,
-        sending_id,
-        number + 1 if entries else None,
-        sending_to if entries else None,
-        len(entries),
-        failures,
-        failing_seconds,
-        message,
+        each.sending_id,
+        was.number + 1 if each.entries else None,
+        each.sending_to if each.entries else None,
+        len(each.entries),
+        was.last,
+        was.failures,
+        was.failing_seconds,
+        Message(was.url, message_id(each.sending_id), body, secrets),
     )
 
 
-def received(engine: Engine, delivery: Delivery, outcome: Outcome, lease_seconds: float) -> None:
-    """Go on behind it, unless the webhook was rewound or changed meanwhile."""
+def received(engine: Engine, attempts: Sequence[Attempt]) -> None:
+    """Go on behind them, unless a webhook was rewound or changed meanwhile."""
     with statement(engine) as cursor:
-        cursor.execute(RECEIVED, {**_attempt(delivery, outcome), "lease": lease_seconds})
+        RECEIVED.run(cursor, _attempts(sorted(attempts, key=lambda each: each.delivery.claim)))
 
 
 def failed(engine: Engine, delivery: Delivery, outcome: Outcome, step: Retry | Disable) -> bool:
@@ -298,17 +396,17 @@ def failed(engine: Engine, delivery: Delivery, outcome: Outcome, step: Retry | D
             cursor.execute(DISABLE, webhook)
             disabled = cursor.rowcount > 0
         after = step.after_seconds if isinstance(step, Retry) else 0
-        cursor.execute(FAILED, {**_attempt(delivery, outcome), "after": after})
+        FAILED.run(cursor, _attempts([Attempt(delivery, outcome, after)]))
         if not cursor.rowcount:
-            cursor.execute(RELEASE, _key(delivery.claim))
+            cursor.execute(RELEASE, _given([delivery.claim]))
     return disabled
 
 
 def release(engine: Engine, claims: Sequence[Claim]) -> None:
     """Let another sender have them at once, but for those that failed."""
-    with statement(engine) as cursor:
-        for each in claims:
-            cursor.execute(RELEASE_UNLESS_FAILED, _key(each))
+    if claims:
+        with statement(engine) as cursor:
+            cursor.execute(RELEASE_UNLESS_FAILED, _given(claims))
 
 
 def take_tests(engine: Engine, limit: int) -> list[Test]:
@@ -332,10 +430,11 @@ def take_tests(engine: Engine, limit: int) -> list[Test]:
 
 
 def note_test(engine: Engine, test: Test, outcome: Outcome) -> None:
-    unnumbered = dict.fromkeys(("event", "first", "last", "attempt"))
-    noted = {"webhook": test.webhook_id, "sending_id": str(test.id), **unnumbered}
     with statement(engine) as cursor:
-        cursor.execute(NOTE_TEST, {**noted, **_outcome(outcome)})
+        NOTE_TEST.run(
+            cursor,
+            _columns([(test.webhook_id, None, None, test.id, None, None, None, *_of(outcome), 0)]),
+        )
 
 
 def clean(engine: Engine) -> None:
@@ -354,24 +453,31 @@ def state(engine: Engine) -> State:
     return State(max(0.0, lag), failing)
 
 
-def _attempt(delivery: Delivery, outcome: Outcome) -> dict[str, object]:
+def _attempts(attempts: Iterable[Attempt]) -> dict[str, str]:
+    return _columns(
+        [
+            (*each.claim, each.id, each.first, each.last, each.failures + 1, *_of(outcome), after)
+            for each, outcome, after in attempts
+        ]
+    )
+
+
+def _of(outcome: Outcome) -> tuple[int | None, str | None, int]:
+    return outcome.status, outcome.failure, outcome.milliseconds
+
+
+def _columns(rows: Sequence[Sequence[object]]) -> dict[str, str]:
+    """Of NOTED."""
     return {
-        **_key(delivery.claim),
-        "sending_id": str(delivery.id),
-        "first": delivery.first,
-        "last": delivery.last,
-        "attempt": delivery.failures + 1,
-        **_outcome(outcome),
+        name: array_literal(None if value is None else str(value) for value in column)
+        for name, column in zip(NOTED_COLUMNS, zip(*rows, strict=True), strict=True)
     }
 
 
-def _outcome(outcome: Outcome) -> dict[str, object]:
-    return {
-        "status": outcome.status,
-        "failure": outcome.failure,
-        "milliseconds": outcome.milliseconds,
-    }
+def _given(claims: Iterable[Claim]) -> dict[str, str]:
+    columns = zip(*claims, strict=True)
+    return dict(zip(("webhooks", "events", "turns"), map(plain_array, columns), strict=True))
 
 
-def _key(claim: Claim) -> dict[str, int]:
-    return {"webhook": claim.webhook_id, "event": claim.event_id, "turn": claim.turn}
+def _text(id_: UUID | None) -> str | None:
+    return None if id_ is None else str(id_)

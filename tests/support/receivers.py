@@ -112,6 +112,12 @@ def self_signed(folder: Path) -> tuple[str, str]:
     return files
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # Hundreds connect at once; beyond its five, the kernel would let each wait for seconds.
+    request_queue_size = 1_024
+
+
 class Receiver:
     """`respond`: by path; others are answered 200."""
 
@@ -121,8 +127,7 @@ class Receiver:
         self.in_flight: dict[str, int] = {}
         self.most_in_flight: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler_of(self))
         self.port: int = self._server.server_address[1]
         scheme = "http"
         if certificate is not None:

@@ -40,7 +40,7 @@ from tests.support.receivers import (
 from tests.support.services import PROJECT, environment, running_service
 from tests.support.waiting import eventually
 from webhook_sender.ledgers import Ledgers, Page
-from webhook_sender.store import DELIVERIES_KEPT, Nothing, claim, clean, prepare
+from webhook_sender.store import DELIVERIES_KEPT, Found, claim, clean, prepare
 
 SENDER = "webhook_sender"
 MOMENTS = ("before_webhook_request", "after_webhook_request", "after_webhook_received")
@@ -437,7 +437,7 @@ def test_nothing_is_passed_over_for_kinds_that_are_changed_meanwhile(
     sale.sell()
     lease_seconds = settings.webhook_lease_seconds
     (claimed,) = claim(engine, None, {}, failing=False, limit=1, lease_seconds=lease_seconds)
-    assert prepare(engine, Interrupted(), claimed, lease_seconds) == Nothing(more=True)
+    assert prepare(engine, Interrupted(), [claimed], lease_seconds) == Found([], [claimed])
     number = "SELECT number FROM webhook_cursors WHERE webhook_id = :id"
     assert scalar(engine, number, id=webhook.id) == before
 
@@ -566,7 +566,9 @@ def test_those_that_hang_slow_nobody_else(
             slowest = max(receiver.of(f"/good{nth}")[-1].at for nth in range(50))
             assert slowest - sold < 30
 
-        eventually(lambda: _equal([receiver.in_flight[f"/hang{n}"] for n in range(50)], [4] * 50))
+        eventually(
+            lambda: _equal([receiver.in_flight.get(f"/hang{n}", 0) for n in range(50)], [4] * 50)
+        )
     assert all(receiver.most_in_flight[f"/hang{nth}"] == 4 for nth in range(50))
 
 

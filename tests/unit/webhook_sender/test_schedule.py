@@ -8,6 +8,7 @@ from webhook_sender.schedule import (
     Received,
     Retry,
     Schedule,
+    gather_seconds,
     next_step,
     outcome_of,
 )
@@ -74,3 +75,23 @@ def test_all_attempts_of_three_days_are_about_twenty() -> None:
         seconds += step.after_seconds
     assert 14 <= attempts <= 20
     assert 3 * DAY <= seconds <= 4 * DAY
+
+
+@pytest.mark.parametrize(
+    ("entries", "span", "behind", "per_second", "seconds"),
+    [
+        (100, 100, 100, 1_000, 0),  # the next is full already
+        (100, 100, 0, 1_000, 0.1),
+        (100, 100, 50, 1_000, 0.05),
+        (40, 40, 0, 1_000, 0.1),
+        (1, 1, 0, 10, 0.5),
+        (1, 1, 0, 0, 0.5),
+        (50, 100, 0, 1_000, 0.2),  # half of them are wanted
+        (100, 1_000, 900, 1_000, 0.1),
+        (0, 0, 0, 0, 0.5),  # only a new epoch was told
+    ],
+)
+def test_the_next_delivery_waits_until_it_is_likely_full(
+    entries: int, span: int, behind: int, per_second: float, seconds: float
+) -> None:
+    assert gather_seconds(entries, span, behind, per_second) == pytest.approx(seconds)

@@ -1,0 +1,84 @@
+"""Many deliveries in a statement: each is prepared and noted as if it were alone."""
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.webhooks import store as gateway
+from shared.config.settings import Settings
+from tests.integration.webhook_sender.conftest import Sale
+from tests.support.factories import rows, tamper
+from webhook_sender import store
+from webhook_sender.ledgers import Ledgers
+from webhook_sender.schedule import Outcome
+from webhook_sender.store import Attempt, Claim, Found
+
+URL = "https://shop.example/"
+LEASE_SECONDS = 60.0
+OK = Outcome(1, 200)
+
+
+def claim(engine: Engine) -> list[Claim]:
+    return sorted(
+        store.claim(engine, None, {}, failing=False, limit=100, lease_seconds=LEASE_SECONDS)
+    )
+
+
+def prepare(engine: Engine, claims: list[Claim]) -> Found:
+    return store.prepare(engine, Ledgers(), claims, LEASE_SECONDS)
+
+
+def numbers(engine: Engine) -> list[int]:
+    found = rows(engine, "SELECT number FROM webhook_cursors ORDER BY webhook_id")
+    return [number for (number,) in found]
+
+
+def test_each_goes_on_from_its_own_number(sale: Sale, engine: Engine) -> None:
+    begun = []
+    for _ in range(3):
+        sale.webhook(URL)
+        begun.append(sale.last)
+        last = sale.sell(2)
+    found = prepare(engine, claim(engine))
+    assert found.again == []
+    assert [(each.first, each.last) for each in found.deliveries] == [
+        (number + 1, last) for number in begun
+    ]
+    assert len({each.message.id for each in found.deliveries}) == 3
+    store.received(engine, [Attempt(each, OK, LEASE_SECONDS) for each in found.deliveries])
+    assert numbers(engine) == [last] * 3
+    assert prepare(engine, [each.claim for each in found.deliveries]) == Found([], [])
+
+
+def test_of_many_only_what_is_still_its_own_is_sent_and_moved(
+    sale: Sale, settings: Settings, engine: Engine
+) -> None:
+    webhooks = [sale.webhook(URL) for _ in range(4)]
+    begun = sale.last
+    last = sale.sell()
+    mine = claim(engine)
+    lost = Claim(mine[0].webhook_id, mine[0].event_id, mine[0].turn - 1)
+    gateway.change(
+        engine, sale.owner, webhooks[1].id, {"enabled": False}, settings.webhook_lease_seconds
+    )
+    found = prepare(engine, [lost, *mine[1:]])
+    assert [each.claim for each in found.deliveries] == mine[2:]
+    tamper(
+        engine,
+        f"UPDATE webhook_cursors SET sending_id = NULL, sending_to = NULL, number = 0"
+        f" WHERE webhook_id = {webhooks[2].id}",
+    )  # it was rewound
+    store.received(engine, [Attempt(each, OK, LEASE_SECONDS) for each in found.deliveries])
+    assert numbers(engine) == [begun, begun, 0, last]
+
+
+def test_a_ledger_that_is_broken_holds_up_no_other(
+    sale: Sale, engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = sale.other()
+    sale.webhook(URL, event=None)
+    sale.sell(3)
+    other.sell()
+    tamper(engine, f"DELETE FROM ledger WHERE event_id = {sale.event} AND number = 3")
+    found = prepare(engine, claim(engine))
+    assert [each.claim.event_id for each in found.deliveries] == [other.event]
+    assert "webhook_delivery_broken" in "".join(capsys.readouterr())
