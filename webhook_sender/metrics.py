@@ -20,7 +20,7 @@ DELIVERY_SECONDS = Histogram(
 )
 IN_PROGRESS = Gauge(
     "eventify_webhook_deliveries_in_progress",
-    "Webhooks' events that a sender is at",
+    "Deliveries in progress",
     multiprocess_mode="livesum",
 )
 DISABLED = Counter(

@@ -1,7 +1,7 @@
 """Finds what is to be sent, and sends it: in order for each webhook and event.
 
-A message of a worker says that an event has new entries; without it, a poll finds them. Any number
-of senders may run: each takes cursors for a time (store.py).
+A message of a worker says that an event has new entries; without it, a poll finds them, and what is
+to be tried again. Any number of senders may run: each takes cursors for a time (store.py).
 
 It works in turns: what was sent since the last one is noted, cursors are claimed, and what is next
 of all of them is prepared together, for each statement costs as much as many rows.
@@ -51,7 +51,6 @@ GATHER_DELIVERIES = 10
 INTERRUPTED_SECONDS = 0.2
 # Of as many events that differ, each is read by itself.
 PREPARE_TOGETHER = 50
-POLLS_SKIPPED_WHILE_SUBSCRIBED = 5
 # A poll reads the cursors of all webhooks: at most a tenth of the time.
 POLL_SHARE = 0.1
 CLEAN_SECONDS = 60.0
@@ -116,7 +115,6 @@ class Sender:
         self._is_stopping = False
         self._poll_at = 0.0
         self._clean_at = 0.0
-        self._polls_skipped = POLLS_SKIPPED_WHILE_SUBSCRIBED  # the first one is not
         # No poll before, or they would keep the database busy.
         self._poll_not_before = 0.0
         # Some may have been left, for want of room.
@@ -190,17 +188,11 @@ class Sender:
         return woken
 
     async def _poll(self) -> None:
-        if time.monotonic() < self._poll_at:
-            return
         began = time.monotonic()
+        if began < self._poll_at:
+            return
         self._poll_at = began + self._settings.webhook_poll_seconds
         await self._send_tests()
-        skips = POLLS_SKIPPED_WHILE_SUBSCRIBED if self._messages.is_subscribed else 0
-        if self._polls_skipped < skips:
-            self._polls_skipped += 1
-            return
-        self._polls_skipped = 0
-        began = time.monotonic()
         await self._call(store.follow_new_events)
         await self._claim(None)
         state = await self._call(store.state)
@@ -216,7 +208,6 @@ class Sender:
 
     def _poll_soon(self) -> None:
         self._is_full = False
-        self._polls_skipped = POLLS_SKIPPED_WHILE_SUBSCRIBED
         self._poll_at = self._poll_not_before
         self._wakeup.set()
 

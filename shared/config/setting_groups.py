@@ -359,8 +359,8 @@ class WebhookSettings(BaseModel, defer_build=True):
     """A webhook whose delivery has failed for three days is disabled; nothing is lost, and once it
     is enabled it goes on where it stopped."""
     webhook_poll_seconds: PositiveFloat = 1.0
-    """How often a sender looks for entries in the database while Redis is unavailable; with Redis
-    every sixth time."""
+    """How often a sender looks in the database for what is to be retried, and for entries that no
+    message has announced."""
 
 
 class HealthSettings(BaseModel, defer_build=True):
