@@ -28,6 +28,11 @@ DESCRIPTIONS: Final = {
 EXAMPLES_MAX = 20
 
 
+def shown(text: str) -> str:
+    """A text of a file that a terminal shows and does not obey."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
 class Findings:
     """The violations: how many of each invariant, and examples."""
 
@@ -40,4 +45,4 @@ class Findings:
         self.counts[invariant] += 1
         if self.counts[invariant] <= EXAMPLES_MAX:
             where = "" if event_id is None else f"event {event_id}: "
-            self.examples[invariant].append(where + detail)
+            self.examples[invariant].append(where + shown(detail))

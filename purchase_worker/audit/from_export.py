@@ -6,6 +6,7 @@ memory does not grow with the sale.
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -27,6 +28,7 @@ from purchase_worker.audit.rows import (
     CounterRow,
     Earlier,
     EntryRow,
+    Happened,
     LaneRow,
     Terms,
 )
@@ -41,6 +43,8 @@ ROWS_AT_A_TIME: Final = 5_000
 LINE_MAX_BYTES: Final = 16 * 1024 * 1024
 YEARS: Final = range(1970, 9000)
 GZIP: Final = b"\x1f\x8b"
+# RecursionError: it is nested too deeply.
+UNREADABLE: Final = (msgspec.DecodeError, ValueError, RecursionError)
 _lines_of: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 _earlier = msgspec.msgpack.Decoder(Earlier)
 _encode = msgspec.json.Encoder().encode
@@ -116,8 +120,8 @@ class _Reader:
         # Of a lane without an entry it is no time.
         try:
             self.at = _seconds(self.header.at) if self.header.last else 0.0
-        except ValueError as error:
-            raise self._unreadable(error) from None
+        except (ValueError, ArithmeticError) as error:
+            raise self.unreadable(error) from None
 
     def parts(self) -> Iterator[tuple[list[BatchRow], list[EntryRow]]]:
         """Raises ExportUnreadable."""
@@ -134,7 +138,7 @@ class _Reader:
                 else:
                     self._wrong("There is a second header line.")
             except (ValueError, ArithmeticError) as error:  # of a time, a UUID or a snapshot
-                raise self._unreadable(error) from None
+                raise self.unreadable(error) from None
             if len(rows) == ROWS_AT_A_TIME:
                 yield batches, rows
                 batches, rows = [], []
@@ -147,7 +151,7 @@ class _Reader:
         self._digest.update(line)
         try:
             header = _lines_of.decode(line)
-        except (msgspec.DecodeError, ValueError):
+        except UNREADABLE:
             header = None
         if isinstance(header, Header) and header.version == VERSION:
             return header
@@ -167,20 +171,20 @@ class _Reader:
         line = next(self._lines, b"")
         try:
             found = _lines_of.decode(line)
-        except (msgspec.DecodeError, ValueError) as error:
+        except UNREADABLE as error:
             if not line.endswith(b"\n"):
                 raise ExportUnreadable(
                     f"The export is incomplete: it was cut off after line {self._read:,}, and its"
                     " last line, which has the digest, is missing. Export it again."
                 ) from None
             self._read += 1
-            raise self._unreadable(error) from None
+            raise self.unreadable(error) from None
         self._read += 1
         if not isinstance(found, End):
             self._digest.update(line)
         return found
 
-    def _unreadable(self, error: Exception) -> ExportUnreadable:
+    def unreadable(self, error: Exception) -> ExportUnreadable:
         return ExportUnreadable(f"Line {self._read:,} of the export cannot be read: {error}")
 
     def _check_end(self, end: End) -> None:
@@ -205,7 +209,7 @@ class _Reader:
         after = bought or earlier
         if changed is not None and earlier is not None:
             happened = (entry.kind, command.payment_reference, changes)
-            after = replace(earlier, entries=(*earlier.entries, happened))
+            after = replace(earlier, entries=with_happened(earlier.entries, happened))
             self._commands.change(changed, after)
         self._check_told(line, batch, after)
         paid_too = None
@@ -356,6 +360,19 @@ def _status(purchase: Earlier) -> str:
     return CANCELLED if cancelled == bought else CONFIRMED
 
 
+def with_happened(entries: tuple[Happened, ...], happened: Happened) -> tuple[Happened, ...]:
+    """All cancellations are one, and of the others the last counts: so there are two at most."""
+    kind, reference, changes = happened
+    before = [each for each in entries if each[0] == CANCELLED]
+    if kind != CANCELLED:
+        return (*before, happened)
+    cancelled: Counter[int] = Counter()
+    for change in (*(change for each in before for change in each[2]), *changes):
+        cancelled[change.ticket_type] += change.quantity or 0
+    all_of_them = tuple(StoredChange(id_, 0, 0, quantity) for id_, quantity in cancelled.items())
+    return (*(each for each in entries if each[0] != CANCELLED), (kind, reference, all_of_them))
+
+
 def _bought(line: EntryLine) -> Earlier:
     """The purchase that an entry answers, as it left it."""
     entry, command = line.entry, line.command
@@ -394,7 +411,10 @@ def replay_export(file: BinaryIO) -> Replayed:
     with BoughtByUser() as bought:
         replay = Replay(header.event, found, bought.add)
         for part in reader.parts():
-            replay.feed(*part)
+            try:
+                replay.feed(*part)
+            except (ValueError, ArithmeticError) as error:  # of a time that no calendar has
+                raise reader.unreadable(error) from None
         replay.finish(
             LaneRow(header.last, reader.at, 0, header.extended_seconds),
             _counters(header, found),

@@ -265,7 +265,7 @@ class Replay:
         if row.seq is None:
             self._violation(NUMBERING, f"entry {row.number} answers no request of it")
             return False
-        if terms.payment_reference is not None and terms.purchase is not None:
+        if row.asked == "confirm" and terms.purchase is not None:
             self._check_payment(row, terms, terms.purchase)
         if (row.kind, row.reason) != (expected.kind, expected.reason):
             wrong = f"is {row.outcome}, the rule gives {expected.kind}" + (
@@ -282,7 +282,10 @@ class Replay:
 
     def _check_payment(self, row: EntryRow, terms: Terms, purchase: Earlier) -> None:
         price = sum(Decimal(item.unit_price) * item.quantity for item in purchase.items)
-        if (Decimal(terms.amount or 0), terms.currency) != (price, purchase.currency):
+        paid = Decimal(terms.amount or 0), terms.currency
+        if not terms.payment_reference:
+            self._violation(PAYMENTS, f"{row.id} confirms {terms.purchase_id} without a payment")
+        elif paid != (price, purchase.currency):
             self._violation(
                 PAYMENTS,
                 f"{row.id} pays {terms.amount} {terms.currency} for {terms.purchase_id},"

@@ -15,11 +15,15 @@ RESOLUTIONS: Final = 0
 PURCHASES: Final = 1
 
 
+# Kind, payment reference and lines of an entry about an earlier purchase.
+Happened = tuple[str, str | None, tuple[StoredChange, ...]]
+
+
 class Earlier(msgspec.Struct, frozen=True):
     """The purchase that a command is about, as the entries before its own left it.
 
-    `number`, `kind` and `at` (seconds since 1970) are of its answer; None if it had none. Of each
-    later entry: kind, payment reference and lines.
+    `number`, `kind` and `at` (seconds since 1970) are of its answer; None if it had none.
+    `entries`: the later ones.
     """
 
     user_id: int
@@ -30,7 +34,7 @@ class Earlier(msgspec.Struct, frozen=True):
     number: int | None
     kind: str | None
     at: float | None
-    entries: tuple[tuple[str, str | None, tuple[StoredChange, ...]], ...]
+    entries: tuple[Happened, ...]
 
 
 class Terms(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from purchase_worker.audit.findings import shown
 from purchase_worker.audit.from_export import Replayed
 from purchase_worker.audit.report import AuditReport
 
@@ -42,7 +43,7 @@ def show_audit(console: Console, report: AuditReport) -> None:
 
 def show_replayed(console: Console, replayed: Replayed) -> None:
     """What an export says was sold, violations, and its digest."""
-    outcomes = ", ".join(f"{count:,} {kind}" for kind, count in replayed.outcomes.items())
+    outcomes = ", ".join(f"{count:,} {shown(kind)}" for kind, count in replayed.outcomes.items())
     left = replayed.issued - replayed.held - replayed.sold
     console.print(
         Text(

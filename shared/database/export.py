@@ -109,14 +109,16 @@ class ExportedCommand(msgspec.Struct, frozen=True):
         match self.kind:
             case "buy":
                 line = (self.ticket_type, self.quantity, self.unit_price)
-                is_whole = bool(self.items) or None not in line
+                is_whole = self.user is not None and (bool(self.items) or None not in line)
             case "issue" | "withdraw":
                 is_whole = None not in (self.ticket_type, self.quantity)
             case "extend":
                 is_whole = self.hold_seconds is not None
             case _:
                 is_whole = self.purchase is not None
-        if not is_whole or (self.kind == "cancel" and not self.items):
+        types = [line.ticket_type for line in self.items or ()]
+        is_whole = is_whole and len(types) == len(set(types))
+        if not is_whole or (self.kind == "cancel" and not types):
             raise ValueError(f"This is no whole command to {self.kind}")
 
 

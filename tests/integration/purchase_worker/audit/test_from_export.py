@@ -1,24 +1,33 @@
 """A sale is replayed from its export alone, and an export that was changed is accused."""
 
 import gzip
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial, reduce
 from hashlib import sha256
+from io import BytesIO, StringIO
 from operator import getitem
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from rich.console import Console
 from sqlalchemy import Engine
 
-from purchase_worker.audit.from_export import ExportUnreadable, Replayed, replay_export
+from purchase_worker.audit.from_export import (
+    ExportUnreadable,
+    Replayed,
+    replay_export,
+    with_happened,
+)
 from purchase_worker.audit.report import audit
+from purchase_worker.audit.rows import Happened
+from purchase_worker.audit.table import show_replayed
 from shared.config.settings import Settings
 from shared.database.export import export
+from shared.purchases import StoredChange
 from tests.support.every_kind import Sale
 from tests.support.factories import add_event, queue_buy
 
@@ -39,7 +48,7 @@ def exported(sale: Sale) -> bytes:
 
 
 def replay(text: bytes) -> Replayed:
-    return replay_export(io.BytesIO(text))
+    return replay_export(BytesIO(text))
 
 
 def forged(text: bytes, forge: Callable[[Lines], object]) -> bytes:
@@ -107,6 +116,7 @@ def test_an_export_that_is_not_as_written_is_accused(exported: bytes) -> None:
         (lambda text: text.replace(b'"seen":"', b'"seen":"x'), "Line 2 "),
         (lambda text: text.replace(b'"confirm"', b'"buy"'), "no whole command to buy"),
         (lambda text: text.replace(b'"at":"2', b'"at":"9'), "9... is not a year"),
+        (lambda text: text.replace(b'"first":1', b'"x":' + b"[" * 100_000, 1), "recursion"),
     ],
 )
 def test_what_is_no_whole_export_is_named(
@@ -162,6 +172,56 @@ def test_a_forgery_with_a_digest_that_fits_is_accused(exported: bytes, what: str
     replayed = replay(forged(exported, FORGERIES[what]))
     assert not replayed.ok
     assert replayed.violations >= 1
+
+
+def pay_nothing(lines: Lines) -> None:
+    paid = entry(lines, 9)
+    for name in ("payment_reference", "amount", "currency"):
+        del paid["command"][name]
+    paid["entry"]["payment_reference"] = None
+
+
+def buy_twice_in_a_cart(lines: Lines) -> None:
+    """Of its lines each alone is within a limit."""
+    lines_of_cart = entry(lines, 4)["command"]["items"]
+    lines_of_cart[1] = lines_of_cart[0]
+
+
+def test_a_hold_that_is_confirmed_without_a_payment_is_accused(exported: bytes) -> None:
+    replayed = replay(forged(exported, pay_nothing))
+    assert "without a payment" in replayed.examples["payments"][0]
+
+
+@pytest.mark.parametrize(
+    "forge", [buy_twice_in_a_cart, lambda lines: entry(lines, 4)["command"].pop("user")]
+)
+def test_a_purchase_that_nobody_could_make_is_named(
+    exported: bytes, forge: Callable[[Lines], object]
+) -> None:
+    with pytest.raises(ExportUnreadable, match="no whole command to buy"):
+        replay(forged(exported, forge))
+
+
+def test_a_terminal_shows_a_forged_text_and_does_not_obey(exported: bytes) -> None:
+    replayed = replay(
+        forged(exported, lambda lines: entry(lines, 9)["entry"].update(kind="\x1b[8m\x9b2J"))
+    )
+    with StringIO() as terminal:
+        show_replayed(Console(file=terminal, soft_wrap=True), replayed)
+        assert "\ufffd[8m" in terminal.getvalue()
+        assert not {"\x1b", "\x9b"} & set(terminal.getvalue())
+
+
+def test_a_purchase_that_is_cancelled_ticket_by_ticket_stays_small() -> None:
+    entries: tuple[Happened, ...] = ()
+    for happened in [("confirmed", "pi_1", ())] + 3 * [
+        ("cancelled", None, (StoredChange(7, 1, 5, 2),))
+    ]:
+        entries = with_happened(entries, happened)
+    assert entries == (
+        ("confirmed", "pi_1", ()),
+        ("cancelled", None, (StoredChange(7, 0, 0, 6),)),
+    )
 
 
 def leave_out_the_last(lines: Lines) -> None:
