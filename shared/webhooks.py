@@ -17,8 +17,15 @@ NOT_PUBLIC: Final = tuple(
     ip_network(network)
     for network in (
         *("168.63.129.16/32", "192.0.0.0/24", "192.31.196.0/24", "192.52.193.0/24"),
-        *("192.88.99.0/24", "192.175.48.0/24", "224.0.0.0/4", "::/96", "64:ff9b::/96"),
-        *("64:ff9b:1::/48", "100:0:0:1::/64", "2001::/23", "2002::/16", "2620:4f:8000::/48"),
+        *("192.88.99.0/24", "192.175.48.0/24", "224.0.0.0/4", "::/96", "::ffff:0:0:0/96"),
+        *(
+            "64:ff9b::/96",
+            "64:ff9b:1::/48",
+            "100:0:0:1::/64",
+            "2001::/23",
+            "2002::/16",
+            "2620:4f:8000::/48",
+        ),
         *("3fff::/20", "5f00::/16", "fec0::/10", "ff00::/8"),
     )
 )
@@ -57,15 +64,16 @@ def url_problem(text: str, *, allow_http: bool, allowed: Collection[Network]) ->
         return "must be a URL of printable ASCII characters"
     try:
         url = URL(text)
+        host = url.host  # of xn--..., what that stands for
     except ValueError:
         return "must be a URL"
-    if url.scheme not in (("https", "http") if allow_http else ("https",)) or not url.host:
+    if url.scheme not in (("https", "http") if allow_http else ("https",)) or not host:
         return f"must be an https://{' or http://' if allow_http else ''} URL"
     if "@" in url.authority or "#" in text:
         return "must have no user info and no fragment"
-    if "%" in url.host or url.explicit_port == 0:
+    if "%" in host or url.explicit_port == 0:
         return "must have a host as DNS writes it, and no port 0"
-    return None if _may_be_public(url.host, allowed) else "must be a public address"
+    return None if _may_be_public(host, allowed) else "must be a public address"
 
 
 def _may_be_public(host: str, allowed: Collection[Network]) -> bool:

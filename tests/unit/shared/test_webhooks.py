@@ -24,7 +24,9 @@ def test_public_addresses_are_allowed(address: str) -> None:
     assert is_allowed_address(address)
 
 
-@pytest.mark.parametrize("address", ["::10.0.0.1", "fe80::1%eth0", "::ffff:169.254.169.254"])
+@pytest.mark.parametrize(
+    "address", ["::10.0.0.1", "fe80::1%eth0", "::ffff:169.254.169.254", "::ffff:0:10.0.0.1"]
+)
 def test_other_forms_of_the_same_are_refused(address: str) -> None:
     assert not is_allowed_address(address)
 
@@ -70,6 +72,8 @@ def test_an_operator_may_allow_networks() -> None:
         ("https://012.0.0.1/", "must be a public address"),
         ("https://0xa000001/", "must be a public address"),
         ("https://xn--shp-8na.example/", None),
+        ("https://xn--a/", "must be a URL"),
+        ("https://xn--zz--zz/", "must be a URL"),
         ("https://shop.example:65535/", None),
         ("https://shop.example:65536/", "must be a URL"),
         ("https://shop.example:0/", "must have a host as DNS writes it, and no port 0"),
