@@ -247,16 +247,16 @@ COLUMNS: Final = (
     *("change", "left_after", "payment_reference", "note", "command", "batch"),
     *("held_until", "seconds", "restock"),
 )
-# A spreadsheet takes such a text for a formula (OWASP, "CSV Injection"), some do so also behind
-# quotes and spaces.
-FORMULA: Final = re.compile(r"[\s\"'\ufeff\u200b]*[=+\-@＝＋－＠]|[\t\r\n]")
+# Where a spreadsheet takes what follows for a formula (OWASP, "CSV Injection"), some do so also
+# behind quotes and spaces. Where its separator is a semicolon, a cell begins also in the text.
+FORMULA: Final = re.compile(r"(^|[;\t\r\n])(?=[\s\"'\ufeff\u200b]*[=+\-@＝＋－＠])|^(?=[\t\r\n])")
 # By this, Excel knows that a table is UTF-8.
 BYTE_ORDER_MARK: Final = "\ufeff".encode()
 
 
 def harmless(text: str | None) -> str | None:
     """A text that no spreadsheet runs: with an apostrophe before what would be a formula."""
-    return f"'{text}" if text is not None and FORMULA.match(text) else text
+    return None if text is None else FORMULA.sub(r"\1'", text)
 
 
 def _csv(engine: Engine, header: Header) -> Iterator[bytes]:

@@ -90,7 +90,17 @@ def test_no_text_is_a_formula(text: str) -> None:
     assert harmless(text) == f"'{text}"
 
 
-@pytest.mark.parametrize("text", ["", "1-1", "O'Hara", '"Ann" = Anna', "Zoë\n+49 30", " x"])
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("x;=1+1", "x;'=1+1"), ("x; @a;+1", "x;' @a;'+1"), ("Zoë\n+49 30", "Zoë\n'+49 30")],
+)
+def test_no_part_of_a_text_is_a_formula_where_cells_end_with_a_semicolon(
+    text: str, shown: str
+) -> None:
+    assert harmless(text) == shown
+
+
+@pytest.mark.parametrize("text", ["", "1-1", "O'Hara", '"Ann" = Anna', "Zoë\n49 30", "a; b", " x"])
 def test_other_texts_stay_as_they_are(text: str) -> None:
     assert harmless(text) == text
 
