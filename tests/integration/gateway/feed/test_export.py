@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,10 +16,30 @@ from shared.database.export import ROWS, export, harmless
 from tests.support.every_kind import Sale
 from tests.support.factories import add_user, queue_buy, queue_many, run
 from tests.support.gateways import authorization, running_gateway
-from tests.support.servers import unreachable
+from tests.support.servers import new_database, unreachable
 from tests.support.waiting import eventually
 
 NDJSON, CSV = {"Accept": "application/x-ndjson"}, {"Accept": "text/csv"}
+
+
+@pytest.fixture(scope="module")
+def settings(postgres_url: str, valkey_url: str, keys_dir: Path) -> Iterator[Settings]:
+    """Of one gateway for all tests here; each has a sale of its own."""
+    with new_database(postgres_url) as url:
+        yield Settings(
+            database_url=url,
+            redis_url=valkey_url,
+            keys_dir=keys_dir,
+            feed_rate_burst=0,
+            answer_timeout_seconds=10.0,
+            drain_max_seconds=60.0,
+        )
+
+
+@pytest.fixture(scope="module")
+def gateway_url(settings: Settings) -> Iterator[str]:
+    with running_gateway(settings) as client:
+        yield str(client.base_url)
 
 
 @pytest.fixture
@@ -29,8 +50,9 @@ def sale(engine: Engine, settings: Settings) -> Sale:
 
 
 @pytest.fixture
-def reader(sale: Sale, settings: Settings) -> Iterator[httpx.Client]:
-    with running_gateway(settings, user_id=sale.owner) as client:
+def reader(sale: Sale, settings: Settings, gateway_url: str) -> Iterator[httpx.Client]:
+    headers = authorization(settings, sale.owner)
+    with httpx.Client(base_url=gateway_url, headers=headers, timeout=30, verify=False) as client:
         yield client
 
 

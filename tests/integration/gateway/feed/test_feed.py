@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,6 +25,7 @@ from tests.support.factories import (
     run,
 )
 from tests.support.gateways import authorization, running_gateway
+from tests.support.servers import new_database
 from tests.support.services import running_service
 from tests.support.waiting import eventually
 
@@ -58,14 +60,36 @@ class Sale:
         return self.decide()
 
 
+@pytest.fixture(scope="module")
+def settings(postgres_url: str, valkey_url: str, keys_dir: Path) -> Iterator[Settings]:
+    """Of one gateway for all tests here; each has a sale of its own."""
+    with new_database(postgres_url) as url:
+        yield Settings(
+            database_url=url,
+            redis_url=valkey_url,
+            keys_dir=keys_dir,
+            catalog_write_rate_burst=0,
+            feed_rate_burst=0,
+            answer_timeout_seconds=10.0,
+            drain_max_seconds=60.0,
+        )
+
+
+@pytest.fixture(scope="module")
+def gateway_url(settings: Settings) -> Iterator[str]:
+    with running_gateway(settings) as client:
+        yield str(client.base_url)
+
+
 @pytest.fixture
 def sale(engine: Engine, settings: Settings) -> Sale:
     return Sale(engine, settings)
 
 
 @pytest.fixture
-def reader(sale: Sale, settings: Settings) -> Iterator[httpx.Client]:
-    with running_gateway(settings, user_id=sale.owner) as client:
+def reader(sale: Sale, settings: Settings, gateway_url: str) -> Iterator[httpx.Client]:
+    headers = authorization(settings, sale.owner)
+    with httpx.Client(base_url=gateway_url, headers=headers, timeout=30, verify=False) as client:
         yield client
 
 
