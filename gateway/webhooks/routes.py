@@ -135,7 +135,7 @@ async def read_webhook(caller: Reader, webhook_id: WebhookId, webhooks: Webhooks
 async def change_webhook(
     caller: Manager, webhook_id: WebhookId, body: ChangedWebhook, webhooks: Webhooks
 ) -> object:
-    """Pending deliveries use the new URL and kinds. A failed delivery is retried within half a minute."""
+    """Pending deliveries use the new URL and kinds; a failed one is retried in half a minute."""
     changes = body.model_dump(exclude_unset=True)
     return await webhooks.change(caller.user_id, webhook_id, changes)
 
