@@ -17,8 +17,9 @@ from shared.process import run_or_explain
 from webhook_sender.request import Requests
 from webhook_sender.sender import DATABASE_THREADS, Sender
 
-# A name that does not resolve keeps a thread for half a minute, and others go on.
-NAME_THREADS = 64
+# A name that does not resolve keeps a thread for half a minute, longer than its request lasts: as
+# many for each request, that nobody waits for another's names.
+NAME_THREADS = 2
 # Where it shares cores with those who sell, they go first.
 NICENESS = 5
 
@@ -28,7 +29,8 @@ logger = get_logger(__name__)
 async def send(settings: Settings, heartbeat: Heartbeat) -> None:
     """Send until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(NAME_THREADS, thread_name_prefix="names"))
+    names = ThreadPoolExecutor(NAME_THREADS * settings.webhook_deliveries_max, "names")
+    loop.set_default_executor(names)
     stopping = asyncio.Event()
     for stop_signal in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(stop_signal, stopping.set)

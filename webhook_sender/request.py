@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import aiohttp
+from aiohttp.connector import Connection
 from aiohttp.typedefs import LooseHeaders
 from standardwebhooks import Webhook
 
@@ -25,6 +27,10 @@ BODY_MAX_BYTES = 16_384
 BODY_SECONDS = 1.0
 # Below that of receivers: Node.js closes after 5 s.
 KEEP_ALIVE_SECONDS = 4.0
+# Informational responses (1xx) before the one that counts; aiohttp would read any number of them.
+INFORMATIONAL_MAX = 10
+# So little is read at a time: its heads are parsed before anything else of this process runs.
+RECEIVE_BUFFER_BYTES = 16_384
 USER_AGENT = "Eventify-Webhooks/1"
 
 
@@ -42,6 +48,30 @@ class AddressNotAllowed(OSError):
     pass
 
 
+class _Response(aiohttp.ClientResponse):
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        """Raises aiohttp.ClientConnectionError: too many responses, or none of HTTP."""
+        protocol = connection.protocol
+        assert protocol is not None
+        read, left = protocol.read, INFORMATIONAL_MAX
+
+        async def read_one() -> Any:
+            nonlocal left
+            if left < 0:
+                raise aiohttp.ClientConnectionError("too many informational responses")
+            left -= 1
+            return await read()
+
+        protocol.read = read_one  # type: ignore[method-assign]
+        try:
+            await super().start(connection)
+        finally:
+            del protocol.read
+        if self.status < 100:
+            raise aiohttp.ClientConnectionError("no status of HTTP")
+        return self
+
+
 class Requests:
     """Open it in a running event loop."""
 
@@ -55,6 +85,7 @@ class Requests:
             connector=aiohttp.TCPConnector(
                 socket_factory=self._socket, limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS
             ),
+            response_class=_Response,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             # An answer to a receiver's 401 with credentials of a .netrc, or a proxy: never.
@@ -100,7 +131,9 @@ class Requests:
         family, kind, protocol, _, address = info
         if not is_allowed_address(str(address[0]), self._allowed):
             raise AddressNotAllowed("The address is not public.")
-        return socket.socket(family, kind, protocol)
+        opened = socket.socket(family, kind, protocol)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        return opened
 
 
 def signed_headers(message: Message, at: datetime) -> LooseHeaders:

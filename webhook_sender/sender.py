@@ -54,6 +54,7 @@ PREPARE_TOGETHER = 50
 # A poll reads the cursors of all webhooks: at most a tenth of the time.
 POLL_SHARE = 0.1
 CLEAN_SECONDS = 60.0
+SLOW_MILLISECONDS = 2_000
 BEAT_SECONDS = 1.0
 # Then another event of the same webhook has its turn.
 TURN_DELIVERIES = 20
@@ -106,6 +107,8 @@ class Sender:
         self._work: dict[Claim, _Work] = {}
         self._ready: list[Claim] = []
         self._sent: list[tuple[Delivery, Outcome]] = []
+        # Webhooks whose last response was slow: they have the room of those that fail.
+        self._slow: set[int] = set()
         self._requests_under_way: set[asyncio.Task[None]] = set()
         self._tests: set[asyncio.Task[None]] = set()
         # Events with new entries; and when events were looked at.
@@ -212,7 +215,7 @@ class Sender:
         self._wakeup.set()
 
     async def _claim(self, events: Collection[int] | None) -> None:
-        """Of webhooks that fail, a poll finds what is due."""
+        """Of webhooks that fail or are slow, a poll finds what is due."""
         most = self._settings.webhook_deliveries_max
         for failing in (False,) if events is not None else (False, True):
             room = most - len(self._work)
@@ -223,6 +226,7 @@ class Sender:
                 store.claim,
                 events,
                 Counter(claim.webhook_id for claim in self._work),
+                slow=self._slow,
                 failing=failing,
                 limit=room,
                 lease_seconds=self._lease_seconds,
@@ -269,6 +273,10 @@ class Sender:
             return
         reached("after_webhook_request")
         self._count(outcome)
+        if outcome.milliseconds >= SLOW_MILLISECONDS:
+            self._slow.add(delivery.claim.webhook_id)
+        else:
+            self._slow.discard(delivery.claim.webhook_id)
         self._sent.append((delivery, outcome))
         self._wakeup.set()
 

@@ -54,8 +54,8 @@ WITH due AS (
            row_number() OVER (PARTITION BY c.webhook_id ORDER BY c.next_at) AS nth
     FROM {DUE}
     WHERE {IS_OWNED} AND c.next_at <= now() AND {{of_events}}
-      AND EXISTS (SELECT FROM webhook_cursors f WHERE f.webhook_id = w.id AND f.failures > 0)
-          = %(failing)s
+      AND (EXISTS (SELECT FROM webhook_cursors f WHERE f.webhook_id = w.id AND f.failures > 0)
+           OR w.id = ANY(%(slow)s)) = %(failing)s
 ), claimed AS (
     SELECT c.webhook_id, c.event_id FROM due
     LEFT JOIN unnest(%(busy_ids)s::bigint[], %(busy_with)s::bigint[]) busy (id, requests)
@@ -280,6 +280,7 @@ def claim(
     events: Collection[int] | None,
     busy: Mapping[int, int],
     *,
+    slow: Collection[int] = (),
     failing: bool,
     limit: int,
     lease_seconds: float,
@@ -290,6 +291,7 @@ def claim(
         engine: connections to PostgreSQL.
         events: only of these; None: of all.
         busy: this sender's requests by webhook.
+        slow: webhooks that count as failing.
         failing: of webhooks that fail, or of the others.
         limit: how many.
         lease_seconds: for how long.
@@ -305,6 +307,7 @@ def claim(
                 "busy_ids": list(busy),
                 "busy_with": list(busy.values()),
                 "each": 1 if failing else IN_FLIGHT_OF_WEBHOOK,
+                "slow": list(slow),
                 "failing": failing,
                 "limit": limit,
                 "lease": lease_seconds,

@@ -52,6 +52,14 @@ def answer(status: int, body: bytes = b"", **headers: str) -> Respond:
     return respond
 
 
+def raw(response: bytes) -> Respond:
+    def respond(handler: BaseHTTPRequestHandler, _nth: int) -> None:
+        handler.wfile.write(response)
+        handler.close_connection = True
+
+    return respond
+
+
 OK = answer(200)
 
 
@@ -76,6 +84,17 @@ def drip(handler: BaseHTTPRequestHandler, _nth: int) -> None:
     for byte in b"HTTP/1.1 200 OK\r\nX-Drip: " + b"x" * 1_000:
         handler.wfile.write(bytes([byte]))
         time.sleep(0.02)
+
+
+def endless_informational(handler: BaseHTTPRequestHandler, _nth: int) -> None:
+    while True:
+        handler.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\n" * 1_000)
+
+
+def early_hints(handler: BaseHTTPRequestHandler, _nth: int) -> None:
+    """Some informational responses before the one that counts."""
+    handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 3)
+    OK(handler, 1)
 
 
 def endless_body(handler: BaseHTTPRequestHandler, _nth: int) -> None:

@@ -33,8 +33,11 @@ from tests.support.receivers import (
     at_first,
     close,
     drip,
+    early_hints,
     endless_body,
+    endless_informational,
     hang,
+    raw,
     self_signed,
 )
 from tests.support.services import PROJECT, environment, running_service
@@ -145,8 +148,10 @@ def test_receivers_that_misbehave_are_tried_again_and_cost_nothing(
         "/hang": (at_first(hang), None, "timeout"),
         "/drip": (at_first(drip), None, "timeout"),
         "/redirect": (at_first(answer(307, Location=elsewhere)), 307, "redirect"),
-        "/bad": (at_first(lambda handler, _: handler.wfile.write(b"no")), None, "connection"),
+        "/bad": (at_first(raw(b"no")), None, "connection"),
         "/close": (at_first(close), None, "connection"),
+        "/102": (at_first(endless_informational), None, "connection"),
+        "/000": (at_first(raw(b"HTTP/1.1 000 None\r\n\r\n")), None, "connection"),
         "/not-found": (at_first(answer(404)), 404, "status"),
     }
     receiver.respond = {path: respond for path, (respond, _, _) in misbehave.items()}
@@ -162,6 +167,18 @@ def test_receivers_that_misbehave_are_tried_again_and_cost_nothing(
         eventually(noted)
     assert receiver.of("/elsewhere") == []
     assert {each.failure for each in sale.attempts(gone)} == {"connection"}
+
+
+def test_informational_responses_are_passed_over(
+    sale: Sale, receiver: Receiver, sender: None
+) -> None:
+    """Also on a connection that is used again."""
+    receiver.respond["/hooks"] = early_hints
+    webhook = sale.webhook(f"{receiver.url}/hooks")
+    first = sale.last + 1
+    for _ in range(4):
+        came(receiver, "/hooks", first, sale.sell())
+    eventually(lambda: _equal({each.failure for each in sale.attempts(webhook)}, {None}))
 
 
 def test_of_ten_megabytes_only_the_status_is_taken(
@@ -510,7 +527,7 @@ def test_nothing_is_skipped_through_twenty_kills(
         for path in paths:
             eventually(
                 lambda path=path: complete(receiver.of(path), first, last),  # type: ignore[misc]
-                within_seconds=60,
+                within_seconds=120,
             )
     for path in paths:
         bodies: dict[str, set[bytes]] = {}

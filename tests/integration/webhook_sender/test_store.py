@@ -49,6 +49,19 @@ def test_each_goes_on_from_its_own_number(sale: Sale, engine: Engine) -> None:
     assert prepare(engine, [each.claim for each in found.deliveries]) == Found([], [])
 
 
+def test_slow_webhooks_have_the_room_of_those_that_fail(sale: Sale, engine: Engine) -> None:
+    slow, fast = sale.webhook(URL).id, sale.webhook(URL).id
+    sale.sell()
+
+    def claimed(*, failing: bool) -> list[int]:
+        found = store.claim(
+            engine, None, {}, slow=[slow], failing=failing, limit=9, lease_seconds=LEASE_SECONDS
+        )
+        return [each.webhook_id for each in found]
+
+    assert (claimed(failing=False), claimed(failing=True)) == ([fast], [slow])
+
+
 def test_of_many_only_what_is_still_its_own_is_sent_and_moved(
     sale: Sale, settings: Settings, engine: Engine
 ) -> None:

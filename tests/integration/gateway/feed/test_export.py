@@ -3,21 +3,19 @@
 import csv
 import io
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 from sqlalchemy import Engine
 
-from purchase_worker.audit.from_export import ExportUnreadable, replay_export
+from purchase_worker.audit.from_export import replay_export
 from shared.config.settings import Settings
 from shared.database.export import ROWS, export, harmless
 from tests.support.every_kind import Sale
 from tests.support.factories import add_user, queue_buy, queue_many, run
 from tests.support.gateways import authorization, running_gateway
-from tests.support.servers import new_database, unreachable
-from tests.support.waiting import eventually
+from tests.support.servers import new_database
 
 NDJSON, CSV = {"Accept": "application/x-ndjson"}, {"Accept": "text/csv"}
 
@@ -179,45 +177,3 @@ def test_texts_of_several_lines_and_with_quotes_come_back_as_they_were(
     answer = reader.get(f"/api/events/{sale.event}/ledger/", headers=CSV)
     *_, last = csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"), newline=""))
     assert (last["buyer"], last["ticket_type_name"]) == (buyer, name)
-
-
-@pytest.fixture
-def long_sale(sale: Sale) -> Sale:
-    """More than the buffers of a connection take."""
-    queue_many(sale.engine, sale.adult, 20 * ROWS)
-    sale.decide()
-    return sale
-
-
-def test_an_export_whose_database_fails_is_cut_off(
-    long_sale: Sale, reader: httpx.Client, settings: Settings, postgres_url: str
-) -> None:
-    path = f"/api/events/{long_sale.event}/ledger/"
-    with reader.stream("GET", path, headers=NDJSON) as answer:
-        assert answer.status_code == 200
-        parts, read = answer.iter_raw(), []
-        read.append(next(parts))
-        with (
-            unreachable(postgres_url, settings.database_url),
-            pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"),
-        ):
-            read.extend(parts)
-    with pytest.raises(ExportUnreadable, match="incomplete"):
-        replay_export(io.BytesIO(b"".join(read)))
-
-
-def test_who_leaves_an_export_may_begin_others(long_sale: Sale, reader: httpx.Client) -> None:
-    path = f"/api/events/{long_sale.event}/ledger/"
-
-    def begin(exports: ExitStack) -> int:
-        answer = exports.enter_context(reader.stream("GET", path, headers=CSV))
-        return answer.status_code
-
-    with ExitStack() as exports:
-        assert [begin(exports) for _ in range(3)] == [200, 200, 503]
-
-    def may_begin() -> None:
-        with ExitStack() as again:
-            assert [begin(again) for _ in range(2)] == [200, 200]
-
-    eventually(may_begin)
