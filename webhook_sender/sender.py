@@ -51,8 +51,10 @@ GATHER_DELIVERIES = 10
 INTERRUPTED_SECONDS = 0.2
 # Of as many events that differ, each is read by itself.
 PREPARE_TOGETHER = 50
-# A poll reads the cursors of all webhooks: at most a tenth of the time.
+# A poll reads the cursors of all webhooks: at most a tenth of the time, but for a slow one, which
+# may have been one of a bad moment.
 POLL_SHARE = 0.1
+POLL_PAUSE_MAX_SECONDS = 5.0
 CLEAN_SECONDS = 60.0
 SLOW_MILLISECONDS = 2_000
 BEAT_SECONDS = 1.0
@@ -176,6 +178,7 @@ class Sender:
         """Note what was sent; claim what is woken, or everything if a poll is due; send it."""
         await self._note()
         if woken := self._take_woken():
+            await self._call(store.follow_new_events, woken)
             await self._claim(woken)
         await self._poll()
         await self._prepare()
@@ -196,7 +199,7 @@ class Sender:
             return
         self._poll_at = began + self._settings.webhook_poll_seconds
         await self._send_tests()
-        await self._call(store.follow_new_events)
+        await self._call(store.follow_new_events, None)
         await self._claim(None)
         state = await self._call(store.state)
         metrics.LAG_SECONDS.set(state.lag_seconds)
@@ -206,7 +209,8 @@ class Sender:
             self._clean_at = began + CLEAN_SECONDS
             await self._call(store.clean)
         took = time.monotonic() - began
-        self._poll_not_before = time.monotonic() + took / POLL_SHARE
+        pause = min(took / POLL_SHARE, POLL_PAUSE_MAX_SECONDS)
+        self._poll_not_before = time.monotonic() + pause
         self._poll_at = max(self._poll_at, self._poll_not_before)
 
     def _poll_soon(self) -> None:

@@ -34,7 +34,7 @@ logger = get_logger(__name__)
 FOLLOW_NEW_EVENTS = """
 INSERT INTO webhook_cursors (webhook_id, event_id)
 SELECT w.id, e.id FROM webhooks w JOIN events e ON e.owner_id = w.user_id
-WHERE w.event_id IS NULL AND w.disabled_at IS NULL
+WHERE w.event_id IS NULL AND w.disabled_at IS NULL AND {of_events}
   AND NOT EXISTS (SELECT FROM webhook_cursors c WHERE c.webhook_id = w.id AND c.event_id = e.id)
 ON CONFLICT DO NOTHING
 """
@@ -269,10 +269,13 @@ class State:
     failing: int
 
 
-def follow_new_events(engine: Engine) -> None:
-    """Webhooks for all events follow those that have come."""
+def follow_new_events(engine: Engine, events: Collection[int] | None) -> None:
+    """Webhooks for all events follow those of these that they do not yet; None: of all."""
+    of_events = "true" if events is None else "e.id = ANY(%(events)s)"
     with statement(engine) as cursor:
-        cursor.execute(FOLLOW_NEW_EVENTS)
+        cursor.execute(
+            FOLLOW_NEW_EVENTS.format(of_events=of_events), {"events": list(events or ())}
+        )
 
 
 def claim(

@@ -549,6 +549,24 @@ def test_a_message_wakes_the_sender(sale: Sale, receiver: Receiver, settings: Se
             assert receiver.of("/hooks")[-1].at - sold < 2
 
 
+def test_a_message_of_a_new_event_is_enough(
+    sale: Sale, receiver: Receiver, settings: Settings
+) -> None:
+    sale.webhook(f"{receiver.url}/hooks", event=None)
+    with running_service(SENDER, settings.model_copy(update={"webhook_poll_seconds": 600.0})):
+        came(receiver, "/hooks", sale.last + 1, sale.sell())
+        new = sale.other()
+        last = new.sell()
+
+        def all_came() -> None:
+            requests = [
+                each for each in receiver.of("/hooks") if each.content["data"]["event"] == new.event
+            ]
+            complete(requests, 1, last)
+
+        eventually(all_came)
+
+
 def test_without_redis_it_polls(sale: Sale, receiver: Receiver, settings: Settings) -> None:
     sale.webhook(f"{receiver.url}/hooks")
     away = f"redis://127.0.0.1:{free_port()}"
