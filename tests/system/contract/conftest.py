@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.waiting import eventually
 from tests.system.conftest import Shop, open_shop
+from tests.system.selling import EVENTS, event_fields
 
 BACKLOG_MAX_ROWS = 3
 
@@ -40,10 +41,12 @@ def database_unavailable(shop: Shop) -> Iterator[None]:
 
 
 def until_ready(shop: Shop) -> None:
-    """Wait until gateway and catalog are running and have their database."""
+    """Wait until gateway and catalog are running and have their database, for writes as well."""
 
     def ready() -> None:
         assert httpx.get(f"{shop.url}/readyz").status_code == 200
-        assert shop.user().get("/api/events/").status_code == 200
+        user = shop.user()
+        assert user.get(EVENTS).status_code == 200
+        assert user.post(EVENTS, json=event_fields()).status_code == 201
 
     eventually(ready, retry_on=(AssertionError, httpx.TransportError))
