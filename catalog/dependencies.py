@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Path, Request, Response
-from pydantic import BeforeValidator, WithJsonSchema
+from fastapi import Depends, Header, Request, Response
 
 from catalog.lanes import Lanes
 from catalog.write_request import WriteRequest
 from shared.errors import Unavailable
-from shared.row_ids import MAX_ID, row_id
 from shared.web.authentication import AuthenticatedRoute, Manager, Reader
+from shared.web.path_id import PathId
 
 STOPPED = "The catalog stopped during the request; check whether it was done before you retry."
 
@@ -53,12 +52,6 @@ ReaderId = Annotated[int, Depends(reading_user)]
 ManagerId = Annotated[int, Depends(managing_user)]
 Database = Annotated[Lanes, Depends(database_lanes)]
 DefaultCurrency = Annotated[str, Depends(default_currency)]
-PathId = Annotated[
-    int,
-    Path(alias="id", examples=[1]),
-    BeforeValidator(row_id),
-    WithJsonSchema({"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}),
-]
 IfMatch = Annotated[
     str | None,
     Header(alias="If-Match", description="ETags of the states that may be changed, or `*`."),

@@ -72,14 +72,16 @@ RETURNING c.webhook_id, c.event_id, c.turn
 GIVEN = """unnest(%(webhooks)s::bigint[], %(events)s::bigint[], %(turns)s::bigint[])
     g (webhook_id, event_id, turn)"""
 OURS = "(c.webhook_id, c.event_id, c.turn) = (g.webhook_id, g.event_id, g.turn)"
+# Of the webhook `w`: those that sign, the newest first.
+SECRETS = """ARRAY(SELECT secret FROM webhook_secrets s WHERE s.webhook_id = w.id
+    AND coalesce(expires_at > now(), true) ORDER BY id DESC)"""
 LOOK = Prepared(
     "look",
     f"""
 SELECT c.webhook_id, c.event_id, c.turn, c.xmin::text, c.number, c.sending_id, c.sending_to,
        c.is_restored, c.failures, coalesce(extract(epoch FROM now() - c.failing_since), 0)::float8,
        l.number, p.epoch, {as_time("p.since")}, w.url, w.kinds::text[],
-       ARRAY(SELECT secret FROM webhook_secrets s WHERE s.webhook_id = w.id
-             AND coalesce(expires_at > now(), true) ORDER BY id DESC)
+       {SECRETS}
 FROM ledger_epoch p CROSS JOIN {GIVEN} CROSS JOIN {DUE}
 WHERE {IS_OWNED} AND {OURS}
 """,
@@ -154,16 +156,13 @@ UPDATE webhooks SET disabled_at = now(), disabled_reason = %(reason)s
 WHERE id = %(webhook)s AND disabled_at IS NULL
 """
 # Once, whatever comes of it.
-TAKE_TESTS = """
+TAKE_TESTS = f"""
 UPDATE webhooks w SET test_id = NULL
 FROM (SELECT w.id, test_id, url FROM webhooks w
       JOIN users u ON u.id = w.user_id AND u.locked_at IS NULL WHERE test_id IS NOT NULL
       ORDER BY w.id LIMIT %s FOR NO KEY UPDATE OF w SKIP LOCKED) asked
 WHERE w.id = asked.id
-RETURNING asked.id, asked.test_id, asked.url,
-          to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-          ARRAY(SELECT secret FROM webhook_secrets s WHERE s.webhook_id = w.id
-                AND coalesce(expires_at > now(), true) ORDER BY id DESC)
+RETURNING asked.id, asked.test_id, asked.url, {as_time("now()")}, {SECRETS}
 """
 DELETE_EXPIRED_SECRETS = "DELETE FROM webhook_secrets WHERE expires_at <= now()"
 DELETE_OLD_ATTEMPTS = """

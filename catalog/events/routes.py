@@ -14,7 +14,6 @@ from catalog.dependencies import (
     DefaultCurrency,
     IfNoneMatch,
     ManagerId,
-    PathId,
     ReaderId,
     SignedInRoute,
     Write,
@@ -43,6 +42,7 @@ from shared.text import NO_NUL, Storable, folded
 from shared.web.idempotency_key import IdempotencyKey
 from shared.web.openapi import ETAG, error_responses
 from shared.web.pagination import PageWanted, WantedPage
+from shared.web.path_id import PathId
 
 ME = "me"
 # Each word is searched for in every event.

@@ -13,7 +13,6 @@ from catalog.dependencies import (
     Database,
     IfNoneMatch,
     ManagerId,
-    PathId,
     ReaderId,
     SignedInRoute,
     Write,
@@ -56,6 +55,7 @@ from shared.row_ids import NOT_AN_ID, QueryId
 from shared.web.idempotency_key import IdempotencyKey, RequestKey
 from shared.web.openapi import error_responses
 from shared.web.pagination import WantedPage
+from shared.web.path_id import PathId
 
 router = APIRouter(
     prefix="/api/ticket-types",

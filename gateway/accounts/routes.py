@@ -150,15 +150,14 @@ async def registration_open(accounts: AllAccounts) -> None:
     accounts.check_registration_open()
 
 
+def limited_problems(*problems: Problem | type[Problem]) -> Responses:
+    """Of a route that is limited as those with tokens are."""
+    return error_responses(*problems, TOO_MANY_TOKENS, Unavailable, sometimes=TOKENS_LIMITED_BY)
+
+
 def _token_responses(field: str, always: Mapping[str, str] = MappingProxyType({})) -> Responses:
     """The responses of a route that takes a token in `field`; `always`: headers of a 200."""
-    problems = error_responses(
-        InvalidInput(errors={field: ["Field required"]}),
-        TokenNotValid,
-        TOO_MANY_TOKENS,
-        Unavailable,
-        sometimes=TOKENS_LIMITED_BY,
-    )
+    problems = limited_problems(InvalidInput(errors={field: ["Field required"]}), TokenNotValid)
     return problems | {200: {"headers": headers(always, TOKENS_LIMITED_BY)}}
 
 

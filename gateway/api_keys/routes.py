@@ -3,13 +3,12 @@
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request, Response
-from pydantic import BeforeValidator, WithJsonSchema
+from fastapi import APIRouter, Depends, Request, Response
 
 from gateway.accounts.routes import (
     NOT_STORED,
     TOKENS_LIMITED_BY,
-    TOO_MANY_TOKENS,
+    limited_problems,
     tokens_limited,
     uncached,
 )
@@ -17,12 +16,12 @@ from gateway.api_keys.schemas import CreatedKey, KeyPage, NewKey
 from gateway.api_keys.service import OwnKeys
 from gateway.api_keys.store import KEYS_MAX
 from shared.database.once import REPLAYED
-from shared.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
-from shared.row_ids import MAX_ID, row_id
+from shared.errors import Conflict, InvalidInput, NotFound
 from shared.web.authentication import AuthenticatedRoute, OwnToken
 from shared.web.idempotency_key import KEY_PROBLEMS, IdempotencyKey
-from shared.web.openapi import Responses, error_responses, headers, links_by_id
+from shared.web.openapi import headers, links_by_id
 from shared.web.pagination import INVALID_PAGE, WantedPage
+from shared.web.path_id import PathId
 
 router = APIRouter(
     prefix="/api/keys",
@@ -38,16 +37,6 @@ async def own_keys(request: Request) -> OwnKeys:
 
 
 Keys = Annotated[OwnKeys, Depends(own_keys)]
-KeyId = Annotated[
-    int,
-    Path(alias="id", examples=[1]),
-    BeforeValidator(row_id),
-    WithJsonSchema({"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}),
-]
-
-
-def _problems(*problems: Problem | type[Problem]) -> Responses:
-    return error_responses(*problems, TOO_MANY_TOKENS, Unavailable, sometimes=TOKENS_LIMITED_BY)
 
 
 @router.post(
@@ -58,7 +47,7 @@ def _problems(*problems: Problem | type[Problem]) -> Responses:
     summary="Create an API key",
     dependencies=[Depends(uncached)],
     response_description="The new key, with its secret",
-    responses=_problems(
+    responses=limited_problems(
         InvalidInput(errors={"scopes": ["must name each scope once"]}),
         Conflict(f"You have {KEYS_MAX} keys; delete those that are not used."),
         *KEY_PROBLEMS,
@@ -92,7 +81,7 @@ async def create_key(
     response_model=KeyPage,
     summary="List your API keys, newest first",
     response_description="A page of keys",
-    responses=_problems(
+    responses=limited_problems(
         InvalidInput(errors={"page_size": ["must be a whole number from 1 on"]}),
         NotFound(INVALID_PAGE),
     )
@@ -108,9 +97,9 @@ async def list_keys(caller: OwnToken, page: WantedPage, keys: Keys) -> object:
     status_code=204,
     summary="Delete an API key",
     response_description="Deleted",
-    responses=_problems(NotFound) | {204: {"headers": headers({}, TOKENS_LIMITED_BY)}},
+    responses=limited_problems(NotFound) | {204: {"headers": headers({}, TOKENS_LIMITED_BY)}},
 )
-async def delete_key(caller: OwnToken, key_id: KeyId, keys: Keys) -> Response:
+async def delete_key(caller: OwnToken, key_id: PathId, keys: Keys) -> Response:
     """It stops working everywhere within a second. What it did stays."""
     await keys.revoke(caller.user_id, key_id)
     return Response(status_code=204)

@@ -7,7 +7,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 import msgspec
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from starlette.types import Receive, Scope, Send
@@ -32,12 +32,13 @@ from shared.errors import (
     Unavailable,
 )
 from shared.observability.metrics import NamedRoute
-from shared.row_ids import MAX_ID, row_id
+from shared.row_ids import MAX_ID
 from shared.web.asgi_extensions import client_leaves
 from shared.web.authentication import AuthenticatedRoute, Reader
 from shared.web.edge import IS_HEAD
 from shared.web.openapi import error_responses, headers, rate_limits, too_many
 from shared.web.pagination import public_address
+from shared.web.path_id import PathId
 
 PATH = "/api/events/{id}/ledger/"
 JSON, NDJSON, CSV = MEDIA_TYPES = ("application/json", "application/x-ndjson", "text/csv")
@@ -73,12 +74,6 @@ def _kinds(text: str) -> str:
     return text
 
 
-EventId = Annotated[
-    int,
-    Path(alias="id", examples=[1]),
-    BeforeValidator(row_id),
-    WithJsonSchema({"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}),
-]
 Number = Annotated[
     int,
     BeforeValidator(_number),
@@ -167,7 +162,7 @@ class ExportResponse(StreamingResponse):
 async def read_ledger(
     request: Request,
     caller: Reader,
-    event_id: EventId,
+    event_id: PathId,
     after: Annotated[Number, Query(description="Entries after this number.")] = 0,
     limit: Annotated[
         Rows, Query(description=f"At most {ROWS_MAX:,}; a larger value means {ROWS_MAX:,}.")

@@ -3,13 +3,12 @@
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request, Response
-from pydantic import BeforeValidator, WithJsonSchema
+from fastapi import APIRouter, Depends, Request, Response
 
 from gateway.accounts.routes import (
     NOT_STORED,
     TOKENS_LIMITED_BY,
-    TOO_MANY_TOKENS,
+    limited_problems,
     tokens_limited,
     uncached,
 )
@@ -27,12 +26,12 @@ from gateway.webhooks.schemas import (
 from gateway.webhooks.service import OwnWebhooks
 from gateway.webhooks.store import SECRETS_MAX, StoredWebhook, no_such_event
 from shared.database.once import REPLAYED
-from shared.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable, UrlNotAllowed
-from shared.row_ids import MAX_ID, row_id
+from shared.errors import Conflict, InvalidInput, NotFound, UrlNotAllowed
 from shared.web.authentication import AuthenticatedRoute, Manager, Reader
 from shared.web.idempotency_key import KEY_FORM, KEY_PROBLEMS, IdempotencyKey
-from shared.web.openapi import Responses, error_responses, headers, links_by_id
+from shared.web.openapi import headers, links_by_id
 from shared.web.pagination import INVALID_PAGE, WantedPage
+from shared.web.path_id import PathId
 
 router = APIRouter(
     prefix="/api/webhooks",
@@ -48,22 +47,12 @@ async def own_webhooks(request: Request) -> OwnWebhooks:
 
 
 Webhooks = Annotated[OwnWebhooks, Depends(own_webhooks)]
-WebhookId = Annotated[
-    int,
-    Path(alias="id", examples=[1]),
-    BeforeValidator(row_id),
-    WithJsonSchema({"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}),
-]
 BAD_URL = UrlNotAllowed(errors={"url": ["must be an https:// URL"]})
 BAD_KEY = InvalidInput(errors={"Idempotency-Key": [KEY_FORM]})
 BAD_PAGE = InvalidInput(errors={"page_size": ["must be a whole number from 1 on"]})
 LIMITED = {"headers": headers({}, TOKENS_LIMITED_BY)}
 ONCE = {"headers": headers({}, TOKENS_LIMITED_BY | REPLAYED)}
 SECRET_ONCE = {"headers": headers(NOT_STORED, TOKENS_LIMITED_BY | REPLAYED)}
-
-
-def _problems(*problems: Problem | type[Problem]) -> Responses:
-    return error_responses(*problems, TOO_MANY_TOKENS, Unavailable, sometimes=TOKENS_LIMITED_BY)
 
 
 @router.post(
@@ -74,7 +63,7 @@ def _problems(*problems: Problem | type[Problem]) -> Responses:
     summary="Create a webhook",
     dependencies=[Depends(uncached)],
     response_description="The new webhook, with its secret",
-    responses=_problems(
+    responses=limited_problems(
         no_such_event(),
         BAD_URL,
         Conflict("You have 20 webhooks; delete those that are not used."),
@@ -105,7 +94,7 @@ async def create_webhook(
     response_model=WebhookPage,
     summary="List your webhooks, newest first",
     response_description="A page of webhooks",
-    responses=_problems(BAD_PAGE, NotFound(INVALID_PAGE)) | {200: LIMITED},
+    responses=limited_problems(BAD_PAGE, NotFound(INVALID_PAGE)) | {200: LIMITED},
 )
 async def list_webhooks(caller: Reader, page: WantedPage, webhooks: Webhooks) -> object:
     return await webhooks.page(caller.user_id, page)
@@ -116,9 +105,9 @@ async def list_webhooks(caller: Reader, page: WantedPage, webhooks: Webhooks) ->
     response_model=Webhook,
     summary="Read a webhook",
     response_description="The webhook",
-    responses=_problems(NotFound) | {200: LIMITED},
+    responses=limited_problems(NotFound) | {200: LIMITED},
 )
-async def read_webhook(caller: Reader, webhook_id: WebhookId, webhooks: Webhooks) -> object:
+async def read_webhook(caller: Reader, webhook_id: PathId, webhooks: Webhooks) -> object:
     return await webhooks.read(caller.user_id, webhook_id)
 
 
@@ -127,13 +116,13 @@ async def read_webhook(caller: Reader, webhook_id: WebhookId, webhooks: Webhooks
     response_model=Webhook,
     summary="Change a webhook",
     response_description="The changed webhook",
-    responses=_problems(
+    responses=limited_problems(
         InvalidInput(errors={"kinds": ["must name each kind once"]}), BAD_URL, NotFound
     )
     | {200: LIMITED},
 )
 async def change_webhook(
-    caller: Manager, webhook_id: WebhookId, body: ChangedWebhook, webhooks: Webhooks
+    caller: Manager, webhook_id: PathId, body: ChangedWebhook, webhooks: Webhooks
 ) -> object:
     """Pending deliveries use the new URL and kinds; a failed one is retried in half a minute."""
     changes = body.model_dump(exclude_unset=True)
@@ -145,9 +134,9 @@ async def change_webhook(
     status_code=204,
     summary="Delete a webhook",
     response_description="Deleted",
-    responses=_problems(NotFound) | {204: LIMITED},
+    responses=limited_problems(NotFound) | {204: LIMITED},
 )
-async def delete_webhook(caller: Manager, webhook_id: WebhookId, webhooks: Webhooks) -> Response:
+async def delete_webhook(caller: Manager, webhook_id: PathId, webhooks: Webhooks) -> Response:
     """Nothing more is sent, except a request in progress."""
     await webhooks.delete(caller.user_id, webhook_id)
     return Response(status_code=204)
@@ -160,7 +149,7 @@ async def delete_webhook(caller: Manager, webhook_id: WebhookId, webhooks: Webho
     summary="Rotate the secret",
     dependencies=[Depends(uncached)],
     response_description="The webhook, with its new secret",
-    responses=_problems(
+    responses=limited_problems(
         NotFound,
         Conflict(f"{SECRETS_MAX} secrets sign already; rotate again in some hours."),
         BAD_KEY,
@@ -170,7 +159,7 @@ async def delete_webhook(caller: Manager, webhook_id: WebhookId, webhooks: Webho
 )
 async def rotate_webhook_secret(
     caller: Manager,
-    webhook_id: WebhookId,
+    webhook_id: PathId,
     webhooks: Webhooks,
     key: IdempotencyKey,
     response: Response,
@@ -186,11 +175,11 @@ async def rotate_webhook_secret(
     response_model=Test,
     summary="Send a test",
     response_description="The test will be sent once",
-    responses=_problems(NotFound, BAD_KEY, *KEY_PROBLEMS) | {202: ONCE},
+    responses=limited_problems(NotFound, BAD_KEY, *KEY_PROBLEMS) | {202: ONCE},
 )
 async def test_webhook(
     caller: Manager,
-    webhook_id: WebhookId,
+    webhook_id: PathId,
     webhooks: Webhooks,
     key: IdempotencyKey,
     response: Response,
@@ -206,7 +195,7 @@ async def test_webhook(
     response_model=Rewound,
     summary="Rewind to a number",
     response_description="The event and the number",
-    responses=_problems(
+    responses=limited_problems(
         InvalidInput(errors={"after": ["The last entry has the number 200."]}),
         NotFound,
         *KEY_PROBLEMS,
@@ -215,7 +204,7 @@ async def test_webhook(
 )
 async def rewind_webhook(
     caller: Manager,
-    webhook_id: WebhookId,
+    webhook_id: PathId,
     body: Rewind,
     webhooks: Webhooks,
     key: IdempotencyKey,
@@ -234,10 +223,10 @@ async def rewind_webhook(
     response_model=DeliveryPage,
     summary="List attempts to deliver, newest first",
     response_description="A page of attempts",
-    responses=_problems(BAD_PAGE, NotFound) | {200: LIMITED},
+    responses=limited_problems(BAD_PAGE, NotFound) | {200: LIMITED},
 )
 async def list_webhook_deliveries(
-    caller: Reader, webhook_id: WebhookId, page: WantedPage, webhooks: Webhooks
+    caller: Reader, webhook_id: PathId, page: WantedPage, webhooks: Webhooks
 ) -> object:
     """The last thousand attempts, without response bodies."""
     return await webhooks.deliveries(caller.user_id, webhook_id, page)
