@@ -29,7 +29,7 @@ from tests.support.services import folder_for_servers
 
 LONGEST = (
     *("tests/system/test_up.py", "tests/system/hostile/", "tests/system/contract/"),
-    *("tests/chaos/", "tests/system/", "tests/abuse/"),
+    *("tests/browser/", "tests/chaos/", "tests/system/", "tests/abuse/"),
 )
 # To start and stop a system takes seven seconds of CPU, and each process of a run has its own.
 SHARE_A_SYSTEM = (
@@ -41,12 +41,15 @@ SHARE_A_SYSTEM = (
     ),
     ("tests/system/contract/", "tests/system/wire/", "tests/system/test_sale_control.py"),
     ("tests/system/test_metrics.py", "tests/system/test_logs.py"),
+    ("tests/browser/",),
 )
 # httpx offers no place for it: every client, and every `httpx.get`, reads all certificates of the
 # machine, 20 ms of CPU, also where it is to talk plain HTTP, as all tests do.
 httpx._transports.default.create_ssl_context = cache(httpx.create_ssl_context)
 # `--hypothesis-profile=fuzz`: on and on, with other examples each time.
 hypothesis_settings.register_profile("fuzz", max_examples=200)
+# Its own for CI tries the same examples each time.
+hypothesis_settings.register_profile("ci", hypothesis_settings.get_profile("ci"), derandomize=False)
 
 
 @pytest.fixture(autouse=True)
