@@ -5,14 +5,9 @@ fields that its owner sets, the others with sales (docs/decisions/0016).
 """
 
 import hashlib
-import re
 
 from shared.errors import PreconditionFailed, PreconditionRequired
-
-ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"'
-# RFC 9110, 5.6.1: a list, whose empty elements are ignored.
-ENTITY_TAGS = re.compile(rf"[ \t,]*+(?:{ENTITY_TAG}[ \t]*+(?:,[ \t,]*+|$))*+")
-ANY = "*"
+from shared.web.if_none_match import ANY, entity_tags
 
 
 def etag_of(state: bytes, *sales: int) -> str:
@@ -20,18 +15,6 @@ def etag_of(state: bytes, *sales: int) -> str:
     # 128 bits: two states of a row do not share a tag by chance.
     name = hashlib.sha256(state).hexdigest()[:32]
     return f'"{".".join((name, *map(str, sales)))}"'
-
-
-def is_unchanged(if_none_match: str | None, current: str) -> bool:
-    """Whether the client has the current representation (304); weak tags count.
-
-    A header that is not a list of entity tags names none.
-    """
-    if if_none_match is None:
-        return False
-    if if_none_match.strip(" \t") == ANY:
-        return True
-    return current in (tag.removeprefix("W/") for tag in _entity_tags(if_none_match))
 
 
 def check_if_match(
@@ -55,7 +38,7 @@ def check_if_match(
         return
     if if_match.strip(" \t") == ANY:
         return
-    tags = _entity_tags(if_match)
+    tags = entity_tags(if_match)
     if not guards_sales:
         current = _state_of(current)
         tags = [_state_of(tag) for tag in tags]
@@ -66,8 +49,3 @@ def check_if_match(
 def _state_of(tag: str) -> str:
     state, dot, _sales = tag.partition(".")
     return f'{state}"' if dot else state
-
-
-def _entity_tags(header: str) -> list[str]:
-    """The tags of a list; none if it is malformed."""
-    return re.findall(ENTITY_TAG, header) if ENTITY_TAGS.fullmatch(header) else []

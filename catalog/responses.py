@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import Response
 
-from catalog.etags import etag_of, is_unchanged
+from catalog.etags import etag_of
 from catalog.transactions import HAS_PURCHASES
 from shared.database.once import REPLAYED
 from shared.errors import (
@@ -17,6 +17,7 @@ from shared.errors import (
     Problem,
 )
 from shared.web.idempotency_key import KEY_FORM, KEY_PROBLEMS
+from shared.web.if_none_match import is_unchanged
 from shared.web.openapi import (
     Responses,
     error_responses,

@@ -34,7 +34,10 @@ from gateway.rate_limits.token_bucket import Rate
 from gateway.resolutions.routes import ResolutionRoutes
 from gateway.resolutions.service import THREADS, Resolutions
 from gateway.response_headers import ResponseHeaders
+from gateway.sales.reader import SaleReader
+from gateway.sales.routes import SaleRoutes
 from gateway.shutdown import Draining
+from gateway.unread_responses import UnreadResponses
 from gateway.webhooks import routes as webhook_routes
 from gateway.webhooks.service import OwnWebhooks
 from shared.auth.authenticator import Authenticator
@@ -80,6 +83,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     purchases = PurchaseService(settings, engine, traces)
     resolutions = Resolutions(settings, engine, purchases.waiters, purchases.wakeups, traces)
     resolution_limits = ResolutionLimits(settings)
+    sales = SaleReader(settings, engine)
     sign_ins = Rate(settings.sign_in_rate_burst, settings.sign_in_rate_per_second)
     sign_in_limit = NamedLimit("sign-in", sign_ins, settings)
     token_limit = NamedLimit("tokens", token_rate(sign_ins), settings)
@@ -117,6 +121,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
         await resolution_limits.close()
         await purchases.stop()
         await deletion.stop()
+        await sales.close()
         # Every request has its response: abort the statements that still wait for the database.
         connections.abort_all()
         app.state.purchase_lists.close()
@@ -130,9 +135,9 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
             await asyncio.to_thread(traces.close)
 
     fallback_app = ResponseHeaders(_fastapi_app(settings, catalog_proxy, lifespan), addresses)
-    routes: ASGIApp = PurchaseRoutes(
-        settings, purchases, authenticator, addresses, fallback_app, traces
-    )
+    unread = UnreadResponses(settings.unread_answers_max_bytes, settings.send_timeout_seconds)
+    routes: ASGIApp = SaleRoutes(sales, unread, fallback_app)
+    routes = PurchaseRoutes(settings, purchases, authenticator, addresses, routes, traces)
     routes = ResolutionRoutes(
         settings, resolutions, resolution_limits, authenticator, addresses, routes, traces
     )
@@ -144,9 +149,9 @@ def _connections(settings: Settings) -> int:
     threads = settings.accept_writers + settings.status_readers + settings.list_threads
     threads += 2 * settings.account_threads  # of sign-ins, and of tokens
     threads += THREADS + FEED_THREADS  # of resolutions, and of the feed
-    # And readiness, the backlog, waiters (two), expired tokens, credentials, a user's own keys, and
-    # webhooks.
-    threads += 8
+    # And readiness, the backlog, waiters (two), expired tokens, credentials, a user's own keys,
+    # webhooks, and sales.
+    threads += 9
     return threads + 1 if settings.trusted_issuers else threads
 
 

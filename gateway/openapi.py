@@ -13,6 +13,7 @@ from gateway.catalog_proxy import PREFIXES, CatalogProxy
 from gateway.feed import schemas as feed
 from gateway.purchases import openapi as purchases
 from gateway.resolutions import openapi as resolutions
+from gateway.sales import openapi as sales
 from shared.errors import Unavailable
 from shared.observability.logging import get_logger
 from shared.web.openapi import complete, error_table
@@ -54,6 +55,10 @@ TAGS = [
         "description": "What is sold for an event: price, sale window, limits, availability.",
     },
     {
+        "name": "Sales",
+        "description": "What everybody may read of a published event, without a token.",
+    },
+    {
         "name": "Purchases",
         "description": "Accepted at once, decided in the order of acceptance, never rewritten.",
     },
@@ -79,8 +84,8 @@ router = APIRouter(tags=["Operation"])
 
 def lean_document() -> dict[str, Any]:
     """Of the routes that are plain ASGI."""
-    paths = {**purchases.PATHS, **resolutions.PATHS}
-    schemas = {**purchases.SCHEMAS, **resolutions.SCHEMAS, **feed.SCHEMAS}
+    paths = {**sales.PATHS, **purchases.PATHS, **resolutions.PATHS}
+    schemas = {**sales.SCHEMAS, **purchases.SCHEMAS, **resolutions.SCHEMAS, **feed.SCHEMAS}
     return complete({"paths": paths, "components": {"schemas": schemas}})
 
 

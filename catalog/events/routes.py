@@ -25,6 +25,7 @@ from catalog.events.schemas import (
     EventPage,
     EventPatch,
     EventView,
+    NoticeBody,
     representation,
 )
 from catalog.pages import in_pages_of, page_json, rows_that_fit
@@ -152,7 +153,7 @@ def _page(session: Session, wanted: Select[Event], page: PageWanted) -> bytes:
         ETAG | {"Location": "/api/events/1/"},
         ENDS_TOO_EARLY,
         read="read_event",
-        changes=("replace_event", "change_event", "delete_event"),
+        changes=("replace_event", "change_event", "delete_event", "set_notice"),
         create_ticket_type={"event": "$response.body#/id"},
     ),
 )
@@ -219,6 +220,18 @@ async def replace_event(
 async def change_event(write: Write, body: EventPatch) -> Response:
     """Only its owner may. A field that is left out keeps its value."""
     return await _change(write, body.model_dump(exclude_unset=True))
+
+
+@router.put(
+    "/{id}/notice/",
+    response_model=EventView,
+    summary="Set the notice of an event",
+    response_description="The event after the change",
+    responses=changing(ETAG),
+)
+async def set_notice(write: Write, body: NoticeBody) -> Response:
+    """Shown to all who wait or look at its sale, within a second. Only its owner may."""
+    return await _change(write, {"notice": body.text})
 
 
 def _all_fields(body: EventBody, default_currency: str) -> dict[str, Any]:

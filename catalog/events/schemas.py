@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
+from catalog.events import payment_url
 from catalog.schemas import (
     PerUser,
     ReadOnly,
@@ -23,6 +24,7 @@ from shared.web.strict_routes import RequestBody
 
 # A page of a list is bounded in bytes; longer descriptions that are stored already stay readable.
 DESCRIPTION_MAX_CHARACTERS = 10_000
+NOTICE_MAX_CHARACTERS = 500
 Description = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=DESCRIPTION_MAX_CHARACTERS),
@@ -31,6 +33,24 @@ Description = Annotated[
     AfterValidator(readable_text),
     Field(json_schema_extra={"pattern": TEXT_PATTERN}),
 ]
+Notice = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=NOTICE_MAX_CHARACTERS),
+    InNfc,
+    Storable,
+    AfterValidator(readable_text),
+    Field(json_schema_extra={"pattern": TEXT_PATTERN}),
+]
+PaymentUrl = Annotated[
+    str,
+    StringConstraints(max_length=payment_url.MAX_CHARACTERS),
+    AfterValidator(payment_url.payment_url),
+    Field(json_schema_extra={"format": "uri", "pattern": payment_url.PATTERN}),
+]
+PAYMENT_URL = "Where its buyers pay: http or https, without user info; null: nowhere."
+PUBLISHED = "Whether everybody may read its sale, without a token (`/api/sales/{id}/`)."
+SHOW_LEFT = "Whether its published sale says how many tickets are left."
+NOTICE = "For all who wait or look at its sale; set by `notice/`."
 
 
 Currency = Annotated[
@@ -44,8 +64,11 @@ EXAMPLE = {
     "end_time": "2027-06-05T23:00:00Z",
     "currency": "EUR",
     "max_per_user": 8,
+    "published": True,
+    "show_left": False,
+    "payment_url": "https://shop.example/pay",
 }
-VIEW_EXAMPLE = {"id": 1, **EXAMPLE, "owner": 1}
+VIEW_EXAMPLE = {"id": 1, **EXAMPLE, "owner": 1, "notice": "Doors open half an hour later."}
 
 
 class EventBody(RequestBody):
@@ -64,8 +87,12 @@ class EventBody(RequestBody):
     max_per_user: PerUser | None = Field(
         None, description="Over all its ticket types; null: no limit but theirs."
     )
+    published: StrictBool = Field(False, description=PUBLISHED)
+    show_left: StrictBool = Field(False, description=SHOW_LEFT)
+    payment_url: PaymentUrl | None = Field(None, description=PAYMENT_URL)
     id: ReadOnly = None
     owner: ReadOnly = None
+    notice: ReadOnly = None
 
 
 class EventPatch(RequestBody):
@@ -79,8 +106,20 @@ class EventPatch(RequestBody):
     end_time: Moment = Field(default_factory=unset)
     currency: Currency = Field(default_factory=unset)
     max_per_user: PerUser | None = Field(default_factory=unset)
+    published: StrictBool = Field(default_factory=unset)
+    show_left: StrictBool = Field(default_factory=unset)
+    payment_url: PaymentUrl | None = Field(default_factory=unset)
     id: ReadOnly = None
     owner: ReadOnly = None
+    notice: ReadOnly = None
+
+
+class NoticeBody(RequestBody):
+    """What the owner of an event says to all who wait."""
+
+    model_config = with_example({"text": "Doors open half an hour later."})
+
+    text: Notice = Field(description="Empty: nothing.")
 
 
 class EventView(BaseModel):
@@ -101,6 +140,10 @@ class EventView(BaseModel):
         json_schema_extra={"pattern": CURRENCY_PATTERN},
     )
     max_per_user: int | None = Field(ge=1, description="Over all its ticket types.")
+    published: bool = Field(description=PUBLISHED)
+    show_left: bool = Field(description=SHOW_LEFT)
+    payment_url: str | None = Field(description=PAYMENT_URL)
+    notice: str = Field(description=NOTICE)
 
 
 class EventPage(Page[EventView]):

@@ -248,8 +248,15 @@ class Event(Base):
         CheckConstraint(written_out("end_time"), name="events_end_time_writable"),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="events_currency_form"),
         CheckConstraint("max_per_user >= 1", name="events_max_per_user_positive"),
+        CheckConstraint(
+            r"""payment_url COLLATE "C" ~* '^https?://[!-~]+$' AND strpos(payment_url, '\') = 0""",
+            name="events_payment_url_form",
+        ),
+        CheckConstraint("length(payment_url) <= 2000", name="events_payment_url_length"),
+        CheckConstraint("length(notice) <= 500", name="events_notice_length"),
         Index("events_by_owner", "owner_id"),
         Index("events_by_start_time", "start_time"),
+        Index("events_published", "end_time", postgresql_where=text("published")),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -263,6 +270,13 @@ class Event(Base):
     currency: Mapped[str] = mapped_column(server_default="EUR")  # ISO 4217
     # Tickets that one user may have, over all ticket types; None: no limit.
     max_per_user: Mapped[int | None] = mapped_column(Integer)
+    # Whether everybody may read its sale, and how many tickets are left.
+    published: Mapped[bool] = mapped_column(server_default=text("false"))
+    show_left: Mapped[bool] = mapped_column(server_default=text("false"))
+    # Where its buyers pay; None: nowhere.
+    payment_url: Mapped[str | None]
+    # What its owner has to say to all who wait.
+    notice: Mapped[str] = mapped_column(server_default="")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

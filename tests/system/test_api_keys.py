@@ -45,6 +45,7 @@ SCOPES: dict[str, KeyScope | None] = {
         ("create_event", "replace_event", "change_event", "delete_event", "create_ticket_type"),
         KeyScope.MANAGE,
     ),
+    "set_notice": KeyScope.MANAGE,
     **dict.fromkeys(
         ("replace_ticket_type", "change_ticket_type", "delete_ticket_type", "change_capacity"),
         KeyScope.MANAGE,
@@ -64,7 +65,7 @@ SCOPES: dict[str, KeyScope | None] = {
 }
 PUBLIC = {
     *("register", "sign_in", "refresh", "verify", "blacklist", "jwks"),
-    *("healthz", "readyz", "metrics", "schema", "docs"),
+    *("healthz", "readyz", "metrics", "schema", "docs", "list_sales", "read_sale"),
 }
 CATALOG_PATHS = ("/api/events/", "/api/ticket-types/")
 

@@ -34,8 +34,9 @@ ROUTERS = [
     ),
     *(event_routes.router, ticket_type_routes.router),
 ]
-# Plain ASGI (`routes.py` of gateway/purchases and gateway/resolutions).
+# Plain ASGI (`routes.py` of gateway/sales, gateway/purchases and gateway/resolutions).
 LEAN_ROUTES = {
+    *(("get", path) for path in ("/api/sales/", "/api/sales/{id}/")),
     ("post", "/api/ticket-purchases/"),
     ("get", "/api/ticket-purchases/{id}/"),
     *(("post", f"/api/ticket-purchases/{{id}}/{to}/") for to in ("confirm", "release", "cancel")),
@@ -43,7 +44,7 @@ LEAN_ROUTES = {
 }
 PUBLIC_OPERATIONS = {
     *("register", "sign_in", "refresh", "verify", "blacklist", "jwks"),
-    *("healthz", "readyz", "metrics", "schema", "docs"),
+    *("healthz", "readyz", "metrics", "schema", "docs", "list_sales", "read_sale"),
 }
 
 Document = Mapping[str, Any]

@@ -11,6 +11,7 @@ from schemathesis import Case, CheckContext, Response
 EVENT_RULES = {
     "end_time",  # after the start
     *("title", "description"),  # with something to read: no pattern knows Unicode's categories
+    "payment_url",  # which a browser opens
 }
 TICKET_TYPE_RULES = {
     "name",  # as a title
@@ -31,6 +32,7 @@ RULES: Mapping[str, set[str]] = {
     "create_event": EVENT_RULES,
     "replace_event": EVENT_RULES,
     "change_event": EVENT_RULES,
+    "set_notice": {"text"},  # as a description
     "create_ticket_type": TICKET_TYPE_RULES,
     "replace_ticket_type": TICKET_TYPE_RULES,
     "change_ticket_type": TICKET_TYPE_RULES,

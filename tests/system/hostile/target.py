@@ -52,6 +52,7 @@ class Target:
     def body_for(self, path: str) -> dict[str, Any]:
         """A valid body for each write of this path."""
         bodies = {
+            "/notice/": {"text": "Mine now"},
             "/capacity/": {"change": 1},
             "/confirm/": {
                 "payment_reference": "mine",
@@ -77,6 +78,7 @@ class Target:
         """A documented path, with the id of one of the rows. Fails for resources not known here."""
         ids = {
             "/api/events/": self.event,
+            "/api/sales/": self.event,
             "/api/ticket-types/": self.ticket_type,
             "/api/ticket-purchases/": self.purchase,
             "/api/keys/": self.key,

@@ -24,6 +24,8 @@ PUBLIC = {
     ("POST", "/api/token/verify/"),
     ("POST", "/api/token/blacklist/"),
     ("GET", "/.well-known/jwks.json"),
+    ("GET", "/api/sales/"),
+    ("GET", "/api/sales/{id}/"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),

@@ -22,7 +22,7 @@ TIMES = {"start_time", "end_time", "sales_start", "sales_end", "expires_at"}
 TEXTS = {
     *("title", "description", "currency", "name"),
     *("username", "password", "email", "refresh", "token", "current_password", "new_password"),
-    *("buyer", "payment_reference", "note"),
+    *("buyer", "payment_reference", "note", "payment_url", "text"),
 }
 # Their key is required.
 WITH_KEY = ("/cancel/", "/extend-holds/")
@@ -53,7 +53,7 @@ def operations(shop: Shop, target: Target) -> list[Operation]:
     """All that take a body, from the OpenAPI document."""
     values = {"change": 1} | EVENT | target.ticket_type_body | target.purchase_body
     values |= ACCOUNT | TOKENS | {"items": [target.purchase_body], "note": "Refunded"}
-    for path in ("/confirm/", "/extend-holds/", "/api/keys/", *OWN_ACCOUNT):
+    for path in ("/confirm/", "/extend-holds/", "/notice/", "/api/keys/", *OWN_ACCOUNT):
         values |= target.body_for(path)
     document = httpx.get(f"{shop.url}/api/schema/").json()
     found = []

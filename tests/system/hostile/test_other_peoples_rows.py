@@ -23,6 +23,8 @@ EVERYONE_READS = [
 # What a signed-in stranger tries, and the answer.
 REFUSALS = [
     *((method, "/api/events/{id}/", 403) for method in ("PUT", "PATCH", "DELETE")),
+    ("PUT", "/api/events/{id}/notice/", 403),
+    *((method, "/api/sales/{id}/", 404) for method in ("GET", "HEAD")),  # it is not published
     *((method, "/api/ticket-types/{id}/", 403) for method in ("PUT", "PATCH", "DELETE")),
     *(
         ("POST", f"/api/ticket-types/{{id}}/{change}/", 403)

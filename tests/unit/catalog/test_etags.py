@@ -4,8 +4,9 @@ import time
 
 import pytest
 
-from catalog.etags import check_if_match, etag_of, is_unchanged
+from catalog.etags import check_if_match, etag_of
 from shared.errors import PreconditionFailed, PreconditionRequired
+from shared.web.if_none_match import is_unchanged
 
 TAG = etag_of(b"{}")
 
@@ -54,6 +55,7 @@ def test_a_long_header_is_read_in_linear_time(piece: str) -> None:
 def test_a_reader_who_has_the_current_state_is_unchanged() -> None:
     assert is_unchanged(f'W/"x" , W/{TAG}', TAG)
     assert is_unchanged("*", TAG)
+    assert is_unchanged(TAG, f"W/{TAG}")
     assert not is_unchanged('"x"', TAG)
     assert not is_unchanged(f'"x" {TAG}', TAG)
     assert not is_unchanged(None, TAG)

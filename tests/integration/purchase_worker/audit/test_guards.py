@@ -353,6 +353,12 @@ EVENTS = [
     (event(end_time="'10000-01-01 00:00+00'"), "events_end_time_writable"),
     (event(currency="'eur'"), "events_currency_form"),
     (event(max_per_user="0"), "events_max_per_user_positive"),
+    (event(payment_url="''"), "events_payment_url_form"),
+    (event(payment_url="'javascript:alert(1)'"), "events_payment_url_form"),
+    (event(payment_url="'https://shop.example/a b'"), "events_payment_url_form"),
+    (event(payment_url=r"'https://shop.example\@evil.example/'"), "events_payment_url_form"),
+    (event(payment_url="repeat('https://a.', 201)"), "events_payment_url_length"),
+    (event(notice="repeat('x', 501)"), "events_notice_length"),
     ("UPDATE events SET id = DEFAULT", "events_id_frozen"),
     ("DELETE FROM events", "ticket_types_with_purchases_kept"),
 ]
