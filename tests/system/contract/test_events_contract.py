@@ -59,8 +59,10 @@ def test_fields(owner: httpx.Client) -> None:
     event = new_event(owner)
     assert event.keys() == {
         *("id", "title", "description", "start_time", "end_time", "owner"),
-        *("currency", "max_per_user"),
+        *("currency", "max_per_user", "published", "show_left", "payment_url", "notice"),
     }
+    assert (event["published"], event["show_left"]) == (False, False)
+    assert (event["payment_url"], event["notice"]) == (None, "")
     assert isinstance(event["id"], int)
     assert event["owner"] == owner.get("/api/users/me/").json()["id"]
     assert event["description"] == ""
@@ -144,6 +146,56 @@ def test_max_per_user_of_an_event_null_is_none(owner: httpx.Client) -> None:
     assert limited == event | {"max_per_user": 3}
     unlimited = owner.patch(address(event), json={"max_per_user": None}).json()
     assert unlimited == event | {"max_per_user": None}
+
+
+def test_a_sale_is_published_and_shows_what_is_left_by_true_or_false(owner: httpx.Client) -> None:
+    event = new_event(owner, published=True, show_left=True)
+    assert (event["published"], event["show_left"]) == (True, True)
+    for field in ("published", "show_left"):
+        for bad in (None, 1, "true"):
+            for answer in writes(owner, event, **{field: bad}):
+                check_invalid(answer, field)
+    hidden = owner.patch(address(event), json={"published": False}).json()
+    assert hidden == event | {"published": False}
+    assert not owner.put(address(event), json=event_fields()).json()["show_left"]
+
+
+def test_payment_url_is_an_address_that_a_browser_opens(owner: httpx.Client) -> None:
+    good = "https://shop.example:8443/pay?lang=en#top"
+    event = new_event(owner, payment_url=good)
+    assert event["payment_url"] == good
+    for bad in (
+        "",
+        "javascript:alert(1)",
+        "https://user:password@shop.example/",
+        "https://shop.example/a b",
+        f"https://shop.example/{'x' * 2_000}",
+        7,
+    ):
+        for answer in writes(owner, event, payment_url=bad):
+            check_invalid(answer, "payment_url")
+    assert owner.patch(address(event), json={"payment_url": None}).json()["payment_url"] is None
+
+
+def test_the_notice_is_set_by_its_owner_alone_and_no_other_write_changes_it(
+    owner: httpx.Client, buyer: httpx.Client
+) -> None:
+    event = new_event(owner, notice="ignored")
+    notice = f"{address(event)}notice/"
+    told = owner.put(notice, json={"text": " Doors open at 19:00.\n"})
+    assert told.json() == event | {"notice": "Doors open at 19:00."}
+    for bad in ("x" * 501, "nul\0", "\u202e", None, 7):
+        check_invalid(owner.put(notice, json={"text": bad}), "text")
+    check_invalid(owner.put(notice, json={}), "text")
+    check_problem(buyer.put(notice, json={"text": "Mine"}), 403, "permission_denied")
+    stale = owner.put(notice, json={"text": "Late"}, headers={"If-Match": '"stale"'})
+    check_problem(stale, 412, "precondition_failed")
+    for method in ("PUT", "PATCH"):
+        replaced = owner.request(method, address(event), json=event_fields(notice="Other"))
+        assert replaced.json()["notice"] == "Doors open at 19:00."
+    read = owner.get(address(event))
+    tag = {"If-Match": read.headers["ETag"]}
+    assert owner.put(notice, json={"text": ""}, headers=tag).json()["notice"] == ""
 
 
 def test_what_a_purchase_was_accepted_with_stays(owner: httpx.Client, buyer: httpx.Client) -> None:
