@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 from fastapi import FastAPI
-from starlette.responses import RedirectResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan
 
@@ -22,6 +21,7 @@ from gateway.feed.service import THREADS as FEED_THREADS
 from gateway.feed.service import Feed
 from gateway.health import Readiness
 from gateway.openapi import DESCRIPTION, TAGS, WholeSchema
+from gateway.pages.routes import PageRoutes
 from gateway.purchases import list_routes
 from gateway.purchases.list_routes import PurchaseLists
 from gateway.purchases.routes import PurchaseRoutes
@@ -36,6 +36,7 @@ from gateway.resolutions.service import THREADS, Resolutions
 from gateway.response_headers import ResponseHeaders
 from gateway.sales.reader import SaleReader
 from gateway.sales.routes import SaleRoutes
+from gateway.session import routes as session_routes
 from gateway.shutdown import Draining
 from gateway.unread_responses import UnreadResponses
 from gateway.webhooks import routes as webhook_routes
@@ -136,7 +137,8 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
 
     fallback_app = ResponseHeaders(_fastapi_app(settings, catalog_proxy, lifespan), addresses)
     unread = UnreadResponses(settings.unread_answers_max_bytes, settings.send_timeout_seconds)
-    routes: ASGIApp = SaleRoutes(sales, unread, fallback_app)
+    routes: ASGIApp = PageRoutes(addresses, fallback_app)
+    routes = SaleRoutes(sales, unread, routes)
     routes = PurchaseRoutes(settings, purchases, authenticator, addresses, routes, traces)
     routes = ResolutionRoutes(
         settings, resolutions, resolution_limits, authenticator, addresses, routes, traces
@@ -189,7 +191,8 @@ def _fastapi_app(
     ):
         app.include_router(routes.router)
     app.include_router(account_routes.signed_in_router)
-    app.router.routes.append(Route("/", RedirectResponse("/api/docs/"), methods=["GET"]))
+    app.include_router(session_routes.router)
+    app.include_router(session_routes.cookie_router)
     app.router.routes.append(Route(feed_routes.PATH, feed_routes.RefuseToWrite()))
     for prefix in PREFIXES:
         app.router.routes.append(Route(prefix + "{rest:path}", catalog_proxy))

@@ -1,4 +1,4 @@
-"""Headers for browsers, of every response but those of the two hot routes."""
+"""Headers for browsers, of every response that FastAPI makes. Pages have their own."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -8,9 +8,10 @@ CONTENT_SECURITY_POLICY = b"content-security-policy"
 # As OWASP recommends for an API: shown as a page, a response may load and run nothing, and no page
 # may frame it. The documentation pages have a policy of their own.
 NOTHING_ALLOWED = (CONTENT_SECURITY_POLICY, b"default-src 'none'; frame-ancestors 'none'")
+# For browsers that do not know `frame-ancestors`.
+NEVER_FRAMED = (b"x-frame-options", b"DENY")
 SECURITY_HEADERS = (
-    # For browsers that do not know `frame-ancestors`.
-    (b"x-frame-options", b"DENY"),
+    NEVER_FRAMED,
     # The path of a purchase has its id, which other sites must not get.
     (b"referrer-policy", b"no-referrer"),
 )

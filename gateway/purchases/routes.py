@@ -19,7 +19,15 @@ from gateway.purchases.request_body import parse_body
 from gateway.purchases.service import PurchaseService
 from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import WaitLimit
-from gateway.responses import JSON, Headers, encoded, send_body, send_problem, text_of
+from gateway.responses import (
+    JSON,
+    Headers,
+    encoded,
+    etag_matches,
+    send_body,
+    send_problem,
+    text_of,
+)
 from shared.auth.authenticator import Authenticator
 from shared.auth.caller import Caller, KeyScope
 from shared.config.settings import Settings
@@ -199,12 +207,12 @@ class PurchaseRoutes:
                 await look_up.waiter(caller, purchase_id),
                 purchase_id,
                 wait_limit,
-                is_known=lambda answer: _matches(if_none_match, _etag(answer)),
+                is_known=lambda answer: etag_matches(if_none_match, _etag(answer)),
             )
         etag = _etag(answer)
         caching = CACHE_FOREVER if answer.status in FINAL else CACHE_AND_REVALIDATE
         extra = [(b"etag", etag), caching, VARY, *_retry_after(answer)]
-        if _matches(headers.get(b"if-none-match"), etag):
+        if etag_matches(headers.get(b"if-none-match"), etag):
             await send_body(scope, send, 304, extra, b"")
         else:
             await send_body(scope, send, 200, [JSON, *extra], answer.body)
@@ -252,11 +260,3 @@ def _retry_after(answer: PurchaseAnswer) -> Headers:
 
 def _etag(answer: PurchaseAnswer) -> bytes:
     return b'"%b"' % answer.version
-
-
-def _matches(if_none_match: bytes | None, etag: bytes) -> bool:
-    """By weak comparison (RFC 9110, 13.1.2)."""
-    if if_none_match is None:
-        return False
-    candidates = {tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")}
-    return etag in candidates or b"*" in candidates

@@ -112,10 +112,13 @@ def test_mounted_under_a_path_all_links_keep_it(
             308,
             "/tickets/api/events/?page_size=1",
         )
-        page = httpx.get(f"{url}/", follow_redirects=True)
-        assert (page.status_code, str(page.url)) == (200, f"{url}/api/docs/")
-        for link in re.findall(r'(?:src|href)="([^"]+)"', page.text):
-            assert httpx.get(urljoin(str(page.url), link)).status_code == 200, link
+        for path in ("/", "/events/1", "/console", "/api/docs/"):
+            page = httpx.get(f"{url}{path}", follow_redirects=True)
+            links = re.findall(r'(?:src|href)="([^"#]+)"', page.text)
+            assert links
+            for link in links:
+                there = httpx.get(urljoin(str(page.url), link), follow_redirects=True)
+                assert there.status_code == 200, (path, link)
         servers = httpx.get(f"{url}/api/schema/").json()["servers"]
         assert [urljoin(host, server["url"]) for server in servers] == [url]
 

@@ -19,11 +19,13 @@ from catalog.ticket_types import routes as ticket_type_routes
 from gateway import api_docs, health, openapi
 from gateway.accounts import routes as account_routes
 from gateway.purchases import list_routes
+from gateway.session import routes as session_routes
 from shared.web import metrics_routes
 
 ROUTERS = [
     *(event_routes.router, ticket_type_routes.router, health_routes.router),
     *(account_routes.router, account_routes.signed_in_router),
+    *(session_routes.router, session_routes.cookie_router),
     *(list_routes.router, health.router, metrics_routes.router, openapi.router, api_docs.router),
 ]
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]

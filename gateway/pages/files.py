@@ -1,0 +1,135 @@
+"""The files of the pages in memory: their addresses, headers and both encodings.
+
+The address of an asset has the hash of all assets, so it may be cached forever. HTML names its
+assets by a relative URL, so that it works under any path prefix.
+"""
+
+import gzip
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.response_headers import CONTENT_SECURITY_POLICY, NEVER_FRAMED, NOTHING_ALLOWED
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+FOLDER = Path(__file__).parent
+HTML, STATIC = FOLDER / "html", FOLDER / "static"
+FAVICON = "favicon.svg"
+HASH_CHARACTERS = 16
+# What an HTML file calls the folder of the assets.
+ASSETS = "{{assets}}"
+MEDIA_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+# An asset may change only with its address.
+FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
+REVALIDATED = (b"cache-control", b"no-cache")
+FOR_A_DAY = (b"cache-control", b"public, max-age=86400")
+SAME_ORIGIN = (b"cross-origin-resource-policy", b"same-origin")
+# Scripts and styles are files of ours; a text can become neither HTML nor a script.
+PAGE_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+PAGE_HEADERS: Headers = (
+    REVALIDATED,
+    (CONTENT_SECURITY_POLICY, PAGE_POLICY.encode()),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    SAME_ORIGIN,
+    NEVER_FRAMED,
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    # Not `no-referrer`, with which some browsers send `Origin: null` to ourselves.
+    (b"referrer-policy", b"same-origin"),
+)
+ASSET_HEADERS: Headers = (NOTHING_ALLOWED, SAME_ORIGIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A file in one encoding. A strong ETag is of an encoding (RFC 9110, 8.8.3.3)."""
+
+    headers: Headers
+    headers_of_304: Headers
+    body: bytes
+    etag: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """`gzipped` is the file itself where gzip would make it larger."""
+
+    plain: Encoded
+    gzipped: Encoded
+
+
+def asset_hash(static: Path = STATIC) -> str:
+    """Of all names and contents below `static`."""
+    whole = hashlib.sha256()
+    for path in _tree(static):
+        for part in (path.relative_to(static).as_posix().encode(), path.read_bytes()):
+            whole.update(b"%d:%b" % (len(part), part))
+    return whole.hexdigest()[:HASH_CHARACTERS]
+
+
+def assets(static: Path = STATIC) -> Mapping[str, File]:
+    """Every asset by its path in the installation.
+
+    Raises:
+        KeyError: a file has a suffix without a media type.
+    """
+    folder = f"/assets/{asset_hash(static)}/"
+    return {
+        folder + path.relative_to(static).as_posix(): _file(
+            path.suffix, path.read_bytes(), (FOREVER, *ASSET_HEADERS)
+        )
+        for path in _tree(static)
+    }
+
+
+def page(name: str, depth: int) -> File:
+    """An HTML file, to be served at a path with `depth` segments."""
+    html = (HTML / f"{name}.html").read_text()
+    html = html.replace(ASSETS, f"{'../' * depth}assets/{asset_hash()}")
+    return _file(".html", html.encode(), PAGE_HEADERS)
+
+
+def favicon() -> File:
+    """For `/favicon.ico`, which browsers ask for where a response names no icon."""
+    content = (STATIC / FAVICON).read_bytes()
+    return _file(".svg", content, (FOR_A_DAY, *ASSET_HEADERS))
+
+
+def _tree(static: Path) -> list[Path]:
+    return sorted(path for path in static.rglob("*") if path.is_file())
+
+
+def _file(suffix: str, content: bytes, headers: Headers) -> File:
+    of_content = ((b"content-type", MEDIA_TYPES[suffix].encode()),)
+    headers = (*headers, (b"vary", b"Accept-Encoding"))
+    plain = _encoded(of_content, headers, content)
+    compressed = gzip.compress(content, mtime=0)
+    if len(compressed) >= len(content):
+        return File(plain, plain)
+    gzipped = _encoded((*of_content, (b"content-encoding", b"gzip")), headers, compressed)
+    return File(plain, gzipped)
+
+
+def _encoded(of_content: Headers, headers: Headers, body: bytes) -> Encoded:
+    etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:HASH_CHARACTERS].encode()
+    headers = (*headers, (b"etag", etag))
+    return Encoded((*of_content, *headers), headers, body, etag)

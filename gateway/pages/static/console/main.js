@@ -1,0 +1,5 @@
+import "../core/sign-in.js";
+import "../core/stream.js";
+import { session } from "../core/session.js";
+
+await session.restore();

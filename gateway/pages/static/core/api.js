@@ -1,0 +1,118 @@
+/** Requests to the API of this installation, at whatever path it is mounted. */
+
+import { clock } from "./clock.js";
+
+/** The URL of the installation; ends in "/". This file is at assets/<hash>/core/. */
+export const root = new URL("../../../", import.meta.url).href;
+
+/** What went wrong: `code` and `detail` of a problem document, or `code` "network", status 0. */
+export class ApiError extends Error {
+  constructor({ status = 0, code = "network", detail = "", retryAfter = null, body = null } = {}) {
+    super(detail || code);
+    this.name = "ApiError";
+    Object.assign(this, { status, code, detail, retryAfter, body, errors: body?.errors ?? {} });
+  }
+}
+
+// `session.js` replaces it; without it, requests carry no token.
+let authentication = { token: () => null, renew: async () => null };
+
+/**
+ * @param {{token: () => string | null, renew: (old: string) => Promise<string | null>}} source -
+ *   `renew` gives another token than the old one, or null where nobody is signed in any more
+ */
+export function authenticateBy(source) {
+  authentication = source;
+}
+
+/** A value of `Idempotency-Key`. */
+export function newKey() {
+  // `crypto.randomUUID` is missing over plain HTTP.
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * Sends JSON, and reads the JSON of the response.
+ *
+ * @param {string} method
+ * @param {string} path - below `root`, such as "api/sales/1/"
+ * @param {{body?: object, key?: string, headers?: object, signal?: AbortSignal, auth?: boolean}}
+ *   options - `key` is the Idempotency-Key; `auth: false` sends no token
+ * @returns {Promise<{status: number, headers: Headers, body: any}>} body: null where there is none
+ * @throws {ApiError}, or the signal's reason
+ */
+export async function request(method, path, options = {}) {
+  const response = await open(method, path, options);
+  const body = await parsed(response, options.signal);
+  if (typeof body?.now === "string") clock.observe(body.now);
+  return { status: response.status, headers: response.headers, body };
+}
+
+/**
+ * As `request`, with the body unread. A token that has expired is renewed once.
+ *
+ * @returns {Promise<Response>} of a success, or 304
+ */
+export async function open(method, path, options = {}) {
+  const token = options.auth === false ? null : authentication.token();
+  const response = await send(method, path, options, token);
+  if (response.status !== 401 || token === null) return checked(response, options.signal);
+  const renewed = await authentication.renew(token);
+  if (renewed === null) return checked(response, options.signal);
+  return checked(await send(method, path, options, renewed), options.signal);
+}
+
+async function send(method, path, { body, key, headers = {}, signal }, token) {
+  const sent = new Headers({ Accept: "application/json", ...headers });
+  if (token !== null) sent.set("Authorization", `Bearer ${token}`);
+  if (key !== undefined) sent.set("Idempotency-Key", key);
+  if (body !== undefined) sent.set("Content-Type", "application/json");
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  try {
+    const url = new URL(path, root);
+    const response = await fetch(url, { method, headers: sent, body: text, signal });
+    const date = response.headers.get("Date");
+    if (date !== null) clock.observe(date);
+    return response;
+  } catch (error) {
+    throw networkError(error, signal);
+  }
+}
+
+/** What `fetch`, or the reading of its response, threw: an abort stays one. */
+export function networkError(error, signal) {
+  return signal?.aborted ? signal.reason : new ApiError({ detail: error.message });
+}
+
+async function checked(response, signal) {
+  if (response.ok || response.status === 304) return response;
+  const { status } = response;
+  const body = await parsed(response, signal);
+  const code = body?.code ?? codeOf(status);
+  const seconds = Number.parseInt(response.headers.get("Retry-After"), 10);
+  const retryAfter = Number.isNaN(seconds) ? null : seconds;
+  throw new ApiError({ status, code, detail: body?.detail, retryAfter, body });
+}
+
+/** Of a response without a problem document, as a proxy sends it. */
+function codeOf(status) {
+  if (status === 429) return "too_many_requests";
+  return status >= 502 ? "unavailable" : "server_error";
+}
+
+async function parsed(response, signal) {
+  let text;
+  try {
+    text = await response.text();
+  } catch (error) {
+    throw networkError(error, signal);
+  }
+  const type = response.headers.get("Content-Type") ?? "";
+  if (text === "" || !/^application\/(problem\+)?json/.test(type)) return null;
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new ApiError({ status: response.status, code: "server_error", detail: error.message });
+  }
+}

@@ -1,0 +1,40 @@
+/**
+ * The server's time, whatever the clock of this machine says.
+ *
+ * A stamp in a response is never later than the server's time when the response arrives, also if
+ * it comes from a cache. So of all stamps the one that gives the latest time is the best.
+ */
+
+// A machine that slept: its own clock went on, and `performance.now()` may have stopped.
+const SLEPT_MS = 1_000;
+
+class Clock {
+  // The server's time minus `performance.now()`; null until something is observed.
+  #offset = null;
+  // `Date.now()` minus `performance.now()`, when something was last observed.
+  #ownOffset = 0;
+
+  /** Milliseconds since 1970 by the server's clock; by this machine's until a first response. */
+  now() {
+    if (this.#offset === null) return Date.now();
+    const slept = ownOffset() - this.#ownOffset;
+    return performance.now() + this.#offset + (slept > SLEPT_MS ? slept : 0);
+  }
+
+  /**
+   * @param {string} stamp - a time in a response's body, or its `Date` header
+   * @param {number} receivedAt - by `performance.now()`
+   */
+  observe(stamp, receivedAt = performance.now()) {
+    const offset = Date.parse(stamp) - receivedAt;
+    if (Number.isNaN(offset)) return;
+    this.#offset = Math.max(offset, this.#offset ?? -Infinity);
+    this.#ownOffset = ownOffset();
+  }
+}
+
+function ownOffset() {
+  return Date.now() - performance.now();
+}
+
+export const clock = new Clock();

@@ -1,0 +1,66 @@
+/** For every error code of the API, and "network": what happened, and what to do next. */
+
+const EXPLANATIONS = {
+  network: ["The server cannot be reached.", "Check your connection. We keep trying."],
+  invalid: ["Some fields are not right.", "Correct what is marked and try again."],
+  malformed_body: ["The request was damaged on its way.", "Reload the page and try again."],
+  url_not_allowed: ["This address is not allowed.", "Use a public address that begins with https."],
+  not_enough_tickets: ["There are not enough tickets left.", "Choose fewer, or another kind."],
+  all_held: [
+    "All tickets that are left are on hold for other buyers.",
+    "Some may come back. Try again in a few minutes.",
+  ],
+  over_user_limit: ["This is more than one buyer may have.", "Choose fewer tickets."],
+  sale_not_open: ["The sale has not started yet.", "Wait until it opens; this page tells you."],
+  sale_closed: ["The sale has ended.", "Ask the organiser whether there are tickets elsewhere."],
+  sale_paused: ["The sale is paused.", "Stay on this page; it goes on by itself."],
+  not_authenticated: ["You are not signed in.", "Sign in and try again."],
+  token_not_valid: ["Your sign-in has ended.", "Sign in again."],
+  permission_denied: ["Only the owner of the event may do this.", "Sign in with that account."],
+  account_locked: ["This account is locked.", "Ask the operator of this site."],
+  registration_closed: ["New accounts cannot be made here.", "Sign in with one that you have."],
+  out_of_scope: ["This key is not allowed to do this.", "Use a key with another scope."],
+  not_your_event: ["This event belongs to somebody else.", "Use a key of the event's owner."],
+  cross_site_request: [
+    "The request did not come from a page of this site.",
+    "Open this site by its own address and try again.",
+  ],
+  not_found: ["There is no such thing here.", "Check the address, or go back to the list."],
+  method_not_allowed: ["This cannot be done here.", "Reload the page and try again."],
+  body_too_slow: ["Your connection was too slow.", "Try again."],
+  conflict: ["Something else changed this first.", "Reload the page and look at it again."],
+  not_decided: ["Your purchase is still being decided.", "Wait a moment; it keeps its place."],
+  not_held: ["These tickets are not on hold.", "Look at your purchase; you may have to buy again."],
+  not_confirmed: ["This purchase is not confirmed.", "Look at its state before you go on."],
+  hold_expired: ["The time to pay has run out.", "Your tickets are on sale again. Try once more."],
+  hold_released: ["These tickets were given back.", "Buy again if you still want them."],
+  already_confirmed: ["This purchase is paid already.", "There is nothing left to do."],
+  already_cancelled: ["These tickets are cancelled already.", "Look at what is left to cancel."],
+  payment_reference_used: [
+    "This payment belongs to another purchase.",
+    "Use the reference of the payment for this one.",
+  ],
+  extension_limit: ["These holds cannot be extended any further.", "Let them run out."],
+  epoch_changed: ["The records were restored meanwhile.", "Reload the page to read them again."],
+  precondition_failed: ["Somebody changed this meanwhile.", "Reload, and make your change again."],
+  body_too_large: ["This is too much at once.", "Shorten what you entered."],
+  idempotency_key_reused: ["This try was mixed up with another one.", "Reload and try again."],
+  precondition_required: ["The page is out of date.", "Reload it, and make your change again."],
+  too_many_requests: ["Too many requests came from you.", "Wait a moment, then try again."],
+  too_many_expired_holds: [
+    "You let too many holds for this event run out.",
+    "You can try again within the hour.",
+  ],
+  server_error: ["Something went wrong on our side.", "Try again in a moment."],
+  unavailable: ["The server is busy right now.", "Wait a moment, then try again."],
+};
+
+/**
+ * @param {import("./api.js").ApiError | string} error - or its code
+ * @returns {{title: string, next: string}}
+ */
+export function explain(error) {
+  const code = typeof error === "string" ? error : error.code;
+  const [title, next] = EXPLANATIONS[code] ?? EXPLANATIONS.server_error;
+  return { title, next };
+}

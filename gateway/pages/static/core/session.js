@@ -1,0 +1,111 @@
+/**
+ * Who is signed in. The access token is in memory alone; the refresh token is in a cookie that only
+ * the server reads.
+ */
+
+import { ApiError, authenticateBy, request, root } from "./api.js";
+
+// The user's id in the local storage: without it no page asks the server who is signed in.
+const SIGNED_IN = `eventify signed in ${new URL(root).pathname}`;
+
+class Session extends EventTarget {
+  #access = null;
+  #renewing = null;
+  #user = null;
+
+  constructor() {
+    super();
+    authenticateBy({ token: () => this.#access, renew: (old) => this.#renew(old) });
+    addEventListener("storage", (event) => {
+      // Another tab signed in or out. What fails now is tried again by the next request.
+      if (event.key === SIGNED_IN) this.restore().catch(() => {});
+    });
+  }
+
+  /** @returns {null | {id: number, username: string}} */
+  get user() {
+    return this.#user;
+  }
+
+  /** Signs in by the cookie of an earlier visit; at the start of each page. */
+  async restore() {
+    if (remembered()) await this.#renew(this.#access);
+    else this.#set(null);
+    return this.#user;
+  }
+
+  /** @throws {ApiError} */
+  async signIn(username, password) {
+    await inTurn(async () => {
+      const body = { username, password };
+      this.#set((await request("POST", "session/", { body, auth: false })).body);
+    });
+    return this.#user;
+  }
+
+  /** @throws {ApiError} - also where the account was made, and signing in failed */
+  async register(username, password, email) {
+    const body = email ? { username, password, email } : { username, password };
+    await request("POST", "api/users/", { body, auth: false });
+    return this.signIn(username, password);
+  }
+
+  /** @throws {ApiError} - then the session is still there */
+  async signOut() {
+    await inTurn(async () => {
+      await request("DELETE", "session/", { auth: false });
+      this.#set(null);
+    });
+  }
+
+  /** The next access token, or null; requests that need it at the same moment share it. */
+  #renew(old) {
+    if (this.#access !== old) return this.#access;
+    this.#renewing ??= inTurn(() => this.#refresh()).finally(() => (this.#renewing = null));
+    return this.#renewing;
+  }
+
+  async #refresh() {
+    try {
+      this.#set((await request("POST", "session/refresh/", { auth: false })).body);
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 401) throw error;
+      this.#set(null);
+    }
+    return this.#access;
+  }
+
+  /** @param {null | {access: string, user: object}} answer */
+  #set(answer) {
+    const before = this.#user?.id;
+    this.#access = answer?.access ?? null;
+    this.#user = answer?.user ?? null;
+    remember(this.#user);
+    if (before !== this.#user?.id) this.dispatchEvent(new Event("change"));
+  }
+}
+
+/** One tab at a time, so that no response overwrites the cookie of a later one. */
+function inTurn(work) {
+  // Plain HTTP has no locks.
+  return navigator.locks ? navigator.locks.request(SIGNED_IN, work) : work();
+}
+
+function remember(user) {
+  try {
+    if (user) localStorage.setItem(SIGNED_IN, user.id);
+    else localStorage.removeItem(SIGNED_IN);
+  } catch {
+    // A browser that stores nothing asks the server each time.
+  }
+}
+
+function remembered() {
+  try {
+    return localStorage.getItem(SIGNED_IN) !== null;
+  } catch {
+    return true;
+  }
+}
+
+export const session = new Session();

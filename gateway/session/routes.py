@@ -1,0 +1,127 @@
+"""The session of a page: sign in, renew, sign out. Only these routes read a cookie.
+
+An access token goes to the page, which keeps it in memory; a refresh token only into the cookie.
+No part of the API, so the OpenAPI document does not have them.
+"""
+
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from gateway.accounts.pairs import SignedPair
+from gateway.accounts.routes import (
+    NOT_STORED,
+    AllAccounts,
+    Client,
+    LimitedRoute,
+    sign_in_limited,
+    tokens_limited,
+)
+from gateway.accounts.schemas import Credentials
+from gateway.accounts.service import Accounts
+from gateway.session.schemas import Session, SessionUser
+from shared.auth.tokens import TokenVerifier
+from shared.config.settings import Settings
+from shared.errors import CrossSiteRequest, NotAuthenticated, Problem, TokenNotValid
+from shared.web.public_address import PublicAddresses
+
+PATH = "/session/"
+COOKIE = "eventify_refresh"
+
+
+class OwnPagesRoute(LimitedRoute):
+    """For pages of this origin alone: a browser always sends `Origin` with these methods."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        respond = super().get_route_handler()
+
+        async def check_origin_first(request: Request) -> Response:
+            """Raises CrossSiteRequest."""
+            addresses: PublicAddresses = request.app.state.addresses
+            try:
+                if not addresses.of(request.scope).has_origin(request.headers.get("origin", "")):
+                    raise CrossSiteRequest
+                response = await respond(request)
+            except Problem as problem:
+                problem.headers.update(NOT_STORED)
+                raise
+            response.headers.update(NOT_STORED)
+            return response
+
+        return check_origin_first
+
+
+class _CookieRoute(LimitedRoute):
+    """Without the cookie: 204 at no cost, which no browser reports as an error."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        respond = super().get_route_handler()
+
+        async def check_cookie_first(request: Request) -> Response:
+            return (
+                await respond(request) if COOKIE in request.cookies else Response(status_code=204)
+            )
+
+        return check_cookie_first
+
+
+class SessionRoute(OwnPagesRoute, _CookieRoute):
+    """Checks the origin, then the cookie, then the limits."""
+
+
+router = APIRouter(route_class=OwnPagesRoute, include_in_schema=False)
+cookie_router = APIRouter(route_class=SessionRoute, include_in_schema=False)
+
+
+@router.post(PATH, dependencies=[sign_in_limited])
+async def sign_in(
+    body: Credentials, accounts: AllAccounts, client: Client, request: Request, response: Response
+) -> Session:
+    """As `POST /api/token/`, by the same limits."""
+    pair = await accounts.sign_in(body.username, body.password, client)
+    return await _session(pair, accounts, request, response)
+
+
+@cookie_router.post(PATH + "refresh/", dependencies=[tokens_limited])
+async def refresh(accounts: AllAccounts, request: Request, response: Response) -> Session:
+    """Pages of one browser that renew at the same moment get the same pair."""
+    try:
+        pair = await accounts.refresh(request.cookies[COOKIE])
+        return await _session(pair, accounts, request, response)
+    except NotAuthenticated as problem:
+        problem.headers["Set-Cookie"] = _cookie(request, "", max_age=0)
+        raise
+
+
+@cookie_router.delete(PATH, status_code=204, dependencies=[tokens_limited])
+async def sign_out(accounts: AllAccounts, request: Request, response: Response) -> None:
+    with suppress(TokenNotValid):  # it is signed out already
+        await accounts.sign_out(request.cookies[COOKIE])
+    response.headers["Set-Cookie"] = _cookie(request, "", max_age=0)
+
+
+async def _session(
+    pair: SignedPair, accounts: Accounts, request: Request, response: Response
+) -> Session:
+    settings: Settings = request.app.state.settings
+    verifier: TokenVerifier = request.app.state.verifier
+    claims = verifier.verify(pair.access, "access")
+    user = await accounts.account_of(claims.user_id)
+    response.headers["Set-Cookie"] = _cookie(
+        request, pair.refresh, max_age=settings.refresh_token_seconds
+    )
+    return Session(
+        access=pair.access,
+        expires_in=max(0, claims.expires_at - int(time.time())),
+        user=SessionUser(id=user.id, username=user.username),
+    )
+
+
+def _cookie(request: Request, token: str, *, max_age: int) -> str:
+    """A `Set-Cookie` for these routes alone; `max_age` 0 deletes it."""
+    addresses: PublicAddresses = request.app.state.addresses
+    path = addresses.prefix(request.scope) + PATH
+    return f"{COOKIE}={token}; Path={path}; Max-Age={max_age}; HttpOnly; Secure; SameSite=Strict"
