@@ -13,6 +13,7 @@ from gateway.accounts import routes as account_routes
 from gateway.accounts.expiry import periodic_deletion
 from gateway.accounts.service import Accounts, token_rate
 from gateway.accounts.subjects import SubjectUsers
+from gateway.api_cors import ApiCors
 from gateway.api_keys import routes as key_routes
 from gateway.api_keys.service import OwnKeys
 from gateway.catalog_proxy import PREFIXES, CatalogProxy
@@ -44,6 +45,7 @@ from gateway.webhooks.service import OwnWebhooks
 from shared.auth.authenticator import Authenticator
 from shared.auth.keys import ensure_signing_key
 from shared.auth.tokens import TokenVerifier
+from shared.config.public_url import parse_origins
 from shared.config.settings import Settings
 from shared.database.abort_connections import OpenConnections
 from shared.database.engine import open_engine
@@ -143,7 +145,9 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     routes = ResolutionRoutes(
         settings, resolutions, resolution_limits, authenticator, addresses, routes, traces
     )
-    return Edge(routes, "gateway", addresses, access_log=settings.access_log)
+    edge = Edge(routes, "gateway", addresses, access_log=settings.access_log)
+    origins = parse_origins(settings.cors_origins)
+    return ApiCors(edge, origins) if origins else edge
 
 
 def _connections(settings: Settings) -> int:

@@ -1,4 +1,4 @@
-"""Parses the public URL and the trusted proxies that an operator sets."""
+"""Parses the public URL, the trusted proxies and the allowed origins that an operator sets."""
 
 import re
 from dataclasses import dataclass
@@ -93,6 +93,24 @@ def parse_networks(setting: str) -> tuple[Network, ...]:
         )
     except ValueError as error:
         raise ValueError(f"must be addresses or networks with commas between: {error}") from error
+
+
+def parse_origins(setting: str) -> tuple[str, ...]:
+    """Origins with commas between, in the form that browsers send.
+
+    Raises:
+        ValueError: one of them is none; or it is `*`.
+    """
+    return tuple(_origin(element.strip()) for element in setting.split(",") if element.strip())
+
+
+def _origin(text: str) -> str:
+    if text == "*":
+        raise ValueError("must name each origin: * would let every page use its visitors' browsers")
+    address = parse_public_url(text)
+    if text.count("/") > 2:
+        raise ValueError("must be origins such as https://shop.example, without a path")
+    return address.url.lower().removesuffix(f":{DEFAULT_PORTS[address.scheme]}")
 
 
 def is_host(text: str) -> bool:

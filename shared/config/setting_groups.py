@@ -24,7 +24,12 @@ from pydantic import (
 from shared.config.broker_url import check_broker_url
 from shared.config.currencies import currency
 from shared.config.database_url import sqlalchemy_url
-from shared.config.public_url import parse_networks, parse_proxies, parse_public_url
+from shared.config.public_url import (
+    parse_networks,
+    parse_origins,
+    parse_proxies,
+    parse_public_url,
+)
 from shared.config.redis_url import check_redis_url
 from shared.config.trusted_issuers import parse_issuers
 
@@ -94,6 +99,9 @@ class AddressSettings(BaseModel, defer_build=True):
     trusted_proxies: Annotated[str, _unless_empty(parse_proxies)] = "127.0.0.1,::1"
     """Peers whose X-Forwarded-For, -Proto, -Host and -Prefix are trusted: addresses or
     networks, with commas between; "" for none, "*" for all."""
+    cors_origins: Annotated[str, _unless_empty(parse_origins)] = ""
+    """Other origins, with commas between, whose pages may use `/api/` (CORS): `https://a.example`.
+    "*" is refused: any page could use the browsers of its visitors."""
     gateway_host: str = "127.0.0.1"
     """The address of one interface; 0.0.0.0 for all of them, as in a container."""
     gateway_port: Port = 8000

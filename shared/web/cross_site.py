@@ -3,9 +3,6 @@
 Browsers send `Sec-Fetch-Site` (Fetch Metadata); older ones, and all of them over plain HTTP to
 another machine, send `Origin`. A page can forge neither, and other programs send neither. The same
 rule as the `CrossOriginProtection` of Go's net/http.
-
-A setting that allows other origins (CORS) would be checked before `Sec-Fetch-Site` here, and
-preflights handled in `shared.web.edge.Edge`.
 """
 
 from collections.abc import Iterable
@@ -19,6 +16,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # `none`: the user did it, by the address bar or a bookmark. `same-site` is another host: a blog, or
 # a page that a customer may write.
 OUR_OWN = (b"same-origin", b"none")
+# A key of the scope: whether the operator allows the request's `Origin` (CORS).
+ORIGIN_ALLOWED = "eventify.origin_allowed"
 
 
 def is_cross_site(scope: Scope, addresses: PublicAddresses) -> bool:
@@ -31,10 +30,10 @@ def is_cross_site(scope: Scope, addresses: PublicAddresses) -> bool:
     for name, value in headers:
         if name == b"sec-fetch-site":
             if value not in OUR_OWN:
-                return True
+                return not scope.get(ORIGIN_ALLOWED)
             is_ours = True
         elif name == b"origin":
             origin = value
-    if is_ours or origin is None:
+    if is_ours or origin is None or scope.get(ORIGIN_ALLOWED):
         return False
     return not addresses.of(scope).has_origin(origin.decode("latin-1"))
