@@ -6,6 +6,7 @@ assets by a relative URL, so that it works under any path prefix.
 
 import gzip
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+# Comments that have lines of their own: a quarter of all script, which no visitor has to load.
+COMMENT = re.compile(rb"^ *(?://[^\n]*|/\*(?:(?!\*/).)*\*/)$", re.MULTILINE | re.DOTALL)
+HAS_COMMENTS = frozenset({".css", ".js"})
 # An asset may change only with its address.
 FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
 REVALIDATED = (b"cache-control", b"no-cache")
@@ -95,7 +99,7 @@ def assets(static: Path = STATIC) -> Mapping[str, File]:
     folder = f"/assets/{asset_hash(static)}/"
     return {
         folder + path.relative_to(static).as_posix(): _file(
-            path.suffix, path.read_bytes(), (FOREVER, *ASSET_HEADERS)
+            path.suffix, _content(path), (FOREVER, *ASSET_HEADERS)
         )
         for path in _tree(static)
     }
@@ -116,6 +120,14 @@ def favicon() -> File:
 
 def _tree(static: Path) -> list[Path]:
     return sorted(path for path in static.rglob("*") if path.is_file())
+
+
+def _content(path: Path) -> bytes:
+    """Without comments, and with the same lines otherwise, at the same numbers."""
+    content = path.read_bytes()
+    if path.suffix not in HAS_COMMENTS:
+        return content
+    return COMMENT.sub(lambda comment: b"\n" * comment[0].count(b"\n"), content)
 
 
 def _file(suffix: str, content: bytes, headers: Headers) -> File:
