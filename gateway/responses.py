@@ -39,11 +39,3 @@ async def send_body(scope: Scope, send: Send, status: int, headers: Headers, bod
 
 def text_of(header: bytes | None) -> str | None:
     return header.decode("latin-1") if header is not None else None
-
-
-def etag_matches(if_none_match: bytes | None, etag: bytes) -> bool:
-    """By weak comparison (RFC 9110, 13.1.2)."""
-    if if_none_match is None:
-        return False
-    candidates = {tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")}
-    return etag in candidates or b"*" in candidates

@@ -70,7 +70,7 @@ class Encoded:
     headers: Headers
     headers_of_304: Headers
     body: bytes
-    etag: bytes
+    etag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,6 @@ def _file(suffix: str, content: bytes, headers: Headers) -> File:
 
 
 def _encoded(of_content: Headers, headers: Headers, body: bytes) -> Encoded:
-    etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:HASH_CHARACTERS].encode()
-    headers = (*headers, (b"etag", etag))
+    etag = f'"{hashlib.sha256(body).hexdigest()[:HASH_CHARACTERS]}"'
+    headers = (*headers, (b"etag", etag.encode()))
     return Encoded((*of_content, *headers), headers, body, etag)

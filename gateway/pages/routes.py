@@ -8,9 +8,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.media_types import media_ranges
 from gateway.pages import files
 from gateway.pages.files import Encoded, File
-from gateway.responses import etag_matches, send_body, send_problem
+from gateway.responses import send_body, send_problem, text_of
 from shared.errors import MethodNotAllowed
 from shared.observability.metrics import NamedRoute
+from shared.web.if_none_match import is_unchanged
 from shared.web.public_address import PublicAddresses
 
 STOREFRONT, EVENT, CONSOLE = NamedRoute("/"), NamedRoute("/events/{id}/"), NamedRoute("/console/")
@@ -65,7 +66,7 @@ async def _send_file(scope: Scope, send: Send, route: NamedRoute, file: File) ->
         return
     headers = dict(scope["headers"])
     chosen = _chosen(file, headers.get(b"accept-encoding", b""))
-    if etag_matches(headers.get(b"if-none-match"), chosen.etag):
+    if is_unchanged(text_of(headers.get(b"if-none-match")), chosen.etag):
         await send_body(scope, send, 304, list(chosen.headers_of_304), b"")
     else:
         await send_body(scope, send, 200, list(chosen.headers), chosen.body)

@@ -19,15 +19,7 @@ from gateway.purchases.request_body import parse_body
 from gateway.purchases.service import PurchaseService
 from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import WaitLimit
-from gateway.responses import (
-    JSON,
-    Headers,
-    encoded,
-    etag_matches,
-    send_body,
-    send_problem,
-    text_of,
-)
+from gateway.responses import JSON, Headers, encoded, send_body, send_problem, text_of
 from shared.auth.authenticator import Authenticator
 from shared.auth.caller import Caller, KeyScope
 from shared.config.settings import Settings
@@ -48,6 +40,7 @@ from shared.web.asgi_extensions import client_leaves
 from shared.web.body_limit import read_body
 from shared.web.edge import IS_HEAD
 from shared.web.idempotency_key import parse_idempotency_key
+from shared.web.if_none_match import is_unchanged
 from shared.web.public_address import PublicAddresses
 from shared.web.unknown_names import query_errors
 
@@ -185,6 +178,7 @@ class PurchaseRoutes:
         if scope["method"] != "GET":
             raise MethodNotAllowed(headers={"Allow": "GET, HEAD"})
         wait_seconds = self._query_wait(scope["query_string"])
+        if_none_match = text_of(headers.get(b"if-none-match"))
         look_up = self._service.look_up
         if wants_events(headers.get(b"accept", b"")):
             answers = look_up.follow(
@@ -202,17 +196,16 @@ class PurchaseRoutes:
         if (wait_limit := _wait_limit(scope, receive, wait_seconds)) is None:
             answer = await look_up.read(caller.user_id, purchase_id)
         else:
-            if_none_match = headers.get(b"if-none-match")
             answer = await look_up.wait(
                 await look_up.waiter(caller, purchase_id),
                 purchase_id,
                 wait_limit,
-                is_known=lambda answer: etag_matches(if_none_match, _etag(answer)),
+                is_known=lambda answer: is_unchanged(if_none_match, _etag(answer)),
             )
         etag = _etag(answer)
         caching = CACHE_FOREVER if answer.status in FINAL else CACHE_AND_REVALIDATE
-        extra = [(b"etag", etag), caching, VARY, *_retry_after(answer)]
-        if etag_matches(headers.get(b"if-none-match"), etag):
+        extra = [(b"etag", etag.encode()), caching, VARY, *_retry_after(answer)]
+        if is_unchanged(if_none_match, etag):
             await send_body(scope, send, 304, extra, b"")
         else:
             await send_body(scope, send, 200, [JSON, *extra], answer.body)
@@ -258,5 +251,5 @@ def _retry_after(answer: PurchaseAnswer) -> Headers:
     return [(b"retry-after", b"%d" % retry_after_seconds(answer.waits_seconds))]
 
 
-def _etag(answer: PurchaseAnswer) -> bytes:
-    return b'"%b"' % answer.version
+def _etag(answer: PurchaseAnswer) -> str:
+    return f'"{answer.version.decode()}"'

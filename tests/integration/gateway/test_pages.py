@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 
-from gateway.pages.files import STATIC, asset_hash
+from gateway.pages.files import asset_hash, assets
 from shared.config.settings import Settings
 from tests.support.gateways import running_gateway
 from tests.support.servers import new_database
@@ -86,7 +86,7 @@ def test_what_is_sent_is_what_the_client_reads(
     assert int(answer.headers["Content-Length"]) == len(content)
     assert answer.headers["Vary"] == "Accept-Encoding"
     plain = gzip.decompress(content) if is_gzipped else content
-    assert plain == (STATIC / "core/api.js").read_bytes()
+    assert plain == assets()[f"{ASSETS}/core/api.js"].plain.body
 
 
 @pytest.mark.parametrize(
