@@ -1,0 +1,152 @@
+"""Who is signed in: over reloads, in several windows, and after it was ended elsewhere."""
+
+from itertools import count
+
+import httpx
+from playwright.sync_api import Page, expect
+
+from gateway.pages.files import asset_hash
+from tests.browser.visitors import Visitors
+from tests.system.conftest import Shop
+
+PASSWORD = "velvet-tram-42"
+USER = """async () => {
+  const { session } = await core("session");
+  await session.restore();
+  return session.user?.username ?? null;
+}"""
+ASK = """async reason => {
+  await core("sign-in");
+  const dialog = document.createElement("sign-in-dialog");
+  document.body.append(dialog);
+  window.answer = dialog.ask(reason).then(user => user?.username ?? null);
+}"""
+MY_NAME = """async () => {
+  const { request } = await core("api");
+  return (await request("GET", "api/users/me/")).body.username;
+}"""
+_numbers = count(1)
+
+
+def window_of(page: Page, path: str = "/console/") -> Page:
+    """The page there, which imports core modules by `window.core`."""
+    folder = f"/assets/{asset_hash()}/core/"
+    page.add_init_script(f"window.core = name => import(`{folder}${{name}}.js`)")
+    page.goto(path)
+    return page
+
+
+def new_user(shop: Shop) -> str:
+    name = f"window-user-{next(_numbers)}"
+    body = {"username": name, "password": PASSWORD}
+    assert shop.client().post("/api/users/", json=body).status_code == 201
+    return name
+
+
+def sign_in(page: Page, username: str) -> None:
+    page.evaluate(
+        "async ([name, password]) => (await core('session')).session.signIn(name, password)",
+        [username, PASSWORD],
+    )
+
+
+def test_registering_by_keyboard_alone(visitors: Visitors) -> None:
+    visitors.expect_problem("400 to POST .*/api/users/")
+    page = window_of(visitors.visitor())
+    page.evaluate(ASK, "To buy tickets")
+    dialog = page.get_by_role("dialog", name="Sign in")
+    expect(dialog.get_by_text("To buy tickets")).to_be_visible()
+    expect(dialog.get_by_label("Username")).to_be_focused()
+    for _ in range(4):
+        page.keyboard.press("Tab")
+    expect(dialog.get_by_role("button", name="I have no account yet")).to_be_focused()
+    page.keyboard.press("Enter")
+
+    dialog = page.get_by_role("dialog", name="Register")
+    username, password = dialog.get_by_label("Username"), dialog.get_by_label("Password")
+    expect(username).to_be_focused()
+    name = f"window-user-{next(_numbers)}"
+    page.keyboard.type(name)
+    page.keyboard.press("Tab")
+    page.keyboard.type("1234")
+    page.keyboard.press("Enter")
+    expect(password).to_be_focused()
+    expect(password).to_have_accessible_description(
+        "At least 8 characters, not only digits. Use at least 8 characters. Use more than digits."
+    )
+    expect(username).to_have_attribute("aria-invalid", "false")
+    expect(password).to_have_attribute("autocomplete", "new-password")
+    password.fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    assert page.evaluate("() => window.answer") == name
+
+
+def test_a_wrong_password_is_told_and_escape_gives_up(visitors: Visitors, shop: Shop) -> None:
+    visitors.expect_problem("401 to POST .*/session/")
+    page = window_of(visitors.visitor())
+    page.evaluate(ASK, "")
+    page.get_by_label("Username").fill(new_user(shop))
+    page.get_by_label("Password").fill("another one")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("No account has this username and password.")
+    page.keyboard.press("Escape")
+    assert page.evaluate("() => window.answer") is None
+
+
+def test_a_session_outlives_a_reload_and_is_that_of_all_windows(
+    visitors: Visitors, shop: Shop
+) -> None:
+    name = new_user(shop)
+    page = window_of(visitors.visitor())
+    other = window_of(page.context.new_page())
+    assert other.evaluate(USER) is None
+    sign_in(page, name)
+    other.wait_for_function("async () => (await core('session')).session.user !== null")
+    page.reload()
+    assert page.evaluate(USER) == name
+    assert page.evaluate(MY_NAME) == name
+    stored = page.evaluate("JSON.stringify([{ ...localStorage }, { ...sessionStorage }])")
+    assert "eyJ" not in stored + page.evaluate("document.cookie")
+
+    page.evaluate("async () => (await core('session')).session.signOut()")
+    other.wait_for_function("async () => (await core('session')).session.user === null")
+    assert page.context.cookies() == []
+
+
+def test_an_expired_token_is_renewed_without_notice(visitors: Visitors, shop: Shop) -> None:
+    visitors.expect_problem("401 to GET .*/api/users/me/")
+    page = window_of(visitors.visitor())
+    name = new_user(shop)
+    sign_in(page, name)
+
+    def with_an_old_token(headers: dict[str, str]) -> dict[str, str]:
+        return headers | {"authorization": "Bearer old"}
+
+    page.route(
+        "**/api/users/me/",
+        lambda route: route.continue_(headers=with_an_old_token(route.request.headers)),
+        times=2,
+    )
+    both = f"async () => Promise.all([({MY_NAME})(), ({MY_NAME})()])"
+    with page.expect_request("**/session/refresh/"):
+        assert page.evaluate(both) == [name, name]
+
+
+def test_a_session_that_was_ended_elsewhere_is_over(visitors: Visitors, shop: Shop) -> None:
+    visitors.expect_problem("401 to POST .*/session/refresh/")
+    page = window_of(visitors.visitor())
+    sign_in(page, new_user(shop))
+    (cookie,) = page.context.cookies(f"{shop.url}/session/")
+    httpx.post(f"{shop.url}/api/token/blacklist/", json={"refresh": cookie["value"]})
+    page.reload()
+    assert page.evaluate(USER) is None
+    assert page.context.cookies(f"{shop.url}/session/") == []
+
+
+def test_a_visitor_who_never_signed_in_asks_nobody(visitors: Visitors) -> None:
+    page = visitors.visitor()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    assert window_of(page).evaluate(USER) is None
+    assert [url for url in asked if "/session/" in url] == []
