@@ -21,6 +21,9 @@ from gateway.feed import routes as feed_routes
 from gateway.feed.service import THREADS as FEED_THREADS
 from gateway.feed.service import Feed
 from gateway.health import Readiness
+from gateway.live import routes as live_routes
+from gateway.live.service import THREADS as LIVE_THREADS
+from gateway.live.service import Live
 from gateway.openapi import DESCRIPTION, TAGS, WholeSchema
 from gateway.pages.routes import PageRoutes
 from gateway.purchases import list_routes
@@ -32,6 +35,7 @@ from gateway.rate_limits.by_name import NamedLimit
 from gateway.rate_limits.of_catalog import CatalogLimits
 from gateway.rate_limits.of_resolutions import ResolutionLimits
 from gateway.rate_limits.token_bucket import Rate
+from gateway.read_only import ReadOnly
 from gateway.resolutions.routes import ResolutionRoutes
 from gateway.resolutions.service import THREADS, Resolutions
 from gateway.response_headers import ResponseHeaders
@@ -87,6 +91,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     resolutions = Resolutions(settings, engine, purchases.waiters, purchases.wakeups, traces)
     resolution_limits = ResolutionLimits(settings)
     sales = SaleReader(settings, engine)
+    live = Live(settings, engine)
     sign_ins = Rate(settings.sign_in_rate_burst, settings.sign_in_rate_per_second)
     sign_in_limit = NamedLimit("sign-in", sign_ins, settings)
     token_limit = NamedLimit("tokens", token_rate(sign_ins), settings)
@@ -95,7 +100,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        draining.watch(purchases.stop_accepting)
+        draining.watch(purchases.stop_accepting, live.stop)
         await catalog_proxy.open()
         purchases.start()
         deletion.start()
@@ -117,6 +122,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
             aclosing(OwnKeys(settings, engine)) as app.state.own_keys,
             aclosing(Feed(settings, engine, purchases.waiters)) as app.state.feed,
             aclosing(OwnWebhooks(settings, engine)) as app.state.own_webhooks,
+            aclosing(live) as app.state.live,
             authenticator.running(),
         ):
             yield
@@ -154,7 +160,7 @@ def _connections(settings: Settings) -> int:
     """One for every thread that uses the database, so that no work starves another."""
     threads = settings.accept_writers + settings.status_readers + settings.list_threads
     threads += 2 * settings.account_threads  # of sign-ins, and of tokens
-    threads += THREADS + FEED_THREADS  # of resolutions, and of the feed
+    threads += THREADS + FEED_THREADS + LIVE_THREADS  # of resolutions, the feed, live figures
     # And readiness, the backlog, waiters (two), expired tokens, credentials, a user's own keys,
     # webhooks, and sales.
     threads += 9
@@ -188,6 +194,7 @@ def _fastapi_app(
         webhook_routes,
         list_routes,
         feed_routes,
+        live_routes,
         health,
         metrics_routes,
         openapi,
@@ -197,7 +204,8 @@ def _fastapi_app(
     app.include_router(account_routes.signed_in_router)
     app.include_router(session_routes.router)
     app.include_router(session_routes.cookie_router)
-    app.router.routes.append(Route(feed_routes.PATH, feed_routes.RefuseToWrite()))
+    for path in (feed_routes.PATH, live_routes.PATH, live_routes.HISTORY_PATH):
+        app.router.routes.append(Route(path, ReadOnly(path)))
     for prefix in PREFIXES:
         app.router.routes.append(Route(prefix + "{rest:path}", catalog_proxy))
     app.router.routes.append(Route(api_docs.SCRIPT_URL, api_docs.script))

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 
 from gateway.catalog_proxy import PREFIXES, CatalogProxy
 from gateway.feed import schemas as feed
+from gateway.live import schemas as live
 from gateway.purchases import openapi as purchases
 from gateway.resolutions import openapi as resolutions
 from gateway.sales import openapi as sales
@@ -71,6 +72,10 @@ TAGS = [
         "description": "Every entry of a sale in order, for the systems of its organiser.",
     },
     {
+        "name": "Live figures",
+        "description": "What goes on in a sale, once a second, and what went on, for its owner.",
+    },
+    {
         "name": "Webhooks",
         "description": "Every entry of a sale, sent to your server: docs/webhooks.md.",
     },
@@ -85,7 +90,13 @@ router = APIRouter(tags=["Operation"])
 def lean_document() -> dict[str, Any]:
     """Of the routes that are plain ASGI."""
     paths = {**sales.PATHS, **purchases.PATHS, **resolutions.PATHS}
-    schemas = {**sales.SCHEMAS, **purchases.SCHEMAS, **resolutions.SCHEMAS, **feed.SCHEMAS}
+    schemas = {
+        **sales.SCHEMAS,
+        **purchases.SCHEMAS,
+        **resolutions.SCHEMAS,
+        **feed.SCHEMAS,
+        **live.SCHEMAS,
+    }
     return complete({"paths": paths, "components": {"schemas": schemas}})
 
 

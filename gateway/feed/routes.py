@@ -25,13 +25,11 @@ from shared.errors import (
     RETRY_AFTER_MAX_SECONDS,
     EpochChanged,
     InvalidInput,
-    MethodNotAllowed,
     NotFound,
     PermissionDenied,
     Problem,
     Unavailable,
 )
-from shared.observability.metrics import NamedRoute
 from shared.row_ids import MAX_ID
 from shared.web.asgi_extensions import client_leaves
 from shared.web.authentication import AuthenticatedRoute, Reader
@@ -246,13 +244,3 @@ async def _export(
 def _next(request: Request, page: LedgerPage) -> str:
     query = dict(request.query_params) | {"after": str(page.last), "epoch": page.epoch}
     return f"{public_address(request)}?{urlencode(query)}"
-
-
-class RefuseToWrite:
-    """Any other method than GET: the catalog, which has the routes of events, knows no ledger."""
-
-    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
-        """Raises MethodNotAllowed, NotAuthenticated, and Unavailable."""
-        scope["route"] = NamedRoute(PATH)
-        await scope["app"].state.authenticator.caller(scope["headers"])
-        raise MethodNotAllowed(headers={"Allow": "GET, HEAD"})

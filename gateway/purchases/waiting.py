@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Engine
@@ -165,8 +165,8 @@ class WaitLimit:
     def is_over(self) -> bool:
         return asyncio.get_running_loop().time() >= self._ends_at
 
-    async def wait_for(self, decision: Decision) -> None:
-        """Wait for a future of `Waiters`, up to the limit.
+    async def wait_for(self, decision: asyncio.Future[Any]) -> None:
+        """Wait for a future, such as one of `Waiters`, up to the limit.
 
         Thousands wait at once, so there is one future and one timer for each, and no task.
 

@@ -1,0 +1,168 @@
+"""The bodies of live figures, for their documentation."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.sales.rules import State
+from shared.row_ids import MAX_ID
+
+TIME = "2026-11-22T14:50:23.358Z"
+LIVE: dict[str, Any] = {
+    "event": 1,
+    "at": TIME,
+    "stale": False,
+    "ticket_types": [
+        {
+            "id": 1,
+            "name": "Standing",
+            "state": "all_held",
+            "issued": 100,
+            "left": 0,
+            "held": 5,
+            "confirmed": 95,
+            "queued": 12,
+            "waiting": 0,
+            "oldest_queued_seconds": 0.012,
+        }
+    ],
+    "issued": 100,
+    "left": 0,
+    "held": 5,
+    "confirmed": 95,
+    "queued": 12,
+    "waiting": 0,
+    "oldest_queued_seconds": 0.012,
+    "accepted_per_second": 812.4,
+    "decided_per_second": 810.2,
+    "p50_seconds": 0.008,
+    "p99_seconds": 0.021,
+    "refusals": {"not_enough_tickets": 4734},
+    "webhooks": {"count": 1, "failing": 0, "behind_entries": 3, "behind_seconds": 0.2},
+    "audit": None,
+}
+HISTORY: dict[str, Any] = {
+    "event": 1,
+    "now": TIME,
+    "step_seconds": 1,
+    "points": [
+        {
+            "at": "2026-11-22T14:50:20.000Z",
+            "left": 60,
+            "held": 5,
+            "confirmed": 35,
+            "queued": 12,
+            "decided": 40,
+            "accepted": 52,
+            "refused": {"sale_not_open": 7},
+        }
+    ],
+    "marks": [
+        {"at": "2026-11-22T14:50:20.000Z", "kind": "opening", "ticket_type": 1, "change": None}
+    ],
+}
+
+
+class TicketTypeFigures(BaseModel):
+    """A ticket type at a moment."""
+
+    id: int = Field(ge=1, le=MAX_ID)
+    name: str
+    state: State
+    issued: int = Field(ge=0)
+    left: int = Field(ge=0)
+    held: int = Field(ge=0)
+    confirmed: int = Field(ge=0)
+    queued: int | None = Field(
+        ge=0, description="Purchases; null while more than 1,000 of the event are queued."
+    )
+    waiting: int = Field(ge=0, description="Buyers who wait in place.")
+    oldest_queued_seconds: float | None = Field(ge=0)
+
+
+class WebhookFigures(BaseModel):
+    """The event's webhooks that are enabled."""
+
+    count: int = Field(ge=1)
+    failing: int = Field(ge=0)
+    behind_entries: int = Field(ge=0, description="Of the webhook that is furthest behind.")
+    behind_seconds: float = Field(ge=0, description="Since its oldest entry that was not sent.")
+
+
+class LiveFigures(BaseModel):
+    """What goes on in a sale. Figures without a time are tickets; queued ones purchases."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [LIVE]})
+
+    event: int = Field(ge=1, le=MAX_ID)
+    at: str = Field(description="When it was read.")
+    stale: bool = Field(description="The database was unavailable since.")
+    ticket_types: list[TicketTypeFigures] = Field(description="The first 200; totals are of all.")
+    issued: int = Field(ge=0)
+    left: int = Field(ge=0)
+    held: int = Field(ge=0)
+    confirmed: int = Field(ge=0)
+    queued: int | None = Field(ge=0, description="Null: more than 200,000.")
+    waiting: int = Field(ge=0)
+    oldest_queued_seconds: float = Field(ge=0)
+    accepted_per_second: float | None = Field(
+        ge=0, description="Of the last five seconds; null in the first sample."
+    )
+    decided_per_second: float | None = Field(ge=0)
+    p50_seconds: float | None = Field(
+        description="From acceptance to decision, of a sample of the newest decisions; null if"
+        " there was none for a minute."
+    )
+    p99_seconds: float | None
+    refusals: dict[str, int] = Field(description="By code, since the beginning.")
+    webhooks: WebhookFigures | None
+    audit: dict[str, Any] | None = Field(description="The last one.")
+
+
+class HistoryPoint(BaseModel):
+    """A step: `left` to `queued` are at its end, the others happened in it."""
+
+    at: str = Field(description="When the step begins.")
+    left: int = Field(ge=0)
+    held: int = Field(ge=0)
+    confirmed: int
+    queued: int | None = Field(
+        description="Of those that are decided by now; null if the ledger is too long to tell."
+    )
+    decided: int = Field(ge=0)
+    accepted: int = Field(ge=0, description="Of those that are decided by now.")
+    refused: dict[str, int]
+
+
+class HistoryMark(BaseModel):
+    """What happened at a moment."""
+
+    at: str
+    kind: Literal["opening", "paused", "resumed", "capacity", "sold_out", "closing"]
+    ticket_type: int | None
+    change: int | None = Field(description="Of the capacity.")
+
+
+class LiveHistory(BaseModel):
+    """The past of a sale, from its first purchase to its last."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [HISTORY]})
+
+    event: int = Field(ge=1, le=MAX_ID)
+    now: str
+    step_seconds: int = Field(ge=1)
+    points: list[HistoryPoint]
+    marks: list[HistoryMark]
+
+
+def _schemas() -> dict[str, Any]:
+    """As components of the document. FastAPI would leave the nulls of examples out."""
+    schemas: dict[str, Any] = {}
+    for model in (LiveFigures, LiveHistory):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs")
+        schemas[model.__name__] = schema
+    return schemas
+
+
+SCHEMAS = _schemas()

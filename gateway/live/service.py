@@ -1,0 +1,178 @@
+"""What watchers of sales share: samplers, ledgers, threads, and limits."""
+
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import Engine
+
+from gateway.live import store
+from gateway.live.event_ledger import EventLedger
+from gateway.live.figures import written
+from gateway.live.past import Past, all_marks
+from gateway.live.sampler import Sample, Sampler
+from gateway.rate_limits.by_user import UserLimit
+from gateway.rate_limits.token_bucket import Rate
+from shared.concurrency.bounded_executor import BoundedExecutor
+from shared.config.settings import Settings
+from shared.database.engine import DATABASE_UNAVAILABLE
+from shared.errors import PermissionDenied, Unavailable
+
+THREADS: Final = 2
+WAITING_MAX: Final = 200
+WATCHERS_MAX: Final = 2_000
+WATCHERS_OF_USER_MAX: Final = 1_000
+# A sample takes a thread a few milliseconds in each second.
+EVENTS_MAX: Final = 100
+EVENTS_OF_USER_MAX: Final = 25
+# Ledgers whose past is kept in memory: 200 kB each.
+LEDGERS_MAX: Final = 100
+# For how long a stale sample is an answer. A stream goes on.
+STALE_MAX_SECONDS: Final = 60.0
+
+
+class Live:
+    """Of one event loop. Has threads of its own: a console never delays a purchase."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._engine = engine
+        self._threads = BoundedExecutor(
+            "live",
+            threads=THREADS,
+            waiting_max=WAITING_MAX,
+            timeout_seconds=settings.answer_timeout_seconds,
+        )
+        self._samplers: dict[int, Sampler] = {}
+        self._ledgers: OrderedDict[int, EventLedger] = OrderedDict()
+        self._watchers: Counter[int] = Counter()
+        self._is_closed = False
+        rate = Rate(settings.feed_rate_burst, settings.feed_rate_per_second)
+        self.limit = UserLimit(settings, "live", rate)
+
+    def stop(self) -> None:
+        """End all streams, so that their clients connect to another process."""
+        self._is_closed = True
+        for sampler in list(self._samplers.values()):
+            sampler.close()
+
+    async def aclose(self) -> None:
+        self.stop()
+        self._threads.close()
+        await self.limit.close()
+
+    async def sampler(self, user_id: int, event_id: int) -> Sampler:
+        """The event's, for its owner; it has a sample.
+
+        Raises:
+            NotFound: there is no such event.
+            PermissionDenied: it is another user's.
+            Unavailable: the database is unavailable, or too many events are watched.
+        """
+        known = self._samplers.get(event_id)
+        if known is None or known.sample is None:
+            await self._check_owner(user_id, event_id)
+            known = self._samplers.get(event_id) or self._start(user_id, event_id)
+        with known.watched():
+            sample = await known.first()
+        if sample.owner_id != user_id:
+            raise PermissionDenied
+        return known
+
+    @contextmanager
+    def watching(self, user_id: int, sampler: Sampler) -> Iterator[None]:
+        """Count a watcher until the block ends.
+
+        Raises:
+            Unavailable: this user, or all, have too many.
+        """
+        mine, all_ = self._watchers[user_id], self._watchers.total()
+        if self._is_closed or mine >= WATCHERS_OF_USER_MAX or all_ >= WATCHERS_MAX:
+            raise Unavailable("Too many live streams are open; close one of them, and retry.")
+        self._watchers[user_id] += 1
+        try:
+            with sampler.watched():
+                yield
+        finally:
+            self._watchers[user_id] -= 1
+            if not self._watchers[user_id]:
+                del self._watchers[user_id]
+
+    async def sample(self, user_id: int, event_id: int) -> Sample:
+        """Raises what `sampler` raises; Unavailable also if it has been stale for too long."""
+        sample = (await self.sampler(user_id, event_id)).sample
+        assert sample is not None
+        if time.monotonic() - sample.read_at > STALE_MAX_SECONDS:
+            raise Unavailable
+        return sample
+
+    async def history(self, user_id: int, event_id: int) -> dict[str, Any]:
+        """The whole past of a sale.
+
+        Raises:
+            NotFound, PermissionDenied: as `sampler`.
+            Unavailable: the database is unavailable.
+        """
+        await self._check_owner(user_id, event_id)
+        event = str(event_id)
+        try:
+            figures = await self._threads.run_for(event, store.read_figures, self._engine, event_id)
+            windows = await self._threads.run_for(event, store.read_windows, self._engine, event_id)
+
+            def look(past: Past) -> tuple[int, list[Any], list[Any]]:
+                width, points = past.history((), figures.queued)
+                return width, points, all_marks(past.marks, windows, width, figures.now)
+
+            found = None
+            while found is None:
+                found = await self._threads.run_for(
+                    event, self._ledger(event_id).read_to, figures.number, look
+                )
+        except DATABASE_UNAVAILABLE as error:
+            raise Unavailable from error
+        width, points, marks = found
+        for each in (*points, *marks):
+            each["at"] = written(each["at"])
+        return {
+            "event": event_id,
+            "now": written(figures.now),
+            "step_seconds": width,
+            "points": points,
+            "marks": marks,
+        }
+
+    async def _check_owner(self, user_id: int, event_id: int) -> None:
+        try:
+            await self._threads.run_for(
+                str(user_id), store.check_event, self._engine, user_id, event_id
+            )
+        except DATABASE_UNAVAILABLE as error:
+            raise Unavailable from error
+
+    def _start(self, user_id: int, event_id: int) -> Sampler:
+        if self._is_closed or len(self._samplers) >= EVENTS_MAX:
+            raise Unavailable("Too many events are watched; retry.")
+        sampler = Sampler(
+            self._engine,
+            self._threads,
+            event_id,
+            self._ledger(event_id),
+            dict,
+            partial(self._forget, event_id),
+        )
+        self._samplers[event_id] = sampler
+        return sampler
+
+    def _forget(self, event_id: int) -> None:
+        del self._samplers[event_id]
+
+    def _ledger(self, event_id: int) -> EventLedger:
+        ledger = self._ledgers.pop(event_id, None)
+        if ledger is None:
+            ledger = EventLedger(self._engine, event_id)
+        self._ledgers[event_id] = ledger
+        if len(self._ledgers) > LEDGERS_MAX:
+            self._ledgers.popitem(last=False)
+        return ledger
