@@ -39,6 +39,7 @@ SCOPES: dict[str, KeyScope | None] = {
         KeyScope.READ,
     ),
     **dict.fromkeys(("list_purchases", "read_purchase", "read_ledger"), KeyScope.READ),
+    **dict.fromkeys(("read_live", "read_live_history"), KeyScope.READ),
     **dict.fromkeys(("buy", "release_purchase"), KeyScope.PURCHASE),
     **dict.fromkeys(("confirm_purchase", "cancel_purchase", "extend_holds"), KeyScope.PAYMENTS),
     **dict.fromkeys(
@@ -389,7 +390,7 @@ def test_every_operation_takes_a_key_of_its_scope_alone(
         assert documented == ([] if wanted is None else [[wanted]]), name
         assert {"bearerAuth": []} in security
         row = UNKNOWN_PURCHASE if path.startswith(PURCHASES) else "1"
-        is_gateways = name in ("extend_holds", "read_ledger")
+        is_gateways = name in ("extend_holds", "read_ledger", "read_live", "read_live_history")
         is_catalogs = path.startswith(CATALOG_PATHS) and not is_gateways
         servers = [gateway] + [system.catalog] * is_catalogs
         for server in servers:

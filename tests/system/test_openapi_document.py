@@ -16,6 +16,7 @@ from gateway import api_docs, health, openapi
 from gateway.accounts import routes as account_routes
 from gateway.api_keys import routes as key_routes
 from gateway.feed import routes as feed_routes
+from gateway.live import routes as live_routes
 from gateway.purchases import list_routes
 from gateway.webhooks import routes as webhook_routes
 from shared.errors import MethodNotAllowed, problem_classes
@@ -27,6 +28,7 @@ ROUTERS = [
     *(
         key_routes.router,
         feed_routes.router,
+        live_routes.router,
         webhook_routes.router,
         metrics_routes.router,
         openapi.router,

@@ -47,6 +47,8 @@ FOR_USERS: dict[str, set[str]] = {
     f"{PURCHASES}{UNKNOWN_PURCHASE}/cancel/": {"POST"},
     f"{EVENTS}1/extend-holds/": {"POST"},
     f"{EVENTS}1/ledger/": {"GET"},
+    f"{EVENTS}1/live/": {"GET"},
+    f"{EVENTS}1/live/history/": {"GET"},
 }
 ROUTES = OPEN | FOR_USERS
 # They take no fields.

@@ -57,6 +57,8 @@ ANSWERS: dict[tuple[str, str], set[int]] = {
     (f"{PURCHASES}{{id}}/cancel/", "post"): {201, 202, 400, 401, 403, 404, 409, 422, 503},
     (f"{EVENT}extend-holds/", "post"): {200, 202, 400, 401, 403, 404, 422, 503},
     (f"{EVENT}ledger/", "get"): {200, 400, 401, 403, 404, 409, 429, 503},
+    (f"{EVENT}live/", "get"): {200, 401, 403, 404, 429, 503},
+    (f"{EVENT}live/history/", "get"): {200, 401, 403, 404, 429, 503},
     (WEBHOOKS, "get"): {200, 401},
     (WEBHOOKS, "post"): {201, 400, 401, 404, 409, 422},
     (WEBHOOK, "get"): {200, 401, 404},

@@ -35,7 +35,11 @@ REFUSALS = [
     *(("POST", f"{PURCHASES}{{id}}/{to}/", 404) for to in ("confirm", "release", "cancel")),
     ("POST", "/api/events/{id}/extend-holds/", 403),
     ("DELETE", "/api/keys/{id}/", 404),
-    *((method, "/api/events/{id}/ledger/", 403) for method in ("GET", "HEAD")),
+    *(
+        (method, f"/api/events/{{id}}/{read}/", 403)
+        for method in ("GET", "HEAD")
+        for read in ("ledger", "live", "live/history")
+    ),
     *((method, "/api/webhooks/{id}/", 404) for method in ("GET", "PATCH", "DELETE")),
     ("GET", "/api/webhooks/{id}/deliveries/", 404),
     *(("POST", f"/api/webhooks/{{id}}/{do}/", 404) for do in ("rotate-secret", "test", "rewind")),
