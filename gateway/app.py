@@ -39,6 +39,8 @@ from gateway.read_only import ReadOnly
 from gateway.resolutions.routes import ResolutionRoutes
 from gateway.resolutions.service import THREADS, Resolutions
 from gateway.response_headers import ResponseHeaders
+from gateway.rows.reader import RowReader
+from gateway.rows.routes import RowRoutes
 from gateway.sales.reader import SaleReader
 from gateway.sales.routes import SaleRoutes
 from gateway.session import routes as session_routes
@@ -84,7 +86,9 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     )
     draining = Draining()
     catalog_limits = CatalogLimits(settings)
-    catalog_proxy = CatalogProxy(settings, authenticator, catalog_limits)
+    addresses = PublicAddresses(settings.public_url, settings.trusted_proxies)
+    catalog_proxy = CatalogProxy(settings, authenticator, catalog_limits, addresses)
+    rows = RowReader(settings, engine)
     spans = open_tracing("gateway")
     traces = PurchaseTraces(spans) if spans is not None else None
     purchases = PurchaseService(settings, engine, traces)
@@ -96,7 +100,6 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     sign_in_limit = NamedLimit("sign-in", sign_ins, settings)
     token_limit = NamedLimit("tokens", token_rate(sign_ins), settings)
     deletion = periodic_deletion(settings, engine)
-    addresses = PublicAddresses(settings.public_url, settings.trusted_proxies)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -131,6 +134,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
         await purchases.stop()
         await deletion.stop()
         await sales.close()
+        await rows.close()
         # Every request has its response: abort the statements that still wait for the database.
         connections.abort_all()
         app.state.purchase_lists.close()
@@ -146,6 +150,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     fallback_app = ResponseHeaders(_fastapi_app(settings, catalog_proxy, lifespan), addresses)
     unread = UnreadResponses(settings.unread_answers_max_bytes, settings.send_timeout_seconds)
     routes: ASGIApp = PageRoutes(addresses, fallback_app)
+    routes = RowRoutes(rows, catalog_proxy, authenticator, routes)
     routes = SaleRoutes(sales, unread, routes)
     routes = PurchaseRoutes(settings, purchases, authenticator, addresses, routes, traces)
     routes = ResolutionRoutes(
@@ -162,8 +167,8 @@ def _connections(settings: Settings) -> int:
     threads += 2 * settings.account_threads  # of sign-ins, and of tokens
     threads += THREADS + FEED_THREADS + LIVE_THREADS  # of resolutions, the feed, live figures
     # And readiness, the backlog, waiters (two), expired tokens, credentials, a user's own keys,
-    # webhooks, and sales.
-    threads += 9
+    # webhooks, sales, and versions of rows.
+    threads += 10
     return threads + 1 if settings.trusted_issuers else threads
 
 

@@ -1,16 +1,19 @@
 """Forwards requests for events and ticket types to the catalog, byte for byte."""
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
+from functools import cache
 from http import HTTPStatus
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 from yarl import URL
 
 from gateway.rate_limits.of_catalog import CatalogLimits
+from gateway.rows.reader import Row
 from gateway.unread_responses import LARGE_BYTES, HeldResponse, UnreadResponses
 from shared.auth.authenticator import Authenticator
 from shared.auth.caller import KeyScope
@@ -50,13 +53,22 @@ WAITING_OF_USER_MAX = 20
 logger = get_logger(__name__)
 
 
+class TooLargeToKeep(Exception):
+    """A response that is not kept in memory."""
+
+
 class CatalogProxy:
     """An ASGI application that forwards authenticated requests to the catalog."""
 
     def __init__(
-        self, settings: Settings, authenticator: Authenticator, limits: CatalogLimits
+        self,
+        settings: Settings,
+        authenticator: Authenticator,
+        limits: CatalogLimits,
+        addresses: PublicAddresses,
     ) -> None:
         self._limits = limits
+        self._addresses = addresses
         self._turns = Turns(
             settings.catalog_user_requests_max,
             waiting_max=WAITING_OF_USER_MAX,
@@ -89,7 +101,7 @@ class CatalogProxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         prefix = next(prefix for prefix in PREFIXES if scope["path"].startswith(prefix))
-        scope["route"] = NamedRoute(prefix + "{rest}")
+        scope["route"] = route_of(prefix)
         # The catalog asks again: this one is for not reading the bodies of strangers.
         caller = await self._authenticator.caller(scope["headers"])
         caller.require(KeyScope.READ if scope["method"] in SAFE_METHODS else KeyScope.MANAGE)
@@ -112,11 +124,11 @@ class CatalogProxy:
             def hold(size: int) -> None:
                 held.append(until_sent.enter_context(self._unread.hold(user_id, size)))
 
-            async with self._turns.of(user_id):
+            async with self.turn_of(user_id):
                 answer, content = await self.ask(
                     request.method,
                     target(request.scope),
-                    headers=onward_headers(request),
+                    headers=self._onward_headers(request.scope),
                     body=body,
                     only_reads=request.method in SAFE_METHODS,
                     before_body=hold,
@@ -134,6 +146,27 @@ class CatalogProxy:
                 return
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+    def turn_of(self, user_id: int) -> AbstractAsyncContextManager[None]:
+        """In which a user may ask the catalog; entering it may raise Unavailable."""
+        return self._turns.of(user_id)
+
+    async def read_row(self, scope: Scope) -> Row | None:
+        """The row that a request names, whatever it has of it; None: it is too large to keep.
+
+        Raises:
+            Unavailable: the catalog did not respond in time, or not at all.
+        """
+        headers = [one for one in self._onward_headers(scope) if one[0] != "if-none-match"]
+        try:
+            answer, content = await self.ask(
+                "GET", target(scope), headers=headers, only_reads=True, before_body=_refuse_to_keep
+            )
+        except TooLargeToKeep:
+            return None
+        check_server_error("GET", answer)
+        length = (b"content-length", content_length(answer, content))
+        return Row(answer.status, [length, *kept(answer.headers)], content)
 
     async def ask(
         self,
@@ -173,6 +206,17 @@ class CatalogProxy:
             logger.warning("catalog_unavailable", error=repr(error))
             raise Unavailable(_lost_answer(method, error)) from error
 
+    def _onward_headers(self, scope: Scope) -> list[tuple[str, str]]:
+        """The client's headers without those of the connection, and the public URL."""
+        address = self._addresses.of(scope)
+        headers = [(n, value) for n, value in Headers(scope=scope).items() if n in FORWARDED]
+        headers.append(("X-Request-ID", scope["request_id"]))
+        headers.append(("X-Forwarded-Proto", address.scheme))
+        headers.append(("X-Forwarded-Host", address.host))
+        if address.prefix:
+            headers.append(("X-Forwarded-Prefix", address.prefix))
+        return headers
+
     def _wait_limit(self, *, only_reads: bool) -> aiohttp.ClientTimeout:
         settings = self._settings
         return aiohttp.ClientTimeout(
@@ -183,24 +227,20 @@ class CatalogProxy:
         )
 
 
+@cache
+def route_of(prefix: str) -> NamedRoute:
+    return NamedRoute(prefix + "{rest}")
+
+
+def _refuse_to_keep(_size: int) -> None:
+    raise TooLargeToKeep
+
+
 def target(scope: Scope) -> str:
     """Path and query as the client wrote them."""
     path: bytes = scope["raw_path"]
     query: bytes = scope["query_string"]
     return (path + b"?" + query if query else path).decode("ascii", "surrogateescape")
-
-
-def onward_headers(request: Request) -> list[tuple[str, str]]:
-    """The client's headers without those of the connection, and the public URL."""
-    addresses: PublicAddresses = request.app.state.addresses
-    address = addresses.of(request.scope)
-    headers = [(name, value) for name, value in request.headers.items() if name in FORWARDED]
-    headers.append(("X-Request-ID", request.scope["request_id"]))
-    headers.append(("X-Forwarded-Proto", address.scheme))
-    headers.append(("X-Forwarded-Host", address.host))
-    if address.prefix:
-        headers.append(("X-Forwarded-Prefix", address.prefix))
-    return headers
 
 
 def kept(headers: CIMultiDictProxy[str]) -> list[tuple[bytes, bytes]]:

@@ -6,7 +6,6 @@ by then, in one turn at a time: so the database has the same load from one reade
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from math import inf
@@ -15,6 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 from sqlalchemy import Engine
 
+from gateway.bounded_memory import BoundedMemory
 from gateway.sales.documents import Document, list_document, sale_document
 from gateway.sales.store import read_list, read_sales
 from shared.concurrency.bounded_executor import BoundedExecutor
@@ -54,7 +54,6 @@ class Remembered(msgspec.Struct):
     document: Document
     render: Callable[[float], Document]
     read_at: float
-    size: int
 
 
 class Answer(NamedTuple):
@@ -84,11 +83,11 @@ class SaleReader:
         self._thread = BoundedExecutor(
             "sales", threads=1, waiting_max=1, timeout_seconds=settings.answer_timeout_seconds
         )
-        # The least recently read first.
-        self._documents: OrderedDict[int, Remembered] = OrderedDict()
-        self._bytes = 0
+        self._documents: BoundedMemory[int, Remembered] = BoundedMemory(
+            DOCUMENTS_MAX, DOCUMENTS_MAX_BYTES
+        )
         # When an id was looked up that has no published event.
-        self._missing: OrderedDict[int, float] = OrderedDict()
+        self._missing: BoundedMemory[int, float] = BoundedMemory(MISSING_MAX)
         self._open: Turn | None = None
         self._running: Turn | None = None
         self._turns: asyncio.Task[None] | None = None
@@ -123,7 +122,8 @@ class SaleReader:
         return self._answer(known, now, stale=False)
 
     async def _read(self, key: int) -> Answer:
-        if time.monotonic() - self._missing.get(key, -inf) < FRESH_SECONDS:
+        missing_at = self._missing.get(key)
+        if missing_at is not None and time.monotonic() - missing_at < FRESH_SECONDS:
             raise NotFound
         known = None
         if (turn := self._want(key)) is not None:
@@ -189,19 +189,12 @@ class SaleReader:
         )
         turn.found = found
         for key in turn.wanted:
-            self._missing.pop(key, None)
-            if (former := self._documents.pop(key, None)) is not None:
-                self._bytes -= former.size
-            if (now := found.get(key)) is None:
-                self._missing[key] = read_at
+            if (remembered := found.get(key)) is None:
+                self._documents.forget(key)
+                self._missing.put(key, read_at)
             else:
-                self._documents[key] = now
-                self._bytes += now.size
-        while len(self._missing) > MISSING_MAX:
-            self._missing.popitem(last=False)
-        while len(self._documents) > DOCUMENTS_MAX or self._bytes > DOCUMENTS_MAX_BYTES:
-            _, forgotten = self._documents.popitem(last=False)
-            self._bytes -= forgotten.size
+                self._missing.forget(key)
+                self._documents.put(key, remembered, remembered.document.size)
 
 
 def _read_all(
@@ -212,8 +205,7 @@ def _read_all(
     ahead = 0.0
 
     def remember(key: int, render: Callable[[float], Document], now: float) -> None:
-        document = render(now)
-        found[key] = Remembered(document, render, read_at, document.size)
+        found[key] = Remembered(render(now), render, read_at)
 
     if event_ids := [key for key in wanted if key != LIST]:
         read = read_sales(engine, event_ids)
