@@ -1,0 +1,217 @@
+/**
+ * One purchase at a time, from the press of the button to its outcome. What was pressed for is
+ * stored before the first request and until the outcome is seen: a reload, a crash or another tab
+ * goes on with the same purchase, and never makes a second one.
+ */
+
+import { ApiError, newKey, root } from "../core/api.js";
+import { clock } from "../core/clock.js";
+import { events } from "../core/stream.js";
+import { ask, jittered, pause, retrySeconds } from "../storefront/polling.js";
+import { moved } from "./rules.js";
+
+const PURCHASES = "api/ticket-purchases/";
+const WAIT_SECONDS = 20;
+// A stream that says nothing for so long is left for a request, whose failure can be shown.
+const SILENCE_MS = 20_000;
+// A press from so long ago is not sent without asking.
+const OLD_MS = 600_000;
+const NONE = { phase: "none", purchase: null, place: null, trouble: null, error: null };
+
+/**
+ * Fires "change". `state.phase`: "none", "unsure" (an old press, perhaps never sent), "sending", or
+ * the status of `state.purchase`; `trouble`: why it takes another try; `error`: why nothing was
+ * bought.
+ */
+export class Buyer extends EventTarget {
+  state = NONE;
+  // Where the attempt is stored; null: nobody is signed in.
+  #name = null;
+  // `key`, `body`, `at` of the request (not of one from another device); `id` of the purchase, once
+  // it is known; `place` in the queue.
+  #attempt = null;
+  #running = new AbortController();
+
+  constructor(event) {
+    super();
+    this.event = event;
+    addEventListener("storage", ({ key }) => {
+      // Another tab of this buyer.
+      if (key !== this.#name) return;
+      const theirs = stored(key);
+      const ours = this.#attempt;
+      if (theirs?.key !== ours?.key || theirs?.id !== ours?.id) this.#take(theirs);
+    });
+  }
+
+  /** Goes on with the user's purchase, also with one from another device; null: signed out. */
+  async resume(user) {
+    this.#name = user && `eventify purchase ${new URL(root).pathname} ${this.event} ${user.id}`;
+    this.#take(stored(this.#name));
+    if (this.#attempt !== null) return;
+    const open = (await this.purchases()).find(({ status }) => /queued|held/.test(status));
+    if (open && this.#attempt === null) this.#take({ id: open.id });
+  }
+
+  /** The user's latest purchases of this event; none where they cannot be read. */
+  async purchases() {
+    if (this.#name === null) return [];
+    try {
+      const { body } = await ask("GET", `${PURCHASES}?page_size=100`);
+      return body.results.filter(({ event }) => event === this.event);
+    } catch {
+      return [];
+    }
+  }
+
+  /** @param {{ticket_type: number, quantity: number}[]} items - not of an attempt that is stored */
+  buy(items) {
+    const pressed = stored(this.#name) ?? { key: newKey(), body: { items } };
+    this.#take({ ...pressed, at: Date.now() });
+  }
+
+  /** The buyer has seen the outcome. */
+  acknowledge() {
+    this.#take(null);
+  }
+
+  /** Gives a held purchase back. @throws {ApiError} */
+  async release() {
+    const path = `${PURCHASES}${this.state.purchase.id}/release/`;
+    this.#learn((await ask("POST", path, { seconds: 30 })).body);
+  }
+
+  async #take(attempt) {
+    this.#running.abort();
+    const { signal } = (this.#running = new AbortController());
+    this.#keep(attempt);
+    if (attempt === null) return this.#set(NONE);
+    const isOld = !attempt.id && Date.now() - attempt.at > OLD_MS;
+    this.#set({ ...NONE, phase: isOld ? "unsure" : "sending" });
+    if (isOld) return;
+    try {
+      await (attempt.id ? this.#read("", signal) : this.#send(attempt, signal));
+      while (this.state.phase === "queued") await this.#follow(signal);
+      await this.#watch(signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof ApiError)) throw error;
+      // Who signs in again goes on.
+      if (error.status !== 401) this.#keep(null);
+      this.#set({ ...NONE, error });
+    }
+  }
+
+  async #send({ key, body }, signal) {
+    const options = { key: `"${key}"`, body, headers: { Prefer: "wait=1" }, seconds: 30 };
+    try {
+      this.#learn((await this.#ask("POST", PURCHASES, options, signal)).body);
+    } catch (error) {
+      if (!error.body?.id) throw error;
+      const { id, code, short } = error.body;
+      this.#learn({ id, status: "rejected", reason: code, short, items: body.items });
+    }
+  }
+
+  /** By the server's events, until it is decided; by a request where they are silent. */
+  async #follow(signal) {
+    const silent = new AbortController();
+    let timer;
+    const listen = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => silent.abort(), SILENCE_MS);
+    };
+    listen();
+    try {
+      const either = AbortSignal.any([signal, silent.signal]);
+      const path = `${PURCHASES}${this.#attempt.id}/`;
+      for await (const { data } of events(path, { signal: either })) {
+        listen();
+        this.#learn(JSON.parse(data));
+      }
+    } catch {
+      signal.throwIfAborted();
+    } finally {
+      clearTimeout(timer);
+    }
+    if (this.state.phase === "queued") await this.#read("?wait=5", signal);
+  }
+
+  /** Until it is held no more. */
+  async #watch(signal) {
+    for (let etag = null; this.state.phase === "held"; ) {
+      const began = performance.now();
+      const { headers } = await this.#read(`?wait=${WAIT_SECONDS}`, signal, etag);
+      // The server did not wait: too many do.
+      if (etag !== null && performance.now() - began < 1_000) await pause(jittered(2), signal);
+      etag = headers.get("ETag");
+    }
+  }
+
+  async #read(query, signal, etag = null) {
+    const headers = etag === null ? {} : { "If-None-Match": etag };
+    const options = { headers, seconds: 2 * WAIT_SECONDS };
+    const path = `${PURCHASES}${this.#attempt.id}/${query}`;
+    const answer = await this.#ask("GET", path, options, signal);
+    if (answer.body) this.#learn(answer.body);
+    return answer;
+  }
+
+  /** Tries again for as long as that may help, and says so. */
+  async #ask(method, path, options, signal) {
+    for (let failures = 0; ; failures += 1) {
+      try {
+        const answer = await ask(method, path, { ...options, signal });
+        this.#set({ trouble: null });
+        return answer;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!mayRecover(error)) throw error;
+        this.#set({ trouble: error });
+        await pause(jittered(retrySeconds(error, failures)), signal);
+      }
+    }
+  }
+
+  #learn(purchase) {
+    const { id, status, position } = purchase;
+    const place = status === "queued" ? moved(this.#attempt.place, position, clock.now()) : null;
+    this.#keep({ ...this.#attempt, id, place });
+    this.#set({ phase: status, purchase, place, trouble: null });
+  }
+
+  #keep(attempt) {
+    this.#attempt = attempt;
+    store(this.#name, attempt);
+  }
+
+  #set(changes) {
+    this.state = { ...this.state, ...changes };
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+function mayRecover({ status, code, retryAfter }) {
+  if (code === "too_many_expired_holds") return false;
+  // The clock is a little fast.
+  if (code === "sale_not_open") return retryAfter <= 5;
+  return status === 0 || status >= 500 || [408, 425, 429].includes(status);
+}
+
+// In a browser that stores nothing, a reload forgets.
+function stored(name) {
+  try {
+    return name && JSON.parse(localStorage.getItem(name));
+  } catch {
+    return null;
+  }
+}
+
+function store(name, attempt) {
+  try {
+    if (attempt !== null) localStorage.setItem(name, JSON.stringify(attempt));
+    else if (name !== null) localStorage.removeItem(name);
+  } catch {
+    // As above.
+  }
+}

@@ -1,0 +1,89 @@
+/** Asking again and again: never in step with other pages, never while nobody looks. */
+
+import { ApiError, request } from "../core/api.js";
+
+const MAX_SECONDS = 30;
+
+/** As `request`, and a server that does not answer within `seconds` is a network error. */
+export async function ask(method, path, { seconds = 10, signal, ...options } = {}) {
+  const late = AbortSignal.timeout(seconds * 1_000);
+  try {
+    const either = signal ? AbortSignal.any([signal, late]) : late;
+    return await request(method, path, { ...options, signal: either });
+  } catch (error) {
+    if (late.aborted && !signal?.aborted) throw new ApiError({ detail: "No answer in time." });
+    throw error;
+  }
+}
+
+/**
+ * Reads a public document for as long as the page lives.
+ *
+ * @param {string} path
+ * @param {(document: object) => number} seen - gets every new document, and each time that it is
+ *   the same; returns the seconds until it is wanted again
+ * @param {(error: ApiError) => void} failed
+ */
+export async function poll(path, seen, failed) {
+  let known = null;
+  let etag = null;
+  for (let failures = 0; ; ) {
+    await visible();
+    let seconds;
+    try {
+      const headers = etag === null ? {} : { "If-None-Match": etag };
+      const answer = await ask("GET", path, { auth: false, headers });
+      if (answer.status !== 304) [known, etag] = [answer.body, answer.headers.get("ETag")];
+      failures = 0;
+      seconds = seen(known);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      failed(error);
+      seconds = retrySeconds(error, failures);
+      failures += 1;
+    }
+    await pause(jittered(seconds));
+  }
+}
+
+/** Before the next try after an error. */
+export function retrySeconds(error, failures) {
+  return Math.max(error.retryAfter ?? 0, Math.min(2 ** failures, MAX_SECONDS));
+}
+
+/** Ten thousand pages that start to wait at one moment do not end at one moment. */
+export function jittered(seconds) {
+  return seconds * (1 + Math.random() / 2);
+}
+
+/** Ends early when the page is looked at again, or is online again. */
+export function pause(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    const over = new AbortController();
+    const listen = (target, name, act) => target.addEventListener(name, act, over);
+    const end = () => {
+      over.abort();
+      clearTimeout(timer);
+      if (signal?.aborted) reject(signal.reason);
+      else resolve();
+    };
+    const timer = setTimeout(end, seconds * 1_000);
+    listen(window, "online", end);
+    listen(document, "visibilitychange", () => document.hidden || end());
+    if (signal) listen(signal, "abort", end);
+    if (signal?.aborted) end();
+  });
+}
+
+function visible() {
+  return new Promise((resolve) => {
+    if (!document.hidden) return resolve();
+    document.addEventListener("visibilitychange", resolve, { once: true });
+  });
+}
+
+/** Calls at each full second of `now()`, and once now. */
+export function everySecond(now, act) {
+  act();
+  setTimeout(() => everySecond(now, act), 1_000 - (now() % 1_000));
+}
