@@ -1,5 +1,83 @@
-import "../core/sign-in.js";
-import "../core/stream.js";
-import { session } from "../core/session.js";
+/** The console: who is signed in, and which view the address names. */
 
-await session.restore();
+import { ApiError } from "../core/api.js";
+import { $, clone, el } from "../core/dom.js";
+import { explain } from "../core/errors.js";
+import { session } from "../core/session.js";
+import "../core/sign-in.js";
+import * as events from "./events.js";
+
+const ROUTES = [
+  [/^$/, async () => events],
+  [/^events\/new$/, () => import("./event-form.js")],
+  [/^events\/(\d+)$/, () => import("./sale.js")],
+  [/^events\/(\d+)\/edit$/, () => import("./event-form.js")],
+  [/^keys$/, () => import("./keys.js")],
+  [/^webhooks$/, () => import("./webhooks.js")],
+];
+
+const main = $("main");
+let leave = new AbortController();
+
+/** @param {boolean} moves the reader came from another view: the focus goes to the heading */
+async function show(moves) {
+  leave.abort();
+  leave = new AbortController();
+  const { signal } = leave;
+  try {
+    if (session.user === null) await session.restore();
+    if (signal.aborted) return;
+    $("#account").hidden = session.user === null;
+    $("#account b").textContent = session.user?.username ?? "";
+    if (session.user === null) {
+      showSignedOut();
+      return;
+    }
+    const path = location.hash.replace(/^#?\/?/, "");
+    const [pattern, load] = ROUTES.find(([one]) => one.test(path)) ?? ROUTES[0];
+    markCurrent(path);
+    const view = await load();
+    if (signal.aborted) return;
+    const shown = view.show({ main, id: Number(pattern.exec(path)?.[1]), signal });
+    scrollTo(0, 0);
+    if (moves) $("h1", main)?.focus({ preventScroll: true });
+    await shown;
+  } catch (error) {
+    if (!signal.aborted) showError(error);
+  }
+}
+
+function markCurrent(path) {
+  for (const link of document.querySelectorAll("#account nav a")) {
+    const names = link.hash.slice(2);
+    const isCurrent = names === "" ? !/^(keys|webhooks)/.test(path) : path === names;
+    link.ariaCurrent = isCurrent ? "page" : null;
+  }
+}
+
+function showSignedOut() {
+  const welcome = clone("signed-out");
+  $("button", welcome).addEventListener("click", signIn);
+  main.replaceChildren(welcome);
+  document.title = "Sign in · Console";
+  signIn();
+}
+
+function signIn() {
+  $("sign-in-dialog").ask("Sign in to run your sales.");
+}
+
+function showError(error) {
+  if (!(error instanceof ApiError)) console.error(error);
+  const { title, next } = explain(error);
+  main.replaceChildren(el("section", { class: "card" },
+    el("h1", { tabindex: -1 }, title),
+    el("p", {}, next),
+    el("button", { type: "button", onclick: () => show(true) }, "Try again")));
+  document.title = `${title} · Console`;
+}
+
+session.addEventListener("change", () => show(true));
+addEventListener("hashchange", () => show(true));
+$("#sign-out").addEventListener("click", () => session.signOut());
+show(false);

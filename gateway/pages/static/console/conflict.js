@@ -1,0 +1,59 @@
+/** Edits of what somebody else may have changed meanwhile. */
+
+import { ApiError, request } from "../core/api.js";
+import { $, clone, el, fill } from "../core/dom.js";
+import { changedIn, fillForm } from "./form.js";
+
+/** A representation that was read, and its tag. */
+export async function read(path, signal) {
+  const { body, headers } = await request("GET", path, { signal });
+  return { path, values: body, etag: headers.get("ETag") };
+}
+
+/**
+ * Sends what of the form was changed since it was filled. Where somebody else changed the same
+ * thing meanwhile, shows what; then the reader may send his own, or take theirs.
+ *
+ * @param resource as `read` gave it; it is the current one afterwards
+ * @returns the changed representation, or null: nothing is saved yet
+ */
+export async function save(form, resource) {
+  const changes = changedIn(form, resource.values);
+  try {
+    const { body, headers } = await request("PATCH", resource.path, {
+      body: changes, headers: { "If-Match": resource.etag },
+    });
+    Object.assign(resource, { values: body, etag: headers.get("ETag") });
+    return body;
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 412) throw error;
+    await showTheirs(form, resource);
+    return null;
+  }
+}
+
+async function showTheirs(form, resource) {
+  const before = resource.values;
+  Object.assign(resource, await read(resource.path));
+  const theirs = changedFields(form, before, resource.values);
+  const notice = clone("conflict");
+  fill($("ul", notice), theirs.map(([label, value]) => el("li", {}, `${label}: ${value}`)));
+  $("button", notice).addEventListener("click", () => {
+    fillForm(form, resource.values);
+    notice.remove();
+  });
+  $(".conflict", form)?.remove();
+  form.prepend(notice);
+  notice.focus();
+}
+
+/** Labels and values of the fields that somebody else changed. */
+function changedFields(form, before, now) {
+  const copy = form.cloneNode(true);
+  fillForm(copy, now);
+  return Object.keys(changedIn(copy, before)).map((name) => {
+    const field = copy.elements[name];
+    const label = form.elements[name].labels?.[0]?.querySelector("span")?.textContent ?? name;
+    return [label, field.type === "checkbox" ? (field.checked ? "yes" : "no") : field.value || "–"];
+  });
+}

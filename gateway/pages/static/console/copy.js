@@ -1,0 +1,13 @@
+/** Copies, and says so on the button. */
+export async function copy(button, words) {
+  const label = button.textContent;
+  try {
+    await navigator.clipboard.writeText(words);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Select it and copy";
+  }
+  setTimeout(() => {
+    button.textContent = label;
+  }, 2000);
+}

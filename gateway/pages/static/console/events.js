@@ -1,0 +1,116 @@
+/** My events, and at a glance how the sale of each stands. */
+
+import { request } from "../core/api.js";
+import { clock } from "../core/clock.js";
+import { $, clone, fill } from "../core/dom.js";
+import { dateTime, number } from "../core/format.js";
+import { entitle } from "./page.js";
+import { badge, stateOfEvent, stockBar } from "./stock.js";
+
+const AT_ONCE = 4;
+const REFRESHED_MS = 15_000;
+
+export async function show({ main, signal }) {
+  const view = clone("events");
+  main.replaceChildren(view);
+  entitle(view, "My events");
+  const list = new EventList(view, signal);
+  $("form", view).addEventListener("submit", (event) => {
+    event.preventDefault();
+    list.load($("[name=search]", view).value);
+  });
+  $(".more", view).addEventListener("click", () => list.loadMore());
+  await list.load("");
+  const refreshing = setInterval(() => document.hidden || list.refresh(), REFRESHED_MS);
+  signal.addEventListener("abort", () => clearInterval(refreshing));
+}
+
+class EventList {
+  #view;
+  #signal;
+  #next = null;
+  #rows = new Map();
+
+  constructor(view, signal) {
+    this.#view = view;
+    this.#signal = signal;
+  }
+
+  async load(search) {
+    this.#rows.clear();
+    $("tbody", this.#view).replaceChildren();
+    const query = new URLSearchParams({ owner: "me", ordering: "-start_time" });
+    if (search.trim()) query.set("search", search.trim());
+    await this.#page(`?${query}`);
+    const none = this.#rows.size === 0;
+    $(".empty", this.#view).hidden = !none;
+    $(".empty", this.#view).textContent = search.trim()
+      ? "No event of yours has these words."
+      : "You have no events yet. Create one: it is not public until you publish it.";
+    $("table", this.#view).hidden = none;
+  }
+
+  async loadMore() {
+    const before = this.#rows.size;
+    await this.#page(this.#next);
+    [...this.#rows.values()][before]?.querySelector("a").focus();
+  }
+
+  refresh() {
+    return this.#readSales([...this.#rows]);
+  }
+
+  async #page(query) {
+    const { body } = await request("GET", `api/events/${query}`, { signal: this.#signal });
+    const added = body.results.map((event) => [event, rowOf(event)]);
+    $("tbody", this.#view).append(...added.map(([, row]) => row));
+    for (const [event, row] of added) this.#rows.set(event, row);
+    this.#next = body.next && new URL(body.next).search;
+    $(".more", this.#view).hidden = !this.#next;
+    $("[data-count]", this.#view).textContent = number(body.count);
+    await this.#readSales(added);
+  }
+
+  /** A few at once: a page of events is no rush. */
+  async #readSales(rows) {
+    const waiting = [...rows];
+    const work = async () => {
+      for (let next = waiting.shift(); next; next = waiting.shift()) {
+        await readSale(...next, this.#signal);
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, work));
+  }
+}
+
+function rowOf(event) {
+  const row = clone("event-row");
+  const link = $("a", row);
+  link.href = `#/events/${event.id}`;
+  link.textContent = event.title;
+  $("[data-figure=when]", row).textContent = dateTime(event.start_time);
+  fill($("[data-figure=published]", row),
+    event.published ? badge("published", "Published") : badge("draft", "Not published"));
+  return row;
+}
+
+async function readSale(event, row, signal) {
+  let live;
+  try {
+    ({ body: live } = await request("GET", `api/events/${event.id}/live/`, { signal }));
+  } catch (error) {
+    if (signal.aborted) throw error;
+    row.classList.add("stale");
+    row.title = "These figures could not be read just now.";
+    return;
+  }
+  row.classList.toggle("stale", live.stale);
+  row.removeAttribute("title");
+  const hasEnded = Date.parse(event.end_time) < clock.now();
+  const [state, words] = hasEnded ? ["closed", "Ended"] : stateOfEvent(live.ticket_types);
+  fill($("[data-figure=state]", row), badge(state, words));
+  for (const name of ["left", "held", "confirmed", "queued"]) {
+    $(`[data-figure=${name}]`, row).textContent = number(live[name]);
+  }
+  fill($("[data-figure=bar]", row), stockBar(live));
+}

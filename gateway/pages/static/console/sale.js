@@ -1,0 +1,329 @@
+/** The sale of an event, live: figures, ticket types, chart, and what can be done about it. */
+
+import { request, root } from "../core/api.js";
+import { clock } from "../core/clock.js";
+import { $, clone, fill } from "../core/dom.js";
+import { dateTime, duration, money, number } from "../core/format.js";
+import { explain } from "../core/errors.js";
+import { events } from "../core/stream.js";
+import { SaleChart } from "./chart.js";
+import { copy } from "./copy.js";
+import { announce, entitle } from "./page.js";
+import { badge, stateOfEvent, stockBar } from "./stock.js";
+import { append, fromHistory, fromLive, marksBetween } from "./timeline.js";
+import * as words from "./words.js";
+
+const actions = () => import("./actions.js");
+const TICK_MS = 1000;
+/** A connection that says nothing is replaced. */
+const SILENCE_MS = 10_000;
+
+const isPaused = ({ state }) => state === "paused";
+const canPause = ({ state }) => state !== "paused" && state !== "closed";
+
+export async function show({ main, id, signal }) {
+  const view = clone("sale");
+  main.replaceChildren(view);
+  const page = new SalePage(view, id, signal);
+  await page.load();
+  await page.follow();
+}
+
+class SalePage {
+  #view;
+  #id;
+  #signal;
+  #event = null;
+  #types = new Map();
+  #rows = new Map();
+  #live = null;
+  #past = { samples: [], marks: [] };
+  #since = { samples: [], marks: [] };
+  #seconds = null;
+  #isStale = false;
+  #chart;
+
+  constructor(view, id, signal) {
+    this.#view = view;
+    this.#id = id;
+    this.#signal = signal;
+    this.#chart = new SaleChart($("figure", view));
+    const ticking = setInterval(() => this.#showFreshness(), TICK_MS);
+    signal.addEventListener("abort", () => clearInterval(ticking));
+    const buyers = new URL(`events/${id}/`, root).href;
+    Object.assign($(".buyers a", view), { href: buyers, textContent: buyers });
+    this.#on(".buyers button", (event) => copy(event.currentTarget, buyers));
+    $(".edit", view).href = `#/events/${id}/edit`;
+    this.#on(".pause-all", () => this.#pause(this.#live.ticket_types.filter(canPause)));
+    this.#on(".resume-all", () => this.#resume(this.#live.ticket_types.filter(isPaused)));
+    this.#on(".publish", () => this.#change("publish"));
+    this.#on(".notice button", () => this.#change("notice"));
+    this.#on(".extend", async () => (await actions()).extendHolds(this.#event, this.#live));
+    this.#on(".add-type", () => this.#editType(null));
+    this.#on(".audit button", () => this.#audit());
+    for (const button of view.querySelectorAll("[data-export]")) {
+      button.addEventListener("click", () => this.#export(button));
+    }
+    $("[name=range]", view).addEventListener("change", (event) => {
+      this.#seconds = Number(event.target.value) || null;
+      this.#loadPast();
+    });
+  }
+
+  #on(selector, act) {
+    $(selector, this.#view).addEventListener("click", act);
+  }
+
+  async load() {
+    const options = { signal: this.#signal };
+    const [event] = await Promise.all([
+      request("GET", `api/events/${this.#id}/`, options), this.#loadTypes(), this.#loadPast(),
+    ]);
+    this.#showEvent(event);
+  }
+
+  async #loadTypes() {
+    const types = new Map();
+    let query = `?event=${this.#id}&page_size=100`;
+    while (query) {
+      const path = `api/ticket-types/${query}`;
+      const { body } = await request("GET", path, { signal: this.#signal });
+      for (const type of body.results) types.set(type.id, type);
+      query = body.next && new URL(body.next).search;
+    }
+    this.#types = types;
+  }
+
+  /** The chart does without its past where that cannot be read. */
+  async #loadPast() {
+    const from = this.#seconds && new Date(clock.now() - this.#seconds * 1000).toISOString();
+    const path = `api/events/${this.#id}/live/history/${from ? `?from=${from}` : ""}`;
+    const missing = $(".no-past", this.#view);
+    try {
+      const { body } = await request("GET", path, { signal: this.#signal });
+      this.#past = { samples: fromHistory(body), marks: body.marks };
+      missing.hidden = true;
+    } catch (error) {
+      if (this.#signal.aborted) throw error;
+      missing.textContent = `What was before cannot be shown: ${explain(error).title}`;
+      missing.hidden = false;
+    }
+    this.#draw();
+  }
+
+  /** Shows what comes, until the view is left. */
+  async follow() {
+    const options = { signal: this.#signal, silenceMs: SILENCE_MS };
+    for await (const { event, data } of events(`api/events/${this.#id}/live/`, options)) {
+      if (event === "live") await this.#show(JSON.parse(data));
+    }
+  }
+
+  async #show(live) {
+    const before = this.#live;
+    this.#live = live;
+    if (live.ticket_types.some(({ id }) => !this.#types.has(id))) await this.#loadTypes();
+    if (!live.stale) {
+      this.#since.samples = append(this.#since.samples, fromLive(live, before));
+      if (before) this.#since.marks.push(...marksBetween(before, live));
+    }
+    this.#showFigures(live);
+    this.#showTypes(live);
+    this.#showRefusals(live);
+    this.#showWebhooks(live);
+    this.#showAudit(live.audit);
+    this.#showFreshness();
+    this.#draw();
+  }
+
+  #draw() {
+    if (!this.#live && !this.#past.samples.length) return;
+    const samples = this.#since.samples.reduce(append, this.#past.samples);
+    const seen = this.#past.samples.at(-1)?.at ?? 0;
+    const marks = [...this.#past.marks,
+      ...this.#since.marks.filter(({ at }) => Date.parse(at) > seen)];
+    const names = this.#types.size > 1
+      ? new Map([...this.#types].map(([id, type]) => [id, type.name])) : new Map();
+    const now = this.#isStale ? clock.now() : samples.at(-1).at;
+    const from = this.#seconds ? now - this.#seconds * 1000 : samples[0].at;
+    this.#chart.draw(samples, marks, names, from, now);
+  }
+
+  #showEvent({ body, headers }) {
+    this.#event = { ...body, etag: headers.get("ETag") };
+    const { title, start_time: start, published, notice, hold } = this.#event;
+    entitle(this.#view, title);
+    $(".when", this.#view).textContent = `${dateTime(start)} · ${published
+      ? "published" : "not published: buyers do not see it"}`;
+    $(".publish", this.#view).textContent = published ? "Unpublish" : "Publish";
+    $(".publish", this.#view).classList.toggle("primary", !published);
+    $(".buyers", this.#view).hidden = !published;
+    $(".notice p", this.#view).textContent = notice || "None. Everybody who waits would read it.";
+    $(".notice button", this.#view).textContent = notice ? "Change or remove" : "Write a notice";
+  }
+
+  #showFigures(live) {
+    const shown = {
+      left: number(live.left),
+      issued: `of ${number(live.issued)} issued`,
+      held: number(live.held),
+      confirmed: number(live.confirmed),
+      queued: number(live.queued),
+      oldest: live.queued ? words.wait(live.oldest_queued_seconds) : "–",
+      decided: words.rate(live.decided_per_second),
+      accepted: words.rate(live.accepted_per_second),
+      p50: words.wait(live.p50_seconds),
+      p99: words.wait(live.p99_seconds),
+    };
+    for (const [name, value] of Object.entries(shown)) {
+      $(`.figures [data-figure=${name}]`, this.#view).textContent = value;
+    }
+    const state = stateOfEvent(live.ticket_types);
+    fill($(".state", this.#view), badge(...state));
+    $(".pause-all", this.#view).hidden = !live.ticket_types.some(canPause);
+    $(".resume-all", this.#view).hidden = !live.ticket_types.some(isPaused);
+    $(".extend", this.#view).hidden = live.held === 0;
+  }
+
+  #showTypes(live) {
+    const body = $(".types tbody", this.#view);
+    const ids = new Set(live.ticket_types.map(({ id }) => id));
+    for (const [id, row] of this.#rows) {
+      if (ids.has(id)) continue;
+      row.remove();
+      this.#rows.delete(id);
+    }
+    for (const type of live.ticket_types) {
+      if (!this.#rows.has(type.id)) {
+        const row = this.#newRow(type.id);
+        this.#rows.set(type.id, row);
+        body.append(row);
+      }
+      this.#showType(this.#rows.get(type.id), type);
+    }
+    $(".types .empty", this.#view).hidden = ids.size > 0;
+    $(".types table", this.#view).hidden = ids.size === 0;
+  }
+
+  #newRow(id) {
+    const row = clone("type-row");
+    const type = () => this.#live.ticket_types.find((one) => one.id === id);
+    $(".pause", row).addEventListener("click", () => this.#pause([type()]));
+    $(".resume", row).addEventListener("click", () => this.#resume([type()]));
+    $(".capacity", row).addEventListener("click", async () => {
+      (await actions()).changeCapacity(type());
+    });
+    $(".edit-type", row).addEventListener("click", () => this.#editType(id));
+    return row;
+  }
+
+  #showType(row, live) {
+    const type = this.#types.get(live.id);
+    const shown = {
+      name: live.name,
+      terms: type && `${money(type.price, this.#event?.currency ?? "EUR")} · ${
+        words.saleWindow(type)}${
+        type.hold_seconds ? ` · held for ${duration(type.hold_seconds)}` : ""}`,
+      left: number(live.left),
+      held: number(live.held),
+      confirmed: number(live.confirmed),
+      issued: number(live.issued),
+      queued: number(live.queued),
+    };
+    for (const [name, value] of Object.entries(shown)) {
+      $(`[data-figure=${name}]`, row).textContent = value;
+    }
+    fill($("[data-figure=state]", row), badge(live.state));
+    fill($("[data-figure=bar]", row), stockBar(live));
+    $(".pause", row).hidden = !canPause(live);
+    $(".resume", row).hidden = !isPaused(live);
+    for (const button of row.querySelectorAll("button")) {
+      button.ariaLabel = `${button.textContent}: ${live.name}`;
+    }
+  }
+
+  #showRefusals({ refusals }) {
+    const rows = Object.entries(refusals).filter(([, count]) => count > 0)
+      .sort(([, a], [, b]) => b - a);
+    const most = rows[0]?.[1] ?? 1;
+    fill($(".refusals dl", this.#view), rows.map(([code, count]) => {
+      const row = clone("refusal");
+      $("dt", row).textContent = words.reason(code);
+      $("dd", row).textContent = number(count);
+      $(".share", row).style.width = `${(100 * count) / most}%`;
+      return row;
+    }));
+    $(".refusals .empty", this.#view).hidden = rows.length > 0;
+  }
+
+  #showWebhooks({ webhooks }) {
+    $(".webhooks", this.#view).hidden = webhooks === null;
+    if (webhooks) $(".webhooks p", this.#view).textContent = words.webhooks(webhooks);
+  }
+
+  #showAudit(audit) {
+    const section = $(".audit", this.#view);
+    const isRunning = ["queued", "running"].includes(audit?.status);
+    $(".verdict", section).textContent = audit
+      ? words.verdict(audit)
+      : "Not run yet. It computes the whole sale again from its ledger and compares.";
+    section.dataset.status = audit?.status ?? "none";
+    $(".audited", section).textContent = audit?.finished_at ? words.audited(audit) : "";
+    fill($("ul", section), (audit?.findings ?? []).map((finding) => {
+      const item = document.createElement("li");
+      item.textContent = finding;
+      return item;
+    }));
+    const button = $("button", section);
+    button.ariaDisabled = String(isRunning);
+    button.textContent = isRunning ? "Auditing…" : "Run the audit";
+  }
+
+  /** What is not current is grey, and says since when. */
+  #showFreshness() {
+    if (!this.#live) return;
+    const stale = words.staleness(this.#live, clock.now());
+    const freshness = $(".freshness", this.#view);
+    freshness.textContent = stale ?? "Live";
+    this.#view.classList.toggle("stale", stale !== null);
+    if ((stale !== null) !== this.#isStale) {
+      this.#isStale = stale !== null;
+      announce(stale ? "The figures are no longer current." : "The figures are live again.");
+      // What happened meanwhile is in the ledger.
+      if (!stale) this.#loadPast();
+    }
+    if (stale) this.#draw();
+  }
+
+  async #pause(types) {
+    await (await actions()).pause(types, this.#live.queued);
+  }
+
+  async #resume(types) {
+    await (await actions()).resume(types);
+  }
+
+  /** @param {"publish" | "notice"} what of the event, shown as it is then */
+  async #change(what) {
+    const changed = await (await actions())[what](this.#event);
+    if (changed) this.#showEvent(changed);
+  }
+
+  async #editType(id) {
+    const { editTicketType } = await import("./ticket-type-form.js");
+    if (await editTicketType(this.#event, id)) await this.#loadTypes();
+  }
+
+  async #audit() {
+    const button = $(".audit button", this.#view);
+    if (button.ariaDisabled === "true") return;
+    button.ariaDisabled = "true";
+    const { audit } = await actions();
+    for await (const state of audit(this.#id, this.#signal)) this.#showAudit(state);
+  }
+
+  async #export(button) {
+    const { save } = await import("./export.js");
+    await save(button, `api/events/${this.#id}/ledger/`, `event-${this.#id}`, this.#signal);
+  }
+}

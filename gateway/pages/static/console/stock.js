@@ -1,0 +1,36 @@
+/** How a sale stands, in little: the badge of its state and the bar of its tickets. */
+
+import { el } from "../core/dom.js";
+import { number } from "../core/format.js";
+
+/** The first that any ticket type has is the state of its event. */
+const STATES = {
+  on_sale: "On sale",
+  all_held: "All on hold",
+  paused: "Paused",
+  not_open: "Not open yet",
+  sold_out: "Sold out",
+  closed: "Closed",
+};
+
+/** @returns {[string, string]} code and words */
+export function stateOfEvent(ticketTypes) {
+  const state = Object.keys(STATES).find((one) => ticketTypes.some((type) => type.state === one));
+  return state ? [state, STATES[state]] : ["draft", "No ticket types"];
+}
+
+export function badge(state, words = STATES[state] ?? state) {
+  return el("span", { class: `badge ${state}` }, words);
+}
+
+/** Confirmed, on hold and left, as shares of what was issued. */
+export function stockBar({ issued, confirmed, held, left }) {
+  const words = `${number(confirmed)} confirmed, ${number(held)} on hold, ${number(left)} left`;
+  const bar = el("span", { class: "stock", role: "img", "aria-label": words, title: words });
+  for (const [name, count] of Object.entries({ confirmed, held, left })) {
+    const part = el("span", { class: name });
+    part.style.flexGrow = issued ? count / issued : 0;
+    bar.append(part);
+  }
+  return bar;
+}

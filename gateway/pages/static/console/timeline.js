@@ -1,0 +1,127 @@
+/**
+ * The past of a sale and what is sampled now, as one list of samples, oldest first. Pure.
+ *
+ * A sample: `at` in milliseconds; tickets `left`, `held`, `confirmed`; requests `queued` (null:
+ * not known); `decided`, `accepted` and `refused` (by code) per second.
+ */
+
+const SAMPLES_MAX = 1200;
+/** A live sample that comes later than this after the last one leaves a gap in the lines. */
+const GAP_MS = 15_000;
+
+const LEVELS = ["left", "held", "confirmed", "queued"];
+
+export function fromHistory({ points, step_seconds: step }) {
+  return points.map((point) => ({
+    ...pick(point, LEVELS),
+    at: Date.parse(point.at),
+    decided: point.decided / step,
+    accepted: point.accepted / step,
+    refused: mapValues(point.refused, (count) => count / step),
+  }));
+}
+
+/** @param before the live figures before these, or null: what was refused since is not known */
+export function fromLive(live, before) {
+  const at = Date.parse(live.at);
+  const seconds = before ? (at - Date.parse(before.at)) / 1000 : 0;
+  const since = (count, code) => Math.max(0, count - (before.refusals[code] ?? 0)) / seconds;
+  return {
+    ...pick(live, LEVELS),
+    at,
+    decided: live.decided_per_second,
+    accepted: live.accepted_per_second,
+    refused: seconds > 0 ? mapValues(live.refusals, since) : {},
+  };
+}
+
+/** The samples with one more. What is not newer than the last one adds nothing. */
+export function append(samples, sample) {
+  const last = samples.at(-1);
+  if (last && sample.at <= last.at) return samples;
+  if (last && sample.at - last.at > GAP_MS) sample = { ...sample, afterGap: true };
+  const longer = [...samples, sample];
+  return longer.length > SAMPLES_MAX ? thinned(longer) : longer;
+}
+
+/** Half as many samples in the older half: the last figures, and the mean of rates. */
+function thinned(samples) {
+  const half = Math.floor(samples.length / 4) * 2;
+  const older = [];
+  for (let i = 0; i < half; i += 2) older.push(merged(samples[i], samples[i + 1]));
+  return [...older, ...samples.slice(half)];
+}
+
+function merged(first, second) {
+  const codes = { ...first.refused, ...second.refused };
+  const mean = (a = 0, b = 0) => (a + b) / 2;
+  return {
+    ...second,
+    afterGap: first.afterGap || second.afterGap,
+    decided: mean(first.decided, second.decided),
+    accepted: mean(first.accepted, second.accepted),
+    refused: mapValues(codes, (_, code) => mean(first.refused[code], second.refused[code])),
+  };
+}
+
+/** What happened between two live figures, as marks of a history. */
+export function marksBetween(before, live) {
+  const were = new Map(before.ticket_types.map((type) => [type.id, type]));
+  return live.ticket_types.flatMap((type) => {
+    const was = were.get(type.id);
+    if (!was) return [];
+    const change = type.issued - was.issued;
+    const kinds = was.state === type.state ? [] : kindsOf(was.state, type.state);
+    if (change) kinds.push("capacity");
+    return kinds.map((kind) => ({
+      at: live.at,
+      kind,
+      ticket_type: type.id,
+      change: kind === "capacity" ? change : null,
+    }));
+  });
+}
+
+function kindsOf(was, is) {
+  const kinds = [];
+  if (was === "not_open" && is !== "closed") kinds.push("opening");
+  if (was === "paused") kinds.push("resumed");
+  if (is === "paused") kinds.push("paused");
+  if (is === "sold_out") kinds.push("sold_out");
+  if (is === "closed") kinds.push("closing");
+  return kinds;
+}
+
+/** The index of the sample that is nearest to a time; -1 where there is none. */
+export function nearest(samples, at) {
+  let low = 0;
+  let high = samples.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (samples[middle].at < at) low = middle + 1;
+    else high = middle;
+  }
+  const before = samples[low - 1];
+  return before && (low === samples.length || at - before.at < samples[low].at - at)
+    ? low - 1
+    : low < samples.length ? low : -1;
+}
+
+/** The codes of all refusals, the most frequent first. */
+export function refusalCodes(samples) {
+  const sums = {};
+  for (const { refused } of samples) {
+    for (const [code, perSecond] of Object.entries(refused)) {
+      sums[code] = (sums[code] ?? 0) + perSecond;
+    }
+  }
+  return Object.keys(sums).filter((code) => sums[code] > 0).sort((a, b) => sums[b] - sums[a]);
+}
+
+function pick(from, names) {
+  return Object.fromEntries(names.map((name) => [name, from[name]]));
+}
+
+function mapValues(from, change) {
+  return Object.fromEntries(Object.entries(from).map(([key, value]) => [key, change(value, key)]));
+}
