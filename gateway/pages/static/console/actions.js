@@ -11,12 +11,10 @@ const AUDIT_POLLED_MS = 1000;
 
 /** @param types of the live figures @param {number} queued requests that wait */
 export function pause(types, queued) {
-  const waiting = queued
-    ? `${number(queued)} purchases are in the queue; they were accepted before and are still decided.`
-    : "Purchases accepted before are still decided.";
+  const waiting = queued ? `: ${number(queued)} are queued now.` : ".";
   return ask(`Pause ${namesOf(types)}?`, [
     "Nobody can buy until you resume. Buyers see that the sale is paused.",
-    waiting,
+    `Purchases accepted before are still decided${waiting}`,
     "Tickets on hold stay on hold, can be paid, and come back when their time is over.",
   ], async (_, key) => {
     await switchAll(types, "pause", key);

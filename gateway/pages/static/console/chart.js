@@ -6,6 +6,8 @@ import { area, line, roundedUp, rowsFor, timeLabel, timeTicks } from "./scales.j
 import { nearest, refusalCodes } from "./timeline.js";
 import { markLabel, rate, reason } from "./words.js";
 
+const WIDE = 560;
+const TITLES = 130;
 const GUTTER = { left: 44, right: 12 };
 const PANEL_GAP = 14;
 const ROW = 18;
@@ -23,7 +25,7 @@ const PANELS = [
     stacked: true,
     series: [level("confirmed", "Confirmed"), level("held", "On hold"), level("left", "Left")],
   },
-  { title: "", height: 64, filled: true, series: [level("queued", "Requests in the queue")] },
+  { title: "Queue", height: 64, filled: true, series: [level("queued", "Requests queued")] },
   {
     title: "Per second",
     height: 80,
@@ -89,10 +91,13 @@ export class SaleChart {
     const right = width - GUTTER.right;
     const x = (at) => GUTTER.left + ((at - from) / (to - from)) * (right - GUTTER.left);
     const picked = this.#picked();
-    const labels = marks.map((mark) => ({ x: x(mark.at), width: mark.label.length * CHARACTER + 8 }));
-    // At the right edge a label stands to the left of its mark.
-    for (const label of labels) label.start = Math.min(label.x, right - label.width);
-    const rows = rowsFor(labels.map((label) => ({ ...label, x: label.start })), MARK_ROWS);
+    const labels = marks.map((mark) => {
+      const at = x(mark.at);
+      const width = mark.label.length * CHARACTER + 8;
+      // At the right edge a label stands to the left of its mark.
+      return { at, width, x: at + width > right ? at - width : at };
+    });
+    const rows = rowsFor(labels, MARK_ROWS);
     const flags = (Math.max(-1, ...rows) + 1) * ROW;
     const content = [];
     let y = 0;
@@ -112,12 +117,13 @@ export class SaleChart {
         width: x(to) - x(last.at), height: bottom - plotsFrom,
       }));
     }
+    const lines = [];
     for (const [i, mark] of marks.entries()) {
       const top = rows[i] < 0 ? plotsFrom : plotsFrom - flags + rows[i] * ROW;
-      content.push(svg("path", { class: "mark", d: `M${labels[i].x} ${top}V${bottom}` }));
-      if (rows[i] < 0) continue;
-      content.push(text(mark.label, labels[i].start + 4, top + 11, "mark-label"));
+      lines.push(svg("path", { class: "mark", d: `M${labels[i].at} ${top}V${bottom}` }));
+      if (rows[i] >= 0) content.push(text(mark.label, labels[i].x + 4, top + 11, "mark-label"));
     }
+    content.unshift(...lines);
     const { ticks, step } = timeTicks(from, to, Math.max(2, (right - GUTTER.left) / 90));
     const label = timeLabel(step);
     for (const at of ticks) content.push(text(label(at), x(at), bottom + 16, "tick middle"));
@@ -185,11 +191,11 @@ export class SaleChart {
     const details = $("details", this.#figure);
     if (!details.open || !this.#drawn) return;
     const { panels, marks } = this.#drawn;
-    const columns = panels.flatMap((panel) => panel.series.map((series) => ({ ...series, panel })));
-    const head = el("tr", {}, el("th", { scope: "col" }, "Time"), ...columns.map(
-      ({ label, words, panel }) => el("th", { scope: "col" },
-        panel.title.startsWith("Refused") ? `Refused: ${label}/s` : words === rate ? `${label}/s` : label)),
-    el("th", { scope: "col" }, "What happened"));
+    const columns = panels.flatMap(
+      ({ title, series }) => series.map((one) => ({ ...one, title })));
+    const heading = (words) => el("th", { scope: "col" }, words);
+    const head = el("tr", {}, heading("Time"), columns.map((column) => heading(nameOf(column))),
+      heading("What happened"));
     const happened = new Map();
     for (const mark of marks) {
       const index = nearest(this.#moments, mark.at);
@@ -217,14 +223,12 @@ function merged(marks, names) {
   return [...byLabel.values()].sort((a, b) => a.at - b.at);
 }
 
-function legendOf({ title, series }, y, width, moment) {
-  const nodes = [];
-  let x = 0;
-  if (title && width > 520) {
-    nodes.push(text(title, 0, y, "panel-title"));
-    x = title.length * CHARACTER + 22;
-  }
-  const from = x;
+/** A panel's title and what its lines are, with their values at a moment; wrapped. */
+function legendOf({ title, series }, top, width, moment) {
+  const nodes = [text(title, 0, top, "panel-title")];
+  const from = width < WIDE ? 0 : TITLES;
+  let x = from;
+  let y = width < WIDE ? top + ROW : top;
   // From the top of a stack down, as it is seen.
   for (const one of [...series].reverse()) {
     const words = moment ? inWords(one, moment) : "–";
@@ -233,13 +237,14 @@ function legendOf({ title, series }, y, width, moment) {
       x = from;
       y += ROW;
     }
-    nodes.push(svg("rect", { class: `swatch ${one.name}`, x, y: y - 9, width: 10, height: 10, rx: 2 }));
-    nodes.push(svg("text", { class: "legend", x: x + 15, y }, `${one.label} `,
-      svg("tspan", { class: "value" }, words)));
+    nodes.push(
+      svg("rect", { class: one.name, x, y: y - 9, width: 10, height: 10, rx: 2 }),
+      svg("text", { x: x + 15, y }, `${one.label} `, svg("tspan", { class: "value" }, words)),
+    );
     x += needed;
   }
-  if (!series.length) nodes.push(text("Nobody was refused.", x, y, "legend"));
-  return { nodes, bottom: y + 8 };
+  if (!series.length) nodes.push(text("Nobody", x, y, ""));
+  return { nodes, bottom: y + 10 };
 }
 
 function plot({ series, height, stacked, filled }, moments, x, top, right) {
@@ -273,6 +278,11 @@ function plot({ series, height, stacked, filled }, moments, x, top, right) {
     nodes.push(svg("path", { class: `line ${series[i].name}`, d: line(upper) }));
   });
   return nodes;
+}
+
+function nameOf({ label, words, title }) {
+  const name = title.startsWith("Refused") ? `Refused: ${label}` : label;
+  return words === rate ? `${name}/s` : name;
 }
 
 function inWords({ value, words }, moment) {

@@ -54,6 +54,7 @@ function changedFields(form, before, now) {
   return Object.keys(changedIn(copy, before)).map((name) => {
     const field = copy.elements[name];
     const label = form.elements[name].labels?.[0]?.querySelector("span")?.textContent ?? name;
-    return [label, field.type === "checkbox" ? (field.checked ? "yes" : "no") : field.value || "–"];
+    if (field.type === "checkbox") return [label, field.checked ? "yes" : "no"];
+    return [label, field.value || "–"];
   });
 }

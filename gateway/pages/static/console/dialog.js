@@ -2,7 +2,7 @@
 
 import { $, clone, el, fill } from "../core/dom.js";
 import { copy } from "./copy.js";
-import { fillForm, onSubmit, readForm } from "./form.js";
+import { fillForm, isBusy, onSubmit, readForm } from "./form.js";
 
 /**
  * Asks, and acts once it is confirmed. What is refused is shown in the dialog, which stays open.
@@ -31,7 +31,9 @@ export function ask(question, sentences, act, { confirm, danger = false, fields,
       result = (await act(readForm(form), key)) ?? true;
       dialog.close();
     });
-    $(".dismiss", dialog).addEventListener("click", () => dialog.close());
+    // What is under way has an outcome, perhaps a secret that is shown once.
+    dialog.addEventListener("cancel", (event) => isBusy(form) && event.preventDefault());
+    $(".dismiss", dialog).addEventListener("click", () => isBusy(form) || dialog.close());
     dialog.addEventListener("close", () => {
       dialog.remove();
       resolve(result);

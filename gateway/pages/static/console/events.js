@@ -110,7 +110,8 @@ async function readSale(event, row, signal) {
   const [state, words] = hasEnded ? ["closed", "Ended"] : stateOfEvent(live.ticket_types);
   fill($("[data-figure=state]", row), badge(state, words));
   for (const name of ["left", "held", "confirmed", "queued"]) {
-    $(`[data-figure=${name}]`, row).textContent = number(live[name]);
+    $(`[data-figure=${name}]`, row).textContent =
+      live[name] === null ? "–" : number(live[name]);
   }
   fill($("[data-figure=bar]", row), stockBar(live));
 }

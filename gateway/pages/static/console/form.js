@@ -1,4 +1,4 @@
-/** Forms of the templates: filled from the API's values, read into them, errors beside the fields. */
+/** Forms of the templates: filled from the API's values, read into them, errors by field. */
 
 import { ApiError, newKey } from "../core/api.js";
 import { $, el } from "../core/dom.js";
@@ -49,10 +49,9 @@ export function changedIn(form, values) {
  */
 export function onSubmit(form, act) {
   let keyed = null;
-  form.noValidate = false;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (form.ariaBusy === "true") return;
+    if (isBusy(form)) return;
     const values = JSON.stringify(readForm(form));
     if (keyed?.values !== values) keyed = { values, key: newKey() };
     showErrors(form, null);
@@ -68,21 +67,23 @@ export function onSubmit(form, act) {
   });
 }
 
-export function setBusy(form, isBusy) {
-  form.ariaBusy = String(isBusy);
-  for (const button of form.querySelectorAll("button[type=submit], button:not([type])")) {
-    button.ariaDisabled = String(isBusy);
-  }
+export function isBusy(form) {
+  return form.ariaBusy === "true";
+}
+
+function setBusy(form, busy) {
+  form.ariaBusy = String(busy);
+  $("[type=submit]", form).ariaDisabled = String(busy);
 }
 
 /** @param {ApiError | null} error */
-export function showErrors(form, error) {
+function showErrors(form, error) {
   for (const field of fieldsOf(form)) {
     field.removeAttribute("aria-invalid");
     field.removeAttribute("aria-describedby");
   }
   for (const old of form.querySelectorAll(".field-error")) old.remove();
-  const general = $("[role=alert]", form);
+  const general = $(".form-error", form);
   general.textContent = "";
   if (!error) return;
   const rest = [];
@@ -102,10 +103,16 @@ export function showErrors(form, error) {
     first ??= field;
   }
   if (rest.length || !first) {
-    const { title, next } = explain(error);
-    general.textContent = [title, ...rest, next].filter(Boolean).join(" ");
+    general.textContent = [...sentences(error), ...rest].join(" ");
   }
   first?.focus();
+}
+
+/** The API's own sentence says more than those for these codes alone. */
+function sentences(error) {
+  if (["conflict", "invalid"].includes(error.code)) return [error.detail];
+  const { title, next } = explain(error);
+  return [title, next];
 }
 
 function fieldsOf(form) {

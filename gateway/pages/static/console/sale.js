@@ -122,6 +122,7 @@ class SalePage {
   async #show(live) {
     const before = this.#live;
     this.#live = live;
+    clock.observe(live.at);
     if (live.ticket_types.some(({ id }) => !this.#types.has(id))) await this.#loadTypes();
     if (!live.stale) {
       this.#since.samples = append(this.#since.samples, fromLive(live, before));
@@ -151,10 +152,10 @@ class SalePage {
 
   #showEvent({ body, headers }) {
     this.#event = { ...body, etag: headers.get("ETag") };
-    const { title, start_time: start, published, notice, hold } = this.#event;
+    const { title, start_time: start, published, notice } = this.#event;
     entitle(this.#view, title);
-    $(".when", this.#view).textContent = `${dateTime(start)} · ${published
-      ? "published" : "not published: buyers do not see it"}`;
+    $(".when", this.#view).textContent = dateTime(start);
+    $(".private", this.#view).hidden = published;
     $(".publish", this.#view).textContent = published ? "Unpublish" : "Publish";
     $(".publish", this.#view).classList.toggle("primary", !published);
     $(".buyers", this.#view).hidden = !published;
@@ -168,8 +169,8 @@ class SalePage {
       issued: `of ${number(live.issued)} issued`,
       held: number(live.held),
       confirmed: number(live.confirmed),
-      queued: number(live.queued),
-      oldest: live.queued ? words.wait(live.oldest_queued_seconds) : "–",
+      queued: words.count(live.queued),
+      oldest: live.queued === 0 ? "–" : words.wait(live.oldest_queued_seconds),
       decided: words.rate(live.decided_per_second),
       accepted: words.rate(live.accepted_per_second),
       p50: words.wait(live.p50_seconds),
@@ -180,9 +181,14 @@ class SalePage {
     }
     const state = stateOfEvent(live.ticket_types);
     fill($(".state", this.#view), badge(...state));
-    $(".pause-all", this.#view).hidden = !live.ticket_types.some(canPause);
-    $(".resume-all", this.#view).hidden = !live.ticket_types.some(isPaused);
-    $(".extend", this.#view).hidden = live.held === 0;
+    showOneOf($(".pause-all", this.#view), live.ticket_types.some(canPause),
+      $(".resume-all", this.#view), live.ticket_types.some(isPaused));
+    $(".holds", this.#view).hidden = live.held === 0;
+    $(".holds p", this.#view).textContent =
+      `${words.tickets(live.held)} on hold, to be paid or to come back when the time is over.`;
+    const several = live.ticket_types.length > 1 ? "all" : "the sale";
+    $(".pause-all", this.#view).textContent = `Pause ${several}`;
+    $(".resume-all", this.#view).textContent = `Resume ${several}`;
   }
 
   #showTypes(live) {
@@ -221,25 +227,31 @@ class SalePage {
     const type = this.#types.get(live.id);
     const shown = {
       name: live.name,
-      terms: type && `${money(type.price, this.#event?.currency ?? "EUR")} · ${
-        words.saleWindow(type)}${
-        type.hold_seconds ? ` · held for ${duration(type.hold_seconds)}` : ""}`,
+      terms: type ? this.#termsOf(type) : "",
       left: number(live.left),
+      issued: `of ${number(live.issued)}`,
       held: number(live.held),
       confirmed: number(live.confirmed),
-      issued: number(live.issued),
-      queued: number(live.queued),
+      queued: words.count(live.queued),
     };
     for (const [name, value] of Object.entries(shown)) {
       $(`[data-figure=${name}]`, row).textContent = value;
     }
     fill($("[data-figure=state]", row), badge(live.state));
     fill($("[data-figure=bar]", row), stockBar(live));
-    $(".pause", row).hidden = !canPause(live);
-    $(".resume", row).hidden = !isPaused(live);
+    showOneOf($(".pause", row), canPause(live), $(".resume", row), isPaused(live));
     for (const button of row.querySelectorAll("button")) {
       button.ariaLabel = `${button.textContent}: ${live.name}`;
     }
+  }
+
+  #termsOf(type) {
+    const { price, hold_seconds: hold } = type;
+    return [
+      money(price, this.#event?.currency ?? "EUR"),
+      words.saleWindow(type),
+      hold && `held for ${duration(hold)}`,
+    ].filter(Boolean).join(" · ");
   }
 
   #showRefusals({ refusals }) {
@@ -326,4 +338,12 @@ class SalePage {
     const { save } = await import("./export.js");
     await save(button, `api/events/${this.#id}/ledger/`, `event-${this.#id}`, this.#signal);
   }
+}
+
+/** Shows the buttons that apply; the focus does not stay on one that is hidden. */
+function showOneOf(one, oneApplies, other, otherApplies) {
+  const focused = [one, other].find((button) => button === document.activeElement);
+  one.hidden = !oneApplies;
+  other.hidden = !otherApplies;
+  if (focused?.hidden) (focused === one ? other : one).focus();
 }

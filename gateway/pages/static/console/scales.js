@@ -11,11 +11,11 @@ const STEPS = [
   ...[1, 2, 7, 14, 28, 91, 364].map((n) => n * DAY),
 ];
 
-/** The smallest of 1, 2, 5 times a power of ten that is at least `value`. */
+/** The end of an axis from 0 to at least `value`, which divides into four with short labels. */
 export function roundedUp(value) {
   if (value <= 1) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 2.5, 5, 10].map((n) => n * power).find((n) => n >= value);
+  return [1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10].map((n) => n * power).find((n) => n >= value);
 }
 
 /** Times to label, in whole steps of the reader's own clock. */

@@ -28,7 +28,7 @@ export function stockBar({ issued, confirmed, held, left }) {
   const words = `${number(confirmed)} confirmed, ${number(held)} on hold, ${number(left)} left`;
   const bar = el("span", { class: "stock", role: "img", "aria-label": words, title: words });
   for (const [name, count] of Object.entries({ confirmed, held, left })) {
-    const part = el("span", { class: name });
+    const part = el("span", { class: count ? name : "none" });
     part.style.flexGrow = issued ? count / issued : 0;
     bar.append(part);
   }

@@ -1,24 +1,43 @@
 /**
  * The past of a sale and what is sampled now, as one list of samples, oldest first. Pure.
  *
- * A sample: `at` in milliseconds; tickets `left`, `held`, `confirmed`; requests `queued` (null:
- * not known); `decided`, `accepted` and `refused` (by code) per second.
+ * A sample: `at` in milliseconds; tickets `left`, `held`, `confirmed`; purchases `queued`; `decided`,
+ * `accepted` and `refused` (by code) per second. Null: not known.
  */
 
 const SAMPLES_MAX = 1200;
 /** A live sample that comes later than this after the last one leaves a gap in the lines. */
 const GAP_MS = 15_000;
 
+const NOTHING = { decided: 0, accepted: 0, refused: {} };
 const LEVELS = ["left", "held", "confirmed", "queued"];
 
-export function fromHistory({ points, step_seconds: step }) {
-  return points.map((point) => ({
-    ...pick(point, LEVELS),
-    at: Date.parse(point.at),
-    decided: point.decided / step,
-    accepted: point.accepted / step,
-    refused: mapValues(point.refused, (count) => count / step),
-  }));
+/** The levels of a point are those at the end of its step. The last one may not be over. */
+export function fromHistory({ points, step_seconds: step, now: nowText }) {
+  if (!points.length) return [];
+  const now = Date.parse(nowText);
+  const samples = points.map((point) => {
+    const began = Date.parse(point.at);
+    const at = Math.min(began + step * 1000, now);
+    const seconds = Math.max((at - began) / 1000, step / 2);
+    return {
+      ...pick(point, LEVELS),
+      at,
+      decided: point.decided / seconds,
+      accepted: point.accepted / seconds,
+      refused: mapValues(point.refused, (count) => count / seconds),
+    };
+  });
+  // It begins with the first purchase and ends with the last one.
+  const { left, held, confirmed } = samples[0];
+  const first = { left: left + held + confirmed, held: 0, confirmed: 0, queued: 0 };
+  const last = samples.at(-1);
+  const after = [Math.min(last.at + step * 1000, now), now].filter((at) => at > last.at);
+  return [
+    { ...first, ...NOTHING, at: Date.parse(points[0].at) },
+    ...samples,
+    ...after.map((at) => ({ ...last, ...NOTHING, at })),
+  ];
 }
 
 /** @param before the live figures before these, or null: what was refused since is not known */

@@ -40,6 +40,11 @@ export function tickets(count) {
   return count === 1 ? "1 ticket" : `${number(count)} tickets`;
 }
 
+/** @param {number | null} n null: too many to be counted */
+export function count(n) {
+  return n === null ? "–" : number(n);
+}
+
 /** A wait as the console writes it: "38 ms", "1.2 s", then in Intl's words. */
 export function wait(seconds) {
   if (seconds === null) return "–";
@@ -49,18 +54,19 @@ export function wait(seconds) {
 
 /** A rate per second: whole numbers from ten on. */
 export function rate(perSecond) {
+  if (perSecond === null) return "–";
   return perSecond > 0 && perSecond < 10 ? perSecond.toFixed(1) : number(Math.round(perSecond));
 }
 
-/** Why figures are not shown as current, or null where they are. Times in milliseconds. */
+const STALE_AFTER_SECONDS = 4;
+
+/** Why figures are not current, or null where they are. @param {number} now in milliseconds */
 export function staleness({ at, stale }, now) {
   const age = Math.max(0, Math.round((now - Date.parse(at)) / 1000));
   if (!stale && age <= STALE_AFTER_SECONDS) return null;
-  const why = age > STALE_AFTER_SECONDS ? "Connection lost" : "The database does not answer";
+  const why = stale ? "The database does not answer" : "Connection lost";
   return `${why}: figures as of ${age < 120 ? `${age} s` : duration(age)} ago. Trying again…`;
 }
-
-const STALE_AFTER_SECONDS = 3;
 
 export function verdict({ status, summary }) {
   if (status === "queued") return "Waiting for its turn…";
@@ -80,6 +86,6 @@ export function webhooks({ count, failing, behind_entries: entries, behind_secon
 }
 
 export function saleWindow({ sales_start: start, sales_end: end }) {
-  if (!start) return end ? `until ${dateTime(end)}` : "open from the beginning";
+  if (!start) return end && `until ${dateTime(end)}`;
   return end ? `${dateTime(start)} to ${dateTime(end)}` : `from ${dateTime(start)}`;
 }
