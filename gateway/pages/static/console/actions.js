@@ -11,7 +11,7 @@ const AUDIT_POLLED_MS = 1000;
 
 /** @param types of the live figures @param {number} queued requests that wait */
 export function pause(types, queued) {
-  const waiting = queued ? `: ${number(queued)} are queued now.` : ".";
+  const waiting = queued ? `; in the queue now: ${number(queued)}.` : ".";
   return ask(`Pause ${namesOf(types)}?`, [
     "Nobody can buy until you resume. Buyers see that the sale is paused.",
     `Purchases accepted before are still decided${waiting}`,

@@ -2,7 +2,7 @@
 
 import { $, el, fill } from "../core/dom.js";
 import { number } from "../core/format.js";
-import { area, line, roundedUp, rowsFor, timeLabel, timeTicks } from "./scales.js";
+import { area, axis, line, rowsFor, timeLabel, timeTicks } from "./scales.js";
 import { nearest, refusalCodes } from "./timeline.js";
 import { markLabel, rate, reason } from "./words.js";
 
@@ -210,17 +210,25 @@ export class SaleChart {
   }
 }
 
-/** Marks of one kind and moment are one: of all types, if several have it. */
+/**
+ * Marks with their labels: those of one kind and moment are one. A ticket type that sells out again
+ * and again, because holds come back, is marked once.
+ */
 function merged(marks, names) {
-  const byLabel = new Map();
-  for (const mark of marks) {
+  const kept = new Map();
+  const kinds = new Map();
+  for (const mark of [...marks].sort((a, b) => Date.parse(a.at) - Date.parse(b.at))) {
+    const { kind, ticket_type: type, change } = mark;
+    const isRepeated = kind === "sold_out" && kinds.get(type) === kind;
+    kinds.set(type, kind);
+    if (isRepeated) continue;
     const at = Date.parse(mark.at);
-    const key = `${mark.kind} ${mark.change} ${Math.round(at / 2000)}`;
-    const several = byLabel.has(key);
-    const label = markLabel(mark, several ? "" : names.get(mark.ticket_type));
-    byLabel.set(key, { at: several ? byLabel.get(key).at : at, label });
+    const key = `${kind} ${change} ${Math.round(at / 2000)}`;
+    const other = kept.get(key);
+    const name = other && other.type !== type ? "" : names.get(type);
+    kept.set(key, { at: other?.at ?? at, type, label: markLabel(mark, name) });
   }
-  return [...byLabel.values()].sort((a, b) => a.at - b.at);
+  return [...kept.values()];
 }
 
 /** A panel's title and what its lines are, with their values at a moment; wrapped. */
@@ -254,12 +262,12 @@ function plot({ series, height, stacked, filled }, moments, x, top, right) {
     if (value === null || value === undefined) return null;
     return stacked ? (sums[i] += value) : value;
   }));
-  const most = roundedUp(Math.max(0, ...lines.flat()));
+  const { end: most, parts } = axis(Math.max(0, ...lines.flat()));
   const y = (value) => top + height - (value / most) * height;
   const nodes = [];
-  const parts = height > 100 ? 4 : 2;
-  for (let i = 0; i <= parts; i++) {
-    const value = (most * i) / parts;
+  const labels = height > 100 ? parts : 2;
+  for (let i = 0; i <= labels; i++) {
+    const value = (most * i) / labels;
     nodes.push(svg("path", { class: "grid", d: `M${GUTTER.left} ${y(value)}H${right}` }));
     if (Number.isInteger(value) || most > 4) {
       nodes.push(text(compact(value), GUTTER.left - 6, y(value) + 4, "tick end"));

@@ -2,7 +2,7 @@
 
 import { ApiError, request } from "../core/api.js";
 import { $, clone, el, fill } from "../core/dom.js";
-import { changedIn, fillForm } from "./form.js";
+import { changedIn, fillForm, labelOf } from "./form.js";
 
 /** A representation that was read, and its tag. */
 export async function read(path, signal) {
@@ -53,7 +53,7 @@ function changedFields(form, before, now) {
   fillForm(copy, now);
   return Object.keys(changedIn(copy, before)).map((name) => {
     const field = copy.elements[name];
-    const label = form.elements[name].labels?.[0]?.querySelector("span")?.textContent ?? name;
+    const label = labelOf(form, name) ?? name;
     if (field.type === "checkbox") return [label, field.checked ? "yes" : "no"];
     return [label, field.value || "–"];
   });

@@ -90,7 +90,7 @@ function showErrors(form, error) {
   let first = null;
   for (const [name, messages] of Object.entries(error.errors ?? {})) {
     const field = fieldsOf(form).find((one) => one.name === name.split(".")[0]);
-    const words = messages.join(" ");
+    const words = inWords(messages.join(" "), form);
     if (!field) {
       rest.push(`${name}: ${words}`);
       continue;
@@ -106,6 +106,17 @@ function showErrors(form, error) {
     general.textContent = [...sentences(error), ...rest].join(" ");
   }
   first?.focus();
+}
+
+/** A message of the API, with the labels of the form for its names. */
+function inWords(message, form) {
+  const words = message.replace(/[a-z]+_[a-z_]+/g, (name) => labelOf(form, name) ?? name);
+  return words[0].toUpperCase() + words.slice(1);
+}
+
+/** The label of a field; undefined where there is none. */
+export function labelOf(form, name) {
+  return form.elements[name]?.closest?.("label")?.querySelector("span").textContent;
 }
 
 /** The API's own sentence says more than those for these codes alone. */

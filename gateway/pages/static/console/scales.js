@@ -11,11 +11,17 @@ const STEPS = [
   ...[1, 2, 7, 14, 28, 91, 364].map((n) => n * DAY),
 ];
 
-/** The end of an axis from 0 to at least `value`, which divides into four with short labels. */
-export function roundedUp(value) {
-  if (value <= 1) return 1;
-  const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10].map((n) => n * power).find((n) => n >= value);
+/** Ends of axes between 1 and 10, and into how many parts with short labels each divides. */
+const ENDS = [
+  ...[[1, 5], [1.2, 4], [1.6, 4], [2, 4], [2.4, 4]],
+  ...[[3, 3], [4, 4], [5, 5], [6, 3], [8, 4], [10, 5]],
+];
+
+/** An axis from 0 to at least `value`: its end, and its parts. */
+export function axis(value) {
+  const power = 10 ** Math.floor(Math.log10(Math.max(1, value)));
+  const [end, parts] = ENDS.find(([one]) => one * power >= value);
+  return { end: end * power, parts };
 }
 
 /** Times to label, in whole steps of the reader's own clock. */

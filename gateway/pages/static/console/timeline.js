@@ -32,7 +32,8 @@ export function fromHistory({ points, step_seconds: step, now: nowText }) {
   const { left, held, confirmed } = samples[0];
   const first = { left: left + held + confirmed, held: 0, confirmed: 0, queued: 0 };
   const last = samples.at(-1);
-  const after = [Math.min(last.at + step * 1000, now), now].filter((at) => at > last.at);
+  const end = last.at + step * 1000;
+  const after = end < now ? [end, now] : [];
   return [
     { ...first, ...NOTHING, at: Date.parse(points[0].at) },
     ...samples,
