@@ -124,7 +124,7 @@ export class SaleChart {
       if (rows[i] >= 0) content.push(text(mark.label, labels[i].x + 4, top + 11, "mark-label"));
     }
     content.unshift(...lines);
-    const { ticks, step } = timeTicks(from, to, Math.max(2, (right - GUTTER.left) / 90));
+    const { ticks, step } = timeTicks(from, to, Math.max(2, (right - GUTTER.left) / 70));
     const label = timeLabel(step);
     for (const at of ticks) content.push(text(label(at), x(at), bottom + 16, "tick middle"));
     if (this.#pickedAt !== null && picked) {
@@ -269,7 +269,7 @@ function plot({ series, height, stacked, filled }, moments, x, top, right) {
   for (let i = 0; i <= labels; i++) {
     const value = (most * i) / labels;
     nodes.push(svg("path", { class: "grid", d: `M${GUTTER.left} ${y(value)}H${right}` }));
-    if (Number.isInteger(value) || most > 4) {
+    if (Number.isInteger(value) || most > 10) {
       nodes.push(text(compact(value), GUTTER.left - 6, y(value) + 4, "tick end"));
     }
   }

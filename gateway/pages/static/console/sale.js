@@ -57,7 +57,7 @@ class SalePage {
     this.#on(".pause-all", () => this.#pause(this.#live.ticket_types.filter(canPause)));
     this.#on(".resume-all", () => this.#resume(this.#live.ticket_types.filter(isPaused)));
     this.#on(".publish", () => this.#change("publish"));
-    this.#on(".notice button", () => this.#change("notice"));
+    this.#on(".notice-card button", () => this.#change("notice"));
     this.#on(".extend", async () => (await actions()).extendHolds(this.#event, this.#live));
     this.#on(".add-type", () => this.#editType(null));
     this.#on(".audit button", () => this.#audit());
@@ -159,8 +159,8 @@ class SalePage {
     $(".publish", this.#view).textContent = published ? "Unpublish" : "Publish";
     $(".publish", this.#view).classList.toggle("primary", !published);
     $(".buyers", this.#view).hidden = !published;
-    $(".notice p", this.#view).textContent = notice || "None. Everybody who waits would read it.";
-    $(".notice button", this.#view).textContent = notice ? "Change or remove" : "Write a notice";
+    $(".notice-text", this.#view).textContent = notice || "None. Everybody who waits would read it.";
+    $(".notice-card button", this.#view).textContent = notice ? "Change or remove" : "Write a notice";
   }
 
   #showFigures(live) {

@@ -19,7 +19,10 @@ const ENDS = [
 
 /** An axis from 0 to at least `value`: its end, and its parts. */
 export function axis(value) {
-  const power = 10 ** Math.floor(Math.log10(Math.max(1, value)));
+  // A few are counted one by one.
+  const few = Math.max(1, Math.ceil(value));
+  if (few <= 4) return { end: few, parts: few };
+  const power = 10 ** Math.floor(Math.log10(value));
   const [end, parts] = ENDS.find(([one]) => one * power >= value);
   return { end: end * power, parts };
 }

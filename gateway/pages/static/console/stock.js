@@ -20,7 +20,7 @@ export function stateOfEvent(ticketTypes) {
 }
 
 export function badge(state, words = STATES[state] ?? state) {
-  return el("span", { class: `badge ${state}` }, words);
+  return el("span", { class: "badge", "data-state": state }, words);
 }
 
 /** Confirmed, on hold and left, as shares of what was issued. */

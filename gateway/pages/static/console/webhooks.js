@@ -1,7 +1,7 @@
 /** Webhooks: where the entries of a ledger are sent, and how that goes. */
 
 import { request } from "../core/api.js";
-import { $, clone, fill } from "../core/dom.js";
+import { $, clone, el, fill } from "../core/dom.js";
 import { dateTime, number } from "../core/format.js";
 import { ask, showSecret } from "./dialog.js";
 import { announce, entitle } from "./page.js";
@@ -68,7 +68,7 @@ function cardOf(webhook, changed, signal) {
 
 function stateOf({ enabled, failing_since: failing }) {
   if (!enabled) return badge("paused", "Disabled");
-  return failing ? badge("failing", "Failing") : badge("on_sale", "Enabled");
+  return failing ? badge("failed", "Failing") : badge("on_sale", "Enabled");
 }
 
 function sinceOf({ enabled, disabled_at, disabled_reason: reason, failing_since: failing }) {
@@ -105,11 +105,22 @@ function resultOf({ status, failure }) {
   return [status, failure ? FAILURES[failure] ?? failure : "received"].filter(Boolean).join(", ");
 }
 
+/** The events that a form of the templates offers: the hundred that start last. */
+async function offerEvents(templateId) {
+  const { body } = await request(
+    "GET", "api/events/?owner=me&ordering=-start_time&page_size=100");
+  const events = body.results.map(({ id, title }) => el("option", { value: id }, title));
+  const select = $("select", document.getElementById(templateId).content);
+  fill(select, $("option", select), events);
+  return templateId;
+}
+
 async function create() {
+  const fields = await offerEvents("webhook-fields");
   const made = await ask("New webhook", [
     "Every entry of your ledger is sent to it, in order, at least once.",
   ], async (values, key) => (await request("POST", PATH, { body: values, key })).body,
-  { confirm: "Create the webhook", fields: "webhook-fields" });
+  { confirm: "Create the webhook", fields });
   if (made) await secretOf(made, "Your receiver verifies each request by it.");
   return made;
 }
@@ -154,18 +165,16 @@ async function rotate(webhook) {
   return made;
 }
 
-function rewind(webhook) {
+async function rewind(webhook) {
+  const isOfAll = webhook.event === null;
+  const fields = isOfAll ? await offerEvents("rewind-all-fields") : "rewind-fields";
   return ask("Rewind the webhook", [
     "All entries after a number are sent again, in new deliveries; 0 sends everything.",
   ], async ({ after, event }, key) => {
-    const body = webhook.event === null ? { after, event } : { after };
+    const body = isOfAll ? { after, event } : { after };
     await request("POST", `${PATH}${webhook.id}/rewind/`, { body, key });
     announce(`Rewound: entries after ${number(after)} are sent again.`);
-  }, {
-    confirm: "Rewind",
-    fields: webhook.event === null ? "rewind-all-fields" : "rewind-fields",
-    values: { after: 0 },
-  });
+  }, { confirm: "Rewind", fields, values: { after: 0 } });
 }
 
 function remove(webhook) {
