@@ -33,12 +33,27 @@ def purchase_body(lines: Sequence[Line]) -> bytes:
     return msgspec.json.encode(lines[0] if len(lines) == 1 else {"items": lines})
 
 
-def create_sale(
-    base_url: str, token: str, title: str, capacity: int, hold_seconds: int | None = None
-) -> list[int]:
-    """Create an event of this token's user; returns its ticket types, which share the capacity.
+class CreatedSale(msgspec.Struct, frozen=True):
+    """An event, and its ticket types, which share the capacity."""
 
-    `hold_seconds`: how long they are held for the payment; None: not at all.
+    event: int
+    ticket_types: list[int]
+
+
+def create_sale(
+    base_url: str,
+    token: str,
+    title: str,
+    capacity: int,
+    *,
+    hold_seconds: int | None = None,
+    published: bool = False,
+) -> CreatedSale:
+    """Create an event of this token's user.
+
+    Args:
+        hold_seconds: how long tickets are held for the payment; None: not at all.
+        published: whether everybody sees it, with the tickets that are left.
 
     Raises:
         ConfigurationError: the system does not answer, or with an error.
@@ -48,10 +63,11 @@ def create_sale(
         "start_time": starts.isoformat(),
         "end_time": (starts + timedelta(hours=4)).isoformat(),
     }
-    event = _create(base_url, "/api/events/", token, {"title": title} | times)["id"]
+    shown = {"published": True, "show_left": True} if published else {}
+    event = _create(base_url, "/api/events/", token, {"title": title} | times | shown)["id"]
     terms = {"price": "49.00", "hold_seconds": hold_seconds}
     shares = [(capacity + n) // len(TICKET_TYPES) for n in range(len(TICKET_TYPES))]
-    return [
+    ticket_types = [
         _create(
             base_url,
             "/api/ticket-types/",
@@ -60,6 +76,7 @@ def create_sale(
         )["id"]
         for name, share in zip(TICKET_TYPES, shares, strict=True)
     ]
+    return CreatedSale(event, ticket_types)
 
 
 def create_payments_key(base_url: str, token: str) -> str:
@@ -74,11 +91,23 @@ def create_payments_key(base_url: str, token: str) -> str:
     return key
 
 
-def _create(base_url: str, path: str, token: str, fields: dict[str, Any]) -> dict[str, Any]:
+def register(base_url: str, username: str, password: str) -> int:
+    """The id of a new user.
+
+    Raises:
+        ConfigurationError: as `create_sale`.
+    """
+    fields = {"username": username, "password": password}
+    user_id: int = _create(base_url, "/api/users/", None, fields)["id"]
+    return user_id
+
+
+def _create(base_url: str, path: str, token: str | None, fields: dict[str, Any]) -> dict[str, Any]:
+    headers = {"Content-Type": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
     request = urllib.request.Request(  # noqa: S310 - the operator's own gateway
-        base_url.rstrip("/") + path,
-        msgspec.json.encode(fields),
-        {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        base_url.rstrip("/") + path, msgspec.json.encode(fields), headers
     )
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310

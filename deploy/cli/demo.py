@@ -15,7 +15,7 @@ from deploy.database import database
 from deploy.local.environment import settings_of_running_system
 from deploy.local.home import Home, find_home, running_state
 from deploy.local.leftovers import unsupervised_processes
-from deploy.local.up import UpOptions, start, stop
+from deploy.local.up import UpOptions, follow, start, stop
 from loadtests.demo.run import DemoOptions, run_demo
 from shared.errors import ConfigurationError
 from shared.free_port import free_port
@@ -47,16 +47,21 @@ CHART_FORMATS = (".png", ".svg", ".pdf")
     default=Path("demo.png"),
     show_default=True,
 )
-def demo(buyers: int, tickets: int, seconds: float, seed: int, chart: Path) -> None:
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Watch it in the console: the rush waits for your browser, and the system stays up.",
+)
+def demo(buyers: int, tickets: int, seconds: float, seed: int, chart: Path, *, watch: bool) -> None:
     """Run an on-sale over HTTP, live, and print a summary and the audit; draw a chart.
 
     Starts a system if none is running, and stops it at the end.
     """
     restore_stop_signals()
     _check_chart(chart)
-    options = DemoOptions(buyers, tickets, seconds, chart, seed)
+    options = DemoOptions(buyers, tickets, seconds, chart, seed, watch)
     home = find_home()
-    with _running_system(home) as gateway_url:
+    with _running_system(home, stays_up=watch) as gateway_url:
         settings = settings_of_running_system(home)
         with database(settings) as engine:
             kept = run_demo(options, gateway_url, settings, engine, Console(highlight=False))
@@ -64,8 +69,11 @@ def demo(buyers: int, tickets: int, seconds: float, seed: int, chart: Path) -> N
 
 
 @contextmanager
-def _running_system(home: Home) -> Iterator[str]:
-    """The gateway's URL of the running system, or of one that runs for this block."""
+def _running_system(home: Home, *, stays_up: bool) -> Iterator[str]:
+    """The gateway's URL of the running system, or of one that runs for this block.
+
+    `stays_up`: and then until Ctrl-C.
+    """
     state = running_state(home)
     if state is not None:
         yield state.gateway_url
@@ -84,6 +92,9 @@ def _running_system(home: Home) -> Iterator[str]:
                 if stop_requested():
                     raise KeyboardInterrupt
                 yield system.state.gateway_url
+            if stays_up:
+                say("\nEventify stays up, to look at. Ctrl-C stops it.")
+                follow(system, say, stop_requested)
         finally:
             stop(system)
             say("Eventify is stopped.")

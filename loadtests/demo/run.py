@@ -17,6 +17,7 @@ from loadtests.demo.chart import draw
 from loadtests.demo.display import live, show_summary
 from loadtests.demo.rush import crowd, rush
 from loadtests.demo.sale import BuyerOutcome, DemoSale
+from loadtests.demo.watch import open_console, register_organiser, wait_until_watched
 from loadtests.recording.sampling import sample_rows
 from loadtests.selling import create_sale
 from purchase_worker.audit.report import audit
@@ -30,13 +31,19 @@ SAMPLE_SECONDS = 0.05
 
 
 class DemoOptions(msgspec.Struct, frozen=True):
-    """What to show. `over_seconds`: within how long all buyers press their buttons."""
+    """What to show.
+
+    Attributes:
+        over_seconds: within how long all buyers press their buttons.
+        watch: whether somebody is to watch it in a browser; it waits for them.
+    """
 
     buyers: int
     tickets: int
     over_seconds: float
     chart: Path
     seed: int
+    watch: bool
 
 
 def run_demo(
@@ -47,14 +54,22 @@ def run_demo(
     Raises:
         ConfigurationError: the running system refuses what the demo needs.
     """
-    organiser, *tokens = _mint_tokens(options.buyers, settings, engine, console)
-    ticket_types = create_sale(base_url, organiser, "The demo's big night", options.tickets)
+    organiser = register_organiser(base_url) if options.watch else None
+    name = organiser.username if organiser else "demo-organiser"
+    token, *tokens = _mint_tokens(name, options.buyers, settings, engine, console)
+    created = create_sale(
+        *(base_url, token, "The demo's big night", options.tickets), published=options.watch
+    )
+    ticket_types = created.ticket_types
     console.print(
         f"{len(ticket_types)} ticket types are on sale: {options.tickets:,} tickets in all,"
         f" {options.buyers:,} buyers within {options.over_seconds:g} s."
     )
     sale = DemoSale(tickets=options.tickets, buyers=options.buyers)
     buyers = crowd(tokens, ticket_types, options.over_seconds, options.seed)
+    if organiser:
+        open_console(settings.public_url or base_url, organiser, created.event, console)
+        wait_until_watched(engine, organiser)
 
     def add_sample() -> None:
         if sale.opened_at is not None and (rows := sample_rows(engine, ticket_types)):
@@ -78,10 +93,12 @@ def _promises_kept(sale: DemoSale) -> bool:
     return sale.sold == sold_by_rows and sale.count(BuyerOutcome.FAILED) == 0
 
 
-def _mint_tokens(buyers: int, settings: Settings, engine: Engine, console: Console) -> list[str]:
+def _mint_tokens(
+    organiser: str, buyers: int, settings: Settings, engine: Engine, console: Console
+) -> list[str]:
     """The organiser's token, then one for each buyer."""
     # Names of their own, so that no limit of an earlier demo counts.
-    names = ["demo-organiser", *user_names(f"demo-{secrets.token_hex(4)}-", buyers)]
+    names = [organiser, *user_names(f"demo-{secrets.token_hex(4)}-", buyers)]
     with engine.begin() as connection:
         minted = mint_tokens(connection, settings, names)
     description = "Signing the buyers' tokens"

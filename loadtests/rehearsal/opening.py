@@ -38,8 +38,9 @@ def open_sale(
     title = f"Rehearsal of {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     try:
         ids = create_sale(
-            host, tokens[0], title, options.event_capacity, options.hold_seconds or None
-        )
+            *(host, tokens[0], title, options.event_capacity),
+            hold_seconds=options.hold_seconds or None,
+        ).ticket_types
         if options.hold_seconds and not payments.key:
             payments = replace(payments, key=create_payments_key(host, tokens[0]))
     except ConfigurationError as error:

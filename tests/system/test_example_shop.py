@@ -59,7 +59,7 @@ class ExampleShop:
             "SHOP_KEY": create(self.owner, "/api/keys/", scopes)["key"],
             "SHOP_PROVIDER_URL": provider_url,
             "SHOP_DATABASE": str(database),
-            "SHOP_PROVIDER_TIMEOUT_SECONDS": "0.1",
+            "SHOP_PROVIDER_TIMEOUT_SECONDS": "0.04",
         }
 
     def buys(self, name: str, *ticket_types: int) -> list[list[str]]:
