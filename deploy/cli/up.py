@@ -50,10 +50,12 @@ def up(detach: bool, host: str, port: int, gateways: int, workers: int) -> None:
 def _what_to_try(system: System, detached: bool) -> str:
     url, command = system.state.gateway_url, _command()
     stop = f"{command} down" if detached else "Ctrl-C"
-    public = system.settings.public_url
+    public = system.settings.public_url or url
     return f"""\
-  gateway    {url}{f" (clients: {public})" if public else ""}
-  API docs   {url}/api/docs/
+  storefront {public}/
+  console    {public}/console/
+  API docs   {public}/api/docs/
+  gateway    {url}
   metrics    {url}/metrics
   database   {without_passwords(system.settings.database_url)}
   logs       {system.home.logs}

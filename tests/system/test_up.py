@@ -40,7 +40,10 @@ def running() -> Iterator[Operator]:
 def up_runs_everything(operator: Operator) -> None:
     started = operator.up("--gateways", "2")
     assert started.returncode == 0, started.stderr
-    assert operator.url in started.stdout
+    for path in ("/", "/console/", "/api/docs/"):
+        assert f" {operator.url}{path}\n" in started.stdout
+        page = httpx.get(operator.url + path)
+        assert page.headers["Content-Type"].startswith("text/html")
 
     report = operator.status()
     assert {process["name"] for process in report["processes"]} == WITH_TWO_GATEWAYS

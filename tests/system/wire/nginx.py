@@ -99,7 +99,7 @@ def as_deployed(gateway: str, port: int) -> str:
     """`deploy/proxy/nginx.conf` for this gateway, without its certificates."""
     text = PROXY_FILE.read_text()
     for pattern, replacement in (
-        (r"listen 443 ssl( default_server)?;", f"listen 127.0.0.1:{port};"),
+        (r"listen 443 ssl http2( default_server)?;", f"listen 127.0.0.1:{port};"),
         (r"^ *ssl_certificate.*$", ""),
         (r"server 127\.0\.0\.1:8000", f"server {gateway}"),
     ):
