@@ -274,14 +274,14 @@ def test_the_ingress_allows_long_polls_and_streams(production: Rendered) -> None
     assert annotations[f"{prefix}/proxy-next-upstream"] == "off"
 
 
-def test_the_ingress_routes_to_the_api_and_not_to_operators_paths(
+def test_the_ingress_routes_to_api_and_pages_and_not_to_operators_paths(
     production: Rendered,
 ) -> None:
     (rule,) = production.named("Ingress", "eventify")["spec"]["rules"]
     prefixes = {one["path"] for one in rule["http"]["paths"] if one["pathType"] == "Prefix"}
     exact = {one["path"] for one in rule["http"]["paths"] if one["pathType"] == "Exact"}
-    assert prefixes == {"/api", ASSETS_URL}
-    assert exact == {"/", "/.well-known/jwks.json"}
+    assert prefixes == {"/api", ASSETS_URL, "/assets", "/console", "/events", "/session"}
+    assert exact == {"/", "/favicon.ico", "/.well-known/jwks.json"}
 
 
 def test_max_connections_suffices_for_the_largest_number_of_pods(production: Rendered) -> None:
