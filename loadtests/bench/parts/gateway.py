@@ -17,11 +17,13 @@ POLL_QUEUED = "gateway_poll_queued_requests_per_second"
 # The catalog lets 50 requests wait, and answers the others 503.
 READERS = 32
 READ = "gateway_read_ticket_type_requests_per_second"
+PAGE = "gateway_page_requests_per_second"
 TARGETS = {
     ACCEPT: at_least(50),
     NEW_TOKENS: at_least(35),
     POLL_DECIDED: at_least(55),
     POLL_QUEUED: at_least(55),
+    PAGE: at_least(60),
 }
 
 
@@ -62,6 +64,11 @@ def _contenders(bench: Bench, bare: Server, hot: int) -> list[Contender]:
             READ,
             "gateway: read a ticket type (from the catalog)",
             lambda: at_gateway(bench, bench.reading(f"/api/ticket-types/{hot}/"), READERS),
+        ),
+        Contender(
+            PAGE,
+            "gateway: a page (from memory)",
+            lambda: at_gateway(bench, bench.reading("/")),
         ),
     ]
 
