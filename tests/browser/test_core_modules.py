@@ -15,7 +15,7 @@ from tests.browser.scripted_server import (
 from tests.browser.visitors import Visitors
 
 SPLIT_ANYWHERE = """async text => {
-  const { EventParser } = await core("stream");
+  const { EventParser } = await core("event-stream");
   const read = pieces => {
     const parser = new EventParser();
     return JSON.stringify([pieces.flatMap(piece => [...parser.feed(piece)]), parser.retryMs]);

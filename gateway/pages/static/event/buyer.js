@@ -6,14 +6,12 @@
 
 import { ApiError, newKey, root } from "../core/api.js";
 import { clock } from "../core/clock.js";
-import { events } from "../core/stream.js";
-import { ask, jittered, pause, retrySeconds } from "../storefront/polling.js";
+import { connect } from "../core/event-stream.js";
+import { ask, pause, retrySeconds } from "../storefront/polling.js";
 import { moved } from "./rules.js";
 
 const PURCHASES = "api/ticket-purchases/";
 const WAIT_SECONDS = 20;
-// A stream that says nothing for so long is left for a request, whose failure can be shown.
-const SILENCE_MS = 20_000;
 // A press from so long ago is not sent without asking.
 const OLD_MS = 600_000;
 const NONE = { phase: "none", purchase: null, place: null, trouble: null, error: null };
@@ -113,26 +111,14 @@ export class Buyer extends EventTarget {
     }
   }
 
-  /** By the server's events, until it is decided; by a request where they are silent. */
+  /** By the server's events, until it is decided; where they break off, by a request. */
   async #follow(signal) {
-    const silent = new AbortController();
-    let timer;
-    const listen = () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => silent.abort(), SILENCE_MS);
-    };
-    listen();
     try {
-      const either = AbortSignal.any([signal, silent.signal]);
-      const path = `${PURCHASES}${this.#attempt.id}/`;
-      for await (const { data } of events(path, { signal: either })) {
-        listen();
-        this.#learn(JSON.parse(data));
-      }
+      const events = connect(`${PURCHASES}${this.#attempt.id}/`, { signal });
+      for await (const { data } of events) this.#learn(JSON.parse(data));
     } catch {
+      // A request says why.
       signal.throwIfAborted();
-    } finally {
-      clearTimeout(timer);
     }
     if (this.state.phase === "queued") await this.#read("?wait=5", signal);
   }
@@ -143,7 +129,7 @@ export class Buyer extends EventTarget {
       const began = performance.now();
       const { headers } = await this.#read(`?wait=${WAIT_SECONDS}`, signal, etag);
       // The server did not wait: too many do.
-      if (etag !== null && performance.now() - began < 1_000) await pause(jittered(2), signal);
+      if (etag !== null && performance.now() - began < 1_000) await pause(2);
       etag = headers.get("ETag");
     }
   }
@@ -168,7 +154,7 @@ export class Buyer extends EventTarget {
         signal.throwIfAborted();
         if (!mayRecover(error)) throw error;
         this.#set({ trouble: error });
-        await pause(jittered(retrySeconds(error, failures)), signal);
+        await pause(retrySeconds(error, failures));
       }
     }
   }

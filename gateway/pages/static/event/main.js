@@ -1,13 +1,12 @@
 /** The page of an event. */
 
-import "../core/sign-in.js";
 import { clock } from "../core/clock.js";
-import { $, fill } from "../core/dom.js";
+import { $ } from "../core/dom.js";
 import { session } from "../core/session.js";
-import { everySecond, jittered, pause, poll } from "../storefront/polling.js";
+import { everySecond, pause, poll } from "../storefront/polling.js";
 import { Buyer } from "./buyer.js";
 import { isChoosable, mended, most, order, pollSeconds, progress, whatWasLeft } from "./rules.js";
-import { showParts, showPhase, showTickets, showTypes } from "./view.js";
+import { say, showPhase, showTickets, showTypes } from "./view.js";
 import * as words from "./words.js";
 
 const event = Number(/\/events\/([0-9]+)\/$/.exec(location.pathname)[1]);
@@ -15,7 +14,7 @@ const buyer = new Buyer(event);
 const giveBack = $("#give-back");
 let sale = null;
 let cart = new Map();
-// The phase and purchase that are shown.
+// The phase, purchase and error that are shown.
 let shown = null;
 
 const acts = {
@@ -26,16 +25,9 @@ const acts = {
     buyer.acknowledge();
   },
   sign: () => (session.user ? session.signOut() : signIn("")),
-  signEarly: () => signIn("Be ready when the sale opens."),
   giveBack: () => giveBack.showModal(),
   keep: () => giveBack.close(),
-  async release() {
-    try {
-      await buyer.release();
-    } catch (error) {
-      showParts({ releaseError: words.refusal(error) });
-    }
-  },
+  release: () => buyer.release().catch((error) => say({ releaseError: words.refusal(error) })),
   step({ value, dataset }) {
     const type = sale.ticket_types.find(({ id }) => id === Number(value));
     const quantity = (cart.get(type.id) ?? 0) + Number(dataset.by);
@@ -45,87 +37,77 @@ const acts = {
   },
 };
 
-function signIn(reason) {
-  return $("sign-in-dialog").ask(reason);
+/** The dialog is loaded after the page, and before it is needed. */
+async function signIn(reason) {
+  if (session.user === null) await import("../core/sign-in.js");
+  return session.user ?? $("sign-in-dialog").ask(reason);
 }
 
 async function buy() {
-  const { items, count, obstacle } = order(cart, sale, clock.now());
-  if (count === 0 || obstacle !== null) return;
+  const { items, obstacle } = order(cart, sale, clock.now());
+  if (items.length === 0 || obstacle !== null) return;
   if (await signIn("Sign in or make an account to buy tickets.")) buyer.buy(items);
 }
 
-function learn(document_) {
-  const { ticket_types } = document_;
-  const choosable = ticket_types.filter(isChoosable);
+function learn(latest) {
+  const choosable = latest.ticket_types.filter(isChoosable);
   if (sale === null && choosable.length === 1) cart.set(choosable[0].id, 1);
-  if (sale === null) setTimeout(listTickets);
-  sale = document_;
+  sale = latest;
   show();
   return pollSeconds(sale, clock.now(), buyer.state.phase !== "none");
 }
 
 function fail(error) {
-  if (error.status === 404) {
-    showParts({ title: "There is no such event", stale: "It may have been taken off sale." });
-  } else if (sale === null) {
-    showParts({ stale: words.refusal(error) });
-  }
+  if (sale !== null) return;
+  const isMissing = error.status === 404;
+  say({ title: isMissing && "There is no such event", stale: words.refusal(error) });
 }
 
 /** Everything, by what is known and the clock. */
 function show() {
-  const { user } = session;
-  const sign = user ? "Sign out" : "Sign in";
-  showParts({ user: user?.username, sign, signEarly: !user && sign });
+  say(words.userWords(session.user));
   if (sale === null) return;
   const [now, { state }] = [clock.now(), buyer];
   cart = mended(cart, sale);
   const ordered = order(cart, sale, now);
-  showTypes(sale, cart, now);
   const says = {
     ...words.saleWords(sale, now),
     ...words.orderWords(ordered, sale.currency),
-    ...words.purchaseWords(state, now),
+    ...words.purchaseWords(state, sale, now),
   };
-  showParts(says);
-  $("#buy").ariaDisabled = ordered.count === 0 || ordered.obstacle !== null;
+  showTypes(sale, cart, now);
+  say({ ...says, status: words.announcement(says, state) });
+  $("#buy").ariaDisabled = ordered.items.length === 0 || ordered.obstacle !== null;
   if (state.place) $("#progress").value = progress(state.place);
-  document.title = words.windowTitle(state, sale, now);
-  announce(says, state);
+  document.title = words.windowTitle(says);
   showChange(state);
 }
 
 /** Another phase takes the focus to its heading, but for the first one. */
 function showChange(state) {
-  const now = `${state.phase} ${state.purchase?.id} ${state.error?.code}`;
-  if (now === shown) return;
+  const { phase, purchase, error } = state;
+  const change = `${phase} ${purchase?.id} ${error?.code}`;
+  if (change === shown) return;
   giveBack.close();
   const heading = $("h2", showPhase(state, sale));
-  if (shown !== null) (state.error ? $("#refusal") : heading).focus();
-  if (["none", "confirmed"].includes(state.phase)) listTickets();
-  shown = now;
-}
-
-/** To screen readers: rarely, and never the seconds. */
-function announce({ state, notice, trouble }, { place }) {
-  const ahead = place && `About ${words.rounded(place.ahead, 1)} ahead of you.`;
-  const text = [state, notice, trouble, ahead].filter(Boolean).join(" ");
-  if ($("#status").textContent !== text) fill($("#status"), text);
+  if (shown !== null) (error ? $("#refusal") : heading).focus();
+  if (phase === "none" || phase === "confirmed") listTickets();
+  shown = change;
 }
 
 async function listTickets() {
   const purchases = await buyer.purchases();
-  if (sale) showTickets(purchases.filter(({ status }) => status === "confirmed"), sale);
+  showTickets(purchases.filter(({ status }) => status === "confirmed"), sale);
 }
 
-async function restore() {
+async function start() {
   try {
     await session.restore();
     show();
+    if (session.user === null) await import("../core/sign-in.js");
   } catch {
-    await pause(jittered(3));
-    await restore();
+    await pause(2);
+    await start();
   }
 }
 
@@ -140,8 +122,8 @@ $("#cart").addEventListener("submit", (submitted) => {
 buyer.addEventListener("change", show);
 session.addEventListener("change", () => {
   buyer.resume(session.user);
-  listTickets();
+  if (sale) listTickets();
 });
 poll(`api/sales/${event}/`, learn, fail);
 everySecond(() => clock.now(), show);
-restore();
+start();

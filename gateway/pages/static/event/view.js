@@ -1,13 +1,13 @@
 /** Puts into the page what the rules and words say. */
 
 import { $, clone, el, fill } from "../core/dom.js";
-import { dateTime, money, number } from "../core/format.js";
+import { money, number } from "../core/format.js";
 import { stateWords } from "../storefront/words.js";
-import { isChoosable, most, paymentAddress, saleState, stateAt, whatWasLeft } from "./rules.js";
-import { namesIn, shortWords } from "./words.js";
+import { isChoosable, most, paymentAddress, saleState, stateAt } from "./rules.js";
+import { nameOf } from "./words.js";
 
 /** @param {object} words - by `data-part`; a part without words is hidden */
-export function showParts(words) {
+export function say(words) {
   for (const [part, text] of Object.entries(words)) {
     for (const element of document.querySelectorAll(`[data-part="${part}"]`)) {
       // What is written again is read out again.
@@ -52,61 +52,38 @@ function showStep(button, { id, name }, enabled) {
   button.ariaDisabled = !enabled;
 }
 
-/** The one of the parts with `data-phase` that is shown now, and what is not only words in it. */
+/** Shows the part of the panel for this phase, and returns it. */
 export function showPhase({ phase, purchase }, sale) {
-  $("#panel").hidden = false;
-  for (const each of $("#panel").children) each.hidden = each.dataset.phase !== phase;
+  const panel = $("#panel");
+  panel.hidden = false;
+  for (const part of panel.children) part.hidden = part.dataset.phase !== phase;
   const shown = $(`[data-phase="${phase}"]`);
-  if (purchase === null) return shown;
-  const nameOf = namesIn(sale);
-  if (phase === "held") {
-    const pay = $("#pay-now");
-    pay.hidden = sale.payment_url === null;
-    $("#pay-elsewhere").hidden = !pay.hidden;
-    if (!pay.hidden) pay.href = paymentAddress(sale.payment_url, purchase.id);
-  }
-  if (phase === "rejected") {
-    const short = (purchase.short ?? []).map((line) => shortWords(line, nameOf(line)));
-    fill($("#short"), short.map((text) => el("li", {}, text)));
-    const count = [...whatWasLeft(purchase).values()].reduce((sum, quantity) => sum + quantity, 0);
-    $("#choose-left").hidden = short.length === 0 || count === 0;
-    fill($("#choose-left"), `Choose the ${number(count)} left`);
-  } else {
-    fill($(".bill", shown), bill(purchase, nameOf));
+  const list = $(".bill", shown);
+  if (list !== null) fill(list, bill(purchase, sale));
+  if (phase === "held" && sale.payment_url) {
+    $("#pay").href = paymentAddress(sale.payment_url, purchase.id);
   }
   return shown;
 }
 
-function bill({ items, total_price, currency }, nameOf) {
-  const line = (what, amount, kind) =>
+export function showTickets(purchases, sale) {
+  $("#mine").hidden = purchases.length === 0;
+  const card = (purchase) =>
     el(
       "li",
-      { class: kind },
-      el("span", {}, what),
-      el("span", { class: "number" }, money(amount, currency)),
+      { class: "card" },
+      el("ul", { class: "bill" }, bill(purchase, sale)),
+      el("p", { class: "small faint id" }, purchase.id),
     );
-  return [
-    items.map((item) => line(`${number(item.quantity)} × ${nameOf(item)}`, item.total_price)),
-    line("Total", total_price, "sum"),
-  ];
+  fill($("#purchases"), purchases.map(card));
 }
 
-export function showTickets(purchases, sale) {
-  const nameOf = namesIn(sale);
-  const kept = ({ quantity, cancelled_quantity = 0 }) => quantity - cancelled_quantity;
-  $("#mine").hidden = purchases.length === 0;
-  fill(
-    $("#purchases"),
-    purchases.map(({ id, items, created_at }) =>
-      el(
-        "li",
-        { class: "card" },
-        items.map((item) =>
-          el("p", {}, el("strong", {}, `${number(kept(item))} × ${nameOf(item)}`)),
-        ),
-        el("p", { class: "small faint" }, dateTime(created_at)),
-        el("p", { class: "small faint id" }, id),
-      ),
-    ),
-  );
+function bill({ items, total_price, currency }, sale) {
+  const line = (what, amount) =>
+    el("li", {}, what, el("span", { class: "number" }, money(amount, currency)));
+  const what = ({ ticket_type, quantity, cancelled_quantity: gone }) => {
+    const tickets = `${number(quantity)} × ${nameOf(ticket_type, sale)}`;
+    return gone > 0 ? `${tickets}, ${number(gone)} cancelled` : tickets;
+  };
+  return [items.map((item) => line(what(item), item.total_price)), line("Total", total_price)];
 }

@@ -3,11 +3,22 @@
 import { explain } from "../core/errors.js";
 import { dateTime, duration, money, number } from "../core/format.js";
 import { stateWords, timeLeft } from "../storefront/words.js";
-import { saleState } from "./rules.js";
+import { saleState, whatWasLeft } from "./rules.js";
 
 const EXACT_POSITIONS = 1_000;
 // A queue that has not moved for so long stands still.
 const STALLED_MS = 20_000;
+const WAITS = [
+  [10, "a few seconds"],
+  [50, "less than a minute"],
+  [90, "about a minute"],
+  [3_600, "about * minutes"],
+];
+
+export function userWords(user) {
+  const sign = user ? "Sign out" : "Sign in";
+  return { user: user?.username, sign, invitation: !user && sign };
+}
 
 export function saleWords(sale, now) {
   const { state, opens } = saleState(sale, now);
@@ -19,7 +30,7 @@ export function saleWords(sale, now) {
     stale: sale.stale && "These figures may be a minute old. We keep trying.",
     state: stateWords(state),
     countdown: opens && timeLeft(opens - now),
-    opens: opens && dateTime(new Date(opens).toISOString()),
+    opens: opens && dateTime(opens),
   };
 }
 
@@ -34,15 +45,22 @@ export function orderWords({ count, total, obstacle }, currency) {
 }
 
 /** @param {object} state - of the Buyer */
-export function purchaseWords({ purchase, place, trouble, error }, now) {
+export function purchaseWords({ phase, purchase, place, trouble, error }, sale, now) {
+  const why = purchase?.reason && explain(purchase.reason);
+  const left = purchase?.short && sum(whatWasLeft(purchase));
   return {
     place: place && placeWords(place),
     wait: place && waitWords(purchase.estimated_wait_seconds, place, now),
-    left: purchase?.held_until && timeLeft(Date.parse(purchase.held_until) - now),
+    left: phase === "held" && timeLeft(Date.parse(purchase.held_until) - now),
+    pay: sale.payment_url && "Pay now",
+    payElsewhere:
+      !sale.payment_url && "Pay as the organiser tells you, and name the purchase number.",
     trouble: trouble && `${explain(trouble).title} We try again by ourselves.`,
     refusal: error && refusal(error),
-    why: purchase?.reason && explain(purchase.reason).title,
-    next: purchase?.reason && explain(purchase.reason).next,
+    why: why?.title,
+    next: why?.next,
+    short: purchase?.short?.map((line) => shortWords(line, sale)).join("\n"),
+    chooseLeft: left && `Choose the ${number(left)} left`,
     number: purchase?.id,
   };
 }
@@ -62,7 +80,7 @@ export function placeWords({ ahead }) {
   return `About ${number(rounded(ahead, 2))} ahead of you`;
 }
 
-export function rounded(n, digits) {
+function rounded(n, digits) {
   return Number(n.toPrecision(digits));
 }
 
@@ -72,32 +90,31 @@ export function waitWords(seconds, { movedAt }, now) {
     return "The queue is not moving right now. We cannot say yet how long it takes.";
   }
   if (seconds === null) return "We cannot say yet how long it takes.";
-  if (seconds < 10) return "It takes a few seconds.";
-  if (seconds < 50) return "It takes less than a minute.";
-  if (seconds < 90) return "It takes about a minute.";
-  if (seconds > 3_600) return "It takes more than an hour.";
-  return `It takes about ${Math.round(seconds / 60)} minutes.`;
+  const words = WAITS.find(([most]) => seconds < most)?.[1] ?? "more than an hour";
+  return `It takes ${words.replace("*", Math.round(seconds / 60))}.`;
 }
 
-/** @returns {(item: {ticket_type: number}) => string} */
-export function namesIn(sale) {
-  const names = new Map(sale.ticket_types.map(({ id, name }) => [id, name]));
-  return ({ ticket_type }) => names.get(ticket_type) ?? `Ticket type ${ticket_type}`;
+export function nameOf(ticketType, { ticket_types }) {
+  const type = ticket_types.find(({ id }) => id === ticketType);
+  return type?.name ?? `Ticket type ${ticketType}`;
 }
 
-export function shortWords({ quantity, left }, name) {
-  const had = left === 0 ? "none was left" : `${number(left)} ${left > 1 ? "were" : "was"} left`;
-  return `${name}: you wanted ${number(quantity)}, ${had}.`;
+function shortWords({ ticket_type, quantity, left }, sale) {
+  return `${nameOf(ticket_type, sale)}: you wanted ${number(quantity)}, ${number(left)} left.`;
 }
 
-/** Of the window: it is seen from another tab, too. */
-export function windowTitle({ phase, purchase, place }, sale, now) {
-  const { opens } = saleState(sale, now);
-  const first = {
-    queued: place && `${number(place.ahead)} ahead`,
-    held: purchase?.held_until && `${timeLeft(Date.parse(purchase.held_until) - now)} to pay`,
-    confirmed: "Bought",
-    none: opens && `in ${timeLeft(opens - now)}`,
-  };
-  return [first[phase], sale.title].filter(Boolean).join(" · ");
+function sum(cart) {
+  return [...cart.values()].reduce((total, quantity) => total + quantity, 0);
+}
+
+/** To screen readers: rarely, and never the seconds. */
+export function announcement({ state, notice, trouble }, { place }) {
+  const ahead = place && `About ${number(rounded(place.ahead, 1))} ahead of you.`;
+  return [state, notice, trouble, ahead].filter(Boolean).join(" ");
+}
+
+/** Of the window: it is seen from another one, too. @param {object} says - all of the above */
+export function windowTitle({ place, left, countdown, title }) {
+  const first = place || (left && `${left} to pay`) || (countdown && `in ${countdown}`);
+  return first ? `${first} · ${title}` : title;
 }

@@ -28,7 +28,7 @@ export async function poll(path, seen, failed) {
   let known = null;
   let etag = null;
   for (let failures = 0; ; ) {
-    await visible();
+    while (document.hidden) await pause(60);
     let seconds;
     try {
       const headers = etag === null ? {} : { "If-None-Match": etag };
@@ -42,7 +42,7 @@ export async function poll(path, seen, failed) {
       seconds = retrySeconds(error, failures);
       failures += 1;
     }
-    await pause(jittered(seconds));
+    await pause(seconds);
   }
 }
 
@@ -51,35 +51,18 @@ export function retrySeconds(error, failures) {
   return Math.max(error.retryAfter ?? 0, Math.min(2 ** failures, MAX_SECONDS));
 }
 
-/** Ten thousand pages that start to wait at one moment do not end at one moment. */
-export function jittered(seconds) {
-  return seconds * (1 + Math.random() / 2);
-}
-
-/** Ends early when the page is looked at again, or is online again. */
-export function pause(seconds, signal) {
-  return new Promise((resolve, reject) => {
-    const over = new AbortController();
-    const listen = (target, name, act) => target.addEventListener(name, act, over);
-    const end = () => {
-      over.abort();
-      clearTimeout(timer);
-      if (signal?.aborted) reject(signal.reason);
-      else resolve();
-    };
-    const timer = setTimeout(end, seconds * 1_000);
-    listen(window, "online", end);
-    listen(document, "visibilitychange", () => document.hidden || end());
-    if (signal) listen(signal, "abort", end);
-    if (signal?.aborted) end();
+/**
+ * Up to half as long again: ten thousand pages that begin to wait at one moment do not end at one.
+ * It ends early when the page is looked at again, or is online again.
+ */
+export function pause(seconds) {
+  const over = new AbortController();
+  const early = new Promise((resolve) => {
+    addEventListener("online", resolve, over);
+    document.addEventListener("visibilitychange", resolve, over);
+    setTimeout(resolve, seconds * 1_000 * (1 + Math.random() / 2));
   });
-}
-
-function visible() {
-  return new Promise((resolve) => {
-    if (!document.hidden) return resolve();
-    document.addEventListener("visibilitychange", resolve, { once: true });
-  });
+  return early.finally(() => over.abort());
 }
 
 /** Calls at each full second of `now()`, and once now. */
