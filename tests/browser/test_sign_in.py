@@ -34,7 +34,7 @@ def window_of(page: Page, root: str = "") -> Page:
     """A page of the installation there, which imports core modules by `window.core`."""
     folder = f"{root}/assets/{asset_hash()}/core/"
     page.add_init_script(f"window.core = name => import(`{folder}${{name}}.js`)")
-    page.goto(f"{root}/console/")
+    page.goto(f"{root}/")
     return page
 
 

@@ -27,15 +27,18 @@ export async function save(form, resource) {
     return body;
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 412) throw error;
-    await showTheirs(form, resource);
+    await merge(form, resource, changes);
     return null;
   }
 }
 
-async function showTheirs(form, resource) {
+/** Theirs fills what the reader did not change, and is shown: where both did, it is his to say. */
+async function merge(form, resource, mine) {
   const before = resource.values;
   Object.assign(resource, await read(resource.path));
   const theirs = changedFields(form, before, resource.values);
+  const untouched = Object.entries(resource.values).filter(([name]) => !(name in mine));
+  fillForm(form, Object.fromEntries(untouched));
   const notice = clone("conflict");
   fill($("ul", notice), theirs.map(([label, value]) => el("li", {}, `${label}: ${value}`)));
   $("button", notice).addEventListener("click", () => {

@@ -18,6 +18,7 @@ const ROUTES = [
 
 const main = $("main");
 let leave = new AbortController();
+let isSigningIn = false;
 
 /** @param {boolean} moves the reader came from another view: the focus goes to the heading */
 async function show(moves) {
@@ -63,8 +64,12 @@ function showSignedOut() {
   signIn();
 }
 
-function signIn() {
-  $("sign-in-dialog").ask("Sign in to run your sales.");
+async function signIn() {
+  isSigningIn = true;
+  const user = await $("sign-in-dialog").ask("Sign in to run your sales.");
+  isSigningIn = false;
+  // Now, because what is behind a dialog takes no focus.
+  if (user !== null) show(true);
 }
 
 function showError(error) {
@@ -77,7 +82,7 @@ function showError(error) {
   document.title = `${title} · Console`;
 }
 
-session.addEventListener("change", () => show(true));
+session.addEventListener("change", () => isSigningIn || show(true));
 addEventListener("hashchange", () => show(true));
 $("#sign-out").addEventListener("click", () => session.signOut());
 show(false);

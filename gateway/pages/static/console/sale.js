@@ -159,8 +159,10 @@ class SalePage {
     $(".publish", this.#view).textContent = published ? "Unpublish" : "Publish";
     $(".publish", this.#view).classList.toggle("primary", !published);
     $(".buyers", this.#view).hidden = !published;
-    $(".notice-text", this.#view).textContent = notice || "None. Everybody who waits would read it.";
-    $(".notice-card button", this.#view).textContent = notice ? "Change or remove" : "Write a notice";
+    $(".notice-text", this.#view).textContent =
+      notice || "None. Everybody who waits would read it.";
+    $(".notice-card button", this.#view).textContent =
+      notice ? "Change or remove" : "Write a notice";
   }
 
   #showFigures(live) {

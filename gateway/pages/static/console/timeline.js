@@ -1,8 +1,8 @@
 /**
  * The past of a sale and what is sampled now, as one list of samples, oldest first. Pure.
  *
- * A sample: `at` in milliseconds; tickets `left`, `held`, `confirmed`; purchases `queued`; `decided`,
- * `accepted` and `refused` (by code) per second. Null: not known.
+ * A sample: `at` in milliseconds; tickets `left`, `held`, `confirmed`; purchases `queued`;
+ * `decided`, `accepted` and `refused` (by code) per second. Null: not known.
  */
 
 const SAMPLES_MAX = 1200;
