@@ -19,6 +19,7 @@ from loadtests.bench.parts import (
     growth,
     holds,
     latency,
+    reads,
     storage,
     waiting,
     webhooks,
@@ -37,6 +38,7 @@ GROWTH, GROWTH_TITLE = "growth", "Growth: millions stored, a long queue, memory"
 PARTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
     "calibration": ("The generator alone", calibration.measure),
     "gateway": ("The gateway: one process, beside a bare ASGI function", gateway.measure),
+    "reads": ("Reads, beside a bare ASGI function", reads.measure),
     "whole-path": ("Accepted durably and decided", whole_path.measure),
     "latency": ("Latency from the intended moment, open loop", latency.measure),
     "drain": ("The drain alone", drain.measure),

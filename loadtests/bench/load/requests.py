@@ -11,6 +11,7 @@ from loadtests.selling import PURCHASES
 class Load(msgspec.Struct, frozen=True):
     """Requests without end, or `requests_max`: the n-th has the n-th path, token and body, in turn.
 
+    `tokens`: none for what everybody may read.
     `key_prefix`: each request has an Idempotency-Key of its own, which begins so.
     `expected`: statuses that are right; any other is an error.
     """
@@ -23,12 +24,14 @@ class Load(msgspec.Struct, frozen=True):
     key_prefix: str | None = None
     prefer_wait_seconds: int = 0
     requests_max: int | None = None
+    if_none_match: str | None = None
 
     def requests(self) -> Iterator[bytes]:
         starts = [f"{self.method} {p} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode() for p in self.paths]
-        tokens = [f"Authorization: Bearer {token}\r\n".encode() for token in self.tokens]
-        prefer = f"Prefer: wait={self.prefer_wait_seconds}\r\n" if self.prefer_wait_seconds else ""
-        ends = [f"{prefer}{_about(body)}\r\n".encode() + body for body in self.bodies]
+        tokens = [f"Authorization: Bearer {token}\r\n".encode() for token in self.tokens] or [b""]
+        lines = f"Prefer: wait={self.prefer_wait_seconds}\r\n" if self.prefer_wait_seconds else ""
+        lines += f"If-None-Match: {self.if_none_match}\r\n" if self.if_none_match else ""
+        ends = [f"{lines}{_about(body)}\r\n".encode() + body for body in self.bodies]
         parts = zip(cycle(starts), cycle(tokens), self._keys(), cycle(ends), strict=False)
         return islice(map(b"".join, parts), self.requests_max)
 
@@ -65,6 +68,8 @@ def buying(
     )
 
 
-def reading(paths: list[str], tokens: list[str]) -> Load:
+def reading(
+    paths: list[str], tokens: list[str], *, status: int = 200, if_none_match: str | None = None
+) -> Load:
     """Readings of these paths in turn, each with the token at the same index."""
-    return Load("GET", paths, tokens, [b""], frozenset({200}))
+    return Load("GET", paths, tokens, [b""], frozenset({status}), if_none_match=if_none_match)

@@ -14,16 +14,11 @@ ACCEPT = "gateway_accept_requests_per_second"
 NEW_TOKENS = "gateway_accept_new_tokens_requests_per_second"
 POLL_DECIDED = "gateway_poll_decided_requests_per_second"
 POLL_QUEUED = "gateway_poll_queued_requests_per_second"
-# The catalog lets 50 requests wait, and answers the others 503.
-READERS = 32
-READ = "gateway_read_ticket_type_requests_per_second"
-PAGE = "gateway_page_requests_per_second"
 TARGETS = {
     ACCEPT: at_least(50),
     NEW_TOKENS: at_least(35),
     POLL_DECIDED: at_least(55),
     POLL_QUEUED: at_least(55),
-    PAGE: at_least(60),
 }
 
 
@@ -60,16 +55,6 @@ def _contenders(bench: Bench, bare: Server, hot: int) -> list[Contender]:
             lambda: at_gateway(bench, bench.polling_newest()),
         ),
         Contender(POLL_QUEUED, "gateway: poll queued purchases", partial(_poll_queued, bench, hot)),
-        Contender(
-            READ,
-            "gateway: read a ticket type (from the catalog)",
-            lambda: at_gateway(bench, bench.reading(f"/api/ticket-types/{hot}/"), READERS),
-        ),
-        Contender(
-            PAGE,
-            "gateway: a page (from memory)",
-            lambda: at_gateway(bench, bench.reading("/")),
-        ),
     ]
 
 

@@ -15,10 +15,10 @@ def at_baseline(bench: Bench, server: Server, load: Load) -> TurnResult:
     return TurnResult(run.answered, run.seconds, cpu_seconds(server.pids) - before, run)
 
 
-def at_gateway(bench: Bench, load: Load, connections: int | None = None) -> TurnResult:
+def at_gateway(bench: Bench, load: Load) -> TurnResult:
     """Any request to the gateways, and their CPU time."""
     before = bench.system.gateway_cpu_seconds()
-    run = bench.closed(bench.system.port, load, connections=connections)
+    run = bench.closed(bench.system.port, load)
     cpu = bench.system.gateway_cpu_seconds() - before
     return TurnResult(run.answered, run.seconds, cpu, run)
 
