@@ -133,7 +133,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
         await resolution_limits.close()
         await purchases.stop()
         await deletion.stop()
-        await sales.close()
+        await sales.aclose()
         await rows.close()
         # Every request has its response: abort the statements that still wait for the database.
         connections.abort_all()

@@ -32,6 +32,11 @@ ACCEPT_COMMIT_SECONDS = Histogram(
     "Time of the statement that checks, inserts and commits a batch of requests, retries included",
     buckets=SECONDS,
 )
+SALES_READ_SECONDS = Histogram(
+    "eventify_sales_read_seconds",
+    "Time to read all published sales that requests want, at most one read at a time",
+    buckets=SECONDS,
+)
 WAKEUPS_SENT = Counter("eventify_wakeups_sent_total", "Wake-ups sent to the workers")
 WAKEUPS_FAILED = Counter(
     "eventify_wakeups_failed_total",

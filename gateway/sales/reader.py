@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 from sqlalchemy import Engine
 
+from gateway import metrics
 from gateway.bounded_memory import BoundedMemory
 from gateway.sales.documents import Document, list_document, sale_document
 from gateway.sales.store import read_list, read_sales
@@ -76,10 +77,19 @@ class Turn:
 
 
 class SaleReader:
-    """Of one event loop. It has a thread of its own, so it never delays a purchase or a poll."""
+    """Of one event loop. It has a thread of its own, so it never delays a purchase or a poll.
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    Args:
+        settings: how long the database may take.
+        engine: where sales are read.
+        stale_max_seconds: for how long what was read last is served without the database.
+    """
+
+    def __init__(
+        self, settings: Settings, engine: Engine, stale_max_seconds: float = STALE_MAX_SECONDS
+    ) -> None:
         self._engine = engine
+        self._stale_max_seconds = stale_max_seconds
         self._thread = BoundedExecutor(
             "sales", threads=1, waiting_max=1, timeout_seconds=settings.answer_timeout_seconds
         )
@@ -95,7 +105,7 @@ class SaleReader:
         # Of the database, ahead of `time.monotonic`.
         self._clock_ahead = 0.0
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         if self._turns is not None:
             self._turns.cancel()
             await asyncio.gather(self._turns, return_exceptions=True)
@@ -133,7 +143,7 @@ class SaleReader:
                 raise NotFound
         known = known or self._documents.get(key)
         now = time.monotonic()
-        if known is None or now - known.read_at >= STALE_MAX_SECONDS:
+        if known is None or now - known.read_at >= self._stale_max_seconds:
             raise Unavailable
         return self._answer(known, now, stale=now - known.read_at >= FRESH_SECONDS)
 
@@ -184,9 +194,10 @@ class SaleReader:
 
     async def _run(self, turn: Turn) -> None:
         read_at = time.monotonic()
-        found, self._clock_ahead = await self._thread.run(
-            _read_all, self._engine, turn.wanted, read_at
-        )
+        with metrics.SALES_READ_SECONDS.time():
+            found, self._clock_ahead = await self._thread.run(
+                _read_all, self._engine, turn.wanted, read_at
+            )
         turn.found = found
         for key in turn.wanted:
             if (remembered := found.get(key)) is None:
