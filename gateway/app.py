@@ -16,6 +16,8 @@ from gateway.accounts.subjects import SubjectUsers
 from gateway.api_cors import ApiCors
 from gateway.api_keys import routes as key_routes
 from gateway.api_keys.service import OwnKeys
+from gateway.audits import routes as audit_routes
+from gateway.audits.service import Audits
 from gateway.catalog_proxy import PREFIXES, CatalogProxy
 from gateway.feed import routes as feed_routes
 from gateway.feed.service import THREADS as FEED_THREADS
@@ -25,6 +27,7 @@ from gateway.live import routes as live_routes
 from gateway.live.service import THREADS as LIVE_THREADS
 from gateway.live.service import Live
 from gateway.openapi import DESCRIPTION, TAGS, WholeSchema
+from gateway.other_methods import OtherMethods
 from gateway.pages.routes import PageRoutes
 from gateway.purchases import list_routes
 from gateway.purchases.list_routes import PurchaseLists
@@ -35,7 +38,6 @@ from gateway.rate_limits.by_name import NamedLimit
 from gateway.rate_limits.of_catalog import CatalogLimits
 from gateway.rate_limits.of_resolutions import ResolutionLimits
 from gateway.rate_limits.token_bucket import Rate
-from gateway.read_only import ReadOnly
 from gateway.resolutions.routes import ResolutionRoutes
 from gateway.resolutions.service import THREADS, Resolutions
 from gateway.response_headers import ResponseHeaders
@@ -91,11 +93,11 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     rows = RowReader(settings, engine)
     spans = open_tracing("gateway")
     traces = PurchaseTraces(spans) if spans is not None else None
-    purchases = PurchaseService(settings, engine, traces)
+    live = Live(settings, engine)
+    purchases = PurchaseService(settings, engine, traces, live.refusals.count)
     resolutions = Resolutions(settings, engine, purchases.waiters, purchases.wakeups, traces)
     resolution_limits = ResolutionLimits(settings)
     sales = SaleReader(settings, engine)
-    live = Live(settings, engine)
     sign_ins = Rate(settings.sign_in_rate_burst, settings.sign_in_rate_per_second)
     sign_in_limit = NamedLimit("sign-in", sign_ins, settings)
     token_limit = NamedLimit("tokens", token_rate(sign_ins), settings)
@@ -107,6 +109,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
         await catalog_proxy.open()
         purchases.start()
         deletion.start()
+        live.start()
         app.state.addresses = addresses
         app.state.verifier = verifier
         app.state.authenticator = authenticator
@@ -126,6 +129,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
             aclosing(Feed(settings, engine, purchases.waiters)) as app.state.feed,
             aclosing(OwnWebhooks(settings, engine)) as app.state.own_webhooks,
             aclosing(live) as app.state.live,
+            aclosing(Audits(settings, engine)) as app.state.audits,
             authenticator.running(),
         ):
             yield
@@ -167,8 +171,8 @@ def _connections(settings: Settings) -> int:
     threads += 2 * settings.account_threads  # of sign-ins, and of tokens
     threads += THREADS + FEED_THREADS + LIVE_THREADS  # of resolutions, the feed, live figures
     # And readiness, the backlog, waiters (two), expired tokens, credentials, a user's own keys,
-    # webhooks, sales, and versions of rows.
-    threads += 10
+    # webhooks, sales, versions of rows, and audits.
+    threads += 11
     return threads + 1 if settings.trusted_issuers else threads
 
 
@@ -200,6 +204,7 @@ def _fastapi_app(
         list_routes,
         feed_routes,
         live_routes,
+        audit_routes,
         health,
         metrics_routes,
         openapi,
@@ -209,8 +214,12 @@ def _fastapi_app(
     app.include_router(account_routes.signed_in_router)
     app.include_router(session_routes.router)
     app.include_router(session_routes.cookie_router)
-    for path in (feed_routes.PATH, live_routes.PATH, live_routes.HISTORY_PATH):
-        app.router.routes.append(Route(path, ReadOnly(path)))
+    for path in (
+        *(feed_routes.PATH, live_routes.PATH, live_routes.HISTORY_PATH, audit_routes.ONE_PATH),
+    ):
+        app.router.routes.append(Route(path, OtherMethods(path)))
+    several = OtherMethods(audit_routes.PATH, "GET, HEAD, POST")
+    app.router.routes.append(Route(audit_routes.PATH, several))
     for prefix in PREFIXES:
         app.router.routes.append(Route(prefix + "{rest:path}", catalog_proxy))
     app.router.routes.append(Route(api_docs.SCRIPT_URL, api_docs.script))

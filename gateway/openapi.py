@@ -76,6 +76,10 @@ TAGS = [
         "description": "What goes on in a sale, once a second, and what went on, for its owner.",
     },
     {
+        "name": "Audits",
+        "description": "Every decision of an event replayed, for its owner.",
+    },
+    {
         "name": "Webhooks",
         "description": "Every entry of a sale, sent to your server: docs/webhooks.md.",
     },

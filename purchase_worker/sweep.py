@@ -1,5 +1,7 @@
 """The sweeper, `python -m purchase_worker.sweep`: decides what is queued too long, and ends holds.
 
+Beside that it has the audits run that owners ask for.
+
 It needs PostgreSQL and nothing else, so a lost wake-up, worker or Redis delays purchases by a
 second. Any number may run: an advisory lock elects one for each pass.
 """
@@ -11,6 +13,7 @@ from collections.abc import Iterator
 
 from purchase_worker import expiry, metrics, store
 from purchase_worker.audit.counter_watch import CounterWatch
+from purchase_worker.audit.runner import AuditRunner
 from purchase_worker.runtime import Runtime
 from shared.config.settings import get_settings
 from shared.database.engine import DATABASE_UNAVAILABLE, cursor_transaction, statement
@@ -88,6 +91,7 @@ def run() -> None:
     runtime = Runtime(settings, "sweeper")
     watch = CounterWatch(runtime.engine)
     watch_at = time.monotonic()
+    audits = AuditRunner(runtime.engine)
     heartbeat = Heartbeat(settings.heartbeat_dir, "sweeper")
     stopping = threading.Event()
     for stop_signal in (signal.SIGTERM, signal.SIGINT):
@@ -103,10 +107,12 @@ def run() -> None:
             if time.monotonic() >= watch_at:
                 watch_at = time.monotonic() + settings.counter_watch_seconds
                 watch.check()
+            audits.step()
         except DATABASE_UNAVAILABLE as error:
             decided = 0
             logger.warning("sweep_interrupted", error=str(error))
         heartbeat.beat(settings.heartbeat_stale_seconds)
+    audits.close()
     runtime.close()
     heartbeat.close()
     logger.info("sweeper_stopped")

@@ -27,11 +27,11 @@ class Totals(NamedTuple):
 class EventLedger:
     """For threads: one at a time reads it on."""
 
-    def __init__(self, engine: Engine, event_id: int) -> None:
+    def __init__(self, engine: Engine, event_id: int, past: Past | None = None) -> None:
         self._engine = engine
         self._event_id = event_id
         self._lock = threading.Lock()
-        self._past = Past()
+        self._past = past or Past()
 
     def read_to(self, last: int, look: Callable[[Past], T]) -> T | None:
         """What `look` says of the past up to entry `last`; None: there is more to read.
@@ -41,8 +41,11 @@ class EventLedger:
         """
         until = time.monotonic() + CALL_SECONDS
         with self._lock:
-            if last < self._past.number:
-                self._past = Past()  # the database was restored
+            # Another reader may know of newer entries; or the database was restored.
+            if last < self._past.number and self._past.number > store.last_number(
+                self._engine, self._event_id
+            ):
+                self._past = Past()
             past = self._past
             while past.number < last:
                 if time.monotonic() >= until:

@@ -1,6 +1,6 @@
 """The figures of a sale at a moment, and the document that its owner reads. Pure."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -34,7 +34,8 @@ class Webhooks(msgspec.Struct, frozen=True):
 class Figures(msgspec.Struct, frozen=True):
     """What was read at `now`, seconds since 1970. `queued`: None where there are too many.
 
-    `number`: of the newest entry. `ticket_types`: the oldest ones; totals are of all.
+    `number`: of the newest entry. `refusals`: those at the edge, by code. `ticket_types`: the first
+    of them; totals are of all.
     """
 
     now: float
@@ -49,7 +50,8 @@ class Figures(msgspec.Struct, frozen=True):
     ticket_types: tuple[LiveTicketType, ...]
     seconds_to_decision: tuple[float, float] | None = None
     webhooks: Webhooks | None = None
-    audit: Mapping[str, Any] | None = None
+    refusals: Mapping[str, int] = {}
+    audit: msgspec.Raw | None = None
 
 
 class Rates(NamedTuple):
@@ -87,8 +89,9 @@ def written(seconds: float) -> str:
 
 
 def live_document(
-    event_id: int, figures: Figures, rates: Rates, refusals: Mapping[str, int]
+    event_id: int, figures: Figures, rates: Rates, refused: Counter[str]
 ) -> dict[str, Any]:
+    """Args: refused: in the ledger, by code."""
     now = datetime.fromtimestamp(figures.now, UTC)
     p50, p99 = figures.seconds_to_decision or (None, None)
     return {
@@ -121,7 +124,7 @@ def live_document(
         "decided_per_second": rates.decided,
         "p50_seconds": p50,
         "p99_seconds": p99,
-        "refusals": dict(refusals),
+        "refusals": refused + Counter(figures.refusals),
         "webhooks": figures.webhooks,
         "audit": figures.audit,
     }

@@ -5,7 +5,7 @@ there are too many steps, they become wider.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -79,15 +79,21 @@ class Past:
     """What the entries up to `number` add up to.
 
     Steps begin with the first purchase: a capacity may have been set months before.
+
+    Args:
+        number: of the entry after which it begins.
+        first: the second in which steps begin, in place of the first purchase's.
     """
 
-    def __init__(self) -> None:
-        self.number = 0
+    def __init__(self, number: int = 0, first: int | None = None) -> None:
+        self.number = number
         # Whether acceptance was looked up for every entry, and not for a sample of them.
         self.is_exact = True
         self.total = Step()
+        # What came before the first step: before `number`, and of the entries after it.
+        self._begin = Step()
         self._before = Step()
-        self._first: int | None = None
+        self._first = first
         self._width = WIDTHS[0]
         self._steps: dict[int, Step] = {}
         self._capacity: deque[Mark] = deque(maxlen=MARKS_MAX)
@@ -113,11 +119,19 @@ class Past:
     def add_mark(self, mark: Mark) -> None:
         (self._capacity if mark.kind == "capacity" else self._sold_out).append(mark)
 
+    def begin_with(self, total: Step) -> None:
+        """What all entries up to `number` add up to, also those before it began."""
+        for name in ("left", "held", "confirmed", "decided", "accepted"):
+            before = getattr(total, name) - getattr(self.total, name)
+            setattr(self._begin, name, before)
+
     @property
     def marks(self) -> list[Mark]:
         return [*self._capacity, *self._sold_out]
 
-    def history(self, refusals: Iterable[Refusals], queued: int | None) -> tuple[int, list[Any]]:
+    def history(
+        self, refusals: Iterable[Refusals], queued: int | None
+    ) -> tuple[int, list[dict[str, Any]]]:
         """The seconds of a step, and a point for each.
 
         Args:
@@ -144,7 +158,8 @@ class Past:
         for each in others:
             steps.setdefault(each.second // width, Step()).refused[each.code] += each.count
         so_far = Step()
-        so_far.add(self._before)
+        for before in (self._begin, self._before):
+            so_far.add(before)
         points = []
         for index in range(first // width, last // width + 1):
             step = steps.get(index, NOTHING)
@@ -209,13 +224,17 @@ def _step_of(entries: Entries) -> Step:
 
 
 def all_marks(
-    past: Iterable[Mark], others: Iterable[Mark], width: int, until: float
-) -> list[Mapping[str, Any]]:
-    """Up to a moment, in their order; of a ticket type one `sold_out` in a step."""
+    past: Iterable[Mark],
+    others: Iterable[Mark],
+    width: int,
+    since: float | None,
+    until: float,
+) -> list[dict[str, Any]]:
+    """Between two moments, in their order; of a ticket type one `sold_out` in a step."""
     kept: dict[object, Mark] = {}
     for mark in sorted((*past, *others), key=lambda mark: mark.at):
         where = mark.at // width if mark.kind == "sold_out" else len(kept)
-        if mark.at <= until:
+        if (since or 0) <= mark.at <= until:
             kept.setdefault((mark.kind, mark.ticket_type, where), mark)
     return [
         {

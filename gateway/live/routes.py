@@ -1,10 +1,10 @@
 """Live figures of an event, and its past: parse, call, respond."""
 
 import random
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
@@ -14,7 +14,8 @@ from gateway.purchases.event_stream import EVENT_STREAM, HEADERS, JSON, RETRY, w
 from gateway.purchases.waiting import WaitLimit
 from shared.auth.authenticator import Authenticator
 from shared.auth.caller import KeyScope
-from shared.errors import NotFound, PermissionDenied, Problem, Unavailable
+from shared.errors import InvalidInput, NotFound, PermissionDenied, Problem, Unavailable
+from shared.moments import Moment
 from shared.web.asgi_extensions import client_leaves
 from shared.web.authentication import AuthenticatedRoute, Reader
 from shared.web.edge import IS_HEAD
@@ -127,7 +128,9 @@ async def read_live(request: Request, caller: Reader, event_id: PathId) -> Respo
     response_description="Its steps, and its marks",
     response_class=JSONResponse,
     responses=error_responses(
-        PermissionDenied, NotFound, Unavailable, too_many("live"), sometimes=LIMITED_BY
+        InvalidInput(errors={"from": ["must be a time with its offset"]}),
+        *(PermissionDenied, NotFound, Unavailable, too_many("live")),
+        sometimes=LIMITED_BY,
     )
     | {
         200: {
@@ -136,12 +139,22 @@ async def read_live(request: Request, caller: Reader, event_id: PathId) -> Respo
         }
     },
 )
-async def read_live_history(request: Request, caller: Reader, event_id: PathId) -> Response:
+async def read_live_history(
+    request: Request,
+    caller: Reader,
+    event_id: PathId,
+    since: Annotated[
+        Moment | None,
+        Query(alias="from", description="Only what came since, in narrower steps."),
+    ] = None,
+) -> Response:
     """For the event's owner: from its first purchase on, in at most 300 equal steps."""
     live: Live = request.app.state.live
     limits = await live.limit.draw(caller.user_id)
     try:
-        history = await live.history(caller.user_id, event_id)
+        history = await live.history(
+            caller.user_id, event_id, None if since is None else since.timestamp()
+        )
     except Problem as problem:
         problem.headers.update(limits)
         raise

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -12,7 +11,7 @@ from sqlalchemy import Engine
 
 from gateway.live import store
 from gateway.live.event_ledger import EventLedger, totals
-from gateway.live.figures import Figures, Pulse, live_document
+from gateway.live.figures import Pulse, live_document
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import Problem, Unavailable
@@ -45,7 +44,6 @@ class Sampler:
 
     Args:
         ledger: of the event.
-        refusals: by code, those that are not in the ledger; blocking.
         ended: called in the end.
     """
 
@@ -55,14 +53,12 @@ class Sampler:
         threads: BoundedExecutor,
         event_id: int,
         ledger: EventLedger,
-        refusals: Callable[[], Mapping[str, int]],
         ended: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._threads = threads
         self._event_id = event_id
         self._ledger = ledger
-        self._refusals = refusals
         self._ended = ended
         self._pulse = Pulse()
         self._document: dict[str, Any] = {}
@@ -134,18 +130,15 @@ class Sampler:
     async def _read(self) -> None:
         read_at = time.monotonic()
         event = str(self._event_id)
-        figures, refusals = await self._threads.run_for(event, self._look)
+        figures = await self._threads.run_for(
+            event, store.read_figures, self._engine, self._event_id
+        )
         found = None
         while found is None:
             found = await self._threads.run_for(event, self._ledger.read_to, figures.number, totals)
         rates = self._pulse.rates(read_at, found.decided, figures.queued)
-        self._document = live_document(
-            self._event_id, figures, rates, found.refused + Counter(refusals)
-        )
+        self._document = live_document(self._event_id, figures, rates, found.refused)
         self._publish(figures.owner_id, read_at, stale=False)
-
-    def _look(self) -> tuple[Figures, Mapping[str, int]]:
-        return store.read_figures(self._engine, self._event_id), self._refusals()
 
     def _publish(self, owner_id: int, read_at: float, *, stale: bool) -> None:
         number = 1 if self.sample is None else self.sample.number + 1

@@ -2,17 +2,18 @@
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from sqlalchemy import Engine
 
 from gateway.live import store
 from gateway.live.event_ledger import EventLedger
 from gateway.live.figures import written
-from gateway.live.past import Past, all_marks
+from gateway.live.past import Past, Step, all_marks
+from gateway.live.refusals import EdgeRefusals
 from gateway.live.sampler import Sample, Sampler
 from gateway.rate_limits.by_user import UserLimit
 from gateway.rate_limits.token_bucket import Rate
@@ -34,6 +35,18 @@ LEDGERS_MAX: Final = 100
 STALE_MAX_SECONDS: Final = 60.0
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class History(NamedTuple):
+    """Points and marks have their times in seconds since 1970."""
+
+    step_seconds: int
+    points: list[dict[str, Any]]
+    marks: list[dict[str, Any]]
+
+
 class Live:
     """Of one event loop. Has threads of its own: a console never delays a purchase."""
 
@@ -45,12 +58,16 @@ class Live:
             waiting_max=WAITING_MAX,
             timeout_seconds=settings.answer_timeout_seconds,
         )
+        self.refusals = EdgeRefusals(engine, self._threads)
         self._samplers: dict[int, Sampler] = {}
         self._ledgers: OrderedDict[int, EventLedger] = OrderedDict()
         self._watchers: Counter[int] = Counter()
         self._is_closed = False
         rate = Rate(settings.feed_rate_burst, settings.feed_rate_per_second)
         self.limit = UserLimit(settings, "live", rate)
+
+    def start(self) -> None:
+        self.refusals.writes.start()
 
     def stop(self) -> None:
         """End all streams, so that their clients connect to another process."""
@@ -60,6 +77,8 @@ class Live:
 
     async def aclose(self) -> None:
         self.stop()
+        await self.refusals.writes.stop()
+        await self.refusals.write()
         self._threads.close()
         await self.limit.close()
 
@@ -108,40 +127,65 @@ class Live:
             raise Unavailable
         return sample
 
-    async def history(self, user_id: int, event_id: int) -> dict[str, Any]:
-        """The whole past of a sale.
+    async def history(
+        self, user_id: int, event_id: int, since: float | None = None
+    ) -> dict[str, Any]:
+        """The whole past of a sale, or that since a moment (seconds since 1970).
 
         Raises:
             NotFound, PermissionDenied: as `sampler`.
             Unavailable: the database is unavailable.
         """
         await self._check_owner(user_id, event_id)
-        event = str(event_id)
         try:
-            figures = await self._threads.run_for(event, store.read_figures, self._engine, event_id)
-            windows = await self._threads.run_for(event, store.read_windows, self._engine, event_id)
+            figures = await self._run(event_id, store.read_figures)
+            marks, refusals = await self._run(event_id, store.read_others)
+            number, total = await self._read(self._ledger(event_id), event_id, figures.number, _end)
+            ledger = self._ledger(event_id)
+            if since is not None:
+                begin = await self._run(event_id, store.number_at, since)
+                past = Past(begin, int(since))
+                ledger = EventLedger(self._engine, event_id, past)
+                refusals = [each for each in refusals if each.second >= since]
 
-            def look(past: Past) -> tuple[int, list[Any], list[Any]]:
-                width, points = past.history((), figures.queued)
-                return width, points, all_marks(past.marks, windows, width, figures.now)
+            def look(past: Past) -> History:
+                if since is not None:
+                    past.begin_with(total)
+                width, points = past.history(refusals, figures.queued)
+                known = all_marks(past.marks, marks, width, since, figures.now)
+                return History(width, points, known)
 
-            found = None
-            while found is None:
-                found = await self._threads.run_for(
-                    event, self._ledger(event_id).read_to, figures.number, look
-                )
+            found = await self._read(ledger, event_id, number, look)
         except DATABASE_UNAVAILABLE as error:
             raise Unavailable from error
-        width, points, marks = found
-        for each in (*points, *marks):
+        for each in (*found.points, *found.marks):
             each["at"] = written(each["at"])
         return {
             "event": event_id,
             "now": written(figures.now),
-            "step_seconds": width,
-            "points": points,
-            "marks": marks,
+            "step_seconds": found.step_seconds,
+            "points": found.points,
+            "marks": found.marks,
         }
+
+    async def _read(
+        self, ledger: EventLedger, event_id: int, last: int, look: Callable[[Past], T]
+    ) -> T:
+        found = None
+        while found is None:
+            found = await self._threads.run_for(str(event_id), ledger.read_to, last, look)
+        return found
+
+    async def _run(
+        self,
+        event_id: int,
+        work: Callable[Concatenate[Engine, int, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        return await self._threads.run_for(
+            str(event_id), work, self._engine, event_id, *args, **kwargs
+        )
 
     async def _check_owner(self, user_id: int, event_id: int) -> None:
         try:
@@ -159,7 +203,6 @@ class Live:
             self._threads,
             event_id,
             self._ledger(event_id),
-            dict,
             partial(self._forget, event_id),
         )
         self._samplers[event_id] = sampler
@@ -176,3 +219,10 @@ class Live:
         if len(self._ledgers) > LEDGERS_MAX:
             self._ledgers.popitem(last=False)
         return ledger
+
+
+def _end(past: Past) -> tuple[int, Step]:
+    """The last entry, and what all up to it add up to."""
+    total = Step()
+    total.add(past.total)
+    return past.number, total

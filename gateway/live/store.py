@@ -8,9 +8,11 @@ from msgspec.structs import replace
 from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 
+from gateway.audits.store import read_last
 from gateway.event_owner import check_owner
 from gateway.live.figures import Figures, LiveTicketType, Webhooks
-from gateway.live.past import CAPACITY, Entries, Mark, Past
+from gateway.live.past import CAPACITY, MARKS_MAX, Entries, Mark, Past, Refusals
+from gateway.live.refusal_store import read_refusals, read_totals
 from gateway.purchases.read import QUEUE
 from shared.database.engine import statement
 from shared.database.prepared_statement import Prepared, plain_array
@@ -136,7 +138,7 @@ LEFT JOIN LATERAL (
 PART = """
     SELECT first_number, last_number, at FROM batches
     WHERE event_id = %(event_id)s AND first_number > %(after)s
-        AND first_number <= %(after)s + %(rows)s
+        AND first_number <= %(after)s + %(rows)s AND last_number <= %(last)s
 """
 # One that changes the capacity, or sells the last ticket of a type, stands alone.
 READ_PART = Prepared(
@@ -191,6 +193,37 @@ WHERE e.event_id = %(event_id)s AND e.number = ANY(%(numbers)s::bigint[])
     AND (e.kind IN ('issued', 'withdrawn') OR (line.change < 0 AND line.left_after = 0))
 """,
 )
+READ_PAUSES = Prepared(
+    "live_pauses",
+    f"""
+SELECT p.ticket_type_id, extract(epoch FROM p.at)::float8, p.paused
+FROM (SELECT id FROM ticket_types WHERE event_id = %(event_id)s
+      ORDER BY event_id, id LIMIT {TICKET_TYPES_MAX}) t
+CROSS JOIN LATERAL (SELECT * FROM sale_pauses WHERE ticket_type_id = t.id
+                    ORDER BY ticket_type_id, at DESC LIMIT {MARKS_MAX}) p
+ORDER BY p.at DESC LIMIT {MARKS_MAX}
+""",
+)
+# By bisection: batches are in the order of their times.
+READ_NUMBER_AT = Prepared(
+    "live_number_at",
+    """
+WITH RECURSIVE search (low, high) AS (
+    SELECT 0::bigint, number FROM lanes WHERE event_id = %(event_id)s
+    UNION ALL
+    SELECT CASE WHEN b.is_before THEN b.last_number ELSE s.low END,
+           CASE WHEN b.is_before THEN s.high ELSE b.first_number - 1 END
+    FROM search s CROSS JOIN LATERAL (
+        SELECT first_number, last_number, at < to_timestamp(%(at)s::float8) AS is_before
+        FROM batches
+        WHERE event_id = %(event_id)s AND first_number <= (s.low + s.high + 1) / 2
+        ORDER BY first_number DESC LIMIT 1) b
+    WHERE s.low < s.high
+)
+SELECT low FROM search WHERE low >= high
+""",
+)
+READ_LAST = Prepared("live_last", "SELECT number FROM lanes WHERE event_id = %(event_id)s")
 READ_WINDOWS = Prepared(
     "live_windows",
     f"""
@@ -226,16 +259,18 @@ def read_figures(engine: Engine, event_id: int) -> Figures:
             ticket_types=_with_queued(cursor, event_id, figures),
             seconds_to_decision=latest and tuple(latest),
             webhooks=webhooks if webhooks.count else None,
+            refusals=read_totals(cursor, event_id),
+            audit=read_last(cursor, event_id),
         )
 
 
 def read_on(engine: Engine, event_id: int, past: Past, last: int) -> bool:
-    """Add the next entries, of those up to about `last`; returns whether there were any.
+    """Add the next entries up to `last`, which ends a batch; returns whether there were any.
 
     Raises psycopg2.Error: nothing was added.
     """
     every = 1 if last - past.number <= EXACT_ROWS else SAMPLED_EVERY
-    part = {"event_id": event_id, "after": past.number, "rows": PART_ROWS}
+    part = {"event_id": event_id, "after": past.number, "rows": PART_ROWS, "last": last}
     with statement(engine) as cursor:
         READ_PART.run(cursor, part)
         rows = cursor.fetchall()
@@ -243,8 +278,7 @@ def read_on(engine: Engine, event_id: int, past: Past, last: int) -> bool:
             return False
         number = max(row[-1] for row in rows)
         entries = [Entries(*row[:-1]) for row in rows]
-        # Up to the batches of before, whatever was committed since.
-        READ_ACCEPTED.run(cursor, part | {"rows": number - past.number, "every": every})
+        READ_ACCEPTED.run(cursor, part | {"every": every})
         accepted = cursor.fetchall()
         marks = _marks(cursor, event_id, entries)
     past.number = number
@@ -257,15 +291,35 @@ def read_on(engine: Engine, event_id: int, past: Past, last: int) -> bool:
     return True
 
 
-def read_windows(engine: Engine, event_id: int) -> list[Mark]:
-    """When ticket types opened and will have closed."""
+def read_others(engine: Engine, event_id: int) -> tuple[list[Mark], list[Refusals]]:
+    """Of a history what is not in the ledger. Raises psycopg2.Error."""
+    event = {"event_id": event_id}
     with statement(engine) as cursor:
-        READ_WINDOWS.run(cursor, {"event_id": event_id})
+        READ_WINDOWS.run(cursor, event)
         marks = []
         for id_, start, end in cursor.fetchall():
             marks += [Mark(start, "opening", id_)] if start is not None else []
             marks += [Mark(end, "closing", id_)] if end is not None else []
-        return marks
+        READ_PAUSES.run(cursor, event)
+        for id_, at, paused in cursor.fetchall():
+            marks.append(Mark(at, "paused" if paused else "resumed", id_))
+        return marks, read_refusals(cursor, event_id)
+
+
+def number_at(engine: Engine, event_id: int, at: float) -> int:
+    """Of the last entry before a moment, seconds since 1970. Raises psycopg2.Error."""
+    with statement(engine) as cursor:
+        READ_NUMBER_AT.run(cursor, {"event_id": event_id, "at": at})
+        number: int = cursor.fetchall()[0][0]
+        return number
+
+
+def last_number(engine: Engine, event_id: int) -> int:
+    """Of the newest entry. Raises psycopg2.Error."""
+    with statement(engine) as cursor:
+        READ_LAST.run(cursor, {"event_id": event_id})
+        number: int = cursor.fetchall()[0][0]
+        return number
 
 
 def _with_queued(cursor: cursor, event_id: int, figures: Figures) -> tuple[LiveTicketType, ...]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 
@@ -34,6 +34,9 @@ from shared.config.settings import Settings
 from shared.errors import NotYourEvent, Problem, Unavailable
 from shared.failpoints import reached
 
+# Of a ticket type, with this code.
+CountRefusal = Callable[[int, str], None]
+
 
 def _bucket(user_id: int, buyer: str) -> int | str:
     """No names in Redis; and of a bounded length."""
@@ -44,9 +47,14 @@ class PurchaseService:
     """`start` it in the event loop before the first request, `stop` it after the last."""
 
     def __init__(
-        self, settings: Settings, engine: Engine, traces: PurchaseTraces | None = None
+        self,
+        settings: Settings,
+        engine: Engine,
+        traces: PurchaseTraces | None = None,
+        count_refusal: CountRefusal | None = None,
     ) -> None:
         self._settings = settings
+        self._count_refusal = count_refusal
         self._traces = traces
         self._engine = engine
         self._limits = store.Limits(settings.position_max_rows, settings.expired_holds_max)
@@ -116,6 +124,25 @@ class PurchaseService:
             Problem: the request cannot be accepted.
             ClientLeft: while it waited; what was accepted stays accepted.
         """
+        try:
+            return await self._buy(
+                user_id, wanted, key_id, idempotency_key, request_id, traceparent, wait_limit
+            )
+        except Problem as problem:
+            if self._count_refusal is not None:
+                self._count_refusal(wanted.lines[0].ticket_type, problem.code)
+            raise
+
+    async def _buy(
+        self,
+        user_id: int,
+        wanted: PurchaseInput,
+        key_id: int | None,
+        idempotency_key: str | None,
+        request_id: str,
+        traceparent: str | None,
+        wait_limit: WaitLimit | None,
+    ) -> PurchaseAnswer:
         if self.waiters.is_closed or self._backlog.is_full:
             raise Unavailable
         if key_id is not None:

@@ -85,6 +85,7 @@ GUARDS: Final = {
         "ticket_types_price_a_number",
         "ticket_types_price_not_negative",
         "ticket_types_read_committed",
+        "ticket_types_record_pause",
         "ticket_types_sales_end_after_start",
         "ticket_types_sales_end_writable",
         "ticket_types_sales_start_writable",

@@ -78,8 +78,8 @@ class _Totals(msgspec.Struct):
     queued: int = 0
 
 
-def audit(engine: Engine, settings: Settings) -> AuditReport:
-    """Replay every event; the sales may go on meanwhile.
+def audit(engine: Engine, settings: Settings, event_id: int | None = None) -> AuditReport:
+    """Replay every event, or one; the sales may go on meanwhile.
 
     Raises:
         psycopg2.Error: the database is unavailable.
@@ -94,9 +94,9 @@ def audit(engine: Engine, settings: Settings) -> AuditReport:
         with read.snapshot(connection) as cursor:
             for missing in guards.missing_guards(cursor):
                 found.add(GUARDS, missing)
-            events = read.read_events(cursor)
-        for event_id in events:
-            _audit_event(connection, event_id, settings.audit_queued_max_seconds, found, totals)
+            events = read.read_events(cursor) if event_id is None else [event_id]
+        for each in events:
+            _audit_event(connection, each, settings.audit_queued_max_seconds, found, totals)
     finally:
         pooled.close()
     return _report(totals, found)

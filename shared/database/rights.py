@@ -109,6 +109,18 @@ RIGHTS: Final = {
         SENDER: "SELECT, INSERT (webhook_id, delivery_id, event_id, first_number, last_number,"
         " attempt, status, failure, milliseconds), DELETE",
     },
+    # A trigger writes them.
+    "sale_pauses": dict.fromkeys((GATEWAY, READER), "SELECT"),
+    "edge_refusals": {
+        GATEWAY: "SELECT, INSERT, UPDATE (count), DELETE",
+        READER: "SELECT",
+    },
+    "audits": {
+        GATEWAY: "SELECT, INSERT (event_id), DELETE",
+        WORKER: "SELECT, UPDATE (status, attempts, lease_until, finished_at, entries, seconds,"
+        " findings, summary)",
+        READER: "SELECT",
+    },
     "ledger_epoch": {GATEWAY: "SELECT", SENDER: "SELECT", READER: "SELECT"},
     "alembic_version": dict.fromkeys(ROLES, "SELECT"),
 }

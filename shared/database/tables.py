@@ -23,7 +23,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, ENUM, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, ENUM, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import UserDefinedType
 
@@ -721,3 +721,83 @@ class WebhookDelivery(Base):
     status: Mapped[int | None] = mapped_column(SmallInteger)  # None: no response
     failure: Mapped[str | None]  # its class; None: it was received
     milliseconds: Mapped[int] = mapped_column(Integer)
+
+
+class SalePause(Base):
+    """When the sale of a ticket type was paused or resumed. A trigger keeps it."""
+
+    __tablename__ = "sale_pauses"
+
+    ticket_type_id: Mapped[int] = mapped_column(
+        ForeignKey("ticket_types.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    paused: Mapped[bool]
+
+
+class EdgeRefusal(Base):
+    """Purchases that gateways refused before they were queued, in a step of time from `at` on.
+
+    Steps are narrow at first, and later an hour long.
+    """
+
+    __tablename__ = "edge_refusals"
+    __table_args__ = (
+        Index("edge_refusals_by_time", "step_seconds", "at"),
+        CheckConstraint(
+            "code IN ('all_held', 'not_enough_tickets', 'not_your_event', 'over_user_limit',"
+            " 'sale_closed', 'sale_not_open', 'sale_paused', 'too_many_expired_holds',"
+            " 'too_many_requests')",
+            name="edge_refusals_code_known",
+        ),
+        CheckConstraint("count >= 1", name="edge_refusals_count_positive"),
+        CheckConstraint("step_seconds IN (2, 3600)", name="edge_refusals_step_known"),
+        VACUUMED_BY_NUMBER,
+    )
+
+    event_id: Mapped[int] = mapped_column(
+        ForeignKey("events.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    step_seconds: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    code: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]
+
+
+class Audit(Base):
+    """An audit of an event that its owner asked for: queued, run by a sweeper, and its verdict."""
+
+    __tablename__ = "audits"
+    __table_args__ = (
+        Index("audits_by_event", "event_id", "id"),
+        Index(
+            "audits_one_for_an_event",
+            "event_id",
+            unique=True,
+            postgresql_where=text("status IN ('queued', 'running')"),
+        ),
+        CheckConstraint(
+            "status IN ('queued', 'running', 'passed', 'failed', 'error')",
+            name="audits_status_known",
+        ),
+        CheckConstraint(
+            "(status IN ('passed', 'failed', 'error')) = (finished_at IS NOT NULL)",
+            name="audits_finished",
+        ),
+        CheckConstraint("(status = 'running') = (lease_until IS NOT NULL)", name="audits_leased"),
+        CheckConstraint("cardinality(findings) <= 20", name="audits_findings_bounded"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id", ondelete="CASCADE"))
+    status: Mapped[str] = mapped_column(server_default="queued")
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # How often it was begun: who began it before changes nothing more.
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    # Then its sweeper is gone, and another may begin it anew.
+    lease_until: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    entries: Mapped[int | None]
+    seconds: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    findings: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    summary: Mapped[str] = mapped_column(server_default="")

@@ -15,6 +15,7 @@ from catalog.ticket_types import routes as ticket_type_routes
 from gateway import api_docs, health, openapi
 from gateway.accounts import routes as account_routes
 from gateway.api_keys import routes as key_routes
+from gateway.audits import routes as audit_routes
 from gateway.feed import routes as feed_routes
 from gateway.live import routes as live_routes
 from gateway.purchases import list_routes
@@ -29,6 +30,7 @@ ROUTERS = [
         key_routes.router,
         feed_routes.router,
         live_routes.router,
+        audit_routes.router,
         webhook_routes.router,
         metrics_routes.router,
         openapi.router,

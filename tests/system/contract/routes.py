@@ -49,11 +49,14 @@ FOR_USERS: dict[str, set[str]] = {
     f"{EVENTS}1/ledger/": {"GET"},
     f"{EVENTS}1/live/": {"GET"},
     f"{EVENTS}1/live/history/": {"GET"},
+    f"{EVENTS}1/audits/": {"GET", "POST"},
+    f"{EVENTS}1/audits/1/": {"GET"},
 }
 ROUTES = OPEN | FOR_USERS
 # They take no fields.
 WITHOUT_BODY = {
     *(f"{TICKET_TYPES}1/{action}/" for action in ("pause", "resume")),
+    f"{EVENTS}1/audits/",
     *(f"/api/webhooks/1/{action}/" for action in ("rotate-secret", "test")),
 }
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -58,7 +58,10 @@ ANSWERS: dict[tuple[str, str], set[int]] = {
     (f"{EVENT}extend-holds/", "post"): {200, 202, 400, 401, 403, 404, 422, 503},
     (f"{EVENT}ledger/", "get"): {200, 400, 401, 403, 404, 409, 429, 503},
     (f"{EVENT}live/", "get"): {200, 401, 403, 404, 429, 503},
-    (f"{EVENT}live/history/", "get"): {200, 401, 403, 404, 429, 503},
+    (f"{EVENT}live/history/", "get"): {200, 400, 401, 403, 404, 429, 503},
+    (f"{EVENT}audits/", "get"): {200, 400, 401, 403, 404, 429, 503},
+    (f"{EVENT}audits/", "post"): {202, 400, 401, 403, 404, 422, 429, 503},
+    (f"{EVENT}audits/{{audit}}/", "get"): {200, 401, 403, 404, 429, 503},
     (WEBHOOKS, "get"): {200, 401},
     (WEBHOOKS, "post"): {201, 400, 401, 404, 409, 422},
     (WEBHOOK, "get"): {200, 401, 404},
@@ -96,6 +99,7 @@ HEADERS: dict[tuple[str, str], dict[int, set[str]]] = {
         304: {"ETag"},
         401: {"WWW-Authenticate"},
     },
+    (f"{EVENT}audits/", "post"): {202: {"Location", "Idempotency-Replayed"}},
     **{
         (f"{PURCHASES}{{id}}/{action}/", "post"): {
             202: {"Location", "Retry-After"},
@@ -125,6 +129,9 @@ PARAMETERS: dict[tuple[str, str], set[str]] = {
     (f"{PURCHASES}{{id}}/", "get"): {"id", "wait", "If-None-Match"},
     (f"{PURCHASES}{{id}}/confirm/", "post"): {"id", "Idempotency-Key", "Prefer"},
     (f"{EVENT}extend-holds/", "post"): {"id", "Idempotency-Key", "Prefer"},
+    (f"{EVENT}live/history/", "get"): {"id", "from"},
+    (f"{EVENT}audits/", "post"): {"id", "Idempotency-Key"},
+    (f"{EVENT}audits/", "get"): {"id", "page", "page_size"},
 }
 
 
@@ -196,7 +203,7 @@ def test_every_route_is_in_the_openapi_document(document: dict[str, Any]) -> Non
     not_json = {("/api/schema/", "get"), ("/api/docs/", "get"), ("/metrics", "get")}
     assert documented - not_json == ANSWERS.keys()
     for path, method in ANSWERS:
-        route = path if path.startswith(PURCHASES) else path.replace("{id}", "1")
+        route = path if path.startswith(PURCHASES) else re.sub(r"{\w+}", "1", path)
         needs_token = bool(document["paths"][path][method].get("security"))
         assert needs_token is (route in FOR_USERS or path.startswith(PURCHASES)), path
         assert needs_token is not (route in OPEN), path
@@ -206,7 +213,7 @@ def test_every_body_is_in_the_openapi_document(document: dict[str, Any]) -> None
     for path, method in ANSWERS:
         operation = document["paths"][path][method]
         writes = method in ("post", "put", "patch")
-        has_body = writes and path.replace("{id}", "1") not in WITHOUT_BODY
+        has_body = writes and re.sub(r"{\w+}", "1", path) not in WITHOUT_BODY
         assert has_body is (JSON in operation.get("requestBody", {}).get("content", {})), path
         for status, answer in operation["responses"].items():
             if status in ("204", "304"):

@@ -56,14 +56,20 @@ def wire(shop: Shop) -> Iterator[Wire]:
 
 @pytest.fixture
 def stored(shop: Shop) -> Callable[[], dict[str, str]]:
-    """A digest of every table, by name: two are equal when nothing was changed between them."""
+    """A digest of every table, by name: two are equal when nothing was changed between them.
+
+    Refusals are counted on purpose, some seconds later.
+    """
 
     def digests() -> dict[str, str]:
         with (
             closing(psycopg2.connect(shop.database_url)) as connection,
             connection.cursor() as cursor,
         ):
-            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            cursor.execute(
+                "SELECT tablename FROM pg_tables"
+                " WHERE schemaname = 'public' AND tablename <> 'edge_refusals'"
+            )
             found = {}
             for (table,) in cursor.fetchall():
                 cursor.execute(

@@ -14,7 +14,7 @@ EVENT = {
 TICKET_TYPE = {"name": "Mine now", "price": "0.00", "capacity": 5}
 WEBHOOK = {"url": "https://mine-now.example/"}
 PASSWORD = "velvet-tram-42"
-BODILESS = ("/pause/", "/resume/", "/release/", "/cancel/", "/rotate-secret/", "/test/")
+BODILESS = ("/audits/", "/pause/", "/resume/", "/release/", "/cancel/", "/rotate-secret/", "/test/")
 OWN_ACCOUNT = {
     "/api/users/me/": {"current_password": PASSWORD, "email": "mine@example.com"},
     "/api/users/me/password/": {"current_password": PASSWORD, "new_password": "amber-tram-43"},
@@ -86,4 +86,5 @@ class Target:
         }
         held = {"/confirm/": self.to_confirm["id"], "/release/": self.to_release}
         prefix, parameter, rest = path.partition("{id}")
+        rest = rest.replace("{audit}", "1")
         return f"{prefix}{held.get(rest, ids[prefix])}{rest}" if parameter else path

@@ -38,8 +38,9 @@ REFUSALS = [
     *(
         (method, f"/api/events/{{id}}/{read}/", 403)
         for method in ("GET", "HEAD")
-        for read in ("ledger", "live", "live/history")
+        for read in ("ledger", "live", "live/history", "audits", "audits/{audit}")
     ),
+    ("POST", "/api/events/{id}/audits/", 403),
     *((method, "/api/webhooks/{id}/", 404) for method in ("GET", "PATCH", "DELETE")),
     ("GET", "/api/webhooks/{id}/deliveries/", 404),
     *(("POST", f"/api/webhooks/{{id}}/{do}/", 404) for do in ("rotate-secret", "test", "rewind")),

@@ -1,6 +1,10 @@
 """Live figures of a running gateway, as its owner sees them."""
 
+import asyncio
 import json
+import signal
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +13,12 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
+from gateway.live.figures import written
+from purchase_worker.audit.runner import AuditRunner
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
+from shared.database.engine import open_engine
+from shared.free_port import free_port
 from tests.support.event_streams import events_of
 from tests.support.factories import (
     add_event,
@@ -21,11 +29,16 @@ from tests.support.factories import (
     queue_buy,
     queue_many,
     queue_resolution,
+    run,
+    scalar,
 )
 from tests.support.gateways import authorization, running_gateway
-from tests.support.servers import new_database
+from tests.support.servers import new_database, unreachable
+from tests.support.services import running_service
+from tests.support.waiting import eventually
 
 EVENTS = {"Accept": "text/event-stream"}
+WATCHERS = 200
 NO_REDIS = "redis://127.0.0.1:1/0"
 
 
@@ -65,6 +78,8 @@ def settings(postgres_url: str, valkey_url: str, keys_dir: Path) -> Iterator[Set
             redis_url=NO_REDIS,
             keys_dir=keys_dir,
             feed_rate_burst=0,
+            list_rate_burst=0,
+            purchase_rate_burst=0,
             answer_timeout_seconds=10.0,
             drain_max_seconds=60.0,
         )
@@ -93,6 +108,9 @@ def figures(found: dict[str, Any], *names: str) -> tuple[Any, ...]:
 
 
 TICKETS = ("issued", "left", "held", "confirmed")
+SWITCH = """
+UPDATE ticket_types SET paused_at = CASE WHEN :paused THEN clock_timestamp() END WHERE id = :id
+"""
 
 
 def test_the_figures_are_those_of_the_sale(sale: Sale, owner: httpx.Client) -> None:
@@ -129,6 +147,8 @@ def test_a_stream_has_a_sample_a_second(sale: Sale, owner: httpx.Client) -> None
 
 
 def test_the_past_is_that_of_the_sale(sale: Sale, owner: httpx.Client) -> None:
+    run(sale.engine, SWITCH, id=sale.standing, paused=True)
+    run(sale.engine, SWITCH, id=sale.standing, paused=False)
     sale.happen()
     answer = owner.get(f"{sale.path}history/")
     assert answer.status_code == 200, answer.text
@@ -142,6 +162,8 @@ def test_the_past_is_that_of_the_sale(sale: Sale, owner: httpx.Client) -> None:
     assert [figures(mark, "kind", "ticket_type", "change") for mark in marks] == [
         ("capacity", sale.standing, 5),
         ("capacity", sale.seated, 10),
+        ("paused", sale.standing, None),
+        ("resumed", sale.standing, None),
         ("sold_out", sale.standing, None),
         ("capacity", sale.seated, 1),
     ]
@@ -160,3 +182,159 @@ def test_only_the_owner_reads_them(
     assert owner.get(sale.path + path, params={"wait": 1}).status_code == 400
     refused = owner.post(sale.path + path)
     assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_a_part_of_the_past_begins_with_what_came_before(sale: Sale, owner: httpx.Client) -> None:
+    sale.happen()
+    whole = owner.get(f"{sale.path}history/").json()
+    since = written(scalar(sale.engine, "SELECT extract(epoch FROM clock_timestamp())::float8"))
+    run(sale.engine, "SELECT pg_sleep(0.01)")
+    queue_many(sale.engine, sale.seated, 1)
+    sale.decide()
+    part = owner.get(f"{sale.path}history/", params={"from": since}).json()
+    assert figures(whole["points"][-1], "left", "confirmed") == (9, 6)
+    assert sum(point["decided"] for point in part["points"]) == 5
+    assert figures(part["points"][-1], "left", "held", "confirmed", "queued") == (4, 1, 11, 0)
+    assert part["marks"] == []
+    refused = owner.get(f"{sale.path}history/", params={"from": "yesterday"})
+    assert (refused.status_code, list(refused.json()["errors"])) == (400, ["from"])
+
+
+def test_refusals_of_all_gateways_add_up(
+    sale: Sale, owner: httpx.Client, settings: Settings
+) -> None:
+    queue_many(sale.engine, sale.standing, 5)
+    sale.decide()
+    run(sale.engine, SWITCH, id=sale.seated, paused=True)
+    buyer = authorization(settings, add_user(sale.engine))
+    bodies = [{"ticket_type": id_, "quantity": 1} for id_ in (sale.standing, sale.seated, 999_999)]
+
+    def refused_by(gateway: httpx.Client) -> None:
+        for body in bodies:
+            assert gateway.post("/api/ticket-purchases/", json=body, headers=buyer).is_error
+
+    with running_gateway(settings) as other:
+        refused_by(owner)
+        for _ in range(2):
+            refused_by(other)
+
+    def are_counted() -> None:
+        refusals = owner.get(sale.path).json()["refusals"]
+        assert refusals == {"not_enough_tickets": 3, "sale_paused": 3}
+
+    eventually(are_counted)
+    points = owner.get(f"{sale.path}history/").json()["points"]
+    assert sum(point["refused"].get("sale_paused", 0) for point in points) == 3
+
+
+@pytest.mark.anyio
+async def test_many_watchers_cost_one_sample_a_second(
+    sale: Sale, owner: httpx.Client, settings: Settings
+) -> None:
+    """Each sample looks once for the last audit."""
+    samples = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'audits_by_event'"
+    headers = authorization(settings, sale.owner) | EVENTS
+    seen: Counter[str] = Counter()
+
+    async def watch(client: httpx.AsyncClient) -> None:
+        numbers: list[str] = []
+        async with client.stream("GET", sale.path, headers=headers) as answer:
+            async for line in answer.aiter_lines():
+                numbers += [line] if line.startswith("id: ") else []
+                if len(numbers) == 3:
+                    break
+        seen.update(numbers)
+
+    before = scalar(sale.engine, samples)
+    async with httpx.AsyncClient(
+        base_url=owner.base_url, timeout=60, limits=httpx.Limits(max_connections=WATCHERS)
+    ) as client:
+        await asyncio.gather(*(watch(client) for _ in range(WATCHERS)))
+    assert seen.total() == 3 * WATCHERS
+
+    def are_few() -> None:
+        # Some are of other tests, which were watching a moment ago.
+        assert 3 <= scalar(sale.engine, samples) - before < WATCHERS
+
+    eventually(are_few)
+
+
+def test_a_stream_ends_with_its_token(sale: Sale, owner: httpx.Client, settings: Settings) -> None:
+    soon = authorization(settings.model_copy(update={"access_token_seconds": 2}), sale.owner)
+    began = time.monotonic()
+    with owner.stream("GET", sale.path, headers=soon | EVENTS) as answer:
+        assert len(list(events_of(answer.iter_lines()))) >= 1
+    assert time.monotonic() - began < 10
+
+
+def test_an_outage_leaves_the_last_sample_and_a_stop_ends_streams(
+    postgres_url: str, settings: Settings
+) -> None:
+    with new_database(postgres_url) as database_url:
+        changes = {"database_url": database_url, "gateway_port": free_port()}
+        settings = settings.model_copy(update=changes)
+        engine = open_engine(settings, "test")
+        sale = Sale(engine, settings)
+        engine.dispose()
+        url = f"http://127.0.0.1:{settings.gateway_port}"
+        headers = authorization(settings, sale.owner)
+        with (
+            running_service("gateway", settings, f"{url}/readyz") as process,
+            httpx.Client(base_url=url, headers=headers, timeout=30) as owner,
+            owner.stream("GET", sale.path, headers=EVENTS) as answer,
+        ):
+            samples = (json.loads(event.data) for event in events_of(answer.iter_lines()))
+            good = next(samples)
+            assert not good["stale"]
+            with unreachable(postgres_url, settings.database_url):
+                stale = next(sample for sample in samples if sample["stale"])
+                assert stale | {"stale": False, "at": None} == good | {"at": None} | {
+                    name: stale[name] for name in stale if name.endswith("_per_second")
+                }
+                assert owner.get(sale.path).json()["stale"]
+            assert next(sample for sample in samples if not sample["stale"])["at"] > stale["at"]
+            process.send_signal(signal.SIGTERM)
+            # Not cut off: httpx would raise at a stream without its proper end.
+            assert all(not sample["stale"] for sample in samples)
+
+
+def test_head_of_a_stream_does_not_hold_the_connection(sale: Sale, owner: httpx.Client) -> None:
+    for _ in range(2):
+        head = owner.head(sale.path, headers=EVENTS)
+        assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream")
+
+
+def test_an_audit_is_asked_for_once_and_its_verdict_is_live(
+    sale: Sale, owner: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVENTIFY_DATABASE_URL", sale.settings.database_url)
+    sale.happen()
+    path = f"/api/events/{sale.event}/audits/"
+    key = {"Idempotency-Key": f"audit-{sale.event}"}
+    asked = owner.post(path, headers=key)
+    assert asked.status_code == 202, asked.text
+    assert asked.headers["location"] == f"{path}{asked.json()['id']}/"
+    joined, again = owner.post(path), owner.post(path, headers=key)
+    assert joined.json() == again.json() == asked.json()
+    assert again.headers["idempotency-replayed"] == "true"
+    runner = AuditRunner(sale.engine)
+
+    def is_done() -> None:
+        runner.step()
+        assert owner.get(asked.headers["location"]).json()["status"] == "passed"
+
+    eventually(is_done, within_seconds=60)
+    verdict = owner.get(asked.headers["location"]).json()
+    assert figures(verdict, "event", "entries", "findings") == (sale.event, 15, [])
+    assert "6 sold + 1 held + 9 left = 16 issued" in verdict["summary"]
+    assert owner.get(path).json()["results"] == [verdict]
+
+    def is_live() -> None:
+        assert owner.get(sale.path).json()["audit"] == verdict
+
+    eventually(is_live)
+    other = Sale(sale.engine, sale.settings)
+    assert owner.get(f"/api/events/{other.event}/audits/").status_code == 403
+    assert owner.get(f"{path}999999/").status_code == 404
+    refused = owner.put(path)
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD, POST")

@@ -161,6 +161,30 @@ def ticket_type(**changes: str) -> str:
     return insert("ticket_types", values | changes)
 
 
+def pause(**changes: str) -> str:
+    """The same moment twice."""
+    values = {"ticket_type_id": str(FIRST), "at": "now()", "paused": "true"}
+    return insert("sale_pauses", values | changes) + " FROM generate_series(1, 2) n"
+
+
+def refusal(*, n: str = "1", **changes: str) -> str:
+    """As many times as there are numbers `n`."""
+    values = {
+        "event_id": "(SELECT min(id) FROM events)",
+        "at": "now()",
+        "step_seconds": "2",
+        "code": "'sale_closed'",
+        "count": "1",
+    }
+    return insert("edge_refusals", values | changes) + f" FROM unnest(ARRAY[{n}]) n"
+
+
+def an_audit(*, n: str = "1", **changes: str) -> str:
+    """As many times as there are numbers `n`."""
+    values = {"event_id": "(SELECT min(id) FROM events)"}
+    return insert("audits", values | changes) + f" FROM unnest(ARRAY[{n}]) n"
+
+
 def purchase(**changes: str) -> str:
     """A purchase of the same buyer and ticket type as an earlier one."""
     values = {
@@ -539,6 +563,22 @@ NUMBERS = [
     (record(), "batches_follow"),
     (record(first_number="4", last_number="4"), "batches_follow"),
 ]
+LIVE = [
+    (pause(), "sale_pauses_pkey"),
+    (pause(ticket_type_id="-n"), "sale_pauses_ticket_type_id_fkey"),
+    (refusal(n="1, 2"), "edge_refusals_pkey"),
+    (refusal(event_id="0"), "edge_refusals_event_id_fkey"),
+    (refusal(code="'anything'"), "edge_refusals_code_known"),
+    (refusal(count="0"), "edge_refusals_count_positive"),
+    (refusal(step_seconds="1"), "edge_refusals_step_known"),
+    (an_audit(id="1", status="'passed'", finished_at="now()", n="1, 2"), "audits_pkey"),
+    (an_audit(n="1, 2"), "audits_one_for_an_event"),
+    (an_audit(event_id="0"), "audits_event_id_fkey"),
+    (an_audit(status="'bored'"), "audits_status_known"),
+    (an_audit(status="'passed'"), "audits_finished"),
+    (an_audit(status="'running'"), "audits_leased"),
+    (an_audit(findings="array_fill('x'::text, ARRAY[21])"), "audits_findings_bounded"),
+]
 VIOLATIONS = [
     *ACCOUNTS,
     *KEYS,
@@ -550,6 +590,7 @@ VIOLATIONS = [
     *ACCEPTANCES,
     *ANSWERS,
     *NUMBERS,
+    *LIVE,
 ]
 RIGHT = [
     entry(),
@@ -569,6 +610,7 @@ WRITERS = {
     "requests_accept",
     "ticket_types_issue_moved",
     "ticket_types_open_counter",
+    "ticket_types_record_pause",
     "token_cutoffs_marked",
 }
 RULES = {

@@ -1,0 +1,1 @@
+"""Audits of an event that its owner asks for; a sweeper runs them."""
