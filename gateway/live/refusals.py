@@ -49,7 +49,7 @@ class EdgeRefusals:
     def __init__(self, engine: Engine, threads: BoundedExecutor) -> None:
         self._engine = engine
         self._threads = threads
-        self._counts: Counter[tuple[int, str]] = Counter()
+        self.counts: Counter[tuple[int, str]] = Counter()
         self._turns = 0
         self.writes = Periodic(
             self.write, refusal_store.NARROW_SECONDS, logger, "refusals_not_counted"
@@ -60,12 +60,12 @@ class EdgeRefusals:
         if code not in COUNTED:
             return
         key = (ticket_type, code)
-        if code in OF_A_SALE or key in self._counts or len(self._counts) < INVENTED_MAX:
-            self._counts[key] += 1
+        if code in OF_A_SALE or key in self.counts or len(self.counts) < INVENTED_MAX:
+            self.counts[key] += 1
 
     async def write(self) -> None:
         """Add the sums to the table; they are kept where that fails."""
-        counts, self._counts = self._counts, Counter()
+        counts, self.counts = self.counts, Counter()
         self._turns += 1
         try:
             if counts:
@@ -73,5 +73,5 @@ class EdgeRefusals:
             if self._turns % COMPACT_EVERY == 0:
                 await self._threads.run(refusal_store.compact, self._engine)
         except (Unavailable, ForeignKeyViolation, *TRY_AGAIN, *DATABASE_UNAVAILABLE) as error:
-            self._counts += counts
+            self.counts += counts
             logger.warning("refusals_not_counted", error=repr(error))
