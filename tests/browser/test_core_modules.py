@@ -162,6 +162,19 @@ def test_a_request_fails_with_what_the_server_said(server: ScriptedServer, page:
         assert page.evaluate(failure) == (expected or [400, "c", None, {"d": ["e"]}])
 
 
+def test_a_request_without_a_response_is_given_up(server: ScriptedServer, page: Page) -> None:
+    silent = threading.Event()
+    server.responses.put(lambda _: silent.wait(30) and None)
+    code = page.evaluate(
+        """async () => {
+          const { request } = await core("api");
+          return request("GET", "api/x/", { timeoutMs: 100 }).catch(error => error.code);
+        }"""
+    )
+    silent.set()
+    assert code == "network"
+
+
 def test_texts_are_never_html(page: Page) -> None:
     shown = page.evaluate(
         """async () => {

@@ -5,6 +5,9 @@ import { clock } from "./clock.js";
 /** The URL of the installation; ends in "/". This file is at assets/<hash>/core/. */
 export const root = new URL("../../../", import.meta.url).href;
 
+// Longer than any request waits for a decision. A telephone that lost its network never hears so.
+const TIMEOUT_MS = 45_000;
+
 /** What went wrong: `code` and `detail` of a problem document, or `code` "network", status 0. */
 export class ApiError extends Error {
   constructor({ status = 0, code = "network", detail = "", retryAfter = null, body = null } = {}) {
@@ -37,8 +40,9 @@ export function newKey() {
  *
  * @param {string} method
  * @param {string} path - below `root`, such as "api/sales/1/"
- * @param {{body?: object, key?: string, headers?: object, signal?: AbortSignal, auth?: boolean}}
- *   options - `key` is the Idempotency-Key; `auth: false` sends no token
+ * @param {{body?: object, key?: string, headers?: object, signal?: AbortSignal, auth?: boolean,
+ *   timeoutMs?: number}} options - `key` is the Idempotency-Key; `auth: false` sends no token; after
+ *   `timeoutMs` without a response the network is taken to have failed
  * @returns {Promise<{status: number, headers: Headers, body: any}>} body: null where there is none
  * @throws {ApiError}, or the signal's reason
  */
@@ -63,20 +67,26 @@ export async function open(method, path, options = {}) {
   return checked(await send(method, path, options, renewed), options.signal);
 }
 
-async function send(method, path, { body, key, headers = {}, signal }, token) {
+async function send(method, path, options, token) {
+  const { body, key, headers = {}, signal, timeoutMs = TIMEOUT_MS } = options;
   const sent = new Headers({ Accept: "application/json", ...headers });
   if (token !== null) sent.set("Authorization", `Bearer ${token}`);
   if (key !== undefined) sent.set("Idempotency-Key", key);
   if (body !== undefined) sent.set("Content-Type", "application/json");
   const text = body === undefined ? undefined : JSON.stringify(body);
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(new ApiError({ detail: "No response." })), timeoutMs);
+  const either = signal ? AbortSignal.any([signal, late.signal]) : late.signal;
   try {
     const url = new URL(path, root);
-    const response = await fetch(url, { method, headers: sent, body: text, signal });
+    const response = await fetch(url, { method, headers: sent, body: text, signal: either });
     const date = response.headers.get("Date");
     if (date !== null) clock.observe(date);
     return response;
   } catch (error) {
-    throw networkError(error, signal);
+    throw networkError(error, either);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
