@@ -3,7 +3,7 @@
 import pytest
 from starlette.types import Scope
 
-from shared.config.public_url import parse_public_url
+from shared.config.public_url import parse_origins, parse_public_url
 from shared.web.public_address import PublicAddresses
 
 PROXY = "10.0.0.1"
@@ -203,3 +203,24 @@ def test_a_malformed_public_url_is_an_error(url: str) -> None:
 def test_a_proxy_that_is_not_an_address_is_an_error(trusted: str) -> None:
     with pytest.raises(ValueError, match="addresses or networks"):
         PublicAddresses("", trusted)
+
+
+@pytest.mark.parametrize(
+    ("setting", "origins"),
+    [
+        ("", ()),
+        ("https://shop.example", ("https://shop.example",)),
+        (" https://Shop.Example:443 ,http://a:80,", ("https://shop.example", "http://a")),
+        ("http://a:443,http://[::1]:3000", ("http://a:443", "http://[::1]:3000")),
+    ],
+)
+def test_origins_are_those_that_browsers_send(setting: str, origins: tuple[str, ...]) -> None:
+    assert parse_origins(setting) == origins
+
+
+@pytest.mark.parametrize(
+    "setting", ["*", "null", "shop.example", "https://a/", "https://a/b", "https://*.example"]
+)
+def test_what_is_no_origin_is_an_error(setting: str) -> None:
+    with pytest.raises(ValueError):
+        parse_origins(f"https://shop.example,{setting}")
