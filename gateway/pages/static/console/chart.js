@@ -12,6 +12,8 @@ const GUTTER = { left: 44, right: 12 };
 const PANEL_GAP = 14;
 const ROW = 18;
 const CHARACTER = 6.7;
+/** The time axis goes on to now; what is not known since the last sample is grey. */
+const UNKNOWN_MS = 3000;
 const MARK_ROWS = 3;
 /** Reasons with a colour of their own; the others are one. */
 const REASONS_SHOWN = 3;
@@ -111,7 +113,8 @@ export class SaleChart {
     }
     const bottom = y - PANEL_GAP;
     const last = this.#moments.at(-1);
-    if (last && to - last.at > 3000) {
+    const isCurrent = !last || to - last.at < UNKNOWN_MS;
+    if (!isCurrent) {
       content.unshift(svg("rect", {
         class: "unknown", x: x(last.at), y: plotsFrom,
         width: x(to) - x(last.at), height: bottom - plotsFrom,
@@ -126,7 +129,9 @@ export class SaleChart {
     content.unshift(...lines);
     const { ticks, step } = timeTicks(from, to, Math.max(2, (right - GUTTER.left) / 70));
     const label = timeLabel(step);
-    for (const at of ticks) content.push(text(label(at), x(at), bottom + 16, "tick middle"));
+    for (const at of ticks.filter((one) => x(one) < right - 16)) {
+      content.push(text(label(at), x(at), bottom + 16, "tick middle"));
+    }
     if (this.#pickedAt !== null && picked) {
       content.push(svg("path", { class: "cursor", d: `M${x(picked.at)} ${plotsFrom}V${bottom}` }));
     }
@@ -135,7 +140,7 @@ export class SaleChart {
     image.setAttribute("height", bottom + 22);
     image.replaceChildren(...content);
     $("output", this.#figure).textContent =
-      this.#pickedAt === null || !picked ? "Now" : clockTime(picked.at);
+      !picked || (this.#pickedAt === null && isCurrent) ? "Now" : clockTime(picked.at);
   }
 
   #picked() {
@@ -224,11 +229,14 @@ function merged(marks, names) {
     if (isRepeated) continue;
     const at = Date.parse(mark.at);
     const key = `${kind} ${change} ${Math.round(at / 2000)}`;
-    const other = kept.get(key);
-    const name = other && other.type !== type ? "" : names.get(type);
-    kept.set(key, { at: other?.at ?? at, type, label: markLabel(mark, name) });
+    const { types } = kept.get(key) ?? kept.set(key, { mark, at, types: new Set() }).get(key);
+    types.add(type);
   }
-  return [...kept.values()];
+  return [...kept.values()].map(({ mark, at, types }) => {
+    const several = types.size < names.size ? `${types.size} types` : "";
+    const name = types.size > 1 ? several : names.get(mark.ticket_type);
+    return { at, label: markLabel(mark, name) };
+  });
 }
 
 /** A panel's title and what its lines are, with their values at a moment; wrapped. */

@@ -5,7 +5,7 @@ import { $, clone } from "../core/dom.js";
 import { read, save } from "./conflict.js";
 import { ask } from "./dialog.js";
 import { fillForm, onSubmit, readForm, zone } from "./form.js";
-import { announce, entitle } from "./page.js";
+import { announce, entitle, onClick } from "./page.js";
 
 export async function show({ main, id, signal }) {
   const isNew = Number.isNaN(id);
@@ -34,7 +34,7 @@ export async function show({ main, id, signal }) {
   });
   const remove = $(".delete", view);
   remove.hidden = false;
-  remove.addEventListener("click", () => deleteEvent(resource));
+  onClick(remove, () => deleteEvent(resource));
 }
 
 async function create(form, key) {

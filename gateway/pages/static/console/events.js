@@ -4,7 +4,7 @@ import { request } from "../core/api.js";
 import { clock } from "../core/clock.js";
 import { $, clone, fill } from "../core/dom.js";
 import { dateTime, number } from "../core/format.js";
-import { entitle } from "./page.js";
+import { attempt, entitle, onClick } from "./page.js";
 import { badge, stateOfEvent, stockBar } from "./stock.js";
 
 const AT_ONCE = 4;
@@ -17,11 +17,12 @@ export async function show({ main, signal }) {
   const list = new EventList(view, signal);
   $("form", view).addEventListener("submit", (event) => {
     event.preventDefault();
-    list.load($("[name=search]", view).value);
+    attempt(() => list.load($("[name=search]", view).value));
   });
-  $(".more", view).addEventListener("click", () => list.loadMore());
+  onClick($(".more", view), () => list.loadMore());
   await list.load("");
-  const refreshing = setInterval(() => document.hidden || list.refresh(), REFRESHED_MS);
+  const refreshing = setInterval(
+    () => document.hidden || attempt(() => list.refresh()), REFRESHED_MS);
   signal.addEventListener("abort", () => clearInterval(refreshing));
 }
 

@@ -4,7 +4,7 @@ import { request } from "../core/api.js";
 import { $, clone, fill } from "../core/dom.js";
 import { dateTime } from "../core/format.js";
 import { ask, showSecret } from "./dialog.js";
-import { announce, entitle } from "./page.js";
+import { announce, entitle, onClick } from "./page.js";
 
 export async function show({ main, signal }) {
   const view = clone("keys");
@@ -17,7 +17,7 @@ export async function show({ main, signal }) {
     $("table", view).hidden = body.count === 0;
     $(".empty", view).hidden = body.count > 0;
   };
-  $(".create", view).addEventListener("click", async () => {
+  onClick($(".create", view), async () => {
     if (await create()) await load();
   });
   await load();
@@ -36,7 +36,7 @@ function rowOf(key, changed) {
     $(`[data-figure=${name}]`, row).textContent = value;
   }
   $("button", row).ariaLabel = `Revoke: ${key.name}`;
-  $("button", row).addEventListener("click", async () => {
+  onClick($("button", row), async () => {
     if (await revoke(key)) await changed();
   });
   return row;

@@ -6,6 +6,7 @@ import { explain } from "../core/errors.js";
 import { session } from "../core/session.js";
 import "../core/sign-in.js";
 import * as events from "./events.js";
+import { onClick } from "./page.js";
 
 const ROUTES = [
   [/^$/, async () => events],
@@ -84,5 +85,5 @@ function showError(error) {
 
 session.addEventListener("change", () => isSigningIn || show(true));
 addEventListener("hashchange", () => show(true));
-$("#sign-out").addEventListener("click", () => session.signOut());
+onClick($("#sign-out"), () => session.signOut());
 show(false);

@@ -1,6 +1,8 @@
 /** What stands around every view: the title, and what became of an action. */
 
+import { ApiError } from "../core/api.js";
 import { $ } from "../core/dom.js";
+import { explain } from "../core/errors.js";
 
 const OUTCOME_SHOWN_MS = 12_000;
 let hiding;
@@ -19,4 +21,22 @@ export function announce(sentence) {
   hiding = setTimeout(() => {
     outcome.textContent = "";
   }, OUTCOME_SHOWN_MS);
+}
+
+/** Does something at a click. What goes wrong is announced, and the view stays. */
+export function onClick(element, act) {
+  element.addEventListener("click", (event) => attempt(() => act(event)));
+}
+
+export async function attempt(act) {
+  try {
+    await act();
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    const isOfApi = error instanceof ApiError;
+    if (!isOfApi) console.error(error);
+    // A part of the page that could not be loaded is no answer of the API.
+    const { title, next } = explain(isOfApi ? error : "network");
+    announce(`${title} ${next}`);
+  }
 }

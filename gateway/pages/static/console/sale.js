@@ -8,7 +8,7 @@ import { explain } from "../core/errors.js";
 import { events } from "../core/stream.js";
 import { SaleChart } from "./chart.js";
 import { copy } from "./copy.js";
-import { announce, entitle } from "./page.js";
+import { announce, entitle, onClick } from "./page.js";
 import { badge, stateOfEvent, stockBar } from "./stock.js";
 import { append, fromHistory, fromLive, marksBetween } from "./timeline.js";
 import * as words from "./words.js";
@@ -48,7 +48,7 @@ class SalePage {
     this.#id = id;
     this.#signal = signal;
     this.#chart = new SaleChart($("figure", view));
-    const ticking = setInterval(() => this.#showFreshness(), TICK_MS);
+    const ticking = setInterval(() => this.#tick(), TICK_MS);
     signal.addEventListener("abort", () => clearInterval(ticking));
     const buyers = new URL(`events/${id}/`, root).href;
     Object.assign($(".buyers a", view), { href: buyers, textContent: buyers });
@@ -62,7 +62,7 @@ class SalePage {
     this.#on(".add-type", () => this.#editType(null));
     this.#on(".audit button", () => this.#audit());
     for (const button of view.querySelectorAll("[data-export]")) {
-      button.addEventListener("click", () => this.#export(button));
+      onClick(button, () => this.#export(button));
     }
     $("[name=range]", view).addEventListener("change", (event) => {
       this.#seconds = Number(event.target.value) || null;
@@ -71,7 +71,7 @@ class SalePage {
   }
 
   #on(selector, act) {
-    $(selector, this.#view).addEventListener("click", act);
+    onClick($(selector, this.#view), act);
   }
 
   async load() {
@@ -113,6 +113,8 @@ class SalePage {
 
   /** Shows what comes, until the view is left. */
   async follow() {
+    // They must be there when the connection is not.
+    actions().catch(() => {});
     const options = { signal: this.#signal, silenceMs: SILENCE_MS };
     for await (const { event, data } of events(`api/events/${this.#id}/live/`, options)) {
       if (event === "live") await this.#show(JSON.parse(data));
@@ -133,7 +135,7 @@ class SalePage {
     this.#showRefusals(live);
     this.#showWebhooks(live);
     this.#showAudit(live.audit);
-    this.#showFreshness();
+    this.#tick();
     this.#draw();
   }
 
@@ -175,8 +177,8 @@ class SalePage {
       oldest: live.queued === 0 ? "–" : words.wait(live.oldest_queued_seconds),
       decided: words.rate(live.decided_per_second),
       accepted: words.rate(live.accepted_per_second),
-      p50: words.wait(live.p50_seconds),
-      p99: words.wait(live.p99_seconds),
+      waits: live.p50_seconds === null
+        ? "–" : `${words.wait(live.p50_seconds)} · ${words.wait(live.p99_seconds)}`,
     };
     for (const [name, value] of Object.entries(shown)) {
       $(`.figures [data-figure=${name}]`, this.#view).textContent = value;
@@ -216,12 +218,10 @@ class SalePage {
   #newRow(id) {
     const row = clone("type-row");
     const type = () => this.#live.ticket_types.find((one) => one.id === id);
-    $(".pause", row).addEventListener("click", () => this.#pause([type()]));
-    $(".resume", row).addEventListener("click", () => this.#resume([type()]));
-    $(".capacity", row).addEventListener("click", async () => {
-      (await actions()).changeCapacity(type());
-    });
-    $(".edit-type", row).addEventListener("click", () => this.#editType(id));
+    onClick($(".pause", row), () => this.#pause([type()]));
+    onClick($(".resume", row), () => this.#resume([type()]));
+    onClick($(".capacity", row), async () => (await actions()).changeCapacity(type()));
+    onClick($(".edit-type", row), () => this.#editType(id));
     return row;
   }
 
@@ -293,8 +293,10 @@ class SalePage {
     button.textContent = isRunning ? "Auditing…" : "Run the audit";
   }
 
-  /** What is not current is grey, and says since when. */
-  #showFreshness() {
+  /** Each second. What is not current is grey, and says since when. */
+  #tick() {
+    const opens = words.opening([...this.#types.values()], clock.now());
+    $(".opens", this.#view).textContent = opens;
     if (!this.#live) return;
     const stale = words.staleness(this.#live, clock.now());
     const freshness = $(".freshness", this.#view);

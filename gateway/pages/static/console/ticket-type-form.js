@@ -5,7 +5,7 @@ import { $, clone } from "../core/dom.js";
 import { read, save } from "./conflict.js";
 import { ask } from "./dialog.js";
 import { fillForm, onSubmit, readForm, zone } from "./form.js";
-import { announce } from "./page.js";
+import { announce, onClick } from "./page.js";
 
 /**
  * @param event of the API
@@ -31,7 +31,7 @@ export async function editTicketType(event, id) {
       close();
     });
     $(".delete", dialog).hidden = false;
-    $(".delete", dialog).addEventListener("click", async () => {
+    onClick($(".delete", dialog), async () => {
       if (await deleteType(resource)) close();
     });
   }

@@ -4,7 +4,7 @@ import { request } from "../core/api.js";
 import { $, clone, el, fill } from "../core/dom.js";
 import { dateTime, number } from "../core/format.js";
 import { ask, showSecret } from "./dialog.js";
-import { announce, entitle } from "./page.js";
+import { announce, attempt, entitle, onClick } from "./page.js";
 import { badge } from "./stock.js";
 
 const PATH = "api/webhooks/";
@@ -35,7 +35,7 @@ export async function show({ main, signal }) {
     fill($(".list", view), body.results.map((webhook) => cardOf(webhook, load, signal)));
     $(".empty", view).hidden = body.count > 0;
   };
-  $(".create", view).addEventListener("click", async () => {
+  onClick($(".create", view), async () => {
     if (await create()) await load();
   });
   await load();
@@ -43,7 +43,7 @@ export async function show({ main, signal }) {
 
 function cardOf(webhook, changed, signal) {
   const card = clone("webhook");
-  const on = (selector, act) => $(selector, card).addEventListener("click", async () => {
+  const on = (selector, act) => onClick($(selector, card), async () => {
     if (await act(webhook)) await changed();
   });
   $("h2", card).textContent = webhook.url;
@@ -61,7 +61,7 @@ function cardOf(webhook, changed, signal) {
   on(".delete", remove);
   const deliveries = $("details", card);
   deliveries.addEventListener("toggle", () => {
-    if (deliveries.open) showDeliveries(deliveries, webhook, signal);
+    if (deliveries.open) attempt(() => showDeliveries(deliveries, webhook, signal));
   });
   return card;
 }

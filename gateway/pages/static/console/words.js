@@ -85,6 +85,12 @@ export function webhooks({ count, failing, behind_entries: entries, behind_secon
   return `${all}: ${behind}${failing ? `; ${number(failing)} failing` : ""}.`;
 }
 
+/** When the next ticket type opens, or "". @param {number} now in milliseconds */
+export function opening(ticketTypes, now) {
+  const starts = ticketTypes.map((type) => Date.parse(type.sales_start)).filter((at) => at > now);
+  return starts.length ? `opens in ${duration((Math.min(...starts) - now) / 1000)}` : "";
+}
+
 export function saleWindow({ sales_start: start, sales_end: end }) {
   if (!start) return end && `until ${dateTime(end)}`;
   return end ? `${dateTime(start)} to ${dateTime(end)}` : `from ${dateTime(start)}`;
