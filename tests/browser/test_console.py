@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.visitors import Visitors
 from tests.system.conftest import Shop
-from tests.system.selling import buy, create, event_fields, ticket_type_fields
+from tests.system.selling import WAIT, buy, create, event_fields, ticket_type_fields
 
 PASSWORD = "velvet-tram-42"
 _numbers = count(1)
@@ -174,3 +174,14 @@ def test_what_somebody_else_changed_meanwhile_is_not_overwritten(
     expect(page.get_by_role("heading", name="Second night")).to_be_visible()
     saved = organiser.client.get(path).json()
     assert (saved["title"], saved["description"]) == ("Second night", "Doors open at six.")
+
+
+def test_the_verdict_of_an_audit_is_a_sentence(organiser: Organiser, shop: Shop) -> None:
+    event, ticket_type = on_sale(organiser.client)
+    buy(shop.user(), ticket_type, quantity=3, **WAIT)
+    organiser.open_event(event)
+    page = organiser.page
+    page.get_by_role("button", name="Run the audit").click()
+    expect(page.locator(".verdict")).to_contain_text("3 sold + 0 held + 7 left = 10 issued")
+    expect(page.locator(".audited")).to_contain_text("2 entries")
+    expect(page.get_by_role("button", name="Run the audit")).to_be_enabled()

@@ -57,8 +57,12 @@ class EventList {
     [...this.#rows.values()][before]?.querySelector("a").focus();
   }
 
+  /** Of those on the screen. */
   refresh() {
-    return this.#readSales([...this.#rows]);
+    return this.#readSales([...this.#rows].filter(([, row]) => {
+      const { top, bottom } = row.getBoundingClientRect();
+      return bottom > 0 && top < innerHeight;
+    }));
   }
 
   async #page(query) {

@@ -10,7 +10,7 @@ import { SaleChart } from "./chart.js";
 import { copy } from "./copy.js";
 import { announce, entitle, onClick } from "./page.js";
 import { badge, stateOfEvent, stockBar } from "./stock.js";
-import { append, fromHistory, fromLive, marksBetween } from "./timeline.js";
+import { fromHistory, fromLive, join, marksBetween } from "./timeline.js";
 import * as words from "./words.js";
 
 const actions = () => import("./actions.js");
@@ -39,7 +39,8 @@ class SalePage {
   #live = null;
   #past = { samples: [], marks: [] };
   #since = { samples: [], marks: [] };
-  #seconds = null;
+  /** How much of the past is shown; 0: all. */
+  #seconds = 0;
   #isStale = false;
   #chart;
 
@@ -65,7 +66,7 @@ class SalePage {
       onClick(button, () => this.#export(button));
     }
     $("[name=range]", view).addEventListener("change", (event) => {
-      this.#seconds = Number(event.target.value) || null;
+      this.#seconds = Number(event.target.value);
       this.#loadPast();
     });
   }
@@ -94,14 +95,20 @@ class SalePage {
     this.#types = types;
   }
 
+  /** Where the chart begins, in milliseconds; 0: with the sale. */
+  #from() {
+    return this.#seconds && clock.now() - this.#seconds * 1000;
+  }
+
   /** The chart does without its past where that cannot be read. */
   async #loadPast() {
-    const from = this.#seconds && new Date(clock.now() - this.#seconds * 1000).toISOString();
-    const path = `api/events/${this.#id}/live/history/${from ? `?from=${from}` : ""}`;
+    const from = this.#from();
+    const query = from ? `?from=${new Date(from).toISOString()}` : "";
+    const path = `api/events/${this.#id}/live/history/${query}`;
     const missing = $(".no-past", this.#view);
     try {
       const { body } = await request("GET", path, { signal: this.#signal });
-      this.#past = { samples: fromHistory(body), marks: body.marks };
+      this.#past = { samples: fromHistory(body, !from), marks: body.marks };
       missing.hidden = true;
     } catch (error) {
       if (this.#signal.aborted) throw error;
@@ -127,7 +134,8 @@ class SalePage {
     clock.observe(live.at);
     if (live.ticket_types.some(({ id }) => !this.#types.has(id))) await this.#loadTypes();
     if (!live.stale) {
-      this.#since.samples = append(this.#since.samples, fromLive(live, before));
+      const since = this.#since.samples.filter(({ at }) => at >= this.#from());
+      this.#since.samples = join(since, [fromLive(live, before)]);
       if (before) this.#since.marks.push(...marksBetween(before, live));
     }
     this.#showFigures(live);
@@ -141,14 +149,14 @@ class SalePage {
 
   #draw() {
     if (!this.#live && !this.#past.samples.length) return;
-    const samples = this.#since.samples.reduce(append, this.#past.samples);
+    const samples = join(this.#past.samples, this.#since.samples);
     const seen = this.#past.samples.at(-1)?.at ?? 0;
     const marks = [...this.#past.marks,
       ...this.#since.marks.filter(({ at }) => Date.parse(at) > seen)];
     const names = this.#types.size > 1
       ? new Map([...this.#types].map(([id, type]) => [id, type.name])) : new Map();
     const now = this.#isStale ? clock.now() : samples.at(-1).at;
-    const from = this.#seconds ? now - this.#seconds * 1000 : samples[0].at;
+    const from = Math.max(this.#from(), samples[0].at);
     this.#chart.draw(samples, marks, names, from, now);
   }
 
@@ -301,6 +309,9 @@ class SalePage {
     const stale = words.staleness(this.#live, clock.now());
     const freshness = $(".freshness", this.#view);
     freshness.textContent = stale ?? "Live";
+    document.title = [
+      stale ? "Not current" : `${number(this.#live.left)} left`, this.#event.title, "Console",
+    ].join(" · ");
     this.#view.classList.toggle("stale", stale !== null);
     if ((stale !== null) !== this.#isStale) {
       this.#isStale = stale !== null;

@@ -5,15 +5,21 @@
  * `decided`, `accepted` and `refused` (by code) per second. Null: not known.
  */
 
+/** Of a chart; beyond that they are merged into steps. */
 const SAMPLES_MAX = 1200;
+const STEPS = 400;
 /** A live sample that comes later than this after the last one leaves a gap in the lines. */
 const GAP_MS = 15_000;
 
 const NOTHING = { decided: 0, accepted: 0, refused: {} };
 const LEVELS = ["left", "held", "confirmed", "queued"];
 
-/** The levels of a point are those at the end of its step. The last one may not be over. */
-export function fromHistory({ points, step_seconds: step, now: nowText }) {
+/**
+ * The levels of a point are those at the end of its step; the last step may not be over.
+ *
+ * @param {boolean} isWhole it begins with the first purchase
+ */
+export function fromHistory({ points, step_seconds: step, now: nowText }, isWhole) {
   if (!points.length) return [];
   const now = Date.parse(nowText);
   const samples = points.map((point) => {
@@ -28,17 +34,14 @@ export function fromHistory({ points, step_seconds: step, now: nowText }) {
       refused: mapValues(point.refused, (count) => count / seconds),
     };
   });
-  // It begins with the first purchase and ends with the last one.
   const { left, held, confirmed } = samples[0];
-  const first = { left: left + held + confirmed, held: 0, confirmed: 0, queued: 0 };
+  const unsold = { left: left + held + confirmed, held: 0, confirmed: 0, queued: 0 };
+  const before = isWhole ? [{ ...unsold, ...NOTHING, at: Date.parse(points[0].at) }] : [];
+  // It ends with the last purchase.
   const last = samples.at(-1);
   const end = last.at + step * 1000;
   const after = end < now ? [end, now] : [];
-  return [
-    { ...first, ...NOTHING, at: Date.parse(points[0].at) },
-    ...samples,
-    ...after.map((at) => ({ ...last, ...NOTHING, at })),
-  ];
+  return [...before, ...samples, ...after.map((at) => ({ ...last, ...NOTHING, at }))];
 }
 
 /** @param before the live figures before these, or null: what was refused since is not known */
@@ -55,32 +58,44 @@ export function fromLive(live, before) {
   };
 }
 
-/** The samples with one more. What is not newer than the last one adds nothing. */
-export function append(samples, sample) {
-  const last = samples.at(-1);
-  if (last && sample.at <= last.at) return samples;
-  if (last && sample.at - last.at > GAP_MS) sample = { ...sample, afterGap: true };
-  const longer = [...samples, sample];
-  return longer.length > SAMPLES_MAX ? thinned(longer) : longer;
+/** Two lists as one: of the later one what is newer, after a gap where there is one. */
+export function join(earlier, later) {
+  const last = earlier.at(-1);
+  const [next, ...others] = last ? later.filter(({ at }) => at > last.at) : later;
+  if (!next) return earlier;
+  const afterGap = last !== undefined && next.at - last.at > GAP_MS;
+  const all = [...earlier, afterGap ? { ...next, afterGap } : next, ...others];
+  return all.length > SAMPLES_MAX ? thinned(all) : all;
 }
 
-/** Half as many samples in the older half: the last figures, and the mean of rates. */
-function thinned(samples) {
-  const half = Math.floor(samples.length / 4) * 2;
-  const older = [];
-  for (let i = 0; i < half; i += 2) older.push(merged(samples[i], samples[i + 1]));
-  return [...older, ...samples.slice(half)];
+/** Fewer samples, of equal steps, as far as they were not longer. The first one stays. */
+function thinned([first, ...others]) {
+  const step = (others.at(-1).at - first.at) / STEPS;
+  const kept = [first];
+  let began = first.at;
+  for (const sample of others) {
+    const last = kept.at(-1);
+    if (last !== first && sample.at - began <= step) kept[kept.length - 1] = merged(last, sample);
+    else {
+      began = last.at;
+      kept.push(sample);
+    }
+  }
+  return kept;
 }
 
-function merged(first, second) {
-  const codes = { ...first.refused, ...second.refused };
-  const mean = (a = 0, b = 0) => (a + b) / 2;
+/** One of two: the later figures, and the means of rates. */
+function merged(earlier, later) {
+  const [m, n] = [earlier.count ?? 1, later.count ?? 1];
+  const mean = (a = 0, b = 0) => (a * m + b * n) / (m + n);
+  const codes = { ...earlier.refused, ...later.refused };
   return {
-    ...second,
-    afterGap: first.afterGap || second.afterGap,
-    decided: mean(first.decided, second.decided),
-    accepted: mean(first.accepted, second.accepted),
-    refused: mapValues(codes, (_, code) => mean(first.refused[code], second.refused[code])),
+    ...later,
+    count: m + n,
+    afterGap: earlier.afterGap || later.afterGap,
+    decided: mean(earlier.decided, later.decided),
+    accepted: mean(earlier.accepted, later.accepted),
+    refused: mapValues(codes, (_, code) => mean(earlier.refused[code], later.refused[code])),
   };
 }
 
