@@ -144,8 +144,9 @@ PART = """
 READ_PART = Prepared(
     "live_part",
     f"""
-SELECT b.second, e.kind::text, e.reason::text, e.of_purchase, count(*), coalesce(sum(e.quantity), 0)::bigint,
-       coalesce(sum(e.change), 0)::bigint, e.marked, max(b.last_number)
+SELECT b.second, e.kind::text, e.reason::text, e.of_purchase, count(*),
+       coalesce(sum(e.quantity), 0)::bigint, coalesce(sum(e.change), 0)::bigint, e.marked,
+       max(b.last_number)
 FROM ({PART}) b
 CROSS JOIN LATERAL (
     SELECT kind, reason, purchase_id IS NOT NULL AS of_purchase,
