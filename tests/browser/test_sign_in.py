@@ -122,6 +122,21 @@ def test_a_session_outlives_a_reload_and_is_that_of_all_windows(
     assert page.context.cookies() == []
 
 
+def test_a_window_that_is_suspended_in_its_turn_keeps_nobody_waiting(
+    visitors: Visitors, shop: Shop
+) -> None:
+    page = window_of(visitors.visitor())
+    suspended = window_of(page.context.new_page())
+    suspended.evaluate(
+        """() => new Promise(granted => {
+          navigator.locks.request("eventify signed in /", () => new Promise(granted));
+        })"""
+    )
+    name = new_user(shop)
+    sign_in(page, name)
+    assert page.evaluate(MY_NAME) == name
+
+
 def test_under_a_path_prefix_a_session_is_that_of_this_installation(
     visitors: Visitors, shop: Shop
 ) -> None:

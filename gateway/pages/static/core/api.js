@@ -73,13 +73,16 @@ async function send(method, path, options, token) {
   if (token !== null) sent.set("Authorization", `Bearer ${token}`);
   if (key !== undefined) sent.set("Idempotency-Key", key);
   if (body !== undefined) sent.set("Content-Type", "application/json");
-  const text = body === undefined ? undefined : JSON.stringify(body);
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(new ApiError({ detail: "No response." })), timeoutMs);
   const either = signal ? AbortSignal.any([signal, late.signal]) : late.signal;
   try {
-    const url = new URL(path, root);
-    const response = await fetch(url, { method, headers: sent, body: text, signal: either });
+    const response = await fetch(new URL(path, root), {
+      method,
+      headers: sent,
+      body: body && JSON.stringify(body),
+      signal: either,
+    });
     const date = response.headers.get("Date");
     if (date !== null) clock.observe(date);
     return response;
@@ -122,7 +125,7 @@ async function parsed(response, signal) {
   if (text === "" || !/^application\/(problem\+)?json/.test(type)) return null;
   try {
     return JSON.parse(text);
-  } catch (error) {
-    throw new ApiError({ status: response.status, code: "server_error", detail: error.message });
+  } catch {
+    throw new ApiError({ status: response.status, code: "server_error" });
   }
 }

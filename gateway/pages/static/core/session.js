@@ -5,6 +5,7 @@
 
 import { ApiError, authenticateBy, request, root } from "./api.js";
 
+const TURN_MS = 3_000;
 // The user's id in the local storage: without it no page asks the server who is signed in.
 const SIGNED_IN = `eventify signed in ${new URL(root).pathname}`;
 
@@ -85,10 +86,20 @@ class Session extends EventTarget {
   }
 }
 
-/** One tab at a time, so that no response overwrites the cookie of a later one. */
-function inTurn(work) {
+/**
+ * One tab at a time, so that no response overwrites the cookie of a later one. A telephone may have
+ * suspended the tab whose turn it is: then nobody waits for it.
+ */
+async function inTurn(work) {
   // Plain HTTP has no locks.
-  return navigator.locks ? navigator.locks.request(SIGNED_IN, work) : work();
+  if (!navigator.locks) return work();
+  const signal = AbortSignal.timeout(TURN_MS);
+  try {
+    return await navigator.locks.request(SIGNED_IN, { signal }, work);
+  } catch (error) {
+    if (error.name !== "TimeoutError") throw error;
+    return work();
+  }
 }
 
 function remember(user) {
