@@ -15,7 +15,7 @@ from shared.text import folded, searchable
 from shared.web.pagination import PageWanted
 
 # Bytes of an event in JSON, besides its texts.
-OTHER_BYTES = 250
+OTHER_BYTES = 350
 
 
 def matching(
@@ -71,6 +71,9 @@ def page(
     offset = page_wanted.offset(count)
     # PostgreSQL knows the length of a long text without reading it.
     sizes = func.octet_length(Event.title) + func.octet_length(Event.description)
+    sizes += func.octet_length(Event.notice) + func.coalesce(
+        func.octet_length(Event.payment_url), 0
+    )
     rows = session.execute(
         wanted.with_only_columns(Event.id, sizes).offset(offset).limit(page_wanted.size)
     ).all()

@@ -16,7 +16,14 @@ Fields = Mapping[str, Any]
 Known = Fields | str
 ANY = "*"
 
-EVENT_DEFAULTS = {"description": "", "currency": "EUR", "max_per_user": None}
+EVENT_DEFAULTS = {
+    "description": "",
+    "currency": "EUR",
+    "max_per_user": None,
+    "published": False,
+    "show_left": False,
+    "payment_url": None,
+}
 TICKET_TYPE_DEFAULTS = {
     "sales_start": None,
     "sales_end": None,
@@ -34,7 +41,7 @@ class Event:
     deleted: bool = False
 
     def view(self) -> Fields:
-        return {"id": self.id, **self.fields, "owner": self.owner}
+        return {"id": self.id, **self.fields, "owner": self.owner, "notice": ""}
 
 
 @dataclass(eq=False)
