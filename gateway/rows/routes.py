@@ -51,28 +51,29 @@ class RowRoutes:
             caller = await self._authenticator.caller(scope["headers"])
             caller.require(KeyScope.READ)
             name = RowName(kind == "events", row_id(id_))
-            version = await self._reader.version(name)
         except Problem:
-            version = None
-        if version is None:
             await self._fallback_app(scope, receive, send)
             return
-        row = self._reader.recall(name, version)
+        try:
+            row = await self._row(scope, caller.user_id, name)
+        except Problem as problem:
+            scope["route"] = route_of(prefix)
+            await send_problem(scope, send, problem, FOR_BROWSERS)
+            return
         if row is None:
-            try:
-                row = await self._ask(scope, caller.user_id, name, version)
-            except Problem as problem:
-                scope["route"] = route_of(prefix)
-                await send_problem(scope, send, problem, FOR_BROWSERS)
-                return
-            if row is None:
-                await self._fallback_app(scope, receive, send)
-                return
+            await self._fallback_app(scope, receive, send)
+            return
         scope["route"] = route_of(prefix)
         status, headers, body = row.to(scope)
         await send_whole(scope, send, status, [*headers, *FOR_BROWSERS], body)
 
-    async def _ask(self, scope: Scope, user_id: int, name: RowName, version: str) -> Row | None:
+    async def _row(self, scope: Scope, user_id: int, name: RowName) -> Row | None:
+        """None: it is the catalog's to answer."""
+        version = await self._reader.version(name)
+        if version is None:
+            return None
+        if (row := self._reader.recall(name, version)) is not None:
+            return row
         proxy = self._catalog_proxy
         return await self._reader.ask(
             name, version, partial(proxy.read_row, scope), proxy.turn_of(user_id)

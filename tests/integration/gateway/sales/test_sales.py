@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.sales.reader import FRESH_SECONDS, NEW_OF_TURN_MAX, SaleReader
+from gateway.sales.store import TICKET_TYPES_MAX
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.errors import NotFound, Unavailable
@@ -194,6 +195,23 @@ def test_what_is_not_published_is_as_if_it_were_not_there(
         assert shown(other) == shown(hidden)
     listed = anybody.get("/api/sales/").json()["sales"]
     assert hidden not in [one["event"] for one in listed]
+
+
+def test_a_large_sale_shows_its_oldest_ticket_types(
+    anybody: httpx.Client, database: Engine
+) -> None:
+    event = published(database)
+    many = (
+        "INSERT INTO ticket_types (event_id, name, price)"
+        " SELECT :id, n || repeat('é', 190), 1 FROM generate_series(2, 210) n"
+    )
+    run(database, many, id=event)
+    sees_it_within_a_second(anybody, path(event), lambda response: len(response.content) > 65_536)
+    read = anybody.get(path(event))
+    ids = [one["id"] for one in read.json()["ticket_types"]]
+    assert ids == list(range(ids[0], ids[0] + TICKET_TYPES_MAX))
+    head = anybody.head(path(event))
+    assert (head.content, int(head.headers["Content-Length"])) == (b"", len(read.content))
 
 
 def test_unknown_parameters_and_other_methods_are_refused(
