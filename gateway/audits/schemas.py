@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.row_ids import MAX_ID
 from shared.web.pagination import Page
 
+LIST = "https://shop.example/api/events/1/audits/"
 AUDIT: dict[str, Any] = {
     "id": 1,
     "event": 1,
@@ -46,6 +47,8 @@ class AuditPage(Page[Audit]):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"count": 1, "next": None, "previous": None, "results": [AUDIT]}]
+            "examples": [
+                {"count": 41, "next": f"{LIST}?page=3", "previous": LIST, "results": [AUDIT]}
+            ]
         }
     )
