@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from purchase_worker.audit.report import audit
-from purchase_worker.audit.verdict import verdict_of
+from purchase_worker.audit.verdict import not_run, verdict_of
 from shared.config.settings import get_settings
 from shared.database.engine import open_engine
 from shared.database.rights import WORKER
@@ -30,8 +30,11 @@ def run() -> None:
     configure_logging(settings, "audit")
     engine = open_engine(settings, "audit", pool_size=1, role=WORKER)
     began = time.monotonic()
-    report = audit(engine, settings, int(sys.argv[1]))
-    verdict = verdict_of(report, time.monotonic() - began)
+    try:
+        report = audit(engine, settings, int(sys.argv[1]))
+        verdict = verdict_of(report, time.monotonic() - began)
+    except OSError as error:  # of the disk, where it keeps what was bought
+        verdict = not_run(error.strerror or "the disk failed")
     sys.stdout.buffer.write(msgspec.json.encode(verdict))
 
 

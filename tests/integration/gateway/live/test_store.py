@@ -52,7 +52,8 @@ def test_old_refusals_are_added_up_to_an_hour_and_then_deleted(
     run(
         engine,
         "INSERT INTO edge_refusals"
-        " SELECT :event, :hour + n * interval '2 seconds', 2, 'sale_closed', 1 FROM generate_series(0, 99) n",
+        " SELECT :event, :hour + n * interval '2 seconds', 2, 'sale_closed', 1"
+        " FROM generate_series(0, 99) n",
         event=event,
         hour=hour,
     )
