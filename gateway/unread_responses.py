@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from starlette.types import Send
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from shared.errors import ClientLeft, Unavailable
 
@@ -98,6 +99,19 @@ class UnreadResponses:
         except TimeoutError as error:
             raise ClientLeft from error
 
+    async def send_part(self, user_id: int, send: Send, part: bytes) -> None:
+        """Send a part of a stream; it counts for as long as its client does not read.
+
+        Raises:
+            ClientLeft: it did not read in time, was disconnected, or others read as little.
+        """
+        try:
+            with self.hold(user_id, len(part)) as held:
+                async with asyncio.timeout(self._timeout_seconds) as held.sending:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+        except (TimeoutError, Unavailable) as error:
+            raise ClientLeft from error
+
     def _disconnect(self, size: int, oldest_first: Iterable[HeldResponse], now: float) -> None:
         """Free `size` bytes by disconnecting the oldest of these.
 
@@ -128,3 +142,24 @@ class UnreadResponses:
         self._bytes_of_user[held.user_id] -= held.size
         if not self._bytes_of_user[held.user_id]:
             del self._bytes_of_user[held.user_id]
+
+
+class CountedResponse(Response):
+    """JSON; a large one counts as unread until its client has read it."""
+
+    media_type = "application/json"
+
+    def __init__(
+        self, content: bytes, headers: dict[str, str], unread: UnreadResponses, user_id: int
+    ) -> None:
+        super().__init__(content, headers=headers)
+        self._unread = unread
+        self._user_id = user_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        content = bytes(self.body)
+        if len(content) <= LARGE_BYTES:
+            await super().__call__(scope, receive, send)
+            return
+        with self._unread.hold(self._user_id, len(content)) as held:
+            await self._unread.send(held, send, 200, self.raw_headers, content)

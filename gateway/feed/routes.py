@@ -17,7 +17,7 @@ from gateway.feed.service import Feed, Wanted
 from gateway.media_types import preferred
 from gateway.purchases.preferences import bounded_seconds
 from gateway.purchases.waiting import WaitLimit
-from gateway.unread_responses import LARGE_BYTES, UnreadResponses
+from gateway.unread_responses import CountedResponse
 from shared.config.settings import Settings
 from shared.database.export import Format
 from shared.database.ledger import KINDS, LedgerPage
@@ -86,27 +86,6 @@ KindNames = Annotated[
     AfterValidator(_kinds),
     WithJsonSchema({"type": "string", "pattern": f"^({'|'.join(KINDS)})(,({'|'.join(KINDS)}))*$"}),
 ]
-
-
-class PageResponse(Response):
-    """A page; a large one counts as unread until its client has read it."""
-
-    media_type = "application/json"
-
-    def __init__(
-        self, content: bytes, headers: dict[str, str], unread: UnreadResponses, user_id: int
-    ) -> None:
-        super().__init__(content, headers=headers)
-        self._unread = unread
-        self._user_id = user_id
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        content = bytes(self.body)
-        if len(content) <= LARGE_BYTES:
-            await super().__call__(scope, receive, send)
-            return
-        with self._unread.hold(self._user_id, len(content)) as held:
-            await self._unread.send(held, send, 200, self.raw_headers, content)
 
 
 class ExportResponse(StreamingResponse):
@@ -206,7 +185,7 @@ async def read_ledger(
     is_final = len(page.entries) == limit and kinds is None and epoch is not None
     body = {"entries": page.entries, "next": _next(request, page), "epoch": page.epoch}
     caching = IMMUTABLE if is_final else "private, no-cache"
-    return PageResponse(
+    return CountedResponse(
         msgspec.json.encode(body),
         {"Cache-Control": caching, "Vary": "Authorization, Accept", **limits},
         feed.unread,

@@ -12,6 +12,7 @@ from gateway.live.sampler import Sampler
 from gateway.live.service import Live
 from gateway.purchases.event_stream import EVENT_STREAM, HEADERS, JSON, RETRY, wants_events
 from gateway.purchases.waiting import WaitLimit
+from gateway.unread_responses import CountedResponse
 from shared.auth.authenticator import Authenticator
 from shared.auth.caller import KeyScope
 from shared.errors import InvalidInput, NotFound, PermissionDenied, Problem, Unavailable
@@ -36,8 +37,7 @@ router = APIRouter(tags=["Live figures"], route_class=AuthenticatedRoute)
 class LiveStream(Response):
     """A sample a second as server-sent events, for as long as the client may see them.
 
-    A client that reads slowly misses samples; one that does not read is disconnected by its
-    connection (`send_timeout_seconds`).
+    A client that reads slowly misses samples; one that does not read is disconnected.
     """
 
     def __init__(self, request: Request, live: Live, sampler: Sampler, user_id: int) -> None:
@@ -61,7 +61,7 @@ class LiveStream(Response):
         while sampler.problem is None and sampler.sample is not None and await self._may_read():
             coming = sampler.next
             part = retry + sampler.sample.event
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+            await self._live.unread.send_part(self._user_id, send, part)
             if limit.is_over:
                 return
             retry = b""
@@ -119,7 +119,7 @@ async def read_live(request: Request, caller: Reader, event_id: PathId) -> Respo
     except Problem as problem:
         problem.headers.update(limits)
         raise
-    return Response(sample.data, headers=CACHING | {**limits}, media_type=JSON)
+    return CountedResponse(sample.data, CACHING | {**limits}, live.unread, caller.user_id)
 
 
 @router.get(
@@ -159,4 +159,4 @@ async def read_live_history(
         problem.headers.update(limits)
         raise
     content = msgspec.json.encode(history)
-    return Response(content, headers=CACHING | {**limits}, media_type=JSON)
+    return CountedResponse(content, CACHING | {**limits}, live.unread, caller.user_id)

@@ -17,6 +17,7 @@ from gateway.live.refusals import EdgeRefusals
 from gateway.live.sampler import Sample, Sampler
 from gateway.rate_limits.by_user import UserLimit
 from gateway.rate_limits.token_bucket import Rate
+from gateway.unread_responses import UnreadResponses
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE
@@ -25,7 +26,7 @@ from shared.errors import PermissionDenied, Unavailable
 THREADS: Final = 2
 WAITING_MAX: Final = 200
 WATCHERS_MAX: Final = 2_000
-WATCHERS_OF_USER_MAX: Final = 1_000
+WATCHERS_OF_USER_MAX: Final = 250
 # A sample takes a thread a few milliseconds in each second.
 EVENTS_MAX: Final = 100
 EVENTS_OF_USER_MAX: Final = 25
@@ -65,6 +66,9 @@ class Live:
         self._is_closed = False
         rate = Rate(settings.feed_rate_burst, settings.feed_rate_per_second)
         self.limit = UserLimit(settings, "live", rate)
+        self.unread = UnreadResponses(
+            settings.unread_answers_max_bytes, settings.send_timeout_seconds
+        )
 
     def start(self) -> None:
         self.refusals.writes.start()

@@ -269,6 +269,25 @@ async def test_a_client_has_a_limit_of_time_to_read() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_stream_that_is_not_read_is_cut_off() -> None:
+    unread = UnreadResponses(max_bytes=800, timeout_seconds=0.05)
+    sent: list[Any] = []
+
+    async def keep(message: Any) -> None:
+        sent.append(message)
+
+    await unread.send_part(1, keep, b"x" * 900)
+    assert sent == [{"type": "http.response.body", "body": b"x" * 900, "more_body": True}]
+    stuck = asyncio.create_task(unread.send_part(1, never, b"x" * 100))
+    await asyncio.sleep(0)
+    with pytest.raises(ClientLeft):  # its user has another that is not read
+        await unread.send_part(1, keep, b"x")
+    with pytest.raises(ClientLeft):
+        await stuck
+    assert not unread._held
+
+
+@pytest.mark.anyio
 async def test_an_answer_is_sent_whole_and_in_order() -> None:
     unread = UnreadResponses(max_bytes=800, timeout_seconds=30)
     content = bytes(range(256)) * 400
