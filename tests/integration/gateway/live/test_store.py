@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
+from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 
 from gateway.live import refusal_store, sampler, store
@@ -14,7 +15,9 @@ from gateway.live.sampler import Sampler
 from purchase_worker.drain import drain
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.config.settings import Settings
-from shared.database.engine import statement
+from shared.database.engine import open_engine, statement
+from shared.database.prepared_statement import Prepared
+from shared.database.rights import GATEWAY
 from tests.support.factories import (
     add_ticket_type,
     event_of,
@@ -24,6 +27,7 @@ from tests.support.factories import (
     rows,
     run,
 )
+from tests.support.plans import scans
 
 
 @pytest.fixture
@@ -147,3 +151,39 @@ async def test_a_sampler_ends_after_its_last_watcher_and_the_next_begins_anew(
         while one.problem is None:
             await one.next
         assert ended == [True]
+
+
+def read_rows(cursor: cursor, each: Prepared, part: dict[str, int]) -> dict[str, float]:
+    """How many rows it read by each index."""
+    cursor.execute(b"EXPLAIN (ANALYZE, FORMAT JSON) " + each.bind(cursor, part))
+    ((plan,),) = cursor.fetchall()
+    return {
+        scan["Index Name"]: scan["Actual Rows"] * scan["Actual Loops"]
+        for scan in scans(plan[0]["Plan"])
+        if "Relation Name" in scan
+    }
+
+
+def test_a_part_reads_its_own_entries_however_long_the_ledger_is(
+    engine: Engine, settings: Settings, event: int
+) -> None:
+    part = {"event_id": event, "after": 1_002, "rows": 500, "last": 2_002, "every": 100}
+    expected = {
+        store.READ_PART: {"batches_pkey": 1, "ledger_pkey": 500},
+        store.READ_ACCEPTED: {"batches_pkey": 1, "ledger_pkey": 5, "requests_pkey": 5},
+        # Fifty of each of four batches, and what was issued twice.
+        store.READ_LATEST: {"batches_pkey": 6, "ledger_pkey": 202, "requests_pkey": 202},
+    }
+    before, after = (
+        open_engine(settings, "gateway", pool_size=1, prepares=True, role=GATEWAY) for _ in "12"
+    )
+    with statement(before) as planned_before, statement(after) as planned_after:
+        for each in expected:
+            each.run(planned_before, part)
+        queue_many(engine, add_ticket_type(engine, 10_000, event_id=event), 2_000)
+        drain(engine, [event], settings, ignore)
+        run(engine, "ANALYZE")
+        for cursor in (planned_before, planned_after):
+            assert {each: read_rows(cursor, each, part) for each in expected} == expected
+    before.dispose()
+    after.dispose()
