@@ -213,7 +213,8 @@ class RateLimitSettings(BaseModel, defer_build=True):
     list_rate_per_second: NonNegativeFloat = 10.0
     """And steadily: a script that follows `next` reads 1,000 rows a second."""
     feed_rate_burst: NonNegativeInt = 200
-    """Pages of ledgers, and streams, by one user at once: some dozens of readers that begin."""
+    """Pages of ledgers by one user at once, and as many requests for live figures: some dozens of
+    readers that begin."""
     feed_rate_per_second: NonNegativeFloat = 200.0
     """And steadily: two readers at the end of a hot sale have 100 pages a second each."""
     sign_in_rate_burst: NonNegativeInt = 60
