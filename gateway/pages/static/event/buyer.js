@@ -17,9 +17,9 @@ const OLD_MS = 600_000;
 const NONE = { phase: "none", purchase: null, place: null, trouble: null, error: null };
 
 /**
- * Fires "change". `state.phase`: "none", "unsure" (an old press, perhaps never sent), "sending", or
- * the status of `state.purchase`; `trouble`: why it takes another try; `error`: why nothing was
- * bought.
+ * Fires "change". `state.phase`: "none", "unsure" (an old press, perhaps never sent), "sending",
+ * "loading", or the status of `state.purchase`; `trouble`: why it takes another try; `error`: why
+ * nothing was bought.
  */
 export class Buyer extends EventTarget {
   state = NONE;
@@ -85,7 +85,7 @@ export class Buyer extends EventTarget {
     this.#keep(attempt);
     if (attempt === null) return this.#set(NONE);
     const isOld = !attempt.id && Date.now() - attempt.at > OLD_MS;
-    this.#set({ ...NONE, phase: isOld ? "unsure" : "sending" });
+    this.#set({ ...NONE, phase: attempt.id ? "loading" : isOld ? "unsure" : "sending" });
     if (isOld) return;
     try {
       await (attempt.id ? this.#read("", signal) : this.#send(attempt, signal));

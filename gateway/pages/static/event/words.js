@@ -50,6 +50,7 @@ export function purchaseWords({ phase, purchase, place, trouble, error }, sale, 
   const left = purchase?.short && sum(whatWasLeft(purchase));
   return {
     place: place && placeWords(place),
+    ahead: place?.ahead > 0 && "ahead of you",
     wait: place && waitWords(purchase.estimated_wait_seconds, place, now),
     left: phase === "held" && timeLeft(Date.parse(purchase.held_until) - now),
     pay: sale.payment_url && "Pay now",
@@ -76,8 +77,7 @@ export function refusal(error) {
 
 export function placeWords({ ahead }) {
   if (ahead === 0) return "You are next";
-  if (ahead <= EXACT_POSITIONS) return `${number(ahead)} ahead of you`;
-  return `About ${number(rounded(ahead, 2))} ahead of you`;
+  return ahead <= EXACT_POSITIONS ? number(ahead) : `About ${number(rounded(ahead, 2))}`;
 }
 
 function rounded(n, digits) {
@@ -109,12 +109,15 @@ function sum(cart) {
 
 /** To screen readers: rarely, and never the seconds. */
 export function announcement({ state, notice, trouble }, { place }) {
-  const ahead = place && `About ${number(rounded(place.ahead, 1))} ahead of you.`;
-  return [state, notice, trouble, ahead].filter(Boolean).join(" ");
+  const ahead = place && `About ${number(rounded(place.ahead, 1))} ahead of you`;
+  return [state, notice, trouble, ahead].filter(Boolean).join(". ");
 }
 
 /** Of the window: it is seen from another one, too. @param {object} says - all of the above */
-export function windowTitle({ place, left, countdown, title }) {
-  const first = place || (left && `${left} to pay`) || (countdown && `in ${countdown}`);
+export function windowTitle({ place, ahead, left, countdown, title }) {
+  const first =
+    [place, ahead].filter(Boolean).join(" ") ||
+    (left && `${left} to pay`) ||
+    (countdown && `in ${countdown}`);
   return first ? `${first} · ${title}` : title;
 }
