@@ -109,7 +109,7 @@ function sum(cart) {
 
 /** To screen readers: rarely, and never the seconds. */
 export function announcement({ state, notice, trouble }, { place }) {
-  const ahead = place && `About ${number(rounded(place.ahead, 1))} ahead of you`;
+  const ahead = place && `In the queue behind about ${number(rounded(place.ahead, 1))}`;
   return [state, notice, trouble, ahead].filter(Boolean).join(". ");
 }
 

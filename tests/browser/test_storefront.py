@@ -1,0 +1,167 @@
+"""A buyer's page where it could go wrong: two windows, a wrong clock, too few tickets, payment."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+from playwright.sync_api import Page, expect
+
+from gateway.pages.files import asset_hash
+from tests.browser.steps import Published, publish, register, sign_in, ticket_type
+from tests.browser.visitors import Visitors
+from tests.support.example_shop import running
+from tests.system.conftest import Shop
+from tests.system.selling import buy, create
+
+HOURS_SLOW = """() => {
+  const now = Date.now;
+  Date.now = () => now() - 5 * 3_600_000;
+}"""
+SECONDS_UNTIL_IT_OPENS = 5
+RULES = """async folder => {
+  const rules = await import(`${folder}rules.js`);
+  const words = await import(`${folder}words.js`);
+  const places = [2400, 2500, 900, 901, 0].reduce(
+    (all, position) => [...all, rules.moved(all.at(-1), position, 0)], []);
+  const type = { id: 1, state: "on_sale", max_per_purchase: 10, max_per_user: null, left: 7 };
+  const sale = { max_per_user: 6 };
+  return {
+    totals: [rules.total([["0.10", 3]]), rules.total([["99999999.99", 10], ["0.01", 1]])],
+    places: places.map(({ ahead }) => ahead),
+    progress: places.map(rules.progress).map((value) => Number(value.toFixed(3))),
+    most: [
+      rules.most(type, { max_per_user: null }, new Map()),
+      rules.most(type, sale, new Map([[1, 3], [2, 4]])),
+      rules.most({ ...type, state: "sold_out" }, sale, new Map()),
+    ],
+    waits: [null, 4, 75, 200, 9000].map((seconds) => words.waitWords(seconds, { movedAt: 0 }, 1)),
+    stalled: words.waitWords(4, { movedAt: 0 }, 60_000),
+    pay: rules.paymentAddress("https://shop.example/pay?x=1#y", "a&b"),
+  };
+}"""
+
+
+def opened(page: Page, sale: Published, name: str = "Standing") -> Page:
+    page.goto(sale.page)
+    expect(ticket_type(page, name)).to_be_visible()
+    return page
+
+
+def heading(page: Page, name: str) -> None:
+    """It is shown, and a screen reader has been led to it."""
+    expect(page.get_by_role("heading", name=name)).to_be_focused()
+
+
+def test_what_is_shown_follows_from_rules(visitors: Visitors) -> None:
+    page = visitors.visitor(locale="en-GB")
+    page.goto("/")
+    assert page.evaluate(RULES, f"/assets/{asset_hash()}/event/") == {
+        "totals": ["0.30", "999999999.91"],
+        "places": [2400, 2400, 900, 900, 0],
+        "progress": [0, 0, 0.625, 0.625, 1],
+        "most": [7, 2, 0],
+        "waits": [
+            "We cannot say yet how long it takes.",
+            "It takes a few seconds.",
+            "It takes about a minute.",
+            "It takes about 3 minutes.",
+            "It takes more than an hour.",
+        ],
+        "stalled": "The queue is not moving right now. We cannot say yet how long it takes.",
+        "pay": "https://shop.example/pay?x=1&purchase=a%26b#y",
+    }
+
+
+def test_two_windows_and_reloads_are_one_purchase(
+    visitors: Visitors, shop: Shop, organiser: httpx.Client
+) -> None:
+    sale = publish(organiser, {"capacity": 9})
+    first = opened(visitors.visitor(width=360), sale)
+    first.get_by_role("button", name="Sign in").first.click()
+    register(first, "buyer")
+    second = opened(first.context.new_page(), sale)
+    expect(second.get_by_role("button", name="Sign out")).to_be_visible()
+    with shop.decisions_suspended():
+        for other in shop.users(2):
+            buy(other, sale.ticket_types[0])
+        first.get_by_role("button", name="Buy 1 ticket").click()
+        for page in (first, second):
+            expect(page.get_by_text("2 ahead of you")).to_be_visible()
+            expect(page).to_have_title("2 ahead of you · Concert")
+        first.reload()
+        expect(first.get_by_text("2 ahead of you")).to_be_visible()
+    for page in (first, second):
+        expect(page.get_by_role("heading", name="You have your tickets")).to_be_visible()
+    second.get_by_role("button", name="Done").click()
+    for page in (first, second):
+        expect(page.get_by_role("button", name="Buy 1 ticket")).to_be_visible()
+        expect(page.get_by_role("region", name="My tickets")).to_contain_text("1 × Standing")
+        expect(ticket_type(page, "Standing")).to_contain_text("6 left")
+
+
+def test_the_button_wakes_by_the_servers_clock(visitors: Visitors, organiser: httpx.Client) -> None:
+    page = visitors.visitor()
+    page.add_init_script(f"({HOURS_SLOW})()")
+    opens = datetime.now(UTC) + timedelta(seconds=SECONDS_UNTIL_IT_OPENS)
+    opened(page, publish(organiser, {"sales_start": opens.isoformat()}))
+    button = page.get_by_role("button", name="Buy 1 ticket")
+    expect(button).to_be_disabled()
+    page.get_by_role("button", name="Sign in").first.click()
+    register(page, "buyer")
+    expect(button).to_be_enabled()
+    assert datetime.now(UTC) > opens
+    button.click()
+    heading(page, "You have your tickets")
+
+
+def test_who_was_too_late_is_offered_what_is_left(
+    visitors: Visitors, shop: Shop, organiser: httpx.Client
+) -> None:
+    sale = publish(organiser, {"capacity": 3}, {"name": "Child", "price": "0.10"})
+    page = opened(visitors.visitor(), sale)
+    page.get_by_role("button", name="Sign in").first.click()
+    register(page, "buyer")
+    for name in ("Standing", "Standing", "Child"):
+        page.get_by_role("button", name=f"One more: {name}").click()
+    with shop.decisions_suspended():
+        buy(shop.user(), sale.ticket_types[0], 2)
+        page.get_by_role("button", name="Buy 3 tickets").click()
+        expect(page.get_by_text("1 ahead of you")).to_be_visible()
+    heading(page, "There are not enough tickets left.")
+    expect(page.get_by_text("Standing: you wanted 2, 1 left.")).to_be_visible()
+    page.get_by_role("button", name="Choose the 2 left").click()
+    expect(page.get_by_text("€25.10")).to_be_visible()
+    page.get_by_role("button", name="Buy 2 tickets").click()
+    heading(page, "You have your tickets")
+
+
+def test_what_is_held_is_found_on_another_device_and_paid_at_the_shop(
+    visitors: Visitors, shop: Shop, organiser: httpx.Client, tmp_path: Path
+) -> None:
+    scopes = {"name": "Shop", "scopes": ["read", "payments"]}
+    with (
+        running("provider.py", "0", "ok") as provider,
+        running(
+            "checkout.py",
+            "0",
+            SHOP_KEY=create(organiser, "/api/keys/", scopes)["key"],
+            SHOP_EVENTIFY_URL=shop.url,
+            SHOP_PROVIDER_URL=provider,
+            SHOP_DATABASE=str(tmp_path / "shop.sqlite3"),
+        ) as checkout,
+    ):
+        visitors.expect_problem("404 to GET .*/favicon.ico")  # of the shop
+        sale = publish(organiser, {"hold_seconds": 600}, payment_url=checkout)
+        telephone, desk = (opened(visitors.visitor(width=each), sale) for each in (360, 1280))
+        telephone.get_by_role("button", name="Buy 1 ticket").click()
+        username = register(telephone, "buyer")
+        heading(telephone, "Your tickets are reserved")
+        desk.get_by_role("button", name="Sign in").first.click()
+        sign_in(desk, username)
+        heading(desk, "Your tickets are reserved")
+
+        telephone.get_by_role("link", name="Pay now").click()
+        telephone.get_by_role("button", name="Pay 25.00 EUR").click()
+        for page in (telephone, desk):
+            expect(page.get_by_role("heading", name="You have your tickets")).to_be_visible()
+        expect(telephone).to_have_url(f"{shop.url}{sale.page}")
