@@ -138,7 +138,7 @@ def test_who_was_too_late_is_offered_what_is_left(
 def test_what_is_held_is_found_on_another_device_and_paid_at_the_shop(
     visitors: Visitors, shop: Shop, organiser: httpx.Client, tmp_path: Path
 ) -> None:
-    scopes = {"name": "Shop", "scopes": ["read", "payments"]}
+    scopes = {"name": "Shop", "scopes": ["read", "purchase", "payments"]}
     with (
         running("provider.py", "0", "ok") as provider,
         running(

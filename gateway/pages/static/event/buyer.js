@@ -4,10 +4,10 @@
  * goes on with the same purchase, and never makes a second one.
  */
 
-import { ApiError, newKey, root } from "../core/api.js";
+import { ApiError, newKey, request, root } from "../core/api.js";
 import { clock } from "../core/clock.js";
 import { connect } from "../core/event-stream.js";
-import { ask, pause, retrySeconds } from "../storefront/polling.js";
+import { pause, retrySeconds } from "../storefront/polling.js";
 import { moved } from "./rules.js";
 
 const PURCHASES = "api/ticket-purchases/";
@@ -55,7 +55,7 @@ export class Buyer extends EventTarget {
   async purchases() {
     if (this.#name === null) return [];
     try {
-      const { body } = await ask("GET", `${PURCHASES}?page_size=100`);
+      const { body } = await request("GET", `${PURCHASES}?page_size=100`);
       return body.results.filter(({ event }) => event === this.event);
     } catch {
       return [];
@@ -76,7 +76,7 @@ export class Buyer extends EventTarget {
   /** Gives a held purchase back. @throws {ApiError} */
   async release() {
     const path = `${PURCHASES}${this.state.purchase.id}/release/`;
-    this.#learn((await ask("POST", path, { seconds: 30 })).body);
+    this.#learn((await request("POST", path)).body);
   }
 
   async #take(attempt) {
@@ -101,7 +101,7 @@ export class Buyer extends EventTarget {
   }
 
   async #send({ key, body }, signal) {
-    const options = { key: `"${key}"`, body, headers: { Prefer: "wait=1" }, seconds: 30 };
+    const options = { key: `"${key}"`, body, headers: { Prefer: "wait=1" }, timeoutMs: 15_000 };
     try {
       this.#learn((await this.#ask("POST", PURCHASES, options, signal)).body);
     } catch (error) {
@@ -136,9 +136,8 @@ export class Buyer extends EventTarget {
 
   async #read(query, signal, etag = null) {
     const headers = etag === null ? {} : { "If-None-Match": etag };
-    const options = { headers, seconds: 2 * WAIT_SECONDS };
     const path = `${PURCHASES}${this.#attempt.id}/${query}`;
-    const answer = await this.#ask("GET", path, options, signal);
+    const answer = await this.#ask("GET", path, { headers }, signal);
     if (answer.body) this.#learn(answer.body);
     return answer;
   }
@@ -147,7 +146,7 @@ export class Buyer extends EventTarget {
   async #ask(method, path, options, signal) {
     for (let failures = 0; ; failures += 1) {
       try {
-        const answer = await ask(method, path, { ...options, signal });
+        const answer = await request(method, path, { ...options, signal });
         this.#set({ trouble: null });
         return answer;
       } catch (error) {

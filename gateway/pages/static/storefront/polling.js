@@ -3,18 +3,8 @@
 import { ApiError, request } from "../core/api.js";
 
 const MAX_SECONDS = 30;
-
-/** As `request`, and a server that does not answer within `seconds` is a network error. */
-export async function ask(method, path, { seconds = 10, signal, ...options } = {}) {
-  const late = AbortSignal.timeout(seconds * 1_000);
-  try {
-    const either = signal ? AbortSignal.any([signal, late]) : late;
-    return await request(method, path, { ...options, signal: either });
-  } catch (error) {
-    if (late.aborted && !signal?.aborted) throw new ApiError({ detail: "No answer in time." });
-    throw error;
-  }
-}
+// Of a document that is wanted each second.
+const TIMEOUT_MS = 10_000;
 
 /**
  * Reads a public document for as long as the page lives.
@@ -32,7 +22,7 @@ export async function poll(path, seen, failed) {
     let seconds;
     try {
       const headers = etag === null ? {} : { "If-None-Match": etag };
-      const answer = await ask("GET", path, { auth: false, headers });
+      const answer = await request("GET", path, { auth: false, headers, timeoutMs: TIMEOUT_MS });
       if (answer.status !== 304) [known, etag] = [answer.body, answer.headers.get("ETag")];
       failures = 0;
       seconds = seen(known);
