@@ -1,9 +1,10 @@
 """Runs a Python program again and again; each run is killed at a line at which none was before.
 
-python -m tests.support.dies_at_each_line PROGRAM '[["first", "{n}"], ["second", "{n}"]]'
+python -m tests.support.dies_at_each_line PROGRAM '[["first", "{n}"], ["second", "{n}"]]' '[7, 8]'
 
-The runs take the lists of arguments in turn; `{n}` is the run's number. It ends when each of them
-has come to its end, and prints the lines at which a run was killed.
+The runs take the lists of arguments in turn; `{n}` is the run's number. None is killed at the lines
+at the end, at which earlier ones were. It ends when each list has come to its end, and prints the
+lines at which a run was killed.
 """
 
 import json
@@ -54,10 +55,10 @@ def next_line(code: CodeType, arguments: list[str], killed_at: set[int]) -> int 
     return int(line) if line else None
 
 
-def main(program: str, in_turn: str) -> None:
+def main(program: str, in_turn: str, killed_before: str) -> None:
     code = compile(Path(program).read_text(), program, "exec")
     exec(code, {"__name__": "imported"})  # so that a child need not import its modules
-    turns, killed_at, ended = json.loads(in_turn), set[int](), 0
+    turns, killed_at, ended = json.loads(in_turn), set[int](json.loads(killed_before)), 0
     for n in count():
         line = next_line(code, [word.format(n=n) for word in turns[n % len(turns)]], killed_at)
         ended = 0 if line else ended + 1

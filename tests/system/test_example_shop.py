@@ -5,9 +5,9 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -15,11 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.example_shop import EXAMPLE, running
 from tests.system.conftest import Shop, open_shop
 from tests.system.operators import PROJECT
 from tests.system.selling import PURCHASES, WAIT, buy, create, put_on_sale
 
-EXAMPLE = PROJECT / "examples" / "shop"
 PROGRAM = EXAMPLE / "shop.py"
 NOWHERE = "http://127.0.0.1:9"
 # Those that take long are few; a prime number, so that each meets all kinds of requests.
@@ -29,16 +29,9 @@ FAULTS = (
 )
 
 
-@contextmanager
-def provider(*faults: str) -> Iterator[str]:
+def provider(*faults: str) -> AbstractContextManager[str]:
     """The address of a payment provider."""
-    command = [sys.executable, str(EXAMPLE / "provider.py"), "0", *faults]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
+    return running("provider.py", "0", *faults)
 
 
 class ExampleShop:
@@ -68,10 +61,12 @@ class ExampleShop:
             for one in ticket_types
         ]
 
-    def run(self, in_turn: list[list[str]], **environment: str) -> None:
+    def run(
+        self, in_turn: list[list[str]], killed_before: Iterable[int] = (), **environment: str
+    ) -> None:
         command = [sys.executable, "-m", "tests.support.dies_at_each_line"]
         ended = subprocess.run(
-            [*command, str(PROGRAM), json.dumps(in_turn)],
+            [*command, str(PROGRAM), json.dumps(in_turn), json.dumps(sorted(killed_before))],
             cwd=PROJECT,
             env=os.environ | self._environment | environment,
             capture_output=True,
@@ -125,9 +120,9 @@ class ExampleShop:
     def live_through_all(self) -> None:
         types = (self.held, self.held, self.held, self.sold_out, self.without_holds)
         self.run(self.buys("order", *types))
-        self.run(self.buys("no-key", self.held), SHOP_KEY="none")
+        self.run(self.buys("no-key", self.held), self.killed_at, SHOP_KEY="none")
         nobody_answers = {"SHOP_EVENTIFY_URL": NOWHERE, "SHOP_GIVE_UP_SECONDS": "0"}
-        self.run(self.buys("no-answer", self.held), **nobody_answers)
+        self.run(self.buys("no-answer", self.held), self.killed_at, **nobody_answers)
         self.release_some()
         self.use_some_payments()
         self.cancel_some()

@@ -13,6 +13,7 @@ const event = Number(/\/events\/([0-9]+)\/$/.exec(location.pathname)[1]);
 const buyer = new Buyer(event);
 const giveBack = $("#give-back");
 let sale = null;
+// Also what cannot be had at the moment: it may come back.
 let cart = new Map();
 // The phase, purchase and error that are shown.
 let shown = null;
@@ -30,6 +31,7 @@ const acts = {
   release: () => buyer.release().catch((error) => say({ releaseError: words.refusal(error) })),
   step({ value, dataset }) {
     const type = sale.ticket_types.find(({ id }) => id === Number(value));
+    cart = mended(cart, sale);
     const quantity = (cart.get(type.id) ?? 0) + Number(dataset.by);
     if (quantity < 0 || quantity > most(type, sale, cart)) return;
     cart.set(type.id, quantity);
@@ -44,7 +46,7 @@ async function signIn(reason) {
 }
 
 async function buy() {
-  const { items, obstacle } = order(cart, sale, clock.now());
+  const { items, obstacle } = order(mended(cart, sale), sale, clock.now());
   if (items.length === 0 || obstacle !== null) return;
   if (await signIn("Sign in or make an account to buy tickets.")) buyer.buy(items);
 }
@@ -68,14 +70,14 @@ function show() {
   say(words.userWords(session.user));
   if (sale === null) return;
   const [now, { state }] = [clock.now(), buyer];
-  cart = mended(cart, sale);
-  const ordered = order(cart, sale, now);
+  const possible = mended(cart, sale);
+  const ordered = order(possible, sale, now);
   const says = {
     ...words.saleWords(sale, now),
     ...words.orderWords(ordered, sale.currency),
     ...words.purchaseWords(state, sale, now),
   };
-  showTypes(sale, cart, now);
+  showTypes(sale, possible, now);
   say({ ...says, status: words.announcement(says, state) });
   $("#buy").ariaDisabled = ordered.items.length === 0 || ordered.obstacle !== null;
   if (state.place) $("#progress").value = progress(state.place);
