@@ -185,8 +185,8 @@ class SalePage {
       oldest: live.queued === 0 ? "–" : words.wait(live.oldest_queued_seconds),
       decided: words.rate(live.decided_per_second),
       accepted: words.rate(live.accepted_per_second),
-      waits: live.p50_seconds === null
-        ? "–" : `${words.wait(live.p50_seconds)} · ${words.wait(live.p99_seconds)}`,
+      p50: words.wait(live.p50_seconds),
+      p99: live.p99_seconds === null ? "" : `median; p99 ${words.wait(live.p99_seconds)}`,
     };
     for (const [name, value] of Object.entries(shown)) {
       $(`.figures [data-figure=${name}]`, this.#view).textContent = value;
