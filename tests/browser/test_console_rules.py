@@ -76,6 +76,17 @@ def test_a_chart_that_is_watched_for_hours_stays_small_and_keeps_its_ends(rules:
     assert all(each["confirmed"] == each["at"] / SECOND for each in samples)
 
 
+def test_a_chart_that_begins_later_begins_with_what_was_before(rules: Page) -> None:
+    shown = rules.evaluate(
+        "async samples => { const { since } = await rules('timeline');"
+        " return [since(samples, 15), since(samples, 40), since(samples, 5)]; }",
+        [{"at": at, "left": at} for at in (10, 20, 30)],
+    )
+    assert [[(each["at"], each["left"]) for each in samples] for samples in shown] == [
+        *([(15, 10), (20, 20), (30, 30)], [(40, 30)], [(10, 10), (20, 20), (30, 30)]),
+    ]
+
+
 def test_what_happens_between_two_figures_is_marked(rules: Page) -> None:
     def figures(*types: tuple[str, int]) -> dict[str, Any]:
         rows = [{"id": i, "state": state, "issued": n} for i, (state, n) in enumerate(types)]

@@ -3,7 +3,7 @@
 import { $, el, fill } from "../core/dom.js";
 import { number } from "../core/format.js";
 import { area, axis, line, rowsFor, timeLabel, timeTicks } from "./scales.js";
-import { nearest, refusalCodes } from "./timeline.js";
+import { nearest, refusalCodes, since } from "./timeline.js";
 import { markLabel, rate, reason } from "./words.js";
 
 const WIDE = 560;
@@ -64,7 +64,7 @@ export class SaleChart {
     this.#surface.addEventListener("pointerleave", () => this.#pick(-1));
     this.#surface.addEventListener("keydown", (event) => this.#press(event));
     this.#surface.addEventListener("blur", () => this.#pick(-1));
-    $("details", figure).addEventListener("toggle", () => this.#fillTable());
+    $("details", figure).addEventListener("toggle", () => this.fillTable());
     new ResizeObserver(() => this.#redraw()).observe(this.#surface.parentElement);
   }
 
@@ -75,7 +75,7 @@ export class SaleChart {
    * @param from @param to the time axis, in milliseconds
    */
   draw(samples, marks, names, from, to) {
-    const moments = samples.filter((sample) => sample.at >= from);
+    const moments = since(samples, from);
     this.#moments = moments;
     this.#drawn = {
       panels: [...PANELS, refusals(refusalCodes(moments))],
@@ -192,7 +192,8 @@ export class SaleChart {
     return `${clockTime(moment.at)}: ${values.join(", ")}`;
   }
 
-  #fillTable() {
+  /** Not at each new sample: it is to be read. */
+  fillTable() {
     const details = $("details", this.#figure);
     if (!details.open || !this.#drawn) return;
     const { panels, marks } = this.#drawn;

@@ -8,7 +8,7 @@ import { explain } from "../core/errors.js";
 import { events } from "../core/stream.js";
 import { SaleChart } from "./chart.js";
 import { copy } from "./copy.js";
-import { announce, entitle, onClick } from "./page.js";
+import { announce, attempt, entitle, onClick } from "./page.js";
 import { badge, stateOfEvent, stockBar } from "./stock.js";
 import { fromHistory, fromLive, join, marksBetween } from "./timeline.js";
 import * as words from "./words.js";
@@ -65,10 +65,11 @@ class SalePage {
     for (const button of view.querySelectorAll("[data-export]")) {
       onClick(button, () => this.#export(button));
     }
-    $("[name=range]", view).addEventListener("change", (event) => {
+    $("[name=range]", view).addEventListener("change", (event) => attempt(async () => {
       this.#seconds = Number(event.target.value);
-      this.#loadPast();
-    });
+      await this.#loadPast();
+      this.#chart.fillTable();
+    }));
   }
 
   #on(selector, act) {
@@ -317,7 +318,7 @@ class SalePage {
       this.#isStale = stale !== null;
       announce(stale ? "The figures are no longer current." : "The figures are live again.");
       // What happened meanwhile is in the ledger.
-      if (!stale) this.#loadPast();
+      if (!stale) attempt(() => this.#loadPast());
     }
     if (stale) this.#draw();
   }

@@ -68,6 +68,13 @@ export function join(earlier, later) {
   return all.length > SAMPLES_MAX ? thinned(all) : all;
 }
 
+/** From a moment on; what was before it holds there, too. */
+export function since(samples, from) {
+  const count = samples.filter(({ at }) => at < from).length;
+  const newer = samples.slice(count);
+  return count ? [{ ...samples[count - 1], at: from }, ...newer] : newer;
+}
+
 /** Fewer samples, of equal steps, as far as they were not longer. The first one stays. */
 function thinned([first, ...others]) {
   const step = (others.at(-1).at - first.at) / STEPS;
