@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from axe_playwright_python.base import AxeResults
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
 
@@ -14,6 +15,9 @@ TIMEOUT_MS = 20_000  # of each expectation, on a machine that is busy with other
 ABORTED = "net::ERR_ABORTED"
 # The console's copy of what `_note_response` notes with its method and status.
 LOADING_FAILED = "Failed to load resource"
+END_TRANSITIONS = (
+    "() => document.getAnimations().forEach(a => a instanceof CSSTransition && a.finish())"
+)
 
 
 class Visitors:
@@ -102,9 +106,20 @@ def visitors_of(browser: Browser, base_url: str, screenshots: Path) -> Iterator[
             context.close()
 
 
-def check_accessibility(page: Page) -> None:
-    """Raises AssertionError: with each rule of axe that the page breaks, and where."""
-    results = Axe().run(page)
+def check_accessibility(page: Page, **options: object) -> None:
+    """
+    Args:
+        options: of axe's `run`.
+
+    Raises:
+        AssertionError: with each rule of axe that the page breaks, and where.
+    """
+    # Colours that are on their way from one to another have any contrast.
+    page.evaluate(END_TRANSITIONS)
+    if page.evaluate("() => !('axe' in window)"):
+        page.evaluate(Axe().axe_script)
+    run = {"resultTypes": ["violations"]} | options
+    results = AxeResults(page.evaluate("options => axe.run(options)", run))
     assert results.violations_count == 0, f"{page.url}: {results.generate_report()}"
 
 
