@@ -23,7 +23,7 @@ export async function show({ main, id, signal }) {
   const resource = await read(path, signal);
   fillForm(form, resource.values);
   entitle(view, `Edit ${resource.values.title}`);
-  $(".event", view).textContent = resource.values.title;
+  Object.assign($(".event", view), { textContent: resource.values.title, hidden: false });
   const back = `#/events/${id}`;
   for (const link of view.querySelectorAll(".back")) link.href = back;
   onSubmit(form, async () => {
