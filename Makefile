@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help up down status demo audit test test-deep compose-test engines-test hosts-test fuzz chaos abuse model \
-	bench loadtest check docs lock tracing clean
+	bench loadtest check docs screenshots lock tracing clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -82,6 +82,9 @@ check: $(VENV)/installed-dev ## lint, formatting, types, import contracts
 docs: $(VENV)/installed ## write docs/configuration.md from shared/config/settings.py
 	@$(BIN)/eventify settings --markdown > docs/configuration.new
 	@mv docs/configuration.new docs/configuration.md
+
+screenshots: $(VENV)/installed-dev ## take docs/storefront.png and docs/console.png during a rush; needs Chromium
+	@$(BIN)/python -m tests.browser.screenshots
 
 lock: $(VENV)/installed-dev ## write all requirements*.txt from pyproject.toml
 	$(UV_COMPILE) --extra local -o requirements.txt pyproject.toml

@@ -51,7 +51,7 @@ def test_in_the_queue_and_rejected(visitors: Visitors, shop: Shop, organiser: ht
     sale = publish(organiser, {"capacity": 1})
     page = opened(visitors.visitor(), sale)
     page.get_by_role("button", name="Sign in").first.click()
-    register(page, "buyer")
+    register(page)
     with shop.decisions_suspended():
         buy(shop.user(), sale.ticket_types[0])
         page.get_by_role("button", name="Buy 1 ticket").click()
@@ -69,7 +69,7 @@ def test_reserved_and_given_back(visitors: Visitors, organiser: httpx.Client) ->
     sale = publish(organiser, {"hold_seconds": 600}, payment_url=shop_page)
     page = opened(visitors.visitor(), sale)
     page.get_by_role("button", name="Buy 1 ticket").click()
-    register(page, "buyer")
+    register(page)
     pay = page.get_by_role("link", name="Pay now")
     expect(pay).to_have_attribute("href", re.compile(f"^{shop_page}"))
     check_looks(page)
@@ -83,7 +83,7 @@ def test_reserved_and_given_back(visitors: Visitors, organiser: httpx.Client) ->
 def test_what_an_organiser_opens(visitors: Visitors, shop: Shop) -> None:
     page = visitors.visitor()
     page.goto("/console/")
-    client = client_of(shop, register(page, "organiser"))
+    client = client_of(shop, register(page))
     sale = publish(client, {"hold_seconds": 600}, {"name": "Seated, stalls, row A to F"})
     buy(shop.user(), sale.ticket_types[0], 2)
     page.reload()

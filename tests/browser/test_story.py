@@ -56,7 +56,7 @@ def test_a_sale_from_its_announcement_to_its_audit(visitors: Visitors, shop: Sho
 
 def organiser_announces(desk: Page) -> str:
     desk.goto("/console/")
-    username = register(desk, "organiser")
+    username = register(desk)
     expect(desk.get_by_text("You have no events yet")).to_be_visible()
     desk.get_by_role("link", name="New event").click()
     starts = datetime.now() + timedelta(days=30)  # noqa: DTZ005 - in the window's time zone
@@ -88,7 +88,7 @@ def organiser_adds(desk: Page, name: str, fields: dict[str, str]) -> None:
 def ana_gets_the_last_ticket_by_keyboard(page: Page) -> None:
     press(ticket_type(page, "Stalls").get_by_role("button").last)
     press(page.get_by_role("button", name="Buy 1 ticket"))
-    register(page, "ana")
+    register(page)
     expect(page.get_by_role("heading", name="You have your tickets")).to_be_focused()
     check_looks(page)
     press(page.get_by_role("button", name="Done"))
@@ -106,7 +106,7 @@ def press(button: Locator) -> None:
 
 def ben_takes_one_although_the_answer_is_lost(page: Page) -> None:
     page.get_by_role("button", name="Sign in").first.click()
-    register(page, "ben")
+    register(page)
     ticket_type(page, "Balcony").get_by_role("button").last.click()
 
     def lose_the_answer(route: Route) -> None:
