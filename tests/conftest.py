@@ -41,6 +41,7 @@ SHARE_A_SYSTEM = (
     ),
     ("tests/system/contract/", "tests/system/wire/", "tests/system/test_sale_control.py"),
     ("tests/system/test_metrics.py", "tests/system/test_logs.py"),
+    ("tests/system/test_example_shop.py", "tests/system/test_webhooks.py"),
     ("tests/browser/",),
 )
 # httpx offers no place for it: every client, and every `httpx.get`, reads all certificates of the

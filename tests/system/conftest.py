@@ -137,6 +137,20 @@ def large_shop() -> Iterator[Shop]:
 
 
 @pytest.fixture(scope="session")
+def hooked_shop() -> Iterator[Shop]:
+    """It sends webhooks to this machine, and lets a shop buy as often as it likes."""
+    with open_shop(
+        EVENTIFY_PURCHASE_RATE_BURST="10000",
+        EVENTIFY_WEBHOOK_ALLOW_HTTP="true",
+        EVENTIFY_WEBHOOK_ALLOWED_NETWORKS="127.0.0.0/8",
+        EVENTIFY_WEBHOOK_TIMEOUT_SECONDS="2",
+        EVENTIFY_WEBHOOK_RETRY_FIRST_SECONDS="0.1",
+        EVENTIFY_WEBHOOKS_MAX_OF_USER="3",
+    ) as shop:
+        yield shop
+
+
+@pytest.fixture(scope="session")
 def organiser(shop: Shop) -> httpx.Client:
     return shop.user()
 

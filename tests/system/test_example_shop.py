@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.support.example_shop import EXAMPLE, running
-from tests.system.conftest import Shop, open_shop
+from tests.system.conftest import Shop
 from tests.system.operators import PROJECT
 from tests.system.selling import PURCHASES, WAIT, buy, create, put_on_sale
 
@@ -176,15 +176,11 @@ CAPTURES = {
 
 @pytest.mark.timeout(300)
 def test_money_is_kept_for_confirmed_purchases_only_wherever_the_shop_is_killed(
-    tmp_path: Path,
+    hooked_shop: Shop, tmp_path: Path
 ) -> None:
-    with (
-        open_shop(EVENTIFY_PURCHASE_RATE_BURST="10000") as shop,
-        provider(*FAULTS) as url,
-        ThreadPoolExecutor() as pool,
-    ):
-        authorises = ExampleShop(shop, tmp_path / "authorises.sqlite3", url)
-        captures = ExampleShop(shop, tmp_path / "captures.sqlite3", url, "--capture-first")
+    with provider(*FAULTS) as url, ThreadPoolExecutor() as pool:
+        authorises = ExampleShop(hooked_shop, tmp_path / "authorises.sqlite3", url)
+        captures = ExampleShop(hooked_shop, tmp_path / "captures.sqlite3", url, "--capture-first")
         list(pool.map(ExampleShop.live_through_all, (authorises, captures)))
         assert ends_of(authorises) >= AUTHORISES
         assert ends_of(captures) >= CAPTURES

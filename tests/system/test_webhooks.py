@@ -22,7 +22,7 @@ from shared.database.epoch import renew_epoch
 from shared.free_port import free_port
 from tests.support.receivers import Receiver
 from tests.support.waiting import eventually
-from tests.system.conftest import Shop, open_shop
+from tests.system.conftest import Shop
 from tests.system.operators import PROJECT
 from tests.system.selling import TICKET_TYPES, WAIT, buy, put_on_sale
 
@@ -30,18 +30,6 @@ WEBHOOKS = "/api/webhooks/"
 (GUIDE_RECEIVER,) = re.findall(
     r"^```python\n(.*?)^```$", (PROJECT / "docs/webhooks.md").read_text(), re.DOTALL | re.MULTILINE
 )
-
-
-@pytest.fixture(scope="module")
-def hooked_shop() -> Iterator[Shop]:
-    with open_shop(
-        EVENTIFY_WEBHOOK_ALLOW_HTTP="true",
-        EVENTIFY_WEBHOOK_ALLOWED_NETWORKS="127.0.0.0/8",
-        EVENTIFY_WEBHOOK_TIMEOUT_SECONDS="2",
-        EVENTIFY_WEBHOOK_RETRY_FIRST_SECONDS="0.1",
-        EVENTIFY_WEBHOOKS_MAX_OF_USER="3",
-    ) as shop:
-        yield shop
 
 
 @pytest.fixture
