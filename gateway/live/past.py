@@ -93,7 +93,7 @@ class Past:
         # What came before the first step: before `number`, and of the entries after it.
         self._begin = Step()
         self._before = Step()
-        self._first = first
+        self.first = first
         self._width = WIDTHS[0]
         self._steps: dict[int, Step] = {}
         self._capacity: deque[Mark] = deque(maxlen=MARKS_MAX)
@@ -102,9 +102,9 @@ class Past:
     def add(self, entries: Iterable[Entries]) -> None:
         """The next ones, in any order."""
         found = list(entries)
-        if self._first is None:
+        if self.first is None:
             sales = [each.second for each in found if each.kind not in CAPACITY]
-            self._first = min(sales, default=None)
+            self.first = min(sales, default=None)
         for each in found:
             step = _step_of(each)
             self.total.add(step)
@@ -113,8 +113,8 @@ class Past:
     def add_accepted(self, second: int, count: int) -> None:
         """Purchases that were decided by now, by the time of their acceptance."""
         self.total.accepted += count
-        if self._first is not None:
-            self._step(max(second, self._first)).accepted += count
+        if self.first is not None:
+            self._step(max(second, self.first)).accepted += count
 
     def add_mark(self, mark: Mark) -> None:
         (self._capacity if mark.kind == "capacity" else self._sold_out).append(mark)
@@ -139,7 +139,7 @@ class Past:
             queued: how many are now.
         """
         others = list(refusals)
-        first = self._first
+        first = self.first
         if first is None:
             first = min((each.second for each in others), default=None)
         if first is None:
@@ -180,9 +180,9 @@ class Past:
         return width, points
 
     def _step(self, second: int) -> Step:
-        if self._first is None or second < self._first:
+        if self.first is None or second < self.first:
             return self._before
-        while second // self._width - self._first // self._width >= STEPS_MAX:
+        while second // self._width - self.first // self._width >= STEPS_MAX:
             self._widen()
         return self._steps.setdefault(second // self._width, Step())
 

@@ -70,6 +70,7 @@ class EdgeRefusals:
         try:
             if counts:
                 await self._threads.run(refusal_store.add, self._engine, counts)
+                counts.clear()  # whatever becomes of the rest
             if self._turns % COMPACT_EVERY == 0:
                 await self._threads.run(refusal_store.compact, self._engine)
         except (Unavailable, ForeignKeyViolation, *TRY_AGAIN, *DATABASE_UNAVAILABLE) as error:

@@ -61,6 +61,8 @@ class Live:
         )
         self.refusals = EdgeRefusals(engine, self._threads)
         self._samplers: dict[int, Sampler] = {}
+        # Samplers of a user.
+        self._events: Counter[int] = Counter()
         self._ledgers: OrderedDict[int, EventLedger] = OrderedDict()
         self._watchers: Counter[int] = Counter()
         self._is_closed = False
@@ -144,16 +146,21 @@ class Live:
         try:
             figures = await self._run(event_id, store.read_figures)
             marks, refusals = await self._run(event_id, store.read_others)
-            number, total = await self._read(self._ledger(event_id), event_id, figures.number, _end)
             ledger = self._ledger(event_id)
+            number, total, first = await self._read(ledger, event_id, figures.number, _end)
+            begins_at = None
             if since is not None:
-                begin = await self._run(event_id, store.number_at, since)
-                past = Past(begin, int(since))
-                ledger = EventLedger(self._engine, event_id, past)
                 refusals = [each for each in refusals if each.second >= since]
+                # Before the first purchase there are no steps.
+                if first is not None and first < since:
+                    begins_at = min(since, figures.now)
+            if begins_at is not None:
+                begin = await self._run(event_id, store.number_at, begins_at)
+                past = Past(begin, int(begins_at))
+                ledger = EventLedger(self._engine, event_id, past)
 
             def look(past: Past) -> History:
-                if since is not None:
+                if begins_at is not None:
                     past.begin_with(total)
                 width, points = past.history(refusals, figures.queued)
                 known = all_marks(past.marks, marks, width, since, figures.now)
@@ -200,20 +207,25 @@ class Live:
             raise Unavailable from error
 
     def _start(self, user_id: int, event_id: int) -> Sampler:
-        if self._is_closed or len(self._samplers) >= EVENTS_MAX:
+        mine, all_ = self._events[user_id], len(self._samplers)
+        if self._is_closed or mine >= EVENTS_OF_USER_MAX or all_ >= EVENTS_MAX:
             raise Unavailable("Too many events are watched; retry.")
         sampler = Sampler(
             self._engine,
             self._threads,
             event_id,
             self._ledger(event_id),
-            partial(self._forget, event_id),
+            partial(self._forget, user_id, event_id),
         )
         self._samplers[event_id] = sampler
+        self._events[user_id] += 1
         return sampler
 
-    def _forget(self, event_id: int) -> None:
+    def _forget(self, user_id: int, event_id: int) -> None:
         del self._samplers[event_id]
+        self._events[user_id] -= 1
+        if not self._events[user_id]:
+            del self._events[user_id]
 
     def _ledger(self, event_id: int) -> EventLedger:
         ledger = self._ledgers.pop(event_id, None)
@@ -225,8 +237,8 @@ class Live:
         return ledger
 
 
-def _end(past: Past) -> tuple[int, Step]:
-    """The last entry, and what all up to it add up to."""
+def _end(past: Past) -> tuple[int, Step, int | None]:
+    """The last entry, what all up to it add up to, and the second of the first purchase."""
     total = Step()
     total.add(past.total)
-    return past.number, total
+    return past.number, total, past.first

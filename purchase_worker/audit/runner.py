@@ -81,6 +81,8 @@ class AuditRunner:
             return
         if self._process is not None:
             self._watch(self._process, now)
+        elif self._verdict is None:
+            self._give_back()
         if self._verdict is not None:
             self._finish(self._claimed, self._verdict)
 
@@ -90,7 +92,7 @@ class AuditRunner:
             self._end(self._process)
         if self._claimed is not None and self._verdict is None:
             try:
-                self._change(GIVE_BACK)
+                self._give_back()
             except DATABASE_UNAVAILABLE as error:  # its lease ends
                 logger.warning("audit_interrupted", error=str(error))
 
@@ -128,16 +130,18 @@ class AuditRunner:
                 self._claimed = None
 
     def _verdict_of(self, code: int, output: bytes) -> Verdict | None:
-        """None: it is given back, to be begun once more."""
+        """None: it has to be begun once more."""
         assert self._claimed is not None
         if code == 0:
             return _verdict.decode(output)
         logger.warning("audit_interrupted", event_id=self._claimed.event_id, code=code)
         if self._claimed.attempts >= ATTEMPTS_MAX:
             return not_run("its process ended each time")
+        return None
+
+    def _give_back(self) -> None:
         self._change(GIVE_BACK)
         self._claimed = None
-        return None
 
     def _finish(self, claimed: Claimed, verdict: Verdict) -> None:
         self._change(FINISH, verdict)

@@ -6,6 +6,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
+from gateway.live import refusals
 from gateway.live.figures import written
+from gateway.live.service import EVENTS_OF_USER_MAX, Live
 from purchase_worker.audit.runner import AuditRunner
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
+from shared.errors import Unavailable
 from shared.free_port import free_port
 from tests.support.event_streams import events_of
 from tests.support.factories import (
@@ -196,8 +200,48 @@ def test_a_part_of_the_past_begins_with_what_came_before(sale: Sale, owner: http
     assert sum(point["decided"] for point in part["points"]) == 5
     assert figures(part["points"][-1], "left", "held", "confirmed", "queued") == (4, 1, 11, 0)
     assert part["marks"] == []
+    all_, none = (
+        owner.get(f"{sale.path}history/", params={"from": since}).json()["points"]
+        for since in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z")
+    )
+    assert sum(point["decided"] for point in all_) == 15
+    assert sum(point["decided"] for point in none) == 0
+    assert figures(none[-1], "left", "held", "confirmed", "queued") == (4, 1, 11, 0)
     refused = owner.get(f"{sale.path}history/", params={"from": "yesterday"})
     assert (refused.status_code, list(refused.json()["errors"])) == (400, ["from"])
+
+
+@pytest.mark.anyio
+async def test_one_user_leaves_others_room(sale: Sale, settings: Settings) -> None:
+    greedy = add_user(sale.engine)
+    async with aclosing(Live(settings, sale.engine)) as live:
+        for _ in range(EVENTS_OF_USER_MAX):
+            await live.sampler(greedy, add_event(sale.engine, greedy))
+        with pytest.raises(Unavailable):
+            await live.sampler(greedy, add_event(sale.engine, greedy))
+        await live.sampler(sale.owner, sale.event)
+
+
+@pytest.mark.anyio
+async def test_what_is_counted_is_not_counted_again(
+    sale: Sale, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "COMPACT_EVERY", 1)
+    run(
+        sale.engine,
+        """
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE SQLSTATE '57014'; END $$;
+        CREATE TRIGGER fail BEFORE DELETE ON edge_refusals EXECUTE FUNCTION fail();
+        """,
+    )
+    async with aclosing(Live(settings, sale.engine)) as live:
+        live.refusals.count(sale.seated, "sale_paused")
+        for _ in range(2):
+            await live.refusals.write()
+    run(sale.engine, "DROP FUNCTION fail CASCADE")
+    counted = "SELECT sum(count) FROM edge_refusals WHERE event_id = :id"
+    assert scalar(sale.engine, counted, id=sale.event) == 1
 
 
 def test_refusals_of_all_gateways_add_up(
@@ -219,8 +263,8 @@ def test_refusals_of_all_gateways_add_up(
             refused_by(other)
 
     def are_counted() -> None:
-        refusals = owner.get(sale.path).json()["refusals"]
-        assert refusals == {"not_enough_tickets": 3, "sale_paused": 3}
+        found = owner.get(sale.path).json()["refusals"]
+        assert found == {"not_enough_tickets": 3, "sale_paused": 3}
 
     eventually(are_counted)
     points = owner.get(f"{sale.path}history/").json()["points"]

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from purchase_worker.audit.report import audit
 from purchase_worker.audit.runner import AuditRunner
 from purchase_worker.audit.verdict import verdict_of
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
+from shared.database.engine import DATABASE_UNAVAILABLE
 from tests.support.factories import (
     add_ticket_type,
     event_of,
@@ -82,17 +83,21 @@ def test_the_verdict_is_that_of_the_audit_of_this_event_alone(
     assert expected.findings
 
 
-def test_an_audit_survives_the_death_of_its_process_and_of_its_sweeper(
-    engine: Engine, runner: AuditRunner, event: int
-) -> None:
-    id_ = ask(engine, event)
-    until(runner, engine, id_, "running")
+def kill_process() -> None:
     (process,) = (
         child
         for child in psutil.Process().children()
         if "purchase_worker.audit.of_event" in child.cmdline()
     )
     process.kill()
+
+
+def test_an_audit_survives_the_death_of_its_process_and_of_its_sweeper(
+    engine: Engine, runner: AuditRunner, event: int
+) -> None:
+    id_ = ask(engine, event)
+    until(runner, engine, id_, "running")
+    kill_process()
     until(runner, engine, id_, "queued")
     until(runner, engine, id_, "running")
     # Nothing more is heard of this one.
@@ -104,6 +109,20 @@ def test_an_audit_survives_the_death_of_its_process_and_of_its_sweeper(
         runner.step()
     assert rows(engine, "SELECT * FROM audits") == before
     assert scalar(engine, "SELECT attempts FROM audits") == 3
+
+
+def test_an_audit_survives_a_database_that_was_away_when_its_process_died(
+    engine: Engine, runner: AuditRunner, event: int
+) -> None:
+    id_ = ask(engine, event)
+    until(runner, engine, id_, "running")
+    with engine.begin() as connection:
+        # Stands for it: changes of the row end at their time-out.
+        connection.execute(text("SELECT FROM audits FOR UPDATE"))
+        kill_process()
+        with pytest.raises(DATABASE_UNAVAILABLE):
+            until(runner, engine, id_, "queued")
+    until(runner, engine, id_, "passed")
 
 
 def test_an_audit_that_never_ends_is_given_up(
