@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from gateway.purchases.openapi import header_parameter
 from gateway.sales.rules import State
-from gateway.sales.store import LIST_MAX, TICKET_TYPES_MAX
+from gateway.sales.store import LIST_MAX, TICKET_TYPES_MAX, TICKET_TYPES_OF_LISTED_MAX
 from shared.config.currencies import CURRENCY_PATTERN
 from shared.errors import InvalidInput, NotFound, Unavailable
 from shared.row_ids import MAX_ID
@@ -188,7 +188,8 @@ LIST: dict[str, Any] = {
     "tags": TAGS,
     "operationId": "list_sales",
     "summary": "List published sales",
-    "description": f"Of at most {LIST_MAX} events, without a token. Poll once a second at most.",
+    "description": f"Of at most {LIST_MAX} events, each by its oldest {TICKET_TYPES_OF_LISTED_MAX}"
+    " ticket types, without a token. Poll once a second at most.",
     "parameters": [IF_NONE_MATCH],
     "responses": {
         **_responses("Sales", {"now": NOW, "stale": False, "sales": [LISTED]}),

@@ -36,10 +36,10 @@ class SaleRoutes:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
             await self._fallback_app(scope, receive, send)
             return
-        id_ = scope["path"][len(PREFIX) : -1]
-        scope["route"] = ONE if id_ else ALL
+        is_list = scope["path"] == PREFIX
+        scope["route"] = ALL if is_list else ONE
         try:
-            event_id = row_id(id_) if id_ else None
+            event_id = None if is_list else row_id(scope["path"][len(PREFIX) : -1])
             if scope["method"] != "GET":
                 raise MethodNotAllowed(headers={"Allow": "GET, HEAD"})
             if scope["query_string"] and (errors := query_errors(scope["query_string"], ())):

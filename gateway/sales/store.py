@@ -12,6 +12,8 @@ from shared.database.prepared_statement import Prepared, plain_array
 # Of an event: its oldest. More of them would be a response that strangers could ask for at will.
 TICKET_TYPES_MAX = 200
 LIST_MAX = 200
+# In the list, which is read within the same second as everything else: 10,000 take 0.2 s.
+TICKET_TYPES_OF_LISTED_MAX = 50
 
 SALES = """
 SELECT json_build_object('now', extract(epoch FROM clock_timestamp()), 'sales', coalesce(json_agg(
@@ -50,7 +52,7 @@ READ_SALES = Prepared(
 )
 READ_LIST = Prepared(
     "sales_not_ended",
-    SALES.format(description="''", events=NOT_ENDED, types_max=TICKET_TYPES_MAX),
+    SALES.format(description="''", events=NOT_ENDED, types_max=TICKET_TYPES_OF_LISTED_MAX),
 )
 
 

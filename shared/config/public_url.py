@@ -9,8 +9,9 @@ Network = IPv4Network | IPv6Network
 
 HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?")
 PORT_MAX = 65_535
-# RFC 3986, 3.3: segments of a path, none of them empty.
-PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+")
+# RFC 3986, 3.3: segments of a path, none of them empty. Without `;`, which would end the path of a
+# cookie.
+PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,=:@%-]+)+")
 PREFIX_MAX_CHARACTERS = 1_000
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 SCHEMES = tuple(DEFAULT_PORTS)

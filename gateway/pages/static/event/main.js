@@ -9,7 +9,7 @@ import { isChoosable, mended, most, order, pollSeconds, progress, whatWasLeft } 
 import { say, showPhase, showTickets, showTypes } from "./view.js";
 import * as words from "./words.js";
 
-const event = Number(/\/events\/([0-9]+)\/$/.exec(location.pathname)[1]);
+const event = Number(/\/events\/([0-9]+)\/$/.exec(decodeURI(location.pathname))[1]);
 const buyer = new Buyer(event);
 const giveBack = $("#give-back");
 let sale = null;

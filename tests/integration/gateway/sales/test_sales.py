@@ -191,7 +191,7 @@ def test_what_is_not_published_is_as_if_it_were_not_there(
 
     status, _, headers = shown(hidden)
     assert (status, headers["cache-control"]) == (404, "public, max-age=1")
-    for other in (hidden + 10_000, 2**63 - 1, 2**63, 0, "x", f"{hidden}/x"):
+    for other in (hidden + 10_000, 2**63 - 1, 2**63, 0, "x", f"{hidden}/x", ""):
         assert shown(other) == shown(hidden)
     listed = anybody.get("/api/sales/").json()["sales"]
     assert hidden not in [one["event"] for one in listed]

@@ -192,6 +192,7 @@ def test_an_origin_is_compared_with_host_and_port(origin: str, own: bool) -> Non
         *("https://shop.example?", "https://shop.example/#a", "https://shop.example:99999"),
         *("https://shop example", "https://[::1", "https://sh\xf6p.example", "https://a//b//c"),
         *("https://shop.example/a b", "https://shop.example/../a", "https://shop.example:x"),
+        "https://shop.example/a;Domain=example",
     ],
 )
 def test_a_malformed_public_url_is_an_error(url: str) -> None:
