@@ -41,12 +41,14 @@ WITH narrow AS (
         WHERE step_seconds = {NARROW_SECONDS} AND at < now() - interval '{NARROW_KEPT}'
         ORDER BY step_seconds, at LIMIT {COMPACT_ROWS} FOR UPDATE SKIP LOCKED))
     RETURNING event_id, at, code, count
+), wide AS (
+    INSERT INTO edge_refusals (event_id, at, step_seconds, code, count)
+    SELECT event_id, date_trunc('hour', at), {WIDE_SECONDS}, code, sum(count) FROM narrow
+    GROUP BY 1, 2, 4 ORDER BY 1, 2, 4
+    ON CONFLICT (event_id, at, step_seconds, code)
+        DO UPDATE SET count = edge_refusals.count + excluded.count
 )
-INSERT INTO edge_refusals (event_id, at, step_seconds, code, count)
-SELECT event_id, date_trunc('hour', at), {WIDE_SECONDS}, code, sum(count) FROM narrow
-GROUP BY 1, 2, 4 ORDER BY 1, 2, 4
-ON CONFLICT (event_id, at, step_seconds, code)
-    DO UPDATE SET count = edge_refusals.count + excluded.count
+SELECT count(*) FROM narrow
 """
 FORGET = f"""
 DELETE FROM edge_refusals WHERE ctid = ANY(ARRAY(
@@ -80,11 +82,13 @@ def add(engine: Engine, counts: Mapping[tuple[int, str], int]) -> None:
         )
 
 
-def compact(engine: Engine) -> None:
-    """Raises psycopg2.Error: the next call goes on."""
+def compact(engine: Engine) -> bool:
+    """Returns whether there is more. Raises psycopg2.Error: the next call goes on."""
     with statement(engine) as cursor:
-        for each in (MERGE, FORGET):
-            cursor.execute(each)
+        cursor.execute(MERGE)
+        merged: int = cursor.fetchall()[0][0]
+        cursor.execute(FORGET)
+        return max(merged, cursor.rowcount) >= COMPACT_ROWS
 
 
 def read_totals(cursor: cursor, event_id: int) -> dict[str, int]:

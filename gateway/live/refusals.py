@@ -51,6 +51,7 @@ class EdgeRefusals:
         self._threads = threads
         self.counts: Counter[tuple[int, str]] = Counter()
         self._turns = 0
+        self._has_more = False
         self.writes = Periodic(
             self.write, refusal_store.NARROW_SECONDS, logger, "refusals_not_counted"
         )
@@ -71,8 +72,8 @@ class EdgeRefusals:
             if counts:
                 await self._threads.run(refusal_store.add, self._engine, counts)
                 counts.clear()  # whatever becomes of the rest
-            if self._turns % COMPACT_EVERY == 0:
-                await self._threads.run(refusal_store.compact, self._engine)
+            if self._has_more or self._turns % COMPACT_EVERY == 0:
+                self._has_more = await self._threads.run(refusal_store.compact, self._engine)
         except (Unavailable, ForeignKeyViolation, *TRY_AGAIN, *DATABASE_UNAVAILABLE) as error:
             self.counts += counts
             logger.warning("refusals_not_counted", error=repr(error))

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from gateway.live import refusals
 from gateway.live.figures import written
+from gateway.live.refusal_store import COMPACT_ROWS
 from gateway.live.service import EVENTS_OF_USER_MAX, Live
 from purchase_worker.audit.runner import AuditRunner
 from purchase_worker.drain import drain
@@ -112,6 +113,11 @@ def figures(found: dict[str, Any], *names: str) -> tuple[Any, ...]:
 
 
 TICKETS = ("issued", "left", "held", "confirmed")
+OLD_REFUSALS = f"""
+INSERT INTO edge_refusals
+SELECT :id, now() - interval '7 hours' - n * interval '2 s', 2, 'sale_paused', 1
+FROM generate_series(1, {COMPACT_ROWS + 10}) n
+"""
 SWITCH = """
 UPDATE ticket_types SET paused_at = CASE WHEN :paused THEN clock_timestamp() END WHERE id = :id
 """
@@ -239,8 +245,17 @@ async def test_what_is_counted_is_not_counted_again(
         live.refusals.count(sale.seated, "sale_paused")
         for _ in range(2):
             await live.refusals.write()
-    run(sale.engine, "DROP FUNCTION fail CASCADE")
-    counted = "SELECT sum(count) FROM edge_refusals WHERE event_id = :id"
+        run(sale.engine, "DROP FUNCTION fail CASCADE")
+        run(sale.engine, OLD_REFUSALS, id=sale.event)
+        for _ in range(2):
+            await live.refusals.write()
+            # The second one has still to do.
+            monkeypatch.setattr(refusals, "COMPACT_EVERY", 1_000_000)
+    of_event = "FROM edge_refusals WHERE event_id = :id AND step_seconds"
+    assert scalar(sale.engine, f"SELECT count(*) {of_event} = 2", id=sale.event) == 1
+    counted = f"SELECT sum(count)::int {of_event} = 3600"
+    assert scalar(sale.engine, counted, id=sale.event) == COMPACT_ROWS + 10
+    counted = f"SELECT sum(count)::int {of_event} = 2"
     assert scalar(sale.engine, counted, id=sale.event) == 1
 
 
