@@ -78,7 +78,7 @@ def test_two_windows_and_reloads_are_one_purchase(
     sale = publish(organiser, {"capacity": 9})
     first = opened(visitors.visitor(width=360), sale)
     first.get_by_role("button", name="Sign in").first.click()
-    register(first, "buyer")
+    register(first)
     second = opened(first.context.new_page(), sale)
     expect(second.get_by_role("button", name="Sign out")).to_be_visible()
     with shop.decisions_suspended():
@@ -107,7 +107,7 @@ def test_the_button_wakes_by_the_servers_clock(visitors: Visitors, organiser: ht
     button = page.get_by_role("button", name="Buy 1 ticket")
     expect(button).to_be_disabled()
     page.get_by_role("button", name="Sign in").first.click()
-    register(page, "buyer")
+    register(page)
     expect(button).to_be_enabled()
     assert datetime.now(UTC) > opens
     button.click()
@@ -120,7 +120,7 @@ def test_who_was_too_late_is_offered_what_is_left(
     sale = publish(organiser, {"capacity": 3}, {"name": "Child", "price": "0.10"})
     page = opened(visitors.visitor(), sale)
     page.get_by_role("button", name="Sign in").first.click()
-    register(page, "buyer")
+    register(page)
     for name in ("Standing", "Standing", "Child"):
         page.get_by_role("button", name=f"One more: {name}").click()
     with shop.decisions_suspended():
@@ -154,7 +154,7 @@ def test_what_is_held_is_found_on_another_device_and_paid_at_the_shop(
         sale = publish(organiser, {"hold_seconds": 600}, payment_url=checkout)
         telephone, desk = (opened(visitors.visitor(width=each), sale) for each in (360, 1280))
         telephone.get_by_role("button", name="Buy 1 ticket").click()
-        username = register(telephone, "buyer")
+        username = register(telephone)
         heading(telephone, "Your tickets are reserved")
         desk.get_by_role("button", name="Sign in").first.click()
         sign_in(desk, username)

@@ -64,7 +64,7 @@ export class Buyer extends EventTarget {
 
   /** @param {{ticket_type: number, quantity: number}[]} items - not of an attempt that is stored */
   buy(items) {
-    const pressed = stored(this.#name) ?? { key: newKey(), body: { items } };
+    const pressed = this.#attempt ?? stored(this.#name) ?? { key: newKey(), body: { items } };
     this.#take({ ...pressed, at: Date.now() });
   }
 
