@@ -155,7 +155,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     unread = UnreadResponses(settings.unread_answers_max_bytes, settings.send_timeout_seconds)
     routes: ASGIApp = PageRoutes(addresses, fallback_app)
     routes = RowRoutes(rows, catalog_proxy, authenticator, routes)
-    routes = SaleRoutes(sales, unread, routes)
+    routes = SaleRoutes(sales, unread, addresses, routes)
     routes = PurchaseRoutes(settings, purchases, authenticator, addresses, routes, traces)
     routes = ResolutionRoutes(
         settings, resolutions, resolution_limits, authenticator, addresses, routes, traces

@@ -30,7 +30,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 class HeldResponse:
     """A response in memory. `sending`: its time limit, once it is being sent."""
 
-    def __init__(self, user_id: int, size: int, since: float) -> None:
+    def __init__(self, user_id: int | str, size: int, since: float) -> None:
         self.user_id = user_id
         self.size = size
         self.since = since
@@ -51,11 +51,15 @@ class UnreadResponses:
         # The oldest first.
         self._held: dict[HeldResponse, None] = {}
         self._bytes = 0
-        self._bytes_of_user: Counter[int] = Counter()
+        self._bytes_of_user: Counter[int | str] = Counter()
 
     @contextmanager
-    def hold(self, user_id: int, size: int) -> Iterator[HeldResponse]:
+    def hold(self, user_id: int | str, size: int) -> Iterator[HeldResponse]:
         """Count a response of `size` bytes until the block ends.
+
+        Args:
+            user_id: of one without a token, his address.
+            size: in bytes.
 
         Raises:
             Unavailable: the limit of this user, or of all, is exceeded.

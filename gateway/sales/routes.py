@@ -14,22 +14,28 @@ from shared.errors import InvalidInput, MethodNotAllowed, NotFound, Problem
 from shared.observability.metrics import NamedRoute
 from shared.row_ids import row_id
 from shared.web.if_none_match import is_unchanged
+from shared.web.public_address import PublicAddresses
 from shared.web.unknown_names import query_errors
 
 PREFIX: Final = "/api/sales/"
 ALL, ONE = NamedRoute(PREFIX), NamedRoute(PREFIX + "{id}/")
 CACHE = (b"cache-control", b"public, max-age=1, stale-while-revalidate=5")
 CACHE_MISSING = (b"cache-control", b"public, max-age=1")
-# All who have no token, as one user.
-NOBODY: Final = 0
 
 
 class SaleRoutes:
     """Serves these routes, and passes everything else to `fallback_app`."""
 
-    def __init__(self, reader: SaleReader, unread: UnreadResponses, fallback_app: ASGIApp) -> None:
+    def __init__(
+        self,
+        reader: SaleReader,
+        unread: UnreadResponses,
+        addresses: PublicAddresses,
+        fallback_app: ASGIApp,
+    ) -> None:
         self._reader = reader
         self._unread = unread
+        self._addresses = addresses
         self._fallback_app = fallback_app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,5 +71,5 @@ class SaleRoutes:
             await send_body(scope, send, 200, headers, body)
             return
         headers.append((b"content-length", b"%d" % len(body)))
-        with self._unread.hold(NOBODY, len(body)) as held:
+        with self._unread.hold(self._addresses.client(scope), len(body)) as held:
             await self._unread.send(held, send, 200, headers, body)

@@ -12,12 +12,16 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 from sqlalchemy import Engine
+from starlette.types import Message, Receive, Scope, Send
 
 from gateway.sales.reader import FRESH_SECONDS, NEW_OF_TURN_MAX, SaleReader
+from gateway.sales.routes import SaleRoutes
 from gateway.sales.store import TICKET_TYPES_MAX
+from gateway.unread_responses import LARGE_BYTES, UnreadResponses
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.errors import NotFound, Unavailable
+from shared.web.public_address import PublicAddresses
 from tests.support.factories import add_event, add_ticket_type, run
 from tests.support.figures import figures
 from tests.support.gateways import running_gateway
@@ -260,6 +264,53 @@ def test_a_flood_of_unknown_ids_is_looked_up_together_and_not_at_once_again(
 
     # Those that are too many for one read come with the next, and none comes twice in a second.
     assert in_process(sales_settings, flood) == ([NEW_OF_TURN_MAX, CROWD, CROWD], 3)
+
+
+def test_who_reads_a_large_sale_slowly_keeps_it_from_nobody_else(
+    database: Engine, sales_settings: Settings
+) -> None:
+    event = published(database)
+    run(
+        database,
+        "INSERT INTO ticket_types (name, price, event_id)"
+        " SELECT repeat('n', 200), 1, :id FROM generate_series(1, 199)",
+        id=event,
+    )
+
+    async def ask(routes: SaleRoutes, address: str, send: Send) -> None:
+        scope = {"type": "http", "method": "GET", "path": path(event), "query_string": b""}
+        scope |= {"headers": [], "client": (address, 1), "request_id": "1"}
+        await routes(scope, never_receives, send)
+
+    async def two_addresses(reader: SaleReader) -> list[int]:
+        unread = UnreadResponses(16 * LARGE_BYTES, timeout_seconds=30)
+        routes = SaleRoutes(reader, unread, PublicAddresses("", ""), never_asked)
+        statuses: list[int] = []
+        is_stuck, never = asyncio.Event(), asyncio.Event()
+
+        async def note(message: Message) -> None:
+            statuses.extend([message["status"]] if "status" in message else [])
+
+        async def stick(_message: Message) -> None:
+            is_stuck.set()
+            await never.wait()
+
+        slow = asyncio.create_task(ask(routes, "192.0.2.1", stick))
+        await is_stuck.wait()
+        for address in ("192.0.2.1", "192.0.2.2"):
+            await ask(routes, address, note)
+        slow.cancel()
+        return statuses
+
+    assert in_process(sales_settings, two_addresses) == [503, 200]
+
+
+async def never_receives() -> Message:
+    raise AssertionError
+
+
+async def never_asked(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise AssertionError
 
 
 def in_process(settings: Settings, work: Callable[[SaleReader], Awaitable[T]]) -> T:
