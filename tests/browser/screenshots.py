@@ -18,7 +18,7 @@ from playwright.sync_api import Page, expect
 from loadtests.demo.rush import crowd, rush
 from loadtests.demo.sale import DemoSale
 from tests.browser.chromium import MISSING, find_chromium, running_chromium
-from tests.browser.steps import Published, client_of, figure, publish, register, ticket_type
+from tests.browser.steps import Published, client_of, figure, publish, register_as, ticket_type
 from tests.browser.visitors import TIMEOUT_MS, visitors_of
 from tests.support.waiting import eventually
 from tests.system.conftest import Shop, open_shop
@@ -59,7 +59,8 @@ def main() -> None:
         desk = visitors.visitor(width=1440, height=900)
         telephone = visitors.visitor(width=360, height=740, device_scale_factor=2)
         desk.goto("/console/")
-        sale = publish(client_of(shop, register(desk, "lakeside")), *TYPES, **EVENT)
+        register_as(desk, "lakeside")
+        sale = publish(client_of(shop, "lakeside"), *TYPES, **EVENT)
         desk.goto(f"/console/#/events/{sale.event}")
         sign_in_early(telephone, sale)
         with rushing(shop, sale):
@@ -76,7 +77,7 @@ def main() -> None:
 def sign_in_early(telephone: Page, sale: Published) -> None:
     telephone.goto(sale.page)
     telephone.get_by_role("button", name="Sign in").first.click()
-    register(telephone, "mira")
+    register_as(telephone, "mira")
     for _ in range(2):
         ticket_type(telephone, "Seated").get_by_role("button").last.click()
 

@@ -41,12 +41,16 @@ def sign_in(page: Page, username: str, password: str = PASSWORD) -> None:
     expect(dialog).to_be_hidden()
 
 
-def register(page: Page, username: str | None = None) -> str:
+def register(page: Page, role: str = "visitor") -> str:
     """A new account, in the dialog that is open; returns its name."""
-    page.get_by_role("dialog").get_by_role("button", name="I have no account yet").click()
-    username = username or f"visitor-{uuid4().hex[:8]}"
-    sign_in(page, username)
+    username = f"{role}-{uuid4().hex[:8]}"
+    register_as(page, username)
     return username
+
+
+def register_as(page: Page, username: str) -> None:
+    page.get_by_role("dialog").get_by_role("button", name="I have no account yet").click()
+    sign_in(page, username)
 
 
 def client_of(shop: Shop, username: str) -> httpx.Client:
