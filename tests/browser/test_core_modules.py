@@ -141,6 +141,19 @@ def test_time_is_the_servers_whatever_this_machine_says(page: Page) -> None:
     assert abs(page.evaluate(ERROR_OF_SERVER_TIME)) < 1_000
 
 
+def test_the_database_clock_is_preferred_to_that_of_a_gateway(page: Page) -> None:
+    fast = """async () => {
+      const { clock } = await core("clock");
+      clock.observe(new Date(Date.now() + 10_000).toISOString(), undefined, true);
+    }"""
+    page.evaluate(SHIFT_CLOCKS, [0, 0])
+    page.evaluate(fast)
+    assert page.evaluate(ERROR_OF_SERVER_TIME) > 9_000  # better than the clock of this machine
+    page.evaluate(OBSERVE)
+    page.evaluate(fast)
+    assert abs(page.evaluate(ERROR_OF_SERVER_TIME)) < 1_000
+
+
 def test_a_request_fails_with_what_the_server_said(server: ScriptedServer, page: Page) -> None:
     failure = """async () => {
       const { request } = await core("api");

@@ -41,8 +41,9 @@ export function newKey() {
  * @param {string} method
  * @param {string} path - below `root`, such as "api/sales/1/"
  * @param {{body?: object, key?: string, headers?: object, signal?: AbortSignal, auth?: boolean,
- *   timeoutMs?: number}} options - `key` is the Idempotency-Key; `auth: false` sends no token; after
- *   `timeoutMs` without a response the network is taken to have failed
+ *   timeoutMs?: number, keepalive?: boolean}} options - `key` is the Idempotency-Key; `auth: false`
+ *   sends no token; after `timeoutMs` without a response the network is taken to have failed;
+ *   `keepalive`: also if the page is closed meanwhile
  * @returns {Promise<{status: number, headers: Headers, body: any}>} body: null where there is none
  * @throws {ApiError}, or the signal's reason
  */
@@ -68,7 +69,7 @@ export async function open(method, path, options = {}) {
 }
 
 async function send(method, path, options, token) {
-  const { body, key, headers = {}, signal, timeoutMs = TIMEOUT_MS } = options;
+  const { body, key, headers = {}, signal, keepalive, timeoutMs = TIMEOUT_MS } = options;
   const sent = new Headers({ Accept: "application/json", ...headers });
   if (token !== null) sent.set("Authorization", `Bearer ${token}`);
   if (key !== undefined) sent.set("Idempotency-Key", key);
@@ -79,12 +80,13 @@ async function send(method, path, options, token) {
   try {
     const response = await fetch(new URL(path, root), {
       method,
+      keepalive,
       headers: sent,
       body: body && JSON.stringify(body),
       signal: either,
     });
     const date = response.headers.get("Date");
-    if (date !== null) clock.observe(date);
+    if (date !== null) clock.observe(date, undefined, true);
     return response;
   } catch (error) {
     throw networkError(error, either);

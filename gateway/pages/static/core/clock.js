@@ -2,7 +2,8 @@
  * The server's time, whatever the clock of this machine says.
  *
  * A stamp in a response is never later than the server's time when the response arrives, also if
- * it comes from a cache. So of all stamps the one that gives the latest time is the best.
+ * it comes from a cache. So of all stamps the one that gives the latest time is the best. That is
+ * true of one clock: `Date` is of whoever answered, and counts until the database's time is known.
  */
 
 // A machine that slept: its own clock went on, and `performance.now()` may have stopped.
@@ -11,6 +12,7 @@ const SLEPT_MS = 1_000;
 class Clock {
   // The server's time minus `performance.now()`; null until something is observed.
   #offset = null;
+  #isRough = true;
   // `Date.now()` minus `performance.now()`, when something was last observed.
   #ownOffset = 0;
 
@@ -22,13 +24,15 @@ class Clock {
   }
 
   /**
-   * @param {string} stamp - a time in a response's body, or its `Date` header
+   * @param {string} stamp - a time in a response's body, or its `Date` header: `isRough`
    * @param {number} receivedAt - by `performance.now()`
    */
-  observe(stamp, receivedAt = performance.now()) {
+  observe(stamp, receivedAt = performance.now(), isRough = false) {
     const offset = Date.parse(stamp) - receivedAt;
-    if (Number.isNaN(offset)) return;
-    this.#offset = Math.max(offset, this.#offset ?? -Infinity);
+    if (Number.isNaN(offset) || (isRough && !this.#isRough)) return;
+    const before = isRough === this.#isRough ? this.#offset : null;
+    this.#offset = Math.max(offset, before ?? -Infinity);
+    this.#isRough = isRough;
     this.#ownOffset = ownOffset();
   }
 }

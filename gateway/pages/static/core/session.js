@@ -54,7 +54,7 @@ class Session extends EventTarget {
   /** @throws {ApiError} - then the session is still there */
   async signOut() {
     await inTurn(async () => {
-      await request("DELETE", "session/", { auth: false });
+      await request("DELETE", "session/", { auth: false, keepalive: true });
       this.#set(null);
     });
   }

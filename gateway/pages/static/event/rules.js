@@ -69,8 +69,7 @@ export function total(lines) {
 export function pollSeconds(sale, now, busy) {
   const { state, opens } = saleState(sale, now);
   if (state === "closed") return 60;
-  if (state === "sold_out") return 15;
-  if (busy) return 5;
+  if (state === "sold_out" || busy) return 5;
   if (state === "not_open") return opens - now < 120_000 ? 3 : 30;
   return state === "paused" ? 3 : 1;
 }
