@@ -10,11 +10,11 @@ from typing import Any
 
 from locust import events
 from locust.env import Environment
-from locust.runners import WorkerRunner
+from locust.runners import MasterRunner, WorkerRunner
 
 from loadtests.recording import listeners
 from loadtests.rehearsal.arguments import add_arguments
-from loadtests.rehearsal.director import REHEARSAL, Director, on_rehearsal
+from loadtests.rehearsal.director import REHEARSAL, REHEARSAL_WANTED, Director, on_rehearsal
 from loadtests.rehearsal.sale_tab import add_sale_tab
 from loadtests.rehearsal.user_choice import chosen_by_tags
 from loadtests.shapes import OnSaleSpike, Soak, SteadyRamp
@@ -41,11 +41,13 @@ def on_init(environment: Environment, **_more: Any) -> None:
     runner = environment.runner
     if isinstance(runner, WorkerRunner):
         runner.register_message(REHEARSAL, on_rehearsal)
+        runner.send_message(REHEARSAL_WANTED)
         return
     choose(environment)
     director = Director(environment)
     environment.events.test_start.add_listener(director.on_test_start)
-    environment.events.worker_connect.add_listener(director.on_worker_connect)
+    if isinstance(runner, MasterRunner):
+        runner.register_message(REHEARSAL_WANTED, director.on_wanted)
     if environment.web_ui is not None:
         add_sale_tab(environment, environment.web_ui)
 

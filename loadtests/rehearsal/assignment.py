@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import cycle
 
 import msgspec
+from gevent.event import AsyncResult
 
 
 class Payments(msgspec.Struct, frozen=True):
@@ -34,22 +35,27 @@ class Rehearsal(msgspec.Struct, frozen=True):
     payments: Payments = Payments()
 
 
-class _Part:
+class _Part(msgspec.Struct, frozen=True):
     """This process's part of the rehearsal."""
 
     ticket_types: list[int]
-    tokens: Iterator[str]
     payments: Payments
+    tokens: Iterator[str]
 
 
-_part = _Part()
+# Users who start before it is there wait for it.
+_part: "AsyncResult[_Part]" = AsyncResult()
 
 
 def take_part(rehearsal: Rehearsal, worker_index: int) -> None:
     """From now on the users of this process buy there, with the tokens that are this worker's."""
-    _part.ticket_types = rehearsal.ticket_types
-    _part.payments = rehearsal.payments
-    _part.tokens = cycle(tokens_of(rehearsal, worker_index))
+    tokens = cycle(tokens_of(rehearsal, worker_index))
+    _part.set(_Part(rehearsal.ticket_types, rehearsal.payments, tokens))
+
+
+def _own() -> _Part:
+    part: _Part = _part.get()
+    return part
 
 
 def tokens_of(rehearsal: Rehearsal, worker_index: int) -> list[str]:
@@ -59,12 +65,12 @@ def tokens_of(rehearsal: Rehearsal, worker_index: int) -> list[str]:
 
 
 def ticket_types() -> list[int]:
-    return _part.ticket_types
+    return _own().ticket_types
 
 
 def payments() -> Payments:
-    return _part.payments
+    return _own().payments
 
 
 def next_token() -> str:
-    return next(_part.tokens)
+    return next(_own().tokens)

@@ -13,8 +13,10 @@ from loadtests.recording.listeners import recording
 from loadtests.rehearsal.assignment import Rehearsal, take_part
 from loadtests.rehearsal.opening import open_sale
 
-# The message from the master to its workers.
+# The message from the master to its workers, and theirs to it: one may have connected before it
+# listened, so it asks as well.
 REHEARSAL = "rehearsal"
+REHEARSAL_WANTED = "rehearsal_wanted"
 
 
 class Director:
@@ -48,16 +50,15 @@ class Director:
         else:
             take_part(self._rehearsal, 0)
 
-    def on_worker_connect(self, client_id: str, **_more: Any) -> None:
-        runner = self._environment.runner
-        if self._rehearsal is not None and isinstance(runner, MasterRunner):
-            self._send(runner, client_id)
+    def on_wanted(self, environment: Environment, msg: Message, **_more: Any) -> None:
+        if self._rehearsal is not None and isinstance(environment.runner, MasterRunner):
+            self._send(environment.runner, msg.node_id)
 
     def _send(self, runner: MasterRunner, client_id: str | None = None) -> None:
         runner.send_message(REHEARSAL, msgspec.to_builtins(self._rehearsal), client_id)
 
 
 def on_rehearsal(environment: Environment, msg: Message, **_more: Any) -> None:
-    """On a worker; the master's order to start comes after it."""
+    """On a worker."""
     assert isinstance(environment.runner, WorkerRunner)
     take_part(msgspec.convert(msg.data, Rehearsal), environment.runner.worker_index)
