@@ -24,13 +24,18 @@ RENEW_SECONDS: Final = 10.0
 AUDIT_MAX_SECONDS: Final = 1_800.0
 ATTEMPTS_MAX: Final = 3
 
+# First the owner who had the fewest in the last hour: nobody's many events keep others waiting.
 CLAIM = f"""
 UPDATE audits SET status = 'running', attempts = attempts + 1,
     lease_until = clock_timestamp() + make_interval(secs => {LEASE_SECONDS})
 WHERE id = (
-    SELECT id FROM audits
-    WHERE status = 'queued' OR (status = 'running' AND lease_until < clock_timestamp())
-    ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
+    SELECT a.id FROM audits a LEFT JOIN events e ON e.id = a.event_id
+    WHERE a.status = 'queued' OR (a.status = 'running' AND a.lease_until < clock_timestamp())
+    ORDER BY (
+        SELECT count(*) FROM audits ended JOIN events own ON own.id = ended.event_id
+        WHERE own.owner_id = e.owner_id
+            AND ended.finished_at > clock_timestamp() - interval '1 hour'
+    ), a.id LIMIT 1 FOR UPDATE OF a SKIP LOCKED)
 RETURNING id, event_id, attempts
 """
 MINE = "WHERE id = %(id)s AND attempts = %(attempts)s AND status = 'running'"

@@ -83,6 +83,21 @@ def test_the_verdict_is_that_of_the_audit_of_this_event_alone(
     assert expected.findings
 
 
+def test_owners_take_turns(
+    engine: Engine, settings: Settings, runner: AuditRunner, event: int
+) -> None:
+    own, others = (event_of(engine, add_ticket_type(engine, 3)) for _ in range(2))
+    same = (
+        "UPDATE events SET owner_id = (SELECT owner_id FROM events WHERE id = :id) WHERE id = :own"
+    )
+    run(engine, same, id=event, own=own)
+    first, second, third = (ask(engine, each) for each in (event, own, others))
+    until(runner, engine, first, "passed")
+    until(runner, engine, third, "passed")
+    assert status(engine, second) == "queued"
+    until(runner, engine, second, "passed")
+
+
 def kill_process() -> None:
     (process,) = (
         child
