@@ -75,6 +75,7 @@ def test_an_event_is_created_once_published_and_watched(
     page.get_by_label("Title").fill("Open-air concert")
     page.get_by_label("Starts").fill("2037-06-05T20:00")
     page.get_by_label("Ends").fill("2037-06-05T19:00")
+    page.get_by_label("Currency").fill("usd")
     page.get_by_role("button", name="Create the event").click()
     ends = page.get_by_label("Ends")
     expect(ends).to_be_focused()
@@ -88,10 +89,11 @@ def test_an_event_is_created_once_published_and_watched(
     expect(page.get_by_role("heading", name="Open-air concert")).to_be_visible()
     assert requests.count("POST") == 1
     (event,) = organiser.client.get("/api/events/?owner=me").json()["results"]
+    assert event["currency"] == "USD"
     page.get_by_role("button", name="Add a ticket type").click()
     form = page.get_by_role("dialog", name="New ticket type")
     form.get_by_label("Name").fill("Standing")
-    form.get_by_label("Price").fill("45.00")
+    form.get_by_label("Price").fill("45,00")
     form.get_by_label("Tickets to sell").fill("10")
     form.get_by_role("button", name="Save").click()
     row = page.get_by_role("row", name="Standing")

@@ -94,7 +94,10 @@ def test_a_wrong_password_is_told_and_escape_gives_up(visitors: Visitors, shop: 
     visitors.expect_problem("401 to POST .*/session/")
     page = window_of(visitors.visitor())
     page.evaluate(ASK, "")
-    page.get_by_label("Username").fill(new_user(shop))
+    page.keyboard.press("Enter")  # an empty form asks nobody
+    username = page.get_by_label("Username")
+    expect(username).to_have_accessible_description("Fill this in.")
+    username.fill(new_user(shop))
     page.get_by_label("Password").fill("another one")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_have_text("No account has this username and password.")

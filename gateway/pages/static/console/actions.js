@@ -18,17 +18,17 @@ export function pause(types, queued) {
     "Tickets on hold stay on hold, can be paid, and come back when their time is over.",
   ], async (_, key) => {
     await switchAll(types, "pause", key);
-    announce(`${namesOf(types)}: paused. Purchases accepted before are still decided.`);
+    announce(`Paused: ${namesOf(types)}. Purchases accepted before are still decided.`);
   }, { confirm: "Pause the sale", danger: true });
 }
 
 export function resume(types) {
   return ask(`Resume ${namesOf(types)}?`, [
     "Purchases are accepted again at once, within the times of the sale.",
-    "Buyers who wait on the page try again within half a minute.",
+    "Buyers who wait on the page can buy within seconds.",
   ], async (_, key) => {
     await switchAll(types, "resume", key);
-    announce(`${namesOf(types)}: resumed. Purchases are accepted again.`);
+    announce(`Resumed: ${namesOf(types)}. Purchases are accepted again.`);
   }, { confirm: "Resume the sale" });
 }
 

@@ -4,7 +4,7 @@ import { request } from "../core/api.js";
 import { $, clone } from "../core/dom.js";
 import { read, save } from "./conflict.js";
 import { ask } from "./dialog.js";
-import { fillForm, onSubmit, readForm, zone } from "./form.js";
+import { fillForm, onSubmit, readForm, tidy, zone } from "./form.js";
 import { announce, entitle, onClick } from "./page.js";
 
 export async function show({ main, id, signal }) {
@@ -12,6 +12,7 @@ export async function show({ main, id, signal }) {
   const view = clone("event-form");
   const form = $("form", view);
   main.replaceChildren(view);
+  tidy(form.elements.currency, (text) => text.trim().toUpperCase());
   for (const place of view.querySelectorAll(".zone")) place.textContent = zone();
   entitle(view, isNew ? "New event" : "Edit event");
   $("[type=submit]", form).textContent = isNew ? "Create the event" : "Save";

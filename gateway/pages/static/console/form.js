@@ -34,6 +34,13 @@ export function readForm(form) {
   return values;
 }
 
+/** Rewrites what was typed into a field, before the browser checks it. */
+export function tidy(field, rewrite) {
+  field.addEventListener("change", () => {
+    field.value = rewrite(field.value);
+  });
+}
+
 /** What of a form was changed: a time that was only shown keeps its seconds. */
 export function changedIn(form, values) {
   const before = form.cloneNode(true);
@@ -49,6 +56,8 @@ export function changedIn(form, values) {
  */
 export function onSubmit(form, act) {
   let keyed = null;
+  // The browser found something itself: the API's answer to an earlier try would contradict it.
+  form.addEventListener("invalid", () => showErrors(form, null), true);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (isBusy(form)) return;

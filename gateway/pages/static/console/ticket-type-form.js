@@ -4,7 +4,7 @@ import { request } from "../core/api.js";
 import { $, clone } from "../core/dom.js";
 import { read, save } from "./conflict.js";
 import { ask } from "./dialog.js";
-import { fillForm, onSubmit, readForm, zone } from "./form.js";
+import { fillForm, onSubmit, readForm, tidy, zone } from "./form.js";
 import { announce, onClick } from "./page.js";
 
 /**
@@ -19,6 +19,8 @@ export async function editTicketType(event, id) {
   $("h2", dialog).textContent = id === null ? "New ticket type" : `Edit ${resource.values.name}`;
   $(".currency", dialog).textContent = event.currency;
   for (const place of dialog.querySelectorAll(".zone")) place.textContent = zone();
+  // The decimal keys of many telephones have a comma only.
+  tidy(form.elements.price, (text) => text.trim().replace(",", "."));
   let changed = false;
   if (id === null) onSubmit(form, (key) => create(form, event, key).then(close));
   else {

@@ -88,7 +88,9 @@ export function webhooks({ count, failing, behind_entries: entries, behind_secon
 /** When the next ticket type opens, or "". @param {number} now in milliseconds */
 export function opening(ticketTypes, now) {
   const starts = ticketTypes.map((type) => Date.parse(type.sales_start)).filter((at) => at > now);
-  return starts.length ? `opens in ${duration((Math.min(...starts) - now) / 1000)}` : "";
+  if (starts.length === 0) return "";
+  const verb = starts.length < ticketTypes.length ? "another type opens" : "opens";
+  return `${verb} in ${duration((Math.min(...starts) - now) / 1000)}`;
 }
 
 export function saleWindow({ sales_start: start, sales_end: end }) {

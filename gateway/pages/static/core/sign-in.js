@@ -90,6 +90,11 @@ class SignInDialog extends HTMLElement {
   async #submitted(event) {
     event.preventDefault();
     if (this.#busy) return;
+    const empty = [this.#username, this.#password].filter(({ input }) => input.value.trim() === "");
+    if (empty.length > 0) {
+      this.#report(Object.fromEntries(empty.map(({ input }) => [input.name, ["Fill this in."]])), "");
+      return;
+    }
     this.#busy = true;
     this.#submit.setAttribute("aria-disabled", "true");
     this.#report({}, "");

@@ -4,7 +4,7 @@ import { ApiError } from "./api.js";
 import { connect, EventParser } from "./event-stream.js";
 
 const RETRY_MS = 1_000;
-const RETRY_MAX_MS = 30_000;
+const RETRY_MAX_MS = 10_000;
 // Of the errors that are the client's fault, another try may mend these.
 const RETRYABLE = new Set([408, 425, 429]);
 
