@@ -53,10 +53,12 @@ export class Buyer extends EventTarget {
 
   /** The user's latest purchases of this event; none where they cannot be read. */
   async purchases() {
-    if (this.#name === null) return [];
+    const name = this.#name;
+    if (name === null) return [];
     try {
       const { body } = await request("GET", `${PURCHASES}?page_size=100`);
-      return body.results.filter(({ event }) => event === this.event);
+      // Somebody else may have signed in meanwhile.
+      return body.results.filter(({ event }) => name === this.#name && event === this.event);
     } catch {
       return [];
     }

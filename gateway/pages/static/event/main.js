@@ -17,15 +17,21 @@ let sale = null;
 let cart = new Map();
 // The phase, purchase and error that are shown.
 let shown = null;
+// Who signs out by the button: not asked to sign in again.
+let leaves = null;
 
 const acts = {
-  again: () => buyer.acknowledge(),
+  again() {
+    // Who presses twice does not buy the same again.
+    if (buyer.state.phase === "confirmed") cart = new Map();
+    buyer.acknowledge();
+  },
   retry: () => buyer.buy(),
   chooseLeft() {
     cart = whatWasLeft(buyer.state.purchase);
     buyer.acknowledge();
   },
-  sign: () => (session.user ? session.signOut() : signIn("")),
+  sign: () => ((leaves = session.user) ? session.signOut() : signIn()),
   giveBack: () => giveBack.showModal(),
   keep: () => giveBack.close(),
   release: () => buyer.release().catch((error) => say({ releaseError: words.refusal(error) })),
@@ -48,7 +54,7 @@ async function signIn(reason) {
 async function buy() {
   const { items, obstacle } = order(mended(cart, sale), sale, clock.now());
   if (items.length === 0 || obstacle !== null) return;
-  if (await signIn("Sign in or make an account to buy tickets.")) buyer.buy(items);
+  if (await signIn("Sign in to buy.")) buyer.buy(items);
 }
 
 function learn(latest) {
@@ -61,8 +67,7 @@ function learn(latest) {
 
 function fail(error) {
   if (sale !== null) return;
-  const isMissing = error.status === 404;
-  say({ title: isMissing && "There is no such event", stale: words.refusal(error) });
+  say({ title: error.status === 404 && "There is no such event", stale: words.refusal(error) });
 }
 
 /** Everything, by what is known and the clock. */
@@ -123,7 +128,9 @@ $("#cart").addEventListener("submit", (submitted) => {
 });
 buyer.addEventListener("change", show);
 session.addEventListener("change", () => {
+  if (!session.user && !leaves && buyer.state.phase !== "none") signIn("Sign in to go on.");
   buyer.resume(session.user);
+  leaves = null;
   if (sale) listTickets();
 });
 poll(`api/sales/${event}/`, learn, fail);
