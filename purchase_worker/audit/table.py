@@ -25,9 +25,10 @@ def show_audit(console: Console, report: AuditReport) -> None:
     for invariant in report.invariants:
         for example in invariant.examples:
             console.print(Text(f"  {invariant.name}: {example}", style="red"))
+    plural = "" if report.ticket_types == 1 else "s"
     console.print(
         Text(
-            f"{report.ticket_types:,} ticket types, {report.purchases:,} purchases:"
+            f"{report.ticket_types:,} ticket type{plural}, {report.purchases:,} purchases:"
             f" {report.confirmed:,} confirmed, {report.open_holds:,} held,"
             f" {report.released:,} released, {report.expired:,} expired,"
             f" {report.rejected:,} rejected, {report.queued:,} queued;"

@@ -17,6 +17,8 @@ const actions = () => import("./actions.js");
 const TICK_MS = 1000;
 /** A connection that says nothing is replaced. */
 const SILENCE_MS = 10_000;
+/** Of a rate: as many seconds as those that the server computes. */
+const RATE_SAMPLES = 5;
 
 const isPaused = ({ state }) => state === "paused";
 const canPause = ({ state }) => state !== "paused" && state !== "closed";
@@ -37,6 +39,8 @@ class SalePage {
   #types = new Map();
   #rows = new Map();
   #live = null;
+  // Those of the last seconds: gateways report what they refuse every two.
+  #lately = [];
   #past = { samples: [], marks: [] };
   #since = { samples: [], marks: [] };
   /** How much of the past is shown; 0: all. */
@@ -136,7 +140,8 @@ class SalePage {
     if (live.ticket_types.some(({ id }) => !this.#types.has(id))) await this.#loadTypes();
     if (!live.stale) {
       const since = this.#since.samples.filter(({ at }) => at >= this.#from());
-      this.#since.samples = join(since, [fromLive(live, before)]);
+      this.#since.samples = join(since, [fromLive(live, this.#lately[0])]);
+      this.#lately = [...this.#lately, live].slice(-RATE_SAMPLES);
       if (before) this.#since.marks.push(...marksBetween(before, live));
     }
     this.#showFigures(live);

@@ -44,7 +44,7 @@ export function fromHistory({ points, step_seconds: step, now: nowText }, isWhol
   return [...before, ...samples, ...after.map((at) => ({ ...last, ...NOTHING, at }))];
 }
 
-/** @param before the live figures before these, or null: what was refused since is not known */
+/** @param before earlier live figures, or none: what was refused since is not known */
 export function fromLive(live, before) {
   const at = Date.parse(live.at);
   const seconds = before ? (at - Date.parse(before.at)) / 1000 : 0;
