@@ -21,11 +21,7 @@ let shown = null;
 let leaves = null;
 
 const acts = {
-  again() {
-    // Who presses twice does not buy the same again.
-    if (buyer.state.phase === "confirmed") cart = new Map();
-    buyer.acknowledge();
-  },
+  again: () => buyer.acknowledge(),
   retry: () => buyer.buy(),
   chooseLeft() {
     cart = whatWasLeft(buyer.state.purchase);
@@ -54,7 +50,7 @@ async function signIn(reason) {
 async function buy() {
   const { items, obstacle } = order(mended(cart, sale), sale, clock.now());
   if (items.length === 0 || obstacle !== null) return;
-  if (await signIn("Sign in to buy.")) buyer.buy(items);
+  if (await signIn("Sign in or register to buy tickets.")) buyer.buy(items);
 }
 
 function learn(latest) {
