@@ -32,6 +32,14 @@ def running_gateway(
         yield client
 
 
+@contextmanager
+def client_of(gateway_url: str, settings: Settings, user_id: int) -> Iterator[httpx.Client]:
+    """A client with a token of that user."""
+    headers = authorization(settings, user_id)
+    with httpx.Client(base_url=gateway_url, headers=headers, timeout=30, verify=False) as client:
+        yield client
+
+
 def authorization(settings: Settings, user_id: int) -> dict[str, str]:
     token = mint(settings, load_signing_key(settings.keys_dir), user_id, "access")
     return {"Authorization": f"Bearer {token}"}

@@ -14,7 +14,7 @@ from shared.config.settings import Settings
 from shared.database.export import ROWS, export, harmless
 from tests.support.every_kind import Sale
 from tests.support.factories import add_user, queue_buy, queue_many, run
-from tests.support.gateways import authorization, running_gateway
+from tests.support.gateways import authorization, client_of
 from tests.support.servers import new_database
 
 NDJSON, CSV = {"Accept": "application/x-ndjson"}, {"Accept": "text/csv"}
@@ -34,12 +34,6 @@ def settings(postgres_url: str, valkey_url: str, keys_dir: Path) -> Iterator[Set
         )
 
 
-@pytest.fixture(scope="module")
-def gateway_url(settings: Settings) -> Iterator[str]:
-    with running_gateway(settings) as client:
-        yield str(client.base_url)
-
-
 @pytest.fixture
 def sale(engine: Engine, settings: Settings) -> Sale:
     sale = Sale(engine, settings)
@@ -49,8 +43,7 @@ def sale(engine: Engine, settings: Settings) -> Sale:
 
 @pytest.fixture
 def reader(sale: Sale, settings: Settings, gateway_url: str) -> Iterator[httpx.Client]:
-    headers = authorization(settings, sale.owner)
-    with httpx.Client(base_url=gateway_url, headers=headers, timeout=30, verify=False) as client:
+    with client_of(gateway_url, settings, sale.owner) as client:
         yield client
 
 

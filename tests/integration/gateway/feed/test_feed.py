@@ -24,7 +24,7 @@ from tests.support.factories import (
     queue_many,
     run,
 )
-from tests.support.gateways import authorization, running_gateway
+from tests.support.gateways import authorization, client_of, running_gateway
 from tests.support.servers import new_database
 from tests.support.services import running_service
 from tests.support.waiting import eventually
@@ -75,12 +75,6 @@ def settings(postgres_url: str, valkey_url: str, keys_dir: Path) -> Iterator[Set
         )
 
 
-@pytest.fixture(scope="module")
-def gateway_url(settings: Settings) -> Iterator[str]:
-    with running_gateway(settings) as client:
-        yield str(client.base_url)
-
-
 @pytest.fixture
 def sale(engine: Engine, settings: Settings) -> Sale:
     return Sale(engine, settings)
@@ -88,8 +82,7 @@ def sale(engine: Engine, settings: Settings) -> Sale:
 
 @pytest.fixture
 def reader(sale: Sale, settings: Settings, gateway_url: str) -> Iterator[httpx.Client]:
-    headers = authorization(settings, sale.owner)
-    with httpx.Client(base_url=gateway_url, headers=headers, timeout=30, verify=False) as client:
+    with client_of(gateway_url, settings, sale.owner) as client:
         yield client
 
 

@@ -17,7 +17,7 @@ from shared.config.settings import Settings
 from shared.free_port import free_port
 from tests.support.event_streams import events_of
 from tests.support.factories import add_ticket_type, add_user, event_of, ignore, queue, request
-from tests.support.gateways import authorization, running_gateway
+from tests.support.gateways import authorization, client_of, running_gateway
 from tests.support.servers import new_database
 from tests.support.services import running_service
 from tests.support.waiting import eventually
@@ -40,12 +40,6 @@ def settings(postgres_url: str, valkey_url: str, keys_dir: Path) -> Iterator[Set
         )
 
 
-@pytest.fixture(scope="module")
-def gateway_url(settings: Settings) -> Iterator[str]:
-    with running_gateway(settings) as client:
-        yield str(client.base_url)
-
-
 @pytest.fixture
 def buyer_id(engine: Engine) -> int:
     return add_user(engine)
@@ -53,8 +47,7 @@ def buyer_id(engine: Engine) -> int:
 
 @pytest.fixture
 def buyer(settings: Settings, gateway_url: str, buyer_id: int) -> Iterator[httpx.Client]:
-    headers = authorization(settings, buyer_id)
-    with httpx.Client(base_url=gateway_url, headers=headers, timeout=20, verify=False) as client:
+    with client_of(gateway_url, settings, buyer_id) as client:
         yield client
 
 
