@@ -162,7 +162,9 @@ def test_refreshes_of_pages_and_of_the_api_share_their_limits(browser: Browser) 
             browser.send("DELETE", "/session/"),
         )
     ]
-    assert limits == [5 * BURST - 1, 5 * BURST - 2, 5 * BURST - 3]
+    assert limits[0] == 5 * BURST - 1
+    # Some may have come back meanwhile.
+    assert max(limits[1:]) < limits[0]
 
 
 def test_behind_a_path_prefix_the_cookie_has_it(browser: Browser) -> None:
