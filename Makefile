@@ -39,7 +39,7 @@ demo: $(VENV)/installed ## run an on-sale, live, with audit and chart
 audit: $(VENV)/installed ## replay every decision from the rows
 	@$(BIN)/eventify audit $(ARGS)
 
-test: $(VENV)/installed-dev ## run the tests, eight minutes on two cores; ARGS="tests/unit" runs some
+test: $(VENV)/installed-dev ## run the tests, ten minutes on two cores; ARGS="tests/unit" runs some
 	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) --durations=10 $(ARGS)
 
 test-deep: $(VENV)/installed-dev ## short runs of the fuzz, the models of the contract and the benchmark
