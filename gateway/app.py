@@ -214,9 +214,8 @@ def _fastapi_app(
     app.include_router(account_routes.signed_in_router)
     app.include_router(session_routes.router)
     app.include_router(session_routes.cookie_router)
-    for path in (
-        *(feed_routes.PATH, live_routes.PATH, live_routes.HISTORY_PATH, audit_routes.ONE_PATH),
-    ):
+    reads = (feed_routes.PATH, live_routes.PATH, live_routes.HISTORY_PATH, audit_routes.ONE_PATH)
+    for path in reads:
         app.router.routes.append(Route(path, OtherMethods(path)))
     several = OtherMethods(audit_routes.PATH, "GET, HEAD, POST")
     app.router.routes.append(Route(audit_routes.PATH, several))
