@@ -63,6 +63,16 @@ AUDIT_TIMESTAMP_SECONDS = Gauge(
     "When lanes and counters were last checked against the entries",
     multiprocess_mode="livemostrecent",
 )
+FULL_AUDIT_PASSED_TIMESTAMP_SECONDS = Gauge(
+    "eventify_full_audit_passed_timestamp_seconds",
+    "When `eventify audit --record` last passed; before the first time, since when there are sales",
+    multiprocess_mode="livemostrecent",
+)
+FULL_AUDIT_VIOLATIONS = Gauge(
+    "eventify_full_audit_violations",
+    "Violations that the newest `eventify audit --record` found",
+    multiprocess_mode="livemostrecent",
+)
 
 # Exported as 0 from the start: Prometheus sees no increase in a series that appears as 1.
 for outcome in (CONFIRMED, HELD, NOT_ENOUGH_TICKETS, ALL_HELD, OVER_USER_LIMIT):

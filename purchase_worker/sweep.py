@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 
 from purchase_worker import expiry, metrics, store
+from purchase_worker.audit import full_audits
 from purchase_worker.audit.counter_watch import CounterWatch
 from purchase_worker.audit.runner import AuditRunner
 from purchase_worker.runtime import Runtime
@@ -107,6 +108,7 @@ def run() -> None:
             if time.monotonic() >= watch_at:
                 watch_at = time.monotonic() + settings.counter_watch_seconds
                 watch.check()
+                full_audits.export(runtime.engine)
             audits.step()
         except DATABASE_UNAVAILABLE as error:
             decided = 0

@@ -2,6 +2,7 @@
 
 import sqlite3
 import sys
+import time
 from typing import BinaryIO, NoReturn
 
 import click
@@ -12,6 +13,7 @@ from deploy.cli.output import say
 from deploy.database import database
 from deploy.local.environment import settings_of_running_system
 from deploy.local.home import find_home
+from purchase_worker.audit import full_audits
 from purchase_worker.audit.from_export import replay_export
 from purchase_worker.audit.report import audit as audit_rows
 from purchase_worker.audit.table import show_audit, show_replayed
@@ -29,17 +31,23 @@ AUDIT_NOT_RUN = 2
     type=click.File("rb"),
     help="Replay this export of `eventify export` in place of the database; - for standard input.",
 )
-def audit(as_json: bool, export: BinaryIO | None) -> None:
+@click.option("--record", is_flag=True, help="Store the result, for metrics and alerts.")
+def audit(as_json: bool, export: BinaryIO | None, record: bool) -> None:
     """Replay every decision from the rows, or from an export of one event.
 
     Exit code 1 on any violation, 2 if the audit could not run.
     """
     if export is not None:
+        if record:
+            raise click.UsageError("--record is for an audit of the database, not of an export.")
         _audit_export(export, as_json)
     try:
         settings = settings_of_running_system(find_home())
         with database(settings) as engine:
+            began = time.monotonic()
             report = audit_rows(engine, settings)
+            if record:
+                full_audits.record(engine, report, time.monotonic() - began)
     except (ConfigurationError, OSError) as error:  # of the disk, where it keeps what was bought
         say(f"Error: The audit could not run: {error}", err=True)
         sys.exit(AUDIT_NOT_RUN)

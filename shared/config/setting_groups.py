@@ -80,6 +80,8 @@ class ConnectionSettings(BaseModel, defer_build=True):
     """The same for worker and sweeper."""
     sender_database_url: OptionalPostgresqlUrl = ""
     """The same for the sender of webhooks, which alone reads their secrets."""
+    auditor_database_url: OptionalPostgresqlUrl = ""
+    """The same for `eventify audit --record`, which reads sales and writes only its result."""
     redis_url: Annotated[str, AfterValidator(check_redis_url)] = "redis://127.0.0.1:6379/0"
     """Recent results and the marks of pending wake-ups; it may be wiped at any time."""
     broker_url: Annotated[str, _unless_empty(check_broker_url)] = ""

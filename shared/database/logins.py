@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from shared.config.database_url import CLIENT_ENCODING, libpq_url, sqlalchemy_url
 from shared.config.settings import Settings, variable
-from shared.database.rights import CATALOG, GATEWAY, SENDER, WORKER, change_roles
+from shared.database.rights import AUDITOR, CATALOG, GATEWAY, SENDER, WORKER, change_roles
 from shared.errors import ConfigurationError
 
 ROLE_OF_SETTING = {
@@ -19,6 +19,7 @@ ROLE_OF_SETTING = {
     "catalog_database_url": CATALOG,
     "worker_database_url": WORKER,
     "sender_database_url": SENDER,
+    "auditor_database_url": AUDITOR,
 }
 READ_LOGIN = text("""
 SELECT rolsuper OR pg_has_role(rolname, (SELECT relowner FROM pg_class

@@ -15,14 +15,15 @@ from psycopg2 import errors
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-GATEWAY, CATALOG, WORKER, SENDER, READER = (
-    f"eventify_{name}" for name in ("gateway", "catalog", "worker", "sender", "reader")
+GATEWAY, CATALOG, WORKER, SENDER, AUDITOR, READER = (
+    f"eventify_{name}" for name in ("gateway", "catalog", "worker", "sender", "auditor", "reader")
 )
 ROLES: Final = {
     GATEWAY: "accounts and tokens; accepts purchases",
     CATALOG: "events and ticket types; how many tickets are issued",
     WORKER: "worker and sweeper: decide what is queued",
     SENDER: "sends what was decided to webhooks",
+    AUDITOR: "`eventify audit --record`: reads what is audited, and records the result",
     READER: "reads sales, not accounts: `eventify audit`, reports",
 }
 REQUEST = (
@@ -58,12 +59,14 @@ RIGHTS: Final = {
         CATALOG: "SELECT, INSERT, UPDATE, DELETE",
         WORKER: "SELECT",
         SENDER: "SELECT (id, owner_id)",
+        AUDITOR: "SELECT (id)",
         READER: "SELECT",
     },
     "ticket_types": {
         GATEWAY: "SELECT",
         CATALOG: "SELECT, INSERT, UPDATE, DELETE",
         WORKER: "SELECT",
+        AUDITOR: "SELECT (id, event_id)",
         READER: "SELECT",
     },
     # Triggers keep these; whoever locks a row must have the right to change it.
@@ -72,20 +75,28 @@ RIGHTS: Final = {
         CATALOG: "SELECT, UPDATE (at)",
         WORKER: "SELECT, UPDATE (at)",
         SENDER: "SELECT",
+        AUDITOR: "SELECT",
         READER: "SELECT",
     },
-    "counters": dict.fromkeys((GATEWAY, CATALOG, WORKER, READER), "SELECT"),
-    "work_list": dict.fromkeys((GATEWAY, CATALOG, WORKER, READER), "SELECT"),
-    "holds": {GATEWAY: "SELECT", WORKER: "SELECT", READER: "SELECT"},
+    "counters": dict.fromkeys((GATEWAY, CATALOG, WORKER, AUDITOR, READER), "SELECT"),
+    "work_list": dict.fromkeys((GATEWAY, CATALOG, WORKER, AUDITOR, READER), "SELECT"),
+    "holds": dict.fromkeys((GATEWAY, WORKER, AUDITOR, READER), "SELECT"),
     "requests": {
         GATEWAY: f"SELECT, INSERT ({REQUEST})",
         CATALOG: "SELECT (id, event_id, seq, kind, ticket_type_id, items)",
         WORKER: "SELECT, INSERT (id, event_id, kind, purchase_id, user_id, buyer)",
         SENDER: "SELECT",
+        AUDITOR: "SELECT",
         READER: "SELECT",
     },
-    "ledger": {GATEWAY: "SELECT", WORKER: "SELECT, INSERT", SENDER: "SELECT", READER: "SELECT"},
-    "batches": {GATEWAY: "SELECT", WORKER: "SELECT, INSERT", SENDER: "SELECT", READER: "SELECT"},
+    "ledger": {
+        WORKER: "SELECT, INSERT",
+        **dict.fromkeys((GATEWAY, SENDER, AUDITOR, READER), "SELECT"),
+    },
+    "batches": {
+        WORKER: "SELECT, INSERT",
+        **dict.fromkeys((GATEWAY, SENDER, AUDITOR, READER), "SELECT"),
+    },
     "webhooks": {
         GATEWAY: "SELECT, INSERT (user_id, event_id, url, kinds),"
         " UPDATE (url, kinds, disabled_at, disabled_reason, test_id), DELETE",
@@ -121,7 +132,12 @@ RIGHTS: Final = {
         " findings, summary)",
         READER: "SELECT",
     },
-    "ledger_epoch": {GATEWAY: "SELECT", SENDER: "SELECT", READER: "SELECT"},
+    "full_audits": {
+        WORKER: "SELECT, DELETE",
+        AUDITOR: "INSERT (violations, entries, seconds)",
+        READER: "SELECT",
+    },
+    "ledger_epoch": dict.fromkeys((GATEWAY, WORKER, SENDER, READER), "SELECT"),
     "alembic_version": dict.fromkeys(ROLES, "SELECT"),
 }
 # A function has the owner's rights: all others are called by our triggers alone, for from a foreign

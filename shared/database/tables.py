@@ -801,3 +801,18 @@ class Audit(Base):
     seconds: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
     findings: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     summary: Mapped[str] = mapped_column(server_default="")
+
+
+class FullAudit(Base):
+    """The result of an audit of all sales, by `eventify audit --record`; alerts go by it."""
+
+    __tablename__ = "full_audits"
+    __table_args__ = (
+        CheckConstraint("violations >= 0", name="full_audits_violations_not_negative"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    violations: Mapped[int]
+    entries: Mapped[int]
+    seconds: Mapped[float] = mapped_column(DOUBLE_PRECISION)

@@ -22,7 +22,10 @@ from tests.system.selling import TICKET_TYPES, put_on_sale
 # The first run makes a Debian and every image.
 pytestmark = pytest.mark.timeout(1_200)
 
-OURS = ("gateway-1", "gateway-2", "catalog-1", "worker-1", "worker-2", "sweeper-1", "sender-1")
+OURS = (
+    *("gateway-1", "gateway-2", "catalog-1", "worker-1", "worker-2", "sweeper-1", "sender-1"),
+    "auditor-1",
+)
 THEIRS = ("postgres-1", "valkey-1")
 CAPACITY = 400
 BUYERS = 12

@@ -34,6 +34,8 @@ WELL: Series = {
     'eventify_sweeper_decisions_total{job="sweeper"}': "0x240",
     'eventify_audit_violations_total{job="sweeper",invariant="inventory"}': "0x240",
     'eventify_audit_timestamp_seconds{job="sweeper"}': "0+5x240",
+    'eventify_full_audit_passed_timestamp_seconds{job="sweeper"}': "0x240",
+    'eventify_full_audit_violations{job="sweeper"}': "0x240",
     'eventify_sweep_timestamp_seconds{job="sweeper"}': "0+5x240",
     'eventify_queue_read_timestamp_seconds{job="gateway"}': "0+5x240",
     'eventify_purchases_queued{job="gateway"}': "30x240",
@@ -88,6 +90,10 @@ WRONG: dict[str, Series] = {
         'eventify_audit_timestamp_seconds{job="sweeper"}': "0+5x120 600x120"
     },
     "EventifyAuditNotRunning EventifySweeperNotRunning": NO_SWEEPER_SINCE_TEN_MINUTES,
+    "EventifyFullAuditFailed": {'eventify_full_audit_violations{job="sweeper"}': "0x200 2x40"},
+    "EventifyFullAuditNotPassed": {
+        'eventify_full_audit_passed_timestamp_seconds{job="sweeper"}': "-95000+0x240"
+    },
     "EventifyOldestQueuedTooLong": {
         'eventify_oldest_queued_seconds{job="gateway"}': "0x120 0+5x120"
     },

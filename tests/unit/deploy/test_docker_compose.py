@@ -1,6 +1,8 @@
 """docker-compose.yml, as docker compose reads it, against settings, files and the Dockerfile."""
 
+import os
 import re
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -13,8 +15,12 @@ from shared.config.settings import SECRETS_DIR, Settings
 from shared.database.logins import ROLE_OF_SETTING
 from tests.environments.compose.project import configuration
 from tests.support.services import PROJECT
+from tests.support.waiting import eventually
 
-SERVICES = {"postgres", "valkey", "migrate", "catalog", "gateway", "worker", "sweeper", "sender"}
+SERVICES = {
+    *("postgres", "valkey", "migrate", "catalog", "gateway", "worker", "sweeper", "sender"),
+    "auditor",
+}
 PROFILES = {"prometheus", "grafana", "locust-master", "locust-worker"}
 # A name of several parts, and a tag that says a version.
 PINNED = re.compile(r"^[\w./-]+:v?\d+\.\d+[\w.-]*$")
@@ -44,12 +50,39 @@ def test_a_service_is_confined(services: dict[str, dict[str, Any]], name: str) -
     assert service["logging"]["options"].keys() == {"max-size", "max-file"}
 
 
-@pytest.mark.parametrize("name", sorted((SERVICES | PROFILES) - {"migrate"}))
+@pytest.mark.parametrize("name", sorted((SERVICES | PROFILES) - {"migrate", "auditor"}))
 def test_a_long_running_service_is_checked_and_restarted(
     services: dict[str, dict[str, Any]], name: str
 ) -> None:
     assert services[name]["healthcheck"]["test"]
     assert services[name]["restart"] == "unless-stopped"
+
+
+def test_the_audit_is_repeated_and_ends_at_once_when_told(
+    services: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Its own script, with another program in the place of `eventify`; SIGTERM during the pause."""
+    shell, _, script = services["auditor"]["command"]
+    audits = tmp_path / "audits"
+
+    def repeated() -> None:
+        assert len(audits.read_text().splitlines()) >= 2
+
+    (tmp_path / "eventify").write_text(f'#!/bin/sh\necho "$*" >> {audits}\nexit 1\n')
+    (tmp_path / "eventify").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "AUDIT_EVERY": "0.05"}
+    running = subprocess.Popen(
+        [shell, "-c", script.replace("$$", "$")], env=environment, start_new_session=True
+    )
+    try:
+        eventually(repeated, retry_on=(OSError, AssertionError))
+        running.terminate()
+        assert running.wait(timeout=10) == 0
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+    assert set(audits.read_text().splitlines()) == {"audit --record"}
+    assert services["auditor"]["environment"]["AUDIT_EVERY"] == "6h"
 
 
 def test_services_start_after_the_migration(services: dict[str, dict[str, Any]]) -> None:
@@ -112,7 +145,7 @@ def test_no_secret_is_in_the_environment(services: dict[str, dict[str, Any]]) ->
     ("name", "login"),
     [
         *(("gateway", "gateway"), ("catalog", "catalog"), ("worker", "worker")),
-        *(("sweeper", "worker"), ("sender", "sender")),
+        *(("sweeper", "worker"), ("sender", "sender"), ("auditor", "auditor")),
     ],
 )
 def test_a_service_has_its_own_login_and_no_other(

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 Resource = dict[str, Any]
-OURS = ("gateway", "catalog", "worker", "sweeper", "sender", "migrate")
+OURS = ("gateway", "catalog", "worker", "sweeper", "sender", "auditor", "migrate")
 # What CloudNativePG makes of a Cluster: pods that bear this label.
 OPERATOR_PODS = {"Cluster": "cnpg.io/cluster"}
 
@@ -32,7 +32,7 @@ class Rendered:
 
     def workloads(self) -> list[Resource]:
         """Resources with pods, except those of operators."""
-        return self.of_kind("Deployment", "StatefulSet", "Job")
+        return self.of_kind("Deployment", "StatefulSet", "Job", "CronJob")
 
     def ours(self) -> list[Resource]:
         return [one for one in self.workloads() if one["metadata"]["name"] in OURS]
@@ -40,7 +40,7 @@ class Rendered:
     def pod_labels(self) -> dict[str, Mapping[str, str]]:
         """The labels of the pods of each workload, and of the operator's database."""
         labels = {
-            one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"]
+            one["metadata"]["name"]: pod_template(one)["metadata"]["labels"]
             for one in self.workloads()
         }
         for kind, label in OPERATOR_PODS.items():
@@ -87,8 +87,14 @@ def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     )
 
 
+def pod_template(workload: Resource) -> dict[str, Any]:
+    spec = workload["spec"]
+    template: dict[str, Any] = spec.get("jobTemplate", {"spec": spec})["spec"]["template"]
+    return template
+
+
 def pod_spec(workload: Resource) -> dict[str, Any]:
-    spec: dict[str, Any] = workload["spec"]["template"]["spec"]
+    spec: dict[str, Any] = pod_template(workload)["spec"]
     return spec
 
 

@@ -18,6 +18,7 @@ from tests.integration.deploy.kubernetes.rendered import (
     Rendered,
     containers,
     pod_spec,
+    pod_template,
     selects,
 )
 
@@ -96,7 +97,7 @@ def test_eventify_is_one_image_and_every_image_has_a_tag(rendered: Rendered) -> 
 def test_liveness_probes_need_no_database(rendered: Rendered) -> None:
     for workload in rendered.ours():
         name = workload["metadata"]["name"]
-        if name == "migrate":
+        if name in ("migrate", "auditor"):
             continue
         (container,) = pod_spec(workload)["containers"]
         for probe in (container["startupProbe"], container["livenessProbe"]):
@@ -113,7 +114,7 @@ def test_liveness_probes_need_no_database(rendered: Rendered) -> None:
 
 def test_termination_grace_exceeds_the_shutdown_time(rendered: Rendered) -> None:
     for workload in rendered.ours():
-        if workload["kind"] == "Job":
+        if workload["kind"] in ("Job", "CronJob"):
             continue
         spec = pod_spec(workload)
         (container,) = spec["containers"]
@@ -173,7 +174,7 @@ def test_every_selector_finds_its_pods(rendered: Rendered) -> None:
         assert "replicas" not in target["spec"]
 
 
-DATABASE_CLIENTS = ("gateway", "catalog", "worker", "sweeper", "sender", "migrate")
+DATABASE_CLIENTS = ("gateway", "catalog", "worker", "sweeper", "sender", "migrate", "auditor")
 BROKER_CLIENTS = ("catalog", "gateway", "worker", "sweeper", "sender")
 
 
@@ -196,6 +197,25 @@ def test_policies_allow_exactly_the_needed_connections(rendered: Rendered) -> No
     assert allowed == needed
 
 
+def test_an_audit_runs_every_six_hours_as_its_own_login_and_reports_violations_at_once(
+    rendered: Rendered,
+) -> None:
+    cron = rendered.named("CronJob", "auditor")["spec"]
+    assert (cron["schedule"], cron["concurrencyPolicy"]) == ("17 */6 * * *", "Forbid")
+    job = cron["jobTemplate"]["spec"]
+    (rule,) = job["podFailurePolicy"]["rules"]
+    # The command's exit code of a violation; a policy needs restartPolicy Never.
+    assert (rule["action"], rule["onExitCodes"]["values"]) == ("FailJob", [1])
+    spec = job["template"]["spec"]
+    assert spec["restartPolicy"] == "Never"
+    (container,) = spec["containers"]
+    assert container["command"] == ["eventify", "audit", "--record"]
+    (secrets,) = (volume for volume in spec["volumes"] if volume["name"] == "secrets")
+    (source,) = secrets["projected"]["sources"]
+    (item,) = source["secret"]["items"]
+    assert item == {"key": "eventify_auditor_database_url", "path": "eventify_database_url"}
+
+
 def test_the_sender_may_go_to_the_internet_and_not_inside(rendered: Rendered) -> None:
     ((rule,),) = (rendered.named("NetworkPolicy", "sender")["spec"][way] for way in ["egress"])
     blocks = [peer["ipBlock"] for peer in rule["to"]]
@@ -211,14 +231,14 @@ def test_all_other_connections_of_our_pods_are_denied(rendered: Rendered) -> Non
     assert deny.keys() == {"podSelector", "policyTypes"}
     assert deny["policyTypes"] == ["Ingress", "Egress"]
     for workload in rendered.ours():
-        assert selects(deny["podSelector"], workload["spec"]["template"]["metadata"]["labels"])
+        assert selects(deny["podSelector"], pod_template(workload)["metadata"]["labels"])
 
 
 def test_every_pod_of_ours_may_resolve_names(rendered: Rendered) -> None:
     resolver = rendered.named("NetworkPolicy", "names")
     for workload in rendered.ours():
         assert selects(
-            resolver["spec"]["podSelector"], workload["spec"]["template"]["metadata"]["labels"]
+            resolver["spec"]["podSelector"], pod_template(workload)["metadata"]["labels"]
         )
 
 

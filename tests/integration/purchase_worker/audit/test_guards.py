@@ -577,6 +577,17 @@ LIVE = [
     (an_audit(status="'bored'"), "audits_status_known"),
     (an_audit(status="'passed'"), "audits_finished"),
     (an_audit(status="'running'"), "audits_leased"),
+    (
+        (
+            "INSERT INTO full_audits (id, violations, entries, seconds) OVERRIDING SYSTEM VALUE"
+            " VALUES (1, 0, 0, 0), (1, 0, 0, 0)"
+        ),
+        "full_audits_pkey",
+    ),
+    (
+        "INSERT INTO full_audits (violations, entries, seconds) VALUES (-1, 0, 0)",
+        "full_audits_violations_not_negative",
+    ),
     (an_audit(findings="array_fill('x'::text, ARRAY[21])"), "audits_findings_bounded"),
 ]
 VIOLATIONS = [

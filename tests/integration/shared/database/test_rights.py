@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
+from purchase_worker.audit import full_audits
 from purchase_worker.audit.findings import GUARDS
 from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
@@ -21,6 +22,7 @@ from shared.database.engine import open_engine
 from shared.database.logins import ROLE_OF_SETTING, make_logins
 from shared.database.migrate import migrate
 from shared.database.rights import (
+    AUDITOR,
     CATALOG,
     GATEWAY,
     READER,
@@ -104,6 +106,19 @@ FORBIDDEN = {
         "SELECT FROM ticket_types FOR KEY SHARE",
         "UPDATE events SET title = 'x'",
         "INSERT INTO events (title) VALUES ('x')",
+        ISSUE,
+        ERASE,
+    ),
+    AUDITOR: (
+        "SELECT id FROM users",
+        "SELECT title FROM events",
+        "SELECT * FROM full_audits",
+        "DELETE FROM full_audits",
+        "UPDATE full_audits SET violations = 0",
+        "INSERT INTO full_audits (at, violations, entries, seconds) VALUES (now(), 0, 0, 0)",
+        NEW_REQUEST.format("", ""),
+        "INSERT INTO ledger SELECT * FROM ledger",
+        "UPDATE lanes SET at = at",
         ISSUE,
         ERASE,
     ),
@@ -524,9 +539,10 @@ def as_service(settings: Settings, setting: str) -> Settings:
 def test_a_sale_runs_under_the_services_own_logins(engine: Engine, own_logins: Settings) -> None:
     make_logins(engine, own_logins)
     make_logins(engine, own_logins)
-    gateway, catalog, worker = (
+    roles = {"gateway": GATEWAY, "catalog": CATALOG, "worker": WORKER, "auditor": AUDITOR}
+    gateway, catalog, worker, auditor = (
         open_engine(as_service(own_logins, f"{name}_database_url"), "test", role=role)
-        for name, role in (("gateway", GATEWAY), ("catalog", CATALOG), ("worker", WORKER))
+        for name, role in roles.items()
     )
     users = add_users(engine, 7)
     event, other = add_event(catalog, users[0]), add_event(catalog, users[0])
@@ -542,7 +558,10 @@ def test_a_sale_runs_under_the_services_own_logins(engine: Engine, own_logins: S
     report = audit(worker, own_logins)
     assert report.ok, report
     assert (report.sold, report.confirmed, report.rejected) == (7, 5, 2)
-    for service in (gateway, catalog, worker):
+    full_audits.record(auditor, audit(auditor, own_logins), seconds=1)
+    full_audits.export(worker)
+    assert rows(engine, "SELECT violations, entries FROM full_audits") == [(0, 14)]
+    for service in (gateway, catalog, worker, auditor):
         service.dispose()
 
 
