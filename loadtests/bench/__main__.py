@@ -10,7 +10,9 @@ import msgspec
 from rich.console import Console
 
 from loadtests.bench.measure import ALL_PARTS, measure_all
+from loadtests.bench.publish import publish
 from loadtests.bench.report.chart import draw
+from loadtests.bench.report.machine import PROJECT
 from loadtests.bench.report.results import table, write_json
 from loadtests.bench.sizes import FULL, QUICK
 
@@ -23,12 +25,17 @@ REPORTS = Path(__file__).parent.parent / "reports"
     "--only", multiple=True, type=click.Choice(ALL_PARTS), help="This part; may be repeated."
 )
 @click.option("--connections", type=int, help="Of a closed loop, instead of 256.")
-def main(quick: bool, only: tuple[str, ...], connections: int | None) -> None:
+@click.option(
+    "--publish", "publishes", is_flag=True, help="Write the figures into the documents, too."
+)
+def main(quick: bool, only: tuple[str, ...], connections: int | None, publishes: bool) -> None:
     """Measure Eventify beside a bare ASGI function and a straightforward design.
 
     Everything runs on servers of its own, which are gone at the end. Exit code 1 when any answer
     was not as expected; a missed target is none.
     """
+    if publishes and (quick or connections is not None):
+        raise click.UsageError("Only figures of the full sizes are published.")
     for stop_signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop_signal, signal.default_int_handler)
     # Wide enough for the table also where the output is no terminal.
@@ -47,6 +54,8 @@ def main(quick: bool, only: tuple[str, ...], connections: int | None) -> None:
     console.print(f"\nMeasured in {report.seconds:.0f} s. Report: {folder}")
     for error in report.errors:
         console.print(f"[red]Not as expected:[/] {error}", markup=True)
+    if publishes and not report.errors:
+        publish([folder / "bench.json"], PROJECT)
     sys.exit(1 if report.errors else 0)
 
 

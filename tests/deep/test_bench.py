@@ -10,11 +10,13 @@ from loadtests.bench.load.loops import prepare_generator
 from loadtests.bench.measure import PARTS, measure_growth, measure_parts
 from loadtests.bench.report.chart import draw
 from loadtests.bench.report.machine import this_machine
+from loadtests.bench.report.published import Published
 from loadtests.bench.report.results import BenchReport, table, write_json
 from loadtests.bench.sizes import Sizes
 from loadtests.bench.system.eventify import own_systems
 from loadtests.bench.turns.bench import Bench
 from loadtests.spawned import spawned_process
+from shared.errors import ConfigurationError
 
 TINY = Sizes(
     rounds=1,
@@ -78,5 +80,7 @@ def test_it_is_reported_as_a_table_a_file_and_a_chart(report: BenchReport, tmp_p
     reported = msgspec.json.decode((tmp_path / "bench.json").read_bytes())
     assert set(reported["figures"]) == {figure.name for figure in report.figures}
     assert reported["machine"]["cores"] >= 1
+    with pytest.raises(ConfigurationError, match="of other sizes"):
+        Published({}, {}).with_report(tmp_path / "bench.json")
     draw(report, tmp_path / "bench.png")
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
