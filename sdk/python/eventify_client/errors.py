@@ -1,0 +1,177 @@
+"""Every error of this package as one tree; one of the API has the class of its `code`.
+
+EventifyError
+├── NoResponse            the connection was lost, or the response could not be read
+├── DeadlineExceeded      the outcome is not known in time: call again with the same key
+├── KeyMismatch           the stored key is of another request
+├── InvalidSignature      the delivery of a webhook is not genuine: answer it with 401
+└── APIError              `not_enough_tickets` is NotEnoughTickets; docs/api.md explains each code
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, ClassVar
+
+import httpx2
+
+from eventify_client.models import Shortage, decode_all
+
+
+class EventifyError(Exception):
+    """The root. `retry_after`: seconds, where the server has said so."""
+
+    retry_after: float | None = None
+
+
+class NoResponse(EventifyError):
+    def __init__(self, text: str, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+# fmt: off
+class DeadlineExceeded(EventifyError, TimeoutError): ...
+class KeyMismatch(EventifyError, ValueError): ...
+class InvalidSignature(EventifyError, ValueError): ...
+# fmt: on
+
+
+class APIError(EventifyError):
+    """An error response.
+
+    `code` is for programs and `detail` for people, `errors` has the messages for each field, and
+    `body` all of it. If `purchase_id` is set, the purchase was rejected: this is final under its
+    key. `short` names the lines for which too few tickets were left.
+    """
+
+    of_code: ClassVar[dict[str, type["APIError"]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.of_code[re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()] = cls
+
+    def __init__(
+        self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> None:
+        headers = headers or {}
+        self.status = status
+        self.body = body
+        self.code: str = body.get("code") or ""
+        self.detail: str = body.get("detail") or ""
+        self.errors: Mapping[str, Sequence[str]] = body.get("errors") or {}
+        self.purchase_id: str | None = body.get("id")
+        self.short = decode_all(Shortage, body.get("short") or ())
+        self.request_id = headers.get("X-Request-ID")
+        self.retry_after = _seconds(headers)
+        fields = "".join(f"; {name}: {' '.join(texts)}" for name, texts in self.errors.items())
+        super().__init__(f"{status} {self.code}: {self.detail}{fields} ({self.request_id})")
+
+
+# fmt: off
+class BadRequest(APIError): ...
+class Invalid(BadRequest): ...
+class MalformedBody(Invalid): ...
+class UrlNotAllowed(Invalid): ...
+class PurchaseRefused(BadRequest): ...  # the request is right, but the sale refuses it
+class NotEnoughTickets(PurchaseRefused): ...
+class AllHeld(PurchaseRefused): ...
+class OverUserLimit(PurchaseRefused): ...
+class SaleNotOpen(PurchaseRefused): ...
+class SaleClosed(PurchaseRefused): ...
+class SalePaused(PurchaseRefused): ...
+class NotAuthenticated(APIError): ...
+class TokenNotValid(NotAuthenticated): ...
+class PermissionDenied(APIError): ...
+class AccountLocked(PermissionDenied): ...
+class RegistrationClosed(PermissionDenied): ...
+class OutOfScope(PermissionDenied): ...
+class NotYourEvent(PermissionDenied): ...
+class CrossSiteRequest(PermissionDenied): ...
+class NotFound(APIError): ...
+class MethodNotAllowed(APIError): ...
+class BodyTooSlow(APIError): ...
+class Conflict(APIError): ...
+class NotDecided(Conflict): ...
+class NotHeld(Conflict): ...
+class NotConfirmed(Conflict): ...
+class HoldExpired(Conflict): ...
+class HoldReleased(Conflict): ...
+class AlreadyConfirmed(Conflict): ...
+class AlreadyCancelled(Conflict): ...
+class PaymentReferenceUsed(Conflict): ...
+class ExtensionLimit(Conflict): ...
+class PreconditionFailed(APIError): ...
+class BodyTooLarge(APIError): ...
+class IdempotencyKeyReused(APIError): ...
+class PreconditionRequired(APIError): ...
+class TooManyRequests(APIError): ...
+class TooManyExpiredHolds(TooManyRequests): ...
+class ServerError(APIError): ...
+class Unavailable(ServerError): ...
+# fmt: on
+
+
+class EpochChanged(Conflict):
+    """The database was restored: the numbers that you have may be those of other entries now.
+
+    Read the feed again without a position, and compare the `command` of each entry with those that
+    you stored: the restore lost the missing ones. `body["epoch"]` is the new epoch.
+    """
+
+
+# Of a code that only a later server has.
+_OF_STATUS: dict[int, type[APIError]] = {
+    400: BadRequest,
+    401: NotAuthenticated,
+    403: PermissionDenied,
+    404: NotFound,
+    405: MethodNotAllowed,
+    408: BodyTooSlow,
+    409: Conflict,
+    412: PreconditionFailed,
+    413: BodyTooLarge,
+    428: PreconditionRequired,
+    429: TooManyRequests,
+    500: ServerError,
+    502: Unavailable,
+    503: Unavailable,
+    504: Unavailable,
+}
+
+
+def error_of(response: httpx2.Response) -> APIError | None:
+    """None: it is a success. A redirect is none: with a token, it is not followed."""
+    status = response.status_code
+    if status < 300:
+        return None
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):  # a proxy's page
+        body = {"detail": response.reason_phrase}
+    return api_error(status, body, response.headers)
+
+
+def api_error(
+    status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+) -> APIError:
+    kind = APIError.of_code.get(str(body.get("code")), _OF_STATUS.get(status, APIError))
+    return kind(status, body, headers)
+
+
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    """Of `Retry-After`; a date counts from the server's own time, if that is there."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value)
+    until, now = _moment(value), _moment(headers.get("Date", "")) or datetime.now(UTC)
+    return None if until is None else max(0.0, (until - now).total_seconds())
+
+
+def _moment(value: str) -> datetime | None:
+    try:
+        return parsedate_to_datetime(value).replace(tzinfo=UTC)
+    except ValueError:
+        return None

@@ -1,0 +1,102 @@
+"""Idempotency keys that are stored before the first try."""
+
+import json
+import os
+import tempfile
+from collections.abc import Awaitable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol, Self
+from uuid import uuid4
+
+from eventify_client.errors import APIError, KeyMismatch
+from eventify_client.flow import Call, Flow
+
+
+class KeyStore(Protocol):
+    """Where a record is stored, such as a row of your database. May be async.
+
+    `save` returns when it is durable. It keeps and returns a record that is there already: of two
+    programs that begin at once, both get the same.
+    """
+
+    def load(self) -> str | Awaitable[str | None] | None: ...
+    def save(self, record: str, /) -> str | Awaitable[str]: ...
+
+
+Key = str | KeyStore
+
+
+class KeyFile:
+    """The key of one purchase (or other POST) in a file, however often the program is killed.
+
+    with KeyFile("order-17.key") as key:
+        purchase = client.purchases.buy({1: 2}, key=key)
+        store(purchase)
+
+    Until `done()`, each call with this file continues with the same purchase. The end of a block
+    says it, unless the outcome is not known or the block was left by an exception. A rejection that
+    leaves it is an outcome: nothing was bought.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.outcome_known = False
+        self.rejection: APIError | None = None
+
+    def load(self) -> str | None:
+        with suppress(FileNotFoundError):
+            return self.path.read_text()
+        return None
+
+    def save(self, record: str, /) -> str:
+        with tempfile.NamedTemporaryFile("w", dir=self.path.parent, prefix=".key-") as new:
+            new.write(record)
+            new.flush()
+            os.fsync(new.fileno())
+            try:
+                os.link(new.name, self.path)  # whole or not at all, and never over another
+            except FileExistsError:
+                return self.path.read_text()
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+        return record
+
+    def done(self) -> None:
+        """You have stored the outcome: forget the key."""
+        self.path.unlink(missing_ok=True)
+        self.outcome_known = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if self.outcome_known and error in (None, self.rejection):
+            self.done()
+
+
+def claim(key: Key | None, request: dict[str, Any]) -> Flow[str]:
+    """The key of a request, as a header; of a store, the one that it has for this request."""
+    text = str(uuid4()) if key is None else key
+    if not isinstance(text, str):
+        new = json.dumps({"key": str(uuid4()), "request": request})
+        record = (yield Call(text.load, blocks=True)) or (
+            yield Call(lambda store=text: store.save(new), blocks=True)  # type: ignore[misc]
+        )
+        stored = json.loads(record)
+        if stored["request"] != request:
+            raise KeyMismatch(
+                f"The stored key is of another request, {json.dumps(stored['request'])}: finish it,"
+                " or, if you have its outcome, forget its key: `done()`."
+            )
+        text = str(stored["key"])
+    if not (0 < len(text) <= 255 and text.isascii() and text.isprintable()):
+        raise ValueError("A key is 1 to 255 printable ASCII characters.")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def settle(key: Key | None, rejection: APIError | None = None) -> None:
+    """The outcome is about to be returned, or raised."""
+    if isinstance(key, KeyFile):
+        key.outcome_known, key.rejection = True, rejection
