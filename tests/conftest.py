@@ -18,10 +18,10 @@ from shared.auth.keys import SigningKey, ensure_signing_key, load_signing_key
 from shared.config.settings import Settings, get_settings
 from shared.database.engine import open_engine
 from shared.free_port import free_port
+from tests.support.orphans import folder_of_run
 from tests.support.servers import (
-    make_template,
+    migrated_postgres,
     new_database,
-    new_postgres,
     running,
     with_settings,
 )
@@ -83,11 +83,10 @@ def postgres_url() -> Iterator[str]:
     # It need not outlive the machine, and most of its work is to copy databases: in memory that
     # takes a third of the time.
     with folder_for_servers(in_memory=True) as folder:
-        prepared = new_postgres(folder)
+        prepared = migrated_postgres(folder)
         fast = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "256MB"}
         unlogged = {"wal_level": "minimal", "max_wal_senders": "0"}
         with running(with_settings(prepared, **fast, **unlogged)) as server:
-            make_template(server.url)
             yield server.url
 
 
@@ -166,6 +165,11 @@ class SharedSystems(LoadScopeScheduling):
             if nodeid.startswith(files):
                 return files[0]
         return super()._split_scope(nodeid)
+
+
+def pytest_xdist_setupnodes() -> None:
+    """Its processes inherit it."""
+    folder_of_run()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharedSystems:

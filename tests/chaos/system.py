@@ -28,13 +28,14 @@ from tests.chaos.wakeup_line import WakeupLine
 from tests.support.factories import run
 from tests.support.line import Line, carrying
 from tests.support.receivers import Receiver
-from tests.support.servers import Server, new_postgres, run_admin, with_database
+from tests.support.servers import Server, migrated_postgres, with_database
 from tests.support.services import folder_for_servers
 from tests.support.waiting import eventually
 from tests.system.operators import Operator, an_operator
 
 DATABASE = "eventify"
 BUYERS = 40
+PROCESSES = ("--gateways", "2", "--workers", "2")
 # A stopped worker's wake-ups are redelivered after this; the product's own default is a minute.
 WAKEUP_VISIBILITY_SECONDS = 2
 SETTINGS = {
@@ -104,10 +105,13 @@ class System:
             **self.clock.environment,
         }
 
+    def start(self) -> None:
+        """Start the services for the first time."""
+        self.operator.start(*PROCESSES, **self.environment_of_services)
+
     def up(self) -> None:
-        """Start the services; also after their supervisor was killed."""
-        environment = self.environment_of_services
-        started = self.operator.up("--gateways", "2", "--workers", "2", **environment)
+        """Start them again; also after their supervisor was killed."""
+        started = self.operator.up(*PROCESSES, **self.environment_of_services)
         assert started.returncode == 0, started.stdout + started.stderr
 
     @contextmanager
@@ -219,16 +223,15 @@ def a_system(control: Control | None = None, **settings: str) -> Iterator[System
         operator.environment |= SETTINGS | settings
         disk = stack.enter_context(small_disk(folder / "disk"))
         data = folder / "disk" / "postgres"
-        postgres = Server(new_postgres(data), folder / "postgres.log")
+        postgres = Server(migrated_postgres(data), folder / "postgres.log")
         valkey = Server(prepare_valkey(folder / "valkey", free_port()), folder / "valkey.log")
         for server in (postgres, valkey):
             stack.callback(server.stop)
             server.start()
-        run_admin(postgres.url, f"CREATE DATABASE {DATABASE}")
         system = System(operator, postgres, valkey, disk, folder)
         stack.enter_context(carrying(*system.lines))
         stack.callback(operator.run, "down")
-        system.up()
+        system.start()
         if control is not None:
             run(system.engine, control.without)
         with system.receiving():

@@ -16,7 +16,7 @@ from tests.chaos.small_disk import SmallDisk
 from tests.chaos.system import DATABASE, SETTINGS, System
 from tests.support.database_pair import DatabasePair, a_pair
 from tests.support.line import carrying
-from tests.support.servers import Server, run_admin, with_database
+from tests.support.servers import Server, with_database
 from tests.support.services import folder_for_servers
 from tests.system.operators import Operator, an_operator
 
@@ -66,13 +66,12 @@ def a_system_with_standby(control: Control | None = None) -> Iterator[SystemWith
         valkey = Server(prepare_valkey(folder / "valkey", free_port()), folder / "valkey.log")
         stack.callback(valkey.stop)
         valkey.start()
-        run_admin(pair.primary.url, f"CREATE DATABASE {DATABASE}")
         drop_leftovers()
         packets = stack.enter_context(packet_filter())
         system = SystemWithStandby(operator, pair, valkey, packets, folder)
         stack.enter_context(carrying(*system.lines))
         stack.callback(operator.run, "down")
-        system.up()
+        system.start()
         with system.receiving():
             yield system
         system.engine.dispose()

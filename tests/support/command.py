@@ -1,4 +1,4 @@
-"""Runs an `eventify` command within the test: what starts no process needs none."""
+"""Runs an `eventify` command within the test: most need none of their own."""
 
 import os
 from subprocess import CompletedProcess

@@ -13,7 +13,7 @@ from tests.support.servers import (
     Server,
     admin_connection,
     beside,
-    new_postgres,
+    migrated_postgres,
     run_admin,
     with_settings,
 )
@@ -114,7 +114,7 @@ class DatabasePair:
 def a_pair() -> Iterator[DatabasePair]:
     """Both servers, until the block ends."""
     with folder_for_servers() as folder, ExitStack() as stack:
-        prepared = new_postgres(folder / "first")
+        prepared = migrated_postgres(folder / "first")
         copy = beside(prepared, folder / "first" / "second")
         pair = DatabasePair(
             Server(prepared, folder / "first.log"),

@@ -23,6 +23,8 @@ PROJECT = Path(__file__).parents[2]
 # In the environment of everything that a test process starts. PostgreSQL and Valkey overwrite it
 # with their titles, so they are known by where they stand.
 STARTED_FROM = "TESTS_FOLDER"
+# xdist's processes inherit it.
+FOLDER_OF_RUN = "TESTS_FOLDER_OF_RUN"
 # A supervisor stops a whole system meanwhile.
 END_SECONDS = 60
 LOOK_SECONDS = 0.2
@@ -30,6 +32,11 @@ LOOK_SECONDS = 0.2
 # claims.
 MEMORY = Path("/dev/shm")
 ENOUGH_MEMORY_BYTES = 4 << 30
+
+
+def folder_of_run() -> Path:
+    """A folder that all processes of a run of pytest share; of this one alone outside of it."""
+    return Path(os.environ.setdefault(FOLDER_OF_RUN, str(watched_folder())))
 
 
 def watched_folder() -> Path:

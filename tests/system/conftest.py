@@ -18,7 +18,7 @@ from shared.auth.mint_tokens import mint_tokens, user_names
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from tests.support.issuers import Issuer, setting_of
-from tests.support.servers import copy_postgres_files
+from tests.support.servers import copy_migrated_postgres
 from tests.system.operators import Operator, an_operator
 from tests.system.selling import OnSale, put_on_sale
 
@@ -95,9 +95,8 @@ def open_shop(*arguments: str, **settings: str) -> Iterator[Shop]:
     """A shop of its own: arguments of `eventify up`, settings as environment variables."""
     with an_operator() as operator:
         operator.environment |= settings
-        copy_postgres_files(operator.home / "postgres")
-        started = operator.up(*arguments)
-        assert started.returncode == 0, started.stderr
+        copy_migrated_postgres(operator.home / "postgres")
+        operator.start(*arguments)
         with closing(Shop(operator)) as shop:
             yield shop
         operator.stop()

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,8 +44,9 @@ class Operator:
         return [sys.executable, "-c", "from deploy.cli.main import main; main()", *arguments]
 
     def call(self, *arguments: str, **more_environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command that starts no process, within this one."""
-        own = {name: v for name, v in self.environment.items() if name.startswith(PREFIX)}
+        """Run a command within this process."""
+        inherited = {n: v for n, v in os.environ.items() if not n.startswith(PREFIX)}.items()
+        own = dict(self.environment.items() - inherited)
         return eventify(*arguments, **own | more_environment)
 
     def run(self, *arguments: str, **more_environment: str) -> subprocess.CompletedProcess[str]:
@@ -71,6 +73,16 @@ class Operator:
 
     def up(self, *arguments: str, **more_environment: str) -> subprocess.CompletedProcess[str]:
         return self.run("up", "--detach", "--port", str(self.port), *arguments, **more_environment)
+
+    def start(self, *arguments: str, **more_environment: str) -> None:
+        """`up`, within this process: most of what it imports is here already."""
+        with warnings.catch_warnings():
+            # The supervisor outlives the command, as it should.
+            warnings.simplefilter("ignore", ResourceWarning)
+            started = self.call(
+                *("up", "--detach", "--port", str(self.port), *arguments), **more_environment
+            )
+        assert started.returncode == 0, started.stdout + started.stderr
 
     def status(self) -> dict[str, Any]:
         answer = self.call("status", "--json")

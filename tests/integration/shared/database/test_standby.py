@@ -32,7 +32,7 @@ from tests.support.factories import (
     request,
     scalar,
 )
-from tests.support.servers import make_template, new_database, with_database
+from tests.support.servers import new_database, with_database
 from tests.support.services import running_service
 from tests.support.waiting import eventually
 from tests.system.selling import EVENTS, buy, event_fields
@@ -51,7 +51,6 @@ FROM pg_stat_activity WHERE wait_event = 'SyncRep'
 @pytest.fixture(scope="module")
 def pair() -> Iterator[DatabasePair]:
     with a_pair() as pair:
-        make_template(pair.primary.url)
         yield pair
 
 
