@@ -317,9 +317,11 @@ def revoke(engine: Engine, token_id: UUID) -> bool:
 
 
 def delete_expired(engine: Engine, families: int) -> int:
-    """Delete up to `families` families whose tokens all expired; returns the number of tokens.
+    """Delete up to `families` families whose tokens all expired, and as many expired tokens of
+    other families; returns the number of tokens.
 
-    A family is deleted as a whole: until then, its first token serves as its lock.
+    The first token of a family stays to the end: it serves as its lock. A family may go on for
+    years.
     """
     first, other = aliased(RefreshToken), aliased(RefreshToken)
     ended_by = func.now() - KEPT_AFTER_EXPIRY
@@ -330,9 +332,16 @@ def delete_expired(engine: Engine, families: int) -> int:
         .limit(families)
         .with_for_update(skip_locked=True)
     )
+    spent = (
+        select(other.id)
+        .where(other.id != other.family, other.expires_at <= ended_by)
+        .limit(families)
+        .with_for_update(skip_locked=True)
+    )
     with connection_transaction(engine) as connection:
         gone = connection.execute(delete(RefreshToken).where(RefreshToken.family.in_(ended)))
-    return gone.rowcount
+        too = connection.execute(delete(RefreshToken).where(RefreshToken.id.in_(spent)))
+    return gone.rowcount + too.rowcount
 
 
 def _lock_family(connection: Connection, token_id: UUID) -> None:

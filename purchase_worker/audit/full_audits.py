@@ -23,6 +23,13 @@ SELECT extract(epoch FROM coalesce(
        coalesce((SELECT violations FROM full_audits ORDER BY id DESC LIMIT 1), 0)
 """
 
+# Two years of four a day.
+KEPT = 3_000
+FORGET = f"""
+DELETE FROM full_audits
+WHERE id <= (SELECT id FROM full_audits ORDER BY id DESC OFFSET {KEPT} LIMIT 1)
+"""
+
 
 def record(engine: Engine, report: AuditReport, seconds: float) -> None:
     """Raises psycopg2.Error: the database is unavailable, or this login may not record."""
@@ -35,9 +42,10 @@ def record(engine: Engine, report: AuditReport, seconds: float) -> None:
 
 
 def export(engine: Engine) -> None:
-    """Raises DATABASE_UNAVAILABLE."""
+    """Set the metrics, and delete old results. Raises DATABASE_UNAVAILABLE."""
     with statement(engine) as cursor:
         cursor.execute(READ)
         passed_at, violations = cursor.fetchone() or (0.0, 0)
+        cursor.execute(FORGET)
     metrics.FULL_AUDIT_PASSED_TIMESTAMP_SECONDS.set(passed_at)
     metrics.FULL_AUDIT_VIOLATIONS.set(violations)

@@ -158,6 +158,7 @@ class RefreshToken(Base):
     __table_args__ = (
         Index("refresh_tokens_by_family", "family"),
         Index("refresh_tokens_by_user", "user_id"),
+        Index("refresh_tokens_by_expiry", "expires_at"),
         CheckConstraint("expires_at > issued_at", name="refresh_tokens_expires_after_issue"),
         CheckConstraint(
             "(spent_at IS NULL) = (successor IS NULL)", name="refresh_tokens_spent_for_successor"

@@ -38,6 +38,16 @@ def test_the_newest_violations_and_the_last_pass_are_exported(
     full_audits.record(engine, passes, seconds=1)
     passed_at = scalar(engine, "SELECT extract(epoch FROM max(at))::float8 FROM full_audits")
     assert exported(engine) == (pytest.approx(passed_at), 0)
+    run(
+        engine,
+        "INSERT INTO full_audits (violations, entries, seconds)"
+        " SELECT 1, 1, 1 FROM generate_series(1, :older)",
+        older=full_audits.KEPT,
+    )
+    full_audits.record(engine, passes, seconds=1)
+    exported(engine)
+    assert scalar(engine, "SELECT count(*) FROM full_audits") == full_audits.KEPT
+    passed_at = scalar(engine, "SELECT extract(epoch FROM max(at))::float8 FROM full_audits")
     run(engine, "UPDATE full_audits SET at = at - :day", day=timedelta(days=1))
     full_audits.record(engine, fails, seconds=1)
     assert exported(engine) == (pytest.approx(passed_at - 86_400), 3)
