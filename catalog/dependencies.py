@@ -56,10 +56,6 @@ IfMatch = Annotated[
     str | None,
     Header(alias="If-Match", description="ETags of the states that may be changed, or `*`."),
 ]
-IfNoneMatch = Annotated[
-    str | None,
-    Header(alias="If-None-Match", description="ETags of the states that the client has."),
-]
 
 
 async def write_request(

@@ -1,5 +1,6 @@
 """Responses of both kinds of rows: JSON with an ETag, and their descriptions in OpenAPI."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Response
@@ -70,7 +71,7 @@ def creating(
     *problems: Shown,
     read: str,
     changes: tuple[str, ...],
-    **links: Any,
+    links: Mapping[str, Any],
 ) -> Responses:
     """Args: ids of operations that read and change the new row; request bodies of others by id."""
     with_etag = {"header.If-Match": "$response.header.ETag"}

@@ -72,6 +72,7 @@ router = APIRouter(tags=["Operation"])
 
 @router.get(
     "/api/docs/",
+    operation_id="operation.docs",
     summary="API reference",
     response_class=HTMLResponse,
     response_description="Swagger UI",

@@ -189,7 +189,6 @@ def _fastapi_app(
         openapi_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
-        generate_unique_id_function=lambda route: route.name,
     )
     install_problem_handlers(app)
     app.add_middleware(
@@ -214,7 +213,11 @@ def _fastapi_app(
     app.include_router(account_routes.signed_in_router)
     app.include_router(session_routes.router)
     app.include_router(session_routes.cookie_router)
-    reads = (feed_routes.PATH, live_routes.PATH, live_routes.HISTORY_PATH, audit_routes.ONE_PATH)
+    reads = (
+        *(feed_routes.PATH, feed_routes.NDJSON_PATH, feed_routes.CSV_PATH),
+        *(live_routes.PATH, live_routes.STREAM_PATH, live_routes.HISTORY_PATH),
+        audit_routes.ONE_PATH,
+    )
     for path in reads:
         app.router.routes.append(Route(path, OtherMethods(path)))
     several = OtherMethods(audit_routes.PATH, "GET, HEAD, POST")

@@ -60,7 +60,12 @@ class Readiness:
             connection.execute(text("SELECT 1"))
 
 
-@router.get("/healthz", summary="Is the process running?", response_description="It is running")
+@router.get(
+    "/healthz",
+    operation_id="operation.healthz",
+    summary="Is the process running?",
+    response_description="It is running",
+)
 async def healthz() -> Health:
     """200 while the process is running."""
     return Health()
@@ -68,6 +73,7 @@ async def healthz() -> Health:
 
 @router.get(
     "/readyz",
+    operation_id="operation.readyz",
     summary="Is it ready for requests?",
     response_description="It is ready",
     responses=error_responses(Unavailable("The database does not answer.")),

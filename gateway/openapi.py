@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from gateway.catalog_proxy import PREFIXES, CatalogProxy
+from gateway.encoded_file import File
 from gateway.feed import schemas as feed
 from gateway.live import schemas as live
 from gateway.purchases import openapi as purchases
@@ -17,7 +18,8 @@ from gateway.resolutions import openapi as resolutions
 from gateway.sales import openapi as sales
 from shared.errors import Unavailable
 from shared.observability.logging import get_logger
-from shared.web.openapi import complete, error_table
+from shared.web.if_none_match import IfNoneMatch, is_unchanged
+from shared.web.openapi import ETAG, TOKEN_SECURITY, complete, error_table, headers
 from shared.web.public_address import PublicAddresses
 
 Document = Mapping[str, Any]
@@ -45,10 +47,8 @@ request. An organiser creates an event and its ticket types; everyone else buys.
 `Idempotency-Key`.
 """
 TAGS = [
-    {
-        "name": "Accounts and tokens",
-        "description": "Register, sign in, refresh tokens, change your account.",
-    },
+    {"name": "Accounts", "description": "Register, and change or delete your account."},
+    {"name": "Tokens", "description": "Sign in; refresh, check and revoke tokens."},
     {"name": "API keys", "description": "For servers: they act as their owner, within scopes."},
     {"name": "Events", "description": "Only its owner can change an event."},
     {
@@ -61,24 +61,19 @@ TAGS = [
     },
     {
         "name": "Purchases",
-        "description": "Accepted at once, decided in the order of acceptance, never rewritten.",
+        "description": "Accepted at once, decided in the order of acceptance, never rewritten. A"
+        " hold is confirmed by its payment, a purchase cancelled by the event's owner.",
     },
-    {
-        "name": "Holds and payment",
-        "description": "For shops: a hold is confirmed by its payment, a purchase cancelled.",
-    },
+    {"name": "Holds", "description": "All open holds of an event, for its owner."},
     {
         "name": "Feed",
         "description": "Every entry of a sale in order, for the systems of its organiser.",
     },
     {
-        "name": "Live figures",
+        "name": "Live",
         "description": "What goes on in a sale, once a second, and what went on, for its owner.",
     },
-    {
-        "name": "Audits",
-        "description": "Every decision of an event replayed, for its owner.",
-    },
+    {"name": "Audits", "description": "Every decision of an event replayed, for its owner."},
     {
         "name": "Webhooks",
         "description": "Every entry of a sale, sent to your server: docs/webhooks.md.",
@@ -87,6 +82,10 @@ TAGS = [
 ]
 CATALOG_SCHEMA = "/api/schema/"
 RETRY_SECONDS = 1.0
+# Path prefixes of proxies.
+SERVERS_MAX = 10
+CACHED, NOT_STORED = "public, max-age=60", "no-store"
+HEADERS = headers(ETAG | {"Cache-Control": CACHED, "Vary": "Accept-Encoding"})
 logger = get_logger(__name__)
 router = APIRouter(tags=["Operation"])
 
@@ -123,7 +122,8 @@ def merge(own: Document, lean: Document, catalog: Document) -> dict[str, Any]:
             paths[path] = {**operations, **paths.get(path, {})}
         for kind, named in document.get("components", {}).items():
             components[kind] = {**named, **components.get(kind, {})}
-    return {**own, "paths": paths, "components": components}
+    # An operation that is public has none.
+    return {**own, "paths": paths, "components": components, "security": TOKEN_SECURITY}
 
 
 class WholeSchema:
@@ -136,24 +136,32 @@ class WholeSchema:
         self._fetch_at = float("-inf")
         self._fetching = asyncio.Lock()
         self._lean = lean_document()
-        # 180 kB: encoding takes the event loop a few milliseconds.
-        self._encoded: bytes | None = None
+        # By server. To encode 400 kB takes the event loop some ten milliseconds.
+        self._files: dict[str, File] = {}
 
-    async def encoded(self, own: Document) -> bytes:
-        """The whole document as JSON; `own` is the gateway's part."""
+    async def file(self, own: Document, server: str) -> File:
+        """The whole document; `own` is the gateway's part, `server` the URL of the API."""
         async with self._fetching:
             if time.monotonic() >= self._fetch_at:
                 await self._fetch()
-        if self._encoded is None:
-            self._encoded = msgspec.json.encode(merge(own, self._lean, self._catalog))
-        return self._encoded
+        if server not in self._files:
+            if len(self._files) >= SERVERS_MAX:
+                self._files.clear()
+            document = merge(own, self._lean, self._catalog) | {"servers": [{"url": server}]}
+            content = msgspec.json.encode(document)
+            caching = CACHED if self._catalog else NOT_STORED
+            headers = ((b"cache-control", caching.encode()),)
+            self._files[server] = File.of("application/json", content, headers)
+        return self._files[server]
 
     async def _fetch(self) -> None:
         try:
             response, content = await self._catalog_proxy.ask("GET", CATALOG_SCHEMA)
             if response.status == 200:
-                self._catalog = msgspec.json.decode(content, type=dict[str, Any])
-                self._encoded = None
+                catalog = msgspec.json.decode(content, type=dict[str, Any])
+                if catalog != self._catalog:
+                    self._catalog = catalog
+                    self._files.clear()
                 self._fetch_at = time.monotonic() + self._cache_seconds
                 return
         except (Unavailable, msgspec.DecodeError) as error:
@@ -164,17 +172,33 @@ class WholeSchema:
 
 @router.get(
     "/api/schema/",
+    operation_id="operation.schema",
     summary="This document",
     response_class=JSONResponse,
     response_description="An OpenAPI document",
+    responses={
+        200: {
+            "headers": HEADERS,
+            "content": {
+                "application/json": {"schema": {"type": "object"}, "example": {"openapi": "3.1.0"}}
+            },
+        },
+        304: {"description": "The client has this document", "headers": HEADERS},
+    },
 )
-async def schema(request: Request) -> Response:
-    """The OpenAPI document of all services."""
+async def schema(request: Request, if_none_match: IfNoneMatch = None) -> Response:
+    """The OpenAPI document of all services, gzipped for those who accept it."""
     app: FastAPI = request.app
     whole: WholeSchema = app.state.schema
     addresses: PublicAddresses = app.state.addresses
-    document = await whole.encoded(app.openapi())
     # A relative URL is resolved against the document's own.
-    if server := addresses.public_url or addresses.prefix(request.scope):
-        document = b'{"servers":%b,%b' % (msgspec.json.encode([{"url": server}]), document[1:])
-    return Response(document, media_type="application/json")
+    server = addresses.public_url or addresses.prefix(request.scope) or "/"
+    file = await whole.file(app.openapi(), server)
+    chosen = file.chosen(request.headers.get("accept-encoding", "").encode("latin-1"))
+    if is_unchanged(if_none_match, chosen.etag):
+        response = Response(status_code=304)
+        response.raw_headers = [*chosen.headers_of_304]
+        return response
+    response = Response(chosen.body)
+    response.raw_headers = [*chosen.headers, (b"content-length", b"%d" % len(chosen.body))]
+    return response

@@ -12,20 +12,18 @@ from sqlalchemy.orm import Session
 from catalog.dependencies import (
     Database,
     DefaultCurrency,
-    IfNoneMatch,
     ManagerId,
     ReaderId,
     SignedInRoute,
     Write,
 )
 from catalog.etags import check_if_match, etag_of
-from catalog.events import store
+from catalog.events import schemas, store
 from catalog.events.schemas import (
-    EventBody,
+    EventCreate,
     EventPage,
-    EventPatch,
-    EventView,
-    NoticeBody,
+    EventUpdate,
+    NoticeUpdate,
     representation,
 )
 from catalog.pages import in_pages_of, page_json, rows_that_fit
@@ -41,6 +39,7 @@ from shared.moments import Moment
 from shared.row_ids import MAX_ID, row_id
 from shared.text import NO_NUL, Storable, folded
 from shared.web.idempotency_key import IdempotencyKey
+from shared.web.if_none_match import IfNoneMatch
 from shared.web.openapi import ETAG, error_responses
 from shared.web.pagination import PageWanted, WantedPage
 from shared.web.path_id import PathId
@@ -98,6 +97,7 @@ EventOrder = Literal[
 
 @router.get(
     "/",
+    operation_id="events.list",
     response_model=EventPage,
     summary="List events",
     response_description="A page of events",
@@ -145,22 +145,23 @@ def _page(session: Session, wanted: Select[Event], page: PageWanted) -> bytes:
 
 @router.post(
     "/",
+    operation_id="events.create",
     status_code=201,
-    response_model=EventView,
+    response_model=schemas.Event,
     summary="Create an event",
     response_description="The new event",
     responses=creating(
         ETAG | {"Location": "/api/events/1/"},
         ENDS_TOO_EARLY,
-        read="read_event",
-        changes=("replace_event", "change_event", "delete_event", "set_notice"),
-        create_ticket_type={"event": "$response.body#/id"},
+        read="events.read",
+        changes=("events.replace", "events.update", "events.delete", "events.set_notice"),
+        links={"ticket_types.create": {"event": "$response.body#/id"}},
     ),
 )
 async def create_event(
     user_id: ManagerId,
     database: Database,
-    body: EventBody,
+    body: EventCreate,
     default_currency: DefaultCurrency,
     key: IdempotencyKey,
 ) -> Response:
@@ -184,7 +185,8 @@ async def create_event(
 
 @router.get(
     "/{id}/",
-    response_model=EventView,
+    operation_id="events.read",
+    response_model=schemas.Event,
     summary="Read an event",
     response_description="The event",
     responses=reading(ETAG),
@@ -198,13 +200,14 @@ async def read_event(
 
 @router.put(
     "/{id}/",
-    response_model=EventView,
+    operation_id="events.replace",
+    response_model=schemas.Event,
     summary="Replace an event",
     response_description="The event after the change",
     responses=CHANGED,
 )
 async def replace_event(
-    write: Write, body: EventBody, default_currency: DefaultCurrency
+    write: Write, body: EventCreate, default_currency: DefaultCurrency
 ) -> Response:
     """Only its owner may. A field that is left out takes its default."""
     return await _change(write, _all_fields(body, default_currency))
@@ -212,29 +215,31 @@ async def replace_event(
 
 @router.patch(
     "/{id}/",
-    response_model=EventView,
+    operation_id="events.update",
+    response_model=schemas.Event,
     summary="Change an event",
     response_description="The event after the change",
     responses=CHANGED,
 )
-async def change_event(write: Write, body: EventPatch) -> Response:
+async def change_event(write: Write, body: EventUpdate) -> Response:
     """Only its owner may. A field that is left out keeps its value."""
     return await _change(write, body.model_dump(exclude_unset=True))
 
 
 @router.put(
     "/{id}/notice/",
-    response_model=EventView,
+    operation_id="events.set_notice",
+    response_model=schemas.Event,
     summary="Set the notice of an event",
     response_description="The event after the change",
     responses=changing(ETAG),
 )
-async def set_notice(write: Write, body: NoticeBody) -> Response:
+async def set_notice(write: Write, body: NoticeUpdate) -> Response:
     """Shown to all who wait or look at its sale, within a second. Only its owner may."""
     return await _change(write, {"notice": body.text})
 
 
-def _all_fields(body: EventBody, default_currency: str) -> dict[str, Any]:
+def _all_fields(body: EventCreate, default_currency: str) -> dict[str, Any]:
     fields = body.model_dump()
     return fields | {"currency": fields["currency"] or default_currency}
 
@@ -253,6 +258,7 @@ async def _change(write: WriteRequest, changes: dict[str, Any]) -> Response:
 
 @router.delete(
     "/{id}/",
+    operation_id="events.delete",
     status_code=204,
     summary="Delete an event",
     response_description="The event was deleted",

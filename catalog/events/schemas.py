@@ -16,7 +16,7 @@ from catalog.schemas import (
     with_page_of,
 )
 from shared.config.currencies import CURRENCIES, CURRENCY_PATTERN, currency
-from shared.database.tables import Event
+from shared.database import tables
 from shared.moments import Moment
 from shared.text import TEXT_PATTERN, InNfc, Storable, readable_text
 from shared.web.pagination import Page
@@ -71,7 +71,7 @@ EXAMPLE = {
 VIEW_EXAMPLE = {"id": 1, **EXAMPLE, "owner": 1, "notice": "Doors open half an hour later."}
 
 
-class EventBody(RequestBody):
+class EventCreate(RequestBody):
     """An event as its owner describes it."""
 
     model_config = with_example(EXAMPLE)
@@ -95,7 +95,7 @@ class EventBody(RequestBody):
     notice: ReadOnly = None
 
 
-class EventPatch(RequestBody):
+class EventUpdate(RequestBody):
     """The fields of an event to change."""
 
     model_config = with_example({"title": "Open-air concert, second night"})
@@ -114,7 +114,7 @@ class EventPatch(RequestBody):
     notice: ReadOnly = None
 
 
-class NoticeBody(RequestBody):
+class NoticeUpdate(RequestBody):
     """What the owner of an event says to all who wait."""
 
     model_config = with_example({"text": "Doors open half an hour later."})
@@ -122,7 +122,7 @@ class NoticeBody(RequestBody):
     text: Notice = Field(description="Empty: nothing.")
 
 
-class EventView(BaseModel):
+class Event(BaseModel):
     """An event."""
 
     model_config = with_example(VIEW_EXAMPLE) | ConfigDict(from_attributes=True)
@@ -146,12 +146,12 @@ class EventView(BaseModel):
     notice: str = Field(description=NOTICE)
 
 
-class EventPage(Page[EventView]):
+class EventPage(Page[Event]):
     """One page of a list of events."""
 
     model_config = with_page_of(VIEW_EXAMPLE, "/api/events/")
 
 
-def representation(event: Event) -> bytes:
+def representation(event: tables.Event) -> bytes:
     """The JSON that clients read."""
-    return EventView.model_validate(event).model_dump_json().encode()
+    return Event.model_validate(event).model_dump_json().encode()

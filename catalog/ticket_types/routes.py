@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from catalog.dependencies import (
     Database,
-    IfNoneMatch,
     ManagerId,
     ReaderId,
     SignedInRoute,
@@ -33,11 +32,11 @@ from catalog.ticket_types import pause as sale
 from catalog.ticket_types import store
 from catalog.ticket_types.rules import SALE_WINDOW, issued_after_change
 from catalog.ticket_types.schemas import (
-    CapacityChange,
-    TicketTypeBody,
+    CapacityUpdate,
+    TicketType,
+    TicketTypeCreate,
     TicketTypePage,
-    TicketTypePatch,
-    TicketTypeView,
+    TicketTypeUpdate,
     etag,
     representation,
 )
@@ -53,6 +52,7 @@ from shared.errors import (
 )
 from shared.row_ids import NOT_AN_ID, QueryId
 from shared.web.idempotency_key import IdempotencyKey, RequestKey
+from shared.web.if_none_match import IfNoneMatch
 from shared.web.openapi import error_responses
 from shared.web.pagination import WantedPage
 from shared.web.path_id import PathId
@@ -76,6 +76,7 @@ CHANGED = changing(
 
 @router.get(
     "/",
+    operation_id="ticket_types.list",
     response_model=TicketTypePage,
     summary="List ticket types",
     response_description="A page of ticket types",
@@ -96,23 +97,24 @@ async def list_ticket_types(
 
 @router.post(
     "/",
+    operation_id="ticket_types.create",
     status_code=201,
-    response_model=TicketTypeView,
+    response_model=TicketType,
     summary="Create a ticket type",
     response_description="The new ticket type",
     responses=creating(
         ETAG | {"Location": "/api/ticket-types/1/"},
         *(UNKNOWN_EVENT, PermissionDenied),
-        read="read_ticket_type",
+        read="ticket_types.read",
         changes=(
-            *("replace_ticket_type", "change_ticket_type", "delete_ticket_type"),
-            *("change_capacity", "pause_ticket_type", "resume_ticket_type"),
+            *("ticket_types.replace", "ticket_types.update", "ticket_types.delete"),
+            *("ticket_types.change_capacity", "ticket_types.pause", "ticket_types.resume"),
         ),
-        buy={"ticket_type": "$response.body#/id", "quantity": 1},
+        links={"purchases.create": {"ticket_type": "$response.body#/id", "quantity": 1}},
     ),
 )
 async def create_ticket_type(
-    user_id: ManagerId, database: Database, body: TicketTypeBody, key: IdempotencyKey
+    user_id: ManagerId, database: Database, body: TicketTypeCreate, key: IdempotencyKey
 ) -> Response:
     """Only the event's owner may."""
     check_order(SALE_WINDOW, body.sales_start, body.sales_end)
@@ -139,7 +141,8 @@ async def create_ticket_type(
 
 @router.get(
     "/{id}/",
-    response_model=TicketTypeView,
+    operation_id="ticket_types.read",
+    response_model=TicketType,
     summary="Read a ticket type",
     response_description="The ticket type",
     responses=reading(ETAG),
@@ -156,12 +159,13 @@ async def read_ticket_type(
 
 @router.put(
     "/{id}/",
-    response_model=TicketTypeView,
+    operation_id="ticket_types.replace",
+    response_model=TicketType,
     summary="Replace a ticket type",
     response_description="The ticket type after the change",
     responses=CHANGED,
 )
-async def replace_ticket_type(write: Write, body: TicketTypeBody) -> Response:
+async def replace_ticket_type(write: Write, body: TicketTypeCreate) -> Response:
     """Only the event's owner may. A field that is left out takes its default.
 
     It contains the capacity, so it requires `If-Match` once any ticket is sold, held or queued.
@@ -172,12 +176,13 @@ async def replace_ticket_type(write: Write, body: TicketTypeBody) -> Response:
 
 @router.patch(
     "/{id}/",
-    response_model=TicketTypeView,
+    operation_id="ticket_types.update",
+    response_model=TicketType,
     summary="Change a ticket type",
     response_description="The ticket type after the change",
     responses=CHANGED,
 )
-async def change_ticket_type(write: Write, body: TicketTypePatch) -> Response:
+async def change_ticket_type(write: Write, body: TicketTypeUpdate) -> Response:
     """Only the event's owner may. A field that is left out keeps its value.
 
     With `capacity` it requires `If-Match` once any ticket is sold, held or queued.
@@ -197,6 +202,7 @@ async def _change(write: WriteRequest, changes: use.Fields) -> Response:
 
 @router.delete(
     "/{id}/",
+    operation_id="ticket_types.delete",
     status_code=204,
     summary="Delete a ticket type",
     response_description="The ticket type was deleted",
@@ -214,14 +220,15 @@ async def delete_ticket_type(write: Write) -> None:
 
 @router.post(
     "/{id}/capacity/",
-    response_model=TicketTypeView,
+    operation_id="ticket_types.change_capacity",
+    response_model=TicketType,
     summary="Add or withdraw tickets",
     response_description="The ticket type after the change",
     responses=changing_once(
         ETAG, InvalidInput(errors={"change": ["cannot withdraw 20 tickets: 5 are left"]})
     ),
 )
-async def change_capacity(write: Write, body: CapacityChange, key: IdempotencyKey) -> Response:
+async def change_capacity(write: Write, body: CapacityUpdate, key: IdempotencyKey) -> Response:
     """Only the event's owner may, also during the sale. The change and the user are recorded.
 
     Send an `Idempotency-Key`: without one, a retry changes it once more.
@@ -240,7 +247,8 @@ async def change_capacity(write: Write, body: CapacityChange, key: IdempotencyKe
 
 @router.post(
     "/{id}/pause/",
-    response_model=TicketTypeView,
+    operation_id="ticket_types.pause",
+    response_model=TicketType,
     summary="Pause the sale",
     response_description="The paused ticket type",
     responses=changing_once(ETAG),
@@ -260,7 +268,8 @@ async def pause_ticket_type(write: Write, key: IdempotencyKey) -> Response:
 
 @router.post(
     "/{id}/resume/",
-    response_model=TicketTypeView,
+    operation_id="ticket_types.resume",
+    response_model=TicketType,
     summary="Resume the sale",
     response_description="The resumed ticket type",
     responses=changing_once(ETAG),

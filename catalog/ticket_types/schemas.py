@@ -64,7 +64,7 @@ VIEW_EXAMPLE = {
 }
 
 
-class TicketTypeBody(RequestBody):
+class TicketTypeCreate(RequestBody):
     """A ticket type as the event's owner describes it."""
 
     model_config = with_example(EXAMPLE)
@@ -89,7 +89,7 @@ class TicketTypeBody(RequestBody):
     issued: ReadOnly = None
 
 
-class TicketTypePatch(RequestBody):
+class TicketTypeUpdate(RequestBody):
     """The fields of a ticket type to change."""
 
     model_config = with_example({"price": "90.00", "sales_end": "2027-06-01T00:00:00Z"})
@@ -109,7 +109,7 @@ class TicketTypePatch(RequestBody):
     issued: ReadOnly = None
 
 
-class TicketTypeView(BaseModel):
+class TicketType(BaseModel):
     """A ticket type."""
 
     model_config = with_example(VIEW_EXAMPLE)
@@ -138,7 +138,7 @@ class TicketTypeView(BaseModel):
     issued: int = Field(ge=0, description="`capacity`, `sold` and what is on hold together.")
 
     @classmethod
-    def of(cls, stored: StoredTicketType) -> "TicketTypeView":
+    def of(cls, stored: StoredTicketType) -> "TicketType":
         ticket_type, stock = stored.ticket_type, stored.stock
         return cls(
             id=ticket_type.id,
@@ -157,13 +157,13 @@ class TicketTypeView(BaseModel):
         )
 
 
-class TicketTypePage(Page[TicketTypeView]):
+class TicketTypePage(Page[TicketType]):
     """One page of a list of ticket types."""
 
     model_config = with_page_of(VIEW_EXAMPLE, "/api/ticket-types/")
 
 
-class CapacityChange(RequestBody):
+class CapacityUpdate(RequestBody):
     """Tickets to add, or to withdraw when negative."""
 
     model_config = with_example({"change": 20})
@@ -176,7 +176,7 @@ class CapacityChange(RequestBody):
 
 def representation(stored: StoredTicketType) -> bytes:
     """The JSON that clients read."""
-    return TicketTypeView.of(stored).model_dump_json().encode()
+    return TicketType.of(stored).model_dump_json().encode()
 
 
 def etag(stored: StoredTicketType) -> str:
@@ -186,5 +186,5 @@ def etag(stored: StoredTicketType) -> str:
     """
     stock = stored.stock
     unsold = {"capacity": stock.issued, "sold": 0}
-    view = TicketTypeView.of(stored).model_copy(update=unsold)
+    view = TicketType.of(stored).model_copy(update=unsold)
     return etag_of(view.model_dump_json().encode(), stock.held, stock.sold)

@@ -6,19 +6,19 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from gateway.accounts import schemas
 from gateway.accounts.pairs import SignedPair
 from gateway.accounts.schemas import (
-    Credentials,
-    CurrentPassword,
+    AccountCreate,
+    AccountDelete,
+    AccountUpdate,
+    Empty,
     JsonWebKeySet,
-    NewEmail,
-    NewPassword,
-    NewUser,
-    Nothing,
-    Refresh,
-    Token,
+    PasswordUpdate,
+    TokenCreate,
     TokenPair,
-    User,
+    TokenRefresh,
+    TokenVerify,
 )
 from gateway.accounts.service import IN_USE, WRONG_CREDENTIALS, WRONG_PASSWORD, Accounts
 from gateway.accounts.store import Account
@@ -50,8 +50,8 @@ TOO_MANY_TOKENS = TooManyRequests(headers={"Retry-After": "1", **TOKENS_LIMITED_
 NOT_STORED = {"Cache-Control": "no-store"}
 # OpenAPI links: the requests that a client makes with this response.
 SIGN_IN = {
-    "sign_in": {
-        "operationId": "sign_in",
+    "tokens.create": {
+        "operationId": "tokens.create",
         "requestBody": {
             "username": "$response.body#/username",
             "password": "$request.body#/password",
@@ -63,8 +63,13 @@ WITH_REFRESH = {
         "operationId": operation_id,
         "requestBody": {"refresh": "$response.body#/refresh"},
     }
-    for operation_id in ("refresh", "blacklist")
-} | {"verify": {"operationId": "verify", "requestBody": {"token": "$response.body#/access"}}}
+    for operation_id in ("tokens.refresh", "tokens.revoke")
+} | {
+    "tokens.verify": {
+        "operationId": "tokens.verify",
+        "requestBody": {"token": "$response.body#/access"},
+    }
+}
 
 
 async def accounts_of(request: Request) -> Accounts:
@@ -139,7 +144,7 @@ class LimitedRoute(StrictRoute):
 
 sign_in_limited = Depends(Limited("sign_in_limit"))
 tokens_limited = Depends(Limited("token_limit"))
-router = APIRouter(tags=["Accounts and tokens"], route_class=LimitedRoute)
+router = APIRouter(route_class=LimitedRoute)
 
 
 class SignedInRoute(AuthenticatedRoute, LimitedRoute):
@@ -163,8 +168,10 @@ def _token_responses(field: str, always: Mapping[str, str] = MappingProxyType({}
 
 @router.post(
     "/api/users/",
+    tags=["Accounts"],
+    operation_id="accounts.create",
     status_code=201,
-    response_model=User,
+    response_model=schemas.Account,
     summary="Register",
     dependencies=[sign_in_limited, Depends(registration_open)],
     response_description="The new account",
@@ -177,7 +184,7 @@ def _token_responses(field: str, always: Mapping[str, str] = MappingProxyType({}
     )
     | {201: {"headers": headers({}, LIMITED_BY), "links": SIGN_IN}},
 )
-async def register(body: NewUser, accounts: AllAccounts, client: Client) -> Account:
+async def register(body: AccountCreate, accounts: AllAccounts, client: Client) -> Account:
     """Create an account. A username that is taken or a weak password is an error of its field.
 
     The operator may have closed registration (403).
@@ -185,12 +192,13 @@ async def register(body: NewUser, accounts: AllAccounts, client: Client) -> Acco
     return await accounts.register(body.username, body.password, body.email or None, client)
 
 
-signed_in_router = APIRouter(tags=["Accounts and tokens"], route_class=SignedInRoute)
+signed_in_router = APIRouter(tags=["Accounts"], route_class=SignedInRoute)
 
 
 @signed_in_router.get(
     "/api/users/me/",
-    response_model=User,
+    operation_id="accounts.read",
+    response_model=schemas.Account,
     summary="Read your account",
     response_description="The account",
     responses=error_responses(Unavailable),
@@ -210,14 +218,15 @@ def _own_account_responses(*more: Problem) -> Responses:
 
 @signed_in_router.patch(
     "/api/users/me/",
-    response_model=User,
+    operation_id="accounts.update",
+    response_model=schemas.Account,
     summary="Change your e-mail address",
     dependencies=[sign_in_limited],
     response_description="The changed account",
     responses=_own_account_responses(),
 )
 async def change_email(
-    caller: OwnToken, body: NewEmail, accounts: AllAccounts, client: Client
+    caller: OwnToken, body: AccountUpdate, accounts: AllAccounts, client: Client
 ) -> Account:
     """Needs the account's password. Wrong ones count as those of sign-ins do."""
     return await accounts.change_email(
@@ -227,43 +236,47 @@ async def change_email(
 
 @signed_in_router.post(
     "/api/users/me/password/",
+    operation_id="accounts.change_password",
     summary="Change your password",
     dependencies=[sign_in_limited],
     response_description="Changed; sign in again",
     responses=_own_account_responses(),
 )
 async def change_password(
-    caller: OwnToken, body: NewPassword, accounts: AllAccounts, client: Client
-) -> Nothing:
+    caller: OwnToken, body: PasswordUpdate, accounts: AllAccounts, client: Client
+) -> Empty:
     """End all sign-ins of the account: refresh tokens at once, access tokens within a second.
 
     Wrong passwords count as those of sign-ins do.
     """
     await accounts.change_password(caller.user_id, body.current_password, body.new_password, client)
-    return Nothing()
+    return Empty()
 
 
 @signed_in_router.post(
     "/api/users/me/delete/",
+    operation_id="accounts.delete",
     summary="Delete your account",
     dependencies=[sign_in_limited],
     response_description="Deleted",
     responses=_own_account_responses(Conflict(IN_USE)),
 )
 async def delete_account(
-    caller: OwnToken, body: CurrentPassword, accounts: AllAccounts, client: Client
-) -> Nothing:
+    caller: OwnToken, body: AccountDelete, accounts: AllAccounts, client: Client
+) -> Empty:
     """Erase name, e-mail and password, and end all sign-ins. The name is free again.
 
     Only for an account that has no purchase and no event (409). A POST, because not every proxy
     forwards the body of a DELETE.
     """
     await accounts.delete(caller.user_id, body.current_password, client)
-    return Nothing()
+    return Empty()
 
 
 @router.post(
     "/api/token/",
+    tags=["Tokens"],
+    operation_id="tokens.create",
     response_model=TokenPair,
     summary="Sign in",
     dependencies=[Depends(uncached), sign_in_limited],
@@ -278,7 +291,7 @@ async def delete_account(
     )
     | {200: {"headers": headers(NOT_STORED, LIMITED_BY), "links": WITH_REFRESH}},
 )
-async def sign_in(body: Credentials, accounts: AllAccounts, client: Client) -> SignedPair:
+async def sign_in(body: TokenCreate, accounts: AllAccounts, client: Client) -> SignedPair:
     """Exchange username and password for a pair of tokens.
 
     Wrong passwords of one account are limited too, separately for each address from which it has
@@ -289,13 +302,15 @@ async def sign_in(body: Credentials, accounts: AllAccounts, client: Client) -> S
 
 @router.post(
     "/api/token/refresh/",
+    tags=["Tokens"],
+    operation_id="tokens.refresh",
     response_model=TokenPair,
     summary="Get the next pair",
     dependencies=[Depends(uncached), tokens_limited],
     response_description="The next pair of tokens",
     responses=_token_responses("refresh", NOT_STORED),
 )
-async def refresh(body: Refresh, accounts: AllAccounts) -> SignedPair:
+async def refresh(body: TokenRefresh, accounts: AllAccounts) -> SignedPair:
     """Exchange a refresh token for a new pair. It works once.
 
     If the response was lost, repeat the request within 10 seconds: the response is the same pair. A
@@ -306,32 +321,38 @@ async def refresh(body: Refresh, accounts: AllAccounts) -> SignedPair:
 
 @router.post(
     "/api/token/verify/",
+    tags=["Tokens"],
+    operation_id="tokens.verify",
     summary="Check a token",
     dependencies=[tokens_limited],
     response_description="The token is valid",
     responses=_token_responses("token"),
 )
-async def verify(body: Token, accounts: AllAccounts) -> Nothing:
+async def verify(body: TokenVerify, accounts: AllAccounts) -> Empty:
     """`{}` if the access or refresh token is valid, else 401."""
     await accounts.verify(body.token)
-    return Nothing()
+    return Empty()
 
 
 @router.post(
     "/api/token/blacklist/",
+    tags=["Tokens"],
+    operation_id="tokens.revoke",
     summary="Sign out",
     dependencies=[tokens_limited],
     response_description="Signed out",
     responses=_token_responses("refresh"),
 )
-async def blacklist(body: Refresh, accounts: AllAccounts) -> Nothing:
+async def blacklist(body: TokenRefresh, accounts: AllAccounts) -> Empty:
     """Revoke every refresh token of its sign-in. Access tokens stay valid until they expire."""
     await accounts.sign_out(body.refresh)
-    return Nothing()
+    return Empty()
 
 
 @router.get(
     "/.well-known/jwks.json",
+    tags=["Tokens"],
+    operation_id="tokens.read_jwks",
     summary="Public keys",
     response_description="The JWK Set",
     responses={200: {"headers": headers({"Cache-Control": CACHED_PUBLICLY})}},

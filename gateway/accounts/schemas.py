@@ -62,7 +62,7 @@ def _with_example(**example: Any) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [example]})
 
 
-class NewUser(RequestBody):
+class AccountCreate(RequestBody):
     """A registration."""
 
     model_config = _with_example(username="ana", password="velvet-tram-42", email="ana@x.org")
@@ -92,7 +92,7 @@ class NewUser(RequestBody):
         return password
 
 
-class User(BaseModel):
+class Account(BaseModel):
     """An account."""
 
     model_config = _with_example(
@@ -105,7 +105,7 @@ class User(BaseModel):
     created_at: datetime
 
 
-class Credentials(RequestBody):
+class TokenCreate(RequestBody):
     """Username and password."""
 
     model_config = _with_example(username="ana", password="velvet-tram-42")
@@ -114,7 +114,7 @@ class Credentials(RequestBody):
     password: TypedPassword
 
 
-class NewPassword(RequestBody):
+class PasswordUpdate(RequestBody):
     """A change of password."""
 
     model_config = _with_example(current_password="velvet-tram-42", new_password="amber-tram-43")
@@ -126,7 +126,7 @@ class NewPassword(RequestBody):
     )
 
 
-class NewEmail(RequestBody):
+class AccountUpdate(RequestBody):
     """A change of e-mail address."""
 
     model_config = _with_example(current_password="velvet-tram-42", email="ana@y.org")
@@ -135,7 +135,7 @@ class NewEmail(RequestBody):
     email: Email | None = Field(description='null or "": none. Only its form is checked.')
 
 
-class CurrentPassword(RequestBody):
+class AccountDelete(RequestBody):
     """The password, again."""
 
     model_config = _with_example(current_password="velvet-tram-42")
@@ -152,7 +152,7 @@ class TokenPair(BaseModel):
     refresh: str
 
 
-class Refresh(RequestBody):
+class TokenRefresh(RequestBody):
     """A refresh token."""
 
     model_config = _with_example(refresh=TOKEN_EXAMPLE)
@@ -163,7 +163,7 @@ class Refresh(RequestBody):
     )
 
 
-class Token(RequestBody):
+class TokenVerify(RequestBody):
     """A token of either type."""
 
     model_config = _with_example(token=TOKEN_EXAMPLE)
@@ -171,7 +171,7 @@ class Token(RequestBody):
     token: StorableText
 
 
-class Nothing(BaseModel):
+class Empty(BaseModel):
     """`{}`"""
 
     model_config = _with_example()

@@ -12,7 +12,7 @@ from gateway.accounts.routes import (
     tokens_limited,
     uncached,
 )
-from gateway.api_keys.schemas import CreatedKey, KeyPage, NewKey
+from gateway.api_keys.schemas import ApiKeyCreate, ApiKeyPage, ApiKeyWithSecret
 from gateway.api_keys.service import OwnKeys
 from gateway.api_keys.store import KEYS_MAX
 from shared.database.once import REPLAYED
@@ -41,8 +41,9 @@ Keys = Annotated[OwnKeys, Depends(own_keys)]
 
 @router.post(
     "/",
+    operation_id="api_keys.create",
     status_code=201,
-    response_model=CreatedKey,
+    response_model=ApiKeyWithSecret,
     response_model_exclude_unset=True,
     summary="Create an API key",
     dependencies=[Depends(uncached)],
@@ -55,13 +56,13 @@ Keys = Annotated[OwnKeys, Depends(own_keys)]
     | {
         201: {
             "headers": headers(NOT_STORED, TOKENS_LIMITED_BY | REPLAYED),
-            "links": links_by_id("delete_key"),
+            "links": links_by_id("api_keys.revoke"),
         }
     },
 )
 async def create_key(
     caller: OwnToken,
-    body: NewKey,
+    body: ApiKeyCreate,
     keys: Keys,
     idempotency_key: IdempotencyKey,
     response: Response,
@@ -78,7 +79,8 @@ async def create_key(
 
 @router.get(
     "/",
-    response_model=KeyPage,
+    operation_id="api_keys.list",
+    response_model=ApiKeyPage,
     summary="List your API keys, newest first",
     response_description="A page of keys",
     responses=limited_problems(
@@ -94,6 +96,7 @@ async def list_keys(caller: OwnToken, page: WantedPage, keys: Keys) -> object:
 
 @router.delete(
     "/{id}/",
+    operation_id="api_keys.revoke",
     status_code=204,
     summary="Delete an API key",
     response_description="Deleted",

@@ -37,7 +37,7 @@ def _each_once(scopes: list[KeyScope]) -> list[KeyScope]:
     return scopes
 
 
-class NewKey(RequestBody):
+class ApiKeyCreate(RequestBody):
     """A key to be made."""
 
     model_config = ConfigDict(
@@ -68,7 +68,7 @@ class NewKey(RequestBody):
     )
 
 
-class Key(BaseModel):
+class ApiKey(BaseModel):
     """An API key, without its secret."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [KEY]})
@@ -81,7 +81,7 @@ class Key(BaseModel):
     last_used_at: datetime | None = Field(description="To within a minute; null: never.")
 
 
-class CreatedKey(Key):
+class ApiKeyWithSecret(ApiKey):
     """A new API key, with its secret; without it in the response to a repeated request."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [KEY | {"key": SECRET}]})
@@ -91,7 +91,7 @@ class CreatedKey(Key):
     )
 
 
-class KeyPage(Page[Key]):
+class ApiKeyPage(Page[ApiKey]):
     """One page of a list of API keys."""
 
     model_config = ConfigDict(

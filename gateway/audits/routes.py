@@ -61,8 +61,8 @@ reads_limited = Depends(_Limited(lambda request: request.app.state.list_limit))
 runs_limited = Depends(_Limited(lambda request: request.app.state.audits.limit))
 READ_LIMITED = {"headers": headers({}, READ_LIMITED_BY)}
 LINKS = {
-    "read_audit": {
-        "operationId": "read_audit",
+    "audits.read": {
+        "operationId": "audits.read",
         "parameters": {"id": "$response.body#/event", "audit": "$response.body#/id"},
     }
 }
@@ -72,6 +72,7 @@ router = APIRouter(tags=["Audits"], route_class=AuthenticatedRoute)
 
 @router.post(
     PATH,
+    operation_id="audits.create",
     status_code=202,
     response_model=Audit,
     summary="Audit an event",
@@ -104,6 +105,7 @@ async def audit_event(
 
 @router.get(
     PATH,
+    operation_id="audits.list",
     response_model=AuditPage,
     summary="List the audits of an event, newest first",
     dependencies=[reads_limited],
@@ -124,6 +126,7 @@ async def list_audits(
 
 @router.get(
     ONE_PATH,
+    operation_id="audits.read",
     response_model=Audit,
     summary="Read an audit of an event",
     dependencies=[reads_limited],

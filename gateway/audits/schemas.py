@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from shared.row_ids import MAX_ID
 from shared.web.pagination import Page
@@ -20,6 +21,9 @@ AUDIT: dict[str, Any] = {
     "findings": [],
     "summary": "All 5,012 entries add up.",
 }
+AuditStatus = TypeAliasType(
+    "AuditStatus", Literal["queued", "running", "passed", "failed", "error"]
+)
 
 
 class Audit(BaseModel):
@@ -29,7 +33,7 @@ class Audit(BaseModel):
 
     id: int = Field(ge=1, le=MAX_ID)
     event: int = Field(ge=1, le=MAX_ID)
-    status: Literal["queued", "running", "passed", "failed", "error"] = Field(
+    status: AuditStatus = Field(
         description="`failed`: it found something. `error`: it could not run."
     )
     requested_at: datetime

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import urlencode
 
 import msgspec
@@ -18,6 +18,7 @@ from gateway.media_types import preferred
 from gateway.purchases.preferences import bounded_seconds
 from gateway.purchases.waiting import WaitLimit
 from gateway.unread_responses import CountedResponse
+from shared.auth.caller import Caller
 from shared.config.settings import Settings
 from shared.database.export import Format
 from shared.database.ledger import KINDS, LedgerPage
@@ -34,16 +35,26 @@ from shared.row_ids import MAX_ID
 from shared.web.asgi_extensions import client_leaves
 from shared.web.authentication import AuthenticatedRoute, Reader
 from shared.web.edge import IS_HEAD
-from shared.web.openapi import error_responses, headers, rate_limits, too_many
+from shared.web.openapi import (
+    Responses,
+    error_responses,
+    headers,
+    rate_limits,
+    too_many,
+)
 from shared.web.pagination import public_address
 from shared.web.path_id import PathId
 
-PATH = "/api/events/{id}/ledger/"
+PATH: Final = "/api/events/{id}/ledger/"
+NDJSON_PATH: Final = PATH + "ndjson/"
+CSV_PATH: Final = PATH + "csv/"
 JSON, NDJSON, CSV = MEDIA_TYPES = ("application/json", "application/x-ndjson", "text/csv")
 ROWS_MAX = 1_000
 WHOLE = re.compile(r"[0-9]{1,19}")
 IMMUTABLE = "private, max-age=31536000, immutable"
 LIMITED_BY = rate_limits("feed")
+VARY = {"Vary": "Authorization, Accept"}
+ATTACHMENT = 'attachment; filename="event-1.ndjson"'
 
 router = APIRouter(tags=["Feed"], route_class=AuthenticatedRoute)
 
@@ -108,31 +119,20 @@ class ExportResponse(StreamingResponse):
 
 @router.get(
     PATH,
+    operation_id="feed.read",
     summary="Read the entries of a ledger, in order",
     response_description="A page of entries",
     response_class=JSONResponse,
     responses=error_responses(
         InvalidInput(errors={"after": [f"must be a whole number from 0 to {MAX_ID}"]}),
-        PermissionDenied,
-        NotFound,
-        EpochChanged(extra={"epoch": "5b0c7a91d3f8"}),
-        Unavailable,
-        too_many("feed"),
+        *(PermissionDenied, NotFound, EpochChanged(extra={"epoch": "5b0c7a91d3f8"})),
+        *(Unavailable, too_many("feed")),
         sometimes=LIMITED_BY,
     )
     | {
         200: {
-            "headers": headers(
-                {"Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}, LIMITED_BY
-            ),
-            "content": {
-                JSON: {"schema": {"$ref": "#/components/schemas/LedgerPage"}},
-                NDJSON: {
-                    "schema": {"type": "string", "description": "The whole ledger, with commands."},
-                    "example": '{"type":"export","version":1,"event":1}\n',
-                },
-                CSV: {"schema": {"type": "string", "description": "The whole ledger, as a table."}},
-            },
+            "headers": headers({"Cache-Control": "private, no-cache", **VARY}, LIMITED_BY),
+            "content": {JSON: {"schema": {"$ref": "#/components/schemas/LedgerPage"}}},
         }
     },
 )
@@ -162,13 +162,12 @@ async def read_ledger(
     """For the event's owner. Follow `next` to read each entry once; it keeps all parameters.
 
     A full page never changes, and may be cached. With `kinds`, a page may have few entries or none
-    before the end. `Accept: application/x-ndjson` or `text/csv`, without parameters, exports the
-    whole ledger.
+    before the end.
     """
-    feed: Feed = request.app.state.feed
     media_type = preferred(request.headers.get("accept", "").encode(), MEDIA_TYPES)
     if media_type != JSON:
-        return await _export(request, feed, caller.user_id, event_id, media_type)
+        return await _export(request, caller, event_id, media_type)
+    feed: Feed = request.app.state.feed
     settings: Settings = request.app.state.settings
     limits = await feed.limit.draw(caller.user_id)
     seconds = min(wait, settings.wait_max_seconds)
@@ -187,15 +186,56 @@ async def read_ledger(
     caching = IMMUTABLE if is_final else "private, no-cache"
     return CountedResponse(
         msgspec.json.encode(body),
-        {"Cache-Control": caching, "Vary": "Authorization, Accept", **limits},
+        {"Cache-Control": caching, **VARY, **limits},
         feed.unread,
         caller.user_id,
     )
 
 
-async def _export(
-    request: Request, feed: Feed, user_id: int, event_id: int, media_type: str
-) -> Response:
+def _export_responses(media_type: str, example: str) -> Responses:
+    return error_responses(
+        *(PermissionDenied, NotFound, Unavailable, too_many("feed")),
+        sometimes=LIMITED_BY,
+    ) | {
+        200: {
+            "headers": headers(
+                {"Cache-Control": "private, no-store", "Content-Disposition": ATTACHMENT, **VARY},
+                LIMITED_BY,
+            ),
+            "content": {media_type: {"schema": {"type": "string"}, "example": example}},
+        }
+    }
+
+
+@router.get(
+    NDJSON_PATH,
+    operation_id="feed.export_ndjson",
+    summary="Export a whole ledger as lines of JSON",
+    response_description="Every entry, with its command",
+    response_class=StreamingResponse,
+    responses=_export_responses(NDJSON, '{"type":"export","version":1,"event":1}\n'),
+)
+async def export_ndjson(request: Request, caller: Reader, event_id: PathId) -> Response:
+    """For the event's owner. It is enough to replay the sale."""
+    return await _export(request, caller, event_id, NDJSON)
+
+
+@router.get(
+    CSV_PATH,
+    operation_id="feed.export_csv",
+    summary="Export a whole ledger as a table",
+    response_description="A row for each entry and ticket type",
+    response_class=StreamingResponse,
+    responses=_export_responses(CSV, "number,kind,status\r\n1,issued,\r\n"),
+)
+async def export_csv(request: Request, caller: Reader, event_id: PathId) -> Response:
+    """For the event's owner."""
+    return await _export(request, caller, event_id, CSV)
+
+
+async def _export(request: Request, caller: Caller, event_id: int, media_type: str) -> Response:
+    feed: Feed = request.app.state.feed
+    user_id = caller.user_id
     if request.query_params:
         message = f"An export ({media_type}) has no parameters: it contains the whole ledger."
         raise InvalidInput(errors={name: [message] for name in request.query_params})
@@ -212,7 +252,7 @@ async def _export(
         f"{CSV}; charset=utf-8; header=present" if form == "csv" else NDJSON,
         {
             "Cache-Control": "private, no-store",
-            "Vary": "Authorization, Accept",
+            **VARY,
             "Content-Disposition": name,
             **limits,
         },

@@ -1,24 +1,31 @@
 """The body of a page of a ledger, for its documentation."""
 
+from datetime import datetime
 from typing import Any, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
+from gateway.purchases.openapi import PurchaseStatus
 from shared.row_ids import MAX_ID
 
-Kind = Literal[
-    "issued",
-    "withdrawn",
-    "confirmed",
-    "held",
-    "rejected",
-    "released",
-    "expired",
-    "cancelled",
-    "extended",
-    "drawn",
-    "refused",
-]
+LedgerEntryKind = TypeAliasType(
+    "LedgerEntryKind",
+    Literal[
+        "issued",
+        "withdrawn",
+        "confirmed",
+        "held",
+        "rejected",
+        "released",
+        "expired",
+        "cancelled",
+        "extended",
+        "drawn",
+        "refused",
+    ],
+)
 EPOCH_PATTERN = "^[0-9a-f]{12}$"
 PURCHASE = "01a203bc-a0e0-7261-b7d6-4031de569d41"
 ENTRY: dict[str, Any] = {
@@ -41,6 +48,11 @@ ENTRY: dict[str, Any] = {
 }
 
 
+def left_out() -> Any:
+    """The default of a field that is there only where it applies."""
+    raise NotImplementedError
+
+
 class LedgerItem(BaseModel):
     """The effect of an entry on one ticket type."""
 
@@ -49,8 +61,8 @@ class LedgerItem(BaseModel):
     change: int = Field(description="The change in available tickets.")
     left_after: int = Field(ge=0, description="The number available afterwards.")
     unit_price: str | None = Field(description="At acceptance; null if nothing is sold.")
-    cancelled: int | None = Field(
-        default=None,
+    cancelled: int = Field(
+        default_factory=left_out,
         description="Of a cancellation: tickets of the line that are cancelled so far.",
     )
 
@@ -61,31 +73,32 @@ class LedgerEntry(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [ENTRY]})
 
     number: int = Field(ge=1, description="Counts from 1 for each event, without a gap.")
-    kind: Kind
-    status: str | None = Field(description="The status of the purchase after this entry.")
+    kind: LedgerEntryKind
+    status: PurchaseStatus | None = Field(description="Of the purchase, after this entry.")
     reason: str | None = Field(description="Why it was rejected or refused.")
-    purchase: str | None = Field(description="The id of the purchase.")
-    user: int | None = Field(description="The account that bought.")
+    purchase: UUID | None = Field(description="The id of the purchase.")
+    user: int | None = Field(ge=1, le=MAX_ID, description="The account that bought.")
     buyer: str | None = Field(description="The customer that it bought for, with an API key.")
-    command: str = Field(description="The id of the command that the entry answers.")
+    command: UUID = Field(description="The id of the command that the entry answers.")
     batch: int = Field(
         ge=1, description="The number of the first entry that was decided in the same transaction."
     )
-    at: str = Field(description="The time of the decision.")
+    at: datetime = Field(description="The time of the decision.")
     items: list[LedgerItem]
     total_price: str | None = Field(
         description="The total of `items`; of a cancellation, the amount to refund."
     )
     currency: str | None
     payment_reference: str | None = Field(description="Of a payment that confirms a hold.")
-    held_until: str | None = Field(default=None, description="Of a purchase that is held.")
-    seconds: int | None = Field(
-        default=None, description="By how many seconds all holds were extended."
+    held_until: datetime = Field(default_factory=left_out, description="Of one that is held.")
+    seconds: int = Field(
+        default_factory=left_out, description="By how many seconds all holds were extended."
     )
-    restock: bool | None = Field(
-        default=None, description="Of a cancellation: whether its tickets are on sale again."
+    restock: bool = Field(
+        default_factory=left_out,
+        description="Of a cancellation: whether its tickets are on sale again.",
     )
-    note: str | None = Field(default=None, description="Of a cancellation; missing without one.")
+    note: str = Field(default_factory=left_out, description="Of a cancellation.")
 
 
 class LedgerPage(BaseModel):

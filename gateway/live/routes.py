@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from gateway.live.sampler import Sampler
+from gateway.live.schemas import LIVE
 from gateway.live.service import Live
 from gateway.purchases.event_stream import EVENT_STREAM, HEADERS, JSON, RETRY, wants_events
 from gateway.purchases.waiting import WaitLimit
@@ -24,6 +25,7 @@ from shared.web.openapi import error_responses, headers, rate_limits, too_many
 from shared.web.path_id import PathId
 
 PATH: Final = "/api/events/{id}/live/"
+STREAM_PATH: Final = PATH + "events/"
 HISTORY_PATH: Final = PATH + "history/"
 # Then a client connects again: a proxy may have been changed, and gateways share their watchers.
 STREAM_SECONDS: Final = 600.0
@@ -31,7 +33,13 @@ STREAM_JITTER: Final = 0.1
 LIMITED_BY = rate_limits("live")
 CACHING = {"Cache-Control": "private, no-store", "Vary": "Authorization, Accept"}
 
-router = APIRouter(tags=["Live figures"], route_class=AuthenticatedRoute)
+PROBLEMS = error_responses(
+    PermissionDenied, NotFound, Unavailable, too_many("live"), sometimes=LIMITED_BY
+)
+
+EVENT = f"event: live\nid: 1\ndata: {msgspec.json.encode(LIVE).decode()}\n\n"
+
+router = APIRouter(tags=["Live"], route_class=AuthenticatedRoute)
 
 
 class LiveStream(Response):
@@ -80,41 +88,25 @@ class LiveStream(Response):
 
 @router.get(
     PATH,
+    operation_id="live.read",
     summary="Read what goes on in a sale",
     response_description="The newest sample",
     response_class=JSONResponse,
-    responses=error_responses(
-        PermissionDenied, NotFound, Unavailable, too_many("live"), sometimes=LIMITED_BY
-    )
+    responses=PROBLEMS
     | {
         200: {
             "headers": headers(CACHING, LIMITED_BY),
-            "content": {
-                JSON: {"schema": {"$ref": "#/components/schemas/LiveFigures"}},
-                EVENT_STREAM: {
-                    "schema": {"type": "string", "description": "An event `live` a second."},
-                    "example": 'event: live\nid: 1\ndata: {"event":1,"stale":false}\n\n',
-                },
-            },
+            "content": {JSON: {"schema": {"$ref": "#/components/schemas/Live"}}},
         }
     },
 )
 async def read_live(request: Request, caller: Reader, event_id: PathId) -> Response:
-    """For the event's owner. With `Accept: text/event-stream`, a sample every second.
-
-    While the database is unavailable, the last sample with `stale: true`.
-    """
+    """For the event's owner; while the database is unavailable, the last one with `stale: true`."""
+    if wants_events(request.headers.get("accept", "").encode()):
+        return await stream_live(request, caller, event_id)
     live: Live = request.app.state.live
     limits = await live.limit.draw(caller.user_id)
     try:
-        if wants_events(request.headers.get("accept", "").encode()):
-            sampler = await live.sampler(caller.user_id, event_id)
-            stream = LiveStream(request, live, sampler, caller.user_id)
-            stream.raw_headers = [
-                *HEADERS,
-                *((k.lower().encode(), v.encode()) for k, v in limits.items()),
-            ]
-            return stream
         sample = await live.sample(caller.user_id, event_id)
     except Problem as problem:
         problem.headers.update(limits)
@@ -123,7 +115,45 @@ async def read_live(request: Request, caller: Reader, event_id: PathId) -> Respo
 
 
 @router.get(
+    STREAM_PATH,
+    operation_id="live.stream",
+    summary="Follow what goes on in a sale, as server-sent events",
+    response_description="An event `live` a second",
+    response_class=Response,
+    responses=PROBLEMS
+    | {
+        200: {
+            "headers": headers(CACHING | {"Cache-Control": "no-store"}, LIMITED_BY),
+            "content": {
+                EVENT_STREAM: {
+                    "schema": {"type": "string"},
+                    "example": EVENT,
+                },
+            },
+        }
+    },
+)
+async def stream_live(request: Request, caller: Reader, event_id: PathId) -> Response:
+    """For the event's owner. The data of each event is what `live.read` responds with.
+
+    It ends after some ten minutes: reconnect.
+    """
+    live: Live = request.app.state.live
+    limits = await live.limit.draw(caller.user_id)
+    try:
+        sampler = await live.sampler(caller.user_id, event_id)
+    except Problem as problem:
+        problem.headers.update(limits)
+        raise
+    stream = LiveStream(request, live, sampler, caller.user_id)
+    limited_by = ((k.lower().encode(), v.encode()) for k, v in limits.items())
+    stream.raw_headers = [*HEADERS, *limited_by]
+    return stream
+
+
+@router.get(
     HISTORY_PATH,
+    operation_id="live.history",
     summary="Read the past of a sale",
     response_description="Its steps, and its marks",
     response_class=JSONResponse,

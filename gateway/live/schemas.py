@@ -1,10 +1,13 @@
 """The bodies of live figures, for their documentation."""
 
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
-from gateway.sales.rules import State
+from gateway.audits.schemas import Audit
+from gateway.sales.rules import SaleState
 from shared.row_ids import MAX_ID
 
 TIME = "2026-11-22T14:50:23.358Z"
@@ -63,12 +66,12 @@ HISTORY: dict[str, Any] = {
 }
 
 
-class TicketTypeFigures(BaseModel):
+class LiveTicketType(BaseModel):
     """A ticket type at a moment."""
 
     id: int = Field(ge=1, le=MAX_ID)
     name: str
-    state: State
+    state: SaleState
     issued: int = Field(ge=0)
     left: int = Field(ge=0)
     held: int = Field(ge=0)
@@ -80,7 +83,7 @@ class TicketTypeFigures(BaseModel):
     oldest_queued_seconds: float | None = Field(ge=0)
 
 
-class WebhookFigures(BaseModel):
+class LiveWebhooks(BaseModel):
     """The event's webhooks that are enabled."""
 
     count: int = Field(ge=1)
@@ -89,15 +92,15 @@ class WebhookFigures(BaseModel):
     behind_seconds: float = Field(ge=0, description="Since its oldest entry that was not sent.")
 
 
-class LiveFigures(BaseModel):
+class Live(BaseModel):
     """What goes on in a sale. Figures without a time are tickets; queued ones purchases."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [LIVE]})
 
     event: int = Field(ge=1, le=MAX_ID)
-    at: str = Field(description="When it was read.")
+    at: datetime = Field(description="When it was read.")
     stale: bool = Field(description="The database was unavailable since.")
-    ticket_types: list[TicketTypeFigures] = Field(description="The first 200; totals are of all.")
+    ticket_types: list[LiveTicketType] = Field(description="The first 200; totals are of all.")
     issued: int = Field(ge=0)
     left: int = Field(ge=0)
     held: int = Field(ge=0)
@@ -115,14 +118,14 @@ class LiveFigures(BaseModel):
     )
     p99_seconds: float | None
     refusals: dict[str, int] = Field(description="By code, since the beginning.")
-    webhooks: WebhookFigures | None
-    audit: dict[str, Any] | None = Field(description="The last one.")
+    webhooks: LiveWebhooks | None
+    audit: Audit | None = Field(description="The last one.")
 
 
-class HistoryPoint(BaseModel):
+class LiveHistoryPoint(BaseModel):
     """A step: `left` to `queued` are at its end, the others happened in it."""
 
-    at: str = Field(description="When the step begins.")
+    at: datetime = Field(description="When the step begins.")
     left: int = Field(ge=0)
     held: int = Field(ge=0)
     confirmed: int
@@ -134,12 +137,18 @@ class HistoryPoint(BaseModel):
     refused: dict[str, int]
 
 
-class HistoryMark(BaseModel):
+LiveHistoryMarkKind = TypeAliasType(
+    "LiveHistoryMarkKind",
+    Literal["opening", "paused", "resumed", "capacity", "sold_out", "closing"],
+)
+
+
+class LiveHistoryMark(BaseModel):
     """What happened at a moment."""
 
-    at: str
-    kind: Literal["opening", "paused", "resumed", "capacity", "sold_out", "closing"]
-    ticket_type: int | None
+    at: datetime
+    kind: LiveHistoryMarkKind
+    ticket_type: int | None = Field(ge=1, le=MAX_ID)
     change: int | None = Field(description="Of the capacity.")
 
 
@@ -149,16 +158,16 @@ class LiveHistory(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [HISTORY]})
 
     event: int = Field(ge=1, le=MAX_ID)
-    now: str
+    now: datetime
     step_seconds: int = Field(ge=1)
-    points: list[HistoryPoint]
-    marks: list[HistoryMark]
+    points: list[LiveHistoryPoint]
+    marks: list[LiveHistoryMark]
 
 
 def _schemas() -> dict[str, Any]:
     """As components of the document. FastAPI would leave the nulls of examples out."""
     schemas: dict[str, Any] = {}
-    for model in (LiveFigures, LiveHistory):
+    for model in (Live, LiveHistory):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs")
         schemas[model.__name__] = schema

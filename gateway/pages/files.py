@@ -1,24 +1,20 @@
-"""The files of the pages in memory: their addresses, headers and both encodings.
+"""The files of the pages in memory: their addresses and headers.
 
 The address of an asset has the hash of all assets, so it may be cached forever. HTML names its
 assets by a relative URL, so that it works under any path prefix.
 """
 
-import gzip
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.encoded_file import HASH_CHARACTERS, File, Headers
 from gateway.response_headers import CONTENT_SECURITY_POLICY, NEVER_FRAMED, NOTHING_ALLOWED
-
-Headers = tuple[tuple[bytes, bytes], ...]
 
 FOLDER = Path(__file__).parent
 HTML, STATIC = FOLDER / "html", FOLDER / "static"
 FAVICON = "favicon.svg"
-HASH_CHARACTERS = 16
 # What an HTML file calls the folder of the assets.
 ASSETS = "{{assets}}"
 MEDIA_TYPES = {
@@ -63,24 +59,6 @@ PAGE_HEADERS: Headers = (
     (b"referrer-policy", b"same-origin"),
 )
 ASSET_HEADERS: Headers = (NOTHING_ALLOWED, SAME_ORIGIN)
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A file in one encoding. A strong ETag is of an encoding (RFC 9110, 8.8.3.3)."""
-
-    headers: Headers
-    headers_of_304: Headers
-    body: bytes
-    etag: str
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """`gzipped` is the file itself where gzip would make it larger."""
-
-    plain: Encoded
-    gzipped: Encoded
 
 
 def asset_hash(static: Path = STATIC) -> str:
@@ -134,17 +112,4 @@ def _content(path: Path) -> bytes:
 
 
 def _file(suffix: str, content: bytes, headers: Headers) -> File:
-    of_content = ((b"content-type", MEDIA_TYPES[suffix].encode()),)
-    headers = (*headers, (b"vary", b"Accept-Encoding"))
-    plain = _encoded(of_content, headers, content)
-    compressed = gzip.compress(content, mtime=0)
-    if len(compressed) >= len(content):
-        return File(plain, plain)
-    gzipped = _encoded((*of_content, (b"content-encoding", b"gzip")), headers, compressed)
-    return File(plain, gzipped)
-
-
-def _encoded(of_content: Headers, headers: Headers, body: bytes) -> Encoded:
-    etag = f'"{hashlib.sha256(body).hexdigest()[:HASH_CHARACTERS]}"'
-    headers = (*headers, (b"etag", etag.encode()))
-    return Encoded((*of_content, *headers), headers, body, etag)
+    return File.of(MEDIA_TYPES[suffix], content, headers)

@@ -1,13 +1,11 @@
 """Serves the pages as plain ASGI, from memory: a rush reads them at next to no cost."""
 
 import re
-from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.media_types import media_ranges
+from gateway.encoded_file import File
 from gateway.pages import files
-from gateway.pages.files import Encoded, File
 from gateway.responses import send_body, send_problem, text_of
 from shared.errors import MethodNotAllowed
 from shared.observability.metrics import NamedRoute
@@ -18,8 +16,6 @@ STOREFRONT, EVENT, CONSOLE = NamedRoute("/"), NamedRoute("/events/{id}/"), Named
 ASSETS = NamedRoute("/assets/")
 # `row_id` of the API; a page of an event that does not exist says so itself.
 ONE_EVENT = re.compile(r"/events/[1-9][0-9]{0,18}/")
-# Browsers send a handful of them.
-ENCODINGS_REMEMBERED = 64
 
 
 class PageRoutes:
@@ -65,19 +61,8 @@ async def _send_file(scope: Scope, send: Send, route: NamedRoute, file: File) ->
         await send_problem(scope, send, MethodNotAllowed(headers={"Allow": "GET, HEAD"}))
         return
     headers = dict(scope["headers"])
-    chosen = _chosen(file, headers.get(b"accept-encoding", b""))
+    chosen = file.chosen(headers.get(b"accept-encoding", b""))
     if is_unchanged(text_of(headers.get(b"if-none-match")), chosen.etag):
         await send_body(scope, send, 304, list(chosen.headers_of_304), b"")
     else:
         await send_body(scope, send, 200, list(chosen.headers), chosen.body)
-
-
-def _chosen(file: File, accept_encoding: bytes) -> Encoded:
-    return file.gzipped if _accepts_gzip(accept_encoding) else file.plain
-
-
-@lru_cache(ENCODINGS_REMEMBERED)
-def _accepts_gzip(accept_encoding: bytes) -> bool:
-    """By RFC 9110, 12.5.3; without the header, only the plain form is sent."""
-    qualities = {each.media_type: each.quality for each in media_ranges(accept_encoding)}
-    return qualities.get("gzip", qualities.get("*", 0.0)) > 0

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -15,7 +15,7 @@ from gateway.payment_reference import PaymentReference
 from gateway.purchases import read
 from gateway.purchases.look_up import PurchaseLookUp
 from gateway.purchases.of_event import NOT_A_PAGE, EventFilter, list_of_event
-from gateway.purchases.openapi import BUYER, LIST_RESPONSES
+from gateway.purchases.openapi import BUYER, LIST_RESPONSES, PurchaseStatus
 from gateway.purchases.read import Filter
 from gateway.purchases.request_body import BUYER_FORM, is_buyer
 from gateway.rate_limits.by_user import UserLimit
@@ -36,8 +36,6 @@ WAITING_MAX = 200
 # Of one user; browsers ask for six things at a time.
 WAITING_OF_USER_MAX = 30
 UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-Status = Literal["queued", "held", "confirmed", "rejected", "released", "expired", "cancelled"]
 
 router = APIRouter(tags=["Purchases"], route_class=AuthenticatedRoute)
 
@@ -159,6 +157,7 @@ class PurchaseLists:
 
 @router.get(
     "/api/ticket-purchases/",
+    operation_id="purchases.list",
     summary="List your purchases, or those of your event, newest first",
     response_description="A page of purchases",
     response_class=JSONResponse,
@@ -170,7 +169,7 @@ async def list_purchases(
     page: WantedPage,
     of_event: Annotated[EventFilter | None, Depends(filter_of_event)],
     status: Annotated[
-        Status | None,
+        PurchaseStatus | None,
         Query(description="Only purchases with this status."),
     ] = None,
     ticket_type: Annotated[

@@ -4,9 +4,10 @@ It is written by hand: FastAPI leaves `null` out of examples, and purchases have
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
+from typing_extensions import TypeAliasType
 
 from gateway.purchases.request_body import BUYER_MAX_CHARACTERS, LINES_MAX, MAX_INT4
 from shared.auth.caller import KeyScope
@@ -29,7 +30,7 @@ from shared.errors import (
 from shared.row_ids import MAX_ID, NOT_AN_ID
 from shared.web.idempotency_key import KEY_PATTERN
 from shared.web.openapi import (
-    SHORT,
+    SHORTAGE,
     Responses,
     error_responses,
     headers,
@@ -51,6 +52,14 @@ REJECTED_HEADERS = {
     "Idempotency-Replayed": "true",
 }
 VARY = {"Vary": "Authorization, Accept"}
+NOT_STORED = VARY | {"Cache-Control": "no-store"}
+PURCHASE_ID: Mapping[str, Any] = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "format": "uuid"},
+    "example": ID,
+}
 LIMITED_BY = rate_limits("purchases")
 LISTS_LIMITED_BY = rate_limits("lists")
 RETRY = Unavailable("Temporarily unavailable; nothing is lost, retry.")
@@ -128,6 +137,10 @@ EXAMPLES = {
     "rejected": REJECTED,
     "queued": QUEUED,
 }
+PurchaseStatus = TypeAliasType(
+    "PurchaseStatus",
+    Literal["queued", "held", "confirmed", "rejected", "released", "expired", "cancelled"],
+)
 ONE_LINE = {"ticket_type": 1, "quantity": 2}
 SEVERAL_LINES = {"items": [ONE_LINE, {"ticket_type": 3, "quantity": 1}]}
 
@@ -167,8 +180,8 @@ def _line(**more: Any) -> dict[str, Any]:
 
 SCHEMAS: Mapping[str, Any] = {
     "PurchaseLine": _line(),
-    "PurchaseRequest": _line(buyer=BUYER),
-    "CartRequest": {
+    "PurchaseCreate": _line(buyer=BUYER),
+    "CartCreate": {
         "type": "object",
         "description": "Tickets of several types of one event: all of them or none.",
         "required": ["items"],
@@ -184,6 +197,21 @@ SCHEMAS: Mapping[str, Any] = {
             "buyer": BUYER,
         },
         "examples": [SEVERAL_LINES],
+    },
+    SHORTAGE: {
+        "type": "object",
+        "description": "A line whose `quantity` exceeded what was `left` then.",
+        "required": ["ticket_type", "quantity", "left"],
+        "properties": {
+            "ticket_type": ROW_ID,
+            "quantity": QUANTITY,
+            "left": {**QUANTITY, "minimum": 0},
+        },
+    },
+    "PurchaseStatus": {"type": "string", "enum": list(get_args(PurchaseStatus.__value__))},
+    "RejectionReason": {
+        "type": "string",
+        "enum": ["not_enough_tickets", "all_held", "over_user_limit"],
     },
     "PurchaseItem": {
         "type": "object",
@@ -216,16 +244,11 @@ SCHEMAS: Mapping[str, Any] = {
             "unit_price": {**_nullable(MONEY), "description": OF_ONE_LINE},
             "total_price": MONEY,
             "status": {
-                "type": "string",
-                "enum": [
-                    *("queued", "held", "confirmed", "rejected", "released", "expired"),
-                    "cancelled",
-                ],
+                "$ref": "#/components/schemas/PurchaseStatus",
                 "description": "`cancelled`: all of it.",
             },
             "reason": {
-                "type": ["string", "null"],
-                "enum": ["not_enough_tickets", "all_held", "over_user_limit", None],
+                "anyOf": [{"$ref": "#/components/schemas/RejectionReason"}, {"type": "null"}],
                 "description": "The reason of a rejection.",
             },
             "created_at": {"type": "string", "format": "date-time"},
@@ -243,7 +266,12 @@ SCHEMAS: Mapping[str, Any] = {
                 "pattern": CURRENCY_PATTERN,
                 "description": "Of the event at acceptance (ISO 4217).",
             },
-            "short": {"type": ["array", "null"], "minItems": 1, **SHORT},
+            "short": {
+                "type": ["array", "null"],
+                "minItems": 1,
+                "items": {"$ref": f"#/components/schemas/{SHORTAGE}"},
+                "description": "Where there were not enough tickets: the lines that were short.",
+            },
             "held_until": {
                 "type": "string",
                 "format": "date-time",
@@ -333,7 +361,6 @@ def purchase_response(
     *kinds: str,
     always: Mapping[str, str],
     sometimes: Mapping[str, str] | None = None,
-    as_events: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A response whose body is a purchase of one of these kinds."""
     content: dict[str, Any] = {
@@ -342,8 +369,6 @@ def purchase_response(
             "examples": {kind: {"value": EXAMPLES[kind]} for kind in kinds},
         }
     }
-    if as_events is not None:
-        content["text/event-stream"] = as_events
     return {
         "description": description,
         "headers": headers(always, sometimes),
@@ -356,7 +381,7 @@ def _created(description: str, *kinds: str, **more: Mapping[str, str]) -> dict[s
     always = {"Location": LOCATION, **more.get("always", {})}
     sometimes = {**more.get("sometimes", {}), **LIMITED_BY}
     response = purchase_response(description, *kinds, always=always, sometimes=sometimes)
-    return response | {"links": links_by_id("read_purchase")}
+    return response | {"links": links_by_id("purchases.read")}
 
 
 def header_parameter(name: str, description: str, **schema: Any) -> dict[str, Any]:
@@ -390,7 +415,7 @@ LIST_RESPONSES: Responses = {
 
 BUY: dict[str, Any] = {
     "tags": TAGS,
-    "operationId": "buy",
+    "operationId": "purchases.create",
     "summary": "Buy tickets",
     "description": "One line, or up to ten `items`: all or nothing. The request is stored durably"
     " before the response, and decided in the order of acceptance. 202 is not a ticket yet: poll"
@@ -414,8 +439,8 @@ BUY: dict[str, Any] = {
             "application/json": {
                 "schema": {
                     "oneOf": [
-                        {"$ref": "#/components/schemas/PurchaseRequest"},
-                        {"$ref": "#/components/schemas/CartRequest"},
+                        {"$ref": "#/components/schemas/PurchaseCreate"},
+                        {"$ref": "#/components/schemas/CartCreate"},
                     ]
                 },
                 "examples": {
@@ -464,23 +489,15 @@ BUY: dict[str, Any] = {
 
 READ: dict[str, Any] = {
     "tags": TAGS,
-    "operationId": "read_purchase",
+    "operationId": "purchases.read",
     "summary": "Read a purchase",
-    "description": "Poll after `Retry-After`, or wait with `?wait=20`, or send"
-    " `Accept: text/event-stream` for events: `position` each time that it moves up, then"
-    " `outcome`, also when it is held; the data of each is the purchase. While it is held, a wait"
+    "description": "Poll after `Retry-After`, or wait with `?wait=20`. While it is held, a wait"
     " with `If-None-Match` ends at its next change. The event's owner may read it, too. A purchase"
     " that is rejected, released, expired or wholly cancelled never changes and may be cached"
     " forever.",
     "security": security_of(KeyScope.READ),
     "parameters": [
-        {
-            "name": "id",
-            "in": "path",
-            "required": True,
-            "schema": {"type": "string", "format": "uuid"},
-            "example": ID,
-        },
+        PURCHASE_ID,
         {
             "name": "wait",
             "in": "query",
@@ -488,7 +505,6 @@ READ: dict[str, Any] = {
             "schema": {"type": "integer", "minimum": 0},
         },
         header_parameter("If-None-Match", "The ETags that the client has."),
-        header_parameter("Last-Event-ID", "Of an event stream: the id of the last event received."),
     ],
     "responses": {
         "200": purchase_response(
@@ -503,9 +519,7 @@ READ: dict[str, Any] = {
             "queued",
             always=VARY | {"Cache-Control": "private, no-cache"},
             sometimes={"ETag": ETAG, "Retry-After": "1"},
-            as_events={"schema": {"type": "string"}, "example": EVENTS},
         ),
-        "204": {"description": "The event stream has sent its outcome: do not reconnect"},
         "304": {
             "description": "Not modified",
             "headers": headers(
@@ -520,8 +534,34 @@ READ: dict[str, Any] = {
     },
 }
 
+STREAM: dict[str, Any] = {
+    "tags": TAGS,
+    "operationId": "purchases.stream",
+    "summary": "Follow a purchase as server-sent events",
+    "description": "`position` each time that it moves up, then `outcome`, also when it is held,"
+    " which ends the stream; the data of each is the purchase as JSON. The event's owner may read"
+    " it, too.",
+    "security": security_of(KeyScope.READ),
+    "parameters": [
+        PURCHASE_ID,
+        header_parameter("Last-Event-ID", "The id of the last event received."),
+    ],
+    "responses": {
+        "200": {
+            "description": "Events, until its outcome",
+            "headers": headers(NOT_STORED),
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EVENTS}},
+        },
+        "204": {
+            "description": "The client has the outcome: do not reconnect",
+            "headers": headers(NOT_STORED),
+        },
+        **error_responses(NotFound, RETRY),
+    },
+}
 
 PATHS: Mapping[str, Any] = {
+    "/api/ticket-purchases/{id}/events/": {"get": STREAM},
     "/api/ticket-purchases/": {"post": BUY},
     "/api/ticket-purchases/{id}/": {"get": READ},
 }

@@ -4,6 +4,7 @@ They carry most of an on-sale's load, so they bypass FastAPI; `openapi.py` descr
 """
 
 import re
+from collections.abc import Collection
 from functools import partial
 from urllib.parse import parse_qs
 
@@ -46,7 +47,7 @@ from shared.web.unknown_names import query_errors
 
 PREFIX = "/api/ticket-purchases/"
 PURCHASE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-ONE_PARAMETERS = ("wait",)
+STREAM_SUFFIX = "events"
 
 # A purchase with one of these never changes.
 FINAL = frozenset({REJECTED, RELEASED, EXPIRED, CANCELLED})
@@ -62,6 +63,7 @@ ERROR_OF_REASON: dict[str, type[Problem]] = {
 REFUSAL_LOGGED_SECONDS = 0.1
 
 ALL, ONE = NamedRoute(PREFIX), NamedRoute(PREFIX + "{id}/")
+STREAM = NamedRoute(PREFIX + "{id}/events/")
 
 logger = get_logger(__name__)
 
@@ -99,15 +101,14 @@ class PurchaseRoutes:
             return
         path: str = scope["path"]
         method: str = scope["method"]
-        # RFC 9562: letters of either case are read.
-        purchase_id = path[len(PREFIX) :].removesuffix("/").lower()
-        scope["route"] = ONE if purchase_id else ALL
+        purchase_id, _, suffix = path[len(PREFIX) :].removesuffix("/").partition("/")
+        scope["route"] = _route(purchase_id, suffix)
         try:
             headers = dict(scope["headers"])
             caller = await self._authenticator.caller(scope["headers"])
-            if purchase_id:
+            if scope["route"] is not ALL:
                 caller.require(KeyScope.READ)
-                await self._one(scope, receive, send, caller, headers, purchase_id)
+                await self._one(scope, receive, send, caller, headers, purchase_id, suffix)
             elif method == "POST":
                 caller.require(KeyScope.PURCHASE)
                 if self._traces is None:
@@ -172,15 +173,18 @@ class PurchaseRoutes:
         caller: Caller,
         headers: dict[bytes, bytes],
         purchase_id: str,
+        suffix: str,
     ) -> None:
-        if not PURCHASE_ID.fullmatch(purchase_id):
+        # RFC 9562: letters of either case are read.
+        purchase_id = purchase_id.lower()
+        if not PURCHASE_ID.fullmatch(purchase_id) or suffix not in ("", STREAM_SUFFIX):
             raise NotFound
         if scope["method"] != "GET":
             raise MethodNotAllowed(headers={"Allow": "GET, HEAD"})
-        wait_seconds = self._query_wait(scope["query_string"])
+        wait_seconds = self._query_wait(scope["query_string"], () if suffix else ("wait",))
         if_none_match = text_of(headers.get(b"if-none-match"))
         look_up = self._service.look_up
-        if wants_events(headers.get(b"accept", b"")):
+        if suffix or wants_events(headers.get(b"accept", b"")):
             answers = look_up.follow(
                 await look_up.waiter(caller, purchase_id),
                 purchase_id,
@@ -210,7 +214,7 @@ class PurchaseRoutes:
         else:
             await send_body(scope, send, 200, [JSON, *extra], answer.body)
 
-    def _query_wait(self, query: bytes) -> int:
+    def _query_wait(self, query: bytes, parameters: Collection[str]) -> int:
         """The seconds of `?wait=N`, at most `wait_max_seconds`.
 
         Raises:
@@ -218,12 +222,18 @@ class PurchaseRoutes:
         """
         if not query:
             return 0
-        if errors := query_errors(query, ONE_PARAMETERS):
+        if errors := query_errors(query, parameters):
             raise InvalidInput(errors=errors)
         (wait,) = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("wait", ("0",))
         if not re.fullmatch(r"[0-9]+", wait):
             raise InvalidInput(errors={"wait": ["A whole number of seconds is required."]})
         return bounded_seconds(wait, self._settings.wait_max_seconds)
+
+
+def _route(purchase_id: str, suffix: str) -> NamedRoute:
+    if suffix == STREAM_SUFFIX:
+        return STREAM
+    return ONE if purchase_id or suffix else ALL
 
 
 def _wait_limit(scope: Scope, receive: Receive, seconds: int | None) -> WaitLimit | None:

@@ -6,18 +6,18 @@ from typing import Any
 from pydantic import BaseModel
 
 from gateway.purchases.openapi import (
-    ID,
     LOCATION,
+    PURCHASE_ID,
     header_parameter,
     idempotency_key,
     purchase_response,
 )
 from gateway.resolutions.schemas import (
-    CancelBody,
-    ConfirmBody,
-    ExtendBody,
-    Extended,
-    ReleaseBody,
+    HoldExtend,
+    HoldExtension,
+    PurchaseCancel,
+    PurchaseConfirm,
+    PurchaseRelease,
 )
 from shared.auth.caller import KeyScope
 from shared.errors import (
@@ -40,18 +40,10 @@ from shared.errors import (
 from shared.row_ids import MAX_ID
 from shared.web.openapi import error_responses, headers, rate_limits, security_of, too_many
 
-TAGS = ["Holds and payment"]
 NOT_DECIDED = NotDecided(headers={"Retry-After": "1"})
 LIMITED_BY = rate_limits("resolutions")
 SOMETIMES = {"Preference-Applied": "wait=10", "Idempotency-Replayed": "true", **LIMITED_BY}
 PENDING = {"Location": LOCATION, "Retry-After": "1"}
-PURCHASE_ID = {
-    "name": "id",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "format": "uuid"},
-    "example": ID,
-}
 EVENT_ID = {
     "name": "id",
     "in": "path",
@@ -65,19 +57,19 @@ PREFER = header_parameter(
 )
 KEY = idempotency_key("The same key, path and body give the same answer.")
 EXAMPLES: Mapping[type[BaseModel], Any] = {
-    ConfirmBody: {
+    PurchaseConfirm: {
         "payment_reference": "pi_3MtwBwLkdIwHu7ix28a3tqPa",
         "amount": "250.00",
         "currency": "EUR",
     },
-    ReleaseBody: {},
-    CancelBody: {
+    PurchaseRelease: {},
+    PurchaseCancel: {
         "items": [{"ticket_type": 1, "quantity": 1}],
         "restock": True,
         "note": "Refunded",
     },
-    ExtendBody: {"seconds": 1_800},
-    Extended: {"seconds": 1_800, "extended": 42},
+    HoldExtend: {"seconds": 1_800},
+    HoldExtension: {"seconds": 1_800, "extended": 42},
 }
 
 
@@ -102,13 +94,13 @@ def _operation(
     body: dict[str, Any],
     responses: dict[str, Any],
     *problems: Problem | type[Problem],
-    path_parameter: dict[str, Any] = PURCHASE_ID,
+    path_parameter: Mapping[str, Any] = PURCHASE_ID,
     key: dict[str, Any] = KEY,
     scope: KeyScope = KeyScope.PAYMENTS,
 ) -> dict[str, Any]:
     common = (NotFound, IdempotencyKeyReused, too_many("resolutions"), Unavailable)
     return {
-        "tags": TAGS,
+        "tags": ["Holds" if operation_id.startswith("holds.") else "Purchases"],
         "operationId": operation_id,
         "summary": summary,
         "description": description,
@@ -130,17 +122,17 @@ def _purchase(
 
 
 UNDECIDED = _purchase("202", "Stored, and not decided within the wait: ask again", "held", PENDING)
-EXTENDED = {"application/json": {"schema": {"$ref": "#/components/schemas/Extended"}}}
+EXTENDED = {"application/json": {"schema": {"$ref": "#/components/schemas/HoldExtension"}}}
 
 SCHEMAS: Mapping[str, Any] = _schemas()
 PATHS: Mapping[str, Any] = {
     "/api/ticket-purchases/{id}/confirm/": {
         "post": _operation(
-            "confirm_purchase",
+            "purchases.confirm",
             "Confirm a held purchase by its payment",
             "For the event's owner. A retry with the same reference gets the same answer. After a"
             " 409 other than `not_decided` the purchase does not become this payment's: void it.",
-            _body(ConfirmBody, required=True),
+            _body(PurchaseConfirm, required=True),
             {**_purchase("200", "Confirmed by this payment", "paid"), **UNDECIDED},
             InvalidInput(errors={"amount": ["The purchase's total_price is 250.00."]}),
             PermissionDenied,
@@ -154,10 +146,10 @@ PATHS: Mapping[str, Any] = {
     },
     "/api/ticket-purchases/{id}/release/": {
         "post": _operation(
-            "release_purchase",
+            "purchases.release",
             "Give up a hold",
             "For its buyer and the event's owner. Its tickets are on sale again.",
-            _body(ReleaseBody, required=False),
+            _body(PurchaseRelease, required=False),
             {
                 **_purchase("200", "Released, now or earlier", "released"),
                 **UNDECIDED,
@@ -172,10 +164,10 @@ PATHS: Mapping[str, Any] = {
     },
     "/api/ticket-purchases/{id}/cancel/": {
         "post": _operation(
-            "cancel_purchase",
+            "purchases.cancel",
             "Cancel tickets of a confirmed purchase",
             "For the event's owner, also after the event. All lines or none.",
-            _body(CancelBody, required=False),
+            _body(PurchaseCancel, required=False),
             {
                 **_purchase("201", "Cancelled", "partly cancelled", {"Location": LOCATION}),
                 **_purchase(
@@ -195,10 +187,10 @@ PATHS: Mapping[str, Any] = {
     },
     "/api/events/{id}/extend-holds/": {
         "post": _operation(
-            "extend_holds",
+            "holds.extend",
             "Give all open holds of an event more time",
             "For its owner, when the payment provider is down. Later holds have their own time.",
-            _body(ExtendBody, required=True),
+            _body(HoldExtend, required=True),
             {
                 "200": {
                     "description": "Extended",

@@ -19,9 +19,9 @@ from gateway.purchases.waiting import WaitLimit
 from gateway.rate_limits.of_resolutions import ResolutionLimits
 from gateway.resolutions.rules import Command
 from gateway.resolutions.schemas import (
-    CancelBody,
-    ExtendBody,
-    ReleaseBody,
+    HoldExtend,
+    PurchaseCancel,
+    PurchaseRelease,
     parse,
     parse_confirm,
 )
@@ -187,13 +187,13 @@ def _terms(action: str, body: bytes) -> dict[str, Any]:
         case "confirm":
             return parse_confirm(body)
         case "release":
-            return parse(ReleaseBody, body).model_dump()
+            return parse(PurchaseRelease, body).model_dump()
         case "cancel":
-            terms = parse(CancelBody, body).model_dump()
+            terms = parse(PurchaseCancel, body).model_dump()
             items = terms.pop("items")
             lines = None if items is None else tuple(StoredLine(**item) for item in items)
             return {**terms, "lines": lines}
-    return parse(ExtendBody, body).model_dump()
+    return parse(HoldExtend, body).model_dump()
 
 
 def _body(command: Command, resolved: Resolved) -> bytes:

@@ -42,18 +42,18 @@ def _amount(value: object) -> Decimal:
     return Decimal(value)
 
 
-class Line(RequestBody):
+class PurchaseLine(RequestBody):
     ticket_type: Annotated[StrictInt, Field(ge=1, le=MAX_ID)]
     quantity: Annotated[StrictInt, Field(ge=1, le=MAX_INT4)]
 
 
-def _each_type_once(lines: list[Line]) -> list[Line]:
+def _each_type_once(lines: list[PurchaseLine]) -> list[PurchaseLine]:
     if len({line.ticket_type for line in lines}) < len(lines):
         raise ValueError("must have each ticket type once")
     return lines
 
 
-class ConfirmBody(RequestBody):
+class PurchaseConfirm(RequestBody):
     """A payment of a held purchase."""
 
     payment_reference: Annotated[
@@ -76,7 +76,7 @@ class ConfirmBody(RequestBody):
 
 
 class _PlainConfirm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A `ConfirmBody` of plain ASCII, as nearly all are."""
+    """A `PurchaseConfirm` of plain ASCII, as nearly all are."""
 
     payment_reference: Annotated[str, msgspec.Meta(max_length=255, pattern=r"^ *[!-~][ -~]*\Z")]
     amount: Annotated[str, msgspec.Meta(pattern=AMOUNT_PATTERN[:-1] + r"\Z")]
@@ -86,15 +86,15 @@ class _PlainConfirm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _plain_confirm = msgspec.json.Decoder(_PlainConfirm)
 
 
-class ReleaseBody(RequestBody):
+class PurchaseRelease(RequestBody):
     """It has no fields."""
 
 
-class CancelBody(RequestBody):
+class PurchaseCancel(RequestBody):
     """Tickets of a confirmed purchase to take back."""
 
     items: Annotated[
-        Annotated[list[Line], Field(min_length=1, max_length=LINES_MAX)] | None,
+        Annotated[list[PurchaseLine], Field(min_length=1, max_length=LINES_MAX)] | None,
         AfterValidator(lambda lines: lines and _each_type_once(lines)),
         Field(description="null: all that are left of the purchase."),
     ] = None
@@ -113,13 +113,13 @@ class CancelBody(RequestBody):
     ] = None
 
 
-class ExtendBody(RequestBody):
+class HoldExtend(RequestBody):
     """More time for all open holds of an event."""
 
     seconds: Annotated[StrictInt, Field(ge=1, le=EXTEND_MAX_SECONDS)]
 
 
-class Extended(BaseModel):
+class HoldExtension(BaseModel):
     """An extension. `extended`: null while it waits for its decision."""
 
     seconds: int = Field(ge=1)
@@ -127,7 +127,7 @@ class Extended(BaseModel):
 
 
 def parse_confirm(body: bytes) -> dict[str, Any]:
-    """The fields of a `ConfirmBody`; those of a plain one in a tenth of the time.
+    """The fields of a `PurchaseConfirm`; those of a plain one in a tenth of the time.
 
     Raises:
         MalformedBody, InvalidInput: as `parse`.
@@ -135,7 +135,7 @@ def parse_confirm(body: bytes) -> dict[str, Any]:
     try:
         plain = _plain_confirm.decode(body)
     except NOT_OF_THIS_FORM:
-        return parse(ConfirmBody, body).model_dump()
+        return parse(PurchaseConfirm, body).model_dump()
     return {
         "payment_reference": plain.payment_reference,
         "amount": Decimal(plain.amount),

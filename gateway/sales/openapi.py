@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from gateway.purchases.openapi import header_parameter
-from gateway.sales.rules import State
+from gateway.purchases.request_body import MAX_INT4
+from gateway.sales.rules import SaleState
 from gateway.sales.store import LIST_MAX, TICKET_TYPES_MAX, TICKET_TYPES_OF_LISTED_MAX
 from shared.config.currencies import CURRENCY_PATTERN
-from shared.errors import InvalidInput, NotFound, Unavailable
+from shared.errors import NotFound, Unavailable
 from shared.row_ids import MAX_ID
 from shared.web.openapi import Responses, error_responses, headers
 
@@ -58,11 +59,10 @@ ID = {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}
 TEXT = {"type": "string"}
 TIME = {"type": "string", "format": "date-time"}
 TIME_OR_NULL = {"type": ["string", "null"], "format": "date-time"}
-COUNT = {"type": "integer", "minimum": 1}
-COUNT_OR_NULL = {"type": ["integer", "null"], "minimum": 1}
+COUNT = {"type": "integer", "minimum": 1, "maximum": MAX_INT4}
+COUNT_OR_NULL = {**COUNT, "type": ["integer", "null"]}
 STATE = {
-    "type": "string",
-    "enum": list(get_args(State)),
+    "$ref": "#/components/schemas/SaleState",
     "description": "`closed`: ended; `not_open`: before `sales_start`; `paused`: by its owner;"
     " `on_sale`; `all_held`: none is left, but some may come back; `sold_out`.",
 }
@@ -90,6 +90,7 @@ def _object(
 
 
 SCHEMAS: Mapping[str, Any] = {
+    "SaleState": {"type": "string", "enum": list(get_args(SaleState.__value__))},
     "SaleTicketType": _object(
         "A ticket type of a published sale.",
         TICKET_TYPE,
@@ -131,7 +132,7 @@ SCHEMAS: Mapping[str, Any] = {
             "items": {"$ref": "#/components/schemas/SaleTicketType"},
         },
     ),
-    "ListedSale": _object(
+    "SaleSummary": _object(
         "A published event.",
         LISTED,
         event=ID,
@@ -149,7 +150,7 @@ SCHEMAS: Mapping[str, Any] = {
             "description": "Of `not_open`: when its first ticket type opens.",
         },
     ),
-    "Sales": _object(
+    "SaleList": _object(
         "The published events that have not ended.",
         {"now": NOW, "stale": False, "sales": [LISTED]},
         **CLOCK,
@@ -157,11 +158,10 @@ SCHEMAS: Mapping[str, Any] = {
             "type": "array",
             "maxItems": LIST_MAX,
             "description": "Soonest first.",
-            "items": {"$ref": "#/components/schemas/ListedSale"},
+            "items": {"$ref": "#/components/schemas/SaleSummary"},
         },
     ),
 }
-UNKNOWN_PARAMETER = InvalidInput(errors={"x": ["Unknown query parameter."]})
 IF_NONE_MATCH = header_parameter("If-None-Match", "The ETags that the client has.")
 
 
@@ -186,19 +186,19 @@ def _responses(schema: str, example: Mapping[str, Any]) -> Responses:
 
 LIST: dict[str, Any] = {
     "tags": TAGS,
-    "operationId": "list_sales",
+    "operationId": "sales.list",
     "summary": "List published sales",
     "description": f"Of at most {LIST_MAX} events, each by its oldest {TICKET_TYPES_OF_LISTED_MAX}"
     " ticket types, without a token. Poll once a second at most.",
     "parameters": [IF_NONE_MATCH],
     "responses": {
-        **_responses("Sales", {"now": NOW, "stale": False, "sales": [LISTED]}),
-        **error_responses(UNKNOWN_PARAMETER, Unavailable),
+        **_responses("SaleList", {"now": NOW, "stale": False, "sales": [LISTED]}),
+        **error_responses(Unavailable),
     },
 }
 READ: dict[str, Any] = {
     "tags": TAGS,
-    "operationId": "read_sale",
+    "operationId": "sales.read",
     "summary": "Read a published sale",
     "description": "What buyers may know of an event's sale, without a token, with its oldest"
     f" {TICKET_TYPES_MAX} ticket types. Poll once a second at most; its states follow the time.",
@@ -208,7 +208,7 @@ READ: dict[str, Any] = {
     ],
     "responses": {
         **_responses("Sale", SALE),
-        **error_responses(UNKNOWN_PARAMETER, NotFound(headers=CACHED), Unavailable),
+        **error_responses(NotFound(headers=CACHED), Unavailable),
     },
 }
 PATHS: Mapping[str, Any] = {"/api/sales/": {"get": LIST}, "/api/sales/{id}/": {"get": READ}}

@@ -9,10 +9,13 @@ from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
 import msgspec
+from typing_extensions import TypeAliasType
 
-State = Literal["closed", "not_open", "paused", "on_sale", "all_held", "sold_out"]
+SaleState = TypeAliasType(
+    "SaleState", Literal["closed", "not_open", "paused", "on_sale", "all_held", "sold_out"]
+)
 # Of an event: that of its best ticket type.
-BEST_FIRST: Final[Sequence[State]] = (
+BEST_FIRST: Final[Sequence[SaleState]] = (
     "on_sale",
     "all_held",
     "paused",
@@ -57,11 +60,11 @@ class Sale(msgspec.Struct, frozen=True):
 class EventState(NamedTuple):
     """`opens_at`: when the first of its ticket types opens, while none is on sale."""
 
-    state: State
+    state: SaleState
     opens_at: datetime | None
 
 
-def state_of(ticket_type: SaleTicketType, end_time: datetime, now: datetime) -> State:
+def state_of(ticket_type: SaleTicketType, end_time: datetime, now: datetime) -> SaleState:
     """Args: the end of its event; the moment."""
     if min(ticket_type.sales_end or end_time, end_time) <= now:
         return "closed"
@@ -77,7 +80,7 @@ def state_of(ticket_type: SaleTicketType, end_time: datetime, now: datetime) -> 
 def event_state(sale: Sale, now: datetime) -> EventState:
     """Without a ticket type it is closed."""
     states = [state_of(one, sale.end_time, now) for one in sale.ticket_types]
-    state: State = next((state for state in BEST_FIRST if state in states), "closed")
+    state: SaleState = next((state for state in BEST_FIRST if state in states), "closed")
     if state != "not_open":
         return EventState(state, None)
     opening = [

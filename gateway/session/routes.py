@@ -20,7 +20,7 @@ from gateway.accounts.routes import (
     sign_in_limited,
     tokens_limited,
 )
-from gateway.accounts.schemas import Credentials
+from gateway.accounts.schemas import TokenCreate
 from gateway.accounts.service import Accounts
 from gateway.session.schemas import Session, SessionUser
 from shared.auth.tokens import TokenVerifier
@@ -78,7 +78,7 @@ cookie_router = APIRouter(route_class=SessionRoute, include_in_schema=False)
 
 @router.post(PATH, dependencies=[sign_in_limited])
 async def sign_in(
-    body: Credentials, accounts: AllAccounts, client: Client, request: Request, response: Response
+    body: TokenCreate, accounts: AllAccounts, client: Client, request: Request, response: Response
 ) -> Session:
     """As `POST /api/token/`, by the same limits."""
     pair = await accounts.sign_in(body.username, body.password, client)

@@ -1,4 +1,4 @@
-"""The bodies of the responses of a page's session; that of a sign-in is `Credentials`."""
+"""The bodies of the responses of a page's session; that of a sign-in is `TokenCreate`."""
 
 from pydantic import BaseModel
 

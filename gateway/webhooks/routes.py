@@ -13,14 +13,14 @@ from gateway.accounts.routes import (
     uncached,
 )
 from gateway.webhooks.schemas import (
-    ChangedWebhook,
-    DeliveryPage,
-    NewWebhook,
-    Rewind,
-    Rewound,
-    Test,
     Webhook,
+    WebhookCreate,
+    WebhookDeliveryPage,
     WebhookPage,
+    WebhookPosition,
+    WebhookRewind,
+    WebhookTest,
+    WebhookUpdate,
     WebhookWithSecret,
 )
 from gateway.webhooks.service import OwnWebhooks
@@ -57,6 +57,7 @@ SECRET_ONCE = {"headers": headers(NOT_STORED, TOKENS_LIMITED_BY | REPLAYED)}
 
 @router.post(
     "/",
+    operation_id="webhooks.create",
     status_code=201,
     response_model=WebhookWithSecret,
     response_model_exclude_unset=True,
@@ -73,14 +74,18 @@ SECRET_ONCE = {"headers": headers(NOT_STORED, TOKENS_LIMITED_BY | REPLAYED)}
         201: SECRET_ONCE
         | {
             "links": links_by_id(
-                *("read_webhook", "change_webhook", "delete_webhook", "test_webhook"),
-                *("rotate_webhook_secret", "rewind_webhook", "list_webhook_deliveries"),
+                *("webhooks.read", "webhooks.update", "webhooks.delete", "webhooks.test"),
+                *("webhooks.rotate_secret", "webhooks.rewind", "webhooks.list_deliveries"),
             ),
         }
     },
 )
 async def create_webhook(
-    caller: Manager, body: NewWebhook, webhooks: Webhooks, key: IdempotencyKey, response: Response
+    caller: Manager,
+    body: WebhookCreate,
+    webhooks: Webhooks,
+    key: IdempotencyKey,
+    response: Response,
 ) -> dict[str, Any]:
     """It receives only entries created after it. Its secret is shown only in this response."""
     made, secret = await webhooks.make(
@@ -91,6 +96,7 @@ async def create_webhook(
 
 @router.get(
     "/",
+    operation_id="webhooks.list",
     response_model=WebhookPage,
     summary="List your webhooks, newest first",
     response_description="A page of webhooks",
@@ -102,6 +108,7 @@ async def list_webhooks(caller: Reader, page: WantedPage, webhooks: Webhooks) ->
 
 @router.get(
     "/{id}/",
+    operation_id="webhooks.read",
     response_model=Webhook,
     summary="Read a webhook",
     response_description="The webhook",
@@ -113,6 +120,7 @@ async def read_webhook(caller: Reader, webhook_id: PathId, webhooks: Webhooks) -
 
 @router.patch(
     "/{id}/",
+    operation_id="webhooks.update",
     response_model=Webhook,
     summary="Change a webhook",
     response_description="The changed webhook",
@@ -122,7 +130,7 @@ async def read_webhook(caller: Reader, webhook_id: PathId, webhooks: Webhooks) -
     | {200: LIMITED},
 )
 async def change_webhook(
-    caller: Manager, webhook_id: PathId, body: ChangedWebhook, webhooks: Webhooks
+    caller: Manager, webhook_id: PathId, body: WebhookUpdate, webhooks: Webhooks
 ) -> object:
     """Pending deliveries use the new URL and kinds; a failed one is retried in half a minute."""
     changes = body.model_dump(exclude_unset=True)
@@ -131,6 +139,7 @@ async def change_webhook(
 
 @router.delete(
     "/{id}/",
+    operation_id="webhooks.delete",
     status_code=204,
     summary="Delete a webhook",
     response_description="Deleted",
@@ -144,6 +153,7 @@ async def delete_webhook(caller: Manager, webhook_id: PathId, webhooks: Webhooks
 
 @router.post(
     "/{id}/rotate-secret/",
+    operation_id="webhooks.rotate_secret",
     response_model=WebhookWithSecret,
     response_model_exclude_unset=True,
     summary="Rotate the secret",
@@ -171,8 +181,9 @@ async def rotate_webhook_secret(
 
 @router.post(
     "/{id}/test/",
+    operation_id="webhooks.test",
     status_code=202,
-    response_model=Test,
+    response_model=WebhookTest,
     summary="Send a test",
     response_description="The test will be sent once",
     responses=limited_problems(NotFound, BAD_KEY, *KEY_PROBLEMS) | {202: ONCE},
@@ -192,7 +203,8 @@ async def test_webhook(
 
 @router.post(
     "/{id}/rewind/",
-    response_model=Rewound,
+    operation_id="webhooks.rewind",
+    response_model=WebhookPosition,
     summary="Rewind to a number",
     response_description="The event and the number",
     responses=limited_problems(
@@ -205,7 +217,7 @@ async def test_webhook(
 async def rewind_webhook(
     caller: Manager,
     webhook_id: PathId,
-    body: Rewind,
+    body: WebhookRewind,
     webhooks: Webhooks,
     key: IdempotencyKey,
     response: Response,
@@ -220,7 +232,8 @@ async def rewind_webhook(
 
 @router.get(
     "/{id}/deliveries/",
-    response_model=DeliveryPage,
+    operation_id="webhooks.list_deliveries",
+    response_model=WebhookDeliveryPage,
     summary="List attempts to deliver, newest first",
     response_description="A page of attempts",
     responses=limited_problems(BAD_PAGE, NotFound) | {200: LIMITED},

@@ -4,28 +4,37 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from typing_extensions import TypeAliasType
 
 from shared.row_ids import MAX_ID
 from shared.web.pagination import Page
 from shared.web.strict_routes import RequestBody
 from shared.webhooks import URL_MAX_CHARACTERS
 
-Kind = Literal[
-    "issued",
-    "withdrawn",
-    "confirmed",
-    "held",
-    "rejected",
-    "refused",
-    "released",
-    "expired",
-    "cancelled",
-    "extended",
-]
+WebhookKind = TypeAliasType(
+    "WebhookKind",
+    Literal[
+        "issued",
+        "withdrawn",
+        "confirmed",
+        "held",
+        "rejected",
+        "refused",
+        "released",
+        "expired",
+        "cancelled",
+        "extended",
+    ],
+)
+KINDS: Final[tuple[WebhookKind, ...]] = get_args(WebhookKind.__value__)
 # A sold-out rush has a thousand of these for each ticket.
 NOT_BY_DEFAULT: Final = frozenset({"rejected", "refused"})
-DEFAULT_KINDS: Final[list[Kind]] = [kind for kind in get_args(Kind) if kind not in NOT_BY_DEFAULT]
-Reason = Literal["owner", "gone", "failing"]
+DEFAULT_KINDS: Final[list[WebhookKind]] = [kind for kind in KINDS if kind not in NOT_BY_DEFAULT]
+DisabledReason = TypeAliasType("DisabledReason", Literal["owner", "gone", "failing"])
+DeliveryFailure = TypeAliasType(
+    "DeliveryFailure",
+    Literal["address", "dns", "connection", "tls", "timeout", "redirect", "status", "gone"],
+)
 
 LIST = "https://shop.example/api/webhooks/"
 WEBHOOK: dict[str, Any] = {
@@ -54,7 +63,7 @@ DELIVERY: dict[str, Any] = {
 }
 
 
-def _each_once(kinds: list[Kind]) -> list[Kind]:
+def _each_once(kinds: list[WebhookKind]) -> list[WebhookKind]:
     if len(set(kinds)) < len(kinds):
         raise ValueError("must name each kind once")
     return kinds
@@ -70,11 +79,11 @@ Url = Annotated[
     ),
 ]
 Kinds = Annotated[
-    list[Kind],
+    list[WebhookKind],
     AfterValidator(_each_once),
     Field(
         min_length=1,
-        max_length=len(get_args(Kind)),
+        max_length=len(KINDS),
         description="The kinds of entries to send.",
         json_schema_extra={"uniqueItems": True},
     ),
@@ -83,7 +92,7 @@ EventId = Annotated[StrictInt, Field(ge=1, le=MAX_ID)]
 Number = Annotated[StrictInt, Field(ge=0, le=MAX_ID)]
 
 
-class NewWebhook(RequestBody):
+class WebhookCreate(RequestBody):
     """A new webhook."""
 
     model_config = ConfigDict(
@@ -99,7 +108,7 @@ class NewWebhook(RequestBody):
     )
 
 
-class ChangedWebhook(RequestBody):
+class WebhookUpdate(RequestBody):
     """The fields of a webhook to change."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"enabled": True}]})
@@ -119,11 +128,11 @@ class Webhook(BaseModel):
     id: int = Field(ge=1, le=MAX_ID)
     url: str
     event: int | None = Field(ge=1, le=MAX_ID, description="null: all events of its owner.")
-    kinds: list[Kind]
+    kinds: list[WebhookKind]
     enabled: bool
     created_at: datetime
     disabled_at: datetime | None
-    disabled_reason: Reason | None = Field(
+    disabled_reason: DisabledReason | None = Field(
         description="`owner`: its owner disabled it; `gone`: the receiver responded with 410;"
         " `failing`: deliveries failed for three days."
     )
@@ -154,7 +163,7 @@ class WebhookPage(Page[Webhook]):
     )
 
 
-class Rewind(RequestBody):
+class WebhookRewind(RequestBody):
     """The number to rewind to."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"after": 100}]})
@@ -165,7 +174,7 @@ class Rewind(RequestBody):
     )
 
 
-class Rewound(BaseModel):
+class WebhookPosition(BaseModel):
     """The number after which the webhook receives the event."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"event": 7, "after": 100}]})
@@ -174,7 +183,7 @@ class Rewound(BaseModel):
     after: int = Field(ge=0, le=MAX_ID)
 
 
-class Test(BaseModel):
+class WebhookTest(BaseModel):
     """A test delivery that will be sent."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"id": DELIVERY_ID}]})
@@ -182,7 +191,7 @@ class Test(BaseModel):
     id: str = Field(description="Its `webhook-id`, the `id` of its delivery.")
 
 
-class Delivery(BaseModel):
+class WebhookDelivery(BaseModel):
     """One attempt to deliver."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [DELIVERY]})
@@ -198,14 +207,11 @@ class Delivery(BaseModel):
     attempt: int | None = Field(ge=1)
     at: datetime = Field(description="The end of the attempt.")
     status: int | None = Field(ge=100, le=999, description="null: no response.")
-    failure: (
-        Literal["address", "dns", "connection", "tls", "timeout", "redirect", "status", "gone"]
-        | None
-    ) = Field(description="The class of the failure; null: received.")
+    failure: DeliveryFailure | None = Field(description="The class of the failure; null: received.")
     milliseconds: int = Field(ge=0)
 
 
-class DeliveryPage(Page[Delivery]):
+class WebhookDeliveryPage(Page[WebhookDelivery]):
     """One page of a list of deliveries."""
 
     model_config = ConfigDict(

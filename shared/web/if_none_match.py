@@ -1,11 +1,19 @@
 """Conditional reads (RFC 9110, 13.1.2)."""
 
 import re
+from typing import Annotated
+
+from fastapi import Header
 
 ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"'
 # RFC 9110, 5.6.1: a list, whose empty elements are ignored.
 ENTITY_TAGS = re.compile(rf"[ \t,]*+(?:{ENTITY_TAG}[ \t]*+(?:,[ \t,]*+|$))*+")
 ANY = "*"
+
+IfNoneMatch = Annotated[
+    str | None,
+    Header(alias="If-None-Match", description="ETags of the states that the client has."),
+]
 
 
 def is_unchanged(if_none_match: str | None, current: str) -> bool:

@@ -12,6 +12,7 @@ EXAMPLE = "# HELP eventify_purchases_queued ...\n# TYPE eventify_purchases_queue
 
 @router.get(
     "/metrics",
+    operation_id="operation.metrics",
     summary="Figures for monitoring",
     response_class=PlainTextResponse,
     responses={200: {"content": {"text/plain": {"example": EXAMPLE}}}},

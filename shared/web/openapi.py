@@ -14,9 +14,11 @@ from fastapi.security import HTTPBearer
 
 from shared.auth.caller import KeyScope
 from shared.errors import (
+    RETRY_AFTER_MAX_SECONDS,
     BodyTooLarge,
     BodyTooSlow,
     CrossSiteRequest,
+    InvalidInput,
     MalformedBody,
     NotAuthenticated,
     OutOfScope,
@@ -31,56 +33,76 @@ from shared.web.problem_details import PROBLEM_JSON, problem_document
 
 Responses = dict[int | str, dict[str, Any]]
 
-SHORT: Mapping[str, Any] = {
-    "description": "Where there were not enough tickets: the lines whose `quantity` exceeded what"
-    " was `left` then.",
-    "items": {
+SHORTAGE = "Shortage"
+# All that a problem may have; which members one of an operation has, its examples show.
+PROBLEM_MEMBERS: Mapping[str, Any] = {
+    "type": {"type": "string", "format": "uri-reference"},
+    "title": {"type": "string", "description": "The status in words."},
+    "status": {"type": "integer", "format": "int32", "minimum": 400, "maximum": 599},
+    "detail": {"type": "string", "description": "A sentence for a person."},
+    "errors": {
         "type": "object",
-        "required": ["ticket_type", "quantity", "left"],
-        "properties": {
-            "ticket_type": {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID},
-            "quantity": {"type": "integer", "minimum": 1},
-            "left": {"type": "integer", "minimum": 0},
-        },
+        "description": "For validation: the messages of each field.",
+        "additionalProperties": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+    },
+    "id": {"type": "string", "format": "uuid", "description": "Of a rejected purchase."},
+    "epoch": {"type": "string", "description": "Of the restored database's ledgers."},
+    "short": {
+        "type": "array",
+        "minItems": 1,
+        "items": {"$ref": f"#/components/schemas/{SHORTAGE}"},
+        "description": "Where there were not enough tickets: the lines that were short.",
     },
 }
-PROBLEM_SCHEMA: Mapping[str, Any] = {
-    "type": "object",
-    "description": "An error (RFC 9457). `code` is for programs, `detail` for people.",
-    "required": ["type", "title", "status", "detail", "code"],
-    "properties": {
-        "type": {"type": "string", "format": "uri-reference"},
-        "title": {"type": "string", "description": "The status in words."},
-        "status": {"type": "integer", "minimum": 400, "maximum": 599},
-        "detail": {"type": "string", "description": "A sentence for a person."},
-        "code": {"type": "string", "pattern": "^[a-z_]+$"},
-        "errors": {
-            "type": "object",
-            "description": "For validation: the messages of each field.",
-            "additionalProperties": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1}
+# By name: what a header says, and its form.
+HEADERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "Cache-Control": ("Which caches may store the response, and for how long.", TEXT),
+    "Connection": (
+        "The connection is closed after this response.",
+        {"type": "string", "const": "close"},
+    ),
+    "Content-Disposition": ("The name of the file.", TEXT),
+    "ETag": (
+        "The version of the resource, for `If-None-Match` and `If-Match`.",
+        {"type": "string", "pattern": r'^(W/)?"[!#-~]+"$'},
+    ),
+    "Idempotency-Replayed": (
+        "An earlier request had the same key and body.",
+        {"type": "string", "const": "true"},
+    ),
+    "Location": ("The URL of the resource.", {"type": "string", "format": "uri-reference"}),
+    "Preference-Applied": (
+        "The wait that was applied (RFC 7240).",
+        {"type": "string", "pattern": "^wait=[0-9]+$"},
+    ),
+    # Structured fields, as in draft-ietf-httpapi-ratelimit-headers-10.
+    "RateLimit": (
+        "The limit's name; `r`: requests left; `t`: seconds until there are more.",
+        {"type": "string", "pattern": '^"[a-z-]+";r=[0-9]+;t=[0-9]+$'},
+    ),
+    "RateLimit-Policy": (
+        "The limit's name; `q`: size of a burst; `w`: seconds until all of it is there again.",
+        {"type": "string", "pattern": '^"[a-z-]+";q=[0-9]+;w=[0-9]+$'},
+    ),
+    "Retry-After": (
+        "Seconds to wait before the next request.",
+        {
+            "type": "integer",
+            "format": "int32",
+            "minimum": 0,
+            "maximum": RETRY_AFTER_MAX_SECONDS,
         },
-        "id": {"type": "string", "format": "uuid", "description": "Of a rejected purchase."},
-        "epoch": {"type": "string", "description": "Of the restored database's ledgers."},
-        "short": {"type": "array", "minItems": 1, **SHORT},
-    },
-}
-HEADERS: Mapping[str, str] = {
-    "Cache-Control": "Which caches may store the response, and for how long.",
-    "Connection": "`close`: the connection is closed after this response.",
-    "ETag": "The version of the resource, for `If-None-Match` and `If-Match`.",
-    "Idempotency-Replayed": "`true`: an earlier request had the same key and body.",
-    "Location": "The URL of the resource.",
-    "Preference-Applied": "The wait that was applied.",
-    "RateLimit": "`r`: requests left; `t`: seconds until there are more.",
-    "RateLimit-Policy": "`q`: size of a burst; `w`: seconds until all of it is available again.",
-    "Retry-After": "Seconds to wait before the next request.",
-    "Vary": "The request headers that the response depends on.",
-    "WWW-Authenticate": "How to authenticate (RFC 6750).",
-    "X-Request-ID": "The id of the request in all logs: the one that was sent, or a new one.",
+    ),
+    "Vary": ("The request headers that the response depends on.", TEXT),
+    "WWW-Authenticate": ("How to authenticate (RFC 6750).", TEXT),
+    "X-Request-ID": (
+        "The id of the request in all logs: the one that was sent, or a new one.",
+        TEXT,
+    ),
 }
 ETAG = {"ETag": '"0123456789abcdef0123456789abcdef"'}
-TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1}
-SECONDS: Mapping[str, Any] = {"type": "integer", "minimum": 0}
+UNKNOWN_PARAMETER = InvalidInput(errors={"x": ["Unknown query parameter."]})
 REQUEST_ID = "01a2035e-7a5b-7c3d-8f4e-2b1a9c8d7e60"
 REQUEST_ID_PARAMETER: Mapping[str, Any] = {
     "name": "X-Request-ID",
@@ -89,6 +111,9 @@ REQUEST_ID_PARAMETER: Mapping[str, Any] = {
     " `A-Z a-z 0-9 . _ : + / = @ -`.",
     "schema": {"type": "string"},
 }
+# What is data, whatever it looks like.
+VALUES = frozenset({"example", "examples", "default", "const", "enum"})
+MAX_INT4 = 2**31 - 1
 # FastAPI adds a 422 that is never sent: validation errors are 400 here.
 FASTAPI_SCHEMAS = ("HTTPValidationError", "ValidationError")
 
@@ -102,6 +127,7 @@ bearer = HTTPBearer(
     ),
     auto_error=False,
 )
+TOKEN_SECURITY: list[dict[str, list[str]]] = [{bearer.scheme_name: []}]
 KEY_SCHEME = "apiKey"
 KEY_SECURITY: Mapping[str, Any] = {
     "type": "http",
@@ -123,9 +149,9 @@ def headers(
     """The headers of a response, each with an example."""
     return {
         name: {
-            "description": HEADERS[name],
+            "description": HEADERS[name][0],
             "required": name in always,
-            "schema": SECONDS if name == "Retry-After" else TEXT,
+            "schema": HEADERS[name][1],
             "example": int(example) if name == "Retry-After" else example,
         }
         for name, example in {**always, **(sometimes or {})}.items()
@@ -171,7 +197,7 @@ def _response(status: int, problems: list[Problem], sometimes: Mapping[str, str]
         ),
         "content": {
             PROBLEM_JSON: {
-                "schema": {"$ref": "#/components/schemas/Problem"},
+                "schema": {},  # `complete` knows all codes of the operation
                 "examples": {
                     problem.code: {"summary": problem.detail, "value": problem_document(problem)}
                     for problem in problems
@@ -213,16 +239,17 @@ def complete(document: Mapping[str, Any]) -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     for name in FASTAPI_SCHEMAS:
         schemas.pop(name, None)
-    components["schemas"] = {**_with_whole_bounds(schemas), "Problem": PROBLEM_SCHEMA}
     components["parameters"] = {"X-Request-ID": REQUEST_ID_PARAMETER}
     components.setdefault("securitySchemes", {})[KEY_SCHEME] = KEY_SECURITY
     for operations in completed["paths"].values():
         for method, operation in operations.items():
             _complete_operation(method, operation)
-    return completed
+            schemas |= _problem_schemas(operation)
+    return completed | {"paths": _tidy(completed["paths"]), "components": _tidy(components)}
 
 
 def _complete_operation(method: str, operation: dict[str, Any]) -> None:
+    operation.setdefault("security", [])
     responses = operation["responses"]
     if "application/json" in responses.get("422", {}).get("content", {}):
         del responses["422"]
@@ -240,6 +267,36 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
     parameters.append({"$ref": "#/components/parameters/X-Request-ID"})
 
 
+def _problem_schemas(operation: Mapping[str, Any]) -> dict[str, Any]:
+    """The problem of the operation, with the codes and members of its examples, and its codes."""
+    contents = [
+        response["content"][PROBLEM_JSON]
+        for response in operation["responses"].values()
+        if PROBLEM_JSON in response.get("content", {})
+    ]
+    shown = [example["value"] for each in contents for example in each["examples"].values()]
+    always, ever = (step(*map(set, shown)) for step in (set.intersection, set.union))
+    name = schema_name(operation["operationId"])
+    code = {"$ref": f"#/components/schemas/{name}Code"}
+    for content in contents:
+        content["schema"] = {"$ref": f"#/components/schemas/{name}Problem"}
+    members = {"code": code, **PROBLEM_MEMBERS}
+    problem = {
+        "type": "object",
+        "description": "An error (RFC 9457). `code` is for programs, `detail` for people.",
+        "required": sorted(always),
+        "properties": {member: schema for member, schema in members.items() if member in ever},
+    }
+    codes = {"type": "string", "enum": sorted({problem["code"] for problem in shown})}
+    return {f"{name}Problem": problem, f"{name}Code": codes}
+
+
+def schema_name(operation_id: str) -> str:
+    """`TicketTypePause` for `ticket_types.pause`."""
+    resource, verb = operation_id.split(".")
+    return f"{resource.removesuffix('s')}_{verb}".title().replace("_", "")
+
+
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     """A query string or header cannot be null."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
@@ -249,19 +306,34 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {**others, **kinds[0]} if len(kinds) == 1 else {**others, "anyOf": kinds}
 
 
-def _with_whole_bounds(schema: Any) -> Any:
-    """FastAPI writes all bounds as floats, which cannot hold the largest id."""
-    if isinstance(schema, dict):
-        return {name: _with_whole_bounds(value) for name, value in schema.items()}
-    if isinstance(schema, list):
-        return [_with_whole_bounds(value) for value in schema]
-    if isinstance(schema, float) and schema.is_integer():
-        return min(int(schema), MAX_ID)
-    return schema
+def _tidy(node: Any) -> Any:
+    """A document as generators like it.
+
+    FastAPI writes all bounds as floats, which cannot hold the largest id. An integer without a
+    format is of 32 bits in many languages. Titles say again what a property is called, and some
+    generators name types by them.
+    """
+    if isinstance(node, list):
+        return [_tidy(each) for each in node]
+    if isinstance(node, float) and node.is_integer():
+        return min(int(node), MAX_ID)
+    if not isinstance(node, dict):
+        return node
+    tidied = {
+        name: value if name in VALUES else _tidy(value)
+        for name, value in node.items()
+        if not (name == "title" and isinstance(value, str))
+    }
+    if tidied.get("type") in ("integer", ["integer", "null"]):
+        fits = tidied.get("maximum", MAX_ID) <= MAX_INT4
+        tidied.setdefault("format", "int32" if fits else "int64")
+    return tidied
 
 
-def _errors_by_form(method: str, operation: Mapping[str, Any]) -> list[type[Problem]]:
+def _errors_by_form(method: str, operation: Mapping[str, Any]) -> list[Problem | type[Problem]]:
+    # Strict routes refuse unknown parameters.
+    of_query = [UNKNOWN_PARAMETER] if operation.get("tags") != ["Operation"] else []
     of_site = [CrossSiteRequest] if method.upper() not in SAFE_METHODS else []
     of_body = [MalformedBody, BodyTooSlow, BodyTooLarge] if "requestBody" in operation else []
     of_token = [NotAuthenticated, OutOfScope] if operation.get("security") else []
-    return [*of_body, *of_token, *of_site, ServerError]
+    return [*of_query, *of_body, *of_token, *of_site, ServerError]

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import get_args
 
 import jwt
 import psutil
@@ -16,7 +15,7 @@ from deploy.local.home import Home, running_state
 from deploy.local.servers.embedded import prepare_valkey
 from deploy.local.supervisor.client import Process, SupervisorClient, SupervisorUnavailableError
 from gateway.webhooks import store
-from gateway.webhooks.schemas import Kind
+from gateway.webhooks.schemas import KINDS
 from shared.auth.mint_tokens import mint_tokens, user_names
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
@@ -118,7 +117,7 @@ class System:
     def receiving(self) -> Iterator[None]:
         """Every entry of the first user's events is sent to `receiver`, until the block ends."""
         with Receiver().running() as self.receiver:
-            url, kinds = f"{self.receiver.url}/", [*get_args(Kind)]
+            url, kinds = f"{self.receiver.url}/", [*KINDS]
             store.add(self.engine, min(self.tokens), url, None, kinds, b"s" * 32, webhooks_max=1)
             yield
 

@@ -9,7 +9,7 @@ import pytest
 from tests.deep.fuzz.system import a_system
 
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
-OPERATIONS = 57
+OPERATIONS = 61
 
 
 @pytest.mark.timeout(600)  # three thousand requests, while other tests have the cores

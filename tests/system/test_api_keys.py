@@ -35,47 +35,34 @@ KEYS = "/api/keys/"
 # Which scope a key needs for each operation; None: it takes the user's own token. A new operation
 # must find its place here.
 SCOPES: dict[str, KeyScope | None] = {
-    **dict.fromkeys(
-        ("me", "list_events", "read_event", "list_ticket_types", "read_ticket_type"),
-        KeyScope.READ,
-    ),
-    **dict.fromkeys(("list_purchases", "read_purchase", "read_ledger"), KeyScope.READ),
-    **dict.fromkeys(("read_live", "read_live_history", "list_audits", "read_audit"), KeyScope.READ),
-    "audit_event": KeyScope.MANAGE,
-    **dict.fromkeys(("buy", "release_purchase"), KeyScope.PURCHASE),
-    **dict.fromkeys(("confirm_purchase", "cancel_purchase", "extend_holds"), KeyScope.PAYMENTS),
-    **dict.fromkeys(
-        ("create_event", "replace_event", "change_event", "delete_event", "create_ticket_type"),
-        KeyScope.MANAGE,
-    ),
-    "set_notice": KeyScope.MANAGE,
-    **dict.fromkeys(
-        ("replace_ticket_type", "change_ticket_type", "delete_ticket_type", "change_capacity"),
-        KeyScope.MANAGE,
-    ),
-    **dict.fromkeys(("pause_ticket_type", "resume_ticket_type"), KeyScope.MANAGE),
-    **dict.fromkeys(
-        ("list_webhooks", "read_webhook", "list_webhook_deliveries"),
-        KeyScope.READ,
-    ),
-    **dict.fromkeys(
-        ("create_webhook", "change_webhook", "delete_webhook", "rotate_webhook_secret"),
-        KeyScope.MANAGE,
-    ),
-    **dict.fromkeys(("test_webhook", "rewind_webhook"), KeyScope.MANAGE),
-    **dict.fromkeys(("create_key", "list_keys", "delete_key"), None),
-    **dict.fromkeys(("change_email", "change_password", "delete_account"), None),
+    f"{resource}.{verb}": scope
+    for scope, resource, *verbs in (
+        (None, "accounts", "update", "change_password", "delete"),
+        (None, "api_keys", "create", "list", "revoke"),
+        (KeyScope.READ, "accounts", "read"),
+        (KeyScope.READ, "events", "list", "read"),
+        (KeyScope.READ, "ticket_types", "list", "read"),
+        (KeyScope.READ, "purchases", "list", "read", "stream"),
+        (KeyScope.READ, "feed", "read", "export_ndjson", "export_csv"),
+        (KeyScope.READ, "live", "read", "stream", "history"),
+        (KeyScope.READ, "audits", "list", "read"),
+        (KeyScope.READ, "webhooks", "list", "read", "list_deliveries"),
+        (KeyScope.PURCHASE, "purchases", "create", "release"),
+        (KeyScope.PAYMENTS, "purchases", "confirm", "cancel"),
+        (KeyScope.PAYMENTS, "holds", "extend"),
+        (KeyScope.MANAGE, "events", "create", "replace", "update", "delete", "set_notice"),
+        (KeyScope.MANAGE, "ticket_types", "create", "replace", "update", "delete"),
+        (KeyScope.MANAGE, "ticket_types", "change_capacity", "pause", "resume"),
+        (KeyScope.MANAGE, "audits", "create"),
+        (KeyScope.MANAGE, "webhooks", "create", "update", "delete", "rotate_secret"),
+        (KeyScope.MANAGE, "webhooks", "test", "rewind"),
+    )
+    for verb in verbs
 }
-PUBLIC = {
-    *("register", "sign_in", "refresh", "verify", "blacklist", "jwks"),
-    *("healthz", "readyz", "metrics", "schema", "docs", "list_sales", "read_sale"),
-}
+PUBLIC_RESOURCES = ("tokens.", "sales.", "operation.")
 CATALOG_PATHS = ("/api/events/", "/api/ticket-types/")
 # Of events, but not the catalog's.
-GATEWAYS_OPERATIONS = {
-    *("extend_holds", "read_ledger", "read_live", "read_live_history"),
-    *("audit_event", "list_audits", "read_audit"),
-}
+GATEWAYS_RESOURCES = ("holds.", "feed.", "live.", "audits.")
 
 
 class System(NamedTuple):
@@ -390,7 +377,8 @@ def test_every_operation_takes_a_key_of_its_scope_alone(
         for path, item in document["paths"].items()
         for method, operation in item.items()
     }
-    assert operations.keys() == SCOPES.keys() | PUBLIC
+    is_public = {name for name in operations if name.startswith(PUBLIC_RESOURCES)}
+    assert operations.keys() == SCOPES.keys() | is_public | {"accounts.create"}
     for name, wanted in SCOPES.items():
         method, path, security = operations[name]
         documented = [one["apiKey"] for one in security if "apiKey" in one]
@@ -398,7 +386,7 @@ def test_every_operation_takes_a_key_of_its_scope_alone(
         assert {"bearerAuth": []} in security
         row = UNKNOWN_PURCHASE if path.startswith(PURCHASES) else "1"
         address = re.sub(r"{\w+}", row, path)
-        is_gateways = name in GATEWAYS_OPERATIONS
+        is_gateways = name.startswith(GATEWAYS_RESOURCES)
         is_catalogs = path.startswith(CATALOG_PATHS) and not is_gateways
         servers = [gateway] + [system.catalog] * is_catalogs
         for server in servers:

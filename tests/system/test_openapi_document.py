@@ -43,12 +43,14 @@ LEAN_ROUTES = {
     *(("get", path) for path in ("/api/sales/", "/api/sales/{id}/")),
     ("post", "/api/ticket-purchases/"),
     ("get", "/api/ticket-purchases/{id}/"),
+    ("get", "/api/ticket-purchases/{id}/events/"),
     *(("post", f"/api/ticket-purchases/{{id}}/{to}/") for to in ("confirm", "release", "cancel")),
     ("post", "/api/events/{id}/extend-holds/"),
 }
 PUBLIC_OPERATIONS = {
-    *("register", "sign_in", "refresh", "verify", "blacklist", "jwks"),
-    *("healthz", "readyz", "metrics", "schema", "docs", "list_sales", "read_sale"),
+    *("accounts.create", "sales.list", "sales.read"),
+    *(f"tokens.{verb}" for verb in ("create", "refresh", "verify", "revoke", "read_jwks")),
+    *(f"operation.{name}" for name in ("healthz", "readyz", "metrics", "schema", "docs")),
 }
 
 Document = Mapping[str, Any]
@@ -200,9 +202,11 @@ def test_every_schema_is_used_and_has_one_name(document: Document) -> None:
     assert unused == []
     without_names = [
         str({key: value for key, value in schema.items() if key not in ("title", "description")})
-        for schema in schemas.values()
+        for name, schema in schemas.items()
+        # Those of an operation keep their names when the codes of another one change.
+        if not name.endswith(("Problem", "Code"))
     ]
-    assert len(set(without_names)) == len(schemas)
+    assert len(set(without_names)) == len(without_names)
 
 
 def test_every_response_has_the_request_id(document: Document) -> None:

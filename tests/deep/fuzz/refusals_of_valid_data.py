@@ -20,24 +20,27 @@ TICKET_TYPE_RULES = {
     "capacity",  # with what is sold already, no more than can be counted
 }
 RULES: Mapping[str, set[str]] = {
-    "register": {"username", "password"},  # which characters are letters; taken; easily guessed
-    "change_email": {"current_password"},  # which is the account's
-    "change_password": {"current_password", "new_password"},  # as at registration
-    "delete_account": {"current_password"},
-    "create_key": {"name", "expires_at"},  # as a title; in the future
+    "accounts.create": {
+        "username",
+        "password",
+    },  # which characters are letters; taken; easily guessed
+    "accounts.update": {"current_password"},  # which is the account's
+    "accounts.change_password": {"current_password", "new_password"},  # as at registration
+    "accounts.delete": {"current_password"},
+    "api_keys.create": {"name", "expires_at"},  # as a title; in the future
     # https and a public host; of the same owner; no further than the ledger.
-    "create_webhook": {"url", "event"},
-    "change_webhook": {"url"},
-    "rewind_webhook": {"after", "event"},
-    "create_event": EVENT_RULES,
-    "replace_event": EVENT_RULES,
-    "change_event": EVENT_RULES,
-    "set_notice": {"text"},  # as a description
-    "create_ticket_type": TICKET_TYPE_RULES,
-    "replace_ticket_type": TICKET_TYPE_RULES,
-    "change_ticket_type": TICKET_TYPE_RULES,
-    "change_capacity": {"change"},  # no more than is left
-    "buy": {
+    "webhooks.create": {"url", "event"},
+    "webhooks.update": {"url"},
+    "webhooks.rewind": {"after", "event"},
+    "events.create": EVENT_RULES,
+    "events.replace": EVENT_RULES,
+    "events.update": EVENT_RULES,
+    "events.set_notice": {"text"},  # as a description
+    "ticket_types.create": TICKET_TYPE_RULES,
+    "ticket_types.replace": TICKET_TYPE_RULES,
+    "ticket_types.update": TICKET_TYPE_RULES,
+    "ticket_types.change_capacity": {"change"},  # no more than is left
+    "purchases.create": {
         # Which has to be there, once and of the same event as the others; and its own limit.
         *("ticket_type", "quantity"),
         "buyer",  # with an API key only
@@ -45,10 +48,10 @@ RULES: Mapping[str, set[str]] = {
         *("sale_not_open", "sale_closed", "sale_paused", "all_held"),
     },
     # Of characters that print; these go with an `event`, or without one.
-    "list_purchases": {"buyer", "payment_reference", "before", "page"},
+    "purchases.list": {"buyer", "payment_reference", "before", "page"},
     # Which are the purchase's; a reference or note with something to read.
-    "confirm_purchase": {"amount", "currency", "payment_reference"},
-    "cancel_purchase": {"items", "ticket_type", "note"},
+    "purchases.confirm": {"amount", "currency", "payment_reference"},
+    "purchases.cancel": {"items", "ticket_type", "note"},
 }
 
 

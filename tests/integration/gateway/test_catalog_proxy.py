@@ -213,7 +213,7 @@ def test_one_document_reports_of_gateway_and_catalog(gateway: httpx.Client) -> N
     assert {"/api/token/", "/api/users/", "/api/users/me/", "/api/events/"} <= set(
         document["paths"]
     )
-    assert {"TokenPair", "Problem", "Event"} <= set(document["components"]["schemas"])
+    assert {"TokenPair", "TokenCreateProblem", "Event"} <= set(document["components"]["schemas"])
     assert document["components"]["securitySchemes"]["bearerAuth"]["scheme"] == "bearer"
     assert document["paths"]["/api/users/me/"]["get"]["security"] == [
         {"bearerAuth": []},

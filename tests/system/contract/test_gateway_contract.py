@@ -52,11 +52,15 @@ ANSWERS: dict[tuple[str, str], set[int]] = {
     (PURCHASES, "get"): {200, 401},
     (PURCHASES, "post"): {201, 202, 400, 401, 413, 422, 429, 503},
     (f"{PURCHASES}{{id}}/", "get"): {200, 304, 401, 404},
+    (f"{PURCHASES}{{id}}/events/", "get"): {200, 204, 401, 404},
     (f"{PURCHASES}{{id}}/confirm/", "post"): {200, 202, 400, 401, 403, 404, 409, 422, 503},
     (f"{PURCHASES}{{id}}/release/", "post"): {200, 202, 401, 404, 409, 422, 503},
     (f"{PURCHASES}{{id}}/cancel/", "post"): {201, 202, 400, 401, 403, 404, 409, 422, 503},
     (f"{EVENT}extend-holds/", "post"): {200, 202, 400, 401, 403, 404, 422, 503},
     (f"{EVENT}ledger/", "get"): {200, 400, 401, 403, 404, 409, 429, 503},
+    (f"{EVENT}ledger/ndjson/", "get"): {200, 400, 401, 403, 404, 429, 503},
+    (f"{EVENT}ledger/csv/", "get"): {200, 400, 401, 403, 404, 429, 503},
+    (f"{EVENT}live/events/", "get"): {200, 401, 403, 404, 429, 503},
     (f"{EVENT}live/", "get"): {200, 401, 403, 404, 429, 503},
     (f"{EVENT}live/history/", "get"): {200, 400, 401, 403, 404, 429, 503},
     (f"{EVENT}audits/", "get"): {200, 400, 401, 403, 404, 429, 503},
@@ -73,6 +77,12 @@ ANSWERS: dict[tuple[str, str], set[int]] = {
     (f"{WEBHOOK}deliveries/", "get"): {200, 401, 404},
     ("/healthz", "get"): {200},
     ("/readyz", "get"): {200, 503},
+}
+OTHER_KINDS = {
+    f"{EVENT}ledger/ndjson/": "application/x-ndjson",
+    f"{EVENT}ledger/csv/": "text/csv",
+    f"{EVENT}live/events/": "text/event-stream",
+    f"{PURCHASES}{{id}}/events/": "text/event-stream",
 }
 # The headers of the contract that an answer has, by status.
 HEADERS: dict[tuple[str, str], dict[int, set[str]]] = {
@@ -219,7 +229,8 @@ def test_every_body_is_in_the_openapi_document(document: dict[str, Any]) -> None
             if status in ("204", "304"):
                 assert "content" not in answer, (path, method, status)
             else:
-                kind = JSON if status.startswith("2") else PROBLEM
+                kind = OTHER_KINDS.get(path, JSON) if status.startswith("2") else PROBLEM
+                assert [*answer["content"]] == [kind], (path, method, status)
                 assert answer["content"][kind]["schema"], (path, method, status)
 
 

@@ -31,14 +31,21 @@ REFUSALS = [
         for change in ("capacity", "pause", "resume")
     ),
     ("POST", "/api/ticket-types/", 403),  # it names somebody else's event
-    *((method, PURCHASES + "{id}/", 404) for method in ("GET", "HEAD")),
+    *(
+        (method, f"{PURCHASES}{{id}}/{read}", 404)
+        for method in ("GET", "HEAD")
+        for read in ("", "events/")
+    ),
     *(("POST", f"{PURCHASES}{{id}}/{to}/", 404) for to in ("confirm", "release", "cancel")),
     ("POST", "/api/events/{id}/extend-holds/", 403),
     ("DELETE", "/api/keys/{id}/", 404),
     *(
         (method, f"/api/events/{{id}}/{read}/", 403)
         for method in ("GET", "HEAD")
-        for read in ("ledger", "live", "live/history", "audits", "audits/{audit}")
+        for read in (
+            *("ledger", "ledger/ndjson", "ledger/csv", "live", "live/events", "live/history"),
+            *("audits", "audits/{audit}"),
+        )
     ),
     ("POST", "/api/events/{id}/audits/", 403),
     *((method, "/api/webhooks/{id}/", 404) for method in ("GET", "PATCH", "DELETE")),

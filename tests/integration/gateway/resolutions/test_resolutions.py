@@ -17,7 +17,7 @@ from gateway.purchases.service import PurchaseService
 from gateway.purchases.waiting import WaitLimit
 from gateway.resolutions import store
 from gateway.resolutions.rules import Accepted, Command, Kind, NothingToDo
-from gateway.resolutions.schemas import ConfirmBody, parse
+from gateway.resolutions.schemas import PurchaseConfirm, parse
 from gateway.resolutions.service import Resolutions
 from gateway.resolutions.store import Question
 from purchase_worker.drain import Batch, drain
@@ -214,7 +214,7 @@ def test_the_largest_purchase_there_can_be_is_paid(sale: Sale) -> None:
     total = read.read(sale.engine, [held], position_max_rows=1)[held].purchase.total_price
     assert total == "99999999999900000.00"
     body = f'{{"payment_reference": "pi", "amount": "{total}", "currency": "EUR"}}'.encode()
-    confirm = sale.command("confirm", held, **parse(ConfirmBody, body).model_dump())
+    confirm = sale.command("confirm", held, **parse(PurchaseConfirm, body).model_dump())
     (accepted,) = sale.accept(confirm)
     assert isinstance(accepted, Accepted)
     sale.decide()

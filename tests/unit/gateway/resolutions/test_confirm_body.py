@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.resolutions.schemas import ConfirmBody, parse, parse_confirm
+from gateway.resolutions.schemas import PurchaseConfirm, parse, parse_confirm
 from shared.errors import Problem
 
 FIELDS = {"payment_reference": "pay_1", "amount": "62.50", "currency": "EUR"}
@@ -42,7 +42,7 @@ def read(body: bytes) -> tuple[object, object]:
 
     return (
         outcome(lambda: parse_confirm(body)),
-        outcome(lambda: parse(ConfirmBody, body).model_dump()),
+        outcome(lambda: parse(PurchaseConfirm, body).model_dump()),
     )
 
 

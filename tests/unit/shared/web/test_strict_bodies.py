@@ -46,7 +46,7 @@ def test_what_is_no_object_is_the_same_error_for_purchases_and_what_resolves_the
     body: bytes,
 ) -> None:
     documents = []
-    for read in (parse_body, partial(schemas.parse, schemas.ConfirmBody)):
+    for read in (parse_body, partial(schemas.parse, schemas.PurchaseConfirm)):
         with pytest.raises(InvalidInput) as error:
             read(body)
         documents.append(problem_document(error.value))
