@@ -6,14 +6,14 @@ from sqlalchemy.orm import Session
 from catalog.lanes import Lanes
 from shared.auth.issuer_tokens import Subject
 from shared.database.tables import UserRow
-from shared.errors import NotAuthenticated
+from shared.errors import TokenNotValid
 
 
 async def user_of(lanes: Lanes, subject: Subject) -> int:
     """The id of a subject's user.
 
     Raises:
-        NotAuthenticated: there is none, or none any more.
+        TokenNotValid: there is none, or none any more.
         Unavailable: the database is unavailable, or too many wait.
     """
 
@@ -26,5 +26,5 @@ async def user_of(lanes: Lanes, subject: Subject) -> int:
 
     user_id = await lanes.read(find)
     if user_id is None:
-        raise NotAuthenticated("The user of this token does not exist.", token_was_bad=True)
+        raise TokenNotValid("The user of this token does not exist.")
     return user_id

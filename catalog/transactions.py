@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from shared.database.engine import DATABASE_UNAVAILABLE, TRY_AGAIN
-from shared.errors import Conflict, InvalidInput, NotAuthenticated, Problem, Unavailable
+from shared.errors import Conflict, InvalidInput, Problem, TokenNotValid, Unavailable
 from shared.observability.logging import get_logger
 
 # SQLSTATE classes and codes (PostgreSQL, appendix A).
@@ -113,7 +113,7 @@ def problem_of(error: SQLAlchemyError) -> Problem | None:
 
 def _broken_reference(constraint: str) -> Problem:
     if constraint == "events_owner_id_fkey":
-        return NotAuthenticated("The user of this token does not exist.", token_was_bad=True)
+        return TokenNotValid("The user of this token does not exist.")
     if constraint == "ticket_types_event_id_fkey":
         return InvalidInput(errors={"event": ["There is no such event."]})
     return Conflict(HAS_PURCHASES)

@@ -13,6 +13,9 @@ EventifyError
     ├── SaleNotOpen, SaleClosed     400 sale_not_open, sale_closed
     ├── SalePaused                  400 sale_paused
     ├── NotAuthenticated            401 not_authenticated
+    │   ├── InvalidCredentials      401 invalid_credentials
+    │   ├── TokenExpired            401 token_expired
+    │   ├── TokenMalformed          401 token_malformed
     │   └── TokenNotValid           401 token_not_valid
     ├── PermissionDenied            403 permission_denied
     ├── AccountLocked               403 account_locked
@@ -35,6 +38,7 @@ EventifyError
     │   └── EpochChanged            409 epoch_changed
     ├── PreconditionFailed          412 precondition_failed
     ├── BodyTooLarge                413 body_too_large
+    ├── UnsupportedContentEncoding  415 unsupported_content_encoding
     ├── IdempotencyKeyReused        422 idempotency_key_reused
     ├── PreconditionRequired        428 precondition_required
     ├── TooManyRequests             429 too_many_requests
@@ -152,27 +156,48 @@ class SalePaused(Problem):
 
 
 class NotAuthenticated(Problem):
-    """`token_was_bad`: the challenge says so (RFC 6750, 3); without a token it says no more."""
+    """Without credentials, the challenge names no error (RFC 6750, 3.1)."""
 
     status = 401
     code = "not_authenticated"
-    default_detail = "Authentication credentials were not provided."
+    default_detail = (
+        "An access token or an API key is required, as `Authorization: Bearer <token>`."
+    )
+    token_was_bad: ClassVar[bool] = False
 
-    def __init__(self, detail: str | None = None, *, token_was_bad: bool = False) -> None:
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail)
         challenge = 'Bearer realm="eventify"'
-        if token_was_bad:
-            challenge += ', error="invalid_token"'
-        super().__init__(detail, headers={"WWW-Authenticate": challenge})
+        if self.token_was_bad:
+            challenge += f', error="invalid_token", error_description="{self.detail}"'
+        self.headers["WWW-Authenticate"] = challenge
+
+
+class InvalidCredentials(NotAuthenticated):
+    """The same for an unknown name and for a wrong password."""
+
+    code = "invalid_credentials"
+    default_detail = "No account has this username and password."
+
+
+class TokenExpired(NotAuthenticated):
+    """Only where the signature is right: of a forged token nothing is told."""
+
+    code = "token_expired"
+    default_detail = "The access token has expired; refresh it, or sign in again."
+    token_was_bad = True
+
+
+class TokenMalformed(NotAuthenticated):
+    code = "token_malformed"
+    default_detail = "This is neither a JSON Web Token nor an API key."
+    token_was_bad = True
 
 
 class TokenNotValid(NotAuthenticated):
-    """A token that was sent in the body, to be refreshed, verified or revoked."""
-
     code = "token_not_valid"
-    default_detail = "The token is invalid or has expired."
-
-    def __init__(self) -> None:
-        super().__init__(token_was_bad=True)
+    default_detail = "The token is not valid; sign in again."
+    token_was_bad = True
 
 
 class PermissionDenied(Problem):
@@ -299,6 +324,16 @@ class BodyTooLarge(Problem):
     status = 413
     code = "body_too_large"
     default_detail = "The body is too large."
+
+
+class UnsupportedContentEncoding(Problem):
+    status = 415
+    code = "unsupported_content_encoding"
+    default_detail = "Send the body as it is, without a Content-Encoding."
+
+    def __init__(self) -> None:
+        # RFC 9110, 15.5.16
+        super().__init__(headers={"Accept-Encoding": "identity"})
 
 
 class IdempotencyKeyReused(Problem):

@@ -20,7 +20,7 @@ from gateway.accounts.schemas import (
     TokenRefresh,
     TokenVerify,
 )
-from gateway.accounts.service import IN_USE, WRONG_CREDENTIALS, WRONG_PASSWORD, Accounts
+from gateway.accounts.service import IN_USE, WRONG_PASSWORD, Accounts
 from gateway.accounts.store import Account
 from gateway.rate_limits.by_address import bucket_of
 from gateway.rate_limits.by_name import NamedLimit
@@ -29,10 +29,12 @@ from shared.auth.tokens import TokenVerifier
 from shared.errors import (
     AccountLocked,
     Conflict,
+    InvalidCredentials,
     InvalidInput,
-    NotAuthenticated,
     Problem,
     RegistrationClosed,
+    TokenExpired,
+    TokenMalformed,
     TokenNotValid,
     TooManyRequests,
     Unavailable,
@@ -162,7 +164,12 @@ def limited_problems(*problems: Problem | type[Problem]) -> Responses:
 
 def _token_responses(field: str, always: Mapping[str, str] = MappingProxyType({})) -> Responses:
     """The responses of a route that takes a token in `field`; `always`: headers of a 200."""
-    problems = limited_problems(InvalidInput(errors={field: ["Field required"]}), TokenNotValid)
+    problems = limited_problems(
+        InvalidInput(errors={field: ["Field required"]}),
+        TokenExpired,
+        TokenMalformed,
+        TokenNotValid,
+    )
     return problems | {200: {"headers": headers(always, TOKENS_LIMITED_BY)}}
 
 
@@ -283,7 +290,7 @@ async def delete_account(
     response_description="The first pair of tokens",
     responses=error_responses(
         InvalidInput(errors={"password": ["Field required"]}),
-        NotAuthenticated(WRONG_CREDENTIALS),
+        InvalidCredentials,
         AccountLocked,
         TOO_OFTEN,
         Unavailable,

@@ -14,14 +14,14 @@ from gateway.accounts.store import Account, IssuedToken, Login
 from gateway.rate_limits.by_account import AccountLimit, Attempt
 from gateway.rate_limits.by_name import NamedLimit
 from gateway.rate_limits.token_bucket import Rate
-from shared.auth.tokens import Claims, TokenType, TokenVerifier
+from shared.auth.tokens import Claims, TokenVerifier
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.config.settings import Settings
 from shared.errors import (
     AccountLocked,
     Conflict,
+    InvalidCredentials,
     InvalidInput,
-    NotAuthenticated,
     RegistrationClosed,
     TokenNotValid,
     Unavailable,
@@ -29,9 +29,9 @@ from shared.errors import (
 
 # Account requests that may wait for a thread: about a second of work.
 ACCOUNT_WAITING_MAX = 1_000
-WRONG_CREDENTIALS = "No account has this username and password."
 WRONG_PASSWORD = {"current_password": ["This is not the password of this account."]}
 NO_ACCOUNT = "The account of this token does not exist."
+SIGNED_OUT = "This refresh token was used or ended before; sign in again."
 IN_USE = "This account has purchases or events, so it is kept; ask the operator to erase its name."
 # Requests with refresh tokens of one user, from all addresses: many devices stay below.
 TOKENS_OF_USER = Rate(burst=60, per_second=1.0)
@@ -109,13 +109,13 @@ class Accounts:
         """The account of a user.
 
         Raises:
-            NotAuthenticated: it does not exist any more.
+            TokenNotValid: it does not exist any more.
         """
         account = await self._token_threads.run_for(
             str(user_id), store.find_account, self._engine, user_id
         )
         if account is None:
-            raise NotAuthenticated(NO_ACCOUNT, token_was_bad=True)
+            raise TokenNotValid(NO_ACCOUNT)
         return account
 
     async def change_password(
@@ -131,7 +131,7 @@ class Accounts:
 
         Raises:
             InvalidInput: the current password is wrong, or the new one is weak.
-            NotAuthenticated: the account does not exist any more.
+            TokenNotValid: the account does not exist any more.
             TooManyRequests: too many wrong passwords were tried for this account.
         """
         login = await self._login_of(user_id, address)
@@ -163,7 +163,7 @@ class Accounts:
 
         Raises:
             Conflict: it has purchases or events.
-            InvalidInput, NotAuthenticated, TooManyRequests: as `change_password` does.
+            InvalidInput, TokenNotValid, TooManyRequests: as `change_password` does.
         """
         login = await self._login_of(user_id, address)
         await self._check_password(login, current_password, address)
@@ -182,7 +182,7 @@ class Accounts:
             address: of the client, or its network.
 
         Raises:
-            NotAuthenticated: an unknown name or a wrong password; the error is the same.
+            InvalidCredentials: an unknown name or a wrong password.
             AccountLocked: the password is right.
             TooManyRequests: too many wrong passwords were tried for this name.
         """
@@ -197,7 +197,7 @@ class Accounts:
         stored_hash = login.password_hash if login is not None else None
         check = await self._passwords.check(stored_hash, password, address)
         if login is None or not check.right:
-            raise NotAuthenticated(WRONG_CREDENTIALS)
+            raise InvalidCredentials
         if login.locked_at is not None:
             await self._account_limit.give_back(attempt)
             raise AccountLocked
@@ -213,7 +213,7 @@ class Accounts:
         """The next pair for a refresh token, which is then spent.
 
         Raises:
-            TokenNotValid: the token is invalid, was spent before, or is revoked.
+            NotAuthenticated: the token is invalid, was spent before, or is revoked.
             TooManyRequests: of its user.
         """
         claims = await self._refresh_claims(refresh_token)
@@ -223,30 +223,30 @@ class Accounts:
         """Check a token of either type.
 
         Raises:
-            TokenNotValid: it is invalid, spent, or revoked.
+            NotAuthenticated: it is invalid, spent, or revoked.
             TooManyRequests: of its user, with refresh tokens.
         """
-        try:
-            self._claims(token, "access")
-        except TokenNotValid:
-            claims = await self._refresh_claims(token)
-            if not await self._token_threads.run_for(
-                str(claims.user_id), store.is_usable, self._engine, claims.token_id
-            ):
-                raise TokenNotValid from None
+        claims = self._verifier.verify(token, "access", "refresh")
+        if claims.token_type == "access":
+            return
+        await self._user_limit.draw(str(claims.user_id))
+        if not await self._token_threads.run_for(
+            str(claims.user_id), store.is_usable, self._engine, claims.token_id
+        ):
+            raise TokenNotValid(SIGNED_OUT)
 
     async def sign_out(self, refresh_token: str) -> None:
         """Revoke the token's family.
 
         Raises:
-            TokenNotValid: the token is invalid, or its family was revoked before.
+            NotAuthenticated: the token is invalid, or its family was revoked before.
             TooManyRequests: of its user.
         """
         claims = await self._refresh_claims(refresh_token)
         if not await self._token_threads.run_for(
             str(claims.user_id), store.revoke, self._engine, claims.token_id
         ):
-            raise TokenNotValid
+            raise TokenNotValid(SIGNED_OUT)
 
     def close(self) -> None:
         self._passwords.close()
@@ -266,7 +266,7 @@ class Accounts:
     async def _login_of(self, user_id: int, address: str) -> Login:
         login = await self._threads.run_for(address, store.find_login_of, self._engine, user_id)
         if login is None:
-            raise NotAuthenticated(NO_ACCOUNT, token_was_bad=True)
+            raise TokenNotValid(NO_ACCOUNT)
         return login
 
     async def _check_password(self, login: Login, password: str, address: str) -> None:
@@ -279,15 +279,9 @@ class Accounts:
 
     async def _refresh_claims(self, token: str) -> Claims:
         """Verifies the signature first, so that nobody draws from another user's bucket."""
-        claims = self._claims(token, "refresh")
+        claims = self._verifier.verify(token, "refresh")
         await self._user_limit.draw(str(claims.user_id))
         return claims
-
-    def _claims(self, token: str, token_type: TokenType) -> Claims:
-        try:
-            return self._verifier.verify(token, token_type)
-        except NotAuthenticated:
-            raise TokenNotValid from None
 
     def _start_family(self, login: Login, check: PasswordCheck) -> SignedPair:
         """The first pair, if the password that was checked is still the account's."""
@@ -295,7 +289,7 @@ class Accounts:
         assert password_hash is not None, "it was compared with the password"
         first = store.start_family(self._engine, login.user_id, password_hash, self._lifetime)
         if first is None:
-            raise NotAuthenticated(WRONG_CREDENTIALS)
+            raise InvalidCredentials
         return self._sign(first)
 
     def _spend(self, claims: Claims) -> SignedPair:
@@ -306,7 +300,7 @@ class Accounts:
             retry_window=self._retry_window,
         )
         if successor is None:
-            raise TokenNotValid
+            raise TokenNotValid(SIGNED_OUT)
         return self._sign(successor)
 
     def _sign(self, token: IssuedToken) -> SignedPair:

@@ -42,7 +42,7 @@ class OwnKeys:
         Raises:
             IdempotencyKeyReused, NotFound: as `once` does.
             InvalidInput: `expires_at` is not in the future.
-            NotAuthenticated: the user does not exist any more.
+            TokenNotValid: the user does not exist any more.
             Conflict: the user has too many keys.
         """
         key = new_key()

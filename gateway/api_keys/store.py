@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Engine, func, insert, select, update
 from gateway.transactions import connection_transaction
 from shared.database.once import KeyedRequest, once
 from shared.database.tables import ApiKey, UserRow
-from shared.errors import Conflict, InvalidInput, NotAuthenticated, NotFound
+from shared.errors import Conflict, InvalidInput, NotFound, TokenNotValid
 
 # Of one user, live ones: every process has all keys in memory.
 KEYS_MAX = 100
@@ -46,7 +46,7 @@ def add(
     Raises:
         IdempotencyKeyReused, NotFound: as `once` does.
         InvalidInput: `expires_at` is not in the future.
-        NotAuthenticated: the user does not exist any more.
+        TokenNotValid: the user does not exist any more.
         Conflict: the user has `KEYS_MAX` keys.
     """
 
@@ -60,7 +60,7 @@ def add(
             .with_for_update(key_share=True)
         )
         if user is None:
-            raise NotAuthenticated("The account of this token does not exist.", token_was_bad=True)
+            raise TokenNotValid("The account of this token does not exist.")
         live = connection.scalar(select(func.count()).where(*_live(user_id)))
         if live is not None and live >= KEYS_MAX:
             raise Conflict(f"You have {KEYS_MAX} keys; delete those that are not used.")

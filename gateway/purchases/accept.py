@@ -13,13 +13,13 @@ from shared.errors import (
     AllHeld,
     IdempotencyKeyReused,
     InvalidInput,
-    NotAuthenticated,
     NotEnoughTickets,
     NotYourEvent,
     Problem,
     SaleClosed,
     SaleNotOpen,
     SalePaused,
+    TokenNotValid,
     TooManyExpiredHolds,
     retry_after,
 )
@@ -112,7 +112,7 @@ def problem_of_request(code: str, retry_seconds: float | None = None) -> Problem
     """The problem of a refusal that no line is the cause of."""
     match code:
         case "unknown_user":
-            return NotAuthenticated("The token's user does not exist.", token_was_bad=True)
+            return TokenNotValid("The token's user does not exist.")
         case "not_your_event":
             return NotYourEvent()
         case "key_reused":

@@ -25,7 +25,7 @@ from gateway.accounts.service import Accounts
 from gateway.session.schemas import Session, SessionUser
 from shared.auth.tokens import TokenVerifier
 from shared.config.settings import Settings
-from shared.errors import CrossSiteRequest, NotAuthenticated, Problem, TokenNotValid
+from shared.errors import CrossSiteRequest, NotAuthenticated, Problem
 from shared.web.public_address import PublicAddresses
 
 PATH = "/session/"
@@ -98,7 +98,7 @@ async def refresh(accounts: AllAccounts, request: Request, response: Response) -
 
 @cookie_router.delete(PATH, status_code=204, dependencies=[tokens_limited])
 async def sign_out(accounts: AllAccounts, request: Request, response: Response) -> None:
-    with suppress(TokenNotValid):  # it is signed out already
+    with suppress(NotAuthenticated):  # it is signed out already
         await accounts.sign_out(request.cookies[COOKIE])
     response.headers["Set-Cookie"] = _cookie(request, "", max_age=0)
 

@@ -57,7 +57,7 @@ class OwnWebhooks:
         Raises:
             UrlNotAllowed
             InvalidInput: the user has no such event.
-            NotAuthenticated: the user does not exist any more.
+            TokenNotValid: the user does not exist any more.
             Conflict: the user has too many webhooks.
         """
         self._check(url)

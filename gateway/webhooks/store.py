@@ -25,7 +25,7 @@ from shared.database.tables import (
     WebhookDelivery,
     WebhookSecret,
 )
-from shared.errors import Conflict, InvalidInput, NotAuthenticated, NotFound
+from shared.errors import Conflict, InvalidInput, NotFound, TokenNotValid
 from shared.webhooks import message_id
 
 # Each is a signature in every delivery.
@@ -127,7 +127,7 @@ def add(
 ) -> tuple[StoredWebhook, bool]:
     """Raises:
     IdempotencyKeyReused, NotFound: as `once` does.
-    NotAuthenticated: the user does not exist any more.
+    TokenNotValid: the user does not exist any more.
     InvalidInput: the user has no such event.
     Conflict: the user has `webhooks_max` webhooks.
     """
@@ -140,7 +140,7 @@ def add(
             .with_for_update(key_share=True)
         )
         if user is None:
-            raise NotAuthenticated("The account of this token does not exist.", token_was_bad=True)
+            raise TokenNotValid("The account of this token does not exist.")
         if event_id is not None and not connection.scalar(
             select(Event.id).where(Event.id == event_id, Event.owner_id == user_id)
         ):

@@ -8,7 +8,7 @@ from shared.auth.issuer_tokens import FindUser, TrustedIssuers
 from shared.auth.live_credentials import PREFIX, LiveCredentials
 from shared.auth.tokens import TokenVerifier, authorization_of, bearer_token
 from shared.config.settings import Settings
-from shared.errors import NotAuthenticated
+from shared.errors import TokenNotValid
 
 
 class Authenticator:
@@ -55,5 +55,5 @@ class Authenticator:
         if claims is None and self._issuers is not None:
             claims = await self._issuers.authenticate(token)
             if claims is not None and self._verifier.is_void(claims.user_id, claims.issued_at):
-                raise NotAuthenticated("The token was ended.", token_was_bad=True)
+                raise TokenNotValid
         return Caller((claims or self._verifier.verify_and_remember(token)).user_id)

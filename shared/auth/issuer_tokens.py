@@ -17,11 +17,11 @@ import msgspec
 import structlog
 
 from shared.auth.issuer_keys import IssuerKeys, Keys, UnknownIssuerKey, open_session
-from shared.auth.tokens import UNREADABLE, Claims, base64url_decode
+from shared.auth.tokens import UNREADABLE, Claims, base64url_decode, invalid_token
 from shared.concurrency.periodic import Periodic
 from shared.config.settings import Settings
 from shared.config.trusted_issuers import URL_MAX_CHARACTERS, TrustedIssuer, parse_issuers
-from shared.errors import NotAuthenticated
+from shared.errors import TokenExpired
 from shared.log_limit import LogLimit
 
 # Issuers add roles and groups; one of ours has 600 bytes.
@@ -173,8 +173,10 @@ class TrustedIssuers:
             return await _verify(trusted, token)
         except REFUSED as error:
             self._log_refusal(trusted.terms.issuer, _reason_of(error))
-            detail = "The token is invalid or has expired."
-            raise NotAuthenticated(detail, token_was_bad=True) from None
+            # PyJWT looks at the signature first.
+            if isinstance(error, jwt.ExpiredSignatureError):
+                raise TokenExpired("The token has expired; get another from its issuer.") from None
+            raise invalid_token(token) from None
 
     def _log_refusal(self, issuer: str, reason: str) -> None:
         # The name of an unknown issuer is the client's choice.

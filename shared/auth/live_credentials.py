@@ -6,6 +6,7 @@ another password, is dead everywhere within a second.
 """
 
 import asyncio
+import re
 import secrets
 import time
 from collections import OrderedDict
@@ -23,11 +24,12 @@ from shared.auth.tokens import TokenVerifier
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.concurrency.periodic import Periodic
 from shared.config.settings import Settings
-from shared.errors import NotAuthenticated, Unavailable
+from shared.errors import TokenMalformed, TokenNotValid, Unavailable
 
 PREFIX: Final = "evk_"
 SECRET_BYTES: Final = 32
 KEY_CHARACTERS: Final = len(PREFIX) + 43  # in base64url
+KEY_FORM: Final = re.compile(rf"{PREFIX}[\w-]{{43}}", re.ASCII)
 READ_SECONDS: Final = 0.4
 # Between two reads for keys that are not known: a guesser costs 20 small queries a second, whatever
 # he sends.
@@ -134,11 +136,12 @@ class LiveCredentials:
         """Whose key it is.
 
         Raises:
-            NotAuthenticated: it does not exist, is revoked, has expired, or its owner is locked.
+            TokenMalformed: it is too short or too long for a key.
+            TokenNotValid: it does not exist, is revoked, has expired, or its owner is locked.
             Unavailable: the database is unavailable, and was for longer than keys are trusted.
         """
-        if len(key) != KEY_CHARACTERS or not key.isascii():
-            raise _not_valid()
+        if not KEY_FORM.fullmatch(key):
+            raise TokenMalformed(f"An API key has {KEY_CHARACTERS} letters, digits, - and _.")
         hashed, now = hash_of(key), time.monotonic()
         if now - self._read_at > self._settings.api_keys_trusted_seconds:
             await self._read_after(now)
@@ -153,7 +156,7 @@ class LiveCredentials:
         if known.expires_at is not None and known.expires_at <= time.time():
             raise _not_valid()
         if self._verifier.is_locked(known.caller.user_id):
-            raise NotAuthenticated("The key's account is locked.", token_was_bad=True)
+            raise TokenNotValid("The account of this API key is locked.")
         if now - known.used_noted_at > USE_NOTED_SECONDS and known.caller.key_id is not None:
             known.used_noted_at = now
             self._used.add(known.caller.key_id)
@@ -227,5 +230,5 @@ class LiveCredentials:
             self._unknown.popitem(last=False)
 
 
-def _not_valid() -> NotAuthenticated:
-    return NotAuthenticated("The API key is unknown, revoked or expired.", token_was_bad=True)
+def _not_valid() -> TokenNotValid:
+    return TokenNotValid("The API key is unknown, revoked or expired.")

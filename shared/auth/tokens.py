@@ -1,10 +1,11 @@
 """Signs and verifies tokens. Every service verifies for itself, with the public keys alone."""
 
 import binascii
+import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from math import inf
 from typing import Literal
@@ -20,7 +21,13 @@ from uuid_utils.compat import uuid7
 
 from shared.auth.keys import KEYS_RELOAD_SECONDS, SigningKey, load_public_keys
 from shared.config.settings import Settings
-from shared.errors import NotAuthenticated, NotFound
+from shared.errors import (
+    NotAuthenticated,
+    NotFound,
+    TokenExpired,
+    TokenMalformed,
+    TokenNotValid,
+)
 from shared.row_ids import row_id
 
 # Fixed, never read from a token's own header (RFC 8725, 3.1).
@@ -62,12 +69,26 @@ class _Payload(msgspec.Struct):
     nbf: int = 0
 
 
+# RFC 7519, 3: header, claims and signature, which is empty in an unsecured token.
+JWT_FORM = re.compile(r"[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
+EXPIRED: Mapping[str, str] = {
+    "access": TokenExpired.default_detail,
+    "refresh": "The refresh token has expired; sign in again.",
+}
+# Of a genuine token in the place of the other one.
+OTHER_TYPE: Mapping[str, str] = {
+    "access": "This is an access token; send the refresh token.",
+    "refresh": "This is a refresh token; send the access token.",
+}
+
+
 class UnknownKey(ValueError):
     pass
 
 
 _header_decoder = msgspec.json.Decoder(_Header)
 _payload_decoder = msgspec.json.Decoder(_Payload)
+_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -75,6 +96,7 @@ class Claims(msgspec.Struct, frozen=True):
     token_id: UUID
     issued_at: int  # Unix seconds
     expires_at: int
+    token_type: str = "access"
 
 
 def mint(
@@ -166,13 +188,13 @@ class TokenVerifier:
                 trusted.checked.popitem(last=False)
         return claims
 
-    def verify(self, token: str, token_type: TokenType) -> Claims:
-        """The claims of a token, without the cache.
+    def verify(self, token: str, *token_types: TokenType) -> Claims:
+        """The claims of a token of one of these types, without the cache.
 
         Raises:
             NotAuthenticated: its signature, times, issuer, audience or type are invalid.
         """
-        return self._verify(self._trusted_now(), token, token_type)
+        return self._verify(self._trusted_now(), token, *token_types)
 
     def _trusted_now(self, *, not_older_than: float = KEYS_RELOAD_SECONDS) -> _Trusted:
         if time.monotonic() - self._keys_read_at >= not_older_than:
@@ -185,13 +207,13 @@ class TokenVerifier:
                     self._keys_read_at = now
         return self._trusted
 
-    def _verify(self, trusted: _Trusted, token: str, token_type: TokenType) -> Claims:
+    def _verify(self, trusted: _Trusted, token: str, *token_types: TokenType) -> Claims:
         if len(token) <= TOKEN_MAX_BYTES:
             try:
-                return self._claims(self._payload(trusted, token), token_type)
+                return self._claims(self._payload(trusted, token), token_types)
             except (InvalidSignature, NotFound, *UNREADABLE):
                 pass
-        raise NotAuthenticated("The token is invalid or has expired.", token_was_bad=True)
+        raise invalid_token(token)
 
     def _payload(self, trusted: _Trusted, token: str) -> _Payload:
         try:
@@ -203,19 +225,23 @@ class TokenVerifier:
                 raise
             return _payload(read_again, token)
 
-    def _claims(self, payload: _Payload, token_type: TokenType) -> Claims:
+    def _claims(self, payload: _Payload, token_types: Collection[TokenType]) -> Claims:
+        """Raises ValueError, NotFound, TokenNotValid, TokenExpired."""
         now, user_id = time.time(), row_id(payload.sub)
         valid = (
-            payload.typ == token_type
+            payload.typ in EXPIRED
             and payload.iss == self._settings.token_issuer
             and payload.aud == self._settings.token_audience
-            and payload.exp > now
             and max(payload.iat, payload.nbf) <= now + CLOCK_SKEW_SECONDS
             and not self.is_void(user_id, payload.iat)
         )
         if not valid:
             raise ValueError("invalid claim")
-        return Claims(user_id, payload.jti, payload.iat, payload.exp)
+        if payload.typ not in token_types:
+            raise TokenNotValid(OTHER_TYPE[payload.typ])
+        if payload.exp <= now:
+            raise TokenExpired(EXPIRED[payload.typ])
+        return Claims(user_id, payload.jti, payload.iat, payload.exp, payload.typ)
 
     def is_locked(self, user_id: int) -> bool:
         """Whether the operator has locked the user's account."""
@@ -230,11 +256,11 @@ def authorization_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """The `Authorization` header of a request, as ASGI passes headers.
 
     Raises:
-        NotAuthenticated: there are several, of which a proxy might have verified another one.
+        TokenMalformed: there are several, of which a proxy might have verified another one.
     """
     given = [value for name, value in headers if name == b"authorization"]
     if len(given) > 1:
-        raise NotAuthenticated("There is more than one Authorization header.", token_was_bad=True)
+        raise TokenMalformed("There is more than one Authorization header.")
     return given[0].decode("latin-1") if given else None
 
 
@@ -251,6 +277,24 @@ def bearer_token(authorization: str | None) -> str:
     if scheme.lower() != "bearer" or not token:
         raise NotAuthenticated
     return token
+
+
+def invalid_token(token: str) -> NotAuthenticated:
+    """The error for a token that is not valid: it may not even be one by its form."""
+    return TokenNotValid() if _is_jwt(token) else TokenMalformed()
+
+
+def _is_jwt(token: str) -> bool:
+    if not JWT_FORM.fullmatch(token):
+        return False
+    if len(token) > TOKEN_MAX_BYTES:
+        return True
+    try:
+        for part in token.split(".")[:2]:
+            _object_decoder.decode(base64url_decode(part))
+    except UNREADABLE:
+        return False
+    return True
 
 
 def _payload(trusted: _Trusted, token: str) -> _Payload:

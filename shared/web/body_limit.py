@@ -4,8 +4,11 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.errors import BodyTooLarge, BodyTooSlow, ClientLeft
+from shared.errors import BodyTooLarge, BodyTooSlow, ClientLeft, UnsupportedContentEncoding
 from shared.web.asgi_extensions import WHOLE_BODY
+from shared.web.cross_site import SAFE_METHODS
+
+PLAIN = (b"", b"identity")
 
 
 async def read_body(
@@ -16,8 +19,13 @@ async def read_body(
     Raises:
         BodyTooLarge: it has more than `max_bytes`; the rest is not read.
         BodyTooSlow: it took longer than `timeout_seconds`.
+        UnsupportedContentEncoding: it is compressed; it is not read.
         ClientLeft: before its end.
     """
+    if scope["method"] not in SAFE_METHODS:
+        for name, value in scope["headers"]:
+            if name == b"content-encoding" and value.lower() not in PLAIN:
+                raise UnsupportedContentEncoding
     # A body that is there already needs no timer, which alone takes 5 us.
     whole: bytes | None = scope.get("extensions", {}).get(WHOLE_BODY)
     if whole is not None:

@@ -24,7 +24,11 @@ from shared.errors import (
     OutOfScope,
     Problem,
     ServerError,
+    TokenExpired,
+    TokenMalformed,
+    TokenNotValid,
     TooManyRequests,
+    UnsupportedContentEncoding,
     problem_classes,
 )
 from shared.row_ids import MAX_ID
@@ -57,6 +61,7 @@ PROBLEM_MEMBERS: Mapping[str, Any] = {
 TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1}
 # By name: what a header says, and its form.
 HEADERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "Accept-Encoding": ("Bodies are sent as they are.", {"type": "string", "const": "identity"}),
     "Cache-Control": ("Which caches may store the response, and for how long.", TEXT),
     "Connection": (
         "The connection is closed after this response.",
@@ -114,6 +119,8 @@ REQUEST_ID_PARAMETER: Mapping[str, Any] = {
 # What is data, whatever it looks like.
 VALUES = frozenset({"example", "examples", "default", "const", "enum"})
 MAX_INT4 = 2**31 - 1
+OF_TOKENS = (NotAuthenticated, TokenExpired, TokenMalformed, TokenNotValid)
+OF_BODIES = (MalformedBody, BodyTooSlow, BodyTooLarge, UnsupportedContentEncoding)
 # FastAPI adds a 422 that is never sent: validation errors are 400 here.
 FASTAPI_SCHEMAS = ("HTTPValidationError", "ValidationError")
 
@@ -334,6 +341,6 @@ def _errors_by_form(method: str, operation: Mapping[str, Any]) -> list[Problem |
     # Strict routes refuse unknown parameters.
     of_query = [UNKNOWN_PARAMETER] if operation.get("tags") != ["Operation"] else []
     of_site = [CrossSiteRequest] if method.upper() not in SAFE_METHODS else []
-    of_body = [MalformedBody, BodyTooSlow, BodyTooLarge] if "requestBody" in operation else []
-    of_token = [NotAuthenticated, OutOfScope] if operation.get("security") else []
+    of_body = OF_BODIES if "requestBody" in operation else ()
+    of_token = [*OF_TOKENS, OutOfScope] if operation.get("security") else []
     return [*of_query, *of_body, *of_token, *of_site, ServerError]

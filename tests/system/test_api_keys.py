@@ -211,7 +211,7 @@ def check_dead_within_a_second(system: System, *callers: dict[str, str]) -> None
 
     def dead(server: httpx.Client, caller: dict[str, str]) -> None:
         refused = server.get(EVENTS, headers=caller)
-        assert (refused.status_code, refused.json().get("code")) == (401, "not_authenticated")
+        assert (refused.status_code, refused.json().get("code")) == (401, "token_not_valid")
         assert 'error="invalid_token"' in refused.headers["WWW-Authenticate"]
 
     for server in system.servers:

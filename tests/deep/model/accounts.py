@@ -65,7 +65,7 @@ class Accounts:
     def sign_in(self, username: str, password: str) -> RefreshToken:
         account = self._by_name.get(username.lower())
         if account is None or account.password != password:
-            raise Refusal("not_authenticated")
+            raise Refusal("invalid_credentials")
         return self._issue(Family(account))
 
     def refresh(self, token: RefreshToken) -> RefreshToken:

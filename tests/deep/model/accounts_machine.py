@@ -136,7 +136,7 @@ class AccountsMachine(RuleBasedStateMachine):
             check_refused(refused, Refusal("token_not_valid"))
         bearer = {"Authorization": f"Bearer {token.refresh}"}
         refused = self.client.get("/api/users/me/", headers=bearer)
-        check_refused(refused, Refusal("not_authenticated"))
+        check_refused(refused, Refusal("token_not_valid"))
 
     def _let_the_retry_window_pass(self) -> None:
         """Without a wait: spent tokens were spent a day earlier."""

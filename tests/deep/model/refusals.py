@@ -10,7 +10,7 @@ STATUS = {
     "sale_not_open": 400,
     "sale_closed": 400,
     "sale_paused": 400,
-    "not_authenticated": 401,
+    "invalid_credentials": 401,
     "token_not_valid": 401,
     "permission_denied": 403,
     "not_found": 404,

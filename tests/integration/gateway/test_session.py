@@ -148,7 +148,7 @@ def test_sign_ins_of_pages_and_of_the_api_share_their_limits(browser: Browser) -
     wrong = {"username": "nobody", "password": "x"}
     paths = ["/api/token/", "/session/"] * BURST
     codes = [browser.send("POST", path, wrong).json()["code"] for path in paths]
-    assert codes == ["not_authenticated"] * BURST + ["too_many_requests"] * BURST
+    assert codes == ["invalid_credentials"] * BURST + ["too_many_requests"] * BURST
     assert browser.cookie == ""
 
 

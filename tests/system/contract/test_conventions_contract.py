@@ -122,11 +122,15 @@ def errors(
     stale = {"If-Match": '"stale"'}
     large = b" " * 100_000
     answers = [
-        *(client.post(path, json={}) for client, path in _posts(visitor, buyer)),
+        *(
+            client.post(path, json={}, headers={"Content-Encoding": "Identity"})
+            for client, path in _posts(visitor, buyer)
+        ),
         *(client.post(path, content=b"{") for client, path in _posts(visitor, buyer)),
         *(visitor.get(path) for path in ("/api/users/me/", EVENTS, PURCHASES)),
         visitor.post("/api/token/", json={"username": "nobody", "password": PASSWORD}),
         visitor.post("/api/token/verify/", json={"token": "nonsense"}),
+        visitor.post("/api/token/verify/", json={"token": "e30.e30.AAAA"}),
         buyer.patch(event_address, json={"title": "Mine"}),
         *(buyer.get(f"{path}{UNKNOWN_PURCHASE}/") for path in (EVENTS, TICKET_TYPES, PURCHASES)),
         *(visitor.get(path) for path in ("/nothing", "/api/nothing/")),
@@ -134,13 +138,18 @@ def errors(
         organiser.delete(event_address),
         organiser.patch(type_address, json={"capacity": 1}, headers=stale),
         *(client.post(path, content=large) for client, path in _posts(visitor, buyer)),
+        *(
+            client.post(path, content=b"{}", headers={"Content-Encoding": coding})
+            for client, path in _posts(visitor, buyer)
+            for coding in ("gzip", "br", "identity, gzip")
+        ),
         buy(buyer, ticket_type, 2, **key),
         organiser.patch(type_address, json={"capacity": 1}),
     ]
     by_status: dict[int, list[httpx.Response]] = {}
     for answer in answers:
         by_status.setdefault(answer.status_code, []).append(answer)
-    assert by_status.keys() == {400, 401, 403, 404, 405, 409, 412, 413, 422, 428}
+    assert by_status.keys() == {400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 428}
     return by_status
 
 
@@ -154,13 +163,14 @@ def _posts(visitor: httpx.Client, buyer: httpx.Client) -> Iterator[tuple[httpx.C
 def test_errors_are_problem_json(errors: dict[int, list[httpx.Response]]) -> None:
     codes = {
         400: {"invalid", "malformed_body"},
-        401: {"not_authenticated", "token_not_valid"},
+        401: {"not_authenticated", "invalid_credentials", "token_malformed", "token_not_valid"},
         403: {"permission_denied"},
         404: {"not_found"},
         405: {"method_not_allowed"},
         409: {"conflict"},
         412: {"precondition_failed"},
         413: {"body_too_large"},
+        415: {"unsupported_content_encoding"},
         422: {"idempotency_key_reused"},
         428: {"precondition_required"},
     }

@@ -40,6 +40,7 @@ ELSEWHERE = [
     "Token",
     "X-Forwarded-User",
 ]
+OF_BAD_TOKENS = {"token_expired", "token_malformed", "token_not_valid"}
 Lines = list[str | bytes]
 
 
@@ -119,10 +120,18 @@ def is_refused(answer: Answer, lines: Lines) -> bool:
     return (
         answer.status == 401
         and answer.is_problem
-        and answer.json()["code"] == "not_authenticated"
-        and answer.headers["www-authenticate"].startswith('Bearer realm="eventify"')
+        and is_challenge(answer.headers["www-authenticate"], answer.json())
         and "x-request-id" in answer.headers
     )
+
+
+def is_challenge(challenge: str, problem: dict[str, str]) -> bool:
+    """As RFC 6750, 3 and 3.1 have it: of an error only where a token was sent."""
+    realm = 'Bearer realm="eventify"'
+    if problem["code"] == "not_authenticated":
+        return challenge == realm
+    described = f'{realm}, error="invalid_token", error_description="{problem["detail"]}"'
+    return problem["code"] in OF_BAD_TOKENS and challenge == described
 
 
 def _octets(line: str | bytes) -> bytes:

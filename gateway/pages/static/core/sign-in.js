@@ -5,7 +5,7 @@ import { explain } from "./errors.js";
 import { session } from "./session.js";
 
 // The API's own sentences say more about this form than those for its code alone.
-const SAYS_ENOUGH = new Set(["invalid", "not_authenticated"]);
+const SAYS_ENOUGH = new Set(["invalid", "invalid_credentials"]);
 
 class SignInDialog extends HTMLElement {
   #asked = null;

@@ -18,12 +18,12 @@ from shared.database.engine import open_engine
 from shared.errors import (
     IdempotencyKeyReused,
     InvalidInput,
-    NotAuthenticated,
     NotEnoughTickets,
     Problem,
     SaleClosed,
     SaleNotOpen,
     ServerError,
+    TokenNotValid,
     Unavailable,
 )
 from shared.purchases import still_queued
@@ -126,7 +126,7 @@ def test_each_error_in_a_batch_leaves_the_other_requests_alone(engine: Engine) -
     expected = {
         request(user, ticket_type): Accepted,
         request(user, 999_999_999): InvalidInput,
-        request(999_999_999, ticket_type): NotAuthenticated,
+        request(999_999_999, ticket_type): TokenNotValid,
         request(user, add_ticket_type(engine, 0)): NotEnoughTickets,
         request(user, add_ticket_type(engine, 9, sales_start=NOW + hour)): SaleNotOpen,
         request(user, add_ticket_type(engine, 9, sales_end=NOW - hour)): SaleClosed,
@@ -231,7 +231,7 @@ def test_two_batches_that_deadlock_both_get_answers(engine: Engine) -> None:
     ("deletion", "refusal"),
     [
         ("DELETE FROM ticket_types WHERE id = {ticket_type}", InvalidInput),
-        ("DELETE FROM users WHERE id = {user}", NotAuthenticated),
+        ("DELETE FROM users WHERE id = {user}", TokenNotValid),
     ],
     ids=["ticket type", "user"],
 )

@@ -14,12 +14,12 @@ from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, queued
 from shared.errors import (
     IdempotencyKeyReused,
     InvalidInput,
-    NotAuthenticated,
     NotEnoughTickets,
     Problem,
     SaleClosed,
     SaleNotOpen,
     SalePaused,
+    TokenNotValid,
 )
 from shared.purchases import still_queued
 from tests.support.factories import (
@@ -91,7 +91,7 @@ def test_each_error_in_a_batch_leaves_the_other_carts_alone(engine: Engine) -> N
     expected = {
         cart(user, [(one, 1), (few, 1)]): Accepted,
         cart(user, [(one, 1), (999_999_999, 1)]): InvalidInput,
-        cart(999_999_999, [(one, 1), (few, 1)]): NotAuthenticated,
+        cart(999_999_999, [(one, 1), (few, 1)]): TokenNotValid,
         cart(user, [(one, 1), (elsewhere, 1)]): InvalidInput,
         cart(user, [(few, 3), (one, 1)]): InvalidInput,
         cart(user, [(one, 1), (of_event(0), 1)]): NotEnoughTickets,

@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway.api_keys import store
 from gateway.webhooks import store as webhooks
-from shared.errors import NotAuthenticated
+from shared.errors import TokenNotValid
 from tests.support.factories import (
     accept,
     add_event,
@@ -30,10 +30,10 @@ VALUES ('Concert', now() + interval '1 day', now() + interval '2 days', {owner})
 def test_an_erased_account_gets_no_key_no_purchase_and_no_event(engine: Engine) -> None:
     user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
     assert scalar(engine, ERASE, id=user)
-    with pytest.raises(NotAuthenticated):
+    with pytest.raises(TokenNotValid):
         store.add(engine, user, "Checkout", ["read"], b"0" * 32, None)
     assert [type(verdict) for verdict in accept(engine, [request(user, ticket_type)])] == [
-        NotAuthenticated
+        TokenNotValid
     ]
     with pytest.raises(DBAPIError, match="an event is of an account that there is"):
         add_event(engine, user)
@@ -48,7 +48,7 @@ def test_an_erased_account_has_no_webhooks(engine: Engine) -> None:
     add_webhook()
     assert scalar(engine, ERASE, id=user)
     assert rows(engine, "SELECT FROM webhooks UNION ALL SELECT FROM webhook_secrets") == []
-    with pytest.raises(NotAuthenticated):
+    with pytest.raises(TokenNotValid):
         add_webhook()
 
 

@@ -17,12 +17,12 @@ from gateway.purchases.request_body import LineInput
 from shared.errors import (
     IdempotencyKeyReused,
     InvalidInput,
-    NotAuthenticated,
     NotEnoughTickets,
     Problem,
     SaleClosed,
     SaleNotOpen,
     SalePaused,
+    TokenNotValid,
 )
 from shared.purchases import Short
 from shared.web.problem_details import problem_document
@@ -87,7 +87,7 @@ def test_all_lines_that_are_short_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"), [("unknown_user", NotAuthenticated), ("key_reused", IdempotencyKeyReused)]
+    ("code", "expected"), [("unknown_user", TokenNotValid), ("key_reused", IdempotencyKeyReused)]
 )
 def test_a_refusal_may_be_of_the_whole_request(code: str, expected: type[Problem]) -> None:
     assert type(problem_of_request(code)) is expected

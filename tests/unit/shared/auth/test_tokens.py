@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -33,9 +34,26 @@ from shared.auth.tokens import (
     mint,
 )
 from shared.config.settings import Settings
-from shared.errors import ConfigurationError, NotAuthenticated
+from shared.errors import (
+    ConfigurationError,
+    NotAuthenticated,
+    TokenExpired,
+    TokenMalformed,
+    TokenNotValid,
+)
 from tests.support.bad_tokens import BAD, GOOD, NOW, STRANGER, Forger, encoded, signed
 from tests.support.services import PROJECT
+
+# Not three parts in base64url, of which two are JSON objects.
+MALFORMED = {
+    *("exp is inf", "exp is nan", "huge and nothing else", "empty", "dots", "many dots"),
+    *("four parts", "two parts", "cut off in the payload", "junk in the signature"),
+    *("plain base64", "padded base64", "not base64", "NUL", "control character"),
+    *("a letter that is not ASCII", "payload is a list", "payload is no JSON"),
+    *("payload is nested deeply", "payload is a member nested deeply", "header is a list"),
+    *("header is nested deeply", "alg is nested deeply", "header is no JSON"),
+    "header of our key is nested deeply",
+}
 
 
 def to_json(value: object) -> bytes:
@@ -63,8 +81,29 @@ def test_a_bad_token_is_invalid(
 ) -> None:
     # A good one first: what is remembered of it must not help a bad one.
     access(verifier, signed(signing_key))
-    with pytest.raises(NotAuthenticated):
+    with pytest.raises(NotAuthenticated) as refused:
         access(verifier, BAD[attack](Forger(signing_key, GOOD)))
+    if attack in MALFORMED:
+        assert type(refused.value) is TokenMalformed
+    elif attack in ("expired", f"exp is {-(2**70)}"):
+        assert type(refused.value) is TokenExpired
+    else:
+        assert type(refused.value) is TokenNotValid
+    # RFC 6750, 3: what its description may be made of.
+    assert re.fullmatch(r"[ !#-\[\]-~]+", refused.value.detail)
+
+
+def test_only_a_genuine_token_has_expired(verifier: TokenVerifier, signing_key: SigningKey) -> None:
+    expired = GOOD | {"exp": NOW - 1}
+    for claims in ({"iss": "elsewhere"}, {"aud": "elsewhere"}, {"typ": "refresh"}, {"sub": "x"}):
+        with pytest.raises(TokenNotValid):
+            access(verifier, signed(signing_key, expired | claims))
+    for forged in (SigningKey(signing_key.kid, STRANGER), SigningKey("nobody", STRANGER)):
+        with pytest.raises(TokenNotValid):
+            access(verifier, signed(forged, expired))
+    verifier.valid_from = {7: NOW + 1}
+    with pytest.raises(TokenNotValid):
+        access(verifier, signed(signing_key, expired))
 
 
 def test_a_good_token_has_its_users_claims(

@@ -66,10 +66,11 @@ class Client:
         headers = [(b"host", b"x"), (b"authorization", f"Bearer {token}".encode("latin-1"))]
         return (await self.authenticator.caller(headers)).user_id
 
-    async def refuses(self, token: str) -> None:
+    async def refuses(self, token: str) -> NotAuthenticated:
         with pytest.raises(NotAuthenticated) as refused:
             await self.user_of(token)
         assert 'error="invalid_token"' in refused.value.headers["WWW-Authenticate"]
+        return refused.value
 
     async def cannot_tell(self, token: str) -> None:
         with pytest.raises(Unavailable) as unavailable:
@@ -211,7 +212,8 @@ async def test_a_bad_token_is_invalid(
     async with trusting(keys_dir, well_known_issuer) as client:
         # A good one first: what is remembered of it must not help a bad one.
         await client.user_of(well_known_issuer.token())
-        await client.refuses(BAD[attack](well_known_issuer))
+        problem = await client.refuses(BAD[attack](well_known_issuer))
+        assert (problem.code == "token_expired") == attack.startswith("expired")
         assert client.users.asked == 1
 
 
