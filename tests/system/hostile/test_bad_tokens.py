@@ -191,7 +191,9 @@ def test_with_the_good_token_each_of_these_requests_is_done(
                 f"Idempotency-Key: {uuid4()}",
             ]
             body = json.dumps(target.body_for(operation.path)).encode()
-            answer = wire.request(operation.method, target.address(operation.path), lines, body)
+            # Of a stream without an end.
+            method = "HEAD" if operation.path.endswith("/live/events/") else operation.method
+            answer = wire.request(method, target.address(operation.path), lines, body)
             assert answer.status in (200, 201, 202, 204), (operation, answer)
 
 
