@@ -10,6 +10,7 @@ from pydantic import (
     StringConstraints,
     WithJsonSchema,
 )
+from pydantic.json_schema import SkipJsonSchema
 
 from catalog.rules import MAX_INT4
 from shared.row_ids import MAX_ID
@@ -37,10 +38,8 @@ ViewedId = Annotated[
 ]
 
 # Clients send back what they have read, with changes (RFC 9110, 9.3.4), so a body may contain the
-# fields of a response. OpenAPI's `readOnly` says that they change nothing.
-ReadOnly = Annotated[
-    object, Field(exclude=True, description="Ignored.", json_schema_extra={"readOnly": True})
-]
+# fields of a response, which change nothing. Generated clients have no use for them.
+ReadOnly = Annotated[SkipJsonSchema[object], Field(exclude=True)]
 
 
 def with_example(example: dict[str, Any]) -> ConfigDict:

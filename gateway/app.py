@@ -176,10 +176,8 @@ def _connections(settings: Settings) -> int:
     return threads + 1 if settings.trusted_issuers else threads
 
 
-def _fastapi_app(
-    settings: Settings, catalog_proxy: CatalogProxy, lifespan: Lifespan[FastAPI]
-) -> FastAPI:
-    """Every route but the two hot ones."""
+def documented_app(lifespan: Lifespan[FastAPI] | None = None) -> DocumentedApp:
+    """The routes that FastAPI describes."""
     app = DocumentedApp(
         title="Eventify",
         version="1",
@@ -189,12 +187,6 @@ def _fastapi_app(
         openapi_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
-    )
-    install_problem_handlers(app)
-    app.add_middleware(
-        BodyLimit,
-        max_bytes=settings.body_max_bytes,
-        timeout_seconds=settings.body_timeout_seconds,
     )
     for routes in (
         account_routes,
@@ -211,6 +203,20 @@ def _fastapi_app(
     ):
         app.include_router(routes.router)
     app.include_router(account_routes.signed_in_router)
+    return app
+
+
+def _fastapi_app(
+    settings: Settings, catalog_proxy: CatalogProxy, lifespan: Lifespan[FastAPI]
+) -> FastAPI:
+    """Every route but the lean ones."""
+    app = documented_app(lifespan)
+    install_problem_handlers(app)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.body_max_bytes,
+        timeout_seconds=settings.body_timeout_seconds,
+    )
     app.include_router(session_routes.router)
     app.include_router(session_routes.cookie_router)
     reads = (

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints
+from typing_extensions import TypeAliasType
 
 from catalog.events import payment_url
 from catalog.schemas import (
@@ -53,9 +54,10 @@ SHOW_LEFT = "Whether its published sale says how many tickets are left."
 NOTICE = "For all who wait or look at its sale; set by `notice/`."
 
 
-Currency = Annotated[
-    str, AfterValidator(currency), Field(json_schema_extra={"enum": sorted(CURRENCIES)})
-]
+Currency = TypeAliasType(
+    "Currency",
+    Annotated[str, AfterValidator(currency), Field(json_schema_extra={"enum": sorted(CURRENCIES)})],
+)
 
 EXAMPLE = {
     "title": "Open-air concert",

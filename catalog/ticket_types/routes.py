@@ -88,6 +88,8 @@ async def list_ticket_types(
     page: WantedPage,
     event: Annotated[QueryId | None, Query(description="Only those of this event.")] = None,
 ) -> Response:
+    """Of all events, or of one."""
+
     def read(session: Session) -> bytes:
         count, stored = store.page(session, event, page)
         return page_json(page, count, [representation(one) for one in stored])
@@ -153,6 +155,7 @@ async def read_ticket_type(
     ticket_type_id: PathId,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
+    """With how many are left."""
     stored = await database.read(lambda session: store.find(session, ticket_type_id))
     return _response(stored, if_none_match=if_none_match)
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from gateway.accounts.password_rules import MAX_BYTES, MIN_CHARACTERS, weaknesses
 from shared.auth.usernames import USERNAME_MAX_CHARACTERS, in_nfkc, stored_form, username_problem
@@ -158,9 +159,8 @@ class TokenRefresh(RequestBody):
     model_config = _with_example(refresh=TOKEN_EXAMPLE)
 
     refresh: StorableText
-    access: object = Field(
-        default=None, description="Ignored, so that a pair can be sent as it was received."
-    )
+    # Ignored, so that a pair can be sent as it was received.
+    access: SkipJsonSchema[object] = None
 
 
 class TokenVerify(RequestBody):

@@ -27,7 +27,7 @@ READ_LIMITED_BY = rate_limits("lists")
 
 AuditId = Annotated[
     int,
-    Path(alias="audit", examples=[1]),
+    Path(alias="audit", description="The audit's id.", examples=[1]),
     BeforeValidator(row_id),
     WithJsonSchema({"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}),
 ]

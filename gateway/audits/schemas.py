@@ -1,7 +1,7 @@
 """The bodies of audits of an event."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
@@ -40,9 +40,7 @@ class Audit(BaseModel):
     finished_at: datetime | None
     entries: int | None = Field(ge=0, description="How many were replayed.")
     seconds: float | None = Field(ge=0, description="How long it took.")
-    findings: list[Annotated[str, Field(min_length=1)]] = Field(
-        max_length=20, description="The first of them, a sentence each."
-    )
+    findings: list[str] = Field(max_length=20, description="The first of them, a sentence each.")
     summary: str = Field(description="The verdict in a sentence; empty until there is one.")
 
 

@@ -36,7 +36,7 @@ from shared.web.openapi import (
     headers,
     links_by_id,
     rate_limits,
-    security_of,
+    secured_by,
     too_many,
 )
 from shared.web.pagination import INVALID_PAGE
@@ -57,6 +57,7 @@ PURCHASE_ID: Mapping[str, Any] = {
     "name": "id",
     "in": "path",
     "required": True,
+    "description": "Its id.",
     "schema": {"type": "string", "format": "uuid"},
     "example": ID,
 }
@@ -421,7 +422,7 @@ BUY: dict[str, Any] = {
     " before the response, and decided in the order of acceptance. 202 is not a ticket yet: poll"
     " `Location`, or send `Prefer: wait=10` to get the outcome in this response. Send an"
     " `Idempotency-Key` so that a retry is safe.",
-    "security": security_of(KeyScope.PURCHASE),
+    **secured_by(KeyScope.PURCHASE),
     "parameters": [
         idempotency_key(
             "1-255 printable characters, ideally a new UUID for each purchase, in quotes:"
@@ -495,7 +496,7 @@ READ: dict[str, Any] = {
     " with `If-None-Match` ends at its next change. The event's owner may read it, too. A purchase"
     " that is rejected, released, expired or wholly cancelled never changes and may be cached"
     " forever.",
-    "security": security_of(KeyScope.READ),
+    **secured_by(KeyScope.READ),
     "parameters": [
         PURCHASE_ID,
         {
@@ -541,7 +542,7 @@ STREAM: dict[str, Any] = {
     "description": "`position` each time that it moves up, then `outcome`, also when it is held,"
     " which ends the stream; the data of each is the purchase as JSON. The event's owner may read"
     " it, too.",
-    "security": security_of(KeyScope.READ),
+    **secured_by(KeyScope.READ),
     "parameters": [
         PURCHASE_ID,
         header_parameter("Last-Event-ID", "The id of the last event received."),

@@ -17,7 +17,6 @@ from gateway.resolutions.schemas import (
     HoldExtension,
     PurchaseCancel,
     PurchaseConfirm,
-    PurchaseRelease,
 )
 from shared.auth.caller import KeyScope
 from shared.errors import (
@@ -38,7 +37,8 @@ from shared.errors import (
     Unavailable,
 )
 from shared.row_ids import MAX_ID
-from shared.web.openapi import error_responses, headers, rate_limits, security_of, too_many
+from shared.web.idempotency_key import KEY_FORM
+from shared.web.openapi import error_responses, headers, rate_limits, secured_by, too_many
 
 NOT_DECIDED = NotDecided(headers={"Retry-After": "1"})
 LIMITED_BY = rate_limits("resolutions")
@@ -48,6 +48,7 @@ EVENT_ID = {
     "name": "id",
     "in": "path",
     "required": True,
+    "description": "The event's id.",
     "schema": {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID},
 }
 PREFER = header_parameter(
@@ -62,7 +63,6 @@ EXAMPLES: Mapping[type[BaseModel], Any] = {
         "amount": "250.00",
         "currency": "EUR",
     },
-    PurchaseRelease: {},
     PurchaseCancel: {
         "items": [{"ticket_type": 1, "quantity": 1}],
         "restock": True,
@@ -84,7 +84,8 @@ def _schemas() -> dict[str, Any]:
 
 def _body(model: type[BaseModel], *, required: bool) -> dict[str, Any]:
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"required": required, "content": {"application/json": {"schema": schema}}}
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def _operation(
@@ -104,9 +105,9 @@ def _operation(
         "operationId": operation_id,
         "summary": summary,
         "description": description,
-        "security": security_of(scope),
+        **secured_by(scope),
         "parameters": [path_parameter, key, PREFER],
-        "requestBody": body,
+        **body,
         "responses": {
             **responses,
             **error_responses(*problems, *common, sometimes=LIMITED_BY),
@@ -149,12 +150,12 @@ PATHS: Mapping[str, Any] = {
             "purchases.release",
             "Give up a hold",
             "For its buyer and the event's owner. Its tickets are on sale again.",
-            _body(PurchaseRelease, required=False),
+            {},
             {
                 **_purchase("200", "Released, now or earlier", "released"),
                 **UNDECIDED,
             },
-            InvalidInput(errors={"reason": ["Unknown field."]}),
+            InvalidInput(errors={"Idempotency-Key": [KEY_FORM]}),
             NOT_DECIDED,
             AlreadyConfirmed,
             HoldExpired,

@@ -203,7 +203,14 @@ READ: dict[str, Any] = {
     "description": "What buyers may know of an event's sale, without a token, with its oldest"
     f" {TICKET_TYPES_MAX} ticket types. Poll once a second at most; its states follow the time.",
     "parameters": [
-        {"name": "id", "in": "path", "required": True, "schema": ID, "example": 1},
+        {
+            "name": "id",
+            "in": "path",
+            "required": True,
+            "description": "The event's id.",
+            "schema": ID,
+            "example": 1,
+        },
         IF_NONE_MATCH,
     ],
     "responses": {

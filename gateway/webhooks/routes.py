@@ -103,6 +103,7 @@ async def create_webhook(
     responses=limited_problems(BAD_PAGE, NotFound(INVALID_PAGE)) | {200: LIMITED},
 )
 async def list_webhooks(caller: Reader, page: WantedPage, webhooks: Webhooks) -> object:
+    """Disabled ones, too."""
     return await webhooks.page(caller.user_id, page)
 
 
@@ -115,6 +116,7 @@ async def list_webhooks(caller: Reader, page: WantedPage, webhooks: Webhooks) ->
     responses=limited_problems(NotFound) | {200: LIMITED},
 )
 async def read_webhook(caller: Reader, webhook_id: PathId, webhooks: Webhooks) -> object:
+    """Whether it is enabled, and why not; its secret is not shown again."""
     return await webhooks.read(caller.user_id, webhook_id)
 
 

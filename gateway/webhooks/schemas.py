@@ -104,7 +104,8 @@ class WebhookCreate(RequestBody):
         default=None, description="One of your events; null: all, including later ones."
     )
     kinds: Kinds = Field(
-        default=DEFAULT_KINDS, description="Default: all except `rejected` and `refused`."
+        default_factory=lambda: [*DEFAULT_KINDS],
+        description="Default: all except `rejected` and `refused`.",
     )
 
 

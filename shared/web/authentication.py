@@ -8,7 +8,7 @@ from fastapi.dependencies.models import Dependant
 
 from shared.auth.authenticator import Authenticator
 from shared.auth.caller import Caller, KeyScope
-from shared.web.openapi import KEY_SCHEME, bearer
+from shared.web.openapi import KEY_SCHEME, SCOPE, bearer
 from shared.web.strict_routes import StrictRoute
 
 
@@ -36,7 +36,7 @@ class AuthenticatedRoute(StrictRoute):
         super().__init__(*args, **kwargs)
         scope = self._scope()
         if scope is not None:
-            self.openapi_extra = {"security": [{KEY_SCHEME: [scope.value]}]}
+            self.openapi_extra = {"security": [{KEY_SCHEME: []}], SCOPE: scope.value}
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         respond = super().get_route_handler()

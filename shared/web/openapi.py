@@ -38,17 +38,18 @@ from shared.web.problem_details import PROBLEM_JSON, problem_document
 Responses = dict[int | str, dict[str, Any]]
 
 SHORTAGE = "Shortage"
+FIELD_ERRORS: Mapping[str, Any] = {
+    "type": "object",
+    "description": "For validation: the messages of each field.",
+    "additionalProperties": {"type": "array", "items": {"type": "string"}},
+}
 # All that a problem may have; which members one of an operation has, its examples show.
 PROBLEM_MEMBERS: Mapping[str, Any] = {
     "type": {"type": "string", "format": "uri-reference"},
     "title": {"type": "string", "description": "The status in words."},
     "status": {"type": "integer", "format": "int32", "minimum": 400, "maximum": 599},
     "detail": {"type": "string", "description": "A sentence for a person."},
-    "errors": {
-        "type": "object",
-        "description": "For validation: the messages of each field.",
-        "additionalProperties": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-    },
+    "errors": {"$ref": "#/components/schemas/FieldErrors"},
     "id": {"type": "string", "format": "uuid", "description": "Of a rejected purchase."},
     "epoch": {"type": "string", "description": "Of the restored database's ledgers."},
     "short": {
@@ -136,18 +137,20 @@ bearer = HTTPBearer(
 )
 TOKEN_SECURITY: list[dict[str, list[str]]] = [{bearer.scheme_name: []}]
 KEY_SCHEME = "apiKey"
+# Of an operation. Only OAuth has scopes that all tools know.
+SCOPE = "x-key-scope"
 KEY_SECURITY: Mapping[str, Any] = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "evk_...",
-    "description": "A key of `POST /api/keys/`. It acts as its owner where it has the scope that is"
-    " named here; operations that name none take a token only.",
+    "description": "A key of `POST /api/keys/`. It acts as its owner where it has the scope that"
+    " an operation names; those that name none take a token only.",
 }
 
 
-def security_of(scope: KeyScope) -> list[dict[str, list[str]]]:
-    """A user's token, or a key with this scope."""
-    return [{bearer.scheme_name: []}, {KEY_SCHEME: [scope.value]}]
+def secured_by(scope: KeyScope) -> dict[str, Any]:
+    """Members of an operation: it takes a user's token, or a key with this scope."""
+    return {"security": [*TOKEN_SECURITY, {KEY_SCHEME: []}], SCOPE: scope.value}
 
 
 def headers(
@@ -252,11 +255,16 @@ def complete(document: Mapping[str, Any]) -> dict[str, Any]:
         for method, operation in operations.items():
             _complete_operation(method, operation)
             schemas |= _problem_schemas(operation)
+    schemas["FieldErrors"] = FIELD_ERRORS
     return completed | {"paths": _tidy(completed["paths"]), "components": _tidy(components)}
 
 
 def _complete_operation(method: str, operation: dict[str, Any]) -> None:
     operation.setdefault("security", [])
+    if operation["security"]:
+        scope = operation.get(SCOPE)
+        of_keys = f"An API key needs the scope `{scope}`." if scope else "Not with an API key."
+        operation["description"] = f"{operation['description']}\n\n{of_keys}"
     responses = operation["responses"]
     if "application/json" in responses.get("422", {}).get("content", {}):
         del responses["422"]
@@ -271,6 +279,7 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
     parameters = operation.setdefault("parameters", [])
     for parameter in parameters:
         parameter["schema"] = _without_null(parameter["schema"])
+        parameter["schema"].pop("description", None)  # the parameter has it, too
     parameters.append({"$ref": "#/components/parameters/X-Request-ID"})
 
 
@@ -316,6 +325,7 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 def _tidy(node: Any) -> Any:
     """A document as generators like it.
 
+    They make a type of its own of each half of an `anyOf`.
     FastAPI writes all bounds as floats, which cannot hold the largest id. An integer without a
     format is of 32 bits in many languages. Titles say again what a property is called, and some
     generators name types by them.
@@ -330,11 +340,20 @@ def _tidy(node: Any) -> Any:
         name: value if name in VALUES else _tidy(value)
         for name, value in node.items()
         if not (name == "title" and isinstance(value, str))
+        and not (name == "default" and value is None)
     }
+    tidied |= _nullable(tidied.pop("anyOf", None))
     if tidied.get("type") in ("integer", ["integer", "null"]):
         fits = tidied.get("maximum", MAX_ID) <= MAX_INT4
         tidied.setdefault("format", "int32" if fits else "int64")
     return tidied
+
+
+def _nullable(kinds: list[dict[str, Any]] | None) -> dict[str, Any]:
+    """`{"type": [..., "null"]}` for what pydantic calls any of two, one of which is null."""
+    if kinds is None or len(kinds) != 2 or kinds[1] != {"type": "null"} or "type" not in kinds[0]:
+        return {} if kinds is None else {"anyOf": kinds}
+    return {**kinds[0], "type": [kinds[0]["type"], "null"]}
 
 
 def _errors_by_form(method: str, operation: Mapping[str, Any]) -> list[Problem | type[Problem]]:

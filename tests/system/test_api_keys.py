@@ -373,17 +373,17 @@ def test_every_operation_takes_a_key_of_its_scope_alone(
     keys = {scope: bearer(make_key(gateway, owner, scope)["key"]) for scope in KeyScope}
     document = gateway.get("/api/schema/").json()
     operations = {
-        operation["operationId"]: (method, path, operation.get("security", []))
+        operation["operationId"]: (method, path, operation)
         for path, item in document["paths"].items()
         for method, operation in item.items()
     }
     is_public = {name for name in operations if name.startswith(PUBLIC_RESOURCES)}
     assert operations.keys() == SCOPES.keys() | is_public | {"accounts.create"}
     for name, wanted in SCOPES.items():
-        method, path, security = operations[name]
-        documented = [one["apiKey"] for one in security if "apiKey" in one]
-        assert documented == ([] if wanted is None else [[wanted]]), name
-        assert {"bearerAuth": []} in security
+        method, path, operation = operations[name]
+        of_keys = [] if wanted is None else [{"apiKey": []}]
+        assert operation["security"] == [{"bearerAuth": []}, *of_keys], name
+        assert operation.get("x-key-scope") == wanted, name
         row = UNKNOWN_PURCHASE if path.startswith(PURCHASES) else "1"
         address = re.sub(r"{\w+}", row, path)
         is_gateways = name.startswith(GATEWAYS_RESOURCES)

@@ -217,7 +217,7 @@ def test_one_document_reports_of_gateway_and_catalog(gateway: httpx.Client) -> N
     assert document["components"]["securitySchemes"]["bearerAuth"]["scheme"] == "bearer"
     assert document["paths"]["/api/users/me/"]["get"]["security"] == [
         {"bearerAuth": []},
-        {"apiKey": ["read"]},
+        {"apiKey": []},
     ]
 
 
@@ -233,6 +233,30 @@ def test_every_operation_of_the_gateway_is_reported_in_full(gateway: httpx.Clien
     assert "HTTPValidationError" not in document["components"]["schemas"]
     names = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
     assert names <= set(document["components"]["schemas"])
+
+
+def test_the_document_is_gzipped_and_sent_only_when_it_changed(gateway: httpx.Client) -> None:
+    answers = {
+        encoding: gateway.get("/api/schema/", headers={"Accept-Encoding": encoding})
+        for encoding in ("identity", "gzip")
+    }
+    plain, gzipped = answers.values()
+    assert plain.json() == gzipped.json()
+    assert plain.json()["servers"] == [{"url": "/"}]
+    assert "Content-Encoding" not in plain.headers
+    assert gzipped.headers["Content-Encoding"] == "gzip"
+    assert int(gzipped.headers["Content-Length"]) < len(plain.content) / 5
+    assert plain.headers["ETag"] != gzipped.headers["ETag"]
+    for encoding, answer in answers.items():
+        assert answer.headers["Cache-Control"] == "public, max-age=60"
+        assert answer.headers["Vary"] == "Accept-Encoding"
+        headers = {"Accept-Encoding": encoding, "If-None-Match": f'"x", {answer.headers["ETag"]}'}
+        unchanged = gateway.get("/api/schema/", headers=headers)
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+        assert unchanged.headers["ETag"] == answer.headers["ETag"]
+        head = gateway.head("/api/schema/", headers={"Accept-Encoding": encoding})
+        assert head.content == b""
+        assert head.headers["Content-Length"] == answer.headers["Content-Length"]
 
 
 def test_the_docs_page_needs_no_other_host_and_no_script_of_its_own(

@@ -59,6 +59,7 @@ FOR_USERS: dict[str, set[str]] = {
 ROUTES = OPEN | FOR_USERS
 # They take no fields.
 WITHOUT_BODY = {
+    f"{PURCHASES}1/release/",
     *(f"{TICKET_TYPES}1/{action}/" for action in ("pause", "resume")),
     f"{EVENTS}1/audits/",
     *(f"/api/webhooks/1/{action}/" for action in ("rotate-secret", "test")),
