@@ -154,7 +154,10 @@ def test_the_form_is_what_the_client_prefers(
         assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
         assert bool(answer.content) == (method == "GET")
         if media_type != "application/json":
-            name = f"event-{sale.event}.{'csv' if 'csv' in media_type else 'ndjson'}"
+            form = "csv" if "csv" in media_type else "ndjson"
+            own = reader.request(method, f"{path}{form}/", headers={"Accept": "application/json"})
+            assert (own.content, own.headers["content-type"]) == (answer.content, media_type)
+            name = f"event-{sale.event}.{form}"
             assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
 
 

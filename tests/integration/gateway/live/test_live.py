@@ -133,7 +133,7 @@ def test_the_figures_are_those_of_the_sale(sale: Sale, owner: httpx.Client) -> N
 
 
 def test_a_stream_has_a_sample_a_second(sale: Sale, owner: httpx.Client) -> None:
-    with owner.stream("GET", sale.path, headers=EVENTS) as answer:
+    with owner.stream("GET", f"{sale.path}events/") as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "text/event-stream"
         events = events_of(answer.iter_lines())

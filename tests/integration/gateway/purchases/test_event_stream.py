@@ -90,6 +90,23 @@ def test_a_browser_that_comes_back_with_the_outcome_is_reported_to_stop(
     assert other.status_code == 200
 
 
+def test_a_path_of_its_own_is_always_a_stream(
+    engine: Engine, settings: Settings, buyer: httpx.Client, queued: tuple[int, str]
+) -> None:
+    event, path = queued
+    drain(engine, [event], settings, ignore)
+    answer = buyer.get(f"{path}events/", headers={"Accept": "application/json"})
+    assert answer.headers["Content-Type"] == "text/event-stream"
+    assert answer.text == buyer.get(path, headers=EVENTS).text
+    (outcome,) = events_of(answer.text.splitlines())
+    assert buyer.get(f"{path}events/", headers={"Last-Event-ID": outcome.id}).status_code == 204
+    assert list(buyer.get(f"{path}events/?wait=1").json()["errors"]) == ["wait"]
+    other = buyer.post(f"{path}events/")
+    assert (other.status_code, other.headers["Allow"]) == (405, "GET, HEAD")
+    for unknown in (f"{path}event/", f"{path}events/events/", "/api/ticket-purchases//events/"):
+        assert buyer.get(unknown).status_code == 404
+
+
 def test_head_of_a_stream_does_not_hold_the_connection(
     buyer: httpx.Client, queued: tuple[int, str]
 ) -> None:
