@@ -12,6 +12,7 @@ from shared.database.schema_version import refuse_former_schema
 from shared.observability.logging import configure_logging
 from shared.process import is_supervised, run_or_explain
 from shared.web.edge import Edge
+from shared.web.public_address import PublicAddresses
 from shared.web.server import serve
 
 
@@ -21,9 +22,11 @@ def run() -> None:
     settings = get_settings()
     configure_logging(settings, "catalog")
     refuse_former_schema(settings, "catalog")
-    app = Edge(create_app(settings), "catalog", access_log=settings.access_log)
+    app = create_app(settings)
+    addresses: PublicAddresses = app.state.addresses
+    edge = Edge(app, "catalog", addresses, access_log=settings.access_log)
     serve(
-        app,
+        edge,
         settings.catalog_host,
         settings.catalog_port,
         settings,

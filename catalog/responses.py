@@ -27,7 +27,7 @@ from shared.web.openapi import (
     rate_limits,
     too_many,
 )
-from shared.web.pagination import INVALID_PAGE
+from shared.web.pagination import BEYOND_THE_END
 
 Shown = Problem | type[Problem]
 Headers = dict[str, str]
@@ -57,7 +57,9 @@ def json_response(
 
 
 def listing(*problems: Shown) -> Responses:
-    refused = error_responses(*problems, NotFound(INVALID_PAGE), too_many("lists"), sometimes=LISTS)
+    refused = error_responses(
+        *problems, NotFound(BEYOND_THE_END), too_many("lists"), sometimes=LISTS
+    )
     return refused | {200: {"headers": headers({}, LISTS)}}
 
 

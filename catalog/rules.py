@@ -17,4 +17,4 @@ def check_order(names: tuple[str, str], start: datetime | None, end: datetime | 
     """Raises InvalidInput by field: the end is not after the start. None is unlimited."""
     first, last = names
     if start is not None and end is not None and end <= start:
-        raise InvalidInput(errors={last: [f"must be after {first}"]})
+        raise InvalidInput(errors={last: [f"Must be after {first}."]})

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan
 
-from gateway import api_docs, health, openapi
+from gateway import api_docs, error_page, health, openapi
 from gateway.accounts import routes as account_routes
 from gateway.accounts.expiry import periodic_deletion
 from gateway.accounts.service import Accounts, token_rate
@@ -200,6 +200,7 @@ def documented_app(lifespan: Lifespan[FastAPI] | None = None) -> DocumentedApp:
         metrics_routes,
         openapi,
         api_docs,
+        error_page,
     ):
         app.include_router(routes.router)
     app.include_router(account_routes.signed_in_router)

@@ -19,7 +19,7 @@ async def send_problem(
     scope: Scope, send: Send, problem: Problem, extra: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
     headers = [(b"content-type", PROBLEM_JSON.encode()), *extra, *encoded(problem.headers)]
-    await send_body(scope, send, problem.status, headers, problem_body(problem))
+    await send_body(scope, send, problem.status, headers, problem_body(problem, scope))
 
 
 def encoded(headers: Mapping[str, str]) -> Headers:

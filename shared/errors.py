@@ -53,6 +53,8 @@ from typing import ClassVar, Final
 
 # Some clients keep seconds in 32 bits.
 RETRY_AFTER_MAX_SECONDS: Final = 86_400
+# Of a field or header, in `errors`.
+REQUIRED: Final = "This is required."
 
 
 def retry_after(seconds: float) -> int:

@@ -14,7 +14,7 @@ def _written_time(value: object) -> object:
     """Raises ValueError: a number of seconds, or a time without its offset, also where a `+` of a
     query became a space."""
     if not isinstance(value, str) or not WRITTEN_TIME.fullmatch(value):
-        raise ValueError("must be a time with its offset, such as 2026-11-22T20:00:00Z")
+        raise ValueError("Must be a time with its offset, such as 2026-11-22T20:00:00Z.")
     return value
 
 

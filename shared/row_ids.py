@@ -10,7 +10,7 @@ from shared.errors import NotFound
 MAX_ID = 2**63 - 1  # PostgreSQL's bigint
 # Python's own `int` also reads 1_0, +1, and the digits of other scripts.
 ID = re.compile(r"[1-9][0-9]{0,18}")
-NOT_AN_ID = f"must be a whole number from 1 to {MAX_ID}"
+NOT_AN_ID = f"Must be a whole number from 1 to {MAX_ID}."
 
 
 def row_id(text: str) -> int:

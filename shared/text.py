@@ -86,7 +86,7 @@ def normalized(text: str, form: Literal["NFC", "NFKC"] = "NFC") -> str:
         combines = unicodedata.combining(character) or character in COMBINING_WHEN_DECOMPOSED
         run = run + 1 if combines else 0
         if run > COMBINING_MAX:
-            raise ValueError(f"must not have more than {COMBINING_MAX} combining marks in a row")
+            raise ValueError(f"Must not have more than {COMBINING_MAX} combining marks in a row.")
     return unicodedata.normalize(form, text)
 
 
@@ -118,7 +118,7 @@ def readable_line(text: str) -> str:
         ValueError: says what is wrong.
     """
     if NOT_IN_LINE.search(text):
-        raise ValueError("must be one line without control characters")
+        raise ValueError("Must be one line without control characters.")
     return _readable(text)
 
 
@@ -129,15 +129,15 @@ def readable_text(text: str) -> str:
         ValueError: says what is wrong.
     """
     if NOT_IN_TEXT.search(text):
-        raise ValueError("must not have control characters other than tabs and line breaks")
+        raise ValueError("Must not have control characters other than tabs and line breaks.")
     return _readable(text) if text else text
 
 
 def _readable(text: str) -> str:
     if not any(unicodedata.category(shown)[0] in VISIBLE_CATEGORIES for shown in _shown(text)):
-        raise ValueError("must have a letter, digit, punctuation mark or symbol in it")
+        raise ValueError("Must have a letter, digit, punctuation mark or symbol in it.")
     if not _closes_bidi(text):
-        raise ValueError("must close the bidirectional embeddings and isolates that it opens")
+        raise ValueError("Must close the bidirectional embeddings and isolates that it opens.")
     return text
 
 

@@ -59,21 +59,21 @@ def is_allowed_address(text: str, allowed: Collection[Network] = ()) -> bool:
 def url_problem(text: str, *, allow_http: bool, allowed: Collection[Network]) -> str | None:
     """Why a webhook may not have this URL. What its name stands for is seen when connecting."""
     if len(text) > URL_MAX_CHARACTERS:
-        return f"must have at most {URL_MAX_CHARACTERS} characters"
+        return f"Must have at most {URL_MAX_CHARACTERS} characters."
     if not text.isascii() or not text.isprintable() or " " in text:
-        return "must be a URL of printable ASCII characters"
+        return "Must be a URL of printable ASCII characters."
     try:
         url = URL(text)
         host = url.host  # of xn--..., what that stands for
     except ValueError:
-        return "must be a URL"
+        return "Must be a URL."
     if url.scheme not in (("https", "http") if allow_http else ("https",)) or not host:
-        return f"must be an https://{' or http://' if allow_http else ''} URL"
+        return f"Must be an https://{' or http://' if allow_http else ''} URL."
     if "@" in url.authority or "#" in text:
-        return "must have no user info and no fragment"
+        return "Must have no user info and no fragment."
     if "%" in host or url.explicit_port == 0:
-        return "must have a host as DNS writes it, and no port 0"
-    return None if _may_be_public(host, allowed) else "must be a public address"
+        return "Must have a host as DNS writes it, and no port 0."
+    return None if _may_be_public(host, allowed) else "Must be a public address."
 
 
 def _may_be_public(host: str, allowed: Collection[Network]) -> bool:

@@ -20,20 +20,20 @@ def payment_url(text: str) -> str:
     ValueError: says what is wrong.
     """
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
-        raise ValueError("must be a URL of ASCII characters without spaces and backslashes")
+        raise ValueError("Must be a URL of ASCII characters without spaces and backslashes.")
     try:
         url = URL(text)
         _ = url.host  # of xn--..., what that stands for
     except ValueError:
-        raise ValueError("must be a URL") from None
+        raise ValueError("Must be a URL.") from None
     if url.scheme not in ("https", "http") or not text.lower().startswith(f"{url.scheme}://"):
-        raise ValueError("must be an https:// or http:// URL")
+        raise ValueError("Must be an https:// or http:// URL.")
     # As it was written: yarl leaves out what is empty.
     authority = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]
     if "@" in authority:
-        raise ValueError("must have no user info")
+        raise ValueError("Must have no user info.")
     if not _is_host((url.raw_host or "").lower(), in_brackets="[" in authority):
-        raise ValueError("must have a host as DNS writes it, or an IP address")
+        raise ValueError("Must have a host as DNS writes it, or an IP address.")
     return text
 
 

@@ -49,7 +49,7 @@ ME = "me"
 SEARCH_MAX_CHARACTERS = 200
 SEARCH_MAX_WORDS = 10
 TIMES = ("start_time", "end_time")
-ENDS_TOO_EARLY = InvalidInput(errors={"end_time": ["must be after start_time"]})
+ENDS_TOO_EARLY = InvalidInput(errors={"end_time": ["Must be after start_time."]})
 CHANGED = changing(ETAG, ENDS_TOO_EARLY)
 
 router = APIRouter(
@@ -63,7 +63,7 @@ router = APIRouter(
 def _few_words(text: str) -> str:
     # Counted after folding: one character may fold to several words (U+FDFA to four).
     if len(folded(text).split()) > SEARCH_MAX_WORDS:
-        raise ValueError(f"must have at most {SEARCH_MAX_WORDS} words")
+        raise ValueError(f"Must have at most {SEARCH_MAX_WORDS} words.")
     return text
 
 
@@ -72,7 +72,7 @@ def _owner(text: str) -> str:
         try:
             row_id(text)
         except NotFound:
-            raise ValueError('must be "me" or the id of a user') from None
+            raise ValueError('Must be "me" or the id of a user.') from None
     return text
 
 
@@ -101,7 +101,7 @@ EventOrder = Literal[
     response_model=EventPage,
     summary="List events",
     response_description="A page of events",
-    responses=listing(InvalidInput(errors={"starts_after": ["must be a time with its offset"]})),
+    responses=listing(InvalidInput(errors={"starts_after": ["Must be a time with its offset."]})),
 )
 async def list_events(
     user_id: ReaderId,

@@ -68,7 +68,7 @@ ETAG = {"ETag": '"0123456789abcdef0123456789abcdef.2.5"'}
 UNKNOWN_EVENT = InvalidInput(errors={"event": ["There is no such event."]})
 CHANGED = changing(
     ETAG,
-    InvalidInput(errors={"sales_end": ["must be after sales_start"]}),
+    InvalidInput(errors={"sales_end": ["Must be after sales_start."]}),
     Conflict("It has purchases, so it stays with its event."),
     PreconditionRequired,
 )
@@ -228,7 +228,7 @@ async def delete_ticket_type(write: Write) -> None:
     summary="Add or withdraw tickets",
     response_description="The ticket type after the change",
     responses=changing_once(
-        ETAG, InvalidInput(errors={"change": ["cannot withdraw 20 tickets: 5 are left"]})
+        ETAG, InvalidInput(errors={"change": ["Cannot withdraw 20 tickets: 5 are left."]})
     ),
 )
 async def change_capacity(write: Write, body: CapacityUpdate, key: IdempotencyKey) -> Response:

@@ -43,13 +43,13 @@ def price(value: object) -> Decimal:
     """
     if not isinstance(value, str):
         # pydantic turns only a ValueError into a validation error.
-        raise ValueError('must be a decimal string such as "100.00", in quotes')  # noqa: TRY004
+        raise ValueError('Must be a decimal string such as "100.00", in quotes.')  # noqa: TRY004
     if value.startswith("-"):
-        raise ValueError("must not be negative")
+        raise ValueError("Must not be negative.")
     if not PRICE.fullmatch(value):
         raise ValueError(
-            'must be a decimal string such as "100.00", with at most 10 digits before its point'
-            " and 2 after it"
+            'Must be a decimal string such as "100.00", with at most 10 digits before its point'
+            " and 2 after it."
         )
     return Decimal(value)
 
@@ -62,7 +62,7 @@ def issued_for_capacity(stock: Stock, capacity: int) -> int:
     """
     taken = stock.held + stock.sold
     if taken + capacity > MAX_INT4:
-        raise InvalidInput(errors={"capacity": [f"must be at most {MAX_INT4 - taken}"]})
+        raise InvalidInput(errors={"capacity": [f"Must be at most {MAX_INT4 - taken}."]})
     return taken + capacity
 
 
@@ -73,11 +73,11 @@ def issued_after_change(stock: Stock, change: int) -> int:
         InvalidInput: by field `change`: it is 0, withdraws more than are left, or adds too many.
     """
     if change == 0:
-        raise InvalidInput(errors={"change": ["must not be 0"]})
+        raise InvalidInput(errors={"change": ["Must not be 0."]})
     if stock.left + change < 0:
-        message = f"cannot withdraw {-change} tickets: {stock.left} are left"
+        message = f"Cannot withdraw {-change} tickets: {stock.left} are left."
         raise InvalidInput(errors={"change": [message]})
     highest = min(MAX_CAPACITY - stock.left, MAX_INT4 - stock.issued)
     if change > highest:
-        raise InvalidInput(errors={"change": [f"must be at most {highest}"]})
+        raise InvalidInput(errors={"change": [f"Must be at most {highest}."]})
     return stock.issued + change

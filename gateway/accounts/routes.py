@@ -27,6 +27,7 @@ from gateway.rate_limits.by_name import NamedLimit
 from shared.auth.keys import JWKS_MAX_AGE_SECONDS, json_web_key_set
 from shared.auth.tokens import TokenVerifier
 from shared.errors import (
+    REQUIRED,
     AccountLocked,
     Conflict,
     InvalidCredentials,
@@ -165,7 +166,7 @@ def limited_problems(*problems: Problem | type[Problem]) -> Responses:
 def _token_responses(field: str, always: Mapping[str, str] = MappingProxyType({})) -> Responses:
     """The responses of a route that takes a token in `field`; `always`: headers of a 200."""
     problems = limited_problems(
-        InvalidInput(errors={field: ["Field required"]}),
+        InvalidInput(errors={field: [REQUIRED]}),
         TokenExpired,
         TokenMalformed,
         TokenNotValid,
@@ -289,7 +290,7 @@ async def delete_account(
     dependencies=[Depends(uncached), sign_in_limited],
     response_description="The first pair of tokens",
     responses=error_responses(
-        InvalidInput(errors={"password": ["Field required"]}),
+        InvalidInput(errors={"password": [REQUIRED]}),
         InvalidCredentials,
         AccountLocked,
         TOO_OFTEN,

@@ -20,7 +20,7 @@ from shared.errors import Conflict, InvalidInput, NotFound
 from shared.web.authentication import AuthenticatedRoute, OwnToken
 from shared.web.idempotency_key import KEY_PROBLEMS, IdempotencyKey
 from shared.web.openapi import headers, links_by_id
-from shared.web.pagination import INVALID_PAGE, WantedPage
+from shared.web.pagination import BEYOND_THE_END, WantedPage
 from shared.web.path_id import PathId
 
 router = APIRouter(
@@ -49,7 +49,7 @@ Keys = Annotated[OwnKeys, Depends(own_keys)]
     dependencies=[Depends(uncached)],
     response_description="The new key, with its secret",
     responses=limited_problems(
-        InvalidInput(errors={"scopes": ["must name each scope once"]}),
+        InvalidInput(errors={"scopes": ["Must name each scope once."]}),
         Conflict(f"You have {KEYS_MAX} keys; delete those that are not used."),
         *KEY_PROBLEMS,
     )
@@ -84,8 +84,8 @@ async def create_key(
     summary="List your API keys, newest first",
     response_description="A page of keys",
     responses=limited_problems(
-        InvalidInput(errors={"page_size": ["must be a whole number from 1 on"]}),
-        NotFound(INVALID_PAGE),
+        InvalidInput(errors={"page_size": ["Must be a whole number from 1 on."]}),
+        NotFound(BEYOND_THE_END),
     )
     | {200: {"headers": headers({}, TOKENS_LIMITED_BY)}},
 )

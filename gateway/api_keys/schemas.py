@@ -33,7 +33,7 @@ SECRET = "evk_3ZqT0yq7mJr1cVwKkz5uXb8dNf2hLs9gPaEoRiYtUvM"
 
 def _each_once(scopes: list[KeyScope]) -> list[KeyScope]:
     if len(set(scopes)) < len(scopes):
-        raise ValueError("must name each scope once")
+        raise ValueError("Must name each scope once.")
     return scopes
 
 

@@ -52,7 +52,7 @@ def add(
 
     def make() -> OwnKey:
         if expires_at is not None and expires_at <= datetime.now(UTC):
-            raise InvalidInput(errors={"expires_at": ["must be in the future"]})
+            raise InvalidInput(errors={"expires_at": ["Must be in the future."]})
         # Two requests of one user would both find room for a last key.
         user = connection.scalar(
             select(UserRow.id)

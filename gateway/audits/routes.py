@@ -17,7 +17,7 @@ from shared.row_ids import MAX_ID, row_id
 from shared.web.authentication import AuthenticatedRoute, Manager, Reader
 from shared.web.idempotency_key import KEY_FORM, KEY_PROBLEMS, IdempotencyKey
 from shared.web.openapi import error_responses, headers, rate_limits, too_many
-from shared.web.pagination import INVALID_PAGE, WantedPage
+from shared.web.pagination import BEYOND_THE_END, WantedPage
 from shared.web.path_id import PathId
 
 PATH: Final = "/api/events/{id}/audits/"
@@ -111,8 +111,8 @@ async def audit_event(
     dependencies=[reads_limited],
     response_description="A page of audits",
     responses=error_responses(
-        InvalidInput(errors={"page_size": ["must be a whole number from 1 on"]}),
-        *(PermissionDenied, NotFound, NotFound(INVALID_PAGE), Unavailable, too_many("lists")),
+        InvalidInput(errors={"page_size": ["Must be a whole number from 1 on."]}),
+        *(PermissionDenied, NotFound, NotFound(BEYOND_THE_END), Unavailable, too_many("lists")),
         sometimes=READ_LIMITED_BY,
     )
     | {200: READ_LIMITED},

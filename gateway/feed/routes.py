@@ -61,25 +61,25 @@ router = APIRouter(tags=["Feed"], route_class=AuthenticatedRoute)
 
 def _number(text: object) -> int:
     if not WHOLE.fullmatch(str(text)) or int(str(text)) > MAX_ID:
-        raise ValueError(f"must be a whole number from 0 to {MAX_ID}")
+        raise ValueError(f"Must be a whole number from 0 to {MAX_ID}.")
     return int(str(text))
 
 
 def _rows(text: object) -> int:
     if (rows := _number(text)) < 1:
-        raise ValueError("must be a whole number from 1 on")
+        raise ValueError("Must be a whole number from 1 on.")
     return min(rows, ROWS_MAX)
 
 
 def _seconds(text: object) -> int:
     if not re.fullmatch(r"[0-9]+", str(text)):
-        raise ValueError("A whole number of seconds is required.")
+        raise ValueError("Must be a whole number of seconds.")
     return bounded_seconds(str(text), RETRY_AFTER_MAX_SECONDS)
 
 
 def _kinds(text: str) -> str:
     if unknown := set(text.split(",")) - set(KINDS):
-        raise ValueError(f"{min(unknown)[:40]!r} is not one of {', '.join(KINDS)}")
+        raise ValueError(f"There is no kind {min(unknown)[:40]!r}; use {', '.join(KINDS)}.")
     return text
 
 
@@ -124,7 +124,7 @@ class ExportResponse(StreamingResponse):
     response_description="A page of entries",
     response_class=JSONResponse,
     responses=error_responses(
-        InvalidInput(errors={"after": [f"must be a whole number from 0 to {MAX_ID}"]}),
+        InvalidInput(errors={"after": [f"Must be a whole number from 0 to {MAX_ID}."]}),
         *(PermissionDenied, NotFound, EpochChanged(extra={"epoch": "5b0c7a91d3f8"})),
         *(Unavailable, too_many("feed")),
         sometimes=LIMITED_BY,

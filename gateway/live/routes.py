@@ -158,7 +158,7 @@ async def stream_live(request: Request, caller: Reader, event_id: PathId) -> Res
     response_description="Its steps, and its marks",
     response_class=JSONResponse,
     responses=error_responses(
-        InvalidInput(errors={"from": ["must be a time with its offset"]}),
+        InvalidInput(errors={"from": ["Must be a time with its offset."]}),
         *(PermissionDenied, NotFound, Unavailable, too_many("live")),
         sometimes=LIMITED_BY,
     )

@@ -160,11 +160,10 @@ def problem_of(
 def _message(refusal: LineRefusal) -> str:
     match refusal.code:
         case "unknown_ticket_type":
-            # As the first clients know it.
-            return f'Invalid pk "{refusal.ticket_type_id}" - object does not exist.'
+            return f"There is no ticket type {refusal.ticket_type_id}."
         case "other_event":
             return "All ticket types of a purchase must belong to one event."
-    return f"Ensure this value is less than or equal to {refusal.max_per_purchase}."
+    return f"Must be at most {refusal.max_per_purchase}."
 
 
 def _opens_in(refusals: Sequence[LineRefusal]) -> dict[str, str]:

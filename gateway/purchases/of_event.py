@@ -29,7 +29,7 @@ from shared.row_ids import MAX_ID
 # Commands that a page looks at where its filter leaves most of them out: 0.1 s at worst.
 FILTERED_ROWS: Final = 10_000
 FIRST: Final = "ffffffff-ffff-ffff-ffff-ffffffffffff"
-NOT_A_PAGE: Final = "must be as `next` has it"
+NOT_A_PAGE: Final = "Must be as `next` has it."
 
 # The ways to the commands among which those of a page are, newest first. `fits`: it can be one;
 # that it is what the filter wants is looked up.

@@ -39,7 +39,7 @@ from shared.web.openapi import (
     secured_by,
     too_many,
 )
-from shared.web.pagination import INVALID_PAGE
+from shared.web.pagination import BEYOND_THE_END
 
 ID = "01a2035e-7a5b-7c3d-8f4e-2b1a9c8d7e6f"
 TAGS = ["Purchases"]
@@ -407,7 +407,7 @@ LIST_RESPONSES: Responses = {
     **error_responses(
         InvalidInput(errors={"ticket_type": [NOT_AN_ID]}),
         PermissionDenied,
-        NotFound(INVALID_PAGE),
+        NotFound(BEYOND_THE_END),
         RETRY,
         too_many("lists"),
         sometimes=LISTS_LIMITED_BY,
@@ -466,7 +466,7 @@ BUY: dict[str, Any] = {
             sometimes={"Preference-Applied": "wait=10", "Idempotency-Replayed": "true"},
         ),
         **error_responses(
-            InvalidInput(errors={"quantity": ["A valid integer is required."]}),
+            InvalidInput(errors={"quantity": ["Must be a whole number."]}),
             NotEnoughTickets(
                 extra={"id": ID, "short": REJECTED["short"]}, headers=REJECTED_HEADERS
             ),
@@ -528,7 +528,7 @@ READ: dict[str, Any] = {
             ),
         },
         **error_responses(
-            InvalidInput(errors={"wait": ["A whole number of seconds is required."]}),
+            InvalidInput(errors={"wait": ["Must be a whole number of seconds."]}),
             NotFound,
             RETRY,
         ),

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from shared.errors import InvalidInput
+from shared.errors import REQUIRED, InvalidInput
 from shared.row_ids import MAX_ID
-from shared.web.json_body import parse_object
+from shared.web.json_body import NOT_AN_OBJECT, parse_object
 from shared.web.unknown_names import unknown_names
 
 Errors = dict[str, list[str]]
@@ -18,7 +18,7 @@ Errors = dict[str, list[str]]
 MAX_INT4: Final = 2**31 - 1
 LINES_MAX: Final = 10
 BUYER_MAX_CHARACTERS: Final = 255
-BUYER_FORM: Final = f"A text of 1 to {BUYER_MAX_CHARACTERS} printable characters is expected."
+BUYER_FORM: Final = f"Must be a text of 1 to {BUYER_MAX_CHARACTERS} printable characters."
 # In an on-sale all bodies are one of a few.
 FINGERPRINTS_REMEMBERED: Final = 1_000
 LIMITS: Final = {"ticket_type": MAX_ID, "quantity": MAX_INT4}
@@ -115,11 +115,11 @@ def _cart_errors(fields: Mapping[str, Any]) -> Errors:
     if LIMITS.keys() & fields:
         errors["items"] = ["Send either items, or ticket_type and quantity."]
     elif not isinstance(lines, list):
-        errors["items"] = ["A list is expected."]
+        errors["items"] = ["Must be a list."]
     elif not lines:
-        errors["items"] = ["This list may not be empty."]
+        errors["items"] = ["Must have at least 1 item."]
     elif len(lines) > LINES_MAX:
-        errors["items"] = [f"Ensure this list has no more than {LINES_MAX} items."]
+        errors["items"] = [f"Must have at most {LINES_MAX} items."]
     else:
         earlier: set[int] = set()
         for number, line in enumerate(lines):
@@ -131,7 +131,7 @@ def _cart_errors(fields: Mapping[str, Any]) -> Errors:
 def _errors_in_cart(line: object, earlier: set[int]) -> Errors:
     """`earlier`: the ticket types of the lines before it; gains that of this one."""
     if not isinstance(line, dict):
-        return {"": ["A JSON object is expected."]}
+        return {"": [NOT_AN_OBJECT]}
     errors = _line_errors(line, known=LIMITS)
     if "ticket_type" not in errors:
         if line["ticket_type"] in earlier:
@@ -150,12 +150,12 @@ def _line_errors(fields: Mapping[str, Any], known: Collection[str]) -> Errors:
 
 def _why_invalid_integer(fields: Mapping[str, Any], name: str, limit: int) -> str | None:
     if name not in fields:
-        return "This field is required."
+        return REQUIRED
     value = fields[name]
     if isinstance(value, bool) or not isinstance(value, int):
-        return "A valid integer is required."
+        return "Must be a whole number."
     if value < 1:
-        return "Ensure this value is greater than or equal to 1."
+        return "Must be at least 1."
     if value > limit:
-        return f"Ensure this value is less than or equal to {limit}."
+        return f"Must be at most {limit}."
     return None

@@ -226,7 +226,7 @@ class PurchaseRoutes:
             raise InvalidInput(errors=errors)
         (wait,) = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("wait", ("0",))
         if not re.fullmatch(r"[0-9]+", wait):
-            raise InvalidInput(errors={"wait": ["A whole number of seconds is required."]})
+            raise InvalidInput(errors={"wait": ["Must be a whole number of seconds."]})
         return bounded_seconds(wait, self._settings.wait_max_seconds)
 
 

@@ -20,6 +20,7 @@ from gateway.resolutions.schemas import (
 )
 from shared.auth.caller import KeyScope
 from shared.errors import (
+    REQUIRED,
     AlreadyCancelled,
     AlreadyConfirmed,
     ExtensionLimit,
@@ -178,7 +179,7 @@ PATHS: Mapping[str, Any] = {
                     PENDING,
                 ),
             },
-            InvalidInput(errors={"Idempotency-Key": ["This header is required."]}),
+            InvalidInput(errors={"Idempotency-Key": [REQUIRED]}),
             PermissionDenied,
             NOT_DECIDED,
             NotConfirmed,
@@ -205,7 +206,7 @@ PATHS: Mapping[str, Any] = {
                     "content": EXTENDED,
                 },
             },
-            InvalidInput(errors={"seconds": ["Input should be a valid integer"]}),
+            InvalidInput(errors={"seconds": ["Must be a whole number."]}),
             PermissionDenied,
             ExtensionLimit,
             path_parameter=EVENT_ID,

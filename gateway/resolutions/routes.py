@@ -30,7 +30,7 @@ from gateway.responses import JSON, Headers, encoded, send_body, send_problem, t
 from shared.auth.authenticator import Authenticator
 from shared.auth.caller import Caller, KeyScope
 from shared.config.settings import Settings
-from shared.errors import InvalidInput, MethodNotAllowed, NotFound, Problem
+from shared.errors import REQUIRED, InvalidInput, MethodNotAllowed, NotFound, Problem
 from shared.observability.metrics import NamedRoute
 from shared.purchases import StoredLine
 from shared.row_ids import row_id
@@ -128,7 +128,7 @@ class ResolutionRoutes:
         headers = dict(scope["headers"])
         key = parse_idempotency_key(text_of(headers.get(b"idempotency-key")))
         if key is None and action in KEY_REQUIRED:
-            raise InvalidInput(errors={"Idempotency-Key": ["This header is required."]})
+            raise InvalidInput(errors={"Idempotency-Key": [REQUIRED]})
         command = Command(
             id=str(uuid7()),
             user_id=caller.user_id,

@@ -24,7 +24,7 @@ from shared.errors import InvalidInput
 from shared.row_ids import MAX_ID
 from shared.text import TEXT_PATTERN, InNfc, Storable, readable_text
 from shared.web.json_body import parse_object
-from shared.web.problem_details import invalid_input
+from shared.web.problem_details import invalid_input, message_of
 from shared.web.strict_routes import RequestBody
 from shared.web.unknown_names import unknown_names
 
@@ -38,7 +38,7 @@ Body = TypeVar("Body", bound=RequestBody)
 def _amount(value: object) -> Decimal:
     """A JSON number such as 19.99 is a binary fraction to most programs, which is not 19.99."""
     if not isinstance(value, str) or not re.fullmatch(AMOUNT_PATTERN, value, re.ASCII):
-        raise ValueError('must be a decimal string such as "100.00", with at most 2 decimals')
+        raise ValueError('Must be a decimal string such as "100.00", with at most 2 decimals.')
     return Decimal(value)
 
 
@@ -49,7 +49,7 @@ class PurchaseLine(RequestBody):
 
 def _each_type_once(lines: list[PurchaseLine]) -> list[PurchaseLine]:
     if len({line.ticket_type for line in lines}) < len(lines):
-        raise ValueError("must have each ticket type once")
+        raise ValueError("Must have each ticket type once.")
     return lines
 
 
@@ -157,4 +157,4 @@ def parse(model: type[Body], body: bytes) -> Body:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise invalid_input((e["loc"], e["msg"]) for e in error.errors()) from None
+        raise invalid_input((e["loc"], message_of(e)) for e in error.errors()) from None

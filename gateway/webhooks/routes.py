@@ -30,7 +30,7 @@ from shared.errors import Conflict, InvalidInput, NotFound, UrlNotAllowed
 from shared.web.authentication import AuthenticatedRoute, Manager, Reader
 from shared.web.idempotency_key import KEY_FORM, KEY_PROBLEMS, IdempotencyKey
 from shared.web.openapi import headers, links_by_id
-from shared.web.pagination import INVALID_PAGE, WantedPage
+from shared.web.pagination import BEYOND_THE_END, WantedPage
 from shared.web.path_id import PathId
 
 router = APIRouter(
@@ -47,9 +47,9 @@ async def own_webhooks(request: Request) -> OwnWebhooks:
 
 
 Webhooks = Annotated[OwnWebhooks, Depends(own_webhooks)]
-BAD_URL = UrlNotAllowed(errors={"url": ["must be an https:// URL"]})
+BAD_URL = UrlNotAllowed(errors={"url": ["Must be an https:// URL."]})
 BAD_KEY = InvalidInput(errors={"Idempotency-Key": [KEY_FORM]})
-BAD_PAGE = InvalidInput(errors={"page_size": ["must be a whole number from 1 on"]})
+BAD_PAGE = InvalidInput(errors={"page_size": ["Must be a whole number from 1 on."]})
 LIMITED = {"headers": headers({}, TOKENS_LIMITED_BY)}
 ONCE = {"headers": headers({}, TOKENS_LIMITED_BY | REPLAYED)}
 SECRET_ONCE = {"headers": headers(NOT_STORED, TOKENS_LIMITED_BY | REPLAYED)}
@@ -100,7 +100,7 @@ async def create_webhook(
     response_model=WebhookPage,
     summary="List your webhooks, newest first",
     response_description="A page of webhooks",
-    responses=limited_problems(BAD_PAGE, NotFound(INVALID_PAGE)) | {200: LIMITED},
+    responses=limited_problems(BAD_PAGE, NotFound(BEYOND_THE_END)) | {200: LIMITED},
 )
 async def list_webhooks(caller: Reader, page: WantedPage, webhooks: Webhooks) -> object:
     """Disabled ones, too."""
@@ -127,7 +127,7 @@ async def read_webhook(caller: Reader, webhook_id: PathId, webhooks: Webhooks) -
     summary="Change a webhook",
     response_description="The changed webhook",
     responses=limited_problems(
-        InvalidInput(errors={"kinds": ["must name each kind once"]}), BAD_URL, NotFound
+        InvalidInput(errors={"kinds": ["Must name each kind once."]}), BAD_URL, NotFound
     )
     | {200: LIMITED},
 )

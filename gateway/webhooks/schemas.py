@@ -65,7 +65,7 @@ DELIVERY: dict[str, Any] = {
 
 def _each_once(kinds: list[WebhookKind]) -> list[WebhookKind]:
     if len(set(kinds)) < len(kinds):
-        raise ValueError("must name each kind once")
+        raise ValueError("Must name each kind once.")
     return kinds
 
 

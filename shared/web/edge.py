@@ -10,7 +10,7 @@ from shared.observability.logging import get_logger
 from shared.observability.logging import request_id as in_log
 from shared.observability.metrics import count_answer
 from shared.web.cross_site import is_cross_site
-from shared.web.problem_details import problem_response
+from shared.web.problem_details import ADDRESSES, problem_response
 from shared.web.public_address import PublicAddresses
 from shared.web.request_head import request_id
 
@@ -34,8 +34,7 @@ class Edge:
 
     Args:
         service: the name in metrics.
-        addresses: the public URL; None for a service that only gateways reach, which have checked
-            for cross-site requests themselves.
+        addresses: the public URL; None: a path alone is known.
         access_log: whether to log method, path, status and duration of each request.
     """
 
@@ -72,11 +71,12 @@ class Edge:
         path: str = scope["path"]
         method: str = scope["method"]
         scope = _normalised(scope)
+        scope[ADDRESSES] = self._addresses
         # Each request is a task of its own, so its context ends with it.
         in_log.set(scope["request_id"])
         try:
             if self._addresses is not None and is_cross_site(scope, self._addresses):
-                await problem_response(CrossSiteRequest())(scope, receive, send_with_id)
+                await problem_response(CrossSiteRequest(), scope)(scope, receive, send_with_id)
             elif path.startswith("/api/") and not path.endswith("/"):
                 prefix = self._addresses.prefix(scope) if self._addresses is not None else ""
                 await _redirect_to_slash(scope, prefix)(scope, receive, send_with_id)
@@ -87,7 +87,7 @@ class Edge:
         except Exception:
             logger.exception("request_failed", path=path)
             if not started:
-                await problem_response(ServerError())(scope, receive, send_with_id)
+                await problem_response(ServerError(), scope)(scope, receive, send_with_id)
         finally:
             count_answer(self._service, scope)
             if self._access_log:

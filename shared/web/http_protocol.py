@@ -523,7 +523,7 @@ class ProblemApp:
         self._problem = problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = problem_body(self._problem)
+        body = problem_body(self._problem, scope)
         headers = [
             (b"content-type", PROBLEM_JSON.encode()),
             (b"content-length", b"%d" % len(body)),

@@ -12,6 +12,7 @@ from shared.errors import InvalidInput, MalformedBody
 
 BYTE_ORDER_MARK: Final = "\ufeff"
 MAX_DIGITS: Final = 100
+NOT_AN_OBJECT: Final = "Must be a JSON object."
 
 
 class _NotJson(ValueError):
@@ -63,5 +64,5 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise MalformedBody("A JSON body is required.")
     fields = parse_json(body)
     if not isinstance(fields, dict):
-        raise InvalidInput(errors={"body": ["A JSON object is expected."]})
+        raise InvalidInput(errors={"body": [NOT_AN_OBJECT]})
     return fields

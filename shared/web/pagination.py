@@ -10,7 +10,6 @@ from fastapi import Depends, Query, Request
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from shared.errors import NotFound
-from shared.row_ids import row_id
 from shared.web.public_address import PublicAddresses
 
 # A screenful; and a limit on what one request may cost.
@@ -19,9 +18,10 @@ MAX_PAGE_SIZE = 100
 # Rows that a list has at most: PostgreSQL counts so many in 20 ms, and the last page of them takes
 # some tenths of a second at worst.
 LIST_MAX_ROWS = 100_000
-INVALID_PAGE = "Invalid page."
+BEYOND_THE_END = "The list has no such page."
+NOT_POSITIVE = "Must be a whole number from 1 on."
 DIGITS = re.compile(r"[1-9][0-9]*")
-# Enough to be more than `MAX_PAGE_SIZE`.
+# Enough to be more than `MAX_PAGE_SIZE`, and beyond the end of every list.
 MAX_DIGITS = 9
 Item = TypeVar("Item")
 
@@ -54,7 +54,7 @@ class PageWanted:
         """
         before = (self.number - 1) * self.size
         if self.number > 1 and before >= count:
-            raise NotFound(INVALID_PAGE)
+            raise NotFound(BEYOND_THE_END)
         return before
 
     def page_of(self, count: int, results: Sequence[Item]) -> Page[Item]:
@@ -72,25 +72,20 @@ class PageWanted:
         return f"{self.address}?{query}" if query else self.address
 
 
-def page_number(text: str) -> int:
-    """Raises:
-    NotFound: it is not a number from 1.
-    """
-    try:
-        return row_id(text)
-    except NotFound:
-        raise NotFound(INVALID_PAGE) from None
-
-
-def page_size_wanted(text: object) -> int:
-    """The number of rows, at most `MAX_PAGE_SIZE`, whatever the text says.
+def page_number(text: object) -> int:
+    """The number of a page, which may be beyond the end of every list.
 
     Raises:
         ValueError: it is not a positive number.
     """
     if not DIGITS.fullmatch(str(text)):
-        raise ValueError("must be a whole number from 1 on")
-    return min(int(str(text)[:MAX_DIGITS]), MAX_PAGE_SIZE)
+        raise ValueError(NOT_POSITIVE)
+    return int(str(text)[:MAX_DIGITS])
+
+
+def page_size_wanted(text: object) -> int:
+    """The number of rows, at most `MAX_PAGE_SIZE`. Raises ValueError as `page_number` does."""
+    return min(page_number(text), MAX_PAGE_SIZE)
 
 
 PageNumber = Annotated[

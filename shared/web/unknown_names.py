@@ -37,9 +37,9 @@ def query_errors(query: bytes, known: Collection[str]) -> Mapping[str, list[str]
             query.decode("latin-1"), True, errors="strict", max_num_fields=PARAMETERS_MAX
         )
     except UnicodeDecodeError:
-        return {"query": ["must be percent-encoded UTF-8"]}
+        return {"query": ["Must be percent-encoded UTF-8."]}
     except ValueError:
-        return {"query": [f"must have at most {PARAMETERS_MAX} parameters"]}
+        return {"query": [f"Must have at most {PARAMETERS_MAX} parameters."]}
     names = Counter(name for name, _value in parameters)
     unknown = unknown_names(names, known, "query parameter")
     twice = [name for name, times in names.items() if times > 1 and name in known]

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from shared.config.settings import Settings
-from shared.errors import problem_classes
+from shared.error_reference import explained, markdown_row
 from tests.system.conftest import Shop
 from tests.system.operators import PROJECT
 from tests.system.selling import WAIT, OnSale, buy, put_on_sale
@@ -99,10 +99,18 @@ def test_every_snippet_prints_what_the_guide_shows(shop: Shop, tmp_path: Path) -
             check_shown(kind, shown, output, snippet)
 
 
-def test_the_table_of_errors_names_every_code_with_its_status() -> None:
-    table = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", GUIDE, flags=re.MULTILINE)
-    named = sorted((int(status), code) for status, code in table)
-    assert named == sorted({(problem.status, problem.code) for problem in problem_classes()})
+def test_the_table_of_errors_explains_every_code() -> None:
+    table = re.findall(r"^\| \d{3} \| <a id=.*$", GUIDE, flags=re.MULTILINE)
+    assert table == [markdown_row(*each) for each in explained()]
+
+
+def test_the_type_of_a_problem_leads_to_the_text_about_its_code(shop: Shop) -> None:
+    problem = shop.client().get("/api/users/me/").json()
+    page, _, code = problem["type"].partition("#")
+    text = httpx.get(page).text
+    assert code == problem["code"]
+    assert f'<section id="{code}">' in text
+    assert "There is no <code>Authorization: Bearer</code> header" in text
 
 
 def test_the_table_of_limits_has_the_defaults_of_the_settings() -> None:

@@ -11,7 +11,8 @@ def check_problem(answer: httpx.Response, status: int, code: str) -> dict[str, A
     assert answer.headers["Content-Type"] == "application/problem+json", answer.text
     problem: dict[str, Any] = answer.json()
     assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
-    assert problem["type"] == "about:blank"
+    url = answer.request.url
+    assert problem["type"] == str(url.copy_with(raw_path=b"/api/docs/errors/", fragment=code))
     assert problem["title"] == HTTPStatus(status).phrase
     assert problem["detail"]
     for messages in problem.get("errors", {}).values():

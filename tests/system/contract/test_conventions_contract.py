@@ -14,6 +14,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from shared.web.pagination import BEYOND_THE_END
 from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.contract.conftest import database_unavailable, until_ready
@@ -65,9 +66,11 @@ def test_lists_page(shop: Shop, on_sale: OnSale) -> None:
         assert user.get(second["previous"]).json() == first
         assert user.get(path, params=query | {"page_size": "2", "page": "2"}).json() == second
         assert first["next"].startswith(f"{shop.url}{path}?")
-        for beyond in ("3", "0", "-1", "x", "9" * 30):
+        for beyond in ("3", "9" * 30):
             missing = user.get(path, params=query | {"page_size": "2", "page": beyond})
-            assert check_problem(missing, 404, "not_found")["detail"] == "Invalid page."
+            assert check_problem(missing, 404, "not_found")["detail"] == BEYOND_THE_END
+        for bad in ("0", "-1", "x", "", "1.0"):
+            check_invalid(user.get(path, params=query | {"page": bad}), "page")
 
 
 def test_lists_page_size_is_at_most_100(shop: Shop) -> None:

@@ -19,7 +19,7 @@ from tests.system.selling import (
 )
 from tests.system.selling import ticket_type_fields as ticket_type
 
-NO_OFFSET = "must be a time with its offset, such as 2026-11-22T20:00:00Z"
+NO_OFFSET = "Must be a time with its offset, such as 2026-11-22T20:00:00Z."
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_end_time_is_after_start_time(owner: httpx.Client) -> None:
         check_invalid(owner.patch(address(event), json={"end_time": bad}), "end_time")
     late = owner.patch(address(event), json={"start_time": "2999-01-01T00:00:00Z"})
     assert check_problem(late, 400, "invalid")["errors"] == {
-        "end_time": ["must be after start_time"]
+        "end_time": ["Must be after start_time."]
     }
     assert owner.get(address(event)).json() == event
 

@@ -38,5 +38,5 @@ def test_an_address_stays_as_it_was_written(url: str) -> None:
     ],
 )
 def test_what_is_no_address_of_a_page_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match=r"^must "):
+    with pytest.raises(ValueError, match=r"^Must "):
         payment_url(url)

@@ -38,7 +38,7 @@ def test_a_price_is_a_decimal_string(cents: int) -> None:
     ],
 )
 def test_other_values_are_not_prices(value: object) -> None:
-    with pytest.raises(ValueError, match="must"):
+    with pytest.raises(ValueError, match="Must"):
         price(value)
 
 
@@ -55,7 +55,7 @@ def test_the_end_is_after_the_start(names: tuple[str, str]) -> None:
     for end in (NOON, NOON - timedelta(days=1)):
         with pytest.raises(InvalidInput) as error:
             check_order(names, NOON, end)
-        assert error.value.errors == {names[1]: [f"must be after {names[0]}"]}
+        assert error.value.errors == {names[1]: [f"Must be after {names[0]}."]}
 
 
 counts = st.integers(0, MAX_CAPACITY // 3)

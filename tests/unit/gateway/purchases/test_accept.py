@@ -48,9 +48,9 @@ def test_what_the_request_can_change_is_reported_of_all_lines_by_field() -> None
     problem = problem_of(refusals, as_items=True)
     assert isinstance(problem, InvalidInput)
     assert problem.errors == {
-        "items.0.ticket_type": ['Invalid pk "1" - object does not exist.'],
+        "items.0.ticket_type": ["There is no ticket type 1."],
         "items.1.ticket_type": ["All ticket types of a purchase must belong to one event."],
-        "items.2.quantity": ["Ensure this value is less than or equal to 4."],
+        "items.2.quantity": ["Must be at most 4."],
     }
 
 

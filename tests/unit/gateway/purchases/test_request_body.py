@@ -10,8 +10,8 @@ from gateway.purchases.request_body import LineInput, PurchaseInput, fingerprint
 from shared.errors import InvalidInput, MalformedBody
 from shared.row_ids import MAX_ID
 
-REQUIRED = ["This field is required."]
-NO_INTEGER = ["A valid integer is required."]
+REQUIRED = ["This is required."]
+NO_INTEGER = ["Must be a whole number."]
 ONE_FORM = ["Send either items, or ticket_type and quantity."]
 
 
@@ -48,16 +48,16 @@ def test_lines_keep_their_order(numbers: list[int]) -> None:
         ("{}", {"ticket_type": REQUIRED, "quantity": REQUIRED}),
         ('{"quantity": 1, "items": [{"ticket_type": 1, "quantity": 1}]}', {"items": ONE_FORM}),
         ('{"ticket_type": null, "quantity": 0, "items": 5}', {"items": ONE_FORM}),
-        ('{"items": []}', {"items": ["This list may not be empty."]}),
+        ('{"items": []}', {"items": ["Must have at least 1 item."]}),
         *(
-            (f'{{"items": {value}}}', {"items": ["A list is expected."]})
+            (f'{{"items": {value}}}', {"items": ["Must be a list."]})
             for value in ("null", "{}", "1", '"ab"', "true", "1e999")
         ),
         (
             '{"items": [], "itmes": 1}',
             {
                 "itmes": ["Unknown field. Did you mean items?"],
-                "items": ["This list may not be empty."],
+                "items": ["Must have at least 1 item."],
             },
         ),
         (
@@ -76,7 +76,7 @@ def test_the_form_is_checked_first(body: str, errors: dict[str, list[str]]) -> N
 
 def test_a_cart_has_at_most_ten_lines() -> None:
     eleven = cart(*(line(number) for number in range(1, 12)))
-    assert errors_of(eleven) == {"items": ["Ensure this list has no more than 10 items."]}
+    assert errors_of(eleven) == {"items": ["Must have at most 10 items."]}
 
 
 def test_all_errors_of_all_lines_are_reported_at_once() -> None:
@@ -92,13 +92,13 @@ def test_all_errors_of_all_lines_are_reported_at_once() -> None:
     )
     assert errors_of(body) == {
         "items.0.qantity": ["Unknown field. Did you mean quantity?"],
-        "items.0.quantity": ["Ensure this value is greater than or equal to 1."],
+        "items.0.quantity": ["Must be at least 1."],
         "items.1.quantity": NO_INTEGER,
-        "items.2": ["A JSON object is expected."],
+        "items.2": ["Must be a JSON object."],
         "items.3.ticket_type": REQUIRED,
-        "items.3.quantity": ["Ensure this value is less than or equal to 2147483647."],
+        "items.3.quantity": ["Must be at most 2147483647."],
         "items.4.ticket_type": ["An earlier line has this ticket type."],
-        "items.5.ticket_type": [f"Ensure this value is less than or equal to {MAX_ID}."],
+        "items.5.ticket_type": [f"Must be at most {MAX_ID}."],
         "items.5.quantity": NO_INTEGER,
         "items.6.ticket_type": NO_INTEGER,
         "items.6.quantity": NO_INTEGER,

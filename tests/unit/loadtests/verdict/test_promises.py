@@ -19,7 +19,7 @@ CONFIRMED = b"""{"id": "p1", "ticket_type": 7, "event": 1, "quantity": 2, "unit_
     "total_price": "100.00", "items": [{"ticket_type": 7, "quantity": 2, "unit_price": "50.00",
     "total_price": "100.00"}], "currency": "EUR", "status": "confirmed", "reason": null,
     "created_at": "2026-11-22T12:00:00.000000Z", "decided_at": "2026-11-22T12:00:00.123456Z"}"""
-REJECTED = b"""{"type": "about:blank", "title": "Bad Request", "status": 400, "id": "p1",
+REJECTED = b"""{"type": "/api/docs/errors/","title": "Bad Request", "status": 400, "id": "p1",
     "detail": "Not enough tickets available", "code": "not_enough_tickets"}"""
 
 

@@ -26,9 +26,9 @@ def take(_body: Body) -> None:
 @pytest.mark.parametrize(
     ("body", "errors"),
     [
-        ({"scopes": []}, {"scopes": ["At least 1 is required."]}),
-        ([], {"body": ["A JSON object is required."]}),
-        ({"scopes": [7]}, {"scopes.0": ["Input should be a valid string"]}),
+        ({"scopes": []}, {"scopes": ["Must have at least 1 item."]}),
+        ([], {"body": ["Must be a JSON object."]}),
+        ({"scopes": [7]}, {"scopes.0": ["Must be a text."]}),
     ],
 )
 async def test_messages_are_about_json(body: object, errors: dict[str, list[str]]) -> None:
