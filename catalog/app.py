@@ -22,6 +22,7 @@ from shared.database.live_credentials import open_credentials
 from shared.database.rights import CATALOG
 from shared.observability.event_loop_lag import lag_observed
 from shared.observability.multiprocess_metrics import metrics_of_all, shared_scrape
+from shared.version import VERSION
 from shared.web import metrics_routes
 from shared.web.body_limit import BodyLimit
 from shared.web.openapi import DocumentedApp
@@ -55,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = DocumentedApp(
         title="Eventify catalog",
-        version="1",
+        version=VERSION,
         description="Events and their ticket types.",
         openapi_url="/api/schema/",
         docs_url=None,

@@ -8,10 +8,11 @@ from sqlalchemy import text
 from catalog.lanes import Lanes
 from shared.concurrency.single_flight import READY_TIMEOUT_SECONDS, SingleFlight, probe_of
 from shared.errors import Unavailable
+from shared.version import VERSION
 
 # The gateway has routes of the same names; its OpenAPI document describes them.
 router = APIRouter(include_in_schema=False)
-OK = {"status": "ok"}
+OK = {"status": "ok", "version": VERSION}
 
 
 @router.get("/healthz")

@@ -62,6 +62,7 @@ from shared.database.rights import GATEWAY
 from shared.observability.event_loop_lag import lag_observed
 from shared.observability.multiprocess_metrics import metrics_of_all, shared_scrape
 from shared.observability.tracing import open_tracing
+from shared.version import VERSION
 from shared.web import metrics_routes
 from shared.web.body_limit import BodyLimit
 from shared.web.edge import Edge
@@ -180,7 +181,7 @@ def documented_app(lifespan: Lifespan[FastAPI] | None = None) -> DocumentedApp:
     """The routes that FastAPI describes."""
     app = DocumentedApp(
         title="Eventify",
-        version="1",
+        version=VERSION,
         description=DESCRIPTION,
         openapi_tags=TAGS,
         # Ours are at /api/schema/ and /api/docs/.

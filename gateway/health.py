@@ -4,7 +4,7 @@ import asyncio
 from typing import Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Engine, text
 
 from gateway.shutdown import Draining
@@ -12,6 +12,7 @@ from gateway.transactions import connection_transaction
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.concurrency.single_flight import READY_TIMEOUT_SECONDS, probe_of
 from shared.errors import Unavailable
+from shared.version import VERSION
 from shared.web.openapi import error_responses
 
 router = APIRouter(tags=["Operation"])
@@ -20,9 +21,12 @@ router = APIRouter(tags=["Operation"])
 class Health(BaseModel):
     """The process is running, or ready."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"status": "ok", "version": VERSION}]}
+    )
 
     status: Literal["ok"] = "ok"
+    version: str = Field(default=VERSION, description="Of Eventify.")
 
 
 class Readiness:

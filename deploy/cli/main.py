@@ -80,6 +80,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="eventify", prog_name="eventify", message="%(prog)s %(version)s")
 def main() -> None:
     """Eventify, the engine for ticket on-sales, on this machine.
 

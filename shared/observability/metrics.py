@@ -7,8 +7,10 @@ from bisect import bisect_left
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from prometheus_client import Counter, Histogram, disable_created_metrics
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from starlette.types import Scope
+
+from shared.version import VERSION
 
 # The creation time of a series has no meaning for several processes.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -37,6 +39,10 @@ class ManyHistogram(Histogram):
         self._buckets[bisect_left(self._upper_bounds, amount)].inc(count)
 
 
+BUILD_INFO = Gauge(
+    "eventify_build_info", "1, of each version that runs", ["version"], multiprocess_mode="livemax"
+)
+BUILD_INFO.labels(VERSION).set(1)
 HTTP_REQUESTS = Counter(
     "eventify_http_requests_total",
     "HTTP responses, by the template of their route",

@@ -14,6 +14,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from shared.version import VERSION
 from shared.web.pagination import BEYOND_THE_END
 from tests.support.waiting import eventually
 from tests.system.conftest import Shop
@@ -316,7 +317,7 @@ def test_logs_carry_x_request_id_through_the_worker(
 
 def test_healthz_answers_while_the_process_is_alive(fragile_shop: Shop) -> None:
     visitor = fragile_shop.client()
-    assert visitor.get("/healthz").json() == {"status": "ok"}
+    assert visitor.get("/healthz").json() == {"status": "ok", "version": VERSION}
     with database_unavailable(fragile_shop):
         assert visitor.get("/healthz").status_code == 200
 

@@ -18,6 +18,7 @@ from shared.auth.keys import SigningKey, add_signing_key
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
 from shared.free_port import free_port
+from shared.version import VERSION
 from tests.support.bad_tokens import NESTED_JSON, encoded
 from tests.support.gateways import running_gateway
 from tests.support.servers import new_database
@@ -483,4 +484,4 @@ def test_without_a_database_the_gateway_runs_and_responds_with_503(
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
         assert "retry-after" in refused.headers
         assert client.get("/readyz").status_code == 503
-        assert client.get("/healthz").json() == {"status": "ok"}
+        assert client.get("/healthz").json() == {"status": "ok", "version": VERSION}
