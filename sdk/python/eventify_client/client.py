@@ -5,12 +5,12 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import Any, Generic, Self, TypedDict, Unpack
+from typing import Any, Generic, Self, TypedDict, Unpack, cast
 
 import httpx2
 
-from eventify_client.drivers import AsyncDriver, SyncDriver
-from eventify_client.flow import Auth, Session
+from eventify_client.drivers import AsyncDriver, Driver, SyncDriver
+from eventify_client.flow import Session
 from eventify_client.operations import Events, Purchases, Raw, Sales, TicketTypes
 from eventify_client.resource import D
 
@@ -32,17 +32,10 @@ class Options(TypedDict, total=False):
 
 class _Api(Generic[D]):
     def __init__(self, base_url: str, driver: D, lock: Any, options: Options) -> None:
-        token = options.get("token")
-        auth = Auth(
-            lock=lock,
-            token=token if isinstance(token, str) else None,
-            source=None if isinstance(token, str) else token,
-            username=options.get("username"),
-            password=options.get("password"),
-        )
-        session = Session(base_url=base_url, auth=auth)
-        session.timeout = options.get("timeout", session.timeout)
-        session.try_timeout = options.get("try_timeout", session.try_timeout)
+        settings: dict[str, Any] = dict(options)
+        if callable(options.get("token")):
+            settings["source"] = settings.pop("token")
+        session = Session(base_url=base_url, driver=cast("Driver", driver), lock=lock, **settings)
         self.purchases = Purchases(session, driver)
         self.events = Events(session, driver)
         self.ticket_types = TicketTypes(session, driver)

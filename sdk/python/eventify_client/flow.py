@@ -1,19 +1,19 @@
-"""Requests with retries, as generators without I/O: they yield commands, and a driver obeys."""
+"""Requests with retries, as coroutines that leave all I/O to a driver."""
 
 import itertools
 import json
 import math
 import random
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import httpx2
 
 from eventify_client import errors
+from eventify_client.drivers import Driver, Request
 
-T = TypeVar("T")
 BACKOFF_SECONDS, BACKOFF_MAX_SECONDS = 0.25, 20.0
 # Added to `Retry-After`, so that not all come back at the same moment.
 JITTER_MAX_SECONDS = 1.0
@@ -22,57 +22,8 @@ RETRIED = (408, 429, 502, 503, 504)
 UNKNOWN = (500, 502, 503, 504)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """The driver sends the Response or the RequestError. `stream`: NextChunk reads its body.
-
-    `read_seconds`: how long the server may be silent.
-    """
-
-    method: str
-    url: str
-    params: Mapping[str, Any] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    json: Any = None
-    read_seconds: float = 0.0
-    stream: bool = False
-
-
-class NextChunk(NamedTuple):
-    """The next text of a body that is streamed, or the RequestError; None: it has ended."""
-
-    response: httpx2.Response
-
-
-class Sleep(NamedTuple):
-    seconds: float
-
-
-class Call(NamedTuple):
-    """An awaitable result is awaited. What `blocks` does not run in an event loop."""
-
-    function: Callable[[], Any]
-    blocks: bool = False
-
-
-class Acquire(NamedTuple):
-    lock: Any
-    seconds: float
-
-
-class Emit(NamedTuple, Generic[T]):
-    """The next item of an iterator."""
-
-    item: T
-
-
-Command = Request | NextChunk | Sleep | Call | Acquire
-Flow = Generator[Command, Any, T]
-Items = Generator[Command | Emit[T], Any, None]
-
-
 class Deadline:
-    """For a whole call; None: as long as it takes."""
+    """Of a whole call; None: as long as it takes."""
 
     def __init__(self, seconds: float | None, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -88,66 +39,27 @@ class Deadline:
 
 
 @dataclass(kw_only=True)
-class Auth:
-    """One thread or task renews the token, and the others wait for it."""
+class Session:
+    """What all requests of a client share. `try_timeout` is for each try, without its wait."""
 
+    base_url: str
+    driver: Driver
     lock: Any
     token: str | None = None
     source: Callable[[], Any] | None = None
     username: str | None = None
     password: str | None = None
     refresh: str | None = None
-
-    def fetch(self, session: "Session", deadline: Deadline, rejected: str | None) -> Flow[Any]:
-        """A token other than `rejected`, if there is a way to get one."""
-        if self.token == rejected and (self.source or self.username):
-            yield Acquire(self.lock, deadline.left())
-            try:
-                if self.token == rejected:
-                    self.token = yield from self._renewed(session, deadline)
-            finally:
-                self.lock.release()
-        return self.token
-
-    def _renewed(self, session: "Session", deadline: Deadline) -> Flow[Any]:
-        if self.source:
-            return (yield Call(self.source))
-        sign_in = {"username": self.username, "password": self.password}
-        tries: list[tuple[str, Any]] = [("", sign_in)]
-        if self.refresh:  # good for one use; the retries of `send` are within its grace
-            tries, self.refresh = [("refresh/", {"refresh": self.refresh}), *tries], None
-        for path, body in tries:
-            request = Request(method="POST", url=f"/api/token/{path}", json=body)
-            try:
-                response = yield from session.send(request, deadline, auth=False)
-            except errors.NotAuthenticated:
-                if not path:
-                    raise
-            else:
-                pair = response.json()
-                self.refresh = pair["refresh"]
-                return pair["access"]
-
-
-@dataclass(kw_only=True)
-class Session:
-    """What all requests of a client share. `try_timeout` is for each try, without its wait."""
-
-    base_url: str
-    auth: Auth
     timeout: float | None = 120.0
     try_timeout: float = 10.0
     clock: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random.random
 
-    def deadline(self, seconds: float | None) -> Deadline:
-        return Deadline(seconds, self.clock)
-
     def own(self, link: str) -> str:
         """A link of the server's at the address that we use: a token goes nowhere else."""
         return str(httpx2.URL(self.base_url).copy_with(raw_path=httpx2.URL(link).raw_path))
 
-    def send(
+    async def send(
         self,
         request: Request,
         deadline: Deadline,
@@ -156,7 +68,7 @@ class Session:
         wait_seconds: float = 0.0,
         retry_codes: Collection[str] = ("not_decided",),
         retry_202: bool = False,
-    ) -> Flow[httpx2.Response]:
+    ) -> httpx2.Response:
         """The first success, with retries as in the table of docs/api.md ("Retry safely").
 
         Args:
@@ -168,16 +80,23 @@ class Session:
         unknown, renewed, failures = False, False, 0
         for attempt in itertools.count():
             deadline.check()
-            token = (yield from self.auth.fetch(self, deadline, None)) if auth else None
-            headers = {**request.headers, **({"Authorization": f"Bearer {token}"} if token else {})}
+            token = await self._token(deadline, None) if auth else None
+            headers = request.headers | ({"Authorization": f"Bearer {token}"} if token else {})
             seconds = min(wait_seconds + self.try_timeout, deadline.left())
-            answer = yield replace(request, url=url, headers=headers, read_seconds=seconds)
-            error = _problem(answer, request.stream)
-            if error is None and not (retry_202 and answer.status_code == 202):
-                return answer  # type: ignore[no-any-return]
+            error: errors.EventifyError | None
+            try:
+                response = await self.driver.send(
+                    replace(request, url=url, headers=headers, read_seconds=seconds)
+                )
+            except httpx2.RequestError as lost:
+                error = errors.NoResponse(f"{type(lost).__name__}: {lost}")
+            else:
+                error = _problem(response, request)
+                if error is None and not (retry_202 and response.status_code == 202):
+                    return response
             if auth and isinstance(error, errors.NotAuthenticated) and not renewed:
                 renewed = True
-                if (yield from self.auth.fetch(self, deadline, token)) != token:
+                if await self._token(deadline, rejected=token) != token:
                     continue
             renewed = False
             if isinstance(error, errors.APIError):
@@ -186,25 +105,50 @@ class Session:
                     raise error
             unknown |= not isinstance(error, errors.APIError) or error.status in UNKNOWN
             error = error or errors.NoResponse("It is stored, and not decided.")
-            yield from self.pause(error, attempt, deadline, unknown)
+            await self.pause(error, attempt, deadline, unknown)
         raise AssertionError
 
-    def pause(
+    async def pause(
         self, error: errors.EventifyError, attempt: int, deadline: Deadline, unknown: bool = True
-    ) -> Flow[None]:
+    ) -> None:
         """Until the next try. If that is too late: DeadlineExceeded, or `error` if all is known."""
-        seconds = self.seconds_until_retry(error.retry_after, attempt)
+        longest = min(BACKOFF_SECONDS * 2.0 ** min(attempt, 16), BACKOFF_MAX_SECONDS)
+        seconds = longest * self.random()  # exponential, with full jitter
+        if error.retry_after is not None:
+            seconds = error.retry_after + min(longest, JITTER_MAX_SECONDS) * self.random()
         if seconds >= deadline.left() and not unknown:
             raise error
         deadline.check(seconds, error)
-        yield Sleep(seconds)
+        await self.driver.sleep(seconds)
 
-    def seconds_until_retry(self, retry_after: float | None, attempt: int) -> float:
-        """`Retry-After` with little jitter, or else exponential with full jitter."""
-        longest = min(BACKOFF_SECONDS * 2.0 ** min(attempt, 16), BACKOFF_MAX_SECONDS)
-        if retry_after is None:
-            return longest * self.random()
-        return retry_after + min(longest, JITTER_MAX_SECONDS) * self.random()
+    async def _token(self, deadline: Deadline, rejected: str | None) -> str | None:
+        """One other than `rejected`, if there is a way: one call renews it, and the others wait."""
+        if self.token == rejected and (self.source or self.username):
+            await self.driver.acquire(self.lock, deadline.left())
+            try:
+                if self.token == rejected:
+                    self.token = await self._renewed(deadline)
+            finally:
+                self.lock.release()
+        return self.token
+
+    async def _renewed(self, deadline: Deadline) -> str:
+        if self.source:
+            return str(await self.driver.call(self.source))
+        sign_in: dict[str, Any] = {"username": self.username, "password": self.password}
+        refresh, self.refresh = self.refresh, None  # good for one use, and its retries
+        if refresh:
+            try:
+                return await self._pair("refresh/", {"refresh": refresh}, deadline)
+            except errors.NotAuthenticated:
+                pass
+        return await self._pair("", sign_in, deadline)
+
+    async def _pair(self, path: str, body: dict[str, Any], deadline: Deadline) -> str:
+        request = Request(method="POST", url=f"/api/token/{path}", json=body)
+        pair = (await self.send(request, deadline, auth=False)).json()
+        self.refresh = pair["refresh"]
+        return str(pair["access"])
 
 
 def _passes(error: errors.APIError, retry_codes: Collection[str], failures: int) -> bool:
@@ -213,16 +157,13 @@ def _passes(error: errors.APIError, retry_codes: Collection[str], failures: int)
     return error.status in RETRIED or (error.code in retry_codes and error.purchase_id is None)
 
 
-def _problem(answer: Any, stream: bool) -> errors.EventifyError | None:
-    """What is wrong with a response, or that there is none."""
-    if not isinstance(answer, httpx2.Response):
-        return errors.NoResponse(f"{type(answer).__name__}: {answer}")
-    error = errors.error_of(answer)
-    if error is None and not (stream and answer.status_code == 200) and answer.content:
+def _problem(response: httpx2.Response, request: Request) -> errors.EventifyError | None:
+    error = errors.error_of(response)
+    if error is None and request.is_read_at_once(response) and response.content:
         try:
-            answer.json()
+            response.json()
         except ValueError:  # it was cut off, or is not Eventify's
-            return errors.NoResponse(f"The response {answer.status_code} is not JSON.")
+            return errors.NoResponse(f"The response {response.status_code} is not JSON.")
     return error
 
 

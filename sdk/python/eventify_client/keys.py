@@ -5,12 +5,13 @@ import os
 import tempfile
 from collections.abc import Awaitable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 from uuid import uuid4
 
+from eventify_client.drivers import Driver
 from eventify_client.errors import APIError, KeyMismatch
-from eventify_client.flow import Call, Flow
 
 
 class KeyStore(Protocol):
@@ -76,13 +77,14 @@ class KeyFile:
             self.done()
 
 
-def claim(key: Key | None, request: dict[str, Any]) -> Flow[str]:
+async def claim(driver: Driver, key: Key | None, request: dict[str, Any]) -> str:
     """The key of a request, as a header; of a store, the one that it has for this request."""
-    text = str(uuid4()) if key is None else key
+    new = str(uuid4())
+    text = new if key is None else key
     if not isinstance(text, str):
-        new = json.dumps({"key": str(uuid4()), "request": request})
-        record = (yield Call(text.load, blocks=True)) or (
-            yield Call(lambda store=text: store.save(new), blocks=True)  # type: ignore[misc]
+        record = json.dumps({"key": new, "request": request})
+        record = await driver.call_blocking(text.load) or await driver.call_blocking(
+            partial(text.save, record)
         )
         stored = json.loads(record)
         if stored["request"] != request:

@@ -1,6 +1,7 @@
 """The operations of the API, each a flow."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -8,9 +9,12 @@ from typing import Any, TypedDict, Unpack
 from urllib.parse import parse_qs, quote, urlsplit
 from uuid import UUID
 
-from eventify_client import flow, models
+import httpx2
+
+from eventify_client import models
+from eventify_client.drivers import Request
 from eventify_client.errors import APIError, NoResponse, api_error
-from eventify_client.flow import Deadline, Flow, Items
+from eventify_client.flow import Deadline, ServerSentEvents
 from eventify_client.keys import Key, claim, settle
 from eventify_client.models import Entry, Event, Purchase, Sale, SaleSummary, TicketType, decode
 from eventify_client.resource import DEFAULT, WAIT_SECONDS, D, Resource, listing, operation
@@ -46,7 +50,7 @@ class EventFilters(TypedDict, total=False):
 
 class Purchases(Resource[D]):
     @operation
-    def buy(
+    async def buy(
         self,
         items: Cart,
         *,
@@ -55,7 +59,7 @@ class Purchases(Resource[D]):
         wait_for_sale: bool = False,
         on_position: OnPosition | None = None,
         timeout: float | None = DEFAULT,
-    ) -> Flow[Purchase]:
+    ) -> Purchase:
         """Buy tickets, all or none; returns when it is decided.
 
         With the same `key` (a KeyFile, a KeyStore, or a text that you have stored) it is the same
@@ -75,12 +79,12 @@ class Purchases(Resource[D]):
         """
         deadline = self._deadline(timeout)
         body: dict[str, Any] = {"items": _lines(items)} | ({"buyer": buyer} if buyer else {})
-        header = yield from claim(key, {"url": PURCHASES, "json": body})
+        header = await claim(self._session.driver, key, {"url": PURCHASES, "json": body})
         wait = 0 if on_position else int(min(WAIT_SECONDS, deadline.left()))
         headers = {"Idempotency-Key": header, "Prefer": f"wait={wait}"}
-        request = flow.Request(method="POST", url=PURCHASES, json=body, headers=headers)
+        request = Request(method="POST", url=PURCHASES, json=body, headers=headers)
         try:
-            response = yield from self._session.send(
+            response = await self._session.send(
                 request,
                 deadline,
                 wait_seconds=wait,
@@ -88,7 +92,7 @@ class Purchases(Resource[D]):
             )
             purchase = decode(Purchase, response.json())
             if purchase.status in ("queued", "waiting"):
-                purchase = yield from self._decided(purchase.id, deadline, on_position)
+                purchase = await self._decided(purchase.id, deadline, on_position)
         except APIError as error:
             if error.purchase_id:
                 settle(key, rejection=error)
@@ -97,45 +101,45 @@ class Purchases(Resource[D]):
         return purchase
 
     @operation
-    def wait(
+    async def wait(
         self,
         id: PurchaseId,
         *,
         on_position: OnPosition | None = None,
         timeout: float | None = DEFAULT,
-    ) -> Flow[Purchase]:
+    ) -> Purchase:
         """Wait for the decision, by long polling; with `on_position`, by an event stream.
 
         Raises:
             PurchaseRefused: it was rejected.
             DeadlineExceeded: it is not decided yet.
         """
-        return self._decided(id, self._deadline(timeout), on_position)
+        return await self._decided(id, self._deadline(timeout), on_position)
 
     @operation
-    def read(self, id: PurchaseId) -> Flow[Purchase]:
-        return self._one(Purchase, "GET", _path(id))
+    async def read(self, id: PurchaseId) -> Purchase:
+        return await self._one(Purchase, "GET", _path(id))
 
     @listing
-    def list(self, **filters: Unpack[PurchaseFilters]) -> Items[Purchase]:
+    def list(self, **filters: Unpack[PurchaseFilters]) -> AsyncIterator[Purchase]:
         """Newest first."""
         return self._pages(Purchase, PURCHASES, filters)
 
     @operation
-    def confirm(
+    async def confirm(
         self, id: PurchaseId, *, payment_reference: str, amount: Decimal, currency: str
-    ) -> Flow[Purchase]:
+    ) -> Purchase:
         """It is paid. The reference makes it safe to repeat. Conflict: void the payment."""
         body = {"payment_reference": payment_reference, "amount": amount, "currency": currency}
-        return self._one(Purchase, "POST", _path(id, "confirm"), json=body, wait=WAIT_SECONDS)
+        return await self._one(Purchase, "POST", _path(id, "confirm"), json=body, wait=WAIT_SECONDS)
 
     @operation
-    def release(self, id: PurchaseId) -> Flow[Purchase]:
+    async def release(self, id: PurchaseId) -> Purchase:
         """Give up a hold."""
-        return self._one(Purchase, "POST", _path(id, "release"), json={}, wait=WAIT_SECONDS)
+        return await self._one(Purchase, "POST", _path(id, "release"), json={}, wait=WAIT_SECONDS)
 
     @operation
-    def cancel(
+    async def cancel(
         self,
         id: PurchaseId,
         *,
@@ -143,62 +147,64 @@ class Purchases(Resource[D]):
         items: Cart | None = None,
         restock: bool = True,
         note: str | None = None,
-    ) -> Flow[Purchase]:
+    ) -> Purchase:
         """Cancel what is confirmed, or `items` of it; store the key with the refund before."""
         body: dict[str, Any] = {"restock": restock} | ({"note": note} if note else {})
         if items is not None:
             body["items"] = _lines(items)
         url = _path(id, "cancel")
-        return self._one(Purchase, "POST", url, json=body, key=key, wait=WAIT_SECONDS)
+        return await self._one(Purchase, "POST", url, json=body, key=key, wait=WAIT_SECONDS)
 
-    def _decided(
+    async def _decided(
         self, id: PurchaseId, deadline: Deadline, on_position: OnPosition | None
-    ) -> Flow[Purchase]:
+    ) -> Purchase:
         if on_position is not None:
-            purchase = yield from self._streamed(id, deadline, on_position)
+            purchase = await self._streamed(id, deadline, on_position)
         else:
-            purchase = yield from self._polled(id, deadline)
+            purchase = await self._polled(id, deadline)
         if purchase.status == "rejected":  # as the response to the purchase would have been
             body = {"code": purchase.reason, "detail": "It was rejected.", "id": purchase.id}
             raise api_error(400, body | {"short": purchase.raw.get("short")})
         return purchase
 
-    def _polled(self, id: PurchaseId, deadline: Deadline) -> Flow[Purchase]:
+    async def _polled(self, id: PurchaseId, deadline: Deadline) -> Purchase:
         while True:
             wait = int(min(WAIT_SECONDS, deadline.left()))
-            request = flow.Request(method="GET", url=_path(id), params={"wait": wait})
-            response = yield from self._session.send(request, deadline, wait_seconds=wait)
+            request = Request(method="GET", url=_path(id), params={"wait": wait})
+            response = await self._session.send(request, deadline, wait_seconds=wait)
             purchase = decode(Purchase, response.json())
             if purchase.status not in ("queued", "waiting"):
                 return purchase
             seconds = float(response.headers.get("Retry-After", 1))
-            yield from self._session.pause(NoResponse("It is queued.", seconds), 0, deadline)
+            await self._session.pause(NoResponse("It is queued.", seconds), 0, deadline)
 
-    def _streamed(
+    async def _streamed(
         self, id: PurchaseId, deadline: Deadline, on_position: OnPosition
-    ) -> Flow[Purchase]:
-        events, attempt = flow.ServerSentEvents(), 0
+    ) -> Purchase:
+        events, attempt, driver = ServerSentEvents(), 0, self._session.driver
         while True:
             headers = {"Accept": "text/event-stream", "Last-Event-ID": events.id or "none"}
-            request = flow.Request(method="GET", url=_path(id), headers=headers, stream=True)
-            response = yield from self._session.send(request, deadline, wait_seconds=WAIT_SECONDS)
+            request = Request(method="GET", url=_path(id), headers=headers, stream=True)
+            response = await self._session.send(request, deadline, wait_seconds=WAIT_SECONDS)
             if response.status_code == 204:  # its outcome has come already
-                return (yield from self._polled(id, deadline))
-            while isinstance(text := (yield flow.NextChunk(response)), str):
-                for name, data in events.feed(text):
-                    purchase, attempt = decode(Purchase, data), 0
-                    if name == "outcome":
-                        return purchase
-                    yield flow.Call(partial(on_position, purchase))
-                deadline.check()
+                return await self._polled(id, deadline)
+            with suppress(httpx2.RequestError):
+                async with aclosing(driver.chunks(response)) as chunks:
+                    async for text in chunks:
+                        for name, data in events.feed(text):
+                            purchase, attempt = decode(Purchase, data), 0
+                            if name == "outcome":
+                                return purchase
+                            await driver.call(partial(on_position, purchase))
+                        deadline.check()
             ended = NoResponse("The stream ended.", events.restart())
-            yield from self._session.pause(ended, attempt, deadline)
+            await self._session.pause(ended, attempt, deadline)
             attempt += 1
 
 
 class Events(Resource[D]):
     @operation
-    def create(
+    async def create(
         self,
         title: str,
         start_time: datetime,
@@ -206,40 +212,40 @@ class Events(Resource[D]):
         *,
         key: Key | None = None,
         **options: Unpack[models.EventOptions],
-    ) -> Flow[Event]:
+    ) -> Event:
         body = {"title": title, "start_time": start_time, "end_time": end_time, **options}
-        return self._one(Event, "POST", EVENTS, json=body, key=key)
+        return await self._one(Event, "POST", EVENTS, json=body, key=key)
 
     @operation
-    def read(self, id: int) -> Flow[Event]:
-        return self._one(Event, "GET", f"{EVENTS}{id}/")
+    async def read(self, id: int) -> Event:
+        return await self._one(Event, "GET", f"{EVENTS}{id}/")
 
     @listing
-    def list(self, **filters: Unpack[EventFilters]) -> Items[Event]:
+    def list(self, **filters: Unpack[EventFilters]) -> AsyncIterator[Event]:
         return self._pages(Event, EVENTS, filters)
 
     @operation
-    def update(
+    async def update(
         self, id: int, *, if_match: str | None = None, **changes: Unpack[models.EventChanges]
-    ) -> Flow[Event]:
-        return self._one(Event, "PATCH", f"{EVENTS}{id}/", json=changes, if_match=if_match)
+    ) -> Event:
+        return await self._one(Event, "PATCH", f"{EVENTS}{id}/", json=changes, if_match=if_match)
 
     @operation
-    def set_notice(self, id: int, text: str) -> Flow[Event]:
+    async def set_notice(self, id: int, text: str) -> Event:
         """What all who wait read; empty: nothing."""
-        return self._one(Event, "PUT", f"{EVENTS}{id}/notice/", json={"text": text})
+        return await self._one(Event, "PUT", f"{EVENTS}{id}/notice/", json={"text": text})
 
     @operation
-    def extend_holds(self, id: int, seconds: int, *, key: Key) -> Flow[int]:
+    async def extend_holds(self, id: int, seconds: int, *, key: Key) -> int:
         """Returns how many holds have the time; each extension needs a key of its own."""
         url, body = f"{EVENTS}{id}/extend-holds/", {"seconds": seconds}
-        data, _ = yield from self._send("POST", url, json=body, key=key, wait=WAIT_SECONDS)
+        data, _ = await self._send("POST", url, json=body, key=key, wait=WAIT_SECONDS)
         return int(data["extended"])
 
     @listing
-    def feed(
+    async def feed(
         self, id: int, position: str | None = None, *, kinds: str | None = None, follow: bool = True
-    ) -> Items[Entry]:
+    ) -> AsyncIterator[Entry]:
         """The entries of the ledger after `position`, in order, each once.
 
         Store `entry.position` with what you make of the entry, in one transaction, and begin there
@@ -258,22 +264,22 @@ class Events(Resource[D]):
         params = {"after": read, "epoch": epoch or None, "kinds": kinds, "wait": wait}
         while True:
             began = self._session.clock()
-            page, _ = yield from self._send("GET", url, params=params)
+            page, _ = await self._send("GET", url, params=params)
             for row in page["entries"]:
                 if row["number"] > last:
                     last = row["number"]
-                    yield flow.Emit(decode(Entry, row, position=f"{page['epoch']}:{last}"))
+                    yield decode(Entry, row, position=f"{page['epoch']}:{last}")
             url, before, params = self._session.own(page["next"]), read, {}
             read = parse_qs(urlsplit(url).query).get("after", ["0"])[0]
             if read == before and not follow:
                 return
             if read == before and self._session.clock() - began < 1:
-                yield flow.Sleep(1)
+                await self._session.driver.sleep(1)
 
 
 class TicketTypes(Resource[D]):
     @operation
-    def create(
+    async def create(
         self,
         event: int,
         name: str,
@@ -282,56 +288,58 @@ class TicketTypes(Resource[D]):
         *,
         key: Key | None = None,
         **options: Unpack[models.TicketTypeOptions],
-    ) -> Flow[TicketType]:
+    ) -> TicketType:
         body = {"event": event, "name": name, "price": price, "capacity": capacity, **options}
-        return self._one(TicketType, "POST", TYPES, json=body, key=key)
+        return await self._one(TicketType, "POST", TYPES, json=body, key=key)
 
     @operation
-    def read(self, id: int) -> Flow[TicketType]:
-        return self._one(TicketType, "GET", f"{TYPES}{id}/")
+    async def read(self, id: int) -> TicketType:
+        return await self._one(TicketType, "GET", f"{TYPES}{id}/")
 
     @listing
-    def list(self, *, event: int | None = None, page_size: int = 100) -> Items[TicketType]:
+    def list(self, *, event: int | None = None, page_size: int = 100) -> AsyncIterator[TicketType]:
         return self._pages(TicketType, TYPES, {"event": event, "page_size": page_size})
 
     @operation
-    def update(
+    async def update(
         self, id: int, *, if_match: str | None = None, **changes: Unpack[models.TicketTypeChanges]
-    ) -> Flow[TicketType]:
+    ) -> TicketType:
         """After a sale, `capacity` needs the `etag` that you have read as `if_match`."""
-        return self._one(TicketType, "PATCH", f"{TYPES}{id}/", json=changes, if_match=if_match)
+        return await self._one(
+            TicketType, "PATCH", f"{TYPES}{id}/", json=changes, if_match=if_match
+        )
 
     @operation
-    def change_capacity(self, id: int, change: int, *, key: Key | None = None) -> Flow[TicketType]:
+    async def change_capacity(self, id: int, change: int, *, key: Key | None = None) -> TicketType:
         """Add tickets or (negative) withdraw them, once for each key."""
         url, body = f"{TYPES}{id}/capacity/", {"change": change}
-        return self._one(TicketType, "POST", url, json=body, key=key)
+        return await self._one(TicketType, "POST", url, json=body, key=key)
 
     @operation
-    def pause(self, id: int) -> Flow[TicketType]:
-        return self._one(TicketType, "POST", f"{TYPES}{id}/pause/")
+    async def pause(self, id: int) -> TicketType:
+        return await self._one(TicketType, "POST", f"{TYPES}{id}/pause/")
 
     @operation
-    def resume(self, id: int) -> Flow[TicketType]:
-        return self._one(TicketType, "POST", f"{TYPES}{id}/resume/")
+    async def resume(self, id: int) -> TicketType:
+        return await self._one(TicketType, "POST", f"{TYPES}{id}/resume/")
 
 
 class Sales(Resource[D]):
     """Published ones; no token is needed."""
 
     @operation
-    def read(self, event: int) -> Flow[Sale]:
-        return self._one(Sale, "GET", f"/api/sales/{event}/")
+    async def read(self, event: int) -> Sale:
+        return await self._one(Sale, "GET", f"/api/sales/{event}/")
 
     @operation
-    def list(self) -> Flow[Sequence[SaleSummary]]:
-        data, _ = yield from self._send("GET", "/api/sales/")
+    async def list(self) -> Sequence[SaleSummary]:
+        data, _ = await self._send("GET", "/api/sales/")
         return models.decode_all(SaleSummary, data["sales"])
 
 
 class Raw(Resource[D]):
     @operation
-    def request(
+    async def request(
         self,
         method: str,
         path: str,
@@ -339,9 +347,9 @@ class Raw(Resource[D]):
         params: Any = None,
         json: Any = None,
         key: Key | None = None,
-    ) -> Flow[Any]:
+    ) -> Any:
         """The JSON of any other request, with the same retries."""
-        data, _ = yield from self._send(method, path, params=params, json=json, key=key)
+        data, _ = await self._send(method, path, params=params, json=json, key=key)
         return data
 
 
