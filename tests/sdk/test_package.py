@@ -1,0 +1,54 @@
+"""What is shipped: classes of all codes, a wheel that works alone, and its size."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from eventify_client import errors
+
+from shared.errors import EventifyError, Problem, problem_classes
+from tests.system.operators import PROJECT
+
+SDK = PROJECT / "sdk" / "python"
+SOURCES = sorted((SDK / "eventify_client").glob("*.py"))
+
+
+def test_each_code_has_its_class_below_that_of_its_parent() -> None:
+    for problem in problem_classes():
+        error = errors.APIError.of_code[problem.code]
+        parent = problem.__mro__[1]
+        if parent not in (Problem, EventifyError):
+            assert issubclass(error, errors.APIError.of_code[parent.code]), problem
+    theirs = {problem.code for problem in problem_classes()}
+    assert set(errors.APIError.of_code) - theirs == {"bad_request", "purchase_refused"}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, errors.BadRequest), (409, errors.Conflict), (418, errors.APIError)],
+)
+def test_an_unknown_code_has_the_class_of_its_status(
+    status: int, kind: type[errors.APIError]
+) -> None:
+    assert type(errors.api_error(status, {"code": "of_a_later_version"})) is kind
+
+
+def test_the_wheel_works_alone(tmp_path: Path) -> None:
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+    ]
+    copied = tmp_path / "source"
+    subprocess.run(["cp", "-r", str(SDK), str(copied)], check=True)
+    subprocess.run([*build, "--no-index", "-q", "-w", str(tmp_path), str(copied)], check=True)
+    (wheel,) = tmp_path.glob("eventify_client-*.whl")
+    used = "import eventify_client; assert '.whl' in eventify_client.__file__"
+    modules = "import sys; assert not {'gateway', 'shared', 'catalog'} & sys.modules.keys()"
+    program = f"import sys; sys.path.insert(0, {str(wheel)!r}); {used}; {modules}"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
