@@ -1,5 +1,6 @@
 """The snippets of the API guide work, and it lists every error and limit."""
 
+import os
 import re
 import sqlite3
 import subprocess
@@ -7,7 +8,6 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -16,7 +16,7 @@ from shared.config.settings import Settings
 from shared.error_reference import explained, markdown_row
 from tests.system.conftest import Shop
 from tests.system.operators import PROJECT
-from tests.system.selling import WAIT, OnSale, buy, put_on_sale
+from tests.system.selling import WAIT, buy, put_on_sale
 
 GUIDE = (PROJECT / "docs" / "api.md").read_text()
 GUIDE_URL = "http://localhost:8000"
@@ -62,6 +62,7 @@ def run_all(language: str, folder: Path, url: str) -> list[str]:
     ended = subprocess.run(
         [program, "-c", "\n".join(typed).replace(GUIDE_URL, url)],
         cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(PROJECT / "sdk" / "python")},
         capture_output=True,
         text=True,
         timeout=60,
@@ -120,7 +121,7 @@ def test_the_table_of_limits_has_the_defaults_of_the_settings() -> None:
         assert float(shown.replace(",", "")) == Settings.model_fields[name.lower()].default, name
 
 
-# --- the client in Python ---
+# --- the follower in Python ---
 
 
 class Unreliable(httpx.BaseTransport):
@@ -143,15 +144,6 @@ class Unreliable(httpx.BaseTransport):
 
     def close(self) -> None:
         self._way.close()
-
-
-@pytest.fixture(scope="module")
-def guide() -> dict[str, Any]:
-    """The names that the guide's client defines."""
-    (client,) = (snippet for snippet, *_ in snippets("python") if "def buy(" in snippet)
-    names: dict[str, Any] = {}
-    exec(client, names)
-    return names
 
 
 @pytest.fixture(scope="module")
@@ -201,51 +193,3 @@ def by_way_of(transport: httpx.BaseTransport, buyer: httpx.Client) -> httpx.Clie
     return httpx.Client(
         base_url=buyer.base_url, headers=buyer.headers, transport=transport, timeout=40
     )
-
-
-def test_the_client_buys_once_even_if_responses_are_lost(
-    guide: dict[str, Any], buyer: httpx.Client, on_sale: OnSale
-) -> None:
-    ticket_type = on_sale(10)
-    busy = [httpx.Response(status, headers={"Retry-After": "0"}) for status in (503, 429, 408)]
-    with by_way_of(Unreliable(None, *busy), buyer) as client:
-        bought = guide["buy"](client, ticket_type, 2, uuid4())
-    assert bought["status"] == "confirmed"
-    assert buyer.get("/api/ticket-purchases/").json()["results"] == [bought]
-    assert buyer.get(f"/api/ticket-types/{ticket_type}/").json()["capacity"] == 8
-
-
-def test_the_client_polls_while_the_purchase_is_queued(
-    guide: dict[str, Any], buyer: httpx.Client, on_sale: OnSale
-) -> None:
-    ticket_type = on_sale(10)
-    key = str(uuid4())
-    accepted = buyer.post(
-        "/api/ticket-purchases/",
-        json={"ticket_type": ticket_type, "quantity": 1},
-        headers={"Idempotency-Key": key},
-    )
-    still_queued = httpx.Response(
-        202, headers={"Retry-After": "0"}, json=accepted.json() | {"status": "queued"}
-    )
-    with by_way_of(Unreliable(still_queued), buyer) as client:
-        bought = guide["buy"](client, ticket_type, 1, key)
-    assert (bought["id"], bought["status"]) == (accepted.json()["id"], "confirmed")
-
-
-def test_the_client_raises_the_reason_of_a_rejected_purchase(
-    guide: dict[str, Any], buyer: httpx.Client, on_sale: OnSale
-) -> None:
-    ticket_type, key = on_sale(1), uuid4()
-    for _attempt in ("rejected while it waits", "found rejected under the key"):
-        with pytest.raises(guide["PurchaseFailed"]) as failed:
-            guide["buy"](buyer, ticket_type, 2, key)
-        assert failed.value.code == "not_enough_tickets"
-
-
-def test_the_client_raises_timeout_error_after_its_timeout(
-    guide: dict[str, Any], buyer: httpx.Client, on_sale: OnSale
-) -> None:
-    unavailable = httpx.Response(503, headers={"Retry-After": "5"})
-    with by_way_of(Unreliable(unavailable), buyer) as client, pytest.raises(TimeoutError):
-        guide["buy"](client, on_sale(1), 1, uuid4(), timeout_seconds=2)
