@@ -183,8 +183,8 @@ class Purchases(Resource[D]):
     ) -> Purchase:
         events, attempt, driver = ServerSentEvents(), 0, self._session.driver
         while True:
-            headers = {"Accept": "text/event-stream", "Last-Event-ID": events.id or "none"}
-            request = Request(method="GET", url=_path(id), headers=headers, stream=True)
+            headers = {"Last-Event-ID": events.id or "none"}
+            request = Request(method="GET", url=_path(id, "events"), headers=headers, stream=True)
             response = await self._session.send(request, deadline, wait_seconds=WAIT_SECONDS)
             if response.status_code == 204:  # its outcome has come already
                 return await self._polled(id, deadline)
