@@ -6,17 +6,5 @@ from eventify_client.errors import APIError, DeadlineExceeded, EventifyError, Ke
 from eventify_client.keys import KeyFile, KeyStore
 from eventify_client.webhooks import Delivery, verify_webhook
 
-__all__ = [
-    "APIError",
-    "AsyncClient",
-    "Client",
-    "DeadlineExceeded",
-    "Delivery",
-    "EventifyError",
-    "KeyFile",
-    "KeyMismatch",
-    "KeyStore",
-    "errors",
-    "models",
-    "verify_webhook",
-]
+__all__ = ["APIError", "AsyncClient", "Client", "DeadlineExceeded", "Delivery", "EventifyError"]
+__all__ += ["KeyFile", "KeyMismatch", "KeyStore", "errors", "models", "verify_webhook"]

@@ -60,15 +60,9 @@ class Session:
         return str(httpx2.URL(self.base_url).copy_with(raw_path=httpx2.URL(link).raw_path))
 
     async def send(
-        self,
-        request: Request,
-        deadline: Deadline,
-        *,
-        auth: bool = True,
-        wait_seconds: float = 0.0,
-        retry_codes: Collection[str] = ("not_decided",),
-        retry_202: bool = False,
-    ) -> httpx2.Response:
+        self, request: Request, deadline: Deadline, *, auth: bool = True, wait_seconds: float = 0.0,
+        retry_codes: Collection[str] = ("not_decided",), retry_202: bool = False
+    ) -> httpx2.Response:  # fmt: skip
         """The first success, with retries as in the table of docs/api.md ("Retry safely").
 
         Args:

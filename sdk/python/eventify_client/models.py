@@ -72,19 +72,20 @@ class Purchase(Model):
     cancelled_quantity: int = 0
 
 
-class SaleSummary(Model):
-    event: int
+class Occasion(Model):
     title: str
     start_time: datetime
     end_time: datetime
     currency: str
+
+
+class SaleSummary(Occasion):
+    event: int
     state: SaleState
     opens_at: datetime | None
 
 
-class Offer(Model):
-    """A ticket type of a published sale."""
-
+class Terms(Model):
     id: int
     name: str
     price: Decimal
@@ -93,19 +94,20 @@ class Offer(Model):
     max_per_purchase: int
     max_per_user: int | None
     hold_seconds: int | None
+
+
+class Offer(Terms):
+    """A ticket type of a published sale."""
+
     state: SaleState
     left: int | None
 
 
-class Sale(Model):
+class Sale(Occasion):
     """Count down to `sales_start` by `now`, the clock that opens and closes sales."""
 
     event: int
-    title: str
     description: str
-    start_time: datetime
-    end_time: datetime
-    currency: str
     max_per_user: int | None
     notice: str | None
     payment_url: str | None
@@ -114,45 +116,33 @@ class Sale(Model):
     ticket_types: tuple[Offer, ...]
 
 
-class Event(Model):
-    """`etag` is for `if_match`; events of a list have none."""
+class Changing(Model):
+    """`etag` is for `if_match`; what is read from a list has none."""
 
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    etag: str | None = None
+
+
+class Event(Occasion, Changing):
     id: int
-    title: str
     description: str
-    start_time: datetime
-    end_time: datetime
     owner: int
-    currency: str
     max_per_user: int | None
     published: bool
     show_left: bool
     payment_url: str | None
     notice: str | None
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-    etag: str | None = None
 
 
-class TicketType(Model):
-    """`capacity` is what is left to sell. `etag` is for `if_match`; those of a list have none."""
+class TicketType(Terms, Changing):
+    """`capacity` is what is left to sell."""
 
-    id: int
     event: int
-    name: str
-    price: Decimal
     capacity: int
     sold: int
     issued: int
-    sales_start: datetime | None
-    sales_end: datetime | None
-    max_per_purchase: int
-    max_per_user: int | None
-    hold_seconds: int | None
     paused_at: datetime | None
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-    etag: str | None = None
 
 
 class EntryItem(Model):
@@ -188,27 +178,31 @@ class Entry(Model):
     position: str = ""
 
 
-class EventOptions(TypedDict, total=False):
-    description: str
-    currency: str
-    max_per_user: int | None
-    published: bool
-    show_left: bool
-    payment_url: str | None
+# fmt: off
+EventOptions = TypedDict("EventOptions", {  # noqa: UP013 - short
+    "description": str, "currency": str, "max_per_user": int | None, "published": bool,
+    "show_left": bool, "payment_url": str | None,
+}, total=False)
+TicketTypeOptions = TypedDict("TicketTypeOptions", {  # noqa: UP013
+    "sales_start": datetime | None, "sales_end": datetime | None, "max_per_purchase": int,
+    "max_per_user": int | None, "hold_seconds": int | None,
+}, total=False)
+# `owner`: an id, or `me`. `ordering`: such as `-start_time`.
+EventFilters = TypedDict("EventFilters", {  # noqa: UP013
+    "search": str, "owner": int | str, "starts_after": datetime, "ordering": str, "page_size": int,
+}, total=False)
+# `event`: all purchases of an event of yours, instead of your own.
+PurchaseFilters = TypedDict("PurchaseFilters", {  # noqa: UP013
+    "event": int, "status": PurchaseStatus, "ticket_type": int, "buyer": str,
+    "payment_reference": str, "page_size": int,
+}, total=False)
+# fmt: on
 
 
 class EventChanges(EventOptions, total=False):
     title: str
     start_time: datetime
     end_time: datetime
-
-
-class TicketTypeOptions(TypedDict, total=False):
-    sales_start: datetime | None
-    sales_end: datetime | None
-    max_per_purchase: int
-    max_per_user: int | None
-    hold_seconds: int | None
 
 
 class TicketTypeChanges(TicketTypeOptions, total=False):

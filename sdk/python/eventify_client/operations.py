@@ -5,7 +5,7 @@ from contextlib import aclosing, suppress
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 from urllib.parse import parse_qs, quote, urlsplit
 from uuid import UUID
 
@@ -27,39 +27,13 @@ PurchaseId = str | UUID
 OnPosition = Callable[[Purchase], object]
 
 
-class PurchaseFilters(TypedDict, total=False):
-    """`event`: all purchases of an event of yours, instead of your own."""
-
-    event: int
-    status: models.PurchaseStatus
-    ticket_type: int
-    buyer: str
-    payment_reference: str
-    page_size: int
-
-
-class EventFilters(TypedDict, total=False):
-    """`owner`: an id, or `me`. `ordering`: such as `-start_time`."""
-
-    search: str
-    owner: int | str
-    starts_after: datetime
-    ordering: str
-    page_size: int
-
-
 class Purchases(Resource[D]):
     @operation
     async def buy(
-        self,
-        items: Cart,
-        *,
-        key: Key | None = None,
-        buyer: str | None = None,
-        wait_for_sale: bool = False,
-        on_position: OnPosition | None = None,
-        timeout: float | None = DEFAULT,
-    ) -> Purchase:
+        self, items: Cart, *, key: Key | None = None, buyer: str | None = None,
+        wait_for_sale: bool = False, on_position: OnPosition | None = None,
+        timeout: float | None = DEFAULT
+    ) -> Purchase:  # fmt: skip
         """Buy tickets, all or none; returns when it is decided.
 
         With the same `key` (a KeyFile, a KeyStore, or a text that you have stored) it is the same
@@ -102,12 +76,9 @@ class Purchases(Resource[D]):
 
     @operation
     async def wait(
-        self,
-        id: PurchaseId,
-        *,
-        on_position: OnPosition | None = None,
-        timeout: float | None = DEFAULT,
-    ) -> Purchase:
+        self, id: PurchaseId, *, on_position: OnPosition | None = None,
+        timeout: float | None = DEFAULT
+    ) -> Purchase:  # fmt: skip
         """Wait for the decision, by long polling; with `on_position`, by an event stream.
 
         Raises:
@@ -121,7 +92,7 @@ class Purchases(Resource[D]):
         return await self._one(Purchase, "GET", _path(id))
 
     @listing
-    def list(self, **filters: Unpack[PurchaseFilters]) -> AsyncIterator[Purchase]:
+    def list(self, **filters: Unpack[models.PurchaseFilters]) -> AsyncIterator[Purchase]:
         """Newest first."""
         return self._pages(Purchase, PURCHASES, filters)
 
@@ -140,14 +111,9 @@ class Purchases(Resource[D]):
 
     @operation
     async def cancel(
-        self,
-        id: PurchaseId,
-        *,
-        key: Key,
-        items: Cart | None = None,
-        restock: bool = True,
-        note: str | None = None,
-    ) -> Purchase:
+        self, id: PurchaseId, *, key: Key, items: Cart | None = None, restock: bool = True,
+        note: str | None = None
+    ) -> Purchase:  # fmt: skip
         """Cancel what is confirmed, or `items` of it; store the key with the refund before."""
         body: dict[str, Any] = {"restock": restock} | ({"note": note} if note else {})
         if items is not None:
@@ -205,14 +171,9 @@ class Purchases(Resource[D]):
 class Events(Resource[D]):
     @operation
     async def create(
-        self,
-        title: str,
-        start_time: datetime,
-        end_time: datetime,
-        *,
-        key: Key | None = None,
-        **options: Unpack[models.EventOptions],
-    ) -> Event:
+        self, title: str, start_time: datetime, end_time: datetime, *, key: Key | None = None,
+        **options: Unpack[models.EventOptions]
+    ) -> Event:  # fmt: skip
         body = {"title": title, "start_time": start_time, "end_time": end_time, **options}
         return await self._one(Event, "POST", EVENTS, json=body, key=key)
 
@@ -221,7 +182,7 @@ class Events(Resource[D]):
         return await self._one(Event, "GET", f"{EVENTS}{id}/")
 
     @listing
-    def list(self, **filters: Unpack[EventFilters]) -> AsyncIterator[Event]:
+    def list(self, **filters: Unpack[models.EventFilters]) -> AsyncIterator[Event]:
         return self._pages(Event, EVENTS, filters)
 
     @operation
@@ -280,15 +241,9 @@ class Events(Resource[D]):
 class TicketTypes(Resource[D]):
     @operation
     async def create(
-        self,
-        event: int,
-        name: str,
-        price: Decimal,
-        capacity: int,
-        *,
-        key: Key | None = None,
-        **options: Unpack[models.TicketTypeOptions],
-    ) -> TicketType:
+        self, event: int, name: str, price: Decimal, capacity: int, *, key: Key | None = None,
+        **options: Unpack[models.TicketTypeOptions]
+    ) -> TicketType:  # fmt: skip
         body = {"event": event, "name": name, "price": price, "capacity": capacity, **options}
         return await self._one(TicketType, "POST", TYPES, json=body, key=key)
 

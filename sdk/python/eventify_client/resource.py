@@ -26,16 +26,9 @@ class Resource(Generic[D]):
         return Deadline(seconds, self._session.clock)
 
     async def _send(
-        self,
-        method: str,
-        url: str,
-        *,
-        params: Mapping[str, Any] | None = None,
-        json: Any = None,
-        key: Key | None = None,
-        if_match: str | None = None,
-        wait: int = 0,
-    ) -> tuple[Any, str | None]:
+        self, method: str, url: str, *, params: Mapping[str, Any] | None = None, json: Any = None,
+        key: Key | None = None, if_match: str | None = None, wait: int = 0
+    ) -> tuple[Any, str | None]:  # fmt: skip
         """The JSON of the response and its ETag. Each POST has a key, so retries are safe."""
         json, headers = encode(json), {} if if_match is None else {"If-Match": if_match}
         if method == "POST":
