@@ -18,6 +18,8 @@ LOADING_FAILED = "Failed to load resource"
 END_TRANSITIONS = (
     "() => document.getAnimations().forEach(a => a instanceof CSSTransition && a.finish())"
 )
+# Of what is well it says as much as it can: to hand that over took half of the time.
+RUN_AXE = "options => axe.run(options).then(({ violations }) => ({ violations }))"
 
 
 class Visitors:
@@ -119,7 +121,7 @@ def check_accessibility(page: Page, **options: object) -> None:
     if page.evaluate("() => !('axe' in window)"):
         page.evaluate(Axe().axe_script)
     run = {"resultTypes": ["violations"]} | options
-    results = AxeResults(page.evaluate("options => axe.run(options)", run))
+    results = AxeResults(page.evaluate(RUN_AXE, run))
     assert results.violations_count == 0, f"{page.url}: {results.generate_report()}"
 
 

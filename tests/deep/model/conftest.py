@@ -11,7 +11,7 @@ MACHINES = ("accounts_machine", "catalog_machine", "sale_machine", "answers")
 pytest.register_assert_rewrite(*(f"tests.deep.model.{machine}" for machine in MACHINES))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shop() -> Iterator[Shop]:
     with open_shop(
         EVENTIFY_PURCHASE_RATE_PER_SECOND="0",

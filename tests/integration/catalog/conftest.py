@@ -25,7 +25,7 @@ def url_of(settings: Settings) -> str:
     return f"http://{settings.catalog_host}:{settings.catalog_port}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def catalog_settings(postgres_url: str, valkey_url: str, keys_dir: Path) -> Iterator[Settings]:
     with new_database(postgres_url) as url:
         yield Settings(
@@ -37,14 +37,14 @@ def catalog_settings(postgres_url: str, valkey_url: str, keys_dir: Path) -> Iter
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def database(catalog_settings: Settings) -> Iterator[Engine]:
     engine = open_engine(catalog_settings, "test")
     yield engine
     engine.dispose()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def catalog_url(catalog_settings: Settings) -> Iterator[str]:
     url = url_of(catalog_settings)
     with running_service("catalog", catalog_settings, f"{url}/readyz"):

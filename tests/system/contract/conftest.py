@@ -13,7 +13,7 @@ from tests.system.selling import EVENTS, event_fields
 BACKLOG_MAX_ROWS = 3
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fragile_shop() -> Iterator[Shop]:
     """Tests may stop a part of it, and restore it at the end."""
     with open_shop(

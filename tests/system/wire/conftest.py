@@ -10,7 +10,7 @@ from tests.system.conftest import Shop
 from tests.system.wire.nginx import running_nginx
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def proxies(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     folder: Path = tmp_path_factory.mktemp("nginx")
     with running_nginx(folder, urlsplit(shop.url).netloc) as urls:
