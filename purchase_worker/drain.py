@@ -50,7 +50,8 @@ class Batch(msgspec.Struct, frozen=True):
 
     `parts`: the events of which it decided something. `decided_at`: as clients read it. `queued`:
     events of this drain with queued commands after the locks were released. `skipped`: events
-    whose lane another transaction had locked.
+    whose lane another transaction had locked. `committed_at`: in seconds since 1970, by this host's
+    clock.
     """
 
     parts: list[Part]
@@ -58,6 +59,9 @@ class Batch(msgspec.Struct, frozen=True):
     queued: list[int]
     skipped: list[int] = []
     seconds: float = 0.0
+    lock_seconds: float = 0.0
+    commit_seconds: float = 0.0
+    committed_at: float = 0.0
 
     @property
     def rows(self) -> int:
@@ -171,6 +175,7 @@ def decide_batch(
     started = time.monotonic()
     with metrics.LOCK_SECONDS.time():
         locked = store.begin(cursor, wanted, whole=recheck.whole)
+    lock_seconds = time.monotonic() - started
     if not locked:
         batch = Batch([], "", store.queued_among(cursor, recheck))
     else:
@@ -182,6 +187,8 @@ def decide_batch(
         batch,
         skipped=[id_ for id_ in wanted if id_ not in ours],
         seconds=time.monotonic() - started,
+        lock_seconds=lock_seconds,
+        committed_at=time.time(),
     )
 
 
@@ -214,6 +221,7 @@ def _decide_oldest(
         entries, after = decide(before, at, [work.command for work in queue.work])
         parts.append(Part(lane, queue.work, entries, before, after))
     reached("before_decision_commit")
+    began = time.monotonic()
     with metrics.COMMIT_SECONDS.time():
         queued = store.write_and_commit(
             cursor,
@@ -224,7 +232,7 @@ def _decide_oldest(
             decided_by=_this_process(),
             recheck=recheck,
         )
-    return Batch(parts, at, queued)
+    return Batch(parts, at, queued, commit_seconds=time.monotonic() - began)
 
 
 def _owned(
@@ -270,8 +278,10 @@ def _close_sold_out(
     ]
     part = Part(lane, work, entries, before, State(lane.number + len(work), at, {}))
     reached("before_decision_commit")
+    began = time.monotonic()
     with metrics.COMMIT_SECONDS.time():
-        return Batch([part], at, store.commit(cursor, recheck))
+        queued = store.commit(cursor, recheck)
+    return Batch([part], at, queued, commit_seconds=time.monotonic() - began)
 
 
 def _unchanged(command: Command) -> tuple[Change, ...]:

@@ -126,6 +126,11 @@ class DecidedBatch(msgspec.Struct, frozen=True, kw_only=True):
     # How many of each event, and the batch's duration: the basis of estimated waits.
     decided: dict[int, int]
     seconds: float
+    # Parts of `seconds`: until the lanes were locked, and for the commit; and when it was done,
+    # in seconds since 1970. 0: unknown.
+    lock_seconds: float = 0.0
+    commit_seconds: float = 0.0
+    committed_at: float = 0.0
     # What each confirmation or release that was not refused made of its purchase, and when.
     resolved: dict[str, str] = {}
     at: str = ""

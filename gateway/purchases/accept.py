@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.purchases.pace import retry_after_seconds
 from gateway.purchases.request_body import LineInput
+from gateway.purchases.stages import Stages
 from shared.errors import (
     AllHeld,
     IdempotencyKeyReused,
@@ -51,6 +52,8 @@ class PurchaseRequest(msgspec.Struct, frozen=True):
     traceparent: str | None = None
     as_items: bool = False
     buyer: str = ""
+    # Where slow purchases are recorded.
+    stages: Stages | None = None
 
     @property
     def span_attributes(self) -> dict[str, str]:

@@ -25,6 +25,7 @@ from gateway.purchases.backlog import BacklogGauge
 from gateway.purchases.look_up import PurchaseAnswer, PurchaseLookUp
 from gateway.purchases.pace import Pace
 from gateway.purchases.request_body import PurchaseInput, fingerprint
+from gateway.purchases.stages import SlowPurchases
 from gateway.purchases.traces import PurchaseTraces
 from gateway.purchases.waiting import DecisionListener, Waiter, Waiters, WaitLimit
 from gateway.purchases.wakeups import WakeupSender
@@ -69,7 +70,9 @@ class PurchaseService:
         self._key_limit = UserLimit(settings, "keys", key_rate)
         self.wakeups = WakeupSender(settings, traces)
         self.look_up = PurchaseLookUp(settings, engine, self.waiters, self._pace)
-        self._listener = DecisionListener(settings, engine, self.waiters, self._pace)
+        self._slow = SlowPurchases(settings.slow_purchase_seconds)
+        observe = self._slow.decided if self._slow.is_on else None
+        self._listener = DecisionListener(settings, engine, self.waiters, self._pace, observe)
         self._backlog = BacklogGauge(settings, engine)
         self._accepting: Batcher[PurchaseRequest, Accepted | Replayed] = Batcher(
             "accept",
@@ -143,6 +146,7 @@ class PurchaseService:
         traceparent: str | None,
         wait_limit: WaitLimit | None,
     ) -> PurchaseAnswer:
+        stages = self._slow.received(request_id)
         if self.waiters.is_closed or self._backlog.is_full:
             raise Unavailable
         if key_id is not None:
@@ -163,7 +167,9 @@ class PurchaseService:
             traceparent=traceparent,
             as_items=wanted.as_items,
             buyer=wanted.buyer,
+            stages=stages,
         )
+        self._slow.submitted(request)
         waiter = Waiter(user_id, None if key_id is None else wanted.buyer)
         decision = self.waiters.expect(request.id, waiter) if wait_limit is not None else None
         try:
@@ -186,6 +192,7 @@ class PurchaseService:
         finally:
             if decision is not None:
                 self.waiters.forget(request.id, decision)
+            self._slow.answered(request)
         waits_seconds = self._pace.wait_seconds(verdict.event_id, verdict.position)
         body = queued_purchase(request, verdict, waits_seconds)
         return PurchaseAnswer(
@@ -205,6 +212,7 @@ class PurchaseService:
         reached("before_accept_commit")
         with metrics.ACCEPT_COMMIT_SECONDS.time():
             verdicts = store.accept(self._engine, requests, self._limits)
+        committed_at = time.time()
         reached("after_accept_commit")
         metrics.ACCEPT_BATCH_ROWS.observe(len(requests))
         metrics.ACCEPTED.inc(sum(isinstance(verdict, Accepted) for verdict in verdicts))
@@ -214,6 +222,8 @@ class PurchaseService:
         }
         if event_ids:
             self.wakeups.notify(event_ids, self._traced(requests, verdicts, began_ns))
+        if self._slow.is_on:
+            self._slow.accepted(requests, began_ns / 1e9, committed_at)
         return verdicts
 
     def _traced(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -201,9 +201,17 @@ class WaitLimit:
 class DecisionListener:
     """Wakes waiters at each message of a worker, and by reading the database in between."""
 
-    def __init__(self, settings: Settings, engine: Engine, waiters: Waiters, pace: Pace) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        waiters: Waiters,
+        pace: Pace,
+        observe: Callable[[DecidedBatch], None] | None = None,
+    ) -> None:
         self._engine = engine
         self._waiters = waiters
+        self._observe = observe
         self._pace = pace
         self._rechecks_skipped = 0
         self._subscription = Subscription(settings, DECIDED_CHANNEL, self._wake_decided)
@@ -228,6 +236,8 @@ class DecisionListener:
 
     def _wake_decided(self, message: bytes) -> None:
         batch = msgspec.msgpack.decode(message, type=DecidedBatch)
+        if self._observe is not None:
+            self._observe(batch)
         for event_id, decided in batch.decided.items():
             self._pace.observe(event_id, decided, batch.seconds)
         outcomes = {id_: Outcome(status, batch.at) for id_, status in batch.resolved.items()}

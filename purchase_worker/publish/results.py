@@ -85,6 +85,9 @@ def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
         events=sorted(events),
         decided=dict(decided),
         seconds=batch.seconds,
+        lock_seconds=batch.lock_seconds,
+        commit_seconds=batch.commit_seconds,
+        committed_at=batch.committed_at,
         resolved=resolved,
         at=batch.decided_at,
     )

@@ -9,6 +9,7 @@ omission).
 
 import asyncio
 import gc
+import math
 import random
 import time
 from collections import deque
@@ -48,9 +49,10 @@ class _Connection(ResponseReader):
         super().__init__()
         self._tally, self._then, self._lost = tally, then, lost
         self._since: float | None = None
+        self._sent_at = 0.0
 
     def send(self, request: bytes, since: float) -> None:
-        self._since = since
+        self._since, self._sent_at = since, time.monotonic()
         assert self.transport is not None
         if self.transport.is_closing():
             self.failed(ConnectionResetError("closed by the server"))
@@ -59,7 +61,7 @@ class _Connection(ResponseReader):
 
     def answered(self, answer: ClientResponse) -> None:
         assert self._since is not None, "an answer without a request"
-        self._tally.answer(answer, time.monotonic() - self._since)
+        self._tally.answer(answer, self._since, self._sent_at)
         self._since = None
         self._then(self)
 
@@ -73,9 +75,9 @@ class _Connection(ResponseReader):
 class _Loop:
     """One run over several connections, until `missing` parts of it are done."""
 
-    def __init__(self, load: Load, missing: int) -> None:
+    def __init__(self, load: Load, missing: int, slow_seconds: float = math.inf) -> None:
         self.requests = load.requests()
-        self._tally = Tally(load.expected)
+        self._tally = Tally(load.expected, slow_seconds)
         self._missing = missing
         self._over = asyncio.Event()
 
@@ -133,7 +135,9 @@ async def closed_loop(port: int, load: Load, connections: int, seconds: float) -
     return await loop.run(seconds + STALL_TIMEOUT_SECONDS)
 
 
-async def open_loop(port: int, load: Load, moments: list[float]) -> LoadRun:
+async def open_loop(
+    port: int, load: Load, moments: list[float], slow_seconds: float = math.inf
+) -> LoadRun:
     """Send a request at each of these moments (seconds from the start); wait for all answers.
 
     The event loop's timers have a millisecond; what that makes late, counts as latency too.
@@ -142,7 +146,7 @@ async def open_loop(port: int, load: Load, moments: list[float]) -> LoadRun:
         OSError: the server cannot be reached.
         TimeoutError: it does not answer any more.
     """
-    loop = _Loop(load, missing=len(moments))
+    loop = _Loop(load, len(moments), slow_seconds)
     waiting: deque[float] = deque()
 
     def send_waiting(connection: _Connection) -> None:
@@ -179,5 +183,7 @@ def run_closed_loop(port: int, load: Load, connections: int, seconds: float) -> 
     return uvloop.run(closed_loop(port, load, connections, seconds))
 
 
-def run_open_loop(port: int, load: Load, moments: list[float]) -> LoadRun:
-    return uvloop.run(open_loop(port, load, moments))
+def run_open_loop(
+    port: int, load: Load, moments: list[float], slow_seconds: float = math.inf
+) -> LoadRun:
+    return uvloop.run(open_loop(port, load, moments, slow_seconds))

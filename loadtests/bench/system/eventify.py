@@ -37,11 +37,12 @@ class BenchSystem:
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
         status = json.loads(self.command("status", "--json"))
+        self.home = Path(environment["EVENTIFY_HOME"])
         self.port = int(status["gateway_url"].rpartition(":")[2])
         self.settings = Settings(
             database_url=status["database_url"],
             redis_url=status["redis_url"],
-            keys_dir=Path(environment["EVENTIFY_HOME"]) / "keys",
+            keys_dir=self.home / "keys",
         )
         self.engine: Engine = open_engine(self.settings, "bench")
         self.pids: dict[str, int] = {p["name"]: p["pid"] for p in status["processes"]}
@@ -127,15 +128,17 @@ def _suspended(pids: Iterable[int]) -> Iterator[None]:
 
 
 @contextmanager
-def own_systems(count: int) -> Iterator[list[BenchSystem]]:
-    """New systems with nothing in them, until the block ends.
+def own_systems(count: int, **settings: str) -> Iterator[list[BenchSystem]]:
+    """New systems with nothing in them, until the block ends; `settings` beside the usual ones.
 
     Raises:
         RuntimeError: one does not start, with the reason.
     """
     # The threads are waited for before the stack is undone: nothing is left half started.
     with ExitStack() as stack, ThreadPoolExecutor(count) as threads:
-        starting = [threads.submit(stack.enter_context, _own_system()) for _ in range(count)]
+        starting = [
+            threads.submit(stack.enter_context, _own_system(settings)) for _ in range(count)
+        ]
         systems = [system.result() for system in starting]
         yield systems
         # The stack would take them down one after the other.
@@ -143,6 +146,6 @@ def own_systems(count: int) -> Iterator[list[BenchSystem]]:
 
 
 @contextmanager
-def _own_system() -> Iterator[BenchSystem]:
-    with temporary_system("bench", **SETTINGS) as environment:
+def _own_system(settings: dict[str, str]) -> Iterator[BenchSystem]:
+    with temporary_system("bench", **SETTINGS | settings) as environment:
         yield BenchSystem(environment)

@@ -1,5 +1,6 @@
 """What each part of the benchmark works with: a system, the load generator, and loads."""
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import chain, count
@@ -43,7 +44,7 @@ class Bench:
         self.system = system
         self.say = say
         self.errors: list[str] = []
-        self._generator = generator
+        self.generator = generator
         self._tokens = self._mint("buyer", sizes.known_tokens)
         self._new_tokens: Iterator[str] = iter(())
         self._numbers = count(1)
@@ -80,11 +81,13 @@ class Bench:
     def begin_closed(
         self, port: int, load: Load, connections: int, seconds: float
     ) -> Future[LoadRun]:
-        return self._generator.submit(run_closed_loop, port, load, connections, seconds)
+        return self.generator.submit(run_closed_loop, port, load, connections, seconds)
 
-    def open(self, load: Load, moments: list[float]) -> LoadRun:
-        """A run of the open loop at the gateways."""
-        running = self._generator.submit(run_open_loop, self.system.port, load, moments)
+    def open(self, load: Load, moments: list[float], slow_seconds: float = math.inf) -> LoadRun:
+        """A run of the open loop at the gateways; it keeps the answers that took longer."""
+        running = self.generator.submit(
+            run_open_loop, self.system.port, load, moments, slow_seconds
+        )
         return self.checked(running.result())
 
     def checked(self, run: LoadRun) -> LoadRun:

@@ -14,6 +14,7 @@ import pytest
 import redis
 from msgspec.structs import replace
 from sqlalchemy import Engine
+from structlog.testing import capture_logs
 
 from deploy.local.servers.embedded import prepare_valkey
 from gateway.purchases.look_up import PurchaseAnswer
@@ -154,6 +155,33 @@ async def test_a_client_that_waits_gets_the_decision(
     await decide()
     assert status(await waiting) == "confirmed"
     assert service.waiting == 0
+
+
+STAGES = ("worker", "lock", "decide", "commit", "publish", "result")
+
+
+@pytest.mark.parametrize("changes", [{"slow_purchase_seconds": 0.2}])
+async def test_a_slow_purchase_is_logged_with_the_time_of_each_stage(
+    service: PurchaseService,
+    buyer: int,
+    queued: tuple[int, str],
+    decide: Callable[[], Awaitable[object]],
+) -> None:
+    """The worker comes late; another, quick one is not logged."""
+    with capture_logs() as lines:
+        await buy(service, buyer, queued[0])
+        began = time.time()
+        slow = asyncio.create_task(buy(service, buyer, queued[0], limit=wait_limit()))
+        await until(lambda: service.waiting == 1)
+        await asyncio.sleep(0.3)  # what is measured: how late the worker is
+        await decide()
+        answer = await slow
+        seconds = time.time() - began
+    (line,) = (line for line in lines if line["event"] == "slow_purchase")
+    assert (line["purchase"], line["longest"]) == (answer.id, "worker")
+    assert tuple(line["stages"]) == ("limits", "batcher", "accept", *STAGES)
+    assert 0.3 <= line["stages"]["worker"] <= line["seconds"] <= seconds
+    assert sum(line["stages"].values()) == pytest.approx(line["seconds"], abs=1e-4)
 
 
 async def test_a_wait_that_reaches_its_limit_answers_that_it_is_still_queued(

@@ -69,7 +69,7 @@ def test_every_invalid_setting_is_named_at_once(environment: pytest.MonkeyPatch)
 
 ZERO_HAS_A_MEANING = {
     *(name for name in Settings.model_fields if "_rate_" in name),
-    *("schema_cache_seconds", "waiting_max_rows", "metrics_port"),
+    *("schema_cache_seconds", "waiting_max_rows", "metrics_port", "slow_purchase_seconds"),
 }
 
 

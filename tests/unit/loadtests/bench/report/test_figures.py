@@ -42,7 +42,7 @@ def test_percentiles_are_of_every_latency_to_three_digits() -> None:
 def test_unexpected_answers_are_reported_and_counted() -> None:
     tally = Tally(frozenset({202}))
     for status, body in ((202, b"ok"), (503, b"away"), (503, b"again")):
-        tally.answer(ClientResponse(status, {}, body), 0.001)
+        tally.answer(ClientResponse(status, {}, body), 0.0, 0.0)
     run = tally.run(began_at=0.0, seconds=2.0, cpu_seconds=0.5)
     assert run.answers == {202: 1, 503: 2}
     assert run.errors == ["2 times status 503, first: away"]

@@ -1,0 +1,122 @@
+"""Where purchase requests waited that took long: `slow_purchase` in the log (docs/logs.md).
+
+A purchase is followed through gateway and worker by times of the wall clock, so as exactly as their
+hosts are in step. Each stage ends where the next begins: together they are the whole time.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from shared.observability.logging import get_logger
+from shared.purchases import DecidedBatch
+
+logger = get_logger(__name__)
+
+
+class Stages(msgspec.Struct):
+    """When each stage of a request ended; 0: it has not. Times since 1970, in seconds."""
+
+    received_at: float
+    request_id: str
+    submitted_at: float = 0.0
+    batch_at: float = 0.0
+    committed_at: float = 0.0
+    notified_at: float = 0.0
+    # When this gateway heard of the decision; None: it was not waited for.
+    decided_at: float = 0.0
+    decision: DecidedBatch | None = None
+
+    def ends(self, answered_at: float) -> Iterator[tuple[str, float]]:
+        """Each stage in order, and when it ended."""
+        yield "limits", self.submitted_at
+        yield "batcher", self.batch_at
+        yield "accept", self.committed_at
+        decision = self.decision
+        if decision is None or not decision.committed_at:
+            yield "wakeup", self.notified_at
+            yield "answer", answered_at
+            return
+        began_at = decision.committed_at - decision.seconds
+        yield "worker", began_at
+        yield "lock", began_at + decision.lock_seconds
+        yield "decide", decision.committed_at - decision.commit_seconds
+        yield "commit", decision.committed_at
+        yield "publish", self.decided_at
+        yield "result", answered_at
+
+    def seconds(self, answered_at: float) -> dict[str, float]:
+        """How long each stage took. Pure."""
+        durations = {}
+        since = self.received_at
+        for name, ended_at in self.ends(answered_at):
+            # A worker's batch may have begun before the purchase was there.
+            durations[name] = max(0.0, ended_at - since)
+            since = max(since, ended_at)
+        return durations
+
+
+class Followed(Protocol):
+    """A request of a batch."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def stages(self) -> Stages | None: ...
+
+
+class SlowPurchases:
+    """Logs purchases that take longer than `seconds` from their receipt to the answer; 0: none."""
+
+    def __init__(self, seconds: float) -> None:
+        self.is_on = seconds > 0
+        self._seconds = seconds
+        # Until the answer, by purchase.
+        self._followed: dict[str, Stages] = {}
+
+    def received(self, request_id: str) -> Stages | None:
+        return Stages(time.time(), request_id) if self.is_on else None
+
+    def submitted(self, request: Followed) -> None:
+        if request.stages is not None:
+            request.stages.submitted_at = time.time()
+            self._followed[request.id] = request.stages
+
+    @staticmethod
+    def accepted(requests: Sequence[Followed], batch_at: float, committed_at: float) -> None:
+        """In the writer's thread, when the wake-up was sent."""
+        notified_at = time.time()
+        for request in requests:
+            if request.stages is not None:
+                request.stages.batch_at = batch_at
+                request.stages.committed_at = committed_at
+                request.stages.notified_at = notified_at
+
+    def decided(self, batch: DecidedBatch) -> None:
+        now = time.time()
+        for purchase_id in batch.ids:
+            stages = self._followed.get(purchase_id)
+            if stages is not None:
+                stages.decided_at, stages.decision = now, batch
+
+    def answered(self, request: Followed) -> None:
+        stages = request.stages
+        if stages is None:
+            return
+        del self._followed[request.id]
+        now = time.time()
+        if now - stages.received_at < self._seconds:
+            return
+        durations = stages.seconds(now)
+        logger.warning(
+            "slow_purchase",
+            purchase=request.id,
+            request_id=stages.request_id,
+            received_at=round(stages.received_at, 6),
+            seconds=round(now - stages.received_at, 6),
+            longest=max(durations, key=durations.__getitem__),
+            stages={name: round(duration, 6) for name, duration in durations.items()},
+        )

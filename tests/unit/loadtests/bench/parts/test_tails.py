@@ -1,0 +1,48 @@
+"""The cause of a slow purchase, from what generator, gateway and probes saw."""
+
+import pytest
+
+from loadtests.bench.load.probes import Late, Probes
+from loadtests.bench.load.tally import SlowAnswer
+from loadtests.bench.parts.tails import Cause, Record, stages_of, table
+
+SLOW = SlowAnswer(intended_at=10.0, sent_at=10.01, answered_at=10.2, body=b"{}")
+
+
+def test_the_stages_of_a_purchase_follow_one_another_from_its_moment_to_its_answer() -> None:
+    record = Record("id", 1_010.02, 0.17, {"accept": 0.15, "worker": 0.02})
+    stages = stages_of(SLOW, record, epoch_at=1_000.0)
+    assert list(stages) == [
+        *("generator", "until it was read", "accept", "worker", "the answer's way")
+    ]
+    end = SLOW.intended_at
+    for began_at, seconds in stages.values():
+        assert began_at == pytest.approx(end)
+        end = began_at + seconds
+    assert end == pytest.approx(SLOW.answered_at)
+
+
+def test_a_purchase_that_the_gateway_found_quick_waited_outside() -> None:
+    assert list(stages_of(SLOW, None, epoch_at=0)) == ["generator", "outside the gateway"]
+
+
+@pytest.mark.parametrize(
+    ("began_at", "seconds", "stalled"),
+    [(9.9, 0.15, True), (10.1, 0.05, True), (10.1, 0.01, False), (9.9, 0.05, False)],
+)
+def test_a_stall_counts_where_it_is_long_and_at_the_same_time(
+    began_at: float, seconds: float, stalled: bool
+) -> None:
+    for probes in (
+        Probes([Late(began_at, seconds)], [], []),
+        Probes([], [Late(began_at, seconds)], []),
+    ):
+        assert probes.stalled(SLOW.intended_at, SLOW.answered_at, 0.02) is stalled
+
+
+def test_the_commonest_cause_comes_first() -> None:
+    causes = [Cause("accept", 0.05, stalled=True), Cause("worker", 0.1, stalled=False)]
+    first, second = table([*causes, Cause("worker", 0.2, stalled=False)])
+    assert "worker" in first
+    assert "2, beside a stall     0, longest  200.0 ms" in first
+    assert "1, beside a stall     1" in second
