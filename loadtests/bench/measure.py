@@ -23,6 +23,7 @@ from loadtests.bench.parts import (
     storage,
     tails,
     waiting,
+    wal,
     webhooks,
     whole_path,
 )
@@ -45,6 +46,7 @@ PARTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
     "tails": ("Where the slowest waited", tails.measure),
     "drain": ("The drain alone", drain.measure),
     "storage": ("The database without a vacuum", storage.measure),
+    "wal": ("What a purchase writes to the WAL", wal.measure),
     "backlog": ("A sold-out queue", backlog.measure),
     "holds": ("Holds, payments, expiries", holds.measure),
     "webhooks": ("Purchases while webhooks are sent", webhooks.measure),

@@ -76,8 +76,10 @@ def prepare_postgres(folder: Path, port: int) -> EmbeddedServer:
         "unix_socket_directories": "",
         "max_connections": "200",
         "shared_buffers": "128MB",
-        # The purchases table is written in bursts: fewer, longer checkpoints.
+        # Purchases are written in bursts: fewer, longer checkpoints. After each the first change of
+        # a page writes all of it, which is most of the WAL.
         "max_wal_size": "2GB",
+        "checkpoint_timeout": "15min",
         "shared_preload_libraries": "pg_stat_statements",
         **LOGGED,
     }

@@ -131,6 +131,15 @@ TABLES: Mapping[str, Table] = {
             _row("with them", "gateway_memory_with_10000_waiting_mib"),
         )
     ),
+    "wal": Table(
+        (
+            _row(
+                "WAL of a purchase, the first 5,000 after a checkpoint",
+                "wal_bytes_of_a_purchase_after_a_checkpoint",
+            ),
+            _row("WAL of a purchase, when 45,000 came before", "wal_bytes_of_a_purchase"),
+        )
+    ),
     "holds": Table(
         (
             _row("held purchases accepted and decided, of plain ones", "held_of_plain_percent"),
