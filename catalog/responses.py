@@ -1,8 +1,5 @@
 """Responses of both kinds of rows: JSON with an ETag, and their descriptions in OpenAPI."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from fastapi import Response
 
 from catalog.etags import etag_of
@@ -73,17 +70,12 @@ def creating(
     *problems: Shown,
     read: str,
     changes: tuple[str, ...],
-    links: Mapping[str, Any],
 ) -> Responses:
-    """Args: ids of operations that read and change the new row; request bodies of others by id."""
+    """Args: ids of operations that read and change the new row."""
     with_etag = {"header.If-Match": "$response.header.ETag"}
     created = {
         "headers": headers(headers_of_new, WRITES | REPLAYED),
-        "links": {
-            **links_by_id(read),
-            **links_by_id(*changes, **with_etag),
-            **{name: {"operationId": name, "requestBody": body} for name, body in links.items()},
-        },
+        "links": links_by_id(read) | links_by_id(*changes, **with_etag),
     }
     problems = (*problems, *KEY_PROBLEMS, too_many("catalog-writes"))
     return error_responses(*problems, sometimes=WRITES) | {201: created}

@@ -25,8 +25,8 @@ class Health(BaseModel):
         json_schema_extra={"examples": [{"status": "ok", "version": VERSION}]}
     )
 
-    status: Literal["ok"] = "ok"
-    version: str = Field(default=VERSION, description="Of Eventify.")
+    status: Literal["ok"]
+    version: str = Field(description="Of Eventify.")
 
 
 class Readiness:
@@ -72,7 +72,7 @@ class Readiness:
 )
 async def healthz() -> Health:
     """200 while the process is running."""
-    return Health()
+    return Health(status="ok", version=VERSION)
 
 
 @router.get(
@@ -89,4 +89,4 @@ async def readyz(request: Request) -> Health:
     """
     readiness: Readiness = request.app.state.readiness
     await readiness.check()
-    return Health()
+    return Health(status="ok", version=VERSION)

@@ -155,7 +155,6 @@ def _page(session: Session, wanted: Select[Event], page: PageWanted) -> bytes:
         ENDS_TOO_EARLY,
         read="events.read",
         changes=("events.replace", "events.update", "events.delete", "events.set_notice"),
-        links={"ticket_types.create": {"event": "$response.body#/id"}},
     ),
 )
 async def create_event(

@@ -112,7 +112,6 @@ async def list_ticket_types(
             *("ticket_types.replace", "ticket_types.update", "ticket_types.delete"),
             *("ticket_types.change_capacity", "ticket_types.pause", "ticket_types.resume"),
         ),
-        links={"purchases.create": {"ticket_type": "$response.body#/id", "quantity": 1}},
     ),
 )
 async def create_ticket_type(

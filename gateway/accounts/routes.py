@@ -51,28 +51,6 @@ TOO_OFTEN = TooManyRequests(headers={"Retry-After": "1", **LIMITED_BY})
 TOKENS_LIMITED_BY = rate_limits("tokens")
 TOO_MANY_TOKENS = TooManyRequests(headers={"Retry-After": "1", **TOKENS_LIMITED_BY})
 NOT_STORED = {"Cache-Control": "no-store"}
-# OpenAPI links: the requests that a client makes with this response.
-SIGN_IN = {
-    "tokens.create": {
-        "operationId": "tokens.create",
-        "requestBody": {
-            "username": "$response.body#/username",
-            "password": "$request.body#/password",
-        },
-    }
-}
-WITH_REFRESH = {
-    operation_id: {
-        "operationId": operation_id,
-        "requestBody": {"refresh": "$response.body#/refresh"},
-    }
-    for operation_id in ("tokens.refresh", "tokens.revoke")
-} | {
-    "tokens.verify": {
-        "operationId": "tokens.verify",
-        "requestBody": {"token": "$response.body#/access"},
-    }
-}
 
 
 async def accounts_of(request: Request) -> Accounts:
@@ -190,7 +168,7 @@ def _token_responses(field: str, always: Mapping[str, str] = MappingProxyType({}
         Unavailable,
         sometimes=LIMITED_BY,
     )
-    | {201: {"headers": headers({}, LIMITED_BY), "links": SIGN_IN}},
+    | {201: {"headers": headers({}, LIMITED_BY)}},
 )
 async def register(body: AccountCreate, accounts: AllAccounts, client: Client) -> Account:
     """Create an account. A username that is taken or a weak password is an error of its field.
@@ -297,7 +275,7 @@ async def delete_account(
         Unavailable,
         sometimes=LIMITED_BY,
     )
-    | {200: {"headers": headers(NOT_STORED, LIMITED_BY), "links": WITH_REFRESH}},
+    | {200: {"headers": headers(NOT_STORED, LIMITED_BY)}},
 )
 async def sign_in(body: TokenCreate, accounts: AllAccounts, client: Client) -> SignedPair:
     """Exchange username and password for a pair of tokens.

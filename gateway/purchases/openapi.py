@@ -199,6 +199,13 @@ SCHEMAS: Mapping[str, Any] = {
         },
         "examples": [SEVERAL_LINES],
     },
+    "PurchaseRequest": {
+        "description": "Tickets of one type, or of several.",
+        "oneOf": [
+            {"$ref": "#/components/schemas/PurchaseCreate"},
+            {"$ref": "#/components/schemas/CartCreate"},
+        ],
+    },
     SHORTAGE: {
         "type": "object",
         "description": "A line whose `quantity` exceeded what was `left` then.",
@@ -438,12 +445,7 @@ BUY: dict[str, Any] = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {
-                    "oneOf": [
-                        {"$ref": "#/components/schemas/PurchaseCreate"},
-                        {"$ref": "#/components/schemas/CartCreate"},
-                    ]
-                },
+                "schema": {"$ref": "#/components/schemas/PurchaseRequest"},
                 "examples": {
                     "one line": {"value": ONE_LINE},
                     "several lines": {"value": SEVERAL_LINES},

@@ -5,6 +5,7 @@ body, of a missing token, of a cross-site request, and 500.
 """
 
 import copy
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -280,6 +281,7 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
     for parameter in parameters:
         parameter["schema"] = _without_null(parameter["schema"])
         parameter["schema"].pop("description", None)  # the parameter has it, too
+        _move_default(parameter, parameter["schema"])
     parameters.append({"$ref": "#/components/parameters/X-Request-ID"})
 
 
@@ -325,10 +327,9 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 def _tidy(node: Any) -> Any:
     """A document as generators like it.
 
-    They make a type of its own of each half of an `anyOf`.
-    FastAPI writes all bounds as floats, which cannot hold the largest id. An integer without a
-    format is of 32 bits in many languages. Titles say again what a property is called, and some
-    generators name types by them.
+    They make a type of its own of each half of an `anyOf`. FastAPI writes all bounds as floats,
+    which cannot hold the largest id. An integer without a format is of 32 bits in many languages.
+    Titles say again what a property is called, and some generators name types by them.
     """
     if isinstance(node, list):
         return [_tidy(each) for each in node]
@@ -340,13 +341,23 @@ def _tidy(node: Any) -> Any:
         name: value if name in VALUES else _tidy(value)
         for name, value in node.items()
         if not (name == "title" and isinstance(value, str))
-        and not (name == "default" and value is None)
     }
+    _move_default(tidied, tidied)
     tidied |= _nullable(tidied.pop("anyOf", None))
     if tidied.get("type") in ("integer", ["integer", "null"]):
         fits = tidied.get("maximum", MAX_ID) <= MAX_INT4
         tidied.setdefault("format", "int32" if fits else "int64")
     return tidied
+
+
+def _move_default(described: dict[str, Any], schema: dict[str, Any]) -> None:
+    """Into the description: some generators require what has a default, or always send it."""
+    default = schema.pop("default", None)
+    if isinstance(default, str | int):  # no list, no null
+        said = default if isinstance(default, str) else json.dumps(default)
+        words = f"Default: `{said}`." if said else "Default: empty."
+        description = f"{described.get('description', '')} {words}"
+        described["description"] = description.lstrip()
 
 
 def _nullable(kinds: list[dict[str, Any]] | None) -> dict[str, Any]:

@@ -62,7 +62,8 @@ def operations(shop: Shop, target: Target) -> list[Operation]:
             if "requestBody" in operation:
                 required = operation["requestBody"]["required"]
                 schema = operation["requestBody"]["content"]["application/json"]["schema"]
-                for form in schema.get("oneOf", [schema]):
+                named = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+                for form in named.get("oneOf", [schema]):
                     named = document["components"]["schemas"][form["$ref"].rpartition("/")[2]]
                     fields = list(named["properties"])
                     read_only = {f for f in fields if named["properties"][f].get("readOnly")}
