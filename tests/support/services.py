@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import httpx
 
 from shared.config.settings import Settings
+from tests.support.forked_service import ForkedService, can_fork
 from tests.support.orphans import watched_folder, watched_folder_in_memory
 from tests.support.waiting import eventually
 
@@ -42,13 +43,18 @@ def folder_for_servers(*, in_memory: bool = False) -> Iterator[Path]:
 @contextmanager
 def running_service(
     module: str, settings: Settings, ready_url: str | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[subprocess.Popen[bytes] | ForkedService]:
     """Run `python -m module` with these settings; wait until `ready_url` answers 200.
+
+    Where it makes no difference, it is a fork of a process that has imported it.
 
     The process is asked to stop at the end (SIGTERM), and must do so within its time.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", module], cwd=PROJECT, env=environment(settings)
+    variables = environment(settings)
+    process = (
+        ForkedService(module, PROJECT, variables)
+        if can_fork(module, variables)
+        else subprocess.Popen([sys.executable, "-m", module], cwd=PROJECT, env=variables)
     )
     try:
         if ready_url is not None:
