@@ -16,6 +16,7 @@ from purchase_worker.drain import drain
 from shared.config.settings import PREFIX, Settings
 from shared.database.export import ROWS
 from shared.free_port import free_port
+from tests.support.command import eventify
 from tests.support.every_kind import Sale
 from tests.support.factories import ignore, queue_many, tamper
 
@@ -56,10 +57,10 @@ def sale(engine: Engine, settings: Settings) -> Sale:
 
 
 @pytest.fixture
-def exported(sale: Sale, settings: Settings, run: Run) -> bytes:
-    answer = run(EVENTIFY, "export", str(sale.event), database=settings.database_url)
-    assert (answer.returncode, answer.stderr) == (0, b"")
-    return answer.stdout
+def exported(sale: Sale, settings: Settings) -> bytes:
+    answer = eventify("export", str(sale.event), EVENTIFY_DATABASE_URL=settings.database_url)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    return answer.stdout.encode()
 
 
 def said(answer: subprocess.CompletedProcess[bytes]) -> tuple[int, str]:
@@ -100,23 +101,22 @@ def test_a_sale_that_breaks_a_promise_ends_with_1(exported: bytes, run: Run) -> 
     ],
 )
 def test_what_is_no_whole_export_ends_with_2(
-    exported: bytes, run: Run, tmp_path: Path, spoil: Callable[[bytes], bytes], sentence: str
+    exported: bytes, tmp_path: Path, spoil: Callable[[bytes], bytes], sentence: str
 ) -> None:
     file = tmp_path / "sale.ndjson"
     file.write_bytes(spoil(exported))
-    answer = run(EVENTIFY, "audit", "--from", str(file))
-    code, error = said(answer)
-    assert (code, answer.stdout) == (2, b"")
-    assert sentence in error
+    answer = eventify("audit", "--from", str(file))
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert sentence in answer.stderr
 
 
 @pytest.mark.parametrize(
     ("path", "sentence"), [("/", "Is a directory"), ("nothing.ndjson", "No such file")]
 )
-def test_what_is_no_file_ends_with_2(run: Run, path: str, sentence: str) -> None:
-    code, error = said(run(EVENTIFY, "audit", "--from", path))
-    assert code == 2
-    assert sentence in error
+def test_what_is_no_file_ends_with_2(path: str, sentence: str) -> None:
+    answer = eventify("audit", "--from", path)
+    assert answer.returncode == 2
+    assert sentence in answer.stderr
 
 
 def test_an_event_that_never_was_has_no_export(run: Run, settings: Settings) -> None:
