@@ -251,6 +251,7 @@ def complete(document: Mapping[str, Any]) -> dict[str, Any]:
     for name in FASTAPI_SCHEMAS:
         schemas.pop(name, None)
     components["parameters"] = {"X-Request-ID": REQUEST_ID_PARAMETER}
+    components["headers"] = headers({"X-Request-ID": REQUEST_ID})
     components.setdefault("securitySchemes", {})[KEY_SCHEME] = KEY_SECURITY
     for operations in completed["paths"].values():
         for method, operation in operations.items():
@@ -275,7 +276,9 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
             shown = described["content"][media_type]["examples"]
             shown |= {code: e for code, e in content["examples"].items() if code not in shown}
     for response in responses.values():
-        response["headers"] = response.get("headers", {}) | headers({"X-Request-ID": REQUEST_ID})
+        response["headers"] = response.get("headers", {}) | {
+            "X-Request-ID": {"$ref": "#/components/headers/X-Request-ID"}
+        }
     operation["responses"] = dict(sorted(responses.items()))
     parameters = operation.setdefault("parameters", [])
     for parameter in parameters:

@@ -106,7 +106,7 @@ def values(document: Document) -> Iterator[Example]:
             p["name"]: p for p in (resolved(document, p) for p in operation["parameters"])
         }
         answered = {
-            f"{status} {name}": header
+            f"{status} {name}": resolved(document, header)
             for status, response in operation["responses"].items()
             for name, header in response["headers"].items()
         }
@@ -212,4 +212,4 @@ def test_every_schema_is_used_and_has_one_name(document: Document) -> None:
 def test_every_response_has_the_request_id(document: Document) -> None:
     for _, _, operation in operations(document):
         for status, response in operation["responses"].items():
-            assert response["headers"]["X-Request-ID"]["required"], status
+            assert resolved(document, response["headers"]["X-Request-ID"])["required"], status
