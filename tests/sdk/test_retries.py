@@ -6,6 +6,8 @@ from decimal import Decimal
 import httpx2
 import pytest
 from eventify_client import DeadlineExceeded, KeyFile, KeyMismatch, errors
+from eventify_client.drivers import SyncDriver
+from eventify_client.operations import Raw
 
 from tests.sdk.scripted_driver import (
     LOST,
@@ -180,6 +182,22 @@ def test_a_feed_hands_out_each_entry_once_and_resumes(tmp_path: object) -> None:
     assert [one.position for one in entries] == ["e1:2", "e1:3", "e1:4"]
     assert driver.requests[0].params["after"] == "1"
     assert {httpx2.URL(one.url).host for one in driver.requests} == {"api"}
+
+
+def test_a_feed_that_follows_waits_for_longer_than_the_server_does() -> None:
+    link = "http://api/api/events/1/ledger/?after=0&epoch=e1&wait=20"
+    empty = httpx2.Response(200, json={"entries": [], "epoch": "e1", "next": link})
+    driver = ScriptedDriver(empty, empty, problem(403), seconds_of_try=0.5)
+    with pytest.raises(errors.PermissionDenied):
+        list(events(driver).feed(1))
+    assert [one.read_seconds for one in driver.requests] == [30, 30, 30]
+    assert driver.sleeps == [1, 1]  # too many clients wait, so responses come at once
+
+
+def test_a_202_that_is_the_whole_answer_is_returned() -> None:
+    driver = ScriptedDriver(httpx2.Response(202, json={"status": "queued"}))
+    raw: Raw[SyncDriver] = Raw(session(driver), driver)
+    assert raw.request("POST", "/api/events/1/audits/") == {"status": "queued"}
 
 
 class Store:

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -51,11 +52,9 @@ class SyncDriver:
         return response
 
     async def chunks(self, response: httpx2.Response) -> AsyncGenerator[str, None]:
-        try:
+        with suppress(httpx2.RequestError), closing(response):
             for text in response.iter_text():
                 yield text
-        finally:
-            response.close()
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -90,11 +89,10 @@ class AsyncDriver:
         return response
 
     async def chunks(self, response: httpx2.Response) -> AsyncGenerator[str, None]:
-        try:
-            async for text in response.aiter_text():
-                yield text
-        finally:
-            await response.aclose()
+        async with aclosing(response):
+            with suppress(httpx2.RequestError):
+                async for text in response.aiter_text():
+                    yield text
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

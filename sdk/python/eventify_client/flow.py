@@ -60,7 +60,7 @@ class Session:
         return str(httpx2.URL(self.base_url).copy_with(raw_path=httpx2.URL(link).raw_path))
 
     async def send(
-        self, request: Request, deadline: Deadline, *, auth: bool = True, wait_seconds: float = 0.0,
+        self, request: Request, deadline: Deadline, wait_seconds: float = 0.0, *, auth: bool = True,
         retry_codes: Collection[str] = ("not_decided",), retry_202: bool = False
     ) -> httpx2.Response:  # fmt: skip
         """The first success, with retries as in the table of docs/api.md ("Retry safely").

@@ -1,15 +1,13 @@
 """The operations of the API, each a flow."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any, Unpack
 from urllib.parse import parse_qs, quote, urlsplit
 from uuid import UUID
-
-import httpx2
 
 from eventify_client import models
 from eventify_client.drivers import Request
@@ -57,13 +55,9 @@ class Purchases(Resource[D]):
         wait = 0 if on_position else int(min(WAIT_SECONDS, deadline.left()))
         headers = {"Idempotency-Key": header, "Prefer": f"wait={wait}"}
         request = Request(method="POST", url=PURCHASES, json=body, headers=headers)
+        codes = SALE_CODES if wait_for_sale else ()
         try:
-            response = await self._session.send(
-                request,
-                deadline,
-                wait_seconds=wait,
-                retry_codes=SALE_CODES if wait_for_sale else (),
-            )
+            response = await self._session.send(request, deadline, wait, retry_codes=codes)
             purchase = decode(Purchase, response.json())
             if purchase.status in ("queued", "waiting"):
                 purchase = await self._decided(purchase.id, deadline, on_position)
@@ -137,7 +131,7 @@ class Purchases(Resource[D]):
         while True:
             wait = int(min(WAIT_SECONDS, deadline.left()))
             request = Request(method="GET", url=_path(id), params={"wait": wait})
-            response = await self._session.send(request, deadline, wait_seconds=wait)
+            response = await self._session.send(request, deadline, wait)
             purchase = decode(Purchase, response.json())
             if purchase.status not in ("queued", "waiting"):
                 return purchase
@@ -151,18 +145,17 @@ class Purchases(Resource[D]):
         while True:
             headers = {"Last-Event-ID": events.id or "none"}
             request = Request(method="GET", url=_path(id, "events"), headers=headers, stream=True)
-            response = await self._session.send(request, deadline, wait_seconds=WAIT_SECONDS)
+            response = await self._session.send(request, deadline, WAIT_SECONDS)
             if response.status_code == 204:  # its outcome has come already
                 return await self._polled(id, deadline)
-            with suppress(httpx2.RequestError):
-                async with aclosing(driver.chunks(response)) as chunks:
-                    async for text in chunks:
-                        for name, data in events.feed(text):
-                            purchase, attempt = decode(Purchase, data), 0
-                            if name == "outcome":
-                                return purchase
-                            await driver.call(partial(on_position, purchase))
-                        deadline.check()
+            async with aclosing(driver.chunks(response)) as chunks:
+                async for text in chunks:
+                    for name, data in events.feed(text):
+                        purchase, attempt = decode(Purchase, data), 0
+                        if name == "outcome":
+                            return purchase
+                        await driver.call(partial(on_position, purchase))
+                    deadline.check()
             ended = NoResponse("The stream ended.", events.restart())
             await self._session.pause(ended, attempt, deadline)
             attempt += 1
@@ -221,11 +214,11 @@ class Events(Resource[D]):
         """
         epoch, _, number = (position or "").partition(":")
         url, last, read = f"{EVENTS}{id}/ledger/", int(number or 0), number or "0"
-        wait = WAIT_SECONDS if follow else None
-        params = {"after": read, "epoch": epoch or None, "kinds": kinds, "wait": wait}
+        wait = WAIT_SECONDS if follow else 0
+        params = {"after": read, "epoch": epoch or None, "kinds": kinds, "wait": wait or None}
         while True:
             began = self._session.clock()
-            page, _ = await self._send("GET", url, params=params)
+            page, _ = await self._send("GET", url, params=params, wait=wait)
             for row in page["entries"]:
                 if row["number"] > last:
                     last = row["number"]
@@ -260,9 +253,8 @@ class TicketTypes(Resource[D]):
         self, id: int, *, if_match: str | None = None, **changes: Unpack[models.TicketTypeChanges]
     ) -> TicketType:
         """After a sale, `capacity` needs the `etag` that you have read as `if_match`."""
-        return await self._one(
-            TicketType, "PATCH", f"{TYPES}{id}/", json=changes, if_match=if_match
-        )
+        url = f"{TYPES}{id}/"
+        return await self._one(TicketType, "PATCH", url, json=changes, if_match=if_match)
 
     @operation
     async def change_capacity(self, id: int, change: int, *, key: Key | None = None) -> TicketType:
@@ -295,13 +287,7 @@ class Sales(Resource[D]):
 class Raw(Resource[D]):
     @operation
     async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Any = None,
-        json: Any = None,
-        key: Key | None = None,
+        self, method: str, path: str, params: Any = None, json: Any = None, key: Key | None = None
     ) -> Any:
         """The JSON of any other request, with the same retries."""
         data, _ = await self._send(method, path, params=params, json=json, key=key)

@@ -34,14 +34,11 @@ class Resource(Generic[D]):
         if method == "POST":
             body = {"url": url, "json": json}
             headers["Idempotency-Key"] = await claim(self._session.driver, key, body)
-        if wait:
-            headers["Prefer"] = f"wait={wait}"
+            headers |= {"Prefer": f"wait={wait}"} if wait else {}
         query = {name: encode(one) for name, one in (params or {}).items() if one is not None}
         request = Request(method=method, url=url, params=query, json=json, headers=headers)
-        seconds = wait or query.get("wait", 0)
-        response = await self._session.send(
-            request, self._deadline(DEFAULT), wait_seconds=seconds, retry_202=wait > 0
-        )
+        deadline = self._deadline(DEFAULT)
+        response = await self._session.send(request, deadline, wait, retry_202=wait > 0)
         settle(key)
         return response.json() if response.content else None, response.headers.get("ETag")
 

@@ -1,8 +1,9 @@
 """Deliveries of webhooks."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Protocol
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -26,9 +27,13 @@ class Delivery(Model):
     entries: tuple[Entry, ...] = ()
 
 
-def verify_webhook(
-    headers: Mapping[str, str], body: bytes | str, secret: str | Sequence[str]
-) -> Delivery:
+class Headers(Protocol):
+    """A dict, or what your framework has."""
+
+    def items(self) -> Iterable[tuple[str, str]]: ...
+
+
+def verify_webhook(headers: Headers, body: bytes | str, secret: str | Sequence[str]) -> Delivery:
     """A delivery that is genuine. `body` is as it came; several secrets: any of them.
 
     Raises:
