@@ -1,5 +1,6 @@
 """The rules of retries (docs/api.md, "Retry safely"), by a clock that is not real."""
 
+import itertools
 from contextlib import suppress
 from decimal import Decimal
 
@@ -100,8 +101,10 @@ def test_a_sale_is_waited_for_where_that_is_asked(code: str) -> None:
     with pytest.raises(errors.PurchaseRefused):
         purchases(ScriptedDriver(closed)).buy({1: 2})
     final = problem(400, code, {"Retry-After": "30"}, id="p-1")
+    driver = ScriptedDriver(final)
     with pytest.raises(errors.PurchaseRefused):  # another try would need another key
-        purchases(ScriptedDriver(final)).buy({1: 2}, wait_for_sale=True)
+        purchases(driver).buy({1: 2}, wait_for_sale=True)
+    assert len(driver.requests) == 1
 
 
 def test_a_token_that_has_expired_is_renewed_once_and_the_key_stays() -> None:
@@ -123,12 +126,14 @@ def test_where_the_refresh_token_is_refused_it_signs_in_again() -> None:
     assert driver.requests[2].json == {"username": "theo", "password": "p"}
 
 
-def test_a_401_that_stays_is_raised() -> None:
-    for options in ({"token": "t"}, {"source": lambda: "t"}):
-        driver = ScriptedDriver(problem(401, "token_not_valid"))
-        with pytest.raises(errors.TokenNotValid):
-            purchases(driver, **options).buy({1: 2})
-        assert len(driver.requests) == 1 if "token" in options else 2
+@pytest.mark.parametrize("from_where", ["fixed", "function"])
+def test_a_401_that_stays_is_raised(from_where: str) -> None:
+    numbers = itertools.count()
+    options = {"fixed": {"token": "t"}, "function": {"source": lambda: f"t-{next(numbers)}"}}
+    driver = ScriptedDriver(*[problem(401, "token_not_valid")] * 5, purchase())
+    with pytest.raises(errors.TokenNotValid):
+        purchases(driver, **options[from_where]).buy({1: 2})
+    assert len(driver.requests) == {"fixed": 1, "function": 2}[from_where]
 
 
 def test_a_queued_purchase_is_polled_after_retry_after() -> None:
