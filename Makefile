@@ -64,7 +64,7 @@ engines-test: $(VENV)/installed-dev ## the system on RabbitMQ, Sentinel and PgBo
 hosts-test: $(VENV)/installed-dev ## cut off and kill hosts (network namespaces) during a sale; needs root, iproute2
 	@$(BIN)/python -m pytest -q tests/environments/hosts $(ARGS)
 
-bench: $(VENV)/installed-dev ## benchmark it against a bare server and a simple design; ARGS="--quick" takes a minute
+bench: $(VENV)/installed-dev ## benchmark it against a bare server and a simple design; ARGS="--quick" takes two minutes
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
 loadtest: $(VENV)/installed-dev ## rehearse an on-sale with Locust, about a minute; ARGS="--spike-users 2000 --max-p99-ms 500"

@@ -20,7 +20,7 @@ REPORTS = Path(__file__).parent.parent / "reports"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--quick", is_flag=True, help="Smaller and shorter: under a minute.")
+@click.option("--quick", is_flag=True, help="Smaller and shorter: under two minutes.")
 @click.option(
     "--only", multiple=True, type=click.Choice(ALL_PARTS), help="This part; may be repeated."
 )

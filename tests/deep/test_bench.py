@@ -18,6 +18,9 @@ from loadtests.bench.turns.bench import Bench
 from loadtests.spawned import spawned_process
 from shared.errors import ConfigurationError
 
+# Its system and another one are made, and every part runs once.
+pytestmark = pytest.mark.timeout(300)
+
 TINY = Sizes(
     rounds=1,
     seconds=0.2,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
+from sqlalchemy import Engine, text
 
 from loadtests.bench.load.latency import latency
 from loadtests.bench.load.loops import intended_moments
@@ -28,6 +29,17 @@ TIMES_MEDIAN = 3
 # A timer or a bare COMMIT that is as late makes others late as well.
 STALL_SECONDS = 0.01
 RECORDING = {"EVENTIFY_SLOW_PURCHASE_SECONDS": f"{KEPT_SECONDS}"}
+# PostgreSQL's own counters, of the whole server.
+COUNTERS = text("""
+SELECT w.wal_records AS "records of WAL", w.wal_fpi AS "full pages",
+       w.wal_bytes::bigint AS "bytes of WAL",
+       (SELECT sum(fsyncs)::bigint FROM pg_stat_io WHERE object = 'wal') AS "flushes of the WAL",
+       (SELECT sum(writes)::bigint FROM pg_stat_io
+        WHERE object = 'relation' AND backend_type = 'client backend')
+           AS "pages that sessions had to write",
+       (SELECT num_timed + num_requested FROM pg_stat_checkpointer) AS "checkpoints"
+FROM pg_stat_wal w
+""")
 # Stages in which PostgreSQL works.
 OF_POSTGRES = ("accept", "lock", "decide", "commit", "result")
 
@@ -70,10 +82,18 @@ def measure(bench: Bench) -> list[Figure]:
             seconds = bench.sizes.latency_seconds
             url = system.settings.database_url
             probes = probing.submit(probe, url, seconds)
+            before = _counters(system.engine)
             run = _offer(recording, hot, rate, seconds)
+            moved = _counters(system.engine) - before
             figures += _figures(recording, rate, run, probes.result())
+            bench.say("      " + ", ".join(f"{count:,} {name}" for name, count in moved.items()))
         bench.errors += recording.errors + system.check()
     return figures
+
+
+def _counters(engine: Engine) -> Counter[str]:
+    with engine.connect() as connection:
+        return Counter(dict(connection.execute(COUNTERS).mappings().one()))
 
 
 def _offer(bench: Bench, hot: int, rate: int, seconds: float) -> LoadRun:
