@@ -80,7 +80,7 @@ def test_purchases_are_counted_exactly_whichever_gateway_answers(large_shop: Sho
         assert since(before, large_shop).get("eventify_audit_checked_total", 0) >= 4
 
     eventually(is_checked)
-    violations = {s: v for s, v in metrics(large_shop).items() if "audit_violations" in s}
+    violations = {s: v for s, v in metrics(large_shop).items() if "_audit_violations_total" in s}
     assert len(violations) == 2
     assert not any(violations.values())
 
