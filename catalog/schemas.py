@@ -41,6 +41,11 @@ ViewedId = Annotated[
 # fields of a response, which change nothing. Generated clients have no use for them.
 ReadOnly = Annotated[SkipJsonSchema[object], Field(exclude=True)]
 
+TIMES_EXAMPLE = {
+    "created_at": "2026-01-08T09:00:00.123456Z",
+    "updated_at": "2026-02-01T09:30:00.654321Z",
+}
+
 
 def with_example(example: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [example]})

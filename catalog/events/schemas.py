@@ -8,6 +8,7 @@ from typing_extensions import TypeAliasType
 
 from catalog.events import payment_url
 from catalog.schemas import (
+    TIMES_EXAMPLE,
     PerUser,
     ReadOnly,
     Title,
@@ -70,7 +71,13 @@ EXAMPLE = {
     "show_left": False,
     "payment_url": "https://shop.example/pay",
 }
-VIEW_EXAMPLE = {"id": 1, **EXAMPLE, "owner": 1, "notice": "Doors open half an hour later."}
+VIEW_EXAMPLE = {
+    "id": 1,
+    **EXAMPLE,
+    "owner": 1,
+    "notice": "Doors open half an hour later.",
+    **TIMES_EXAMPLE,
+}
 
 
 class EventCreate(RequestBody):
@@ -95,6 +102,8 @@ class EventCreate(RequestBody):
     id: ReadOnly = None
     owner: ReadOnly = None
     notice: ReadOnly = None
+    created_at: ReadOnly = None
+    updated_at: ReadOnly = None
 
 
 class EventUpdate(RequestBody):
@@ -114,6 +123,8 @@ class EventUpdate(RequestBody):
     id: ReadOnly = None
     owner: ReadOnly = None
     notice: ReadOnly = None
+    created_at: ReadOnly = None
+    updated_at: ReadOnly = None
 
 
 class NoticeUpdate(RequestBody):
@@ -146,6 +157,8 @@ class Event(BaseModel):
     show_left: bool = Field(description=SHOW_LEFT)
     payment_url: str | None = Field(description=PAYMENT_URL)
     notice: str = Field(description=NOTICE)
+    created_at: datetime
+    updated_at: datetime = Field(description="Of the last change of any of its fields.")
 
 
 class EventPage(Page[Event]):

@@ -15,7 +15,7 @@ from shared.text import folded, searchable
 from shared.web.pagination import PageWanted
 
 # Bytes of an event in JSON, besides its texts.
-OTHER_BYTES = 350
+OTHER_BYTES = 450
 
 
 def matching(

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StrictInt, WithJsonSchem
 
 from catalog.etags import etag_of
 from catalog.schemas import (
+    TIMES_EXAMPLE,
     PerUser,
     ReadOnly,
     Title,
@@ -61,6 +62,7 @@ VIEW_EXAMPLE = {
     "sold": 20,
     "paused_at": "2026-02-01T09:30:00Z",
     "issued": 520,
+    **TIMES_EXAMPLE,
 }
 
 
@@ -87,6 +89,8 @@ class TicketTypeCreate(RequestBody):
     sold: ReadOnly = None
     paused_at: ReadOnly = None
     issued: ReadOnly = None
+    created_at: ReadOnly = None
+    updated_at: ReadOnly = None
 
 
 class TicketTypeUpdate(RequestBody):
@@ -107,6 +111,8 @@ class TicketTypeUpdate(RequestBody):
     sold: ReadOnly = None
     paused_at: ReadOnly = None
     issued: ReadOnly = None
+    created_at: ReadOnly = None
+    updated_at: ReadOnly = None
 
 
 class TicketType(BaseModel):
@@ -136,6 +142,10 @@ class TicketType(BaseModel):
         description="Since when no purchase is accepted, see `pause/`; null: it is not paused."
     )
     issued: int = Field(ge=0, description="`capacity`, `sold` and what is on hold together.")
+    created_at: datetime
+    updated_at: datetime = Field(
+        description="Of the last change by its owner or the operator; not of sales."
+    )
 
     @classmethod
     def of(cls, stored: StoredTicketType) -> "TicketType":
@@ -154,6 +164,8 @@ class TicketType(BaseModel):
             hold_seconds=ticket_type.hold_seconds,
             paused_at=ticket_type.paused_at,
             issued=stock.issued,
+            created_at=ticket_type.created_at,
+            updated_at=ticket_type.updated_at,
         )
 
 

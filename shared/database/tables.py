@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     DateTime,
+    FetchedValue,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
@@ -240,6 +241,7 @@ class IdempotencyKey(Base):
 
 class Event(Base):
     __tablename__ = "events"
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012 - as SQLAlchemy types it
     __table_args__ = (
         CheckConstraint("length(title) BETWEEN 1 AND 200", name="events_title_length"),
         CheckConstraint("end_time > start_time", name="events_end_after_start"),
@@ -255,8 +257,11 @@ class Event(Base):
         ),
         CheckConstraint("length(payment_url) <= 2000", name="events_payment_url_length"),
         CheckConstraint("length(notice) <= 500", name="events_notice_length"),
-        Index("events_by_owner", "owner_id"),
-        Index("events_by_start_time", "start_time"),
+        # Pages of lists go on after a row, in their order.
+        Index("events_by_owner", "owner_id", "id"),
+        Index("events_by_start_time", "start_time", "id"),
+        Index("events_by_end_time", "end_time", "id"),
+        Index("events_by_title", "title", "id"),
         Index("events_published", "end_time", postgresql_where=text("published")),
     )
 
@@ -279,6 +284,9 @@ class Event(Base):
     # What its owner has to say to all who wait.
     notice: Mapped[str] = mapped_column(server_default="")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(  # a trigger writes it
+        server_default=func.now(), server_onupdate=FetchedValue()
+    )
 
 
 class TicketType(Base):
@@ -319,6 +327,10 @@ class TicketType(Base):
     # Since when its owner or operator has paused the sale; None: it is not paused.
     paused_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # A trigger writes it, also when tickets are issued or withdrawn; not for sales.
+    updated_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), server_onupdate=FetchedValue()
+    )
 
 
 class Lane(Base):

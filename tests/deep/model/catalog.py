@@ -5,7 +5,7 @@ there, then whose it is, then If-Match, then what the change would lead to.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -37,11 +37,13 @@ TICKET_TYPE_DEFAULTS = {
 class Event:
     owner: int
     fields: dict[str, Any]
+    # From the answer: only the system knows the time.
+    times: dict[str, str] = field(default_factory=dict)
     id: int = 0
     deleted: bool = False
 
     def view(self) -> Fields:
-        return {"id": self.id, **self.fields, "owner": self.owner, "notice": ""}
+        return {"id": self.id, **self.fields, "owner": self.owner, "notice": "", **self.times}
 
 
 @dataclass(eq=False)
@@ -51,14 +53,15 @@ class TicketType:
     left: int
     sold: int = 0
     has_purchases: bool = False
-    # From the answer: only the system knows the time.
+    # These from the answer, too.
     paused_at: str | None = None
+    times: dict[str, str] = field(default_factory=dict)
     id: int = 0
     deleted: bool = False
 
     def view(self) -> Fields:
         counts = {"capacity": self.left, "sold": self.sold, "issued": self.left + self.sold}
-        state = {"event": self.event.id, "paused_at": self.paused_at}
+        state = {"event": self.event.id, "paused_at": self.paused_at, **self.times}
         return {"id": self.id, **self.fields, **state, **counts}
 
 

@@ -88,6 +88,10 @@ def those_made(*things: T | None) -> MultipleResults:
     return multiple(*(thing for thing in things if thing is not None))
 
 
+def times_of(answer: httpx.Response) -> dict[str, str]:
+    return {name: answer.json()[name] for name in ("created_at", "updated_at")}
+
+
 class CatalogMachine(RuleBasedStateMachine):
     """Some users, each of whom organises. A user is known by the id; rules count them from 0."""
 
@@ -121,6 +125,7 @@ class CatalogMachine(RuleBasedStateMachine):
         if event is not None:
             event.id = answer.json()["id"]
             assert answer.headers["Location"] == f"{EVENTS}{event.id}/"
+            event.times = times_of(answer)
             assert answer.json() == event.view()
         return event
 
@@ -147,6 +152,7 @@ class CatalogMachine(RuleBasedStateMachine):
         answer = self.ask(user, method, f"{EVENTS}{event.id}/", json=fields)
         changing = {"PUT": self.catalog.replace_event, "PATCH": self.catalog.change_event}[method]
         if agreed(answer, 200, lambda: changing(user, event, fields)):
+            event.times = times_of(answer)
             assert answer.json() == event.view()
 
     @rule(target=events, event=consumes(events), steps=writers)
@@ -346,6 +352,7 @@ class CatalogMachine(RuleBasedStateMachine):
 
     def _check_state(self, answer: httpx.Response, ticket_type: TicketType) -> None:
         """The state is the model's, and one ETag stands for one state, in every answer."""
+        ticket_type.times = times_of(answer)
         view, tag = ticket_type.view(), answer.headers["ETag"]
         assert answer.json() == view
         tagged = self.tagged.setdefault(ticket_type, {})

@@ -24,6 +24,7 @@ from shared.config.settings import Settings
 from shared.errors import InvalidInput, NotFound
 from shared.purchases import DECIDED_CHANNEL, DecidedBatch
 from tests.integration.catalog.making import (
+    EVENT,
     TICKET_TYPE,
     etag_of,
     make_event,
@@ -419,4 +420,33 @@ def test_what_is_held_is_taken_but_not_sold(owner: httpx.Client, database: Engin
     ]
     assert statuses == [428, 412, 200]
     after = owner.patch(path, json={"hold_seconds": None}).json()
-    assert after == ticket_type | {"capacity": 1, "sold": 0, "issued": 5, "hold_seconds": None}
+    changed = {"capacity": 1, "issued": 5, "hold_seconds": None, "updated_at": after["updated_at"]}
+    assert after == ticket_type | changed
+
+
+def test_a_ticket_type_is_updated_by_its_owner_and_not_by_sales(
+    owner: httpx.Client, database: Engine
+) -> None:
+    ticket_type = make_ticket_type(owner, capacity=10)
+    path = path_of(ticket_type)
+    elsewhere = owner.post("/api/events/", json=EVENT).json()["id"]
+    times = [ticket_type["updated_at"]]
+    assert ticket_type["created_at"] == times[0]
+    for change in (
+        lambda: owner.post(f"{path}capacity/", json={"change": 5}),
+        lambda: owner.patch(path, json={"capacity": 9}),
+        lambda: owner.patch(path, json={"price": "9.00"}),
+        lambda: owner.patch(path, json={"event": elsewhere}),
+        lambda: owner.post(f"{path}pause/"),
+        lambda: owner.post(f"{path}resume/"),
+    ):
+        changed = change()
+        assert changed.status_code == 200, changed.text
+        assert changed.json() == owner.get(path).json()
+        assert changed.json()["created_at"] == ticket_type["created_at"]
+        times.append(changed.json()["updated_at"])
+    assert times == sorted(set(times))
+    sell(database, ticket_type["id"], user_id_of(owner), 4)
+    # Nor by what changes nothing.
+    for nothing in ({}, {"price": "9.00"}, {"created_at": "2030-01-01T00:00:00Z"}):
+        assert owner.patch(path, json=nothing).json()["updated_at"] == times[-1]

@@ -60,6 +60,7 @@ def test_fields(owner: httpx.Client) -> None:
     assert event.keys() == {
         *("id", "title", "description", "start_time", "end_time", "owner"),
         *("currency", "max_per_user", "published", "show_left", "payment_url", "notice"),
+        *("created_at", "updated_at"),
     }
     assert (event["published"], event["show_left"]) == (False, False)
     assert (event["payment_url"], event["notice"]) == (None, "")
@@ -143,9 +144,9 @@ def test_max_per_user_of_an_event_null_is_none(owner: httpx.Client) -> None:
         for answer in writes(owner, event, max_per_user=bad):
             check_invalid(answer, "max_per_user")
     limited = owner.patch(address(event), json={"max_per_user": 3}).json()
-    assert limited == event | {"max_per_user": 3}
+    assert limited == event | {"max_per_user": 3, "updated_at": limited["updated_at"]}
     unlimited = owner.patch(address(event), json={"max_per_user": None}).json()
-    assert unlimited == event | {"max_per_user": None}
+    assert unlimited == limited | {"max_per_user": None, "updated_at": unlimited["updated_at"]}
 
 
 def test_a_sale_is_published_and_shows_what_is_left_by_true_or_false(owner: httpx.Client) -> None:
@@ -156,7 +157,7 @@ def test_a_sale_is_published_and_shows_what_is_left_by_true_or_false(owner: http
             for answer in writes(owner, event, **{field: bad}):
                 check_invalid(answer, field)
     hidden = owner.patch(address(event), json={"published": False}).json()
-    assert hidden == event | {"published": False}
+    assert hidden == event | {"published": False, "updated_at": hidden["updated_at"]}
     assert not owner.put(address(event), json=event_fields()).json()["show_left"]
 
 
@@ -183,7 +184,8 @@ def test_the_notice_is_set_by_its_owner_alone_and_no_other_write_changes_it(
     event = new_event(owner, notice="ignored")
     notice = f"{address(event)}notice/"
     told = owner.put(notice, json={"text": " Doors open at 19:00.\n"})
-    assert told.json() == event | {"notice": "Doors open at 19:00."}
+    text = {"notice": "Doors open at 19:00.", "updated_at": told.json()["updated_at"]}
+    assert told.json() == event | text
     for bad in ("x" * 501, "nul\0", "\u202e", None, 7):
         check_invalid(owner.put(notice, json={"text": bad}), "text")
     check_invalid(owner.put(notice, json={}), "text")

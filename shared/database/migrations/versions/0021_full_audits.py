@@ -8,7 +8,7 @@ Revision ID: 0021
 from alembic import op
 
 revision = "0021"
-down_revision = "0019"
+down_revision = "0020"
 
 TABLE = """
 CREATE TABLE full_audits (

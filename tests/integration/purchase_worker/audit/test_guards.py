@@ -617,11 +617,13 @@ WRITERS = {
     "api_keys_marked",
     "events_open_lane",
     "events_owner_lives",
+    "events_set_updated_at",
     "ledger_apply",
     "requests_accept",
     "ticket_types_issue_moved",
     "ticket_types_open_counter",
     "ticket_types_record_pause",
+    "ticket_types_set_updated_at",
     "token_cutoffs_marked",
 }
 RULES = {
