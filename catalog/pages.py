@@ -1,14 +1,15 @@
 """Pages of lists with a bounded cost: in rows counted, and in bytes."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, takewhile
 from typing import Any
 
 from sqlalchemy import Select, func, literal, select
 from sqlalchemy.orm import Session
 
-from shared.web.pagination import LIST_MAX_ROWS, Page, PageWanted
+from shared.web.pagination import LIST_MAX_ROWS, PageWanted
 
 # Twenty events with the longest descriptions in ASCII. One event has 64 KiB at most.
 PAGE_MAX_BYTES = 256 * 1024
@@ -31,12 +32,8 @@ def rows_that_fit(offset: int, sizes: Sequence[int]) -> int:
         offset: rows before the page.
         sizes: bytes of each of the page's rows.
     """
-    total = fitting = 0
-    for size in sizes:
-        total += size
-        if total > PAGE_MAX_BYTES:
-            break
-        fitting += 1
+    totals = takewhile(lambda total: total <= PAGE_MAX_BYTES, accumulate(sizes))
+    fitting = sum(1 for _ in totals)
     if fitting == len(sizes):
         return fitting
     if offset == 0:
@@ -51,9 +48,13 @@ def in_pages_of(page: PageWanted, size: int) -> PageWanted:
     return replace(page, number=number, size=size, query=(*query, ("page_size", str(size))))
 
 
-def page_json(page: PageWanted, count: int, rows: Sequence[bytes]) -> bytes:
+def first_that_fit(sizes: Sequence[int]) -> int:
+    """How many of a page's rows fit; a single one always does."""
+    totals = takewhile(lambda total: total <= PAGE_MAX_BYTES, accumulate(sizes))
+    return max(sum(1 for _ in totals), min(1, len(sizes)))
+
+
+def page_json(links: Mapping[str, Any], rows: Sequence[bytes]) -> bytes:
     """A page of rows that are encoded already."""
-    links: Page[object] = page.page_of(count, ())
-    members = {"count": links.count, "next": links.next, "previous": links.previous}
-    head = json.dumps(members, separators=(",", ":"))
+    head = json.dumps(links, separators=(",", ":"))
     return b'%b,"results":[%b]}' % (head[:-1].encode(), b",".join(rows))

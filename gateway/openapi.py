@@ -34,8 +34,8 @@ request. An organiser creates an event and its ticket types; everyone else buys.
   their `Content-Type`. Unknown fields and query parameters are errors. `HEAD` works wherever `GET`
   does.
 - Times are RFC 3339 in UTC, money is a decimal string, ids are 64-bit integers or UUIDs.
-- Lists are pages: `count`, `next`, `previous`, `results`; `?page=`, `?page_size=`. Those of an
-  event's purchases have `next` and `results` alone.
+- Lists are pages: `count`, `next`, `previous`, `results`; `?page=`, `?page_size=`. With `?cursor=`
+  they have `next` and `results` alone, and do not shift while rows come and go.
 - Every response has `X-Request-ID`: yours, or a new one.
 - Requests that a page of another site makes a browser send get 403, except `GET` and `HEAD`.
 

@@ -26,7 +26,7 @@ from catalog.events.schemas import (
     NoticeUpdate,
     representation,
 )
-from catalog.pages import in_pages_of, page_json, rows_that_fit
+from catalog.pages import first_that_fit, in_pages_of, page_json, rows_that_fit
 from catalog.responses import changing, creating, deleting, json_response, listing, reading
 from catalog.rules import check_order
 from catalog.ticket_types.store import set_audit_user
@@ -41,7 +41,7 @@ from shared.text import NO_NUL, Storable, folded
 from shared.web.idempotency_key import IdempotencyKey
 from shared.web.if_none_match import IfNoneMatch
 from shared.web.openapi import ETAG, error_responses
-from shared.web.pagination import PageWanted, WantedPage
+from shared.web.pagination import CursorWanted, PageWanted, WantedPage
 from shared.web.path_id import PathId
 
 ME = "me"
@@ -127,6 +127,8 @@ async def list_events(
     )
 
     def read(session: Session) -> bytes:
+        if isinstance(page, CursorWanted):
+            return _page_after(session, wanted, ordering, page)
         return _page(session, wanted, page)
 
     run = database.search if search else database.list
@@ -140,7 +142,19 @@ def _page(session: Session, wanted: Select[Event], page: PageWanted) -> bytes:
     size = rows_that_fit(answered.offset(count), [len(row) for row in rows])
     if size < len(rows):
         answered = in_pages_of(answered, size)
-    return page_json(answered, count, rows[:size])
+    return page_json(answered.links(count), rows[:size])
+
+
+def _page_after(
+    session: Session, wanted: Select[Event], ordering: str, page: CursorWanted
+) -> bytes:
+    last = page.after(*store.key_of(ordering))
+    found, last = store.page_after(session, wanted, ordering, last, page.size)
+    rows = [representation(event) for _key, event in found]
+    size = first_that_fit([len(row) for row in rows])
+    if size < len(rows):
+        last = found[size - 1][0]
+    return page_json(page.links(last), rows[:size])
 
 
 @router.post(

@@ -2,20 +2,29 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 from sqlalchemy.event import listens_for
 from sqlalchemy.orm import Session
 
-from catalog.pages import count_of, in_pages_of, rows_that_fit
+from catalog.pages import count_of, first_that_fit, in_pages_of, rows_that_fit
 from catalog.transactions import ledgers_of
 from shared.database.tables import Event, Lane, Request
 from shared.errors import NotFound
 from shared.text import folded, searchable
+from shared.web.cursors import Id, Text, Time
 from shared.web.pagination import PageWanted
 
 # Bytes of an event in JSON, besides its texts.
 OTHER_BYTES = 450
+# PostgreSQL knows the length of a long text without reading it.
+SIZE = OTHER_BYTES + (
+    func.octet_length(Event.title)
+    + func.octet_length(Event.description)
+    + func.octet_length(Event.notice)
+    + func.coalesce(func.octet_length(Event.payment_url), 0)
+)
 
 
 def matching(
@@ -69,19 +78,53 @@ def page(
     """
     count = count_of(session, wanted)
     offset = page_wanted.offset(count)
-    # PostgreSQL knows the length of a long text without reading it.
-    sizes = func.octet_length(Event.title) + func.octet_length(Event.description)
-    sizes += func.octet_length(Event.notice) + func.coalesce(
-        func.octet_length(Event.payment_url), 0
-    )
     rows = session.execute(
-        wanted.with_only_columns(Event.id, sizes).offset(offset).limit(page_wanted.size)
+        wanted.with_only_columns(Event.id, SIZE).offset(offset).limit(page_wanted.size)
     ).all()
-    size = rows_that_fit(offset, [OTHER_BYTES + row[1] for row in rows])
-    ids = [row[0] for row in rows[:size]]
-    found = {event.id: event for event in session.scalars(select(Event).where(Event.id.in_(ids)))}
+    size = rows_that_fit(offset, [row[1] for row in rows])
     answered = page_wanted if size == len(rows) else in_pages_of(page_wanted, size)
-    return count, answered, [found[id_] for id_ in ids if id_ in found]
+    return count, answered, _read_all(session, [row[0] for row in rows[:size]])
+
+
+def key_of(ordering: str) -> tuple[Any, ...]:
+    """The kinds of the values of a list's sort key."""
+    kinds = {"id": (Id,), "title": (Text, Id)}
+    return kinds.get(ordering.removeprefix("-"), (Time, Id))
+
+
+def page_after(
+    session: Session, wanted: Select[Event], ordering: str, last: tuple[Any, ...] | None, size: int
+) -> tuple[list[tuple[tuple[Any, ...], Event]], tuple[Any, ...] | None]:
+    """The events that follow a sort key, each with its own, as many as fit; and the last sort key,
+    if more follow.
+    """
+    column = Event.__table__.c[ordering.removeprefix("-")]
+    keys = (column,) if column.name == "id" else (column, Event.__table__.c.id)
+    if last is not None:
+        wanted = wanted.where(_follows(keys, last, descends=ordering.startswith("-")))
+    rows = session.execute(wanted.with_only_columns(SIZE, *keys).limit(size + 1)).all()
+    fitting = first_that_fit([row[0] for row in rows[:size]])
+    found = [tuple(row[1:]) for row in rows[:fitting]]
+    events = {event.id: event for event in _read_all(session, [key[-1] for key in found])}
+    page = [(key, events[key[-1]]) for key in found if key[-1] in events]
+    return page, found[-1] if fitting < len(rows) else None
+
+
+def _follows(
+    keys: Sequence[ColumnElement[Any]], last: Sequence[Any], *, descends: bool
+) -> ColumnElement[bool]:
+    if not descends:
+        return and_(tuple_(*keys) > tuple_(*last))
+    if len(keys) == 1:
+        return keys[0] < last[0]
+    # Those at the same value stand in the order of their ids.
+    return and_(keys[0] <= last[0], or_(keys[0] < last[0], keys[1] > last[1]))
+
+
+def _read_all(session: Session, ids: Sequence[int]) -> Sequence[Event]:
+    """Those that are there still, in this order."""
+    found = {event.id: event for event in session.scalars(select(Event).where(Event.id.in_(ids)))}
+    return [found[id_] for id_ in ids if id_ in found]
 
 
 def find(session: Session, event_id: int, *, locked: bool = False) -> Event:

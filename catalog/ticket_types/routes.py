@@ -51,10 +51,11 @@ from shared.errors import (
     Unavailable,
 )
 from shared.row_ids import NOT_AN_ID, QueryId
+from shared.web.cursors import Id
 from shared.web.idempotency_key import IdempotencyKey, RequestKey
 from shared.web.if_none_match import IfNoneMatch
 from shared.web.openapi import error_responses
-from shared.web.pagination import WantedPage
+from shared.web.pagination import CursorWanted, WantedPage
 from shared.web.path_id import PathId
 
 router = APIRouter(
@@ -91,8 +92,15 @@ async def list_ticket_types(
     """Of all events, or of one."""
 
     def read(session: Session) -> bytes:
-        count, stored = store.page(session, event, page)
-        return page_json(page, count, [representation(one) for one in stored])
+        if isinstance(page, CursorWanted):
+            (last,) = page.after(Id) or (None,)
+            stored = store.page_after(session, event, last, page.size + 1)
+            more = len(stored) > page.size
+            links = page.links((stored[page.size - 1].ticket_type.id,) if more else None)
+        else:
+            count, stored = store.page(session, event, page)
+            links = page.links(count)
+        return page_json(links, [representation(one) for one in stored[: page.size]])
 
     return Response(await database.list(user_id, read), media_type="application/json")
 

@@ -36,12 +36,20 @@ def page(
     Raises:
         NotFound: the page is beyond the end.
     """
-    wanted = _all().order_by(TicketType.id)
-    if event_id is not None:
-        wanted = wanted.where(TicketType.event_id == event_id)
+    wanted = _of_event(event_id)
     count = count_of(session, wanted)
     rows = wanted.offset(page_wanted.offset(count)).limit(page_wanted.size)
     return count, [StoredTicketType(*row) for row in session.execute(rows)]
+
+
+def page_after(
+    session: Session, event_id: int | None, last_id: int | None, size: int
+) -> Sequence[StoredTicketType]:
+    """Those that follow the one with an id, oldest first."""
+    rows = _of_event(event_id).limit(size)
+    if last_id is not None:
+        rows = rows.where(TicketType.id > last_id)
+    return [StoredTicketType(*row) for row in session.execute(rows)]
 
 
 def find(session: Session, ticket_type_id: int) -> StoredTicketType:
@@ -140,6 +148,11 @@ def set_paused(session: Session, ticket_type_id: int, *, paused: bool) -> bool:
         .returning(TicketType.id)
     )
     return session.scalars(switched).first() is not None
+
+
+def _of_event(event_id: int | None) -> Select[TicketType, Counter, int]:
+    wanted = _all().order_by(TicketType.id)
+    return wanted if event_id is None else wanted.where(TicketType.event_id == event_id)
 
 
 def _all() -> Select[TicketType, Counter, int]:

@@ -81,6 +81,7 @@ async def create_key(
     "/",
     operation_id="api_keys.list",
     response_model=ApiKeyPage,
+    response_model_exclude_unset=True,
     summary="List your API keys, newest first",
     response_description="A page of keys",
     responses=limited_problems(

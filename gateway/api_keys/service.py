@@ -1,6 +1,7 @@
 """The use cases of a user's API keys: make, list, revoke."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -12,7 +13,7 @@ from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.config.settings import Settings
 from shared.database.once import KeyedRequest
 from shared.errors import NotFound
-from shared.web.pagination import Page, PageWanted
+from shared.web.pagination import CursorWanted, PageWanted
 
 WAITING_MAX = 100
 
@@ -59,12 +60,9 @@ class OwnKeys:
         )
         return made, None if is_replay else key
 
-    async def page(self, user_id: int, wanted: PageWanted) -> Page[OwnKey]:
-        """Raises NotFound: the page is beyond the end."""
-        count, keys = await self._threads.run_for(
-            str(user_id), store.page, self._engine, user_id, wanted.offset, wanted.size
-        )
-        return wanted.page_of(count, keys)
+    async def page(self, user_id: int, wanted: PageWanted | CursorWanted) -> dict[str, Any]:
+        """Raises what `store.page` raises."""
+        return await self._threads.run_for(str(user_id), store.page, self._engine, user_id, wanted)
 
     async def revoke(self, user_id: int, key_id: int) -> None:
         """Raises NotFound: the user has no such key."""

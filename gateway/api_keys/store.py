@@ -3,17 +3,20 @@
 Each function is one blocking transaction, and raises `Unavailable` if the database is unavailable.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import attrgetter
+from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, func, insert, select, update
 
+from gateway.newest_first import newest_first
 from gateway.transactions import connection_transaction
 from shared.database.once import KeyedRequest, once
 from shared.database.tables import ApiKey, UserRow
 from shared.errors import Conflict, InvalidInput, NotFound, TokenNotValid
+from shared.web.pagination import CursorWanted, PageWanted
 
 # Of one user, live ones: every process has all keys in memory.
 KEYS_MAX = 100
@@ -88,24 +91,12 @@ def add(
         return once(connection, keyed, make, find, attrgetter("id"))
 
 
-def page(
-    engine: Engine, user_id: int, offset_of: Callable[[int], int], size: int
-) -> tuple[int, list[OwnKey]]:
-    """The number of a user's keys, and one page of them, newest first.
-
-    Raises:
-        NotFound: the page is beyond the end.
-    """
+def page(engine: Engine, user_id: int, wanted: PageWanted | CursorWanted) -> dict[str, Any]:
+    """A page of a user's keys. Raises as `newest_first`."""
+    keys = select(*OWN_KEY).where(*_live(user_id))
     with connection_transaction(engine) as connection:
-        count = connection.scalar(select(func.count()).where(*_live(user_id))) or 0
-        rows = connection.execute(
-            select(*OWN_KEY)
-            .where(*_live(user_id))
-            .order_by(ApiKey.id.desc())
-            .limit(size)
-            .offset(offset_of(count))
-        )
-        return count, [OwnKey(**row) for row in rows.mappings()]
+        links, rows = newest_first(connection, keys, ApiKey.id, wanted)
+    return links | {"results": [OwnKey(**row) for row in rows]}
 
 
 def revoke(engine: Engine, user_id: int, key_id: int) -> bool:

@@ -107,6 +107,7 @@ async def audit_event(
     PATH,
     operation_id="audits.list",
     response_model=AuditPage,
+    response_model_exclude_unset=True,
     summary="List the audits of an event, newest first",
     dependencies=[reads_limited],
     response_description="A page of audits",

@@ -1,7 +1,7 @@
 """The use cases of audits of an event."""
 
 from collections.abc import Callable
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from sqlalchemy import Engine
 
@@ -12,7 +12,7 @@ from gateway.rate_limits.token_bucket import Rate
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.config.settings import Settings
 from shared.database.once import KeyedRequest
-from shared.web.pagination import Page, PageWanted
+from shared.web.pagination import CursorWanted, PageWanted
 
 WAITING_MAX: Final = 100
 # Requests of one user, also those that join an audit. It may take minutes of a core.
@@ -47,9 +47,10 @@ class Audits:
     async def read(self, user_id: int, event_id: int, audit_id: int) -> StoredAudit:
         return await self._run(user_id, store.read, event_id, audit_id)
 
-    async def page(self, user_id: int, event_id: int, wanted: PageWanted) -> Page[StoredAudit]:
-        count, audits = await self._run(user_id, store.page, event_id, wanted.offset, wanted.size)
-        return wanted.page_of(count, audits)
+    async def page(
+        self, user_id: int, event_id: int, wanted: PageWanted | CursorWanted
+    ) -> dict[str, Any]:
+        return await self._run(user_id, store.page, event_id, wanted)
 
     async def _run(
         self,

@@ -4,23 +4,24 @@ Each function is one blocking transaction. It raises `Unavailable` if the databa
 `NotFound` if there is no such event, `PermissionDenied` if it is another user's.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from psycopg2.extensions import cursor
 from sqlalchemy import Connection, Engine, delete, func, insert, select
 
+from gateway.newest_first import newest_first
 from gateway.transactions import connection_transaction
 from shared.database.once import KeyedRequest, once
 from shared.database.prepared_statement import Prepared
 from shared.database.tables import Audit, Event
 from shared.errors import NotFound, PermissionDenied
 from shared.purchases import as_time
+from shared.web.pagination import CursorWanted, PageWanted
 
 # Of an event, the newest.
 KEPT: Final = 100
@@ -98,20 +99,14 @@ def read(engine: Engine, user_id: int, event_id: int, audit_id: int) -> StoredAu
 
 
 def page(
-    engine: Engine, user_id: int, event_id: int, offset_of: Callable[[int], int], size: int
-) -> tuple[int, list[StoredAudit]]:
-    """The number of audits of an event, and one page of them, newest first.
-
-    Raises NotFound also where the page is beyond the end.
-    """
+    engine: Engine, user_id: int, event_id: int, wanted: PageWanted | CursorWanted
+) -> dict[str, Any]:
+    """A page of the audits of an event. Raises also as `newest_first`."""
+    audits = STORED.where(Audit.event_id == event_id)
     with connection_transaction(engine) as connection:
         _check_owner(connection, user_id, event_id)
-        of_event = Audit.event_id == event_id
-        count = connection.scalar(select(func.count()).where(of_event)) or 0
-        rows = connection.execute(
-            STORED.where(of_event).order_by(Audit.id.desc()).limit(size).offset(offset_of(count))
-        )
-        return count, [StoredAudit(**row) for row in rows.mappings()]
+        links, rows = newest_first(connection, audits, Audit.id, wanted)
+    return links | {"results": [StoredAudit(**row) for row in rows]}
 
 
 def read_last(cursor: cursor, event_id: int) -> msgspec.Raw | None:

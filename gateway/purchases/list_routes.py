@@ -1,20 +1,19 @@
 """The list of a user's purchases, or for its owner of an event's, newest first."""
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, ParamSpec, TypeVar
-from urllib.parse import urlencode
+from uuid import UUID
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, WithJsonSchema
 from sqlalchemy import Engine
 
 from gateway.payment_reference import PaymentReference
 from gateway.purchases import read
+from gateway.purchases.list_by_cursor import list_by_cursor
 from gateway.purchases.look_up import PurchaseLookUp
-from gateway.purchases.of_event import NOT_A_PAGE, EventFilter, list_of_event
 from gateway.purchases.openapi import BUYER, LIST_RESPONSES, PurchaseStatus
 from gateway.purchases.read import Filter
 from gateway.purchases.request_body import BUYER_FORM, is_buyer
@@ -26,7 +25,7 @@ from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import InvalidInput, Problem, Unavailable
 from shared.row_ids import QueryId
 from shared.web.authentication import AuthenticatedRoute, Reader
-from shared.web.pagination import Page, PageWanted, WantedPage
+from shared.web.pagination import CursorWanted, PageWanted, WantedPage
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,7 +34,6 @@ T = TypeVar("T")
 WAITING_MAX = 200
 # Of one user; browsers ask for six things at a time.
 WAITING_OF_USER_MAX = 30
-UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 router = APIRouter(tags=["Purchases"], route_class=AuthenticatedRoute)
 
@@ -46,40 +44,7 @@ def _buyer(text: str) -> str:
     return text
 
 
-def _id(text: str) -> str:
-    if not UUID.fullmatch(text):
-        raise ValueError(NOT_A_PAGE)
-    return text
-
-
 BuyerFilter = Annotated[str, AfterValidator(_buyer), WithJsonSchema(BUYER)]
-CommandId = Annotated[
-    str, AfterValidator(_id), WithJsonSchema({"type": "string", "format": "uuid"})
-]
-
-
-async def filter_of_event(
-    request: Request,
-    event: Annotated[
-        QueryId | None,
-        Query(description="For its owner: all purchases of this event, instead of your own."),
-    ] = None,
-    payment_reference: Annotated[
-        PaymentReference | None,
-        Query(description="With `event`: only the purchase that this payment confirmed."),
-    ] = None,
-    before: Annotated[
-        CommandId | None, Query(description="With `event`: as `next` has it.")
-    ] = None,
-) -> EventFilter | None:
-    """Raises InvalidInput for what does not go with `event`, or without it."""
-    names = ("payment_reference", "before") if event is None else ("page",)
-    message = "Send `event`, too." if event is None else "With `event`, follow `next`."
-    if errors := {name: [message] for name in names if name in request.query_params}:
-        raise InvalidInput(errors=errors)
-    if event is None:
-        return None
-    return EventFilter(event, payment_reference=payment_reference, before=before)
 
 
 class PurchaseLists:
@@ -99,47 +64,38 @@ class PurchaseLists:
             1, waiting_max=WAITING_OF_USER_MAX, wait_seconds=settings.answer_timeout_seconds
         )
 
-    async def page(self, wanted: Filter, page: PageWanted) -> Page[object]:
-        """A page of a user's purchases.
+    async def page(self, wanted: Filter, page: PageWanted | CursorWanted) -> dict[str, Any]:
+        """A page of a user's purchases, or for its owner of an event's.
 
         Raises:
-            NotFound: the page is beyond the end.
+            NotFound: the page is beyond the end; or as `list_by_cursor`.
+            PermissionDenied, InvalidInput: as `list_by_cursor`.
             Unavailable: the database is unavailable, or too many lists are being read.
         """
-        count, found = await self._read(
-            wanted.user_id,
-            read.list_of_user,
-            self._engine,
-            wanted,
-            page.offset,
-            page.size,
-            position_max_rows=self._position_max_rows,
-        )
-        return page.page_of(count, [self._look_up.body(row) for row in found])
-
-    async def page_of_event(
-        self, user_id: int, wanted: EventFilter, page: PageWanted
-    ) -> dict[str, Any]:
-        """A page of an event's purchases, for its owner.
-
-        Raises:
-            NotFound, PermissionDenied, InvalidInput: as `list_of_event`.
-            Unavailable: the database is unavailable, or too many lists are being read.
-        """
-        found, before = await self._read(
-            user_id,
-            list_of_event,
-            self._engine,
-            user_id,
-            wanted,
-            page.size,
-            position_max_rows=self._position_max_rows,
-        )
-        query = urlencode(dict(page.query) | {"before": before})
-        return {
-            "next": f"{page.address}?{query}" if before else None,
-            "results": [self._look_up.body(row) for row in found],
-        }
+        if isinstance(page, PageWanted):
+            count, found = await self._read(
+                wanted.user_id,
+                read.list_of_user,
+                self._engine,
+                wanted,
+                page.offset,
+                page.size,
+                position_max_rows=self._position_max_rows,
+            )
+            links = page.links(count)
+        else:
+            (before,) = page.after(UUID) or (None,)
+            found, last = await self._read(
+                wanted.user_id,
+                list_by_cursor,
+                self._engine,
+                wanted,
+                None if before is None else str(before),
+                page.size,
+                position_max_rows=self._position_max_rows,
+            )
+            links = page.links(None if last is None else (last,))
+        return links | {"results": [self._look_up.body(row) for row in found]}
 
     async def _read(
         self, user_id: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -167,7 +123,14 @@ async def list_purchases(
     request: Request,
     caller: Reader,
     page: WantedPage,
-    of_event: Annotated[EventFilter | None, Depends(filter_of_event)],
+    event: Annotated[
+        QueryId | None,
+        Query(description="For its owner: all purchases of this event, instead of your own."),
+    ] = None,
+    payment_reference: Annotated[
+        PaymentReference | None,
+        Query(description="With `event`: only the purchase that this payment confirmed."),
+    ] = None,
     status: Annotated[
         PurchaseStatus | None,
         Query(description="Only purchases with this status."),
@@ -179,21 +142,21 @@ async def list_purchases(
         BuyerFilter | None, Query(description="Only purchases for this buyer.")
     ] = None,
 ) -> Response:
-    """With `event`, for its owner, follow `next`: no purchase is missed or comes twice while others
-    are sold. A page of a filter may have few purchases or none before the end.
+    """With `event`, for its owner, always by cursor: no purchase is missed or comes twice while
+    others are sold. A page of a filter may then have few purchases or none before the end.
     """
+    if event is None and payment_reference is not None:
+        raise InvalidInput(errors={"payment_reference": ["Send `event`, too."]})
+    if event is not None and isinstance(page, PageWanted):
+        if "page" in request.query_params:
+            raise InvalidInput(errors={"page": ["With `event`, follow `next`."]})
+        page = page.by_cursor()
     lists: PurchaseLists = request.app.state.purchase_lists
     limit: UserLimit = request.app.state.list_limit
     headers = await limit.draw(caller.user_id)
     try:
-        if of_event is None:
-            wanted = Filter(caller.user_id, status, ticket_type, buyer)
-            body = dict(await lists.page(wanted, page))
-        else:
-            more = {"status": status, "ticket_type_id": ticket_type, "buyer": buyer}
-            body = await lists.page_of_event(
-                caller.user_id, msgspec.structs.replace(of_event, **more), page
-            )
+        wanted = Filter(caller.user_id, status, ticket_type, buyer, event, payment_reference)
+        body = await lists.page(wanted, page)
     except Problem as problem:
         problem.headers.update(headers)
         raise

@@ -320,36 +320,21 @@ SCHEMAS: Mapping[str, Any] = {
     "PurchasePage": {
         "type": "object",
         "description": "One page of a list of purchases.",
-        "required": ["count", "next", "previous", "results"],
+        "required": ["next", "results"],
         "properties": {
             "count": {
                 "type": "integer",
                 "minimum": 0,
-                "description": "The number of items on all pages.",
+                "description": "The number of items on all pages. Without `cursor`.",
             },
             "next": {"type": ["string", "null"], "description": "The next page's URL."},
-            "previous": {"type": ["string", "null"], "description": "The previous page's URL."},
+            "previous": {
+                "type": ["string", "null"],
+                "description": "The previous page's URL. Without `cursor`.",
+            },
             "results": {"type": "array", "items": PURCHASE},
         },
         "examples": [{"count": 1, "next": None, "previous": None, "results": [CONFIRMED]}],
-    },
-    "EventPurchasePage": {
-        "type": "object",
-        "description": "One page of an event's purchases.",
-        "required": ["next", "results"],
-        "properties": {
-            "next": {"type": ["string", "null"], "description": "The next page's URL."},
-            "results": {"type": "array", "items": PURCHASE},
-        },
-        "examples": [{"next": None, "results": [CONFIRMED]}],
-    },
-    "PurchaseList": {
-        "description": "Your own purchases, or with `event` those of an event.",
-        "anyOf": [
-            {"$ref": "#/components/schemas/PurchasePage"},
-            {"$ref": "#/components/schemas/EventPurchasePage"},
-        ],
-        "examples": [{"next": None, "results": [CONFIRMED]}],
     },
 }
 EVENTS = f"""retry: 1000
@@ -409,7 +394,7 @@ def idempotency_key(description: str) -> dict[str, Any]:
 LIST_RESPONSES: Responses = {
     200: {
         "headers": headers({}, LISTS_LIMITED_BY),
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PurchaseList"}}},
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PurchasePage"}}},
     },
     **error_responses(
         InvalidInput(errors={"ticket_type": [NOT_AN_ID]}),

@@ -174,12 +174,14 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """Which purchases of a user; None: all."""
+    """Which purchases of a user, or for its owner of an event; None: all."""
 
     user_id: int
-    status: str | None
-    ticket_type_id: int | None
+    status: str | None = None
+    ticket_type_id: int | None = None
     buyer: str | None = None
+    event_id: int | None = None
+    payment_reference: str | None = None
 
 
 def read(engine: Engine, ids: Sequence[str], *, position_max_rows: int) -> dict[str, Found]:

@@ -8,13 +8,13 @@ from uuid import UUID, uuid4, uuid5
 from sqlalchemy import Engine
 
 from gateway.webhooks import store
-from gateway.webhooks.store import StoredDelivery, StoredWebhook
+from gateway.webhooks.store import StoredWebhook
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.config.public_url import parse_networks
 from shared.config.settings import Settings
 from shared.database.once import KeyedRequest
 from shared.errors import UrlNotAllowed
-from shared.web.pagination import Page, PageWanted
+from shared.web.pagination import CursorWanted, PageWanted
 from shared.webhooks import message_id, url_problem, written_secret
 
 WAITING_MAX = 100
@@ -68,10 +68,9 @@ class OwnWebhooks:
         )
         return made, None if is_replay else written_secret(secret)
 
-    async def page(self, user_id: int, wanted: PageWanted) -> Page[StoredWebhook]:
-        """Raises NotFound: the page is beyond the end."""
-        count, webhooks = await self._run(user_id, store.page, wanted.offset, wanted.size)
-        return wanted.page_of(count, webhooks)
+    async def page(self, user_id: int, wanted: PageWanted | CursorWanted) -> dict[str, Any]:
+        """Raises what `store.page` raises."""
+        return await self._run(user_id, store.page, wanted)
 
     async def read(self, user_id: int, webhook_id: int) -> StoredWebhook:
         return await self._run(user_id, store.read, webhook_id)
@@ -128,13 +127,10 @@ class OwnWebhooks:
         return stored.event or event_id, is_replay
 
     async def deliveries(
-        self, user_id: int, webhook_id: int, wanted: PageWanted
-    ) -> Page[StoredDelivery]:
-        """Raises NotFound also where the page is beyond the end."""
-        count, attempts = await self._run(
-            user_id, store.deliveries, webhook_id, wanted.offset, wanted.size
-        )
-        return wanted.page_of(count, attempts)
+        self, user_id: int, webhook_id: int, wanted: PageWanted | CursorWanted
+    ) -> dict[str, Any]:
+        """Raises what `store.deliveries` raises."""
+        return await self._run(user_id, store.deliveries, webhook_id, wanted)
 
     async def aclose(self) -> None:
         self._threads.close()

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
 
+from gateway.newest_first import newest_first
 from gateway.transactions import connection_transaction
 from shared.database.once import KeyedRequest, once
 from shared.database.tables import (
@@ -26,6 +27,7 @@ from shared.database.tables import (
     WebhookSecret,
 )
 from shared.errors import Conflict, InvalidInput, NotFound, TokenNotValid
+from shared.web.pagination import CursorWanted, PageWanted
 from shared.webhooks import message_id
 
 # Each is a signature in every delivery.
@@ -112,7 +114,6 @@ ATTEMPTS = select(
     WebhookDelivery.failure,
     WebhookDelivery.milliseconds,
 )
-ATTEMPT = tuple(StoredDelivery.__dataclass_fields__)[1:]
 
 
 def add(
@@ -167,23 +168,12 @@ def read(engine: Engine, user_id: int, webhook_id: int) -> StoredWebhook:
         return _read(connection, user_id, webhook_id)
 
 
-def page(
-    engine: Engine, user_id: int, offset_of: Callable[[int], int], size: int
-) -> tuple[int, list[StoredWebhook]]:
-    """The number of a user's webhooks, and one page of them, newest first.
-
-    Raises:
-        NotFound: the page is beyond the end.
-    """
+def page(engine: Engine, user_id: int, wanted: PageWanted | CursorWanted) -> dict[str, Any]:
+    """A page of a user's webhooks. Raises as `newest_first`."""
+    webhooks = STORED.where(Webhook.user_id == user_id)
     with connection_transaction(engine) as connection:
-        count = connection.scalar(select(func.count()).where(Webhook.user_id == user_id)) or 0
-        rows = connection.execute(
-            STORED.where(Webhook.user_id == user_id)
-            .order_by(Webhook.id.desc())
-            .limit(size)
-            .offset(offset_of(count))
-        )
-        return count, [StoredWebhook(**row) for row in rows.mappings()]
+        links, rows = newest_first(connection, webhooks, Webhook.id, wanted)
+    return links | {"results": [StoredWebhook(**row) for row in rows]}
 
 
 def change(
@@ -288,27 +278,16 @@ def rewind(
 
 
 def deliveries(
-    engine: Engine, user_id: int, webhook_id: int, offset_of: Callable[[int], int], size: int
-) -> tuple[int, list[StoredDelivery]]:
-    """The number of attempts, and one page of them, newest first.
-
-    Raises:
-        NotFound: also where the page is beyond the end.
-    """
+    engine: Engine, user_id: int, webhook_id: int, wanted: PageWanted | CursorWanted
+) -> dict[str, Any]:
+    """A page of attempts. Raises also as `newest_first`."""
+    attempts = ATTEMPTS.where(WebhookDelivery.webhook_id == webhook_id)
     with connection_transaction(engine) as connection:
         _read(connection, user_id, webhook_id)
-        of_webhook = WebhookDelivery.webhook_id == webhook_id
-        count = connection.scalar(select(func.count()).where(of_webhook)) or 0
-        rows = connection.execute(
-            ATTEMPTS.where(of_webhook)
-            .order_by(WebhookDelivery.id.desc())
-            .limit(size)
-            .offset(offset_of(count))
-        )
-        return count, [
-            StoredDelivery(message_id(row["delivery_id"]), **{n: row[n] for n in ATTEMPT})
-            for row in rows.mappings()
-        ]
+        links, rows = newest_first(connection, attempts, WebhookDelivery.id, wanted)
+    return links | {
+        "results": [StoredDelivery(message_id(row.pop("delivery_id")), **row) for row in rows]
+    }
 
 
 def no_such_event() -> InvalidInput:

@@ -1,15 +1,19 @@
-"""Lists in pages: `{count, next, previous, results}`."""
+"""Lists in pages: by number, `{count, next, previous, results}`, or by cursor, `{next, results}`.
+
+A page with a number begins after so many rows, which shifts while rows come and go. A page with a
+cursor goes on after a row, whether or not that is still there.
+"""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Generic, TypeVar
-from urllib.parse import urlencode
+from typing import Annotated, Any, Generic, TypeVar
+from urllib.parse import urlencode, urlsplit
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
-from shared.errors import NotFound
+from shared.errors import InvalidInput, NotFound
+from shared.web import cursors
 from shared.web.public_address import PublicAddresses
 
 # A screenful; and a limit on what one request may cost.
@@ -20,6 +24,7 @@ MAX_PAGE_SIZE = 100
 LIST_MAX_ROWS = 100_000
 BEYOND_THE_END = "The list has no such page."
 NOT_POSITIVE = "Must be a whole number from 1 on."
+NOT_A_CURSOR = "Must be as `next` of this list has it."
 DIGITS = re.compile(r"[1-9][0-9]*")
 # Enough to be more than `MAX_PAGE_SIZE`, and beyond the end of every list.
 MAX_DIGITS = 9
@@ -30,10 +35,15 @@ class Page(BaseModel, Generic[Item]):
     """One page of a list."""
 
     count: int = Field(
-        ge=0, description=f"The number of items on all pages; at most {LIST_MAX_ROWS:,} are listed."
+        default_factory=int,
+        ge=0,
+        description=f"The number of items on all pages; at most {LIST_MAX_ROWS:,} are listed."
+        " Without `cursor`.",
     )
-    next: str | None = Field(description="The next page's URL.")
-    previous: str | None = Field(description="The previous page's URL.")
+    next: str | None = Field(description="The next page's URL; null: this is the last.")
+    previous: str | None = Field(
+        default_factory=lambda: None, description="The previous page's URL. Without `cursor`."
+    )
     results: list[Item]
 
 
@@ -57,19 +67,67 @@ class PageWanted:
             raise NotFound(BEYOND_THE_END)
         return before
 
-    def page_of(self, count: int, results: Sequence[Item]) -> Page[Item]:
+    def links(self, count: int) -> dict[str, Any]:
+        """All of the page but its `results`."""
         more = self.number * self.size < count
-        return Page(
-            count=count,
-            next=self._url(self.number + 1) if more else None,
-            previous=self._url(self.number - 1) if self.number > 1 else None,
-            results=list(results),
-        )
+        return {
+            "count": count,
+            "next": self._url(self.number + 1) if more else None,
+            "previous": self._url(self.number - 1) if self.number > 1 else None,
+        }
 
     def _url(self, number: int) -> str:
         page = (("page", str(number)),) if number > 1 else ()
         query = urlencode(self.query + page)
         return f"{self.address}?{query}" if query else self.address
+
+    def by_cursor(self) -> "CursorWanted":
+        """The first page of the same list by cursor."""
+        return CursorWanted("", self.size, self.address, self.query)
+
+
+@dataclass(frozen=True, slots=True)
+class CursorWanted:
+    """`cursor`: as `next` has it; empty: from the start. The others as in `PageWanted`."""
+
+    cursor: str
+    size: int
+    address: str
+    query: tuple[tuple[str, str], ...] = ()
+
+    def after(self, *kinds: Any) -> tuple[Any, ...] | None:
+        """The sort key of the row that the page goes on after; None: it is the first page.
+
+        Raises:
+            InvalidInput: the cursor is none of this list.
+        """
+        if not self.cursor:
+            return None
+        try:
+            return cursors.decoded(self.cursor, self._name, *kinds)
+        except ValueError:
+            raise bad_cursor() from None
+
+    def links(self, last: tuple[Any, ...] | None) -> dict[str, Any]:
+        """All of the page but its `results`.
+
+        Args:
+            last: the sort key of its last row; None: no row follows.
+        """
+        if last is None:
+            return {"next": None}
+        query = urlencode((*self.query, ("cursor", cursors.encoded(self._name, last))))
+        return {"next": f"{self.address}?{query}"}
+
+    @property
+    def _name(self) -> str:
+        filters = (item for item in self.query if item[0] != "page_size")
+        # Not the address: a client may go on under another name of the server.
+        return cursors.name_of(urlsplit(self.address).path.rpartition("/api/")[2], filters)
+
+
+def bad_cursor() -> InvalidInput:
+    return InvalidInput(errors={"cursor": [NOT_A_CURSOR]})
 
 
 def page_number(text: object) -> int:
@@ -105,9 +163,23 @@ async def page_wanted(
         PageSize,
         Query(description=f"At most {MAX_PAGE_SIZE}; a larger value means {MAX_PAGE_SIZE}."),
     ] = DEFAULT_PAGE_SIZE,
-) -> PageWanted:
-    query = tuple(item for item in request.query_params.multi_items() if item[0] != "page")
-    return PageWanted(page, page_size, public_address(request), query)
+    cursor: Annotated[
+        str | None,
+        Query(
+            description="Instead of `page`: as `next` has it; empty: from the start. Pages by"
+            " cursor do not shift while rows come and go, and have no `count`.",
+        ),
+    ] = None,
+) -> PageWanted | CursorWanted:
+    """Raises InvalidInput: both `page` and `cursor` are sent."""
+    sent = request.query_params
+    query = tuple(item for item in sent.multi_items() if item[0] not in ("page", "cursor"))
+    address = public_address(request)
+    if cursor is None:
+        return PageWanted(page, page_size, address, query)
+    if "page" in sent:
+        raise InvalidInput(errors={"cursor": ["Send `page` or `cursor`, not both."]})
+    return CursorWanted(cursor, page_size, address, query)
 
 
 def public_address(request: Request) -> str:
@@ -116,4 +188,4 @@ def public_address(request: Request) -> str:
     return addresses.of(request.scope).url + request.url.path
 
 
-WantedPage = Annotated[PageWanted, Depends(page_wanted)]
+WantedPage = Annotated[PageWanted | CursorWanted, Depends(page_wanted)]

@@ -19,6 +19,10 @@ TICKET_TYPE_RULES = {
     "sales_end",  # after the start
     "capacity",  # with what is sold already, no more than can be counted
 }
+OTHER_LISTS = (
+    *("events.list", "ticket_types.list", "api_keys.list", "audits.list"),
+    *("webhooks.list", "webhooks.list_deliveries"),
+)
 RULES: Mapping[str, set[str]] = {
     "accounts.create": {
         "username",
@@ -48,7 +52,9 @@ RULES: Mapping[str, set[str]] = {
         *("sale_not_open", "sale_closed", "sale_paused", "all_held"),
     },
     # Of characters that print; these go with an `event`, or without one.
-    "purchases.list": {"buyer", "payment_reference", "before", "page"},
+    "purchases.list": {"buyer", "payment_reference", "cursor", "page"},
+    # Only as `next` has it.
+    **{operation: {"cursor"} for operation in OTHER_LISTS},
     # Which are the purchase's; a reference or note with something to read.
     "purchases.confirm": {"amount", "currency", "payment_reference"},
     "purchases.cancel": {"items", "ticket_type", "note"},

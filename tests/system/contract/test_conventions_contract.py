@@ -67,6 +67,13 @@ def test_lists_page(shop: Shop, on_sale: OnSale) -> None:
         assert user.get(second["previous"]).json() == first
         assert user.get(path, params=query | {"page_size": "2", "page": "2"}).json() == second
         assert first["next"].startswith(f"{shop.url}{path}?")
+        from_start = query | {"page_size": "2", "cursor": ""}
+        first = user.get(path, params=from_start).json()
+        assert (first.keys(), first["results"]) == ({"next", "results"}, rows[:2])
+        assert user.get(first["next"]).json() == {"next": None, "results": rows[2:]}
+        assert user.get(path, params=query | {"cursor": ""}).json()["next"] is None
+        check_invalid(user.get(path, params=from_start | {"page": "1"}), "cursor")
+        check_invalid(user.get(path, params=from_start | {"cursor": "x"}), "cursor")
         for beyond in ("3", "9" * 30):
             missing = user.get(path, params=query | {"page_size": "2", "page": beyond})
             assert check_problem(missing, 404, "not_found")["detail"] == BEYOND_THE_END

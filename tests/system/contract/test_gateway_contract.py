@@ -119,6 +119,7 @@ HEADERS: dict[tuple[str, str], dict[int, set[str]]] = {
     },
 }
 # What a request may carry beside its body.
+PAGE = ("page", "page_size", "cursor")
 PARAMETERS: dict[tuple[str, str], set[str]] = {
     **{
         (path, "post"): {"Idempotency-Key"}
@@ -128,20 +129,20 @@ PARAMETERS: dict[tuple[str, str], set[str]] = {
         (f"{TICKET_TYPE}{action}/", "post"): {"id", "If-Match", "Idempotency-Key"}
         for action in ("pause", "resume")
     },
-    (EVENTS, "get"): {"search", "owner", "starts_after", "ordering", "page", "page_size"},
+    (EVENTS, "get"): {"search", "owner", "starts_after", "ordering", *PAGE},
     (f"{EVENT}notice/", "put"): {"id", "If-Match"},
     (SALES, "get"): {"If-None-Match"},
-    (TICKET_TYPES, "get"): {"event", "page", "page_size"},
+    (TICKET_TYPES, "get"): {"event", *PAGE},
     (TICKET_TYPE, "put"): {"id", "If-Match"},
     (TICKET_TYPE, "patch"): {"id", "If-Match"},
-    (PURCHASES, "get"): {"status", "ticket_type", "page", "page_size"},
+    (PURCHASES, "get"): {"status", "ticket_type", *PAGE},
     (PURCHASES, "post"): {"Idempotency-Key", "Prefer"},
     (f"{PURCHASES}{{id}}/", "get"): {"id", "wait", "If-None-Match"},
     (f"{PURCHASES}{{id}}/confirm/", "post"): {"id", "Idempotency-Key", "Prefer"},
     (f"{EVENT}extend-holds/", "post"): {"id", "Idempotency-Key", "Prefer"},
     (f"{EVENT}live/history/", "get"): {"id", "from"},
     (f"{EVENT}audits/", "post"): {"id", "Idempotency-Key"},
-    (f"{EVENT}audits/", "get"): {"id", "page", "page_size"},
+    (f"{EVENT}audits/", "get"): {"id", *PAGE},
 }
 
 

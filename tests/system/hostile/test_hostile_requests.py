@@ -11,7 +11,7 @@ from tests.system.hostile.target import Target
 LISTS = ["/api/events/", "/api/ticket-types/", PURCHASES]
 PARAMETERS = [
     *("page", "page_size", "ticket_type", "event", "owner", "search", "status", "wait"),
-    *("ordering", "starts_after"),
+    *("ordering", "starts_after", "cursor"),
 ]
 VALUES = [
     *("", "0", "-1", "1.5", "1e9", "NaN", "null", "%00", "%ED%A0%80", "%ff", "%D9%A3", "_%25"),

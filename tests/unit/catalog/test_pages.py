@@ -37,7 +37,7 @@ def test_pages_that_are_bounded_in_bytes_hold_each_row_once(sizes: list[int], wa
         if size < len(rows):
             page = in_pages_of(page, size)
         seen += rows[:size]
-        if page.page_of(len(sizes), ()).next is None:
+        if page.links(len(sizes))["next"] is None:
             break
         page = replace(page, number=page.number + 1)
     assert seen == sizes

@@ -9,11 +9,13 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from gateway.purchases.of_event import FILTERED_ROWS, EventFilter, list_of_event
+from gateway.purchases.list_by_cursor import FILTERED_ROWS, list_by_cursor
+from gateway.purchases.read import Filter
 from purchase_worker.drain import drain
 from purchase_worker.expiry import queue_due
 from shared.config.settings import Settings
 from shared.database.engine import cursor_transaction
+from shared.web import cursors
 from tests.support.factories import (
     add_event,
     add_ticket_type,
@@ -47,12 +49,15 @@ WRONG = [
     ("event={event}&payment_reference=%0A", "payment_reference"),
     (f"event={{event}}&payment_reference={'x' * 256}", "payment_reference"),
     ("payment_reference=pi_1", "payment_reference"),
-    ("event={event}&before=1", "before"),
-    ("event={event}&before=", "before"),
-    ("event={event}&before=%00", "before"),
-    (f"event={{event}}&before={uuid4()}", "before"),
-    ("event={event}&before={other}", "before"),
-    ("before={other}", "before"),
+    ("event={event}&cursor=1", "cursor"),
+    ("event={event}&cursor=%00", "cursor"),
+    ("event={event}&cursor={unknown}", "cursor"),
+    ("event={event}&cursor={other}", "cursor"),
+    ("event={event}&status=held&cursor={here}", "cursor"),
+    ("cursor={here}", "cursor"),
+    ("cursor={others_own}", "cursor"),
+    ("page=1&cursor=", "cursor"),
+    ("event={event}&page=1&cursor=", "cursor"),
     ("event={event}&event={event}", "event"),
     ("evnet={event}", "evnet"),
     ("event={event}&user=1", "user"),
@@ -252,10 +257,8 @@ def test_pages_do_not_shift_while_a_sale_goes_on(
     sale: Sale, reader: httpx.Client, wanted: dict[str, str]
 ) -> None:
     def there() -> set[str]:
-        filtered = EventFilter(sale.event, **wanted)
-        found, _ = list_of_event(
-            sale.engine, sale.owner, filtered, FILTERED_ROWS, position_max_rows=1
-        )
+        filtered = Filter(sale.owner, event_id=sale.event, **wanted)
+        found, _ = list_by_cursor(sale.engine, filtered, None, FILTERED_ROWS, position_max_rows=1)
         return {each.purchase.id for each in found}
 
     sold = selling(sale)
@@ -278,6 +281,7 @@ def test_a_page_reads_no_more_rows_however_much_was_sold(
     sale = Sale(engine, settings, tickets=2 * FILTERED_ROWS)
     queue_many(engine, sale.adult, FILTERED_ROWS + 1_000)
     sale.decide()
+    buyer = scalar(engine, "SELECT user_id FROM requests WHERE kind = 'buy' LIMIT 1")
     if is_analyzed:
         run(engine, "ANALYZE")
 
@@ -288,13 +292,16 @@ def test_a_page_reads_no_more_rows_however_much_was_sold(
         )
         return total
 
-    def read(**wanted: Any) -> tuple[int, str | None, int]:
+    def read(
+        after: str | None = None,
+        user: int = sale.owner,
+        event: int | None = sale.event,
+        **wanted: Any,
+    ) -> tuple[int, str | None, int]:
         """How many were found, how to go on, and what it cost."""
         before = rows_read()
-        filtered = EventFilter(sale.event, **wanted)
-        found, next_before = list_of_event(
-            engine, sale.owner, filtered, 10, position_max_rows=1_000
-        )
+        filtered = Filter(user, event_id=event, **wanted)
+        found, next_before = list_by_cursor(engine, filtered, after, 10, position_max_rows=1_000)
         return len(found), next_before, rows_read() - before
 
     for status in (None, "confirmed"):
@@ -310,8 +317,16 @@ def test_a_page_reads_no_more_rows_however_much_was_sold(
     found, goes_on, cost = read(status="rejected")
     assert (found, cost < 2 * FILTERED_ROWS + 100) == (0, True), cost
     assert goes_on is not None
-    found, end, cost = read(status="rejected", before=goes_on)
+    found, end, cost = read(goes_on, status="rejected")
     assert (found, end, cost < 3_000) == (0, None, True), cost
+    # So are a buyer's own.
+    found, goes_on, cost = read(user=buyer, event=None)
+    assert (found, cost < 200) == (10, True), cost
+    found, _, cost = read(goes_on, user=buyer, event=None)
+    assert (found, cost < 200) == (10, True), cost
+    found, goes_on, cost = read(user=buyer, event=None, status="held")
+    assert (found, goes_on is None, cost < 4 * FILTERED_ROWS + 100) == (0, False, True), cost
+    assert read(goes_on, user=buyer, event=None, status="held")[:2] == (0, None)
 
 
 def test_others_are_refused(sale: Sale, reader: httpx.Client, settings: Settings) -> None:
@@ -332,7 +347,21 @@ def test_others_are_refused(sale: Sale, reader: httpx.Client, settings: Settings
 
 def test_a_parameter_that_is_wrong_is_named(sale: Sale, reader: httpx.Client) -> None:
     (other,) = queue(sale.engine, [request(sale.user, add_ticket_type(sale.engine, 1))])
+    here = queue(sale.engine, [request(sale.user, sale.adult)])[0]
+    own, of_event = (
+        cursors.name_of("ticket-purchases/", filters)
+        for filters in ([], [("event", str(sale.event))])
+    )
+    values = {
+        "event": sale.event,
+        "unknown": cursors.encoded(of_event, (uuid4(),)),
+        "other": cursors.encoded(of_event, (other,)),
+        "here": cursors.encoded(of_event, (here,)),
+        "others_own": cursors.encoded(own, (other,)),
+    }
+    query = {"event": sale.event, "page_size": 1, "cursor": values["here"]}
+    assert reader.get(LIST, params=query).status_code == 200
     for query, field in WRONG:
-        answer = reader.get(f"{LIST}?{query.format(event=sale.event, other=other)}")
+        answer = reader.get(f"{LIST}?{query.format(**values)}")
         assert answer.status_code == 400, (query, answer.text)
         assert list(answer.json()["errors"]) == [field], query

@@ -1,9 +1,10 @@
-"""The SQL that lists the purchases of an event for its owner.
+"""The SQL that lists purchases by cursor: a user's own, or those of an event for its owner.
 
 A page goes on after the last purchase of the one before, not at a number of rows: so none is
 skipped or repeated, however many are sold, decided or cancelled meanwhile. The order is that of the
 ids, which are UUIDv7, by the indexes that there are: one more, of an event's purchases in the order
-of acceptance, would cost each of them. Only where an index has that order it is used.
+of acceptance, would cost each of them. Only where an index has that order it is used, as for a
+user's own.
 """
 
 from typing import Final
@@ -17,19 +18,19 @@ from gateway.purchases.read import (
     KEPT_OUTCOMES,
     OF_TYPE,
     STATUS,
+    Filter,
     Found,
     all_found,
     found_of,
 )
 from shared.database.engine import statement
-from shared.errors import InvalidInput
 from shared.purchases import CANCELLED, CONFIRMED, EXPIRED, HELD, QUEUED, REJECTED, RELEASED
 from shared.row_ids import MAX_ID
+from shared.web.pagination import bad_cursor
 
 # Commands that a page looks at where its filter leaves most of them out: 0.1 s at worst.
 FILTERED_ROWS: Final = 10_000
 FIRST: Final = "ffffffff-ffff-ffff-ffff-ffffffffffff"
-NOT_A_PAGE: Final = "Must be as `next` has it."
 
 # The ways to the commands among which those of a page are, newest first. `fits`: it can be one;
 # that it is what the filter wants is looked up.
@@ -78,15 +79,28 @@ ORDER BY purchase_id DESC, number DESC
 OF_BUYER = """
 SELECT id, seq, kind = 'buy' AS fits
 FROM requests
-WHERE event_id = %(event_id)s AND user_id = %(owner_id)s AND buyer = %(buyer)s
+WHERE event_id = %(event_id)s AND user_id = %(user_id)s AND buyer = %(buyer)s
     AND seq < %(before_seq)s
+ORDER BY seq DESC
+"""
+# What a user bought.
+OF_USER = """
+SELECT id, seq, kind = 'buy' AS fits
+FROM requests
+WHERE user_id = %(user_id)s AND seq < %(before_seq)s
+ORDER BY seq DESC
+"""
+OF_USER_FOR_BUYER = """
+SELECT id, seq, kind = 'buy' AS fits
+FROM requests
+WHERE user_id = %(user_id)s AND buyer = %(buyer)s AND buyer <> '' AND seq < %(before_seq)s
 ORDER BY seq DESC
 """
 # A reference confirms one purchase of an owner.
 PAID = """
 SELECT purchase_id AS id, true AS fits
 FROM requests c
-WHERE user_id = %(owner_id)s AND payment_reference = %(payment_reference)s
+WHERE user_id = %(user_id)s AND payment_reference = %(payment_reference)s
     AND event_id = %(event_id)s AND purchase_id < %(before)s::uuid
     AND EXISTS (SELECT FROM ledger WHERE event_id = c.event_id AND command_id = c.id
                     AND kind = 'confirmed' OFFSET 0)
@@ -105,56 +119,49 @@ SOURCES: Final = {
 }
 # The kinds of entries of the purchases with a status; of others the status itself.
 KINDS: Final = {None: [CONFIRMED, HELD, REJECTED], CONFIRMED: [CONFIRMED, HELD]}
-SEQ_OF = "SELECT seq FROM requests WHERE id = %(before)s::uuid AND event_id = %(event_id)s"
+SEQ_OF = """
+SELECT seq FROM requests
+WHERE id = %(before)s::uuid
+    AND CASE WHEN %(event_id)s IS NULL THEN user_id = %(user_id)s ELSE event_id = %(event_id)s END
+"""
 
 
-class EventFilter(msgspec.Struct, frozen=True):
-    """Which purchases of an event; None: all. `before`: the command that the page goes on after."""
-
-    event_id: int
-    status: str | None = None
-    ticket_type_id: int | None = None
-    buyer: str | None = None
-    payment_reference: str | None = None
-    before: str | None = None
-
-
-def list_of_event(
-    engine: Engine, user_id: int, wanted: EventFilter, rows: int, *, position_max_rows: int
+def list_by_cursor(
+    engine: Engine, wanted: Filter, before: str | None, rows: int, *, position_max_rows: int
 ) -> tuple[list[Found], str | None]:
-    """A page of an event's purchases, newest first, and `before` of the next one.
+    """A page of purchases, newest first, and the command that the next one goes on after.
 
     A page has fewer purchases, or none, where the filter left out so many that it goes on in the
     next.
 
     Args:
         engine: the database.
-        user_id: whose event it has to be.
         wanted: which purchases.
+        before: the command that this page goes on after; None: it is the first.
         rows: of a full page.
         position_max_rows: up to which positions are exact.
 
     Raises:
         NotFound: there is no such event.
         PermissionDenied: it is another user's.
-        InvalidInput: `before` is no command of the event.
+        InvalidInput: `before` is no command of the event or user.
         DATABASE_UNAVAILABLE: nothing was read.
     """
     parameters = msgspec.structs.asdict(wanted) | {
-        "owner_id": user_id,
         "rows": rows,
         "kinds": KINDS.get(wanted.status, [wanted.status]),
-        "before": wanted.before or FIRST,
+        "before": before or FIRST,
         # Each of them fits, but for its ticket type; and there may be many to sort.
         "waiting_rows": FILTERED_ROWS if wanted.ticket_type_id else rows + 1,
         "before_seq": MAX_ID,
     }
     with statement(engine) as cursor:
-        check_owner(cursor, user_id, wanted.event_id)
-        if wanted.before is not None:
+        if wanted.event_id is not None:
+            check_owner(cursor, wanted.user_id, wanted.event_id)
+        if before is not None:
             cursor.execute(SEQ_OF, parameters)
             if (seq := cursor.fetchone()) is None:
-                raise InvalidInput(errors={"before": [NOT_A_PAGE]})
+                raise bad_cursor()
             (parameters["before_seq"],) = seq
         cursor.execute(_statement(wanted), parameters)
         ((looked_at, *_), *_) = columns = cursor.fetchall()
@@ -164,14 +171,16 @@ def list_of_event(
     return found, looked_at
 
 
-def _statement(wanted: EventFilter) -> str:
+def _statement(wanted: Filter) -> str:
     """Reads one purchase more than the page has; or, if there are not as many, which command was
     the last that it looked at, if there are more.
     """
     source = SOURCES[wanted.status] if wanted.buyer is None else OF_BUYER
     if wanted.payment_reference is not None:
         source = PAID
-    order = "seq" if source in {IN_QUEUE, OF_BUYER} else "id"
+    if wanted.event_id is None:
+        source = OF_USER if wanted.buyer is None else OF_USER_FOR_BUYER
+    order = "id" if source in {ALL, ANSWERED, ON_HOLD, CHANGED, PAID} else "seq"
     return f"""
 WITH page AS MATERIALIZED (
     SELECT r.*
