@@ -116,7 +116,7 @@ def _follows(
     if not descends:
         return and_(tuple_(*keys) > tuple_(*last))
     if len(keys) == 1:
-        return keys[0] < last[0]
+        return and_(keys[0] < last[0])
     # Those at the same value stand in the order of their ids.
     return and_(keys[0] <= last[0], or_(keys[0] < last[0], keys[1] > last[1]))
 

@@ -20,6 +20,7 @@ from gateway.accounts.store import Login
 from gateway.api_keys.store import KEYS_MAX, OwnKey, page, revoke
 from shared.auth.issuer_tokens import Subject
 from shared.errors import ConfigurationError, Problem
+from shared.web.pagination import PageWanted
 
 USERNAME = click.argument("username")
 
@@ -145,7 +146,9 @@ def _found(wanted: str | Subject) -> Iterator[_Found]:
 
 def _keys(found: _Found) -> list[OwnKey]:
     """Those that are not revoked."""
-    return page(found.engine, found.login.user_id, lambda _count: 0, KEYS_MAX)[1]
+    wanted = PageWanted(number=1, size=KEYS_MAX, address="")
+    keys: list[OwnKey] = page(found.engine, found.login.user_id, wanted)["results"]
+    return keys
 
 
 def _shown(key: OwnKey) -> dict[str, object]:
