@@ -413,7 +413,7 @@ def test_what_is_held_is_taken_but_not_sold(owner: httpx.Client, database: Engin
     sell(database, id_, user_id_of(owner), 4)
     assert owner.get(path).json() == ticket_type | {"capacity": 6, "sold": 0, "issued": 10}
     answer = owner.post(f"{path}capacity/", json={"change": -7})
-    assert answer.json()["errors"] == {"change": ["cannot withdraw 7 tickets: 6 are left"]}
+    assert answer.json()["errors"] == {"change": ["Cannot withdraw 7 tickets: 6 are left."]}
     statuses = [
         owner.patch(path, json={"capacity": 1}, headers=headers).status_code
         for headers in ({}, {"If-Match": before}, {"If-Match": etag_of(owner, path)})
