@@ -1,5 +1,6 @@
 """The OpenAPI document of the gateway is complete and valid, and its examples match its schemas."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -52,6 +53,8 @@ PUBLIC_OPERATIONS = {
     *(f"tokens.{verb}" for verb in ("create", "refresh", "verify", "revoke", "read_jwks")),
     *(f"operation.{name}" for name in ("healthz", "readyz", "metrics", "schema", "docs")),
 }
+
+ONE_PURCHASE, ONE_EVENT = "/api/ticket-purchases/{id}/", "/api/events/{id}/"
 
 Document = Mapping[str, Any]
 # Location, schema, and value.
@@ -111,8 +114,27 @@ def values(document: Document) -> Iterator[Example]:
             for name, header in response["headers"].items()
         }
         for name, one in {**parameters, **answered}.items():
-            if "example" in one:
-                yield f"{operation['operationId']} {name}", one["schema"], one["example"]
+            shown = [one["example"]] if "example" in one else []
+            for example in shown + one["schema"].get("examples", []):
+                yield f"{operation['operationId']} {name}", one["schema"], example
+
+
+def of_schemas(document: Document) -> Iterator[Example]:
+    for name, schema in document["components"]["schemas"].items():
+        for example in schema.get("examples", []):
+            yield name, schema, example
+
+
+def of_events(document: Document) -> Iterator[Example]:
+    """The data of the events of streams."""
+    for path, name in (
+        (f"{ONE_PURCHASE}events/", "Purchase"),
+        (f"{ONE_EVENT}live/events/", "Live"),
+    ):
+        response = document["paths"][path]["get"]["responses"]["200"]
+        for line in response["content"]["text/event-stream"]["example"].splitlines():
+            if line.startswith("data: "):
+                yield path, document["components"]["schemas"][name], json.loads(line[6:])
 
 
 def test_the_document_is_valid(document: Document) -> None:
@@ -136,7 +158,8 @@ def test_every_example_fits_its_schema(document: Document) -> None:
         (where, its_schema, example)
         for where, its_schema, examples in bodies(document)
         for example in examples
-    ] + list(values(document))
+    ]
+    shown += [*values(document), *of_schemas(document), *of_events(document)]
     assert len(shown) > 400
     for where, its_schema, example in shown:
         rooted = {**its_schema, "components": document["components"]}
