@@ -280,6 +280,17 @@ def test_two_programs_that_begin_at_once_have_one_key(tmp_path: object) -> None:
     assert first.save("first") == second.save("second") == "first"
 
 
+def test_lists_are_read_by_cursor_to_their_end() -> None:
+    def page(*ids: str, link: str | None) -> httpx2.Response:
+        rows = [purchase().json() | {"id": id_} for id_ in ids]
+        return httpx2.Response(200, json={"results": rows, "next": link})
+
+    driver = ScriptedDriver(page("a", "b", link="http://api/p/?cursor=x"), page("c", link=None))
+    assert [one.id for one in purchases(driver).list(event=7)] == ["a", "b", "c"]
+    assert driver.requests[0].params == {"cursor": "", "event": 7}
+    assert driver.requests[1].url == "http://api/p/?cursor=x"
+
+
 def test_links_are_followed_at_the_address_that_is_used() -> None:
     mine = session(ScriptedDriver(purchase()))
     assert mine.own("https://evil.example/api/events/?page=2") == "http://api/api/events/?page=2"

@@ -49,7 +49,8 @@ class Resource(Generic[D]):
     async def _pages(
         self, model: type[M], url: str, filters: Mapping[str, Any]
     ) -> AsyncIterator[M]:
-        """`next` is followed as it is, whether it counts pages or has a cursor."""
+        """By cursor: no row comes twice or is missed because others come and go."""
+        filters = {"cursor": "", **filters}
         while url:
             page, _ = await self._send("GET", url, params=filters)
             for row in decode_all(model, page["results"]):
