@@ -29,6 +29,7 @@ VARYING = {
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}": "<uuid>",
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3,6}Z": "<time>",
     r"eyJ[\w.-]+": "<token>",
+    r"cursor=[\w-]+": "<cursor>",
     r'"seconds_left":\d+': "<seconds>",
     r'(epoch=|"epoch":")[0-9a-f]{12}': r"\1<epoch>",
     r'("user":)\d+|(/events/)\d+/': r"\1\2<id>",
