@@ -350,6 +350,9 @@ def _tidy(node: Any) -> Any:
     if tidied.get("type") in ("integer", ["integer", "null"]):
         fits = tidied.get("maximum", MAX_ID) <= MAX_INT4
         tidied.setdefault("format", "int32" if fits else "int64")
+    schema = tidied.get("schema", {}) if "in" in tidied else {}
+    if schema.get("type") == "integer" and "maximum" not in schema:
+        del schema["format"]  # a larger `page_size` or `wait` means the largest
     return tidied
 
 
