@@ -29,7 +29,7 @@ from tests.support.services import folder_for_servers
 
 LONGEST = (
     *("tests/system/test_up.py", "tests/system/hostile/", "tests/system/contract/"),
-    *("tests/browser/", "tests/chaos/", "tests/system/", "tests/abuse/"),
+    *("tests/browser/", "tests/clients/", "tests/chaos/", "tests/system/", "tests/abuse/"),
 )
 # To start and stop a system takes seven seconds of CPU, and each process of a run has its own.
 SHARE_A_SYSTEM = (
@@ -43,6 +43,7 @@ SHARE_A_SYSTEM = (
     ("tests/system/test_metrics.py", "tests/system/test_logs.py"),
     ("tests/system/test_example_shop.py", "tests/system/test_webhooks.py"),
     ("tests/browser/",),
+    ("tests/clients/",),
 )
 # httpx offers no place for it: every client, and every `httpx.get`, reads all certificates of the
 # machine, 20 ms of CPU, also where it is to talk plain HTTP, as all tests do.
