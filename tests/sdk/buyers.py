@@ -22,7 +22,7 @@ from typing import Any
 from eventify_client import AsyncClient, Client, KeyFile
 from eventify_client.client import _tls
 
-TIMEOUT_SECONDS = 100.0
+TIMEOUT_SECONDS = 180.0
 
 
 class Process:
