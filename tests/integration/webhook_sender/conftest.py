@@ -13,6 +13,7 @@ from gateway.webhooks.store import StoredWebhook
 from purchase_worker.drain import Batch, drain
 from purchase_worker.publish.results import ResultPublisher
 from shared.config.settings import Settings
+from shared.web.pagination import PageWanted
 from tests.support.factories import add_event, add_ticket_type, add_user, ignore, queue_many, scalar
 from tests.support.receivers import Receiver
 
@@ -99,8 +100,9 @@ class Sale:
 
     def attempts(self, webhook: StoredWebhook) -> list[store.StoredDelivery]:
         """Oldest first."""
-        _, found = store.deliveries(self.engine, self.owner, webhook.id, lambda _: 0, 1_000)
-        return found[::-1]
+        wanted = PageWanted(1, size=1_000, address="")
+        page = store.deliveries(self.engine, self.owner, webhook.id, wanted)
+        return list(reversed(page["results"]))
 
 
 @pytest.fixture
