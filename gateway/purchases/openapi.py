@@ -374,7 +374,7 @@ def _created(description: str, *kinds: str, **more: Mapping[str, str]) -> dict[s
     always = {"Location": LOCATION, **more.get("always", {})}
     sometimes = {**more.get("sometimes", {}), **LIMITED_BY}
     response = purchase_response(description, *kinds, always=always, sometimes=sometimes)
-    return response | {"links": links_by_id("purchases.read")}
+    return response | {"links": links_by_id("purchases.read", "purchases.stream")}
 
 
 def header_parameter(name: str, description: str, **schema: Any) -> dict[str, Any]:

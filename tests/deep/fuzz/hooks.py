@@ -1,4 +1,4 @@
-"""What Schemathesis does besides: a check, and links that the document does not have."""
+"""What Schemathesis does besides: a check; links and a schema that the document does not have."""
 
 from typing import Any
 
@@ -30,11 +30,28 @@ LINKS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
 }
 
 
+# Of the whole stream, the document says that it is a text; Schemathesis compares each event.
+EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["position", "outcome"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Purchase"},
+        },
+    },
+}
+
+
 @schemathesis.hook
 def before_load_schema(_context: schemathesis.HookContext, raw_schema: dict[str, Any]) -> None:
     for path in raw_schema["paths"].values():
         for operation in path.values():
             for status, response in operation["responses"].items():
+                if "text/event-stream" in response.get("content", {}):
+                    response["content"]["text/event-stream"] = {"schema": EVENT}
                 for name, body in LINKS.get((operation["operationId"], status), {}).items():
                     link = {"operationId": name, "requestBody": body}
                     response.setdefault("links", {})[name] = link
