@@ -8,6 +8,7 @@ from typing import cast
 import psycopg2
 from psycopg2 import errors
 from psycopg2.extensions import (
+    TRANSACTION_STATUS_IDLE,
     TRANSACTION_STATUS_INERROR,
     TRANSACTION_STATUS_INTRANS,
     connection,
@@ -255,6 +256,10 @@ def _ping_after_idling(engine: Engine) -> None:
     def ping(
         plain: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection
     ) -> None:
+        assert isinstance(plain, connection)
+        # Whoever had it in a transaction that is still open was not able to end it.
+        if plain.get_transaction_status() != TRANSACTION_STATUS_IDLE:
+            raise DisconnectionError
         if time.monotonic() - record.info.get("idle_since", time.monotonic()) < PING_AFTER_SECONDS:
             return
         try:
