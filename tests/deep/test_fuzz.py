@@ -23,7 +23,8 @@ def test_no_request_finds_an_answer_that_is_not_in_the_document(tmp_path: Path) 
 
     reported = json.loads(report.read_text())
     assert reported["complete"]
-    assert reported["operations"]["tested"] == reported["operations"]["total"] == OPERATIONS
+    assert reported["operations"]["total"] == OPERATIONS
+    assert reported["operations"]["tested"] == OPERATIONS - 1  # one is a stream without an end
     assert {name: phase["status"] for name, phase in reported["phases"].items()} == dict.fromkeys(
         PHASES, "success"
     )
