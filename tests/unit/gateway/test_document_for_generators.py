@@ -129,6 +129,16 @@ def test_a_problem_has_the_codes_and_members_of_its_operation(document: Node) ->
     assert "short" not in schemas["PurchaseConfirmProblem"]["properties"]
 
 
+def test_what_reads_a_body_may_refuse_it(document: Node) -> None:
+    """A POST without a body of its own reads one that is sent."""
+    of_bodies = {"malformed_body", "body_too_large", "unsupported_content_encoding"}
+    for item in document["paths"].values():
+        for method, operation in item.items():
+            name = schema_name(operation["operationId"])
+            codes = set(document["components"]["schemas"][f"{name}Code"]["enum"])
+            assert (of_bodies <= codes) is (method in ("post", "put", "patch")), name
+
+
 def test_optional_fields_of_inputs_are_not_required(document: Node) -> None:
     # openapi-typescript requires what has a default, openapi-python-client always sends it.
     assert not [
