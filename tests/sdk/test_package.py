@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from eventify_client import errors
+from eventify_client import Client, errors
 
 from shared.errors import EventifyError, Problem, problem_classes
 from tests.system.operators import PROJECT
@@ -30,6 +30,11 @@ def test_an_unknown_code_has_the_class_of_its_status(
     status: int, kind: type[errors.APIError]
 ) -> None:
     assert type(errors.api_error(status, {"code": "of_a_later_version"})) is kind
+
+
+def test_an_address_without_its_scheme_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="'localhost:8000' has to begin with http:// or https://"):
+        Client("localhost:8000")
 
 
 def test_the_wheel_works_alone(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ class Options(TypedDict, total=False):
 
 class _Api(Generic[D]):
     def __init__(self, base_url: str, driver: D, lock: Any, options: Options) -> None:
+        if not base_url.startswith(("http://", "https://")):
+            raise ValueError(f"The address {base_url!r} has to begin with http:// or https://.")
         settings: dict[str, Any] = dict(options)
         if callable(options.get("token")):
             settings["source"] = settings.pop("token")
