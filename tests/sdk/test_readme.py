@@ -73,7 +73,7 @@ def test_hold_take_a_payment_confirm(shop: Shop, tmp_path: Path) -> None:
     seller = shop.user()
     ticket_type = put_on_sale(seller, 10, hold_seconds=600)
     with Client(shop.url, token=token_of(seller)) as owner:
-        scopes = {"name": "Shop", "scopes": ["purchase", "payments"]}
+        scopes = {"name": "Shop", "scopes": ["read", "purchase", "payments"]}
         key = owner.raw.request("POST", "/api/keys/", json=scopes)["key"]
         shop_is = {"SHOP_KEY": key, "EVENTIFY_URL": shop.url}
         first = output(SELL, tmp_path, uuid4(), "customer-1", ticket_type, **shop_is)
