@@ -39,7 +39,8 @@ request. An organiser creates an event and its ticket types; everyone else buys.
 - Every response has `X-Request-ID`: yours, or a new one.
 - Requests that a page of another site makes a browser send get 403, except `GET` and `HEAD`.
 
-**Errors** are `application/problem+json` (RFC 9457). Rely on the `code`:
+**Errors** are `application/problem+json` (RFC 9457). Rely on the `code`;
+[what to do at each](../docs/errors/):
 
 {error_table()}
 
