@@ -25,8 +25,8 @@ class Request:
     method: str
     url: str
     params: dict[str, Any] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)
-    json: Any = None
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    json: Any = field(default=None, repr=False)
     read_seconds: float = 0.0
     stream: bool = False
 

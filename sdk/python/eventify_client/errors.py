@@ -18,6 +18,8 @@ import httpx2
 
 from eventify_client.models import Shortage, decode_all
 
+LONGEST_SECONDS = 1e9  # that every clock can sleep
+
 
 class EventifyError(Exception):
     """The root. `retry_after`: seconds, where the server has said so."""
@@ -60,15 +62,19 @@ class APIError(EventifyError):
         headers = headers or {}
         self.status = status
         self.body = body
-        self.code: str = body.get("code") or ""
+        self.code = str(body.get("code") or "")
         self.detail: str = body.get("detail") or ""
         self.errors: Mapping[str, Sequence[str]] = body.get("errors") or {}
-        self.purchase_id: str | None = body.get("id")
+        # Other ids are a proxy's: of a page that blocks, for example.
+        self.purchase_id: str | None = body.get("id") if status == 400 and self.code else None
         self.short = decode_all(Shortage, body.get("short") or ())
         self.request_id = headers.get("X-Request-ID")
-        self.retry_after = _seconds(headers)
+        self.retry_after = seconds_of(headers)
         fields = "".join(f"; {name}: {' '.join(texts)}" for name, texts in self.errors.items())
         super().__init__(f"{status} {self.code}: {self.detail}{fields} ({self.request_id})")
+
+    def __reduce__(self) -> tuple[Any, ...]:  # to other processes
+        return _again, (type(self), self.args, self.__dict__)
 
 
 # fmt: off
@@ -133,12 +139,9 @@ def error_of(response: httpx2.Response) -> APIError | None:
     if status < 300:
         return None
     try:
-        body = response.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):  # a proxy's page
-        body = {"detail": response.reason_phrase}
-    return api_error(status, body, response.headers)
+        return api_error(status, response.json(), response.headers)
+    except (ValueError, TypeError, AttributeError, RecursionError):  # a proxy's page
+        return api_error(status, {"detail": response.reason_phrase}, response.headers)
 
 
 def api_error(
@@ -148,17 +151,25 @@ def api_error(
     return kind(status, body, headers)
 
 
-def _seconds(headers: Mapping[str, str]) -> float | None:
+def _again(kind: type[APIError], args: tuple[Any, ...], state: dict[str, Any]) -> APIError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
+
+def seconds_of(headers: Mapping[str, str]) -> float | None:
     """Of `Retry-After`; a date counts from the server's own time, if that is there."""
     value = headers.get("Retry-After", "").strip()
     if value.isdecimal():
-        return float(value)
+        return min(float(value), LONGEST_SECONDS)
     until, now = _moment(value), _moment(headers.get("Date", "")) or datetime.now(UTC)
-    return None if until is None else max(0.0, (until - now).total_seconds())
+    if until is None:
+        return None
+    return min(max(0.0, (until - now).total_seconds()), LONGEST_SECONDS)
 
 
 def _moment(value: str) -> datetime | None:
     try:
         return parsedate_to_datetime(value).replace(tzinfo=UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

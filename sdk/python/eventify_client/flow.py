@@ -1,12 +1,12 @@
 """Requests with retries, as coroutines that leave all I/O to a driver."""
 
 import itertools
-import json
 import math
 import random
+import re
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx2
@@ -45,11 +45,11 @@ class Session:
     base_url: str
     driver: Driver
     lock: Any
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     source: Callable[[], Any] | None = None
     username: str | None = None
-    password: str | None = None
-    refresh: str | None = None
+    password: str | None = field(default=None, repr=False)
+    refresh: str | None = field(default=None, repr=False)
     timeout: float | None = 120.0
     try_timeout: float = 10.0
     clock: Callable[[], float] = time.monotonic
@@ -58,6 +58,11 @@ class Session:
     def own(self, link: str) -> str:
         """A link of the server's at the address that we use: a token goes nowhere else."""
         return str(httpx2.URL(self.base_url).copy_with(raw_path=httpx2.URL(link).raw_path))
+
+    def _url(self, url: str) -> str:
+        if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", url):
+            return self.own(url)
+        return self.base_url.rstrip("/") + "/" + url.removeprefix("/")
 
     async def send(
         self, request: Request, deadline: Deadline, wait_seconds: float = 0.0, *, auth: bool = True,
@@ -70,18 +75,20 @@ class Session:
             retry_codes: of 4xx errors that pass by themselves, unless a purchase is rejected.
             retry_202: a 202 says that the decision is not known yet.
         """
-        url = request.url if "://" in request.url else self.base_url.rstrip("/") + request.url
+        url = self._url(request.url)
         unknown, renewed, failures = False, False, 0
         for attempt in itertools.count():
             deadline.check()
             token = await self._token(deadline, None) if auth else None
-            headers = request.headers | ({"Authorization": f"Bearer {token}"} if token else {})
+            headers = request.headers | (_authorization(token) if token else {})
             seconds = min(wait_seconds + self.try_timeout, deadline.left())
             error: errors.EventifyError | None
             try:
                 response = await self.driver.send(
                     replace(request, url=url, headers=headers, read_seconds=seconds)
                 )
+            except httpx2.UnsupportedProtocol:  # it never passes
+                raise
             except httpx2.RequestError as lost:
                 error = errors.NoResponse(f"{type(lost).__name__}: {lost}")
             else:
@@ -151,31 +158,46 @@ def _passes(error: errors.APIError, retry_codes: Collection[str], failures: int)
     return error.status in RETRIED or (error.code in retry_codes and error.purchase_id is None)
 
 
+def _authorization(token: str) -> dict[str, str]:
+    token = token.strip()  # the end of the line of a file
+    if not (token.isascii() and token.isprintable()):  # httpx2's own error shows it
+        raise ValueError("The token is not printable ASCII.")
+    return {"Authorization": f"Bearer {token}"}
+
+
 def _problem(response: httpx2.Response, request: Request) -> errors.EventifyError | None:
     error = errors.error_of(response)
-    if error is None and request.is_read_at_once(response) and response.content:
+    empty = request.method == "HEAD" or response.status_code == 204
+    if error is None and request.is_read_at_once(response) and not empty:
         try:
-            response.json()
-        except ValueError:  # it was cut off, or is not Eventify's
-            return errors.NoResponse(f"The response {response.status_code} is not JSON.")
+            is_ours = isinstance(response.json(), dict)
+        except (ValueError, RecursionError):  # it was cut off, or is a page
+            is_ours = False
+        if not is_ours:
+            return errors.NoResponse(f"The response {response.status_code} is not Eventify's.")
     return error
 
 
 class ServerSentEvents:
-    """The events of a stream of text that has come so far."""
+    """The events of a stream of text that has come so far, by the HTML Standard."""
 
     def __init__(self) -> None:
         self.id, self.retry_seconds, self._rest = "", 1.0, ""
 
-    def feed(self, text: str) -> Iterator[tuple[str, Any]]:
+    def feed(self, text: str) -> Iterator[tuple[str, str]]:
         """The name and the data of each event that is complete now."""
-        *complete, self._rest = (self._rest + text).split("\n\n")
+        *complete, self._rest = re.split(r"\r\n\r\n|\n\n|\r\r", self._rest + text)
         for event in complete:
-            fields = dict(line.partition(": ")[::2] for line in event.split("\n"))
-            self.retry_seconds = int(fields.get("retry", 1000 * self.retry_seconds)) / 1000
+            fields: dict[str, str] = {}
+            for line in re.split(r"\r\n|\n|\r", event.removeprefix("\ufeff")):
+                name, _, value = line.partition(":")
+                lines = f"{fields['data']}\n" if name == "data" and name in fields else ""
+                fields[name] = lines + value.removeprefix(" ")
+            if re.fullmatch("[0-9]{1,9}", fields.get("retry", "")):
+                self.retry_seconds = int(fields["retry"]) / 1000
             self.id = fields.get("id", self.id)
             if "data" in fields:
-                yield fields.get("event", "message"), json.loads(fields["data"])
+                yield fields.get("event", "message"), fields["data"]
 
     def restart(self) -> float:
         """The stream ended: what is incomplete is void. Returns the seconds before the next."""

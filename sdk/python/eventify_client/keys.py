@@ -44,10 +44,15 @@ class KeyFile:
         self.path = Path(path)
         self.outcome_known = False
         self.rejection: APIError | None = None
+        self._mine: str | None = None
 
     def load(self) -> str | None:
+        self._mine = self._read()
+        return self._mine
+
+    def _read(self) -> str | None:
         with suppress(FileNotFoundError):
-            return self.path.read_text()
+            return self.path.read_text(errors="replace")
         return None
 
     def save(self, record: str, /) -> str:
@@ -58,15 +63,18 @@ class KeyFile:
             try:
                 os.link(new.name, self.path)  # whole or not at all, and never over another
             except FileExistsError:
-                return self.path.read_text()
+                self._mine = self.path.read_text(errors="replace")
+                return self._mine
         folder = os.open(self.path.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
+        self._mine = record
         return record
 
     def done(self) -> None:
-        """You have stored the outcome: forget the key."""
-        self.path.unlink(missing_ok=True)
+        """You have stored the outcome: forget the key, not that of a program that began since."""
+        if self._mine in (None, self._read()):
+            self.path.unlink(missing_ok=True)
         self.outcome_known = False
 
     def __enter__(self) -> Self:
@@ -86,13 +94,17 @@ async def claim(driver: Driver, key: Key | None, request: dict[str, Any]) -> str
         record = await driver.call_blocking(text.load) or await driver.call_blocking(
             partial(text.save, record)
         )
-        stored = json.loads(record)
-        if stored["request"] != request:
+        try:
+            stored = json.loads(record)
+            of, text_of = stored["request"], str(stored["key"])
+        except (ValueError, KeyError, TypeError):  # by another hand: a new key might buy twice
+            raise KeyMismatch(f"What {getattr(text, 'path', text)} has is no key.") from None
+        if of != request:
             raise KeyMismatch(
-                f"The stored key is of another request, {json.dumps(stored['request'])}: finish it,"
+                f"The stored key is of another request, {json.dumps(of)}: finish it,"
                 " or, if you have its outcome, forget its key: `done()`."
             )
-        text = str(stored["key"])
+        text = text_of
     if not (0 < len(text) <= 255 and text.isascii() and text.isprintable()):
         raise ValueError("A key is 1 to 255 printable ASCII characters.")
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

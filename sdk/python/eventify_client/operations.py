@@ -5,13 +5,14 @@ from contextlib import aclosing
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
+from json import loads
 from typing import Any, Unpack
 from urllib.parse import parse_qs, quote, urlsplit
 from uuid import UUID
 
 from eventify_client import models
 from eventify_client.drivers import Request
-from eventify_client.errors import APIError, NoResponse, api_error
+from eventify_client.errors import APIError, NoResponse, api_error, seconds_of
 from eventify_client.flow import Deadline, ServerSentEvents
 from eventify_client.keys import Key, claim, settle
 from eventify_client.models import Entry, Event, Purchase, Sale, SaleSummary, TicketType, decode
@@ -135,7 +136,7 @@ class Purchases(Resource[D]):
             purchase = decode(Purchase, response.json())
             if purchase.status not in ("queued", "waiting"):
                 return purchase
-            seconds = float(response.headers.get("Retry-After", 1))
+            seconds = seconds_of(response.headers) or 1.0
             await self._session.pause(NoResponse("It is queued.", seconds), 0, deadline)
 
     async def _streamed(
@@ -151,7 +152,9 @@ class Purchases(Resource[D]):
             async with aclosing(driver.chunks(response)) as chunks:
                 async for text in chunks:
                     for name, data in events.feed(text):
-                        purchase, attempt = decode(Purchase, data), 0
+                        if name not in ("position", "outcome"):  # of a later server
+                            continue
+                        purchase, attempt = decode(Purchase, loads(data)), 0
                         if name == "outcome":
                             return purchase
                         await driver.call(partial(on_position, purchase))

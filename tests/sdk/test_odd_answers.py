@@ -1,0 +1,170 @@
+"""What proxies, wrong tokens and files by other hands do to the client, and what it never shows."""
+
+import copy
+import pickle
+from pathlib import Path
+
+import httpx2
+import pytest
+from eventify_client import KeyFile, KeyMismatch, errors
+from eventify_client.drivers import Request
+from eventify_client.flow import ServerSentEvents
+from eventify_client.operations import Raw
+
+from tests.sdk.scripted_driver import ScriptedDriver, problem, purchase, purchases, session
+
+SECRET = "evk_secret"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"success": False, "errors": [{"code": 1033, "message": "Tunnel error"}]},
+        {"errors": ["down"]},
+        {"errors": {"field": 5}},
+        {"short": 1},
+        {"short": [{}]},
+        {"code": 1033, "detail": None},
+        ["down"],
+        None,
+    ],
+)
+def test_json_of_a_proxy_is_an_error_by_its_status(body: object) -> None:
+    driver = ScriptedDriver(httpx2.Response(503, json=body), purchase())
+    assert purchases(driver).buy({1: 2}).status == "confirmed"
+    with pytest.raises(errors.PermissionDenied):
+        purchases(ScriptedDriver(httpx2.Response(403, json=body))).buy({1: 2})
+
+
+@pytest.mark.parametrize("body", ["", "[]", "null", "[" * 100_000])
+def test_a_success_that_is_no_answer_of_ours_is_tried_again(body: str) -> None:
+    driver = ScriptedDriver(httpx2.Response(200, text=body), purchase())
+    assert purchases(driver).buy({1: 2}).status == "confirmed"
+
+
+def test_the_id_of_a_page_that_blocks_is_no_rejection(tmp_path: Path) -> None:
+    key = KeyFile(tmp_path / "key")
+    driver = ScriptedDriver(httpx2.Response(403, json={"id": "ray-17", "code": "blocked"}))
+    with pytest.raises(errors.PermissionDenied) as raised, key:
+        purchases(driver).buy({1: 2}, key=key)
+    assert raised.value.purchase_id is None
+    assert key.path.exists()
+
+
+@pytest.mark.parametrize("damaged", [b"", b'{"key": "a', b"\xff\xfe", b"{}", b"[]", b"5"])
+def test_a_damaged_key_file_is_named_and_kept(tmp_path: Path, damaged: bytes) -> None:
+    path = tmp_path / "order.key"
+    path.write_bytes(damaged)
+    driver = ScriptedDriver(purchase())
+    with pytest.raises(KeyMismatch, match=r"order\.key"):
+        purchases(driver).buy({1: 2}, key=KeyFile(path))
+    assert (driver.requests, path.read_bytes()) == ([], damaged)
+
+
+@pytest.mark.parametrize(
+    "value", ["9" * 400, "Sat, 01 Jan 99999999999999999999 00:00:00 GMT", "-1", "x, y", "1.5"]
+)
+def test_any_retry_after_can_be_slept_or_is_none(value: str) -> None:
+    seconds = errors.api_error(503, {}, {"Retry-After": value}).retry_after
+    assert seconds is None or seconds <= errors.LONGEST_SECONDS
+    driver = ScriptedDriver(purchase("queued", 202, **{"Retry-After": value}), purchase(code=200))
+    if seconds is None:
+        assert purchases(driver).wait("p-1").status == "confirmed"
+
+
+def test_errors_can_be_sent_to_another_process() -> None:
+    error = errors.api_error(400, {"code": "invalid", "errors": {"a": ["b"]}}, {"Retry-After": "3"})
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert (type(again), str(again)) == (errors.Invalid, str(error))
+        assert (again.errors, again.retry_after) == ({"a": ["b"]}, 3)
+
+
+def test_secrets_are_in_no_repr() -> None:
+    mine = session(ScriptedDriver(), token=SECRET, password=SECRET, refresh=SECRET)
+    headers = {"Authorization": SECRET}
+    request = Request(method="POST", url="/", headers=headers, json={"password": SECRET})
+    assert SECRET not in repr(mine) + repr(request)
+
+
+def test_the_end_of_the_line_is_no_part_of_a_token() -> None:
+    driver = ScriptedDriver(purchase())
+    purchases(driver, token=f"{SECRET}\n").buy({1: 2})
+    assert driver.requests[0].headers["Authorization"] == f"Bearer {SECRET}"
+
+
+@pytest.mark.parametrize("token", [f"{SECRET}\n{SECRET}", f"{SECRET}\N{BULLET}"])
+def test_a_token_that_no_header_may_have_is_not_shown(token: str) -> None:
+    driver = ScriptedDriver(purchase())
+    with pytest.raises(ValueError, match="printable") as raised:
+        purchases(driver, token=token).buy({1: 2})
+    assert SECRET not in str(raised.value)
+    assert driver.requests == []
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("https://evil.example/api/keys/?a=1", "http://api/api/keys/?a=1"),
+        ("HTTPS://evil.example/api/keys/", "http://api/api/keys/"),
+        (
+            "/api/keys/?next=https://evil.example/",
+            "http://api/api/keys/?next=https://evil.example/",
+        ),
+        ("@evil.example/", "http://api/@evil.example/"),
+        (".evil.example/", "http://api/.evil.example/"),
+    ],
+)
+def test_a_token_goes_to_the_address_of_the_client_alone(url: str, sent: str) -> None:
+    driver = ScriptedDriver(httpx2.Response(200, json={}))
+    mine = session(driver, token=SECRET)
+    Raw(mine, driver).request("GET", url)
+    assert driver.requests[0].url == sent
+
+
+def test_what_can_never_be_sent_is_not_tried_again() -> None:
+    driver = ScriptedDriver(httpx2.UnsupportedProtocol("ftp"))
+    with pytest.raises(httpx2.UnsupportedProtocol):
+        purchases(driver).buy({1: 2})
+    assert len(driver.requests) == 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_stream_is_read_by_the_standard(end: str, size: int) -> None:
+    lines = [
+        *("\ufeffretry: 5", "event:one", "id: 7", "data:{", "data: }", ""),
+        *(": a comment", ""),
+        *("retry: soon", "event: two", "data: x: y", "unknown", ""),
+        *("data: cut off",),
+    ]
+    text = "".join(line + end for line in lines)
+    stream = ServerSentEvents()
+    parts = [text[at : at + size] for at in range(0, len(text), size)]
+    found = [event for part in parts for event in stream.feed(part)]
+    assert found == [("one", "{\n}"), ("two", "x: y")]
+    assert (stream.id, stream.retry_seconds) == ("7", 0.005)
+
+
+def test_an_event_of_a_later_server_is_passed_over() -> None:
+    outcome = purchase().text
+    stream = f"event: notice\ndata: later\n\nevent: outcome\ndata: {outcome}\n\n"
+    driver = ScriptedDriver(httpx2.Response(200, text=stream))
+    assert purchases(driver).wait("p-1", on_position=print).status == "confirmed"
+
+
+def test_other_problems_have_no_purchase() -> None:
+    error = errors.error_of(problem(400, "not_enough_tickets", id="p-1"))
+    assert error is not None
+    assert error.purchase_id == "p-1"
+
+
+def test_a_slow_program_does_not_forget_the_key_of_the_next_purchase(tmp_path: Path) -> None:
+    slow, quick, later = (KeyFile(tmp_path / "key") for _ in range(3))
+    first = slow.save("first")
+    assert quick.load() == first
+    quick.done()
+    later.save("second")
+    slow.done()
+    assert later.load() == "second"
+    later.done()
+    assert later.load() is None
