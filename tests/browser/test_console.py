@@ -79,7 +79,7 @@ def test_an_event_is_created_once_published_and_watched(
     page.get_by_role("button", name="Create the event").click()
     ends = page.get_by_label("Ends")
     expect(ends).to_be_focused()
-    expect(ends).to_have_accessible_description("Must be after Starts")
+    expect(ends).to_have_accessible_description("Must be after Starts.")
     ends.fill("2037-06-05T23:00")
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.method))
@@ -138,7 +138,7 @@ def test_a_sale_is_paused_and_its_capacity_changed(
     change = page.get_by_label("Change")
     change.fill("-11")
     change.press("Enter")
-    expect(change).to_have_accessible_description("Cannot withdraw 11 tickets: 10 are left")
+    expect(change).to_have_accessible_description("Cannot withdraw 11 tickets: 10 are left.")
     change.fill("-4")
     change.press("Enter")
     expect(figure(page, "left")).to_have_text("6")

@@ -24,7 +24,12 @@ UPDATED = """
 CREATE FUNCTION eventify_set_updated_at() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
     NEW.created_at := OLD.created_at;
-    NEW.updated_at := greatest(clock_timestamp(), OLD.updated_at + interval '1 microsecond');
+    IF OLD.created_at <> now() THEN
+        NEW.updated_at := greatest(clock_timestamp(), OLD.updated_at + interval '1 microsecond');
+    ELSE
+        -- It is made in this transaction, and its first tickets are issued.
+        NEW.updated_at := OLD.updated_at;
+    END IF;
     RETURN NEW;
 END $$;
 CREATE TRIGGER events_set_updated_at BEFORE UPDATE ON events

@@ -180,7 +180,8 @@ async def test_a_slow_purchase_is_logged_with_the_time_of_each_stage(
     (line,) = (line for line in lines if line["event"] == "slow_purchase")
     assert (line["purchase"], line["longest"]) == (answer.id, "worker")
     assert tuple(line["stages"]) == ("limits", "batcher", "accept", *STAGES)
-    assert 0.3 <= line["stages"]["worker"] <= line["seconds"] <= seconds
+    # The purchase waits already when that is seen.
+    assert 0.2 <= line["stages"]["worker"] <= line["seconds"] <= seconds
     assert sum(line["stages"].values()) == pytest.approx(line["seconds"], abs=1e-4)
 
 
