@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from shared.auth.caller import Caller
+from shared.auth.caller import KEY_PREFIX, Caller
 from shared.auth.issuer_tokens import FindUser, TrustedIssuers
-from shared.auth.live_credentials import PREFIX, LiveCredentials
+from shared.auth.live_credentials import LiveCredentials
 from shared.auth.tokens import TokenVerifier, authorization_of, bearer_token
 from shared.config.settings import Settings
 from shared.errors import TokenNotValid
@@ -49,7 +49,7 @@ class Authenticator:
             Unavailable: a trusted issuer, or the database, does not answer.
         """
         token = bearer_token(authorization_of(headers))
-        if token.startswith(PREFIX):
+        if token.startswith(KEY_PREFIX):
             return await self._credentials.caller(token)
         claims = self._verifier.remembered(token)
         if claims is None and self._issuers is not None:

@@ -1,10 +1,14 @@
 """Whose request it is, and what it may do, whatever it came with: a token or an API key."""
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
 from shared.errors import OutOfScope
+
+# Of every API key; no token begins so.
+KEY_PREFIX: Final = "evk_"
 
 
 class KeyScope(StrEnum):

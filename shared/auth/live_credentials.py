@@ -19,17 +19,16 @@ from typing import Final
 import msgspec
 import structlog
 
-from shared.auth.caller import Caller, KeyScope
+from shared.auth.caller import KEY_PREFIX, Caller, KeyScope
 from shared.auth.tokens import TokenVerifier
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.concurrency.periodic import Periodic
 from shared.config.settings import Settings
 from shared.errors import TokenMalformed, TokenNotValid, Unavailable
 
-PREFIX: Final = "evk_"
 SECRET_BYTES: Final = 32
-KEY_CHARACTERS: Final = len(PREFIX) + 43  # in base64url
-KEY_FORM: Final = re.compile(rf"{PREFIX}[\w-]{{43}}", re.ASCII)
+KEY_CHARACTERS: Final = len(KEY_PREFIX) + 43  # in base64url
+KEY_FORM: Final = re.compile(rf"{KEY_PREFIX}[\w-]{{43}}", re.ASCII)
 READ_SECONDS: Final = 0.4
 # Between two reads for keys that are not known: a guesser costs 20 small queries a second, whatever
 # he sends.
@@ -82,7 +81,7 @@ class _Known(msgspec.Struct):
 
 
 def new_key() -> str:
-    return PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    return KEY_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
 
 
 def hash_of(key: str) -> bytes:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from uuid_utils.compat import uuid7
 
+from shared.auth.caller import KEY_PREFIX
 from shared.auth.keys import KEYS_RELOAD_SECONDS, SigningKey, load_public_keys
 from shared.config.settings import Settings
 from shared.errors import (
@@ -281,6 +282,8 @@ def bearer_token(authorization: str | None) -> str:
 
 def invalid_token(token: str) -> NotAuthenticated:
     """The error for a token that is not valid: it may not even be one by its form."""
+    if token.startswith(KEY_PREFIX):
+        return TokenNotValid("An API key is no token: send it as Authorization Bearer.")
     return TokenNotValid() if _is_jwt(token) else TokenMalformed()
 
 

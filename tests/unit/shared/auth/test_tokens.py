@@ -75,6 +75,11 @@ def access(verifier: TokenVerifier, token: str) -> Claims:
     return verifier.remembered(token) or verifier.verify_and_remember(token)
 
 
+def test_an_api_key_in_the_place_of_a_token_is_called_one(verifier: TokenVerifier) -> None:
+    with pytest.raises(TokenNotValid, match="An API key is no token"):
+        verifier.verify("evk_" + "x" * 43, "refresh")
+
+
 @pytest.mark.parametrize("attack", BAD)
 def test_a_bad_token_is_invalid(
     verifier: TokenVerifier, signing_key: SigningKey, attack: str
