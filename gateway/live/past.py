@@ -40,11 +40,12 @@ class Entries(msgspec.Struct, frozen=True, gc=False):
 
 
 class Refusals(msgspec.Struct, frozen=True):
-    """Requests that were refused before they were queued, from a second on."""
+    """Requests that were refused before they were queued, within some `seconds` from one on."""
 
     second: int
     code: str
     count: int
+    seconds: int = 1
 
 
 class Mark(NamedTuple):
@@ -144,7 +145,8 @@ class Past:
             first = min((each.second for each in others), default=None)
         if first is None:
             return self._width, []
-        others = [each for each in others if each.second >= first]
+        # Some of those that are counted from before the first purchase on may be of after it.
+        others = [each for each in others if each.second + each.seconds > first]
         last = max(
             [first, *(index * self._width for index in self._steps)]
             + [each.second for each in others]
@@ -156,7 +158,8 @@ class Past:
         for index, step in self._steps.items():
             steps.setdefault(index * self._width // width, Step()).add(step)
         for each in others:
-            steps.setdefault(each.second // width, Step()).refused[each.code] += each.count
+            index = max(each.second, first) // width
+            steps.setdefault(index, Step()).refused[each.code] += each.count
         so_far = Step()
         for before in (self._begin, self._before):
             so_far.add(before)

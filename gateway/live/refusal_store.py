@@ -60,11 +60,12 @@ READ_TOTALS = Prepared(
     "edge_refusals_totals",
     "SELECT code, sum(count)::bigint FROM edge_refusals WHERE event_id = %(event_id)s GROUP BY 1",
 )
+# They are added until a second after their step.
 READ = Prepared(
     "edge_refusals",
     """
-SELECT extract(epoch FROM at)::bigint, code, sum(count)::bigint FROM edge_refusals
-WHERE event_id = %(event_id)s GROUP BY 1, 2
+SELECT extract(epoch FROM at)::bigint, code, count, step_seconds + 1 FROM edge_refusals
+WHERE event_id = %(event_id)s
 """,
 )
 

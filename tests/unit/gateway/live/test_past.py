@@ -85,6 +85,9 @@ def test_refusals_at_the_edge_are_in_their_steps() -> None:
     refusals = [Refusals(BEGIN - 9, "sale_not_open", 5), Refusals(BEGIN + 4, "sale_closed", 2)]
     _, points = past.history(refusals, queued=0)
     assert [point["refused"] for point in points] == [{}, {}, {}, {}, {"sale_closed": 2}]
+    # Within an hour in which the sale began.
+    _, points = past.history([Refusals(BEGIN - 9, "sale_paused", 7, seconds=3_600)], queued=0)
+    assert points[0]["refused"] == {"sale_paused": 7}
     # Nothing was ever decided.
     _, points = Past().history(refusals[:1], queued=3)
     assert [(point["refused"], point["queued"]) for point in points] == [({"sale_not_open": 5}, 3)]
