@@ -48,7 +48,7 @@ def test_a_mistake_is_one_sentence_and_nothing_is_started(
     before = CHILDREN()
     up = ("up", "--detach", "--port", str(free_port()), *arguments)
     assert_one_error(eventify(*up, **{"EVENTIFY_HOME": home} | environment), sentence)
-    assert CHILDREN() == before
+    assert set(CHILDREN()) <= set(before)  # some may have ended
 
 
 @pytest.mark.parametrize("variable", ["EVENTIFY_GATEWAY_PORT", "EVENTIFY_CATALOG_PORT"])
@@ -62,7 +62,7 @@ def test_a_taken_port_is_named_even_when_its_owner_would_share_it(home: str, var
         ports = {"EVENTIFY_GATEWAY_PORT": str(free_port()), variable: str(port)}
         failed = eventify("up", "--detach", EVENTIFY_HOME=home, **ports)
     assert_one_error(failed, f"port {port}: Address already in use")
-    assert CHILDREN() == before
+    assert set(CHILDREN()) <= set(before)  # some may have ended
 
 
 @pytest.mark.parametrize("chart", ["/nowhere/demo.png", "demo.txt"])
