@@ -83,7 +83,9 @@ def page(
     ).all()
     size = rows_that_fit(offset, [row[1] for row in rows])
     answered = page_wanted if size == len(rows) else in_pages_of(page_wanted, size)
-    return count, answered, _read_all(session, [row[0] for row in rows[:size]])
+    ids = [row[0] for row in rows[:size]]
+    found = _by_id(session, ids)
+    return count, answered, [found[id_] for id_ in ids if id_ in found]
 
 
 def key_of(ordering: str) -> tuple[Any, ...]:
@@ -105,7 +107,7 @@ def page_after(
     rows = session.execute(wanted.with_only_columns(SIZE, *keys).limit(size + 1)).all()
     fitting = first_that_fit([row[0] for row in rows[:size]])
     found = [tuple(row[1:]) for row in rows[:fitting]]
-    events = {event.id: event for event in _read_all(session, [key[-1] for key in found])}
+    events = _by_id(session, [key[-1] for key in found])
     page = [(key, events[key[-1]]) for key in found if key[-1] in events]
     return page, found[-1] if fitting < len(rows) else None
 
@@ -121,10 +123,9 @@ def _follows(
     return and_(keys[0] <= last[0], or_(keys[0] < last[0], keys[1] > last[1]))
 
 
-def _read_all(session: Session, ids: Sequence[int]) -> Sequence[Event]:
-    """Those that are there still, in this order."""
-    found = {event.id: event for event in session.scalars(select(Event).where(Event.id.in_(ids)))}
-    return [found[id_] for id_ in ids if id_ in found]
+def _by_id(session: Session, ids: Sequence[int]) -> dict[int, Event]:
+    """Those that are there still."""
+    return {event.id: event for event in session.scalars(select(Event).where(Event.id.in_(ids)))}
 
 
 def find(session: Session, event_id: int, *, locked: bool = False) -> Event:
