@@ -180,7 +180,7 @@ def _connections(settings: Settings) -> int:
 def documented_app(lifespan: Lifespan[FastAPI] | None = None) -> DocumentedApp:
     """The routes that FastAPI describes."""
     app = DocumentedApp(
-        title="Eventify",
+        title="Eventify API",
         version=VERSION,
         description=DESCRIPTION,
         openapi_tags=TAGS,

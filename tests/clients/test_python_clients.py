@@ -37,7 +37,7 @@ def test_they_type_check(folder: Path) -> None:
     """A misspelt code in each program has to be an error: it is ignored, and needs to be."""
     files = [path.name for path in folder.glob("*.py")]
     mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", MYPY_CACHE]
-    run(folder, *mypy, "eventify_client", *files)
+    run(folder, *mypy, "eventify_api_client", *files)
 
 
 @pytest.mark.parametrize("program", ["openapi_python_client_story", "pydantic_models_story"])

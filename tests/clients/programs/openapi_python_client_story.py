@@ -6,18 +6,18 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar, assert_never
 from uuid import UUID, uuid4
 
-from eventify_client import AuthenticatedClient, Client
-from eventify_client.api.accounts import accounts_create
-from eventify_client.api.events import events_create
-from eventify_client.api.purchases import (
+from eventify_api_client import AuthenticatedClient, Client
+from eventify_api_client.api.accounts import accounts_create
+from eventify_api_client.api.events import events_create
+from eventify_api_client.api.purchases import (
     purchases_confirm,
     purchases_create,
     purchases_list,
     purchases_read,
 )
-from eventify_client.api.ticket_types import ticket_types_create, ticket_types_pause
-from eventify_client.api.tokens import tokens_create
-from eventify_client.models import (
+from eventify_api_client.api.ticket_types import ticket_types_create, ticket_types_pause
+from eventify_api_client.api.tokens import tokens_create
+from eventify_api_client.models import (
     Account,
     AccountCreate,
     CartCreate,
