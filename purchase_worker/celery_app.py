@@ -12,6 +12,7 @@ import celery.apps.worker
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
+from purchase_worker.consumer.redis_transport import use_transports
 from purchase_worker.consumer.self_check import SelfCheck
 from purchase_worker.consumer.wakeup_consumer import WakeupConsumer, WakeupRequest
 from purchase_worker.runtime import Runtime
@@ -34,6 +35,7 @@ EXIT_POLLS = 10
 
 def create_worker_app(settings: Settings) -> Celery:
     """The Celery application that consumes wake-ups."""
+    use_transports()
     app = make_celery(settings)
     app.conf.worker_consumer = WakeupConsumer
     app.steps["consumer"].add(SelfCheck)

@@ -46,6 +46,19 @@ class WakeupConsumer(Consumer):  # type: ignore[misc] # Celery has no types
         conn.ensure_connection = ensure_steadily
         return super().ensure_connected(conn)
 
+    def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
+        """Celery's, but a message with headers that it does not expect ends no worker."""
+        handle = super().create_task_handler(*args, **options)
+
+        def handle_or_reject(message: Any) -> None:
+            try:
+                handle(message)
+            except Exception as error:
+                logger.warning("message_not_readable", error=repr(error))
+                message.reject()
+
+        return handle_or_reject
+
 
 class WakeupRequest(Request):  # type: ignore[misc] # Celery has no types
     """Releases a message even where it cannot be acknowledged.

@@ -1,14 +1,12 @@
 """Redis loses its data, is killed, stalls, rejects writes, or has messages that cannot be read."""
 
-import base64
-import json
 import signal
-from typing import Any
 
 import redis
 
-from shared.messaging.celery_client import DECIDE_QUEUES_TASK, PURCHASES_QUEUE
+from shared.messaging.celery_client import PURCHASES_QUEUE
 from tests.chaos.faults.fault import Effect, Fault
+from tests.support.poison_messages import POISON_MESSAGES
 from tests.support.waiting import eventually
 
 
@@ -99,44 +97,9 @@ class PoisonMessage(_RedisFault):
 
     def strike(self) -> None:
         with self.client() as client:
-            client.lpush(PURCHASES_QUEUE, *POISON)
-            # Some end a worker, which has to be started again.
+            client.lpush(PURCHASES_QUEUE, *POISON_MESSAGES)
             eventually(lambda: self._taken(client), within_seconds=60)
-            self.strikes += len(POISON)
+            self.strikes += len(POISON_MESSAGES)
 
     def _taken(self, client: redis.Redis) -> None:
-        assert not set(POISON) & set(client.lrange(PURCHASES_QUEUE, 0, -1))
-
-
-def _wakeup(body: str, **headers: Any) -> bytes:
-    """A message as Celery sends it."""
-    properties = {
-        "correlation_id": "1",
-        "delivery_mode": 2,
-        "delivery_info": {"exchange": "", "routing_key": PURCHASES_QUEUE},
-        "priority": 0,
-        "body_encoding": "base64",
-        "delivery_tag": "1",
-    }
-    return json.dumps(
-        {
-            "body": base64.b64encode(body.encode()).decode(),
-            "content-encoding": "utf-8",
-            "content-type": "application/json",
-            "headers": {"lang": "py", "task": DECIDE_QUEUES_TASK, "id": "1"} | headers,
-            "properties": properties,
-        }
-    ).encode()
-
-
-EMBED = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
-POISON = (
-    _wakeup(f"[[[-1]], {{}}, {EMBED}]"),
-    _wakeup(f'[[["seven"]], {{}}, {EMBED}]'),
-    _wakeup(f"[[], {{}}, {EMBED}]"),
-    _wakeup(f"[[[7]], {{}}, {EMBED}]", task="nobody.knows"),
-    _wakeup("{no json"),
-    b"[]",
-    b"{}",
-    b"no json either \xff",
-)
+        assert not set(POISON_MESSAGES) & set(client.lrange(PURCHASES_QUEUE, 0, -1))

@@ -31,6 +31,7 @@ from tests.support.factories import (
     queue,
     request,
 )
+from tests.support.poison_messages import POISON_MESSAGES
 from tests.support.services import running_service
 from tests.support.waiting import eventually
 
@@ -137,6 +138,27 @@ def test_a_worker_whose_child_was_killed_goes_on_deciding(
             all_decided(engine, second)
 
         eventually(decided_after_another_wakeup)
+
+
+def test_messages_that_are_no_wakeups_end_no_worker_and_no_child(
+    engine: Engine, settings: Settings, wakeups: WakeupSender, redis_client: redis.Redis
+) -> None:
+    first, second = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
+    users = add_users(engine, 5)
+    with running_service("purchase_worker", settings) as worker:
+        queue(engine, [request(user, first) for user in users])
+        wakeups.notify([event_of(engine, first)])
+        eventually(lambda: all_decided(engine, first))
+        children = psutil.Process(worker.pid).children()
+        # More than the prefetch limit: one that counted against it for ever would be noticed.
+        for message in POISON_MESSAGES * 2:
+            redis_client.lpush(PURCHASES_QUEUE, message)
+        queue(engine, [request(user, second) for user in users])
+        wakeups.notify([event_of(engine, second)])
+        eventually(lambda: all_decided(engine, second))
+        assert worker.poll() is None
+        assert psutil.Process(worker.pid).children() == children
+    assert worker.returncode == 0
 
 
 def test_a_child_lingers_only_while_no_wakeup_waits_in_the_broker(

@@ -1,0 +1,52 @@
+"""kombu's transports for Redis, but what is no message is dropped.
+
+kombu 5.7.0 parses what it has popped outside of Celery's error handling: bad JSON ends the worker,
+and a KeyError counts as a lost connection. The item is gone by then, so it is only logged; the
+sweeper finds the events that nobody was told of.
+"""
+
+from typing import Any
+
+from kombu.transport import TRANSPORT_ALIASES, redis
+from redis import DataError
+
+from shared.observability.logging import get_logger
+
+logger = get_logger(__name__)
+
+
+class _Channel(redis.Channel):
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
+        except (ValueError, RecursionError) as error:  # bad JSON
+            _log(error)
+
+
+class _SentinelChannel(_Channel, redis.SentinelChannel):
+    pass
+
+
+class Transport(redis.Transport):
+    Channel = _Channel
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        try:
+            super()._deliver(message, queue)  # type: ignore[no-untyped-call]
+        except (AttributeError, KeyError, TypeError, ValueError, DataError) as error:
+            _log(error)
+
+
+class SentinelTransport(Transport, redis.SentinelTransport):
+    Channel = _SentinelChannel
+
+
+def _log(error: Exception) -> None:
+    logger.warning("message_not_readable", error=repr(error))
+
+
+def use_transports() -> None:
+    """Call it before the first connection of the process: kombu keeps the classes that it used."""
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:{Transport.__name__}"
+    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:{SentinelTransport.__name__}"
