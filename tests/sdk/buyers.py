@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from eventify_client import AsyncClient, Client, KeyFile
-from eventify_client.client import _tls
+from eventify_client.client import _settings
 
 TIMEOUT_SECONDS = 180.0
 
@@ -116,7 +116,7 @@ class Process:
 
 
 def main(order: dict[str, Any]) -> None:
-    _tls()  # the children inherit it
+    _settings()  # the children inherit it
     chance = random.Random(order["seed"])
     processes = [
         Process(str(number), token, order, chance) for number, token in enumerate(order["tokens"])

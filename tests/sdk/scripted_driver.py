@@ -1,78 +1,95 @@
-"""A driver without I/O: its clock is advanced by sleeps, and its responses are given."""
+"""A client without a network: its clock is advanced by sleeps, and its responses are given."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import Iterator
+from json import loads
 from typing import Any
 
 import httpx2
-from eventify_client.drivers import Request, SyncDriver
-from eventify_client.flow import Session
-from eventify_client.operations import Events, Purchases
+from eventify_client import Client
 
 Scripted = httpx2.Response | httpx2.RequestError
 LOST = httpx2.ReadError("the connection was lost")
 
 
-class ScriptedDriver(SyncDriver):
+class Parts(httpx2.SyncByteStream):
+    def __init__(self, *parts: str) -> None:
+        self.parts = parts
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self.parts:
+            yield part.encode()
+
+
+class ScriptedDriver(httpx2.BaseTransport):
     """The last response is repeated. `seconds_of_try`: how long each request takes."""
 
     def __init__(self, *responses: Scripted, seconds_of_try: float = 0.0) -> None:
         self.responses = list(responses)
-        self.requests: list[Request] = []
+        self.requests: list[httpx2.Request] = []
+        self.reads: list[float] = []
         self.sleeps: list[float] = []
         self.now = 0.0
         self.seconds_of_try = seconds_of_try
 
-    async def send(self, request: Request) -> httpx2.Response:
-        self.requests.append(request)
-        self.now += min(self.seconds_of_try, request.read_seconds)
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        url, extensions = str(request.url), dict(request.extensions)
+        headers, content = request.headers.copy(), request.read()
+        sent = httpx2.Request(
+            request.method, url, headers=headers, content=content, extensions=extensions
+        )
+        self.requests.append(sent)
+        self.reads.append(extensions["timeout"]["read"])
+        self.now += min(self.seconds_of_try, self.reads[-1])
         first, *rest = self.responses
         self.responses = rest or [first]
         if isinstance(first, httpx2.RequestError):
             raise first
-        return first
+        headers = httpx2.Headers(first.headers)
+        if headers.get("Content-Type") == "text/event-stream":
+            stream = Parts(*first.text.splitlines(keepends=True))
+            return httpx2.Response(first.status_code, headers=headers, stream=stream)
+        return httpx2.Response(first.status_code, headers=headers, content=first.content)
 
-    async def chunks(self, response: httpx2.Response) -> AsyncGenerator[str, None]:
-        for text in response.text.splitlines(keepends=True):
-            yield text
-
-    async def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
         self.now += seconds
 
-    async def acquire(self, lock: Any, seconds: float) -> None:
-        assert not lock.held
-        lock.held = True
+    @property
+    def bodies(self) -> list[Any]:
+        return [loads(one.content) for one in self.requests if one.content]
 
     @property
     def keys(self) -> set[str]:
         return {one.headers["Idempotency-Key"] for one in self.requests if one.method == "POST"}
 
 
-class Lock:
-    held = False
+class ScriptedClient(Client):
+    """`random` is 1 unless it is given."""
 
-    def release(self) -> None:
-        self.held = False
+    def __init__(
+        self, driver: ScriptedDriver, random: float = 1.0, refresh: str = "", **options: Any
+    ) -> None:
+        options = {"timeout": 60.0} | options
+        http = httpx2.Client(transport=driver, verify=False)
+        super().__init__("http://api", http=http, **options)
+        self.driver, self._refresh = driver, refresh
+        self._clock, self._random = lambda: driver.now, lambda: random
 
-
-def session(driver: ScriptedDriver, **options: Any) -> Session:
-    options = {"timeout": 60.0, "random": lambda: 1.0} | options
-    return Session(
-        base_url="http://api", driver=driver, lock=Lock(), clock=lambda: driver.now, **options
-    )
-
-
-def purchases(driver: ScriptedDriver, **options: Any) -> Purchases[SyncDriver]:
-    return Purchases(session(driver, **options), driver)
+    async def _sleep(self, seconds: float) -> None:
+        self.driver.sleep(seconds)
 
 
-def events(driver: ScriptedDriver, **options: Any) -> Events[SyncDriver]:
-    return Events(session(driver, **options), driver)
+def purchases(driver: ScriptedDriver, **options: Any) -> Any:
+    return ScriptedClient(driver, **options).purchases
 
 
 def problem(status: int, code: str = "", headers: Any = None, **more: Any) -> httpx2.Response:
     body = {"status": status, "code": code, "detail": "", **more}
     return httpx2.Response(status, json=body, headers=headers)
+
+
+def stream(text: str) -> httpx2.Response:
+    return httpx2.Response(200, text=text, headers={"Content-Type": "text/event-stream"})
 
 
 def purchase(status: str = "confirmed", code: int = 201, **headers: str) -> httpx2.Response:

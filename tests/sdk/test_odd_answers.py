@@ -6,12 +6,17 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from eventify_client import KeyFile, KeyMismatch, errors
-from eventify_client.drivers import Request
-from eventify_client.flow import ServerSentEvents
-from eventify_client.operations import Raw
+from eventify_client import DeadlineExceeded, KeyFile, KeyMismatch, errors
+from eventify_client.client import server_sent_events
 
-from tests.sdk.scripted_driver import ScriptedDriver, problem, purchase, purchases, session
+from tests.sdk.scripted_driver import (
+    ScriptedClient,
+    ScriptedDriver,
+    problem,
+    purchase,
+    purchases,
+    stream,
+)
 
 SECRET = "evk_secret"
 
@@ -40,6 +45,31 @@ def test_json_of_a_proxy_is_an_error_by_its_status(body: object) -> None:
 def test_a_success_that_is_no_answer_of_ours_is_tried_again(body: str) -> None:
     driver = ScriptedDriver(httpx2.Response(200, text=body), purchase())
     assert purchases(driver).buy({1: 2}).status == "confirmed"
+
+
+def test_json_of_another_shape_is_named_and_its_outcome_unknown() -> None:
+    driver = ScriptedDriver(httpx2.Response(200, json={"hello": "world"}))
+    with pytest.raises(DeadlineExceeded, match="is not Eventify's: Object missing required field"):
+        purchases(driver).buy({1: 2})
+
+
+def test_a_status_of_a_later_server_is_passed_on() -> None:
+    assert purchases(ScriptedDriver(purchase("refunded"))).buy({1: 2}).status == "refunded"
+
+
+@pytest.mark.parametrize("position", ["17", "e:abc", "e:", "e:-1"])
+def test_what_is_no_position_of_an_entry_is_named(position: str) -> None:
+    driver = ScriptedDriver(purchase())
+    with pytest.raises(ValueError, match=f"'{position}' is not the `position` of an entry"):
+        next(ScriptedClient(driver).events.feed(1, position))
+    assert driver.requests == []
+
+
+def test_a_stream_of_comments_alone_ends_at_the_deadline() -> None:
+    driver = ScriptedDriver(stream(":\n" * 9), seconds_of_try=10)
+    with pytest.raises(DeadlineExceeded):
+        purchases(driver).wait("p-1", on_position=print, timeout=25)
+    assert driver.now <= 25
 
 
 def test_the_id_of_a_page_that_blocks_is_no_rejection(tmp_path: Path) -> None:
@@ -80,10 +110,8 @@ def test_errors_can_be_sent_to_another_process() -> None:
 
 
 def test_secrets_are_in_no_repr() -> None:
-    mine = session(ScriptedDriver(), token=SECRET, password=SECRET, refresh=SECRET)
-    headers = {"Authorization": SECRET}
-    request = Request(method="POST", url="/", headers=headers, json={"password": SECRET})
-    assert SECRET not in repr(mine) + repr(request)
+    mine = ScriptedClient(ScriptedDriver(), token=SECRET, password=SECRET, refresh=SECRET)
+    assert SECRET not in repr(mine) + repr(mine.purchases)
 
 
 def test_the_end_of_the_line_is_no_part_of_a_token() -> None:
@@ -116,9 +144,8 @@ def test_a_token_that_no_header_may_have_is_not_shown(token: str) -> None:
 )
 def test_a_token_goes_to_the_address_of_the_client_alone(url: str, sent: str) -> None:
     driver = ScriptedDriver(httpx2.Response(200, json={}))
-    mine = session(driver, token=SECRET)
-    Raw(mine, driver).request("GET", url)
-    assert driver.requests[0].url == sent
+    ScriptedClient(driver, token=SECRET).raw.request("GET", url)
+    assert str(driver.requests[0].url) == sent
 
 
 def test_what_can_never_be_sent_is_not_tried_again() -> None:
@@ -138,33 +165,34 @@ def test_a_stream_is_read_by_the_standard(end: str, size: int) -> None:
         *("data: cut off",),
     ]
     text = "".join(line + end for line in lines)
-    stream = ServerSentEvents()
-    parts = [text[at : at + size] for at in range(0, len(text), size)]
-    found = [event for part in parts for event in stream.feed(part)]
-    assert found == [("one", "{\n}"), ("two", "x: y")]
-    assert (stream.id, stream.retry_seconds) == ("7", 0.005)
+    found, rest = [], ""
+    for at in range(0, len(text), size):
+        events, rest = server_sent_events(rest + text[at : at + size])
+        found += events
+    assert [(one.event, one.data) for one in found] == [("one", "{\n}"), ("two", "x: y")]
+    assert (found[0].id, found[0].retry) == ("7", 5)
+    assert (found[1].id or "7", found[1].retry) == ("7", None)
+    assert rest
 
 
 def test_an_event_of_a_later_server_is_passed_over() -> None:
     outcome = purchase().text
-    stream = f"event: notice\ndata: later\n\nevent: outcome\ndata: {outcome}\n\n"
-    driver = ScriptedDriver(httpx2.Response(200, text=stream))
+    text = f"event: notice\ndata: later\n\nevent: outcome\ndata: {outcome}\n\n"
+    driver = ScriptedDriver(stream(text))
     assert purchases(driver).wait("p-1", on_position=print).status == "confirmed"
 
 
 def test_other_problems_have_no_purchase() -> None:
     error = errors.error_of(problem(400, "not_enough_tickets", id="p-1"))
-    assert error is not None
     assert error.purchase_id == "p-1"
 
 
 def test_a_slow_program_does_not_forget_the_key_of_the_next_purchase(tmp_path: Path) -> None:
     slow, quick, later = (KeyFile(tmp_path / "key") for _ in range(3))
-    first = slow.save("first")
-    assert quick.load() == first
+    assert slow("first") == quick("other") == "first"
     quick.done()
-    later.save("second")
+    later("second")
     slow.done()
-    assert later.load() == "second"
+    assert later.path.read_text() == "second"
     later.done()
-    assert later.load() is None
+    assert not later.path.exists()

@@ -29,7 +29,7 @@ def test_each_code_has_its_class_below_that_of_its_parent() -> None:
 def test_an_unknown_code_has_the_class_of_its_status(
     status: int, kind: type[errors.APIError]
 ) -> None:
-    assert type(errors.api_error(status, {"code": "of_a_later_version"})) is kind
+    assert type(errors.api_error(status, {"code": "of_a_later_version"}, {})) is kind
 
 
 def test_an_address_without_its_scheme_is_refused_at_once() -> None:

@@ -80,6 +80,13 @@ def test_hold_take_a_payment_confirm(shop: Shop, tmp_path: Path) -> None:
         assert first.split()[1] == "confirmed"
         (sold,) = owner.purchases.list()
         assert (sold.id, sold.buyer) == (first.split()[0], "customer-1")
+        order = uuid4()
+        without_holds = put_on_sale(seller, 10)
+        for status in ("no holds", "cancelled"):
+            with program(SELL, tmp_path, order, "customer-1", without_holds, **shop_is) as process:
+                process.communicate(timeout=40)
+                assert process.returncode == 1, status
+            assert next(owner.purchases.list()).status == "cancelled"
 
 
 def test_follow_the_feed_into_a_database(shop: Shop, tmp_path: Path) -> None:
@@ -92,7 +99,7 @@ def test_follow_the_feed_into_a_database(shop: Shop, tmp_path: Path) -> None:
             return [number for (number,) in rows.execute("SELECT number FROM entries ORDER BY 1")]
 
     with Client(shop.url, token=token_of(seller)) as owner:
-        event = owner.ticket_types.read(ticket_type).event
+        event = owner.ticket_types.read(ticket_type)["event"]
         environment = {"SHOP_KEY": token_of(seller), "EVENTIFY_URL": shop.url}
         for expected in ([1, 2], [1, 2, 3]):
             with program(FOLLOW, tmp_path, event, **environment):
@@ -109,7 +116,7 @@ def test_receive_a_webhook(shop: Shop, tmp_path: Path) -> None:
     ticket_type = put_on_sale(seller, 10)
     database = tmp_path / "entries.db"
     with Client(shop.url, token=token_of(seller)) as owner:
-        event = owner.ticket_types.read(ticket_type).event
+        event = owner.ticket_types.read(ticket_type)["event"]
         body = {"url": f"http://127.0.0.1:{port}/", "event": event}
         secret = owner.raw.request("POST", "/api/webhooks/", json=body)["secret"]
         with program(RECEIVE, tmp_path, WEBHOOK_SECRET=secret, PORT=str(port)):

@@ -1,97 +1,268 @@
-"""The two clients."""
+"""The two clients, and their operations as flows."""
 
-import asyncio
-import ssl
-import threading
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cache
-from typing import Any, Generic, Self, TypedDict, Unpack, cast
+from typing import Any, Generic, Self
+from urllib.parse import quote
 
 import httpx2
+import msgspec
 
-from eventify_client.drivers import AsyncDriver, Driver, SyncDriver
-from eventify_client.flow import Session
-from eventify_client.operations import Events, Purchases, Raw, Sales, TicketTypes
-from eventify_client.resource import D
+from eventify_client.errors import APIError, NoResponse, api_error
+from eventify_client.flow import DEFAULT, Http, Resource, Session, both, decode
+from eventify_client.keys import Key, settle
+from eventify_client.models import PENDING, Entry, Ledger, Page, Purchase, T
 
-
-class Options(TypedDict, total=False):
-    """How a client signs in, and for how long it tries.
-
-    `username` and `password`; or `token`, an access token, an API key (`evk_...`), or a function
-    that returns one and is called again at a 401. `timeout`: seconds for a whole call with its
-    retries; None: as long as it takes. `try_timeout`: for one try.
-    """
-
-    username: str
-    password: str
-    token: str | Callable[[], str | Awaitable[str]]
-    timeout: float | None
-    try_timeout: float
+WAIT_SECONDS = 20
+SALE_CODES = ("sale_not_open", "sale_paused", "all_held")
+# Ticket types and quantities. The order of a list is part of the purchase, that of a dict is not.
+Cart = Mapping[int, int] | Sequence[tuple[int, int]]
+Id = int | str
+OnPosition = Callable[[Purchase], object]
+Row = dict[str, Any]
 
 
-class _Api(Generic[D]):
-    def __init__(self, base_url: str, driver: D, lock: Any, options: Options) -> None:
-        if not base_url.startswith(("http://", "https://")):
-            raise ValueError(f"The address {base_url!r} has to begin with http:// or https://.")
-        settings: dict[str, Any] = dict(options)
-        if callable(options.get("token")):
-            settings["source"] = settings.pop("token")
-        session = Session(base_url=base_url, driver=cast("Driver", driver), lock=lock, **settings)
-        self.purchases = Purchases(session, driver)
-        self.events = Events(session, driver)
-        self.ticket_types = TicketTypes(session, driver)
-        self.sales = Sales(session, driver)
-        self.raw = Raw(session, driver)
+class Rows(Resource[Http], Generic[Http, T]):
+    """docs/api.md names the filters ("Lists"), and for sellers the fields ("Sell tickets")."""
+
+    def __init__(self, client: Session[Http], url: str, row: type[T], page: type[Page[T]]) -> None:
+        self._client, self._url, self._row, self._page = client, url, row, page
+
+    def _at(self, id: Id, action: str = "") -> str:
+        return f"{self._url}{quote(str(id), safe='')}/{action}"
+
+    @both
+    async def read(self, id: Id) -> T:
+        return await self._client._send("GET", self._at(id), self._row)
+
+    @both
+    async def list(self, /, **filters: Any) -> AsyncIterator[T]:
+        """By cursor: no row comes twice or is missed because others come and go."""
+        url, params = self._url, msgspec.to_builtins({"cursor": "", **filters})
+        while url:
+            page = await self._client._send("GET", url, self._page, params=params)
+            for row in page.results:
+                yield row
+            url, params = page.next or "", None
 
 
-class Client(_Api[SyncDriver]):
-    """For any number of threads. Args: the address of the API, and an httpx2.Client of yours."""
+class Collection(Rows[Http, T]):
+    @both
+    async def create(self, /, *, key: Key | None = None, **fields: Any) -> T:
+        return await self._client._send("POST", self._url, self._row, json=fields, key=key)
 
-    def __init__(
-        self, base_url: str, *, http: httpx2.Client | None = None, **options: Unpack[Options]
-    ) -> None:
-        self._http = http or httpx2.Client(**_settings())
-        super().__init__(base_url, SyncDriver(self._http), threading.Lock(), options)
+    @both
+    async def update(self, /, id: Id, **changes: Any) -> T:
+        return await self._client._send("PATCH", self._at(id), self._row, json=changes)
 
-    def close(self) -> None:
-        self._http.close()
+
+class Purchases(Rows[Http, Purchase]):
+    @both
+    async def buy(
+        self, items: Cart, *, key: Key | None = None, buyer: str | None = None,
+        wait_for_sale: bool = False, on_position: OnPosition | None = None,
+        timeout: float | None = DEFAULT
+    ) -> Purchase:  # fmt: skip
+        """Buy tickets, all or none; returns when it is decided.
+
+        With the same `key` (a KeyFile, a function that stores it, or a text that you have stored)
+        it is the same purchase, however often it is called, also after a crash; it may be `expired`
+        or `cancelled` by then. Without a key, only the retries of this call are safe.
+
+        Args:
+            buyer: the customer that it is for, with an API key of the event's owner.
+            wait_for_sale: wait while the sale is not open or paused, or all that is left is held.
+            on_position: is called with the purchase each time that its position changes.
+
+        PurchaseRefused with a `purchase_id` is final under the key. At DeadlineExceeded, the
+        outcome is not known: call again with the same key.
+        """
+        wait, deadline = 0 if on_position else WAIT_SECONDS, self._client._deadline(timeout)
+        options: Any = {"key": key, "wait": wait, "deadline": deadline}
+        options["retry_codes"] = SALE_CODES if wait_for_sale else ()
+        options["json"] = {"items": _lines(items)} | ({"buyer": buyer} if buyer else {})
+        try:
+            purchase = await self._client._send("POST", self._url, Purchase, **options)
+            if purchase.status in PENDING:
+                purchase = await self._decided(purchase.id, deadline, on_position)
+        except APIError as error:
+            if error.purchase_id:
+                settle(key, error)
+            raise
+        settle(key, purchase)
+        return purchase
+
+    @both
+    async def wait(
+        self, id: Id, *, on_position: OnPosition | None = None, timeout: float | None = DEFAULT
+    ) -> Purchase:
+        """Wait for the decision, by long polling; with `on_position`, by an event stream."""
+        return await self._decided(id, self._client._deadline(timeout), on_position)
+
+    @both
+    async def confirm(
+        self, id: Id, *, payment_reference: str, amount: Decimal, currency: str
+    ) -> Purchase:
+        """It is paid. The reference makes it safe to repeat. Conflict: void the payment."""
+        body = {"payment_reference": payment_reference, "currency": currency}
+        return await self._decide(id, "confirm/", body | {"amount": format(amount, "f")})
+
+    @both
+    async def release(self, id: Id) -> Purchase:
+        """Give up a hold."""
+        return await self._decide(id, "release/", {})
+
+    @both
+    async def cancel(
+        self, id: Id, *, key: Key, items: Cart | None = None, restock: bool = True, note: str = ""
+    ) -> Purchase:
+        """Cancel what is confirmed, or `items` of it; store the key with the refund before."""
+        body: Any = {"restock": restock} | ({"note": note} if note else {})
+        body |= {} if items is None else {"items": _lines(items)}
+        return await self._decide(id, "cancel/", body, key)
+
+    async def _decide(self, id: Id, action: str, body: Any, key: Key | None = None) -> Purchase:
+        options: Any = {"json": body, "key": key, "wait": WAIT_SECONDS, "until_decided": True}
+        return await self._client._send("POST", self._at(id, action), Purchase, **options)
+
+    async def _decided(self, id: Id, deadline: float, on_position: OnPosition | None) -> Purchase:
+        purchase = on_position and await self._streamed(id, deadline, on_position)
+        if purchase is None:
+            options: Any = {"deadline": deadline, "wait": WAIT_SECONDS, "until_decided": True}
+            options["params"] = {"wait": WAIT_SECONDS}
+            purchase = await self._client._send("GET", self._at(id), Purchase, **options)
+        if purchase.status == "rejected":  # as the response to the purchase would have been
+            body = {"code": purchase.reason, "detail": "It was rejected.", "id": purchase.id}
+            raise api_error(400, body | {"short": msgspec.to_builtins(purchase.short)}, {})
+        return purchase
+
+    async def _streamed(self, id: Id, deadline: float, on_position: OnPosition) -> Purchase | None:
+        """None: the stream is over."""
+        client, attempt, last_id, retry = self._client, 0, "none", 1000
+        options: Any = {"deadline": deadline, "wait": WAIT_SECONDS}
+        while True:
+            options["headers"], text = {"Last-Event-ID": last_id}, ""
+            stream = await client._send("GET", self._at(id, "events/"), httpx2.Response, **options)
+            if stream.status_code == 204:
+                return None
+            async with aclosing(client._texts(stream)) as texts:
+                async for more in texts:
+                    events, text = server_sent_events(text + more)
+                    for event in events:
+                        last_id, retry = event.id or last_id, event.retry or retry
+                        if event.event in ("position", "outcome"):
+                            purchase, attempt = decode(event.data, Purchase), 0
+                            if event.event == "outcome":
+                                return purchase
+                            await client._call(on_position, purchase)
+                    if not client._left(deadline):
+                        break
+            ended = NoResponse("The stream ended.", retry_after=retry / 1000)
+            await client._pause(ended, attempt, deadline)
+            attempt += 1
+
+
+class Events(Collection[Http, Row]):
+    @both
+    async def feed(
+        self, id: Id, position: str | None = None, *, kinds: str | None = None, follow: bool = True
+    ) -> AsyncIterator[Entry]:
+        """The entries of the ledger after `position`, in order, each once.
+
+        Store `entry.position` with what you make of the entry, in one transaction, and begin there
+        after a restart. At EpochChanged, do what its documentation says. `kinds`: only these, such
+        as `held,confirmed`. `follow`: wait for entries to come, without an end.
+        """
+        epoch, _, read = (position or ":0").partition(":")
+        if not read.isdecimal():
+            raise ValueError(f"{position!r} is not the `position` of an entry.")
+        url, last, wait = self._at(id, "ledger/"), int(read), WAIT_SECONDS if follow else 0
+        query = {"after": read, "epoch": epoch, "kinds": kinds, "wait": wait}
+        params: Any = {name: value for name, value in query.items() if value}
+        while True:
+            began = self._client._clock()
+            page = await self._client._send("GET", url, Ledger, params=params, wait=wait)
+            for entry in page.entries:
+                if entry.number > last:
+                    last = entry.number
+                    yield msgspec.structs.replace(entry, position=f"{page.epoch}:{last}")
+            url, before, params = page.next, read, None
+            read = httpx2.URL(url).params.get("after", "0")
+            if read == before and not follow:
+                return
+            if read == before and self._client._clock() - began < 1:
+                await self._client._sleep(1)
+
+
+class Raw(Resource[Http]):
+    @both
+    async def request(
+        self, method: str, path: str, params: Any = None, json: Any = None, key: Key | None = None
+    ) -> Any:
+        """The JSON of any other request, with the same retries."""
+        return await self._client._send(method, path, dict, params=params, json=json, key=key)
+
+
+@cache
+def _settings() -> dict[str, Any]:
+    """It takes 20 ms to make the context of TLS, so all clients share it."""
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
+    headers = {"User-Agent": "eventify-client"}
+    return {"verify": httpx2.create_ssl_context(), "headers": headers, "limits": limits}
+
+
+class _Client(Session[Http]):
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.purchases = Purchases(self, "/api/ticket-purchases/", Purchase, Page[Purchase])
+        self.events = Events(self, "/api/events/", Row, Page[Row])
+        self.ticket_types = Collection(self, "/api/ticket-types/", Row, Page[Row])
+        self.raw = Raw(self)
+
+
+@dataclass(kw_only=True, repr=False, eq=False)
+class Client(_Client[httpx2.Client]):
+    """For any number of threads."""
+
+    http: httpx2.Client = field(default_factory=lambda: httpx2.Client(**_settings()))
+
+    def close(self, *_: object) -> None:
+        self.http.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    __exit__ = close
 
 
-class AsyncClient(_Api[AsyncDriver]):
+@dataclass(kw_only=True, repr=False, eq=False)
+class AsyncClient(_Client[httpx2.AsyncClient]):
     """For any number of tasks of one event loop of asyncio."""
 
-    def __init__(
-        self, base_url: str, *, http: httpx2.AsyncClient | None = None, **options: Unpack[Options]
-    ) -> None:
-        self._http = http or httpx2.AsyncClient(**_settings())
-        super().__init__(base_url, AsyncDriver(self._http), asyncio.Lock(), options)
+    http: httpx2.AsyncClient = field(default_factory=lambda: httpx2.AsyncClient(**_settings()))
 
-    async def aclose(self) -> None:
-        await self._http.aclose()
+    async def aclose(self, *_: object) -> None:
+        await self.http.aclose()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+    __aexit__ = aclose
 
 
-@cache
-def _tls() -> ssl.SSLContext:
-    """It takes 20 ms to make one, so all clients share it."""
-    return httpx2.create_ssl_context()
+def _lines(items: Cart) -> Any:
+    lines = sorted(items.items()) if isinstance(items, Mapping) else items
+    return [{"ticket_type": id, "quantity": quantity} for id, quantity in lines]
 
 
-def _settings() -> dict[str, Any]:
-    return {
-        "verify": _tls(),
-        "headers": {"User-Agent": "eventify-client"},
-        "limits": httpx2.Limits(max_connections=None, max_keepalive_connections=100),
-    }
+def server_sent_events(text: str) -> tuple[list[httpx2.ServerSentEvent], str]:
+    """Those that are complete, and the rest of the text: httpx2's own loop passes over comments."""
+    end = max((end.end() for end in re.finditer(r"\r\n\r\n|\n\n|\r\r", text)), default=0)
+    kind, request = {"Content-Type": "text/event-stream"}, httpx2.Request("GET", "/")
+    whole = text[:end].removeprefix("\ufeff")
+    events = httpx2.EventSource(httpx2.Response(200, headers=kind, text=whole, request=request))
+    return list(events), text[end:]

@@ -1,205 +1,256 @@
-"""Requests with retries, as coroutines that leave all I/O to a driver."""
+"""Flows: requests with retries, as coroutines. Those of a Client never suspend, so it runs them."""
 
-import itertools
+import asyncio
+import inspect
 import math
 import random
 import re
+import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import httpx2
+import msgspec
 
 from eventify_client import errors
-from eventify_client.drivers import Driver, Request
+from eventify_client.keys import Key, claim, settle
+from eventify_client.models import PENDING, T, TokenPair
 
+Http = TypeVar("Http", bound=httpx2.Client | httpx2.AsyncClient)
+P = ParamSpec("P")
+R = TypeVar("R")
 BACKOFF_SECONDS, BACKOFF_MAX_SECONDS = 0.25, 20.0
-# Added to `Retry-After`, so that not all come back at the same moment.
-JITTER_MAX_SECONDS = 1.0
-SERVER_ERRORS_MAX = 3
-RETRIED = (408, 429, 502, 503, 504)
-UNKNOWN = (500, 502, 503, 504)
+JITTER_MAX_SECONDS = 1.0  # added to `Retry-After`, so that not all come back at the same moment
+CONNECT_SECONDS, SERVER_ERRORS_MAX = 5.0, 3
+RETRIED, UNKNOWN = (408, 429, 500, 502, 503, 504), (500, 502, 503, 504)
+DEFAULT: Any = object()
 
 
-class Deadline:
-    """Of a whole call; None: as long as it takes."""
+@dataclass(kw_only=True, repr=False, eq=False)
+class Session(Generic[Http]):
+    """How a client signs in, and for how long it tries.
 
-    def __init__(self, seconds: float | None, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._at = math.inf if seconds is None else clock() + seconds
+    `token`: an access token, an API key (`evk_...`), or a function that returns one and is called
+    again at a 401. `timeout`: seconds for a whole call with its retries; None: as long as it takes.
+    `try_timeout`: for one try, without its wait.
+    """
 
-    def left(self) -> float:
-        return max(0.0, self._at - self._clock())
-
-    def check(self, seconds: float = 0.0, last: Exception | None = None) -> None:
-        if seconds >= self.left():
-            text = "The outcome is not known in time; call again, with the same key."
-            raise errors.DeadlineExceeded(f"{text} Last: {last}") from last
-
-
-@dataclass(kw_only=True)
-class Session:
-    """What all requests of a client share. `try_timeout` is for each try, without its wait."""
-
-    base_url: str
-    driver: Driver
-    lock: Any
-    token: str | None = field(default=None, repr=False)
-    source: Callable[[], Any] | None = None
+    base_url: str = field(kw_only=False)
     username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    refresh: str | None = field(default=None, repr=False)
+    password: str | None = None
+    token: str | Callable[[], str | Awaitable[str]] | None = None
     timeout: float | None = 120.0
     try_timeout: float = 10.0
-    clock: Callable[[], float] = time.monotonic
-    random: Callable[[], float] = random.random
+    http: Http
 
-    def own(self, link: str) -> str:
-        """A link of the server's at the address that we use: a token goes nowhere else."""
-        return str(httpx2.URL(self.base_url).copy_with(raw_path=httpx2.URL(link).raw_path))
+    def __post_init__(self) -> None:
+        if not self.base_url.startswith(("http://", "https://")):
+            raise ValueError(f"{self.base_url!r} has to begin with http:// or https://.")
+        self._is_async = isinstance(self.http, httpx2.AsyncClient)
+        self._clock, self._random = time.monotonic, random.random
+        self._access = None if callable(self.token) else self.token
+        self._refresh, self._renewal = "", threading.Lock()
+
+    async def _call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        result = function(*args, **options)
+        return await result if inspect.isawaitable(result) else result
+
+    async def _call_blocking(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Beside the event loop, if there is one."""
+        beside = (asyncio.to_thread,) if self._is_async else ()
+        result = await self._call(*beside, function, *args)
+        return await result if inspect.isawaitable(result) else result
+
+    async def _texts(self, response: httpx2.Response) -> AsyncGenerator[str, None]:
+        """What comes of a stream until it ends, for whatever reason."""
+        parts: Any = response.aiter_text() if self._is_async else response.iter_text()
+        try:
+            with suppress(httpx2.RequestError):
+                while text := await self._call(anext if self._is_async else next, parts, ""):
+                    yield text
+        finally:
+            await self._call(response.aclose if self._is_async else response.close)
+
+    async def _sleep(self, seconds: float) -> None:
+        await self._call(asyncio.sleep if self._is_async else time.sleep, seconds)
 
     def _url(self, url: str) -> str:
+        """A link of the server's at the address that we use: a token goes nowhere else."""
         if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", url):
-            return self.own(url)
+            return str(httpx2.URL(self.base_url).copy_with(raw_path=httpx2.URL(url).raw_path))
         return self.base_url.rstrip("/") + "/" + url.removeprefix("/")
 
-    async def send(
-        self, request: Request, deadline: Deadline, wait_seconds: float = 0.0, *, auth: bool = True,
-        retry_codes: Collection[str] = ("not_decided",), retry_202: bool = False
-    ) -> httpx2.Response:  # fmt: skip
+    def _deadline(self, seconds: float | None) -> float:
+        seconds = self.timeout if seconds is DEFAULT else seconds
+        return math.inf if seconds is None else self._clock() + seconds
+
+    def _left(self, deadline: float) -> float:
+        return max(0.0, deadline - self._clock())
+
+    async def _send(  # noqa: PLR0913 - by keyword
+        self, method: str, url: str, model: type[T], *, deadline: float | None = None,
+        key: Key | None = None, wait: int = 0, until_decided: bool = False, sign_in: bool = True,
+        retry_codes: tuple[str, ...] = ("not_decided",), json: Any = None, **content: Any
+    ) -> T:  # fmt: skip
         """The first success, with retries as in the table of docs/api.md ("Retry safely").
 
-        Args:
-            wait_seconds: how long the server may wait before it responds.
-            retry_codes: of 4xx errors that pass by themselves, unless a purchase is rejected.
-            retry_202: a 202 says that the decision is not known yet.
+        `until_decided`: a pending purchase is asked for again. `retry_codes`: of errors that pass.
         """
-        url = self._url(request.url)
-        unknown, renewed, failures = False, False, 0
-        for attempt in itertools.count():
-            deadline.check()
-            token = await self._token(deadline, None) if auth else None
-            headers = request.headers | (_authorization(token) if token else {})
-            seconds = min(wait_seconds + self.try_timeout, deadline.left())
-            error: errors.EventifyError | None
+        deadline = self._deadline(self.timeout) if deadline is None else deadline
+        json = msgspec.to_builtins(json)
+        if method == "POST" and sign_in:  # with a key, its retries are safe
+            claimed = await claim(self._call_blocking, key, {"url": url, "json": json})
+            content["headers"] = {"Idempotency-Key": claimed, "Prefer": f"wait={wait}"}
+        request = self.http.build_request(method, self._url(url), json=json, **content)
+        error: errors.EventifyError
+        unknown, renewed, failures, attempt = False, False, 0, 0
+        while True:
+            token = await self._token(deadline, None) if sign_in else None
+            seconds = min(wait + self.try_timeout, self._left(deadline))
             try:
-                response = await self.driver.send(
-                    replace(request, url=url, headers=headers, read_seconds=seconds)
-                )
-            except httpx2.UnsupportedProtocol:  # it never passes
-                raise
-            except httpx2.RequestError as lost:
-                error = errors.NoResponse(f"{type(lost).__name__}: {lost}")
+                answer = await self._try(request, token, seconds, model, until_decided)
+            except errors.NoResponse as lost:
+                error, unknown = lost, True
+            except errors.APIError as problem:
+                error, status = problem, problem.status
+                if status == 401 and token and not renewed:
+                    renewed = True
+                    if await self._token(deadline, rejected=token) != token:
+                        continue
+                failures += status == 500
+                passes = problem.code in retry_codes and problem.purchase_id is None
+                if not (passes or status in RETRIED) or failures > SERVER_ERRORS_MAX:
+                    raise
+                unknown |= status in UNKNOWN
             else:
-                error = _problem(response, request)
-                if error is None and not (retry_202 and response.status_code == 202):
-                    return response
-            if auth and isinstance(error, errors.NotAuthenticated) and not renewed:
-                renewed = True
-                if await self._token(deadline, rejected=token) != token:
-                    continue
+                settle(key, answer)
+                return answer
             renewed = False
-            if isinstance(error, errors.APIError):
-                failures += error.status == 500
-                if not _passes(error, retry_codes, failures):
-                    raise error
-            unknown |= not isinstance(error, errors.APIError) or error.status in UNKNOWN
-            error = error or errors.NoResponse("It is stored, and not decided.")
-            await self.pause(error, attempt, deadline, unknown)
-        raise AssertionError
+            await self._pause(error, attempt, deadline, unknown)
+            attempt += 1
 
-    async def pause(
-        self, error: errors.EventifyError, attempt: int, deadline: Deadline, unknown: bool = True
+    async def _try(
+        self, request: httpx2.Request, token: str | None, seconds: float, model: type[T],
+        until_decided: bool
+    ) -> T:  # fmt: skip
+        if token := (token or "").strip():  # the end of the line of a file
+            if not (token.isascii() and token.isprintable()):  # httpx2's own error shows it
+                raise ValueError("The token is not printable ASCII.")
+            request.headers["Authorization"] = f"Bearer {token}"
+        timeout = httpx2.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds))
+        request.extensions["timeout"], is_stream = timeout.as_dict(), model is httpx2.Response
+        try:
+            response = await self._call(self.http.send, request, stream=is_stream)
+            if response.status_code != 200:
+                await self._call(response.aread if self._is_async else response.read)
+        except httpx2.UnsupportedProtocol:  # it never passes
+            raise
+        except httpx2.RequestError as lost:
+            raise errors.NoResponse(f"{type(lost).__name__}: {lost}") from lost
+        if response.status_code >= 300:  # a redirect is not followed: it may lead a token elsewhere
+            raise errors.error_of(response)
+        if is_stream or response.status_code == 204 or request.method == "HEAD":
+            return response if is_stream else None  # type: ignore[return-value]
+        answer = decode(response.content, model)
+        pending = response.status_code == 202 or getattr(answer, "status", "") in PENDING
+        if until_decided and pending:
+            seconds = errors.seconds_of(response.headers) or 1.0
+            raise errors.NoResponse("It is not decided.", retry_after=seconds)
+        return answer
+
+    async def _pause(
+        self, error: errors.EventifyError, attempt: int, deadline: float, unknown: bool = True
     ) -> None:
         """Until the next try. If that is too late: DeadlineExceeded, or `error` if all is known."""
         longest = min(BACKOFF_SECONDS * 2.0 ** min(attempt, 16), BACKOFF_MAX_SECONDS)
-        seconds = longest * self.random()  # exponential, with full jitter
+        seconds = longest * self._random()  # exponential, with full jitter
         if error.retry_after is not None:
-            seconds = error.retry_after + min(longest, JITTER_MAX_SECONDS) * self.random()
-        if seconds >= deadline.left() and not unknown:
-            raise error
-        deadline.check(seconds, error)
-        await self.driver.sleep(seconds)
+            seconds = error.retry_after + min(longest, JITTER_MAX_SECONDS) * self._random()
+        if seconds >= self._left(deadline):
+            text = "The outcome is not known in time; call again, with the same key."
+            raise errors.DeadlineExceeded(f"{text} Last: {error}") if unknown else error
+        await self._sleep(seconds)
 
-    async def _token(self, deadline: Deadline, rejected: str | None) -> str | None:
+    async def _token(self, deadline: float, rejected: str | None) -> str | None:
         """One other than `rejected`, if there is a way: one call renews it, and the others wait."""
-        if self.token == rejected and (self.source or self.username):
-            await self.driver.acquire(self.lock, deadline.left())
+        if self._access == rejected and (callable(self.token) or self.username):
+            while not self._renewal.acquire(blocking=False):
+                await self._pause(errors.NoResponse("The token is being renewed."), 0, deadline)
             try:
-                if self.token == rejected:
-                    self.token = await self._renewed(deadline)
+                if self._access == rejected:
+                    self._access = await self._renewed(deadline)
             finally:
-                self.lock.release()
-        return self.token
+                self._renewal.release()
+        return self._access
 
-    async def _renewed(self, deadline: Deadline) -> str:
-        if self.source:
-            return str(await self.driver.call(self.source))
-        sign_in: dict[str, Any] = {"username": self.username, "password": self.password}
-        refresh, self.refresh = self.refresh, None  # good for one use, and its retries
+    async def _renewed(self, deadline: float) -> str:
+        if callable(self.token):
+            return str(await self._call(self.token))
+        refresh, self._refresh = self._refresh, ""  # good for one use, and its retries
         if refresh:
-            try:
-                return await self._pair("refresh/", {"refresh": refresh}, deadline)
-            except errors.NotAuthenticated:
-                pass
-        return await self._pair("", sign_in, deadline)
+            with suppress(errors.NotAuthenticated):
+                return await self._pair("refresh/", deadline, refresh=refresh)
+        return await self._pair("", deadline, username=self.username, password=self.password)
 
-    async def _pair(self, path: str, body: dict[str, Any], deadline: Deadline) -> str:
-        request = Request(method="POST", url=f"/api/token/{path}", json=body)
-        pair = (await self.send(request, deadline, auth=False)).json()
-        self.refresh = pair["refresh"]
-        return str(pair["access"])
+    async def _pair(self, path: str, deadline: float, **body: str | None) -> str:
+        options: Any = {"json": body, "deadline": deadline, "sign_in": False}
+        pair = await self._send("POST", f"/api/token/{path}", TokenPair, **options)
+        self._refresh = pair.refresh
+        return pair.access
 
 
-def _passes(error: errors.APIError, retry_codes: Collection[str], failures: int) -> bool:
-    if error.status == 500:
-        return failures <= SERVER_ERRORS_MAX
-    return error.status in RETRIED or (error.code in retry_codes and error.purchase_id is None)
+def decode(body: bytes | str, model: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=model)
+    except (ValueError, RecursionError) as error:  # it was cut off, or is another program's
+        raise errors.NoResponse(f"The response is not Eventify's: {error}") from None
 
 
-def _authorization(token: str) -> dict[str, str]:
-    token = token.strip()  # the end of the line of a file
-    if not (token.isascii() and token.isprintable()):  # httpx2's own error shows it
-        raise ValueError("The token is not printable ASCII.")
-    return {"Authorization": f"Bearer {token}"}
+class Resource(Generic[Http]):
+    def __init__(self, client: Session[Http]) -> None:
+        self._client = client
 
 
-def _problem(response: httpx2.Response, request: Request) -> errors.EventifyError | None:
-    error = errors.error_of(response)
-    empty = request.method == "HEAD" or response.status_code == 204
-    if error is None and request.is_read_at_once(response) and not empty:
-        try:
-            is_ours = isinstance(response.json(), dict)
-        except (ValueError, RecursionError):  # it was cut off, or is a page
-            is_ours = False
-        if not is_ours:
-            return errors.NoResponse(f"The response {response.status_code} is not Eventify's.")
-    return error
+class both(Generic[P, R]):  # noqa: N801 - a decorator
+    """Makes a coroutine, or an async iterator, a method of both clients: a Client runs it."""
+
+    def __init__(self, flow: Callable[Concatenate[Any, P], R]) -> None:
+        self.flow = flow
+
+    @overload
+    def __get__(
+        self: "both[P, Coroutine[Any, Any, T]]", of: Resource[httpx2.Client], owner: Any
+    ) -> Callable[P, T]: ...
+    @overload
+    def __get__(
+        self: "both[P, AsyncIterator[T]]", of: Resource[httpx2.Client], owner: Any
+    ) -> Callable[P, Iterator[T]]: ...
+    @overload
+    def __get__(self, of: Resource[httpx2.AsyncClient], owner: Any) -> Callable[P, R]: ...
+    def __get__(self, of: Any, owner: Any) -> Any:
+        flow: Any = self.flow.__get__(of)
+
+        @wraps(flow)
+        def at_once(*args: Any, **options: Any) -> Any:
+            result = flow(*args, **options)
+            return _run(result) if inspect.iscoroutine(result) else _iterate(result)
+
+        return at_once if of and not of._client._is_async else flow
 
 
-class ServerSentEvents:
-    """The events of a stream of text that has come so far, by the HTML Standard."""
+def _run(flow: Coroutine[Any, Any, T]) -> T:
+    try:
+        flow.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    raise RuntimeError("A function of an async client was given to a client for threads.")
 
-    def __init__(self) -> None:
-        self.id, self.retry_seconds, self._rest = "", 1.0, ""
 
-    def feed(self, text: str) -> Iterator[tuple[str, str]]:
-        """The name and the data of each event that is complete now."""
-        *complete, self._rest = re.split(r"\r\n\r\n|\n\n|\r\r", self._rest + text)
-        for event in complete:
-            fields: dict[str, str] = {}
-            for line in re.split(r"\r\n|\n|\r", event.removeprefix("\ufeff")):
-                name, _, value = line.partition(":")
-                lines = f"{fields['data']}\n" if name == "data" and name in fields else ""
-                fields[name] = lines + value.removeprefix(" ")
-            if re.fullmatch("[0-9]{1,9}", fields.get("retry", "")):
-                self.retry_seconds = int(fields["retry"]) / 1000
-            self.id = fields.get("id", self.id)
-            if "data" in fields:
-                yield fields.get("event", "message"), fields["data"]
-
-    def restart(self) -> float:
-        """The stream ended: what is incomplete is void. Returns the seconds before the next."""
-        self._rest = ""
-        return self.retry_seconds
+def _iterate(items: AsyncIterator[T]) -> Iterator[T]:
+    with suppress(StopAsyncIteration):
+        while True:
+            yield _run(anext(items))  # type: ignore[arg-type]
