@@ -11,25 +11,22 @@ Scripted = httpx2.Response | httpx2.RequestError
 LOST = httpx2.ReadError("the connection was lost")
 
 
-class Parts(httpx2.SyncByteStream):
-    def __init__(self, *parts: str) -> None:
-        self.parts = parts
-
-    def __iter__(self) -> Iterator[bytes]:
-        for part in self.parts:
-            yield part.encode()
-
-
 class ScriptedDriver(httpx2.BaseTransport):
-    """The last response is repeated. `seconds_of_try`: how long each request takes."""
+    """The last response is repeated. `seconds_of_try`: how long each request takes.
 
-    def __init__(self, *responses: Scripted, seconds_of_try: float = 0.0) -> None:
+    `seconds_of_line`: how long each line of a stream takes.
+    """
+
+    def __init__(
+        self, *responses: Scripted, seconds_of_try: float = 0.0, seconds_of_line: float = 0.0
+    ) -> None:
         self.responses = list(responses)
         self.requests: list[httpx2.Request] = []
         self.reads: list[float] = []
         self.sleeps: list[float] = []
         self.now = 0.0
         self.seconds_of_try = seconds_of_try
+        self.seconds_of_line = seconds_of_line
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         url, extensions = str(request.url), dict(request.extensions)
@@ -46,9 +43,13 @@ class ScriptedDriver(httpx2.BaseTransport):
             raise first
         headers = httpx2.Headers(first.headers)
         if headers.get("Content-Type") == "text/event-stream":
-            stream = Parts(*first.text.splitlines(keepends=True))
-            return httpx2.Response(first.status_code, headers=headers, stream=stream)
+            return httpx2.Response(200, headers=headers, content=self.lines(first.text))
         return httpx2.Response(first.status_code, headers=headers, content=first.content)
+
+    def lines(self, text: str) -> Iterator[bytes]:
+        for line in text.splitlines(keepends=True):
+            self.now += self.seconds_of_line
+            yield line.encode()
 
     def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)

@@ -1,11 +1,13 @@
 """What is shipped: classes of all codes, a wheel that works alone, and its size."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from eventify_client import Client, errors
+from eventify_client.client import Purchases
 
 from shared.errors import EventifyError, Problem, problem_classes
 from tests.system.operators import PROJECT
@@ -55,3 +57,9 @@ def test_the_wheel_works_alone(tmp_path: Path) -> None:
     modules = "import sys; assert not {'gateway', 'shared', 'catalog'} & sys.modules.keys()"
     program = f"import sys; sys.path.insert(0, {str(wheel)!r}); {used}; {modules}"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+
+
+def test_help_shows_the_arguments_of_a_method() -> None:
+    for buy in (Purchases.buy, Client("http://api").purchases.buy):
+        assert "wait_for_sale" in inspect.signature(buy).parameters
+        assert buy.__doc__

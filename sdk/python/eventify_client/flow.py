@@ -232,7 +232,7 @@ class both(Generic[P, R]):  # noqa: N801 - a decorator
     @overload
     def __get__(self, of: Resource[httpx2.AsyncClient], owner: Any) -> Callable[P, R]: ...
     def __get__(self, of: Any, owner: Any) -> Any:
-        flow: Any = self.flow.__get__(of)
+        flow: Any = self.flow.__get__(of, owner)
 
         @wraps(flow)
         def at_once(*args: Any, **options: Any) -> Any:
