@@ -95,7 +95,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     spans = open_tracing("gateway")
     traces = PurchaseTraces(spans) if spans is not None else None
     live = Live(settings, engine)
-    purchases = PurchaseService(settings, engine, traces, live.refusals.count)
+    purchases = PurchaseService(settings, engine, traces)
     resolutions = Resolutions(settings, engine, purchases.waiters, purchases.wakeups, traces)
     resolution_limits = ResolutionLimits(settings)
     sales = SaleReader(settings, engine)
@@ -157,7 +157,15 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     routes: ASGIApp = PageRoutes(addresses, fallback_app)
     routes = RowRoutes(rows, catalog_proxy, authenticator, routes)
     routes = SaleRoutes(sales, unread, addresses, routes)
-    routes = PurchaseRoutes(settings, purchases, authenticator, addresses, routes, traces)
+    routes = PurchaseRoutes(
+        settings,
+        purchases,
+        authenticator,
+        addresses,
+        routes,
+        traces,
+        count_refusal=live.refusals.count,
+    )
     routes = ResolutionRoutes(
         settings, resolutions, resolution_limits, authenticator, addresses, routes, traces
     )

@@ -1,7 +1,8 @@
 """Gathers items of many requests into one call of a function that runs in a thread.
 
 A batch is sent as soon as a thread is free, with all items that came meanwhile: a single request
-does not wait, and under load the batches grow.
+does not wait, and under load the batches grow. Beside a batch in progress another is begun when it
+is as large: half as many calls of twice the size cost the database half as much for each call.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from shared.observability.logging import get_logger
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+# A batch that takes longer holds up no other.
+SLOW_SECONDS = 0.01
 # Between checks for overdue items, whose limits are seconds.
 OVERDUE_CHECK_SECONDS = 0.05
 
@@ -32,11 +35,15 @@ class _Asked(msgspec.Struct, Generic[Item, Answer], eq=False):
 
 
 class _Batch(msgspec.Struct, Generic[Item, Answer], eq=False):
-    """A batch in progress. `is_answered`: set by its thread, before the event loop notices."""
+    """A batch in progress. `is_answered`: set by its thread, before the event loop notices.
+
+    `is_slow`: the next one does not wait for it.
+    """
 
     batch: list[_Asked[Item, Answer]]
     started_at: float
     is_answered: bool = False
+    is_slow: bool = False
 
 
 class Batcher(Generic[Item, Answer]):
@@ -115,7 +122,7 @@ class Batcher(Generic[Item, Answer]):
     def _flush(self) -> None:
         self._flush_is_due = False
         loop = asyncio.get_running_loop()
-        while self._pending and self._threads_free:
+        while self._pending and self._threads_free and not self._waits_for_more():
             size = min(len(self._pending), self._batch_rows)
             batch = [self._pending.popleft() for _ in range(size)]
             call = _Batch(batch, time.monotonic())
@@ -123,8 +130,21 @@ class Batcher(Generic[Item, Answer]):
                 self._stalled_since = call.started_at  # until now it was idle
             self._in_flight.append(call)
             self._threads_free -= 1
+            if self._threads_free:
+                loop.call_later(SLOW_SECONDS, self._pass, call)
             work = loop.run_in_executor(self._executor, self._run, call)
             work.add_done_callback(lambda work, call=call: self._finish(call, work))  # type: ignore[misc]
+
+    def _waits_for_more(self) -> bool:
+        """Whether the next batch grows on while another one is in progress."""
+        if not self._in_flight:
+            return False
+        newest = self._in_flight[-1]
+        return not newest.is_slow and len(self._pending) < len(newest.batch)
+
+    def _pass(self, slow: _Batch[Item, Answer]) -> None:
+        slow.is_slow = True
+        self._flush()
 
     def _run(self, call: _Batch[Item, Answer]) -> Sequence[Answer | Exception]:
         """In a thread."""

@@ -1,6 +1,6 @@
 """Responses of the routes that are plain ASGI."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from functools import lru_cache
 
 from starlette.types import Scope, Send
@@ -31,10 +31,12 @@ def _encoded_header(name: str, value: str) -> tuple[bytes, bytes]:
     return name.lower().encode(), value.encode()
 
 
-async def send_body(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
+def send_body(
+    scope: Scope, send: Send, status: int, headers: Headers, body: bytes
+) -> Awaitable[None]:
     if status != 304:
         headers.append((b"content-length", b"%d" % len(body)))
-    await send_whole(scope, send, status, headers, body)
+    return send_whole(scope, send, status, headers, body)
 
 
 def text_of(header: bytes | None) -> str | None:

@@ -1,10 +1,10 @@
 """A purchase as clients read it, and its result on the way from workers to gateways."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import lru_cache
-from typing import Final
+from functools import lru_cache, partial
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -92,6 +92,9 @@ class Purchase(msgspec.Struct, frozen=True, kw_only=True):
     buyer: str | msgspec.UnsetType = msgspec.UNSET
 
 
+Kind = TypeVar("Kind", bound=Purchase)
+
+
 class QueuedPurchase(Purchase, frozen=True, kw_only=True):
     """`position`: requests ahead of it. `estimated_wait_seconds`: at the recent pace."""
 
@@ -136,7 +139,8 @@ class DecidedBatch(msgspec.Struct, frozen=True, kw_only=True):
     at: str = ""
 
 
-def purchase(  # noqa: PLR0913 - as many as the body has
+def purchase_of(  # noqa: PLR0913 - as many as the body has
+    kind: Callable[..., Kind],
     lines: Sequence[tuple[int, int, str]],
     *,
     id: str,  # noqa: A002 - as the body names it
@@ -148,12 +152,16 @@ def purchase(  # noqa: PLR0913 - as many as the body has
     decided_at: str | None = None,
     short: Sequence[Short] | None = None,
     buyer: str = "",
-) -> Purchase:
-    """A purchase from its lines: ticket type, quantity and unit price of each."""
+    **of_kind: Any,
+) -> Kind:
+    """A purchase from its lines: ticket type, quantity and unit price of each.
+
+    `of_kind`: the fields that only this kind has.
+    """
     items = [Item(*line, total_price(line[2], line[1])) for line in lines]
     is_cart = len(items) > 1
     first = items[0]
-    return Purchase(
+    return kind(
         id=id,
         ticket_type=None if is_cart else first.ticket_type,
         event=event,
@@ -170,7 +178,11 @@ def purchase(  # noqa: PLR0913 - as many as the body has
         currency=currency,
         short=short,
         buyer=buyer or msgspec.UNSET,
+        **of_kind,
     )
+
+
+purchase = partial(purchase_of, Purchase)
 
 
 @lru_cache(maxsize=1_024)

@@ -24,7 +24,7 @@ from shared.errors import (
     TooManyExpiredHolds,
     retry_after,
 )
-from shared.purchases import QueuedPurchase, Short, purchase, still_queued
+from shared.purchases import QueuedPurchase, Short, purchase_of
 
 # A pause has no known end. 10,000 buyers who wait for it then send 300 requests a second.
 PAUSED_RETRY_SECONDS: Final = 30
@@ -39,7 +39,7 @@ FIELDS: Final[Mapping[str, str]] = {
 }
 
 
-class PurchaseRequest(msgspec.Struct, frozen=True):
+class PurchaseRequest(msgspec.Struct, frozen=True, gc=False):
     """A well-formed request."""
 
     id: str
@@ -61,7 +61,7 @@ class PurchaseRequest(msgspec.Struct, frozen=True):
         return {"eventify.purchase": self.id, "eventify.ticket_types": ticket_types}
 
 
-class Accepted(msgspec.Struct, frozen=True):
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """Durably stored, on these terms; `position` counts the requests ahead of it.
 
     Prices, one for each line, and time are texts already, as the body of a purchase has them.
@@ -191,7 +191,8 @@ def queued_purchase(
     request: PurchaseRequest, accepted: Accepted, wait_seconds: float
 ) -> QueuedPurchase:
     """The body of the 202."""
-    body = purchase(
+    return purchase_of(
+        QueuedPurchase,
         [
             (line.ticket_type, line.quantity, price)
             for line, price in zip(request.lines, accepted.unit_prices, strict=True)
@@ -201,5 +202,6 @@ def queued_purchase(
         currency=accepted.currency,
         created_at=accepted.created_at,
         buyer=request.buyer,
+        position=accepted.position,
+        estimated_wait_seconds=wait_seconds,
     )
-    return still_queued(body, accepted.position, wait_seconds)

@@ -21,7 +21,7 @@ from shared.web.asgi_extensions import ClientLeaves
 STATUS_BATCH_ROWS = 500
 
 
-class PurchaseAnswer(msgspec.Struct, frozen=True):
+class PurchaseAnswer(msgspec.Struct, frozen=True, gc=False):
     """A purchase as it stands. `waits_seconds`: the estimate while queued; None once decided.
 
     `unvarying`: the body without what varies with time alone. `rate_limit`: the `RateLimit`

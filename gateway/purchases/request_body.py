@@ -24,14 +24,14 @@ FINGERPRINTS_REMEMBERED: Final = 1_000
 LIMITS: Final = {"ticket_type": MAX_ID, "quantity": MAX_INT4}
 
 
-class LineInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LineInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Integers only: no strings, floats or booleans."""
 
     ticket_type: Annotated[int, Meta(ge=1, le=MAX_ID)]
     quantity: Annotated[int, Meta(ge=1, le=MAX_INT4)]
 
 
-class PurchaseInput(msgspec.Struct, frozen=True):
+class PurchaseInput(msgspec.Struct, frozen=True, gc=False):
     """Each line has another ticket type.
 
     `as_items`: they were sent as `items`, so an error names the field `items.0.quantity`.

@@ -4,7 +4,7 @@ They carry most of an on-sale's load, so they bypass FastAPI; `openapi.py` descr
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from urllib.parse import parse_qs
 
@@ -65,6 +65,9 @@ REFUSAL_LOGGED_SECONDS = 0.1
 ALL, ONE = NamedRoute(PREFIX), NamedRoute(PREFIX + "{id}/")
 STREAM = NamedRoute(PREFIX + "{id}/events/")
 
+# Of a ticket type, with this code.
+CountRefusal = Callable[[int, str], None]
+
 logger = get_logger(__name__)
 
 
@@ -86,8 +89,10 @@ class PurchaseRoutes:
         addresses: PublicAddresses,
         fallback_app: ASGIApp,
         traces: PurchaseTraces | None = None,
+        count_refusal: CountRefusal | None = None,
     ) -> None:
         self._settings = settings
+        self._count_refusal = count_refusal
         self._service = service
         self._authenticator = authenticator
         self._addresses = addresses
@@ -95,10 +100,12 @@ class PurchaseRoutes:
         self._traces = traces
         self._refusals = LogLimit(REFUSAL_LOGGED_SECONDS)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
-            await self._fallback_app(scope, receive, send)
-            return
+            return self._fallback_app(scope, receive, send)
+        return self._respond(scope, receive, send)
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         method: str = scope["method"]
         purchase_id, _, suffix = path[len(PREFIX) :].removesuffix("/").partition("/")
@@ -148,15 +155,21 @@ class PurchaseRoutes:
         wanted = parse_body(body)
         if wanted.buyer and caller.key_id is None:
             raise InvalidInput(errors={"buyer": ["Only a purchase with an API key has one."]})
-        answer = await self._service.buy(
-            caller.user_id,
-            wanted,
-            key_id=caller.key_id,
-            idempotency_key=parse_idempotency_key(text_of(headers.get(b"idempotency-key"))),
-            request_id=scope["request_id"],
-            traceparent=traceparent,
-            wait_limit=_wait_limit(scope, receive, asked),
-        )
+        key = parse_idempotency_key(text_of(headers.get(b"idempotency-key")))
+        try:
+            answer = await self._service.buy(
+                caller.user_id,
+                wanted,
+                key_id=caller.key_id,
+                idempotency_key=key,
+                request_id=scope["request_id"],
+                traceparent=traceparent,
+                wait_limit=_wait_limit(scope, receive, asked),
+            )
+        except Problem as problem:
+            if self._count_refusal is not None:
+                self._count_refusal(wanted.lines[0].ticket_type, problem.code)
+            raise
         location = f"{self._addresses.prefix(scope)}{PREFIX}{answer.id}/"
         extra = [(b"location", location.encode()), *encoded(answer.rate_limit)]
         if asked:  # without a wait the response is the same

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 
@@ -35,13 +35,18 @@ from shared.config.settings import Settings
 from shared.errors import NotYourEvent, Problem, Unavailable
 from shared.failpoints import reached
 
-# Of a ticket type, with this code.
-CountRefusal = Callable[[int, str], None]
-
 
 def _bucket(user_id: int, buyer: str) -> int | str:
     """No names in Redis; and of a bounded length."""
     return f"{user_id}:{sha256(buyer.encode()).hexdigest()[:32]}" if buyer else user_id
+
+
+def _waiter(user_id: int, key_id: int | None, wanted: PurchaseInput) -> Waiter:
+    return Waiter(user_id, None if key_id is None else wanted.buyer)
+
+
+def _foreign_bucket(user_id: int, wanted: PurchaseInput) -> str:
+    return f"{user_id}:foreign:{wanted.lines[0].ticket_type}"
 
 
 class PurchaseService:
@@ -52,10 +57,8 @@ class PurchaseService:
         settings: Settings,
         engine: Engine,
         traces: PurchaseTraces | None = None,
-        count_refusal: CountRefusal | None = None,
     ) -> None:
         self._settings = settings
-        self._count_refusal = count_refusal
         self._traces = traces
         self._engine = engine
         self._limits = store.Limits(settings.position_max_rows, settings.expired_holds_max)
@@ -127,25 +130,6 @@ class PurchaseService:
             Problem: the request cannot be accepted.
             ClientLeft: while it waited; what was accepted stays accepted.
         """
-        try:
-            return await self._buy(
-                user_id, wanted, key_id, idempotency_key, request_id, traceparent, wait_limit
-            )
-        except Problem as problem:
-            if self._count_refusal is not None:
-                self._count_refusal(wanted.lines[0].ticket_type, problem.code)
-            raise
-
-    async def _buy(
-        self,
-        user_id: int,
-        wanted: PurchaseInput,
-        key_id: int | None,
-        idempotency_key: str | None,
-        request_id: str,
-        traceparent: str | None,
-        wait_limit: WaitLimit | None,
-    ) -> PurchaseAnswer:
         stages = self._slow.received(request_id)
         if self.waiters.is_closed or self._backlog.is_full:
             raise Unavailable
@@ -153,9 +137,8 @@ class PurchaseService:
             # A bucket for all keys of a user: more keys give no more requests.
             await self._key_limit.draw(user_id)
         # Invented buyers give nobody more requests for tickets of somebody else.
-        foreign = f"{user_id}:foreign:{wanted.lines[0].ticket_type}"
         if wanted.buyer:
-            self._limit.raise_if_known_empty(foreign)
+            self._limit.raise_if_known_empty(_foreign_bucket(user_id, wanted))
         rate_limit = await self._limit.draw(_bucket(user_id, wanted.buyer))
         request = PurchaseRequest(
             id=str(uuid7()),
@@ -170,11 +153,13 @@ class PurchaseService:
             stages=stages,
         )
         self._slow.submitted(request)
-        waiter = Waiter(user_id, None if key_id is None else wanted.buyer)
-        decision = self.waiters.expect(request.id, waiter) if wait_limit is not None else None
+        decision = None
+        if wait_limit is not None:
+            decision = self.waiters.expect(request.id, _waiter(user_id, key_id, wanted))
         try:
             verdict = await self._accepting.submit(request)
             if isinstance(verdict, Replayed):
+                waiter = _waiter(user_id, key_id, wanted)
                 answer = await self._replay(waiter, verdict.purchase_id, wait_limit)
                 return replace(answer, replayed=True, rate_limit=rate_limit)
             if wait_limit is not None and decision is not None:
@@ -184,7 +169,7 @@ class PurchaseService:
                     answer = await self.look_up.read(user_id, request.id)
                     return replace(answer, rate_limit=rate_limit)
         except NotYourEvent:
-            await self._limit.draw(foreign)
+            await self._limit.draw(_foreign_bucket(user_id, wanted))
             raise
         except Problem as problem:
             problem.headers.update(rate_limit)

@@ -272,24 +272,21 @@ def accept(engine: Engine, requests: Sequence[PurchaseRequest], limits: Limits) 
 
 def parameters_of(requests: Sequence[PurchaseRequest], limits: Limits) -> dict[str, Any]:
     """One array for each column."""
+    lines = [r.lines[0] if len(r.lines) == 1 else None for r in requests]
     return {
-        "ids": plain_array(r.id for r in requests),
-        "user_ids": plain_array(r.user_id for r in requests),
-        "ticket_type_ids": plain_array(
-            r.lines[0].ticket_type if len(r.lines) == 1 else "NULL" for r in requests
-        ),
-        "quantities": plain_array(
-            r.lines[0].quantity if len(r.lines) == 1 else "NULL" for r in requests
-        ),
+        "ids": plain_array([r.id for r in requests]),
+        "user_ids": plain_array([r.user_id for r in requests]),
+        "ticket_type_ids": plain_array([i.ticket_type if i else "NULL" for i in lines]),
+        "quantities": plain_array([i.quantity if i else "NULL" for i in lines]),
         "carts": _literal_or_empty(
             [
                 None if len(r.lines) == 1 else str([[i.ticket_type, i.quantity] for i in r.lines])
                 for r in requests
             ]
         ),
-        "keys": array_literal(r.idempotency_key for r in requests),
-        "fingerprints": array_literal(r.fingerprint for r in requests),
-        "request_ids": array_literal(r.request_id for r in requests),
+        "keys": array_literal([r.idempotency_key for r in requests]),
+        "fingerprints": array_literal([r.fingerprint for r in requests]),
+        "request_ids": array_literal([r.request_id for r in requests]),
         "traceparents": _literal_or_empty([r.traceparent for r in requests]),
         "buyers": _literal_or_empty([r.buyer or None for r in requests]),
         "position_max_rows": limits.position_max_rows,
@@ -337,12 +334,13 @@ def _verdict(
 
     `accepted`: the requests of this batch so far, by event.
     """
-    refusal, earlier_id, event_id, price, items, currency, created_at, *place, checked = row[:11]
+    (refusal, earlier_id, event_id, price, items, currency, created_at, seq, queued, last_seq) = (
+        row[:10]
+    )
     if refusal is not None:
-        return _problem(request, refusal, checked, SaleColumns(*row[11:]))
+        return _problem(request, refusal, row[10], SaleColumns(*row[11:]))
     if earlier_id is not None:
         return Replayed(earlier_id, event_id)
-    seq, queued, last_seq = place
     if seq is None:
         return None
     ahead_in_batch = accepted.get(event_id, 0)

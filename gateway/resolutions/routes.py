@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Awaitable
 from functools import partial
 from typing import Any
 
@@ -77,14 +78,18 @@ class ResolutionRoutes:
         self._addresses = addresses
         self._fallback_app = fallback_app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         found = None
         if scope["type"] == "http" and scope["path"].endswith(SUFFIXES):
             path = scope["path"]
             found = PURCHASE_PATH.fullmatch(path) or EVENT_PATH.fullmatch(path)
         if found is None:
-            await self._fallback_app(scope, receive, send)
-            return
+            return self._fallback_app(scope, receive, send)
+        return self._resolve(scope, receive, send, found)
+
+    async def _resolve(
+        self, scope: Scope, receive: Receive, send: Send, found: re.Match[str]
+    ) -> None:
         prefix, id_, action = found.groups()
         route = f"{prefix}{{id}}/{action}/"
         scope["route"] = NamedRoute(route)

@@ -125,6 +125,9 @@ class Connection(HttpToolsProtocol):
     # Between two requests, the oldest first.
     _idle: ClassVar[OrderedDict["Connection", None]] = OrderedDict()
 
+    # The headers of every response, and their lines.
+    _defaults: ClassVar[tuple[list[tuple[bytes, bytes]], bytes]] = ([], b"")
+
     _at_work = False  # on a request whose head is there and whose answer is not complete
     _head_bytes = 0  # that came in a row and were no body: the parser keeps them all
     _reading_body = False  # between the end of a head and the end of its message
@@ -417,8 +420,7 @@ class Connection(HttpToolsProtocol):
             return False
         if cycle.waiting_for_100_continue:
             cycle.prepare_answer()
-        lines = [STATUS_LINES[status]]
-        lines += [b"%b: %b\r\n" % header for header in cycle.default_headers]
+        lines = [STATUS_LINES[status], self._default_lines(cycle.default_headers)]
         lines += [b"%b: %b\r\n" % header for header in headers]
         if not cycle.keep_alive:
             lines.append(b"connection: close\r\n")
@@ -430,6 +432,15 @@ class Connection(HttpToolsProtocol):
             self.close()
         cycle.on_response()
         return True
+
+    @classmethod
+    def _default_lines(cls, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """uvicorn makes another list of them each second."""
+        known, lines = cls._defaults
+        if headers is not known:
+            lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+            cls._defaults = headers, lines
+        return lines
 
     def on_response_complete(self) -> None:
         self._at_work = False

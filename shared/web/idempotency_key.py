@@ -35,7 +35,8 @@ def parse_idempotency_key(header: str | None) -> str | None:
     match = IDEMPOTENCY_KEY.fullmatch(header)
     if match is None:
         raise InvalidInput(errors={"Idempotency-Key": [KEY_FORM]})
-    return match[2] or ESCAPED.sub(r"\1", match[1])
+    bare, quoted = match[2], match[1]
+    return bare or (ESCAPED.sub(r"\1", quoted) if "\\" in quoted else quoted)
 
 
 class RequestKey(NamedTuple):

@@ -46,6 +46,11 @@ class Gate:
         self.open.wait(20)
         return [10 * item for item in items]
 
+    async def has_batches(self, count: int) -> None:
+        async with asyncio.timeout(20):
+            while len(self.batches) < count:
+                await asyncio.sleep(0.001)
+
 
 async def test_each_item_gets_its_own_answer_in_order(batcher: MakeBatcher) -> None:
     gate = Gate()
@@ -67,6 +72,37 @@ async def test_items_that_come_while_all_threads_work_are_one_batch(batcher: Mak
     gate.open.set()
     await asyncio.gather(first, *rest)
     assert gate.batches == [[0], [1, 2, 3, 4, 5, 6, 7]]
+
+
+async def test_beside_a_batch_in_progress_another_is_begun_when_it_is_as_large(
+    batcher: MakeBatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.batcher.SLOW_SECONDS", 60.0)
+    gate = Gate()
+    batches = batcher(gate, threads=2)
+    futures = [batches.submit(n) for n in range(3)]
+    await gate.has_batches(1)
+    for n in (3, 4):
+        futures.append(batches.submit(n))
+        await asyncio.sleep(0)
+    assert gate.batches == [[0, 1, 2]]
+    futures.append(batches.submit(5))
+    await gate.has_batches(2)
+    gate.open.set()
+    await asyncio.gather(*futures)
+    assert gate.batches == [[0, 1, 2], [3, 4, 5]]
+
+
+async def test_a_slow_batch_holds_up_no_other(batcher: MakeBatcher) -> None:
+    gate = Gate()
+    batches = batcher(gate, threads=2)
+    futures = [batches.submit(n) for n in range(3)]
+    await gate.has_batches(1)
+    futures.append(batches.submit(3))
+    await gate.has_batches(2)
+    gate.open.set()
+    await asyncio.gather(*futures)
+    assert gate.batches == [[0, 1, 2], [3]]
 
 
 async def test_an_answer_that_is_an_error_is_raised_for_its_item_alone(
