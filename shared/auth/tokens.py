@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from math import inf
+from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Literal
 from uuid import UUID
 
@@ -47,16 +48,28 @@ UNREADABLE = (ValueError, RecursionError)
 # Clocks of several hosts differ; a token from this far in the future is still valid.
 CLOCK_SKEW_SECONDS = 5
 PADDING, HASH = PKCS1v15(), SHA256()  # RS256 (RFC 7518, 3.3)
+URL_ALPHABET = f"{ascii_uppercase}{ascii_lowercase}{digits}-_"  # RFC 4648, 5
 # RFC 7515, 2: the URL's alphabet, and no padding.
 FROM_URL_ALPHABET = bytes.maketrans(b"-_+/=", b"+/!!!")
+# By the length modulo 4: a last character with bits that belong to no byte has zeros there.
+LAST_CHARACTERS = {
+    0: frozenset(URL_ALPHABET),
+    1: frozenset[str](),
+    2: frozenset(URL_ALPHABET[::16]),
+    3: frozenset(URL_ALPHABET[::4]),
+}
 
 
 class _Header(msgspec.Struct):
-    """A header of RFC 7515. `crit` names extensions that we would have to know: we know none."""
+    """A header of RFC 7515.
+
+    `crit` names extensions that we would have to know, and `b64` is one (RFC 7797): we know none.
+    """
 
     alg: str
     kid: str
-    crit: object = None
+    crit: object = msgspec.UNSET
+    b64: object = msgspec.UNSET
 
 
 class _Payload(msgspec.Struct):
@@ -310,7 +323,7 @@ def _payload(trusted: _Trusted, token: str) -> _Payload:
     if known is None and len(trusted.key_by_header) < KNOWN_HEADERS:
         # All tokens of one key begin with the same header: it is read once for all of them.
         trusted.key_by_header[header] = key
-    return _payload_decoder.decode(base64url_decode(payload))
+    return _payload_decoder.decode(_text_of(payload))
 
 
 def _key_of(trusted: _Trusted, encoded_header: str) -> RSAPublicKey:
@@ -320,8 +333,9 @@ def _key_of(trusted: _Trusted, encoded_header: str) -> RSAPublicKey:
         UnknownKey: the header is well-formed, and there is no key of this id.
         ValueError: the header is not one of ours.
     """
-    header = _header_decoder.decode(base64url_decode(encoded_header))
-    if header.alg != ALGORITHM or header.crit is not None:
+    header = _header_decoder.decode(_text_of(encoded_header))
+    is_extended = header.crit is not msgspec.UNSET or header.b64 is not msgspec.UNSET
+    if header.alg != ALGORITHM or is_extended:
         raise ValueError("not a header of ours")
     key = trusted.keys.get(header.kid)
     if key is None:
@@ -329,7 +343,18 @@ def _key_of(trusted: _Trusted, encoded_header: str) -> RSAPublicKey:
     return key
 
 
+def _text_of(segment: str) -> str:
+    """Raises ValueError. msgspec does not look whether what it skips is UTF-8."""
+    return base64url_decode(segment).decode()
+
+
 def base64url_decode(segment: str) -> bytes:
-    """Strict: a character that is not in the alphabet is an error, not skipped."""
+    """Strict: a character that is not in the alphabet is an error, and so is a bit too many.
+
+    Raises:
+        ValueError: there is another text for these bytes, or none.
+    """
+    if segment and segment[-1] not in LAST_CHARACTERS[len(segment) % 4]:
+        raise ValueError("not the base64url of anything")
     padded = segment.encode("ascii").translate(FROM_URL_ALPHABET) + b"=" * (-len(segment) % 4)
     return binascii.a2b_base64(padded, strict_mode=True)
