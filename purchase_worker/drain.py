@@ -103,6 +103,7 @@ def drain(
     linger: Callable[[Batch], Iterable[None]] = no_linger,
     *,
     whole: bool = False,
+    woken: bool = False,
 ) -> Drained:
     """Decide what is queued of these events until nothing is left or a limit is reached.
 
@@ -113,6 +114,7 @@ def drain(
         publish: called with each batch after its commit.
         linger: waits after a batch; the queues are read again at each item that it yields.
         whole: read the queues from their beginning, past all dead rows.
+        woken: something is queued of each, most likely: they are locked without a look before.
 
     Raises:
         psycopg2.Error: the database is unavailable or a timeout was hit. What was committed stands;
@@ -125,7 +127,7 @@ def drain(
     skips: Counter[int] = Counter()
     recheck = Recheck(event_ids, whole)
     with session(engine) as cursor:
-        queued = store.queued_among(cursor, recheck)
+        queued = list(event_ids) if woken else store.queued_among(cursor, recheck)
         while queued:
             if batches == settings.drain_max_batches or time.monotonic() > deadline:
                 return _drained(decided, batches, event_ids, queued, more=queued)

@@ -46,6 +46,7 @@ class Runtime:
         linger: Callable[[Batch], Iterable[None]] = no_linger,
         *,
         whole: bool = False,
+        woken: bool = False,
     ) -> Drained:
         """Drain these queues together; if that fails, each by itself.
 
@@ -56,7 +57,15 @@ class Runtime:
             DATABASE_UNAVAILABLE: the cause is most likely not one event.
         """
         try:
-            return drain(self.engine, event_ids, self.settings, self.publish, linger, whole=whole)
+            return drain(
+                self.engine,
+                event_ids,
+                self.settings,
+                self.publish,
+                linger,
+                whole=whole,
+                woken=woken,
+            )
         except DATABASE_UNAVAILABLE:
             raise
         except Exception:

@@ -46,14 +46,15 @@ from shared.purchases import (
     rfc3339,
 )
 
-# NO KEY: nothing references a lane, and nobody else locks it so. SKIP LOCKED: see drain.py.
+# NO KEY: nothing references a lane, and nobody else locks it so. SKIP LOCKED: see drain.py. Only an
+# event by itself is closed (CLOSE_SOLD_OUT): so of several nobody asks whether they are sold out.
 LOCK_LANES = Prepared(
     "lock_lanes",
     f"""
-SELECT event_id, number, {as_time("at")}, {as_time("now()")}, done_seq,
+SELECT event_id, number, {as_time("at")}, (SELECT {as_time("now()")}), done_seq,
        extended_seconds,
-       NOT EXISTS (SELECT FROM counters
-                   WHERE event_id = l.event_id AND sold < issued OFFSET 0)
+       cardinality(%(event_ids)s::bigint[]) = 1 AND NOT EXISTS (
+           SELECT FROM counters WHERE event_id = l.event_id AND sold < issued OFFSET 0)
 FROM lanes l WHERE event_id = ANY(%(event_ids)s::bigint[])
 FOR NO KEY UPDATE SKIP LOCKED
 """,
@@ -245,15 +246,16 @@ WHERE id = ANY(%(ids)s::uuid[]) AND traceparent IS NOT NULL
 )
 
 # In this form the planner uses the work list's index; EXISTS may become a scan of the whole table.
+# One row of either class is enough, whichever comes first.
 QUEUED_AMONG = Prepared(
     "queued_among",
-    f"""
-SELECT wanted.event_id
-FROM (
-    SELECT event_id, CASE WHEN %(whole)s THEN 0 ELSE done_seq END AS done_seq
-    FROM lanes WHERE event_id = ANY(%(event_ids)s::bigint[])
-) wanted
-CROSS JOIN LATERAL ({WAITING.format(rows=1)}) work
+    """
+SELECT event_id FROM lanes
+WHERE event_id = ANY(%(event_ids)s::bigint[]) AND coalesce(
+    (SELECT true FROM work_list WHERE event_id = lanes.event_id AND class = 1
+         AND seq > CASE WHEN %(whole)s THEN 0 ELSE done_seq END ORDER BY seq LIMIT 1),
+    (SELECT true FROM work_list WHERE event_id = lanes.event_id AND class = 0
+     ORDER BY seq LIMIT 1))
 """,
 )
 
@@ -271,8 +273,9 @@ Row = tuple[Any, ...]
 class Lane(msgspec.Struct, frozen=True):
     """An event whose lane this transaction has locked.
 
-    `now`: when the transaction began. `done_seq`: see `WAITING`. `sold_out`: nothing was left or
-    held of any of its ticket types when the lock was taken, or just before.
+    `now`: when the transaction began. `done_seq`: see `WAITING`. `sold_out`: of one that was wanted
+    by itself, nothing was left or held of any of its ticket types when the lock was taken, or just
+    before.
     """
 
     event_id: int

@@ -41,7 +41,7 @@ def _decide(runtime: Runtime, event_ids: Sequence[int]) -> list[int]:
     (docs/model).
     """
     try:
-        drained = runtime.drain(event_ids, runtime.linger)
+        drained = runtime.drain(event_ids, runtime.linger, woken=True)
         more = drained.more
         for _clearing in range(CLEARINGS):
             if not drained.emptied:
