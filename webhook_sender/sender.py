@@ -117,6 +117,8 @@ class Sender:
         self._woken: set[int] = set()
         self._looked_at: dict[int, float] = {}
         self._wakeup = asyncio.Event()
+        # As of the last poll: without any, messages are not followed.
+        self._has_webhooks = False
         self._is_stopping = False
         self._poll_at = 0.0
         self._clean_at = 0.0
@@ -170,6 +172,8 @@ class Sender:
         self._wakeup.clear()
 
     def _hear(self, message: bytes) -> None:
+        if not self._has_webhooks:
+            return
         batch = msgspec.msgpack.decode(message, type=DecidedBatch)
         self._woken.update(batch.events)
         self._wakeup.set()
@@ -198,6 +202,8 @@ class Sender:
         if began < self._poll_at:
             return
         self._poll_at = began + self._settings.webhook_poll_seconds
+        # Before the claim of everything: so what comes meanwhile is heard or claimed.
+        self._has_webhooks = await self._call(store.has_webhooks)
         await self._send_tests()
         await self._call(store.follow_new_events, None)
         await self._claim(None)

@@ -268,6 +268,13 @@ class State:
     failing: int
 
 
+def has_webhooks(engine: Engine) -> bool:
+    """Whether any is enabled."""
+    with statement(engine) as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM webhooks WHERE disabled_at IS NULL)")
+        return cursor.fetchone() == (True,)
+
+
 def follow_new_events(engine: Engine, events: Collection[int] | None) -> None:
     """Webhooks for all events follow those of these that they do not yet; None: of all."""
     of_events = "true" if events is None else "e.id = ANY(%(events)s)"
