@@ -11,6 +11,7 @@ import redis
 from sqlalchemy import Engine
 
 from gateway.purchases.read import read
+from purchase_worker import store
 from purchase_worker.audit.report import audit
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
 from purchase_worker.drain import RETRY_SKIPPED_SECONDS, Batch, Drained, drain
@@ -206,6 +207,20 @@ def test_a_queue_that_was_emptied_is_read_again_while_another_is_long(
 
     assert drain(engine, [deep, shallow], by_twos, buy_once_more).decided == 8
     assert published == [{deep, shallow}, {deep}, {deep}, {deep, shallow}]
+
+
+def test_what_a_wakeup_names_is_locked_without_a_look_before(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue that is empty all the same is only found to be empty."""
+    queued, empty = add_ticket_type(engine, 5), add_ticket_type(engine, 5)
+    events = [event_of(engine, queued), event_of(engine, empty)]
+    monkeypatch.setattr(store, "queued_among", lambda *_: pytest.fail("looked at before"))
+    assert drain(engine, events, settings, ignore, woken=True) == Drained(0, 1, events, [])
+    queue(engine, [request(user, queued) for user in add_users(engine, 2)])
+    assert drain(engine, events, settings, ignore, woken=True) == Drained(2, 1, events, [])
+    assert counter(engine, queued) == (5, 2)
+    assert audit(engine, settings).ok
 
 
 def test_a_sold_out_event_among_others_is_decided_with_them(

@@ -1,5 +1,6 @@
 """What receivers get: in order, at least once, signed, whatever they answer."""
 
+import asyncio
 import os
 import random
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
@@ -24,6 +25,8 @@ from gateway.webhooks import store
 from gateway.webhooks.schemas import DEFAULT_KINDS
 from shared.config.settings import Settings
 from shared.free_port import free_port
+from shared.messaging.redis_client import open_redis
+from shared.purchases import DECIDED_CHANNEL
 from tests.integration.webhook_sender.conftest import SECRET, Sale
 from tests.support.factories import add_user, issue, run, scalar
 from tests.support.receivers import (
@@ -42,7 +45,10 @@ from tests.support.receivers import (
 )
 from tests.support.services import PROJECT, environment, running_service
 from tests.support.waiting import eventually
+from webhook_sender import store as sending
 from webhook_sender.ledgers import Ledgers, Page
+from webhook_sender.request import Requests
+from webhook_sender.sender import Sender
 from webhook_sender.store import DELIVERIES_KEPT, Found, claim, clean, prepare
 
 SENDER = "webhook_sender"
@@ -105,6 +111,49 @@ def test_entries_come_signed_and_in_order(sale: Sale, receiver: Receiver, sender
     assert len({request.id for request in requests}) == len(requests)
     with pytest.raises(WebhookVerificationError):
         Webhook(b"x" * 32).verify(requests[0].body, requests[0].headers)
+
+
+def test_without_webhooks_decisions_are_not_looked_up(
+    sale: Sale, receiver: Receiver, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Collection[int] | None] = []
+    follow = sending.follow_new_events
+
+    def noted(engine: Engine, events: Collection[int] | None) -> None:
+        asked.append(events)
+        follow(engine, events)
+
+    monkeypatch.setattr(sending, "follow_new_events", noted)
+    redis = open_redis(settings)
+
+    def polled_again(since: int) -> None:
+        assert len(asked) > since + 1
+
+    def follow_and_sell() -> None:
+        eventually(lambda: _equal(redis.pubsub_numsub(DECIDED_CHANNEL)[0][1], 1))
+        sale.sell()
+        since = len(asked)
+        eventually(lambda: polled_again(since))
+        assert set(asked) == {None}
+        sale.webhook(f"{receiver.url}/hooks")
+        since = len(asked)
+        eventually(lambda: polled_again(since))
+        sale.sell()
+        eventually(lambda: _equal({sale.event} in asked, True))
+
+    async def run_sender() -> None:
+        stopping = asyncio.Event()
+        async with aclosing(Requests(settings)) as requests:
+            sender = Sender(settings, sale.engine, requests)
+            running = asyncio.create_task(sender.run(stopping, lambda: None))
+            try:
+                await asyncio.to_thread(follow_and_sell)
+            finally:
+                stopping.set()
+                await running
+
+    asyncio.run(run_sender())
+    redis.close()
 
 
 def test_a_failed_delivery_is_repeated_under_its_id_and_the_next_wait(
