@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help up down status demo audit test test-deep compose-test engines-test hosts-test fuzz chaos abuse model \
-	bench loadtest check docs screenshots lock tracing clean
+	bench soak loadtest check docs screenshots lock tracing clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,9 @@ hosts-test: $(VENV)/installed-dev ## cut off and kill hosts (network namespaces)
 
 bench: $(VENV)/installed-dev ## benchmark it against a bare server and a simple design; ARGS="--quick" takes two minutes
 	@$(BIN)/python -m loadtests.bench $(ARGS)
+
+soak: $(VENV)/installed-dev ## sell for an hour at a constant rate, and judge what grows; ARGS="--minutes 10 --rate 300"
+	@$(BIN)/python -m loadtests.soak $(ARGS)
 
 loadtest: $(VENV)/installed-dev ## rehearse an on-sale with Locust, about a minute; ARGS="--spike-users 2000 --max-p99-ms 500"
 	@$(BIN)/python -m loadtests $(ARGS)

@@ -13,6 +13,7 @@ from loadtests.answers import Line
 from shared.errors import ConfigurationError
 
 PURCHASES = "/api/ticket-purchases/"
+EVERY_SCOPE = ("read", "purchase", "payments", "manage")
 # How many tickets a buyer wants, with weights: mostly one or two, as at any concert. Our choice.
 QUANTITIES = {1: 50, 2: 30, 3: 12, 4: 8}
 # Of an event that is made for a sale; a tenth of its buyers want a cart of two or three of them.
@@ -79,16 +80,25 @@ def create_sale(
     return CreatedSale(event, ticket_types)
 
 
-def create_payments_key(base_url: str, token: str) -> str:
-    """An API key of this token's user, for a day, which confirms as often as a shop needs.
+def create_api_key(base_url: str, token: str, name: str, scopes: Sequence[str]) -> str:
+    """An API key of this token's user, for a day.
 
     Raises:
         ConfigurationError: as `create_sale`.
     """
     expires = datetime.now(UTC) + timedelta(days=1)
-    fields = {"name": "rehearsal", "scopes": ["payments"], "expires_at": expires.isoformat()}
+    fields = {"name": name, "scopes": list(scopes), "expires_at": expires.isoformat()}
     key: str = _create(base_url, "/api/keys/", token, fields)["key"]
     return key
+
+
+def create_webhook(base_url: str, token: str, url: str) -> None:
+    """A webhook of this token's user, of all events.
+
+    Raises:
+        ConfigurationError: as `create_sale`.
+    """
+    _create(base_url, "/api/webhooks/", token, {"url": url})
 
 
 def register(base_url: str, username: str, password: str) -> int:

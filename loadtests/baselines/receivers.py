@@ -1,7 +1,8 @@
 """Receivers of webhooks, all in one process: a path is a receiver.
 
 `python -m loadtests.baselines.receivers PORT`. Those below `/hang` never answer. The others answer
-204 and look at no more of a body than its numbers. `GET /` is what each has received, as JSON;
+204 and look at no more of a body than its numbers; those below `/failing` answer 503 for a third of
+each minute. `GET /` is what each has received, as JSON;
 `GET /end` ends every request that hangs. They have what is left of the cores by others.
 """
 
@@ -21,8 +22,10 @@ from shared.web.server import listening_socket
 
 NUMBER = b'"number":'
 FIRST = re.compile(NUMBER + rb"(\d+)")
-HANG = "/hang"
+HANG, FAILING = "/hang", "/failing"
+FAILS_SECONDS, OF_SECONDS = 20, 60
 ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
+FAILURE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 BACKLOG = 4_096
 NICENESS = 19
 
@@ -96,6 +99,8 @@ class _Connection(asyncio.Protocol):
                 self._receivers.abort_hanging()
         elif self._path.startswith(HANG):
             self._receivers.hanging.add(self._transport)
+        elif self._path.startswith(FAILING) and time.monotonic() % OF_SECONDS < FAILS_SECONDS:
+            self._transport.write(FAILURE)
         else:
             received.setdefault(self._path, Received()).add(b"".join(self._parts))
             self._transport.write(ANSWER)

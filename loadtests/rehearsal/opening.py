@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from loadtests.eventify_command import eventify
 from loadtests.rehearsal.assignment import Payments
-from loadtests.selling import create_payments_key, create_sale
+from loadtests.selling import create_api_key, create_sale
 from shared.errors import ConfigurationError
 
 # The users that are minted, REHEARSAL1 and so on; a later rehearsal takes the same ones.
@@ -42,7 +42,9 @@ def open_sale(
             hold_seconds=options.hold_seconds or None,
         ).ticket_types
         if options.hold_seconds and not payments.key:
-            payments = replace(payments, key=create_payments_key(host, tokens[0]))
+            payments = replace(
+                payments, key=create_api_key(host, tokens[0], "rehearsal", ["payments"])
+            )
     except ConfigurationError as error:
         raise StopTest(str(error)) from error
     logger.info("Ticket types %s are on sale: %d tickets", ids, options.event_capacity)

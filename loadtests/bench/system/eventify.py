@@ -35,7 +35,7 @@ class BenchSystem:
     """A running system: its addresses, its processes, its database."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        self._environment = environment
+        self.environment = environment
         status = json.loads(self.command("status", "--json"))
         self.home = Path(environment["EVENTIFY_HOME"])
         self.port = int(status["gateway_url"].rpartition(":")[2])
@@ -48,7 +48,7 @@ class BenchSystem:
         self.pids: dict[str, int] = {p["name"]: p["pid"] for p in status["processes"]}
 
     def command(self, *arguments: str) -> str:
-        return eventify(*arguments, environment=self._environment)
+        return eventify(*arguments, environment=self.environment)
 
     def take_down(self) -> None:
         self.engine.dispose()

@@ -1,0 +1,79 @@
+"""The process that makes the load, until its time is over or SIGTERM comes."""
+
+import asyncio
+import signal
+
+import uvloop
+
+from loadtests.bench.load.loops import intended_moments
+from loadtests.eventify_command import eventify
+from loadtests.soak.load.api import Api
+from loadtests.soak.load.buyers import arrive
+from loadtests.soak.load.organiser import Organiser
+from loadtests.soak.load.plan import BUYERS, LoadPlan
+from loadtests.soak.load.tally import LoadReport, LoadTally
+from loadtests.soak.load.visitors import Visitors
+from loadtests.soak.load.world import World
+from shared.web.server import raise_open_files_limit
+
+# Who waits for ten seconds and pays three later is long gone.
+OUTSTANDING_SECONDS = 30
+
+
+def run_load(plan: LoadPlan) -> LoadReport:
+    """Raises ConfigurationError where the system does not allow the first sales."""
+    raise_open_files_limit()
+    return uvloop.run(_run(plan))
+
+
+async def _run(plan: LoadPlan) -> LoadReport:
+    tally = LoadTally()
+    api = Api(plan.port, tally)
+    world = World(plan, await asyncio.to_thread(_mint, plan), tally, api)
+    organiser, visitors = Organiser(world), Visitors(world)
+    await visitors.register_all()
+    await organiser.open_all()
+    moments = intended_moments(plan.per_second, plan.seconds, seed=1)
+    most = round(OUTSTANDING_SECONDS * plan.per_second)
+    tally.begin()
+    buyers = asyncio.create_task(arrive(world, moments, tally.began_at, most))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, buyers.cancel)
+    others = [
+        asyncio.create_task(work)
+        for work in (
+            organiser.sell(),
+            organiser.read_lists(),
+            visitors.look(),
+            visitors.sign_in_and_out(),
+            _end_minutes(world),
+            _renew_tokens(world),
+        )
+    ]
+    # Another that ends has failed: its reason is raised below.
+    await asyncio.wait([buyers, *others], return_when=asyncio.FIRST_COMPLETED)
+    for task in (buyers, *others):
+        task.cancel()
+    ended = await asyncio.gather(buyers, *others, return_exceptions=True)
+    api.close()
+    for error in ended:
+        if isinstance(error, Exception):
+            raise error
+    return tally.report()
+
+
+async def _end_minutes(world: World) -> None:
+    while True:
+        await asyncio.sleep(world.plan.bucket_seconds)
+        world.tally.end_minute()
+
+
+async def _renew_tokens(world: World) -> None:
+    """As sign-ins would over days: no gateway has seen the new ones."""
+    while True:
+        await asyncio.sleep(world.plan.tokens_seconds)
+        world.tokens = await asyncio.to_thread(_mint, world.plan)
+
+
+def _mint(plan: LoadPlan) -> list[str]:
+    command = ("token", "buyer", "--count", str(BUYERS))
+    return eventify(*command, environment=plan.environment).splitlines()
