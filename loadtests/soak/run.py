@@ -15,7 +15,7 @@ from loadtests.bench.report.machine import this_machine
 from loadtests.bench.system.baseline import running_server
 from loadtests.bench.system.eventify import SETTINGS, BenchSystem, own_systems
 from loadtests.selling import EVERY_SCOPE, create_api_key, create_webhook
-from loadtests.soak.load.generator import run_load
+from loadtests.soak.load.generator import prepare, run_load
 from loadtests.soak.load.plan import LoadPlan
 from loadtests.soak.load.tally import LoadReport
 from loadtests.soak.load.visitors import REFRESHES, SIGN_INS_PER_SECOND
@@ -68,7 +68,7 @@ def run_soak(
     with (
         own_systems(1, **pace.settings()) as (system,),
         running_server("loadtests.baselines.receivers", 1) as receivers,
-        spawned_process() as generator,
+        spawned_process(prepare) as generator,
     ):
         key = _set_up(system, receivers.port)
         add_past_sign_ins(system.engine, pace)
@@ -84,6 +84,7 @@ def run_soak(
             tokens_seconds=pace.tokens_seconds,
         )
         with sampling(system, pace.sample_seconds) as sampler:
+            say(f"Selling for {options.minutes:g} minutes ...")
             running = generator.submit(run_load, plan)
             errors = _watch(running, system, sampler, pace, say, stopped, generator_pid)
             load = running.result()
@@ -147,7 +148,6 @@ def _watch(
             now = time.monotonic()
             if stopped.is_set():
                 os.kill(generator_pid, signal.SIGTERM)
-                wait([running])
             if now - said_at >= SAY_EVERY_SECONDS and sampler.samples:
                 said_at = now
                 say(_progress(sampler, now - began_at, pace))

@@ -20,13 +20,20 @@ from shared.web.server import raise_open_files_limit
 OUTSTANDING_SECONDS = 30
 
 
+def prepare() -> None:
+    """In its process: SIGTERM ends the load, and never the process."""
+    raise_open_files_limit()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def run_load(plan: LoadPlan) -> LoadReport:
     """Raises ConfigurationError where the system does not allow the first sales."""
-    raise_open_files_limit()
     return uvloop.run(_run(plan))
 
 
 async def _run(plan: LoadPlan) -> LoadReport:
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     tally = LoadTally()
     api = Api(plan.port, tally)
     world = World(plan, await asyncio.to_thread(_mint, plan), tally, api)
@@ -36,11 +43,11 @@ async def _run(plan: LoadPlan) -> LoadReport:
     moments = intended_moments(plan.per_second, plan.seconds, seed=1)
     most = round(OUTSTANDING_SECONDS * plan.per_second)
     tally.begin()
-    buyers = asyncio.create_task(arrive(world, moments, tally.began_at, most))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, buyers.cancel)
-    others = [
+    tasks = [
         asyncio.create_task(work)
         for work in (
+            arrive(world, moments, tally.began_at, most),
+            _when(stopped),
             organiser.sell(),
             organiser.read_lists(),
             visitors.look(),
@@ -49,16 +56,20 @@ async def _run(plan: LoadPlan) -> LoadReport:
             _renew_tokens(world),
         )
     ]
-    # Another that ends has failed: its reason is raised below.
-    await asyncio.wait([buyers, *others], return_when=asyncio.FIRST_COMPLETED)
-    for task in (buyers, *others):
+    # Another than the first two that ends has failed: its reason is raised below.
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
         task.cancel()
-    ended = await asyncio.gather(buyers, *others, return_exceptions=True)
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
     api.close()
     for error in ended:
         if isinstance(error, Exception):
             raise error
     return tally.report()
+
+
+async def _when(stopped: asyncio.Event) -> None:
+    await stopped.wait()
 
 
 async def _end_minutes(world: World) -> None:
