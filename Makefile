@@ -42,7 +42,7 @@ audit: $(VENV)/installed ## replay every decision from the rows
 test: $(VENV)/installed-dev ## run the tests, ten minutes on two cores; ARGS="tests/unit" runs some
 	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) --durations=10 $(ARGS)
 
-test-deep: $(VENV)/installed-dev ## short runs of the fuzz, the models of the contract and the benchmark
+test-deep: $(VENV)/installed-dev ## short runs of the fuzz, the models of the contract, the benchmark and the soak
 	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) tests/deep $(ARGS)
 
 compose-test: $(VENV)/installed-dev ## build the image and run docker-compose.yml, with a sale; needs root, podman, runc, debootstrap

@@ -34,7 +34,7 @@ class Pace(msgspec.Struct, frozen=True):
 
     @property
     def refresh_token_seconds(self) -> int:
-        return max(10, round(self.run_seconds / 12))
+        return max(30, round(self.run_seconds / 12))
 
     def settings(self) -> dict[str, str]:
         """What is kept for a day or an hour is kept for a twelfth of the run."""

@@ -13,6 +13,7 @@ from loadtests.soak.load.world import World, guarded
 VISITORS = 0.1
 SIGN_INS_PER_SECOND = 1.0
 REFRESHES = 5
+ADDRESSES = 20
 # Of sign-ins that are by somebody new, and of those that end by a sign-out.
 NEW_ACCOUNTS, SIGN_OUTS = 0.1, 0.5
 PASSWORD = "correct horse battery"
@@ -96,9 +97,9 @@ class Visitors:
     async def _post(
         self, what: str, path: str, fields: dict[str, str], expected: int
     ) -> ClientResponse:
-        """From an address of its own, which a proxy names: limits are for each address."""
+        """From one of a few addresses, which a proxy names: limits are for each."""
         chance = self._world.chance
-        address = f"10.{chance.randrange(256)}.{chance.randrange(256)}.{chance.randrange(256)}"
+        address = f"10.0.0.{chance.randrange(ADDRESSES)}"
         answer = await self._world.api.ask(
             what,
             "POST",
