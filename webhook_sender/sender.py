@@ -88,7 +88,11 @@ class _Work:
 
 
 class Sender:
-    """Open it in a running event loop."""
+    """Open it in a running event loop.
+
+    Attributes:
+        slow: webhooks whose last response was slow: they have the room of those that fail.
+    """
 
     def __init__(self, settings: Settings, engine: Engine, requests: Requests) -> None:
         self._settings = settings
@@ -109,8 +113,7 @@ class Sender:
         self._work: dict[Claim, _Work] = {}
         self._ready: list[Claim] = []
         self._sent: list[tuple[Delivery, Outcome]] = []
-        # Webhooks whose last response was slow: they have the room of those that fail.
-        self._slow: set[int] = set()
+        self.slow: set[int] = set()
         self._requests_under_way: set[asyncio.Task[None]] = set()
         self._tests: set[asyncio.Task[None]] = set()
         # Events with new entries; and when events were looked at.
@@ -214,6 +217,8 @@ class Sender:
         if began >= self._clean_at:
             self._clean_at = began + CLEAN_SECONDS
             await self._call(store.clean)
+            slow = frozenset(self.slow)
+            self.slow -= slow - await self._call(store.enabled_among, slow)
         took = time.monotonic() - began
         pause = min(took / POLL_SHARE, POLL_PAUSE_MAX_SECONDS)
         self._poll_not_before = time.monotonic() + pause
@@ -236,7 +241,7 @@ class Sender:
                 store.claim,
                 events,
                 Counter(claim.webhook_id for claim in self._work),
-                slow=self._slow,
+                slow=self.slow,
                 failing=failing,
                 limit=room,
                 lease_seconds=self._lease_seconds,
@@ -284,9 +289,9 @@ class Sender:
         reached("after_webhook_request")
         self._count(outcome)
         if outcome.milliseconds >= SLOW_MILLISECONDS:
-            self._slow.add(delivery.claim.webhook_id)
+            self.slow.add(delivery.claim.webhook_id)
         else:
-            self._slow.discard(delivery.claim.webhook_id)
+            self.slow.discard(delivery.claim.webhook_id)
         self._sent.append((delivery, outcome))
         self._wakeup.set()
 

@@ -164,6 +164,7 @@ FROM (SELECT w.id, test_id, url FROM webhooks w
 WHERE w.id = asked.id
 RETURNING asked.id, asked.test_id, asked.url, {as_time("now()")}, {SECRETS}
 """
+ENABLED_AMONG = "SELECT id FROM webhooks WHERE id = ANY(%s) AND disabled_at IS NULL"
 DELETE_EXPIRED_SECRETS = "DELETE FROM webhook_secrets WHERE expires_at <= now()"
 DELETE_OLD_ATTEMPTS = """
 DELETE FROM webhook_deliveries d
@@ -454,6 +455,12 @@ def clean(engine: Engine) -> None:
     with statement(engine) as cursor:
         cursor.execute(DELETE_EXPIRED_SECRETS)
         cursor.execute(DELETE_OLD_ATTEMPTS, [DELIVERIES_KEPT])
+
+
+def enabled_among(engine: Engine, webhooks: Collection[int]) -> set[int]:
+    with statement(engine) as cursor:
+        cursor.execute(ENABLED_AMONG, [list(webhooks)])
+        return {id_ for (id_,) in cursor.fetchall()}
 
 
 def state(engine: Engine) -> State:

@@ -21,6 +21,10 @@ from shared.text import folded
 WRONG_PASSWORDS = Rate(burst=30, per_second=0.1)
 # An address is remembered this long after the account's last sign-in from it.
 FAMILIAR_SECONDS = 30 * 86_400
+# Those of the newest sign-ins, in Redis: 91 bytes each. Without a limit a million sign-ins a day
+# would take all of its memory within days, from results and from limits of rates.
+FAMILIAR_MAX = 500_000
+FAMILIAR_KEY = "eventify:familiar"
 # Of those in memory the oldest are dropped: about 10 MB.
 REMEMBERED_ROWS = 50_000
 
@@ -48,7 +52,7 @@ class AccountLimit:
         sign_ins = Rate(settings.sign_in_rate_burst, settings.sign_in_rate_per_second)
         self._is_lifted = sign_ins.is_unlimited
         self._limiter = RateLimiter("sign-in-account", WRONG_PASSWORDS, settings)
-        self._familiar = _FamiliarOrigins(settings)
+        self._familiar = FamiliarOrigins(settings)
         self._threads = BoundedExecutor("sign-in-account", threads=1, waiting_max=WAITING_MAX)
 
     async def begin(self, username: str, address: str) -> Attempt:
@@ -96,8 +100,11 @@ class AccountLimit:
         return Attempt(bucket, origin)
 
 
-class _FamiliarOrigins:
-    """Accounts with an address each, in Redis; in memory while it is unavailable."""
+class FamiliarOrigins:
+    """Accounts with an address each, in Redis; in memory while it is unavailable.
+
+    In Redis they are one sorted set, by the time of the last sign-in.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._redis = open_redis(settings)
@@ -107,21 +114,27 @@ class _FamiliarOrigins:
     def __contains__(self, origin: str) -> bool:
         if self._own.get(origin, 0.0) > time.monotonic():
             return True
-        return bool(self._breaker.call(lambda: self._redis.exists(_key(origin))))
+        signed_in_at = self._breaker.call(lambda: self._redis.zscore(FAMILIAR_KEY, origin))
+        return signed_in_at is not None and signed_in_at > time.time() - FAMILIAR_SECONDS
 
     def add(self, origin: str) -> None:
         self._own[origin] = time.monotonic() + FAMILIAR_SECONDS
         self._own.move_to_end(origin)
         while len(self._own) > REMEMBERED_ROWS:
             self._own.popitem(last=False)
-        self._breaker.call(lambda: self._redis.set(_key(origin), 1, ex=FAMILIAR_SECONDS))
+        self._breaker.call(lambda: self._add_to_redis(origin))
 
     def close(self) -> None:
         self._redis.close()
 
-
-def _key(origin: str) -> str:
-    return f"eventify:familiar:{origin}"
+    def _add_to_redis(self, origin: str) -> None:
+        now = time.time()
+        with self._redis.pipeline(transaction=False) as commands:
+            commands.zadd(FAMILIAR_KEY, {origin: now})
+            commands.zremrangebyscore(FAMILIAR_KEY, "-inf", now - FAMILIAR_SECONDS)
+            commands.zremrangebyrank(FAMILIAR_KEY, 0, -FAMILIAR_MAX - 1)
+            commands.expire(FAMILIAR_KEY, FAMILIAR_SECONDS)
+            commands.execute()
 
 
 def account_key(username: str) -> str:

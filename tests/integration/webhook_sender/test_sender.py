@@ -23,7 +23,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from gateway.accounts.store import lock, unlock
 from gateway.webhooks import store
 from gateway.webhooks.schemas import DEFAULT_KINDS
+from gateway.webhooks.store import StoredWebhook
 from shared.config.settings import Settings
+from shared.database.engine import open_engine
 from shared.free_port import free_port
 from shared.messaging.redis_client import open_redis
 from shared.purchases import DECIDED_CHANNEL
@@ -45,10 +47,11 @@ from tests.support.receivers import (
 )
 from tests.support.services import PROJECT, environment, running_service
 from tests.support.waiting import eventually
+from webhook_sender import sender as sender_module
 from webhook_sender import store as sending
 from webhook_sender.ledgers import Ledgers, Page
 from webhook_sender.request import Requests
-from webhook_sender.sender import Sender
+from webhook_sender.sender import DATABASE_THREADS, Sender
 from webhook_sender.store import DELIVERIES_KEPT, Found, claim, clean, prepare
 
 SENDER = "webhook_sender"
@@ -654,6 +657,34 @@ def test_those_that_hang_slow_nobody_else(
             lambda: _equal([receiver.in_flight.get(f"/hang{n}", 0) for n in range(50)], [4] * 50)
         )
     assert all(receiver.most_in_flight[f"/hang{nth}"] == 4 for nth in range(50))
+
+
+@pytest.mark.anyio
+async def test_those_that_are_gone_are_not_remembered_as_slow(
+    sale: Sale, receiver: Receiver, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is deleted, and one disabled."""
+    monkeypatch.setattr(sender_module, "SLOW_MILLISECONDS", 0)
+    monkeypatch.setattr(sender_module, "CLEAN_SECONDS", 0)
+    deleted, disabled, other = (sale.webhook(f"{receiver.url}/hooks") for _ in range(3))
+    stopping = asyncio.Event()
+    engine = open_engine(settings, "sender", pool_size=DATABASE_THREADS)
+    async with aclosing(Requests(settings)) as requests:
+        sending = Sender(settings, engine, requests)
+
+        async def slow_are(*webhooks: StoredWebhook) -> None:
+            ids = {webhook.id for webhook in webhooks}
+            await asyncio.to_thread(eventually, lambda: _equal(sending.slow, ids))
+
+        running = asyncio.create_task(sending.run(stopping, lambda: None))
+        await asyncio.to_thread(sale.sell)
+        await slow_are(deleted, disabled, other)
+        store.remove(sale.engine, sale.owner, deleted.id)
+        sale.change(disabled, enabled=False)
+        await slow_are(other)
+        stopping.set()
+        await running
+    engine.dispose()
 
 
 def test_a_test_is_sent_once_also_where_the_webhook_is_disabled(

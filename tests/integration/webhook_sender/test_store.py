@@ -62,6 +62,16 @@ def test_slow_webhooks_have_the_room_of_those_that_fail(sale: Sale, engine: Engi
     assert (claimed(failing=False), claimed(failing=True)) == ([fast], [slow])
 
 
+def test_webhooks_that_are_disabled_or_gone_are_not_among_the_enabled(
+    sale: Sale, engine: Engine
+) -> None:
+    disabled, enabled, other = sale.webhook(URL), sale.webhook(URL), sale.webhook(URL)
+    sale.change(disabled, enabled=False)
+    asked = [disabled.id, enabled.id, other.id + 1_000]
+    assert store.enabled_among(engine, asked) == {enabled.id}
+    assert store.enabled_among(engine, []) == set()
+
+
 def test_of_many_only_what_is_still_its_own_is_sent_and_moved(
     sale: Sale, settings: Settings, engine: Engine
 ) -> None:

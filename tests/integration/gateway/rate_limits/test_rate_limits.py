@@ -12,7 +12,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from gateway.rate_limits.by_account import WRONG_PASSWORDS, AccountLimit
+from gateway.rate_limits import by_account
+from gateway.rate_limits.by_account import (
+    FAMILIAR_KEY,
+    FAMILIAR_SECONDS,
+    WRONG_PASSWORDS,
+    AccountLimit,
+    FamiliarOrigins,
+)
 from gateway.rate_limits.by_address import bucket_of
 from gateway.rate_limits.by_user import UserLimit
 from gateway.rate_limits.limiter import DRAW, RateLimiter
@@ -283,13 +290,35 @@ async def test_a_stranger_does_not_lock_the_owner_out(gateways: TwoGateways) -> 
     assert not await gateways.attempt("198.51.100.8", right=True)
 
 
+def test_the_addresses_of_the_newest_sign_ins_are_familiar(
+    settings: Settings, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_account, "FAMILIAR_MAX", 3)
+    with closing(FamiliarOrigins(settings)) as here, closing(FamiliarOrigins(settings)) as there:
+        for origin in ("a", "b", "c", "a", "d"):
+            here.add(origin)
+        assert [origin for origin in "abcd" if origin in there] == ["a", "c", "d"]
+    assert redis_client.zcard(FAMILIAR_KEY) == 3
+
+
+def test_an_address_is_familiar_for_30_days(settings: Settings, redis_client: redis.Redis) -> None:
+    since = time.time() - FAMILIAR_SECONDS
+    redis_client.zadd(FAMILIAR_KEY, {"long ago": since - 60, "still": since + 60})
+    with closing(FamiliarOrigins(settings)) as origins:
+        assert "still" in origins
+        assert "long ago" not in origins
+        origins.add("new")
+    assert redis_client.zscore(FAMILIAR_KEY, "long ago") is None
+    assert 0 < redis_client.ttl(FAMILIAR_KEY) <= FAMILIAR_SECONDS
+
+
 @pytest.mark.anyio
 async def test_names_and_addresses_are_not_written_to_redis(
     gateways: TwoGateways, redis_client: redis.Redis
 ) -> None:
     await gateways.attempt("198.51.100.7", right=True)
     await gateways.attempt("198.51.100.8")
-    keys = b" ".join(redis_client.keys())
+    keys = b" ".join([*redis_client.keys(), *redis_client.zrange(FAMILIAR_KEY, 0, -1)])
     assert keys
     assert b"ana" not in keys
     assert b"198" not in keys
