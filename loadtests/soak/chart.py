@@ -40,6 +40,7 @@ def draw(report: SoakReport, file: Path) -> None:
         ("Open files", "files", of("open_files")),
         ("Threads", "threads", of("threads")),
         ("Connections to PostgreSQL", "", {**of("connections_of"), **of("connections_in_state")}),
+        ("Memory of PostgreSQL's sessions, by service", "MiB", of("session_mib")),
         ("Valkey", "MiB; thousands", _valkey(found)),
         ("Tables that grow with sales, with indexes", "MiB", _tables(relations, GROW_WITH_SALES)),
         ("Tables whose rows come and go", "MiB", _tables(relations, COME_AND_GO)),
@@ -57,10 +58,11 @@ def draw(report: SoakReport, file: Path) -> None:
         layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.12, hspace=0.04)
         canvas = Canvas(figsize=(17, 1 + 3.4 * rows), layout=layout)
         canvas.suptitle(_title(report), fontsize=15, **TITLE)
-        for axes, (title, label, lines) in zip(
-            canvas.subplots(rows, COLUMNS).flat, panels, strict=False
-        ):
+        every = list(canvas.subplots(rows, COLUMNS).flat)
+        for axes, (title, label, lines) in zip(every, panels, strict=False):
             _draw_panel(axes, title, label, lines)
+        for axes in every[len(panels) :]:
+            axes.set_axis_off()
         canvas.savefig(file)
 
 

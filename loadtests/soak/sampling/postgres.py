@@ -1,12 +1,16 @@
 """What PostgreSQL says of itself: connections, tables, dead rows, WAL, vacuums."""
 
+from contextlib import suppress
+
 from sqlalchemy import Connection, Engine, text
+
+from loadtests.soak.sampling.processes import private_mib
 
 APPLICATION = "eventify-soak"
 # It reads free space and dead rows without reading all pages.
 EXTENSION = "CREATE EXTENSION IF NOT EXISTS pgstattuple"
 SESSIONS = text("""
-SELECT application_name AS name, coalesce(state, 'starting') AS state,
+SELECT pid, application_name AS name, coalesce(state, 'starting') AS state,
        coalesce(extract(epoch FROM clock_timestamp() - xact_start), 0)::float8 AS transaction
 FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND datname = current_database() AND pid <> pg_backend_pid()
@@ -69,7 +73,10 @@ def postgres_figures(connection: Connection, with_wasted: bool) -> dict[str, flo
 
 
 def _of_sessions(connection: Connection) -> dict[str, float]:
-    """Counts by the service that has them and by state, and the age of the oldest transaction."""
+    """By the service that has them: their number and memory; by state: their number.
+
+    And the age of the oldest transaction.
+    """
     figures = {"connections": 0.0, "oldest_transaction_seconds": 0.0}
     for row in connection.execute(SESSIONS):
         if row.name == APPLICATION:
@@ -80,6 +87,9 @@ def _of_sessions(connection: Connection) -> dict[str, float]:
             f"connections_in_state:{row.state}",
         ):
             figures[name] = figures.get(name, 0.0) + 1
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            memory = f"session_mib:{row.name or 'unnamed'}"
+            figures[memory] = figures.get(memory, 0.0) + private_mib(row.pid)
         oldest = max(figures["oldest_transaction_seconds"], row.transaction)
         figures["oldest_transaction_seconds"] = oldest
     return figures

@@ -29,6 +29,11 @@ def process_figures(roots: Mapping[str, int]) -> dict[str, float]:
     return figures
 
 
+def private_mib(pid: int) -> float:
+    """Raises FileNotFoundError or ProcessLookupError: there is no such process."""
+    return _memory_mib(pid)["Pss_Anon"]
+
+
 def _figures(process: psutil.Process) -> Iterator[tuple[str, float]]:
     """None of one that has just ended; its CPU time is its parent's."""
     try:

@@ -70,6 +70,8 @@ def test_a_purchase_that_takes_more_and_more_cpu_is_found() -> None:
 def test_figures_without_a_rule_are_only_shown() -> None:
     assert kind_of("vacuums:ledger") is None
     assert not growing(samples_of("pss_mib:postgres", lambda at: at))
+    assert not growing(samples_of("open_files:postgres", lambda at: at))
+    assert growing(samples_of("open_files:gateway-1", lambda at: at))
 
 
 def test_a_last_quarter_that_is_slow_is_found() -> None:
