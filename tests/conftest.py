@@ -28,8 +28,10 @@ from tests.support.servers import (
 from tests.support.services import folder_for_servers
 
 LONGEST = (
+    *("tests/deep/chaos/test_faults.py", "tests/deep/test_fuzz.py", "tests/deep/test_bench.py"),
+    *("tests/deep/chaos/", "tests/deep/browser/", "tests/deep/"),
     *("tests/system/test_up.py", "tests/system/hostile/", "tests/system/contract/"),
-    *("tests/browser/", "tests/clients/", "tests/chaos/", "tests/system/", "tests/abuse/"),
+    *("tests/browser/", "tests/chaos/", "tests/clients/", "tests/system/", "tests/sdk/"),
 )
 # To start and stop a system takes seven seconds of CPU, and each process of a run has its own.
 SHARE_A_SYSTEM = (
@@ -43,7 +45,10 @@ SHARE_A_SYSTEM = (
     ("tests/system/test_metrics.py", "tests/system/test_logs.py"),
     ("tests/system/test_example_shop.py", "tests/system/test_webhooks.py"),
     ("tests/browser/",),
-    ("tests/clients/",),
+    ("tests/sdk/",),
+    ("tests/deep/browser/",),
+    ("tests/deep/clients/",),
+    ("tests/deep/model/",),
 )
 # httpx offers no place for it: every client, and every `httpx.get`, reads all certificates of the
 # machine, 20 ms of CPU, also where it is to talk plain HTTP, as all tests do.

@@ -82,8 +82,10 @@ FAULTS: dict[str, tuple[type[Fault], ...]] = {
     ),
 }
 
-# What `make test` has the time for: of each class those that go deepest. `make chaos` tries all.
-IN_SHORT: frozenset[type[Fault]] = frozenset(
+# The round of `make test`: what is most of all promised is that nothing accepted is lost.
+IN_TEST: type[Fault] = failpoints.KilledAfterAcceptCommit
+# The rounds of `make test-deep`: of each class those that go deepest. `make chaos` tries all.
+IN_TEST_DEEP: frozenset[type[Fault]] = frozenset(
     (
         processes.WorkerChildKilled,
         processes.GatewayKilled,
@@ -103,7 +105,6 @@ IN_SHORT: frozenset[type[Fault]] = frozenset(
         network.GatewaysAnswersLost,
         clock.WorkersClockAhead,
         failpoints.KilledBeforeAcceptCommit,
-        failpoints.KilledAfterAcceptCommit,
         failpoints.KilledBeforeDecisionCommit,
         failpoints.KilledAfterDecisionCommit,
     )
@@ -139,8 +140,8 @@ PAYMENTS: tuple[type[Fault], ...] = (
     network.PostgresAnswersLost,
     network.GatewaysAnswersLost,
 )
-# Where a payment's own steps are.
-PAYMENTS_IN_SHORT = (
+# Where a payment's own steps are, for `make test-deep`.
+PAYMENTS_IN_TEST_DEEP = (
     failpoints.KilledBeforeResolveCommit,
     failpoints.KilledAfterResolveCommit,
     postgres.PostgresCrashed,

@@ -1,7 +1,9 @@
-"""Every promise holds while processes, servers or the network between them fail."""
+"""Every promise holds while processes or the database fail: one round, and each stop and start.
+
+`make test-deep` has more rounds, `make chaos` as many as are wanted.
+"""
 
 import asyncio
-import random
 import signal
 import time
 from collections.abc import Iterator
@@ -15,64 +17,25 @@ import psutil
 import pytest
 
 from loadtests.client import ClientConnection
-from tests.chaos.catalogue import (
-    CONTROLS,
-    FAULTS,
-    IN_SHORT,
-    PAYMENT_CONTROLS,
-    PAYMENTS_IN_SHORT,
-    random_pair,
-)
+from tests.chaos.catalogue import IN_TEST
 from tests.chaos.checker import UNAVAILABLE_WITHIN_SECONDS, machine_lag_seconds
-from tests.chaos.conftest import BESIDE_OTHER_TESTS_SECONDS, SEED, payments_survive, survives
-from tests.chaos.control import Control
+from tests.chaos.conftest import BESIDE_OTHER_TESTS_SECONDS, survives
 from tests.chaos.evidence import queued_now
-from tests.chaos.faults.fault import Fault
 from tests.chaos.history import Evidence, History, Window
-from tests.chaos.payments import GIVEN_BACK, KEPT, PAYMENT_PROMISE, hold_race
 from tests.chaos.pulse import feel_pulse
-from tests.chaos.round import caught_in_round
-from tests.chaos.system import System, a_system
-from tests.support.factories import add_ticket_type, run, tamper
+from tests.chaos.system import System
+from tests.support.factories import add_ticket_type
 from tests.support.waiting import eventually
 from tests.system.selling import EVENTS, PURCHASES, buy, sale_held
 
 # One at a time on one system, which each of them leaves well.
 pytestmark = pytest.mark.timeout(300)
-STRIKING = [fault for faults in FAULTS.values() for fault in faults if fault in IN_SHORT]
 # Far longer than a stop may take: who is answered before did not wait for this.
 WAIT_SECONDS = 60
-# Whose harm does not depend on chance.
-NO_STATE_GUARD = next(each for each in CONTROLS if each[0].name == "no_state_guard")
-# `make chaos` draws more of them than could be tried here.
-_chance = random.Random(SEED)
-PAIRS = [random_pair(_chance) for _ in range(2)]
 
 
-@pytest.mark.parametrize("fault", STRIKING)
-def test_no_fault_breaks_a_promise(system: System, fault: type[Fault]) -> None:
-    survives(system, fault)
-
-
-@pytest.mark.parametrize(
-    "pair", PAIRS, ids=["-".join(fault.__name__ for fault in pair) for pair in PAIRS]
-)
-def test_two_faults_at_once_break_no_promise(system: System, pair: list[type[Fault]]) -> None:
-    survives(system, *pair)
-
-
-@pytest.mark.parametrize("fault", PAYMENTS_IN_SHORT)
-def test_no_payment_is_left_without_ticket_or_word(system: System, fault: type[Fault]) -> None:
-    result = payments_survive(system, fault)
-    assert set(result.fates) == {KEPT, GIVEN_BACK}, "there was no race"
-
-
-def test_a_payment_of_an_expired_hold_that_is_taken_is_caught() -> None:
-    """`make chaos ARGS=--controls` has the others."""
-    control, fault = next(each for each in PAYMENT_CONTROLS if each[0].name == "expired_is_paid")
-    with a_system(control) as system:
-        caught = hold_race(system, [fault(system)], random.Random(SEED), races=20)
-    assert {violation.promise for violation in caught.violations} == {PAYMENT_PROMISE}
+def test_a_process_that_is_killed_breaks_no_promise(system: System) -> None:
+    survives(system, IN_TEST)
 
 
 @contextmanager
@@ -82,26 +45,6 @@ def frozen_postgres(system: System) -> Iterator[None]:
         yield
     finally:
         system.postgres.thaw()
-
-
-@contextmanager
-def broken(system: System, control: Control) -> Iterator[None]:
-    """The database lacks the control's guards until the block ends; then all sales are removed."""
-    run(system.engine, control.without)
-    try:
-        yield
-    finally:
-        run(system.engine, control.without.replace("DISABLE", "ENABLE"))
-        sales = "events, lanes, requests, work_list, ledger, batches"
-        tamper(system.engine, f"TRUNCATE {sales} CASCADE")
-
-
-def test_a_ledger_that_nothing_guards_is_caught(system: System) -> None:
-    """Else the other tests here prove nothing; `make chaos ARGS=--controls` has all controls."""
-    control, fault = NO_STATE_GUARD
-    with broken(system, control):
-        caught = caught_in_round(system, fault(system), random.Random(SEED))
-    assert caught.violations
 
 
 async def ask(system: System, method: str, path: str, body: object) -> tuple[int, float]:

@@ -6,6 +6,12 @@ import sys
 from pathlib import Path
 
 TIMEOUT_SECONDS = 100
+# What each generated client is bought with.
+PROGRAMS = Path(__file__).parent / "programs"
+PYTHON_CLIENT = (
+    *("openapi-python-client", "generate"),
+    *("--output-path", ".", "--overwrite"),
+)
 
 
 def run(folder: Path, *command: str | Path) -> str:

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.commands import run, run_together
+from tests.clients.commands import PROGRAMS, run, run_together
 from tests.clients.guide import example
 from tests.clients.node import Node
 from tests.clients.story import check_story
 from tests.system.conftest import Shop
-
-PROGRAMS = Path(__file__).parent / "programs"
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from tests.clients.commands import run_together
-from tests.clients.node import Node
-
-HERE = Path(__file__).parent
+from tests.clients.node import HERE, Node
 
 
 def test_the_document_passes_the_linters(node: Node, document: Path, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Clients of openapi-python-client and datamodel-code-generator: they type-check, and buy."""
+"""Clients of openapi-python-client and datamodel-code-generator: they type-check, and buy.
+
+That the first one buys is tested in tests/clients.
+"""
 
 import shutil
 import sys
@@ -6,25 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.commands import run, run_together
+from tests.clients.commands import PROGRAMS, PYTHON_CLIENT, run, run_together
 from tests.clients.guide import example
 from tests.clients.story import check_story
 from tests.system.conftest import Shop
+from tests.system.operators import PROJECT
 
-PROGRAMS = Path(__file__).parent / "programs"
 # Beside that of `make check`: its settings are others.
-MYPY_CACHE = Path(__file__).parent.parent.parent / ".mypy_cache" / "clients"
+MYPY_CACHE = PROJECT / ".mypy_cache" / "clients"
 
 
 @pytest.fixture(scope="module")
 def folder(document: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("python")
-    client = ["--output-path", folder, "--overwrite"]
     models = ["--output-model-type", "pydantic_v2.BaseModel", "--use-annotated"]
     models += ["--target-python-version", "3.11"]
     run_together(
         folder,
-        ["openapi-python-client", "generate", "--path", document, *client],
+        [*PYTHON_CLIENT, "--path", document],
         ["datamodel-codegen", "--input", document, "--output", "eventify_models.py", *models],
     )
     for program in PROGRAMS.glob("*.py"):
@@ -40,6 +42,6 @@ def test_they_type_check(folder: Path) -> None:
     run(folder, *mypy, "eventify_api_client", *files)
 
 
-@pytest.mark.parametrize("program", ["openapi_python_client_story", "pydantic_models_story"])
-def test_it_buys(folder: Path, shop: Shop, program: str) -> None:
-    check_story(shop, run(folder, sys.executable, f"{program}.py", shop.url, program))
+def test_what_is_built_on_the_models_buys(folder: Path, shop: Shop) -> None:
+    program = "pydantic_models_story.py"
+    check_story(shop, run(folder, sys.executable, program, shop.url, "models"))
