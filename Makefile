@@ -39,11 +39,11 @@ demo: $(VENV)/installed ## run an on-sale, live, with audit and chart
 audit: $(VENV)/installed ## replay every decision from the rows
 	@$(BIN)/eventify audit $(ARGS)
 
-test: $(VENV)/installed-dev ## run the tests, ten minutes on two cores; ARGS="tests/unit" runs some
+test: $(VENV)/installed-dev ## test every part, five minutes on two cores; ARGS="tests/unit" runs some
 	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) --durations=10 $(ARGS)
 
-test-deep: $(VENV)/installed-dev ## short runs of the fuzz, the models of the contract, the benchmark and the soak
-	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) tests/deep $(ARGS)
+test-deep: $(VENV)/installed-dev ## test faults, pages, clients, rehearsals, fuzz and models at length, another five minutes
+	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) --durations=10 tests/deep $(ARGS)
 
 compose-test: $(VENV)/installed-dev ## build the image and run docker-compose.yml, with a sale; needs root, podman, runc, debootstrap
 	@$(BIN)/python -m pytest -q tests/environments/compose $(ARGS)

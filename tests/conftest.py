@@ -33,7 +33,7 @@ LONGEST = (
     *("tests/system/test_up.py", "tests/system/hostile/", "tests/system/contract/"),
     *("tests/browser/", "tests/chaos/", "tests/clients/", "tests/system/", "tests/sdk/"),
 )
-# To start and stop a system takes seven seconds of CPU, and each process of a run has its own.
+# To start and stop a system takes seconds of CPU, and each process of a run has its own.
 SHARE_A_SYSTEM = (
     (
         *("tests/system/hostile/", "tests/system/test_api_guide.py"),

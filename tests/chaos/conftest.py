@@ -1,4 +1,4 @@
-"""A system for each file of tests, and the round that each fault has to survive."""
+"""A system for each file of tests, here and in tests/deep/chaos, and the round to survive."""
 
 import random
 from collections.abc import Iterator

@@ -94,12 +94,15 @@ class Shop:
 
 
 @contextmanager
-def open_shop(*arguments: str, **settings: str) -> Iterator[Shop]:
-    """A shop of its own: arguments of `eventify up`, settings as environment variables."""
+def open_shop(*arguments: str, forks: bool = True, **settings: str) -> Iterator[Shop]:
+    """A shop of its own: arguments of `eventify up`, settings as environment variables.
+
+    `forks`: see `Operator.start`.
+    """
     with an_operator() as operator:
         operator.environment |= settings
         copy_migrated_postgres(operator.home / "postgres")
-        operator.start(*arguments)
+        operator.start(*arguments, forks=forks)
         with closing(Shop(operator)) as shop:
             yield shop
         operator.stop()
@@ -130,6 +133,7 @@ def large_shop() -> Iterator[Shop]:
     """Several processes of each kind, which log all they can; for tests of logs and metrics."""
     with open_shop(
         *("--gateways", "2", "--workers", "2"),
+        forks=False,
         EVENTIFY_LOG_LEVEL="DEBUG",
         EVENTIFY_ACCESS_LOG="true",
         EVENTIFY_PURCHASE_RATE_BURST=str(PURCHASE_RATE_BURST),

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 
+from deploy.local.supervisor import supervision
 from shared.config.settings import PREFIX
 from shared.free_port import free_port
 from shared.process import SUPERVISED_IN
@@ -21,6 +23,7 @@ from tests.support.services import folder_for_servers
 PROJECT = Path(__file__).parent.parent.parent
 # A machine that is busy with other tests may need longer than a client should wait.
 ANSWER_TIMEOUT_SECONDS = "10"
+FORKING = "tests.support.forking_supervisor"
 # What runs after `up --gateways 2`.
 WITH_TWO_GATEWAYS = {
     *("postgres", "valkey", "catalog-1", "worker-1", "sweeper-1", "sender-1"),
@@ -74,9 +77,19 @@ class Operator:
     def up(self, *arguments: str, **more_environment: str) -> subprocess.CompletedProcess[str]:
         return self.run("up", "--detach", "--port", str(self.port), *arguments, **more_environment)
 
-    def start(self, *arguments: str, **more_environment: str) -> None:
-        """`up`, within this process: most of what it imports is here already."""
-        with warnings.catch_warnings():
+    def start(self, *arguments: str, forks: bool = True, **more_environment: str) -> None:
+        """`up`, within this process: most of what it imports is here already.
+
+        Args:
+            forks: whether services are forks of a supervisor that has imported them, which takes a
+                third of the time (`tests/support/forking_supervisor.py`).
+        """
+        if forks:
+            more_environment["PYTHONPATH"] = str(PROJECT)
+        with (
+            warnings.catch_warnings(),
+            patch.object(supervision, "SUPERVISOR", FORKING if forks else supervision.SUPERVISOR),
+        ):
             # The supervisor outlives the command, as it should.
             warnings.simplefilter("ignore", ResourceWarning)
             started = self.call(

@@ -25,6 +25,7 @@ STOP_SECONDS = 120
 # How long a service without a supervisor may take to stop.
 LEFTOVER_SECONDS = 15
 SOCKET_NAME = "supervisor.sock"
+SUPERVISOR = "supervisor.supervisord"
 
 
 def make_socket_path() -> str:
@@ -55,7 +56,7 @@ def start_supervisor(
     with os.fdopen(os.open(home.logs / "supervisord.out", flags, 0o600), "wb") as output:
         return subprocess.Popen(
             [
-                *(sys.executable, "-P", "-m", "supervisor.supervisord"),
+                *(sys.executable, "-P", "-m", SUPERVISOR),
                 *("--configuration", str(home.supervisor_config)),
             ],
             cwd=home.path,
