@@ -17,7 +17,6 @@ from sqlalchemy import Engine
 from loadtests.recording.database import open_database
 from loadtests.recording.observations import ACCEPTED, REFUSED, Seen
 from loadtests.recording.run import OBSERVATIONS_FILE, RecordedRun, read
-from loadtests.verdict.chart import draw
 from loadtests.verdict.judge import RunVerdict, judge
 from loadtests.verdict.promises import (
     Broken,
@@ -62,6 +61,9 @@ def main(folder: Path, drain_seconds: float) -> None:
     verdict = check(run, folder, drain_seconds)
     write_summary(run, verdict, folder)
     write_csv(run, folder)
+    # Slow to import, and nothing before needs it.
+    from loadtests.verdict.chart import draw  # noqa: PLC0415
+
     draw(run, verdict, folder)
     show(run, verdict, folder, Console(highlight=False, width=None if sys.stdout.isatty() else 100))
     sys.exit(verdict.exit_code)

@@ -162,7 +162,8 @@ class Scene:
 def a_scene(**settings: str) -> Iterator[Scene]:
     """A system of its own, with the limits that an operator has by default."""
     defaults = {"EVENTIFY_ANSWER_TIMEOUT_SECONDS": _default("answer_timeout_seconds")}
-    with open_shop(**(defaults | settings)) as shop:
+    # Measured is what operators run, each service a process of its own.
+    with open_shop(forks=False, **(defaults | settings)) as shop:
         yield Scene(shop)
 
 
