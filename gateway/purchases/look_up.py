@@ -122,6 +122,7 @@ class PurchaseLookUp:
                 )
                 if not is_awaited or not may_wait or wait_limit.is_over:
                     return answer
+                del answer  # thousands wait, and each reads it again
                 await wait_limit.wait_for(decision)
             finally:
                 self._waiters.forget(purchase_id, decision)

@@ -1,6 +1,7 @@
 """Clients that wait for a decision, and what wakes them: Redis, or else the database."""
 
 import asyncio
+import contextvars
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -47,6 +48,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 NO_OUTCOMES: Mapping[str, Outcome] = MappingProxyType({})
+# Of the callbacks of all that wait: each would get a copy of its task's.
+NO_CONTEXT = contextvars.Context()
 # Its result is the outcome where that is known without a look at the database.
 Decision = asyncio.Future[Outcome | None]
 
@@ -157,6 +160,8 @@ class WaitLimit:
         client_leaves: of the request, whose body was read to its end.
     """
 
+    __slots__ = ("_client_leaves", "_ends_at")
+
     def __init__(self, seconds: float, client_leaves: ClientLeaves) -> None:
         self._ends_at = asyncio.get_running_loop().time() + seconds
         self._client_leaves = client_leaves
@@ -183,9 +188,9 @@ class WaitLimit:
                 over.set_result(None)
 
         left = self._client_leaves()
-        timer = loop.call_at(self._ends_at, end)
+        timer = loop.call_at(self._ends_at, end, context=NO_CONTEXT)
         for future in (decision, left):
-            future.add_done_callback(end)
+            future.add_done_callback(end, context=NO_CONTEXT)
         try:
             await over
         finally:

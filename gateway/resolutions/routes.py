@@ -79,18 +79,18 @@ class ResolutionRoutes:
         self._fallback_app = fallback_app
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """No coroutine of its own for what it passes on: each client that waits would keep it."""
         found = None
         if scope["type"] == "http" and scope["path"].endswith(SUFFIXES):
             path = scope["path"]
             found = PURCHASE_PATH.fullmatch(path) or EVENT_PATH.fullmatch(path)
         if found is None:
             return self._fallback_app(scope, receive, send)
-        return self._resolve(scope, receive, send, found)
+        return self._resolve(scope, receive, send, *found.groups())
 
     async def _resolve(
-        self, scope: Scope, receive: Receive, send: Send, found: re.Match[str]
+        self, scope: Scope, receive: Receive, send: Send, prefix: str, id_: str, action: str
     ) -> None:
-        prefix, id_, action = found.groups()
         route = f"{prefix}{{id}}/{action}/"
         scope["route"] = NamedRoute(route)
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import socket
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 from urllib.parse import unquote
@@ -11,10 +11,12 @@ from urllib.parse import unquote
 import httptools
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn._types import ASGIVersions
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from shared.errors import InvalidInput, Problem
 from shared.web.asgi_extensions import ANSWER, CLIENT_LEAVES, WHOLE_BODY, Headers
+from shared.web.lazy_event import LazyEvent
 from shared.web.problem_details import METHODS, PROBLEM_JSON, problem_body
 from shared.web.request_head import (
     HEADERS_MAX,
@@ -52,6 +54,13 @@ PROBE_ANSWER_SECONDS: Final = 0.25
 # Clients read 16 hexadecimal digits.
 ZEROS_MAX: Final = 8
 TCP_CLOSE: Final = 7  # Linux, include/net/tcp_states.h
+
+
+class Flow(FlowControl):
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.read_paused = self.write_paused = False
+        self._is_writable_event = LazyEvent(is_set=True)  # type: ignore[assignment]
 
 
 class Exchange(RequestResponseCycle):
@@ -109,6 +118,8 @@ class Connection(HttpToolsProtocol):
     - White space around a header's value is removed (RFC 9110, 5.5). Trailers are dropped.
     - A client that has closed its sending side gets the responses to what it has sent.
     - The extensions in `shared.web.asgi_extensions`.
+    - Little memory: thousands wait. Up to 30 attributes of an object share their names with all of
+      its class (CPython's `SHARED_KEYS_MAX_SIZE`): uvicorn's do, and ours are slots.
 
     Private to uvicorn, and therefore locked with its version: the methods that the event loop, the
     parser and the response call, and the state that `RequestResponseCycle.send` leaves. This class
@@ -121,33 +132,59 @@ class Connection(HttpToolsProtocol):
     idle_max: ClassVar[int]
 
     cycle: Exchange
+    parser: httptools.HttpRequestParser | None  # type: ignore[assignment] # uvicorn: never None
 
     # Between two requests, the oldest first.
     _idle: ClassVar[OrderedDict["Connection", None]] = OrderedDict()
 
     # The headers of every response, and their lines.
     _defaults: ClassVar[tuple[list[tuple[bytes, bytes]], bytes]] = ([], b"")
+    # uvicorn's own queue of requests, which is always empty here.
+    _no_pipeline: ClassVar[deque[Any]] = deque(maxlen=0)
 
-    _at_work = False  # on a request whose head is there and whose answer is not complete
-    _head_bytes = 0  # that came in a row and were no body: the parser keeps them all
-    _reading_body = False  # between the end of a head and the end of its message
-    _body_bytes = 0  # of the body that is being read, if its length is known
-    _ignores_upgrade = False  # the parser takes the end of this head for the end of the message
-    _unparsed = b""
-    _last_request_read = False  # there will be no other request
-    _input_ended = False  # nothing more is read
-    _half_closed = False
-    _lingering = False
-    _deadline: asyncio.TimerHandle | None = None
-    _send_deadline: asyncio.TimerHandle | None = None
-    _probe: asyncio.TimerHandle | None = None
-    _is_lost = False
-    _left: asyncio.Future[None] | None = None  # where an application wants to know
+    __slots__ = (
+        "_at_work",
+        "_body_bytes",
+        "_deadline",
+        "_half_closed",
+        "_head_bytes",
+        "_ignores_upgrade",
+        "_input_ended",
+        "_is_lost",
+        "_last_request_read",
+        "_left",
+        "_lingering",
+        "_probe",
+        "_reading_body",
+        "_send_deadline",
+        "_unparsed",
+    )
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.pipeline = self._no_pipeline
+        self._at_work = False  # on a request whose head is there and whose answer is not complete
+        self._head_bytes = 0  # that came in a row and were no body: the parser keeps them all
+        self._reading_body = False  # between the end of a head and the end of its message
+        self._body_bytes = 0  # of the body that is being read, if its length is known
+        # The parser takes the end of this head for the end of the message.
+        self._ignores_upgrade = False
+        self._unparsed = b""
+        self._last_request_read = False  # there will be no other request
+        self._input_ended = False  # nothing more is read
+        self._half_closed = False
+        self._lingering = False
+        self._deadline: asyncio.TimerHandle | None = None
+        self._send_deadline: asyncio.TimerHandle | None = None
+        self._probe: asyncio.TimerHandle | None = None
+        self._is_lost = False
+        self._left: asyncio.Future[None] | None = None  # where an application wants to know
 
     # --- called by the event loop ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = Flow(transport)
         self.headers = []
         self._start_deadline()
 
@@ -235,6 +272,8 @@ class Connection(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         self._head_bytes += len(data)
+        if self.parser is None:  # released in `_leaves`
+            self.parser = self._new_parser()
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -261,10 +300,15 @@ class Connection(HttpToolsProtocol):
             for header in self.scope["headers"]
             if header[0] in (b"content-length", b"transfer-encoding")
         ]
-        self.parser = httptools.HttpRequestParser(self)
+        self.parser = self._new_parser()
         self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(framing))
         if data:
             self._parse(data)
+
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        parser = httptools.HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's first one
+        return parser
 
     def on_message_begin(self) -> None:
         if self._reading_body:
@@ -298,6 +342,7 @@ class Connection(HttpToolsProtocol):
             raise InvalidInput(TOO_LARGE)
         self._head_bytes = 0
         scope, headers, parser = self.scope, self.headers, self.parser
+        assert parser is not None, "it calls this"
         method = scope["method"] = parser.get_method().decode()
         version = scope["http_version"] = parser.get_http_version()
         self.headers = []
@@ -362,7 +407,7 @@ class Connection(HttpToolsProtocol):
             access_logger=self.access_logger,
             access_log=False,  # `shared.web.edge.Edge` writes ours
             default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
+            message_event=LazyEvent(),  # type: ignore[arg-type]
             expect_100_continue=expects_continue,
             keep_alive=keep_alive,
             on_response=self.on_response_complete,
@@ -475,9 +520,17 @@ class Connection(HttpToolsProtocol):
     # --- the client that leaves ---
 
     def _leaves(self) -> asyncio.Future[None]:
-        """`shared.web.asgi_extensions.ClientLeaves`."""
+        """`shared.web.asgi_extensions.ClientLeaves`.
+
+        Who asks will wait. The parser, 900 bytes with its callbacks, is not needed before the next
+        request.
+        """
+        if self._is_answering:
+            self.parser = None
         if self._left is None:
             self._left = self.loop.create_future()
+            if self._is_lost:
+                self._left.set_result(None)
         return self._left
 
     def _check_client(self) -> None:

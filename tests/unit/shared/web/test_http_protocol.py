@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from shared.web.asgi_extensions import WHOLE_BODY, client_leaves, send_whole
+from shared.web.asgi_extensions import WHOLE_BODY, ClientLeaves, client_leaves, send_whole
 from shared.web.http_protocol import PIPELINED_MAX_BYTES, Connection
 from shared.web.request_head import HEADERS_MAX
 
@@ -493,3 +494,104 @@ async def test_a_lost_connection_leaves_no_garbage(
         assert gc.collect() < 100
     finally:
         gc.enable()
+
+
+# --- clients that wait ---
+
+WAITING_MAX_BYTES = 6_500
+
+
+class Waits:
+    """An application that waits, until it may answer, for its clients to disconnect."""
+
+    def __init__(self) -> None:
+        self.asked: list[ClientLeaves] = []
+        self.left: list[asyncio.Future[None]] = []
+        self.may_answer = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        leaves = client_leaves(scope, receive)
+        self.asked.append(leaves)
+        self.left.append(leaves())
+        await self.may_answer.wait()
+        await answer_whole(scope, receive, send)
+
+
+@pytest.mark.parametrize("pipelined", [True, False])
+@pytest.mark.parametrize(
+    "second",
+    [REQUEST, REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), b"no HTTP\r\n\r\n"],
+    ids=["another", "the last", "no HTTP"],
+)
+async def test_a_client_that_has_waited_may_send_another_request(
+    second: bytes, pipelined: bool
+) -> None:
+    app = Waits()
+    connection, wire = connect(app)
+    connection.data_received(REQUEST)
+    await settled()
+    assert len(app.left) == 1
+    if pipelined:
+        connection.data_received(second)
+    app.may_answer.set()
+    await settled()
+    if not pipelined:
+        connection.data_received(second)
+        await settled()
+    assert wire.statuses == [202, 400 if second.startswith(b"no") else 202]
+    connection.connection_lost(None)
+
+
+async def test_an_application_hears_of_a_client_that_has_left() -> None:
+    app = Waits()
+    connection, _ = connect(app)
+    connection.data_received(REQUEST)
+    await settled()
+    assert not app.left[0].done()
+    connection.connection_lost(None)
+    assert app.left[0].done()
+    app.may_answer.set()
+    await settled()
+
+
+async def test_an_application_that_asks_late_hears_of_it_as_well() -> None:
+    asked: list[ClientLeaves] = []
+
+    async def remember(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(client_leaves(scope, receive))
+        await receive()
+        await receive()
+
+    connection, _ = connect(remember)
+    connection.data_received(REQUEST)
+    await settled()
+    connection.connection_lost(None)
+    assert asked[0]().done()
+    await settled()
+
+
+async def test_a_client_that_waits_takes_little_memory() -> None:
+    app, clients = Waits(), 200
+    state, config = ServerState(), uvicorn.Config(app, lifespan="off", log_config=None)
+    connections = []
+
+    async def wait() -> None:
+        for _ in range(clients):
+            connection = Limited(config=config, server_state=state, app_state={})
+            connection.connection_made(Wire())
+            connection.data_received(REQUEST)
+            connections.append(connection)
+        await settled()
+
+    await wait()  # what all have in common
+    tracemalloc.start()
+    try:
+        await wait()
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    app.may_answer.set()
+    await settled()
+    for connection in connections:
+        connection.connection_lost(None)
+    assert taken / clients < WAITING_MAX_BYTES
