@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-import redis
 from sqlalchemy import Engine
 
 from purchase_worker.consumer.linger import Linger
@@ -16,7 +15,7 @@ from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE, open_engine
 from shared.database.rights import WORKER
 from shared.messaging.celery_client import PURCHASES_QUEUE
-from shared.messaging.redis_client import open_redis
+from shared.messaging.redis_client import RedisError, open_redis
 from shared.observability.logging import get_logger
 from shared.observability.tracing import open_tracing
 
@@ -33,7 +32,7 @@ class Runtime:
             settings, process_name, pool_size=pool_size, prepares=True, role=WORKER
         )
         self._publisher = ResultPublisher(settings)
-        self.redis: redis.Redis = self._publisher.redis
+        self.redis = self._publisher.redis
         # Only a broker that is Redis can be asked cheaply how many messages it holds.
         broker_url = settings.celery_broker_url
         self._broker = open_redis(settings, broker_url) if broker_url.startswith(REDIS) else None
@@ -97,7 +96,7 @@ class Runtime:
             return True
         try:
             return self._broker.llen(PURCHASES_QUEUE) > 0
-        except redis.RedisError:
+        except RedisError:
             return True
 
     def close(self) -> None:

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
-import redis
-
 from purchase_worker import metrics
 from purchase_worker.runtime import Runtime
 from shared.database.engine import DATABASE_UNAVAILABLE
-from shared.messaging.redis_client import send_all
+from shared.messaging.redis_client import RedisError, send_all
 from shared.observability.logging import get_logger
 from shared.purchases import WAKEUP_KEY_PREFIX, WAKEUP_TTL_MS
 
@@ -27,7 +25,7 @@ def decide_queues(runtime: Runtime, event_ids: Sequence[int]) -> list[int]:
     more = _decide(runtime, event_ids)
     if more:
         marks = [("SET", f"{WAKEUP_KEY_PREFIX}{id_}", "1", "PX", WAKEUP_TTL_MS) for id_ in more]
-        with suppress(redis.RedisError):  # without it, no gateway sends a wake-up either
+        with suppress(RedisError):  # without it, no gateway sends a wake-up either
             send_all(runtime.redis, marks)
     return more
 
@@ -62,5 +60,5 @@ def _decide(runtime: Runtime, event_ids: Sequence[int]) -> list[int]:
 def _clear_wakeups(runtime: Runtime, event_ids: Sequence[int]) -> None:
     try:
         runtime.redis.delete(*(f"{WAKEUP_KEY_PREFIX}{id_}" for id_ in event_ids))
-    except redis.RedisError as error:
+    except RedisError as error:
         logger.warning("wakeups_not_cleared", events=event_ids, error=str(error))

@@ -4,8 +4,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-
-from redis.commands.core import Script
+from typing import TYPE_CHECKING
 
 from gateway.metrics import RATE_LIMITED
 from gateway.rate_limits.token_bucket import (
@@ -22,6 +21,9 @@ from shared.errors import TooManyRequests, retry_after
 from shared.messaging.circuit_breaker import CircuitBreaker
 from shared.messaging.redis_client import open_redis
 from shared.observability.logging import get_logger
+
+if TYPE_CHECKING:
+    from redis.commands.core import Script
 
 # Of the buckets in memory the least recently used are dropped: about 10 MB.
 REMEMBERED_ROWS = 50_000
@@ -137,7 +139,9 @@ class RateLimiter:
     def _from_redis(self, keys: Sequence[str]) -> list[int] | None:
         return self._asked_of_redis(self._script, keys, self._rate.interval, self._rate.span)
 
-    def _asked_of_redis(self, script: Script, keys: Sequence[str], *args: int) -> list[int] | None:
+    def _asked_of_redis(
+        self, script: "Script", keys: Sequence[str], *args: int
+    ) -> list[int] | None:
         names = [f"eventify:rate:{self._name}:{key}" for key in keys]
         return self._breaker.call(lambda: script(keys=names, args=args))
 

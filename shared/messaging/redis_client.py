@@ -14,6 +14,7 @@ from redis.sentinel import Sentinel
 from shared.config.redis_url import SENTINELS, Sentinels, read_sentinels
 from shared.config.settings import Settings
 
+RedisError = redis.RedisError
 # Its name, then its arguments.
 Command = tuple[str | bytes | int, ...]
 

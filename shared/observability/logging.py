@@ -11,11 +11,14 @@ import sys
 from contextvars import ContextVar
 from urllib.parse import unquote
 
-import structlog
-from structlog.typing import EventDict
-
 from shared.config.foreign_variables import removed_variables
 from shared.config.settings import Settings, unknown_variables
+from shared.hidden_modules import hidden
+
+# It would load rich and pygments, for lines on a terminal: 4 MB and a tenth of a second.
+with hidden("rich"):
+    import structlog
+    from structlog.typing import EventDict
 
 REDACTED = "[secret]"
 PASSWORD_IN_URL = re.compile(r"://[^:/@\s]*:([^@\s]+)@")

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 from prometheus_client import REGISTRY, CollectorRegistry, Metric, generate_latest
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -86,7 +85,7 @@ def compact_dead_processes(directory: Path) -> None:
 
 def _is_running(file: Path) -> bool:
     pid = int(file.stem.rpartition("_")[2])
-    return pid == EXITED or psutil.pid_exists(pid)
+    return pid == EXITED or Path(f"/proc/{pid}").exists()
 
 
 def _write_sum(files: Iterable[Path], total: Path) -> None:
