@@ -227,8 +227,10 @@ REFUSED_BY_A_GUARD = (
 )
 BATCH = (
     "INSERT INTO public.batches (event_id, first_number, last_number, at, seen, decided_by)"
-    " VALUES (1001, {0}, {0}, now(), pg_current_snapshot(), 'me');"
+    " VALUES (1001, {0}, {0}, now(), pg_current_snapshot(), 'me')"
 )
+# Of one statement with its entries.
+WITH_BATCH = f"WITH batch AS ({BATCH}) "
 ENTRY = (
     "INSERT INTO public.ledger (event_id, number, command_id, ticket_type_id, kind, change,"
     " left_after) SELECT 1001, {number}, command_id, 2001, 'confirmed', {change}, {left}"
@@ -253,12 +255,12 @@ BLINDED = (
     ),
     (
         *(WORKER, "requests", "SELECT * FROM public.requests; UPDATE requests SET quantity = 2"),
-        BATCH.format(4) + ENTRY.format(number=4, change=-2, left=1),
+        WITH_BATCH.format(4) + ENTRY.format(number=4, change=-2, left=1),
         "ledger_answers",
     ),
     (
         *(WORKER, "lanes", "SELECT * FROM public.lanes; UPDATE lanes SET number = 8"),
-        BATCH.format(9) + ENTRY.format(number=9, change=-1, left=2),
+        WITH_BATCH.format(9) + ENTRY.format(number=9, change=-1, left=2),
         "ledger_numbered",
     ),
     (
@@ -269,7 +271,7 @@ BLINDED = (
     ),
     (
         *(WORKER, "counters", "SELECT * FROM public.counters; UPDATE counters SET issued = 9"),
-        BATCH.format(4) + ENTRY.format(number=4, change=-1, left=6),
+        WITH_BATCH.format(4) + ENTRY.format(number=4, change=-1, left=6),
         "ledger_counted",
     ),
     (
@@ -582,7 +584,7 @@ def test_with_temporary_tables_of_all_names_everything_is_written_to_the_right_o
         ),
         (
             "worker",
-            BATCH.format(2) + ENTRY.format(number=2, change=-1, left=4),
+            WITH_BATCH.format(2) + ENTRY.format(number=2, change=-1, left=4),
         ),
     )
     for service, statement in done:
