@@ -68,10 +68,10 @@ def draw(report: SoakReport, file: Path) -> None:
 
 def _title(report: SoakReport) -> str:
     growing = len(report.growing)
-    verdict = f"{growing} curves grow without bound" if growing else "nothing grows without bound"
+    verdict = f"{growing} of {len(report.verdicts)} curves grow" if growing else "nothing grows"
     return (
         f"{report.seconds / 60:.0f} minutes at {report.per_second:g} purchases/s"
-        f" on {report.machine.cores} cores: {verdict}"
+        f" on {report.machine.cores} cores: {verdict} without bound"
     )
 
 
