@@ -20,7 +20,13 @@ REPORTS = Path(__file__).parent.parent / "reports"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--minutes", type=click.FloatRange(min=0.2), default=60.0, show_default=True)
+@click.option(
+    "--minutes",
+    # The organiser's key is valid for a day.
+    type=click.FloatRange(min=0.2, max=1_200),
+    default=60.0,
+    show_default=True,
+)
 @click.option(
     "--rate",
     type=click.FloatRange(min=1.0),

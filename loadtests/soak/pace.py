@@ -25,7 +25,8 @@ class Pace(msgspec.Struct, frozen=True):
 
     @property
     def tokens_seconds(self) -> float:
-        return self.run_seconds / 8
+        """Before the tokens of an hour end."""
+        return min(self.run_seconds / 8, 1_800.0)
 
     @property
     def audit_seconds(self) -> float:
