@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.processes import killed_at_last
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "shop"
 
 
@@ -14,11 +16,9 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "shop"
 def running(program: str, *arguments: str, **environment: str) -> Iterator[str]:
     """The address at which it serves."""
     command = [sys.executable, str(EXAMPLE / program), *arguments]
-    with subprocess.Popen(
+    process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=os.environ | environment
-    ) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
+    )
+    with killed_at_last(process):
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tests.support.processes import killed_at_last
 from tests.system.conftest import Shop
 from tests.system.operators import PROJECT
 
@@ -30,9 +31,8 @@ def running(shop: Shop, *module: str) -> Iterator["subprocess.Popen[str]"]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    with process:
+    with killed_at_last(process):
         yield process
-        process.kill()
 
 
 def output_of(process: "subprocess.Popen[str]", exit_code: int = 0) -> str:

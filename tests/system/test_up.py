@@ -17,6 +17,7 @@ import pytest
 from deploy.local.leftovers import is_running
 from deploy.local.servers.embedded import UNPRIVILEGED_USER, run_as
 from shared.free_port import free_port
+from tests.support.processes import killed_at_last
 from tests.support.services import stop_signals_refused
 from tests.support.waiting import eventually
 from tests.system.conftest import Shop
@@ -225,7 +226,7 @@ def up_repairs_what_a_power_cut_left(operator: Operator) -> Iterator[subprocess.
     """After a restart of the machine the pid of the old PostgreSQL may be another program's."""
     user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
     with (
-        subprocess.Popen(["sleep", "600"], **run_as(user)) as namesake,
+        killed_at_last(subprocess.Popen(["sleep", "600"], **run_as(user))) as namesake,
         ThreadPoolExecutor(1) as thread,
     ):
         lock = operator.home / "postgres" / "data" / "postmaster.pid"
@@ -235,7 +236,7 @@ def up_repairs_what_a_power_cut_left(operator: Operator) -> Iterator[subprocess.
         # Signals stop it also where its parent ignores them, as a script does for `eventify up &`.
         with stop_signals_refused():
             started = operator.start_in_foreground()
-        with started as foreground:
+        with killed_at_last(started) as foreground:
             assert "exited" not in read_until("Ctrl-C stops it.", foreground)
             assert operator.processes()["postgres"]["restarts"] > 0
             yield foreground
@@ -254,7 +255,7 @@ def end_when_it_was_in_the_way(namesake: subprocess.Popen[bytes], home: Path) ->
 def up_in_foreground(
     operator: Operator, until: str = "Ctrl-C stops it."
 ) -> Iterator[subprocess.Popen[str]]:
-    with operator.start_in_foreground() as foreground:
+    with killed_at_last(operator.start_in_foreground()) as foreground:
         read_until(until, foreground)
         yield foreground
 

@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 
 from tests.browser.steps import figure, sign_in
 from tests.browser.visitors import Visitors
+from tests.support.processes import killed_at_last
 from tests.system.conftest import Shop
 from tests.system.operators import PROJECT
 
@@ -21,7 +22,7 @@ ADDRESS = re.compile(r"console +(\S+)\n +sign in +(\S+) +(\S+)\n")
 def watched_demo(shop: Shop, chart: Path) -> Iterator[tuple[subprocess.Popen[str], re.Match[str]]]:
     """The demo as it waits for its rush, and what it has printed of the console."""
     command = shop.operator.command("demo", "--watch", *SMALL, "--chart", str(chart))
-    with subprocess.Popen(
+    demo = subprocess.Popen(
         command,
         cwd=PROJECT,
         env=shop.operator.environment,
@@ -29,7 +30,8 @@ def watched_demo(shop: Shop, chart: Path) -> Iterator[tuple[subprocess.Popen[str
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    ) as demo:
+    )
+    with killed_at_last(demo):
         assert demo.stdout is not None
         shown = ""
         for line in demo.stdout:
@@ -38,10 +40,7 @@ def watched_demo(shop: Shop, chart: Path) -> Iterator[tuple[subprocess.Popen[str
                 break
         address = ADDRESS.search(shown)
         assert address is not None, shown
-        try:
-            yield demo, address
-        finally:
-            demo.kill()
+        yield demo, address
 
 
 def test_the_rush_begins_when_the_organiser_has_signed_in(

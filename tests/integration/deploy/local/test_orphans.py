@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.orphans import started_from
+from tests.support.processes import killed_at_last
 from tests.support.services import PROJECT
 from tests.support.waiting import eventually
 
@@ -32,14 +33,16 @@ with folder_for_servers() as folder, running(prepare_valkey(folder, free_port())
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_servers_end_with_the_tests_that_started_them(number: signal.Signals) -> None:
-    with subprocess.Popen(
+    started = subprocess.Popen(
         [sys.executable, "-c", STARTS_SERVERS], cwd=PROJECT, stdout=subprocess.PIPE, text=True
-    ) as tests:
+    )
+    with killed_at_last(started) as tests:
         assert tests.stdout is not None
         folder = Path(tests.stdout.readline().strip())
         names = {process.name() for process in started_from(folder)}
         assert {"postgres", "valkey-server"} < names
         tests.send_signal(number)
+        tests.wait(60)
 
     def all_gone() -> None:
         assert started_from(folder) == set()

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from shared.observability.multiprocess_metrics import DIRECTORY_VARIABLE, EXITED, DirectoryCollector
+from tests.support.processes import killed_at_last
 
 # Counts as told on its standard input, and answers when that is done.
 COUNTS = """
@@ -31,13 +32,14 @@ for line in sys.stdin:
 @contextmanager
 def process_that_counts(folder: Path, *kinds: str) -> Iterator[subprocess.Popen[str]]:
     """Has counted these by the time it is given, and lives until the block ends."""
-    with subprocess.Popen(
+    started = subprocess.Popen(
         [sys.executable, "-c", COUNTS],
         env=os.environ | {DIRECTORY_VARIABLE: str(folder)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    ) as process:
+    )
+    with killed_at_last(started) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         for kind in kinds:
@@ -45,7 +47,6 @@ def process_that_counts(folder: Path, *kinds: str) -> Iterator[subprocess.Popen[
             process.stdin.flush()
             assert process.stdout.readline() == "counted\n"
         yield process
-        process.kill()
 
 
 @pytest.fixture
