@@ -48,7 +48,7 @@ def measure(bench: Bench) -> list[Figure]:
                 f"gateway memory with {clients:,} waiting long-polls",
                 during,
             ),
-            target=at_most(300) if clients == TARGET_CLIENTS else None,
+            target=at_most(250) if clients == TARGET_CLIENTS else None,
         ),
     ]
 
