@@ -166,8 +166,11 @@ async def test_a_slow_purchase_is_logged_with_the_time_of_each_stage(
     buyer: int,
     queued: tuple[int, str],
     decide: Callable[[], Awaitable[object]],
+    redis_client: redis.Redis,
 ) -> None:
     """The worker comes late; another, quick one is not logged."""
+    # Otherwise the decision may be told before, and be found only by looking again.
+    await until(lambda: redis_client.pubsub_numsub(DECIDED_CHANNEL)[0][1] > 0)
     with capture_logs() as lines:
         await buy(service, buyer, queued[0])
         began = time.time()

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as how
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 from structlog.testing import capture_logs
@@ -572,6 +573,7 @@ def test_any_claims_that_an_issuer_signs_are_valid_or_not_authenticated(
 ) -> None:
     tokens: list[str] = []
 
+    @how(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
     @given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=3))
     def collect(claims: dict[str, Any]) -> None:
         payload = {
