@@ -81,8 +81,8 @@ class Operator:
         """`up`, within this process: most of what it imports is here already.
 
         Args:
-            forks: whether services are forks of a supervisor that has imported them, which takes a
-                third of the time (`tests/support/forking_supervisor.py`).
+            forks: whether services are forks of a supervisor that has imported them, which takes
+                half of the CPU (`tests/support/forking_supervisor.py`).
         """
         if forks:
             more_environment["PYTHONPATH"] = str(PROJECT)
