@@ -42,7 +42,9 @@ class Api:
         answer = await self._ask_again_if_lost(method, path, token, body, headers)
         if answer.status not in expected:
             if answer.meaning is Meaning.RETRY_LATER:
-                self._tally.count(f"answers {answer.status}")
+                problem = answer.read()
+                code = problem.code if problem is not None else None
+                self._tally.count(f"{answer.status} {code}")
             else:
                 self._tally.error(f"{what}: {answer.status}", answer.body.decode(errors="replace"))
         return answer
@@ -95,7 +97,7 @@ class Api:
         finally:
             stream.close()
         if status in (429, 503):
-            self._tally.count(f"answers {status}")
+            self._tally.count(f"{status} of a stream")
         elif status not in (200, 204):
             self._tally.error(f"{what}: {status}", "")
         return status == 200

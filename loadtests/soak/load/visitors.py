@@ -14,6 +14,8 @@ VISITORS = 0.1
 SIGN_INS_PER_SECOND = 1.0
 REFRESHES = 5
 ADDRESSES = 20
+# Of a thousand tokens that buy: more would make few accounts buy most, up to their limits.
+BUYING = 20
 # Of sign-ins that are by somebody new, and of those that end by a sign-out.
 NEW_ACCOUNTS, SIGN_OUTS = 0.1, 0.5
 PASSWORD = "correct horse battery"
@@ -77,7 +79,7 @@ class Visitors:
         for _ in range(REFRESHES):
             if tokens is None:
                 return
-            world.tokens[world.chance.randrange(len(world.tokens))] = tokens.access
+            world.tokens[world.chance.randrange(BUYING)] = tokens.access
             await asyncio.sleep(world.chance.uniform(0.02, 0.1) * world.plan.sale_seconds)
             tokens = await self._tokens({"refresh": tokens.refresh}, "refresh/")
         if tokens is not None and world.by_chance(SIGN_OUTS):
