@@ -437,7 +437,7 @@ CREATE TRIGGER ledger_apply AFTER INSERT ON ledger REFERENCING NEW TABLE AS fres
 
 -- Entries have their batch (above); here a batch has its entries, which are of the same statement.
 CREATE FUNCTION eventify_check_batches() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET enable_seqscan = off AS $$
+SET enable_seqscan = off SET enable_sort = off AS $$
 BEGIN
     IF EXISTS (
         SELECT FROM fresh b
@@ -446,9 +446,9 @@ BEGIN
             WHERE event_id = b.event_id AND first_number < b.first_number
             ORDER BY first_number DESC LIMIT 1) former ON true
         LEFT JOIN LATERAL (
-            SELECT number FROM ledger
-            WHERE event_id = b.event_id AND number = b.last_number OFFSET 0) last_entry ON true
-        WHERE b.ticket_type_id IS NOT NULL OR last_entry.number IS NULL
+            SELECT number FROM ledger WHERE event_id = b.event_id AND number <= b.last_number
+            ORDER BY number DESC LIMIT 1) last_entry ON true
+        WHERE b.ticket_type_id IS NOT NULL OR last_entry.number IS DISTINCT FROM b.last_number
             OR b.first_number <> 1 + coalesce(former.last_number, 0)
     ) THEN
         PERFORM eventify_fail('check_violation', 'batches_follow',
