@@ -2,14 +2,15 @@
 
 import copy
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 from eventify_client import DeadlineExceeded, KeyFile, KeyMismatch, errors
-from eventify_client.client import server_sent_events
 
 from tests.sdk.scripted_driver import (
+    LOST,
     ScriptedClient,
     ScriptedDriver,
     problem,
@@ -72,11 +73,12 @@ def test_a_stream_of_comments_alone_ends_at_the_deadline() -> None:
     assert driver.now == 30
 
 
-def test_the_id_of_a_page_that_blocks_is_no_rejection(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", [400, 403])
+def test_the_id_of_a_page_that_blocks_is_no_rejection(tmp_path: Path, status: int) -> None:
     key = KeyFile(tmp_path / "key")
-    driver = ScriptedDriver(httpx2.Response(403, json={"id": "ray-17", "code": "blocked"}))
-    with pytest.raises(errors.PermissionDenied) as raised, key:
-        purchases(driver).buy({1: 2}, key=key)
+    blocked = httpx2.Response(status, json={"id": "ray-17", "code": "blocked"})
+    with pytest.raises(errors.APIError) as raised, key:
+        purchases(ScriptedDriver(LOST, blocked)).buy({1: 2}, key=key)
     assert raised.value.purchase_id is None
     assert key.path.exists()
 
@@ -155,24 +157,74 @@ def test_what_can_never_be_sent_is_not_tried_again() -> None:
     assert len(driver.requests) == 1
 
 
+class InPieces(ScriptedDriver):
+    """A stream comes in pieces of `size` bytes, wherever they end."""
+
+    size = 1
+
+    def lines(self, text: str) -> Iterator[bytes]:
+        whole = text.encode()
+        return (whole[at : at + self.size] for at in range(0, len(whole), self.size))
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_a_stream_is_read_by_the_standard(end: str, size: int) -> None:
+    queued = purchase("queued").text.replace("EUR", "€")
+    first, second = queued.split(", ", 1) if ", " in queued else queued.split(",", 1)
     lines = [
-        *("\ufeffretry: 5", "event:one", "id: 7", "data:{", "data: }", ""),
+        *("\ufeffevent:position", "retry: 5000", "id: 7", f"data:{first},", f"data: {second}", ""),
         *(": a comment", ""),
         *("retry: soon", "event: two", "data: x: y", "unknown", ""),
-        *("data: cut off",),
+        *("event: outcome", "data: cut off"),
     ]
     text = "".join(line + end for line in lines)
-    found, rest = [], ""
-    for at in range(0, len(text), size):
-        events, rest = server_sent_events(rest + text[at : at + size])
-        found += events
-    assert [(one.event, one.data) for one in found] == [("one", "{\n}"), ("two", "x: y")]
-    assert (found[0].id, found[0].retry) == ("7", 5)
-    assert (found[1].id or "7", found[1].retry) == ("7", None)
-    assert rest
+    driver = InPieces(stream(text), stream(f"event: outcome\ndata: {purchase().text}\n\n"))
+    driver.size = size
+    seen: list[str] = []
+    mine = purchases(driver)
+    assert mine.wait("p-1", on_position=lambda one: seen.append(one.currency)).status == "confirmed"
+    assert seen == ["€"]
+    assert driver.requests[1].headers["Last-Event-ID"] == "7"
+    assert driver.sleeps == [5.25]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    ["event: outcome\ndata: {broken\n\n", f"data: {'x' * 2_000_000}\n\n", "x" * 2_000_000],
+    ids=["json", "event", "line"],
+)
+def test_a_damaged_stream_is_read_again(damaged: str) -> None:
+    outcome = stream(f"event: outcome\ndata: {purchase().text}\n\n")
+    driver = ScriptedDriver(stream(damaged), outcome)
+    assert purchases(driver).wait("p-1", on_position=print).status == "confirmed"
+    assert len(driver.requests) == 2
+
+
+def test_a_stream_that_is_none_is_followed_by_a_poll() -> None:
+    driver = ScriptedDriver(httpx2.Response(206, text="x"), purchase(code=200))
+    assert purchases(driver).wait("p-1", on_position=print).status == "confirmed"
+
+
+@pytest.mark.parametrize("retry", ["-9000", "9" * 30])
+def test_any_time_of_a_stream_can_be_slept(retry: str) -> None:
+    outcome = stream(f"event: outcome\ndata: {purchase().text}\n\n")
+    driver = ScriptedDriver(stream(f"retry: {retry}\n\n"), outcome)
+    assert purchases(driver).wait("p-1", on_position=print, timeout=None).status == "confirmed"
+    assert 0 <= driver.sleeps[0] <= errors.LONGEST_SECONDS + 1
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_body_that_comes_too_slowly_ends_at_the_deadline(status: int) -> None:
+    class Slow(ScriptedDriver):
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            super().handle_request(request)
+            return httpx2.Response(status, content=self.lines("{\n" * 1000))
+
+    driver = Slow(purchase(), seconds_of_line=9)
+    with pytest.raises(DeadlineExceeded, match="too slowly"):
+        purchases(driver).buy({1: 2}, timeout=20)
+    assert driver.now <= 30
 
 
 def test_an_event_of_a_later_server_is_passed_over() -> None:
@@ -183,7 +235,7 @@ def test_an_event_of_a_later_server_is_passed_over() -> None:
 
 
 def test_other_problems_have_no_purchase() -> None:
-    error = errors.error_of(problem(400, "not_enough_tickets", id="p-1"))
+    error = errors.error_of(answer := problem(400, "not_enough_tickets", id="p-1"), answer.content)
     assert error.purchase_id == "p-1"
 
 

@@ -1,6 +1,7 @@
 """What is shipped: classes of all codes, a wheel that works alone, and its size."""
 
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,13 @@ def test_help_shows_the_arguments_of_a_method() -> None:
     for buy in (Purchases.buy, Client("http://api").purchases.buy):
         assert "wait_for_sale" in inspect.signature(buy).parameters
         assert buy.__doc__
+
+
+def test_a_program_of_both_clients_is_typed(tmp_path: Path) -> None:
+    program = str(Path(__file__).with_name("typed_program.py"))
+    check = ["-m", "mypy", "--strict", "--config-file=", f"--cache-dir={tmp_path}", program]
+    paths = os.environ | {"MYPYPATH": str(SDK)}
+    done = subprocess.run(
+        [sys.executable, *check], env=paths, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout

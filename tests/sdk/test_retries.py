@@ -270,6 +270,46 @@ def test_a_rejection_of_another_purchase_does_not_forget_a_key(tmp_path: object)
     assert KeyFile(f"{tmp_path}/key").path.exists()
 
 
+def test_a_rejection_that_a_function_of_the_caller_raises_is_not_of_this_purchase(
+    tmp_path: object,
+) -> None:
+    rejected = ScriptedDriver(problem(400, "not_enough_tickets", id="p-2"))
+    text = f"event: position\ndata: {purchase('queued').text}\n\n"
+    driver = ScriptedDriver(purchase("queued", 202), stream(text))
+    with suppress(errors.NotEnoughTickets), KeyFile(f"{tmp_path}/key") as key:
+        purchases(driver).buy(
+            {1: 2}, key=key, on_position=lambda _: purchases(rejected).buy({2: 1})
+        )
+    assert KeyFile(f"{tmp_path}/key").path.exists()
+
+
+def test_a_block_does_not_forget_the_key_for_what_an_earlier_one_knew(tmp_path: object) -> None:
+    key = KeyFile(f"{tmp_path}/key")
+    with suppress(KeyboardInterrupt), key:
+        purchases(ScriptedDriver(purchase())).buy({1: 2}, key=key)
+        raise KeyboardInterrupt
+    with key, suppress(DeadlineExceeded):
+        purchases(ScriptedDriver(LOST)).buy({1: 2}, key=key, timeout=1)
+    assert key.path.exists()
+
+
+def test_a_key_file_of_another_program_is_on_the_disk_before_it_is_used(
+    tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    KeyFile(f"{tmp_path}/key")("first")
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    assert KeyFile(f"{tmp_path}/key")("second") == "first"
+    assert len(synced) == 1
+
+
+@pytest.mark.parametrize("method", ["post", "Post", "POST"])
+def test_each_post_has_a_key_however_it_is_written(method: str) -> None:
+    driver = ScriptedDriver(LOST, purchase())
+    ScriptedClient(driver).raw.request(method, "/api/ticket-purchases/", json={}, key="mine")
+    assert driver.keys == {'"mine"'}
+
+
 def test_two_programs_that_begin_at_once_have_one_key(tmp_path: object) -> None:
     first, second = KeyFile(f"{tmp_path}/key"), KeyFile(f"{tmp_path}/key")
     assert first("first") == second("second") == "first"

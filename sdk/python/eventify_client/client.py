@@ -1,8 +1,7 @@
 """The two clients, and their operations as flows."""
 
-import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
@@ -12,7 +11,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from eventify_client.errors import APIError, NoResponse, api_error
+from eventify_client.errors import NoResponse, api_error
 from eventify_client.flow import DEFAULT, Http, Resource, Session, both, decode
 from eventify_client.keys import Key, settle
 from eventify_client.models import PENDING, Entry, Ledger, Page, Purchase, T
@@ -24,6 +23,7 @@ Cart = Mapping[int, int] | Sequence[tuple[int, int]]
 Id = int | str
 OnPosition = Callable[[Purchase], object]
 Row = dict[str, Any]
+PurchaseEvents = AsyncGenerator[tuple[httpx2.ServerSentEvent, Purchase | None], None]
 
 
 class Rows(Resource[Http], Generic[Http, T]):
@@ -85,15 +85,9 @@ class Purchases(Rows[Http, Purchase]):
         options: Any = {"key": key, "wait": wait, "deadline": deadline}
         options["retry_codes"] = SALE_CODES if wait_for_sale else ()
         options["json"] = {"items": _lines(items)} | ({"buyer": buyer} if buyer else {})
-        try:
-            purchase = await self._client._send("POST", self._url, Purchase, **options)
-            if purchase.status in PENDING:
-                purchase = await self._decided(purchase.id, deadline, on_position)
-        except APIError as error:
-            if error.purchase_id:
-                settle(key, error)
-            raise
-        settle(key, purchase)
+        purchase = await self._client._send("POST", self._url, Purchase, **options)
+        if purchase.status in PENDING:
+            purchase = await self._decided(purchase.id, deadline, on_position, key)
         return purchase
 
     @both
@@ -129,15 +123,21 @@ class Purchases(Rows[Http, Purchase]):
         options: Any = {"json": body, "key": key, "wait": WAIT_SECONDS, "until_decided": True}
         return await self._client._send("POST", self._at(id, action), Purchase, **options)
 
-    async def _decided(self, id: Id, deadline: float, on_position: OnPosition | None) -> Purchase:
+    async def _decided(
+        self, id: Id, deadline: float, on_position: OnPosition | None, key: Key | None = None
+    ) -> Purchase:
         purchase = on_position and await self._streamed(id, deadline, on_position)
         if purchase is None:
             options: Any = {"deadline": deadline, "wait": WAIT_SECONDS, "until_decided": True}
             options["params"] = {"wait": WAIT_SECONDS}
             purchase = await self._client._send("GET", self._at(id), Purchase, **options)
         if purchase.status == "rejected":  # as the response to the purchase would have been
-            body = {"code": purchase.reason, "detail": "It was rejected.", "id": purchase.id}
-            raise api_error(400, body | {"short": msgspec.to_builtins(purchase.short)}, {})
+            body = {"status": 400, "code": purchase.reason, "id": purchase.id}
+            body |= {"detail": "It was rejected.", "short": msgspec.to_builtins(purchase.short)}
+            error = api_error(400, body, {})
+            settle(key, error)
+            raise error
+        settle(key, purchase)
         return purchase
 
     async def _streamed(self, id: Id, deadline: float, on_position: OnPosition) -> Purchase | None:
@@ -145,25 +145,30 @@ class Purchases(Rows[Http, Purchase]):
         client, attempt, last_id, retry = self._client, 0, "none", 1000
         options: Any = {"deadline": deadline, "wait": WAIT_SECONDS}
         while True:
-            options["headers"], text = {"Last-Event-ID": last_id}, ""
+            options["headers"] = {"Last-Event-ID": last_id}
             stream = await client._send("GET", self._at(id, "events/"), httpx2.Response, **options)
-            if stream.status_code == 204:
+            if stream.status_code != 200:  # 204: no more events
                 return None
-            async with aclosing(client._texts(stream)) as texts:
-                async for more in texts:
-                    events, text = server_sent_events(text + more)
-                    for event in events:
-                        last_id, retry = event.id or last_id, event.retry or retry
-                        if event.event in ("position", "outcome"):
-                            purchase, attempt = decode(event.data, Purchase), 0
-                            if event.event == "outcome":
-                                return purchase
-                            await client._call(on_position, purchase)
-                    if not client._left(deadline):
-                        break
+            async with aclosing(self._events(stream, deadline)) as events:
+                async for event, purchase in events:
+                    attempt, last_id, retry = 0, event.id or last_id, event.retry or retry
+                    if event.event == "outcome":
+                        return purchase
+                    if purchase:
+                        await client._call(on_position, purchase)
             ended = NoResponse("The stream ended.", retry_after=retry / 1000)
             await client._pause(ended, attempt, deadline)
             attempt += 1
+
+    async def _events(self, stream: httpx2.Response, deadline: float) -> PurchaseEvents:
+        """Until it ends, for whatever reason: what is cut off or damaged comes again."""
+        form: Any = {"Content-Type": "text/event-stream; charset=utf-8-sig"}
+        async with aclosing(self._client._parts(stream, deadline)) as parts:
+            whole = httpx2.Response(200, headers=form, content=parts, request=stream.request)
+            with suppress(httpx2.RequestError, NoResponse):
+                async for event in httpx2.EventSource(whole):
+                    known = event.event in ("position", "outcome")
+                    yield event, decode(event.data, Purchase) if known else None
 
 
 class Events(Collection[Http, Row]):
@@ -257,12 +262,3 @@ class AsyncClient(_Client[httpx2.AsyncClient]):
 def _lines(items: Cart) -> Any:
     lines = sorted(items.items()) if isinstance(items, Mapping) else items
     return [{"ticket_type": id, "quantity": quantity} for id, quantity in lines]
-
-
-def server_sent_events(text: str) -> tuple[list[httpx2.ServerSentEvent], str]:
-    """Those that are complete, and the rest of the text: httpx2's own loop passes over comments."""
-    end = max((end.end() for end in re.finditer(r"\r\n\r\n|\n\n|\r\r", text)), default=0)
-    kind, request = {"Content-Type": "text/event-stream"}, httpx2.Request("GET", "/")
-    whole = text[:end].removeprefix("\ufeff")
-    events = httpx2.EventSource(httpx2.Response(200, headers=kind, text=whole, request=request))
-    return list(events), text[end:]

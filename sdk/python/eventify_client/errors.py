@@ -19,7 +19,7 @@ class EventifyError(Exception):
 
     def __init__(self, *args: Any, retry_after: float | None = None) -> None:
         super().__init__(*args)
-        self.retry_after = retry_after
+        self.retry_after = retry_after and min(max(0.0, retry_after), LONGEST_SECONDS)
 
 
 # fmt: off
@@ -51,7 +51,8 @@ class APIError(EventifyError):
         self.errors = msgspec.convert(body.get("errors") or {}, dict[str, list[str]])
         self.short = msgspec.convert(body.get("short") or (), tuple[Shortage, ...])
         # Other ids are a proxy's: of a page that blocks, for example.
-        self.purchase_id: str | None = body.get("id") if status == 400 and self.code else None
+        known = self.code and status == 400 == body.get("status")
+        self.purchase_id: str | None = body.get("id") if known else None
         self.request_id = headers.get("X-Request-ID")
 
     def __str__(self) -> str:
@@ -115,10 +116,10 @@ class EpochChanged(Conflict):
     """
 
 
-def error_of(response: httpx2.Response) -> APIError:
+def error_of(response: httpx2.Response, body: bytes) -> APIError:
     status = response.status_code
     try:
-        return api_error(status, response.json(), response.headers)
+        return api_error(status, msgspec.json.decode(body), response.headers)
     except (ValueError, TypeError, AttributeError, RecursionError):  # a proxy's page
         return api_error(status, {"detail": response.reason_phrase}, response.headers)
 
@@ -133,9 +134,8 @@ def seconds_of(headers: Mapping[str, str]) -> float | None:
     value = headers.get("Retry-After", "").strip()
     try:
         if value.isdecimal():
-            return min(float(value), LONGEST_SECONDS)
+            return float(value)
         now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
-        seconds = (parsedate_to_datetime(value) - now).total_seconds()
+        return (parsedate_to_datetime(value) - now).total_seconds()
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(0.0, seconds), LONGEST_SECONDS)

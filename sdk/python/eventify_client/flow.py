@@ -22,7 +22,7 @@ from eventify_client.models import PENDING, T, TokenPair
 
 Http = TypeVar("Http", bound=httpx2.Client | httpx2.AsyncClient)
 P = ParamSpec("P")
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 BACKOFF_SECONDS, BACKOFF_MAX_SECONDS = 0.25, 20.0
 JITTER_MAX_SECONDS = 1.0  # added to `Retry-After`, so that not all come back at the same moment
 CONNECT_SECONDS, SERVER_ERRORS_MAX = 5.0, 3
@@ -65,15 +65,16 @@ class Session(Generic[Http]):
         result = await self._call(*beside, function, *args)
         return await result if inspect.isawaitable(result) else result
 
-    async def _texts(self, response: httpx2.Response) -> AsyncGenerator[str, None]:
-        """What comes of a stream until it ends, for whatever reason."""
-        parts: Any = response.aiter_text() if self._is_async else response.iter_text()
+    async def _parts(self, stream: httpx2.Response, deadline: float) -> AsyncGenerator[bytes, None]:
+        """Until the deadline: httpx2's own timeouts begin again with each part."""
+        parts: Any = stream.aiter_bytes() if self._is_async else stream.iter_bytes()
         try:
-            with suppress(httpx2.RequestError):
-                while text := await self._call(anext if self._is_async else next, parts, ""):
-                    yield text
+            while part := await self._call(anext if self._is_async else next, parts, b""):
+                yield part
+                if not self._left(deadline):
+                    raise errors.NoResponse("The response came too slowly.")
         finally:
-            await self._call(response.aclose if self._is_async else response.close)
+            await self._call(stream.aclose if self._is_async else stream.close)
 
     async def _sleep(self, seconds: float) -> None:
         await self._call(asyncio.sleep if self._is_async else time.sleep, seconds)
@@ -101,7 +102,7 @@ class Session(Generic[Http]):
         `until_decided`: a pending purchase is asked for again. `retry_codes`: of errors that pass.
         """
         deadline = self._deadline(self.timeout) if deadline is None else deadline
-        json = msgspec.to_builtins(json)
+        method, json = method.upper(), msgspec.to_builtins(json)
         if method == "POST" and sign_in:  # with a key, its retries are safe
             claimed = await claim(self._call_blocking, key, {"url": url, "json": json})
             content["headers"] = {"Idempotency-Key": claimed, "Prefer": f"wait={wait}"}
@@ -110,9 +111,8 @@ class Session(Generic[Http]):
         unknown, renewed, failures, attempt = False, False, 0, 0
         while True:
             token = await self._token(deadline, None) if sign_in else None
-            seconds = min(wait + self.try_timeout, self._left(deadline))
             try:
-                answer = await self._try(request, token, seconds, model, until_decided)
+                answer = await self._try(request, token, wait, deadline, model, until_decided)
             except errors.NoResponse as lost:
                 error, unknown = lost, True
             except errors.APIError as problem:
@@ -124,6 +124,8 @@ class Session(Generic[Http]):
                 failures += status == 500
                 passes = problem.code in retry_codes and problem.purchase_id is None
                 if not (passes or status in RETRIED) or failures > SERVER_ERRORS_MAX:
+                    if problem.purchase_id:
+                        settle(key, problem)
                     raise
                 unknown |= status in UNKNOWN
             else:
@@ -134,28 +136,30 @@ class Session(Generic[Http]):
             attempt += 1
 
     async def _try(
-        self, request: httpx2.Request, token: str | None, seconds: float, model: type[T],
-        until_decided: bool
+        self, request: httpx2.Request, token: str | None, wait: int, deadline: float,
+        model: type[T], until_decided: bool
     ) -> T:  # fmt: skip
         if token := (token or "").strip():  # the end of the line of a file
             if not (token.isascii() and token.isprintable()):  # httpx2's own error shows it
                 raise ValueError("The token is not printable ASCII.")
             request.headers["Authorization"] = f"Bearer {token}"
+        seconds = min(wait + self.try_timeout, self._left(deadline))
         timeout = httpx2.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds))
         request.extensions["timeout"], is_stream = timeout.as_dict(), model is httpx2.Response
         try:
-            response = await self._call(self.http.send, request, stream=is_stream)
-            if response.status_code != 200:
-                await self._call(response.aread if self._is_async else response.read)
+            response = await self._call(self.http.send, request, stream=True)
+            if is_stream and response.status_code == 200:
+                return response  # type: ignore[no-any-return]
+            body = b"".join([part async for part in self._parts(response, deadline)])
         except httpx2.UnsupportedProtocol:  # it never passes
             raise
         except httpx2.RequestError as lost:
             raise errors.NoResponse(f"{type(lost).__name__}: {lost}") from lost
         if response.status_code >= 300:  # a redirect is not followed: it may lead a token elsewhere
-            raise errors.error_of(response)
+            raise errors.error_of(response, body)
         if is_stream or response.status_code == 204 or request.method == "HEAD":
             return response if is_stream else None  # type: ignore[return-value]
-        answer = decode(response.content, model)
+        answer = decode(body, model)
         pending = response.status_code == 202 or getattr(answer, "status", "") in PENDING
         if until_decided and pending:
             seconds = errors.seconds_of(response.headers) or 1.0
@@ -215,10 +219,10 @@ class Resource(Generic[Http]):
         self._client = client
 
 
-class both(Generic[P, R]):  # noqa: N801 - a decorator
+class both(Generic[P, R_co]):  # noqa: N801 - a decorator
     """Makes a coroutine, or an async iterator, a method of both clients: a Client runs it."""
 
-    def __init__(self, flow: Callable[Concatenate[Any, P], R]) -> None:
+    def __init__(self, flow: Callable[Concatenate[Any, P], R_co]) -> None:
         self.flow = flow
 
     @overload
@@ -230,7 +234,7 @@ class both(Generic[P, R]):  # noqa: N801 - a decorator
         self: "both[P, AsyncIterator[T]]", of: Resource[httpx2.Client], owner: Any
     ) -> Callable[P, Iterator[T]]: ...
     @overload
-    def __get__(self, of: Resource[httpx2.AsyncClient], owner: Any) -> Callable[P, R]: ...
+    def __get__(self, of: Resource[httpx2.AsyncClient], owner: Any) -> Callable[P, R_co]: ...
     def __get__(self, of: Any, owner: Any) -> Any:
         flow: Any = self.flow.__get__(of, owner)
 

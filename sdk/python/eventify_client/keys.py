@@ -37,9 +37,9 @@ class KeyFile:
                 os.fsync(new.fileno())
                 with suppress(FileExistsError):
                     os.link(new.name, self.path)  # whole or not at all, and never over another
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        os.fsync(folder)  # also of a file that another program has made just now
+        os.close(folder)
         self._mine = stored
         return stored
 
@@ -55,6 +55,7 @@ class KeyFile:
         self.outcome = None
 
     def __enter__(self) -> Self:
+        self.outcome = None  # that of an earlier block may not be in the books
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:

@@ -74,7 +74,7 @@ class Entry(Struct, frozen=True):
     seconds: int | None = None
     restock: bool | None = None
     note: str | None = None
-    position: str = ""  # store it with what you make of the entry, in one transaction
+    position: str = ""  # of the feed: store it with what you make of the entry
 
 
 class Delivery(Struct, frozen=True):
