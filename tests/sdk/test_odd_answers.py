@@ -48,6 +48,14 @@ def test_a_success_that_is_no_answer_of_ours_is_tried_again(body: str) -> None:
     assert purchases(driver).buy({1: 2}).status == "confirmed"
 
 
+def test_a_204_is_no_purchase() -> None:
+    driver = ScriptedDriver(httpx2.Response(204), purchase())
+    assert purchases(driver).buy({1: 2}).status == "confirmed"
+    driver = ScriptedDriver(httpx2.Response(204))
+    assert ScriptedClient(driver).raw.request("DELETE", "/api/keys/1/") is None
+    assert ScriptedClient(driver).raw.request("HEAD", "/api/events/") is None
+
+
 def test_json_of_another_shape_is_named_and_its_outcome_unknown() -> None:
     driver = ScriptedDriver(httpx2.Response(200, json={"hello": "world"}))
     with pytest.raises(DeadlineExceeded, match="is not Eventify's: Object missing required field"):

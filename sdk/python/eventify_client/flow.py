@@ -124,8 +124,7 @@ class Session(Generic[Http]):
                 failures += status == 500
                 passes = problem.code in retry_codes and problem.purchase_id is None
                 if not (passes or status in RETRIED) or failures > SERVER_ERRORS_MAX:
-                    if problem.purchase_id:
-                        settle(key, problem)
+                    settle(key if problem.purchase_id else None, problem)
                     raise
                 unknown |= status in UNKNOWN
             else:
@@ -157,7 +156,8 @@ class Session(Generic[Http]):
             raise errors.NoResponse(f"{type(lost).__name__}: {lost}") from lost
         if response.status_code >= 300:  # a redirect is not followed: it may lead a token elsewhere
             raise errors.error_of(response, body)
-        if is_stream or response.status_code == 204 or request.method == "HEAD":
+        is_empty = response.status_code == 204 or request.method == "HEAD"
+        if is_stream or (is_empty and model is dict):
             return response if is_stream else None  # type: ignore[return-value]
         answer = decode(body, model)
         pending = response.status_code == 202 or getattr(answer, "status", "") in PENDING
