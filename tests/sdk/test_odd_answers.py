@@ -3,6 +3,7 @@
 import copy
 import pickle
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import httpx2
@@ -240,6 +241,16 @@ def test_an_event_of_a_later_server_is_passed_over() -> None:
     text = f"event: notice\ndata: later\n\nevent: outcome\ndata: {outcome}\n\n"
     driver = ScriptedDriver(stream(text))
     assert purchases(driver).wait("p-1", on_position=print).status == "confirmed"
+
+
+@pytest.mark.parametrize("status", [404, 409])
+@pytest.mark.parametrize("page", ["404 page not found", '{"code": null}', "{}"])
+def test_nobody_voids_a_payment_for_the_page_of_a_proxy(status: int, page: str) -> None:
+    mine = purchases(ScriptedDriver(LOST, httpx2.Response(status, text=page)))
+    with pytest.raises(errors.APIError) as raised:
+        mine.confirm("p-1", payment_reference="r", amount=Decimal("1.00"), currency="EUR")
+    assert not isinstance(raised.value, (errors.Conflict, errors.NotFound))
+    assert raised.value.status == status
 
 
 def test_other_problems_have_no_purchase() -> None:

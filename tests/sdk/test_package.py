@@ -35,6 +35,10 @@ def test_an_unknown_code_has_the_class_of_its_status(
     assert type(errors.api_error(status, {"code": "of_a_later_version"}, {})) is kind
 
 
+def test_it_is_small_enough_to_be_read_before_it_is_trusted() -> None:
+    assert sum(len(source.read_text().splitlines()) for source in SOURCES) < 900
+
+
 def test_an_address_without_its_scheme_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="'localhost:8000' has to begin with http:// or https://"):
         Client("localhost:8000")

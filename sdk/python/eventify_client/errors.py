@@ -50,8 +50,7 @@ class APIError(EventifyError):
         self.code, self.detail = str(body.get("code") or ""), str(body.get("detail") or "")
         self.errors = msgspec.convert(body.get("errors") or {}, dict[str, list[str]])
         self.short = msgspec.convert(body.get("short") or (), tuple[Shortage, ...])
-        # Other ids are a proxy's: of a page that blocks, for example.
-        known = self.code and status == 400 == body.get("status")
+        known = self.code and status == 400 == body.get("status")  # other ids are a proxy's
         self.purchase_id: str | None = body.get("id") if known else None
         self.request_id = headers.get("X-Request-ID")
 
@@ -125,8 +124,9 @@ def error_of(response: httpx2.Response, body: bytes) -> APIError:
 
 
 def api_error(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> APIError:
-    kind = APIError.of_code.get(str(body.get("code")), APIError.of_status.get(status, APIError))
-    return kind(status, body, headers)
+    is_ours = body.get("code") or status not in (404, 409)  # of a proxy, they mean something else
+    kind = APIError.of_status.get(status, APIError) if is_ours else APIError
+    return APIError.of_code.get(str(body.get("code")), kind)(status, body, headers)
 
 
 def seconds_of(headers: Mapping[str, str]) -> float | None:
