@@ -11,8 +11,8 @@ import billiard.util
 import celery.apps.worker
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
+from kombu.transport import TRANSPORT_ALIASES
 
-from purchase_worker.consumer.redis_transport import use_transports
 from purchase_worker.consumer.self_check import SelfCheck
 from purchase_worker.consumer.wakeup_consumer import WakeupConsumer, WakeupRequest
 from purchase_worker.runtime import Runtime
@@ -31,11 +31,18 @@ from shared.observability.logging import configure_logging
 # An exiting child waits up to 30 s (300 polls) until its parent has read its results; a parent that
 # exits too may never do so. Our tasks have no results that could be lost: 1 s.
 EXIT_POLLS = 10
+REDIS_TRANSPORT = "purchase_worker.consumer.redis_transport"
+TRANSPORTS = {
+    "redis": f"{REDIS_TRANSPORT}:Transport",
+    "rediss": f"{REDIS_TRANSPORT}:Transport",
+    "sentinel": f"{REDIS_TRANSPORT}:SentinelTransport",
+}
 
 
 def create_worker_app(settings: Settings) -> Celery:
     """The Celery application that consumes wake-ups."""
-    use_transports()
+    # Before the first connection of the process: kombu keeps the classes that it used.
+    TRANSPORT_ALIASES.update(TRANSPORTS)
     app = make_celery(settings)
     app.conf.worker_consumer = WakeupConsumer
     app.steps["consumer"].add(SelfCheck)

@@ -7,7 +7,7 @@ sweeper finds the events that nobody was told of.
 
 from typing import Any
 
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport import redis
 from redis import DataError
 
 from shared.observability.logging import get_logger
@@ -43,10 +43,3 @@ class SentinelTransport(Transport, redis.SentinelTransport):
 
 def _log(error: Exception) -> None:
     logger.warning("message_not_readable", error=repr(error))
-
-
-def use_transports() -> None:
-    """Call it before the first connection of the process: kombu keeps the classes that it used."""
-    for scheme in ("redis", "rediss"):
-        TRANSPORT_ALIASES[scheme] = f"{__name__}:{Transport.__name__}"
-    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:{SentinelTransport.__name__}"

@@ -28,11 +28,14 @@ LOGINS = {
 
 
 @pytest.fixture(scope="module")
-def environments(shop: Shop) -> list[tuple[str, dict[str, str]]]:
-    """Of each service's process and its children, with the program's name."""
+def environments(large_shop: Shop) -> list[tuple[str, dict[str, str]]]:
+    """Of each service's process and its children, with the program's name.
+
+    Of a shop whose services are no forks: a fork is shown with its parent's environment.
+    """
     return [
         (program, one.environ())
-        for process in shop.operator.status()["processes"]
+        for process in large_shop.operator.status()["processes"]
         if (program := process["name"].partition("-")[0]) in LOGINS
         for parent in [psutil.Process(process["pid"])]
         for one in (parent, *parent.children(recursive=True))
@@ -40,16 +43,16 @@ def environments(shop: Shop) -> list[tuple[str, dict[str, str]]]:
 
 
 def test_each_process_is_given_its_own_login_and_no_other(
-    shop: Shop, environments: list[tuple[str, dict[str, str]]]
+    large_shop: Shop, environments: list[tuple[str, dict[str, str]]]
 ) -> None:
     for program, environment in environments:
         urls = [value for value in environment.values() if value.startswith("postgresql:")]
         assert {parse_dsn(url)["user"] for url in urls} == {LOGINS[program]}
     assert {program for program, _ in environments} == LOGINS.keys()
-    state = read_state(shop.home)
+    state = read_state(large_shop.home)
     assert state is not None
     supervisor = psutil.Process(state.supervisor_pid)
-    assert shop.database_url not in supervisor.environ().values()
+    assert large_shop.database_url not in supervisor.environ().values()
 
 
 def test_no_service_is_connected_as_a_superuser_or_as_the_owner(

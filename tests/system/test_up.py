@@ -82,7 +82,7 @@ def test_what_is_killed_is_started_again(running: Operator, name: str) -> None:
     eventually(
         lambda: gateway_is_ready(running),
         retry_on=(AssertionError, httpx.HTTPError),
-        within_seconds=10,
+        within_seconds=30,
     )
 
 

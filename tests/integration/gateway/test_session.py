@@ -163,8 +163,8 @@ def test_refreshes_of_pages_and_of_the_api_share_their_limits(browser: Browser) 
         )
     ]
     assert limits[0] == 5 * BURST - 1
-    # Some may have come back meanwhile.
-    assert max(limits[1:]) < limits[0]
+    # One may have come back meanwhile, or two on a slow machine.
+    assert limits[0] - 2 <= min(limits[1:]) < limits[0]
 
 
 def test_behind_a_path_prefix_the_cookie_has_it(browser: Browser) -> None:
