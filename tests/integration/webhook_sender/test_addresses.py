@@ -34,7 +34,7 @@ def settings() -> Settings:
         database_url="postgresql://none.invalid/none",
         webhook_allow_http=True,
         webhook_allowed_networks="127.0.0.0/8",
-        webhook_timeout_seconds=0.5,
+        webhook_timeout_seconds=5,
     )
 
 
