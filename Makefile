@@ -39,10 +39,10 @@ demo: $(VENV)/installed ## run an on-sale, live, with audit and chart
 audit: $(VENV)/installed ## replay every decision from the rows
 	@$(BIN)/eventify audit $(ARGS)
 
-test: $(VENV)/installed-dev ## test every part, five minutes on two cores; ARGS="tests/unit" runs some
+test: $(VENV)/installed-dev ## test every part, a quarter of an hour on two slow cores; ARGS="tests/unit" runs some
 	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) --durations=10 $(ARGS)
 
-test-deep: $(VENV)/installed-dev ## test faults, pages, clients, rehearsals, fuzz and models at length, another five minutes
+test-deep: $(VENV)/installed-dev ## test faults, pages, clients, rehearsals, fuzz and models at length
 	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) --durations=10 tests/deep $(ARGS)
 
 compose-test: $(VENV)/installed-dev ## build the image and run docker-compose.yml, with a sale; needs root, podman, runc, debootstrap
