@@ -22,10 +22,11 @@ def test_no_test_is_left_out_or_run_twice() -> None:
     assert {path: found for path, found in homes.items() if len(found) != 1} == {}
 
 
-def test_ci_runs_both_targets_always() -> None:
+def test_ci_runs_both_targets() -> None:
     makefile = (PROJECT / "Makefile").read_text()
     assert re.search(
         rf"^test-deep:.*\n\t@.* -m pytest .* {DEEP} \$\(ARGS\)$", makefile, re.MULTILINE
     )
-    commands = (PROJECT / ".ci" / "run").read_text().splitlines()
-    assert commands[-3:] == ["make check", "make test", "make test-deep"]
+    lines = (PROJECT / ".ci" / "run").read_text().splitlines()
+    commands = [line.strip() for line in lines if line.strip().startswith("make ")]
+    assert commands == ["make check", "make test", "make test-deep"]
