@@ -105,8 +105,8 @@ class System:
         }
 
     def start(self) -> None:
-        """Start the services for the first time."""
-        self.operator.start(*PROCESSES, **self.environment_of_services)
+        """Start the services for the first time. A fork would have another library's clock."""
+        self.operator.start(*PROCESSES, forks=False, **self.environment_of_services)
 
     def up(self) -> None:
         """Start them again; also after their supervisor was killed."""
