@@ -130,8 +130,7 @@ class Batcher(Generic[Item, Answer]):
                 self._stalled_since = call.started_at  # until now it was idle
             self._in_flight.append(call)
             self._threads_free -= 1
-            if self._threads_free:
-                loop.call_later(SLOW_SECONDS, self._pass, call)
+            loop.call_later(SLOW_SECONDS, self._pass, call)
             work = loop.run_in_executor(self._executor, self._run, call)
             work.add_done_callback(lambda work, call=call: self._finish(call, work))  # type: ignore[misc]
 

@@ -105,6 +105,24 @@ async def test_a_slow_batch_holds_up_no_other(batcher: MakeBatcher) -> None:
     assert gate.batches == [[0, 1, 2], [3]]
 
 
+async def test_a_slow_batch_that_took_the_last_thread_holds_up_no_other(
+    batcher: MakeBatcher,
+) -> None:
+    quick, slow = Gate(), Gate()
+    batches = batcher(lambda items: (quick if 0 in items else slow)(items), threads=2)
+    first = batches.submit(0)
+    await quick.has_batches(1)
+    others = [batches.submit(n) for n in (1, 2, 3)]
+    await slow.has_batches(1)
+    quick.open.set()
+    await first
+    others.append(batches.submit(4))
+    await slow.has_batches(2)
+    slow.open.set()
+    await asyncio.gather(*others)
+    assert slow.batches == [[1, 2, 3], [4]]
+
+
 async def test_an_answer_that_is_an_error_is_raised_for_its_item_alone(
     batcher: MakeBatcher,
 ) -> None:
