@@ -131,6 +131,7 @@ def settings(database_url: str, valkey_url: str, keys_dir: Path) -> Settings:
         catalog_write_rate_burst=0,
         list_rate_burst=0,
         feed_rate_burst=0,
+        statement_timeout_ms=60_000,
         answer_timeout_seconds=10.0,
         drain_max_seconds=60.0,
     )

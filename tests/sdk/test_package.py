@@ -39,6 +39,29 @@ def test_it_is_small_enough_to_be_read_before_it_is_trusted() -> None:
     assert sum(len(source.read_text().splitlines()) for source in SOURCES) < 900
 
 
+# msgspec calls it to prepare a type, and a thread that decodes meanwhile crashes (0.22).
+PREPARED_AT_IMPORT = """
+import sys
+from eventify_client import Client, errors, models
+client = Client("http://localhost")
+pages = (client.purchases._page, client.events._page, client.ticket_types._page)
+late = []
+sys.setprofile(lambda frame, *_: late.append(frame.f_code.co_name))
+for model in (*pages, models.Purchase, models.Ledger, models.Delivery, models.TokenPair):
+    try:
+        errors.msgspec.json.decode(b"{}", type=model)
+    except errors.msgspec.ValidationError:
+        pass
+errors.api_error(400, {"short": [{"ticket_type": 1, "quantity": 2, "left": 0}]}, {})
+sys.setprofile(None)
+sys.exit("get_class_annotations" in late)
+"""
+
+
+def test_threads_may_be_the_first_to_decode() -> None:
+    subprocess.run([sys.executable, "-c", PREPARED_AT_IMPORT], cwd=SDK, check=True)
+
+
 def test_an_address_without_its_scheme_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="'localhost:8000' has to begin with http:// or https://"):
         Client("localhost:8000")

@@ -14,7 +14,7 @@ import msgspec
 from eventify_client.errors import NoResponse, api_error
 from eventify_client.flow import DEFAULT, Http, Resource, Session, both, decode
 from eventify_client.keys import Key, settle
-from eventify_client.models import PENDING, Entry, Ledger, Page, Purchase, T
+from eventify_client.models import PENDING, Delivery, Entry, Ledger, Page, Purchase, T, TokenPair
 
 WAIT_SECONDS = 20
 SALE_CODES = ("sale_not_open", "sale_paused", "all_held")
@@ -23,6 +23,9 @@ Cart = Mapping[int, int] | Sequence[tuple[int, int]]
 Id = int | str
 OnPosition = Callable[[Purchase], object]
 Row = dict[str, Any]
+PURCHASES, ROWS = Page[Purchase], Page[Row]
+# Here, because msgspec 0.22 crashes where two threads are the first to decode a type.
+DECODERS = [msgspec.json.Decoder(each) for each in (Ledger, Delivery, TokenPair, PURCHASES, ROWS)]
 PurchaseEvents = AsyncGenerator[tuple[httpx2.ServerSentEvent, Purchase | None], None]
 
 
@@ -223,9 +226,9 @@ def _settings() -> dict[str, Any]:
 class _Client(Session[Http]):
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.purchases = Purchases(self, "/api/ticket-purchases/", Purchase, Page[Purchase])
-        self.events = Events(self, "/api/events/", Row, Page[Row])
-        self.ticket_types = Collection(self, "/api/ticket-types/", Row, Page[Row])
+        self.purchases = Purchases(self, "/api/ticket-purchases/", Purchase, PURCHASES)
+        self.events = Events(self, "/api/events/", Row, ROWS)
+        self.ticket_types = Collection(self, "/api/ticket-types/", Row, ROWS)
         self.raw = Raw(self)
 
 

@@ -116,11 +116,10 @@ class EpochChanged(Conflict):
 
 
 def error_of(response: httpx2.Response, body: bytes) -> APIError:
-    status = response.status_code
     try:
-        return api_error(status, msgspec.json.decode(body), response.headers)
+        return api_error(response.status_code, msgspec.json.decode(body), response.headers)
     except (ValueError, TypeError, AttributeError, RecursionError):  # a proxy's page
-        return api_error(status, {"detail": response.reason_phrase}, response.headers)
+        return api_error(response.status_code, {"detail": response.reason_phrase}, response.headers)
 
 
 def api_error(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> APIError:

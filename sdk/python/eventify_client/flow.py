@@ -60,8 +60,7 @@ class Session(Generic[Http]):
         return await result if inspect.isawaitable(result) else result
 
     async def _call_blocking(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Beside the event loop, if there is one."""
-        beside = (asyncio.to_thread,) if self._is_async else ()
+        beside = (asyncio.to_thread,) if self._is_async else ()  # beside the event loop
         result = await self._call(*beside, function, *args)
         return await result if inspect.isawaitable(result) else result
 

@@ -7,7 +7,6 @@ from typing import Generic, TypeVar
 from msgspec import Struct
 
 T = TypeVar("T")
-
 PENDING = ("queued", "waiting")
 
 
