@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 import redis
+from cryptography.hazmat.primitives import serialization
 from hypothesis import settings as hypothesis_settings
 from sqlalchemy import Engine
 from xdist.remote import Producer
@@ -28,7 +29,7 @@ from tests.support.servers import (
 from tests.support.services import folder_for_servers
 
 LONGEST = (
-    *("tests/deep/chaos/test_faults.py", "tests/deep/test_fuzz.py", "tests/deep/test_bench.py"),
+    *("tests/deep/chaos/test_faults.py", "tests/deep/system/", "tests/deep/test_fuzz.py"),
     *("tests/deep/chaos/", "tests/deep/browser/", "tests/deep/"),
     *("tests/system/test_up.py", "tests/system/hostile/", "tests/system/contract/"),
     *("tests/browser/", "tests/chaos/", "tests/clients/", "tests/system/", "tests/sdk/"),
@@ -43,7 +44,6 @@ SHARE_A_SYSTEM = (
     ),
     ("tests/system/contract/", "tests/system/wire/", "tests/system/test_sale_control.py"),
     ("tests/system/test_metrics.py", "tests/system/test_logs.py"),
-    ("tests/system/test_example_shop.py", "tests/system/test_webhooks.py"),
     ("tests/browser/",),
     ("tests/sdk/",),
     ("tests/deep/browser/",),
@@ -53,6 +53,8 @@ SHARE_A_SYSTEM = (
 # httpx offers no place for it: every client, and every `httpx.get`, reads all certificates of the
 # machine, 20 ms of CPU, also where it is to talk plain HTTP, as all tests do.
 httpx._transports.default.create_ssl_context = cache(httpx.create_ssl_context)
+# To check that a private key is one takes 50 ms of CPU, and each new user's token is signed.
+serialization.load_pem_private_key = cache(serialization.load_pem_private_key)
 # `--hypothesis-profile=fuzz`: on and on, with other examples each time.
 hypothesis_settings.register_profile("fuzz", max_examples=200)
 # Its own for CI tries the same examples each time.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import httpx
 import psutil
 
 from deploy.local.supervisor import supervision
@@ -105,6 +106,9 @@ class Operator:
             expected = 3
         assert answer.returncode == expected
         return report
+
+    def is_ready(self) -> None:
+        assert httpx.get(f"{self.url}/readyz").status_code == 200
 
     def processes(self) -> dict[str, dict[str, Any]]:
         return {process["name"]: process for process in self.status()["processes"]}
