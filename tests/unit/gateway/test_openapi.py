@@ -1,6 +1,14 @@
 """One OpenAPI document out of three."""
 
-from gateway.openapi import merge
+import asyncio
+import threading
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.openapi import WholeSchema, merge
+from shared.errors import Unavailable
 
 OWN = {
     "openapi": "3.1.0",
@@ -39,3 +47,26 @@ def test_the_gateway_wins_where_a_name_is_used_twice() -> None:
 
 def test_without_the_catalog_the_gateways_own_part_is_left() -> None:
     assert set(merge(OWN, {}, {})["paths"]) == {"/api/token/"}
+
+
+class NoCatalog:
+    async def ask(self, *_: Any) -> None:
+        raise Unavailable
+
+
+@pytest.mark.anyio
+async def test_the_document_is_made_once_and_beside_the_event_loop() -> None:
+    asked_in: list[threading.Thread] = []
+
+    def own() -> dict[str, Any]:
+        asked_in.append(threading.current_thread())
+        return OWN
+
+    whole = WholeSchema(NoCatalog(), cache_seconds=60)  # type: ignore[arg-type]
+    one, other = await asyncio.gather(whole.file(own, "/"), whole.file(own, "/"))
+    assert one is other
+    (thread,) = asked_in
+    assert thread is not threading.current_thread()
+    document = msgspec.json.decode(one.plain.body)
+    assert document["servers"] == [{"url": "/"}]
+    assert await whole.file(own, "/shop") is not one
