@@ -1,11 +1,15 @@
 """The manifests have the fields that Kubernetes and its operators know, and no others."""
 
+import re
+import subprocess
 from importlib import import_module
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from tests.integration.deploy.kubernetes.rendered import Rendered
+from tests.support.services import PROJECT
 
 # The oldest with all that is used, and the newest that was checked (docs/kubernetes.md).
 KUBERNETES_VERSIONS = ("1.30", "1.37")
@@ -36,3 +40,17 @@ def test_operators_know_every_field_of_their_resources(production: Rendered) -> 
             assert model.model_dump(by_alias=True, exclude_unset=True, mode="json") == resource
             checked.add(resource["kind"])
     assert checked == {"ScaledObject", "TriggerAuthentication", "PodMonitor"}
+
+
+def test_the_command_of_the_guide_makes_resources_of_all_rules() -> None:
+    guide = (PROJECT / "docs/kubernetes.md").read_text()
+    (command,) = re.findall(r"```sh\n(for file in .*?) \| kubectl .*?\n```", guide, re.DOTALL)
+    shown = subprocess.run(["sh", "-c", command], cwd=PROJECT, check=True, stdout=subprocess.PIPE)
+    resources = [one for one in yaml.safe_load_all(shown.stdout) if one is not None]
+    files = sorted((PROJECT / "deploy/observability/prometheus/rules").glob("*.yml"))
+    rules = [yaml.safe_load(file.read_text()) for file in files]
+    assert [one["spec"] for one in resources] == rules
+    model = import_module(OF_OPERATORS["monitoring.coreos.com/v1"] or "").PrometheusRule
+    for resource in resources:
+        checked = model.model_validate(resource)
+        assert checked.model_dump(by_alias=True, exclude_unset=True, mode="json") == resource

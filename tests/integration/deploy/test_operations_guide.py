@@ -124,7 +124,7 @@ def test_personal_data_is_erased_and_the_audit_still_passes(
 def test_connections_are_counted_as_the_gateway_opens_them(
     engine: Engine, settings: Settings
 ) -> None:
-    assert f"EVENTIFY_LIST_THREADS` + 18: {_connections(settings)} by default" in GUIDE
+    assert f"EVENTIFY_LIST_THREADS` + 19: {_connections(settings)} by default" in GUIDE
     assert f"_WRITE_THREADS` + 2: {connections_of(settings)} by default" in GUIDE
     for statement in filter(str.strip, sql_about("max_connections").split(";")):
         assert rows(engine, statement) is not None

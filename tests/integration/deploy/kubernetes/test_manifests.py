@@ -19,6 +19,7 @@ from tests.integration.deploy.kubernetes.rendered import (
     pod_template,
     selects,
 )
+from tests.support.pools import POOLS
 
 NOT_SETTINGS = {"EVENTIFY_SECRETS_DIR"}
 SETTINGS = Settings(database_url="postgresql://nowhere/none")
@@ -276,9 +277,10 @@ def test_the_ingress_routes_to_api_and_pages_and_not_to_operators_paths(
 def test_max_connections_suffices_for_the_largest_number_of_pods(production: Rendered) -> None:
     gateways = production.named("HorizontalPodAutoscaler", "gateway")["spec"]["maxReplicas"]
     workers = production.named("ScaledObject", "worker")["spec"]["maxReplicaCount"]
-    # 23 of a gateway, 10 of a catalog, 2 of each child of a worker and of a sweeper (runtime.py),
-    # 4 of a sender.
-    most = 23 * (gateways + 1) + 2 * SETTINGS.worker_processes * (workers + 1) + 3 * (2 + 10) + 10
-    most += 3 * 4
+    # One more of each in a rollout, and ten for people and PostgreSQL's superusers.
+    most = POOLS["gateway"] * (gateways + 1) + POOLS["worker"] * (workers + 1) + 10
+    for deployment in ("catalog", "sweeper", "sender"):
+        replicas = production.named("Deployment", deployment)["spec"]["replicas"]
+        most += POOLS[deployment] * (replicas + 1)
     parameters = production.named("Cluster", "database")["spec"]["postgresql"]["parameters"]
     assert int(parameters["max_connections"]) > most
