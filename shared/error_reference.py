@@ -37,8 +37,9 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
         "retry after `Retry-After`; if it has an `id`, with another key",
     ),
     "over_user_limit": Explanation(
-        "the user would hold more than `max_per_user` of a ticket type or of the event",
-        "buy fewer, or stop",
+        "the user would hold more than `max_per_user` of a ticket type or of the event; without an "
+        "`id`: has 500 more purchases of the event than that",
+        "buy fewer, or stop; without an `id`: stop",
     ),
     "sale_not_open": Explanation(
         "before `sales_start`",

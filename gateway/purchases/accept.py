@@ -16,6 +16,7 @@ from shared.errors import (
     InvalidInput,
     NotEnoughTickets,
     NotYourEvent,
+    OverUserLimit,
     Problem,
     SaleClosed,
     SaleNotOpen,
@@ -124,6 +125,8 @@ def problem_of_request(code: str, retry_seconds: float | None = None) -> Problem
             return TooManyExpiredHolds(
                 headers={"Retry-After": str(retry_after(retry_seconds or 0))}
             )
+        case "over_user_limit":
+            return OverUserLimit("Too many purchases of this event by this buyer came to nothing.")
     raise AssertionError(f"the accept statement gave an unknown verdict: {code}")
 
 

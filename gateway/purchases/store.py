@@ -72,6 +72,27 @@ LAPSED = f"""
     WHERE v.hold_seconds IS NOT NULL AND v.refusal IS NULL AND v.earlier_id IS NULL
         AND (v.user_id <> v.owner_id OR v.buyer IS NOT NULL)
 """
+# Of those with a limit for each user: whose buyer has as many requests of the event as the limit,
+# and this many more. What a buyer owns is read from all his requests while the lane is locked
+# (`READ_OWNED`), those that came to nothing as well: so there is an end to them.
+VAIN_MAX = 500
+EXHAUSTED = f"""
+    SELECT v.nth
+    FROM verdict v
+    CROSS JOIN LATERAL (SELECT greatest(v.user_limit, v.event_user_limit, (
+        SELECT max((item->>'user_limit')::int) FROM jsonb_array_elements(v.items) item)) OFFSET 0
+    ) most (tickets)
+    CROSS JOIN LATERAL (
+        SELECT FROM requests
+        WHERE (event_id, user_id, buyer, seq) > (v.event_id, v.user_id, coalesce(v.buyer, ''), 0)
+            AND (event_id, user_id, buyer, seq)
+                < (v.event_id, v.user_id, coalesce(v.buyer, ''), {SEQ_MAX})
+        ORDER BY event_id, user_id, buyer, seq
+        LIMIT 1 OFFSET most.tickets + {VAIN_MAX} - 1
+    ) last
+    WHERE most.tickets IS NOT NULL AND v.refusal IS NULL AND v.earlier_id IS NULL
+        AND (v.user_id <> v.owner_id OR v.buyer IS NOT NULL)
+"""
 # Whether a request that is no command has the key (shared/database/once.py).
 KEY_TAKEN = "(SELECT true FROM idempotency_keys WHERE user_id = {user_id} AND key = {key})"
 ONE = {"ticket_type": "r.ticket_type_id", "quantity": "r.quantity"}
@@ -150,7 +171,7 @@ WITH request AS (
         %(request_ids)s::text[], %(traceparents)s::text[], %(buyers)s::text[])
     WITH ORDINALITY AS r (id, user_id, ticket_type_id, quantity, cart, idempotency_key,
                           fingerprint, request_id, traceparent, buyer, nth)
-), {verdict}, lapsed AS MATERIALIZED ({LAPSED}), ahead AS (
+), {verdict}, lapsed AS MATERIALIZED ({LAPSED}), exhausted AS MATERIALIZED ({EXHAUSTED}), ahead AS (
     SELECT wanted.event_id, head.queued, head.last_seq
     FROM (SELECT DISTINCT event_id FROM verdict) wanted
     CROSS JOIN LATERAL (
@@ -165,12 +186,14 @@ WITH request AS (
            currency, items, idempotency_key, fingerprint, request_id, traceparent, xid,
            hold_seconds, coalesce(buyer, '')
     FROM verdict
-    WHERE refusal IS NULL AND earlier_id IS NULL AND nth NOT IN (SELECT nth FROM lapsed)
+    WHERE refusal IS NULL AND earlier_id IS NULL
+        AND nth NOT IN (SELECT nth FROM lapsed UNION ALL SELECT nth FROM exhausted)
     ORDER BY nth
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING id, seq
 )
-SELECT coalesce(v.refusal, CASE WHEN lapsed.at IS NOT NULL THEN 'too_many_expired_holds' END),
+SELECT coalesce(v.refusal, CASE WHEN lapsed.at IS NOT NULL THEN 'too_many_expired_holds'
+                               WHEN exhausted.nth IS NOT NULL THEN 'over_user_limit' END),
        v.earlier_id::text, v.event_id, v.price::text, v.items::text, v.currency,
        (SELECT {as_time("now()")}), a.seq, ahead.queued, ahead.last_seq,
        CASE WHEN v.refusal = 'cart' THEN v.checked::text END,
@@ -183,6 +206,7 @@ SELECT coalesce(v.refusal, CASE WHEN lapsed.at IS NOT NULL THEN 'too_many_expire
 FROM verdict v
 LEFT JOIN accepted a ON a.id = v.id
 LEFT JOIN lapsed ON lapsed.nth = v.nth
+LEFT JOIN exhausted ON exhausted.nth = v.nth
 LEFT JOIN ahead ON ahead.event_id = v.event_id
 WHERE v.earlier_id IS NULL OR {WRITES_TO_LOG}
 ORDER BY v.nth
@@ -199,7 +223,10 @@ ACCEPT_CARTS = Prepared(
 )
 
 # Refusals that no line is the cause of.
-OF_REQUEST = ("unknown_user", "key_reused", "not_your_event", "too_many_expired_holds")
+OF_REQUEST = (
+    *("unknown_user", "key_reused", "not_your_event"),
+    *("too_many_expired_holds", "over_user_limit"),
+)
 
 
 class CheckedLine(msgspec.Struct, frozen=True):

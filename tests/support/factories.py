@@ -102,15 +102,22 @@ def issue(engine: Engine, ticket_type_id: int, change: int) -> None:
     run(engine, "SELECT eventify_issue(:id, :change)", id=ticket_type_id, change=change)
 
 
-def queue_many(engine: Engine, ticket_type_id: int, how_many: int) -> None:
+def queue_many(
+    engine: Engine,
+    ticket_type_id: int,
+    how_many: int,
+    user_id: int | None = None,
+    buyer: str = "",
+) -> None:
     """Queue that many purchases of one ticket each, all of one user."""
     run(
         engine,
         "INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price,"
-        "                      currency, request_id)"
-        " SELECT gen_random_uuid(), event_id, :user_id, id, 1, price, 'EUR', 'test'"
+        "                      currency, request_id, buyer)"
+        " SELECT gen_random_uuid(), event_id, :user_id, id, 1, price, 'EUR', 'test', :buyer"
         " FROM ticket_types, generate_series(1, :how_many) WHERE id = :id",
-        user_id=add_user(engine),
+        user_id=user_id or add_user(engine),
+        buyer=buyer,
         how_many=how_many,
         id=ticket_type_id,
     )

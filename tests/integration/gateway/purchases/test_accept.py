@@ -8,17 +8,20 @@ from itertools import count
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from psycopg2.errors import DeadlockDetected
 from sqlalchemy import Engine
 
 from gateway.purchases import read, store
-from gateway.purchases.accept import Accepted, Replayed, queued_purchase
+from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, queued_purchase
+from gateway.purchases.store import VAIN_MAX
 from shared.config.settings import Settings
-from shared.database.engine import open_engine
+from shared.database.engine import open_engine, session
 from shared.errors import (
     IdempotencyKeyReused,
     InvalidInput,
     NotEnoughTickets,
+    OverUserLimit,
     Problem,
     SaleClosed,
     SaleNotOpen,
@@ -30,16 +33,19 @@ from shared.purchases import still_queued
 from tests.support.factories import (
     LIMITS,
     accept,
+    add_event,
     add_ticket_type,
     add_user,
     cart,
     event_of,
     outcomes,
+    queue_many,
     request,
     rows,
     run,
     scalar,
 )
+from tests.support.plans import scans
 from tests.support.waiting import eventually
 
 NOW = datetime.now(UTC)
@@ -303,3 +309,55 @@ def test_a_list_of_purchases_ends_at_the_limit_of_all_lists(
     listed = partial(read.list_of_user, engine, read.Filter(user, None, None))
     counted, found = listed(lambda count: count - 1, 1, position_max_rows=9)
     assert (counted, len(found)) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    "limited",
+    ["no limit", "of the event", "of the type", "of a cart's line"],
+)
+def test_who_is_rejected_again_and_again_is_refused_at_last(engine: Engine, limited: str) -> None:
+    """What he owns is read from all his requests while the lane is locked."""
+    owner, stubborn, other = (add_user(engine) for _ in range(3))
+    event = add_event(engine, owner)
+    limit = {"max_per_user": 2} if limited in ("of the type", "of a cart's line") else {}
+    ticket_type = add_ticket_type(engine, 10, event_id=event, **limit)
+    second = add_ticket_type(engine, 10, event_id=event)
+    if limited == "of the event":
+        run(engine, "UPDATE events SET max_per_user = 2 WHERE id = :id", id=event)
+
+    def wanted(user: int) -> PurchaseRequest:
+        if limited == "of a cart's line":
+            return cart(user, [(second, 1), (ticket_type, 1)])
+        return request(user, ticket_type)
+
+    def accepted() -> list[bool]:
+        verdicts = accept(engine, [wanted(user) for user in (stubborn, owner, other)])
+        assert all(isinstance(each, Accepted | OverUserLimit) for each in verdicts)
+        return [isinstance(verdict, Accepted) for verdict in verdicts]
+
+    for user in (stubborn, owner):
+        queue_many(engine, ticket_type, VAIN_MAX + 1, user)
+    assert accepted() == [True, True, True]  # the last one: as many as the limit, and VAIN_MAX more
+    # An owner confirms thousands of payments, and harms nobody else.
+    assert accepted() == [limited == "no limit", True, True]
+    # With a key of the owner's each buyer has a limit of their own.
+    queue_many(engine, ticket_type, VAIN_MAX + 2, owner, buyer="ada")
+    (ada, grace) = accept(engine, [replace(wanted(owner), buyer=name) for name in ("ada", "grace")])
+    assert isinstance(ada, Accepted) == (limited == "no limit")
+    assert isinstance(grace, Accepted)
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+def test_the_statement_walks_no_table_while_all_are_empty(engine: Engine, lines: int) -> None:
+    """A plan that was made then is kept while they grow."""
+    ticket_type = add_ticket_type(engine, 1)
+    prepared = {1: store.ACCEPT, 2: store.ACCEPT_CARTS}[lines]
+    wanted = cart(add_user(engine), [(ticket_type + nth, 1) for nth in range(lines)])
+    with session(engine) as cursor:
+        cursor.execute("BEGIN")
+        bound = prepared.bind(cursor, store.parameters_of([wanted], LIMITS))
+        cursor.execute(b"EXPLAIN (FORMAT JSON) " + bound)
+        ((plan,),) = cursor.fetchall()
+    of_tables = [scan for scan in scans(plan[0]["Plan"]) if "Relation Name" in scan]
+    assert [scan["Relation Name"] for scan in of_tables if "Index Name" not in scan] == []
+    assert "requests_by_holder" in {scan["Index Name"] for scan in of_tables}
