@@ -40,11 +40,13 @@ def pass_stored_transaction_ids(engine: Engine) -> int:
     Raises:
         sqlalchemy.exc.DBAPIError: the database is unavailable. A new call continues.
     """
-    # No session setting is changed: behind a pooler other clients would get it.
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    # No setting of the session is changed: behind a pooler other clients would get it.
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL statement_timeout = 0"))  # millions of batches are read
         ahead: int = connection.execute(READ_AHEAD).scalar_one()
-        if ahead <= 0:
-            return 0
+    if ahead <= 0:
+        return 0
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for passed in range(0, ahead, IDS_AT_A_TIME):
             some = min(IDS_AT_A_TIME, ahead - passed)
             connection.execute(text(PASS_OVER.format(ids=some)))

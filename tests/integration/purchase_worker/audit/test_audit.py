@@ -12,7 +12,8 @@ from purchase_worker.audit.guards import GUARDS, standing_guards
 from purchase_worker.audit.report import AuditReport, audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
-from shared.database.engine import cursor_transaction
+from shared.database import transaction_ids
+from shared.database.engine import cursor_transaction, open_engine
 from shared.database.transaction_ids import pass_stored_transaction_ids
 from shared.errors import ConfigurationError
 from tests.support.factories import (
@@ -402,6 +403,17 @@ def test_a_restored_dump_keeps_the_proof_and_its_sale_may_go_on(
     assert pass_stored_transaction_ids(engine) > 0
     drain(engine, [restored], settings, ignore)
     assert audit(engine, settings).ok
+
+
+def test_the_look_at_all_batches_may_take_longer_than_a_statement(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else no service could start on a database with millions of them, that was just restored."""
+    monkeypatch.setattr(transaction_ids, "READ_AHEAD", text("SELECT 0 FROM pg_sleep(0.3)"))
+    hurried = settings.model_copy(update={"statement_timeout_ms": 50})
+    engine = open_engine(hurried, "test")
+    assert pass_stored_transaction_ids(engine) == 0
+    engine.dispose()
 
 
 def test_a_sale_that_goes_on_with_transaction_ids_gone_back_has_lost_its_proof(
