@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from eventify_client import DeadlineExceeded, KeyFile, KeyMismatch, errors
+from eventify_client import Client, DeadlineExceeded, KeyFile, KeyMismatch, errors
 
 from tests.sdk.scripted_driver import (
     LOST,
@@ -326,6 +326,35 @@ def test_lists_are_read_by_cursor_to_their_end() -> None:
     assert str(driver.requests[1].url) == "http://api/p/?cursor=x"
 
 
-def test_links_are_followed_at_the_address_that_is_used() -> None:
-    mine = ScriptedClient(ScriptedDriver(purchase()))
-    assert mine._url("https://evil.example/api/events/?page=2") == "http://api/api/events/?page=2"
+@pytest.mark.parametrize(
+    ("used", "link", "followed"),
+    [
+        ("http://api", "https://evil.example/api/events/?page=2", "http://api/api/events/?page=2"),
+        # The public URL has a path, under which a proxy has mounted the API; the other has none.
+        ("http://api", "https://shop.example/tickets/api/events/", "http://api/api/events/"),
+        (
+            "https://shop/tickets/",
+            "https://shop/tickets/api/events/",
+            "https://shop/tickets/api/events/",
+        ),
+        ("https://shop/api/v", "https://shop/api/v/api/events/", "https://shop/api/v/api/events/"),
+        (
+            "http://api",
+            "https://shop/api/events/?title=/api/",
+            "http://api/api/events/?title=/api/",
+        ),
+        ("http://api", "https://evil.example/other/", "http://api/other/"),
+    ],
+)
+def test_links_are_followed_at_the_address_that_is_used(
+    used: str, link: str, followed: str
+) -> None:
+    with Client(used) as client:
+        assert client._url(link) == followed
+
+
+def test_any_post_waits_for_what_is_decided() -> None:
+    """An extension of holds is 202 until then, and a 409 may come of it."""
+    driver = ScriptedDriver(purchase())
+    ScriptedClient(driver).raw.request("post", "/api/events/1/extend-holds/", json={"seconds": 60})
+    assert driver.requests[0].headers["Prefer"] == "wait=20"

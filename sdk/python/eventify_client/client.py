@@ -212,7 +212,8 @@ class Raw(Resource[Http]):
         self, method: str, path: str, params: Any = None, json: Any = None, key: Key | None = None
     ) -> Any:
         """The JSON of any other request, with the same retries."""
-        return await self._client._send(method, path, dict, params=params, json=json, key=key)
+        options: Any = {"params": params, "json": json, "key": key, "wait": WAIT_SECONDS}
+        return await self._client._send(method, path, dict, **options)
 
 
 @cache

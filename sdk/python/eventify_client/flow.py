@@ -80,9 +80,8 @@ class Session(Generic[Http]):
 
     def _url(self, url: str) -> str:
         """A link of the server's at the address that we use: a token goes nowhere else."""
-        if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", url):
-            return str(httpx2.URL(self.base_url).copy_with(raw_path=httpx2.URL(url).raw_path))
-        return self.base_url.rstrip("/") + "/" + url.removeprefix("/")
+        path = re.sub(r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^?#]*(?=/api/)|[^/?#]*)", "", url)
+        return self.base_url.rstrip("/") + "/" + path.removeprefix("/")
 
     def _deadline(self, seconds: float | None) -> float:
         seconds = self.timeout if seconds is DEFAULT else seconds
