@@ -100,10 +100,11 @@ class Live:
         if known is None or known.sample is None:
             await self._check_owner(user_id, event_id)
             known = self._samplers.get(event_id) or self._start(user_id, event_id)
-        with known.watched():
-            sample = await known.first()
-        if sample.owner_id != user_id:
+        elif known.sample.owner_id != user_id:
+            # Before it counts as a watcher, for whom the sampler would go on.
             raise PermissionDenied
+        with known.watched():
+            await known.first()
         return known
 
     @contextmanager

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from gateway.live import refusals
+from gateway.live import refusals, sampler
 from gateway.live.figures import written
 from gateway.live.refusal_store import COMPACT_ROWS
 from gateway.live.service import EVENTS_OF_USER_MAX, Live
@@ -22,7 +22,7 @@ from purchase_worker.audit.runner import AuditRunner
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
-from shared.errors import Unavailable
+from shared.errors import PermissionDenied, Unavailable
 from shared.free_port import free_port
 from tests.support.event_streams import events_of
 from tests.support.factories import (
@@ -219,6 +219,25 @@ async def test_one_user_leaves_others_room(sale: Sale, settings: Settings) -> No
         with pytest.raises(Unavailable):
             await live.sampler(greedy, add_event(sale.engine, greedy))
         await live.sampler(sale.owner, sale.event)
+
+
+@pytest.mark.anyio
+async def test_a_stranger_does_not_keep_a_sampler(
+    sale: Sale, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampler, "LINGER_SECONDS", 0.3)
+    stranger = add_user(sale.engine)
+    async with aclosing(Live(settings, sale.engine)) as live:
+        watched = await live.sampler(sale.owner, sale.event)
+        lingers_until = watched._linger_until
+        async with asyncio.timeout(30):
+            while watched.problem is None:
+                with pytest.raises(PermissionDenied):
+                    await live.sampler(stranger, sale.event)
+                assert watched._linger_until == lingers_until
+                await asyncio.sleep(0.1)
+        # It leaves its owner room for another.
+        assert (live._samplers, live._events) == ({}, {})
 
 
 @pytest.mark.anyio
