@@ -66,8 +66,8 @@ class Sampler:
         self._linger_until = 0.0
         self._next: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.sample: Sample | None = None
-        # Why there are no more samples.
-        self.problem: Problem | None = None
+        # Why there are no more samples; each who asks gets one of his own, to add headers to.
+        self.problem: type[Problem] | None = None
         self._task = asyncio.create_task(self._run())
 
     @property
@@ -94,13 +94,13 @@ class Sampler:
         while self.sample is None and self.problem is None:
             await asyncio.shield(self._next)
         if self.problem is not None:
-            raise self.problem
+            raise self.problem()
         assert self.sample is not None
         return self.sample
 
     def close(self) -> None:
         self._task.cancel()
-        self._end(Unavailable())
+        self._end(Unavailable)
 
     async def _run(self) -> None:
         try:
@@ -109,12 +109,12 @@ class Sampler:
                 await self._sample()
                 await asyncio.sleep(max(0.0, began + SAMPLE_SECONDS - time.monotonic()))
         except Problem as problem:
-            self._end(problem)
+            self._end(type(problem))
         except Exception:
             logger.exception("live_failed", event_id=self._event_id)
-            self._end(Unavailable())
+            self._end(Unavailable)
         else:
-            self._end(Unavailable())
+            self._end(Unavailable)
 
     async def _sample(self) -> None:
         """Raises NotFound; Unavailable: the first one."""
@@ -146,7 +146,7 @@ class Sampler:
         self.sample = Sample(number, owner_id, read_at, stale, data)
         self._wake()
 
-    def _end(self, problem: Problem) -> None:
+    def _end(self, problem: type[Problem]) -> None:
         if self.problem is None:
             self.problem = problem
             self._ended()

@@ -76,7 +76,7 @@ class ResultReader:
         readings: dict[str, DecidedResult | Queued] = dict(self._from_redis(ids))
         missing = [id_ for id_ in ids if id_ not in readings]
         owners: set[tuple[str, int]] = set()
-        unavailable: Exception | None = None
+        is_unavailable = False
         try:
             if missing:
                 readings.update(self._from_postgres(missing))
@@ -90,14 +90,18 @@ class ResultReader:
                 owners = owned(self._engine, others)
         except DATABASE_UNAVAILABLE as error:
             logger.warning("status_unavailable", error=str(error))
-            unavailable = Unavailable("Temporarily unavailable; nothing is lost, retry.")
-        return [
-            reading
-            if (reading := readings.get(poll.purchase_id)) is not None
-            and (reading.user_id == poll.user_id or poll in owners)
-            else unavailable
-            for poll in polls
-        ]
+            is_unavailable = True
+
+        def answer(poll: Poll) -> Reading | Exception:
+            reading = readings.get(poll.purchase_id)
+            if reading is not None and (reading.user_id == poll.user_id or poll in owners):
+                return reading
+            if not is_unavailable:
+                return None
+            # Each has its own, to which the headers of its user's rate limit are added.
+            return Unavailable("Temporarily unavailable; nothing is lost, retry.")
+
+        return [answer(poll) for poll in polls]
 
     def _from_redis(self, ids: Sequence[str]) -> dict[str, DecidedResult]:
         values = self._breaker.call(
