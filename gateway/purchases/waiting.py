@@ -34,10 +34,15 @@ logger = get_logger(__name__)
 
 
 class Waiter(NamedTuple):
-    """Who waits: a user; with an API key, `buyer` is whom it bought for ("": the user)."""
+    """Who waits: a user; with an API key, `buyer` is whom it bought for ("": the user).
+
+    `resolves`: for commands, which have a limit of their own. They count apart, or they could take
+    the place of a stream while it reads again.
+    """
 
     user_id: int
     buyer: str | None = None
+    resolves: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -99,7 +104,8 @@ class Waiters:
         """A future that is done at the decision, or at once if this one may not wait.
 
         Call it before reading the purchase, so that no decision is missed, and `forget` in the end.
-        `at_most_each`: of each user or buyer, if not as many as for purchases.
+        `at_most_each`: of each user or buyer, if not as many as for purchases; the same for all of
+        one `waiter`.
         """
         future: Decision = asyncio.get_running_loop().create_future()
         if self._closed or self.is_full(waiter, at_most_each):

@@ -121,7 +121,8 @@ class Resolutions:
                 self._waiters.forget(id_, decision)
 
     def _expect(self, id_: str, command: Command) -> Decision:
-        return self._waiters.expect(id_, Waiter(command.user_id), WAITING_MAX_ROWS_OF_OWNER)
+        waiter = Waiter(command.user_id, resolves=True)
+        return self._waiters.expect(id_, waiter, WAITING_MAX_ROWS_OF_OWNER)
 
     def _accept(self, commands: Sequence[Command]) -> list[Verdict]:
         """In a thread: commit the batch, then send wake-ups."""

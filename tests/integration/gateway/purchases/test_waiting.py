@@ -17,11 +17,14 @@ from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
 from deploy.local.servers.embedded import prepare_valkey
+from gateway.purchases import look_up
 from gateway.purchases.look_up import PurchaseAnswer
 from gateway.purchases.pace import Pace
 from gateway.purchases.request_body import LineInput, PurchaseInput
 from gateway.purchases.service import PurchaseService
 from gateway.purchases.waiting import DecisionListener, Waiter, Waiters, WaitLimit
+from gateway.resolutions.rules import Command
+from gateway.resolutions.service import Resolutions
 from purchase_worker.drain import drain
 from purchase_worker.publish.results import ResultPublisher
 from shared.auth.caller import Caller
@@ -531,6 +534,31 @@ async def test_a_stream_shows_each_position(
             positions.append(msgspec.json.decode(answer.body).get("position"))
             await asyncio.to_thread(drain, engine, [event], one_by_one, ignore)
     assert positions == [1, 0, None]
+
+
+@pytest.mark.parametrize("changes", [{"waiting_max_rows_of_user": 1}])
+async def test_a_stream_pauses_between_reads_however_many_commands_of_its_user_wait(
+    service: PurchaseService,
+    settings: Settings,
+    engine: Engine,
+    buyer: int,
+    queued: tuple[int, str],
+    decide: Callable[[], Awaitable[object]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(look_up, "read_again_seconds", lambda _seconds: 0.2)
+    answers = service.look_up.follow(Waiter(buyer), queued[1], Client().leaves)
+    await anext(answers)
+    resolutions = Resolutions(settings, engine, service.waiters, service.wakeups)
+    for id_ in ("1", "2", "3"):
+        command = Command(id=id_, kind="confirm", user_id=buyer, request_id="")
+        assert not resolutions._expect(id_, command).done()
+    began = time.monotonic()
+    assert [await anext(answers) for _ in range(5)] == [None] * 5
+    assert time.monotonic() - began >= 5 * 0.2
+    await decide()
+    assert await statuses(answers) == ["confirmed"]
+    await resolutions.stop()
 
 
 async def test_a_stream_ends_when_the_client_disconnects(
