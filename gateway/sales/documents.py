@@ -3,7 +3,7 @@
 What a request adds are the time and whether the document is stale; its ETag ignores the time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -86,33 +86,65 @@ def sale_document(sale: Sale, at: float) -> Document:
         "now": MARK,
         "ticket_types": ticket_types,
     }
-    return _document(body, [next_change(sale, now)])
+    return _document(body, _changes_at(sale, now))
 
 
-def list_document(sales: Sequence[Sale], at: float) -> Document:
-    """Args: sales: of events, soonest first; those that have ended by then are left out."""
-    now = datetime.fromtimestamp(at, UTC)
-    shown = []
-    for sale in sales:
-        if sale.end_time <= now:
-            continue
-        state, opens_at = event_state(sale, now)
-        shown.append(
-            {
-                "event": sale.event,
-                "title": sale.title,
-                "start_time": sale.start_time,
-                "end_time": sale.end_time,
-                "currency": sale.currency,
-                "state": state,
-                "opens_at": opens_at,
-            }
-        )
-    return _document({"now": MARK, "sales": shown}, [next_change(sale, now) for sale in sales])
+class _Listed(msgspec.Struct, frozen=True):
+    """A sale in the list, encoded; empty once it has ended. `changes_at`: as of a document."""
+
+    data: bytes
+    changes_at: float
 
 
-def _document(body: dict[str, object], changes: Iterable[datetime | None]) -> Document:
+_NOT_ENCODED: Final = _Listed(b"", -inf)
+
+
+class SaleList:
+    """The document of many sales. Only those that change are encoded anew: thousands of ticket
+    types may open one after the other, a few milliseconds apart.
+
+    Args:
+        sales: of events, soonest first; those that have ended by then are left out.
+    """
+
+    def __init__(self, sales: Sequence[Sale]) -> None:
+        self._sales = sales
+        self._listed = [_NOT_ENCODED] * len(sales)
+
+    def document(self, at: float) -> Document:
+        """Args: at: the moment, in seconds since 1970; an earlier one changes nothing back."""
+        now = datetime.fromtimestamp(at, UTC)
+        self._listed = [
+            _listed(sale, now) if at >= known.changes_at else known
+            for sale, known in zip(self._sales, self._listed, strict=True)
+        ]
+        shown = [msgspec.Raw(one.data) for one in self._listed if one.data]
+        changes_at = min((one.changes_at for one in self._listed), default=inf)
+        return _document({"now": MARK, "sales": shown}, changes_at)
+
+
+def _listed(sale: Sale, now: datetime) -> _Listed:
+    if sale.end_time <= now:
+        return _Listed(b"", inf)
+    state, opens_at = event_state(sale, now)
+    body = {
+        "event": sale.event,
+        "title": sale.title,
+        "start_time": sale.start_time,
+        "end_time": sale.end_time,
+        "currency": sale.currency,
+        "state": state,
+        "opens_at": opens_at,
+    }
+    return _Listed(msgspec.json.encode(body), _changes_at(sale, now))
+
+
+def _changes_at(sale: Sale, now: datetime) -> float:
+    change = next_change(sale, now)
+    return inf if change is None else change.timestamp()
+
+
+def _document(body: dict[str, object], changes_at: float) -> Document:
     head, _mark, tail = msgspec.json.encode(body).partition(bytes(MARK))
-    changes_at = min((time.timestamp() for time in changes if time is not None), default=inf)
     # 64 bits: two states of a sale do not share a tag by chance.
     return Document(head, tail, sha256(head + tail).hexdigest()[:16].encode(), changes_at)

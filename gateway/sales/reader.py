@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from gateway import metrics
 from gateway.bounded_memory import BoundedMemory
-from gateway.sales.documents import Document, list_document, sale_document
+from gateway.sales.documents import Document, SaleList, sale_document
 from gateway.sales.store import read_list, read_sales
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.config.settings import Settings
@@ -226,5 +226,5 @@ def _read_all(
     if LIST in wanted:
         read = read_list(engine)
         ahead = read.now - time.monotonic()
-        remember(LIST, partial(list_document, read.sales), read.now)
+        remember(LIST, SaleList(read.sales).document, read.now)
     return found, ahead

@@ -3,10 +3,14 @@
 import json
 from datetime import timedelta
 from math import inf
+from unittest.mock import Mock
 
+import pytest
 from msgspec.structs import replace
 
-from gateway.sales.documents import list_document, sale_document
+from gateway.sales import documents
+from gateway.sales.documents import SaleList, sale_document
+from gateway.sales.rules import event_state
 from tests.unit.gateway.sales.test_rules import END, LATER, NOW, SOON, sale, ticket_type
 
 AT = NOW.timestamp()
@@ -42,15 +46,48 @@ def test_a_document_changes_by_time_alone_at_the_next_boundary() -> None:
     sold = sale(ticket_type(sales_start=SOON))
     assert sale_document(sold, AT).changes_at == SOON.timestamp()
     assert sale_document(sold, END.timestamp()).changes_at == inf
-    assert list_document([], AT).changes_at == inf
+    assert SaleList([]).document(AT).changes_at == inf
 
 
 def test_the_list_leaves_out_what_has_ended() -> None:
     ended, coming = sale(end_time=SOON), sale(ticket_type(sales_start=LATER))
-    before = list_document([ended, coming], AT)
+    listed = SaleList([ended, coming])
+    before = listed.document(AT)
     assert before.changes_at == SOON.timestamp()
-    after = list_document([ended, coming], before.changes_at)
-    listed = json.loads(after.body(AT, stale=False))["sales"]
-    assert [(one["state"], one["opens_at"]) for one in listed] == [
+    after = listed.document(before.changes_at)
+    sales = json.loads(after.body(AT, stale=False))["sales"]
+    assert [(one["state"], one["opens_at"]) for one in sales] == [
         ("not_open", (NOW + timedelta(minutes=1)).isoformat().replace("+00:00", "Z"))
     ]
+
+
+def test_at_each_boundary_the_list_is_as_if_it_were_new_and_one_sale_is_encoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def opens(number: int) -> timedelta:
+        return timedelta(milliseconds=3 * number)
+
+    sales = [
+        replace(
+            sale(
+                ticket_type(sales_start=NOW + opens(n), sales_end=LATER + opens(n)),
+                ticket_type(left=0),
+            ),
+            event=n,
+        )
+        for n in range(1, 51)
+    ]
+    listed = SaleList(sales)
+    document = listed.document(AT)
+    encoded = Mock(side_effect=event_state)
+    for _ in range(100):
+        moment = document.changes_at
+        assert listed.document(moment - 0.000_001) == document
+        with monkeypatch.context() as patched:
+            patched.setattr(documents, "event_state", encoded)
+            changed = listed.document(moment)
+        assert changed.tag != document.tag
+        assert changed == SaleList(sales).document(moment)
+        document = changed
+    assert encoded.call_count == 100
+    assert document.changes_at == END.timestamp()
