@@ -170,7 +170,7 @@ def test_a_sale_opens_at_its_moment(anybody: httpx.Client, database: Engine) -> 
         assert anybody.get(path(event)).json()["ticket_types"][0]["state"] == "not_open"
 
     eventually(is_closed)
-    states = set()
+    states: set[str] = set()
     while "on_sale" not in states:
         sale, listed = anybody.get(path(event)).json(), anybody.get("/api/sales/").json()
         (seat,) = sale["ticket_types"]
