@@ -53,20 +53,17 @@ CHECKED = """
                        'sales_start', t.sales_start, 'left', c.remaining, 'held', c.held)
 """
 # Of those that would be held: when the last of the holds that their buyer may let expire in an hour
-# expired, if so many have. Rows are compared so that no other index will do, whatever was known of
-# the tables when the plan was made.
-LAPSED = f"""
+# expired, if so many have.
+LAPSED = """
     SELECT v.nth, last.at
     FROM verdict v
     CROSS JOIN LATERAL (
         SELECT created_at AS at FROM requests x
         WHERE kind = 'expire' AND created_at > now() - interval '1 hour'
-            AND (user_id, buyer, event_id, seq) > (v.user_id, coalesce(v.buyer, ''), v.event_id, 0)
-            AND (user_id, buyer, event_id, seq)
-                < (v.user_id, coalesce(v.buyer, ''), v.event_id, {SEQ_MAX})
+            AND user_id = v.user_id AND buyer = coalesce(v.buyer, '') AND event_id = v.event_id
             AND EXISTS (SELECT FROM ledger WHERE event_id = x.event_id AND command_id = x.id
                             AND kind = 'expired' OFFSET 0)
-        ORDER BY user_id DESC, buyer DESC, event_id DESC, seq DESC
+        ORDER BY seq DESC
         LIMIT 1 OFFSET %(expired_holds_max)s - 1
     ) last
     WHERE v.hold_seconds IS NOT NULL AND v.refusal IS NULL AND v.earlier_id IS NULL
@@ -74,7 +71,8 @@ LAPSED = f"""
 """
 # Of those with a limit for each user: whose buyer has as many requests of the event as the limit,
 # and this many more. What a buyer owns is read from all his requests while the lane is locked
-# (`READ_OWNED`), those that came to nothing as well: so there is an end to them.
+# (`READ_OWNED`), those that came to nothing as well: so there is an end to them. Rows are compared
+# so that no other index will do, whatever was known of the tables when the plan was made.
 VAIN_MAX = 500
 EXHAUSTED = f"""
     SELECT v.nth

@@ -36,6 +36,7 @@ from tests.support.factories import (
     add_event,
     add_ticket_type,
     add_user,
+    add_users,
     cart,
     event_of,
     outcomes,
@@ -44,6 +45,7 @@ from tests.support.factories import (
     rows,
     run,
     scalar,
+    tamper,
 )
 from tests.support.plans import scans
 from tests.support.waiting import eventually
@@ -348,9 +350,26 @@ def test_who_is_rejected_again_and_again_is_refused_at_last(engine: Engine, limi
 
 
 @pytest.mark.parametrize("lines", [1, 2])
-def test_the_statement_walks_no_table_while_all_are_empty(engine: Engine, lines: int) -> None:
-    """A plan that was made then is kept while they grow."""
+@pytest.mark.parametrize("filled", [False, True])
+def test_the_statement_reads_no_more_however_many_requests_a_user_has(
+    engine: Engine, filled: bool, lines: int
+) -> None:
+    """A plan that was made on empty tables is kept while they grow; ANALYZE brings another."""
     ticket_type = add_ticket_type(engine, 1)
+    if filled:
+        users = add_users(engine, 100)
+        of_all = f"generate_series(1, 200) n, unnest(ARRAY{users}) user_id"
+        tamper(
+            engine,
+            "INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price,"
+            "                      currency, request_id)"
+            " SELECT gen_random_uuid(), event_id, user_id, id, 1, price, 'EUR', 'test'"
+            f" FROM ticket_types, {of_all}",
+            "INSERT INTO requests (id, event_id, kind, user_id, purchase_id)"
+            " SELECT gen_random_uuid(), event_id, 'expire', user_id, id FROM requests"
+            " WHERE seq % 2 = 0",
+        )
+        run(engine, "ANALYZE")
     prepared = {1: store.ACCEPT, 2: store.ACCEPT_CARTS}[lines]
     wanted = cart(add_user(engine), [(ticket_type + nth, 1) for nth in range(lines)])
     with session(engine) as cursor:
@@ -359,5 +378,8 @@ def test_the_statement_walks_no_table_while_all_are_empty(engine: Engine, lines:
         cursor.execute(b"EXPLAIN (FORMAT JSON) " + bound)
         ((plan,),) = cursor.fetchall()
     of_tables = [scan for scan in scans(plan[0]["Plan"]) if "Relation Name" in scan]
-    assert [scan["Relation Name"] for scan in of_tables if "Index Name" not in scan] == []
-    assert "requests_by_holder" in {scan["Index Name"] for scan in of_tables}
+    grows = [scan for scan in of_tables if scan["Relation Name"] in ("requests", "ledger", "holds")]
+    assert {scan.get("Index Name") for scan in grows} == {
+        *("requests_idempotency", "requests_of_expiries", "requests_by_holder"),
+        *("ledger_one_answer", "holds_by_end"),
+    }
