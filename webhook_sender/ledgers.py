@@ -82,6 +82,7 @@ class Ledgers:
 
         Raises:
             psycopg2.Error: they could not be read.
+            LedgerBroken: somebody has changed it by force.
         """
         tail = self._tail(event_id, epoch, after)
         with tail.lock:
@@ -89,13 +90,13 @@ class Ledgers:
                 tail.restart(after)
             is_near = after >= tail.after and last - after <= TAIL_ENTRIES
             while is_near and tail.last < last:
-                tail.append(*_read(engine, event_id, tail.last, READ_ENTRIES, None))
+                tail.append(*_read(engine, event_id, tail.last, last, READ_ENTRIES, None))
             if is_near:
                 of_kinds = (e for e in tail.entries[after - tail.after :] if e.kind in kinds)
                 wanted = list(islice(of_kinds, ENTRIES_MAX))
                 full = len(wanted) == ENTRIES_MAX
                 return Page(wanted, wanted[-1].number if full else tail.last)
-        return _read(engine, event_id, after, ENTRIES_MAX, kinds)
+        return _read(engine, event_id, after, last, ENTRIES_MAX, kinds)
 
     def _tail(self, event_id: int, epoch: str, after: int) -> _Tail:
         with self._lock:
@@ -111,11 +112,11 @@ class Ledgers:
 
 
 def _read(
-    engine: Engine, event_id: int, after: int, rows: int, kinds: Collection[str] | None
+    engine: Engine, event_id: int, after: int, last: int, rows: int, kinds: Collection[str] | None
 ) -> Page:
     # By the end of the block a standby has what was read, too (docs/decisions/0013).
     with statement(engine) as cursor:
-        page = read_entries(cursor, event_id, after, rows=rows, kinds=kinds)
+        page = read_entries(cursor, event_id, after, rows=rows, kinds=kinds, reached=last)
     return Page([_encoded(entry) for entry in page.entries], page.last)
 
 

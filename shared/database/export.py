@@ -186,6 +186,7 @@ def export(engine: Engine, event_id: int, form: Format) -> Iterator[bytes]:
 
     Raises:
         NotFound: the event never was.
+        LedgerBroken: somebody has changed it by force.
         psycopg2.Error: the database is unavailable, and the export incomplete.
     """
     with statement(engine) as cursor:
@@ -210,7 +211,7 @@ def _pages(
     while after < header.last:
         with statement(engine) as cursor:
             rows = min(ROWS, header.last - after)
-            page = read_entries(cursor, header.event, after, rows=rows)
+            page = read_entries(cursor, header.event, after, rows=rows, reached=header.last)
             part = render(cursor, after, page.entries)
         after = page.last
         yield part

@@ -187,7 +187,13 @@ class LedgerBroken(Exception):
 
 
 def read_entries(
-    cursor: cursor, event_id: int, after: int, *, rows: int, kinds: Collection[str] | None = None
+    cursor: cursor,
+    event_id: int,
+    after: int,
+    *,
+    rows: int,
+    kinds: Collection[str] | None = None,
+    reached: int = 0,
 ) -> LedgerPage:
     """The entries after a number, in their order.
 
@@ -199,6 +205,7 @@ def read_entries(
         after: 0 for the beginning.
         rows: at most so many entries.
         kinds: only these; None: all.
+        reached: a number that the ledger has reached: before it, there is something to read.
 
     Raises:
         psycopg2.Error: nothing was read.
@@ -217,7 +224,9 @@ def read_entries(
     epoch, scanned_to, *_ = found[0]
     entries = [_entry(_Row(*row)) for _epoch, _last, *row in found if row[0] is not None]
     numbers = [entry.number for entry in entries]
-    if kinds is None and numbers != list(range(after + 1, after + 1 + len(numbers))):
+    is_cut_off = scanned_to is None and after < reached
+    has_gap = kinds is None and numbers != list(range(after + 1, after + 1 + len(numbers)))
+    if is_cut_off or has_gap:
         raise LedgerBroken(f"event {event_id}: a number after {after} is missing")
     # A full page says nothing of what the filter looked at after it.
     last = numbers[-1] if len(numbers) == rows else scanned_to or after

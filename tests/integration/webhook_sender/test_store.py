@@ -94,14 +94,19 @@ def test_of_many_only_what_is_still_its_own_is_sent_and_moved(
     assert numbers(engine) == [begun, begun, 0, last]
 
 
+@pytest.mark.parametrize("missing", ["l.number - 1", "l.number"])
 def test_a_ledger_that_is_broken_holds_up_no_other(
-    sale: Sale, engine: Engine, capsys: pytest.CaptureFixture[str]
+    sale: Sale, engine: Engine, capsys: pytest.CaptureFixture[str], missing: str
 ) -> None:
     other = sale.other()
     sale.webhook(URL, event=None)
     sale.sell(3)
     other.sell()
-    tamper(engine, f"DELETE FROM ledger WHERE event_id = {sale.event} AND number = 3")
+    tamper(
+        engine,
+        "DELETE FROM ledger e USING lanes l"
+        f" WHERE l.event_id = {sale.event} AND e.event_id = l.event_id AND e.number = {missing}",
+    )
     found = prepare(engine, claim(engine))
     assert [each.claim.event_id for each in found.deliveries] == [other.event]
     assert "webhook_delivery_broken" in "".join(capsys.readouterr())

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import islice
 
 import httpx
 import pytest
@@ -10,9 +11,10 @@ from sqlalchemy import Engine
 
 from purchase_worker.audit.from_export import ExportUnreadable, replay_export
 from shared.config.settings import Settings
-from shared.database.export import ROWS
+from shared.database.export import ROWS, Format, export
+from shared.database.ledger import LedgerBroken
 from tests.support.every_kind import Sale
-from tests.support.factories import queue_many
+from tests.support.factories import queue_many, tamper
 from tests.support.gateways import running_gateway
 from tests.support.servers import unreachable
 from tests.support.waiting import eventually
@@ -50,6 +52,19 @@ def test_an_export_whose_database_fails_is_cut_off(
             read.extend(parts)
     with pytest.raises(ExportUnreadable, match="incomplete"):
         replay_export(io.BytesIO(b"".join(read)))
+
+
+@pytest.mark.parametrize("form", ["ndjson", "csv"])
+def test_an_export_without_its_newest_entry_is_broken(
+    engine: Engine, settings: Settings, form: Format
+) -> None:
+    sale = Sale(engine, settings)
+    sale.sell_of_every_kind()
+    newest = f"(SELECT number FROM lanes WHERE event_id = {sale.event})"
+    tamper(engine, f"DELETE FROM ledger WHERE event_id = {sale.event} AND number = {newest}")
+    parts = islice(export(engine, sale.event, form), 10)
+    with pytest.raises(LedgerBroken):
+        list(parts)
 
 
 def test_who_leaves_an_export_may_begin_others(long_sale: Sale, reader: httpx.Client) -> None:
