@@ -25,7 +25,12 @@ def migrate_all(
         ConfigurationError: with what to do first.
     """
     _prepare_for_pooler(settings, settings.database_url)
-    passed_over = migrate(engine, currency=settings.default_currency, restored=restored)
+    passed_over = migrate(
+        engine,
+        currency=settings.default_currency,
+        restored=restored,
+        lease_seconds=settings.webhook_lease_seconds,
+    )
     make_logins(engine, settings)
     for url in login_urls(settings).values():
         _prepare_for_pooler(settings, url)

@@ -19,22 +19,23 @@ ON CONFLICT (id) DO UPDATE SET epoch = EXCLUDED.epoch, origin = EXCLUDED.origin,
 WHERE known.origin <> EXCLUDED.origin OR :restored
 RETURNING true
 """)
-# Receivers are told of it, each at once, in a delivery of a new id.
+# Receivers are told of it in a delivery of a new id. A request that is under way ends first.
 TELL_RECEIVERS = text("""
 UPDATE webhook_cursors SET is_restored = true, sending_id = NULL, sending_to = NULL, failures = 0,
-    failing_since = NULL, next_at = now()
+    failing_since = NULL, next_at = least(next_at, now() + make_interval(secs => :lease))
 """)
 
 
-def renew_epoch(engine: Engine, *, restored: bool) -> bool:
+def renew_epoch(engine: Engine, *, restored: bool, lease_seconds: float) -> bool:
     """Give a database that was restored a new epoch; returns whether it has one now.
 
     Args:
         engine: as the tables' owner.
         restored: it was, also where that cannot be seen: from a snapshot of its disk.
+        lease_seconds: for how long a sender has a delivery to itself.
     """
     with engine.begin() as connection:
         is_renewed = connection.scalar(RENEW, {"restored": restored}) is not None
         if is_renewed:
-            connection.execute(TELL_RECEIVERS)
+            connection.execute(TELL_RECEIVERS, {"lease": lease_seconds})
         return is_renewed

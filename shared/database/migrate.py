@@ -47,7 +47,12 @@ def alembic_config() -> Config:
 
 
 def migrate(
-    engine: Engine, revision: str = HEAD, currency: str = "EUR", *, restored: bool = False
+    engine: Engine,
+    revision: str = HEAD,
+    currency: str = "EUR",
+    *,
+    restored: bool = False,
+    lease_seconds: float = 60.0,
 ) -> int:
     """Run every missing migration, and grant each service's role its rights.
 
@@ -60,6 +65,7 @@ def migrate(
         revision: how far to go; rights and transaction ids are those of the newest.
         currency: of events that have none yet (ISO 4217).
         restored: it was, also where that cannot be seen.
+        lease_seconds: for how long a sender has a delivery to itself.
 
     Returns:
         The number of transaction ids that were skipped: above 0 once, after a dump was restored.
@@ -81,7 +87,7 @@ def migrate(
             if revision != HEAD:
                 return 0
             grant_rights(engine)
-            renew_epoch(engine, restored=restored)
+            renew_epoch(engine, restored=restored, lease_seconds=lease_seconds)
             return pass_stored_transaction_ids(engine)
     except OperationalError as error:
         if isinstance(error.orig, LockNotAvailable):

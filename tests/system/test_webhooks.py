@@ -240,7 +240,8 @@ def test_the_receiver_of_the_guide_keeps_each_entry_once(
         owner.post(f"{WEBHOOKS}{webhook['id']}/rewind/", json={"after": 0})
         eventually(lambda: _equal(sorted(n for _, n in kept(tmp_path)), list(range(1, 12))))
         engine = open_engine(hooked_shop.settings, "test")
-        assert renew_epoch(engine, restored=True)
+        lease_seconds = hooked_shop.settings.webhook_lease_seconds
+        assert renew_epoch(engine, restored=True, lease_seconds=lease_seconds)
         engine.dispose()
         buy(owner, ticket_type, **WAIT)
         eventually(lambda: _equal(len(kept(tmp_path)), 12))

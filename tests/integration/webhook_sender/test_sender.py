@@ -26,6 +26,7 @@ from gateway.webhooks.schemas import DEFAULT_KINDS
 from gateway.webhooks.store import StoredWebhook
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
+from shared.database.epoch import renew_epoch
 from shared.free_port import free_port
 from shared.messaging.redis_client import open_redis
 from shared.purchases import DECIDED_CHANNEL
@@ -370,6 +371,33 @@ def test_a_rewound_webhook_gets_all_again_in_new_deliveries(
     eventually(lambda: _equal(receiver.numbers("/hooks"), list(range(first, last + 1)) + again))
     ids = [each.id for each in receiver.of("/hooks")]
     assert len(set(ids)) == len(ids)
+
+
+def test_a_new_epoch_is_told_after_the_request_that_is_under_way(
+    sale: Sale, receiver: Receiver, settings: Settings, engine: Engine
+) -> None:
+    settings = settings.model_copy(update={"webhook_timeout_seconds": 20.0})
+
+    def renew_and_receive(handler: BaseHTTPRequestHandler, nth: int) -> None:
+        lease_seconds = settings.webhook_lease_seconds
+        renew_epoch(engine, restored=True, lease_seconds=lease_seconds)
+        # Whoever is not waited for is told meanwhile, and gets more.
+        eventually(lambda: _equal(len(_epochs(receiver, "/other")), 2))
+        last = sale.sell()
+        eventually(lambda: _equal(last in receiver.numbers("/other"), True))
+        answer(200)(handler, nth)
+
+    receiver.respond["/hooks"] = at_first(renew_and_receive)
+    for path in ("/hooks", "/other"):
+        sale.webhook(receiver.url + path)
+    sale.sell()
+    with running_service(SENDER, settings):
+        eventually(lambda: _equal(len(_epochs(receiver, "/hooks")), 2))
+    assert receiver.most_in_flight["/hooks"] == 1
+
+
+def _epochs(receiver: Receiver, path: str) -> set[str]:
+    return {each.content["data"]["epoch"] for each in receiver.of(path)}
 
 
 def test_what_is_rejected_comes_only_where_it_is_wanted(

@@ -31,6 +31,8 @@ from tests.support.waiting import eventually
 
 PROMPT_SECONDS = 0.05
 WITHOUT_REDIS_SECONDS = 1.0
+# Of a webhook's delivery: there is none here.
+LEASE_SECONDS = 1.0
 NO_REDIS = "redis://127.0.0.1:1/0"
 
 
@@ -241,15 +243,15 @@ def test_who_waits_for_other_kinds_is_given_no_empty_page_for_each_entry(
 
 def test_the_addresses_of_before_a_restore_are_refused(sale: Sale, reader: httpx.Client) -> None:
     before = page(reader, sale.path)
-    renew_epoch(sale.engine, restored=False)
+    renew_epoch(sale.engine, restored=False, lease_seconds=LEASE_SECONDS)
     answer = reader.get(before["next"])
     assert (answer.status_code, answer.json()["code"]) == (409, "epoch_changed")
     now = page(reader, sale.path)
     assert now["epoch"] == answer.json()["epoch"] != before["epoch"]
     # It is the same database from now on.
-    renew_epoch(sale.engine, restored=False)
+    renew_epoch(sale.engine, restored=False, lease_seconds=LEASE_SECONDS)
     assert numbers(page(reader, now["next"])) == []
-    renew_epoch(sale.engine, restored=True)
+    renew_epoch(sale.engine, restored=True, lease_seconds=LEASE_SECONDS)
     assert reader.get(now["next"]).status_code == 409
 
 
