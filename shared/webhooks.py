@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Collection
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Final
 from uuid import UUID
 
@@ -29,6 +29,8 @@ NOT_PUBLIC: Final = tuple(
         *("3fff::/20", "5f00::/16", "fec0::/10", "ff00::/8"),
     )
 )
+# The last 32 bits are the IPv4 address that is connected to (RFC 6052, 2.1).
+NAT64: Final = ip_network("64:ff9b::/96")
 
 
 def message_id(delivery_id: UUID) -> str:
@@ -44,7 +46,8 @@ def written_secret(secret: bytes) -> str:
 def is_allowed_address(text: str, allowed: Collection[Network] = ()) -> bool:
     """Whether it is public, or in a network that the operator allows.
 
-    An IPv4 address in IPv6 (`::ffff:10.0.0.1`) is judged as what is connected to.
+    An IPv4 address in IPv6 (`::ffff:10.0.0.1`) is judged as what is connected to. So is one behind
+    NAT64 (`64:ff9b::10.0.0.1`), if the operator allows that.
 
     Raises:
         ValueError: it is no address.
@@ -52,7 +55,8 @@ def is_allowed_address(text: str, allowed: Collection[Network] = ()) -> bool:
     address = ip_address(text)
     address = getattr(address, "ipv4_mapped", None) or address
     if any(address in network for network in allowed):
-        return True
+        behind = IPv4Address(int(address) % 2**32) if address in NAT64 else None
+        return behind is None or is_allowed_address(str(behind), allowed)
     return address.is_global and not any(address in network for network in NOT_PUBLIC)
 
 

@@ -40,6 +40,24 @@ def test_an_operator_may_allow_networks() -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "allowed", "is_allowed"),
+    [
+        ("64:ff9b::8.8.8.8", "64:ff9b::/96", True),
+        ("64:ff9b::10.0.0.1", "64:ff9b::/96", False),
+        ("64:ff9b::127.0.0.1", "64:ff9b::/96", False),
+        ("64:ff9b::169.254.169.254", "64:ff9b::/96", False),
+        ("64:ff9b::10.0.0.1", "64:ff9b::/96, 10.0.0.0/8", True),
+        ("64:ff9b::10.0.0.1", "10.0.0.0/8", False),
+        ("64:ff9b::8.8.8.8", "", False),
+    ],
+)
+def test_behind_nat64_the_ipv4_address_is_judged(
+    address: str, allowed: str, is_allowed: bool
+) -> None:
+    assert is_allowed_address(address, parse_networks(allowed)) is is_allowed
+
+
+@pytest.mark.parametrize(
     ("url", "problem"),
     [
         ("https://shop.example/hooks?x=1", None),
