@@ -2,7 +2,7 @@
 
 A cursor is claimed by moving its `next_at` into the future and counting its `turn`: until then no
 other sender takes it, and whoever has lost it changes nothing more. Each function blocks, and each
-of its statements is a transaction.
+of its statements is a transaction, but for those of `failed`.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Engine
 
-from shared.database.engine import statement
+from shared.database.engine import cursor_transaction, statement
 from shared.database.ledger import LedgerBroken
 from shared.database.prepared_statement import Prepared, array_literal, plain_array
 from shared.observability.logging import get_logger
@@ -46,7 +46,12 @@ JOIN users u ON u.id = w.user_id AND u.locked_at IS NULL
 JOIN lanes l ON l.event_id = c.event_id AND (l.number > c.number OR c.is_restored)
 LEFT JOIN events e ON e.id = c.event_id -- its ledger outlives it
 """
-IS_OWNED = "coalesce(e.owner_id, w.user_id) = w.user_id"
+# An event that was deleted belonged to who gave its last command, mostly the withdrawal of what was
+# left; a later owner has no entries in it.
+IS_OWNED = """coalesce(e.owner_id, (
+    SELECT r.user_id FROM ledger n JOIN requests r ON r.id = n.command_id
+    WHERE n.event_id = l.event_id AND n.number = l.number
+), w.user_id) = w.user_id"""
 # The share of each webhook is counted before rows are locked, which a window function forbids.
 CLAIM = f"""
 WITH due AS (
@@ -151,6 +156,8 @@ FROM g WHERE {NOTED_OURS}
 RELEASE = f"UPDATE webhook_cursors c SET next_at = now() FROM {GIVEN} WHERE {OURS}"
 # Of what failed, `next_at` may be when to try again.
 RELEASE_UNLESS_FAILED = f"{RELEASE} AND failures = 0"
+# Before its cursors, as whoever changes it.
+LOCK_WEBHOOK = "SELECT FROM webhooks WHERE id = %(webhook)s FOR NO KEY UPDATE"
 DISABLE = """
 UPDATE webhooks SET disabled_at = now(), disabled_reason = %(reason)s
 WHERE id = %(webhook)s AND disabled_at IS NULL
@@ -401,18 +408,22 @@ def received(engine: Engine, attempts: Sequence[Attempt]) -> None:
 
 
 def failed(engine: Engine, delivery: Delivery, outcome: Outcome, step: Retry | Disable) -> bool:
-    """Try it again later, or disable the webhook; whether this disabled it."""
-    disabled = False
-    with statement(engine) as cursor:
-        if isinstance(step, Disable):
-            webhook = {"webhook": delivery.claim.webhook_id, "reason": step.reason}
-            cursor.execute(DISABLE, webhook)
-            disabled = cursor.rowcount > 0
+    """Try it again later, or disable the webhook, unless it was rewound or changed meanwhile.
+
+    Returns:
+        Whether this disabled it.
+    """
+    webhook = {"webhook": delivery.claim.webhook_id}
+    with cursor_transaction(engine) as cursor:
+        cursor.execute(LOCK_WEBHOOK, webhook)
         after = step.after_seconds if isinstance(step, Retry) else 0
         FAILED.run(cursor, _attempts([Attempt(delivery, outcome, after)]))
         if not cursor.rowcount:
             cursor.execute(RELEASE, _given([delivery.claim]))
-    return disabled
+        elif isinstance(step, Disable):
+            cursor.execute(DISABLE, {**webhook, "reason": step.reason})
+            return cursor.rowcount > 0
+    return False
 
 
 def release(engine: Engine, claims: Sequence[Claim]) -> None:

@@ -1,15 +1,22 @@
 """Many deliveries in a statement: each is prepared and noted as if it were alone."""
 
-import pytest
-from sqlalchemy import Engine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+import pytest
+from sqlalchemy import Engine, delete, text
+from sqlalchemy.orm import Session
+
+from catalog.ticket_types.store import set_audit_user
 from gateway.webhooks import store as gateway
 from shared.config.settings import Settings
+from shared.database.tables import Event
 from tests.integration.webhook_sender.conftest import Sale
-from tests.support.factories import rows, tamper
+from tests.support.factories import add_user, rows, run, scalar, tamper
+from tests.support.waiting import eventually
 from webhook_sender import store
 from webhook_sender.ledgers import Ledgers
-from webhook_sender.schedule import Outcome
+from webhook_sender.schedule import Disable, Outcome
 from webhook_sender.store import Attempt, Claim, Found
 
 URL = "https://shop.example/"
@@ -92,6 +99,50 @@ def test_of_many_only_what_is_still_its_own_is_sent_and_moved(
     )  # it was rewound
     store.received(engine, [Attempt(each, OK, LEASE_SECONDS) for each in found.deliveries])
     assert numbers(engine) == [begun, begun, 0, last]
+
+
+def test_an_event_that_its_new_owner_deletes_is_sent_to_nobody_else(
+    sale: Sale, engine: Engine
+) -> None:
+    new = add_user(engine)
+    sale.webhook(URL)
+    run(engine, "UPDATE events SET owner_id = :new WHERE id = :id", new=new, id=sale.event)
+    webhook = replace(sale, owner=new).webhook(URL)
+    with Session(engine) as session, session.begin():
+        set_audit_user(session, new)
+        session.execute(delete(Event).where(Event.id == sale.event))
+    assert [each.webhook_id for each in claim(engine)] == [webhook.id]
+
+
+def test_who_has_changed_its_url_is_not_disabled_for_what_the_former_one_answered(
+    sale: Sale, settings: Settings, engine: Engine
+) -> None:
+    webhook = sale.webhook(URL)
+    sale.sell()
+    (delivery,) = prepare(engine, claim(engine)).deliveries
+
+    def fail() -> bool:
+        return store.failed(engine, delivery, Outcome(1, 410, "gone"), Disable("gone"))
+
+    with ThreadPoolExecutor(1) as sender:
+        with gateway.connection_transaction(engine) as connection:
+            locked = "SELECT FROM webhooks WHERE id = :id FOR NO KEY UPDATE"
+            connection.execute(text(locked), {"id": webhook.id})
+            failing = sender.submit(fail)
+            eventually(lambda: waiting(engine))
+            wanted = {"webhook": webhook.id, "lease": settings.webhook_lease_seconds}
+            connection.execute(gateway.RETRY_NOW, wanted)
+        assert not failing.result()
+    assert sale.read(webhook).enabled
+    assert sale.change(webhook, url=f"{URL}new").enabled
+    assert not fail()
+    assert sale.read(webhook).enabled
+    assert [each.failure for each in sale.attempts(webhook)] == ["gone"] * 2
+
+
+def waiting(engine: Engine) -> None:
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    assert scalar(engine, f"{asked} AND datname = current_database()") == 1
 
 
 @pytest.mark.parametrize("missing", ["l.number - 1", "l.number"])
