@@ -216,7 +216,7 @@ class Sender:
         metrics.POLLED_TIMESTAMP_SECONDS.set_to_current_time()
         if began >= self._clean_at:
             self._clean_at = began + CLEAN_SECONDS
-            await self._call(store.clean)
+            await self._call(store.clean, self._lease_seconds)
             slow = frozenset(self.slow)
             self.slow -= slow - await self._call(store.enabled_among, slow)
         took = time.monotonic() - began

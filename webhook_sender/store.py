@@ -172,6 +172,14 @@ WHERE w.id = asked.id
 RETURNING asked.id, asked.test_id, asked.url, {as_time("now()")}, {SECRETS}
 """
 ENABLED_AMONG = "SELECT id FROM webhooks WHERE id = ANY(%s) AND disabled_at IS NULL"
+# The database's clock was ahead when they were claimed. A request that is under way ends first.
+BRING_BACK = """
+UPDATE webhook_cursors c SET next_at = now() + make_interval(secs => %(lease)s)
+FROM (SELECT webhook_id, event_id FROM webhook_cursors
+      WHERE failures = 0 AND next_at > now() + make_interval(secs => %(lease)s)
+      FOR NO KEY UPDATE SKIP LOCKED) ahead
+WHERE c.webhook_id = ahead.webhook_id AND c.event_id = ahead.event_id
+"""
 DELETE_EXPIRED_SECRETS = "DELETE FROM webhook_secrets WHERE expires_at <= now()"
 DELETE_OLD_ATTEMPTS = """
 DELETE FROM webhook_deliveries d
@@ -461,9 +469,13 @@ def note_test(engine: Engine, test: Test, outcome: Outcome) -> None:
         )
 
 
-def clean(engine: Engine) -> None:
-    """Delete secrets that have expired, and attempts beyond those that are kept."""
+def clean(engine: Engine, lease_seconds: float) -> None:
+    """Delete secrets that have expired, and attempts beyond those that are kept.
+
+    What is due later than any lease ends is brought back.
+    """
     with statement(engine) as cursor:
+        cursor.execute(BRING_BACK, {"lease": lease_seconds})
         cursor.execute(DELETE_EXPIRED_SECRETS)
         cursor.execute(DELETE_OLD_ATTEMPTS, [DELIVERIES_KEPT])
 

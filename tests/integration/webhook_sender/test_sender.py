@@ -758,6 +758,6 @@ def test_the_newest_attempts_are_kept(sale: Sale, engine: Engine) -> None:
         id=webhook.id,
         rows=DELIVERIES_KEPT + 5,
     )
-    clean(engine)
+    clean(engine, lease_seconds=1.0)
     kept = [each.milliseconds for each in sale.attempts(webhook)]
     assert kept == list(range(6, DELIVERIES_KEPT + 6))

@@ -101,6 +101,26 @@ def test_of_many_only_what_is_still_its_own_is_sent_and_moved(
     assert numbers(engine) == [begun, begun, 0, last]
 
 
+def test_what_was_claimed_by_a_clock_that_was_ahead_is_sent_after_a_lease(
+    sale: Sale, engine: Engine
+) -> None:
+    claimed, failing = sale.webhook(URL), sale.webhook(URL)
+    sale.sell()
+    prepare(engine, claim(engine))
+    run(engine, "UPDATE webhook_cursors SET next_at = now() + interval '1 day'")
+    run(
+        engine,
+        "UPDATE webhook_cursors SET failures = 1, failing_since = now() WHERE webhook_id = :id",
+        id=failing.id,
+    )
+    store.clean(engine, LEASE_SECONDS)
+    assert claim(engine) == []  # a request may be under way
+    within = (
+        "SELECT webhook_id FROM webhook_cursors WHERE next_at <= now() + :lease * '1 s'::interval"
+    )
+    assert rows(engine, within, lease=LEASE_SECONDS) == [(claimed.id,)]
+
+
 def test_an_event_that_its_new_owner_deletes_is_sent_to_nobody_else(
     sale: Sale, engine: Engine
 ) -> None:
