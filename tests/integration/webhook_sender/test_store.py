@@ -145,7 +145,7 @@ def test_who_has_changed_its_url_is_not_disabled_for_what_the_former_one_answere
         return store.failed(engine, delivery, Outcome(1, 410, "gone"), Disable("gone"))
 
     with ThreadPoolExecutor(1) as sender:
-        with gateway.connection_transaction(engine) as connection:
+        with engine.begin() as connection:
             locked = "SELECT FROM webhooks WHERE id = :id FOR NO KEY UPDATE"
             connection.execute(text(locked), {"id": webhook.id})
             failing = sender.submit(fail)
