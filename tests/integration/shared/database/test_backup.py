@@ -225,6 +225,8 @@ def test_receivers_are_told_of_a_restored_ledger_and_receive_what_it_has(
             "webhook_allow_http": True,
             "webhook_allowed_networks": "127.0.0.0/8",
             "webhook_poll_seconds": 0.1,
+            # What was claimed in the backup is told when the lease has ended.
+            "webhook_timeout_seconds": 1.0,
         }
     )
 
@@ -250,7 +252,7 @@ def test_receivers_are_told_of_a_restored_ledger_and_receive_what_it_has(
         former_ids = {each.id for each in receiver.requests}
         receiver.respond.clear()
         receiver.requests.clear()
-        migrate(restored)
+        migrate(restored, lease_seconds=settings.webhook_lease_seconds)
         url = restored.url.set(drivername="postgresql").render_as_string(hide_password=False)
         with running_service("webhook_sender", settings.model_copy(update={"database_url": url})):
             eventually(lambda: came("/in-time", 11, range(0), epoch(restored)))
