@@ -39,7 +39,7 @@ demo: $(VENV)/installed ## run an on-sale, live, with audit and chart
 audit: $(VENV)/installed ## replay every decision from the rows
 	@$(BIN)/eventify audit $(ARGS)
 
-test: $(VENV)/installed-dev ## test every part, eleven minutes on two slow cores; ARGS="tests/unit" runs some
+test: $(VENV)/installed-dev ## test every part, twelve minutes on two slow cores; ARGS="tests/unit" runs some
 	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) --durations=10 $(ARGS)
 
 test-deep: $(VENV)/installed-dev ## test faults, pages, clients, rehearsals, fuzz and models at length
