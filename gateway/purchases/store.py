@@ -77,8 +77,10 @@ VAIN_MAX = 500
 EXHAUSTED = f"""
     SELECT v.nth
     FROM verdict v
-    CROSS JOIN LATERAL (SELECT greatest(v.user_limit, v.event_user_limit, (
-        SELECT max((item->>'user_limit')::int) FROM jsonb_array_elements(v.items) item)) OFFSET 0
+    CROSS JOIN LATERAL (
+        SELECT greatest(v.user_limit, v.event_user_limit, CASE WHEN v.items IS NOT NULL THEN (
+            SELECT max((item->>'user_limit')::int) FROM jsonb_array_elements(v.items) item) END)
+        OFFSET 0
     ) most (tickets)
     CROSS JOIN LATERAL (
         SELECT FROM requests
