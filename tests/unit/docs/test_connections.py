@@ -1,4 +1,7 @@
-"""Every place that says how many connections a service opens says the same."""
+"""Every place that says how many connections a service opens says the same.
+
+What settings add up to is in tests/integration/deploy/test_operations_guide.py.
+"""
 
 import pytest
 
@@ -16,8 +19,6 @@ PLACES = {
     ".env.example": ["to {gateway} connections, a worker {worker}, the catalog {catalog}"],
     "docs/engines.md": ["up to {gateway} connections"],
     "docs/operations.md": [
-        "+ 19: {gateway} by default",
-        "+ 2: {catalog} by default",
         "`EVENTIFY_WORKER_PROCESSES`: {worker} |",
         "| sender | {sender} |",
     ],
