@@ -14,10 +14,11 @@ from tests.chaos.catalogue import (
     PAYMENT_CONTROLS,
     STANDBY_CONTROLS,
 )
+from tests.chaos.jobs import Run, hold_rounds
 from tests.chaos.payments import hold_race
-from tests.chaos.plan import ALL, KINDS, OF_PAYMENTS, ON_STANDBY, plan
+from tests.chaos.plan import ALL, KINDS, OF_PAYMENTS
 from tests.chaos.report import Report, control_table
-from tests.chaos.round import Caught, HoldRound, Result, caught_in_round, hold_round
+from tests.chaos.round import Caught, caught_in_round, hold_round
 from tests.chaos.system import a_system
 from tests.chaos.system_with_standby import a_system_with_standby
 
@@ -38,24 +39,29 @@ MISSING = [
     help="Of this class, or pairs; failover: of a system whose database has a standby; "
     "payment: races of payments against the end of their holds; payment-failover: both.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Systems at once, each with a part of the rounds.",
+)
 @click.option("--controls", is_flag=True, help="Systems broken on purpose instead: each is caught.")
-def main(rounds: int, seed: int | None, only: str | None, controls: bool) -> None:
+def main(rounds: int, seed: int | None, only: str | None, jobs: int, controls: bool) -> None:
     """Hold rounds on a system of its own. Exit code 1 if a promise was broken or a fault missed."""
     # Whoever asks us to stop finds nothing left running, as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     click.echo(" ".join([f"Seed {seed}.", *MISSING]))
-    sys.exit(_hold_controls(seed, only) if controls else _hold_rounds(rounds, seed, only))
+    sys.exit(
+        _hold_controls(seed, only) if controls else _hold_rounds(Run(rounds, jobs, seed, only))
+    )
 
 
-def _hold_rounds(rounds: int, seed: int, only: str | None) -> int:
-    report, chance = Report(), random.Random(seed)
-    hold: HoldRound = hold_race if only in OF_PAYMENTS else hold_round
-    with a_system_with_standby() if only in ON_STANDBY else a_system() as system:
-        for number, kinds in zip(range(1, rounds + 1), plan(only, seed), strict=False):
-            result = hold(system, [kind(system) for kind in kinds], chance)
-            report.add(result)
-            click.echo(_line(number, result))
+def _hold_rounds(run: Run) -> int:
+    report = Report()
+    for result in hold_rounds(run):
+        report.add(result)
     click.echo(report.table())
     return 0 if report.ok else 1
 
@@ -76,17 +82,6 @@ def _hold_controls(seed: int, only: str | None) -> int:
             click.echo(f"{control.name}: caught in round {caught[control.name].round}")
     click.echo(control_table(caught))
     return 0 if all(each.violations for each in caught.values()) else 1
-
-
-def _line(number: int, result: Result) -> str:
-    strikes = ", ".join(
-        f"{name} {count}x" for name, count in zip(result.faults, result.strikes, strict=True)
-    )
-    recovered = result.recovered_seconds
-    line = f"{number:4} {strikes}: {result.purchases} purchases, " + (
-        "never recovered" if recovered is None else f"recovered in {recovered:.1f} s"
-    )
-    return "\n".join([line, *(f"       {v.promise}: {v.detail}" for v in result.violations)])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from itertools import islice, product
 
 from tests.chaos.catalogue import FAILOVERS, PAYMENT_MOMENTS, PAYMENTS, POSSIBLE, random_pair
 from tests.chaos.faults.fault import Fault
@@ -12,6 +12,7 @@ ALL = [fault for faults in POSSIBLE.values() for fault in faults]
 KINDS = (*POSSIBLE, PAIRS, FAILOVER, PAYMENT, PAYMENT_FAILOVER)
 ON_STANDBY = (FAILOVER, PAYMENT_FAILOVER)
 OF_PAYMENTS = (PAYMENT, PAYMENT_FAILOVER)
+Round = tuple[int, list[type[Fault]]]
 
 
 def plan(only: str | None, seed: int) -> Iterator[list[type[Fault]]]:
@@ -35,6 +36,13 @@ def plan(only: str | None, seed: int) -> Iterator[list[type[Fault]]]:
             yield faults
             if only is None:
                 yield random_pair(chance)
+
+
+def share(
+    planned: Iterator[list[type[Fault]]], rounds: int, first: int, jobs: int
+) -> Iterator[Round]:
+    """With their numbers, every `jobs`th of the first `rounds`, from number `first` on."""
+    return islice(enumerate(planned, 1), first - 1, rounds, jobs)
 
 
 def _rounds(only: str | None) -> Sequence[list[type[Fault]]]:

@@ -1,6 +1,7 @@
 """No payment is left without a ticket or a refund, whatever fails between its steps."""
 
 import random
+from functools import partial
 
 import pytest
 
@@ -8,6 +9,7 @@ from tests.chaos.catalogue import PAYMENT_CONTROLS, PAYMENTS_IN_TEST_DEEP
 from tests.chaos.conftest import SEED, payments_survive
 from tests.chaos.faults.fault import Fault
 from tests.chaos.payments import GIVEN_BACK, KEPT, PAYMENT_PROMISE, hold_race
+from tests.chaos.round import caught_in_round
 from tests.chaos.system import System, a_system
 
 pytestmark = pytest.mark.timeout(300)
@@ -23,5 +25,6 @@ def test_a_payment_of_an_expired_hold_that_is_taken_is_caught() -> None:
     """`make chaos ARGS=--controls` has the others."""
     control, fault = next(each for each in PAYMENT_CONTROLS if each[0].name == "expired_is_paid")
     with a_system(control) as system:
-        caught = hold_race(system, [fault(system)], random.Random(SEED), races=20)
+        chance, hold = random.Random(SEED), partial(hold_race, races=20)
+        caught = caught_in_round(system, fault(system), chance, hold)
     assert {violation.promise for violation in caught.violations} == {PAYMENT_PROMISE}

@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 
 from tests.chaos.catalogue import PAYMENT_MOMENTS
-from tests.chaos.plan import ALL, FAILOVER, KINDS, PAIRS, PAYMENT_FAILOVER, plan
+from tests.chaos.plan import ALL, FAILOVER, KINDS, PAIRS, PAYMENT_FAILOVER, plan, share
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -46,3 +46,10 @@ def test_a_failover_comes_at_each_moment_of_a_payment() -> None:
 def test_failovers_are_tried_on_a_system_of_their_own() -> None:
     tried = {faults[0] for faults in islice(plan(FAILOVER, 1), 6)}
     assert not tried & set(ALL)
+
+
+def test_jobs_share_the_rounds_of_a_run() -> None:
+    shares = [list(share(plan(None, 7), 20, first, 3)) for first in (1, 2, 3)]
+    assert [len(each) for each in shares] == [7, 7, 6]
+    held = dict(round_ for each in shares for round_ in each)
+    assert [held[number] for number in range(1, 21)] == list(islice(plan(None, 7), 20))
