@@ -32,6 +32,7 @@ class EventLedger:
         self._event_id = event_id
         self._lock = threading.Lock()
         self._past = past or Past()
+        self.used_at = time.monotonic()
 
     def read_to(self, last: int, look: Callable[[Past], T]) -> T | None:
         """What `look` says of the past up to entry `last`; None: there is more to read.
@@ -39,7 +40,8 @@ class EventLedger:
         Raises:
             psycopg2.Error: the database is unavailable.
         """
-        until = time.monotonic() + CALL_SECONDS
+        self.used_at = time.monotonic()
+        until = self.used_at + CALL_SECONDS
         with self._lock:
             # Another reader may know of newer entries; or the database was restored.
             if last < self._past.number and self._past.number > store.last_number(

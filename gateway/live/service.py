@@ -1,5 +1,6 @@
 """What watchers of sales share: samplers, ledgers, threads, and limits."""
 
+import asyncio
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
@@ -32,6 +33,8 @@ EVENTS_MAX: Final = 100
 EVENTS_OF_USER_MAX: Final = 25
 # Ledgers whose past is kept in memory: 200 kB each.
 LEDGERS_MAX: Final = 100
+# After the last look at one.
+LEDGER_KEPT_SECONDS: Final = 300.0
 # For how long a stale sample is an answer. A stream goes on.
 STALE_MAX_SECONDS: Final = 60.0
 
@@ -232,10 +235,24 @@ class Live:
         ledger = self._ledgers.pop(event_id, None)
         if ledger is None:
             ledger = EventLedger(self._engine, event_id)
+            self._forget_later(event_id, ledger, LEDGER_KEPT_SECONDS)
         self._ledgers[event_id] = ledger
         if len(self._ledgers) > LEDGERS_MAX:
             self._ledgers.popitem(last=False)
         return ledger
+
+    def _forget_later(self, event_id: int, ledger: EventLedger, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(seconds, self._forget_unused, event_id, ledger)
+
+    def _forget_unused(self, event_id: int, ledger: EventLedger) -> None:
+        if self._ledgers.get(event_id) is not ledger:
+            return
+        left = ledger.used_at + LEDGER_KEPT_SECONDS - time.monotonic()
+        if left > 0:
+            self._forget_later(event_id, ledger, left)
+        else:
+            del self._ledgers[event_id]
 
 
 def _end(past: Past) -> tuple[int, Step, int | None]:

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from gateway.event_owner import check_owner
 from gateway.purchases.read import (
     ENTRIES,
+    FILTERED_ROWS,
     KEPT_OUTCOMES,
     OF_TYPE,
     STATUS,
@@ -28,8 +29,6 @@ from shared.purchases import CANCELLED, CONFIRMED, EXPIRED, HELD, QUEUED, REJECT
 from shared.row_ids import MAX_ID
 from shared.web.pagination import bad_cursor
 
-# Commands that a page looks at where its filter leaves most of them out: 0.1 s at worst.
-FILTERED_ROWS: Final = 10_000
 FIRST: Final = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 # The ways to the commands among which those of a page are, newest first. `fits`: it can be one;

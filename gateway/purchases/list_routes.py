@@ -15,7 +15,7 @@ from gateway.purchases import read
 from gateway.purchases.list_by_cursor import list_by_cursor
 from gateway.purchases.look_up import PurchaseLookUp
 from gateway.purchases.openapi import BUYER, LIST_RESPONSES, PurchaseStatus
-from gateway.purchases.read import Filter
+from gateway.purchases.read import FILTERED_ROWS, Filter
 from gateway.purchases.request_body import BUYER_FORM, is_buyer
 from gateway.rate_limits.by_user import UserLimit
 from shared.concurrency.bounded_executor import BoundedExecutor
@@ -133,7 +133,10 @@ async def list_purchases(
     ] = None,
     status: Annotated[
         PurchaseStatus | None,
-        Query(description="Only purchases with this status."),
+        Query(
+            description="Only purchases with this status. By page, those among your newest"
+            f" {FILTERED_ROWS:,} requests."
+        ),
     ] = None,
     ticket_type: Annotated[
         QueryId | None, Query(description="Only purchases of this ticket type.")

@@ -46,6 +46,7 @@ def _waiter(user_id: int, key_id: int | None, wanted: PurchaseInput) -> Waiter:
 
 
 def _foreign_bucket(user_id: int, wanted: PurchaseInput) -> str:
+    """Of one ticket type: what is asked of others' stops no buyer of the user's own."""
     return f"{user_id}:foreign:{wanted.lines[0].ticket_type}"
 
 
@@ -170,6 +171,8 @@ class PurchaseService:
                     return replace(answer, rate_limit=rate_limit)
         except NotYourEvent:
             await self._limit.draw(_foreign_bucket(user_id, wanted))
+            # The first line can be another each time, also of a ticket type that there is not.
+            await self._limit.draw(f"{user_id}:foreign")
             raise
         except Problem as problem:
             problem.headers.update(rate_limit)

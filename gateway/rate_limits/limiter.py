@@ -25,7 +25,7 @@ from shared.observability.logging import get_logger
 if TYPE_CHECKING:
     from redis.commands.core import Script
 
-# Of the buckets in memory the least recently used are dropped: about 10 MB.
+# Buckets in memory at most; the least recently used are dropped: about 10 MB.
 REMEMBERED_ROWS = 50_000
 
 # `token_bucket.draw` for each key in turn, at the clock of Redis, which all gateways share.
@@ -112,7 +112,8 @@ class RateLimiter:
         seconds = empty_until - time.monotonic()
         if seconds > 0:
             self.settle(Draw(0, seconds))
-        self._empty_until.pop(key, None)
+        with self._lock:
+            self._empty_until.pop(key, None)
 
     def settle(self, drawn: Draw) -> Mapping[str, str]:
         """The headers of the response to a draw.
@@ -152,12 +153,18 @@ class RateLimiter:
             for key in keys:
                 self._own[key], answer = draw(self._own.pop(key, now), now, self._rate)
                 answers.append(answer)
-            while len(self._own) > REMEMBERED_ROWS:
+            while self._own and (
+                len(self._own) > REMEMBERED_ROWS or next(iter(self._own.values())) <= now
+            ):
                 self._own.popitem(last=False)
         return answers
 
     def _remember_empty(self, key: str, seconds: float) -> None:
+        now = time.monotonic()
         with self._lock:
-            self._empty_until[key] = time.monotonic() + seconds
-            while len(self._empty_until) > REMEMBERED_ROWS:
+            self._empty_until[key] = now + seconds
+            while (
+                len(self._empty_until) > REMEMBERED_ROWS
+                or next(iter(self._empty_until.values())) <= now
+            ):
                 self._empty_until.popitem(last=False)

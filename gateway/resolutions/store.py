@@ -93,18 +93,27 @@ RETURNING id::text
 """,
 )
 
-# The number of open holds is counted for an extension alone.
+# The open holds are counted for extensions alone, and once for each event: there may be many.
 ANSWERS = Prepared(
     "answers_of_resolutions",
     f"""
-SELECT r.id::text, r.kind::text, r.purchase_id::text, r.payment_reference, e.kind::text,
-       e.reason::text,
-       CASE WHEN e.kind = 'extended' THEN (
-           SELECT count(*) FROM holds WHERE event_id = r.event_id) END
-FROM requests r
-LEFT JOIN LATERAL (SELECT * FROM ledger WHERE event_id = r.event_id AND command_id = r.id
-                   OFFSET 0) e ON true
-WHERE r.id = ANY(%(ids)s::uuid[]) AND {KEPT_OUTCOMES}
+WITH answered AS MATERIALIZED (
+    SELECT r.id, r.event_id, r.kind, r.purchase_id, r.payment_reference, e.kind AS outcome,
+           e.reason
+    FROM requests r
+    LEFT JOIN LATERAL (SELECT * FROM ledger WHERE event_id = r.event_id AND command_id = r.id
+                       OFFSET 0) e ON true
+    WHERE r.id = ANY(%(ids)s::uuid[]) AND {KEPT_OUTCOMES}
+), counted AS MATERIALIZED (
+    SELECT extended.event_id, held.number
+    FROM (SELECT DISTINCT event_id FROM answered WHERE outcome = 'extended') extended
+    CROSS JOIN LATERAL (SELECT count(*) AS number FROM holds
+                        WHERE event_id = extended.event_id) held
+)
+SELECT a.id::text, a.kind::text, a.purchase_id::text, a.payment_reference, a.outcome::text,
+       a.reason::text, CASE WHEN a.outcome = 'extended' THEN counted.number END
+FROM answered a
+LEFT JOIN counted ON counted.event_id = a.event_id
 """,
 )
 

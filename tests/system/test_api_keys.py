@@ -361,6 +361,15 @@ def test_nobody_but_the_events_owner_names_a_buyer(system: System, shop: Shop) -
     # Other names do not make it more requests than the account's own.
     answers = [not_his.buy(f"theo {n}").status_code for n in range(6)]
     assert answers[-1] == 429
+    # Nor do ticket types that there are not, in another line.
+    stranger = bearer(make_key(shop.gateway, bearer(next(system.tokens)))["key"])
+    answers = [
+        shop._replace(key=stranger, types=[10**9 + n, shop.types[0]])
+        .buy(f"theo {n}", cart=True)
+        .status_code
+        for n in range(6)
+    ]
+    assert (answers[0], answers[-1]) == (403, 429)
     with_token = shop._replace(key=shop.owner).buy("theo")
     assert with_token.status_code == 400
     assert set(with_token.json()["errors"]) == {"buyer"}

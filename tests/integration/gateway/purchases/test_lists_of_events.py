@@ -9,8 +9,9 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from gateway.purchases.list_by_cursor import FILTERED_ROWS, list_by_cursor
-from gateway.purchases.read import Filter
+from gateway.purchases import read as purchases
+from gateway.purchases.list_by_cursor import list_by_cursor
+from gateway.purchases.read import FILTERED_ROWS, Filter, list_of_user
 from purchase_worker.drain import drain
 from purchase_worker.expiry import queue_due
 from shared.config.settings import Settings
@@ -276,7 +277,7 @@ def test_pages_do_not_shift_while_a_sale_goes_on(
 
 @pytest.mark.parametrize("is_analyzed", [False, True])
 def test_a_page_reads_no_more_rows_however_much_was_sold(
-    engine: Engine, settings: Settings, is_analyzed: bool
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, is_analyzed: bool
 ) -> None:
     sale = Sale(engine, settings, tickets=2 * FILTERED_ROWS)
     queue_many(engine, sale.adult, FILTERED_ROWS + 1_000)
@@ -327,6 +328,21 @@ def test_a_page_reads_no_more_rows_however_much_was_sold(
     found, goes_on, cost = read(user=buyer, event=None, status="held")
     assert (found, goes_on is None, cost < 4 * FILTERED_ROWS + 100) == (0, False, True), cost
     assert read(goes_on, user=buyer, event=None, status="held")[:2] == (0, None)
+
+    # By page, the rows are counted, too.
+    def read_page(**wanted: Any) -> tuple[int, int, int]:
+        before = rows_read()
+        filtered = Filter(buyer, **wanted)
+        count, found = list_of_user(engine, filtered, lambda _: 0, 10, position_max_rows=1_000)
+        return count, len(found), rows_read() - before
+
+    count, found, cost = read_page(status="confirmed")
+    assert (count, found, cost < 2 * FILTERED_ROWS + 200) == (FILTERED_ROWS, 10, True), cost
+    count, found, cost = read_page(status="held")
+    assert (count, found, cost < 4 * FILTERED_ROWS + 100) == (0, 0, True), cost
+    monkeypatch.setattr(purchases, "LIST_MAX_ROWS", 1_000)
+    count, found, cost = read_page(ticket_type_id=sale.child)
+    assert (count, found, cost < 2_100) == (0, 0, True), cost
 
 
 def test_others_are_refused(sale: Sale, reader: httpx.Client, settings: Settings) -> None:

@@ -160,7 +160,31 @@ def test_a_user_who_goes_from_gateway_to_gateway_has_one_bucket(limited: Setting
     assert left_after(UserLimit(limited), [7, 7, 7]) == [2, None, None]
 
 
+def test_who_was_not_seen_for_long_is_forgotten(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    limit = UserLimit(settings, rate=Rate(burst=2, per_second=20.0))
+    left_after(limit, range(100))
+    assert len(limit._seen) == 100
+    time.sleep(0.1)
+    # Two for each that comes.
+    left_after(limit, range(1_000, 1_040))
+    assert len(limit._seen) == 60
+    left_after(limit, range(2_000, 2_030))
+    assert not {str(user) for user in range(100)} & limit._seen.keys()
+
+
 # --- without Redis ---
+
+
+def test_without_redis_full_buckets_are_forgotten(settings: Settings) -> None:
+    away = settings.model_copy(update={"redis_url": NOWHERE})
+    with limiter(away, Rate(burst=2, per_second=20.0)) as limits:
+        limits.draw([str(user) for user in range(100)] * 3)
+        assert len(limits._own) == len(limits._empty_until) == 100
+        time.sleep(0.1)
+        limits.draw(["ana"] * 3)
+        assert list(limits._own) == list(limits._empty_until) == ["ana"]
 
 
 def test_without_redis_each_process_has_buckets_of_its_own(settings: Settings) -> None:

@@ -141,6 +141,33 @@ def test_a_batch_of_all_kinds_is_stored_in_its_order_and_each_refusal_leaves_the
     assert answers[3].held == 1
 
 
+def test_answers_count_the_open_holds_once_for_each_event(sale: Sale) -> None:
+    other = Sale(sale.engine, sale.settings)
+    for each, holds in ((sale, 30), (other, 3)):
+        each.hold(holds)
+    extensions = [each.command("extend") for each in (sale, other) for _ in range(5)]
+    sale.accept(*extensions)
+    sale.decide()
+    other.decide()
+
+    def rows_read() -> int:
+        run(sale.engine, "SELECT pg_stat_force_next_flush()")
+        number: int = scalar(
+            sale.engine,
+            "SELECT t.seq_tup_read + sum(i.idx_tup_read)::bigint FROM pg_stat_user_tables t"
+            " JOIN pg_stat_user_indexes i USING (relid) WHERE t.relname = 'holds' GROUP BY t.relid,"
+            " t.seq_tup_read",
+        )
+        return number
+
+    before = rows_read()
+    answers = store.answers(sale.engine, [Question(command_id=each.id) for each in extensions])
+    numbers = [answer.held for answer in answers if isinstance(answer, store.Answer)]
+    assert numbers == [30] * 5 + [3] * 5
+    # Twice, if a whole small table is read for each event.
+    assert 0 < rows_read() - before <= 2 * 33
+
+
 def test_of_two_purchases_that_one_payment_is_to_confirm_at_the_same_moment_one_is(
     sale: Sale,
 ) -> None:

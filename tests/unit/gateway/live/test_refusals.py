@@ -21,6 +21,9 @@ def test_invented_ticket_types_are_not_counted_without_end(refusals: EdgeRefusal
     refusals.count(-1, "sale_closed")
     counts = refusals.counts
     assert len(counts) == INVENTED_MAX + 1
+    for ticket_type in range(10):
+        refusals.count(ticket_type, "not_your_event")  # of a cart, whose other line there is
+    assert len(counts) == INVENTED_MAX + 1
     assert (counts[1, "too_many_requests"], counts[-1, "sale_closed"]) == (2, 1)
 
 
