@@ -201,10 +201,14 @@ class Accounts:
         if login.locked_at is not None:
             await self._account_limit.give_back(attempt)
             raise AccountLocked
-        if check.replacement is not None:
-            await self._threads.run_for(
-                address, store.replace_password_hash, self._engine, login, check.replacement
+        if check.replacement is not None and not await self._threads.run_for(
+            address, store.replace_password_hash, self._engine, login, check.replacement
+        ):
+            # Perhaps by another sign-in at this moment: it is checked as it is now.
+            changed = await self._threads.run_for(
+                address, store.find_login_of, self._engine, login.user_id
             )
+            return await self._sign_in(changed, password, address, attempt)
         pair = await self._threads.run_for(address, self._start_family, login, check)
         await self._account_limit.succeeded(attempt)
         return pair

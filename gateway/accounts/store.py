@@ -167,10 +167,11 @@ def find_login_of_subject(engine: Engine, subject: Subject) -> Login | None:
         return _one(connection, select(*LOGIN).where(is_subject), Login)
 
 
-def replace_password_hash(engine: Engine, login: Login, password_hash: str) -> None:
-    """Store another hash of the same password, unless the password was changed meanwhile."""
+def replace_password_hash(engine: Engine, login: Login, password_hash: str) -> bool:
+    """Store another hash of the same password; False: the stored hash was changed meanwhile."""
     with connection_transaction(engine) as connection:
-        connection.execute(_change(login).values(password_hash=password_hash))
+        changed = connection.execute(_change(login).values(password_hash=password_hash)).rowcount
+    return bool(changed)
 
 
 def change_password(engine: Engine, login: Login, password_hash: str) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from argon2 import PasswordHasher
 from psycopg2.extensions import connection, cursor
 
+from gateway.accounts.passwords import HASHER
 from shared.auth.keys import SigningKey, add_signing_key
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
@@ -53,6 +54,21 @@ def database(gateway_settings: Settings) -> Iterator[connection]:
     database.autocommit = True
     yield database
     database.close()
+
+
+def wait_for_sessions(database: connection, count: int) -> None:
+    """Until so many sessions wait for a lock, beside the periodic deletion."""
+
+    def they_wait() -> None:
+        with database.cursor() as watching:
+            watching.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                " AND query NOT LIKE 'DELETE%'"
+            )
+            assert watching.fetchone() == (count,)
+
+    eventually(they_wait)
 
 
 @contextmanager
@@ -284,6 +300,27 @@ def test_a_hash_of_older_parameters_is_renewed_when_its_owner_signs_in(
         cursor.execute("SELECT password_hash FROM users WHERE username = %s", [username])
         assert "$argon2id$v=19$m=19456,t=2,p=1$" in cursor.fetchone()[0]
     assert sign_in(gateway, username).status_code == 200
+
+
+def test_a_hash_that_another_sign_in_has_renewed_is_checked_again(
+    gateway: httpx.Client, gateway_settings: Settings, database: connection, username: str
+) -> None:
+    old = PasswordHasher(time_cost=1, memory_cost=8_192, parallelism=1).hash(PASSWORD)
+    with database.cursor() as cursor:
+        cursor.execute("UPDATE users SET password_hash = %s WHERE username = %s", [old, username])
+    with (
+        ThreadPoolExecutor() as threads,
+        closing(psycopg2.connect(gateway_settings.database_url)) as other,
+        other.cursor() as cursor,
+    ):
+        cursor.execute(
+            "UPDATE users SET password_hash = %s WHERE username = %s",
+            [HASHER.hash(PASSWORD), username],
+        )
+        answer = threads.submit(sign_in, gateway, username)
+        wait_for_sessions(database, 1)
+        other.commit()
+        assert answer.result().status_code == 200
 
 
 def test_too_many_logins_get_a_503_and_other_requests_do_not(
