@@ -323,6 +323,29 @@ def test_a_hash_that_another_sign_in_has_renewed_is_checked_again(
         assert answer.result().status_code == 200
 
 
+def test_the_owner_of_a_similar_name_makes_no_address_familiar(gateway_settings: Settings) -> None:
+    """Whose guesses from it would not count with those of all strangers."""
+    victim = new_name() + "iris"
+    twin = victim.replace("iris", "i\u0307ris")
+
+    def try_from(address: str, username: str, password: str) -> int:
+        return gateway.post(
+            "/api/token/",
+            json={"username": username, "password": password},
+            headers={"X-Forwarded-For": address},
+        ).status_code
+
+    with running_gateway(gateway_settings, sign_in_rate_burst=1_000) as gateway:
+        for name in (victim, twin):
+            body = {"username": name, "password": PASSWORD}
+            assert gateway.post("/api/users/", json=body).status_code == 201
+        assert try_from("203.0.113.1", twin, PASSWORD) == 200
+        guesses = (try_from(f"198.51.100.{n}", victim, "another-tram-42") for n in range(200))
+        assert 429 in guesses
+        # A token may have grown back.
+        assert 429 in [try_from("203.0.113.1", victim, "another-tram-42") for _ in range(3)]
+
+
 def test_too_many_logins_get_a_503_and_other_requests_do_not(
     gateway_settings: Settings, username: str, gateway: httpx.Client
 ) -> None:
