@@ -238,9 +238,13 @@ def open_sign_ins(engine: Engine, user_id: int) -> int:
 
 
 def delete_cutoffs(engine: Engine, before: int) -> None:
-    """Delete cutoffs before which no token was issued that is still valid."""
+    """Delete cutoffs before which no token was issued that is still valid.
+
+    Those of a trusted issuer's users stay: it alone knows how long its tokens are valid.
+    """
+    of_issuer = exists().where(UserRow.id == TokenCutoff.user_id, UserRow.issuer.is_not(None))
     with connection_transaction(engine) as connection:
-        connection.execute(delete(TokenCutoff).where(TokenCutoff.valid_from < before))
+        connection.execute(delete(TokenCutoff).where(TokenCutoff.valid_from < before, ~of_issuer))
 
 
 def start_family(
