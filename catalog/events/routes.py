@@ -28,7 +28,7 @@ from catalog.events.schemas import (
 )
 from catalog.pages import first_that_fit, in_pages_of, page_json, rows_that_fit
 from catalog.responses import changing, creating, deleting, json_response, listing, reading
-from catalog.rules import check_order
+from catalog.rules import check_currency, check_order
 from catalog.ticket_types.store import set_audit_user
 from catalog.transactions import HAS_PURCHASES
 from catalog.write_request import Find, Step, WriteRequest
@@ -181,6 +181,7 @@ async def create_event(
     """The caller becomes its owner."""
     check_order(TIMES, body.start_time, body.end_time)
     fields, keyed = _all_fields(body, default_currency), key.of(body)
+    check_currency(fields["currency"])
 
     def create(session: Session) -> tuple[Event, bool]:
         def add() -> Event:
@@ -261,6 +262,7 @@ def _all_fields(body: EventCreate, default_currency: str) -> dict[str, Any]:
 async def _change(write: WriteRequest, changes: dict[str, Any]) -> Response:
     def check(_session: Session, event: Event) -> None:
         check_order(TIMES, *(changes.get(name, getattr(event, name)) for name in TIMES))
+        check_currency(changes.get("currency", event.currency), event.currency)
 
     def apply(_session: Session, event: Event) -> None:
         for field, value in changes.items():

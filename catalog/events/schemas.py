@@ -17,7 +17,7 @@ from catalog.schemas import (
     with_example,
     with_page_of,
 )
-from shared.config.currencies import CURRENCIES, CURRENCY_PATTERN, currency
+from shared.config.currencies import CURRENCIES, CURRENCY_PATTERN, currency_form
 from shared.database import tables
 from shared.moments import Moment
 from shared.text import TEXT_PATTERN, InNfc, Storable, readable_text
@@ -55,9 +55,12 @@ SHOW_LEFT = "Whether its published sale says how many tickets are left."
 NOTICE = "For all who wait or look at its sale; set by `notice/`."
 
 
+# An event may keep a code that was withdrawn since (`catalog.rules.check_currency`).
 Currency = TypeAliasType(
     "Currency",
-    Annotated[str, AfterValidator(currency), Field(json_schema_extra={"enum": sorted(CURRENCIES)})],
+    Annotated[
+        str, AfterValidator(currency_form), Field(json_schema_extra={"enum": sorted(CURRENCIES)})
+    ],
 )
 
 EXAMPLE = {

@@ -102,7 +102,7 @@ class Accounts:
         )
         if account is None:
             raise InvalidInput(errors={"username": ["This username is taken."]})
-        await self._account_limit.registered(username, address)
+        await self._account_limit.registered(account.id, address)
         return account
 
     async def account_of(self, user_id: int) -> Account:
@@ -186,14 +186,15 @@ class Accounts:
             AccountLocked: the password is right.
             TooManyRequests: too many wrong passwords were tried for this name.
         """
-        attempt = await self._account_limit.begin(username, address)
+        login = await self._threads.run_for(address, store.find_login, self._engine, username)
+        user_id = login.user_id if login is not None else None
+        attempt = await self._account_limit.begin(username, user_id, address)
         async with self._given_back_unless_tried(attempt):
-            return await self._sign_in(username, password, address, attempt)
+            return await self._sign_in(login, password, address, attempt)
 
     async def _sign_in(
-        self, username: str, password: str, address: str, attempt: Attempt
+        self, login: Login | None, password: str, address: str, attempt: Attempt
     ) -> SignedPair:
-        login = await self._threads.run_for(address, store.find_login, self._engine, username)
         stored_hash = login.password_hash if login is not None else None
         check = await self._passwords.check(stored_hash, password, address)
         if login is None or not check.right:
@@ -201,10 +202,14 @@ class Accounts:
         if login.locked_at is not None:
             await self._account_limit.give_back(attempt)
             raise AccountLocked
-        if check.replacement is not None:
-            await self._threads.run_for(
-                address, store.replace_password_hash, self._engine, login, check.replacement
+        if check.replacement is not None and not await self._threads.run_for(
+            address, store.replace_password_hash, self._engine, login, check.replacement
+        ):
+            # Perhaps by another sign-in at this moment: it is checked as it is now.
+            changed = await self._threads.run_for(
+                address, store.find_login_of, self._engine, login.user_id
             )
+            return await self._sign_in(changed, password, address, attempt)
         pair = await self._threads.run_for(address, self._start_family, login, check)
         await self._account_limit.succeeded(attempt)
         return pair
@@ -270,7 +275,7 @@ class Accounts:
         return login
 
     async def _check_password(self, login: Login, password: str, address: str) -> None:
-        attempt = await self._account_limit.begin(login.username, address)
+        attempt = await self._account_limit.begin(login.username, login.user_id, address)
         async with self._given_back_unless_tried(attempt):
             check = await self._passwords.check(login.password_hash, password, address)
         if not check.right:

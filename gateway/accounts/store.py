@@ -167,10 +167,11 @@ def find_login_of_subject(engine: Engine, subject: Subject) -> Login | None:
         return _one(connection, select(*LOGIN).where(is_subject), Login)
 
 
-def replace_password_hash(engine: Engine, login: Login, password_hash: str) -> None:
-    """Store another hash of the same password, unless the password was changed meanwhile."""
+def replace_password_hash(engine: Engine, login: Login, password_hash: str) -> bool:
+    """Store another hash of the same password; False: the stored hash was changed meanwhile."""
     with connection_transaction(engine) as connection:
-        connection.execute(_change(login).values(password_hash=password_hash))
+        changed = connection.execute(_change(login).values(password_hash=password_hash)).rowcount
+    return bool(changed)
 
 
 def change_password(engine: Engine, login: Login, password_hash: str) -> bool:
@@ -237,9 +238,13 @@ def open_sign_ins(engine: Engine, user_id: int) -> int:
 
 
 def delete_cutoffs(engine: Engine, before: int) -> None:
-    """Delete cutoffs before which no token was issued that is still valid."""
+    """Delete cutoffs before which no token was issued that is still valid.
+
+    Those of a trusted issuer's users stay: it alone knows how long its tokens are valid.
+    """
+    of_issuer = exists().where(UserRow.id == TokenCutoff.user_id, UserRow.issuer.is_not(None))
     with connection_transaction(engine) as connection:
-        connection.execute(delete(TokenCutoff).where(TokenCutoff.valid_from < before))
+        connection.execute(delete(TokenCutoff).where(TokenCutoff.valid_from < before, ~of_issuer))
 
 
 def start_family(

@@ -5,7 +5,7 @@ Each function is one blocking transaction, and raises `Unavailable` if the datab
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
@@ -54,7 +54,8 @@ def add(
     """
 
     def make() -> OwnKey:
-        if expires_at is not None and expires_at <= datetime.now(UTC):
+        # The database's clock, which sets `created_at`.
+        if expires_at is not None and connection.scalar(select(func.now() >= expires_at)):
             raise InvalidInput(errors={"expires_at": ["Must be in the future."]})
         # Two requests of one user would both find room for a last key.
         user = connection.scalar(

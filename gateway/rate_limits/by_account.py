@@ -46,6 +46,9 @@ class AccountLimit:
     any number of addresses, empty the bucket of the others: an owner at a familiar address is not
     locked out, and at a new one only while the guessing goes on. Unknown names are treated alike,
     so the responses do not reveal which names exist.
+
+    Names share a bucket where one account could be meant. A familiar address is of one account
+    alone: who owns an account of a similar name could otherwise make any address familiar.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -55,17 +58,18 @@ class AccountLimit:
         self._familiar = FamiliarOrigins(settings)
         self._threads = BoundedExecutor("sign-in-account", threads=1, waiting_max=WAITING_MAX)
 
-    async def begin(self, username: str, address: str) -> Attempt:
+    async def begin(self, username: str, user_id: int | None, address: str) -> Attempt:
         """Take a token for an attempt.
 
         Args:
             username: normalized for the look-up.
+            user_id: of the account that it found; None: there is none.
             address: of the client, or its network.
 
         Raises:
             TooManyRequests: the bucket is empty.
         """
-        account, origin = _digest(account_key(username)), _origin(username, address)
+        account, origin = _digest(account_key(username)), _origin(user_id, address)
         if self._is_lifted:
             return Attempt(None, origin)
         return await self._threads.run_for(address, self._begin, account, origin)
@@ -80,8 +84,8 @@ class AccountLimit:
         await self.give_back(attempt)
         await self._remember(attempt.origin)
 
-    async def registered(self, username: str, address: str) -> None:
-        await self._remember(_origin(username, address))
+    async def registered(self, user_id: int, address: str) -> None:
+        await self._remember(_origin(user_id, address))
 
     def close(self) -> None:
         self._threads.close()
@@ -150,8 +154,8 @@ def account_key(username: str) -> str:
         return username.casefold()
 
 
-def _origin(username: str, address: str) -> str:
-    return _digest(account_key(username), address)
+def _origin(user_id: int | None, address: str) -> str:
+    return _digest(str(user_id), address)
 
 
 def _digest(*parts: str) -> str:

@@ -222,7 +222,8 @@ async def _verify(trusted: _Trusted, token: str) -> _Verified:
         options={"require": REQUIRED, "verify_jti": False},
     )
     subject = _subject_of(claims, is_marked="at+jwt" in header.typ.lower())
-    issued_at = int(claims.get("iat", time.time()))  # not before, at least
+    # Without it: from before any moment at which the user's tokens were ended.
+    issued_at = int(claims.get("iat", 0))
     expires_at = int(claims["exp"]) + terms.leeway_seconds
     return _Verified(Subject(terms.issuer, subject), issued_at, expires_at, keys)
 

@@ -1,5 +1,6 @@
 """The currencies that a price may be in (ISO 4217)."""
 
+import re
 from typing import Final
 
 CURRENCY_PATTERN: Final = r"^[A-Z]{3}$"
@@ -19,8 +20,18 @@ CURRENCIES: Final = frozenset(
 )
 
 
+NO_CURRENCY: Final = 'must be a currency by ISO 4217: three capital letters, such as "EUR"'
+
+
 def currency(code: str) -> str:
     """Raises ValueError: it is none."""
     if code not in CURRENCIES:
-        raise ValueError('must be a currency by ISO 4217: three capital letters, such as "EUR"')
+        raise ValueError(NO_CURRENCY)
+    return code
+
+
+def currency_form(code: str) -> str:
+    """Raises ValueError: it neither is nor was one."""
+    if not re.fullmatch(CURRENCY_PATTERN, code):
+        raise ValueError(NO_CURRENCY)
     return code

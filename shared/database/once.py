@@ -9,9 +9,10 @@ one key are under way at the same moment, both may be done; each is replayed the
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, select, text
 from sqlalchemy.orm import Session
 
+from shared.database.confirmed_commit import KEPT
 from shared.database.tables import IdempotencyKey
 from shared.errors import IdempotencyKeyReused, NotFound
 
@@ -34,11 +35,13 @@ class KeyedRequest(NamedTuple):
 def earlier(connection: Connection | Session, keyed: KeyedRequest) -> int | None:
     """The id of what a request with this key has made or changed; None: there was none.
 
+    With a standby, a commit afterwards waits until it has that.
+
     Raises:
         IdempotencyKeyReused: it was another request.
     """
     found = connection.execute(
-        select(IdempotencyKey.fingerprint, IdempotencyKey.row_id).where(
+        select(IdempotencyKey.fingerprint, IdempotencyKey.row_id, text(KEPT)).where(
             IdempotencyKey.user_id == keyed.user_id, IdempotencyKey.key == keyed.key
         )
     ).one_or_none()

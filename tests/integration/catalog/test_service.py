@@ -13,6 +13,7 @@ from shared.database.engine import open_engine
 from shared.free_port import free_port
 from tests.integration.catalog.conftest import url_of
 from tests.integration.catalog.making import EVENT, make_event, make_user
+from tests.support.factories import run
 from tests.support.figures import figures
 from tests.support.servers import unreachable
 from tests.support.services import running_service
@@ -35,6 +36,25 @@ def test_a_user_whose_row_is_missing_can_create_nothing(
     headers = {"Authorization": f"Bearer {token}"}
     answer = httpx.post(f"{catalog_url}/api/events/", headers=headers, json=EVENT)
     assert answer.status_code == 401
+
+
+def test_an_event_keeps_a_currency_that_was_withdrawn(
+    owner: httpx.Client, database: Engine
+) -> None:
+    event = make_event(owner)
+    path = f"/api/events/{event['id']}/"
+    run(database, "UPDATE events SET currency = 'BGN' WHERE id = :id", id=event["id"])
+    read = owner.get(path).json()
+    for answer in (
+        owner.put(path, json=read),
+        owner.patch(path, json={"currency": "BGN", "title": "Opera"}),
+    ):
+        assert (answer.status_code, answer.json()["currency"]) == (200, "BGN")
+    other = owner.patch(path, json={"currency": "DEM"})
+    assert (other.status_code, list(other.json()["errors"])) == (400, ["currency"])
+    assert owner.patch(path, json={"currency": "EUR"}).status_code == 200
+    again = owner.patch(path, json={"currency": "BGN"})
+    assert (again.status_code, again.json()["errors"]) == (400, other.json()["errors"])
 
 
 def test_without_its_database_the_catalog_answers_503_until_it_is_back(

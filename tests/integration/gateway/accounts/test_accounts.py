@@ -14,6 +14,7 @@ import pytest
 from argon2 import PasswordHasher
 from psycopg2.extensions import connection, cursor
 
+from gateway.accounts.passwords import HASHER
 from shared.auth.keys import SigningKey, add_signing_key
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
@@ -53,6 +54,21 @@ def database(gateway_settings: Settings) -> Iterator[connection]:
     database.autocommit = True
     yield database
     database.close()
+
+
+def wait_for_sessions(database: connection, count: int) -> None:
+    """Until so many sessions wait for a lock, beside the periodic deletion."""
+
+    def they_wait() -> None:
+        with database.cursor() as watching:
+            watching.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                " AND query NOT LIKE 'DELETE%'"
+            )
+            assert watching.fetchone() == (count,)
+
+    eventually(they_wait)
 
 
 @contextmanager
@@ -284,6 +300,50 @@ def test_a_hash_of_older_parameters_is_renewed_when_its_owner_signs_in(
         cursor.execute("SELECT password_hash FROM users WHERE username = %s", [username])
         assert "$argon2id$v=19$m=19456,t=2,p=1$" in cursor.fetchone()[0]
     assert sign_in(gateway, username).status_code == 200
+
+
+def test_a_hash_that_another_sign_in_has_renewed_is_checked_again(
+    gateway: httpx.Client, gateway_settings: Settings, database: connection, username: str
+) -> None:
+    old = PasswordHasher(time_cost=1, memory_cost=8_192, parallelism=1).hash(PASSWORD)
+    with database.cursor() as cursor:
+        cursor.execute("UPDATE users SET password_hash = %s WHERE username = %s", [old, username])
+    with (
+        ThreadPoolExecutor() as threads,
+        closing(psycopg2.connect(gateway_settings.database_url)) as other,
+        other.cursor() as cursor,
+    ):
+        cursor.execute(
+            "UPDATE users SET password_hash = %s WHERE username = %s",
+            [HASHER.hash(PASSWORD), username],
+        )
+        answer = threads.submit(sign_in, gateway, username)
+        wait_for_sessions(database, 1)
+        other.commit()
+        assert answer.result().status_code == 200
+
+
+def test_the_owner_of_a_similar_name_makes_no_address_familiar(gateway_settings: Settings) -> None:
+    """Whose guesses from it would not count with those of all strangers."""
+    victim = new_name() + "iris"
+    twin = victim.replace("iris", "i\u0307ris")
+
+    def try_from(address: str, username: str, password: str) -> int:
+        return gateway.post(
+            "/api/token/",
+            json={"username": username, "password": password},
+            headers={"X-Forwarded-For": address},
+        ).status_code
+
+    with running_gateway(gateway_settings, sign_in_rate_burst=1_000) as gateway:
+        for name in (victim, twin):
+            body = {"username": name, "password": PASSWORD}
+            assert gateway.post("/api/users/", json=body).status_code == 201
+        assert try_from("203.0.113.1", twin, PASSWORD) == 200
+        guesses = (try_from(f"198.51.100.{n}", victim, "another-tram-42") for n in range(200))
+        assert 429 in guesses
+        # A token may have grown back.
+        assert 429 in [try_from("203.0.113.1", victim, "another-tram-42") for _ in range(3)]
 
 
 def test_too_many_logins_get_a_503_and_other_requests_do_not(

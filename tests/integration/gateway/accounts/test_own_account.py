@@ -31,6 +31,7 @@ from tests.integration.gateway.accounts.test_accounts import (
     refresh,
     sign_in,
     username,
+    wait_for_sessions,
 )
 from tests.support.command import eventify
 from tests.support.factories import add_event, add_ticket_type, queue, request
@@ -184,21 +185,6 @@ def test_wrong_passwords_count_with_those_of_sign_ins(gateway_settings: Settings
         assert statuses[:30] == [400] * 30
         assert 429 in statuses[30:]
         assert sign_in(gateway, name).status_code == 429
-
-
-def wait_for_sessions(database: connection, count: int) -> None:
-    """Until so many sessions wait for a lock, beside the periodic deletion."""
-
-    def they_wait() -> None:
-        with database.cursor() as watching:
-            watching.execute(
-                "SELECT count(*) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-                " AND query NOT LIKE 'DELETE%'"
-            )
-            assert watching.fetchone() == (count,)
-
-    eventually(they_wait)
 
 
 @contextmanager

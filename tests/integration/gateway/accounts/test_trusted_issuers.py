@@ -12,14 +12,14 @@ import pytest
 from psycopg2.extensions import connection
 from sqlalchemy import Engine
 
-from gateway.accounts.store import lock, unlock, users_of_subjects
+from gateway.accounts.store import delete_cutoffs, lock, unlock, users_of_subjects
 from shared.auth.issuer_tokens import Subject
 from shared.auth.mint_tokens import mint_tokens
 from shared.auth.usernames import username_problem
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.free_port import free_port
-from tests.support.factories import run
+from tests.support.factories import add_user, run, scalar
 from tests.support.gateways import running_gateway
 from tests.support.issuers import Issuer, setting_of
 from tests.support.servers import new_database
@@ -169,6 +169,17 @@ def test_a_locked_user_has_no_valid_token_until_unlocked(
     eventually(lambda: answers(401, 401))
     unlock(owner, user_id)
     eventually(lambda: answers(401, 200))
+    # It may be from before.
+    assert me(gateways[0], issuer.token(sub="locked", iat=None)).status_code == 401
+
+
+def test_when_the_tokens_of_an_issuers_user_ended_is_kept(engine: Engine) -> None:
+    """An issuer's tokens may be valid for longer than ours."""
+    (of_issuer,) = users_of_subjects(engine, [Subject("https://sso.example", "ada")])
+    for user_id in (of_issuer, add_user(engine)):
+        run(engine, "INSERT INTO token_cutoffs (user_id, valid_from) VALUES (:id, 7)", id=user_id)
+    delete_cutoffs(engine, 8)
+    assert scalar(engine, "SELECT array_agg(user_id) FROM token_cutoffs") == [of_issuer]
 
 
 def test_who_was_erased_comes_back_as_another_user(engine: Engine) -> None:

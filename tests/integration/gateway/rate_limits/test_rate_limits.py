@@ -258,6 +258,7 @@ def test_addresses_of_one_subscriber_share_a_bucket() -> None:
 # --- wrong passwords of one account ---
 
 ATTEMPTS = WRONG_PASSWORDS.burst
+USER_IDS = {"ana": 1, "Ana": 1, "ben": 2}
 
 
 class TwoGateways:
@@ -272,7 +273,7 @@ class TwoGateways:
         self._attempts += 1
         limit = self._limits[self._attempts % 2]
         try:
-            attempt = await limit.begin(username, address)
+            attempt = await limit.begin(username, USER_IDS.get(username), address)
         except TooManyRequests:
             return False
         if right:
@@ -352,7 +353,7 @@ async def test_names_and_addresses_are_not_written_to_redis(
 async def test_where_sign_ins_have_no_limit_wrong_passwords_have_none(settings: Settings) -> None:
     with closing(AccountLimit(settings)) as limit:
         for _ in range(2 * ATTEMPTS):
-            await limit.begin("ana", "203.0.113.1")
+            await limit.begin("ana", 1, "203.0.113.1")
 
 
 # --- over HTTP ---

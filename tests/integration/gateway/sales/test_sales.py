@@ -16,13 +16,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway.sales.reader import FRESH_SECONDS, NEW_OF_TURN_MAX, SaleReader
 from gateway.sales.routes import SaleRoutes
-from gateway.sales.store import TICKET_TYPES_MAX
+from gateway.sales.store import LIST_MAX, LISTED_OF_OWNER, TICKET_TYPES_MAX, read_list
 from gateway.unread_responses import LARGE_BYTES, UnreadResponses
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.errors import NotFound, Unavailable
 from shared.web.public_address import PublicAddresses
-from tests.support.factories import add_event, add_ticket_type, run
+from tests.support.factories import add_event, add_ticket_type, add_user, run
 from tests.support.figures import figures
 from tests.support.gateways import running_gateway
 from tests.support.servers import new_database, unreachable
@@ -114,6 +114,24 @@ def test_the_list_has_the_published_events_that_have_not_ended(
 
     sees_it_within_a_second(anybody, "/api/sales/", is_listed)
     assert {one["state"] for one in anybody.get("/api/sales/").json()["sales"]} == {"on_sale"}
+
+
+def test_one_owners_events_do_not_push_others_off_the_list(engine: Engine) -> None:
+    owner = add_user(engine)
+    run(
+        engine,
+        "INSERT INTO events (title, start_time, end_time, owner_id, published)"
+        " SELECT 'For ever', '0001-01-01Z', '9999-01-01Z', :owner, true"
+        " FROM generate_series(1, :how_many)",
+        owner=owner,
+        how_many=LIST_MAX + 1,
+    )
+    assert len(read_list(engine).sales) == LIST_MAX
+    others = {published(engine) for _ in range(LISTED_OF_OWNER + 1)}
+    listed = [sale.event for sale in read_list(engine).sales]
+    assert len(listed) == LIST_MAX
+    assert others < set(listed)
+    assert others == set(listed[-len(others) :])  # in order of time all the same
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,15 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway.api_keys import store
 from gateway.webhooks import store as webhooks
+from purchase_worker.audit.report import audit
+from shared.config.settings import Settings
 from shared.errors import TokenNotValid
 from tests.support.factories import (
     accept,
     add_event,
     add_ticket_type,
     add_user,
+    event_of,
     request,
     rows,
     scalar,
@@ -50,6 +53,24 @@ def test_an_erased_account_has_no_webhooks(engine: Engine) -> None:
     assert rows(engine, "SELECT FROM webhooks UNION ALL SELECT FROM webhook_secrets") == []
     with pytest.raises(TokenNotValid):
         add_webhook()
+
+
+def test_an_account_whose_events_were_all_deleted_is_erased(
+    engine: Engine, settings: Settings
+) -> None:
+    ticket_type = add_ticket_type(engine, 10)
+    event = event_of(engine, ticket_type)
+    owner = scalar(engine, "SELECT owner_id FROM events WHERE id = :id", id=event)
+    assert scalar(engine, ERASE, id=owner) is False
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"SELECT set_config('eventify.user_id', '{owner}', true)")
+        connection.exec_driver_sql(f"SELECT eventify_issue({ticket_type}, 5)")
+        connection.exec_driver_sql(f"DELETE FROM ticket_types WHERE event_id = {event}")
+        connection.exec_driver_sql(f"DELETE FROM events WHERE id = {event}")
+    kinds = "SELECT array_agg(kind::text ORDER BY seq) FROM requests WHERE user_id = :id"
+    assert scalar(engine, kinds, id=owner) == ["issue", "withdraw"]
+    assert scalar(engine, ERASE, id=owner)
+    assert audit(engine, settings).ok
 
 
 def test_an_account_that_creates_an_event_at_that_moment_is_kept(engine: Engine) -> None:

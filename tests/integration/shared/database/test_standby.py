@@ -3,11 +3,12 @@
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 import httpx
 import psycopg2
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from catalog.transactions import session_transaction
 from gateway.purchases.accept import Accepted, Replayed
@@ -19,6 +20,7 @@ from shared.auth.mint_tokens import mint_tokens
 from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE, open_engine, statement
 from shared.database.ledger import read_entries
+from shared.database.once import KeyedRequest, once
 from shared.errors import Unavailable
 from shared.free_port import free_port
 from tests.support.database_pair import DatabasePair, a_pair
@@ -297,6 +299,32 @@ def test_no_change_succeeds_until_the_standby_has_it(
         pair.wait_for_commits()
         pair.cancel_waits()
         assert isinstance(changed.exception(LIMIT_SECONDS), Unavailable)
+
+
+@pytest.mark.parametrize("transaction", [session_transaction, connection_transaction])
+def test_a_replay_waits_until_the_standby_has_what_was_done(
+    engine: Engine,
+    pair: DatabasePair,
+    thread: ThreadPoolExecutor,
+    transaction: Callable[..., AbstractContextManager[Connection]],
+) -> None:
+    """Of events and ticket types, and of accounts."""
+    keyed = KeyedRequest(add_user(engine), "k", b"x" * 16)
+
+    def send() -> bool:
+        with transaction(engine) as connection:
+            _, is_replay = once(connection, keyed, lambda: 1, lambda row_id: row_id, int)
+        return is_replay
+
+    with pair.standby_away():
+        first = thread.submit(send)
+        pair.wait_for_commits()
+        pair.cancel_waits()
+        assert isinstance(first.exception(LIMIT_SECONDS), Unavailable)
+        again = thread.submit(send)
+        pair.wait_for_commits()
+        assert not again.done()
+    assert again.result(LIMIT_SECONDS)
 
 
 def services_of(settings: Settings) -> Settings:
