@@ -93,6 +93,21 @@ def test_services_start_after_the_migration(services: dict[str, dict[str, Any]])
         assert wait["condition"] == "service_completed_successfully"
 
 
+def test_an_upgrade_migrates_before_any_service_is_replaced() -> None:
+    """`up` stops all changed containers before it runs `migrate`."""
+    guide = (PROJECT / "docs" / "compose.md").read_text()
+    _, _, upgrades = guide.partition("\n## Upgrades\n")
+    (commands,) = re.findall(
+        r"```sh\n(.*?git pull.*?)```", upgrades.partition("\n## ")[0], re.DOTALL
+    )
+    compose = [line.partition("#")[0].split()[2:] for line in commands.splitlines()]
+    assert compose[-3:] == [
+        ["build"],
+        ["run", "--rm", "--no-deps", "migrate"],
+        ["up", "--detach", "--wait"],
+    ]
+
+
 def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:
     for service in services.values():
         assert PINNED.match(service["image"]), service["image"]
