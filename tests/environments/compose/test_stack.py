@@ -203,7 +203,7 @@ def test_prometheus_reads_the_metrics_of_every_replica(stack: ComposeProject) ->
         found = httpx.get(f"{prometheus}/api/v1/targets").raise_for_status().json()["data"]
         targets = [(one["labels"]["job"], one["health"]) for one in found["activeTargets"]]
         expected = ["catalog", "gateway", "gateway", "sender", "sweeper", "worker", "worker"]
-        assert sorted(targets) == [(job, "up") for job in expected]
+        assert sorted(targets) == [(f"eventify-{job}", "up") for job in expected]
 
     eventually(all_are_read, retry_on=(AssertionError, httpx.HTTPError), within_seconds=60)
 
