@@ -85,6 +85,33 @@ def test_the_audit_is_repeated_and_ends_at_once_when_told(
     assert services["auditor"]["environment"]["AUDIT_EVERY"] == "6h"
 
 
+@pytest.mark.parametrize("every", ["6 hours", "6H", "0", "0.0h", "", "h", "-1"])
+def test_an_interval_of_audits_that_sleep_would_refuse_is_refused_at_the_start(
+    services: dict[str, dict[str, Any]], tmp_path: Path, every: str
+) -> None:
+    shell, _, script = services["auditor"]["command"]
+    (tmp_path / "eventify").write_text(f"#!/bin/sh\ntouch {tmp_path}/audited\n")
+    (tmp_path / "eventify").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "AUDIT_EVERY": every}
+    refused = subprocess.run(
+        ["timeout", "5", shell, "-c", script.replace("$$", "$")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert f"AUDIT_EVERY={every} is not a number" in refused.stderr
+    assert not (tmp_path / "audited").exists()
+
+
+def test_the_sender_has_room_for_the_threads_that_look_up_names(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    most = 2 * Settings.model_fields["webhook_deliveries_max"].default
+    assert services["sender"]["deploy"]["resources"]["limits"]["pids"] > most + 100
+
+
 def test_services_start_after_the_migration(services: dict[str, dict[str, Any]]) -> None:
     assert services["migrate"]["restart"] == "no"
     assert services["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
