@@ -2,13 +2,22 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from shared.config.settings import Settings
 from shared.database.logins import ROLE_OF_SETTING, login_urls, make_logins
 from shared.database.migrate import migrate
 from shared.database.rights import missing_roles
 from shared.database.session_settings import keep_in_role
+from shared.errors import ConfigurationError
+
+# After CREATE DATABASE name. LOCALE alone would be the C library's, which may not have it.
+DATABASE_OPTIONS = (
+    "TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'"
+)
+READ_LETTER_CASE = text("""
+SELECT lower('É') = 'é' AS is_known, to_regclass('alembic_version') IS NOT NULL AS is_migrated
+""")
 
 
 def migrate_all(
@@ -24,6 +33,7 @@ def migrate_all(
     Raises:
         ConfigurationError: with what to do first.
     """
+    _check_letter_case(engine, say)
     _prepare_for_pooler(settings, settings.database_url)
     passed_over = migrate(
         engine,
@@ -38,6 +48,31 @@ def migrate_all(
     if not own_logins and (what_to_do := missing_roles(engine)):
         say(f"Warning: {what_to_do}")
     return passed_over
+
+
+def _check_letter_case(engine: Engine, say: Callable[[str], None]) -> None:
+    """Usernames differ by more than letter case: `lower()` has to know every letter.
+
+    Raises:
+        ConfigurationError: it does not, and the database is empty.
+    """
+    with engine.connect() as connection:
+        letter_case = connection.execute(READ_LETTER_CASE).one()
+    if letter_case.is_known:
+        return
+    problem = (
+        "The database's locale knows only ASCII letters (lower('É') is not 'é'), so Émile and"
+        " émile would be two accounts."
+    )
+    if not letter_case.is_migrated:
+        raise ConfigurationError(
+            f"{problem} It is empty: make it anew with CREATE DATABASE ... {DATABASE_OPTIONS}"
+            " (before PostgreSQL 17: LOCALE 'C.UTF-8' and no provider)."
+        )
+    say(
+        f"Warning: {problem} Dump it, and restore it into a database with another locale:"
+        " docs/operations.md#restore."
+    )
 
 
 def _prepare_for_pooler(settings: Settings, url: str) -> None:

@@ -31,6 +31,8 @@ KEEP_ALIVE_SECONDS = 4.0
 INFORMATIONAL_MAX = 10
 # So little is read at a time: its heads are parsed before anything else of this process runs.
 RECEIVE_BUFFER_BYTES = 16_384
+# Of `threading`, which has no class for it.
+NO_THREAD = "can't start new thread"
 USER_AGENT = "Eventify-Webhooks/1"
 
 
@@ -117,6 +119,11 @@ class Requests:
         except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
             # What comes after the status changes nothing.
             failure = failure_of(error) if status is None else None
+        except RuntimeError as error:
+            # The thread that looks up the name: there are as many as the system allows.
+            if status is not None or NO_THREAD not in str(error):
+                raise
+            failure = "dns"
         milliseconds = round(1e3 * (time.monotonic() - began))
         if status is None:
             return Outcome(milliseconds, failure=failure)

@@ -45,6 +45,9 @@ No other variable changes a connection: those that libpq (`PGSSLMODE`, `PGPASSWO
 all others) and Celery (`CELERY_BROKER_URL` and all others) read are removed when a process starts,
 and logged as `variables_ignored`. Put connection options into the URL, for example
 `EVENTIFY_DATABASE_URL=postgresql://app:password@db/eventify?sslmode=verify-full&sslrootcert=/etc/ca.pem`.
+`connect_timeout`, `keepalives_...`, `tcp_user_timeout` and `target_session_attrs` in it come
+before ours, and its `options` are kept, but for settings that Eventify sets itself, such as its
+timeouts; `application_name` is ours.
 """
 
 

@@ -1,6 +1,7 @@
 """Waits until a started system responds."""
 
 import http.client
+import math
 import subprocess
 import time
 from collections.abc import Callable
@@ -21,6 +22,16 @@ T = TypeVar("T")
 
 # Three times what the first start takes on a slow machine.
 READY_SECONDS = 60.0
+# What PostgreSQL answers while it starts (SQLSTATE 57P03, which psycopg2 does not pass on here),
+# with messages in English as `LOCALE` of the embedded server makes them. After a crash it replays
+# its log, for minutes where that is long; stopped then, it would have to begin again.
+STARTING = (
+    "the database system is starting up",
+    "the database system is not yet accepting connections",
+    "the database system is in recovery mode",
+)
+# After a clean stop it answers that for less.
+REPLAY_SHOWN_SECONDS = 2.0
 LOG_TAIL_LINES = 12
 # By the names of their heartbeats, which need nothing but the database.
 BEATING = ("sweeper", "sender")
@@ -39,6 +50,10 @@ class StartDeadline:
         self._seconds = seconds
         self._ends_at = time.monotonic() + seconds
         self._stop_requested = stop_requested
+
+    def extend(self) -> None:
+        """Begin anew: what is waited for is at work, and may take as long as it needs."""
+        self._ends_at = time.monotonic() + self._seconds
 
     def wait_until(self, ready: Callable[[], T | None], or_explain: Callable[[], str]) -> T:
         """Poll until the answer is true.
@@ -79,20 +94,31 @@ def wait_for_supervisor(
     deadline.wait_until(answers, lambda: f"the supervisor.{_tail(output)}")
 
 
-def wait_for_database(database_url: str, home: Home, deadline: StartDeadline) -> None:
-    """Wait for the embedded PostgreSQL; create its database where it is missing."""
+def wait_for_database(
+    database_url: str, home: Home, deadline: StartDeadline, say: Callable[[str], None]
+) -> None:
+    """Wait for the embedded PostgreSQL; create its database where it is missing.
+
+    The deadline does not pass while PostgreSQL answers that it is starting.
+    """
     url = make_url(database_url)
     server_url = url.set(database="postgres").render_as_string(hide_password=False)
+    log = home.logs / "postgres.log"
+    shown_at = time.monotonic() + REPLAY_SHOWN_SECONDS
 
     def connected() -> psycopg2.extensions.connection | None:
+        nonlocal shown_at
         try:
             return psycopg2.connect(server_url, connect_timeout=2, client_encoding=CLIENT_ENCODING)
-        except psycopg2.OperationalError:
+        except psycopg2.OperationalError as error:
+            if any(answer in str(error) for answer in STARTING):
+                deadline.extend()
+                if time.monotonic() > shown_at:
+                    say(f"  PostgreSQL is replaying its log, as after a crash; see {log}.")
+                    shown_at = math.inf
             return None
 
-    connection = deadline.wait_until(
-        connected, lambda: f"postgres.{_tail(home.logs / 'postgres.log')}"
-    )
+    connection = deadline.wait_until(connected, lambda: f"postgres.{_tail(log)}")
     try:
         connection.autocommit = True  # CREATE DATABASE runs outside transactions
         with connection.cursor() as cursor:

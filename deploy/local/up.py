@@ -248,7 +248,7 @@ def _bring_up(
     wait_for_supervisor(system.process, system.client, home, deadline)
     if any(program.name == "postgres" for program in servers):
         with _timed("PostgreSQL and Valkey" if len(servers) > 1 else "PostgreSQL", say):
-            wait_for_database(settings.database_url, home, deadline)
+            wait_for_database(settings.database_url, home, deadline, say)
     with _timed("the schema", say), database(settings) as engine:
         migrate_all(engine, settings, say)
     deadline = StartDeadline(READY_SECONDS, stop_requested)  # millions of sales take minutes

@@ -14,7 +14,7 @@ from psycopg2.extensions import (
     connection,
     cursor,
 )
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -91,6 +91,15 @@ def open_engine(
         keepalives = _dropped_after(settings.vanished_after_seconds, "tcp_keepalives")
         options = startup_options(server_settings | keepalives)
     url = sqlalchemy_url(settings.database_url)
+    # The URL's come first: of a setting that both have, ours is in force, or the system would not
+    # keep its promises.
+    options = f"{_of_url(url, 'options')} {options}".strip()
+    limits = {
+        "connect_timeout": settings.database_connect_timeout_seconds,
+        # Never a replica: its rows may be old, and it is read-only.
+        "target_session_attrs": "read-write",
+        **_dropped_after(settings.vanished_after_seconds, "keepalives"),
+    }
     engine = create_engine(
         url,
         pool_size=pool_size,
@@ -102,11 +111,9 @@ def open_engine(
         connect_args={
             "application_name": f"eventify-{process_name}",
             "client_encoding": CLIENT_ENCODING,
-            "connect_timeout": settings.database_connect_timeout_seconds,
-            # Never a replica: its rows may be old, and it is read-only.
-            "target_session_attrs": url.query.get("target_session_attrs", "read-write"),
             **({"options": options} if options else {}),
-            **_dropped_after(settings.vanished_after_seconds, "keepalives"),
+            # Of these the URL's come first.
+            **{name: _of_url(url, name) or value for name, value in limits.items()},
             "connection_factory": PlainConnection if prepares else ConfirmedConnection,
         },
     )
@@ -147,6 +154,12 @@ def _pool_of(process_name: str) -> type[QueuePool]:
                 return super().connect()
 
     return TimedPool
+
+
+def _of_url(url: URL, name: str) -> str:
+    """A connection option in the URL's query; of several values the last, as in libpq."""
+    value = url.query.get(name, "")
+    return value if isinstance(value, str) else value[-1]
 
 
 def _dropped_after(seconds: int, keepalive: str) -> dict[str, str]:

@@ -164,17 +164,21 @@ def test_the_services_have_no_way_out(stack: ComposeProject) -> None:
     assert "00000000" not in destinations  # there is no default route
 
 
-def test_up_once_more_migrates_once_more_and_loses_nothing(stack: ComposeProject) -> None:
+def test_an_upgrade_migrates_beside_the_services_and_loses_nothing(stack: ComposeProject) -> None:
+    """The commands of docs/compose.md after the build."""
     with organiser(stack) as seller:
         ticket_type = put_on_sale(seller, CAPACITY)
         token = seller.headers["Authorization"]
-    before = stack.containers()["migrate-1"]["State"]["StartedAt"]
+    before = {name: one["State"]["StartedAt"] for name, one in stack.containers().items()}
+
+    stack.compose("run", "--rm", "--no-deps", "--no-TTY", "migrate")
+    assert before == {name: one["State"]["StartedAt"] for name, one in stack.containers().items()}
 
     stack.up("--scale", "gateway=2", "--scale", "worker=2")
 
     migrated = stack.containers()["migrate-1"]["State"]
     assert migrated["ExitCode"] == 0
-    assert migrated["StartedAt"] > before
+    assert migrated["StartedAt"] > before["migrate-1"]
     # The rows are there, and the keys: the same token opens the door.
     kept = httpx.get(
         f"{stack.gateway_url(1)}{TICKET_TYPES}{ticket_type}/", headers={"Authorization": token}
@@ -199,7 +203,7 @@ def test_prometheus_reads_the_metrics_of_every_replica(stack: ComposeProject) ->
         found = httpx.get(f"{prometheus}/api/v1/targets").raise_for_status().json()["data"]
         targets = [(one["labels"]["job"], one["health"]) for one in found["activeTargets"]]
         expected = ["catalog", "gateway", "gateway", "sender", "sweeper", "worker", "worker"]
-        assert sorted(targets) == [(job, "up") for job in expected]
+        assert sorted(targets) == [(f"eventify-{job}", "up") for job in expected]
 
     eventually(all_are_read, retry_on=(AssertionError, httpx.HTTPError), within_seconds=60)
 

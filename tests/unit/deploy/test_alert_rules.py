@@ -5,13 +5,16 @@ is 0, 5, 10 ... one value each five seconds, `_` is none.
 """
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.support.observability import FOLDER, RULE_FILES, alerts
+from tests.support.observability import FOLDER, RULE_FILES, alerts, read_yaml
+from tests.support.services import PROJECT
 
 pytestmark = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed (it comes with Prometheus)"
@@ -21,7 +24,8 @@ Series = dict[str, str]
 
 BUY = 'job="gateway",service="gateway",method="POST",route="/api/ticket-purchases/"'
 WELL: Series = {
-    'up{job="gateway"}': "1x240",
+    'up{job="eventify-gateway"}': "1x240",
+    'up{job="node"}': "0x240",
     'eventify_purchases_accepted_total{job="gateway"}': "0+500x240",
     'eventify_purchases_decided_total{job="worker",outcome="confirmed"}': "0+500x240",
     'eventify_purchase_errors_total{job="gateway",code="unavailable"}': "0x240",
@@ -139,7 +143,9 @@ WRONG: dict[str, Series] = {
     "EventifyWebhooksFailing": {
         'eventify_webhook_deliveries_total{job="sender",outcome="received"}': "5x240"
     },
-    "EventifyTargetDown": {'up{job="gateway"}': "1x200 0x40"},
+    "EventifyTargetDown": {'up{job="eventify-gateway"}': "1x200 0x40"},
+    " EventifyTargetDown": {'up{job="eventify"}': "0x240"},
+    "  EventifyTargetDown": {'up{job="shop/eventify-workers"}': "0x240"},
     "EventifyNoTargets": dict.fromkeys(NO_SWEEPER_SINCE_TEN_MINUTES, "_x240"),
 }
 
@@ -180,10 +186,36 @@ def test_no_alert_fires_in_a_sale_without_problems(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_one_late_decision_on_a_quiet_system_fires_no_alert(tmp_path: Path) -> None:
+    quiet: Series = {
+        'eventify_purchases_decided_total{job="worker",outcome="confirmed"}': "0x240",
+        'eventify_sweeper_decisions_total{job="sweeper"}': "0x220 1x20",
+    }
+    done = holds(WELL | quiet, [], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("names", WRONG)
 def test_each_problem_fires_its_own_alert_and_no_other(names: str, tmp_path: Path) -> None:
     done = holds(WELL | WRONG[names], names.split(), tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_job_of_ours_is_watched() -> None:
+    (rule,) = (alert for alert in alerts() if alert["alert"] == "EventifyTargetDown")
+    (ours,) = re.findall(r'job=~"(.*?)"', rule["expr"])
+    for file in ("prometheus.yml", "one-machine.yml"):
+        for scraped in read_yaml(FOLDER / "prometheus" / file)["scrape_configs"]:
+            assert re.fullmatch(ours, scraped["job_name"])
+    monitors = PROJECT / "deploy/kubernetes/components/pod-monitors/pod-monitors.yaml"
+    for monitor in yaml.safe_load_all(monitors.read_text()):
+        # The operator's job for them.
+        assert re.fullmatch(ours, f"eventify/{monitor['metadata']['name']}")
+        for endpoint in monitor["spec"]["podMetricsEndpoints"]:
+            (dropped,) = endpoint["relabelings"]
+            assert dropped["sourceLabels"] == ["__meta_kubernetes_pod_phase"]
+            assert (dropped["regex"], dropped["action"]) == ("Pending", "drop")
+    assert not re.fullmatch(ours, "node")
 
 
 def test_every_alert_has_a_case() -> None:

@@ -85,12 +85,54 @@ def test_the_audit_is_repeated_and_ends_at_once_when_told(
     assert services["auditor"]["environment"]["AUDIT_EVERY"] == "6h"
 
 
+@pytest.mark.parametrize("every", ["6 hours", "6H", "0", "0.0h", "", "h", "-1"])
+def test_an_interval_of_audits_that_sleep_would_refuse_is_refused_at_the_start(
+    services: dict[str, dict[str, Any]], tmp_path: Path, every: str
+) -> None:
+    shell, _, script = services["auditor"]["command"]
+    (tmp_path / "eventify").write_text(f"#!/bin/sh\ntouch {tmp_path}/audited\n")
+    (tmp_path / "eventify").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "AUDIT_EVERY": every}
+    refused = subprocess.run(
+        ["timeout", "5", shell, "-c", script.replace("$$", "$")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert f"AUDIT_EVERY={every} is not a number" in refused.stderr
+    assert not (tmp_path / "audited").exists()
+
+
+def test_the_sender_has_room_for_the_threads_that_look_up_names(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    most = 2 * Settings.model_fields["webhook_deliveries_max"].default
+    assert services["sender"]["deploy"]["resources"]["limits"]["pids"] > most + 100
+
+
 def test_services_start_after_the_migration(services: dict[str, dict[str, Any]]) -> None:
     assert services["migrate"]["restart"] == "no"
     assert services["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
     for name in SERVICES - {"postgres", "valkey", "migrate"}:
         wait = services[name]["depends_on"]["migrate"]
         assert wait["condition"] == "service_completed_successfully"
+
+
+def test_an_upgrade_migrates_before_any_service_is_replaced() -> None:
+    """`up` stops all changed containers before it runs `migrate`."""
+    guide = (PROJECT / "docs" / "compose.md").read_text()
+    _, _, upgrades = guide.partition("\n## Upgrades\n")
+    (commands,) = re.findall(
+        r"```sh\n(.*?git pull.*?)```", upgrades.partition("\n## ")[0], re.DOTALL
+    )
+    compose = [line.partition("#")[0].split()[2:] for line in commands.splitlines()]
+    assert compose[-3:] == [
+        ["build"],
+        ["run", "--rm", "--no-deps", "migrate"],
+        ["up", "--detach", "--wait"],
+    ]
 
 
 def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:

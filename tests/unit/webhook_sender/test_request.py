@@ -1,5 +1,6 @@
 """What is read of a response, and how failures are named."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import cast
 
@@ -8,9 +9,11 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from standardwebhooks import Webhook
 
+from shared.config.settings import Settings
 from webhook_sender.request import (
     AddressNotAllowed,
     Message,
+    Requests,
     failure_of,
     seconds_of,
     signed_headers,
@@ -65,3 +68,17 @@ def test_the_time_is_signed() -> None:
     headers = dict(signed_headers(message, now))
     assert headers["webhook-timestamp"] == str(int(now.timestamp()))
     assert Webhook(secret).verify(message.body, headers) == {"a": 1}
+
+
+@pytest.mark.anyio
+async def test_a_thread_that_cannot_start_is_a_failure_of_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_thread(*_args: object, **_kwargs: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", no_thread)
+    requests = Requests(Settings(database_url="postgresql:///x"))
+    outcome = await requests.send(Message("https://receiver.example/", "1", "{}", [b"secret"]))
+    await requests.aclose()
+    assert outcome.failure == "dns"

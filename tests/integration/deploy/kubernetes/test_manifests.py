@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from deploy.cli.main import COMMANDS, main
+from deploy.local.servers.embedded import LOCALE
 from gateway.api_docs import ASSETS_URL
 from shared.concurrency.single_flight import READY_TIMEOUT_SECONDS
 from shared.config.settings import Settings
@@ -254,6 +255,21 @@ def test_the_database_confirms_by_a_standby(production: Rendered) -> None:
     }
     assert spec["postgresql"]["parameters"]["synchronous_commit"] == "on"
     assert spec["affinity"]["podAntiAffinityType"] == "required"
+
+
+def test_databases_know_the_case_of_every_letter(rendered: Rendered) -> None:
+    """As the embedded PostgreSQL does, which the tests run on."""
+    for cluster in rendered.of_kind("Cluster"):
+        initdb = cluster["spec"]["bootstrap"]["initdb"]
+        assert [initdb[name] for name in ("localeProvider", "builtinLocale", "encoding")] == [
+            *("builtin", "C.UTF-8", "UTF8")
+        ]
+    for stateful_set in rendered.of_kind("StatefulSet"):
+        (container,) = containers(stateful_set)
+        variables = {one["name"]: one["value"] for one in container["env"]}
+        arguments = variables.get("POSTGRES_INITDB_ARGS", "")
+        if stateful_set["metadata"]["name"] == "postgres":
+            assert arguments.split() == [*LOCALE, "--encoding=UTF8"]
 
 
 def test_the_ingress_allows_long_polls_and_streams(production: Rendered) -> None:

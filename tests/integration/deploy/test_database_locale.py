@@ -1,0 +1,68 @@
+"""`eventify migrate` where lower() knows only ASCII, and the database that the guide makes."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy.engine import make_url
+
+from deploy.cli.main import main
+from deploy.migration import DATABASE_OPTIONS
+from shared.config.settings import Settings
+from shared.database.engine import open_engine
+from shared.database.migrate import migrate
+from tests.support.factories import rows, scalar
+from tests.support.servers import run_admin
+from tests.support.services import PROJECT
+
+ONLY_ASCII = "TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C'"
+
+
+@pytest.fixture
+def elsewhere(
+    request: pytest.FixtureRequest,
+    postgres_url: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Settings]:
+    """An empty database that was made with these options; `eventify` commands use it."""
+    url = f"{settings.database_url}_locale"
+    name = make_url(url).database
+    run_admin(postgres_url, f"CREATE DATABASE {name} {request.param}")
+    monkeypatch.setenv("EVENTIFY_DATABASE_URL", url)
+    yield settings.model_copy(update={"database_url": url})
+    run_admin(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.parametrize("elsewhere", [ONLY_ASCII], indirect=True)
+def test_an_empty_database_without_letter_case_is_refused(elsewhere: Settings) -> None:
+    refused = CliRunner().invoke(main, ["migrate"])
+    assert refused.exit_code == 1
+    assert "Émile and émile would be two accounts" in refused.output
+    assert DATABASE_OPTIONS in refused.output
+    engine = open_engine(elsewhere, "test")
+    assert rows(engine, "SELECT FROM pg_tables WHERE schemaname = 'public'") == []
+    engine.dispose()
+
+
+@pytest.mark.parametrize("elsewhere", [ONLY_ASCII], indirect=True)
+def test_a_database_in_use_without_letter_case_is_warned_of(elsewhere: Settings) -> None:
+    engine = open_engine(elsewhere, "test")
+    migrate(engine, "0001")
+    engine.dispose()
+    done = CliRunner().invoke(main, ["migrate"])
+    assert done.exit_code == 0, done.output
+    assert "Warning: The database's locale knows only ASCII letters" in done.output
+
+
+@pytest.mark.parametrize("elsewhere", [DATABASE_OPTIONS], indirect=True)
+def test_a_database_as_the_guide_makes_it_knows_letter_case(elsewhere: Settings) -> None:
+    guide = (PROJECT / "docs" / "operations.md").read_text()
+    assert re.findall(r"CREATE DATABASE eventify (.*?)\"\n", guide) == [DATABASE_OPTIONS]
+    engine = open_engine(elsewhere, "test")
+    assert scalar(engine, "SELECT lower('ÉMILE')") == "émile"
+    engine.dispose()
+    done = CliRunner().invoke(main, ["migrate"])
+    assert done.exit_code == 0, done.output
+    assert "Warning" not in done.output
