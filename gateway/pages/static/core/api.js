@@ -75,7 +75,7 @@ async function send(method, path, options, token) {
   if (key !== undefined) sent.set("Idempotency-Key", key);
   if (body !== undefined) sent.set("Content-Type", "application/json");
   const late = new AbortController();
-  const timer = setTimeout(() => late.abort(new ApiError({ detail: "No response." })), timeoutMs);
+  const timer = setTimeout(() => late.abort(new ApiError()), timeoutMs);
   const either = signal ? AbortSignal.any([signal, late.signal]) : late.signal;
   try {
     const response = await fetch(new URL(path, root), {

@@ -25,8 +25,7 @@ export async function* connect(
   let timer;
   const wait = () => {
     clearTimeout(timer);
-    const silent = new ApiError({ detail: "The connection was silent for too long." });
-    timer = setTimeout(() => own.abort(silent), silenceMs);
+    timer = setTimeout(() => own.abort(new ApiError()), silenceMs);
   };
   const sent = { ...headers, Accept: "text/event-stream" };
   const lastId = parser.restart();
