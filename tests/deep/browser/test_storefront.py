@@ -4,14 +4,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from gateway.pages.files import asset_hash
 from tests.browser.steps import Published, publish, register, sign_in, ticket_type
 from tests.browser.visitors import Visitors
 from tests.support.example_shop import running
 from tests.system.conftest import Shop
-from tests.system.selling import buy, create
+from tests.system.selling import PURCHASES, buy, create
 
 HOURS_SLOW = """() => {
   const now = Date.now;
@@ -70,6 +70,33 @@ def test_what_is_shown_follows_from_rules(visitors: Visitors) -> None:
         "stalled": "The queue is not moving right now. We cannot say yet how long it takes.",
         "pay": "https://shop.example/pay?x=1&purchase=a%26b#y",
     }
+
+
+def test_an_answer_that_is_not_of_the_api_is_no_answer(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("403 to POST")
+    sale = publish(organiser, {"capacity": 9})
+    page = visitors.visitor()
+    page.route(f"**/api/sales/{sale.event}/", lambda route: route.fulfill(body="<html>"), times=1)
+    opened(page, sale)
+    page.get_by_role("button", name="Sign in").first.click()
+    register(page)
+    statuses, keys = iter([403, 200]), list[str]()
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=next(statuses), content_type="text/html", body="<html>")
+
+    def note(request: Request) -> None:
+        if request.method == "POST" and request.url.endswith(PURCHASES):
+            keys.append(request.headers["idempotency-key"])
+
+    page.route(f"**{PURCHASES}", refuse, times=2)
+    page.on("request", note)
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    heading(page, "You have your tickets")
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
 
 
 def test_two_windows_and_reloads_are_one_purchase(

@@ -182,7 +182,7 @@ function mayRecover({ status, code, retryAfter }) {
   if (code === "too_many_expired_holds") return false;
   // The clock is a little fast.
   if (code === "sale_not_open") return retryAfter <= 5;
-  return status === 0 || status >= 500 || [408, 425, 429].includes(status);
+  return status === 0 || status >= 500 || [408, 429].includes(status);
 }
 
 // In a browser that stores nothing, a reload forgets.
