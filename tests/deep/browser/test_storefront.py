@@ -126,6 +126,34 @@ def test_two_windows_and_reloads_are_one_purchase(
         expect(ticket_type(page, "Standing")).to_contain_text("6 left")
 
 
+def test_a_full_gateway_is_not_asked_without_a_pause(
+    visitors: Visitors, shop: Shop, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("503 to GET")
+    sale = publish(organiser, {"capacity": 9})
+    page = opened(visitors.visitor(), sale)
+    page.get_by_role("button", name="Sign in").first.click()
+    register(page)
+    refused = list[str]()
+
+    def refuse(route: Route) -> None:
+        if "text/event-stream" not in route.request.headers["accept"]:
+            route.fulfill(response=route.fetch(url=route.request.url.split("?")[0]))
+            return
+        refused.append(route.request.url)
+        problem = '{"code": "unavailable"}'
+        headers = {"Content-Type": "application/problem+json", "Retry-After": "1"}
+        route.fulfill(status=503, headers=headers, body=problem)
+
+    with shop.decisions_suspended():
+        page.route(f"**{PURCHASES}*/**", refuse)
+        page.get_by_role("button", name="Buy 1 ticket").click()
+        expect(page.get_by_text("You are next")).to_be_visible()
+        page.wait_for_timeout(3_500)
+        assert 1 < len(refused) < 6
+    heading(page, "You have your tickets")
+
+
 def test_the_button_wakes_by_the_servers_clock(visitors: Visitors, organiser: httpx.Client) -> None:
     page = visitors.visitor()
     page.add_init_script(f"({HOURS_SLOW})()")

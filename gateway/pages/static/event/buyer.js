@@ -115,14 +115,19 @@ export class Buyer extends EventTarget {
 
   /** By the server's events, until it is decided; where they break off, by a request. */
   async #follow(signal) {
+    let refusal = {};
     try {
       const events = connect(`${PURCHASES}${this.#attempt.id}/`, { signal });
       for await (const { data } of events) this.#learn(JSON.parse(data));
-    } catch {
-      // A request says why.
+    } catch (error) {
       signal.throwIfAborted();
+      refusal = error;
     }
-    if (this.state.phase === "queued") await this.#read("?wait=5", signal);
+    if (this.state.phase !== "queued") return;
+    // A gateway that is full refuses streams, and lets no request wait.
+    await pause(retrySeconds(refusal, 0));
+    // It says why, too.
+    await this.#read("?wait=5", signal);
   }
 
   /** Until it is held no more. */
