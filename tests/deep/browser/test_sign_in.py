@@ -105,6 +105,31 @@ def test_a_wrong_password_is_told_and_escape_gives_up(visitors: Visitors, shop: 
     assert page.evaluate("() => window.answer") is None
 
 
+def test_the_dialog_closes_where_another_window_signs_in(visitors: Visitors, shop: Shop) -> None:
+    page = window_of(visitors.visitor())
+    page.evaluate(ASK, "To buy tickets")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    name = new_user(shop)
+    sign_in(window_of(page.context.new_page()), name)
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    assert page.evaluate("() => window.answer") == name
+
+
+def test_a_dialog_that_is_dismissed_is_a_no(visitors: Visitors, shop: Shop) -> None:
+    page = window_of(visitors.visitor())
+    page.evaluate(ASK, "To buy tickets")
+    # Its user is known in the moment in which it is dismissed.
+    page.evaluate(
+        """async () => {
+          const { session } = await core("session");
+          document.querySelector("dialog").close();
+          Object.defineProperty(session, "user", { value: { username: "somebody" } });
+          session.dispatchEvent(new Event("change"));
+        }"""
+    )
+    assert page.evaluate("() => window.answer") is None
+
+
 def test_a_session_outlives_a_reload_and_is_that_of_all_windows(
     visitors: Visitors, shop: Shop
 ) -> None:
