@@ -1,5 +1,6 @@
 """A buyer's page where it could go wrong: two windows, a wrong clock, too few tickets, payment."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -220,3 +221,17 @@ def test_what_is_held_is_found_on_another_device_and_paid_at_the_shop(
         for page in (telephone, desk):
             expect(page.get_by_role("heading", name="You have your tickets")).to_be_visible()
         expect(telephone).to_have_url(f"{shop.url}{sale.page}")
+
+
+def test_the_address_to_pay_at_is_the_current_one(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    sale = publish(organiser, {"hold_seconds": 600})
+    page = opened(visitors.visitor(), sale)
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    register(page)
+    heading(page, "Your tickets are reserved")
+    path, pay = f"/api/events/{sale.event}/", page.get_by_role("link", name="Pay now")
+    for shop in ("first", "second"):
+        organiser.patch(path, json={"payment_url": f"https://{shop}.example/pay"})
+        expect(pay).to_have_attribute("href", re.compile(f"https://{shop}.example/pay.purchase=."))

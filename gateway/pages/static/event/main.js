@@ -6,7 +6,7 @@ import { session } from "../core/session.js";
 import { everySecond, pause, poll } from "../storefront/polling.js";
 import { Buyer } from "./buyer.js";
 import { isChoosable, mended, most, order, pollSeconds, progress, whatWasLeft } from "./rules.js";
-import { say, showPhase, showTickets, showTypes } from "./view.js";
+import { say, showPayment, showPhase, showTickets, showTypes } from "./view.js";
 import * as words from "./words.js";
 
 const event = Number(/\/events\/([0-9]+)\/$/.exec(decodeURI(location.pathname))[1]);
@@ -81,6 +81,7 @@ function show() {
   showTypes(sale, possible, now);
   say({ ...says, status: words.announcement(says, state) });
   $("#buy").ariaDisabled = ordered.items.length === 0 || ordered.obstacle !== null;
+  showPayment(state, sale);
   if (state.place) $("#progress").value = progress(state.place);
   document.title = words.windowTitle(says);
   showChange(state);

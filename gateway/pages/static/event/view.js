@@ -60,10 +60,12 @@ export function showPhase({ phase, purchase }, sale) {
   const shown = $(`[data-phase="${phase}"]`);
   const list = $(".bill", shown);
   if (list !== null) fill(list, bill(purchase, sale));
-  if (phase === "held" && sale.payment_url) {
-    $("#pay").href = paymentAddress(sale.payment_url, purchase.id);
-  }
   return shown;
+}
+
+/** The organiser may correct the address at any time. */
+export function showPayment({ purchase }, { payment_url: address }) {
+  if (purchase && address) $("#pay").href = paymentAddress(address, purchase.id);
 }
 
 export function showTickets(purchases, sale) {
