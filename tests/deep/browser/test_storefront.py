@@ -8,11 +8,11 @@ import httpx
 from playwright.sync_api import Page, Request, Route, expect
 
 from gateway.pages.files import asset_hash
-from tests.browser.steps import Published, publish, register, sign_in, ticket_type
+from tests.browser.steps import Published, client_of, publish, register, sign_in, ticket_type
 from tests.browser.visitors import Visitors
 from tests.support.example_shop import running
 from tests.system.conftest import Shop
-from tests.system.selling import PURCHASES, buy, create
+from tests.system.selling import PURCHASES, WAIT, buy, create
 
 HOURS_SLOW = """() => {
   const now = Date.now;
@@ -235,3 +235,22 @@ def test_the_address_to_pay_at_is_the_current_one(
     for shop in ("first", "second"):
         organiser.patch(path, json={"payment_url": f"https://{shop}.example/pay"})
         expect(pay).to_have_attribute("href", re.compile(f"https://{shop}.example/pay.purchase=."))
+
+
+def test_what_is_held_is_found_as_soon_as_it_can_be_read(
+    visitors: Visitors, shop: Shop, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("503 to GET")
+    sale = publish(organiser, {"hold_seconds": 600}, {"name": "Child"})
+    page = opened(visitors.visitor(), sale)
+    page.get_by_role("button", name="Sign in").first.click()
+    client = client_of(shop, register(page))
+    mine = page.get_by_role("region", name="My tickets")
+    reserved = page.get_by_role("heading", name="Your tickets are reserved")
+    for ticket_type_id, found in zip(sale.ticket_types[::-1], (mine, reserved), strict=True):
+        buy(client, ticket_type_id, **WAIT)
+        page.route(f"**{PURCHASES}?*", lambda route: route.fulfill(status=503))
+        with page.expect_response(lambda response: response.status == 503):
+            page.reload()
+        page.unroute(f"**{PURCHASES}?*")
+        expect(found).to_be_visible()

@@ -93,16 +93,16 @@ async function send(method, path, options, token) {
     const date = response.headers.get("Date");
     if (date !== null) clock.observe(date, undefined, true);
     return response;
-  } catch (error) {
-    throw networkError(error, either);
+  } catch {
+    throw networkError(either);
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** What `fetch`, or the reading of its response, threw: an abort stays one. */
-export function networkError(error, signal) {
-  return signal?.aborted ? signal.reason : new ApiError({ detail: error.message });
+/** Where `fetch`, or the reading of its response, threw: an abort stays one. */
+export function networkError(signal) {
+  return signal?.aborted ? signal.reason : new ApiError();
 }
 
 async function checked(response, signal) {
@@ -128,6 +128,6 @@ async function parsed(response, signal) {
     return await response.json();
   } catch (error) {
     if (error instanceof SyntaxError) return null;
-    throw networkError(error, signal);
+    throw networkError(signal);
   }
 }

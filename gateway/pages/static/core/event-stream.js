@@ -38,8 +38,8 @@ export async function* connect(
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (;;) {
       wait();
-      const { done, value } = await reader.read().catch((error) => {
-        throw networkError(error, either);
+      const { done, value } = await reader.read().catch(() => {
+        throw networkError(either);
       });
       if (done) return;
       yield* parser.feed(value);

@@ -51,17 +51,20 @@ export class Buyer extends EventTarget {
     if (open && this.#attempt === null) this.#take({ id: open.id });
   }
 
-  /** The user's latest purchases of this event; none where they cannot be read. */
+  /** The user's latest purchases of this event, as soon as they can be read. */
   async purchases() {
-    const name = this.#name;
-    if (name === null) return [];
-    try {
-      const { body } = await request("GET", `${PURCHASES}?page_size=100`);
-      // Somebody else may have signed in meanwhile.
-      return body.results.filter(({ event }) => name === this.#name && event === this.event);
-    } catch {
-      return [];
+    for (let failures = 0; this.#name !== null; failures += 1) {
+      const name = this.#name;
+      try {
+        const { body } = await request("GET", `${PURCHASES}?page_size=100`);
+        // Somebody else may have signed in meanwhile.
+        if (name === this.#name) return body.results.filter(({ event }) => event === this.event);
+      } catch (error) {
+        if (!mayRecover(error)) break;
+        await pause(retrySeconds(error, failures));
+      }
     }
+    return [];
   }
 
   /** @param {{ticket_type: number, quantity: number}[]} items - not of an attempt that is stored */
