@@ -54,7 +54,7 @@ export async function request(method, path, options = {}) {
   const response = await open(method, path, options);
   const { status, headers } = response;
   const body = await parsed(response, options.signal);
-  if (body === null && ![204, 304].includes(status)) throw new ApiError({ code: "server_error" });
+  if (body === null && ![204, 304].includes(status)) throw new ApiError({ code: "unavailable" });
   if (typeof body?.now === "string") clock.observe(body.now);
   return { status, headers, body };
 }
@@ -108,18 +108,12 @@ export function networkError(signal) {
 async function checked(response, signal) {
   if (response.ok || response.status === 304) return response;
   const body = await parsed(response, signal);
-  const code = body?.code ?? codeOf(response.status);
+  const code = body?.code ?? "unavailable";
   // A proxy's own response says nothing about what was asked for.
   const status = body?.code ? response.status : 0;
   const seconds = Number.parseInt(response.headers.get("Retry-After"), 10);
   const retryAfter = Number.isNaN(seconds) ? null : seconds;
   throw new ApiError({ status, code, detail: body?.detail, retryAfter, body });
-}
-
-/** Of a response without a problem document, as a proxy sends it. */
-function codeOf(status) {
-  if (status === 429) return "too_many_requests";
-  return status >= 502 ? "unavailable" : "server_error";
 }
 
 /** Null where it is no JSON. */
