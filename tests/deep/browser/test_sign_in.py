@@ -3,7 +3,7 @@
 from itertools import count
 
 import httpx
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from gateway.pages.files import asset_hash
 from tests.browser.visitors import Visitors
@@ -26,6 +26,10 @@ ASK = """async reason => {
 MY_NAME = """async () => {
   const { request } = await core("api");
   return (await request("GET", "api/users/me/")).body.username;
+}"""
+FAILURE_TO_RESTORE = """async () => {
+  const { session } = await core("session");
+  return session.restore().catch(error => error.code);
 }"""
 _numbers = count(1)
 
@@ -216,3 +220,22 @@ def test_a_visitor_who_never_signed_in_asks_nobody(visitors: Visitors) -> None:
     page.on("request", lambda request: asked.append(request.url))
     assert window_of(page).evaluate(USER) is None
     assert [url for url in asked if "/session/" in url] == []
+
+
+def test_a_refresh_whose_answer_is_lost_is_tried_again_in_time(
+    visitors: Visitors, shop: Shop
+) -> None:
+    name = new_user(shop)
+    page = window_of(visitors.visitor())
+    sign_in(page, name)
+    page.reload()
+
+    def lose_the_answer(route: Route) -> None:
+        headers = {each: route.request.all_headers()[each] for each in ("cookie", "origin")}
+        assert httpx.post(route.request.url, headers=headers).status_code == 200
+
+    page.route("**/session/refresh/", lose_the_answer, times=1)
+    failure = page.evaluate(FAILURE_TO_RESTORE)
+    assert failure == "network"
+    page.wait_for_timeout(3_000)  # the longest pause before the next try
+    assert page.evaluate(USER) == name
