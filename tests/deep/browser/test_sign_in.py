@@ -239,3 +239,12 @@ def test_a_refresh_whose_answer_is_lost_is_tried_again_in_time(
     assert failure == "network"
     page.wait_for_timeout(3_000)  # the longest pause before the next try
     assert page.evaluate(USER) == name
+
+
+def test_a_page_that_is_shown_as_it_was_left_is_loaded_anew(visitors: Visitors) -> None:
+    page = window_of(visitors.visitor())
+    page.evaluate("() => core('session')")
+    with page.expect_event("load"):
+        page.evaluate(
+            "() => dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))"
+        )

@@ -16,6 +16,8 @@ class Session extends EventTarget {
 
   constructor() {
     super();
+    // Back, to a page as it was left: somebody may have signed out since.
+    addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
     authenticateBy({ token: () => this.#access, renew: (old) => this.#renew(old) });
     addEventListener("storage", (event) => {
       // Another tab signed in or out. What fails now is tried again by the next request.
