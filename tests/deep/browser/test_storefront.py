@@ -19,6 +19,12 @@ HOURS_SLOW = """() => {
   Date.now = () => now() - 5 * 3_600_000;
 }"""
 SECONDS_UNTIL_IT_OPENS = 5
+REWRITTEN = """() => new Promise(resolve => {
+  const rewritten = new Set();
+  new MutationObserver(changes => changes.forEach(({ target }) => rewritten.add(target.outerHTML)))
+    .observe(document.querySelector("#panel"), { childList: true, subtree: true });
+  setTimeout(() => resolve([...rewritten]), 2_500);
+})"""
 RULES = """async folder => {
   const rules = await import(`${folder}rules.js`);
   const words = await import(`${folder}words.js`);
@@ -254,3 +260,10 @@ def test_what_is_held_is_found_as_soon_as_it_can_be_read(
             page.reload()
         page.unroute(f"**{PURCHASES}?*")
         expect(found).to_be_visible()
+
+
+def test_what_does_not_change_is_not_written_again(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    page = opened(visitors.visitor(), publish(organiser, {}))
+    assert page.evaluate(REWRITTEN) == []

@@ -10,8 +10,7 @@ import { nameOf } from "./words.js";
 export function say(words) {
   for (const [part, text] of Object.entries(words)) {
     for (const element of document.querySelectorAll(`[data-part="${part}"]`)) {
-      // What is written again is read out again.
-      if (element.textContent !== (text || "")) fill(element, text || "");
+      fill(element, text);
       element.hidden = !text;
     }
   }
