@@ -214,3 +214,21 @@ def test_the_verdict_of_an_audit_is_a_sentence(organiser: Organiser, shop: Shop)
     expect(page.locator(".verdict")).to_contain_text("3 sold + 0 held + 7 left = 10 issued")
     expect(page.locator(".audited")).to_contain_text("2 entries")
     expect(page.get_by_role("button", name="Run the audit")).to_be_enabled()
+
+
+def test_a_part_that_cannot_be_loaded_is_there_after_a_reload(
+    organiser: Organiser, visitors: Visitors
+) -> None:
+    visitors.expect_problem("console/(actions|keys).js")
+    event, _ = on_sale(organiser.client)
+    page = organiser.page
+    page.route(re.compile("console/(actions|keys).js"), lambda route: route.abort())
+    organiser.open_event(event)
+    page.get_by_role("button", name="Write a notice").click()
+    expect(page.get_by_role("status").filter(has_text="Reload the page")).to_be_visible()
+    page.goto("/console/#/keys")
+    reload = page.get_by_role("button", name="Reload")
+    expect(reload).to_be_visible()
+    page.unroute_all()
+    reload.click()
+    expect(page.get_by_role("heading", name="Keys")).to_be_visible()

@@ -267,3 +267,24 @@ def test_what_does_not_change_is_not_written_again(
 ) -> None:
     page = opened(visitors.visitor(), publish(organiser, {}))
     assert page.evaluate(REWRITTEN) == []
+
+
+def test_a_dialog_that_cannot_be_loaded_is_there_after_a_reload(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("core/sign-in.js|ERR_INTERNET_DISCONNECTED")
+    page = visitors.visitor()
+    failing = [True]
+    page.route("**/core/sign-in.js", lambda route: route.abort() if failing else route.continue_())
+    opened(page, publish(organiser, {}))
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    page.wait_for_timeout(500)
+    expect(ticket_type(page, "Standing")).to_be_visible()
+    page.context.set_offline(False)
+    page.once("framenavigated", lambda _: failing.clear())
+    with page.expect_event("load"):
+        page.get_by_role("button", name="Buy 1 ticket").click()
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    register(page)
+    heading(page, "You have your tickets")

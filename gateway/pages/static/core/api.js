@@ -111,8 +111,7 @@ async function checked(response, signal) {
   const code = body?.code ?? "unavailable";
   // A proxy's own response says nothing about what was asked for.
   const status = body?.code ? response.status : 0;
-  const seconds = Number.parseInt(response.headers.get("Retry-After"), 10);
-  const retryAfter = Number.isNaN(seconds) ? null : seconds;
+  const retryAfter = Number.parseInt(response.headers.get("Retry-After"), 10) || null;
   throw new ApiError({ status, code, detail: body?.detail, retryAfter, body });
 }
 

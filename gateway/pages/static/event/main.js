@@ -43,8 +43,15 @@ const acts = {
 
 /** The dialog is loaded after the page, and before it is needed. */
 async function signIn(reason) {
-  if (session.user === null) await import("../core/sign-in.js");
-  return session.user ?? $("sign-in-dialog").ask(reason);
+  if (session.user) return session.user;
+  try {
+    await import("../core/sign-in.js");
+  } catch {
+    // Browsers do not load it again, and after an update it has another address. Only a press
+    // leads here, so that nothing reloads for ever; who is offline keeps the page.
+    return navigator.onLine && location.reload();
+  }
+  return $("sign-in-dialog").ask(reason);
 }
 
 async function buy() {
