@@ -182,6 +182,29 @@ def test_what_somebody_else_changed_meanwhile_is_not_overwritten(
     assert (saved["title"], saved["description"]) == ("Second night", "Doors open at six.")
 
 
+def test_a_newer_notice_is_not_overwritten(organiser: Organiser, visitors: Visitors) -> None:
+    visitors.expect_problem("412 to PUT")
+    event, _ = on_sale(organiser.client)
+    organiser.open_event(event)
+    page, notice = organiser.page, f"/api/events/{event}/notice/"
+    organiser.client.put(notice, json={"text": "Doors open at six."})
+    page.get_by_role("button", name="Write a notice").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_label("Text")).to_have_value("Doors open at six.")
+    organiser.client.put(notice, json={"text": "Doors open at seven."})
+    dialog.get_by_label("Text").fill("Bring an umbrella.")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("Somebody changed this meanwhile.")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    # What was changed meanwhile is no obstacle to something else.
+    page.get_by_role("button", name="Publish").click()
+    dialog.get_by_role("button", name="Publish").click()
+    expect(page.get_by_role("button", name="Unpublish")).to_be_visible()
+    saved = organiser.client.get(f"/api/events/{event}/").json()
+    assert (saved["notice"], saved["published"]) == ("Doors open at seven.", True)
+
+
 def test_the_verdict_of_an_audit_is_a_sentence(organiser: Organiser, shop: Shop) -> None:
     event, ticket_type = on_sale(organiser.client)
     buy(shop.user(), ticket_type, quantity=3, **WAIT)
@@ -191,3 +214,21 @@ def test_the_verdict_of_an_audit_is_a_sentence(organiser: Organiser, shop: Shop)
     expect(page.locator(".verdict")).to_contain_text("3 sold + 0 held + 7 left = 10 issued")
     expect(page.locator(".audited")).to_contain_text("2 entries")
     expect(page.get_by_role("button", name="Run the audit")).to_be_enabled()
+
+
+def test_a_part_that_cannot_be_loaded_is_there_after_a_reload(
+    organiser: Organiser, visitors: Visitors
+) -> None:
+    visitors.expect_problem("console/(actions|keys).js")
+    event, _ = on_sale(organiser.client)
+    page = organiser.page
+    page.route(re.compile("console/(actions|keys).js"), lambda route: route.abort())
+    organiser.open_event(event)
+    page.get_by_role("button", name="Write a notice").click()
+    expect(page.get_by_role("status").filter(has_text="Reload the page")).to_be_visible()
+    page.goto("/console/#/keys")
+    reload = page.get_by_role("button", name="Reload")
+    expect(reload).to_be_visible()
+    page.unroute_all()
+    reload.click()
+    expect(page.get_by_role("heading", name="Keys")).to_be_visible()

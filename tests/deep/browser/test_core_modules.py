@@ -167,8 +167,13 @@ def test_a_request_fails_with_what_the_server_said(server: ScriptedServer, page:
         (responding(200, b'{"a": 1}', Content_Type="application/json"), [200, {"a": 1}]),
         (responding(429, b'{"code": "b"}', Retry_After="7", **json), [429, "b", 7, {}]),
         (responding(400, b'{"code": "c", "errors": {"d": ["e"]}}', **json), None),
-        (responding(502, b"<html>", Content_Type="text/html"), [502, "unavailable", None, {}]),
-        (responding(200, b"{", Content_Type="application/json"), [200, "server_error", None, {}]),
+        (responding(204), [204, None]),
+        # Not of the API.
+        (responding(502, b"<html>", Retry_After="7"), [0, "unavailable", 7, {}]),
+        (responding(403, b"<html>", Content_Type="text/html"), [0, "unavailable", None, {}]),
+        (responding(200, b"<html>", Content_Type="text/html"), [0, "unavailable", None, {}]),
+        (responding(200, b"{", Content_Type="application/json"), [0, "unavailable", None, {}]),
+        (responding(200), [0, "unavailable", None, {}]),
         (lambda handler: handler.connection.close(), [0, "network", None, {}]),
     ):
         server.responses.put(response)

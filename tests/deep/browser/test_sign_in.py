@@ -3,7 +3,7 @@
 from itertools import count
 
 import httpx
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from gateway.pages.files import asset_hash
 from tests.browser.visitors import Visitors
@@ -26,6 +26,10 @@ ASK = """async reason => {
 MY_NAME = """async () => {
   const { request } = await core("api");
   return (await request("GET", "api/users/me/")).body.username;
+}"""
+FAILURE_TO_RESTORE = """async () => {
+  const { session } = await core("session");
+  return session.restore().catch(error => error.code);
 }"""
 _numbers = count(1)
 
@@ -102,6 +106,31 @@ def test_a_wrong_password_is_told_and_escape_gives_up(visitors: Visitors, shop: 
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_have_text("No account has this username and password.")
     page.keyboard.press("Escape")
+    assert page.evaluate("() => window.answer") is None
+
+
+def test_the_dialog_closes_where_another_window_signs_in(visitors: Visitors, shop: Shop) -> None:
+    page = window_of(visitors.visitor())
+    page.evaluate(ASK, "To buy tickets")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    name = new_user(shop)
+    sign_in(window_of(page.context.new_page()), name)
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    assert page.evaluate("() => window.answer") == name
+
+
+def test_a_dialog_that_is_dismissed_is_a_no(visitors: Visitors, shop: Shop) -> None:
+    page = window_of(visitors.visitor())
+    page.evaluate(ASK, "To buy tickets")
+    # Its user is known in the moment in which it is dismissed.
+    page.evaluate(
+        """async () => {
+          const { session } = await core("session");
+          document.querySelector("dialog").close();
+          Object.defineProperty(session, "user", { value: { username: "somebody" } });
+          session.dispatchEvent(new Event("change"));
+        }"""
+    )
     assert page.evaluate("() => window.answer") is None
 
 
@@ -191,3 +220,31 @@ def test_a_visitor_who_never_signed_in_asks_nobody(visitors: Visitors) -> None:
     page.on("request", lambda request: asked.append(request.url))
     assert window_of(page).evaluate(USER) is None
     assert [url for url in asked if "/session/" in url] == []
+
+
+def test_a_refresh_whose_answer_is_lost_is_tried_again_in_time(
+    visitors: Visitors, shop: Shop
+) -> None:
+    name = new_user(shop)
+    page = window_of(visitors.visitor())
+    sign_in(page, name)
+    page.reload()
+
+    def lose_the_answer(route: Route) -> None:
+        headers = {each: route.request.all_headers()[each] for each in ("cookie", "origin")}
+        assert httpx.post(route.request.url, headers=headers).status_code == 200
+
+    page.route("**/session/refresh/", lose_the_answer, times=1)
+    failure = page.evaluate(FAILURE_TO_RESTORE)
+    assert failure == "network"
+    page.wait_for_timeout(3_000)  # the longest pause before the next try
+    assert page.evaluate(USER) == name
+
+
+def test_a_page_that_is_shown_as_it_was_left_is_loaded_anew(visitors: Visitors) -> None:
+    page = window_of(visitors.visitor())
+    page.evaluate("() => core('session')")
+    with page.expect_event("load"):
+        page.evaluate(
+            "() => dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))"
+        )

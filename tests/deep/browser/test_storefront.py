@@ -1,23 +1,30 @@
 """A buyer's page where it could go wrong: two windows, a wrong clock, too few tickets, payment."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from gateway.pages.files import asset_hash
-from tests.browser.steps import Published, publish, register, sign_in, ticket_type
+from tests.browser.steps import Published, client_of, publish, register, sign_in, ticket_type
 from tests.browser.visitors import Visitors
 from tests.support.example_shop import running
 from tests.system.conftest import Shop
-from tests.system.selling import buy, create
+from tests.system.selling import PURCHASES, WAIT, buy, create
 
 HOURS_SLOW = """() => {
   const now = Date.now;
   Date.now = () => now() - 5 * 3_600_000;
 }"""
 SECONDS_UNTIL_IT_OPENS = 5
+REWRITTEN = """() => new Promise(resolve => {
+  const rewritten = new Set();
+  new MutationObserver(changes => changes.forEach(({ target }) => rewritten.add(target.outerHTML)))
+    .observe(document.querySelector("#panel"), { childList: true, subtree: true });
+  setTimeout(() => resolve([...rewritten]), 2_500);
+})"""
 RULES = """async folder => {
   const rules = await import(`${folder}rules.js`);
   const words = await import(`${folder}words.js`);
@@ -72,6 +79,33 @@ def test_what_is_shown_follows_from_rules(visitors: Visitors) -> None:
     }
 
 
+def test_an_answer_that_is_not_of_the_api_is_no_answer(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("403 to POST")
+    sale = publish(organiser, {"capacity": 9})
+    page = visitors.visitor()
+    page.route(f"**/api/sales/{sale.event}/", lambda route: route.fulfill(body="<html>"), times=1)
+    opened(page, sale)
+    page.get_by_role("button", name="Sign in").first.click()
+    register(page)
+    statuses, keys = iter([403, 200]), list[str]()
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=next(statuses), content_type="text/html", body="<html>")
+
+    def note(request: Request) -> None:
+        if request.method == "POST" and request.url.endswith(PURCHASES):
+            keys.append(request.headers["idempotency-key"])
+
+    page.route(f"**{PURCHASES}", refuse, times=2)
+    page.on("request", note)
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    heading(page, "You have your tickets")
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+
+
 def test_two_windows_and_reloads_are_one_purchase(
     visitors: Visitors, shop: Shop, organiser: httpx.Client
 ) -> None:
@@ -97,6 +131,34 @@ def test_two_windows_and_reloads_are_one_purchase(
         expect(page.get_by_role("button", name="Buy 1 ticket")).to_be_visible()
         expect(page.get_by_role("region", name="My tickets")).to_contain_text("1 × Standing")
         expect(ticket_type(page, "Standing")).to_contain_text("6 left")
+
+
+def test_a_full_gateway_is_not_asked_without_a_pause(
+    visitors: Visitors, shop: Shop, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("503 to GET")
+    sale = publish(organiser, {"capacity": 9})
+    page = opened(visitors.visitor(), sale)
+    page.get_by_role("button", name="Sign in").first.click()
+    register(page)
+    refused = list[str]()
+
+    def refuse(route: Route) -> None:
+        if "text/event-stream" not in route.request.headers["accept"]:
+            route.fulfill(response=route.fetch(url=route.request.url.split("?")[0]))
+            return
+        refused.append(route.request.url)
+        problem = '{"code": "unavailable"}'
+        headers = {"Content-Type": "application/problem+json", "Retry-After": "1"}
+        route.fulfill(status=503, headers=headers, body=problem)
+
+    with shop.decisions_suspended():
+        page.route(f"**{PURCHASES}*/**", refuse)
+        page.get_by_role("button", name="Buy 1 ticket").click()
+        expect(page.get_by_text("You are next")).to_be_visible()
+        page.wait_for_timeout(3_500)
+        assert 1 < len(refused) < 6
+    heading(page, "You have your tickets")
 
 
 def test_the_button_wakes_by_the_servers_clock(visitors: Visitors, organiser: httpx.Client) -> None:
@@ -165,3 +227,64 @@ def test_what_is_held_is_found_on_another_device_and_paid_at_the_shop(
         for page in (telephone, desk):
             expect(page.get_by_role("heading", name="You have your tickets")).to_be_visible()
         expect(telephone).to_have_url(f"{shop.url}{sale.page}")
+
+
+def test_the_address_to_pay_at_is_the_current_one(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    sale = publish(organiser, {"hold_seconds": 600})
+    page = opened(visitors.visitor(), sale)
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    register(page)
+    heading(page, "Your tickets are reserved")
+    path, pay = f"/api/events/{sale.event}/", page.get_by_role("link", name="Pay now")
+    for shop in ("first", "second"):
+        organiser.patch(path, json={"payment_url": f"https://{shop}.example/pay"})
+        expect(pay).to_have_attribute("href", re.compile(f"https://{shop}.example/pay.purchase=."))
+
+
+def test_what_is_held_is_found_as_soon_as_it_can_be_read(
+    visitors: Visitors, shop: Shop, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("503 to GET")
+    sale = publish(organiser, {"hold_seconds": 600}, {"name": "Child"})
+    page = opened(visitors.visitor(), sale)
+    page.get_by_role("button", name="Sign in").first.click()
+    client = client_of(shop, register(page))
+    mine = page.get_by_role("region", name="My tickets")
+    reserved = page.get_by_role("heading", name="Your tickets are reserved")
+    for ticket_type_id, found in zip(sale.ticket_types[::-1], (mine, reserved), strict=True):
+        buy(client, ticket_type_id, **WAIT)
+        page.route(f"**{PURCHASES}?*", lambda route: route.fulfill(status=503))
+        with page.expect_response(lambda response: response.status == 503):
+            page.reload()
+        page.unroute(f"**{PURCHASES}?*")
+        expect(found).to_be_visible()
+
+
+def test_what_does_not_change_is_not_written_again(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    page = opened(visitors.visitor(), publish(organiser, {}))
+    assert page.evaluate(REWRITTEN) == []
+
+
+def test_a_dialog_that_cannot_be_loaded_is_there_after_a_reload(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("core/sign-in.js|ERR_INTERNET_DISCONNECTED")
+    page = visitors.visitor()
+    failing = [True]
+    page.route("**/core/sign-in.js", lambda route: route.abort() if failing else route.continue_())
+    opened(page, publish(organiser, {}))
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    page.wait_for_timeout(500)
+    expect(ticket_type(page, "Standing")).to_be_visible()
+    page.context.set_offline(False)
+    page.once("framenavigated", lambda _: failing.clear())
+    with page.expect_event("load"):
+        page.get_by_role("button", name="Buy 1 ticket").click()
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    register(page)
+    heading(page, "You have your tickets")

@@ -74,7 +74,9 @@ export function notice(event) {
   return ask("Notice to buyers", [
     "Everybody who looks at the event or waits for a decision reads it within seconds.",
   ], async ({ text }) => {
-    const changed = await request("PUT", `api/events/${event.id}/notice/`, { body: { text } });
+    const changed = await request("PUT", `api/events/${event.id}/notice/`, {
+      body: { text }, headers: { "If-Match": event.etag },
+    });
     announce(text ? "The notice is shown." : "The notice is removed.");
     return changed;
   }, { confirm: "Save", fields: "notice-fields", values: { text: event.notice } });

@@ -6,7 +6,7 @@ import { explain } from "../core/errors.js";
 import { session } from "../core/session.js";
 import "../core/sign-in.js";
 import * as events from "./events.js";
-import { onClick } from "./page.js";
+import { NOT_LOADED, onClick } from "./page.js";
 
 const ROUTES = [
   [/^$/, async () => events],
@@ -74,12 +74,14 @@ async function signIn() {
 }
 
 function showError(error) {
-  if (!(error instanceof ApiError)) console.error(error);
-  const { title, next } = explain(error);
+  const isOfApi = error instanceof ApiError;
+  if (!isOfApi) console.error(error);
+  const { title, next } = isOfApi ? explain(error) : NOT_LOADED;
   main.replaceChildren(el("section", { class: "card" },
     el("h1", { tabindex: -1 }, title),
     el("p", {}, next),
-    el("button", { type: "button", onclick: () => show(true) }, "Try again")));
+    el("button", { type: "button", onclick: () => (isOfApi ? show(true) : location.reload()) },
+      isOfApi ? "Try again" : "Reload")));
   document.title = `${title} · Console`;
 }
 

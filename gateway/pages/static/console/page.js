@@ -4,6 +4,11 @@ import { ApiError } from "../core/api.js";
 import { $ } from "../core/dom.js";
 import { explain } from "../core/errors.js";
 
+// Browsers do not load it again, and after an update it has another address.
+export const NOT_LOADED = {
+  title: "A part of this page could not be loaded.",
+  next: "Reload the page and try again.",
+};
 const OUTCOME_SHOWN_MS = 12_000;
 let hiding;
 
@@ -35,8 +40,7 @@ export async function attempt(act) {
     if (error.name === "AbortError") return;
     const isOfApi = error instanceof ApiError;
     if (!isOfApi) console.error(error);
-    // A part of the page that could not be loaded is no answer of the API.
-    const { title, next } = explain(isOfApi ? error : "network");
+    const { title, next } = isOfApi ? explain(error) : NOT_LOADED;
     announce(`${title} ${next}`);
   }
 }

@@ -336,9 +336,14 @@ class SalePage {
     await (await actions()).resume(types);
   }
 
-  /** @param {"publish" | "notice"} what of the event, shown as it is then */
+  /** @param {"publish" | "notice"} what of the event: as it is now, and shown as it is then */
   async #change(what) {
-    const changed = await (await actions())[what](this.#event);
+    const path = `api/events/${this.#id}/`;
+    const [act, event] = await Promise.all([
+      actions(), request("GET", path, { signal: this.#signal }),
+    ]);
+    this.#showEvent(event);
+    const changed = await act[what](this.#event);
     if (changed) this.#showEvent(changed);
   }
 

@@ -8,7 +8,10 @@ export const root = new URL("../../../", import.meta.url).href;
 // Longer than any request waits for a decision. A telephone that lost its network never hears so.
 const TIMEOUT_MS = 45_000;
 
-/** What went wrong: `code` and `detail` of a problem document, or `code` "network", status 0. */
+/**
+ * What went wrong: `status`, `code` and `detail` of a problem document. Status 0: the API did not
+ * respond, though something else may have; the request may have arrived, and another try may help.
+ */
 export class ApiError extends Error {
   constructor({ status = 0, code = "network", detail = "", retryAfter = null, body = null } = {}) {
     super(detail || code);
@@ -49,9 +52,11 @@ export function newKey() {
  */
 export async function request(method, path, options = {}) {
   const response = await open(method, path, options);
+  const { status, headers } = response;
   const body = await parsed(response, options.signal);
+  if (body === null && ![204, 304].includes(status)) throw new ApiError({ code: "unavailable" });
   if (typeof body?.now === "string") clock.observe(body.now);
-  return { status: response.status, headers: response.headers, body };
+  return { status, headers, body };
 }
 
 /**
@@ -75,7 +80,7 @@ async function send(method, path, options, token) {
   if (key !== undefined) sent.set("Idempotency-Key", key);
   if (body !== undefined) sent.set("Content-Type", "application/json");
   const late = new AbortController();
-  const timer = setTimeout(() => late.abort(new ApiError({ detail: "No response." })), timeoutMs);
+  const timer = setTimeout(() => late.abort(new ApiError()), timeoutMs);
   const either = signal ? AbortSignal.any([signal, late.signal]) : late.signal;
   try {
     const response = await fetch(new URL(path, root), {
@@ -88,46 +93,34 @@ async function send(method, path, options, token) {
     const date = response.headers.get("Date");
     if (date !== null) clock.observe(date, undefined, true);
     return response;
-  } catch (error) {
-    throw networkError(error, either);
+  } catch {
+    throw networkError(either);
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** What `fetch`, or the reading of its response, threw: an abort stays one. */
-export function networkError(error, signal) {
-  return signal?.aborted ? signal.reason : new ApiError({ detail: error.message });
+/** Where `fetch`, or the reading of its response, threw: an abort stays one. */
+export function networkError(signal) {
+  return signal?.aborted ? signal.reason : new ApiError();
 }
 
 async function checked(response, signal) {
   if (response.ok || response.status === 304) return response;
-  const { status } = response;
   const body = await parsed(response, signal);
-  const code = body?.code ?? codeOf(status);
-  const seconds = Number.parseInt(response.headers.get("Retry-After"), 10);
-  const retryAfter = Number.isNaN(seconds) ? null : seconds;
+  const code = body?.code ?? "unavailable";
+  // A proxy's own response says nothing about what was asked for.
+  const status = body?.code ? response.status : 0;
+  const retryAfter = Number.parseInt(response.headers.get("Retry-After"), 10) || null;
   throw new ApiError({ status, code, detail: body?.detail, retryAfter, body });
 }
 
-/** Of a response without a problem document, as a proxy sends it. */
-function codeOf(status) {
-  if (status === 429) return "too_many_requests";
-  return status >= 502 ? "unavailable" : "server_error";
-}
-
+/** Null where it is no JSON. */
 async function parsed(response, signal) {
-  let text;
   try {
-    text = await response.text();
+    return await response.json();
   } catch (error) {
-    throw networkError(error, signal);
-  }
-  const type = response.headers.get("Content-Type") ?? "";
-  if (text === "" || !/^application\/(problem\+)?json/.test(type)) return null;
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new ApiError({ status: response.status, code: "server_error" });
+    if (error instanceof SyntaxError) return null;
+    throw networkError(signal);
   }
 }

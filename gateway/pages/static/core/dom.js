@@ -27,7 +27,10 @@ export function el(tag, attributes = {}, ...children) {
 /** Replaces the children of `parent`: by nodes, texts, numbers and lists of them, without nulls. */
 export function fill(parent, ...children) {
   const shown = children.flat(Infinity).filter((child) => child != null && child !== false);
-  parent.replaceChildren(...shown);
+  // What is written again is read out again. Elements have no text here, and are always replaced.
+  if (parent.firstElementChild || parent.textContent !== shown.join("")) {
+    parent.replaceChildren(...shown);
+  }
   return parent;
 }
 

@@ -25,8 +25,7 @@ export async function* connect(
   let timer;
   const wait = () => {
     clearTimeout(timer);
-    const silent = new ApiError({ detail: "The connection was silent for too long." });
-    timer = setTimeout(() => own.abort(silent), silenceMs);
+    timer = setTimeout(() => own.abort(new ApiError()), silenceMs);
   };
   const sent = { ...headers, Accept: "text/event-stream" };
   const lastId = parser.restart();
@@ -39,8 +38,8 @@ export async function* connect(
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (;;) {
       wait();
-      const { done, value } = await reader.read().catch((error) => {
-        throw networkError(error, either);
+      const { done, value } = await reader.read().catch(() => {
+        throw networkError(either);
       });
       if (done) return;
       yield* parser.feed(value);

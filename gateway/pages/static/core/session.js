@@ -16,6 +16,8 @@ class Session extends EventTarget {
 
   constructor() {
     super();
+    // Back, to a page as it was left: somebody may have signed out since.
+    addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
     authenticateBy({ token: () => this.#access, renew: (old) => this.#renew(old) });
     addEventListener("storage", (event) => {
       // Another tab signed in or out. What fails now is tried again by the next request.
@@ -68,7 +70,9 @@ class Session extends EventTarget {
 
   async #refresh() {
     try {
-      this.#set((await request("POST", "session/refresh/", { auth: false })).body);
+      // The server still takes the next try for this one, for 10 seconds.
+      const options = { auth: false, timeoutMs: 6_000 };
+      this.#set((await request("POST", "session/refresh/", options)).body);
     } catch (error) {
       if (!(error instanceof ApiError) || error.status !== 401) throw error;
       this.#set(null);

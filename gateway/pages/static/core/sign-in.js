@@ -46,9 +46,19 @@ class SignInDialog extends HTMLElement {
     ),
   );
 
+  constructor() {
+    super();
+    // Also where another tab signs in, or a slow answer comes after all.
+    session.addEventListener("change", () => {
+      if (session.user === null || !this.#dialog.open) return;
+      this.#asked.resolve(session.user);
+      this.#dialog.close();
+    });
+  }
+
   /**
    * @param {string} [reason] - a sentence
-   * @returns {Promise<null | {id: number, username: string}>} null: the user closed the dialog
+   * @returns {Promise<null | {id: number, username: string}>} null: the user dismissed the dialog
    */
   async ask(reason = "") {
     if (session.user !== null) return session.user;
@@ -65,7 +75,7 @@ class SignInDialog extends HTMLElement {
 
   #closed() {
     this.#password.input.value = "";
-    this.#asked.resolve(session.user);
+    this.#asked.resolve(null);
     this.#asked = null;
   }
 
@@ -105,7 +115,6 @@ class SignInDialog extends HTMLElement {
       } else {
         await session.signIn(name, password);
       }
-      this.#dialog.close();
     } catch (error) {
       const { title, next } = explain(error);
       this.#report(error.errors, SAYS_ENOUGH.has(error.code) ? error.detail : `${title} ${next}`);

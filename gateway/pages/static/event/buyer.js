@@ -51,17 +51,20 @@ export class Buyer extends EventTarget {
     if (open && this.#attempt === null) this.#take({ id: open.id });
   }
 
-  /** The user's latest purchases of this event; none where they cannot be read. */
+  /** The user's latest purchases of this event, as soon as they can be read. */
   async purchases() {
-    const name = this.#name;
-    if (name === null) return [];
-    try {
-      const { body } = await request("GET", `${PURCHASES}?page_size=100`);
-      // Somebody else may have signed in meanwhile.
-      return body.results.filter(({ event }) => name === this.#name && event === this.event);
-    } catch {
-      return [];
+    for (let failures = 0; this.#name !== null; failures += 1) {
+      const name = this.#name;
+      try {
+        const { body } = await request("GET", `${PURCHASES}?page_size=100`);
+        // Somebody else may have signed in meanwhile.
+        if (name === this.#name) return body.results.filter(({ event }) => event === this.event);
+      } catch (error) {
+        if (!mayRecover(error)) break;
+        await pause(retrySeconds(error, failures));
+      }
     }
+    return [];
   }
 
   /** @param {{ticket_type: number, quantity: number}[]} items - not of an attempt that is stored */
@@ -115,14 +118,19 @@ export class Buyer extends EventTarget {
 
   /** By the server's events, until it is decided; where they break off, by a request. */
   async #follow(signal) {
+    let refusal = {};
     try {
       const events = connect(`${PURCHASES}${this.#attempt.id}/`, { signal });
       for await (const { data } of events) this.#learn(JSON.parse(data));
-    } catch {
-      // A request says why.
+    } catch (error) {
       signal.throwIfAborted();
+      refusal = error;
     }
-    if (this.state.phase === "queued") await this.#read("?wait=5", signal);
+    if (this.state.phase !== "queued") return;
+    // A gateway that is full refuses streams, and lets no request wait.
+    await pause(retrySeconds(refusal, 0));
+    // It says why, too.
+    await this.#read("?wait=5", signal);
   }
 
   /** Until it is held no more. */
@@ -182,7 +190,7 @@ function mayRecover({ status, code, retryAfter }) {
   if (code === "too_many_expired_holds") return false;
   // The clock is a little fast.
   if (code === "sale_not_open") return retryAfter <= 5;
-  return status === 0 || status >= 500 || [408, 425, 429].includes(status);
+  return status === 0 || status >= 500 || [408, 429].includes(status);
 }
 
 // In a browser that stores nothing, a reload forgets.

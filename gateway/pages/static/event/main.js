@@ -6,7 +6,7 @@ import { session } from "../core/session.js";
 import { everySecond, pause, poll } from "../storefront/polling.js";
 import { Buyer } from "./buyer.js";
 import { isChoosable, mended, most, order, pollSeconds, progress, whatWasLeft } from "./rules.js";
-import { say, showPhase, showTickets, showTypes } from "./view.js";
+import { say, showPayment, showPhase, showTickets, showTypes } from "./view.js";
 import * as words from "./words.js";
 
 const event = Number(/\/events\/([0-9]+)\/$/.exec(decodeURI(location.pathname))[1]);
@@ -43,8 +43,15 @@ const acts = {
 
 /** The dialog is loaded after the page, and before it is needed. */
 async function signIn(reason) {
-  if (session.user === null) await import("../core/sign-in.js");
-  return session.user ?? $("sign-in-dialog").ask(reason);
+  if (session.user) return session.user;
+  try {
+    await import("../core/sign-in.js");
+  } catch {
+    // Browsers do not load it again, and after an update it has another address. Only a press
+    // leads here, so that nothing reloads for ever; who is offline keeps the page.
+    return navigator.onLine && location.reload();
+  }
+  return $("sign-in-dialog").ask(reason);
 }
 
 async function buy() {
@@ -81,6 +88,7 @@ function show() {
   showTypes(sale, possible, now);
   say({ ...says, status: words.announcement(says, state) });
   $("#buy").ariaDisabled = ordered.items.length === 0 || ordered.obstacle !== null;
+  showPayment(state, sale);
   if (state.place) $("#progress").value = progress(state.place);
   document.title = words.windowTitle(says);
   showChange(state);

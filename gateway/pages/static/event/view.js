@@ -10,8 +10,7 @@ import { nameOf } from "./words.js";
 export function say(words) {
   for (const [part, text] of Object.entries(words)) {
     for (const element of document.querySelectorAll(`[data-part="${part}"]`)) {
-      // What is written again is read out again.
-      if (element.textContent !== (text || "")) fill(element, text || "");
+      fill(element, text);
       element.hidden = !text;
     }
   }
@@ -60,10 +59,12 @@ export function showPhase({ phase, purchase }, sale) {
   const shown = $(`[data-phase="${phase}"]`);
   const list = $(".bill", shown);
   if (list !== null) fill(list, bill(purchase, sale));
-  if (phase === "held" && sale.payment_url) {
-    $("#pay").href = paymentAddress(sale.payment_url, purchase.id);
-  }
   return shown;
+}
+
+/** The organiser may correct the address at any time. */
+export function showPayment({ purchase }, { payment_url: address }) {
+  if (purchase && address) $("#pay").href = paymentAddress(address, purchase.id);
 }
 
 export function showTickets(purchases, sale) {
