@@ -48,14 +48,12 @@ RETRY_SKIPPED_SECONDS = (0.02, 0.03, 0.04, 0.05)
 class Batch(msgspec.Struct, frozen=True):
     """One committed drain transaction.
 
-    `parts`: the events of which it decided something. `decided_at`: as clients read it. `queued`:
-    events of this drain with queued commands after the locks were released. `skipped`: events
-    whose lane another transaction had locked. `committed_at`: in seconds since 1970, by this host's
-    clock.
+    `parts`: the events of which it decided something. `queued`: events of this drain with queued
+    commands after the locks were released. `skipped`: events whose lane another transaction had
+    locked. `committed_at`: in seconds since 1970, by this host's clock.
     """
 
     parts: list[Part]
-    decided_at: str
     queued: list[int]
     skipped: list[int] = []
     seconds: float = 0.0
@@ -179,7 +177,7 @@ def decide_batch(
         locked = store.begin(cursor, wanted, whole=recheck.whole)
     lock_seconds = time.monotonic() - started
     if not locked:
-        batch = Batch([], "", store.queued_among(cursor, recheck))
+        batch = Batch([], store.queued_among(cursor, recheck))
     else:
         batch = _close_sold_out(cursor, locked, settings, recheck) or _decide_oldest(
             cursor, locked, settings, recheck
@@ -201,13 +199,10 @@ def _decide_oldest(
     rows_of_each = max(1, settings.drain_batch_rows // len(locked))
     queues, seen = store.read_work(cursor, locked, rows_of_each)
     if not queues:
-        return Batch([], "", store.rollback_and_recheck(cursor, recheck))
+        return Batch([], store.rollback_and_recheck(cursor, recheck))
     owned = _owned(cursor, queues)
     purchases = _purchases(cursor, queues)
     lanes = [lane for lane in locked if lane.event_id in queues]
-    # A request may be accepted after this transaction began: none is decided before its acceptance.
-    accepted_at = (work.created_at for queue in queues.values() for work in queue.work)
-    at = max(locked[0].now, *(lane.at for lane in lanes), *accepted_at)
     parts = []
     for lane in lanes:
         queue = queues[lane.event_id]
@@ -220,6 +215,9 @@ def _decide_oldest(
             purchases.get(lane.event_id, {}),
             lane.extended_seconds,
         )
+        # A request may be accepted after this transaction began: none is decided before that. Each
+        # lane has its own time: one that is ahead, by a clock set back since, moves no other.
+        at = max(lane.now, *(work.created_at for work in queue.work))
         entries, after = decide(before, at, [work.command for work in queue.work])
         parts.append(Part(lane, queue.work, entries, before, after))
     reached("before_decision_commit")
@@ -229,12 +227,11 @@ def _decide_oldest(
             cursor,
             parts,
             locked_lanes=len(locked),
-            at=at,
             seen=seen,
             decided_by=_this_process(),
             recheck=recheck,
         )
-    return Batch(parts, at, queued, commit_seconds=time.monotonic() - began)
+    return Batch(parts, queued, commit_seconds=time.monotonic() - began)
 
 
 def _owned(
@@ -283,7 +280,7 @@ def _close_sold_out(
     began = time.monotonic()
     with metrics.COMMIT_SECONDS.time():
         queued = store.commit(cursor, recheck)
-    return Batch([part], at, queued, commit_seconds=time.monotonic() - began)
+    return Batch([part], queued, commit_seconds=time.monotonic() - began)
 
 
 def _unchanged(command: Command) -> tuple[Change, ...]:

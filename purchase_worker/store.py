@@ -183,10 +183,10 @@ WRITE = Prepared(
     """
 WITH batch AS (
     INSERT INTO batches (event_id, first_number, last_number, at, seen, decided_by, locked_lanes)
-    SELECT event_id, first_number, last_number, %(at)s::timestamptz, %(seen)s::pg_snapshot,
+    SELECT event_id, first_number, last_number, at, %(seen)s::pg_snapshot,
            %(decided_by)s, %(locked_lanes)s
-    FROM unnest(%(event_ids)s::bigint[], %(firsts)s::bigint[], %(lasts)s::bigint[])
-        AS part (event_id, first_number, last_number)
+    FROM unnest(%(event_ids)s::bigint[], %(firsts)s::bigint[], %(lasts)s::bigint[],
+                %(ats)s::timestamptz[]) AS part (event_id, first_number, last_number, at)
 )
 INSERT INTO ledger (event_id, number, command_id, purchase_id, kind, reason, ticket_type_id, change,
                     left_after, items)
@@ -306,13 +306,18 @@ class Queue(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """What a batch decides of one event: an entry for each command, and the state before."""
+    """What a batch decides of one event: an entry for each command, and the states around them."""
 
     lane: Lane
     work: Sequence[Work]
     entries: Sequence[Entry]
     before: State
     after: State
+
+    @property
+    def decided_at(self) -> str:
+        """As clients read it."""
+        return self.after.at
 
 
 class Recheck(msgspec.Struct, frozen=True):
@@ -428,7 +433,6 @@ def write_and_commit(
     parts: Sequence[Part],
     *,
     locked_lanes: int,
-    at: str,
     seen: str,
     decided_by: str,
     recheck: Recheck,
@@ -453,7 +457,7 @@ def write_and_commit(
             "event_ids": plain_array(part.lane.event_id for part in parts),
             "firsts": plain_array(part.before.number + 1 for part in parts),
             "lasts": plain_array(part.after.number for part in parts),
-            "at": at,
+            "ats": array_literal(part.decided_at for part in parts),
             "seen": seen,
             "decided_by": decided_by,
             "locked_lanes": locked_lanes,

@@ -137,6 +137,8 @@ class DecidedBatch(msgspec.Struct, frozen=True, kw_only=True):
     # What each confirmation or release that was not refused made of its purchase, and when.
     resolved: dict[str, str] = {}
     at: str = ""
+    # When, of those of another event whose time is not `at`.
+    resolved_at: dict[str, str] = {}
 
 
 def purchase_of(  # noqa: PLR0913 - as many as the body has

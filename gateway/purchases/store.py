@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import psycopg2
@@ -92,7 +92,7 @@ EXHAUSTED = f"""
             AND (event_id, user_id, buyer, seq)
                 < (v.event_id, v.user_id, coalesce(v.buyer, ''), {SEQ_MAX})
         ORDER BY event_id, user_id, buyer, seq
-        LIMIT 1 OFFSET most.tickets + {VAIN_MAX} - 1
+        LIMIT 1 OFFSET most.tickets::bigint + {VAIN_MAX} - 1
     ) last
     WHERE most.tickets IS NOT NULL AND {OF_OTHERS}
 """
@@ -261,6 +261,7 @@ class SaleColumns(NamedTuple):
 
 # One row of the accept statement's answer.
 Row = tuple[Any, ...]
+Item = TypeVar("Item")
 # A key that two statements insert at the same moment is visible to the next snapshot.
 ACCEPT_ATTEMPTS = 3
 
@@ -285,13 +286,7 @@ def accept(engine: Engine, requests: Sequence[PurchaseRequest], limits: Limits) 
     verdicts: dict[str, Verdict] = {}
     pending = list(requests)
     for _attempt in range(ACCEPT_ATTEMPTS):
-        accepted: dict[int, int] = {}
-        for request, row in zip(pending, _insert(engine, pending, limits), strict=True):
-            verdict = (
-                row
-                if isinstance(row, Problem)
-                else _verdict(request, row, accepted, limits.position_max_rows)
-            )
+        for request, verdict in zip(pending, _insert(engine, pending, limits), strict=True):
             if verdict is not None:
                 verdicts[request.id] = verdict
         pending = [request for request in pending if request.id not in verdicts]
@@ -332,15 +327,15 @@ def _literal_or_empty(values: Sequence[str | None]) -> str:
 
 def _insert(
     engine: Engine, requests: Sequence[PurchaseRequest], limits: Limits
-) -> Sequence[Row | Problem]:
-    """Run the statement: a row for each request, or the problem that it met."""
+) -> list[Verdict | None]:
+    """Run the statement: a verdict for each request; None while another inserts the same key."""
     for _attempt in range(ACCEPT_ATTEMPTS):
         try:
             with statement(engine) as cursor:
                 has_cart = any(len(request.lines) > 1 for request in requests)
                 accept_batch = ACCEPT_CARTS if has_cart else ACCEPT
                 accept_batch.run(cursor, parameters_of(requests, limits))
-                return cursor.fetchall()
+                rows = cursor.fetchall()
         except (*TRY_AGAIN, ForeignKeyViolation) as error:
             # Rolled back, because of others: two retry storms that cross, a changed sale, a ticket
             # type that was deleted after the snapshot and is unknown in the next one.
@@ -353,8 +348,28 @@ def _insert(
             if len(requests) == 1:
                 logger.exception("accept_failed", purchase=requests[0].id)
                 return [ServerError()]
-            return [row for r in requests for row in _insert(engine, [r], limits)]
+            return [
+                verdict for half in halves(requests) for verdict in _insert(engine, half, limits)
+            ]
+        else:
+            return _verdicts(requests, rows, limits.position_max_rows)
     return [Unavailable() for _ in requests]
+
+
+def halves(batch: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
+    """Of a batch that failed, so that one bad row costs two statements for each halving."""
+    middle = len(batch) // 2
+    return batch[:middle], batch[middle:]
+
+
+def _verdicts(
+    requests: Sequence[PurchaseRequest], rows: Sequence[Row], position_max_rows: int
+) -> list[Verdict | None]:
+    accepted: dict[int, int] = {}
+    return [
+        _verdict(request, row, accepted, position_max_rows)
+        for request, row in zip(requests, rows, strict=True)
+    ]
 
 
 def _verdict(
@@ -362,7 +377,7 @@ def _verdict(
 ) -> Verdict | None:
     """The verdict of a row; None while another statement inserts the same key.
 
-    `accepted`: the requests of this batch so far, by event.
+    `accepted`: the requests of this statement so far, by event.
     """
     (refusal, earlier_id, event_id, price, items, currency, created_at, seq, queued, last_seq) = (
         row[:10]

@@ -251,7 +251,10 @@ class DecisionListener:
             self._observe(batch)
         for event_id, decided in batch.decided.items():
             self._pace.observe(event_id, decided, batch.seconds)
-        outcomes = {id_: Outcome(status, batch.at) for id_, status in batch.resolved.items()}
+        outcomes = {
+            id_: Outcome(status, batch.resolved_at.get(id_, batch.at))
+            for id_, status in batch.resolved.items()
+        }
         self._waiters.wake(batch.ids, outcomes)
         self._waiters.wake(map(ledger_of, batch.events))
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from gateway.purchases import read
 from gateway.purchases.read import KEPT_OUTCOMES, Found, found_of, purchase_of
-from gateway.purchases.store import KEY_TAKEN
+from gateway.purchases.store import KEY_TAKEN, halves
 from gateway.resolutions.rules import (
     Accept,
     Accepted,
@@ -117,6 +117,9 @@ LEFT JOIN counted ON counted.event_id = a.event_id
 """,
 )
 
+# Of a question about a purchase.
+NO_ROW = ("", None, None, None, None, None)
+
 logger = get_logger(__name__)
 
 
@@ -162,7 +165,7 @@ def _attempt_all(engine: Engine, commands: Sequence[Command]) -> dict[str, Verdi
         with statement(engine) as cursor:
             standings = _standings(cursor, commands)
             judged = list(zip(commands, map(judge, commands, standings), strict=True))
-            wanted = [(c, verdict) for c, verdict in judged if isinstance(verdict, Accept)]
+            wanted = _one_of_each_payment(judged)
             stored = _insert(cursor, wanted) if wanted else {}
     except TRY_AGAIN as error:
         logger.warning("resolutions_retried", rows=len(commands), error=str(error))
@@ -173,11 +176,31 @@ def _attempt_all(engine: Engine, commands: Sequence[Command]) -> dict[str, Verdi
     except psycopg2.Error as error:
         # Nothing was stored. What is wrong with one command must not fail the others.
         if len(commands) > 1:
-            return {id_: v for c in commands for id_, v in _attempt_all(engine, [c]).items()}
+            first, second = halves(commands)
+            return _attempt_all(engine, first) | _attempt_all(engine, second)
         return {commands[0].id: _problem_of(error)}
     return stored | {
         command.id: verdict for command, verdict in judged if not isinstance(verdict, Accept)
     }
+
+
+def _one_of_each_payment(
+    judged: Sequence[tuple[Command, Accept | Verdict]],
+) -> list[tuple[Command, Accept]]:
+    """Those to insert: of several with one payment reference the first. The next attempt sees it.
+
+    Together they would break the guard, and fail all that are with them.
+    """
+    wanted: list[tuple[Command, Accept]] = []
+    payments = set()
+    for command, verdict in judged:
+        payment = command.user_id, command.payment_reference
+        if not isinstance(verdict, Accept) or payment in payments:
+            continue
+        if command.payment_reference is not None:
+            payments.add(payment)
+        wanted.append((command, verdict))
+    return wanted
 
 
 def _problem_of(error: psycopg2.Error) -> Problem:
@@ -284,13 +307,15 @@ def _answers(cursor: cursor, questions: Sequence[Question]) -> list[Answer | Exc
     if commands:
         ANSWERS.run(cursor, {"ids": array_literal(commands)})
         rows = {row[0]: row[1:] for row in cursor.fetchall()}
-    about = [q.purchase_id or rows[q.command_id][1] for q in questions]
+    about = [q.purchase_id or rows.get(q.command_id, NO_ROW)[1] for q in questions]
     purchases = _purchases(cursor, [id_ for id_ in about if id_ is not None])
     found: list[Answer | Exception] = []
     for question, purchase_id in zip(questions, about, strict=True):
-        kind, _, payment_reference, outcome, reason, held = rows.get(
-            question.command_id, ("", None, None, None, None, None)
-        )
+        if question.command_id is not None and question.command_id not in rows:
+            # A failover lost it while somebody waited.
+            found.append(Unavailable())
+            continue
+        kind, _, payment_reference, outcome, reason, held = rows.get(question.command_id, NO_ROW)
         purchase = purchases.get(purchase_id) if purchase_id is not None else None
         found.append(Answer(kind, payment_reference, outcome, reason, held, purchase))
     return found

@@ -18,12 +18,12 @@ def count_batch(batch: Batch) -> None:
     metrics.DRAIN_BATCH_ROWS.observe(batch.rows)
     for outcome, purchases in batch.outcomes.items():
         metrics.DECIDED.labels(outcome).inc(purchases)
-    # `decided_at` is the time at which the transaction began.
-    committed_at = datetime.fromisoformat(batch.decided_at).timestamp() + batch.seconds
+    # `now` is when the transaction began; a lane's own time may be ahead of it.
+    committed_at = datetime.fromisoformat(batch.parts[0].lane.now).timestamp() + batch.seconds
     # Requests that were accepted together have one time, so there are few different ones.
     times = Counter(work.created_at for part in batch.parts for work in part.work)
     for created_at, purchases in times.items():
-        seconds = committed_at - datetime.fromisoformat(created_at).timestamp()
+        seconds = max(0.0, committed_at - datetime.fromisoformat(created_at).timestamp())
         metrics.REQUEST_TO_DECISION_SECONDS.observe_many(seconds, purchases)
 
 

@@ -62,8 +62,9 @@ def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
     results: list[Command] = []
     ids = []
     decided: Counter[int] = Counter()
-    resolved = {}
+    resolved, resolved_at = {}, {}
     events = set()
+    at = batch.parts[0].decided_at
     for part, work, entry in batch.decided:
         command = work.command
         ids.append(command.id)
@@ -71,7 +72,7 @@ def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
         if isinstance(command, Buy):
             decided[part.lane.event_id] += 1
             if entry.kind != HELD:
-                purchase = body(part.lane.event_id, command, work, entry, batch.decided_at)
+                purchase = body(part.lane.event_id, command, work, entry, part.decided_at)
                 result = pack_result(command.user_id, msgspec.json.encode(purchase))
                 seconds = ttl_seconds if entry.kind == REJECTED else CONFIRMED_TTL_SECONDS
                 results.append(("SET", RESULT_KEY_PREFIX + command.id, result, "EX", seconds))
@@ -79,6 +80,8 @@ def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
             ids.append(entry.purchase_id)
             if isinstance(command, Confirm | Release):
                 resolved[command.id] = entry.kind
+                if part.decided_at != at:
+                    resolved_at[command.id] = part.decided_at
             results.append(("DEL", RESULT_KEY_PREFIX + entry.purchase_id))
     message = DecidedBatch(
         ids=ids,
@@ -89,7 +92,8 @@ def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
         commit_seconds=batch.commit_seconds,
         committed_at=batch.committed_at,
         resolved=resolved,
-        at=batch.decided_at,
+        at=at,
+        resolved_at=resolved_at,
     )
     return [*results, ("PUBLISH", DECIDED_CHANNEL, msgspec.msgpack.encode(message))]
 

@@ -18,7 +18,7 @@ def open_runtime(self: Runtime, *args: Any) -> None:
 
 
 def publish_and_commit(cursor: Any, parts: Sequence[store.Part], **rest: Any) -> list[int]:
-    _runtimes[-1].publish(Batch(list(parts), rest["at"], []))
+    _runtimes[-1].publish(Batch(list(parts), []))
     return _write_and_commit(cursor, parts, **rest)
 
 

@@ -15,10 +15,16 @@ from purchase_worker import store
 from purchase_worker.audit.report import audit
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
 from purchase_worker.drain import RETRY_SKIPPED_SECONDS, Batch, Drained, drain
-from purchase_worker.publish.results import ResultPublisher
+from purchase_worker.publish.results import ResultPublisher, commands
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
-from shared.purchases import RESULT_KEY_PREFIX, Purchase, unpack_result
+from shared.purchases import (
+    RESULT_KEY_PREFIX,
+    DecidedBatch,
+    Purchase,
+    ResolvedPurchase,
+    unpack_result,
+)
 from tests.support.factories import (
     add_event,
     add_ticket_type,
@@ -31,6 +37,8 @@ from tests.support.factories import (
     issue,
     outcomes,
     queue,
+    queue_buy,
+    queue_resolution,
     request,
     rows,
     run,
@@ -87,7 +95,57 @@ def test_nothing_is_decided_before_it_was_accepted(
     newest = "SELECT at FROM batches ORDER BY first_number DESC LIMIT 1"
     assert scalar(engine, newest) == scalar(engine, "SELECT at FROM lanes") == last
     (batch,) = batches
-    assert datetime.fromisoformat(batch.decided_at) == last
+    assert [datetime.fromisoformat(part.decided_at) for part in batch.parts] == [last]
+
+
+def test_a_lane_whose_time_is_ahead_moves_no_other(
+    engine: Engine, settings: Settings, redis_client: redis.Redis
+) -> None:
+    """As a former primary's clock left it; its holds end late, and those of other events do not.
+
+    Results and the message to gateways have the time of their own event too.
+    """
+    ahead, other = add_ticket_type(engine, 4), add_ticket_type(engine, 4)
+    events = [event_of(engine, id_) for id_ in (ahead, other)]
+    held = [queue_buy(engine, [(id_, 1)], hold_seconds=600) for id_ in (ahead, other)]
+    drain(engine, events, settings, ignore)
+    for table in ("lanes", "batches"):
+        tamper(
+            engine,
+            f"UPDATE {table} SET at = at + interval '1 hour' WHERE event_id = {events[0]}",
+        )
+    bought = queue(engine, [request(add_user(engine), id_) for id_ in (ahead, other)])
+    late = queue_buy(engine, [(other, 1)], hold_seconds=600)
+    paid = [queue_resolution(engine, "confirm", id_, payment_reference=id_) for id_ in held]
+    batches: list[Batch] = []
+    publish = ResultPublisher(settings)
+
+    def keep(batch: Batch) -> None:
+        batches.append(batch)
+        publish(batch)
+
+    drain(engine, events, settings, keep)
+    (batch,) = batches
+    hour = "SELECT event_id FROM lanes WHERE at > now() + interval '50 minutes'"
+    assert rows(engine, hour) == [(events[0],)]
+    (ends_at,) = rows(
+        engine,
+        "SELECT ends_at < now() + interval '11 minutes' FROM holds"
+        " WHERE purchase_id = CAST(:id AS uuid)",
+        id=late,
+    )
+    assert ends_at == (True,)
+    found = read(engine, [*held, *bought], position_max_rows=1)
+    for id_ in bought:
+        expected = found[id_].user_id, msgspec.json.encode(found[id_].purchase)
+        assert result_of(redis_client, id_) == expected
+    name, _channel, body = commands(batch, 60)[-1]
+    assert name == "PUBLISH"
+    message = msgspec.msgpack.decode(body, type=DecidedBatch)
+    times = [message.resolved_at.get(id_, message.at) for id_ in paid]
+    purchases = [found[id_].purchase for id_ in held]
+    assert times == [p.resolved_at for p in purchases if isinstance(p, ResolvedPurchase)]
+    assert audit(engine, settings).ok
 
 
 def test_closes_the_backlog_of_a_sold_out_event_in_bulk_and_in_order(

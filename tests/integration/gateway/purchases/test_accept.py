@@ -167,6 +167,32 @@ def test_a_request_that_breaks_the_statement_fails_alone(engine: Engine) -> None
     assert [type(v) for v in verdicts] == [Accepted, ServerError, Accepted]
 
 
+def test_one_bad_request_costs_a_large_batch_few_statements(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others keep their order, their keys and their positions."""
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 100)
+    run(engine, "ALTER TABLE requests ADD CONSTRAINT no_threes CHECK (quantity <> 3)")
+    asked = [request(user, ticket_type) for _ in range(64)]
+    asked[40] = request(user, ticket_type, 3)
+    asked[5], asked[60] = (request(user, ticket_type, 1, "k") for _ in range(2))
+    statement, batches = store.statement, []
+
+    def counted(engine: Engine) -> Any:
+        batches.append(1)
+        return statement(engine)
+
+    monkeypatch.setattr(store, "statement", counted)
+    verdicts = accept(engine, asked)
+    assert len(batches) == 1 + 2 * 6
+    assert isinstance(verdicts[40], ServerError)
+    assert verdicts[60] == Replayed(asked[5].id, event_of(engine, ticket_type))
+    accepted = [v for v in verdicts if isinstance(v, Accepted)]
+    assert [v.position for v in accepted] == list(range(62))
+    stored = [id_ for id_, _, _ in outcomes(engine, ticket_type)]
+    assert stored == [r.id for nth, r in enumerate(asked) if nth not in (40, 60)]
+
+
 def test_the_same_key_of_two_users_makes_two_purchases(engine: Engine) -> None:
     ticket_type = add_ticket_type(engine, 5)
     verdicts = accept(engine, [request(add_user(engine), ticket_type, 1, "k") for _ in range(2)])
@@ -347,6 +373,21 @@ def test_who_is_rejected_again_and_again_is_refused_at_last(engine: Engine, limi
     (ada, grace) = accept(engine, [replace(wanted(owner), buyer=name) for name in ("ada", "grace")])
     assert isinstance(ada, Accepted) == (limited == "no limit")
     assert isinstance(grace, Accepted)
+
+
+@pytest.mark.parametrize("limited", ["of the event", "of the type", "of a cart's line"])
+def test_any_limit_of_each_user_is_counted_with(engine: Engine, limited: str) -> None:
+    """The largest that the column takes, and more beside it, are more than its type holds."""
+    event, most = add_event(engine), 2**31 - 1
+    limit = {} if limited == "of the event" else {"max_per_user": most}
+    ticket_type = add_ticket_type(engine, 10, event_id=event, **limit)
+    if limited == "of the event":
+        run(engine, "UPDATE events SET max_per_user = :most WHERE id = :id", most=most, id=event)
+    lines = [(ticket_type, 1)]
+    if limited == "of a cart's line":
+        lines.append((add_ticket_type(engine, 10, event_id=event), 1))
+    (verdict,) = accept(engine, [cart(add_user(engine), lines)])
+    assert isinstance(verdict, Accepted)
 
 
 @pytest.mark.parametrize("lines", [1, 2])

@@ -24,7 +24,7 @@ from purchase_worker.drain import Batch, drain
 from purchase_worker.publish.results import ResultPublisher
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
-from shared.errors import NotDecided, PaymentReferenceUsed, Unavailable
+from shared.errors import NotDecided, PaymentReferenceUsed, ServerError, Unavailable
 from tests.support.factories import (
     add_event,
     add_ticket_type,
@@ -190,6 +190,67 @@ def test_of_two_purchases_that_one_payment_is_to_confirm_at_the_same_moment_one_
             "PaymentReferenceUsed",
         ]
     assert sale.commands("confirm") == len(pairs)
+
+
+def test_of_one_batch_too_one_payment_confirms_one_purchase(
+    sale: Sale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it costs the other commands of the batch no statement of their own."""
+    first, second, third = sale.hold(3)
+    statement, attempts = store.statement, []
+
+    def counted(engine: Engine) -> Any:
+        attempts.append(1)
+        return statement(engine)
+
+    monkeypatch.setattr(store, "statement", counted)
+    commands = [
+        sale.command("confirm", first),
+        sale.command("confirm", second),
+        sale.command("confirm", third, payment_reference="pi_3"),
+        sale.command("confirm", first),
+        *(sale.command("extend") for _ in range(20)),
+    ]
+    paid, refused, others, again, *extended = sale.accept(*commands)
+    assert len(attempts) == 2
+    assert isinstance(refused, PaymentReferenceUsed)
+    assert again == Accepted(commands[0].id, sale.event)
+    assert all(isinstance(verdict, Accepted) for verdict in (paid, others, *extended))
+    assert (sale.commands("confirm"), sale.commands("extend")) == (2, 20)
+
+
+def test_one_bad_command_costs_a_large_batch_few_statements(
+    sale: Sale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No client can cause this.
+    run(sale.engine, "ALTER TABLE requests ADD CONSTRAINT no_61 CHECK (hold_seconds <> 61)")
+    commands = [sale.command("extend", seconds=61 if nth == 20 else 60) for nth in range(32)]
+    statement, attempts = store.statement, []
+
+    def counted(engine: Engine) -> Any:
+        attempts.append(1)
+        return statement(engine)
+
+    monkeypatch.setattr(store, "statement", counted)
+    verdicts = sale.accept(*commands)
+    assert len(attempts) == 1 + 2 * 5
+    assert isinstance(verdicts.pop(20), ServerError)
+    assert all(isinstance(verdict, Accepted) for verdict in verdicts)
+    stored = rows(sale.engine, "SELECT id::text FROM requests WHERE kind = 'extend' ORDER BY seq")
+    assert [row[0] for row in stored] == [c.id for c in commands if c.seconds == 60]
+
+
+def test_a_command_that_a_failover_lost_is_unavailable_and_no_other(sale: Sale) -> None:
+    (held,) = sale.hold()
+    stored, lost = sale.command("confirm", held), sale.command("extend")
+    sale.accept(stored)
+    asked = [Question(lost.id), Question(stored.id), Question(purchase_id=held)]
+    unavailable, of_command, of_purchase = store.answers(sale.engine, asked)
+    assert isinstance(unavailable, Unavailable)
+    assert isinstance(of_command, store.Answer)
+    assert isinstance(of_purchase, store.Answer)
+    assert (of_command.kind, of_command.payment_reference) == ("confirm", "pi")
+    assert of_command.purchase == of_purchase.purchase is not None
 
 
 def test_a_reference_of_which_the_confirmation_was_refused_is_free_again(sale: Sale) -> None:

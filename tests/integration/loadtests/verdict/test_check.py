@@ -86,7 +86,7 @@ def see_outcomes(batch: Batch) -> None:
     for part, work, entry in batch.decided:
         command = work.command
         assert isinstance(command, Buy)
-        purchase = body(part.lane.event_id, command, work, entry, batch.decided_at)
+        purchase = body(part.lane.event_id, command, work, entry, part.decided_at)
         observations.outcome(purchase.id, msgspec.json.encode(purchase))
 
 

@@ -29,7 +29,7 @@ def batch(rows: int, *, more: bool, seconds: float = 0.002) -> Batch:
         before,
         after,
     )
-    return Batch([part], AT, queued=[7] if more else [], seconds=seconds)
+    return Batch([part], queued=[7] if more else [], seconds=seconds)
 
 
 def pauses(

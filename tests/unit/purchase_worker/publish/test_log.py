@@ -29,7 +29,7 @@ def batch_of(requests: int, left: int) -> Batch:
         before,
         after,
     )
-    return Batch([part], AT, [], seconds=0.0125)
+    return Batch([part], [], seconds=0.0125)
 
 
 @pytest.fixture
