@@ -5,8 +5,9 @@ So a payment and its hold's end have one order, and a payment that comes first i
 
 from psycopg2.extensions import cursor
 
-# Of one event at a time. All that is due comes back before the next purchase is decided; but a
-# confirmation that comes meanwhile waits for no more of them, which is less than a second.
+# In a pass of the sweeper, the longest due first: a statement that has more to do than its timeout
+# allows would end none. A confirmation that comes meanwhile waits for no more of them, which is less
+# than a second.
 EXPIRE_ROWS = 20_000
 
 # A UUIDv7, as other commands have: so new ones stand together in every index of ids, and an event's
@@ -26,28 +27,36 @@ WITH RECURSIVE head AS (
         (SELECT event_id, ends_at FROM holds WHERE event_id > h.event_id
          ORDER BY event_id, ends_at LIMIT 1) n
 ), due AS (
-    SELECT h.event_id, now() - make_interval(secs => l.extended_seconds) AS ends_by
+    SELECT h.event_id, h.ends_at + make_interval(secs => l.extended_seconds) AS due_at,
+           now() - make_interval(secs => l.extended_seconds) AS ends_by
     FROM head h CROSS JOIN LATERAL (
         SELECT extended_seconds FROM lanes WHERE event_id = h.event_id OFFSET 0) l
     WHERE h.ends_at <= now() - make_interval(secs => l.extended_seconds)
 ), queued AS (
     INSERT INTO requests (id, event_id, kind, purchase_id, user_id, buyer)
-    SELECT {NEW_ID}, due.event_id, 'expire', hold.purchase_id, p.user_id, p.buyer
-    FROM due CROSS JOIN LATERAL (
-        SELECT purchase_id FROM holds WHERE event_id = due.event_id AND ends_at <= due.ends_by
+    SELECT {NEW_ID}, waiting.event_id, 'expire', hold.purchase_id, p.user_id, p.buyer
+    FROM (
+        SELECT * FROM due WHERE NOT EXISTS (
+            SELECT FROM work_list w CROSS JOIN LATERAL (
+                SELECT kind FROM requests WHERE id = w.command_id OFFSET 0) r
+            WHERE w.event_id = due.event_id AND w.class = 0 AND r.kind = 'expire' OFFSET 0)
+        ORDER BY due_at OFFSET 0) waiting
+    CROSS JOIN LATERAL (
+        SELECT purchase_id FROM holds WHERE event_id = waiting.event_id AND ends_at <= ends_by
         ORDER BY ends_at, purchase_id LIMIT %(rows)s) hold
     CROSS JOIN LATERAL (
         SELECT user_id, buyer FROM requests WHERE id = hold.purchase_id OFFSET 0) p
-    WHERE NOT EXISTS (
-        SELECT FROM work_list w CROSS JOIN LATERAL (
-            SELECT kind FROM requests WHERE id = w.command_id OFFSET 0) r
-        WHERE w.event_id = due.event_id AND w.class = 0 AND r.kind = 'expire' OFFSET 0)
+    LIMIT %(rows)s
 )
 SELECT event_id FROM due
 """
 
 
 def queue_due(cursor: cursor) -> list[int]:
-    """Queue the expiry of holds that are due; returns their events, also of those queued before."""
+    """Queue the expiry of holds that are due.
+
+    Returns the events with such holds, also those whose expiry was queued before, or waits for the
+    next call because `EXPIRE_ROWS` were queued.
+    """
     cursor.execute(QUEUE_DUE, {"rows": EXPIRE_ROWS})
     return [row[0] for row in cursor.fetchall()]

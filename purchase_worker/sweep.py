@@ -49,12 +49,8 @@ def sweep(runtime: Runtime) -> int:
         cursor.execute(TRY_ELECTION)
         if cursor.fetchone() != (True,):
             return 0
-        # In a transaction of its own, whose table locks would else last as long as the pass: behind
-        # a statement that waits for them, such as a migration's, our own decisions would wait too.
-        with statement(runtime.engine) as queueing:
-            due = expiry.queue_due(queueing)
         # With the purchases behind them: what came back is theirs at once.
-        for together in _chunks(due):
+        for together in _chunks(_queue_due(runtime)):
             decided += _decide(runtime, together)
         with statement(runtime.engine) as reading:
             stale = store.queued_too_long(reading, runtime.settings.sweep_after_seconds)
@@ -65,6 +61,18 @@ def sweep(runtime: Runtime) -> int:
                 logger.info("sweep_decided", events=together, decided=rescued)
             decided += rescued
     return decided
+
+
+def _queue_due(runtime: Runtime) -> list[int]:
+    """The events whose holds are due; none if that took too long, so that the rest is decided."""
+    try:
+        # In a transaction of its own, whose table locks would else last as long as the pass: behind
+        # a statement that waits for them, such as a migration's, our own decisions would wait too.
+        with statement(runtime.engine) as cursor:
+            return expiry.queue_due(cursor)
+    except DATABASE_UNAVAILABLE as error:
+        logger.warning("expiry_failed", error=str(error))
+        return []
 
 
 def _chunks(event_ids: list[int]) -> Iterator[list[int]]:

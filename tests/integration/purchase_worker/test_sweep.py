@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine
 
+from purchase_worker import expiry
 from purchase_worker.drain import Batch
 from purchase_worker.runtime import Runtime
 from purchase_worker.sweep import TRY_ELECTION, sweep
@@ -209,3 +210,38 @@ def test_an_event_that_cannot_be_decided_keeps_no_other_hold_open(
     make_trouble(engine, events[1])
     assert sweep(runtime) == 2
     assert rows(engine, "SELECT event_id FROM holds") == [(events[1],)]
+
+
+def test_many_holds_of_many_events_end_a_part_at_a_time(
+    engine: Engine, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expiry, "EXPIRE_ROWS", 3)
+    events = []
+    for _ in range(4):
+        ticket_type = add_ticket_type(engine, 2)
+        events.append(event_of(engine, ticket_type))
+        for _ in range(2):
+            queue_buy(engine, [(ticket_type, 1)], hold_seconds=600)
+    runtime.drain(events)
+    for number, event in enumerate(events):
+        tamper(
+            engine,
+            f"UPDATE holds SET ends_at = now() - interval '{number + 1} seconds'"
+            f" WHERE event_id = {event}",
+        )
+    assert sweep(runtime) == 3
+    # The longest due first.
+    left = rows(engine, "SELECT event_id FROM holds ORDER BY event_id")
+    assert [row[0] for row in left][:4] == [events[0], events[0], events[1], events[1]]
+    assert [sweep(runtime) for _ in range(3)] == [3, 2, 0]
+    assert rows(engine, "SELECT FROM holds") == []
+
+
+def test_what_was_queued_too_long_is_decided_though_ending_holds_takes_too_long(
+    engine: Engine, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expiry, "QUEUE_DUE", "SET LOCAL statement_timeout = 50; SELECT pg_sleep(9)")
+    ticket_type = add_ticket_type(engine, 3)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
+    grow_old(engine)
+    assert sweep(runtime) == 5
