@@ -6,8 +6,8 @@ So a payment and its hold's end have one order, and a payment that comes first i
 from psycopg2.extensions import cursor
 
 # In a pass of the sweeper, the longest due first: a statement that has more to do than its timeout
-# allows would end none. A confirmation that comes meanwhile waits for no more of them, which is less
-# than a second.
+# allows would end none. A confirmation that comes meanwhile waits for no more of them: less than a
+# second.
 EXPIRE_ROWS = 20_000
 
 # A UUIDv7, as other commands have: so new ones stand together in every index of ids, and an event's
