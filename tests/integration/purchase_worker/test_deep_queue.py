@@ -109,7 +109,7 @@ def ways(engine: Engine, prepared: Prepared, event: int) -> set[str]:
         "items": "{}",
         "firsts": array_literal([1, 1]),
         "lasts": array_literal([1, 1]),
-        "at": "2026-11-22T12:00:00.000000Z",
+        "ats": "{2026-11-22T12:00:00.000000Z}",
         "lane_at": "2026-11-22T12:00:00.000000Z",
         "locked_lanes": 1,
         "seen": "1:1:",
