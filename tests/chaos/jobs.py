@@ -59,17 +59,19 @@ def _on_one_system(run: Run, rounds: Iterator[Round]) -> Iterator[Result]:
         for number, kinds in rounds:
             chance = random.Random(f"{run.seed} {number}")
             faults = [kind(system) for kind in kinds]
-            is_held = True
             try:
                 result = hold(system, faults, chance)
             except Exception:  # whatever it was, the others are held
-                result, is_held = _not_held(faults), False
-            click.echo(_line(number, result))
-            if result.violations:
-                click.echo(f"       logs: {_keep_logs(system)}")
-            yield result
-            if not is_held:
+                yield _said(number, _not_held(faults), system)
                 return
+            yield _said(number, result, system)
+
+
+def _said(number: int, result: Result, system: System) -> Result:
+    click.echo(_line(number, result))
+    if result.violations:
+        click.echo(f"       logs: {_keep_logs(system)}")
+    return result
 
 
 def _not_held(faults: Sequence[Fault]) -> Result:
