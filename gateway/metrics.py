@@ -53,6 +53,11 @@ QUEUED = Gauge(
     "Queued purchases in the whole system, counted up to the backlog's limit",
     multiprocess_mode="livemostrecent",
 )
+BACKLOG_MAX_ROWS = Gauge(
+    "eventify_backlog_max_rows",
+    "Queued purchases at which gateways respond with 503 (EVENTIFY_BACKLOG_MAX_ROWS)",
+    multiprocess_mode="livemostrecent",
+)
 OLDEST_QUEUED_SECONDS = Gauge(
     "eventify_oldest_queued_seconds",
     "Age of the oldest queued purchase",

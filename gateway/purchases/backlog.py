@@ -22,6 +22,7 @@ class BacklogGauge:
         self._limit = settings.backlog_max_rows
         self._engine = engine
         self.is_full = False
+        metrics.BACKLOG_MAX_ROWS.set(self._limit)
         self.checks = Periodic(
             self._check, settings.backlog_check_seconds, logger, "backlog_count_failed"
         )

@@ -1,4 +1,4 @@
-"""`make chaos`: round after round, faults alone and in random pairs in turns, and a table of it."""
+"""`make chaos`: round after round, two faults alone and then a random pair, and a table of it."""
 
 import random
 import secrets
@@ -31,7 +31,7 @@ MISSING = [
 
 
 @click.command()
-@click.option("--rounds", type=click.IntRange(min=1), default=2 * len(ALL), show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=len(ALL) * 3 // 2, show_default=True)
 @click.option("--seed", type=int, help="Who buys what, and which faults meet; drawn if not given.")
 @click.option(
     "--only",

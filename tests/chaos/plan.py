@@ -18,8 +18,8 @@ Round = tuple[int, list[type[Fault]]]
 def plan(only: str | None, seed: int) -> Iterator[list[type[Fault]]]:
     """The rounds in order, without end; the same for the same seed.
 
-    In turns a fault alone and a pair, so that a short run has both; every fault is alone once
-    before one is again.
+    After every two faults alone comes a pair, so that a short run has both; every fault is alone
+    once before one is again.
 
     Args:
         only: faults of this class alone; PAIRS; FAILOVER; PAYMENT; or PAYMENT_FAILOVER: failovers,
@@ -32,9 +32,9 @@ def plan(only: str | None, seed: int) -> Iterator[list[type[Fault]]]:
             yield random_pair(chance)
     rounds = _rounds(only)
     while True:
-        for faults in chance.sample(rounds, len(rounds)):
+        for place, faults in enumerate(chance.sample(rounds, len(rounds))):
             yield faults
-            if only is None:
+            if only is None and place % 2 == 1:
                 yield random_pair(chance)
 
 

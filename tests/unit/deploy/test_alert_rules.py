@@ -43,6 +43,7 @@ WELL: Series = {
     'eventify_sweep_timestamp_seconds{job="sweeper"}': "0+5x240",
     'eventify_queue_read_timestamp_seconds{job="gateway"}': "0+5x240",
     'eventify_purchases_queued{job="gateway"}': "30x240",
+    'eventify_backlog_max_rows{job="gateway"}': "20000x240",
     'eventify_oldest_queued_seconds{job="gateway"}': "0.02x240",
     'eventify_webhook_lag_seconds{job="sender"}': "0.2x240",
     'eventify_webhook_poll_timestamp_seconds{job="sender"}': "0+5x240",
@@ -101,7 +102,7 @@ WRONG: dict[str, Series] = {
     "EventifyOldestQueuedTooLong": {
         'eventify_oldest_queued_seconds{job="gateway"}': "0x120 0+5x120"
     },
-    "EventifyBacklogFilling": {'eventify_purchases_queued{job="gateway"}': "0x120 100000+500x120"},
+    "EventifyBacklogFilling": {'eventify_purchases_queued{job="gateway"}': "0x120 10000+50x120"},
     "EventifyNoWorkerDeciding": {
         'eventify_sweeper_decisions_total{job="sweeper"}': "0x180 0+500x60",
         'eventify_purchases_decided_total{job="sweeper",outcome="expired"}': "0x180 0+500x60",
