@@ -60,10 +60,15 @@ def main(rounds: int, seed: int | None, only: str | None, jobs: int, controls: b
 
 def _hold_rounds(run: Run) -> int:
     report = Report()
-    for result in hold_rounds(run):
-        report.add(result)
+    stopped = False
+    try:
+        for result in hold_rounds(run):
+            report.add(result)
+    except KeyboardInterrupt:
+        stopped = True
+        click.echo("Stopped: of the rounds that were held until then")
     click.echo(report.table())
-    return 0 if report.ok else 1
+    return 0 if report.ok and not stopped else 1
 
 
 def _hold_controls(seed: int, only: str | None) -> int:

@@ -5,11 +5,12 @@ import shutil
 import signal
 import traceback
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from itertools import chain
-from multiprocessing import active_children, get_context
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
 from pathlib import Path
+from queue import Empty
 from tempfile import mkdtemp
 
 import click
@@ -35,21 +36,50 @@ class Run(msgspec.Struct, frozen=True):
     only: str | None
 
 
-def hold_rounds(run: Run) -> list[Result]:
-    """Hold them all, and print a line for each; a round is the same whichever process holds it."""
+def hold_rounds(run: Run) -> Iterator[Result]:
+    """Hold them all, and print a line for each; a round is the same whichever process holds it.
+
+    Raises:
+        RuntimeError: a process ended before its rounds did.
+    """
     context = get_context("spawn")
-    with _sigterm_stops_all(), ProcessPoolExecutor(run.jobs, context) as pool:
-        shares = pool.map(_hold_share, [run] * run.jobs, range(1, run.jobs + 1))
-        return list(chain.from_iterable(shares))
+    held: Queue[Result] = context.Queue()
+    jobs = [
+        context.Process(target=_hold_share, args=(run, first, held))
+        for first in range(1, run.jobs + 1)
+    ]
+    for job in jobs:
+        job.start()
+    try:
+        # What a process has put is all there once it has ended.
+        while any(job.is_alive() for job in jobs) or not held.empty():
+            with suppress(Empty):
+                yield held.get(timeout=1)
+        if any(job.exitcode for job in jobs):
+            raise RuntimeError("a process ended before its rounds did")
+    finally:
+        # SIGTERM came to this process alone, Ctrl-C to them too.
+        for job in jobs:
+            job.terminate()
+        for job in jobs:
+            job.join()
 
 
-def _hold_share(run: Run, first: int) -> list[Result]:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _hold_share(run: Run, first: int, held: "Queue[Result]") -> None:
+    for stop_signal in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop_signal, _stop)
     waiting = share(plan(run.only, run.seed), run.rounds, first, run.jobs)
-    results: list[Result] = []
-    for round_ in waiting:
-        results += _on_one_system(run, chain([round_], waiting))
-    return results
+    with suppress(KeyboardInterrupt):
+        for round_ in waiting:
+            for result in _on_one_system(run, chain([round_], waiting)):
+                held.put(result)
+
+
+def _stop(*_: object) -> None:
+    """Once: a system that is being stopped is stopped to its end."""
+    for stop_signal in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop_signal, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _on_one_system(run: Run, rounds: Iterator[Round]) -> Iterator[Result]:
@@ -100,19 +130,3 @@ def _line(number: int, result: Result) -> str:
         "never recovered" if recovered is None else f"recovered in {recovered:.1f} s"
     )
     return "\n".join([line, *(f"       {v.promise}: {v.detail}" for v in result.violations)])
-
-
-@contextmanager
-def _sigterm_stops_all() -> Iterator[None]:
-    """It comes to this process alone, Ctrl-C to its children too."""
-
-    def stop(*_: object) -> None:
-        for child in active_children():
-            child.terminate()
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
