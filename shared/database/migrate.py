@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError, PendingRollbackError
 
 from shared.database.epoch import renew_epoch
 from shared.database.rights import grant_rights
+from shared.database.schema_version import is_newer
 from shared.database.transaction_ids import pass_stored_transaction_ids
 from shared.errors import ConfigurationError
 
@@ -56,6 +57,7 @@ def migrate(
 ) -> int:
     """Run every missing migration, and grant each service's role its rights.
 
+    A schema of a newer version of Eventify, and its rights, stay as they are: this one runs on it.
     A database that was restored gets a new epoch.
 
     Several processes may call it at once. Each migration is atomic.
@@ -80,13 +82,14 @@ def migrate(
         with engine.begin() as lock:
             lock.execute(text(WITHOUT_LIMITS))
             lock.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": MIGRATION_LOCK_ID})
-            with engine.connect() as connection:
-                event.listen(connection, "begin", _set_limits)
-                config.attributes |= {"connection": connection, "currency": currency}
-                command.upgrade(config, revision)
-            if revision != HEAD:
-                return 0
-            grant_rights(engine)
+            if not is_newer(lock):
+                with engine.connect() as connection:
+                    event.listen(connection, "begin", _set_limits)
+                    config.attributes |= {"connection": connection, "currency": currency}
+                    command.upgrade(config, revision)
+                if revision != HEAD:
+                    return 0
+                grant_rights(engine)
             renew_epoch(engine, restored=restored, lease_seconds=lease_seconds)
             return pass_stored_transaction_ids(engine)
     except OperationalError as error:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE, open_engine
@@ -21,11 +21,27 @@ def missing_migrations(engine: Engine) -> list[str]:
         sqlalchemy.exc.DBAPIError: the database is unavailable.
     """
     with engine.connect() as connection:
-        current = ""
-        if connection.scalar(text("SELECT to_regclass('alembic_version')")):
-            current = connection.scalar(text("SELECT max(version_num) FROM alembic_version")) or ""
-    revisions = sorted(file.name[:4] for file in VERSIONS.glob("[0-9]*.py"))
-    return [revision for revision in revisions if revision > current]
+        current = _current(connection)
+    return [revision for revision in _revisions() if revision > current]
+
+
+def is_newer(connection: Connection) -> bool:
+    """Whether a newer version of Eventify has migrated the database.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: the database is unavailable.
+    """
+    return _current(connection) > _revisions()[-1]
+
+
+def _current(connection: Connection) -> str:
+    if not connection.scalar(text("SELECT to_regclass('alembic_version')")):
+        return ""
+    return connection.scalar(text("SELECT max(version_num) FROM alembic_version")) or ""
+
+
+def _revisions() -> list[str]:
+    return sorted(file.name[:4] for file in VERSIONS.glob("[0-9]*.py"))
 
 
 def refuse_former_schema(settings: Settings, process_name: str) -> None:

@@ -14,6 +14,7 @@ from shared.auth.keys import load_public_keys, load_signing_key
 from shared.config.settings import Settings
 from shared.database.migrate import migrate
 from shared.database.oldest_queued import OLDEST_QUEUED
+from shared.database.rights import GATEWAY
 from shared.database.schema_version import missing_migrations
 from tests.integration.deploy.kubernetes.rendered import Rendered
 from tests.integration.purchase_worker.test_deep_queue import scans
@@ -105,6 +106,18 @@ def test_an_older_version_starts_on_a_newer_schema(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     assert missing_migrations(engine) == []
+
+
+def test_an_older_version_migrates_nothing_of_a_newer_schema(engine: Engine) -> None:
+    """`migrate` comes before each start: with compose, `eventify up`, and on Kubernetes."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text(f"GRANT DELETE ON users TO {GATEWAY}"))
+    assert migrate(engine) == 0
+    with engine.connect() as connection:
+        version = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        may_delete = text("SELECT has_table_privilege(:role, 'users', 'DELETE')")
+        assert (version, connection.scalar(may_delete, {"role": GATEWAY})) == ("9999", True)
 
 
 def test_the_command_makes_keys_that_sign_and_are_verified_by_their_public_half(
