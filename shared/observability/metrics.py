@@ -48,6 +48,9 @@ HTTP_REQUESTS = Counter(
     "HTTP responses, by the template of their route",
     ["service", "method", "route", "status"],
 )
+SERVER_ERRORS = Counter(
+    "eventify_server_errors_total", "HTTP responses with status 500: unexpected errors", ["service"]
+)
 EVENT_LOOP_LAG_SECONDS = Histogram(
     "eventify_event_loop_lag_seconds",
     "Delay of a timer on the event loop, measured four times a second",
@@ -69,6 +72,8 @@ def count_answer(service: str, scope: Scope) -> None:
         # Not the path, which a client can make up.
         route: str = getattr(scope.get("route"), "path", "none")
         _answers(service, scope["method"], route, status).inc()
+        if status == 500:
+            SERVER_ERRORS.labels(service).inc()
 
 
 @lru_cache(maxsize=1_000)

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.errors import ClientLeft, CrossSiteRequest, ServerError
 from shared.observability.logging import get_logger
 from shared.observability.logging import request_id as in_log
-from shared.observability.metrics import count_answer
+from shared.observability.metrics import SERVER_ERRORS, count_answer
 from shared.web.cross_site import is_cross_site
 from shared.web.problem_details import ADDRESSES, problem_response
 from shared.web.public_address import PublicAddresses
@@ -50,6 +50,8 @@ class Edge:
         self._service = service
         self._addresses = addresses
         self._access_log = access_log
+        # Exported as 0 from the start: Prometheus sees no increase in a series that starts with 1.
+        SERVER_ERRORS.labels(service)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

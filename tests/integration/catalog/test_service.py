@@ -26,7 +26,9 @@ def test_answers_are_counted_by_route(catalog_url: str) -> None:
     before = figures(f"{catalog_url}/metrics").get(series, 0)
     httpx.get(f"{catalog_url}/api/events/7/")
     httpx.get(f"{catalog_url}/api/events/8/")
-    assert figures(f"{catalog_url}/metrics")[series] == before + 2
+    counted = figures(f"{catalog_url}/metrics")
+    assert counted[series] == before + 2
+    assert counted['eventify_server_errors_total{service="catalog"}'] == 0
 
 
 def test_a_user_whose_row_is_missing_can_create_nothing(

@@ -31,7 +31,9 @@ WELL: Series = {
     'eventify_purchase_errors_total{job="gateway",code="unavailable"}': "0x240",
     'eventify_resolutions_total{job="gateway",action="confirm",outcome="decided"}': "0+500x240",
     f'eventify_http_requests_total{{{BUY},status="202"}}': "0+500x240",
-    f'eventify_http_requests_total{{{BUY},status="500"}}': "0x240",
+    'eventify_server_errors_total{job="gateway",service="gateway"}': "0x240",
+    'eventify_event_loop_lag_seconds_count{job="catalog",service="catalog"}': "0+20x240",
+    'eventify_pool_wait_seconds_count{job="worker",process="worker"}': "0+20x240",
     'eventify_rate_limited_total{job="gateway",policy="purchases"}': "0+1x240",
     'eventify_wakeups_failed_total{job="gateway"}': "0x240",
     'eventify_results_not_published_total{job="worker"}': "0x240",
@@ -121,7 +123,9 @@ WRONG: dict[str, Series] = {
             "0x200 0+50x40"
         )
     },
-    "EventifyServerErrors": {f'eventify_http_requests_total{{{BUY},status="500"}}': "0x230 1x10"},
+    "EventifyServerErrors": {
+        'eventify_server_errors_total{job="gateway",service="gateway"}': "0x230 1x10"
+    },
     "EventifyManyRateLimited": {
         'eventify_rate_limited_total{job="gateway",policy="purchases"}': "0+1000x240"
     },
@@ -144,10 +148,22 @@ WRONG: dict[str, Series] = {
     "EventifyWebhooksFailing": {
         'eventify_webhook_deliveries_total{job="sender",outcome="received"}': "5x240"
     },
+    # Of an attempt that failed, and of none in the next quarter of an hour.
+    " EventifyWebhooksFailing": {
+        'eventify_webhook_deliveries_total{job="sender",outcome="received"}': "5x240",
+        'eventify_webhook_deliveries_total{job="sender",outcome="timeout"}': "0+1x100 100x140",
+    },
     "EventifyTargetDown": {'up{job="eventify-gateway"}': "1x200 0x40"},
     " EventifyTargetDown": {'up{job="eventify"}': "0x240"},
     "  EventifyTargetDown": {'up{job="shop/eventify-workers"}': "0x240"},
     "EventifyNoTargets": dict.fromkeys(NO_SWEEPER_SINCE_TEN_MINUTES, "_x240"),
+    " EventifyNoTargets": {
+        'eventify_event_loop_lag_seconds_count{job="catalog",service="catalog"}': "_x240"
+    },
+    # Sweepers export what workers do, but for this.
+    "  EventifyNoTargets": {
+        'eventify_pool_wait_seconds_count{job="worker",process="worker"}': "_x240"
+    },
 }
 
 
