@@ -224,10 +224,14 @@ def goes_on(evidence: Evidence, window: Window) -> list[Violation]:
 
 
 def is_unavailable(evidence: Evidence, window: Window) -> list[Violation]:
-    """While the fault lasts, every request gets a 503, and soon."""
-    inside = [a for a in evidence.history.attempts if window.holds(a)]
+    """While the fault lasts, every request gets a 503, and soon.
+
+    Of one without an answer by the healing it is known how long it had none.
+    """
+    sent = [a for a in evidence.history.attempts if window.struck_at <= a.sent_at < window.heals_at]
+    inside = [a for a in sent if window.holds(a)]
     found = [f"{a.fate} ({a.status})" for a in inside if a.fate is not Fate.UNAVAILABLE]
-    slowest = max((a.answered_at - a.sent_at for a in inside), default=0.0)
+    slowest = max((min(a.answered_at, window.heals_at) - a.sent_at for a in sent), default=0.0)
     if slowest > UNAVAILABLE_WITHIN_SECONDS + machine_lag_seconds(evidence, window):
         found.append(f"the answer took {slowest:.1f} s")
     if not inside:

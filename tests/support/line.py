@@ -112,12 +112,14 @@ class Line:
             await writer.drain()
 
     async def _weather_allows(self, *, there: bool) -> None:
-        weather = self._weather
-        if weather != FAIR:
+        if self._weather.latency_seconds or not self._passes(there=there):
             self.harmed += 1
-        await asyncio.sleep(weather.latency_seconds)
-        while not (self._weather.there if there else self._weather.back):
+        await asyncio.sleep(self._weather.latency_seconds)
+        while not self._passes(there=there):
             await self._changed.wait()
+
+    def _passes(self, *, there: bool) -> bool:
+        return self._weather.there if there else self._weather.back
 
 
 @contextmanager

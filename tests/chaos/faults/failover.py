@@ -3,7 +3,7 @@
 import signal
 import time
 
-from tests.chaos.faults.fault import Effect, Fault
+from tests.chaos.faults.fault import UNAVAILABLE_SECONDS, Effect, Fault
 from tests.chaos.packet_filter import can_drop
 from tests.chaos.system_with_standby import SystemWithStandby
 
@@ -39,7 +39,7 @@ class PrimaryUnreachable(_Failover):
     So it stays when the standby has taken over: the services know its name, and ask for it first.
     """
 
-    hold_seconds = 3.0
+    hold_seconds = UNAVAILABLE_SECONDS
     effect = Effect.UNAVAILABLE
     needs = "" if can_drop() else "the right to drop packets (root, and iptables)"
 
@@ -51,7 +51,7 @@ class PrimaryUnreachable(_Failover):
 class PrimaryLost(_Failover):
     """All of its processes end at once, in the middle of the sale."""
 
-    hold_seconds = 2.0
+    hold_seconds = UNAVAILABLE_SECONDS
     effect = Effect.UNAVAILABLE
 
     def strike(self) -> None:

@@ -6,6 +6,9 @@ from typing import ClassVar
 
 from tests.chaos.system import System
 
+# Long enough for an answer that takes longer than the two seconds that are promised to be seen.
+UNAVAILABLE_SECONDS = 4.0
+
 
 class Effect(StrEnum):
     """What the buyers may expect while the fault lasts."""

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from tests.chaos.faults.fault import Effect, Fault
+from tests.chaos.faults.fault import UNAVAILABLE_SECONDS, Effect, Fault
 from tests.support.line import FAIR, Weather
 
 SLOW = Weather(latency_seconds=0.1)
@@ -25,6 +25,9 @@ class _BadWeather(Fault):
 
     def heal(self) -> None:
         self.strikes += self._harmed() - self._before
+        if self.weather == NO_ANSWERS:
+            # What is held would only be late: it is lost with its connection.
+            self._set(CUT)
         self._set(FAIR)
 
     def _set(self, weather: Weather) -> None:
@@ -41,15 +44,15 @@ class PostgresSlow(_BadWeather):
 
 class PostgresCut(_BadWeather):
     weather, lines = CUT, ("database_line",)
-    effect = Effect.UNAVAILABLE
+    hold_seconds, effect = UNAVAILABLE_SECONDS, Effect.UNAVAILABLE
 
 
 class PostgresSilent(PostgresCut):
-    weather, hold_seconds = BLACK_HOLE, 3.0
+    weather = BLACK_HOLE
 
 
 class PostgresAnswersLost(PostgresCut):
-    weather, hold_seconds = NO_ANSWERS, 3.0
+    weather = NO_ANSWERS
 
 
 class RedisSlow(_BadWeather):

@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 import psycopg2
 from psycopg2 import errors
 
-from tests.chaos.faults.fault import Effect, Fault
+from tests.chaos.faults.fault import UNAVAILABLE_SECONDS, Effect, Fault
 from tests.chaos.small_disk import can_mount
 from tests.chaos.system import System
 from tests.support.servers import admin_connection
@@ -33,7 +33,7 @@ LOCK_ALL = "SELECT FROM lanes FOR UPDATE"
 class PostgresCrashed(Fault):
     """Immediate shutdown, as of a crash; the start that follows has its log to replay."""
 
-    hold_seconds = 2.0
+    hold_seconds = UNAVAILABLE_SECONDS
     effect = Effect.UNAVAILABLE
 
     def strike(self) -> None:
@@ -47,7 +47,7 @@ class PostgresCrashed(Fault):
 class PostgresFrozen(Fault):
     """SIGSTOP: connections stay open, and nothing is answered."""
 
-    hold_seconds = 3.0
+    hold_seconds = UNAVAILABLE_SECONDS
     effect = Effect.UNAVAILABLE
 
     def strike(self) -> None:

@@ -213,6 +213,15 @@ def test_without_a_database_every_answer_is_a_503_and_soon() -> None:
     assert is_unavailable(sale([replace(refused, answered_at=3.5)]), window)
 
 
+@pytest.mark.parametrize(("fate", "status"), [(Fate.ACKNOWLEDGED, 202), (Fate.UNKNOWN, None)])
+def test_an_answer_that_comes_after_the_healing_was_late(fate: Fate, status: int | None) -> None:
+    refused = attempt(2, Fate.UNAVAILABLE, 503)
+    late = replace(attempt(1, fate, status), answered_at=7.0)
+    (found,) = is_unavailable(sale([refused, late]), Window(1.0, 4.0))
+    assert found.detail == "the answer took 3.0 s, 1 times"
+    assert is_unavailable(sale([refused, late]), Window(1.0, 2.9)) == []
+
+
 def test_a_slow_machine_excuses_a_late_refusal_and_a_gateway_that_hangs_does_not() -> None:
     window = Window(1, 9)
     late = replace(attempt(2, Fate.UNAVAILABLE, 503), answered_at=4.5)
