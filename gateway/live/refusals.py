@@ -18,6 +18,7 @@ from shared.errors import (
     AllHeld,
     NotEnoughTickets,
     NotYourEvent,
+    OverUserLimit,
     SaleClosed,
     SaleNotOpen,
     SalePaused,
@@ -32,7 +33,7 @@ OF_A_SALE: Final = frozenset(
     problem.code
     for problem in (
         *(AllHeld, NotEnoughTickets, SaleClosed, SaleNotOpen, SalePaused),
-        TooManyExpiredHolds,
+        *(OverUserLimit, TooManyExpiredHolds),
     )
 )
 # The first line of a cart may be invented where another one is of somebody else's event.

@@ -299,7 +299,7 @@ class PurchaseSettings(BaseModel, defer_build=True):
     """Positions are counted up to here and estimated beyond: 1,000 index entries cost 0.2 ms."""
     expired_holds_max: PositiveInt = 3
     """Holds of one buyer for one event that may expire within an hour; then no more are given. The
-    event's owner has no such limit."""
+    event's owner who buys for nobody else has no such limit."""
     resolution_wait_seconds: PositiveInt = 10
     """How long a confirmation, release, cancellation or extension waits for its decision without
     `Prefer: wait`: as long as a payment provider waits for a webhook. It takes milliseconds."""
