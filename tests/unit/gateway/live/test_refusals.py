@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from gateway.live.refusals import COUNTED, INVENTED_MAX, EdgeRefusals
+from gateway.purchases.store import OF_REQUEST
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.database.tables import EdgeRefusal
 
@@ -34,3 +35,7 @@ def test_the_table_takes_all_codes_that_are_counted() -> None:
         if check.name == "edge_refusals_code_known"
     )
     assert all(f"'{code}'" in known for code in COUNTED)
+
+
+def test_what_a_sale_refuses_as_a_whole_is_counted() -> None:
+    assert set(OF_REQUEST) - {"unknown_user", "key_reused"} <= COUNTED
