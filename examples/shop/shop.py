@@ -61,7 +61,8 @@ def post(url: str, body: object, headers: dict[str, str], timeout: float, *final
                 raise Undecided(f"{url}: {status} {answer}")
             return status, answer
         pause = min(2 * pause, 10)
-        seconds = float(retry_after or pause)
+        # Or a date (RFC 9110, 10.2.3).
+        seconds = float(retry_after) if (retry_after or "").isdecimal() else pause
         if time.monotonic() + seconds > deadline:
             raise Undecided(f"{url}: {status}")
         time.sleep(seconds)
@@ -90,8 +91,9 @@ def buy(order: Order) -> Order:
     status, answer = ask_eventify(order, "buy", body, 201, 400)
     if status == 400:
         return {"state": "not_sold", "why": answer["code"]}
-    # Without `hold_seconds` it is confirmed, and nothing is paid.
-    state = {"held": "held", "confirmed": "unpaid"}.get(answer["status"], "not_sold")
+    # Confirmed: nothing is paid without `hold_seconds`; or another process was faster.
+    paid_by = {None: "unpaid", order["payment"]: "paid"}.get(answer["payment_reference"])
+    state = {"held": "held", "confirmed": paid_by}.get(answer["status"]) or "not_sold"
     learnt = {"purchase": answer["id"], "amount": answer["total_price"]}
     return {**learnt, "currency": answer["currency"], "state": state, "why": answer["status"]}
 
@@ -129,7 +131,9 @@ def capture(order: Order) -> Order:
 
 
 def cancel(order: Order) -> Order:
-    ask_eventify(order, "cancel", {"note": "Not paid"}, 201, 409)  # 409: it was cancelled already
+    # Again for what is left if another one was decided just before. 409: all is cancelled.
+    for key in (order["idempotency_key"], f"{order['idempotency_key']}-rest"):
+        ask_eventify({**order, "idempotency_key": key}, "cancel", {"note": "Not paid"}, 201, 409)
     return {"state": "give_back", "why": "unpaid"}
 
 

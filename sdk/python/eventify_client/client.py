@@ -104,7 +104,8 @@ class Purchases(Rows[Http, Purchase]):
     async def confirm(
         self, id: Id, *, payment_reference: str, amount: Decimal, currency: str
     ) -> Purchase:
-        """It is paid. The reference makes it safe to repeat. Conflict: void the payment."""
+        """It is paid. The reference makes it safe to repeat. Conflict: void the payment; but after
+        PaymentReferenceUsed it may have paid another purchase: release the hold."""
         body = {"payment_reference": payment_reference, "currency": currency}
         return await self._decide(id, "confirm/", body | {"amount": format(amount, "f")})
 
