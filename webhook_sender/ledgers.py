@@ -49,6 +49,8 @@ class _Tail:
     def append(self, entries: list[Encoded], last: int) -> None:
         self.entries += entries
         self.last = last
+
+    def forget_oldest(self) -> None:
         if len(self.entries) > 2 * TAIL_ENTRIES:
             self.entries = self.entries[-TAIL_ENTRIES:]
             self.after = self.entries[0].number - 1
@@ -70,14 +72,16 @@ class Ledgers:
         last: int,
         kinds: Collection[str],
     ) -> Page:
-        """At most `ENTRIES_MAX` wanted entries after a number, each kept through a failover.
+        """At most `ENTRIES_MAX` wanted entries after a number, each kept through a failover; of what
+        is remembered, none after `last`.
 
         Args:
             engine: connections to PostgreSQL.
             event_id: whose ledger.
             epoch: of its numbers.
             after: where to begin.
-            last: a number that it has reached.
+            last: a number that it has reached, and never less than before: else entries were lost,
+                and it has others by now.
             kinds: what is wanted.
 
         Raises:
@@ -86,15 +90,17 @@ class Ledgers:
         """
         tail = self._tail(event_id, epoch, after)
         with tail.lock:
-            if after > tail.last:
+            if after > tail.last or last < tail.last:
                 tail.restart(after)
             is_near = after >= tail.after and last - after <= TAIL_ENTRIES
             while is_near and tail.last < last:
-                tail.append(*_read(engine, event_id, tail.last, last, READ_ENTRIES, None))
+                rows = min(READ_ENTRIES, last - tail.last)
+                tail.append(*_read(engine, event_id, tail.last, last, rows, None))
             if is_near:
                 of_kinds = (e for e in tail.entries[after - tail.after :] if e.kind in kinds)
                 wanted = list(islice(of_kinds, ENTRIES_MAX))
                 full = len(wanted) == ENTRIES_MAX
+                tail.forget_oldest()
                 return Page(wanted, wanted[-1].number if full else tail.last)
         return _read(engine, event_id, after, last, ENTRIES_MAX, kinds)
 

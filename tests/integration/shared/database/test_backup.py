@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from deploy.local.servers.embedded import run_as
 from deploy.local.servers.wheels import postgres_programs
@@ -21,6 +21,7 @@ from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.migrate import migrate
+from shared.database.transaction_ids import pass_stored_transaction_ids
 from tests.support.factories import (
     add_ticket_type,
     add_users,
@@ -211,6 +212,17 @@ def test_a_dump_is_restored_by_the_commands_of_the_guide(
     assert "transaction ids" in done.stdout
     assert "10 confirmed" in done.stdout
     assert "The audit passes" in done.stdout
+
+
+def test_the_ids_of_changes_of_capacity_are_passed_too(engine: Engine) -> None:
+    """One is accepted and decided at once, so that its own snapshot does not have its id."""
+    add_ticket_type(engine, 100)
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        ahead = "(pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 50)::text::xid8"
+        connection.execute(text(f"UPDATE requests SET accepted_xid = {ahead}"))
+    assert 0 < pass_stored_transaction_ids(engine) <= 51
+    assert pass_stored_transaction_ids(engine) == 0
 
 
 def test_receivers_are_told_of_a_restored_ledger_and_receive_what_it_has(
