@@ -9,7 +9,7 @@ Value = TypeVar("Value")
 
 
 class BoundedMemory(Generic[Key, Value]):
-    """Forgets first what was put longest ago.
+    """Forgets first what was not used for longest.
 
     Args:
         values_max: values.
@@ -30,7 +30,10 @@ class BoundedMemory(Generic[Key, Value]):
 
     def get(self, key: Key) -> Value | None:
         found = self._values.get(key)
-        return None if found is None else found[0]
+        if found is None:
+            return None
+        self._values.move_to_end(key)
+        return found[0]
 
     def put(self, key: Key, value: Value, size: int = 0) -> None:
         self.forget(key)

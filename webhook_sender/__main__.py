@@ -15,7 +15,7 @@ from shared.observability.logging import configure_logging, get_logger
 from shared.observability.metrics_server import serve_metrics
 from shared.process import run_or_explain
 from webhook_sender.request import Requests
-from webhook_sender.sender import DATABASE_THREADS, Sender
+from webhook_sender.sender import DATABASE_THREADS, TESTS_MAX, Sender
 
 # A name that does not resolve keeps a thread for half a minute, longer than its request lasts: as
 # many for each request, that nobody waits for another's names.
@@ -29,7 +29,9 @@ logger = get_logger(__name__)
 async def send(settings: Settings, heartbeat: Heartbeat) -> None:
     """Send until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
-    names = ThreadPoolExecutor(NAME_THREADS * settings.webhook_deliveries_max, "names")
+    names = ThreadPoolExecutor(
+        NAME_THREADS * (settings.webhook_deliveries_max + TESTS_MAX), "names"
+    )
     loop.set_default_executor(names)
     stopping = asyncio.Event()
     for stop_signal in (signal.SIGTERM, signal.SIGINT):

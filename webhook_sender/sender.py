@@ -58,6 +58,8 @@ POLL_PAUSE_MAX_SECONDS = 5.0
 CLEAN_SECONDS = 60.0
 SLOW_MILLISECONDS = 2_000
 BEAT_SECONDS = 1.0
+# Under way at once, of all webhooks: with one for each that hangs, deliveries have their own room.
+TESTS_MAX = 50
 # Then another event of the same webhook has its turn.
 TURN_DELIVERIES = 20
 AWAY = (*DATABASE_UNAVAILABLE, *TRY_AGAIN, Unavailable)
@@ -115,7 +117,7 @@ class Sender:
         self._sent: list[tuple[Delivery, Outcome]] = []
         self.slow: set[int] = set()
         self._requests_under_way: set[asyncio.Task[None]] = set()
-        self._tests: set[asyncio.Task[None]] = set()
+        self._tests: dict[asyncio.Task[None], int] = {}
         # Events with new entries; and when events were looked at.
         self._woken: set[int] = set()
         self._looked_at: dict[int, float] = {}
@@ -362,11 +364,11 @@ class Sender:
             self._poll_soon()
 
     async def _send_tests(self) -> None:
-        room = self._settings.webhook_deliveries_max - len(self._tests)
-        for test in await self._call(store.take_tests, room):
+        room = TESTS_MAX - len(self._tests)
+        for test in await self._call(store.take_tests, room, set(self._tests.values())):
             task = asyncio.create_task(self._test(test))
-            self._tests.add(task)
-            task.add_done_callback(self._tests.discard)
+            self._tests[task] = test.webhook_id
+            task.add_done_callback(self._tests.pop)
 
     async def _test(self, test: Test) -> None:
         outcome = await self._requests.send(test.message)

@@ -166,8 +166,8 @@ WHERE id = %(webhook)s AND disabled_at IS NULL
 TAKE_TESTS = f"""
 UPDATE webhooks w SET test_id = NULL
 FROM (SELECT w.id, test_id, url FROM webhooks w
-      JOIN users u ON u.id = w.user_id AND u.locked_at IS NULL WHERE test_id IS NOT NULL
-      ORDER BY w.id LIMIT %s FOR NO KEY UPDATE OF w SKIP LOCKED) asked
+      JOIN users u ON u.id = w.user_id AND u.locked_at IS NULL WHERE test_id IS NOT NULL AND w.id <> ALL(%s::bigint[])
+      ORDER BY test_id LIMIT %s FOR NO KEY UPDATE OF w SKIP LOCKED) asked
 WHERE w.id = asked.id
 RETURNING asked.id, asked.test_id, asked.url, {as_time("now()")}, {SECRETS}
 """
@@ -441,10 +441,16 @@ def release(engine: Engine, claims: Sequence[Claim]) -> None:
             cursor.execute(RELEASE_UNLESS_FAILED, _given(claims))
 
 
-def take_tests(engine: Engine, limit: int) -> list[Test]:
-    """Tests that were asked for; each is taken once."""
+def take_tests(engine: Engine, limit: int, under_way: Collection[int]) -> list[Test]:
+    """Tests that were asked for; each is taken once.
+
+    Args:
+        engine: connections to PostgreSQL.
+        limit: at most so many.
+        under_way: none of these webhooks.
+    """
     with statement(engine) as cursor:
-        cursor.execute(TAKE_TESTS, [limit])
+        cursor.execute(TAKE_TESTS, [list(under_way), limit])
         found = cursor.fetchall()
     return [
         Test(

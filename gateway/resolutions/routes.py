@@ -146,7 +146,7 @@ class ResolutionRoutes:
         asked = preferred_wait(headers.get(b"prefer", b""), settings.wait_max_seconds)
         seconds = settings.resolution_wait_seconds if asked is None else asked
         wait_limit = WaitLimit(seconds, client_leaves(scope, receive))
-        rate_limit = await self._limits.draw(caller)
+        rate_limit = await self._limits.draw(caller, command.kind)
         try:
             resolved = await self._service.resolve(command, wait_limit)
         except Problem as problem:

@@ -40,6 +40,8 @@ DOCUMENTS_MAX_BYTES: Final = 16_000_000
 MISSING_MAX: Final = 10_000
 # Ids that are not in memory, in one turn: more than come within its milliseconds.
 NEW_OF_TURN_MAX: Final = 200
+# In one statement: 5 MB at most, whose decoding keeps a purchase waiting for some milliseconds.
+READ_AT_ONCE: Final = 20
 
 logger = get_logger(__name__)
 
@@ -218,8 +220,9 @@ def _read_all(
     def remember(key: int, render: Callable[[float], Document], now: float) -> None:
         found[key] = Remembered(render(now), render, read_at)
 
-    if event_ids := [key for key in wanted if key != LIST]:
-        read = read_sales(engine, event_ids)
+    event_ids = [key for key in wanted if key != LIST]
+    for start in range(0, len(event_ids), READ_AT_ONCE):
+        read = read_sales(engine, event_ids[start : start + READ_AT_ONCE])
         ahead = read.now - time.monotonic()
         for sale in read.sales:
             remember(sale.event, partial(sale_document, sale), read.now)

@@ -7,6 +7,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.rate_limits.by_address import bucket_of
 from gateway.responses import JSON, Headers, send_body, send_problem, text_of
 from gateway.sales.reader import Answer, SaleReader
 from gateway.unread_responses import LARGE_BYTES, UnreadResponses
@@ -71,5 +72,5 @@ class SaleRoutes:
             await send_body(scope, send, 200, headers, body)
             return
         headers.append((b"content-length", b"%d" % len(body)))
-        with self._unread.hold(self._addresses.client(scope), len(body)) as held:
+        with self._unread.hold(bucket_of(self._addresses.client(scope)), len(body)) as held:
             await self._unread.send(held, send, 200, headers, body)

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.accounts import store as accounts
+from gateway.rate_limits.of_resolutions import EXTENSIONS
 from shared.auth.caller import KeyScope
 from shared.auth.mint_tokens import mint_tokens
 from shared.config.settings import Settings
@@ -343,6 +344,23 @@ def test_a_token_releases_as_often_as_it_buys_and_a_key_as_often_as_a_shop(
     assert [answer.status_code for answer in answers["resolutions"][:3]] == [404] * 3
     assert answers["resolutions"][-1].status_code == 429
     assert {answer.status_code for answer in answers["resolutions-with-keys"]} == {404}
+
+
+def test_extensions_are_limited_whoever_asks(
+    gateway: httpx.Client, owner: dict[str, str]
+) -> None:
+    key = bearer(make_key(gateway, owner)["key"])
+    answers = [
+        gateway.post(
+            "/api/events/999999999/extend-holds/",
+            json={"seconds": 1},
+            headers=key | {"Idempotency-Key": f"{n}"},
+        )
+        for n in range(EXTENSIONS.burst + 50)
+    ]
+    assert all('"extensions";r=' in answer.headers["RateLimit"] for answer in answers)
+    assert answers[EXTENSIONS.burst - 1].status_code == 404
+    assert answers[-1].status_code == 429
 
 
 def test_another_buyer_is_another_body_for_an_idempotency_key(shop: Shop) -> None:

@@ -3,15 +3,17 @@
 from gateway.bounded_memory import BoundedMemory
 
 
-def test_what_was_put_longest_ago_is_forgotten_first() -> None:
+def test_what_was_not_used_for_longest_is_forgotten_first() -> None:
     memory: BoundedMemory[str, int] = BoundedMemory(2, 100)
     memory.put("a", 1)
     memory.put("b", 2)
     memory.put("a", 3)
     memory.put("c", 4)
-    assert [memory.get(key) for key in "abc"] == [3, None, 4]
+    assert [memory.get(key) for key in "cba"] == [4, None, 3]
     assert len(memory) == 2
     assert "b" not in memory
+    memory.put("d", 5)
+    assert [memory.get(key) for key in "acd"] == [3, None, 5]
 
 
 def test_it_is_bounded_in_bytes_and_counts_each_value_once() -> None:
