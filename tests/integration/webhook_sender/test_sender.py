@@ -737,8 +737,8 @@ def test_a_test_is_sent_once_also_where_the_webhook_is_disabled(
 def test_a_webhook_has_one_test_at_a_time(sale: Sale, receiver: Receiver, engine: Engine) -> None:
     webhook = sale.webhook(f"{receiver.url}/hooks")
     run(engine, "UPDATE webhooks SET test_id = gen_random_uuid()")
-    assert store.take_tests(engine, 10, {webhook.id}) == []
-    (test,) = store.take_tests(engine, 10, {webhook.id + 1})
+    assert sending.take_tests(engine, 10, {webhook.id}) == []
+    (test,) = sending.take_tests(engine, 10, {webhook.id + 1})
     assert test.webhook_id == webhook.id
 
 

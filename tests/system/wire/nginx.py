@@ -57,7 +57,8 @@ server {{
         proxy_http_version 1.1;
         proxy_request_buffering off;
         proxy_buffering off;
-        proxy_next_upstream off;
+        proxy_connect_timeout 2s;
+        proxy_next_upstream error timeout;
         proxy_pass http://upstream_balancer;
     }}
 }}
@@ -99,7 +100,7 @@ def as_deployed(gateway: str, port: int) -> str:
     """`deploy/proxy/nginx.conf` for this gateway, without its certificates."""
     text = PROXY_FILE.read_text()
     for pattern, replacement in (
-        (r"listen 443 ssl http2( default_server)?;", f"listen 127.0.0.1:{port};"),
+        (r"listen 443 ssl http2 backlog=4096;", f"listen 127.0.0.1:{port} backlog=4096;"),
         (r"^ *ssl_certificate.*$", ""),
         (r"server 127\.0\.0\.1:8000", f"server {gateway}"),
     ):

@@ -277,7 +277,16 @@ def test_the_ingress_allows_long_polls_and_streams(production: Rendered) -> None
     prefix = "nginx.ingress.kubernetes.io"
     assert int(annotations[f"{prefix}/proxy-read-timeout"]) > 2 * SETTINGS.wait_max_seconds
     assert annotations[f"{prefix}/proxy-buffering"] == "off"
-    assert annotations[f"{prefix}/proxy-next-upstream"] == "off"
+    assert annotations[f"{prefix}/proxy-next-upstream"] == "error timeout"
+
+
+def test_behind_the_ingress_no_client_says_where_the_gateways_are(production: Rendered) -> None:
+    """ingress-nginx passes `X-Forwarded-Prefix` on."""
+    (rule,) = production.named("Ingress", "eventify")["spec"]["rules"]
+    (settings,) = (
+        one["data"] for one in production.of_kind("ConfigMap") if "EVENTIFY_PUBLIC_URL" in one["data"]
+    )
+    assert settings["EVENTIFY_PUBLIC_URL"] == f"https://{rule['host']}"
 
 
 def test_the_ingress_routes_to_api_and_pages_and_not_to_operators_paths(
