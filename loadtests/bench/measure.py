@@ -8,6 +8,8 @@ from datetime import datetime
 from functools import partial
 from itertools import chain
 
+import msgspec
+import psycopg2
 from sqlalchemy.exc import SQLAlchemyError
 
 from loadtests.bench.load.loops import prepare_generator
@@ -30,7 +32,7 @@ from loadtests.bench.parts import (
 from loadtests.bench.report.figures import Figure
 from loadtests.bench.report.machine import this_machine
 from loadtests.bench.report.results import BenchReport, PartResult
-from loadtests.bench.sizes import Sizes
+from loadtests.bench.sizes import FULL, Sizes
 from loadtests.bench.system.eventify import BenchSystem, own_systems
 from loadtests.bench.turns.bench import Bench
 from loadtests.spawned import spawned_process
@@ -113,7 +115,9 @@ def _measured(bench: Bench, title: str, measure: Callable[[], list[Figure]]) -> 
     began = time.monotonic()
     try:
         figures = measure()
-    except (RuntimeError, TimeoutError, OSError, SQLAlchemyError) as error:
+    except (RuntimeError, TimeoutError, OSError, SQLAlchemyError, psycopg2.Error) as error:
         bench.errors.append(f"{title}: {error!r}")
         figures = []
+    if bench.sizes != FULL:
+        figures = [msgspec.structs.replace(figure, target=None) for figure in figures]
     return PartResult(title, time.monotonic() - began, figures)

@@ -7,6 +7,7 @@ Both run in the same seconds as the load, beside samples of what PostgreSQL's se
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
 import msgspec
@@ -65,15 +66,14 @@ def probing(database_url: str) -> Iterator[Probes]:
         lambda: _with_cursor(database_url, lambda c: _time_commits(c, probes.commits, over)),
         lambda: _with_cursor(database_url, lambda c: _sample_waits(c, probes.waits, over)),
     )
-    threads = [threading.Thread(target=each) for each in work]
-    for thread in threads:
-        thread.start()
-    try:
-        yield probes
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
+    with ThreadPoolExecutor(len(work)) as threads:
+        running = [threads.submit(each) for each in work]
+        try:
+            yield probes
+        finally:
+            over.set()
+            for each in running:
+                each.result()
 
 
 def probe(database_url: str, seconds: float) -> Probes:

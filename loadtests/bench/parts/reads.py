@@ -1,7 +1,9 @@
 """Reads: a page, a published sale, an event and a ticket type, beside a bare ASGI function."""
 
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
@@ -107,14 +109,16 @@ def _changed_meanwhile(engine: Engine, ticket_type: int) -> Iterator[None]:
     over = threading.Event()
 
     def change() -> None:
-        while not over.wait(1 / CHANGES_PER_SECOND):
+        next_at = time.monotonic()
+        while not over.wait(max(0.0, next_at - time.monotonic())):
             with engine.begin() as connection:
                 connection.execute(CHANGE, {"id": ticket_type})
+            next_at += 1 / CHANGES_PER_SECOND
 
-    thread = threading.Thread(target=change)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as thread:
+        changing = thread.submit(change)
+        try:
+            yield
+        finally:
+            over.set()
+            changing.result()

@@ -23,11 +23,11 @@ BUYERS = 100_000
 # Turns before the checkpoint and after it, and the part of a turn that is counted apart.
 STORED, LATER = 3, 2
 PARTS = 8
-# Each with a key of its own, as clients have them.
+# Each with a key of its own, as clients have them, and an id in the order of time, as gateways give it.
 QUEUE = text("""
 INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price, currency,
                       idempotency_key, fingerprint, request_id)
-SELECT gen_random_uuid(), :event, (SELECT min(id) FROM users WHERE username = 'buyer1')
+SELECT uuidv7(), :event, (SELECT min(id) FROM users WHERE username = 'buyer1')
            + floor(random() * :buyers)::int, :ticket_type, 1, 25, 'EUR', gen_random_uuid(),
        decode(md5(nth::text), 'hex'), gen_random_uuid()
 FROM generate_series(1, :count) nth

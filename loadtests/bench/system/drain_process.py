@@ -62,7 +62,11 @@ def drain_all(settings: Settings, event_id: int, publish: bool) -> DrainTiming:
     engine.connect().close()
     publish_batch = ResultPublisher(settings) if publish else _publish_nothing
     drained = _timed(lambda: _drain(engine, event_id, settings, publish_batch))
+    with engine.connect() as connection:
+        left: int = connection.exec_driver_sql("SELECT count(*) FROM work_list").scalar_one()
     engine.dispose()
+    if left:
+        raise RuntimeError(f"{left:,} purchases were not drained")
     return drained
 
 

@@ -16,7 +16,7 @@ import yaml
 from tests.support.observability import FOLDER, RULE_FILES, alerts, read_yaml
 from tests.support.services import PROJECT
 
-pytestmark = pytest.mark.skipif(
+with_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed (it comes with Prometheus)"
 )
 
@@ -198,11 +198,13 @@ def holds(series: Series, firing: list[str], folder: Path) -> subprocess.Complet
     )
 
 
+@with_promtool
 def test_no_alert_fires_in_a_sale_without_problems(tmp_path: Path) -> None:
     done = holds(WELL, [], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@with_promtool
 def test_one_late_decision_on_a_quiet_system_fires_no_alert(tmp_path: Path) -> None:
     quiet: Series = {
         'eventify_purchases_decided_total{job="worker",outcome="confirmed"}': "0x240",
@@ -212,6 +214,7 @@ def test_one_late_decision_on_a_quiet_system_fires_no_alert(tmp_path: Path) -> N
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@with_promtool
 @pytest.mark.parametrize("names", WRONG)
 def test_each_problem_fires_its_own_alert_and_no_other(names: str, tmp_path: Path) -> None:
     done = holds(WELL | WRONG[names], names.split(), tmp_path)
@@ -239,6 +242,7 @@ def test_every_alert_has_a_case() -> None:
     assert {alert["alert"] for alert in alerts()} == {n for names in WRONG for n in names.split()}
 
 
+@with_promtool
 def test_prometheus_accepts_its_configurations() -> None:
     for arguments in (["one-machine.yml"], ["--syntax-only", "prometheus.yml"]):
         done = subprocess.run(

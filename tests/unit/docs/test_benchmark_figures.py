@@ -36,7 +36,7 @@ def test_every_figure_is_the_published_one(page: Path, published: Published) -> 
 
 def test_a_figure_that_was_changed_by_hand_differs(published: Published) -> None:
     text = (PROJECT / "README.md").read_text()
-    changed = text.replace("two processes | 473 |", "two processes | 373 |")
+    changed = re.sub(r"(two processes \| )[\d,]+( \|)", r"\g<1>1\2", text)
     assert changed != text
     assert filled(changed, published) == text
     with pytest.raises(ConfigurationError, match="no figure invented_per_second"):
