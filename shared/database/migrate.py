@@ -32,6 +32,7 @@ OF_A_MIGRATION = f"""
 SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'
 """
 # Which may hold the lock. Only a privileged user sees the times of other users' sessions.
+SEES_ALL = text("SELECT pg_has_role('pg_read_all_stats', 'USAGE')")
 READ_OLDEST_TRANSACTION = text("""
 SELECT pid, application_name, extract(epoch FROM clock_timestamp() - xact_start)::int AS seconds
 FROM pg_stat_activity
@@ -107,7 +108,8 @@ def _set_limits(connection: Connection) -> None:
 def _what_to_do(engine: Engine) -> str:
     with engine.connect() as connection:
         oldest = connection.execute(READ_OLDEST_TRANSACTION).first()
-    who = "It is over by now."
+        sees_all = connection.scalar(SEES_ALL)
+    who = "It is over by now." if sees_all else "It is of another login (see pg_locks)."
     if oldest:
         name = oldest.application_name or "without a name"
         who = f"The oldest is of process {oldest.pid} ({name}), open for {oldest.seconds} s."

@@ -152,13 +152,19 @@ PRIVILEGE = re.compile(r"(?P<privilege>[A-Z]+)(?: \((?P<columns>[^)]*)\))?(?:, |
 ATTEMPTS = 5
 CONCURRENT_CHANGES = (errors.UniqueViolation, errors.DuplicateObject, errors.InternalError_)
 
+# Whether a membership `m` gives rights. From 16 on whoever created a role is a member of it, and may
+# at first do nothing but grant it.
+GIVES_RIGHTS = """
+(coalesce((to_jsonb(m)->>'inherit_option')::boolean, true)
+ OR coalesce((to_jsonb(m)->>'set_option')::boolean, true))
+"""
 # Includes the logins that are members, and PUBLIC. Others may have SELECT.
-READ_GRANTED = text(r"""
+READ_GRANTED = text(rf"""
 WITH RECURSIVE ours AS (
     SELECT oid, rolname FROM pg_roles WHERE rolname = ANY(:roles)
     UNION
     SELECT r.oid, r.rolname FROM ours JOIN pg_auth_members m ON m.roleid = ours.oid
-    JOIN pg_roles r ON r.oid = m.member WHERE NOT r.rolsuper
+    JOIN pg_roles r ON r.oid = m.member WHERE NOT r.rolsuper AND {GIVES_RIGHTS}
 ), granted AS (
     SELECT c.relname::text, '' AS attname, c.relowner, a.* FROM pg_class c, aclexplode(c.relacl) a
     WHERE c.relnamespace = current_schema()::regnamespace
@@ -184,7 +190,7 @@ SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = current_schema(
 """)
 # Attributes that make every other right worthless. The tables' owner may be a member, for SET ROLE
 # with one login for everything.
-READ_POWERFUL = text("""
+READ_POWERFUL = text(f"""
 SELECT DISTINCT r.rolname, CASE WHEN r.rolsuper THEN 'is a superuser'
     WHEN r.rolcreaterole THEN 'may create roles'
     WHEN r.rolreplication THEN 'may replicate'
@@ -194,7 +200,7 @@ LEFT JOIN pg_auth_members up ON up.member = r.oid
 LEFT JOIN pg_roles of ON of.oid = up.roleid AND of.rolname <> ALL(:roles)
 WHERE (r.rolname = ANY(:roles) OR EXISTS (
     SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
-    WHERE m.member = r.oid AND g.rolname = ANY(:roles)))
+    WHERE m.member = r.oid AND g.rolname = ANY(:roles) AND {GIVES_RIGHTS}))
   AND (r.rolsuper OR r.rolcreaterole OR r.rolreplication OR of.oid IS NOT NULL)
   AND NOT EXISTS (SELECT FROM pg_class
                   WHERE relname = 'requests' AND relowner = r.oid
@@ -208,7 +214,9 @@ WHERE rolname = ANY(:roles) AND pg_has_role(session_user, oid, '{form}')
 READ_SCHEMA = text("""
 SELECT quote_ident(current_schema()),
        has_schema_privilege(:role, current_schema(), 'USAGE'),
-       has_schema_privilege(:role, current_schema(), 'CREATE')
+       has_schema_privilege(:role, current_schema(), 'CREATE'),
+       pg_has_role(nspowner, 'USAGE')
+FROM pg_namespace WHERE nspname = current_schema()
 """)
 
 
@@ -332,10 +340,13 @@ def _apply(connection: Connection) -> None:
             on = f"FUNCTION {right.table}" if "(" in right.table else f'"{right.table}"'
             connection.exec_driver_sql(f"{verb} {right.privilege}{of} ON {on} {to_or_from} {role}")
     for role in sorted(there):
-        schema, may_use, may_create = connection.execute(READ_SCHEMA, {"role": role}).one()
+        schema, may_use, may_create, is_ours = connection.execute(
+            READ_SCHEMA, {"role": role}
+        ).one()
         if not may_use:
             connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
-        if may_create:  # before version 15 everybody may in "public"
+        # Before version 15 everybody may in "public", which belongs to a superuser there.
+        if may_create and is_ours:
             connection.exec_driver_sql(f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC, {role}")
 
 
