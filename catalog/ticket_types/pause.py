@@ -10,9 +10,13 @@ from sqlalchemy.orm import Session
 
 from catalog.ticket_types import store
 from catalog.ticket_types.store import StoredTicketType
-from catalog.transactions import session_transaction
+from catalog.transactions import RowLocked, session_transaction
+from shared.errors import Unavailable
 from shared.observability.logging import get_logger
 
+STANDS = (
+    "The sale is paused; purchases from before are still being stored. Pause again to wait for them."
+)
 logger = get_logger(__name__)
 
 
@@ -25,8 +29,11 @@ def pause(engine: Engine, ticket_type_id: int) -> StoredTicketType:
     """
     with session_transaction(engine) as session:
         switch(session, store.lock_terms(session, ticket_type_id), paused=True)
-    with session_transaction(engine) as session:
-        return await_accepted(session, ticket_type_id)
+    try:
+        with session_transaction(engine) as session:
+            return await_accepted(session, ticket_type_id)
+    except RowLocked as locked:
+        raise Unavailable(STANDS) from locked
 
 
 def resume(engine: Engine, ticket_type_id: int) -> StoredTicketType:

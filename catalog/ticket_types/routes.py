@@ -41,6 +41,7 @@ from catalog.ticket_types.schemas import (
     representation,
 )
 from catalog.ticket_types.store import StoredTicketType
+from catalog.transactions import RowLocked
 from catalog.write_request import Apply, Find, Step, WriteRequest
 from shared.database.once import earlier, once
 from shared.errors import (
@@ -270,9 +271,12 @@ async def pause_ticket_type(write: Write, key: IdempotencyKey) -> Response:
     Pausing again changes nothing and has the same response.
     """
     _, is_replay = await _switch(write, key, paused=True)
-    paused = await write.database.write(
-        _terms(write.id), lambda session: sale.await_accepted(session, write.id)
-    )
+    try:
+        paused = await write.database.write(
+            _terms(write.id), lambda session: sale.await_accepted(session, write.id)
+        )
+    except RowLocked as locked:
+        raise Unavailable(sale.STANDS) from locked
     return _response(paused, is_replay=is_replay)
 
 

@@ -67,6 +67,8 @@ class LiveStream(Response):
         limit = WaitLimit(seconds, client_leaves(scope, receive))
         sampler, retry = self._sampler, RETRY
         while sampler.problem is None and sampler.sample is not None and await self._may_read():
+            if sampler.sample.owner_id != self._user_id:  # it was transferred
+                return
             coming = sampler.next
             part = retry + sampler.sample.event
             await self._live.unread.send_part(self._user_id, send, part)

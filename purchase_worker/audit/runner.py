@@ -26,16 +26,20 @@ ATTEMPTS_MAX: Final = 3
 
 # First the owner who had the fewest in the last hour: nobody's many events keep others waiting.
 CLAIM = f"""
+WITH recent AS MATERIALIZED (
+    SELECT e.owner_id, count(*) AS ended
+    FROM audits a JOIN events e ON e.id = a.event_id
+    WHERE a.finished_at > now() - interval '1 hour'
+    GROUP BY e.owner_id
+)
 UPDATE audits SET status = 'running', attempts = attempts + 1,
     lease_until = clock_timestamp() + make_interval(secs => {LEASE_SECONDS})
 WHERE id = (
-    SELECT a.id FROM audits a LEFT JOIN events e ON e.id = a.event_id
+    SELECT a.id FROM audits a
+    LEFT JOIN events e ON e.id = a.event_id
+    LEFT JOIN recent ON recent.owner_id = e.owner_id
     WHERE a.status = 'queued' OR (a.status = 'running' AND a.lease_until < clock_timestamp())
-    ORDER BY (
-        SELECT count(*) FROM audits ended JOIN events own ON own.id = ended.event_id
-        WHERE own.owner_id = e.owner_id
-            AND ended.finished_at > clock_timestamp() - interval '1 hour'
-    ), a.id LIMIT 1 FOR UPDATE OF a SKIP LOCKED)
+    ORDER BY coalesce(recent.ended, 0), a.id LIMIT 1 FOR UPDATE OF a SKIP LOCKED)
 RETURNING id, event_id, attempts
 """
 MINE = "WHERE id = %(id)s AND attempts = %(attempts)s AND status = 'running'"

@@ -9,12 +9,15 @@ from sqlalchemy import Engine, text
 # What a restored database has otherwise: the cluster, the database and the table itself (a dump
 # makes them anew), and the timeline, which each recovery to a moment begins. So does a failover,
 # after which `eventify migrate` is not called until the next upgrade.
-RENEW = text("""
-INSERT INTO ledger_epoch AS known (epoch, origin)
-SELECT left(replace(gen_random_uuid()::text, '-', ''), 12), concat_ws('/',
+ORIGIN = """concat_ws('/',
     (SELECT system_identifier FROM pg_control_system()),
     (SELECT oid FROM pg_database WHERE datname = current_database()),
     'ledger_epoch'::regclass::oid, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))
+"""
+IS_RESTORED = text(f"SELECT NOT EXISTS (SELECT FROM ledger_epoch WHERE origin = {ORIGIN})")
+RENEW = text(f"""
+INSERT INTO ledger_epoch AS known (epoch, origin)
+SELECT left(replace(gen_random_uuid()::text, '-', ''), 12), {ORIGIN}
 ON CONFLICT (id) DO UPDATE SET epoch = EXCLUDED.epoch, origin = EXCLUDED.origin, since = now()
 WHERE known.origin <> EXCLUDED.origin OR :restored
 RETURNING true
@@ -24,6 +27,13 @@ TELL_RECEIVERS = text("""
 UPDATE webhook_cursors SET is_restored = true, sending_id = NULL, sending_to = NULL, failures = 0,
     failing_since = NULL, next_at = least(next_at, now() + make_interval(secs => :lease))
 """)
+
+
+def is_restored(engine: Engine) -> bool:
+    """Whether the database is another one than that whose epoch it has; a new one is, too."""
+    with engine.connect() as connection:
+        restored: bool = connection.execute(IS_RESTORED).scalar_one()
+        return restored
 
 
 def renew_epoch(engine: Engine, *, restored: bool, lease_seconds: float) -> bool:

@@ -8,7 +8,7 @@ from psycopg2.errors import LockNotAvailable
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import OperationalError, PendingRollbackError
 
-from shared.database.epoch import renew_epoch
+from shared.database.epoch import is_restored, renew_epoch
 from shared.database.rights import grant_rights
 from shared.database.schema_version import is_newer
 from shared.database.transaction_ids import pass_stored_transaction_ids
@@ -91,8 +91,11 @@ def migrate(
                 if revision != HEAD:
                     return 0
                 grant_rights(engine)
+            # All batches are read for it. Before the epoch, so that it is done again if interrupted.
+            is_another = restored or is_restored(engine)
+            passed_over = pass_stored_transaction_ids(engine) if is_another else 0
             renew_epoch(engine, restored=restored, lease_seconds=lease_seconds)
-            return pass_stored_transaction_ids(engine)
+            return passed_over
     except OperationalError as error:
         if isinstance(error.orig, LockNotAvailable):
             raise ConfigurationError(_what_to_do(engine)) from error

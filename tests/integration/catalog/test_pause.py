@@ -137,6 +137,16 @@ def test_a_pause_is_answered_once_all_that_was_being_accepted_is(
     assert [id_ for id_, *_ in outcomes(engine, ticket_type)] == [under_way.id]
 
 
+def test_a_pause_that_does_not_see_the_end_of_it_says_that_it_stands(engine: Engine) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    with engine.connect() as connection:
+        cursor = connection.connection.cursor()
+        store.ACCEPT.run(cursor, store.parameters_of([request(user, ticket_type)], LIMITS))
+        with pytest.raises(Unavailable, match="The sale is paused"):
+            pause(engine, ticket_type)
+    assert is_paused(engine, ticket_type)
+
+
 def test_a_request_that_began_before_a_pause_and_came_too_late_is_refused(
     engine: Engine, pool: ThreadPoolExecutor
 ) -> None:

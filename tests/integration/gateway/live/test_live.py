@@ -338,6 +338,19 @@ def test_a_stream_ends_with_its_token(sale: Sale, owner: httpx.Client, settings:
     assert time.monotonic() - began < 10
 
 
+def test_a_stream_ends_when_its_event_is_transferred(sale: Sale, owner: httpx.Client) -> None:
+    (other,) = add_users(sale.engine, 1)
+    transfer = "UPDATE events SET owner_id = :owner WHERE id = :event"
+    with owner.stream("GET", sale.path, headers=EVENTS) as answer:
+        events = events_of(answer.iter_lines())
+        next(events)
+        run(sale.engine, transfer, owner=other, event=sale.event)
+        try:
+            assert len(list(events)) <= 3
+        finally:
+            run(sale.engine, transfer, owner=sale.owner, event=sale.event)
+
+
 def test_an_outage_leaves_the_last_sample_and_a_stop_ends_streams(
     postgres_url: str, settings: Settings
 ) -> None:
