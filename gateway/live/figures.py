@@ -103,6 +103,7 @@ def live_document(
                 "id": one.id,
                 "name": one.name,
                 "state": state_of(one, figures.end_time, now),
+                "paused": one.paused,
                 "issued": one.issued,
                 "left": one.left,
                 "held": one.held,

@@ -72,6 +72,7 @@ class LiveTicketType(BaseModel):
     id: int = Field(ge=1, le=MAX_ID)
     name: str
     state: SaleState
+    paused: bool = Field(description="Also before the opening, when `state` is `not_open`.")
     issued: int = Field(ge=0)
     left: int = Field(ge=0)
     held: int = Field(ge=0)

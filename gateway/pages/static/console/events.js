@@ -30,6 +30,7 @@ class EventList {
   #view;
   #signal;
   #next = null;
+  #loads = 0;
   #rows = new Map();
 
   constructor(view, signal) {
@@ -38,11 +39,13 @@ class EventList {
   }
 
   async load(search) {
+    const nth = ++this.#loads;
     this.#rows.clear();
     $("tbody", this.#view).replaceChildren();
     const query = new URLSearchParams({ owner: "me", ordering: "-start_time" });
     if (search.trim()) query.set("search", search.trim());
     await this.#page(`?${query}`);
+    if (nth !== this.#loads) return;
     const none = this.#rows.size === 0;
     $(".empty", this.#view).hidden = !none;
     $(".empty", this.#view).textContent = search.trim()
@@ -66,7 +69,9 @@ class EventList {
   }
 
   async #page(query) {
+    const nth = this.#loads;
     const { body } = await request("GET", `api/events/${query}`, { signal: this.#signal });
+    if (nth !== this.#loads) return; // another search began meanwhile
     const added = body.results.map((event) => [event, rowOf(event)]);
     $("tbody", this.#view).append(...added.map(([, row]) => row));
     for (const [event, row] of added) this.#rows.set(event, row);

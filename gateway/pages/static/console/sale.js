@@ -20,8 +20,8 @@ const SILENCE_MS = 10_000;
 /** Of a rate: as many seconds as those that the server computes. */
 const RATE_SAMPLES = 5;
 
-const isPaused = ({ state }) => state === "paused";
-const canPause = ({ state }) => state !== "paused" && state !== "closed";
+const isPaused = ({ paused, state }) => paused && state !== "closed";
+const canPause = ({ paused, state }) => !paused && state !== "closed";
 
 export async function show({ main, id, signal }) {
   const view = clone("sale");
@@ -253,7 +253,8 @@ class SalePage {
     for (const [name, value] of Object.entries(shown)) {
       $(`[data-figure=${name}]`, row).textContent = value;
     }
-    fill($("[data-figure=state]", row), badge(live.state));
+    // Before the opening, too.
+    fill($("[data-figure=state]", row), badge(isPaused(live) ? "paused" : live.state));
     fill($("[data-figure=bar]", row), stockBar(live));
     showOneOf($(".pause", row), canPause(live), $(".resume", row), isPaused(live));
     for (const button of row.querySelectorAll("button")) {

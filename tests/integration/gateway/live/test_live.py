@@ -339,7 +339,7 @@ def test_a_stream_ends_with_its_token(sale: Sale, owner: httpx.Client, settings:
 
 
 def test_a_stream_ends_when_its_event_is_transferred(sale: Sale, owner: httpx.Client) -> None:
-    (other,) = add_users(sale.engine, 1)
+    other = add_user(sale.engine)
     transfer = "UPDATE events SET owner_id = :owner WHERE id = :event"
     with owner.stream("GET", sale.path, headers=EVENTS) as answer:
         events = events_of(answer.iter_lines())
