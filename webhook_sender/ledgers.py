@@ -72,8 +72,9 @@ class Ledgers:
         last: int,
         kinds: Collection[str],
     ) -> Page:
-        """At most `ENTRIES_MAX` wanted entries after a number, each kept through a failover; of what
-        is remembered, none after `last`.
+        """At most `ENTRIES_MAX` wanted entries after a number, each kept through a failover.
+
+        Of what is remembered, none after `last`.
 
         Args:
             engine: connections to PostgreSQL.

@@ -166,7 +166,8 @@ WHERE id = %(webhook)s AND disabled_at IS NULL
 TAKE_TESTS = f"""
 UPDATE webhooks w SET test_id = NULL
 FROM (SELECT w.id, test_id, url FROM webhooks w
-      JOIN users u ON u.id = w.user_id AND u.locked_at IS NULL WHERE test_id IS NOT NULL AND w.id <> ALL(%s::bigint[])
+      JOIN users u ON u.id = w.user_id AND u.locked_at IS NULL
+      WHERE test_id IS NOT NULL AND w.id <> ALL(%s::bigint[])
       ORDER BY test_id LIMIT %s FOR NO KEY UPDATE OF w SKIP LOCKED) asked
 WHERE w.id = asked.id
 RETURNING asked.id, asked.test_id, asked.url, {as_time("now()")}, {SECRETS}

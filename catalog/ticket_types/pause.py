@@ -14,9 +14,7 @@ from catalog.transactions import RowLocked, session_transaction
 from shared.errors import Unavailable
 from shared.observability.logging import get_logger
 
-STANDS = (
-    "The sale is paused; purchases from before are still being stored. Pause again to wait for them."
-)
+STANDS = "The sale is paused; purchases from before are still being stored. Pause again to wait."
 logger = get_logger(__name__)
 
 

@@ -62,7 +62,7 @@ def post(url: str, body: object, headers: dict[str, str], timeout: float, *final
             return status, answer
         pause = min(2 * pause, 10)
         # Or a date (RFC 9110, 10.2.3).
-        seconds = float(retry_after) if (retry_after or "").isdecimal() else pause
+        seconds = float(retry_after) if retry_after and retry_after.isdecimal() else pause
         if time.monotonic() + seconds > deadline:
             raise Undecided(f"{url}: {status}")
         time.sleep(seconds)

@@ -1,8 +1,7 @@
 """Limits of those who confirm, release, cancel and extend."""
 
-from typing import Final
-
 from collections.abc import Mapping
+from typing import Final
 
 from gateway.rate_limits.by_user import UserLimit
 from gateway.rate_limits.token_bucket import Rate

@@ -133,8 +133,9 @@ PATHS: Mapping[str, Any] = {
             "purchases.confirm",
             "Confirm a held purchase by its payment",
             "For the event's owner. A retry with the same reference gets the same answer. After a"
-            " 409 other than `not_decided` the purchase does not become this payment's: void it. But"
-            " after `payment_reference_used` it may have paid another purchase: release the hold.",
+            " 409 other than `not_decided` the purchase does not become this payment's: void it."
+            " But after `payment_reference_used` it may have paid another purchase: release the"
+            " hold.",
             _body(PurchaseConfirm, required=True),
             {**_purchase("200", "Confirmed by this payment", "paid"), **UNDECIDED},
             InvalidInput(errors={"amount": ["The purchase's total_price is 250.00."]}),

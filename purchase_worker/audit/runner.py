@@ -4,6 +4,7 @@ A row is claimed with a lease, which is renewed while its process runs: if the s
 another one begins the audit anew.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from sqlalchemy import Engine
 from purchase_worker.audit.verdict import Verdict, not_run
 from shared.database.engine import DATABASE_UNAVAILABLE, statement
 from shared.observability.logging import get_logger
+from shared.observability.multiprocess_metrics import DIRECTORY_VARIABLE
 
 CLAIM_SECONDS: Final = 1.0
 LEASE_SECONDS: Final = 30.0
@@ -120,6 +122,8 @@ class AuditRunner:
             [sys.executable, "-m", "purchase_worker.audit.of_event", str(self._claimed.event_id)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # Each would leave a file of counters until they are read.
+            env={name: it for name, it in os.environ.items() if name != DIRECTORY_VARIABLE},
         )
 
     def _watch(self, process: subprocess.Popen[bytes], now: float) -> None:

@@ -91,7 +91,7 @@ def migrate(
                 if revision != HEAD:
                     return 0
                 grant_rights(engine)
-            # All batches are read for it. Before the epoch, so that it is done again if interrupted.
+            # It reads all batches. Before the epoch, so that it is done again if interrupted.
             is_another = restored or is_restored(engine)
             passed_over = pass_stored_transaction_ids(engine) if is_another else 0
             renew_epoch(engine, restored=restored, lease_seconds=lease_seconds)

@@ -152,8 +152,8 @@ PRIVILEGE = re.compile(r"(?P<privilege>[A-Z]+)(?: \((?P<columns>[^)]*)\))?(?:, |
 ATTEMPTS = 5
 CONCURRENT_CHANGES = (errors.UniqueViolation, errors.DuplicateObject, errors.InternalError_)
 
-# Whether a membership `m` gives rights. From 16 on whoever created a role is a member of it, and may
-# at first do nothing but grant it.
+# Whether a membership `m` gives rights. From 16 on whoever created a role is a member of it, and
+# may at first do nothing but grant it.
 GIVES_RIGHTS = """
 (coalesce((to_jsonb(m)->>'inherit_option')::boolean, true)
  OR coalesce((to_jsonb(m)->>'set_option')::boolean, true))
@@ -340,9 +340,7 @@ def _apply(connection: Connection) -> None:
             on = f"FUNCTION {right.table}" if "(" in right.table else f'"{right.table}"'
             connection.exec_driver_sql(f"{verb} {right.privilege}{of} ON {on} {to_or_from} {role}")
     for role in sorted(there):
-        schema, may_use, may_create, is_ours = connection.execute(
-            READ_SCHEMA, {"role": role}
-        ).one()
+        schema, may_use, may_create, is_ours = connection.execute(READ_SCHEMA, {"role": role}).one()
         if not may_use:
             connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
         # Before version 15 everybody may in "public", which belongs to a superuser there.

@@ -8,8 +8,9 @@ stored ones first. A physical copy keeps its ids.
 from sqlalchemy import Engine, text
 
 # How far the stored ids are ahead. A batch has seen what it decided, but for a change of capacity,
-# which is accepted and decided at once, by ids of its own; and the whole work list is read. Batches of before the ledger are not in the order of their snapshots: so all are read. A
-# lane's mark waits until a snapshot is past its id; the greatest of all ids stands for none (0021).
+# which is accepted and decided at once, by ids of its own; and the whole work list is read. Batches
+# of before the ledger are not in the order of their snapshots: so all are read. A lane's mark waits
+# until a snapshot is past its id; the greatest of all ids stands for none (0021).
 READ_AHEAD = text("""
 SELECT greatest(0,
     (SELECT max(pg_snapshot_xmax(seen)::text::bigint) FROM batches),

@@ -346,9 +346,7 @@ def test_a_token_releases_as_often_as_it_buys_and_a_key_as_often_as_a_shop(
     assert {answer.status_code for answer in answers["resolutions-with-keys"]} == {404}
 
 
-def test_extensions_are_limited_whoever_asks(
-    gateway: httpx.Client, owner: dict[str, str]
-) -> None:
+def test_extensions_are_limited_whoever_asks(gateway: httpx.Client, owner: dict[str, str]) -> None:
     key = bearer(make_key(gateway, owner)["key"])
     answers = [
         gateway.post(

@@ -23,7 +23,7 @@ BUYERS = 100_000
 # Turns before the checkpoint and after it, and the part of a turn that is counted apart.
 STORED, LATER = 3, 2
 PARTS = 8
-# Each with a key of its own, as clients have them, and an id in the order of time, as gateways give it.
+# Each with a key of its own, as clients have them, and an id in the order of time, as of gateways.
 QUEUE = text("""
 INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price, currency,
                       idempotency_key, fingerprint, request_id)

@@ -284,7 +284,9 @@ def test_behind_the_ingress_no_client_says_where_the_gateways_are(production: Re
     """ingress-nginx passes `X-Forwarded-Prefix` on."""
     (rule,) = production.named("Ingress", "eventify")["spec"]["rules"]
     (settings,) = (
-        one["data"] for one in production.of_kind("ConfigMap") if "EVENTIFY_PUBLIC_URL" in one["data"]
+        one["data"]
+        for one in production.of_kind("ConfigMap")
+        if "EVENTIFY_PUBLIC_URL" in one["data"]
     )
     assert settings["EVENTIFY_PUBLIC_URL"] == f"https://{rule['host']}"
 
