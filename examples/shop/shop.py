@@ -61,7 +61,6 @@ def post(url: str, body: object, headers: dict[str, str], timeout: float, *final
                 raise Undecided(f"{url}: {status} {answer}")
             return status, answer
         pause = min(2 * pause, 10)
-        # Or a date (RFC 9110, 10.2.3).
         seconds = float(retry_after) if retry_after and retry_after.isdecimal() else pause
         if time.monotonic() + seconds > deadline:
             raise Undecided(f"{url}: {status}")
@@ -94,8 +93,8 @@ def buy(order: Order) -> Order:
     # Confirmed: nothing is paid without `hold_seconds`; or another process was faster.
     paid_by = {None: "unpaid", order["payment"]: "paid"}.get(answer["payment_reference"])
     state = {"held": "held", "confirmed": paid_by}.get(answer["status"]) or "not_sold"
-    learnt = {"purchase": answer["id"], "amount": answer["total_price"]}
-    return {**learnt, "currency": answer["currency"], "state": state, "why": answer["status"]}
+    learnt = {"purchase": answer["id"], "amount": answer["total_price"], "state": state}
+    return {**learnt, "currency": answer["currency"], "why": answer["status"]}
 
 
 def pay(order: Order) -> Order:
