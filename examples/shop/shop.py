@@ -108,8 +108,7 @@ def release(order: Order) -> Order:
 
 
 def confirm(order: Order) -> Order:
-    body = {"payment_reference": order["payment"], "amount": order["amount"]}
-    body["currency"] = order["currency"]
+    body = {"payment_reference": order["payment"], **{n: order[n] for n in ("amount", "currency")}}
     status, answer = ask_eventify(order, "confirm", body, 200, 409)
     if status == 409:
         # It is still held if another system of the owner has the reference: no order here has.
@@ -122,11 +121,10 @@ def confirm(order: Order) -> Order:
 
 def capture(order: Order) -> Order:
     learnt = confirm(order)  # which may have been long ago
-    if learnt["state"] == "confirmed":
-        return {
-            "state": "sold" if ask_provider(order, "capture", 200, 402, 409) == 200 else "unpaid"
-        }
-    return learnt
+    if learnt["state"] != "confirmed":
+        return learnt
+    captured = ask_provider(order, "capture", 200, 402, 409) == 200
+    return {"state": "sold" if captured else "unpaid"}
 
 
 def cancel(order: Order) -> Order:
@@ -155,9 +153,8 @@ def proceed(database: sqlite3.Connection, id_: str) -> Order:
         learnt = STEPS[order["state"]](order)
         # If another process has taken this step meanwhile, its answer counts.
         assignments = ", ".join(f"{name} = ?" for name in learnt)
-        where = (id_, order["state"])
         update = f"UPDATE orders SET {assignments} WHERE id = ? AND state = ?"
-        database.execute(update, (*learnt.values(), *where))
+        database.execute(update, (*learnt.values(), id_, order["state"]))
 
 
 def main(command: str, *arguments: str) -> None:
