@@ -20,6 +20,7 @@ LIVE: dict[str, Any] = {
             "id": 1,
             "name": "Standing",
             "state": "all_held",
+            "paused": False,
             "issued": 100,
             "left": 0,
             "held": 5,

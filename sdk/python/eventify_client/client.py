@@ -104,8 +104,7 @@ class Purchases(Rows[Http, Purchase]):
     async def confirm(
         self, id: Id, *, payment_reference: str, amount: Decimal, currency: str
     ) -> Purchase:
-        """It is paid. The reference makes it safe to repeat. Conflict: void the payment; but after
-        PaymentReferenceUsed it may have paid another purchase: release the hold."""
+        """It is paid; safe to repeat. Conflict: void it, but not if PaymentReferenceUsed."""
         body = {"payment_reference": payment_reference, "currency": currency}
         return await self._decide(id, "confirm/", body | {"amount": format(amount, "f")})
 
