@@ -155,6 +155,10 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
         "more than is left of the purchase",
         "read the purchase",
     ),
+    "too_many_cancellations": Explanation(
+        "1,000 cancellations of the purchase, and not all the rest is to be cancelled",
+        "cancel the rest in one request",
+    ),
     "extension_limit": Explanation(
         "the holds of the event were extended by a year in all",
         "do not retry",
