@@ -38,8 +38,9 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
     ),
     "over_user_limit": Explanation(
         "the user would hold more than `max_per_user` of a ticket type or of the event; without an "
-        "`id`: has 500 more purchases of the event than that",
-        "buy fewer, or stop; without an `id`: stop",
+        "`id`: has made 500 more requests for the event than that, or 10,500 (an owner for "
+        "themselves 10,500, confirmations and cancellations among them)",
+        "buy fewer, or stop; without an `id`: stop; an owner: name a `buyer`",
     ),
     "sale_not_open": Explanation(
         "before `sales_start`",
