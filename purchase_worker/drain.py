@@ -80,7 +80,8 @@ class Batch(msgspec.Struct, frozen=True):
 
 class Drained(msgspec.Struct, frozen=True):
     """`emptied`: events whose queue was empty in the end. `more`: those whose queue was not, when a
-    limit of the drain was reached. Events in neither are decided by another process.
+    limit of the drain was reached or a statement took too long. Events in neither are decided by
+    another process, or left to the sweeper.
     """
 
     decided: int

@@ -39,7 +39,8 @@ RESULTS_NOT_PUBLISHED = Counter(
     "Batches whose results could not be published in Redis; clients read them from PostgreSQL",
 )
 DRAINS_INTERRUPTED = Counter(
-    "eventify_drains_interrupted_total", "Drains that ended because the database was unavailable"
+    "eventify_drains_interrupted_total",
+    "Drains that ended because the database was unavailable, or a statement took too long",
 )
 RESCUED = Counter(
     "eventify_sweeper_decisions_total",

@@ -38,8 +38,9 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
     ),
     "over_user_limit": Explanation(
         "the user would hold more than `max_per_user` of a ticket type or of the event; without an "
-        "`id`: has 500 more purchases of the event than that",
-        "buy fewer, or stop; without an `id`: stop",
+        "`id`: has made 500 more requests for the event than that, or 10,500 (an owner for "
+        "themselves 10,500, confirmations and cancellations among them)",
+        "buy fewer, or stop; without an `id`: stop; an owner: name a `buyer`",
     ),
     "sale_not_open": Explanation(
         "before `sales_start`",
@@ -154,6 +155,10 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
     "already_cancelled": Explanation(
         "more than is left of the purchase",
         "read the purchase",
+    ),
+    "too_many_cancellations": Explanation(
+        "1,000 cancellations of the purchase, and not all the rest is to be cancelled",
+        "cancel the rest in one request",
     ),
     "extension_limit": Explanation(
         "the holds of the event were extended by a year in all",

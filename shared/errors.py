@@ -33,6 +33,7 @@ EventifyError
     │   ├── HoldReleased            409 hold_released
     │   ├── AlreadyConfirmed        409 already_confirmed
     │   ├── AlreadyCancelled        409 already_cancelled
+    │   ├── TooManyCancellations    409 too_many_cancellations
     │   ├── PaymentReferenceUsed    409 payment_reference_used
     │   ├── ExtensionLimit          409 extension_limit
     │   └── EpochChanged            409 epoch_changed
@@ -299,6 +300,11 @@ class AlreadyConfirmed(Conflict):
 class AlreadyCancelled(Conflict):
     code = "already_cancelled"
     default_detail = "Fewer tickets of the purchase are left to cancel."
+
+
+class TooManyCancellations(Conflict):
+    code = "too_many_cancellations"
+    default_detail = "The purchase has 1,000 cancellations; cancel all the rest in one request."
 
 
 class PaymentReferenceUsed(Conflict):

@@ -8,7 +8,7 @@ from catalog.rules import MAX_INT4
 from shared.errors import InvalidInput
 
 SALE_WINDOW = ("sales_start", "sales_end")
-# More tickets than any sale has; it keeps issued = held + sold + capacity within an integer.
+# More tickets than any sale has. When tickets are issued, no more are left (eventify_issue).
 MAX_CAPACITY = 1_000_000_000
 MAX_PER_PURCHASE = 1_000_000
 DEFAULT_PER_PURCHASE = 10
@@ -77,7 +77,8 @@ def issued_after_change(stock: Stock, change: int) -> int:
     if stock.left + change < 0:
         message = f"Cannot withdraw {-change} tickets: {stock.left} are left."
         raise InvalidInput(errors={"change": [message]})
-    highest = min(MAX_CAPACITY - stock.left, MAX_INT4 - stock.issued)
+    # More than that may be left: what was held or sold came back.
+    highest = max(0, min(MAX_CAPACITY - stock.left, MAX_INT4 - stock.issued))
     if change > highest:
         raise InvalidInput(errors={"change": [f"Must be at most {highest}."]})
     return stock.issued + change

@@ -126,7 +126,7 @@ def problem_of_request(code: str, retry_seconds: float | None = None) -> Problem
                 headers={"Retry-After": str(retry_after(retry_seconds or 0))}
             )
         case "over_user_limit":
-            return OverUserLimit("Too many purchases of this event by this buyer came to nothing.")
+            return OverUserLimit("This buyer has made too many requests for this event.")
     raise AssertionError(f"the accept statement gave an unknown verdict: {code}")
 
 

@@ -52,9 +52,9 @@ CHECKED = """
                        'refusal', {refusal}, 'max_per_purchase', t.max_per_purchase,
                        'sales_start', t.sales_start, 'left', c.remaining, 'held', c.held)
 """
-# Not refused so far, and not for the event's owner.
-OF_OTHERS = """v.refusal IS NULL AND v.earlier_id IS NULL
-        AND (v.user_id <> v.owner_id OR v.buyer IS NOT NULL)"""
+NOT_REFUSED = "v.refusal IS NULL AND v.earlier_id IS NULL"
+# Not for the event's owner.
+OF_ANOTHER = "(v.user_id <> v.owner_id OR v.buyer IS NOT NULL)"
 # Of those that would be held: when the last of the holds that their buyer may let expire in an hour
 # expired, if so many have. Columns are compared one by one: of a comparison of rows, the planner
 # would take any index that begins with the user, and read all that this user ever asked for.
@@ -70,14 +70,16 @@ LAPSED = f"""
         ORDER BY seq DESC
         LIMIT 1 OFFSET %(expired_holds_max)s - 1
     ) last
-    WHERE v.hold_seconds IS NOT NULL AND {OF_OTHERS}
+    WHERE v.hold_seconds IS NOT NULL AND {NOT_REFUSED} AND {OF_ANOTHER}
 """
 # Of those with a limit for each user: whose buyer has as many requests of the event as the limit,
 # and this many more. What a buyer owns is read from all his requests while the lane is locked
-# (`READ_OWNED`), those that came to nothing as well: so there is an end to them. Rows are compared
-# so that no other index will do, whatever was known of the tables when the plan was made: one alone
-# begins with the event.
+# (`READ_OWNED`), those that came to nothing as well: so there is an end to them, of 0.1 s, also
+# where the limit is larger. An owner's own requests are also what confirms, cancels and issues: he
+# may have as many, whatever the limit. Rows are compared so that no other index will do, whatever
+# was known of the tables when the plan was made: one alone begins with the event.
 VAIN_MAX = 500
+LIMIT_READ_MAX = 10_000
 EXHAUSTED = f"""
     SELECT v.nth
     FROM verdict v
@@ -92,9 +94,10 @@ EXHAUSTED = f"""
             AND (event_id, user_id, buyer, seq)
                 < (v.event_id, v.user_id, coalesce(v.buyer, ''), {SEQ_MAX})
         ORDER BY event_id, user_id, buyer, seq
-        LIMIT 1 OFFSET most.tickets::bigint + {VAIN_MAX} - 1
+        LIMIT 1 OFFSET {VAIN_MAX} - 1 + CASE WHEN {OF_ANOTHER}
+            THEN least(most.tickets, {LIMIT_READ_MAX}) ELSE {LIMIT_READ_MAX} END
     ) last
-    WHERE most.tickets IS NOT NULL AND {OF_OTHERS}
+    WHERE most.tickets IS NOT NULL AND {NOT_REFUSED}
 """
 # Whether a request that is no command has the key (shared/database/once.py).
 KEY_TAKEN = "(SELECT true FROM idempotency_keys WHERE user_id = {user_id} AND key = {key})"

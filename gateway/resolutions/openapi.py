@@ -35,6 +35,7 @@ from shared.errors import (
     PaymentReferenceUsed,
     PermissionDenied,
     Problem,
+    TooManyCancellations,
     Unavailable,
 )
 from shared.row_ids import MAX_ID
@@ -186,6 +187,7 @@ PATHS: Mapping[str, Any] = {
             NOT_DECIDED,
             NotConfirmed,
             AlreadyCancelled,
+            TooManyCancellations,
             key={**KEY, "required": True},
         )
     },

@@ -26,6 +26,7 @@ from shared.errors import (
     PaymentReferenceUsed,
     PermissionDenied,
     Problem,
+    TooManyCancellations,
 )
 from shared.purchases import (
     CANCELLED,
@@ -54,6 +55,11 @@ PROBLEM_OF_REASON: Final[Mapping[str | None, type[Problem]]] = {
         NotHeld,
     )
 }
+# Each cancellation of a purchase reads all earlier ones of it: when it is looked up, in the lane's
+# guard, in the audit. From so many on only all the rest can be cancelled, so that there is an end.
+# Those that are queued at that moment are not counted and may come on top: no index finds them, and
+# they are decided in milliseconds.
+CANCELLATIONS_MAX: Final = 1_000
 # Of a purchase that nobody decided yet: it takes milliseconds, and in a rush seconds.
 NOT_DECIDED_RETRY_SECONDS: Final = 1
 
@@ -117,6 +123,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         key_is_taken: by a request that is no command, and by no command.
         same_payment: a confirmation with the same reference that was not refused.
         releasing_id: a release, whoever asked for it.
+        cancellations: of the purchase, that were decided; counted for a cancellation alone.
     """
 
     event_id: int | None = None
@@ -127,6 +134,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     key_is_taken: bool = False
     same_payment: Known | None = None
     releasing_id: str | None = None
+    cancellations: int = 0
 
 
 class Accept(msgspec.Struct, frozen=True):
@@ -169,7 +177,7 @@ def judge(command: Command, standing: Standing) -> Accept | Accepted | NothingTo
         case "release":
             return _release(standing, standing.event_id, standing.purchase)
         case "cancel":
-            return _cancel(command, standing.event_id, standing.purchase)
+            return _cancel(command, standing, standing.event_id, standing.purchase)
 
 
 def _forbidden(command: Command, standing: Standing) -> Problem | None:
@@ -214,7 +222,9 @@ def _release(
     return NothingToDo() if purchase.status == RELEASED else _why_not_held(purchase)
 
 
-def _cancel(command: Command, event_id: int, purchase: Purchase) -> Accept | Problem:
+def _cancel(
+    command: Command, standing: Standing, event_id: int, purchase: Purchase
+) -> Accept | Problem:
     if purchase.status == QUEUED:
         return _not_decided()
     if purchase.status not in (CONFIRMED, CANCELLED):
@@ -233,6 +243,10 @@ def _cancel(command: Command, event_id: int, purchase: Purchase) -> Accept | Pro
         return InvalidInput(errors=errors)
     if not lines or any(line.quantity > left[line.ticket_type] for line in lines):
         return AlreadyCancelled()
+    if standing.cancellations >= CANCELLATIONS_MAX:
+        rest = {id_: quantity for id_, quantity in left.items() if quantity}
+        if {line.ticket_type: line.quantity for line in lines} != rest:
+            return TooManyCancellations()
     return Accept(event_id, lines)
 
 

@@ -60,7 +60,6 @@ GUARDS: Final = {
     },
     "counters": {
         "counters_kept",
-        "counters_left_bounded",
         "counters_never_oversold",
         "counters_never_truncated",
         "counters_pkey",

@@ -374,7 +374,6 @@ class Counter(Base):
         CheckConstraint(
             "held >= 0 AND sold >= 0 AND held + sold <= issued", name="counters_never_oversold"
         ),
-        CheckConstraint("issued - held - sold <= 1000000000", name="counters_left_bounded"),
         {"postgresql_with": {"fillfactor": 20}},
     )
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from catalog.events import store as event_store
 from catalog.ticket_types import change as use
+from catalog.ticket_types.rules import MAX_CAPACITY
 from catalog.ticket_types.store import lock, set_audit_user
 from catalog.transactions import session_transaction
 from gateway.purchases.accept import Accepted
@@ -43,6 +44,8 @@ from tests.support.factories import (
     event_of,
     ignore,
     queue,
+    queue_buy,
+    queue_resolution,
     request,
     rows,
     scalar,
@@ -144,6 +147,33 @@ def test_what_is_refused_leaves_no_entry(owner: httpx.Client, database: Engine) 
     assert owner.patch(path, json={"capacity": 9}, headers=late).status_code == 412
     assert owner.patch(path, json={"capacity": 9, "event": 999_999_999}).status_code == 400
     assert entries(database, ticket_type["event"]) == before
+
+
+def test_tickets_come_back_also_where_as_many_are_left_as_there_may_be(
+    owner: httpx.Client, database: Engine, catalog_settings: Settings
+) -> None:
+    """Their owner had put others in the place of those that were held or sold."""
+    ticket_type = make_ticket_type(owner, capacity=MAX_CAPACITY)
+    path, id_, event = path_of(ticket_type), ticket_type["id"], ticket_type["event"]
+
+    def change(by: int) -> httpx.Response:
+        return owner.post(f"{path}capacity/", json={"change": by})
+
+    held, paid = (queue_buy(database, [(id_, 2)], hold_seconds=600) for _ in range(2))
+    drain(database, [event], catalog_settings, ignore)
+    queue_resolution(database, "confirm", paid, payment_reference="pi")
+    drain(database, [event], catalog_settings, ignore)
+    assert change(5).status_code == 400
+    assert change(4).json()["capacity"] == MAX_CAPACITY
+    queue_resolution(database, "release", held)
+    line = f'[{{"ticket_type": {id_}, "quantity": 2}}]'
+    queue_resolution(database, "cancel", paid, items=line, restock=True)
+    drain(database, [event], catalog_settings, ignore)
+    assert owner.get(path).json()["capacity"] == MAX_CAPACITY + 4
+    assert counter(database, id_) == (MAX_CAPACITY + 4, 0)
+    # To so many none are added; some may be withdrawn.
+    assert change(1).status_code == 400
+    assert change(-3).json()["capacity"] == MAX_CAPACITY + 1
 
 
 def test_what_is_left_of_a_deleted_ticket_type_is_withdrawn(

@@ -83,3 +83,11 @@ def test_a_change_moves_what_is_left_or_is_invalid(stock: Stock, change: int) ->
         with pytest.raises(InvalidInput) as error:
             issued_after_change(stock, change)
         assert list(error.value.errors or ()) == ["change"]
+
+
+def test_tickets_that_came_back_beyond_the_largest_capacity_can_be_withdrawn() -> None:
+    stock = Stock(issued=MAX_CAPACITY + 4, held=0, sold=1)
+    assert issued_after_change(stock, -2) == MAX_CAPACITY + 2
+    with pytest.raises(InvalidInput) as error:
+        issued_after_change(stock, 1)
+    assert error.value.errors == {"change": ["Must be at most 0."]}

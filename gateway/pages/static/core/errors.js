@@ -36,6 +36,10 @@ const EXPLANATIONS = {
   hold_released: ["These tickets were given back.", "Buy again if you still want them."],
   already_confirmed: ["This purchase is paid already.", "Look at the purchase."],
   already_cancelled: ["These tickets are cancelled already.", "Look at the purchase."],
+  too_many_cancellations: [
+    "This purchase was cancelled in too many parts.",
+    "Cancel all the rest at once.",
+  ],
   payment_reference_used: ["This payment belongs to another purchase.", "Look at the purchase."],
   extension_limit: ["These holds cannot be extended any further.", "Let them run out."],
   epoch_changed: ["The records were restored meanwhile.", "Reload the page and try again."],

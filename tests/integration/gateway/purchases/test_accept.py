@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from gateway.purchases import read, store
 from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, queued_purchase
-from gateway.purchases.store import VAIN_MAX
+from gateway.purchases.store import LIMIT_READ_MAX, VAIN_MAX
 from shared.config.settings import Settings
 from shared.database.engine import open_engine, session
 from shared.errors import (
@@ -366,13 +366,28 @@ def test_who_is_rejected_again_and_again_is_refused_at_last(engine: Engine, limi
     for user in (stubborn, owner):
         queue_many(engine, ticket_type, VAIN_MAX + 1, user)
     assert accepted() == [True, True, True]  # the last one: as many as the limit, and VAIN_MAX more
-    # An owner confirms thousands of payments, and harms nobody else.
+    # An owner confirms thousands of payments, which are requests of his too.
     assert accepted() == [limited == "no limit", True, True]
     # With a key of the owner's each buyer has a limit of their own.
     queue_many(engine, ticket_type, VAIN_MAX + 2, owner, buyer="ada")
     (ada, grace) = accept(engine, [replace(wanted(owner), buyer=name) for name in ("ada", "grace")])
     assert isinstance(ada, Accepted) == (limited == "no limit")
     assert isinstance(grace, Accepted)
+
+
+@pytest.mark.parametrize("is_owner", [False, True])
+def test_there_is_an_end_however_large_the_limit_is_and_for_the_owner_too(
+    engine: Engine, is_owner: bool
+) -> None:
+    owner, other = add_user(engine), add_user(engine)
+    event = add_event(engine, owner)
+    limit = 2 if is_owner else 2**31 - 1
+    ticket_type = add_ticket_type(engine, 10, event_id=event, max_per_user=limit)
+    buyer = owner if is_owner else add_user(engine)
+    queue_many(engine, ticket_type, LIMIT_READ_MAX + VAIN_MAX - 1, buyer)
+    for expected in (Accepted, OverUserLimit):
+        verdicts = accept(engine, [request(user, ticket_type) for user in (buyer, other)])
+        assert [type(verdict) for verdict in verdicts] == [expected, Accepted]
 
 
 @pytest.mark.parametrize("limited", ["of the event", "of the type", "of a cart's line"])

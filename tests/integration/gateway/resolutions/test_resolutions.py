@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from gateway.purchases import read
 from gateway.purchases.service import PurchaseService
 from gateway.purchases.waiting import WaitLimit
-from gateway.resolutions import store
+from gateway.resolutions import rules, store
 from gateway.resolutions.rules import Accepted, Command, Kind, NothingToDo
 from gateway.resolutions.schemas import PurchaseConfirm, parse
 from gateway.resolutions.service import Resolutions
@@ -24,7 +24,14 @@ from purchase_worker.drain import Batch, drain
 from purchase_worker.publish.results import ResultPublisher
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
-from shared.errors import NotDecided, PaymentReferenceUsed, ServerError, Unavailable
+from shared.errors import (
+    NotDecided,
+    PaymentReferenceUsed,
+    ServerError,
+    TooManyCancellations,
+    Unavailable,
+)
+from shared.purchases import StoredLine
 from tests.support.factories import (
     add_event,
     add_ticket_type,
@@ -321,6 +328,44 @@ def test_of_two_cancellations_that_do_not_fit_together_one_is_refused(sale: Sale
     answers = store.answers(sale.engine, [Question(command_id=c.id) for c in asked])
     reasons = [answer.reason for answer in answers if isinstance(answer, store.Answer)]
     assert reasons == [None, "already_cancelled"]
+
+
+def test_after_many_cancellations_of_a_purchase_all_the_rest_is_cancelled_or_nothing(
+    sale: Sale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them reads all earlier ones. Others of the same batch go on."""
+    monkeypatch.setattr(rules, "CANCELLATIONS_MAX", 3)
+    plain, other = queue(
+        sale.engine, [request(sale.buyer, sale.child, quantity) for quantity in (9, 2)]
+    )
+    sale.decide()
+
+    def cancel(purchase_id: str, quantity: int, **fields: Any) -> Command:
+        lines = (StoredLine(sale.child, quantity),)
+        return sale.command("cancel", purchase_id, lines=lines, **fields)
+
+    first = cancel(plain, 1, idempotency_key="first")
+    for command in (first, cancel(plain, 1), cancel(plain, 1)):
+        assert isinstance(sale.accept(command)[0], Accepted)
+        sale.decide()
+    again = cancel(plain, 1, idempotency_key="first")
+    verdicts = sale.accept(
+        cancel(plain, 1), cancel(other, 1), sale.command("extend"), cancel(plain, 5), again
+    )
+    assert [type(verdict) for verdict in verdicts] == [
+        TooManyCancellations,
+        Accepted,
+        Accepted,
+        TooManyCancellations,
+        Accepted,
+    ]
+    assert verdicts[-1] == Accepted(first.id, sale.event, replayed=True)
+    rest = cancel(plain, 6)
+    assert isinstance(sale.accept(rest)[0], Accepted)
+    sale.decide()
+    (answer,) = store.answers(sale.engine, [Question(command_id=rest.id)])
+    assert isinstance(answer, store.Answer)
+    assert answer.outcome == "cancelled"
 
 
 def test_a_plain_purchase_is_read_as_if_there_were_no_holds(sale: Sale) -> None:

@@ -627,6 +627,7 @@ WRITERS = {
     "token_cutoffs_marked",
 }
 RULES = {
+    "counters_left_bounded",
     "ledger_answers",
     "ledger_counted",
     "ledger_numbered",

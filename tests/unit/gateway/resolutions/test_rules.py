@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.resolutions.rules import (
+    CANCELLATIONS_MAX,
     PROBLEM_OF_REASON,
     Accept,
     Accepted,
@@ -34,6 +35,7 @@ from shared.errors import (
     PaymentReferenceUsed,
     PermissionDenied,
     Problem,
+    TooManyCancellations,
 )
 from shared.purchases import Purchase, StoredLine, held, purchase, resolved
 
@@ -166,6 +168,23 @@ def test_a_cancellation_is_of_lines_that_are_left() -> None:
     unknown = cancel((10, 1), (12, 1))
     assert isinstance(unknown, InvalidInput)
     assert (unknown.errors or {}).keys() == {"items.1.ticket_type"}
+
+
+def test_after_many_cancellations_only_all_the_rest_is_cancelled() -> None:
+    partly = bought("confirmed", None, {10: 1})
+
+    def cancel(cancellations: int, *lines: tuple[int, int]) -> object:
+        wanted = tuple(StoredLine(*line) for line in lines) or None
+        there = standing(partly, cancellations=cancellations)
+        return judge(command("cancel", lines=wanted), there)
+
+    rest = [StoredLine(10, 1), StoredLine(11, 1)]
+    assert cancel(CANCELLATIONS_MAX - 1, (10, 1)) == Accept(EVENT, rest[:1])
+    for part in ((10, 1), (11, 1)):
+        assert isinstance(cancel(CANCELLATIONS_MAX, part), TooManyCancellations)
+    assert cancel(CANCELLATIONS_MAX) == Accept(EVENT, rest)
+    assert cancel(CANCELLATIONS_MAX, (11, 1), (10, 1)) == Accept(EVENT, rest[::-1])
+    assert isinstance(cancel(CANCELLATIONS_MAX, (10, 2)), AlreadyCancelled)
 
 
 def test_an_earlier_command_with_the_same_key_outranks_every_refusal() -> None:
