@@ -67,6 +67,8 @@ class Live:
         # Samplers of a user.
         self._events: Counter[int] = Counter()
         self._ledgers: OrderedDict[int, EventLedger] = OrderedDict()
+        # One for all of them: a timer of each would keep it in memory.
+        self._forgetting: asyncio.TimerHandle | None = None
         self._watchers: Counter[int] = Counter()
         self._is_closed = False
         rate = Rate(settings.feed_rate_burst, settings.feed_rate_per_second)
@@ -232,27 +234,28 @@ class Live:
             del self._events[user_id]
 
     def _ledger(self, event_id: int) -> EventLedger:
-        ledger = self._ledgers.pop(event_id, None)
-        if ledger is None:
-            ledger = EventLedger(self._engine, event_id)
-            self._forget_later(event_id, ledger, LEDGER_KEPT_SECONDS)
+        ledger = self._ledgers.pop(event_id, None) or EventLedger(self._engine, event_id)
         self._ledgers[event_id] = ledger
         if len(self._ledgers) > LEDGERS_MAX:
             self._ledgers.popitem(last=False)
+        if self._forgetting is None:
+            self._forget_later()
         return ledger
 
-    def _forget_later(self, event_id: int, ledger: EventLedger, seconds: float) -> None:
+    def _forget_later(self) -> None:
+        """When the ledger that was used longest ago is due."""
+        due = min(ledger.used_at for ledger in self._ledgers.values()) + LEDGER_KEPT_SECONDS
         loop = asyncio.get_running_loop()
-        loop.call_later(seconds, self._forget_unused, event_id, ledger)
+        self._forgetting = loop.call_later(due - time.monotonic(), self._forget_unused)
 
-    def _forget_unused(self, event_id: int, ledger: EventLedger) -> None:
-        if self._ledgers.get(event_id) is not ledger:
-            return
-        left = ledger.used_at + LEDGER_KEPT_SECONDS - time.monotonic()
-        if left > 0:
-            self._forget_later(event_id, ledger, left)
-        else:
-            del self._ledgers[event_id]
+    def _forget_unused(self) -> None:
+        oldest = time.monotonic() - LEDGER_KEPT_SECONDS
+        for event_id, ledger in list(self._ledgers.items()):
+            if ledger.used_at <= oldest:
+                del self._ledgers[event_id]
+        self._forgetting = None
+        if self._ledgers:
+            self._forget_later()
 
 
 def _end(past: Past) -> tuple[int, Step, int | None]:

@@ -4,6 +4,7 @@ An access token goes to the page, which keeps it in memory; a refresh token only
 No part of the API, so the OpenAPI document does not have them.
 """
 
+import re
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -26,10 +27,13 @@ from gateway.session.schemas import Session, SessionUser
 from shared.auth.tokens import TokenVerifier
 from shared.config.settings import Settings
 from shared.errors import CrossSiteRequest, NotAuthenticated, Problem
+from shared.web.edge import COOKIES
 from shared.web.public_address import PublicAddresses
 
 PATH = "/session/"
 COOKIE = "eventify_refresh"
+# Its value as written: a token needs no quotes.
+OUR_COOKIE = re.compile(rf"(?:^|;)\s*{COOKIE}\s*=([^;]*)")
 
 
 class OwnPagesRoute(LimitedRoute):
@@ -61,9 +65,11 @@ class _CookieRoute(LimitedRoute):
         respond = super().get_route_handler()
 
         async def check_cookie_first(request: Request) -> Response:
-            return (
-                await respond(request) if COOKIE in request.cookies else Response(status_code=204)
-            )
+            found = OUR_COOKIE.findall(b";".join(request.scope[COOKIES]).decode("latin-1"))
+            if not found:
+                return Response(status_code=204)
+            request.state.refresh_token = found[-1].strip()
+            return await respond(request)
 
         return check_cookie_first
 
@@ -89,7 +95,7 @@ async def sign_in(
 async def refresh(accounts: AllAccounts, request: Request, response: Response) -> Session:
     """Pages of one browser that renew at the same moment get the same pair."""
     try:
-        pair = await accounts.refresh(request.cookies[COOKIE])
+        pair = await accounts.refresh(request.state.refresh_token)
         return await _session(pair, accounts, request, response)
     except NotAuthenticated as problem:
         problem.headers["Set-Cookie"] = _cookie(request, "", max_age=0)
@@ -99,7 +105,7 @@ async def refresh(accounts: AllAccounts, request: Request, response: Response) -
 @cookie_router.delete(PATH, status_code=204, dependencies=[tokens_limited])
 async def sign_out(accounts: AllAccounts, request: Request, response: Response) -> None:
     with suppress(NotAuthenticated):  # it is signed out already
-        await accounts.sign_out(request.cookies[COOKIE])
+        await accounts.sign_out(request.state.refresh_token)
     response.headers["Set-Cookie"] = _cookie(request, "", max_age=0)
 
 

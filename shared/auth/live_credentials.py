@@ -203,11 +203,13 @@ class LiveCredentials:
 
     def _void(self, changes: Changes) -> None:
         settings = self._settings
-        oldest = time.time() - max(settings.access_token_seconds, settings.refresh_token_seconds)
         known = {} if changes.is_all else self._verifier.valid_from
-        kept = {user_id: moment for user_id, moment in known.items() if moment >= oldest}
+        if not settings.trusted_issuers:  # they alone know how long their tokens are valid
+            longest = max(settings.access_token_seconds, settings.refresh_token_seconds)
+            oldest = time.time() - longest
+            known = {user_id: moment for user_id, moment in known.items() if moment >= oldest}
         read = {user: inf if at is None else at for user, at in changes.valid_from.items()}
-        self._verifier.valid_from = kept | read
+        self._verifier.valid_from = {**known, **read}
 
     async def _refresh(self) -> None:
         failed_before = self._read_at < self._tried_at

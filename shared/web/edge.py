@@ -17,6 +17,8 @@ from shared.web.request_head import request_id
 JSON = (b"content-type", b"application/json")
 # A key of the scope, for responses whose body is a stream.
 IS_HEAD = "eventify.is_head"
+# A key of the scope: the values of the `Cookie` headers, unparsed.
+COOKIES = "eventify.cookies"
 logger = get_logger(__name__)
 
 
@@ -27,6 +29,8 @@ class Edge:
       `scope["request_id"]` and on every log line.
     - A cross-site request gets 403 before its body is read.
     - A body is JSON whatever its `Content-Type`, so that `curl -d '{...}'` works as typed.
+    - `Cookie` headers are in `scope[COOKIES]` alone. FastAPI parses them on every route, and Python
+      before 3.11.10 and 3.12.6 takes quadratic time for a quoted value (CVE-2024-7592).
     - HEAD works wherever GET does.
     - `/api/events` is redirected to `/api/events/` (308, which keeps the method).
     - An unexpected error is a logged traceback, and a 500 without details for the client.
@@ -110,6 +114,9 @@ def name_request(scope: Scope) -> bytes:
 
 
 def _normalised(scope: Scope) -> Scope:
+    scope[COOKIES] = [value for name, value in scope["headers"] if name == b"cookie"]
+    if scope[COOKIES]:
+        scope["headers"] = [header for header in scope["headers"] if header[0] != b"cookie"]
     if scope["method"] == "HEAD":
         # As GET; the server below, which keeps the method it has read, sends no body.
         return {**scope, "method": "GET", IS_HEAD: True}

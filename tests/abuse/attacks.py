@@ -406,10 +406,10 @@ async def large_heads(attacker: Attacker) -> None:
         f"Prefer: {'wait=1, ' * 7_000}\r\n",
         f"Accept: {'text/event-stream;q=0.1,' * 2_000}\r\n",
         f"If-None-Match: {','.join(['W/x'] * 10_000)}\r\n",
-        f"Cookie: {'a' * 60_000}\r\n",
+        'Cookie: a="' + "\\" * 60_000 + '"\r\n',
     ]
     path = f"{PURCHASES}{target.queued[0]}/" if target.queued else PURCHASES
-    paths = (path, "/api/events/", f"/api/events/?{'a=b&' * 1_000}")
+    paths = (path, "/api/events/", f"/api/events/?{'a=b&' * 1_000}", "/healthz")
 
     def ask(number: int) -> bytes:
         return request(

@@ -1,5 +1,6 @@
 """Sign-in for pages, over HTTP against a real gateway process."""
 
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.cookies import Morsel, SimpleCookie
@@ -16,6 +17,9 @@ from tests.support.servers import new_database
 PASSWORD = "velvet-tram-42"
 BURST = 3
 WRITES = [("POST", "/session/"), ("POST", "/session/refresh/"), ("DELETE", "/session/")]
+# `http.cookies` takes seconds for it (CVE-2024-7592) before Python 3.11.10 and 3.12.6.
+BACKSLASHES = '"' + "\\" * 60_000 + '"'
+ANSWERED_SECONDS = 2
 _numbers = count(1)
 
 
@@ -136,6 +140,41 @@ def test_without_a_cookie_nobody_is_signed_in_and_no_limit_counts_it(browser: Br
             answer = browser.send(method, path)
             assert (answer.status_code, answer.content) == (204, b"")
             assert "RateLimit" not in answer.headers
+
+
+def test_the_cookie_is_found_among_others(browser: Browser) -> None:
+    browser.sign_in()
+    for others in (
+        "a=1; {}",
+        "{};b",
+        "eventify_refresh=former; {}",
+        "{}; my_{}; eventify_refresh2=x",
+    ):
+        browser.cookie = others.replace("{}", browser.cookie)
+        assert browser.send("POST", "/session/refresh/").status_code == 200, others
+    for others in ("eventify_refresh", "a=eventify_refresh=x", "eventify_refresh2=x"):
+        browser.cookie = others
+        assert browser.send("POST", "/session/refresh/").status_code == 204, others
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "path", "status"),
+    [
+        ("a", "GET", "/healthz", 200),
+        ("a", "GET", "/.well-known/jwks.json", 200),
+        ("a", "POST", "/api/token/verify/", 400),
+        ("a", "POST", "/session/refresh/", 204),
+        ("eventify_refresh", "POST", "/session/refresh/", 401),
+        ("eventify_refresh", "DELETE", "/session/", 204),
+    ],
+)
+def test_no_cookie_holds_a_gateway_up(
+    browser: Browser, name: str, method: str, path: str, status: int
+) -> None:
+    browser.cookie = f"{name}={BACKSLASHES}"
+    began_at = time.monotonic()
+    assert browser.send(method, path).status_code == status
+    assert time.monotonic() - began_at < ANSWERED_SECONDS
 
 
 def test_the_api_reads_no_cookie(browser: Browser) -> None:

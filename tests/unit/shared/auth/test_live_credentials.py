@@ -17,6 +17,12 @@ from shared.errors import NotAuthenticated, OutOfScope, Unavailable
 
 pytestmark = pytest.mark.anyio
 
+ISSUERS = """[{
+    "issuer": "https://sso.example",
+    "audience": "eventify",
+    "jwks_url": "https://sso.example/keys"
+}]"""
+
 
 class Table:
     """Keys in place of a database; each change has the next number."""
@@ -67,7 +73,7 @@ async def keys(table: Table) -> AsyncIterator[LiveCredentials]:
         yield keys
 
 
-def settings(**changes: float) -> Settings:
+def settings(**changes: float | str) -> Settings:
     return Settings(database_url="postgresql://nobody@nowhere/none", **changes)
 
 
@@ -142,6 +148,20 @@ async def test_the_end_of_tokens_is_known_until_they_have_expired(table: Table) 
         await until_known({1: now, 2: now - 598, 3: inf})
         table.valid_from = {4: now}
         await until_known({1: now, 3: inf, 4: now})
+
+
+async def test_where_issuers_are_trusted_no_end_of_tokens_is_forgotten(table: Table) -> None:
+    """An issuer alone knows how long its tokens are valid."""
+    trusting, now = settings(trusted_issuers=ISSUERS), int(time.time())
+    verifier = TokenVerifier(trusting)
+    keys = LiveCredentials(trusting, verifier, table.read, table.note_use)
+    async with keys.running():
+        for user_id, moment in ((7, now - 90_000), (8, now)):
+            table.valid_from = {user_id: moment}
+            with anyio.fail_after(10):
+                while user_id not in verifier.valid_from:
+                    await anyio.sleep(0.01)
+    assert verifier.is_void(7, issued_at=0)
 
 
 async def test_an_expired_key_is_refused_at_its_time(keys: LiveCredentials, table: Table) -> None:
