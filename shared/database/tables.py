@@ -782,6 +782,7 @@ class Audit(Base):
     __tablename__ = "audits"
     __table_args__ = (
         Index("audits_by_event", "event_id", "id"),
+        Index("audits_by_end", "finished_at"),
         Index(
             "audits_one_for_an_event",
             "event_id",

@@ -2,7 +2,8 @@
 
 At most 1,000,000,000 tickets of a type are left when some are issued. A CHECK of the counter held
 it at every change: where so many were left and more were held or sold, a hold could not end, and
-its event stood still. Now it is held where tickets are issued. It may run while sales run.
+its event stood still. Now it is held where tickets are issued. An index finds the audits of the last
+hour. It may run while sales run.
 
 Revision ID: 0025
 """
@@ -67,12 +68,14 @@ BEGIN
 END $$
 """
 
+AUDITS_BY_END = "CREATE INDEX audits_by_end ON audits (finished_at)"
+
 # Last, because sales wait for its lock until the commit.
 WITHOUT_BOUND = "ALTER TABLE counters DROP CONSTRAINT counters_left_bounded"
 
 
 def upgrade() -> None:
-    for statements in (ISSUE, IN_THIS_SCHEMA, WITHOUT_BOUND):
+    for statements in (ISSUE, IN_THIS_SCHEMA, AUDITS_BY_END, WITHOUT_BOUND):
         op.execute(statements)
 
 
