@@ -164,6 +164,59 @@ def test_the_stream_survives_reconnects_and_reports_positions() -> None:
     assert driver.sleeps[0] == 2.25
 
 
+REFUSED = problem(503, "unavailable", {"Retry-After": "1"})
+
+
+def queued(position: int, seconds: float) -> httpx2.Response:
+    waits = {"position": position, "estimated_wait_seconds": seconds}
+    return httpx2.Response(200, json=purchase("queued").json() | waits)
+
+
+class FullGateway(ScriptedDriver):
+    """So many clients wait at it that it refuses every stream; it answers all else."""
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        assert len(self.requests) < 20, "It tries without an end."
+        if request.url.path.endswith("/events/"):
+            self.responses.insert(0, REFUSED)
+        return super().handle_request(request)
+
+
+@pytest.mark.parametrize("timeout", [60, None])
+def test_a_purchase_is_polled_while_its_stream_is_refused(timeout: float | None) -> None:
+    driver = FullGateway(queued(9, 9), queued(7, 4.5), queued(2, 0.1), purchase(code=200))
+    seen: list[int | None] = []
+    bought = purchases(driver).buy(
+        {1: 2}, on_position=lambda one: seen.append(one.position), timeout=timeout
+    )
+    assert (bought.status, seen) == ("confirmed", [7, 2])
+    paths = [one.url.path.removeprefix("/api/ticket-purchases/") for one in driver.requests]
+    assert paths == ["", *["p-1/events/", "p-1/"] * 3]
+    assert driver.sleeps == [4.75, 1.5]  # what is longer: `Retry-After`, or the estimated wait
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_stream_that_was_refused_is_asked_for_again(status: int) -> None:
+    outcome = stream(f"event: outcome\ndata: {purchase().text}\n\n")
+    driver = ScriptedDriver(problem(status), queued(7, 0), outcome)
+    seen: list[int | None] = []
+    mine = purchases(driver)
+    bought = mine.wait("p-1", on_position=lambda one: seen.append(one.position))
+    assert (bought.status, seen) == ("confirmed", [7])
+    assert driver.sleeps == [0.25]
+
+
+def test_a_rejection_is_found_though_the_stream_is_refused() -> None:
+    driver = FullGateway(purchase("queued", 202), purchase("rejected", 200))
+    with pytest.raises(errors.NotEnoughTickets):
+        purchases(driver).buy({1: 2}, on_position=print)
+
+
+def test_the_deadline_ends_what_is_queued_while_its_stream_is_refused() -> None:
+    with pytest.raises(DeadlineExceeded, match="503 unavailable"):
+        purchases(FullGateway(queued(7, 5))).wait("p-1", on_position=print, timeout=20)
+
+
 def test_what_is_stored_but_not_decided_is_asked_for_again() -> None:
     driver = ScriptedDriver(purchase("held", 202), problem(409, "not_decided"), purchase(code=200))
     confirmed = purchases(driver).confirm(

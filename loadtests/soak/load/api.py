@@ -71,13 +71,14 @@ class Api:
         return answer
 
     async def stream(self, what: str, path: str, token: str, until: bytes, seconds: float) -> bool:
-        """Open an event stream, and close it once `until` has come, or after this time.
+        """Open an event stream, and close it once `until` has come.
 
         Returns:
-            Whether it has come.
+            Whether it has come; else the stream was refused, or ended without it.
 
         Raises:
             OSError: no connection.
+            TimeoutError: neither in this time.
         """
         loop = asyncio.get_running_loop()
         _transport, stream = await loop.create_connection(
@@ -92,15 +93,13 @@ class Api:
         try:
             async with asyncio.timeout(seconds):
                 status = await stream.over
-        except TimeoutError:
-            return False
         finally:
             stream.close()
         if status in (429, 503):
             self._tally.count(f"{status} of a stream")
         elif status not in (200, 204):
             self._tally.error(f"{what}: {status}", "")
-        return status == 200
+        return status == 200 and stream.has_come
 
     def close(self) -> None:
         for connection in self._free:
@@ -108,16 +107,17 @@ class Api:
 
 
 class _Stream(ResponseReader):
-    """`over`: the status, once the mark or the end has come."""
+    """`over`: the status, once the mark `has_come`, or the end."""
 
     def __init__(self, mark: bytes) -> None:
         super().__init__()
-        self._mark = mark
+        self._mark, self.has_come = mark, False
         self.over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def on_body(self, body: bytes) -> None:
         self._body = self._body[-len(self._mark) :] + body
         if self._mark in self._body:
+            self.has_come = True
             self._end(self._parser.get_status_code())
 
     def answered(self, answer: ClientResponse) -> None:

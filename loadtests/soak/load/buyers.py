@@ -8,7 +8,7 @@ import msgspec
 
 from loadtests.answers import AnswerBody, ClientResponse, Meaning
 from loadtests.selling import PURCHASES, choose, purchase_body
-from loadtests.soak.load.plan import DECIDED_WAIT_SECONDS
+from loadtests.soak.load.plan import DECIDED_WAIT_SECONDS, OUTSTANDING_SECONDS
 from loadtests.soak.load.world import OpenSale, World, guarded
 from shared.purchases import CONFIRMED, HELD
 
@@ -23,6 +23,9 @@ CANCELLED = 0.05
 # A stream that its reader leaves at once.
 LEFT_EARLY = 0.3
 ACCEPTED = (201, 202, 400)
+# Of the last answer to a buyer who waited: an error of the run.
+UNDECIDED = (Meaning.QUEUED, Meaning.RETRY_LATER)
+NOT_DECIDED = "not decided"
 
 
 async def buy(world: World, intended_at: float) -> None:
@@ -59,6 +62,7 @@ def _who(world: World) -> str:
 
 def _note(world: World, sale: OpenSale, answer: ClientResponse) -> None:
     """How the purchase was answered, and whether the sale is over."""
+    world.tally.answered(answer.status)
     problem = answer.read() if answer.status == 400 else None
     if answer.meaning is Meaning.SOLD_OUT or (problem and problem.code == "not_enough_tickets"):
         world.sold_out(sale)
@@ -75,23 +79,47 @@ async def _follow(
 ) -> ClientResponse:
     """Until the decision, as this buyer waits; returns the last answer."""
     path = f"{PURCHASES}{answer.purchase_id}/"
+    has_outcome = False
     if way == "stream":
         early = world.by_chance(LEFT_EARLY)
         mark = b"event: " if early else b"event: outcome"
-        decided = await world.api.stream(
-            "stream", f"{path}events/", token, mark, DECIDED_WAIT_SECONDS
-        )
-        if decided and not early:
+        try:
+            has_come = await world.api.stream(
+                "stream", f"{path}events/", token, mark, DECIDED_WAIT_SECONDS
+            )
+        except TimeoutError:
+            world.tally.error(NOT_DECIDED, f"by {way}")
+            return answer
+        has_outcome = has_come and not early
+        if has_outcome:
             world.tally.decided(intended_at)
-    if way == "poll":
-        await asyncio.sleep(answer.retry_after_seconds or 1.0)
-        return await world.api.ask("poll", "GET", path, token=token)
-    answer = await world.api.ask(
-        "long poll", "GET", f"{path}?wait={DECIDED_WAIT_SECONDS}", token=token
-    )
-    if way == "long poll" and answer.meaning is Meaning.DECIDED:
+    answer = await _ask_until_decided(world, way, path, token, answer)
+    if answer.meaning in UNDECIDED:
+        world.tally.error(NOT_DECIDED, f"by {way}: {answer.status}")
+    elif answer.meaning is Meaning.DECIDED and way != "poll" and not has_outcome:
         world.tally.decided(intended_at)
     return answer
+
+
+async def _ask_until_decided(
+    world: World, way: str, path: str, token: str, answer: ClientResponse
+) -> ClientResponse:
+    """Polls, or long polls, until the buyer's time is over; returns the last answer."""
+    ends_at = time.monotonic() + DECIDED_WAIT_SECONDS
+    if way == "poll":
+        await asyncio.sleep(min(_pause_seconds(answer), DECIDED_WAIT_SECONDS))
+    while True:
+        left = max(0.0, ends_at - time.monotonic())
+        what, query = ("poll", "") if way == "poll" else ("long poll", f"?wait={round(left)}")
+        answer = await world.api.ask(what, "GET", f"{path}{query}", token=token)
+        left = ends_at - time.monotonic()
+        if answer.meaning not in UNDECIDED or left <= 0:
+            return answer
+        await asyncio.sleep(min(_pause_seconds(answer), left))
+
+
+def _pause_seconds(answer: ClientResponse) -> float:
+    return answer.retry_after_seconds or 1.0
 
 
 async def _settle(world: World, purchase: AnswerBody | None, token: str) -> None:
@@ -151,4 +179,4 @@ async def arrive(world: World, moments: list[float], began_at: float, most: int)
         buying.add(task)
         task.add_done_callback(buying.discard)
     if buying:
-        await asyncio.wait(buying, timeout=DECIDED_WAIT_SECONDS)
+        await asyncio.wait(buying, timeout=OUTSTANDING_SECONDS)

@@ -10,14 +10,11 @@ from loadtests.eventify_command import eventify
 from loadtests.soak.load.api import Api
 from loadtests.soak.load.buyers import arrive
 from loadtests.soak.load.organiser import Organiser
-from loadtests.soak.load.plan import BUYERS, LoadPlan
+from loadtests.soak.load.plan import BUYERS, OUTSTANDING_SECONDS, LoadPlan
 from loadtests.soak.load.tally import LoadReport, LoadTally
 from loadtests.soak.load.visitors import Visitors
 from loadtests.soak.load.world import World
 from shared.web.server import raise_open_files_limit
-
-# Who waits for ten seconds and pays three later is long gone.
-OUTSTANDING_SECONDS = 30
 
 
 def prepare() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from itertools import count, cycle
 from uuid import uuid4
 
@@ -149,8 +150,9 @@ class Organiser:
             await asyncio.sleep(1.0)
 
     async def _watch(self, path: str, seconds: float) -> None:
-        # Nothing in it ends it.
-        await self._world.api.stream("live", path, self._world.plan.key, b"\0", seconds)
+        # It does not end by itself.
+        with suppress(TimeoutError):
+            await self._world.api.stream("live", path, self._world.plan.key, b"\0", seconds)
 
     async def _post(
         self, what: str, path: str, fields: dict[str, int] | None = None, expected: int = 200

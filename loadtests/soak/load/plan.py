@@ -10,6 +10,8 @@ HOLD_SECONDS = 30
 BUYERS = 1_000
 ACCOUNTS = 30
 DECIDED_WAIT_SECONDS = 10
+# Who has waited twice for so long, and pays three later, is long gone.
+OUTSTANDING_SECONDS = 30
 
 
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):

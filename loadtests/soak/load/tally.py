@@ -9,6 +9,9 @@ import msgspec
 from loadtests.bench.load.latency import LatencySummary, latency
 
 SHOWN_BODY_BYTES = 200
+# Of all purchases: what a busy system may refuse with 503.
+REFUSED_SHARE_MAX = 0.01
+NOTHING_DECIDED = "No purchase was decided"
 
 
 class Minute(msgspec.Struct, frozen=True):
@@ -25,7 +28,8 @@ class Minute(msgspec.Struct, frozen=True):
 
 
 class LoadReport(msgspec.Struct, frozen=True):
-    """`errors`: each kind of answer that was not expected, with its first example.
+    """`errors`: each kind of answer that was not expected, with its first example; and that nothing
+    was decided, or too much refused: the latencies are of the rest.
 
     `began_at`: when the first buyer could come, on the clock that all processes share.
     """
@@ -43,6 +47,8 @@ class LoadTally:
         self.minutes: list[Minute] = []
         self._accepted, self._decided = array("d"), array("d")
         self._counts: Counter[str] = Counter()
+        self._answers: Counter[int] = Counter()
+        self._any_decided = False
         self._errors: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
 
@@ -54,11 +60,16 @@ class LoadTally:
     def count(self, what: str) -> None:
         self._counts[what] += 1
 
+    def answered(self, status: int) -> None:
+        """The POST of a purchase, with this status."""
+        self._answers[status] += 1
+
     def accepted(self, intended_at: float) -> None:
         self._accepted.append(time.monotonic() - intended_at)
 
     def decided(self, intended_at: float) -> None:
         self._decided.append(time.monotonic() - intended_at)
+        self._any_decided = True
 
     def error(self, kind: str, example: str) -> None:
         self._errors[kind] += 1
@@ -84,4 +95,9 @@ class LoadTally:
             f"{count} times {kind}, first: {self._examples[kind]}"
             for kind, count in self._errors.items()
         ]
+        if not self._any_decided:
+            errors.append(NOTHING_DECIDED)
+        asked, refused = self._answers.total(), self._answers[503]
+        if refused > REFUSED_SHARE_MAX * asked:
+            errors.append(f"{refused:,} of {asked:,} purchases were refused with 503")
         return LoadReport(self.began_at, self.minutes, errors, time.process_time())

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from eventify_client.errors import NoResponse, api_error
+from eventify_client.errors import NoResponse, Unavailable, api_error
 from eventify_client.flow import DEFAULT, Http, Resource, Session, both, decode
 from eventify_client.keys import Key, settle
 from eventify_client.models import PENDING, Delivery, Entry, Ledger, Page, Purchase, T, TokenPair
@@ -79,7 +79,7 @@ class Purchases(Rows[Http, Purchase]):
         Args:
             buyer: the customer that it is for, with an API key of the event's owner.
             wait_for_sale: wait while the sale is not open or paused, or all that is left is held.
-            on_position: is called with the purchase each time that its position changes.
+            on_position: is called with the purchase when its position changes, or was polled.
 
         PurchaseRefused with a `purchase_id` is final under the key. At DeadlineExceeded, the
         outcome is not known: call again with the same key.
@@ -97,7 +97,7 @@ class Purchases(Rows[Http, Purchase]):
     async def wait(
         self, id: Id, *, on_position: OnPosition | None = None, timeout: float | None = DEFAULT
     ) -> Purchase:
-        """Wait for the decision, by long polling; with `on_position`, by an event stream."""
+        """Wait for the decision, by long polls; with `on_position`, by an event stream or polls."""
         return await self._decided(id, self._client._deadline(timeout), on_position)
 
     @both
@@ -145,21 +145,30 @@ class Purchases(Rows[Http, Purchase]):
 
     async def _streamed(self, id: Id, deadline: float, on_position: OnPosition) -> Purchase | None:
         """None: the stream is over."""
-        client, attempt, last_id, retry = self._client, 0, "none", 1000
+        client, url, attempt, last_id, retry = self._client, self._at(id), 0, "none", 1000
         options: Any = {"deadline": deadline, "wait": WAIT_SECONDS}
         while True:
             options["headers"] = {"Last-Event-ID": last_id}
-            stream = await client._send("GET", self._at(id, "events/"), httpx2.Response, **options)
-            if stream.status_code != 200:  # 204: no more events
-                return None
-            async with aclosing(self._events(stream, deadline)) as events:
-                async for event, purchase in events:
-                    attempt, last_id, retry = 0, event.id or last_id, event.retry or retry
-                    if event.event == "outcome":
-                        return purchase
-                    if purchase:
-                        await client._call(on_position, purchase)
-            ended = NoResponse("The stream ended.", retry_after=retry / 1000)
+            try:
+                stream = await client._send("GET", f"{url}events/", httpx2.Response, **options)
+            except Unavailable as refused:  # too many clients wait there: it still answers polls
+                purchase = await client._send("GET", url, Purchase, deadline=deadline)
+                if purchase.status not in PENDING:
+                    return purchase
+                await client._call(on_position, purchase)
+                seconds = max(refused.retry_after or 0, purchase.estimated_wait_seconds or 0)
+                ended = NoResponse(str(refused), retry_after=seconds or None)
+            else:
+                if stream.status_code != 200:  # 204: no more events
+                    return None
+                async with aclosing(self._events(stream, deadline)) as events:
+                    async for event, seen in events:
+                        attempt, last_id, retry = 0, event.id or last_id, event.retry or retry
+                        if event.event == "outcome":
+                            return seen
+                        if seen:
+                            await client._call(on_position, seen)
+                ended = NoResponse("The stream ended.", retry_after=retry / 1000)
             await client._pause(ended, attempt, deadline)
             attempt += 1
 

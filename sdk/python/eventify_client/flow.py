@@ -121,6 +121,8 @@ class Session(Generic[Http]):
                         continue
                 failures += status == 500
                 passes = problem.code in retry_codes and problem.purchase_id is None
+                if model is httpx2.Response and isinstance(problem, errors.Unavailable):
+                    raise  # a stream is refused: `_streamed` polls
                 if not (passes or status in RETRIED) or failures > SERVER_ERRORS_MAX:
                     settle(key if problem.purchase_id else None, problem)
                     raise
