@@ -87,14 +87,15 @@ class BoundedExecutor:
             self._forget(caller, call)
 
     def close(self) -> None:
-        """Finish running calls; drop waiting ones."""
+        """Drop waiting calls. Running ones end by themselves, and Python exits after them."""
         for queue in self._queues.values():
             for call in queue:
                 call.waits = False
                 call.result.cancel()
         self._queues.clear()
         self._waiting = 0
-        self._executor.shutdown(cancel_futures=True)
+        # A call that waits for the database without end gets an error only later: `abort_all`.
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _queue(self, caller: str, call: _QueuedCall) -> None:
         if self._waiting >= self._waiting_max:

@@ -145,3 +145,29 @@ def test_no_more_run_at_once_than_there_are_threads() -> None:
         assert max(most) <= 3
 
     run(test, threads=3, waiting_max=100)
+
+
+def test_closing_waits_for_no_call_and_its_later_end_logs_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    threads: list[threading.Thread] = []
+    aborted = threading.Event()
+
+    def hang() -> None:
+        threads.append(threading.current_thread())
+        aborted.wait(timeout=10)
+        raise OSError("aborted")
+
+    async def close_while_it_hangs() -> None:
+        executor = BoundedExecutor("test", threads=1, waiting_max=1)
+        call = asyncio.create_task(executor.run(hang))
+        while not threads:
+            await asyncio.sleep(0.001)
+        executor.close()
+        call.cancel()
+
+    asyncio.run(close_while_it_hangs())
+    assert threads[0].is_alive()
+    aborted.set()
+    threads[0].join()
+    assert not caplog.records
