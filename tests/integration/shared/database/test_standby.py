@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from catalog.transactions import session_transaction
+from gateway.live import refusal_store
 from gateway.purchases.accept import Accepted, Replayed
 from gateway.purchases.read import Filter, list_of_user
 from gateway.purchases.read import read as read_purchases
@@ -32,6 +33,8 @@ from tests.support.factories import (
     outcomes,
     queue,
     request,
+    rows,
+    run,
     scalar,
 )
 from tests.support.servers import new_database, with_database
@@ -246,6 +249,26 @@ def test_a_catalog_that_stops_while_a_commit_hangs_leaves(
         catalog.send_signal(STOP)
         assert catalog.wait(LIMIT_SECONDS) == -STOP
         assert asked.result(LIMIT_SECONDS).status_code >= 500
+
+
+def test_refusals_are_counted_while_the_standby_is_away(
+    engine: Engine, pair: DatabasePair, thread: ThreadPoolExecutor
+) -> None:
+    """They would take the threads of live figures. A failover may lose them."""
+    ticket_type = add_ticket_type(engine, 5)
+    run(
+        engine,
+        "INSERT INTO edge_refusals"
+        " VALUES (:event, now() - interval '9 hours', 2, 'sale_closed', 1),"
+        " (:event, now() - interval '2 years', 3600, 'all_held', 7)",
+        event=event_of(engine, ticket_type),
+    )
+    with pair.standby_away():
+        counts = {(ticket_type, "sale_closed"): 2}
+        thread.submit(refusal_store.add, engine, counts).result(LIMIT_SECONDS)
+        thread.submit(refusal_store.compact, engine).result(LIMIT_SECONDS)
+        counted = rows(engine, "SELECT step_seconds, code, count FROM edge_refusals ORDER BY 1")
+        assert counted == [(2, "sale_closed", 2), (3_600, "sale_closed", 1)]
 
 
 @pytest.mark.parametrize("capacity", [5, 1])
