@@ -30,7 +30,7 @@ SELECT json_build_object(
         FROM token_cutoffs WHERE {cutoffs})
 )::text
 """
-ALL = READ.format(keys="revoked_at IS NULL", cutoffs="true")
+ALL = READ.format(keys="revoked_at IS NULL AND coalesce(expires_at > now(), true)", cutoffs="true")
 CHANGED = READ.format(**dict.fromkeys(("keys", "cutoffs"), "changed_xid >= %(mark)s::text::xid8"))
 
 # At most once a minute, whichever process asks. Losing it costs nothing.
