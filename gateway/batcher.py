@@ -35,7 +35,8 @@ class _Asked(msgspec.Struct, Generic[Item, Answer], eq=False):
 
 
 class _Batch(msgspec.Struct, Generic[Item, Answer], eq=False):
-    """A batch in progress. `is_answered`: set by its thread, before the event loop notices.
+    """A batch in progress. `is_answered`: set by its thread, before the event loop notices; or if
+    it has none.
 
     `is_slow`: the next one does not wait for it.
     """
@@ -128,10 +129,15 @@ class Batcher(Generic[Item, Answer]):
             call = _Batch(batch, time.monotonic())
             if self._works and all(other.is_answered for other in self._in_flight):
                 self._stalled_since = call.started_at  # until now it was idle
+            try:
+                work = loop.run_in_executor(self._executor, self._run, call)
+            except RuntimeError as error:  # "can't start new thread": the system has no more
+                call.is_answered = True
+                self._answer(batch, error)
+                continue
             self._in_flight.append(call)
             self._threads_free -= 1
             loop.call_later(SLOW_SECONDS, self._pass, call)
-            work = loop.run_in_executor(self._executor, self._run, call)
             work.add_done_callback(lambda work, call=call: self._finish(call, work))  # type: ignore[misc]
 
     def _waits_for_more(self) -> bool:
@@ -146,7 +152,9 @@ class Batcher(Generic[Item, Answer]):
         self._flush()
 
     def _run(self, call: _Batch[Item, Answer]) -> Sequence[Answer | Exception]:
-        """In a thread."""
+        """In a thread. Python keeps a batch for which it could start none, and runs it later."""
+        if call.is_answered:
+            return []
         try:
             answers = self._work([asked.item for asked in call.batch])
         finally:
@@ -161,13 +169,18 @@ class Batcher(Generic[Item, Answer]):
     ) -> None:
         self._in_flight.remove(call)
         self._threads_free += 1
-        batch = call.batch
         error = work.exception()
-        if error is not None:
-            logger.error("batch_failed", batcher=self._name, rows=len(batch), exc_info=error)
-            answers: Sequence[Answer | BaseException] = [error] * len(batch)
-        else:
-            answers = work.result()
+        self._answer(call.batch, work.result() if error is None else error)
+        self._flush()
+
+    def _answer(
+        self,
+        batch: list[_Asked[Item, Answer]],
+        answers: Sequence[Answer | BaseException] | BaseException,
+    ) -> None:
+        if isinstance(answers, BaseException):
+            logger.error("batch_failed", batcher=self._name, rows=len(batch), exc_info=answers)
+            answers = [answers] * len(batch)
         for asked, answer in zip(batch, answers, strict=True):
             if asked.future.done():
                 continue  # overdue, or its client has disconnected
@@ -175,7 +188,6 @@ class Batcher(Generic[Item, Answer]):
                 asked.future.set_exception(answer)
             else:
                 asked.future.set_result(answer)
-        self._flush()
 
     def _fail_overdue(self) -> None:
         self._overdue_check_is_due = False

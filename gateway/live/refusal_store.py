@@ -7,7 +7,7 @@ from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 
 from gateway.live.past import Refusals
-from shared.database.engine import statement
+from shared.database.engine import cursor_transaction
 from shared.database.prepared_statement import Prepared, array_literal, plain_array
 
 # Of a step, at first; after some hours they are added up to an hour.
@@ -72,7 +72,7 @@ WHERE event_id = %(event_id)s
 
 def add(engine: Engine, counts: Mapping[tuple[int, str], int]) -> None:
     """Add refusals by ticket type and code. Raises psycopg2.Error: nothing was added."""
-    with statement(engine) as cursor:
+    with cursor_transaction(engine, synchronous=False) as cursor:
         ADD.run(
             cursor,
             {
@@ -85,7 +85,7 @@ def add(engine: Engine, counts: Mapping[tuple[int, str], int]) -> None:
 
 def compact(engine: Engine) -> bool:
     """Returns whether there is more. Raises psycopg2.Error: the next call goes on."""
-    with statement(engine) as cursor:
+    with cursor_transaction(engine, synchronous=False) as cursor:
         cursor.execute(MERGE)
         merged: int = cursor.fetchall()[0][0]
         cursor.execute(FORGET)

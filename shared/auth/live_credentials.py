@@ -112,13 +112,12 @@ class LiveCredentials:
         self._unknown: OrderedDict[bytes, None] = OrderedDict()
         self._used: set[int] = set()
         self._mark: int | None = None
-        # When the last read began, and the last that succeeded (monotonic).
+        # When the last read that has ended began, and the last that succeeded (monotonic).
         self._tried_at = self._read_at = float("-inf")
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
         self._waiting = 0
-        self._threads = BoundedExecutor(
-            "credentials", threads=1, waiting_max=1, timeout_seconds=settings.answer_timeout_seconds
-        )
+        self._is_unavailable = False
+        self._threads = BoundedExecutor("credentials", threads=1, waiting_max=1)
         self._reads = Periodic(self._refresh, READ_SECONDS, logger, "credentials_not_read")
 
     @asynccontextmanager
@@ -129,6 +128,9 @@ class LiveCredentials:
             yield
         finally:
             await self._reads.stop()
+            if self._reading is not None:
+                self._reading.cancel()
+                await asyncio.gather(self._reading, return_exceptions=True)
             self._threads.close()
 
     async def caller(self, key: str) -> Caller:
@@ -165,41 +167,60 @@ class LiveCredentials:
         """Wait for a read that began after this moment; concurrent calls share it.
 
         Raises:
-            Unavailable: it failed, or too many wait.
+            Unavailable: it failed, it takes longer than a request may, or too many wait.
         """
         if self._waiting >= WAITING_MAX:
             raise Unavailable
         self._waiting += 1
         try:
-            async with self._reading:
-                if self._tried_at < moment:
-                    gap = self._tried_at + READ_GAP_SECONDS - time.monotonic()
-                    await asyncio.sleep(max(0.0, gap))
-                    await self._read()
-                elif self._read_at < moment:
-                    raise Unavailable
+            async with asyncio.timeout(self._settings.answer_timeout_seconds):
+                while self._tried_at < moment:
+                    if self._reading is None or self._reading.done():
+                        self._reading = asyncio.create_task(self._read())
+                    # It goes on without this request.
+                    await asyncio.shield(self._reading)
+        except TimeoutError as error:
+            raise Unavailable from error
         finally:
             self._waiting -= 1
+        if self._read_at < moment:
+            raise Unavailable
 
     async def _read(self) -> None:
-        self._tried_at = began_at = time.monotonic()
+        await asyncio.sleep(max(0.0, self._tried_at + READ_GAP_SECONDS - time.monotonic()))
+        began_at = time.monotonic()
+        # All may take as long as PostgreSQL lets a statement take.
+        seconds = None if self._mark is None else self._settings.answer_timeout_seconds
         try:
-            changes = await self._threads.run(self._read_changes, self._mark)
-        except Unavailable:
+            async with asyncio.timeout(seconds):
+                changes, live = await self._threads.run(self._read_live, self._mark)
+        except (Unavailable, TimeoutError):
             # A server that takes over may lack changes that the former one had: read all again.
             self._mark = None
-            raise
+            return
+        finally:
+            self._tried_at = began_at
         if changes.is_all:
-            self._known = {}
-        for key in changes.keys:
-            if key.is_live:
-                caller = Caller(key.user_id, key.id, frozenset(map(KeyScope, key.scopes)))
-                self._known[key.hash] = _Known(caller, key.expires_at)
-            else:
+            self._known = live
+        else:
+            for key in changes.keys:
                 self._known.pop(key.hash, None)
+            self._known |= live
         if changes.is_all or changes.valid_from:
             self._void(changes)
         self._mark, self._read_at = changes.mark, began_at
+
+    def _read_live(self, mark: int | None) -> tuple[Changes, dict[bytes, _Known]]:
+        """The changes, and the live keys among them; in the thread, for they may be very many."""
+        changes = self._read_changes(mark)
+        live = {}
+        for key in changes.keys:
+            if key.is_live:
+                caller = Caller(key.user_id, key.id, frozenset(map(KeyScope, key.scopes)))
+                live[key.hash] = _Known(caller, key.expires_at)
+            else:
+                live.pop(key.hash, None)
+        return changes, live
 
     def _void(self, changes: Changes) -> None:
         settings = self._settings
@@ -212,18 +233,21 @@ class LiveCredentials:
         self._verifier.valid_from = {**known, **read}
 
     async def _refresh(self) -> None:
-        failed_before = self._read_at < self._tried_at
         try:
             await self._read_after(time.monotonic())
             if self._used:
                 used, self._used = self._used, set()
-                await self._threads.run(self._note_use, used)
-        except Unavailable:
-            if not failed_before:
+                async with asyncio.timeout(self._settings.answer_timeout_seconds):
+                    await self._threads.run(self._note_use, used)
+        except (Unavailable, TimeoutError):
+            if not self._is_unavailable:
                 logger.warning(
                     "credentials_unavailable",
                     keys_trusted_seconds=self._settings.api_keys_trusted_seconds,
                 )
+            self._is_unavailable = True
+        else:
+            self._is_unavailable = False
 
     def _remember_unknown(self, hashed: bytes) -> None:
         self._unknown[hashed] = None

@@ -87,14 +87,15 @@ class BoundedExecutor:
             self._forget(caller, call)
 
     def close(self) -> None:
-        """Finish running calls; drop waiting ones."""
+        """Drop waiting calls. Running ones end by themselves, and Python exits after them."""
         for queue in self._queues.values():
             for call in queue:
                 call.waits = False
                 call.result.cancel()
         self._queues.clear()
         self._waiting = 0
-        self._executor.shutdown(cancel_futures=True)
+        # A call that waits for the database without end gets an error only later: `abort_all`.
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _queue(self, caller: str, call: _QueuedCall) -> None:
         if self._waiting >= self._waiting_max:
@@ -131,8 +132,12 @@ class BoundedExecutor:
             del self._queues[caller]
 
     def _start(self, call: _QueuedCall) -> None:
+        try:
+            done = asyncio.wrap_future(self._executor.submit(_run, call))
+        except RuntimeError as error:  # "can't start new thread": the system has no more
+            call.result.set_exception(error)
+            return
         self._free -= 1
-        done = asyncio.wrap_future(self._executor.submit(call.work))
         done.add_done_callback(lambda done: self._finish(call, done))
 
     def _finish(self, call: _QueuedCall, done: asyncio.Future[Any]) -> None:
@@ -150,7 +155,7 @@ class BoundedExecutor:
         self._start_next()
 
     def _start_next(self) -> None:
-        while self._queues:
+        while self._queues and self._free:
             caller, queue = self._queues.popitem(last=False)
             call = queue.popleft()
             call.waits = False
@@ -159,4 +164,8 @@ class BoundedExecutor:
                 self._queues[caller] = queue  # at the end: the others come first
             if not call.result.done():
                 self._start(call)
-                return
+
+
+def _run(call: _QueuedCall) -> Any:
+    """In a thread. Python keeps a call for which it could start none, and runs it later."""
+    return None if call.result.done() else call.work()

@@ -181,16 +181,23 @@ def _dropped_after(seconds: int, keepalive: str) -> dict[str, str]:
 
 
 @contextmanager
-def cursor_transaction(engine: Engine) -> Iterator[cursor]:
+def cursor_transaction(engine: Engine, *, synchronous: bool = True) -> Iterator[cursor]:
     """One transaction of plain psycopg2, for the statements that run thousands of times a second.
 
     Commits when the block ends, rolls back when it raises. An error after the block's end is from
     COMMIT, whose outcome is then unknown.
 
+    Args:
+        engine: where to connect.
+        synchronous: False: COMMIT waits neither for the disk nor for a standby. For what may be
+            lost when the server is.
+
     Raises:
         psycopg2.Error: from a statement or from COMMIT.
     """
     with _plain(engine) as plain, plain.cursor() as plain_cursor:
+        if not synchronous:
+            plain_cursor.execute("SELECT set_config('synchronous_commit', 'off', true)")
         yield plain_cursor
         plain.commit()
 

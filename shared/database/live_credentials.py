@@ -30,10 +30,10 @@ SELECT json_build_object(
         FROM token_cutoffs WHERE {cutoffs})
 )::text
 """
-ALL = READ.format(keys="revoked_at IS NULL", cutoffs="true")
+ALL = READ.format(keys="revoked_at IS NULL AND coalesce(expires_at > now(), true)", cutoffs="true")
 CHANGED = READ.format(**dict.fromkeys(("keys", "cutoffs"), "changed_xid >= %(mark)s::text::xid8"))
 
-# At most once a minute, whichever process asks. Losing it costs nothing: no wait for a standby.
+# At most once a minute, whichever process asks. Losing it costs nothing.
 NOTE_USE = """
 UPDATE api_keys SET last_used_at = now() WHERE id IN (
     SELECT id FROM api_keys
@@ -80,8 +80,7 @@ def note_use(engine: Engine, ids: Collection[int]) -> None:
         Unavailable: the database is unavailable.
     """
     try:
-        with cursor_transaction(engine) as cursor:
-            cursor.execute("SELECT set_config('synchronous_commit', 'off', true)")
+        with cursor_transaction(engine, synchronous=False) as cursor:
             cursor.execute(NOTE_USE, {"ids": list(ids)})
     except (*DATABASE_UNAVAILABLE, *TRY_AGAIN) as error:
         raise Unavailable from error

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.batcher import Batcher
 from shared.errors import NotEnoughTickets, Unavailable
+from tests.support.threads import next_thread_fails
 
 pytestmark = pytest.mark.anyio
 MakeBatcher = Callable[..., Batcher[int, int]]
@@ -149,6 +150,20 @@ async def test_work_that_fails_fails_all_of_its_batch_and_no_later_one(
     broken = await asyncio.gather(batches.submit(1), batches.submit(2), return_exceptions=True)
     assert [type(answer) for answer in broken] == [OSError, OSError]
     assert await batches.submit(3) == 3
+
+
+async def test_a_thread_that_cannot_be_started_fails_its_batch_alone(
+    batcher: MakeBatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next_thread_fails(monkeypatch, "test")
+    gate = Gate()
+    gate.open.set()
+    batches = batcher(gate)
+    failed = await asyncio.gather(batches.submit(1), batches.submit(2), return_exceptions=True)
+    assert [type(each) for each in failed] == [RuntimeError, RuntimeError]
+    assert await batches.submit(3) == 30
+    # Python kept the other one, and has a thread now.
+    assert gate.batches == [[3]]
 
 
 async def test_beyond_the_limit_an_item_fails_at_once(batcher: MakeBatcher) -> None:

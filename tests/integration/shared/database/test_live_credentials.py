@@ -39,6 +39,21 @@ def test_a_read_gives_what_has_changed_since_the_last(engine: Engine, user_id: i
     assert read_changes(engine, None).keys == []
 
 
+def test_an_expired_key_is_read_as_a_change_and_never_with_all(
+    engine: Engine, user_id: int
+) -> None:
+    mark = read_changes(engine, None).mark
+    run(
+        engine,
+        "INSERT INTO api_keys (user_id, name, scopes, hash, created_at, expires_at)"
+        " VALUES (:user_id, 'x', '{read}', sha256('x'), now() - interval '2 days',"
+        "         now() - interval '1 day')",
+        user_id=user_id,
+    )
+    assert read_changes(engine, None).keys == []
+    assert [one.is_live for one in read_changes(engine, mark).keys] == [False]
+
+
 def test_a_change_that_is_committed_late_is_not_missed(engine: Engine, user_id: int) -> None:
     """Another one with a later transaction id is visible and read first."""
     late = add(engine, user_id)

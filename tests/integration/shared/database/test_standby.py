@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from catalog.transactions import session_transaction
+from gateway.live import refusal_store
 from gateway.purchases.accept import Accepted, Replayed
 from gateway.purchases.read import Filter, list_of_user
 from gateway.purchases.read import read as read_purchases
@@ -32,6 +33,8 @@ from tests.support.factories import (
     outcomes,
     queue,
     request,
+    rows,
+    run,
     scalar,
 )
 from tests.support.servers import new_database, with_database
@@ -177,8 +180,17 @@ def test_while_the_standby_is_away_everyone_is_answered_503_in_time(
         assert [row[0] for row in outcomes(engine, ticket_type)] == [bought]
 
 
+def make_key(client: httpx.Client, _ticket_type: int) -> httpx.Response:
+    return client.post("/api/keys/", json={"name": "Till", "scopes": ["read"]})
+
+
+@pytest.mark.parametrize("ask", [buy, make_key])
 def test_a_gateway_that_stops_while_a_commit_hangs_answers_and_leaves(
-    engine: Engine, settings: Settings, pair: DatabasePair, thread: ThreadPoolExecutor
+    engine: Engine,
+    settings: Settings,
+    pair: DatabasePair,
+    thread: ThreadPoolExecutor,
+    ask: Callable[[httpx.Client, int], httpx.Response],
 ) -> None:
     """Without a standby the commit has no end, and nobody can say what becomes of it."""
     services = services_of(settings)
@@ -192,11 +204,32 @@ def test_a_gateway_that_stops_while_a_commit_hangs_answers_and_leaves(
         httpx.Client(base_url=url, headers=bearer, timeout=LIMIT_SECONDS) as client,
         pair.standby_away(),
     ):
-        asked = thread.submit(buy, client, ticket_type)
+        asked = thread.submit(ask, client, ticket_type)
         pair.wait_for_commits()
         gateway.send_signal(STOP)
         assert asked.result(LIMIT_SECONDS).status_code == 503
         assert gateway.wait(services.shutdown_seconds) == -STOP
+
+
+@pytest.mark.parametrize("service", ["gateway", "catalog"])
+def test_a_service_that_stops_while_the_database_stands_still_leaves(
+    settings: Settings, pair: DatabasePair, service: str
+) -> None:
+    services = services_of(settings)
+    port = getattr(services, f"{service}_port")
+    ready_url = f"http://127.0.0.1:{port}/readyz"
+
+    def waits_for_the_database() -> None:
+        assert httpx.get(ready_url).status_code == 503
+
+    with running_service(service, services, ready_url) as running:
+        pair.primary.freeze()
+        try:
+            eventually(waits_for_the_database)
+            running.send_signal(STOP)
+            assert running.wait(services.shutdown_seconds) == -STOP
+        finally:
+            pair.primary.thaw()
 
 
 def test_a_catalog_that_stops_while_a_commit_hangs_leaves(
@@ -216,6 +249,26 @@ def test_a_catalog_that_stops_while_a_commit_hangs_leaves(
         catalog.send_signal(STOP)
         assert catalog.wait(LIMIT_SECONDS) == -STOP
         assert asked.result(LIMIT_SECONDS).status_code >= 500
+
+
+def test_refusals_are_counted_while_the_standby_is_away(
+    engine: Engine, pair: DatabasePair, thread: ThreadPoolExecutor
+) -> None:
+    """They would take the threads of live figures. A failover may lose them."""
+    ticket_type = add_ticket_type(engine, 5)
+    run(
+        engine,
+        "INSERT INTO edge_refusals"
+        " VALUES (:event, now() - interval '9 hours', 2, 'sale_closed', 1),"
+        " (:event, now() - interval '2 years', 3600, 'all_held', 7)",
+        event=event_of(engine, ticket_type),
+    )
+    with pair.standby_away():
+        counts = {(ticket_type, "sale_closed"): 2}
+        thread.submit(refusal_store.add, engine, counts).result(LIMIT_SECONDS)
+        thread.submit(refusal_store.compact, engine).result(LIMIT_SECONDS)
+        counted = rows(engine, "SELECT step_seconds, code, count FROM edge_refusals ORDER BY 1")
+        assert counted == [(2, "sale_closed", 2), (3_600, "sale_closed", 1)]
 
 
 @pytest.mark.parametrize("capacity", [5, 1])

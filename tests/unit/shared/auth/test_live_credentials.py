@@ -1,9 +1,11 @@
 """API keys and locked accounts in memory: what is read when, and what holds without a database."""
 
+import threading
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from math import inf
+from typing import Any
 
 import anyio
 import pytest
@@ -32,6 +34,7 @@ class Table:
         self.valid_from: dict[int, int | None] = {}
         self.reads = 0
         self.is_away = False
+        self.all_seconds = 0.0
         self.used: list[int] = []
 
     def add(self, user_id: int = 7, *, expires_at: float | None = None) -> str:
@@ -47,6 +50,8 @@ class Table:
 
     def read(self, mark: int | None) -> Changes:
         self.reads += 1
+        if mark is None:
+            time.sleep(self.all_seconds)
         if self.is_away:
             raise Unavailable
         return Changes(self.rows[mark or 0 :], self.valid_from, len(self.rows), is_all=mark is None)
@@ -224,6 +229,37 @@ async def test_after_an_outage_all_keys_are_read_again(keys: LiveCredentials, ta
     table.rows.clear()
     table.is_away = False
     await until_refused(keys, key, NotAuthenticated)
+
+
+async def test_all_keys_may_take_longer_to_read_than_a_request_waits(table: Table) -> None:
+    key = table.add()
+    table.all_seconds = 0.5
+    async with following(settings(answer_timeout_seconds=0.1), table) as keys:
+        with pytest.raises(Unavailable):
+            await keys.caller(key)
+        with anyio.fail_after(10):
+            while True:
+                with suppress(Unavailable):
+                    assert (await keys.caller(key)).user_id == 7
+                    break
+        table.revoke(key)
+        await until_refused(keys, key, NotAuthenticated)
+
+
+async def test_keys_are_made_ready_in_the_thread(
+    keys: LiveCredentials, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Very many would keep the event loop from its requests."""
+    threads: set[threading.Thread] = set()
+
+    def make(*parts: Any) -> Caller:
+        threads.add(threading.current_thread())
+        return Caller(*parts)
+
+    monkeypatch.setattr(live_credentials, "Caller", make)
+    await keys.caller(table.add())
+    assert threads
+    assert threading.current_thread() not in threads
 
 
 async def test_the_use_of_a_key_is_noted_once_a_minute(keys: LiveCredentials, table: Table) -> None:

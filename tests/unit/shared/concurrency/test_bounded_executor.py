@@ -5,11 +5,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.errors import Unavailable
+from tests.support.threads import next_thread_fails
 
 
 class Work:
@@ -145,3 +148,62 @@ def test_no_more_run_at_once_than_there_are_threads() -> None:
         assert max(most) <= 3
 
     run(test, threads=3, waiting_max=100)
+
+
+def test_a_thread_that_cannot_be_started_fails_its_call_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test(executor: BoundedExecutor, work: Work) -> None:
+        work.go_on()
+        next_thread_fails(monkeypatch, "test")
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await executor.run(work, "failed")
+        assert await executor.run(work, "next") == "next"
+        # Python kept the other one, and has a thread now.
+        assert work.begun == ["next"]
+
+    run(test, timeout_seconds=5.0)
+
+
+def test_a_waiting_call_that_cannot_be_started_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    submit = ThreadPoolExecutor.submit
+    failures = [RuntimeError("can't start new thread")]
+
+    def submit_or_fail(*args: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return submit(*args)
+
+    async def test(executor: BoundedExecutor, work: Work) -> None:
+        tasks = await asked(executor, work, "abc")
+        monkeypatch.setattr(ThreadPoolExecutor, "submit", submit_or_fail)
+        work.go_on()
+        assert await outcomes(tasks) == ["a", "can't start new thread", "c"]
+
+    run(test, timeout_seconds=5.0)
+
+
+def test_closing_waits_for_no_call_and_its_later_end_logs_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    threads: list[threading.Thread] = []
+    aborted = threading.Event()
+
+    def hang() -> None:
+        threads.append(threading.current_thread())
+        aborted.wait(timeout=10)
+        raise OSError("aborted")
+
+    async def close_while_it_hangs() -> None:
+        executor = BoundedExecutor("test", threads=1, waiting_max=1)
+        call = asyncio.create_task(executor.run(hang))
+        while not threads:
+            await asyncio.sleep(0.001)
+        executor.close()
+        call.cancel()
+
+    asyncio.run(close_while_it_hangs())
+    assert threads[0].is_alive()
+    aborted.set()
+    threads[0].join()
+    assert not caplog.records
