@@ -235,7 +235,7 @@ def _supervisor_environment(environment: Mapping[str, str]) -> dict[str, str]:
     others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     logins = {variable(setting) for setting in ROLE_OF_SETTING}
     result = others | dict(environment)
-    if logins <= environment.keys():
+    if all(environment.get(login) for login in logins):
         del result[variable("database_url")]
     return result
 

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from subprocess import CompletedProcess
+from pathlib import Path
 
 import psutil
 import pytest
@@ -54,6 +55,23 @@ def test_a_mistake_is_one_sentence_and_nothing_is_started(
 @pytest.mark.parametrize("variable", ["EVENTIFY_GATEWAY_PORT", "EVENTIFY_CATALOG_PORT"])
 def test_a_taken_port_is_named_even_when_its_owner_would_share_it(home: str, variable: str) -> None:
     before = CHILDREN()
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("postgresql://127.0.0.1:1/x", "Connection refused"),
+        ("", "EVENTIFY_DATABASE_URL is not a URL"),
+    ],
+)
+def test_a_database_that_a_file_of_secrets_names_is_not_replaced_by_an_embedded_one(
+    home: str, tmp_path: Path, url: str, sentence: str
+) -> None:
+    (tmp_path / "eventify_database_url").write_text(url)
+    up = ("up", "--detach", "--port", str(free_port()))
+    failed = eventify(*up, EVENTIFY_HOME=home, EVENTIFY_SECRETS_DIR=str(tmp_path))
+    assert_one_error(failed, sentence)
+    assert not (Path(home) / "postgres").exists()
+
+
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind(("127.0.0.1", 0))
