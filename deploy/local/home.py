@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from shared.durable_files import write_durably
 from shared.errors import ConfigurationError
 
 DEFAULT_HOME = ".eventify"
@@ -144,17 +145,8 @@ def read_state(home: Home) -> RunningState | None:
 
 def write_state(home: Home, state: RunningState) -> None:
     """Replace the record atomically; only its owner can read it."""
-    new = new_private_file(home.state_file, json.dumps(asdict(state), indent=2))
-    new.rename(home.state_file)
-
-
-def new_private_file(file: Path, content: str) -> Path:
-    """The file's content under another name, readable by its owner only, to be renamed."""
-    new = file.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-        opened.write(content)
-    return new
+    content = json.dumps(asdict(state), indent=2)
+    write_durably(home.state_file, content.encode(), mode=0o600)
 
 
 def _try_lock(home: Home) -> int | None:
