@@ -212,6 +212,7 @@ def _give_to(user: str, folder: Path) -> None:
             " Run Eventify as another user, or set EVENTIFY_DATABASE_URL."
         ) from error
     uid, gid = _ids(user)
+    _check_owner(folder / "data", uid)
     os.chown(folder, uid, gid)
     for target in (folder.resolve(), postgres_programs().resolve()):
         for parent in target.parents:
@@ -223,6 +224,21 @@ def _give_to(user: str, folder: Path) -> None:
                 parent.chmod(mode & ~0o077 | 0o010)
             else:
                 parent.chmod(mode | 0o001)
+
+
+def _check_owner(data: Path, uid: int) -> None:
+    """Refuse a database that another user started: its folder would be closed to them.
+
+    Raises:
+        ConfigurationError: it is there, and not this user's.
+    """
+    if not data.exists() or (owner := data.stat().st_uid) == uid:
+        return
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"the user with id {owner}"
+    raise ConfigurationError(f"{data} belongs to {name}: run Eventify as that user.")
 
 
 def _ids(user: str) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """The files of the embedded servers: whose they are, and the passwords in them."""
 
 import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,24 @@ from deploy.local.servers import embedded
 from deploy.local.servers.embedded import prepare_postgres, prepare_valkey, service_logins
 from shared.auth.keys import ensure_signing_key
 from shared.errors import ConfigurationError
+
+NOBODY = pwd.getpwnam("nobody").pw_uid
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take another user's files")
+def test_root_does_not_take_another_users_database(tmp_path: Path) -> None:
+    folder, data = tmp_path / "postgres", tmp_path / "postgres" / "data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").touch()
+    for path in (tmp_path, folder, data):
+        path.chmod(0o700)
+        os.chown(path, NOBODY, NOBODY)
+
+    with pytest.raises(ConfigurationError, match=f"{data} belongs to nobody: run Eventify"):
+        prepare_postgres(folder, 5432)
+
+    for path in (tmp_path, folder, data):
+        assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (NOBODY, 0o700)
 
 
 def test_an_empty_password_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
