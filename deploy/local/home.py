@@ -119,9 +119,28 @@ def lock_home(home: Home) -> int:
     return lock
 
 
+def was_started(home: Home) -> bool:
+    """Whether a system ever was in this home.
+
+    Raises:
+        ConfigurationError: this user may not see it.
+    """
+    try:
+        home.lock_file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _cannot_open(home, error) from error
+    return True
+
+
 def is_locked(home: Home) -> bool:
-    """Whether a system is running, starting or stopping."""
-    if not home.lock_file.exists():
+    """Whether a system is running, starting or stopping.
+
+    Raises:
+        ConfigurationError: this user may not see it.
+    """
+    if not was_started(home):
         return False
     lock = _try_lock(home)
     if lock is None:
@@ -136,9 +155,15 @@ def running_state(home: Home) -> RunningState | None:
 
 
 def read_state(home: Home) -> RunningState | None:
-    """The last record, if there is one that can be read."""
+    """The last record, if there is one that can be read.
+
+    Raises:
+        ConfigurationError: it is another user's.
+    """
     try:
         return RunningState(**json.loads(home.state_file.read_bytes()))
+    except PermissionError as error:
+        raise _cannot_open(home, error) from error
     except (OSError, ValueError, TypeError):
         return None
 
@@ -153,10 +178,14 @@ def _try_lock(home: Home) -> int | None:
     try:
         lock = os.open(home.lock_file, os.O_RDWR)
     except OSError as error:
-        raise ConfigurationError(f"Cannot write to {home.path}: {error.strerror}.") from error
+        raise _cannot_open(home, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         return None
     return lock
+
+
+def _cannot_open(home: Home, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"Cannot open {home.path}: {error.strerror}.")
