@@ -12,6 +12,7 @@ from deploy.local.home import (
     is_locked,
     lock_home,
     running_state,
+    was_started,
 )
 from deploy.local.supervisor.supervision import clear_away, stop_supervisor
 from shared.errors import ConfigurationError
@@ -45,7 +46,7 @@ def _stop(home: Home) -> bool:
             time.sleep(0.1)
         if state is not None:
             stop_supervisor(home, state.supervisor_pid)
-    if not home.lock_file.exists():
+    if not was_started(home):
         return False
     try:
         lock = lock_home(home)

@@ -1,6 +1,7 @@
 """The operator's command, `eventify`."""
 
 import gc
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -70,6 +71,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
+        _open_standard_streams()
         try:
             return super().invoke(ctx)
         except ConfigurationError as error:
@@ -77,6 +79,17 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             say("Interrupted.", err=True)
             sys.exit(INTERRUPTED)
+
+
+def _open_standard_streams() -> None:
+    """Open each that the caller closed (`<&-`), so that nothing else gets its descriptor.
+
+    A child gets other streams in their place: the supervisor would lose the lock, or a port, that
+    it is to keep.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,8 +7,12 @@ import sys
 import click
 
 from deploy.cli.settings_reference import settings_reference
-from deploy.local.environment import settings_of_running_system
-from deploy.local.home import Home, find_home, read_state
+from deploy.local.environment import (
+    given_variables,
+    recorded_variables,
+    settings_of_running_system,
+)
+from deploy.local.home import Home, find_home
 from shared.config.foreign_variables import removed_variables
 from shared.config.settings import Settings, unknown_variables, variable
 from shared.config.url_passwords import without_passwords
@@ -64,13 +68,14 @@ def warn_of_unknown_variables() -> bool:
 
 def _overridden(home: Home) -> list[str]:
     """Variables of this shell that a system which runs in this home has otherwise."""
-    state = read_state(home)
-    if state is None:
+    wanted = given_variables(os.environ)
+    recorded = recorded_variables(home, wanted)
+    if not recorded:
         return []
     found = []
     for name, field in Settings.model_fields.items():
-        given = os.environ.get(variable(name))
-        running = state.environment.get(variable(name))
+        given = wanted.get(variable(name))
+        running = recorded.get(variable(name))
         if running is None and not field.is_required():
             running = _shown(field.default)
         if given and given != running and name != "keys_dir":  # that may be relative

@@ -1,6 +1,6 @@
 """The EVENTIFY_* variables of the services, and those that a command takes from a running system.
 
-The caller's variables take precedence over defaults.
+The caller's settings take precedence over defaults.
 """
 
 import os
@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.home import Home, read_state
-from shared.config.settings import PREFIX, SECRETS_DIR, Settings, get_settings, variable
+from shared.config.settings import (
+    PREFIX,
+    SECRETS_DIR,
+    Settings,
+    get_settings,
+    settings_in_files,
+    variable,
+)
 from shared.database.logins import ROLE_OF_SETTING
 from shared.errors import ConfigurationError
 from shared.free_port import free_port
@@ -17,11 +24,46 @@ DATABASE = variable("database_url")
 LOGINS = {variable(setting) for setting in ROLE_OF_SETTING}
 
 
+def given_variables(caller: Mapping[str, str]) -> dict[str, str]:
+    """The caller's EVENTIFY_* variables, and each file of its directory of secrets as one.
+
+    So a file decides which servers are used as a variable does, and services need not find it from
+    their own working directory.
+
+    Raises:
+        ConfigurationError: the directory, or a file in it, cannot be read.
+    """
+    given = {name: value for name, value in caller.items() if name.startswith(PREFIX) and value}
+    files = {variable(name): value for name, value in settings_in_files(given).items()}
+    given.pop(SECRETS_DIR, None)
+    return files | given
+
+
+def recorded_variables(home: Home, given: Mapping[str, str]) -> dict[str, str]:
+    """The variables of the system in this home, also after its supervisor was killed.
+
+    Raises:
+        ConfigurationError: its record is another user's, and the caller names no database.
+    """
+    try:
+        state = read_state(home)
+    except ConfigurationError:
+        if DATABASE not in given:
+            raise
+        # As with `sudo -u` in a directory of root's, whose `.eventify` is not meant.
+        state = None
+    return dict(state.environment if state else {})
+
+
 def service_environment(
     caller: Mapping[str, str], home: Home, host: str, port: int
 ) -> dict[str, str]:
-    """The services' variables; those of database and Redis only where the caller set them."""
-    given = {name: value for name, value in caller.items() if name.startswith(PREFIX) and value}
+    """The services' variables; those of database and Redis only where the caller set them.
+
+    Raises:
+        ConfigurationError: the caller's directory of secrets cannot be read.
+    """
+    given = given_variables(caller)
     catalog_host = given.get("EVENTIFY_CATALOG_HOST", "127.0.0.1")
     catalog_port = given.get("EVENTIFY_CATALOG_PORT") or str(free_port())
     defaults = {
@@ -66,25 +108,22 @@ def settings_of_running_system(home: Home, *, needs_database: bool = True) -> Se
         needs_database: False for commands that work without one.
 
     Raises:
-        ConfigurationError: a setting is malformed; or there is no record, and the caller set
-            neither a database URL nor a directory of secrets, which may have it.
+        ConfigurationError: a setting is malformed; or there is no record, and the caller set no
+            database URL.
     """
-    given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX) and value}
-    # The record outlives a killed supervisor, whose database may still be running.
-    state = read_state(home)
-    recorded = dict(state.environment if state else {})
+    given = given_variables(os.environ)
+    recorded = recorded_variables(home, given)
     if given.get(DATABASE, recorded.get(DATABASE)) != recorded.get(DATABASE):
         # Another database: the recorded logins do not exist there.
         recorded = {name: value for name, value in recorded.items() if name not in LOGINS}
     environment = {"EVENTIFY_KEYS_DIR": str(home.keys)} | recorded | given
-    has_database = environment.keys() & {DATABASE, SECRETS_DIR}
-    if not needs_database and not has_database:
+    if DATABASE not in environment:
+        if needs_database:
+            raise ConfigurationError(
+                f"Eventify does not run in {home.path} (EVENTIFY_HOME names another directory), and"
+                " EVENTIFY_DATABASE_URL is not set."
+            )
         environment[DATABASE] = "postgresql:///"
-    elif not has_database:
-        raise ConfigurationError(
-            f"Eventify does not run in {home.path} (EVENTIFY_HOME names another directory), and"
-            " EVENTIFY_DATABASE_URL is not set."
-        )
     return settings_from(environment)
 
 

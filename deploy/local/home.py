@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from shared.durable_files import write_durably
 from shared.errors import ConfigurationError
 
 DEFAULT_HOME = ".eventify"
@@ -118,9 +119,28 @@ def lock_home(home: Home) -> int:
     return lock
 
 
+def was_started(home: Home) -> bool:
+    """Whether a system ever was in this home.
+
+    Raises:
+        ConfigurationError: this user may not see it.
+    """
+    try:
+        home.lock_file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _cannot_open(home, error) from error
+    return True
+
+
 def is_locked(home: Home) -> bool:
-    """Whether a system is running, starting or stopping."""
-    if not home.lock_file.exists():
+    """Whether a system is running, starting or stopping.
+
+    Raises:
+        ConfigurationError: this user may not see it.
+    """
+    if not was_started(home):
         return False
     lock = _try_lock(home)
     if lock is None:
@@ -135,36 +155,37 @@ def running_state(home: Home) -> RunningState | None:
 
 
 def read_state(home: Home) -> RunningState | None:
-    """The last record, if there is one that can be read."""
+    """The last record, if there is one that can be read.
+
+    Raises:
+        ConfigurationError: it is another user's.
+    """
     try:
         return RunningState(**json.loads(home.state_file.read_bytes()))
+    except PermissionError as error:
+        raise _cannot_open(home, error) from error
     except (OSError, ValueError, TypeError):
         return None
 
 
 def write_state(home: Home, state: RunningState) -> None:
     """Replace the record atomically; only its owner can read it."""
-    new = new_private_file(home.state_file, json.dumps(asdict(state), indent=2))
-    new.rename(home.state_file)
-
-
-def new_private_file(file: Path, content: str) -> Path:
-    """The file's content under another name, readable by its owner only, to be renamed."""
-    new = file.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-        opened.write(content)
-    return new
+    content = json.dumps(asdict(state), indent=2)
+    write_durably(home.state_file, content.encode(), mode=0o600)
 
 
 def _try_lock(home: Home) -> int | None:
     try:
         lock = os.open(home.lock_file, os.O_RDWR)
     except OSError as error:
-        raise ConfigurationError(f"Cannot write to {home.path}: {error.strerror}.") from error
+        raise _cannot_open(home, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         return None
     return lock
+
+
+def _cannot_open(home: Home, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"Cannot open {home.path}: {error.strerror}.")

@@ -57,7 +57,9 @@ def belongs_to(process: psutil.Process, home: Home) -> bool:
     """Whether it was started by a supervisor of this home."""
     try:
         if process.name() in EMBEDDED_SERVERS:
-            return process.cwd() in (str(home.postgres / "data"), str(home.valkey))
+            # Each may be a link, say to another disk.
+            folders = (home.postgres / "data", home.valkey)
+            return process.cwd() in [str(folder.resolve()) for folder in folders]
         return process.environ().get(SUPERVISED_IN) == str(home.path)
     except (psutil.Error, OSError):
         return False  # it exited meanwhile, or is another user's

@@ -211,22 +211,37 @@ def _launch(
     servers: tuple[Program, ...],
     inherited: Sequence[int],
 ) -> System:
-    """Start the supervisor with its servers, and record it."""
+    """Start the supervisor with its servers, and record it.
+
+    Raises:
+        ConfigurationError: the home cannot be written; nothing is left running.
+    """
     groups = service_groups(settings, options.gateways, options.workers)
     if servers:
         groups = (ProgramGroup(SERVERS, servers, autostart=True), *groups)
     socket_path = make_socket_path()
-    process = start_supervisor(
-        home, groups, _supervisor_environment(environment), socket_path, inherited
-    )
-    state = RunningState(
-        gateway_url=http_url(options.host, options.port),
-        catalog_url=settings.catalog_url,
-        supervisor_pid=process.pid,
-        supervisor_socket=socket_path,
-        environment=environment,
-    )
-    write_state(home, state)
+    process = None
+    try:
+        process = start_supervisor(
+            home, groups, _supervisor_environment(environment), socket_path, inherited
+        )
+        state = RunningState(
+            gateway_url=http_url(options.host, options.port),
+            catalog_url=settings.catalog_url,
+            supervisor_pid=process.pid,
+            supervisor_socket=socket_path,
+            environment=environment,
+        )
+        write_state(home, state)
+    except OSError as error:
+        # Without its record no command would find it.
+        if process is not None:
+            stop_supervisor(home, process.pid)
+            process.wait()
+        shutil.rmtree(Path(socket_path).parent, ignore_errors=True)
+        raise ConfigurationError(
+            f"Cannot start Eventify in {home.path}: {error.strerror or error}."
+        ) from error
     return System(home, state, settings, process)
 
 
@@ -235,7 +250,7 @@ def _supervisor_environment(environment: Mapping[str, str]) -> dict[str, str]:
     others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     logins = {variable(setting) for setting in ROLE_OF_SETTING}
     result = others | dict(environment)
-    if logins <= environment.keys():
+    if all(environment.get(login) for login in logins):
         del result[variable("database_url")]
     return result
 

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
 )
 from jwt.algorithms import RSAAlgorithm
 
+from shared.durable_files import write_durably
 from shared.errors import ConfigurationError
 
 # NIST SP 800-57 part 1 allows 2048 bits until 2030; a signature is verified in 61 us.
@@ -84,14 +85,14 @@ def add_signing_key(keys_dir: Path) -> str:
     kid = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
     private_key = generate_private_key(public_exponent=65537, key_size=RSA_BITS)
     # The public half first: no service may get a token whose key it cannot find.
-    _write_atomically(
+    write_durably(
         keys_dir / f"{kid}{PUBLIC_SUFFIX}",
         private_key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         ),
         mode=0o644,
     )
-    _write_atomically(
+    write_durably(
         keys_dir / f"{kid}.pem",
         private_key.private_bytes(
             serialization.Encoding.PEM,
@@ -210,10 +211,3 @@ def _signing_file(keys_dir: Path) -> Path:
     if kid is None:
         raise ConfigurationError(f"There is no signing key with its public half in {keys_dir}.")
     return keys_dir / f"{kid}.pem"
-
-
-def _write_atomically(path: Path, content: bytes, *, mode: int) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
-    temporary.rename(path)

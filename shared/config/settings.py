@@ -6,14 +6,20 @@ file.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from shared.config import setting_groups as groups
 from shared.errors import ConfigurationError
@@ -68,15 +74,30 @@ def get_settings() -> Settings:
             the directory of secrets, or a file in it, cannot be read.
     """
     try:
-        return Settings(_secrets_dir=_secrets_dir())
-    except SettingsError as error:  # a file of the directory cannot be read
-        raise ConfigurationError(f"{SECRETS_DIR}: {error}: {error.__cause__}.") from error
+        return Settings(_secrets_dir=_secrets_dir(os.environ))
+    except SettingsError as error:
+        raise _unreadable(error) from error
     except ValidationError as error:
         problems = (
             f"{variable(str(e['loc'][0]).removeprefix(PREFIX))}{_message(e)}"
             for e in error.errors()
         )
         raise ConfigurationError("; ".join(problems)) from error
+
+
+def settings_in_files(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The settings, by name, that the directory of secrets holds; empty without one.
+
+    Raises:
+        ConfigurationError: the directory, or a file in it, cannot be read.
+    """
+    directory = _secrets_dir(environment)
+    if directory is None:
+        return {}
+    try:
+        return SecretsSettingsSource(Settings, directory)()
+    except SettingsError as error:
+        raise _unreadable(error) from error
 
 
 def unknown_variables(names: Iterable[str]) -> dict[str, str | None]:
@@ -96,14 +117,19 @@ def variable(setting: str) -> str:
     return f"{PREFIX}{setting.upper()}"
 
 
-def _secrets_dir() -> Path | None:
-    given = os.environ.get(SECRETS_DIR)
+def _secrets_dir(environment: Mapping[str, str]) -> Path | None:
+    given = environment.get(SECRETS_DIR)
     if not given:
         return None
     directory = Path(given)
     if not directory.is_dir():
         raise ConfigurationError(f"{SECRETS_DIR} is {given}, which is not a directory.")
     return directory
+
+
+def _unreadable(error: SettingsError) -> ConfigurationError:
+    """Of a file in the directory of secrets."""
+    return ConfigurationError(f"{SECRETS_DIR}: {error}: {error.__cause__}.")
 
 
 def _message(error: ErrorDetails) -> str:

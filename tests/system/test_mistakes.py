@@ -1,18 +1,22 @@
 """Mistakes of an operator: one sentence, and nothing is started."""
 
+import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from subprocess import CompletedProcess
 
 import psutil
 import pytest
 
+from deploy.local.home import Home, make_home
 from shared.free_port import free_port
 from tests.support.command import eventify
 from tests.support.servers import with_database
 from tests.support.services import folder_for_servers
 
 CHILDREN = psutil.Process().children
+NOBODY = 65_534
 
 
 @pytest.fixture
@@ -51,6 +55,23 @@ def test_a_mistake_is_one_sentence_and_nothing_is_started(
     assert set(CHILDREN()) <= set(before)  # some may have ended
 
 
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("postgresql://127.0.0.1:1/x", "Connection refused"),
+        ("", "EVENTIFY_DATABASE_URL is not a URL"),
+    ],
+)
+def test_a_database_that_a_file_of_secrets_names_is_not_replaced_by_an_embedded_one(
+    home: str, tmp_path: Path, url: str, sentence: str
+) -> None:
+    (tmp_path / "eventify_database_url").write_text(url)
+    up = ("up", "--detach", "--port", str(free_port()))
+    failed = eventify(*up, EVENTIFY_HOME=home, EVENTIFY_SECRETS_DIR=str(tmp_path))
+    assert_one_error(failed, sentence)
+    assert not (Path(home) / "postgres").exists()
+
+
 @pytest.mark.parametrize("variable", ["EVENTIFY_GATEWAY_PORT", "EVENTIFY_CATALOG_PORT"])
 def test_a_taken_port_is_named_even_when_its_owner_would_share_it(home: str, variable: str) -> None:
     before = CHILDREN()
@@ -80,3 +101,43 @@ def test_an_audit_that_could_not_run_is_not_taken_for_a_violation(
         failed = eventify("audit", EVENTIFY_HOME=home, EVENTIFY_DATABASE_URL=database_url)
         assert_one_error(failed, "The audit could not run: ", exit_code=2)
         assert failed.stdout == ""
+
+
+@pytest.fixture
+def anothers_home(home: str) -> Iterator[str]:
+    """A home that the caller, who is not root, may not open."""
+    make_home(Home(Path(home)))
+    Path(home).chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(NOBODY)
+    yield home
+    if is_root:
+        os.seteuid(0)
+    Path(home).chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"),
+    [
+        (["status"], 1),
+        (["down"], 1),
+        (["up", "--detach"], 1),
+        (["demo", "--chart", "/tmp/eventify-another-users.png"], 1),
+        (["settings"], 1),
+        (["audit"], 2),
+    ],
+)
+def test_another_users_home_is_not_taken_for_an_empty_one(
+    anothers_home: str, arguments: list[str], exit_code: int
+) -> None:
+    failed = eventify(*arguments, EVENTIFY_HOME=anothers_home)
+    assert_one_error(failed, f"Cannot open {anothers_home}: Permission denied.", exit_code)
+
+
+def test_another_users_home_does_not_matter_to_a_command_with_a_database(
+    anothers_home: str,
+) -> None:
+    database_url = "postgresql://127.0.0.1:1/x"
+    failed = eventify("audit", EVENTIFY_HOME=anothers_home, EVENTIFY_DATABASE_URL=database_url)
+    assert_one_error(failed, "Connection refused", exit_code=2)

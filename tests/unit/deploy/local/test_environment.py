@@ -97,3 +97,37 @@ def test_a_command_for_another_database_leaves_the_running_systems_logins_alone(
     urls = login_urls(settings_of_running_system(running)).values()
 
     assert sorted(url.split("/")[2].removesuffix(":5432") for url in urls) == logins
+
+
+@pytest.fixture
+def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A directory of secrets as the caller names it: relative."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "eventify_database_url").write_text("postgresql://own:b@db.example/eventify\n")
+    (folder / "eventify_redis_url").write_text("redis://redis.example/0\n")
+    monkeypatch.chdir(tmp_path)
+    return "secrets"
+
+
+def test_a_file_of_the_callers_secrets_is_given_to_services_as_a_variable(secrets: str) -> None:
+    caller = {"EVENTIFY_SECRETS_DIR": secrets, "EVENTIFY_REDIS_URL": "redis://mine.example/0"}
+
+    environment = service_environment(caller, HOME, "::1", 8000)
+
+    assert environment["EVENTIFY_DATABASE_URL"] == "postgresql://own:b@db.example/eventify"
+    assert environment["EVENTIFY_REDIS_URL"] == "redis://mine.example/0"
+    # Services have another working directory, and need it no more.
+    assert "EVENTIFY_SECRETS_DIR" not in environment
+
+
+def test_a_file_of_the_callers_secrets_overrides_the_running_system(
+    running: Home, secrets: str
+) -> None:
+    os.environ["EVENTIFY_SECRETS_DIR"] = secrets
+
+    settings = settings_of_running_system(running)
+
+    assert settings.database_url == "postgresql://own:b@db.example/eventify"
+    assert settings.redis_url == "redis://redis.example/0"
+    assert login_urls(settings) == {}

@@ -1,0 +1,36 @@
+"""Which processes are of a system whose supervisor was killed."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deploy.local.home import Home
+from deploy.local.leftovers import belongs_to
+
+
+@pytest.mark.parametrize(
+    ("server", "link", "folder"),
+    [
+        ("postgres", "postgres", "data"),
+        ("postgres", "postgres/data", ""),
+        ("valkey-server", "valkey", ""),
+    ],
+)
+def test_a_server_whose_files_are_on_another_disk_is_found(
+    tmp_path: Path, server: str, link: str, folder: str
+) -> None:
+    home, disk = Home(tmp_path / "home"), tmp_path / "disk"
+    (disk / folder).mkdir(parents=True)
+    (home.path / link).parent.mkdir(parents=True)
+    (home.path / link).symlink_to(disk)
+    program = tmp_path / server
+    shutil.copy(str(shutil.which("sleep")), program)
+    with subprocess.Popen([program, "60"], cwd=disk / folder) as process:
+        try:
+            assert belongs_to(psutil.Process(process.pid), home)
+            assert not belongs_to(psutil.Process(process.pid), Home(tmp_path / "other"))
+        finally:
+            process.kill()
