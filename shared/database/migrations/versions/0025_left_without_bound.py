@@ -2,8 +2,8 @@
 
 At most 1,000,000,000 tickets of a type are left when some are issued. A CHECK of the counter held
 it at every change: where so many were left and more were held or sold, a hold could not end, and
-its event stood still. Now it is held where tickets are issued. An index finds the audits of the last
-hour. It may run while sales run.
+its event stood still. Now it is held where tickets are issued. An index finds the audits of the
+last hour. It may run while sales run.
 
 Revision ID: 0025
 """
