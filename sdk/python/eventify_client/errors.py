@@ -111,8 +111,7 @@ class Unavailable(ServerError, of=(502, 503, 504)): ...
 class EpochChanged(Conflict):
     """The database was restored: `body["epoch"]` is new, and numbers may be of other entries now.
 
-    Read the feed again without a position, and compare the `command` of each entry with those that
-    you stored: the restore lost the missing ones.
+    Read the feed again without a position: of what you stored, each missing `command` was lost.
     """
 
 
