@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
 from gateway.pages.files import asset_hash
+from tests.browser.looks import check_looks
 from tests.browser.steps import (
     Published,
     client_of,
@@ -226,6 +227,7 @@ def test_a_telephone_that_slept_asks_before_it_sends_again(
     page.evaluate(HOURS_LATER)
     heading(page, "Do you still want these tickets?")
     expect(page.get_by_text("1 × Standing")).to_be_visible()
+    check_looks(page)
     page.unroute_all()
     page.get_by_role("button", name="Yes, buy them").click()
     heading(page, "You have your tickets")
