@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import httpx
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.system.conftest import Shop
 from tests.system.selling import EVENTS, TICKET_TYPES, create, event_fields, ticket_type_fields
@@ -51,6 +51,20 @@ def register(page: Page, role: str = "visitor") -> str:
 def register_as(page: Page, username: str) -> None:
     page.get_by_role("dialog").get_by_role("button", name="I have no account yet").click()
     sign_in(page, username)
+
+
+def end_session(page: Page, shop: Shop, url: str | None = None) -> None:
+    """It ends elsewhere. The page learns it from its next request to `url`, a glob, or a reload."""
+    (cookie,) = page.context.cookies(f"{shop.url}/session/")
+    blacklist = f"{shop.url}/api/token/blacklist/"
+    assert httpx.post(blacklist, json={"refresh": cookie["value"]}).status_code == 200
+
+    def refuse(route: Route) -> None:
+        problem = '{"code": "token_not_valid"}'
+        route.fulfill(status=401, content_type="application/problem+json", body=problem)
+
+    if url is not None:
+        page.route(url, refuse, times=1)
 
 
 def client_of(shop: Shop, username: str) -> httpx.Client:

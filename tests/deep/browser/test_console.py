@@ -11,6 +11,7 @@ import psutil
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.steps import end_session, register, sign_in
 from tests.browser.visitors import Visitors
 from tests.system.conftest import Shop
 from tests.system.selling import WAIT, buy, create, event_fields, ticket_type_fields
@@ -24,6 +25,7 @@ class Organiser(NamedTuple):
 
     page: Page
     client: httpx.Client
+    username: str
 
     def open_event(self, event: int) -> None:
         self.page.goto(f"/console/#/events/{event}")
@@ -41,7 +43,7 @@ def organiser(shop: Shop, visitors: Visitors) -> Organiser:
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="My events")).to_be_focused()
-    return Organiser(page, shop.client(token))
+    return Organiser(page, shop.client(token), user["username"])
 
 
 def on_sale(client: httpx.Client, **fields: Any) -> tuple[int, int]:
@@ -216,6 +218,17 @@ def test_the_verdict_of_an_audit_is_a_sentence(organiser: Organiser, shop: Shop)
     expect(page.get_by_role("button", name="Run the audit")).to_be_enabled()
 
 
+def test_the_ledger_is_exported_as_a_file(organiser: Organiser) -> None:
+    event, _ = on_sale(organiser.client)
+    organiser.open_event(event)
+    page = organiser.page
+    page.evaluate("() => { window.showSaveFilePicker = undefined; }")
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="CSV").click()
+    assert "issued" in downloading.value.path().read_text()
+    expect(page.get_by_role("status").filter(has_text="Exported")).to_be_visible()
+
+
 def test_a_part_that_cannot_be_loaded_is_there_after_a_reload(
     organiser: Organiser, visitors: Visitors
 ) -> None:
@@ -232,3 +245,40 @@ def test_a_part_that_cannot_be_loaded_is_there_after_a_reload(
     page.unroute_all()
     reload.click()
     expect(page.get_by_role("heading", name="Keys")).to_be_visible()
+
+
+def test_what_was_filled_in_outlives_the_session_for_its_user_alone(
+    organiser: Organiser, shop: Shop, visitors: Visitors
+) -> None:
+    visitors.expect_problem("401 to POST")
+    page = organiser.page
+    title, submit = page.get_by_label("Title"), page.get_by_role("button", name="Create the event")
+    signing_in = page.get_by_role("dialog", name="Sign in")
+
+    def fill_in() -> None:
+        page.goto("/console/#/events/new")
+        title.fill("Second night")
+        page.get_by_label("Starts").fill("2037-06-05T20:00")
+        page.get_by_label("Ends").fill("2037-06-05T23:00")
+
+    fill_in()
+    end_session(page, shop, "**/api/events/")
+    submit.click()
+    expect(signing_in.get_by_text("What you filled in is kept.")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(signing_in).to_be_hidden()
+    submit.click()
+    sign_in(page, organiser.username)
+    expect(title).to_have_value("Second night")
+    submit.click()
+    expect(page.get_by_role("heading", name="Second night")).to_be_visible()
+
+    fill_in()
+    end_session(page, shop, "**/api/events/")
+    submit.click()
+    register(page)
+    expect(title).to_have_value("")
+    title.fill("Third night")
+    page.get_by_role("button", name="Sign out").click()
+    expect(signing_in).to_be_visible()
+    expect(title).to_have_count(0)

@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from playwright.sync_api import Page
@@ -180,17 +182,24 @@ def test_a_request_fails_with_what_the_server_said(server: ScriptedServer, page:
         assert page.evaluate(failure) == (expected or [400, "c", None, {"d": ["e"]}])
 
 
-def test_a_request_without_a_response_is_given_up(server: ScriptedServer, page: Page) -> None:
+def test_a_request_without_a_whole_response_is_given_up(server: ScriptedServer, page: Page) -> None:
     silent = threading.Event()
-    server.responses.put(lambda _: silent.wait(30) and None)
-    code = page.evaluate(
-        """async () => {
-          const { request } = await core("api");
-          return request("GET", "api/x/", { timeoutMs: 100 }).catch(error => error.code);
-        }"""
-    )
+
+    def break_off(handler: BaseHTTPRequestHandler, status: int | None) -> None:
+        if status is not None:
+            responding(status, b'{"code": ', Content_Type="application/json")(handler)
+        silent.wait(10)
+
+    for status in (None, 200, 400):
+        server.responses.put(partial(break_off, status=status))
+        code = page.evaluate(
+            """async () => {
+              const { request } = await core("api");
+              return request("GET", "api/x/", { timeoutMs: 500 }).catch(error => error.code);
+            }"""
+        )
+        assert code == "network"
     silent.set()
-    assert code == "network"
 
 
 def test_texts_are_never_html(page: Page) -> None:

@@ -5,10 +5,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
 from gateway.pages.files import asset_hash
-from tests.browser.steps import Published, client_of, publish, register, sign_in, ticket_type
+from tests.browser.looks import check_looks
+from tests.browser.steps import (
+    Published,
+    client_of,
+    end_session,
+    publish,
+    register,
+    sign_in,
+    ticket_type,
+)
 from tests.browser.visitors import Visitors
 from tests.support.example_shop import running
 from tests.system.conftest import Shop
@@ -17,6 +27,11 @@ from tests.system.selling import PURCHASES, WAIT, buy, create
 HOURS_SLOW = """() => {
   const now = Date.now;
   Date.now = () => now() - 5 * 3_600_000;
+}"""
+HOURS_LATER = """() => {
+  const now = Date.now;
+  Date.now = () => now() + 5 * 3_600_000;
+  dispatchEvent(new Event("online"));
 }"""
 SECONDS_UNTIL_IT_OPENS = 5
 REWRITTEN = """() => new Promise(resolve => {
@@ -59,6 +74,35 @@ def heading(page: Page, name: str) -> None:
     expect(page.get_by_role("heading", name=name)).to_be_focused()
 
 
+def opened_and_signed_in(page: Page, sale: Published) -> str:
+    """The name of its user, who is new."""
+    opened(page, sale)
+    page.get_by_role("button", name="Sign in").first.click()
+    return register(page)
+
+
+def step(page: Page, *buttons: str) -> None:
+    for name in buttons:
+        page.get_by_role("button", name=name).click()
+
+
+def trouble(page: Page) -> None:
+    shown = page.get_by_role("paragraph").filter(has_text=re.compile("^The server cannot be"))
+    expect(shown).to_be_visible()
+
+
+def keys_posted(page: Page) -> list[str]:
+    """Of the requests to buy that it sends from now on."""
+    keys = list[str]()
+
+    def note(request: Request) -> None:
+        if request.method == "POST" and request.url.endswith(PURCHASES):
+            keys.append(request.headers["idempotency-key"])
+
+    page.on("request", note)
+    return keys
+
+
 def test_what_is_shown_follows_from_rules(visitors: Visitors) -> None:
     page = visitors.visitor(locale="en-GB")
     page.goto("/")
@@ -86,24 +130,107 @@ def test_an_answer_that_is_not_of_the_api_is_no_answer(
     sale = publish(organiser, {"capacity": 9})
     page = visitors.visitor()
     page.route(f"**/api/sales/{sale.event}/", lambda route: route.fulfill(body="<html>"), times=1)
-    opened(page, sale)
-    page.get_by_role("button", name="Sign in").first.click()
-    register(page)
-    statuses, keys = iter([403, 200]), list[str]()
+    opened_and_signed_in(page, sale)
+    statuses, keys = iter([403, 200]), keys_posted(page)
 
     def refuse(route: Route) -> None:
         route.fulfill(status=next(statuses), content_type="text/html", body="<html>")
 
-    def note(request: Request) -> None:
-        if request.method == "POST" and request.url.endswith(PURCHASES):
-            keys.append(request.headers["idempotency-key"])
-
     page.route(f"**{PURCHASES}", refuse, times=2)
-    page.on("request", note)
     page.get_by_role("button", name="Buy 1 ticket").click()
     heading(page, "You have your tickets")
     assert len(keys) == 3
     assert len(set(keys)) == 1
+
+
+@pytest.mark.parametrize("is_dismissed", [False, True])
+def test_who_signs_in_again_goes_on_with_the_same_press(
+    visitors: Visitors, shop: Shop, organiser: httpx.Client, is_dismissed: bool
+) -> None:
+    visitors.expect_problem("401 to POST")
+    sale = publish(organiser, {})
+    page = visitors.visitor()
+    username = opened_and_signed_in(page, sale)
+    keys = keys_posted(page)
+    end_session(page, shop, f"**{PURCHASES}")
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    dialog = page.get_by_role("dialog", name="Sign in")
+    expect(dialog.get_by_text("Sign in to go on.")).to_be_visible()
+    if is_dismissed:
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Buy 1 ticket").click()
+    sign_in(page, username)
+    heading(page, "You have your tickets")
+    assert len(set(keys)) == 1
+
+
+def test_a_press_that_was_refused_is_asked_about_before_another_is_sent(
+    visitors: Visitors, shop: Shop, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("401 to POST")
+    sale = publish(organiser, {}, {"name": "Child"})
+    page = visitors.visitor()
+    username = opened_and_signed_in(page, sale)
+    step(page, "One more: Standing", "One more: Standing")
+    end_session(page, shop, f"**{PURCHASES}")
+    page.get_by_role("button", name="Buy 2 tickets").click()
+    expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()
+    page.keyboard.press("Escape")
+    step(page, "One less: Standing", "One less: Standing", "One more: Child")
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    sign_in(page, username)
+    heading(page, "Do you still want these tickets?")
+    expect(page.get_by_text("2 × Standing")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("2 × Standing")).to_be_visible()
+    page.get_by_role("button", name="No", exact=True).click()
+    step(page, "One more: Child")
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    heading(page, "You have your tickets")
+    (bought,) = client_of(shop, username).get(PURCHASES).json()["results"]
+    assert [line["ticket_type"] for line in bought["items"]] == sale.ticket_types[1:]
+
+
+def test_a_press_of_unknown_outcome_is_asked_about_before_another_is_sent(
+    visitors: Visitors, shop: Shop, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("ERR_CONNECTION_RESET|401 to POST")
+    sale = publish(organiser, {}, {"name": "Child"})
+    page = visitors.visitor()
+    username = opened_and_signed_in(page, sale)
+    step(page, "One more: Standing")
+    page.route(f"**{PURCHASES}", lambda route: route.abort("connectionreset"))
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    trouble(page)
+    end_session(page, shop)
+    page.reload()
+    page.unroute_all()
+    step(page, "One more: Child", "One more: Child")
+    page.get_by_role("button", name="Buy 2 tickets").click()
+    sign_in(page, username)
+    heading(page, "Do you still want these tickets?")
+    page.get_by_role("button", name="Yes, buy them").click()
+    heading(page, "You have your tickets")
+    (bought,) = client_of(shop, username).get(PURCHASES).json()["results"]
+    assert [line["ticket_type"] for line in bought["items"]] == sale.ticket_types[:1]
+
+
+def test_a_telephone_that_slept_asks_before_it_sends_again(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("ERR_CONNECTION_RESET")
+    page = visitors.visitor(width=360)
+    opened_and_signed_in(page, publish(organiser, {}))
+    page.route(f"**{PURCHASES}", lambda route: route.abort("connectionreset"))
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    trouble(page)
+    page.evaluate(HOURS_LATER)
+    heading(page, "Do you still want these tickets?")
+    expect(page.get_by_text("1 × Standing")).to_be_visible()
+    check_looks(page)
+    page.unroute_all()
+    page.get_by_role("button", name="Yes, buy them").click()
+    heading(page, "You have your tickets")
 
 
 def test_two_windows_and_reloads_are_one_purchase(

@@ -4,27 +4,41 @@ import { ApiError, open } from "../core/api.js";
 import { explain } from "../core/errors.js";
 import { announce } from "./page.js";
 
+// A connection that receives nothing for so long is aborted.
+const SILENCE_MS = 45_000;
+
 /** @param button says the form: data-export="csv" or "ndjson"; shows the progress */
 export async function save(button, path, name, signal) {
   const form = button.dataset.export;
   const type = form === "csv" ? "text/csv" : "application/x-ndjson";
   const label = button.textContent;
   if (button.ariaDisabled === "true") return;
+  const silent = new AbortController();
+  let timer;
+  const wait = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => silent.abort(new ApiError()), SILENCE_MS);
+  };
   try {
     const file = await askForFile(`${name}.${form}`, type, form);
     if (file === null) return;
     button.ariaDisabled = "true";
-    const response = await open("GET", path, { headers: { Accept: type }, signal });
+    wait();
+    const either = AbortSignal.any([signal, silent.signal]);
+    const response = await open("GET", path, { headers: { Accept: type }, signal: either });
     const counted = response.body.pipeThrough(counting((bytes) => {
+      wait();
       button.textContent = `${(bytes / 1e6).toFixed(1)} MB…`;
     }));
     await file.write(counted);
     announce(`Exported: ${name}.${form}`);
-  } catch (error) {
-    if (signal.aborted) throw error;
+  } catch (failure) {
+    if (signal.aborted) throw failure;
+    const error = silent.signal.reason ?? failure;
     announce(`The export is not complete: ${
       error instanceof ApiError ? explain(error).title : error.message}`);
   } finally {
+    clearTimeout(timer);
     button.textContent = label;
     button.ariaDisabled = null;
   }

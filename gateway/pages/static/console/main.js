@@ -20,6 +20,10 @@ const ROUTES = [
 const main = $("main");
 let leave = new AbortController();
 let isSigningIn = false;
+// By the button: what was typed is not kept.
+let isSigningOut = false;
+// The id of the user whose view is shown.
+let reader = null;
 
 /** @param {boolean} moves the reader came from another view: the focus goes to the heading */
 async function show(moves) {
@@ -29,12 +33,12 @@ async function show(moves) {
   try {
     if (session.user === null) await session.restore();
     if (signal.aborted) return;
-    $("#account").hidden = session.user === null;
-    $("#account b").textContent = session.user?.username ?? "";
+    showAccount();
     if (session.user === null) {
       showSignedOut();
       return;
     }
+    reader = session.user.id;
     const path = location.hash.replace(/^#?\/?/, "");
     const [pattern, load] = ROUTES.find(([one]) => one.test(path)) ?? ROUTES[0];
     markCurrent(path);
@@ -57,6 +61,11 @@ function markCurrent(path) {
   }
 }
 
+function showAccount() {
+  $("#account").hidden = session.user === null;
+  $("#account b").textContent = session.user?.username ?? "";
+}
+
 function showSignedOut() {
   const welcome = clone("signed-out");
   $("button", welcome).addEventListener("click", signIn);
@@ -65,12 +74,20 @@ function showSignedOut() {
   signIn();
 }
 
+/** Whether a form stays as it was filled in: for its user alone, also while the session is over. */
+function keepsForm() {
+  const { user } = session;
+  const isTheirs = user === null ? !isSigningOut : user.id === reader;
+  return isTheirs && $("form:not([role=search])", main) !== null;
+}
+
 async function signIn() {
   isSigningIn = true;
-  const user = await $("sign-in-dialog").ask("Sign in to run your sales.");
+  const user = await $("sign-in-dialog").ask(keepsForm()
+    ? "Sign in to go on. What you filled in is kept." : "Sign in to run your sales.");
   isSigningIn = false;
   // Now, because what is behind a dialog takes no focus.
-  if (user !== null) show(true);
+  if (user !== null && !keepsForm()) show(true);
 }
 
 function showError(error) {
@@ -85,7 +102,22 @@ function showError(error) {
   document.title = `${title} · Console`;
 }
 
-session.addEventListener("change", () => isSigningIn || show(true));
+session.addEventListener("change", () => {
+  showAccount();
+  if (isSigningIn) return;
+  if (!keepsForm()) show(true);
+  else if (session.user === null) signIn();
+});
+// The dialog was dismissed, and the form is still there.
+main.addEventListener("submit", (event) => {
+  if (session.user !== null) return;
+  event.preventDefault();
+  event.stopPropagation();
+  signIn();
+}, true);
 addEventListener("hashchange", () => show(true));
-onClick($("#sign-out"), () => session.signOut());
+onClick($("#sign-out"), async () => {
+  isSigningOut = true;
+  await session.signOut().finally(() => (isSigningOut = false));
+});
 show(false);

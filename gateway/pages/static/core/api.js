@@ -45,74 +45,61 @@ export function newKey() {
  * @param {string} path - below `root`, such as "api/sales/1/"
  * @param {{body?: object, key?: string, headers?: object, signal?: AbortSignal, auth?: boolean,
  *   timeoutMs?: number, keepalive?: boolean}} options - `key` is the Idempotency-Key; `auth: false`
- *   sends no token; after `timeoutMs` without a response the network is taken to have failed;
- *   `keepalive`: also if the page is closed meanwhile
+ *   sends no token; after `timeoutMs` without the whole response the network is taken to have
+ *   failed; `keepalive`: also if the page is closed meanwhile
  * @returns {Promise<{status: number, headers: Headers, body: any}>} body: null where there is none
  * @throws {ApiError}, or the signal's reason
  */
 export async function request(method, path, options = {}) {
-  const response = await open(method, path, options);
+  const late = AbortSignal.timeout(options.timeoutMs ?? TIMEOUT_MS);
+  const signal = options.signal ? AbortSignal.any([options.signal, late]) : late;
+  const response = await open(method, path, { ...options, signal });
   const { status, headers } = response;
-  const body = await parsed(response, options.signal);
+  const body = await parsed(response, signal);
   if (body === null && ![204, 304].includes(status)) throw new ApiError({ code: "unavailable" });
   if (typeof body?.now === "string") clock.observe(body.now);
   return { status, headers, body };
 }
 
 /**
- * As `request`, with the body unread. A token that has expired is renewed once.
+ * As `request`, with the body unread and without a time-out. A token that has expired is renewed
+ * once.
  *
  * @returns {Promise<Response>} of a success, or 304
  */
 export async function open(method, path, options = {}) {
   const token = options.auth === false ? null : authentication.token();
-  const response = await send(method, path, options, token);
-  if (response.status !== 401 || token === null) return checked(response, options.signal);
-  const renewed = await authentication.renew(token);
-  if (renewed === null) return checked(response, options.signal);
-  return checked(await send(method, path, options, renewed), options.signal);
+  let response = await send(method, path, options, token);
+  if (response.status === 401 && token !== null) {
+    const renewed = await authentication.renew(token);
+    if (renewed !== null) response = await send(method, path, options, renewed);
+  }
+  if (response.ok || response.status === 304) return response;
+  const body = await parsed(response, options.signal);
+  const retryAfter = Number.parseInt(response.headers.get("Retry-After"), 10) || null;
+  // A proxy's own response says nothing about what was asked for.
+  if (!body?.code) throw new ApiError({ code: "unavailable", retryAfter });
+  throw new ApiError({ ...body, status: response.status, retryAfter, body });
 }
 
-async function send(method, path, options, token) {
-  const { body, key, headers = {}, signal, keepalive, timeoutMs = TIMEOUT_MS } = options;
+async function send(method, path, { body, key, headers, signal, keepalive }, token) {
   const sent = new Headers({ Accept: "application/json", ...headers });
   if (token !== null) sent.set("Authorization", `Bearer ${token}`);
   if (key !== undefined) sent.set("Idempotency-Key", key);
   if (body !== undefined) sent.set("Content-Type", "application/json");
-  const late = new AbortController();
-  const timer = setTimeout(() => late.abort(new ApiError()), timeoutMs);
-  const either = signal ? AbortSignal.any([signal, late.signal]) : late.signal;
   try {
-    const response = await fetch(new URL(path, root), {
-      method,
-      keepalive,
-      headers: sent,
-      body: body && JSON.stringify(body),
-      signal: either,
-    });
-    const date = response.headers.get("Date");
-    if (date !== null) clock.observe(date, undefined, true);
+    const init = { method, keepalive, headers: sent, body: body && JSON.stringify(body), signal };
+    const response = await fetch(new URL(path, root), init);
+    clock.observe(response.headers.get("Date"), undefined, true);
     return response;
   } catch {
-    throw networkError(either);
-  } finally {
-    clearTimeout(timer);
+    throw networkError(signal);
   }
 }
 
-/** Where `fetch`, or the reading of its response, threw: an abort stays one. */
-export function networkError(signal) {
-  return signal?.aborted ? signal.reason : new ApiError();
-}
-
-async function checked(response, signal) {
-  if (response.ok || response.status === 304) return response;
-  const body = await parsed(response, signal);
-  const code = body?.code ?? "unavailable";
-  // A proxy's own response says nothing about what was asked for.
-  const status = body?.code ? response.status : 0;
-  const retryAfter = Number.parseInt(response.headers.get("Retry-After"), 10) || null;
-  throw new ApiError({ status, code, detail: body?.detail, retryAfter, body });
+/** Where `fetch`, or the reading of its response, threw: an abort stays one, unless it is late. */
+export function networkError({ aborted, reason }) {
+  return aborted && reason.name !== "TimeoutError" ? reason : new ApiError();
 }
 
 /** Null where it is no JSON. */

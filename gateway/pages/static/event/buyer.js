@@ -17,16 +17,16 @@ const OLD_MS = 600_000;
 const NONE = { phase: "none", purchase: null, place: null, trouble: null, error: null };
 
 /**
- * Fires "change". `state.phase`: "none", "unsure" (an old press, perhaps never sent), "sending",
- * "loading", or the status of `state.purchase`; `trouble`: why it takes another try; `error`: why
- * nothing was bought.
+ * Fires "change". `state.phase`: "none", "unsure" (an earlier press, perhaps never sent),
+ * "sending", "loading", or the status of `state.purchase`, which has only `items` before;
+ * `trouble`: why it takes another try; `error`: why nothing was bought.
  */
 export class Buyer extends EventTarget {
   state = NONE;
   // Where the attempt is stored; null: nobody is signed in.
   #name = null;
-  // `key`, `body`, `at` of the request (not of one from another device); `id` of the purchase, once
-  // it is known; `place` in the queue.
+  // `key` and `body` of the request, `at`: when it was pressed, or 0 to ask before it is sent (none
+  // of these from another device); `id` of the purchase, once it is known; `place` in the queue.
   #attempt = null;
   #running = new AbortController();
 
@@ -42,10 +42,15 @@ export class Buyer extends EventTarget {
     });
   }
 
-  /** Goes on with the user's purchase, also with one from another device; null: signed out. */
-  async resume(user) {
+  /**
+   * Goes on with the user's purchase, also with one from another device; null: signed out.
+   *
+   * @param {boolean} asks - before an attempt is sent, however recent
+   */
+  async resume(user, asks) {
     this.#name = user && `eventify purchase ${new URL(root).pathname} ${this.event} ${user.id}`;
-    this.#take(stored(this.#name));
+    const attempt = stored(this.#name);
+    this.#take(attempt && { ...attempt, at: asks ? 0 : attempt.at });
     if (this.#attempt !== null) return;
     const open = (await this.purchases()).find(({ status }) => /queued|held/.test(status));
     if (open && this.#attempt === null) this.#take({ id: open.id });
@@ -67,10 +72,15 @@ export class Buyer extends EventTarget {
     return [];
   }
 
-  /** @param {{ticket_type: number, quantity: number}[]} items - not of an attempt that is stored */
+  /**
+   * An earlier attempt may have arrived: it comes first, and is asked about if it has other items.
+   *
+   * @param {{ticket_type: number, quantity: number}[]} [items] - without: those of the attempt
+   */
   buy(items) {
-    const pressed = this.#attempt ?? stored(this.#name) ?? { key: newKey(), body: { items } };
-    this.#take({ ...pressed, at: Date.now() });
+    const attempt = this.#attempt ?? stored(this.#name) ?? { key: newKey(), body: { items } };
+    const isOther = items && JSON.stringify(items) !== JSON.stringify(attempt.body?.items);
+    this.#take({ ...attempt, at: isOther ? 0 : Date.now() });
   }
 
   /** The buyer has seen the outcome. */
@@ -89,9 +99,9 @@ export class Buyer extends EventTarget {
     const { signal } = (this.#running = new AbortController());
     this.#keep(attempt);
     if (attempt === null) return this.#set(NONE);
-    const isOld = !attempt.id && Date.now() - attempt.at > OLD_MS;
-    this.#set({ ...NONE, phase: attempt.id ? "loading" : isOld ? "unsure" : "sending" });
-    if (isOld) return;
+    const phase = attempt.id ? "loading" : isOld(attempt) ? "unsure" : "sending";
+    this.#set({ ...NONE, phase, purchase: attempt.body });
+    if (phase === "unsure") return;
     try {
       await (attempt.id ? this.#read("", signal) : this.#send(attempt, signal));
       while (this.state.phase === "queued") await this.#follow(signal);
@@ -111,8 +121,7 @@ export class Buyer extends EventTarget {
       this.#learn((await this.#ask("POST", PURCHASES, options, signal)).body);
     } catch (error) {
       if (!error.body?.id) throw error;
-      const { id, code, short } = error.body;
-      this.#learn({ id, status: "rejected", reason: code, short, items: body.items });
+      this.#learn({ ...error.body, ...body, status: "rejected", reason: error.code });
     }
   }
 
@@ -145,7 +154,7 @@ export class Buyer extends EventTarget {
   }
 
   async #read(query, signal, etag = null) {
-    const headers = etag === null ? {} : { "If-None-Match": etag };
+    const headers = etag && { "If-None-Match": etag };
     const path = `${PURCHASES}${this.#attempt.id}/${query}`;
     const answer = await this.#ask("GET", path, { headers }, signal);
     if (answer.body) this.#learn(answer.body);
@@ -164,6 +173,9 @@ export class Buyer extends EventTarget {
         if (!mayRecover(error)) throw error;
         this.#set({ trouble: error });
         await pause(retrySeconds(error, failures));
+        signal.throwIfAborted();
+        // The telephone may have slept. It aborts this, too.
+        if (isOld(this.#attempt)) this.#take(this.#attempt);
       }
     }
   }
@@ -184,6 +196,11 @@ export class Buyer extends EventTarget {
     this.state = { ...this.state, ...changes };
     this.dispatchEvent(new Event("change"));
   }
+}
+
+/** Perhaps never sent, and not to be sent without asking. */
+function isOld({ id, at }) {
+  return !id && Date.now() - at > OLD_MS;
 }
 
 function mayRecover({ status, code, retryAfter }) {

@@ -19,6 +19,8 @@ let cart = new Map();
 let shown = null;
 // Who signs out by the button: not asked to sign in again.
 let leaves = null;
+// Whether an earlier press is sent once somebody has signed in; otherwise they are asked.
+let goesOn = true;
 
 const acts = {
   again: () => buyer.acknowledge(),
@@ -42,8 +44,9 @@ const acts = {
 };
 
 /** The dialog is loaded after the page, and before it is needed. */
-async function signIn(reason) {
+async function signIn(reason, goingOn) {
   if (session.user) return session.user;
+  goesOn = goingOn;
   try {
     await import("../core/sign-in.js");
   } catch {
@@ -51,7 +54,7 @@ async function signIn(reason) {
     // leads here, so that nothing reloads for ever; who is offline keeps the page.
     return navigator.onLine && location.reload();
   }
-  return $("sign-in-dialog").ask(reason);
+  return (goesOn = await $("sign-in-dialog").ask(reason));
 }
 
 async function buy() {
@@ -100,8 +103,9 @@ function showChange(state) {
   const change = `${phase} ${purchase?.id} ${error?.code}`;
   if (change === shown) return;
   giveBack.close();
-  const heading = $("h2", showPhase(state, sale));
-  if (shown !== null) (error ? $("#refusal") : heading).focus();
+  const place = $(error ? "#refusal" : "h2", showPhase(state, sale));
+  // Later, because what is behind a dialog takes no focus.
+  if (shown !== null) queueMicrotask(() => place.focus());
   if (phase === "none" || phase === "confirmed") listTickets();
   shown = change;
 }
@@ -132,8 +136,8 @@ $("#cart").addEventListener("submit", (submitted) => {
 });
 buyer.addEventListener("change", show);
 session.addEventListener("change", () => {
-  if (!session.user && !leaves && buyer.state.phase !== "none") signIn("Sign in to go on.");
-  buyer.resume(session.user);
+  if (!session.user && !leaves && buyer.state.phase !== "none") signIn("Sign in to go on.", true);
+  buyer.resume(session.user, !goesOn);
   leaves = null;
   if (sale) listTickets();
 });

@@ -64,27 +64,25 @@ export function showPhase({ phase, purchase }, sale) {
 
 /** The organiser may correct the address at any time. */
 export function showPayment({ purchase }, { payment_url: address }) {
-  if (purchase && address) $("#pay").href = paymentAddress(address, purchase.id);
+  if (purchase?.id && address) $("#pay").href = paymentAddress(address, purchase.id);
 }
 
 export function showTickets(purchases, sale) {
   $("#mine").hidden = purchases.length === 0;
   const card = (purchase) =>
-    el(
-      "li",
-      { class: "card" },
+    el("li", { class: "card" },
       el("ul", { class: "bill" }, bill(purchase, sale)),
-      el("p", { class: "small faint id" }, purchase.id),
-    );
+      el("p", { class: "small faint id" }, purchase.id));
   fill($("#purchases"), purchases.map(card));
 }
 
 function bill({ items, total_price, currency }, sale) {
   const line = (what, amount) =>
-    el("li", {}, what, el("span", { class: "number" }, money(amount, currency)));
+    el("li", {}, what, el("span", { class: "number" }, amount && money(amount, currency)));
   const what = ({ ticket_type, quantity, cancelled_quantity: gone }) => {
     const tickets = `${number(quantity)} × ${nameOf(ticket_type, sale)}`;
     return gone > 0 ? `${tickets}, ${number(gone)} cancelled` : tickets;
   };
-  return [items.map((item) => line(what(item), item.total_price)), line("Total", total_price)];
+  const total = total_price && line("Total", total_price);
+  return [items.map((item) => line(what(item), item.total_price)), total];
 }

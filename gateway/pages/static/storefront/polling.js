@@ -21,7 +21,7 @@ export async function poll(path, seen, failed) {
     while (document.hidden) await pause(60);
     let seconds;
     try {
-      const headers = etag === null ? {} : { "If-None-Match": etag };
+      const headers = etag && { "If-None-Match": etag };
       const answer = await request("GET", path, { auth: false, headers, timeoutMs: TIMEOUT_MS });
       if (answer.status !== 304) [known, etag] = [answer.body, answer.headers.get("ETag")];
       failures = 0;

@@ -17,9 +17,8 @@ export function stateWords(state) {
 
 /** "2 days 3 hours", and below a day "3:05:09" or "0:45". */
 export function timeLeft(milliseconds) {
-  const seconds = Math.max(0, Math.ceil(milliseconds / 1_000));
+  const seconds = Math.max(0, Math.ceil(milliseconds / 1_000) || 0);
   if (seconds >= 86_400) return duration(seconds);
-  const [hours, minutes] = [Math.floor(seconds / 3_600), Math.floor(seconds / 60) % 60];
-  const rest = String(seconds % 60).padStart(2, "0");
-  return hours > 0 ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
+  // Of "03:05:09" or "00:00:45".
+  return new Date(seconds * 1_000).toISOString().slice(11, 19).replace(/^0(0:0?)?/, "");
 }
