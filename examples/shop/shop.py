@@ -91,7 +91,7 @@ def buy(order: Order) -> Order:
     if status == 400:
         return {"state": "not_sold", "why": answer["code"]}
     # Confirmed: nothing is paid without `hold_seconds`; or another process was faster.
-    paid_by = {None: "unpaid", order["payment"]: "paid"}.get(answer["payment_reference"])
+    paid_by = {None: "unpaid", order["payment"]: "paid"}.get(answer.get("payment_reference"))
     state = {"held": "held", "confirmed": paid_by}.get(answer["status"]) or "not_sold"
     learnt = {"purchase": answer["id"], "amount": answer["total_price"], "state": state}
     return {**learnt, "currency": answer["currency"], "why": answer["status"]}

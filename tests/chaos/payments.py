@@ -32,6 +32,8 @@ RACES = 125
 # several seconds, so that some race before, some beside, and some after the fault.
 HOLD_SECONDS = (3, 4, 5, 6)
 AROUND_THE_END_SECONDS = 0.3
+# Less than the time over which they end.
+FAULT_SECONDS_MAX = 2.0
 CONFIRMS_TWICE = 0.2
 KEPT, GIVEN_BACK = "confirmed", "expired"
 PAYMENT_PROMISE = "charged, then sold or told to give back"
@@ -196,7 +198,8 @@ async def _race(
         await asyncio.sleep(min(until.values()) - AROUND_THE_END_SECONDS)
         for fault in sorted(faults, key=lambda fault: fault.turn):
             await asyncio.to_thread(fault.strike)
-        await asyncio.sleep(max((fault.hold_seconds for fault in faults), default=0.0))
+        lasts = max((fault.hold_seconds for fault in faults), default=0.0)
+        await asyncio.sleep(min(lasts, FAULT_SECONDS_MAX))
     finally:
         for fault in faults:
             await asyncio.to_thread(fault.heal)
