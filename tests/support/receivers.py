@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -135,6 +136,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     # Hundreds connect at once; beyond its five, the kernel would let each wait for seconds.
     request_queue_size = 1_024
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A sender that is killed resets its connections."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Receiver:
