@@ -5,7 +5,7 @@ import signal
 import redis
 
 from shared.messaging.celery_client import PURCHASES_QUEUE
-from tests.chaos.faults.fault import Effect, Fault
+from tests.chaos.faults.fault import Effect, Fault, Turn
 from tests.support.poison_messages import POISON_MESSAGES
 from tests.support.waiting import eventually
 
@@ -94,6 +94,9 @@ class RedisOutOfMemory(_RedisFault):
 
 class PoisonMessage(_RedisFault):
     """Messages that are no wake-ups: each is consumed by a worker, and does no harm."""
+
+    # A worker that waits for PostgreSQL's answer takes none.
+    turn = Turn.WHILE_ALL_IS_WELL
 
     def strike(self) -> None:
         with self.client() as client:
