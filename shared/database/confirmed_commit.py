@@ -29,7 +29,6 @@ class ConfirmedConnection(extensions.connection):
 
     def commit(self) -> None:
         """Raises CommitUnconfirmed, and the errors of COMMIT."""
-        self.notices.clear()  # of the statements before: a REVOKE that revoked nothing, for example
         super().commit()
         confirm(self)
 

@@ -214,9 +214,7 @@ WHERE rolname = ANY(:roles) AND pg_has_role(session_user, oid, '{form}')
 READ_SCHEMA = text("""
 SELECT quote_ident(current_schema()),
        has_schema_privilege(:role, current_schema(), 'USAGE'),
-       has_schema_privilege(:role, current_schema(), 'CREATE'),
-       pg_has_role(nspowner, 'USAGE')
-FROM pg_namespace WHERE nspname = current_schema()
+       has_schema_privilege(:role, current_schema(), 'CREATE')
 """)
 
 
@@ -340,11 +338,10 @@ def _apply(connection: Connection) -> None:
             on = f"FUNCTION {right.table}" if "(" in right.table else f'"{right.table}"'
             connection.exec_driver_sql(f"{verb} {right.privilege}{of} ON {on} {to_or_from} {role}")
     for role in sorted(there):
-        schema, may_use, may_create, is_ours = connection.execute(READ_SCHEMA, {"role": role}).one()
+        schema, may_use, may_create = connection.execute(READ_SCHEMA, {"role": role}).one()
         if not may_use:
             connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
-        # Before version 15 everybody may in "public", which belongs to a superuser there.
-        if may_create and is_ours:
+        if may_create:  # before version 15 everybody may in "public"
             connection.exec_driver_sql(f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC, {role}")
 
 

@@ -51,7 +51,7 @@ from tests.support.factories import (
     scalar,
 )
 from tests.support.former_sales import add_former_ticket_type, former_accept, former_drain
-from tests.support.servers import new_database, run_admin, with_database
+from tests.support.servers import new_database, run_admin
 
 __all__ = ["empty_engine"]
 
@@ -505,18 +505,6 @@ def test_an_owner_without_the_right_to_create_roles_gets_the_commands(
     assert excess(plain_owner) == []
     ticket_type = add_ticket_type(plain_owner, 1)
     queue(plain_owner, [request(user, ticket_type) for user in add_users(plain_owner, 1)])
-
-
-def test_everybody_may_create_in_the_schema_of_an_administrator(
-    plain_owner: Engine, postgres_url: str
-) -> None:
-    """As in "public" before version 15: its owner alone can revoke that."""
-    database = str(plain_owner.url.database)
-    server = with_database(postgres_url, database)
-    run_admin(server, "ALTER SCHEMA public OWNER TO CURRENT_USER")
-    run_admin(server, "GRANT ALL ON SCHEMA public TO PUBLIC")
-    migrate(plain_owner)
-    assert scalar(plain_owner, "SELECT count(*) FROM ledger_epoch") == 1
 
 
 def test_who_made_a_role_and_does_not_have_it_is_no_excess(
