@@ -31,10 +31,12 @@ class ResolutionLimits:
         Raises:
             TooManyRequests: the bucket is empty.
         """
-        limit = self._of_tokens if caller.key_id is None else self._of_keys
+        return await self._limit_of(caller, kind).draw(caller.user_id)
+
+    def _limit_of(self, caller: Caller, kind: Kind) -> UserLimit:
         if kind == "extend":
-            limit = self._of_extensions
-        return await limit.draw(caller.user_id)
+            return self._of_extensions
+        return self._of_tokens if caller.key_id is None else self._of_keys
 
     async def close(self) -> None:
         await self._of_keys.close()
