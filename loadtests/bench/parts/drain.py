@@ -53,6 +53,7 @@ def measure(bench: Bench) -> list[Figure]:
             publishing.rates,
             sql.rates,
         ),
+        *publishing.costs("worker", "postgres"),
     ]
 
 
@@ -88,11 +89,11 @@ def _turn(bench: Bench, copy: Settings, work: Callable[[Settings], DrainTiming])
     postgres = [bench.system.pids["postgres"]]
     before = cpu_seconds(postgres)
     drained = work(copy)
-    cpu = cpu_seconds(postgres) - before + drained.cpu_seconds
+    cpu = {"worker": drained.cpu_seconds, "postgres": cpu_seconds(postgres) - before}
     decided = _decided(copy)
     if decided != bench.sizes.drained:
         bench.errors.append(f"{decided:,} of {bench.sizes.drained:,} were drained")
-    return TurnResult(decided, drained.seconds, cpu)
+    return TurnResult(decided, drained.seconds, sum(cpu.values()), cpu_of_services=cpu)
 
 
 def _decided(settings: Settings) -> int:

@@ -29,7 +29,11 @@ def measure(bench: Bench) -> list[Figure]:
         measured = take_turns(_contenders(bench, bare, hot), bench.sizes.rounds, bench.say)
     figures = [one.figure("/s") for one in measured.values()]
     base = measured.pop(BARE)
-    return [*figures, *(_against(base, one, TARGETS.get(name)) for name, one in measured.items())]
+    return [
+        *figures,
+        *(_against(base, one, TARGETS.get(name)) for name, one in measured.items()),
+        *(cost for one in measured.values() for cost in one.costs("gateway", "postgres", "valkey")),
+    ]
 
 
 def _contenders(bench: Bench, bare: Server, hot: int) -> list[Contender]:

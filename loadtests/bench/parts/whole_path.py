@@ -41,7 +41,11 @@ def measure(bench: Bench) -> list[Figure]:
             *_eventify(bench),
         ]
         measured = take_turns(contenders, bench.sizes.rounds, bench.say)
-    return [*(one.figure("/s") for one in measured.values()), *_comparisons(bench, measured)]
+    return [
+        *(one.figure("/s") for one in measured.values()),
+        *_comparisons(bench, measured),
+        *measured[HOT].costs("gateway", "worker", "postgres", "valkey"),
+    ]
 
 
 def _others(bench: Bench, straight: Server, bare: Server) -> list[Contender]:

@@ -50,6 +50,9 @@ ONE, NEW, CARTS, TYPES, EVENTS = (
         "many_events",
     )
 )
+GATEWAY, WORKER = ("gateway", "gateway"), ("worker", "worker")
+POSTGRESQL, VALKEY = ("PostgreSQL", "postgres"), ("Valkey", "valkey")
+ACCEPTING = (GATEWAY, POSTGRESQL, VALKEY)
 TABLES: Mapping[str, Table] = {
     "readme": Table(
         (
@@ -129,6 +132,26 @@ TABLES: Mapping[str, Table] = {
                 "memory of a gateway, before it has 10,000 long-polls", "gateway_memory_before_mib"
             ),
             _row("with them", "gateway_memory_with_10000_waiting_mib"),
+        )
+    ),
+    "costs": Table(
+        tuple(
+            _row(
+                f"{what}: {', '.join(label for label, _ in services)}",
+                *(f"{name}_cpu_of_{service}_us" for _, service in services),
+            )
+            for what, name, services in (
+                ("accepted, no worker running", "gateway_accept", ACCEPTING),
+                ("the same with a new token", "gateway_accept_new_tokens", ACCEPTING),
+                ("poll of a queued purchase", "gateway_poll_queued", ACCEPTING),
+                ("poll of a decided purchase", "gateway_poll_decided", ACCEPTING),
+                ("decision of a long queue", "drain_publishing", (WORKER, POSTGRESQL)),
+                (
+                    "accepted and decided, nothing queued up",
+                    "eventify_one_ticket_type",
+                    (GATEWAY, WORKER, POSTGRESQL, VALKEY),
+                ),
+            )
         )
     ),
     "wal": Table(

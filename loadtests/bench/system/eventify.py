@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -82,11 +83,12 @@ class BenchSystem:
             for name, pid in self.pids.items()
         ]
 
-    def cpu_seconds(self) -> float:
-        return cpu_seconds(self.pids.values())
-
-    def gateway_cpu_seconds(self) -> float:
-        return cpu_seconds(pid for name, pid in self.pids.items() if name.startswith("gateway-"))
+    def cpu_of_services(self) -> dict[str, float]:
+        """CPU seconds that each service (its name without the number) has taken so far."""
+        total: dict[str, float] = defaultdict(float)
+        for name, pid in self.pids.items():
+            total[name.partition("-")[0]] += cpu_seconds([pid])
+        return dict(total)
 
     def decisions(self) -> int:
         with self.engine.connect() as connection:

@@ -4,6 +4,7 @@ import time
 
 from loadtests.bench.load.requests import Load
 from loadtests.bench.system.baseline import Server
+from loadtests.bench.system.eventify import BenchSystem
 from loadtests.bench.system.processes import cpu_seconds
 from loadtests.bench.turns.bench import ACCEPTED, Bench
 from loadtests.bench.turns.rounds import TurnResult
@@ -17,10 +18,10 @@ def at_baseline(bench: Bench, server: Server, load: Load) -> TurnResult:
 
 def at_gateway(bench: Bench, load: Load) -> TurnResult:
     """Any request to the gateways, and their CPU time."""
-    before = bench.system.gateway_cpu_seconds()
+    before = bench.system.cpu_of_services()
     run = bench.closed(bench.system.port, load)
-    cpu = bench.system.gateway_cpu_seconds() - before
-    return TurnResult(run.answered, run.seconds, cpu, run)
+    cpu = _since(before, bench.system)
+    return TurnResult(run.answered, run.seconds, cpu["gateway"], run, cpu)
 
 
 def at_gateway_alone(bench: Bench, load: Load) -> TurnResult:
@@ -35,12 +36,17 @@ def at_gateway_alone(bench: Bench, load: Load) -> TurnResult:
 def whole_path(bench: Bench, load: Load) -> TurnResult:
     """Purchases accepted and decided: the time runs until the last decision is committed."""
     system = bench.system
-    decisions, cpu_began = system.decisions(), system.cpu_seconds()
+    decisions, before = system.decisions(), system.cpu_of_services()
     run = bench.closed(system.port, load)
     done = run.answers.get(ACCEPTED, 0)
     system.wait_for_decisions(decisions + done)
     seconds = time.monotonic() - run.began_at
-    return TurnResult(done, seconds, system.cpu_seconds() - cpu_began, run)
+    cpu = _since(before, system)
+    return TurnResult(done, seconds, sum(cpu.values()), run, cpu)
+
+
+def _since(before: dict[str, float], system: BenchSystem) -> dict[str, float]:
+    return {service: cpu - before[service] for service, cpu in system.cpu_of_services().items()}
 
 
 def accepted(sample: TurnResult) -> int:

@@ -3,6 +3,7 @@
 Whoever is first in a round finds fewer rows than the others.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from statistics import median
 
@@ -11,17 +12,21 @@ import msgspec
 from loadtests.bench.load.tally import LoadRun
 from loadtests.bench.report.figures import Figure
 
+PER_SECOND = re.compile(r"_(requests|purchases|decisions)_per_second$")
+
 
 class TurnResult(msgspec.Struct, frozen=True):
     """One turn. `seconds`: of the whole work, which may go on after the last answer.
 
     `server_cpu_seconds`: of every process that worked for it, or of those that its name says.
+    `cpu_of_services`: CPU seconds of each service, where they were told apart.
     """
 
     done: int
     seconds: float
     server_cpu_seconds: float
     run: LoadRun | None = None
+    cpu_of_services: dict[str, float] = {}
 
     @property
     def per_second(self) -> float:
@@ -56,6 +61,19 @@ class Measured(msgspec.Struct, frozen=True):
             server_cpu_us_each=median(1e6 * s.server_cpu_seconds / s.done for s in self.samples),
             generator_cpu_share=median(r.generator_cpu_share for r in runs) if runs else None,
         )
+
+    def costs(self, *services: str) -> list[Figure]:
+        """CPU time of each of these services for each request."""
+        name = PER_SECOND.sub("", self.contender.name)
+        return [
+            Figure(
+                name=f"{name}_cpu_of_{service}_us",
+                label=f"CPU of {service}, {self.contender.label}",
+                unit="us",
+                values=[1e6 * s.cpu_of_services[service] / s.done for s in self.samples],
+            )
+            for service in services
+        ]
 
 
 def take_turns(
