@@ -73,7 +73,7 @@ soak: $(VENV)/installed-dev ## sell for an hour at a constant rate, and judge wh
 loadtest: $(VENV)/installed-dev ## rehearse an on-sale with Locust, about a minute; ARGS="--spike-users 2000 --max-p99-ms 500"
 	@$(BIN)/python -m loadtests $(ARGS)
 
-model: ## check the protocol's model with Spin, every state of it: six minutes; ARGS="--quick" for the rest
+model: ## check the protocol's model with Spin, every state of it: ten minutes; ARGS="--quick" for those of seconds
 	@$(PYTHON) docs/model/check.py $(ARGS)
 
 check: $(VENV)/installed-dev ## lint, formatting, types, import contracts
@@ -82,7 +82,7 @@ check: $(VENV)/installed-dev ## lint, formatting, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/installed ## write docs/configuration.md from shared/config/settings.py
+docs: $(VENV)/installed ## write docs/configuration.md from shared/config/setting_groups.py
 	@$(BIN)/eventify settings --markdown > docs/configuration.new
 	@mv docs/configuration.new docs/configuration.md
 
