@@ -16,7 +16,7 @@ from tests.support.factories import add_user, rows, run, scalar, tamper
 from tests.support.waiting import eventually
 from webhook_sender import store
 from webhook_sender.ledgers import Ledgers
-from webhook_sender.schedule import Disable, Outcome
+from webhook_sender.schedule import Disable, Outcome, Retry
 from webhook_sender.store import Attempt, Claim, Found
 
 URL = "https://shop.example/"
@@ -113,7 +113,7 @@ def test_what_was_claimed_by_a_clock_that_was_ahead_is_sent_after_a_lease(
         "UPDATE webhook_cursors SET failures = 1, failing_since = now() WHERE webhook_id = :id",
         id=failing.id,
     )
-    store.clean(engine, LEASE_SECONDS)
+    store.clean(engine, [], LEASE_SECONDS)
     assert claim(engine) == []  # a request may be under way
     within = (
         "SELECT webhook_id FROM webhook_cursors WHERE next_at <= now() + :lease * '1 s'::interval"
@@ -132,6 +132,34 @@ def test_an_event_that_its_new_owner_deletes_is_sent_to_nobody_else(
         set_audit_user(session, new)
         session.execute(delete(Event).where(Event.id == sale.event))
     assert [each.webhook_id for each in claim(engine)] == [webhook.id]
+
+
+@pytest.mark.parametrize("lost", ["transferred", "entries", "ledger"])
+def test_a_failure_of_what_cannot_be_sent_any_more_ends(
+    sale: Sale, engine: Engine, lost: str
+) -> None:
+    other = sale.other()
+    webhook = sale.webhook(URL, event=None)
+    sale.sell()
+    (delivery,) = prepare(engine, claim(engine)).deliveries
+    store.failed(engine, delivery, Outcome(1, 500, "status"), Retry(0))
+    other.sell()
+    store.clean(engine, [], LEASE_SECONDS)
+    assert claim(engine) == []  # it can be sent: its failure stays
+    if lost == "transferred":
+        run(
+            engine,
+            "UPDATE events SET owner_id = :new WHERE id = :id",
+            new=add_user(engine),
+            id=sale.event,
+        )
+    elif lost == "entries":
+        tamper(engine, f"UPDATE lanes SET number = number - 1 WHERE event_id = {sale.event}")
+    else:
+        tamper(engine, f"DELETE FROM lanes WHERE event_id = {sale.event}")
+    store.clean(engine, [], LEASE_SECONDS)
+    assert [each.event_id for each in claim(engine)] == [other.event]
+    assert sale.read(webhook).failing_since is None
 
 
 def test_who_has_changed_its_url_is_not_disabled_for_what_the_former_one_answered(
