@@ -53,6 +53,7 @@ IS_OWNED = """coalesce(e.owner_id, (
     WHERE n.event_id = l.event_id AND n.number = l.number
 ), w.user_id) = w.user_id"""
 # The share of each webhook is counted before rows are locked, which a window function forbids.
+# Time in which it was due, but the account was locked or no sender ran, does not count as failing.
 CLAIM = f"""
 WITH due AS (
     SELECT c.webhook_id, c.event_id,
@@ -70,7 +71,8 @@ WITH due AS (
     ORDER BY c.next_at LIMIT %(limit)s
     FOR NO KEY UPDATE OF c SKIP LOCKED
 )
-UPDATE webhook_cursors c SET turn = turn + 1, next_at = now() + make_interval(secs => %(lease)s)
+UPDATE webhook_cursors c SET turn = turn + 1, next_at = now() + make_interval(secs => %(lease)s),
+    failing_since = failing_since + (now() - c.next_at)
 FROM claimed WHERE c.webhook_id = claimed.webhook_id AND c.event_id = claimed.event_id
 RETURNING c.webhook_id, c.event_id, c.turn
 """
@@ -227,7 +229,7 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What is sent next. `failing_seconds`: since its first attempt, where that failed.
+    """What is sent next. `failing_seconds`: as in `next_step`.
 
     `first`, `last`: of the numbers; None where only a new epoch is told.
     """

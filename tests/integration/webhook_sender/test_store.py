@@ -8,6 +8,7 @@ from sqlalchemy import Engine, delete, text
 from sqlalchemy.orm import Session
 
 from catalog.ticket_types.store import set_audit_user
+from gateway.accounts import store as accounts
 from gateway.webhooks import store as gateway
 from shared.config.settings import Settings
 from shared.database.tables import Event
@@ -160,6 +161,33 @@ def test_a_failure_of_what_cannot_be_sent_any_more_ends(
     store.clean(engine, [], LEASE_SECONDS)
     assert [each.event_id for each in claim(engine)] == [other.event]
     assert sale.read(webhook).failing_since is None
+
+
+@pytest.mark.parametrize("paused", ["locked", "no_sender"])
+def test_only_time_in_which_it_could_be_tried_counts_as_failing(
+    sale: Sale, engine: Engine, paused: str
+) -> None:
+    sale.webhook(URL)
+    sale.sell()
+    (delivery,) = prepare(engine, claim(engine)).deliveries
+    store.failed(engine, delivery, Outcome(1, 500, "status"), Retry(60))
+    if paused == "locked":
+        accounts.lock(engine, sale.owner)
+    four_days_pass = (
+        "UPDATE webhook_cursors SET failing_since = failing_since - interval '4 days',"
+        " next_at = next_at - interval '4 days'"
+    )
+    run(engine, four_days_pass)
+    if paused == "locked":
+        assert claim_failing(engine) == []
+        accounts.unlock(engine, sale.owner)
+    (again,) = prepare(engine, claim_failing(engine)).deliveries
+    assert again.failures == 1
+    assert 60 <= again.failing_seconds < 90
+
+
+def claim_failing(engine: Engine) -> list[Claim]:
+    return store.claim(engine, None, {}, failing=True, limit=100, lease_seconds=LEASE_SECONDS)
 
 
 def test_who_has_changed_its_url_is_not_disabled_for_what_the_former_one_answered(
