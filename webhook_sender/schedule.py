@@ -75,7 +75,8 @@ def next_step(
     Args:
         outcome: of the attempt.
         failures: attempts of this delivery that failed before.
-        failing_seconds: since the first of them; 0 where there is none.
+        failing_seconds: since the first of them, less the time in which no sender could try it; 0
+            where there is none.
         schedule: the settings.
         jitter: gives a number from 0 to 1: many that failed at once are not retried at once.
     """

@@ -127,6 +127,8 @@ class Sender:
         self._is_stopping = False
         self._poll_at = 0.0
         self._clean_at = 0.0
+        # Webhooks with attempts since they were cleaned.
+        self._attempted: set[int] = set()
         # No poll before, or they would keep the database busy.
         self._poll_not_before = 0.0
         # Some may have been left, for want of room.
@@ -147,7 +149,8 @@ class Sender:
                 await self._turn()
             except AWAY as error:
                 logger.warning("webhook_poll_interrupted", error=str(error))
-                self._poll_at = time.monotonic() + self._settings.webhook_poll_seconds
+                again_at = time.monotonic() + self._settings.webhook_poll_seconds
+                self._poll_at = max(again_at, self._poll_not_before)
                 await asyncio.sleep(INTERRUPTED_SECONDS)
             await self._sleep()
         await waits
@@ -207,6 +210,15 @@ class Sender:
         if began < self._poll_at:
             return
         self._poll_at = began + self._settings.webhook_poll_seconds
+        try:
+            await self._look_at_everything()
+        finally:  # also of what it was too slow for
+            ended = time.monotonic()
+            pause = min((ended - began) / POLL_SHARE, POLL_PAUSE_MAX_SECONDS)
+            self._poll_not_before = ended + pause
+            self._poll_at = max(self._poll_at, self._poll_not_before)
+
+    async def _look_at_everything(self) -> None:
         # Before the claim of everything: so what comes meanwhile is heard or claimed.
         self._has_webhooks = await self._call(store.has_webhooks)
         await self._send_tests()
@@ -216,15 +228,16 @@ class Sender:
         metrics.LAG_SECONDS.set(state.lag_seconds)
         metrics.FAILING.set(state.failing)
         metrics.POLLED_TIMESTAMP_SECONDS.set_to_current_time()
-        if began >= self._clean_at:
-            self._clean_at = began + CLEAN_SECONDS
-            await self._call(store.clean, self._lease_seconds)
-            slow = frozenset(self.slow)
-            self.slow -= slow - await self._call(store.enabled_among, slow)
-        took = time.monotonic() - began
-        pause = min(took / POLL_SHARE, POLL_PAUSE_MAX_SECONDS)
-        self._poll_not_before = time.monotonic() + pause
-        self._poll_at = max(self._poll_at, self._poll_not_before)
+        if (now := time.monotonic()) >= self._clean_at:
+            self._clean_at = now + CLEAN_SECONDS
+            await self._clean()
+
+    async def _clean(self) -> None:
+        attempted = frozenset(self._attempted)
+        await self._call(store.clean, attempted, self._lease_seconds)
+        self._attempted -= attempted
+        slow = frozenset(self.slow)
+        self.slow -= slow - await self._call(store.enabled_among, slow)
 
     def _poll_soon(self) -> None:
         self._is_full = False
@@ -299,6 +312,7 @@ class Sender:
 
     async def _note(self) -> None:
         """What cannot be noted now, is noted in the next turn."""
+        self._attempted |= {delivery.claim.webhook_id for delivery, _ in self._sent}
         while failed := [each for each in self._sent if each[1].failure is not None]:
             await self._note_failed(*failed[0])
             self._sent.remove(failed[0])
@@ -375,6 +389,7 @@ class Sender:
         self._count(outcome)
         try:
             await self._call(store.note_test, test, outcome)
+            self._attempted.add(test.webhook_id)
         except AWAY as error:
             logger.warning(
                 "webhook_delivery_interrupted", webhook=test.webhook_id, error=str(error)

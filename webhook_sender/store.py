@@ -53,6 +53,7 @@ IS_OWNED = """coalesce(e.owner_id, (
     WHERE n.event_id = l.event_id AND n.number = l.number
 ), w.user_id) = w.user_id"""
 # The share of each webhook is counted before rows are locked, which a window function forbids.
+# Time in which it was due, but the account was locked or no sender ran, does not count as failing.
 CLAIM = f"""
 WITH due AS (
     SELECT c.webhook_id, c.event_id,
@@ -70,7 +71,8 @@ WITH due AS (
     ORDER BY c.next_at LIMIT %(limit)s
     FOR NO KEY UPDATE OF c SKIP LOCKED
 )
-UPDATE webhook_cursors c SET turn = turn + 1, next_at = now() + make_interval(secs => %(lease)s)
+UPDATE webhook_cursors c SET turn = turn + 1, next_at = now() + make_interval(secs => %(lease)s),
+    failing_since = failing_since + (now() - c.next_at)
 FROM claimed WHERE c.webhook_id = claimed.webhook_id AND c.event_id = claimed.event_id
 RETURNING c.webhook_id, c.event_id, c.turn
 """
@@ -181,11 +183,27 @@ FROM (SELECT webhook_id, event_id FROM webhook_cursors
       FOR NO KEY UPDATE SKIP LOCKED) ahead
 WHERE c.webhook_id = ahead.webhook_id AND c.event_id = ahead.event_id
 """
+# Of what can be sent no more, no attempt would end the failure, and its webhook would be one that
+# fails for ever: another owns the event, or a failover lost the entries.
+END_FAILURES = f"""
+UPDATE webhook_cursors c
+SET sending_id = NULL, sending_to = NULL, failures = 0, failing_since = NULL,
+    next_at = least(c.next_at, now() + make_interval(secs => %(lease)s))
+FROM (SELECT c.webhook_id, c.event_id
+      FROM webhook_cursors c
+      JOIN webhooks w ON w.id = c.webhook_id
+      LEFT JOIN lanes l ON l.event_id = c.event_id
+      LEFT JOIN events e ON e.id = c.event_id
+      WHERE c.failures > 0 AND ((l.number > c.number OR c.is_restored) AND {IS_OWNED}) IS NOT TRUE
+      FOR NO KEY UPDATE OF c SKIP LOCKED) ended
+WHERE c.webhook_id = ended.webhook_id AND c.event_id = ended.event_id
+"""
 DELETE_EXPIRED_SECRETS = "DELETE FROM webhook_secrets WHERE expires_at <= now()"
 DELETE_OLD_ATTEMPTS = """
 DELETE FROM webhook_deliveries d
-USING webhooks w, LATERAL (SELECT id FROM webhook_deliveries WHERE webhook_id = w.id
-                           ORDER BY id DESC OFFSET %s LIMIT 1) kept
+USING unnest(%s::bigint[]) w (id),
+      LATERAL (SELECT id FROM webhook_deliveries WHERE webhook_id = w.id
+               ORDER BY id DESC OFFSET %s LIMIT 1) kept
 WHERE d.webhook_id = w.id AND d.id <= kept.id
 """
 # Of receivers that fail, the lag is their own.
@@ -211,7 +229,7 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What is sent next. `failing_seconds`: since its first attempt, where that failed.
+    """What is sent next. `failing_seconds`: as in `next_step`.
 
     `first`, `last`: of the numbers; None where only a new epoch is told.
     """
@@ -476,15 +494,21 @@ def note_test(engine: Engine, test: Test, outcome: Outcome) -> None:
         )
 
 
-def clean(engine: Engine, lease_seconds: float) -> None:
+def clean(engine: Engine, webhooks: Collection[int], lease_seconds: float) -> None:
     """Delete secrets that have expired, and attempts beyond those that are kept.
 
-    What is due later than any lease ends is brought back.
+    What is due later than any lease ends is brought back; what cannot be sent fails no more.
+
+    Args:
+        engine: connections to PostgreSQL.
+        webhooks: those that may have more attempts.
+        lease_seconds: for how long a cursor is claimed.
     """
     with statement(engine) as cursor:
         cursor.execute(BRING_BACK, {"lease": lease_seconds})
+        cursor.execute(END_FAILURES, {"lease": lease_seconds})
         cursor.execute(DELETE_EXPIRED_SECRETS)
-        cursor.execute(DELETE_OLD_ATTEMPTS, [DELIVERIES_KEPT])
+        cursor.execute(DELETE_OLD_ATTEMPTS, [list(webhooks), DELIVERIES_KEPT])
 
 
 def enabled_among(engine: Engine, webhooks: Collection[int]) -> set[int]:

@@ -704,7 +704,7 @@ class WebhookCursor(Base):
     sending_to: Mapped[int | None]
     # The database was restored, and the receiver has not been told.
     is_restored: Mapped[bool] = mapped_column(server_default=text("false"))
-    # Attempts of it that failed, and since when.
+    # Attempts of it that failed, and since when; later by the time in which it was due, not tried.
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
     failing_since: Mapped[datetime | None]
     # Not to be claimed before: a sender has it until then, or it has failed.

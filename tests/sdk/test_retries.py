@@ -278,6 +278,14 @@ def test_a_stored_key_is_of_one_cart() -> None:
     assert len(driver.requests) == 2
 
 
+@pytest.mark.parametrize("body", [{"scopes": ("read", "purchase")}, {"names": {10: "a", 9: "b"}}])
+def test_a_stored_key_is_of_the_json_that_is_sent(body: dict[str, Any]) -> None:
+    driver = ScriptedDriver(httpx2.Response(201, json={}))
+    for key in (store := Store(), store):
+        ScriptedClient(driver).raw.request("POST", "/api/api-keys/", json=body, key=key)
+    assert (len(driver.requests), len(driver.keys)) == (2, 1)
+
+
 def test_a_key_is_stored_before_the_first_request() -> None:
     class NoRequest(ScriptedDriver):
         def handle_request(self, request: object) -> httpx2.Response:

@@ -73,7 +73,7 @@ async def claim(call: Callable[..., Awaitable[Any]], key: Key | None, request: A
             known, text = stored["request"], str(stored["key"])
         except (ValueError, KeyError, TypeError):  # by another hand: a new key might buy twice
             raise KeyMismatch(f"What {getattr(key, 'path', key)} has is no key.") from None
-        if known != request:
+        if known != json.loads(json.dumps(request)):  # which has neither tuples nor numbers as keys
             text = f"The stored key is of another request, {json.dumps(known)}: finish it,"
             raise KeyMismatch(f"{text} or, if you have its outcome, forget its key: `done()`.")
     if not (0 < len(text) <= 255 and text.isascii() and text.isprintable()):

@@ -8,15 +8,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+from psycopg2.errors import QueryCanceled
 from sqlalchemy import Engine
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -52,8 +54,8 @@ from webhook_sender import sender as sender_module
 from webhook_sender import store as sending
 from webhook_sender.ledgers import Ledgers, Page
 from webhook_sender.request import Requests
-from webhook_sender.sender import DATABASE_THREADS, Sender
-from webhook_sender.store import DELIVERIES_KEPT, Found, claim, clean, prepare
+from webhook_sender.sender import DATABASE_THREADS, POLL_SHARE, Sender
+from webhook_sender.store import DELIVERIES_KEPT, Claim, Found, claim, clean, prepare
 
 SENDER = "webhook_sender"
 MOMENTS = ("before_webhook_request", "after_webhook_request", "after_webhook_received")
@@ -698,24 +700,58 @@ async def test_those_that_are_gone_are_not_remembered_as_slow(
     monkeypatch.setattr(sender_module, "SLOW_MILLISECONDS", 0)
     monkeypatch.setattr(sender_module, "CLEAN_SECONDS", 0)
     deleted, disabled, other = (sale.webhook(f"{receiver.url}/hooks") for _ in range(3))
-    stopping = asyncio.Event()
-    engine = open_engine(settings, "sender", pool_size=DATABASE_THREADS)
-    async with aclosing(Requests(settings)) as requests:
-        sending = Sender(settings, engine, requests)
+    async with sender_here(settings) as sending:
 
         async def slow_are(*webhooks: StoredWebhook) -> None:
             ids = {webhook.id for webhook in webhooks}
             await asyncio.to_thread(eventually, lambda: _equal(sending.slow, ids))
 
-        running = asyncio.create_task(sending.run(stopping, lambda: None))
         await asyncio.to_thread(sale.sell)
         await slow_are(deleted, disabled, other)
         store.remove(sale.engine, sale.owner, deleted.id)
         sale.change(disabled, enabled=False)
         await slow_are(other)
-        stopping.set()
-        await running
+
+
+@asynccontextmanager
+async def sender_here(settings: Settings) -> AsyncIterator[Sender]:
+    """In this process."""
+    stopping = asyncio.Event()
+    engine = open_engine(settings, "sender", pool_size=DATABASE_THREADS)
+    async with aclosing(Requests(settings)) as requests:
+        sending = Sender(settings, engine, requests)
+        running = asyncio.create_task(sending.run(stopping, lambda: None))
+        try:
+            yield sending
+        finally:
+            stopping.set()
+            await running
     engine.dispose()
+
+
+@pytest.mark.anyio
+async def test_a_poll_that_fails_takes_its_share_of_the_time_too(
+    sale: Sale, receiver: Receiver, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is cancelled by the database's time limit, but for its last."""
+    ended: list[float] = []
+    paused: list[float] = []
+
+    def slow(*args: Any, **kwargs: Any) -> list[Claim]:
+        if len(paused) == 2:
+            return claim(*args, **kwargs)
+        if ended:
+            paused.append(time.monotonic() - ended[-1])
+        time.sleep(0.05)
+        ended.append(time.monotonic())
+        raise QueryCanceled
+
+    monkeypatch.setattr(sending, "claim", slow)
+    sale.webhook(f"{receiver.url}/hooks")
+    last = sale.sell()
+    async with sender_here(settings):
+        await asyncio.to_thread(came, receiver, "/hooks", last, last)
+    assert min(paused) >= 0.05 / POLL_SHARE
 
 
 def test_a_test_is_sent_once_also_where_the_webhook_is_disabled(
@@ -766,6 +802,39 @@ def test_the_newest_attempts_are_kept(sale: Sale, engine: Engine) -> None:
         id=webhook.id,
         rows=DELIVERIES_KEPT + 5,
     )
-    clean(engine, lease_seconds=1.0)
+    clean(engine, [webhook.id], lease_seconds=1.0)
     kept = [each.milliseconds for each in sale.attempts(webhook)]
     assert kept == list(range(6, DELIVERIES_KEPT + 6))
+
+
+@pytest.mark.anyio
+async def test_only_webhooks_with_new_attempts_are_cleaned(
+    sale: Sale, receiver: Receiver, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleaned: list[set[int]] = []
+
+    def noted(engine: Engine, webhooks: Collection[int], lease_seconds: float) -> None:
+        cleaned.append({*webhooks})
+        clean(engine, webhooks, lease_seconds)
+
+    monkeypatch.setattr(sending, "clean", noted)
+    monkeypatch.setattr(sending, "DELIVERIES_KEPT", 1)
+    monkeypatch.setattr(sender_module, "CLEAN_SECONDS", 0)
+    receiver.respond["/failing"] = answer(500)
+    received, failing, tested = (
+        sale.webhook(f"{receiver.url}/{path}") for path in ("hooks", "failing", "test")
+    )
+    sale.change(tested, enabled=False)
+    sale.other().webhook(f"{receiver.url}/idle")
+
+    def attempted(*webhooks: StoredWebhook) -> None:
+        assert {id_ for ids in cleaned for id_ in ids} == {webhook.id for webhook in webhooks}
+        assert cleaned[-1] <= {failing.id}  # which is tried again and again
+
+    async with sender_here(settings):
+        await asyncio.to_thread(sale.sell)
+        await asyncio.to_thread(eventually, lambda: attempted(received, failing))
+        asked = "UPDATE webhooks SET test_id = gen_random_uuid() WHERE id = :id"
+        await asyncio.to_thread(run, sale.engine, asked, id=tested.id)
+        await asyncio.to_thread(eventually, lambda: attempted(received, failing, tested))
+        await asyncio.to_thread(eventually, lambda: _equal(len(sale.attempts(failing)), 1))

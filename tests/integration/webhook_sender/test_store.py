@@ -8,6 +8,7 @@ from sqlalchemy import Engine, delete, text
 from sqlalchemy.orm import Session
 
 from catalog.ticket_types.store import set_audit_user
+from gateway.accounts import store as accounts
 from gateway.webhooks import store as gateway
 from shared.config.settings import Settings
 from shared.database.tables import Event
@@ -16,7 +17,7 @@ from tests.support.factories import add_user, rows, run, scalar, tamper
 from tests.support.waiting import eventually
 from webhook_sender import store
 from webhook_sender.ledgers import Ledgers
-from webhook_sender.schedule import Disable, Outcome
+from webhook_sender.schedule import Disable, Outcome, Retry
 from webhook_sender.store import Attempt, Claim, Found
 
 URL = "https://shop.example/"
@@ -113,7 +114,7 @@ def test_what_was_claimed_by_a_clock_that_was_ahead_is_sent_after_a_lease(
         "UPDATE webhook_cursors SET failures = 1, failing_since = now() WHERE webhook_id = :id",
         id=failing.id,
     )
-    store.clean(engine, LEASE_SECONDS)
+    store.clean(engine, [], LEASE_SECONDS)
     assert claim(engine) == []  # a request may be under way
     within = (
         "SELECT webhook_id FROM webhook_cursors WHERE next_at <= now() + :lease * '1 s'::interval"
@@ -132,6 +133,61 @@ def test_an_event_that_its_new_owner_deletes_is_sent_to_nobody_else(
         set_audit_user(session, new)
         session.execute(delete(Event).where(Event.id == sale.event))
     assert [each.webhook_id for each in claim(engine)] == [webhook.id]
+
+
+@pytest.mark.parametrize("lost", ["transferred", "entries", "ledger"])
+def test_a_failure_of_what_cannot_be_sent_any_more_ends(
+    sale: Sale, engine: Engine, lost: str
+) -> None:
+    other = sale.other()
+    webhook = sale.webhook(URL, event=None)
+    sale.sell()
+    (delivery,) = prepare(engine, claim(engine)).deliveries
+    store.failed(engine, delivery, Outcome(1, 500, "status"), Retry(0))
+    other.sell()
+    store.clean(engine, [], LEASE_SECONDS)
+    assert claim(engine) == []  # it can be sent: its failure stays
+    if lost == "transferred":
+        run(
+            engine,
+            "UPDATE events SET owner_id = :new WHERE id = :id",
+            new=add_user(engine),
+            id=sale.event,
+        )
+    elif lost == "entries":
+        tamper(engine, f"UPDATE lanes SET number = number - 1 WHERE event_id = {sale.event}")
+    else:
+        tamper(engine, f"DELETE FROM lanes WHERE event_id = {sale.event}")
+    store.clean(engine, [], LEASE_SECONDS)
+    assert [each.event_id for each in claim(engine)] == [other.event]
+    assert sale.read(webhook).failing_since is None
+
+
+@pytest.mark.parametrize("paused", ["locked", "no_sender"])
+def test_only_time_in_which_it_could_be_tried_counts_as_failing(
+    sale: Sale, engine: Engine, paused: str
+) -> None:
+    sale.webhook(URL)
+    sale.sell()
+    (delivery,) = prepare(engine, claim(engine)).deliveries
+    store.failed(engine, delivery, Outcome(1, 500, "status"), Retry(60))
+    if paused == "locked":
+        accounts.lock(engine, sale.owner)
+    four_days_pass = (
+        "UPDATE webhook_cursors SET failing_since = failing_since - interval '4 days',"
+        " next_at = next_at - interval '4 days'"
+    )
+    run(engine, four_days_pass)
+    if paused == "locked":
+        assert claim_failing(engine) == []
+        accounts.unlock(engine, sale.owner)
+    (again,) = prepare(engine, claim_failing(engine)).deliveries
+    assert again.failures == 1
+    assert 60 <= again.failing_seconds < 90
+
+
+def claim_failing(engine: Engine) -> list[Claim]:
+    return store.claim(engine, None, {}, failing=True, limit=100, lease_seconds=LEASE_SECONDS)
 
 
 def test_who_has_changed_its_url_is_not_disabled_for_what_the_former_one_answered(
