@@ -30,8 +30,9 @@ def pause(engine: Engine, ticket_type_id: int) -> StoredTicketType:
     try:
         with session_transaction(engine) as session:
             return await_accepted(session, ticket_type_id)
-    except RowLocked as locked:
-        raise Unavailable(STANDS) from locked
+    except RowLocked:
+        with session_transaction(engine) as session:
+            return check_resumed(session, ticket_type_id)
 
 
 def resume(engine: Engine, ticket_type_id: int) -> StoredTicketType:
@@ -75,3 +76,15 @@ def await_accepted(session: Session, ticket_type_id: int) -> StoredTicketType:
     """
     store.lock_against_new_purchases(session, ticket_type_id)
     return store.find(session, ticket_type_id)
+
+
+def check_resumed(session: Session, ticket_type_id: int) -> StoredTicketType:
+    """After the lock was not had: purchases of a sale that was resumed since may hold it forever.
+
+    Raises:
+        Problem: NotFound; Unavailable: the sale is paused.
+    """
+    stored = store.find(session, ticket_type_id)
+    if stored.ticket_type.paused_at is not None:
+        raise Unavailable(STANDS)
+    return stored

@@ -270,13 +270,16 @@ async def pause_ticket_type(write: Write, key: IdempotencyKey) -> Response:
 
     Pausing again changes nothing and has the same response.
     """
-    _, is_replay = await _switch(write, key, paused=True)
-    try:
-        paused = await write.database.write(
-            _terms(write.id), lambda session: sale.await_accepted(session, write.id)
-        )
-    except RowLocked as locked:
-        raise Unavailable(sale.STANDS) from locked
+    paused, is_replay = await _switch(write, key, paused=True)
+    if paused.ticket_type.paused_at is not None:  # else replayed, and resumed since
+        try:
+            paused = await write.database.write(
+                _terms(write.id), lambda session: sale.await_accepted(session, write.id)
+            )
+        except RowLocked:
+            paused = await write.database.read(
+                lambda session: sale.check_resumed(session, write.id)
+            )
     return _response(paused, is_replay=is_replay)
 
 

@@ -1,8 +1,9 @@
 """The use cases of accounts: register, change, delete; sign in, refresh, verify, sign out."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 from sqlalchemy import Engine
 
@@ -26,6 +27,8 @@ from shared.errors import (
     TokenNotValid,
     Unavailable,
 )
+
+T = TypeVar("T")
 
 # Account requests that may wait for a thread: about a second of work.
 ACCOUNT_WAITING_MAX = 1_000
@@ -140,10 +143,10 @@ class Accounts:
             raise InvalidInput(errors={"new_password": [" ".join(found)]})
         await self._check_password(login, current_password, address)
         password_hash = await self._passwords.hash(new_password, address)
-        if not await self._threads.run_for(
-            address, store.change_password, self._engine, login, password_hash
-        ):
-            raise InvalidInput(errors=WRONG_PASSWORD)
+        await self._change(
+            *(login, current_password, address),
+            lambda login: store.change_password(self._engine, login, password_hash) or None,
+        )
 
     async def change_email(
         self, user_id: int, current_password: str, email: str | None, address: str
@@ -151,12 +154,10 @@ class Accounts:
         """Store another e-mail address, or none. Raises as `change_password` does."""
         login = await self._login_of(user_id, address)
         await self._check_password(login, current_password, address)
-        account = await self._threads.run_for(
-            address, store.change_email, self._engine, login, email
+        return await self._change(
+            *(login, current_password, address),
+            lambda login: store.change_email(self._engine, login, email),
         )
-        if account is None:
-            raise InvalidInput(errors=WRONG_PASSWORD)
-        return account
 
     async def delete(self, user_id: int, current_password: str, address: str) -> None:
         """Erase the account, and end all of its sign-ins.
@@ -167,10 +168,9 @@ class Accounts:
         """
         login = await self._login_of(user_id, address)
         await self._check_password(login, current_password, address)
-        erased = await self._threads.run_for(address, store.erase, self._engine, login)
-        if erased is None:
-            raise InvalidInput(errors=WRONG_PASSWORD)
-        if not erased:
+        if not await self._change(
+            *(login, current_password, address), lambda login: store.erase(self._engine, login)
+        ):
             raise Conflict(IN_USE)
 
     async def sign_in(self, username: str, password: str, address: str) -> SignedPair:
@@ -281,6 +281,19 @@ class Accounts:
         if not check.right:
             raise InvalidInput(errors=WRONG_PASSWORD)
         await self._account_limit.succeeded(attempt)
+
+    async def _change(
+        self, login: Login, password: str, address: str, change: Callable[[Login], T | None]
+    ) -> T:
+        """Change the account, for which the password was checked.
+
+        `change` returns None if the stored hash is another one meanwhile: perhaps of this password,
+        by a sign-in that renewed it. So it is checked as it is now.
+        """
+        while (changed := await self._threads.run_for(address, change, login)) is None:
+            login = await self._login_of(login.user_id, address)
+            await self._check_password(login, password, address)
+        return changed
 
     async def _refresh_claims(self, token: str) -> Claims:
         """Verifies the signature first, so that nobody draws from another user's bucket."""

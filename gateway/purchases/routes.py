@@ -47,7 +47,7 @@ from shared.web.unknown_names import query_errors
 
 PREFIX = "/api/ticket-purchases/"
 PURCHASE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-STREAM_SUFFIX = "events"
+STREAM_SUFFIX = "events/"
 
 # A purchase with one of these never changes.
 FINAL = frozenset({REJECTED, RELEASED, EXPIRED, CANCELLED})
@@ -108,8 +108,9 @@ class PurchaseRoutes:
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         method: str = scope["method"]
-        purchase_id, _, suffix = path[len(PREFIX) :].removesuffix("/").partition("/")
-        scope["route"] = _route(purchase_id, suffix)
+        below = path[len(PREFIX) :]
+        purchase_id, _, suffix = below.partition("/")
+        scope["route"] = _route(below, suffix)
         try:
             headers = dict(scope["headers"])
             caller = await self._authenticator.caller(scope["headers"])
@@ -246,10 +247,10 @@ class PurchaseRoutes:
         return bounded_seconds(wait, self._settings.wait_max_seconds)
 
 
-def _route(purchase_id: str, suffix: str) -> NamedRoute:
+def _route(below: str, suffix: str) -> NamedRoute:
     if suffix == STREAM_SUFFIX:
         return STREAM
-    return ONE if purchase_id or suffix else ALL
+    return ONE if below else ALL
 
 
 def _wait_limit(scope: Scope, receive: Receive, seconds: int | None) -> WaitLimit | None:

@@ -169,10 +169,10 @@ class PurchaseService:
                 with suppress(Unavailable):
                     answer = await self.look_up.read(user_id, request.id)
                     return replace(answer, rate_limit=rate_limit)
-        except NotYourEvent:
+        except NotYourEvent as refused:
             await self._limit.draw(_foreign_bucket(user_id, wanted))
             # The first line can be another each time, also of a ticket type that there is not.
-            await self._limit.draw(f"{user_id}:foreign")
+            refused.headers.update(await self._limit.draw(f"{user_id}:foreign"))
             raise
         except Problem as problem:
             problem.headers.update(rate_limit)

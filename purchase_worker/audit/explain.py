@@ -90,19 +90,16 @@ ORDER BY line.nth
 # Its own entries, and the extensions that its hold had.
 READ_LATER = text("""
 WITH purchase AS (
-    SELECT r.*, answer.number, v.owner_id FROM requests r
+    SELECT r.id, r.event_id, answer.number, answer.kind FROM requests r
     JOIN ledger answer ON answer.event_id = r.event_id AND answer.command_id = r.id
-    LEFT JOIN events v ON v.id = r.event_id
     WHERE r.id = :id
 ), own AS (
     SELECT e.number, e.command_id, e.kind, e.items FROM purchase p
     JOIN ledger e ON e.event_id = p.event_id AND e.purchase_id = p.id
 ), extension AS (
     SELECT e.number, e.command_id, e.kind, e.items FROM purchase p
-    JOIN requests c ON c.event_id = p.event_id AND c.user_id = p.owner_id AND c.kind = 'extend'
-    JOIN ledger e ON e.event_id = c.event_id AND e.command_id = c.id
-    WHERE p.hold_seconds IS NOT NULL AND e.number > p.number
-      AND NOT EXISTS (SELECT FROM own WHERE number < e.number)
+    JOIN ledger e ON e.event_id = p.event_id AND e.number > p.number AND e.kind = 'extended'
+    WHERE p.kind = 'held' AND NOT EXISTS (SELECT FROM own WHERE number < e.number)
 )
 SELECT e.number, e.kind::text, b.at, c.payment_reference, c.restock, c.note,
        CASE WHEN c.kind <> 'expire' THEN c.user_id END AS asked_by, c.request_id,

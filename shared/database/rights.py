@@ -7,7 +7,8 @@ to each database. Triggers write with the owner's rights (migration 0009).
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -158,7 +159,8 @@ GIVES_RIGHTS = """
 (coalesce((to_jsonb(m)->>'inherit_option')::boolean, true)
  OR coalesce((to_jsonb(m)->>'set_option')::boolean, true))
 """
-# Includes the logins that are members, and PUBLIC. Others may have SELECT.
+# Includes the logins that are members, and PUBLIC. Others may have SELECT. Before version 15
+# everybody may CREATE in "public"; the owner's login, which may be a member, has to.
 READ_GRANTED = text(rf"""
 WITH RECURSIVE ours AS (
     SELECT oid, rolname FROM pg_roles WHERE rolname = ANY(:roles)
@@ -176,6 +178,11 @@ WITH RECURSIVE ours AS (
     SELECT p.oid::regprocedure::text, '', p.proowner, a.*
     FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
     WHERE pronamespace = current_schema()::regnamespace AND proname LIKE 'eventify\_%'
+    UNION ALL
+    SELECT 'schema ' || quote_ident(n.nspname), '', n.nspowner, a.*
+    FROM pg_namespace n, aclexplode(n.nspacl) a
+    WHERE n.oid = current_schema()::regnamespace AND a.privilege_type = 'CREATE'
+      AND (a.grantee = 0 OR pg_get_userbyid(a.grantee) = ANY(:roles))
 )
 SELECT coalesce(ours.rolname, 'PUBLIC'), relname, attname, privilege_type
 FROM granted LEFT JOIN ours ON ours.oid = grantee
@@ -189,7 +196,7 @@ UNION ALL
 SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
 """)
 # Attributes that make every other right worthless. The tables' owner may be a member, for SET ROLE
-# with one login for everything.
+# with one login for everything; and a login of several of our roles, but none of these itself.
 READ_POWERFUL = text(f"""
 SELECT DISTINCT r.rolname, CASE WHEN r.rolsuper THEN 'is a superuser'
     WHEN r.rolcreaterole THEN 'may create roles'
@@ -197,7 +204,8 @@ SELECT DISTINCT r.rolname, CASE WHEN r.rolsuper THEN 'is a superuser'
     ELSE 'is a member of ' || of.rolname END
 FROM pg_roles r
 LEFT JOIN pg_auth_members up ON up.member = r.oid
-LEFT JOIN pg_roles of ON of.oid = up.roleid AND of.rolname <> ALL(:roles)
+LEFT JOIN pg_roles of ON of.oid = up.roleid
+    AND (of.rolname <> ALL(:roles) OR r.rolname = ANY(:roles))
 WHERE (r.rolname = ANY(:roles) OR EXISTS (
     SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
     WHERE m.member = r.oid AND g.rolname = ANY(:roles) AND {GIVES_RIGHTS}))
@@ -207,19 +215,27 @@ WHERE (r.rolname = ANY(:roles) OR EXISTS (
                     AND relnamespace = current_schema()::regnamespace)
 """)
 READ_ROLES = text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:roles)")
+# From 16 on a membership belongs to who granted it.
+REVOKE_MEMBERSHIPS = text("""
+SELECT format('REVOKE %I FROM %I', of.rolname, r.rolname)
+       || coalesce(' GRANTED BY ' || quote_ident(by.rolname), '') || ' CASCADE'
+FROM pg_auth_members m
+JOIN pg_roles of ON of.oid = m.roleid AND of.rolname = ANY(:roles)
+JOIN pg_roles r ON r.oid = m.member AND r.rolname = ANY(:roles)
+LEFT JOIN pg_roles by ON by.oid = m.grantor
+""")
 READ_TAKABLE = """
 SELECT rolname FROM pg_roles
 WHERE rolname = ANY(:roles) AND pg_has_role(session_user, oid, '{form}')
 """
 READ_SCHEMA = text("""
 SELECT quote_ident(current_schema()),
-       has_schema_privilege(:role, current_schema(), 'USAGE'),
-       has_schema_privilege(:role, current_schema(), 'CREATE')
+       has_schema_privilege(:role, current_schema(), 'USAGE')
 """)
 
 
 class Right(NamedTuple):
-    """`table`: or a function. `column`: empty for all of it. `privilege`: as SQL names it."""
+    """`table`: or a function, or schema. `column`: empty for all of it. `privilege`: by SQL."""
 
     role: str
     table: str
@@ -304,13 +320,19 @@ def right_to_take(server_version: int) -> str:
 def _make_role(connection: Connection, role: str) -> None:
     if role in _takable(connection):
         return
-    try:
+    with _if_allowed(connection):
         if not connection.scalar(READ_ROLES, {"roles": [role]}):
-            with connection.begin_nested():
-                connection.exec_driver_sql(f"CREATE ROLE {role} NOLOGIN")
+            connection.exec_driver_sql(f"CREATE ROLE {role} NOLOGIN")
         if role not in _takable(connection):
-            with connection.begin_nested():
-                connection.exec_driver_sql(f"GRANT {role} TO CURRENT_USER")
+            connection.exec_driver_sql(f"GRANT {role} TO CURRENT_USER")
+
+
+@contextmanager
+def _if_allowed(connection: Connection) -> Iterator[None]:
+    """A block that does nothing if this login lacks a right for it."""
+    try:
+        with connection.begin_nested():
+            yield
     except DBAPIError as error:
         if not isinstance(error.orig, errors.InsufficientPrivilege):
             raise
@@ -335,14 +357,22 @@ def _apply(connection: Connection) -> None:
         for right in sorted(rights):
             of = f' ("{right.column}")' if right.column else ""
             role = right.role if right.role == "PUBLIC" else f'"{right.role}"'
-            on = f"FUNCTION {right.table}" if "(" in right.table else f'"{right.table}"'
-            connection.exec_driver_sql(f"{verb} {right.privilege}{of} ON {on} {to_or_from} {role}")
+            connection.exec_driver_sql(
+                f"{verb} {right.privilege}{of} ON {_sql_name(right.table)} {to_or_from} {role}"
+            )
     for role in sorted(there):
-        schema, may_use, may_create = connection.execute(READ_SCHEMA, {"role": role}).one()
+        schema, may_use = connection.execute(READ_SCHEMA, {"role": role}).one()
         if not may_use:
             connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
-        if may_create:  # before version 15 everybody may in "public"
-            connection.exec_driver_sql(f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC, {role}")
+    for revoke in connection.scalars(REVOKE_MEMBERSHIPS, {"roles": list(ROLES)}).all():
+        with _if_allowed(connection):
+            connection.exec_driver_sql(revoke)
+
+
+def _sql_name(table: str) -> str:
+    if table.startswith("schema "):
+        return table
+    return f"FUNCTION {table}" if "(" in table else f'"{table}"'
 
 
 def _granted(connection: Connection) -> set[Right]:

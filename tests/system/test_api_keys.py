@@ -374,6 +374,7 @@ def test_nobody_but_the_events_owner_names_a_buyer(system: System, shop: Shop) -
     for cart in (False, True):
         refused = not_his.buy("theo", cart=cart)
         assert (refused.status_code, refused.json()["code"]) == (403, "not_your_event")
+        assert '"purchases";r=' in refused.headers["RateLimit"]
     # Other names do not make it more requests than the account's own.
     answers = [not_his.buy(f"theo {n}").status_code for n in range(6)]
     assert answers[-1] == 429

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
+import httpx
 import pytest
 from sqlalchemy import Engine
 
-from catalog.ticket_types.pause import pause, resume
+from catalog.ticket_types.pause import STANDS, pause, resume
 from gateway.purchases import store
 from gateway.purchases.accept import Accepted, Replayed
 from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.errors import NotFound, SaleClosed, SaleNotOpen, SalePaused, Unavailable
+from tests.integration.catalog.making import make_ticket_type, path_of
 from tests.support.factories import (
     LIMITS,
     accept,
@@ -145,6 +148,59 @@ def test_a_pause_that_does_not_see_the_end_of_it_says_that_it_stands(engine: Eng
         with pytest.raises(Unavailable, match="The sale is paused"):
             pause(engine, ticket_type)
     assert is_paused(engine, ticket_type)
+
+
+@contextmanager
+def being_sold(engine: Engine, ticket_type: int) -> Iterator[None]:
+    """Purchases of it are being stored all the time."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql(
+            f"SELECT FROM ticket_types WHERE id = {ticket_type} FOR KEY SHARE"
+        )
+        yield
+
+
+def test_a_replayed_pause_of_a_sale_that_was_resumed_waits_for_nothing(
+    owner: httpx.Client, database: Engine
+) -> None:
+    ticket_type = make_ticket_type(owner)
+    path, key = f"{path_of(ticket_type)}pause/", {"Idempotency-Key": "pause-1"}
+    assert owner.post(path, headers=key).json()["paused_at"] is not None
+    resume(database, ticket_type["id"])
+    with being_sold(database, ticket_type["id"]):
+        replayed = owner.post(path, headers=key)
+    assert (replayed.status_code, replayed.json()["paused_at"]) == (200, None)
+    assert replayed.headers["Idempotency-Replayed"] == "true"
+
+
+def test_a_replayed_pause_that_stands_waits_as_the_first_did(
+    owner: httpx.Client, database: Engine
+) -> None:
+    ticket_type = make_ticket_type(owner)
+    path, key = f"{path_of(ticket_type)}pause/", {"Idempotency-Key": "pause-2"}
+    with being_sold(database, ticket_type["id"]):
+        for _ in range(2):
+            answer = owner.post(path, headers=key)
+            assert (answer.status_code, answer.json()["detail"]) == (503, STANDS)
+    assert owner.post(path, headers=key).status_code == 200
+
+
+def test_a_pause_that_is_resumed_while_it_waits_is_answered(
+    owner: httpx.Client, database: Engine, pool: ThreadPoolExecutor
+) -> None:
+    ticket_type = make_ticket_type(owner)
+    id_ = ticket_type["id"]
+
+    def both_wait() -> None:
+        assert len(rows(database, WAITS_FOR_A_LOCK)) == 2
+
+    with being_sold(database, id_):
+        by_owner = pool.submit(owner.post, f"{path_of(ticket_type)}pause/")
+        by_operator = pool.submit(pause, database, id_)
+        eventually(both_wait)
+        resume(database, id_)
+        assert by_owner.result().json()["paused_at"] is None
+        assert by_operator.result().ticket_type.paused_at is None
 
 
 def test_a_request_that_began_before_a_pause_and_came_too_late_is_refused(

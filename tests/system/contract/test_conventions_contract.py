@@ -572,3 +572,17 @@ def test_an_unknown_route_answers_404_with_problem_details(shop: Shop, buyer: ht
             check_problem(buyer.request(method, path), 404, "not_found")
     for client, path in ((shop.client(), "/api/nothing/"), (buyer, f"{PURCHASES}a/b/")):
         check_problem(client.get(path), 404, "not_found")
+
+
+def test_a_slash_too_many_is_another_route(on_sale: OnSale, buyer: httpx.Client) -> None:
+    ticket_type = on_sale(10)
+    body = {"ticket_type": ticket_type, "quantity": 1}
+    bought = f"{PURCHASES}{buy(buyer, ticket_type, **WAIT).json()['id']}/"
+    for method, path in (
+        *(("POST", f"{PURCHASES}{slash}") for slash in ("/", "%2F/", "//")),
+        *(("GET", f"{path}/") for path in (PURCHASES, bought, f"{bought}events/")),
+        ("POST", f"{bought}cancel//"),
+        *(("GET", f"{path}/") for path in (EVENTS, f"{TICKET_TYPES}{ticket_type}/", "/api/sales/")),
+    ):
+        check_problem(buyer.request(method, path, json=body), 404, "not_found")
+    assert len(buyer.get(PURCHASES).json()["results"]) == 1

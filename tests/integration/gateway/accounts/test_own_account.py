@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from time import time
 from typing import Any
 from uuid import uuid4
@@ -189,13 +190,13 @@ def test_wrong_passwords_count_with_those_of_sign_ins(gateway_settings: Settings
 
 @contextmanager
 def change_under_way(
-    settings: Settings, database: connection, username: str
+    settings: Settings, database: connection, username: str, password: str = NEW_PASSWORD
 ) -> Iterator[Callable[[], None]]:
     """A change of password that has not committed; gives what commits it once a session waits."""
     with closing(psycopg2.connect(settings.database_url)) as holder, holder.cursor() as cursor:
         cursor.execute(
             "UPDATE users SET password_hash = %s WHERE username = %s RETURNING id",
-            [HASHER.hash(NEW_PASSWORD), username],
+            [HASHER.hash(password), username],
         )
         cursor.execute(
             "UPDATE refresh_tokens SET revoked_at = now()"
@@ -229,6 +230,31 @@ def test_no_sign_in_survives_a_change_that_it_overlaps(
             answer = threads.submit(refresh, gateway, pair["refresh"])
         commit()
         assert answer.result().status_code == 401
+
+
+@pytest.mark.parametrize(("stored", "status"), [(PASSWORD, 200), (NEW_PASSWORD, 400)])
+@pytest.mark.parametrize(
+    "change", [change_password, delete, partial(change_email, email="ana@example.com")]
+)
+def test_a_right_password_is_right_while_a_sign_in_renews_its_hash(
+    gateway: httpx.Client,
+    gateway_settings: Settings,
+    database: connection,
+    username: str,
+    pair: dict[str, str],
+    change: Callable[[httpx.Client, str], httpx.Response],
+    stored: str,
+    status: int,
+) -> None:
+    with (
+        ThreadPoolExecutor() as threads,
+        change_under_way(gateway_settings, database, username, stored) as commit,
+    ):
+        changed = threads.submit(change, gateway, pair["access"])
+        commit()
+        assert changed.result().status_code == status, changed.result().text
+    if status == 400:
+        check_field(changed.result(), "current_password")
 
 
 def test_a_change_waits_for_a_refresh_under_way_and_ends_what_it_gives(

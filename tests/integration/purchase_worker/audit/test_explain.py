@@ -12,6 +12,7 @@ from uuid_utils import uuid7
 
 from deploy.cli.main import main
 from purchase_worker.audit.explain import explanation, read_facts
+from purchase_worker.decision import EXTENDED_MAX_SECONDS
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
@@ -243,6 +244,30 @@ def test_an_extended_hold_and_a_part_of_a_cart_that_was_cancelled(
     shown = explain(engine, cart)
     assert f"Purchase {cart}: confirmed, 1 of its tickets cancelled." in shown
     assert f"1 ticket of ticket type {child} was cancelled, and taken off sale" in shown
+
+
+def test_extensions_that_were_refused_and_of_a_former_owner(
+    engine: Engine, settings: Settings
+) -> None:
+    adult = add_ticket_type(engine, 2)
+    event = event_of(engine, adult)
+    held = queue_buy(engine, [(adult, 2)], hold_seconds=600)
+    rejected = queue_buy(engine, [(adult, 1)], hold_seconds=600)
+    drain(engine, [event], settings, ignore)
+    former, new = scalar(engine, "SELECT owner_id FROM events"), add_user(engine)
+    queue_resolution(engine, "extend", held, seconds=900)
+    drain(engine, [event], settings, ignore)
+    run(engine, f"UPDATE events SET owner_id = {new}")
+    for seconds in (60, EXTENDED_MAX_SECONDS):
+        queue_resolution(engine, "extend", held, seconds=seconds)
+        drain(engine, [event], settings, ignore)
+    shown = explain(engine, held)
+    assert f"Purchase {held}: held." in shown
+    assert f"got 900 s more, as entry 4 of this event's ledger. User {former} req" in shown
+    assert f"got 60 s more, as entry 5 of this event's ledger. User {new} requested it" in shown
+    assert shown.count("all open holds of the event") == 2
+    assert f"{EXTENDED_MAX_SECONDS:,}" not in shown
+    assert "all open holds" not in explain(engine, rejected), "it never had one"
 
 
 @pytest.mark.parametrize(("role", "sees_name"), [(READER, True), (WORKER, False)])

@@ -28,6 +28,7 @@ from shared.database.rights import (
     READER,
     RIGHTS,
     ROLES,
+    SENDER,
     WORKER,
     change_roles,
     excess_rights,
@@ -425,6 +426,9 @@ def excess(engine: Engine) -> list[str]:
             "PUBLIC has EXECUTE on eventify_apply()",
         ),
         ("GRANT INSERT ON users TO PUBLIC", "PUBLIC has INSERT on users"),
+        (f"GRANT CREATE ON SCHEMA public TO {WORKER}", f"{WORKER} has CREATE on schema public"),
+        ("GRANT CREATE ON SCHEMA public TO PUBLIC", "PUBLIC has CREATE on schema public"),
+        (f"GRANT {WORKER} TO {GATEWAY}", f"{GATEWAY} is a member of {WORKER}"),
     ],
 )
 def test_rights_granted_by_hand_are_found_and_revoked(
@@ -432,12 +436,54 @@ def test_rights_granted_by_hand_are_found_and_revoked(
 ) -> None:
     assert excess(engine) == []
     run(engine, given)
-    assert excess(engine) == [message]
-    (broken,) = (one for one in audit(engine, settings).invariants if one.violations)
-    assert (broken.name, broken.examples) == (GUARDS, [message])
-    migrate(engine)
-    assert excess(engine) == []
-    assert audit(engine, settings).ok
+    try:
+        assert excess(engine) == [message]
+        (broken,) = (one for one in audit(engine, settings).invariants if one.violations)
+        assert (broken.name, broken.examples) == (GUARDS, [message])
+        migrate(engine)
+        assert excess(engine) == []
+        assert audit(engine, settings).ok
+    finally:  # roles are the cluster's
+        run(engine, f"REVOKE {WORKER} FROM {GATEWAY}")
+
+
+def test_a_membership_is_revoked_whoever_granted_it(engine: Engine, postgres_url: str) -> None:
+    admin = f"{engine.url.database}_admin"
+    run_admin(postgres_url, f"CREATE ROLE {admin} CREATEROLE")
+    try:
+        run_admin(postgres_url, f"GRANT {WORKER}, {SENDER} TO {admin} WITH ADMIN OPTION")
+        for granted in (WORKER, SENDER):
+            run_admin(postgres_url, f"SET ROLE {admin}; GRANT {granted} TO {GATEWAY}")
+        found = {f"{GATEWAY} is a member of {granted}" for granted in (WORKER, SENDER)}
+        assert found <= set(excess(engine))
+        migrate(engine)
+        assert not found & set(excess(engine))
+    finally:
+        run_admin(postgres_url, f"REVOKE {WORKER}, {SENDER} FROM {admin} CASCADE")
+        run_admin(postgres_url, f"DROP ROLE {admin}")
+
+
+def test_a_login_of_several_services_and_an_owner_who_creates_are_no_excess(
+    plain_owner: Engine, postgres_url: str
+) -> None:
+    migrate(plain_owner)
+    name = plain_owner.url.username
+    run_admin(postgres_url, f"GRANT {WORKER}, {SENDER} TO {name}")
+    run(plain_owner, f"GRANT CREATE ON SCHEMA public TO {name}")
+    migrate(plain_owner)
+    assert excess(plain_owner) == []
+    assert scalar(plain_owner, f"SELECT has_schema_privilege('{name}', 'public', 'CREATE')")
+
+
+def test_who_may_not_revoke_a_membership_migrates_nevertheless(
+    plain_owner: Engine, postgres_url: str
+) -> None:
+    run_admin(postgres_url, f"GRANT {WORKER} TO {GATEWAY}")
+    try:
+        migrate(plain_owner)
+        assert excess(plain_owner) == [f"{GATEWAY} is a member of {WORKER}"]
+    finally:
+        run_admin(postgres_url, f"REVOKE {WORKER} FROM {GATEWAY}")
 
 
 def test_others_may_be_let_read(engine: Engine) -> None:
