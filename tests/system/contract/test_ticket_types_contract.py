@@ -200,6 +200,7 @@ def test_a_pause_changes_the_etag_and_is_done_once(organiser: httpx.Client) -> N
     resumed = organiser.post(f"{path}resume/", headers={"If-Match": paused.headers["ETag"]})
     assert resumed.json() == ticket_type | {"updated_at": resumed.json()["updated_at"]}
     assert resumed.headers["ETag"] not in (tag, paused.headers["ETag"])
+    assert organiser.post(f"{path}resume/").json() == resumed.json()
 
 
 def test_pause_and_resume_take_no_fields(organiser: httpx.Client) -> None:

@@ -523,7 +523,9 @@ async def test_a_stream_shows_each_position(
     settings: Settings,
     buyer: int,
     queued: tuple[int, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(look_up, "read_again_seconds", lambda _seconds: 0.1)
     event = event_of(engine, queued[0])
     (second,) = queue(engine, [request(buyer, queued[0])])
     one_by_one = settings.model_copy(update={"drain_batch_rows": 1, "drain_max_batches": 1})
