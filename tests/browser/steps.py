@@ -88,3 +88,10 @@ def figure(page: Page, name: str) -> Locator:
 def ticket_type(page: Page, name: str) -> Locator:
     """Of those that a buyer chooses from."""
     return page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=name))
+
+
+def opened(page: Page, sale: Published, name: str = "Standing") -> Page:
+    """The page of a sale, once it shows the ticket type of this name."""
+    page.goto(sale.page)
+    expect(ticket_type(page, name)).to_be_visible()
+    return page

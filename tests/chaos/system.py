@@ -92,14 +92,14 @@ class System:
 
     @property
     def database_url_of_services(self) -> str:
-        return _through(self.database_line, self.database_url)
+        return self.database_line.through(self.database_url)
 
     @property
     def environment_of_services(self) -> dict[str, str]:
         return {
             "EVENTIFY_DATABASE_URL": self.database_url_of_services,
-            "EVENTIFY_REDIS_URL": _through(self.redis_line, self.valkey.url),
-            "EVENTIFY_BROKER_URL": _through(self.broker_line, self.valkey.url),
+            "EVENTIFY_REDIS_URL": self.redis_line.through(self.valkey.url),
+            "EVENTIFY_BROKER_URL": self.broker_line.through(self.valkey.url),
             "EVENTIFY_FAILPOINTS": str(self.failpoints),
             **self.clock.environment,
         }
@@ -242,7 +242,3 @@ def _port(url: str) -> int:
     port = make_url(url).port
     assert port is not None
     return port
-
-
-def _through(line: Line, url: str) -> str:
-    return make_url(url).set(port=line.port).render_as_string(hide_password=False)

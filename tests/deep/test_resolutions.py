@@ -22,6 +22,7 @@ from tests.support.factories import (
     add_ticket_type,
     event_of,
     ignore,
+    nothing_is_queued,
     queue_buy,
     queue_many,
     queue_resolution,
@@ -121,7 +122,3 @@ def test_a_resolution_waits_for_no_more_than_the_batch_under_way(
 
 def _milliseconds(took: Sequence[float]) -> str:
     return f"median {1000 * median(took):.0f} ms, slowest {1000 * max(took):.0f} ms"
-
-
-def nothing_is_queued(engine: Engine) -> None:
-    assert scalar(engine, "SELECT count(*) FROM work_list") == 0

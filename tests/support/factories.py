@@ -276,6 +276,15 @@ def outcomes(engine: Engine, ticket_type_id: int) -> list[tuple[str, str, str | 
     ]
 
 
+def all_confirmed(engine: Engine, ticket_type_id: int) -> None:
+    """Fails until every purchase of this one line is."""
+    assert {status for _, status, _ in outcomes(engine, ticket_type_id)} == {"confirmed"}
+
+
+def nothing_is_queued(engine: Engine) -> None:
+    assert scalar(engine, "SELECT count(*) FROM work_list") == 0
+
+
 def make_trouble(engine: Engine, event_id: int) -> None:
     """From now on nothing can be decided of this event."""
     run(

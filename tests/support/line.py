@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from sqlalchemy import make_url
+
 CHUNK_BYTES = 65_536
 
 
@@ -51,6 +53,10 @@ class Line:
         self._server.close()
         for writer in self._writers:
             writer.transport.abort()
+
+    def through(self, url: str) -> str:
+        """The same database or queue, by way of this line."""
+        return make_url(url).set(port=self.port).render_as_string(hide_password=False)
 
     def set_weather(self, weather: Weather) -> None:
         """From any other thread; when it returns, the weather is so."""

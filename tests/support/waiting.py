@@ -4,7 +4,13 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from sqlalchemy import Engine
+
 T = TypeVar("T")
+SESSIONS_WAITING = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 
 
 def eventually(
@@ -26,3 +32,14 @@ def eventually(
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
+
+
+def until_sessions_wait(engine: Engine, count: int = 1, *, within_seconds: float = 20.0) -> None:
+    """Until so many sessions of the database wait for a lock, or more."""
+
+    def they_wait() -> None:
+        with engine.connect() as watching:
+            waiting = watching.exec_driver_sql(SESSIONS_WAITING).scalar_one()
+        assert waiting >= count
+
+    eventually(they_wait, within_seconds=within_seconds)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psycopg2
@@ -47,6 +48,11 @@ def put_types_on_sale(organiser: httpx.Client, *types: dict[str, Any], **event: 
     event_id = create(organiser, EVENTS, event_fields(**event))["id"]
     bodies = [ticket_type_fields(event_id, **fields) for fields in types]
     return [create(organiser, TICKET_TYPES, body)["id"] for body in bodies]
+
+
+def new_key() -> dict[str, str]:
+    """The header of an Idempotency-Key that nobody has used."""
+    return {"Idempotency-Key": f'"{uuid4()}"'}
 
 
 def buy_cart(

@@ -212,6 +212,7 @@ def test_every_operation_but_the_public_ones_requires_a_token(document: Document
 def test_every_operation_is_described_under_a_known_tag(document: Document) -> None:
     tags = {tag["name"] for tag in document["tags"]}
     for _, _, operation in operations(document):
+        assert operation["tags"], operation["operationId"]
         assert set(operation["tags"]) <= tags
         assert operation["summary"], operation["operationId"]
     names = Counter(operation["operationId"] for _, _, operation in operations(document))

@@ -3,29 +3,22 @@
 import re
 
 import httpx
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser.looks import check_looks
 from tests.browser.steps import (
-    Published,
     client_of,
     confirm,
     figure,
+    opened,
     publish,
     register,
-    ticket_type,
 )
 from tests.browser.visitors import Visitors
 from tests.system.conftest import Shop
 from tests.system.selling import buy
 
 LATER = "2037-01-01T20:00:00Z"
-
-
-def opened(page: Page, sale: Published, name: str = "Standing") -> Page:
-    page.goto(sale.page)
-    expect(ticket_type(page, name)).to_be_visible()
-    return page
 
 
 def test_before_a_sale_opens_and_in_the_dialog_to_sign_in(

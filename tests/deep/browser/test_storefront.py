@@ -14,6 +14,7 @@ from tests.browser.steps import (
     Published,
     client_of,
     end_session,
+    opened,
     publish,
     register,
     sign_in,
@@ -61,12 +62,6 @@ RULES = """async folder => {
     pay: rules.paymentAddress("https://shop.example/pay?x=1#y", "a&b"),
   };
 }"""
-
-
-def opened(page: Page, sale: Published, name: str = "Standing") -> Page:
-    page.goto(sale.page)
-    expect(ticket_type(page, name)).to_be_visible()
-    return page
 
 
 def heading(page: Page, name: str) -> None:

@@ -1,16 +1,13 @@
-"""What a stop, a start or a frozen database does to those who ask and to those who wait."""
+"""What a frozen database does to those who ask, and a stop and a start to what is queued."""
 
 import asyncio
-import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from uuid import uuid4
 
 import httpx
 import msgspec
-import psutil
 import pytest
 
 from loadtests.client import ClientConnection
@@ -26,8 +23,6 @@ from tests.system.selling import EVENTS, PURCHASES, buy, sale_held
 
 # One at a time on one system, which each of them leaves well.
 pytestmark = pytest.mark.timeout(300)
-# Far longer than a stop may take: who is answered before did not wait for this.
-WAIT_SECONDS = 60
 
 
 @contextmanager
@@ -84,30 +79,6 @@ def buyer(system: System) -> Iterator[httpx.Client]:
     bearer = {"Authorization": f"Bearer {token}"}
     with httpx.Client(base_url=system.operator.url, headers=bearer, timeout=60) as client:
         yield client
-
-
-def somebody_waits(system: System) -> None:
-    """At one of the gateways: each new connection asks any of them."""
-    assert "\neventify_clients_waiting 1.0\n" in httpx.get(f"{system.operator.url}/metrics").text
-
-
-def test_who_waits_at_a_stop_is_answered_at_once(system: System, buyer: httpx.Client) -> None:
-    ticket_type = add_ticket_type(system.engine, 10)
-    with sale_held(system.database_url, ticket_type), ThreadPoolExecutor(1) as threads:
-        accepted = buy(buyer, ticket_type)
-        assert accepted.status_code == 202
-        url = f"{PURCHASES}{accepted.json()['id']}/?wait={WAIT_SECONDS}"
-        waiting = threads.submit(buyer.get, url)
-        gateways = [system.process(f"gateway-{number}") for number in (1, 2)]
-        eventually(lambda: somebody_waits(system))
-        for gateway in gateways:
-            gateway.send_signal(signal.SIGTERM)
-        answer = waiting.result(timeout=WAIT_SECONDS / 2)
-    assert answer.status_code == 200
-    assert answer.json()["status"] == "queued"
-    _gone, alive = psutil.wait_procs(gateways, timeout=BESIDE_OTHER_TESTS_SECONDS)
-    assert not alive
-    system.wait_until_all_run()
 
 
 def test_a_start_finishes_what_a_stop_left(system: System, buyer: httpx.Client) -> None:

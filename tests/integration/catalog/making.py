@@ -6,8 +6,6 @@ from uuid import UUID, uuid4
 import httpx
 from sqlalchemy import Connection, Engine, text
 
-from tests.support.waiting import eventually
-
 EVENT = {
     "title": "Open-air concert",
     "description": "Doors open at 18:00.",
@@ -95,17 +93,3 @@ def sell_within(connection: Connection, ticket_type_id: int, user_id: int, quant
     request = queue_within(connection, ticket_type_id, user_id, quantity)
     sold = {"request": request, "id": ticket_type_id, "quantity": quantity}
     connection.execute(text(SELL), sold)
-
-
-def until_the_catalog_waits(database: Engine) -> None:
-    """Until a statement of the catalog waits for a lock."""
-    waits = text(
-        "SELECT FROM pg_stat_activity WHERE datname = current_database()"
-        " AND application_name = 'eventify-catalog' AND wait_event_type = 'Lock'"
-    )
-
-    def waiting() -> None:
-        with database.connect() as connection:
-            assert connection.execute(waits).first() is not None
-
-    eventually(waiting)

@@ -27,9 +27,9 @@ from tests.integration.catalog.making import (
     queue_within,
     sell,
     sell_within,
-    until_the_catalog_waits,
     user_id_of,
 )
+from tests.support.waiting import until_sessions_wait
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def test_a_writer_gets_a_lock_that_is_soon_free(owner: httpx.Client, database: E
     with ThreadPoolExecutor(1) as pool:
         with locked(database, ticket_type):
             change = pool.submit(owner.post, f"{path_of(ticket_type)}capacity/", json={"change": 1})
-            until_the_catalog_waits(database)
+            until_sessions_wait(database)
         assert change.result().status_code == 200
 
 
@@ -189,7 +189,7 @@ def test_a_sale_between_reading_and_writing_makes_a_form_stale(
         with database.begin() as connection:
             sell_within(connection, ticket_type["id"], user_id_of(owner), 3)
             answer = form.submit(owner.patch, path, json={"capacity": 10}, headers=read)
-            until_the_catalog_waits(database)
+            until_sessions_wait(database)
         assert answer.result().status_code == 412
     assert owner.get(path).json()["capacity"] == 7
 
@@ -218,7 +218,7 @@ def test_a_purchase_that_is_being_accepted_keeps_a_ticket_type_from_being_delete
         with database.begin() as connection:
             queue_within(connection, ticket_type["id"], user_id_of(owner))
             answer = deleter.submit(owner.delete, path)
-            until_the_catalog_waits(database)
+            until_sessions_wait(database)
         assert answer.result().status_code == 409
     assert owner.get(path).status_code == 200
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import httpx
 import msgspec
@@ -50,7 +49,7 @@ from tests.support.factories import (
     rows,
     scalar,
 )
-from tests.support.waiting import eventually
+from tests.support.waiting import until_sessions_wait
 
 # Of an event, in order: kind, ticket type, change, what was left, and in whose name.
 ENTRIES = """
@@ -65,7 +64,6 @@ SELECT b.first_number, b.last_number, b.decided_by, b.at >= r.created_at,
 FROM batches b JOIN ledger e ON e.event_id = b.event_id AND e.number = b.first_number
 JOIN requests r ON r.id = e.command_id WHERE b.event_id = :event ORDER BY b.first_number
 """
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 def entries(engine: Engine, event: int) -> list[tuple[str, int, int, int, int | None]]:
@@ -310,13 +308,9 @@ def one_after_another(sale: Sale, held: int, *changes: Callable[[], None]) -> No
             under_way = []
             for number, change in enumerate(changes, 1):
                 under_way.append(pool.submit(change))
-                eventually(partial(_assert_waiting, sale.engine, number))
+                until_sessions_wait(sale.engine, number)
         for change_under_way in under_way:
             change_under_way.result()
-
-
-def _assert_waiting(engine: Engine, how_many: int) -> None:
-    assert scalar(engine, WAITING) == how_many
 
 
 @pytest.mark.parametrize("held", [0, 1], ids=["older", "newer"])

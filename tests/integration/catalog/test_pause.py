@@ -10,10 +10,9 @@ from sqlalchemy import Engine
 
 from catalog.ticket_types.pause import STANDS, pause, resume
 from gateway.purchases import store
-from gateway.purchases.accept import Accepted, Replayed
-from purchase_worker.audit.report import audit
-from purchase_worker.drain import drain
+from gateway.purchases.accept import Accepted
 from shared.config.settings import Settings
+from shared.database.engine import open_engine
 from shared.errors import NotFound, SaleClosed, SaleNotOpen, SalePaused, Unavailable
 from tests.integration.catalog.making import make_ticket_type, path_of
 from tests.support.factories import (
@@ -22,18 +21,13 @@ from tests.support.factories import (
     add_ticket_type,
     add_user,
     add_users,
-    event_of,
-    ignore,
     outcomes,
-    queue,
     request,
     rows,
     run,
     scalar,
 )
-from tests.support.waiting import eventually
-
-WAITS_FOR_A_LOCK = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+from tests.support.waiting import eventually, until_sessions_wait
 
 
 def is_paused(engine: Engine, ticket_type: int) -> bool:
@@ -49,45 +43,6 @@ def accepted(engine: Engine) -> int:
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(4) as pool:
         yield pool
-
-
-def test_a_paused_sale_accepts_nothing_and_says_when_to_look_again(engine: Engine) -> None:
-    user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
-    other = add_ticket_type(engine, 10)
-    pause(engine, ticket_type)
-    refused, sold = accept(engine, [request(user, ticket_type), request(user, other)])
-    assert isinstance(refused, SalePaused)
-    assert 30 <= int(refused.headers["Retry-After"]) <= 38
-    assert isinstance(sold, Accepted)
-    assert outcomes(engine, ticket_type) == []
-
-
-def test_a_resumed_sale_accepts_again(engine: Engine) -> None:
-    user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
-    pause(engine, ticket_type)
-    resume(engine, ticket_type)
-    (verdict,) = accept(engine, [request(user, ticket_type)])
-    assert isinstance(verdict, Accepted)
-
-
-def test_what_is_queued_when_a_sale_is_paused_is_decided(
-    engine: Engine, settings: Settings
-) -> None:
-    user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
-    queue(engine, [request(user, ticket_type) for _ in range(3)])
-    pause(engine, ticket_type)
-    assert drain(engine, [event_of(engine, ticket_type)], settings, ignore).decided == 3
-    assert {status for _, status, _ in outcomes(engine, ticket_type)} == {"confirmed"}
-    assert audit(engine, settings).ok
-
-
-def test_a_replay_outranks_a_pause(engine: Engine) -> None:
-    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
-    first = request(user, ticket_type, key="k")
-    accept(engine, [first])
-    pause(engine, ticket_type)
-    replayed = Replayed(first.id, event_of(engine, ticket_type))
-    assert accept(engine, [request(user, ticket_type, key="k")]) == [replayed]
 
 
 @pytest.mark.parametrize(
@@ -108,15 +63,6 @@ def test_a_pause_reports_nothing_of_a_sale_that_is_not_on_anyway(
     assert type(verdict) is refusal
 
 
-def test_who_pauses_first_sets_the_time(engine: Engine) -> None:
-    ticket_type = add_ticket_type(engine, 5)
-    first = pause(engine, ticket_type).ticket_type.paused_at
-    assert first is not None
-    assert pause(engine, ticket_type).ticket_type.paused_at == first
-    assert resume(engine, ticket_type).ticket_type.paused_at is None
-    assert resume(engine, ticket_type).ticket_type.paused_at is None
-
-
 @pytest.mark.parametrize("switch", [pause, resume])
 def test_what_is_not_there_is_not_found(engine: Engine, switch: type[pause]) -> None:
     with pytest.raises(NotFound):
@@ -132,7 +78,7 @@ def test_a_pause_is_answered_once_all_that_was_being_accepted_is(
         cursor = connection.connection.cursor()
         store.ACCEPT.run(cursor, store.parameters_of([under_way], LIMITS))
         pausing = pool.submit(pause, engine, ticket_type)
-        eventually(lambda: _assert_rows(engine, WAITS_FOR_A_LOCK))
+        until_sessions_wait(engine)
         assert is_paused(engine, ticket_type)
         assert not pausing.done()
         connection.connection.commit()
@@ -140,13 +86,17 @@ def test_a_pause_is_answered_once_all_that_was_being_accepted_is(
     assert [id_ for id_, *_ in outcomes(engine, ticket_type)] == [under_way.id]
 
 
-def test_a_pause_that_does_not_see_the_end_of_it_says_that_it_stands(engine: Engine) -> None:
+def test_a_pause_that_does_not_see_the_end_of_it_says_that_it_stands(
+    engine: Engine, settings: Settings
+) -> None:
+    impatient = open_engine(settings.model_copy(update={"lock_timeout_ms": 200}), "test")
     user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
     with engine.connect() as connection:
         cursor = connection.connection.cursor()
         store.ACCEPT.run(cursor, store.parameters_of([request(user, ticket_type)], LIMITS))
         with pytest.raises(Unavailable, match="The sale is paused"):
-            pause(engine, ticket_type)
+            pause(impatient, ticket_type)
+    impatient.dispose()
     assert is_paused(engine, ticket_type)
 
 
@@ -213,7 +163,7 @@ def test_a_request_that_began_before_a_pause_and_came_too_late_is_refused(
         # The key keeps the other request waiting after it has seen the sale, and before its guard.
         store.ACCEPT.run(cursor, store.parameters_of([request(user, elsewhere, key="k")], LIMITS))
         buying = pool.submit(accept, engine, [request(user, ticket_type, key="k")])
-        eventually(lambda: _assert_rows(engine, WAITS_FOR_A_LOCK))
+        until_sessions_wait(engine)
         pause(engine, ticket_type)
         connection.connection.rollback()
         (verdict,) = buying.result()

@@ -24,10 +24,9 @@ from tests.support.factories import (
     outcomes,
     queue,
     request,
-    scalar,
 )
 from tests.support.services import running_service, stop_signals_refused
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, until_sessions_wait
 from tests.system.selling import WAIT, buy
 
 LIMIT_SECONDS = 20
@@ -39,7 +38,6 @@ LONG_TIMEOUTS = {
     "statement_timeout_ms": 60_000,
     "answer_timeout_seconds": 60.0,
 }
-WAIT_FOR_LOCK = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 @contextmanager
@@ -79,11 +77,6 @@ def refuses_connections(url: str) -> None:
     except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError):  # just coming in
         return
     raise AssertionError("it still takes connections")
-
-
-def waiting(engine: Engine, how_many: int) -> None:
-    """Fails until that number of sessions waits for a lock."""
-    assert scalar(engine, WAIT_FOR_LOCK) == how_many
 
 
 def handles(pid: int, number: signal.Signals) -> None:
@@ -139,7 +132,7 @@ def test_a_gateway_that_stops_stores_its_open_batches_and_answers(
     ):
         with table_locked(engine, "requests"):
             answers = [threads.submit(buy, client, ticket_type) for client in clients]
-            eventually(lambda: waiting(engine, stopping.accept_writers))
+            until_sessions_wait(engine, stopping.accept_writers)
             eventually(lambda: all_asked(url))
             gateway.send_signal(signal.SIGTERM)
             eventually(lambda: refuses_connections(url))
@@ -163,7 +156,7 @@ def test_a_worker_that_stops_finishes_its_drain_and_publishes_the_results(
     with running_service("purchase_worker", stopping) as worker:
         with table_locked(engine, "batches"):
             wakeups.notify([event_of(engine, ticket_type)])
-            eventually(lambda: waiting(engine, 1), within_seconds=STARTED_WITHIN_SECONDS)
+            until_sessions_wait(engine, within_seconds=STARTED_WITHIN_SECONDS)
             worker.send_signal(signal.SIGTERM)
         assert worker.wait(LIMIT_SECONDS) == 0
     wakeups.close()

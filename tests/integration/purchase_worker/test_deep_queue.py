@@ -22,9 +22,8 @@ from tests.support.factories import (
     request,
     rows,
     run,
-    scalar,
 )
-from tests.support.plans import scans
+from tests.support.plans import rows_read, scans
 
 QUEUED = 100_000
 EXACT = 1_000
@@ -149,15 +148,8 @@ def test_a_batch_costs_the_same_however_long_its_queue_and_ledger_are(
     drain(engine, [event], small, ignore)
     queue_many(engine, ticket_type, QUEUED // 10)
 
-    def rows_read() -> int:
-        run(engine, "SELECT pg_stat_force_next_flush()")
-        total: int = scalar(
-            engine, "SELECT sum(seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_user_tables"
-        )
-        return total
-
-    before = rows_read()
+    before = rows_read(engine)
     decided = drain(engine, [event], small, ignore).decided
     assert decided == 3_000
     # Each command is read in the work list, twice, and in the requests, twice.
-    assert rows_read() - before < 20 * decided
+    assert rows_read(engine) - before < 20 * decided

@@ -20,7 +20,14 @@ from shared.messaging.celery_client import DECIDE_QUEUES_TASK, PURCHASES_QUEUE, 
 from shared.observability.heartbeat import Beat, Heartbeat, last_beats
 from tests.chaos.faults.network import CUT
 from tests.integration.deploy.test_stopping import LONG_TIMEOUTS, table_locked
-from tests.support.factories import add_ticket_type, add_users, event_of, queue, request, scalar
+from tests.support.factories import (
+    add_ticket_type,
+    add_users,
+    event_of,
+    nothing_is_queued,
+    queue,
+    request,
+)
 from tests.support.line import FAIR, Line, Weather, carrying
 from tests.support.services import PROJECT, running_service
 from tests.support.waiting import eventually
@@ -99,14 +106,6 @@ def stays_healthy(settings: Settings, role: str, seconds: float) -> None:
     eventually(beats_later, within_seconds=30)
 
 
-def nothing_is_queued(engine: Engine) -> None:
-    assert scalar(engine, "SELECT count(*) FROM work_list") == 0
-
-
-def through(line: Line, url: str) -> str:
-    return make_url(url).set(port=line.port).render_as_string(hide_password=False)
-
-
 def test_a_worker_that_stands_still_is_unhealthy_until_it_goes_on(
     settings: Settings, impatient: Settings, redis_client: redis.Redis
 ) -> None:
@@ -157,7 +156,7 @@ def test_a_worker_whose_broker_is_unavailable_or_silent_is_healthy(
     assert url.port is not None
     line = Line(url.port)
     with carrying(line):
-        far = settings.model_copy(update={"redis_url": through(line, valkey_url)})
+        far = settings.model_copy(update={"redis_url": line.through(valkey_url)})
         with running_service("purchase_worker", far):
             eventually(is_healthy(settings, "worker"), within_seconds=STARTED_WITHIN_SECONDS)
             for weather in (CUT, SILENT):

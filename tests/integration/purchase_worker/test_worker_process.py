@@ -24,6 +24,7 @@ from shared.purchases import WAKEUP_KEY_PREFIX
 from tests.support.factories import (
     add_ticket_type,
     add_users,
+    all_confirmed,
     counter,
     event_of,
     make_trouble,
@@ -37,22 +38,10 @@ from tests.support.waiting import eventually
 
 
 @pytest.fixture
-def wakeups(settings: Settings, redis_client: redis.Redis) -> Iterator[WakeupSender]:
-    sender = WakeupSender(settings)
-    sender.start()
-    yield sender
-    sender.close()
-
-
-@pytest.fixture
 def runtime(settings: Settings, redis_client: redis.Redis) -> Iterator[Runtime]:
     runtime = Runtime(settings, "test-worker")
     yield runtime
     runtime.close()
-
-
-def all_confirmed(engine: Engine, ticket_type: int) -> None:
-    assert {status for _, status, _ in outcomes(engine, ticket_type)} == {"confirmed"}
 
 
 def all_decided(engine: Engine, ticket_type: int) -> None:

@@ -13,8 +13,8 @@ from gateway.webhooks import store as gateway
 from shared.config.settings import Settings
 from shared.database.tables import Event
 from tests.integration.webhook_sender.conftest import Sale
-from tests.support.factories import add_user, rows, run, scalar, tamper
-from tests.support.waiting import eventually
+from tests.support.factories import add_user, rows, run, tamper
+from tests.support.waiting import until_sessions_wait
 from webhook_sender import store
 from webhook_sender.ledgers import Ledgers
 from webhook_sender.schedule import Disable, Outcome, Retry
@@ -205,7 +205,7 @@ def test_who_has_changed_its_url_is_not_disabled_for_what_the_former_one_answere
             locked = "SELECT FROM webhooks WHERE id = :id FOR NO KEY UPDATE"
             connection.execute(text(locked), {"id": webhook.id})
             failing = sender.submit(fail)
-            eventually(lambda: waiting(engine))
+            until_sessions_wait(engine)
             wanted = {"webhook": webhook.id, "lease": settings.webhook_lease_seconds}
             connection.execute(gateway.RETRY_NOW, wanted)
         assert not failing.result()
@@ -214,11 +214,6 @@ def test_who_has_changed_its_url_is_not_disabled_for_what_the_former_one_answere
     assert not fail()
     assert sale.read(webhook).enabled
     assert [each.failure for each in sale.attempts(webhook)] == ["gone"] * 2
-
-
-def waiting(engine: Engine) -> None:
-    asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    assert scalar(engine, f"{asked} AND datname = current_database()") == 1
 
 
 @pytest.mark.parametrize("missing", ["l.number - 1", "l.number"])

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -26,15 +25,12 @@ from tests.system.selling import (
     buy,
     buy_cart,
     left,
+    new_key,
     put_types_on_sale,
     sale_held,
 )
 
 TIME = r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"'
-
-
-def key() -> dict[str, str]:
-    return {"Idempotency-Key": f'"{uuid4()}"'}
 
 
 def stored(buyer: httpx.Client, **query: Any) -> list[str]:
@@ -102,7 +98,7 @@ def test_a_cart_of_which_a_line_does_not_fit_is_rejected_whole(
     organiser: httpx.Client, buyer: httpx.Client
 ) -> None:
     adult, child, free = put_types_on_sale(organiser, {"capacity": 3}, {}, {"capacity": 1})
-    header = key()
+    header = new_key()
     rejected = buy_cart(buyer, (free, 2), (child, 1), (adult, 4), headers=header | WAIT)
     problem = check_problem(rejected, 400, "not_enough_tickets")
     assert problem["short"] == [
@@ -263,7 +259,7 @@ def test_the_limits_of_a_user_count_for_each_type_and_for_the_event(
 def test_one_line_has_one_key_in_both_forms(buyer: httpx.Client, on_sale: OnSale) -> None:
     ticket_type = on_sale(10)
     for forms in ((0, 1), (1, 0)):
-        header = key() | WAIT
+        header = new_key() | WAIT
         first, again = (
             buy_cart(buyer, (ticket_type, 2), headers=header)
             if as_items
@@ -280,7 +276,7 @@ def test_a_cart_is_replayed_and_other_lines_or_another_order_answer_422(
     organiser: httpx.Client, buyer: httpx.Client
 ) -> None:
     one, other = put_types_on_sale(organiser, {}, {})
-    header = key()
+    header = new_key()
     first = buy_cart(buyer, (one, 1), (other, 2), headers=header | WAIT)
     again = buy_cart(buyer, (one, 1), (other, 2), headers=header)
     assert (first.status_code, again.status_code) == (201, 201)

@@ -4,7 +4,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -23,6 +22,7 @@ from tests.system.selling import (
     buy_cart,
     create,
     left,
+    new_key,
     put_types_on_sale,
     sale_held,
 )
@@ -73,7 +73,7 @@ class Stage:
         return self.act(self.owner, purchase, "confirm", PAYMENT | fields, **(headers or {}))
 
     def cancel(self, purchase: dict[str, Any], **fields: Any) -> httpx.Response:
-        return self.act(self.owner, purchase, "cancel", fields, **key())
+        return self.act(self.owner, purchase, "cancel", fields, **new_key())
 
     def let_time_pass(self) -> None:
         """As if all purchases of the event so far had been held for a second."""
@@ -115,10 +115,6 @@ class Stage:
             return int(count)
 
 
-def key() -> dict[str, str]:
-    return {"Idempotency-Key": f'"{uuid4()}"'}
-
-
 def seconds_until(purchase: dict[str, Any]) -> float:
     until = datetime.fromisoformat(purchase["held_until"])
     return (until - datetime.now(until.tzinfo)).total_seconds()
@@ -133,7 +129,7 @@ def stage(shop: Shop) -> Stage:
 
 
 def test_a_held_purchase_is_a_201_that_says_until_when(stage: Stage) -> None:
-    header = key()
+    header = new_key()
     held = stage.hold(**header)
     assert (held["reason"], held["total_price"]) == (None, "62.50")
     assert HOLD_SECONDS - 20 < held["seconds_left"] <= HOLD_SECONDS
@@ -183,9 +179,9 @@ def test_a_wait_ends_when_it_is_held_and_one_that_knows_it_waits_for_the_next_ch
         assert (outcome.event, outcome.id) == ("outcome", held.headers["ETag"].strip('"'))
         assert stage.buyer.get(address, params={"wait": 25}).elapsed.total_seconds() < 10
         known = {"If-None-Match": held.headers["ETag"]}
-        unchanged = stage.buyer.get(address, params={"wait": 2}, headers=known)
+        unchanged = stage.buyer.get(address, params={"wait": 1}, headers=known)
         assert unchanged.status_code == 304
-        assert unchanged.elapsed.total_seconds() >= 2
+        assert unchanged.elapsed.total_seconds() >= 1
         changing = pool.submit(stage.buyer.get, address, params={"wait": 25}, headers=known)
         time.sleep(0.3)
         assert not changing.done()
@@ -292,9 +288,9 @@ def test_confirm_is_for_the_owner_of_the_event(stage: Stage) -> None:
     stranger = stage.shop.user()
     for action, body in (("confirm", PAYMENT), ("release", None), ("cancel", {})):
         for purchase in (held, {"id": UNKNOWN_PURCHASE}, {"id": "no-id"}):
-            answer = stage.act(stranger, purchase, action, body, **key())
+            answer = stage.act(stranger, purchase, action, body, **new_key())
             check_problem(answer, 404, "not_found")
-    check_problem(stage.act(stage.buyer, held, "cancel", {}, **key()), 403, "permission_denied")
+    check_problem(stage.act(stage.buyer, held, "cancel", {}, **new_key()), 403, "permission_denied")
     assert stage.commands() == 0
     assert stage.read(held)["status"] == "held"
 
@@ -320,7 +316,7 @@ def test_confirm_of_what_is_queued_answers_not_decided_and_stores_nothing(stage:
     with sale_held(stage.shop.database_url, stage.adult):
         queued = buy_cart(stage.buyer, (stage.adult, 2), (stage.child, 1)).json()
         for answer in (
-            stage.confirm(queued, key()),
+            stage.confirm(queued, new_key()),
             stage.act(stage.buyer, queued, "release"),
             stage.cancel(queued),
         ):
@@ -435,7 +431,7 @@ def cancelled_of_lines(purchase: dict[str, Any]) -> dict[int, int]:
 def test_cancel_takes_back_a_part_and_then_the_rest(stage: Stage) -> None:
     paid = stage.hold_and_pay()
     one = [{"ticket_type": stage.adult, "quantity": 1}]
-    header = key()
+    header = new_key()
     part = stage.act(
         stage.owner, paid, "cancel", {"items": one, "note": "Refund, as asked"}, **header
     )
@@ -494,7 +490,9 @@ def test_a_purchase_without_a_hold_is_cancelled_too(stage: Stage) -> None:
 def test_cancel_names_each_field_that_is_wrong(
     stage: Stage, body: dict[str, Any], field: str
 ) -> None:
-    check_invalid(stage.act(stage.owner, {"id": UNKNOWN_PURCHASE}, "cancel", body, **key()), field)
+    check_invalid(
+        stage.act(stage.owner, {"id": UNKNOWN_PURCHASE}, "cancel", body, **new_key()), field
+    )
 
 
 def test_cancel_knows_the_lines_of_the_purchase(stage: Stage) -> None:
@@ -514,7 +512,7 @@ def test_cancel_knows_the_lines_of_the_purchase(stage: Stage) -> None:
 def test_extend_holds_gives_all_holds_more_time(stage: Stage) -> None:
     held, other = stage.hold(), stage.hold()
     address = f"{EVENTS}{stage.event}/extend-holds/"
-    header = key()
+    header = new_key()
     before = stage.buyer.get(f"{PURCHASES}{held['id']}/").headers["ETag"]
     for replayed in (None, "true"):
         extended = stage.owner.post(address, json={"seconds": 1_800}, headers=header)
@@ -533,13 +531,13 @@ def test_extend_holds_is_for_the_owner_and_has_seconds(stage: Stage) -> None:
     address = f"{EVENTS}{stage.event}/extend-holds/"
     for seconds in (0, 86_401, "60", None, True):
         check_invalid(
-            stage.owner.post(address, json={"seconds": seconds}, headers=key()), "seconds"
+            stage.owner.post(address, json={"seconds": seconds}, headers=new_key()), "seconds"
         )
-    refused = stage.buyer.post(address, json={"seconds": 60}, headers=key())
+    refused = stage.buyer.post(address, json={"seconds": 60}, headers=new_key())
     check_problem(refused, 403, "permission_denied")
     for unknown in ("999999999", "0", "x"):
         answer = stage.owner.post(
-            f"{EVENTS}{unknown}/extend-holds/", json={"seconds": 60}, headers=key()
+            f"{EVENTS}{unknown}/extend-holds/", json={"seconds": 60}, headers=new_key()
         )
         check_problem(answer, 404, "not_found")
     assert stage.commands() == 0
@@ -547,7 +545,7 @@ def test_extend_holds_is_for_the_owner_and_has_seconds(stage: Stage) -> None:
 
 def test_extend_holds_undecided_within_the_wait_answers_202(stage: Stage) -> None:
     address = f"{EVENTS}{stage.event}/extend-holds/"
-    header = key() | {"Prefer": "wait=1"}
+    header = new_key() | {"Prefer": "wait=1"}
     with sale_held(stage.shop.database_url, stage.adult):
         pending = stage.owner.post(address, json={"seconds": 60}, headers=header)
     assert (pending.status_code, pending.json()) == (202, {"seconds": 60, "extended": None})
@@ -568,7 +566,7 @@ def test_cancel_and_extend_require_a_key(stage: Stage) -> None:
 
 def test_a_key_belongs_to_the_account_over_all_its_requests(stage: Stage) -> None:
     first, second = stage.hold(), stage.hold()
-    header = key()
+    header = new_key()
     assert stage.confirm(first, header).status_code == 200
     replay = stage.confirm(first, header)
     assert (replay.status_code, replay.headers["Idempotency-Replayed"]) == (200, "true")
@@ -587,7 +585,7 @@ def test_a_key_belongs_to_the_account_over_all_its_requests(stage: Stage) -> Non
 
 def test_a_refusal_at_the_edge_binds_no_key(stage: Stage) -> None:
     held = stage.hold()
-    header = key()
+    header = new_key()
     check_invalid(stage.confirm(held, header, amount="1.00"), "amount")
     assert stage.confirm(held, header).status_code == 200
 
@@ -605,5 +603,5 @@ def test_only_post_is_allowed_and_only_with_a_token(stage: Stage, action: str) -
     check_problem(stage.shop.client().post(address, json={}), 401, "not_authenticated")
     check_invalid(stage.owner.post(address, params={"force": 1}, json=PAYMENT), "force")
     if action != "release":
-        malformed = stage.owner.post(address, content=b"{", headers=key())
+        malformed = stage.owner.post(address, content=b"{", headers=new_key())
         check_problem(malformed, 400, "malformed_body")

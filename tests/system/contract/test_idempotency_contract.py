@@ -9,6 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from shared.database.once import GONE
 from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.contract.problems import check_invalid, check_problem
@@ -19,6 +20,7 @@ from tests.system.selling import (
     buy,
     create,
     event_fields,
+    new_key,
     put_types_on_sale,
     ticket_type_fields,
 )
@@ -36,10 +38,6 @@ class Post(NamedTuple):
         self, client: httpx.Client, key: dict[str, str], body: dict[str, Any] | None = None
     ) -> httpx.Response:
         return client.post(self.path, json=self.body if body is None else body, headers=key)
-
-
-def new_key() -> dict[str, str]:
-    return {"Idempotency-Key": f'"{uuid4()}"'}
 
 
 def is_replay(answer: httpx.Response) -> bool:
@@ -229,7 +227,7 @@ def test_what_was_deleted_is_not_made_again(
     assert organiser.delete(f"{post.path}{row}/").status_code == 204
     before = state(organiser)
     again = post.send(organiser, key)
-    check_problem(again, 404, "not_found")
+    assert check_problem(again, 404, "not_found")["detail"] == GONE
     assert is_replay(again)
     assert state(organiser) == before
 

@@ -7,7 +7,7 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
 
@@ -15,16 +15,12 @@ from tests.support.waiting import eventually
 from tests.system.conftest import Shop
 from tests.system.contract.conftest import BACKLOG_MAX_ROWS, database_unavailable, until_ready
 from tests.system.contract.problems import check_invalid, check_problem
-from tests.system.selling import PURCHASES, WAIT, OnSale, buy, left, put_on_sale, sale_held
+from tests.system.selling import PURCHASES, WAIT, OnSale, buy, left, new_key, put_on_sale, sale_held
 
 BODY = {
     *("id", "ticket_type", "event", "quantity", "unit_price", "total_price", "status"),
     *("reason", "created_at", "decided_at", "items", "currency", "short"),
 }
-
-
-def key() -> dict[str, str]:
-    return {"Idempotency-Key": f'"{uuid4()}"'}
 
 
 # --- the optional headers ---
@@ -115,7 +111,7 @@ def test_prefer_wait_undecided_after_n_s_answers_202(
 def test_same_key_same_body_gives_the_same_purchase_as_it_stands_now(
     shop: Shop, buyer: httpx.Client, on_sale: OnSale
 ) -> None:
-    ticket_type, header = on_sale(10), key()
+    ticket_type, header = on_sale(10), new_key()
     with sale_held(shop.database_url, ticket_type):
         first, queued = (buy(buyer, ticket_type, 2, **header) for _ in range(2))
     decided = buy(buyer, ticket_type, 2, **header, **WAIT)
@@ -137,7 +133,7 @@ def test_same_key_after_a_rejection_answers_400_as_the_first_try_did(
 ) -> None:
     few, limited = on_sale(3), on_sale(10, max_per_user=1)
     for ticket_type, code in ((few, "not_enough_tickets"), (limited, "over_user_limit")):
-        header = key()
+        header = new_key()
         first = buy(buyer, ticket_type, 4, **header, **WAIT)
         problem = check_problem(first, 400, code)
         for again in (buy(buyer, ticket_type, 4, **header, **more) for more in ({}, WAIT)):
@@ -148,7 +144,7 @@ def test_same_key_after_a_rejection_answers_400_as_the_first_try_did(
 
 
 def test_same_key_other_body_answers_422(buyer: httpx.Client, on_sale: OnSale) -> None:
-    ticket_type, header = on_sale(10), key()
+    ticket_type, header = on_sale(10), new_key()
     first = buy(buyer, ticket_type, 2, **header, **WAIT)
     check_problem(buy(buyer, ticket_type, 3, **header), 422, "idempotency_key_reused")
     check_problem(buy(buyer, on_sale(10), 2, **header), 422, "idempotency_key_reused")
@@ -158,7 +154,7 @@ def test_same_key_other_body_answers_422(buyer: httpx.Client, on_sale: OnSale) -
 def test_sold_out_already_answers_400_not_enough_tickets_at_once_with_nothing_stored(
     organiser: httpx.Client, buyer: httpx.Client, on_sale: OnSale
 ) -> None:
-    ticket_type, header = on_sale(0), key()
+    ticket_type, header = on_sale(0), new_key()
     problem = check_problem(buy(buyer, ticket_type, **header), 400, "not_enough_tickets")
     assert problem["detail"] == "Not enough tickets available"
     assert "id" not in problem
@@ -212,7 +208,7 @@ def test_sale_over_answers_400_sale_closed(buyer: httpx.Client, on_sale: OnSale)
 def test_an_event_that_has_ended_answers_400_sale_closed(
     organiser: httpx.Client, buyer: httpx.Client, on_sale: OnSale
 ) -> None:
-    ticket_type, header = on_sale(10), key()
+    ticket_type, header = on_sale(10), new_key()
     first = buy(buyer, ticket_type, **header, **WAIT)
     event = organiser.get(f"/api/ticket-types/{ticket_type}/").json()["event"]
     now = datetime.now(UTC)
@@ -266,7 +262,7 @@ def test_database_unavailable_answers_503_with_retry_after_safe_to_retry_with_th
     fragile_shop: Shop,
 ) -> None:
     organiser, buyer = fragile_shop.users(2)
-    ticket_type, header = put_on_sale(organiser, 10), key()
+    ticket_type, header = put_on_sale(organiser, 10), new_key()
     with database_unavailable(fragile_shop):
         answers = [buy(buyer, ticket_type, 2, **header) for _ in range(3)]
     for answer in answers:
@@ -280,7 +276,7 @@ def test_backlog_full_answers_503_with_retry_after_safe_to_retry_with_the_same_k
 ) -> None:
     organiser, crowd, buyer = fragile_shop.users(3)
     crowded, ticket_type = put_on_sale(organiser, 1_000), put_on_sale(organiser, 10)
-    header = key()
+    header = new_key()
 
     def answered(status: int) -> None:
         assert buy(crowd, crowded).status_code == status
@@ -300,7 +296,7 @@ def test_shutting_down_answers_503_with_retry_after_safe_to_retry_with_the_same_
     fragile_shop: Shop,
 ) -> None:
     organiser, buyer = fragile_shop.users(2)
-    ticket_type, header = put_on_sale(organiser, 10), key()
+    ticket_type, header = put_on_sale(organiser, 10), new_key()
     url = httpx.URL(fragile_shop.url)
     body = b'{"ticket_type": %d, "quantity": 2}' % ticket_type
     head = buyer.build_request("POST", PURCHASES, content=body, headers=header).headers

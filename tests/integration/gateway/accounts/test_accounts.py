@@ -1,7 +1,7 @@
 """Accounts and tokens, over HTTP against a real gateway process."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from itertools import count
@@ -15,7 +15,7 @@ from argon2 import PasswordHasher
 from psycopg2.extensions import connection, cursor
 
 from gateway.accounts.passwords import HASHER
-from shared.auth.keys import SigningKey, add_signing_key
+from shared.auth.keys import SigningKey
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
 from shared.free_port import free_port
@@ -23,7 +23,7 @@ from shared.version import VERSION
 from tests.support.bad_tokens import NESTED_JSON, encoded
 from tests.support.gateways import running_gateway
 from tests.support.servers import new_database
-from tests.support.waiting import eventually
+from tests.support.waiting import SESSIONS_WAITING, eventually
 
 PASSWORD = "velvet-tram-42"
 _numbers = count(1)
@@ -61,39 +61,18 @@ def wait_for_sessions(database: connection, count: int) -> None:
 
     def they_wait() -> None:
         with database.cursor() as watching:
-            watching.execute(
-                "SELECT count(*) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-                " AND query NOT LIKE 'DELETE%'"
-            )
+            watching.execute(f"{SESSIONS_WAITING} AND query NOT LIKE 'DELETE%'")
             assert watching.fetchone() == (count,)
 
     eventually(they_wait)
 
 
 @contextmanager
-def family_locked(
-    settings: Settings, database: connection, token: str
-) -> Iterator[tuple[cursor, Callable[[int], None]]]:
-    """Locks a family, as a gateway that works on it does, until the block ends.
-
-    Gives the cursor that holds the lock, and what waits until that many sessions wait for it.
-    """
-
-    def wait_for_sessions(count: int) -> None:
-        def they_wait() -> None:
-            with database.cursor() as watching:
-                watching.execute(
-                    "SELECT count(*) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-                )
-                assert watching.fetchone() == (count,)
-
-        eventually(they_wait)
-
+def family_locked(settings: Settings, token: str) -> Iterator[cursor]:
+    """Locks a family, as a gateway that works on it does, until the block ends."""
     with closing(psycopg2.connect(settings.database_url)) as holder, holder.cursor() as lock:
         lock.execute("SELECT FROM refresh_tokens WHERE id = %s FOR UPDATE", [token_id(token)])
-        yield lock, wait_for_sessions
+        yield lock
 
 
 def new_name() -> str:
@@ -370,9 +349,9 @@ def test_repeated_refreshes_do_not_block_sign_ins(
     database: connection,
 ) -> None:
     with ThreadPoolExecutor(8) as threads:
-        with family_locked(gateway_settings, database, pair["refresh"]) as (_, wait_for_sessions):
+        with family_locked(gateway_settings, pair["refresh"]):
             repeated = [threads.submit(refresh, gateway, pair["refresh"]) for _ in range(8)]
-            wait_for_sessions(2)
+            wait_for_sessions(database, 2)
             assert sign_in(gateway, username).status_code == 200
             body = {"username": new_name(), "password": PASSWORD}
             assert gateway.post("/api/users/", json=body).status_code == 201
@@ -386,10 +365,10 @@ def test_concurrent_refreshes_get_the_same_pair(
     gateway: httpx.Client, pair: dict[str, str], gateway_settings: Settings, database: connection
 ) -> None:
     with ThreadPoolExecutor(2) as threads:
-        with family_locked(gateway_settings, database, pair["refresh"]) as (_, wait_for_sessions):
+        with family_locked(gateway_settings, pair["refresh"]):
             calls = [threads.submit(refresh, gateway, pair["refresh"]) for _ in range(2)]
             # Both have read the token, or wait to, before either may write.
-            wait_for_sessions(2)
+            wait_for_sessions(database, 2)
         first, second = (call.result() for call in calls)
     assert (first.status_code, second.status_code) == (200, 200)
     assert first.json() == second.json()
@@ -401,12 +380,11 @@ def test_a_revocation_includes_a_successor_issued_at_the_same_moment(
     newest = refresh(gateway, pair["refresh"]).json()
     with ThreadPoolExecutor(2) as threads:
         # As if another gateway was spending `newest` just now.
-        with family_locked(gateway_settings, database, pair["refresh"]) as locked:
-            lock, wait_for_sessions = locked
+        with family_locked(gateway_settings, pair["refresh"]) as lock:
             blacklisting = threads.submit(
                 gateway.post, "/api/token/blacklist/", json={"refresh": newest["refresh"]}
             )
-            wait_for_sessions(1)
+            wait_for_sessions(database, 1)
             lock.execute(
                 "INSERT INTO refresh_tokens (id, family, user_id, issued_at, expires_at)"
                 " SELECT gen_random_uuid(), family, user_id, issued_at, expires_at"
@@ -501,38 +479,6 @@ def test_a_token_of_a_deleted_user_is_a_401(
     token = mint(gateway_settings, signing_key, 2**62, "access")
     answer = gateway.get("/api/users/me/", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 401
-
-
-def test_a_new_key_is_published_before_it_signs_and_a_removed_one_is_invalid_at_once(
-    gateway_settings: Settings, username: str, tmp_path: Path
-) -> None:
-    old, new = add_signing_key(tmp_path), add_signing_key(tmp_path)
-    with running_gateway(gateway_settings, keys_dir=tmp_path) as client:
-        shown = client.get("/.well-known/jwks.json").json()["keys"]
-        assert {key["kid"] for key in shown} == {old, new}
-        headers = {"Authorization": f"Bearer {_access_signed_by(client, username, old)}"}
-        assert client.get("/api/users/me/", headers=headers).status_code == 200
-
-        for file in tmp_path.glob(f"{old}.*"):
-            file.unlink()
-
-        def the_old_key_is_out() -> None:
-            assert client.get("/api/users/me/", headers=headers).status_code == 401
-
-        eventually(the_old_key_is_out)
-        headers = {"Authorization": f"Bearer {_access_signed_by(client, username, new)}"}
-        assert client.get("/api/users/me/", headers=headers).status_code == 200
-
-
-def _access_signed_by(client: httpx.Client, username: str, kid: str) -> str:
-    """A new access token, once that key signs."""
-
-    def signed_in() -> str:
-        access: str = sign_in(client, username).json()["access"]
-        assert jwt.get_unverified_header(access)["kid"] == kid
-        return access
-
-    return eventually(signed_in)
 
 
 def test_without_a_database_the_gateway_runs_and_responds_with_503(

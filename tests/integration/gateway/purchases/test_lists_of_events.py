@@ -32,6 +32,7 @@ from tests.support.factories import (
     scalar,
 )
 from tests.support.gateways import authorization, running_gateway
+from tests.support.plans import rows_read
 from tests.support.waiting import eventually
 
 LIST = "/api/ticket-purchases/"
@@ -286,13 +287,6 @@ def test_a_page_reads_no_more_rows_however_much_was_sold(
     if is_analyzed:
         run(engine, "ANALYZE")
 
-    def rows_read() -> int:
-        run(engine, "SELECT pg_stat_force_next_flush()")
-        total: int = scalar(
-            engine, "SELECT sum(seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_user_tables"
-        )
-        return total
-
     def read(
         after: str | None = None,
         user: int = sale.owner,
@@ -300,10 +294,10 @@ def test_a_page_reads_no_more_rows_however_much_was_sold(
         **wanted: Any,
     ) -> tuple[int, str | None, int]:
         """How many were found, how to go on, and what it cost."""
-        before = rows_read()
+        before = rows_read(engine)
         filtered = Filter(user, event_id=event, **wanted)
         found, next_before = list_by_cursor(engine, filtered, after, 10, position_max_rows=1_000)
-        return len(found), next_before, rows_read() - before
+        return len(found), next_before, rows_read(engine) - before
 
     for status in (None, "confirmed"):
         found, _, cost = read(status=status)
@@ -331,10 +325,10 @@ def test_a_page_reads_no_more_rows_however_much_was_sold(
 
     # By page, the rows are counted, too.
     def read_page(**wanted: Any) -> tuple[int, int, int]:
-        before = rows_read()
+        before = rows_read(engine)
         filtered = Filter(buyer, **wanted)
         count, found = list_of_user(engine, filtered, lambda _: 0, 10, position_max_rows=1_000)
-        return count, len(found), rows_read() - before
+        return count, len(found), rows_read(engine) - before
 
     count, found, cost = read_page(status="confirmed")
     assert (count, found, cost < 2 * FILTERED_ROWS + 200) == (FILTERED_ROWS, 10, True), cost

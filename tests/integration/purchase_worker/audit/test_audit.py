@@ -9,7 +9,7 @@ from deploy.database import database
 from gateway.purchases import store as gateway_store
 from purchase_worker.audit import by_user, read
 from purchase_worker.audit.guards import GUARDS, standing_guards
-from purchase_worker.audit.report import AuditReport, audit
+from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database import transaction_ids
@@ -34,11 +34,8 @@ from tests.support.factories import (
     scalar,
     tamper,
 )
+from tests.support.tampering import asked, broken, entry
 from tests.support.waiting import eventually
-
-
-def broken(report: AuditReport) -> set[str]:
-    return {invariant.name for invariant in report.invariants if invariant.violations}
 
 
 @pytest.fixture
@@ -86,16 +83,6 @@ def test_an_honest_sale_passes(engine: Engine, settings: Settings, sale: int) ->
 
 def test_an_empty_database_passes(engine: Engine, settings: Settings) -> None:
     assert audit(engine, settings).ok
-
-
-def entry(number: int, change: str) -> str:
-    return f"UPDATE ledger SET {change} WHERE number = {number}"
-
-
-def asked(number: int, change: str) -> str:
-    """The request of an entry."""
-    which = f"(SELECT command_id FROM ledger WHERE number = {number})"
-    return f"UPDATE requests SET {change} WHERE id = {which}"
 
 
 def batch(last_number: int, change: str) -> str:

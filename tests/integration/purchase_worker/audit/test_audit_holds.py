@@ -9,7 +9,7 @@ from purchase_worker import expiry
 from purchase_worker.audit import by_user, read
 from purchase_worker.audit.counter_watch import CounterWatch
 from purchase_worker.audit.findings import INVENTORY, NUMBERING
-from purchase_worker.audit.report import AuditReport, audit
+from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from purchase_worker.metrics import AUDIT_VIOLATIONS
 from shared.config.settings import Settings
@@ -28,6 +28,7 @@ from tests.support.factories import (
     tamper,
 )
 from tests.support.figures import figure
+from tests.support.tampering import asked, broken, entry
 
 AN_HOUR_AGO = "- interval '1 hour'"
 PASSES = (
@@ -105,10 +106,6 @@ def sale(engine: Engine, settings: Settings) -> int:
     return event
 
 
-def broken(report: AuditReport) -> set[str]:
-    return {invariant.name for invariant in report.invariants if invariant.violations}
-
-
 def test_an_honest_sale_with_holds_passes(
     engine: Engine, settings: Settings, sale: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,16 +174,6 @@ def test_the_catalog_waits_for_no_queued_resolution(engine: Engine, settings: Se
     # A drain would have seen the release, and decided it first.
     tamper(engine, "UPDATE batches SET locked_lanes = 1 WHERE first_number = 3")
     assert broken(audit(engine, settings)) == {"first_come"}
-
-
-def entry(number: int, change: str) -> str:
-    return f"UPDATE ledger SET {change} WHERE number = {number}"
-
-
-def asked(number: int, change: str) -> str:
-    """The request of an entry."""
-    which = f"(SELECT command_id FROM ledger WHERE number = {number})"
-    return f"UPDATE requests SET {change} WHERE id = {which}"
 
 
 def of(number: int, column: str = "command_id") -> str:

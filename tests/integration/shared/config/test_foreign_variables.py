@@ -10,7 +10,14 @@ from sqlalchemy import Engine
 from gateway.purchases.wakeups import WakeupSender
 from shared.config.settings import Settings
 from shared.messaging.celery_client import PURCHASES_QUEUE
-from tests.support.factories import add_ticket_type, add_users, event_of, outcomes, queue, request
+from tests.support.factories import (
+    add_ticket_type,
+    add_users,
+    all_confirmed,
+    event_of,
+    queue,
+    request,
+)
 from tests.support.services import PROJECT, environment, running_service
 from tests.support.waiting import eventually
 
@@ -100,7 +107,7 @@ def test_the_worker_receives_wakeups_from_our_broker(
     for name, value in (CELERYS | LIBPQS).items():
         monkeypatch.setenv(name, value)
     with running_service("purchase_worker", settings) as worker:
-        eventually(lambda: _all_confirmed(engine, ticket_type), retry_on=AssertionError)
+        eventually(lambda: all_confirmed(engine, ticket_type), retry_on=AssertionError)
     assert worker.returncode == 0
 
 
@@ -117,7 +124,3 @@ sender.close()
 """
     run(program, environment(settings) | CELERYS | LIBPQS)
     assert redis_client.llen(PURCHASES_QUEUE) == 1
-
-
-def _all_confirmed(engine: Engine, ticket_type: int) -> None:
-    assert {status for _, status, _ in outcomes(engine, ticket_type)} == {"confirmed"}

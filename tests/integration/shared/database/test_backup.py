@@ -16,7 +16,7 @@ from deploy.local.servers.embedded import run_as
 from deploy.local.servers.wheels import postgres_programs
 from gateway.webhooks import store
 from purchase_worker.audit.findings import FIRST_COME, GUARDS
-from purchase_worker.audit.report import AuditReport, audit
+from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
@@ -43,6 +43,7 @@ from tests.support.servers import (
     with_settings,
 )
 from tests.support.services import PROJECT, folder_for_servers, running_service
+from tests.support.tampering import broken
 from tests.support.waiting import eventually
 
 # As many transactions as the old server has behind it, beyond those of a new one.
@@ -84,10 +85,6 @@ def sell(engine: Engine, settings: Settings, ticket_type: int, buyers: int) -> N
 def epoch(engine: Engine) -> str:
     now: str = scalar(engine, "SELECT epoch FROM ledger_epoch")
     return now
-
-
-def broken(report: AuditReport) -> set[str]:
-    return {invariant.name for invariant in report.invariants if invariant.violations}
 
 
 @pytest.fixture(scope="module")

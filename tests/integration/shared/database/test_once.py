@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from gateway.purchases.accept import Accepted, Replayed
-from shared.database.once import GONE, KeyedRequest, earlier, once
-from shared.errors import Conflict, IdempotencyKeyReused, NotFound
-from tests.support.factories import accept, add_ticket_type, add_user, request, run, scalar
-from tests.support.waiting import eventually
+from shared.database.once import KeyedRequest, earlier, once
+from shared.errors import NotFound
+from tests.support.factories import accept, add_ticket_type, add_user, request, scalar
+from tests.support.waiting import until_sessions_wait
 
 AT_ONCE = 8
 COUNT = "SELECT count(*) FROM users WHERE email = 'made@example.com'"
@@ -35,10 +35,6 @@ def find(connection: Connection, row_id: int) -> int:
     return row_id
 
 
-def refuse(_connection: Connection) -> int:
-    raise Conflict
-
-
 def send(
     connection: Connection,
     keyed: KeyedRequest | None,
@@ -60,12 +56,6 @@ def test_a_repeated_request_finds_what_the_first_made(engine: Engine, keyed: Key
     assert len({send_at_once(engine, other) for other in others} - {made}) == len(others)
 
 
-def test_a_request_that_fails_binds_no_key(engine: Engine, keyed: KeyedRequest) -> None:
-    with pytest.raises(Conflict), engine.begin() as connection:
-        send(connection, keyed, refuse)
-    assert send_at_once(engine, keyed)[1] is False
-
-
 def test_requests_with_one_key_at_the_same_moment_make_one_row(
     engine: Engine, keyed: KeyedRequest
 ) -> None:
@@ -80,50 +70,16 @@ def test_requests_with_one_key_at_the_same_moment_make_one_row(
 def test_a_request_waits_for_another_with_its_key(
     engine: Engine, keyed: KeyedRequest, is_committed: bool
 ) -> None:
-    def waits() -> None:
-        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        assert scalar(engine, waiting) == 1
-
     with engine.connect() as first, ThreadPoolExecutor(1) as pool:
         row_id, _ = send(first, keyed)
         second = pool.submit(send_at_once, engine, keyed)
-        eventually(waits)
+        until_sessions_wait(engine)
         if is_committed:
             first.commit()
             assert second.result() == (row_id, True)
         else:
             first.rollback()
             assert second.result()[1] is False
-
-
-def test_another_request_with_the_key_is_refused(engine: Engine, keyed: KeyedRequest) -> None:
-    send_at_once(engine, keyed)
-    with pytest.raises(IdempotencyKeyReused):
-        send_at_once(engine, keyed._replace(fingerprint=b"y" * 16))
-
-
-def test_what_was_deleted_since_is_not_made_again(engine: Engine, keyed: KeyedRequest) -> None:
-    row_id, _ = send_at_once(engine, keyed)
-    run(engine, "DELETE FROM users WHERE id = :id", id=row_id)
-    with pytest.raises(NotFound, match=GONE) as gone:
-        send_at_once(engine, keyed)
-    assert gone.value.headers == {"Idempotency-Replayed": "true"}
-    assert scalar(engine, COUNT) == 0
-
-
-def test_purchases_and_other_requests_have_the_same_keys(
-    engine: Engine, keyed: KeyedRequest
-) -> None:
-    ticket_type = add_ticket_type(engine, 5)
-    send_at_once(engine, keyed)
-    one_line = request(keyed.user_id, ticket_type, 1, keyed.key)
-    (refused,) = accept(engine, [one_line])
-    assert isinstance(refused, IdempotencyKeyReused)
-
-    bought = request(keyed.user_id, ticket_type, 1, "b")
-    assert isinstance(accept(engine, [bought])[0], Accepted)
-    with pytest.raises(IdempotencyKeyReused):
-        send_at_once(engine, keyed._replace(key="b"))
 
 
 def test_where_a_purchase_met_another_request_both_are_replayed(

@@ -23,7 +23,7 @@ from shared.errors import ConfigurationError
 from tests.support.factories import add_users, event_of, ignore, rows, run, scalar
 from tests.support.former_sales import add_former_ticket_type, former_accept, former_drain
 from tests.support.servers import run_admin
-from tests.support.waiting import eventually
+from tests.support.waiting import until_sessions_wait
 
 
 @pytest.fixture
@@ -149,13 +149,10 @@ def test_a_purchase_and_an_upgrade_never_wait_for_each_other(
     users = add_users(empty_engine, 1)
     first, *others = locks.replace("LOCK TABLE", "").split(",")
 
-    def someone_waits() -> None:
-        assert rows(empty_engine, "SELECT pid FROM pg_locks WHERE NOT granted")
-
     with ThreadPoolExecutor(1) as buyers, empty_engine.begin() as upgrade:
         upgrade.execute(text(f"LOCK TABLE {first}"))
         buying = buyers.submit(former_accept, empty_engine, ticket_type, users)
-        eventually(someone_waits)
+        until_sessions_wait(empty_engine)
         upgrade.execute(text("SET LOCAL lock_timeout = '200ms'"))
         upgrade.execute(text(f"LOCK TABLE {','.join(others)}"))
         upgrade.commit()

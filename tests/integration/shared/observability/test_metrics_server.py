@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from math import isnan
 from pathlib import Path
 
@@ -15,7 +14,14 @@ from sqlalchemy import Engine
 from gateway.purchases.wakeups import WakeupSender
 from shared.config.settings import Settings
 from shared.free_port import free_port
-from tests.support.factories import add_ticket_type, add_users, event_of, outcomes, queue, request
+from tests.support.factories import (
+    add_ticket_type,
+    add_users,
+    all_confirmed,
+    event_of,
+    queue,
+    request,
+)
 from tests.support.figures import figures
 from tests.support.services import running_service
 from tests.support.waiting import eventually
@@ -43,24 +49,12 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return temporary
 
 
-@pytest.fixture
-def wakeups(settings: Settings, redis_client: redis.Redis) -> Iterator[WakeupSender]:
-    sender = WakeupSender(settings)
-    sender.start()
-    yield sender
-    sender.close()
-
-
 def sell(engine: Engine, wakeups: WakeupSender | None, buyers: int) -> None:
     ticket_type = add_ticket_type(engine, buyers)
     queue(engine, [request(user, ticket_type) for user in add_users(engine, buyers)])
     if wakeups is not None:
         wakeups.notify([event_of(engine, ticket_type)])
-
-    def all_confirmed() -> None:
-        assert {status for _, status, _ in outcomes(engine, ticket_type)} == {"confirmed"}
-
-    eventually(all_confirmed)
+    eventually(lambda: all_confirmed(engine, ticket_type))
 
 
 def eventually_served(url: str, series: str, value: float) -> None:

@@ -1,19 +1,14 @@
-"""Why lines were refused, as one problem; the body of an accepted purchase."""
+"""Why lines were refused, as one problem."""
 
 from datetime import UTC, datetime, timedelta
 
-import msgspec
 import pytest
 
 from gateway.purchases.accept import (
-    Accepted,
     LineRefusal,
-    PurchaseRequest,
     problem_of,
     problem_of_request,
-    queued_purchase,
 )
-from gateway.purchases.request_body import LineInput
 from shared.errors import (
     IdempotencyKeyReused,
     InvalidInput,
@@ -54,14 +49,6 @@ def test_what_the_request_can_change_is_reported_of_all_lines_by_field() -> None
     }
 
 
-@pytest.mark.parametrize(
-    ("code", "field"), [("unknown_ticket_type", "ticket_type"), ("over_purchase_limit", "quantity")]
-)
-def test_a_field_of_one_line_is_named_as_it_was_sent(code: str, field: str) -> None:
-    for as_items, name in ((False, field), (True, f"items.0.{field}")):
-        assert list(problem_of([refusal(0, code)], as_items=as_items).errors or ()) == [name]
-
-
 @pytest.mark.parametrize("last", range(len(IN_PRECEDENCE)))
 def test_the_sale_that_stays_closed_longest_is_the_answer(last: int) -> None:
     expected = (SaleClosed, SaleNotOpen, SalePaused, NotEnoughTickets)[last]
@@ -91,33 +78,3 @@ def test_all_lines_that_are_short_are_named() -> None:
 )
 def test_a_refusal_may_be_of_the_whole_request(code: str, expected: type[Problem]) -> None:
     assert type(problem_of_request(code)) is expected
-
-
-def queued(*lines: LineInput, prices: tuple[str, ...]) -> bytes:
-    request = PurchaseRequest("an-id", 7, lines, None, None, "a-request")
-    accepted = Accepted(3, prices, "EUR", "2026-11-22T12:00:00.000000Z", 41)
-    return msgspec.json.encode(queued_purchase(request, accepted, 0.1))
-
-
-def test_new_fields_stand_behind_those_of_the_first_contract() -> None:
-    body = queued(LineInput(1, 2), prices=("100.00",))
-    assert body == (
-        b'{"id":"an-id","ticket_type":1,"event":3,"quantity":2,"unit_price":"100.00",'
-        b'"total_price":"200.00","status":"queued","reason":null,'
-        b'"created_at":"2026-11-22T12:00:00.000000Z","decided_at":null,'
-        b'"items":[{"ticket_type":1,"quantity":2,"unit_price":"100.00","total_price":"200.00"}],'
-        b'"currency":"EUR","short":null,"position":41,"estimated_wait_seconds":0.1}'
-    )
-
-
-def test_a_cart_has_its_figures_in_its_items() -> None:
-    lines = (LineInput(3, 2), LineInput(1, 1), LineInput(2, 3))
-    prices = ("12.50", "0.00", "9999999999.99")
-    body = msgspec.json.decode(queued(*lines, prices=prices))
-    assert [body[name] for name in ("ticket_type", "quantity", "unit_price")] == [None] * 3
-    assert body["total_price"] == "30000000024.97"
-    assert [tuple(item.values()) for item in body["items"]] == [
-        (3, 2, "12.50", "25.00"),
-        (1, 1, "0.00", "0.00"),
-        (2, 3, "9999999999.99", "29999999999.97"),
-    ]
