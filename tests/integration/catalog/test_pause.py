@@ -140,14 +140,10 @@ def test_a_pause_that_is_resumed_while_it_waits_is_answered(
 ) -> None:
     ticket_type = make_ticket_type(owner)
     id_ = ticket_type["id"]
-
-    def both_wait() -> None:
-        assert len(rows(database, WAITS_FOR_A_LOCK)) == 2
-
     with being_sold(database, id_):
         by_owner = pool.submit(owner.post, f"{path_of(ticket_type)}pause/")
         by_operator = pool.submit(pause, database, id_)
-        eventually(both_wait)
+        until_sessions_wait(database, 2)
         resume(database, id_)
         assert by_owner.result().json()["paused_at"] is None
         assert by_operator.result().ticket_type.paused_at is None
