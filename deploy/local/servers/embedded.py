@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from deploy.local.servers.connections import LEAST_CONNECTIONS
 from deploy.local.servers.wheels import ensure_user, postgres_programs, valkey_program
 from deploy.local.supervisor.program import POSTGRES_STOP_SECONDS, Program
 from shared.config.database_url import with_login
@@ -52,7 +53,9 @@ def run_as(user: str | None) -> RunAs:
     return {} if user is None else {"user": user, "group": user, "extra_groups": []}
 
 
-def prepare_postgres(folder: Path, port: int) -> EmbeddedServer:
+def prepare_postgres(
+    folder: Path, port: int, connections: int = LEAST_CONNECTIONS
+) -> EmbeddedServer:
     """Make a data directory where there is none; returns how to run PostgreSQL on it.
 
     Commits are as durable as PostgreSQL's defaults make them: `fsync` stays on.
@@ -78,7 +81,7 @@ def prepare_postgres(folder: Path, port: int) -> EmbeddedServer:
     settings = {
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",
-        "max_connections": "200",
+        "max_connections": str(connections),
         "shared_buffers": "128MB",
         # Purchases are written in bursts: fewer, longer checkpoints. After each the first change of
         # a page writes all of it, which is most of the WAL.
