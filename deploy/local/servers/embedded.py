@@ -205,7 +205,7 @@ def _give_to(user: str, folder: Path) -> None:
     """Give the folder to the unprivileged user, with access to it and to PostgreSQL's programs.
 
     Parent directories get the execute permission where it is missing: EVENTIFY_HOME for the user's
-    group, those above it for all (`o+x`).
+    group, all others for all (`o+x`).
     """
     try:
         ensure_user(user)
@@ -217,16 +217,18 @@ def _give_to(user: str, folder: Path) -> None:
     uid, gid = _ids(user)
     _check_owner(folder / "data", uid)
     os.chown(folder, uid, gid)
-    for target in (folder.resolve(), postgres_programs().resolve()):
-        for parent in target.parents:
-            mode = parent.stat().st_mode
-            if mode & 0o001:
-                continue
-            if parent == folder.resolve().parent:
-                os.chown(parent, -1, gid)
-                parent.chmod(mode & ~0o077 | 0o010)
-            else:
-                parent.chmod(mode | 0o001)
+    home = folder.absolute().parent
+    # The folder, or `data` in it, may be a link, say to another disk.
+    targets = (folder.absolute(), (folder / "data").resolve(), postgres_programs().resolve())
+    for parent in {parent for target in targets for parent in target.parents} - {folder.resolve()}:
+        mode = parent.stat().st_mode
+        if mode & 0o001:
+            continue
+        if parent == home:
+            os.chown(parent, -1, gid)
+            parent.chmod(mode & ~0o077 | 0o010)
+        else:
+            parent.chmod(mode | 0o001)
 
 
 def _check_owner(data: Path, uid: int) -> None:
