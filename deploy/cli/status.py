@@ -91,8 +91,8 @@ def _report(home: Home) -> dict[str, Any] | None:
 def _text(report: dict[str, Any]) -> str:
     """The report as text, without passwords."""
     lines = [
-        f"gateway   {report['gateway_url']}",
-        f"catalog   {report['catalog_url']}",
+        f"gateway   {report['gateway_url'] or '-'}",
+        f"catalog   {report['catalog_url'] or '-'}",
         f"database  {without_passwords(report['database_url'] or '-')}",
         f"redis     {without_passwords(report['redis_url'] or '-')}",
         "",
