@@ -18,6 +18,12 @@ DATABASE_OPTIONS = (
 READ_LETTER_CASE = text("""
 SELECT lower('É') = 'é' AS is_known, to_regclass('alembic_version') IS NOT NULL AS is_migrated
 """)
+# As migrations of former versions read it, which never change: without quotes.
+READ_SCHEMA_NAME = text("""
+SELECT current_schema() AS schema,
+       to_regnamespace(current_schema())::oid IS NOT DISTINCT FROM
+           (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AS is_plain
+""")
 
 
 def migrate_all(
@@ -33,6 +39,7 @@ def migrate_all(
     Raises:
         ConfigurationError: with what to do first.
     """
+    _check_schema_name(engine)
     _check_letter_case(engine, say)
     _prepare_for_pooler(settings, settings.database_url)
     passed_over = migrate(
@@ -48,6 +55,17 @@ def migrate_all(
     if not own_logins and (what_to_do := missing_roles(engine)):
         say(f"Warning: {what_to_do}")
     return passed_over
+
+
+def _check_schema_name(engine: Engine) -> None:
+    """Raises ConfigurationError for one that our SQL takes for another."""
+    with engine.connect() as connection:
+        name = connection.execute(READ_SCHEMA_NAME).one()
+    if not name.is_plain:
+        raise ConfigurationError(
+            f"The schema {name.schema} cannot be used: name it with lower-case letters, digits and"
+            " underscores."
+        )
 
 
 def _check_letter_case(engine: Engine, say: Callable[[str], None]) -> None:

@@ -47,7 +47,7 @@ def _stop(home: Home) -> bool:
         if state is not None:
             stop_supervisor(home, state.supervisor_pid)
     if not was_started(home):
-        return False
+        return clear_away(home) > 0  # of a home that was deleted under a running system
     try:
         lock = lock_home(home)
     except AlreadyRunningError as error:

@@ -3,11 +3,13 @@
 import json
 import os
 import sys
+from pathlib import Path
 
 import click
 
 from deploy.cli.settings_reference import settings_reference
 from deploy.local.environment import (
+    DIRECTORIES,
     given_variables,
     recorded_variables,
     settings_of_running_system,
@@ -78,7 +80,9 @@ def _overridden(home: Home) -> list[str]:
         running = recorded.get(variable(name))
         if running is None and not field.is_required():
             running = _shown(field.default)
-        if given and given != running and name != "keys_dir":  # that may be relative
+        if given is not None and variable(name) in DIRECTORIES:
+            given = str(Path(given).absolute())
+        if given is not None and given != running:
             found.append(variable(name))
     return found
 

@@ -47,7 +47,8 @@ and logged as `variables_ignored`. Put connection options into the URL, for exam
 `EVENTIFY_DATABASE_URL=postgresql://app:password@db/eventify?sslmode=verify-full&sslrootcert=/etc/ca.pem`.
 `connect_timeout`, `keepalives_...`, `tcp_user_timeout` and `target_session_attrs` in it come
 before ours, and its `options` are kept, but for settings that Eventify sets itself, such as its
-timeouts; `application_name` is ours.
+timeouts; `application_name` is ours. Paths in URLs are absolute: a service has a working directory
+of its own.
 """
 
 

@@ -17,7 +17,7 @@ from shared.errors import ConfigurationError
 RUNS_UNSUPERVISED = 2
 RUNS_IN_PART = 3
 UNSUPERVISED = """\
-The supervisor was killed. These processes are running without it, and are not restarted.
+The supervisor was killed, or its directory deleted. These processes are left of it.
 `eventify up` takes over: it stops them and starts everything again. `eventify down` stops them.
 """
 
@@ -91,8 +91,8 @@ def _report(home: Home) -> dict[str, Any] | None:
 def _text(report: dict[str, Any]) -> str:
     """The report as text, without passwords."""
     lines = [
-        f"gateway   {report['gateway_url']}",
-        f"catalog   {report['catalog_url']}",
+        f"gateway   {report['gateway_url'] or '-'}",
+        f"catalog   {report['catalog_url'] or '-'}",
         f"database  {without_passwords(report['database_url'] or '-')}",
         f"redis     {without_passwords(report['redis_url'] or '-')}",
         "",

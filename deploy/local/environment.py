@@ -22,6 +22,10 @@ from shared.free_port import free_port
 
 DATABASE = variable("database_url")
 LOGINS = {variable(setting) for setting in ROLE_OF_SETTING}
+# Empty they trust no proxy; any other empty variable counts as not set.
+EMPTY_COUNTS = {variable("trusted_proxies")}
+# Services have another working directory than the caller.
+DIRECTORIES = {variable("keys_dir"), variable("heartbeat_dir")}
 
 
 def given_variables(caller: Mapping[str, str]) -> dict[str, str]:
@@ -33,7 +37,11 @@ def given_variables(caller: Mapping[str, str]) -> dict[str, str]:
     Raises:
         ConfigurationError: the directory, or a file in it, cannot be read.
     """
-    given = {name: value for name, value in caller.items() if name.startswith(PREFIX) and value}
+    given = {
+        name: value
+        for name, value in caller.items()
+        if name.startswith(PREFIX) and (value or name in EMPTY_COUNTS)
+    }
     files = {variable(name): value for name, value in settings_in_files(given).items()}
     given.pop(SECRETS_DIR, None)
     return files | given
@@ -80,9 +88,8 @@ def service_environment(
         "EVENTIFY_METRICS_PORT": "0",
     }
     environment = defaults | given | fixed
-    # Services have another working directory than the caller.
-    environment["EVENTIFY_KEYS_DIR"] = str(Path(environment["EVENTIFY_KEYS_DIR"]).absolute())
-    return environment
+    directories = {name: environment[name] for name in DIRECTORIES & environment.keys()}
+    return environment | {name: str(Path(path).absolute()) for name, path in directories.items()}
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:

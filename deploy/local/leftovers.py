@@ -1,4 +1,4 @@
-"""Finds and ends the processes of a system whose supervisor was killed."""
+"""Finds and ends the processes of a system whose supervisor was killed, or its home deleted."""
 
 import signal
 import time
@@ -16,6 +16,8 @@ KILLED_SECONDS = 5
 EMBEDDED_SERVERS = {"postgres": "postgres", "valkey-server": "valkey"}
 # supervisord sets it in the environment of each program.
 NAME_VARIABLE = "SUPERVISOR_PROCESS_NAME"
+# It has none itself, and is a leftover where its home was deleted.
+SUPERVISOR = "supervisor"
 
 
 def end_leftovers(home: Home, services_seconds: int, servers_seconds: int) -> int:
@@ -34,14 +36,16 @@ def end_leftovers(home: Home, services_seconds: int, servers_seconds: int) -> in
 
 
 def unsupervised_processes(home: Home) -> list[Process]:
-    """The programs of a killed supervisor, by name, without their children."""
+    """Programs without a supervisor, or a supervisor without its home; not their children."""
     found = _leftovers(home)
     pids = {process.pid for process in found}
     processes = []
     for process in found:
         with suppress(psutil.Error):
             if process.ppid() not in pids:
-                name = EMBEDDED_SERVERS.get(process.name()) or process.environ()[NAME_VARIABLE]
+                name = EMBEDDED_SERVERS.get(process.name()) or process.environ().get(
+                    NAME_VARIABLE, SUPERVISOR
+                )
                 processes.append(Process(name, "unsupervised", process.pid, restarts=None))
     return sorted(processes, key=lambda process: (process.name, process.pid or 0))
 

@@ -2,13 +2,11 @@
 
 import sys
 
-from deploy.local.supervisor.program import Program, ProgramGroup
+from deploy.local.supervisor.program import STOP_MARGIN_SECONDS, Program, ProgramGroup
 from shared.config.settings import Settings, variable
 from shared.database.logins import ROLE_OF_SETTING, login_urls
 
 SERVERS, SERVICES, GATEWAYS = "servers", "services", "gateways"
-# A process still closes its connections after its own limit.
-STOP_MARGIN_SECONDS = 5
 
 
 def service_groups(settings: Settings, gateways: int, workers: int) -> tuple[ProgramGroup, ...]:

@@ -28,6 +28,7 @@ from deploy.local.readiness import (
     wait_for_services,
     wait_for_supervisor,
 )
+from deploy.local.servers.connections import max_connections
 from deploy.local.servers.embedded import (
     DATABASE_NAME,
     prepare_postgres,
@@ -106,7 +107,8 @@ def start(home: Home, options: UpOptions, say: Say, stop_requested: StopRequeste
         if ended := clear_away(home):
             say(f"Stopped {ended} processes of a killed supervisor.")
         ports = [held.enter_context(reserve_port(*address)) for address in _addresses(known)]
-        servers = _prepare_servers(home, environment, say)
+        connections = max_connections(known, options.gateways, options.workers)
+        servers = _prepare_servers(home, environment, connections, say)
         settings = settings_from(environment)
         ensure_signing_key(settings.keys_dir)
         _empty(home.metrics)
@@ -176,15 +178,20 @@ def _empty(folder: Path) -> None:
     folder.mkdir(exist_ok=True, mode=0o700)
 
 
-def _prepare_servers(home: Home, environment: dict[str, str], say: Say) -> tuple[Program, ...]:
-    """The embedded servers that the caller did not replace; adds their URLs to the environment."""
+def _prepare_servers(
+    home: Home, environment: dict[str, str], connections: int, say: Say
+) -> tuple[Program, ...]:
+    """The embedded servers that the caller did not replace; adds their URLs to the environment.
+
+    `connections`: those that an embedded PostgreSQL allows.
+    """
     servers = []
     if "EVENTIFY_DATABASE_URL" in environment:
         with database(settings_from(environment)) as engine:
             engine.connect().close()
     else:
         with _timed("PostgreSQL's files", say):
-            postgres = prepare_postgres(home.postgres, free_port())
+            postgres = prepare_postgres(home.postgres, free_port(), connections)
         environment["EVENTIFY_DATABASE_URL"] = postgres.url
         environment |= service_logins(home.postgres, postgres.url)
         servers.append(postgres.program)

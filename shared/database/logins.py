@@ -1,5 +1,6 @@
 """The services' own logins, which `eventify migrate` creates from their URLs."""
 
+from collections.abc import Collection
 from contextlib import closing
 from functools import partial
 
@@ -26,7 +27,9 @@ SELECT rolsuper OR pg_has_role(rolname, (SELECT relowner FROM pg_class
     WHERE relname = 'requests' AND relnamespace = current_schema()::regnamespace), 'MEMBER')
 FROM pg_roles WHERE rolname = :name
 """)
-HAS_ROLE = "SELECT pg_has_role(session_user, %s, 'USAGE')"
+# NULL if the role is missing.
+HAS_ROLE = "SELECT pg_has_role(session_user, to_regrole(%s), 'USAGE')"
+READ_NAMES = text("SELECT rolname FROM pg_roles")
 
 
 def login_urls(settings: Settings) -> dict[str, str]:
@@ -45,8 +48,9 @@ def make_logins(engine: Engine, settings: Settings) -> None:
 
     Raises:
         ConfigurationError: a URL has no user and password, or its user has more rights than the
-            service; or a login is missing and this owner may not create it.
+            service; or logins are missing and this owner may not create them.
     """
+    refused = {}
     for setting, url in login_urls(settings).items():
         role, named = ROLE_OF_SETTING[setting], sqlalchemy_url(url)
         if not named.username or not named.password:
@@ -60,11 +64,26 @@ def make_logins(engine: Engine, settings: Settings) -> None:
         except DBAPIError as error:
             if not isinstance(error.orig, errors.InsufficientPrivilege):
                 raise
-            raise ConfigurationError(
-                f"The login {named.username} of {variable(setting)} does not work, and"
-                f" {engine.url.username} may not create it. Have an administrator run:"
-                f" CREATE ROLE {_quoted(named.username)} LOGIN PASSWORD '...' IN ROLE {role};"
-            ) from error
+            refused[setting] = (named.username, role)
+    if refused:
+        logins = ", ".join(f"{name} of {variable(one)}" for one, (name, _) in refused.items())
+        raise ConfigurationError(
+            f"Logins do not work, and {engine.url.username} may not create them: {logins}."
+            f" Have an administrator run: {_commands(engine, refused.values())}"
+            " Then migrate again."
+        )
+
+
+def _commands(engine: Engine, logins: Collection[tuple[str, str]]) -> str:
+    """What creates these logins and what is missing of their roles."""
+    with engine.connect() as asking:
+        there = set(asking.scalars(READ_NAMES))
+    commands = {f"CREATE ROLE {role} NOLOGIN;": None for _, role in logins if role not in there}
+    for name, role in logins:
+        verb = "ALTER" if name in there else "CREATE"
+        commands[f"{verb} ROLE {_quoted(name)} LOGIN PASSWORD '...';"] = None
+        commands[f"GRANT {role} TO {_quoted(name)};"] = None
+    return " ".join(commands)
 
 
 def _check_powerless(engine: Engine, setting: str, name: str) -> None:

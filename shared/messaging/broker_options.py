@@ -1,14 +1,15 @@
 """Celery's options for each kind of broker, by its URL."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import quote
 
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.retry import Retry
 
-from shared.config.redis_url import SENTINELS, Credentials, read_sentinels
+from shared.config.redis_url import SENTINELS, read_sentinels
 
 # Limits for sending a wake-up: the drivers wait for ever by default.
 CONNECT_TIMEOUT_SECONDS = 2
@@ -21,6 +22,7 @@ HEARTBEAT_SECONDS = 5
 HEALTH_CHECK_SECONDS = 2
 # On to the next sentinel: redis-py retries an unavailable one three times, over seconds.
 AT_ONCE = Retry(NoBackoff(), 0)
+REDIS_PORT = 6379
 # RabbitMQ does not change a queue that exists, and another declaration of it is an error: to change
 # one of these, delete the queue. A wake-up is worth nothing after seconds; the oldest are dropped.
 QUORUM_QUEUE: dict[str, str | int] = {
@@ -33,13 +35,15 @@ QUORUM_QUEUE: dict[str, str | int] = {
 @dataclass(frozen=True, slots=True)
 class Broker:
     """`url`: in kombu's syntax. `transport_options`: of kombu's driver. `queue_arguments`: of our
-    queue's declaration. `heartbeat_seconds`: None for Celery's default.
+    queue's declaration. `heartbeat_seconds`: None for Celery's default. `tls`: redis-py's options
+    of a connection with TLS; None leaves it to the URL.
     """
 
     url: str
     transport_options: dict[str, Any]
     queue_arguments: dict[str, str | int] = field(default_factory=dict)
     heartbeat_seconds: int | None = None
+    tls: dict[str, Any] | None = None
 
 
 def broker_for(url: str, visibility_seconds: int) -> Broker:
@@ -79,18 +83,28 @@ def _redis(url: str, visibility_seconds: int, **more: Any) -> Broker:
     return Broker(url, options)
 
 
+def _redis_by_tcp(url: str, visibility_seconds: int) -> Broker:
+    """kombu refuses options in the query, which redis-py reads."""
+    named = _read(url)
+    scheme, _, _ = url.partition("://")
+    host, port = named.get("host", "localhost"), named.get("port", REDIS_PORT)
+    address = f"{scheme}://{_userinfo(named)}{_host(host)}:{port}/{named.get('db', 0)}"
+    return _redis(address, visibility_seconds)
+
+
 def _redis_by_tls(url: str, visibility_seconds: int) -> Broker:
     """kombu verifies no certificate by default; redis-py, which reads results, always does."""
-    address, _, query = url.partition("?")
-    options = {"ssl_cert_reqs": "required"} | dict(parse_qsl(query))
-    return _redis(f"{address}?{urlencode(options)}", visibility_seconds)
+    options = {name: value for name, value in _read(url).items() if name.startswith("ssl_")}
+    plain = _redis_by_tcp(url, visibility_seconds)
+    return replace(plain, tls={"ssl_cert_reqs": "required"} | options)
 
 
 def _redis_by_socket(url: str, visibility_seconds: int) -> Broker:
     """kombu has its own scheme for a socket, and its own name for the database."""
-    address, _, query = url.removeprefix("unix://").partition("?")
-    database = dict(parse_qsl(query)).get("db", "0")
-    return _redis(f"redis+socket://{address}?virtual_host={database}", visibility_seconds)
+    named = _read(url)
+    path, database = quote(named["path"]), named.get("db", 0)
+    address = f"redis+socket://{_userinfo(named)}{path}?virtual_host={database}"
+    return _redis(address, visibility_seconds)
 
 
 def _redis_by_sentinels(url: str, visibility_seconds: int) -> Broker:
@@ -108,6 +122,12 @@ def _redis_by_sentinels(url: str, visibility_seconds: int) -> Broker:
     )
 
 
+def _read(url: str) -> dict[str, Any]:
+    """What redis-py reads in a URL and its query."""
+    read: Callable[[str], dict[str, Any]] = parse_url  # it has no types
+    return read(url)
+
+
 def _redis_limits() -> dict[str, Any]:
     return {
         "socket_timeout": REDIS_TIMEOUT_SECONDS,
@@ -115,11 +135,9 @@ def _redis_limits() -> dict[str, Any]:
     }
 
 
-def _userinfo(credentials: Credentials) -> str:
-    if not credentials:
-        return ""
-    username, password = (quote(credentials.get(x, ""), safe="") for x in ("username", "password"))
-    return f"{username}:{password}@"
+def _userinfo(named: Mapping[str, Any]) -> str:
+    username, password = (quote(named.get(x, ""), safe="") for x in ("username", "password"))
+    return f"{username}:{password}@" if username or password else ""
 
 
 def _host(host: str) -> str:
@@ -129,7 +147,7 @@ def _host(host: str) -> str:
 READERS: dict[str, Callable[[str, int], Broker]] = {
     "amqp://": _rabbitmq,
     "amqps://": _rabbitmq,
-    "redis://": _redis,
+    "redis://": _redis_by_tcp,
     "rediss://": _redis_by_tls,
     "unix://": _redis_by_socket,
     SENTINELS: _redis_by_sentinels,

@@ -41,6 +41,7 @@ def make_celery(settings: Settings) -> Celery:
         broker_pool_limit=2,
         broker_connection_timeout=CONNECT_TIMEOUT_SECONDS,
         broker_transport_options=broker.transport_options,
+        broker_use_ssl=broker.tls or False,
         task_publish_retry=True,
         task_publish_retry_policy={
             "max_retries": 1,

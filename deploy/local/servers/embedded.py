@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from deploy.local.servers.connections import LEAST_CONNECTIONS
 from deploy.local.servers.wheels import ensure_user, postgres_programs, valkey_program
 from deploy.local.supervisor.program import POSTGRES_STOP_SECONDS, Program
 from shared.config.database_url import with_login
@@ -52,7 +53,9 @@ def run_as(user: str | None) -> RunAs:
     return {} if user is None else {"user": user, "group": user, "extra_groups": []}
 
 
-def prepare_postgres(folder: Path, port: int) -> EmbeddedServer:
+def prepare_postgres(
+    folder: Path, port: int, connections: int = LEAST_CONNECTIONS
+) -> EmbeddedServer:
     """Make a data directory where there is none; returns how to run PostgreSQL on it.
 
     Commits are as durable as PostgreSQL's defaults make them: `fsync` stays on.
@@ -78,7 +81,7 @@ def prepare_postgres(folder: Path, port: int) -> EmbeddedServer:
     settings = {
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",
-        "max_connections": "200",
+        "max_connections": str(connections),
         "shared_buffers": "128MB",
         # Purchases are written in bursts: fewer, longer checkpoints. After each the first change of
         # a page writes all of it, which is most of the WAL.
@@ -202,7 +205,7 @@ def _give_to(user: str, folder: Path) -> None:
     """Give the folder to the unprivileged user, with access to it and to PostgreSQL's programs.
 
     Parent directories get the execute permission where it is missing: EVENTIFY_HOME for the user's
-    group, those above it for all (`o+x`).
+    group, all others for all (`o+x`).
     """
     try:
         ensure_user(user)
@@ -214,16 +217,18 @@ def _give_to(user: str, folder: Path) -> None:
     uid, gid = _ids(user)
     _check_owner(folder / "data", uid)
     os.chown(folder, uid, gid)
-    for target in (folder.resolve(), postgres_programs().resolve()):
-        for parent in target.parents:
-            mode = parent.stat().st_mode
-            if mode & 0o001:
-                continue
-            if parent == folder.resolve().parent:
-                os.chown(parent, -1, gid)
-                parent.chmod(mode & ~0o077 | 0o010)
-            else:
-                parent.chmod(mode | 0o001)
+    home = folder.absolute().parent
+    # The folder, or `data` in it, may be a link, say to another disk.
+    targets = (folder.absolute(), (folder / "data").resolve(), postgres_programs().resolve())
+    for parent in {parent for target in targets for parent in target.parents} - {folder.resolve()}:
+        mode = parent.stat().st_mode
+        if mode & 0o001:
+            continue
+        if parent == home:
+            os.chown(parent, -1, gid)
+            parent.chmod(mode & ~0o077 | 0o010)
+        else:
+            parent.chmod(mode | 0o001)
 
 
 def _check_owner(data: Path, uid: int) -> None:

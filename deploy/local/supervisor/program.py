@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 # Its last checkpoint may have gigabytes to write; killed, it would have them to replay.
 POSTGRES_STOP_SECONDS = 60
+# A process still closes its connections after its own limit.
+STOP_MARGIN_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)

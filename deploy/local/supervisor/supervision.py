@@ -16,16 +16,26 @@ import psutil
 from deploy.local.home import Home, read_state
 from deploy.local.leftovers import end_leftovers, is_running
 from deploy.local.supervisor.config import supervisor_config
-from deploy.local.supervisor.program import POSTGRES_STOP_SECONDS, ProgramGroup
+from deploy.local.supervisor.program import POSTGRES_STOP_SECONDS, STOP_MARGIN_SECONDS, ProgramGroup
+from shared.config.settings import Settings, variable
 from shared.errors import ConfigurationError
 from shared.process import SUPERVISED_IN
 
-# Longer than all groups together may take until they are killed.
-STOP_SECONDS = 120
-# How long a service without a supervisor may take to stop.
-LEFTOVER_SECONDS = 15
+# What the supervisor itself may take beside its programs.
+SUPERVISOR_SECONDS = 30
 SOCKET_NAME = "supervisor.sock"
 SUPERVISOR = "supervisor.supervisord"
+
+
+def service_seconds(environment: Mapping[str, str]) -> int:
+    """After which a service is killed that does not stop, with this environment."""
+    default = Settings.model_fields["shutdown_seconds"].default
+    return int(float(environment.get(variable("shutdown_seconds"), default))) + STOP_MARGIN_SECONDS
+
+
+def stop_seconds(environment: Mapping[str, str]) -> int:
+    """Longer than all groups may take, one after another, until they are killed."""
+    return 2 * service_seconds(environment) + POSTGRES_STOP_SECONDS + SUPERVISOR_SECONDS
 
 
 def make_socket_path() -> str:
@@ -81,7 +91,7 @@ def stop_supervisor(home: Home, pid: int) -> None:
         supervisor.send_signal(signal.SIGTERM)
     except psutil.Error:
         return  # it has just exited
-    deadline = time.monotonic() + STOP_SECONDS
+    deadline = time.monotonic() + stop_seconds(_recorded(home))
     while is_running(supervisor):
         if time.monotonic() > deadline:
             raise ConfigurationError(f"The supervisor (pid {pid}) of {home.path} does not stop.")
@@ -93,9 +103,15 @@ def clear_away(home: Home) -> int:
 
     Returns the number of processes ended.
     """
-    ended = end_leftovers(home, LEFTOVER_SECONDS, POSTGRES_STOP_SECONDS)
+    ended = end_leftovers(home, service_seconds(_recorded(home)), POSTGRES_STOP_SECONDS)
     state = read_state(home)
     if state is not None and Path(state.supervisor_socket).name == SOCKET_NAME:
         shutil.rmtree(Path(state.supervisor_socket).parent, ignore_errors=True)
     home.state_file.unlink(missing_ok=True)
     return ended
+
+
+def _recorded(home: Home) -> Mapping[str, str]:
+    """The environment of the services, as it was last started."""
+    state = read_state(home)
+    return state.environment if state else {}

@@ -5,7 +5,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -126,12 +126,12 @@ def project(engine: Engine, folder: Path) -> Iterator[ComposeProject]:
             )
 
 
-def configuration(*arguments: str) -> dict[str, Any]:
+def configuration(*arguments: str, given: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The repository's compose file with all its profiles, as docker compose itself reads it."""
     command = ["--env-file", os.devnull, "--file", str(PROJECT / "docker-compose.yml")]
     done = subprocess.run(
         [docker_compose(), *command, "--profile", "*", "config", "--format=json", *arguments],
-        env=clean_environment(),
+        env=clean_environment() | dict(given or {}),
         capture_output=True,
         text=True,
         check=False,

@@ -1,7 +1,8 @@
-"""`eventify migrate` where lower() knows only ASCII, and the database that the guide makes."""
+"""`eventify migrate` with another locale or schema, and in the database that the guide makes."""
 
 import re
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner
@@ -12,7 +13,7 @@ from deploy.migration import DATABASE_OPTIONS
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.migrate import migrate
-from tests.support.factories import rows, scalar
+from tests.support.factories import rows, run, scalar
 from tests.support.servers import run_admin
 from tests.support.services import PROJECT
 
@@ -66,3 +67,22 @@ def test_a_database_as_the_guide_makes_it_knows_letter_case(elsewhere: Settings)
     done = CliRunner().invoke(main, ["migrate"])
     assert done.exit_code == 0, done.output
     assert "Warning" not in done.output
+
+
+@pytest.mark.parametrize("elsewhere", [DATABASE_OPTIONS], indirect=True)
+@pytest.mark.parametrize(
+    ("schema", "code", "output"),
+    [("shop", 0, ""), ("Shop", 1, "The schema Shop cannot be used"), ("a.b", 1, "The schema a.b")],
+)
+def test_a_schema_that_is_not_read_by_its_plain_name_is_refused(
+    elsewhere: Settings, monkeypatch: pytest.MonkeyPatch, schema: str, code: int, output: str
+) -> None:
+    engine = open_engine(elsewhere, "test")
+    run(engine, f'CREATE SCHEMA "{schema}"')
+    run(engine, "CREATE SCHEMA IF NOT EXISTS shop")
+    engine.dispose()
+    options = quote(f'-csearch_path="{schema}"')
+    monkeypatch.setenv("EVENTIFY_DATABASE_URL", f"{elsewhere.database_url}?options={options}")
+    done = CliRunner().invoke(main, ["migrate"])
+    assert done.exit_code == code, done.output
+    assert output in done.output

@@ -229,6 +229,14 @@ def test_the_servers_log_no_rows_and_have_memory_limits(
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "trusted"), [({}, "127.0.0.1,::1"), ({"EVENTIFY_TRUSTED_PROXIES": ""}, "")]
+)
+def test_no_proxy_is_trusted_where_none_is_named(given: dict[str, str], trusted: str) -> None:
+    gateway = configuration(given=given)["services"]["gateway"]
+    assert gateway["environment"]["EVENTIFY_TRUSTED_PROXIES"] == trusted
+
+
 def test_mounted_files_exist(services: dict[str, dict[str, Any]]) -> None:
     for name, service in services.items():
         for volume in service.get("volumes") or []:
@@ -237,7 +245,7 @@ def test_mounted_files_exist(services: dict[str, dict[str, Any]]) -> None:
 
 
 def test_every_variable_is_in_the_example_with_its_default() -> None:
-    used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (PROJECT / "docker-compose.yml").read_text()))
+    used = dict(re.findall(r"\$\{(\w+):?-([^}]*)\}", (PROJECT / "docker-compose.yml").read_text()))
     example = (PROJECT / ".env.example").read_text()
     explained = dict(re.findall(r"^#([A-Z_]+)=(.*)$", example, re.MULTILINE))
     assert explained == used

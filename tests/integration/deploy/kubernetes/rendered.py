@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 Resource = dict[str, Any]
-OURS = ("gateway", "catalog", "worker", "sweeper", "sender", "auditor", "migrate")
+OURS = ("gateway", "catalog", "worker", "sweeper", "sender", "auditor", "migrate", "operator")
 # What CloudNativePG makes of a Cluster: pods that bear this label.
 OPERATOR_PODS = {"Cluster": "cnpg.io/cluster"}
 

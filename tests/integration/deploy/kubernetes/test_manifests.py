@@ -52,6 +52,8 @@ def test_every_command_exists(rendered: Rendered) -> None:
             for first, *rest in [container["command"], *commands]:
                 if first == "eventify":
                     assert rest[0] in COMMANDS
+                elif workload["metadata"]["name"] == "operator":
+                    assert first == "sleep"
                 else:
                     assert (first, rest[0]) == ("python", "-m")
                     assert find_spec(rest[1])
@@ -68,7 +70,7 @@ def test_eventify_is_one_image_and_every_image_has_a_tag(rendered: Rendered) -> 
 def test_liveness_probes_need_no_database(rendered: Rendered) -> None:
     for workload in rendered.ours():
         name = workload["metadata"]["name"]
-        if name in ("migrate", "auditor"):
+        if name in ("migrate", "auditor", "operator"):
             continue
         (container,) = pod_spec(workload)["containers"]
         for probe in (container["startupProbe"], container["livenessProbe"]):
@@ -145,7 +147,10 @@ def test_every_selector_finds_its_pods(rendered: Rendered) -> None:
         assert "replicas" not in target["spec"]
 
 
-DATABASE_CLIENTS = ("gateway", "catalog", "worker", "sweeper", "sender", "migrate", "auditor")
+DATABASE_CLIENTS = (
+    *("gateway", "catalog", "worker", "sweeper", "sender"),
+    *("migrate", "auditor", "operator"),
+)
 BROKER_CLIENTS = ("catalog", "gateway", "worker", "sweeper", "sender")
 
 
@@ -185,6 +190,21 @@ def test_an_audit_runs_every_six_hours_as_its_own_login_and_reports_violations_a
     (source,) = secrets["projected"]["sources"]
     (item,) = source["secret"]["items"]
     assert item == {"key": "eventify_auditor_database_url", "path": "eventify_database_url"}
+
+
+def test_the_operator_has_a_pod_with_the_rights_of_the_migration_only_when_asked_for(
+    rendered: Rendered,
+) -> None:
+    cron = rendered.named("CronJob", "operator")
+    migrate = rendered.named("Job", "migrate")
+    assert cron["spec"]["suspend"] is True
+    assert pod_spec(cron)["volumes"] == pod_spec(migrate)["volumes"]
+    ((container,), (migration,)) = (pod_spec(one)["containers"] for one in (cron, migrate))
+    assert container["volumeMounts"] == migration["volumeMounts"]
+    # It waits for commands, and ends when nobody deletes it.
+    job = cron["spec"]["jobTemplate"]["spec"]
+    assert container["command"] == ["sleep", str(job["activeDeadlineSeconds"])]
+    assert {"backoffLimit", "ttlSecondsAfterFinished"} <= job.keys()
 
 
 def test_the_sender_may_go_to_the_internet_and_not_inside(rendered: Rendered) -> None:

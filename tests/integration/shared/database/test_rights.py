@@ -17,7 +17,7 @@ from purchase_worker.audit.findings import GUARDS
 from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.database_url import with_login
-from shared.config.settings import Settings
+from shared.config.settings import Settings, variable
 from shared.database.engine import open_engine
 from shared.database.logins import ROLE_OF_SETTING, make_logins
 from shared.database.migrate import migrate
@@ -724,3 +724,36 @@ def test_logins_that_may_not_be_created_are_named_with_the_command(
     migrate(plain_owner)
     with pytest.raises(ConfigurationError, match="Have an administrator run: CREATE ROLE"):
         make_logins(plain_owner, own_logins)
+
+
+def test_on_a_cluster_without_our_roles_the_commands_create_them_first(
+    plain_owner: Engine,
+    postgres_url: str,
+    own_logins: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    migrate(plain_owner)
+    prefix = f"{plain_owner.url.database}_new"
+    roles = {setting: role.replace("eventify", prefix) for setting, role in ROLE_OF_SETTING.items()}
+    for setting, role in roles.items():
+        monkeypatch.setitem(ROLE_OF_SETTING, setting, role)
+    urls = {
+        setting: plain_owner.url.set(username=make_url(getattr(own_logins, setting)).username)
+        for setting in roles
+    }
+    settings = own_logins.model_copy(
+        update={one: url.render_as_string(hide_password=False) for one, url in urls.items()}
+    )
+    first = str(urls["gateway_database_url"].username)
+    run_admin(postgres_url, f"CREATE ROLE {first} LOGIN PASSWORD 'secret'")
+    try:
+        with pytest.raises(ConfigurationError, match="Then migrate again") as error:
+            make_logins(plain_owner, settings)
+        assert all(variable(setting) in str(error.value) for setting in roles)
+        _, _, commands = str(error.value).partition("Have an administrator run: ")
+        for command in commands.removesuffix(" Then migrate again.").split("; "):
+            run_admin(postgres_url, command.replace("'...'", "'secret'"))
+        make_logins(plain_owner, settings)
+    finally:
+        for role in roles.values():
+            run_admin(postgres_url, f"DROP ROLE IF EXISTS {role}")

@@ -21,6 +21,7 @@ def test_the_callers_variables_override_defaults() -> None:
         "EVENTIFY_SWEEP_INTERVAL_SECONDS": "2",
         "EVENTIFY_KEYS_DIR": "/etc/keys",
         "EVENTIFY_REDIS_URL": "",
+        "EVENTIFY_TRUSTED_PROXIES": "",
         "PATH": "/bin",
     }
 
@@ -34,16 +35,21 @@ def test_the_callers_variables_override_defaults() -> None:
         "EVENTIFY_CATALOG_URL": "http://127.0.0.1:9001",
         "EVENTIFY_KEYS_DIR": "/etc/keys",
         "EVENTIFY_SWEEP_INTERVAL_SECONDS": "2",
+        "EVENTIFY_TRUSTED_PROXIES": "",
         "EVENTIFY_METRICS_PORT": "0",
         "PROMETHEUS_MULTIPROC_DIR": "/srv/eventify/metrics",
     }
 
 
-def test_the_keys_directory_is_absolute() -> None:
-    assert service_environment({}, HOME, "::1", 8000)["EVENTIFY_KEYS_DIR"] == "/srv/eventify/keys"
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [("EVENTIFY_KEYS_DIR", "/srv/eventify/keys"), ("EVENTIFY_HEARTBEAT_DIR", None)],
+)
+def test_directories_are_absolute(name: str, default: str | None) -> None:
+    assert service_environment({}, HOME, "::1", 8000).get(name) == default
 
-    relative = service_environment({"EVENTIFY_KEYS_DIR": "keys"}, HOME, "::1", 8000)
-    assert Path(relative["EVENTIFY_KEYS_DIR"]).is_absolute()
+    relative = service_environment({name: "here"}, HOME, "::1", 8000)
+    assert relative[name] == str(Path("here").absolute())
 
 
 @pytest.mark.parametrize(

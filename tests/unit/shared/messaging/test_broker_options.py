@@ -1,6 +1,9 @@
 """Celery's options for each kind of broker."""
 
+from types import SimpleNamespace
+
 import pytest
+from redis import Redis
 
 from shared.config.broker_url import check_broker_url
 from shared.config.settings import Settings
@@ -39,20 +42,40 @@ def test_each_sentinel_is_given_with_all_it_takes_to_be_the_first_that_is_asked(
 
 
 @pytest.mark.parametrize(
-    ("url", "expected"),
+    ("query", "tls"),
     [
-        ("rediss://:p%40ss@redis/1", "required"),
-        ("rediss://:p%40ss@redis/1?ssl_cert_reqs=none", "none"),
+        ("", {"ssl_cert_reqs": "required"}),
+        ("?ssl_cert_reqs=none", {"ssl_cert_reqs": "none"}),
+        (
+            "?db=1&ssl_ca_certs=/ca.pem&ssl_check_hostname=no&ssl_min_version=772",
+            {
+                "ssl_cert_reqs": "required",
+                "ssl_ca_certs": "/ca.pem",
+                "ssl_check_hostname": False,
+                "ssl_min_version": 772,
+            },
+        ),
     ],
 )
-def test_a_certificate_is_required_unless_the_url_disables_it(url: str, expected: str) -> None:
-    broker = broker_for(url, VISIBILITY_SECONDS)
-    assert broker.url == f"rediss://:p%40ss@redis/1?ssl_cert_reqs={expected}"
+def test_a_certificate_is_required_unless_the_url_disables_it(
+    query: str, tls: dict[str, object]
+) -> None:
+    broker = broker_for(f"rediss://:p%40ss@redis/1{query}", VISIBILITY_SECONDS)
+    assert (broker.url, broker.tls) == ("rediss://:p%40ss@redis:6379/1", tls)
 
 
-def test_a_socket_is_named_as_kombu_reads_it() -> None:
-    broker = broker_for("unix://:secret@/run/redis.sock?db=2", VISIBILITY_SECONDS)
-    assert broker.url == "redis+socket://:secret@/run/redis.sock?virtual_host=2"
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("unix://:secret@/run/redis.sock?db=2", ":secret@/run/redis.sock?virtual_host=2"),
+        (
+            "unix:///run/a%20b.sock?db=1&username=ada&password=p%40ss&protocol=3",
+            "ada:p%40ss@/run/a%20b.sock?virtual_host=1",
+        ),
+    ],
+)
+def test_a_socket_is_named_as_kombu_reads_it(url: str, expected: str) -> None:
+    assert broker_for(url, VISIBILITY_SECONDS).url == f"redis+socket://{expected}"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +84,9 @@ def test_a_socket_is_named_as_kombu_reads_it() -> None:
         "redis://redis/0",
         "rediss://redis/0",
         "unix:///run/redis.sock",
+        "redis://redis?db=2&protocol=3&health_check_interval=30",
+        "rediss://redis?db=2&ssl_cert_reqs=none&socket_timeout=1",
+        "unix:///run/redis.sock?db=1&password=secret&protocol=3",
         "redis+sentinel://first,second/tickets",
         "amqp://ada:secret@rabbit//",
         "amqps://rabbit",
@@ -72,6 +98,27 @@ def test_celery_can_be_made_for_each_kind(url: str) -> None:
     settings = Settings(database_url="postgresql://db/x", broker_url=url)
     with make_celery(settings) as celery, celery.connection_for_write() as connection:
         assert connection.transport_cls
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://ada:p%40ss@redis:6380/2",
+        "redis://redis:6380/1?db=2&username=ada&password=p%40ss&protocol=3&max_connections=9",
+        "redis://ada:p%40ss@[::1]:6380?db=2&password=other",
+        "rediss://redis:6380?db=2&username=ada&password=p%40ss&ssl_ca_certs=/ca.pem",
+        "unix:///run/redis.sock?db=2&username=ada&password=p%40ss",
+    ],
+)
+def test_wakeups_are_sent_where_results_are_read(url: str) -> None:
+    settings = Settings(database_url="postgresql://db/x", redis_url=url)
+    ours = Redis.from_url(url).connection_pool.connection_kwargs
+    names = {"host", "port", "path", "username", "password", "db", "ssl_ca_certs"}
+    with make_celery(settings) as celery, celery.connection_for_write() as connection:
+        channel = object.__new__(connection.transport.Channel)  # its constructor connects
+        channel.connection = SimpleNamespace(client=connection, default_port=6379)
+        theirs = channel._connparams()
+    assert {n: theirs[n] for n in names & ours.keys()} == {n: ours[n] for n in names & ours.keys()}
 
 
 @pytest.mark.parametrize(
