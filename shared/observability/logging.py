@@ -21,7 +21,7 @@ with hidden("rich"):
     from structlog.typing import EventDict
 
 REDACTED = "[secret]"
-PASSWORD_IN_URL = re.compile(r"://[^:/@\s]*:([^@\s]+)@")
+PASSWORD_IN_URL = re.compile(r"://[^:/@\s]*:([^@\s]+)@|[?&](?:ssl)?password=([^&\s]+)")
 # A shorter one may be a common word; within a URL it is removed all the same.
 PASSWORD_MIN_CHARACTERS = 8
 # A line may contain a client's text, and each of these takes linear time: it starts with a fixed
@@ -157,7 +157,9 @@ def _without_tokens(word: re.Match[str]) -> str:
 def _passwords(settings: Settings) -> set[str]:
     """Those of our own URLs, quoted and unquoted."""
     urls = (settings.database_url, settings.redis_url, settings.celery_broker_url)
-    written = {password for url in urls for password in PASSWORD_IN_URL.findall(url)}
+    written = {
+        password for url in urls for found in PASSWORD_IN_URL.findall(url) for password in found
+    }
     both = written | {unquote(password) for password in written}
     return {password for password in both if len(password) >= PASSWORD_MIN_CHARACTERS}
 

@@ -14,6 +14,7 @@ PASSWORD = 'p@ss"w0rd/of us'
 SETTINGS = Settings(
     database_url="postgresql://eventify:p%40ss%22w0rd%2Fof%20us@db/eventify",
     redis_url="redis://:opensesame@cache:6379/0",
+    broker_url="redis://broker/0?password=shibboleth%21&protocol=3",
 )
 API_KEY = "evk_tgj-R_" + "0aZ" * 12 + "x"
 TOKEN = "eyJhbGciOiJSUzI1NiIs.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
@@ -37,6 +38,7 @@ def line(**fields: Any) -> str:
         (f'FATAL: password "{PASSWORD}" is wrong', f'FATAL: password "{REDACTED}" is wrong'),
         ("no route to p%40ss%22w0rd%2Fof%20us", f"no route to {REDACTED}"),
         ("redis says opensesame", f"redis says {REDACTED}"),
+        ("of shibboleth%21, or shibboleth!", f"of {REDACTED}, or {REDACTED}"),
         ("to amqp://guest:hop@rabbit:5672//", f"to amqp://{REDACTED}@rabbit:5672//"),
         (
             "a\n-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\nb",
