@@ -9,6 +9,8 @@ DECIDED_STATUSES = ("confirmed", "held", "rejected", "released", "expired", "can
 # Of a 400 without a purchase, and of a 409 to a confirmation or release.
 NOTHING_LEFT = ("not_enough_tickets", "all_held")
 HOLD_OVER = ("hold_expired", "hold_released")
+# Of a 400 without a purchase, with Retry-After.
+NOT_ON_SALE_NOW = ("sale_not_open", "sale_paused")
 
 
 class Meaning(StrEnum):
@@ -16,7 +18,7 @@ class Meaning(StrEnum):
     DECIDED = "decided"  # the outcome, with the purchase's id
     SOLD_OUT = "sold out"  # or all held; answered at the edge: nothing was stored
     HOLD_OVER = "hold over"  # the payment comes too late: it is given back
-    RETRY_LATER = "retry later"  # 429 or 503 with Retry-After
+    RETRY_LATER = "retry later"  # with Retry-After: 429, 503, or a sale paused or not yet open
     FINE = "fine"  # read as asked for
     FAILED = "failed"
 
@@ -71,7 +73,7 @@ class ClientResponse(msgspec.Struct, frozen=True):
             case 304:
                 return Meaning.FINE
             case 400:
-                return _meaning_of_problem(self.read())
+                return _meaning_of_problem(self.read(), self.retry_after_seconds)
             case 409 if (body := self.read()) is not None and body.code in HOLD_OVER:
                 return Meaning.HOLD_OVER
             case 429 | 503 if self.retry_after_seconds is not None:
@@ -103,9 +105,11 @@ def _meaning_of_content(body: AnswerBody | None) -> Meaning:
     return Meaning.DECIDED if body.status in DECIDED_STATUSES else Meaning.FINE
 
 
-def _meaning_of_problem(body: AnswerBody | None) -> Meaning:
+def _meaning_of_problem(body: AnswerBody | None, retry_after_seconds: float | None) -> Meaning:
     if body is None or body.code is None:
         return Meaning.FAILED
     if body.id is not None:
         return Meaning.DECIDED
+    if body.code in NOT_ON_SALE_NOW and retry_after_seconds is not None:
+        return Meaning.RETRY_LATER
     return Meaning.SOLD_OUT if body.code in NOTHING_LEFT else Meaning.FAILED

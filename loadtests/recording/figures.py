@@ -11,6 +11,8 @@ if TYPE_CHECKING:  # importing Locust changes a process: only its own may
 
 # Locust's column "Type" of all of them.
 SALE = "SALE"
+# How long a buyer stays for an outcome; the system's own waits are far below.
+OUTCOME_TIMEOUT_SECONDS = 60.0
 REQUEST_TO_202 = "request to 202"
 # Of buyers that wait for the decision, within the POST or by long-poll.
 REQUEST_TO_DECISION = "request to decision"
@@ -36,6 +38,11 @@ def retry_after(status: int) -> str:
     return f"[{status}, Retry-After]"
 
 
+def turned_away(name: str) -> str:
+    """Of buyers that `name` counts, those who were answered 503 until they left."""
+    return f"{name} [turned away]"
+
+
 # A count, though Locust shows all of its figures as milliseconds.
 POLLS_PER_PURCHASE = "polls per purchase (a count)"
 
@@ -44,7 +51,17 @@ def record(stats: "RequestStats", name: str, value: float) -> None:
     stats.get(name, SALE).log(round(value), 0)
 
 
-def record_undecided(
-    stats: "RequestStats", seconds: float, name: str = REQUEST_TO_DECISION
-) -> None:
-    stats.log_error(SALE, name, f"not decided within {seconds:.0f} s")
+def record_undecided(stats: "RequestStats", name: str) -> None:
+    stats.log_error(SALE, name, f"not decided within {OUTCOME_TIMEOUT_SECONDS:.0f} s")
+
+
+def waits(stats: "RequestStats", name: str) -> dict[int, int]:
+    """The histogram of a figure in milliseconds, in which those who left without an outcome waited
+    for as long as a buyer stays."""
+    entry, refused = stats.get(name, SALE), stats.entries.get((turned_away(name), SALE))
+    counts = dict(entry.response_times)
+    left = entry.num_failures + (refused.num_requests if refused is not None else 0)
+    if left:
+        stayed_ms = round(1000 * OUTCOME_TIMEOUT_SECONDS)
+        counts[stayed_ms] = counts.get(stayed_ms, 0) + left
+    return counts

@@ -21,6 +21,7 @@ from loadtests.recording.figures import (
     REQUEST_TO_DECISION,
     REQUEST_TO_SOLD_OUT,
     SALE,
+    waits,
 )
 from loadtests.recording.run import OBSERVATIONS_FILE, RecordedRun, Thresholds, write
 from loadtests.recording.timeline import Timeline, answers, latency
@@ -116,7 +117,7 @@ class Recorder:
             failures=stats.total.num_failures,
             users_max=max(moment.users for moment in moments),
             to_202=latency(stats.get(REQUEST_TO_202, SALE).response_times),
-            to_decision=latency(stats.get(REQUEST_TO_DECISION, SALE).response_times),
+            to_decision=latency(waits(stats, REQUEST_TO_DECISION)),
             to_sold_out=latency(stats.get(REQUEST_TO_SOLD_OUT, SALE).response_times),
             answers=answers(stats),
             moments=moments,
@@ -128,6 +129,12 @@ class Recorder:
     def _errors(self) -> Iterator[str]:
         for worker in sorted(self._workers - self._reported):
             yield f"worker {worker} did not report what its users saw last"
+        if skew := self.timeline.clock_error_seconds(self._environment.stats):
+            side = "ahead of" if skew > 0 else "behind"
+            yield (
+                f"a worker's clock is {abs(skew):,} s {side} its master's: figures by second are"
+                " not valid"
+            )
         for exception in self._runner.exceptions.values():
             yield f"{exception['count']:,} users raised {exception['msg']}"
 

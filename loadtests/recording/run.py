@@ -13,7 +13,8 @@ class Thresholds(msgspec.Struct, frozen=True):
     """What a run must reach; None: no limit.
 
     Attributes:
-        max_p99_ms: from the moment a purchase was meant to be sent until its decision was known.
+        max_p99_ms: from the moment a purchase was meant to be sent until its decision was known, or
+            its buyer left without one.
         max_sold_out_p99_ms: until the answer "sold out"; `max_p99_ms` where it is not given.
         max_failure_ratio: failed requests of all; without it, a single failure is an error.
         min_throughput: purchases decided a second, in the run's best five seconds; an answer "sold
@@ -68,8 +69,9 @@ class Answers(msgspec.Struct, frozen=True):
         confirmed, held, rejected: the decision of a purchase, waited for or polled.
         paid, given_back, abandoned: what became of those that were held.
         sold_out: nothing was stored.
-        retry_after_429, retry_after_503: requests with Retry-After in the answer, those of the
-            abuser among them.
+        turned_away: buyers who were answered 503 until they left; of their purchases none is known.
+        retry_after_400, retry_after_429, retry_after_503: requests with Retry-After in the answer,
+            those of the abuser among them; 400: the sale was paused, or not yet open.
         undecided: purchases whose decision did not come while the buyer stayed, and payments
             without an outcome.
     """
@@ -82,6 +84,8 @@ class Answers(msgspec.Struct, frozen=True):
     given_back: int = 0
     abandoned: int = 0
     sold_out: int = 0
+    turned_away: int = 0
+    retry_after_400: int = 0
     retry_after_429: int = 0
     retry_after_503: int = 0
     undecided: int = 0
@@ -104,7 +108,8 @@ class RecordedRun(msgspec.Struct, frozen=True):
         arguments: the load test's own, by name.
         ticket_types: which were on sale.
         answers: how often each kind was given.
-        to_202, to_decision, to_sold_out: until that answer was read; None: there was none.
+        to_202, to_decision, to_sold_out: until that answer was read; None: there was none. To a
+            decision of those who wait for it, with those who left without one.
         cpu_seconds: of each service while the sale was watched; empty where it runs elsewhere.
         errors: what went wrong in the load test itself, in sentences.
     """

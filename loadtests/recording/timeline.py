@@ -18,15 +18,20 @@ from loadtests.recording.figures import (
     REQUEST_TO_202,
     REQUEST_TO_CONFIRMED,
     REQUEST_TO_DECISION,
+    REQUEST_TO_DECISION_POLLED,
     REQUEST_TO_HELD,
     REQUEST_TO_REJECTED,
     REQUEST_TO_SOLD_OUT,
     SALE,
     retry_after,
+    turned_away,
+    waits,
 )
 from loadtests.recording.run import Answers, AnswerTimes, Moment
 from loadtests.recording.sampling import RowSample
 
+# By so much the clocks of two machines may differ: seconds are whole.
+CLOCK_TOLERANCE_SECONDS = 1
 # Whose percentiles are kept second by second.
 WAITS = (REQUEST_TO_DECISION, REQUEST_TO_SOLD_OUT)
 
@@ -47,11 +52,11 @@ class Timeline:
         second = int(time.time()) - self.started
         self._users[second] = users
         for name in WAITS:
-            waits = dict(stats.get(name, SALE).response_times)
-            latest = latency(diff_response_time_dicts(waits, self._waits_before[name]))
+            all_waits = waits(stats, name)
+            latest = latency(diff_response_time_dicts(all_waits, self._waits_before[name]))
             if latest is not None:
                 self._waits[name][second] = latest
-            self._waits_before[name] = waits
+            self._waits_before[name] = all_waits
 
     def add(self, sample: RowSample) -> None:
         self._samples[int(sample.at) - self.started] = sample
@@ -89,7 +94,7 @@ class Timeline:
     def _known(self, second: int) -> Moment:
         users = self._users.get(second, self._users.get(second - 1, 0))
         sample = self._samples.get(second)
-        waits, sold_out = (self._waits[name].get(second) for name in WAITS)
+        decision, sold_out = (self._waits[name].get(second) for name in WAITS)
         return Moment(
             at=second,
             users=users,
@@ -97,13 +102,23 @@ class Timeline:
             held=None if sample is None else sample.held,
             queued=None if sample is None else sample.queued,
             decisions=None if sample is None else sample.decisions,
-            p50_ms=None if waits is None else waits.p50_ms,
-            p95_ms=None if waits is None else waits.p95_ms,
-            p99_ms=None if waits is None else waits.p99_ms,
+            p50_ms=None if decision is None else decision.p50_ms,
+            p95_ms=None if decision is None else decision.p95_ms,
+            p99_ms=None if decision is None else decision.p99_ms,
             sold_out_p50_ms=None if sold_out is None else sold_out.p50_ms,
             sold_out_p99_ms=None if sold_out is None else sold_out.p99_ms,
             cores=_cores(sample, self._samples.get(second + 1)),
         )
+
+    def clock_error_seconds(self, stats: RequestStats) -> int:
+        """By how much some worker's clock is behind (negative) or ahead of this one; 0: by nothing
+        that matters."""
+        seconds = stats.total.num_reqs_per_sec
+        behind = min(seconds, default=self.started) - self.started
+        ahead = max(seconds, default=self.started) - int(time.time())
+        if behind < -CLOCK_TOLERANCE_SECONDS:
+            return behind
+        return ahead if ahead > CLOCK_TOLERANCE_SECONDS else 0
 
     def _by_second(self, entries: Iterable[StatsEntry]) -> dict[int, int]:
         counts: dict[int, int] = {}
@@ -116,7 +131,8 @@ class Timeline:
 
 def answers(stats: RequestStats) -> Answers:
     def count(name: str) -> int:
-        return int(stats.get(name, SALE).num_requests)
+        entry = stats.entries.get((name, SALE))
+        return 0 if entry is None else int(entry.num_requests)
 
     def count_retry_after(status: int) -> int:
         entries = list(stats.entries.items())
@@ -131,11 +147,15 @@ def answers(stats: RequestStats) -> Answers:
         given_back=count(PAYMENT_TO_HOLD_OVER),
         abandoned=count(ABANDONED),
         sold_out=count(REQUEST_TO_SOLD_OUT),
+        turned_away=sum(
+            count(turned_away(name)) for name in (REQUEST_TO_DECISION, REQUEST_TO_DECISION_POLLED)
+        ),
+        retry_after_400=count_retry_after(400),
         retry_after_429=count_retry_after(429),
         retry_after_503=count_retry_after(503),
         undecided=sum(
             stats.get(name, SALE).num_failures
-            for name in (REQUEST_TO_DECISION, PAYMENT_TO_CONFIRMED)
+            for name in (REQUEST_TO_DECISION, REQUEST_TO_DECISION_POLLED, PAYMENT_TO_CONFIRMED)
         ),
     )
 

@@ -13,7 +13,7 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING
 from locust.web import WebUI
 
-from loadtests.recording.figures import REQUEST_TO_DECISION, REQUEST_TO_SOLD_OUT, SALE
+from loadtests.recording.figures import REQUEST_TO_DECISION, REQUEST_TO_SOLD_OUT, waits
 from loadtests.recording.listeners import recording
 from loadtests.recording.recorder import Recorder
 from loadtests.recording.run import Moment
@@ -89,6 +89,8 @@ def sale_rows(environment: Environment) -> list[dict[str, Any]]:
         ("Abandoned", counts.abandoned, ""),
         ("Rejected, as buyers saw", counts.rejected, ""),
         ("Answered sold out", counts.sold_out, _trend(moments, "sold_out")),
+        ("Turned away with 503", counts.turned_away, ""),
+        ("Answered with Retry-After: 400", counts.retry_after_400, ""),
         ("Answered with Retry-After: 429", counts.retry_after_429, ""),
         ("Answered with Retry-After: 503", counts.retry_after_503, ""),
         ("Failed requests", stats.total.num_failures, ""),
@@ -98,8 +100,8 @@ def sale_rows(environment: Environment) -> list[dict[str, Any]]:
         ("Request to decision", REQUEST_TO_DECISION, "p95_ms"),
         ("Request to sold out", REQUEST_TO_SOLD_OUT, "sold_out_p99_ms"),
     ):
-        waits = latency(stats.get(figure, SALE).response_times)
-        shown = waits and f"{waits.p50_ms:,.0f} / {waits.p95_ms:,.0f} / {waits.p99_ms:,.0f}"
+        times = latency(waits(stats, figure))
+        shown = times and f"{times.p50_ms:,.0f} / {times.p95_ms:,.0f} / {times.p99_ms:,.0f}"
         rows.append((f"{name}: p50 / p95 / p99 (ms)", shown, _trend(moments, field)))
     rows.append(("Verdict", _verdict(run), ""))
     rows.append(("Report", None if run is None else str(run.folder.resolve()), ""))

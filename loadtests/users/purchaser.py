@@ -8,6 +8,7 @@ import msgspec
 
 from loadtests.answers import AnswerBody, ClientResponse, Meaning
 from loadtests.recording import figures, observations
+from loadtests.recording.figures import OUTCOME_TIMEOUT_SECONDS
 from loadtests.rehearsal import assignment
 from loadtests.selling import PURCHASES, choose, purchase_body
 from loadtests.users.shopper import Shopper
@@ -17,8 +18,6 @@ from shared.purchases import HELD
 ONE_PURCHASE = f"{PURCHASES}[id]/"
 # For which an answer is held open: a choice of ours, within the 30 s that a gateway allows.
 WAIT_SECONDS = 20
-# How long a buyer stays for an outcome; the system's own waits are far below.
-OUTCOME_TIMEOUT_SECONDS = 60.0
 # For which a buyer is at the payment provider, and which share of those who abandon says so. Ours.
 PAYING_SECONDS = (0.5, 3.0)
 RELEASED = 0.5
@@ -65,6 +64,8 @@ class Purchaser(Shopper):
             prefer_wait: wait for the outcome within the POST.
             long_poll: else, or if that was too short, follow it by long-poll, not by polling.
         """
+        waits = prefer_wait or long_poll
+        figure = figures.REQUEST_TO_DECISION if waits else figures.REQUEST_TO_DECISION_POLLED
         meant_at = self.schedule.take()
         deadline = time.monotonic() + OUTCOME_TIMEOUT_SECONDS
         headers = {"Idempotency-Key": f'"{uuid4()}"'}
@@ -75,23 +76,19 @@ class Purchaser(Shopper):
         if answer.meaning is Meaning.SOLD_OUT:
             self.record_since(meant_at, figures.REQUEST_TO_SOLD_OUT)
         if purchase_id is None:
+            self.record_if_turned_away(answer, meant_at, figure)
             return
         if answer.meaning is Meaning.QUEUED:
             self.record_since(meant_at, figures.REQUEST_TO_202)
             observations.accepted(purchase_id)
             answer, polls = self._follow(purchase_id, answer, deadline, long_poll)
         if answer.meaning is Meaning.DECIDED:
-            waited = prefer_wait or long_poll
-            for name in (
-                figures.REQUEST_TO_DECISION if waited else figures.REQUEST_TO_DECISION_POLLED,
-                _request_to(answer),
-            ):
-                self.record_since(meant_at, name)
+            self.record_decision(answer, meant_at, figure)
             figures.record(self.environment.stats, figures.POLLS_PER_PURCHASE, polls)
             observations.outcome(purchase_id, answer.body)
             self.settle(answer)
         else:
-            figures.record_undecided(self.environment.stats, OUTCOME_TIMEOUT_SECONDS)
+            figures.record_undecided(self.environment.stats, figure)
 
     def settle(self, answer: ClientResponse) -> None:
         """Have a purchase that is held paid, or abandon it."""
@@ -100,7 +97,10 @@ class Purchaser(Shopper):
             return
         payments = assignment.payments()
         if payments.key and _chance.random() >= payments.abandoned:
-            time.sleep(_chance.uniform(*PAYING_SECONDS))
+            seconds = _chance.uniform(*PAYING_SECONDS)
+            time.sleep(seconds)
+            # The buyer's own time: it makes no later purchase late.
+            self.schedule.postpone(seconds)
             self._pay(purchase, payments.key)
             return
         figures.record(self.environment.stats, figures.ABANDONED, 0)
@@ -131,10 +131,17 @@ class Purchaser(Shopper):
                 self.record_since(asked_at, figures.PAYMENT_TO_HOLD_OVER)
                 return
             if not pause(answer, asked_at + OUTCOME_TIMEOUT_SECONDS):
-                figures.record_undecided(
-                    self.environment.stats, OUTCOME_TIMEOUT_SECONDS, figures.PAYMENT_TO_CONFIRMED
-                )
+                figures.record_undecided(self.environment.stats, figures.PAYMENT_TO_CONFIRMED)
                 return
+
+    def record_decision(self, answer: ClientResponse, meant_at: float, figure: str) -> None:
+        for name in (figure, _request_to(answer)):
+            self.record_since(meant_at, name)
+
+    def record_if_turned_away(self, answer: ClientResponse, meant_at: float, figure: str) -> None:
+        """A 429 is what a buyer with too many expired holds is meant to get; a 503 is not."""
+        if answer.status == 503 and answer.meaning is Meaning.RETRY_LATER:
+            self.record_since(meant_at, figures.turned_away(figure))
 
     def record_since(self, meant_at: float, name: str) -> None:
         figures.record(self.environment.stats, name, 1000 * (time.monotonic() - meant_at))

@@ -7,13 +7,12 @@ from locust import tag, task
 
 from loadtests.answers import ClientResponse, Meaning
 from loadtests.recording import figures, observations
+from loadtests.recording.figures import OUTCOME_TIMEOUT_SECONDS
 from loadtests.selling import PURCHASES
-from loadtests.users.purchaser import (
-    OUTCOME_TIMEOUT_SECONDS,
-    Purchaser,
-    any_purchase,
-    pause,
-)
+from loadtests.users.purchaser import Purchaser, any_purchase, pause
+
+# It knows an outcome no sooner than `Retry-After` lets it ask again.
+FIGURE = figures.REQUEST_TO_DECISION_POLLED
 
 
 class Retrier(Purchaser):
@@ -28,7 +27,7 @@ class Retrier(Purchaser):
     @tag("retry")
     @task
     def insist(self) -> None:
-        self.schedule.take()
+        meant_at = self.schedule.take()
         deadline = time.monotonic() + OUTCOME_TIMEOUT_SECONDS
         key, body = f'"{uuid4()}"', any_purchase()
         first_id = None
@@ -40,11 +39,14 @@ class Retrier(Purchaser):
             if answer.meaning in (Meaning.DECIDED, Meaning.SOLD_OUT):
                 break
             if not pause(answer, deadline):
-                if answer.meaning is not Meaning.RETRY_LATER:
-                    figures.record_undecided(self.environment.stats, OUTCOME_TIMEOUT_SECONDS)
+                if first_id is None and answer.meaning is Meaning.RETRY_LATER:
+                    self.record_if_turned_away(answer, meant_at, FIGURE)
+                else:
+                    figures.record_undecided(self.environment.stats, FIGURE)
                 return
         if first_id is None:
             return
+        self.record_decision(answer, meant_at, FIGURE)
         observations.outcome(first_id, answer.body)
         again = self._ask_again(key, body)
         if again.meaning not in (Meaning.RETRY_LATER, Meaning.FAILED):

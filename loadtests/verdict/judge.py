@@ -106,6 +106,8 @@ def outcome(run: RecordedRun) -> str:
     if counts.held:
         parts.append(f"{counts.held:,} held, {payments(counts)}")
     parts.append(f"{counts.sold_out:,} answered sold out")
+    if counts.turned_away:
+        parts.append(f"{counts.turned_away:,} turned away with 503 until they left")
     if counts.undecided:
         parts.append(f"{counts.undecided:,} without a decision")
     return "; ".join(parts)
@@ -130,7 +132,7 @@ def _exit_code(broken: bool, errors: bool, missed: bool) -> ExitCode:
 def _failures(run: RecordedRun) -> Iterator[str]:
     if run.failures and run.thresholds.max_failure_ratio is None:
         yield f"{run.failures:,} of {run.requests:,} requests failed"
-    if run.to_decision is None:
+    if not run.answers.confirmed + run.answers.held + run.answers.rejected:
         yield "nothing was decided, so this run proves nothing"
 
 
@@ -146,8 +148,10 @@ def _missed(run: RecordedRun) -> Iterator[str]:
         if limit_ms is not None and latency is not None and latency.p99_ms > limit_ms:
             yield (
                 f"p99 from request to {answer}: {latency.p99_ms:,.0f} ms, over {limit_ms:,.0f} ms"
-                f" ({latency.count:,} answers)"
+                f" ({latency.count:,} buyers)"
             )
+    if aimed.max_p99_ms is not None and run.to_decision is None:
+        yield "p99 from request to decision: not known, for no buyer waited for its decision"
     if aimed.max_failure_ratio is not None and run.requests:
         ratio = run.failures / run.requests
         if ratio > aimed.max_failure_ratio:

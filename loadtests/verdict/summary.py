@@ -95,7 +95,8 @@ def _figures(run: RecordedRun) -> Table:
     table.add_row(
         "requests",
         f"{run.requests:,}, of which {run.failures:,} failed; answered with Retry-After:"
-        f" {counts.retry_after_429:,} (429), {counts.retry_after_503:,} (503)",
+        f" {counts.retry_after_429:,} (429), {counts.retry_after_503:,} (503)"
+        + (f", {counts.retry_after_400:,} (400)" if counts.retry_after_400 else ""),
     )
     table.add_row(
         "purchases",

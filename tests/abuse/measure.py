@@ -221,7 +221,7 @@ class Measurement:
         return window.seen.latency.p99_ms > self.p99_limit
 
     def _harm(self, abuse: Abuse, quiet: Window, abused: Window) -> list[str]:
-        found = [f"{n} x 5xx or no answer: {what}" for what, n in abused.seen.failures_by.items()]
+        found = [f"others got {n} x {what}" for what, n in abused.seen.failures_by.items()]
         counts = _got(abused).counts
         found += [
             f"{counts[label]} x {label}"

@@ -32,7 +32,7 @@ def table(report: Report) -> Table:
     rich = Table(box=None, header_style="bold", pad_edge=False)
     rich.add_column("abuse", no_wrap=True)
     rich.add_column("the attacker got")
-    for column in ("p50 ms", "p99 ms", "x quiet", "control", "5xx", "busy"):
+    for column in ("p50 ms", "p99 ms", "x quiet", "control", "failed", "busy"):
         rich.add_column(column, justify="right", no_wrap=True)
     rich.add_column("memory, MiB")
     rich.add_column("verdict")
@@ -65,7 +65,7 @@ def verdict(result: Result) -> str:
 
 def markdown(results: Sequence[Result]) -> str:
     """The table for a document."""
-    head = "abuse | the attacker got | p50 ms | p99 ms | x quiet | control p99 | 5xx | busy"
+    head = "abuse | the attacker got | p50 ms | p99 ms | x quiet | control p99 | failed | busy"
     lines = [f"| {head} | memory, MiB | verdict |", "| --- |" + " --- |" * 9]
     for result in results:
         cells = row(result)

@@ -153,6 +153,7 @@ class Buyer:
             fate=_fate(answer, read),
             status=answer.status if answer is not None else None,
             purchase_id=read.id,
+            code=read.code,
         )
         self._history.attempts.append(attempt)
         if attempt.fate in (Fate.ACKNOWLEDGED, Fate.ERROR):

@@ -166,6 +166,7 @@ CONTROLS: Controls = (
     (Control("no_lock", WITHOUT_SECOND_BARRIERS), wakeups.WakeupsDoubled),
     (Control("early_202"), failpoints.KilledAfterWakeup),
     (Control("sweeper_off"), wakeups.WakeupsDropped),
+    (Control("blames_buyers"), postgres.BackendsTerminated),
     (Control("early_result"), processes.WorkerChildKilled),
     (Control("no_unique_key", "DROP INDEX requests_idempotency"), wakeups.WakeupsReordered),
     (

@@ -10,6 +10,17 @@ from tests.chaos.history import Attempt, Evidence, Fate, Outcome, Row, Window
 QUEUED, CONFIRMED, HELD = "queued", "confirmed", "held"
 # What a hold is when it was ended so.
 ENDED_BY = {"confirm": CONFIRMED, "release": "released"}
+# Refusals without a purchase that a valid buyer may get in a round (docs/api.md): of what is sold
+# out, held or beyond a limit, and of a body that came while the gateway was stopped. Nobody comes
+# too often, for the limits of pace are off.
+LAWFUL_REFUSALS = frozenset(
+    (
+        (400, "not_enough_tickets"),
+        (400, "all_held"),
+        (400, "over_user_limit"),
+        (408, "body_too_slow"),
+    )
+)
 # While PostgreSQL is unavailable, a buyer gets a 503 within this time (docs/faults.md).
 UNAVAILABLE_WITHIN_SECONDS = 2.0
 
@@ -193,6 +204,14 @@ def crashed(evidence: Evidence) -> Iterator[str]:
         yield f"{count} requests were answered with {status}"
 
 
+def refused(evidence: Evidence) -> Iterator[str]:
+    """Every buyer is valid and the sale is open: a fault is never taken for the buyer's own."""
+    refusals = Count((a.status, a.code) for a in _with(evidence, Fate.ERROR))
+    for (status, code), count in refusals.items():
+        if (status, code) not in LAWFUL_REFUSALS:
+            yield f"{count} requests were answered with {status} {code}"
+
+
 Finder = Callable[[Evidence], Iterable[str]]
 PROMISES: dict[str, Finder] = {
     "never oversold": oversold,
@@ -209,6 +228,7 @@ PROMISES: dict[str, Finder] = {
     "first come, first served": out_of_turn,
     "the same key gives the same purchase": one_key_two_purchases,
     "a fault is answered with 503 at worst": crashed,
+    "nobody is refused without a reason": refused,
 }
 
 

@@ -22,7 +22,7 @@ class Attempt:
     """One request to buy. Times are `time.monotonic()` of the one process that holds all buyers.
 
     `request_id` is its own, and stands in the row that it made, if it made one. `purchase_id`: what
-    the answer named.
+    the answer named. `code`: of a problem.
     """
 
     request_id: str
@@ -34,6 +34,7 @@ class Attempt:
     fate: Fate
     status: int | None = None
     purchase_id: str | None = None
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from tests.system.operators import Operator, an_operator
 
 DATABASE = "eventify"
 BUYERS = 40
+TOKENS_SECONDS = 7 * 86_400
 PROCESSES = ("--gateways", "2", "--workers", "2")
 # A stopped worker's wake-ups are redelivered after this; the product's own default is a minute.
 WAKEUP_VISIBILITY_SECONDS = 2
@@ -187,7 +188,8 @@ class System:
 
 
 def tokens_of_buyers(engine: Engine, settings: Settings) -> dict[int, str]:
-    """The buyers: an access token for each user id."""
+    """The buyers: an access token for each user id, which outlasts all rounds."""
+    settings = settings.model_copy(update={"access_token_seconds": TOKENS_SECONDS})
     with engine.begin() as connection:
         minted = list(mint_tokens(connection, settings, user_names("buyer", BUYERS)))
     unverified = {"verify_signature": False}

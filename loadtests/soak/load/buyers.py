@@ -68,7 +68,7 @@ def _note(world: World, sale: OpenSale, answer: ClientResponse) -> None:
         world.sold_out(sale)
     if problem and problem.code == "sale_paused":
         world.tally.count("sale paused")
-    elif answer.meaning is Meaning.FAILED and answer.status == 400:
+    elif answer.status == 400 and answer.meaning in (Meaning.FAILED, Meaning.RETRY_LATER):
         world.tally.error("buy: 400", answer.body.decode(errors="replace"))
     else:
         world.tally.count(answer.meaning)

@@ -22,7 +22,12 @@ from tests.chaos.history import (
 )
 
 
-def attempt(n: int, fate: Fate = Fate.ACKNOWLEDGED, status: int | None = 202) -> Attempt:
+def attempt(
+    n: int,
+    fate: Fate = Fate.ACKNOWLEDGED,
+    status: int | None = 202,
+    code: str | None = None,
+) -> Attempt:
     """The n-th request, sent at second n and answered half a second later."""
     known = f"purchase-{n}" if fate is Fate.ACKNOWLEDGED else None
     return Attempt(
@@ -35,6 +40,7 @@ def attempt(n: int, fate: Fate = Fate.ACKNOWLEDGED, status: int | None = 202) ->
         fate=fate,
         status=status,
         purchase_id=known,
+        code=code,
     )
 
 
@@ -96,6 +102,40 @@ def test_a_sale_that_went_well_breaks_no_promise() -> None:
     assert check(sale()) == []
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "not_enough_tickets"),
+        (400, "all_held"),
+        (400, "over_user_limit"),
+        (408, "body_too_slow"),
+    ],
+)
+def test_a_buyer_may_be_refused_what_there_is_not(status: int, code: str) -> None:
+    assert check(sale([*ATTEMPTS, attempt(4, Fate.ERROR, status, code)])) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "invalid"),
+        (400, None),
+        (400, "sale_closed"),
+        (401, "token_not_valid"),
+        (403, "not_your_event"),
+        (404, "not_found"),
+        (422, "idempotency_key_reused"),
+        (429, "too_many_requests"),
+        (200, None),
+    ],
+)
+def test_a_buyer_who_is_refused_without_a_reason_is_named(status: int, code: str | None) -> None:
+    (violation,) = check(sale([*ATTEMPTS, attempt(4, Fate.ERROR, status, code)]))
+    assert violation == Violation(
+        "nobody is refused without a reason", f"1 requests were answered with {status} {code}"
+    )
+
+
 def test_a_request_without_an_answer_may_have_been_stored_or_not() -> None:
     unknown = attempt(3, Fate.UNKNOWN, None)
     assert check(sale([*ATTEMPTS[:2], unknown])) == []
@@ -119,7 +159,7 @@ def test_a_request_without_an_answer_may_have_been_stored_or_not() -> None:
         ("an unknown answer is never half done", sale(rows=with_row(3, request_id="unknown"))),
         (
             "an unknown answer is never half done",
-            sale([*ATTEMPTS[:2], attempt(3, Fate.ERROR, 400)]),
+            sale([*ATTEMPTS[:2], attempt(3, Fate.ERROR, 400, "all_held")]),
         ),
         (
             "an unknown answer is never half done",

@@ -27,7 +27,13 @@ def test_a_429_or_503_without_seconds_is_a_failure(status: int, retry_after: str
 
 def test_retry_after_makes_no_other_failure_good() -> None:
     assert answer(500, "1", code="server_error").meaning is Meaning.FAILED
-    assert answer(400, "60", code="sale_not_open").meaning is Meaning.FAILED
+    assert answer(400, "60", code="invalid").meaning is Meaning.FAILED
+
+
+@pytest.mark.parametrize("code", ["sale_not_open", "sale_paused"])
+def test_a_sale_that_is_paused_or_not_yet_open_is_no_failure(code: str) -> None:
+    assert answer(400, "30", status=400, code=code).meaning is Meaning.RETRY_LATER
+    assert answer(400, status=400, code=code).meaning is Meaning.FAILED
 
 
 def test_an_accepted_purchase_is_queued() -> None:

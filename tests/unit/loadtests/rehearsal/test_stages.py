@@ -70,6 +70,14 @@ def test_a_slow_answer_moves_no_later_moment() -> None:
     assert late.take() < 45.0 - 20.0
 
 
+def test_what_a_user_itself_takes_makes_it_late_for_nothing() -> None:
+    usual, busy = (Schedule(0.0, 5.0, random.Random(1)) for _ in range(2))
+    usual.take()
+    busy.take()
+    busy.postpone(3.0)
+    assert busy.take() == pytest.approx(usual.take() + 3.0)
+
+
 def test_a_user_acts_once_in_its_pace() -> None:
     schedule = Schedule(0.0, 5.0, random.Random(1))
     moments = [schedule.take() for _ in range(1001)]

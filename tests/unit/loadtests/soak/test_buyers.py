@@ -21,9 +21,9 @@ STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encodi
 END = b"0\r\n\r\n"
 
 
-def answer(code: int, *headers: str, **body: str) -> bytes:
+def answer(http_status: int, *headers: str, **body: str | None) -> bytes:
     content = msgspec.json.encode({"id": "p-1", **body})
-    lines = [f"HTTP/1.1 {code} Any", f"Content-Length: {len(content)}", *headers, "", ""]
+    lines = [f"HTTP/1.1 {http_status} Any", f"Content-Length: {len(content)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + content
 
 
@@ -41,9 +41,13 @@ ENDED = POSITION + END
 class Gateway:
     """Answers reads and streams by script, the last one again and again; None: never."""
 
-    def __init__(self, *reads: bytes | None, stream: bytes | None = None) -> None:
-        posts = [answer(202, status="queued")]
-        self._script: Script = {"POST": posts, "GET": reads, "stream": [stream]}
+    def __init__(
+        self,
+        *reads: bytes | None,
+        stream: bytes | None = None,
+        post: bytes = answer(202, status="queued"),
+    ) -> None:
+        self._script: Script = {"POST": [post], "GET": reads, "stream": [stream]}
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -156,3 +160,12 @@ def test_what_is_held_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(buyers, share, 0.0)
     tally = buy(Gateway(answer(200, status="held")), "long poll", monkeypatch)
     assert (tally.report().errors, tally.decided_count) == ([], 1)
+
+
+@pytest.mark.parametrize(("code", "errors"), [("sale_paused", 0), ("sale_not_open", 1)])
+def test_a_sale_is_paused_on_purpose_and_open_from_its_beginning(
+    code: str, errors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = answer(400, "Retry-After: 30", id=None, code=code)
+    found = buy(Gateway(post=refused), "poll", monkeypatch).report().errors
+    assert len([error for error in found if error != NOTHING_DECIDED]) == errors

@@ -81,7 +81,17 @@ def test_a_single_failure_is_an_error_unless_a_ratio_allows_it() -> None:
 
 
 def test_a_run_without_a_decision_proves_nothing() -> None:
-    assert exit_code(a_run(to_decision=None)) is ExitCode.ERRORS
+    run = a_run(to_decision=None, answers=Answers(accepted=100, sold_out=50))
+    assert exit_code(run) is ExitCode.ERRORS
+
+
+def test_decisions_count_though_nobody_waited_for_them() -> None:
+    polled = {"to_decision": None, "answers": Answers(accepted=100, held=60, rejected=40)}
+    assert exit_code(a_run(**polled)) is ExitCode.GOOD
+    verdict = judge(a_run(Thresholds(max_p99_ms=2_000), **polled), KEPT, [])
+    assert verdict.exit_code is ExitCode.THRESHOLD_MISSED
+    (reason,) = verdict.missed
+    assert "no buyer waited for its decision" in reason
 
 
 def test_errors_of_the_load_test_itself_are_errors() -> None:
@@ -144,6 +154,8 @@ def test_the_outcome_says_what_was_sold_and_when_it_was_over() -> None:
         " 8,477 answered sold out"
     )
     assert "not sold out" in outcome(GOOD_RUN)
+    refused = a_run(answers=Answers(confirmed=1, turned_away=1_000))
+    assert "1,000 turned away with 503" in outcome(refused)
 
 
 @pytest.mark.parametrize(
