@@ -23,7 +23,7 @@ from tests.browser.steps import (
 from tests.browser.visitors import Visitors
 from tests.support.example_shop import running
 from tests.system.conftest import Shop
-from tests.system.selling import PURCHASES, WAIT, buy, create
+from tests.system.selling import EVENTS, PURCHASES, WAIT, buy, create
 
 HOURS_SLOW = """() => {
   const now = Date.now;
@@ -41,6 +41,23 @@ REWRITTEN = """() => new Promise(resolve => {
     .observe(document.querySelector("#panel"), { childList: true, subtree: true });
   setTimeout(() => resolve([...rewritten]), 2_500);
 })"""
+# Its exclamation mark ends a line, to the right or to the left.
+BEGINS_LEFT = """element => {
+  const range = document.createRange();
+  const text = element.firstChild;
+  range.setStart(text, text.length - 1);
+  range.setEnd(text, text.length);
+  const mark = range.getBoundingClientRect();
+  range.setStart(text, 0);
+  const line = range.getBoundingClientRect();
+  const isLeft = mark.left > (line.left + line.right) / 2;
+  const { left, right } = element.getBoundingClientRect();
+  const style = getComputedStyle(element);
+  const sizeOf = (name) => parseFloat(style[name]);
+  const inset = (side) => sizeOf(`border${side}Width`) + sizeOf(`padding${side}`);
+  const gap = isLeft ? line.left - left - inset("Left") : right - line.right - inset("Right");
+  return Math.abs(gap) < 2 ? isLeft : `${gap} px away from its side`;
+}"""
 RULES = """async folder => {
   const rules = await import(`${folder}rules.js`);
   const words = await import(`${folder}words.js`);
@@ -410,3 +427,57 @@ def test_a_dialog_that_cannot_be_loaded_is_there_after_a_reload(
     page.get_by_role("button", name="Buy 1 ticket").click()
     register(page)
     heading(page, "You have your tickets")
+
+
+def test_a_refusal_to_give_back_is_gone_when_it_is_asked_again(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("503 to POST .*/release/")
+    sale = publish(organiser, {"hold_seconds": 600})
+    page = visitors.visitor()
+    opened_and_signed_in(page, sale)
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    heading(page, "Your tickets are reserved")
+    page.route("**/release/", lambda route: route.fulfill(status=503))
+    give_back, dialog = page.get_by_role("button", name="Give back"), page.get_by_role("dialog")
+    give_back.click()
+    dialog.get_by_role("button", name="Give them back").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("The server is busy right now.")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    give_back.click()
+    expect(dialog.get_by_role("button", name="Keep them")).to_be_visible()
+    expect(dialog.get_by_role("alert")).to_be_hidden()
+
+
+def test_an_open_page_says_that_its_figures_may_be_old(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("503 to GET")
+    sale = publish(organiser, {})
+    page = opened(visitors.visitor(), sale)
+    stale = page.get_by_text("These figures may be a minute old.")
+    path, asked = f"**/api/sales/{sale.event}/", list[bool]()
+
+    def refuse(route: Route) -> None:
+        asked.append(stale.is_visible())
+        route.fulfill(status=503)
+
+    page.route(path, refuse)
+    expect(stale).to_be_visible()
+    page.unroute(path)
+    expect(stale).to_be_hidden()
+    assert asked[:2] == [False, False]  # one that fails is no news
+
+
+@pytest.mark.parametrize(("title", "is_leftmost"), [("Concert!", True), ("קונצרט!", False)])
+def test_a_text_begins_at_the_side_of_its_language(
+    visitors: Visitors, organiser: httpx.Client, title: str, is_leftmost: bool
+) -> None:
+    sale = publish(organiser, {"name": title}, title=title, description=title)
+    assert organiser.put(f"{EVENTS}{sale.event}/notice/", json={"text": title}).is_success
+    page = opened(visitors.visitor(), sale, title)
+    for place in ("h1", "[data-part=notice]", "[data-part=description]", "#types h3"):
+        assert page.locator(place).evaluate(BEGINS_LEFT) is is_leftmost, place
+    countdown = page.locator("[data-part=countdown]")
+    assert countdown.evaluate("element => getComputedStyle(element).textAlign") == "center"

@@ -3,38 +3,77 @@
 import { ApiError, newKey, request } from "../core/api.js";
 import { explain } from "../core/errors.js";
 import { duration, number } from "../core/format.js";
+import { fewAtOnce } from "./batches.js";
 import { ask } from "./dialog.js";
 import { announce } from "./page.js";
 import { signed, tickets } from "./words.js";
 
 const AUDIT_POLLED_MS = 1000;
+const BUSY = ["too_many_requests", "unavailable"];
+const TRIES = 5;
+const PATIENCE_SECONDS = 10;
 
-/** @param types of the live figures @param {number} queued requests that wait */
+/** @param types of the event @param {number} queued requests that wait */
 export function pause(types, queued) {
+  const switchAll = switching(types, "pause");
   const waiting = queued ? `; in the queue now: ${number(queued)}.` : ".";
   return ask(`Pause ${namesOf(types)}?`, [
     "Nobody can buy until you resume. Buyers see that the sale is paused.",
     `Purchases accepted before are still decided${waiting}`,
     "Tickets on hold stay on hold, can be paid, and come back when their time is over.",
   ], async (_, key) => {
-    await switchAll(types, "pause", key);
+    await switchAll(key);
     announce(`Paused: ${namesOf(types)}. Purchases accepted before are still decided.`);
   }, { confirm: "Pause the sale", danger: true });
 }
 
 export function resume(types) {
+  const switchAll = switching(types, "resume");
   return ask(`Resume ${namesOf(types)}?`, [
     "Purchases are accepted again at once, within the times of the sale.",
     "Buyers who wait on the page can buy within seconds.",
   ], async (_, key) => {
-    await switchAll(types, "resume", key);
+    await switchAll(key);
     announce(`Resumed: ${namesOf(types)}. Purchases are accepted again.`);
   }, { confirm: "Resume the sale" });
 }
 
-function switchAll(types, verb, key) {
-  return Promise.all(types.map(({ id }) =>
-    request("POST", `api/ticket-types/${id}/${verb}/`, { key: `${key}-${id}` })));
+/** To be called until it does not throw: what was switched before is not sent again. */
+function switching(types, verb) {
+  const ids = new Set(types.map(({ id }) => id));
+  return async (key) => {
+    let failure = null;
+    await fewAtOnce(ids, async (id, stop) => {
+      try {
+        await patiently(
+          () => request("POST", `api/ticket-types/${id}/${verb}/`, { key: `${key}-${id}` }));
+        ids.delete(id);
+      } catch (error) {
+        // Of several, one that was deleted meanwhile is no obstacle.
+        if (error.status === 404 && types.length > 1) ids.delete(id);
+        else failure = error;
+        if (BUSY.includes(error.code)) stop();
+      }
+    });
+    if (failure === null) return;
+    if (ids.size === types.length || !(failure instanceof ApiError)) throw failure;
+    const { title, next } = explain(failure);
+    const done = `${number(types.length - ids.size)} of ${number(types.length)} are ${verb}d.`;
+    throw new ApiError({ ...failure, code: "partly_done", detail: `${done} ${title} ${next}` });
+  };
+}
+
+/** Sends again what the server was too busy for, and gives up where that takes long. */
+async function patiently(send) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await send();
+    } catch (error) {
+      const seconds = error.retryAfter ?? 1;
+      if (!BUSY.includes(error.code) || tries === TRIES || seconds > PATIENCE_SECONDS) throw error;
+      await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+    }
+  }
 }
 
 export function changeCapacity(type) {

@@ -1,6 +1,6 @@
 /** Copies, and says so on the button. */
 export async function copy(button, words) {
-  const label = button.textContent;
+  button.dataset.label ??= button.textContent;
   try {
     await navigator.clipboard.writeText(words);
     button.textContent = "Copied";
@@ -8,6 +8,6 @@ export async function copy(button, words) {
     button.textContent = "Select it and copy";
   }
   setTimeout(() => {
-    button.textContent = label;
+    button.textContent = button.dataset.label;
   }, 2000);
 }

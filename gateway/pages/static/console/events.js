@@ -4,10 +4,10 @@ import { request } from "../core/api.js";
 import { clock } from "../core/clock.js";
 import { $, clone, fill } from "../core/dom.js";
 import { dateTime, number } from "../core/format.js";
+import { fewAtOnce } from "./batches.js";
 import { attempt, entitle, onClick } from "./page.js";
 import { badge, stateOfEvent, stockBar } from "./stock.js";
 
-const AT_ONCE = 4;
 const REFRESHED_MS = 15_000;
 
 export async function show({ main, signal }) {
@@ -41,6 +41,8 @@ class EventList {
   async load(search) {
     const nth = ++this.#loads;
     this.#rows.clear();
+    this.#next = null;
+    $(".more", this.#view).hidden = true;
     $("tbody", this.#view).replaceChildren();
     const query = new URLSearchParams({ owner: "me", ordering: "-start_time" });
     if (search.trim()) query.set("search", search.trim());
@@ -54,9 +56,17 @@ class EventList {
     $("table", this.#view).hidden = none;
   }
 
+  /** Once at a time; another try continues where this one failed. */
   async loadMore() {
-    const before = this.#rows.size;
-    await this.#page(this.#next);
+    const [next, nth, before] = [this.#next, this.#loads, this.#rows.size];
+    if (next === null) return;
+    this.#next = null;
+    try {
+      await this.#page(next);
+    } catch (error) {
+      if (nth === this.#loads) this.#next = next;
+      throw error;
+    }
     [...this.#rows.values()][before]?.querySelector("a").focus();
   }
 
@@ -78,18 +88,11 @@ class EventList {
     this.#next = body.next && new URL(body.next).search;
     $(".more", this.#view).hidden = !this.#next;
     $("[data-count]", this.#view).textContent = number(body.count);
-    await this.#readSales(added);
+    attempt(() => this.#readSales(added));
   }
 
-  /** A few at once: a page of events is no rush. */
-  async #readSales(rows) {
-    const waiting = [...rows];
-    const work = async () => {
-      for (let next = waiting.shift(); next; next = waiting.shift()) {
-        await readSale(...next, this.#signal);
-      }
-    };
-    await Promise.all(Array.from({ length: AT_ONCE }, work));
+  #readSales(rows) {
+    return fewAtOnce(rows, ([event, row]) => readSale(event, row, this.#signal));
   }
 }
 

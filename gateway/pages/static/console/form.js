@@ -128,9 +128,9 @@ export function labelOf(form, name) {
   return form.elements[name]?.closest?.("label")?.querySelector("span").textContent;
 }
 
-/** The API's own sentence says more than those for these codes alone. */
+/** The error's own sentence says more than those for these codes alone. */
 function sentences(error) {
-  if (["conflict", "invalid"].includes(error.code)) return [error.detail];
+  if (["conflict", "invalid", "partly_done"].includes(error.code)) return [error.detail];
   const { title, next } = explain(error);
   return [title, next];
 }

@@ -1,10 +1,10 @@
 /** API keys: for servers that act as their owner. */
 
 import { request } from "../core/api.js";
-import { $, clone, fill } from "../core/dom.js";
+import { $, clone } from "../core/dom.js";
 import { dateTime } from "../core/format.js";
 import { ask, showSecret } from "./dialog.js";
-import { announce, entitle, onClick } from "./page.js";
+import { announce, entitle, onClick, refill } from "./page.js";
 
 export async function show({ main, signal }) {
   const view = clone("keys");
@@ -13,8 +13,8 @@ export async function show({ main, signal }) {
   const load = async () => {
     // An account has at most a hundred.
     const { body } = await request("GET", "api/keys/?page_size=100", { signal });
-    fill($("tbody", view), body.results.map((key) => rowOf(key, load)));
     $("table", view).hidden = body.count === 0;
+    refill($("tbody", view), body.results.map((key) => rowOf(key, load)));
     $(".empty", view).hidden = body.count > 0;
   };
   onClick($(".create", view), async () => {
@@ -25,6 +25,7 @@ export async function show({ main, signal }) {
 
 function rowOf(key, changed) {
   const row = clone("key-row");
+  row.dataset.id = key.id;
   const shown = {
     name: key.name,
     scopes: key.scopes.join(", "),

@@ -1,6 +1,6 @@
 /** The sale of an event, live: figures, ticket types, chart, and what can be done about it. */
 
-import { request, root } from "../core/api.js";
+import { ApiError, request, root } from "../core/api.js";
 import { clock } from "../core/clock.js";
 import { $, clone, fill } from "../core/dom.js";
 import { dateTime, duration, money, number } from "../core/format.js";
@@ -15,6 +15,8 @@ import * as words from "./words.js";
 
 const actions = () => import("./actions.js");
 const TICK_MS = 1000;
+/** Terms, the title and whether it is published: they change elsewhere, too. */
+const REREAD_MS = 15_000;
 /** A connection that says nothing is replaced. */
 const SILENCE_MS = 10_000;
 /** Of a rate: as many seconds as those that the server computes. */
@@ -46,6 +48,10 @@ class SalePage {
   /** How much of the past is shown; 0: all. */
   #seconds = 0;
   #isStale = false;
+  #isRereading = false;
+  // Which of several requests is the latest: its answer counts.
+  #typesRead = 0;
+  #pastRead = 0;
   #chart;
 
   constructor(view, id, signal) {
@@ -54,16 +60,20 @@ class SalePage {
     this.#signal = signal;
     this.#chart = new SaleChart($("figure", view));
     const ticking = setInterval(() => this.#tick(), TICK_MS);
-    signal.addEventListener("abort", () => clearInterval(ticking));
+    const rereading = setInterval(() => this.#reread(), REREAD_MS);
+    signal.addEventListener("abort", () => {
+      clearInterval(ticking);
+      clearInterval(rereading);
+    });
     const buyers = new URL(`events/${id}/`, root).href;
     Object.assign($(".buyers a", view), { href: buyers, textContent: buyers });
     this.#on(".buyers button", (event) => copy(event.currentTarget, buyers));
     $(".edit", view).href = `#/events/${id}/edit`;
-    this.#on(".pause-all", () => this.#pause(this.#live.ticket_types.filter(canPause)));
-    this.#on(".resume-all", () => this.#resume(this.#live.ticket_types.filter(isPaused)));
+    this.#on(".pause-all", () => this.#pause(this.#allTypes().filter(canPause)));
+    this.#on(".resume-all", () => this.#resume(this.#allTypes().filter(isPaused)));
     this.#on(".publish", () => this.#change("publish"));
     this.#on(".notice-card button", () => this.#change("notice"));
-    this.#on(".extend", async () => (await actions()).extendHolds(this.#event, this.#live));
+    this.#on(".extend", async () => (await this.#actions()).extendHolds(this.#event, this.#live));
     this.#on(".add-type", () => this.#editType(null));
     this.#on(".audit button", () => this.#audit());
     for (const button of view.querySelectorAll("[data-export]")) {
@@ -81,14 +91,33 @@ class SalePage {
   }
 
   async load() {
-    const options = { signal: this.#signal };
-    const [event] = await Promise.all([
-      request("GET", `api/events/${this.#id}/`, options), this.#loadTypes(), this.#loadPast(),
-    ]);
+    const [event] = await Promise.all([this.#readEvent(), this.#loadTypes(), this.#loadPast()]);
     this.#showEvent(event);
   }
 
+  #readEvent() {
+    return request("GET", `api/events/${this.#id}/`, { signal: this.#signal });
+  }
+
+  /** What cannot be read now is read later: the figures go on meanwhile. */
+  async #reread() {
+    if (this.#isRereading || document.hidden || this.#event === null) return;
+    this.#isRereading = true;
+    const { etag } = this.#event;
+    try {
+      const [event] = await Promise.all([this.#readEvent(), this.#loadTypes()]);
+      const isNew = event.headers.get("ETag") !== etag;
+      // Unless it was changed here meanwhile.
+      if (isNew && etag === this.#event.etag) this.#showEvent(event);
+    } catch (error) {
+      if (!this.#signal.aborted && !(error instanceof ApiError)) throw error;
+    } finally {
+      this.#isRereading = false;
+    }
+  }
+
   async #loadTypes() {
+    const nth = ++this.#typesRead;
     const types = new Map();
     let query = `?event=${this.#id}&page_size=100`;
     while (query) {
@@ -97,7 +126,17 @@ class SalePage {
       for (const type of body.results) types.set(type.id, type);
       query = body.next && new URL(body.next).search;
     }
-    this.#types = types;
+    if (nth === this.#typesRead) this.#types = types;
+  }
+
+  /** The live figures have the first 200. */
+  #allTypes() {
+    const shown = new Set(this.#live.ticket_types.map(({ id }) => id));
+    const others = [...this.#types.values()].filter(({ id }) => !shown.has(id)).map((type) => {
+      const hasEnded = Date.parse(type.sales_end ?? this.#event.end_time) <= clock.now();
+      return { ...type, paused: type.paused_at !== null, state: hasEnded ? "closed" : null };
+    });
+    return [...this.#live.ticket_types, ...others];
   }
 
   /** Where the chart begins, in milliseconds; 0: with the sale. */
@@ -107,16 +146,19 @@ class SalePage {
 
   /** The chart does without its past where that cannot be read. */
   async #loadPast() {
+    const nth = ++this.#pastRead;
     const from = this.#from();
     const query = from ? `?from=${new Date(from).toISOString()}` : "";
     const path = `api/events/${this.#id}/live/history/${query}`;
     const missing = $(".no-past", this.#view);
     try {
       const { body } = await request("GET", path, { signal: this.#signal });
+      if (nth !== this.#pastRead) return;
       this.#past = { samples: fromHistory(body, !from), marks: body.marks };
       missing.hidden = true;
     } catch (error) {
       if (this.#signal.aborted) throw error;
+      if (nth !== this.#pastRead) return;
       missing.textContent = `What was before cannot be shown: ${explain(error).title}`;
       missing.hidden = false;
     }
@@ -129,15 +171,15 @@ class SalePage {
     actions().catch(() => {});
     const options = { signal: this.#signal, silenceMs: SILENCE_MS };
     for await (const { event, data } of events(`api/events/${this.#id}/live/`, options)) {
-      if (event === "live") await this.#show(JSON.parse(data));
+      if (event === "live") this.#show(JSON.parse(data));
     }
   }
 
-  async #show(live) {
+  #show(live) {
     const before = this.#live;
     this.#live = live;
     clock.observe(live.at);
-    if (live.ticket_types.some(({ id }) => !this.#types.has(id))) await this.#loadTypes();
+    if (live.ticket_types.some(({ id }) => !this.#types.has(id))) this.#reread();
     if (!live.stale) {
       const since = this.#since.samples.filter(({ at }) => at >= this.#from());
       this.#since.samples = join(since, [fromLive(live, this.#lately[0])]);
@@ -179,6 +221,8 @@ class SalePage {
       notice || "None. Everybody who waits would read it.";
     $(".notice-card button", this.#view).textContent =
       notice ? "Change or remove" : "Write a notice";
+    // The title of the window has figures, too.
+    this.#tick();
   }
 
   #showFigures(live) {
@@ -199,12 +243,13 @@ class SalePage {
     }
     const state = stateOfEvent(live.ticket_types);
     fill($(".state", this.#view), badge(...state));
-    showOneOf($(".pause-all", this.#view), live.ticket_types.some(canPause),
-      $(".resume-all", this.#view), live.ticket_types.some(isPaused));
+    const types = this.#allTypes();
+    showOneOf($(".pause-all", this.#view), types.some(canPause),
+      $(".resume-all", this.#view), types.some(isPaused));
     $(".holds", this.#view).hidden = live.held === 0;
     $(".holds p", this.#view).textContent =
       `${words.tickets(live.held)} on hold, to be paid or to come back when the time is over.`;
-    const several = live.ticket_types.length > 1 ? "all" : "the sale";
+    const several = types.length > 1 ? "all" : "the sale";
     $(".pause-all", this.#view).textContent = `Pause ${several}`;
     $(".resume-all", this.#view).textContent = `Resume ${several}`;
   }
@@ -234,7 +279,7 @@ class SalePage {
     const type = () => this.#live.ticket_types.find((one) => one.id === id);
     onClick($(".pause", row), () => this.#pause([type()]));
     onClick($(".resume", row), () => this.#resume([type()]));
-    onClick($(".capacity", row), async () => (await actions()).changeCapacity(type()));
+    onClick($(".capacity", row), async () => (await this.#actions()).changeCapacity(type()));
     onClick($(".edit-type", row), () => this.#editType(id));
     return row;
   }
@@ -329,20 +374,26 @@ class SalePage {
     if (stale) this.#draw();
   }
 
+  /** Once they are loaded, and if the view is still shown. */
+  async #actions() {
+    const loaded = await actions();
+    this.#signal.throwIfAborted();
+    return loaded;
+  }
+
   async #pause(types) {
-    await (await actions()).pause(types, this.#live.queued);
+    await (await this.#actions()).pause(types, this.#live.queued);
+    this.#reread();
   }
 
   async #resume(types) {
-    await (await actions()).resume(types);
+    await (await this.#actions()).resume(types);
+    this.#reread();
   }
 
   /** @param {"publish" | "notice"} what of the event: as it is now, and shown as it is then */
   async #change(what) {
-    const path = `api/events/${this.#id}/`;
-    const [act, event] = await Promise.all([
-      actions(), request("GET", path, { signal: this.#signal }),
-    ]);
+    const [act, event] = await Promise.all([this.#actions(), this.#readEvent()]);
     this.#showEvent(event);
     const changed = await act[what](this.#event);
     if (changed) this.#showEvent(changed);
@@ -350,14 +401,15 @@ class SalePage {
 
   async #editType(id) {
     const { editTicketType } = await import("./ticket-type-form.js");
-    if (await editTicketType(this.#event, id)) await this.#loadTypes();
+    this.#signal.throwIfAborted();
+    if (await editTicketType(this.#event, id, this.#signal)) await this.#loadTypes();
   }
 
   async #audit() {
     const button = $(".audit button", this.#view);
     if (button.ariaDisabled === "true") return;
     button.ariaDisabled = "true";
-    const { audit } = await actions();
+    const { audit } = await this.#actions();
     for await (const state of audit(this.#id, this.#signal)) this.#showAudit(state);
   }
 

@@ -10,12 +10,13 @@ import { announce, onClick } from "./page.js";
 /**
  * @param event of the API
  * @param {number | null} id null: a new one
+ * @param {AbortSignal} signal of the view that asks
  * @returns {Promise<boolean>} whether something changed
  */
-export async function editTicketType(event, id) {
+export async function editTicketType(event, id, signal) {
   const dialog = clone("ticket-type-form");
   const form = $("form", dialog);
-  const resource = id === null ? null : await read(`api/ticket-types/${id}/`);
+  const resource = id === null ? null : await read(`api/ticket-types/${id}/`, signal);
   $("h2", dialog).textContent = id === null ? "New ticket type" : `Edit ${resource.values.name}`;
   $(".currency", dialog).textContent = event.currency;
   for (const place of dialog.querySelectorAll(".zone")) place.textContent = zone();

@@ -4,10 +4,11 @@ import { request } from "../core/api.js";
 import { $, clone, el, fill } from "../core/dom.js";
 import { dateTime, number } from "../core/format.js";
 import { ask, showSecret } from "./dialog.js";
-import { announce, attempt, entitle, onClick } from "./page.js";
+import { announce, attempt, entitle, onClick, refill } from "./page.js";
 import { badge } from "./stock.js";
 
 const PATH = "api/webhooks/";
+const TESTED_MS = 1000;
 const DISABLED = {
   owner: "Disabled by you",
   gone: "Disabled: the receiver answered 410 (gone)",
@@ -32,19 +33,20 @@ export async function show({ main, signal }) {
   const load = async () => {
     // An account has at most twenty.
     const { body } = await request("GET", `${PATH}?page_size=100`, { signal });
-    fill($(".list", view), body.results.map((webhook) => cardOf(webhook, load, signal)));
+    refill($(".list", view), body.results.map((webhook) => cardOf(webhook, load, signal)));
     $(".empty", view).hidden = body.count > 0;
   };
   onClick($(".create", view), async () => {
-    if (await create()) await load();
+    if (await create(signal)) await load();
   });
   await load();
 }
 
 function cardOf(webhook, changed, signal) {
   const card = clone("webhook");
+  card.dataset.id = webhook.id;
   const on = (selector, act) => onClick($(selector, card), async () => {
-    if (await act(webhook)) await changed();
+    if (await act(webhook, signal)) await changed();
   });
   $("h2", card).textContent = webhook.url;
   $(".of", card).textContent =
@@ -54,14 +56,16 @@ function cardOf(webhook, changed, signal) {
   $(".since", card).textContent = sinceOf(webhook);
   $(".enable", card).textContent = webhook.enabled ? "Disable" : "Enable";
   on(".enable", webhook.enabled ? disable : enable);
-  on(".test", test);
   on(".edit", edit);
   on(".rotate", rotate);
   on(".rewind", rewind);
   on(".delete", remove);
   const deliveries = $("details", card);
-  deliveries.addEventListener("toggle", () => {
-    if (deliveries.open) attempt(() => showDeliveries(deliveries, webhook, signal));
+  const show = () => deliveries.open && attempt(
+    () => showDeliveries(deliveries, webhook, signal));
+  deliveries.addEventListener("toggle", show);
+  onClick($(".test", card), async () => {
+    if (await test(webhook)) setTimeout(show, TESTED_MS);
   });
   return card;
 }
@@ -106,17 +110,17 @@ function resultOf({ status, failure }) {
 }
 
 /** The events that a form of the templates offers: the hundred that start last. */
-async function offerEvents(templateId) {
+async function offerEvents(templateId, signal) {
   const { body } = await request(
-    "GET", "api/events/?owner=me&ordering=-start_time&page_size=100");
+    "GET", "api/events/?owner=me&ordering=-start_time&page_size=100", { signal });
   const events = body.results.map(({ id, title }) => el("option", { value: id }, title));
   const select = $("select", document.getElementById(templateId).content);
   fill(select, $("option", select), events);
   return templateId;
 }
 
-async function create() {
-  const fields = await offerEvents("webhook-fields");
+async function create(signal) {
+  const fields = await offerEvents("webhook-fields", signal);
   const made = await ask("New webhook", [
     "Every entry of your ledger is sent to it, in order, at least once.",
   ], async (values, key) => (await request("POST", PATH, { body: values, key })).body,
@@ -165,9 +169,9 @@ async function rotate(webhook) {
   return made;
 }
 
-async function rewind(webhook) {
+async function rewind(webhook, signal) {
   const isOfAll = webhook.event === null;
-  const fields = isOfAll ? await offerEvents("rewind-all-fields") : "rewind-fields";
+  const fields = isOfAll ? await offerEvents("rewind-all-fields", signal) : "rewind-fields";
   return ask("Rewind the webhook", [
     "All entries after a number are sent again, in new deliveries; 0 sends everything.",
   ], async ({ after, event }, key) => {

@@ -30,7 +30,7 @@ export function duration(seconds) {
   const parts = [];
   for (const [unit, size] of UNITS.slice(largest, largest + 2)) {
     const count = Math.floor(rest / size);
-    rest -= count * size;
+    rest %= size;
     if (count > 0) parts.push(inUnit(count, unit));
   }
   return parts.join(" ");

@@ -9,7 +9,7 @@ import { isChoosable, mended, most, order, pollSeconds, progress, whatWasLeft } 
 import { say, showPayment, showPhase, showTickets, showTypes } from "./view.js";
 import * as words from "./words.js";
 
-const event = Number(/\/events\/([0-9]+)\/$/.exec(decodeURI(location.pathname))[1]);
+const event = Number(decodeURI(location.pathname).split("/").at(-2));
 const buyer = new Buyer(event);
 const giveBack = $("#give-back");
 let sale = null;
@@ -29,8 +29,11 @@ const acts = {
     cart = whatWasLeft(buyer.state.purchase);
     buyer.acknowledge();
   },
-  sign: () => ((leaves = session.user) ? session.signOut() : signIn()),
-  giveBack: () => giveBack.showModal(),
+  sign: () => ((leaves = session.user) ? session.signOut().catch(() => (leaves = null)) : signIn()),
+  giveBack() {
+    say({ releaseError: null });
+    giveBack.showModal();
+  },
   keep: () => giveBack.close(),
   release: () => buyer.release().catch((error) => say({ releaseError: words.refusal(error) })),
   step({ value, dataset }) {
@@ -71,9 +74,11 @@ function learn(latest) {
   return pollSeconds(sale, clock.now(), buyer.state.phase !== "none");
 }
 
-function fail(error) {
-  if (sale !== null) return;
-  say({ title: error.status === 404 && "There is no such event", stale: words.refusal(error) });
+function fail(error, failures) {
+  if (sale === null) {
+    say({ title: error.status === 404 && "There is no such event", stale: words.refusal(error) });
+    // A copy, because the poll hands the same object out again. It is shown within the second.
+  } else if (failures) sale = { ...sale, stale: true };
 }
 
 /** Everything, by what is known and the clock. */

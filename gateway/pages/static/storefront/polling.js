@@ -12,7 +12,7 @@ const TIMEOUT_MS = 10_000;
  * @param {string} path
  * @param {(document: object) => number} seen - gets every new document, and each time that it is
  *   the same; returns the seconds until it is wanted again
- * @param {(error: ApiError) => void} failed
+ * @param {(error: ApiError, failures: number) => void} failed - gets how many failed before it
  */
 export async function poll(path, seen, failed) {
   let known = null;
@@ -28,7 +28,7 @@ export async function poll(path, seen, failed) {
       seconds = seen(known);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      failed(error);
+      failed(error, failures);
       seconds = retrySeconds(error, failures);
       failures += 1;
     }

@@ -1,0 +1,323 @@
+"""The console where requests fail, presses come twice, and views are left before they are ready."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, Route, expect
+
+from tests.browser.steps import client_of, confirm, register
+from tests.browser.visitors import Visitors
+from tests.deep.browser.test_console import Organiser, on_sale
+from tests.system.conftest import Shop
+from tests.system.selling import EVENTS, TICKET_TYPES, create, event_fields, ticket_type_fields
+
+BUSY = '{"code": "too_many_requests", "detail": "Too many requests."}'
+PROBLEM = "application/problem+json"
+# Notes each time that the outcome is written whether a dialog was in its way.
+WATCH_OUTCOME = """() => {
+  window.inTheWay = [];
+  new MutationObserver(() => inTheWay.push(document.querySelector("dialog[open]") !== null))
+    .observe(document.querySelector("#outcome"),
+      { childList: true, characterData: true, subtree: true });
+}"""
+TWICE = "button => { button.click(); button.click(); }"
+
+
+@pytest.fixture
+def organiser(shop: Shop, visitors: Visitors) -> Organiser:
+    page = visitors.visitor(width=1440, height=1000)
+    page.goto("/console/")
+    username = register(page, "organiser")
+    expect(page.get_by_role("heading", name="My events")).to_be_focused()
+    return Organiser(page, client_of(shop, username), username)
+
+
+def ids_of(paths: list[str]) -> list[int]:
+    return [int(re.findall(r"ticket-types/(\d+)/", path)[0]) for path in paths]
+
+
+def hold(page: Page, url: str, **how: Any) -> list[Route]:
+    """Requests that nobody answers yet."""
+    held: list[Route] = []
+
+    def add(route: Route) -> None:
+        held.append(route)
+
+    page.route(url, add, **how)
+    return held
+
+
+def outcome(page: Page, words: str | re.Pattern[str]) -> Locator:
+    return page.get_by_role("status").filter(has_text=words)
+
+
+def test_a_pause_that_was_cut_short_says_so_and_goes_on(
+    organiser: Organiser, visitors: Visitors
+) -> None:
+    visitors.expect_problem("429 to POST .*/pause/")
+    event, first = on_sale(organiser.client)
+    others = [
+        create(organiser.client, TICKET_TYPES, ticket_type_fields(event, name=name))["id"]
+        for name in ("A", "B", "C", "D", "E")
+    ]
+    organiser.open_event(event)
+    page, sent, is_busy = organiser.page, list[str](), [True]
+
+    def limit(route: Route) -> None:
+        sent.append(route.request.url)
+        if len(sent) > 2 and is_busy:
+            headers = {"Retry-After": "1"}
+            route.fulfill(status=429, content_type=PROBLEM, headers=headers, body=BUSY)
+        else:
+            route.continue_()
+
+    page.route("**/pause/", limit)
+    page.get_by_role("button", name="Pause all").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Pause the sale").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("2 of 6 are paused.")
+    done = set(ids_of(sent[:2]))
+    assert len(sent) > 6  # it did try again by itself
+    sent.clear()
+    is_busy.clear()
+    confirm(page, "Pause the sale")
+    expect(page.get_by_role("button", name="Resume all")).to_be_visible()
+    assert sorted(ids_of(sent)) == sorted({first, *others} - done)
+
+
+def test_at_most_four_ticket_types_are_paused_at_once(organiser: Organiser) -> None:
+    event, _ = on_sale(organiser.client)
+    for name in ("A", "B", "C", "D", "E"):
+        create(organiser.client, TICKET_TYPES, ticket_type_fields(event, name=name))
+    organiser.open_event(event)
+    page = organiser.page
+    held = hold(page, "**/pause/")
+    page.get_by_role("button", name="Pause all").click()
+    page.get_by_role("dialog").get_by_role("button", name="Pause the sale").click()
+    page.wait_for_timeout(500)
+    assert len(held) == 4
+    for sent in range(6):
+        while len(held) == sent:
+            page.wait_for_timeout(50)
+        held[sent].continue_()
+    expect(outcome(page, "Paused: all 6 ticket types")).to_be_visible()
+
+
+def test_ticket_types_beyond_the_live_figures_are_paused_too(organiser: Organiser) -> None:
+    """The figures have the first 200."""
+    event, _ = on_sale(organiser.client)
+    page, beyond, sent = organiser.page, 999_999_999, list[str]()
+
+    def add_one(route: Route) -> None:
+        response = route.fetch()
+        body = response.json()
+        body["results"].append(body["results"][0] | {"id": beyond, "name": "Last"})
+        route.fulfill(response=response, body=json.dumps(body))
+
+    def accept(route: Route) -> None:
+        sent.append(route.request.url)
+        route.fulfill(status=200, content_type="application/json", body="{}")
+
+    page.route("**/api/ticket-types/?event=*", add_one)
+    page.route("**/pause/", accept)
+    organiser.open_event(event)
+    page.get_by_role("button", name="Pause all").click()
+    expect(page.get_by_role("dialog")).to_contain_text("all 2 ticket types")
+    confirm(page, "Pause the sale")
+    assert beyond in ids_of(sent)
+    page.unroute_all(behavior="ignoreErrors")
+
+
+def test_a_list_that_cannot_be_read_does_not_end_the_live_page(
+    organiser: Organiser, visitors: Visitors
+) -> None:
+    visitors.expect_problem("503 to GET .*/ticket-types/")
+    event, _ = on_sale(organiser.client)
+    organiser.open_event(event)
+    page, listed = organiser.page, "**/api/ticket-types/?event=*"
+    page.route(listed, lambda route: route.fulfill(status=503))
+    with page.expect_response(lambda response: response.status == 503):
+        create(organiser.client, TICKET_TYPES, ticket_type_fields(event, name="Seats"))
+    row = page.get_by_role("row", name="Seats")
+    expect(row).to_be_visible()
+    expect(page.locator(".freshness")).to_have_text("Live")
+    page.unroute(listed)
+    expect(row.locator("[data-figure=terms]")).to_contain_text("25.00")
+
+
+def test_what_is_changed_elsewhere_is_shown_on_an_open_page(organiser: Organiser) -> None:
+    event, ticket_type = on_sale(organiser.client)
+    organiser.open_event(event)
+    page = organiser.page
+    page.get_by_role("button", name="Capacity").click()
+    page.get_by_label("Change").fill("-4")
+    changes = {"title": "Second night", "published": True}
+    assert organiser.client.patch(f"{EVENTS}{event}/", json=changes).status_code == 200
+    path = f"{TICKET_TYPES}{ticket_type}/"
+    assert organiser.client.patch(path, json={"price": "31.00"}).status_code == 200
+    expect(page.locator("h1")).to_have_text("Second night")
+    expect(page).to_have_title(re.compile("left · Second night · Console"))
+    expect(page.locator(".types [data-figure=terms]")).to_contain_text("31.00")
+    expect(page.locator(".publish")).to_have_text("Unpublish")
+    expect(page.get_by_label("Change")).to_be_focused()
+    expect(page.get_by_label("Change")).to_have_value("-4")
+
+
+def test_what_became_of_an_action_is_read_out(organiser: Organiser) -> None:
+    event, _ = on_sale(organiser.client)
+    organiser.open_event(event)
+    page = organiser.page
+    # A live region that is not there yet is not read out when it comes.
+    display = "outcome => getComputedStyle(outcome).display"
+    assert page.locator("#outcome").evaluate(display) != "none"
+    page.evaluate(WATCH_OUTCOME)
+    page.get_by_role("button", name="Pause the sale").click()
+    confirm(page, "Pause the sale")
+    expect(outcome(page, "Paused: “Standing”")).to_be_visible()
+    page.locator(".edit-type").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete the ticket type").click()
+    expect(outcome(page, "Deleted: Standing")).to_be_visible()
+    assert page.evaluate("inTheWay") == [False, False]
+
+
+def test_an_action_leaves_the_list_of_webhooks_as_it_was(organiser: Organiser) -> None:
+    for path in ("one", "two"):
+        body = {"url": f"https://shop.example/{path}", "kinds": ["confirmed"]}
+        create(organiser.client, "/api/webhooks/", body)
+    page = organiser.page
+    page.goto("/console/#/webhooks")
+    card = page.locator(".webhook", has_text="https://shop.example/two")
+    card.get_by_text("Latest deliveries").click()
+    test = card.get_by_role("button", name="Send a test")
+    test.click()
+    confirm(page, "Send the test")
+    expect(card.locator("details")).to_have_attribute("open", "")
+    expect(test).to_be_focused()
+    expect(card.locator("details tbody tr")).not_to_have_count(0)
+
+    card.get_by_role("button", name="Disable").click()
+    confirm(page, "Disable")
+    expect(card.get_by_role("button", name="Enable")).to_be_focused()
+    expect(card.locator("details tbody tr")).not_to_have_count(0)
+    expect(page.locator("details[open]")).to_have_count(1)
+    card.get_by_role("button", name="Delete").click()
+    confirm(page, "Delete the webhook")
+    expect(page.get_by_role("heading", name="Webhooks")).to_be_focused()
+
+
+def test_who_revoked_a_key_is_at_the_heading(organiser: Organiser) -> None:
+    create(organiser.client, "/api/keys/", {"name": "Shop", "scopes": ["read"]})
+    page = organiser.page
+    page.goto("/console/#/keys")
+    page.get_by_role("button", name="Revoke: Shop").click()
+    confirm(page, "Revoke the key")
+    expect(page.get_by_role("heading", name="API keys")).to_be_focused()
+
+
+def test_more_events_are_listed_once_and_are_of_the_last_search(
+    organiser: Organiser, visitors: Visitors
+) -> None:
+    visitors.expect_problem("50[03] to GET .*/api/events/")
+    titles = ("First", "Second")
+    events = [create(organiser.client, EVENTS, event_fields(title=title)) for title in titles]
+    page = organiser.page
+
+    def answer(route: Route) -> None:
+        url = route.request.url
+        if "search=" in url or ("page=2" in url and failing):
+            route.fulfill(status=503)
+            return
+        is_first = "page=2" not in url
+        body: dict[str, Any] = {
+            "count": 2,
+            "results": events[:1] if is_first else events[1:],
+            "next": f"{url}&page=2" if is_first else None,
+        }
+        route.fulfill(status=200, content_type="application/json", body=json.dumps(body))
+
+    failing = [True]
+    page.route("**/api/events/?owner=me*", answer)
+    page.reload()
+    rows, more = page.locator("tbody tr"), page.get_by_role("button", name="Show more")
+    more.click()
+    expect(outcome(page, "Wait a moment and try again")).to_be_visible()
+    failing.clear()
+    more.evaluate(TWICE)
+    expect(page.get_by_role("link", name="Second")).to_be_focused()
+    page.wait_for_timeout(500)
+    assert rows.count() == 2
+    page.reload()
+    expect(more).to_be_visible()
+    page.get_by_role("searchbox").fill("night")
+    page.get_by_role("searchbox").press("Enter")
+    expect(outcome(page, "Wait a moment and try again")).to_be_visible()
+    expect(more).to_be_hidden()
+
+
+def test_a_button_that_copies_is_itself_again(organiser: Organiser) -> None:
+    event, _ = on_sale(organiser.client)
+    organiser.client.patch(f"{EVENTS}{event}/", json={"published": True})
+    organiser.open_event(event)
+    button = organiser.page.locator(".buyers button")
+    for _ in range(2):
+        button.click()
+        expect(button).not_to_have_text("Copy")
+    expect(button).to_have_text("Copy")
+
+
+def test_a_view_that_was_left_asks_nothing(organiser: Organiser) -> None:
+    event, _ = on_sale(organiser.client)
+    page = organiser.page
+    held = hold(page, "**/console/actions.js")
+    organiser.open_event(event)
+    page.get_by_role("button", name="Pause the sale").click()
+    page.goto("/console/#/keys")
+    expect(page.get_by_role("heading", name="API keys")).to_be_visible()
+    for route in held:
+        route.continue_()
+    page.wait_for_timeout(1_000)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_list_that_comes_after_its_view_was_left_asks_nothing(organiser: Organiser) -> None:
+    page = organiser.page
+    page.goto("/console/#/webhooks")
+    held = hold(page, "**/api/events/?owner=me&*page_size=100")
+    page.get_by_role("button", name="New webhook").click()
+    expect(page.locator("h1")).to_have_text("Webhooks")
+    page.goto("/console/#/keys")
+    expect(page.get_by_role("heading", name="API keys")).to_be_visible()
+    (route,) = held
+    route.continue_()
+    page.wait_for_timeout(1_000)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_button_that_is_pressed_twice_asks_once(organiser: Organiser) -> None:
+    event, _ = on_sale(organiser.client)
+    organiser.open_event(event)
+    page = organiser.page
+    page.get_by_role("button", name="Pause the sale").evaluate(TWICE)
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.wait_for_timeout(500)
+    assert page.locator("dialog[open]").count() == 1
+
+
+def test_the_chart_is_of_the_range_that_was_chosen_last(
+    organiser: Organiser, visitors: Visitors
+) -> None:
+    visitors.expect_problem("503 to GET .*/history/")
+    event, _ = on_sale(organiser.client)
+    organiser.open_event(event)
+    page = organiser.page
+    held = hold(page, "**/live/history/**", times=1)
+    ranges = page.get_by_label("Time shown")
+    ranges.select_option("600")
+    with page.expect_response("**/live/history/**"):
+        ranges.select_option("")
+    held[0].fulfill(status=503, body="")
+    page.wait_for_timeout(500)
+    expect(page.locator(".no-past")).to_be_hidden()
