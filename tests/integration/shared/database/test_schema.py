@@ -53,9 +53,10 @@ def version(engine: Engine) -> str:
     return number
 
 
+VERSIONS = "shared.database.migrations.versions"
 # The statements with which migrations keep a sale waiting while they change its tables.
 SALES_LOCKS = [
-    import_module(f"shared.database.migrations.versions.{name}").LOCKS
+    import_module(f"{VERSIONS}.{name}").LOCKS
     for name in ("0003_guards_of_sales", "0005_keys_checked_by_batch")
 ]
 READ_CHECKS = """
@@ -168,6 +169,18 @@ def test_migrating_twice_changes_nothing(engine: Engine) -> None:
         assert connection.execute(version).all() == before
     assert len(before) == 1
     assert missing_migrations(engine) == []
+
+
+def test_a_database_whose_version_passed_over_a_migration_gets_it_later(
+    empty_engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(empty_engine, "0019")
+    # As the first commit that called itself 0.2.0 went on.
+    run(empty_engine, import_module(f"{VERSIONS}.0021_full_audits").TABLE)
+    run(empty_engine, "UPDATE alembic_version SET version_num = '0021'")
+    migrate(empty_engine)
+    test_migrations_create_the_tables_of_the_models(empty_engine, monkeypatch)
+    assert audit(empty_engine, settings).ok
 
 
 def test_events_of_a_former_version_become_searchable_even_if_the_fill_is_cut_off(
