@@ -29,6 +29,9 @@ CLICKS_TWICE = 0.2
 BUYS_A_CART = 0.15
 WAITS_FOR_DECISION = 0.3
 RETRIES_AT_ONCE = 0.5
+# With so many requests without an answer a buyer begins no other: after a minute without a system,
+# as of `eventify down` and `up` on a slow machine, finding out about all would take long.
+OPEN_MAX = 20
 # Of what is held, how many are paid and how many released; some both at once, and others neither.
 PAYS, RELEASES = 0.7, 0.3
 # Decided purchases that a buyer reads once more in the end.
@@ -95,7 +98,10 @@ class Buyer:
     async def buy_until(self, over: asyncio.Event, events: Sequence[Sequence[int]]) -> None:
         """Buy one thing after the other; `events`: the ticket types of each."""
         while not over.is_set():
-            await self._buy(_Request(self._choose(self._chance.choice(events)), uuid4().hex))
+            if len(self._open) < OPEN_MAX:
+                await self._buy(_Request(self._choose(self._chance.choice(events)), uuid4().hex))
+            else:
+                await self._attempt(next(iter(self._open.values())), 0)
             await asyncio.sleep(self._chance.uniform(0, 2 * THINK_SECONDS))
 
     def _choose(self, ticket_type_ids: Sequence[int]) -> Lines:

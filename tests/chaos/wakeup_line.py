@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import hiredis
 import redis
@@ -53,8 +54,10 @@ class WakeupLine(Line):
 
     async def _deliver(self, wakeup: bytes, after_seconds: float) -> None:
         await asyncio.sleep(after_seconds)
-        async with redis.asyncio.Redis.from_url(self._broker_url) as broker:
-            await broker.lpush(PURCHASES_QUEUE, wakeup)
+        # What the broker refuses is lost, as it would be for its sender.
+        with suppress(redis.RedisError):
+            async with redis.asyncio.Redis.from_url(self._broker_url) as broker:
+                await broker.lpush(PURCHASES_QUEUE, wakeup)
 
 
 PUSHED_TO = PURCHASES_QUEUE.encode()
