@@ -4,13 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg2
+from psycopg2 import errors
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from shared.config.settings import Settings
 from shared.config.url_passwords import without_passwords
 from shared.database.engine import open_engine
+from shared.database.schema_version import missing_migrations, what_is_missing
 from shared.errors import ConfigurationError
+
+OF_A_FORMER_SCHEMA = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction)
 
 
 @contextmanager
@@ -24,8 +28,10 @@ def database(settings: Settings) -> Iterator[Engine]:
     try:
         yield engine
     except (SQLAlchemyError, psycopg2.Error) as error:
-        reason = str(error.orig if isinstance(error, DBAPIError) else error).strip()
-        sentence = next(iter(reason.splitlines()), "no reason was given")
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, OF_A_FORMER_SCHEMA) and (missing := missing_migrations(engine)):
+            raise ConfigurationError(what_is_missing(missing)) from error
+        sentence = next(iter(str(cause).strip().splitlines()), "no reason was given")
         raise ConfigurationError(
             f"The database {without_passwords(settings.database_url)} failed: {sentence}"
         ) from error

@@ -35,7 +35,7 @@ def pause(ticket_types: tuple[int, ...]) -> None:
 def resume(ticket_types: tuple[int, ...]) -> None:
     """Accept purchases of TICKET_TYPES again."""
     _for_each(
-        ticket_types, lambda engine, id_: f"{_named(resume_sale(engine, id_))} is not paused."
+        ticket_types, lambda engine, id_: f"{_named(resume_sale(engine, id_))} is no longer paused."
     )
 
 

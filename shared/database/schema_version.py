@@ -58,6 +58,8 @@ def refuse_former_schema(settings: Settings, process_name: str) -> None:
     finally:
         engine.dispose()
     if missing:
-        raise ConfigurationError(
-            f"The database lacks the migrations {', '.join(missing)}: run `eventify migrate`."
-        )
+        raise ConfigurationError(what_is_missing(missing))
+
+
+def what_is_missing(migrations: list[str]) -> str:
+    return f"The database lacks the migrations {', '.join(migrations)}: run `eventify migrate`."

@@ -22,7 +22,7 @@ def test_the_operator_pauses_a_sale_and_resumes_it(
     resumed = shop.operator.call("resume", str(first))
     assert (resumed.returncode, resumed.stdout) == (
         0,
-        f"Ticket type {first} (Standing) is not paused.\n",
+        f"Ticket type {first} (Standing) is no longer paused.\n",
     )
     assert buy(buyer, first, **WAIT).status_code == 201
     check_problem(buy(buyer, second), 400, "sale_paused")

@@ -58,6 +58,20 @@ def test_a_database_in_use_without_letter_case_is_warned_of(elsewhere: Settings)
 
 
 @pytest.mark.parametrize("elsewhere", [DATABASE_OPTIONS], indirect=True)
+@pytest.mark.parametrize("command", [("audit",), ("pause", "1"), ("export", "1")])
+def test_a_command_on_a_former_schema_says_what_is_missing(
+    elsewhere: Settings, command: tuple[str, ...]
+) -> None:
+    engine = open_engine(elsewhere, "test")
+    migrate(engine, "0001")
+    engine.dispose()
+    failed = CliRunner().invoke(main, command)
+    assert failed.exit_code != 0
+    assert "The database lacks the migrations 0002, 0003, " in failed.output
+    assert ": run `eventify migrate`." in failed.output
+
+
+@pytest.mark.parametrize("elsewhere", [DATABASE_OPTIONS], indirect=True)
 def test_a_database_as_the_guide_makes_it_knows_letter_case(elsewhere: Settings) -> None:
     guide = (PROJECT / "docs" / "operations.md").read_text()
     assert re.findall(r"CREATE DATABASE eventify (.*?)\"\n", guide) == [DATABASE_OPTIONS]
