@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from shared.config.settings import Settings
 from shared.config.url_passwords import without_passwords
 from shared.database.engine import open_engine
-from shared.database.schema_version import missing_migrations, what_is_missing
+from shared.database.schema_version import missing_migrations, missing_migrations_message
 from shared.errors import ConfigurationError
 
 OF_A_FORMER_SCHEMA = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction)
@@ -30,7 +30,7 @@ def database(settings: Settings) -> Iterator[Engine]:
     except (SQLAlchemyError, psycopg2.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(cause, OF_A_FORMER_SCHEMA) and (missing := missing_migrations(engine)):
-            raise ConfigurationError(what_is_missing(missing)) from error
+            raise ConfigurationError(missing_migrations_message(missing)) from error
         sentence = next(iter(str(cause).strip().splitlines()), "no reason was given")
         raise ConfigurationError(
             f"The database {without_passwords(settings.database_url)} failed: {sentence}"

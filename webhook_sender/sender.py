@@ -211,14 +211,14 @@ class Sender:
             return
         self._poll_at = began + self._settings.webhook_poll_seconds
         try:
-            await self._look_at_everything()
+            await self._poll_database()
         finally:  # also of what it was too slow for
             ended = time.monotonic()
             pause = min((ended - began) / POLL_SHARE, POLL_PAUSE_MAX_SECONDS)
             self._poll_not_before = ended + pause
             self._poll_at = max(self._poll_at, self._poll_not_before)
 
-    async def _look_at_everything(self) -> None:
+    async def _poll_database(self) -> None:
         # Before the claim of everything: so what comes meanwhile is heard or claimed.
         self._has_webhooks = await self._call(store.has_webhooks)
         await self._send_tests()

@@ -53,7 +53,8 @@ IS_OWNED = """coalesce(e.owner_id, (
     WHERE n.event_id = l.event_id AND n.number = l.number
 ), w.user_id) = w.user_id"""
 # The share of each webhook is counted before rows are locked, which a window function forbids.
-# Time in which it was due, but the account was locked or no sender ran, does not count as failing.
+# Time in which it was due and not tried does not count as failing: the account was locked, no
+# sender ran, or others of its webhook were before it.
 CLAIM = f"""
 WITH due AS (
     SELECT c.webhook_id, c.event_id,

@@ -79,7 +79,7 @@ def await_accepted(session: Session, ticket_type_id: int) -> StoredTicketType:
 
 
 def check_resumed(session: Session, ticket_type_id: int) -> StoredTicketType:
-    """After the lock was not had: purchases of a sale that was resumed since may hold it forever.
+    """After the lock timed out: purchases of a sale that was resumed since may hold it forever.
 
     Raises:
         Problem: NotFound; Unavailable: the sale is paused.

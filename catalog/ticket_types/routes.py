@@ -266,7 +266,8 @@ async def change_capacity(write: Write, body: CapacityUpdate, key: IdempotencyKe
 )
 async def pause_ticket_type(write: Write, key: IdempotencyKey) -> Response:
     """Only the event's owner may. After the response, no purchase is accepted: it is answered with
-    `sale_paused`. What was accepted before is still decided.
+    `sale_paused`. What was accepted before is still decided. `paused_at` is `null` if somebody
+    resumed the sale meanwhile.
 
     Pausing again changes nothing and has the same response.
     """

@@ -14,7 +14,9 @@ from deploy.local.home import (
     running_state,
     was_started,
 )
-from deploy.local.supervisor.supervision import clear_away, stop_supervisor
+from deploy.local.leftovers import end_leftovers
+from deploy.local.supervisor.program import POSTGRES_STOP_SECONDS
+from deploy.local.supervisor.supervision import clear_away, service_seconds, stop_supervisor
 from shared.errors import ConfigurationError
 
 # A start writes its record after a second of preparation, or an initdb.
@@ -47,7 +49,8 @@ def _stop(home: Home) -> bool:
         if state is not None:
             stop_supervisor(home, state.supervisor_pid)
     if not was_started(home):
-        return clear_away(home) > 0  # of a home that was deleted under a running system
+        # Of a home that was deleted under a running system; there is no record of it.
+        return end_leftovers(home, service_seconds({}), POSTGRES_STOP_SECONDS) > 0
     try:
         lock = lock_home(home)
     except AlreadyRunningError as error:

@@ -60,7 +60,8 @@ def _for_each(ticket_type_ids: Sequence[int], switch: Callable[[Engine, int], st
 
 def _paused(stored: StoredTicketType) -> str:
     since = stored.ticket_type.paused_at
-    assert since is not None, "it was paused a moment ago"
+    if since is None:
+        return f"{_named(stored)} was resumed meanwhile."
     return f"{_named(stored)} is paused since {since:%Y-%m-%d %H:%M:%S} UTC."
 
 

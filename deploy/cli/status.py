@@ -17,8 +17,9 @@ from shared.errors import ConfigurationError
 RUNS_UNSUPERVISED = 2
 RUNS_IN_PART = 3
 UNSUPERVISED = """\
-The supervisor was killed, or its directory deleted. These processes are left of it.
-`eventify up` takes over: it stops them and starts everything again. `eventify down` stops them.
+The supervisor was killed, or its directory deleted. These processes are left of it, and are not
+restarted. `eventify up` takes over: it stops them and starts everything again. `eventify down`
+stops them.
 """
 
 

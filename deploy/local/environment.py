@@ -37,16 +37,14 @@ def given_variables(caller: Mapping[str, str]) -> dict[str, str]:
     Raises:
         ConfigurationError: the directory, or a file in it, cannot be read.
     """
-    given = _without_empty(
-        {name: value for name, value in caller.items() if name.startswith(PREFIX)}
-    )
+    given = {
+        name: value
+        for name, value in caller.items()
+        if name.startswith(PREFIX) and (value or name in EMPTY_COUNTS)
+    }
     files = {variable(name): value for name, value in settings_in_files(given).items()}
     given.pop(SECRETS_DIR, None)
-    return _without_empty(files) | given
-
-
-def _without_empty(variables: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in variables.items() if value or name in EMPTY_COUNTS}
+    return files | given
 
 
 def recorded_variables(home: Home, given: Mapping[str, str]) -> dict[str, str]:

@@ -182,7 +182,8 @@ WITH RECURSIVE ours AS (
     SELECT 'schema ' || quote_ident(n.nspname), '', n.nspowner, a.*
     FROM pg_namespace n, aclexplode(n.nspacl) a
     WHERE n.oid = current_schema()::regnamespace AND a.privilege_type = 'CREATE'
-      AND (a.grantee = 0 OR pg_get_userbyid(a.grantee) = ANY(:roles))
+      AND a.grantee <> (SELECT relowner FROM pg_class
+                        WHERE relname = 'requests' AND relnamespace = n.oid)
 )
 SELECT coalesce(ours.rolname, 'PUBLIC'), relname, attname, privilege_type
 FROM granted LEFT JOIN ours ON ours.oid = grantee

@@ -58,8 +58,8 @@ def refuse_former_schema(settings: Settings, process_name: str) -> None:
     finally:
         engine.dispose()
     if missing:
-        raise ConfigurationError(what_is_missing(missing))
+        raise ConfigurationError(missing_migrations_message(missing))
 
 
-def what_is_missing(migrations: list[str]) -> str:
+def missing_migrations_message(migrations: list[str]) -> str:
     return f"The database lacks the migrations {', '.join(migrations)}: run `eventify migrate`."

@@ -21,7 +21,8 @@ with hidden("rich"):
     from structlog.typing import EventDict
 
 REDACTED = "[secret]"
-PASSWORD_IN_URL = re.compile(r"://[^:/@\s]*:([^@\s]+)@|[?&](?:ssl)?password=([^&\s]+)")
+PASSWORD_IN_URL = re.compile(r"://[^:/@\s]*:([^/@\s]+)@")
+PASSWORD_IN_QUERY = re.compile(r"[?&]\w*password=([^&\s]+)")
 # A shorter one may be a common word; within a URL it is removed all the same.
 PASSWORD_MIN_CHARACTERS = 8
 # A line may contain a client's text, and each of these takes linear time: it starts with a fixed
@@ -34,12 +35,13 @@ SECRET_FORMS = (
         r"(?:[^\"\\]|\\.)*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?=\")|$)"
     ),
     r"(?<=://)[^:/@\s\"]*:[^@/\s\"]+(?=@)",  # user and password in a URL
+    r"(?<=password=)[^&\s\"]+",  # in its query
     # An API key, and the secret of a webhook; the search for what is too short is short as well.
     r"evk_[\w-]{16,}",
     r"whsec_[\w+/=-]{16,}",
 )
 # Each form contains one of these.
-SECRET_SIGNS = ("$argon2", "PRIVATE KEY", "://", "evk_", "whsec_")
+SECRET_SIGNS = ("$argon2", "PRIVATE KEY", "://", "password=", "evk_", "whsec_")
 # A JWT is `eyJ....eyJ....` and a signature. An expression for that could start anywhere in a long
 # word and read it to its end each time. So whole words are searched.
 TOKEN_SIGN = ".eyJ"
@@ -157,9 +159,8 @@ def _without_tokens(word: re.Match[str]) -> str:
 def _passwords(settings: Settings) -> set[str]:
     """Those of our own URLs, quoted and unquoted."""
     urls = (settings.database_url, settings.redis_url, settings.celery_broker_url)
-    written = {
-        password for url in urls for found in PASSWORD_IN_URL.findall(url) for password in found
-    }
+    forms = (PASSWORD_IN_URL, PASSWORD_IN_QUERY)
+    written = {password for url in urls for form in forms for password in form.findall(url)}
     both = written | {unquote(password) for password in written}
     return {password for password in both if len(password) >= PASSWORD_MIN_CHARACTERS}
 

@@ -6,9 +6,11 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Engine
 
 from catalog.ticket_types.pause import STANDS, pause, resume
+from deploy.cli.main import main
 from gateway.purchases import store
 from gateway.purchases.accept import Accepted
 from shared.config.settings import Settings
@@ -136,17 +138,24 @@ def test_a_replayed_pause_that_stands_waits_as_the_first_did(
 
 
 def test_a_pause_that_is_resumed_while_it_waits_is_answered(
-    owner: httpx.Client, database: Engine, pool: ThreadPoolExecutor
+    owner: httpx.Client,
+    database: Engine,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ticket_type = make_ticket_type(owner)
+    ticket_type, other = make_ticket_type(owner), make_ticket_type(owner)
     id_ = ticket_type["id"]
+    url = database.url.set(drivername="postgresql")
+    monkeypatch.setenv("EVENTIFY_DATABASE_URL", url.render_as_string(hide_password=False))
     with being_sold(database, id_):
         by_owner = pool.submit(owner.post, f"{path_of(ticket_type)}pause/")
-        by_operator = pool.submit(pause, database, id_)
+        by_operator = pool.submit(CliRunner().invoke, main, ["pause", str(id_), str(other["id"])])
         until_sessions_wait(database, 2)
         resume(database, id_)
         assert by_owner.result().json()["paused_at"] is None
-        assert by_operator.result().ticket_type.paused_at is None
+        first, second = by_operator.result().output.splitlines()
+    assert first == f"Ticket type {id_} (Standing) was resumed meanwhile."
+    assert second.startswith(f"Ticket type {other['id']} (Standing) is paused since ")
 
 
 def test_a_request_that_began_before_a_pause_and_came_too_late_is_refused(

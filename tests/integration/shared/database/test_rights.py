@@ -475,6 +475,19 @@ def test_a_login_of_several_services_and_an_owner_who_creates_are_no_excess(
     assert scalar(plain_owner, f"SELECT has_schema_privilege('{name}', 'public', 'CREATE')")
 
 
+def test_a_login_of_a_service_that_may_create_is_found_and_stopped(
+    engine: Engine, postgres_url: str
+) -> None:
+    run_admin(postgres_url, f"CREATE ROLE creating_login LOGIN IN ROLE {WORKER}")
+    try:
+        run(engine, "GRANT CREATE ON SCHEMA public TO creating_login")
+        assert "creating_login has CREATE on schema public" in excess(engine)
+        migrate(engine)
+        assert excess(engine) == []
+    finally:
+        run_admin(postgres_url, "DROP ROLE creating_login")
+
+
 def test_who_may_not_revoke_a_membership_migrates_nevertheless(
     plain_owner: Engine, postgres_url: str
 ) -> None:

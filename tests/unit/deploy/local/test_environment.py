@@ -112,7 +112,6 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder.mkdir()
     (folder / "eventify_database_url").write_text("postgresql://own:b@db.example/eventify\n")
     (folder / "eventify_redis_url").write_text("redis://redis.example/0\n")
-    (folder / "eventify_broker_url").write_text("\n")
     monkeypatch.chdir(tmp_path)
     return "secrets"
 
@@ -126,7 +125,6 @@ def test_a_file_of_the_callers_secrets_is_given_to_services_as_a_variable(secret
     assert environment["EVENTIFY_REDIS_URL"] == "redis://mine.example/0"
     # Services have another working directory, and need it no more.
     assert "EVENTIFY_SECRETS_DIR" not in environment
-    assert "EVENTIFY_BROKER_URL" not in environment
 
 
 def test_a_file_of_the_callers_secrets_overrides_the_running_system(

@@ -14,7 +14,7 @@ PASSWORD = 'p@ss"w0rd/of us'
 SETTINGS = Settings(
     database_url="postgresql://eventify:p%40ss%22w0rd%2Fof%20us@db/eventify",
     redis_url="redis://:opensesame@cache:6379/0",
-    broker_url="redis://broker/0?password=shibboleth%21&protocol=3",
+    broker_url="redis+sentinel://s/eventify/0?sentinel_password=shibboleth%21&sentinel_username=me",
 )
 API_KEY = "evk_tgj-R_" + "0aZ" * 12 + "x"
 TOKEN = "eyJhbGciOiJSUzI1NiIs.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
@@ -40,6 +40,10 @@ def line(**fields: Any) -> str:
         ("redis says opensesame", f"redis says {REDACTED}"),
         ("of shibboleth%21, or shibboleth!", f"of {REDACTED}, or {REDACTED}"),
         ("to amqp://guest:hop@rabbit:5672//", f"to amqp://{REDACTED}@rabbit:5672//"),
+        (
+            "to rediss://c:6379/0?ssl_password=hop&db=2",
+            f"to rediss://c:6379/0?ssl_password={REDACTED}&db=2",
+        ),
         (
             "a\n-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\nb",
             f"a\n{REDACTED}\nb",
@@ -68,6 +72,7 @@ def test_secrets_are_removed_and_the_rest_stays(text: str, left: str) -> None:
         *("eyJ", "eyJ.", ".eyJ", "eyJa.eyJ", "a.", "eyJ-", "$argon2", "$argon2id$", "://", "://a:"),
         *("://a:b", "a:b@", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "-----END ", "PRIVATE "),
         *("opensesam", "evk_", "evk_abc ", "whsec_=", "\\", '"', "\u00e9", "\ud800"),
+        *("password=", "password=a&"),
     ],
 )
 def test_a_line_is_searched_in_linear_time(part: str) -> None:
