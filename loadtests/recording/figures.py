@@ -38,9 +38,9 @@ def retry_after(status: int) -> str:
     return f"[{status}, Retry-After]"
 
 
-def turned_away(name: str) -> str:
-    """Of buyers that `name` counts, those who were answered 503 until they left."""
-    return f"{name} [turned away]"
+def gave_up(name: str) -> str:
+    """Of buyers that `name` counts, those who were told to come again until they left."""
+    return f"{name} [gave up]"
 
 
 # A count, though Locust shows all of its figures as milliseconds.
@@ -58,9 +58,9 @@ def record_undecided(stats: "RequestStats", name: str) -> None:
 def waits(stats: "RequestStats", name: str) -> dict[int, int]:
     """The histogram of a figure in milliseconds, in which those who left without an outcome waited
     for as long as a buyer stays."""
-    entry, refused = stats.get(name, SALE), stats.entries.get((turned_away(name), SALE))
+    entry, given_up = stats.get(name, SALE), stats.entries.get((gave_up(name), SALE))
     counts = dict(entry.response_times)
-    left = entry.num_failures + (refused.num_requests if refused is not None else 0)
+    left = entry.num_failures + (given_up.num_requests if given_up is not None else 0)
     if left:
         stayed_ms = round(1000 * OUTCOME_TIMEOUT_SECONDS)
         counts[stayed_ms] = counts.get(stayed_ms, 0) + left

@@ -69,7 +69,8 @@ class Answers(msgspec.Struct, frozen=True):
         confirmed, held, rejected: the decision of a purchase, waited for or polled.
         paid, given_back, abandoned: what became of those that were held.
         sold_out: nothing was stored.
-        turned_away: buyers who were answered 503 until they left; of their purchases none is known.
+        gave_up: buyers who were told to come again (400 or 503) until they left; none of their
+            purchases is known.
         retry_after_400, retry_after_429, retry_after_503: requests with Retry-After in the answer,
             those of the abuser among them; 400: the sale was paused, or not yet open.
         undecided: purchases whose decision did not come while the buyer stayed, and payments
@@ -84,7 +85,7 @@ class Answers(msgspec.Struct, frozen=True):
     given_back: int = 0
     abandoned: int = 0
     sold_out: int = 0
-    turned_away: int = 0
+    gave_up: int = 0
     retry_after_400: int = 0
     retry_after_429: int = 0
     retry_after_503: int = 0

@@ -23,8 +23,8 @@ from loadtests.recording.figures import (
     REQUEST_TO_REJECTED,
     REQUEST_TO_SOLD_OUT,
     SALE,
+    gave_up,
     retry_after,
-    turned_away,
     waits,
 )
 from loadtests.recording.run import Answers, AnswerTimes, Moment
@@ -147,8 +147,8 @@ def answers(stats: RequestStats) -> Answers:
         given_back=count(PAYMENT_TO_HOLD_OVER),
         abandoned=count(ABANDONED),
         sold_out=count(REQUEST_TO_SOLD_OUT),
-        turned_away=sum(
-            count(turned_away(name)) for name in (REQUEST_TO_DECISION, REQUEST_TO_DECISION_POLLED)
+        gave_up=sum(
+            count(gave_up(name)) for name in (REQUEST_TO_DECISION, REQUEST_TO_DECISION_POLLED)
         ),
         retry_after_400=count_retry_after(400),
         retry_after_429=count_retry_after(429),

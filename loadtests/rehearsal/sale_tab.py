@@ -89,7 +89,7 @@ def sale_rows(environment: Environment) -> list[dict[str, Any]]:
         ("Abandoned", counts.abandoned, ""),
         ("Rejected, as buyers saw", counts.rejected, ""),
         ("Answered sold out", counts.sold_out, _trend(moments, "sold_out")),
-        ("Turned away with 503", counts.turned_away, ""),
+        ("Gave up after Retry-After", counts.gave_up, ""),
         ("Answered with Retry-After: 400", counts.retry_after_400, ""),
         ("Answered with Retry-After: 429", counts.retry_after_429, ""),
         ("Answered with Retry-After: 503", counts.retry_after_503, ""),

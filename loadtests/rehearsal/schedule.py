@@ -25,9 +25,9 @@ class Schedule:
         """How long to wait from now on; 0 if the moment has passed."""
         return max(0.0, self._next - now)
 
-    def postpone(self, seconds: float) -> None:
-        """Act so much later from now on: the user itself was busy, and not the system."""
-        self._next += seconds
+    def was_busy(self, began: float, ended: float) -> None:
+        """The user itself was, not the system: of that time, what makes it late does not count."""
+        self._next += max(0.0, ended - max(self._next, began))
 
     def take(self) -> float:
         """The moment at which the user meant to act now; the next one is a pace later."""

@@ -76,7 +76,7 @@ class Purchaser(Shopper):
         if answer.meaning is Meaning.SOLD_OUT:
             self.record_since(meant_at, figures.REQUEST_TO_SOLD_OUT)
         if purchase_id is None:
-            self.record_if_turned_away(answer, meant_at, figure)
+            self.record_if_given_up(answer, meant_at, figure)
             return
         if answer.meaning is Meaning.QUEUED:
             self.record_since(meant_at, figures.REQUEST_TO_202)
@@ -97,10 +97,9 @@ class Purchaser(Shopper):
             return
         payments = assignment.payments()
         if payments.key and _chance.random() >= payments.abandoned:
-            seconds = _chance.uniform(*PAYING_SECONDS)
-            time.sleep(seconds)
-            # The buyer's own time: it makes no later purchase late.
-            self.schedule.postpone(seconds)
+            began = time.monotonic()
+            time.sleep(_chance.uniform(*PAYING_SECONDS))
+            self.schedule.was_busy(began, time.monotonic())
             self._pay(purchase, payments.key)
             return
         figures.record(self.environment.stats, figures.ABANDONED, 0)
@@ -138,10 +137,11 @@ class Purchaser(Shopper):
         for name in (figure, _request_to(answer)):
             self.record_since(meant_at, name)
 
-    def record_if_turned_away(self, answer: ClientResponse, meant_at: float, figure: str) -> None:
-        """A 429 is what a buyer with too many expired holds is meant to get; a 503 is not."""
-        if answer.status == 503 and answer.meaning is Meaning.RETRY_LATER:
-            self.record_since(meant_at, figures.turned_away(figure))
+    def record_if_given_up(self, answer: ClientResponse, meant_at: float, figure: str) -> None:
+        """Told to come again until he left: but a buyer with too many expired holds is meant to get
+        429."""
+        if answer.status != 429 and answer.meaning is Meaning.RETRY_LATER:
+            self.record_since(meant_at, figures.gave_up(figure))
 
     def record_since(self, meant_at: float, name: str) -> None:
         figures.record(self.environment.stats, name, 1000 * (time.monotonic() - meant_at))

@@ -40,7 +40,7 @@ class Retrier(Purchaser):
                 break
             if not pause(answer, deadline):
                 if first_id is None and answer.meaning is Meaning.RETRY_LATER:
-                    self.record_if_turned_away(answer, meant_at, FIGURE)
+                    self.record_if_given_up(answer, meant_at, FIGURE)
                 else:
                     figures.record_undecided(self.environment.stats, FIGURE)
                 return

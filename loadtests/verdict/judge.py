@@ -106,8 +106,8 @@ def outcome(run: RecordedRun) -> str:
     if counts.held:
         parts.append(f"{counts.held:,} held, {payments(counts)}")
     parts.append(f"{counts.sold_out:,} answered sold out")
-    if counts.turned_away:
-        parts.append(f"{counts.turned_away:,} turned away with 503 until they left")
+    if counts.gave_up:
+        parts.append(f"{counts.gave_up:,} gave up after Retry-After")
     if counts.undecided:
         parts.append(f"{counts.undecided:,} without a decision")
     return "; ".join(parts)

@@ -35,7 +35,7 @@ def eventually(
 
 
 def until_sessions_wait(engine: Engine, count: int = 1, *, within_seconds: float = 20.0) -> None:
-    """Until so many sessions of the database wait for a lock, or more."""
+    """Until at least `count` sessions of the database wait for a lock."""
 
     def they_wait() -> None:
         with engine.connect() as watching:

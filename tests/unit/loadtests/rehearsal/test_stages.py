@@ -70,12 +70,20 @@ def test_a_slow_answer_moves_no_later_moment() -> None:
     assert late.take() < 45.0 - 20.0
 
 
-def test_what_a_user_itself_takes_makes_it_late_for_nothing() -> None:
+@pytest.mark.parametrize(
+    ("began", "ended", "late"),
+    [(-3.0, -1.0, 0.0), (-1.0, 2.0, 2.0), (4.0, 7.0, 3.0)],
+    ids=["in its pause", "into its next moment", "when the system had made it late"],
+)
+def test_what_a_user_itself_takes_makes_it_late_for_nothing(
+    began: float, ended: float, late: float
+) -> None:
     usual, busy = (Schedule(0.0, 5.0, random.Random(1)) for _ in range(2))
     usual.take()
     busy.take()
-    busy.postpone(3.0)
-    assert busy.take() == pytest.approx(usual.take() + 3.0)
+    meant = usual.take()
+    busy.was_busy(meant + began, meant + ended)
+    assert busy.take() == pytest.approx(meant + late)
 
 
 def test_a_user_acts_once_in_its_pace() -> None:

@@ -154,8 +154,8 @@ def test_the_outcome_says_what_was_sold_and_when_it_was_over() -> None:
         " 8,477 answered sold out"
     )
     assert "not sold out" in outcome(GOOD_RUN)
-    refused = a_run(answers=Answers(confirmed=1, turned_away=1_000))
-    assert "1,000 turned away with 503" in outcome(refused)
+    refused = a_run(answers=Answers(confirmed=1, gave_up=1_000))
+    assert "1,000 gave up after Retry-After" in outcome(refused)
 
 
 @pytest.mark.parametrize(
