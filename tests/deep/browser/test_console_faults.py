@@ -105,22 +105,34 @@ def test_at_most_four_ticket_types_are_paused_at_once(organiser: Organiser) -> N
     expect(outcome(page, "Paused: all 6 ticket types")).to_be_visible()
 
 
-def test_ticket_types_beyond_the_live_figures_are_paused_too(organiser: Organiser) -> None:
-    """The figures have the first 200."""
-    event, _ = on_sale(organiser.client)
-    page, beyond, sent = organiser.page, 999_999_999, list[str]()
+def with_another_listed(page: Page, id_: int) -> None:
+    """A ticket type more in the list than in the live figures."""
 
     def add_one(route: Route) -> None:
         response = route.fetch()
         body = response.json()
-        body["results"].append(body["results"][0] | {"id": beyond, "name": "Last"})
+        body["results"].append(body["results"][0] | {"id": id_, "name": "Last"})
         route.fulfill(response=response, body=json.dumps(body))
+
+    page.route("**/api/ticket-types/?event=*", add_one)
+
+
+def test_ticket_types_beyond_the_live_figures_are_paused_too(organiser: Organiser) -> None:
+    event, _ = on_sale(organiser.client)
+    page, beyond, sent = organiser.page, 999_999_999, list[str]()
+
+    def with_one_in_the_figures(route: Route) -> None:
+        response = route.fetch()
+        assert "LIVE_TYPES_MAX = 200;" in response.text()
+        body = response.text().replace("LIVE_TYPES_MAX = 200;", "LIVE_TYPES_MAX = 1;")
+        route.fulfill(response=response, body=body)
 
     def accept(route: Route) -> None:
         sent.append(route.request.url)
         route.fulfill(status=200, content_type="application/json", body="{}")
 
-    page.route("**/api/ticket-types/?event=*", add_one)
+    page.route("**/console/sale.js", with_one_in_the_figures)
+    with_another_listed(page, beyond)
     page.route("**/pause/", accept)
     organiser.open_event(event)
     page.get_by_role("button", name="Pause all").click()
@@ -128,6 +140,14 @@ def test_ticket_types_beyond_the_live_figures_are_paused_too(organiser: Organise
     confirm(page, "Pause the sale")
     assert beyond in ids_of(sent)
     page.unroute_all(behavior="ignoreErrors")
+
+
+def test_a_ticket_type_that_was_deleted_elsewhere_is_not_paused(organiser: Organiser) -> None:
+    event, _ = on_sale(organiser.client)
+    with_another_listed(organiser.page, 999_999_999)
+    organiser.open_event(event)
+    expect(organiser.page.locator(".types [data-figure=terms]")).to_contain_text("25.00")
+    expect(organiser.page.get_by_role("button", name="Pause all")).to_be_hidden()
 
 
 def test_a_list_that_cannot_be_read_does_not_end_the_live_page(

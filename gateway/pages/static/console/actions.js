@@ -11,7 +11,7 @@ import { signed, tickets } from "./words.js";
 const AUDIT_POLLED_MS = 1000;
 const BUSY = ["too_many_requests", "unavailable"];
 const TRIES = 5;
-const PATIENCE_SECONDS = 10;
+const RETRY_WAIT_MAX_SECONDS = 10;
 
 /** @param types of the event @param {number} queued requests that wait */
 export function pause(types, queued) {
@@ -45,7 +45,7 @@ function switching(types, verb) {
     let failure = null;
     await fewAtOnce(ids, async (id, stop) => {
       try {
-        await patiently(
+        await retryWhileBusy(
           () => request("POST", `api/ticket-types/${id}/${verb}/`, { key: `${key}-${id}` }));
         ids.delete(id);
       } catch (error) {
@@ -64,13 +64,13 @@ function switching(types, verb) {
 }
 
 /** Sends again what the server was too busy for, and gives up where that takes long. */
-async function patiently(send) {
+async function retryWhileBusy(send) {
   for (let tries = 1; ; tries += 1) {
     try {
       return await send();
     } catch (error) {
       const seconds = error.retryAfter ?? 1;
-      if (!BUSY.includes(error.code) || tries === TRIES || seconds > PATIENCE_SECONDS) throw error;
+      if (!BUSY.includes(error.code) || tries === TRIES || seconds > RETRY_WAIT_MAX_SECONDS) throw error;
       await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
     }
   }

@@ -49,7 +49,9 @@ async function show(moves) {
     if (moves) $("h1", main)?.focus({ preventScroll: true });
     await shown;
   } catch (error) {
-    if (!signal.aborted) showError(error);
+    if (signal.aborted) return;
+    leave.abort();
+    showError(error);
   }
 }
 

@@ -17,6 +17,10 @@ const actions = () => import("./actions.js");
 const TICK_MS = 1000;
 /** Terms, the title and whether it is published: they change elsewhere, too. */
 const REREAD_MS = 15_000;
+// And for a ticket type that is new, at most as often as this.
+const REREAD_NEW_MS = 3000;
+// As many as the live figures have.
+const LIVE_TYPES_MAX = 200;
 /** A connection that says nothing is replaced. */
 const SILENCE_MS = 10_000;
 /** Of a rate: as many seconds as those that the server computes. */
@@ -49,7 +53,9 @@ class SalePage {
   #seconds = 0;
   #isStale = false;
   #isRereading = false;
+  #rereadAt = -Infinity;
   // Which of several requests is the latest: its answer counts.
+  #typesAsked = 0;
   #typesRead = 0;
   #pastRead = 0;
   #chart;
@@ -105,7 +111,8 @@ class SalePage {
     this.#isRereading = true;
     const { etag } = this.#event;
     try {
-      const [event] = await Promise.all([this.#readEvent(), this.#loadTypes()]);
+      const event = await this.#readEvent();
+      await this.#loadTypes();
       const isNew = event.headers.get("ETag") !== etag;
       // Unless it was changed here meanwhile.
       if (isNew && etag === this.#event.etag) this.#showEvent(event);
@@ -113,11 +120,12 @@ class SalePage {
       if (!this.#signal.aborted && !(error instanceof ApiError)) throw error;
     } finally {
       this.#isRereading = false;
+      this.#rereadAt = performance.now();
     }
   }
 
   async #loadTypes() {
-    const nth = ++this.#typesRead;
+    const nth = ++this.#typesAsked;
     const types = new Map();
     let query = `?event=${this.#id}&page_size=100`;
     while (query) {
@@ -126,11 +134,14 @@ class SalePage {
       for (const type of body.results) types.set(type.id, type);
       query = body.next && new URL(body.next).search;
     }
-    if (nth === this.#typesRead) this.#types = types;
+    if (nth < this.#typesRead) return;
+    this.#typesRead = nth;
+    this.#types = types;
   }
 
-  /** The live figures have the first 200. */
+  /** The live figures have the first 200; what is not in fewer was deleted. */
   #allTypes() {
+    if (this.#live.ticket_types.length < LIVE_TYPES_MAX) return this.#live.ticket_types;
     const shown = new Set(this.#live.ticket_types.map(({ id }) => id));
     const others = [...this.#types.values()].filter(({ id }) => !shown.has(id)).map((type) => {
       const hasEnded = Date.parse(type.sales_end ?? this.#event.end_time) <= clock.now();
@@ -179,7 +190,8 @@ class SalePage {
     const before = this.#live;
     this.#live = live;
     clock.observe(live.at);
-    if (live.ticket_types.some(({ id }) => !this.#types.has(id))) this.#reread();
+    const isNew = live.ticket_types.some(({ id }) => !this.#types.has(id));
+    if (isNew && performance.now() > this.#rereadAt + REREAD_NEW_MS) this.#reread();
     if (!live.stale) {
       const since = this.#since.samples.filter(({ at }) => at >= this.#from());
       this.#since.samples = join(since, [fromLive(live, this.#lately[0])]);
@@ -383,12 +395,12 @@ class SalePage {
 
   async #pause(types) {
     await (await this.#actions()).pause(types, this.#live.queued);
-    this.#reread();
+    await this.#loadTypes().catch(() => {}); // else they are read later
   }
 
   async #resume(types) {
     await (await this.#actions()).resume(types);
-    this.#reread();
+    await this.#loadTypes().catch(() => {});
   }
 
   /** @param {"publish" | "notice"} what of the event: as it is now, and shown as it is then */
