@@ -87,9 +87,9 @@ class Lanes:
     async def ready(self, work: Work[T]) -> T:
         return await self._run(self._ready, work)
 
-    async def read(self, work: Work[T]) -> T:
-        """For rows by id, without a lock."""
-        return await self._run(self._reads, work)
+    async def read(self, caller: int | str, work: Work[T]) -> T:
+        """For rows by id, without a lock. Callers take turns: a user's id, or a subject."""
+        return await self._run(self._reads, work, caller=str(caller))
 
     async def list(self, user_id: int, work: Work[T]) -> T:
         """For many rows; one at a time of each user."""
@@ -127,7 +127,11 @@ class Lanes:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     async def _run(
-        self, threads: BoundedExecutor, work: Work[T], limits: Mapping[str, str] | None = None
+        self,
+        threads: BoundedExecutor,
+        work: Work[T],
+        limits: Mapping[str, str] | None = None,
+        caller: str = "",
     ) -> T:
         def in_transaction() -> T:
             with session_transaction(self._engine, limits) as session:
@@ -136,7 +140,7 @@ class Lanes:
                 self._announce(ledgers)
             return result
 
-        return await threads.run(in_transaction)
+        return await threads.run_for(caller, in_transaction)
 
     def close(self) -> None:
         for threads in (self._ready, self._reads, self._lists, self._searches, self._writes):

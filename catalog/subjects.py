@@ -24,7 +24,7 @@ async def user_of(lanes: Lanes, subject: Subject) -> int:
             )
         )
 
-    user_id = await lanes.read(find)
+    user_id = await lanes.read(f"{subject.issuer} {subject.subject}", find)
     if user_id is None:
         raise TokenNotValid("The user of this token does not exist.")
     return user_id

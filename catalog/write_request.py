@@ -75,5 +75,5 @@ class WriteRequest:
             do, look_again = partial(change, session), partial(find, session)
             return once(session, keyed, do, look_again, lambda _: self.id)
 
-        found = await self.database.read(look)
+        found = await self.database.read(self.user_id, look)
         return await self.database.write(locked(found), change_once)

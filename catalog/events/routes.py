@@ -206,10 +206,10 @@ async def create_event(
     responses=reading(ETAG),
 )
 async def read_event(
-    _user_id: ReaderId, database: Database, event_id: PathId, if_none_match: IfNoneMatch = None
+    user_id: ReaderId, database: Database, event_id: PathId, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Of any owner."""
-    event = await database.read(lambda session: store.find(session, event_id))
+    event = await database.read(user_id, lambda session: store.find(session, event_id))
     return json_response(representation(event), if_none_match=if_none_match)
 
 

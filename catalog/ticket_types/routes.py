@@ -143,7 +143,7 @@ async def create_ticket_type(
             attrgetter("ticket_type.id"),
         )
 
-    await database.read(check)
+    await database.read(user_id, check)
     created, is_replay = await database.write(_lane(body.event), create)
     location = f"/api/ticket-types/{created.ticket_type.id}/"
     return _response(created, status=201, location=location, is_replay=is_replay)
@@ -158,13 +158,13 @@ async def create_ticket_type(
     responses=reading(ETAG),
 )
 async def read_ticket_type(
-    _user_id: ReaderId,
+    user_id: ReaderId,
     database: Database,
     ticket_type_id: PathId,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """With how many are left."""
-    stored = await database.read(lambda session: store.find(session, ticket_type_id))
+    stored = await database.read(user_id, lambda session: store.find(session, ticket_type_id))
     return _response(stored, if_none_match=if_none_match)
 
 
@@ -279,7 +279,7 @@ async def pause_ticket_type(write: Write, key: IdempotencyKey) -> Response:
             )
         except RowLocked:
             paused = await write.database.read(
-                lambda session: sale.check_resumed(session, write.id)
+                write.user_id, lambda session: sale.check_resumed(session, write.id)
             )
     return _response(paused, is_replay=is_replay)
 

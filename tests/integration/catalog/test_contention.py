@@ -239,7 +239,7 @@ def test_a_slow_search_ends_and_takes_unknown_connection(settings: Settings) -> 
     async def others() -> None:
         searching = [asyncio.create_task(search(user)) for user in (1, 1, 1, 1, 2, 3)]
         await asyncio.sleep(0)
-        for lane in (lanes.read, partial(lanes.list, 1), lanes.ready):
+        for lane in (partial(lanes.read, 1), partial(lanes.list, 1), lanes.ready):
             await lane(lambda session: session.execute(text("SELECT 1")))
         await lanes.write("row", lambda session: session.execute(text("SELECT 1")))
         assert not all(one.done() for one in searching)
@@ -263,6 +263,28 @@ def test_one_users_slow_lists_leave_the_others_a_thread(settings: Settings) -> N
         await lanes.list(2, lambda session: session.execute(text("SELECT 1")))
         assert not any(one.done() for one in listing)
         await asyncio.gather(*listing)
+
+    asyncio.run(others())
+    lanes.close()
+    engine.dispose()
+
+
+def test_a_flood_of_reads_delays_only_its_own_users(settings: Settings) -> None:
+    engine = open_engine(settings, "test", pool_size=connections_of(settings))
+    lanes = Lanes(engine, settings, lambda _events: None)
+
+    def slow(session: Session) -> None:
+        session.execute(text("SELECT pg_sleep(0.2)"))
+
+    async def others() -> None:
+        flood = [asyncio.create_task(lanes.read(user, slow)) for user in (1, 2, 3) * 20]
+        await asyncio.sleep(0)
+        await lanes.read(4, lambda session: session.execute(text("SELECT 1")))
+        assert sum(one.done() for one in flood) < 10 + sum(map(is_refused, flood))
+        await asyncio.gather(*flood, return_exceptions=True)
+
+    def is_refused(read: asyncio.Task[None]) -> bool:
+        return read.done() and isinstance(read.exception(), Unavailable)
 
     asyncio.run(others())
     lanes.close()
