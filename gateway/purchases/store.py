@@ -1,12 +1,13 @@
 """The SQL that accepts a batch of purchase requests durably."""
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import psycopg2
-from psycopg2.errors import ForeignKeyViolation
+from psycopg2.errors import ForeignKeyViolation, LockNotAvailable
 from sqlalchemy import Engine
 
 from gateway.purchases.accept import (
@@ -267,6 +268,8 @@ Row = tuple[Any, ...]
 Item = TypeVar("Item")
 # A key that two statements insert at the same moment is visible to the next snapshot.
 ACCEPT_ATTEMPTS = 3
+# A pause locks its ticket type for a moment, too.
+LOCKED_SECONDS = 0.02
 
 _checked = msgspec.json.Decoder(list[CheckedLine])
 _items = msgspec.json.Decoder(list[StoredItem])
@@ -339,6 +342,12 @@ def _insert(
                 accept_batch = ACCEPT_CARTS if has_cart else ACCEPT
                 accept_batch.run(cursor, parameters_of(requests, limits))
                 rows = cursor.fetchall()
+        except LockNotAvailable as error:
+            # Of who deletes a ticket type, or moves it, which may take him seconds.
+            if len(requests) > 1:
+                return _insert_halves(engine, requests, limits)
+            logger.warning("accept_retried", rows=1, error=str(error.diag.message_primary))
+            time.sleep(LOCKED_SECONDS)
         except (*TRY_AGAIN, ForeignKeyViolation) as error:
             # Rolled back, because of others: two retry storms that cross, a changed sale, a ticket
             # type that was deleted after the snapshot and is unknown in the next one.
@@ -351,12 +360,16 @@ def _insert(
             if len(requests) == 1:
                 logger.exception("accept_failed", purchase=requests[0].id)
                 return [ServerError()]
-            return [
-                verdict for half in halves(requests) for verdict in _insert(engine, half, limits)
-            ]
+            return _insert_halves(engine, requests, limits)
         else:
             return _verdicts(requests, rows, limits.position_max_rows)
     return [Unavailable() for _ in requests]
+
+
+def _insert_halves(
+    engine: Engine, requests: Sequence[PurchaseRequest], limits: Limits
+) -> list[Verdict | None]:
+    return [verdict for half in halves(requests) for verdict in _insert(engine, half, limits)]
 
 
 def halves(batch: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:

@@ -1,5 +1,6 @@
 """Accepting a batch of requests: rows, or the error of each."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,7 +23,6 @@ from shared.errors import (
     InvalidInput,
     NotEnoughTickets,
     OverUserLimit,
-    Problem,
     SaleClosed,
     SaleNotOpen,
     ServerError,
@@ -225,26 +225,36 @@ def test_two_batches_that_deadlock_both_get_answers(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("requests", [1, 2])
-@pytest.mark.parametrize(
-    ("deletion", "refusal"),
-    [
-        ("DELETE FROM ticket_types WHERE id = {ticket_type}", InvalidInput),
-        ("DELETE FROM users WHERE id = {user}", TokenNotValid),
-    ],
-    ids=["ticket type", "user"],
-)
-def test_a_ticket_type_or_user_that_is_deleted_meanwhile_is_unknown(
-    engine: Engine, deletion: str, refusal: type[Problem], requests: int
-) -> None:
+def test_a_user_who_is_deleted_meanwhile_is_unknown(engine: Engine, requests: int) -> None:
     user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
-    deletion = deletion.format(user=user, ticket_type=ticket_type)
-
     with engine.connect() as connection, ThreadPoolExecutor(1) as pool:
-        connection.exec_driver_sql(deletion)
+        connection.exec_driver_sql(f"DELETE FROM users WHERE id = {user}")
         buying = pool.submit(accept, engine, [request(user, ticket_type) for _ in range(requests)])
         until_sessions_wait(engine)
         connection.commit()
-        assert [type(verdict) for verdict in buying.result()] == [refusal] * requests
+        assert [type(verdict) for verdict in buying.result()] == [TokenNotValid] * requests
+
+
+def test_a_ticket_type_that_is_being_deleted_holds_up_no_other_purchase(engine: Engine) -> None:
+    user, sold, deleted = add_user(engine), *(add_ticket_type(engine, 10) for _ in range(2))
+    batch = [request(user, deleted if n in (2, 5) else sold) for n in range(8)]
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"DELETE FROM ticket_types WHERE id = {deleted}")
+        verdicts = accept(engine, batch)
+        expected = [Unavailable if n in (2, 5) else Accepted for n in range(8)]
+        assert list(map(type, verdicts)) == expected
+        connection.commit()
+    assert list(map(type, accept(engine, batch[2:3]))) == [InvalidInput]
+
+
+def test_a_ticket_type_that_is_locked_for_a_moment_refuses_nobody(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 10)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"SELECT FROM ticket_types WHERE id = {ticket_type} FOR UPDATE")
+        monkeypatch.setattr(time, "sleep", lambda _seconds: connection.rollback())
+        assert list(map(type, accept(engine, [request(user, ticket_type)]))) == [Accepted]
 
 
 def test_any_default_isolation_of_the_database_will_do(engine: Engine, settings: Settings) -> None:

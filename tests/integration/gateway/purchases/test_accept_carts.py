@@ -1,5 +1,6 @@
 """Accepting requests of several ticket types: all of them, or the errors of each."""
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -34,7 +35,6 @@ from tests.support.factories import (
     run,
     scalar,
 )
-from tests.support.waiting import until_sessions_wait
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
@@ -167,20 +167,18 @@ def test_concurrent_carts_with_one_key_make_one_purchase(engine: Engine) -> None
     ids=["deleted", "moved", "paused"],
 )
 def test_a_line_whose_ticket_type_changes_meanwhile_is_refused(
-    engine: Engine, change: str, refusal: type[Problem]
+    engine: Engine, change: str, refusal: type[Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user, one = add_user(engine), add_ticket_type(engine, 9)
     last = add_ticket_type(engine, 9, event_id=event_of(engine, one))
     change = change.format(last, other=add_event(engine))
 
-    with engine.connect() as connection, ThreadPoolExecutor(1) as pool:
+    with engine.connect() as connection:
         # As the catalog does where no purchase may come in between.
         connection.exec_driver_sql(f"SELECT FROM ticket_types WHERE id = {last} FOR UPDATE")
         connection.exec_driver_sql(change)
-        buying = pool.submit(accept, engine, [cart(user, [(one, 1), (last, 1)])])
-        until_sessions_wait(engine)
-        connection.commit()
-        (verdict,) = buying.result()
+        monkeypatch.setattr(time, "sleep", lambda _seconds: connection.commit())
+        (verdict,) = accept(engine, [cart(user, [(one, 1), (last, 1)])])
     assert type(verdict) is refusal
     if isinstance(verdict, InvalidInput):
         assert list(errors_of(verdict)) == ["items.1.ticket_type"]
