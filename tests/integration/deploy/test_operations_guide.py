@@ -135,3 +135,17 @@ def test_every_setting_and_command_in_the_guide_exists() -> None:
     assert unknown_variables(settings) == {}
     named = set(re.findall(r"[`\n]\s*eventify ([a-z]+)", GUIDE))
     assert named <= set(COMMANDS)
+
+
+def test_what_was_revoked_since_a_backup_is_taken_back(engine: Engine) -> None:
+    user = add_user(engine)
+    run(
+        engine,
+        "INSERT INTO webhooks (user_id, url, kinds)"
+        " VALUES (:user, 'https://example.org/', '{confirmed}')",
+        user=user,
+    )
+    for statement in sql_about("UPDATE refresh_tokens").split(";"):
+        if statement.strip():
+            run(engine, statement)
+    assert rows(engine, "SELECT disabled_reason FROM webhooks") == [("owner",)]
