@@ -64,6 +64,11 @@ AUDIT_TIMESTAMP_SECONDS = Gauge(
     "When lanes and counters were last checked against the entries",
     multiprocess_mode="livemostrecent",
 )
+LANE_AHEAD_SECONDS = Gauge(
+    "eventify_lane_ahead_seconds",
+    "By how much the last decision of an event is ahead of the database's clock: of the farthest",
+    multiprocess_mode="livemostrecent",
+)
 FULL_AUDIT_PASSED_TIMESTAMP_SECONDS = Gauge(
     "eventify_full_audit_passed_timestamp_seconds",
     "When `eventify audit --record` last passed; before the first time, since when there are sales",

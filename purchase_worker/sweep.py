@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from purchase_worker import expiry, metrics, store
+from purchase_worker import expiry, lane_clock, metrics, store
 from purchase_worker.audit import full_audits
 from purchase_worker.audit.counter_watch import CounterWatch
 from purchase_worker.audit.runner import AuditRunner
@@ -117,8 +117,9 @@ def run() -> None:
                 began = time.monotonic()
                 watch_at = began + settings.counter_watch_seconds
                 watch.check()
+                lane_clock.export(runtime.engine)
                 full_audits.export(runtime.engine)
-                # It compares all lanes that there are: for a twentieth of the time at most.
+                # They read all lanes that there are: for a twentieth of the time at most.
                 watch_at = max(watch_at, began + 20 * (time.monotonic() - began))
             audits.step()
         except DATABASE_UNAVAILABLE as error:

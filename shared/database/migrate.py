@@ -83,18 +83,21 @@ def migrate(
         with engine.begin() as lock:
             lock.execute(text(WITHOUT_LIMITS))
             lock.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": MIGRATION_LOCK_ID})
-            if not is_newer(lock):
+            is_ours = not is_newer(lock)
+            if is_ours:
                 with engine.connect() as connection:
                     event.listen(connection, "begin", _set_limits)
                     config.attributes |= {"connection": connection, "currency": currency}
                     command.upgrade(config, revision)
                 if revision != HEAD:
                     return 0
-                grant_rights(engine)
             # It reads all batches. Before the epoch, so that it is done again if interrupted.
             is_another = restored or is_restored(engine)
             passed_over = pass_stored_transaction_ids(engine) if is_another else 0
             renew_epoch(engine, restored=restored, lease_seconds=lease_seconds)
+            # Last: a dump is restored without rights, so until then no service decides in it.
+            if is_ours:
+                grant_rights(engine)
             return passed_over
     except OperationalError as error:
         if isinstance(error.orig, LockNotAvailable):

@@ -43,6 +43,7 @@ WELL: Series = {
     'eventify_full_audit_passed_timestamp_seconds{job="sweeper"}': "0x240",
     'eventify_full_audit_violations{job="sweeper"}': "0x240",
     'eventify_sweep_timestamp_seconds{job="sweeper"}': "0+5x240",
+    'eventify_lane_ahead_seconds{job="sweeper"}': "5x240",
     'eventify_queue_read_timestamp_seconds{job="gateway"}': "0+5x240",
     'eventify_purchases_queued{job="gateway"}': "30x240",
     'eventify_backlog_max_rows{job="gateway"}': "20000x240",
@@ -110,6 +111,7 @@ WRONG: dict[str, Series] = {
         'eventify_purchases_decided_total{job="sweeper",outcome="expired"}': "0x180 0+500x60",
     },
     "EventifyWakeupsLost": {'eventify_sweeper_decisions_total{job="sweeper"}': "0+1x240"},
+    "EventifyLaneAhead": {'eventify_lane_ahead_seconds{job="sweeper"}': "0x200 3600-5x40"},
     "EventifySlowDecisions": decisions("5"),
     "EventifyWakeupsFailing": {'eventify_wakeups_failed_total{job="gateway"}': "0x180 0+5x60"},
     "EventifyResultsNotPublished": {

@@ -53,6 +53,8 @@ LONG_LIFE = (
 
 # `lanes.next_done_xid` of a mark that waits for the id of a batch.
 OPEN = "18446744073709551615"
+# Null for a role that the server does not have yet.
+WORKER_MAY_READ = "SELECT has_table_privilege(to_regrole('eventify_worker'), 'work_list', 'SELECT')"
 Restore = Callable[[], AbstractContextManager[Engine]]
 
 
@@ -149,6 +151,29 @@ def test_without_it_the_order_could_never_be_proved_again(
 ) -> None:
     sell(restored, settings, 2001, 20)
     assert broken(audit(restored, settings)) == {FIRST_COME, GUARDS}
+
+
+def test_no_service_may_read_a_restored_database_before_it_is_ready(
+    restored: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one that waits for it would decide before the transaction ids are moved."""
+
+    def worker_may_read() -> bool:
+        return bool(scalar(restored, WORKER_MAY_READ))
+
+    def interrupt(_engine: Engine) -> int:
+        raise InterruptedError
+
+    before = epoch(restored)
+    for step in ("pass_stored_transaction_ids", "grant_rights"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"shared.database.migrate.{step}", interrupt)
+            with pytest.raises(InterruptedError):
+                migrate(restored)
+        assert not worker_may_read()
+    migrate(restored)
+    assert worker_may_read()
+    assert epoch(restored) != before
 
 
 # A batch closes the mark with its transaction's id, the next one may move it (0021).

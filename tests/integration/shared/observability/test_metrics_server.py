@@ -21,6 +21,7 @@ from tests.support.factories import (
     event_of,
     queue,
     request,
+    tamper,
 )
 from tests.support.figures import figures
 from tests.support.services import running_service
@@ -116,6 +117,23 @@ def test_a_sweeper_serves_its_decisions_and_the_audit_of_the_counters(
         assert served['eventify_audit_violations_total{invariant="inventory"}'] == 0
         assert served["eventify_sweep_timestamp_seconds"] > 0
         assert served["process_resident_memory_bytes"] > 0
+
+
+def test_a_sweeper_serves_how_far_a_lane_is_ahead_of_the_clock(
+    engine: Engine, settings: Settings, redis_client: redis.Redis, url: str
+) -> None:
+    """As a clock left it that was an hour ahead for a moment."""
+    with running_service("purchase_worker.sweep", settings):
+        eventually_served(url, "eventify_lane_ahead_seconds", 0)
+        sell(engine, None, 3)
+        eventually_served(url, "eventify_audit_checked_total", 3)
+        assert figures(url)["eventify_lane_ahead_seconds"] == 0
+        tamper(engine, "UPDATE lanes SET at = now() + interval '1 hour'")
+        eventually(lambda: check_ahead(url))
+
+
+def check_ahead(url: str) -> None:
+    assert 3_500 < figures(url)["eventify_lane_ahead_seconds"] <= 3_600
 
 
 def test_a_port_in_use_is_an_error_of_one_sentence(
