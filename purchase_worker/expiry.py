@@ -3,12 +3,17 @@
 So a payment and its hold's end have one order, and a payment that comes first is good.
 """
 
+from typing import NamedTuple
+
 from psycopg2.extensions import cursor
 
 # In a pass of the sweeper, the longest due first: a statement that has more to do than its timeout
 # allows would end none. A confirmation that comes meanwhile waits for no more of them: less than a
 # second.
 EXPIRE_ROWS = 20_000
+# Looked at in a pass, whether or not their holds are due, for the same reason: one account can have
+# open holds for hundreds of thousands of events. The next pass continues after them.
+EXPIRE_EVENTS = 20_000
 
 # A UUIDv7, as other commands have: so new ones stand together in every index of ids, and an event's
 # purchases in the order of theirs (gateway/purchases/of_event.py). PostgreSQL has it from 18 on.
@@ -21,11 +26,13 @@ NEW_ID = """
 # already, no other is: so none is queued twice.
 QUEUE_DUE = f"""
 WITH RECURSIVE head AS (
-    (SELECT event_id, ends_at FROM holds ORDER BY event_id, ends_at LIMIT 1)
+    (SELECT event_id, ends_at, 1 AS nth FROM holds WHERE event_id > %(after)s
+     ORDER BY event_id, ends_at LIMIT 1)
     UNION ALL
-    SELECT n.event_id, n.ends_at FROM head h CROSS JOIN LATERAL
+    SELECT n.event_id, n.ends_at, h.nth + 1 FROM head h CROSS JOIN LATERAL
         (SELECT event_id, ends_at FROM holds WHERE event_id > h.event_id
          ORDER BY event_id, ends_at LIMIT 1) n
+    WHERE h.nth < %(events)s
 ), due AS (
     SELECT h.event_id, h.ends_at + make_interval(secs => l.extended_seconds) AS due_at,
            now() - make_interval(secs => l.extended_seconds) AS ends_by
@@ -48,15 +55,25 @@ WITH RECURSIVE head AS (
         SELECT user_id, buyer FROM requests WHERE id = hold.purchase_id OFFSET 0) p
     LIMIT %(rows)s
 )
-SELECT event_id FROM due
+SELECT ARRAY(SELECT event_id FROM due),
+       coalesce((SELECT event_id FROM head WHERE nth = %(events)s), 0)
 """
 
 
-def queue_due(cursor: cursor) -> list[int]:
-    """Queue the expiry of holds that are due.
+class Due(NamedTuple):
+    """Events whose holds are due. `walked_to`: the last that was looked at; 0: all were."""
 
-    Returns the events with such holds, also those whose expiry was queued before, or waits for the
-    next call because `EXPIRE_ROWS` were queued.
+    events: list[int]
+    walked_to: int
+
+
+def queue_due(cursor: cursor, after: int = 0) -> Due:
+    """Queue the expiry of holds that are due, of the next `EXPIRE_EVENTS` events after this one.
+
+    Returns the events with such holds, also those whose expiry was queued before, or waits for a
+    later call because `EXPIRE_ROWS` were queued.
     """
-    cursor.execute(QUEUE_DUE, {"rows": EXPIRE_ROWS})
-    return [row[0] for row in cursor.fetchall()]
+    wanted = {"rows": EXPIRE_ROWS, "events": EXPIRE_EVENTS, "after": after}
+    cursor.execute(QUEUE_DUE, wanted)
+    ((events, walked_to),) = cursor.fetchall()
+    return Due(events, walked_to)

@@ -44,6 +44,8 @@ class Runtime:
         self.linger: Callable[[Batch], Iterable[None]] = Linger(self._wakeups_wait)
         # By event of which a statement took too long: how often its batches are halved.
         self._halvings: dict[int, int] = {}
+        # The last event whose holds the sweeper looked at; 0: it begins with the first.
+        self.holds_walked_to = 0
 
     def drain(
         self,

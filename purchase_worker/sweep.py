@@ -69,10 +69,12 @@ def _queue_due(runtime: Runtime) -> list[int]:
         # In a transaction of its own, whose table locks would else last as long as the pass: behind
         # a statement that waits for them, such as a migration's, our own decisions would wait too.
         with statement(runtime.engine) as cursor:
-            return expiry.queue_due(cursor)
+            due = expiry.queue_due(cursor, runtime.holds_walked_to)
     except DATABASE_UNAVAILABLE as error:
         logger.warning("expiry_failed", error=str(error))
         return []
+    runtime.holds_walked_to = due.walked_to
+    return due.events
 
 
 def _chunks(event_ids: list[int]) -> Iterator[list[int]]:

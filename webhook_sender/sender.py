@@ -190,7 +190,7 @@ class Sender:
         """Note what was sent; claim what is woken, or everything if a poll is due; send it."""
         await self._note()
         if woken := self._take_woken():
-            await self._call(store.follow_new_events, woken)
+            await self._follow(woken)
             await self._claim(woken)
         await self._poll()
         await self._prepare()
@@ -222,7 +222,7 @@ class Sender:
         # Before the claim of everything: so what comes meanwhile is heard or claimed.
         self._has_webhooks = await self._call(store.has_webhooks)
         await self._send_tests()
-        await self._call(store.follow_new_events, None)
+        await self._follow(None)
         await self._claim(None)
         state = await self._call(store.state)
         metrics.LAG_SECONDS.set(state.lag_seconds)
@@ -243,6 +243,13 @@ class Sender:
         self._is_full = False
         self._poll_at = self._poll_not_before
         self._wakeup.set()
+
+    async def _follow(self, events: Collection[int] | None) -> None:
+        """If that fails, what is followed already is sent; a later poll follows the others."""
+        try:
+            await self._call(store.follow_new_events, events)
+        except AWAY as error:
+            logger.warning("webhook_follow_failed", error=str(error))
 
     async def _claim(self, events: Collection[int] | None) -> None:
         """Of webhooks that fail or are slow, a poll finds what is due."""

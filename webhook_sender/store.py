@@ -25,17 +25,24 @@ from webhook_sender.schedule import Disable, Outcome, Retry
 
 # Of one webhook at a time, for as many events; one while a delivery of it fails.
 IN_FLIGHT_OF_WEBHOOK = 4
+# One account can have a million pairs of a webhook and an event: a statement that inserts more than
+# its timeout allows would insert none.
+FOLLOW_ROWS = 20_000
 # Attempts that are kept of each webhook.
 DELIVERIES_KEPT = 1_000
 
 logger = get_logger(__name__)
 
-# A new event is followed from its beginning.
+# A new event is followed from its beginning, that of a locked account once it is unlocked. The lock
+# passes over a webhook that is deleted meanwhile, where its foreign key would fail.
 FOLLOW_NEW_EVENTS = """
 INSERT INTO webhook_cursors (webhook_id, event_id)
-SELECT w.id, e.id FROM webhooks w JOIN events e ON e.owner_id = w.user_id
+SELECT w.id, e.id FROM webhooks w
+JOIN users u ON u.id = w.user_id AND u.locked_at IS NULL
+JOIN events e ON e.owner_id = w.user_id
 WHERE w.event_id IS NULL AND w.disabled_at IS NULL AND {of_events}
   AND NOT EXISTS (SELECT FROM webhook_cursors c WHERE c.webhook_id = w.id AND c.event_id = e.id)
+LIMIT %(rows)s FOR KEY SHARE OF w
 ON CONFLICT DO NOTHING
 """
 # What is to be sent: nothing while the account is locked, nor of an event that another owns by now.
@@ -312,11 +319,15 @@ def has_webhooks(engine: Engine) -> bool:
 
 
 def follow_new_events(engine: Engine, events: Collection[int] | None) -> None:
-    """Webhooks for all events follow those of these that they do not yet; None: of all."""
+    """Webhooks for all events follow those of these that they do not yet; None: of all.
+
+    Of more than `FOLLOW_ROWS`, the next call follows the others.
+    """
     of_events = "true" if events is None else "e.id = ANY(%(events)s)"
     with statement(engine) as cursor:
         cursor.execute(
-            FOLLOW_NEW_EVENTS.format(of_events=of_events), {"events": list(events or ())}
+            FOLLOW_NEW_EVENTS.format(of_events=of_events),
+            {"events": list(events or ()), "rows": FOLLOW_ROWS},
         )
 
 

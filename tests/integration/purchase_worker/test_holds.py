@@ -89,7 +89,7 @@ class Sale:
 
     def expire_due(self) -> list[int]:
         with statement(self.engine) as cursor:
-            return expiry.queue_due(cursor)
+            return expiry.queue_due(cursor).events
 
     def let_time_pass(self, seconds: int) -> None:
         """As if every hold had been made earlier."""

@@ -1,6 +1,7 @@
 """The sweeper: what has been queued too long is decided, with or without Redis."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,7 @@ from purchase_worker.drain import Batch
 from purchase_worker.runtime import Runtime
 from purchase_worker.sweep import TRY_ELECTION, sweep
 from shared.config.settings import Settings
-from shared.database.engine import DATABASE_UNAVAILABLE
+from shared.database.engine import DATABASE_UNAVAILABLE, statement
 from tests.support.factories import (
     add_ticket_type,
     add_users,
@@ -29,6 +30,7 @@ from tests.support.factories import (
     run,
     tamper,
 )
+from tests.support.plans import scans
 from tests.support.services import running_service
 from tests.support.waiting import eventually
 
@@ -235,6 +237,77 @@ def test_many_holds_of_many_events_end_a_part_at_a_time(
     assert [row[0] for row in left][:4] == [events[0], events[0], events[1], events[1]]
     assert [sweep(runtime) for _ in range(3)] == [3, 2, 0]
     assert rows(engine, "SELECT FROM holds") == []
+
+
+def due_holds(engine: Engine, runtime: Runtime, how_many: int) -> list[int]:
+    """Events with one each."""
+    ticket_types = [add_ticket_type(engine, 1) for _ in range(how_many)]
+    for ticket_type in ticket_types:
+        queue_buy(engine, [(ticket_type, 1)], hold_seconds=600)
+    events = [event_of(engine, ticket_type) for ticket_type in ticket_types]
+    runtime.drain(events)
+    tamper(engine, "UPDATE holds SET ends_at = ends_at - interval '600 seconds'")
+    return events
+
+
+def test_many_events_with_holds_are_walked_in_parts(
+    engine: Engine, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expiry, "EXPIRE_EVENTS", 2)
+    due_holds(engine, runtime, 5)
+    assert [sweep(runtime) for _ in range(3)] == [2, 2, 1]
+    assert rows(engine, "SELECT FROM holds") == []
+    due_holds(engine, runtime, 1)
+    assert sweep(runtime) == 1
+
+
+@pytest.mark.parametrize("trouble", range(5))
+def test_an_event_that_is_always_due_is_passed_by_the_walk(
+    engine: Engine, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, trouble: int
+) -> None:
+    monkeypatch.setattr(expiry, "EXPIRE_EVENTS", 2)
+    events = due_holds(engine, runtime, 5)
+    make_trouble(engine, events[trouble])
+    parts = [2, 2, 1]
+    parts[trouble // 2] -= 1
+    assert [sweep(runtime) for _ in range(3)] == parts
+    assert rows(engine, "SELECT event_id FROM holds") == [(events[trouble],)]
+
+
+def test_a_part_that_took_too_long_is_walked_again(
+    engine: Engine, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expiry, "EXPIRE_EVENTS", 2)
+    due_holds(engine, runtime, 3)
+    assert sweep(runtime) == 2
+    with monkeypatch.context() as slow:
+        slow.setattr(expiry, "QUEUE_DUE", "SET LOCAL statement_timeout = 50; SELECT pg_sleep(9)")
+        assert sweep(runtime) == 0
+    assert sweep(runtime) == 1
+
+
+@pytest.mark.parametrize("statistics", [False, True])
+def test_a_walk_takes_one_step_for_each_event_and_stops(
+    engine: Engine, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, statistics: bool
+) -> None:
+    """However many holds they have."""
+    monkeypatch.setattr(expiry, "EXPIRE_EVENTS", 3)
+    ticket_types = [add_ticket_type(engine, 50) for _ in range(6)]
+    for ticket_type in ticket_types:
+        for _ in range(50):
+            queue_buy(engine, [(ticket_type, 1)], hold_seconds=600)
+    runtime.drain([event_of(engine, ticket_type) for ticket_type in ticket_types])
+    if statistics:
+        run(engine, "ANALYZE")
+    wanted = {"rows": expiry.EXPIRE_ROWS, "events": expiry.EXPIRE_EVENTS, "after": 0}
+    with statement(runtime.engine) as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {expiry.QUEUE_DUE}", wanted)
+        ((plan,),) = cursor.fetchall()
+    read = Counter[str]()
+    for scan in scans(plan[0]["Plan"]):
+        if "Relation Name" in scan:
+            read[scan["Relation Name"]] += scan["Actual Rows"] * scan["Actual Loops"]
+    assert {name: rows for name, rows in read.items() if rows} == {"holds": 3, "lanes": 3}
 
 
 def test_what_was_queued_too_long_is_decided_though_ending_holds_takes_too_long(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from psycopg2.errors import QueryCanceled
+from psycopg2.errors import LockNotAvailable, QueryCanceled
 from sqlalchemy import Engine
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -752,6 +752,68 @@ async def test_a_poll_that_fails_takes_its_share_of_the_time_too(
     async with sender_here(settings):
         await asyncio.to_thread(came, receiver, "/hooks", last, last)
     assert min(paused) >= 0.05 / POLL_SHARE
+
+
+@pytest.mark.anyio
+async def test_retries_do_not_wait_for_many_new_events_to_be_followed(
+    sale: Sale, receiver: Receiver, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "FOLLOW_ROWS", 10)
+    followed: list[int] = []
+    retried: list[int] = []
+    follow = sending.follow_new_events
+
+    def noted(engine: Engine, events: Collection[int] | None) -> None:
+        follow(engine, events)
+        followed.append(scalar(engine, "SELECT count(*) FROM webhook_cursors") - 1)
+
+    def noted_claim(*args: Any, failing: bool, **kwargs: Any) -> list[Claim]:
+        claims = claim(*args, failing=failing, **kwargs)
+        retried.extend([len(followed)] * len(claims) * failing)
+        return claims
+
+    monkeypatch.setattr(sending, "follow_new_events", noted)
+    monkeypatch.setattr(sending, "claim", noted_claim)
+    failing = sale.other(add_user(sale.engine))
+    failing.webhook(f"{receiver.url}/hooks")
+    last = failing.sell()
+    _make_due_again(sale.engine)
+    for _ in range(3):
+        sale.webhook(f"{receiver.url}/all", event=None)
+    for _ in range(19):
+        sale.other()
+    run(sale.engine, "DELETE FROM webhook_cursors WHERE failures = 0")
+    async with sender_here(settings):
+        await asyncio.to_thread(came, receiver, "/hooks", last, last)
+        await asyncio.to_thread(eventually, lambda: _equal(followed[:6], [*range(10, 61, 10)]))
+    assert retried == [1]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", [QueryCanceled, LockNotAvailable])
+async def test_retries_are_sent_though_new_events_cannot_be_followed(
+    sale: Sale,
+    receiver: Receiver,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
+) -> None:
+    def fail(_engine: Engine, _events: Collection[int] | None) -> None:
+        raise error
+
+    monkeypatch.setattr(sending, "follow_new_events", fail)
+    sale.webhook(f"{receiver.url}/hooks")
+    last = sale.sell()
+    _make_due_again(sale.engine)
+    async with sender_here(settings):
+        await asyncio.to_thread(came, receiver, "/hooks", last, last)
+        last = sale.sell()
+        await asyncio.to_thread(came, receiver, "/hooks", last - 1, last)
+
+
+def _make_due_again(engine: Engine) -> None:
+    """As if what is to be sent had failed before."""
+    run(engine, "UPDATE webhook_cursors SET failures = 1, failing_since = now(), next_at = now()")
 
 
 def test_a_test_is_sent_once_also_where_the_webhook_is_disabled(

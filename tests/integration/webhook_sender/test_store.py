@@ -13,7 +13,7 @@ from gateway.webhooks import store as gateway
 from shared.config.settings import Settings
 from shared.database.tables import Event
 from tests.integration.webhook_sender.conftest import Sale
-from tests.support.factories import add_user, rows, run, tamper
+from tests.support.factories import add_event, add_user, rows, run, tamper
 from tests.support.waiting import until_sessions_wait
 from webhook_sender import store
 from webhook_sender.ledgers import Ledgers
@@ -55,6 +55,54 @@ def test_each_goes_on_from_its_own_number(sale: Sale, engine: Engine) -> None:
     store.received(engine, [Attempt(each, OK, LEASE_SECONDS) for each in found.deliveries])
     assert numbers(engine) == [last] * 3
     assert prepare(engine, [each.claim for each in found.deliveries]) == Found([], [])
+
+
+def followed(engine: Engine) -> int:
+    return len(numbers(engine))
+
+
+def test_many_new_events_are_followed_in_parts(
+    sale: Sale, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "FOLLOW_ROWS", 10)
+    for _ in range(3):
+        sale.webhook(URL, event=None)
+    for _ in range(19):
+        add_event(engine, sale.owner)
+    run(engine, "DELETE FROM webhook_cursors")
+    parts = []
+    for _ in range(7):
+        store.follow_new_events(engine, None)
+        parts.append(followed(engine))
+    assert parts == [10, 20, 30, 40, 50, 60, 60]
+
+
+def test_of_a_locked_account_new_events_are_followed_once_it_is_unlocked(
+    sale: Sale, engine: Engine
+) -> None:
+    sale.webhook(URL, event=None)
+    (before, new) = followed(engine), sale.other()
+    accounts.lock(engine, sale.owner)
+    for events in (None, [new.event]):
+        store.follow_new_events(engine, events)
+        assert followed(engine) == before
+    accounts.unlock(engine, sale.owner)
+    store.follow_new_events(engine, None)
+    assert followed(engine) == before + 1
+
+
+def test_a_webhook_that_is_deleted_meanwhile_follows_nothing(sale: Sale, engine: Engine) -> None:
+    deleted, other = sale.webhook(URL, event=None), sale.webhook(URL, event=None)
+    sale.other()
+    before = followed(engine) // 2
+    with ThreadPoolExecutor(1) as sender:
+        with engine.begin() as connection:
+            connection.execute(text("DELETE FROM webhooks WHERE id = :id"), {"id": deleted.id})
+            following = sender.submit(store.follow_new_events, engine, None)
+            until_sessions_wait(engine)
+        following.result()
+    found = rows(engine, "SELECT webhook_id FROM webhook_cursors")
+    assert found == [(other.id,)] * (before + 1)
 
 
 def test_slow_webhooks_have_the_room_of_those_that_fail(sale: Sale, engine: Engine) -> None:

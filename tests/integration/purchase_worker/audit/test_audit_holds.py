@@ -87,7 +87,7 @@ def sale(engine: Engine, settings: Settings) -> int:
     still_held = hold((adult, 3), (child, 1))
     tamper(engine, *PASSES)
     with statement(engine) as cursor:
-        assert expiry.queue_due(cursor) == [event]
+        assert expiry.queue_due(cursor).events == [event]
     decide()
     resolve("confirm", lapsed, payment_reference="pi_2")
     cancel(still_held, child, restock=True)
