@@ -159,7 +159,7 @@ class Batcher(Generic[Item, Answer]):
             answers = self._work([asked.item for asked in call.batch])
         finally:
             call.is_answered = True
-        self._works = not any(isinstance(answer, Unavailable) for answer in answers)
+        self._works = not all(isinstance(answer, Unavailable) for answer in answers)
         if self._works:
             self._stalled_since = time.monotonic()
         return answers

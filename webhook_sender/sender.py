@@ -222,12 +222,13 @@ class Sender:
         # Before the claim of everything: so what comes meanwhile is heard or claimed.
         self._has_webhooks = await self._call(store.has_webhooks)
         await self._send_tests()
-        await self._follow(None)
+        follows = await self._follow(None)
         await self._claim(None)
         state = await self._call(store.state)
         metrics.LAG_SECONDS.set(state.lag_seconds)
         metrics.FAILING.set(state.failing)
-        metrics.POLLED_TIMESTAMP_SECONDS.set_to_current_time()
+        if follows:
+            metrics.POLLED_TIMESTAMP_SECONDS.set_to_current_time()
         if (now := time.monotonic()) >= self._clean_at:
             self._clean_at = now + CLEAN_SECONDS
             await self._clean()
@@ -244,12 +245,14 @@ class Sender:
         self._poll_at = self._poll_not_before
         self._wakeup.set()
 
-    async def _follow(self, events: Collection[int] | None) -> None:
+    async def _follow(self, events: Collection[int] | None) -> bool:
         """If that fails, what is followed already is sent; a later poll follows the others."""
         try:
             await self._call(store.follow_new_events, events)
         except AWAY as error:
             logger.warning("webhook_follow_failed", error=str(error))
+            return False
+        return True
 
     async def _claim(self, events: Collection[int] | None) -> None:
         """Of webhooks that fail or are slow, a poll finds what is due."""

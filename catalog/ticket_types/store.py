@@ -133,8 +133,8 @@ def _of(ticket_type: TicketType) -> tuple[ColumnElement[bool], ...]:
 
 
 def lock_against_new_purchases(session: Session, ticket_type_id: int) -> None:
-    """Until the commit: the guard of a purchase waits for this lock, and it waits for purchases
-    that have passed their guard."""
+    """Until the commit: purchases that come meanwhile fail at once, and this waits for those that
+    have passed their guard."""
     session.execute(select(TicketType.id).where(TicketType.id == ticket_type_id).with_for_update())
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -268,12 +269,19 @@ Row = tuple[Any, ...]
 Item = TypeVar("Item")
 # A key that two statements insert at the same moment is visible to the next snapshot.
 ACCEPT_ATTEMPTS = 3
-# A pause locks its ticket type for a moment, too.
+# Before a ticket type that was locked is tried again: a pause locks it for a moment.
 LOCKED_SECONDS = 0.02
 
 _checked = msgspec.json.Decoder(list[CheckedLine])
 _items = msgspec.json.Decoder(list[StoredItem])
 logger = get_logger(__name__)
+
+
+class Again(Enum):
+    """Why a request is to be tried again."""
+
+    SAME_KEY = "another statement inserts its key"
+    LOCKED = "its ticket type is being deleted, moved or paused"
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -290,14 +298,20 @@ def accept(engine: Engine, requests: Sequence[PurchaseRequest], limits: Limits) 
     same key finds out.
     """
     verdicts: dict[str, Verdict] = {}
-    pending = list(requests)
+    pending, locked = list(requests), False
     for _attempt in range(ACCEPT_ATTEMPTS):
-        for request, verdict in zip(pending, _insert(engine, pending, limits), strict=True):
-            if verdict is not None:
+        if locked:
+            time.sleep(LOCKED_SECONDS)
+        found = _insert(engine, pending, limits, set())
+        for request, verdict in zip(pending, found, strict=True):
+            if not isinstance(verdict, Again):
                 verdicts[request.id] = verdict
         pending = [request for request in pending if request.id not in verdicts]
         if not pending:
             break
+        locked = Again.LOCKED in found
+    if locked:
+        logger.warning("accept_locked", rows=len(pending))
     return [verdicts.get(request.id, Unavailable()) for request in requests]
 
 
@@ -332,9 +346,21 @@ def _literal_or_empty(values: Sequence[str | None]) -> str:
 
 
 def _insert(
-    engine: Engine, requests: Sequence[PurchaseRequest], limits: Limits
-) -> list[Verdict | None]:
-    """Run the statement: a verdict for each request; None while another inserts the same key."""
+    engine: Engine,
+    requests: Sequence[PurchaseRequest],
+    limits: Limits,
+    locked: set[tuple[int, ...]],
+) -> list[Verdict | Again]:
+    """Run the statement: a verdict for each request.
+
+    `locked`: ticket types, or those of a cart, of which one was found locked. Requests of these are
+    left out, and those that are found are added.
+    """
+    left_out = [ticket_types_of(request) in locked for request in requests]
+    if any(left_out):
+        free = [one for one, is_left_out in zip(requests, left_out, strict=True) if not is_left_out]
+        found = iter(_insert(engine, free, limits, locked) if free else [])
+        return [Again.LOCKED if is_left_out else next(found) for is_left_out in left_out]
     for _attempt in range(ACCEPT_ATTEMPTS):
         try:
             with statement(engine) as cursor:
@@ -342,13 +368,13 @@ def _insert(
                 accept_batch = ACCEPT_CARTS if has_cart else ACCEPT
                 accept_batch.run(cursor, parameters_of(requests, limits))
                 rows = cursor.fetchall()
-        except LockNotAvailable as error:
-            # Of who deletes a ticket type, or moves it, which may take him seconds.
-            if len(requests) > 1:
-                return _insert_halves(engine, requests, limits)
-            logger.warning("accept_retried", rows=1, error=str(error.diag.message_primary))
-            time.sleep(LOCKED_SECONDS)
         except (*TRY_AGAIN, ForeignKeyViolation) as error:
+            if _is_locked(error):
+                kinds = set(map(ticket_types_of, requests))
+                if len(kinds) > 1:
+                    return _insert_halves(engine, requests, limits, locked)
+                locked |= kinds
+                return [Again.LOCKED for _ in requests]
             # Rolled back, because of others: two retry storms that cross, a changed sale, a ticket
             # type that was deleted after the snapshot and is unknown in the next one.
             logger.warning("accept_retried", rows=len(requests), error=str(error))
@@ -360,16 +386,30 @@ def _insert(
             if len(requests) == 1:
                 logger.exception("accept_failed", purchase=requests[0].id)
                 return [ServerError()]
-            return _insert_halves(engine, requests, limits)
+            return _insert_halves(engine, requests, limits, locked)
         else:
             return _verdicts(requests, rows, limits.position_max_rows)
     return [Unavailable() for _ in requests]
 
 
 def _insert_halves(
-    engine: Engine, requests: Sequence[PurchaseRequest], limits: Limits
-) -> list[Verdict | None]:
-    return [verdict for half in halves(requests) for verdict in _insert(engine, half, limits)]
+    engine: Engine,
+    requests: Sequence[PurchaseRequest],
+    limits: Limits,
+    locked: set[tuple[int, ...]],
+) -> list[Verdict | Again]:
+    return [
+        verdict for half in halves(requests) for verdict in _insert(engine, half, limits, locked)
+    ]
+
+
+def ticket_types_of(request: PurchaseRequest) -> tuple[int, ...]:
+    return tuple(line.ticket_type for line in request.lines)
+
+
+def _is_locked(error: psycopg2.Error) -> bool:
+    """Whether a row was locked and not waited for; a wait that took too long has the same code."""
+    return isinstance(error, LockNotAvailable) and error.diag.source_function != "ProcessInterrupts"
 
 
 def halves(batch: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
@@ -380,7 +420,7 @@ def halves(batch: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
 
 def _verdicts(
     requests: Sequence[PurchaseRequest], rows: Sequence[Row], position_max_rows: int
-) -> list[Verdict | None]:
+) -> list[Verdict | Again]:
     accepted: dict[int, int] = {}
     return [
         _verdict(request, row, accepted, position_max_rows)
@@ -390,8 +430,8 @@ def _verdicts(
 
 def _verdict(
     request: PurchaseRequest, row: Row, accepted: dict[int, int], position_max_rows: int
-) -> Verdict | None:
-    """The verdict of a row; None while another statement inserts the same key.
+) -> Verdict | Again:
+    """The verdict of a row.
 
     `accepted`: the requests of this statement so far, by event.
     """
@@ -403,7 +443,7 @@ def _verdict(
     if earlier_id is not None:
         return Replayed(earlier_id, event_id)
     if seq is None:
-        return None
+        return Again.SAME_KEY
     ahead_in_batch = accepted.get(event_id, 0)
     accepted[event_id] = ahead_in_batch + 1
     if queued < position_max_rows:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import OperationalError, PendingRollbackError
 
 from shared.database.epoch import is_restored, renew_epoch
-from shared.database.rights import grant_rights
+from shared.database.rights import grant_rights, have_rights
 from shared.database.schema_version import is_newer
 from shared.database.transaction_ids import pass_stored_transaction_ids
 from shared.errors import ConfigurationError
@@ -91,11 +91,14 @@ def migrate(
                     command.upgrade(config, revision)
                 if revision != HEAD:
                     return 0
+                # A dump is restored without rights, and gets them last: until then no service with
+                # a login of its own decides in it. Others need what is new at once.
+                if have_rights(engine):
+                    grant_rights(engine)
             # It reads all batches. Before the epoch, so that it is done again if interrupted.
             is_another = restored or is_restored(engine)
             passed_over = pass_stored_transaction_ids(engine) if is_another else 0
             renew_epoch(engine, restored=restored, lease_seconds=lease_seconds)
-            # Last: a dump is restored without rights, so until then no service decides in it.
             if is_ours:
                 grant_rights(engine)
             return passed_over

@@ -215,6 +215,10 @@ WHERE (r.rolname = ANY(:roles) OR EXISTS (
                   WHERE relname = 'requests' AND relowner = r.oid
                     AND relnamespace = current_schema()::regnamespace)
 """)
+MAY_DECIDE = text("""
+SELECT EXISTS (SELECT FROM pg_roles
+               WHERE rolname = :role AND has_table_privilege(oid, 'work_list', 'SELECT'))
+""")
 READ_ROLES = text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:roles)")
 # From 16 on a membership belongs to who granted it.
 REVOKE_MEMBERSHIPS = text("""
@@ -285,6 +289,12 @@ def missing_roles(engine: Engine) -> str:
         f"{user} may not create roles, so services that log in as {user} have all its rights. Have"
         f" an administrator run: {' '.join((*made, granted))} Then migrate again."
     )
+
+
+def have_rights(engine: Engine) -> bool:
+    """Whether workers have theirs in this database already."""
+    with engine.connect() as connection:
+        return bool(connection.scalar(MAY_DECIDE, {"role": WORKER}))
 
 
 def excess_rights(connection: Connection) -> list[str]:

@@ -3,7 +3,8 @@
 He holds the row's lock for as long as he reads the requests of the event, which may be seconds. All
 purchases of the same batch waited with it, of whatever event, and soon all of that gateway. Now
 the statement fails at once, and the gateway repeats it without that purchase. It may run while
-sales run.
+sales run; but former gateways answer the whole batch with 503 while a ticket type is being deleted
+or moved.
 
 Revision ID: 0027
 """

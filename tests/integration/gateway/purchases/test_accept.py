@@ -1,6 +1,7 @@
 """Accepting a batch of requests: rows, or the error of each."""
 
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,7 +16,7 @@ from sqlalchemy import Engine
 
 from gateway.purchases import read, store
 from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, queued_purchase
-from gateway.purchases.store import LIMIT_READ_MAX, VAIN_MAX
+from gateway.purchases.store import LIMIT_READ_MAX, VAIN_MAX, Limits
 from shared.config.settings import Settings
 from shared.database.engine import open_engine, session
 from shared.errors import (
@@ -235,16 +236,50 @@ def test_a_user_who_is_deleted_meanwhile_is_unknown(engine: Engine, requests: in
         assert [type(verdict) for verdict in buying.result()] == [TokenNotValid] * requests
 
 
-def test_a_ticket_type_that_is_being_deleted_holds_up_no_other_purchase(engine: Engine) -> None:
-    user, sold, deleted = add_user(engine), *(add_ticket_type(engine, 10) for _ in range(2))
-    batch = [request(user, deleted if n in (2, 5) else sold) for n in range(8)]
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """How many requests each accept statement had, whether it failed or not."""
+    sizes, parameters_of = list[int](), store.parameters_of
+
+    def counted(requests: Sequence[PurchaseRequest], limits: Limits) -> dict[str, Any]:
+        sizes.append(len(requests))
+        return parameters_of(requests, limits)
+
+    monkeypatch.setattr(store, "parameters_of", counted)
+    return sizes
+
+
+@pytest.mark.parametrize("locked", [{2, 5}, set(range(0, 200, 2))], ids=["few", "half"])
+def test_a_ticket_type_that_is_being_deleted_holds_up_no_other_purchase(
+    engine: Engine, statements: list[int], locked: set[int]
+) -> None:
+    user, sold, deleted = add_user(engine), *(add_ticket_type(engine, 500) for _ in range(2))
+    batch = [request(user, deleted if n in locked else sold) for n in range(200)]
     with engine.connect() as connection:
         connection.exec_driver_sql(f"DELETE FROM ticket_types WHERE id = {deleted}")
         verdicts = accept(engine, batch)
-        expected = [Unavailable if n in (2, 5) else Accepted for n in range(8)]
+        expected = [Unavailable if n in locked else Accepted for n in range(200)]
         assert list(map(type, verdicts)) == expected
+        positions = [verdict.position for verdict in verdicts if isinstance(verdict, Accepted)]
+        assert positions == list(range(len(positions)))
+        # Once it is found, it is left out.
+        assert len(statements) < 25
         connection.commit()
-    assert list(map(type, accept(engine, batch[2:3]))) == [InvalidInput]
+    (verdict,) = accept(engine, [request(user, deleted)])
+    assert isinstance(verdict, InvalidInput)
+
+
+def test_a_table_that_stays_locked_is_waited_for_three_times(
+    engine: Engine, settings: Settings, statements: list[int]
+) -> None:
+    user, ticket_types = add_user(engine), [add_ticket_type(engine, 5) for _ in range(2)]
+    impatient = open_engine(settings.model_copy(update={"lock_timeout_ms": 100}), "test")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("LOCK TABLE requests IN SHARE MODE")
+        verdicts = accept(impatient, [request(user, id_) for id_ in ticket_types])
+    impatient.dispose()
+    assert list(map(type, verdicts)) == [Unavailable] * 2
+    assert statements == [2, 2, 2]
 
 
 def test_a_ticket_type_that_is_locked_for_a_moment_refuses_nobody(

@@ -21,6 +21,7 @@ from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.migrate import migrate
+from shared.database.rights import SENDER
 from shared.database.transaction_ids import pass_stored_transaction_ids
 from tests.support.factories import (
     add_ticket_type,
@@ -29,6 +30,7 @@ from tests.support.factories import (
     ignore,
     queue,
     request,
+    run,
     scalar,
 )
 from tests.support.receivers import Receiver, answer
@@ -174,6 +176,21 @@ def test_no_service_may_read_a_restored_database_before_it_is_ready(
     migrate(restored)
     assert worker_may_read()
     assert epoch(restored) != before
+
+
+def test_where_services_have_rights_what_is_new_is_granted_at_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failover, `migrate` reads all batches too."""
+    run(engine, f"REVOKE SELECT ON webhooks FROM {SENDER}")
+
+    def interrupt(_engine: Engine) -> int:
+        raise InterruptedError
+
+    monkeypatch.setattr("shared.database.migrate.pass_stored_transaction_ids", interrupt)
+    with pytest.raises(InterruptedError):
+        migrate(engine, restored=True)
+    assert scalar(engine, f"SELECT has_table_privilege('{SENDER}', 'webhooks', 'SELECT')")
 
 
 # A batch closes the mark with its transaction's id, the next one may move it (0021).
