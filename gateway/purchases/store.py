@@ -356,7 +356,7 @@ def _insert(
     `locked`: ticket types, or those of a cart, of which one was found locked. Requests of these are
     left out, and those that are found are added.
     """
-    left_out = [ticket_types_of(request) in locked for request in requests]
+    left_out = [ticket_types_of(request) in locked for request in requests] if locked else []
     if any(left_out):
         free = [one for one, is_left_out in zip(requests, left_out, strict=True) if not is_left_out]
         found = iter(_insert(engine, free, limits, locked) if free else [])

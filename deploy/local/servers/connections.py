@@ -3,6 +3,7 @@
 docs/operations.md ("Connections and roles") explains each sum; a test compares them with the pools.
 """
 
+from catalog.lanes import connections_of
 from shared.config.settings import Settings
 
 # Of an idle PostgreSQL these cost little memory, and they leave room for an operator's tools.
@@ -19,7 +20,7 @@ def max_connections(settings: Settings, gateways: int, workers: int) -> int:
     services = (
         gateways * gateway_connections(settings)
         + workers * worker_connections(settings)
-        + catalog_connections(settings)
+        + connections_of(settings)
         + SWEEPER_CONNECTIONS
         + SENDER_CONNECTIONS
     )
@@ -34,16 +35,6 @@ def gateway_connections(settings: Settings) -> int:
         + 2 * settings.account_threads
         + settings.list_threads
         + 20
-    )
-
-
-def catalog_connections(settings: Settings) -> int:
-    return (
-        settings.catalog_read_threads
-        + settings.catalog_list_threads
-        + settings.catalog_search_threads
-        + settings.catalog_write_threads
-        + 2
     )
 
 

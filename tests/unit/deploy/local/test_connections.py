@@ -4,13 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from catalog.lanes import connections_of
 from deploy.local.servers import embedded
 from deploy.local.servers.connections import (
     LEAST_CONNECTIONS,
     SENDER_CONNECTIONS,
     SWEEPER_CONNECTIONS,
-    catalog_connections,
     gateway_connections,
     max_connections,
     worker_connections,
@@ -41,7 +39,6 @@ def test_what_a_service_opens_is_counted(changed: dict[str, int]) -> None:
     ).model_copy(update=changed)
 
     assert gateway_connections(settings) == _connections(settings)
-    assert catalog_connections(settings) == connections_of(settings)
     assert worker_connections(settings) == 3 * settings.worker_processes
     # One more with tracing, and another with an audit.
     assert POOLS["sweeper"] + 2 == SWEEPER_CONNECTIONS
