@@ -45,7 +45,7 @@ test: $(VENV)/installed-dev ## test every part, twelve minutes on two slow cores
 test-deep: $(VENV)/installed-dev ## test faults, pages, clients, rehearsals, fuzz and models at length
 	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) --durations=10 tests/deep $(ARGS)
 
-compose-test: $(VENV)/installed-dev ## build the image and run docker-compose.yml, with a sale; needs root, podman, runc, debootstrap
+compose-test: $(VENV)/installed-dev ## build the image and run docker-compose.yml, with a sale; needs root, podman, netavark, runc, debootstrap
 	@$(BIN)/python -m pytest -q tests/environments/compose $(ARGS)
 
 fuzz: $(VENV)/installed-dev ## generated requests for a quarter of an hour; ARGS="--seed 7 --max-time 3600" for more

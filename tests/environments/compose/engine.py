@@ -17,12 +17,17 @@ from tests.support.waiting import eventually
 
 # Images stay here from one run to the next: 2 to 3 GB.
 CACHE = Path(os.environ.get("EVENTIFY_COMPOSE_CACHE") or Path.home() / ".cache/eventify-compose")
-NEEDED = {"podman": "podman", "runc": "runc", "debootstrap": "debootstrap"}
+# Of podman's two kinds of networks (netavark, CNI), only this one resolves names in an internal network.
+NEEDED = ("podman", "runc", "debootstrap", "netavark", "aardvark-dns")
+# Podman starts the last two itself, and does not look for them in PATH.
+PODMAN_HELPERS = ("/usr/local/libexec/podman", "/usr/local/lib/podman", "/usr/libexec/podman", "/usr/lib/podman")
 # A machine that is confined itself lets root raise neither of the two, and podman would try.
 OPEN_FILES = 8000
 CONFIGURATION = f"""
 [containers]
 default_ulimits = ["nofile={OPEN_FILES}:{OPEN_FILES}", "nproc={OPEN_FILES}:{OPEN_FILES}"]
+[network]
+network_backend = "netavark"
 [engine]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
@@ -38,7 +43,8 @@ class Failed(AssertionError):
 
 def what_is_missing() -> str:
     """What these tests need and this machine lacks, in a sentence; empty if there is nothing."""
-    missing = [package for program, package in NEEDED.items() if shutil.which(program) is None]
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), *PODMAN_HELPERS))
+    missing = [program for program in NEEDED if shutil.which(program, path=path) is None]
     if missing:
         return f"install {', '.join(missing)} (apt-get install)"
     return "run it as root" if os.geteuid() != 0 else ""
