@@ -284,6 +284,10 @@ class Again(Enum):
     LOCKED = "its ticket type is being deleted, moved or paused"
 
 
+# Whether it is a cart, and a ticket type.
+Kind = tuple[bool, int]
+
+
 class Limits(msgspec.Struct, frozen=True):
     """Of the settings: up to which positions are exact, and how many holds may expire."""
 
@@ -349,14 +353,14 @@ def _insert(
     engine: Engine,
     requests: Sequence[PurchaseRequest],
     limits: Limits,
-    locked: set[tuple[int, ...]],
+    locked: set[Kind],
 ) -> list[Verdict | Again]:
     """Run the statement: a verdict for each request.
 
-    `locked`: ticket types, or those of a cart, of which one was found locked. Requests of these are
-    left out, and those that are found are added.
+    `locked`: what was found locked. Requests of these kinds are left out, and those that are found
+    are added.
     """
-    left_out = [ticket_types_of(request) in locked for request in requests] if locked else []
+    left_out = [not locked.isdisjoint(kinds_of(one)) for one in requests] if locked else []
     if any(left_out):
         free = [one for one, is_left_out in zip(requests, left_out, strict=True) if not is_left_out]
         found = iter(_insert(engine, free, limits, locked) if free else [])
@@ -370,8 +374,8 @@ def _insert(
                 rows = cursor.fetchall()
         except (*TRY_AGAIN, ForeignKeyViolation) as error:
             if _is_locked(error):
-                kinds = set(map(ticket_types_of, requests))
-                if len(kinds) > 1:
+                kinds, *others = set(map(kinds_of, requests))
+                if others:
                     return _insert_halves(engine, requests, limits, locked)
                 locked |= kinds
                 return [Again.LOCKED for _ in requests]
@@ -396,15 +400,19 @@ def _insert_halves(
     engine: Engine,
     requests: Sequence[PurchaseRequest],
     limits: Limits,
-    locked: set[tuple[int, ...]],
+    locked: set[Kind],
 ) -> list[Verdict | Again]:
     return [
         verdict for half in halves(requests) for verdict in _insert(engine, half, limits, locked)
     ]
 
 
-def ticket_types_of(request: PurchaseRequest) -> tuple[int, ...]:
-    return tuple(line.ticket_type for line in request.lines)
+def kinds_of(request: PurchaseRequest) -> frozenset[Kind]:
+    """Any ticket type of a cart may be the locked one, so other carts with one of them wait as
+    well; purchases of one ticket type do not wait for a cart.
+    """
+    is_cart = len(request.lines) > 1
+    return frozenset((is_cart, line.ticket_type) for line in request.lines)
 
 
 def _is_locked(error: psycopg2.Error) -> bool:

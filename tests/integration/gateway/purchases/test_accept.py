@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from itertools import count
+from itertools import count, cycle, permutations
 from typing import Any
 
 import pytest
@@ -267,6 +267,26 @@ def test_a_ticket_type_that_is_being_deleted_holds_up_no_other_purchase(
         connection.commit()
     (verdict,) = accept(engine, [request(user, deleted)])
     assert isinstance(verdict, InvalidInput)
+
+
+def test_carts_that_share_a_locked_ticket_type_are_found_by_one_of_them(
+    engine: Engine, statements: list[int]
+) -> None:
+    user, event = add_user(engine), add_event(engine)
+    deleted, *others = (add_ticket_type(engine, 500, event_id=event) for _ in range(6))
+    orders = cycle(permutations([deleted, *others], 3))
+    carts = [cart(user, [(id_, 1) for id_ in next(orders)]) for _ in range(100)]
+    singles = [request(user, others[0]) for _ in range(100)]
+    batch = [one for pair in zip(carts, singles, strict=True) for one in pair]
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"DELETE FROM ticket_types WHERE id = {deleted}")
+        verdicts = accept(engine, batch)
+        connection.commit()
+    assert set(map(type, verdicts[1::2])) == {Accepted}
+    has_deleted = [any(line.ticket_type == deleted for line in one.lines) for one in carts]
+    refused = [isinstance(verdict, Unavailable) for verdict in verdicts[::2]]
+    assert all(is_refused or not has for has, is_refused in zip(has_deleted, refused, strict=True))
+    assert len(statements) < 60
 
 
 def test_a_table_that_stays_locked_is_waited_for_three_times(
