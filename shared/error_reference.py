@@ -157,7 +157,8 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
         "read the purchase",
     ),
     "too_many_cancellations": Explanation(
-        "1,000 cancellations of the purchase, and not all the rest is to be cancelled",
+        "the cancellations of the purchase have 1,000 items in all, and not all the rest "
+        "is to be cancelled",
         "cancel the rest in one request",
     ),
     "extension_limit": Explanation(

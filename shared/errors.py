@@ -304,7 +304,9 @@ class AlreadyCancelled(Conflict):
 
 class TooManyCancellations(Conflict):
     code = "too_many_cancellations"
-    default_detail = "The purchase has 1,000 cancellations; cancel all the rest in one request."
+    default_detail = (
+        "The cancellations of the purchase have 1,000 items; cancel all the rest in one request."
+    )
 
 
 class PaymentReferenceUsed(Conflict):

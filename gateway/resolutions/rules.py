@@ -55,11 +55,11 @@ PROBLEM_OF_REASON: Final[Mapping[str | None, type[Problem]]] = {
         NotHeld,
     )
 }
-# Each cancellation of a purchase reads all earlier ones of it: when it is looked up, in the lane's
-# guard, in the audit. From so many on only all the rest can be cancelled, so that there is an end.
+# Each cancellation of a purchase reads the items of all earlier ones: when it is looked up, in the
+# lane's guard, in the audit. From so many on only all the rest can be cancelled.
 # Those that are queued at that moment are not counted and may come on top: no index finds them, and
 # they are decided in milliseconds.
-CANCELLATIONS_MAX: Final = 1_000
+CANCELLED_ITEMS_MAX: Final = 1_000
 # Of a purchase that nobody decided yet: it takes milliseconds, and in a rush seconds.
 NOT_DECIDED_RETRY_SECONDS: Final = 1
 
@@ -123,7 +123,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         key_is_taken: by a request that is no command, and by no command.
         same_payment: a confirmation with the same reference that was not refused.
         releasing_id: a release, whoever asked for it.
-        cancellations: of the purchase, that were decided; counted for a cancellation alone.
+        cancelled_items: of all cancellations of the purchase that were decided; counted for a
+            cancellation alone.
     """
 
     event_id: int | None = None
@@ -134,7 +135,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     key_is_taken: bool = False
     same_payment: Known | None = None
     releasing_id: str | None = None
-    cancellations: int = 0
+    cancelled_items: int = 0
 
 
 class Accept(msgspec.Struct, frozen=True):
@@ -243,7 +244,7 @@ def _cancel(
         return InvalidInput(errors=errors)
     if not lines or any(line.quantity > left[line.ticket_type] for line in lines):
         return AlreadyCancelled()
-    if standing.cancellations >= CANCELLATIONS_MAX:
+    if standing.cancelled_items >= CANCELLED_ITEMS_MAX:
         rest = {id_: quantity for id_, quantity in left.items() if quantity}
         if {line.ticket_type: line.quantity for line in lines} != rest:
             return TooManyCancellations()

@@ -37,7 +37,7 @@ LOOK_UP = Prepared(
     "look_up_resolutions",
     f"""
 SELECT e.id, e.owner_id, earlier.id::text, earlier.event_id, earlier.fingerprint,
-       same.id::text, same.purchase_id::text, releasing.id::text, cancellations.number,
+       same.id::text, same.purchase_id::text, releasing.id::text, cancelled.items,
        {KEY_TAKEN.format(user_id="asked.user_id", key="asked.idempotency_key")}, p.*
 FROM unnest(%(kinds)s::text[], %(user_ids)s::bigint[], %(purchase_ids)s::uuid[],
             %(event_ids)s::bigint[], %(keys)s::text[], %(references)s::text[])
@@ -62,10 +62,10 @@ LEFT JOIN LATERAL (SELECT r.id FROM requests r
                    WHERE asked.kind = 'release' AND r.kind = 'release'
                        AND r.purchase_id = asked.purchase_id
                    LIMIT 1) releasing ON true
-LEFT JOIN LATERAL (SELECT count(*) AS number FROM ledger
+LEFT JOIN LATERAL (SELECT coalesce(sum(jsonb_array_length(items)), 0)::int AS items FROM ledger
                    WHERE asked.kind = 'cancel' AND event_id = p.event_id
                        AND purchase_id = asked.purchase_id AND kind = 'cancelled'
-                   OFFSET 0) cancellations ON true
+                   OFFSET 0) cancelled ON true
 WHERE num_nonnulls(earlier.id, same.id, releasing.id) = 0 OR {WRITES_TO_LOG}
 ORDER BY asked.nth
 """,
@@ -233,7 +233,9 @@ def _standings(cursor: cursor, commands: Sequence[Command]) -> list[Standing]:
 
 def _standing(command: Command, row: Sequence[Any]) -> Standing:
     event_id, owner_id, earlier_id, earlier_event, fingerprint, *others = row
-    same_id, same_of, releasing_id, cancellations, key_taken, purchase_id, buyer_id, *rest = others
+    same_id, same_of, releasing_id, cancelled_items, key_taken, purchase_id, buyer_id, *rest = (
+        others
+    )
     is_there = command.purchase_id is None or purchase_id is not None
     return Standing(
         event_id=event_id if is_there else None,
@@ -246,7 +248,7 @@ def _standing(command: Command, row: Sequence[Any]) -> Standing:
         key_is_taken=key_taken is not None and earlier_id is None,
         same_payment=Known(same_id, event_id, same_of) if same_id is not None else None,
         releasing_id=releasing_id,
-        cancellations=cancellations,
+        cancelled_items=cancelled_items,
     )
 
 

@@ -17,10 +17,15 @@ from tests.support.waiting import eventually
 
 # Images stay here from one run to the next: 2 to 3 GB.
 CACHE = Path(os.environ.get("EVENTIFY_COMPOSE_CACHE") or Path.home() / ".cache/eventify-compose")
-# Of podman's two kinds of networks (netavark, CNI), only this one resolves names in an internal network.
+# Of podman's two kinds of networks only netavark resolves names in an internal network.
 NEEDED = ("podman", "runc", "debootstrap", "netavark", "aardvark-dns")
 # Podman starts the last two itself, and does not look for them in PATH.
-PODMAN_HELPERS = ("/usr/local/libexec/podman", "/usr/local/lib/podman", "/usr/libexec/podman", "/usr/lib/podman")
+PODMAN_HELPERS = (
+    "/usr/local/libexec/podman",
+    "/usr/local/lib/podman",
+    "/usr/libexec/podman",
+    "/usr/lib/podman",
+)
 # A machine that is confined itself lets root raise neither of the two, and podman would try.
 OPEN_FILES = 8000
 CONFIGURATION = f"""

@@ -90,7 +90,11 @@ def test_a_sale_survives_the_death_of_a_worker_and_of_a_gateway(stack: ComposePr
             rush(urls, crowd, ticket_type, lambda: kill(stack, "worker-1", "gateway-1"))
         )
 
-        asked = {a.purchase_id: a.quantity for a in history.attempts if a.purchase_id}
+        asked = {
+            attempt.purchase_id: sum(quantity for _ticket_type, quantity in attempt.lines)
+            for attempt in history.attempts
+            if attempt.purchase_id
+        }
         outcomes = {seen.purchase_id: seen.outcome.status for seen in history.sightings}
         assert outcomes.keys() == asked.keys()
         reported = sum(asked[id_] for id_, status in outcomes.items() if status == "confirmed")

@@ -334,7 +334,7 @@ def test_after_many_cancellations_of_a_purchase_all_the_rest_is_cancelled_or_not
     sale: Sale, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of them reads all earlier ones. Others of the same batch go on."""
-    monkeypatch.setattr(rules, "CANCELLATIONS_MAX", 3)
+    monkeypatch.setattr(rules, "CANCELLED_ITEMS_MAX", 3)
     plain, other = queue(
         sale.engine, [request(sale.buyer, sale.child, quantity) for quantity in (9, 2)]
     )
@@ -366,6 +366,18 @@ def test_after_many_cancellations_of_a_purchase_all_the_rest_is_cancelled_or_not
     (answer,) = store.answers(sale.engine, [Question(command_id=rest.id)])
     assert isinstance(answer, store.Answer)
     assert answer.outcome == "cancelled"
+
+
+def test_of_a_cancelled_cart_each_item_counts(sale: Sale, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "CANCELLED_ITEMS_MAX", 4)
+    types = [sale.child, add_ticket_type(sale.engine, 9, event_id=sale.event)]
+    (bought,) = queue(sale.engine, [cart(sale.buyer, [(id_, 4) for id_ in types])])
+    sale.decide()
+    both = tuple(StoredLine(id_, 1) for id_ in types)
+    expected = [Accepted, Accepted, TooManyCancellations]
+    for verdict in expected:
+        assert isinstance(sale.accept(sale.command("cancel", bought, lines=both))[0], verdict)
+        sale.decide()
 
 
 def test_a_plain_purchase_is_read_as_if_there_were_no_holds(sale: Sale) -> None:

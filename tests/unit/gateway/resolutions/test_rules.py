@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.resolutions.rules import (
-    CANCELLATIONS_MAX,
+    CANCELLED_ITEMS_MAX,
     PROBLEM_OF_REASON,
     Accept,
     Accepted,
@@ -173,18 +173,18 @@ def test_a_cancellation_is_of_lines_that_are_left() -> None:
 def test_after_many_cancellations_only_all_the_rest_is_cancelled() -> None:
     partly = bought("confirmed", None, {10: 1})
 
-    def cancel(cancellations: int, *lines: tuple[int, int]) -> object:
+    def cancel(items: int, *lines: tuple[int, int]) -> object:
         wanted = tuple(StoredLine(*line) for line in lines) or None
-        there = standing(partly, cancellations=cancellations)
+        there = standing(partly, cancelled_items=items)
         return judge(command("cancel", lines=wanted), there)
 
     rest = [StoredLine(10, 1), StoredLine(11, 1)]
-    assert cancel(CANCELLATIONS_MAX - 1, (10, 1)) == Accept(EVENT, rest[:1])
+    assert cancel(CANCELLED_ITEMS_MAX - 1, (10, 1)) == Accept(EVENT, rest[:1])
     for part in ((10, 1), (11, 1)):
-        assert isinstance(cancel(CANCELLATIONS_MAX, part), TooManyCancellations)
-    assert cancel(CANCELLATIONS_MAX) == Accept(EVENT, rest)
-    assert cancel(CANCELLATIONS_MAX, (11, 1), (10, 1)) == Accept(EVENT, rest[::-1])
-    assert isinstance(cancel(CANCELLATIONS_MAX, (10, 2)), AlreadyCancelled)
+        assert isinstance(cancel(CANCELLED_ITEMS_MAX, part), TooManyCancellations)
+    assert cancel(CANCELLED_ITEMS_MAX) == Accept(EVENT, rest)
+    assert cancel(CANCELLED_ITEMS_MAX, (11, 1), (10, 1)) == Accept(EVENT, rest[::-1])
+    assert isinstance(cancel(CANCELLED_ITEMS_MAX, (10, 2)), AlreadyCancelled)
 
 
 def test_an_earlier_command_with_the_same_key_outranks_every_refusal() -> None:
