@@ -60,6 +60,9 @@ PROBLEM_OF_REASON: Final[Mapping[str | None, type[Problem]]] = {
 # Those that are queued at that moment are not counted and may come on top: no index finds them, and
 # they are decided in milliseconds.
 CANCELLED_ITEMS_MAX: Final = 1_000
+# Each confirmation reads the refused ones with its payment reference, in search of one that was not
+# refused. From so many on the reference confirms nothing more, whatever the search did not reach.
+REFUSALS_MAX: Final = 100
 # Of a purchase that nobody decided yet: it takes milliseconds, and in a rush seconds.
 NOT_DECIDED_RETRY_SECONDS: Final = 1
 
@@ -121,7 +124,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         buyer_id: of the purchase.
         earlier: with the same key.
         key_is_taken: by a request that is no command, and by no command.
-        same_payment: a confirmation with the same reference that was not refused.
+        same_payment: a confirmation with the same reference that was not refused; or, of
+            `REFUSALS_MAX`, the last one that was read, even if it was refused.
         releasing_id: a release, whoever asked for it.
         cancelled_items: of all cancellations of the purchase that were decided; counted for a
             cancellation alone.

@@ -13,6 +13,7 @@ from gateway.purchases import read
 from gateway.purchases.read import KEPT_OUTCOMES, Found, found_of, purchase_of
 from gateway.purchases.store import KEY_TAKEN, halves
 from gateway.resolutions.rules import (
+    REFUSALS_MAX,
     Accept,
     Accepted,
     Command,
@@ -51,12 +52,16 @@ LEFT JOIN LATERAL (
     WHERE {KEPT_OUTCOMES} OFFSET 0) p ON true
 LEFT JOIN LATERAL (SELECT id, owner_id FROM events
                    WHERE id = coalesce(p.event_id, asked.event_id) OFFSET 0) e ON true
-LEFT JOIN LATERAL (SELECT r.id, r.purchase_id FROM requests r
-                   WHERE r.user_id = asked.user_id
-                       AND r.payment_reference = asked.payment_reference
-                       AND NOT EXISTS (SELECT FROM ledger
-                                       WHERE event_id = r.event_id AND command_id = r.id
-                                           AND kind = 'refused' OFFSET 0)
+LEFT JOIN LATERAL (SELECT r.id, r.purchase_id
+                   FROM (SELECT id, event_id, purchase_id, row_number() OVER () AS nth
+                         FROM requests
+                         WHERE user_id = asked.user_id
+                             AND payment_reference = asked.payment_reference
+                         LIMIT {REFUSALS_MAX}) r
+                   WHERE r.nth = {REFUSALS_MAX}
+                       OR NOT EXISTS (SELECT FROM ledger
+                                      WHERE event_id = r.event_id AND command_id = r.id
+                                          AND kind = 'refused' OFFSET 0)
                    LIMIT 1) same ON true
 LEFT JOIN LATERAL (SELECT r.id FROM requests r
                    WHERE asked.kind = 'release' AND r.kind = 'release'

@@ -269,6 +269,22 @@ def test_a_reference_of_which_the_confirmation_was_refused_is_free_again(sale: S
     assert isinstance(sale.accept(sale.command("confirm", second))[0], Accepted)
 
 
+def test_after_many_refused_confirmations_a_reference_confirms_nothing_more(sale: Sale) -> None:
+    """Each reads all of them. Others of the same batch go on."""
+    *released, late, other = sale.hold(rules.REFUSALS_MAX + 2)
+    for purchase_id in released:
+        kinds: tuple[Kind, ...] = ("release", "confirm")
+        verdicts = sale.accept(*(sale.command(kind, purchase_id) for kind in kinds))
+        assert all(isinstance(verdict, Accepted) for verdict in verdicts)
+        sale.decide()
+    refused, accepted = sale.accept(
+        sale.command("confirm", late), sale.command("confirm", other, payment_reference="pi_2")
+    )
+    assert isinstance(refused, PaymentReferenceUsed)
+    assert isinstance(accepted, Accepted)
+    assert sale.commands("confirm") == rules.REFUSALS_MAX + 1
+
+
 def test_one_key_is_one_command_however_many_try_at_once(sale: Sale) -> None:
     sale.hold()
     (plain,) = queue(sale.engine, [request(sale.buyer, sale.child, 100)])
