@@ -137,6 +137,26 @@ def test_every_setting_and_command_in_the_guide_exists() -> None:
     assert named <= set(COMMANDS)
 
 
+def test_no_server_is_started_on_a_base_backup_itself() -> None:
+    """It would have another history then, and no earlier moment could be restored from it."""
+    backups, started = (
+        set(re.findall(rf"{program} --pgdata=(\S+)", GUIDE))
+        for program in ("pg_basebackup", "pg_ctl")
+    )
+    assert backups
+    assert started
+    assert not backups & started
+
+
+def test_no_copy_goes_into_a_directory_that_exists() -> None:
+    """`cp -a HOME BACKUP` would put the second copy into the first, and leave that as it was."""
+    copies = re.findall(r"(?:mkdir (\S+) && )?cp -a (\S+) ([^\s`]+)", GUIDE)
+    assert copies
+    for made, source, target in copies:
+        assert made == target
+        assert source.endswith("/.")
+
+
 def test_what_was_revoked_since_a_backup_is_taken_back(engine: Engine) -> None:
     user = add_user(engine)
     run(

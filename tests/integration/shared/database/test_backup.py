@@ -1,7 +1,8 @@
-"""A sale outlives its server: by a dump, and by a copy with the log of what came after it."""
+"""A sale outlives its server: by a dump, and by a base backup with the archived log."""
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from textwrap import dedent
 import pytest
 from sqlalchemy import Engine, text
 
-from deploy.local.servers.embedded import run_as
+from deploy.local.servers.embedded import EmbeddedServer, run_as
 from deploy.local.servers.wheels import postgres_programs
 from gateway.webhooks import store
 from purchase_worker.audit.findings import FIRST_COME, GUARDS
@@ -58,13 +59,46 @@ OPEN = "18446744073709551615"
 # Null for a role that the server does not have yet.
 WORKER_MAY_READ = "SELECT has_table_privilege(to_regrole('eventify_worker'), 'work_list', 'SELECT')"
 Restore = Callable[[], AbstractContextManager[Engine]]
+SHELL = [
+    dedent(block)
+    for block in re.findall(
+        r"^ *```sh\n(.*?)```",
+        (PROJECT / "docs" / "operations.md").read_text(),
+        flags=re.DOTALL | re.MULTILINE,
+    )
+]
 
 
-def run_tool(name: str, *arguments: str, user: str | None = None) -> None:
+def typed(what: str) -> str:
+    """The only block of the guide's commands with this in it."""
+    (block,) = (block for block in SHELL if what in block)
+    return block
+
+
+def lines_of_postgresql_conf(block: str) -> dict[str, str]:
+    return dict(re.findall(r"^#.*? (\w+) = '?(.*?)'?$", block, flags=re.MULTILINE))
+
+
+def run_commands(commands: str, cwd: Path, user: str | None = None, **variables: str) -> str:
+    """What they print."""
+    path = f"{postgres_programs()}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", commands],
+        **run_as(user),
+        cwd=cwd,
+        env=os.environ | {"PATH": path} | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_tool(name: str, *arguments: str) -> None:
     """One of PostgreSQL's own programs."""
     done = subprocess.run(
         [str(postgres_programs() / name), *arguments],
-        **run_as(user),
         cwd="/",
         capture_output=True,
         text=True,
@@ -225,32 +259,19 @@ def test_a_dump_is_restored_by_the_commands_of_the_guide(
 ) -> None:
     run_admin(settings.database_url, LONG_LIFE)
     sell(engine, settings, add_ticket_type(engine, 100), 10)
-    guide = (PROJECT / "docs" / "operations.md").read_text()
-    typed = [
-        dedent(block)
-        for block in re.findall(r"^ *```sh\n(.*?)```", guide, flags=re.DOTALL | re.MULTILINE)
-        if "eventify.dump" in block or "eventify migrate" in block
-    ]
-    assert len(typed) == 3, "the dump, its restore, and what makes it ready"
-    done = subprocess.run(
-        ["bash", "-euc", "".join(typed)],
-        cwd=tmp_path,
-        env=os.environ
-        | {
-            "PATH": f"{postgres_programs()}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "EVENTIFY_HOME": str(tmp_path / "home"),
-            "EVENTIFY_DATABASE_URL": settings.database_url,
-            "NEW_SERVER_URL": with_database(new_server.url, "postgres"),
-            "NEW_DATABASE_URL": with_database(new_server.url, "eventify"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
+    commands = [block for block in SHELL if "eventify.dump" in block or "eventify migrate" in block]
+    assert len(commands) == 3, "the dump, its restore, and what makes it ready"
+    printed = run_commands(
+        "".join(commands),
+        tmp_path,
+        EVENTIFY_HOME=str(tmp_path / "home"),
+        EVENTIFY_DATABASE_URL=settings.database_url,
+        NEW_SERVER_URL=with_database(new_server.url, "postgres"),
+        NEW_DATABASE_URL=with_database(new_server.url, "eventify"),
     )
-    assert done.returncode == 0, done.stderr
-    assert "transaction ids" in done.stdout
-    assert "10 confirmed" in done.stdout
-    assert "The audit passes" in done.stdout
+    assert "transaction ids" in printed
+    assert "10 confirmed" in printed
+    assert "The audit passes" in printed
 
 
 def test_the_ids_of_changes_of_capacity_are_passed_too(engine: Engine) -> None:
@@ -323,45 +344,68 @@ def recovered(url: str) -> None:
         assert cursor.fetchone() == (False,)
 
 
-def test_a_base_backup_and_the_log_give_back_a_chosen_moment(settings: Settings) -> None:
+def test_each_moment_is_restored_from_one_base_backup_by_the_commands_of_the_guide(
+    settings: Settings,
+) -> None:
     with folder_for_servers() as folder:
-        server = new_postgres(folder / "server")
-        archive, copy = folder / "server" / "archive", folder / "server" / "copy"
-        archiving = with_settings(
-            server,
-            archive_mode="on",
-            archive_command=f"mkdir -p {archive} && cp %p {archive}/%f",
-        )
-        with running(archiving):
-            url = with_database(server.url, "sale")
+        home = folder / "server"
+        server = new_postgres(home)
+        user = server.program.user
+
+        def moved(guide: str) -> str:
+            return re.sub(r"(?<= |=)/(?=(archive|backup|restore)\b)", f"{home}/", guide)
+
+        def configured(server: EmbeddedServer, block: str, **others: str) -> EmbeddedServer:
+            return with_settings(server, **lines_of_postgresql_conf(block) | others)
+
+        backup = moved(typed("pg_basebackup"))
+        restore, _pg_ctl, data = moved(typed("recovery.signal")).partition("pg_ctl --pgdata=")
+        run_commands("mkdir archive", home, user)
+        moments = []
+        with running(configured(server, backup)):
             run_admin(server.url, "CREATE DATABASE sale")
-            with connected(settings, url) as engine:
+            with connected(settings, with_database(server.url, "sale")) as engine:
                 migrate(engine)
                 ticket_type = add_ticket_type(engine, 100)
                 sell(engine, settings, ticket_type, 10)
-                run_tool(
-                    *("pg_basebackup", f"--pgdata={copy}", f"--dbname={server.url}"),
-                    *("--checkpoint=fast", "--no-sync"),
-                    user=server.program.user,
-                )
-                sell(engine, settings, ticket_type, 20)
-                moment = scalar(engine, "SELECT clock_timestamp()::text")
+                run_commands(backup, home, user, EVENTIFY_DATABASE_URL=server.url)
+                for _ in range(2):
+                    sell(engine, settings, ticket_type, 20)
+                    moments.append(scalar(engine, "SELECT clock_timestamp()::text"))
                 before = epoch(engine)
                 sell(engine, settings, ticket_type, 5)
-        (copy / "recovery.signal").touch()
-        second = with_settings(
-            beside(server, copy),
-            restore_command=f"cp {archive}/%f %p",
-            recovery_target_time=moment,
-            recovery_target_action="promote",
-        )
-        with running(second):
-            eventually(lambda: recovered(second.url))
-            with connected(settings, with_database(second.url, "sale")) as engine:
-                sell(engine, settings, ticket_type, 1)
-                assert epoch(engine) == before
-                assert migrate(engine) == 0, "a copy keeps its transaction ids"
-                assert epoch(engine) != before
-                report = audit(engine, settings)
-    assert broken(report) == set()
-    assert report.sold == 31, "what was acknowledged after that moment is lost"
+        for moment, sold in zip(moments, (30, 50), strict=True):
+            run_commands(f"mkdir restore; {restore}", home, user)
+            second = configured(
+                beside(server, Path(data.split()[0])), restore, recovery_target_time=moment
+            )
+            with running(second):
+                eventually(lambda url=second.url: recovered(url))
+                with connected(settings, with_database(second.url, "sale")) as engine:
+                    sell(engine, settings, ticket_type, 1)
+                    assert epoch(engine) == before
+                    assert migrate(engine) == 0, "a copy keeps its transaction ids"
+                    assert epoch(engine) != before
+                    report = audit(engine, settings)
+            assert broken(report) == set()
+            assert report.sold == sold + 1, "what was acknowledged after that moment is lost"
+            shutil.rmtree(home / "restore")
+
+
+def test_a_file_is_archived_whole_and_once_and_never_overwritten(tmp_path: Path) -> None:
+    """PostgreSQL asks again for one that was archived just before a crash."""
+    archive, segment = tmp_path / "archive", tmp_path / "000000010000000000000001"
+    archive.mkdir()
+    (archive / f"{segment.name}.new").write_text("half")
+    command = lines_of_postgresql_conf(typed("pg_basebackup"))["archive_command"]
+    for placeholder, meant in (("/archive", archive), ("%p", segment), ("%f", segment.name)):
+        command = command.replace(placeholder, str(meant))
+
+    def status() -> int:
+        return subprocess.run(["sh", "-c", command], check=False).returncode
+
+    segment.write_text("the whole segment")
+    assert (status(), status()) == (0, 0)
+    segment.write_text("of another server")
+    assert status() != 0
+    assert [file.read_text() for file in archive.iterdir()] == ["the whole segment"]
