@@ -85,41 +85,42 @@ class Lanes:
         )
 
     async def ready(self, work: Work[T]) -> T:
-        return await self._run(self._ready, work)
+        return await self._run(self._ready, "", work)
 
     async def read(self, caller: int | str, work: Work[T]) -> T:
         """For rows by id, without a lock. Callers take turns: a user's id, or a subject."""
-        return await self._run(self._reads, work, caller=str(caller))
+        return await self._run(self._reads, str(caller), work)
 
     async def list(self, user_id: int, work: Work[T]) -> T:
         """For many rows; one at a time of each user."""
         async with self._listers.of(user_id):
-            return await self._run(self._lists, work, self._list_limits)
+            return await self._run(self._lists, str(user_id), work, self._list_limits)
 
     async def search(self, user_id: int, work: Work[T]) -> T:
         """For a scan of every row; one at a time of each user."""
         async with self._searchers.of(user_id):
-            return await self._run(self._searches, work, self._list_limits)
+            return await self._run(self._searches, str(user_id), work, self._list_limits)
 
-    async def write(self, row: Hashable, work: Work[T]) -> T:
+    async def write(self, user_id: int, row: Hashable, work: Work[T]) -> T:
         """For changes; one at a time of each row or lane. Runs the work again if it met a lock.
 
         Args:
+            user_id: users take turns at the threads.
             row: what it locks; None: nothing that other requests wait for.
             work: may be called several times; only the last call is committed.
         """
         if row is None:
-            return await self._write(work)
+            return await self._write(user_id, work)
         async with self._writers.of(row):
-            return await self._write(work)
+            return await self._write(user_id, work)
 
-    async def _write(self, work: Work[T]) -> T:
+    async def _write(self, user_id: int, work: Work[T]) -> T:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._lock_wait_seconds
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                return await self._run(self._writes, work, WRITE_LIMITS)
+                return await self._run(self._writes, str(user_id), work, WRITE_LIMITS)
             except RowLocked:
                 if loop.time() + pause > deadline:
                     raise
@@ -129,9 +130,9 @@ class Lanes:
     async def _run(
         self,
         threads: BoundedExecutor,
+        caller: str,
         work: Work[T],
         limits: Mapping[str, str] | None = None,
-        caller: str = "",
     ) -> T:
         def in_transaction() -> T:
             with session_transaction(self._engine, limits) as session:

@@ -76,4 +76,4 @@ class WriteRequest:
             return once(session, keyed, do, look_again, lambda _: self.id)
 
         found = await self.database.read(self.user_id, look)
-        return await self.database.write(locked(found), change_once)
+        return await self.database.write(self.user_id, locked(found), change_once)

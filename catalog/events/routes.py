@@ -192,7 +192,7 @@ async def create_event(
 
         return once(session, keyed, add, partial(store.find, session), attrgetter("id"))
 
-    event, is_replay = await database.write(None, create)
+    event, is_replay = await database.write(user_id, None, create)
     location = f"/api/events/{event.id}/"
     return json_response(representation(event), status=201, location=location, is_replay=is_replay)
 

@@ -144,7 +144,7 @@ async def create_ticket_type(
         )
 
     await database.read(user_id, check)
-    created, is_replay = await database.write(_lane(body.event), create)
+    created, is_replay = await database.write(user_id, _lane(body.event), create)
     location = f"/api/ticket-types/{created.ticket_type.id}/"
     return _response(created, status=201, location=location, is_replay=is_replay)
 
@@ -275,7 +275,9 @@ async def pause_ticket_type(write: Write, key: IdempotencyKey) -> Response:
     if paused.ticket_type.paused_at is not None:  # else replayed, and resumed since
         try:
             paused = await write.database.write(
-                _terms(write.id), lambda session: sale.await_accepted(session, write.id)
+                write.user_id,
+                _terms(write.id),
+                lambda session: sale.await_accepted(session, write.id),
             )
         except RowLocked:
             paused = await write.database.read(

@@ -103,7 +103,7 @@ class PurchaseLists:
         """Of one user one page is read at a time."""
         try:
             async with self._turns.of(user_id):
-                return await self._threads.run(function, *args, **kwargs)
+                return await self._threads.run_for(str(user_id), function, *args, **kwargs)
         except DATABASE_UNAVAILABLE as error:
             raise Unavailable("Temporarily unavailable; nothing is lost, retry.") from error
 

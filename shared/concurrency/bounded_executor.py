@@ -18,6 +18,7 @@ T = TypeVar("T")
 class _QueuedCall:
     """A call, and the future of its result."""
 
+    caller: str
     work: Callable[[], Any]
     result: asyncio.Future[Any]
     waits: bool = False
@@ -27,8 +28,9 @@ class BoundedExecutor:
     """Runs blocking functions in threads, off the event loop.
 
     Each caller has a queue, and free threads take from the queues in turn: a flood of calls delays
-    only its own caller. When the queues are full, the caller with the longest one loses its last
-    call.
+    only its own caller. A call keeps its thread until it ends, also after its timeout: of two or
+    more threads no caller ever has all. When the queues are full, the caller with the longest one
+    loses its last call.
 
     Args:
         name: of its threads.
@@ -42,14 +44,16 @@ class BoundedExecutor:
     ) -> None:
         self._timeout_seconds = timeout_seconds
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._free = threads
+        self._threads = threads
+        self._of_caller_max = max(1, threads - 1)
+        self._running: list[str] = []  # their callers
         self._waiting_max = waiting_max
         self._waiting = 0
         # In the order of their turns.
         self._queues: OrderedDict[str, deque[_QueuedCall]] = OrderedDict()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`run_for` the anonymous caller, which all such calls share."""
+        """`run_for` the anonymous caller, which all such calls share; it may have all threads."""
         return await self.run_for("", function, *args, **kwargs)
 
     async def run_for(
@@ -70,13 +74,14 @@ class BoundedExecutor:
         # The context carries the request id into the thread's log lines.
         context = copy_context()
         call = _QueuedCall(
+            caller,
             lambda: context.run(function, *args, **kwargs),
             asyncio.get_running_loop().create_future(),
         )
-        if self._free:
+        if self._may_start(caller):
             self._start(call)
         else:
-            self._queue(caller, call)
+            self._queue(call)
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 result: T = await call.result
@@ -84,7 +89,7 @@ class BoundedExecutor:
         except TimeoutError as error:
             raise Unavailable from error
         finally:
-            self._forget(caller, call)
+            self._forget(call)
 
     def close(self) -> None:
         """Drop waiting calls. Running ones end by themselves, and Python exits after them."""
@@ -97,10 +102,14 @@ class BoundedExecutor:
         # A call that waits for the database without end gets an error only later: `abort_all`.
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _queue(self, caller: str, call: _QueuedCall) -> None:
+    def _may_start(self, caller: str) -> bool:
+        of_caller = self._running.count(caller) if caller else 0
+        return len(self._running) < self._threads and of_caller < self._of_caller_max
+
+    def _queue(self, call: _QueuedCall) -> None:
         if self._waiting >= self._waiting_max:
-            self._make_room(caller)
-        self._queues.setdefault(caller, deque()).append(call)
+            self._make_room(call.caller)
+        self._queues.setdefault(call.caller, deque()).append(call)
         call.waits = True
         self._waiting += 1
 
@@ -118,18 +127,18 @@ class BoundedExecutor:
         if len(self._queues[longest]) <= own + 1:
             raise error
         last = self._queues[longest][-1]
-        self._forget(longest, last)
+        self._forget(last)
         last.result.set_exception(error)
 
-    def _forget(self, caller: str, call: _QueuedCall) -> None:
+    def _forget(self, call: _QueuedCall) -> None:
         if not call.waits:
             return
         call.waits = False
         self._waiting -= 1
-        queue = self._queues[caller]
+        queue = self._queues[call.caller]
         queue.remove(call)
         if not queue:
-            del self._queues[caller]
+            del self._queues[call.caller]
 
     def _start(self, call: _QueuedCall) -> None:
         try:
@@ -137,11 +146,11 @@ class BoundedExecutor:
         except RuntimeError as error:  # "can't start new thread": the system has no more
             call.result.set_exception(error)
             return
-        self._free -= 1
+        self._running.append(call.caller)
         done.add_done_callback(lambda done: self._finish(call, done))
 
     def _finish(self, call: _QueuedCall, done: asyncio.Future[Any]) -> None:
-        self._free += 1
+        self._running.remove(call.caller)
         # Retrieved also if nothing waits for it, or asyncio logs an unretrieved error.
         error = None if done.cancelled() else done.exception()
         if call.result.done():
@@ -155,8 +164,11 @@ class BoundedExecutor:
         self._start_next()
 
     def _start_next(self) -> None:
-        while self._queues and self._free:
-            caller, queue = self._queues.popitem(last=False)
+        while self._queues and len(self._running) < self._threads:
+            caller = next(filter(self._may_start, self._queues), None)
+            if caller is None:
+                return
+            queue = self._queues.pop(caller)
             call = queue.popleft()
             call.waits = False
             self._waiting -= 1

@@ -176,7 +176,8 @@ class CatalogSettings(BaseModel, defer_build=True):
     """The catalog: each thread has its own connection, so no kind of request uses up another's."""
 
     catalog_read_threads: PositiveInt = 2
-    """Rows by id: a millisecond each."""
+    """Rows by id: a millisecond each. Of two or more threads, for reads, lists or changes, no user
+    ever has all."""
     catalog_list_threads: PositiveInt = 2
     """Pages of lists: some milliseconds each."""
     catalog_search_threads: PositiveInt = 1

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from catalog.lanes import Lanes, connections_of
+from catalog.lanes import Lanes, Work, connections_of
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.errors import Unavailable
@@ -241,7 +241,7 @@ def test_a_slow_search_ends_and_takes_unknown_connection(settings: Settings) -> 
         await asyncio.sleep(0)
         for lane in (partial(lanes.read, 1), partial(lanes.list, 1), lanes.ready):
             await lane(lambda session: session.execute(text("SELECT 1")))
-        await lanes.write("row", lambda session: session.execute(text("SELECT 1")))
+        await lanes.write(1, "row", lambda session: session.execute(text("SELECT 1")))
         assert not all(one.done() for one in searching)
         await asyncio.gather(*searching)
 
@@ -250,19 +250,31 @@ def test_a_slow_search_ends_and_takes_unknown_connection(settings: Settings) -> 
     engine.dispose()
 
 
-def test_one_users_slow_lists_leave_the_others_a_thread(settings: Settings) -> None:
-    engine = open_engine(settings, "test", pool_size=connections_of(settings))
-    lanes = Lanes(engine, settings, lambda _events: None)
+@pytest.mark.parametrize("lane", ["read", "list", "write"])
+def test_one_users_slow_work_leaves_the_others_a_thread(settings: Settings, lane: str) -> None:
+    limited = settings.model_copy(update={"answer_timeout_seconds": 0.5})
+    engine = open_engine(limited, "test", pool_size=connections_of(limited))
+    lanes = Lanes(engine, limited, lambda _events: None)
+
+    async def run(user_id: int, work: Work[object]) -> None:
+        if lane == "write":
+            await lanes.write(user_id, object(), work)
+        else:
+            await getattr(lanes, lane)(user_id, work)
 
     def slow(session: Session) -> None:
-        session.execute(text("SELECT pg_sleep(0.5)"))
+        for _ in range(4):
+            session.execute(text("SELECT pg_sleep(0.4)"))
 
     async def others() -> None:
-        listing = [asyncio.create_task(lanes.list(1, slow)) for _ in range(4)]
+        first = [asyncio.create_task(run(1, slow)) for _ in range(3)]
+        await asyncio.wait(first, timeout=0.6)  # a read is unavailable by now; its thread is not
+        again = [asyncio.create_task(run(1, slow)) for _ in range(3)]
         await asyncio.sleep(0)
-        await lanes.list(2, lambda session: session.execute(text("SELECT 1")))
-        assert not any(one.done() for one in listing)
-        await asyncio.gather(*listing)
+        async with asyncio.timeout(limited.answer_timeout_seconds):
+            await run(2, lambda session: session.execute(text("SELECT 1")))
+        assert not any(one.done() for one in again)
+        await asyncio.gather(*first, *again, return_exceptions=True)
 
     asyncio.run(others())
     lanes.close()

@@ -37,6 +37,7 @@ def gateway_settings(postgres_url: str, keys_dir: Path) -> Iterator[Settings]:
             database_url=url,
             keys_dir=keys_dir,
             sign_in_rate_burst=0,
+            account_threads=3,  # one user may have two
             refresh_cleanup_seconds=0.1,
             refresh_cleanup_families=1,
         )

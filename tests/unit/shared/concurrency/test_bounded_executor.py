@@ -76,6 +76,36 @@ def test_callers_take_turns() -> None:
     run(test)
 
 
+def test_a_caller_never_has_all_of_several_threads() -> None:
+    async def test(executor: BoundedExecutor, work: Work) -> None:
+        late = await asked(executor, work, "aaaa")
+        assert await executor.run_for("b", str) == ""
+        late += await asked(executor, work, "c")
+        work.go_on()
+        assert await outcomes(late) == list("aaaac")
+
+    run(test, threads=3, timeout_seconds=5.0)
+
+
+def test_a_call_keeps_its_thread_after_its_timeout() -> None:
+    async def test(executor: BoundedExecutor, work: Work) -> None:
+        assert await outcomes(await asked(executor, work, "aa")) == ["unavailable"] * 2
+        late = await asked(executor, work, "aa")
+        assert await executor.run_for("b", str) == ""
+        work.go_on()
+        assert await outcomes(late) == list("aa")
+
+    run(test, threads=2, timeout_seconds=0.5)
+
+
+def test_anonymous_calls_may_have_all_threads() -> None:
+    async def test(executor: BoundedExecutor, _work: Work) -> None:
+        together = threading.Barrier(2)
+        await asyncio.gather(*(executor.run(together.wait, timeout=5) for _ in range(2)))
+
+    run(test, threads=2)
+
+
 def test_a_flood_takes_no_room_from_others() -> None:
     async def test(executor: BoundedExecutor, work: Work) -> None:
         flood = await asked(executor, work, "a" * 1_000)
