@@ -141,7 +141,7 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
         "void this payment",
     ),
     "payment_reference_used": Explanation(
-        "the reference confirms another purchase",
+        "the reference confirms another purchase, or was refused 100 times",
         "do not retry; find out why",
     ),
     "epoch_changed": Explanation(

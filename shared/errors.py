@@ -311,7 +311,7 @@ class TooManyCancellations(Conflict):
 
 class PaymentReferenceUsed(Conflict):
     code = "payment_reference_used"
-    default_detail = "This payment reference confirms another purchase."
+    default_detail = "This payment reference confirms another purchase, or was refused 100 times."
 
 
 class ExtensionLimit(Conflict):

@@ -207,7 +207,7 @@ class Live:
     async def _check_owner(self, user_id: int, event_id: int) -> None:
         try:
             await self._threads.run_for(
-                str(user_id), store.check_event, self._engine, user_id, event_id
+                f"user {user_id}", store.check_event, self._engine, user_id, event_id
             )
         except DATABASE_UNAVAILABLE as error:
             raise Unavailable from error

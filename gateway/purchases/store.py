@@ -408,8 +408,8 @@ def _insert_halves(
 
 
 def kinds_of(request: PurchaseRequest) -> frozenset[Kind]:
-    """Any ticket type of a cart may be the locked one, so other carts with one of them wait as
-    well; purchases of one ticket type do not wait for a cart.
+    """Any ticket type of a cart may be the locked one, so other carts with one of them are left out
+    as well; purchases of one ticket type are not.
     """
     is_cart = len(request.lines) > 1
     return frozenset((is_cart, line.ticket_type) for line in request.lines)
