@@ -8,11 +8,12 @@ from shared.errors import Problem
 from shared.observability.metrics import ROWS, SECONDS
 
 ACCEPTED = Counter(
-    "eventify_purchases_accepted_total", "Purchase requests that were accepted (202)"
+    "eventify_purchases_accepted_total",
+    "Purchase requests that were accepted: stored, to be decided",
 )
 ERRORS = Counter(
     "eventify_purchase_errors_total",
-    "Purchase requests that were answered with an error, by its code",
+    "Purchase requests that were answered with an error and not stored, by its code",
     ["code"],
 )
 RESOLUTIONS = Counter(
@@ -25,7 +26,9 @@ RATE_LIMITED = Counter(
     "eventify_rate_limited_total", "Requests beyond a rate limit, by the limit", ["policy"]
 )
 ACCEPT_BATCH_ROWS = Histogram(
-    "eventify_accept_batch_rows", "Purchase requests accepted by one statement", buckets=ROWS
+    "eventify_accept_batch_rows",
+    "Purchase requests of one statement, refused ones included",
+    buckets=ROWS,
 )
 ACCEPT_COMMIT_SECONDS = Histogram(
     "eventify_accept_commit_seconds",
@@ -60,7 +63,7 @@ BACKLOG_MAX_ROWS = Gauge(
 )
 OLDEST_QUEUED_SECONDS = Gauge(
     "eventify_oldest_queued_seconds",
-    "Age of the oldest queued purchase",
+    "Age of the oldest command that is next in its event's queue",
     multiprocess_mode="livemostrecent",
 )
 QUEUE_READ_TIMESTAMP_SECONDS = Gauge(

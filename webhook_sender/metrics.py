@@ -30,7 +30,7 @@ DISABLED = Counter(
 )
 LAG_SECONDS = Gauge(
     "eventify_webhook_lag_seconds",
-    "Age of the oldest entry that is still to be sent to a webhook which does not fail",
+    "Age of the oldest entry that is still to be sent, but for events whose last delivery failed",
     multiprocess_mode="livemostrecent",
 )
 FAILING = Gauge(

@@ -198,12 +198,12 @@ class RateLimitSettings(BaseModel, defer_build=True):
     purchase_rate_per_second: NonNegativeFloat = 5.0
     """And steadily: a client that honours Retry-After stays far below."""
     key_rate_burst: NonNegativeInt = 2_000
-    """Purchase requests with one API key at once, those of all its buyers together."""
+    """Purchase requests with all API keys of a user at once, those of all their buyers together."""
     key_rate_per_second: NonNegativeFloat = 1_000.0
     """And steadily: a shop's whole on-sale comes with one key."""
     resolution_rate_burst: NonNegativeInt = 10_000
-    """Confirmations, releases, cancellations and extensions with all API keys of a user at once.
-    With a token: as many as purchases."""
+    """Confirmations, releases and cancellations with all API keys of a user at once. With a token:
+    as many as purchases. Extensions have a limit of their own (docs/api.md)."""
     resolution_rate_per_second: NonNegativeFloat = 5_000.0
     """And steadily: as many as two cores confirm (docs/benchmark.md)."""
     catalog_write_rate_burst: NonNegativeInt = 60

@@ -87,6 +87,15 @@ def test_hold_take_a_payment_confirm(shop: Shop, tmp_path: Path) -> None:
                 process.communicate(timeout=40)
                 assert process.returncode == 1, status
             assert next(owner.purchases.list()).status == "cancelled"
+    # An order that somebody confirmed by hand, for another payment, stays sold.
+    with Client(shop.url, token=key) as server:
+        held = server.purchases.buy({ticket_type: 1}, key="order-7", buyer="customer-1")
+        paid = {"amount": held.total_price, "currency": held.currency}
+        server.purchases.confirm(held.id, payment_reference="by hand", **paid)
+        with program(SELL, tmp_path, 7, "customer-1", ticket_type, **shop_is) as process:
+            process.communicate(timeout=40)
+            assert process.returncode == 1
+        assert server.purchases.read(held.id).status == "confirmed"
 
 
 def test_follow_the_feed_into_a_database(shop: Shop, tmp_path: Path) -> None:

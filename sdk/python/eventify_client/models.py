@@ -79,8 +79,9 @@ class Entry(Struct, frozen=True):
 class Delivery(Struct, frozen=True):
     """`entries` of one event in order; a test (`type`: `webhook.test`) has none, and no event.
 
-    The same entry may come again: know it by event, epoch and number. If `epoch` is new, discard
-    what you have of earlier ones after number `after`: a restore lost it.
+    The same entry may come again: know it by event, epoch and number. If `epoch` is new, set aside
+    what you have of earlier ones after number `after`: what the restored database has of it comes
+    again, with the same `command`, and the rest is lost.
     """
 
     id: str
