@@ -2,9 +2,9 @@
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
-from uuid import UUID, uuid5
+from uuid import uuid5
 
+from gateway.accounts.store import IssuedToken
 from shared.auth.keys import KEYS_RELOAD_SECONDS, SigningKey, load_signing_key
 from shared.auth.tokens import mint
 from shared.config.settings import Settings
@@ -12,8 +12,13 @@ from shared.config.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class SignedPair:
+    """Two tokens, and what a page has to know of them."""
+
     access: str
     refresh: str
+    user_id: int
+    username: str
+    access_expires_at: int  # Unix seconds
 
 
 class PairSigner:
@@ -27,17 +32,20 @@ class PairSigner:
         self._key = load_signing_key(settings.keys_dir)
         self._key_chosen_at = time.monotonic()
 
-    def sign(self, user_id: int, refresh_id: UUID, issued_at: datetime) -> SignedPair:
-        """The same arguments give the same bytes while the key is the same.
+    def sign(self, token: IssuedToken) -> SignedPair:
+        """The same refresh token gives the same bytes while the key is the same.
 
         Raises:
             ConfigurationError: there is no key, or it cannot be read.
         """
-        key, settings, seconds = self._current_key(), self._settings, int(issued_at.timestamp())
-        access_id = uuid5(refresh_id, "access")
+        key, settings, user_id = self._current_key(), self._settings, token.user_id
+        access_id, seconds = uuid5(token.id, "access"), int(token.issued_at.timestamp())
         return SignedPair(
             access=mint(settings, key, user_id, "access", token_id=access_id, issued_at=seconds),
-            refresh=mint(settings, key, user_id, "refresh", token_id=refresh_id, issued_at=seconds),
+            refresh=mint(settings, key, user_id, "refresh", token_id=token.id, issued_at=seconds),
+            user_id=user_id,
+            username=token.username,
+            access_expires_at=seconds + settings.access_token_seconds,
         )
 
     def _current_key(self) -> SigningKey:

@@ -299,7 +299,7 @@ async def sign_in(body: TokenCreate, accounts: AllAccounts, client: Client) -> S
 async def refresh(body: TokenRefresh, accounts: AllAccounts) -> SignedPair:
     """Exchange a refresh token for a new pair. It works once.
 
-    If the response was lost, repeat the request within 10 seconds: the response is the same pair. A
+    If the response was lost, repeat the request within a minute: the response is the same pair. A
     used token that is sent later revokes every refresh token of its sign-in.
     """
     return await accounts.refresh(body.refresh)

@@ -11,7 +11,7 @@ from gateway.accounts import store
 from gateway.accounts.pairs import PairSigner, SignedPair
 from gateway.accounts.password_rules import weaknesses
 from gateway.accounts.passwords import PasswordCheck, Passwords
-from gateway.accounts.store import Account, IssuedToken, Login
+from gateway.accounts.store import Account, Login
 from gateway.rate_limits.by_account import AccountLimit, Attempt
 from gateway.rate_limits.by_name import NamedLimit
 from gateway.rate_limits.token_bucket import Rate
@@ -308,7 +308,7 @@ class Accounts:
         first = store.start_family(self._engine, login.user_id, password_hash, self._lifetime)
         if first is None:
             raise InvalidCredentials
-        return self._sign(first)
+        return self._signer.sign(first)
 
     def _spend(self, claims: Claims) -> SignedPair:
         successor = store.spend(
@@ -319,7 +319,4 @@ class Accounts:
         )
         if successor is None:
             raise TokenNotValid(SIGNED_OUT)
-        return self._sign(successor)
-
-    def _sign(self, token: IssuedToken) -> SignedPair:
-        return self._signer.sign(token.user_id, token.id, token.issued_at)
+        return self._signer.sign(successor)

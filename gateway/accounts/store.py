@@ -61,6 +61,7 @@ class Login:
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
     user_id: int
+    username: str
     id: UUID
     issued_at: datetime
 
@@ -256,21 +257,25 @@ def start_family(
     """
     token_id = uuid7()
     unchanged = (
-        select(UserRow.id)
+        select(UserRow.username)
         .where(_is_user(user_id), UserRow.password_hash == password_hash)
         .where(UserRow.locked_at.is_(None))
         .with_for_update(read=True)
     )
     with connection_transaction(engine) as connection:
-        if connection.execute(unchanged).one_or_none() is None:
+        username = connection.execute(unchanged).scalar_one_or_none()
+        if username is None:
             return None
-        return _issue(connection, user_id, token_id, token_id, lifetime)
+        issued_at = _issue(connection, user_id, token_id, token_id, lifetime)
+        return IssuedToken(user_id, username, token_id, issued_at)
 
 
 def spend(
     engine: Engine, token_id: UUID, *, lifetime: timedelta, retry_window: timedelta
 ) -> IssuedToken | None:
     """Exchange a refresh token for its successor, by the rule; None: the token is not valid.
+
+    It returns all that a response needs: whatever is read later can fail, with the token spent.
 
     Args:
         engine: the database.
@@ -279,24 +284,27 @@ def spend(
         retry_window: see `action_for`.
     """
     with connection_transaction(engine) as connection:
-        _lock_family(connection, token_id)
+        username = _lock_family(connection, token_id)
+        if username is None:
+            return None
         token = _read(connection, token_id)
         match action_for(token, _now(connection), retry_window):
             case RefreshAction.ROTATE:
                 assert token is not None
-                successor = _issue(connection, token.user_id, uuid7(), token.family, lifetime)
+                successor = uuid7()
+                issued_at = _issue(connection, token.user_id, successor, token.family, lifetime)
                 connection.execute(
                     update(RefreshToken)
                     .where(RefreshToken.id == token.id)
-                    .values(spent_at=func.clock_timestamp(), successor=successor.id)
+                    .values(spent_at=func.clock_timestamp(), successor=successor)
                 )
-                return successor
+                return IssuedToken(token.user_id, username, successor, issued_at)
             case RefreshAction.REPEAT:
                 assert token is not None
                 assert token.successor is not None
                 repeated = _read(connection, token.successor)
                 assert repeated is not None
-                return IssuedToken(repeated.user_id, repeated.id, repeated.issued_at)
+                return IssuedToken(repeated.user_id, username, repeated.id, repeated.issued_at)
             case RefreshAction.REVOKE_FAMILY:
                 assert token is not None
                 _revoke(connection, token.family)
@@ -349,19 +357,24 @@ def delete_expired(engine: Engine, families: int) -> int:
     return gone.rowcount + too.rowcount
 
 
-def _lock_family(connection: Connection, token_id: UUID) -> None:
+def _lock_family(connection: Connection, token_id: UUID) -> str | None:
     """Serialize transactions on a family, by locking its first token; and keep its user as it is.
 
     A lock on the given token alone would not do: the family's newest token could be spent at the
     same moment, and its successor, not yet visible, would survive the revocation. The lock of the
     user is shared: who ends all of its sign-ins waits for those under way.
+
+    Returns:
+        The username; None: there is no such token, or the account was erased.
     """
     user = select(RefreshToken.user_id).where(RefreshToken.id == token_id).scalar_subquery()
-    connection.execute(select(UserRow.id).where(UserRow.id == user).with_for_update(read=True))
+    named = select(UserRow.username).where(UserRow.id == user).with_for_update(read=True)
+    username: str | None = connection.execute(named).scalar_one_or_none()
     family = select(RefreshToken.family).where(RefreshToken.id == token_id).scalar_subquery()
     connection.execute(
         select(RefreshToken.id).where(RefreshToken.id == family).with_for_update(key_share=True)
     )
+    return username
 
 
 def _read(connection: Connection, token_id: UUID) -> StoredToken | None:
@@ -375,7 +388,7 @@ def _one(connection: Connection, statement: Executable, kind: type[T]) -> T | No
 
 def _issue(
     connection: Connection, user_id: int, token_id: UUID, family: UUID, lifetime: timedelta
-) -> IssuedToken:
+) -> datetime:
     # Whole seconds, as in a token: so the same successor can be made from the row again. After a
     # cutoff by another host's clock, or in the same second, it is from that moment on.
     cutoff = select(func.to_timestamp(TokenCutoff.valid_from)).where(TokenCutoff.user_id == user_id)
@@ -388,8 +401,8 @@ def _issue(
         issued_at=issued_at,
         expires_at=issued_at + literal(lifetime, Interval),
     )
-    issued = connection.execute(new.returning(RefreshToken.issued_at)).scalar_one()
-    return IssuedToken(user_id, token_id, issued)
+    issued: datetime = connection.execute(new.returning(RefreshToken.issued_at)).scalar_one()
+    return issued
 
 
 def _is_user(user_id: int) -> ColumnElement[bool]:

@@ -22,9 +22,7 @@ from gateway.accounts.routes import (
     tokens_limited,
 )
 from gateway.accounts.schemas import TokenCreate
-from gateway.accounts.service import Accounts
 from gateway.session.schemas import Session, SessionUser
-from shared.auth.tokens import TokenVerifier
 from shared.config.settings import Settings
 from shared.errors import CrossSiteRequest, NotAuthenticated, Problem
 from shared.web.edge import COOKIES
@@ -88,7 +86,7 @@ async def sign_in(
 ) -> Session:
     """As `POST /api/token/`, by the same limits."""
     pair = await accounts.sign_in(body.username, body.password, client)
-    return await _session(pair, accounts, request, response)
+    return _session(pair, request, response)
 
 
 @cookie_router.post(PATH + "refresh/", dependencies=[tokens_limited])
@@ -96,10 +94,10 @@ async def refresh(accounts: AllAccounts, request: Request, response: Response) -
     """Pages of one browser that renew at the same moment get the same pair."""
     try:
         pair = await accounts.refresh(request.state.refresh_token)
-        return await _session(pair, accounts, request, response)
     except NotAuthenticated as problem:
         problem.headers["Set-Cookie"] = _cookie(request, "", max_age=0)
         raise
+    return _session(pair, request, response)
 
 
 @cookie_router.delete(PATH, status_code=204, dependencies=[tokens_limited])
@@ -109,20 +107,15 @@ async def sign_out(accounts: AllAccounts, request: Request, response: Response) 
     response.headers["Set-Cookie"] = _cookie(request, "", max_age=0)
 
 
-async def _session(
-    pair: SignedPair, accounts: Accounts, request: Request, response: Response
-) -> Session:
+def _session(pair: SignedPair, request: Request, response: Response) -> Session:
     settings: Settings = request.app.state.settings
-    verifier: TokenVerifier = request.app.state.verifier
-    claims = verifier.verify(pair.access, "access")
-    user = await accounts.account_of(claims.user_id)
     response.headers["Set-Cookie"] = _cookie(
         request, pair.refresh, max_age=settings.refresh_token_seconds
     )
     return Session(
         access=pair.access,
-        expires_in=max(0, claims.expires_at - int(time.time())),
-        user=SessionUser(id=user.id, username=user.username),
+        expires_in=max(0, pair.access_expires_at - int(time.time())),
+        user=SessionUser(id=pair.user_id, username=pair.username),
     )
 
 

@@ -1,17 +1,22 @@
 """A few threads with a bounded queue of calls, fair between callers."""
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
+from math import inf
 from typing import Any, ParamSpec, TypeVar
 
 from shared.errors import Unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# Of its timeout a call may wait so much for a thread; the rest is left for its work.
+WAIT_SHARE = 2 / 3
 
 
 @dataclass(slots=True, eq=False)
@@ -21,6 +26,7 @@ class _QueuedCall:
     caller: str
     work: Callable[[], Any]
     result: asyncio.Future[Any]
+    starts_by: float  # by the monotonic clock
     waits: bool = False
 
 
@@ -30,7 +36,8 @@ class BoundedExecutor:
     Each caller has a queue, and free threads take from the queues in turn: a flood of calls delays
     only its own caller. A call keeps its thread until it ends, also after its timeout: of two or
     more threads no caller ever has all. When the queues are full, the caller with the longest one
-    loses its last call.
+    loses its last call. A call that has waited for two thirds of its timeout is not started: when
+    more comes in than the threads can do, they would only do work whose result is too late.
 
     Args:
         name: of its threads.
@@ -43,6 +50,7 @@ class BoundedExecutor:
         self, name: str, *, threads: int, waiting_max: int, timeout_seconds: float | None = None
     ) -> None:
         self._timeout_seconds = timeout_seconds
+        self._wait_max_seconds = inf if timeout_seconds is None else WAIT_SHARE * timeout_seconds
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._threads = threads
         self._of_caller_max = max(1, threads - 1)
@@ -77,6 +85,7 @@ class BoundedExecutor:
             caller,
             lambda: context.run(function, *args, **kwargs),
             asyncio.get_running_loop().create_future(),
+            time.monotonic() + self._wait_max_seconds,
         )
         if self._may_start(caller):
             self._start(call)
@@ -128,7 +137,8 @@ class BoundedExecutor:
             raise error
         last = self._queues[longest][-1]
         self._forget(last)
-        last.result.set_exception(error)
+        if not last.result.done():  # its caller left at this moment
+            last.result.set_exception(error)
 
     def _forget(self, call: _QueuedCall) -> None:
         if not call.waits:
@@ -174,7 +184,11 @@ class BoundedExecutor:
             self._waiting -= 1
             if queue:
                 self._queues[caller] = queue  # at the end: the others come first
-            if not call.result.done():
+            if call.result.done():
+                continue
+            if time.monotonic() > call.starts_by:
+                call.result.set_exception(Unavailable())
+            else:
                 self._start(call)
 
 

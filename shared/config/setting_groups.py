@@ -133,9 +133,10 @@ class AccountSettings(BaseModel, defer_build=True):
     """Long enough for an on-sale without a refresh in the middle."""
     refresh_token_seconds: PositiveInt = 86_400
     """An app that is opened once a day stays signed in; a key must verify as long as this."""
-    refresh_retry_seconds: PositiveInt = 10
+    refresh_retry_seconds: PositiveInt = 60
     """A client that lost the response may repeat a refresh for this long and gets the same
-    tokens."""
+    tokens: in a rush it may need several tries, and a later one signs its user out. A thief who
+    sends a spent token within this time is noticed only at a later refresh."""
     refresh_cleanup_seconds: PositiveFloat = 300.0
     """Expired refresh tokens are deleted this often."""
     refresh_cleanup_families: PositiveInt = 1_000

@@ -167,7 +167,7 @@ def test_post_token_refresh_is_single_use_and_a_spent_one_revokes_the_whole_fami
     elsewhere = sign_in(visitor, username).json()
     successor = refresh(visitor, pair["refresh"]).json()
     newest = refresh(visitor, successor["refresh"]).json()
-    _let_pass(shop, pair["refresh"], seconds=11)
+    _let_pass(shop, pair["refresh"], seconds=61)
     check_token_not_valid(refresh(visitor, pair["refresh"]))
     for token in (newest, successor, pair):
         check_token_not_valid(refresh(visitor, token["refresh"]))
@@ -175,11 +175,11 @@ def test_post_token_refresh_is_single_use_and_a_spent_one_revokes_the_whole_fami
     assert refresh(visitor, elsewhere["refresh"]).status_code == 200
 
 
-def test_post_token_refresh_retried_within_10_s_gets_the_same_pairs_successor(
+def test_post_token_refresh_retried_within_a_minute_gets_the_same_pairs_successor(
     shop: Shop, visitor: httpx.Client, pair: dict[str, str]
 ) -> None:
     first = refresh(visitor, pair["refresh"])
-    _let_pass(shop, pair["refresh"], seconds=8)
+    _let_pass(shop, pair["refresh"], seconds=50)
     retried = refresh(visitor, pair["refresh"])
     assert (first.status_code, retried.status_code) == (200, 200)
     assert retried.json() == first.json()

@@ -140,6 +140,26 @@ def test_a_timeout_removes_a_call_from_the_queue() -> None:
     run(test, timeout_seconds=1.0)
 
 
+def test_overloaded_threads_do_no_work_whose_result_is_too_late() -> None:
+    async def test(executor: BoundedExecutor, _work: Work) -> None:
+        done: list[str] = []
+
+        def work(name: str) -> str:
+            time.sleep(0.01)
+            done.append(name)
+            return name
+
+        names = [str(n) for n in range(300)]
+        found = await outcomes(
+            [asyncio.create_task(executor.run_for(name, work, name)) for name in names]
+        )
+        await executor.run(str)  # after whatever still has the thread
+        assert 0 < len(done) < len(names)
+        assert done == [result for result in found if result != "unavailable"]
+
+    run(test, waiting_max=300, timeout_seconds=1.5)
+
+
 def test_a_cancelled_call_makes_room() -> None:
     async def test(executor: BoundedExecutor, work: Work) -> None:
         tasks = await asked(executor, work, "abc")
@@ -149,6 +169,18 @@ def test_a_cancelled_call_makes_room() -> None:
         tasks = await asked(executor, work, "de")
         work.go_on()
         assert await outcomes(tasks) == list("de")
+
+    run(test, waiting_max=2)
+
+
+def test_room_can_be_made_by_a_call_that_is_cancelled_at_that_moment() -> None:
+    async def test(executor: BoundedExecutor, work: Work) -> None:
+        *others, cancelled = await asked(executor, work, "xaa")
+        later = asyncio.create_task(executor.run_for("b", work, "b"))
+        cancelled.cancel()
+        await asyncio.sleep(0)
+        work.go_on()
+        assert await outcomes([*others, later]) == list("xab")
 
     run(test, waiting_max=2)
 
