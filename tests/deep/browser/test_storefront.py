@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 
 import httpx
 import pytest
@@ -29,6 +30,21 @@ HOURS_SLOW = """() => {
   const now = Date.now;
   Date.now = () => now() - 5 * 3_600_000;
 }"""
+# As Safari 17.3 and Chrome 115.
+MAKE_OLD = """() => {
+  delete Promise.withResolvers;
+  delete AbortSignal.any;
+}"""
+# Where the request to buy is put together.
+BREAKS_ONCE = """() => {
+  const whole = Headers;
+  window.Headers = function (fields) {
+    if (!fields.Prefer) return new whole(fields);
+    window.Headers = whole;
+    throw TypeError("a fault of the page");
+  };
+}"""
+BACKGROUND = "element => getComputedStyle(element).backgroundColor"
 HOURS_LATER = """() => {
   const now = Date.now;
   Date.now = () => now() + 5 * 3_600_000;
@@ -61,6 +77,7 @@ BEGINS_LEFT = """element => {
 RULES = """async folder => {
   const rules = await import(`${folder}rules.js`);
   const words = await import(`${folder}words.js`);
+  const polling = await import(`${folder}../storefront/polling.js`);
   const places = [2400, 2500, 900, 901, 0].reduce(
     (all, position) => [...all, rules.moved(all.at(-1), position, 0)], []);
   const type = { id: 1, state: "on_sale", max_per_purchase: 10, max_per_user: null, left: 7 };
@@ -76,6 +93,8 @@ RULES = """async folder => {
     ],
     waits: [null, 4, 75, 200, 9000].map((seconds) => words.waitWords(seconds, { movedAt: 0 }, 1)),
     stalled: words.waitWords(4, { movedAt: 0 }, 60_000),
+    pauses: [[{}, 0], [{}, 9], [{ retryAfter: 60 }, 3], [{ retryAfter: 60, retryMax: 3 }, 9]].map(
+      (failure) => polling.retrySeconds(...failure)),
     pay: rules.paymentAddress("https://shop.example/pay?x=1#y", "a&b"),
   };
 }"""
@@ -91,6 +110,17 @@ def opened_and_signed_in(page: Page, sale: Published) -> str:
     opened(page, sale)
     page.get_by_role("button", name="Sign in").first.click()
     return register(page)
+
+
+def make_old(page: Page) -> None:
+    """A browser of 2023, without what came after it."""
+
+    def make_style_old(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, body=response.text().replace("light-dark", "unknown"))
+
+    page.add_init_script(f"({MAKE_OLD})()")
+    page.route("**/*.css", make_style_old)
 
 
 def step(page: Page, *buttons: str) -> None:
@@ -131,6 +161,7 @@ def test_what_is_shown_follows_from_rules(visitors: Visitors) -> None:
             "It takes more than an hour.",
         ],
         "stalled": "The queue is not moving right now. We cannot say yet how long it takes.",
+        "pauses": [1, 30, 60, 3],
         "pay": "https://shop.example/pay?x=1&purchase=a%26b#y",
     }
 
@@ -295,9 +326,40 @@ def test_a_full_gateway_is_not_asked_without_a_pause(
         page.route(f"**{PURCHASES}*/**", refuse)
         page.get_by_role("button", name="Buy 1 ticket").click()
         expect(page.get_by_text("You are next")).to_be_visible()
-        page.wait_for_timeout(3_500)
-        assert 1 < len(refused) < 6
+        page.wait_for_timeout(12_000)
+        assert 2 < len(refused) < 6
     heading(page, "You have your tickets")
+
+
+def test_a_fault_of_the_page_is_said_and_loses_no_press(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("uncaught: .*a fault of the page")
+    page = visitors.visitor()
+    opened_and_signed_in(page, publish(organiser, {}))
+    page.evaluate(BREAKS_ONCE)
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    expect(page.get_by_text("Something went wrong on our side.")).to_be_visible()
+    page.reload()
+    heading(page, "You have your tickets")
+
+
+def test_a_sign_in_is_renewed_when_the_server_asks_for_it_and_in_time(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("503 to POST .*/session/refresh/")
+    page = visitors.visitor()
+    opened_and_signed_in(page, publish(organiser, {}))
+    tried = list[float]()
+
+    def refuse(route: Route) -> None:
+        tried.append(monotonic())
+        route.fulfill(status=503, headers={"Retry-After": "60"})
+
+    page.route("**/session/refresh/", refuse, times=2)
+    page.reload()
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    assert 2.9 < tried[1] - tried[0] < 6
 
 
 def test_the_button_wakes_by_the_servers_clock(visitors: Visitors, organiser: httpx.Client) -> None:
@@ -319,8 +381,12 @@ def test_who_was_too_late_is_offered_what_is_left(
     visitors: Visitors, shop: Shop, organiser: httpx.Client
 ) -> None:
     sale = publish(organiser, {"capacity": 3}, {"name": "Child", "price": "0.10"})
-    page = opened(visitors.visitor(), sale)
+    page = visitors.visitor()
+    make_old(page)
+    opened(page, sale)
     page.get_by_role("button", name="Sign in").first.click()
+    dialog = page.get_by_role("dialog")
+    assert dialog.evaluate(BACKGROUND) == "rgb(255, 255, 255)"
     register(page)
     for name in ("Standing", "Standing", "Child"):
         page.get_by_role("button", name=f"One more: {name}").click()

@@ -1,6 +1,6 @@
 /** The whole ledger of an event as a file, as it comes: it may be larger than the memory. */
 
-import { ApiError, open } from "../core/api.js";
+import { ApiError, following, open } from "../core/api.js";
 import { explain } from "../core/errors.js";
 import { announce } from "./page.js";
 
@@ -13,19 +13,18 @@ export async function save(button, path, name, signal) {
   const type = form === "csv" ? "text/csv" : "application/x-ndjson";
   const label = button.textContent;
   if (button.ariaDisabled === "true") return;
-  const silent = new AbortController();
+  const own = following(signal);
   let timer;
   const wait = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => silent.abort(new ApiError()), SILENCE_MS);
+    timer = setTimeout(() => own.abort(new ApiError()), SILENCE_MS);
   };
   try {
     const file = await askForFile(`${name}.${form}`, type, form);
     if (file === null) return;
     button.ariaDisabled = "true";
     wait();
-    const either = AbortSignal.any([signal, silent.signal]);
-    const response = await open("GET", path, { headers: { Accept: type }, signal: either });
+    const response = await open("GET", path, { headers: { Accept: type }, signal: own.signal });
     const counted = response.body.pipeThrough(counting((bytes) => {
       wait();
       button.textContent = `${(bytes / 1e6).toFixed(1)} MB…`;
@@ -34,7 +33,7 @@ export async function save(button, path, name, signal) {
     announce(`Exported: ${name}.${form}`);
   } catch (failure) {
     if (signal.aborted) throw failure;
-    const error = silent.signal.reason ?? failure;
+    const error = own.signal.reason ?? failure;
     announce(`The export is not complete: ${
       error instanceof ApiError ? explain(error).title : error.message}`);
   } finally {

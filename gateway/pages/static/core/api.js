@@ -51,11 +51,11 @@ export function newKey() {
  * @throws {ApiError}, or the signal's reason
  */
 export async function request(method, path, options = {}) {
-  const late = AbortSignal.timeout(options.timeoutMs ?? TIMEOUT_MS);
-  const signal = options.signal ? AbortSignal.any([options.signal, late]) : late;
-  const response = await open(method, path, { ...options, signal });
+  const own = following(options.signal);
+  setTimeout(() => own.abort(new ApiError()), options.timeoutMs ?? TIMEOUT_MS);
+  const response = await open(method, path, { ...options, signal: own.signal });
   const { status, headers } = response;
-  const body = await parsed(response, signal);
+  const body = await parsed(response, own.signal);
   if (body === null && ![204, 304].includes(status)) throw new ApiError({ code: "unavailable" });
   if (typeof body?.now === "string") clock.observe(body.now);
   return { status, headers, body };
@@ -76,7 +76,7 @@ export async function open(method, path, options = {}) {
   }
   if (response.ok || response.status === 304) return response;
   const body = await parsed(response, options.signal);
-  const retryAfter = Number.parseInt(response.headers.get("Retry-After"), 10) || null;
+  const retryAfter = Number(response.headers.get("Retry-After")) || null;
   // A proxy's own response says nothing about what was asked for.
   if (!body?.code) throw new ApiError({ code: "unavailable", retryAfter });
   throw new ApiError({ ...body, status: response.status, retryAfter, body });
@@ -93,13 +93,17 @@ async function send(method, path, { body, key, headers, signal, keepalive }, tok
     clock.observe(response.headers.get("Date"), undefined, true);
     return response;
   } catch {
-    throw networkError(signal);
+    throw signal.reason ?? new ApiError();
   }
 }
 
-/** Where `fetch`, or the reading of its response, threw: an abort stays one, unless it is late. */
-export function networkError({ aborted, reason }) {
-  return aborted && reason.name !== "TimeoutError" ? reason : new ApiError();
+/** A controller that `signal` aborts, too. `AbortSignal.any` is missing in Safari 17.3. */
+export function following(signal) {
+  const own = new AbortController();
+  const follow = () => own.abort(signal.reason);
+  if (signal?.aborted) follow();
+  signal?.addEventListener("abort", follow, own);
+  return own;
 }
 
 /** Null where it is no JSON. */
@@ -108,6 +112,6 @@ async function parsed(response, signal) {
     return await response.json();
   } catch (error) {
     if (error instanceof SyntaxError) return null;
-    throw networkError(signal);
+    throw signal.reason ?? new ApiError();
   }
 }

@@ -1,6 +1,6 @@
 /** One connection that receives server-sent events: EventSource can send no token. */
 
-import { ApiError, networkError, open } from "./api.js";
+import { ApiError, following, open } from "./api.js";
 
 // Servers send a comment at least every 15 seconds.
 const SILENCE_MS = 45_000;
@@ -17,11 +17,10 @@ const SILENCE_MS = 45_000;
  */
 export async function* connect(
   path,
-  { signal, headers = {}, silenceMs = SILENCE_MS } = {},
+  { signal, headers, silenceMs = SILENCE_MS },
   parser = new EventParser(),
 ) {
-  const own = new AbortController();
-  const either = signal ? AbortSignal.any([signal, own.signal]) : own.signal;
+  const own = following(signal);
   let timer;
   const wait = () => {
     clearTimeout(timer);
@@ -32,14 +31,14 @@ export async function* connect(
   if (lastId !== "") sent["Last-Event-ID"] = lastId;
   try {
     wait();
-    const response = await open("GET", path, { headers: sent, signal: either });
+    const response = await open("GET", path, { headers: sent, signal: own.signal });
     parser.hasEnded = response.status === 204;
     if (parser.hasEnded) return;
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (;;) {
       wait();
       const { done, value } = await reader.read().catch(() => {
-        throw networkError(either);
+        throw own.signal.reason ?? new ApiError();
       });
       if (done) return;
       yield* parser.feed(value);
@@ -60,23 +59,18 @@ export class EventParser {
 
   #lastId = "";
   #rest = "";
-  #endedWithCr = false;
   #next = { event: "", id: "", data: [] };
 
   /** Drops an event that is not complete; returns the id of the last one that was. */
   restart() {
     this.#rest = "";
-    this.#endedWithCr = false;
     this.#next = { event: "", id: this.#lastId, data: [] };
     return this.#lastId;
   }
 
   *feed(text) {
-    if (text === "") return;
-    // The second half of a CRLF.
-    const from = this.#endedWithCr && text[0] === "\n" ? 1 : 0;
-    this.#endedWithCr = text.endsWith("\r");
-    const lines = (this.#rest + text.slice(from)).split(/\r\n|\r|\n/);
+    // A CR at the end may be the first half of a CRLF.
+    const lines = (this.#rest + text).split(/\r\n|\r(?!$)|\n/);
     this.#rest = lines.pop();
     for (const line of lines) {
       if (line !== "") this.#read(line);
@@ -85,9 +79,7 @@ export class EventParser {
   }
 
   #read(line) {
-    const colon = line.indexOf(":");
-    const name = colon === -1 ? line : line.slice(0, colon);
-    const value = colon === -1 ? "" : line.slice(colon + 1).replace(/^ /, "");
+    const [, name, value] = /^([^:]*):? ?(.*)/s.exec(line);
     if (name === "data") this.#next.data.push(value);
     else if (name === "event") this.#next.event = value;
     else if (name === "id" && !value.includes("\0")) this.#next.id = value;

@@ -9,6 +9,7 @@ const SAYS_ENOUGH = new Set(["invalid", "invalid_credentials"]);
 
 class SignInDialog extends HTMLElement {
   #asked = null;
+  #answer = null;
   #busy = false;
   #registers = false;
 
@@ -51,7 +52,7 @@ class SignInDialog extends HTMLElement {
     // Also where another tab signs in, or a slow answer comes after all.
     session.addEventListener("change", () => {
       if (session.user === null || !this.#dialog.open) return;
-      this.#asked.resolve(session.user);
+      this.#answer(session.user);
       this.#dialog.close();
     });
   }
@@ -63,19 +64,19 @@ class SignInDialog extends HTMLElement {
   async ask(reason = "") {
     if (session.user !== null) return session.user;
     if (this.#asked === null) {
-      this.#asked = Promise.withResolvers();
+      this.#asked = new Promise((resolve) => (this.#answer = resolve));
       fill(this.#reason, reason);
       fill(this, this.#dialog);
       this.#show(false);
       this.#dialog.showModal();
       this.#username.input.focus();
     }
-    return this.#asked.promise;
+    return this.#asked;
   }
 
   #closed() {
     this.#password.input.value = "";
-    this.#asked.resolve(null);
+    this.#answer(null);
     this.#asked = null;
   }
 

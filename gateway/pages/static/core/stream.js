@@ -20,7 +20,7 @@ export async function* events(path, options = {}) {
   const { signal } = options;
   const parser = new EventParser();
   for (let failures = 0; ; failures += 1) {
-    let waitMs = 0;
+    let [waitMs, maxMs] = [0, Infinity];
     try {
       for await (const event of connect(path, options, parser)) {
         failures = 0;
@@ -31,10 +31,11 @@ export async function* events(path, options = {}) {
       signal?.throwIfAborted();
       if (!isRetryable(error)) throw error;
       waitMs = 1_000 * (error.retryAfter ?? 0);
+      maxMs = 1_000 * (error.retryMax ?? Infinity);
     }
     // Full jitter: of thousands of clients that lost a server, no two return at the same moment.
     const most = Math.min(RETRY_MAX_MS, (parser.retryMs ?? RETRY_MS) * 2 ** failures);
-    await pause(waitMs + Math.random() * most, signal);
+    await pause(Math.min(waitMs + Math.random() * most, maxMs), signal);
   }
 }
 

@@ -4,7 +4,7 @@
  * goes on with the same purchase, and never makes a second one.
  */
 
-import { ApiError, newKey, request, root } from "../core/api.js";
+import { newKey, request, root } from "../core/api.js";
 import { clock } from "../core/clock.js";
 import { connect } from "../core/event-stream.js";
 import { pause, retrySeconds } from "../storefront/polling.js";
@@ -104,14 +104,14 @@ export class Buyer extends EventTarget {
     if (phase === "unsure") return;
     try {
       await (attempt.id ? this.#read("", signal) : this.#send(attempt, signal));
-      while (this.state.phase === "queued") await this.#follow(signal);
+      await this.#follow(signal);
       await this.#watch(signal);
     } catch (error) {
       if (signal.aborted) return;
-      if (!(error instanceof ApiError)) throw error;
-      // Who signs in again goes on.
-      if (error.status !== 401) this.#keep(null);
+      // Who signs in again goes on; after a fault of the page, who loads it again.
+      if (error.status && error.status !== 401) this.#keep(null);
       this.#set({ ...NONE, error });
+      if (!error.status) throw error;
     }
   }
 
@@ -127,19 +127,27 @@ export class Buyer extends EventTarget {
 
   /** By the server's events, until it is decided; where they break off, by a request. */
   async #follow(signal) {
-    let refusal = {};
-    try {
-      const events = connect(`${PURCHASES}${this.#attempt.id}/`, { signal });
-      for await (const { data } of events) this.#learn(JSON.parse(data));
-    } catch (error) {
-      signal.throwIfAborted();
-      refusal = error;
+    for (let refused = 0; this.state.phase === "queued"; refused += 1) {
+      let refusal = {};
+      try {
+        const events = connect(`${PURCHASES}${this.#attempt.id}/`, { signal });
+        for await (const { data } of events) {
+          this.#learn(JSON.parse(data));
+          refused = 0;
+        }
+      } catch (error) {
+        signal.throwIfAborted();
+        refusal = error;
+      }
+      if (this.state.phase !== "queued") return;
+      // A gateway that is full refuses streams, and lets no request wait. The longest pause is
+      // over before the page says that the queue stands still.
+      const part = Math.min(this.state.purchase.estimated_wait_seconds / 4, 12);
+      const retryAfter = Math.max(refusal.retryAfter ?? 0, part);
+      await pause(retrySeconds({ ...refusal, retryAfter }, Math.min(refused, 3)));
+      // It says why, too.
+      await this.#read("?wait=5", signal);
     }
-    if (this.state.phase !== "queued") return;
-    // A gateway that is full refuses streams, and lets no request wait.
-    await pause(retrySeconds(refusal, 0));
-    // It says why, too.
-    await this.#read("?wait=5", signal);
   }
 
   /** Until it is held no more. */

@@ -3,7 +3,7 @@
 import { clock } from "../core/clock.js";
 import { $ } from "../core/dom.js";
 import { session } from "../core/session.js";
-import { everySecond, pause, poll } from "../storefront/polling.js";
+import { everySecond, pause, poll, retrySeconds } from "../storefront/polling.js";
 import { Buyer } from "./buyer.js";
 import { isChoosable, mended, most, order, pollSeconds, progress, whatWasLeft } from "./rules.js";
 import { say, showPayment, showPhase, showTickets, showTypes } from "./view.js";
@@ -120,14 +120,14 @@ async function listTickets() {
   showTickets(purchases.filter(({ status }) => status === "confirmed"), sale);
 }
 
-async function start() {
+async function start(failures = 0) {
   try {
     await session.restore();
     show();
     if (session.user === null) await import("../core/sign-in.js");
-  } catch {
-    await pause(2);
-    await start();
+  } catch (error) {
+    await pause(retrySeconds(error, failures));
+    await start(failures + 1);
   }
 }
 

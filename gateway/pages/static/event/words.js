@@ -72,7 +72,7 @@ export function refusal(error) {
   const seconds = error.retryAfter;
   const later = seconds > 60 ? Math.ceil(seconds / 60) * 60 : seconds;
   const advice = seconds > 5 ? `Try again in about ${duration(later)}.` : next;
-  return [title, ...Object.values(error.errors).flat(), advice].join(" ");
+  return [title, ...Object.values(error.errors ?? {}).flat(), advice].join(" ");
 }
 
 export function placeWords({ ahead }) {

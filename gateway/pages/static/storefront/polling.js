@@ -36,9 +36,10 @@ export async function poll(path, seen, failed) {
   }
 }
 
-/** Before the next try after an error. */
-export function retrySeconds(error, failures) {
-  return Math.max(error.retryAfter ?? 0, Math.min(2 ** failures, MAX_SECONDS));
+/** Before the next try after an error, which may say how long at most: `retryMax`. */
+export function retrySeconds({ retryAfter, retryMax }, failures) {
+  const seconds = Math.max(retryAfter ?? 0, Math.min(2 ** failures, MAX_SECONDS));
+  return Math.min(seconds, retryMax ?? seconds);
 }
 
 /**
