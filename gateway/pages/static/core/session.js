@@ -73,7 +73,7 @@ class Session extends EventTarget {
       const options = { auth: false, timeoutMs: 4_500 };
       this.#set((await request("POST", "session/refresh/", options)).body);
     } catch (error) {
-      // For 10 seconds from a try whose answer is lost, the server takes the next one for it.
+      // For a minute from a try whose answer is lost, the server takes the next one for it.
       if (error.status !== 401) throw Object.assign(error, { retryMax: 3 });
       this.#set(null);
     }
