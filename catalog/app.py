@@ -8,8 +8,8 @@ from fastapi import FastAPI
 
 from catalog import health
 from catalog.announcer import Announcer
+from catalog.database_threads import DatabaseThreads, connections_of
 from catalog.events import routes as event_routes
-from catalog.lanes import Lanes, connections_of
 from catalog.subjects import user_of
 from catalog.ticket_types import routes as ticket_type_routes
 from shared.auth.authenticator import Authenticator
@@ -36,22 +36,22 @@ def create_app(settings: Settings) -> FastAPI:
         engine = open_engine(settings, "catalog", pool_size=connections_of(settings), role=CATALOG)
         connections = OpenConnections(engine)
         announcer = Announcer(settings)
-        app.state.lanes = Lanes(engine, settings, announcer)
+        app.state.database = DatabaseThreads(engine, settings, announcer)
         verifier = TokenVerifier(settings)
         authenticator = Authenticator(
             settings,
             verifier,
-            partial(user_of, app.state.lanes),
+            partial(user_of, app.state.database),
             open_credentials(settings, engine, verifier),
         )
         app.state.authenticator = authenticator
-        app.state.readiness = health.open_readiness(app.state.lanes)
+        app.state.readiness = health.open_readiness(app.state.database)
         app.state.metrics = shared_scrape(metrics_of_all())
         async with lag_observed("catalog"), authenticator.running():
             yield
         # Requests still running had `shutdown_seconds` to end.
         connections.abort_all()
-        app.state.lanes.close()
+        app.state.database.close()
         announcer.close()
 
     app = DocumentedApp(

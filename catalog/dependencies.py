@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Response
 
-from catalog.lanes import Lanes
+from catalog.database_threads import DatabaseThreads
 from catalog.write_request import WriteRequest
 from shared.errors import Unavailable
 from shared.web.authentication import AuthenticatedRoute, Manager, Reader
@@ -38,9 +38,9 @@ async def managing_user(caller: Manager) -> int:
     return caller.user_id
 
 
-async def database_lanes(request: Request) -> Lanes:
-    lanes: Lanes = request.app.state.lanes
-    return lanes
+async def database_threads(request: Request) -> DatabaseThreads:
+    threads: DatabaseThreads = request.app.state.database
+    return threads
 
 
 async def default_currency(request: Request) -> str:
@@ -50,7 +50,7 @@ async def default_currency(request: Request) -> str:
 
 ReaderId = Annotated[int, Depends(reading_user)]
 ManagerId = Annotated[int, Depends(managing_user)]
-Database = Annotated[Lanes, Depends(database_lanes)]
+Database = Annotated[DatabaseThreads, Depends(database_threads)]
 DefaultCurrency = Annotated[str, Depends(default_currency)]
 IfMatch = Annotated[
     str | None,

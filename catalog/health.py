@@ -5,7 +5,7 @@ import asyncio
 from fastapi import APIRouter, Request
 from sqlalchemy import text
 
-from catalog.lanes import Lanes
+from catalog.database_threads import DatabaseThreads
 from shared.concurrency.single_flight import READY_TIMEOUT_SECONDS, SingleFlight, probe_of
 from shared.errors import Unavailable
 from shared.version import VERSION
@@ -28,11 +28,11 @@ async def readyz(request: Request) -> dict[str, str]:
     return OK
 
 
-def open_readiness(lanes: Lanes) -> SingleFlight[None]:
+def open_readiness(database: DatabaseThreads) -> SingleFlight[None]:
     async def query() -> None:
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
-                await lanes.ready(lambda session: session.execute(text("SELECT 1")))
+                await database.ready(lambda session: session.execute(text("SELECT 1")))
         except TimeoutError as error:
             raise Unavailable("The database does not answer.") from error
 

@@ -3,13 +3,13 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from catalog.lanes import Lanes
+from catalog.database_threads import DatabaseThreads
 from shared.auth.issuer_tokens import Subject
 from shared.database.tables import UserRow
 from shared.errors import TokenNotValid
 
 
-async def user_of(lanes: Lanes, subject: Subject) -> int:
+async def user_of(database: DatabaseThreads, subject: Subject) -> int:
     """The id of a subject's user.
 
     Raises:
@@ -24,7 +24,7 @@ async def user_of(lanes: Lanes, subject: Subject) -> int:
             )
         )
 
-    user_id = await lanes.read(f"{subject.issuer} {subject.subject}", find)
+    user_id = await database.read(f"{subject.issuer} {subject.subject}", find)
     if user_id is None:
         raise TokenNotValid("The user of this token does not exist.")
     return user_id

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
-from catalog.lanes import Lanes
+from catalog.database_threads import DatabaseThreads
 from catalog.rules import check_owner
 from catalog.ticket_types.store import StoredTicketType
 from shared.database.once import KeyedRequest, earlier, once, replayed
@@ -23,7 +23,7 @@ Apply = Callable[[Session, Row], Row | None]
 
 @dataclass(frozen=True, slots=True)
 class WriteRequest:
-    database: Lanes
+    database: DatabaseThreads
     user_id: int  # who may not own the row
     id: int
     if_match: str | None

@@ -41,7 +41,8 @@ from shared.failpoints import reached
 from shared.purchases import REJECTED
 
 # A change of capacity holds the lock for a few milliseconds, and the next one of the same owner
-# leaves 50 ms between (catalog/lanes.py): these tries fall into different parts of such a cycle.
+# leaves 50 ms between (catalog/database_threads.py): these tries fall into different parts of such
+# a cycle.
 RETRY_SKIPPED_SECONDS = (0.02, 0.03, 0.04, 0.05)
 
 

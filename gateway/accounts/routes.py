@@ -22,7 +22,7 @@ from gateway.accounts.schemas import (
 )
 from gateway.accounts.service import IN_USE, WRONG_PASSWORD, Accounts
 from gateway.accounts.store import Account
-from gateway.rate_limits.by_address import bucket_of
+from gateway.rate_limits.address_bucket import bucket_of
 from gateway.rate_limits.by_name import NamedLimit
 from shared.auth.keys import JWKS_MAX_AGE_SECONDS, json_web_key_set
 from shared.auth.tokens import TokenVerifier

@@ -12,9 +12,9 @@ from gateway.accounts.pairs import PairSigner, SignedPair
 from gateway.accounts.password_rules import weaknesses
 from gateway.accounts.passwords import PasswordCheck, Passwords
 from gateway.accounts.store import Account, Login
-from gateway.rate_limits.by_account import AccountLimit, Attempt
 from gateway.rate_limits.by_name import NamedLimit
 from gateway.rate_limits.token_bucket import Rate
+from gateway.rate_limits.wrong_passwords import AccountLimit, Attempt
 from shared.auth.tokens import Claims, TokenVerifier
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.config.settings import Settings

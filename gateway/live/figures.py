@@ -34,8 +34,8 @@ class Webhooks(msgspec.Struct, frozen=True):
 class Figures(msgspec.Struct, frozen=True):
     """What was read at `now`, seconds since 1970. `queued`: None where there are too many.
 
-    `number`: of the newest entry. `refusals`: those at the edge, by code. `ticket_types`: the first
-    of them; totals are of all.
+    `number`: of the newest entry. `refusals`: purchases that were not queued, by code.
+    `ticket_types`: the first of them; totals are of all.
     """
 
     now: float

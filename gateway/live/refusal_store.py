@@ -1,4 +1,4 @@
-"""The SQL of refusals at the edge."""
+"""The SQL of purchases that were refused before they were queued."""
 
 from collections.abc import Mapping
 from typing import Final

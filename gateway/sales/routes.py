@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.rate_limits.by_address import bucket_of
+from gateway.rate_limits.address_bucket import bucket_of
 from gateway.responses import JSON, Headers, send_body, send_problem, text_of
 from gateway.sales.reader import Answer, SaleReader
 from gateway.unread_responses import LARGE_BYTES, UnreadResponses

@@ -1,6 +1,6 @@
 """The metrics of every service, and what their definitions share.
 
-Each service has its own metrics in a file like this one; docs/metrics.md lists all.
+Each service but the catalog has its own in a file like this one; docs/metrics.md lists all.
 """
 
 from bisect import bisect_left

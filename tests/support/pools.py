@@ -1,6 +1,6 @@
 """How many connections to the database each service opens at most, with the defaults."""
 
-from catalog.lanes import connections_of
+from catalog.database_threads import connections_of
 from gateway.app import _connections
 from shared.config.settings import Settings
 from webhook_sender.sender import DATABASE_THREADS

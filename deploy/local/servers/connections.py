@@ -3,7 +3,7 @@
 docs/operations.md ("Connections and roles") explains each sum; a test compares them with the pools.
 """
 
-from catalog.lanes import connections_of
+from catalog.database_threads import connections_of
 from shared.config.settings import Settings
 
 # Of an idle PostgreSQL these cost little memory, and they leave room for an operator's tools.

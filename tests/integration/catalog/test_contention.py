@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from catalog.lanes import Lanes, Work, connections_of
+from catalog.database_threads import DatabaseThreads, Work, connections_of
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.errors import Unavailable
@@ -229,38 +229,40 @@ def test_a_purchase_that_is_being_accepted_keeps_a_ticket_type_from_being_delete
 def test_a_slow_search_ends_and_takes_unknown_connection(settings: Settings) -> None:
     limited = settings.model_copy(update={"catalog_list_timeout_ms": 200})
     engine = open_engine(limited, "test", pool_size=connections_of(limited))
-    lanes = Lanes(engine, limited, lambda _events: None)
+    threads = DatabaseThreads(engine, limited, lambda _events: None)
 
     async def search(user_id: int) -> None:
         with pytest.raises(Unavailable) as refusal:
-            await lanes.search(user_id, lambda session: session.execute(text("SELECT pg_sleep(9)")))
+            await threads.search(
+                user_id, lambda session: session.execute(text("SELECT pg_sleep(9)"))
+            )
         assert int(refusal.value.headers["Retry-After"]) > 0
 
     async def others() -> None:
         searching = [asyncio.create_task(search(user)) for user in (1, 1, 1, 1, 2, 3)]
         await asyncio.sleep(0)
-        for lane in (partial(lanes.read, 1), partial(lanes.list, 1), lanes.ready):
-            await lane(lambda session: session.execute(text("SELECT 1")))
-        await lanes.write(1, "row", lambda session: session.execute(text("SELECT 1")))
+        for run in (partial(threads.read, 1), partial(threads.list, 1), threads.ready):
+            await run(lambda session: session.execute(text("SELECT 1")))
+        await threads.write(1, "row", lambda session: session.execute(text("SELECT 1")))
         assert not all(one.done() for one in searching)
         await asyncio.gather(*searching)
 
     asyncio.run(others())
-    lanes.close()
+    threads.close()
     engine.dispose()
 
 
-@pytest.mark.parametrize("lane", ["read", "list", "write"])
-def test_one_users_slow_work_leaves_the_others_a_thread(settings: Settings, lane: str) -> None:
+@pytest.mark.parametrize("kind", ["read", "list", "write"])
+def test_one_users_slow_work_leaves_the_others_a_thread(settings: Settings, kind: str) -> None:
     limited = settings.model_copy(update={"answer_timeout_seconds": 0.5})
     engine = open_engine(limited, "test", pool_size=connections_of(limited))
-    lanes = Lanes(engine, limited, lambda _events: None)
+    threads = DatabaseThreads(engine, limited, lambda _events: None)
 
     async def run(user_id: int, work: Work[object]) -> None:
-        if lane == "write":
-            await lanes.write(user_id, object(), work)
+        if kind == "write":
+            await threads.write(user_id, object(), work)
         else:
-            await getattr(lanes, lane)(user_id, work)
+            await getattr(threads, kind)(user_id, work)
 
     def slow(session: Session) -> None:
         for _ in range(4):
@@ -277,21 +279,21 @@ def test_one_users_slow_work_leaves_the_others_a_thread(settings: Settings, lane
         await asyncio.gather(*first, *again, return_exceptions=True)
 
     asyncio.run(others())
-    lanes.close()
+    threads.close()
     engine.dispose()
 
 
 def test_a_flood_of_reads_delays_only_its_own_users(settings: Settings) -> None:
     engine = open_engine(settings, "test", pool_size=connections_of(settings))
-    lanes = Lanes(engine, settings, lambda _events: None)
+    threads = DatabaseThreads(engine, settings, lambda _events: None)
 
     def slow(session: Session) -> None:
         session.execute(text("SELECT pg_sleep(0.2)"))
 
     async def others() -> None:
-        flood = [asyncio.create_task(lanes.read(user, slow)) for user in (1, 2, 3) * 20]
+        flood = [asyncio.create_task(threads.read(user, slow)) for user in (1, 2, 3) * 20]
         await asyncio.sleep(0)
-        await lanes.read(4, lambda session: session.execute(text("SELECT 1")))
+        await threads.read(4, lambda session: session.execute(text("SELECT 1")))
         assert sum(one.done() for one in flood) < 10 + sum(map(is_refused, flood))
         await asyncio.gather(*flood, return_exceptions=True)
 
@@ -299,5 +301,5 @@ def test_a_flood_of_reads_delays_only_its_own_users(settings: Settings) -> None:
         return read.done() and isinstance(read.exception(), Unavailable)
 
     asyncio.run(others())
-    lanes.close()
+    threads.close()
     engine.dispose()

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
-from catalog.lanes import connections_of
+from catalog.database_threads import connections_of
 from deploy.cli.main import COMMANDS
 from gateway.app import _connections
 from purchase_worker.audit.report import audit

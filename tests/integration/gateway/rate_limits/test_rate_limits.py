@@ -12,18 +12,18 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from gateway.rate_limits import by_account
-from gateway.rate_limits.by_account import (
+from gateway.rate_limits import wrong_passwords
+from gateway.rate_limits.address_bucket import bucket_of
+from gateway.rate_limits.by_user import UserLimit
+from gateway.rate_limits.limiter import DRAW, RateLimiter
+from gateway.rate_limits.token_bucket import MICROSECONDS, Draw, Rate, draw
+from gateway.rate_limits.wrong_passwords import (
     FAMILIAR_KEY,
     FAMILIAR_SECONDS,
     WRONG_PASSWORDS,
     AccountLimit,
     FamiliarOrigins,
 )
-from gateway.rate_limits.by_address import bucket_of
-from gateway.rate_limits.by_user import UserLimit
-from gateway.rate_limits.limiter import DRAW, RateLimiter
-from gateway.rate_limits.token_bucket import MICROSECONDS, Draw, Rate, draw
 from shared.config.settings import Settings
 from shared.errors import TooManyRequests
 from tests.support.factories import add_ticket_type, add_user, outcomes
@@ -318,7 +318,7 @@ async def test_a_stranger_does_not_lock_the_owner_out(gateways: TwoGateways) -> 
 def test_the_addresses_of_the_newest_sign_ins_are_familiar(
     settings: Settings, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(by_account, "FAMILIAR_MAX", 3)
+    monkeypatch.setattr(wrong_passwords, "FAMILIAR_MAX", 3)
     with closing(FamiliarOrigins(settings)) as here, closing(FamiliarOrigins(settings)) as there:
         for origin in ("a", "b", "c", "a", "d"):
             here.add(origin)

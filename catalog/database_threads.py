@@ -1,7 +1,7 @@
-"""The catalog's database work in lanes, so that no kind of request takes all connections.
+"""The catalog's database work, with threads for each kind of request: none takes all connections.
 
-Each lane has its own threads, and the pool has a connection for each thread: no thread waits for a
-connection, and requests that wait for a row wait on the event loop, without a thread.
+The pool has a connection for each thread: no thread waits for a connection, and requests that wait
+for a row wait on the event loop, without a thread.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from shared.config.settings import Settings
 T = TypeVar("T")
 Work = Callable[[Session], T]
 
-# Requests of a lane that may wait for one of its threads: about a second of work.
+# Requests of a kind that may wait for one of its threads: about a second of work.
 WAITING_MAX = 50
 # Lists of one user that may wait for each other: more than an honest client sends at once.
 WAITING_FOR_LIST_MAX = 30
@@ -37,7 +37,7 @@ LONGEST_PAUSE_SECONDS = 0.4
 
 
 def connections_of(settings: Settings) -> int:
-    """The threads of all lanes, one for readiness among them, and that of the credentials."""
+    """All threads, one for readiness among them, and that of the credentials."""
     return (
         settings.catalog_read_threads
         + settings.catalog_list_threads
@@ -47,7 +47,7 @@ def connections_of(settings: Settings) -> int:
     )
 
 
-class Lanes:
+class DatabaseThreads:
     """Runs work on sessions; each call is one transaction, which commits when the work returns.
 
     All raise what the work raises, and Unavailable: the database is unavailable or too slow, or
@@ -60,7 +60,7 @@ class Lanes:
         """
         Args:
             engine: one with `connections_of(settings)` connections.
-            settings: timeouts, and the threads of each lane.
+            settings: timeouts, and the threads of each kind.
             announce: called after a commit with the events whose ledgers may have new entries.
         """
         self._engine = engine

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.rate_limits.by_account import account_key
+from gateway.rate_limits.wrong_passwords import account_key
 from shared.auth.usernames import TYPED_MAX_CHARACTERS, in_nfkc, stored_form, username_problem
 
 
