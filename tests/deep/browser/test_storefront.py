@@ -387,6 +387,9 @@ def test_who_was_too_late_is_offered_what_is_left(
     page.get_by_role("button", name="Sign in").first.click()
     dialog = page.get_by_role("dialog")
     assert dialog.evaluate(BACKGROUND) == "rgb(255, 255, 255)"
+    field = dialog.get_by_role("textbox").first
+    assert field.evaluate("it => getComputedStyle(it).borderStyle") == "solid"
+    assert dialog.locator("[type=submit]").evaluate(BACKGROUND) != "rgba(0, 0, 0, 0)"
     register(page)
     for name in ("Standing", "Standing", "Child"):
         page.get_by_role("button", name=f"One more: {name}").click()

@@ -35,7 +35,7 @@ export async function* events(path, options = {}) {
     }
     // Full jitter: of thousands of clients that lost a server, no two return at the same moment.
     const most = Math.min(RETRY_MAX_MS, (parser.retryMs ?? RETRY_MS) * 2 ** failures);
-    await pause(Math.min(waitMs + Math.random() * most, maxMs), signal);
+    await pause(Math.min(waitMs, maxMs) + Math.random() * Math.min(most, maxMs), signal);
   }
 }
 

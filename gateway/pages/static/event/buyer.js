@@ -142,7 +142,7 @@ export class Buyer extends EventTarget {
       if (this.state.phase !== "queued") return;
       // A gateway that is full refuses streams, and lets no request wait. The longest pause is
       // over before the page says that the queue stands still.
-      const part = Math.min(this.state.purchase.estimated_wait_seconds / 4, 12);
+      const part = Math.min(this.state.purchase.estimated_wait_seconds / 4, 8);
       const retryAfter = Math.max(refusal.retryAfter ?? 0, part);
       await pause(retrySeconds({ ...refusal, retryAfter }, Math.min(refused, 3)));
       // It says why, too.
