@@ -62,6 +62,7 @@ def measure(bench: Bench) -> list[Figure]:
 
         for _ in range(STORED):
             bytes_each(each)
+        asking.exec_driver_sql("SET statement_timeout = 0")
         asking.exec_driver_sql("CHECKPOINT")
         after_checkpoint = bytes_each(first)
         for _ in range(LATER):
