@@ -198,6 +198,26 @@ def test_in_a_rush_a_pause_takes_hold_at_once_and_nothing_is_accepted_after_it(
     assert sum(each.result() for each in buying) == when_answered == accepted(engine)
 
 
+def test_a_pause_that_is_answered_before_a_purchase_has_its_lock_refuses_it(
+    engine: Engine, pool: ThreadPoolExecutor
+) -> None:
+    """Its guard has begun before, and sleeps between its snapshot and its lock."""
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    guard: str = scalar(engine, "SELECT pg_get_functiondef('eventify_accept'::regproc)")
+    reads, locks = "SELECT event_id FROM ticket_types", "FOR KEY SHARE NOWAIT"
+    assert reads in guard
+    sleeping = guard.replace(reads, f"{reads}, pg_sleep(1)")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(sleeping.replace(locks, "FOR KEY SHARE OF ticket_types NOWAIT"))
+    buying = pool.submit(accept, engine, [request(user, ticket_type)])
+    asleep = "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    eventually(lambda: _assert_rows(engine, asleep))
+    pause(engine, ticket_type)
+    (verdict,) = buying.result()
+    assert isinstance(verdict, SalePaused)
+    assert accepted(engine) == 0
+
+
 def test_a_pause_does_not_wait_for_whoever_decides(
     engine: Engine, pool: ThreadPoolExecutor
 ) -> None:
