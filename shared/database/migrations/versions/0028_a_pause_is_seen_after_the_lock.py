@@ -20,25 +20,16 @@ DO $$
 DECLARE
     former text := pg_get_functiondef('eventify_accept()'::regprocedure);
     changed text := replace(replace(replace(former,
-        ' AS known,
-           bool_or(t.paused_at IS NOT NULL AND wanted.is_buy) AS paused', ' AS known'),
+        'bool_or(t.paused_at IS NOT NULL AND wanted.is_buy) AS paused',
+        'array_agg(wanted.ticket_type_id) FILTER (WHERE wanted.is_buy) AS bought'),
         'SELECT event_id, paused_at FROM ticket_types', 'SELECT event_id FROM ticket_types'),
         'ELSIF standing.paused THEN', 'ELSIF EXISTS (
-        SELECT FROM (
-            SELECT DISTINCT ticket_type_id FROM (
-                SELECT ticket_type_id FROM fresh WHERE kind = ''buy'' AND items IS NULL
-                UNION ALL
-                SELECT (item->>''ticket_type'')::bigint
-                FROM fresh, jsonb_array_elements(items) item
-                WHERE kind = ''buy'' AND items IS NOT NULL
-            ) lines
-        ) bought
-        CROSS JOIN LATERAL (
-            SELECT FROM ticket_types
-            WHERE id = bought.ticket_type_id AND paused_at IS NOT NULL OFFSET 0) paused
+        SELECT FROM unnest(standing.bought) AS bought (id) CROSS JOIN LATERAL (
+            SELECT FROM ticket_types WHERE id = bought.id AND paused_at IS NOT NULL OFFSET 0) paused
     ) THEN');
 BEGIN
-    IF changed LIKE '%standing.paused%' OR changed NOT LIKE '%bought.ticket_type_id%' THEN
+    IF changed NOT LIKE '%AS bought%unnest(standing.bought)%'
+        OR changed LIKE '%paused_at FROM%' THEN
         RAISE EXCEPTION 'eventify_accept is not that of revision 0027';
     END IF;
     EXECUTE changed;
