@@ -445,7 +445,9 @@ class Request(Base):
             unique=True,
             postgresql_where=text("idempotency_key IS NOT NULL"),
         ),
-        Index("requests_by_user", "user_id", "seq"),
+        # Lists of a user's purchases. The condition keeps it from what finds a key or a payment,
+        # which have no constant user (migration 0029).
+        Index("requests_of_user", "user_id", "seq", postgresql_where=text("user_id > 0")),
         # The list of a buyer's purchases.
         Index(
             "requests_by_buyer",
