@@ -198,6 +198,7 @@ def documented_app(lifespan: Lifespan[FastAPI] | None = None) -> DocumentedApp:
         lifespan=lifespan,
     )
     for routes in (
+        health,  # the first that match: probes are frequent
         account_routes,
         key_routes,
         webhook_routes,
@@ -205,7 +206,6 @@ def documented_app(lifespan: Lifespan[FastAPI] | None = None) -> DocumentedApp:
         feed_routes,
         live_routes,
         audit_routes,
-        health,
         metrics_routes,
         openapi,
         api_docs,

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from psycopg2.extensions import cursor
 
+from shared.purchases import HAS_END
+
 # In a pass of the sweeper, the longest due first: a statement that has more to do than its timeout
 # allows would end none. A confirmation that comes meanwhile waits for no more of them: less than a
 # second.
@@ -26,11 +28,11 @@ NEW_ID = """
 # already, no other is: so none is queued twice.
 QUEUE_DUE = f"""
 WITH RECURSIVE head AS (
-    (SELECT event_id, ends_at, 1 AS nth FROM holds WHERE event_id > %(after)s
+    (SELECT event_id, ends_at, 1 AS nth FROM holds WHERE event_id > %(after)s AND {HAS_END}
      ORDER BY event_id, ends_at LIMIT 1)
     UNION ALL
     SELECT n.event_id, n.ends_at, h.nth + 1 FROM head h CROSS JOIN LATERAL
-        (SELECT event_id, ends_at FROM holds WHERE event_id > h.event_id
+        (SELECT event_id, ends_at FROM holds WHERE event_id > h.event_id AND {HAS_END}
          ORDER BY event_id, ends_at LIMIT 1) n
     WHERE h.nth < %(events)s
 ), due AS (
@@ -49,7 +51,8 @@ WITH RECURSIVE head AS (
             WHERE w.event_id = due.event_id AND w.class = 0 AND r.kind = 'expire' OFFSET 0)
         ORDER BY due_at OFFSET 0) waiting
     CROSS JOIN LATERAL (
-        SELECT purchase_id FROM holds WHERE event_id = waiting.event_id AND ends_at <= ends_by
+        SELECT purchase_id FROM holds
+        WHERE event_id = waiting.event_id AND ends_at <= ends_by AND {HAS_END}
         ORDER BY ends_at, purchase_id LIMIT %(rows)s) hold
     CROSS JOIN LATERAL (
         SELECT user_id, buyer FROM requests WHERE id = hold.purchase_id OFFSET 0) p

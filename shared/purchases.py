@@ -235,6 +235,10 @@ def resolved(
     )
 
 
+# Of every hold, and of the index of holds in the order of their ends, which is not used without it.
+HAS_END = "ends_at > '-infinity'"
+
+
 def as_time(expression: str) -> str:
     """SQL that formats a time for clients: `2026-11-22T12:00:00.123456Z` (RFC 3339)."""
     return f"to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"

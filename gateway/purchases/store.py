@@ -27,7 +27,7 @@ from shared.database.engine import DATABASE_UNAVAILABLE, TRY_AGAIN, statement
 from shared.database.prepared_statement import Prepared, array_literal, plain_array
 from shared.errors import Problem, ServerError, Unavailable
 from shared.observability.logging import get_logger
-from shared.purchases import StoredItem, as_time
+from shared.purchases import HAS_END, StoredItem, as_time
 
 SEQ_MAX = 2**63 - 1
 
@@ -209,7 +209,7 @@ SELECT coalesce(v.refusal, CASE WHEN lapsed.at IS NOT NULL THEN 'too_many_expire
        CASE WHEN v.refusal IS NOT NULL AND v.held > 0 THEN (
            SELECT extract(epoch FROM ends_at - now())::float8 + (
                SELECT extended_seconds FROM lanes WHERE event_id = v.event_id)
-           FROM holds WHERE event_id = v.event_id ORDER BY ends_at LIMIT 1) END,
+           FROM holds WHERE event_id = v.event_id AND {HAS_END} ORDER BY ends_at LIMIT 1) END,
        extract(epoch FROM lapsed.at + interval '1 hour' - now())::float8
 FROM verdict v
 LEFT JOIN accepted a ON a.id = v.id

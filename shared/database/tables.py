@@ -539,7 +539,13 @@ class Hold(Base):
     """
 
     __tablename__ = "holds"
-    __table_args__ = (Index("holds_by_end", "event_id", "ends_at"), VACUUMED_BY_NUMBER)
+    __table_args__ = (
+        # The condition keeps it from what finds one hold (migration 0029).
+        Index(
+            "holds_in_order", "event_id", "ends_at", postgresql_where=text("ends_at > '-infinity'")
+        ),
+        VACUUMED_BY_NUMBER,
+    )
 
     event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     purchase_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)

@@ -483,5 +483,5 @@ def test_the_statement_reads_no_more_however_many_requests_a_user_has(
     grows = [scan for scan in of_tables if scan["Relation Name"] in ("requests", "ledger", "holds")]
     assert {scan.get("Index Name") for scan in grows} == {
         *("requests_idempotency", "requests_of_expiries", "requests_by_holder"),
-        *("ledger_one_answer", "holds_by_end"),
+        *("ledger_one_answer", "holds_in_order"),
     }

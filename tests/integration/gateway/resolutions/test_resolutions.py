@@ -44,6 +44,7 @@ from tests.support.factories import (
     run,
     scalar,
 )
+from tests.support.plans import rows_read
 
 NO_REDIS = {"redis_url": "redis://127.0.0.1:1/0", "wait_recheck_seconds": 0.05}
 _ids = count(1)
@@ -425,6 +426,21 @@ def test_a_plain_purchase_is_read_as_if_there_were_no_holds(sale: Sale) -> None:
     assert scans_of_a_read(held, "held") == {"ledger": 2, "holds": 1, "lanes": 1}
     (queued,) = queue(sale.engine, [request(sale.buyer, sale.child)])
     assert scans_of_a_read(queued, "queued")["ledger"] == 1
+
+
+def test_one_hold_is_found_among_many(engine: Engine, settings: Settings) -> None:
+    """Also while PostgreSQL knows only events with one hold each."""
+    for _ in range(30):
+        Sale(engine, settings).hold()
+    run(engine, "ANALYZE")
+    sale = Sale(engine, settings)
+    ids = sale.hold(240)
+    before = rows_read(engine)
+    assert read.read(engine, ids[:1], position_max_rows=1)[ids[0]].purchase.status == "held"
+    (verdict,) = sale.accept(sale.command("confirm", ids[0]))
+    assert isinstance(verdict, Accepted)
+    sale.decide()
+    assert rows_read(engine) - before < 200
 
 
 # --- waiting ---
