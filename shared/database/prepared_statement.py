@@ -16,18 +16,17 @@ from shared.database.confirmed_commit import ConfirmedConnection
 PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
-# From here on, plans are made again whenever twice as many statements have been run. A plan is for
+# From here on, a statement is planned again whenever it has been run twice as often. A plan is for
 # the tables as they were, until ANALYZE: a minute or more, in which a rush can fill empty ones.
-FIRST_PLANS = 8
+FIRST_RUNS = 8
 
 
 class PlainConnection(ConfirmedConnection):
-    """A psycopg2 connection with the names of its prepared statements, and how many were run."""
+    """A psycopg2 connection that knows how often it has run each of its prepared statements."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.prepared: set[str] = set()
-        self.runs = 0
+        self.runs: dict[str, int] = {}
 
 
 class Prepared:
@@ -65,12 +64,12 @@ class Prepared:
         plain = cursor.connection
         if not isinstance(plain, PlainConnection):
             return cursor.mogrify(self.sql, parameters)
-        if self._name not in plain.prepared:
+        runs = plain.runs.get(self._name, 0)
+        if not runs:
             cursor.execute(self._prepare)
-            plain.prepared.add(self._name)
-        plain.runs += 1
-        if plain.runs >= FIRST_PLANS and plain.runs.bit_count() == 1:
+        elif runs >= FIRST_RUNS and runs.bit_count() == 1:
             cursor.execute("DISCARD PLANS")
+        plain.runs[self._name] = runs + 1
         return cursor.mogrify(self._execute, parameters)
 
 

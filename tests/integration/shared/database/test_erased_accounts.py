@@ -3,22 +3,26 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from gateway.api_keys import store
 from gateway.webhooks import store as webhooks
 from purchase_worker.audit.report import audit
 from shared.config.settings import Settings
+from shared.database.engine import open_engine
+from shared.database.rights import GATEWAY
 from shared.errors import TokenNotValid
 from tests.support.factories import (
     accept,
     add_event,
     add_ticket_type,
     add_user,
+    add_users,
     event_of,
     request,
     rows,
+    run,
     scalar,
 )
 from tests.support.waiting import until_sessions_wait
@@ -53,6 +57,31 @@ def test_an_erased_account_has_no_webhooks(engine: Engine) -> None:
     assert rows(engine, "SELECT FROM webhooks UNION ALL SELECT FROM webhook_secrets") == []
     with pytest.raises(TokenNotValid):
         add_webhook()
+
+
+def test_the_requests_of_an_account_are_found_by_their_user(
+    engine: Engine, settings: Settings
+) -> None:
+    """A function's user is no constant, and from the sixth on the operator's session has one plan
+    for all users."""
+
+    def finds() -> int:
+        run(engine, "SELECT pg_stat_force_next_flush()")
+        index = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'requests_of_user'"
+        return int(scalar(engine, index))
+
+    gateway = open_engine(settings, "gateway", pool_size=1, prepares=True, role=GATEWAY)
+    before = finds()
+    with gateway.begin() as connection:
+        assert connection.scalar(text(ERASE), {"id": add_user(engine)}) is True
+        connection.execute(text("SELECT pg_stat_force_next_flush()"))
+    gateway.dispose()
+    assert finds() == before + 1
+    with engine.begin() as connection:
+        for user in add_users(engine, 7):
+            connection.execute(text("DELETE FROM users WHERE id = :id"), {"id": user})
+        connection.execute(text("SELECT pg_stat_force_next_flush()"))
+    assert finds() == before + 8
 
 
 def test_an_account_whose_events_were_all_deleted_is_erased(
