@@ -184,13 +184,15 @@ SELECT e.number, e.kind::text, line.ticket_type_id, line.change,
        (SELECT extract(epoch FROM at)::float8 FROM batches
         WHERE event_id = e.event_id AND first_number <= e.number
         ORDER BY first_number DESC LIMIT 1)
-FROM ledger e CROSS JOIN LATERAL (
+FROM unnest(%(numbers)s::bigint[]) n
+CROSS JOIN LATERAL (SELECT * FROM ledger
+                    WHERE event_id = %(event_id)s AND number = n OFFSET 0) e
+CROSS JOIN LATERAL (
     SELECT e.ticket_type_id, e.change, e.left_after WHERE e.items IS NULL
     UNION ALL
     SELECT (item->>'ticket_type')::bigint, (item->>'change')::int, (item->>'left_after')::int
     FROM jsonb_array_elements(e.items) item) line
-WHERE e.event_id = %(event_id)s AND e.number = ANY(%(numbers)s::bigint[])
-    AND (e.kind IN ('issued', 'withdrawn') OR (line.change < 0 AND line.left_after = 0))
+WHERE e.kind IN ('issued', 'withdrawn') OR (line.change < 0 AND line.left_after = 0)
 """,
 )
 READ_PAUSES = Prepared(

@@ -18,6 +18,7 @@ from gateway.purchases import read, store
 from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, queued_purchase
 from gateway.purchases.list_by_cursor import list_by_cursor
 from gateway.purchases.store import LIMIT_READ_MAX, VAIN_MAX, Limits
+from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine, session
 from shared.errors import (
@@ -41,7 +42,9 @@ from tests.support.factories import (
     add_users,
     cart,
     event_of,
+    ignore,
     outcomes,
+    queue,
     queue_many,
     request,
     rows,
@@ -364,6 +367,30 @@ def test_a_list_of_purchases_ends_at_the_limit_of_all_lists(
     listed = partial(read.list_of_user, engine, read.Filter(user, None, None))
     counted, found = listed(lambda count: count - 1, 1, position_max_rows=9)
     assert (counted, len(found)) == (5, 1)
+
+
+@pytest.mark.parametrize("others", [30, 250, 600])
+def test_a_poll_reads_no_more_however_many_were_decided(
+    engine: Engine, settings: Settings, others: int
+) -> None:
+    """Also while events with one entry are all that PostgreSQL knows."""
+    for _ in range(others):
+        add_ticket_type(engine, 1)
+    run(engine, "ANALYZE")
+    ticket_type = add_ticket_type(engine, 1_000)
+    (mine,) = queue(engine, [request(add_user(engine), ticket_type)])
+    gateway = open_engine(settings, "gateway", pool_size=1, prepares=True)
+
+    def poll() -> str:
+        return read.read(gateway, [mine], position_max_rows=1)[mine].purchase.status
+
+    assert poll() == "queued"
+    queue_many(engine, ticket_type, 500)
+    drain(engine, [event_of(engine, ticket_type)], settings, ignore)
+    before = rows_read(engine)
+    assert poll() == "confirmed"
+    gateway.dispose()
+    assert rows_read(engine) - before < 100
 
 
 def test_a_list_of_purchases_reads_those_of_its_user_alone(engine: Engine) -> None:
