@@ -56,7 +56,8 @@ LEFT JOIN events e ON e.id = c.event_id -- its ledger outlives it
 # An event that was deleted belonged to who gave its last command, mostly the withdrawal of what was
 # left; a later owner has no entries in it.
 IS_OWNED = """coalesce(e.owner_id, (
-    SELECT r.user_id FROM ledger n JOIN requests r ON r.id = n.command_id
+    SELECT r.user_id FROM ledger n
+    CROSS JOIN LATERAL (SELECT user_id FROM requests WHERE id = n.command_id OFFSET 0) r
     WHERE n.event_id = l.event_id AND n.number = l.number
 ), w.user_id) = w.user_id"""
 # The share of each webhook is counted before rows are locked, which a window function forbids.

@@ -17,9 +17,10 @@ from shared.errors import ConfigurationError
 # Any number of our own: it keeps two migrations from running at once.
 MIGRATION_LOCK_ID = 0x45564E54
 HEAD = "head"
-# Every purchase waits behind a migration that waits for a table. Half of `lock_timeout_ms`, so that
-# the migration gives up before any of them.
-LOCK_TIMEOUT_SECONDS = 1
+# Every purchase waits behind a migration that waits for a table. Less than `lock_timeout_ms`, so
+# that the migration gives up before any of them; and more than PostgreSQL's `deadlock_timeout` of
+# 1 s, after which it cancels an autovacuum that is in the way.
+LOCK_TIMEOUT_SECONDS = 1.5
 # This session waits for concurrent migrations without limit, and is idle while its own run.
 WITHOUT_LIMITS = """
 SET LOCAL statement_timeout = 0;

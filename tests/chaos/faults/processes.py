@@ -116,8 +116,9 @@ class AllStoppedInTurn(Fault):
 
     def strike(self) -> None:
         for name, before in self.system.processes().items():
-            assert before.pid is not None
-            psutil.Process(before.pid).send_signal(signal.SIGTERM)
+            if before.pid is not None:
+                with suppress(psutil.NoSuchProcess):  # the other fault of a pair has ended it
+                    psutil.Process(before.pid).send_signal(signal.SIGTERM)
             eventually(
                 lambda name=name, pid=before.pid: self._is_back(name, pid),
                 retry_on=(AssertionError, psutil.Error),
@@ -125,7 +126,7 @@ class AllStoppedInTurn(Fault):
             )
             self.strikes += 1
 
-    def _is_back(self, name: str, former_pid: int) -> None:
+    def _is_back(self, name: str, former_pid: int | None) -> None:
         process = self.system.processes()[name]
         assert works(process)
         assert process.pid != former_pid

@@ -1,4 +1,4 @@
-"""PostgreSQL expects a hundred entries of an event, and a hundred requests of a user.
+"""PostgreSQL expects up to a hundred entries of an event, and as many requests of a user.
 
 Where the table has one for most, a look-up by a second column may take the index of a third for as
 good, and read all entries of a sale: by their number instead of their command, or the reverse. A

@@ -20,10 +20,10 @@ from shared.database.migrate import LOCK_TIMEOUT_SECONDS, migrate
 from shared.database.schema_version import missing_migrations
 from shared.database.tables import Base, PgSnapshot, Xid8
 from shared.errors import ConfigurationError
-from tests.support.factories import add_users, event_of, ignore, rows, run, scalar
+from tests.support.factories import add_users, event_of, ignore, rows, run, scalar, tamper
 from tests.support.former_sales import add_former_ticket_type, former_accept, former_drain
 from tests.support.servers import run_admin
-from tests.support.waiting import until_sessions_wait
+from tests.support.waiting import eventually, until_sessions_wait
 
 
 @pytest.fixture
@@ -139,6 +139,32 @@ def test_a_migration_that_a_long_transaction_keeps_waiting_gives_up(
     audited = audit(empty_engine, settings)
     assert audited.ok
     assert (audited.purchases, audited.queued) == (bought, 0)
+
+
+def test_an_autovacuum_gives_way_to_a_migration(empty_engine: Engine, postgres_url: str) -> None:
+    migrate(empty_engine, "0031")
+    tamper(
+        empty_engine,
+        "ALTER TABLE ledger SET (autovacuum_vacuum_cost_delay = 100,"
+        " autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_insert_threshold = 1)",
+        "INSERT INTO ledger"
+        " (event_id, number, command_id, kind, ticket_type_id, change, left_after)"
+        " SELECT 1, n, gen_random_uuid(), 'issued', 1, 1, n FROM generate_series(1, 20000) n",
+    )
+
+    def vacuums() -> None:
+        assert rows(
+            empty_engine, "SELECT FROM pg_stat_progress_vacuum WHERE datname = current_database()"
+        )
+
+    run_admin(postgres_url, "ALTER SYSTEM SET autovacuum_naptime = '1s'")
+    run_admin(postgres_url, "SELECT pg_reload_conf()")
+    try:
+        eventually(vacuums)
+        migrate(empty_engine)
+    finally:
+        run_admin(postgres_url, "ALTER SYSTEM RESET autovacuum_naptime")
+        run_admin(postgres_url, "SELECT pg_reload_conf()")
 
 
 @pytest.mark.parametrize("locks", SALES_LOCKS)
