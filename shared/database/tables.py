@@ -28,6 +28,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, ENUM,
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import UserDefinedType
 
+from shared.purchases import HAS_END
+
 
 class Xid8(UserDefinedType[int]):
     """A 64-bit PostgreSQL transaction id."""
@@ -541,9 +543,7 @@ class Hold(Base):
     __tablename__ = "holds"
     __table_args__ = (
         # The condition keeps it from what finds one hold (migration 0029).
-        Index(
-            "holds_in_order", "event_id", "ends_at", postgresql_where=text("ends_at > '-infinity'")
-        ),
+        Index("holds_in_order", "event_id", "ends_at", postgresql_where=text(HAS_END)),
         VACUUMED_BY_NUMBER,
     )
 

@@ -492,7 +492,7 @@ def test_the_statement_reads_no_more_however_many_requests_a_user_has(
             "INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price,"
             "                      currency, request_id, idempotency_key, fingerprint)"
             " SELECT gen_random_uuid(), event_id, user_id, id, 1, price, 'EUR', 'test',"
-            f"       gen_random_uuid()::text, ''"
+            "       gen_random_uuid()::text, ''"
             f" FROM ticket_types, {of_all}",
             "INSERT INTO requests (id, event_id, kind, user_id, purchase_id)"
             " SELECT gen_random_uuid(), event_id, 'expire', user_id, id FROM requests"
