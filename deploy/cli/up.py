@@ -24,10 +24,15 @@ from shared.process import restore_stop_signals
 @click.option("--port", envvar="EVENTIFY_GATEWAY_PORT", type=int, default=8000, show_default=True)
 @click.option("--gateways", type=int, default=1, show_default=True, help="Gateway processes.")
 @click.option("--workers", type=int, default=1, show_default=True, help="Celery workers.")
-def up(detach: bool, host: str, port: int, gateways: int, workers: int) -> None:
+@click.option(
+    "--restored",
+    is_flag=True,
+    help="The database is an older copy of itself: as `eventify migrate --restored`.",
+)
+def up(detach: bool, host: str, port: int, gateways: int, workers: int, restored: bool) -> None:
     """Start everything; Ctrl-C stops it."""
     restore_stop_signals()
-    home, options = find_home(), UpOptions(host, port, gateways, workers)
+    home, options = find_home(), UpOptions(host, port, gateways, workers, restored)
     warn_of_unknown_variables()
     if not is_locked(home):
         say(f"Starting Eventify, with its data in {home.path}:")

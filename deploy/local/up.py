@@ -66,6 +66,7 @@ class UpOptions:
     port: int
     gateways: int
     workers: int
+    restored: bool = False  # the database is an older copy of itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def start(home: Home, options: UpOptions, say: Say, stop_requested: StopRequeste
         inherited = [lock, *(port.fileno() for port in ports if port.fileno() >= 0)]
         system = _launch(home, options, settings, environment, servers, inherited)
     try:
-        _bring_up(system, servers, say, stop_requested)
+        _bring_up(system, servers, options.restored, say, stop_requested)
         for address in _addresses(settings):
             refuse_other_listeners(home, *address)
     except BaseException:
@@ -263,7 +264,11 @@ def _supervisor_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _bring_up(
-    system: System, servers: tuple[Program, ...], say: Say, stop_requested: StopRequested
+    system: System,
+    servers: tuple[Program, ...],
+    restored: bool,
+    say: Say,
+    stop_requested: StopRequested,
 ) -> None:
     home, settings = system.home, system.settings
     deadline = StartDeadline(READY_SECONDS, stop_requested)
@@ -272,7 +277,8 @@ def _bring_up(
         with _timed("PostgreSQL and Valkey" if len(servers) > 1 else "PostgreSQL", say):
             wait_for_database(settings.database_url, home, deadline, say)
     with _timed("the schema", say), database(settings) as engine:
-        migrate_all(engine, settings, say)
+        # Before a service starts: what it decides belongs to the new epoch.
+        migrate_all(engine, settings, say, restored=restored)
     deadline = StartDeadline(READY_SECONDS, stop_requested)  # millions of sales take minutes
     with _timed("the services", say):
         system.client.start(SERVICES)
