@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -131,11 +131,14 @@ def problem_of_request(code: str, retry_seconds: float | None = None) -> Problem
 
 
 def problem_of(
-    refusals: Sequence[LineRefusal], *, as_items: bool, holds: Holds = NO_HOLDS
+    refusals: Sequence[LineRefusal], now: datetime, *, as_items: bool, holds: Holds = NO_HOLDS
 ) -> Problem:
     """One problem for all refused lines; they are in the order of the request.
 
     What a change of the request avoids comes first, by field, named as it was sent.
+
+    Args:
+        now: by the database's clock, by which sales open.
     """
     errors = {
         f"items.{refusal.line}.{FIELDS[refusal.code]}" if as_items else FIELDS[refusal.code]: [
@@ -150,7 +153,7 @@ def problem_of(
     if "sale_closed" in codes:
         return SaleClosed()
     if "sale_not_open" in codes:
-        return SaleNotOpen(headers=_opens_in(refusals))
+        return SaleNotOpen(headers=_opens_in(refusals, now))
     if "sale_paused" in codes:
         seconds = retry_after_seconds(PAUSED_RETRY_SECONDS)
         return SalePaused(headers={"Retry-After": str(seconds)})
@@ -172,14 +175,14 @@ def _message(refusal: LineRefusal) -> str:
     return f"Must be at most {refusal.max_per_purchase}."
 
 
-def _opens_in(refusals: Sequence[LineRefusal]) -> dict[str, str]:
+def _opens_in(refusals: Sequence[LineRefusal], now: datetime) -> dict[str, str]:
     """Until the last of the sales opens."""
     opens = max(
         refusal.sales_start
         for refusal in refusals
         if refusal.code == "sale_not_open" and refusal.sales_start is not None
     )
-    return {"Retry-After": str(retry_after((opens - datetime.now(UTC)).total_seconds()))}
+    return {"Retry-After": str(retry_after((opens - now).total_seconds()))}
 
 
 def _short(refusals: Sequence[LineRefusal]) -> list[Short]:

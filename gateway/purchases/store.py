@@ -59,20 +59,22 @@ NOT_REFUSED = "v.refusal IS NULL AND v.earlier_id IS NULL"
 OF_ANOTHER = "(v.user_id <> v.owner_id OR v.buyer IS NOT NULL)"
 # Of those that would be held: when the last of the holds that their buyer may let expire in an hour
 # expired, if so many have. Columns are compared one by one: of a comparison of rows, the planner
-# would take any index that begins with the user, and read all that this user ever asked for.
+# would take any index that begins with the user, and read all that this user ever asked for. The
+# age is looked at afterwards: a search for young ones would read all the old.
 LAPSED = f"""
     SELECT v.nth, last.at
     FROM verdict v
     CROSS JOIN LATERAL (
         SELECT created_at AS at FROM requests x
-        WHERE kind = 'expire' AND created_at > now() - interval '1 hour'
+        WHERE kind = 'expire'
             AND user_id = v.user_id AND buyer = coalesce(v.buyer, '') AND event_id = v.event_id
             AND EXISTS (SELECT FROM ledger WHERE event_id = x.event_id AND command_id = x.id
                             AND kind = 'expired' OFFSET 0)
         ORDER BY seq DESC
         LIMIT 1 OFFSET %(expired_holds_max)s - 1
     ) last
-    WHERE v.hold_seconds IS NOT NULL AND {NOT_REFUSED} AND {OF_ANOTHER}
+    WHERE last.at > now() - interval '1 hour'
+        AND v.hold_seconds IS NOT NULL AND {NOT_REFUSED} AND {OF_ANOTHER}
 """
 # Of those with a limit for each user: whose buyer has as many requests of the event as the limit,
 # and this many more. What a buyer owns is read from all his requests while the lane is locked
@@ -447,7 +449,8 @@ def _verdict(
         row[:10]
     )
     if refusal is not None:
-        return _problem(request, refusal, row[10], SaleColumns(*row[11:]))
+        sale = SaleColumns(*row[11:])
+        return _problem(request, refusal, datetime.fromisoformat(created_at), row[10], sale)
     if earlier_id is not None:
         return Replayed(earlier_id, event_id)
     if seq is None:
@@ -463,7 +466,7 @@ def _verdict(
 
 
 def _problem(
-    request: PurchaseRequest, refusal: str, checked: str | None, sale: SaleColumns
+    request: PurchaseRequest, refusal: str, now: datetime, checked: str | None, sale: SaleColumns
 ) -> Problem:
     if refusal in OF_REQUEST:
         return problem_of_request(refusal, sale.lapse_ends_in_seconds)
@@ -475,6 +478,7 @@ def _problem(
     would_fit = all(line.quantity <= (line.left or 0) + (line.held or 0) for line in lines)
     return problem_of(
         _refusals(lines),
+        now,
         as_items=checked is not None or request.as_items,
         holds=Holds(would_fit, sale.hold_ends_in_seconds),
     )

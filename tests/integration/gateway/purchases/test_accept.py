@@ -137,6 +137,14 @@ def test_each_error_in_a_batch_leaves_the_other_requests_alone(engine: Engine) -
     assert scalar(engine, "SELECT count(*) FROM requests WHERE kind = 'buy'") == 3
 
 
+def test_who_comes_too_early_is_told_when_to_come(engine: Engine) -> None:
+    opens = scalar(engine, "SELECT now() + interval '1 hour'")
+    user, one = add_user(engine), add_ticket_type(engine, 9, sales_start=opens)
+    (refused,) = accept(engine, [request(user, one)])
+    assert isinstance(refused, SaleNotOpen)
+    assert 3_590 <= int(refused.headers["Retry-After"]) <= 3_600
+
+
 def test_a_request_that_breaks_the_statement_fails_alone(engine: Engine) -> None:
     user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
     # No client can cause this.

@@ -27,6 +27,7 @@ from tests.support.factories import (
     scalar,
     tamper,
 )
+from tests.support.plans import rows_read
 
 Decide = Callable[[], None]
 
@@ -173,6 +174,27 @@ def test_who_lets_too_many_holds_expire_gets_no_more_of_them_for_an_hour(
 
     let_time_pass(engine, 3_560)
     assert isinstance(accept(engine, [request(user, ticket_type)])[0], Accepted)
+
+
+def test_holds_that_expired_long_ago_are_not_read_again(
+    engine: Engine, event: int, decide: Decide
+) -> None:
+    often, never = add_user(engine), add_user(engine)
+    ticket_type = add_ticket_type(engine, 99, event_id=event, hold_seconds=60)
+    queue(engine, [request(often, ticket_type) for _ in range(60)])
+    decide()
+    let_time_pass(engine, 60)
+    decide()
+    let_time_pass(engine, 7_200)
+
+    def read_for(user: int) -> int:
+        before = rows_read(engine)
+        (verdict,) = accept(engine, [request(user, ticket_type)])
+        assert isinstance(verdict, Accepted)
+        return rows_read(engine) - before
+
+    read_for(never)
+    assert read_for(often) < read_for(never) + 20
 
 
 def test_the_owner_of_an_event_may_let_any_number_of_holds_expire(
