@@ -75,6 +75,10 @@ class Sampler:
         """Done when there is another sample, or none any more. To be shielded."""
         return self._next
 
+    def lingers_for(self, owner_id: int) -> bool:
+        """Whether it has samples of this owner's event that nobody watches any more."""
+        return not self._watchers and self.sample is not None and self.sample.owner_id == owner_id
+
     @contextmanager
     def watched(self) -> Iterator[None]:
         self._watchers += 1

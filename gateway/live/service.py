@@ -213,6 +213,8 @@ class Live:
             raise Unavailable from error
 
     def _start(self, user_id: int, event_id: int) -> Sampler:
+        if self._events[user_id] >= EVENTS_OF_USER_MAX:
+            self._end_one_that_lingers(user_id)
         mine, all_ = self._events[user_id], len(self._samplers)
         if self._is_closed or mine >= EVENTS_OF_USER_MAX or all_ >= EVENTS_MAX:
             raise Unavailable("Too many events are watched; retry.")
@@ -226,6 +228,13 @@ class Live:
         self._samplers[event_id] = sampler
         self._events[user_id] += 1
         return sampler
+
+    def _end_one_that_lingers(self, user_id: int) -> None:
+        """A list reads the figures of each event once; the one begun first has served longest."""
+        for sampler in self._samplers.values():
+            if sampler.lingers_for(user_id):
+                sampler.close()
+                return
 
     def _forget(self, user_id: int, event_id: int) -> None:
         del self._samplers[event_id]

@@ -341,3 +341,26 @@ def test_the_chart_is_of_the_range_that_was_chosen_last(
     held[0].fulfill(status=503, body="")
     page.wait_for_timeout(500)
     expect(page.locator(".no-past")).to_be_hidden()
+
+
+def test_a_sale_whose_first_figures_are_stale_is_shown(
+    organiser: Organiser, visitors: Visitors
+) -> None:
+    visitors.expect_problem("503 to GET .*/history/")
+    event, _ = on_sale(organiser.client)
+    live = organiser.client.get(f"{EVENTS}{event}/live/").json() | {"stale": True}
+    page = organiser.page
+    page.route("**/live/history/**", lambda route: route.fulfill(status=503, body=""))
+    page.route(
+        "**/live/",
+        lambda route: route.fulfill(
+            content_type="text/event-stream", body=f"event: live\ndata: {json.dumps(live)}\n\n"
+        ),
+    )
+    organiser.open_event(event)
+    expect(page.locator(".freshness")).to_contain_text("The database does not answer")
+    expect(page.get_by_role("button", name="Pause the sale")).to_be_visible()
+
+    page.unroute("**/live/")
+    expect(page.locator(".freshness")).to_have_text("Live")
+    expect(page.locator("figure svg, figure canvas").first).to_be_visible()

@@ -208,8 +208,9 @@ class SalePage {
   }
 
   #draw() {
-    if (!this.#live && !this.#past.samples.length) return;
     const samples = join(this.#past.samples, this.#since.samples);
+    // Nothing was bought so far; or the first figures are stale already.
+    if (!samples.length) return;
     const seen = this.#past.samples.at(-1)?.at ?? 0;
     const marks = [...this.#past.marks,
       ...this.#since.marks.filter(({ at }) => Date.parse(at) > seen)];

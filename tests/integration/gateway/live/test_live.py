@@ -6,7 +6,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -214,11 +214,26 @@ def test_a_part_of_the_past_begins_with_what_came_before(sale: Sale, owner: http
 async def test_one_user_leaves_others_room(sale: Sale, settings: Settings) -> None:
     greedy = add_user(sale.engine)
     async with aclosing(Live(settings, sale.engine)) as live:
-        for _ in range(EVENTS_OF_USER_MAX):
-            await live.sampler(greedy, add_event(sale.engine, greedy))
-        with pytest.raises(Unavailable):
-            await live.sampler(greedy, add_event(sale.engine, greedy))
-        await live.sampler(sale.owner, sale.event)
+        with ExitStack() as watching:
+            for _ in range(EVENTS_OF_USER_MAX):
+                watched = await live.sampler(greedy, add_event(sale.engine, greedy))
+                watching.enter_context(live.watching(greedy, watched))
+            with pytest.raises(Unavailable):
+                await live.sampler(greedy, add_event(sale.engine, greedy))
+            await live.sampler(sale.owner, sale.event)
+
+
+@pytest.mark.anyio
+async def test_a_list_reads_the_figures_of_more_events_than_may_be_watched(
+    sale: Sale, settings: Settings
+) -> None:
+    async with aclosing(Live(settings, sale.engine)) as live:
+        events = [add_event(sale.engine, sale.owner) for _ in range(EVENTS_OF_USER_MAX + 3)]
+        with live.watching(sale.owner, await live.sampler(sale.owner, sale.event)):
+            for event in events:
+                assert (await live.sample(sale.owner, event)).owner_id == sale.owner
+            watched = await live.sampler(sale.owner, sale.event)
+            assert watched.problem is None, "it was begun first, and is watched"
 
 
 @pytest.mark.anyio
