@@ -118,13 +118,17 @@ class AuditRunner:
             self._verdict = not_run(f"it was begun {ATTEMPTS_MAX} times and never ended")
             return
         self._began_at, self._renew_at = now, now + RENEW_SECONDS
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "purchase_worker.audit.of_event", str(self._claimed.event_id)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # Each would leave a file of counters until they are read.
-            env={name: it for name, it in os.environ.items() if name != DIRECTORY_VARIABLE},
-        )
+        event_id = self._claimed.event_id
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-m", "purchase_worker.audit.of_event", str(event_id)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                # Each would leave a file of counters until they are read.
+                env={name: it for name, it in os.environ.items() if name != DIRECTORY_VARIABLE},
+            )
+        except OSError as error:  # too many processes, for example: it is given back
+            logger.warning("audit_interrupted", event_id=event_id, error=str(error))
 
     def _watch(self, process: subprocess.Popen[bytes], now: float) -> None:
         code = process.poll()

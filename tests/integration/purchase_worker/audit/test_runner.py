@@ -1,6 +1,7 @@
 """Audits that owners ask for: run beside the sweeper, one event each, with a verdict in the end."""
 
 from collections.abc import Iterator
+from unittest.mock import patch
 
 import psutil
 import pytest
@@ -96,6 +97,18 @@ def test_owners_take_turns(
     until(runner, engine, third, "passed")
     assert status(engine, second) == "queued"
     until(runner, engine, second, "passed")
+
+
+def test_an_audit_whose_process_cannot_be_started_is_begun_again(
+    engine: Engine, runner: AuditRunner, event: int
+) -> None:
+    id_ = ask(engine, event)
+    with patch("subprocess.Popen", side_effect=BlockingIOError):
+        runner.step()
+        assert status(engine, id_) == "running"
+        runner.step()
+        assert status(engine, id_) == "queued"
+    until(runner, engine, id_, "passed")
 
 
 def kill_process() -> None:
