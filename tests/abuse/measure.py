@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ ACCOUNTS = 3
 WARM_UP_SECONDS = 2.0
 # After an abuse: until a purchase is decided as before, or this many looks.
 SETTLED_LOOK_SECONDS, SETTLED_LOOKS, SETTLED_P99_MS = 0.3, 30, 250.0
+# Until then nobody may wait longer: what an attack leaves behind is harm, too.
+AFTERWARDS_MAX_MS = 2_000.0
 # What is quiet is told by so many windows, for one alone may have met something else.
 QUIET_WINDOWS = 5
 # As bad as harmless requests at the same rate: then it is the machine's share.
@@ -154,12 +157,12 @@ class Measurement:
     def measure(self, abuse: Abuse, tries: int | None = None) -> Result:
         """One abuse beside quiet; a p99 that misses its target is measured again, with a control.
 
-        Memory, failures and harm done to the attacked count at the first try: a process that has
-        grown does not shrink.
+        Memory counts at the first try: a process that has grown does not shrink. What others got
+        that they did not ask for counts at each, and afterwards, too: refusals are fast.
         """
         quiet, first = self.quiet(), self.abused(abuse)
-        self._settle()
-        problems = self._harm(abuse, quiet, first)
+        problems = [*self._grown(quiet, first), *_harm(first), *self._settle()]
+        failures = Counter(first.seen.failures_by)
         best, control, tried = first, None, 1
         while self._p99_missed(best) and tried < (tries or self._limits.tries):
             if control is None:
@@ -167,7 +170,8 @@ class Measurement:
                 self._settle()
             self.quiet()
             again = self.abused(abuse)
-            self._settle()
+            problems += [*_harm(again), *self._settle()]
+            failures.update(again.seen.failures_by)
             tried += 1
             if again.seen.latency.p99_ms < best.seen.latency.p99_ms:
                 best = again
@@ -189,7 +193,7 @@ class Measurement:
             control=None if control is None else control.seen.latency,
             answers=first.seen.answers,
             others=first.seen.others,
-            failures=first.seen.failures_by,
+            failures=failures,
             memory={
                 name: Memory(quiet.memory_mib[name], mib) for name, mib in first.memory_mib.items()
             },
@@ -220,14 +224,8 @@ class Measurement:
     def _p99_missed(self, window: Window) -> bool:
         return window.seen.latency.p99_ms > self.p99_limit
 
-    def _harm(self, abuse: Abuse, quiet: Window, abused: Window) -> list[str]:
-        found = [f"others got {n} x {what}" for what, n in abused.seen.failures_by.items()]
-        counts = _got(abused).counts
-        found += [
-            f"{counts[label]} x {label}"
-            for label in (attacks.SMUGGLED, attacks.ANSWER_LOST, "500")
-            if label in counts
-        ]
+    def _grown(self, quiet: Window, abused: Window) -> list[str]:
+        found = []
         for name, mib in abused.memory_mib.items():
             before = quiet.memory_mib[name]
             most = max(self._limits.memory_ratio * before, before + self._limits.memory_slack_mib)
@@ -254,12 +252,20 @@ class Measurement:
         share = 1 - idle / (sum(ended) - sum(began))
         return Window(seen, watching.result(), share)
 
-    def _settle(self) -> None:
-        """Wait until others are served again as if nothing had been."""
+    def _settle(self) -> list[str]:
+        """Wait until others are served again as if nothing had been; returns what they were not."""
+        failures, longest_ms = Counter[str](), 0.0
+        found = [f"not served as before after {SETTLED_LOOKS} looks"]
         for _ in range(SETTLED_LOOKS):
             seen = self._window(SETTLED_LOOK_SECONDS).seen
+            failures.update(seen.failures_by)
+            longest_ms = max(longest_ms, seen.latency.longest_ms)
             if not seen.failures_by and seen.latency.p99_ms < SETTLED_P99_MS:
-                return
+                found = []
+                break
+        if longest_ms > AFTERWARDS_MAX_MS:
+            found.append(f"afterwards a buyer waited {longest_ms:,.0f} ms")
+        return found + [f"afterwards others got {n} x {what}" for what, n in failures.items()]
 
 
 @contextmanager
@@ -290,6 +296,16 @@ def _prepare_attacker() -> None:
 
 def _attack(attack: Attack, target: Target, source: str, seconds: float) -> Got:
     return uvloop.run(run_for(seconds, Attacker(target, source), attack))
+
+
+def _harm(abused: Window) -> list[str]:
+    """What others got that they did not ask for, and answers that nobody may get."""
+    counts = _got(abused).counts
+    return [f"others got {n} x {what}" for what, n in abused.seen.failures_by.items()] + [
+        f"{counts[label]} x {label}"
+        for label in (attacks.SMUGGLED, attacks.ANSWER_LOST, "500")
+        if label in counts
+    ]
 
 
 def _got(window: Window) -> Got:

@@ -78,8 +78,8 @@ KINDS = {
     "dead_rows": Kind("dead rows of", "rows", Flat(a_day=100_000, seen_from=20_000)),
     "wasted_mib": Kind("unused space of", "MiB", Flat(a_day=50, seen_from=2)),
     "wal_mib": Kind("WAL", "MiB", Proportional(seen_from=64)),
-    # Up to `max_wal_size`.
-    "wal_files_mib": Kind("files of WAL", "MiB", Flat(a_day=1_000, seen_from=2_048)),
+    # Up to `max_wal_size`, 2 GB here, most of it in the first half.
+    "wal_files_mib": Kind("files of WAL", "MiB", Flat(a_day=1_000, seen_from=1_024)),
     "valkey_mib": Kind("Valkey's memory", "MiB", Flat(a_day=100, seen_from=3)),
     "valkey_keys": Kind("Valkey's keys", "keys", Flat(a_day=10_000, seen_from=2_000)),
     "valkey_clients": Kind("Valkey's clients", "clients", Flat(a_day=20, seen_from=5)),

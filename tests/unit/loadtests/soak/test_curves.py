@@ -67,6 +67,12 @@ def test_a_purchase_that_takes_more_and_more_cpu_is_found() -> None:
     assert sentence.startswith("CPU of gateway-1 grows faster than the sales")
 
 
+def test_wal_that_is_kept_is_found_and_wal_up_to_its_size_is_not() -> None:
+    """An hour at 300 purchases/s writes 3,400 MiB; checkpoints keep half of it."""
+    assert growing(samples_of("wal_files_mib", lambda at: 3_400 * at / HOUR))
+    assert not growing(samples_of("wal_files_mib", lambda at: min(1_600.0, 3_400 * at / HOUR)))
+
+
 def test_figures_without_a_rule_are_only_shown() -> None:
     assert kind_of("vacuums:ledger") is None
     assert not growing(samples_of("pss_mib:postgres", lambda at: at))
