@@ -253,6 +253,9 @@ def test_the_receiver_of_the_guide_keeps_each_entry_once(
         # As if the backup had none of them: what is of another epoch is forgotten.
         owner.post(f"{WEBHOOKS}{webhook['id']}/rewind/", json={"after": 0})
         eventually(lambda: _equal(sorted(kept(tmp_path)), [(epoch, n) for n in range(1, 13)]))
+    with closing(sqlite3.connect(tmp_path / "entries.db")) as books:
+        ((commands, rows),) = books.execute("SELECT count(DISTINCT command), count(*) FROM entries")
+    assert (commands, rows) == (12, 23), "what has come again is known by its command"
 
 
 def _kept(folder: Path, numbers: list[int]) -> None:

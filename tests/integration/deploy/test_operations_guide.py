@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from catalog.database_threads import connections_of
 from deploy.cli.main import COMMANDS
 from gateway.app import _connections
+from purchase_worker.audit.guards import GUARDS
 from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings, unknown_variables
@@ -26,6 +27,9 @@ from tests.support.factories import (
 from tests.support.services import PROJECT
 from tests.support.waiting import eventually
 
+# The schema of 0.2.0.
+RELEASED = "0022"
+MIGRATIONS = PROJECT / "shared" / "database" / "migrations" / "versions"
 GUIDE = (PROJECT / "docs" / "operations.md").read_text()
 SQL = [
     dedent(block)
@@ -155,6 +159,20 @@ def test_no_copy_goes_into_a_directory_that_exists() -> None:
     for made, source, target in copies:
         assert made == target
         assert source.endswith("/.")
+
+
+def test_each_guard_that_a_former_audit_misses_is_named() -> None:
+    """Else who goes back takes its verdict for tampering."""
+    (go_back,) = re.findall(r"^## Go back\n(.*?)^## ", GUIDE, flags=re.DOTALL | re.MULTILINE)
+    later = [path for path in MIGRATIONS.glob("0*.py") if path.name[:4] > RELEASED]
+    dropped = {
+        name
+        for path in later
+        for name in re.findall(r"DROP (?:CONSTRAINT|TRIGGER) (\w+)", path.read_text())
+    }
+    gone = dropped - {guard for guards in GUARDS.values() for guard in guards}
+    assert gone >= {"counters_left_bounded"}
+    assert {name for name in gone if f"`{name}`" not in go_back} == set()
 
 
 def test_what_was_revoked_since_a_backup_is_taken_back(engine: Engine) -> None:
