@@ -1,6 +1,5 @@
 """The routes of API keys: parse, call, respond. A key manages no keys."""
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -82,8 +81,8 @@ async def create_key(
     )
     if is_replay:
         response.headers.update(REPLAYED)
-        return asdict(made)
-    return asdict(made) | {"key": secret}
+        return made.model_dump()
+    return made.model_dump() | {"key": secret}
 
 
 @router.get(

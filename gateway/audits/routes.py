@@ -8,7 +8,6 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from gateway.audits import store
 from gateway.audits.schemas import Audit, AuditPage
-from gateway.audits.store import StoredAudit
 from gateway.rate_limits.by_user import UserLimit
 from gateway.rate_limits.token_bucket import Rate
 from gateway.user_transactions import UserTransactions
@@ -100,7 +99,7 @@ async def audit_event(
     transactions: Transactions,
     key: IdempotencyKey,
     response: Response,
-) -> StoredAudit:
+) -> Audit:
     """Replays every decision, as `eventify audit` does, beside the running sale.
 
     Of an event one runs at a time: while one is queued or running, this returns it.

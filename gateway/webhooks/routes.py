@@ -1,6 +1,5 @@
 """The routes of webhooks: parse, call, respond."""
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -25,7 +24,7 @@ from gateway.webhooks.schemas import (
     WebhookWithSecret,
 )
 from gateway.webhooks.service import OwnWebhooks
-from gateway.webhooks.store import SECRETS_MAX, StoredWebhook, no_such_event
+from gateway.webhooks.store import SECRETS_MAX, no_such_event
 from shared.database.once import REPLAYED
 from shared.errors import Conflict, InvalidInput, NotFound, UrlNotAllowed
 from shared.web.authentication import AuthenticatedRoute, Manager, Reader
@@ -250,8 +249,8 @@ async def list_webhook_deliveries(
     return await webhooks.run(caller.user_id, store.deliveries, webhook_id, page)
 
 
-def _with_secret(stored: StoredWebhook, secret: str | None, response: Response) -> dict[str, Any]:
+def _with_secret(stored: Webhook, secret: str | None, response: Response) -> dict[str, Any]:
     if secret is None:
         response.headers.update(REPLAYED)
-        return asdict(stored)
-    return asdict(stored) | {"secret": secret}
+        return stored.model_dump()
+    return stored.model_dump() | {"secret": secret}

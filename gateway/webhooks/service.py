@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from gateway.user_transactions import UserTransactions
 from gateway.webhooks import store
-from gateway.webhooks.store import StoredWebhook
+from gateway.webhooks.schemas import Webhook
 from shared.config.public_url import parse_networks
 from shared.config.settings import Settings
 from shared.database.once import KeyedRequest
@@ -40,7 +40,7 @@ class OwnWebhooks(UserTransactions):
         event_id: int | None,
         kinds: list[str],
         keyed: KeyedRequest | None = None,
-    ) -> tuple[StoredWebhook, str | None]:
+    ) -> tuple[Webhook, str | None]:
         """A new webhook and its secret; None: it was made before.
 
         Raises:
@@ -57,9 +57,7 @@ class OwnWebhooks(UserTransactions):
         )
         return made, None if is_replay else written_secret(secret)
 
-    async def change(
-        self, user_id: int, webhook_id: int, changes: Mapping[str, Any]
-    ) -> StoredWebhook:
+    async def change(self, user_id: int, webhook_id: int, changes: Mapping[str, Any]) -> Webhook:
         """Raises UrlNotAllowed."""
         if "url" in changes:
             self._check(changes["url"])
@@ -68,7 +66,7 @@ class OwnWebhooks(UserTransactions):
 
     async def rotate(
         self, user_id: int, webhook_id: int, keyed: KeyedRequest | None = None
-    ) -> tuple[StoredWebhook, str | None]:
+    ) -> tuple[Webhook, str | None]:
         """The webhook and its new secret; None: it was rotated before.
 
         Raises:
