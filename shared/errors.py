@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import ClassVar, Final
 
 # Some clients keep seconds in 32 bits.
@@ -54,6 +55,16 @@ class Problem(EventifyError):
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})
         super().__init__(self.detail)
+
+
+@contextmanager
+def on_problem(*, add: Mapping[str, str]) -> Iterator[None]:
+    """A problem in the block gets these headers, too."""
+    try:
+        yield
+    except Problem as problem:
+        problem.headers.update(add)
+        raise
 
 
 class InvalidInput(Problem):

@@ -13,7 +13,7 @@ from gateway.rate_limits.token_bucket import Rate
 from gateway.user_transactions import UserTransactions
 from shared.auth.caller import Caller
 from shared.database.once import REPLAYED
-from shared.errors import InvalidInput, NotFound, PermissionDenied, Problem, Unavailable
+from shared.errors import InvalidInput, NotFound, PermissionDenied, Unavailable, on_problem
 from shared.row_ids import MAX_ID, row_id
 from shared.web.authentication import AuthenticatedRoute, Manager, Reader
 from shared.web.idempotency_key import KEY_FORM, KEY_PROBLEMS, IdempotencyKey
@@ -52,11 +52,8 @@ class _Limited:
         caller: Caller = request.state.caller
         limits = await self._limit(request).draw(caller.user_id)
         response.headers.update(limits)
-        try:
+        with on_problem(add=limits):
             yield
-        except Problem as problem:
-            problem.headers.update(limits)
-            raise
 
 
 Transactions = Annotated[UserTransactions, Depends(_transactions)]
