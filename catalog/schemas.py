@@ -2,14 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    StrictInt,
-    StringConstraints,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, Field, StrictInt, StringConstraints, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from catalog.rules import MAX_INT4
@@ -45,14 +38,3 @@ TIMES_EXAMPLE = {
     "created_at": "2026-01-08T09:00:00.123456Z",
     "updated_at": "2026-02-01T09:30:00.654321Z",
 }
-
-
-def with_example(example: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [example]})
-
-
-def with_page_of(example: dict[str, Any], path: str) -> ConfigDict:
-    """The example is the second of three pages."""
-    url = f"http://localhost:8000{path}?page_size=1"
-    pages = {"count": 3, "next": f"{url}&page=3", "previous": url, "results": [example]}
-    return with_example(pages)

@@ -15,9 +15,7 @@ from gateway.accounts.service import Accounts, token_rate
 from gateway.accounts.subjects import SubjectUsers
 from gateway.api_cors import ApiCors
 from gateway.api_keys import routes as key_routes
-from gateway.api_keys.service import OwnKeys
 from gateway.audits import routes as audit_routes
-from gateway.audits.service import Audits
 from gateway.catalog_proxy import PREFIXES, CatalogProxy
 from gateway.feed import routes as feed_routes
 from gateway.feed.service import THREADS as FEED_THREADS
@@ -35,6 +33,7 @@ from gateway.purchases.routes import PurchaseRoutes
 from gateway.purchases.service import PurchaseService
 from gateway.purchases.traces import PurchaseTraces
 from gateway.rate_limits.by_name import NamedLimit
+from gateway.rate_limits.by_user import UserLimit
 from gateway.rate_limits.of_catalog import CatalogLimits
 from gateway.rate_limits.of_resolutions import ResolutionLimits
 from gateway.rate_limits.token_bucket import Rate
@@ -48,6 +47,7 @@ from gateway.sales.routes import SaleRoutes
 from gateway.session import routes as session_routes
 from gateway.shutdown import Draining
 from gateway.unread_responses import UnreadResponses
+from gateway.user_transactions import UserTransactions
 from gateway.webhooks import routes as webhook_routes
 from gateway.webhooks.service import OwnWebhooks
 from shared.auth.authenticator import Authenticator
@@ -122,15 +122,16 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
         app.state.schema = WholeSchema(catalog_proxy, settings.schema_cache_seconds)
         app.state.purchase_lists = PurchaseLists(settings, engine, purchases.look_up)
         app.state.list_limit = catalog_limits.lists
+        app.state.audit_limit = UserLimit(settings, "audits", audit_routes.RATE)
         app.state.settings = settings
         async with (
             lag_observed("gateway"),
             aclosing(subjects),
-            aclosing(OwnKeys(settings, engine)) as app.state.own_keys,
+            aclosing(UserTransactions("own-keys", settings, engine)) as app.state.own_keys,
             aclosing(Feed(settings, engine, purchases.waiters)) as app.state.feed,
             aclosing(OwnWebhooks(settings, engine)) as app.state.own_webhooks,
             aclosing(live) as app.state.live,
-            aclosing(Audits(settings, engine)) as app.state.audits,
+            aclosing(UserTransactions("audits", settings, engine)) as app.state.audits,
             authenticator.running(),
         ):
             yield
@@ -149,6 +150,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
         token_limit.close()
         await catalog_proxy.close()
         await catalog_limits.close()
+        await app.state.audit_limit.close()
         if traces is not None:
             await asyncio.to_thread(traces.close)
 

@@ -19,7 +19,7 @@ from shared.auth.authenticator import Authenticator
 from shared.auth.caller import KeyScope
 from shared.concurrency.keyed_limit import Turns
 from shared.config.settings import Settings
-from shared.errors import Problem, Unavailable
+from shared.errors import Unavailable, on_problem
 from shared.observability.logging import get_logger
 from shared.observability.metrics import NamedRoute
 from shared.web.cross_site import SAFE_METHODS
@@ -109,11 +109,8 @@ class CatalogProxy:
         limits = await self._limits.draw(user_id, scope["method"], is_list=scope["path"] == prefix)
         request = Request(scope, receive)
         body = await request.body()
-        try:
+        with on_problem(add=limits):
             await self._answer(user_id, request, body, limits, send)
-        except Problem as problem:
-            problem.headers.update(limits)
-            raise
 
     async def _answer(
         self, user_id: int, request: Request, body: bytes, limits: Mapping[str, str], send: Send

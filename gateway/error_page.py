@@ -9,8 +9,7 @@ from typing import Final
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from shared.error_reference import Explanation, explained
-from shared.errors import Problem
+from shared.errors import Problem, problem_of_each_code
 from shared.web.problem_details import ERRORS_PATH
 
 STYLE: Final = """
@@ -40,13 +39,13 @@ def _html(text: str) -> str:
     return CODE.sub(r"<code>\1</code>", escape(sentence, quote=False))
 
 
-def _section(problem: type[Problem], explanation: Explanation) -> str:
+def _section(problem: type[Problem]) -> str:
     return f"""\
 <section id="{problem.code}">
   <h2><a href="#{problem.code}"><code>{problem.code}</code></a> ({problem.status})</h2>
   <p><q>{_html(problem.default_detail)}</q></p>
-  <p>When: {_html(explanation.when)}.</p>
-  <p>What to do: {_html(explanation.what_to_do)}.</p>
+  <p>When: {_html(problem.when)}.</p>
+  <p>What to do: {_html(problem.what_to_do)}.</p>
 </section>
 """
 
@@ -64,7 +63,7 @@ PAGE: Final = f"""\
 <h1>Errors</h1>
 <p>The <code>code</code> of an error is for programs; its <code>type</code> leads here.
 The <a href="../">API reference</a> has the errors of each request.</p>
-{"".join(_section(*each) for each in explained())}</body>
+{"".join(map(_section, problem_of_each_code()))}</body>
 </html>
 """
 

@@ -4,7 +4,7 @@ import asyncio
 from typing import Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sqlalchemy import Engine, text
 
 from gateway.shutdown import Draining
@@ -13,7 +13,7 @@ from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.concurrency.single_flight import READY_TIMEOUT_SECONDS, probe_of
 from shared.errors import Unavailable
 from shared.version import VERSION
-from shared.web.openapi import error_responses
+from shared.web.openapi import error_responses, with_example
 
 router = APIRouter(tags=["Operation"])
 
@@ -21,9 +21,7 @@ router = APIRouter(tags=["Operation"])
 class Health(BaseModel):
     """The process is running, or ready."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"status": "ok", "version": VERSION}]}
-    )
+    model_config = with_example({"status": "ok", "version": VERSION})
 
     status: Literal["ok"]
     version: str = Field(description="Of Eventify.")

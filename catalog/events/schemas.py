@@ -7,20 +7,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 from typing_extensions import TypeAliasType
 
 from catalog.events import payment_url
-from catalog.schemas import (
-    TIMES_EXAMPLE,
-    PerUser,
-    ReadOnly,
-    Title,
-    ViewedId,
-    unset,
-    with_example,
-    with_page_of,
-)
+from catalog.schemas import TIMES_EXAMPLE, PerUser, ReadOnly, Title, ViewedId, unset
 from shared.config.currencies import CURRENCIES, CURRENCY_PATTERN, currency_form
 from shared.database import tables
 from shared.moments import Moment
 from shared.text import TEXT_PATTERN, InNfc, Storable, readable_text
+from shared.web.openapi import with_example, with_page_of
 from shared.web.pagination import Page
 from shared.web.strict_routes import RequestBody
 

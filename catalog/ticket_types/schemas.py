@@ -7,16 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, Field, StrictInt, WithJsonSchema
 
 from catalog.etags import etag_of
-from catalog.schemas import (
-    TIMES_EXAMPLE,
-    PerUser,
-    ReadOnly,
-    Title,
-    ViewedId,
-    unset,
-    with_example,
-    with_page_of,
-)
+from catalog.schemas import TIMES_EXAMPLE, PerUser, ReadOnly, Title, ViewedId, unset
 from catalog.ticket_types.rules import (
     DEFAULT_PER_PURCHASE,
     HOLD_SECONDS_MAX,
@@ -28,6 +19,7 @@ from catalog.ticket_types.rules import (
 from catalog.ticket_types.store import StoredTicketType
 from shared.moments import Moment
 from shared.row_ids import MAX_ID
+from shared.web.openapi import with_example, with_page_of
 from shared.web.pagination import Page
 from shared.web.strict_routes import RequestBody
 

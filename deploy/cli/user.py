@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 import click
@@ -17,7 +17,8 @@ from gateway.accounts import store
 from gateway.accounts.password_rules import weaknesses
 from gateway.accounts.passwords import HASHER, prepared
 from gateway.accounts.store import Login
-from gateway.api_keys.store import KEYS_MAX, OwnKey, page, revoke
+from gateway.api_keys.schemas import ApiKey
+from gateway.api_keys.store import KEYS_MAX, page, revoke
 from shared.auth.issuer_tokens import Subject
 from shared.errors import ConfigurationError, Problem
 from shared.web.pagination import PageWanted
@@ -144,17 +145,17 @@ def _found(wanted: str | Subject) -> Iterator[_Found]:
             raise ConfigurationError(problem.detail) from problem
 
 
-def _keys(found: _Found) -> list[OwnKey]:
+def _keys(found: _Found) -> list[ApiKey]:
     """Those that are not revoked."""
     wanted = PageWanted(number=1, size=KEYS_MAX, address="")
-    keys: list[OwnKey] = page(found.engine, found.login.user_id, wanted)["results"]
+    keys: list[ApiKey] = page(found.engine, found.login.user_id, wanted)["results"]
     return keys
 
 
-def _shown(key: OwnKey) -> dict[str, object]:
+def _shown(key: ApiKey) -> dict[str, object]:
     return {
         name: _time(value) if isinstance(value, datetime) else value
-        for name, value in asdict(key).items()
+        for name, value in key.model_dump().items()
     }
 
 

@@ -1,6 +1,5 @@
 """The routes of API keys: parse, call, respond. A key manages no keys."""
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -12,9 +11,11 @@ from gateway.accounts.routes import (
     tokens_limited,
     uncached,
 )
+from gateway.api_keys import store
 from gateway.api_keys.schemas import ApiKeyCreate, ApiKeyPage, ApiKeyWithSecret
-from gateway.api_keys.service import OwnKeys
 from gateway.api_keys.store import KEYS_MAX
+from gateway.user_transactions import UserTransactions
+from shared.auth.live_credentials import hash_of, new_key
 from shared.database.once import REPLAYED
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.web.authentication import AuthenticatedRoute, OwnToken
@@ -31,12 +32,12 @@ router = APIRouter(
 )
 
 
-async def own_keys(request: Request) -> OwnKeys:
-    keys: OwnKeys = request.app.state.own_keys
-    return keys
+async def _transactions(request: Request) -> UserTransactions:
+    transactions: UserTransactions = request.app.state.own_keys
+    return transactions
 
 
-Keys = Annotated[OwnKeys, Depends(own_keys)]
+Transactions = Annotated[UserTransactions, Depends(_transactions)]
 
 
 @router.post(
@@ -63,18 +64,25 @@ Keys = Annotated[OwnKeys, Depends(own_keys)]
 async def create_key(
     caller: OwnToken,
     body: ApiKeyCreate,
-    keys: Keys,
+    transactions: Transactions,
     idempotency_key: IdempotencyKey,
     response: Response,
 ) -> dict[str, Any]:
     """For a server that acts as you, within the key's scopes. Its secret is shown only here."""
-    made, secret = await keys.make(
-        caller.user_id, body.name, body.scopes, body.expires_at, idempotency_key.of(body)
+    secret = new_key()
+    made, is_replay = await transactions.run(
+        caller.user_id,
+        store.add,
+        body.name,
+        [scope.value for scope in body.scopes],
+        hash_of(secret),
+        body.expires_at,
+        idempotency_key.of(body),
     )
-    if secret is None:
+    if is_replay:
         response.headers.update(REPLAYED)
-        return asdict(made)
-    return asdict(made) | {"key": secret}
+        return made.model_dump()
+    return made.model_dump() | {"key": secret}
 
 
 @router.get(
@@ -90,9 +98,9 @@ async def create_key(
     )
     | {200: {"headers": headers({}, TOKENS_LIMITED_BY)}},
 )
-async def list_keys(caller: OwnToken, page: WantedPage, keys: Keys) -> object:
+async def list_keys(caller: OwnToken, page: WantedPage, transactions: Transactions) -> object:
     """Without deleted ones; an expired key is listed until it is deleted."""
-    return await keys.page(caller.user_id, page)
+    return await transactions.run(caller.user_id, store.page, page)
 
 
 @router.delete(
@@ -103,7 +111,8 @@ async def list_keys(caller: OwnToken, page: WantedPage, keys: Keys) -> object:
     response_description="Deleted",
     responses=limited_problems(NotFound) | {204: {"headers": headers({}, TOKENS_LIMITED_BY)}},
 )
-async def delete_key(caller: OwnToken, key_id: PathId, keys: Keys) -> Response:
+async def delete_key(caller: OwnToken, key_id: PathId, transactions: Transactions) -> Response:
     """It stops working everywhere within a second. What it did stays."""
-    await keys.revoke(caller.user_id, key_id)
+    if not await transactions.run(caller.user_id, store.revoke, key_id):
+        raise NotFound
     return Response(status_code=204)

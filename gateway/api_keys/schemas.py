@@ -3,23 +3,17 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-)
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from shared.auth.caller import KeyScope
 from shared.moments import Moment
 from shared.row_ids import MAX_ID
 from shared.text import LINE_PATTERN, InNfc, Storable, readable_line
+from shared.web.openapi import with_example, with_page_of
 from shared.web.pagination import Page
 from shared.web.strict_routes import RequestBody
 
 NAME_MAX_CHARACTERS = 100
-LIST = "https://shop.example/api/keys/"
 KEY: dict[str, Any] = {
     "id": 1,
     "name": "Checkout",
@@ -40,9 +34,7 @@ def _each_once(scopes: list[KeyScope]) -> list[KeyScope]:
 class ApiKeyCreate(RequestBody):
     """A key to be made."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{name: KEY[name] for name in ("name", "scopes")}]}
-    )
+    model_config = with_example({name: KEY[name] for name in ("name", "scopes")})
 
     name: Annotated[
         str,
@@ -71,7 +63,7 @@ class ApiKeyCreate(RequestBody):
 class ApiKey(BaseModel):
     """An API key, without its secret."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [KEY]})
+    model_config = with_example(KEY)
 
     id: int = Field(ge=1, le=MAX_ID)
     name: str
@@ -84,7 +76,7 @@ class ApiKey(BaseModel):
 class ApiKeyWithSecret(ApiKey):
     """A new API key, with its secret; without it in the response to a repeated request."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [KEY | {"key": SECRET}]})
+    model_config = with_example(KEY | {"key": SECRET})
 
     key: str = Field(
         default_factory=str, description="The secret. It is shown once: a replay is without it."
@@ -94,10 +86,4 @@ class ApiKeyWithSecret(ApiKey):
 class ApiKeyPage(Page[ApiKey]):
     """One page of a list of API keys."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"count": 41, "next": f"{LIST}?page=3", "previous": LIST, "results": [KEY]}
-            ]
-        }
-    )
+    model_config = with_page_of(KEY, "/api/keys/")

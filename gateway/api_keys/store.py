@@ -4,13 +4,13 @@ Each function is one blocking transaction, and raises `Unavailable` if the datab
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, func, insert, select, update
 
+from gateway.api_keys import schemas
 from gateway.newest_first import newest_first
 from gateway.transactions import connection_transaction
 from shared.database.once import KeyedRequest, once
@@ -20,19 +20,7 @@ from shared.web.pagination import CursorWanted, PageWanted
 
 # Of one user, live ones: every process has all keys in memory.
 KEYS_MAX = 100
-
-
-@dataclass(frozen=True, slots=True)
-class OwnKey:
-    id: int
-    name: str
-    scopes: list[str]
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: datetime | None
-
-
-OWN_KEY = tuple(getattr(ApiKey, name) for name in OwnKey.__dataclass_fields__)
+OWN_KEY = tuple(getattr(ApiKey, name) for name in schemas.ApiKey.model_fields)
 
 
 def add(
@@ -43,7 +31,7 @@ def add(
     hashed: bytes,
     expires_at: datetime | None,
     keyed: KeyedRequest | None = None,
-) -> tuple[OwnKey, bool]:
+) -> tuple[schemas.ApiKey, bool]:
     """The new key; or that of an earlier request with the same `Idempotency-Key`, and True.
 
     Raises:
@@ -53,7 +41,7 @@ def add(
         Conflict: the user has `KEYS_MAX` keys.
     """
 
-    def make() -> OwnKey:
+    def make() -> schemas.ApiKey:
         # The database's clock, which sets `created_at`.
         if expires_at is not None and connection.scalar(select(func.now() >= expires_at)):
             raise InvalidInput(errors={"expires_at": ["Must be in the future."]})
@@ -79,14 +67,14 @@ def add(
             )
             .returning(*OWN_KEY)
         )
-        return OwnKey(**row.mappings().one())
+        return schemas.ApiKey(**row.mappings().one())
 
-    def find(key_id: int) -> OwnKey:
+    def find(key_id: int) -> schemas.ApiKey:
         found = select(*OWN_KEY).where(ApiKey.id == key_id, *_live(user_id))
         row = connection.execute(found).mappings().one_or_none()
         if row is None:
             raise NotFound
-        return OwnKey(**row)
+        return schemas.ApiKey(**row)
 
     with connection_transaction(engine) as connection:
         return once(connection, keyed, make, find, attrgetter("id"))
@@ -97,7 +85,7 @@ def page(engine: Engine, user_id: int, wanted: PageWanted | CursorWanted) -> dic
     keys = select(*OWN_KEY).where(*_live(user_id))
     with connection_transaction(engine) as connection:
         links, rows = newest_first(connection, keys, ApiKey.id, wanted)
-    return links | {"results": [OwnKey(**row) for row in rows]}
+    return links | {"results": [schemas.ApiKey(**row) for row in rows]}
 
 
 def revoke(engine: Engine, user_id: int, key_id: int) -> bool:

@@ -6,13 +6,14 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BeforeValidator, WithJsonSchema
 
+from gateway.audits import store
 from gateway.audits.schemas import Audit, AuditPage
-from gateway.audits.service import Audits
-from gateway.audits.store import StoredAudit
 from gateway.rate_limits.by_user import UserLimit
+from gateway.rate_limits.token_bucket import Rate
+from gateway.user_transactions import UserTransactions
 from shared.auth.caller import Caller
 from shared.database.once import REPLAYED
-from shared.errors import InvalidInput, NotFound, PermissionDenied, Problem, Unavailable
+from shared.errors import InvalidInput, NotFound, PermissionDenied, Unavailable, on_problem
 from shared.row_ids import MAX_ID, row_id
 from shared.web.authentication import AuthenticatedRoute, Manager, Reader
 from shared.web.idempotency_key import KEY_FORM, KEY_PROBLEMS, IdempotencyKey
@@ -22,6 +23,8 @@ from shared.web.path_id import PathId
 
 PATH: Final = "/api/events/{id}/audits/"
 ONE_PATH: Final = PATH + "{audit}/"
+# Requests of one user, also those that join an audit. It may take minutes of a core.
+RATE: Final = Rate(10, 0.1)
 LIMITED_BY = rate_limits("audits")
 READ_LIMITED_BY = rate_limits("lists")
 
@@ -33,9 +36,9 @@ AuditId = Annotated[
 ]
 
 
-async def _audits(request: Request) -> Audits:
-    audits: Audits = request.app.state.audits
-    return audits
+async def _transactions(request: Request) -> UserTransactions:
+    transactions: UserTransactions = request.app.state.audits
+    return transactions
 
 
 class _Limited:
@@ -49,16 +52,13 @@ class _Limited:
         caller: Caller = request.state.caller
         limits = await self._limit(request).draw(caller.user_id)
         response.headers.update(limits)
-        try:
+        with on_problem(add=limits):
             yield
-        except Problem as problem:
-            problem.headers.update(limits)
-            raise
 
 
-AllAudits = Annotated[Audits, Depends(_audits)]
+Transactions = Annotated[UserTransactions, Depends(_transactions)]
 reads_limited = Depends(_Limited(lambda request: request.app.state.list_limit))
-runs_limited = Depends(_Limited(lambda request: request.app.state.audits.limit))
+runs_limited = Depends(_Limited(lambda request: request.app.state.audit_limit))
 READ_LIMITED = {"headers": headers({}, READ_LIMITED_BY)}
 LINKS = {
     "audits.read": {
@@ -91,13 +91,17 @@ router = APIRouter(tags=["Audits"], route_class=AuthenticatedRoute)
     },
 )
 async def audit_event(
-    caller: Manager, event_id: PathId, audits: AllAudits, key: IdempotencyKey, response: Response
-) -> StoredAudit:
+    caller: Manager,
+    event_id: PathId,
+    transactions: Transactions,
+    key: IdempotencyKey,
+    response: Response,
+) -> Audit:
     """Replays every decision, as `eventify audit` does, beside the running sale.
 
     Of an event one runs at a time: while one is queued or running, this returns it.
     """
-    audit, is_replay = await audits.request(caller.user_id, event_id, key.of())
+    audit, is_replay = await transactions.run(caller.user_id, store.request, event_id, key.of())
     response.headers["Location"] = f"/api/events/{event_id}/audits/{audit.id}/"
     response.headers.update(REPLAYED if is_replay else {})
     return audit
@@ -119,10 +123,10 @@ async def audit_event(
     | {200: READ_LIMITED},
 )
 async def list_audits(
-    caller: Reader, event_id: PathId, audits: AllAudits, page: WantedPage
+    caller: Reader, event_id: PathId, transactions: Transactions, page: WantedPage
 ) -> object:
     """For the event's owner. The newest hundred are kept."""
-    return await audits.page(caller.user_id, event_id, page)
+    return await transactions.run(caller.user_id, store.page, event_id, page)
 
 
 @router.get(
@@ -138,7 +142,7 @@ async def list_audits(
     | {200: READ_LIMITED},
 )
 async def read_audit(
-    caller: Reader, event_id: PathId, audit_id: AuditId, audits: AllAudits
+    caller: Reader, event_id: PathId, audit_id: AuditId, transactions: Transactions
 ) -> object:
     """For the event's owner."""
-    return await audits.read(caller.user_id, event_id, audit_id)
+    return await transactions.run(caller.user_id, store.read, event_id, audit_id)

@@ -3,13 +3,13 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from typing_extensions import TypeAliasType
 
 from shared.row_ids import MAX_ID
+from shared.web.openapi import with_example, with_page_of
 from shared.web.pagination import Page
 
-LIST = "https://shop.example/api/events/1/audits/"
 AUDIT: dict[str, Any] = {
     "id": 1,
     "event": 1,
@@ -29,7 +29,7 @@ AuditStatus = TypeAliasType(
 class Audit(BaseModel):
     """An audit replays every decision of an event, and compares it with what is stored."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [AUDIT]})
+    model_config = with_example(AUDIT)
 
     id: int = Field(ge=1, le=MAX_ID)
     event: int = Field(ge=1, le=MAX_ID)
@@ -47,10 +47,4 @@ class Audit(BaseModel):
 class AuditPage(Page[Audit]):
     """One page of audits, newest first."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"count": 41, "next": f"{LIST}?page=3", "previous": LIST, "results": [AUDIT]}
-            ]
-        }
-    )
+    model_config = with_page_of(AUDIT, "/api/events/1/audits/")

@@ -4,8 +4,6 @@ Each function is one blocking transaction. It raises `Unavailable` if the databa
 `NotFound` if there is no such event, `PermissionDenied` if it is another user's.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from operator import attrgetter
 from typing import Any, Final
@@ -14,6 +12,7 @@ import msgspec
 from psycopg2.extensions import cursor
 from sqlalchemy import Connection, Engine, delete, func, insert, select
 
+from gateway.audits import schemas
 from gateway.newest_first import newest_first
 from gateway.transactions import connection_transaction
 from shared.database.once import KeyedRequest, once
@@ -26,21 +25,6 @@ from shared.web.pagination import CursorWanted, PageWanted
 # Of an event, the newest.
 KEPT: Final = 100
 UNFINISHED: Final = ("queued", "running")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAudit:
-    id: int
-    event: int
-    status: str
-    requested_at: datetime
-    finished_at: datetime | None
-    entries: int | None
-    seconds: float | None
-    findings: list[str]
-    summary: str
-
-
 STORED = select(
     Audit.id,
     Audit.event_id.label("event"),
@@ -52,7 +36,7 @@ STORED = select(
     Audit.findings,
     Audit.summary,
 )
-# As `StoredAudit` is encoded.
+# As `schemas.Audit` is encoded.
 READ_LAST = Prepared(
     "audits_last",
     f"""
@@ -67,20 +51,20 @@ FROM audits WHERE event_id = %(event_id)s ORDER BY event_id DESC, id DESC LIMIT 
 
 def request(
     engine: Engine, user_id: int, event_id: int, keyed: KeyedRequest | None
-) -> tuple[StoredAudit, bool]:
+) -> tuple[schemas.Audit, bool]:
     """A new audit, or the one that is queued or running; whether an earlier request made it.
 
     Raises IdempotencyKeyReused, as `once` does.
     """
 
-    def make() -> StoredAudit:
+    def make() -> schemas.Audit:
         # Two requests at once would both find none.
         _check_owner(connection, user_id, event_id, lock=True)
         of_event = Audit.event_id == event_id
         waits = STORED.where(of_event, Audit.status.in_(UNFINISHED))
         found = connection.execute(waits).mappings().one_or_none()
         if found is not None:
-            return StoredAudit(**found)
+            return schemas.Audit(**found)
         older = select(Audit.id).where(of_event).order_by(Audit.id.desc()).offset(KEPT - 1)
         connection.execute(delete(Audit).where(Audit.id.in_(older)))
         made = insert(Audit).values(event_id=event_id).returning(Audit.id)
@@ -91,7 +75,7 @@ def request(
         return once(connection, keyed, make, find, attrgetter("id"))
 
 
-def read(engine: Engine, user_id: int, event_id: int, audit_id: int) -> StoredAudit:
+def read(engine: Engine, user_id: int, event_id: int, audit_id: int) -> schemas.Audit:
     """Raises NotFound also where the event has no such audit."""
     with connection_transaction(engine) as connection:
         _check_owner(connection, user_id, event_id)
@@ -106,7 +90,7 @@ def page(
     with connection_transaction(engine) as connection:
         _check_owner(connection, user_id, event_id)
         links, rows = newest_first(connection, audits, Audit.id, wanted)
-    return links | {"results": [StoredAudit(**row) for row in rows]}
+    return links | {"results": [schemas.Audit(**row) for row in rows]}
 
 
 def read_last(cursor: cursor, event_id: int) -> msgspec.Raw | None:
@@ -130,9 +114,9 @@ def _check_owner(
         connection.execute(select(func.pg_advisory_xact_lock(name)))
 
 
-def _read(connection: Connection, event_id: int, audit_id: int) -> StoredAudit:
+def _read(connection: Connection, event_id: int, audit_id: int) -> schemas.Audit:
     found = STORED.where(Audit.event_id == event_id, Audit.id == audit_id)
     row = connection.execute(found).mappings().one_or_none()
     if row is None:
         raise NotFound
-    return StoredAudit(**row)
+    return schemas.Audit(**row)

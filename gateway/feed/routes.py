@@ -28,8 +28,8 @@ from shared.errors import (
     InvalidInput,
     NotFound,
     PermissionDenied,
-    Problem,
     Unavailable,
+    on_problem,
 )
 from shared.row_ids import MAX_ID
 from shared.web.asgi_extensions import client_leaves
@@ -173,13 +173,10 @@ async def read_ledger(
     seconds = min(wait, settings.wait_max_seconds)
     leaves = client_leaves(request.scope, request.receive)
     wanted = Wanted(event_id, after, limit, kinds and kinds.split(","), epoch)
-    try:
+    with on_problem(add=limits):
         page = await feed.page(
             caller.user_id, wanted, WaitLimit(seconds, leaves) if seconds else None
         )
-    except Problem as problem:
-        problem.headers.update(limits)
-        raise
     # Without its epoch an address would have another page after a restore.
     is_final = len(page.entries) == limit and kinds is None and epoch is not None
     body = {"entries": page.entries, "next": _next(request, page), "epoch": page.epoch}
@@ -241,11 +238,8 @@ async def _export(request: Request, caller: Caller, event_id: int, media_type: s
         raise InvalidInput(errors={name: [message] for name in request.query_params})
     limits = await feed.limit.draw(user_id)
     form: Format = "csv" if media_type == CSV else "ndjson"
-    try:
+    with on_problem(add=limits):
         parts = await feed.export(user_id, event_id, form)
-    except Problem as problem:
-        problem.headers.update(limits)
-        raise
     name = f'attachment; filename="event-{event_id}.{form}"'
     return ExportResponse(
         iter(()) if request.scope.get(IS_HEAD) else parts,

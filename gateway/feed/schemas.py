@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from typing_extensions import TypeAliasType
 
 from gateway.purchases.openapi import PurchaseStatus
 from shared.row_ids import MAX_ID
+from shared.web.openapi import schemas_of, with_example
 
 LedgerEntryKind = TypeAliasType(
     "LedgerEntryKind",
@@ -70,7 +71,7 @@ class LedgerItem(BaseModel):
 class LedgerEntry(BaseModel):
     """One entry of a ledger: the answer to a command. It never changes."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [ENTRY]})
+    model_config = with_example(ENTRY)
 
     number: int = Field(ge=1, description="Counts from 1 for each event, without a gap.")
     kind: LedgerEntryKind
@@ -104,15 +105,11 @@ class LedgerEntry(BaseModel):
 class LedgerPage(BaseModel):
     """Entries of a ledger, by number."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "entries": [ENTRY],
-                    "next": "https://shop.example/api/events/1/ledger/?after=2&epoch=5b0c7a91d3f8",
-                    "epoch": "5b0c7a91d3f8",
-                }
-            ]
+    model_config = with_example(
+        {
+            "entries": [ENTRY],
+            "next": "https://shop.example/api/events/1/ledger/?after=2&epoch=5b0c7a91d3f8",
+            "epoch": "5b0c7a91d3f8",
         }
     )
 
@@ -124,10 +121,4 @@ class LedgerPage(BaseModel):
     )
 
 
-def _schemas() -> dict[str, Any]:
-    """As components of the document. FastAPI would leave the nulls of examples out."""
-    page = LedgerPage.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {**page.pop("$defs"), "LedgerPage": page}
-
-
-SCHEMAS = _schemas()
+SCHEMAS = schemas_of(LedgerPage)

@@ -16,7 +16,7 @@ from gateway.purchases.waiting import WaitLimit
 from gateway.unread_responses import CountedResponse
 from shared.auth.authenticator import Authenticator
 from shared.auth.caller import KeyScope
-from shared.errors import InvalidInput, NotFound, PermissionDenied, Problem, Unavailable
+from shared.errors import InvalidInput, NotFound, PermissionDenied, Problem, Unavailable, on_problem
 from shared.moments import Moment
 from shared.web.asgi_extensions import client_leaves
 from shared.web.authentication import AuthenticatedRoute, Reader
@@ -108,11 +108,8 @@ async def read_live(request: Request, caller: Reader, event_id: PathId) -> Respo
         return await stream_live(request, caller, event_id)
     live: Live = request.app.state.live
     limits = await live.limit.draw(caller.user_id)
-    try:
+    with on_problem(add=limits):
         sample = await live.sample(caller.user_id, event_id)
-    except Problem as problem:
-        problem.headers.update(limits)
-        raise
     return CountedResponse(sample.data, CACHING | {**limits}, live.unread, caller.user_id)
 
 
@@ -142,11 +139,8 @@ async def stream_live(request: Request, caller: Reader, event_id: PathId) -> Res
     """
     live: Live = request.app.state.live
     limits = await live.limit.draw(caller.user_id)
-    try:
+    with on_problem(add=limits):
         sampler = await live.sampler(caller.user_id, event_id)
-    except Problem as problem:
-        problem.headers.update(limits)
-        raise
     stream = LiveStream(request, live, sampler, caller.user_id)
     limited_by = ((k.lower().encode(), v.encode()) for k, v in limits.items())
     stream.raw_headers = [*HEADERS, *limited_by]
@@ -183,12 +177,9 @@ async def read_live_history(
     """For the event's owner: from its first purchase on, in at most 300 equal steps."""
     live: Live = request.app.state.live
     limits = await live.limit.draw(caller.user_id)
-    try:
+    with on_problem(add=limits):
         history = await live.history(
             caller.user_id, event_id, None if since is None else since.timestamp()
         )
-    except Problem as problem:
-        problem.headers.update(limits)
-        raise
     content = msgspec.json.encode(history)
     return CountedResponse(content, CACHING | {**limits}, live.unread, caller.user_id)

@@ -3,12 +3,13 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from typing_extensions import TypeAliasType
 
 from gateway.audits.schemas import Audit
 from gateway.sales.rules import SaleState
 from shared.row_ids import MAX_ID
+from shared.web.openapi import schemas_of, with_example
 
 TIME = "2026-11-22T14:50:23.358Z"
 LIVE: dict[str, Any] = {
@@ -97,7 +98,7 @@ class LiveWebhooks(BaseModel):
 class Live(BaseModel):
     """What goes on in a sale. Figures without a time are tickets; queued ones purchases."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [LIVE]})
+    model_config = with_example(LIVE)
 
     event: int = Field(ge=1, le=MAX_ID)
     at: datetime = Field(description="When it was read.")
@@ -157,7 +158,7 @@ class LiveHistoryMark(BaseModel):
 class LiveHistory(BaseModel):
     """The past of a sale, from its first purchase to its last."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [HISTORY]})
+    model_config = with_example(HISTORY)
 
     event: int = Field(ge=1, le=MAX_ID)
     now: datetime
@@ -166,14 +167,4 @@ class LiveHistory(BaseModel):
     marks: list[LiveHistoryMark]
 
 
-def _schemas() -> dict[str, Any]:
-    """As components of the document. FastAPI would leave the nulls of examples out."""
-    schemas: dict[str, Any] = {}
-    for model in (Live, LiveHistory):
-        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas |= schema.pop("$defs")
-        schemas[model.__name__] = schema
-    return schemas
-
-
-SCHEMAS = _schemas()
+SCHEMAS = schemas_of(Live, LiveHistory)

@@ -22,7 +22,7 @@ from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.concurrency.keyed_limit import Turns
 from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE
-from shared.errors import InvalidInput, Problem, Unavailable
+from shared.errors import InvalidInput, Unavailable, on_problem
 from shared.row_ids import QueryId
 from shared.web.authentication import AuthenticatedRoute, Reader
 from shared.web.pagination import CursorWanted, PageWanted, WantedPage
@@ -157,10 +157,7 @@ async def list_purchases(
     lists: PurchaseLists = request.app.state.purchase_lists
     limit: UserLimit = request.app.state.list_limit
     headers = await limit.draw(caller.user_id)
-    try:
+    with on_problem(add=headers):
         wanted = Filter(caller.user_id, status, ticket_type, buyer, event, payment_reference)
         body = await lists.page(wanted, page)
-    except Problem as problem:
-        problem.headers.update(headers)
-        raise
     return Response(msgspec.json.encode(body), headers=headers, media_type="application/json")

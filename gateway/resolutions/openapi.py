@@ -12,12 +12,7 @@ from gateway.purchases.openapi import (
     idempotency_key,
     purchase_response,
 )
-from gateway.resolutions.schemas import (
-    HoldExtend,
-    HoldExtension,
-    PurchaseCancel,
-    PurchaseConfirm,
-)
+from gateway.resolutions.schemas import HoldExtend, HoldExtension, PurchaseCancel, PurchaseConfirm
 from shared.auth.caller import KeyScope
 from shared.errors import (
     REQUIRED,
@@ -40,7 +35,14 @@ from shared.errors import (
 )
 from shared.row_ids import MAX_ID
 from shared.web.idempotency_key import KEY_FORM
-from shared.web.openapi import error_responses, headers, rate_limits, secured_by, too_many
+from shared.web.openapi import (
+    error_responses,
+    headers,
+    rate_limits,
+    schemas_of,
+    secured_by,
+    too_many,
+)
 
 NOT_DECIDED = NotDecided(headers={"Retry-After": "1"})
 LIMITED_BY = rate_limits("resolutions")
@@ -59,29 +61,6 @@ PREFER = header_parameter(
     " `wait=0`: do not wait.",
 )
 KEY = idempotency_key("The same key, path and body give the same answer.")
-EXAMPLES: Mapping[type[BaseModel], Any] = {
-    PurchaseConfirm: {
-        "payment_reference": "pi_3MtwBwLkdIwHu7ix28a3tqPa",
-        "amount": "250.00",
-        "currency": "EUR",
-    },
-    PurchaseCancel: {
-        "items": [{"ticket_type": 1, "quantity": 1}],
-        "restock": True,
-        "note": "Refunded",
-    },
-    HoldExtend: {"seconds": 1_800},
-    HoldExtension: {"seconds": 1_800, "extended": 42},
-}
-
-
-def _schemas() -> dict[str, Any]:
-    schemas: dict[str, Any] = {}
-    for model, example in EXAMPLES.items():
-        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas |= schema.pop("$defs", {})
-        schemas[model.__name__] = schema | {"examples": [example]}
-    return schemas
 
 
 def _body(model: type[BaseModel], *, required: bool) -> dict[str, Any]:
@@ -127,7 +106,7 @@ def _purchase(
 UNDECIDED = _purchase("202", "Stored, and not decided within the wait: ask again", "held", PENDING)
 EXTENDED = {"application/json": {"schema": {"$ref": "#/components/schemas/HoldExtension"}}}
 
-SCHEMAS: Mapping[str, Any] = _schemas()
+SCHEMAS = schemas_of(PurchaseConfirm, PurchaseCancel, HoldExtend, HoldExtension)
 PATHS: Mapping[str, Any] = {
     "/api/ticket-purchases/{id}/confirm/": {
         "post": _operation(

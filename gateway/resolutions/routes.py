@@ -31,7 +31,7 @@ from gateway.responses import JSON, Headers, encoded, send_body, send_problem, t
 from shared.auth.authenticator import Authenticator
 from shared.auth.caller import Caller, KeyScope
 from shared.config.settings import Settings
-from shared.errors import REQUIRED, InvalidInput, MethodNotAllowed, NotFound, Problem
+from shared.errors import REQUIRED, InvalidInput, MethodNotAllowed, NotFound, Problem, on_problem
 from shared.observability.metrics import NamedRoute
 from shared.purchases import StoredLine
 from shared.row_ids import row_id
@@ -147,11 +147,8 @@ class ResolutionRoutes:
         seconds = settings.resolution_wait_seconds if asked is None else asked
         wait_limit = WaitLimit(seconds, client_leaves(scope, receive))
         rate_limit = await self._limits.draw(caller, command.kind)
-        try:
+        with on_problem(add=rate_limit):
             resolved = await self._service.resolve(command, wait_limit)
-        except Problem as problem:
-            problem.headers.update(rate_limit)
-            raise
         extra: Headers = [*encoded(rate_limit)]
         if asked is not None:
             extra.append((b"preference-applied", b"wait=%d" % asked))

@@ -24,6 +24,7 @@ from shared.errors import InvalidInput
 from shared.row_ids import MAX_ID
 from shared.text import TEXT_PATTERN, InNfc, Storable, readable_text
 from shared.web.json_body import parse_object
+from shared.web.openapi import with_example
 from shared.web.problem_details import invalid_input, message_of
 from shared.web.strict_routes import RequestBody
 from shared.web.unknown_names import unknown_names
@@ -55,6 +56,14 @@ def _each_type_once(lines: list[PurchaseLine]) -> list[PurchaseLine]:
 
 class PurchaseConfirm(RequestBody):
     """A payment of a held purchase."""
+
+    model_config = with_example(
+        {
+            "payment_reference": "pi_3MtwBwLkdIwHu7ix28a3tqPa",
+            "amount": "250.00",
+            "currency": "EUR",
+        }
+    )
 
     payment_reference: Annotated[
         PaymentReference, Field(description="The payment provider's id of the payment.")
@@ -93,6 +102,10 @@ class PurchaseRelease(RequestBody):
 class PurchaseCancel(RequestBody):
     """Tickets of a confirmed purchase to take back."""
 
+    model_config = with_example(
+        {"items": [{"ticket_type": 1, "quantity": 1}], "restock": True, "note": "Refunded"}
+    )
+
     items: Annotated[
         Annotated[list[PurchaseLine], Field(min_length=1, max_length=LINES_MAX)] | None,
         AfterValidator(lambda lines: lines and _each_type_once(lines)),
@@ -116,11 +129,15 @@ class PurchaseCancel(RequestBody):
 class HoldExtend(RequestBody):
     """More time for all open holds of an event."""
 
+    model_config = with_example({"seconds": 1_800})
+
     seconds: Annotated[StrictInt, Field(ge=1, le=EXTEND_MAX_SECONDS)]
 
 
 class HoldExtension(BaseModel):
     """An extension. `extended`: null while it waits for its decision."""
+
+    model_config = with_example({"seconds": 1_800, "extended": 42})
 
     seconds: int = Field(ge=1)
     extended: int | None = Field(ge=0, description="The number of holds that are open now.")

@@ -24,7 +24,7 @@ from gateway.accounts.routes import (
 from gateway.accounts.schemas import TokenCreate
 from gateway.session.schemas import Session, SessionUser
 from shared.config.settings import Settings
-from shared.errors import CrossSiteRequest, NotAuthenticated, Problem
+from shared.errors import CrossSiteRequest, NotAuthenticated, on_problem
 from shared.web.edge import COOKIES
 from shared.web.public_address import PublicAddresses
 
@@ -43,13 +43,10 @@ class OwnPagesRoute(LimitedRoute):
         async def check_origin_first(request: Request) -> Response:
             """Raises CrossSiteRequest."""
             addresses: PublicAddresses = request.app.state.addresses
-            try:
+            with on_problem(add=NOT_STORED):
                 if not addresses.of(request.scope).has_origin(request.headers.get("origin", "")):
                     raise CrossSiteRequest
                 response = await respond(request)
-            except Problem as problem:
-                problem.headers.update(NOT_STORED)
-                raise
             response.headers.update(NOT_STORED)
             return response
 

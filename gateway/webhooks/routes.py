@@ -1,6 +1,5 @@
 """The routes of webhooks: parse, call, respond."""
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -12,6 +11,7 @@ from gateway.accounts.routes import (
     tokens_limited,
     uncached,
 )
+from gateway.webhooks import store
 from gateway.webhooks.schemas import (
     Webhook,
     WebhookCreate,
@@ -24,7 +24,7 @@ from gateway.webhooks.schemas import (
     WebhookWithSecret,
 )
 from gateway.webhooks.service import OwnWebhooks
-from gateway.webhooks.store import SECRETS_MAX, StoredWebhook, no_such_event
+from gateway.webhooks.store import SECRETS_MAX, no_such_event
 from shared.database.once import REPLAYED
 from shared.errors import Conflict, InvalidInput, NotFound, UrlNotAllowed
 from shared.web.authentication import AuthenticatedRoute, Manager, Reader
@@ -105,7 +105,7 @@ async def create_webhook(
 )
 async def list_webhooks(caller: Reader, page: WantedPage, webhooks: Webhooks) -> object:
     """Disabled ones, too."""
-    return await webhooks.page(caller.user_id, page)
+    return await webhooks.run(caller.user_id, store.page, page)
 
 
 @router.get(
@@ -118,7 +118,7 @@ async def list_webhooks(caller: Reader, page: WantedPage, webhooks: Webhooks) ->
 )
 async def read_webhook(caller: Reader, webhook_id: PathId, webhooks: Webhooks) -> object:
     """Whether it is enabled, and why not; its secret is not shown again."""
-    return await webhooks.read(caller.user_id, webhook_id)
+    return await webhooks.run(caller.user_id, store.read, webhook_id)
 
 
 @router.patch(
@@ -150,7 +150,7 @@ async def change_webhook(
 )
 async def delete_webhook(caller: Manager, webhook_id: PathId, webhooks: Webhooks) -> Response:
     """Nothing more is sent, except a request in progress."""
-    await webhooks.delete(caller.user_id, webhook_id)
+    await webhooks.run(caller.user_id, store.remove, webhook_id)
     return Response(status_code=204)
 
 
@@ -246,11 +246,11 @@ async def list_webhook_deliveries(
     caller: Reader, webhook_id: PathId, page: WantedPage, webhooks: Webhooks
 ) -> object:
     """The last thousand attempts, without response bodies."""
-    return await webhooks.deliveries(caller.user_id, webhook_id, page)
+    return await webhooks.run(caller.user_id, store.deliveries, webhook_id, page)
 
 
-def _with_secret(stored: StoredWebhook, secret: str | None, response: Response) -> dict[str, Any]:
+def _with_secret(stored: Webhook, secret: str | None, response: Response) -> dict[str, Any]:
     if secret is None:
         response.headers.update(REPLAYED)
-        return asdict(stored)
-    return asdict(stored) | {"secret": secret}
+        return stored.model_dump()
+    return stored.model_dump() | {"secret": secret}

@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import AfterValidator, BaseModel, Field, StrictBool, StrictInt
 from typing_extensions import TypeAliasType
 
 from shared.row_ids import MAX_ID
+from shared.web.openapi import with_example, with_page_of
 from shared.web.pagination import Page
 from shared.web.strict_routes import RequestBody
 from shared.webhooks import URL_MAX_CHARACTERS
@@ -36,7 +37,6 @@ DeliveryFailure = TypeAliasType(
     Literal["address", "dns", "connection", "tls", "timeout", "redirect", "status", "gone"],
 )
 
-LIST = "https://shop.example/api/webhooks/"
 WEBHOOK: dict[str, Any] = {
     "id": 1,
     "url": "https://shop.example/hooks/tickets",
@@ -95,9 +95,7 @@ Number = Annotated[StrictInt, Field(ge=0, le=MAX_ID)]
 class WebhookCreate(RequestBody):
     """A new webhook."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{name: WEBHOOK[name] for name in ("url", "event")}]}
-    )
+    model_config = with_example({name: WEBHOOK[name] for name in ("url", "event")})
 
     url: Url
     event: EventId | None = Field(
@@ -112,7 +110,7 @@ class WebhookCreate(RequestBody):
 class WebhookUpdate(RequestBody):
     """The fields of a webhook to change."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"enabled": True}]})
+    model_config = with_example({"enabled": True})
 
     url: Url = Field(default_factory=str)
     kinds: Kinds = Field(default_factory=list)
@@ -124,7 +122,7 @@ class WebhookUpdate(RequestBody):
 class Webhook(BaseModel):
     """A webhook, without its secret."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [WEBHOOK]})
+    model_config = with_example(WEBHOOK)
 
     id: int = Field(ge=1, le=MAX_ID)
     url: str
@@ -145,7 +143,7 @@ class Webhook(BaseModel):
 class WebhookWithSecret(Webhook):
     """A webhook, with its new secret; without it in the response to a repeated request."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [WEBHOOK | {"secret": SECRET}]})
+    model_config = with_example(WEBHOOK | {"secret": SECRET})
 
     secret: str = Field(
         default_factory=str, description="Shown only in this response: a replay has none."
@@ -155,19 +153,13 @@ class WebhookWithSecret(Webhook):
 class WebhookPage(Page[Webhook]):
     """One page of a list of webhooks."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"count": 41, "next": f"{LIST}?page=3", "previous": LIST, "results": [WEBHOOK]}
-            ]
-        }
-    )
+    model_config = with_page_of(WEBHOOK, "/api/webhooks/")
 
 
 class WebhookRewind(RequestBody):
     """The number to rewind to."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"after": 100}]})
+    model_config = with_example({"after": 100})
 
     after: Number = Field(description="The entries after this number are sent.")
     event: EventId | None = Field(
@@ -178,7 +170,7 @@ class WebhookRewind(RequestBody):
 class WebhookPosition(BaseModel):
     """The number after which the webhook receives the event."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"event": 7, "after": 100}]})
+    model_config = with_example({"event": 7, "after": 100})
 
     event: int = Field(ge=1, le=MAX_ID)
     after: int = Field(ge=0, le=MAX_ID)
@@ -187,7 +179,7 @@ class WebhookPosition(BaseModel):
 class WebhookTest(BaseModel):
     """A test delivery that will be sent."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"id": DELIVERY_ID}]})
+    model_config = with_example({"id": DELIVERY_ID})
 
     id: str = Field(description="Its `webhook-id`, the `id` of its delivery.")
 
@@ -195,7 +187,7 @@ class WebhookTest(BaseModel):
 class WebhookDelivery(BaseModel):
     """One attempt to deliver."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [DELIVERY]})
+    model_config = with_example(DELIVERY)
 
     id: str = Field(description="The `webhook-id`, the same for each attempt.")
     event: int | None = Field(
@@ -215,15 +207,4 @@ class WebhookDelivery(BaseModel):
 class WebhookDeliveryPage(Page[WebhookDelivery]):
     """One page of a list of deliveries."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "count": 41,
-                    "next": f"{LIST}1/deliveries/?page=3",
-                    "previous": f"{LIST}1/deliveries/",
-                    "results": [DELIVERY],
-                }
-            ]
-        }
-    )
+    model_config = with_page_of(DELIVERY, "/api/webhooks/1/deliveries/")

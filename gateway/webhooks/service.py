@@ -1,48 +1,37 @@
 """The use cases of a user's webhooks."""
 
 import secrets
-from collections.abc import Callable, Mapping
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 from sqlalchemy import Engine
 
+from gateway.user_transactions import UserTransactions
 from gateway.webhooks import store
-from gateway.webhooks.store import StoredWebhook
-from shared.concurrency.bounded_executor import BoundedExecutor
+from gateway.webhooks.schemas import Webhook
 from shared.config.public_url import parse_networks
 from shared.config.settings import Settings
 from shared.database.once import KeyedRequest
 from shared.errors import UrlNotAllowed
-from shared.web.pagination import CursorWanted, PageWanted
 from shared.webhooks import message_id, url_problem, written_secret
 
-WAITING_MAX = 100
 SECRET_BYTES = 32
 # Of the ids of tests whose requests have a key: the same for the same key.
 TESTS = UUID("8f6a2c1e-5d0b-4e7a-9c43-1b7de0a5f296")
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
-
-class OwnWebhooks:
+class OwnWebhooks(UserTransactions):
     """Every call may raise Unavailable: too many wait, or the database is unavailable.
 
-    All but `make` and `page` raise NotFound: the user has no such webhook. Those with `keyed` raise
-    what `once` does, and return whether an earlier request had done it.
+    All but `make` raise NotFound: the user has no such webhook. Those with `keyed` raise what
+    `once` does, and return whether an earlier request had done it.
     """
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
+        super().__init__("own-webhooks", settings, engine)
         self._settings = settings
         self._allowed = parse_networks(settings.webhook_allowed_networks)
-        self._engine = engine
-        self._threads = BoundedExecutor(
-            "own-webhooks",
-            threads=1,
-            waiting_max=WAITING_MAX,
-            timeout_seconds=settings.answer_timeout_seconds,
-        )
 
     async def make(
         self,
@@ -51,7 +40,7 @@ class OwnWebhooks:
         event_id: int | None,
         kinds: list[str],
         keyed: KeyedRequest | None = None,
-    ) -> tuple[StoredWebhook, str | None]:
+    ) -> tuple[Webhook, str | None]:
         """A new webhook and its secret; None: it was made before.
 
         Raises:
@@ -63,40 +52,28 @@ class OwnWebhooks:
         self._check(url)
         secret = secrets.token_bytes(SECRET_BYTES)
         most = self._settings.webhooks_max_of_user
-        made, is_replay = await self._run(
+        made, is_replay = await self.run(
             user_id, store.add, url, event_id, kinds, secret, most, keyed
         )
         return made, None if is_replay else written_secret(secret)
 
-    async def page(self, user_id: int, wanted: PageWanted | CursorWanted) -> dict[str, Any]:
-        """Raises what `store.page` raises."""
-        return await self._run(user_id, store.page, wanted)
-
-    async def read(self, user_id: int, webhook_id: int) -> StoredWebhook:
-        return await self._run(user_id, store.read, webhook_id)
-
-    async def change(
-        self, user_id: int, webhook_id: int, changes: Mapping[str, Any]
-    ) -> StoredWebhook:
+    async def change(self, user_id: int, webhook_id: int, changes: Mapping[str, Any]) -> Webhook:
         """Raises UrlNotAllowed."""
         if "url" in changes:
             self._check(changes["url"])
         lease_seconds = self._settings.webhook_lease_seconds
-        return await self._run(user_id, store.change, webhook_id, changes, lease_seconds)
-
-    async def delete(self, user_id: int, webhook_id: int) -> None:
-        await self._run(user_id, store.remove, webhook_id)
+        return await self.run(user_id, store.change, webhook_id, changes, lease_seconds)
 
     async def rotate(
         self, user_id: int, webhook_id: int, keyed: KeyedRequest | None = None
-    ) -> tuple[StoredWebhook, str | None]:
+    ) -> tuple[Webhook, str | None]:
         """The webhook and its new secret; None: it was rotated before.
 
         Raises:
             Conflict: it was rotated too often.
         """
         secret = secrets.token_bytes(SECRET_BYTES)
-        stored, is_replay = await self._run(user_id, store.rotate, webhook_id, secret, keyed)
+        stored, is_replay = await self.run(user_id, store.rotate, webhook_id, secret, keyed)
         return stored, None if is_replay else written_secret(secret)
 
     async def test(
@@ -104,7 +81,7 @@ class OwnWebhooks:
     ) -> tuple[str, bool]:
         """The `webhook-id` of the test that will be sent."""
         test_id = uuid4() if keyed is None else uuid5(TESTS, repr(keyed))
-        _, is_replay = await self._run(user_id, store.request_test, webhook_id, test_id, keyed)
+        _, is_replay = await self.run(user_id, store.request_test, webhook_id, test_id, keyed)
         return message_id(test_id), is_replay
 
     async def rewind(
@@ -121,30 +98,10 @@ class OwnWebhooks:
             InvalidInput: the webhook does not follow this event, or its ledger is shorter.
         """
         lease_seconds = self._settings.webhook_lease_seconds
-        stored, is_replay = await self._run(
+        stored, is_replay = await self.run(
             user_id, store.rewind, webhook_id, event_id, after, lease_seconds, keyed
         )
         return stored.event or event_id, is_replay
-
-    async def deliveries(
-        self, user_id: int, webhook_id: int, wanted: PageWanted | CursorWanted
-    ) -> dict[str, Any]:
-        """Raises what `store.deliveries` raises."""
-        return await self._run(user_id, store.deliveries, webhook_id, wanted)
-
-    async def aclose(self) -> None:
-        self._threads.close()
-
-    async def _run(
-        self,
-        user_id: int,
-        work: Callable[Concatenate[Engine, int, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        return await self._threads.run_for(
-            str(user_id), work, self._engine, user_id, *args, **kwargs
-        )
 
     def _check(self, url: str) -> None:
         problem = url_problem(

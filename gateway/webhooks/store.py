@@ -6,8 +6,6 @@ of one webhook, `NotFound` if the user has no such. `keyed`: what an earlier req
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -17,6 +15,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select, text, u
 
 from gateway.newest_first import newest_first
 from gateway.transactions import connection_transaction
+from gateway.webhooks import schemas
 from shared.database.once import KeyedRequest, once
 from shared.database.tables import (
     Event,
@@ -59,33 +58,6 @@ INSERT INTO webhook_cursors AS c (webhook_id, event_id, number) VALUES (:webhook
 ON CONFLICT (webhook_id, event_id) DO UPDATE SET number = :after, {BEGIN_ANEW}
 """)
 
-
-@dataclass(frozen=True, slots=True)
-class StoredWebhook:
-    id: int
-    url: str
-    event: int | None
-    kinds: list[str]
-    enabled: bool
-    created_at: datetime
-    disabled_at: datetime | None
-    disabled_reason: str | None
-    failing_since: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredDelivery:
-    id: str
-    event: int | None
-    first: int | None
-    last: int | None
-    attempt: int | None
-    at: datetime
-    status: int | None
-    failure: str | None
-    milliseconds: int
-
-
 FAILING_SINCE = (
     select(func.min(WebhookCursor.failing_since))
     .where(WebhookCursor.webhook_id == Webhook.id, WebhookCursor.failures > 0)
@@ -125,7 +97,7 @@ def add(
     secret: bytes,
     webhooks_max: int,
     keyed: KeyedRequest | None = None,
-) -> tuple[StoredWebhook, bool]:
+) -> tuple[schemas.Webhook, bool]:
     """Raises:
     IdempotencyKeyReused, NotFound: as `once` does.
     TokenNotValid: the user does not exist any more.
@@ -133,7 +105,7 @@ def add(
     Conflict: the user has `webhooks_max` webhooks.
     """
 
-    def make() -> StoredWebhook:
+    def make() -> schemas.Webhook:
         # Two requests of one user would both find room for a last webhook.
         user = connection.scalar(
             select(UserRow.id)
@@ -163,7 +135,7 @@ def add(
         return once(connection, keyed, make, find, attrgetter("id"))
 
 
-def read(engine: Engine, user_id: int, webhook_id: int) -> StoredWebhook:
+def read(engine: Engine, user_id: int, webhook_id: int) -> schemas.Webhook:
     with connection_transaction(engine) as connection:
         return _read(connection, user_id, webhook_id)
 
@@ -173,12 +145,12 @@ def page(engine: Engine, user_id: int, wanted: PageWanted | CursorWanted) -> dic
     webhooks = STORED.where(Webhook.user_id == user_id)
     with connection_transaction(engine) as connection:
         links, rows = newest_first(connection, webhooks, Webhook.id, wanted)
-    return links | {"results": [StoredWebhook(**row) for row in rows]}
+    return links | {"results": [schemas.Webhook(**row) for row in rows]}
 
 
 def change(
     engine: Engine, user_id: int, webhook_id: int, changes: Mapping[str, Any], lease_seconds: float
-) -> StoredWebhook:
+) -> schemas.Webhook:
     values: dict[str, Any] = {name: changes[name] for name in ("url", "kinds") if name in changes}
     with connection_transaction(engine) as connection:
         stored = _read(connection, user_id, webhook_id, lock=True)
@@ -204,7 +176,7 @@ def remove(engine: Engine, user_id: int, webhook_id: int) -> None:
 
 def rotate(
     engine: Engine, user_id: int, webhook_id: int, secret: bytes, keyed: KeyedRequest | None = None
-) -> tuple[StoredWebhook, bool]:
+) -> tuple[schemas.Webhook, bool]:
     """A new secret; the one before it signs for another day.
 
     Raises:
@@ -212,7 +184,7 @@ def rotate(
         Conflict: it has `SECRETS_MAX` that sign.
     """
 
-    def replace(connection: Connection, _stored: StoredWebhook) -> None:
+    def replace(connection: Connection, _stored: schemas.Webhook) -> None:
         of_webhook = WebhookSecret.webhook_id == webhook_id
         live = connection.scalar(
             select(func.count()).where(
@@ -235,10 +207,10 @@ def rotate(
 
 def request_test(
     engine: Engine, user_id: int, webhook_id: int, test_id: UUID, keyed: KeyedRequest | None = None
-) -> tuple[StoredWebhook, bool]:
+) -> tuple[schemas.Webhook, bool]:
     """A test that waits still is replaced. Raises IdempotencyKeyReused, as `once` does."""
 
-    def request(connection: Connection, _stored: StoredWebhook) -> None:
+    def request(connection: Connection, _stored: schemas.Webhook) -> None:
         connection.execute(update(Webhook).where(Webhook.id == webhook_id).values(test_id=test_id))
 
     return _once(engine, user_id, webhook_id, keyed, request)
@@ -252,7 +224,7 @@ def rewind(
     after: int,
     lease_seconds: float,
     keyed: KeyedRequest | None = None,
-) -> tuple[StoredWebhook, bool]:
+) -> tuple[schemas.Webhook, bool]:
     """All entries of the event after a number are sent again.
 
     Raises:
@@ -260,7 +232,7 @@ def rewind(
         InvalidInput: the webhook does not follow this event, or its ledger is shorter.
     """
 
-    def begin_anew(connection: Connection, stored: StoredWebhook) -> None:
+    def begin_anew(connection: Connection, stored: schemas.Webhook) -> None:
         if stored.event is not None and event_id not in (None, stored.event):
             raise InvalidInput(errors={"event": [f"The webhook is for event {stored.event}."]})
         if stored.event is None and event_id is None:
@@ -286,7 +258,9 @@ def deliveries(
         _read(connection, user_id, webhook_id)
         links, rows = newest_first(connection, attempts, WebhookDelivery.id, wanted)
     return links | {
-        "results": [StoredDelivery(message_id(row.pop("delivery_id")), **row) for row in rows]
+        "results": [
+            schemas.WebhookDelivery(id=message_id(row.pop("delivery_id")), **row) for row in rows
+        ]
     }
 
 
@@ -299,13 +273,13 @@ def _once(
     user_id: int,
     webhook_id: int,
     keyed: KeyedRequest | None,
-    do: Callable[[Connection, StoredWebhook], None],
-) -> tuple[StoredWebhook, bool]:
+    do: Callable[[Connection, schemas.Webhook], None],
+) -> tuple[schemas.Webhook, bool]:
     """Do it to the locked webhook, unless a request with this key has."""
     with connection_transaction(engine) as connection:
         find = partial(_read, connection, user_id)
 
-        def do_to_locked() -> StoredWebhook:
+        def do_to_locked() -> schemas.Webhook:
             stored = find(webhook_id, lock=True)
             do(connection, stored)
             return stored
@@ -315,7 +289,7 @@ def _once(
 
 def _read(
     connection: Connection, user_id: int, webhook_id: int | None, *, lock: bool = False
-) -> StoredWebhook:
+) -> schemas.Webhook:
     """Raises NotFound: the user has no such webhook."""
     found = STORED.where(Webhook.id == webhook_id, Webhook.user_id == user_id)
     if lock:
@@ -323,4 +297,4 @@ def _read(
     row = connection.execute(found).mappings().one_or_none()
     if row is None:
         raise NotFound
-    return StoredWebhook(**row)
+    return schemas.Webhook(**row)

@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.security import HTTPBearer
+from pydantic import BaseModel, ConfigDict
 
 from shared.auth.caller import KeyScope
 from shared.errors import (
@@ -147,6 +148,27 @@ KEY_SECURITY: Mapping[str, Any] = {
     "description": "A key of `POST /api/keys/`. It acts as its owner where it has the scope that"
     " an operation names; those that name none take a token only.",
 }
+
+
+def with_example(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
+
+
+def with_page_of(example: dict[str, Any], path: str) -> ConfigDict:
+    """The example is the second of three pages."""
+    url = f"https://shop.example{path}"
+    page = {"count": 41, "next": f"{url}?page=3", "previous": url, "results": [example]}
+    return with_example(page)
+
+
+def schemas_of(*models: type[BaseModel]) -> dict[str, Any]:
+    """As components of a document. FastAPI would leave the nulls of examples out."""
+    schemas: dict[str, Any] = {}
+    for model in models:
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema
+    return schemas
 
 
 def secured_by(scope: KeyScope) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from shared.config.settings import Settings
-from shared.error_reference import explained, markdown_row
+from shared.errors import problem_classes, problem_of_each_code
 from tests.system.conftest import Shop
 from tests.system.operators import PROJECT
 from tests.system.selling import WAIT, buy, put_on_sale
@@ -103,7 +103,14 @@ def test_every_snippet_prints_what_the_guide_shows(shop: Shop, tmp_path: Path) -
 
 def test_the_table_of_errors_explains_every_code() -> None:
     table = re.findall(r"^\| \d{3} \| <a id=.*$", GUIDE, flags=re.MULTILINE)
-    assert table == [markdown_row(*each) for each in explained()]
+    assert table == [
+        f'| {each.status} | <a id="{each.code}"></a>`{each.code}`'
+        f" | {each.when} | {each.what_to_do} |"
+        for each in problem_of_each_code()
+    ]
+    for problem in problem_classes():
+        if "code" in vars(problem):
+            assert {"when", "what_to_do"} <= vars(problem).keys(), problem
 
 
 def test_the_type_of_a_problem_leads_to_the_text_about_its_code(shop: Shop) -> None:

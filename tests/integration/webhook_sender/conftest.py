@@ -8,8 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.webhooks import store
-from gateway.webhooks.schemas import DEFAULT_KINDS
-from gateway.webhooks.store import StoredWebhook
+from gateway.webhooks.schemas import DEFAULT_KINDS, Webhook, WebhookDelivery
 from purchase_worker.drain import Batch, drain
 from purchase_worker.publish.results import ResultPublisher
 from shared.config.settings import Settings
@@ -72,17 +71,15 @@ class Sale:
         ticket_type = add_ticket_type(self.engine, 1_000_000, event_id=event)
         return Sale(self.engine, self.settings, owner, event, ticket_type, self.publish)
 
-    def change(self, webhook: StoredWebhook, **changes: Any) -> StoredWebhook:
+    def change(self, webhook: Webhook, **changes: Any) -> Webhook:
         lease_seconds = self.settings.webhook_lease_seconds
         return store.change(self.engine, self.owner, webhook.id, changes, lease_seconds)
 
-    def rewind(self, webhook: StoredWebhook, after: int) -> None:
+    def rewind(self, webhook: Webhook, after: int) -> None:
         lease_seconds = self.settings.webhook_lease_seconds
         store.rewind(self.engine, self.owner, webhook.id, None, after, lease_seconds)
 
-    def webhook(
-        self, url: str, event: int | None = -1, kinds: list[Any] | None = None
-    ) -> StoredWebhook:
+    def webhook(self, url: str, event: int | None = -1, kinds: list[Any] | None = None) -> Webhook:
         """By default of this event."""
         made, _ = store.add(
             self.engine,
@@ -95,10 +92,10 @@ class Sale:
         )
         return made
 
-    def read(self, webhook: StoredWebhook) -> StoredWebhook:
+    def read(self, webhook: Webhook) -> Webhook:
         return store.read(self.engine, self.owner, webhook.id)
 
-    def attempts(self, webhook: StoredWebhook) -> list[store.StoredDelivery]:
+    def attempts(self, webhook: Webhook) -> list[WebhookDelivery]:
         """Oldest first."""
         wanted = PageWanted(1, size=1_000, address="")
         page = store.deliveries(self.engine, self.owner, webhook.id, wanted)

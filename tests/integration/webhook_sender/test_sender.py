@@ -23,9 +23,8 @@ from sqlalchemy import Engine
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from gateway.accounts.store import lock, unlock
-from gateway.webhooks import store
+from gateway.webhooks import schemas, store
 from gateway.webhooks.schemas import DEFAULT_KINDS
-from gateway.webhooks.store import StoredWebhook
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.epoch import renew_epoch
@@ -706,7 +705,7 @@ async def test_those_that_are_gone_are_not_remembered_as_slow(
     deleted, disabled, other = (sale.webhook(f"{receiver.url}/hooks") for _ in range(3))
     async with sender_here(settings) as sending:
 
-        async def slow_are(*webhooks: StoredWebhook) -> None:
+        async def slow_are(*webhooks: schemas.Webhook) -> None:
             ids = {webhook.id for webhook in webhooks}
             await asyncio.to_thread(eventually, lambda: _equal(sending.slow, ids))
 
@@ -893,7 +892,7 @@ async def test_only_webhooks_with_new_attempts_are_cleaned(
     sale.change(tested, enabled=False)
     sale.other().webhook(f"{receiver.url}/idle")
 
-    def attempted(*webhooks: StoredWebhook) -> None:
+    def attempted(*webhooks: schemas.Webhook) -> None:
         assert {id_ for ids in cleaned for id_ in ids} == {webhook.id for webhook in webhooks}
         assert cleaned[-1] <= {failing.id}  # which is tried again and again
 
