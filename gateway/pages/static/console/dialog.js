@@ -24,22 +24,18 @@ export function ask(question, sentences, act, { confirm, danger = false, fields,
   const button = $("[type=submit]", dialog);
   button.textContent = confirm;
   button.classList.toggle("danger", danger);
-  document.body.append(dialog);
-  return new Promise((resolve) => {
-    let result = null;
-    onSubmit(form, async (key) => {
-      result = (await act(readForm(form), key)) ?? true;
-      dialog.close();
-    });
-    // What is under way has an outcome, perhaps a secret that is shown once.
-    dialog.addEventListener("cancel", (event) => isBusy(form) && event.preventDefault());
-    $(".dismiss", dialog).addEventListener("click", () => isBusy(form) || dialog.close());
-    dialog.addEventListener("close", () => {
-      dialog.remove();
-      resolve(result);
-    });
-    dialog.showModal();
+  let result = null;
+  onSubmit(form, async (key) => {
+    result = (await act(readForm(form), key)) ?? true;
+    dialog.close();
   });
+  return showForm(dialog, form).then(() => result);
+}
+
+/** Shows a form until it is closed: not while it is sent, as the outcome may be a secret. */
+export function showForm(dialog, form) {
+  $(".dismiss", dialog).addEventListener("click", () => isBusy(form) || dialog.close());
+  return showUntil(dialog, () => !isBusy(form));
 }
 
 /** Shows a secret that is shown once, until it is stored. */
@@ -48,13 +44,25 @@ export function showSecret(title, secret, advice) {
   $("h2", dialog).textContent = title;
   $("code", dialog).textContent = secret;
   $(".advice", dialog).textContent = advice;
-  document.body.append(dialog);
   $(".copy", dialog).addEventListener("click", (event) => copy(event.currentTarget, secret));
-  // Escape would lose it.
-  dialog.addEventListener("cancel", (event) => event.preventDefault());
-  $(".stored", dialog).addEventListener("click", () => dialog.close());
+  let isStored = false;
+  $(".stored", dialog).addEventListener("click", () => {
+    isStored = true;
+    dialog.close();
+  });
+  return showUntil(dialog, () => isStored);
+}
+
+/** Shows it until it is closed. A page can refuse one Escape, not the next: then it opens again. */
+function showUntil(dialog, mayClose) {
+  document.body.append(dialog);
+  dialog.addEventListener("cancel", (event) => mayClose() || event.preventDefault());
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
+      if (!mayClose()) {
+        dialog.showModal();
+        return;
+      }
       dialog.remove();
       resolve();
     });

@@ -44,16 +44,27 @@ class EventList {
     this.#next = null;
     $(".more", this.#view).hidden = true;
     $("tbody", this.#view).replaceChildren();
+    $("[data-count]", this.#view).textContent = "–";
+    this.#sayInstead("");
     const query = new URLSearchParams({ owner: "me", ordering: "-start_time" });
     if (search.trim()) query.set("search", search.trim());
-    await this.#page(`?${query}`);
-    if (nth !== this.#loads) return;
-    const none = this.#rows.size === 0;
-    $(".empty", this.#view).hidden = !none;
-    $(".empty", this.#view).textContent = search.trim()
+    try {
+      await this.#page(`?${query}`);
+    } catch (error) {
+      if (nth === this.#loads) this.#sayInstead("The list could not be read.");
+      throw error;
+    }
+    if (nth !== this.#loads || this.#rows.size > 0) return;
+    this.#sayInstead(search.trim()
       ? "No event of yours has these words."
-      : "You have no events yet. Create one: it is not public until you publish it.";
-    $("table", this.#view).hidden = none;
+      : "You have no events yet. Create one: it is not public until you publish it.");
+  }
+
+  /** In place of the table; "": the table. */
+  #sayInstead(words) {
+    $(".empty", this.#view).textContent = words;
+    $(".empty", this.#view).hidden = !words;
+    $("table", this.#view).hidden = Boolean(words);
   }
 
   /** Once at a time; another try continues where this one failed. */

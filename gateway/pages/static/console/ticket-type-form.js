@@ -3,7 +3,7 @@
 import { request } from "../core/api.js";
 import { $, clone } from "../core/dom.js";
 import { read, save } from "./conflict.js";
-import { ask } from "./dialog.js";
+import { ask, showForm } from "./dialog.js";
 import { fillForm, onSubmit, readForm, tidy, zone } from "./form.js";
 import { announce, onClick } from "./page.js";
 
@@ -38,19 +38,12 @@ export async function editTicketType(event, id, signal) {
       if (await deleteType(resource)) close();
     });
   }
-  document.body.append(dialog);
-  $(".dismiss", dialog).addEventListener("click", () => dialog.close());
-  dialog.showModal();
   function close() {
     changed = true;
     dialog.close();
   }
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
-      dialog.remove();
-      resolve(changed);
-    });
-  });
+  await showForm(dialog, form);
+  return changed;
 }
 
 async function create(form, event, key) {
