@@ -276,6 +276,30 @@ def test_a_telephone_that_slept_asks_before_it_sends_again(
     heading(page, "You have your tickets")
 
 
+def test_what_arrived_is_shown_to_who_no_longer_wants_it(
+    visitors: Visitors, shop: Shop, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("ERR_CONNECTION_RESET")
+    page = visitors.visitor()
+    username = opened_and_signed_in(page, publish(organiser, {"hold_seconds": 3600}))
+
+    def lose_the_response(route: Route) -> None:
+        route.fetch()
+        route.abort("connectionreset")
+
+    page.route(f"**{PURCHASES}", lose_the_response)
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    trouble(page)
+    page.evaluate(HOURS_LATER)
+    heading(page, "Do you still want these tickets?")
+    page.unroute_all()
+    page.get_by_role("button", name="No", exact=True).click()
+    heading(page, "Your tickets are reserved")
+    expect(page.get_by_role("button", name="Give back")).to_be_visible()
+    (held,) = client_of(shop, username).get(PURCHASES).json()["results"]
+    assert held["status"] == "held"
+
+
 def test_two_windows_and_reloads_are_one_purchase(
     visitors: Visitors, shop: Shop, organiser: httpx.Client
 ) -> None:
@@ -517,6 +541,20 @@ def test_a_refusal_to_give_back_is_gone_when_it_is_asked_again(
     give_back.click()
     expect(dialog.get_by_role("button", name="Keep them")).to_be_visible()
     expect(dialog.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_sign_out_that_fails_is_said(visitors: Visitors, organiser: httpx.Client) -> None:
+    visitors.expect_problem("503 to DELETE .*/session/")
+    page = visitors.visitor()
+    opened_and_signed_in(page, publish(organiser, {}))
+    page.route("**/session/", lambda route: route.fulfill(status=503), times=1)
+    sign_out, alert = page.get_by_role("button", name="Sign out"), page.get_by_role("alert")
+    sign_out.click()
+    expect(alert).to_contain_text("The server is busy right now.")
+    expect(sign_out).to_be_visible()
+    sign_out.click()
+    expect(sign_out).to_be_hidden()
+    expect(alert).to_be_hidden()
 
 
 def test_an_open_page_says_that_its_figures_may_be_old(

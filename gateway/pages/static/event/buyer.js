@@ -43,27 +43,31 @@ export class Buyer extends EventTarget {
   }
 
   /**
-   * Goes on with the user's purchase, also with one from another device; null: signed out.
+   * Goes on with what the user pressed for; null: signed out.
    *
    * @param {boolean} asks - before an attempt is sent, however recent
    */
-  async resume(user, asks) {
+  resume(user, asks) {
     this.#name = user && `eventify purchase ${new URL(root).pathname} ${this.event} ${user.id}`;
     const attempt = stored(this.#name);
     this.#take(attempt && { ...attempt, at: asks ? 0 : attempt.at });
-    if (this.#attempt !== null) return;
-    const open = (await this.purchases()).find(({ status }) => /queued|held/.test(status));
-    if (open && this.#attempt === null) this.#take({ id: open.id });
   }
 
-  /** The user's latest purchases of this event, as soon as they can be read. */
+  /**
+   * The user's latest purchases of this event, as soon as they can be read. Goes on with one that
+   * is open: from another device, or of a press that was no longer wanted and has arrived.
+   */
   async purchases() {
-    for (let failures = 0; this.#name !== null; failures += 1) {
+    for (let failures = 0; this.#name; failures += 1) {
       const name = this.#name;
       try {
         const { body } = await request("GET", `${PURCHASES}?page_size=100`);
         // Somebody else may have signed in meanwhile.
-        if (name === this.#name) return body.results.filter(({ event }) => event === this.event);
+        if (name !== this.#name) continue;
+        const purchases = body.results.filter(({ event }) => event === this.event);
+        const open = purchases.find(({ status }) => /queued|held/.test(status));
+        if (open && !this.#attempt && !this.state.error) this.#take({ id: open.id });
+        return purchases;
       } catch (error) {
         if (!mayRecover(error)) break;
         await pause(retrySeconds(error, failures));

@@ -29,13 +29,10 @@ const acts = {
     cart = whatWasLeft(buyer.state.purchase);
     buyer.acknowledge();
   },
-  sign: () => ((leaves = session.user) ? session.signOut().catch(() => (leaves = null)) : signIn()),
-  giveBack() {
-    say({ releaseError: null });
-    giveBack.showModal();
-  },
+  sign: () => (session.user ? (leaves ??= session.signOut().catch(refuse)) : signIn()),
+  giveBack: () => giveBack.showModal(),
   keep: () => giveBack.close(),
-  release: () => buyer.release().catch((error) => say({ releaseError: words.refusal(error) })),
+  release: () => buyer.release().catch(refuse),
   step({ value, dataset }) {
     const type = sale.ticket_types.find(({ id }) => id === Number(value));
     cart = mended(cart, sale);
@@ -58,6 +55,12 @@ async function signIn(reason, goingOn) {
     return navigator.onLine && location.reload();
   }
   return (goesOn = await $("sign-in-dialog").ask(reason));
+}
+
+/** Says why nothing came of a press; the next one empties it. */
+function refuse(error) {
+  say({ failure: words.refusal(error) });
+  leaves = null;
 }
 
 async function buy() {
@@ -127,13 +130,15 @@ async function start(failures = 0) {
     if (session.user === null) await import("../core/sign-in.js");
   } catch (error) {
     await pause(retrySeconds(error, failures));
-    await start(failures + 1);
+    start(failures + 1);
   }
 }
 
 document.addEventListener("click", ({ target }) => {
   const pressed = target.closest("[data-act]");
-  if (pressed && pressed.ariaDisabled !== "true") acts[pressed.dataset.act](pressed);
+  if (!pressed || pressed.ariaDisabled === "true") return;
+  say({ failure: null });
+  acts[pressed.dataset.act](pressed);
 });
 $("#cart").addEventListener("submit", (submitted) => {
   submitted.preventDefault();
