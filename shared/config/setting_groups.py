@@ -284,7 +284,7 @@ class PurchaseSettings(BaseModel, defer_build=True):
     wait_max_seconds: PositiveInt = 30
     """`?wait=` and `Prefer: wait=`; most proxies close a silent connection after 60 s."""
     waiting_max_rows: NonNegativeInt = 20_000
-    """Concurrent long polls and event streams; each takes about 9 KiB. Beyond, a long poll is
+    """Concurrent long polls and event streams; each takes about 11 KiB. Beyond, a long poll is
     answered at once, and an event stream with 503. 0 turns waiting off."""
     waiting_max_rows_of_user: PositiveInt = 200
     """The same for each user, and each buyer of an API key: five purchases a second that wait for
