@@ -144,7 +144,7 @@ FORBIDDEN_TO_ALL = (
         statement.format(table=table)
         for table in RIGHTS
         for statement in (
-            "TRUNCATE {table} CASCADE",
+            "TRUNCATE {table}",
             "DROP TABLE {table} CASCADE",
             "ALTER TABLE {table} DISABLE TRIGGER ALL",
             "ALTER TABLE {table} DISABLE TRIGGER USER",
