@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from playwright.sync_api import Page
 
 from gateway.pages.files import asset_hash, assets
+from tests.support.http_servers import Quiet, serving
 
 CORE = f"/assets/{asset_hash()}/core"
 BLANK = b"<!DOCTYPE html><html lang=en><title>Test</title>"
@@ -39,7 +40,7 @@ class ScriptedServer:
 def scripted_server() -> Iterator[ScriptedServer]:
     scripted, files = ScriptedServer(), assets()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path.startswith("/api/"):
                 scripted.requests.append(self.headers)
@@ -51,19 +52,9 @@ def scripted_server() -> Iterator[ScriptedServer]:
             self.end_headers()
             self.wfile.write(file.plain.body if file else BLANK)
 
-        def log_message(self, *_: object) -> None:
-            """Nothing: pytest shows what matters."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    scripted.url = f"http://127.0.0.1:{server.server_port}/"
-    try:
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        scripted.url = f"{url}/"
         yield scripted
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def responding(status: int, body: bytes = b"", **headers: str) -> Response:

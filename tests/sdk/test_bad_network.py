@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Lock
 from uuid import uuid4
 
 import httpx2
@@ -13,6 +13,7 @@ import pytest
 from eventify_client import AsyncClient, Client, EventifyError, errors
 
 from tests.sdk.conftest import token_of
+from tests.support.http_servers import Quiet, serving
 from tests.system.conftest import Shop
 from tests.system.selling import put_on_sale
 
@@ -22,7 +23,6 @@ FAULTS = ("lost", "ok", "unavailable", "ok", "half", "ok", "ok", "refused", "ok"
 
 
 class BadNetwork(ThreadingHTTPServer):
-    daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, shop: Shop, *faults: str) -> None:
@@ -40,17 +40,11 @@ class BadNetwork(ThreadingHTTPServer):
 
     @contextmanager
     def running(self) -> Iterator["BadNetwork"]:
-        thread = Thread(target=self.serve_forever, args=(0.02,))
-        thread.start()
-        try:
+        with serving(self):
             yield self
-        finally:
-            self.shutdown()
-            thread.join()
-            self.server_close()
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Quiet, BaseHTTPRequestHandler):
     server: BadNetwork
 
     def serve(self) -> None:
@@ -81,9 +75,6 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer.content)
 
     do_GET = do_POST = serve  # noqa: N815 - the base class's names
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 def bought_by(token: str, shop: Shop) -> list[str]:

@@ -1,12 +1,13 @@
 """A collector of traces: takes what OpenTelemetry sends by OTLP over HTTP, and keeps it."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.support.http_servers import Quiet, serving
 
 
 class CollectedSpan(NamedTuple):
@@ -41,7 +42,7 @@ class Collector:
 def a_collector() -> Iterator[Collector]:
     """Listens on a port of its own until the block ends."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             assert self.path == "/v1/traces"
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -49,16 +50,9 @@ def a_collector() -> Iterator[Collector]:
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            """Nobody wants to read of each request."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        collector = Collector(f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        collector = Collector(url)
         yield collector
-        server.shutdown()
-        thread.join()
 
 
 def collected(request: ExportTraceServiceRequest) -> Iterator[CollectedSpan]:

@@ -1,7 +1,6 @@
 """An OpenID Connect issuer: a real HTTP server with a token endpoint and a JWK Set."""
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from uuid import uuid4
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from tests.support.http_servers import Quiet, serving
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 Respond = Callable[[BaseHTTPRequestHandler], None]
@@ -88,14 +89,8 @@ class Issuer:
 
     @contextmanager
     def running(self) -> Iterator["Issuer"]:
-        thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
+        with serving(self._server):
             yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
 
 
 def jwks_of(keys: Mapping[str, PrivateKey]) -> dict[str, Any]:
@@ -127,7 +122,7 @@ def _issuer_of(request: BaseHTTPRequestHandler) -> Issuer:
 
 
 def _handler_of(of: Issuer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         issuer = of
 
         def do_GET(self) -> None:
@@ -140,9 +135,6 @@ def _handler_of(of: Issuer) -> type[BaseHTTPRequestHandler]:
             claims = dict(parse_qsl(self.rfile.read(length).decode()))
             answer = {"access_token": of.token(**claims), "token_type": "Bearer"}
             respond_with(json.dumps(answer).encode())(self)
-
-        def log_message(self, *_: object) -> None:
-            pass
 
     return Handler
 

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.http_servers import Quiet, serving
+
 
 class Request(NamedTuple):
     """What came to a path. `at`: of the monotonic clock, when it was read."""
@@ -133,7 +135,6 @@ def self_signed(folder: Path) -> tuple[str, str]:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
     # Hundreds connect at once; beyond its five, the kernel would let each wait for seconds.
     request_queue_size = 1_024
 
@@ -172,14 +173,8 @@ class Receiver:
 
     @contextmanager
     def running(self) -> Iterator["Receiver"]:
-        thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
+        with serving(self._server):
             yield self
-        finally:
-            self._server.shutdown()
-            thread.join()
-            self._server.server_close()
 
     def received(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
@@ -200,7 +195,7 @@ class Receiver:
 
 
 def _handler_of(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         # A client that vanished must not keep a thread for good.
         timeout = 30
@@ -212,8 +207,5 @@ def _handler_of(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             receiver.requests.append(Request(self.path, "", {}, b"", time.monotonic()))
             self.send_response(200)
             self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
 
     return Handler

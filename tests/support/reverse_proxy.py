@@ -1,11 +1,12 @@
 """A reverse proxy that mounts a service under a path, as nginx's `location /tickets/` does."""
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from tests.support.http_servers import Quiet, serving
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def reverse_proxy(upstream: str, prefix: str, headers: Mapping[str, str]) -> Ite
     """
     to = urlsplit(upstream)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         def pass_on(self) -> None:
             if not self.path.startswith(f"{prefix}/"):
                 self.send_error(404)
@@ -41,16 +42,5 @@ def reverse_proxy(upstream: str, prefix: str, headers: Mapping[str, str]) -> Ite
 
         do_GET = do_POST = do_PATCH = do_DELETE = pass_on  # noqa: N815 # http.server's names
 
-        def log_message(self, *_: object) -> None:
-            """Nothing: pytest shows what matters."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}{prefix}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield f"{url}{prefix}"

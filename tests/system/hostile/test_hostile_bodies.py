@@ -242,16 +242,8 @@ def test_of_a_name_that_stands_twice_the_last_counts(target: Target, attacker: A
 @pytest.mark.parametrize(
     ("framing", "body"),
     [
-        (b"Content-Length: -1", b"{}"),
-        (b"Content-Length: 2, 2", b"{}"),
-        (b"Content-Length: 2\r\nContent-Length: 3", b"{}"),
-        (b"Content-Length: 0x2", b"{}"),
-        (b"Content-Length: 99999999999999999999999", b"{}"),
-        (b"Content-Length: 2\r\nTransfer-Encoding: chunked", b"2\r\n{}\r\n0\r\n\r\n"),
-        (b"Transfer-Encoding: chunked, identity", b"{}"),
+        # What is wrong in the head is in `tests/system/wire/table.py`: no route sees any of it.
         (b"Transfer-Encoding: chunked", b"x\r\n{}\r\n0\r\n\r\n"),
-        (b"Transfer-Encoding: chunked", b"-2\r\n{}\r\n0\r\n\r\n"),
-        (b"Transfer-Encoding: chunked", b"ffffffffffffffffff\r\n{}\r\n0\r\n\r\n"),
         (b"Transfer-Encoding: chunked", b"1\r\n{}\r\n0\r\n\r\n"),
         (b"Transfer-Encoding: chunked", b"2\r\n{}\r\n0\r\nX-Trailer: y\r\n\r\n"),
         (b"Transfer-Encoding: chunked", b"1000\r\n" + b" " * 4096 + b"\r\n0\r\n\r\n"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from loadtests.answers import ClientResponse
 from loadtests.client import ClientConnection, ResponseReader
 
+pytestmark = pytest.mark.anyio
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 # Far longer than anything here takes: what hangs fails.
 LIMIT_SECONDS = 10.0
@@ -80,87 +81,69 @@ class Echo:
             write_answer(writer, path)
 
 
-def test_requests_share_one_connection() -> None:
-    async def story() -> None:
-        echo = Echo()
-        async with connected_to(echo) as connection:
-            answers = [await get(connection, path) for path in ("/a", "/b")]
-        assert [answer.body for answer in answers] == [b"/a", b"/b"]
-        assert echo.connections == 1
-
-    asyncio.run(story())
+async def test_requests_share_one_connection() -> None:
+    echo = Echo()
+    async with connected_to(echo) as connection:
+        answers = [await get(connection, path) for path in ("/a", "/b")]
+    assert [answer.body for answer in answers] == [b"/a", b"/b"]
+    assert echo.connections == 1
 
 
-def test_the_answer_of_a_cancelled_request_is_not_the_next_ones() -> None:
-    async def story() -> None:
-        echo = Echo()
-        async with connected_to(echo) as connection:
-            cancelled = asyncio.create_task(get(connection, "/slow"))
-            await echo.slow_arrived.wait()
-            cancelled.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await cancelled
-            echo.slow_may_go.set()
-            assert (await get(connection, "/next")).body == b"/next"
-
-    asyncio.run(story())
+async def test_the_answer_of_a_cancelled_request_is_not_the_next_ones() -> None:
+    echo = Echo()
+    async with connected_to(echo) as connection:
+        cancelled = asyncio.create_task(get(connection, "/slow"))
+        await echo.slow_arrived.wait()
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        echo.slow_may_go.set()
+        assert (await get(connection, "/next")).body == b"/next"
 
 
-def test_the_answer_of_a_request_that_took_too_long_is_not_the_next_ones() -> None:
-    async def story() -> None:
-        echo = Echo()
-        async with connected_to(echo) as connection:
-            with pytest.raises(TimeoutError):
-                await get(connection, "/slow", timeout_seconds=0.01)
-            echo.slow_may_go.set()
-            assert (await get(connection, "/next")).body == b"/next"
-
-    asyncio.run(story())
+async def test_the_answer_of_a_request_that_took_too_long_is_not_the_next_ones() -> None:
+    echo = Echo()
+    async with connected_to(echo) as connection:
+        with pytest.raises(TimeoutError):
+            await get(connection, "/slow", timeout_seconds=0.01)
+        echo.slow_may_go.set()
+        assert (await get(connection, "/next")).body == b"/next"
 
 
-def test_a_connection_that_was_closed_while_idle_is_opened_again() -> None:
+async def test_a_connection_that_was_closed_while_idle_is_opened_again() -> None:
     async def one_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         write_answer(writer, await read_path(reader))
 
-    async def story() -> None:
-        async with connected_to(one_request) as connection:
-            for path in ("/a", "/b"):
-                assert (await get(connection, path)).body == path.encode()
-                await has_lost(connection)
-
-    asyncio.run(story())
+    async with connected_to(one_request) as connection:
+        for path in ("/a", "/b"):
+            assert (await get(connection, path)).body == path.encode()
+            await has_lost(connection)
 
 
-def test_a_connection_that_the_server_says_it_closes_is_not_used_again() -> None:
+async def test_a_connection_that_the_server_says_it_closes_is_not_used_again() -> None:
     async def last_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         write_answer(writer, await read_path(reader), "Connection: close")
         await reader.read()  # until the client closes: a request sent here would get no answer
 
-    async def story() -> None:
-        async with connected_to(last_answer) as connection:
-            for path in ("/a", "/b"):
-                assert (await get(connection, path)).body == path.encode()
-
-    asyncio.run(story())
+    async with connected_to(last_answer) as connection:
+        for path in ("/a", "/b"):
+            assert (await get(connection, path)).body == path.encode()
 
 
-def test_a_connection_lost_before_the_answer_is_an_error_and_the_next_request_works() -> None:
-    async def story() -> None:
-        echo = Echo()
+async def test_a_connection_lost_before_the_answer_is_an_error_and_the_next_request_works() -> None:
+    echo = Echo()
 
-        async def lost_at_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if echo.connections == 0:
-                echo.connections += 1
-                await read_path(reader)
-            else:
-                await echo(reader, writer)
+    async def lost_at_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if echo.connections == 0:
+            echo.connections += 1
+            await read_path(reader)
+        else:
+            await echo(reader, writer)
 
-        async with connected_to(lost_at_first) as connection:
-            with pytest.raises(ConnectionResetError):
-                await get(connection, "/lost")
-            assert (await get(connection, "/next")).body == b"/next"
-
-    asyncio.run(story())
+    async with connected_to(lost_at_first) as connection:
+        with pytest.raises(ConnectionResetError):
+            await get(connection, "/lost")
+        assert (await get(connection, "/next")).body == b"/next"
 
 
 class Answers(ResponseReader):

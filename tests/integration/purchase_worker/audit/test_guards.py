@@ -16,7 +16,6 @@ from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
-from shared.database.rights import CATALOG, GATEWAY, READER, WORKER
 from tests.support.factories import (
     add_event,
     add_ticket_type,
@@ -690,25 +689,6 @@ def test_every_guard_of_the_schema_is_tried(guarded: Engine) -> None:
 def test_a_place_in_the_queue_cannot_be_chosen(guarded: Engine) -> None:
     chosen = purchase(seq="-1").replace("OVERRIDING SYSTEM VALUE", "")
     assert isinstance(error_of(guarded, chosen), psycopg2.errors.GeneratedAlways)
-
-
-SERVICES = (GATEWAY, CATALOG, WORKER, READER)
-CHANGES = [
-    change
-    for table in ("requests", "ledger", "batches", "work_list", "lanes", "counters")
-    for change in (
-        f"UPDATE {table} SET event_id = event_id",
-        f"DELETE FROM {table}",
-        f"TRUNCATE {table}",
-    )
-]
-
-
-@pytest.mark.parametrize("role", SERVICES)
-@pytest.mark.parametrize("change", CHANGES)
-def test_no_service_changes_what_was_written(guarded: Engine, role: str, change: str) -> None:
-    error = error_of(guarded, f"SET LOCAL ROLE {role}; {change}")
-    assert isinstance(error, psycopg2.errors.InsufficientPrivilege)
 
 
 @pytest.mark.parametrize("statement", RIGHT)

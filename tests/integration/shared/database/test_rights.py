@@ -56,7 +56,6 @@ from tests.support.servers import new_database, run_admin
 
 __all__ = ["empty_engine"]
 
-ANYBODY = (GATEWAY, CATALOG, WORKER, READER)
 NEW_REQUEST = (
     "INSERT INTO requests (id, event_id, user_id, ticket_type_id, quantity, unit_price, currency{})"
     " SELECT gen_random_uuid(), 1001, 1, 2001, 1, 25, 'EUR'{}"
@@ -145,7 +144,7 @@ FORBIDDEN_TO_ALL = (
         statement.format(table=table)
         for table in RIGHTS
         for statement in (
-            "TRUNCATE {table} CASCADE",
+            "TRUNCATE {table}",
             "DROP TABLE {table} CASCADE",
             "ALTER TABLE {table} DISABLE TRIGGER ALL",
             "ALTER TABLE {table} DISABLE TRIGGER USER",
@@ -336,20 +335,22 @@ def logins(owner: Engine) -> Iterator[dict[str, psycopg2.extensions.connection]]
         run(owner, f"DROP ROLE {role}_login")
 
 
-@pytest.mark.parametrize(
-    ("role", "statement"),
-    [
-        *((role, statement) for role, statements in FORBIDDEN.items() for statement in statements),
-        *((role, statement) for role in ANYBODY for statement in FORBIDDEN_TO_ALL),
-    ],
-)
+@pytest.mark.parametrize("role", ROLES)
 def test_a_role_has_no_other_rights(
-    logins: dict[str, psycopg2.extensions.connection], role: str, statement: str
+    logins: dict[str, psycopg2.extensions.connection], role: str
 ) -> None:
-    connection = logins[role]
-    name = connection.info.dbname
-    with connection.cursor() as cursor, pytest.raises(errors.InsufficientPrivilege):
-        cursor.execute(statement.replace("{database}", name))
+    tried = (*FORBIDDEN.get(role, ()), *FORBIDDEN_TO_ALL)
+    allowed = [statement for statement in tried if not is_denied(logins[role], statement)]
+    assert not allowed, allowed
+
+
+def is_denied(connection: psycopg2.extensions.connection, statement: str) -> bool:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement.replace("{database}", connection.info.dbname))
+    except psycopg2.Error as error:
+        return isinstance(error, errors.InsufficientPrivilege)
+    return False
 
 
 @pytest.mark.parametrize(("role", "statement", "guard"), REFUSED_BY_A_GUARD)

@@ -54,11 +54,14 @@ VALUES = [
     *('["crit"]', '["b64"]', '["exp"]', '"b64"', '{"jwk":{}}', "tru", "nul", "// x", ""),
     *('"01a2035e-7a5b-7c3d-8f4e-2b1a9c8d7e6f"', '"01a2035e7a5b7c3d8f4e2b1a9c8d7e6f"', '"x"'),
 ]
+# Those that decide something, in each spelling; and one that does not.
+READ = [
+    *("alg", "typ", "kid", "crit", "b64", "iss", "aud", "sub", "jti", "iat", "exp", "nbf"),
+    *("\\u0061lg", "e\\u0078p", "ex\\u0070", "nb\\u0066", "x"),
+]
 NAMES = [
-    *("alg", "typ", "kid", "crit", "b64", "jwk", "jku", "x5c", "x5u", "cty", "zip", "enc"),
-    *("iss", "aud", "sub", "jti", "iat", "exp", "nbf", "x", ""),
-    *("Alg", "EXP", "\\u0061lg", "e\\u0078p", "ex\\u0070", "nb\\u0066", "typ\\u0000", "a\\"),
-    *("\udcff", "exp ", "\\/exp"),
+    *(*READ, "jwk", "jku", "x5c", "x5u", "cty", "zip", "enc", "", "Alg", "EXP"),
+    *("typ\\u0000", "a\\", "\udcff", "exp ", "\\/exp"),
 ]
 # What is put between two tokens of JSON.
 SPACES = st.sampled_from(["", " ", "\n", "\t", "\r\n", "\f", "\u00a0", "\ufeff", "\x00", "/**/"])
@@ -221,7 +224,8 @@ def test_a_token_with_one_more_member_that_pyjwt_refuses_is_refused(
     verifier: TokenVerifier, signing_key: SigningKey, name: str
 ) -> None:
     header, claims = [*good_header(signing_key).items()], [*GOOD_CLAIMS.items()]
-    for member in [(name, value) for value in VALUES]:
+    # Of the other names, one that was taken for `exp` would be read.
+    for member in [(name, value) for value in (VALUES if name in READ else [str(NOW + 99)])]:
         for raw in (
             (json_object([*header, member]), json_object(claims)),
             (json_object(header), json_object([*claims, member])),

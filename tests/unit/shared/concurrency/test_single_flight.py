@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
 
 from shared.concurrency.single_flight import SingleFlight
+
+pytestmark = pytest.mark.anyio
 
 
 class Costly:
@@ -26,11 +26,6 @@ class Costly:
         return number
 
 
-def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    return lambda: asyncio.run(test())
-
-
-@on_a_loop
 async def test_concurrent_requests_get_the_same_result() -> None:
     costly = Costly()
     shared = SingleFlight(costly, burst=9, per_second=1e-9)
@@ -42,7 +37,6 @@ async def test_concurrent_requests_get_the_same_result() -> None:
     assert await asyncio.gather(*askers[1:]) == [1] * 99
 
 
-@on_a_loop
 async def test_a_failure_is_shared_too() -> None:
     costly = Costly()
     costly.go_on.set()
@@ -53,7 +47,6 @@ async def test_a_failure_is_shared_too() -> None:
     assert await shared.get() == 3
 
 
-@on_a_loop
 async def test_after_a_burst_the_last_result_is_given_until_the_next_call_is_due() -> None:
     costly = Costly()
     costly.go_on.set()
@@ -67,7 +60,6 @@ async def test_after_a_burst_the_last_result_is_given_until_the_next_call_is_due
     assert costly.calls == 5
 
 
-@on_a_loop
 async def test_a_single_request_gets_a_fresh_result() -> None:
     costly = Costly()
     costly.go_on.set()

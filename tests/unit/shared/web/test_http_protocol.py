@@ -21,6 +21,8 @@ HEAD = b"HEAD / HTTP/1.1\r\nHost: here\r\n\r\n"
 GET = b"GET /%b HTTP/1.1\r\nHost: here\r\n\r\n"
 LENGTH = b"Content-Length: %d\r\n\r\n%b"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+# Of the event loop. An application here has answered a packet after three.
+ANSWERED_TURNS = 5
 
 
 class Limited(Connection):
@@ -138,9 +140,9 @@ async def answered(connection: Connection, wire: Wire, request: bytes, answers: 
     return b"".join(wire.written)
 
 
-async def settled() -> None:
+async def settled(turns: int = 50) -> None:
     """Each task that can go on has done so."""
-    for _ in range(50):
+    for _ in range(turns):
         await asyncio.sleep(0)
 
 
@@ -149,7 +151,8 @@ async def converse(app: ASGIApp, *packets: bytes) -> Wire:
     connection, wire = connect(app)
     for packet in packets:
         connection.data_received(packet)
-        await settled()
+        await settled(ANSWERED_TURNS)
+    await settled()
     connection.connection_lost(None)
     return wire
 
