@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -43,7 +43,7 @@ def work() -> Work:
 
 
 @pytest.fixture
-async def make(work: Work) -> AsyncIterator[MakeExecutor]:
+def make(work: Work) -> Iterator[MakeExecutor]:
     with ExitStack() as stack:
 
         def make(threads: int = 1, waiting_max: int = 10, **limits: float) -> BoundedExecutor:
