@@ -127,7 +127,8 @@ class AuditRunner:
                 # Each would leave a file of counters until they are read.
                 env={name: it for name, it in os.environ.items() if name != DIRECTORY_VARIABLE},
             )
-        except OSError as error:  # too many processes, for example: it is given back
+        except OSError as error:  # too many processes, for example: it is given back, for a while
+            self._claim_at = now + LEASE_SECONDS
             logger.warning("audit_interrupted", event_id=event_id, error=str(error))
 
     def _watch(self, process: subprocess.Popen[bytes], now: float) -> None:

@@ -300,6 +300,21 @@ def test_what_arrived_is_shown_to_who_no_longer_wants_it(
     assert held["status"] == "held"
 
 
+def test_what_is_held_for_a_customer_is_not_taken_for_the_organisers_own(
+    visitors: Visitors, shop: Shop, organiser: httpx.Client
+) -> None:
+    page = visitors.visitor()
+    owner = client_of(shop, opened_and_signed_in(page, publish(organiser)))
+    sale = publish(owner, {"hold_seconds": 3600})
+    key = owner.post("/api/keys/", json={"name": "Shop", "scopes": ["purchase"]}).json()["key"]
+    wanted = {"ticket_type": sale.ticket_types[0], "quantity": 1, "buyer": "customer-1"}
+    assert shop.client(key).post(PURCHASES, json=wanted, headers=WAIT).json()["status"] == "held"
+    with page.expect_response(f"**{PURCHASES}?*"):
+        opened(page, sale)
+    page.wait_for_timeout(500)
+    expect(page.get_by_role("button", name="Buy 1 ticket")).to_be_visible()
+
+
 def test_two_windows_and_reloads_are_one_purchase(
     visitors: Visitors, shop: Shop, organiser: httpx.Client
 ) -> None:

@@ -54,8 +54,8 @@ export class Buyer extends EventTarget {
   }
 
   /**
-   * The user's latest purchases of this event, as soon as they can be read. Goes on with one that
-   * is open: from another device, or of a press that was no longer wanted and has arrived.
+   * The user's latest purchases of this event, none for a `buyer`, as soon as they can be read.
+   * Goes on with an open one: from another device, or of a press that was no longer wanted.
    */
   async purchases() {
     for (let failures = 0; this.#name; failures += 1) {
@@ -64,7 +64,8 @@ export class Buyer extends EventTarget {
         const { body } = await request("GET", `${PURCHASES}?page_size=100`);
         // Somebody else may have signed in meanwhile.
         if (name !== this.#name) continue;
-        const purchases = body.results.filter(({ event }) => event === this.event);
+        // Not those that a key of the event's owner made for a customer.
+        const purchases = body.results.filter(({ event, buyer }) => event === this.event && !buyer);
         const open = purchases.find(({ status }) => /queued|held/.test(status));
         if (open && !this.#attempt && !this.state.error) this.#take({ id: open.id });
         return purchases;

@@ -57,7 +57,7 @@ async function signIn(reason, goingOn) {
   return (goesOn = await $("sign-in-dialog").ask(reason));
 }
 
-/** Says why nothing came of a press; the next one empties it. */
+/** Says why nothing came of a press, until the next. */
 function refuse(error) {
   say({ failure: words.refusal(error) });
   leaves = null;
@@ -65,7 +65,7 @@ function refuse(error) {
 
 async function buy() {
   const { items, obstacle } = order(mended(cart, sale), sale, clock.now());
-  if (items.length === 0 || obstacle !== null) return;
+  if (!items.length || obstacle !== null) return;
   if (await signIn("Sign in or register to buy tickets.")) buyer.buy(items);
 }
 
@@ -88,7 +88,8 @@ function fail(error, failures) {
 function show() {
   say(words.userWords(session.user));
   if (sale === null) return;
-  const [now, { state }] = [clock.now(), buyer];
+  const { state } = buyer;
+  const now = clock.now();
   const possible = mended(cart, sale);
   const ordered = order(possible, sale, now);
   const says = {
@@ -98,7 +99,7 @@ function show() {
   };
   showTypes(sale, possible, now);
   say({ ...says, status: words.announcement(says, state) });
-  $("#buy").ariaDisabled = ordered.items.length === 0 || ordered.obstacle !== null;
+  $("#buy").ariaDisabled = !ordered.items.length || ordered.obstacle !== null;
   showPayment(state, sale);
   if (state.place) $("#progress").value = progress(state.place);
   document.title = words.windowTitle(says);
@@ -135,10 +136,10 @@ async function start(failures = 0) {
 }
 
 document.addEventListener("click", ({ target }) => {
-  const pressed = target.closest("[data-act]");
-  if (!pressed || pressed.ariaDisabled === "true") return;
+  const pressed = target.closest("button");
+  if (!pressed) return;
   say({ failure: null });
-  acts[pressed.dataset.act](pressed);
+  if (pressed.ariaDisabled !== "true") acts[pressed.dataset.act]?.(pressed);
 });
 $("#cart").addEventListener("submit", (submitted) => {
   submitted.preventDefault();

@@ -108,6 +108,9 @@ def test_an_audit_whose_process_cannot_be_started_is_begun_again(
         assert status(engine, id_) == "running"
         runner.step()
         assert status(engine, id_) == "queued"
+        runner.step()
+        assert status(engine, id_) == "queued", "another may begin it, this one tries again later"
+    runner._claim_at = 0.0
     until(runner, engine, id_, "passed")
 
 
