@@ -304,7 +304,7 @@ def test_what_is_held_for_a_customer_is_not_taken_for_the_organisers_own(
     visitors: Visitors, shop: Shop, organiser: httpx.Client
 ) -> None:
     page = visitors.visitor()
-    owner = client_of(shop, opened_and_signed_in(page, publish(organiser)))
+    owner = client_of(shop, opened_and_signed_in(page, publish(organiser, {})))
     sale = publish(owner, {"hold_seconds": 3600})
     key = owner.post("/api/keys/", json={"name": "Shop", "scopes": ["purchase"]}).json()["key"]
     wanted = {"ticket_type": sale.ticket_types[0], "quantity": 1, "buyer": "customer-1"}
