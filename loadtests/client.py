@@ -57,15 +57,16 @@ class ResponseReader(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._headers: dict[str, str] = {}
-        self._body = b""
+        self._parts: list[bytes] = []
 
-    def on_body(self, body: bytes) -> None:
-        self._body += body
+    def on_body(self, part: bytes) -> None:
+        self._parts.append(part)
 
     def on_message_complete(self) -> None:
         if not self._parser.should_keep_alive():
             self.close()
-        self.answered(ClientResponse(self._parser.get_status_code(), self._headers, self._body))
+        body = b"".join(self._parts)
+        self.answered(ClientResponse(self._parser.get_status_code(), self._headers, body))
 
 
 class _Exchange(ResponseReader):

@@ -111,12 +111,12 @@ class _Stream(ResponseReader):
 
     def __init__(self, mark: bytes) -> None:
         super().__init__()
-        self._mark, self.has_come = mark, False
+        self._mark, self._tail, self.has_come = mark, b"", False
         self.over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-    def on_body(self, body: bytes) -> None:
-        self._body = self._body[-len(self._mark) :] + body
-        if self._mark in self._body:
+    def on_body(self, part: bytes) -> None:
+        self._tail = self._tail[-len(self._mark) :] + part
+        if self._mark in self._tail:
             self.has_come = True
             self._end(self._parser.get_status_code())
 
