@@ -20,7 +20,7 @@ from gateway.catalog_proxy import PREFIXES, CatalogProxy
 from gateway.feed import routes as feed_routes
 from gateway.feed.service import THREADS as FEED_THREADS
 from gateway.feed.service import Feed
-from gateway.health import Readiness
+from gateway.health import ProbeRoutes, Readiness
 from gateway.live import routes as live_routes
 from gateway.live.service import THREADS as LIVE_THREADS
 from gateway.live.service import Live
@@ -98,6 +98,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     purchases = PurchaseService(settings, engine, traces)
     resolutions = Resolutions(settings, engine, purchases.waiters, purchases.wakeups, traces)
     resolution_limits = ResolutionLimits(settings)
+    readiness = Readiness(engine, draining)
     sales = SaleReader(settings, engine)
     sign_ins = Rate(settings.sign_in_rate_burst, settings.sign_in_rate_per_second)
     sign_in_limit = NamedLimit("sign-in", sign_ins, settings)
@@ -117,7 +118,6 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
         app.state.accounts = Accounts(settings, engine, verifier)
         app.state.sign_in_limit = sign_in_limit
         app.state.token_limit = token_limit
-        app.state.readiness = Readiness(engine, draining)
         app.state.metrics = shared_scrape(metrics_of_all())
         app.state.schema = WholeSchema(catalog_proxy, settings.schema_cache_seconds)
         app.state.purchase_lists = PurchaseLists(settings, engine, purchases.look_up)
@@ -144,7 +144,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
         # Every request has its response: abort the statements that still wait for the database.
         connections.abort_all()
         app.state.purchase_lists.close()
-        app.state.readiness.close()
+        readiness.close()
         app.state.accounts.close()
         sign_in_limit.close()
         token_limit.close()
@@ -159,6 +159,7 @@ def create_app(settings: Settings) -> ASGIApp:  # noqa: PLR0915 - it wires all p
     routes: ASGIApp = PageRoutes(addresses, fallback_app)
     routes = RowRoutes(rows, catalog_proxy, authenticator, routes)
     routes = SaleRoutes(sales, unread, addresses, routes)
+    routes = ProbeRoutes(readiness, routes)
     routes = PurchaseRoutes(
         settings,
         purchases,
@@ -200,7 +201,7 @@ def documented_app(lifespan: Lifespan[FastAPI] | None = None) -> DocumentedApp:
         lifespan=lifespan,
     )
     for routes in (
-        health,  # the first that match: probes are frequent
+        health,
         account_routes,
         key_routes,
         webhook_routes,

@@ -3,19 +3,28 @@
 import asyncio
 from typing import Literal
 
-from fastapi import APIRouter, Request
+import msgspec
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from sqlalchemy import Engine, text
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.response_headers import FOR_BROWSERS
+from gateway.responses import JSON, send_body, send_problem
 from gateway.shutdown import Draining
 from gateway.transactions import connection_transaction
 from shared.concurrency.bounded_executor import BoundedExecutor
 from shared.concurrency.single_flight import READY_TIMEOUT_SECONDS, probe_of
 from shared.errors import Unavailable
+from shared.observability.metrics import NamedRoute
 from shared.version import VERSION
 from shared.web.openapi import error_responses, with_example
 
 router = APIRouter(tags=["Operation"])
+ALIVE, READY = NamedRoute("/healthz"), NamedRoute("/readyz")
+ROUTES = {route.path: route for route in (ALIVE, READY)}
+OK = msgspec.json.encode({"status": "ok", "version": VERSION})
+DESCRIBED = "FastAPI describes this route; ProbeRoutes answers it."
 
 
 class Health(BaseModel):
@@ -62,29 +71,52 @@ class Readiness:
             connection.execute(text("SELECT 1"))
 
 
+class ProbeRoutes:
+    """Answers probes as plain ASGI, and passes everything else to `fallback_app`.
+
+    Anybody may probe as often as he likes: through FastAPI each takes 45 us more of the event loop.
+    """
+
+    def __init__(self, readiness: Readiness, fallback_app: ASGIApp) -> None:
+        self._readiness = readiness
+        self._fallback_app = fallback_app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_probe = scope["type"] == "http" and scope["path"] in ROUTES
+        if not is_probe or scope["method"] != "GET" or scope["query_string"]:
+            await self._fallback_app(scope, receive, send)
+            return
+        scope["route"] = route = ROUTES[scope["path"]]
+        try:
+            if route is READY:
+                await self._readiness.check()
+        except Unavailable as problem:
+            await send_problem(scope, send, problem, FOR_BROWSERS)
+            return
+        await send_body(scope, send, 200, [JSON, *FOR_BROWSERS], OK)
+
+
 @router.get(
-    "/healthz",
+    ALIVE.path,
     operation_id="operation.healthz",
     summary="Is the process running?",
     response_description="It is running",
 )
 async def healthz() -> Health:
     """200 while the process is running."""
-    return Health(status="ok", version=VERSION)
+    raise NotImplementedError(DESCRIBED)
 
 
 @router.get(
-    "/readyz",
+    READY.path,
     operation_id="operation.readyz",
     summary="Is it ready for requests?",
     response_description="It is ready",
     responses=error_responses(Unavailable("The database does not answer.")),
 )
-async def readyz(request: Request) -> Health:
+async def readyz() -> Health:
     """200 if the database answers and the process is not stopping. Redis is not required.
 
     Frequent probes share one query a second.
     """
-    readiness: Readiness = request.app.state.readiness
-    await readiness.check()
-    return Health(status="ok", version=VERSION)
+    raise NotImplementedError(DESCRIBED)

@@ -15,6 +15,7 @@ SECURITY_HEADERS = (
     # The path of a purchase has its id, which other sites must not get.
     (b"referrer-policy", b"no-referrer"),
 )
+FOR_BROWSERS = (NOTHING_ALLOWED, *SECURITY_HEADERS)
 
 
 class ResponseHeaders:

@@ -10,7 +10,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.catalog_proxy import CatalogProxy, route_of
-from gateway.response_headers import NOTHING_ALLOWED, SECURITY_HEADERS
+from gateway.response_headers import FOR_BROWSERS
 from gateway.responses import send_problem
 from gateway.rows.reader import Row, RowReader
 from gateway.rows.store import RowName
@@ -21,7 +21,6 @@ from shared.row_ids import row_id
 from shared.web.asgi_extensions import send_whole
 
 ROW: Final = re.compile(r"(/api/(events|ticket-types)/)([1-9][0-9]*)/")
-FOR_BROWSERS: Final = [NOTHING_ALLOWED, *SECURITY_HEADERS]
 
 
 class RowRoutes:
