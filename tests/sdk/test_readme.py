@@ -87,6 +87,14 @@ def test_hold_take_a_payment_confirm(shop: Shop, tmp_path: Path) -> None:
                 process.communicate(timeout=40)
                 assert process.returncode == 1, status
             assert next(owner.purchases.list()).status == "cancelled"
+    # A restore may have lost the purchase of an order that was paid: its payment is given back.
+    sold_out = put_on_sale(seller, 1, hold_seconds=600)
+    with Client(shop.url, token=key) as server:
+        server.purchases.buy({sold_out: 1}, key="order-5", buyer="customer-2")
+    shown = re.sub(r'("""At your.*void.*""")', r'\1\n    print("void", reference)', SELL)
+    with program(shown, tmp_path, "paid", "customer-1", sold_out, **shop_is) as process:
+        assert process.communicate(timeout=40)[0] == "void payment-paid\n"
+        assert process.returncode == 1
     # An order that somebody confirmed by hand, for another payment, stays sold.
     with Client(shop.url, token=key) as server:
         held = server.purchases.buy({ticket_type: 1}, key="order-7", buyer="customer-1")

@@ -226,6 +226,14 @@ def test_what_is_stored_but_not_decided_is_asked_for_again() -> None:
     assert driver.bodies[0]["amount"] == "10.00"
 
 
+def test_what_is_not_decided_in_time_is_no_conflict_at_which_a_payment_is_voided() -> None:
+    driver = ScriptedDriver(problem(409, "not_decided", {"Retry-After": "3600"}))
+    with pytest.raises(DeadlineExceeded, match="409 not_decided"):
+        purchases(driver).confirm(
+            "p-1", payment_reference="pay-1", amount=Decimal("10.00"), currency="EUR"
+        )
+
+
 def test_a_feed_hands_out_each_entry_once_and_resumes(tmp_path: object) -> None:
     def page(after: int, *numbers: int) -> httpx2.Response:
         common = {"kind": "issued", "at": "2026-11-22T14:50:23Z", "command": "c", "batch": 1}

@@ -126,7 +126,7 @@ class Session(Generic[Http]):
                 if not (passes or status in RETRIED) or failures > SERVER_ERRORS_MAX:
                     settle(key if problem.purchase_id else None, problem)
                     raise
-                unknown |= status in UNKNOWN
+                unknown |= status in UNKNOWN or problem.code == "not_decided"
             else:
                 settle(key, answer)
                 return answer
