@@ -1,8 +1,11 @@
 """The manifests mean what they should."""
 
+import os
+import re
 from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from itertools import product
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -13,7 +16,9 @@ from gateway.api_docs import ASSETS_URL
 from shared.concurrency.single_flight import READY_TIMEOUT_SECONDS
 from shared.config.settings import Settings
 from shared.webhooks import is_allowed_address
+from tests.integration.deploy.kubernetes.conftest import OVERLAYS, render
 from tests.integration.deploy.kubernetes.rendered import (
+    OURS,
     Rendered,
     containers,
     pod_spec,
@@ -21,6 +26,7 @@ from tests.integration.deploy.kubernetes.rendered import (
     selects,
 )
 from tests.support.pools import POOLS
+from tests.support.services import PROJECT
 
 NOT_SETTINGS = {"EVENTIFY_SECRETS_DIR"}
 SETTINGS = Settings(database_url="postgresql://nowhere/none")
@@ -331,3 +337,24 @@ def test_max_connections_suffices_for_the_largest_number_of_pods(production: Ren
         most += POOLS[deployment] * (replicas + 1)
     parameters = production.named("Cluster", "database")["spec"]["postgresql"]["parameters"]
     assert int(parameters["max_connections"]) > most
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_service_of_a_restored_database_runs_before_migrate(
+    overlay: str, tmp_path: Path
+) -> None:
+    (replicas,) = re.findall(
+        r"^```yaml\n(replicas:\n.*?)^```$",
+        (PROJECT / "docs/kubernetes.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    base = os.path.relpath(PROJECT / "deploy/kubernetes/overlays" / overlay, tmp_path.resolve())
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [{base}]\n{replicas}")
+    restoring = render(tmp_path)
+    count = {
+        one["metadata"]["name"]: one["spec"].get("replicas")
+        for one in restoring.of_kind("Deployment")
+    }
+    services = {name for name in count if name in OURS}
+    assert services == {"gateway", "catalog", "worker", "sweeper", "sender"}
+    assert {count[name] for name in services} == {0}

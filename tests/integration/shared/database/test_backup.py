@@ -59,11 +59,13 @@ OPEN = "18446744073709551615"
 # Null for a role that the server does not have yet.
 WORKER_MAY_READ = "SELECT has_table_privilege(to_regrole('eventify_worker'), 'work_list', 'SELECT')"
 Restore = Callable[[], AbstractContextManager[Engine]]
+GUIDE = (PROJECT / "docs" / "operations.md").read_text()
+AFTER_FAILOVER = dict(re.findall(r"after it: `(\w+) = '(\w+)'`", GUIDE))
 SHELL = [
     dedent(block)
     for block in re.findall(
         r"^ *```sh\n(.*?)```",
-        (PROJECT / "docs" / "operations.md").read_text(),
+        GUIDE,
         flags=re.DOTALL | re.MULTILINE,
     )
 ]
@@ -374,22 +376,34 @@ def test_each_moment_is_restored_from_one_base_backup_by_the_commands_of_the_gui
                     moments.append(scalar(engine, "SELECT clock_timestamp()::text"))
                 before = epoch(engine)
                 sell(engine, settings, ticket_type, 5)
-        for moment, sold in zip(moments, (30, 50), strict=True):
+
+        @contextmanager
+        def restored(moment: str, **others: str) -> Iterator[Engine]:
             run_commands(f"mkdir restore; {restore}", home, user)
-            second = configured(
-                beside(server, Path(data.split()[0])), restore, recovery_target_time=moment
-            )
-            with running(second):
-                eventually(lambda url=second.url: recovered(url))
+            copy = beside(server, Path(data.split()[0]))
+            others = {"recovery_target_time": moment} | others
+            with running(configured(copy, restore, **others)) as second:
+                eventually(lambda: recovered(second.url))
                 with connected(settings, with_database(second.url, "sale")) as engine:
-                    sell(engine, settings, ticket_type, 1)
-                    assert epoch(engine) == before
-                    assert migrate(engine) == 0, "a copy keeps its transaction ids"
-                    assert epoch(engine) != before
-                    report = audit(engine, settings)
+                    yield engine
+            shutil.rmtree(home / "restore")
+
+        for moment, sold in zip(moments, (30, 50), strict=True):
+            with restored(moment) as engine:
+                sell(engine, settings, ticket_type, 1)
+                assert epoch(engine) == before
+                assert migrate(engine) == 0, "a copy keeps its transaction ids"
+                assert epoch(engine) != before
+                report = audit(engine, settings)
             assert broken(report) == set()
             assert report.sold == sold + 1, "what was acknowledged after that moment is lost"
-            shutil.rmtree(home / "restore")
+        # As a standby that took over and archives, too.
+        with restored(moments[-1], **lines_of_postgresql_conf(backup)) as engine:
+            sell(engine, settings, ticket_type, 7)
+            after_failover = scalar(engine, "SELECT clock_timestamp()::text")
+            sell(engine, settings, ticket_type, 5)
+        with restored(after_failover, **AFTER_FAILOVER) as engine:
+            assert audit(engine, settings).sold == 57
 
 
 def test_a_file_is_archived_whole_and_once_and_never_overwritten(tmp_path: Path) -> None:
