@@ -18,8 +18,12 @@ OF_A_FORMER_SCHEMA = (errors.UndefinedTable, errors.UndefinedColumn, errors.Unde
 
 
 @contextmanager
-def database(settings: Settings) -> Iterator[Engine]:
+def database(settings: Settings, *, migrating: bool = False) -> Iterator[Engine]:
     """An engine for one command.
+
+    Args:
+        settings: which database.
+        migrating: migrations may be missing: what the database says is the reason.
 
     Raises:
         ConfigurationError: the database cannot be reached, or a statement failed.
@@ -29,7 +33,8 @@ def database(settings: Settings) -> Iterator[Engine]:
         yield engine
     except (SQLAlchemyError, psycopg2.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        if isinstance(cause, OF_A_FORMER_SCHEMA) and (missing := missing_migrations(engine)):
+        is_former = isinstance(cause, OF_A_FORMER_SCHEMA) and not migrating
+        if is_former and (missing := missing_migrations(engine)):
             raise ConfigurationError(missing_migrations_message(missing)) from error
         sentence = next(iter(str(cause).strip().splitlines()), "no reason was given")
         raise ConfigurationError(

@@ -22,7 +22,7 @@ def migrate(restored: bool) -> None:
     recognised; say --restored of a snapshot of a disk.
     """
     settings = settings_of_running_system(find_home())
-    with database(settings) as engine:
+    with database(settings, migrating=True) as engine:
         former = _epoch(engine)
         passed_over = migrate_all(engine, settings, partial(say, err=True), restored=restored)
         with engine.connect() as connection:

@@ -276,7 +276,7 @@ def _bring_up(
     if any(program.name == "postgres" for program in servers):
         with _timed("PostgreSQL and Valkey" if len(servers) > 1 else "PostgreSQL", say):
             wait_for_database(settings.database_url, home, deadline, say)
-    with _timed("the schema", say), database(settings) as engine:
+    with _timed("the schema", say), database(settings, migrating=True) as engine:
         # Before a service starts: what it decides belongs to the new epoch.
         migrate_all(engine, settings, say, restored=restored)
     deadline = StartDeadline(READY_SECONDS, stop_requested)  # millions of sales take minutes

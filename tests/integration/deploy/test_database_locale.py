@@ -72,6 +72,17 @@ def test_a_command_on_a_former_schema_says_what_is_missing(
 
 
 @pytest.mark.parametrize("elsewhere", [DATABASE_OPTIONS], indirect=True)
+def test_a_migration_that_fails_says_why(elsewhere: Settings) -> None:
+    engine = open_engine(elsewhere, "test")
+    migrate(engine, "0001")
+    run(engine, "ALTER TABLE users RENAME TO people")
+    engine.dispose()
+    failed = CliRunner().invoke(main, ["migrate"])
+    assert failed.exit_code == 1
+    assert 'relation "users" does not exist' in failed.output
+
+
+@pytest.mark.parametrize("elsewhere", [DATABASE_OPTIONS], indirect=True)
 def test_a_database_as_the_guide_makes_it_knows_letter_case(elsewhere: Settings) -> None:
     guide = (PROJECT / "docs" / "operations.md").read_text()
     assert re.findall(r"CREATE DATABASE eventify (.*?)\"\n", guide) == [DATABASE_OPTIONS]

@@ -129,9 +129,10 @@ END $$;
 # Entries have their batch (above); here a batch has its entries, which are of the same statement.
 FOLLOW = """
 DROP TRIGGER batches_follow ON batches;
-DROP FUNCTION eventify_check_batch();
-CREATE FUNCTION eventify_check_batches() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET enable_seqscan = off SET enable_sort = off AS $$
+-- Some commits that called themselves 0.2.0 made the new one in 0012.
+DROP FUNCTION IF EXISTS eventify_check_batch();
+CREATE OR REPLACE FUNCTION eventify_check_batches() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = off SET enable_sort = off AS $$
 BEGIN
     IF EXISTS (
         SELECT FROM fresh b

@@ -209,6 +209,16 @@ def test_a_database_whose_version_passed_over_a_migration_gets_it_later(
     assert audit(empty_engine, settings).ok
 
 
+def test_a_database_with_a_guard_of_a_later_migration_gets_the_rest(
+    empty_engine: Engine, settings: Settings
+) -> None:
+    migrate(empty_engine, "0022")
+    # As some commits that called themselves 0.2.0 made it in 0012.
+    run(empty_engine, import_module(f"{VERSIONS}.0023_guards_by_statement").FOLLOW)
+    migrate(empty_engine)
+    assert audit(empty_engine, settings).ok
+
+
 def test_events_of_a_former_version_become_searchable_even_if_the_fill_is_cut_off(
     empty_engine: Engine,
 ) -> None:
