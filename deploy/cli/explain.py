@@ -1,9 +1,11 @@
 """`eventify explain`: why a purchase was confirmed or rejected, or is still queued."""
 
+from typing import NoReturn
 from uuid import UUID
 
 import click
 import msgspec
+from click.types import UUIDParameterType
 
 from deploy.database import database
 from deploy.local.environment import settings_of_running_system
@@ -11,9 +13,25 @@ from deploy.local.home import find_home
 from purchase_worker.audit.explain import explanation, read_facts
 from shared.errors import ConfigurationError
 
+# Who asks may know only the name of the buyer.
+WITHOUT_ITS_ID = (
+    "`eventify user show NAME` has the id of an account, and `eventify export EVENT --format csv`"
+    " has each decided purchase with its `user`."
+)
+
+
+class PurchaseId(UUIDParameterType):
+    def fail(
+        self,
+        message: str,
+        param: click.Parameter | None = None,
+        ctx: click.Context | None = None,
+    ) -> NoReturn:
+        super().fail(f"{message} {WITHOUT_ITS_ID}", param, ctx)
+
 
 @click.command()
-@click.argument("purchase", type=click.UUID)
+@click.argument("purchase", type=PurchaseId())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain(purchase: UUID, as_json: bool) -> None:
     """Why PURCHASE, given by its id, was confirmed or rejected, or is still queued.

@@ -146,7 +146,7 @@ def test_time_is_the_servers_whatever_this_machine_says(page: Page) -> None:
 def test_the_database_clock_is_preferred_to_that_of_a_gateway(page: Page) -> None:
     fast = """async () => {
       const { clock } = await core("clock");
-      clock.observe(new Date(Date.now() + 10_000).toISOString(), undefined, true);
+      clock.observe(new Date(Date.now() + 10_000).toISOString(), true);
     }"""
     page.evaluate(SHIFT_CLOCKS, [0, 0])
     page.evaluate(fast)

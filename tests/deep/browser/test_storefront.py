@@ -485,9 +485,14 @@ def test_the_address_to_pay_at_is_the_current_one(
     register(page)
     heading(page, "Your tickets are reserved")
     path, pay = f"/api/events/{sale.event}/", page.get_by_role("link", name="Pay now")
+    elsewhere = page.get_by_text("Pay as the organiser tells you")
+    expect(elsewhere).to_be_visible()
+    expect(pay).to_be_hidden()
     for shop in ("first", "second"):
         organiser.patch(path, json={"payment_url": f"https://{shop}.example/pay"})
         expect(pay).to_have_attribute("href", re.compile(f"https://{shop}.example/pay.purchase=."))
+    expect(pay).to_be_visible()
+    expect(elsewhere).to_be_hidden()
 
 
 def test_what_is_held_is_found_as_soon_as_it_can_be_read(

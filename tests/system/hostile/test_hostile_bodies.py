@@ -18,12 +18,6 @@ from tests.system.hostile.target import EVENT, OWN_ACCOUNT, PASSWORD, Target
 
 ACCOUNT = {"username": "eve", "password": PASSWORD, "email": "eve@example.com"}
 TOKENS = {"refresh": "x", "token": "x"}
-TIMES = {"start_time", "end_time", "sales_start", "sales_end", "expires_at"}
-TEXTS = {
-    *("title", "description", "currency", "name"),
-    *("username", "password", "email", "refresh", "token", "current_password", "new_password"),
-    *("buyer", "payment_reference", "note", "payment_url", "text"),
-}
 # Their key is required.
 WITH_KEY = ("/cancel/", "/extend-holds/")
 
@@ -33,12 +27,14 @@ class Operation:
     """An operation with one form of its body, at the address of an existing row.
 
     `good`: a body that is valid, except for what must be unique, and for passwords. `fields`: all
-    in its schema; `read_only`: those of them that change nothing.
+    in its schema; `strings`: those of them that are strings; `read_only`: those that change
+    nothing.
     """
 
     method: str
     address: str
     fields: list[str]
+    strings: set[str]
     read_only: set[str]
     good: dict[str, Any]
     body_required: bool
@@ -65,13 +61,15 @@ def operations(shop: Shop, target: Target) -> list[Operation]:
                 named = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
                 for form in named.get("oneOf", [schema]):
                     named = document["components"]["schemas"][form["$ref"].rpartition("/")[2]]
-                    fields = list(named["properties"])
-                    read_only = {f for f in fields if named["properties"][f].get("readOnly")}
+                    properties = named["properties"]
+                    fields = list(properties)
+                    # Without a type: a reference to an enumeration.
+                    strings = {f for f in fields if "string" in properties[f].get("type", "string")}
+                    read_only = {f for f in fields if properties[f].get("readOnly")}
                     good = {name: values[name] for name in fields if name in values}
                     address = target.address(path)
-                    found.append(
-                        Operation(method.upper(), address, fields, read_only, good, required)
-                    )
+                    kinds = (fields, strings, read_only)
+                    found.append(Operation(method.upper(), address, *kinds, good, required))
     assert len(found) >= 22
     return found
 
@@ -185,7 +183,7 @@ def hostile_values(operation: Operation, field: str) -> Iterable[str]:
     """What is hard to read as the type of the field, and a little of everything else."""
     if field in operation.read_only:
         return IGNORED_VALUES
-    if field in TEXTS or field in TIMES:
+    if field in operation.strings:
         return (*TEXT_VALUES, *OTHER_VALUES, "-0", "1e400", "9" * 5_000)
     return (*NUMBERS, *OTHER_VALUES, r'"\u0000"', r'"\ud800"', '"1e3"')
 
@@ -213,7 +211,7 @@ def test_text_that_cannot_be_stored_is_named_by_field(
 ) -> None:
     tried = set()
     for operation in operations:
-        for field in TEXTS & set(operation.fields):
+        for field in operation.strings - operation.read_only:
             for value in ("\0", "a\0b", "\ud800", "a\udfffb", "\ude00\ud83d", " \ud800 "):
                 body = json.dumps(operation.good | {field: value}).encode()
                 lines = operation.lines
@@ -221,7 +219,7 @@ def test_text_that_cannot_be_stored_is_named_by_field(
                 assert answer.status == 400, (operation, field, answer)
                 assert answer.json()["errors"].keys() == {field}, (operation, field, answer)
                 tried.add(field)
-    assert tried == TEXTS
+    assert tried > {"title", "start_time", "price", "buyer", "password", "note", "url"}
 
 
 def test_of_a_name_that_stands_twice_the_last_counts(target: Target, attacker: Attacker) -> None:

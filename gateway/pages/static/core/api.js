@@ -21,7 +21,7 @@ export class ApiError extends Error {
 }
 
 // `session.js` replaces it; without it, requests carry no token.
-let authentication = { token: () => null, renew: async () => null };
+let authentication = { token: () => null };
 
 /**
  * @param {{token: () => string | null, renew: (old: string) => Promise<string | null>}} source -
@@ -34,8 +34,7 @@ export function authenticateBy(source) {
 /** A value of `Idempotency-Key`. */
 export function newKey() {
   // `crypto.randomUUID` is missing over plain HTTP.
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return crypto.getRandomValues(new Uint32Array(4)).join("-");
 }
 
 /**
@@ -90,7 +89,7 @@ async function send(method, path, { body, key, headers, signal, keepalive }, tok
   try {
     const init = { method, keepalive, headers: sent, body: body && JSON.stringify(body), signal };
     const response = await fetch(new URL(path, root), init);
-    clock.observe(response.headers.get("Date"), undefined, true);
+    clock.observe(response.headers.get("Date"), true);
     return response;
   } catch {
     throw signal.reason ?? new ApiError();

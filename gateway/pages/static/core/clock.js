@@ -23,12 +23,9 @@ class Clock {
     return performance.now() + this.#offset + (slept > SLEPT_MS ? slept : 0);
   }
 
-  /**
-   * @param {string} stamp - a time in a response's body, or its `Date` header: `isRough`
-   * @param {number} receivedAt - by `performance.now()`
-   */
-  observe(stamp, receivedAt = performance.now(), isRough = false) {
-    const offset = Date.parse(stamp) - receivedAt;
+  /** @param {string} stamp - just received, in a body, or as its `Date` header: `isRough` */
+  observe(stamp, isRough = false) {
+    const offset = Date.parse(stamp) - performance.now();
     if (Number.isNaN(offset) || (isRough && !this.#isRough)) return;
     const before = isRough === this.#isRough ? this.#offset : null;
     this.#offset = Math.max(offset, before ?? -Infinity);

@@ -27,8 +27,8 @@ export async function* connect(
     timer = setTimeout(() => own.abort(new ApiError()), silenceMs);
   };
   const sent = { ...headers, Accept: "text/event-stream" };
-  const lastId = parser.restart();
-  if (lastId !== "") sent["Last-Event-ID"] = lastId;
+  parser.restart();
+  if (parser.lastId) sent["Last-Event-ID"] = parser.lastId;
   try {
     wait();
     const response = await open("GET", path, { headers: sent, signal: own.signal });
@@ -57,39 +57,32 @@ export class EventParser {
   /** Whether there are no more events (204). */
   hasEnded = false;
 
-  #lastId = "";
-  #rest = "";
-  #next = { event: "", id: "", data: [] };
+  /** Of the last event that was complete. */
+  lastId = "";
 
-  /** Drops an event that is not complete; returns the id of the last one that was. */
+  #rest = "";
+
+  /** Drops an event that is not complete. */
   restart() {
     this.#rest = "";
-    this.#next = { event: "", id: this.#lastId, data: [] };
-    return this.#lastId;
   }
 
   *feed(text) {
     // A CR at the end may be the first half of a CRLF.
-    const lines = (this.#rest + text).split(/\r\n|\r(?!$)|\n/);
-    this.#rest = lines.pop();
-    for (const line of lines) {
-      if (line !== "") this.#read(line);
-      else yield* this.#dispatch();
+    const events = (this.#rest + text).replace(/\r\n|\r(?!$)/g, "\n").split("\n\n");
+    this.#rest = events.pop();
+    for (const lines of events) {
+      const data = [];
+      let event = "";
+      for (const line of lines.split("\n")) {
+        const [, name, value] = /^([^:]*):? ?(.*)/s.exec(line);
+        if (name === "data") data.push(value);
+        else if (name === "event") event = value;
+        else if (name === "id" && !value.includes("\0")) this.lastId = value;
+        else if (name === "retry" && /^[0-9]+$/.test(value)) this.retryMs = Number(value);
+      }
+      const id = this.lastId;
+      if (data.length > 0) yield { event: event || "message", id, data: data.join("\n") };
     }
-  }
-
-  #read(line) {
-    const [, name, value] = /^([^:]*):? ?(.*)/s.exec(line);
-    if (name === "data") this.#next.data.push(value);
-    else if (name === "event") this.#next.event = value;
-    else if (name === "id" && !value.includes("\0")) this.#next.id = value;
-    else if (name === "retry" && /^[0-9]+$/.test(value)) this.retryMs = Number(value);
-  }
-
-  *#dispatch() {
-    const { event, id, data } = this.#next;
-    this.#lastId = id;
-    this.#next = { event: "", id, data: [] };
-    if (data.length > 0) yield { event: event || "message", id, data: data.join("\n") };
   }
 }

@@ -11,8 +11,7 @@ export function number(n) {
 
 /** @param {string} iso - shown in the time zone of this machine */
 export function dateTime(iso) {
-  const style = { dateStyle: "medium", timeStyle: "short" };
-  return new Intl.DateTimeFormat(undefined, style).format(new Date(iso));
+  return new Date(iso).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 }
 
 const UNITS = [
@@ -38,5 +37,5 @@ export function duration(seconds) {
 
 function inUnit(count, unit) {
   const style = { style: "unit", unit, unitDisplay: "long" };
-  return new Intl.NumberFormat(document.documentElement.lang || "en", style).format(count);
+  return count.toLocaleString(document.documentElement.lang || "en", style);
 }

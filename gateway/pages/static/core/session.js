@@ -10,9 +10,11 @@ const TURN_MS = 3_000;
 const SIGNED_IN = `eventify signed in ${new URL(root).pathname}`;
 
 class Session extends EventTarget {
+  /** @type {null | {id: number, username: string}} */
+  user = null;
+
   #access = null;
   #renewing = null;
-  #user = null;
 
   constructor() {
     super();
@@ -25,16 +27,10 @@ class Session extends EventTarget {
     });
   }
 
-  /** @returns {null | {id: number, username: string}} */
-  get user() {
-    return this.#user;
-  }
-
   /** Signs in by the cookie of an earlier visit; at the start of each page. */
   async restore() {
     if (remembered()) await this.#renew(this.#access);
     else this.#set(null);
-    return this.#user;
   }
 
   /** @throws {ApiError} */
@@ -43,14 +39,6 @@ class Session extends EventTarget {
       const body = { username, password };
       this.#set((await request("POST", "session/", { body, auth: false })).body);
     });
-    return this.#user;
-  }
-
-  /** @throws {ApiError} - also where the account was made, and signing in failed */
-  async register(username, password, email) {
-    const body = email ? { username, password, email } : { username, password };
-    await request("POST", "api/users/", { body, auth: false });
-    return this.signIn(username, password);
   }
 
   /** @throws {ApiError} - then the session is still there */
@@ -82,11 +70,11 @@ class Session extends EventTarget {
 
   /** @param {null | {access: string, user: object}} answer */
   #set(answer) {
-    const before = this.#user?.id;
+    const before = this.user?.id;
     this.#access = answer?.access ?? null;
-    this.#user = answer?.user ?? null;
-    remember(this.#user);
-    if (before !== this.#user?.id) this.dispatchEvent(new Event("change"));
+    this.user = answer?.user ?? null;
+    remember(this.user);
+    if (before !== this.user?.id) this.dispatchEvent(new Event("change"));
   }
 }
 

@@ -98,10 +98,7 @@ export function paymentAddress(paymentUrl, purchaseId) {
 
 /** The cart that a rejected purchase could have been. */
 export function whatWasLeft({ items, short }) {
-  const left = new Map((short ?? []).map((line) => [line.ticket_type, line.left]));
-  const lines = items.map(({ ticket_type, quantity }) => [
-    ticket_type,
-    Math.min(quantity, left.get(ticket_type) ?? quantity),
-  ]);
-  return new Map(lines.filter(([, quantity]) => quantity > 0));
+  const cart = new Map(items.map(({ ticket_type, quantity }) => [ticket_type, quantity]));
+  for (const { ticket_type, left } of short) cart.set(ticket_type, left);
+  return cart;
 }

@@ -64,7 +64,10 @@ export function showPhase({ phase, purchase }, sale) {
 
 /** The organiser may correct the address at any time. */
 export function showPayment({ purchase }, { payment_url: address }) {
-  if (purchase?.id && address) $("#pay").href = paymentAddress(address, purchase.id);
+  const pay = $("#pay");
+  pay.hidden = !address;
+  $("#pay-elsewhere").hidden = !!address;
+  if (purchase?.id && address) pay.href = paymentAddress(address, purchase.id);
 }
 
 export function showTickets(purchases, sale) {

@@ -3,7 +3,7 @@
 import { explain } from "../core/errors.js";
 import { dateTime, duration, money, number } from "../core/format.js";
 import { stateWords, timeLeft } from "../storefront/words.js";
-import { saleState, whatWasLeft } from "./rules.js";
+import { order, saleState, whatWasLeft } from "./rules.js";
 
 const EXACT_POSITIONS = 1_000;
 // A queue that has not moved for so long stands still.
@@ -34,7 +34,7 @@ export function saleWords(sale, now) {
   };
 }
 
-/** @param {object} order - as `order` in rules.js has it */
+/** @param {object} ordered - as `order` in rules.js has it */
 export function orderWords({ count, total, obstacle }, currency) {
   const tickets = count === 1 ? "1 ticket" : `${number(count)} tickets`;
   return {
@@ -47,15 +47,12 @@ export function orderWords({ count, total, obstacle }, currency) {
 /** @param {object} state - of the Buyer */
 export function purchaseWords({ phase, purchase, place, trouble, error }, sale, now) {
   const why = purchase?.reason && explain(purchase.reason);
-  const left = purchase?.short && sum(whatWasLeft(purchase));
+  const left = purchase?.short && order(whatWasLeft(purchase), sale, now).count;
   return {
     place: place && placeWords(place),
     ahead: place?.ahead > 0 && "ahead of you",
     wait: place && waitWords(purchase.estimated_wait_seconds, place, now),
     left: phase === "held" && timeLeft(Date.parse(purchase.held_until) - now),
-    pay: sale.payment_url && "Pay now",
-    payElsewhere:
-      !sale.payment_url && "Pay as the organiser tells you, and name the purchase number.",
     trouble: trouble && `${explain(trouble).title} We try again by ourselves.`,
     refusal: error && refusal(error),
     why: why?.title,
@@ -101,10 +98,6 @@ export function nameOf(ticketType, { ticket_types }) {
 
 function shortWords({ ticket_type, quantity, left }, sale) {
   return `${nameOf(ticket_type, sale)}: you wanted ${number(quantity)}, ${number(left)} left.`;
-}
-
-function sum(cart) {
-  return [...cart.values()].reduce((total, quantity) => total + quantity, 0);
 }
 
 /** To screen readers: rarely, and never the seconds. */

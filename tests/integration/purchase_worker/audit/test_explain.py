@@ -314,3 +314,4 @@ def test_the_command(engine: Engine, settings: Settings, tmp_path: Path) -> None
     exit_code, output = command("17")
     assert exit_code == 2
     assert "'17' is not a valid UUID." in output
+    assert "`eventify user show NAME`" in output
