@@ -147,6 +147,21 @@ SELECT tables.relname, i.relname FROM tables
 JOIN pg_index x ON x.indrelid = tables.oid JOIN pg_class i ON i.oid = x.indexrelid
 WHERE indisunique AND indisvalid
 """
+# Whose sessions fire no trigger and check no foreign key. Other databases may have such a setting,
+# and so may who writes nothing here.
+READ_REPLICAS = """
+SELECT 'this session' WHERE current_setting('session_replication_role') = 'replica'
+UNION ALL
+SELECT CASE setrole WHEN 0 THEN 'database ' || current_database()
+                    ELSE 'role ' || setrole::regrole END
+FROM pg_db_role_setting
+WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+  AND EXISTS (SELECT FROM unnest(setconfig) setting
+              WHERE lower(setting) = 'session_replication_role=replica')
+  AND (setrole = 0 OR EXISTS (
+      SELECT FROM pg_class WHERE relname = ANY(%(tables)s) AND pg_table_is_visible(oid)
+         AND has_any_column_privilege(setrole, oid, 'INSERT, UPDATE')))
+"""
 
 
 def standing_guards(cursor: Cursor) -> dict[str, set[str]]:
@@ -160,8 +175,12 @@ def standing_guards(cursor: Cursor) -> dict[str, set[str]]:
 
 def missing_guards(cursor: Cursor) -> list[str]:
     standing = standing_guards(cursor)
+    cursor.execute(READ_REPLICAS, {"tables": list(GUARDS)})
     return [
-        f"{name} of {table} is missing or disabled"
-        for table, names in GUARDS.items()
-        for name in sorted(names - standing[table])
+        *(f"session_replication_role of {of} is replica: no guard fires" for (of,) in cursor),
+        *(
+            f"{name} of {table} is missing or disabled"
+            for table, names in GUARDS.items()
+            for name in sorted(names - standing[table])
+        ),
     ]

@@ -8,7 +8,7 @@ to each database. Triggers write with the owner's rights (migration 0009).
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -159,15 +159,23 @@ GIVES_RIGHTS = """
 (coalesce((to_jsonb(m)->>'inherit_option')::boolean, true)
  OR coalesce((to_jsonb(m)->>'set_option')::boolean, true))
 """
-# Includes the logins that are members, and PUBLIC. Others may have SELECT. Before version 15
-# everybody may CREATE in "public"; the owner's login, which may be a member, has to.
-READ_GRANTED = text(rf"""
+# The roles and their members, also by a group. The tables' owner may be one, for SET ROLE with one
+# login for everything, and others its members. It owns most tables: who was given one does not.
+OURS = f"""
 WITH RECURSIVE ours AS (
     SELECT oid, rolname FROM pg_roles WHERE rolname = ANY(:roles)
     UNION
     SELECT r.oid, r.rolname FROM ours JOIN pg_auth_members m ON m.roleid = ours.oid
-    JOIN pg_roles r ON r.oid = m.member WHERE NOT r.rolsuper AND {GIVES_RIGHTS}
-), granted AS (
+    JOIN pg_roles r ON r.oid = m.member
+    WHERE {GIVES_RIGHTS} AND r.oid IS DISTINCT FROM (
+        SELECT mode() WITHIN GROUP (ORDER BY relowner) FROM pg_class
+        WHERE relname = ANY(:tables) AND relnamespace = current_schema()::regnamespace)
+)
+"""
+# Includes the logins that are members, and PUBLIC. Others may have SELECT. Before version 15
+# everybody may CREATE in "public".
+READ_GRANTED = rf"""
+{OURS}, granted AS (
     SELECT c.relname::text, '' AS attname, c.relowner, a.* FROM pg_class c, aclexplode(c.relacl) a
     WHERE c.relnamespace = current_schema()::regnamespace
     UNION ALL
@@ -182,39 +190,58 @@ WITH RECURSIVE ours AS (
     SELECT 'schema ' || quote_ident(n.nspname), '', n.nspowner, a.*
     FROM pg_namespace n, aclexplode(n.nspacl) a
     WHERE n.oid = current_schema()::regnamespace AND a.privilege_type = 'CREATE'
-      AND a.grantee <> (SELECT relowner FROM pg_class
-                        WHERE relname = 'requests' AND relnamespace = n.oid)
+    UNION ALL
+    SELECT 'database ' || quote_ident(d.datname), '', d.datdba, a.*
+    FROM pg_database d, aclexplode(d.datacl) a
+    WHERE d.datname = current_database() AND a.privilege_type = 'CREATE'
+    {{parameters}}
 )
 SELECT coalesce(ours.rolname, 'PUBLIC'), relname, attname, privilege_type
 FROM granted LEFT JOIN ours ON ours.oid = grantee
-WHERE grantee <> relowner
+WHERE grantee IS DISTINCT FROM relowner
   AND (ours.oid IS NOT NULL OR (grantee = 0 AND privilege_type <> 'SELECT'))
-""")
+"""
+# From 15 on. They are the cluster's: what everybody may set is of concern if it disables guards.
+GRANTED_PARAMETERS = """
+    UNION ALL
+    SELECT 'parameter ' || parname, '', NULL, a.* FROM pg_parameter_acl, aclexplode(paracl) a
+    WHERE grantee <> 0 OR parname = 'session_replication_role'
+"""
 READ_TABLES_AND_FUNCTIONS = text("""
 SELECT relname::text FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
 UNION ALL
 SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
 """)
-# Attributes that make every other right worthless. The tables' owner may be a member, for SET ROLE
-# with one login for everything; and a login of several of our roles, but none of these itself.
+# Attributes and property that make every other right worthless. A login may have several of our
+# roles, but none of these itself.
 READ_POWERFUL = text(f"""
-SELECT DISTINCT r.rolname, CASE WHEN r.rolsuper THEN 'is a superuser'
+{OURS}, owned AS (
+    SELECT relname::text AS name, relowner AS owner FROM pg_class
+    WHERE relnamespace = current_schema()::regnamespace AND relkind NOT IN ('i', 'I')
+    UNION ALL
+    SELECT oid::regprocedure::text, proowner FROM pg_proc
+    WHERE pronamespace = current_schema()::regnamespace
+    UNION ALL
+    SELECT 'schema ' || nspname, nspowner FROM pg_namespace
+    WHERE oid = current_schema()::regnamespace
+    UNION ALL
+    SELECT 'database ' || datname, datdba FROM pg_database WHERE datname = current_database()
+)
+SELECT r.rolname, CASE WHEN r.rolsuper THEN 'is a superuser'
     WHEN r.rolcreaterole THEN 'may create roles'
     WHEN r.rolreplication THEN 'may replicate'
     ELSE 'is a member of ' || of.rolname END
-FROM pg_roles r
+FROM ours JOIN pg_roles r ON r.oid = ours.oid
 LEFT JOIN pg_auth_members up ON up.member = r.oid
 LEFT JOIN pg_roles of ON of.oid = up.roleid
-    AND (of.rolname <> ALL(:roles) OR r.rolname = ANY(:roles))
-WHERE (r.rolname = ANY(:roles) OR EXISTS (
-    SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
-    WHERE m.member = r.oid AND g.rolname = ANY(:roles) AND {GIVES_RIGHTS}))
-  AND (r.rolsuper OR r.rolcreaterole OR r.rolreplication OR of.oid IS NOT NULL)
-  AND NOT EXISTS (SELECT FROM pg_class
-                  WHERE relname = 'requests' AND relowner = r.oid
-                    AND relnamespace = current_schema()::regnamespace)
+    AND (of.oid NOT IN (SELECT oid FROM ours) OR r.rolname = ANY(:roles))
+WHERE r.rolsuper OR r.rolcreaterole OR r.rolreplication OR of.oid IS NOT NULL
+UNION
+SELECT rolname, 'owns ' || name FROM owned JOIN ours ON ours.oid = owner
 """)
+OF_OURS = {"roles": list(ROLES), "tables": list(RIGHTS)}
+READ_VERSION = text("SELECT current_setting('server_version_num')::int")
 MAY_DECIDE = text("""
 SELECT EXISTS (SELECT FROM pg_roles
                WHERE rolname = :role AND has_table_privilege(oid, 'work_list', 'SELECT'))
@@ -240,7 +267,10 @@ SELECT quote_ident(current_schema()),
 
 
 class Right(NamedTuple):
-    """`table`: or a function, or schema. `column`: empty for all of it. `privilege`: by SQL."""
+    """`table`: or a function, schema, database, parameter. `column`: empty for all of it.
+
+    `privilege`: by SQL.
+    """
 
     role: str
     table: str
@@ -301,7 +331,7 @@ def excess_rights(connection: Connection) -> list[str]:
     """Rights of services beyond RIGHTS, which were granted by hand."""
     granted = _granted(connection)
     excess = [f"{right.role} has {right}" for right in sorted(granted - wanted_rights())]
-    powerful = connection.execute(READ_POWERFUL, {"roles": list(ROLES)})
+    powerful = connection.execute(READ_POWERFUL, OF_OURS)
     return excess + sorted(f"{role} {power}" for role, power in powerful)
 
 
@@ -351,8 +381,7 @@ def _if_allowed(connection: Connection) -> Iterator[None]:
 
 def _takable(connection: Connection) -> set[str]:
     """The roles that this login may SET."""
-    version = connection.scalar(text("SELECT current_setting('server_version_num')::int"))
-    statement = READ_TAKABLE.format(form=right_to_take(version))
+    statement = READ_TAKABLE.format(form=right_to_take(connection.scalar(READ_VERSION)))
     return set(connection.scalars(text(statement), {"roles": list(ROLES)}))
 
 
@@ -368,9 +397,11 @@ def _apply(connection: Connection) -> None:
         for right in sorted(rights):
             of = f' ("{right.column}")' if right.column else ""
             role = right.role if right.role == "PUBLIC" else f'"{right.role}"'
-            connection.exec_driver_sql(
-                f"{verb} {right.privilege}{of} ON {_sql_name(right.table)} {to_or_from} {role}"
-            )
+            # What may not be revoked, the audit reports.
+            with _if_allowed(connection) if verb == "REVOKE" else nullcontext():
+                connection.exec_driver_sql(
+                    f"{verb} {right.privilege}{of} ON {_sql_name(right.table)} {to_or_from} {role}"
+                )
     for role in sorted(there):
         schema, may_use = connection.execute(READ_SCHEMA, {"role": role}).one()
         if not may_use:
@@ -381,10 +412,12 @@ def _apply(connection: Connection) -> None:
 
 
 def _sql_name(table: str) -> str:
-    if table.startswith("schema "):
+    if table.startswith(("schema ", "database ", "parameter ")):
         return table
     return f"FUNCTION {table}" if "(" in table else f'"{table}"'
 
 
 def _granted(connection: Connection) -> set[Right]:
-    return {Right(*row) for row in connection.execute(READ_GRANTED, {"roles": list(ROLES)})}
+    version = connection.scalar(READ_VERSION)
+    statement = READ_GRANTED.format(parameters=GRANTED_PARAMETERS if version >= 150_000 else "")
+    return {Right(*row) for row in connection.execute(text(statement), OF_OURS)}

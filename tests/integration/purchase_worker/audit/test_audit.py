@@ -11,9 +11,11 @@ from purchase_worker.audit import by_user, read
 from purchase_worker.audit.guards import GUARDS, standing_guards
 from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
+from shared.config.database_url import with_login
 from shared.config.settings import Settings
 from shared.database import transaction_ids
 from shared.database.engine import cursor_transaction, open_engine
+from shared.database.rights import READER, WORKER
 from shared.database.transaction_ids import pass_stored_transaction_ids
 from shared.errors import ConfigurationError
 from tests.support.factories import (
@@ -287,6 +289,73 @@ def test_a_guard_that_was_taken_away_is_missed(
     assert broken(report) == {"guards"}
     examples = [example for invariant in report.invariants for example in invariant.examples]
     assert any(example.startswith(f"{guard} of ") for example in examples)
+
+
+@pytest.mark.parametrize("of", ["DATABASE {name}", "ROLE {name}", "ROLE {name} IN DATABASE {name}"])
+def test_a_setting_that_switches_the_guards_off_is_found(
+    engine: Engine, settings: Settings, sale: int, of: str
+) -> None:
+    name = engine.url.database
+    of = of.format(name=name)
+    run(engine, f"CREATE ROLE {name} LOGIN IN ROLE {WORKER}")
+    try:
+        run(engine, f"ALTER {of} SET session_replication_role = 'Replica'")
+        report = audit(engine, settings)
+        assert broken(report) == {"guards"}
+        examples = [example for invariant in report.invariants for example in invariant.examples]
+        assert [name in example for example in examples] == [True]
+        run(engine, f"ALTER {of} SET session_replication_role = origin")
+        assert audit(engine, settings).ok
+    finally:  # roles are the cluster's
+        run(engine, f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+def test_guards_that_are_off_in_the_audits_own_session_are_found(
+    engine: Engine, settings: Settings, sale: int
+) -> None:
+    """Of the server's settings, for example."""
+    change = f"ALTER DATABASE {engine.url.database} {{}} session_replication_role"
+    run(engine, f"{change.format('SET')} = replica")
+    engine.dispose()
+    audit(engine, settings)
+    run(engine, change.format("RESET"))
+    assert broken(audit(engine, settings)) == {"guards"}
+    engine.dispose()
+    assert audit(engine, settings).ok
+
+
+def test_a_setting_of_who_may_write_nothing_here_is_no_matter(
+    engine: Engine, settings: Settings, sale: int
+) -> None:
+    role = f"{engine.url.database}_role"
+    run(engine, f"CREATE ROLE {role} LOGIN")
+    try:
+        run(engine, f"ALTER ROLE {role} SET session_replication_role = replica")
+        assert audit(engine, settings).ok
+    finally:
+        run(engine, f"DROP ROLE {role}")
+
+
+def test_rows_that_a_policy_hides_are_an_error(
+    engine: Engine, settings: Settings, sale: int
+) -> None:
+    """Else an audit would pass for want of rows."""
+    role = f"{engine.url.database}_role"
+    run(engine, f"CREATE ROLE {role} LOGIN PASSWORD 'secret' IN ROLE {READER}")
+    reader = settings.model_copy(
+        update={"database_url": with_login(settings.database_url, role, "secret")}
+    )
+    try:
+        with database(reader) as readers:
+            assert audit(readers, reader).ok
+        run(engine, "ALTER TABLE ledger ENABLE ROW LEVEL SECURITY")
+        with (
+            pytest.raises(ConfigurationError, match='row-level security policy for table "ledger"'),
+            database(reader) as readers,
+        ):
+            audit(readers, reader)
+    finally:
+        run(engine, f"DROP ROLE {role}")
 
 
 def test_each_event_is_replayed_as_of_a_moment_of_its_own(

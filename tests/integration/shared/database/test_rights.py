@@ -53,6 +53,7 @@ from tests.support.factories import (
 )
 from tests.support.former_sales import add_former_ticket_type, former_accept, former_drain
 from tests.support.servers import new_database, run_admin
+from tests.support.tampering import broken
 
 __all__ = ["empty_engine"]
 
@@ -429,23 +430,144 @@ def excess(engine: Engine) -> list[str]:
         ("GRANT INSERT ON users TO PUBLIC", "PUBLIC has INSERT on users"),
         (f"GRANT CREATE ON SCHEMA public TO {WORKER}", f"{WORKER} has CREATE on schema public"),
         ("GRANT CREATE ON SCHEMA public TO PUBLIC", "PUBLIC has CREATE on schema public"),
+        (
+            f"GRANT CREATE ON DATABASE {{database}} TO {CATALOG}",
+            f"{CATALOG} has CREATE on database {{database}}",
+        ),
+        (
+            "GRANT CREATE ON DATABASE {database} TO PUBLIC",
+            "PUBLIC has CREATE on database {database}",
+        ),
         (f"GRANT {WORKER} TO {GATEWAY}", f"{GATEWAY} is a member of {WORKER}"),
     ],
 )
 def test_rights_granted_by_hand_are_found_and_revoked(
     engine: Engine, settings: Settings, given: str, message: str
 ) -> None:
+    message = message.format(database=engine.url.database)
     assert excess(engine) == []
-    run(engine, given)
+    run(engine, given.format(database=engine.url.database))
     try:
         assert excess(engine) == [message]
-        (broken,) = (one for one in audit(engine, settings).invariants if one.violations)
-        assert (broken.name, broken.examples) == (GUARDS, [message])
+        (found,) = (one for one in audit(engine, settings).invariants if one.violations)
+        assert (found.name, found.examples) == (GUARDS, [message])
         migrate(engine)
         assert excess(engine) == []
         assert audit(engine, settings).ok
     finally:  # roles are the cluster's
         run(engine, f"REVOKE {WORKER} FROM {GATEWAY}")
+
+
+@pytest.fixture
+def parameter_rights(engine: Engine) -> None:
+    if scalar(engine, "SELECT to_regclass('pg_parameter_acl') IS NULL"):
+        pytest.skip("version 15 brought them")
+
+
+@pytest.mark.usefixtures("parameter_rights")
+@pytest.mark.parametrize(
+    ("right", "parameter", "grantee"),
+    [
+        ("SET", "session_replication_role", WORKER),
+        ("SET", "session_replication_role", "PUBLIC"),
+        ("ALTER SYSTEM", "archive_command", WORKER),
+    ],
+)
+def test_a_right_to_a_parameter_is_found_and_revoked(
+    engine: Engine, right: str, parameter: str, grantee: str
+) -> None:
+    run(engine, f"GRANT {right} ON PARAMETER {parameter} TO {grantee}")
+    try:
+        assert excess(engine) == [f"{grantee} has {right} on parameter {parameter}"]
+        migrate(engine)
+        assert excess(engine) == []
+    finally:  # of the cluster
+        run(engine, f"REVOKE {right} ON PARAMETER {parameter} FROM {grantee}")
+
+
+@pytest.mark.usefixtures("parameter_rights")
+def test_others_may_be_let_set_what_switches_no_guard_off(engine: Engine) -> None:
+    run(engine, "GRANT SET ON PARAMETER log_statement TO PUBLIC")
+    try:
+        assert excess(engine) == []
+    finally:  # of the cluster
+        run(engine, "REVOKE SET ON PARAMETER log_statement FROM PUBLIC")
+
+
+@pytest.fixture
+def worker_login(engine: Engine, postgres_url: str) -> Iterator[str]:
+    """A member of a group of the worker's role."""
+    login = f"{engine.url.database}_login"
+    run_admin(postgres_url, f"CREATE ROLE {login}_group IN ROLE {WORKER}")
+    run_admin(postgres_url, f"CREATE ROLE {login} LOGIN IN ROLE {login}_group")
+    yield login
+    for role in (login, f"{login}_group"):
+        run(engine, f"REASSIGN OWNED BY {role} TO CURRENT_USER")
+        run_admin(postgres_url, f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize(
+    ("given", "owned"),
+    [
+        ("TABLE ledger", "ledger"),
+        ("TABLE requests", "requests"),
+        ("FUNCTION eventify_issue", "eventify_issue(bigint,integer)"),
+        ("SCHEMA public", "schema public"),
+        ("DATABASE {database}", "database {database}"),
+    ],
+)
+def test_what_a_service_owns_is_found(
+    engine: Engine, settings: Settings, worker_login: str, given: str, owned: str
+) -> None:
+    database = engine.url.database
+    before = "CURRENT_USER" if "SCHEMA" not in given else "pg_database_owner"
+    for owner in (worker_login, WORKER):
+        run(engine, f"ALTER {given} OWNER TO {owner}".format(database=database))
+        assert f"{owner} owns {owned.format(database=database)}" in excess(engine)
+        assert broken(audit(engine, settings)) == {GUARDS}
+        run(engine, f"ALTER {given} OWNER TO {before}".format(database=database))
+    assert excess(engine) == []
+
+
+def test_a_service_that_owns_everything_is_found(plain_owner: Engine, postgres_url: str) -> None:
+    migrate(plain_owner)
+    run_admin(postgres_url, f"GRANT {WORKER} TO {plain_owner.url.username}")
+    assert excess(plain_owner) == []
+    admin = open_engine(
+        Settings(database_url=f"{postgres_url.rpartition('/')[0]}/{plain_owner.url.database}"),
+        "test",
+    )
+    run(admin, f"REASSIGN OWNED BY {plain_owner.url.username} TO {WORKER}")
+    try:
+        assert {f"{WORKER} owns ledger", f"{WORKER} owns users_id_seq"} <= set(excess(admin))
+    finally:
+        run(admin, f"REASSIGN OWNED BY {WORKER} TO {plain_owner.url.username}")
+        admin.dispose()
+
+
+def test_powers_of_who_has_a_services_role_through_a_group_are_found(
+    engine: Engine, postgres_url: str, worker_login: str
+) -> None:
+    assert excess(engine) == []
+    run_admin(postgres_url, f"GRANT pg_write_all_data TO {worker_login}")
+    assert excess(engine) == [f"{worker_login} is a member of pg_write_all_data"]
+    run_admin(postgres_url, f"ALTER ROLE {worker_login} SUPERUSER")
+    assert excess(engine) == [f"{worker_login} is a superuser"]
+
+
+def test_an_administrator_who_is_a_member_of_the_owner_is_no_excess(
+    plain_owner: Engine, postgres_url: str
+) -> None:
+    migrate(plain_owner)
+    owner, admin = plain_owner.url.username, f"{plain_owner.url.database}_admin"
+    run_admin(postgres_url, f"CREATE ROLE {admin} CREATEROLE IN ROLE {owner}")
+    try:
+        run_admin(postgres_url, f"GRANT {WORKER} TO {owner}")
+        run_admin(postgres_url, f"GRANT CREATE ON DATABASE {plain_owner.url.database} TO {admin}")
+        assert excess(plain_owner) == []
+    finally:
+        run(plain_owner, f"REVOKE CREATE ON DATABASE {plain_owner.url.database} FROM {admin}")
+        run_admin(postgres_url, f"DROP ROLE {admin}")
 
 
 def test_a_membership_is_revoked_whoever_granted_it(engine: Engine, postgres_url: str) -> None:
@@ -498,6 +620,18 @@ def test_who_may_not_revoke_a_membership_migrates_nevertheless(
         assert excess(plain_owner) == [f"{GATEWAY} is a member of {WORKER}"]
     finally:
         run_admin(postgres_url, f"REVOKE {WORKER} FROM {GATEWAY}")
+
+
+@pytest.mark.usefixtures("parameter_rights")
+def test_who_may_not_revoke_a_parameter_migrates_nevertheless(
+    plain_owner: Engine, postgres_url: str
+) -> None:
+    run_admin(postgres_url, f"GRANT SET ON PARAMETER session_replication_role TO {WORKER}")
+    try:
+        migrate(plain_owner)
+        assert excess(plain_owner) == [f"{WORKER} has SET on parameter session_replication_role"]
+    finally:
+        run_admin(postgres_url, f"REVOKE SET ON PARAMETER session_replication_role FROM {WORKER}")
 
 
 def test_others_may_be_let_read(engine: Engine) -> None:
