@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 
 from sqlalchemy import Engine
 
@@ -15,18 +16,22 @@ logger = get_logger(__name__)
 
 
 def periodic_deletion(settings: Settings, engine: Engine) -> Periodic:
-    """Every gateway may run it: each skips the families that another has locked."""
+    """Every gateway may run it: each skips the tokens that another has locked."""
 
     async def delete_all() -> None:
-        started = time.monotonic()
+        total = 0
+        after: datetime | None = datetime.min.replace(tzinfo=UTC)
         try:
-            while deleted := await asyncio.to_thread(
-                store.delete_expired, engine, settings.refresh_cleanup_families
-            ):
-                logger.info("expired_tokens_deleted", tokens=deleted)
+            while after is not None:
+                started = time.monotonic()
+                deleted, after = await asyncio.to_thread(
+                    store.delete_expired, engine, settings.refresh_cleanup_families, after
+                )
+                total += deleted
                 # Where there are millions of them, half of a connection's time is enough.
                 await asyncio.sleep(time.monotonic() - started)
-                started = time.monotonic()
+            if total:
+                logger.info("expired_tokens_deleted", tokens=total)
             longest = max(settings.access_token_seconds, settings.refresh_token_seconds)
             ended = int(time.time()) - longest - int(store.KEPT_AFTER_EXPIRY.total_seconds())
             await asyncio.to_thread(store.delete_cutoffs, engine, ended)

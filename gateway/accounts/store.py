@@ -329,32 +329,36 @@ def revoke(engine: Engine, token_id: UUID) -> bool:
         return True
 
 
-def delete_expired(engine: Engine, families: int) -> int:
-    """Delete up to `families` families whose tokens all expired, and as many expired tokens of
-    other families; returns the number of tokens.
+def delete_expired(engine: Engine, tokens: int, after: datetime) -> tuple[int, datetime | None]:
+    """Look at the next `tokens` that expired later than `after`, and delete those of no more use.
 
-    The first token of a family stays to the end: it serves as its lock. A family may go on for
-    years.
+    The first token of a family stays as long as another does: it serves as its lock. A family may
+    go on for years, so whoever starts at the oldest each time would see ever more that stay.
+
+    Returns:
+        How many were deleted, and when the last one looked at expired; None: there was none.
     """
-    first, other = aliased(RefreshToken), aliased(RefreshToken)
-    ended_by = func.now() - KEPT_AFTER_EXPIRY
-    ended = (
-        select(first.id)
-        .where(first.id == first.family, first.expires_at <= ended_by)
-        .where(~exists().where(other.family == first.id, other.expires_at > ended_by))
-        .limit(families)
-        .with_for_update(skip_locked=True)
+    other = aliased(RefreshToken)
+    expired = (
+        select(RefreshToken.id, RefreshToken.expires_at)
+        .where(RefreshToken.expires_at > after)
+        .where(RefreshToken.expires_at <= func.now() - KEPT_AFTER_EXPIRY)
+        .order_by(RefreshToken.expires_at)
+        .fetch(tokens, with_ties=True)
+        .cte("expired")
     )
-    spent = (
-        select(other.id)
-        .where(other.id != other.family, other.expires_at <= ended_by)
-        .limit(families)
+    unneeded = select(expired.c.id).where(
+        ~exists().where(other.family == expired.c.id, other.id != expired.c.id)
+    )
+    free = (
+        select(RefreshToken.id)
+        .where(RefreshToken.id.in_(unneeded))
         .with_for_update(skip_locked=True)
     )
     with connection_transaction(engine) as connection:
-        gone = connection.execute(delete(RefreshToken).where(RefreshToken.family.in_(ended)))
-        too = connection.execute(delete(RefreshToken).where(RefreshToken.id.in_(spent)))
-    return gone.rowcount + too.rowcount
+        last = connection.execute(select(func.max(expired.c.expires_at))).scalar_one()
+        gone = connection.execute(delete(RefreshToken).where(RefreshToken.id.in_(free)))
+    return gone.rowcount, last
 
 
 def _lock_family(connection: Connection, token_id: UUID) -> str | None:

@@ -140,7 +140,7 @@ class AccountSettings(BaseModel, defer_build=True):
     refresh_cleanup_seconds: PositiveFloat = 300.0
     """Expired refresh tokens are deleted this often."""
     refresh_cleanup_families: PositiveInt = 1_000
-    """Sign-ins whose tokens one statement deletes: about 20 ms."""
+    """Expired tokens that one statement looks at, of as many sign-ins at most: about 10 ms."""
     token_cache_rows: PositiveInt = 20_000
     """Verified tokens that are remembered; 20,000 take about 25 MB."""
     api_keys_trusted_seconds: PositiveFloat = 60.0

@@ -62,7 +62,7 @@ def wait_for_sessions(database: connection, count: int) -> None:
 
     def they_wait() -> None:
         with database.cursor() as watching:
-            watching.execute(f"{SESSIONS_WAITING} AND query NOT LIKE 'DELETE%'")
+            watching.execute(f"{SESSIONS_WAITING} AND query NOT LIKE 'WITH expired%'")
             assert watching.fetchone() == (count,)
 
     eventually(they_wait)
