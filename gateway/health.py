@@ -83,7 +83,7 @@ class ProbeRoutes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_probe = scope["type"] == "http" and scope["path"] in ROUTES
-        if not is_probe or scope["method"] != "GET" or scope["query_string"]:
+        if not is_probe or scope["method"] != "GET":
             await self._fallback_app(scope, receive, send)
             return
         scope["route"] = route = ROUTES[scope["path"]]

@@ -333,6 +333,13 @@ def test_healthz_answers_while_the_process_is_alive(fragile_shop: Shop) -> None:
         assert visitor.get("/healthz").status_code == 200
 
 
+@pytest.mark.parametrize("query", ["", "?", "?at=1", "?&", "?a=1&a=2"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_probe_may_have_a_query(shop: Shop, path: str, query: str) -> None:
+    answer = httpx.get(f"{shop.url}{path}{query}")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "version": VERSION})
+
+
 def test_readyz_database_reachable(fragile_shop: Shop) -> None:
     visitor = fragile_shop.client()
     assert visitor.get("/readyz").status_code == 200
