@@ -22,7 +22,13 @@ SELECT lower('É') = 'é' AS is_known, to_regclass('alembic_version') IS NOT NUL
 READ_SCHEMA_NAME = text("""
 SELECT current_schema() AS schema,
        to_regnamespace(current_schema())::oid IS NOT DISTINCT FROM
-           (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AS is_plain
+           (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AS is_plain,
+       coalesce(
+           (SELECT relnamespace::regnamespace::text FROM pg_class
+            WHERE oid = to_regclass('alembic_version')),
+           CASE WHEN current_schema() = current_user
+                     AND current_setting('search_path') LIKE '"$user",%'
+                THEN 'public' ELSE current_schema() END) AS of_tables
 """)
 
 
@@ -65,6 +71,12 @@ def _check_schema_name(engine: Engine) -> None:
         raise ConfigurationError(
             f"The schema {name.schema} cannot be used: name it with lower-case letters, digits and"
             " underscores."
+        )
+    if name.schema != name.of_tables:
+        raise ConfigurationError(
+            f"The search path begins with the schema {name.schema}, and the tables belong to"
+            f" {name.of_tables}: add ?options=-csearch_path%3D{name.of_tables} to the URL of each"
+            " service and command, or drop that schema."
         )
 
 

@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import Engine, text
 
 from purchase_worker.decision import ALL_HELD, EXTENDED, NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
+from shared.database.session_settings import WITHOUT_TRANSACTION_TIMEOUT
 from shared.purchases import CANCELLED, CONFIRMED, EXPIRED, HELD, QUEUED, RELEASED
 
 # A healthy system decides within this; the sweeper needs about a second for a lost wake-up.
@@ -232,6 +233,7 @@ def read_facts(engine: Engine, id_: UUID) -> PurchaseFacts | None:
     with reading.connect() as connection:
         # Counting what was accepted before may take a while where millions of rows are stored.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text(WITHOUT_TRANSACTION_TIMEOUT))
         row = connection.execute(READ_FACTS, {"id": id_, "deciders": DECIDERS}).mappings().first()
         if row is None:
             return None

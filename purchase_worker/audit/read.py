@@ -16,6 +16,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 from purchase_worker.audit.order import BatchRow, Snapshot
 from purchase_worker.audit.rows import CounterRow, EntryRow, HoldRow, LaneRow, WaitingRow
+from shared.database.session_settings import WITHOUT_TRANSACTION_TIMEOUT
 
 Part = TypeVar("Part")
 Row = TypeVar("Row")
@@ -167,6 +168,7 @@ def snapshot(connection: Connection) -> Iterator[Cursor]:
             # However long it takes: an operator waits for it.
             cursor.execute("SET LOCAL statement_timeout = 0")
             cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            cursor.execute(WITHOUT_TRANSACTION_TIMEOUT)
             # Rows that a policy hides are an error, as of pg_dump.
             cursor.execute("SET LOCAL row_security = off")
             for name, value in LOOK_UPS.items():

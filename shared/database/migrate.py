@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError, PendingRollbackError
 from shared.database.epoch import is_restored, renew_epoch
 from shared.database.rights import grant_rights, have_rights
 from shared.database.schema_version import is_newer
+from shared.database.session_settings import WITHOUT_TRANSACTION_TIMEOUT
 from shared.database.transaction_ids import pass_stored_transaction_ids
 from shared.errors import ConfigurationError
 
@@ -22,15 +23,17 @@ HEAD = "head"
 # 1 s, after which it cancels an autovacuum that is in the way.
 LOCK_TIMEOUT_SECONDS = 1.5
 # This session waits for concurrent migrations without limit, and is idle while its own run.
-WITHOUT_LIMITS = """
+WITHOUT_LIMITS = f"""
 SET LOCAL statement_timeout = 0;
 SET LOCAL lock_timeout = 0;
-SET LOCAL idle_in_transaction_session_timeout = 0
+SET LOCAL idle_in_transaction_session_timeout = 0;
+{WITHOUT_TRANSACTION_TIMEOUT}
 """
 # A migration may build an index for longer than any request may run; but it must not wait for a
 # long transaction, for then every purchase would wait behind it.
 OF_A_MIGRATION = f"""
-SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'
+SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s';
+{WITHOUT_TRANSACTION_TIMEOUT}
 """
 # Which may hold the lock. Only a privileged user sees the times of other users' sessions.
 SEES_ALL = text("SELECT pg_has_role('pg_read_all_stats', 'USAGE')")

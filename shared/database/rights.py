@@ -159,6 +159,8 @@ GIVES_RIGHTS = """
 (coalesce((to_jsonb(m)->>'inherit_option')::boolean, true)
  OR coalesce((to_jsonb(m)->>'set_option')::boolean, true))
 """
+# Of our tables: the first of the search path may be another, such as one named like the login.
+SCHEMA = "(SELECT relnamespace FROM pg_class WHERE oid = to_regclass('alembic_version'))"
 # The roles and their members, also by a group. The tables' owner may be one, for SET ROLE with one
 # login for everything, and others its members. It owns most tables: who was given one does not.
 OURS = f"""
@@ -169,7 +171,7 @@ WITH RECURSIVE ours AS (
     JOIN pg_roles r ON r.oid = m.member
     WHERE {GIVES_RIGHTS} AND r.oid IS DISTINCT FROM (
         SELECT mode() WITHIN GROUP (ORDER BY relowner) FROM pg_class
-        WHERE relname = ANY(:tables) AND relnamespace = current_schema()::regnamespace)
+        WHERE relname = ANY(:tables) AND relnamespace = {SCHEMA})
 )
 """
 # Includes the logins that are members, and PUBLIC. Others may have SELECT. Before version 15
@@ -177,19 +179,19 @@ WITH RECURSIVE ours AS (
 READ_GRANTED = rf"""
 {OURS}, granted AS (
     SELECT c.relname::text, '' AS attname, c.relowner, a.* FROM pg_class c, aclexplode(c.relacl) a
-    WHERE c.relnamespace = current_schema()::regnamespace
+    WHERE c.relnamespace = {SCHEMA}
     UNION ALL
     SELECT c.relname, t.attname, c.relowner, a.* FROM pg_attribute t
     JOIN pg_class c ON c.oid = t.attrelid, aclexplode(t.attacl) a
-    WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.attisdropped
+    WHERE c.relnamespace = {SCHEMA} AND NOT t.attisdropped
     UNION ALL
     SELECT p.oid::regprocedure::text, '', p.proowner, a.*
     FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
-    WHERE pronamespace = current_schema()::regnamespace AND proname LIKE 'eventify\_%'
+    WHERE pronamespace = {SCHEMA} AND proname LIKE 'eventify\_%'
     UNION ALL
     SELECT 'schema ' || quote_ident(n.nspname), '', n.nspowner, a.*
     FROM pg_namespace n, aclexplode(n.nspacl) a
-    WHERE n.oid = current_schema()::regnamespace AND a.privilege_type = 'CREATE'
+    WHERE n.oid = {SCHEMA} AND a.privilege_type = 'CREATE'
     UNION ALL
     SELECT 'database ' || quote_ident(d.datname), '', d.datdba, a.*
     FROM pg_database d, aclexplode(d.datacl) a
@@ -207,24 +209,24 @@ GRANTED_PARAMETERS = """
     SELECT 'parameter ' || parname, '', NULL, a.* FROM pg_parameter_acl, aclexplode(paracl) a
     WHERE grantee <> 0 OR parname = 'session_replication_role'
 """
-READ_TABLES_AND_FUNCTIONS = text("""
+READ_TABLES_AND_FUNCTIONS = text(f"""
 SELECT relname::text FROM pg_class
-WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+WHERE relnamespace = {SCHEMA} AND relkind IN ('r', 'p')
 UNION ALL
-SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
+SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = {SCHEMA}
 """)
 # Attributes and property that make every other right worthless. A login may have several of our
 # roles, but none of these itself.
 READ_POWERFUL = text(f"""
 {OURS}, owned AS (
     SELECT relname::text AS name, relowner AS owner FROM pg_class
-    WHERE relnamespace = current_schema()::regnamespace AND relkind NOT IN ('i', 'I')
+    WHERE relnamespace = {SCHEMA} AND relkind NOT IN ('i', 'I')
     UNION ALL
     SELECT oid::regprocedure::text, proowner FROM pg_proc
-    WHERE pronamespace = current_schema()::regnamespace
+    WHERE pronamespace = {SCHEMA}
     UNION ALL
     SELECT 'schema ' || nspname, nspowner FROM pg_namespace
-    WHERE oid = current_schema()::regnamespace
+    WHERE oid = {SCHEMA}
     UNION ALL
     SELECT 'database ' || datname, datdba FROM pg_database WHERE datname = current_database()
 )

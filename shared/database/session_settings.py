@@ -21,6 +21,10 @@ from shared.observability.logging import get_logger
 
 IN_FORCE = "SELECT lower(name), setting FROM pg_settings WHERE lower(name) = ANY(%s)"
 KEEP = "ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = {value}"
+# Since PostgreSQL 17.
+WITHOUT_TRANSACTION_TIMEOUT = """
+SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'
+"""
 END_OWN_SESSION = "SELECT pg_terminate_backend(pg_backend_pid())"
 
 logger = get_logger(__name__)
@@ -37,6 +41,10 @@ def session_settings(settings: Settings) -> dict[str, str]:
         "client_min_messages": "warning",
         # Locks and guards rely on reading the latest rows after a wait.
         "default_transaction_isolation": "read committed",
+        # How our SQL is read, and what it reads of names.
+        "array_nulls": "on",
+        "quote_all_identifiers": "off",
+        "standard_conforming_strings": "on",
     }
 
 

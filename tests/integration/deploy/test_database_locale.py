@@ -72,6 +72,28 @@ def test_a_command_on_a_former_schema_says_what_is_missing(
 
 
 @pytest.mark.parametrize("elsewhere", [DATABASE_OPTIONS], indirect=True)
+@pytest.mark.parametrize("revision", [None, "0022"])
+def test_a_schema_named_like_the_login_gets_no_tables(
+    elsewhere: Settings, monkeypatch: pytest.MonkeyPatch, revision: str | None
+) -> None:
+    engine = open_engine(elsewhere, "test")
+    if revision is not None:
+        migrate(engine, revision)
+    run(engine, "CREATE SCHEMA AUTHORIZATION CURRENT_USER")
+    refused = CliRunner().invoke(main, ["migrate"])
+    assert refused.exit_code == 1
+    assert "and the tables belong to public: add ?options=-csearch_path%3Dpublic" in refused.output
+    monkeypatch.setenv(
+        "EVENTIFY_DATABASE_URL", f"{elsewhere.database_url}?options=-csearch_path%3Dpublic"
+    )
+    done = CliRunner().invoke(main, ["migrate"])
+    assert done.exit_code == 0, done.output
+    count = "SELECT count(*) FROM pg_class WHERE relnamespace::regnamespace::text = current_user"
+    assert scalar(engine, count) == 0
+    engine.dispose()
+
+
+@pytest.mark.parametrize("elsewhere", [DATABASE_OPTIONS], indirect=True)
 def test_a_migration_that_fails_says_why(elsewhere: Settings) -> None:
     engine = open_engine(elsewhere, "test")
     migrate(engine, "0001")

@@ -18,6 +18,7 @@ from gateway.purchases import read, store
 from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, queued_purchase
 from gateway.purchases.list_by_cursor import list_by_cursor
 from gateway.purchases.store import LIMIT_READ_MAX, VAIN_MAX, Limits
+from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine, session
@@ -332,6 +333,25 @@ def test_any_default_isolation_of_the_database_will_do(engine: Engine, settings:
     (verdict,) = accept(isolated, [request(user, ticket_type)])
     isolated.dispose()
     assert isinstance(verdict, Accepted)
+
+
+@pytest.mark.parametrize(
+    "setting", ["array_nulls = off", "quote_all_identifiers = on", "datestyle = 'German'"]
+)
+def test_settings_of_the_database_that_change_what_sql_means_are_not_in_force(
+    engine: Engine, settings: Settings, setting: str
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    name = scalar(engine, "SELECT current_database()")
+    run(engine, f"ALTER DATABASE {name} SET {setting}")
+    other = open_engine(settings, "test")
+    for _ in range(2):  # no key makes the second one the first
+        (verdict,) = accept(other, [request(user, ticket_type)])
+        assert isinstance(verdict, Accepted)
+    drain(other, [event_of(other, ticket_type)], settings, ignore)
+    report = audit(other, settings)
+    other.dispose()
+    assert (report.ok, report.sold, report.queued) == (True, 2, 0)
 
 
 def test_in_a_read_only_database_nothing_is_accepted(engine: Engine, settings: Settings) -> None:

@@ -458,6 +458,12 @@ def test_rights_granted_by_hand_are_found_and_revoked(
         run(engine, f"REVOKE {WORKER} FROM {GATEWAY}")
 
 
+def test_a_schema_named_like_the_login_hides_no_rights(engine: Engine) -> None:
+    run(engine, f"GRANT DELETE ON events TO {WORKER}")
+    run(engine, "CREATE SCHEMA AUTHORIZATION CURRENT_USER")
+    assert excess(engine) == [f"{WORKER} has DELETE on events"]
+
+
 @pytest.fixture
 def parameter_rights(engine: Engine) -> None:
     if scalar(engine, "SELECT to_regclass('pg_parameter_acl') IS NULL"):

@@ -9,9 +9,11 @@ from threading import Event
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from psycopg2.extensions import connection
 from sqlalchemy import Engine, text
 from sqlalchemy.dialects.postgresql.base import ischema_names
 
+from purchase_worker.audit.read import snapshot
 from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
@@ -217,6 +219,22 @@ def test_a_database_with_a_guard_of_a_later_migration_gets_the_rest(
     run(empty_engine, import_module(f"{VERSIONS}.0023_guards_by_statement").FOLLOW)
     migrate(empty_engine)
     assert audit(empty_engine, settings).ok
+
+
+def test_transactions_that_take_long_on_purpose_have_no_transaction_timeout(
+    empty_engine: Engine,
+) -> None:
+    if scalar(empty_engine, "SELECT current_setting('server_version_num')::int") < 170_000:
+        pytest.skip("version 17 brought it")
+    name = scalar(empty_engine, "SELECT current_database()")
+    run(empty_engine, f"ALTER DATABASE {name} SET transaction_timeout = '500ms'")
+    empty_engine.dispose()
+    migrate(empty_engine)
+    with empty_engine.connect() as pooled:
+        plain = pooled.connection.driver_connection
+        assert isinstance(plain, connection)
+        with snapshot(plain) as cursor:
+            cursor.execute("SELECT pg_sleep(0.6)")
 
 
 def test_events_of_a_former_version_become_searchable_even_if_the_fill_is_cut_off(
