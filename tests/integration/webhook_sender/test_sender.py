@@ -770,8 +770,9 @@ async def test_many_failures_are_noted_together(
     receiver.respond = {f"/{n}": at_first(fail) for n in range(50)}
     rewound, *others = (sale.webhook(f"{receiver.url}/{n}") for n in range(50))
     last = sale.sell()
-    times = {"webhook_timeout_seconds": 20.0, "webhook_retry_first_seconds": 600.0}
-    async with sender_here(settings.model_copy(update=times)):
+    times = {"webhook_timeout_seconds": 60.0, "webhook_retry_first_seconds": 600.0}
+    sale.settings = settings.model_copy(update=times)
+    async with sender_here(sale.settings):
         again = [last, *range(1, last + 1)]
         await asyncio.to_thread(eventually, lambda: _equal(receiver.numbers("/0"), again))
     assert [each.status for each in sale.attempts(rewound)] == [503, 200]
