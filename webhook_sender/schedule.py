@@ -14,6 +14,7 @@ ASKS_TO_WAIT: Final = frozenset({429, 503})
 
 # `address`: not public. `connection`: refused, reset, or not HTTP. `status`: neither 2xx nor 3xx.
 Failure = Literal["address", "dns", "connection", "tls", "timeout", "redirect", "status", "gone"]
+DisabledReason = Literal["gone", "failing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Disable:
-    reason: Literal["gone", "failing"]
+    reason: DisabledReason
 
 
 def outcome_of(status: int, milliseconds: int, retry_after_seconds: float | None) -> Outcome:

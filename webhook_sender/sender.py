@@ -35,6 +35,7 @@ from webhook_sender.schedule import (
     Disable,
     Outcome,
     Received,
+    Retry,
     Schedule,
     gather_seconds,
     next_step,
@@ -51,6 +52,8 @@ GATHER_DELIVERIES = 10
 INTERRUPTED_SECONDS = 0.2
 # Of as many events that differ, each is read by itself.
 PREPARE_TOGETHER = 50
+# Failures in a transaction, which locks their webhooks.
+NOTE_TOGETHER = 200
 # A poll reads the cursors of all webhooks: at most a tenth of the time, but for a slow one, which
 # may have been one of a bad moment.
 POLL_SHARE = 0.1
@@ -114,7 +117,7 @@ class Sender:
         # What this sender is at; of these, what is to be prepared, and what was sent.
         self._work: dict[Claim, _Work] = {}
         self._ready: list[Claim] = []
-        self._sent: list[tuple[Delivery, Outcome]] = []
+        self._sent: dict[Claim, tuple[Delivery, Outcome]] = {}
         self.slow: set[int] = set()
         self._requests_under_way: set[asyncio.Task[None]] = set()
         self._tests: dict[asyncio.Task[None], int] = {}
@@ -317,22 +320,21 @@ class Sender:
             self.slow.add(delivery.claim.webhook_id)
         else:
             self.slow.discard(delivery.claim.webhook_id)
-        self._sent.append((delivery, outcome))
+        self._sent[delivery.claim] = (delivery, outcome)
         self._wakeup.set()
 
     async def _note(self) -> None:
         """What cannot be noted now, is noted in the next turn."""
-        self._attempted |= {delivery.claim.webhook_id for delivery, _ in self._sent}
-        while failed := [each for each in self._sent if each[1].failure is not None]:
-            await self._note_failed(*failed[0])
-            self._sent.remove(failed[0])
-        if not (sent := list(self._sent)):
+        self._attempted |= {claim.webhook_id for claim in self._sent}
+        while failed := [each for each in self._sent.values() if each[1].failure is not None]:
+            await self._note_failed(failed[:NOTE_TOGETHER])
+        if not (sent := list(self._sent.values())):
             return
         attempts = [Attempt(*each, self._lease_after(each[0].claim)) for each in sent]
         await self._call(store.received, attempts)
         reached("after_webhook_received")
-        del self._sent[: len(sent)]
         for delivery, _, lease_seconds in attempts:
+            del self._sent[delivery.claim]
             metrics.ENTRIES.inc(delivery.entries)
             self._go_on(delivery, ends=not lease_seconds)
 
@@ -368,18 +370,35 @@ class Sender:
         self._ready.append(claim)
         self._wakeup.set()
 
-    async def _note_failed(self, delivery: Delivery, outcome: Outcome) -> None:
-        claim = delivery.claim
-        step = next_step(
-            outcome, delivery.failures, delivery.failing_seconds, self._schedule, random.random
-        )
-        assert not isinstance(step, Received)
-        disabled = await self._call(store.failed, delivery, outcome, step)
-        self._end(claim)
-        _log_failure(delivery, outcome)
-        if disabled and isinstance(step, Disable):
-            metrics.DISABLED.labels(step.reason).inc()
-            logger.warning("webhook_disabled", webhook=claim.webhook_id, reason=step.reason)
+    async def _note_failed(self, failed: list[tuple[Delivery, Outcome]]) -> None:
+        """Together those that are tried again; by itself each that disables its webhook."""
+        retries: list[Attempt] = []
+        disables: list[tuple[Attempt, Disable]] = []
+        for delivery, outcome in failed:
+            step = next_step(
+                outcome, delivery.failures, delivery.failing_seconds, self._schedule, random.random
+            )
+            assert not isinstance(step, Received)
+            if isinstance(step, Retry):
+                retries.append(Attempt(delivery, outcome, step.after_seconds))
+            else:
+                disables.append((Attempt(delivery, outcome, 0), step))
+        if retries:
+            await self._call(store.failed, retries)
+        for retry in retries:
+            self._end_failed(retry)
+        for attempt, disable in disables:
+            disabled = await self._call(store.disable, attempt, disable.reason)
+            self._end_failed(attempt)
+            if disabled:
+                metrics.DISABLED.labels(disable.reason).inc()
+                webhook = attempt.delivery.claim.webhook_id
+                logger.warning("webhook_disabled", webhook=webhook, reason=disable.reason)
+
+    def _end_failed(self, attempt: Attempt) -> None:
+        del self._sent[attempt.delivery.claim]
+        self._end(attempt.delivery.claim)
+        _log_failure(attempt.delivery, attempt.outcome)
 
     def _end(self, claim: Claim) -> None:
         del self._work[claim]

@@ -2,7 +2,7 @@
 
 A cursor is claimed by moving its `next_at` into the future and counting its `turn`: until then no
 other sender takes it, and whoever has lost it changes nothing more. Each function blocks, and each
-of its statements is a transaction, but for those of `failed`.
+of its statements is a transaction, but for those of `failed` and `disable`.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
+from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 
 from shared.database.engine import cursor_transaction, statement
@@ -21,7 +22,7 @@ from shared.webhooks import message_id
 from webhook_sender.body import body_of, test_body
 from webhook_sender.ledgers import Encoded, Ledgers
 from webhook_sender.request import Message
-from webhook_sender.schedule import Disable, Outcome, Retry
+from webhook_sender.schedule import DisabledReason, Outcome
 
 # Of one webhook at a time, for as many events; one while a delivery of it fails.
 IN_FLIGHT_OF_WEBHOOK = 4
@@ -155,20 +156,22 @@ SET number = sending_to, sending_id = NULL, sending_to = NULL, is_restored = fal
 FROM g WHERE {NOTED_OURS}
 """,
 )
+# The same if it is noted twice: its COMMIT may have had no answer.
 FAILED = Prepared(
     "failed",
     f"""{NOTED}
 UPDATE webhook_cursors c
-SET failures = failures + 1, failing_since = coalesce(failing_since, now()),
+SET failures = attempt, failing_since = coalesce(failing_since, now()),
     next_at = now() + make_interval(secs => after)
 FROM g WHERE {NOTED_OURS}
+RETURNING c.webhook_id, c.event_id, c.turn
 """,
 )
 RELEASE = f"UPDATE webhook_cursors c SET next_at = now() FROM {GIVEN} WHERE {OURS}"
 # Of what failed, `next_at` may be when to try again.
 RELEASE_UNLESS_FAILED = f"{RELEASE} AND failures = 0"
-# Before its cursors, as whoever changes it.
-LOCK_WEBHOOK = "SELECT FROM webhooks WHERE id = %(webhook)s FOR NO KEY UPDATE"
+# Before their cursors, as whoever changes one.
+LOCK_WEBHOOKS = "SELECT FROM webhooks WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
 DISABLE = """
 UPDATE webhooks SET disabled_at = now(), disabled_reason = %(reason)s
 WHERE id = %(webhook)s AND disabled_at IS NULL
@@ -447,23 +450,35 @@ def received(engine: Engine, attempts: Sequence[Attempt]) -> None:
         RECEIVED.run(cursor, _attempts(sorted(attempts, key=lambda each: each.delivery.claim)))
 
 
-def failed(engine: Engine, delivery: Delivery, outcome: Outcome, step: Retry | Disable) -> bool:
-    """Try it again later, or disable the webhook, unless it was rewound or changed meanwhile.
+def failed(engine: Engine, attempts: Sequence[Attempt]) -> None:
+    """Try them again later, unless a webhook was rewound or changed meanwhile."""
+    with cursor_transaction(engine) as cursor:
+        _failed(cursor, attempts)
+
+
+def disable(engine: Engine, attempt: Attempt, reason: DisabledReason) -> bool:
+    """After an attempt that failed, unless the webhook was rewound or changed meanwhile.
 
     Returns:
         Whether this disabled it.
     """
-    webhook = {"webhook": delivery.claim.webhook_id}
     with cursor_transaction(engine) as cursor:
-        cursor.execute(LOCK_WEBHOOK, webhook)
-        after = step.after_seconds if isinstance(step, Retry) else 0
-        FAILED.run(cursor, _attempts([Attempt(delivery, outcome, after)]))
-        if not cursor.rowcount:
-            cursor.execute(RELEASE, _given([delivery.claim]))
-        elif isinstance(step, Disable):
-            cursor.execute(DISABLE, {**webhook, "reason": step.reason})
-            return cursor.rowcount > 0
-    return False
+        if not _failed(cursor, [attempt]):
+            return False
+        webhook_id = attempt.delivery.claim.webhook_id
+        cursor.execute(DISABLE, {"webhook": webhook_id, "reason": reason})
+        return cursor.rowcount > 0
+
+
+def _failed(cursor: cursor, attempts: Sequence[Attempt]) -> set[Claim]:
+    """Returns those that were this sender's still; the others are released."""
+    claims = {each.delivery.claim for each in attempts}
+    cursor.execute(LOCK_WEBHOOKS, [[claim.webhook_id for claim in claims]])
+    FAILED.run(cursor, _attempts(attempts))
+    ours = {Claim(*row) for row in cursor.fetchall()}
+    if lost := claims - ours:
+        cursor.execute(RELEASE, _given(lost))
+    return ours
 
 
 def release(engine: Engine, claims: Sequence[Claim]) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -18,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg2 import OperationalError
 from psycopg2.errors import LockNotAvailable, QueryCanceled
+from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -714,6 +717,70 @@ async def test_those_that_are_gone_are_not_remembered_as_slow(
         store.remove(sale.engine, sale.owner, deleted.id)
         sale.change(disabled, enabled=False)
         await slow_are(other)
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Those with which failures are noted."""
+    seen: list[object] = []
+    transaction = sending.cursor_transaction
+
+    class SeenCursor(cursor):
+        def execute(self, query: Any, parameters: Any = None) -> None:
+            seen.append(query)
+            super().execute(query, parameters)
+
+    @contextmanager
+    def seen_transaction(engine: Engine) -> Iterator[cursor]:
+        with transaction(engine) as plain:
+            yield plain.connection.cursor(cursor_factory=SeenCursor)
+
+    monkeypatch.setattr(sending, "cursor_transaction", seen_transaction)
+    return seen
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("interrupted", [False, True])
+async def test_many_failures_are_noted_together(
+    sale: Sale,
+    receiver: Receiver,
+    settings: Settings,
+    statements: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+    interrupted: bool,
+) -> None:
+    """One webhook was rewound meanwhile. The database may be away at the second transaction."""
+    noted, calls = sending.failed, list[object]()
+    together = threading.Barrier(50)
+
+    def fail(handler: BaseHTTPRequestHandler, nth: int) -> None:
+        if not together.wait():
+            sale.rewind(rewound, 0)
+        together.wait()
+        answer(503)(handler, nth)
+
+    def interrupted_once(*args: Any) -> Any:
+        calls.append(args)
+        if interrupted and len(calls) == 2:
+            raise OperationalError
+        return noted(*args)
+
+    monkeypatch.setattr(sender_module, "NOTE_TOGETHER", 20, raising=False)
+    monkeypatch.setattr(sending, "failed", interrupted_once)
+    receiver.respond = {f"/{n}": at_first(fail) for n in range(50)}
+    rewound, *others = (sale.webhook(f"{receiver.url}/{n}") for n in range(50))
+    last = sale.sell()
+    times = {"webhook_timeout_seconds": 60.0, "webhook_retry_first_seconds": 600.0}
+    sale.settings = settings.model_copy(update=times)
+    async with sender_here(sale.settings):
+        again = [last, *range(1, last + 1)]
+        await asyncio.to_thread(eventually, lambda: _equal(receiver.numbers("/0"), again))
+    assert [each.status for each in sale.attempts(rewound)] == [503, 200]
+    for webhook in others:
+        assert [each.status for each in sale.attempts(webhook)] == [503]
+    failures = "SELECT sum(failures) FROM webhook_cursors"
+    assert scalar(sale.engine, failures) == len(others)
+    assert len(statements) < 50
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from tests.support.factories import add_event, add_user, rows, run, tamper
 from tests.support.waiting import until_sessions_wait
 from webhook_sender import store
 from webhook_sender.ledgers import Ledgers
-from webhook_sender.schedule import Disable, Outcome, Retry
+from webhook_sender.schedule import Outcome
 from webhook_sender.store import Attempt, Claim, Found
 
 URL = "https://shop.example/"
@@ -191,7 +191,7 @@ def test_a_failure_of_what_cannot_be_sent_any_more_ends(
     webhook = sale.webhook(URL, event=None)
     sale.sell()
     (delivery,) = prepare(engine, claim(engine)).deliveries
-    store.failed(engine, delivery, Outcome(1, 500, "status"), Retry(0))
+    store.failed(engine, [Attempt(delivery, Outcome(1, 500, "status"), 0)])
     other.sell()
     store.clean(engine, [], LEASE_SECONDS)
     assert claim(engine) == []  # it can be sent: its failure stays
@@ -218,7 +218,7 @@ def test_only_time_in_which_it_could_be_tried_counts_as_failing(
     sale.webhook(URL)
     sale.sell()
     (delivery,) = prepare(engine, claim(engine)).deliveries
-    store.failed(engine, delivery, Outcome(1, 500, "status"), Retry(60))
+    store.failed(engine, [Attempt(delivery, Outcome(1, 500, "status"), 60)])
     if paused == "locked":
         accounts.lock(engine, sale.owner)
     four_days_pass = (
@@ -246,7 +246,7 @@ def test_who_has_changed_its_url_is_not_disabled_for_what_the_former_one_answere
     (delivery,) = prepare(engine, claim(engine)).deliveries
 
     def fail() -> bool:
-        return store.failed(engine, delivery, Outcome(1, 410, "gone"), Disable("gone"))
+        return store.disable(engine, Attempt(delivery, Outcome(1, 410, "gone"), 0), "gone")
 
     with ThreadPoolExecutor(1) as sender:
         with engine.begin() as connection:
@@ -262,6 +262,33 @@ def test_who_has_changed_its_url_is_not_disabled_for_what_the_former_one_answere
     assert not fail()
     assert sale.read(webhook).enabled
     assert [each.failure for each in sale.attempts(webhook)] == ["gone"] * 2
+
+
+def test_many_failures_lock_their_webhooks_in_order(sale: Sale, engine: Engine) -> None:
+    first, second = sale.webhook(URL).id, sale.webhook(URL).id
+    sale.sell()
+    claims = claim(engine)
+    found = sorted(prepare(engine, claims).deliveries, key=lambda each: each.claim, reverse=True)
+    attempts = [Attempt(each, Outcome(1, 500, "status"), 60) for each in found]
+    lock = "SELECT id FROM webhooks WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"
+    with ThreadPoolExecutor(1) as sender:
+        with engine.begin() as connection:
+            connection.execute(text(lock), {"ids": [second]})
+            failing = sender.submit(store.failed, engine, attempts)
+            until_sessions_wait(engine)
+            assert rows(engine, lock, ids=[first, second]) == []
+        failing.result()
+    assert rows(engine, "SELECT failures FROM webhook_cursors") == [(1,), (1,)]
+
+
+def test_a_failure_that_is_noted_again_counts_once(sale: Sale, engine: Engine) -> None:
+    """The answer to its COMMIT was lost."""
+    sale.webhook(URL)
+    sale.sell()
+    (delivery,) = prepare(engine, claim(engine)).deliveries
+    for _ in range(2):
+        store.failed(engine, [Attempt(delivery, Outcome(1, 500, "status"), 60)])
+    assert rows(engine, "SELECT failures FROM webhook_cursors") == [(1,)]
 
 
 @pytest.mark.parametrize("missing", ["l.number - 1", "l.number"])
