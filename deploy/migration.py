@@ -24,8 +24,8 @@ SELECT current_schema() AS schema,
        to_regnamespace(current_schema())::oid IS NOT DISTINCT FROM
            (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AS is_plain,
        coalesce(
-           (SELECT relnamespace::regnamespace::text FROM pg_class
-            WHERE oid = to_regclass('alembic_version')),
+           (SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.oid = to_regclass('alembic_version')),
            CASE WHEN current_schema() = current_user
                      AND current_setting('search_path') LIKE '"$user",%'
                 THEN 'public' ELSE current_schema() END) AS of_tables
@@ -76,7 +76,7 @@ def _check_schema_name(engine: Engine) -> None:
         raise ConfigurationError(
             f"The search path begins with the schema {name.schema}, and the tables belong to"
             f" {name.of_tables}: add ?options=-csearch_path%3D{name.of_tables} to the URL of each"
-            " service and command, or drop that schema."
+            f" service and command, or drop the schema {name.schema} if it is empty."
         )
 
 

@@ -94,6 +94,20 @@ def test_a_schema_named_like_the_login_gets_no_tables(
 
 
 @pytest.mark.parametrize("elsewhere", [DATABASE_OPTIONS], indirect=True)
+def test_what_a_pooler_does_not_set_is_set_by_a_migration(
+    elsewhere: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_engine(elsewhere, "test")
+    migrate(engine)
+    name = scalar(engine, "SELECT current_database()")
+    run(engine, f"ALTER DATABASE {name} SET quote_all_identifiers = on")
+    engine.dispose()
+    monkeypatch.setenv("EVENTIFY_PREPARE_STATEMENTS", "false")
+    done = CliRunner().invoke(main, ["migrate"])
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("elsewhere", [DATABASE_OPTIONS], indirect=True)
 def test_a_migration_that_fails_says_why(elsewhere: Settings) -> None:
     engine = open_engine(elsewhere, "test")
     migrate(engine, "0001")
@@ -119,7 +133,13 @@ def test_a_database_as_the_guide_makes_it_knows_letter_case(elsewhere: Settings)
 @pytest.mark.parametrize("elsewhere", [DATABASE_OPTIONS], indirect=True)
 @pytest.mark.parametrize(
     ("schema", "code", "output"),
-    [("shop", 0, ""), ("Shop", 1, "The schema Shop cannot be used"), ("a.b", 1, "The schema a.b")],
+    [
+        ("shop", 0, ""),
+        ("2027_sales", 0, ""),
+        ("order", 0, ""),
+        ("Shop", 1, "The schema Shop cannot be used"),
+        ("a.b", 1, "The schema a.b"),
+    ],
 )
 def test_a_schema_that_is_not_read_by_its_plain_name_is_refused(
     elsewhere: Settings, monkeypatch: pytest.MonkeyPatch, schema: str, code: int, output: str
@@ -130,6 +150,7 @@ def test_a_schema_that_is_not_read_by_its_plain_name_is_refused(
     engine.dispose()
     options = quote(f'-csearch_path="{schema}"')
     monkeypatch.setenv("EVENTIFY_DATABASE_URL", f"{elsewhere.database_url}?options={options}")
-    done = CliRunner().invoke(main, ["migrate"])
-    assert done.exit_code == code, done.output
-    assert output in done.output
+    for _ in range(2):
+        done = CliRunner().invoke(main, ["migrate"])
+        assert done.exit_code == code, done.output
+        assert output in done.output
