@@ -1,6 +1,7 @@
 """Reads the URL of a database, which may name several servers, as libpq's URLs do."""
 
 import re
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -13,6 +14,10 @@ DRIVER = "postgresql+psycopg2"
 CLIENT_ENCODING = "UTF8"
 WANTED = "is not a URL such as postgresql://user:password@host/name"
 SCHEME = re.compile(r"^postgres(ql)?(\+\w+)?(?=://)")
+# As SQLAlchemy reads it: a password may have any character but `@`.
+LOGIN = re.compile(r"(?<=://)[^:@/]*(:[^@]*)?@")
+# In the query, these replace what stands in front of the host.
+LOGIN_IN_QUERY = ("user", "password")
 
 
 def sqlalchemy_url(database_url: str) -> URL:
@@ -29,7 +34,12 @@ def sqlalchemy_url(database_url: str) -> URL:
         raise ValueError(WANTED)
     try:
         if "," not in urlsplit(database_url).netloc.rpartition("@")[2]:
-            return make_url(database_url).set(drivername=DRIVER)
+            url = make_url(database_url).set(drivername=DRIVER)
+            user, password = (url.query.get(name) for name in LOGIN_IN_QUERY)
+            named = url.difference_update_query(LOGIN_IN_QUERY)
+            return named.set(
+                username=str(user) if user else None, password=str(password) if password else None
+            )
         # SQLAlchemy has another syntax for several hosts.
         parts = parse_dsn(libpq_url(database_url))
     except (ArgumentError, ValueError, psycopg2.ProgrammingError) as error:
@@ -40,9 +50,22 @@ def sqlalchemy_url(database_url: str) -> URL:
 
 def with_login(database_url: str, user: str, password: str) -> str:
     """The same database for another login; neither contains characters that need quoting."""
-    scheme, rest = database_url.split("://", 1)
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}://{user}:{password}@{authority.rpartition('@')[2]}{slash}{path}"
+    scheme, rest = LOGIN.sub("", database_url).split("://", 1)
+    place, _, query = rest.partition("?")
+    parts = [part for part in query.split("&") if part.partition("=")[0] not in LOGIN_IN_QUERY]
+    others = f"?{'&'.join(parts)}" if any(parts) else ""
+    return f"{scheme}://{user}:{password}@{place}{others}"
+
+
+def driver_arguments(database_url: str) -> dict[str, Any]:
+    """What psycopg2 gets for a URL: libpq would read special characters of a password otherwise.
+
+    Raises:
+        ValueError: as `sqlalchemy_url`.
+    """
+    url = sqlalchemy_url(database_url)
+    _, arguments = url.get_dialect()().create_connect_args(url)
+    return dict(arguments)
 
 
 def libpq_url(database_url: str) -> str:

@@ -12,6 +12,10 @@ WANTED = "must be a redis://, rediss://, unix:// or redis+sentinel:// URL"
 WANTED_OF_SENTINELS = (
     "is not a URL such as redis+sentinel://:password@first:26379,second:26379/name/0"
 )
+WANTED_OF_ONE = (
+    "is not a URL such as redis://:password@host:6379/0 (quote special characters of the password:"
+    " / is %2F)"
+)
 NO_CLUSTER = "names a Redis Cluster, which Celery cannot use; give one Redis, or sentinels"
 OPTIONS = ("sentinel_username", "sentinel_password")
 
@@ -44,6 +48,11 @@ def check_redis_url(url: str) -> str:
         raise ValueError(WANTED)
     if url.startswith(SENTINELS):
         read_sentinels(url)
+        return url
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        raise ValueError(WANTED_OF_ONE) from None
     return url
 
 

@@ -10,7 +10,7 @@ from psycopg2.extensions import connection, encrypt_password
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from shared.config.database_url import CLIENT_ENCODING, libpq_url, sqlalchemy_url
+from shared.config.database_url import CLIENT_ENCODING, driver_arguments, sqlalchemy_url
 from shared.config.settings import Settings, variable
 from shared.database.rights import AUDITOR, CATALOG, GATEWAY, SENDER, WORKER, change_roles
 from shared.errors import ConfigurationError
@@ -98,13 +98,15 @@ def _check_powerless(engine: Engine, setting: str, name: str) -> None:
 def _works(url: str, role: str, limit_seconds: int) -> bool:
     try:
         opened = psycopg2.connect(
-            libpq_url(url), connect_timeout=limit_seconds, client_encoding=CLIENT_ENCODING
+            **driver_arguments(url) | {"connect_timeout": limit_seconds},
+            client_encoding=CLIENT_ENCODING,
         )
     except psycopg2.OperationalError:
         return False
     with closing(opened), opened.cursor() as cursor:
         cursor.execute(HAS_ROLE, [role])
-        return cursor.fetchone() == (True,)
+        has_role: bool = cursor.fetchone() == (True,)
+        return has_role
 
 
 def _make(asking: Connection, name: str, password: str, role: str) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from shared.config.database_url import CLIENT_ENCODING, libpq_url
+from shared.config.database_url import CLIENT_ENCODING, driver_arguments
 from shared.config.foreign_variables import remove_foreign_variables
 from shared.config.settings import Settings
 from shared.observability.logging import get_logger
@@ -93,9 +93,9 @@ def keep_in_role(settings: Settings) -> None:
         psycopg2.Error: the database is unavailable, or the role lacks the right.
     """
     limit = settings.database_connect_timeout_seconds
-    url = libpq_url(settings.database_url)
+    arguments = driver_arguments(settings.database_url) | {"connect_timeout": limit}
     remove_foreign_variables()
-    opened = psycopg2.connect(url, connect_timeout=limit, client_encoding=CLIENT_ENCODING)
+    opened = psycopg2.connect(**arguments, client_encoding=CLIENT_ENCODING)
     with closing(opened) as plain, plain.cursor() as cursor:
         absent = missing(plain, session_settings(settings))
         if not absent:

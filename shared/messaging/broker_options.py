@@ -1,9 +1,10 @@
 """Celery's options for each kind of broker, by its URL."""
 
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
@@ -35,7 +36,7 @@ QUORUM_QUEUE: dict[str, str | int] = {
 @dataclass(frozen=True, slots=True)
 class Broker:
     """`url`: in kombu's syntax. `transport_options`: of kombu's driver. `queue_arguments`: of our
-    queue's declaration. `heartbeat_seconds`: None for Celery's default. `tls`: redis-py's options
+    queue's declaration. `heartbeat_seconds`: None for Celery's default. `tls`: the driver's options
     of a connection with TLS; None leaves it to the URL.
     """
 
@@ -70,6 +71,16 @@ def _rabbitmq(url: str, _visibility_seconds: int) -> Broker:
         QUORUM_QUEUE,
         HEARTBEAT_SECONDS,
     )
+
+
+def _rabbitmq_by_tls(url: str, visibility_seconds: int) -> Broker:
+    """By default the driver does not ask whose certificate it is.
+
+    It knows one name for all nodes: the first one's has to stand in each certificate.
+    """
+    first = urlsplit(url.partition(";")[0]).hostname
+    tls = {"server_hostname": first, "cert_reqs": ssl.CERT_REQUIRED}
+    return replace(_rabbitmq(url, visibility_seconds), tls=tls)
 
 
 def _redis(url: str, visibility_seconds: int, **more: Any) -> Broker:
@@ -146,7 +157,7 @@ def _host(host: str) -> str:
 
 READERS: dict[str, Callable[[str, int], Broker]] = {
     "amqp://": _rabbitmq,
-    "amqps://": _rabbitmq,
+    "amqps://": _rabbitmq_by_tls,
     "redis://": _redis_by_tcp,
     "rediss://": _redis_by_tls,
     "unix://": _redis_by_socket,

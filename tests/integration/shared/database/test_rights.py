@@ -34,6 +34,7 @@ from shared.database.rights import (
     excess_rights,
     missing_roles,
 )
+from shared.database.session_settings import keep_in_role
 from shared.errors import ConfigurationError
 from tests.integration.shared.database.test_schema import empty_engine
 from tests.support.factories import (
@@ -866,8 +867,26 @@ def test_a_changed_password_is_set_by_the_next_migration(
         psycopg2.connect(own_logins.worker_database_url)
 
 
-def test_a_service_is_not_given_the_owners_login(engine: Engine, settings: Settings) -> None:
-    owners = settings.model_copy(update={"gateway_database_url": settings.database_url})
+@pytest.mark.parametrize("password", ["100%safe", "ab/cd", "a b?c#d"])
+def test_a_login_that_works_is_left_as_it_is(
+    engine: Engine, own_logins: Settings, password: str
+) -> None:
+    url = own_logins.worker_database_url.replace(":secret@", f":{password}@")
+    odd = own_logins.model_copy(update={"worker_database_url": url})
+    make_logins(engine, odd)
+    kept = "SELECT rolpassword FROM pg_authid WHERE rolname = :name"
+    before = scalar(engine, kept, name=make_url(url).username)
+    make_logins(engine, odd)
+    assert scalar(engine, kept, name=make_url(url).username) == before
+    keep_in_role(odd.model_copy(update={"database_url": url, "lock_timeout_ms": 1_999}))
+
+
+@pytest.mark.parametrize("query", ["", "?user=postgres"])
+def test_a_service_is_not_given_the_owners_login(
+    engine: Engine, settings: Settings, query: str
+) -> None:
+    url = with_login(settings.database_url, "nobody", "secret") if query else settings.database_url
+    owners = settings.model_copy(update={"gateway_database_url": f"{url}{query}"})
     with pytest.raises(ConfigurationError, match="EVENTIFY_GATEWAY_DATABASE_URL names postgres"):
         make_logins(engine, owners)
 

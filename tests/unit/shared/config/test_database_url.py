@@ -1,17 +1,9 @@
 """A database's URL names one server, or several of which one can be written to."""
 
 import pytest
-from sqlalchemy import create_engine
 
-from shared.config.database_url import sqlalchemy_url
+from shared.config.database_url import driver_arguments, sqlalchemy_url, with_login
 from shared.config.url_passwords import without_passwords
-
-
-def connects_with(database_url: str) -> dict[str, object]:
-    """The driver's arguments."""
-    url = sqlalchemy_url(database_url)
-    _arguments, named = create_engine(url).dialect.create_connect_args(url)
-    return named
 
 
 @pytest.mark.parametrize(
@@ -28,7 +20,7 @@ def test_our_driver_is_used_regardless_of_the_url(scheme: str) -> None:
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
 def test_several_servers_are_named_as_libpq_names_them(scheme: str) -> None:
     several = f"{scheme}://ada:s%40,%2Ft@a.example:5432,[::1]:5433,b/sales?sslmode=require"
-    assert connects_with(several) == {
+    assert driver_arguments(several) == {
         "user": "ada",
         "password": "s@,/t",
         "host": "a.example,::1,b",
@@ -67,7 +59,26 @@ def test_a_malformed_url_is_an_error_without_the_password(mistake: str) -> None:
         ("sentinel://:secret@a;sentinel://:secret@b", "sentinel://:***@a;sentinel://:***@b"),
         ("postgresql://ada@db.example/sales", "postgresql://ada@db.example/sales"),
         ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+        ("redis://:se@cr@et@first/0", "redis://:***@first/0"),
+        ("postgresql://ada:se/cret@db/sales", "postgresql://ada:***@db/sales"),
+        ("amqp://a:se@cret@x//;amqp://a:se@cret@y//", "amqp://a:***@x//;amqp://a:***@y//"),
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     assert without_passwords(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://owner:owners@db:1/sales?sslmode=require",
+        "postgresql://owner:own%25/ers@db:1/sales?sslmode=require",
+        "postgresql://db:1/sales?user=owner&sslmode=require&password=owners",
+        "postgresql://a:b@db:1/sales?sslmode=require&password=owners",
+    ],
+)
+def test_another_login_replaces_that_of_the_url(url: str) -> None:
+    other = driver_arguments(with_login(url, "gateway", "secret"))
+    assert other == driver_arguments(url) | {"user": "gateway", "password": "secret"}
+    assert other.keys() == {"user", "password", "host", "port", "dbname", "sslmode"}
+    assert "own" not in with_login(url, "gateway", "secret")

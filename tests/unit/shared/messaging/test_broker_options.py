@@ -1,5 +1,10 @@
 """Celery's options for each kind of broker."""
 
+import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +14,7 @@ from shared.config.broker_url import check_broker_url
 from shared.config.settings import Settings
 from shared.messaging.broker_options import REDIS_TIMEOUT_SECONDS, broker_for
 from shared.messaging.celery_client import make_celery
+from tests.support.receivers import self_signed
 
 VISIBILITY_SECONDS = 60
 
@@ -134,3 +140,36 @@ def test_an_unsupported_broker_is_an_error_without_its_password(url: str, reason
     with pytest.raises(ValueError, match=reason) as error:
         check_broker_url(url)
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(("named", "is_let_in"), [("127.0.0.1", True), ("localhost", False)])
+def test_rabbitmqs_certificate_has_to_be_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, is_let_in: bool
+) -> None:
+    certificate = self_signed(tmp_path)  # of 127.0.0.1
+    monkeypatch.setenv("SSL_CERT_FILE", certificate[0])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    hellos: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):  # until it is shut down
+            while True:
+                plain, _ = listener.accept()
+                with suppress(OSError), context.wrap_socket(plain, server_side=True) as client:
+                    hellos.append(client.recv(8))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
+        serving = threads.submit(serve, listener)
+        url = f"amqps://ada:secret@{named}:{listener.getsockname()[1]}//"
+        settings = Settings(database_url="postgresql://db/x", broker_url=url)
+        with (
+            make_celery(settings) as celery,
+            celery.connection_for_write() as connection,
+            pytest.raises(OSError) as refused,
+        ):
+            connection.connect()
+        listener.shutdown(socket.SHUT_RDWR)
+        serving.result()
+    assert isinstance(refused.value, ssl.SSLCertVerificationError) != is_let_in
+    assert set(hellos) == ({b"AMQP\0\0\x09\x01"} if is_let_in else set())
