@@ -15,7 +15,7 @@ CLIENT_ENCODING = "UTF8"
 WANTED = "is not a URL such as postgresql://user:password@host/name"
 SCHEME = re.compile(r"^postgres(ql)?(\+\w+)?(?=://)")
 # As SQLAlchemy reads it: a password may have any character but `@`.
-LOGIN = re.compile(r"(?<=://)[^:@/]*(:[^@]*)?@")
+LOGIN = re.compile(r"(?<=://)[^:/]*(:[^@]*)?@")
 # In the query, these replace what stands in front of the host.
 LOGIN_IN_QUERY = ("user", "password")
 
@@ -50,7 +50,7 @@ def sqlalchemy_url(database_url: str) -> URL:
 
 def with_login(database_url: str, user: str, password: str) -> str:
     """The same database for another login; neither contains characters that need quoting."""
-    scheme, rest = LOGIN.sub("", database_url).split("://", 1)
+    scheme, rest = LOGIN.sub("", database_url, count=1).split("://", 1)
     place, _, query = rest.partition("?")
     parts = [part for part in query.split("&") if part.partition("=")[0] not in LOGIN_IN_QUERY]
     others = f"?{'&'.join(parts)}" if any(parts) else ""
@@ -65,7 +65,10 @@ def driver_arguments(database_url: str) -> dict[str, Any]:
     """
     url = sqlalchemy_url(database_url)
     _, arguments = url.get_dialect()().create_connect_args(url)
-    return dict(arguments)
+    # Of several values the last, as in libpq.
+    return {
+        name: value[-1] if isinstance(value, tuple) else value for name, value in arguments.items()
+    }
 
 
 def libpq_url(database_url: str) -> str:

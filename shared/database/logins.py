@@ -97,10 +97,8 @@ def _check_powerless(engine: Engine, setting: str, name: str) -> None:
 
 def _works(url: str, role: str, limit_seconds: int) -> bool:
     try:
-        opened = psycopg2.connect(
-            **driver_arguments(url) | {"connect_timeout": limit_seconds},
-            client_encoding=CLIENT_ENCODING,
-        )
+        ours = {"connect_timeout": limit_seconds, "client_encoding": CLIENT_ENCODING}
+        opened = psycopg2.connect(**driver_arguments(url) | ours)
     except psycopg2.OperationalError:
         return False
     with closing(opened), opened.cursor() as cursor:

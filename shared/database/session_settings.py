@@ -93,9 +93,9 @@ def keep_in_role(settings: Settings) -> None:
         psycopg2.Error: the database is unavailable, or the role lacks the right.
     """
     limit = settings.database_connect_timeout_seconds
-    arguments = driver_arguments(settings.database_url) | {"connect_timeout": limit}
+    ours = {"connect_timeout": limit, "client_encoding": CLIENT_ENCODING}
     remove_foreign_variables()
-    opened = psycopg2.connect(**arguments, client_encoding=CLIENT_ENCODING)
+    opened = psycopg2.connect(**driver_arguments(settings.database_url) | ours)
     with closing(opened) as plain, plain.cursor() as cursor:
         absent = missing(plain, session_settings(settings))
         if not absent:

@@ -21,7 +21,7 @@ with hidden("rich"):
     from structlog.typing import EventDict
 
 REDACTED = "[secret]"
-PASSWORD_IN_URL = re.compile(r"://[^:/@\s]*:([^/\s]+)@")
+PASSWORD_IN_URL = re.compile(r"://[^:/\s]*:([^/\s]+)@")
 PASSWORD_IN_QUERY = re.compile(r"[?&]\w*password=([^&\s]+)")
 # A shorter one may be a common word; within a URL it is removed all the same.
 PASSWORD_MIN_CHARACTERS = 8
@@ -34,7 +34,7 @@ SECRET_FORMS = (
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
         r"(?:[^\"\\]|\\.)*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?=\")|$)"
     ),
-    r"(?<=://)[^:/@\s\"]*:[^/\s\"]+(?=@)",  # user and password in a URL
+    r"(?<=://)[^:/\s\"]*:[^/\s\"]+(?=@)",  # user and password in a URL
     r"(?<=password=)[^&\s\"]+",  # in its query
     # An API key, and the secret of a webhook; the search for what is too short is short as well.
     r"evk_[\w-]{16,}",

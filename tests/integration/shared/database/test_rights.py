@@ -872,6 +872,7 @@ def test_a_login_that_works_is_left_as_it_is(
     engine: Engine, own_logins: Settings, password: str
 ) -> None:
     url = own_logins.worker_database_url.replace(":secret@", f":{password}@")
+    url += "?client_encoding=latin1"
     odd = own_logins.model_copy(update={"worker_database_url": url})
     make_logins(engine, odd)
     kept = "SELECT rolpassword FROM pg_authid WHERE rolname = :name"

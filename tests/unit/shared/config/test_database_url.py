@@ -60,7 +60,9 @@ def test_a_malformed_url_is_an_error_without_the_password(mistake: str) -> None:
         ("postgresql://ada@db.example/sales", "postgresql://ada@db.example/sales"),
         ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
         ("redis://:se@cr@et@first/0", "redis://:***@first/0"),
+        ("redis://:a,se@cret@first/0", "redis://:***@first/0"),
         ("postgresql://ada:se/cret@db/sales", "postgresql://ada:***@db/sales"),
+        ("postgresql://ada@x:secret@db/sales", "postgresql://ada@x:***@db/sales"),
         ("amqp://a:se@cret@x//;amqp://a:se@cret@y//", "amqp://a:***@x//;amqp://a:***@y//"),
     ],
 )
@@ -73,6 +75,7 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     [
         "postgresql://owner:owners@db:1/sales?sslmode=require",
         "postgresql://owner:own%25/ers@db:1/sales?sslmode=require",
+        "postgresql://owner@x:owners@db:1/sales?sslmode=prefer&sslmode=require",
         "postgresql://db:1/sales?user=owner&sslmode=require&password=owners",
         "postgresql://a:b@db:1/sales?sslmode=require&password=owners",
     ],

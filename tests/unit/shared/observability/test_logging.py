@@ -40,6 +40,7 @@ def line(**fields: Any) -> str:
         ("redis says opensesame", f"redis says {REDACTED}"),
         ("of shibboleth%21, or shibboleth!", f"of {REDACTED}, or {REDACTED}"),
         ("to amqp://guest:hop@rabbit:5672//", f"to amqp://{REDACTED}@rabbit:5672//"),
+        ("to amqp://a@b:hop@rabbit:5672//", f"to amqp://{REDACTED}@rabbit:5672//"),
         ("to amqp://guest:h@p@rabbit:5672//", f"to amqp://{REDACTED}@rabbit:5672//"),
         (
             "to rediss://c:6379/0?ssl_password=hop&db=2",
