@@ -35,17 +35,21 @@ def sqlalchemy_url(database_url: str) -> URL:
     try:
         if "," not in urlsplit(database_url).netloc.rpartition("@")[2]:
             url = make_url(database_url).set(drivername=DRIVER)
-            user, password = (url.query.get(name) for name in LOGIN_IN_QUERY)
+            user, password = (option_of(url, name) for name in LOGIN_IN_QUERY)
             named = url.difference_update_query(LOGIN_IN_QUERY)
-            return named.set(
-                username=str(user) if user else None, password=str(password) if password else None
-            )
+            return named.set(username=user or None, password=password or None)
         # SQLAlchemy has another syntax for several hosts.
         parts = parse_dsn(libpq_url(database_url))
     except (ArgumentError, ValueError, psycopg2.ProgrammingError) as error:
         raise ValueError(WANTED) from error
     user, password, name = (parts.pop(part, None) for part in ("user", "password", "dbname"))
     return URL.create(DRIVER, user, password, database=name, query=parts)
+
+
+def option_of(url: URL, name: str) -> str:
+    """A connection option in the URL's query; of several values the last, as in libpq."""
+    value = url.query.get(name, "")
+    return value if isinstance(value, str) else value[-1]
 
 
 def with_login(database_url: str, user: str, password: str) -> str:

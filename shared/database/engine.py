@@ -14,13 +14,13 @@ from psycopg2.extensions import (
     connection,
     cursor,
 )
-from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
-from shared.config.database_url import CLIENT_ENCODING, sqlalchemy_url
+from shared.config.database_url import CLIENT_ENCODING, option_of, sqlalchemy_url
 from shared.config.foreign_variables import remove_foreign_variables
 from shared.config.settings import Settings
 from shared.database.confirmed_commit import ConfirmedConnection, confirm
@@ -93,7 +93,7 @@ def open_engine(
     url = sqlalchemy_url(settings.database_url)
     # The URL's come first: of a setting that both have, ours is in force, or the system would not
     # keep its promises.
-    options = f"{_of_url(url, 'options')} {options}".strip()
+    options = f"{option_of(url, 'options')} {options}".strip()
     limits = {
         "connect_timeout": settings.database_connect_timeout_seconds,
         # Never a replica: its rows may be old, and it is read-only.
@@ -113,7 +113,7 @@ def open_engine(
             "client_encoding": CLIENT_ENCODING,
             **({"options": options} if options else {}),
             # Of these the URL's come first.
-            **{name: _of_url(url, name) or value for name, value in limits.items()},
+            **{name: option_of(url, name) or value for name, value in limits.items()},
             "connection_factory": PlainConnection if prepares else ConfirmedConnection,
         },
     )
@@ -154,12 +154,6 @@ def _pool_of(process_name: str) -> type[QueuePool]:
                 return super().connect()
 
     return TimedPool
-
-
-def _of_url(url: URL, name: str) -> str:
-    """A connection option in the URL's query; of several values the last, as in libpq."""
-    value = url.query.get(name, "")
-    return value if isinstance(value, str) else value[-1]
 
 
 def _dropped_after(seconds: int, keepalive: str) -> dict[str, str]:

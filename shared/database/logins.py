@@ -10,9 +10,10 @@ from psycopg2.extensions import connection, encrypt_password
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from shared.config.database_url import CLIENT_ENCODING, driver_arguments, sqlalchemy_url
+from shared.config.database_url import sqlalchemy_url
 from shared.config.settings import Settings, variable
 from shared.database.rights import AUDITOR, CATALOG, GATEWAY, SENDER, WORKER, change_roles
+from shared.database.session_settings import open_plainly
 from shared.errors import ConfigurationError
 
 ROLE_OF_SETTING = {
@@ -97,14 +98,12 @@ def _check_powerless(engine: Engine, setting: str, name: str) -> None:
 
 def _works(url: str, role: str, limit_seconds: int) -> bool:
     try:
-        ours = {"connect_timeout": limit_seconds, "client_encoding": CLIENT_ENCODING}
-        opened = psycopg2.connect(**driver_arguments(url) | ours)
+        opened = open_plainly(url, limit_seconds)
     except psycopg2.OperationalError:
         return False
     with closing(opened), opened.cursor() as cursor:
         cursor.execute(HAS_ROLE, [role])
-        has_role: bool = cursor.fetchone() == (True,)
-        return has_role
+        return cursor.fetchone() == (True,)
 
 
 def _make(asking: Connection, name: str, password: str, role: str) -> None:

@@ -84,6 +84,18 @@ def expect_in_role(engine: Engine, wanted: dict[str, str]) -> None:
             )
 
 
+def open_plainly(database_url: str, limit_seconds: int) -> connection:
+    """A connection with none of these settings.
+
+    Raises:
+        psycopg2.Error: the database is unavailable, or the login is refused.
+    """
+    remove_foreign_variables()
+    ours = {"connect_timeout": limit_seconds, "client_encoding": CLIENT_ENCODING}
+    opened: connection = psycopg2.connect(**driver_arguments(database_url) | ours)
+    return opened
+
+
 def keep_in_role(settings: Settings) -> None:
     """Store them as settings of our role in our database.
 
@@ -92,10 +104,7 @@ def keep_in_role(settings: Settings) -> None:
     Raises:
         psycopg2.Error: the database is unavailable, or the role lacks the right.
     """
-    limit = settings.database_connect_timeout_seconds
-    ours = {"connect_timeout": limit, "client_encoding": CLIENT_ENCODING}
-    remove_foreign_variables()
-    opened = psycopg2.connect(**driver_arguments(settings.database_url) | ours)
+    opened = open_plainly(settings.database_url, settings.database_connect_timeout_seconds)
     with closing(opened) as plain, plain.cursor() as cursor:
         absent = missing(plain, session_settings(settings))
         if not absent:

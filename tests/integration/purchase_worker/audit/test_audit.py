@@ -1,6 +1,8 @@
 """The audit: an honest sale passes, and each way of tampering with the rows is caught."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import Engine, make_url, text
@@ -291,14 +293,23 @@ def test_a_guard_that_was_taken_away_is_missed(
     assert any(example.startswith(f"{guard} of ") for example in examples)
 
 
+@contextmanager
+def role(engine: Engine, options: str) -> Iterator[str]:
+    """One named like the database: roles are the cluster's."""
+    name = str(engine.url.database)
+    run(engine, f"CREATE ROLE {name} {options}")
+    try:
+        yield name
+    finally:
+        run(engine, f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
 @pytest.mark.parametrize("of", ["DATABASE {name}", "ROLE {name}", "ROLE {name} IN DATABASE {name}"])
 def test_a_setting_that_switches_the_guards_off_is_found(
     engine: Engine, settings: Settings, sale: int, of: str
 ) -> None:
-    name = engine.url.database
-    of = of.format(name=name)
-    run(engine, f"CREATE ROLE {name} LOGIN IN ROLE {WORKER}")
-    try:
+    with role(engine, f"LOGIN IN ROLE {WORKER}") as name:
+        of = of.format(name=name)
         run(engine, f"ALTER {of} SET session_replication_role = 'Replica'")
         report = audit(engine, settings)
         assert broken(report) == {"guards"}
@@ -306,8 +317,6 @@ def test_a_setting_that_switches_the_guards_off_is_found(
         assert [name in example for example in examples] == [True]
         run(engine, f"ALTER {of} SET session_replication_role = origin")
         assert audit(engine, settings).ok
-    finally:  # roles are the cluster's
-        run(engine, f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
 def test_guards_that_are_off_in_the_audits_own_session_are_found(
@@ -327,25 +336,18 @@ def test_guards_that_are_off_in_the_audits_own_session_are_found(
 def test_a_setting_of_who_may_write_nothing_here_is_no_matter(
     engine: Engine, settings: Settings, sale: int
 ) -> None:
-    role = f"{engine.url.database}_role"
-    run(engine, f"CREATE ROLE {role} LOGIN")
-    try:
-        run(engine, f"ALTER ROLE {role} SET session_replication_role = replica")
+    with role(engine, "LOGIN") as name:
+        run(engine, f"ALTER ROLE {name} SET session_replication_role = replica")
         assert audit(engine, settings).ok
-    finally:
-        run(engine, f"DROP ROLE {role}")
 
 
 def test_rows_that_a_policy_hides_are_an_error(
     engine: Engine, settings: Settings, sale: int
 ) -> None:
     """Else an audit would pass for want of rows."""
-    role = f"{engine.url.database}_role"
-    run(engine, f"CREATE ROLE {role} LOGIN PASSWORD 'secret' IN ROLE {READER}")
-    reader = settings.model_copy(
-        update={"database_url": with_login(settings.database_url, role, "secret")}
-    )
-    try:
+    with role(engine, f"LOGIN PASSWORD 'secret' IN ROLE {READER}") as name:
+        url = with_login(settings.database_url, name, "secret")
+        reader = settings.model_copy(update={"database_url": url})
         with database(reader) as readers:
             assert audit(readers, reader).ok
         run(engine, "ALTER TABLE ledger ENABLE ROW LEVEL SECURITY")
@@ -354,8 +356,6 @@ def test_rows_that_a_policy_hides_are_an_error(
             database(reader) as readers,
         ):
             audit(readers, reader)
-    finally:
-        run(engine, f"DROP ROLE {role}")
 
 
 def test_each_event_is_replayed_as_of_a_moment_of_its_own(

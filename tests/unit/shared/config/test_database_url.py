@@ -70,6 +70,11 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     assert without_passwords(url) == shown
 
 
+def test_of_several_logins_in_the_query_the_last_one_counts() -> None:
+    named = driver_arguments("postgresql://x:y@db/sales?user=a&user=b&password=c&password=d")
+    assert (named["user"], named["password"]) == ("b", "d")
+
+
 @pytest.mark.parametrize(
     "url",
     [
