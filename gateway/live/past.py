@@ -95,6 +95,7 @@ class Past:
         self._begin = Step()
         self._before = Step()
         self.first = first
+        self._is_part = first is not None
         self._width = WIDTHS[0]
         self._steps: dict[int, Step] = {}
         self._capacity: deque[Mark] = deque(maxlen=MARKS_MAX)
@@ -114,8 +115,11 @@ class Past:
     def add_accepted(self, second: int, count: int) -> None:
         """Purchases that were decided by now, by the time of their acceptance."""
         self.total.accepted += count
-        if self.first is not None:
-            self._step(max(second, self.first)).accepted += count
+        if self.first is None:
+            return
+        # The first purchases of a sale may be decided in the second after their acceptance.
+        at = second if self._is_part else max(second, self.first)
+        self._step(at).accepted += count
 
     def add_mark(self, mark: Mark) -> None:
         (self._capacity if mark.kind == "capacity" else self._sold_out).append(mark)

@@ -73,8 +73,12 @@ def test_a_part_begins_with_what_the_rest_adds_up_to() -> None:
     whole, part = Past(), Past(number=2, first=BEGIN + 10)
     whole.add([issued(10), sold(BEGIN), sold(BEGIN + 20, 3)])
     part.add([sold(BEGIN + 20, 3)])
+    for past in (whole, part):
+        past.add_accepted(BEGIN + 9, 1)
     part.begin_with(whole.total)
     _, points = part.history([], queued=0)
+    # It was accepted before the part.
+    assert (points[0]["accepted"], points[0]["queued"]) == (0, 0)
     assert (points[0]["at"], points[0]["left"], points[0]["confirmed"]) == (BEGIN + 10, 9, 1)
     assert (points[-1]["left"], points[-1]["confirmed"]) == (6, 4)
 
