@@ -53,7 +53,8 @@ class Batcher(Generic[Item, Answer]):
     Args:
         name: of its threads.
         work: blocking; returns one answer for each item, in order. An answer that is an exception
-            is raised for that item alone; an exception raised is raised for all.
+            is raised for that item alone; an exception raised is raised for all, and
+            logged unless it is `Unavailable`.
         batch_rows: the most items of a call.
         threads: calls at the same time.
         pending_max_rows: items that may wait for a thread; beyond, `submit` raises.
@@ -155,8 +156,11 @@ class Batcher(Generic[Item, Answer]):
         """In a thread. Python keeps a batch for which it could start none, and runs it later."""
         if call.is_answered:
             return []
+        answers: Sequence[Answer | Exception]
         try:
             answers = self._work([asked.item for asked in call.batch])
+        except Unavailable as error:
+            answers = [error] * len(call.batch)
         finally:
             call.is_answered = True
         self._works = not all(isinstance(answer, Unavailable) for answer in answers)

@@ -1,6 +1,5 @@
 """The users of trusted issuers' subjects; a new subject becomes a user."""
 
-from collections.abc import Sequence
 from functools import partial
 
 from sqlalchemy import Engine
@@ -9,7 +8,6 @@ from gateway.accounts import store
 from gateway.batcher import Batcher
 from shared.auth.issuer_tokens import Subject
 from shared.config.settings import Settings
-from shared.errors import Unavailable
 
 # When a sale opens, thousands come with their first token: one statement for many of them.
 SUBJECTS_AT_ONCE = 200
@@ -20,7 +18,7 @@ class SubjectUsers:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._finding: Batcher[Subject, int] = Batcher(
             "subjects",
-            partial(_find, engine),
+            partial(store.users_of_subjects, engine),
             batch_rows=SUBJECTS_AT_ONCE,
             threads=1,
             pending_max_rows=PENDING_MAX,
@@ -38,10 +36,3 @@ class SubjectUsers:
 
     async def aclose(self) -> None:
         await self._finding.close()
-
-
-def _find(engine: Engine, subjects: Sequence[Subject]) -> Sequence[int | Exception]:
-    try:
-        return store.users_of_subjects(engine, subjects)
-    except Unavailable as error:
-        return [error] * len(subjects)

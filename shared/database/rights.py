@@ -163,37 +163,43 @@ GIVES_RIGHTS = """
 SCHEMA = "(SELECT relnamespace FROM pg_class WHERE oid = to_regclass('alembic_version'))"
 # The roles and their members, also by a group. The tables' owner may be one, for SET ROLE with one
 # login for everything, and others its members. It owns most tables: who was given one does not.
+# Who is a member of READER alone may be a person, who has more to read than sales.
 OURS = f"""
-WITH RECURSIVE ours AS (
-    SELECT oid, rolname FROM pg_roles WHERE rolname = ANY(:roles)
+WITH RECURSIVE members AS (
+    SELECT oid, rolname, rolname <> '{READER}' AS is_service FROM pg_roles
+    WHERE rolname = ANY(:roles)
     UNION
-    SELECT r.oid, r.rolname FROM ours JOIN pg_auth_members m ON m.roleid = ours.oid
+    SELECT r.oid, r.rolname, is_service FROM members JOIN pg_auth_members m ON roleid = members.oid
     JOIN pg_roles r ON r.oid = m.member
     WHERE {GIVES_RIGHTS} AND r.oid IS DISTINCT FROM (
         SELECT mode() WITHIN GROUP (ORDER BY relowner) FROM pg_class
         WHERE relname = ANY(:tables) AND relnamespace = {SCHEMA})
+), ours AS (
+    SELECT oid, rolname, bool_or(is_service) AS is_service FROM members GROUP BY 1, 2
 )
 """
 # Includes the logins that are members, and PUBLIC. Others may have SELECT. Before version 15
 # everybody may CREATE in "public".
 READ_GRANTED = rf"""
 {OURS}, granted AS (
-    SELECT c.relname::text, '' AS attname, c.relowner, a.* FROM pg_class c, aclexplode(c.relacl) a
+    SELECT c.relname::text, '' AS attname, c.relowner,
+           relname = ANY(:tables) OR relkind = 'S' AS is_ours, a.*
+    FROM pg_class c, aclexplode(c.relacl) a
     WHERE c.relnamespace = {SCHEMA}
     UNION ALL
-    SELECT c.relname, t.attname, c.relowner, a.* FROM pg_attribute t
+    SELECT c.relname, t.attname, c.relowner, relname = ANY(:tables), a.* FROM pg_attribute t
     JOIN pg_class c ON c.oid = t.attrelid, aclexplode(t.attacl) a
     WHERE c.relnamespace = {SCHEMA} AND NOT t.attisdropped
     UNION ALL
-    SELECT p.oid::regprocedure::text, '', p.proowner, a.*
+    SELECT p.oid::regprocedure::text, '', p.proowner, true, a.*
     FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
     WHERE pronamespace = {SCHEMA} AND proname LIKE 'eventify\_%'
     UNION ALL
-    SELECT 'schema ' || quote_ident(n.nspname), '', n.nspowner, a.*
+    SELECT 'schema ' || quote_ident(n.nspname), '', n.nspowner, true, a.*
     FROM pg_namespace n, aclexplode(n.nspacl) a
     WHERE n.oid = {SCHEMA} AND a.privilege_type = 'CREATE'
     UNION ALL
-    SELECT 'database ' || quote_ident(d.datname), '', d.datdba, a.*
+    SELECT 'database ' || quote_ident(d.datname), '', d.datdba, true, a.*
     FROM pg_database d, aclexplode(d.datacl) a
     WHERE d.datname = current_database() AND a.privilege_type = 'CREATE'
     {{parameters}}
@@ -201,12 +207,13 @@ READ_GRANTED = rf"""
 SELECT coalesce(ours.rolname, 'PUBLIC'), relname, attname, privilege_type
 FROM granted LEFT JOIN ours ON ours.oid = grantee
 WHERE grantee IS DISTINCT FROM relowner
-  AND (ours.oid IS NOT NULL OR (grantee = 0 AND privilege_type <> 'SELECT'))
+  AND (is_service OR (ours.oid IS NOT NULL AND is_ours)
+       OR (grantee = 0 AND privilege_type <> 'SELECT'))
 """
 # From 15 on. They are the cluster's: what everybody may set is of concern if it disables guards.
 GRANTED_PARAMETERS = """
     UNION ALL
-    SELECT 'parameter ' || parname, '', NULL, a.* FROM pg_parameter_acl, aclexplode(paracl) a
+    SELECT 'parameter ' || parname, '', NULL, true, a.* FROM pg_parameter_acl, aclexplode(paracl) a
     WHERE grantee <> 0 OR parname = 'session_replication_role'
 """
 READ_TABLES_AND_FUNCTIONS = text(f"""
@@ -219,16 +226,17 @@ SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = {SCHEMA}
 # roles, but none of these itself.
 READ_POWERFUL = text(f"""
 {OURS}, owned AS (
-    SELECT relname::text AS name, relowner AS owner FROM pg_class
-    WHERE relnamespace = {SCHEMA} AND relkind NOT IN ('i', 'I')
+    SELECT relname::text AS name, relowner AS owner,
+           relname = ANY(:tables) OR relkind = 'S' AS is_ours
+    FROM pg_class WHERE relnamespace = {SCHEMA} AND relkind NOT IN ('i', 'I')
     UNION ALL
-    SELECT oid::regprocedure::text, proowner FROM pg_proc
+    SELECT oid::regprocedure::text, proowner, true FROM pg_proc
     WHERE pronamespace = {SCHEMA}
     UNION ALL
-    SELECT 'schema ' || nspname, nspowner FROM pg_namespace
+    SELECT 'schema ' || nspname, nspowner, true FROM pg_namespace
     WHERE oid = {SCHEMA}
     UNION ALL
-    SELECT 'database ' || datname, datdba FROM pg_database WHERE datname = current_database()
+    SELECT 'database ' || datname, datdba, true FROM pg_database WHERE datname = current_database()
 )
 SELECT r.rolname, CASE WHEN r.rolsuper THEN 'is a superuser'
     WHEN r.rolcreaterole THEN 'may create roles'
@@ -238,10 +246,14 @@ FROM ours JOIN pg_roles r ON r.oid = ours.oid
 LEFT JOIN pg_auth_members up ON up.member = r.oid
 LEFT JOIN pg_roles of ON of.oid = up.roleid
     AND (of.oid NOT IN (SELECT oid FROM ours) OR r.rolname = ANY(:roles))
+    AND (is_service OR of.rolname <> ALL(:of_monitoring))
 WHERE r.rolsuper OR r.rolcreaterole OR r.rolreplication OR of.oid IS NOT NULL
 UNION
 SELECT rolname, 'owns ' || name FROM owned JOIN ours ON ours.oid = owner
+WHERE is_service OR is_ours
 """)
+# PostgreSQL's own roles that read no rows.
+OF_MONITORING = ["pg_monitor", "pg_read_all_settings", "pg_read_all_stats", "pg_stat_scan_tables"]
 OF_OURS = {"roles": list(ROLES), "tables": list(RIGHTS)}
 READ_VERSION = text("SELECT current_setting('server_version_num')::int")
 MAY_DECIDE = text("""
@@ -333,7 +345,7 @@ def excess_rights(connection: Connection) -> list[str]:
     """Rights of services beyond RIGHTS, which were granted by hand."""
     granted = _granted(connection)
     excess = [f"{right.role} has {right}" for right in sorted(granted - wanted_rights())]
-    powerful = connection.execute(READ_POWERFUL, OF_OURS)
+    powerful = connection.execute(READ_POWERFUL, OF_OURS | {"of_monitoring": OF_MONITORING})
     return excess + sorted(f"{role} {power}" for role, power in powerful)
 
 

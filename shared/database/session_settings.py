@@ -41,8 +41,10 @@ def session_settings(settings: Settings) -> dict[str, str]:
         "client_min_messages": "warning",
         # Locks and guards rely on reading the latest rows after a wait.
         "default_transaction_isolation": "read committed",
-        # How our SQL is read, and what it reads of names.
+        # How our SQL is read, and what it reads of names, moments and numbers.
         "array_nulls": "on",
+        "datestyle": "ISO, MDY",
+        "extra_float_digits": "1",
         "quote_all_identifiers": "off",
         "standard_conforming_strings": "on",
     }

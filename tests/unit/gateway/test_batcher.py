@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.batcher import Batcher
 from shared.errors import NotEnoughTickets, Unavailable
@@ -150,6 +151,19 @@ async def test_work_that_fails_fails_all_of_its_batch_and_no_later_one(
     broken = await asyncio.gather(batches.submit(1), batches.submit(2), return_exceptions=True)
     assert [type(answer) for answer in broken] == [OSError, OSError]
     assert await batches.submit(3) == 3
+
+
+async def test_a_batch_that_is_unavailable_is_no_unexpected_error(
+    batcher: MakeBatcher,
+) -> None:
+    def work(items: Sequence[int]) -> list[int]:
+        raise Unavailable
+
+    batches = batcher(work)
+    with capture_logs() as lines:
+        refused = await asyncio.gather(batches.submit(1), batches.submit(2), return_exceptions=True)
+    assert [type(answer) for answer in refused] == [Unavailable] * 2
+    assert lines == []
 
 
 async def test_a_thread_that_cannot_be_started_fails_its_batch_alone(

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -54,6 +55,7 @@ from tests.support.factories import (
     tamper,
 )
 from tests.support.plans import rows_read, scans
+from tests.support.servers import admin_connection
 from tests.support.waiting import eventually, until_sessions_wait
 
 NOW = datetime.now(UTC)
@@ -352,6 +354,36 @@ def test_settings_of_the_database_that_change_what_sql_means_are_not_in_force(
     report = audit(other, settings)
     other.dispose()
     assert (report.ok, report.sold, report.queued) == (True, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("datestyle", "SQL, DMY"), ("extra_float_digits", "-15")]
+)
+def test_settings_of_the_server_that_are_reloaded_change_no_open_session(
+    engine: Engine, settings: Settings, postgres_url: str, setting: str, value: str
+) -> None:
+    user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
+    moment = "SELECT '2026-12-01 12:00:00.123456Z'::timestamptz::text, 1764590400.123456::float8"
+    before = rows(engine, moment)
+    with closing(admin_connection(postgres_url)) as other, other.cursor() as cursor:
+
+        def is_reloaded() -> None:
+            cursor.execute(f"SHOW {setting}")
+            assert cursor.fetchone() == (value,)
+
+        cursor.execute(f"ALTER SYSTEM SET {setting} = '{value}'")
+        cursor.execute("SELECT pg_reload_conf()")
+        try:
+            eventually(is_reloaded)
+            assert rows(engine, moment) == before
+            (verdict,) = accept(engine, [request(user, ticket_type)])
+            assert isinstance(verdict, Accepted)
+            drain(engine, [event_of(engine, ticket_type)], settings, ignore)
+            report = audit(engine, settings)
+        finally:
+            cursor.execute(f"ALTER SYSTEM RESET {setting}")
+            cursor.execute("SELECT pg_reload_conf()")
+    assert (report.ok, report.queued) == (True, 0)
 
 
 def test_in_a_read_only_database_nothing_is_accepted(engine: Engine, settings: Settings) -> None:

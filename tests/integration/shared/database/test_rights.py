@@ -641,6 +641,43 @@ def test_who_may_not_revoke_a_parameter_migrates_nevertheless(
         run_admin(postgres_url, f"REVOKE SET ON PARAMETER session_replication_role FROM {WORKER}")
 
 
+@pytest.fixture
+def reporter(engine: Engine, postgres_url: str) -> Iterator[str]:
+    """Who reads sales as the guide says, and monitors the server."""
+    login = f"{engine.url.database}_reporter"
+    run_admin(postgres_url, f"CREATE ROLE {login} LOGIN IN ROLE {READER}, pg_monitor")
+    run(engine, "CREATE VIEW sales_report AS SELECT event_id, count(*) FROM ledger GROUP BY 1")
+    run(engine, "CREATE TABLE notes (note text)")
+    run(engine, f"ALTER TABLE notes OWNER TO {login}")
+    run(engine, f"GRANT SELECT ON sales_report TO {login}, {READER}")
+    yield login
+    run(engine, f"DROP OWNED BY {login}")
+    run_admin(postgres_url, f"DROP ROLE {login}")
+
+
+def test_who_reports_may_have_relations_of_his_own(engine: Engine, reporter: str) -> None:
+    assert excess(engine) == []
+    migrate(engine)
+    assert scalar(engine, f"SELECT has_table_privilege('{reporter}', 'sales_report', 'SELECT')")
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("GRANT SELECT ON webhook_secrets TO {}", "{} has SELECT on webhook_secrets"),
+        ("GRANT INSERT (kind) ON ledger TO {}", "{} has INSERT (kind) on ledger"),
+        ("GRANT UPDATE ON SEQUENCE events_id_seq TO {}", "{} has UPDATE on events_id_seq"),
+        ("GRANT pg_read_all_data TO {}", "{} is a member of pg_read_all_data"),
+        (f"GRANT {SENDER} TO {{}}", "{} has SELECT on sales_report"),
+    ],
+)
+def test_who_reports_may_have_no_more_of_ours(
+    engine: Engine, reporter: str, given: str, found: str
+) -> None:
+    run(engine, given.format(reporter))
+    assert found.format(reporter) in excess(engine)
+
+
 def test_others_may_be_let_read(engine: Engine) -> None:
     run(engine, "GRANT SELECT ON ticket_types TO PUBLIC")
     assert excess(engine) == []
