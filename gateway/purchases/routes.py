@@ -36,7 +36,7 @@ from shared.errors import (
 from shared.log_limit import LogLimit
 from shared.observability.logging import get_logger
 from shared.observability.metrics import NamedRoute
-from shared.purchases import CANCELLED, EXPIRED, REJECTED, RELEASED, Short
+from shared.purchases import CANCELLED, EXPIRED, HELD, REJECTED, RELEASED, Short
 from shared.web.asgi_extensions import client_leaves
 from shared.web.body_limit import read_body
 from shared.web.edge import IS_HEAD
@@ -55,6 +55,7 @@ CACHE_FOREVER = (b"cache-control", b"private, max-age=31536000, immutable")
 # A browser's cache may serve several users, one after another.
 VARY = (b"vary", b"Authorization, Accept")
 CACHE_AND_REVALIDATE = (b"cache-control", b"private, no-cache")
+ASK_AGAIN = (b"retry-after", b"1")
 ERROR_OF_REASON: dict[str, type[Problem]] = {
     problem.code: problem for problem in (NotEnoughTickets, AllHeld, OverUserLimit)
 }
@@ -227,6 +228,8 @@ class PurchaseRoutes:
         caching = CACHE_FOREVER if answer.status in FINAL else CACHE_AND_REVALIDATE
         extra = [(b"etag", etag.encode()), caching, VARY, *_retry_after(answer)]
         if is_unchanged(if_none_match, etag):
+            if answer.status == HELD and wait_limit is not None and not wait_limit.is_over:
+                extra.append(ASK_AGAIN)  # cut short, as too many wait or this process is stopping
             await send_body(scope, send, 304, extra, b"")
         else:
             await send_body(scope, send, 200, [JSON, *extra], answer.body)

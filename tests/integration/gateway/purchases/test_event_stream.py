@@ -16,7 +16,15 @@ from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.free_port import free_port
 from tests.support.event_streams import events_of
-from tests.support.factories import add_ticket_type, add_user, event_of, ignore, queue, request
+from tests.support.factories import (
+    add_ticket_type,
+    add_user,
+    event_of,
+    ignore,
+    queue,
+    queue_buy,
+    request,
+)
 from tests.support.gateways import authorization, client_of, running_gateway
 from tests.support.servers import new_database
 from tests.support.services import running_service
@@ -151,6 +159,33 @@ def test_a_cancelled_call_makes_room_for_another(
             buyer.stream("GET", path, headers=EVENTS) as other,
         ):
             assert [one.status_code, other.status_code] == [200, 200]
+
+
+def test_a_wait_for_a_held_purchase_that_is_cut_short_has_retry_after(
+    engine: Engine, settings: Settings, buyer: httpx.Client, buyer_id: int
+) -> None:
+    ticket_type = add_ticket_type(engine, 5)
+    id_ = queue_buy(engine, [(ticket_type, 1)], hold_seconds=600, user_id=buyer_id)
+    drain(engine, [event_of(engine, ticket_type)], settings, ignore)
+    path, long = f"/api/ticket-purchases/{id_}/", {"wait": 30}
+    known = {"If-None-Match": buyer.get(path).headers["ETag"]}
+    whole = buyer.get(path, params={"wait": 1}, headers=known)
+    assert (whole.status_code, whole.headers.get("Retry-After")) == (304, None)
+    with running_gateway(settings, user_id=buyer_id, waiting_max_rows=1) as client:
+        waiting = HTTPConnection(client.base_url.host, client.base_url.port or 80, timeout=20)
+        waiting.request("GET", f"{path}?wait=30", headers=dict(client.headers) | known)
+
+        def one_waits() -> None:
+            assert "\neventify_clients_waiting 1.0\n" in client.get("/metrics").text
+
+        eventually(one_waits)
+        too_many = client.get(path, params=long, headers=known)
+        assert (too_many.status_code, too_many.headers.get("Retry-After")) == (304, "1")
+        for answer in (client.get(path, params=long), client.get(path, headers=known)):
+            assert "Retry-After" not in answer.headers
+    with closing(waiting):  # at the stop
+        stopped = waiting.getresponse()
+    assert (stopped.status, stopped.headers["Retry-After"]) == (304, "1")
 
 
 def test_a_head_without_end_is_not_read_while_another_request_is_answered(
