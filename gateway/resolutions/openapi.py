@@ -60,7 +60,10 @@ PREFER = header_parameter(
     "`wait=20`: wait up to 20 seconds for the decision (RFC 7240) instead of 10; at most 30."
     " `wait=0`: do not wait.",
 )
-KEY = idempotency_key("The same key, path and body give the same answer.")
+KEY = idempotency_key(
+    "The same key, path and body give the same outcome, with the purchase (the number of open"
+    " holds) as it is now."
+)
 
 
 def _body(model: type[BaseModel], *, required: bool) -> dict[str, Any]:
@@ -112,7 +115,7 @@ PATHS: Mapping[str, Any] = {
         "post": _operation(
             "purchases.confirm",
             "Confirm a held purchase by its payment",
-            "For the event's owner. A retry with the same reference gets the same answer. After a"
+            "For the event's owner. A retry with the same reference gets the same outcome. After a"
             " 409 other than `not_decided` the purchase does not become this payment's: void it."
             " But after `payment_reference_used` it may have paid another purchase: release the"
             " hold.",
@@ -150,7 +153,8 @@ PATHS: Mapping[str, Any] = {
         "post": _operation(
             "purchases.cancel",
             "Cancel tickets of a confirmed purchase",
-            "For the event's owner, also after the event. All lines or none.",
+            "For the event's owner, also after the event. All lines or none. In the response,"
+            " `cancelled_quantity` counts all cancellations so far, not this one alone.",
             _body(PurchaseCancel, required=False),
             {
                 **_purchase("201", "Cancelled", "partly cancelled", {"Location": LOCATION}),

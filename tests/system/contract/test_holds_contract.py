@@ -400,6 +400,23 @@ def test_a_servers_key_buys_and_pays_for_its_buyers(stage: Stage) -> None:
     assert listed(buyer="ida") == []
 
 
+def test_ids_of_a_shop_are_compared_as_they_are_sent(stage: Stage) -> None:
+    wanted = {"name": "Shop", "scopes": ["read", "purchase", "payments"]}
+    server = stage.shop.client(create(stage.owner, "/api/keys/", wanted)["key"])
+    (seat,) = put_types_on_sale(stage.owner, {"hold_seconds": HOLD_SECONDS, "max_per_user": 1})
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    for name in (composed, decomposed):
+        body = {"ticket_type": seat, "quantity": 1, "buyer": name}
+        held = server.post(PURCHASES, json=body, headers=WAIT).json()
+        payment = PAYMENT | {"payment_reference": name, "amount": held["total_price"]}
+        paid = stage.act(server, held, "confirm", payment).json()
+        assert (paid["buyer"], paid["payment_reference"]) == (name, name)
+        event = {"event": held["event"]}
+        for mine in ({"buyer": name}, event | {"payment_reference": name}):
+            page = server.get(PURCHASES, params=mine).json()
+            assert [one["id"] for one in page["results"]] == [paid["id"]]
+
+
 # --- release ---
 
 
@@ -451,12 +468,21 @@ def test_cancel_takes_back_a_part_and_then_the_rest(stage: Stage) -> None:
     two = [{"ticket_type": stage.adult, "quantity": 2}]
     check_problem(stage.cancel(paid, items=two), 409, "already_cancelled")
 
-    rest = stage.cancel(paid, restock=False)
+    rest = stage.cancel(paid, restock=False, note="refund-18")
     assert (rest.status_code, rest.json()["status"]) == (201, "cancelled")
     assert rest.json()["cancelled_quantity"] == 3
     assert cancelled_of_lines(rest.json()) == {stage.adult: 2, stage.child: 1}
     assert stage.lefts() == [9, 9]
     check_problem(stage.cancel(paid), 409, "already_cancelled")
+    # With the purchase as it is now, so what is refunded is another matter.
+    late = stage.act(
+        stage.owner, paid, "cancel", {"items": one, "note": "Refund, as asked"}, **header
+    )
+    assert (late.status_code, late.json()) == (201, rest.json())
+    assert late.headers["Idempotency-Replayed"] == "true"
+    ledger = stage.owner.get(f"{EVENTS}{stage.event}/ledger/", params={"kinds": "cancelled"}).json()
+    refunds = {entry["note"]: entry["total_price"] for entry in ledger["entries"]}
+    assert refunds == {"Refund, as asked": "25.00", "refund-18": "37.50"}
     read = stage.buyer.get(f"{PURCHASES}{paid['id']}/")
     assert (read.json(), read.headers["Cache-Control"]) == (rest.json(), FOR_EVER)
     # Its payment is still the one that confirmed it.
@@ -588,6 +614,14 @@ def test_a_refusal_at_the_edge_binds_no_key(stage: Stage) -> None:
     header = new_key()
     check_invalid(stage.confirm(held, header, amount="1.00"), "amount")
     assert stage.confirm(held, header).status_code == 200
+
+
+def test_a_cancellation_that_came_too_early_binds_no_key(stage: Stage) -> None:
+    held, header = stage.hold(), new_key()
+    check_problem(stage.act(stage.owner, held, "cancel", {}, **header), 409, "not_confirmed")
+    assert stage.confirm(held).status_code == 200
+    cancelled = stage.act(stage.owner, held, "cancel", {}, **header)
+    assert (cancelled.status_code, cancelled.json()["status"]) == (201, "cancelled")
 
 
 # --- form ---

@@ -1,7 +1,9 @@
 """Which commands about purchases are accepted, and the answers to those that the lane refused."""
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -38,6 +40,7 @@ from shared.errors import (
     TooManyCancellations,
 )
 from shared.purchases import Purchase, StoredLine, held, purchase, resolved
+from tests.support.services import PROJECT
 
 OWNER, BUYER, STRANGER = 1, 2, 3
 EVENT = 7
@@ -185,6 +188,35 @@ def test_after_many_cancellations_only_all_the_rest_is_cancelled() -> None:
     assert cancel(CANCELLED_ITEMS_MAX) == Accept(EVENT, rest)
     assert cancel(CANCELLED_ITEMS_MAX, (11, 1), (10, 1)) == Accept(EVENT, rest[::-1])
     assert isinstance(cancel(CANCELLED_ITEMS_MAX, (10, 2)), AlreadyCancelled)
+
+
+def test_the_guide_names_each_refusal_after_which_the_same_request_may_be_accepted() -> None:
+    paid = [(QUEUED, HELD, PAID, CANCELLED), (QUEUED, HELD, PAID_OTHERWISE)]
+    unpaid = [(QUEUED, HELD, RELEASED), (QUEUED, HELD, EXPIRED), (QUEUED, REJECTED)]
+    kinds: tuple[Kind, ...] = ("confirm", "release", "cancel")
+    changes = [
+        (command(kind), standing(now), standing(later))
+        for life in [*paid, *unpaid, (QUEUED, PLAIN, PLAIN_CANCELLED)]
+        for now, later in combinations(life, 2)
+        for kind in kinds
+    ]
+    of_another = standing(HELD, same_payment=Known("earlier", EVENT, "another"))
+    changes.append((command("confirm"), of_another, standing(HELD)))
+    many, all_the_rest = (
+        standing(bought("confirmed", None, cancelled), cancelled_items=CANCELLED_ITEMS_MAX)
+        for cancelled in ({}, {10: 1, 11: 1})
+    )
+    changes.append((command("cancel", lines=(StoredLine(10, 1),)), many, all_the_rest))
+    codes = {
+        refused.code
+        for wanted, now, later in changes
+        if isinstance(refused := judge(wanted, now), Problem)
+        and isinstance(judge(wanted, later), Accept)
+    }
+    guide = (PROJECT / "docs/api.md").read_text()
+    _, _, rest = guide.partition("- If a request fails without storing anything")
+    listed = set(re.findall(r"`([a-z]+_[a-z_]+)`", rest.partition("\n- ")[0]))
+    assert listed == codes
 
 
 def test_an_earlier_command_with_the_same_key_outranks_every_refusal() -> None:
