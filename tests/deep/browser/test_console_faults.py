@@ -142,6 +142,50 @@ def test_ticket_types_beyond_the_live_figures_are_paused_too(organiser: Organise
     page.unroute_all(behavior="ignoreErrors")
 
 
+def test_thousands_of_ticket_types_are_read_as_the_limit_of_lists_lets_them(
+    organiser: Organiser, visitors: Visitors
+) -> None:
+    """By two hundred and one: the live figures have two hundred."""
+    visitors.expect_problem("429 to GET .*/ticket-types/")
+    event, _ = on_sale(organiser.client)
+    for nth in range(200):
+        create(organiser.client, TICKET_TYPES, ticket_type_fields(event, name=f"{nth}"))
+    page, limited, beyond = organiser.page, set[str](), list[Route]()
+
+    def reread_soon(route: Route) -> None:
+        response = route.fetch()
+        body = response.text().replace("REREAD_MS = 15_000;", "REREAD_MS = 500;")
+        route.fulfill(response=response, body=body)
+
+    def limit_once(route: Route) -> None:
+        url = route.request.url
+        if url not in limited:
+            limited.add(url)
+            headers = {"Retry-After": "1"}
+            route.fulfill(status=429, content_type=PROBLEM, headers=headers, body=BUSY)
+        elif "page=3" in url:
+            beyond.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/console/sale.js", reread_soon)
+    page.route("**/api/ticket-types/?event=*", limit_once)
+    organiser.open_event(event)
+    expect(page.locator(".types [data-figure=terms]").last).to_contain_text("25.00")
+    while not beyond:
+        page.wait_for_timeout(50)
+    with page.expect_request(lambda request: "page=2" in request.url):
+        pass  # it is read again, and only what the page shows
+    assert len(beyond) == 1
+    page.get_by_role("button", name="Pause all").click()
+    while len(beyond) < 2:
+        page.wait_for_timeout(50)
+    for route in beyond:
+        route.continue_()
+    expect(page.get_by_role("dialog")).to_contain_text("all 201 ticket types")
+    page.unroute_all(behavior="ignoreErrors")
+
+
 def test_a_ticket_type_that_was_deleted_elsewhere_is_not_paused(organiser: Organiser) -> None:
     event, _ = on_sale(organiser.client)
     with_another_listed(organiser.page, 999_999_999)
