@@ -142,6 +142,50 @@ def test_ticket_types_beyond_the_live_figures_are_paused_too(organiser: Organise
     page.unroute_all(behavior="ignoreErrors")
 
 
+def test_thousands_of_ticket_types_are_read_as_the_limit_of_lists_lets_them(
+    organiser: Organiser, visitors: Visitors
+) -> None:
+    """By two hundred and one: the live figures have two hundred."""
+    visitors.expect_problem("429 to GET .*/ticket-types/")
+    event, _ = on_sale(organiser.client)
+    for nth in range(200):
+        create(organiser.client, TICKET_TYPES, ticket_type_fields(event, name=f"{nth}"))
+    page, limited, beyond = organiser.page, set[str](), list[Route]()
+
+    def reread_soon(route: Route) -> None:
+        response = route.fetch()
+        body = response.text().replace("REREAD_MS = 15_000;", "REREAD_MS = 500;")
+        route.fulfill(response=response, body=body)
+
+    def limit_once(route: Route) -> None:
+        url = route.request.url
+        if url not in limited:
+            limited.add(url)
+            headers = {"Retry-After": "1"}
+            route.fulfill(status=429, content_type=PROBLEM, headers=headers, body=BUSY)
+        elif "page=3" in url:
+            beyond.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/console/sale.js", reread_soon)
+    page.route("**/api/ticket-types/?event=*", limit_once)
+    organiser.open_event(event)
+    expect(page.locator(".types [data-figure=terms]").last).to_contain_text("25.00")
+    while not beyond:
+        page.wait_for_timeout(50)
+    with page.expect_request(lambda request: "page=2" in request.url):
+        pass  # it is read again, and only what the page shows
+    assert len(beyond) == 1
+    page.get_by_role("button", name="Pause all").click()
+    while len(beyond) < 2:
+        page.wait_for_timeout(50)
+    for route in beyond:
+        route.continue_()
+    expect(page.get_by_role("dialog")).to_contain_text("all 201 ticket types")
+    page.unroute_all(behavior="ignoreErrors")
+
+
 def test_a_ticket_type_that_was_deleted_elsewhere_is_not_paused(organiser: Organiser) -> None:
     event, _ = on_sale(organiser.client)
     with_another_listed(organiser.page, 999_999_999)
@@ -183,6 +227,50 @@ def test_what_is_changed_elsewhere_is_shown_on_an_open_page(organiser: Organiser
     expect(page.locator(".publish")).to_have_text("Unpublish")
     expect(page.get_by_label("Change")).to_be_focused()
     expect(page.get_by_label("Change")).to_have_value("-4")
+
+
+@pytest.mark.parametrize(
+    ("zone", "time", "shown"),
+    [
+        ("Europe/Berlin", {"end_time": "9999-12-31T23:59:59Z"}, "9999-12-31T23:59"),
+        ("America/Los_Angeles", {"start_time": "0001-01-01T00:00:00Z"}, "0001-01-01T00:00"),
+    ],
+)
+def test_an_event_of_the_first_or_last_day_that_there_is_can_be_edited(
+    organiser: Organiser, zone: str, time: dict[str, str], shown: str
+) -> None:
+    event = create(organiser.client, EVENTS, event_fields(**time))["id"]
+    page = organiser.page
+    override = {"timezoneId": zone}
+    page.context.new_cdp_session(page).send("Emulation.setTimezoneOverride", override)
+    page.goto(f"/console/#/events/{event}/edit")
+    expect(page.locator(f"[name={next(iter(time))}]")).to_have_value(shown)
+    page.get_by_label("Title").fill("Renamed")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("h1")).to_have_text("Renamed")
+    stored = organiser.client.get(f"{EVENTS}{event}/").json()
+    assert stored["title"] == "Renamed"
+    assert stored | time == stored
+
+
+def test_a_time_that_is_typed_straight_through_has_a_year_of_four_digits(
+    organiser: Organiser,
+) -> None:
+    page = organiser.page
+    page.goto("/console/#/events/new")
+    page.get_by_label("Title").fill("Concert")
+    for label, time in (("Starts", "0800PM"), ("Ends", "1100PM")):
+        page.get_by_label(label).focus()
+        page.keyboard.type(f"06052027{time}")
+    expect(page.get_by_label("Ends")).to_have_value("2027-06-05T23:00")
+    # As a paste may have it.
+    page.get_by_label("Ends").fill("20277-06-05T23:00")
+    create_it = page.get_by_role("button", name="Create the event")
+    create_it.click()
+    assert page.get_by_label("Ends").evaluate("field => field.validity.rangeOverflow")
+    page.get_by_label("Ends").fill("2027-06-05T23:00")
+    create_it.click()
+    expect(page.get_by_role("heading", name="Concert")).to_be_visible()
 
 
 def test_what_became_of_an_action_is_read_out(organiser: Organiser) -> None:

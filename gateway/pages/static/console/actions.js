@@ -3,15 +3,12 @@
 import { ApiError, newKey, request } from "../core/api.js";
 import { explain } from "../core/errors.js";
 import { duration, number } from "../core/format.js";
-import { fewAtOnce } from "./batches.js";
+import { BUSY, fewAtOnce, retryWhileBusy } from "./batches.js";
 import { ask } from "./dialog.js";
 import { announce } from "./page.js";
 import { signed, tickets } from "./words.js";
 
 const AUDIT_POLLED_MS = 1000;
-const BUSY = ["too_many_requests", "unavailable"];
-const TRIES = 5;
-const RETRY_WAIT_MAX_SECONDS = 10;
 
 /** @param types of the event @param {number} queued requests that wait */
 export function pause(types, queued) {
@@ -61,19 +58,6 @@ function switching(types, verb) {
     const done = `${number(types.length - ids.size)} of ${number(types.length)} are ${verb}d.`;
     throw new ApiError({ ...failure, code: "partly_done", detail: `${done} ${title} ${next}` });
   };
-}
-
-/** Sends again what the server was too busy for, and gives up where that takes long. */
-async function retryWhileBusy(send) {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await send();
-    } catch (error) {
-      const seconds = error.retryAfter ?? 1;
-      if (!BUSY.includes(error.code) || tries === TRIES || seconds > RETRY_WAIT_MAX_SECONDS) throw error;
-      await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
-    }
-  }
 }
 
 export function changeCapacity(type) {

@@ -11,7 +11,7 @@ export function fillForm(form, values) {
     const value = values[field.name];
     if (field.dataset.set !== undefined) field.checked = value.includes(field.value);
     else if (field.type === "checkbox") field.checked = value;
-    else if (field.type === "datetime-local") field.value = localTime(value);
+    else if (field.type === "datetime-local") field.value = localTime(value, field);
     else field.value = value ?? "";
   }
 }
@@ -139,11 +139,13 @@ function fieldsOf(form) {
   return [...form.elements].filter(({ name, type }) => name && type !== "submit");
 }
 
-/** A time of the API as `datetime-local` takes it: in the reader's zone. */
-function localTime(iso) {
+/** A time of the API as `datetime-local` takes it: in the reader's zone, where it may be year 0. */
+function localTime(iso, { min, max }) {
   if (!iso) return "";
   const at = new Date(iso);
-  return new Date(at - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+  const local = at - at.getTimezoneOffset() * 60_000;
+  const shown = Math.max(Date.parse(`${min}Z`), Math.min(local, Date.parse(`${max}Z`)));
+  return new Date(shown).toISOString().slice(0, 16);
 }
 
 /** The reader's time zone in words: "Europe/Berlin". */

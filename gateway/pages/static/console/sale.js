@@ -6,6 +6,7 @@ import { $, clone, fill } from "../core/dom.js";
 import { dateTime, duration, money, number } from "../core/format.js";
 import { explain } from "../core/errors.js";
 import { events } from "../core/stream.js";
+import { retryWhileBusy } from "./batches.js";
 import { SaleChart } from "./chart.js";
 import { copy } from "./copy.js";
 import { announce, attempt, entitle, onClick } from "./page.js";
@@ -43,6 +44,8 @@ class SalePage {
   #signal;
   #event = null;
   #types = new Map();
+  // Of them, those that the live figures do not have.
+  #others = new Map();
   #rows = new Map();
   #live = null;
   // Those of the last seconds: gateways report what they refuse every two.
@@ -57,6 +60,8 @@ class SalePage {
   // Which of several requests is the latest: its answer counts.
   #typesAsked = 0;
   #typesRead = 0;
+  #othersAsked = 0;
+  #othersRead = 0;
   #pastRead = 0;
   #chart;
 
@@ -75,8 +80,8 @@ class SalePage {
     Object.assign($(".buyers a", view), { href: buyers, textContent: buyers });
     this.#on(".buyers button", (event) => copy(event.currentTarget, buyers));
     $(".edit", view).href = `#/events/${id}/edit`;
-    this.#on(".pause-all", () => this.#pause(this.#allTypes().filter(canPause)));
-    this.#on(".resume-all", () => this.#resume(this.#allTypes().filter(isPaused)));
+    this.#on(".pause-all", async () => this.#pause(await this.#readAll(canPause)));
+    this.#on(".resume-all", async () => this.#resume(await this.#readAll(isPaused)));
     this.#on(".publish", () => this.#change("publish"));
     this.#on(".notice-card button", () => this.#change("notice"));
     this.#on(".extend", async () => (await this.#actions()).extendHolds(this.#event, this.#live));
@@ -97,8 +102,10 @@ class SalePage {
   }
 
   async load() {
-    const [event] = await Promise.all([this.#readEvent(), this.#loadTypes(), this.#loadPast()]);
+    const [event, next] = await Promise.all(
+      [this.#readEvent(), this.#loadTypes(), this.#loadPast()]);
     this.#showEvent(event);
+    this.#loadOthers(next).catch(() => {}); // else they are read when all are switched
   }
 
   #readEvent() {
@@ -124,19 +131,50 @@ class SalePage {
     }
   }
 
+  /** As many as the live figures have. @returns the query of the others, or null */
   async #loadTypes() {
     const nth = ++this.#typesAsked;
+    const first = `?event=${this.#id}&page_size=100`;
+    const [types, next] = await this.#readTypes(first, LIVE_TYPES_MAX);
+    if (nth > this.#typesRead) {
+      this.#typesRead = nth;
+      this.#types = new Map([...(next ? this.#others : []), ...types]);
+    }
+    return next;
+  }
+
+  /** They may be thousands, which takes as long as the limit of lists has it. */
+  async #loadOthers(next) {
+    const nth = ++this.#othersAsked;
+    const [others] = await this.#readTypes(next);
+    if (nth < this.#othersRead) return;
+    this.#othersRead = nth;
+    this.#others = others;
+    this.#types = new Map([...this.#types, ...others]);
+  }
+
+  async #readTypes(query, max = Infinity) {
     const types = new Map();
-    let query = `?event=${this.#id}&page_size=100`;
-    while (query) {
+    while (query && types.size < max) {
       const path = `api/ticket-types/${query}`;
-      const { body } = await request("GET", path, { signal: this.#signal });
+      const { body } = await retryWhileBusy(() => request("GET", path, { signal: this.#signal }));
       for (const type of body.results) types.set(type.id, type);
       query = body.next && new URL(body.next).search;
     }
-    if (nth < this.#typesRead) return;
-    this.#typesRead = nth;
-    this.#types = types;
+    return [types, query];
+  }
+
+  async #loadAll() {
+    await this.#loadOthers(await this.#loadTypes());
+  }
+
+  /** Those to which it applies now, also of those that the live figures do not have. */
+  async #readAll(applies) {
+    if (this.#live.ticket_types.length >= LIVE_TYPES_MAX) {
+      announce("The ticket types are being read…");
+      await this.#loadAll();
+    }
+    return this.#allTypes().filter(applies);
   }
 
   /** The live figures have the first 200; what is not in fewer was deleted. */
@@ -396,12 +434,17 @@ class SalePage {
 
   async #pause(types) {
     await (await this.#actions()).pause(types, this.#live.queued);
-    await this.#loadTypes().catch(() => {}); // else they are read later
+    await this.#loadAfter(types);
   }
 
   async #resume(types) {
     await (await this.#actions()).resume(types);
-    await this.#loadTypes().catch(() => {});
+    await this.#loadAfter(types);
+  }
+
+  /** One that was switched alone is of the live figures. What fails is read later. */
+  async #loadAfter(types) {
+    await (types.length > 1 ? this.#loadAll() : this.#loadTypes()).catch(() => {});
   }
 
   /** @param {"publish" | "notice"} what of the event: as it is now, and shown as it is then */

@@ -96,6 +96,15 @@ def test_no_page_has_script_or_style_in_line(page: Path) -> None:
     assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=|javascript:", html) == []
 
 
+def test_no_time_of_a_form_has_a_year_that_the_api_has_not() -> None:
+    fields = re.findall(
+        r'<input [^>]*type="datetime-local"[^>]*>', (HTML / "console.html").read_text()
+    )
+    assert fields
+    years = 'min="0001-01-01T00:00" max="9999-12-31T23:59"'
+    assert [field for field in fields if years not in field] == []
+
+
 def test_every_asset_has_a_media_type_and_is_sent_at_once() -> None:
     assert {path.suffix for path in STATIC.rglob("*") if path.is_file()} <= MEDIA_TYPES.keys()
     # What a client does not read stays in memory, 64 KiB at most, as of every response.
