@@ -24,7 +24,7 @@ from tests.support.factories import (
     rows,
     scalar,
 )
-from tests.support.plans import flush_statistics
+from tests.support.plans import FLUSH, flush_statistics
 from tests.support.waiting import until_sessions_wait
 
 ERASE = "SELECT eventify_erase_user(:id)"
@@ -74,12 +74,13 @@ def test_the_requests_of_an_account_are_found_by_their_user(
     before = finds()
     with gateway.begin() as connection:
         assert connection.scalar(text(ERASE), {"id": add_user(engine)}) is True
-    flush_statistics(gateway)
+        connection.execute(text(FLUSH))
     gateway.dispose()
     assert finds() == before + 1
     with engine.begin() as connection:
         for user in add_users(engine, 7):
             connection.execute(text("DELETE FROM users WHERE id = :id"), {"id": user})
+        connection.execute(text(FLUSH))
     assert finds() == before + 8
 
 
