@@ -42,4 +42,4 @@ def test_integration_tests_pass_on(version: int, results: dict[str, str]) -> Non
             sys.stdout.write(line)
             sys.stdout.flush()
         results[server] = line.strip()
-    assert tests.returncode == 0
+    assert tests.returncode == 0, f"{server}: {results[server]}"
