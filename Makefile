@@ -18,11 +18,11 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo audit test test-deep compose-test engines-test hosts-test fuzz chaos abuse model \
-	bench soak loadtest check docs screenshots lock tracing clean
+.PHONY: help up down status demo audit test test-deep compose-test engines-test hosts-test postgres-test fuzz \
+	chaos abuse model bench soak loadtest check docs screenshots lock tracing clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 up: $(VENV)/installed ## start everything, in the foreground until Ctrl-C; ARGS="--detach --port 8123" passes options on
 	@$(BIN)/eventify up $(ARGS)
@@ -63,6 +63,9 @@ engines-test: $(VENV)/installed-dev ## the system on RabbitMQ, Sentinel and PgBo
 
 hosts-test: $(VENV)/installed-dev ## cut off and kill hosts (network namespaces) during a sale; needs root, iproute2
 	@$(BIN)/python -m pytest -q tests/environments/hosts $(ARGS)
+
+postgres-test: $(VENV)/installed-dev ## the integration tests on PostgreSQL 14, 15, 16 and 17; ARGS="-k 14" runs one; needs x86-64
+	@$(BIN)/python -m pytest -q -s tests/environments/postgres $(ARGS)
 
 bench: $(VENV)/installed-dev ## benchmark it against a bare server and a simple design; ARGS="--quick" takes two minutes
 	@$(BIN)/python -m loadtests.bench $(ARGS)

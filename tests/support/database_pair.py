@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from deploy.local.servers.embedded import run_as
@@ -59,6 +60,9 @@ class DatabasePair:
             check=True,
             capture_output=True,
         )
+        # An older server does not know all options that pg_basebackup wrote; the last line counts.
+        with Path(data, "postgresql.auto.conf").open("a") as settings:
+            settings.write(f"primary_conninfo = '{self.primary.url}'\n")
         self.standby.start()
         # In the primary's own file: the standby has its copy already, and stands alone later.
         run_admin(self.primary.url, "ALTER SYSTEM SET synchronous_standby_names = '*'")

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import psutil
@@ -16,21 +17,28 @@ import psycopg2
 import redis
 from sqlalchemy.engine import make_url
 
-from deploy.local.servers.embedded import (
-    DATABASE_NAME,
-    EmbeddedServer,
-    prepare_postgres,
-    run_as,
-)
+from deploy.local.servers import embedded as embedded_servers
+from deploy.local.servers.embedded import DATABASE_NAME, EmbeddedServer, run_as
+from deploy.migration import DATABASE_OPTIONS as NEW_DATABASE_OPTIONS
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.migrate import migrate
 from shared.free_port import free_port
 from tests.support.orphans import folder_of_run
+from tests.support.postgres_version import postgres_version, server_programs
 from tests.support.waiting import eventually
 
 STOPPED_WITHIN_SECONDS = 30
 TEMPLATE_DATABASE = "eventify_template"
+# Before version 17 no locale is PostgreSQL's own. Both as docs/operations.md says.
+LOCALE, DATABASE_OPTIONS = (
+    (embedded_servers.LOCALE, NEW_DATABASE_OPTIONS)
+    if postgres_version() >= 17
+    else (("--locale=C.UTF-8",), "TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'")
+)
+# Files are copied: cheaper than the default, which writes every page to the WAL. Version 14 knows
+# no other way.
+COPIES_FILES = "STRATEGY FILE_COPY" if postgres_version() >= 15 else ""
 _database_numbers = count(1)
 
 
@@ -147,14 +155,14 @@ def running(embedded: EmbeddedServer) -> Iterator[Server]:
 
 def new_postgres(folder: Path) -> EmbeddedServer:
     """What `prepare_postgres` makes in that folder, at a free port."""
-    _copy(_made_once("new-postgres", _make_postgres), folder)
-    return prepare_postgres(folder, free_port())
+    _copy(_made_once("new-postgres", _prepare_postgres), folder)
+    return _prepare_postgres(folder)
 
 
 def migrated_postgres(folder: Path) -> EmbeddedServer:
     """The same with the database `eventify`, and with the one that `new_database` copies."""
     copy_migrated_postgres(folder)
-    return prepare_postgres(folder, free_port())
+    return _prepare_postgres(folder)
 
 
 def copy_migrated_postgres(folder: Path) -> None:
@@ -167,7 +175,7 @@ def _copy(files: Path, folder: Path) -> None:
     subprocess.run(["cp", "-a", f"{files}/.", str(folder)], check=True)
 
 
-def _made_once(name: str, make: Callable[[Path], None]) -> Path:
+def _made_once(name: str, make: Callable[[Path], object]) -> Path:
     """A folder that the first process of a run makes for all."""
     files = folder_of_run() / name
     with files.with_suffix(".lock").open("w") as lock:
@@ -179,8 +187,13 @@ def _made_once(name: str, make: Callable[[Path], None]) -> Path:
     return files
 
 
-def _make_postgres(folder: Path) -> None:
-    prepare_postgres(folder, free_port())
+def _prepare_postgres(folder: Path) -> EmbeddedServer:
+    """Of the version that the tests run on."""
+    with (
+        patch.object(embedded_servers, "postgres_programs", server_programs),
+        patch.object(embedded_servers, "LOCALE", LOCALE),
+    ):
+        return embedded_servers.prepare_postgres(folder, free_port())
 
 
 def _make_migrated_postgres(folder: Path) -> None:
@@ -213,15 +226,15 @@ def beside(embedded: EmbeddedServer, data: Path, port: int | None = None) -> Emb
     return EmbeddedServer(replace(embedded.program, argv=tuple(argv)), url)
 
 
-def admin_connection(server_url: str) -> psycopg2.extensions.connection:
+def admin_connection(server_url: str, database: str = "postgres") -> psycopg2.extensions.connection:
     """A connection that can make databases."""
-    connection = psycopg2.connect(with_database(server_url, "postgres"))
+    connection = psycopg2.connect(with_database(server_url, database))
     connection.autocommit = True
     return connection
 
 
-def run_admin(server_url: str, statement: str) -> None:
-    connection = admin_connection(server_url)
+def run_admin(server_url: str, statement: str, database: str = "postgres") -> None:
+    connection = admin_connection(server_url, database)
     try:
         with connection.cursor() as cursor:
             cursor.execute(statement)
@@ -237,8 +250,7 @@ def with_database(server_url: str, name: str) -> str:
 def new_database(server_url: str) -> Iterator[str]:
     """A database with the schema and nothing else, for as long as the block lasts."""
     name = f"test_{os.getpid()}_{next(_database_numbers)}"
-    # Files are copied: cheaper than the default, which writes every page to the WAL.
-    run_admin(server_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE} STRATEGY FILE_COPY")
+    run_admin(server_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE} {COPIES_FILES}")
     yield with_database(server_url, name)
     run_admin(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -80,9 +80,10 @@ def test_keda_takes_one_step_for_each_event_however_long_the_queue(
     steps = [scan for scan in scans(plan[0]["Plan"]) if "Relation Name" in scan]
     for index in ("work_list_pkey", "requests_pkey"):
         scanned = [scan for scan in steps if scan["Index Name"] == index]
-        # Rows are told as an average of the loops, which is rounded.
-        found = sum(scan["Actual Rows"] * scan["Actual Loops"] for scan in scanned)
-        assert round(found) == len(ticket_types)
+        # Rows are told as an average of the loops, which is rounded: before version 18 to integers.
+        loops = [scan["Actual Loops"] for scan in scanned]
+        found = sum(scan["Actual Rows"] * n for scan, n in zip(scanned, loops, strict=True))
+        assert abs(found - len(ticket_types)) <= sum(loops) / 2
         steps = [scan for scan in steps if scan not in scanned]
     assert steps == []
 

@@ -54,7 +54,7 @@ from tests.support.factories import (
     scalar,
     tamper,
 )
-from tests.support.plans import rows_read, scans
+from tests.support.plans import flush_statistics, rows_read, scans
 from tests.support.servers import admin_connection
 from tests.support.waiting import eventually, until_sessions_wait
 
@@ -449,7 +449,7 @@ def test_a_poll_reads_no_more_however_many_were_decided(
     drain(engine, [event_of(engine, ticket_type)], settings, ignore)
     before = rows_read(engine)
     assert poll() == "confirmed"
-    run(gateway, "SELECT pg_stat_force_next_flush()")
+    flush_statistics(gateway)
     gateway.dispose()
     assert 0 < rows_read(engine) - before < 100
 

@@ -44,7 +44,7 @@ from tests.support.factories import (
     run,
     scalar,
 )
-from tests.support.plans import rows_read
+from tests.support.plans import flush_statistics, rows_read
 
 NO_REDIS = {"redis_url": "redis://127.0.0.1:1/0", "wait_recheck_seconds": 0.05}
 _ids = count(1)
@@ -159,7 +159,7 @@ def test_answers_count_the_open_holds_once_for_each_event(sale: Sale) -> None:
     other.decide()
 
     def rows_read() -> int:
-        run(sale.engine, "SELECT pg_stat_force_next_flush()")
+        flush_statistics(sale.engine)
         number: int = scalar(
             sale.engine,
             "SELECT t.seq_tup_read + sum(i.idx_tup_read)::bigint FROM pg_stat_user_tables t"
@@ -401,7 +401,7 @@ def test_a_plain_purchase_is_read_as_if_there_were_no_holds(sale: Sale) -> None:
     """What it cannot have is not looked up; but a confirmed one may be cancelled."""
 
     def scans() -> dict[str, int]:
-        run(sale.engine, "SELECT pg_stat_force_next_flush()")
+        flush_statistics(sale.engine)
         return dict(
             rows(
                 sale.engine,

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from deploy.local.servers.embedded import EmbeddedServer, run_as
-from deploy.local.servers.wheels import postgres_programs
+from deploy.migration import DATABASE_OPTIONS as NEW_DATABASE_OPTIONS
 from gateway.webhooks import store
 from purchase_worker.audit.findings import FIRST_COME, GUARDS
 from purchase_worker.audit.report import audit
@@ -34,8 +34,10 @@ from tests.support.factories import (
     run,
     scalar,
 )
+from tests.support.postgres_version import path_of_clients
 from tests.support.receivers import Receiver, answer
 from tests.support.servers import (
+    DATABASE_OPTIONS,
     Server,
     admin_connection,
     beside,
@@ -83,7 +85,7 @@ def lines_of_postgresql_conf(block: str) -> dict[str, str]:
 
 def run_commands(commands: str, cwd: Path, user: str | None = None, **variables: str) -> str:
     """What they print."""
-    path = f"{postgres_programs()}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{path_of_clients()}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euc", commands],
         **run_as(user),
@@ -100,8 +102,9 @@ def run_commands(commands: str, cwd: Path, user: str | None = None, **variables:
 def run_tool(name: str, *arguments: str) -> None:
     """One of PostgreSQL's own programs."""
     done = subprocess.run(
-        [str(postgres_programs() / name), *arguments],
+        [name, *arguments],
         cwd="/",
+        env=os.environ | {"PATH": f"{path_of_clients()}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
@@ -264,7 +267,7 @@ def test_a_dump_is_restored_by_the_commands_of_the_guide(
     commands = [block for block in SHELL if "eventify.dump" in block or "eventify migrate" in block]
     assert len(commands) == 3, "the dump, its restore, and what makes it ready"
     printed = run_commands(
-        "".join(commands),
+        "".join(commands).replace(NEW_DATABASE_OPTIONS, DATABASE_OPTIONS),
         tmp_path,
         EVENTIFY_HOME=str(tmp_path / "home"),
         EVENTIFY_DATABASE_URL=settings.database_url,

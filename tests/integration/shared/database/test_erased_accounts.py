@@ -22,9 +22,9 @@ from tests.support.factories import (
     event_of,
     request,
     rows,
-    run,
     scalar,
 )
+from tests.support.plans import FLUSH, flush_statistics
 from tests.support.waiting import until_sessions_wait
 
 ERASE = "SELECT eventify_erase_user(:id)"
@@ -66,7 +66,7 @@ def test_the_requests_of_an_account_are_found_by_their_user(
     for all users."""
 
     def finds() -> int:
-        run(engine, "SELECT pg_stat_force_next_flush()")
+        flush_statistics(engine)
         index = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'requests_of_user'"
         return int(scalar(engine, index))
 
@@ -74,13 +74,13 @@ def test_the_requests_of_an_account_are_found_by_their_user(
     before = finds()
     with gateway.begin() as connection:
         assert connection.scalar(text(ERASE), {"id": add_user(engine)}) is True
-        connection.execute(text("SELECT pg_stat_force_next_flush()"))
+        connection.execute(text(FLUSH))
     gateway.dispose()
     assert finds() == before + 1
     with engine.begin() as connection:
         for user in add_users(engine, 7):
             connection.execute(text("DELETE FROM users WHERE id = :id"), {"id": user})
-        connection.execute(text("SELECT pg_stat_force_next_flush()"))
+        connection.execute(text(FLUSH))
     assert finds() == before + 8
 
 

@@ -24,6 +24,7 @@ from shared.database.tables import Base, PgSnapshot, Xid8
 from shared.errors import ConfigurationError
 from tests.support.factories import add_users, event_of, ignore, rows, run, scalar, tamper
 from tests.support.former_sales import add_former_ticket_type, former_accept, former_drain
+from tests.support.postgres_version import needs_postgres
 from tests.support.servers import run_admin
 from tests.support.waiting import eventually, until_sessions_wait
 
@@ -221,11 +222,10 @@ def test_a_database_with_a_guard_of_a_later_migration_gets_the_rest(
     assert audit(empty_engine, settings).ok
 
 
+@needs_postgres(17, "transaction_timeout")
 def test_transactions_that_take_long_on_purpose_have_no_transaction_timeout(
     empty_engine: Engine,
 ) -> None:
-    if scalar(empty_engine, "SELECT current_setting('server_version_num')::int") < 170_000:
-        pytest.skip("version 17 brought it")
     name = scalar(empty_engine, "SELECT current_database()")
     run(empty_engine, f"ALTER DATABASE {name} SET transaction_timeout = '500ms'")
     empty_engine.dispose()
