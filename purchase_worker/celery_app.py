@@ -11,10 +11,9 @@ import billiard.util
 import celery.apps.worker
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
-from kombu.transport import TRANSPORT_ALIASES
 
 from purchase_worker.consumer.self_check import SelfCheck
-from purchase_worker.consumer.wakeup_consumer import WakeupConsumer, WakeupRequest
+from purchase_worker.consumer.wakeup_consumer import WakeupConsumer
 from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import decide_queues
 from shared.config.settings import Settings
@@ -31,18 +30,10 @@ from shared.observability.logging import configure_logging
 # An exiting child waits up to 30 s (300 polls) until its parent has read its results; a parent that
 # exits too may never do so. Our tasks have no results that could be lost: 1 s.
 EXIT_POLLS = 10
-REDIS_TRANSPORT = "purchase_worker.consumer.redis_transport"
-TRANSPORTS = {
-    "redis": f"{REDIS_TRANSPORT}:Transport",
-    "rediss": f"{REDIS_TRANSPORT}:Transport",
-    "sentinel": f"{REDIS_TRANSPORT}:SentinelTransport",
-}
 
 
 def create_worker_app(settings: Settings) -> Celery:
     """The Celery application that consumes wake-ups."""
-    # Before the first connection of the process: kombu keeps the classes that it used.
-    TRANSPORT_ALIASES.update(TRANSPORTS)
     app = make_celery(settings)
     app.conf.worker_consumer = WakeupConsumer
     app.steps["consumer"].add(SelfCheck)
@@ -65,7 +56,7 @@ def create_worker_app(settings: Settings) -> Celery:
         # It reports children that were killed, and would write the bare text.
         billiard.util.get_logger().propagate = True
 
-    @app.task(name=DECIDE_QUEUES_TASK, Request=WakeupRequest)
+    @app.task(name=DECIDE_QUEUES_TASK)
     def decide(event_ids: list[int]) -> None:
         runtime = runtimes[0]
         with runtime.trace_wakeup(decide.request.get("traceparent")):

@@ -1,9 +1,8 @@
 """A worker's parent process writes its heartbeat, and checks that messages still reach it.
 
-A worker may stay connected and consume no message any more (celery#8030, #8091, #10205, and
-`WakeupRequest`). So it sends itself a message every few seconds, through a queue of its own that is
-consumed as the wake-ups are: on the same connection, under the same prefetch limit. No child is
-involved.
+A worker may stay connected and consume no message any more (celery#8030, #8091, #10205). So it
+sends itself a message every few seconds, through a queue of its own that is consumed as the
+wake-ups are: on the same connection, under the same prefetch limit. No child is involved.
 
 A worker that has a reason to consume nothing does not count as stalled: it is not connected, the
 broker accepts no message, or all its children are busy (a commit may wait for a standby without

@@ -16,11 +16,28 @@ logger = get_logger(__name__)
 
 
 class _Channel(redis.Channel):
+    _is_restoring = True
+
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except (ValueError, RecursionError) as error:  # bad JSON
             _log(error)
+
+    def _queue_bind(self, *_binding: Any) -> None:
+        """Nothing: a message names its queue, and a full Redis refuses to note a binding."""
+
+    def _restore(self, message: Any, leftmost: bool = False) -> None:
+        """Back to the queue, when the connection ends; what cannot be sent is given up.
+
+        kombu would try to send each one, and then write them to a file.
+        """
+        if self._is_restoring:
+            try:
+                super()._restore(message, leftmost)  # type: ignore[no-untyped-call]
+            except Exception as error:
+                self._is_restoring = False
+                logger.warning("wakeup_not_sent", error=repr(error))
 
 
 class _SentinelChannel(_Channel, redis.SentinelChannel):
