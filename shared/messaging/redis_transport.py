@@ -1,4 +1,4 @@
-"""kombu's transports for Redis, but what is no message is dropped.
+"""kombu's transports for Redis, but queues are short, and what is no message is dropped.
 
 kombu 5.7.0 parses what it has popped outside of Celery's error handling: bad JSON ends the worker,
 and a KeyError counts as a lost connection. The item is gone by then, so it is only logged; the
@@ -8,9 +8,14 @@ sweeper finds the events that nobody was told of.
 from typing import Any
 
 from kombu.transport import redis
+from kombu.utils.json import dumps
 from redis import DataError
 
 from shared.observability.logging import get_logger
+
+# While no worker runs, each event gets one a second. One older than that is worth nothing, because
+# the sweeper has decided; a worker handles this many in a second or two, before new ones.
+WAKEUPS_MAX = 1_000
 
 logger = get_logger(__name__)
 
@@ -23,6 +28,11 @@ class _Channel(redis.Channel):
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except (ValueError, RecursionError) as error:  # bad JSON
             _log(error)
+
+    def _put(self, queue: str, message: Any, **_: Any) -> None:
+        """Send; the newest messages are kept."""
+        with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
+            pipe.lpush(queue, dumps(message)).ltrim(queue, 0, WAKEUPS_MAX - 1).execute()
 
     def _queue_bind(self, *_binding: Any) -> None:
         """Nothing: a message names its queue, and a full Redis refuses to note a binding."""

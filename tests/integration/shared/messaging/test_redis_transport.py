@@ -1,5 +1,6 @@
-"""Wake-ups that a worker has received and not handled, when it loses its Redis or stops."""
+"""Wake-ups that wait in Redis, and those that a worker has received and not handled."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from kombu.transport.virtual import Channel
 from sqlalchemy.engine import make_url
 
 from shared.config.settings import Settings
+from shared.messaging import redis_transport
 from shared.messaging.celery_client import PURCHASES_QUEUE, make_celery, send_wakeup
 from tests.chaos.faults.network import CUT
 from tests.support.line import Line, carrying
@@ -36,6 +38,18 @@ def receive(worker: Celery, channel: Channel) -> Message:
     message = Queue(PURCHASES_QUEUE, channel=channel).get()
     assert message is not None
     return message
+
+
+def test_while_no_worker_runs_the_newest_wakeups_are_kept(
+    settings: Settings, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_transport, "WAKEUPS_MAX", 3)
+    with make_celery(settings) as gateway:
+        for event in range(5):
+            send_wakeup(gateway, [event])
+    newest, *_ = kept = redis_client.lrange(PURCHASES_QUEUE, 0, -1)
+    assert len(kept) == 3
+    assert json.loads(newest)["headers"]["argsrepr"] == "([4],)"
 
 
 def test_a_wakeup_is_acknowledged_without_a_connection(
