@@ -9,6 +9,7 @@ from typing import Any
 import billiard.pool
 import billiard.util
 import celery.apps.worker
+import celery.concurrency.prefork
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
@@ -87,6 +88,9 @@ def work(settings: Settings) -> None:
     configure_logging(settings, "worker")
     refuse_former_schema(settings, "worker")
     celery.apps.worker.safe_say = _write_log_line
+    # SIGHUP stays as it is, because `nohup` ignores it on purpose.
+    celery.apps.worker.install_worker_restart_handler = lambda _worker: None
+    celery.concurrency.prefork.WORKER_SIGRESET.discard("SIGHUP")
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = EXIT_POLLS
     # Not `worker_main`, whose options read variables such as BROKER_URL and LOADER.
     worker = create_worker_app(settings).Worker(

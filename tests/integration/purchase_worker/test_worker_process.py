@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 
+import httpx
 import psutil
 import pytest
 import redis
@@ -21,6 +22,7 @@ from purchase_worker.drain import Batch
 from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import CLEARINGS, decide_queues
 from shared.config.settings import Settings
+from shared.free_port import free_port
 from shared.messaging.celery_client import (
     PURCHASES_QUEUE,
     WAKEUP_EVENTS_MAX,
@@ -134,6 +136,38 @@ def test_a_worker_whose_child_was_killed_goes_on_deciding(
             all_decided(engine, second)
 
         eventually(decided_after_another_wakeup)
+
+
+@pytest.fixture
+def nohup() -> Iterator[None]:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("nohup")
+def test_under_nohup_a_worker_and_its_children_bear_the_end_of_their_terminal(
+    engine: Engine, settings: Settings, redis_client: redis.Redis
+) -> None:
+    settings = settings.model_copy(update={"metrics_port": free_port()})
+    first, second = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
+    users = add_users(engine, 5)
+    metrics = f"http://127.0.0.1:{settings.metrics_port}/metrics"
+    with (
+        running_service("purchase_worker", settings, metrics) as worker,
+        make_celery(settings) as celery,
+    ):
+        queue(engine, [request(user, first) for user in users])
+        send_wakeup(celery, [event_of(engine, first)])
+        eventually(lambda: all_decided(engine, first))
+        children = psutil.Process(worker.pid).children()
+        for process in (worker, *children):
+            process.send_signal(signal.SIGHUP)
+        queue(engine, [request(user, second) for user in users])
+        send_wakeup(celery, [event_of(engine, second)])
+        eventually(lambda: all_decided(engine, second))
+        assert psutil.Process(worker.pid).children() == children
+        assert httpx.get(metrics).status_code == 200
 
 
 def test_messages_that_are_no_wakeups_end_no_worker_and_no_child(
