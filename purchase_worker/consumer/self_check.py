@@ -91,7 +91,7 @@ class SelfCheck(StartStopStep):  # type: ignore[misc] # Celery has no types
             queue_arguments={"x-queue-type": "classic"},
         )
         consumer.task_consumer.add_queue(queue)
-        consumer.strategies[SELF_MESSAGE] = lambda *_message: self._monitor.received()
+        consumer.strategies[SELF_MESSAGE] = self._receive
         self._monitor.received()
         self._next_message_at = 0.0
         self._timer = consumer.timer.call_repeatedly(CHECK_SECONDS, self._check, (consumer,))
@@ -146,6 +146,12 @@ class SelfCheck(StartStopStep):  # type: ignore[misc] # Celery has no types
             self._monitor.excused(now)
         else:
             self._monitor.sent(now)
+
+    def _receive(self, message: Any, *_celery: Any) -> None:
+        if message.delivery_info["routing_key"] == self._queue_name:
+            self._monitor.received()
+        else:  # in the queue of wake-ups it counts against the prefetch limit
+            message.reject()
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
