@@ -9,12 +9,12 @@ from typing import Any
 import billiard.pool
 import billiard.util
 import celery.apps.worker
+import celery.concurrency.prefork
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
-from kombu.transport import TRANSPORT_ALIASES
 
 from purchase_worker.consumer.self_check import SelfCheck
-from purchase_worker.consumer.wakeup_consumer import WakeupConsumer, WakeupRequest
+from purchase_worker.consumer.wakeup_consumer import WakeupConsumer
 from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import decide_queues
 from shared.config.settings import Settings
@@ -31,18 +31,10 @@ from shared.observability.logging import configure_logging
 # An exiting child waits up to 30 s (300 polls) until its parent has read its results; a parent that
 # exits too may never do so. Our tasks have no results that could be lost: 1 s.
 EXIT_POLLS = 10
-REDIS_TRANSPORT = "purchase_worker.consumer.redis_transport"
-TRANSPORTS = {
-    "redis": f"{REDIS_TRANSPORT}:Transport",
-    "rediss": f"{REDIS_TRANSPORT}:Transport",
-    "sentinel": f"{REDIS_TRANSPORT}:SentinelTransport",
-}
 
 
 def create_worker_app(settings: Settings) -> Celery:
     """The Celery application that consumes wake-ups."""
-    # Before the first connection of the process: kombu keeps the classes that it used.
-    TRANSPORT_ALIASES.update(TRANSPORTS)
     app = make_celery(settings)
     app.conf.worker_consumer = WakeupConsumer
     app.steps["consumer"].add(SelfCheck)
@@ -65,7 +57,7 @@ def create_worker_app(settings: Settings) -> Celery:
         # It reports children that were killed, and would write the bare text.
         billiard.util.get_logger().propagate = True
 
-    @app.task(name=DECIDE_QUEUES_TASK, Request=WakeupRequest)
+    @app.task(name=DECIDE_QUEUES_TASK)
     def decide(event_ids: list[int]) -> None:
         runtime = runtimes[0]
         with runtime.trace_wakeup(decide.request.get("traceparent")):
@@ -96,6 +88,9 @@ def work(settings: Settings) -> None:
     configure_logging(settings, "worker")
     refuse_former_schema(settings, "worker")
     celery.apps.worker.safe_say = _write_log_line
+    # SIGHUP stays as it is, because `nohup` ignores it on purpose.
+    celery.apps.worker.install_worker_restart_handler = lambda _worker: None
+    celery.concurrency.prefork.WORKER_SIGRESET.discard("SIGHUP")
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = EXIT_POLLS
     # Not `worker_main`, whose options read variables such as BROKER_URL and LOADER.
     worker = create_worker_app(settings).Worker(

@@ -1,9 +1,8 @@
 """A worker's parent process writes its heartbeat, and checks that messages still reach it.
 
-A worker may stay connected and consume no message any more (celery#8030, #8091, #10205, and
-`WakeupRequest`). So it sends itself a message every few seconds, through a queue of its own that is
-consumed as the wake-ups are: on the same connection, under the same prefetch limit. No child is
-involved.
+A worker may stay connected and consume no message any more (celery#8030, #8091, #10205). So it
+sends itself a message every few seconds, through a queue of its own that is consumed as the
+wake-ups are: on the same connection, under the same prefetch limit. No child is involved.
 
 A worker that has a reason to consume nothing does not count as stalled: it is not connected, the
 broker accepts no message, or all its children are busy (a commit may wait for a standby without
@@ -92,7 +91,7 @@ class SelfCheck(StartStopStep):  # type: ignore[misc] # Celery has no types
             queue_arguments={"x-queue-type": "classic"},
         )
         consumer.task_consumer.add_queue(queue)
-        consumer.strategies[SELF_MESSAGE] = lambda *_message: self._monitor.received()
+        consumer.strategies[SELF_MESSAGE] = self._receive
         self._monitor.received()
         self._next_message_at = 0.0
         self._timer = consumer.timer.call_repeatedly(CHECK_SECONDS, self._check, (consumer,))
@@ -147,6 +146,12 @@ class SelfCheck(StartStopStep):  # type: ignore[misc] # Celery has no types
             self._monitor.excused(now)
         else:
             self._monitor.sent(now)
+
+    def _receive(self, message: Any, *_celery: Any) -> None:
+        if message.delivery_info["routing_key"] == self._queue_name:
+            self._monitor.received()
+        else:  # in the queue of wake-ups it counts against the prefetch limit
+            message.reject()
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -1,11 +1,9 @@
-"""How a worker connects to its broker and acknowledges wake-ups, where that differs from Celery."""
+"""How a worker connects to its broker and reads messages, where that differs from Celery."""
 
 from collections.abc import Callable
 from typing import Any
 
 from celery.worker.consumer import Consumer
-from celery.worker.request import Request
-from kombu.transport.virtual import QoS
 
 from shared.observability.logging import get_logger
 
@@ -58,29 +56,3 @@ class WakeupConsumer(Consumer):  # type: ignore[misc] # Celery has no types
                 message.reject()
 
         return handle_or_reject
-
-
-class WakeupRequest(Request):  # type: ignore[misc] # Celery has no types
-    """Releases a message even where it cannot be acknowledged.
-
-    Celery only logs that (celery and kombu 5.7.0). The message then stays unacknowledged as long as
-    the connection, and counts against the prefetch limit; a worker at its limit reads nothing, so
-    it does not notice that the connection is lost. A worker of one child whose acknowledgement met
-    a cut connection consumed no wake-up any more.
-    """
-
-    acknowledged: bool
-
-    def acknowledge(self) -> None:
-        if self.acknowledged:
-            return
-        self.acknowledged = True
-        try:
-            self.message.ack()
-        except Exception as error:
-            logger.warning("wakeup_not_acknowledged", error=repr(error))
-            # Only kombu's virtual transports, such as Redis, count in the client.
-            qos = getattr(self.message.channel, "qos", None)
-            if isinstance(qos, QoS):
-                # In this worker's count alone: the broker may redeliver it, which does no harm.
-                QoS.ack(qos, self.message.delivery_tag)

@@ -325,10 +325,6 @@ class DrainSettings(BaseModel, defer_build=True):
     """Celery's child processes in each worker; one hot ticket type keeps only one of them busy."""
     result_ttl_seconds: PositiveInt = 3_600
     """Results in Redis are a cache: rebuilt from PostgreSQL when missing."""
-    wakeup_visibility_seconds: PositiveInt = 60
-    """A Redis broker redelivers a wake-up that a worker has held for this long (Celery's
-    visibility timeout). Wake-ups are worth nothing after seconds; Celery's hour would only
-    repeat them."""
 
 
 class SweeperSettings(BaseModel, defer_build=True):

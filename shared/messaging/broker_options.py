@@ -47,19 +47,17 @@ class Broker:
     tls: dict[str, Any] | None = None
 
 
-def broker_for(url: str, visibility_seconds: int) -> Broker:
+def broker_for(url: str) -> Broker:
     """The options for a URL that `check_broker_url` accepts.
 
     Args:
         url: of RabbitMQ (several nodes with semicolons between), or of a Redis.
-        visibility_seconds: after which Redis redelivers a wake-up; RabbitMQ does when the worker's
-            connection closes.
     """
     read = READERS[url[: url.index("://") + 3]]
-    return read(url, visibility_seconds)
+    return read(url)
 
 
-def _rabbitmq(url: str, _visibility_seconds: int) -> Broker:
+def _rabbitmq(url: str) -> Broker:
     return Broker(
         url,
         {
@@ -73,52 +71,54 @@ def _rabbitmq(url: str, _visibility_seconds: int) -> Broker:
     )
 
 
-def _rabbitmq_by_tls(url: str, visibility_seconds: int) -> Broker:
+def _rabbitmq_by_tls(url: str) -> Broker:
     """By default the driver does not ask whose certificate it is.
 
     It knows one name for all nodes: the first one's has to stand in each certificate.
     """
     first = urlsplit(url.partition(";")[0]).hostname
     tls = {"server_hostname": first, "cert_reqs": ssl.CERT_REQUIRED}
-    return replace(_rabbitmq(url, visibility_seconds), tls=tls)
+    return replace(_rabbitmq(url), tls=tls)
 
 
-def _redis(url: str, visibility_seconds: int, **more: Any) -> Broker:
+def _redis(url: str, **more: Any) -> Broker:
     options = {
         **_redis_limits(),
         "socket_keepalive": True,
         "health_check_interval": HEALTH_CHECK_SECONDS,
-        "visibility_timeout": visibility_seconds,
+        # What a worker has received is in its memory alone. Else kombu notes it in keys that all
+        # applications of this Redis share, and a full Redis refuses that.
+        "ack_emulation": False,
         **more,
     }
     return Broker(url, options)
 
 
-def _redis_by_tcp(url: str, visibility_seconds: int) -> Broker:
+def _redis_by_tcp(url: str) -> Broker:
     """kombu refuses options in the query, which redis-py reads."""
     named = _read(url)
     scheme, _, _ = url.partition("://")
     host, port = named.get("host", "localhost"), named.get("port", REDIS_PORT)
     address = f"{scheme}://{_userinfo(named)}{_host(host)}:{port}/{named.get('db', 0)}"
-    return _redis(address, visibility_seconds)
+    return _redis(address)
 
 
-def _redis_by_tls(url: str, visibility_seconds: int) -> Broker:
+def _redis_by_tls(url: str) -> Broker:
     """kombu verifies no certificate by default; redis-py, which reads results, always does."""
     options = {name: value for name, value in _read(url).items() if name.startswith("ssl_")}
-    plain = _redis_by_tcp(url, visibility_seconds)
+    plain = _redis_by_tcp(url)
     return replace(plain, tls={"ssl_cert_reqs": "required"} | options)
 
 
-def _redis_by_socket(url: str, visibility_seconds: int) -> Broker:
+def _redis_by_socket(url: str) -> Broker:
     """kombu has its own scheme for a socket, and its own name for the database."""
     named = _read(url)
     path, database = quote(named["path"]), named.get("db", 0)
     address = f"redis+socket://{_userinfo(named)}{path}?virtual_host={database}"
-    return _redis(address, visibility_seconds)
+    return _redis(address)
 
 
-def _redis_by_sentinels(url: str, visibility_seconds: int) -> Broker:
+def _redis_by_sentinels(url: str) -> Broker:
     named = read_sentinels(url)
     # Any of them may be the first one used, so each has all parameters.
     urls = [
@@ -127,7 +127,6 @@ def _redis_by_sentinels(url: str, visibility_seconds: int) -> Broker:
     ]
     return _redis(
         ";".join(urls),
-        visibility_seconds,
         master_name=named.service,
         sentinel_kwargs={**_redis_limits(), **named.own_credentials, "retry": AT_ONCE},
     )
@@ -155,7 +154,7 @@ def _host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-READERS: dict[str, Callable[[str, int], Broker]] = {
+READERS: dict[str, Callable[[str], Broker]] = {
     "amqp://": _rabbitmq,
     "amqps://": _rabbitmq_by_tls,
     "redis://": _redis_by_tcp,

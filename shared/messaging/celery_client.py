@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from celery import Celery
 from kombu.entity import Queue
+from kombu.transport import TRANSPORT_ALIASES
 
 from shared.config.foreign_variables import remove_foreign_variables
 from shared.config.settings import Settings
@@ -21,12 +22,20 @@ DECIDE_QUEUES_TASK = "purchase_worker.decide_queues"
 WAKEUP_EVENTS_MAX = 100
 # RabbitMQ confirms a wake-up in milliseconds; one that has run out of memory or disk never does.
 CONFIRM_TIMEOUT_SECONDS = 1.0
+REDIS_TRANSPORT = "shared.messaging.redis_transport"
+TRANSPORTS = {
+    "redis": f"{REDIS_TRANSPORT}:Transport",
+    "rediss": f"{REDIS_TRANSPORT}:Transport",
+    "sentinel": f"{REDIS_TRANSPORT}:SentinelTransport",
+}
 
 
 def make_celery(settings: Settings) -> Celery:
     """A Celery application on our broker, with limits on everything that could block."""
-    broker = broker_for(settings.celery_broker_url, settings.wakeup_visibility_seconds)
+    broker = broker_for(settings.celery_broker_url)
     remove_foreign_variables()
+    # Before the first connection of the process: kombu keeps the classes that it used.
+    TRANSPORT_ALIASES.update(TRANSPORTS)
     # No fixups: with DJANGO_SETTINGS_MODULE set, one would bring Django's settings in.
     celery = Celery("eventify", broker=broker.url, set_as_current=False, fixups=[])
     celery.conf.update(

@@ -36,15 +36,12 @@ DATABASE = "eventify"
 BUYERS = 40
 TOKENS_SECONDS = 7 * 86_400
 PROCESSES = ("--gateways", "2", "--workers", "2")
-# A stopped worker's wake-ups are redelivered after this; the product's own default is a minute.
-WAKEUP_VISIBILITY_SECONDS = 2
 SETTINGS = {
     # Few users buy without end here, which the limit of each user is there to prevent.
     "EVENTIFY_PURCHASE_RATE_BURST": "0",
     "EVENTIFY_CATALOG_WRITE_RATE_BURST": "0",
     "EVENTIFY_LIST_RATE_BURST": "0",
     "EVENTIFY_WORKER_PROCESSES": "1",
-    "EVENTIFY_WAKEUP_VISIBILITY_SECONDS": str(WAKEUP_VISIBILITY_SECONDS),
     # The product's own: while PostgreSQL is unavailable, a 503 comes within two seconds.
     "EVENTIFY_ANSWER_TIMEOUT_SECONDS": str(Settings.model_fields["answer_timeout_seconds"].default),
     # What a sender that was killed had taken is taken by another soon.

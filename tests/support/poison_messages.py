@@ -4,10 +4,11 @@ import base64
 import json
 from typing import Any
 
+from purchase_worker.consumer.self_check import SELF_MESSAGE
 from shared.messaging.celery_client import DECIDE_QUEUES_TASK, PURCHASES_QUEUE
 
 
-def _wakeup(body: str, **headers: Any) -> bytes:
+def _wakeup(body: str, delivery_tag: str = "1", **headers: Any) -> bytes:
     """A message as Celery sends it."""
     properties = {
         "correlation_id": "1",
@@ -15,7 +16,7 @@ def _wakeup(body: str, **headers: Any) -> bytes:
         "delivery_info": {"exchange": "", "routing_key": PURCHASES_QUEUE},
         "priority": 0,
         "body_encoding": "base64",
-        "delivery_tag": "1",
+        "delivery_tag": delivery_tag,
     }
     return json.dumps(
         {
@@ -41,6 +42,7 @@ POISON_MESSAGES = (
     _wakeup(f"[[[7]], {{}}, {EMBED}]").replace(b'"id": "1"', b'"no id": 1'),
     _wakeup("[]").replace(b'"delivery_tag": "1"', b'"delivery_tag": {}'),
     _wakeup("[]").replace(b'"body_encoding": "base64"', b'"body_encoding": "rot13"'),
+    *(_wakeup("", tag, task=SELF_MESSAGE) for tag in "234"),
     b"[" * 100_000,
     b"[]",
     b"{}",

@@ -20,7 +20,7 @@ class _RedisFault(Fault):
 
 
 class RedisFlushed(_RedisFault):
-    """FLUSHALL: results, wake-ups, and what Celery keeps of its queues."""
+    """FLUSHALL: results, wake-ups and their marks."""
 
     def strike(self) -> None:
         with self.client() as client:

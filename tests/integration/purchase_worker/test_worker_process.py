@@ -3,10 +3,13 @@
 import json
 import os
 import signal
+import time
 from base64 import b64decode
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 
+import httpx
 import psutil
 import pytest
 import redis
@@ -19,7 +22,13 @@ from purchase_worker.drain import Batch
 from purchase_worker.runtime import Runtime
 from purchase_worker.tasks import CLEARINGS, decide_queues
 from shared.config.settings import Settings
-from shared.messaging.celery_client import PURCHASES_QUEUE, WAKEUP_EVENTS_MAX
+from shared.free_port import free_port
+from shared.messaging.celery_client import (
+    PURCHASES_QUEUE,
+    WAKEUP_EVENTS_MAX,
+    make_celery,
+    send_wakeup,
+)
 from shared.purchases import WAKEUP_KEY_PREFIX
 from tests.support.factories import (
     add_ticket_type,
@@ -129,6 +138,38 @@ def test_a_worker_whose_child_was_killed_goes_on_deciding(
         eventually(decided_after_another_wakeup)
 
 
+@pytest.fixture
+def nohup() -> Iterator[None]:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("nohup")
+def test_under_nohup_a_worker_and_its_children_bear_the_end_of_their_terminal(
+    engine: Engine, settings: Settings, redis_client: redis.Redis
+) -> None:
+    settings = settings.model_copy(update={"metrics_port": free_port()})
+    first, second = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
+    users = add_users(engine, 5)
+    metrics = f"http://127.0.0.1:{settings.metrics_port}/metrics"
+    with (
+        running_service("purchase_worker", settings, metrics) as worker,
+        make_celery(settings) as celery,
+    ):
+        queue(engine, [request(user, first) for user in users])
+        send_wakeup(celery, [event_of(engine, first)])
+        eventually(lambda: all_decided(engine, first))
+        children = psutil.Process(worker.pid).children()
+        for process in (worker, *children):
+            process.send_signal(signal.SIGHUP)
+        queue(engine, [request(user, second) for user in users])
+        send_wakeup(celery, [event_of(engine, second)])
+        eventually(lambda: all_decided(engine, second))
+        assert psutil.Process(worker.pid).children() == children
+        assert httpx.get(metrics).status_code == 200
+
+
 def test_messages_that_are_no_wakeups_end_no_worker_and_no_child(
     engine: Engine, settings: Settings, wakeups: WakeupSender, redis_client: redis.Redis
 ) -> None:
@@ -148,6 +189,45 @@ def test_messages_that_are_no_wakeups_end_no_worker_and_no_child(
         assert worker.poll() is None
         assert psutil.Process(worker.pid).children() == children
     assert worker.returncode == 0
+
+
+def test_tasks_that_another_application_holds_in_the_same_redis_stay_its_own(
+    engine: Engine, settings: Settings, wakeups: WakeupSender, redis_client: redis.Redis
+) -> None:
+    """Celery's name for them is `unacked`, whatever the application."""
+    task = {"properties": {}, "headers": {}, "body": "takes two minutes"}
+    redis_client.hset("unacked", "tag", json.dumps([task, "", "celery"]))
+    redis_client.zadd("unacked_index", {"tag": time.time() - 120})
+    ticket_type = add_ticket_type(engine, 3)
+    queue(engine, [request(user, ticket_type) for user in add_users(engine, 5)])
+    wakeups.notify([event_of(engine, ticket_type)])
+    with running_service("purchase_worker", settings):
+        eventually(lambda: all_decided(engine, ticket_type))
+    assert redis_client.hkeys("unacked") == redis_client.zrange("unacked_index", 0, -1) == [b"tag"]
+    assert redis_client.llen("celery") == 0
+
+
+def test_a_worker_that_starts_while_redis_is_full_consumes_over_few_connections(
+    engine: Engine, settings: Settings, wakeups: WakeupSender, redis_client: redis.Redis
+) -> None:
+    early, late = add_ticket_type(engine, 3), add_ticket_type(engine, 3)
+    users = add_users(engine, 5)
+    queue(engine, [request(user, early) for user in users])
+    wakeups.notify([event_of(engine, early)])
+    wakeups.close()
+    before = redis_client.config_get("maxmemory*")
+    redis_client.config_set("maxmemory", 1, "maxmemory-policy", "noeviction")
+    try:
+        with running_service("purchase_worker", settings):
+            eventually(lambda: all_decided(engine, early))
+            assert redis_client.info("clients")["connected_clients"] < 20
+            redis_client.config_set("maxmemory", 0)
+            queue(engine, [request(user, late) for user in users])
+            with make_celery(settings) as celery:
+                send_wakeup(celery, [event_of(engine, late)])
+            eventually(lambda: all_decided(engine, late))
+    finally:
+        redis_client.config_set(*chain.from_iterable(before.items()))
 
 
 def test_a_child_lingers_only_while_no_wakeup_waits_in_the_broker(

@@ -16,11 +16,9 @@ from shared.messaging.broker_options import REDIS_TIMEOUT_SECONDS, broker_for
 from shared.messaging.celery_client import make_celery
 from tests.support.receivers import self_signed
 
-VISIBILITY_SECONDS = 60
-
 
 def test_rabbitmq_confirms_wakeups_and_keeps_them_in_a_bounded_quorum_queue() -> None:
-    broker = broker_for("amqp://ada:secret@rabbit:5672/tickets", VISIBILITY_SECONDS)
+    broker = broker_for("amqp://ada:secret@rabbit:5672/tickets")
     assert broker.url == "amqp://ada:secret@rabbit:5672/tickets"
     assert broker.transport_options["confirm_publish"] is True
     assert broker.queue_arguments["x-queue-type"] == "quorum"
@@ -28,17 +26,15 @@ def test_rabbitmq_confirms_wakeups_and_keeps_them_in_a_bounded_quorum_queue() ->
 
 
 def test_a_redis_gets_no_options_of_rabbitmq() -> None:
-    broker = broker_for("redis://:secret@redis:6379/1", VISIBILITY_SECONDS)
+    broker = broker_for("redis://:secret@redis:6379/1")
     assert broker.url == "redis://:secret@redis:6379/1"
     assert broker.queue_arguments == {}
-    assert broker.transport_options["visibility_timeout"] == VISIBILITY_SECONDS
     assert "confirm_publish" not in broker.transport_options
 
 
 def test_each_sentinel_is_given_with_all_it_takes_to_be_the_first_that_is_asked() -> None:
     broker = broker_for(
-        "redis+sentinel://:p%40ss@first:26380,[::1]/tickets/3?sentinel_password=dog",
-        VISIBILITY_SECONDS,
+        "redis+sentinel://:p%40ss@first:26380,[::1]/tickets/3?sentinel_password=dog"
     )
     assert broker.url == "sentinel://:p%40ss@first:26380/3;sentinel://:p%40ss@[::1]:26379/3"
     assert broker.transport_options["master_name"] == "tickets"
@@ -66,7 +62,7 @@ def test_each_sentinel_is_given_with_all_it_takes_to_be_the_first_that_is_asked(
 def test_a_certificate_is_required_unless_the_url_disables_it(
     query: str, tls: dict[str, object]
 ) -> None:
-    broker = broker_for(f"rediss://:p%40ss@redis/1{query}", VISIBILITY_SECONDS)
+    broker = broker_for(f"rediss://:p%40ss@redis/1{query}")
     assert (broker.url, broker.tls) == ("rediss://:p%40ss@redis:6379/1", tls)
 
 
@@ -81,7 +77,7 @@ def test_a_certificate_is_required_unless_the_url_disables_it(
     ],
 )
 def test_a_socket_is_named_as_kombu_reads_it(url: str, expected: str) -> None:
-    assert broker_for(url, VISIBILITY_SECONDS).url == f"redis+socket://{expected}"
+    assert broker_for(url).url == f"redis+socket://{expected}"
 
 
 @pytest.mark.parametrize(
