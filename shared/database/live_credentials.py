@@ -39,7 +39,8 @@ CHANGED = READ.format(**dict.fromkeys(("keys", "cutoffs"), "changed_xid >= %(mar
 NOTE_USE = """
 UPDATE api_keys SET last_used_at = now() WHERE id IN (
     SELECT id FROM api_keys
-    WHERE id = ANY(%(ids)s) AND coalesce(last_used_at < now() - interval '1 minute', true)
+    WHERE id = ANY(%(ids)s)
+        AND coalesce(last_used_at NOT BETWEEN now() - interval '1 minute' AND now(), true)
     FOR UPDATE SKIP LOCKED)
 """
 

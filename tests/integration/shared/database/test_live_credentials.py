@@ -102,6 +102,9 @@ def test_the_use_of_a_key_is_stored_once_a_minute_and_is_no_change(
     run(engine, "UPDATE api_keys SET last_used_at = last_used_at - interval '2 minutes'")
     note_use(engine, [key])
     assert scalar(engine, used) > noted_at
+    run(engine, "UPDATE api_keys SET last_used_at = now() + interval '1 day'")  # by another clock
+    note_use(engine, [key])
+    assert scalar(engine, f"SELECT ({used}) <= now()")
     assert read_changes(engine, mark).keys == []
 
 
