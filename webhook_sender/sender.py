@@ -238,7 +238,7 @@ class Sender:
 
     async def _clean(self) -> None:
         attempted = frozenset(self._attempted)
-        await self._call(store.clean, attempted, self._lease_seconds)
+        await self._call(store.clean, attempted, self._lease_seconds, self._schedule.max_seconds)
         self._attempted -= attempted
         slow = frozenset(self.slow)
         self.slow -= slow - await self._call(store.enabled_among, slow)

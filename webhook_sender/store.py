@@ -187,11 +187,15 @@ WHERE w.id = asked.id
 RETURNING asked.id, asked.test_id, asked.url, {as_time("now()")}, {SECRETS}
 """
 ENABLED_AMONG = "SELECT id FROM webhooks WHERE id = ANY(%s) AND disabled_at IS NULL"
-# The database's clock was ahead when they were claimed. A request that is under way ends first.
+# The database's clock was ahead when they were claimed or failed: no lease or retry ends so late. A
+# request that is under way ends first.
 BRING_BACK = """
-UPDATE webhook_cursors c SET next_at = now() + make_interval(secs => %(lease)s)
+UPDATE webhook_cursors c
+SET next_at = least(next_at, now() + make_interval(secs => %(lease)s)),
+    failing_since = CASE WHEN failing_since > now() THEN now() ELSE failing_since END
 FROM (SELECT webhook_id, event_id FROM webhook_cursors
-      WHERE failures = 0 AND next_at > now() + make_interval(secs => %(lease)s)
+      WHERE failing_since > now() OR next_at > now() + make_interval(
+          secs => CASE failures WHEN 0 THEN %(lease)s ELSE greatest(%(lease)s, %(retry_max)s) END)
       FOR NO KEY UPDATE SKIP LOCKED) ahead
 WHERE c.webhook_id = ahead.webhook_id AND c.event_id = ahead.event_id
 """
@@ -522,18 +526,21 @@ def note_test(engine: Engine, test: Test, outcome: Outcome) -> None:
         )
 
 
-def clean(engine: Engine, webhooks: Collection[int], lease_seconds: float) -> None:
+def clean(
+    engine: Engine, webhooks: Collection[int], lease_seconds: float, retry_max_seconds: float
+) -> None:
     """Delete secrets that have expired, and attempts beyond those that are kept.
 
-    What is due later than any lease ends is brought back; what cannot be sent fails no more.
+    What is due later than any lease or retry is brought back; what cannot be sent fails no more.
 
     Args:
         engine: connections to PostgreSQL.
         webhooks: those that may have more attempts.
         lease_seconds: for how long a cursor is claimed.
+        retry_max_seconds: between two attempts.
     """
     with statement(engine) as cursor:
-        cursor.execute(BRING_BACK, {"lease": lease_seconds})
+        cursor.execute(BRING_BACK, {"lease": lease_seconds, "retry_max": retry_max_seconds})
         cursor.execute(END_FAILURES, {"lease": lease_seconds})
         cursor.execute(DELETE_EXPIRED_SECRETS)
         cursor.execute(DELETE_OLD_ATTEMPTS, [list(webhooks), DELIVERIES_KEPT])

@@ -43,6 +43,6 @@ def action_for(token: StoredToken | None, now: datetime, retry_window: timedelta
         return RefreshAction.INVALID
     if token.spent_at is None:
         return RefreshAction.ROTATE
-    if now - token.spent_at <= retry_window:
+    if abs(now - token.spent_at) <= retry_window:
         return RefreshAction.REPEAT
     return RefreshAction.REVOKE_FAMILY

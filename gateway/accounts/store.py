@@ -4,6 +4,7 @@ Each function is one blocking transaction, and raises `Unavailable` if the datab
 """
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,7 @@ from uuid_utils.compat import uuid7
 from gateway.accounts.refresh import RefreshAction, StoredToken, action_for
 from gateway.transactions import connection_transaction
 from shared.auth.issuer_tokens import Subject
+from shared.auth.tokens import CLOCK_SKEW_SECONDS
 from shared.auth.usernames import USERNAME_MAX_CHARACTERS, stored_form
 from shared.config.trusted_issuers import host_of
 from shared.database.tables import RefreshToken, TokenCutoff, UserRow
@@ -232,7 +234,11 @@ def unlock(engine: Engine, user_id: int) -> None:
 
 def open_sign_ins(engine: Engine, user_id: int) -> int:
     """How many families of this user can still be refreshed."""
-    usable = select(func.count(func.distinct(RefreshToken.family))).where(*_usable(user_id))
+    usable = (
+        select(func.count(func.distinct(RefreshToken.family)))
+        .where(*_unrevoked(user_id))
+        .where(RefreshToken.expires_at > func.now())
+    )
     with connection_transaction(engine) as connection:
         count: int = connection.execute(usable).scalar_one()
     return count
@@ -425,25 +431,35 @@ def _cutoff_of(user_id: int) -> Update:
     return update(TokenCutoff).where(TokenCutoff.user_id == user_id)
 
 
-def _usable(user_id: int) -> tuple[ColumnElement[bool], ...]:
-    return (
-        RefreshToken.user_id == user_id,
-        RefreshToken.revoked_at.is_(None),
-        RefreshToken.expires_at > func.now(),
-    )
+def _unrevoked(user_id: int) -> tuple[ColumnElement[bool], ...]:
+    return RefreshToken.user_id == user_id, RefreshToken.revoked_at.is_(None)
+
+
+def _database_second() -> ColumnElement[int]:
+    return func.floor(func.extract("epoch", func.clock_timestamp())).cast(BigInteger)
+
+
+def _latest_valid() -> int:
+    """When a token that is valid here may have been issued at the latest (Unix seconds)."""
+    return int(time.time()) + CLOCK_SKEW_SECONDS
 
 
 def _next_second() -> ColumnElement[int]:
-    return func.floor(func.extract("epoch", func.clock_timestamp())).cast(BigInteger) + 1
+    """By the database's clock; should that be ahead, a moment from which on tokens are valid."""
+    return func.least(_database_second() + 1, _latest_valid())
 
 
 def _end_sign_ins(connection: Connection, user_id: int) -> None:
     """Revoke all refresh tokens, and set the cutoff after all access tokens.
 
     The user's row must be locked, so that none is being issued. Each access token has the time of
-    a refresh token, which may be by a clock that is ahead of the database's.
+    a refresh token, which may be by a clock that is ahead of the database's. If it is from the
+    future by all clocks, the token is not valid, and no token after it would be.
     """
-    last_issued = select(func.max(RefreshToken.issued_at)).where(RefreshToken.user_id == user_id)
+    latest = func.to_timestamp(func.greatest(_database_second(), _latest_valid()))
+    last_issued = select(func.max(RefreshToken.issued_at)).where(
+        RefreshToken.user_id == user_id, RefreshToken.issued_at <= latest
+    )
     after_last = func.extract("epoch", last_issued.scalar_subquery()).cast(BigInteger) + 1
     cutoff = insert_or_ignore(TokenCutoff).values(
         user_id=user_id, valid_from=func.greatest(_next_second(), after_last)
@@ -455,8 +471,9 @@ def _end_sign_ins(connection: Connection, user_id: int) -> None:
             where=TokenCutoff.valid_from.is_not(None),  # a locked account stays locked
         )
     )
+    # Those that have expired, too: the database's clock may be ahead.
     connection.execute(
-        update(RefreshToken).where(*_usable(user_id)).values(revoked_at=func.clock_timestamp())
+        update(RefreshToken).where(*_unrevoked(user_id)).values(revoked_at=func.clock_timestamp())
     )
 
 

@@ -60,7 +60,8 @@ OF_ANOTHER = "(v.user_id <> v.owner_id OR v.buyer IS NOT NULL)"
 # Of those that would be held: when the last of the holds that their buyer may let expire in an hour
 # expired, if so many have. Columns are compared one by one: of a comparison of rows, the planner
 # would take any index that begins with the user, and read all that this user ever asked for. The
-# age is looked at afterwards: a search for young ones would read all the old.
+# age is looked at afterwards: a search for young ones would read all the old. What is of the future
+# expired by a clock that was ahead.
 LAPSED = f"""
     SELECT v.nth, last.at
     FROM verdict v
@@ -73,7 +74,7 @@ LAPSED = f"""
         ORDER BY seq DESC
         LIMIT 1 OFFSET %(expired_holds_max)s - 1
     ) last
-    WHERE last.at > now() - interval '1 hour'
+    WHERE last.at > now() - interval '1 hour' AND last.at <= now()
         AND v.hold_seconds IS NOT NULL AND {NOT_REFUSED} AND {OF_ANOTHER}
 """
 # Of those with a limit for each user: whose buyer has as many requests of the event as the limit,

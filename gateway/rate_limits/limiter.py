@@ -36,6 +36,7 @@ local interval, span = tonumber(ARGV[1]), tonumber(ARGV[2])
 local answers = {}
 for i, key in ipairs(KEYS) do
     local full_at = tonumber(redis.call('GET', key) or now) or now
+    if full_at > now + span then full_at = now end
     local full_then = math.max(full_at, now) + interval
     local room = now + span - full_then
     if room < 0 then

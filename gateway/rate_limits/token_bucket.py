@@ -51,6 +51,8 @@ def draw(full_at: int, now: int, rate: Rate) -> tuple[int, int]:
         When the bucket will be full now; and the tokens left or, below zero, the microseconds
         until there is one to take.
     """
+    if full_at > now + rate.span:  # the clock has been set back
+        full_at = now
     full_then = max(full_at, now) + rate.interval
     room = now + rate.span - full_then
     if room < 0:

@@ -43,7 +43,7 @@ logger = structlog.stdlib.get_logger(__name__)
 
 
 class StoredKey(msgspec.Struct, frozen=True):
-    """A row. `expires_at`: Unix seconds; None: never. `is_live`: neither revoked nor expired."""
+    """A row. `expires_at`: Unix seconds; None: never. `is_live`: not revoked."""
 
     id: int
     user_id: int

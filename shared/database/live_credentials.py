@@ -23,21 +23,24 @@ SELECT json_build_object(
         SELECT coalesce(json_agg(k), '[]') FROM (
             SELECT id, user_id, scopes, encode(hash, 'base64') AS hash,
                 extract(epoch FROM expires_at)::float8 AS expires_at,
-                revoked_at IS NULL AND coalesce(expires_at > now(), true) AS is_live
+                revoked_at IS NULL AS is_live
             FROM api_keys WHERE {keys}) k),
     'valid_from', (
         SELECT coalesce(json_object_agg(user_id, valid_from), '{{}}')
         FROM token_cutoffs WHERE {cutoffs})
 )::text
 """
-ALL = READ.format(keys="revoked_at IS NULL AND coalesce(expires_at > now(), true)", cutoffs="true")
+# With those that have expired: the clock of this server may be ahead, and its setting back changes
+# no row. Each use looks at the time.
+ALL = READ.format(keys="revoked_at IS NULL", cutoffs="true")
 CHANGED = READ.format(**dict.fromkeys(("keys", "cutoffs"), "changed_xid >= %(mark)s::text::xid8"))
 
 # At most once a minute, whichever process asks. Losing it costs nothing.
 NOTE_USE = """
 UPDATE api_keys SET last_used_at = now() WHERE id IN (
     SELECT id FROM api_keys
-    WHERE id = ANY(%(ids)s) AND coalesce(last_used_at < now() - interval '1 minute', true)
+    WHERE id = ANY(%(ids)s)
+        AND coalesce(last_used_at NOT BETWEEN now() - interval '1 minute' AND now(), true)
     FOR UPDATE SKIP LOCKED)
 """
 

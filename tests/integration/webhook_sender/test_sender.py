@@ -934,7 +934,7 @@ def test_the_newest_attempts_are_kept(sale: Sale, engine: Engine) -> None:
         id=webhook.id,
         rows=DELIVERIES_KEPT + 5,
     )
-    clean(engine, [webhook.id], lease_seconds=1.0)
+    clean(engine, [webhook.id], lease_seconds=1.0, retry_max_seconds=1.0)
     kept = [each.milliseconds for each in sale.attempts(webhook)]
     assert kept == list(range(6, DELIVERIES_KEPT + 6))
 
@@ -945,9 +945,9 @@ async def test_only_webhooks_with_new_attempts_are_cleaned(
 ) -> None:
     cleaned: list[set[int]] = []
 
-    def noted(engine: Engine, webhooks: Collection[int], lease_seconds: float) -> None:
+    def noted(engine: Engine, webhooks: Collection[int], *seconds: float) -> None:
         cleaned.append({*webhooks})
-        clean(engine, webhooks, lease_seconds)
+        clean(engine, webhooks, *seconds)
 
     monkeypatch.setattr(sending, "clean", noted)
     monkeypatch.setattr(sending, "DELIVERIES_KEPT", 1)

@@ -35,6 +35,10 @@ def prepare(engine: Engine, claims: list[Claim]) -> Found:
     return store.prepare(engine, Ledgers(), claims, LEASE_SECONDS)
 
 
+def clean(engine: Engine) -> None:
+    store.clean(engine, [], LEASE_SECONDS, retry_max_seconds=86_400.0)
+
+
 def numbers(engine: Engine) -> list[int]:
     found = rows(engine, "SELECT number FROM webhook_cursors ORDER BY webhook_id")
     return [number for (number,) in found]
@@ -150,24 +154,35 @@ def test_of_many_only_what_is_still_its_own_is_sent_and_moved(
     assert numbers(engine) == [begun, begun, 0, last]
 
 
-def test_what_was_claimed_by_a_clock_that_was_ahead_is_sent_after_a_lease(
+def test_what_a_clock_that_was_ahead_put_off_is_sent_after_a_lease(
     sale: Sale, engine: Engine
 ) -> None:
-    claimed, failing = sale.webhook(URL), sale.webhook(URL)
+    claimed, failing, failed_ahead, retried_ahead = (sale.webhook(URL) for _ in range(4))
     sale.sell()
     prepare(engine, claim(engine))
     run(engine, "UPDATE webhook_cursors SET next_at = now() + interval '1 day'")
-    run(
-        engine,
-        "UPDATE webhook_cursors SET failures = 1, failing_since = now() WHERE webhook_id = :id",
-        id=failing.id,
-    )
-    store.clean(engine, [], LEASE_SECONDS)
+    for webhook, since, next_at in (
+        (failing, "0", "1 day"),
+        (failed_ahead, "1 hour", "2 hours"),
+        (retried_ahead, "-1 hour", "40 days"),
+    ):
+        run(
+            engine,
+            "UPDATE webhook_cursors SET failures = 1, failing_since = now() + :since ::interval,"
+            " next_at = now() + :next_at ::interval WHERE webhook_id = :id",
+            id=webhook.id,
+            since=since,
+            next_at=next_at,
+        )
+    clean(engine)
     assert claim(engine) == []  # a request may be under way
     within = (
         "SELECT webhook_id FROM webhook_cursors WHERE next_at <= now() + :lease * '1 s'::interval"
+        " ORDER BY webhook_id"
     )
-    assert rows(engine, within, lease=LEASE_SECONDS) == [(claimed.id,)]
+    put_off = [(webhook.id,) for webhook in (claimed, failed_ahead, retried_ahead)]
+    assert rows(engine, within, lease=LEASE_SECONDS) == put_off
+    assert rows(engine, "SELECT FROM webhook_cursors WHERE failing_since > now()") == []
 
 
 def test_an_event_that_its_new_owner_deletes_is_sent_to_nobody_else(
@@ -193,7 +208,7 @@ def test_a_failure_of_what_cannot_be_sent_any_more_ends(
     (delivery,) = prepare(engine, claim(engine)).deliveries
     store.failed(engine, [Attempt(delivery, Outcome(1, 500, "status"), 0)])
     other.sell()
-    store.clean(engine, [], LEASE_SECONDS)
+    clean(engine)
     assert claim(engine) == []  # it can be sent: its failure stays
     if lost == "transferred":
         run(
@@ -206,7 +221,7 @@ def test_a_failure_of_what_cannot_be_sent_any_more_ends(
         tamper(engine, f"UPDATE lanes SET number = number - 1 WHERE event_id = {sale.event}")
     else:
         tamper(engine, f"DELETE FROM lanes WHERE event_id = {sale.event}")
-    store.clean(engine, [], LEASE_SECONDS)
+    clean(engine)
     assert [each.event_id for each in claim(engine)] == [other.event]
     assert sale.read(webhook).failing_since is None
 

@@ -15,11 +15,11 @@ import pytest
 from psycopg2.extensions import connection
 from sqlalchemy import Engine
 
+from gateway.accounts import store
 from gateway.accounts.passwords import HASHER
-from gateway.accounts.store import users_of_subjects
 from shared.auth.issuer_tokens import Subject
 from shared.auth.keys import load_signing_key
-from shared.auth.tokens import mint
+from shared.auth.tokens import CLOCK_SKEW_SECONDS, mint
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from tests.integration.gateway.accounts.test_accounts import (
@@ -42,6 +42,7 @@ from tests.support.waiting import eventually
 __all__ = ["database", "gateway", "gateway_settings", "pair", "username"]
 NEW_PASSWORD = "amber-tram-43"
 ME = "/api/users/me/"
+DAY = 86_400
 
 
 @pytest.fixture
@@ -135,6 +136,16 @@ def test_tokens_of_others_stay_valid(gateway: httpx.Client, pair: dict[str, str]
     assert refresh(gateway, other["refresh"]).is_success
 
 
+def add_refresh_token(database: connection, user_id: int, issued_at: int) -> None:
+    with database.cursor() as cursor:
+        token_id = str(uuid4())
+        cursor.execute(
+            "INSERT INTO refresh_tokens (id, family, user_id, issued_at, expires_at) VALUES"
+            " (%s, %s, %s, to_timestamp(%s), to_timestamp(%s))",
+            [token_id, token_id, user_id, issued_at, issued_at + DAY],
+        )
+
+
 def test_a_token_of_a_gateway_whose_clock_is_ahead_ends_too(
     gateway: httpx.Client,
     gateway_settings: Settings,
@@ -142,18 +153,53 @@ def test_a_token_of_a_gateway_whose_clock_is_ahead_ends_too(
     pair: dict[str, str],
 ) -> None:
     user_id, issued_at = my_id(gateway, pair["access"]), int(time()) + 3
-    with database.cursor() as cursor:
-        token_id = str(uuid4())
-        cursor.execute(
-            "INSERT INTO refresh_tokens (id, family, user_id, issued_at, expires_at) VALUES"
-            " (%s, %s, %s, to_timestamp(%s), now() + interval '1 day')",
-            [token_id, token_id, user_id, issued_at],
-        )
+    add_refresh_token(database, user_id, issued_at)
     key = load_signing_key(gateway_settings.keys_dir)
     ahead = mint(gateway_settings, key, user_id, "access", issued_at=issued_at)
     assert gateway.get(ME, headers=bearer(ahead)).is_success
     assert change_password(gateway, pair["access"]).is_success
     check_void_within_a_second([gateway], ahead)
+
+
+def test_after_a_gateway_whose_clock_was_ahead_a_new_sign_in_is_valid(
+    gateway: httpx.Client, database: connection, username: str, pair: dict[str, str]
+) -> None:
+    add_refresh_token(database, my_id(gateway, pair["access"]), int(time()) + 3_600)
+    assert change_password(gateway, pair["access"]).is_success
+    anew = sign_in(gateway, username, NEW_PASSWORD).json()
+    assert gateway.get(ME, headers=bearer(anew["access"])).is_success
+    check_void_within_a_second([gateway], pair["access"])
+
+
+@pytest.mark.parametrize("change", ["password", "lock"])
+def test_a_database_whose_clock_is_ahead_voids_no_new_sign_in(
+    engine: Engine, database: connection, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    account = store.add_account(engine, new_name(), None, HASHER.hash(PASSWORD))
+    assert account is not None
+    here = int(time()) - 3_600
+    monkeypatch.setattr("time.time", lambda: here)
+    if change == "lock":
+        store.lock(engine, account.id)
+        store.unlock(engine, account.id)
+    else:
+        login = store.find_login_of(engine, account.id)
+        assert login is not None
+        assert store.change_password(engine, login, HASHER.hash(NEW_PASSWORD))
+    with database.cursor() as cursor:
+        cursor.execute("SELECT valid_from FROM token_cutoffs WHERE user_id = %s", [account.id])
+        assert cursor.fetchone() == (here + CLOCK_SKEW_SECONDS,)
+
+
+def test_a_sign_in_that_has_expired_by_a_clock_that_is_ahead_ends_too(
+    gateway: httpx.Client, database: connection, pair: dict[str, str]
+) -> None:
+    user_id, count = my_id(gateway, pair["access"]), "SELECT count(*) FROM refresh_tokens"
+    add_refresh_token(database, user_id, int(time()) - DAY - 60)
+    assert change_password(gateway, pair["access"]).is_success
+    with database.cursor() as cursor:
+        cursor.execute(f"{count} WHERE user_id = %s AND revoked_at IS NULL", [user_id])
+        assert cursor.fetchone() == (0,)
 
 
 def test_a_wrong_or_weak_password_changes_nothing(
@@ -460,7 +506,7 @@ def test_the_operator_finds_the_account_of_an_issuers_subject(
     engine: Engine, operator: Callable[..., Any]
 ) -> None:
     subject = Subject("https://sso.shop.example", uuid4().hex)
-    (user_id,) = users_of_subjects(engine, [subject])
+    (user_id,) = store.users_of_subjects(engine, [subject])
     named = ("show", "--issuer", subject.issuer, "--subject", subject.subject)
     assert json.loads(operator(*named, "--json").stdout)["id"] == user_id
     assert operator(*named, "ada").returncode == operator(*named[:3]).returncode == 2

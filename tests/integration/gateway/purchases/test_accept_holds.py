@@ -176,6 +176,19 @@ def test_who_lets_too_many_holds_expire_gets_no_more_of_them_for_an_hour(
     assert isinstance(accept(engine, [request(user, ticket_type)])[0], Accepted)
 
 
+def test_holds_that_expired_by_a_clock_that_was_ahead_do_not_count(
+    engine: Engine, event: int, decide: Decide
+) -> None:
+    user = add_user(engine)
+    ticket_type = add_ticket_type(engine, 9, event_id=event, hold_seconds=60)
+    queue(engine, [request(user, ticket_type) for _ in range(3)])
+    decide()
+    let_time_pass(engine, 60)
+    decide()
+    let_time_pass(engine, -10 * 86_400)
+    assert isinstance(accept(engine, [request(user, ticket_type)])[0], Accepted)
+
+
 def test_holds_that_expired_long_ago_are_not_read_again(
     engine: Engine, event: int, decide: Decide
 ) -> None:

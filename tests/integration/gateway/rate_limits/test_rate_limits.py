@@ -95,10 +95,22 @@ def test_what_nobody_can_read_is_a_full_bucket(
         assert limits.draw(["ana"]) == [Draw(2)]
 
 
+def test_a_clock_that_was_set_back_empties_no_bucket(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    key, two_days = "eventify:rate:test:ana", 2 * 86_400
+    seconds, _ = redis_client.time()
+    redis_client.set(key, (seconds + two_days) * MICROSECONDS, ex=two_days)
+    with limiter(settings) as limits:
+        assert limits.draw(["ana"]) == [Draw(2)]
+        assert redis_client.pttl(key) <= 1000 * RATE.span_seconds
+        assert given_tokens(limits.draw(["ana"] * 3)) == [True, True, False]
+
+
 @given(
     burst=st.integers(1, 100),
     per_second=st.floats(0.5, 5_000),
-    ahead=st.integers(-60 * MICROSECONDS, 60 * MICROSECONDS),
+    ahead=st.integers(-300 * MICROSECONDS, 300 * MICROSECONDS),
 )
 @hypothesis_settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -50,6 +50,10 @@ def test_no_bucket_holds_more_than_a_burst() -> None:
     assert draw_all(RATE, [0, 3600 * MICROSECONDS])[-1] == Draw(2)
 
 
+def test_after_a_clock_was_set_back_the_bucket_is_full() -> None:
+    assert draw_all(RATE, [3600 * MICROSECONDS, 0, 0, 0, 0])[1:] == draw_all(RATE, [0] * 4)
+
+
 @given(
     burst=st.integers(1, 10),
     per_second=st.floats(0.1, 1_000),
