@@ -50,6 +50,13 @@ HOURS_LATER = """() => {
   Date.now = () => now() + 5 * 3_600_000;
   dispatchEvent(new Event("online"));
 }"""
+# The button that opened the dialog.
+MOVE_BEHIND_KEEP = """() => {
+  const [button, keep] = ["giveBack", "keep"].map(act => document.querySelector(`[data-act=${act}]`));
+  const { left, top, width } = keep.getBoundingClientRect();
+  Object.assign(button.style, { position: "fixed", left: `${left}px`, top: `${top}px`,
+    width: `${width}px` });
+}"""
 SECONDS_UNTIL_IT_OPENS = 5
 REWRITTEN = """() => new Promise(resolve => {
   const rewritten = new Set();
@@ -131,6 +138,15 @@ def step(page: Page, *buttons: str) -> None:
 def trouble(page: Page) -> None:
     shown = page.get_by_role("paragraph").filter(has_text=re.compile("^The server cannot be"))
     expect(shown).to_be_visible()
+
+
+def tap(page: Page, button: str, times: int) -> None:
+    """At one point, whatever appears there meanwhile."""
+    box = page.get_by_role("button", name=button).bounding_box()
+    assert box is not None
+    for _ in range(times):
+        page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.wait_for_timeout(150)
 
 
 def keys_posted(page: Page) -> list[str]:
@@ -337,9 +353,47 @@ def test_two_windows_and_reloads_are_one_purchase(
         expect(page.get_by_role("heading", name="You have your tickets")).to_be_visible()
     second.get_by_role("button", name="Done").click()
     for page in (first, second):
-        expect(page.get_by_role("button", name="Buy 1 ticket")).to_be_visible()
+        expect(page.get_by_role("button", name="Buy", exact=True)).to_be_visible()
         expect(page.get_by_role("region", name="My tickets")).to_contain_text("1 × Standing")
         expect(ticket_type(page, "Standing")).to_contain_text("6 left")
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_hasty_taps_buy_once_and_leave_the_outcome(
+    visitors: Visitors, shop: Shop, organiser: httpx.Client, motion: str
+) -> None:
+    sale = publish(organiser, {}, {"name": "Child"})
+    options = {"width": 360, "height": 740, "has_touch": True, "is_mobile": True}
+    page = visitors.visitor(**options, reduced_motion=motion)
+    client = client_of(shop, opened_and_signed_in(page, sale))
+    step(page, "One more: Standing")
+    tap(page, "Buy 1 ticket", times=3)
+    bought = page.get_by_role("heading", name="You have your tickets")
+    expect(bought).to_be_visible()
+    page.wait_for_timeout(700)
+    assert len(client.get(PURCHASES).json()["results"]) == 1
+    expect(bought).to_be_visible()
+    tap(page, "Done", times=2)
+    expect(page.get_by_role("region", name="My tickets")).to_contain_text("1 × Standing")
+    expect(page.get_by_role("button", name="Buy", exact=True)).to_be_disabled()
+    assert len(client.get(PURCHASES).json()["results"]) == 1
+
+
+def test_a_hasty_tap_does_not_pass_a_dialog_that_closes(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    sale = publish(organiser, {"hold_seconds": 600})
+    page = visitors.visitor(width=360, height=740, has_touch=True, is_mobile=True)
+    opened_and_signed_in(page, sale)
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    page.get_by_role("button", name="Give back").click()
+    page.evaluate(MOVE_BEHIND_KEEP)
+    page.wait_for_timeout(700)
+    tap(page, "Keep them", times=2)
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.get_by_role("button", name="Give back").click()
+    page.wait_for_timeout(700)
+    expect(page.get_by_role("dialog")).to_be_visible()
 
 
 def test_a_full_gateway_is_not_asked_without_a_pause(

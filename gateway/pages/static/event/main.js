@@ -116,6 +116,8 @@ function showChange(state) {
   // Later, because what is behind a dialog takes no focus.
   if (shown !== null) queueMicrotask(() => place.focus());
   if (phase === "none" || phase === "confirmed") listTickets();
+  // What is bought is chosen no more.
+  if (phase === "confirmed") cart.clear();
   shown = change;
 }
 
