@@ -52,7 +52,7 @@ HOURS_LATER = """() => {
 }"""
 # The button that opened the dialog.
 MOVE_BEHIND_KEEP = """() => {
-  const [button, keep] = ["giveBack", "keep"].map(act => document.querySelector(`[data-act=${act}]`));
+  const [button, keep] = document.querySelectorAll("[data-act=giveBack], [data-act=keep]");
   const { left, top, width } = keep.getBoundingClientRect();
   Object.assign(button.style, { position: "fixed", left: `${left}px`, top: `${top}px`,
     width: `${width}px` });
