@@ -17,6 +17,8 @@ let sale = null;
 let cart = new Map();
 // The phase, purchase and error that are shown.
 let shown = null;
+// Why it is not known yet who is signed in.
+let trouble = null;
 // Who signs out by the button: not asked to sign in again.
 let leaves = null;
 // Whether an earlier press is sent once somebody has signed in; otherwise they are asked.
@@ -86,9 +88,9 @@ function fail(error, failures) {
 
 /** Everything, by what is known and the clock. */
 function show() {
-  say(words.userWords(session.user));
+  say(words.userWords(session));
   if (sale === null) return;
-  const { state } = buyer;
+  const state = session.isUnknown ? { phase: "loading", trouble } : buyer.state;
   const now = clock.now();
   const possible = mended(cart, sale);
   const ordered = order(possible, sale, now);
@@ -118,7 +120,7 @@ function showChange(state) {
   if (phase === "none" || phase === "confirmed") listTickets();
   // What is bought is chosen no more.
   if (phase === "confirmed") cart.clear();
-  shown = change;
+  if (!session.isUnknown) shown = change;
 }
 
 async function listTickets() {
@@ -132,6 +134,7 @@ async function start(failures = 0) {
     show();
     if (session.user === null) await import("../core/sign-in.js");
   } catch (error) {
+    trouble = error;
     await pause(retrySeconds(error, failures));
     start(failures + 1);
   }
