@@ -135,8 +135,8 @@ def step(page: Page, *buttons: str) -> None:
         page.get_by_role("button", name=name).click()
 
 
-def trouble(page: Page) -> None:
-    shown = page.get_by_role("paragraph").filter(has_text=re.compile("^The server cannot be"))
+def trouble(page: Page, says: str = "The server cannot be") -> None:
+    shown = page.get_by_role("paragraph").filter(has_text=re.compile(f"^{says}"))
     expect(shown).to_be_visible()
 
 
@@ -455,6 +455,37 @@ def test_a_sign_in_is_renewed_when_the_server_asks_for_it_and_in_time(
     assert 2.9 < tried[1] - tried[0] < 6
 
 
+def test_who_may_be_signed_in_is_offered_neither_to_sign_in_nor_to_buy(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("503 to POST .*/session/refresh/")
+    page = visitors.visitor(width=360)
+    opened_and_signed_in(page, publish(organiser, {"hold_seconds": 600}))
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    heading(page, "Your tickets are reserved")
+    page.route("**/session/refresh/", lambda route: route.fulfill(status=503))
+    page.reload()
+    trouble(page, "The server is busy")
+    expect(page.get_by_role("heading", name="Looking up your purchase")).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile("Sign|Buy"))).to_have_count(0)
+    page.unroute("**/session/refresh/")
+    heading(page, "Your tickets are reserved")
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def test_who_is_no_longer_signed_in_may_choose_where_they_are(
+    visitors: Visitors, shop: Shop, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("401 to POST .*/session/refresh/")
+    page = visitors.visitor(width=360)
+    opened_and_signed_in(page, publish(organiser, {}))
+    end_session(page, shop)
+    page.reload()
+    expect(page.get_by_role("button", name="Buy 1 ticket")).to_be_enabled()
+    expect(page.get_by_role("button", name="Sign in").first).to_be_visible()
+    expect(page.locator("body")).to_be_focused()
+
+
 def test_the_button_wakes_by_the_servers_clock(visitors: Visitors, organiser: httpx.Client) -> None:
     page = visitors.visitor()
     page.add_init_script(f"({HOURS_SLOW})()")
@@ -629,6 +660,29 @@ def test_a_sign_out_that_fails_is_said(visitors: Visitors, organiser: httpx.Clie
     sign_out.click()
     expect(sign_out).to_be_hidden()
     expect(alert).to_be_hidden()
+
+
+@pytest.mark.parametrize("is_event", [True, False])
+def test_a_page_whose_script_is_lost_offers_to_load_it_again(
+    visitors: Visitors, organiser: httpx.Client, is_event: bool
+) -> None:
+    visitors.expect_problem("net::ERR_CONNECTION_RESET")
+    sale = publish(organiser, {})
+    path, page = (
+        sale.page if is_event else "/",
+        visitors.visitor(width=360, reduced_motion="reduce"),
+    )
+    page.route("**/storefront/words.js", lambda route: route.abort("connectionreset"))
+    page.goto(path)
+    again = page.get_by_role("link", name="Load it again")
+    page.wait_for_timeout(1_000)
+    expect(again).to_be_hidden()
+    expect(again).to_be_visible()
+    check_looks(page)
+    page.unroute_all()
+    again.click()
+    expect(page.get_by_role("heading", name="Concert").first).to_be_visible()
+    expect(again).to_have_count(0)
 
 
 def test_an_open_page_says_that_its_figures_may_be_old(

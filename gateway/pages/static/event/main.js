@@ -9,6 +9,7 @@ import { isChoosable, mended, most, order, pollSeconds, progress, whatWasLeft } 
 import { say, showPayment, showPhase, showTickets, showTypes } from "./view.js";
 import * as words from "./words.js";
 
+$("#late").remove();
 const event = Number(decodeURI(location.pathname).split("/").at(-2));
 const buyer = new Buyer(event);
 const giveBack = $("#give-back");
