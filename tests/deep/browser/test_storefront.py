@@ -24,7 +24,7 @@ from tests.browser.steps import (
 from tests.browser.visitors import Visitors
 from tests.support.example_shop import running
 from tests.system.conftest import Shop
-from tests.system.selling import EVENTS, PURCHASES, WAIT, buy, create
+from tests.system.selling import EVENTS, PURCHASES, TICKET_TYPES, WAIT, buy, create
 
 HOURS_SLOW = """() => {
   const now = Date.now;
@@ -640,12 +640,61 @@ def test_a_refusal_to_give_back_is_gone_when_it_is_asked_again(
     give_back, dialog = page.get_by_role("button", name="Give back"), page.get_by_role("dialog")
     give_back.click()
     dialog.get_by_role("button", name="Give them back").click()
-    expect(dialog.get_by_role("alert")).to_contain_text("The server is busy right now.")
-    page.keyboard.press("Escape")
-    expect(dialog).to_be_hidden()
+    heading(page, "Your tickets are reserved")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("The server is busy right now.")
+    expect(alert).to_be_in_viewport()
     give_back.click()
     expect(dialog.get_by_role("button", name="Keep them")).to_be_visible()
-    expect(dialog.get_by_role("alert")).to_be_hidden()
+    expect(alert).to_be_hidden()
+
+
+def test_what_is_being_given_back_is_not_shown_as_reserved(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    sale = publish(organiser, {"hold_seconds": 600})
+    page = visitors.visitor(width=360, height=740)
+    opened_and_signed_in(page, sale)
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    slow = list[Route]()
+
+    def hold(route: Route) -> None:
+        slow.append(route)
+
+    page.route("**/release/", hold)
+    step(page, "Give back", "Give them back")
+    heading(page, "Giving your tickets back …")
+    page.keyboard.press("Escape")
+    check_looks(page)
+    expect(page.get_by_role("button", name=re.compile("Give|Keep"))).to_have_count(0)
+    slow[0].continue_()
+    heading(page, "You gave these tickets back")
+
+
+def test_a_refusal_is_gone_when_the_sale_goes_on(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("400 to POST")
+    sale = publish(organiser, {})
+    (ticket_type_id,) = sale.ticket_types
+    page = visitors.visitor(width=360)
+    opened_and_signed_in(page, sale)
+
+    def pause(route: Route) -> None:
+        assert organiser.post(f"{TICKET_TYPES}{ticket_type_id}/pause/").is_success
+        route.continue_()
+
+    page.route(f"**{PURCHASES}", pause, times=1)
+    buying = page.get_by_role("button", name="Buy 1 ticket")
+    buying.click()
+    refusal = page.get_by_text("The sale is paused. Try again in")
+    expect(refusal).to_be_focused()
+    expect(buying).to_be_disabled()
+    expect(refusal).to_be_visible()
+    assert organiser.post(f"{TICKET_TYPES}{ticket_type_id}/resume/").is_success
+    expect(buying).to_be_enabled()
+    expect(refusal).to_be_hidden()
+    expect(page.locator("h2").first).not_to_be_focused()
 
 
 def test_a_sign_out_that_fails_is_said(visitors: Visitors, organiser: httpx.Client) -> None:

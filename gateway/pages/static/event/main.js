@@ -5,7 +5,7 @@ import { $ } from "../core/dom.js";
 import { session } from "../core/session.js";
 import { everySecond, pause, poll, retrySeconds } from "../storefront/polling.js";
 import { Buyer } from "./buyer.js";
-import { isChoosable, mended, most, order, pollSeconds, progress, whatWasLeft } from "./rules.js";
+import { isChoosable, mended, order, pollSeconds, progress, whatWasLeft } from "./rules.js";
 import { say, showPayment, showPhase, showTickets, showTypes } from "./view.js";
 import * as words from "./words.js";
 
@@ -18,6 +18,7 @@ let sale = null;
 let cart = new Map();
 // The phase, purchase and error that are shown.
 let shown = null;
+let isReleasing = false;
 // Why it is not known yet who is signed in.
 let trouble = null;
 // Who signs out by the button: not asked to sign in again.
@@ -35,13 +36,16 @@ const acts = {
   sign: () => (session.user ? (leaves ??= session.signOut().catch(refuse)) : signIn()),
   giveBack: () => giveBack.showModal(),
   keep: () => giveBack.close(),
-  release: () => buyer.release().catch(refuse),
+  async release() {
+    isReleasing = true;
+    show();
+    await buyer.release().catch(refuse);
+    isReleasing = false;
+    show();
+  },
   step({ value, dataset }) {
-    const type = sale.ticket_types.find(({ id }) => id === Number(value));
     cart = mended(cart, sale);
-    const quantity = (cart.get(type.id) ?? 0) + Number(dataset.by);
-    if (quantity < 0 || quantity > most(type, sale, cart)) return;
-    cart.set(type.id, quantity);
+    cart.set(Number(value), (cart.get(Number(value)) ?? 0) + Number(dataset.by));
     show();
   },
 };
@@ -91,10 +95,19 @@ function fail(error, failures) {
 function show() {
   say(words.userWords(session));
   if (sale === null) return;
-  const state = session.isUnknown ? { phase: "loading", trouble } : buyer.state;
+  const state = session.isUnknown ? { phase: "loading", trouble } : { ...buyer.state };
+  if (isReleasing && state.phase === "held") state.phase = "releasing";
   const now = clock.now();
   const possible = mended(cart, sale);
   const ordered = order(possible, sale, now);
+  const button = $("#buy");
+  const wasDisabled = button.ariaDisabled === "true";
+  button.ariaDisabled = !ordered.items.length || ordered.obstacle !== null;
+  // A refusal for what is over. Nobody pressed, so the focus stays.
+  if (wasDisabled && button.ariaDisabled === "false" && /^sale_/.test(state.error?.code)) {
+    shown = null;
+    return buyer.acknowledge();
+  }
   const says = {
     ...words.saleWords(sale, now),
     ...words.orderWords(ordered, sale.currency),
@@ -102,7 +115,6 @@ function show() {
   };
   showTypes(sale, possible, now);
   say({ ...says, status: words.announcement(says, state) });
-  $("#buy").ariaDisabled = !ordered.items.length || ordered.obstacle !== null;
   showPayment(state, sale);
   if (state.place) $("#progress").value = progress(state.place);
   document.title = words.windowTitle(says);
