@@ -50,6 +50,10 @@ ERROR_OF_SERVER_TIME = """async () => {
   const { clock } = await core("clock");
   return clock.now() - clocks[0]();
 }"""
+OBSERVE_DATE = """async skewMs => {
+  const { clock } = await core("clock");
+  clock.observe(new Date(clocks[0]() + skewMs).toUTCString(), true);
+}"""
 OBSERVE = """async () => {
   const { clock } = await core("clock");
   clock.observe(new Date(clocks[0]()).toISOString());
@@ -139,6 +143,30 @@ def test_time_is_the_servers_whatever_this_machine_says(page: Page) -> None:
     assert abs(page.evaluate(ERROR_OF_SERVER_TIME)) < 1_000
     # Its owner sets it: the next response puts right what looked like a sleep.
     page.evaluate(SHIFT_CLOCKS, [5 * hour, -hour])
+    page.evaluate(OBSERVE)
+    assert abs(page.evaluate(ERROR_OF_SERVER_TIME)) < 1_000
+
+
+def test_a_date_tells_a_clock_that_was_set_from_a_sleep(page: Page) -> None:
+    minute = 60_000
+
+    def check(date: int, monotonic: int, *, skew: int = 0, within_ms: int = 1_000) -> None:
+        page.evaluate(SHIFT_CLOCKS, [date, monotonic])
+        page.evaluate(OBSERVE_DATE, skew)
+        assert abs(page.evaluate(ERROR_OF_SERVER_TIME)) < within_ms
+
+    page.evaluate(SHIFT_CLOCKS, [0, 0])
+    for observe in (OBSERVE_DATE, OBSERVE):
+        page.evaluate(observe, 0)
+    check(5 * minute, 0)  # It is set forward,
+    check(0, 0)  # and back.
+    check(-90 * minute, 0)  # It is set back before it sleeps for an hour.
+    check(-90 * minute, -60 * minute)
+    # Set forward while it sleeps: `Date` has no fractions.
+    check(30 * minute, -90 * minute, within_ms=3_000)
+    # Of a slow response, and then of a fast one.
+    check(30 * minute, -120 * minute, skew=-20_000, within_ms=21_000)
+    check(30 * minute, -120 * minute)
     page.evaluate(OBSERVE)
     assert abs(page.evaluate(ERROR_OF_SERVER_TIME)) < 1_000
 

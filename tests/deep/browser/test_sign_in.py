@@ -94,6 +94,36 @@ def test_registering_by_keyboard_alone(visitors: Visitors) -> None:
     assert page.evaluate("() => window.answer") == name
 
 
+def test_who_registers_again_after_a_lost_answer_is_signed_in(visitors: Visitors) -> None:
+    visitors.expect_problem("40[01] to POST|503 to POST|ERR_CONNECTION_RESET")
+    page = window_of(visitors.visitor())
+    page.evaluate(ASK, "To buy tickets")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="I have no account yet").click()
+    name = f"window-user-{next(_numbers)}"
+    dialog.get_by_label("Username").fill(name)
+    dialog.get_by_label("Password").fill(PASSWORD)
+    alert, username = dialog.get_by_role("alert"), dialog.get_by_label("Username")
+
+    def lose_the_answer(route: Route) -> None:
+        route.fetch()
+        route.abort("connectionreset")
+
+    page.route("**/api/users/", lose_the_answer, times=1)
+    page.route("**/session/", lambda route: route.fulfill(status=503), times=1)
+    for says in ("The server cannot be reached.", "The server is busy right now."):
+        page.keyboard.press("Enter")
+        expect(alert).to_contain_text(says)
+    dialog.get_by_label("Password").fill(f"not {PASSWORD}")
+    page.keyboard.press("Enter")
+    taken = "This username is taken."
+    expect(username).to_have_accessible_description(taken)
+    dialog.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    assert page.evaluate("() => window.answer") == name
+
+
 def test_a_wrong_password_is_told_and_escape_gives_up(visitors: Visitors, shop: Shop) -> None:
     visitors.expect_problem("401 to POST .*/session/")
     page = window_of(visitors.visitor())

@@ -24,7 +24,7 @@ from tests.browser.steps import (
 from tests.browser.visitors import Visitors
 from tests.support.example_shop import running
 from tests.system.conftest import Shop
-from tests.system.selling import EVENTS, PURCHASES, WAIT, buy, create
+from tests.system.selling import EVENTS, PURCHASES, TICKET_TYPES, WAIT, buy, create
 
 HOURS_SLOW = """() => {
   const now = Date.now;
@@ -49,6 +49,13 @@ HOURS_LATER = """() => {
   const now = Date.now;
   Date.now = () => now() + 5 * 3_600_000;
   dispatchEvent(new Event("online"));
+}"""
+# The button that opened the dialog.
+MOVE_BEHIND_KEEP = """() => {
+  const [button, keep] = document.querySelectorAll("[data-act=giveBack], [data-act=keep]");
+  const { left, top, width } = keep.getBoundingClientRect();
+  Object.assign(button.style, { position: "fixed", left: `${left}px`, top: `${top}px`,
+    width: `${width}px` });
 }"""
 SECONDS_UNTIL_IT_OPENS = 5
 REWRITTEN = """() => new Promise(resolve => {
@@ -128,9 +135,18 @@ def step(page: Page, *buttons: str) -> None:
         page.get_by_role("button", name=name).click()
 
 
-def trouble(page: Page) -> None:
-    shown = page.get_by_role("paragraph").filter(has_text=re.compile("^The server cannot be"))
+def trouble(page: Page, says: str = "The server cannot be") -> None:
+    shown = page.get_by_role("paragraph").filter(has_text=re.compile(f"^{says}"))
     expect(shown).to_be_visible()
+
+
+def tap(page: Page, button: str, times: int) -> None:
+    """At one point, whatever appears there meanwhile."""
+    box = page.get_by_role("button", name=button).bounding_box()
+    assert box is not None
+    for _ in range(times):
+        page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.wait_for_timeout(150)
 
 
 def keys_posted(page: Page) -> list[str]:
@@ -337,9 +353,47 @@ def test_two_windows_and_reloads_are_one_purchase(
         expect(page.get_by_role("heading", name="You have your tickets")).to_be_visible()
     second.get_by_role("button", name="Done").click()
     for page in (first, second):
-        expect(page.get_by_role("button", name="Buy 1 ticket")).to_be_visible()
+        expect(page.get_by_role("button", name="Buy", exact=True)).to_be_visible()
         expect(page.get_by_role("region", name="My tickets")).to_contain_text("1 × Standing")
         expect(ticket_type(page, "Standing")).to_contain_text("6 left")
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_hasty_taps_buy_once_and_leave_the_outcome(
+    visitors: Visitors, shop: Shop, organiser: httpx.Client, motion: str
+) -> None:
+    sale = publish(organiser, {}, {"name": "Child"})
+    options = {"width": 360, "height": 740, "has_touch": True, "is_mobile": True}
+    page = visitors.visitor(**options, reduced_motion=motion)
+    client = client_of(shop, opened_and_signed_in(page, sale))
+    step(page, "One more: Standing")
+    tap(page, "Buy 1 ticket", times=3)
+    bought = page.get_by_role("heading", name="You have your tickets")
+    expect(bought).to_be_visible()
+    page.wait_for_timeout(700)
+    assert len(client.get(PURCHASES).json()["results"]) == 1
+    expect(bought).to_be_visible()
+    tap(page, "Done", times=2)
+    expect(page.get_by_role("region", name="My tickets")).to_contain_text("1 × Standing")
+    expect(page.get_by_role("button", name="Buy", exact=True)).to_be_disabled()
+    assert len(client.get(PURCHASES).json()["results"]) == 1
+
+
+def test_a_hasty_tap_does_not_pass_a_dialog_that_closes(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    sale = publish(organiser, {"hold_seconds": 600})
+    page = visitors.visitor(width=360, height=740, has_touch=True, is_mobile=True)
+    opened_and_signed_in(page, sale)
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    page.get_by_role("button", name="Give back").click()
+    page.evaluate(MOVE_BEHIND_KEEP)
+    page.wait_for_timeout(700)
+    tap(page, "Keep them", times=2)
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.get_by_role("button", name="Give back").click()
+    page.wait_for_timeout(700)
+    expect(page.get_by_role("dialog")).to_be_visible()
 
 
 def test_a_full_gateway_is_not_asked_without_a_pause(
@@ -399,6 +453,37 @@ def test_a_sign_in_is_renewed_when_the_server_asks_for_it_and_in_time(
     page.reload()
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
     assert 2.9 < tried[1] - tried[0] < 6
+
+
+def test_who_may_be_signed_in_is_offered_neither_to_sign_in_nor_to_buy(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("503 to POST .*/session/refresh/")
+    page = visitors.visitor(width=360)
+    opened_and_signed_in(page, publish(organiser, {"hold_seconds": 600}))
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    heading(page, "Your tickets are reserved")
+    page.route("**/session/refresh/", lambda route: route.fulfill(status=503))
+    page.reload()
+    trouble(page, "The server is busy")
+    expect(page.get_by_role("heading", name="Looking up your purchase")).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile("Sign|Buy"))).to_have_count(0)
+    page.unroute("**/session/refresh/")
+    heading(page, "Your tickets are reserved")
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def test_who_is_no_longer_signed_in_may_choose_where_they_are(
+    visitors: Visitors, shop: Shop, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("401 to POST .*/session/refresh/")
+    page = visitors.visitor(width=360)
+    opened_and_signed_in(page, publish(organiser, {}))
+    end_session(page, shop)
+    page.reload()
+    expect(page.get_by_role("button", name="Buy 1 ticket")).to_be_enabled()
+    expect(page.get_by_role("button", name="Sign in").first).to_be_visible()
+    expect(page.locator("body")).to_be_focused()
 
 
 def test_the_button_wakes_by_the_servers_clock(visitors: Visitors, organiser: httpx.Client) -> None:
@@ -555,12 +640,61 @@ def test_a_refusal_to_give_back_is_gone_when_it_is_asked_again(
     give_back, dialog = page.get_by_role("button", name="Give back"), page.get_by_role("dialog")
     give_back.click()
     dialog.get_by_role("button", name="Give them back").click()
-    expect(dialog.get_by_role("alert")).to_contain_text("The server is busy right now.")
-    page.keyboard.press("Escape")
-    expect(dialog).to_be_hidden()
+    heading(page, "Your tickets are reserved")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("The server is busy right now.")
+    expect(alert).to_be_in_viewport()
     give_back.click()
     expect(dialog.get_by_role("button", name="Keep them")).to_be_visible()
-    expect(dialog.get_by_role("alert")).to_be_hidden()
+    expect(alert).to_be_hidden()
+
+
+def test_what_is_being_given_back_is_not_shown_as_reserved(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    sale = publish(organiser, {"hold_seconds": 600})
+    page = visitors.visitor(width=360, height=740)
+    opened_and_signed_in(page, sale)
+    page.get_by_role("button", name="Buy 1 ticket").click()
+    slow = list[Route]()
+
+    def hold(route: Route) -> None:
+        slow.append(route)
+
+    page.route("**/release/", hold)
+    step(page, "Give back", "Give them back")
+    heading(page, "Giving your tickets back …")
+    page.keyboard.press("Escape")
+    check_looks(page)
+    expect(page.get_by_role("button", name=re.compile("Give|Keep"))).to_have_count(0)
+    slow[0].continue_()
+    heading(page, "You gave these tickets back")
+
+
+def test_a_refusal_is_gone_when_the_sale_goes_on(
+    visitors: Visitors, organiser: httpx.Client
+) -> None:
+    visitors.expect_problem("400 to POST")
+    sale = publish(organiser, {})
+    (ticket_type_id,) = sale.ticket_types
+    page = visitors.visitor(width=360)
+    opened_and_signed_in(page, sale)
+
+    def pause(route: Route) -> None:
+        assert organiser.post(f"{TICKET_TYPES}{ticket_type_id}/pause/").is_success
+        route.continue_()
+
+    page.route(f"**{PURCHASES}", pause, times=1)
+    buying = page.get_by_role("button", name="Buy 1 ticket")
+    buying.click()
+    refusal = page.get_by_text("The sale is paused. Try again in")
+    expect(refusal).to_be_focused()
+    expect(buying).to_be_disabled()
+    expect(refusal).to_be_visible()
+    assert organiser.post(f"{TICKET_TYPES}{ticket_type_id}/resume/").is_success
+    expect(buying).to_be_enabled()
+    expect(refusal).to_be_hidden()
+    expect(page.locator("h2").first).not_to_be_focused()
 
 
 def test_a_sign_out_that_fails_is_said(visitors: Visitors, organiser: httpx.Client) -> None:
@@ -575,6 +709,29 @@ def test_a_sign_out_that_fails_is_said(visitors: Visitors, organiser: httpx.Clie
     sign_out.click()
     expect(sign_out).to_be_hidden()
     expect(alert).to_be_hidden()
+
+
+@pytest.mark.parametrize("is_event", [True, False])
+def test_a_page_whose_script_is_lost_offers_to_load_it_again(
+    visitors: Visitors, organiser: httpx.Client, is_event: bool
+) -> None:
+    visitors.expect_problem("net::ERR_CONNECTION_RESET")
+    sale = publish(organiser, {})
+    path, page = (
+        sale.page if is_event else "/",
+        visitors.visitor(width=360, reduced_motion="reduce"),
+    )
+    page.route("**/storefront/words.js", lambda route: route.abort("connectionreset"))
+    page.goto(path)
+    again = page.get_by_role("link", name="Load it again")
+    page.wait_for_timeout(1_000)
+    expect(again).to_be_hidden()
+    expect(again).to_be_visible()
+    check_looks(page)
+    page.unroute_all()
+    again.click()
+    expect(page.get_by_role("heading", name="Concert").first).to_be_visible()
+    expect(again).to_have_count(0)
 
 
 def test_an_open_page_says_that_its_figures_may_be_old(

@@ -8,6 +8,8 @@
 
 // A machine that slept: its own clock went on, and `performance.now()` may have stopped.
 const SLEPT_MS = 1_000;
+// `Date` has no fractions, and takes its time.
+const ROUGH_MS = 2_000;
 
 class Clock {
   // The server's time minus `performance.now()`; null until something is observed.
@@ -15,22 +17,40 @@ class Clock {
   #isRough = true;
   // `Date.now()` minus `performance.now()`, when something was last observed.
   #ownOffset = 0;
+  // `Date` minus `performance.now()`: now, and then.
+  #date = NaN;
+  #dateThen = NaN;
 
   /** Milliseconds since 1970 by the server's clock; by this machine's until a first response. */
   now() {
     if (this.#offset === null) return Date.now();
-    const slept = ownOffset() - this.#ownOffset;
-    return performance.now() + this.#offset + (slept > SLEPT_MS ? slept : 0);
+    return performance.now() + this.#offset + Math.max(this.#slept(), 0);
   }
 
   /** @param {string} stamp - just received, in a body, or as its `Date` header: `isRough` */
   observe(stamp, isRough = false) {
     const offset = Date.parse(stamp) - performance.now();
-    if (Number.isNaN(offset) || (isRough && !this.#isRough)) return;
+    if (Number.isNaN(offset)) return;
+    if (isRough) this.#date = offset;
+    if (isRough && !this.#isRough) return this.#judge();
     const before = isRough === this.#isRough ? this.#offset : null;
     this.#offset = Math.max(offset, before ?? -Infinity);
     this.#isRough = isRough;
     this.#ownOffset = ownOffset();
+    this.#dateThen = this.#date;
+  }
+
+  /** A step that `Date` did not make, too, is no sleep: the machine's clock was set. */
+  #judge() {
+    const slept = this.#slept();
+    const set = slept - (this.#date - this.#dateThen);
+    if (slept && Math.abs(set) > ROUGH_MS) this.#ownOffset += set;
+  }
+
+  /** By how much the machine's clock ran ahead since; less than a second is none. */
+  #slept() {
+    const slept = ownOffset() - this.#ownOffset;
+    return Math.abs(slept) > SLEPT_MS ? slept : 0;
   }
 }
 

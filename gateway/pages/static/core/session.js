@@ -12,6 +12,8 @@ const SIGNED_IN = `eventify signed in ${new URL(root).pathname}`;
 class Session extends EventTarget {
   /** @type {null | {id: number, username: string}} */
   user = null;
+  /** Whether somebody may be signed in whom no `restore` has found yet. */
+  isUnknown = remembered();
 
   #access = null;
   #renewing = null;
@@ -73,6 +75,7 @@ class Session extends EventTarget {
     const before = this.user?.id;
     this.#access = answer?.access ?? null;
     this.user = answer?.user ?? null;
+    this.isUnknown = false;
     remember(this.user);
     if (before !== this.user?.id) this.dispatchEvent(new Event("change"));
   }

@@ -112,8 +112,11 @@ class SignInDialog extends HTMLElement {
     this.#report({}, "");
     try {
       const [name, password] = [this.#username.input.value.trim(), this.#password.input.value];
-      if (this.#registers) await register(name, password, this.#email.input.value.trim());
-      await session.signIn(name, password);
+      const email = this.#email.input.value.trim();
+      const refusal = this.#registers && (await register(name, password, email));
+      await session.signIn(name, password).catch((error) => {
+        throw error.status === 401 && refusal ? refusal : error;
+      });
     } catch (error) {
       const { title, next } = explain(error);
       this.#report(error.errors, SAYS_ENOUGH.has(error.code) ? error.detail : `${title} ${next}`);
@@ -131,10 +134,19 @@ class SignInDialog extends HTMLElement {
   }
 }
 
-/** @throws {ApiError} */
+/**
+ * Returns the refusal of a username: it may be their own, by a try whose answer was lost.
+ *
+ * @throws {ApiError} of anything else
+ */
 async function register(username, password, email) {
   const body = email ? { username, password, email } : { username, password };
-  await request("POST", "api/users/", { body, auth: false });
+  try {
+    await request("POST", "api/users/", { body, auth: false });
+  } catch (error) {
+    if (!error.errors.username) throw error;
+    return error;
+  }
 }
 
 function field(name, label, attributes) {

@@ -5,10 +5,11 @@ import { $ } from "../core/dom.js";
 import { session } from "../core/session.js";
 import { everySecond, pause, poll, retrySeconds } from "../storefront/polling.js";
 import { Buyer } from "./buyer.js";
-import { isChoosable, mended, most, order, pollSeconds, progress, whatWasLeft } from "./rules.js";
+import { isChoosable, mended, order, pollSeconds, progress, whatWasLeft } from "./rules.js";
 import { say, showPayment, showPhase, showTickets, showTypes } from "./view.js";
 import * as words from "./words.js";
 
+$("#late").remove();
 const event = Number(decodeURI(location.pathname).split("/").at(-2));
 const buyer = new Buyer(event);
 const giveBack = $("#give-back");
@@ -17,6 +18,9 @@ let sale = null;
 let cart = new Map();
 // The phase, purchase and error that are shown.
 let shown = null;
+let isReleasing = false;
+// Why it is not known yet who is signed in.
+let trouble = null;
 // Who signs out by the button: not asked to sign in again.
 let leaves = null;
 // Whether an earlier press is sent once somebody has signed in; otherwise they are asked.
@@ -32,13 +36,16 @@ const acts = {
   sign: () => (session.user ? (leaves ??= session.signOut().catch(refuse)) : signIn()),
   giveBack: () => giveBack.showModal(),
   keep: () => giveBack.close(),
-  release: () => buyer.release().catch(refuse),
+  async release() {
+    isReleasing = true;
+    show();
+    await buyer.release().catch(refuse);
+    isReleasing = false;
+    show();
+  },
   step({ value, dataset }) {
-    const type = sale.ticket_types.find(({ id }) => id === Number(value));
     cart = mended(cart, sale);
-    const quantity = (cart.get(type.id) ?? 0) + Number(dataset.by);
-    if (quantity < 0 || quantity > most(type, sale, cart)) return;
-    cart.set(type.id, quantity);
+    cart.set(Number(value), (cart.get(Number(value)) ?? 0) + Number(dataset.by));
     show();
   },
 };
@@ -86,12 +93,21 @@ function fail(error, failures) {
 
 /** Everything, by what is known and the clock. */
 function show() {
-  say(words.userWords(session.user));
+  say(words.userWords(session));
   if (sale === null) return;
-  const { state } = buyer;
+  const state = session.isUnknown ? { phase: "loading", trouble } : { ...buyer.state };
+  if (isReleasing && state.phase === "held") state.phase = "releasing";
   const now = clock.now();
   const possible = mended(cart, sale);
   const ordered = order(possible, sale, now);
+  const button = $("#buy");
+  const wasDisabled = button.ariaDisabled === "true";
+  button.ariaDisabled = !ordered.items.length || ordered.obstacle !== null;
+  // A refusal for what is over. Nobody pressed, so the focus stays.
+  if (wasDisabled && button.ariaDisabled === "false" && /^sale_/.test(state.error?.code)) {
+    shown = null;
+    return buyer.acknowledge();
+  }
   const says = {
     ...words.saleWords(sale, now),
     ...words.orderWords(ordered, sale.currency),
@@ -99,7 +115,6 @@ function show() {
   };
   showTypes(sale, possible, now);
   say({ ...says, status: words.announcement(says, state) });
-  $("#buy").ariaDisabled = !ordered.items.length || ordered.obstacle !== null;
   showPayment(state, sale);
   if (state.place) $("#progress").value = progress(state.place);
   document.title = words.windowTitle(says);
@@ -116,7 +131,9 @@ function showChange(state) {
   // Later, because what is behind a dialog takes no focus.
   if (shown !== null) queueMicrotask(() => place.focus());
   if (phase === "none" || phase === "confirmed") listTickets();
-  shown = change;
+  // What is bought is chosen no more.
+  if (phase === "confirmed") cart.clear();
+  if (!session.isUnknown) shown = change;
 }
 
 async function listTickets() {
@@ -130,6 +147,7 @@ async function start(failures = 0) {
     show();
     if (session.user === null) await import("../core/sign-in.js");
   } catch (error) {
+    trouble = error;
     await pause(retrySeconds(error, failures));
     start(failures + 1);
   }

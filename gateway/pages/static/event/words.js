@@ -15,8 +15,8 @@ const WAITS = [
   [3_600, "about * minutes"],
 ];
 
-export function userWords(user) {
-  const sign = user ? "Sign out" : "Sign in";
+export function userWords({ user, isUnknown }) {
+  const sign = user ? "Sign out" : !isUnknown && "Sign in";
   return { user: user?.username, sign, invitation: !user && sign };
 }
 

@@ -6,6 +6,7 @@ import { dateTime } from "../core/format.js";
 import { everySecond, poll } from "./polling.js";
 import { stateWords, timeLeft } from "./words.js";
 
+$("#late").remove();
 const [list, empty, problem] = [$("#list"), $("#empty"), $("#problem")];
 const cards = new Map();
 let sales = [];
