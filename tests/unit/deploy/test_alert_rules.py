@@ -95,6 +95,10 @@ NO_SWEEPER_SINCE_TEN_MINUTES: Series = {
     'eventify_audit_timestamp_seconds{job="sweeper"}': "0+5x120 600x120",
     'eventify_sweep_timestamp_seconds{job="sweeper"}': "0+5x120 600x120",
 }
+FULL_AUDIT = (
+    'eventify_full_audit_passed_timestamp_seconds{job="sweeper"}',
+    'eventify_full_audit_violations{job="sweeper"}',
+)
 WRONG: dict[str, Series] = {
     "EventifyAuditViolation": {
         'eventify_audit_violations_total{job="sweeper",invariant="inventory"}': "0x100 1x140"
@@ -103,10 +107,16 @@ WRONG: dict[str, Series] = {
         'eventify_audit_timestamp_seconds{job="sweeper"}': "0+5x120 600x120"
     },
     "EventifyAuditNotRunning EventifySweeperNotRunning": NO_SWEEPER_SINCE_TEN_MINUTES,
+    # A process that cannot reach its database since its start exports none of these.
+    " EventifyAuditNotRunning EventifySweeperNotRunning": (
+        dict.fromkeys(NO_SWEEPER_SINCE_TEN_MINUTES, "0+5x120 _x120")
+        | dict.fromkeys(FULL_AUDIT, "0x120 _x120")
+    ),
     "EventifyFullAuditFailed": {'eventify_full_audit_violations{job="sweeper"}': "0x200 2x40"},
     "EventifyFullAuditNotPassed": {
         'eventify_full_audit_passed_timestamp_seconds{job="sweeper"}': "-95000+0x240"
     },
+    " EventifyFullAuditNotPassed": dict.fromkeys(FULL_AUDIT, "0x120 _x120"),
     "EventifyOldestQueuedTooLong": {
         'eventify_oldest_queued_seconds{job="gateway"}': "0x120 0+5x120"
     },
@@ -142,6 +152,11 @@ WRONG: dict[str, Series] = {
         'eventify_purchases_queued{job="gateway"}': "30x220 _x20",
         'eventify_oldest_queued_seconds{job="gateway"}': "0.02x220 _x20",
     },
+    " EventifyDatabaseUnavailable": {
+        'eventify_queue_read_timestamp_seconds{job="gateway"}': "0+5x120 _x120",
+        'eventify_purchases_queued{job="gateway"}': "30x120 _x120",
+        'eventify_oldest_queued_seconds{job="gateway"}': "0.02x120 _x120",
+    },
     "EventifySlowCommits": commits("2.5"),
     "EventifyPoolWaits": pool("2.5"),
     "EventifyWebhooksLate": {'eventify_webhook_lag_seconds{job="sender"}': "0x200 0+5x40"},
@@ -163,7 +178,10 @@ WRONG: dict[str, Series] = {
     "EventifyTargetDown": {'up{job="eventify-gateway"}': "1x200 0x40"},
     " EventifyTargetDown": {'up{job="eventify"}': "0x240"},
     "  EventifyTargetDown": {'up{job="shop/eventify-workers"}': "0x240"},
-    "EventifyNoTargets": dict.fromkeys(NO_SWEEPER_SINCE_TEN_MINUTES, "_x240"),
+    "EventifyNoTargets": {
+        'eventify_purchases_accepted_total{job="gateway"}': "_x240",
+        'eventify_queue_read_timestamp_seconds{job="gateway"}': "_x240",
+    },
     " EventifyNoTargets": {
         'eventify_event_loop_lag_seconds_count{job="catalog",service="catalog"}': "_x240"
     },
