@@ -88,6 +88,11 @@ def pool(seconds: str) -> Series:
     return observed(POOL_WAIT_SECONDS, 'process="catalog"', seconds=seconds)
 
 
+def answers(service: str, method: str, route: str, status: int) -> str:
+    labels = f'service="{service}",method="{method}",route="{route}",status="{status}"'
+    return f'eventify_http_requests_total{{job="{service}",{labels}}}'
+
+
 for quick in (decisions, commits, event_loop, pool):
     WELL |= quick("0.01")
 
@@ -139,6 +144,15 @@ WRONG: dict[str, Series] = {
         'eventify_resolutions_total{job="gateway",action="confirm",outcome="unavailable"}': (
             "0x200 0+50x40"
         )
+    },
+    "EventifyRouteUnavailable": {
+        answers("gateway", "POST", "/api/token/", 503): "0x200 0+2x40",
+        answers("gateway", "POST", "/api/token/", 200): "0+2x200 400x40",
+        answers("gateway", "POST", "/api/token/", 429): "0+50x240",
+        answers("gateway", "GET", "/api/sales/", 200): "0+5000x240",
+    },
+    " EventifyRouteUnavailable": {
+        answers("catalog", "GET", "/api/events/", 503): "_x200 0+5x40",
     },
     "EventifyServerErrors": {
         'eventify_server_errors_total{job="gateway",service="gateway"}': "0x230 1x10"
@@ -242,6 +256,22 @@ def test_one_late_decision_on_a_quiet_system_fires_no_alert(tmp_path: Path) -> N
         'eventify_sweeper_decisions_total{job="sweeper"}': "0x220 1x20",
     }
     done = holds(WELL | quiet, [], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@with_promtool
+def test_responses_503_of_a_rush_and_of_a_restart_fire_no_alert(tmp_path: Path) -> None:
+    rush: Series = {
+        # More sign-ins than passwords can be checked, and a client with too many live streams.
+        answers("gateway", "POST", "/api/token/", 503): "0+400x240",
+        answers("gateway", "POST", "/api/token/", 200): "0+100x240",
+        answers("gateway", "GET", "/api/events/{id}/live/events/", 503): "0+5x240",
+        # Twenty seconds without a catalog.
+        answers("catalog", "GET", "/api/events/", 503): "0x222 50+50x3 200x15",
+        # A change of a row that a sale keeps locked.
+        answers("catalog", "PATCH", "/api/ticket-types/{id}/", 503): "0x200 1x20 2x20",
+    }
+    done = holds(WELL | rush, [], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
