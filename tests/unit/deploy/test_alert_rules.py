@@ -37,6 +37,7 @@ WELL: Series = {
     f'eventify_http_requests_total{{{BUY},status="202"}}': "0+500x240",
     'eventify_server_errors_total{job="gateway",service="gateway"}': "0x240",
     'eventify_event_loop_lag_seconds_count{job="catalog",service="catalog"}': "0+20x240",
+    'eventify_event_loop_timestamp_seconds{job="gateway",service="gateway"}': "0+5x240",
     'eventify_pool_wait_seconds_count{job="worker",process="worker"}': "0+20x240",
     'eventify_rate_limited_total{job="gateway",policy="purchases"}': "0+1x240",
     'eventify_wakeups_failed_total{job="gateway"}': "0x240",
@@ -161,6 +162,9 @@ WRONG: dict[str, Series] = {
         'eventify_rate_limited_total{job="gateway",policy="purchases"}': "0+1000x240"
     },
     "EventifyEventLoopLag": event_loop("2.5"),
+    "EventifyProcessHangs": {
+        'eventify_event_loop_timestamp_seconds{job="gateway",service="gateway"}': "0+5x200 1000x40"
+    },
     "EventifyDatabaseUnavailable": {
         'eventify_queue_read_timestamp_seconds{job="gateway"}': "0+5x220 1100x20",
         'eventify_purchases_queued{job="gateway"}': "30x220 _x20",
