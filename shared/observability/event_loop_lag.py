@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from shared.observability.metrics import EVENT_LOOP_LAG_SECONDS
+from shared.observability.metrics import EVENT_LOOP_LAG_SECONDS, EVENT_LOOP_TIMESTAMP_SECONDS
 
 MEASURE_SECONDS = 0.25
 
@@ -22,8 +22,10 @@ async def lag_observed(service: str) -> AsyncIterator[None]:
 
 async def _observe(service: str) -> None:
     observed = EVENT_LOOP_LAG_SECONDS.labels(service)
+    fired_at = EVENT_LOOP_TIMESTAMP_SECONDS.labels(service)
     loop = asyncio.get_running_loop()
     while True:
+        fired_at.set_to_current_time()
         due = loop.time() + MEASURE_SECONDS
         await asyncio.sleep(MEASURE_SECONDS)
         # A timer may fire a little early.

@@ -57,6 +57,12 @@ EVENT_LOOP_LAG_SECONDS = Histogram(
     ["service"],
     buckets=SECONDS,
 )
+EVENT_LOOP_TIMESTAMP_SECONDS = Gauge(
+    "eventify_event_loop_timestamp_seconds",
+    "When a timer last fired on the event loop: of the process where that is longest ago",
+    ["service"],
+    multiprocess_mode="livemin",
+)
 POOL_WAIT_SECONDS = Histogram(
     "eventify_pool_wait_seconds",
     "Time to get a database connection from the process's pool, or to open one",

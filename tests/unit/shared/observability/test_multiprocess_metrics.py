@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from prometheus_client import CollectorRegistry
 
 from shared.observability.multiprocess_metrics import DIRECTORY_VARIABLE, EXITED, DirectoryCollector
 from tests.support.processes import killed_at_last
+from tests.support.services import PROJECT
+from tests.support.waiting import eventually
 
 # Counts as told on its standard input, and answers when that is done.
 COUNTS = """
@@ -27,6 +30,31 @@ for line in sys.stdin:
     waiting.set(2)
     print("counted", flush=True)
 """
+
+
+# Each has the timer of a gateway's event loop.
+RUNS_A_LOOP = """
+import asyncio
+from shared.observability.event_loop_lag import lag_observed
+async def run():
+    async with lag_observed("gateway"):
+        await asyncio.sleep(60)
+asyncio.run(run())
+"""
+
+
+@contextmanager
+def process_with_a_loop(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    started = subprocess.Popen(
+        [sys.executable, "-c", RUNS_A_LOOP],
+        cwd=PROJECT,
+        env=os.environ | {DIRECTORY_VARIABLE: str(folder)},
+        text=True,
+    )
+    file = folder / f"gauge_livemin_{started.pid}.db"
+    with killed_at_last(started) as process:
+        eventually(file.stat, retry_on=FileNotFoundError)
+        yield process
 
 
 @contextmanager
@@ -88,6 +116,29 @@ def test_counters_of_exited_processes_stay_and_gauges_do_not(
         # However many have exited, their files are two.
         assert len(list(tmp_path.glob(f"*_{EXITED}.db"))) == 2
         assert len(list(tmp_path.glob("*.db"))) == 5
+
+
+def loop_fired_at(registry: CollectorRegistry) -> float:
+    at = registry.get_sample_value("eventify_event_loop_timestamp_seconds", {"service": "gateway"})
+    return at or 0
+
+
+def test_one_of_two_event_loops_that_hangs_is_seen_until_it_has_exited(
+    tmp_path: Path, registry: CollectorRegistry
+) -> None:
+    with process_with_a_loop(tmp_path), process_with_a_loop(tmp_path) as hangs:
+
+        def both_fire(since: float) -> None:
+            assert loop_fired_at(registry) > since
+
+        eventually(lambda: both_fire(since=0))
+        hangs.send_signal(signal.SIGSTOP)
+        soon = time.time() + 0.5
+        with pytest.raises(AssertionError):
+            eventually(lambda: both_fire(since=soon), within_seconds=2)
+        hangs.kill()
+        hangs.wait()
+        eventually(lambda: both_fire(since=soon))
 
 
 def test_the_empty_file_of_a_new_process_is_skipped(
