@@ -20,6 +20,7 @@ from sqlalchemy import (
     Executable,
     Interval,
     Update,
+    case,
     delete,
     exists,
     func,
@@ -228,7 +229,7 @@ def unlock(engine: Engine, user_id: int) -> None:
         connection.execute(
             _cutoff_of(user_id)
             .where(TokenCutoff.valid_from.is_(None))
-            .values(valid_from=_next_second())
+            .values(valid_from=_cutoff(user_id))
         )
 
 
@@ -439,35 +440,36 @@ def _database_second() -> ColumnElement[int]:
     return func.floor(func.extract("epoch", func.clock_timestamp())).cast(BigInteger)
 
 
-def _latest_valid() -> int:
-    """When a token that is valid here may have been issued at the latest (Unix seconds)."""
-    return int(time.time()) + CLOCK_SKEW_SECONDS
+def _cutoff(user_id: int) -> ColumnElement[int]:
+    """After all tokens that are valid now; new ones are valid from it on.
 
-
-def _next_second() -> ColumnElement[int]:
-    """By the database's clock; should that be ahead, a moment from which on tokens are valid."""
-    return func.least(_database_second() + 1, _latest_valid())
+    It is the next second by the database's clock, or a moment that is valid here, should that clock
+    be ahead. Each access token has the time of a refresh token, which may be by a clock that is
+    ahead of both; a token that is from the future by both is not valid, and none after it would be.
+    A trusted issuer's have none: for its users the database's clock alone counts.
+    """
+    next_second, latest_valid = _database_second() + 1, int(time.time()) + CLOCK_SKEW_SECONDS
+    latest = func.greatest(_database_second() + CLOCK_SKEW_SECONDS, latest_valid)
+    last_issued = select(func.max(RefreshToken.issued_at)).where(
+        RefreshToken.user_id == user_id, RefreshToken.issued_at <= func.to_timestamp(latest)
+    )
+    after_last = func.extract("epoch", last_issued.scalar_subquery()).cast(BigInteger) + 1
+    of_issuer = exists().where(UserRow.id == user_id, UserRow.issuer.is_not(None))
+    return func.greatest(
+        func.least(next_second, latest_valid), after_last, case((of_issuer, next_second))
+    )
 
 
 def _end_sign_ins(connection: Connection, user_id: int) -> None:
-    """Revoke all refresh tokens, and set the cutoff after all access tokens.
+    """Revoke all refresh tokens, and set the cutoff after all access tokens; it never goes back.
 
-    The user's row must be locked, so that none is being issued. Each access token has the time of
-    a refresh token, which may be by a clock that is ahead of the database's. If it is from the
-    future by all clocks, the token is not valid, and no token after it would be.
+    The user's row must be locked, so that none is being issued.
     """
-    latest = func.to_timestamp(func.greatest(_database_second(), _latest_valid()))
-    last_issued = select(func.max(RefreshToken.issued_at)).where(
-        RefreshToken.user_id == user_id, RefreshToken.issued_at <= latest
-    )
-    after_last = func.extract("epoch", last_issued.scalar_subquery()).cast(BigInteger) + 1
-    cutoff = insert_or_ignore(TokenCutoff).values(
-        user_id=user_id, valid_from=func.greatest(_next_second(), after_last)
-    )
+    cutoff = insert_or_ignore(TokenCutoff).values(user_id=user_id, valid_from=_cutoff(user_id))
     connection.execute(
         cutoff.on_conflict_do_update(
             index_elements=["user_id"],
-            set_={"valid_from": cutoff.excluded.valid_from},
+            set_={"valid_from": func.greatest(TokenCutoff.valid_from, cutoff.excluded.valid_from)},
             where=TokenCutoff.valid_from.is_not(None),  # a locked account stays locked
         )
     )

@@ -144,7 +144,9 @@ class RateLimiter:
     def _asked_of_redis(
         self, script: "Script", keys: Sequence[str], *args: int
     ) -> list[int] | None:
-        names = [f"eventify:rate:{self._name}:{key}" for key in keys]
+        # With the rate: of a larger one, a bucket may be full later than any of this one.
+        rate = f"{self._rate.burst}:{self._rate.interval}"
+        names = [f"eventify:rate:{self._name}:{rate}:{key}" for key in keys]
         return self._breaker.call(lambda: script(keys=names, args=args))
 
     def _from_own(self, keys: Sequence[str]) -> list[int]:

@@ -35,7 +35,7 @@ from tests.integration.gateway.accounts.test_accounts import (
     wait_for_sessions,
 )
 from tests.support.command import eventify
-from tests.support.factories import add_event, add_ticket_type, queue, request
+from tests.support.factories import add_event, add_ticket_type, queue, request, run
 from tests.support.gateways import running_gateway
 from tests.support.waiting import eventually
 
@@ -173,22 +173,74 @@ def test_after_a_gateway_whose_clock_was_ahead_a_new_sign_in_is_valid(
 
 @pytest.mark.parametrize("change", ["password", "lock"])
 def test_a_database_whose_clock_is_ahead_voids_no_new_sign_in(
-    engine: Engine, database: connection, monkeypatch: pytest.MonkeyPatch, change: str
+    cutoff: Callable[[str, int], int], change: str
 ) -> None:
+    assert cutoff(change, -3_600) <= time() - 3_600 + CLOCK_SKEW_SECONDS
+
+
+@pytest.fixture
+def account_id(engine: Engine) -> int:
     account = store.add_account(engine, new_name(), None, HASHER.hash(PASSWORD))
     assert account is not None
-    here = int(time()) - 3_600
-    monkeypatch.setattr("time.time", lambda: here)
-    if change == "lock":
-        store.lock(engine, account.id)
-        store.unlock(engine, account.id)
-    else:
-        login = store.find_login_of(engine, account.id)
-        assert login is not None
-        assert store.change_password(engine, login, HASHER.hash(NEW_PASSWORD))
-    with database.cursor() as cursor:
-        cursor.execute("SELECT valid_from FROM token_cutoffs WHERE user_id = %s", [account.id])
-        assert cursor.fetchone() == (here + CLOCK_SKEW_SECONDS,)
+    return account.id
+
+
+@pytest.fixture
+def cutoff(engine: Engine, database: connection, account_id: int) -> Callable[[str, int], int]:
+    """After that change, made by a gateway whose clock is so many seconds ahead."""
+
+    def change(what: str, ahead: int) -> int:
+        with pytest.MonkeyPatch.context() as patched:
+            here = time() + ahead
+            patched.setattr("time.time", lambda: here)
+            if what == "lock":
+                store.lock(engine, account_id)
+                store.unlock(engine, account_id)
+            else:
+                login = store.find_login_of(engine, account_id)
+                assert login is not None
+                assert store.change_password(engine, login, HASHER.hash(NEW_PASSWORD))
+        with database.cursor() as cursor:
+            cursor.execute("SELECT valid_from FROM token_cutoffs WHERE user_id = %s", [account_id])
+            (valid_from,) = cursor.fetchone() or ()
+        assert isinstance(valid_from, int)
+        return valid_from
+
+    return change
+
+
+@pytest.mark.parametrize("what", ["password", "lock"])
+@pytest.mark.parametrize(("ahead", "issued"), [(-1, 5), (-10, 2), (-120, -60), (8, 8)])
+def test_every_token_ends_however_far_behind_the_clock_is_where_it_ends(
+    database: connection,
+    account_id: int,
+    cutoff: Callable[[str, int], int],
+    what: str,
+    ahead: int,
+    issued: int,
+) -> None:
+    issued_at = int(time()) + issued
+    add_refresh_token(database, account_id, issued_at)
+    assert cutoff(what, ahead) > issued_at
+
+
+def test_a_second_change_brings_no_token_back(
+    database: connection, account_id: int, cutoff: Callable[[str, int], int]
+) -> None:
+    add_refresh_token(database, account_id, int(time()) + 8)
+    first = cutoff("password", 8)
+    assert cutoff("password", 0) >= first
+
+
+def test_after_a_lock_no_token_of_a_trusted_issuer_comes_back(
+    engine: Engine, database: connection, account_id: int, cutoff: Callable[[str, int], int]
+) -> None:
+    run(
+        engine,
+        f"UPDATE users SET issuer = 'https://a.example', subject = '{account_id}'"
+        f" WHERE id = {account_id}",
+    )
+    assert cutoff("lock", -120) > time() - 2
 
 
 def test_a_sign_in_that_has_expired_by_a_clock_that_is_ahead_ends_too(

@@ -31,6 +31,7 @@ from tests.support.gateways import authorization, running_gateway
 
 # Nothing grows back while a test runs.
 RATE = Rate(burst=3, per_second=0.001)
+KEY_OF_ANA = f"eventify:rate:test:3:{RATE.interval}:ana"
 NOWHERE = "redis://127.0.0.1:1/0"
 
 
@@ -90,15 +91,22 @@ def test_a_token_that_was_given_back_can_be_drawn_again(
 def test_what_nobody_can_read_is_a_full_bucket(
     settings: Settings, redis_client: redis.Redis
 ) -> None:
-    redis_client.set("eventify:rate:test:ana", b"\xff what?")
+    redis_client.set(KEY_OF_ANA, b"\xff what?")
     with limiter(settings) as limits:
         assert limits.draw(["ana"]) == [Draw(2)]
+
+
+def test_processes_of_different_rates_open_no_limit(settings: Settings) -> None:
+    """As while a limit is being changed, one process after another."""
+    with limiter(settings) as limits, limiter(settings, Rate(6, 2)) as larger:
+        draws = [each.draw(["ana"])[0] for _ in range(20) for each in (limits, larger)]
+    assert given_tokens(draws).count(True) <= RATE.burst + 6 + 2
 
 
 def test_a_clock_that_was_set_back_empties_no_bucket(
     settings: Settings, redis_client: redis.Redis
 ) -> None:
-    key, two_days = "eventify:rate:test:ana", 2 * 86_400
+    key, two_days = KEY_OF_ANA, 2 * 86_400
     seconds, _ = redis_client.time()
     redis_client.set(key, (seconds + two_days) * MICROSECONDS, ex=two_days)
     with limiter(settings) as limits:
