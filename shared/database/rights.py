@@ -163,7 +163,8 @@ GIVES_RIGHTS = """
 SCHEMA = "(SELECT relnamespace FROM pg_class WHERE oid = to_regclass('alembic_version'))"
 # The roles and their members, also by a group. The tables' owner may be one, for SET ROLE with one
 # login for everything, and others its members. It owns most tables: who was given one does not.
-# Who is a member of READER alone may be a person, who has more to read than sales.
+# Who is a member of READER alone may be a person, who has more to read than sales, but through a
+# view writes as its owner.
 OURS = f"""
 WITH RECURSIVE members AS (
     SELECT oid, rolname, rolname <> '{READER}' AS is_service FROM pg_roles
@@ -178,12 +179,18 @@ WITH RECURSIVE members AS (
     SELECT oid, rolname, bool_or(is_service) AS is_service FROM members GROUP BY 1, 2
 )
 """
+# Whether a relation is ours, or what a table of ours owns: `{oid}` is its own.
+IS_OURS = """
+(relname = ANY(:tables) OR (relkind = 'S' AND NOT EXISTS (
+    SELECT FROM pg_depend d JOIN pg_class t ON t.oid = d.refobjid
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+        AND d.deptype IN ('a', 'i') AND d.objid = {oid} AND t.relname <> ALL(:tables))))
+"""
 # Includes the logins that are members, and PUBLIC. Others may have SELECT. Before version 15
 # everybody may CREATE in "public".
 READ_GRANTED = rf"""
 {OURS}, granted AS (
-    SELECT c.relname::text, '' AS attname, c.relowner,
-           relname = ANY(:tables) OR relkind = 'S' AS is_ours, a.*
+    SELECT c.relname::text, '' AS attname, c.relowner, {IS_OURS.format(oid="c.oid")} AS is_ours, a.*
     FROM pg_class c, aclexplode(c.relacl) a
     WHERE c.relnamespace = {SCHEMA}
     UNION ALL
@@ -207,7 +214,7 @@ READ_GRANTED = rf"""
 SELECT coalesce(ours.rolname, 'PUBLIC'), relname, attname, privilege_type
 FROM granted LEFT JOIN ours ON ours.oid = grantee
 WHERE grantee IS DISTINCT FROM relowner
-  AND (is_service OR (ours.oid IS NOT NULL AND is_ours)
+  AND (is_service OR (ours.oid IS NOT NULL AND (is_ours OR privilege_type <> 'SELECT'))
        OR (grantee = 0 AND privilege_type <> 'SELECT'))
 """
 # From 15 on. They are the cluster's: what everybody may set is of concern if it disables guards.
@@ -227,7 +234,7 @@ SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = {SCHEMA}
 READ_POWERFUL = text(f"""
 {OURS}, owned AS (
     SELECT relname::text AS name, relowner AS owner,
-           relname = ANY(:tables) OR relkind = 'S' AS is_ours
+           {IS_OURS.format(oid="pg_class.oid")} AS is_ours
     FROM pg_class WHERE relnamespace = {SCHEMA} AND relkind NOT IN ('i', 'I')
     UNION ALL
     SELECT oid::regprocedure::text, proowner, true FROM pg_proc
@@ -252,7 +259,7 @@ UNION
 SELECT rolname, 'owns ' || name FROM owned JOIN ours ON ours.oid = owner
 WHERE is_service OR is_ours
 """)
-# PostgreSQL's own roles that read no rows.
+# PostgreSQL's own roles that read no tables. Statistics have the values of running statements.
 OF_MONITORING = ["pg_monitor", "pg_read_all_settings", "pg_read_all_stats", "pg_stat_scan_tables"]
 OF_OURS = {"roles": list(ROLES), "tables": list(RIGHTS)}
 READ_VERSION = text("SELECT current_setting('server_version_num')::int")

@@ -20,6 +20,8 @@ from shared.config.settings import Settings
 from shared.observability.logging import get_logger
 
 IN_FORCE = "SELECT lower(name), setting FROM pg_settings WHERE lower(name) = ANY(%s)"
+# Of our role in our database.
+KEPT = "SELECT lower(name) FROM pg_settings WHERE source = 'database user'"
 KEEP = "ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = {value}"
 # Since PostgreSQL 17.
 WITHOUT_TRANSACTION_TIMEOUT = """
@@ -101,19 +103,24 @@ def open_plainly(database_url: str, limit_seconds: int) -> connection:
 def keep_in_role(settings: Settings) -> None:
     """Store them as settings of our role in our database.
 
-    The session used here is terminated, so that a pooler does not reuse it without them.
+    Also those that are in force already: else the server's own, at a reload, would be. The session
+    used here is terminated, so that a pooler does not reuse it without them.
 
     Raises:
         psycopg2.Error: the database is unavailable, or the role lacks the right.
     """
     opened = open_plainly(settings.database_url, settings.database_connect_timeout_seconds)
     with closing(opened) as plain, plain.cursor() as cursor:
-        absent = missing(plain, session_settings(settings))
-        if not absent:
+        wanted = session_settings(settings)
+        absent = missing(plain, wanted)
+        cursor.execute(KEPT)
+        kept = {name for (name,) in cursor.fetchall()} - absent.keys()
+        if kept >= wanted.keys():
             return
         cursor.execute("SELECT current_database()")  # a pooler may have another name for it
         database = sql.Identifier(*(cursor.fetchone() or ()))
-        for name, value in absent.items():
+        for name in wanted.keys() - kept:
+            value = wanted[name]
             parts = {"name": sql.Identifier(name), "value": sql.Literal(value)}
             cursor.execute(sql.SQL(KEEP).format(database=database, **parts))
         plain.commit()

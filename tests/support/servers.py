@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -240,6 +240,25 @@ def run_admin(server_url: str, statement: str, database: str = "postgres") -> No
             cursor.execute(statement)
     finally:
         connection.close()
+
+
+@contextmanager
+def server_setting(server_url: str, name: str, value: str) -> Iterator[None]:
+    """The server has it until the end of the block; sessions that are open take it, too."""
+    with closing(admin_connection(server_url)) as admin, admin.cursor() as cursor:
+
+        def is_reloaded() -> None:
+            cursor.execute(f"SHOW {name}")
+            assert cursor.fetchone() == (value,)
+
+        cursor.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+        cursor.execute("SELECT pg_reload_conf()")
+        try:
+            eventually(is_reloaded)
+            yield
+        finally:
+            cursor.execute(f"ALTER SYSTEM RESET {name}")
+            cursor.execute("SELECT pg_reload_conf()")
 
 
 def with_database(server_url: str, name: str) -> str:

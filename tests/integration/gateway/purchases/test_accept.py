@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -55,7 +54,7 @@ from tests.support.factories import (
     tamper,
 )
 from tests.support.plans import flush_statistics, rows_read, scans
-from tests.support.servers import admin_connection
+from tests.support.servers import server_setting
 from tests.support.waiting import eventually, until_sessions_wait
 
 NOW = datetime.now(UTC)
@@ -365,24 +364,12 @@ def test_settings_of_the_server_that_are_reloaded_change_no_open_session(
     user, ticket_type = add_user(engine), add_ticket_type(engine, 5)
     moment = "SELECT '2026-12-01 12:00:00.123456Z'::timestamptz::text, 1764590400.123456::float8"
     before = rows(engine, moment)
-    with closing(admin_connection(postgres_url)) as other, other.cursor() as cursor:
-
-        def is_reloaded() -> None:
-            cursor.execute(f"SHOW {setting}")
-            assert cursor.fetchone() == (value,)
-
-        cursor.execute(f"ALTER SYSTEM SET {setting} = '{value}'")
-        cursor.execute("SELECT pg_reload_conf()")
-        try:
-            eventually(is_reloaded)
-            assert rows(engine, moment) == before
-            (verdict,) = accept(engine, [request(user, ticket_type)])
-            assert isinstance(verdict, Accepted)
-            drain(engine, [event_of(engine, ticket_type)], settings, ignore)
-            report = audit(engine, settings)
-        finally:
-            cursor.execute(f"ALTER SYSTEM RESET {setting}")
-            cursor.execute("SELECT pg_reload_conf()")
+    with server_setting(postgres_url, setting, value):
+        assert rows(engine, moment) == before
+        (verdict,) = accept(engine, [request(user, ticket_type)])
+        assert isinstance(verdict, Accepted)
+        drain(engine, [event_of(engine, ticket_type)], settings, ignore)
+        report = audit(engine, settings)
     assert (report.ok, report.queued) == (True, 0)
 
 

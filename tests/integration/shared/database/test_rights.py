@@ -642,7 +642,7 @@ def reporter(engine: Engine, postgres_url: str) -> Iterator[str]:
     login = f"{engine.url.database}_reporter"
     run_admin(postgres_url, f"CREATE ROLE {login} LOGIN IN ROLE {READER}, pg_monitor")
     run(engine, "CREATE VIEW sales_report AS SELECT event_id, count(*) FROM ledger GROUP BY 1")
-    run(engine, "CREATE TABLE notes (note text)")
+    run(engine, "CREATE TABLE notes (id bigint GENERATED ALWAYS AS IDENTITY, note text)")
     run(engine, f"ALTER TABLE notes OWNER TO {login}")
     run(engine, f"GRANT SELECT ON sales_report TO {login}, {READER}")
     yield login
@@ -662,6 +662,7 @@ def test_who_reports_may_have_relations_of_his_own(engine: Engine, reporter: str
         ("GRANT SELECT ON webhook_secrets TO {}", "{} has SELECT on webhook_secrets"),
         ("GRANT INSERT (kind) ON ledger TO {}", "{} has INSERT (kind) on ledger"),
         ("GRANT UPDATE ON SEQUENCE events_id_seq TO {}", "{} has UPDATE on events_id_seq"),
+        ("GRANT DELETE ON sales_report TO {}", "{} has DELETE on sales_report"),
         ("GRANT pg_read_all_data TO {}", "{} is a member of pg_read_all_data"),
         (f"GRANT {SENDER} TO {{}}", "{} has SELECT on sales_report"),
     ],

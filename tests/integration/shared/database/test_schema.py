@@ -25,7 +25,7 @@ from shared.errors import ConfigurationError
 from tests.support.factories import add_users, event_of, ignore, rows, run, scalar, tamper
 from tests.support.former_sales import add_former_ticket_type, former_accept, former_drain
 from tests.support.postgres_version import needs_postgres
-from tests.support.servers import run_admin
+from tests.support.servers import run_admin, server_setting
 from tests.support.waiting import eventually, until_sessions_wait
 
 
@@ -160,14 +160,9 @@ def test_an_autovacuum_gives_way_to_a_migration(empty_engine: Engine, postgres_u
             empty_engine, "SELECT FROM pg_stat_progress_vacuum WHERE datname = current_database()"
         )
 
-    run_admin(postgres_url, "ALTER SYSTEM SET autovacuum_naptime = '1s'")
-    run_admin(postgres_url, "SELECT pg_reload_conf()")
-    try:
+    with server_setting(postgres_url, "autovacuum_naptime", "1s"):
         eventually(vacuums)
         migrate(empty_engine)
-    finally:
-        run_admin(postgres_url, "ALTER SYSTEM RESET autovacuum_naptime")
-        run_admin(postgres_url, "SELECT pg_reload_conf()")
 
 
 @pytest.mark.parametrize("locks", SALES_LOCKS)
