@@ -721,7 +721,7 @@ def test_a_page_whose_script_is_lost_offers_to_load_it_again(
         sale.page if is_event else "/",
         visitors.visitor(width=360, reduced_motion="reduce"),
     )
-    page.route("**/storefront/words.js", lambda route: route.abort("connectionreset"))
+    page.route("**/storefront/polling.js", lambda route: route.abort("connectionreset"))
     page.goto(path)
     again = page.get_by_role("link", name="Load it again")
     page.wait_for_timeout(1_000)

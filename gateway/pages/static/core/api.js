@@ -56,7 +56,7 @@ export async function request(method, path, options = {}) {
   const { status, headers } = response;
   const body = await parsed(response, own.signal);
   if (body === null && ![204, 304].includes(status)) throw new ApiError({ code: "unavailable" });
-  if (typeof body?.now === "string") clock.observe(body.now);
+  clock.observe(body?.now);
   return { status, headers, body };
 }
 
@@ -66,7 +66,7 @@ export async function request(method, path, options = {}) {
  *
  * @returns {Promise<Response>} of a success, or 304
  */
-export async function open(method, path, options = {}) {
+export async function open(method, path, options) {
   const token = options.auth === false ? null : authentication.token();
   let response = await send(method, path, options, token);
   if (response.status === 401 && token !== null) {
@@ -84,8 +84,8 @@ export async function open(method, path, options = {}) {
 async function send(method, path, { body, key, headers, signal, keepalive }, token) {
   const sent = new Headers({ Accept: "application/json", ...headers });
   if (token !== null) sent.set("Authorization", `Bearer ${token}`);
-  if (key !== undefined) sent.set("Idempotency-Key", key);
-  if (body !== undefined) sent.set("Content-Type", "application/json");
+  if (key) sent.set("Idempotency-Key", key);
+  if (body) sent.set("Content-Type", "application/json");
   try {
     const init = { method, keepalive, headers: sent, body: body && JSON.stringify(body), signal };
     const response = await fetch(new URL(path, root), init);

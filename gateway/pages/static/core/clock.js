@@ -12,8 +12,8 @@ const SLEPT_MS = 1_000;
 const ROUGH_MS = 2_000;
 
 class Clock {
-  // The server's time minus `performance.now()`; null until something is observed.
-  #offset = null;
+  // The server's time minus `performance.now()`, once something is observed.
+  #offset = -Infinity;
   #isRough = true;
   // `Date.now()` minus `performance.now()`, when something was last observed.
   #ownOffset = 0;
@@ -23,18 +23,18 @@ class Clock {
 
   /** Milliseconds since 1970 by the server's clock; by this machine's until a first response. */
   now() {
-    if (this.#offset === null) return Date.now();
+    if (this.#offset === -Infinity) return Date.now();
     return performance.now() + this.#offset + Math.max(this.#slept(), 0);
   }
 
-  /** @param {string} stamp - just received, in a body, or as its `Date` header: `isRough` */
+  /** @param {?string} stamp - just received, in a body, or as its `Date` header: `isRough` */
   observe(stamp, isRough = false) {
     const offset = Date.parse(stamp) - performance.now();
     if (Number.isNaN(offset)) return;
     if (isRough) this.#date = offset;
     if (isRough && !this.#isRough) return this.#judge();
-    const before = isRough === this.#isRough ? this.#offset : null;
-    this.#offset = Math.max(offset, before ?? -Infinity);
+    const before = isRough === this.#isRough ? this.#offset : -Infinity;
+    this.#offset = Math.max(offset, before);
     this.#isRough = isRough;
     this.#ownOffset = ownOffset();
     this.#dateThen = this.#date;

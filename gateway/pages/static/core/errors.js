@@ -55,11 +55,10 @@ const EXPLANATIONS = {
 };
 
 /**
- * @param {import("./api.js").ApiError | string} error - or its code
+ * @param {{code?: string}} error - an ApiError, or any other: then it is a fault of ours
  * @returns {{title: string, next: string}}
  */
-export function explain(error) {
-  const code = typeof error === "string" ? error : error.code;
+export function explain({ code }) {
   const [title, next] = EXPLANATIONS[code] ?? EXPLANATIONS.server_error;
   return { title, next };
 }

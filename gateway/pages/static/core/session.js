@@ -36,16 +36,16 @@ class Session extends EventTarget {
   }
 
   /** @throws {ApiError} */
-  async signIn(username, password) {
-    await inTurn(async () => {
+  signIn(username, password) {
+    return inTurn(async () => {
       const body = { username, password };
       this.#set((await request("POST", "session/", { body, auth: false })).body);
     });
   }
 
   /** @throws {ApiError} - then the session is still there */
-  async signOut() {
-    await inTurn(async () => {
+  signOut() {
+    return inTurn(async () => {
       await request("DELETE", "session/", { auth: false, keepalive: true });
       this.#set(null);
     });
@@ -76,7 +76,7 @@ class Session extends EventTarget {
     this.#access = answer?.access ?? null;
     this.user = answer?.user ?? null;
     this.isUnknown = false;
-    remember(this.user);
+    store(SIGNED_IN, this.user?.id);
     if (before !== this.user?.id) this.dispatchEvent(new Event("change"));
   }
 }
@@ -97,12 +97,13 @@ async function inTurn(work) {
   }
 }
 
-function remember(user) {
+/** In the local storage, as JSON; nothing forgets what was there. */
+export function store(name, value) {
   try {
-    if (user) localStorage.setItem(SIGNED_IN, user.id);
-    else localStorage.removeItem(SIGNED_IN);
+    if (value) localStorage.setItem(name, JSON.stringify(value));
+    else localStorage.removeItem(name);
   } catch {
-    // A browser that stores nothing asks the server each time.
+    // A browser that stores nothing.
   }
 }
 
@@ -110,6 +111,7 @@ function remembered() {
   try {
     return localStorage.getItem(SIGNED_IN) !== null;
   } catch {
+    // It asks the server each time.
     return true;
   }
 }

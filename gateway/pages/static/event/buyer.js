@@ -7,11 +7,11 @@
 import { newKey, request, root } from "../core/api.js";
 import { clock } from "../core/clock.js";
 import { connect } from "../core/event-stream.js";
+import { store } from "../core/session.js";
 import { pause, retrySeconds } from "../storefront/polling.js";
 import { moved } from "./rules.js";
 
 const PURCHASES = "api/ticket-purchases/";
-const WAIT_SECONDS = 20;
 // A press from so long ago is not sent without asking.
 const OLD_MS = 600_000;
 const NONE = { phase: "none", purchase: null, place: null, trouble: null, error: null };
@@ -45,12 +45,12 @@ export class Buyer extends EventTarget {
   /**
    * Goes on with what the user pressed for; null: signed out.
    *
-   * @param {boolean} asks - before an attempt is sent, however recent
+   * @param {boolean} goesOn - or asks before an attempt is sent, however recent
    */
-  resume(user, asks) {
+  resume(user, goesOn) {
     this.#name = user && `eventify purchase ${new URL(root).pathname} ${this.event} ${user.id}`;
     const attempt = stored(this.#name);
-    this.#take(attempt && { ...attempt, at: asks ? 0 : attempt.at });
+    this.#take(attempt && { ...attempt, at: goesOn ? attempt.at : 0 });
   }
 
   /**
@@ -108,7 +108,7 @@ export class Buyer extends EventTarget {
     this.#set({ ...NONE, phase, purchase: attempt.body });
     if (phase === "unsure") return;
     try {
-      await (attempt.id ? this.#read("", signal) : this.#send(attempt, signal));
+      await (attempt.id ? this.#read("", { signal }) : this.#send(attempt, signal));
       await this.#follow(signal);
       await this.#watch(signal);
     } catch (error) {
@@ -121,9 +121,10 @@ export class Buyer extends EventTarget {
   }
 
   async #send({ key, body }, signal) {
-    const options = { key: `"${key}"`, body, headers: { Prefer: "wait=1" }, timeoutMs: 15_000 };
+    const headers = { Prefer: "wait=1" };
+    const options = { key: `"${key}"`, body, headers, timeoutMs: 15_000, signal };
     try {
-      this.#learn((await this.#ask("POST", PURCHASES, options, signal)).body);
+      this.#learn((await this.#ask("POST", PURCHASES, options)).body);
     } catch (error) {
       if (!error.body?.id) throw error;
       this.#learn({ ...error.body, ...body, status: "rejected", reason: error.code });
@@ -151,7 +152,7 @@ export class Buyer extends EventTarget {
       const retryAfter = Math.max(refusal.retryAfter ?? 0, part);
       await pause(retrySeconds({ ...refusal, retryAfter }, Math.min(refused, 3)));
       // It says why, too.
-      await this.#read("?wait=5", signal);
+      await this.#read("?wait=5", { signal });
     }
   }
 
@@ -159,26 +160,26 @@ export class Buyer extends EventTarget {
   async #watch(signal) {
     for (let etag = null; this.state.phase === "held"; ) {
       const began = performance.now();
-      const { headers } = await this.#read(`?wait=${WAIT_SECONDS}`, signal, etag);
+      const known = etag && { "If-None-Match": etag };
+      const { headers } = await this.#read("?wait=20", { headers: known, signal });
       // The server did not wait: too many do.
       if (etag !== null && performance.now() - began < 1_000) await pause(2);
       etag = headers.get("ETag");
     }
   }
 
-  async #read(query, signal, etag = null) {
-    const headers = etag && { "If-None-Match": etag };
-    const path = `${PURCHASES}${this.#attempt.id}/${query}`;
-    const answer = await this.#ask("GET", path, { headers }, signal);
+  async #read(query, options) {
+    const answer = await this.#ask("GET", `${PURCHASES}${this.#attempt.id}/${query}`, options);
     if (answer.body) this.#learn(answer.body);
     return answer;
   }
 
   /** Tries again for as long as that may help, and says so. */
-  async #ask(method, path, options, signal) {
+  async #ask(method, path, options) {
+    const { signal } = options;
     for (let failures = 0; ; failures += 1) {
       try {
-        const answer = await request(method, path, { ...options, signal });
+        const answer = await request(method, path, options);
         this.#set({ trouble: null });
         return answer;
       } catch (error) {
@@ -202,7 +203,7 @@ export class Buyer extends EventTarget {
 
   #keep(attempt) {
     this.#attempt = attempt;
-    store(this.#name, attempt);
+    if (this.#name) store(this.#name, attempt);
   }
 
   #set(changes) {
@@ -229,14 +230,5 @@ function stored(name) {
     return name && JSON.parse(localStorage.getItem(name));
   } catch {
     return null;
-  }
-}
-
-function store(name, attempt) {
-  try {
-    if (attempt !== null) localStorage.setItem(name, JSON.stringify(attempt));
-    else if (name !== null) localStorage.removeItem(name);
-  } catch {
-    // As above.
   }
 }

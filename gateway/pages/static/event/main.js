@@ -45,7 +45,8 @@ const acts = {
   },
   step({ value, dataset }) {
     cart = mended(cart, sale);
-    cart.set(Number(value), (cart.get(Number(value)) ?? 0) + Number(dataset.by));
+    const type = Number(value);
+    cart.set(type, (cart.get(type) ?? 0) + Number(dataset.by));
     show();
   },
 };
@@ -71,9 +72,8 @@ function refuse(error) {
 }
 
 async function buy() {
-  const { items, obstacle } = order(mended(cart, sale), sale, clock.now());
-  if (!items.length || obstacle !== null) return;
-  if (await signIn("Sign in or register to buy tickets.")) buyer.buy(items);
+  const { items, canBuy } = order(mended(cart, sale), sale, clock.now());
+  if (canBuy && (await signIn("Sign in or register to buy tickets."))) buyer.buy(items);
 }
 
 function learn(latest) {
@@ -102,9 +102,9 @@ function show() {
   const ordered = order(possible, sale, now);
   const button = $("#buy");
   const wasDisabled = button.ariaDisabled === "true";
-  button.ariaDisabled = !ordered.items.length || ordered.obstacle !== null;
+  button.ariaDisabled = !ordered.canBuy;
   // A refusal for what is over. Nobody pressed, so the focus stays.
-  if (wasDisabled && button.ariaDisabled === "false" && /^sale_/.test(state.error?.code)) {
+  if (wasDisabled && ordered.canBuy && /^sale_/.test(state.error?.code)) {
     shown = null;
     return buyer.acknowledge();
   }
@@ -166,10 +166,10 @@ $("#cart").addEventListener("submit", (submitted) => {
 buyer.addEventListener("change", show);
 session.addEventListener("change", () => {
   if (!session.user && !leaves && buyer.state.phase !== "none") signIn("Sign in to go on.", true);
-  buyer.resume(session.user, !goesOn);
+  buyer.resume(session.user, goesOn);
   leaves = null;
   if (sale) listTickets();
 });
 poll(`api/sales/${event}/`, learn, fail);
-everySecond(() => clock.now(), show);
+everySecond(show);
 start();

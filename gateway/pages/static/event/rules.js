@@ -14,13 +14,13 @@ export function saleState({ ticket_types }, now) {
   const states = ticket_types.map((type) => stateAt(type, now));
   const state = BEST_FIRST.find((each) => states.includes(each)) ?? "closed";
   if (state !== "not_open") return { state, opens: null };
-  const opening = ticket_types.filter((_, index) => states[index] === state);
+  const opening = ticket_types.filter((type) => type.state === state);
   return { state, opens: Math.min(...opening.map((type) => Date.parse(type.sales_start))) };
 }
 
 /** Whether it may be put into the cart: also before the sale opens, and while it is paused. */
 export function isChoosable({ state }) {
-  return state === "on_sale" || state === "not_open" || state === "paused";
+  return ["on_sale", "not_open", "paused"].includes(state);
 }
 
 /** How many of `type` the cart may have. @param {Map<number, number>} cart - quantities by type */
@@ -43,17 +43,15 @@ export function mended(cart, sale) {
   return kept;
 }
 
-/** What is in the cart; `obstacle`: the state of a type that cannot be bought now, or null. */
+/** What is in the cart; `obstacle`: the state of a type that cannot be bought now. */
 export function order(cart, { ticket_types }, now) {
   const types = ticket_types.filter(({ id }) => cart.has(id));
   const items = types.map(({ id }) => ({ ticket_type: id, quantity: cart.get(id) }));
-  const states = types.map((type) => stateAt(type, now));
-  return {
-    items,
-    count: items.reduce((sum, { quantity }) => sum + quantity, 0),
-    total: total(types.map(({ id, price }) => [price, cart.get(id)])),
-    obstacle: states.find((state) => state !== "on_sale") ?? null,
-  };
+  const lines = types.map(({ id, price }) => [price, cart.get(id)]);
+  const count = items.reduce((sum, { quantity }) => sum + quantity, 0);
+  const obstacle = types.map((type) => stateAt(type, now)).find((state) => state !== "on_sale");
+  const canBuy = count > 0 && !obstacle;
+  return { items, count, total: total(lines), obstacle, canBuy };
 }
 
 /** A decimal, exact. @param {[string, number][]} lines - unit price and quantity */

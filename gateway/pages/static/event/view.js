@@ -1,8 +1,7 @@
 /** Puts into the page what the rules and words say. */
 
 import { $, clone, el, fill } from "../core/dom.js";
-import { money, number } from "../core/format.js";
-import { stateWords } from "../storefront/words.js";
+import { money, number, stateWords } from "../core/format.js";
 import { isChoosable, most, paymentAddress, saleState, stateAt } from "./rules.js";
 import { nameOf } from "./words.js";
 
@@ -66,7 +65,7 @@ export function showPhase({ phase, purchase }, sale) {
 export function showPayment({ purchase }, { payment_url: address }) {
   const pay = $("#pay");
   pay.hidden = !address;
-  $("#pay-elsewhere").hidden = !!address;
+  $("#pay-elsewhere").hidden = !pay.hidden;
   if (purchase?.id && address) pay.href = paymentAddress(address, purchase.id);
 }
 

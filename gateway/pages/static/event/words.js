@@ -1,8 +1,7 @@
 /** What the page of an event says, by its parts: `data-part` in the HTML. */
 
 import { explain } from "../core/errors.js";
-import { dateTime, duration, money, number } from "../core/format.js";
-import { stateWords, timeLeft } from "../storefront/words.js";
+import { dateTime, duration, money, number, stateWords, timeLeft } from "../core/format.js";
 import { order, saleState, whatWasLeft } from "./rules.js";
 
 const EXACT_POSITIONS = 1_000;
@@ -46,7 +45,7 @@ export function orderWords({ count, total, obstacle }, currency) {
 
 /** @param {object} state - of the Buyer */
 export function purchaseWords({ phase, purchase, place, trouble, error }, sale, now) {
-  const why = purchase?.reason && explain(purchase.reason);
+  const why = purchase?.reason && explain({ code: purchase.reason });
   const left = purchase?.short && order(whatWasLeft(purchase), sale, now).count;
   return {
     place: place && placeWords(place),
@@ -72,7 +71,7 @@ export function refusal(error) {
   return [title, ...Object.values(error.errors ?? {}).flat(), advice].join(" ");
 }
 
-export function placeWords({ ahead }) {
+function placeWords({ ahead }) {
   if (ahead === 0) return "You are next";
   return ahead <= EXACT_POSITIONS ? number(ahead) : `About ${number(rounded(ahead, 2))}`;
 }

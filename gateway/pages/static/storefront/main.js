@@ -2,9 +2,8 @@
 
 import { clock } from "../core/clock.js";
 import { $, clone, fill } from "../core/dom.js";
-import { dateTime } from "../core/format.js";
+import { dateTime, stateWords, timeLeft } from "../core/format.js";
 import { everySecond, poll } from "./polling.js";
-import { stateWords, timeLeft } from "./words.js";
 
 $("#late").remove();
 const [list, empty, problem] = [$("#list"), $("#empty"), $("#problem")];
@@ -57,4 +56,4 @@ poll("api/sales/", show, () => {
   if (sales.length > 0) fill(problem, "The server cannot be reached. This list may be old.");
   else fill(empty, "The server cannot be reached. We keep trying.");
 });
-everySecond(() => clock.now(), countDown);
+everySecond(countDown);

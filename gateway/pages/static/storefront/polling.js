@@ -1,6 +1,7 @@
 /** Asking again and again: never in step with other pages, never while nobody looks. */
 
 import { ApiError, request } from "../core/api.js";
+import { clock } from "../core/clock.js";
 
 const MAX_SECONDS = 30;
 // Of a document that is wanted each second.
@@ -19,27 +20,25 @@ export async function poll(path, seen, failed) {
   let etag = null;
   for (let failures = 0; ; ) {
     while (document.hidden) await pause(60);
-    let seconds;
     try {
       const headers = etag && { "If-None-Match": etag };
       const answer = await request("GET", path, { auth: false, headers, timeoutMs: TIMEOUT_MS });
       if (answer.status !== 304) [known, etag] = [answer.body, answer.headers.get("ETag")];
       failures = 0;
-      seconds = seen(known);
+      await pause(seen(known));
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       failed(error, failures);
-      seconds = retrySeconds(error, failures);
+      await pause(retrySeconds(error, failures));
       failures += 1;
     }
-    await pause(seconds);
   }
 }
 
 /** Before the next try after an error, which may say how long at most: `retryMax`. */
-export function retrySeconds({ retryAfter, retryMax }, failures) {
+export function retrySeconds({ retryAfter, retryMax = Infinity }, failures) {
   const seconds = Math.max(retryAfter ?? 0, Math.min(2 ** failures, MAX_SECONDS));
-  return Math.min(seconds, retryMax ?? seconds);
+  return Math.min(seconds, retryMax);
 }
 
 /**
@@ -56,8 +55,8 @@ export function pause(seconds) {
   return early.finally(() => over.abort());
 }
 
-/** Calls at each full second of `now()`, and once now. */
-export function everySecond(now, act) {
+/** Calls at each full second of the server's clock, and once now. */
+export function everySecond(act) {
   act();
-  setTimeout(() => everySecond(now, act), 1_000 - (now() % 1_000));
+  setTimeout(() => everySecond(act), 1_000 - (clock.now() % 1_000));
 }
