@@ -46,6 +46,8 @@ SHARE_A_SYSTEM = (
     ("tests/system/test_metrics.py", "tests/system/test_logs.py"),
     ("tests/browser/",),
     ("tests/sdk/",),
+    # In two halves: together they would take longer than all other tests of theirs.
+    ("tests/deep/browser/test_console", "tests/deep/browser/test_core_modules.py"),
     ("tests/deep/browser/",),
     ("tests/deep/clients/",),
     ("tests/deep/model/",),
