@@ -53,8 +53,8 @@ class Batcher(Generic[Item, Answer]):
     Args:
         name: of its threads.
         work: blocking; returns one answer for each item, in order. An answer that is an exception
-            is raised for that item alone; an exception raised is raised for all, and
-            logged unless it is `Unavailable`.
+            is raised for that item alone; an exception raised is raised for all, and logged unless
+            it is `Unavailable`.
         batch_rows: the most items of a call.
         threads: calls at the same time.
         pending_max_rows: items that may wait for a thread; beyond, `submit` raises.

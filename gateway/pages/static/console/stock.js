@@ -1,17 +1,10 @@
 /** How a sale stands, in little: the badge of its state and the bar of its tickets. */
 
 import { el } from "../core/dom.js";
-import { number } from "../core/format.js";
+import { SALE_STATES, number } from "../core/format.js";
 
-/** The first that any ticket type has is the state of its event. */
-const STATES = {
-  on_sale: "On sale",
-  all_held: "All on hold",
-  paused: "Paused",
-  not_open: "Not open yet",
-  sold_out: "Sold out",
-  closed: "Closed",
-};
+/** As buyers read them, but for what has ended: the organiser may open it again. */
+const STATES = { ...SALE_STATES, closed: "Closed" };
 
 /** @returns {[string, string]} code and words */
 export function stateOfEvent(ticketTypes) {

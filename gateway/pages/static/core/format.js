@@ -48,7 +48,8 @@ function inUnit(count, unit) {
   return count.toLocaleString(document.documentElement.lang, style);
 }
 
-const STATES = {
+/** In this order: the first that any ticket type has is the state of its event. */
+export const SALE_STATES = {
   on_sale: "On sale",
   all_held: "All on hold",
   paused: "Paused",
@@ -58,5 +59,5 @@ const STATES = {
 };
 
 export function stateWords(state) {
-  return STATES[state] ?? state;
+  return SALE_STATES[state] ?? state;
 }
