@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
 
@@ -33,8 +33,8 @@ def periodic_deletion(settings: Settings, engine: Engine) -> Periodic:
             if total:
                 logger.info("expired_tokens_deleted", tokens=total)
             longest = max(settings.access_token_seconds, settings.refresh_token_seconds)
-            ended = int(time.time()) - longest - int(store.KEPT_AFTER_EXPIRY.total_seconds())
-            await asyncio.to_thread(store.delete_cutoffs, engine, ended)
+            age = timedelta(seconds=longest) + store.KEPT_AFTER_EXPIRY
+            await asyncio.to_thread(store.delete_cutoffs, engine, age)
         except Unavailable:
             pass  # was logged where it occurred; the next run starts over
 

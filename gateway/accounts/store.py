@@ -245,14 +245,17 @@ def open_sign_ins(engine: Engine, user_id: int) -> int:
     return count
 
 
-def delete_cutoffs(engine: Engine, before: int) -> None:
-    """Delete cutoffs before which no token was issued that is still valid.
+def delete_cutoffs(engine: Engine, age: timedelta) -> None:
+    """Delete cutoffs of this age: no token from before them is valid any more.
 
+    By the earlier of two clocks: while one is ahead, none goes that is needed once it is right.
     Those of a trusted issuer's users stay: it alone knows how long its tokens are valid.
     """
+    now = func.least(_database_second(), int(time.time()))
+    is_past = TokenCutoff.valid_from < now - int(age.total_seconds())
     of_issuer = exists().where(UserRow.id == TokenCutoff.user_id, UserRow.issuer.is_not(None))
     with connection_transaction(engine) as connection:
-        connection.execute(delete(TokenCutoff).where(TokenCutoff.valid_from < before, ~of_issuer))
+        connection.execute(delete(TokenCutoff).where(is_past, ~of_issuer))
 
 
 def start_family(

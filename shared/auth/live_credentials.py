@@ -227,7 +227,9 @@ class LiveCredentials:
         known = {} if changes.is_all else self._verifier.valid_from
         if not settings.trusted_issuers:  # they alone know how long their tokens are valid
             longest = max(settings.access_token_seconds, settings.refresh_token_seconds)
-            oldest = time.time() - longest
+            newest = max((at for at in changes.valid_from.values() if at is not None), default=0)
+            # While this host's clock is ahead, none is forgotten that is needed once it is right.
+            oldest = min(time.time(), newest) - longest
             known = {user_id: moment for user_id, moment in known.items() if moment >= oldest}
         read = {user: inf if at is None else at for user, at in changes.valid_from.items()}
         self._verifier.valid_from = {**known, **read}

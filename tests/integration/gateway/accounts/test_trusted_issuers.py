@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from threading import Barrier
 
 import httpx
@@ -178,8 +179,23 @@ def test_when_the_tokens_of_an_issuers_user_ended_is_kept(engine: Engine) -> Non
     (of_issuer,) = users_of_subjects(engine, [Subject("https://sso.example", "ada")])
     for user_id in (of_issuer, add_user(engine)):
         run(engine, "INSERT INTO token_cutoffs (user_id, valid_from) VALUES (:id, 7)", id=user_id)
-    delete_cutoffs(engine, 8)
+    delete_cutoffs(engine, timedelta(days=1))
     assert scalar(engine, "SELECT array_agg(user_id) FROM token_cutoffs") == [of_issuer]
+
+
+def test_a_gateway_whose_clock_is_ahead_deletes_no_end_of_valid_tokens(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id, now = add_user(engine), int(time.time())
+    run(
+        engine,
+        "INSERT INTO token_cutoffs (user_id, valid_from) VALUES (:id, :now)",
+        id=user_id,
+        now=now,
+    )
+    monkeypatch.setattr(time, "time", lambda: now + 2 * 86_400.0)
+    delete_cutoffs(engine, timedelta(days=1))
+    assert scalar(engine, "SELECT valid_from FROM token_cutoffs") == now
 
 
 def test_who_was_erased_comes_back_as_another_user(engine: Engine) -> None:

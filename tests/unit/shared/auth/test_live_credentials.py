@@ -151,8 +151,24 @@ async def test_the_end_of_tokens_is_known_until_they_have_expired(table: Table) 
     table.valid_from = {1: now, 2: now - 598, 3: None}
     async with keys.running():
         await until_known({1: now, 2: now - 598, 3: inf})
-        table.valid_from = {4: now}
-        await until_known({1: now, 3: inf, 4: now})
+        table.valid_from = {4: now + 3}
+        await until_known({1: now, 3: inf, 4: now + 3})
+
+
+async def test_no_end_of_tokens_is_forgotten_while_the_clock_is_ahead(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lifetimes = settings(access_token_seconds=60, refresh_token_seconds=600)
+    verifier, now = TokenVerifier(lifetimes), int(time.time())
+    keys = LiveCredentials(lifetimes, verifier, table.read, table.note_use)
+    monkeypatch.setattr(time, "time", lambda: now + 86_400.0)
+    async with keys.running():
+        for user_id in (1, 4):
+            table.valid_from = {user_id: now}
+            with anyio.fail_after(10):
+                while user_id not in verifier.valid_from:
+                    await anyio.sleep(0.01)
+    assert verifier.valid_from == {1: now, 4: now}
 
 
 async def test_where_issuers_are_trusted_no_end_of_tokens_is_forgotten(table: Table) -> None:
